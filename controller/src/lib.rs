@@ -1,0 +1,23 @@
+//! Kubernetes objects -> routing table, certificates, statuses.
+//!
+//! ```text
+//! source/ (folder) -> objects/ (decode, default, check; past it everything is ours) -> index -> translate/ -> Publication
+//!                                                                                            -> status/    -> Statuses
+//! ```
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use portcullis_routing::Table;
+use portcullis_tls::Certificates;
+
+/// What the index hands to whoever serves it.
+#[derive(Clone, Debug)]
+pub struct Publication {
+    /// What is served.
+    pub table: Arc<Table>,
+    /// With which certificates.
+    pub certificates: Arc<Certificates>,
+}
+
+/// Whether each port of the table is bound; the text says why not.
+pub type Bindings = BTreeMap<u16, Result<(), String>>;

@@ -1,0 +1,267 @@
+//! Backends and their endpoints: who answers a rule's requests.
+
+use std::{
+    fmt,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use arc_swap::ArcSwap;
+
+use crate::Filters;
+
+/// The backends of a rule, each with its share of the requests.
+#[derive(Debug, Default)]
+pub struct Backends {
+    choices: Box<[WeightedBackend]>,
+    total: u64,
+}
+
+/// One backend of a rule.
+#[derive(Debug)]
+pub struct WeightedBackend {
+    /// Its share of the requests is this weight by the sum of all; 0 is none.
+    pub weight: u32,
+    /// The backend, or why its share of the requests gets a 500.
+    pub backend: Result<Arc<Backend>, BackendError>,
+    /// Filters of this backend alone; they come after the rule's.
+    pub filters: Filters,
+}
+
+/// A port of a Service and how it is spoken to.
+#[derive(Debug)]
+pub struct Backend {
+    /// Which port of which Service.
+    pub key: BackendKey,
+    /// The protocol that it speaks.
+    pub protocol: BackendProtocol,
+    /// TLS towards it, where it is asked for.
+    pub tls: Option<BackendTls>,
+    /// Its endpoints; shared by all backends of the same key, and swapped without the table.
+    pub endpoints: Arc<EndpointPool>,
+}
+
+/// A port of a Service.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BackendKey {
+    /// The Service's namespace.
+    pub namespace: Box<str>,
+    /// The Service's name.
+    pub service: Box<str>,
+    /// The Service's port (not the endpoint's).
+    pub port: u16,
+}
+
+/// What is spoken to a backend.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum BackendProtocol {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2 by prior knowledge, or by ALPN over TLS (`kubernetes.io/h2c`, GRPCRoute).
+    Http2,
+}
+
+/// TLS towards a backend.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct BackendTls {
+    /// The name sent as SNI and expected in the certificate.
+    pub server_name: Box<str>,
+    /// What the certificate is held against.
+    pub verify: Verify,
+}
+
+/// What a backend's certificate is held against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Verify {
+    /// The system's roots.
+    System,
+    /// Nothing: encrypted, not authenticated.
+    Nothing,
+}
+
+/// Why a backend cannot be used; its share of the requests gets a 500.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BackendError {
+    /// The Service does not exist.
+    #[error("Service {0} not found")]
+    NotFound(Box<str>),
+    /// The Service has no such port.
+    #[error("Service {service} has no port {port}")]
+    PortNotFound {
+        /// `namespace/name`.
+        service: Box<str>,
+        /// Number or name.
+        port: Box<str>,
+    },
+    /// The reference names no port.
+    #[error("the reference to Service {0} names no port")]
+    PortMissing(Box<str>),
+    /// No ReferenceGrant allows the reference.
+    #[error("no ReferenceGrant in namespace {namespace} allows a reference to Service {name}")]
+    NotPermitted {
+        /// The Service's namespace.
+        namespace: Box<str>,
+        /// The Service's name.
+        name: Box<str>,
+    },
+    /// The reference's kind is not one that we serve.
+    #[error("{0} is not a kind of backend that is served; use a Service")]
+    InvalidKind(Box<str>),
+    /// The Service's `appProtocol` is not one that this route can use.
+    #[error("Service {service} port {port} has appProtocol {protocol}, which is not supported here")]
+    UnsupportedProtocol {
+        /// `namespace/name`.
+        service: Box<str>,
+        /// The port's number.
+        port: u16,
+        /// The `appProtocol`.
+        protocol: Box<str>,
+    },
+    /// A filter of the backend cannot be carried out.
+    #[error("{0}")]
+    InvalidFilter(Box<str>),
+}
+
+/// The endpoints of a backend as they are now. Lives as long as its Service's port and outlives tables.
+#[derive(Debug)]
+pub struct EndpointPool {
+    now: ArcSwap<Endpoints>,
+}
+
+/// Where a backend's requests can go.
+#[derive(Debug)]
+pub enum Endpoints {
+    /// These addresses; none is 503.
+    Addresses(Box<[Arc<Endpoint>]>),
+    /// The addresses of a DNS name (ExternalName), looked up as its TTL asks.
+    Name {
+        /// The name.
+        host: Box<str>,
+        /// The port.
+        port: u16,
+    },
+}
+
+/// One address and what is known of it; outlives the edits of routes and of its neighbours.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// Where it listens.
+    pub address: SocketAddr,
+    in_flight: AtomicU32,
+}
+
+impl Backends {
+    /// The backends in the order of the rule.
+    pub fn new(choices: impl IntoIterator<Item = WeightedBackend>) -> Self {
+        let choices: Box<[_]> = choices.into_iter().collect();
+        let total = choices.iter().map(|c| u64::from(c.weight)).sum();
+        Self { choices, total }
+    }
+
+    /// All backends, those of weight 0 too.
+    pub fn all(&self) -> &[WeightedBackend] {
+        &self.choices
+    }
+
+    /// The sum of all weights.
+    pub fn total_weight(&self) -> u64 {
+        self.total
+    }
+
+    /// The backend for a uniformly random number; `None` when the weights add up to 0.
+    pub fn pick(&self, random: u64) -> Option<&WeightedBackend> {
+        if self.total == 0 {
+            return None;
+        }
+        let mut left = random % self.total;
+        self.choices.iter().find(|choice| {
+            let weight = u64::from(choice.weight);
+            let found = left < weight;
+            left = left.saturating_sub(weight);
+            found
+        })
+    }
+}
+
+impl EndpointPool {
+    /// A pool that begins with these endpoints.
+    pub fn new(endpoints: Endpoints) -> Self {
+        Self { now: ArcSwap::from_pointee(endpoints) }
+    }
+
+    /// The endpoints as they are now.
+    pub fn load(&self) -> arc_swap::Guard<Arc<Endpoints>> {
+        self.now.load()
+    }
+
+    /// Replaces the endpoints; an address that stays keeps its [`Endpoint`], so what is known of it stays too.
+    /// Addresses are used in the order given, each once.
+    pub fn store_addresses(&self, addresses: &[SocketAddr]) {
+        let before = self.now.load();
+        let known = match &**before {
+            Endpoints::Addresses(known) => &**known,
+            Endpoints::Name { .. } => &[],
+        };
+        let by_address: std::collections::HashMap<_, _> = known.iter().map(|e| (e.address, e)).collect();
+        let mut seen = std::collections::HashSet::new();
+        let endpoints = addresses
+            .iter()
+            .filter(|address| seen.insert(**address))
+            .map(|address| match by_address.get(address) {
+                Some(endpoint) => Arc::clone(endpoint),
+                None => Arc::new(Endpoint::new(*address)),
+            })
+            .collect();
+        self.now.store(Arc::new(Endpoints::Addresses(endpoints)));
+    }
+
+    /// Replaces the endpoints by a DNS name.
+    pub fn store_name(&self, host: &str, port: u16) {
+        self.now.store(Arc::new(Endpoints::Name { host: host.into(), port }));
+    }
+}
+
+impl Endpoint {
+    /// An endpoint of which nothing is known yet.
+    pub fn new(address: SocketAddr) -> Self {
+        Self { address, in_flight: AtomicU32::new(0) }
+    }
+
+    /// Requests that are with it now.
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Counts a request as in flight until the guard is dropped.
+    pub fn begin(self: &Arc<Self>) -> InFlight {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        InFlight(Arc::clone(self))
+    }
+}
+
+/// A request that is with an endpoint.
+#[derive(Debug)]
+pub struct InFlight(Arc<Endpoint>);
+
+impl InFlight {
+    /// The endpoint that the request is with.
+    pub fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.0
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl fmt::Display for BackendKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}:{}", self.namespace, self.service, self.port)
+    }
+}

@@ -1,0 +1,28 @@
+//! The immutable routing table: which route takes a request, and what its filters do to it.
+//!
+//! No I/O, no clock, no Kubernetes client, no proxy: what a table is built from has been read, checked and
+//! resolved before; what carries out its answer stands elsewhere.
+//!
+//! ```text
+//! Table -> Port (80, 443, ...) -> Listener (by host) -> HostTable (by the route's own host) -> Rule -> Backends
+//! ```
+
+pub mod backend;
+pub mod filter;
+pub mod host;
+pub mod matching;
+pub mod path;
+pub mod rejection;
+pub mod route;
+pub mod table;
+
+pub use backend::{
+    Backend, BackendError, BackendKey, BackendProtocol, BackendTls, Backends, Endpoint, EndpointPool,
+    Endpoints, Verify, WeightedBackend,
+};
+pub use filter::{Filters, HeadersMut};
+pub use host::{HostMap, HostPattern, InvalidHost};
+pub use matching::{HeaderMatch, PathMatch, Precedence, QueryMatch, RequestHead, RouteMatch, ValueMatch};
+pub use rejection::Rejection;
+pub use route::{Retry, RouteId, RouteKind, Rule, Timeouts};
+pub use table::{Entry, HostTable, Listener, ListenerId, Port, Protocol, Selected, Table};

@@ -1,0 +1,187 @@
+//! What a route asks of a request, and how closely it fits.
+
+use std::{cmp::Reverse, sync::Arc};
+
+use http::{HeaderMap, HeaderName, Method};
+use regex::Regex;
+
+use crate::HostPattern;
+
+/// What matching reads of a request.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestHead<'r> {
+    /// The request's method.
+    pub method: &'r Method,
+    /// The canonical path ([`crate::path::canonicalise`]), without query.
+    pub path: &'r str,
+    /// The query, without `?`, as it came.
+    pub query: Option<&'r str>,
+    /// The request's headers.
+    pub headers: &'r HeaderMap,
+}
+
+/// One match of a rule: all of its conditions hold, or it does not match.
+#[derive(Clone, Debug)]
+pub struct RouteMatch {
+    /// The path's condition.
+    pub path: PathMatch,
+    /// The method, where one is asked for.
+    pub method: Option<Method>,
+    /// All of these headers; names are unique.
+    pub headers: Box<[HeaderMatch]>,
+    /// All of these query parameters; names are unique.
+    pub query: Box<[QueryMatch]>,
+}
+
+/// A condition on the path.
+#[derive(Clone, Debug)]
+pub enum PathMatch {
+    /// The whole path.
+    Exact(Arc<str>),
+    /// Whole segments from the start; held without a last `/`, so that the empty text is every path.
+    Prefix(Arc<str>),
+    /// A regular expression over the whole path (anchored at both ends by whoever builds it).
+    Regex(Regex),
+    /// A gRPC method of any service: the second of exactly two segments.
+    GrpcMethod(Arc<str>),
+}
+
+/// A condition on a header.
+#[derive(Clone, Debug)]
+pub struct HeaderMatch {
+    /// The header's name.
+    pub name: HeaderName,
+    /// What one of its values (or their list joined by `,`) must be.
+    pub value: ValueMatch,
+}
+
+/// A condition on a query parameter.
+#[derive(Clone, Debug)]
+pub struct QueryMatch {
+    /// The parameter's name, decoded; case matters.
+    pub name: Box<str>,
+    /// What its first value, decoded, must be.
+    pub value: ValueMatch,
+}
+
+/// A condition on a text.
+#[derive(Clone, Debug)]
+pub enum ValueMatch {
+    /// The whole text.
+    Exact(Box<str>),
+    /// A regular expression over the whole text (anchored at both ends by whoever builds it).
+    Regex(Regex),
+}
+
+/// Which of the entries that match a request takes it; the greatest wins.
+///
+/// The fields stand in the order of the Gateway API's tie-breaks (HTTPRouteRule `matches`, GRPCRouteRule
+/// `matches`); the age, the name and the position are reversed, since the oldest and first one wins.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Precedence {
+    /// Of the route's own hostname.
+    pub host: (bool, usize, bool),
+    /// Exact, then regular expression, then prefix, then gRPC method alone.
+    pub path_kind: u8,
+    /// Characters in the path's condition.
+    pub path_len: usize,
+    /// Whether a method is asked for.
+    pub method: bool,
+    /// How many headers are asked for.
+    pub headers: usize,
+    /// How many query parameters are asked for.
+    pub query: usize,
+    /// The route's creation, in seconds since 1970.
+    pub age: Reverse<i64>,
+    /// `namespace/name` of the route.
+    pub name: Reverse<Arc<str>>,
+    /// The rule's and the match's place in the route.
+    pub position: Reverse<(usize, usize)>,
+}
+
+impl Precedence {
+    /// The precedence of one match of a route.
+    pub fn of(
+        host: &HostPattern,
+        route_match: &RouteMatch,
+        age: i64,
+        name: Arc<str>,
+        position: (usize, usize),
+    ) -> Self {
+        let (path_kind, path_len) = match &route_match.path {
+            PathMatch::Exact(path) => (4, path.len()),
+            PathMatch::Regex(regex) => (3, regex.as_str().len()),
+            PathMatch::Prefix(prefix) if !prefix.is_empty() => (2, prefix.len()),
+            PathMatch::GrpcMethod(method) => (1, method.len()),
+            PathMatch::Prefix(_) => (0, 0),
+        };
+        Self {
+            host: host.specificity(),
+            path_kind,
+            path_len,
+            method: route_match.method.is_some(),
+            headers: route_match.headers.len(),
+            query: route_match.query.len(),
+            age: Reverse(age),
+            name: Reverse(name),
+            position: Reverse(position),
+        }
+    }
+}
+
+impl RouteMatch {
+    /// Whether all conditions hold.
+    pub fn matches(&self, request: &RequestHead<'_>) -> bool {
+        self.path.matches(request.path) && self.matches_beside_path(request)
+    }
+
+    /// Whether all conditions but the path's hold.
+    pub fn matches_beside_path(&self, request: &RequestHead<'_>) -> bool {
+        self.method.as_ref().is_none_or(|m| m == request.method)
+            && self.headers.iter().all(|h| h.matches(request.headers))
+            && self.query.iter().all(|q| q.matches(request.query.unwrap_or_default()))
+    }
+}
+
+impl PathMatch {
+    /// Whether the canonical path fits.
+    pub fn matches(&self, path: &str) -> bool {
+        match self {
+            Self::Exact(exact) => **exact == *path,
+            Self::Prefix(prefix) => {
+                path.strip_prefix(&**prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            }
+            Self::Regex(regex) => regex.is_match(path),
+            Self::GrpcMethod(method) => path
+                .strip_prefix('/')
+                .and_then(|p| p.split_once('/'))
+                .is_some_and(|(service, m)| !service.is_empty() && *m == **method),
+        }
+    }
+}
+
+impl HeaderMatch {
+    fn matches(&self, headers: &HeaderMap) -> bool {
+        headers.get_all(&self.name).iter().any(|v| v.to_str().is_ok_and(|v| self.value.matches(v)))
+    }
+}
+
+impl QueryMatch {
+    fn matches(&self, query: &str) -> bool {
+        query
+            .split('&')
+            .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+            .find(|(name, _)| *name == &*self.name)
+            .is_some_and(|(_, value)| self.value.matches(value))
+    }
+}
+
+impl ValueMatch {
+    /// Whether the text fits.
+    pub fn matches(&self, text: &str) -> bool {
+        match self {
+            Self::Exact(exact) => **exact == *text,
+            Self::Regex(regex) => regex.is_match(text),
+        }
+    }
+}

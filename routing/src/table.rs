@@ -1,0 +1,147 @@
+//! The table that a request is held against: ports, their listeners, their hosts, the rules of a host.
+
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+use crate::{HostMap, PathMatch, Precedence, RequestHead, RouteMatch, Rule};
+
+/// Everything that is served. Immutable once published: a change clones it (cheap: all parts are shared) and
+/// replaces the parts that changed.
+#[derive(Clone, Debug, Default)]
+pub struct Table {
+    /// Counts up with each publication.
+    pub generation: u64,
+    /// By the port that the listener or Ingress names (without the offset of a standalone run).
+    pub ports: BTreeMap<u16, Arc<Port>>,
+}
+
+/// What is served on one port.
+#[derive(Clone, Debug)]
+pub struct Port {
+    /// What is spoken on it.
+    pub protocol: Protocol,
+    /// By hostname; the most specific one alone takes a request (listener isolation).
+    pub listeners: HostMap<Arc<Listener>>,
+}
+
+/// What a port speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1 and h2c.
+    Http,
+    /// HTTP/1 and h2 over TLS that ends here.
+    Https,
+}
+
+/// A listener: the routes that are attached to it.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// Whose it is.
+    pub id: Arc<ListenerId>,
+    /// By the hostname that the route itself names ([`HostPattern::Any`] where it names none); asked from the
+    /// most specific one down, so that the route's own hostname comes first in precedence.
+    pub hosts: HostMap<Arc<HostTable>>,
+    /// Asked for what `hosts` leave: the Ingress of the same hostname behind a Gateway's listener.
+    pub fallback: Option<Arc<Listener>>,
+}
+
+/// Whose a listener is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ListenerId {
+    /// A listener of a Gateway.
+    Gateway {
+        /// The Gateway's namespace.
+        namespace: Box<str>,
+        /// The Gateway's name.
+        name: Box<str>,
+        /// The listener's name.
+        section: Box<str>,
+    },
+    /// A host of the Ingresses.
+    Ingress,
+}
+
+/// One match of one rule, with its place in the order of precedence.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// What it asks.
+    pub route_match: RouteMatch,
+    /// Its place in the order.
+    pub precedence: Precedence,
+    /// What it leads to.
+    pub rule: Arc<Rule>,
+}
+
+/// The rules of one hostname.
+#[derive(Debug, Default)]
+pub struct HostTable {
+    entries: Vec<Entry>,
+}
+
+/// The rule that takes a request.
+#[derive(Clone, Copy, Debug)]
+pub struct Selected<'t> {
+    /// The rule.
+    pub rule: &'t Arc<Rule>,
+    /// The condition on the path that matched; a prefix can be replaced by a filter.
+    pub path: &'t PathMatch,
+}
+
+impl Port {
+    /// A port without listeners.
+    pub fn new(protocol: Protocol) -> Self {
+        Self { protocol, listeners: HostMap::default() }
+    }
+
+    /// The listener that a host (lower case, no port) belongs to.
+    pub fn listener(&self, host: &str) -> Option<&Arc<Listener>> {
+        self.listeners.most_specific(host)
+    }
+}
+
+impl Listener {
+    /// A listener without routes.
+    pub fn new(id: ListenerId) -> Self {
+        Self { id: Arc::new(id), hosts: HostMap::default(), fallback: None }
+    }
+
+    /// The rule that takes a request for `host` (lower case, no port).
+    pub fn route(&self, host: &str, request: &RequestHead<'_>) -> Option<Selected<'_>> {
+        let own = self.hosts.matches(host).find_map(|(_, table)| {
+            table.find(request).map(|entry| Selected { rule: &entry.rule, path: &entry.route_match.path })
+        });
+        match (own, &self.fallback) {
+            (Some(found), _) => Some(found),
+            (None, Some(fallback)) => fallback.route(host, request),
+            (None, None) => None,
+        }
+    }
+}
+
+impl HostTable {
+    /// Brings the entries of one hostname into the form in which they are found.
+    pub fn compile(mut entries: Vec<Entry>) -> Self {
+        entries.sort_by(|a, b| b.precedence.cmp(&a.precedence));
+        Self { entries }
+    }
+
+    /// The entries, the greatest precedence first.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// The first entry in the order of precedence that matches.
+    pub fn find(&self, request: &RequestHead<'_>) -> Option<&Entry> {
+        self.entries.iter().find(|e| e.route_match.matches(request))
+    }
+}
+
+impl fmt::Display for ListenerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Gateway { namespace, name, section } => {
+                write!(f, "Gateway {namespace}/{name} listener {section}")
+            }
+            Self::Ingress => f.write_str("Ingress"),
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! Certificates: which one a server name gets. No I/O, no clock, no Kubernetes client, no proxy.
+//!
+//! ```text
+//! Certificates -> PortCertificates (443, ...) -> Termination (by server name) -> CertifiedKey (by name and key type)
+//! ```
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use portcullis_routing::HostMap;
+
+pub mod certificate;
+
+pub use certificate::{Certificate, CertificateError};
+
+/// Every certificate that is served. Immutable once published, as [`portcullis_routing::Table`] is.
+#[derive(Clone, Debug, Default)]
+pub struct Certificates {
+    /// By the port that the listener or Ingress names (without the offset of a standalone run).
+    pub ports: BTreeMap<u16, Arc<PortCertificates>>,
+}
+
+/// The certificates of one port.
+#[derive(Clone, Debug, Default)]
+pub struct PortCertificates {
+    /// By the listener's hostname; the most specific one takes a connection, [`portcullis_routing::HostPattern::Any`]
+    /// those without a server name.
+    pub listeners: HostMap<Arc<Termination>>,
+}
+
+/// How TLS ends at one listener.
+#[derive(Debug)]
+pub struct Termination {
+    /// At least one, in the order of the listener's references; the first one is shown where no name fits.
+    pub certificates: Vec<Arc<Certificate>>,
+}
