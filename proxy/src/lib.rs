@@ -2,6 +2,9 @@
 //!
 //! Knows nothing of Kubernetes objects: a [`Table`] and [`Certificates`] come in through [`Proxy::publish`].
 
+mod conn;
+mod shared;
+
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
 use portcullis_routing::Table;
