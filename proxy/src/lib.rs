@@ -3,7 +3,9 @@
 //! Knows nothing of Kubernetes objects: a [`Table`] and [`Certificates`] come in through [`Proxy::publish`].
 
 mod conn;
+mod http;
 mod shared;
+mod upstream;
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
