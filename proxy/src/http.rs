@@ -30,6 +30,6 @@ impl ProxyHttp for HttpService {
 
     async fn upstream_peer(&self, _session: &mut Session, (): &mut Self::CTX) -> Result<Box<HttpPeer>> {
         let _ = self.shared.table.load();
-        pingora_error::Error::e_explain(pingora_error::HTTPStatus(500), "no request is served yet")
+        pingora_error::Error::e_explain(pingora_error::ErrorType::HTTPStatus(500), "no request is served yet")
     }
 }
