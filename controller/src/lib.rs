@@ -5,6 +5,12 @@
 //!                                                                                            -> status/    -> Statuses
 //! ```
 
+pub mod ir;
+mod problem;
+pub mod snapshot;
+
+pub use problem::{Place, Problem, Severity};
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use portcullis_routing::Table;

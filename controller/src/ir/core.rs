@@ -1,0 +1,86 @@
+//! Service, EndpointSlice, Secret, ConfigMap, Namespace.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use super::{Meta, ingress::PortRef};
+
+/// A Service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    pub meta: Meta,
+    /// The DNS name of an ExternalName Service; every other type resolves to its EndpointSlices.
+    pub external_name: Option<Box<str>>,
+    pub ports: Vec<ServicePort>,
+}
+
+/// `ports[]` of a Service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServicePort {
+    /// Empty where there is one port alone.
+    pub name: Box<str>,
+    pub port: u16,
+    pub target: PortRef,
+    /// `TCP`, `UDP` or `SCTP`.
+    pub protocol: Box<str>,
+    pub app_protocol: Option<Box<str>>,
+}
+
+/// An EndpointSlice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointSlice {
+    pub meta: Meta,
+    /// The label `kubernetes.io/service-name`.
+    pub service: Option<Box<str>>,
+    pub ports: Vec<SlicePort>,
+    pub endpoints: Vec<SliceEndpoint>,
+}
+
+/// `ports[]` of an EndpointSlice; its name is that of the Service's port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlicePort {
+    pub name: Box<str>,
+    /// `None` is every port; not served.
+    pub port: Option<u16>,
+}
+
+/// `endpoints[]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SliceEndpoint {
+    /// One as a rule: consumers use the first (EndpointSlice `addresses`).
+    pub addresses: Vec<IpAddr>,
+    pub ready: bool,
+    pub serving: bool,
+    pub terminating: bool,
+}
+
+/// A Secret.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret {
+    pub meta: Meta,
+    /// `kubernetes.io/tls`, `Opaque`, ...
+    pub kind: Box<str>,
+    pub data: BTreeMap<Box<str>, Vec<u8>>,
+}
+
+/// A ConfigMap.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigMap {
+    pub meta: Meta,
+    pub data: BTreeMap<Box<str>, Box<str>>,
+}
+
+/// A Namespace: its labels are in its `meta`, `kubernetes.io/metadata.name` among them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Namespace {
+    pub meta: Meta,
+}
+
+// Data of a Secret has no place in a log.
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Secret")
+            .field("key", &self.meta.key)
+            .field("kind", &self.kind)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,138 @@
+//! GatewayClass and Gateway.
+
+use std::collections::BTreeMap;
+
+use portcullis_routing::HostPattern;
+
+use super::Meta;
+
+/// A GatewayClass.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GatewayClass {
+    pub meta: Meta,
+    /// `spec.controllerName`.
+    pub controller: Box<str>,
+    /// `spec.parametersRef`.
+    pub parameters: Option<Reference>,
+}
+
+/// A reference to an object of any kind.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Reference {
+    /// Empty is the core group.
+    pub group: Box<str>,
+    pub kind: Box<str>,
+    /// `None` is the namespace of whoever refers.
+    pub namespace: Option<Box<str>>,
+    pub name: Box<str>,
+}
+
+/// A Gateway.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Gateway {
+    pub meta: Meta,
+    /// `spec.gatewayClassName`.
+    pub class: Box<str>,
+    pub listeners: Vec<GatewayListener>,
+    pub addresses: Vec<GatewayAddress>,
+    /// `spec.infrastructure.parametersRef`.
+    pub parameters: Option<Reference>,
+}
+
+/// One of `spec.addresses`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GatewayAddress {
+    /// `IPAddress`, `Hostname` or a domain-prefixed one.
+    pub kind: Box<str>,
+    /// `None` asks for any.
+    pub value: Option<Box<str>>,
+}
+
+/// A listener of a Gateway.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GatewayListener {
+    pub name: Box<str>,
+    /// [`HostPattern::Any`] where it names none.
+    pub hostname: HostPattern,
+    pub port: u16,
+    pub protocol: ListenerProtocol,
+    pub tls: Option<ListenerTls>,
+    pub allowed: AllowedRoutes,
+}
+
+/// `protocol` of a listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListenerProtocol {
+    Http,
+    Https,
+    Tls,
+    Tcp,
+    Udp,
+    /// Anything else, as written.
+    Other(Box<str>),
+}
+
+/// `tls` of a listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerTls {
+    pub passthrough: bool,
+    pub certificates: Vec<Reference>,
+    pub options: BTreeMap<Box<str>, Box<str>>,
+}
+
+/// `allowedRoutes` of a listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AllowedRoutes {
+    pub namespaces: AllowedNamespaces,
+    /// `(group, kind)`; empty is all that the protocol serves.
+    pub kinds: Vec<(Box<str>, Box<str>)>,
+}
+
+/// From which namespaces routes may attach.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AllowedNamespaces {
+    Same,
+    All,
+    None,
+    Selector(LabelSelector),
+}
+
+/// `metav1.LabelSelector`: all of it must hold; an empty one selects everything.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LabelSelector {
+    pub match_labels: BTreeMap<Box<str>, Box<str>>,
+    pub expressions: Vec<LabelExpression>,
+}
+
+/// One of `matchExpressions`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LabelExpression {
+    pub key: Box<str>,
+    pub operator: LabelOperator,
+    pub values: Vec<Box<str>>,
+}
+
+/// `operator` of a label expression.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LabelOperator {
+    In,
+    NotIn,
+    Exists,
+    DoesNotExist,
+}
+
+impl LabelSelector {
+    /// Whether labels are selected.
+    pub fn matches(&self, labels: &BTreeMap<Box<str>, Box<str>>) -> bool {
+        self.match_labels.iter().all(|(key, value)| labels.get(key) == Some(value))
+            && self.expressions.iter().all(|e| {
+                let value = labels.get(&e.key);
+                match e.operator {
+                    LabelOperator::In => value.is_some_and(|v| e.values.contains(v)),
+                    LabelOperator::NotIn => value.is_none_or(|v| !e.values.contains(v)),
+                    LabelOperator::Exists => value.is_some(),
+                    LabelOperator::DoesNotExist => value.is_none(),
+                }
+            })
+    }
+}

@@ -1,0 +1,113 @@
+//! HTTPRoute and GRPCRoute, in one form.
+
+use std::time::Duration;
+
+use portcullis_routing::{
+    HostPattern, Retry, RouteKind, RouteMatch, Timeouts,
+    filter::{Cors, HeaderModifier, Redirect, UrlRewrite},
+};
+
+use super::Meta;
+
+/// An HTTPRoute or GRPCRoute.
+#[derive(Clone, Debug)]
+pub struct Route {
+    pub meta: Meta,
+    /// [`RouteKind::Http`] or [`RouteKind::Grpc`].
+    pub kind: RouteKind,
+    pub parents: Vec<ParentRef>,
+    /// Empty is every host of the listener.
+    pub hostnames: Vec<HostPattern>,
+    pub rules: Vec<RouteRule>,
+}
+
+/// `parentRefs[]`, with its defaults.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ParentRef {
+    pub group: Box<str>,
+    pub kind: Box<str>,
+    /// As written; `None` is the route's own.
+    pub namespace: Option<Box<str>>,
+    pub name: Box<str>,
+    pub section: Option<Box<str>>,
+    pub port: Option<u16>,
+}
+
+/// `rules[]`.
+#[derive(Clone, Debug)]
+pub struct RouteRule {
+    pub name: Option<Box<str>>,
+    /// At least one; a rule without matches takes everything.
+    pub matches: Vec<Result<RouteMatch, InvalidRule>>,
+    pub filters: Vec<Result<RouteFilter, InvalidRule>>,
+    pub backends: Vec<BackendRef>,
+    pub timeouts: Timeouts,
+    pub retry: Option<Retry>,
+}
+
+/// Why a rule cannot be served: `UnsupportedValue`, or with others that can, `PartiallyInvalid`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {message}")]
+pub struct InvalidRule {
+    /// The field, from the object's root: `spec.rules[0].matches[1].path.value`.
+    pub field: Box<str>,
+    pub message: Box<str>,
+}
+
+/// `filters[]` of a rule or a backend.
+#[derive(Clone, Debug)]
+pub enum RouteFilter {
+    RequestHeaders(HeaderModifier),
+    ResponseHeaders(HeaderModifier),
+    Redirect(Redirect),
+    Rewrite(UrlRewrite),
+    Mirror(MirrorFilter),
+    Cors(Cors),
+}
+
+/// RequestMirror before its backend is resolved.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MirrorFilter {
+    pub backend: ObjectBackendRef,
+    pub numerator: u32,
+    pub denominator: u32,
+}
+
+/// `backendRefs[]`.
+#[derive(Clone, Debug)]
+pub struct BackendRef {
+    pub target: ObjectBackendRef,
+    pub weight: u32,
+    pub filters: Vec<Result<RouteFilter, InvalidRule>>,
+}
+
+/// A reference to a backend, with its defaults.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ObjectBackendRef {
+    pub group: Box<str>,
+    pub kind: Box<str>,
+    /// `None` is the route's own.
+    pub namespace: Option<Box<str>>,
+    pub name: Box<str>,
+    pub port: Option<u16>,
+}
+
+/// Reads a Gateway API duration (GEP-2257: `1h2m3s4ms`, each part at most five digits).
+pub fn parse_duration(text: &str) -> Option<Duration> {
+    let mut rest = text;
+    let mut total = Duration::ZERO;
+    if rest.is_empty() {
+        return None;
+    }
+    for (unit, millis) in [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)] {
+        let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        let Some(after) = rest[digits..].strip_prefix(unit) else { continue };
+        if digits == 0 || digits > 5 || (unit == "m" && after.starts_with('s')) {
+            continue;
+        }
+        let count: u64 = rest[..digits].parse().ok()?;
+        total += Duration::from_millis(count * millis);
+        rest = after;
+    }
+    rest.is_empty().then_some(total)
+}
