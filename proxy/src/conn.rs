@@ -1,9 +1,15 @@
-//! What is known of a client's connection, and how the request path asks for it.
+//! What is known of a client's connection, and how the request path asks for it and answers.
 
 use std::{
+    cell::Cell,
     net::SocketAddr,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
+
+use tokio::time::Instant;
 
 /// What is known of a client's connection. Made once at accept, shared by all its requests (h2 streams too).
 #[derive(Debug)]
@@ -29,7 +35,39 @@ pub(crate) struct TlsInfo {
     pub(crate) version: &'static str,
 }
 
+/// What the request path tells the connection of the request that it is answering.
+#[derive(Debug, Default)]
+pub(crate) struct RequestScope {
+    deadline: Cell<Option<Instant>>,
+}
+
 tokio::task_local! {
     /// The connection of the request that is being handled: set around pingora's `process_new_http`.
     pub(crate) static CONN: Arc<ConnInfo>;
+
+    /// The request that is being handled: set around pingora's `process_new_http`, fresh for each request.
+    pub(crate) static REQUEST: RequestScope;
+}
+
+impl ConnInfo {
+    /// Whether a response that begins now must be the last one of an HTTP/1 connection.
+    pub(crate) fn draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+}
+
+impl RequestScope {
+    /// Sets (or with `None` lifts) the time at which the request is cut, whatever it is doing: its future is
+    /// dropped, so that the context is dropped without `logging`, the connection (HTTP/1) or the stream (h2) ends.
+    ///
+    /// The last resort once the response's head is out; before that an answer of 504 is for the request path to
+    /// give. It may be called in any hook and holds until the request's end.
+    pub(crate) fn set_deadline(&self, at: Option<Instant>) {
+        self.deadline.set(at);
+    }
+
+    /// The time at which the request is cut.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.deadline.get()
+    }
 }
