@@ -225,6 +225,56 @@ impl EndpointPool {
     }
 }
 
+impl Endpoints {
+    /// One of the addresses, as [`pick`] chooses; `None` where there is none, and for a DNS name, whose
+    /// addresses somebody else looks up.
+    pub fn pick(&self, random: u64, avoid: &[SocketAddr]) -> Option<&Arc<Endpoint>> {
+        match self {
+            Self::Addresses(endpoints) => pick(endpoints, random, avoid),
+            Self::Name { .. } => None,
+        }
+    }
+}
+
+/// Chooses an endpoint by the power of two choices: of two at random, the one with fewer requests in flight.
+/// Those in `avoid` (tried before for this request) are left out as long as there is another.
+///
+/// `random` is uniformly random over all of `u64`.
+pub fn pick<'e>(
+    endpoints: &'e [Arc<Endpoint>],
+    random: u64,
+    avoid: &[SocketAddr],
+) -> Option<&'e Arc<Endpoint>> {
+    if avoid.is_empty() {
+        let (a, b) = two_of(endpoints.len(), random)?;
+        return Some(less_loaded(&endpoints[a], &endpoints[b]));
+    }
+    let fresh = || endpoints.iter().filter(|e| !avoid.contains(&e.address));
+    match two_of(fresh().count(), random) {
+        Some((a, b)) => Some(less_loaded(fresh().nth(a)?, fresh().nth(b)?)),
+        None => pick(endpoints, random, &[]),
+    }
+}
+
+/// Two places of `0..len`, different ones where there are two.
+fn two_of(len: usize, random: u64) -> Option<(usize, usize)> {
+    // Each half of the random number serves one choice; a multiplication maps it to the range evenly.
+    let below = |random: u64, len: usize| (((random & 0xffff_ffff) * len as u64) >> 32) as usize;
+    match len {
+        0 => None,
+        1 => Some((0, 0)),
+        _ => {
+            let first = below(random, len);
+            let step = 1 + below(random >> 32, len - 1);
+            Some((first, (first + step) % len))
+        }
+    }
+}
+
+fn less_loaded<'e>(a: &'e Arc<Endpoint>, b: &'e Arc<Endpoint>) -> &'e Arc<Endpoint> {
+    if b.in_flight() < a.in_flight() { b } else { a }
+}
+
 impl Endpoint {
     /// An endpoint of which nothing is known yet.
     pub fn new(address: SocketAddr) -> Self {

@@ -1,6 +1,11 @@
 //! CORS: which pages of other origins may read an answer (Fetch standard, section 3.2).
+//!
+//! The proxy asks in two places: [`Cors::preflight`] for an OPTIONS request, which it then answers by itself, and
+//! [`Cors::response`] for the answer to any other.
 
-use http::HeaderValue;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+use super::HeadersMut;
 
 /// What other origins may do (HTTPCORSFilter).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,4 +22,297 @@ pub struct Cors {
     pub expose_headers: Box<[Box<str>]>,
     /// How many seconds a browser may keep the answer to a preflight.
     pub max_age: HeaderValue,
+}
+
+impl Cors {
+    /// The headers of the answer (204, without body) to an OPTIONS request with these headers, if that is a
+    /// preflight: it has an `Origin` and an `Access-Control-Request-Method`. `None` is an OPTIONS request like
+    /// any other, for the backend to answer.
+    ///
+    /// An origin that is not allowed gets an answer too, without any header that would allow something; its
+    /// browser stops there.
+    pub fn preflight(&self, request: &HeaderMap) -> Option<Vec<(HeaderName, HeaderValue)>> {
+        let origin = request.get(header::ORIGIN)?;
+        let method = request.get(header::ACCESS_CONTROL_REQUEST_METHOD)?;
+        let mut answer = Vec::with_capacity(7);
+        answer.push((header::VARY, HeaderValue::from_static(VARY_PREFLIGHT)));
+        let Some(allowed) = self.allow_origin(origin) else { return Some(answer) };
+        answer.push((header::ACCESS_CONTROL_ALLOW_ORIGIN, allowed));
+        if self.allow_credentials {
+            answer.push((header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true")));
+        }
+        let headers = request.get(header::ACCESS_CONTROL_REQUEST_HEADERS);
+        let lists = [
+            (header::ACCESS_CONTROL_ALLOW_METHODS, self.list(&self.allow_methods, Some(method))),
+            (header::ACCESS_CONTROL_ALLOW_HEADERS, self.list(&self.allow_headers, headers)),
+            (header::ACCESS_CONTROL_EXPOSE_HEADERS, self.list(&self.expose_headers, None)),
+        ];
+        answer.extend(lists.into_iter().filter_map(|(name, value)| Some((name, value?))));
+        answer.push((header::ACCESS_CONTROL_MAX_AGE, self.max_age.clone()));
+        Some(answer)
+    }
+
+    /// Sets the headers of the answer to a request (other than a preflight) with these headers.
+    ///
+    /// What the backend says of CORS by itself gives way: two `Access-Control-Allow-Origin` would allow nothing,
+    /// and one for an origin that the filter does not allow would allow too much.
+    pub fn response(&self, request: &HeaderMap, answer: &mut impl HeadersMut) {
+        if !self.is_public() {
+            answer.add(&header::VARY, &HeaderValue::from_static("Origin"));
+        }
+        let Some(origin) = request.get(header::ORIGIN) else { return };
+        let allowed = self.allow_origin(origin);
+        let credentials =
+            (allowed.is_some() && self.allow_credentials).then(|| HeaderValue::from_static("true"));
+        let expose = allowed.as_ref().and_then(|_| self.list(&self.expose_headers, None));
+        set_or_remove(answer, &header::ACCESS_CONTROL_ALLOW_ORIGIN, allowed);
+        set_or_remove(answer, &header::ACCESS_CONTROL_ALLOW_CREDENTIALS, credentials);
+        set_or_remove(answer, &header::ACCESS_CONTROL_EXPOSE_HEADERS, expose);
+    }
+
+    /// Whether every origin gets the same answer.
+    fn is_public(&self) -> bool {
+        !self.allow_credentials && self.allow_origins.iter().any(|o| &**o == "*")
+    }
+
+    /// The `Access-Control-Allow-Origin` for a request's `Origin`.
+    fn allow_origin(&self, origin: &HeaderValue) -> Option<HeaderValue> {
+        if self.is_public() {
+            return Some(HeaderValue::from_static("*"));
+        }
+        let text = origin.to_str().ok()?;
+        self.allow_origins.iter().any(|pattern| origin_matches(pattern, text)).then(|| origin.clone())
+    }
+
+    /// A list as a header's value. `*` means nothing to a browser that sends credentials (Fetch standard,
+    /// section 3.2.5), so the request's own wish takes its place there.
+    fn list(&self, names: &[Box<str>], wish: Option<&HeaderValue>) -> Option<HeaderValue> {
+        if self.allow_credentials && names.iter().any(|n| &**n == "*") {
+            return wish.cloned();
+        }
+        if names.is_empty() {
+            return None;
+        }
+        HeaderValue::try_from(names.join(", ")).ok()
+    }
+}
+
+/// OPTIONS is not cacheable (RFC 9110, 9.3.7), but caches that think otherwise exist.
+const VARY_PREFLIGHT: &str = "Origin, Access-Control-Request-Method, Access-Control-Request-Headers";
+
+fn set_or_remove(answer: &mut impl HeadersMut, name: &HeaderName, value: Option<HeaderValue>) {
+    match value {
+        Some(value) => answer.set(name, &value),
+        None => answer.remove(name),
+    }
+}
+
+/// Whether a configured origin covers the `Origin` of a request. A port that is not named is its scheme's
+/// (HTTPCORSFilter `allowOrigins`); a `*` takes any number of labels.
+fn origin_matches(pattern: &str, origin: &str) -> bool {
+    if pattern == "*" {
+        return true;
+    }
+    let (Some(pattern), Some(origin)) = (split_origin(pattern), split_origin(origin)) else { return false };
+    pattern.scheme.eq_ignore_ascii_case(origin.scheme)
+        && pattern.port == origin.port
+        && host_matches(pattern.host, origin.host)
+}
+
+fn host_matches(pattern: &str, host: &str) -> bool {
+    let Some(suffix) = pattern.strip_prefix('*') else { return pattern.eq_ignore_ascii_case(host) };
+    let (host, suffix) = (host.as_bytes(), suffix.as_bytes());
+    host.len() > suffix.len() && host[host.len() - suffix.len()..].eq_ignore_ascii_case(suffix)
+}
+
+struct OriginParts<'o> {
+    scheme: &'o str,
+    host: &'o str,
+    port: u16,
+}
+
+/// `None` for what is no tuple origin, `null` for one.
+fn split_origin(origin: &str) -> Option<OriginParts<'_>> {
+    let (scheme, rest) = origin.split_once("://")?;
+    let host_end = rest.find(']').map_or(0, |bracket| bracket + 1);
+    let (host, port) = match rest[host_end..].rfind(':') {
+        Some(colon) => (&rest[..host_end + colon], rest[host_end + colon + 1..].parse().ok()?),
+        None => (rest, if scheme.eq_ignore_ascii_case("https") { 443 } else { 80 }),
+    };
+    Some(OriginParts { scheme, host, port })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_is_scheme_host_and_port() {
+        for (pattern, origin, want) in [
+            ("*", "https://a.example", true),
+            ("*", "null", true),
+            ("https://www.foo.com", "https://www.foo.com", true),
+            ("https://www.foo.com", "http://www.foo.com", false),
+            ("https://www.foo.com", "https://foo.com", false),
+            ("https://www.foo.com", "https://www.foo.com:443", true),
+            ("https://www.foo.com:443", "https://www.foo.com", true),
+            ("http://www.foo.com:80", "http://www.foo.com", true),
+            ("https://www.foo.com", "https://www.foo.com:8443", false),
+            ("https://www.foo.com:8443", "https://www.foo.com:8443", true),
+            ("https://WWW.foo.com", "https://www.foo.com", true),
+            ("https://*.bar.com", "https://www.bar.com", true),
+            ("https://*.bar.com", "https://xpto.www.bar.com", true),
+            ("https://*.bar.com", "https://bar.com", false),
+            ("https://*.bar.com", "https://foobar.com", false),
+            ("https://*.bar.com", "https://.bar.com", false),
+            ("https://*.bar.com", "https://www.bar.com.evil.example", false),
+            ("https://*.bar.com:8443", "https://www.bar.com:8443", true),
+            ("https://*.bar.com:8443", "https://www.bar.com", false),
+            ("https://*", "https://anything.example", true),
+            ("https://*", "http://anything.example", false),
+            ("http://[::1]:3000", "http://[::1]:3000", true),
+            ("http://[::1]", "http://[::1]:80", true),
+            ("https://www.foo.com", "null", false),
+            ("https://www.foo.com", "https://www.foo.com:99999", false),
+            ("https://www.foo.com", "", false),
+            ("https://*.b\u{fc}r.com", "https://w.b\u{fc}r.com", true),
+            ("https://*.com", "https://\u{fc}", false),
+        ] {
+            assert_eq!(origin_matches(pattern, origin), want, "{pattern} for {origin}");
+        }
+    }
+
+    #[test]
+    fn a_preflight_is_answered_with_what_is_allowed() {
+        let cors = Cors {
+            allow_origins: ["https://www.foo.com".into(), "https://*.bar.com".into()].into(),
+            allow_credentials: true,
+            allow_methods: ["GET".into(), "OPTIONS".into()].into(),
+            allow_headers: ["x-header-1".into(), "x-header-2".into()].into(),
+            expose_headers: ["x-header-3".into(), "x-header-4".into()].into(),
+            max_age: HeaderValue::from_static("3600"),
+        };
+        let answer = cors.preflight(&request("https://a.www.bar.com", "GET", "x-header-1")).unwrap();
+        assert_eq!(
+            text(&answer),
+            "vary: Origin, Access-Control-Request-Method, Access-Control-Request-Headers\n\
+             access-control-allow-origin: https://a.www.bar.com\n\
+             access-control-allow-credentials: true\n\
+             access-control-allow-methods: GET, OPTIONS\n\
+             access-control-allow-headers: x-header-1, x-header-2\n\
+             access-control-expose-headers: x-header-3, x-header-4\n\
+             access-control-max-age: 3600\n"
+        );
+        let refused = cors.preflight(&request("https://foobar.com", "GET", "")).unwrap();
+        assert_eq!(
+            text(&refused),
+            "vary: Origin, Access-Control-Request-Method, Access-Control-Request-Headers\n"
+        );
+    }
+
+    #[test]
+    fn options_without_origin_or_method_is_no_preflight() {
+        let cors = any(false);
+        let mut headers = request("https://a.example", "GET", "");
+        headers.remove(header::ACCESS_CONTROL_REQUEST_METHOD);
+        assert_eq!(cors.preflight(&headers), None);
+        let mut headers = request("https://a.example", "GET", "");
+        headers.remove(header::ORIGIN);
+        assert_eq!(cors.preflight(&headers), None);
+    }
+
+    #[test]
+    fn no_asterisk_stands_beside_credentials() {
+        let answer = any(true).preflight(&request("https://a.example", "PUT", "x-1, x-2")).unwrap();
+        assert_eq!(value(&answer, "access-control-allow-origin"), Some("https://a.example"));
+        assert_eq!(value(&answer, "access-control-allow-methods"), Some("PUT"));
+        assert_eq!(value(&answer, "access-control-allow-headers"), Some("x-1, x-2"));
+        assert_eq!(value(&answer, "access-control-expose-headers"), None);
+        assert_eq!(value(&answer, "access-control-allow-credentials"), Some("true"));
+        let answer = any(true).preflight(&request("https://a.example", "PUT", "")).unwrap();
+        assert_eq!(value(&answer, "access-control-allow-headers"), None, "nothing asked, nothing echoed");
+
+        let answer = any(false).preflight(&request("https://a.example", "PUT", "x-1")).unwrap();
+        for name in ["origin", "methods", "headers"] {
+            assert_eq!(value(&answer, &format!("access-control-allow-{name}")), Some("*"), "{name}");
+        }
+        assert_eq!(value(&answer, "access-control-expose-headers"), Some("*"));
+        assert_eq!(value(&answer, "access-control-allow-credentials"), None);
+    }
+
+    #[test]
+    fn what_is_not_configured_is_not_mentioned() {
+        let cors = Cors {
+            allow_methods: Box::default(),
+            allow_headers: Box::default(),
+            expose_headers: Box::default(),
+            ..any(false)
+        };
+        let answer = cors.preflight(&request("https://a.example", "GET", "x-1")).unwrap();
+        let names: Vec<_> = answer.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["vary", "access-control-allow-origin", "access-control-max-age"]);
+    }
+
+    #[test]
+    fn an_answer_says_who_may_read_it() {
+        let cors = Cors { allow_origins: ["https://www.foo.com".into()].into(), ..any(true) };
+        for (origin, want) in [
+            (
+                Some("https://www.foo.com"),
+                "access-control-allow-credentials: true\naccess-control-allow-origin: https://www.foo.com\nvary: Origin\n",
+            ),
+            (Some("https://evil.example"), "vary: Origin\n"),
+            (None, "access-control-allow-origin: https://from.backend\nvary: Origin\n"),
+        ] {
+            let mut request = HeaderMap::new();
+            if let Some(origin) = origin {
+                request.insert(header::ORIGIN, HeaderValue::from_static(origin));
+            }
+            let backend = HeaderValue::from_static("https://from.backend");
+            let mut answer = HeaderMap::from_iter([(header::ACCESS_CONTROL_ALLOW_ORIGIN, backend)]);
+            cors.response(&request, &mut answer);
+            let mut lines: Vec<_> =
+                answer.iter().map(|(n, v)| format!("{n}: {}\n", v.to_str().unwrap())).collect();
+            lines.sort();
+            assert_eq!(lines.concat(), want, "{origin:?}");
+        }
+    }
+
+    #[test]
+    fn an_answer_for_everybody_does_not_vary() {
+        let mut answer = HeaderMap::new();
+        any(false).response(&request("https://a.example", "GET", ""), &mut answer);
+        assert_eq!(answer.get(header::VARY), None);
+        assert_eq!(answer[header::ACCESS_CONTROL_ALLOW_ORIGIN], "*");
+        assert_eq!(answer[header::ACCESS_CONTROL_EXPOSE_HEADERS], "*");
+    }
+
+    fn any(allow_credentials: bool) -> Cors {
+        Cors {
+            allow_origins: ["*".into()].into(),
+            allow_credentials,
+            allow_methods: ["*".into()].into(),
+            allow_headers: ["*".into()].into(),
+            expose_headers: ["*".into()].into(),
+            max_age: HeaderValue::from_static("5"),
+        }
+    }
+
+    fn request(origin: &'static str, method: &'static str, wish: &'static str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::ORIGIN, HeaderValue::from_static(origin));
+        headers.insert(header::ACCESS_CONTROL_REQUEST_METHOD, HeaderValue::from_static(method));
+        if !wish.is_empty() {
+            headers.insert(header::ACCESS_CONTROL_REQUEST_HEADERS, HeaderValue::from_static(wish));
+        }
+        headers
+    }
+
+    fn value<'a>(answer: &'a [(HeaderName, HeaderValue)], name: &str) -> Option<&'a str> {
+        answer.iter().find(|(n, _)| n == name).map(|(_, v)| v.to_str().unwrap())
+    }
+
+    fn text(answer: &[(HeaderName, HeaderValue)]) -> String {
+        answer.iter().map(|(name, value)| format!("{name}: {}\n", value.to_str().unwrap())).collect()
+    }
 }
