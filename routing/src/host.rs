@@ -1,6 +1,10 @@
 //! Hostnames as listeners and routes name them, and the map that finds the most specific one for a host.
 
-use std::{fmt, hash::BuildHasher, sync::Arc};
+use std::{fmt, sync::Arc};
+
+mod map;
+
+pub use map::{HostMap, Matches};
 
 /// A hostname that a listener or a route asks for.
 ///
@@ -119,102 +123,81 @@ fn is_dns_name(name: &str) -> bool {
         })
 }
 
-const SHARDS: usize = 64;
-type Shard<T> = Vec<(HostPattern, T)>;
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Values by hostname. A clone shares everything; a change copies one shard of 64.
-#[derive(Clone, Debug)]
-pub struct HostMap<T> {
-    hasher: foldhash::fast::FixedState,
-    shards: Vec<Arc<Shard<T>>>,
-    any: Option<T>,
-    len: usize,
-}
-
-impl<T: Clone> Default for HostMap<T> {
-    fn default() -> Self {
-        Self { hasher: foldhash::fast::FixedState::default(), shards: Vec::new(), any: None, len: 0 }
-    }
-}
-
-impl<T: Clone> HostMap<T> {
-    /// How many hostnames have a value.
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Whether no hostname has a value.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// The value of exactly this pattern.
-    pub fn get(&self, pattern: &HostPattern) -> Option<&T> {
-        match pattern {
-            HostPattern::Any => self.any.as_ref(),
-            _ => self.shard(pattern)?.iter().find(|(p, _)| p == pattern).map(|(_, v)| v),
+    #[test]
+    fn a_hostname_is_a_dns_name_after_an_optional_asterisk() {
+        use HostPattern::{Any, Exact, Wildcard};
+        let long = format!("{}.example", "a".repeat(64));
+        for (text, want) in [
+            ("", Some(Any)),
+            ("*", Some(Any)),
+            ("Example.COM", Some(Exact("example.com".into()))),
+            ("localhost", Some(Exact("localhost".into()))),
+            ("*.Example.com", Some(Wildcard("example.com".into()))),
+            ("*.com", Some(Wildcard("com".into()))),
+            ("10.0.0.1", Some(Exact("10.0.0.1".into()))),
+            ("*.", None),
+            ("*.*.example.com", None),
+            ("a.*.example.com", None),
+            ("*example.com", None),
+            (".example.com", None),
+            ("example.com.", None),
+            ("a..b", None),
+            ("-a.example", None),
+            ("a-.example", None),
+            ("a_b.example", None),
+            ("example.com:80", None),
+            ("b\u{fc}cher.example", None),
+            (&long, None),
+        ] {
+            assert_eq!(HostPattern::parse(text).ok(), want, "{text:?}");
         }
     }
 
-    /// Sets the value of a pattern and returns the one before.
-    pub fn insert(&mut self, pattern: HostPattern, value: T) -> Option<T> {
-        if pattern == HostPattern::Any {
-            let before = self.any.replace(value);
-            self.len += usize::from(before.is_none());
-            return before;
+    #[test]
+    fn an_asterisk_takes_labels_as_its_api_says() {
+        for (pattern, host, many, one) in [
+            ("*.example.com", "a.example.com", true, true),
+            ("*.example.com", "a.b.example.com", true, false),
+            ("*.example.com", "example.com", false, false),
+            ("*.example.com", "aexample.com", false, false),
+            ("*.example.com", ".example.com", false, false),
+            ("example.com", "example.com", true, true),
+            ("example.com", "a.example.com", false, false),
+            ("", "anything", true, true),
+        ] {
+            assert_eq!(HostPattern::parse(pattern).unwrap().matches(host), many, "{pattern} on {host}");
+            assert_eq!(
+                HostPattern::parse_ingress(pattern).unwrap().matches(host),
+                one,
+                "{pattern} on {host}"
+            );
         }
-        if self.shards.is_empty() {
-            self.shards = vec![Arc::default(); SHARDS];
+    }
+
+    #[test]
+    fn patterns_intersect_where_a_host_fits_both() {
+        let (gateway, ingress) = (HostPattern::parse, HostPattern::parse_ingress);
+        for (a, b, want) in [
+            (gateway(""), gateway("a.example"), true),
+            (gateway("a.example"), gateway("a.example"), true),
+            (gateway("a.example"), gateway("b.example"), false),
+            (gateway("*.example"), gateway("a.b.example"), true),
+            (gateway("*.example"), gateway("*.b.example"), true),
+            (gateway("*.example"), gateway("example"), false),
+            (gateway("*.a.example"), gateway("*.b.example"), false),
+            (ingress("*.example"), gateway("a.b.example"), false),
+            (ingress("*.example"), gateway("*.b.example"), false),
+            (ingress("*.b.example"), gateway("*.example"), true),
+            (ingress("*.example"), gateway("*.example"), true),
+            (ingress("*.example"), ingress("*.b.example"), false),
+        ] {
+            let (a, b) = (a.unwrap(), b.unwrap());
+            assert_eq!(a.intersects(&b), want, "{a:?} and {b:?}");
+            assert_eq!(b.intersects(&a), want, "{b:?} and {a:?}");
         }
-        let index = self.index(&pattern);
-        let shard = Arc::make_mut(&mut self.shards[index]);
-        if let Some((_, slot)) = shard.iter_mut().find(|(p, _)| *p == pattern) {
-            return Some(std::mem::replace(slot, value));
-        }
-        shard.push((pattern, value));
-        self.len += 1;
-        None
-    }
-
-    /// Removes a pattern and returns its value.
-    pub fn remove(&mut self, pattern: &HostPattern) -> Option<T> {
-        if *pattern == HostPattern::Any {
-            let before = self.any.take();
-            self.len -= usize::from(before.is_some());
-            return before;
-        }
-        if self.shards.is_empty() {
-            return None;
-        }
-        let index = self.index(pattern);
-        let position = self.shards[index].iter().position(|(p, _)| p == pattern)?;
-        self.len -= 1;
-        Some(Arc::make_mut(&mut self.shards[index]).swap_remove(position).1)
-    }
-
-    /// Every pattern that covers `host` (lower case, no port), the most specific first.
-    pub fn matches<'m>(&'m self, host: &str) -> impl Iterator<Item = (&'m HostPattern, &'m T)> + use<'m, T> {
-        let mut found: Vec<_> = self.iter().filter(|(p, _)| p.matches(host)).collect();
-        found.sort_by_key(|(p, _)| std::cmp::Reverse(p.specificity()));
-        found.into_iter()
-    }
-
-    /// The most specific value that covers `host` (lower case, no port).
-    pub fn most_specific(&self, host: &str) -> Option<&T> {
-        self.matches(host).next().map(|(_, v)| v)
-    }
-
-    /// All patterns and values, in no order.
-    pub fn iter(&self) -> impl Iterator<Item = (&HostPattern, &T)> {
-        let any = self.any.iter().map(|v| (&HostPattern::Any, v));
-        any.chain(self.shards.iter().flat_map(|s| s.iter().map(|(p, v)| (p, v))))
-    }
-
-    fn shard(&self, pattern: &HostPattern) -> Option<&Shard<T>> {
-        self.shards.get(self.index(pattern)).map(|s| &**s)
-    }
-
-    fn index(&self, pattern: &HostPattern) -> usize {
-        (self.hasher.hash_one(pattern) as usize) % SHARDS
     }
 }
