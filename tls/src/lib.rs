@@ -9,8 +9,10 @@ use std::{collections::BTreeMap, sync::Arc};
 use portcullis_routing::HostMap;
 
 pub mod certificate;
+pub mod termination;
 
 pub use certificate::{Certificate, CertificateError};
+pub use termination::Termination;
 
 /// Every certificate that is served. Immutable once published, as [`portcullis_routing::Table`] is.
 #[derive(Clone, Debug, Default)]
@@ -25,11 +27,4 @@ pub struct PortCertificates {
     /// By the listener's hostname; the most specific one takes a connection, [`portcullis_routing::HostPattern::Any`]
     /// those without a server name.
     pub listeners: HostMap<Arc<Termination>>,
-}
-
-/// How TLS ends at one listener.
-#[derive(Debug)]
-pub struct Termination {
-    /// At least one, in the order of the listener's references; the first one is shown where no name fits.
-    pub certificates: Vec<Arc<Certificate>>,
 }
