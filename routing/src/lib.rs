@@ -12,6 +12,7 @@ pub mod filter;
 pub mod host;
 pub mod matching;
 pub mod path;
+pub mod pattern;
 pub mod rejection;
 pub mod route;
 pub mod table;
@@ -23,6 +24,7 @@ pub use backend::{
 pub use filter::{Cors, Filters, HeadersMut};
 pub use host::{HostMap, HostPattern, InvalidHost};
 pub use matching::{HeaderMatch, PathMatch, Precedence, QueryMatch, RequestHead, RouteMatch, ValueMatch};
+pub use pattern::InvalidPattern;
 pub use rejection::Rejection;
 pub use route::{Retry, RouteId, RouteKind, Rule, Timeouts};
 pub use table::{Entry, HostTable, Listener, ListenerId, Port, Protocol, Selected, Table};
