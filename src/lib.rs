@@ -1,1 +1,4 @@
-//! x
+//! The binary's parts: the only place where controller and proxy meet.
+
+pub mod admin;
+pub mod cli;

@@ -1,0 +1,220 @@
+//! The command line.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// A Kubernetes Ingress and Gateway API controller with an L7 proxy inside.
+#[derive(Debug, Parser)]
+#[command(name = "portcullis", version, about, max_term_width = 110)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve the Ingress and Gateway API objects of a folder.
+    Run(RunArgs),
+    /// Serve examples/quickstart, with echo backends in the same process.
+    Demo(DemoArgs),
+    /// A test backend that says what it received (HTTP/1, h2c, WebSocket, gRPC).
+    Echo(EchoArgs),
+    /// Say of each object whether it would be accepted, and why not. Exit code 1 when one is refused.
+    Check(CheckArgs),
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct RunArgs {
+    /// Folder of YAML or JSON objects, watched; subfolders too.
+    #[arg(long, value_name = "DIR", env = "PORTCULLIS_MANIFESTS")]
+    pub manifests: PathBuf,
+    #[command(flatten)]
+    pub serve: ServeArgs,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct DemoArgs {
+    /// Folder to serve instead of the built-in quickstart; an echo backend is started on every loopback address
+    /// that its EndpointSlices name.
+    #[arg(long, value_name = "DIR")]
+    pub manifests: Option<PathBuf>,
+    /// Added to every listener's port, since ports below 1024 need privileges.
+    #[arg(long, value_name = "N", default_value_t = 8000)]
+    pub port_offset: u16,
+    /// Where health and statuses are served.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9080")]
+    pub admin: SocketAddr,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct ServeArgs {
+    /// Added to every listener's port (and to 80 and 443 of Ingresses).
+    #[arg(long, value_name = "N", default_value_t = 0, env = "PORTCULLIS_PORT_OFFSET")]
+    pub port_offset: u16,
+    /// Address that listeners bind; may be given several times.
+    #[arg(
+        long,
+        value_name = "IP",
+        default_value = "0.0.0.0",
+        env = "PORTCULLIS_BIND",
+        value_delimiter = ','
+    )]
+    pub bind: Vec<IpAddr>,
+    /// Where health and statuses are served.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9080", env = "PORTCULLIS_ADMIN")]
+    pub admin: SocketAddr,
+    /// Worker threads; as many as there are processors when not given.
+    #[arg(long, value_name = "N", env = "PORTCULLIS_WORKERS", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub workers: Option<u16>,
+    /// Network (CIDR) of peers whose X-Forwarded-* headers are believed; may be given several times.
+    #[arg(long, value_name = "CIDR", env = "PORTCULLIS_TRUSTED_PROXIES", value_delimiter = ',', value_parser = parse_cidr)]
+    pub trusted_proxies: Vec<(IpAddr, u8)>,
+    /// Secret with the certificate for Ingress hosts that have none of their own; a self-signed one is made when not
+    /// given.
+    #[arg(long, value_name = "NAMESPACE/NAME", env = "PORTCULLIS_DEFAULT_CERTIFICATE", value_parser = parse_namespaced)]
+    pub default_certificate: Option<(String, String)>,
+    /// Answer plain HTTP for Ingress hosts with TLS instead of redirecting it to HTTPS.
+    #[arg(long, env = "PORTCULLIS_NO_SSL_REDIRECT")]
+    pub no_ssl_redirect: bool,
+    /// Serve Ingresses that name no class even when no IngressClass is the default one.
+    #[arg(long, env = "PORTCULLIS_WATCH_INGRESS_WITHOUT_CLASS")]
+    pub watch_ingress_without_class: bool,
+    /// After SIGTERM: how long to go on accepting while not ready, so that load balancers notice.
+    #[arg(long, value_name = "DURATION", default_value = "0s", env = "PORTCULLIS_PRE_STOP_DELAY", value_parser = parse_duration)]
+    pub pre_stop_delay: Duration,
+    /// After that: how long requests in flight may take to end.
+    #[arg(long, value_name = "DURATION", default_value = "30s", env = "PORTCULLIS_DRAIN_TIMEOUT", value_parser = parse_duration)]
+    pub drain_timeout: Duration,
+    /// Form of the log.
+    #[arg(long, value_name = "FORM", default_value = "text", env = "PORTCULLIS_LOG_FORMAT")]
+    pub log_format: LogFormat,
+    /// Log every request.
+    #[arg(long, env = "PORTCULLIS_ACCESS_LOG")]
+    pub access_log: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct EchoArgs {
+    /// Address to listen on.
+    #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:8080", env = "PORTCULLIS_ECHO_LISTEN")]
+    pub listen: SocketAddr,
+    /// Name to answer with as `service`.
+    #[arg(long, value_name = "NAME", env = "SERVICE_NAME")]
+    pub name: Option<String>,
+    /// PEM certificate chain; with it, TLS is spoken.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// PEM key of the certificate.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct CheckArgs {
+    /// Files and folders.
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// Form of the report.
+    #[arg(long, value_name = "FORM", default_value = "text")]
+    pub format: ReportFormat,
+}
+
+/// Form of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// One line a message.
+    Text,
+    /// One JSON object a message.
+    Json,
+}
+
+/// Form of a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ReportFormat {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// Reads a duration as the Gateway API writes them: `1m30s`, `500ms`.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    portcullis_controller::ir::route::parse_duration(text)
+        .ok_or_else(|| format!("{text:?} is not a duration such as 30s, 1m30s or 500ms"))
+}
+
+/// Reads `address/prefix length`; an address alone is itself.
+pub fn parse_cidr(text: &str) -> Result<(IpAddr, u8), String> {
+    let wrong = || format!("{text:?} is not a network such as 10.0.0.0/8 or fd00::/8");
+    let (address, length) = match text.split_once('/') {
+        Some((address, length)) => (address, Some(length.parse::<u8>().map_err(|_| wrong())?)),
+        None => (text, None),
+    };
+    let address: IpAddr = address.parse().map_err(|_| wrong())?;
+    let most = if address.is_ipv4() { 32 } else { 128 };
+    match length.unwrap_or(most) {
+        length if length <= most => Ok((address, length)),
+        _ => Err(wrong()),
+    }
+}
+
+fn parse_namespaced(text: &str) -> Result<(String, String), String> {
+    match text.split_once('/') {
+        Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
+            Ok((namespace.to_owned(), name.to_owned()))
+        }
+        _ => Err(format!("{text:?} is not NAMESPACE/NAME")),
+    }
+}
+
+/// The reference of the command line, in Markdown.
+pub fn reference() -> String {
+    clap_markdown::help_markdown::<Cli>()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn cidr_takes_an_address_alone_and_no_prefix_beyond_its_length() {
+        for (text, want) in [
+            ("10.0.0.0/8", Some(("10.0.0.0", 8))),
+            ("192.0.2.7", Some(("192.0.2.7", 32))),
+            ("fd00::/8", Some(("fd00::", 8))),
+            ("::1", Some(("::1", 128))),
+            ("10.0.0.0/33", None),
+            ("10.0.0/8", None),
+            ("", None),
+            ("::/129", None),
+        ] {
+            let want = want.map(|(address, length)| (address.parse().unwrap(), length));
+            assert_eq!(parse_cidr(text).ok(), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_reference_in_docs_agrees_with_the_command_line() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/cli.md");
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            std::fs::write(path, reference()).unwrap();
+        }
+        let written = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(
+            written == reference(),
+            "docs/cli.md is out of date: UPDATE_GOLDEN=1 cargo test --lib rewrites it"
+        );
+    }
+}
