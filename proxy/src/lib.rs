@@ -2,16 +2,38 @@
 //!
 //! Knows nothing of Kubernetes objects: a [`Table`] and [`Certificates`] come in through [`Proxy::publish`].
 
+mod accept;
+mod app;
 mod conn;
+mod drain;
 mod http;
+mod io;
+mod listener;
+mod random;
+mod roots;
 mod shared;
+mod tls;
 mod upstream;
+mod worker;
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    sync::{Arc, atomic::Ordering},
+    thread::JoinHandle,
+    time::Duration,
+};
 
 use portcullis_routing::Table;
 use portcullis_tls::Certificates;
 use tokio::sync::watch;
+
+use self::{
+    listener::{Listeners, Wanted},
+    roots::Roots,
+    shared::Shared,
+    tls::TlsBase,
+};
 
 /// How the data plane runs; what does not change with the table.
 #[derive(Clone, Debug)]
@@ -28,38 +50,130 @@ pub struct Options {
     pub connect_timeout: Duration,
     /// Limit of time between two reads.
     pub idle_timeout: Duration,
-    /// Limit of time for a request's head.
+    /// Limit of time for a request's head, from its first byte to its last.
     pub header_timeout: Duration,
+    /// Limit of bytes for the head of an HTTP/1 request; h2 has 64 KiB.
+    pub max_header_bytes: usize,
+    /// Limit of time for a client's connection without a request.
+    pub keepalive_timeout: Duration,
+    /// Limit of time for a TLS handshake.
+    pub handshake_timeout: Duration,
+    /// Limit of time for the connections of a port that is no longer in the table to end (WebSockets do not end by
+    /// themselves); then they are cut.
+    pub port_drain: Duration,
+    /// Idle connections to backends that each worker keeps, over all backends.
+    pub upstream_idle_connections: usize,
 }
 
-/// Whether each port of the table is bound; the text says why not.
+/// Whether each port of the table is bound; the text says why not. A port that is missing has not been tried yet.
 pub type Bindings = BTreeMap<u16, Result<(), String>>;
 
-/// The running data plane.
+/// The running data plane. Dropping it ends its threads and cuts what is still connected; [`Proxy::drain`] first.
 #[derive(Debug)]
 pub struct Proxy {
-    bindings: watch::Sender<Arc<Bindings>>,
+    shared: Arc<Shared>,
+    bindings: watch::Receiver<Arc<Bindings>>,
+    done: watch::Receiver<u64>,
+    // Dropped in this order: the listeners end with `wanted`, and give up the workers, which then end too.
+    wanted: watch::Sender<Wanted>,
+    listeners: Option<JoinHandle<()>>,
+    workers: Vec<worker::Handle>,
 }
 
 impl Proxy {
-    /// Starts the worker threads; nothing is bound before the first [`Proxy::publish`].
+    /// Starts the worker threads; nothing is bound before the first [`Proxy::publish`]. Blocks until they run.
     ///
     /// # Errors
     /// Where a thread cannot be started.
-    pub fn start(_options: Options) -> std::io::Result<Self> {
-        Ok(Self { bindings: watch::Sender::default() })
+    pub fn start(options: Options) -> std::io::Result<Self> {
+        let shared = Shared::new(options);
+        let tls = TlsBase::new().map_err(std::io::Error::other)?;
+        let roots = Roots::find()?;
+        let workers = (0..shared.loads.len())
+            .map(|i| worker::Handle::start(i, Arc::clone(&shared), Arc::clone(&tls), roots.file()))
+            .collect::<std::io::Result<Vec<_>>>()?;
+        let (wanted, wanted_seen) = watch::channel(Wanted::default());
+        let (bindings, bindings_seen) = watch::channel(Arc::default());
+        let (done, done_seen) = watch::channel(0);
+        let listeners = Listeners {
+            bind: shared.options.bind.clone(),
+            offset: shared.options.port_offset,
+            workers: workers.iter().map(|w| w.commands.clone()).collect(),
+            wanted: wanted_seen,
+            bindings,
+            done,
+            bound: BTreeMap::new(),
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+        let listeners = std::thread::Builder::new()
+            .name("listeners".into())
+            .spawn(move || runtime.block_on(listeners.run()))?;
+        Ok(Self {
+            shared,
+            bindings: bindings_seen,
+            done: done_seen,
+            wanted,
+            listeners: Some(listeners),
+            workers,
+        })
     }
 
-    /// Serves this table from the next request on; binds and closes ports as it asks.
-    pub fn publish(&self, _table: Arc<Table>, _certificates: Arc<Certificates>) {}
+    /// Serves this table from the next request on; binds and closes ports as it asks. Returns at once, before the
+    /// ports are bound ([`Proxy::bindings`]).
+    pub fn publish(&self, table: Arc<Table>, certificates: Arc<Certificates>) {
+        let ports = table.ports.keys().copied().collect();
+        // In this order: no connection finds a listener whose certificate is not there yet.
+        self.shared.certificates.store(certificates);
+        self.shared.table.store(table);
+        self.wanted.send_if_modified(|wanted| {
+            if self.shared.draining.load(Ordering::Relaxed) || wanted.ports == ports {
+                return false;
+            }
+            *wanted = Wanted { generation: wanted.generation + 1, ports };
+            true
+        });
+    }
 
     /// Which ports are bound, as it changes.
     pub fn bindings(&self) -> watch::Receiver<Arc<Bindings>> {
-        self.bindings.subscribe()
+        self.bindings.clone()
     }
 
-    /// Stops accepting, tells clients to go, waits for what is in flight, cuts what is left at `ceiling`.
-    pub async fn drain(&self, _ceiling: Duration) {}
+    /// Requests, h2 streams and WebSockets that are being answered now.
+    pub fn in_flight(&self) -> usize {
+        self.shared.in_flight()
+    }
+
+    /// Connections that clients hold now, idle ones too.
+    pub fn connections(&self) -> usize {
+        self.shared.connections()
+    }
+
+    /// Stops accepting, tells clients to go, waits for what is in flight, cuts what is left at `ceiling`. Nothing
+    /// is bound any more after that, whatever is published.
+    pub async fn drain(&self, ceiling: Duration) {
+        self.shared.draining.store(true, Ordering::Relaxed);
+        let mut closing = 0;
+        self.wanted.send_modify(|wanted| {
+            closing = wanted.generation + 1;
+            *wanted = Wanted { generation: closing, ports: Default::default() };
+        });
+        let _ = self.done.clone().wait_for(|done| *done >= closing).await;
+        drain::finished(&self.shared, ceiling).await;
+        for worker in &self.workers {
+            let _ = worker.commands.send(worker::Command::Cut);
+        }
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        // The listeners' thread waits for this end, and the workers' for theirs.
+        self.wanted = watch::Sender::default();
+        if let Some(listeners) = self.listeners.take() {
+            let _ = listeners.join();
+        }
+    }
 }
 
 impl Default for Options {
@@ -72,6 +186,11 @@ impl Default for Options {
             connect_timeout: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(60),
             header_timeout: Duration::from_secs(10),
+            max_header_bytes: 64 << 10,
+            keepalive_timeout: Duration::from_secs(75),
+            handshake_timeout: Duration::from_secs(10),
+            port_drain: Duration::from_secs(240),
+            upstream_idle_connections: 1024,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, AtomicUsize},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use arc_swap::ArcSwap;
@@ -22,18 +22,76 @@ pub(crate) struct Shared {
     pub(crate) options: Options,
     /// Whether the process is stopping: responses close their connections.
     pub(crate) draining: AtomicBool,
-    /// Requests (streams, tunnels) that are being answered.
-    pub(crate) in_flight: AtomicUsize,
+    /// One for each worker thread.
+    pub(crate) loads: Box<[Arc<Load>]>,
+}
+
+/// What one worker thread is doing. Counted for each thread apart, so that no request waits for another core's
+/// cache line.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(crate) struct Load {
+    connections: AtomicUsize,
+    in_flight: AtomicUsize,
+}
+
+/// Which count of a [`Load`] a [`Counted`] belongs to.
+#[derive(Clone, Copy, Debug)]
+enum Count {
+    Connection,
+    Request,
+}
+
+/// One connection or one request; it is over when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Counted {
+    load: Arc<Load>,
+    count: Count,
 }
 
 impl Shared {
     pub(crate) fn new(options: Options) -> Arc<Self> {
+        let loads = (0..options.workers.max(1)).map(|_| Arc::default()).collect();
         Arc::new(Self {
             table: ArcSwap::from_pointee(Table::default()),
             certificates: ArcSwap::from_pointee(Certificates::default()),
             options,
             draining: AtomicBool::new(false),
-            in_flight: AtomicUsize::new(0),
+            loads,
         })
+    }
+
+    /// Requests, h2 streams and tunnels that are being answered.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.loads.iter().map(|load| load.in_flight.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Connections that clients hold, idle ones too.
+    pub(crate) fn connections(&self) -> usize {
+        self.loads.iter().map(|load| load.connections.load(Ordering::Relaxed)).sum()
+    }
+}
+
+impl Load {
+    /// A connection begins.
+    pub(crate) fn connection(self: &Arc<Self>) -> Counted {
+        self.connections.fetch_add(1, Ordering::Relaxed);
+        Counted { load: Arc::clone(self), count: Count::Connection }
+    }
+
+    /// A request begins.
+    pub(crate) fn request(self: &Arc<Self>) -> Counted {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        Counted { load: Arc::clone(self), count: Count::Request }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let counter = match self.count {
+            Count::Connection => &self.load.connections,
+            Count::Request => &self.load.in_flight,
+        };
+        counter.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -1,0 +1,243 @@
+//! One port on one worker thread: takes connections in, finds out what is spoken, and can tell them all to go.
+
+use std::{
+    collections::HashMap,
+    future::poll_fn,
+    io,
+    net::SocketAddr,
+    pin::pin,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    task::{Poll, Waker},
+    time::Duration,
+};
+
+use pingora_core::server::ShutdownWatch;
+use portcullis_routing::Protocol;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::watch,
+};
+use tracing::{debug, warn};
+
+use crate::{
+    app::{self, Service},
+    conn::ConnInfo,
+    io::{DownIo, Limits, Transport},
+    shared::{Counted, Load, Shared},
+    tls::TlsConfigs,
+};
+
+/// What connections need of their worker thread.
+#[derive(Clone)]
+pub(crate) struct Worker {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) load: Arc<Load>,
+    pub(crate) service: Service,
+    pub(crate) tls: Arc<TlsConfigs>,
+    pub(crate) limits: Limits,
+}
+
+/// A port, from its first bind to the end of its last connection.
+#[derive(Debug)]
+pub(crate) struct Port {
+    number: u16,
+    draining: Arc<AtomicBool>,
+    cut: AtomicBool,
+    /// Pingora's side of `draining`. One for each worker thread: pingora looks at it in each request.
+    told: watch::Sender<bool>,
+    wakers: Mutex<HashMap<u64, Waker>>,
+    next: AtomicU64,
+}
+
+/// A connection's place in [`Port::wakers`].
+struct Registered<'p> {
+    port: &'p Port,
+    id: u64,
+}
+
+impl Port {
+    pub(crate) fn new(number: u16) -> Arc<Self> {
+        Arc::new(Self {
+            number,
+            draining: Arc::default(),
+            cut: AtomicBool::new(false),
+            told: watch::Sender::new(false),
+            wakers: Mutex::default(),
+            next: AtomicU64::new(0),
+        })
+    }
+
+    pub(crate) fn draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn shutdown(&self) -> ShutdownWatch {
+        self.told.subscribe()
+    }
+
+    /// Tells the connections to go: idle ones at once, the others with what they are doing.
+    pub(crate) fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+        self.told.send_replace(true);
+        self.wake();
+    }
+
+    /// Ends the connections, whatever they are doing.
+    pub(crate) fn cut(&self) {
+        self.cut.store(true, Ordering::Relaxed);
+        self.wake();
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.wakers().is_empty()
+    }
+
+    fn wake(&self) {
+        // A set rather than a signal that connections wait for: waiting would cost each request something, and
+        // this is needed once in a port's life.
+        self.wakers().values().for_each(Waker::wake_by_ref);
+    }
+
+    fn wakers(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Waker>> {
+        self.wakers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Carries out what a connection does, until it ends or is cut.
+    async fn hold(&self, connection: impl Future<Output = ()>) {
+        let mut connection = pin!(connection);
+        let mut registered = None;
+        poll_fn(|cx| {
+            // A task's waker is the same for all of its life.
+            registered.get_or_insert_with(|| self.register(cx.waker().clone()));
+            match self.cut.load(Ordering::Relaxed) {
+                true => Poll::Ready(()),
+                false => connection.as_mut().poll(cx),
+            }
+        })
+        .await;
+    }
+
+    fn register(&self, waker: Waker) -> Registered<'_> {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        self.wakers().insert(id, waker);
+        Registered { port: self, id }
+    }
+}
+
+impl Drop for Registered<'_> {
+    fn drop(&mut self) {
+        self.port.wakers().remove(&self.id);
+    }
+}
+
+/// Takes connections in until `stop`, and then those that the kernel has already.
+pub(crate) async fn accept(
+    listener: TcpListener,
+    port: Arc<Port>,
+    worker: Worker,
+    stop: impl Future<Output = ()>,
+) {
+    let mut stop = pin!(stop);
+    let mut stopping = false;
+    let mut pause = Pause::default();
+    loop {
+        let accepted = poll_fn(|cx| {
+            stopping = stopping || stop.as_mut().poll(cx).is_ready();
+            match listener.poll_accept(cx) {
+                Poll::Pending if stopping => Poll::Ready(None),
+                accepted => accepted.map(Some),
+            }
+        });
+        match accepted.await {
+            None => return,
+            Some(Ok((tcp, peer))) => {
+                pause = Pause::default();
+                let counted = worker.load.connection();
+                tokio::spawn(connection(tcp, peer, Arc::clone(&port), worker.clone(), counted));
+            }
+            Some(Err(_)) if stopping => return,
+            Some(Err(error)) => pause.after(&error, port.number).await,
+        }
+    }
+}
+
+/// How long to wait after an error of accept: it says that this process or machine has run out of something.
+#[derive(Default)]
+struct Pause {
+    errors: u32,
+}
+
+impl Pause {
+    async fn after(&mut self, error: &io::Error, port: u16) {
+        use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+        // The connection's own, not ours.
+        if matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted) {
+            return;
+        }
+        if self.errors == 0 {
+            warn!(port, %error, "no connection can be accepted");
+        }
+        self.errors = (self.errors + 1).min(7);
+        tokio::time::sleep(Duration::from_millis(10 << self.errors)).await;
+    }
+}
+
+async fn connection(tcp: TcpStream, peer: SocketAddr, port: Arc<Port>, worker: Worker, counted: Counted) {
+    let serving = async {
+        if let Err(error) = serve(tcp, peer, &port, &worker, counted).await {
+            debug!(port = port.number, %peer, %error, "connection refused");
+        }
+    };
+    port.hold(serving).await;
+}
+
+#[derive(Debug, thiserror::Error)]
+enum ConnectionError {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Handshake(#[from] crate::tls::HandshakeError),
+}
+
+async fn serve(
+    tcp: TcpStream,
+    peer: SocketAddr,
+    port: &Port,
+    worker: &Worker,
+    counted: Counted,
+) -> Result<(), ConnectionError> {
+    let local = tcp.local_addr()?;
+    // Asked anew for each connection: a port may change its protocol without being bound again.
+    let protocol = worker.shared.table.load().ports.get(&port.number).map(|p| p.protocol);
+    let mut info =
+        ConnInfo { port: port.number, peer, local, tls: None, draining: Arc::clone(&port.draining) };
+    let (down, h2) = match protocol {
+        Some(Protocol::Https) => {
+            let (stream, tls) = worker.tls.accept(tcp, port.number, &worker.shared).await?;
+            let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+            info.tls = Some(tls);
+            (down_io(Transport::Tls(stream), &info, worker, counted), h2)
+        }
+        Some(Protocol::Http) => {
+            let mut down = down_io(Transport::Plain(tcp), &info, worker, counted);
+            let Some(h2) = app::speaks_h2(&mut down, port, worker.limits).await else { return Ok(()) };
+            (down, h2)
+        }
+        // Removed in the moment in which the client came.
+        None => return Ok(()),
+    };
+    let conn = Arc::new(info);
+    if h2 {
+        app::serve_http2(&worker.service, down, conn, port, &worker.load).await;
+    } else {
+        app::serve_http1(&worker.service, down, conn, port, &worker.load, worker.limits).await;
+    }
+    Ok(())
+}
+
+fn down_io(transport: Transport, info: &ConnInfo, worker: &Worker, counted: Counted) -> Box<DownIo> {
+    Box::new(DownIo::new(transport, info, worker.limits, counted))
+}

@@ -1,0 +1,219 @@
+//! Carries a connection through its requests: HTTP/1 one after the other, HTTP/2 by its streams.
+
+use std::{
+    future::poll_fn,
+    pin::pin,
+    sync::Arc,
+    task::{Poll, ready},
+};
+
+use async_trait::async_trait;
+use pingora_core::{
+    apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp},
+    protocols::http::{ServerSession, v2::server::H2Options},
+    server::ShutdownWatch,
+};
+use pingora_proxy::HttpProxy;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::{
+    accept::Port,
+    conn::{CONN, ConnInfo, REQUEST, RequestScope},
+    http::HttpService,
+    io::{DownIo, Limits},
+    shared::{Counted, Load},
+};
+
+/// What serves the requests of one worker thread.
+pub(crate) type Service = Arc<HttpProxy<HttpService>>;
+
+/// Waits for the first bytes of a connection without TLS; whether they are HTTP/2's. `None`: there will be none.
+pub(crate) async fn speaks_h2(down: &mut DownIo, port: &Port, limit: Limits) -> Option<bool> {
+    let mut idle = Idle { port, timer: None, limit, fresh: true };
+    match idle.request_begins(down).await {
+        true => down.sniff_h2().await.ok(),
+        false => None,
+    }
+}
+
+/// Serves HTTP/1 until either side ends it.
+pub(crate) async fn serve_http1(
+    service: &Service,
+    down: Box<DownIo>,
+    conn: Arc<ConnInfo>,
+    port: &Port,
+    load: &Arc<Load>,
+    limits: Limits,
+) {
+    let requests = async {
+        let shutdown = port.shutdown();
+        let mut idle = Idle { port, timer: None, limit: limits, fresh: true };
+        let (mut down, mut settings) = (down, None::<pingora_core::apps::HttpPersistentSettings>);
+        loop {
+            if !idle.request_begins(&mut down).await {
+                return down.close().await;
+            }
+            let _counted: Counted = load.request();
+            REQUEST.with(|request| request.set_deadline(None));
+            down.begin_request();
+            let mut session = ServerSession::new_http1(down);
+            match settings.take() {
+                Some(settings) => settings.apply_to_session(&mut session),
+                // Without a limit of pingora's: ours are the connection's own.
+                None => session.set_keepalive(Some(0)),
+            }
+            let answered = until_deadline(service.process_new_http(session, &shutdown)).await;
+            let Some(reused) = answered else { return };
+            let (stream, kept) = reused.consume();
+            let Ok(same) = stream.into_any().downcast::<DownIo>() else { return };
+            (down, settings) = (same, kept);
+            idle.fresh = false;
+        }
+    };
+    CONN.scope(conn, REQUEST.scope(RequestScope::default(), requests)).await;
+}
+
+/// Serves HTTP/2 until either side ends it.
+pub(crate) async fn serve_http2(
+    service: &Service,
+    mut down: Box<DownIo>,
+    conn: Arc<ConnInfo>,
+    port: &Port,
+    load: &Arc<Load>,
+) {
+    down.begin_h2();
+    let app = H2App { service: Arc::clone(service), conn, load: Arc::clone(load) };
+    let shutdown = port.shutdown();
+    Arc::new(app).process_new(down, &shutdown).await;
+}
+
+/// The time between two requests.
+struct Idle<'p> {
+    port: &'p Port,
+    timer: Option<std::pin::Pin<Box<Sleep>>>,
+    limit: Limits,
+    /// Whether no request has come yet.
+    fresh: bool,
+}
+
+impl Idle<'_> {
+    /// Waits for a request. False: there will be none, and nothing was taken from the connection.
+    async fn request_begins(&mut self, down: &mut DownIo) -> bool {
+        let begin = Instant::now();
+        poll_fn(|cx| {
+            if let Poll::Ready(result) = down.poll_readable(cx) {
+                return Poll::Ready(result.is_ok());
+            }
+            let mut limit = self.limit.keepalive;
+            if self.port.draining() {
+                // Whoever has been answered once knows that a connection may end, and asks again. Whoever has just
+                // connected may not, and its first request may be on its way.
+                if !self.fresh {
+                    return Poll::Ready(false);
+                }
+                limit = limit.min(FRESH_WHILE_DRAINING);
+            }
+            let until = begin + limit;
+            let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(until)));
+            // It is left to run while requests are answered, and set anew only when it goes off.
+            if timer.deadline() > until {
+                timer.as_mut().reset(until);
+            }
+            loop {
+                ready!(timer.as_mut().poll(cx));
+                if Instant::now() >= until {
+                    return Poll::Ready(false);
+                }
+                timer.as_mut().reset(until);
+            }
+        })
+        .await
+    }
+}
+
+const FRESH_WHILE_DRAINING: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// Carries out the request, no longer than it says itself ([`RequestScope::set_deadline`]).
+async fn until_deadline<T>(request: impl Future<Output = Option<T>>) -> Option<T> {
+    let mut request = pin!(request);
+    let mut cut = pin!(None::<Sleep>);
+    poll_fn(|cx| {
+        if let Poll::Ready(done) = request.as_mut().poll(cx) {
+            return Poll::Ready(done);
+        }
+        let Some(deadline) = REQUEST.with(RequestScope::deadline) else { return Poll::Pending };
+        if cut.is_none() {
+            cut.set(Some(sleep_until(deadline)));
+        }
+        let mut timer = cut.as_mut().as_pin_mut().expect("set above");
+        if timer.deadline() != deadline {
+            timer.as_mut().reset(deadline);
+        }
+        timer.poll(cx).map(|()| None)
+    })
+    .await
+}
+
+/// One HTTP/2 connection. Pingora runs each stream as a task of its own.
+struct H2App {
+    service: Service,
+    conn: Arc<ConnInfo>,
+    load: Arc<Load>,
+}
+
+#[async_trait]
+impl HttpServerApp for H2App {
+    async fn process_new_http(
+        self: &Arc<Self>,
+        session: ServerSession,
+        shutdown: &ShutdownWatch,
+    ) -> Option<ReusedHttpStream> {
+        let _counted = self.load.request();
+        let request = until_deadline(self.service.process_new_http(session, shutdown));
+        CONN.scope(Arc::clone(&self.conn), REQUEST.scope(RequestScope::default(), request)).await
+    }
+
+    fn h2_options(&self) -> Option<H2Options> {
+        self.service.h2_options()
+    }
+
+    fn server_options(&self) -> Option<&HttpServerOptions> {
+        self.service.server_options()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_is_cut_at_the_deadline_that_it_sets() {
+        let begin = Instant::now();
+        let request = async {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            REQUEST.with(|request| request.set_deadline(Some(begin + Duration::from_secs(30))));
+            std::future::pending::<Option<()>>().await
+        };
+        let answer = REQUEST.scope(RequestScope::default(), until_deadline(request)).await;
+        assert_eq!((answer, begin.elapsed().as_secs()), (None, 30));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_can_be_moved_and_lifted() {
+        let begin = Instant::now();
+        let request = async {
+            let set = |s| REQUEST.with(|r| r.set_deadline(Some(begin + Duration::from_secs(s))));
+            set(10);
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            set(100);
+            tokio::time::sleep(Duration::from_secs(50)).await;
+            REQUEST.with(|r| r.set_deadline(None));
+            tokio::time::sleep(Duration::from_secs(500)).await;
+            Some("answer")
+        };
+        let answer = REQUEST.scope(RequestScope::default(), until_deadline(request)).await;
+        assert_eq!(answer, Some("answer"));
+    }
+}

@@ -1,0 +1,62 @@
+//! The end: what is in flight may finish, up to a ceiling.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::shared::Shared;
+
+/// How often it is looked at whether all is done.
+const LOOK: Duration = Duration::from_millis(20);
+/// How long connections that have nothing in flight are waited for: clients that never answer a GOAWAY, or never
+/// close their side.
+const IDLE: Duration = Duration::from_secs(3);
+
+/// Waits until no connection is left, or none with anything in flight for a while, or `ceiling` is reached.
+pub(crate) async fn finished(shared: &Shared, ceiling: Duration) {
+    let end = Instant::now() + ceiling;
+    let mut busy = Instant::now();
+    while shared.connections() > 0 || shared.in_flight() > 0 {
+        let now = Instant::now();
+        if shared.in_flight() > 0 {
+            busy = now;
+        }
+        if now >= end || now >= busy + IDLE {
+            return;
+        }
+        tokio::time::sleep(LOOK.min(end - now)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Options;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_in_flight_is_waited_for_up_to_the_ceiling() {
+        for (request, connection, ceiling, want) in [
+            (Some(10), Some(10), 30, 10),
+            (Some(10), Some(500), 30, 13),
+            (Some(500), Some(500), 30, 30),
+            (None, Some(500), 30, 3),
+            (None, Some(1), 30, 1),
+            (None, None, 30, 0),
+        ] {
+            let shared = Shared::new(Options { workers: 2, ..Options::default() });
+            let lasts = |seconds: Option<u64>, counted| {
+                if let Some(seconds) = seconds {
+                    tokio::spawn(async move {
+                        let _counted = counted;
+                        tokio::time::sleep(Duration::from_secs(seconds)).await;
+                    });
+                }
+            };
+            lasts(request, shared.loads[0].request());
+            lasts(connection, shared.loads[1].connection());
+            let begin = Instant::now();
+            finished(&shared, Duration::from_secs(ceiling)).await;
+            assert_eq!(begin.elapsed().as_secs(), want, "request {request:?} connection {connection:?}");
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! A client's connection as pingora takes it: reads with a limit of time and size for heads, writes put together.
+//!
+//! Between requests the connection is with [`crate::app`], which asks [`DownIo::poll_readable`]; pingora has it only
+//! from a request's first byte to the end of its response.
+
+mod head;
+mod linger;
+mod out;
+mod stall;
+mod traits;
+mod transport;
+
+use std::{
+    io::{self, IoSlice},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use pingora_core::protocols::{SocketDigest, l4::socket::SocketAddr, tls::SslDigest};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
+    time::Sleep,
+};
+
+pub(crate) use self::transport::Transport;
+use self::{head::HeadScan, out::Out, stall::Stall};
+use crate::{Options, conn::ConnInfo, shared::Counted};
+
+/// What an HTTP/2 client sends first (RFC 9113, 3.4).
+pub(crate) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Read at once while it is not known what is spoken; most heads fit.
+const FIRST_READ: usize = 2048;
+
+/// Limits of a client's connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// From a head's first byte to its last.
+    pub(crate) head_time: Duration,
+    /// Bytes of a head.
+    pub(crate) head_bytes: usize,
+    /// Between two writes that the client takes.
+    pub(crate) write_idle: Duration,
+    /// Without a request.
+    pub(crate) keepalive: Duration,
+}
+
+/// A client's connection.
+pub(crate) struct DownIo {
+    transport: Transport,
+    /// Read before it was known what is spoken; handed out first.
+    early: Vec<u8>,
+    early_read: usize,
+    out: Out,
+    reading: Reading,
+    /// Ends the reading of a head; there is one only where a head did not come in one piece.
+    head_timer: Option<Pin<Box<Sleep>>>,
+    stall: Stall,
+    limits: Limits,
+    h2: bool,
+    ended: bool,
+    wrote: bool,
+    socket: Arc<SocketDigest>,
+    tls: Option<Arc<SslDigest>>,
+    counted: Option<Counted>,
+}
+
+/// What is being read, as far as limits depend on it.
+#[derive(Debug)]
+enum Reading {
+    /// The head of an HTTP/1 request.
+    Head(HeadScan),
+    /// The preface of an HTTP/2 connection, of which so many bytes are to come.
+    Preface(usize),
+    /// Anything else.
+    Rest,
+}
+
+impl DownIo {
+    pub(crate) fn new(transport: Transport, conn: &ConnInfo, limits: Limits, counted: Counted) -> Self {
+        let socket = SocketDigest::from_raw_fd(transport.raw_fd());
+        // Known from accept: nobody has to ask the kernel again.
+        let _ = socket.peer_addr.set(Some(SocketAddr::Inet(conn.peer)));
+        let _ = socket.local_addr.set(Some(SocketAddr::Inet(conn.local)));
+        let tls =
+            conn.tls.as_ref().map(|tls| Arc::new(SslDigest::new("", tls.version, None, None, Vec::new())));
+        Self {
+            transport,
+            early: Vec::new(),
+            early_read: 0,
+            out: Out::default(),
+            reading: Reading::Rest,
+            head_timer: None,
+            stall: Stall::new(limits.write_idle),
+            limits,
+            h2: false,
+            ended: false,
+            wrote: false,
+            socket: Arc::new(socket),
+            tls,
+            counted: Some(counted),
+        }
+    }
+
+    /// Ready when a request begins, or the client is gone; takes nothing out.
+    pub(crate) fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.early_read < self.early.len() {
+            return Poll::Ready(Ok(()));
+        }
+        self.transport.poll_readable(cx)
+    }
+
+    /// The next bytes are the head of an HTTP/1 request.
+    pub(crate) fn begin_request(&mut self) {
+        self.reading = Reading::Head(HeadScan::default());
+        self.head_timer = None;
+    }
+
+    /// What follows is HTTP/2, from its preface on.
+    pub(crate) fn begin_h2(&mut self) {
+        self.h2 = true;
+        self.reading = Reading::Preface(PREFACE.len());
+        self.head_timer = None;
+    }
+
+    /// Whether the client speaks HTTP/2 without having been asked (RFC 9113, 3.3). Waits for as many bytes as it
+    /// takes to tell: a request of HTTP/1 differs in its first letters.
+    ///
+    /// # Errors
+    /// Where the client is gone, or takes longer than a head may.
+    pub(crate) async fn sniff_h2(&mut self) -> io::Result<bool> {
+        let limit = tokio::time::sleep(self.limits.head_time);
+        tokio::pin!(limit);
+        self.early = Vec::with_capacity(FIRST_READ);
+        loop {
+            let read = tokio::io::AsyncReadExt::read_buf(&mut self.transport, &mut self.early);
+            let n = tokio::select! {
+                biased;
+                n = read => n?,
+                () = &mut limit => return Err(io::ErrorKind::TimedOut.into()),
+            };
+            let seen = self.early.len().min(PREFACE.len());
+            if n == 0 || self.early[..seen] != PREFACE[..seen] {
+                self.ended = n == 0;
+                return Ok(false);
+            }
+            if seen == PREFACE.len() {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// Ends a connection between two requests.
+    pub(crate) async fn close(mut self: Box<Self>) {
+        self.ended = true;
+        let _ = AsyncWriteExt::shutdown(&mut *self).await;
+    }
+
+    fn poll_early(&mut self, buf: &mut ReadBuf<'_>) -> bool {
+        let left = &self.early[self.early_read..];
+        if left.is_empty() {
+            return false;
+        }
+        let n = left.len().min(buf.remaining());
+        buf.put_slice(&left[..n]);
+        self.early_read += n;
+        if self.early_read == self.early.len() {
+            (self.early, self.early_read) = (Vec::new(), 0);
+        }
+        true
+    }
+
+    /// Holds what came in against the limits.
+    fn received(&mut self, data: &[u8]) -> io::Result<()> {
+        let done = match &mut self.reading {
+            Reading::Rest => return Ok(()),
+            Reading::Preface(left) => {
+                *left = left.saturating_sub(data.len());
+                *left == 0
+            }
+            Reading::Head(head) => {
+                let done = head.feed(data);
+                if !done && head.bytes() > self.limits.head_bytes {
+                    return Err(self.refuse(TOO_LARGE, io::ErrorKind::InvalidData));
+                }
+                done
+            }
+        };
+        if done {
+            self.reading = Reading::Rest;
+            self.head_timer = None;
+        }
+        Ok(())
+    }
+
+    fn poll_head_timer(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if matches!(self.reading, Reading::Rest) {
+            return Poll::Pending;
+        }
+        let limit = self.limits.head_time;
+        let timer = self.head_timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        ready!(timer.as_mut().poll(cx));
+        Poll::Ready(Err(match &self.reading {
+            Reading::Head(head) if head.bytes() > 0 => self.refuse(TOO_SLOW, io::ErrorKind::TimedOut),
+            _ => io::ErrorKind::TimedOut.into(),
+        }))
+    }
+
+    /// Pingora answers no read error: the answer is left here for its `shutdown` to send.
+    fn refuse(&mut self, answer: &[u8], kind: io::ErrorKind) -> io::Error {
+        self.out.replace(answer);
+        self.wrote = true;
+        kind.into()
+    }
+
+    fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.out.is_empty() {
+            let out = self.out.poll_flush(&mut self.transport, cx);
+            ready!(self.stall.watch(cx, out))?;
+        }
+        let flushed = Pin::new(&mut self.transport).poll_flush(cx);
+        self.stall.watch(cx, flushed)
+    }
+}
+
+const TOO_LARGE: &[u8] =
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+const TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+
+impl Limits {
+    pub(crate) fn new(options: &Options) -> Self {
+        Self {
+            head_time: options.header_timeout,
+            head_bytes: options.max_header_bytes,
+            write_idle: options.idle_timeout,
+            keepalive: options.keepalive_timeout,
+        }
+    }
+}
+
+impl AsyncRead for DownIo {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buf.filled().len();
+        if !this.poll_early(buf) {
+            match Pin::new(&mut this.transport).poll_read(cx, buf) {
+                Poll::Ready(Ok(())) => this.ended |= buf.filled().len() == before && buf.remaining() > 0,
+                Poll::Ready(Err(error)) => {
+                    this.ended = true;
+                    return Poll::Ready(Err(error));
+                }
+                Poll::Pending => {
+                    // Nothing more is to be had from the client: what is held back for it need not wait, for the
+                    // rest of the body may take its time.
+                    let _ = this.poll_out(cx);
+                    return this.poll_head_timer(cx);
+                }
+            }
+        }
+        Poll::Ready(this.received(&buf.filled()[before..]))
+    }
+}
+
+impl AsyncWrite for DownIo {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        this.wrote = true;
+        let written = match this.h2 {
+            // h2 gathers its frames itself.
+            true => Pin::new(&mut this.transport).poll_write_vectored(cx, bufs),
+            false => this.out.poll_write(&mut this.transport, cx, bufs),
+        };
+        this.stall.watch(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().poll_out(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.poll_out(cx))?;
+        let shut = Pin::new(&mut this.transport).poll_shutdown(cx);
+        this.stall.watch(cx, shut)
+    }
+}
+
+impl Drop for DownIo {
+    fn drop(&mut self) {
+        let transport = std::mem::replace(&mut self.transport, Transport::Gone);
+        if self.wrote && !self.ended {
+            linger::close(transport, std::mem::take(&mut self.out), self.counted.take());
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! A worker thread: its own runtime, its own sockets, its own connections to backends.
+
+use std::{
+    collections::HashMap,
+    fmt, io,
+    net::TcpListener,
+    sync::{Arc, mpsc as blocking},
+    thread::JoinHandle,
+};
+
+use pingora_core::{
+    apps::{HttpServerApp, HttpServerOptions},
+    protocols::http::v2::server::{H2Options, default_h2_options},
+    server::configuration::ServerConf,
+};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task,
+};
+use tracing::error;
+
+use crate::{
+    accept::{self, Port, Worker},
+    http::HttpService,
+    io::Limits,
+    shared::Shared,
+    tls::{TlsBase, TlsConfigs},
+};
+
+/// What a worker thread is told.
+pub(crate) enum Command {
+    /// Serve these sockets of a port too.
+    Open { port: u16, sockets: Vec<TcpListener> },
+    /// Close a port's sockets and let its connections go; sent back when the sockets are closed.
+    Close { port: u16, closed: oneshot::Sender<()> },
+    /// End all connections.
+    Cut,
+    /// End the thread.
+    Stop,
+}
+
+/// A worker thread.
+pub(crate) struct Handle {
+    pub(crate) commands: mpsc::UnboundedSender<Command>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// A port that is being served.
+struct Open {
+    port: Arc<Port>,
+    sockets: Vec<(oneshot::Sender<()>, task::JoinHandle<()>)>,
+}
+
+/// Upstream errors are retried as often as the request path asks; it does the counting.
+const RETRIES: usize = 1000;
+const H2_STREAMS: u32 = 128;
+const H2_STREAM_WINDOW: u32 = 256 << 10;
+const H2_CONNECTION_WINDOW: u32 = 1 << 20;
+const H2_SEND_BUFFER: usize = 256 << 10;
+
+impl Handle {
+    /// Starts a thread and waits until it can serve.
+    ///
+    /// # Errors
+    /// Where the thread, its runtime or its HTTP service cannot be made.
+    pub(crate) fn start(
+        index: usize,
+        shared: Arc<Shared>,
+        tls: Arc<TlsBase>,
+        ca_file: Option<String>,
+    ) -> io::Result<Self> {
+        let (commands, receiver) = mpsc::unbounded_channel();
+        let (started, ready) = blocking::channel();
+        let main = move || {
+            let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+                Ok(runtime) => runtime,
+                Err(error) => return drop(started.send(Err(error))),
+            };
+            runtime.block_on(async {
+                let worker = worker(index, shared, tls, ca_file);
+                let _ = started.send(Ok(()));
+                run(worker, receiver).await;
+            });
+            // A lookup that hangs in a thread of its own must not hold up the end.
+            runtime.shutdown_background();
+        };
+        let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(main)?;
+        ready.recv().map_err(|_| io::Error::other(format!("worker thread {index} could not start")))??;
+        Ok(Self { commands, thread: Some(thread) })
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        let _ = self.commands.send(Command::Stop);
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            error!("a worker thread had panicked");
+        }
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle").field("thread", &self.thread).finish_non_exhaustive()
+    }
+}
+
+fn worker(index: usize, shared: Arc<Shared>, tls: Arc<TlsBase>, ca_file: Option<String>) -> Worker {
+    let options = &shared.options;
+    let conf = Arc::new(ServerConf {
+        ca_file,
+        max_retries: RETRIES,
+        upstream_keepalive_pool_size: options.upstream_idle_connections,
+        ..ServerConf::default()
+    });
+    let mut service = pingora_proxy::http_proxy(&conf, HttpService::new(Arc::clone(&shared)));
+    let mut server_options = HttpServerOptions::default();
+    server_options.h2_idle_timeout = Some(options.keepalive_timeout);
+    service.server_options = Some(server_options);
+    service.h2_options = Some(h2_options());
+    Worker {
+        load: Arc::clone(&shared.loads[index]),
+        service: Arc::new(service),
+        tls: Arc::new(TlsConfigs::new(tls)),
+        limits: Limits::new(options),
+        shared,
+    }
+}
+
+fn h2_options() -> H2Options {
+    // Pingora's own, since h2's know no limit of streams and headers.
+    let mut options = default_h2_options();
+    options
+        .max_concurrent_streams(H2_STREAMS)
+        .initial_window_size(H2_STREAM_WINDOW)
+        .initial_connection_window_size(H2_CONNECTION_WINDOW)
+        .max_send_buffer_size(H2_SEND_BUFFER);
+    options
+}
+
+async fn run(worker: Worker, mut commands: mpsc::UnboundedReceiver<Command>) {
+    let mut open: HashMap<u16, Open> = HashMap::new();
+    let mut leaving: Vec<Arc<Port>> = Vec::new();
+    while let Some(command) = commands.recv().await {
+        match command {
+            Command::Open { port, sockets } => {
+                let entry =
+                    open.entry(port).or_insert_with(|| Open { port: Port::new(port), sockets: Vec::new() });
+                sockets.into_iter().for_each(|socket| entry.add(socket, &worker));
+            }
+            Command::Close { port, closed } => {
+                if let Some(open) = open.remove(&port) {
+                    leaving.retain(|port| !port.is_empty());
+                    leaving.push(open.close(&worker).await);
+                }
+                let _ = closed.send(());
+            }
+            Command::Cut => {
+                open.values().map(|open| &open.port).chain(&leaving).for_each(|port| port.cut());
+                worker.service.http_cleanup().await;
+            }
+            Command::Stop => return,
+        }
+    }
+}
+
+impl Open {
+    fn add(&mut self, socket: TcpListener, worker: &Worker) {
+        let listener = match tokio::net::TcpListener::from_std(socket) {
+            Ok(listener) => listener,
+            Err(error) => return error!(%error, "a socket cannot be served"),
+        };
+        let (stop, stopped) = oneshot::channel();
+        let stopped = async move { drop(stopped.await) };
+        let accepting = accept::accept(listener, Arc::clone(&self.port), worker.clone(), stopped);
+        self.sockets.push((stop, tokio::spawn(accepting)));
+    }
+
+    /// Closes the sockets, and leaves the connections some time to go.
+    async fn close(self, worker: &Worker) -> Arc<Port> {
+        let (stops, tasks): (Vec<_>, Vec<_>) = self.sockets.into_iter().unzip();
+        drop(stops);
+        for task in tasks {
+            let _ = task.await;
+        }
+        self.port.drain();
+        let port = Arc::downgrade(&self.port);
+        let ceiling = worker.shared.options.port_drain;
+        tokio::spawn(async move {
+            tokio::time::sleep(ceiling).await;
+            if let Some(port) = port.upgrade() {
+                port.cut();
+            }
+        });
+        self.port
+    }
+}
