@@ -1,0 +1,277 @@
+//! Closed-loop load: each client asks again when it has its answer, or a pause after it.
+//!
+//! The latencies of a closed loop hide what would have been asked during a stall (coordinated omission): they compare
+//! proxies under the same saturation, and say nothing of a service level.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use anyhow::Result;
+use rustls::pki_types::CertificateDer;
+use serde::{Deserialize, Serialize};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::Notify,
+    task::{JoinSet, spawn_local},
+    time::sleep,
+};
+
+use crate::{
+    client::{Http1, Http2, Refused, Target, Tls},
+    histogram::Histogram,
+};
+
+/// A client that failed waits this long, so that a dead proxy is not asked a million times.
+const AFTER_FAILURE: Duration = Duration::from_millis(5);
+
+/// What a client does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Mode {
+    /// HTTP/1.1 on a kept connection.
+    H1,
+    /// The same over TLS.
+    H1Tls,
+    /// A new connection with a full TLS handshake for each request.
+    Handshake,
+    /// HTTP/2 over TLS, many streams on one connection.
+    H2,
+}
+
+/// How many clients do it.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// What each of them does.
+    pub mode: Mode,
+    /// Connections at a time.
+    pub connections: usize,
+    /// Streams at a time on each (HTTP/2 only).
+    pub streams: usize,
+    /// Wait between an answer and the next request.
+    pub pause: Duration,
+}
+
+/// What the clients count.
+#[derive(Debug, Default)]
+pub struct Tally {
+    stopped: Cell<bool>,
+    measuring: Cell<bool>,
+    requests: Cell<u64>,
+    errors: Cell<u64>,
+    first_error: RefCell<Option<String>>,
+    reconnects: Cell<u64>,
+    latency: RefCell<Histogram>,
+    limit: Cell<u64>,
+    reached: Notify,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Report {
+    /// Good answers in the measured time.
+    pub requests: u64,
+    /// Requests without a good answer (status 200, whole body) at any time, the warm-up included.
+    pub errors: u64,
+    /// The first of them.
+    pub first_error: Option<String>,
+    /// Connections that the server closed as HTTP allows it (`Connection: close`, GOAWAY).
+    pub reconnects: u64,
+    /// Measured time.
+    pub seconds: f64,
+    /// Good answers a second.
+    pub per_second: f64,
+    /// Median of the latencies, µs.
+    pub p50: f64,
+    /// 99th percentile of the latencies, µs.
+    pub p99: f64,
+    /// Longest latency, µs.
+    pub max: f64,
+    /// CPU that the proxy (with its child processes) used for each good answer, µs.
+    pub cpu_per_request: Option<f64>,
+    /// Share of one core that the proxy used, 0 to 1.
+    pub cpu_share: Option<f64>,
+}
+
+impl Tally {
+    /// From now on requests are counted; ends after `limit` of them (0: never).
+    pub fn measure(&self, limit: u64) {
+        self.limit.set(limit);
+        self.requests.set(0);
+        self.latency.replace(Histogram::default());
+        self.measuring.set(true);
+    }
+
+    /// Waits until the limit is reached.
+    pub async fn reached(&self) {
+        self.reached.notified().await;
+    }
+
+    /// No client asks again.
+    pub fn stop(&self) {
+        self.measuring.set(false);
+        self.stopped.set(true);
+    }
+
+    /// How many requests had no good answer so far.
+    pub fn errors(&self) -> u64 {
+        self.errors.get()
+    }
+
+    /// What was counted in this measured time. The proxy's CPU is for the caller to add.
+    pub fn report(&self, measured: Duration) -> Report {
+        let latency = self.latency.borrow();
+        let micros = |duration: Duration| duration.as_secs_f64() * 1e6;
+        Report {
+            requests: self.requests.get(),
+            errors: self.errors.get(),
+            first_error: self.first_error.borrow().clone(),
+            reconnects: self.reconnects.get(),
+            seconds: measured.as_secs_f64(),
+            per_second: self.requests.get() as f64 / measured.as_secs_f64(),
+            p50: micros(latency.percentile(50.0)),
+            p99: micros(latency.percentile(99.0)),
+            max: micros(latency.max()),
+            cpu_per_request: None,
+            cpu_share: None,
+        }
+    }
+
+    /// Counts a request that failed.
+    pub fn failed(&self, error: &anyhow::Error) {
+        if self.stopped.get() {
+            return;
+        }
+        self.errors.set(self.errors.get() + 1);
+        self.first_error.borrow_mut().get_or_insert_with(|| format!("{error:#}"));
+    }
+
+    fn answered(&self, began: Instant) {
+        if !self.measuring.get() {
+            return;
+        }
+        let requests = self.requests.get() + 1;
+        self.requests.set(requests);
+        self.latency.borrow_mut().record(began.elapsed());
+        if requests == self.limit.get() {
+            self.measuring.set(false);
+            self.reached.notify_one();
+        }
+    }
+
+    fn reconnected(&self) {
+        self.reconnects.set(self.reconnects.get() + 1);
+    }
+}
+
+/// Starts the clients as tasks of the current `LocalSet`; they end when the tally is stopped.
+///
+/// # Errors
+/// Where the certificate is of no use.
+pub fn start(
+    plan: Plan,
+    target: &Rc<Target>,
+    certificate: CertificateDer<'static>,
+    tally: &Rc<Tally>,
+) -> Result<()> {
+    let alpn: &[u8] = if plan.mode == Mode::H2 { b"h2" } else { b"http/1.1" };
+    let tls = Tls::new(certificate, alpn)?;
+    for _ in 0..plan.connections {
+        let (target, tally, tls) = (target.clone(), tally.clone(), tls.clone());
+        spawn_local(async move {
+            match plan.mode {
+                Mode::H1 => http1(plan, &target, &tally, async || target.connect().await).await,
+                Mode::H1Tls | Mode::Handshake => {
+                    http1(plan, &target, &tally, async || target.connect_tls(&tls).await).await;
+                }
+                Mode::H2 => http2(plan, &target, &tally, &tls).await,
+            }
+        });
+    }
+    Ok(())
+}
+
+async fn http1<S>(plan: Plan, target: &Target, tally: &Tally, connect: impl AsyncFn() -> Result<S>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    while !tally.stopped.get() {
+        let connecting = Instant::now();
+        let connected = connect().await.map(|stream| Http1::new(stream, target));
+        let mut began = connecting;
+        let ended = async {
+            let mut connection = connected?;
+            while !tally.stopped.get() {
+                if plan.mode != Mode::Handshake {
+                    began = Instant::now();
+                }
+                let answer = connection.get().await?;
+                target.check(answer)?;
+                tally.answered(began);
+                pause(plan).await;
+                if answer.closes {
+                    tally.reconnected();
+                }
+                if answer.closes || plan.mode == Mode::Handshake {
+                    break;
+                }
+            }
+            anyhow::Ok(())
+        }
+        .await;
+        if let Err(error) = ended {
+            tally.failed(&error);
+            sleep(AFTER_FAILURE).await;
+        }
+    }
+}
+
+async fn http2(plan: Plan, target: &Target, tally: &Rc<Tally>, tls: &Tls) {
+    while !tally.stopped.get() {
+        let connected = async { Http2::new(target.connect_tls(tls).await?, target).await };
+        let connection = match connected.await {
+            Ok(connection) => connection,
+            Err(error) => {
+                tally.failed(&error);
+                sleep(AFTER_FAILURE).await;
+                continue;
+            }
+        };
+        let mut streams = JoinSet::new();
+        for _ in 0..plan.streams {
+            streams.spawn_local(stream(plan, connection.clone(), target.clone(), tally.clone()));
+        }
+        streams.join_all().await;
+        if !tally.stopped.get() {
+            tally.reconnected();
+            sleep(AFTER_FAILURE).await;
+        }
+    }
+}
+
+/// Asks until the connection takes no more.
+async fn stream(plan: Plan, connection: Http2, target: Target, tally: Rc<Tally>) {
+    while !tally.stopped.get() {
+        let began = Instant::now();
+        let checked = match connection.get().await {
+            Ok(answer) => target.check(answer),
+            Err(Refused::Retired) => return,
+            Err(Refused::Failed(error)) => {
+                tally.failed(&error);
+                return;
+            }
+        };
+        match checked {
+            Ok(()) => tally.answered(began),
+            Err(error) => tally.failed(&error),
+        }
+        pause(plan).await;
+    }
+}
+
+async fn pause(plan: Plan) {
+    if !plan.pause.is_zero() {
+        sleep(plan.pause).await;
+    }
+}

@@ -1,0 +1,119 @@
+//! Portcullis on a folder of its own, and the text that every proxy is told its ports by.
+
+use std::{
+    fs,
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result, bail};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+
+use crate::{
+    process::{Guard, free_port},
+    tls::Identity,
+};
+
+/// The host that every measurement asks for.
+pub const HOST: &str = "bench.example.com";
+
+/// A GatewayClass, a Gateway with HTTP on 80 and HTTPS on 443, its certificate, and the Service `origin`.
+const GATEWAY: &str = include_str!("../peers/portcullis-gateway.yaml");
+
+/// Portcullis, serving a folder.
+#[derive(Debug)]
+pub struct Portcullis {
+    /// The process.
+    pub process: Guard,
+    /// Where it speaks HTTP.
+    pub http: SocketAddr,
+    /// Where it speaks HTTPS.
+    pub https: SocketAddr,
+    /// The admin port.
+    pub admin: SocketAddr,
+}
+
+impl Portcullis {
+    /// Starts it with one worker. It need not be ready when this returns.
+    ///
+    /// # Errors
+    /// Where it cannot be started.
+    pub fn start(binary: &Path, cores: &str, manifests: &Path, log: PathBuf) -> Result<Self> {
+        let offset = free_offset()?;
+        let admin = loopback(free_port()?);
+        let arguments = [
+            ("--manifests", manifests.display().to_string()),
+            ("--port-offset", offset.to_string()),
+            ("--admin", admin.to_string()),
+            ("--workers", "1".to_owned()),
+            ("--bind", Ipv4Addr::LOCALHOST.to_string()),
+        ];
+        let mut all = vec!["run".to_owned()];
+        all.extend(arguments.into_iter().flat_map(|(name, value)| [name.to_owned(), value]));
+        let process = Guard::start(cores, binary, &all, log)?;
+        Ok(Self { process, http: loopback(80 + offset), https: loopback(443 + offset), admin })
+    }
+}
+
+/// Writes what is common to all folders: the Gateway, its certificate, and the Service `origin` at this port.
+///
+/// # Errors
+/// Where the folder cannot be written.
+pub fn write_gateway(folder: &Path, identity: &Identity, origin: u16) -> Result<()> {
+    let text = fill(
+        GATEWAY,
+        &[
+            ("CERTIFICATE", BASE64_STANDARD.encode(&identity.certificate)),
+            ("KEY", BASE64_STANDARD.encode(&identity.key)),
+            ("ORIGIN", origin.to_string()),
+        ],
+    )?;
+    fs::create_dir_all(folder)?;
+    fs::write(folder.join("gateway.yaml"), text).with_context(|| folder.display().to_string())
+}
+
+/// Replaces each `@NAME@`.
+///
+/// # Errors
+/// Where one is left.
+pub fn fill(template: &str, values: &[(&str, String)]) -> Result<String> {
+    let mut text = template.to_owned();
+    for (name, value) in values {
+        text = text.replace(&format!("@{name}@"), value);
+    }
+    let mut parts = text.split('@').skip(1);
+    if let Some(name) =
+        parts.find(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_uppercase()))
+    {
+        bail!("nothing given for @{name}@");
+    }
+    Ok(text)
+}
+
+/// This port of the loopback address.
+pub fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)
+}
+
+/// An offset at which ports 80 and 443 are free.
+fn free_offset() -> Result<u16> {
+    let free = |port| TcpListener::bind(loopback(port)).is_ok();
+    // Below the ports that the kernel hands out to clients.
+    let offset = (12_000..32_000).step_by(500).find(|offset| free(offset + 80) && free(offset + 443));
+    offset.context("no two free ports")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_placeholder_is_filled() {
+        let values = [("PORT", "80".to_owned())];
+        assert_eq!(
+            fill("listen @PORT@; mail a@b.example @PORT@", &values).unwrap(),
+            "listen 80; mail a@b.example 80"
+        );
+        assert_eq!(fill("listen @OTHER@", &values).unwrap_err().to_string(), "nothing given for @OTHER@");
+    }
+}
