@@ -60,6 +60,9 @@ pub(crate) struct DownIo {
     stall: Stall,
     limits: Limits,
     h2: bool,
+    /// Whether the runtime may believe wrongly that there is something to read: it does of a new socket, and after a
+    /// read that filled its buffer.
+    stale: bool,
     ended: bool,
     wrote: bool,
     socket: Arc<SocketDigest>,
@@ -96,6 +99,7 @@ impl DownIo {
             stall: Stall::new(limits.write_idle),
             limits,
             h2: false,
+            stale: true,
             ended: false,
             wrote: false,
             socket: Arc::new(socket),
@@ -109,7 +113,9 @@ impl DownIo {
         if self.early_read < self.early.len() {
             return Poll::Ready(Ok(()));
         }
-        self.transport.poll_readable(cx)
+        let readable = self.transport.poll_readable(cx, self.stale);
+        self.stale &= readable.is_ready();
+        readable
     }
 
     /// The next bytes are the head of an HTTP/1 request.
@@ -246,12 +252,16 @@ impl AsyncRead for DownIo {
         let before = buf.filled().len();
         if !this.poll_early(buf) {
             match Pin::new(&mut this.transport).poll_read(cx, buf) {
-                Poll::Ready(Ok(())) => this.ended |= buf.filled().len() == before && buf.remaining() > 0,
+                Poll::Ready(Ok(())) => {
+                    this.ended |= buf.filled().len() == before && buf.remaining() > 0;
+                    this.stale = buf.remaining() == 0;
+                }
                 Poll::Ready(Err(error)) => {
                     this.ended = true;
                     return Poll::Ready(Err(error));
                 }
                 Poll::Pending => {
+                    this.stale = false;
                     // Nothing more is to be had from the client: what is held back for it need not wait, for the
                     // rest of the body may take its time.
                     let _ = this.poll_out(cx);

@@ -25,9 +25,14 @@ pub(crate) enum Transport {
 }
 
 impl Transport {
-    /// Ready when a read would give bytes, the end or an error; takes nothing out.
-    pub(crate) fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Ready when a read would give bytes, the end or an error; takes nothing out. `stale`: what the runtime believes
+    /// of the socket may be out of date, so the kernel is asked.
+    pub(crate) fn poll_readable(&mut self, cx: &mut Context<'_>, stale: bool) -> Poll<io::Result<()>> {
         match self {
+            Self::Plain(tcp) if stale => {
+                let mut byte = [0; 1];
+                tcp.poll_peek(cx, &mut ReadBuf::new(&mut byte)).map_ok(|_| ())
+            }
             Self::Plain(tcp) => tcp.poll_read_ready(cx),
             // Readiness of the socket is not enough: tickets and key updates carry no bytes of ours, and rustls
             // may hold bytes that the socket no longer has.

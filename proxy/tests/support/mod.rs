@@ -1,0 +1,101 @@
+//! What the tests of the data plane have in common: a proxy on an address of its own, tables, certificates,
+//! backends and clients. Everything waits for conditions with one bound on time.
+
+// Each test binary uses its own part of this.
+#![allow(dead_code)]
+
+pub mod backend;
+pub mod client;
+pub mod pki;
+pub mod table;
+
+use std::{
+    net::{IpAddr, SocketAddr, TcpListener},
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+    time::Duration,
+};
+
+use portcullis_proxy::{Options, Proxy};
+use portcullis_routing::Table;
+use portcullis_tls::Certificates;
+
+/// Nothing that a test waits for takes this long.
+pub const BOUND: Duration = Duration::from_secs(20);
+
+/// A loopback address that no other test of this process uses, so that ports cannot meet.
+pub fn loopback() -> IpAddr {
+    static NEXT: AtomicU8 = AtomicU8::new(1);
+    let [_, _, high, low] = std::process::id().to_be_bytes();
+    IpAddr::from([127, high | 64, low, NEXT.fetch_add(1, Ordering::Relaxed)])
+}
+
+/// A port of this address that is free.
+pub fn free_port(ip: IpAddr) -> u16 {
+    TcpListener::bind((ip, 0)).unwrap().local_addr().unwrap().port()
+}
+
+/// A proxy and the address that it binds.
+pub struct Running {
+    pub proxy: Proxy,
+    pub ip: IpAddr,
+}
+
+/// Two workers on an address of their own.
+pub fn start() -> Running {
+    start_with(|_| {})
+}
+
+/// [`start`] with other options.
+pub fn start_with(change: impl FnOnce(&mut Options)) -> Running {
+    let ip = loopback();
+    let mut options = Options { bind: vec![ip], workers: 2, ..Options::default() };
+    change(&mut options);
+    Running { proxy: Proxy::start(options).unwrap(), ip }
+}
+
+impl Running {
+    pub fn port(&self) -> u16 {
+        free_port(self.ip)
+    }
+
+    pub fn at(&self, port: u16) -> SocketAddr {
+        SocketAddr::new(self.ip, port)
+    }
+
+    /// Publishes a table and waits until all of its ports are bound.
+    pub async fn serve(&self, table: Table, certificates: Certificates) {
+        let ports: Vec<u16> = table.ports.keys().copied().collect();
+        self.proxy.publish(Arc::new(table), Arc::new(certificates));
+        self.bindings(|bindings| {
+            bindings.len() == ports.len() && ports.iter().all(|p| matches!(bindings.get(p), Some(Ok(()))))
+        })
+        .await;
+    }
+
+    pub async fn serve_http(&self, table: Table) {
+        self.serve(table, Certificates::default()).await;
+    }
+
+    pub async fn bindings(&self, want: impl Fn(&portcullis_proxy::Bindings) -> bool) {
+        let mut bindings = self.proxy.bindings();
+        within(bindings.wait_for(|b| want(b))).await.unwrap();
+    }
+}
+
+/// Waits, but not for ever.
+pub async fn within<T>(wait: impl Future<Output = T>) -> T {
+    tokio::time::timeout(BOUND, wait).await.expect("took too long")
+}
+
+/// Waits until a condition holds that nobody tells of.
+pub async fn until(what: &str, condition: impl Fn() -> bool) {
+    let waited = tokio::time::timeout(BOUND, async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    waited.await.unwrap_or_else(|_| panic!("never: {what}"));
+}

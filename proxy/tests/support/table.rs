@@ -1,0 +1,65 @@
+//! Tables: what the controller would publish.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use portcullis_routing::{
+    Backend, BackendKey, BackendProtocol, Backends, EndpointPool, Endpoints, Entry, Filters, HostPattern,
+    HostTable, Listener, ListenerId, PathMatch, Port, Precedence, Protocol, RouteId, RouteKind, RouteMatch,
+    Rule, Table, Timeouts, WeightedBackend,
+};
+
+/// A port that sends every request to one backend.
+pub fn to(table: Table, port: u16, protocol: Protocol, backend: SocketAddr) -> Table {
+    with_rule(table, port, protocol, rule(backend, Timeouts::default()))
+}
+
+/// A port that sends every request to one rule.
+pub fn with_rule(mut table: Table, port: u16, protocol: Protocol, rule: Rule) -> Table {
+    let route_match = RouteMatch {
+        path: PathMatch::Prefix("".into()),
+        method: None,
+        headers: Box::default(),
+        query: Box::default(),
+    };
+    let precedence = Precedence::of(&HostPattern::Any, &route_match, 0, "test/all".into(), (0, 0));
+    let entries = vec![Entry { route_match, precedence, rule: Arc::new(rule) }];
+    let mut listener = Listener::new(ListenerId::Ingress);
+    listener.hosts.insert(HostPattern::Any, Arc::new(HostTable::compile(entries)));
+    let mut served = Port::new(protocol);
+    served.listeners.insert(HostPattern::Any, Arc::new(listener));
+    table.ports.insert(port, Arc::new(served));
+    table.generation += 1;
+    table
+}
+
+/// A rule with one backend.
+pub fn rule(backend: SocketAddr, timeouts: Timeouts) -> Rule {
+    let backend = Backend {
+        key: BackendKey { namespace: "test".into(), service: "echo".into(), port: backend.port() },
+        protocol: BackendProtocol::Http1,
+        tls: None,
+        endpoints: Arc::new(EndpointPool::new(Endpoints::Addresses(Box::default()))),
+    }
+    .with_address(backend);
+    let choice = WeightedBackend { weight: 1, backend: Ok(Arc::new(backend)), filters: Filters::default() };
+    Rule {
+        route: Arc::new(RouteId { kind: RouteKind::Ingress, namespace: "test".into(), name: "all".into() }),
+        index: 0,
+        name: None,
+        filters: Filters::default(),
+        backends: Backends::new([choice]),
+        timeouts,
+        retry: None,
+    }
+}
+
+trait WithAddress {
+    fn with_address(self, address: SocketAddr) -> Self;
+}
+
+impl WithAddress for Backend {
+    fn with_address(self, address: SocketAddr) -> Self {
+        self.endpoints.store_addresses(&[address]);
+        self
+    }
+}
