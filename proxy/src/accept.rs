@@ -1,5 +1,7 @@
 //! One port on one worker thread: takes connections in, finds out what is spoken, and can tell them all to go.
 
+mod proxy_protocol;
+
 use std::{
     collections::HashMap,
     future::poll_fn,
@@ -199,17 +201,19 @@ enum ConnectionError {
     #[error(transparent)]
     Io(#[from] io::Error),
     #[error(transparent)]
+    Proxy(#[from] proxy_protocol::ProxyHeaderError),
+    #[error(transparent)]
     Handshake(#[from] crate::tls::HandshakeError),
 }
 
 async fn serve(
-    tcp: TcpStream,
+    mut tcp: TcpStream,
     peer: SocketAddr,
     port: &Port,
     worker: &Worker,
     counted: Counted,
 ) -> Result<(), ConnectionError> {
-    let local = tcp.local_addr()?;
+    let (peer, local) = addresses(&mut tcp, peer, worker).await?;
     // Asked anew for each connection: a port may change its protocol without being bound again.
     let protocol = worker.shared.table.load().ports.get(&port.number).map(|p| p.protocol);
     let mut info =
@@ -236,6 +240,22 @@ async fn serve(
         app::serve_http1(&worker.service, down, conn, port, &worker.load, worker.limits).await;
     }
     Ok(())
+}
+
+/// The client and where it connected to: what the socket says, or the load balancer in front.
+async fn addresses(
+    tcp: &mut TcpStream,
+    peer: SocketAddr,
+    worker: &Worker,
+) -> Result<(SocketAddr, SocketAddr), ConnectionError> {
+    let options = &worker.shared.options;
+    let local = tcp.local_addr()?;
+    if options.proxy_protocol.is_empty() || !proxy_protocol::within(&options.proxy_protocol, peer.ip()) {
+        return Ok((peer, local));
+    }
+    let header = tokio::time::timeout(options.header_timeout, proxy_protocol::read(tcp)).await;
+    let header = header.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()))?;
+    Ok(header.unwrap_or((peer, local)))
 }
 
 fn down_io(transport: Transport, info: &ConnInfo, worker: &Worker, counted: Counted) -> Box<DownIo> {

@@ -46,6 +46,9 @@ pub struct Options {
     pub workers: usize,
     /// Peers whose `X-Forwarded-*` are believed, as `address/prefix length`.
     pub trusted: Vec<(IpAddr, u8)>,
+    /// Load balancers in front that begin each connection with a PROXY header (version 1 or 2), as
+    /// `address/prefix length`. One without it is refused; one from elsewhere is taken as it is.
+    pub proxy_protocol: Vec<(IpAddr, u8)>,
     /// Limit of time for a connection to a backend.
     pub connect_timeout: Duration,
     /// Limit of time between two reads.
@@ -183,6 +186,7 @@ impl Default for Options {
             port_offset: 0,
             workers: std::thread::available_parallelism().map_or(1, usize::from),
             trusted: Vec::new(),
+            proxy_protocol: Vec::new(),
             connect_timeout: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(60),
             header_timeout: Duration::from_secs(10),

@@ -10,7 +10,7 @@ use support::{
     backend::TestBackend,
     client::{connect, finish, get, h2, is_closed},
     pki::{Key, any_client, certificate, client, on, tls},
-    start, table, within,
+    start, table, until, within,
 };
 use tokio::net::TcpStream;
 
@@ -79,6 +79,7 @@ async fn what_is_in_flight_finishes() {
     let (answer, mut http1) = first.await.unwrap();
     assert!(answer.body == "a /hold 0" && answer.closes(), "{answer:?}");
     assert!(is_closed(&mut http1).await);
+    drop(http1);
     assert_eq!(finish(second).await.unwrap(), (200, "a /hold 0".to_owned()));
     within(http2.driver).await.unwrap().unwrap();
     within(draining).await.unwrap();
@@ -121,4 +122,27 @@ async fn dropping_the_proxy_ends_its_threads_and_sockets() {
     assert!(is_closed(&mut client).await);
     assert!(TcpStream::connect(address).await.is_err());
     drop(backend);
+}
+
+#[tokio::test]
+async fn a_client_that_has_just_connected_is_still_answered() {
+    let (running, port, _backend) = http().await;
+    // Its request is on its way while the drain begins.
+    let mut client = connect(running.at(port)).await;
+    until("the connection is in", || running.proxy.connections() == 1).await;
+    let draining = drain(&running, LONG);
+    running.bindings(|bindings| bindings.is_empty()).await;
+    let answer = get(&mut client, "a.example", "/").await;
+    assert!(answer.status == 200 && answer.closes(), "{answer:?}");
+    drop(client);
+    within(draining).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_client_that_never_asks_does_not_hold_up_the_end() {
+    let (running, port, _backend) = http().await;
+    let mut silent = connect(running.at(port)).await;
+    until("the connection is in", || running.proxy.connections() == 1).await;
+    within(drain(&running, LONG)).await.unwrap();
+    assert!(is_closed(&mut silent).await);
 }

@@ -155,3 +155,47 @@ async fn a_head_may_come_in_pieces() {
         assert_eq!(answer.body, "a /x 3", "{pieces:?}");
     }
 }
+
+#[tokio::test]
+async fn a_load_balancer_says_whose_connection_it_is() {
+    use tokio::io::AsyncWriteExt;
+    let running = start_with(|options| options.proxy_protocol = vec![([127, 0, 0, 0].into(), 8)]);
+    let backend = TestBackend::start("a").await;
+    let port = running.port();
+    running.serve_http(table::to(Table::default(), port, Protocol::Http, backend.address)).await;
+    let v2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x07\xc6\x33\x64\x01\xc3\x50\x01\xbb";
+    for header in [&b"PROXY TCP4 192.0.2.7 198.51.100.1 50000 443\r\n"[..], v2] {
+        let mut client = connect(running.at(port)).await;
+        client.write_all(header).await.unwrap();
+        for _ in 0..2 {
+            assert_eq!(get(&mut client, "a.example", "/client").await.body, "192.0.2.7");
+        }
+        let mut http2 = connect(running.at(port)).await;
+        http2.write_all(header).await.unwrap();
+        let answer = h2(http2).await.get("http://a.example/client").await.unwrap();
+        assert_eq!(answer, (200, "192.0.2.7".to_owned()));
+    }
+    let mut without = connect(running.at(port)).await;
+    without.write_all(b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n").await.unwrap();
+    assert!(is_closed(&mut without).await);
+}
+
+#[tokio::test]
+async fn every_address_is_bound_and_one_that_fails_costs_itself_only() {
+    let running = start_with(|options| {
+        options.bind.extend(["::1", "192.0.2.1"].map(|ip| ip.parse::<std::net::IpAddr>().unwrap()))
+    });
+    let backend = TestBackend::start("a").await;
+    let port = running.port();
+    let table = table::to(Table::default(), port, Protocol::Http, backend.address);
+    running.proxy.publish(table.into(), std::sync::Arc::default());
+    running
+        .bindings(|b| {
+            let text = b.get(&port).and_then(|b| b.as_ref().err());
+            text.is_some_and(|text| text.contains("192.0.2.1 is not an address of this machine"))
+        })
+        .await;
+    for address in [running.at(port), (std::net::Ipv6Addr::LOCALHOST, port).into()] {
+        assert_eq!(get(&mut connect(address).await, "a.example", "/").await.body, "a / 0");
+    }
+}

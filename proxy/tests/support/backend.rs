@@ -20,7 +20,7 @@ pub struct TestBackend {
 }
 
 impl TestBackend {
-    /// Answers `name path body length`, on `/hold` only when it is let go.
+    /// Answers `name path body length`; on `/hold` only when it is let go, on `/client` with `X-Forwarded-For`.
     pub async fn start(name: &'static str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let backend = Self {
@@ -51,6 +51,10 @@ impl TestBackend {
         if path == "/hold" {
             self.held.add_permits(1);
             self.go.acquire().await.unwrap().forget();
+        }
+        if path == "/client" {
+            let client = request.headers().get("x-forwarded-for").map(|v| v.as_bytes().to_vec());
+            return Response::new(Full::from(client.unwrap_or_default()));
         }
         let body = request.into_body().collect().await.map(|b| b.to_bytes()).unwrap_or_default();
         Response::new(Full::from(format!("{name} {path} {}", body.len())))
