@@ -8,6 +8,8 @@
 pub mod ir;
 mod problem;
 pub mod snapshot;
+pub mod status;
+pub mod translate;
 
 pub use problem::{Place, Problem, Severity};
 

@@ -13,6 +13,13 @@ pub struct Service {
     pub ports: Vec<ServicePort>,
 }
 
+impl Service {
+    /// The port of this number that HTTP can be spoken to; a number may stand there once for each protocol.
+    pub fn tcp_port(&self, number: u16) -> Option<&ServicePort> {
+        self.ports.iter().find(|p| p.port == number && &*p.protocol == "TCP")
+    }
+}
+
 /// `ports[]` of a Service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServicePort {

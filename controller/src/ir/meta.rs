@@ -48,6 +48,13 @@ pub struct Meta {
     pub labels: BTreeMap<Box<str>, Box<str>>,
 }
 
+impl ObjectKey {
+    /// The key of an object; the namespace is empty for a kind without.
+    pub fn new(kind: Kind, namespace: &str, name: &str) -> Self {
+        Self { kind, namespace: namespace.into(), name: name.into() }
+    }
+}
+
 impl Meta {
     /// The object's namespace.
     pub fn namespace(&self) -> &str {

@@ -1,0 +1,30 @@
+//! What to say about each object: its status, exactly as it would be written to the cluster, and what has no place
+//! there. When a condition last changed is known to whoever writes it, and added there.
+
+mod types;
+
+pub use types::{
+    Condition, ConditionStatus, GatewayClassStatus, GatewayStatus, GatewayStatusAddress, IngressLoadBalancer,
+    IngressLoadBalancerIngress, IngressStatus, Level, ListenerStatus, Message, ParentReference, Report,
+    RouteGroupKind, RouteParentStatus, RouteStatus, SupportedFeature,
+};
+
+use std::collections::BTreeMap;
+
+use crate::ir::ObjectKey;
+
+/// What is said about every object that is ours.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Statuses {
+    pub gateway_classes: BTreeMap<ObjectKey, Report<GatewayClassStatus>>,
+    pub gateways: BTreeMap<ObjectKey, Report<GatewayStatus>>,
+    /// HTTPRoutes and GRPCRoutes.
+    pub routes: BTreeMap<ObjectKey, Report<RouteStatus>>,
+    pub ingresses: BTreeMap<ObjectKey, Report<IngressStatus>>,
+}
+
+/// A kind's name, for messages that list several things.
+pub(crate) fn list<T: std::fmt::Display>(items: impl IntoIterator<Item = T>) -> String {
+    items.into_iter().map(|item| item.to_string()).collect::<Vec<_>>().join(", ")
+}
+

@@ -1,0 +1,166 @@
+//! Statuses as the API has them (`gateway.networking.k8s.io/v1`, `networking.k8s.io/v1`), without the times of
+//! transition.
+
+use serde::{Serialize, Serializer, ser::SerializeMap};
+
+/// `metav1.Condition` without `lastTransitionTime`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Condition {
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    pub status: ConditionStatus,
+    pub reason: &'static str,
+    pub message: String,
+    /// The object's generation that was read.
+    pub observed_generation: i64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum ConditionStatus {
+    True,
+    False,
+    Unknown,
+}
+
+/// A status, and what its kind has no field for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Report<S> {
+    pub status: S,
+    /// For the owner's eyes: the admin port and `portcullis check`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub messages: Vec<Message>,
+}
+
+/// Something that the owner of an object should know.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Message {
+    pub level: Level,
+    pub text: String,
+}
+
+/// How much a message matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// Something that the object asks for is not served.
+    Refused,
+    /// All of it is served; something about it may surprise.
+    Note,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GatewayClassStatus {
+    pub conditions: Vec<Condition>,
+    /// In alphabetical order, as the API asks.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub supported_features: Vec<SupportedFeature>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SupportedFeature {
+    pub name: &'static str,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GatewayStatus {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<GatewayStatusAddress>,
+    pub conditions: Vec<Condition>,
+    pub listeners: Vec<ListenerStatus>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct GatewayStatusAddress {
+    /// `IPAddress` or `Hostname`.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    pub value: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ListenerStatus {
+    pub name: Box<str>,
+    pub supported_kinds: Vec<RouteGroupKind>,
+    pub attached_routes: u32,
+    pub conditions: Vec<Condition>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RouteGroupKind {
+    pub group: &'static str,
+    pub kind: &'static str,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct RouteStatus {
+    /// Ours alone; those of other controllers are kept by whoever writes.
+    pub parents: Vec<RouteParentStatus>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RouteParentStatus {
+    pub parent_ref: ParentReference,
+    pub controller_name: Box<str>,
+    pub conditions: Vec<Condition>,
+}
+
+/// A parent as the route names it: it has to be found again in the route's `parentRefs`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ParentReference {
+    pub group: Box<str>,
+    pub kind: Box<str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<Box<str>>,
+    pub name: Box<str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub section_name: Option<Box<str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct IngressStatus {
+    pub load_balancer: IngressLoadBalancer,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct IngressLoadBalancer {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ingress: Vec<IngressLoadBalancerIngress>,
+}
+
+/// One address of a load balancer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum IngressLoadBalancerIngress {
+    Ip(String),
+    Hostname(String),
+}
+
+impl Message {
+    pub(crate) fn refused(text: impl Into<String>) -> Self {
+        Self { level: Level::Refused, text: text.into() }
+    }
+
+    pub(crate) fn note(text: impl Into<String>) -> Self {
+        Self { level: Level::Note, text: text.into() }
+    }
+}
+
+impl Serialize for IngressLoadBalancerIngress {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (key, value) = match self {
+            Self::Ip(ip) => ("ip", ip),
+            Self::Hostname(name) => ("hostname", name),
+        };
+        let mut map = serializer.serialize_map(Some(1))?;
+        map.serialize_entry(key, value)?;
+        map.end()
+    }
+}

@@ -1,0 +1,59 @@
+//! What the objects mean: pure, from a [`Snapshot`] to table, certificates and statuses.
+//!
+//! ```text
+//! listeners()  Gateways, classes, certificates, hosts of Ingresses -> Listeners     cheap; again on any change of them
+//! route()      one HTTPRoute or GRPCRoute at those listeners       -> Translated    again when one of its References
+//! ingress()    one Ingress                                         -> Translated    changes
+//! merge()      what all routes have in one slot                    -> HostTable     again when one of them changes
+//! endpoints()  the EndpointSlices of one Service                   -> Resolved      into an EndpointPool; no table
+//! ```
+//!
+//! [`full`] does all of it at once. It is what start-up does, and what an incremental build is held against.
+
+mod backends;
+mod certificates;
+mod endpoints;
+mod grants;
+mod listeners;
+mod references;
+mod settings;
+mod slots;
+
+pub use backends::BackendPool;
+pub use certificates::{CertificatePool, CertificateRefError};
+pub use endpoints::{Resolved, endpoints};
+pub use listeners::{
+    AttachPoint, GatewayRefusal, GatewayState, IngressHost, IngressSide, ListenerPlan, ListenerRefusal, ListenerState,
+    Listeners, PortPlan, listeners,
+};
+pub use references::References;
+pub use settings::{Address, Settings};
+pub use slots::{Attachment, HostSlot, Loss, Owner, Translated, merge};
+
+use std::sync::Arc;
+
+use portcullis_routing::Table;
+use portcullis_tls::Certificates;
+
+use crate::{
+    Bindings,
+    ir::{Ingress, Route},
+    snapshot::Snapshot,
+    status::Statuses,
+};
+
+/// Everything that the objects mean.
+#[derive(Clone, Debug, Default)]
+pub struct Translation {
+    /// Its generation is 0; whoever publishes it counts.
+    pub table: Arc<Table>,
+    pub certificates: Arc<Certificates>,
+    pub statuses: Statuses,
+}
+
+/// Keeps what outlives a translation: endpoints with what is known of them, and certificates that were read.
+#[derive(Debug, Default)]
+pub struct Pools {
+    pub backends: BackendPool,
+    pub certificates: CertificatePool,
+}

@@ -1,0 +1,112 @@
+//! Certificates out of Secrets.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use portcullis_tls::{Certificate, CertificateError};
+
+use super::grants;
+use crate::{
+    ir::{Kind, ObjectKey, Secret, gateway::Reference},
+    snapshot::Snapshot,
+};
+
+/// Certificates that were read, by their Secret: reading one costs more than all the rest of a listener.
+#[derive(Debug, Default)]
+pub struct CertificatePool {
+    read: Mutex<HashMap<ObjectKey, (Arc<Secret>, Read)>>,
+}
+
+type Read = Result<Arc<Certificate>, CertificateError>;
+
+/// Why a listener or Ingress cannot show the certificate that it refers to.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CertificateRefError {
+    #[error("{0} is not a kind of certificate that is served; use a Secret")]
+    InvalidKind(Box<str>),
+    #[error("no ReferenceGrant in namespace {namespace} allows a reference to Secret {name}")]
+    NotPermitted { namespace: Box<str>, name: Box<str> },
+    #[error("{0} not found")]
+    NotFound(ObjectKey),
+    #[error("{0} has no {1}")]
+    Missing(ObjectKey, &'static str),
+    #[error("{0}: {1}")]
+    Invalid(ObjectKey, CertificateError),
+}
+
+impl CertificateRefError {
+    /// The reason of a listener's `ResolvedRefs`.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::NotPermitted { .. } => "RefNotPermitted",
+            Self::InvalidKind(_) | Self::NotFound(_) | Self::Missing(..) | Self::Invalid(..) => {
+                "InvalidCertificateRef"
+            }
+        }
+    }
+}
+
+impl CertificatePool {
+    /// The certificate that a listener of a Gateway refers to.
+    ///
+    /// # Errors
+    /// [`CertificateRefError`]; whether the reference is permitted comes before whether there is such a Secret, so
+    /// that nobody learns of Secrets in other namespaces.
+    pub fn resolve(
+        &self,
+        snapshot: &Snapshot,
+        namespace: &str,
+        reference: &Reference,
+    ) -> Result<Arc<Certificate>, CertificateRefError> {
+        if !reference.group.is_empty() || &*reference.kind != "Secret" {
+            let kind = match &*reference.group {
+                "" => reference.kind.to_string(),
+                group => format!("{group}/{}", reference.kind),
+            };
+            return Err(CertificateRefError::InvalidKind(kind.into()));
+        }
+        let target = reference.namespace.as_deref().unwrap_or(namespace);
+        let from = grants::From { group: grants::GATEWAY_GROUP, kind: "Gateway", namespace };
+        if !grants::permitted(snapshot, from, "Secret", target, &reference.name) {
+            return Err(CertificateRefError::NotPermitted {
+                namespace: target.into(),
+                name: reference.name.clone(),
+            });
+        }
+        self.read(snapshot, &ObjectKey::new(Kind::Secret, target, &reference.name))
+    }
+
+    /// The certificate in a Secret.
+    ///
+    /// # Errors
+    /// [`CertificateRefError`] where there is none that can be used.
+    pub fn read(
+        &self,
+        snapshot: &Snapshot,
+        key: &ObjectKey,
+    ) -> Result<Arc<Certificate>, CertificateRefError> {
+        let secret = snapshot.secrets.get(key).ok_or_else(|| CertificateRefError::NotFound(key.clone()))?;
+        let part = |name| secret.data.get(name).ok_or(CertificateRefError::Missing(key.clone(), name));
+        let (chain, private) = (part("tls.crt")?, part("tls.key")?);
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        let known =
+            read.get(key).filter(|(known, _)| Arc::ptr_eq(known, secret) || known.data == secret.data);
+        let certificate = match known {
+            Some((_, certificate)) => certificate.clone(),
+            None => {
+                let certificate = Certificate::from_pem(chain, private).map(Arc::new);
+                read.insert(key.clone(), (Arc::clone(secret), certificate.clone()));
+                certificate
+            }
+        };
+        certificate.map_err(|error| CertificateRefError::Invalid(key.clone(), error))
+    }
+
+    /// Forgets the certificates of Secrets that are gone.
+    pub fn forget_unused(&self, snapshot: &Snapshot) {
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        read.retain(|key, _| snapshot.secrets.contains_key(key));
+    }
+}

@@ -1,0 +1,187 @@
+//! Every listener that is ours: those of Gateways, and the hosts of Ingresses beside them.
+//!
+//! ```text
+//! gateways.rs  each Gateway of our classes; each listener as it stands alone
+//! claims.rs    who has a port and a hostname: the oldest
+//! ingress.rs   the hosts of Ingresses, with or without TLS
+//! plan.rs      what each port of the table has, and with which certificates
+//! ```
+
+mod claims;
+mod gateways;
+mod ingress;
+mod plan;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use portcullis_routing::{HostPattern, ListenerId, Protocol, RouteKind};
+use portcullis_tls::{Certificate, Certificates};
+
+use super::{CertificatePool, CertificateRefError, Settings};
+use crate::{
+    ir::{Gateway, Ingress, ObjectKey, gateway::AllowedNamespaces},
+    snapshot::Snapshot,
+    status::Message,
+};
+
+/// Every listener that is ours. Routes read this and not the Gateways.
+#[derive(Clone, Debug, Default)]
+pub struct Listeners {
+    /// The Gateways of our classes.
+    pub gateways: BTreeMap<ObjectKey, Arc<GatewayState>>,
+    pub ingress: IngressSide,
+    /// The frame of the table: every port and listener that is served, with or without routes.
+    pub ports: BTreeMap<u16, PortPlan>,
+    pub certificates: Arc<Certificates>,
+}
+
+/// A Gateway of ours and what its listeners come to.
+#[derive(Clone, Debug)]
+pub struct GatewayState {
+    pub gateway: Arc<Gateway>,
+    /// Why none of it is served.
+    pub refused: Option<GatewayRefusal>,
+    /// In the order of the Gateway.
+    pub listeners: Vec<ListenerState>,
+}
+
+/// Why a Gateway is not accepted as a whole.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GatewayRefusal {
+    #[error("{0}")]
+    InvalidParameters(String),
+    #[error("addresses of type {0} are not served; use IPAddress or Hostname")]
+    UnsupportedAddress(Box<str>),
+}
+
+/// A listener of a Gateway and what it comes to.
+#[derive(Clone, Debug)]
+pub struct ListenerState {
+    /// What routes read of it.
+    pub point: Arc<AttachPoint>,
+    /// Why it is not accepted.
+    pub refused: Option<ListenerRefusal>,
+    /// `None` where no TLS ends here; else one for each reference.
+    pub certificates: Option<Vec<Result<Arc<Certificate>, CertificateRefError>>>,
+    /// The `allowedRoutes.kinds` that are not served here.
+    pub unknown_kinds: Vec<Box<str>>,
+    /// TLS listeners of the same port whose hostnames have hosts in common with this one's.
+    pub overlaps: Vec<Arc<ListenerId>>,
+    /// Whether Ingresses answer what its routes leave.
+    pub ingress_behind: bool,
+}
+
+/// What routes read of a listener. Where it stays equal, no route has to be translated again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttachPoint {
+    pub id: Arc<ListenerId>,
+    /// The listener's name in its Gateway.
+    pub section: Box<str>,
+    pub port: u16,
+    pub hostname: HostPattern,
+    /// The kinds of routes that may attach.
+    pub kinds: Vec<RouteKind>,
+    pub namespaces: AllowedNamespaces,
+    /// Whether it is in the table. Routes attach all the same where it is not.
+    pub served: bool,
+}
+
+/// Why a listener is not accepted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ListenerRefusal {
+    #[error("protocol {0} is not served; use HTTP or HTTPS")]
+    UnsupportedProtocol(Box<str>),
+    #[error("{0}")]
+    UnsupportedValue(Box<str>),
+    #[error("{with} has {hostname} on port {port}; a Gateway of class portcullis-dedicated would have an address of its own", hostname = host_text(hostname))]
+    HostnameConflict { with: Box<str>, hostname: HostPattern, port: u16 },
+    #[error("port {port} speaks another protocol for {with}")]
+    ProtocolConflict { with: Box<str>, port: u16 },
+}
+
+/// The hosts of Ingresses.
+#[derive(Clone, Debug, Default)]
+pub struct IngressSide {
+    /// The Ingresses that are ours, the oldest first.
+    pub ours: Vec<Arc<Ingress>>,
+    /// By host as the Ingress names it.
+    pub hosts: BTreeMap<HostPattern, IngressHost>,
+    /// What the owners of Ingresses should know of hosts, ports and certificates.
+    pub messages: BTreeMap<ObjectKey, Vec<Message>>,
+}
+
+/// A host of Ingresses. Where it stays equal, no Ingress that names it has to be translated again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IngressHost {
+    /// Under which hostname the plain port finds it; `None` where it is not served there.
+    pub http: Option<HostPattern>,
+    /// The same for the TLS port.
+    pub https: Option<HostPattern>,
+    /// Whether an Ingress asks for TLS.
+    pub tls: bool,
+}
+
+/// What a port of the table has.
+#[derive(Clone, Debug)]
+pub struct PortPlan {
+    pub protocol: Protocol,
+    /// By the hostname under which the port finds a listener.
+    pub listeners: BTreeMap<HostPattern, ListenerPlan>,
+}
+
+/// What a listener of the table has: a Gateway's routes, the Ingresses' rules, or the former before the latter.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListenerPlan {
+    pub gateway: Option<Arc<ListenerId>>,
+    pub ingress: bool,
+}
+
+/// What all Gateways, GatewayClasses, Secrets and Ingresses say of listeners.
+pub fn listeners(snapshot: &Snapshot, settings: &Settings, certificates: &CertificatePool) -> Listeners {
+    let mut gateways = gateways::ours(snapshot, settings, certificates);
+    let ours = ingress::ours(snapshot, settings);
+    let claims = claims::settle(&mut gateways, &ours, settings);
+    let ingress = ingress::side(ours, &claims, settings);
+    plan::plan(snapshot, settings, certificates, gateways, ingress, &claims)
+}
+
+impl Listeners {
+    /// The Gateways whose routes have to be translated again, compared with the listeners from before.
+    pub fn changed_gateways(&self, before: &Self) -> Vec<ObjectKey> {
+        let points = |listeners: &Self, key| {
+            let state: Option<&Arc<GatewayState>> = listeners.gateways.get(key);
+            state.map(|s| s.listeners.iter().map(|l| Arc::clone(&l.point)).collect::<Vec<_>>())
+        };
+        let keys =
+            self.gateways.keys().chain(before.gateways.keys().filter(|k| !self.gateways.contains_key(k)));
+        keys.filter(|key| points(self, key) != points(before, key)).cloned().collect()
+    }
+
+    /// The hosts whose Ingresses have to be translated again, compared with the listeners from before.
+    pub fn changed_hosts(&self, before: &Self) -> Vec<HostPattern> {
+        let (now, before) = (&self.ingress.hosts, &before.ingress.hosts);
+        let hosts = now.keys().chain(before.keys().filter(|h| !now.contains_key(h)));
+        hosts.filter(|host| now.get(host) != before.get(host)).cloned().collect()
+    }
+}
+
+impl GatewayState {
+    /// Whether any listener of it is in the table.
+    pub fn served(&self) -> bool {
+        self.listeners.iter().any(|l| l.point.served)
+    }
+}
+
+impl ListenerState {
+    /// The certificates that can be shown.
+    pub fn usable_certificates(&self) -> impl Iterator<Item = &Arc<Certificate>> {
+        self.certificates.iter().flatten().filter_map(|c| c.as_ref().ok())
+    }
+}
+
+fn host_text(host: &HostPattern) -> String {
+    match host {
+        HostPattern::Any => "every hostname".into(),
+        host => format!("hostname {host}"),
+    }
+}

@@ -1,0 +1,158 @@
+//! Who has a port, and a hostname on it: the oldest. Listeners of one Gateway that are at odds all lose
+//! (GatewaySpec `listeners`, "Handling indistinct Listeners"); between Gateways, the older one keeps what it has.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use portcullis_routing::{HostPattern, ListenerId, Protocol};
+
+use super::{GatewayState, ListenerRefusal, gateways::States};
+use crate::{
+    ir::{Ingress, gateway::ListenerProtocol},
+    translate::Settings,
+};
+
+/// Who has which port.
+#[derive(Debug, Default)]
+pub(super) struct Claims {
+    pub(super) ports: BTreeMap<u16, Claim>,
+    /// Why Ingresses are not served on a port that should be theirs.
+    pub(super) lost_by_ingress: BTreeMap<u16, Box<str>>,
+}
+
+/// A port that somebody has.
+#[derive(Debug)]
+pub(super) struct Claim {
+    pub(super) protocol: Protocol,
+    holder: Box<str>,
+    pub(super) hosts: BTreeMap<HostPattern, Arc<ListenerId>>,
+    pub(super) ingress: bool,
+}
+
+/// Settles who has what, and refuses the listeners that lose.
+pub(super) fn settle(gateways: &mut States, ingresses: &[Arc<Ingress>], settings: &Settings) -> Claims {
+    let mut claims = Claims::default();
+    let mut oldest_first: Vec<_> = gateways.values_mut().filter(|state| state.refused.is_none()).collect();
+    oldest_first.sort_by_key(|state| {
+        let meta = &state.gateway.meta;
+        (meta.created, meta.key.clone())
+    });
+    // All Ingresses share their ports, and are as old there as the oldest.
+    let mut ingresses_since = ingresses.first().map(|ingress| ingress.meta.created);
+    for state in oldest_first {
+        if ingresses_since.is_some_and(|since| since < state.gateway.meta.created) {
+            claims.claim_for_ingress(settings);
+            ingresses_since = None;
+        }
+        refuse_at_odds(state);
+        claims.claim(state);
+    }
+    if ingresses_since.is_some() {
+        claims.claim_for_ingress(settings);
+    }
+    claims
+}
+
+impl Claims {
+    fn claim(&mut self, state: &mut GatewayState) {
+        for (index, listener) in state.gateway.listeners.iter().enumerate() {
+            let slot = &mut state.listeners[index];
+            let Some(protocol) = protocol(&listener.protocol).filter(|_| slot.refused.is_none()) else {
+                continue;
+            };
+            let claim = self.ports.entry(listener.port).or_insert_with(|| Claim {
+                protocol,
+                holder: slot.point.id.to_string().into(),
+                hosts: BTreeMap::new(),
+                ingress: false,
+            });
+            let refusal = if claim.protocol != protocol {
+                Some(ListenerRefusal::ProtocolConflict { with: claim.holder.clone(), port: listener.port })
+            } else {
+                claim.hosts.get(&listener.hostname).map(|holder| ListenerRefusal::HostnameConflict {
+                    with: holder.to_string().into(),
+                    hostname: listener.hostname.clone(),
+                    port: listener.port,
+                })
+            };
+            match refusal {
+                Some(refusal) => slot.refuse(refusal),
+                None => drop(claim.hosts.insert(listener.hostname.clone(), Arc::clone(&slot.point.id))),
+            }
+        }
+    }
+
+    fn claim_for_ingress(&mut self, settings: &Settings) {
+        for (port, protocol) in [(settings.http_port, Protocol::Http), (settings.https_port, Protocol::Https)]
+        {
+            let claim = self.ports.entry(port).or_insert_with(|| Claim {
+                protocol,
+                holder: "Ingresses".into(),
+                hosts: BTreeMap::new(),
+                ingress: false,
+            });
+            if claim.protocol == protocol {
+                claim.ingress = true;
+            } else {
+                self.lost_by_ingress.insert(port, claim.holder.clone());
+            }
+        }
+    }
+}
+
+impl super::ListenerState {
+    fn refuse(&mut self, refusal: ListenerRefusal) {
+        self.refused = Some(refusal);
+        Arc::make_mut(&mut self.point).served = false;
+    }
+}
+
+fn refuse_at_odds(state: &mut GatewayState) {
+    let served = |index: usize| {
+        let listener = &state.gateway.listeners[index];
+        protocol(&listener.protocol)
+            .filter(|_| state.listeners[index].refused.is_none())
+            .map(|p| (listener, p))
+    };
+    let mut refusals = BTreeMap::new();
+    for one in 0..state.listeners.len() {
+        let Some((listener, protocol)) = served(one) else { continue };
+        let same_port = (0..state.listeners.len())
+            .filter(|other| *other != one)
+            .filter_map(|other| served(other).filter(|(o, _)| o.port == listener.port));
+        let (mut protocols, mut hostnames) = (BTreeSet::new(), BTreeSet::new());
+        for (other, other_protocol) in same_port {
+            if other_protocol != protocol {
+                protocols.insert(format!("listener {}", other.name));
+            } else if other.hostname == listener.hostname {
+                hostnames.insert(format!("listener {}", other.name));
+            }
+        }
+        let with = |names: BTreeSet<String>| crate::status::list(names).into();
+        if !protocols.is_empty() {
+            refusals.insert(
+                one,
+                ListenerRefusal::ProtocolConflict { with: with(protocols), port: listener.port },
+            );
+        } else if !hostnames.is_empty() {
+            let hostname = listener.hostname.clone();
+            let refusal =
+                ListenerRefusal::HostnameConflict { with: with(hostnames), hostname, port: listener.port };
+            refusals.insert(one, refusal);
+        }
+    }
+    for (index, refusal) in refusals {
+        state.listeners[index].refuse(refusal);
+    }
+}
+
+/// What a port speaks for listeners of this protocol, where it is served.
+fn protocol(protocol: &ListenerProtocol) -> Option<Protocol> {
+    match protocol {
+        ListenerProtocol::Http => Some(Protocol::Http),
+        ListenerProtocol::Https => Some(Protocol::Https),
+        _ => None,
+    }
+}

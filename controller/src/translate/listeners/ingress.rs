@@ -1,0 +1,126 @@
+//! Which Ingresses are ours, and the hosts that they name.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use portcullis_routing::HostPattern;
+
+use super::{IngressHost, IngressSide, claims::Claims};
+use crate::{
+    ir::{Ingress, IngressClass, Kind, ObjectKey},
+    snapshot::Snapshot,
+    status::Message,
+    translate::Settings,
+};
+
+/// The Ingresses that are ours, the oldest first.
+pub(super) fn ours(snapshot: &Snapshot, settings: &Settings) -> Vec<Arc<Ingress>> {
+    let is_ours = |class: &IngressClass| class.controller == settings.ingress_controller;
+    let mut defaults = snapshot.ingress_classes.values().filter(|class| class.default).peekable();
+    // The API server gives an Ingress the default class when it is made; a folder has nobody who does.
+    let without_class = match defaults.peek() {
+        Some(_) => defaults.any(|class| is_ours(class)),
+        None => settings.watch_ingress_without_class,
+    };
+    let named = |name: &str| match snapshot.ingress_classes.get(&ObjectKey::new(Kind::IngressClass, "", name))
+    {
+        Some(class) => is_ours(class),
+        None => *name == *settings.ingress_class,
+    };
+    let ours = snapshot.ingresses.values().filter(|ingress| {
+        let class = ingress.class.as_deref().or(ingress.legacy_class.as_deref());
+        class.map_or(without_class, named)
+    });
+    let mut ours: Vec<_> = ours.cloned().collect();
+    ours.sort_by(|a, b| (a.meta.created, &a.meta.key).cmp(&(b.meta.created, &b.meta.key)));
+    ours
+}
+
+/// The hosts that an Ingress serves: those of its rules, and with a default backend those of its TLS too.
+pub(crate) fn hosts(ingress: &Ingress) -> BTreeSet<HostPattern> {
+    let mut hosts: BTreeSet<_> = ingress.rules.iter().map(|rule| rule.host.clone()).collect();
+    if ingress.default_backend.is_some() {
+        hosts.extend(ingress.tls.iter().flat_map(|tls| &tls.hosts).cloned());
+    }
+    hosts
+}
+
+/// Whether an Ingress asks for TLS on a host, and with which Secret; `Some(None)` is the default certificate.
+pub(super) fn tls<'i>(ingress: &'i Ingress, host: &HostPattern) -> Option<Option<&'i str>> {
+    let exact = ingress.tls.iter().find(|tls| tls.hosts.contains(host));
+    let covering = || {
+        let HostPattern::Exact(name) = host else { return None };
+        ingress.tls.iter().find(|tls| tls.hosts.iter().any(|pattern| pattern.matches(name)))
+    };
+    let every = || ingress.tls.iter().find(|tls| tls.hosts.is_empty());
+    exact.or_else(covering).or_else(every).map(|tls| tls.secret.as_deref())
+}
+
+/// The hosts, without a decision yet on which port each is found.
+pub(super) fn side(ours: Vec<Arc<Ingress>>, claims: &Claims, settings: &Settings) -> IngressSide {
+    let mut side = IngressSide::default();
+    for ingress in &ours {
+        for host in hosts(ingress) {
+            let tls = tls(ingress, &host).is_some();
+            side.hosts.entry(host).or_default().tls |= tls;
+        }
+        if ingress.default_backend.is_some() {
+            side.hosts.entry(HostPattern::Any).or_default();
+        }
+    }
+    for (host, state) in &mut side.hosts {
+        state.http = listener_hostname(claims, settings.http_port, host);
+        state.https = listener_hostname(claims, settings.https_port, host);
+    }
+    for ingress in &ours {
+        let messages = beside_gateways(ingress, &side.hosts, claims, settings);
+        if !messages.is_empty() {
+            side.messages.insert(ingress.meta.key.clone(), messages);
+        }
+    }
+    side.ours = ours;
+    side
+}
+
+/// Under which hostname a port finds a host of Ingresses: that of a Gateway's listener of the same name, where there
+/// is one. `*` of an Ingress is one label, that of a Gateway any number, but it is the same name.
+fn listener_hostname(claims: &Claims, port: u16, host: &HostPattern) -> Option<HostPattern> {
+    let claim = claims.ports.get(&port).filter(|claim| claim.ingress)?;
+    let same = match host {
+        HostPattern::WildcardLabel(suffix) => HostPattern::Wildcard(Arc::clone(suffix)),
+        host => host.clone(),
+    };
+    Some(if claim.hosts.contains_key(&same) { same } else { host.clone() })
+}
+
+fn beside_gateways(
+    ingress: &Ingress,
+    all: &BTreeMap<HostPattern, IngressHost>,
+    claims: &Claims,
+    settings: &Settings,
+) -> Vec<Message> {
+    let mut messages = Vec::new();
+    for (port, holder) in &claims.lost_by_ingress {
+        messages.push(Message::refused(format!(
+            "not served on port {port}, which speaks another protocol for {holder}"
+        )));
+    }
+    let mut own = hosts(ingress);
+    if ingress.default_backend.is_some() {
+        own.insert(HostPattern::Any);
+    }
+    for host in own {
+        let Some(state) = all.get(&host) else { continue };
+        for (port, hostname) in [(settings.http_port, &state.http), (settings.https_port, &state.https)] {
+            let holder = hostname.as_ref().and_then(|hostname| claims.ports.get(&port)?.hosts.get(hostname));
+            if let Some(holder) = holder {
+                messages.push(Message::note(format!(
+                    "host {host} on port {port} is shared with {holder}, whose routes are asked first"
+                )));
+            }
+        }
+    }
+    messages
+}

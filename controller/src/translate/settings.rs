@@ -1,0 +1,57 @@
+//! What translation is told beside the objects.
+
+use std::{net::IpAddr, sync::Arc};
+
+use portcullis_tls::Certificate;
+
+use crate::ir::ObjectKey;
+
+/// What translation is told beside the objects; it stays the same while the process runs.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// GatewayClasses with this `controllerName` are ours.
+    pub gateway_controller: Box<str>,
+    /// IngressClasses with this `controller` are ours.
+    pub ingress_controller: Box<str>,
+    /// The IngressClass that is ours even where no such object was read.
+    pub ingress_class: Box<str>,
+    /// Whether an Ingress that names no class is ours where no IngressClass is the default one.
+    pub watch_ingress_without_class: bool,
+    /// Whether plain HTTP is redirected for the hosts of an Ingress that have TLS; its annotation goes first.
+    pub ssl_redirect: bool,
+    /// The Secret whose certificate is shown for Ingress hosts without one of their own.
+    pub default_certificate: Option<ObjectKey>,
+    /// Shown where `default_certificate` names none or cannot be used. Without either, Ingress hosts that have no
+    /// certificate are not served over TLS.
+    pub fallback_certificate: Option<Arc<Certificate>>,
+    /// Where Ingress hosts are served in plain.
+    pub http_port: u16,
+    /// Where Ingress hosts are served over TLS.
+    pub https_port: u16,
+    /// Where clients reach us, as Gateways and Ingresses say in their status.
+    pub addresses: Vec<Address>,
+}
+
+/// Where clients reach us.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Address {
+    Ip(IpAddr),
+    Hostname(Box<str>),
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            gateway_controller: "portcullis.dev/gateway-controller".into(),
+            ingress_controller: "portcullis.dev/ingress-controller".into(),
+            ingress_class: "portcullis".into(),
+            watch_ingress_without_class: false,
+            ssl_redirect: true,
+            default_certificate: None,
+            fallback_certificate: None,
+            http_port: 80,
+            https_port: 443,
+            addresses: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! Where a route's entries go in the table, and what becomes of entries that meet in one place.
+//!
+//! A slot is one [`HostTable`]: the rules that share a port, a listener and a hostname of their own. A route is
+//! translated without a look at others; what depends on others (which Ingress keeps a path) is decided here, when the
+//! attachments of one slot are put together.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use portcullis_routing::{Entry, HostPattern, HostTable, ListenerId, PathMatch, RouteId};
+
+use super::References;
+use crate::status::{Message, RouteParentStatus};
+
+/// What an HTTPRoute, GRPCRoute or Ingress comes to.
+#[derive(Clone, Debug, Default)]
+pub struct Translated {
+    /// Its entries, by where they go; each slot stands once.
+    pub attachments: Vec<Attachment>,
+    /// The Gateway listeners that it is attached to, each once: they count it in `attachedRoutes`.
+    pub attached: Vec<Arc<ListenerId>>,
+    /// What a route says of each of its parents that is ours. Empty for an Ingress.
+    pub parents: Vec<RouteParentStatus>,
+    /// What its owner is told beside its status.
+    pub messages: Vec<Message>,
+    /// Whether it has to do with us; where not, nothing is said of it.
+    pub ours: bool,
+    /// What was read for all of this.
+    pub references: References,
+}
+
+/// One place of the table: a [`HostTable`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct HostSlot {
+    pub port: u16,
+    /// The hostname under which the port finds the listener.
+    pub listener: HostPattern,
+    /// Whose rules they are.
+    pub owner: Owner,
+    /// The route's own hostname.
+    pub host: HostPattern,
+}
+
+/// Whose rules a slot holds.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Owner {
+    /// Those of routes at a Gateway's listener.
+    Gateway(Arc<ListenerId>),
+    /// Those of the Ingresses that name the host.
+    Ingress,
+    /// What answers where no Ingress has a rule: behind every Ingress host of the port. The slot's `listener` and
+    /// `host` are [`HostPattern::Any`].
+    IngressDefault,
+}
+
+/// What a route has in one slot.
+#[derive(Clone, Debug)]
+pub struct Attachment {
+    pub slot: HostSlot,
+    /// What it asks.
+    pub entries: Vec<Entry>,
+    /// What an Ingress asks where no entry of the slot takes the same path: its default backend, and its backend for
+    /// ACME challenges on a host that is redirected.
+    pub implied: Vec<Entry>,
+}
+
+/// A path that an Ingress asks for and another one has.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Loss {
+    /// Who does not get it.
+    pub loser: Arc<RouteId>,
+    /// Who has it; the loser itself where the path stands twice in it.
+    pub winner: Arc<RouteId>,
+    pub host: HostPattern,
+    /// `prefix /cart`.
+    pub path: Box<str>,
+}
+
+/// Puts the attachments of one slot together; the order in which they come does not matter.
+///
+/// Routes of the Gateway API are ordered by their precedence, and all stay. Of Ingresses that ask for the same path
+/// the oldest has it.
+pub fn merge<'a>(
+    slot: &HostSlot,
+    attachments: impl IntoIterator<Item = &'a Attachment>,
+) -> (HostTable, Vec<Loss>) {
+    let attachments: Vec<_> = attachments.into_iter().collect();
+    let entries = attachments.iter().flat_map(|a| &a.entries);
+    if let Owner::Gateway(_) = slot.owner {
+        return (HostTable::compile(entries.cloned().collect()), Vec::new());
+    }
+    let mut kept: BTreeMap<PathKey, &Entry> = BTreeMap::new();
+    let mut losses = BTreeSet::new();
+    for entry in by_precedence(entries) {
+        let path = PathKey::of(&entry.route_match.path);
+        if let Some(winner) = kept.get(&path) {
+            losses.insert(Loss {
+                loser: Arc::clone(&entry.rule.route),
+                winner: Arc::clone(&winner.rule.route),
+                host: slot.host.clone(),
+                path: path.to_string().into(),
+            });
+        } else {
+            kept.insert(path, entry);
+        }
+    }
+    for entry in by_precedence(attachments.iter().flat_map(|a| &a.implied)) {
+        kept.entry(PathKey::of(&entry.route_match.path)).or_insert(entry);
+    }
+    (HostTable::compile(kept.into_values().cloned().collect()), losses.into_iter().collect())
+}
+
+fn by_precedence<'e>(entries: impl Iterator<Item = &'e Entry>) -> Vec<&'e Entry> {
+    let mut entries: Vec<_> = entries.collect();
+    entries.sort_by(|a, b| b.precedence.cmp(&a.precedence));
+    entries
+}
+
+/// A path by its kind and text. An Ingress asks for nothing else, so that two entries with the same one are at odds.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum PathKey {
+    Exact(Box<str>),
+    Prefix(Box<str>),
+    Other(Box<str>),
+}
+
+impl PathKey {
+    fn of(path: &PathMatch) -> Self {
+        match path {
+            PathMatch::Exact(path) => Self::Exact((&**path).into()),
+            PathMatch::Prefix(path) => Self::Prefix((&**path).into()),
+            PathMatch::Regex(regex) => Self::Other(regex.as_str().into()),
+            PathMatch::GrpcMethod(method) => Self::Other((&**method).into()),
+        }
+    }
+}
+
+impl std::fmt::Display for PathKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Exact(path) => write!(f, "exact {path}"),
+            Self::Prefix(path) if path.is_empty() => f.write_str("prefix /"),
+            Self::Prefix(path) => write!(f, "prefix {path}"),
+            Self::Other(pattern) => f.write_str(pattern),
+        }
+    }
+}
