@@ -261,3 +261,57 @@ async fn addresses(
 fn down_io(transport: Transport, info: &ConnInfo, worker: &Worker, counted: Counted) -> Box<DownIo> {
     Box::new(DownIo::new(transport, info, worker.limits, counted))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn held(
+        port: &Arc<Port>,
+        connection: impl Future<Output = ()> + Send + 'static,
+    ) -> tokio::task::JoinHandle<()> {
+        let port = Arc::clone(port);
+        tokio::spawn(async move { port.hold(connection).await })
+    }
+
+    #[tokio::test]
+    async fn a_panic_ends_its_own_connection_only() {
+        let port = Port::new(80);
+        let (go, gone) = tokio::sync::oneshot::channel::<()>();
+        let other = held(&port, async move { drop(gone.await) });
+        let broken = held(&port, async { panic!("a request that is none") });
+        assert!(broken.await.unwrap_err().is_panic());
+        assert!(!port.is_empty() && !other.is_finished());
+        go.send(()).unwrap();
+        other.await.unwrap();
+        assert!(port.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_drain_wakes_every_connection_and_a_cut_ends_it() {
+        let port = Port::new(80);
+        let told = Arc::new(AtomicU64::new(0));
+        let connections: Vec<_> = (0..3)
+            .map(|_| {
+                let (watched, told) = (Arc::clone(&port), Arc::clone(&told));
+                held(
+                    &port,
+                    poll_fn(move |_| {
+                        told.fetch_add(u64::from(watched.draining()), Ordering::Relaxed);
+                        Poll::Pending
+                    }),
+                )
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        port.drain();
+        tokio::task::yield_now().await;
+        assert_eq!(told.load(Ordering::Relaxed), 3);
+        assert!(*port.shutdown().borrow());
+        port.cut();
+        for connection in connections {
+            connection.await.unwrap();
+        }
+        assert!(port.is_empty());
+    }
+}

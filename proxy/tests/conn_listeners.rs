@@ -5,7 +5,7 @@ mod support;
 use portcullis_routing::{Protocol, Table};
 use support::{
     backend::TestBackend,
-    client::{connect, exchange, get, h2, is_closed},
+    client::{connect, exchange, get, h2, is_closed, response},
     start, start_with, table,
 };
 use tokio::net::TcpStream;
@@ -60,6 +60,27 @@ async fn a_removed_port_lets_idle_connections_go_and_finishes_requests() {
     backend.release();
     let (answer, closed) = answer.await.unwrap();
     assert!(answer.body == "a /hold 0" && answer.closes() && closed, "{answer:?}");
+}
+
+#[tokio::test]
+async fn what_a_removed_port_leaves_behind_is_cut_in_the_end() {
+    use tokio::io::AsyncWriteExt;
+    let running = start_with(|options| options.port_drain = std::time::Duration::from_millis(100));
+    let backend = TestBackend::start("a").await;
+    let (removed, kept) = (running.port(), running.port());
+    let one = table::to(Table::default(), kept, Protocol::Http, backend.address);
+    running.serve_http(table::to(one.clone(), removed, Protocol::Http, backend.address)).await;
+    let [mut lost, mut safe] = [connect(running.at(removed)).await, connect(running.at(kept)).await];
+    for client in [&mut lost, &mut safe] {
+        client.write_all(b"GET /hold HTTP/1.1\r\nHost: a.example\r\n\r\n").await.unwrap();
+        backend.request_is_held().await;
+    }
+    running.serve_http(one).await;
+    assert!(is_closed(&mut lost).await);
+    // One permit may be taken by the request that nobody waits for any more.
+    backend.release();
+    backend.release();
+    assert_eq!(response(&mut safe).await.body, "a /hold 0");
 }
 
 #[tokio::test]

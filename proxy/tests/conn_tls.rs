@@ -178,6 +178,27 @@ async fn sessions_resume_on_any_worker_and_after_a_publication() {
 }
 
 #[tokio::test]
+async fn a_client_that_verifies_is_content() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let running = start();
+    let (port, table, _backend) = https(&running).await;
+    let shown = certificate(Key::Ecdsa, &["a.example.com"]);
+    running.serve(table, on(port, &[("a.example.com", &[&shown])])).await;
+    let trusted = reqwest::Certificate::from_der(&shown.key.cert[0]).unwrap();
+    for (http1_only, want) in [(true, http::Version::HTTP_11), (false, http::Version::HTTP_2)] {
+        let builder = reqwest::Client::builder()
+            .tls_certs_only([trusted.clone()])
+            .resolve("a.example.com", running.at(port));
+        let client = if http1_only { builder.http1_only() } else { builder }.build().unwrap();
+        for path in ["/1", "/2"] {
+            let answer = client.get(format!("https://a.example.com:{port}{path}")).send().await.unwrap();
+            assert_eq!(answer.version(), want);
+            assert_eq!(answer.text().await.unwrap(), format!("a {path} 0"));
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_client_that_speaks_no_tls_is_let_go() {
     let running = start();
     let (port, table, _backend) = https(&running).await;
