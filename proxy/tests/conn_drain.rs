@@ -1,5 +1,8 @@
 //! The end: what is in flight finishes, idle connections go, the rest is cut at the ceiling.
 
+// Clippy knows tests by their attribute; their helpers have none.
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::{sync::Arc, time::Duration};

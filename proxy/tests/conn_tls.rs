@@ -1,5 +1,8 @@
 //! TLS ends here: which certificate, which versions, what a swap does to live connections.
 
+// Clippy knows tests by their attribute; their helpers have none.
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::{io::ErrorKind, sync::Arc};

@@ -1,8 +1,8 @@
 //! What the tests of the data plane have in common: a proxy on an address of its own, tables, certificates,
 //! backends and clients. Everything waits for conditions with one bound on time.
 
-// Each test binary uses its own part of this.
-#![allow(dead_code)]
+// Each test binary uses its own part of this, and all of it is test.
+#![allow(dead_code, unreachable_pub, missing_debug_implementations, clippy::unwrap_used)]
 
 pub mod backend;
 pub mod client;
