@@ -6,10 +6,12 @@
 //! ```
 
 pub mod ir;
+pub mod objects;
 mod problem;
 pub mod snapshot;
 pub mod status;
 pub mod translate;
+pub mod yaml;
 
 pub use problem::{Place, Problem, Severity};
 

@@ -1,0 +1,172 @@
+//! The one place that knows the generated API types: documents in, objects of our own out.
+//!
+//! ```text
+//! yaml::documents(text, file) -> [Document]     a file's documents; a syntax error costs its document alone
+//! decode_document(Document)   -> Decoded        with lines: what a folder's reader calls
+//! decode(Value, place)        -> Decoded        without them: what a watch of the API calls
+//! ```
+//!
+//! Defaults are the API server's, and so is what is refused; what it would accept but cannot be served stays in
+//! the object as a value.
+
+mod backends;
+mod checks;
+mod core;
+mod filters;
+mod gateway;
+mod gateway_class;
+mod grpc_route;
+mod head;
+mod http_route;
+mod ingress;
+mod ingress_class;
+mod matches;
+mod names;
+mod parent_refs;
+mod reference_grant;
+mod routes;
+mod typed;
+mod wire;
+
+pub(crate) use head::{Identity, identify, key, title};
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use serde_json::Value;
+
+use crate::{
+    ir::{Kind, Meta, Object, ObjectKey},
+    problem::{Place, Problem},
+    yaml::Document,
+};
+use checks::{Checks, Path};
+
+/// What became of one document.
+#[derive(Clone, Debug, Default)]
+pub struct Decoded {
+    /// The object; `None` where it is refused (an error is among the problems) or not of a kind that is read.
+    pub object: Option<Object>,
+    /// What is wrong with it; warnings alone where there is an object.
+    pub problems: Vec<Problem>,
+    /// Which object it is; known for most refused ones too, so that their last good state can be kept. `None`
+    /// for a kind that is not read.
+    pub key: Option<ObjectKey>,
+}
+
+/// Reads a document of a file; its problems say the line.
+pub fn decode_document(document: Document<'_>) -> Decoded {
+    let Document { place, content, key, lines } = document;
+    match content {
+        Err(problem) => Decoded { object: None, problems: vec![*problem], key },
+        Ok(value) => {
+            let mut decoded = decode(value, Some(place));
+            lines.locate(&mut decoded.problems);
+            decoded
+        }
+    }
+}
+
+/// Reads an object; its problems say the place.
+pub fn decode(document: Value, place: Option<Place>) -> Decoded {
+    let mut decoded = read(document);
+    for problem in &mut decoded.problems {
+        problem.place.clone_from(&place);
+    }
+    decoded
+}
+
+fn read(mut document: Value) -> Decoded {
+    if !document.is_object() {
+        let mut checks = Checks::of("document");
+        checks.error(&Path::Root, "is no object: it must have apiVersion, kind and metadata");
+        return refused(checks, None);
+    }
+    strip_nulls(&mut document);
+    let text = |name: &str| document.get(name).and_then(Value::as_str).unwrap_or_default();
+    let (api_version, kind) = (text("apiVersion"), text("kind"));
+    let mut checks = Checks::of(title(&document));
+    if kind.is_empty() || api_version.is_empty() {
+        let missing = if kind.is_empty() { "kind" } else { "apiVersion" };
+        checks.error(&Path::Root.field(missing), "is required, as a text");
+        return refused(checks, None);
+    }
+    let identity = identify(api_version, kind);
+    match identity {
+        Identity::Served(kind) => served(kind, &document),
+        Identity::NotYet => {
+            checks.warning(&Path::Root, format!("{kind} is not served yet; it has no effect"));
+            refused(checks, None)
+        }
+        Identity::Foreign => {
+            checks.warning(
+                &Path::Root,
+                format!("{api_version} {kind} is not a kind that is served; it has no effect"),
+            );
+            refused(checks, None)
+        }
+        Identity::Version(use_instead) => {
+            let message = format!("{api_version} of {kind} is not served; use {use_instead}");
+            checks.error(&Path::Root.field("apiVersion"), message);
+            refused(checks, None)
+        }
+    }
+}
+
+fn served(kind: Kind, document: &Value) -> Decoded {
+    let metadata = |name| document.get("metadata").and_then(|m| m.get(name)).and_then(Value::as_str);
+    let name = metadata("name").unwrap_or_default();
+    let key = head::key(kind, name, metadata("namespace"));
+    let mut checks = Checks::of(if name.is_empty() { title(document) } else { key.to_string() });
+    let (meta, annotations) = head::meta(document, key.clone(), &mut checks);
+    let object = convert(kind, document, meta, &annotations, &mut checks);
+    let key = (!name.is_empty()).then_some(key);
+    if checks.refused() {
+        return refused(checks, key);
+    }
+    Decoded { object, problems: checks.into_problems(), key }
+}
+
+fn convert(
+    kind: Kind,
+    document: &Value,
+    meta: Meta,
+    annotations: &BTreeMap<String, String>,
+    checks: &mut Checks,
+) -> Option<Object> {
+    Some(match kind {
+        Kind::GatewayClass => Object::GatewayClass(Arc::new(gateway_class::read(document, meta, checks)?)),
+        Kind::Gateway => Object::Gateway(Arc::new(gateway::read(document, meta, checks)?)),
+        Kind::HttpRoute => Object::Route(Arc::new(http_route::read(document, meta, checks)?)),
+        Kind::GrpcRoute => Object::Route(Arc::new(grpc_route::read(document, meta, checks)?)),
+        Kind::ReferenceGrant => {
+            Object::ReferenceGrant(Arc::new(reference_grant::read(document, meta, checks)?))
+        }
+        Kind::Ingress => Object::Ingress(Arc::new(ingress::read(document, meta, annotations, checks)?)),
+        Kind::IngressClass => {
+            Object::IngressClass(Arc::new(ingress_class::read(document, meta, annotations, checks)?))
+        }
+        Kind::Service => Object::Service(Arc::new(core::service::read(document, meta, checks)?)),
+        Kind::EndpointSlice => {
+            Object::EndpointSlice(Arc::new(core::endpoint_slice::read(document, meta, checks)?))
+        }
+        Kind::Secret => Object::Secret(Arc::new(core::secret::read(document, meta, checks)?)),
+        Kind::ConfigMap => Object::ConfigMap(Arc::new(core::config_map::read(document, meta, checks)?)),
+        Kind::Namespace => Object::Namespace(Arc::new(core::namespace::read(meta))),
+    })
+}
+
+fn refused(checks: Checks, key: Option<ObjectKey>) -> Decoded {
+    Decoded { object: None, problems: checks.into_problems(), key }
+}
+
+/// The API server takes a null for an absent field.
+fn strip_nulls(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.retain(|_, value| !value.is_null());
+            fields.values_mut().for_each(strip_nulls);
+        }
+        Value::Array(items) => items.iter_mut().for_each(strip_nulls),
+        _ => {}
+    }
+}

@@ -1,0 +1,7 @@
+//! Kinds of the core groups that routes refer to.
+
+pub(crate) mod config_map;
+pub(crate) mod endpoint_slice;
+pub(crate) mod namespace;
+pub(crate) mod secret;
+pub(crate) mod service;

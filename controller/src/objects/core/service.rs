@@ -1,0 +1,97 @@
+//! Service.
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::{
+    api::core::v1::{ServicePort as WrittenPort, ServiceSpec},
+    apimachinery::pkg::util::intstr::IntOrString,
+};
+use serde_json::Value;
+
+use crate::{
+    ir::{Meta, Service, core::ServicePort, ingress::PortRef},
+    objects::{
+        checks::{Checks, Path},
+        names::{self, quoted},
+        typed,
+    },
+};
+
+/// Reads a Service.
+pub(crate) fn read(document: &Value, meta: Meta, checks: &mut Checks) -> Option<Service> {
+    let spec: ServiceSpec = typed::field(document, "spec", checks)?;
+    let at = Path::Root.field("spec");
+    let kind = spec.type_.as_deref().unwrap_or("ClusterIP");
+    let is_external = kind == "ExternalName";
+    if !matches!(kind, "ClusterIP" | "NodePort" | "LoadBalancer" | "ExternalName") {
+        let message = format!("{} is none of ClusterIP, NodePort, LoadBalancer, ExternalName", quoted(kind));
+        checks.error(&at.field("type"), message);
+    }
+    let is_headless = spec.cluster_ip.as_deref() == Some("None");
+    let ports = spec.ports.unwrap_or_default();
+    let at_ports = at.field("ports");
+    if ports.is_empty() && !is_external && !is_headless {
+        checks.error(&at_ports, "is required");
+    }
+    if is_headless && matches!(kind, "NodePort" | "LoadBalancer") {
+        checks.error(&at.field("clusterIP"), format!("must not be None for the type {kind}"));
+    }
+    check_names(&ports, checks, &at_ports);
+    let ports = ports.into_iter().enumerate().map(|(i, p)| port(p, checks, &at_ports.index(i))).collect();
+    // One last dot is allowed (core/v1, ValidateService).
+    let name = spec.external_name.unwrap_or_default();
+    let name = name.strip_suffix('.').unwrap_or(&name);
+    if is_external {
+        checks.form(name, names::SUBDOMAIN, &at.field("externalName"));
+    }
+    Some(Service { meta, external_name: is_external.then(|| name.into()), ports })
+}
+
+fn check_names(ports: &[WrittenPort], checks: &mut Checks, at: &Path<'_>) {
+    let (mut names_seen, mut numbers_seen) = (BTreeSet::new(), BTreeSet::new());
+    for (i, port) in ports.iter().enumerate() {
+        let at = at.index(i);
+        let name = port.name.as_deref().unwrap_or_default();
+        match name {
+            "" if ports.len() > 1 => {
+                checks.error(&at.field("name"), "is required where there are several ports")
+            }
+            "" => {}
+            name => {
+                checks.form(name, names::LABEL, &at.field("name"));
+                checks.require(names_seen.insert(name), &at.field("name"), "stands here twice");
+            }
+        }
+        let number = (port.protocol.as_deref().unwrap_or("TCP"), port.port);
+        checks.require(numbers_seen.insert(number), &at, "another port has the same number and protocol");
+    }
+}
+
+fn port(written: WrittenPort, checks: &mut Checks, at: &Path<'_>) -> ServicePort {
+    let number = checks.port(written.port, &at.field("port"));
+    let target = match written.target_port {
+        None | Some(IntOrString::Int(0)) => PortRef::Number(number),
+        Some(IntOrString::Int(target)) => PortRef::Number(checks.port(target, &at.field("targetPort"))),
+        Some(IntOrString::String(name)) => {
+            checks.form(&name, names::PORT_NAME, &at.field("targetPort"));
+            PortRef::Name(name.into())
+        }
+    };
+    checks.optional_form(written.app_protocol.as_deref(), names::QUALIFIED, &at.field("appProtocol"));
+    ServicePort {
+        name: written.name.unwrap_or_default().into(),
+        port: number,
+        target,
+        protocol: protocol(written.protocol, checks, &at.field("protocol")),
+        app_protocol: written.app_protocol.map(Into::into),
+    }
+}
+
+/// The protocol of a port, with its default.
+pub(super) fn protocol(written: Option<String>, checks: &mut Checks, at: &Path<'_>) -> Box<str> {
+    let protocol = written.unwrap_or_else(|| "TCP".to_owned());
+    if !matches!(protocol.as_str(), "TCP" | "UDP" | "SCTP") {
+        checks.error(at, format!("{} is none of TCP, UDP, SCTP", quoted(&protocol)));
+    }
+    protocol.into()
+}

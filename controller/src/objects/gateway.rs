@@ -1,0 +1,150 @@
+//! Gateway.
+
+mod listener;
+mod selector;
+
+use gateway_api::experimental::gateways::{
+    GatewayAddresses, GatewayAllowedListeners, GatewayInfrastructure, GatewaySpec, GatewayTls,
+};
+use serde_json::Value;
+
+use super::{
+    checks::{Checks, Path},
+    gateway_class::reference,
+    names, typed,
+};
+use crate::ir::{
+    Gateway, Meta,
+    gateway::{GatewayAddress, GatewayListener, Reference},
+};
+
+/// Reads a Gateway.
+pub(crate) fn read(document: &Value, meta: Meta, checks: &mut Checks) -> Option<Gateway> {
+    let spec: GatewaySpec = typed::field(document, "spec", checks)?;
+    let at = Path::Root.field("spec");
+    checks.form(&spec.gateway_class_name, names::OBJECT_NAME, &at.field("gatewayClassName"));
+    let at_listeners = at.field("listeners");
+    checks.entries(spec.listeners.len(), 1..=64, &at_listeners);
+    let listeners = spec.listeners.into_iter().enumerate();
+    let listeners: Vec<_> =
+        listeners.filter_map(|(i, l)| listener::read(l, checks, &at_listeners.index(i))).collect();
+    check_unique(&listeners, checks, &at_listeners);
+    let parameters =
+        infrastructure(spec.infrastructure.unwrap_or_default(), checks, &at.field("infrastructure"));
+    if let Some(allowed) = &spec.allowed_listeners {
+        check_allowed_listeners(allowed, checks, &at.field("allowedListeners"));
+    }
+    if let Some(tls) = &spec.tls {
+        check_tls(tls, checks, &at.field("tls"));
+    }
+    if spec.default_scope.is_some() {
+        checks.warning(&at.field("defaultScope"), "is not served; it has no effect");
+    }
+    Some(Gateway {
+        meta,
+        class: spec.gateway_class_name.into(),
+        listeners,
+        addresses: addresses(spec.addresses.unwrap_or_default(), checks, &at.field("addresses")),
+        parameters,
+    })
+}
+
+fn check_unique(listeners: &[GatewayListener], checks: &mut Checks, at: &Path<'_>) {
+    checks.unique(listeners.iter().map(|l| &l.name), at, |name| format!("listener {name} stands here twice"));
+    let protocol = |l: &GatewayListener| format!("{:?}", l.protocol);
+    let keys = listeners.iter().map(|l| (l.port, protocol(l), &l.hostname));
+    checks.unique(keys, at, |(port, _, hostname)| {
+        format!("another listener has the same port {port}, protocol and hostname {hostname}")
+    });
+}
+
+fn addresses(addresses: Vec<GatewayAddresses>, checks: &mut Checks, at: &Path<'_>) -> Vec<GatewayAddress> {
+    checks.entries(addresses.len(), 0..=16, at);
+    let mut out: Vec<GatewayAddress> = Vec::with_capacity(addresses.len());
+    for (i, address) in addresses.into_iter().enumerate() {
+        let at = at.index(i);
+        let kind = address.r#type.unwrap_or_else(|| "IPAddress".to_owned());
+        let value = address.value.filter(|v| !v.is_empty());
+        checks.require(
+            is_address_type(&kind),
+            &at.field("type"),
+            "must be IPAddress, Hostname, NamedAddress or a type with a domain before it",
+        );
+        checks.length(value.as_deref().unwrap_or_default(), 0..=253, &at.field("value"));
+        if kind == "Hostname" {
+            checks.optional_form(value.as_deref(), names::HOSTNAME, &at.field("value"));
+        }
+        let read = GatewayAddress { kind: kind.into(), value: value.map(Into::into) };
+        let told_apart = matches!(&*read.kind, "IPAddress" | "Hostname") && read.value.is_some();
+        if told_apart && out.contains(&read) {
+            checks.error(&at, "stands here twice");
+        }
+        out.push(read);
+    }
+    out
+}
+
+fn is_address_type(kind: &str) -> bool {
+    matches!(kind, "IPAddress" | "Hostname" | "NamedAddress")
+        || (kind.len() <= 253 && names::CONTROLLER.fits(kind))
+}
+
+fn infrastructure(
+    infrastructure: GatewayInfrastructure,
+    checks: &mut Checks,
+    at: &Path<'_>,
+) -> Option<Reference> {
+    let (at_labels, at_annotations) = (at.field("labels"), at.field("annotations"));
+    let labels = infrastructure.labels.unwrap_or_default();
+    checks.entries(labels.len(), 0..=8, &at_labels);
+    for (name, value) in &labels {
+        checks.form(name, names::QUALIFIED, &at_labels.field(name));
+        checks.form(value, names::LABEL_VALUE, &at_labels.field(name));
+    }
+    let annotations = infrastructure.annotations.unwrap_or_default();
+    checks.entries(annotations.len(), 0..=16, &at_annotations);
+    for (name, value) in &annotations {
+        checks.form(name, names::QUALIFIED, &at_annotations.field(name));
+        checks.length(value, 0..=4096, &at_annotations.field(name));
+    }
+    infrastructure.parameters_ref.map(|r| {
+        let parameters =
+            Reference { group: r.group.into(), kind: r.kind.into(), namespace: None, name: r.name.into() };
+        reference(parameters, checks, &at.field("parametersRef"))
+    })
+}
+
+fn check_allowed_listeners(allowed: &GatewayAllowedListeners, checks: &mut Checks, at: &Path<'_>) {
+    use gateway_api::experimental::gateways::GatewayAllowedListenersNamespacesFrom::None as NoNamespace;
+    let from = allowed.namespaces.as_ref().and_then(|n| n.from.as_ref());
+    if from.is_some_and(|from| *from != NoNamespace) {
+        checks.warning(at, "is not served yet: ListenerSets have no effect");
+    }
+}
+
+/// `spec.tls` is checked and not served yet; a client certificate that would be asked for is not.
+fn check_tls(tls: &GatewayTls, checks: &mut Checks, at: &Path<'_>) {
+    if let Some(frontend) = &tls.frontend {
+        let at = at.field("frontend");
+        let ports = frontend.per_port.as_deref().unwrap_or_default();
+        let at_ports = at.field("perPort");
+        checks.entries(ports.len(), 0..=64, &at_ports);
+        checks
+            .unique(ports.iter().map(|p| p.port), &at_ports, |port| format!("port {port} stands here twice"));
+        for (i, port) in ports.iter().enumerate() {
+            checks.port(port.port, &at_ports.index(i).field("port"));
+            if let Some(validation) = &port.tls.validation {
+                let at = at_ports.index(i);
+                let at = at.field("tls");
+                let at = at.field("validation");
+                checks.entries(validation.ca_certificate_refs.len(), 1..=16, &at.field("caCertificateRefs"));
+            }
+        }
+        if let Some(validation) = &frontend.default.validation {
+            let at = at.field("default");
+            let at = at.field("validation");
+            checks.entries(validation.ca_certificate_refs.len(), 1..=16, &at.field("caCertificateRefs"));
+        }
+    }
+    checks.warning(at, "is not served yet; it has no effect");
+}

@@ -1,0 +1,132 @@
+//! A listener of a Gateway.
+
+use gateway_api::experimental::gateways::{
+    GatewayListeners, GatewayListenersAllowedRoutes, GatewayListenersAllowedRoutesNamespaces,
+    GatewayListenersAllowedRoutesNamespacesFrom as From, GatewayListenersTls,
+    GatewayListenersTlsMode as Mode,
+};
+use portcullis_routing::HostPattern;
+
+use super::selector;
+use crate::{
+    ir::gateway::{
+        AllowedNamespaces, AllowedRoutes, GatewayListener, ListenerProtocol, ListenerTls, Reference,
+    },
+    objects::{
+        checks::{Checks, Path},
+        gateway_class::reference,
+        names,
+    },
+};
+
+/// `None` where the Gateway is refused for it.
+pub(super) fn read(
+    listener: GatewayListeners,
+    checks: &mut Checks,
+    at: &Path<'_>,
+) -> Option<GatewayListener> {
+    checks.form(&listener.name, names::SUBDOMAIN, &at.field("name"));
+    checks.form(&listener.protocol, names::PROTOCOL, &at.field("protocol"));
+    checks.optional_form(listener.hostname.as_deref(), names::HOSTNAME, &at.field("hostname"));
+    check_protocol(&listener, checks, at);
+    Some(GatewayListener {
+        name: listener.name.into(),
+        hostname: HostPattern::parse(&listener.hostname.unwrap_or_default()).ok()?,
+        port: checks.port(listener.port, &at.field("port")),
+        protocol: protocol(&listener.protocol),
+        tls: listener.tls.map(|t| tls(t, checks, &at.field("tls"))),
+        allowed: allowed(listener.allowed_routes.unwrap_or_default(), checks, &at.field("allowedRoutes")),
+    })
+}
+
+/// What goes with which protocol (GatewaySpec `listeners`).
+fn check_protocol(listener: &GatewayListeners, checks: &mut Checks, at: &Path<'_>) {
+    let protocol = listener.protocol.as_str();
+    match (&listener.tls, protocol) {
+        (Some(_), "HTTP" | "TCP" | "UDP") => {
+            checks.error(&at.field("tls"), format!("must not stand in a listener of protocol {protocol}"));
+        }
+        (Some(tls), "HTTPS") if tls.mode == Some(Mode::Passthrough) => {
+            checks.error(&at.field("tls").field("mode"), "must be Terminate for protocol HTTPS");
+        }
+        (None, "TLS") => checks.error(&at.field("tls"), "is required for protocol TLS"),
+        _ => {}
+    }
+    if matches!(protocol, "TCP" | "UDP") && listener.hostname.is_some() {
+        checks.error(&at.field("hostname"), format!("must not stand in a listener of protocol {protocol}"));
+    }
+}
+
+fn protocol(text: &str) -> ListenerProtocol {
+    match text {
+        "HTTP" => ListenerProtocol::Http,
+        "HTTPS" => ListenerProtocol::Https,
+        "TLS" => ListenerProtocol::Tls,
+        "TCP" => ListenerProtocol::Tcp,
+        "UDP" => ListenerProtocol::Udp,
+        other => ListenerProtocol::Other(other.into()),
+    }
+}
+
+fn tls(tls: GatewayListenersTls, checks: &mut Checks, at: &Path<'_>) -> ListenerTls {
+    let (refs, options) = (tls.certificate_refs.unwrap_or_default(), tls.options.unwrap_or_default());
+    let (at_refs, at_options) = (at.field("certificateRefs"), at.field("options"));
+    checks.entries(refs.len(), 0..=64, &at_refs);
+    checks.entries(options.len(), 0..=16, &at_options);
+    for (name, value) in &options {
+        checks.form(name, names::QUALIFIED, &at_options.field(name));
+        checks.length(value, 0..=4096, &at_options.field(name));
+    }
+    let passthrough = tls.mode == Some(Mode::Passthrough);
+    if !passthrough && refs.is_empty() && options.is_empty() {
+        checks.error(at, "must have certificateRefs or options where its mode is Terminate");
+    }
+    let certificates = refs.into_iter().enumerate().map(|(i, r)| {
+        let certificate = Reference {
+            group: r.group.unwrap_or_default().into(),
+            kind: r.kind.unwrap_or_else(|| "Secret".to_owned()).into(),
+            namespace: r.namespace.map(Into::into),
+            name: r.name.into(),
+        };
+        reference(certificate, checks, &at_refs.index(i))
+    });
+    ListenerTls {
+        passthrough,
+        certificates: certificates.collect(),
+        options: options.into_iter().map(|(k, v)| (k.into(), v.into())).collect(),
+    }
+}
+
+fn allowed(allowed: GatewayListenersAllowedRoutes, checks: &mut Checks, at: &Path<'_>) -> AllowedRoutes {
+    let (kinds, at_kinds) = (allowed.kinds.unwrap_or_default(), at.field("kinds"));
+    checks.entries(kinds.len(), 0..=8, &at_kinds);
+    let kinds = kinds.into_iter().enumerate().map(|(i, kind)| {
+        let at = at_kinds.index(i);
+        let group = kind.group.unwrap_or_else(|| "gateway.networking.k8s.io".to_owned());
+        checks.form(&group, names::GROUP, &at.field("group"));
+        checks.form(&kind.kind, names::KIND, &at.field("kind"));
+        (group.into(), kind.kind.into())
+    });
+    AllowedRoutes {
+        kinds: kinds.collect(),
+        namespaces: namespaces(allowed.namespaces.unwrap_or_default(), checks, &at.field("namespaces")),
+    }
+}
+
+fn namespaces(
+    namespaces: GatewayListenersAllowedRoutesNamespaces,
+    checks: &mut Checks,
+    at: &Path<'_>,
+) -> AllowedNamespaces {
+    let selector = namespaces.selector.map(|s| selector::read(s, checks, &at.field("selector")));
+    match (namespaces.from.unwrap_or(From::Same), selector) {
+        (From::Same, _) => AllowedNamespaces::Same,
+        (From::All, _) => AllowedNamespaces::All,
+        (From::Selector, Some(selector)) => AllowedNamespaces::Selector(selector),
+        // The API server takes it; a selector that is not there selects nothing (metav1.LabelSelectorAsSelector).
+        (From::Selector, None) => {
+            checks.warning(&at.field("selector"), "is missing, so that no namespace is allowed");
+            AllowedNamespaces::None
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! What an object is and is called: `apiVersion`, `kind` and `metadata`.
+
+use std::{
+    collections::{BTreeMap, hash_map::DefaultHasher},
+    hash::{Hash, Hasher},
+};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde_json::Value;
+
+use super::{
+    checks::{Checks, Path},
+    names::{self, Form, quoted},
+    typed,
+};
+use crate::ir::{Kind, Meta, ObjectKey};
+
+/// What a document says that it is.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Identity {
+    /// An object that is read.
+    Served(Kind),
+    /// A kind that comes later.
+    NotYet,
+    /// A kind that means nothing here.
+    Foreign,
+    /// Another version of a kind that is read; the one to use.
+    Version(&'static str),
+}
+
+const GATEWAY: &str = "gateway.networking.k8s.io";
+const NETWORKING: &str = "networking.k8s.io";
+
+/// What a document of this `apiVersion` and `kind` is.
+pub(crate) fn identify(api_version: &str, kind: &str) -> Identity {
+    use Identity::{Foreign, NotYet, Served, Version};
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    let (kind, served): (_, &[&str]) = match (group, kind) {
+        // The API server serves v1beta1 of these with the same shape.
+        (GATEWAY, "GatewayClass") => (Kind::GatewayClass, &["v1", "v1beta1"]),
+        (GATEWAY, "Gateway") => (Kind::Gateway, &["v1", "v1beta1"]),
+        (GATEWAY, "HTTPRoute") => (Kind::HttpRoute, &["v1", "v1beta1"]),
+        (GATEWAY, "ReferenceGrant") => (Kind::ReferenceGrant, &["v1", "v1beta1"]),
+        (GATEWAY, "GRPCRoute") => (Kind::GrpcRoute, &["v1"]),
+        (GATEWAY, "TLSRoute" | "TCPRoute" | "UDPRoute" | "ListenerSet" | "BackendTLSPolicy") => {
+            return NotYet;
+        }
+        (NETWORKING | "extensions", "Ingress") => (Kind::Ingress, &["v1"]),
+        (NETWORKING, "IngressClass") => (Kind::IngressClass, &["v1"]),
+        ("discovery.k8s.io", "EndpointSlice") => (Kind::EndpointSlice, &["v1"]),
+        ("", "Service") => (Kind::Service, &["v1"]),
+        ("", "Secret") => (Kind::Secret, &["v1"]),
+        ("", "ConfigMap") => (Kind::ConfigMap, &["v1"]),
+        ("", "Namespace") => (Kind::Namespace, &["v1"]),
+        _ => return Foreign,
+    };
+    if group != "extensions" && served.contains(&version) {
+        Served(kind)
+    } else {
+        Version(api_version_of(kind))
+    }
+}
+
+/// The `apiVersion` to write a kind with.
+pub(crate) fn api_version_of(kind: Kind) -> &'static str {
+    match kind {
+        Kind::GatewayClass | Kind::Gateway | Kind::HttpRoute | Kind::GrpcRoute | Kind::ReferenceGrant => {
+            "gateway.networking.k8s.io/v1"
+        }
+        Kind::Ingress | Kind::IngressClass => "networking.k8s.io/v1",
+        Kind::EndpointSlice => "discovery.k8s.io/v1",
+        Kind::Service | Kind::Secret | Kind::ConfigMap | Kind::Namespace => "v1",
+    }
+}
+
+/// The key of an object, with the namespace that the API server's default would be. Says nothing of its form.
+pub(crate) fn key(kind: Kind, name: &str, namespace: Option<&str>) -> ObjectKey {
+    let namespace = match (is_namespaced(kind), namespace) {
+        (false, _) => "",
+        (true, None | Some("")) => "default",
+        (true, Some(namespace)) => namespace,
+    };
+    ObjectKey { kind, namespace: namespace.into(), name: name.into() }
+}
+
+fn is_namespaced(kind: Kind) -> bool {
+    !matches!(kind, Kind::GatewayClass | Kind::IngressClass | Kind::Namespace)
+}
+
+/// Reads `metadata` with its defaults. The problems are in `checks`.
+pub(crate) fn meta(
+    document: &Value,
+    key: ObjectKey,
+    checks: &mut Checks,
+) -> (Meta, BTreeMap<String, String>) {
+    let metadata: ObjectMeta = typed::field(document, "metadata", checks).unwrap_or_default();
+    let at = Path::Root.field("metadata");
+    check_name(&metadata, &key, checks, &at);
+    let labels = metadata.labels.unwrap_or_default();
+    for (name, value) in &labels {
+        let at = at.field("labels");
+        checks.form(name, names::QUALIFIED, &at.field(name));
+        checks.form(value, names::LABEL_VALUE, &at.field(name));
+    }
+    let annotations = metadata.annotations.unwrap_or_default();
+    check_annotations(&annotations, checks, &at.field("annotations"));
+    let mut labels: BTreeMap<Box<str>, Box<str>> =
+        labels.into_iter().map(|(k, v)| (k.into(), v.into())).collect();
+    if key.kind == Kind::Namespace {
+        // The API server sets it on every namespace.
+        labels.insert("kubernetes.io/metadata.name".into(), key.name.clone());
+    }
+    let meta = Meta {
+        uid: hash_of(&key).into(),
+        generation: 1,
+        version: version_of(document).into(),
+        created: metadata.creation_timestamp.map_or(0, |time| time.0.as_second()),
+        labels,
+        key,
+    };
+    (meta, annotations)
+}
+
+fn check_name(metadata: &ObjectMeta, key: &ObjectKey, checks: &mut Checks, at: &Path<'_>) {
+    let name = metadata.name.as_deref().unwrap_or_default();
+    match (name, &metadata.generate_name) {
+        ("", Some(_)) => {
+            checks.error(
+                &at.field("generateName"),
+                "there is no server here to make up a name; use metadata.name",
+            );
+        }
+        ("", None) => checks.error(&at.field("name"), "is required"),
+        (name, _) => checks.form(name, name_form(key.kind), &at.field("name")),
+    }
+    let namespace = at.field("namespace");
+    match metadata.namespace.as_deref() {
+        Some(text) if !text.is_empty() && !is_namespaced(key.kind) => {
+            checks.warning(&namespace, format!("{} has no namespace; it is left out", key.kind));
+        }
+        Some(text) if !text.is_empty() => checks.form(text, names::LABEL, &namespace),
+        _ => {}
+    }
+}
+
+fn name_form(kind: Kind) -> Form {
+    match kind {
+        Kind::Service => names::LABEL_1035,
+        Kind::Namespace => names::LABEL,
+        _ => names::SUBDOMAIN,
+    }
+}
+
+fn check_annotations(annotations: &BTreeMap<String, String>, checks: &mut Checks, at: &Path<'_>) {
+    for name in annotations.keys() {
+        // Keys of annotations may be written in capitals (apimachinery, ValidateAnnotations).
+        checks.form(&name.to_ascii_lowercase(), names::QUALIFIED, &at.field(name));
+    }
+    let size: usize = annotations.iter().map(|(k, v)| k.len() + v.len()).sum();
+    checks.require(size <= 256 * 1024, at, "must have at most 256 KiB in all");
+}
+
+/// Of everything that an edit can change; what a server writes is left out.
+fn version_of(document: &Value) -> String {
+    let mut hasher = DefaultHasher::new();
+    let Some(fields) = document.as_object() else { return String::new() };
+    for (name, value) in fields.iter().filter(|(name, _)| *name != "status") {
+        name.hash(&mut hasher);
+        match (name.as_str(), value.as_object()) {
+            ("metadata", Some(metadata)) => {
+                for part in ["labels", "annotations", "creationTimestamp"] {
+                    metadata.get(part).hash(&mut hasher);
+                }
+            }
+            _ => value.hash(&mut hasher),
+        }
+    }
+    format!("{:016x}", hasher.finish())
+}
+
+fn hash_of(key: &ObjectKey) -> String {
+    // The standard library's hasher with its fixed keys: the same in every run of one build, and no secret.
+    let mut hasher = DefaultHasher::new();
+    (key.kind.as_str(), &*key.namespace, &*key.name).hash(&mut hasher);
+    format!("{:016x}", hasher.finish())
+}
+
+/// What a document is called in messages as long as its key is not known.
+pub(crate) fn title(document: &Value) -> String {
+    let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
+    let metadata = document.get("metadata");
+    let kind = text(document.get("kind"));
+    let name = text(metadata.and_then(|m| m.get("name")));
+    let namespace = text(metadata.and_then(|m| m.get("namespace")));
+    let title = match (kind, namespace, name) {
+        (Some(kind), Some(namespace), Some(name)) => format!("{kind} {namespace}/{name}"),
+        (Some(kind), None, Some(name)) => format!("{kind} {name}"),
+        (Some(kind), _, None) => format!("{kind} without a name"),
+        (None, ..) => "document".to_owned(),
+    };
+    if title.len() > 400 { quoted(&title) } else { title }
+}

@@ -1,0 +1,252 @@
+//! HTTPRoute.
+
+use std::time::Duration;
+
+use http::Method;
+use portcullis_routing::{PathMatch, QueryMatch, Retry, RouteKind, RouteMatch, Timeouts, path::canonicalise};
+use serde_json::Value;
+
+use super::{
+    backends,
+    checks::{Checks, Path},
+    filters::{self, Owner},
+    matches::{self, WrittenHeader},
+    names::{self, quoted},
+    parent_refs,
+    routes::{check_rules, hostnames, invalid},
+    typed, wire,
+};
+use crate::ir::{
+    Meta, Route,
+    route::{InvalidRule, RouteRule, parse_duration},
+};
+
+/// Reads an HTTPRoute.
+pub(crate) fn read(document: &Value, meta: Meta, checks: &mut Checks) -> Option<Route> {
+    let spec: wire::HttpRouteSpec = typed::field(document, "spec", checks)?;
+    let at = Path::Root.field("spec");
+    let rules = spec.rules.unwrap_or_else(|| vec![wire::HttpRule::default()]);
+    let at_rules = at.field("rules");
+    checks.entries(rules.len(), 1..=16, &at_rules);
+    check_rules(
+        rules.iter().map(|r| r.name.as_deref()),
+        rules.iter().map(|r| r.matches.as_ref().map_or(1, Vec::len)),
+        checks,
+        &at_rules,
+    );
+    if spec.use_default_gateways.is_some() {
+        checks.warning(&at.field("useDefaultGateways"), "is not served; it has no effect");
+    }
+    Some(Route {
+        meta,
+        kind: RouteKind::Http,
+        parents: parent_refs::read(spec.parent_refs, checks, &at.field("parentRefs")),
+        hostnames: hostnames(&spec.hostnames, checks, &at.field("hostnames")),
+        rules: rules.into_iter().enumerate().map(|(i, r)| rule(r, checks, &at_rules.index(i))).collect(),
+    })
+}
+
+fn rule(rule: wire::HttpRule, checks: &mut Checks, at: &Path<'_>) -> RouteRule {
+    check_redirect(&rule, checks, at);
+    check_prefix_replacement(&rule, checks, at);
+    if rule.session_persistence.is_some() {
+        checks.warning(&at.field("sessionPersistence"), "is not served; it has no effect");
+    }
+    let at_matches = at.field("matches");
+    let written = rule.matches.filter(|m| !m.is_empty()).unwrap_or_else(|| vec![wire::HttpMatch::default()]);
+    RouteRule {
+        name: rule.name.map(Into::into),
+        matches: written
+            .into_iter()
+            .enumerate()
+            .map(|(i, m)| one_match(m, checks, &at_matches.index(i)))
+            .collect(),
+        filters: filters::read(rule.filters, Owner::Http, checks, &at.field("filters")),
+        backends: backends::read(rule.backend_refs, Owner::Http, checks, &at.field("backendRefs")),
+        timeouts: rule.timeouts.map(|t| timeouts(&t, checks, &at.field("timeouts"))).unwrap_or_default(),
+        retry: rule.retry.map(|r| retry(&r, checks, &at.field("retry"))),
+    }
+}
+
+fn check_redirect(rule: &wire::HttpRule, checks: &mut Checks, at: &Path<'_>) {
+    if !rule.backend_refs.is_empty() && rule.filters.iter().any(|f| f.request_redirect.is_some()) {
+        checks.error(at, "must not have both a RequestRedirect filter and backendRefs");
+    }
+}
+
+/// A prefix can be replaced where it is clear which one.
+fn check_prefix_replacement(rule: &wire::HttpRule, checks: &mut Checks, at: &Path<'_>) {
+    let backends = rule.backend_refs.iter().flat_map(|b| &b.filters);
+    if !filters::replaces_prefix(rule.filters.iter().chain(backends)) {
+        return;
+    }
+    let one_prefix = match rule.matches.as_deref() {
+        None => true,
+        Some([one]) => match &one.path {
+            None => true,
+            Some(path) => matches!(path.r#type, None | Some(wire::PathType::PathPrefix)),
+        },
+        Some(_) => false,
+    };
+    checks.require(
+        one_prefix,
+        at,
+        "must have exactly one match, of type PathPrefix, where a filter has replacePrefixMatch",
+    );
+}
+
+fn one_match(
+    written: wire::HttpMatch,
+    checks: &mut Checks,
+    at: &Path<'_>,
+) -> Result<RouteMatch, InvalidRule> {
+    let path = match written.path {
+        Some(written) => path(written, checks, &at.field("path")),
+        None => Ok(PathMatch::Prefix("".into())),
+    };
+    let headers = written.headers.unwrap_or_default().into_iter().map(|h| WrittenHeader {
+        name: h.name,
+        is_regex: h.r#type == Some(wire::HeaderType::RegularExpression),
+        value: h.value,
+    });
+    let headers = matches::headers(headers.collect(), checks, &at.field("headers"));
+    let query = query(written.query_params.unwrap_or_default(), checks, &at.field("queryParams"));
+    Ok(RouteMatch {
+        path: path?,
+        method: written.method.map(|m| method(&m)),
+        headers: headers?,
+        query: query?,
+    })
+}
+
+fn path(written: wire::HttpPath, checks: &mut Checks, at: &Path<'_>) -> Result<PathMatch, InvalidRule> {
+    let at = at.field("value");
+    let text = written.value.as_deref().unwrap_or("/");
+    checks.length(text, 0..=1024, &at);
+    let kind = written.r#type.unwrap_or(wire::PathType::PathPrefix);
+    if kind == wire::PathType::RegularExpression {
+        return matches::regex(text, checks, &at).map(PathMatch::Regex);
+    }
+    check_path(text, checks, &at);
+    let Ok(canonical) = canonicalise(text) else { return Err(invalid(&at, "is no path")) };
+    Ok(match kind {
+        wire::PathType::Exact => PathMatch::Exact(canonical.into()),
+        _ => PathMatch::Prefix(canonical.trim_end_matches('/').into()),
+    })
+}
+
+/// What HTTPPathMatch says of `Exact` and `PathPrefix`.
+fn check_path(text: &str, checks: &mut Checks, at: &Path<'_>) {
+    checks.require(text.starts_with('/'), at, "must begin with '/'");
+    for part in ["//", "/./", "/../", "%2f", "%2F", "#"] {
+        if text.contains(part) {
+            checks.error(at, format!("must not contain '{part}'"));
+        }
+    }
+    for end in ["/..", "/."] {
+        if text.ends_with(end) {
+            checks.error(at, format!("must not end with '{end}'"));
+        }
+    }
+    let rest = text.as_bytes();
+    let fits = |i: usize, b: u8| match b {
+        b'%' => rest.get(i + 1..i + 3).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit)),
+        _ => b.is_ascii_alphanumeric() || b"-/._~!$&'()*+,;=:@".contains(&b),
+    };
+    // '#' has its own message.
+    if !rest.iter().enumerate().all(|(i, b)| fits(i, *b) || *b == b'#') {
+        checks.error(at, format!("{} has a character that must be percent-encoded", quoted(text)));
+    }
+}
+
+fn method(method: &wire::Method) -> Method {
+    match method {
+        wire::Method::Get => Method::GET,
+        wire::Method::Head => Method::HEAD,
+        wire::Method::Post => Method::POST,
+        wire::Method::Put => Method::PUT,
+        wire::Method::Delete => Method::DELETE,
+        wire::Method::Connect => Method::CONNECT,
+        wire::Method::Options => Method::OPTIONS,
+        wire::Method::Trace => Method::TRACE,
+        wire::Method::Patch => Method::PATCH,
+    }
+}
+
+fn query(
+    written: Vec<wire::QueryParam>,
+    checks: &mut Checks,
+    at: &Path<'_>,
+) -> Result<Box<[QueryMatch]>, InvalidRule> {
+    checks.entries(written.len(), 0..=16, at);
+    checks.unique(written.iter().map(|q| &q.name), at, |name| format!("{name} stands here twice"));
+    let read = written.into_iter().enumerate().map(|(i, param)| {
+        let at = at.index(i);
+        checks.form(&param.name, names::HEADER_NAME, &at.field("name"));
+        checks.length(&param.value, 1..=1024, &at.field("value"));
+        let is_regex = param.r#type == Some(wire::QueryType::RegularExpression);
+        let value = matches::value(is_regex, param.value, checks, &at.field("value"))?;
+        Ok(QueryMatch { name: param.name.into(), value })
+    });
+    // All of them, so that each says what is wrong with it.
+    let all: Vec<_> = read.collect();
+    all.into_iter().collect()
+}
+
+fn timeouts(written: &wire::Timeouts, checks: &mut Checks, at: &Path<'_>) -> Timeouts {
+    let request = duration(written.request.as_deref(), checks, &at.field("request"));
+    let backend_request = duration(written.backend_request.as_deref(), checks, &at.field("backendRequest"));
+    // Zero is no limit (HTTPRouteTimeouts), for the comparison too.
+    let limit = |d: Option<Duration>| d.filter(|d| !d.is_zero());
+    if let (Some(request), Some(backend)) = (limit(request), backend_request)
+        && backend > request
+    {
+        checks.error(&at.field("backendRequest"), "must not be longer than timeouts.request");
+    }
+    Timeouts { request: limit(request), backend_request: limit(backend_request) }
+}
+
+fn duration(text: Option<&str>, checks: &mut Checks, at: &Path<'_>) -> Option<Duration> {
+    let text = text?;
+    let duration = api_duration(text);
+    if duration.is_none() {
+        checks.error(at, format!("{} is no duration (such as 10s, 1m30s or 500ms)", quoted(text)));
+    }
+    duration
+}
+
+/// The API server takes up to four parts in any order; GEP-2257 means the same by them.
+fn api_duration(text: &str) -> Option<Duration> {
+    parse_duration(text).or_else(|| {
+        let mut rest = text;
+        let mut total = Duration::ZERO;
+        for _ in 0..4 {
+            let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+            let units = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];
+            let (unit, millis) = units.into_iter().find(|(unit, _)| rest[digits..].starts_with(unit))?;
+            let count = rest[..digits].parse::<u64>().ok().filter(|_| digits <= 5)?;
+            total += Duration::from_millis(count * millis);
+            rest = &rest[digits + unit.len()..];
+            if rest.is_empty() {
+                return Some(total);
+            }
+        }
+        None
+    })
+}
+
+fn retry(written: &wire::Retry, checks: &mut Checks, at: &Path<'_>) -> Retry {
+    let codes = written.codes.as_deref().unwrap_or_default();
+    let at_codes = at.field("codes");
+    checks.unique(codes, &at_codes, |code| format!("{code} stands here twice"));
+    for (i, code) in codes.iter().enumerate() {
+        checks.range(*code, 400, 599, &at_codes.index(i));
+    }
+    let attempts = written.attempts.unwrap_or(1);
+    checks.range(attempts, 0, i64::from(i32::MAX), &at.field("attempts"));
+    Retry {
+        codes: codes.iter().filter_map(|code| u16::try_from(*code).ok()).collect(),
+        attempts: attempts.try_into().unwrap_or_default(),
+        backoff: duration(written.backoff.as_deref(), checks, &at.field("backoff")),
+    }
+}

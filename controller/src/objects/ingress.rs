@@ -1,0 +1,229 @@
+//! Ingress.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use k8s_openapi::api::networking::v1::{
+    HTTPIngressPath, IngressBackend as WrittenBackend, IngressRule as WrittenRule, IngressSpec,
+    IngressTLS as WrittenTls,
+};
+use portcullis_routing::{HostPattern, PathMatch, path::canonicalise};
+use serde_json::Value;
+
+use super::{
+    checks::{Checks, Path},
+    names::{self, quoted},
+    typed,
+};
+use crate::ir::{
+    Ingress, Meta,
+    gateway::Reference,
+    ingress::{IngressBackend, IngressPath, IngressRule, IngressTls, PortRef},
+};
+
+const LEGACY_CLASS: &str = "kubernetes.io/ingress.class";
+const NGINX: &str = "nginx.ingress.kubernetes.io/";
+const SSL_REDIRECT: &str = "nginx.ingress.kubernetes.io/ssl-redirect";
+
+/// Reads an Ingress.
+pub(crate) fn read(
+    document: &Value,
+    meta: Meta,
+    annotations: &BTreeMap<String, String>,
+    checks: &mut Checks,
+) -> Option<Ingress> {
+    let spec: IngressSpec = typed::field(document, "spec", checks)?;
+    let at = Path::Root.field("spec");
+    check_class(&spec, annotations, checks, &at);
+    let (rules, tls) = (spec.rules.unwrap_or_default(), spec.tls.unwrap_or_default());
+    if rules.is_empty() && spec.default_backend.is_none() {
+        checks.error(&at, "must have defaultBackend or rules");
+    }
+    let ssl_redirect = ssl_redirect(annotations, checks);
+    let (at_rules, at_tls) = (at.field("rules"), at.field("tls"));
+    let rules = rules.into_iter().enumerate().filter_map(|(i, r)| rule(r, checks, &at_rules.index(i)));
+    let rules = rules.collect();
+    let tls = tls.into_iter().enumerate().map(|(i, t)| one_tls(t, checks, &at_tls.index(i))).collect();
+    let default_backend = spec.default_backend.and_then(|b| backend(b, checks, &at.field("defaultBackend")));
+    Some(Ingress {
+        meta,
+        class: spec.ingress_class_name.map(Into::into),
+        legacy_class: annotations.get(LEGACY_CLASS).map(|class| class.as_str().into()),
+        default_backend,
+        tls,
+        rules,
+        ssl_redirect,
+    })
+}
+
+fn check_class(
+    spec: &IngressSpec,
+    annotations: &BTreeMap<String, String>,
+    checks: &mut Checks,
+    at: &Path<'_>,
+) {
+    let Some(class) = &spec.ingress_class_name else { return };
+    checks.form(class, names::SUBDOMAIN, &at.field("ingressClassName"));
+    if annotations.get(LEGACY_CLASS).is_some_and(|legacy| legacy != class) {
+        checks.error(
+            &annotation(LEGACY_CLASS),
+            "must be the same as spec.ingressClassName where both are there",
+        );
+    }
+}
+
+fn annotation(name: &str) -> Path<'_> {
+    const METADATA: Path<'_> = Path::Field(&Path::Root, "metadata");
+    const ANNOTATIONS: Path<'_> = Path::Field(&METADATA, "annotations");
+    Path::Field(&ANNOTATIONS, name)
+}
+
+/// The one annotation of ingress-nginx that is served; the others are named.
+fn ssl_redirect(annotations: &BTreeMap<String, String>, checks: &mut Checks) -> Option<bool> {
+    let unserved = annotations.keys().filter(|name| name.starts_with(NGINX) && *name != SSL_REDIRECT);
+    for name in unserved {
+        checks.warning(&annotation(name), "is not served; it has no effect");
+    }
+    match annotations.get(SSL_REDIRECT)?.as_str() {
+        "true" => Some(true),
+        "false" => Some(false),
+        other => {
+            checks.warning(
+                &annotation(SSL_REDIRECT),
+                format!("{} is neither true nor false; it has no effect", quoted(other)),
+            );
+            None
+        }
+    }
+}
+
+fn rule(rule: WrittenRule, checks: &mut Checks, at: &Path<'_>) -> Option<IngressRule> {
+    let host = host(rule.host.as_deref().unwrap_or_default(), checks, &at.field("host"));
+    let at = at.field("http");
+    let paths = match rule.http {
+        // A rule of a host alone is for the default backend.
+        None => Vec::new(),
+        Some(http) => {
+            let at = at.field("paths");
+            checks.entries(http.paths.len(), 1..=usize::MAX, &at);
+            let paths = http.paths.into_iter().enumerate();
+            paths.filter_map(|(i, p)| path(p, checks, &at.index(i))).collect()
+        }
+    };
+    Some(IngressRule { host: host?, paths })
+}
+
+/// A host of a rule or of `tls`; `None` is refused.
+fn host(text: &str, checks: &mut Checks, at: &Path<'_>) -> Option<HostPattern> {
+    if text.parse::<IpAddr>().is_ok() {
+        checks.error(at, "must be a DNS name, not an IP address");
+    } else if text.contains('*') {
+        checks.form(text, names::WILDCARD, at);
+    } else if !text.is_empty() {
+        checks.form(text, names::SUBDOMAIN, at);
+    }
+    HostPattern::parse_ingress(text).ok()
+}
+
+fn path(written: HTTPIngressPath, checks: &mut Checks, at: &Path<'_>) -> Option<IngressPath> {
+    let backend = backend(written.backend, checks, &at.field("backend"));
+    let at_path = at.field("path");
+    let text = written.path.as_deref().unwrap_or_default();
+    let kind = written.path_type.as_str();
+    match kind {
+        "Exact" | "Prefix" => check_path(text, checks, &at_path),
+        "ImplementationSpecific" => {
+            checks.require(text.is_empty() || text.starts_with('/'), &at_path, "must begin with '/'");
+        }
+        "" => checks.error(&at.field("pathType"), "is required: Exact, Prefix or ImplementationSpecific"),
+        _ => checks.error(
+            &at.field("pathType"),
+            format!("{} is none of Exact, Prefix, ImplementationSpecific", quoted(kind)),
+        ),
+    }
+    let text = if text.is_empty() { "/" } else { text };
+    let Ok(canonical) = canonicalise(text) else {
+        checks.warning(&at_path, format!("no request has a path like {}; it is left out", quoted(text)));
+        return None;
+    };
+    let path = match kind {
+        "Exact" => PathMatch::Exact(canonical.into()),
+        _ => PathMatch::Prefix(canonical.trim_end_matches('/').into()),
+    };
+    Some(IngressPath { path, backend: backend? })
+}
+
+fn check_path(text: &str, checks: &mut Checks, at: &Path<'_>) {
+    checks.require(text.starts_with('/'), at, "must begin with '/'");
+    for part in ["//", "/./", "/../", "%2f", "%2F"] {
+        if text.contains(part) {
+            checks.error(at, format!("must not contain '{part}'"));
+        }
+    }
+    for end in ["/..", "/."] {
+        if text.ends_with(end) {
+            checks.error(at, format!("must not end with '{end}'"));
+        }
+    }
+}
+
+fn backend(written: WrittenBackend, checks: &mut Checks, at: &Path<'_>) -> Option<IngressBackend> {
+    match (written.service, written.resource) {
+        (Some(_), Some(_)) => {
+            checks.error(at, "must not have both service and resource");
+            None
+        }
+        (None, None) => {
+            checks.error(at, "must have a service or a resource");
+            None
+        }
+        (None, Some(resource)) => {
+            let at = at.field("resource");
+            checks.require(!resource.kind.is_empty(), &at.field("kind"), "is required");
+            checks.require(!resource.name.is_empty(), &at.field("name"), "is required");
+            checks.warning(&at, "is not served; only a service can be a backend");
+            Some(IngressBackend::Resource(Reference {
+                group: resource.api_group.unwrap_or_default().into(),
+                kind: resource.kind.into(),
+                namespace: None,
+                name: resource.name.into(),
+            }))
+        }
+        (Some(service), None) => {
+            let at = at.field("service");
+            checks.form(&service.name, names::LABEL_1035, &at.field("name"));
+            let at = at.field("port");
+            let port = service.port.unwrap_or_default();
+            let name = port.name.filter(|name| !name.is_empty());
+            let port = match (name, port.number.filter(|n| *n != 0)) {
+                (Some(name), None) => {
+                    checks.form(&name, names::PORT_NAME, &at.field("name"));
+                    PortRef::Name(name.into())
+                }
+                (None, Some(number)) => PortRef::Number(checks.port(number, &at.field("number"))),
+                (Some(_), Some(_)) => {
+                    checks.error(&at, "must not have both name and number");
+                    return None;
+                }
+                (None, None) => {
+                    checks.error(&at, "must have a name or a number");
+                    return None;
+                }
+            };
+            Some(IngressBackend::Service { name: service.name.into(), port })
+        }
+    }
+}
+
+fn one_tls(tls: WrittenTls, checks: &mut Checks, at: &Path<'_>) -> IngressTls {
+    let at_hosts = at.field("hosts");
+    let hosts = tls.hosts.unwrap_or_default();
+    let hosts = hosts.iter().enumerate().filter_map(|(i, text)| {
+        let at = at_hosts.index(i);
+        checks.require(!text.is_empty(), &at, "must not be empty");
+        host(text, checks, &at)
+    });
+    let hosts = hosts.collect();
+    let secret = tls.secret_name.filter(|name| !name.is_empty());
+    checks.optional_form(secret.as_deref(), names::SUBDOMAIN, &at.field("secretName"));
+    IngressTls { hosts, secret: secret.map(Into::into) }
+}

@@ -1,0 +1,65 @@
+//! `spec.parentRefs` of a route.
+
+use super::{
+    checks::{Checks, Path},
+    names, wire,
+};
+use crate::ir::route::ParentRef;
+
+/// Reads the references, with their defaults.
+pub(crate) fn read(refs: Vec<wire::ParentRef>, checks: &mut Checks, at: &Path<'_>) -> Vec<ParentRef> {
+    checks.entries(refs.len(), 0..=32, at);
+    let refs: Vec<_> = refs.into_iter().enumerate().map(|(i, r)| one(r, checks, &at.index(i))).collect();
+    check_pairs(&refs, checks, at);
+    refs
+}
+
+fn one(parent: wire::ParentRef, checks: &mut Checks, at: &Path<'_>) -> ParentRef {
+    checks.optional_form(parent.group.as_deref(), names::GROUP, &at.field("group"));
+    checks.optional_form(parent.kind.as_deref(), names::KIND, &at.field("kind"));
+    checks.form(&parent.name, names::OBJECT_NAME, &at.field("name"));
+    checks.optional_form(parent.namespace.as_deref(), names::LABEL, &at.field("namespace"));
+    checks.optional_form(parent.section_name.as_deref(), names::SUBDOMAIN, &at.field("sectionName"));
+    ParentRef {
+        group: parent.group.unwrap_or_else(|| "gateway.networking.k8s.io".to_owned()).into(),
+        kind: parent.kind.unwrap_or_else(|| "Gateway".to_owned()).into(),
+        namespace: parent.namespace.map(Into::into),
+        name: parent.name.into(),
+        section: parent.section_name.map(Into::into),
+        port: parent.port.map(|port| checks.port(port, &at.field("port"))),
+    }
+}
+
+/// Several references to one parent must tell its listeners apart (CommonRouteSpec `parentRefs`).
+///
+/// The standard channel does that by `sectionName` alone, the experimental one by `sectionName` and `port`; what
+/// one of them takes is taken.
+fn check_pairs(refs: &[ParentRef], checks: &mut Checks, at: &Path<'_>) {
+    let clashes = |told: fn(&ParentRef) -> (Option<&str>, Option<u16>)| {
+        (0..refs.len()).find_map(|i| {
+            let same_parent = |other: &&ParentRef| parent(other) == parent(&refs[i]);
+            let earlier = refs[..i].iter().find(same_parent)?;
+            let (a, b) = (told(earlier), told(&refs[i]));
+            if (a.0.is_some(), a.1.is_some()) != (b.0.is_some(), b.1.is_some()) {
+                return Some((
+                    i,
+                    "must name sectionName or port as the other references to the same parent do",
+                ));
+            }
+            let twice = refs[..i].iter().filter(same_parent).any(|other| told(other) == b);
+            twice.then_some((
+                i,
+                "must differ in sectionName or port from the other references to the same parent",
+            ))
+        })
+    };
+    let standard = clashes(|r| (r.section.as_deref(), None));
+    let experimental = clashes(|r| (r.section.as_deref(), r.port));
+    if let (Some(_), Some((i, message))) = (standard, experimental) {
+        checks.error(&at.index(i), message);
+    }
+}
+
+fn parent(parent: &ParentRef) -> (&str, &str, Option<&str>, &str) {
+    (&parent.group, &parent.kind, parent.namespace.as_deref(), &parent.name)
+}

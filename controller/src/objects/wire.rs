@@ -1,0 +1,89 @@
+//! Routes as they are written: the leaves are the generated types, put together so that HTTPRoute and GRPCRoute,
+//! rules and backends share one parent reference, one backend and one filter.
+
+use gateway_api::experimental::{grpcroutes, httproutes};
+use serde::Deserialize;
+
+pub(crate) use grpcroutes::{
+    GrpcRouteRulesMatches as GrpcMatch, GrpcRouteRulesMatchesHeadersType as GrpcHeaderType,
+    GrpcRouteRulesMatchesMethod as GrpcMethod, GrpcRouteRulesMatchesMethodType as GrpcMethodType,
+};
+pub(crate) use httproutes::{
+    HttpRouteParentRefs as ParentRef, HttpRouteRulesFilters as Filter, HttpRouteRulesFiltersCors as Cors,
+    HttpRouteRulesFiltersRequestHeaderModifier as RequestHeaderModifier,
+    HttpRouteRulesFiltersRequestMirror as RequestMirror,
+    HttpRouteRulesFiltersRequestRedirect as RequestRedirect,
+    HttpRouteRulesFiltersRequestRedirectPathType as RedirectPathType,
+    HttpRouteRulesFiltersRequestRedirectScheme as RedirectScheme,
+    HttpRouteRulesFiltersResponseHeaderModifier as ResponseHeaderModifier,
+    HttpRouteRulesFiltersType as FilterType, HttpRouteRulesFiltersUrlRewrite as UrlRewrite,
+    HttpRouteRulesFiltersUrlRewritePathType as RewritePathType, HttpRouteRulesMatches as HttpMatch,
+    HttpRouteRulesMatchesHeadersType as HeaderType, HttpRouteRulesMatchesMethod as Method,
+    HttpRouteRulesMatchesPath as HttpPath, HttpRouteRulesMatchesPathType as PathType,
+    HttpRouteRulesMatchesQueryParams as QueryParam, HttpRouteRulesMatchesQueryParamsType as QueryType,
+    HttpRouteRulesRetry as Retry, HttpRouteRulesTimeouts as Timeouts,
+};
+
+use grpcroutes::GrpcRouteRulesSessionPersistence as GrpcSessionPersistence;
+use httproutes::HttpRouteRulesSessionPersistence as HttpSessionPersistence;
+
+/// `spec` of an HTTPRoute.
+pub(crate) type HttpRouteSpec = RouteSpec<HttpRule>;
+/// `spec` of a GRPCRoute.
+pub(crate) type GrpcRouteSpec = RouteSpec<GrpcRule>;
+
+/// `spec` of a route.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct RouteSpec<R> {
+    #[serde(default)]
+    pub(crate) hostnames: Vec<String>,
+    #[serde(default)]
+    pub(crate) parent_refs: Vec<ParentRef>,
+    /// `None` is defaulted by the kind.
+    pub(crate) rules: Option<Vec<R>>,
+    pub(crate) use_default_gateways: Option<httproutes::HttpRouteUseDefaultGateways>,
+}
+
+/// `rules[]` of an HTTPRoute.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct HttpRule {
+    pub(crate) name: Option<String>,
+    pub(crate) matches: Option<Vec<HttpMatch>>,
+    #[serde(default)]
+    pub(crate) filters: Vec<Filter>,
+    #[serde(default)]
+    pub(crate) backend_refs: Vec<BackendRef>,
+    pub(crate) timeouts: Option<Timeouts>,
+    pub(crate) retry: Option<Retry>,
+    pub(crate) session_persistence: Option<HttpSessionPersistence>,
+}
+
+/// `rules[]` of a GRPCRoute.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct GrpcRule {
+    pub(crate) name: Option<String>,
+    #[serde(default)]
+    pub(crate) matches: Vec<GrpcMatch>,
+    #[serde(default)]
+    pub(crate) filters: Vec<Filter>,
+    #[serde(default)]
+    pub(crate) backend_refs: Vec<BackendRef>,
+    pub(crate) session_persistence: Option<GrpcSessionPersistence>,
+}
+
+/// `backendRefs[]`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct BackendRef {
+    pub(crate) group: Option<String>,
+    pub(crate) kind: Option<String>,
+    pub(crate) name: String,
+    pub(crate) namespace: Option<String>,
+    pub(crate) port: Option<i32>,
+    pub(crate) weight: Option<i32>,
+    #[serde(default)]
+    pub(crate) filters: Vec<Filter>,
+}

@@ -1,0 +1,140 @@
+//! The documents of a file.
+//!
+//! A file is split at its document markers before anything is parsed, so that a syntax error costs its own
+//! document alone. Everything is bounded: size, number of documents, depth, what aliases expand to.
+
+mod guess;
+mod json;
+mod lines;
+mod split;
+
+pub(crate) use lines::Lines;
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::{
+    ir::ObjectKey,
+    problem::{Place, Problem, Severity},
+};
+
+/// The largest file that is read, in bytes.
+pub const MAX_FILE: usize = 16 << 20;
+/// The largest object, in bytes of text: etcd would not take a larger one.
+pub const MAX_DOCUMENT: usize = 3 << 19;
+/// The most documents of a file.
+pub const MAX_DOCUMENTS: usize = 100_000;
+
+/// One document of a file: an object, or what is left of it.
+#[derive(Clone, Debug)]
+pub struct Document<'t> {
+    /// Where it begins.
+    pub place: Place,
+    /// What it says, or why it cannot be read.
+    pub content: Result<Value, Box<Problem>>,
+    /// Which object it would be, where it cannot be read and its first lines tell all the same.
+    pub key: Option<ObjectKey>,
+    /// Where its fields stand.
+    pub(crate) lines: Lines<'t>,
+}
+
+/// Reads the documents of a file (YAML, or JSON where the file's name ends in `.json`): several of them, lists
+/// (`kind: List`, `HTTPRouteList`) with an entry each. Empty documents are left out.
+pub fn documents<'t>(text: &'t str, file: &str) -> Vec<Document<'t>> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    if text.len() > MAX_FILE {
+        let message = format!("the file has {} bytes, more than {MAX_FILE}", text.len());
+        return vec![broken(Chunk { line: 1, text: "" }, file, 1, message)];
+    }
+    let chunks: Box<dyn Iterator<Item = _>> =
+        if file.ends_with(".json") { Box::new(json::chunks(text)) } else { Box::new(split::chunks(text)) };
+    let mut out = Vec::new();
+    for (chunk, value) in chunks {
+        if out.len() >= MAX_DOCUMENTS {
+            out.push(broken(
+                chunk,
+                file,
+                chunk.line,
+                format!("the file has more than {MAX_DOCUMENTS} documents"),
+            ));
+            break;
+        }
+        match value {
+            Ok(Value::Null) => {}
+            Ok(value) => out.extend(objects(value, chunk, file)),
+            Err(SyntaxError { line, message }) => out.push(broken(chunk, file, line, message)),
+        }
+    }
+    out
+}
+
+/// A document's text and the line of the file on which it begins.
+#[derive(Clone, Copy, Debug)]
+struct Chunk<'t> {
+    line: u32,
+    text: &'t str,
+}
+
+/// Why a document is no YAML or JSON.
+#[derive(Debug)]
+struct SyntaxError {
+    /// Of the file.
+    line: u32,
+    message: String,
+}
+
+fn objects<'t>(value: Value, chunk: Chunk<'t>, file: &str) -> Vec<Document<'t>> {
+    let lines = Lines::new(chunk, file.ends_with(".json"));
+    let document = |content, line, lines| Document {
+        place: Place { file: file.into(), line },
+        content: Ok(content),
+        key: None,
+        lines,
+    };
+    match split::list_items(value) {
+        Ok(items) => {
+            let item = |(i, item)| {
+                let lines = lines.item(i);
+                document(item, lines.first(), lines)
+            };
+            items.into_iter().enumerate().map(item).collect()
+        }
+        Err(_) if chunk.text.len() > MAX_DOCUMENT => {
+            let message = format!("the object has {} bytes, more than {MAX_DOCUMENT}", chunk.text.len());
+            vec![broken(chunk, file, chunk.line, message)]
+        }
+        Err(value) => vec![document(value, chunk.line, lines)],
+    }
+}
+
+fn broken<'t>(chunk: Chunk<'t>, file: &str, line: u32, message: String) -> Document<'t> {
+    let key = guess::key(chunk.text);
+    let problem = Problem {
+        severity: Severity::Error,
+        object: key.as_ref().map_or_else(|| "document".into(), |key| key.to_string().into()),
+        field: "".into(),
+        message: message.into(),
+        place: Some(Place { file: file.into(), line }),
+    };
+    Document {
+        place: Place { file: file.into(), line: chunk.line },
+        content: Err(Box::new(problem)),
+        key,
+        lines: Lines::new(chunk, false),
+    }
+}
+
+/// The problems of one document, each at the line of its field.
+impl Lines<'_> {
+    pub(crate) fn locate(&self, problems: &mut [Problem]) {
+        for problem in problems {
+            if let (Some(line), Some(place)) = (self.of(&problem.field), &mut problem.place) {
+                place.line = line;
+            }
+        }
+    }
+}
+
+/// Shared by the items of a list.
+type Shared<T> = Arc<std::sync::OnceLock<T>>;
