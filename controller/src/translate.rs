@@ -1,4 +1,4 @@
-//! What the objects mean: pure, from a [`Snapshot`] to table, certificates and statuses.
+//! What the objects mean: pure, from a [`Snapshot`](crate::snapshot::Snapshot) to table, certificates and statuses.
 //!
 //! ```text
 //! listeners()  Gateways, classes, certificates, hosts of Ingresses -> Listeners     cheap; again on any change of them
@@ -10,23 +10,34 @@
 //!
 //! [`full`] does all of it at once. It is what start-up does, and what an incremental build is held against.
 
+pub mod assemble;
 mod backends;
 mod certificates;
 mod endpoints;
+mod full;
 mod grants;
+mod ingress;
 mod listeners;
 mod references;
+mod route;
+mod services;
 mod settings;
 mod slots;
 
+pub use assemble::Slots;
 pub use backends::BackendPool;
 pub use certificates::{CertificatePool, CertificateRefError};
 pub use endpoints::{Resolved, endpoints};
+pub use full::full;
+pub use ingress::ingress;
 pub use listeners::{
-    AttachPoint, GatewayRefusal, GatewayState, IngressHost, IngressSide, ListenerPlan, ListenerRefusal, ListenerState,
-    Listeners, PortPlan, listeners,
+    AttachPoint, GatewayRefusal, GatewayState, IngressHost, IngressSide, ListenerPlan, ListenerRefusal,
+    ListenerState, Listeners, PortPlan, listeners,
 };
 pub use references::References;
+pub use route::route;
+pub(crate) use route::{InvalidRules, NotAttached, Unresolved, tls_towards};
+pub(crate) use services::reason as backend_reason;
 pub use settings::{Address, Settings};
 pub use slots::{Attachment, HostSlot, Loss, Owner, Translated, merge};
 
@@ -35,12 +46,7 @@ use std::sync::Arc;
 use portcullis_routing::Table;
 use portcullis_tls::Certificates;
 
-use crate::{
-    Bindings,
-    ir::{Ingress, Route},
-    snapshot::Snapshot,
-    status::Statuses,
-};
+use crate::status::Statuses;
 
 /// Everything that the objects mean.
 #[derive(Clone, Debug, Default)]
@@ -51,7 +57,7 @@ pub struct Translation {
     pub statuses: Statuses,
 }
 
-/// Keeps what outlives a translation: endpoints with what is known of them, and certificates that were read.
+/// What outlives a translation: backends with what is known of their endpoints, and certificates that were read.
 #[derive(Debug, Default)]
 pub struct Pools {
     pub backends: BackendPool,

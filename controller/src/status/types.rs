@@ -143,6 +143,32 @@ pub enum IngressLoadBalancerIngress {
     Hostname(String),
 }
 
+/// A condition to be completed by [`Condition::yes`] or [`Condition::no`].
+pub(super) fn condition(observed_generation: i64, kind: &'static str) -> Condition {
+    Condition {
+        kind,
+        status: ConditionStatus::Unknown,
+        reason: "Pending",
+        message: String::new(),
+        observed_generation,
+    }
+}
+
+impl Condition {
+    pub(super) fn yes(self, reason: &'static str, message: impl Into<String>) -> Self {
+        Self { status: ConditionStatus::True, reason, message: message.into(), ..self }
+    }
+
+    pub(super) fn no(self, reason: &'static str, message: impl Into<String>) -> Self {
+        Self { status: ConditionStatus::False, reason, message: message.into(), ..self }
+    }
+
+    /// Whether its status is `True`.
+    pub fn is_true(&self) -> bool {
+        self.status == ConditionStatus::True
+    }
+}
+
 impl Message {
     pub(crate) fn refused(text: impl Into<String>) -> Self {
         Self { level: Level::Refused, text: text.into() }

@@ -12,6 +12,8 @@ mod gateways;
 mod ingress;
 mod plan;
 
+pub(super) use ingress::{Classes, hosts as ingress_hosts};
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use portcullis_routing::{HostPattern, ListenerId, Protocol, RouteKind};

@@ -12,7 +12,10 @@ use std::{
 use portcullis_routing::{Entry, HostPattern, HostTable, ListenerId, PathMatch, RouteId};
 
 use super::References;
-use crate::status::{Message, RouteParentStatus};
+use crate::{
+    ir::ObjectKey,
+    status::{Message, RouteParentStatus},
+};
 
 /// What an HTTPRoute, GRPCRoute or Ingress comes to.
 #[derive(Clone, Debug, Default)]
@@ -74,8 +77,25 @@ pub struct Loss {
     /// Who has it; the loser itself where the path stands twice in it.
     pub winner: Arc<RouteId>,
     pub host: HostPattern,
-    /// `prefix /cart`.
+    /// `prefix /cart`, or `default backend` for that of what nothing matches.
     pub path: Box<str>,
+}
+
+impl Loss {
+    /// Whether it is this object that lost.
+    pub fn is_of(&self, key: &ObjectKey) -> bool {
+        self.loser.namespace == key.namespace && self.loser.name == key.name
+    }
+}
+
+impl std::fmt::Display for Loss {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { loser, winner, host, path } = self;
+        if loser == winner {
+            return write!(f, "{path} of host {host} stands there twice; the first one is served");
+        }
+        write!(f, "{path} of host {host} is answered by {winner}, which comes first (by age, then by name)")
+    }
 }
 
 /// Puts the attachments of one slot together; the order in which they come does not matter.
@@ -100,7 +120,10 @@ pub fn merge<'a>(
                 loser: Arc::clone(&entry.rule.route),
                 winner: Arc::clone(&winner.rule.route),
                 host: slot.host.clone(),
-                path: path.to_string().into(),
+                path: match slot.owner {
+                    Owner::IngressDefault => "default backend".into(),
+                    _ => path.to_string().into(),
+                },
             });
         } else {
             kept.insert(path, entry);

@@ -9,30 +9,46 @@ use portcullis_routing::HostPattern;
 
 use super::{IngressHost, IngressSide, claims::Claims};
 use crate::{
-    ir::{Ingress, IngressClass, Kind, ObjectKey},
+    ir::{Ingress, Kind, ObjectKey},
     snapshot::Snapshot,
     status::Message,
     translate::Settings,
 };
 
+/// Which classes of Ingresses are ours.
+pub(crate) struct Classes<'a> {
+    snapshot: &'a Snapshot,
+    settings: &'a Settings,
+    /// Whether an Ingress that names none is ours.
+    without: bool,
+}
+
+impl<'a> Classes<'a> {
+    pub(crate) fn of(snapshot: &'a Snapshot, settings: &'a Settings) -> Self {
+        let mut defaults = snapshot.ingress_classes.values().filter(|class| class.default).peekable();
+        // The API server gives an Ingress the default class when it is made; a folder has nobody who does.
+        let without = match defaults.peek() {
+            Some(_) => defaults.any(|class| class.controller == settings.ingress_controller),
+            None => settings.watch_ingress_without_class,
+        };
+        Self { snapshot, settings, without }
+    }
+
+    pub(crate) fn is_ours(&self, ingress: &Ingress) -> bool {
+        let Some(name) = ingress.class.as_deref().or(ingress.legacy_class.as_deref()) else {
+            return self.without;
+        };
+        match self.snapshot.ingress_classes.get(&ObjectKey::new(Kind::IngressClass, "", name)) {
+            Some(class) => class.controller == self.settings.ingress_controller,
+            None => *name == *self.settings.ingress_class,
+        }
+    }
+}
+
 /// The Ingresses that are ours, the oldest first.
 pub(super) fn ours(snapshot: &Snapshot, settings: &Settings) -> Vec<Arc<Ingress>> {
-    let is_ours = |class: &IngressClass| class.controller == settings.ingress_controller;
-    let mut defaults = snapshot.ingress_classes.values().filter(|class| class.default).peekable();
-    // The API server gives an Ingress the default class when it is made; a folder has nobody who does.
-    let without_class = match defaults.peek() {
-        Some(_) => defaults.any(|class| is_ours(class)),
-        None => settings.watch_ingress_without_class,
-    };
-    let named = |name: &str| match snapshot.ingress_classes.get(&ObjectKey::new(Kind::IngressClass, "", name))
-    {
-        Some(class) => is_ours(class),
-        None => *name == *settings.ingress_class,
-    };
-    let ours = snapshot.ingresses.values().filter(|ingress| {
-        let class = ingress.class.as_deref().or(ingress.legacy_class.as_deref());
-        class.map_or(without_class, named)
-    });
+    let classes = Classes::of(snapshot, settings);
+    let ours = snapshot.ingresses.values().filter(|ingress| classes.is_ours(ingress));
     let mut ours: Vec<_> = ours.cloned().collect();
     ours.sort_by(|a, b| (a.meta.created, &a.meta.key).cmp(&(b.meta.created, &b.meta.key)));
     ours

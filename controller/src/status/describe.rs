@@ -1,0 +1,90 @@
+//! Statuses as text: for `portcullis check`, and for reading a golden file's diff.
+
+use std::fmt;
+
+use super::{
+    Condition, IngressLoadBalancerIngress, Level, ListenerStatus, Message, RouteParentStatus, Statuses, list,
+};
+
+impl fmt::Display for Statuses {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (key, report) in &self.gateway_classes {
+            writeln!(f, "{key}")?;
+            conditions(f, 2, &report.status.conditions)?;
+            messages(f, &report.messages)?;
+        }
+        for (key, report) in &self.gateways {
+            let addresses = list(report.status.addresses.iter().map(|a| &a.value));
+            writeln!(f, "{key}{}", at(&addresses))?;
+            conditions(f, 2, &report.status.conditions)?;
+            report.status.listeners.iter().try_for_each(|l| listener(f, l))?;
+            messages(f, &report.messages)?;
+        }
+        for (key, report) in &self.routes {
+            writeln!(f, "{key}")?;
+            report.status.parents.iter().try_for_each(|p| parent(f, p))?;
+            messages(f, &report.messages)?;
+        }
+        for (key, report) in &self.ingresses {
+            let addresses = list(report.status.load_balancer.ingress.iter().map(|address| match address {
+                IngressLoadBalancerIngress::Ip(text) | IngressLoadBalancerIngress::Hostname(text) => text,
+            }));
+            writeln!(f, "{key}{}", at(&addresses))?;
+            messages(f, &report.messages)?;
+        }
+        Ok(())
+    }
+}
+
+fn listener(f: &mut fmt::Formatter<'_>, listener: &ListenerStatus) -> fmt::Result {
+    let kinds = list(listener.supported_kinds.iter().map(|kind| kind.kind));
+    let kinds = if kinds.is_empty() { "no kind" } else { &kinds };
+    writeln!(f, "  listener {}: {} attached, {kinds}", listener.name, listener.attached_routes)?;
+    conditions(f, 4, &listener.conditions)
+}
+
+fn parent(f: &mut fmt::Formatter<'_>, parent: &RouteParentStatus) -> fmt::Result {
+    let to = &parent.parent_ref;
+    let namespace = to.namespace.as_deref().map(|n| format!("{n}/")).unwrap_or_default();
+    let section = to.section_name.as_deref().map(|s| format!(" listener {s}")).unwrap_or_default();
+    let port = to.port.map(|p| format!(" port {p}")).unwrap_or_default();
+    writeln!(f, "  at {} {namespace}{}{section}{port}", to.kind, to.name)?;
+    conditions(f, 4, &parent.conditions)
+}
+
+fn conditions(f: &mut fmt::Formatter<'_>, indent: usize, conditions: &[Condition]) -> fmt::Result {
+    for condition in conditions {
+        let Condition { kind, status, reason, message, .. } = condition;
+        let status = format!("{status:?}");
+        write!(f, "{:indent$}{kind:<20}  {status:<5}  {reason}", "")?;
+        // Where all is well, the reason says it.
+        match condition.is_good() {
+            true => writeln!(f)?,
+            false => writeln!(f, ": {message}")?,
+        }
+    }
+    Ok(())
+}
+
+fn messages(f: &mut fmt::Formatter<'_>, messages: &[Message]) -> fmt::Result {
+    messages.iter().try_for_each(|message| match message.level {
+        Level::Refused => writeln!(f, "  refused: {}", message.text),
+        Level::Note => writeln!(f, "  note: {}", message.text),
+    })
+}
+
+fn at(addresses: &str) -> String {
+    if addresses.is_empty() { String::new() } else { format!(" at {addresses}") }
+}
+
+impl Condition {
+    /// Whether the condition says that all is well, and no more than that.
+    fn is_good(&self) -> bool {
+        match self.kind {
+            "Conflicted" => !self.is_true(),
+            "PartiallyInvalid" | "OverlappingTLSConfig" => false,
+            // Accepted in part, or served in part
+            _ => self.is_true() && self.reason == self.kind && !self.message.starts_with("not "),
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! The status of a Gateway and its listeners.
+
+use std::sync::Arc;
+
+use portcullis_routing::{ListenerId, RouteKind};
+
+use super::{
+    Condition, GatewayStatus, GatewayStatusAddress, ListenerStatus, Message, Report, RouteGroupKind, list,
+    types::condition,
+};
+use crate::{
+    Bindings,
+    ir::Gateway,
+    translate::{Address, GatewayRefusal, GatewayState, ListenerRefusal, ListenerState, Settings},
+};
+
+/// What is said about a Gateway.
+///
+/// `attached` counts the routes that are attached to a listener ([`crate::translate::Translated::attached`]).
+/// `bindings` is `None` where nothing is bound at all; a port that is not in it yet is pending.
+pub fn gateway(
+    state: &GatewayState,
+    settings: &Settings,
+    bindings: Option<&Bindings>,
+    attached: impl Fn(&Arc<ListenerId>) -> u32,
+) -> Report<GatewayStatus> {
+    let generation = state.gateway.meta.generation;
+    let addresses = addresses(&state.gateway, settings);
+    let programmed = |listener: &ListenerState| programmed(listener, bindings);
+    let listeners = state.listeners.iter().map(|listener| ListenerStatus {
+        name: listener.point.section.clone(),
+        supported_kinds: listener.point.kinds.iter().map(|kind| group_kind(*kind)).collect(),
+        attached_routes: attached(&listener.point.id),
+        conditions: listener_conditions(listener, generation, programmed(listener)),
+    });
+    let accepted = accepted(state);
+    let is_accepted = accepted.is_true();
+    let waits: Vec<_> = state.listeners.iter().filter_map(|l| Some((l, programmed(l).err()?))).collect();
+    let conditions = vec![accepted, gateway_programmed(state, is_accepted, &addresses, &waits)];
+    let behind = state.listeners.iter().filter(|l| l.ingress_behind).map(|listener| {
+        let (name, port) = (&listener.point.section, listener.point.port);
+        Message::note(format!("listener {name}: Ingresses answer on port {port} what its routes leave"))
+    });
+    Report {
+        status: GatewayStatus {
+            listeners: listeners.collect(),
+            conditions,
+            addresses: if is_accepted { addresses.usable } else { Vec::new() },
+        },
+        messages: behind.collect(),
+    }
+}
+
+fn accepted(state: &GatewayState) -> Condition {
+    let condition = condition(state.gateway.meta.generation, "Accepted");
+    let refused: Vec<_> = state.listeners.iter().filter(|l| l.refused.is_some()).collect();
+    let names = || list(refused.iter().map(|l| &l.point.section));
+    match &state.refused {
+        Some(why @ GatewayRefusal::InvalidParameters(_)) => {
+            condition.no("InvalidParameters", why.to_string())
+        }
+        Some(why @ GatewayRefusal::UnsupportedAddress(_)) => {
+            condition.no("UnsupportedAddress", why.to_string())
+        }
+        None if refused.is_empty() => condition.yes("Accepted", "every listener is accepted"),
+        None if refused.len() == state.listeners.len() => {
+            condition.no("ListenersNotValid", format!("no listener is accepted: {}", names()))
+        }
+        None => condition.yes("ListenersNotValid", format!("not accepted: {}", names())),
+    }
+}
+
+fn gateway_programmed(
+    state: &GatewayState,
+    accepted: bool,
+    addresses: &Addresses,
+    waits: &[(&ListenerState, NotProgrammed)],
+) -> Condition {
+    let condition = condition(state.gateway.meta.generation, "Programmed");
+    let why = || list(waits.iter().map(|(l, why)| format!("listener {}: {}", l.point.section, why.message)));
+    if !accepted {
+        return condition.no("Invalid", "the Gateway is not accepted");
+    }
+    if !addresses.unusable.is_empty() {
+        let (not, have) = (list(&addresses.unusable), list(&addresses.all));
+        return condition.no("AddressNotUsable", format!("cannot be used: {not}; there is {have}"));
+    }
+    if addresses.usable.is_empty() {
+        return condition.no("AddressNotAssigned", "no address is known yet at which clients reach it");
+    }
+    match waits {
+        [] => condition.yes("Programmed", "every listener is served"),
+        [(_, first), ..] if waits.len() == state.listeners.len() => {
+            condition.no(first.gateway_reason(), why())
+        }
+        _ => condition.yes("Programmed", format!("not served: {}", why())),
+    }
+}
+
+fn listener_conditions(
+    listener: &ListenerState,
+    generation: i64,
+    programmed: Result<(), NotProgrammed>,
+) -> Vec<Condition> {
+    let named = |kind| condition(generation, kind);
+    let conflict = listener.refused.as_ref().filter(|refused| refused.is_conflict());
+    let mut conditions = vec![
+        match &listener.refused {
+            None => named("Accepted").yes("Accepted", "the listener is valid"),
+            Some(why) => named("Accepted").no(why.reason(), why.to_string()),
+        },
+        match programmed {
+            Ok(()) => named("Programmed").yes("Programmed", "the listener is served"),
+            Err(why) => named("Programmed").no(why.reason, why.message),
+        },
+        resolved_refs(listener, named("ResolvedRefs")),
+        match conflict {
+            None => named("Conflicted").no("NoConflicts", "no other listener is at odds with it"),
+            Some(why) => named("Conflicted").yes(why.reason(), why.to_string()),
+        },
+    ];
+    if !listener.overlaps.is_empty() {
+        let others = list(&listener.overlaps);
+        let message = format!(
+            "has hosts in common with {others}; a connection made for one of them gets 421 for the hosts of another"
+        );
+        conditions.push(named("OverlappingTLSConfig").yes("OverlappingHostnames", message));
+    }
+    conditions
+}
+
+fn resolved_refs(listener: &ListenerState, condition: Condition) -> Condition {
+    let errors: Vec<_> = listener.certificates.iter().flatten().filter_map(|c| c.as_ref().err()).collect();
+    if let Some(first) = errors.first() {
+        return condition.no(first.reason(), list(&errors));
+    }
+    if listener.certificates.as_ref().is_some_and(Vec::is_empty) {
+        return condition.no("InvalidCertificateRef", "tls.certificateRefs names no certificate");
+    }
+    if !listener.unknown_kinds.is_empty() {
+        let kinds = list(&listener.unknown_kinds);
+        return condition
+            .no("InvalidRouteKinds", format!("not a kind of route that is served here: {kinds}"));
+    }
+    condition.yes("ResolvedRefs", "every reference is resolved")
+}
+
+/// Why a listener is not served.
+struct NotProgrammed {
+    reason: &'static str,
+    message: String,
+}
+
+impl NotProgrammed {
+    /// A Gateway's condition has no reasons of its own for conflicts.
+    fn gateway_reason(&self) -> &'static str {
+        if self.reason == "Pending" { "Pending" } else { "Invalid" }
+    }
+}
+
+fn programmed(listener: &ListenerState, bindings: Option<&Bindings>) -> Result<(), NotProgrammed> {
+    let not = |reason, message: String| Err(NotProgrammed { reason, message });
+    if let Some(why) = &listener.refused {
+        let reason = if why.is_conflict() { why.reason() } else { "Invalid" };
+        return not(reason, why.to_string());
+    }
+    if !listener.point.served {
+        return not("Invalid", "the Gateway is not accepted".into());
+    }
+    if listener.certificates.is_some() && listener.usable_certificates().next().is_none() {
+        return not("Invalid", "there is no certificate to show".into());
+    }
+    let port = listener.point.port;
+    match bindings.map(|bindings| bindings.get(&port)) {
+        None | Some(Some(Ok(()))) => Ok(()),
+        Some(Some(Err(why))) => not("Pending", format!("port {port} cannot be bound: {why}")),
+        Some(None) => not("Pending", format!("port {port} is not bound yet")),
+    }
+}
+
+impl ListenerRefusal {
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::UnsupportedProtocol(_) => "UnsupportedProtocol",
+            Self::UnsupportedValue(_) => "UnsupportedValue",
+            Self::HostnameConflict { .. } => "HostnameConflict",
+            Self::ProtocolConflict { .. } => "ProtocolConflict",
+        }
+    }
+
+    fn is_conflict(&self) -> bool {
+        matches!(self, Self::HostnameConflict { .. } | Self::ProtocolConflict { .. })
+    }
+}
+
+/// The addresses of a Gateway, out of those that we have.
+struct Addresses {
+    usable: Vec<GatewayStatusAddress>,
+    /// Asked for, and not to be had.
+    unusable: Vec<Box<str>>,
+    all: Vec<String>,
+}
+
+/// All that we have, unless it asks for some; one that it asks for without a value is any of its type.
+fn addresses(gateway: &Gateway, settings: &Settings) -> Addresses {
+    let all: Vec<_> = settings.addresses.iter().map(status_address).collect();
+    let mut found = Addresses {
+        usable: Vec::new(),
+        unusable: Vec::new(),
+        all: all.iter().map(|address| address.value.clone()).collect(),
+    };
+    if gateway.addresses.is_empty() {
+        return Addresses { usable: all, ..found };
+    }
+    for asked in &gateway.addresses {
+        let fits = |have: &&GatewayStatusAddress| {
+            *have.kind == *asked.kind && asked.value.as_ref().is_none_or(|value| **value == have.value)
+        };
+        let fitting: Vec<_> = all.iter().filter(fits).cloned().collect();
+        if let (true, Some(value)) = (fitting.is_empty(), &asked.value) {
+            found.unusable.push(value.clone());
+        }
+        found.usable.extend(fitting.into_iter().filter(|a| !found.usable.contains(a)).collect::<Vec<_>>());
+    }
+    found
+}
+
+fn status_address(address: &Address) -> GatewayStatusAddress {
+    match address {
+        Address::Ip(ip) => GatewayStatusAddress { kind: "IPAddress", value: ip.to_string() },
+        Address::Hostname(name) => GatewayStatusAddress { kind: "Hostname", value: name.to_string() },
+    }
+}
+
+fn group_kind(kind: RouteKind) -> RouteGroupKind {
+    let kind = match kind {
+        RouteKind::Http => "HTTPRoute",
+        RouteKind::Grpc => "GRPCRoute",
+        RouteKind::Ingress => "Ingress",
+    };
+    RouteGroupKind { group: "gateway.networking.k8s.io", kind }
+}

@@ -1,0 +1,40 @@
+//! The status of an Ingress. Its API knows no conditions: what its owner should know is in the messages.
+
+use std::collections::BTreeSet;
+
+use super::{IngressLoadBalancer, IngressLoadBalancerIngress, IngressStatus, Message, Report};
+use crate::{
+    Bindings,
+    ir::ObjectKey,
+    translate::{Address, Listeners, Loss, Settings, Translated},
+};
+
+/// What is said about an Ingress of ours; `losses` are those of its paths that an older one has.
+pub fn ingress<'l>(
+    key: &ObjectKey,
+    translated: &Translated,
+    listeners: &Listeners,
+    settings: &Settings,
+    bindings: Option<&Bindings>,
+    losses: impl IntoIterator<Item = &'l Loss>,
+) -> Report<IngressStatus> {
+    let ports: BTreeSet<u16> = translated.attachments.iter().map(|a| a.slot.port).collect();
+    let unbound = ports.iter().filter_map(|port| {
+        let why = bindings?.get(port)?.as_ref().err()?;
+        Some(Message::refused(format!("not served on port {port}, which cannot be bound: {why}")))
+    });
+    let mut messages = translated.messages.clone();
+    messages.extend(listeners.ingress.messages.get(key).into_iter().flatten().cloned());
+    messages.extend(unbound);
+    messages.extend(losses.into_iter().map(|loss| Message::refused(loss.to_string())));
+    messages.sort();
+    messages.dedup();
+    let ingress = settings.addresses.iter().map(|address| match address {
+        Address::Ip(ip) => IngressLoadBalancerIngress::Ip(ip.to_string()),
+        Address::Hostname(name) => IngressLoadBalancerIngress::Hostname(name.to_string()),
+    });
+    Report {
+        status: IngressStatus { load_balancer: IngressLoadBalancer { ingress: ingress.collect() } },
+        messages,
+    }
+}

@@ -1,0 +1,69 @@
+//! The table out of its parts: the frame that listeners give, and the host tables of slots.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use portcullis_routing::{HostMap, HostPattern, HostTable, Listener, ListenerId, Port, Table};
+
+use super::{HostSlot, ListenerPlan, Listeners, Owner};
+
+/// The host tables of all slots that have one.
+pub type Slots = BTreeMap<HostSlot, Arc<HostTable>>;
+
+/// The whole table; a listener without routes is in it too.
+pub fn table(listeners: &Listeners, slots: &Slots) -> Table {
+    let ports = listeners.ports.iter().map(|(number, plan)| {
+        let mut port = Port::new(plan.protocol);
+        let default = default_listener(slots, *number);
+        for (hostname, plan) in &plan.listeners {
+            let made = listener(slots, *number, hostname, plan, default.as_ref());
+            port.listeners.insert(hostname.clone(), made);
+        }
+        (*number, Arc::new(port))
+    });
+    Table { generation: 0, ports: ports.collect() }
+}
+
+/// One listener of a port. `default` is the port's [`default_listener`].
+pub fn listener(
+    slots: &Slots,
+    port: u16,
+    hostname: &HostPattern,
+    plan: &ListenerPlan,
+    default: Option<&Arc<Listener>>,
+) -> Arc<Listener> {
+    let of_ingresses = || {
+        let made = Listener {
+            id: Arc::new(ListenerId::Ingress),
+            hosts: hosts(slots, port, hostname, &Owner::Ingress),
+            fallback: default.cloned(),
+        };
+        Arc::new(made)
+    };
+    match &plan.gateway {
+        None => of_ingresses(),
+        Some(id) => Arc::new(Listener {
+            id: Arc::clone(id),
+            hosts: hosts(slots, port, hostname, &Owner::Gateway(Arc::clone(id))),
+            fallback: plan.ingress.then(of_ingresses),
+        }),
+    }
+}
+
+/// What stands behind every Ingress host of a port: the default backend for what nothing matches.
+pub fn default_listener(slots: &Slots, port: u16) -> Option<Arc<Listener>> {
+    let hosts = hosts(slots, port, &HostPattern::Any, &Owner::IngressDefault);
+    let made =
+        || Arc::new(Listener { id: Arc::new(ListenerId::Ingress), hosts: hosts.clone(), fallback: None });
+    (!hosts.is_empty()).then(made)
+}
+
+fn hosts(slots: &Slots, port: u16, hostname: &HostPattern, owner: &Owner) -> HostMap<Arc<HostTable>> {
+    // `Any` is the first of all hostnames in their order.
+    let first = HostSlot { port, listener: hostname.clone(), owner: owner.clone(), host: HostPattern::Any };
+    let mut hosts = HostMap::default();
+    let same = |slot: &HostSlot| slot.port == port && slot.listener == *hostname && slot.owner == *owner;
+    for (slot, table) in slots.range(first..).take_while(|(slot, _)| same(slot)) {
+        hosts.insert(slot.host.clone(), Arc::clone(table));
+    }
+    hosts
+}

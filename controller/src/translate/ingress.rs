@@ -1,0 +1,258 @@
+//! Ingress: hosts, paths, the default backend, and the redirect of plain HTTP for hosts with TLS.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use portcullis_routing::{
+    Backend, BackendError, BackendProtocol, Backends, Entry, Filters, HostPattern, PathMatch, Precedence,
+    RouteId, RouteKind, RouteMatch, Rule, Timeouts, WeightedBackend, filter::Redirect,
+};
+
+use super::{
+    Attachment, BackendPool, HostSlot, Listeners, Owner, References, Settings, Translated,
+    listeners::Classes, listeners::ingress_hosts, services, tls_towards,
+};
+use crate::{
+    ir::{Ingress, Kind, ingress::IngressBackend},
+    snapshot::Snapshot,
+    status::Message,
+};
+
+/// Where ACME servers ask for their challenge (RFC 8555, section 8.3): in plain, so this is never redirected.
+const ACME: &str = "/.well-known/acme-challenge";
+
+/// What one Ingress comes to. Which of its paths an older Ingress has is found when slots are put together.
+pub fn ingress(
+    snapshot: &Snapshot,
+    listeners: &Listeners,
+    settings: &Settings,
+    backends: &BackendPool,
+    ingress: &Ingress,
+) -> Translated {
+    if !Classes::of(snapshot, settings).is_ours(ingress) {
+        return Translated::default();
+    }
+    let mut translated = Translated { ours: true, ..Translated::default() };
+    let mut compiler = Compiler {
+        snapshot,
+        backends,
+        ingress,
+        id: Arc::new(RouteId {
+            kind: RouteKind::Ingress,
+            namespace: ingress.meta.namespace().into(),
+            name: ingress.meta.name().into(),
+        }),
+        name: format!("{}/{}", ingress.meta.namespace(), ingress.meta.name()).into(),
+        references: References::default(),
+        messages: Vec::new(),
+        rules: 0,
+    };
+    let default = ingress.default_backend.as_ref().map(|backend| compiler.rule("default backend", backend));
+    for host in ingress_hosts(ingress) {
+        let paths = compiler.paths(&host);
+        let default = default.as_ref().map(|rule| compiler.entry(&host, PathMatch::Prefix("".into()), rule));
+        compiler.references.hosts.insert(host.clone());
+        translated.attachments.extend(compiler.at_ports(
+            listeners,
+            settings,
+            &host,
+            &paths,
+            default.as_ref(),
+        ));
+    }
+    if let Some(rule) = &default {
+        compiler.references.hosts.insert(HostPattern::Any);
+        translated.attachments.extend(compiler.for_the_rest(listeners, settings, rule));
+    }
+    Translated { references: compiler.references, messages: compiler.messages, ..translated }
+}
+
+struct Compiler<'a> {
+    snapshot: &'a Snapshot,
+    backends: &'a BackendPool,
+    ingress: &'a Ingress,
+    id: Arc<RouteId>,
+    name: Arc<str>,
+    references: References,
+    messages: Vec<Message>,
+    /// How many rules there are so far.
+    rules: usize,
+}
+
+impl Compiler<'_> {
+    /// The entries of all rules of a host, as they are without a redirect.
+    fn paths(&mut self, host: &HostPattern) -> Vec<Entry> {
+        let ingress = self.ingress;
+        let rules = ingress.rules.iter().filter(|rule| rule.host == *host);
+        let mut entries = Vec::new();
+        for path in rules.flat_map(|rule| &rule.paths) {
+            let rule = self.rule(&format!("{} of {host}", path_text(&path.path)), &path.backend);
+            entries.push(self.entry(host, path.path.clone(), &rule));
+        }
+        entries
+    }
+
+    fn at_ports(
+        &self,
+        listeners: &Listeners,
+        settings: &Settings,
+        host: &HostPattern,
+        paths: &[Entry],
+        default: Option<&Entry>,
+    ) -> Vec<Attachment> {
+        let Some(state) = listeners.ingress.hosts.get(host) else { return Vec::new() };
+        let attachment = |port, listener: &HostPattern, entries, implied| Attachment {
+            slot: HostSlot { port, listener: listener.clone(), owner: Owner::Ingress, host: host.clone() },
+            entries,
+            implied,
+        };
+        let mut attachments = Vec::new();
+        if let Some(listener) = &state.https {
+            attachments.push(attachment(
+                settings.https_port,
+                listener,
+                paths.to_vec(),
+                default.cloned().into_iter().collect(),
+            ));
+        }
+        let Some(listener) = &state.http else { return attachments };
+        let (entries, implied) = match self.redirects(settings, state.tls && state.https.is_some()) {
+            false => (paths.to_vec(), default.cloned().into_iter().collect()),
+            true => self.redirected(settings, host, paths, default),
+        };
+        attachments.push(attachment(settings.http_port, listener, entries, implied));
+        attachments
+    }
+
+    fn redirects(&self, settings: &Settings, tls: bool) -> bool {
+        tls && self.ingress.ssl_redirect.unwrap_or(settings.ssl_redirect)
+    }
+
+    /// The same paths with a redirect to HTTPS in place of their backends, but for ACME challenges.
+    fn redirected(
+        &self,
+        settings: &Settings,
+        host: &HostPattern,
+        paths: &[Entry],
+        default: Option<&Entry>,
+    ) -> (Vec<Entry>, Vec<Entry>) {
+        let redirect = self.redirect(settings);
+        let redirected = |entry: &Entry| match &entry.route_match.path {
+            PathMatch::Exact(path) | PathMatch::Prefix(path) if covers(ACME, path) => entry.clone(),
+            _ => Entry { rule: Arc::clone(&redirect), ..entry.clone() },
+        };
+        // Whoever would answer a challenge if nothing were redirected.
+        let challenged = |entry: &&Entry| match &entry.route_match.path {
+            PathMatch::Prefix(prefix) => covers(prefix, ACME),
+            _ => false,
+        };
+        let solver = paths.iter().filter(challenged).max_by_key(|e| &e.precedence).or(default);
+        let solver = solver.map(|entry| self.entry(host, PathMatch::Prefix(ACME.into()), &entry.rule));
+        let implied = default.map(redirected).into_iter().chain(solver).collect();
+        (paths.iter().map(redirected).collect(), implied)
+    }
+
+    fn redirect(&self, settings: &Settings) -> Arc<Rule> {
+        let redirect = Redirect {
+            scheme: Some("https".into()),
+            hostname: None,
+            port: (settings.https_port != 443).then_some(settings.https_port),
+            path: None,
+            status: StatusCode::PERMANENT_REDIRECT,
+        };
+        let filters = Filters { redirect: Some(redirect), ..Filters::default() };
+        Arc::new(self.compiled(self.rules, filters, Backends::default()))
+    }
+
+    /// The default backend behind all hosts of Ingresses.
+    fn for_the_rest(&self, listeners: &Listeners, settings: &Settings, rule: &Arc<Rule>) -> Vec<Attachment> {
+        let any = HostPattern::Any;
+        let Some(state) = listeners.ingress.hosts.get(&any) else { return Vec::new() };
+        let entry = self.entry(&any, PathMatch::Prefix("".into()), rule);
+        let ports = [(settings.http_port, &state.http), (settings.https_port, &state.https)];
+        let attachments =
+            ports.into_iter().filter(|(_, served)| served.is_some()).map(|(port, _)| Attachment {
+                slot: HostSlot {
+                    port,
+                    listener: any.clone(),
+                    owner: Owner::IngressDefault,
+                    host: any.clone(),
+                },
+                entries: vec![entry.clone()],
+                implied: Vec::new(),
+            });
+        attachments.collect()
+    }
+
+    fn entry(&self, host: &HostPattern, path: PathMatch, rule: &Arc<Rule>) -> Entry {
+        let route_match = RouteMatch { path, method: None, headers: Box::default(), query: Box::default() };
+        let age = self.ingress.meta.created;
+        let precedence = Precedence::of(host, &route_match, age, Arc::clone(&self.name), (rule.index, 0));
+        Entry { route_match, precedence, rule: Arc::clone(rule) }
+    }
+
+    fn rule(&mut self, what: &str, backend: &IngressBackend) -> Arc<Rule> {
+        let backend = self.resolve(backend);
+        if let Err(error) = &backend {
+            let text = format!("{what}: {error}; its requests are answered with 500");
+            self.messages.push(Message::refused(text));
+        }
+        let backends = Backends::new([WeightedBackend { weight: 1, backend, filters: Filters::default() }]);
+        let rule = self.compiled(self.rules, Filters::default(), backends);
+        self.rules += 1;
+        Arc::new(rule)
+    }
+
+    fn compiled(&self, index: usize, filters: Filters, backends: Backends) -> Rule {
+        Rule {
+            route: Arc::clone(&self.id),
+            index,
+            name: None,
+            filters,
+            backends,
+            timeouts: Timeouts::default(),
+            retry: None,
+        }
+    }
+
+    fn resolve(&mut self, backend: &IngressBackend) -> Result<Arc<Backend>, BackendError> {
+        let (name, wanted) = match backend {
+            IngressBackend::Service { name, port } => (name, port),
+            IngressBackend::Resource(resource) => {
+                return Err(BackendError::InvalidKind(match &*resource.group {
+                    "" => resource.kind.clone(),
+                    group => format!("{group}/{}", resource.kind).into(),
+                }));
+            }
+        };
+        let key = self.references.add(Kind::Service, self.ingress.meta.namespace(), name);
+        let port = services::port_of_ingress(services::find(self.snapshot, &key)?, wanted)?;
+        let (protocol, tls) = spoken(port.app_protocol);
+        Ok(self.backends.backend(
+            services::backend_key(&key, port.number),
+            protocol,
+            tls.then(|| tls_towards(&key)),
+        ))
+    }
+}
+
+/// What is spoken to a port with this `appProtocol`. ingress-nginx never reads it, so that one which says nothing of
+/// HTTP must not take a working Ingress down.
+fn spoken(app_protocol: Option<&str>) -> (BackendProtocol, bool) {
+    super::route::spoken_by_http(app_protocol).unwrap_or((BackendProtocol::Http1, false))
+}
+
+/// Whether a prefix takes a path, by whole segments.
+fn covers(prefix: &str, path: &str) -> bool {
+    path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+fn path_text(path: &PathMatch) -> String {
+    match path {
+        PathMatch::Exact(path) => format!("exact {path}"),
+        PathMatch::Prefix(prefix) if prefix.is_empty() => "prefix /".into(),
+        PathMatch::Prefix(prefix) => format!("prefix {prefix}"),
+        PathMatch::Regex(regex) => format!("regex {}", regex.as_str()),
+        PathMatch::GrpcMethod(method) => format!("method {method}"),
+    }
+}

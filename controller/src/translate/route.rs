@@ -1,0 +1,101 @@
+//! HTTPRoute and GRPCRoute: to which listeners they attach, and their entries there.
+
+mod attach;
+mod filters;
+mod grpc;
+mod http;
+mod rules;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use portcullis_routing::{Entry, HostPattern, Precedence, RouteKind, RouteMatch};
+
+use super::{Attachment, BackendPool, HostSlot, Listeners, Owner, References, Settings, Translated};
+use crate::{ir::Route, snapshot::Snapshot, status};
+use attach::Parent;
+use rules::Rules;
+
+pub(crate) use attach::NotAttached;
+pub(super) use http::spoken as spoken_by_http;
+pub(crate) use rules::{InvalidRules, Unresolved, tls_towards};
+
+/// What one route comes to at these listeners. Total: a route that cannot be served costs its own requests.
+pub fn route(
+    snapshot: &Snapshot,
+    listeners: &Listeners,
+    settings: &Settings,
+    backends: &BackendPool,
+    route: &Route,
+) -> Translated {
+    let mut references = References::default();
+    let (parents, messages) = attach::parents(snapshot, listeners, route, &mut references);
+    if parents.is_empty() {
+        return Translated { messages, references, ..Translated::default() };
+    }
+    let rules = rules::compile(snapshot, backends, route, &mut references);
+    let mut attached = BTreeMap::new();
+    for point in parents.iter().flat_map(|parent| parent.outcome.iter().flatten()) {
+        attached.insert(Arc::clone(&point.id), Arc::clone(point));
+    }
+    let parents = parents.iter().map(|Parent { parent_ref, outcome }| {
+        let outcome = outcome.as_ref().map(|_| ()).map_err(|error| *error);
+        status::route_parent(route, settings, parent_ref, outcome, &rules.invalid, &rules.unresolved)
+    });
+    Translated {
+        attachments: attachments(route, &rules, attached.values()),
+        parents: parents.collect(),
+        attached: if rules.invalid.all { Vec::new() } else { attached.into_keys().collect() },
+        messages,
+        ours: true,
+        references,
+    }
+}
+
+fn attachments<'p>(
+    route: &Route,
+    rules: &Rules,
+    points: impl Iterator<Item = &'p Arc<super::AttachPoint>>,
+) -> Vec<Attachment> {
+    let own = if route.hostnames.is_empty() { &[HostPattern::Any] } else { &*route.hostnames };
+    let name: Arc<str> = format!("{}/{}", route.meta.namespace(), route.meta.name()).into();
+    let mut entries: BTreeMap<&HostPattern, Vec<Entry>> = BTreeMap::new();
+    let mut attachments = Vec::new();
+    for point in points.filter(|point| point.served) {
+        let mut hosts: Vec<_> = own.iter().filter(|host| host.intersects(&point.hostname)).collect();
+        hosts.sort();
+        hosts.dedup();
+        for host in hosts {
+            let entries = entries.entry(host).or_insert_with(|| entries_of(route, rules, host, &name));
+            attachments.push(Attachment {
+                slot: HostSlot {
+                    port: point.port,
+                    listener: point.hostname.clone(),
+                    owner: Owner::Gateway(Arc::clone(&point.id)),
+                    host: host.clone(),
+                },
+                entries: entries.clone(),
+                implied: Vec::new(),
+            });
+        }
+    }
+    attachments
+}
+
+fn entries_of(route: &Route, rules: &Rules, host: &HostPattern, name: &Arc<str>) -> Vec<Entry> {
+    let entries = rules.compiled.iter().flat_map(|compiled| {
+        compiled.matches.iter().map(move |(position, route_match)| Entry {
+            precedence: Precedence::of(host, route_match, route.meta.created, Arc::clone(name), *position),
+            route_match: finish(route.kind, route_match),
+            rule: Arc::clone(&compiled.rule),
+        })
+    });
+    entries.collect()
+}
+
+/// Conditions that the kind of route implies; they have no part in the order of precedence.
+fn finish(kind: RouteKind, route_match: &RouteMatch) -> RouteMatch {
+    match kind {
+        RouteKind::Grpc => grpc::only_grpc(route_match),
+        RouteKind::Http | RouteKind::Ingress => route_match.clone(),
+    }
+}

@@ -1,0 +1,125 @@
+//! Which listeners a route's `parentRefs` reach.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use crate::{
+    ir::{Kind, Route, gateway::AllowedNamespaces, route::ParentRef},
+    snapshot::Snapshot,
+    status::Message,
+    translate::{AttachPoint, GatewayState, Listeners, References, grants::GATEWAY_GROUP},
+};
+
+/// A parent that is ours, and how far the route came there.
+pub(super) struct Parent<'r> {
+    pub(super) parent_ref: &'r ParentRef,
+    /// At least one listener.
+    pub(super) outcome: Result<Vec<Arc<AttachPoint>>, NotAttached>,
+}
+
+/// Why no listener of a parent takes a route; in the order in which it is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NotAttached {
+    #[error("the Gateway has no listener with the sectionName and port of this parentRef")]
+    NoMatchingParent,
+    #[error("no listener of the Gateway allows routes of this kind from this namespace")]
+    NotAllowedByListeners,
+    #[error("no listener of the Gateway has a hostname in common with this route")]
+    NoMatchingListenerHostname,
+}
+
+impl NotAttached {
+    /// The reason of the route's `Accepted`.
+    pub(crate) fn reason(self) -> &'static str {
+        match self {
+            Self::NoMatchingParent => "NoMatchingParent",
+            Self::NotAllowedByListeners => "NotAllowedByListeners",
+            Self::NoMatchingListenerHostname => "NoMatchingListenerHostname",
+        }
+    }
+}
+
+pub(super) fn parents<'r>(
+    snapshot: &Snapshot,
+    listeners: &Listeners,
+    route: &'r Route,
+    references: &mut References,
+) -> (Vec<Parent<'r>>, Vec<Message>) {
+    let (mut parents, mut messages) = (Vec::new(), Vec::new());
+    for parent_ref in &route.parents {
+        if &*parent_ref.group != GATEWAY_GROUP || &*parent_ref.kind != "Gateway" {
+            messages.push(Message::refused(format!(
+                "parentRef {} {} is not a kind of parent that is served; use a Gateway",
+                parent_ref.kind, parent_ref.name
+            )));
+            continue;
+        }
+        let namespace = parent_ref.namespace.as_deref().unwrap_or(route.meta.namespace());
+        let key = references.add(Kind::Gateway, namespace, &parent_ref.name);
+        match listeners.gateways.get(&key) {
+            Some(gateway) => {
+                let outcome = attach(snapshot, gateway, route, parent_ref, references);
+                parents.push(Parent { parent_ref, outcome });
+            }
+            None if snapshot.gateways.contains_key(&key) => {} // another controller's
+            None => messages.push(Message::refused(format!("parentRef: {key} not found"))),
+        }
+    }
+    (parents, messages)
+}
+
+fn attach(
+    snapshot: &Snapshot,
+    gateway: &GatewayState,
+    route: &Route,
+    parent_ref: &ParentRef,
+    references: &mut References,
+) -> Result<Vec<Arc<AttachPoint>>, NotAttached> {
+    let mut points: Vec<_> = gateway.listeners.iter().map(|listener| &listener.point).collect();
+    let mut keep = |wanted: &mut dyn FnMut(&AttachPoint) -> bool, otherwise| {
+        points.retain(|point| wanted(point));
+        if points.is_empty() { Err(otherwise) } else { Ok(()) }
+    };
+    keep(
+        &mut |point| {
+            parent_ref.section.as_ref().is_none_or(|section| *section == point.section)
+                && parent_ref.port.is_none_or(|port| port == point.port)
+        },
+        NotAttached::NoMatchingParent,
+    )?;
+    let from = gateway.gateway.meta.namespace();
+    keep(
+        &mut |point| point.kinds.contains(&route.kind) && allowed(snapshot, point, from, route, references),
+        NotAttached::NotAllowedByListeners,
+    )?;
+    keep(
+        &mut |point| {
+            route.hostnames.is_empty() || route.hostnames.iter().any(|host| host.intersects(&point.hostname))
+        },
+        NotAttached::NoMatchingListenerHostname,
+    )?;
+    Ok(points.into_iter().cloned().collect())
+}
+
+fn allowed(
+    snapshot: &Snapshot,
+    point: &AttachPoint,
+    gateway_namespace: &str,
+    route: &Route,
+    references: &mut References,
+) -> bool {
+    let namespace = route.meta.namespace();
+    match &point.namespaces {
+        AllowedNamespaces::Same => namespace == gateway_namespace,
+        AllowedNamespaces::All => true,
+        AllowedNamespaces::None => false,
+        AllowedNamespaces::Selector(selector) => {
+            let key = references.add(Kind::Namespace, "", namespace);
+            match snapshot.namespaces.get(&key) {
+                Some(found) => selector.matches(&found.meta.labels),
+                // A folder need not hold the Namespace; the one label that the API server gives it is known.
+                None => selector
+                    .matches(&BTreeMap::from([("kubernetes.io/metadata.name".into(), namespace.into())])),
+            }
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! The rules of a route, compiled once for all its listeners.
+
+use std::sync::Arc;
+
+use portcullis_routing::{
+    BackendError, BackendTls, Backends, Filters, RouteId, RouteKind, RouteMatch, Rule, Verify,
+    WeightedBackend, filter::Mirror,
+};
+
+use super::{filters, grpc, http};
+use crate::{
+    ir::{
+        Kind, ObjectKey, Route,
+        route::{BackendRef, MirrorFilter, ObjectBackendRef, RouteRule},
+    },
+    snapshot::Snapshot,
+    translate::{
+        BackendPool, References,
+        grants::{self, GATEWAY_GROUP},
+        services,
+    },
+};
+
+/// The rules of a route.
+pub(super) struct Rules {
+    pub(super) compiled: Vec<CompiledRule>,
+    pub(super) invalid: InvalidRules,
+    pub(super) unresolved: Unresolved,
+}
+
+/// A rule and its matches, each with its place in the route.
+pub(super) struct CompiledRule {
+    pub(super) matches: Vec<((usize, usize), RouteMatch)>,
+    pub(super) rule: Arc<Rule>,
+}
+
+/// Rules that are not served as they stand: what they are known to take is answered with 500.
+#[derive(Debug, Default)]
+pub(crate) struct InvalidRules {
+    /// Place and reason of each.
+    pub(crate) rules: Vec<(usize, Box<str>)>,
+    /// Whether no rule is left.
+    pub(crate) all: bool,
+}
+
+/// Backends that cannot be used, each once, in the order of the route.
+#[derive(Debug, Default)]
+pub(crate) struct Unresolved(pub(crate) Vec<BackendError>);
+
+pub(super) fn compile(
+    snapshot: &Snapshot,
+    backends: &BackendPool,
+    route: &Route,
+    references: &mut References,
+) -> Rules {
+    let mut compiler = Compiler { snapshot, backends, route, references, unresolved: Unresolved::default() };
+    let id = Arc::new(RouteId {
+        kind: route.kind,
+        namespace: route.meta.namespace().into(),
+        name: route.meta.name().into(),
+    });
+    let (mut compiled, mut invalid) = (Vec::new(), InvalidRules::default());
+    for (index, rule) in route.rules.iter().enumerate() {
+        let (made, why) = compiler.rule(&id, index, rule);
+        compiled.push(made);
+        invalid.rules.extend(why.map(|why| (index, why)));
+    }
+    invalid.all = !route.rules.is_empty() && invalid.rules.len() == route.rules.len();
+    Rules { compiled, invalid, unresolved: compiler.unresolved }
+}
+
+struct Compiler<'a> {
+    snapshot: &'a Snapshot,
+    backends: &'a BackendPool,
+    route: &'a Route,
+    references: &'a mut References,
+    unresolved: Unresolved,
+}
+
+impl Compiler<'_> {
+    fn rule(
+        &mut self,
+        id: &Arc<RouteId>,
+        index: usize,
+        rule: &RouteRule,
+    ) -> (CompiledRule, Option<Box<str>>) {
+        let matches = rule.matches.iter().enumerate();
+        let matches = matches.filter_map(|(place, m)| Some(((index, place), m.as_ref().ok()?.clone())));
+        let bad_match = rule.matches.iter().find_map(|m| m.as_ref().err()).map(|e| e.to_string().into());
+        let filters = filters::compile(&rule.filters, |mirror| self.mirror(mirror));
+        // A filter that cannot be carried out must not be skipped (HTTPRouteFilter): the rule answers with 500.
+        let (filters, why) = match (filters, bad_match) {
+            (Ok(filters), None) => (filters, None),
+            (Err(why), _) | (Ok(_), Some(why)) => (Filters::default(), Some(why)),
+        };
+        let backends = match &why {
+            None => Backends::new(rule.backends.iter().map(|b| self.weighted(b)).collect::<Vec<_>>()),
+            Some(why) => Backends::new([broken(BackendError::InvalidFilter(why.clone()))]),
+        };
+        let compiled = Rule {
+            route: Arc::clone(id),
+            index,
+            name: rule.name.clone(),
+            filters,
+            backends,
+            timeouts: rule.timeouts,
+            retry: rule.retry.clone(),
+        };
+        (CompiledRule { matches: matches.collect(), rule: Arc::new(compiled) }, why)
+    }
+
+    fn weighted(&mut self, backend: &BackendRef) -> WeightedBackend {
+        let resolved = self.resolve(&backend.target);
+        let filters = match backend.filters.is_empty() {
+            true => Ok(Filters::default()),
+            false => {
+                let key = self.key(&backend.target);
+                filters::compile_for_backend(&backend.filters, &key, |mirror| self.mirror(mirror))
+            }
+        };
+        match (resolved, filters) {
+            (Ok(resolved), Ok(filters)) => {
+                WeightedBackend { weight: backend.weight, backend: Ok(resolved), filters }
+            }
+            (Err(error), _) => WeightedBackend { weight: backend.weight, ..broken(error) },
+            (Ok(_), Err(error)) => {
+                self.note(&error);
+                WeightedBackend { weight: backend.weight, ..broken(error) }
+            }
+        }
+    }
+
+    fn mirror(&mut self, mirror: &MirrorFilter) -> Mirror {
+        Mirror {
+            backend: self.resolve(&mirror.backend),
+            numerator: mirror.numerator,
+            denominator: mirror.denominator,
+        }
+    }
+
+    fn resolve(
+        &mut self,
+        target: &ObjectBackendRef,
+    ) -> Result<Arc<portcullis_routing::Backend>, BackendError> {
+        let resolved = self.find(target);
+        if let Err(error) = &resolved {
+            self.note(error);
+        }
+        resolved
+    }
+
+    /// The kind is asked first, then whether the reference is permitted, and only then whether there is such a
+    /// Service.
+    fn find(&mut self, target: &ObjectBackendRef) -> Result<Arc<portcullis_routing::Backend>, BackendError> {
+        if !target.group.is_empty() || &*target.kind != "Service" {
+            let kind = match &*target.group {
+                "" => target.kind.clone(),
+                group => format!("{group}/{}", target.kind).into(),
+            };
+            return Err(BackendError::InvalidKind(kind));
+        }
+        let own = self.route.meta.namespace();
+        let namespace = target.namespace.as_deref().unwrap_or(own);
+        if namespace != own {
+            self.references.grants.insert(namespace.into());
+        }
+        let from =
+            grants::From { group: GATEWAY_GROUP, kind: kind(self.route.kind).as_str(), namespace: own };
+        if !grants::permitted(self.snapshot, from, "Service", namespace, &target.name) {
+            return Err(BackendError::NotPermitted {
+                namespace: namespace.into(),
+                name: target.name.clone(),
+            });
+        }
+        let key = self.references.add(Kind::Service, namespace, &target.name);
+        let service = services::find(self.snapshot, &key)?;
+        let number = target.port.ok_or_else(|| BackendError::PortMissing(services::name(&key)))?;
+        let port = services::port(service, number)?;
+        let app_protocol = port.app_protocol;
+        let spoken = match self.route.kind {
+            RouteKind::Grpc => grpc::spoken(app_protocol),
+            RouteKind::Http | RouteKind::Ingress => http::spoken(app_protocol),
+        };
+        let (protocol, tls) = spoken.ok_or_else(|| BackendError::UnsupportedProtocol {
+            service: services::name(&key),
+            port: number,
+            protocol: app_protocol.unwrap_or_default().into(),
+        })?;
+        Ok(self.backends.backend(
+            services::backend_key(&key, number),
+            protocol,
+            tls.then(|| tls_towards(&key)),
+        ))
+    }
+
+    fn key(&self, target: &ObjectBackendRef) -> ObjectKey {
+        let namespace = target.namespace.as_deref().unwrap_or(self.route.meta.namespace());
+        ObjectKey::new(Kind::Service, namespace, &target.name)
+    }
+
+    fn note(&mut self, error: &BackendError) {
+        if !self.unresolved.0.contains(error) {
+            self.unresolved.0.push(error.clone());
+        }
+    }
+}
+
+/// A port that says `https` or `wss` names no authority to trust: what is sent is encrypted, and no more.
+pub(crate) fn tls_towards(service: &ObjectKey) -> BackendTls {
+    let server_name = format!("{}.{}.svc", service.name, service.namespace).into();
+    BackendTls { server_name, verify: Verify::Nothing }
+}
+
+fn broken(error: BackendError) -> WeightedBackend {
+    WeightedBackend { weight: 1, backend: Err(error), filters: Filters::default() }
+}
+
+fn kind(kind: RouteKind) -> Kind {
+    match kind {
+        RouteKind::Http => Kind::HttpRoute,
+        RouteKind::Grpc => Kind::GrpcRoute,
+        RouteKind::Ingress => Kind::Ingress,
+    }
+}
