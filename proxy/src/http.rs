@@ -1,35 +1,178 @@
 //! The request path: what pingora's callbacks do. Each hands over to a file of its own subject.
+//!
+//! ```text
+//! request_filter          request   checks, route, filters that answer by themselves
+//! upstream_peer           attempt   endpoint, connection
+//! upstream_request_filter attempt   what the backend gets; mirrors
+//! upstream_response_filter response what the client gets; retry by status
+//! fail_*, error_*         retry     another attempt, or
+//! fail_to_proxy           response  an answer of our own
+//! logging                 access_log
+//! ```
 
-use std::sync::Arc;
+mod access_log;
+mod answer;
+mod attempt;
+mod context;
+mod forwarded;
+mod headers;
+mod hop;
+mod host;
+mod mirror;
+mod redirect;
+mod request;
+mod response;
+mod retry;
+mod target;
+mod upgrade;
+
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use pingora_core::upstreams::peer::HttpPeer;
-use pingora_error::Result;
-use pingora_proxy::{ProxyHttp, Session};
+use bytes::Bytes;
+use pingora_core::{
+    modules::http::HttpModules, server::configuration::ServerConf, upstreams::peer::HttpPeer,
+};
+use pingora_error::{Error, Result};
+use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
-use crate::shared::Shared;
+use self::{context::Context, mirror::Mirrors};
+use crate::{shared::Shared, upstream::names::Names};
 
 /// Carries requests from clients to backends.
 #[derive(Debug)]
 pub(crate) struct HttpService {
     shared: Arc<Shared>,
+    names: Names,
+    mirrors: Mirrors,
 }
 
+/// A client that was told no by itself may send on what it began to send, for so long.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+
 impl HttpService {
-    /// One per worker thread.
-    pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
+    /// One per worker thread; `conf` is that of its connections to backends.
+    pub(crate) fn new(shared: Arc<Shared>, conf: Arc<ServerConf>) -> Self {
+        let names = Names::default();
+        let mirrors = Mirrors::new(conf, names.clone(), shared.options.connect_timeout);
+        Self { shared, names, mirrors }
     }
 }
 
 #[async_trait]
 impl ProxyHttp for HttpService {
-    type CTX = ();
+    type CTX = Context;
 
-    fn new_ctx(&self) -> Self::CTX {}
+    fn new_ctx(&self) -> Context {
+        Context::new()
+    }
 
-    async fn upstream_peer(&self, _session: &mut Session, (): &mut Self::CTX) -> Result<Box<HttpPeer>> {
-        let _ = self.shared.table.load();
-        pingora_error::Error::e_explain(pingora_error::ErrorType::HTTPStatus(500), "no request is served yet")
+    /// None: pingora's default would make a compression module for each request.
+    fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
+
+    async fn request_filter(&self, session: &mut Session, context: &mut Context) -> Result<bool> {
+        match request::decide(&self.shared, session, context) {
+            Ok(()) => Ok(false),
+            Err(answer) => {
+                session.set_total_drain_timeout(Some(DRAIN_TIMEOUT));
+                answer.send(session, context).await.map(|()| true)
+            }
+        }
+    }
+
+    async fn upstream_peer(&self, _session: &mut Session, context: &mut Context) -> Result<Box<HttpPeer>> {
+        attempt::begin(&self.shared.options, &self.names, context).await
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        session: &mut Session,
+        request: &mut RequestHeader,
+        context: &mut Context,
+    ) -> Result<()> {
+        attempt::request(&self.shared.options, session, request, context).await?;
+        if !context.mirrored && context.has_mirrors() {
+            context.mirrored = true;
+            context.mirrors = self.mirrors.begin(request, session, context);
+        } else if let Some(copies) = &mut context.mirrors {
+            copies.rewind();
+        }
+        Ok(())
+    }
+
+    async fn request_body_filter(
+        &self,
+        session: &mut Session,
+        body: &mut Option<Bytes>,
+        end: bool,
+        context: &mut Context,
+    ) -> Result<()> {
+        if let Some(copies) = &mut context.mirrors {
+            copies.body(body.as_ref(), end);
+        }
+        if session.was_upgraded() { Ok(()) } else { response::check_time(context) }
+    }
+
+    async fn upstream_response_filter(
+        &self,
+        session: &mut Session,
+        answer: &mut ResponseHeader,
+        context: &mut Context,
+    ) -> Result<()> {
+        response::filter(session, answer, context)
+    }
+
+    fn fail_to_connect(
+        &self,
+        session: &mut Session,
+        _peer: &HttpPeer,
+        context: &mut Context,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        error.set_retry(retry::on_connect_error(session, context));
+        error
+    }
+
+    fn error_while_proxy(
+        &self,
+        _peer: &HttpPeer,
+        session: &mut Session,
+        mut error: Box<Error>,
+        context: &mut Context,
+        reused: bool,
+    ) -> Box<Error> {
+        let again = retry::on_error(&mut error, reused, session, context);
+        error.set_retry(again);
+        error
+    }
+
+    async fn fail_to_proxy(
+        &self,
+        session: &mut Session,
+        error: &Error,
+        context: &mut Context,
+    ) -> FailToProxy {
+        let error_code = response::fail(session, error, context).await;
+        FailToProxy { error_code, can_reuse_downstream: false }
+    }
+
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, context: &mut Context) {
+        context.finish(session.body_bytes_sent(), error.is_some());
+    }
+
+    /// The access log has it.
+    fn suppress_error_log(&self, _session: &Session, _context: &Context, _error: &Error) -> bool {
+        true
+    }
+
+    fn suppress_proxy_warn_log(
+        &self,
+        _session: &Session,
+        _context: &Context,
+        _error: &Error,
+        _stage: ProxyWarnLogContext,
+    ) -> bool {
+        true
     }
 }

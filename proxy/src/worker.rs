@@ -115,7 +115,8 @@ fn worker(index: usize, shared: Arc<Shared>, tls: Arc<TlsBase>, ca_file: Option<
         upstream_keepalive_pool_size: options.upstream_idle_connections,
         ..ServerConf::default()
     });
-    let mut service = pingora_proxy::http_proxy(&conf, HttpService::new(Arc::clone(&shared)));
+    let mut service =
+        pingora_proxy::http_proxy(&conf, HttpService::new(Arc::clone(&shared), Arc::clone(&conf)));
     let mut server_options = HttpServerOptions::default();
     server_options.h2_idle_timeout = Some(options.keepalive_timeout);
     service.server_options = Some(server_options);

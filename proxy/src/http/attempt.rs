@@ -1,0 +1,148 @@
+//! One attempt at a backend: the endpoint, the limits of time, and the request as the backend gets it.
+
+use std::time::Duration;
+
+use http::{Version, header};
+use pingora_core::upstreams::peer::HttpPeer;
+use pingora_error::Result;
+use pingora_http::RequestHeader;
+use pingora_proxy::Session;
+use portcullis_routing::{Backend, BackendProtocol, Rejection};
+use tokio::time::{Instant, sleep};
+
+use super::{context::Context, forwarded, headers::Request, hop, request, retry};
+use crate::{
+    Options,
+    conn::REQUEST,
+    upstream::{
+        self,
+        names::Names,
+        peer::{Attempt, peer},
+    },
+};
+
+/// The hard stop comes so much after the time at which a 504 is due.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// Chooses an endpoint and says how to connect to it.
+///
+/// # Errors
+/// Where there is none, or no time is left.
+pub(crate) async fn begin(options: &Options, names: &Names, context: &mut Context) -> Result<Box<HttpPeer>> {
+    if context.attempts.back_off {
+        back_off(context).await?;
+    }
+    if let Some(before) = context.attempts.endpoint.take() {
+        context.attempts.tried.push(before.endpoint().address);
+    }
+    // Of an attempt that another one follows.
+    context.rejection = None;
+    let Some(backend) = context.backend().cloned() else {
+        return Err(context.fail(Rejection::BrokenBackend, "the rule has no backend"));
+    };
+    let Some(choice) = upstream::choose(&backend, names, &context.attempts.tried).await else {
+        return Err(context.fail(Rejection::NoEndpoints, "the backend has no endpoint that is ready"));
+    };
+    let attempts = &mut context.attempts;
+    attempts.begun += 1;
+    attempts.others = choice.others;
+    attempts.endpoint = Some(choice.endpoint.begin());
+    let address = choice.endpoint.address;
+    let left = set_deadline(context)?;
+    Ok(peer(
+        &backend,
+        &Attempt {
+            address,
+            connect_timeout: left.map_or(options.connect_timeout, |left| left.min(options.connect_timeout)),
+            read_timeout: read_timeout(options, &backend, left),
+            write_timeout: left,
+            upgrade: context.upgrade,
+        },
+    ))
+}
+
+/// The limit between two reads. Over h2 pingora counts it from the end of the request's head, so that a long upload
+/// would run into it; there only a limit of the whole attempt is one.
+fn read_timeout(options: &Options, backend: &Backend, left: Option<Duration>) -> Option<Duration> {
+    match backend.protocol {
+        BackendProtocol::Http2 => left,
+        BackendProtocol::Http1 => {
+            Some(left.map_or(options.idle_timeout, |left| left.min(options.idle_timeout)))
+        }
+    }
+}
+
+/// Starts this attempt's time; what is left of it.
+fn set_deadline(context: &mut Context) -> Result<Option<Duration>> {
+    let timeouts = context.rule().map(|rule| rule.timeouts).unwrap_or_default();
+    if timeouts.request.is_none() && timeouts.backend_request.is_none() {
+        return Ok(None);
+    }
+    let now = Instant::now();
+    context.attempts.deadline = timeouts.backend_request.map(|limit| now + limit);
+    let Some(deadline) = context.attempt_deadline() else { return Ok(None) };
+    if deadline <= now {
+        return Err(context.fail(Rejection::Timeout, "the request took too long"));
+    }
+    REQUEST.with(|request| request.set_deadline(context.deadline().map(|at| at + GRACE)));
+    Ok(Some(deadline - now))
+}
+
+async fn back_off(context: &mut Context) -> Result<()> {
+    context.attempts.back_off = false;
+    let pause = retry::pause(context);
+    let left = context.deadline().map(|at| at.saturating_duration_since(Instant::now()));
+    match left {
+        // An answer in time is worth more than another attempt.
+        Some(left) if left <= pause => {
+            sleep(left).await;
+            Err(context.fail(Rejection::Timeout, "the request took too long"))
+        }
+        _ => {
+            sleep(pause).await;
+            Ok(())
+        }
+    }
+}
+
+/// Brings the request to the form that the backend gets.
+///
+/// # Errors
+/// Where the client is gone, or a header cannot be set.
+pub(crate) async fn request(
+    options: &Options,
+    session: &mut Session,
+    request: &mut RequestHeader,
+    context: &Context,
+) -> Result<()> {
+    let Some(route) = &context.route else { return Ok(()) };
+    let h2_backend = route.backend().is_some_and(|backend| backend.protocol == BackendProtocol::Http2);
+    if context.upgrade {
+        hop::strip_upgrade_request(request);
+    }
+    forwarded::apply(request, context, options)?;
+    let h2_client = session.req_header().version == Version::HTTP_2;
+    if h2_client {
+        // pingora takes `:authority` and `:scheme` towards an h2 backend from Host, where there is one.
+        if let Some(host) = context.host.as_ref().filter(|_| !request.headers.contains_key(header::HOST)) {
+            request.insert_header("Host", host.clone())?;
+        }
+        if !h2_backend {
+            request::join_cookies(request);
+        }
+    }
+    request::one_length(request);
+    if (h2_backend || h2_client) && request.remove_header(&header::EXPECT).is_some() && !h2_client {
+        // An h2 backend's 100 never gets here, so the client would wait for it.
+        session.write_continue_response().await?;
+    }
+    if let Some(target) = &context.target {
+        request.set_raw_path(target.as_bytes())?;
+    }
+    let mut headers = Request(request);
+    route.filters().filter_map(|f| f.request_headers.as_ref()).for_each(|m| m.apply(&mut headers));
+    if let Some(host) = route.rewrite(|rewrite| rewrite.hostname.as_ref()) {
+        request.insert_header("Host", &**host)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,164 @@
+//! What is known of one request, from its first hook to its last.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use http::{HeaderMap, HeaderValue};
+use portcullis_routing::{
+    Backend, Filters, Rejection, Rule, WeightedBackend, backend::InFlight, filter::UrlRewrite,
+};
+use tokio::time::Instant;
+
+use super::{access_log::Record, mirror::Copies};
+use crate::conn::{CONN, ConnInfo};
+
+/// What is known of one request. Dropped without [`Context::finish`] where the connection cuts the request.
+#[derive(Debug)]
+pub(crate) struct Context {
+    /// The client's connection.
+    pub(crate) conn: Arc<ConnInfo>,
+    /// When the request's head was read.
+    pub(crate) started: Instant,
+    /// The rule that takes the request, and which of its backends.
+    pub(crate) route: Option<Route>,
+    /// Host as the client sent it; what `X-Forwarded-Host` says.
+    pub(crate) host: Option<HeaderValue>,
+    /// Path and query for the backend, where they are not those of the client.
+    pub(crate) target: Option<Box<str>>,
+    /// Whether the connection is to become another protocol's.
+    pub(crate) upgrade: bool,
+    /// Whether the client speaks gRPC: what we answer by ourselves is said in its terms.
+    pub(crate) grpc: bool,
+    /// Attempts at backends.
+    pub(crate) attempts: Attempts,
+    /// Whom the request is copied to.
+    pub(crate) mirrors: Option<Box<Copies>>,
+    /// Whether that was decided; an attempt that follows decides nothing anew.
+    pub(crate) mirrored: bool,
+    /// Why no backend answered, and the text that says so to the client.
+    pub(crate) rejection: Option<(Rejection, &'static str)>,
+    /// Status of the final answer; 0 before it.
+    pub(crate) status: u16,
+    /// What the access log wants to know; `None` where nobody listens.
+    pub(crate) record: Option<Box<Record>>,
+}
+
+/// The rule that takes a request, and which of its backends.
+#[derive(Debug)]
+pub(crate) struct Route {
+    rule: Arc<Rule>,
+    choice: usize,
+}
+
+/// The attempts at backends that were made for a request.
+#[derive(Debug, Default)]
+pub(crate) struct Attempts {
+    /// How many were begun.
+    pub(crate) begun: u32,
+    /// How many of them are retries by the rule's policy (or its default).
+    pub(crate) retries: u32,
+    /// How many of them repeat what a stale connection lost.
+    pub(crate) stale: u32,
+    /// Endpoints of the attempts before this one.
+    pub(crate) tried: Vec<SocketAddr>,
+    /// The endpoint of this attempt.
+    pub(crate) endpoint: Option<InFlight>,
+    /// Whether the backend has an endpoint that was not tried.
+    pub(crate) others: bool,
+    /// The time at which this attempt is given up.
+    pub(crate) deadline: Option<Instant>,
+    /// Whether the next attempt waits.
+    pub(crate) back_off: bool,
+}
+
+impl Context {
+    /// Called inside the scope of a request's connection.
+    pub(crate) fn new() -> Self {
+        Self {
+            conn: CONN.with(Arc::clone),
+            started: Instant::now(),
+            route: None,
+            host: None,
+            target: None,
+            upgrade: false,
+            grpc: false,
+            attempts: Attempts::default(),
+            mirrors: None,
+            mirrored: false,
+            rejection: None,
+            status: 0,
+            record: None,
+        }
+    }
+
+    pub(crate) fn rule(&self) -> Option<&Rule> {
+        self.route.as_ref().map(|route| &*route.rule)
+    }
+
+    pub(crate) fn backend(&self) -> Option<&Arc<Backend>> {
+        self.route.as_ref().and_then(Route::backend)
+    }
+
+    /// Whether a filter asks for copies of some requests.
+    pub(crate) fn has_mirrors(&self) -> bool {
+        self.route.as_ref().is_some_and(|route| route.filters().any(|filters| !filters.mirrors.is_empty()))
+    }
+
+    /// The time at which the client has to have its answer.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        Some(self.started + self.rule()?.timeouts.request?)
+    }
+
+    /// The time at which this attempt, or the whole request, is given up.
+    pub(crate) fn attempt_deadline(&self) -> Option<Instant> {
+        match (self.attempts.deadline, self.deadline()) {
+            (Some(attempt), Some(request)) => Some(attempt.min(request)),
+            (attempt, request) => attempt.or(request),
+        }
+    }
+
+    /// Writes the line of the access log.
+    pub(crate) fn finish(&mut self, bytes: usize, aborted: bool) {
+        if let Some(record) = self.record.take() {
+            record.emit(self, bytes, aborted);
+        }
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        self.finish(0, true);
+    }
+}
+
+impl Route {
+    /// `choice` is the place of a backend in the rule.
+    pub(crate) fn new(rule: Arc<Rule>, choice: Option<usize>) -> Self {
+        Self { rule, choice: choice.unwrap_or(usize::MAX) }
+    }
+
+    pub(crate) fn choice(&self) -> Option<&WeightedBackend> {
+        self.rule.backends.all().get(self.choice)
+    }
+
+    pub(crate) fn backend(&self) -> Option<&Arc<Backend>> {
+        self.choice()?.backend.as_ref().ok()
+    }
+
+    /// The filters of the rule and then those of the backend, so that the more special one has the last word.
+    pub(crate) fn filters(&self) -> impl Iterator<Item = &Filters> {
+        std::iter::once(&self.rule.filters).chain(self.choice().map(|choice| &choice.filters))
+    }
+
+    /// What is rewritten: the backend's word before the rule's.
+    pub(crate) fn rewrite<'r, T>(&'r self, part: impl Fn(&'r UrlRewrite) -> Option<&'r T>) -> Option<&'r T> {
+        let of = |filters: &'r Filters| filters.rewrite.as_ref().and_then(&part);
+        self.choice().and_then(|choice| of(&choice.filters)).or_else(|| of(&self.rule.filters))
+    }
+
+    /// What CORS adds to an answer.
+    pub(crate) fn cors(&self, request: &HeaderMap, answer: &mut impl portcullis_routing::HeadersMut) {
+        if let Some(cors) = self.filters().filter_map(|f| f.cors.as_ref()).last() {
+            cors.response(request, answer);
+        }
+    }
+}

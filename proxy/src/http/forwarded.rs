@@ -1,0 +1,197 @@
+//! `X-Forwarded-*`: what the backend is told of the client. Believed from trusted peers only.
+
+use std::{io::Write, net::IpAddr};
+
+use http::{HeaderName, HeaderValue};
+use pingora_error::Result;
+use pingora_http::RequestHeader;
+use portcullis_routing::RouteKind;
+use rand::Rng;
+
+use super::context::Context;
+use crate::{Options, random};
+
+const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const SCHEME: HeaderName = HeaderName::from_static("x-forwarded-scheme");
+const SHORT_SCHEME: HeaderName = HeaderName::from_static("x-scheme");
+const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const STANDARD: HeaderName = HeaderName::from_static("forwarded");
+
+/// Tells the backend who asks, for which host, how and where.
+///
+/// # Errors
+/// Where a header cannot be set (more than pingora's limit of them).
+pub(crate) fn apply(request: &mut RequestHeader, context: &Context, options: &Options) -> Result<()> {
+    remove_imitations(request);
+    let conn = &context.conn;
+    let trusted = is_trusted(&options.trusted, conn.peer.ip());
+    // Literal names in this spelling cost no allocation; a HeaderName costs one to be spelt.
+    let client = address(conn.peer.ip());
+    match trusted.then(|| request.headers.get(&FOR)).flatten() {
+        Some(before) => {
+            let mut list = before.as_bytes().to_vec();
+            for more in request.headers.get_all(&FOR).iter().skip(1) {
+                list.extend_from_slice(b", ");
+                list.extend_from_slice(more.as_bytes());
+            }
+            list.extend_from_slice(b", ");
+            list.extend_from_slice(client.as_bytes());
+            request.insert_header("X-Forwarded-For", list)?;
+        }
+        None => request.insert_header("X-Forwarded-For", client.clone())?,
+    }
+    let keep = |request: &RequestHeader, name: &HeaderName| trusted && request.headers.contains_key(name);
+    if !keep(request, &REAL_IP) {
+        request.insert_header("X-Real-IP", client)?;
+    }
+    if let Some(host) = context.host.as_ref().filter(|_| !keep(request, &HOST)) {
+        request.insert_header("X-Forwarded-Host", host.clone())?;
+    }
+    if !keep(request, &PORT) {
+        request.insert_header("X-Forwarded-Port", port(conn.port + options.port_offset))?;
+    }
+    let scheme = HeaderValue::from_static(if conn.tls.is_some() { "https" } else { "http" });
+    if !keep(request, &PROTO) {
+        request.insert_header("X-Forwarded-Proto", scheme.clone())?;
+    }
+    if !trusted {
+        request.remove_header(&STANDARD);
+        // What ingress-nginx sends beside; nobody else expects it.
+        if context.rule().is_some_and(|rule| rule.route.kind == RouteKind::Ingress) {
+            request.insert_header("X-Forwarded-Scheme", scheme.clone())?;
+            request.insert_header("X-Scheme", scheme)?;
+        } else {
+            request.remove_header(&SCHEME);
+            request.remove_header(&SHORT_SCHEME);
+        }
+    }
+    if !request.headers.contains_key(&REQUEST_ID) {
+        request.insert_header("X-Request-ID", request_id())?;
+    }
+    Ok(())
+}
+
+/// The scheme that the client used, as far as it can be known.
+pub(crate) fn scheme(request: &RequestHeader, context: &Context, options: &Options) -> &'static str {
+    let own = if context.conn.tls.is_some() { "https" } else { "http" };
+    if !is_trusted(&options.trusted, context.conn.peer.ip()) {
+        return own;
+    }
+    match request.headers.get(&PROTO).map(HeaderValue::as_bytes) {
+        Some(b"https") => "https",
+        Some(b"http") => "http",
+        _ => own,
+    }
+}
+
+/// Whether the peer's `X-Forwarded-*` are believed.
+pub(crate) fn is_trusted(trusted: &[(IpAddr, u8)], peer: IpAddr) -> bool {
+    trusted.iter().any(|(network, length)| match (network, peer.to_canonical()) {
+        (IpAddr::V4(network), IpAddr::V4(peer)) => {
+            let shift = 32_u32.saturating_sub(u32::from(*length));
+            (u32::from(*network) ^ u32::from(peer)).checked_shr(shift).unwrap_or(0) == 0
+        }
+        (IpAddr::V6(network), IpAddr::V6(peer)) => {
+            let shift = 128_u32.saturating_sub(u32::from(*length));
+            (u128::from(*network) ^ u128::from(peer)).checked_shr(shift).unwrap_or(0) == 0
+        }
+        _ => false,
+    })
+}
+
+/// CGI-like backends read `X_Forwarded_For` as `X-Forwarded-For`, so a client must not send it past us.
+fn remove_imitations(request: &mut RequestHeader) {
+    let imitates = |name: &&HeaderName| {
+        let name = name.as_str();
+        name.contains('_') && {
+            let read = name.replace('_', "-");
+            read.starts_with("x-forwarded-") || matches!(&*read, "x-real-ip" | "x-request-id" | "x-scheme")
+        }
+    };
+    while let Some(name) = request.headers.keys().find(imitates).cloned() {
+        request.remove_header(&name);
+    }
+}
+
+fn address(ip: IpAddr) -> HeaderValue {
+    let mut text = [0; 46];
+    let left = {
+        let mut rest = &mut text[..];
+        // 46 bytes hold every address: 39 of IPv6, 45 with a mapped IPv4 in it.
+        let _ = write!(rest, "{}", ip.to_canonical());
+        rest.len()
+    };
+    HeaderValue::from_bytes(&text[..46 - left]).unwrap_or(HeaderValue::from_static("unknown"))
+}
+
+fn port(port: u16) -> HeaderValue {
+    match port {
+        80 => HeaderValue::from_static("80"),
+        443 => HeaderValue::from_static("443"),
+        port => HeaderValue::from(port),
+    }
+}
+
+/// 128 random bits in hexadecimal, as ingress-nginx has it.
+fn request_id() -> HeaderValue {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let bits: u128 = random::with(|rng| rng.random());
+    let text: [u8; 32] = std::array::from_fn(|i| DIGITS[(bits >> (i * 4)) as usize & 15]);
+    HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("0"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_is_trusted_by_its_network() {
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        for (network, length, peer, want) in [
+            ("10.0.0.0", 8, "10.255.0.1", true),
+            ("10.0.0.0", 8, "11.0.0.1", false),
+            ("10.1.2.3", 32, "10.1.2.3", true),
+            ("10.1.2.3", 32, "10.1.2.4", false),
+            ("0.0.0.0", 0, "192.0.2.1", true),
+            ("10.0.0.0", 8, "::ffff:10.0.0.1", true),
+            ("fd00::", 8, "fd12::1", true),
+            ("fd00::", 8, "fe80::1", false),
+            ("::", 0, "2001:db8::1", true),
+            ("::", 0, "10.0.0.1", false),
+        ] {
+            assert_eq!(is_trusted(&[(ip(network), length)], ip(peer)), want, "{peer} in {network}/{length}");
+        }
+    }
+
+    #[test]
+    fn addresses_are_written_without_a_port() {
+        for (ip, want) in [
+            ("10.0.0.1", "10.0.0.1"),
+            ("2001:db8::1", "2001:db8::1"),
+            ("::ffff:10.0.0.1", "10.0.0.1"),
+            ("2001:db8:1111:2222:3333:4444:5555:6666", "2001:db8:1111:2222:3333:4444:5555:6666"),
+        ] {
+            assert_eq!(address(ip.parse().unwrap()), want);
+        }
+    }
+
+    #[test]
+    fn underscores_do_not_imitate_what_we_send() {
+        let mut request = RequestHeader::build("GET", b"/", None).unwrap();
+        for name in ["X_Forwarded_For", "X-Forwarded_Proto", "X_Real_IP", "My_Header"] {
+            request.append_header(name, "1").unwrap();
+        }
+        remove_imitations(&mut request);
+        assert_eq!(request.headers.keys().collect::<Vec<_>>(), ["my_header"]);
+    }
+
+    #[test]
+    fn request_ids_differ() {
+        assert_ne!(request_id(), request_id());
+        assert_eq!(request_id().len(), 32);
+    }
+}

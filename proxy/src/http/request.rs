@@ -1,0 +1,160 @@
+//! What becomes of a request before a backend is asked: checks, route, filters that answer by themselves.
+
+use std::sync::Arc;
+
+use http::{HeaderValue, Method, header};
+use pingora_proxy::Session;
+use portcullis_routing::{
+    BackendProtocol, Endpoints, Listener, ListenerId, PathMatch, Port, Rejection, RequestHead, Rule,
+};
+
+use super::{
+    access_log::Record,
+    answer::{Answer, is_grpc},
+    context::{Context, Route},
+    host::Host,
+    redirect,
+    target::{Asked, Target},
+    upgrade::Upgrade,
+};
+use crate::{conn::ConnInfo, random, shared::Shared};
+
+/// Finds the request's way to a backend and notes it in the context.
+///
+/// # Errors
+/// The answer, where no backend is asked.
+pub(crate) fn decide(
+    shared: &Shared,
+    session: &mut Session,
+    context: &mut Context,
+) -> Result<(), Box<Answer>> {
+    let upgrade = Upgrade::of(session.req_header());
+    if upgrade == Upgrade::Drop {
+        session.req_header_mut().remove_header(&header::UPGRADE);
+    }
+    context.upgrade = upgrade == Upgrade::Forward;
+    let head = session.req_header();
+    context.grpc = is_grpc(head.headers.get(header::CONTENT_TYPE));
+
+    let bad = |why| Answer::reject(Rejection::BadRequest, why);
+    let host = Host::of(head);
+    let asked = Asked::of(head);
+    let named = host.as_ref().map_or("", |host| &*host.name);
+    let path = match &asked {
+        Ok(Asked::Resource(target)) => &*target.path,
+        Ok(Asked::Server) => "*",
+        Err(_) => "",
+    };
+    context.record = Record::begin(&head.method, named, path, context.conn.peer.ip());
+    if matches!(head.method, Method::CONNECT | Method::TRACE) {
+        return Err(Answer::reject(Rejection::MethodNotAllowed, "method not allowed"));
+    }
+    let host = host.map_err(bad)?;
+    let target = match asked.map_err(bad)? {
+        Asked::Resource(target) => target,
+        Asked::Server => return Err(Answer::options(Vec::new())),
+    };
+    if !host.value.is_empty() {
+        context.host = Some(host.value.clone());
+    }
+
+    let table = shared.table.load();
+    let port = table.ports.get(&context.conn.port);
+    let (port, listener) = port
+        .and_then(|port| Some((port, port.listener(&host.name)?)))
+        .ok_or_else(|| Answer::reject(Rejection::NoRoute, "no listener for this host"))?;
+    if !is_directed(&context.conn, port, listener) {
+        let why = "the connection was made for another host's listener";
+        return Err(Answer::reject(Rejection::Misdirected, why));
+    }
+    let request =
+        RequestHead { method: &head.method, path: &target.path, query: target.query, headers: &head.headers };
+    let selected = listener
+        .route(&host.name, &request)
+        .ok_or_else(|| Answer::reject(Rejection::NoRoute, "no route takes this request"))?;
+    let way = Way { rule: selected.rule, matched: selected.path, host: &host, target: &target };
+    way.follow(shared, session, context)
+}
+
+/// On TLS, the listener of the server name must be that of Host: a client that reuses a connection for another
+/// listener's host would pass by what that listener asks of its clients. Hosts of Ingresses are one listener.
+fn is_directed(conn: &ConnInfo, port: &Port, listener: &Arc<Listener>) -> bool {
+    let Some(tls) = &conn.tls else { return true };
+    match port.listener(tls.server_name.as_deref().unwrap_or_default()) {
+        Some(greeted) => Arc::ptr_eq(greeted, listener) || greeted.id == listener.id,
+        // Greeted with the default certificate.
+        None => *listener.id == ListenerId::Ingress,
+    }
+}
+
+/// A rule and the request that it takes.
+struct Way<'a> {
+    rule: &'a Arc<Rule>,
+    matched: &'a PathMatch,
+    host: &'a Host<'a>,
+    target: &'a Target<'a>,
+}
+
+impl Way<'_> {
+    fn follow(&self, shared: &Shared, session: &Session, context: &mut Context) -> Result<(), Box<Answer>> {
+        let head = session.req_header();
+        let choice = self.rule.backends.pick(random::number());
+        let place = choice.and_then(|c| self.rule.backends.all().iter().position(|o| std::ptr::eq(o, c)));
+        let route = context.route.insert(Route::new(Arc::clone(self.rule), place));
+
+        if head.method == Method::OPTIONS
+            && let Some(headers) = route.filters().filter_map(|f| f.cors.as_ref()).last()
+            && let Some(headers) = headers.preflight(&head.headers)
+        {
+            return Err(Answer::options(headers));
+        }
+        if let Some(redirect) = &self.rule.filters.redirect {
+            let request = (head, self.host, self.target);
+            return Err(redirect::answer(redirect, self.matched, request, context, &shared.options));
+        }
+        let broken = |why| Answer::reject(Rejection::BrokenBackend, why);
+        let choice = choice.ok_or_else(|| broken("the rule has no backend"))?;
+        let backend = choice.backend.as_ref().map_err(|_| broken("the backend cannot be used"))?;
+        // Here rather than when connecting, so that the client's connection outlives the answer.
+        if matches!(&**backend.endpoints.load(), Endpoints::Addresses(all) if all.is_empty()) {
+            return Err(Answer::reject(Rejection::NoEndpoints, "the backend has no endpoint that is ready"));
+        }
+        if context.upgrade && backend.protocol == BackendProtocol::Http2 {
+            let why = "the backend speaks HTTP/2, which knows no upgrade";
+            return Err(Answer::reject(Rejection::BadGateway, why));
+        }
+        let rewritten = route
+            .rewrite(|rewrite| rewrite.path.as_ref())
+            .map(|rewrite| rewrite.apply(&self.target.path, self.matched));
+        context.target = self.target.forwarded(rewritten.as_deref());
+        Ok(())
+    }
+}
+
+/// Brings several values of a length, which the parser found equal, to one (RFC 9110, 8.6).
+pub(crate) fn one_length(request: &mut pingora_http::RequestHeader) {
+    let mut lengths = request.headers.get_all(header::CONTENT_LENGTH).iter();
+    let Some(first) = lengths.next() else { return };
+    let listed = first.as_bytes().contains(&b',');
+    if lengths.next().is_none() && !listed {
+        return;
+    }
+    let one = first.as_bytes().split(|b| *b == b',').next().unwrap_or_default().trim_ascii();
+    if let Ok(one) = HeaderValue::from_bytes(one) {
+        let _ = request.insert_header("Content-Length", one);
+    }
+}
+
+/// h2 clients may send a cookie in crumbs; HTTP/1 knows one line (RFC 9113, 8.2.3).
+pub(crate) fn join_cookies(request: &mut pingora_http::RequestHeader) {
+    let mut crumbs = request.headers.get_all(header::COOKIE).iter();
+    let (Some(first), Some(second)) = (crumbs.next(), crumbs.next()) else { return };
+    let mut line = first.as_bytes().to_vec();
+    for crumb in std::iter::once(second).chain(crumbs) {
+        line.extend_from_slice(b"; ");
+        line.extend_from_slice(crumb.as_bytes());
+    }
+    if let Ok(line) = HeaderValue::from_bytes(&line) {
+        let _ = request.insert_header("Cookie", line);
+    }
+}

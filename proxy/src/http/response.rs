@@ -1,0 +1,144 @@
+//! What becomes of a backend's answer.
+
+use http::StatusCode;
+use pingora_error::{Error, ErrorSource, ErrorType, Result};
+use pingora_http::ResponseHeader;
+use pingora_proxy::Session;
+use portcullis_routing::Rejection;
+use tokio::time::Instant;
+
+use super::{answer::Answer, context::Context, headers::Response, hop, retry};
+use crate::conn::REQUEST;
+
+/// Checks the head of an answer and brings it to the form that the client gets.
+///
+/// # Errors
+/// Where it is dropped: for another attempt, or since it came too late.
+pub(crate) fn filter(
+    session: &mut Session,
+    answer: &mut ResponseHeader,
+    context: &mut Context,
+) -> Result<()> {
+    let switching = answer.status == StatusCode::SWITCHING_PROTOCOLS;
+    if switching && !context.upgrade {
+        let why = "the backend switched protocols unasked";
+        return Err(context.fail(Rejection::BadGateway, why));
+    }
+    if answer.status.is_informational() && !switching {
+        hop::strip_response(answer, false);
+        return Ok(());
+    }
+    check_time(context)?;
+    if retry::on_status(answer.status.as_u16(), session, context) {
+        let mut error =
+            Error::explain(ErrorType::HTTPStatus(answer.status.as_u16()), "another attempt").into_up();
+        error.set_retry(true);
+        return Err(error);
+    }
+    hop::strip_response(answer, switching);
+    if let Some(route) = &context.route {
+        let mut headers = Response(answer);
+        route.filters().filter_map(|f| f.response_headers.as_ref()).for_each(|m| m.apply(&mut headers));
+        route.cors(&session.req_header().headers, &mut headers);
+    }
+    context.status = answer.status.as_u16();
+    if context.conn.draining() {
+        session.set_keepalive(None);
+    }
+    // From here on no 504 can be said any more; what is late is cut. A tunnel may last.
+    let deadline = context.attempt_deadline().filter(|_| !switching);
+    if deadline.is_some() || context.deadline().is_some() {
+        REQUEST.with(|request| request.set_deadline(deadline));
+    }
+    Ok(())
+}
+
+/// Whether there is time left.
+///
+/// # Errors
+/// Where there is none: a 504, unless the answer has begun.
+pub(crate) fn check_time(context: &mut Context) -> Result<()> {
+    match context.attempt_deadline() {
+        Some(deadline) if Instant::now() >= deadline => Err(context.fail(Rejection::Timeout, TIMEOUT)),
+        _ => Ok(()),
+    }
+}
+
+const TIMEOUT: &str = "the backend took too long";
+
+/// Tells the client why there is no answer, where it can still be told. Returns the status.
+pub(crate) async fn fail(session: &mut Session, error: &Error, context: &mut Context) -> u16 {
+    // Its connection may be in any state.
+    session.set_keepalive(None);
+    let told = session.response_written().is_some_and(|r| !r.status.is_informational() || r.status == 101);
+    let Some((rejection, why)) = context.rejection.or_else(|| rejection(error)) else {
+        // As nginx logs a client that left.
+        context.status = if told { context.status } else { 499 };
+        return 0;
+    };
+    tracing::debug!(%error, "a request failed");
+    context.rejection = Some((rejection, why));
+    if told {
+        return 0;
+    }
+    // A client that cannot be told is gone.
+    let _ = Answer::reject(rejection, why).send(session, context).await;
+    context.status
+}
+
+/// `None` where the client is gone.
+fn rejection(error: &Error) -> Option<(Rejection, &'static str)> {
+    use ErrorType::{
+        ConnectTimedout, ConnectionClosed, H2Error, ReadError, ReadTimedout, TLSHandshakeTimedout,
+        WriteError, WriteTimedout,
+    };
+    Some(match (&error.esource, &error.etype) {
+        (ErrorSource::Downstream, ReadTimedout) => (Rejection::HeaderTimeout, "the request took too long"),
+        (ErrorSource::Downstream, ReadError | WriteError | WriteTimedout | ConnectionClosed | H2Error) => {
+            return None;
+        }
+        (ErrorSource::Downstream, _) => (Rejection::BadRequest, "malformed request"),
+        (_, ReadTimedout | WriteTimedout | ConnectTimedout | TLSHandshakeTimedout) => {
+            (Rejection::Timeout, TIMEOUT)
+        }
+        (ErrorSource::Upstream, _) => {
+            (Rejection::BadGateway, "the backend could not be reached, or broke off")
+        }
+        (ErrorSource::Internal | ErrorSource::Unset, _) => (Rejection::BrokenBackend, "internal error"),
+    })
+}
+
+impl Context {
+    /// An error that ends the request with this rejection, unless another attempt is made.
+    pub(crate) fn fail(&mut self, rejection: Rejection, why: &'static str) -> Box<Error> {
+        self.rejection = Some((rejection, why));
+        let kind = match rejection {
+            Rejection::Timeout => ErrorType::ReadTimedout,
+            _ => ErrorType::HTTPStatus(rejection.status().as_u16()),
+        };
+        Error::explain(kind, why).into_up()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_that_ran_out_at_the_backend_is_a_504_and_a_client_that_left_is_told_nothing() {
+        for (kind, source, want) in [
+            (ErrorType::ReadTimedout, ErrorSource::Upstream, Some(Rejection::Timeout)),
+            (ErrorType::ConnectTimedout, ErrorSource::Upstream, Some(Rejection::Timeout)),
+            (ErrorType::ConnectRefused, ErrorSource::Upstream, Some(Rejection::BadGateway)),
+            (ErrorType::InvalidHTTPHeader, ErrorSource::Upstream, Some(Rejection::BadGateway)),
+            (ErrorType::InvalidHTTPHeader, ErrorSource::Downstream, Some(Rejection::BadRequest)),
+            (ErrorType::ReadTimedout, ErrorSource::Downstream, Some(Rejection::HeaderTimeout)),
+            (ErrorType::ConnectionClosed, ErrorSource::Downstream, None),
+            (ErrorType::InternalError, ErrorSource::Internal, Some(Rejection::BrokenBackend)),
+        ] {
+            let mut error = Error::new(kind.clone());
+            error.esource = source.clone();
+            assert_eq!(rejection(&error).map(|(r, _)| r), want, "{kind:?} {source:?}");
+        }
+    }
+}

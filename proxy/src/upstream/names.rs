@@ -1,0 +1,156 @@
+//! Addresses of DNS names (ExternalName): looked up as their TTL asks, kept where a new look-up fails.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::Duration,
+};
+
+use hickory_resolver::{TokioResolver, config::ResolverConfig, net::runtime::TokioRuntimeProvider};
+use portcullis_routing::{EndpointPool, Endpoints};
+use tokio::{sync::Mutex as AsyncMutex, time::Instant};
+
+/// A TTL below this would cost a look-up for each request.
+const MIN_TTL: Duration = Duration::from_secs(1);
+/// A TTL beyond this would keep a changed name from being seen.
+const MAX_TTL: Duration = Duration::from_secs(3600);
+/// After a look-up that failed, the next one is made so much later.
+const RETRY: Duration = Duration::from_secs(5);
+/// How long a request waits for the first look-up of a name.
+const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(5);
+/// Names come from configured objects; this bounds what is left of those that went.
+const MAX_NAMES: usize = 10_000;
+
+/// The addresses of DNS names. Clones share them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Names {
+    known: Arc<Mutex<HashMap<(Box<str>, u16), Arc<Name>>>>,
+}
+
+#[derive(Debug)]
+struct Name {
+    endpoints: EndpointPool,
+    state: Mutex<State>,
+    /// Held by whoever looks it up, so that others wait for that look-up or go on with what is known.
+    looking_up: AsyncMutex<()>,
+}
+
+#[derive(Debug)]
+struct State {
+    found: bool,
+    until: Instant,
+}
+
+impl Names {
+    /// The endpoints of a name; `None` where it has never been found. Waits only while nothing is known.
+    pub(crate) async fn endpoints(
+        &self,
+        host: &str,
+        port: u16,
+    ) -> Option<impl std::ops::Deref<Target = EndpointPool>> {
+        let name = self.name(host, port);
+        let (found, fresh) = name.state();
+        match (found, fresh) {
+            (_, true) => {}
+            (true, false) => name.refresh_behind(host, port),
+            (false, false) => name.look_up(host, port).await,
+        }
+        name.state().0.then_some(Pooled(name))
+    }
+
+    fn name(&self, host: &str, port: u16) -> Arc<Name> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= MAX_NAMES {
+            known.clear();
+        }
+        Arc::clone(known.entry((host.into(), port)).or_default())
+    }
+}
+
+struct Pooled(Arc<Name>);
+
+impl std::ops::Deref for Pooled {
+    type Target = EndpointPool;
+
+    fn deref(&self) -> &EndpointPool {
+        &self.0.endpoints
+    }
+}
+
+impl Default for Name {
+    fn default() -> Self {
+        Self {
+            endpoints: EndpointPool::new(Endpoints::Addresses(Box::default())),
+            state: Mutex::new(State { found: false, until: Instant::now() }),
+            looking_up: AsyncMutex::default(),
+        }
+    }
+}
+
+impl Name {
+    /// Whether it was ever found, and whether it need not be looked up now.
+    fn state(&self) -> (bool, bool) {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        (state.found, Instant::now() < state.until)
+    }
+
+    fn refresh_behind(self: &Arc<Self>, host: &str, port: u16) {
+        if self.looking_up.try_lock().is_err() {
+            return;
+        }
+        let (name, host) = (Arc::clone(self), Box::<str>::from(host));
+        tokio::spawn(async move { name.look_up(&host, port).await });
+    }
+
+    async fn look_up(&self, host: &str, port: u16) {
+        let _alone = self.looking_up.lock().await;
+        if self.state().1 {
+            return;
+        }
+        let answer = tokio::time::timeout(LOOK_UP_TIMEOUT, resolve(host)).await;
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        match answer {
+            Ok(Ok((addresses, ttl))) if !addresses.is_empty() => {
+                let addresses: Vec<_> = addresses.into_iter().map(|ip| SocketAddr::new(ip, port)).collect();
+                self.endpoints.store_addresses(&addresses);
+                *state = State { found: true, until: Instant::now() + ttl.clamp(MIN_TTL, MAX_TTL) };
+            }
+            failed => {
+                let why = match failed {
+                    Ok(Err(error)) => error.to_string(),
+                    Ok(Ok(_)) => "no address".to_owned(),
+                    Err(_) => "no answer in time".to_owned(),
+                };
+                tracing::warn!(host, why, kept = state.found, "looking up the name of a backend failed");
+                state.until = Instant::now() + RETRY;
+            }
+        }
+    }
+}
+
+/// Addresses and how long they hold.
+async fn resolve(host: &str) -> Result<(Vec<IpAddr>, Duration), hickory_resolver::net::NetError> {
+    // The name is a whole one: without its last dot it would be tried in every search domain of the pod first.
+    let absolute = format!("{}.", host.trim_end_matches('.'));
+    let found = resolver().lookup_ip(absolute).await?;
+    let ttl = found.valid_until().saturating_duration_since(std::time::Instant::now());
+    Ok((found.iter().collect(), ttl))
+}
+
+/// One resolver for each thread, since each worker has a runtime of its own; `/etc/hosts` comes first.
+fn resolver() -> TokioResolver {
+    thread_local! {
+        static RESOLVER: OnceLock<TokioResolver> = const { OnceLock::new() };
+    }
+    RESOLVER.with(|cell| {
+        cell.get_or_init(|| {
+            let builder = TokioResolver::builder_tokio().unwrap_or_else(|error| {
+                tracing::warn!(%error, "no usable resolver configuration; only /etc/hosts is asked");
+                TokioResolver::builder_with_config(ResolverConfig::default(), TokioRuntimeProvider::default())
+            });
+            builder.build().expect("a resolver without TLS needs nothing that can fail")
+        })
+        .clone()
+    })
+}
