@@ -28,7 +28,7 @@ use crate::{
     app::{self, Service},
     conn::ConnInfo,
     io::{DownIo, Limits, Transport},
-    shared::{Counted, Load, Shared},
+    shared::{Connection, Load, Shared},
     tls::TlsConfigs,
 };
 
@@ -187,7 +187,7 @@ impl Pause {
     }
 }
 
-async fn connection(tcp: TcpStream, peer: SocketAddr, port: Arc<Port>, worker: Worker, counted: Counted) {
+async fn connection(tcp: TcpStream, peer: SocketAddr, port: Arc<Port>, worker: Worker, counted: Connection) {
     let serving = async {
         if let Err(error) = serve(tcp, peer, &port, &worker, counted).await {
             debug!(port = port.number, %peer, %error, "connection refused");
@@ -211,7 +211,7 @@ async fn serve(
     peer: SocketAddr,
     port: &Port,
     worker: &Worker,
-    counted: Counted,
+    counted: Connection,
 ) -> Result<(), ConnectionError> {
     let (peer, local) = addresses(&mut tcp, peer, worker).await?;
     // Asked anew for each connection: a port may change its protocol without being bound again.
@@ -258,7 +258,7 @@ async fn addresses(
     Ok(header.unwrap_or((peer, local)))
 }
 
-fn down_io(transport: Transport, info: &ConnInfo, worker: &Worker, counted: Counted) -> Box<DownIo> {
+fn down_io(transport: Transport, info: &ConnInfo, worker: &Worker, counted: Connection) -> Box<DownIo> {
     Box::new(DownIo::new(transport, info, worker.limits, counted))
 }
 

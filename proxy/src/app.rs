@@ -21,7 +21,7 @@ use crate::{
     conn::{CONN, ConnInfo, REQUEST, RequestScope},
     http::HttpService,
     io::{DownIo, Limits},
-    shared::{Counted, Load},
+    shared::Load,
 };
 
 /// What serves the requests of one worker thread.
@@ -53,9 +53,10 @@ pub(crate) async fn serve_http1(
             if !idle.request_begins(&mut down).await {
                 return down.close().await;
             }
-            let _counted: Counted = load.request();
+            let _in_flight = load.request();
             REQUEST.with(|request| request.set_deadline(None));
             down.begin_request();
+            // Pipelining stays off: bytes that pingora has read ahead would wait here for bytes of the client's.
             let mut session = ServerSession::new_http1(down);
             match settings.take() {
                 Some(settings) => settings.apply_to_session(&mut session),
@@ -168,7 +169,7 @@ impl HttpServerApp for H2App {
         session: ServerSession,
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
-        let _counted = self.load.request();
+        let _in_flight = self.load.request();
         let request = until_deadline(self.service.process_new_http(session, shutdown));
         CONN.scope(Arc::clone(&self.conn), REQUEST.scope(RequestScope::default(), request)).await
     }

@@ -30,6 +30,8 @@ pub(crate) async fn finished(shared: &Shared, ceiling: Duration) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::Options;
 
@@ -44,16 +46,21 @@ mod tests {
             (None, None, 30, 0),
         ] {
             let shared = Shared::new(Options { workers: 2, ..Options::default() });
-            let lasts = |seconds: Option<u64>, counted| {
-                if let Some(seconds) = seconds {
-                    tokio::spawn(async move {
-                        let _counted = counted;
-                        tokio::time::sleep(Duration::from_secs(seconds)).await;
-                    });
-                }
-            };
-            lasts(request, shared.loads[0].request());
-            lasts(connection, shared.loads[1].connection());
+            let [first, second] = [0, 1].map(|i| Arc::clone(&shared.loads[i]));
+            let last = |seconds| tokio::time::sleep(Duration::from_secs(seconds));
+            if let Some(seconds) = request {
+                tokio::spawn(async move {
+                    let _request = first.request();
+                    last(seconds).await;
+                });
+            }
+            if let Some(seconds) = connection {
+                tokio::spawn(async move {
+                    let _connection = second.connection();
+                    last(seconds).await;
+                });
+            }
+            tokio::task::yield_now().await;
             let begin = Instant::now();
             finished(&shared, Duration::from_secs(ceiling)).await;
             assert_eq!(begin.elapsed().as_secs(), want, "request {request:?} connection {connection:?}");

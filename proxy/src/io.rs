@@ -26,7 +26,7 @@ use tokio::{
 
 pub(crate) use self::transport::Transport;
 use self::{head::HeadScan, out::Out, stall::Stall};
-use crate::{Options, conn::ConnInfo, shared::Counted};
+use crate::{Options, conn::ConnInfo, shared::Connection};
 
 /// What an HTTP/2 client sends first (RFC 9113, 3.4).
 pub(crate) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -67,7 +67,7 @@ pub(crate) struct DownIo {
     wrote: bool,
     socket: Arc<SocketDigest>,
     tls: Option<Arc<SslDigest>>,
-    counted: Option<Counted>,
+    counted: Option<Connection>,
 }
 
 /// What is being read, as far as limits depend on it.
@@ -82,7 +82,7 @@ enum Reading {
 }
 
 impl DownIo {
-    pub(crate) fn new(transport: Transport, conn: &ConnInfo, limits: Limits, counted: Counted) -> Self {
+    pub(crate) fn new(transport: Transport, conn: &ConnInfo, limits: Limits, counted: Connection) -> Self {
         let socket = SocketDigest::from_raw_fd(transport.raw_fd());
         // Known from accept: nobody has to ask the kernel again.
         let _ = socket.peer_addr.set(Some(SocketAddr::Inet(conn.peer)));

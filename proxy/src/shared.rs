@@ -35,19 +35,13 @@ pub(crate) struct Load {
     in_flight: AtomicUsize,
 }
 
-/// Which count of a [`Load`] a [`Counted`] belongs to.
-#[derive(Clone, Copy, Debug)]
-enum Count {
-    Connection,
-    Request,
-}
-
-/// One connection or one request; it is over when this is dropped.
+/// A connection; it is over when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Counted {
-    load: Arc<Load>,
-    count: Count,
-}
+pub(crate) struct Connection(Arc<Load>);
+
+/// A request, h2 stream or tunnel; it is over when this is dropped.
+#[derive(Debug)]
+pub(crate) struct InFlight<'l>(&'l Load);
 
 impl Shared {
     pub(crate) fn new(options: Options) -> Arc<Self> {
@@ -74,24 +68,26 @@ impl Shared {
 
 impl Load {
     /// A connection begins.
-    pub(crate) fn connection(self: &Arc<Self>) -> Counted {
+    pub(crate) fn connection(self: &Arc<Self>) -> Connection {
         self.connections.fetch_add(1, Ordering::Relaxed);
-        Counted { load: Arc::clone(self), count: Count::Connection }
+        Connection(Arc::clone(self))
     }
 
     /// A request begins.
-    pub(crate) fn request(self: &Arc<Self>) -> Counted {
+    pub(crate) fn request(&self) -> InFlight<'_> {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
-        Counted { load: Arc::clone(self), count: Count::Request }
+        InFlight(self)
     }
 }
 
-impl Drop for Counted {
+impl Drop for Connection {
     fn drop(&mut self) {
-        let counter = match self.count {
-            Count::Connection => &self.load.connections,
-            Count::Request => &self.load.in_flight,
-        };
-        counter.fetch_sub(1, Ordering::Relaxed);
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }

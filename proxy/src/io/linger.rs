@@ -6,14 +6,14 @@ use std::{future::poll_fn, time::Duration};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{Transport, out::Out};
-use crate::shared::Counted;
+use crate::shared::Connection;
 
 /// How long a client may take to close its side, and how much it may still send.
 const TIME: Duration = Duration::from_secs(2);
 const BYTES: usize = 1 << 20;
 
 /// Sends what is left and the end, and reads on until the client closes too, in a task of its own.
-pub(super) fn close(mut transport: Transport, mut out: Out, counted: Option<Counted>) {
+pub(super) fn close(mut transport: Transport, mut out: Out, counted: Option<Connection>) {
     let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
     runtime.spawn(async move {
         let _counted = counted;
