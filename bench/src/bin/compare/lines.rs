@@ -1,0 +1,57 @@
+//! What every proxy is asked to do.
+
+use clap::ValueEnum as _;
+use portcullis_bench::{
+    load::Mode,
+    origin::{LARGE, LARGE_PATH, SMALL, SMALL_PATH},
+};
+
+/// One kind of work.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Line {
+    /// As the table calls it.
+    pub(crate) name: &'static str,
+    pub(crate) mode: Mode,
+    pub(crate) path: &'static str,
+    pub(crate) connections: usize,
+    pub(crate) streams: usize,
+}
+
+/// The backend speaks HTTP/1.1 in all of them.
+pub(crate) const LINES: [Line; 7] = [
+    Line { name: "small GET", mode: Mode::H1, path: SMALL_PATH, connections: 64, streams: 1 },
+    Line { name: "small GET, TLS", mode: Mode::H1Tls, path: SMALL_PATH, connections: 64, streams: 1 },
+    Line {
+        name: "full handshake and a GET",
+        mode: Mode::Handshake,
+        path: SMALL_PATH,
+        connections: 16,
+        streams: 1,
+    },
+    Line { name: "small GET, h2 (TLS) to h1", mode: Mode::H2, path: SMALL_PATH, connections: 4, streams: 16 },
+    Line { name: "100 KiB", mode: Mode::H1, path: LARGE_PATH, connections: 16, streams: 1 },
+    Line { name: "100 KiB, TLS", mode: Mode::H1Tls, path: LARGE_PATH, connections: 16, streams: 1 },
+    Line { name: "100 KiB, h2 (TLS) to h1", mode: Mode::H2, path: LARGE_PATH, connections: 4, streams: 4 },
+];
+
+impl Line {
+    pub(crate) fn over_tls(&self) -> bool {
+        self.mode != Mode::H1
+    }
+
+    /// What the generator is told.
+    pub(crate) fn arguments(&self) -> Vec<String> {
+        let mode = self.mode.to_possible_value().expect("no mode is hidden");
+        let body = if self.path == LARGE_PATH { LARGE } else { SMALL };
+        [
+            ("--mode", mode.get_name().to_owned()),
+            ("--path", self.path.to_owned()),
+            ("--body", body.to_string()),
+            ("--connections", self.connections.to_string()),
+            ("--streams", self.streams.to_string()),
+        ]
+        .into_iter()
+        .flat_map(|(name, value)| [name.to_owned(), value])
+        .collect()
+    }
+}

@@ -1,0 +1,234 @@
+//! The proxies: how each is started, and which version it is.
+
+use std::{
+    fmt, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result};
+use portcullis_bench::{
+    process::{Guard, free_port, sibling},
+    scene::{self, Portcullis, fill, loopback},
+    tls::Identity,
+};
+
+use crate::Arguments;
+
+const NGINX: &str = include_str!("../../../peers/nginx.conf");
+const HAPROXY: &str = include_str!("../../../peers/haproxy.cfg");
+const ENVOY: &str = include_str!("../../../peers/envoy.yaml");
+const ROUTE: &str = include_str!("../../../peers/portcullis.yaml");
+const LOCK: &str = include_str!("../../../../Cargo.lock");
+
+/// Who is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Name {
+    Portcullis,
+    Bare,
+    Nginx,
+    Haproxy,
+    Envoy,
+}
+
+/// A proxy that runs.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    pub(crate) name: Name,
+    pub(crate) process: Guard,
+    pub(crate) http: u16,
+    pub(crate) https: u16,
+    pub(crate) version: String,
+}
+
+/// What a proxy needs to know.
+struct Scene<'a> {
+    arguments: &'a Arguments,
+    scratch: &'a Path,
+    identity: &'a Identity,
+    origin: u16,
+    http: u16,
+    https: u16,
+}
+
+impl Name {
+    pub(crate) const ALL: [Self; 5] = [Self::Portcullis, Self::Bare, Self::Nginx, Self::Haproxy, Self::Envoy];
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Portcullis => "portcullis",
+            Self::Bare => "bare",
+            Self::Nginx => "nginx",
+            Self::Haproxy => "haproxy",
+            Self::Envoy => "envoy",
+        })
+    }
+}
+
+impl Peer {
+    /// Starts it on the proxies' core. It need not be ready when this returns.
+    pub(crate) fn start(
+        name: Name,
+        arguments: &Arguments,
+        scratch: &Path,
+        identity: &Identity,
+        origin: u16,
+    ) -> Result<Self> {
+        let scene = Scene { arguments, scratch, identity, origin, http: free_port()?, https: free_port()? };
+        match name {
+            Name::Portcullis => scene.portcullis(),
+            Name::Bare => scene.bare(),
+            Name::Nginx => scene.nginx(),
+            Name::Haproxy => scene.haproxy(),
+            Name::Envoy => scene.envoy(),
+        }
+    }
+}
+
+impl Scene<'_> {
+    fn portcullis(&self) -> Result<Peer> {
+        let binary = match &self.arguments.portcullis {
+            Some(binary) => binary.clone(),
+            None => sibling("portcullis")?,
+        };
+        let folder = self.scratch.join("manifests");
+        scene::write_gateway(&folder, self.identity, self.origin)?;
+        fs::write(folder.join("route.yaml"), ROUTE)?;
+        let log = self.scratch.join("portcullis.log");
+        let started = Portcullis::start(&binary, &self.arguments.proxy_cores, &folder, log)?;
+        Ok(Peer {
+            name: Name::Portcullis,
+            process: started.process,
+            http: started.http.port(),
+            https: started.https.port(),
+            version: format!("{}{}", said(&binary, "--version")?, commit()),
+        })
+    }
+
+    fn bare(&self) -> Result<Peer> {
+        let path = |name: &str| self.scratch.join(name).display().to_string();
+        let arguments = [
+            ("--http", loopback(self.http).to_string()),
+            ("--https", loopback(self.https).to_string()),
+            ("--origin", loopback(self.origin).to_string()),
+            ("--certificate", path("cert.pem")),
+            ("--key", path("key.pem")),
+        ];
+        let arguments: Vec<String> =
+            arguments.into_iter().flat_map(|(name, value)| [name.to_owned(), value]).collect();
+        let version = ["pingora-proxy", "rustls", "tikv-jemallocator"].map(locked).join(", ");
+        self.started(Name::Bare, &sibling("bare")?, &arguments, version)
+    }
+
+    fn nginx(&self) -> Result<Peer> {
+        let file = self.configuration("nginx.conf", NGINX)?;
+        let nginx = PathBuf::from("nginx");
+        let arguments = ["-p".into(), self.scratch.display().to_string(), "-c".into(), file];
+        let version = format!("{}, {}", said(&nginx, "-v")?, openssl(&said_all(&nginx, "-V")?));
+        self.started(Name::Nginx, &nginx, &arguments, version)
+    }
+
+    fn haproxy(&self) -> Result<Peer> {
+        let file = self.configuration("haproxy.cfg", HAPROXY)?;
+        let haproxy = PathBuf::from("haproxy");
+        let version = format!("{}, {}", said(&haproxy, "-v")?, openssl(&said_all(&haproxy, "-vv")?));
+        // -db: no daemon, one process.
+        self.started(Name::Haproxy, &haproxy, &["-db".into(), "-f".into(), file], version)
+    }
+
+    fn envoy(&self) -> Result<Peer> {
+        let file = self.configuration("envoy.yaml", ENVOY)?;
+        let envoy = self.arguments.envoy.clone();
+        let arguments =
+            ["-c", &file, "--concurrency", "1", "--disable-hot-restart", "--log-level", "warning"];
+        let version = said(&envoy, "--version")?;
+        // "PATH  version: COMMIT/1.40.0/Clean/RELEASE/BoringSSL"
+        let version = version.rsplit_once("version: ").map_or(version.as_str(), |(_, version)| version);
+        let version = format!("envoy {version}");
+        self.started(Name::Envoy, &envoy, &arguments.map(str::to_owned), version)
+    }
+
+    fn started(&self, name: Name, program: &Path, arguments: &[String], version: String) -> Result<Peer> {
+        let log = self.scratch.join(format!("{name}.log"));
+        let process = Guard::start(&self.arguments.proxy_cores, program, arguments, log)?;
+        Ok(Peer { name, process, http: self.http, https: self.https, version })
+    }
+
+    fn configuration(&self, name: &str, template: &str) -> Result<String> {
+        let values = [
+            ("HTTP", self.http.to_string()),
+            ("HTTPS", self.https.to_string()),
+            ("ORIGIN", self.origin.to_string()),
+            ("DIR", self.scratch.display().to_string()),
+        ];
+        let path = self.scratch.join(name);
+        fs::write(&path, fill(template, &values)?)?;
+        Ok(path.display().to_string())
+    }
+}
+
+/// The first line of what a program says.
+pub(crate) fn said(program: &Path, argument: &str) -> Result<String> {
+    let all = said_all(program, argument)?;
+    Ok(all.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default().to_owned())
+}
+
+/// On either output: nginx says its version on the standard error.
+fn said_all(program: &Path, argument: &str) -> Result<String> {
+    let output = Command::new(program).arg(argument).output();
+    let output = output.with_context(|| format!("{} is not installed", program.display()))?;
+    Ok(format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)))
+}
+
+/// The library in use, of a text that may name the one at build time too.
+fn openssl(text: &str) -> String {
+    let lines = || text.lines().filter(|line| line.contains("OpenSSL "));
+    let line = lines().find(|line| line.to_ascii_lowercase().contains("running")).or_else(|| lines().next());
+    let version = |line: &str| {
+        let (_, rest) = line.rsplit_once("OpenSSL ")?;
+        let version: String = rest.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '.').collect();
+        Some(format!("OpenSSL {version}"))
+    };
+    line.and_then(version).unwrap_or_else(|| "OpenSSL of unknown version".to_owned())
+}
+
+/// A crate and its version, from the lock file that this was built with.
+fn locked(name: &str) -> String {
+    let mut lines = LOCK.lines().skip_while(|line| *line != format!("name = \"{name}\""));
+    let version = lines.nth(1).and_then(|line| line.split('"').nth(1)).unwrap_or("of unknown version");
+    format!("{name} {version}")
+}
+
+/// Of the repository that this is run in, if it is one.
+fn commit() -> String {
+    let output = Command::new("git").args(["describe", "--always", "--dirty"]).output().ok();
+    let text = output.filter(|output| output.status.success()).and_then(|o| String::from_utf8(o.stdout).ok());
+    text.map_or_else(String::new, |text| format!(" ({})", text.trim()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_found_in_what_programs_say() {
+        for (text, want) in [
+            (
+                "nginx version: nginx/1.22.1\nbuilt with OpenSSL 3.0.22 25 Aug 2026 (running with OpenSSL 3.0.19 27 Jan 2026)",
+                "OpenSSL 3.0.19",
+            ),
+            (
+                "Built with OpenSSL version : OpenSSL 3.0.22\nRunning on OpenSSL version : OpenSSL 3.0.19 27 Jan",
+                "OpenSSL 3.0.19",
+            ),
+            ("built with OpenSSL 3.0.11 19 Sep 2023\nTLS SNI support enabled", "OpenSSL 3.0.11"),
+            ("nothing", "OpenSSL of unknown version"),
+        ] {
+            assert_eq!(openssl(text), want, "{text}");
+        }
+        assert!(locked("pingora-proxy").starts_with("pingora-proxy 0."), "{}", locked("pingora-proxy"));
+        assert_eq!(locked("none"), "none of unknown version");
+    }
+}
