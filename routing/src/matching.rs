@@ -2,7 +2,8 @@
 
 use std::{cmp::Reverse, sync::Arc};
 
-use http::{HeaderMap, HeaderName, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use percent_encoding::percent_decode_str;
 use regex::Regex;
 
 use crate::HostPattern;
@@ -40,7 +41,7 @@ pub enum PathMatch {
     Exact(Arc<str>),
     /// Whole segments from the start; held without a last `/`, so that the empty text is every path.
     Prefix(Arc<str>),
-    /// A regular expression over the whole path (anchored at both ends by whoever builds it).
+    /// A regular expression over the whole path (anchored at both ends by [`crate::pattern::compile`]).
     Regex(Regex),
     /// A gRPC method of any service: the second of exactly two segments.
     GrpcMethod(Arc<str>),
@@ -69,19 +70,31 @@ pub struct QueryMatch {
 pub enum ValueMatch {
     /// The whole text.
     Exact(Box<str>),
-    /// A regular expression over the whole text (anchored at both ends by whoever builds it).
+    /// A regular expression over the whole text (anchored at both ends by [`crate::pattern::compile`]).
     Regex(Regex),
 }
 
 /// Which of the entries that match a request takes it; the greatest wins.
 ///
 /// The fields stand in the order of the Gateway API's tie-breaks (HTTPRouteRule `matches`, GRPCRouteRule
-/// `matches`); the age, the name and the position are reversed, since the oldest and first one wins.
+/// `matches`); the age, the name and the position are reversed, since the oldest and first one wins. One order
+/// serves all kinds of routes:
+///
+/// ```text
+/// HTTPRoute     exact | regex | longest prefix  method  headers  query   oldest  name  first
+/// GRPCRoute     service, then method                    headers          oldest  name  first
+///               = exact /service/method | prefix /service, the longest | method, the longest | neither
+/// Ingress       exact | longest prefix                                   oldest  name  first
+/// ```
+///
+/// Of the matches of a gRPC call, those with an exact service have the same number of characters there; so
+/// those with the method too come first, as an exact path does. The place of regular expressions is ours to
+/// choose.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Precedence {
     /// Of the route's own hostname.
     pub host: (bool, usize, bool),
-    /// Exact, then regular expression, then prefix, then gRPC method alone.
+    /// Exact, then regular expression, then prefix, then gRPC method alone, then every path.
     pub path_kind: u8,
     /// Characters in the path's condition.
     pub path_len: usize,
@@ -161,18 +174,33 @@ impl PathMatch {
 }
 
 impl HeaderMatch {
+    /// Whether one of the header's values fits, or all of them as the one list that they stand for
+    /// (RFC 9110, 5.3).
     fn matches(&self, headers: &HeaderMap) -> bool {
-        headers.get_all(&self.name).iter().any(|v| v.to_str().is_ok_and(|v| self.value.matches(v)))
+        let mut values = headers.get_all(&self.name).iter().map(HeaderValue::as_bytes);
+        let Some(first) = values.next() else { return false };
+        if self.value.matches_bytes(first) {
+            return true;
+        }
+        if values.next().is_none() {
+            return false;
+        }
+        let values = || headers.get_all(&self.name).iter().map(HeaderValue::as_bytes);
+        // Cookies alone are not a list of commas (RFC 9113, 8.2.3).
+        let separator = if self.name == http::header::COOKIE { "; " } else { "," };
+        values().skip(1).any(|value| self.value.matches_bytes(value))
+            || self.value.matches_joined(values(), separator)
     }
 }
 
 impl QueryMatch {
+    /// Whether the parameter's first value fits; HTTPQueryParamMatch recommends the first.
     fn matches(&self, query: &str) -> bool {
         query
             .split('&')
             .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
-            .find(|(name, _)| *name == &*self.name)
-            .is_some_and(|(_, value)| self.value.matches(value))
+            .find(|(name, _)| form_decoded(name).eq(self.name.bytes()))
+            .is_some_and(|(_, value)| self.value.matches_form(value))
     }
 }
 
@@ -184,4 +212,56 @@ impl ValueMatch {
             Self::Regex(regex) => regex.is_match(text),
         }
     }
+
+    /// Header values are bytes; a regular expression sees what is not UTF-8 as U+FFFD.
+    fn matches_bytes(&self, bytes: &[u8]) -> bool {
+        match self {
+            Self::Exact(exact) => exact.as_bytes() == bytes,
+            Self::Regex(regex) => regex.is_match(&String::from_utf8_lossy(bytes)),
+        }
+    }
+
+    fn matches_joined<'v>(&self, values: impl Iterator<Item = &'v [u8]>, separator: &str) -> bool {
+        match self {
+            Self::Exact(exact) => is_list_of(exact.as_bytes(), values, separator.as_bytes()),
+            // Only here does a lookup allocate: a repeated header, asked for by a regular expression.
+            Self::Regex(regex) => {
+                let values: Vec<_> = values.map(String::from_utf8_lossy).collect();
+                regex.is_match(&values.join(separator))
+            }
+        }
+    }
+
+    /// Whether an encoded value of a query fits once decoded.
+    fn matches_form(&self, encoded: &str) -> bool {
+        match self {
+            Self::Exact(exact) => form_decoded(encoded).eq(exact.bytes()),
+            Self::Regex(regex) if encoded.contains(['%', '+']) => {
+                let decoded: Vec<u8> = form_decoded(encoded).collect();
+                regex.is_match(&String::from_utf8_lossy(&decoded))
+            }
+            Self::Regex(regex) => regex.is_match(encoded),
+        }
+    }
 }
+
+/// Whether `text` is the values with the separator between them; a space after it does not matter.
+fn is_list_of<'v>(text: &[u8], values: impl Iterator<Item = &'v [u8]>, separator: &[u8]) -> bool {
+    let mut left = Some(text);
+    for (i, value) in values.enumerate() {
+        if i > 0 {
+            left = left.and_then(|l| l.strip_prefix(separator)).map(|l| l.strip_prefix(b" ").unwrap_or(l));
+        }
+        left = left.and_then(|l| l.strip_prefix(value));
+    }
+    left.is_some_and(<[u8]>::is_empty)
+}
+
+/// The bytes of a name or value in a query (URL standard, `application/x-www-form-urlencoded`).
+fn form_decoded(encoded: &str) -> impl Iterator<Item = u8> {
+    let mut pieces = encoded.split('+').map(percent_decode_str);
+    pieces.next().into_iter().flatten().chain(pieces.flat_map(|piece| std::iter::once(b' ').chain(piece)))
+}
+
+#[cfg(test)]
+mod tests;
