@@ -11,11 +11,14 @@ use portcullis_routing::{Protocol, Table};
 use support::{
     Running,
     backend::TestBackend,
-    client::{connect, finish, get, h2, is_closed},
+    client::{connect, exchange, finish, get, h2, is_closed},
     pki::{Key, any_client, certificate, client, on, tls},
     start, table, until, within,
 };
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -148,4 +151,31 @@ async fn a_client_that_never_asks_does_not_hold_up_the_end() {
     until("the connection is in", || running.proxy.connections() == 1).await;
     within(drain(&running, LONG)).await.unwrap();
     assert!(is_closed(&mut silent).await);
+}
+
+#[tokio::test]
+async fn a_tunnel_outlives_edits_and_ends_at_the_ceiling() {
+    let (running, port, backend) = http().await;
+    let mut tunnel = connect(running.at(port)).await;
+    let upgrade = "GET /echo HTTP/1.1\r\nHost: a.example\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\
+                   Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
+    let answer = exchange(&mut tunnel, upgrade).await;
+    assert_eq!(answer.status, 101, "{answer:?}");
+    let echoes = async |tunnel: &mut TcpStream, text: &[u8]| {
+        tunnel.write_all(text).await.unwrap();
+        let mut back = vec![0; text.len()];
+        within(tunnel.read_exact(&mut back)).await.unwrap();
+        assert_eq!(back, text);
+    };
+    echoes(&mut tunnel, b"before").await;
+    let other = table::to(Table::default(), port, Protocol::Http, TestBackend::start("b").await.address);
+    running.serve_http(other).await;
+    echoes(&mut tunnel, b"after an edit").await;
+    assert_eq!(running.proxy.in_flight(), 1);
+    let draining = drain(&running, Duration::from_millis(300));
+    running.bindings(|bindings| bindings.is_empty()).await;
+    echoes(&mut tunnel, b"while draining").await;
+    within(draining).await.unwrap();
+    assert!(is_closed(&mut tunnel).await);
+    drop(backend);
 }

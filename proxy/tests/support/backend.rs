@@ -20,7 +20,8 @@ pub struct TestBackend {
 }
 
 impl TestBackend {
-    /// Answers `name path body length`; on `/hold` only when it is let go, on `/client` with `X-Forwarded-For`.
+    /// Answers `name path body length`; on `/hold` only when it is let go, on `/client` with `X-Forwarded-For`;
+    /// `/echo` takes an upgrade and sends back what comes.
     pub async fn start(name: &'static str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let backend = Self {
@@ -52,6 +53,9 @@ impl TestBackend {
             self.held.add_permits(1);
             self.go.acquire().await.unwrap().forget();
         }
+        if path == "/echo" {
+            return echo(request);
+        }
         if path == "/client" {
             let client = request.headers().get("x-forwarded-for").map(|v| v.as_bytes().to_vec());
             return Response::new(Full::from(client.unwrap_or_default()));
@@ -69,4 +73,15 @@ impl TestBackend {
     pub fn release(&self) {
         self.go.add_permits(1);
     }
+}
+
+fn echo(request: Request<Incoming>) -> Response<Full<Bytes>> {
+    tokio::spawn(async move {
+        let io = hyper::upgrade::on(request).await.unwrap();
+        let (mut read, mut write) = tokio::io::split(TokioIo::new(io));
+        let _ = tokio::io::copy(&mut read, &mut write).await;
+    });
+    let answer =
+        Response::builder().status(101).header("Connection", "upgrade").header("Upgrade", "websocket");
+    answer.body(Full::default()).unwrap()
 }
