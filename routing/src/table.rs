@@ -2,6 +2,10 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
+mod host;
+
+pub use host::HostTable;
+
 use crate::{HostMap, PathMatch, Precedence, RequestHead, RouteMatch, Rule};
 
 /// Everything that is served. Immutable once published: a change clones it (cheap: all parts are shared) and
@@ -71,12 +75,6 @@ pub struct Entry {
     pub rule: Arc<Rule>,
 }
 
-/// The rules of one hostname.
-#[derive(Debug, Default)]
-pub struct HostTable {
-    entries: Vec<Entry>,
-}
-
 /// The rule that takes a request.
 #[derive(Clone, Copy, Debug)]
 pub struct Selected<'t> {
@@ -117,24 +115,6 @@ impl Listener {
     }
 }
 
-impl HostTable {
-    /// Brings the entries of one hostname into the form in which they are found.
-    pub fn compile(mut entries: Vec<Entry>) -> Self {
-        entries.sort_by(|a, b| b.precedence.cmp(&a.precedence));
-        Self { entries }
-    }
-
-    /// The entries, the greatest precedence first.
-    pub fn entries(&self) -> &[Entry] {
-        &self.entries
-    }
-
-    /// The first entry in the order of precedence that matches.
-    pub fn find(&self, request: &RequestHead<'_>) -> Option<&Entry> {
-        self.entries.iter().find(|e| e.route_match.matches(request))
-    }
-}
-
 impl fmt::Display for ListenerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -145,3 +125,6 @@ impl fmt::Display for ListenerId {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,216 @@
+use std::{cmp::Reverse, sync::Arc};
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    Backends, Filters, HeaderMatch, HostPattern, QueryMatch, RouteId, RouteKind, Timeouts, ValueMatch,
+    pattern::compile,
+};
+
+#[test]
+fn the_longest_path_that_fits_takes_the_request() {
+    for (routes, path, want) in [
+        (&["prefix /", "prefix /a", "exact /a"][..], "/a", Some("exact /a")),
+        (&["prefix /", "prefix /a", "exact /a"], "/a/", Some("prefix /a")),
+        (&["prefix /", "prefix /a", "prefix /a/b/c"], "/a/b", Some("prefix /a")),
+        (&["prefix /", "prefix /a", "prefix /a/b/c"], "/a/b/c/d", Some("prefix /a/b/c")),
+        (&["prefix /", "prefix /a"], "/ab", Some("prefix /")),
+        (&["prefix /a"], "/", None),
+        (&["prefix /a", "regex /a.*"], "/a/b", Some("regex /a.*")),
+        (&["prefix /a", "method Get"], "/svc/Get", Some("method Get")),
+        (&["prefix /svc", "method Get"], "/svc/Get", Some("prefix /svc")),
+        (&["prefix /", "method Get"], "/svc/Get", Some("method Get")),
+        (&["prefix /", "method Get"], "/svc/Got", Some("prefix /")),
+        (&["prefix /"], "*", None),
+        (&["exact /{a}", "prefix /{b}"], "/{b}/x", Some("prefix /{b}")),
+    ] {
+        // Once walked along, once with an index: what is added fits no request.
+        for filler in [0, 10] {
+            let filler = (0..filler).map(|i| path_match(&format!("exact /filler/{i}")));
+            let all: Vec<_> = routes.iter().map(|r| path_match(r)).chain(filler).collect();
+            let entries =
+                all.into_iter().enumerate().map(|(i, path)| entry(&HostPattern::Any, condition(path), i));
+            let table = HostTable::compile(entries.collect());
+            let headers = HeaderMap::new();
+            let request = RequestHead { method: &Method::GET, path, query: None, headers: &headers };
+            let found = table.find(&request).and_then(|e| routes.get(e.rule.index));
+            assert_eq!(found.copied(), want, "{routes:?} on {path}");
+        }
+    }
+}
+
+#[test]
+fn a_host_without_an_answer_leaves_it_to_the_wider_one_and_to_the_fallback() {
+    let mut listener = Listener::new(ListenerId::Ingress);
+    let mut fallback = Listener::new(ListenerId::Ingress);
+    let add = |listener: &mut Listener, host: &str, path, i| {
+        let host = HostPattern::parse(host).unwrap();
+        let table = HostTable::compile(vec![entry(&host, condition(path_match(path)), i)]);
+        listener.hosts.insert(host, Arc::new(table));
+    };
+    add(&mut listener, "a.example", "prefix /exact", 0);
+    add(&mut listener, "*.example", "prefix /wild", 1);
+    add(&mut fallback, "", "prefix /", 2);
+    listener.fallback = Some(Arc::new(fallback));
+    let headers = HeaderMap::new();
+    for (host, path, want) in
+        [("a.example", "/exact", 0), ("a.example", "/wild", 1), ("b.example", "/exact", 2), ("c", "/", 2)]
+    {
+        let request = RequestHead { method: &Method::GET, path, query: None, headers: &headers };
+        let found = listener.route(host, &request).map(|s| s.rule.index);
+        assert_eq!(found, Some(want), "{host}{path}");
+    }
+}
+
+#[test]
+fn the_order_of_the_input_does_not_matter() {
+    let paths = ["exact /a", "exact /b", "prefix /a", "prefix /b", "regex /a", "method A", "prefix /"];
+    let entries = |order: &[usize]| {
+        let of = |i: &usize| entry(&HostPattern::Any, condition(path_match(paths[*i])), *i);
+        let table = HostTable::compile(order.iter().map(of).collect());
+        table.entries().iter().map(|e| e.rule.index).collect::<Vec<_>>()
+    };
+    assert_eq!(entries(&[0, 1, 2, 3, 4, 5, 6]), entries(&[6, 3, 1, 5, 0, 4, 2]));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(600))]
+
+    #[test]
+    fn route_is_the_first_of_a_naive_scan(
+        own in prop::collection::vec((host_pattern(), route_match()), 0..40),
+        rest in prop::collection::vec((host_pattern(), route_match()), 0..8),
+        requests in prop::collection::vec(request(), 1..12),
+    ) {
+        let own = entries(own, 0);
+        let rest = entries(rest, 1000);
+        let mut listener = listener(&own);
+        listener.fallback = Some(Arc::new(self::listener(&rest)));
+        for (host, method, path, query, headers) in &requests {
+            let request = RequestHead { method, path, query: query.as_deref(), headers };
+            let want = scan(&own, host, &request).or_else(|| scan(&rest, host, &request));
+            let found = listener.route(host, &request).map(|s| s.rule.index);
+            prop_assert_eq!(found, want, "{} {:?}", host, request);
+        }
+    }
+
+    #[test]
+    fn an_entry_found_is_the_first_of_the_entries_that_matches(
+        matches in prop::collection::vec(route_match(), 0..40),
+        requests in prop::collection::vec(request(), 1..12),
+    ) {
+        let entries = matches.into_iter().enumerate().map(|(i, m)| entry(&HostPattern::Any, m, i)).collect();
+        let table = HostTable::compile(entries);
+        for (_, method, path, query, headers) in &requests {
+            let request = RequestHead { method, path, query: query.as_deref(), headers };
+            let want = table.entries().iter().find(|e| e.route_match.matches(&request));
+            prop_assert_eq!(table.find(&request).map(|e| e.rule.index), want.map(|e| e.rule.index));
+        }
+    }
+}
+
+/// The plain reading: all matches in the order of precedence, the first that fits.
+fn scan(entries: &[(HostPattern, Entry)], host: &str, request: &RequestHead<'_>) -> Option<usize> {
+    let mut all: Vec<_> = entries.iter().filter(|(pattern, _)| pattern.matches(host)).collect();
+    all.sort_by_key(|(_, entry)| Reverse(&entry.precedence));
+    all.iter().find(|(_, entry)| entry.route_match.matches(request)).map(|(_, entry)| entry.rule.index)
+}
+
+fn listener(entries: &[(HostPattern, Entry)]) -> Listener {
+    let mut by_host: BTreeMap<_, Vec<Entry>> = BTreeMap::new();
+    for (host, entry) in entries {
+        by_host.entry(host.clone()).or_default().push(entry.clone());
+    }
+    let mut listener = Listener::new(ListenerId::Ingress);
+    for (host, entries) in by_host {
+        listener.hosts.insert(host, Arc::new(HostTable::compile(entries)));
+    }
+    listener
+}
+
+fn entries(matches: Vec<(HostPattern, RouteMatch)>, first: usize) -> Vec<(HostPattern, Entry)> {
+    let numbered = matches.into_iter().enumerate();
+    numbered.map(|(i, (host, m))| (host.clone(), entry(&host, m, first + i))).collect()
+}
+
+/// An entry whose rule bears a number; ages repeat, so that name and position decide too.
+fn entry(host: &HostPattern, route_match: RouteMatch, number: usize) -> Entry {
+    let route = RouteId { kind: RouteKind::Http, namespace: "n".into(), name: "r".into() };
+    let rule = Rule {
+        route: Arc::new(route),
+        index: number,
+        name: None,
+        filters: Filters::default(),
+        backends: Backends::default(),
+        timeouts: Timeouts::default(),
+        retry: None,
+    };
+    let (age, name) = ((number % 2) as i64, format!("n/{}", number % 3));
+    let precedence = Precedence::of(host, &route_match, age, name.into(), (number, 0));
+    Entry { route_match, precedence, rule: Arc::new(rule) }
+}
+
+fn path_match(text: &str) -> PathMatch {
+    match text.split_once(' ').unwrap() {
+        ("exact", path) => PathMatch::Exact(path.into()),
+        ("regex", path) => PathMatch::Regex(compile(path).unwrap()),
+        ("method", method) => PathMatch::GrpcMethod(method.into()),
+        (_, path) => PathMatch::Prefix(path.trim_end_matches('/').into()),
+    }
+}
+
+fn condition(path: PathMatch) -> RouteMatch {
+    RouteMatch { path, method: None, headers: Box::default(), query: Box::default() }
+}
+
+fn host_pattern() -> impl Strategy<Value = HostPattern> {
+    prop_oneof![
+        Just(HostPattern::Any),
+        "[ab](\\.a)?".prop_map(|n| HostPattern::Exact(n.into())),
+        "a(\\.a)?".prop_map(|n| HostPattern::Wildcard(n.into())),
+        "a(\\.a)?".prop_map(|n| HostPattern::WildcardLabel(n.into())),
+    ]
+}
+
+fn route_match() -> impl Strategy<Value = RouteMatch> {
+    let path = prop_oneof![
+        2 => "(/[ab]?){1,3}".prop_map(|p| PathMatch::Exact(p.into())),
+        4 => "(/[ab]){0,4}".prop_map(|p| PathMatch::Prefix(p.into())),
+        1 => prop::sample::select(&["/a.*", "/[ab]", "/.*/b", "(/a)+"][..])
+            .prop_map(|p| PathMatch::Regex(compile(p).unwrap())),
+        1 => "[ab]{1,2}".prop_map(|m| PathMatch::GrpcMethod(m.into())),
+    ];
+    let value = || "[ab]".prop_map(|v| ValueMatch::Exact(v.into()));
+    let header = (prop::sample::select(&["x", "y"][..]), value());
+    let header = header.prop_map(|(name, value)| HeaderMatch { name: HeaderName::from_static(name), value });
+    let query = ("[pq]", value()).prop_map(|(name, value)| QueryMatch { name: name.into(), value });
+    let method = prop::option::weighted(0.2, prop::sample::select(&[Method::GET, Method::POST][..]));
+    let few = 0..2usize;
+    (path, method, prop::collection::vec(header, few.clone()), prop::collection::vec(query, few)).prop_map(
+        |(path, method, headers, query)| RouteMatch {
+            path,
+            method,
+            headers: headers.into(),
+            query: query.into(),
+        },
+    )
+}
+
+fn request() -> impl Strategy<Value = (String, Method, String, Option<String>, HeaderMap)> {
+    let header = (prop::sample::select(&["x", "y"][..]), prop::sample::select(&["a", "b"][..]));
+    let headers = prop::collection::vec(header, 0..3).prop_map(|headers| {
+        headers
+            .into_iter()
+            .map(|(n, v)| (HeaderName::from_static(n), HeaderValue::from_static(v)))
+            .collect::<HeaderMap>()
+    });
+    (
+        "[ab](\\.[ab]){0,2}",
+        prop::sample::select(&[Method::GET, Method::POST][..]),
+        prop_oneof![9 => "(/[ab]{0,2}){1,4}", 1 => "[*a/]{0,3}"],
+        prop::option::of("[pq]=[ab](&[pq]=[ab])?"),
+        headers,
+    )
+}
