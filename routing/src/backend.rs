@@ -206,8 +206,8 @@ impl EndpointPool {
             Endpoints::Addresses(known) => &**known,
             Endpoints::Name { .. } => &[],
         };
-        let by_address: std::collections::HashMap<_, _> = known.iter().map(|e| (e.address, e)).collect();
-        let mut seen = std::collections::HashSet::new();
+        let by_address: foldhash::HashMap<_, _> = known.iter().map(|e| (e.address, e)).collect();
+        let mut seen = foldhash::HashSet::default();
         let endpoints = addresses
             .iter()
             .filter(|address| seen.insert(**address))
@@ -315,3 +315,6 @@ impl fmt::Display for BackendKey {
         write!(f, "{}/{}:{}", self.namespace, self.service, self.port)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -43,3 +43,47 @@ impl PathRewrite {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_is_replaced_by_whole_segments() {
+        // HTTPPathModifier `replacePrefixMatch`, all rows.
+        for (path, prefix, replacement, want) in [
+            ("/foo/bar", "/foo", "/xyz", "/xyz/bar"),
+            ("/foo/bar", "/foo", "/xyz/", "/xyz/bar"),
+            ("/foo/bar", "/foo/", "/xyz", "/xyz/bar"),
+            ("/foo/bar", "/foo/", "/xyz/", "/xyz/bar"),
+            ("/foo", "/foo", "/xyz", "/xyz"),
+            ("/foo/", "/foo", "/xyz", "/xyz/"),
+            ("/foo/bar", "/foo", "", "/bar"),
+            ("/foo/", "/foo", "", "/"),
+            ("/foo", "/foo", "", "/"),
+            ("/foo/", "/foo", "/", "/"),
+            ("/foo", "/foo", "/", "/"),
+            ("/foo/bar", "/", "/xyz", "/xyz/foo/bar"),
+            ("/", "/", "/xyz", "/xyz/"),
+            ("/", "/", "/", "/"),
+        ] {
+            let rewrite = PathRewrite::Prefix(replacement.trim_end_matches('/').into());
+            let matched = PathMatch::Prefix(prefix.trim_end_matches('/').into());
+            assert_eq!(rewrite.apply(path, &matched), want, "{path} under {prefix} to {replacement}");
+        }
+    }
+
+    #[test]
+    fn only_a_matched_prefix_is_replaced() {
+        let rewrite = PathRewrite::Prefix("/xyz".into());
+        assert_eq!(rewrite.apply("/foo", &PathMatch::Exact("/foo".into())), "/foo");
+    }
+
+    #[test]
+    fn the_whole_path_is_replaced_whatever_matched() {
+        let rewrite = PathRewrite::Full("/one".into());
+        for matched in [PathMatch::Exact("/foo/bar".into()), PathMatch::Prefix("/foo".into())] {
+            assert_eq!(rewrite.apply("/foo/bar", &matched), "/one", "{matched:?}");
+        }
+    }
+}
