@@ -63,4 +63,21 @@ impl Object {
             Self::Namespace(o) => &o.meta,
         }
     }
+
+    /// The same, to be changed; copies an object that is shared.
+    pub(crate) fn meta_mut(&mut self) -> &mut Meta {
+        match self {
+            Self::GatewayClass(o) => &mut Arc::make_mut(o).meta,
+            Self::Gateway(o) => &mut Arc::make_mut(o).meta,
+            Self::Route(o) => &mut Arc::make_mut(o).meta,
+            Self::ReferenceGrant(o) => &mut Arc::make_mut(o).meta,
+            Self::Ingress(o) => &mut Arc::make_mut(o).meta,
+            Self::IngressClass(o) => &mut Arc::make_mut(o).meta,
+            Self::Service(o) => &mut Arc::make_mut(o).meta,
+            Self::EndpointSlice(o) => &mut Arc::make_mut(o).meta,
+            Self::Secret(o) => &mut Arc::make_mut(o).meta,
+            Self::ConfigMap(o) => &mut Arc::make_mut(o).meta,
+            Self::Namespace(o) => &mut Arc::make_mut(o).meta,
+        }
+    }
 }

@@ -5,15 +5,23 @@
 //!                                                                                            -> status/    -> Statuses
 //! ```
 
+mod controller;
+pub mod index;
 pub mod ir;
 pub mod objects;
 mod problem;
+pub mod report;
 pub mod snapshot;
+pub mod source;
 pub mod status;
 pub mod translate;
 pub mod yaml;
 
+pub use controller::{Controller, Handle};
+pub use index::Index;
 pub use problem::{Place, Problem, Severity};
+pub use source::{FolderError, FolderOptions};
+pub use translate::Settings;
 
 use std::{collections::BTreeMap, sync::Arc};
 

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::ir::ObjectKey;
 
 /// Something wrong with an object, or with a document that is none.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Problem {
     /// Whether the object is refused for it.
     pub severity: Severity,
@@ -20,7 +20,7 @@ pub struct Problem {
 }
 
 /// Whether an object is refused for a problem.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Severity {
     /// The object is served all the same.
     Warning,
@@ -29,7 +29,7 @@ pub enum Severity {
 }
 
 /// A line of a file.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Place {
     pub file: Box<str>,
     /// From 1.

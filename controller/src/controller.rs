@@ -1,0 +1,191 @@
+//! The task that owns everything: deltas and bindings in, publications and statuses out.
+
+use std::{
+    collections::HashSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    sync::{mpsc, watch},
+    time::timeout_at,
+};
+use tracing::{debug, info, warn};
+
+use crate::{
+    Bindings, Problem, Publication, Settings,
+    index::Index,
+    problem::Severity,
+    report,
+    source::{Delta, Folder, FolderError, FolderOptions},
+    status::Statuses,
+};
+
+/// Deltas that may wait; a source that is faster waits itself.
+const WAITING: usize = 64;
+/// Under load, how long nothing must come before what came is published.
+const QUIET: Duration = Duration::from_millis(5);
+/// Under load, how long a publication waits for more at most. Whoever was idle for as long publishes at once.
+const CEILING: Duration = Duration::from_millis(20);
+
+/// Everything between objects and what is served of them. Made with a [`Handle`], then [`Controller::run`].
+#[derive(Debug)]
+pub struct Controller {
+    index: Index,
+    deltas: mpsc::Receiver<Delta>,
+    bindings: watch::Receiver<Arc<Bindings>>,
+    statuses: watch::Sender<Arc<Statuses>>,
+    problems: watch::Sender<Arc<[Problem]>>,
+    ready: watch::Sender<bool>,
+}
+
+/// What the rest of the process asks of a running [`Controller`], and tells it.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    bindings: watch::Sender<Arc<Bindings>>,
+    statuses: watch::Receiver<Arc<Statuses>>,
+    problems: watch::Receiver<Arc<[Problem]>>,
+    ready: watch::Receiver<bool>,
+}
+
+impl Controller {
+    /// A controller that reads its objects from a folder, and reads them again as they change. The folder is watched
+    /// from now on, in a thread of its own.
+    ///
+    /// # Errors
+    /// Where the folder is missing or cannot be listed.
+    pub fn folder(options: FolderOptions, settings: Settings) -> Result<(Self, Handle), FolderError> {
+        let (sender, deltas) = mpsc::channel(WAITING);
+        Folder::open(options)?.watch(sender)?;
+        Ok(Self::of(deltas, settings))
+    }
+
+    /// A controller that is told of objects by whoever holds the sender of `deltas`.
+    pub fn of(deltas: mpsc::Receiver<Delta>, settings: Settings) -> (Self, Handle) {
+        let (bindings, bound) = watch::channel(Arc::default());
+        let (statuses, of_objects) = watch::channel(Arc::default());
+        let (problems, of_documents) = watch::channel(Arc::default());
+        let (ready, is_ready) = watch::channel(false);
+        let index = Index::new(settings);
+        let controller = Self { index, deltas, bindings: bound, statuses, problems, ready };
+        let handle = Handle { bindings, statuses: of_objects, problems: of_documents, ready: is_ready };
+        (controller, handle)
+    }
+
+    /// Hands each publication to `publish`, the first one when every object has been read; ends when the source does.
+    /// At once when nothing was published for 20 ms, else when nothing happened for 5 ms, after 20 ms at the latest.
+    pub async fn run(mut self, mut publish: impl FnMut(Publication)) {
+        let mut last: Option<Instant> = None;
+        while self.next().await {
+            if last.is_some_and(|last| last.elapsed() < CEILING) {
+                self.coalesce().await;
+            }
+            while let Ok(delta) = self.deltas.try_recv() {
+                self.take(delta);
+            }
+            if self.publish(&mut publish) {
+                last = Some(Instant::now());
+            }
+        }
+    }
+
+    /// Waits for something to happen and takes it up; `false` when nothing will.
+    async fn next(&mut self) -> bool {
+        tokio::select! {
+            delta = self.deltas.recv() => match delta {
+                Some(delta) => self.take(delta),
+                None => return false,
+            },
+            Ok(()) = self.bindings.changed() => {
+                let bindings = Arc::clone(&self.bindings.borrow_and_update());
+                self.index.bind(&bindings);
+            }
+        }
+        true
+    }
+
+    async fn coalesce(&mut self) {
+        let end = tokio::time::Instant::now() + CEILING;
+        loop {
+            let until = end.min(tokio::time::Instant::now() + QUIET);
+            match timeout_at(until, self.next()).await {
+                Ok(true) => {}
+                Ok(false) | Err(_) => return,
+            }
+        }
+    }
+
+    fn take(&mut self, delta: Delta) {
+        let Delta { changes, problems, complete } = delta;
+        if let Some(problems) = problems {
+            let before = self.problems.send_replace(Arc::clone(&problems));
+            let known: HashSet<_> = before.iter().collect();
+            problems.iter().filter(|problem| !known.contains(problem)).for_each(log);
+        }
+        if !changes.is_empty() {
+            let (begun, count) = (Instant::now(), changes.len());
+            self.index.apply(changes);
+            info!(changes = count, took = ?begun.elapsed(), "objects changed");
+        }
+        if complete {
+            self.index.complete();
+        }
+    }
+
+    /// Brings everything up to date; says whether there was a publication.
+    fn publish(&mut self, publish: &mut impl FnMut(Publication)) -> bool {
+        let begun = Instant::now();
+        let publication = self.index.publish();
+        let is_published = publication.is_some();
+        if let Some(publication) = publication {
+            let generation = publication.table.generation;
+            publish(publication);
+            debug!(generation, took = ?begun.elapsed(), "table published");
+        }
+        if self.index.has_more_to_tell() {
+            // In place, as long as nobody holds the statuses from before.
+            let index = &mut self.index;
+            self.statuses.send_if_modified(|now| index.tell(Arc::make_mut(now)));
+        }
+        // Last: whoever waits for readiness finds statuses too.
+        self.ready.send_if_modified(|ready| is_published && !std::mem::replace(ready, true));
+        is_published
+    }
+}
+
+impl Handle {
+    /// Tells which ports are bound, as often as that changes. Until the first time, ports are taken for pending.
+    pub fn bindings(&self, bindings: Bindings) {
+        self.bindings.send_replace(Arc::new(bindings));
+    }
+
+    /// What is said of every object that is ours. Whoever keeps a value for long makes the next change copy it.
+    pub fn statuses(&self) -> watch::Receiver<Arc<Statuses>> {
+        self.statuses.clone()
+    }
+
+    /// What is wrong with documents: those of refused ones, and warnings.
+    pub fn problems(&self) -> watch::Receiver<Arc<[Problem]>> {
+        self.problems.clone()
+    }
+
+    /// Whether the first table has been published.
+    pub fn ready(&self) -> watch::Receiver<bool> {
+        self.ready.clone()
+    }
+
+    /// The conditions of every object and the problems of documents, as JSON: `{"objects": [...], "problems": [...]}`.
+    pub fn report(&self) -> serde_json::Value {
+        let (statuses, problems) = (self.statuses.borrow().clone(), self.problems.borrow().clone());
+        report::of(&statuses, &problems)
+    }
+}
+
+fn log(problem: &Problem) {
+    let Problem { severity, object, field, message, place } = problem;
+    let place = place.as_ref().map(|place| format!("{}:{}", place.file, place.line)).unwrap_or_default();
+    match severity {
+        Severity::Error => warn!(%object, %field, place, "refused: {message}"),
+        Severity::Warning => warn!(%object, %field, place, "{message}"),
+    }
+}

@@ -1,0 +1,199 @@
+//! Owns every object and all that is derived from them; brings up to date what a change makes stale, and no more.
+//!
+//! ```text
+//! apply()    changes -> Snapshot, and what they make stale     changed.rs, dependents.rs
+//! publish()  stale listeners -> frame of the table             patch.rs
+//!            stale routes    -> slots -> HostTables            routes.rs
+//!            stale services  -> endpoint pools, no table       endpoints.rs
+//! tell()     stale statuses                                    tell.rs
+//! ```
+//!
+//! One task owns it; there are no locks. What it makes is what [`crate::translate::full`] makes of the same objects.
+
+mod changed;
+mod dependents;
+mod endpoints;
+mod patch;
+mod routes;
+mod tell;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use portcullis_routing::{HostPattern, Table};
+use portcullis_tls::{Certificates, PortCertificates};
+
+use crate::{
+    Bindings, Publication,
+    ir::ObjectKey,
+    snapshot::{Change, Snapshot},
+    translate::{self, Listeners, Pools, PortPlan, Settings},
+};
+use endpoints::Slices;
+use patch::Patch;
+use routes::Routes;
+use tell::Stale;
+
+/// Every object, and what is served of them.
+#[derive(Debug)]
+pub struct Index {
+    settings: Settings,
+    snapshot: Snapshot,
+    bindings: Bindings,
+    pools: Pools,
+    slices: Slices,
+    listeners: Listeners,
+    routes: Routes,
+    table: Arc<Table>,
+    certificates: Arc<Certificates>,
+    dirty: Dirty,
+    stale: Stale,
+    complete: bool,
+    publications: u64,
+}
+
+/// What has to be translated again.
+#[derive(Debug, Default)]
+struct Dirty {
+    listeners: bool,
+    /// Routes and Ingresses.
+    routes: BTreeSet<ObjectKey>,
+    /// Services whose endpoints have to be looked up.
+    services: BTreeSet<ObjectKey>,
+}
+
+/// How many publications pass until what nobody uses any more is looked for: it costs a look at everything.
+const TIDY: u64 = 64;
+
+impl Index {
+    /// An index without objects.
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            snapshot: Snapshot::default(),
+            bindings: Bindings::new(),
+            pools: Pools::default(),
+            slices: Slices::default(),
+            listeners: Listeners::default(),
+            routes: Routes::default(),
+            table: Arc::default(),
+            certificates: Arc::default(),
+            dirty: Dirty { listeners: true, ..Dirty::default() },
+            stale: Stale::default(),
+            complete: false,
+            publications: 0,
+        }
+    }
+
+    /// Every object that was read.
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
+    /// Takes up changes; nothing is translated before [`Index::publish`].
+    pub fn apply(&mut self, changes: impl IntoIterator<Item = Change>) {
+        for change in changes {
+            self.mark(&change);
+            self.snapshot.apply(change);
+        }
+    }
+
+    /// Takes up which ports are bound: a matter of statuses alone.
+    pub fn bind(&mut self, bindings: &Bindings) {
+        if self.bindings != *bindings {
+            self.bindings.clone_from(bindings);
+            self.stale.gateways.extend(self.listeners.gateways.keys().cloned());
+            self.stale.routes.extend(self.snapshot.ingresses.keys().cloned());
+        }
+    }
+
+    /// Says that every object that exists has been applied. Before, nothing is published.
+    pub fn complete(&mut self) {
+        self.complete = true;
+    }
+
+    /// Brings everything up to date but the statuses. `None` where table and certificates are those from before;
+    /// endpoints may have changed all the same, in the pools that the table refers to.
+    pub fn publish(&mut self) -> Option<Publication> {
+        if !self.complete {
+            return None;
+        }
+        let mut patch = Patch::default();
+        if std::mem::take(&mut self.dirty.listeners) {
+            patch.frame = Some(self.renew_listeners());
+        }
+        let dirty = std::mem::take(&mut self.dirty.routes);
+        let translator = routes::Translator {
+            snapshot: &self.snapshot,
+            listeners: &self.listeners,
+            settings: &self.settings,
+            backends: &self.pools.backends,
+        };
+        patch.slots = self.routes.renew(dirty, &translator, &mut self.stale);
+        let services = std::mem::take(&mut self.dirty.services);
+        self.slices.fill(&self.snapshot, &self.pools.backends, &services);
+
+        let mut changed = self.publications == 0;
+        changed |= patch.carry_out(&mut self.table, &self.listeners, self.routes.tables());
+        if !same_certificates(&self.certificates, &self.listeners.certificates) {
+            self.certificates = Arc::clone(&self.listeners.certificates);
+            changed = true;
+        }
+        changed.then(|| self.publication())
+    }
+
+    fn publication(&mut self) -> Publication {
+        self.publications += 1;
+        Arc::make_mut(&mut self.table).generation = self.publications;
+        if self.publications.is_multiple_of(TIDY) {
+            self.pools.backends.forget_unused();
+            self.pools.certificates.forget_unused(&self.snapshot);
+        }
+        Publication { table: Arc::clone(&self.table), certificates: Arc::clone(&self.certificates) }
+    }
+
+    /// Listeners are few: all of them again, and then only the routes at those that are others. Returns the frame
+    /// from before.
+    fn renew_listeners(&mut self) -> BTreeMap<u16, PortPlan> {
+        let now = translate::listeners(&self.snapshot, &self.settings, &self.pools.certificates);
+        let before = std::mem::replace(&mut self.listeners, now);
+        let now = &self.listeners;
+        for gateway in now.changed_gateways(&before) {
+            self.dirty.routes.extend(self.routes.dependents.of_object(&gateway));
+        }
+        for host in now.changed_hosts(&before) {
+            self.dirty.routes.extend(self.routes.dependents.of_host(&host));
+        }
+        self.stale.gateways.extend(now.gateways.keys().chain(before.gateways.keys()).cloned());
+        let (told, tell) = (&before.ingress.messages, &now.ingress.messages);
+        let told_ones = told.keys().chain(tell.keys()).filter(|key| told.get(key) != tell.get(key));
+        self.stale.routes.extend(told_ones.cloned());
+        before.ports
+    }
+
+    /// Ingresses depend on all classes of theirs.
+    fn mark_all_ingresses(&mut self) {
+        self.dirty.routes.extend(self.snapshot.ingresses.keys().cloned());
+    }
+}
+
+/// Whether the same certificates are shown for the same hosts. They are the same ones: their pool keeps them.
+fn same_certificates(one: &Certificates, other: &Certificates) -> bool {
+    let same_listener = |other: &PortCertificates, host: &HostPattern, certificates: &[Arc<_>]| {
+        other.listeners.get(host).is_some_and(|found| {
+            found.certificates.len() == certificates.len()
+                && found.certificates.iter().zip(certificates).all(|(a, b)| Arc::ptr_eq(a, b))
+        })
+    };
+    let same_port = |one: &PortCertificates, other: &PortCertificates| {
+        one.listeners.len() == other.listeners.len()
+            && one.listeners.iter().all(|(host, t)| same_listener(other, host, &t.certificates))
+    };
+    one.ports.len() == other.ports.len()
+        && one
+            .ports
+            .iter()
+            .all(|(port, one)| other.ports.get(port).is_some_and(|other| same_port(one, other)))
+}

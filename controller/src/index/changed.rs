@@ -1,0 +1,103 @@
+//! What one change of one object makes stale.
+
+use super::Index;
+use crate::{
+    ir::{Ingress, Kind, Object, ObjectKey},
+    snapshot::Change,
+};
+
+impl Index {
+    /// Notes what a change makes stale; the snapshot is still the one from before.
+    pub(super) fn mark(&mut self, change: &Change) {
+        match change {
+            Change::Apply(object) => self.mark_object(&object.meta().key, Some(object)),
+            Change::Delete(key) => self.mark_object(key, None),
+        }
+    }
+
+    fn mark_object(&mut self, key: &ObjectKey, now: Option<&Object>) {
+        match key.kind {
+            Kind::GatewayClass => {
+                self.dirty.listeners = true;
+                self.stale.classes.insert(key.clone());
+            }
+            Kind::Gateway => {
+                self.dirty.listeners = true;
+                // A route says of a Gateway that is another controller's nothing, of a missing one that it is missing.
+                if self.snapshot.gateways.contains_key(key) != now.is_some() {
+                    self.mark_dependents(key);
+                }
+            }
+            Kind::HttpRoute | Kind::GrpcRoute => drop(self.dirty.routes.insert(key.clone())),
+            Kind::Ingress => {
+                self.dirty.routes.insert(key.clone());
+                self.dirty.listeners |= !self.keeps_its_hosts(key, now);
+            }
+            Kind::IngressClass => {
+                self.dirty.listeners = true;
+                self.mark_all_ingresses();
+            }
+            Kind::ReferenceGrant => {
+                self.dirty.listeners = true; // certificates of Gateways
+                self.dirty.routes.extend(self.routes.dependents.of_grants(&key.namespace));
+            }
+            Kind::Service => self.mark_service(key, now),
+            Kind::EndpointSlice => self.mark_slice(key, now),
+            Kind::Secret => {
+                let before = self.snapshot.secrets.get(key).map(|secret| &secret.data);
+                let now = match now {
+                    Some(Object::Secret(secret)) => Some(&secret.data),
+                    _ => None,
+                };
+                self.dirty.listeners |= before != now;
+            }
+            Kind::Namespace => {
+                let before = self.snapshot.namespaces.get(key).map(|namespace| &namespace.meta.labels);
+                if before != now.map(|now| &now.meta().labels) {
+                    self.mark_dependents(key);
+                }
+            }
+            Kind::ConfigMap => {} // nothing refers to one
+        }
+    }
+
+    fn mark_dependents(&mut self, key: &ObjectKey) {
+        self.dirty.routes.extend(self.routes.dependents.of_object(key));
+    }
+
+    fn mark_service(&mut self, key: &ObjectKey, now: Option<&Object>) {
+        if let (Some(before), Some(Object::Service(now))) = (self.snapshot.services.get(key), now)
+            && before.external_name == now.external_name
+            && before.ports == now.ports
+        {
+            return;
+        }
+        self.dirty.services.insert(key.clone());
+        self.mark_dependents(key);
+    }
+
+    fn mark_slice(&mut self, key: &ObjectKey, now: Option<&Object>) {
+        let before = self.snapshot.endpoint_slices.get(key).and_then(|slice| slice.service.clone());
+        let now = match now {
+            Some(Object::EndpointSlice(slice)) => slice.service.as_deref(),
+            _ => None,
+        };
+        let moved = self.slices.move_slice(key, before.as_deref(), now);
+        self.dirty.services.extend(moved);
+    }
+
+    /// Whether an Ingress asks for the same hosts as before, with the same TLS: then no listener is another.
+    fn keeps_its_hosts(&self, key: &ObjectKey, now: Option<&Object>) -> bool {
+        let (Some(before), Some(Object::Ingress(now))) = (self.snapshot.ingresses.get(key), now) else {
+            return false;
+        };
+        let rule_hosts =
+            |ingress: &Ingress| ingress.rules.iter().map(|rule| rule.host.clone()).collect::<Vec<_>>();
+        before.class == now.class
+            && before.legacy_class == now.legacy_class
+            && before.meta.created == now.meta.created
+            && before.tls == now.tls
+            && before.default_backend.is_some() == now.default_backend.is_some()
+            && rule_hosts(before) == rule_hosts(now)
+    }
+}

@@ -1,0 +1,155 @@
+//! From one table to the next: what is not concerned stays the very same, by its `Arc`.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use portcullis_routing::{HostMap, HostTable, Listener, ListenerId, Port, Table};
+
+use crate::translate::{HostSlot, Listeners, Owner, PortPlan, Slots, assemble};
+
+/// What is another than in the table from before.
+#[derive(Debug, Default)]
+pub(super) struct Patch {
+    /// The frame from before, where there may be another one now.
+    pub(super) frame: Option<BTreeMap<u16, PortPlan>>,
+    /// The slots whose host tables are new or gone.
+    pub(super) slots: BTreeSet<HostSlot>,
+}
+
+impl Patch {
+    /// Makes the next table out of this one; says whether it is another.
+    pub(super) fn carry_out(self, table: &mut Arc<Table>, listeners: &Listeners, slots: &Slots) -> bool {
+        let mut changed = false;
+        if let Some(before) = self.frame {
+            changed |= renew_frame(table, &before, &listeners.ports, slots);
+        }
+        let defaults: BTreeSet<_> = self
+            .slots
+            .iter()
+            .filter(|slot| slot.owner == Owner::IngressDefault)
+            .map(|slot| slot.port)
+            .collect();
+        for port in defaults {
+            changed |= renew_default(table, port, listeners, slots);
+        }
+        let dirty: Vec<_> = self.slots.iter().filter(|slot| slot.owner != Owner::IngressDefault).collect();
+        for slots_of_listener in dirty.chunk_by(|a, b| a.port == b.port && a.listener == b.listener) {
+            changed |= renew_hosts(table, slots_of_listener, slots);
+        }
+        changed
+    }
+}
+
+/// Ports and listeners that are new, others, or gone.
+fn renew_frame(
+    table: &mut Arc<Table>,
+    before: &BTreeMap<u16, PortPlan>,
+    now: &BTreeMap<u16, PortPlan>,
+    slots: &Slots,
+) -> bool {
+    let mut changed = false;
+    for number in before.keys().filter(|number| !now.contains_key(number)) {
+        Arc::make_mut(table).ports.remove(number);
+        changed = true;
+    }
+    for (number, plan) in now {
+        let before = before.get(number).filter(|before| before.protocol == plan.protocol);
+        if before.is_some_and(|before| before.listeners == plan.listeners) {
+            continue;
+        }
+        changed = true;
+        let ports = &mut Arc::make_mut(table).ports;
+        let port = match before {
+            Some(_) => ports.get_mut(number).map(Arc::make_mut),
+            None => None,
+        };
+        match (port, before) {
+            (Some(port), Some(before)) => renew_port(port, *number, before, plan, slots),
+            _ => {
+                let mut port = Port::new(plan.protocol);
+                let nothing = PortPlan { protocol: plan.protocol, listeners: BTreeMap::new() };
+                renew_port(&mut port, *number, &nothing, plan, slots);
+                ports.insert(*number, Arc::new(port));
+            }
+        }
+    }
+    changed
+}
+
+fn renew_port(port: &mut Port, number: u16, before: &PortPlan, now: &PortPlan, slots: &Slots) {
+    for hostname in before.listeners.keys().filter(|hostname| !now.listeners.contains_key(hostname)) {
+        port.listeners.remove(hostname);
+    }
+    let default = assemble::default_listener(slots, number);
+    for (hostname, plan) in &now.listeners {
+        if before.listeners.get(hostname) != Some(plan) {
+            let made = assemble::listener(slots, number, hostname, plan, default.as_ref());
+            port.listeners.insert(hostname.clone(), made);
+        }
+    }
+}
+
+/// What stands behind all Ingress hosts of a port is another: each of their listeners has to know.
+fn renew_default(table: &mut Arc<Table>, number: u16, listeners: &Listeners, slots: &Slots) -> bool {
+    let Some(plan) = listeners.ports.get(&number) else { return false };
+    let Some(port) = Arc::make_mut(table).ports.get_mut(&number).map(Arc::make_mut) else { return false };
+    let default = assemble::default_listener(slots, number);
+    for (hostname, plan) in plan.listeners.iter().filter(|(_, plan)| plan.ingress) {
+        let made = assemble::listener(slots, number, hostname, plan, default.as_ref());
+        port.listeners.insert(hostname.clone(), made);
+    }
+    true
+}
+
+/// Puts the host tables of one listener in their places.
+fn renew_hosts(table: &mut Arc<Table>, dirty: &[&HostSlot], slots: &Slots) -> bool {
+    let Some(HostSlot { port, listener: hostname, .. }) = dirty.first() else { return false };
+    let in_place = |listener: &Listener| {
+        dirty.iter().all(|slot| {
+            let there = hosts_of(listener, &slot.owner).and_then(|hosts| hosts.get(&slot.host));
+            match (there, slots.get(*slot)) {
+                (Some(there), Some(wanted)) => Arc::ptr_eq(there, wanted),
+                (there, wanted) => there.is_none() && wanted.is_none(),
+            }
+        })
+    };
+    // A listener that has just been put together has them already; one that is gone needs none.
+    let found = table.ports.get(port).and_then(|port| port.listeners.get(hostname));
+    let Some(mut listener) = found.filter(|found| !in_place(found)).map(|found| Listener::clone(found))
+    else {
+        return false;
+    };
+    for slot in dirty {
+        let Some(hosts) = hosts_of_mut(&mut listener, &slot.owner) else { continue };
+        match slots.get(*slot) {
+            Some(made) => drop(hosts.insert(slot.host.clone(), Arc::clone(made))),
+            None => drop(hosts.remove(&slot.host)),
+        }
+    }
+    if let Some(port) = Arc::make_mut(table).ports.get_mut(port) {
+        Arc::make_mut(port).listeners.insert(hostname.clone(), Arc::new(listener));
+    }
+    true
+}
+
+type Hosts = HostMap<Arc<HostTable>>;
+
+fn hosts_of<'l>(listener: &'l Listener, owner: &Owner) -> Option<&'l Hosts> {
+    match owner {
+        Owner::Gateway(id) => (listener.id == *id).then_some(&listener.hosts),
+        Owner::Ingress if *listener.id == ListenerId::Ingress => Some(&listener.hosts),
+        Owner::Ingress => listener.fallback.as_ref().map(|fallback| &fallback.hosts),
+        Owner::IngressDefault => None,
+    }
+}
+
+fn hosts_of_mut<'l>(listener: &'l mut Listener, owner: &Owner) -> Option<&'l mut Hosts> {
+    match owner {
+        Owner::Gateway(id) => (listener.id == *id).then_some(&mut listener.hosts),
+        Owner::Ingress if *listener.id == ListenerId::Ingress => Some(&mut listener.hosts),
+        Owner::Ingress => listener.fallback.as_mut().map(|fallback| &mut Arc::make_mut(fallback).hosts),
+        Owner::IngressDefault => None,
+    }
+}

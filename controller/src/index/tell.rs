@@ -1,0 +1,89 @@
+//! Statuses of what changed, and of nothing else.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use portcullis_routing::ListenerId;
+
+use super::Index;
+use crate::{
+    ir::{Kind, ObjectKey},
+    status::{self, Statuses},
+};
+
+/// Whose statuses have to be told again.
+#[derive(Debug, Default)]
+pub(super) struct Stale {
+    pub(super) classes: BTreeSet<ObjectKey>,
+    pub(super) gateways: BTreeSet<ObjectKey>,
+    /// Routes and Ingresses.
+    pub(super) routes: BTreeSet<ObjectKey>,
+}
+
+impl Stale {
+    /// Notes the Gateway of a listener.
+    pub(super) fn listener(&mut self, id: &Arc<ListenerId>) {
+        if let ListenerId::Gateway { namespace, name, .. } = &**id {
+            self.gateways.insert(ObjectKey::new(Kind::Gateway, namespace, name));
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.classes.is_empty() && self.gateways.is_empty() && self.routes.is_empty()
+    }
+}
+
+impl Index {
+    /// Whether [`Index::tell`] may have something to say.
+    pub fn has_more_to_tell(&self) -> bool {
+        self.complete && !self.stale.is_empty()
+    }
+
+    /// Brings statuses up to date; says whether any is another. They must be those of the last call, whose changes
+    /// alone are made.
+    pub fn tell(&mut self, statuses: &mut Statuses) -> bool {
+        if !self.complete {
+            return false;
+        }
+        let Stale { classes, gateways, routes } = std::mem::take(&mut self.stale);
+        let (settings, bindings) = (&self.settings, Some(&self.bindings));
+        let mut changed = false;
+        for key in classes {
+            let class = self.snapshot.gateway_classes.get(&key);
+            let report = class.and_then(|class| status::gateway_class(class, settings));
+            changed |= put(&mut statuses.gateway_classes, key, report);
+        }
+        for key in gateways {
+            let state = self.listeners.gateways.get(&key);
+            let count = |id: &Arc<ListenerId>| self.routes.attached(id);
+            let report = state.map(|state| status::gateway(state, settings, bindings, count));
+            changed |= put(&mut statuses.gateways, key, report);
+        }
+        for key in routes {
+            let translated = self.routes.get(&key);
+            if key.kind == Kind::Ingress {
+                let report = translated.filter(|translated| translated.ours).map(|translated| {
+                    let losses = self.routes.losses(&key, translated);
+                    status::ingress(&key, translated, &self.listeners, settings, bindings, losses)
+                });
+                changed |= put(&mut statuses.ingresses, key, report);
+            } else {
+                changed |= put(&mut statuses.routes, key, translated.and_then(status::route));
+            }
+        }
+        changed
+    }
+}
+
+fn put<S: PartialEq>(map: &mut BTreeMap<ObjectKey, S>, key: ObjectKey, now: Option<S>) -> bool {
+    match now {
+        None => map.remove(&key).is_some(),
+        Some(now) if map.get(&key) == Some(&now) => false,
+        Some(now) => {
+            map.insert(key, now);
+            true
+        }
+    }
+}

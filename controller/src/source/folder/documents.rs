@@ -1,0 +1,161 @@
+//! The objects of one file, each in its last good state.
+
+use std::collections::HashSet;
+
+use crate::{
+    ir::{Object, ObjectKey},
+    objects::decode_document,
+    problem::{Place, Problem, Severity},
+    yaml,
+};
+
+/// What a file says.
+#[derive(Debug, Default)]
+pub(super) struct Documents {
+    /// One for each key, in the order of keys.
+    objects: Vec<Placed>,
+    /// What is wrong with its documents.
+    pub(super) problems: Vec<Problem>,
+    /// Keys of documents that cannot be read and that this file had no good state of: another file may have had it.
+    pub(super) orphans: Vec<(ObjectKey, Position)>,
+}
+
+/// An object and where it stands.
+#[derive(Clone, Debug)]
+pub(super) struct Placed {
+    pub(super) object: Object,
+    pub(super) position: Position,
+}
+
+/// Where a document stands in its file.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Position {
+    /// From 0.
+    index: u32,
+    pub(super) line: u32,
+}
+
+/// A document that cannot be read and does not tell which object it is.
+struct Nameless(Position);
+
+impl Documents {
+    /// Reads a file's text. What cannot be read keeps the state that it had in `before`.
+    pub(super) fn read(text: &str, file: &str, before: &Self) -> Self {
+        let mut read = Self::default();
+        let mut nameless = Vec::new();
+        for (index, document) in yaml::documents(text, file).into_iter().enumerate() {
+            let position =
+                Position { index: u32::try_from(index).unwrap_or(u32::MAX), line: document.place.line };
+            let decoded = decode_document(document);
+            let broken = decoded.object.is_none()
+                && decoded.problems.iter().any(|problem| problem.severity == Severity::Error);
+            match (decoded.object, decoded.key) {
+                (Some(object), _) => read.objects.push(Placed { object, position }),
+                (None, Some(key)) if broken => match before.get(&key) {
+                    Some(kept) => read.objects.push(Placed { object: kept.object.clone(), position }),
+                    None => read.orphans.push((key, position)),
+                },
+                (None, None) if broken => nameless.push(Nameless(position)),
+                (None, _) => {}
+            }
+            read.problems.extend(decoded.problems);
+        }
+        read.sort(file);
+        read.keep_nameless(&nameless, before);
+        read.keep_equal(before);
+        read
+    }
+
+    /// The object of a key.
+    pub(super) fn get(&self, key: &ObjectKey) -> Option<&Placed> {
+        self.find(key).ok().map(|index| &self.objects[index])
+    }
+
+    /// The same, to be changed.
+    pub(super) fn get_mut(&mut self, key: &ObjectKey) -> Option<&mut Placed> {
+        self.find(key).ok().map(|index| &mut self.objects[index])
+    }
+
+    /// Takes up an object that another file had.
+    pub(super) fn adopt(&mut self, placed: Placed) {
+        if let Err(index) = self.find(&placed.object.meta().key) {
+            self.objects.insert(index, placed);
+        }
+    }
+
+    /// The keys of all objects.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &ObjectKey> {
+        self.objects.iter().map(|placed| &placed.object.meta().key)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.objects.is_empty()
+    }
+
+    fn find(&self, key: &ObjectKey) -> Result<usize, usize> {
+        self.objects.binary_search_by(|placed| placed.object.meta().key.cmp(key))
+    }
+
+    /// Brings the objects into the order of keys. The first one of a key is served; the others are reported.
+    fn sort(&mut self, file: &str) {
+        self.objects.sort_by(|a, b| a.object.meta().key.cmp(&b.object.meta().key)); // stable: the first stays first
+        let Self { objects, problems, .. } = self;
+        objects.dedup_by(|later, first| {
+            let key = &first.object.meta().key;
+            let same = later.object.meta().key == *key;
+            if same {
+                problems.push(duplicate(key, file, later.position, file, first.position));
+            }
+            same
+        });
+        objects.shrink_to_fit();
+        problems.sort_by_key(|problem| problem.place.as_ref().map(|place| place.line));
+    }
+
+    /// A document that does not even tell its name is one of the objects that are missing: where as many are missing
+    /// as there are such documents, they are those in their order; else the one that stood in its place.
+    fn keep_nameless(&mut self, nameless: &[Nameless], before: &Self) {
+        if nameless.is_empty() {
+            return;
+        }
+        let claimed: HashSet<_> =
+            self.keys().chain(self.orphans.iter().map(|(key, _)| key)).cloned().collect();
+        let mut missing: Vec<_> =
+            before.objects.iter().filter(|placed| !claimed.contains(&placed.object.meta().key)).collect();
+        missing.sort_by_key(|placed| placed.position.index);
+        let pairs: Vec<_> = if missing.len() == nameless.len() {
+            missing.into_iter().zip(nameless).collect()
+        } else {
+            let at = |n: &Nameless| missing.iter().copied().find(|placed| placed.position.index == n.0.index);
+            nameless.iter().filter_map(|n| at(n).map(|placed| (placed, n))).collect()
+        };
+        for (placed, nameless) in pairs {
+            self.adopt(Placed { object: placed.object.clone(), position: nameless.0 });
+        }
+    }
+
+    /// An object that says what it said before is the same one.
+    fn keep_equal(&mut self, before: &Self) {
+        for placed in &mut self.objects {
+            let meta = placed.object.meta();
+            if let Some(known) = before.get(&meta.key).filter(|b| b.object.meta().version == meta.version) {
+                placed.object = known.object.clone();
+            }
+        }
+    }
+}
+
+/// What is said of an object that stands in a second place.
+pub(super) fn duplicate(
+    key: &ObjectKey,
+    file: &str,
+    position: Position,
+    first_file: &str,
+    first: Position,
+) -> Problem {
+    let message = format!("is in {first_file}:{} too, which comes first; this one is not served", first.line);
+    Problem {
+        place: Some(Place { file: file.into(), line: position.line }),
+        ..Problem::error(key, "", message)
+    }
+}
