@@ -7,6 +7,8 @@
 pub mod backend;
 pub mod client;
 pub mod pki;
+pub mod raw;
+pub mod site;
 pub mod table;
 
 use std::{
@@ -98,4 +100,17 @@ pub async fn until(what: &str, condition: impl Fn() -> bool) {
         }
     });
     waited.await.unwrap_or_else(|_| panic!("never: {what}"));
+}
+
+/// A text that bytes can be read into.
+pub struct Text<'t>(pub &'t mut String);
+
+impl Text<'_> {
+    /// Reads once; how many bytes came.
+    pub async fn read(&mut self, io: &mut (impl tokio::io::AsyncRead + Unpin)) -> usize {
+        let mut bytes = [0; 4096];
+        let n = within(tokio::io::AsyncReadExt::read(io, &mut bytes)).await.unwrap();
+        self.0.push_str(&String::from_utf8_lossy(&bytes[..n]));
+        n
+    }
 }

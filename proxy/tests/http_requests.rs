@@ -1,0 +1,242 @@
+//! Which requests are taken, and what the backend is told of them.
+
+mod support;
+
+use support::{
+    client::{connect, exchange, response},
+    raw::RawBackend,
+    site::{Site, listener, to},
+    start, start_with, within,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+/// Rude by nature: sends these bytes and reads what comes until the end or the first answer.
+async fn send(address: std::net::SocketAddr, request: &[u8]) -> support::client::Raw {
+    let mut tcp = connect(address).await;
+    tcp.write_all(request).await.unwrap();
+    response(&mut tcp).await
+}
+
+#[tokio::test]
+async fn what_is_malformed_is_refused_and_reaches_nobody() {
+    let backend = RawBackend::saying("reached").await;
+    let proxy = start();
+    let at = Site::of(to(backend.address)).serve(&proxy).await;
+    for (request, want) in [
+        ("GET / HTTP/1.1\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\nHost:\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\nHost: a.example\r\nHost: b.example\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\nHost: a.example\r\nHost: a.example\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\nHost: user@a.example\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\nHost: a.example/../x y\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\nHost: a.example:port\r\n\r\n", 400),
+        ("GET http://b.example/ HTTP/1.1\r\nHost: a.example\r\n\r\n", 400),
+        ("GET ftp://a.example/ HTTP/1.1\r\nHost: a.example\r\n\r\n", 400),
+        ("GET a/b HTTP/1.1\r\nHost: a.example\r\n\r\n", 400),
+        ("GET * HTTP/1.1\r\nHost: a.example\r\n\r\n", 400),
+        ("GET /%zz HTTP/1.1\r\nHost: a.example\r\n\r\n", 400),
+        ("POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabc", 400),
+        ("POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: +3\r\n\r\nabc", 400),
+        ("POST / HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\nHost : a.example\r\n\r\n", 400),
+        ("TRACE / HTTP/1.1\r\nHost: a.example\r\n\r\n", 405),
+        ("CONNECT a.example:443 HTTP/1.1\r\nHost: a.example:443\r\n\r\n", 405),
+        ("OPTIONS * HTTP/1.1\r\nHost: a.example\r\n\r\n", 204),
+    ] {
+        assert_eq!(send(at, request.as_bytes()).await.status, want, "{request:?}");
+    }
+    assert!(backend.seen().is_empty(), "{:?}", backend.seen());
+}
+
+#[tokio::test]
+async fn what_is_odd_but_right_is_served() {
+    let backend = RawBackend::saying("reached").await;
+    let proxy = start();
+    let at = Site::of(to(backend.address)).serve(&proxy).await;
+    for request in [
+        "GET / HTTP/1.0\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: A.Example:80\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a.example.\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: [::1]:8080\r\n\r\n",
+        "OPTIONS /x HTTP/1.1\r\nHost: a.example\r\n\r\n",
+        "PROPFIND / HTTP/1.1\r\nHost: a.example\r\n\r\n",
+    ] {
+        assert_eq!(send(at, request.as_bytes()).await.status, 200, "{request:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_target_is_forwarded_in_origin_form_and_canonical() {
+    let backend = RawBackend::saying("reached").await;
+    let proxy = start();
+    let at = Site::of(to(backend.address)).serve(&proxy).await;
+    for (target, want) in [
+        ("/a?b=c", "/a?b=c"),
+        ("http://a.example/x?y", "/x?y"),
+        ("http://a.example", "/"),
+        ("/a/../b/./c", "/b/c"),
+        ("/%61%2Fb%2e", "/a%2Fb."),
+        ("/../../etc/passwd", "/etc/passwd"),
+        ("/a#fragment", "/a"),
+        ("/a?x=%2e%2e/", "/a?x=%2e%2e/"),
+    ] {
+        send(at, format!("GET {target} HTTP/1.1\r\nHost: a.example\r\n\r\n").as_bytes()).await;
+        assert_eq!(backend.last().line(), format!("GET {want} HTTP/1.1"), "{target}");
+    }
+}
+
+#[tokio::test]
+async fn the_path_that_is_matched_is_the_one_forwarded() {
+    let (open, secret) = (RawBackend::saying("open").await, RawBackend::saying("secret").await);
+    let proxy = start();
+    let at = Site::of(to(open.address))
+        .add("", listener("all"), "/secret", to(secret.address))
+        .serve(&proxy)
+        .await;
+    for target in ["/secret", "/open/../secret", "/%73ecret", "/x/%2e%2e/secret", "/./secret/"] {
+        let got = send(at, format!("GET {target} HTTP/1.1\r\nHost: a.example\r\n\r\n").as_bytes()).await;
+        assert_eq!(got.body, "secret", "{target}");
+    }
+}
+
+#[tokio::test]
+async fn a_length_said_twice_is_forwarded_once() {
+    let backend = RawBackend::saying("reached").await;
+    let proxy = start();
+    let at = Site::of(to(backend.address)).serve(&proxy).await;
+    for lengths in ["Content-Length: 3\r\nContent-Length: 3", "Content-Length: 3, 3"] {
+        let request = format!("POST / HTTP/1.1\r\nHost: a.example\r\n{lengths}\r\n\r\nabc");
+        assert_eq!(send(at, request.as_bytes()).await.status, 200);
+        let seen = backend.last();
+        assert_eq!((seen.header("content-length"), &*seen.body), (Some("3"), &b"abc"[..]), "{lengths}");
+    }
+}
+
+#[tokio::test]
+async fn a_length_beside_chunks_is_dropped_and_ends_the_connection() {
+    let backend = RawBackend::saying("reached").await;
+    let proxy = start();
+    let at = Site::of(to(backend.address)).serve(&proxy).await;
+    let request = "POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n\
+                   1\r\na\r\n0\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: a.example\r\n\r\n";
+    let mut tcp = connect(at).await;
+    tcp.write_all(request.as_bytes()).await.unwrap();
+    let mut all = Vec::new();
+    within(tcp.read_to_end(&mut all)).await.unwrap();
+    let all = String::from_utf8(all).unwrap();
+    assert_eq!(all.matches("HTTP/1.1 200").count(), 1, "{all}");
+    let seen = backend.seen();
+    assert_eq!(seen.len(), 1, "{seen:?}");
+    assert_eq!((seen[0].header("content-length"), &*seen[0].body), (None, &b"a"[..]));
+}
+
+#[tokio::test]
+async fn the_backend_is_told_who_asks() {
+    let backend = RawBackend::saying("reached").await;
+    let proxy = start_with(|options| options.port_offset = 0);
+    let at = Site::of(to(backend.address)).serve(&proxy).await;
+    let lies = "X-Forwarded-For: 1.2.3.4\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: evil.example\r\n\
+                X-Forwarded-Port: 1\r\nX-Real-IP: 1.2.3.4\r\nForwarded: for=1.2.3.4\r\nX-Scheme: https\r\n\
+                X-Forwarded-Scheme: https\r\nX_Forwarded_For: 1.2.3.4\r\nX_Custom: kept\r\nX-Request-ID: mine\r\n";
+    for headers in ["", lies] {
+        send(at, format!("GET / HTTP/1.1\r\nHost: A.example:8080\r\n{headers}\r\n").as_bytes()).await;
+        let seen = backend.last();
+        for (name, want) in [
+            ("X-Forwarded-For", Some("127.0.0.1")),
+            ("X-Real-IP", Some("127.0.0.1")),
+            ("X-Forwarded-Proto", Some("http")),
+            ("X-Forwarded-Host", Some("A.example:8080")),
+            ("X-Forwarded-Port", Some(&*at.port().to_string())),
+            ("Host", Some("A.example:8080")),
+            ("Forwarded", None),
+            ("X-Scheme", None),
+            ("X-Forwarded-Scheme", None),
+            ("X_Forwarded_For", None),
+        ] {
+            // The client's own address is whatever loopback address the system gave it.
+            let want = want.map(|w| w.to_owned());
+            let got = seen.header(name).map(str::to_owned);
+            match name {
+                "X-Forwarded-For" | "X-Real-IP" => {
+                    let ip: std::net::IpAddr = got.unwrap().parse().unwrap();
+                    assert!(ip.is_loopback(), "{name}");
+                }
+                _ => assert_eq!(got, want, "{name} with {headers:?}"),
+            }
+        }
+    }
+    assert_eq!(backend.last().header("x_custom"), Some("kept"));
+    assert_eq!(backend.last().header("x-request-id"), Some("mine"));
+    assert_eq!(backend.seen()[0].header("x-request-id").unwrap().len(), 32);
+}
+
+#[tokio::test]
+async fn a_trusted_peer_is_believed() {
+    let backend = RawBackend::saying("reached").await;
+    let proxy = start_with(|options| options.trusted = vec![("127.0.0.0".parse().unwrap(), 8)]);
+    let at = Site::of(to(backend.address)).serve(&proxy).await;
+    let request = "GET / HTTP/1.1\r\nHost: a.example\r\nX-Forwarded-For: 192.0.2.1\r\nX-Forwarded-For: 192.0.2.2\r\n\
+                   X-Forwarded-Proto: https\r\nX-Forwarded-Host: shop.example\r\nX-Real-IP: 192.0.2.1\r\n\r\n";
+    send(at, request.as_bytes()).await;
+    let seen = backend.last();
+    let list = seen.header("X-Forwarded-For").unwrap();
+    assert!(list.starts_with("192.0.2.1, 192.0.2.2, 127."), "{list}");
+    assert_eq!(seen.header("X-Forwarded-Proto"), Some("https"));
+    assert_eq!(seen.header("X-Forwarded-Host"), Some("shop.example"));
+    assert_eq!(seen.header("X-Real-IP"), Some("192.0.2.1"));
+}
+
+#[tokio::test]
+async fn hop_by_hop_headers_end_here_both_ways() {
+    let answer = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: X-Hop\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\n\
+                  Upgrade: h2c\r\nProxy-Authenticate: Basic\r\nX-End: 2\r\n\r\n";
+    let backend = RawBackend::start(move |_, _| support::raw::Reply::Bytes(answer.into())).await;
+    let proxy = start();
+    let at = Site::of(to(backend.address)).serve(&proxy).await;
+    let request = "GET / HTTP/1.1\r\nHost: a.example\r\nConnection: X-Hop, keep-alive\r\nX-Hop: 1\r\nKeep-Alive: 5\r\n\
+                   TE: trailers\r\nProxy-Authorization: secret\r\nProxy-Connection: x\r\nX-End: 2\r\n\r\n";
+    let got = send(at, request.as_bytes()).await;
+    for name in ["x-hop:", "keep-alive:", "upgrade:", "proxy-authenticate:"] {
+        assert!(!got.head.contains(name), "{name} in {}", got.head);
+    }
+    assert!(got.head.contains("\r\nx-end: 2"), "{}", got.head);
+    let seen = backend.last();
+    for name in ["X-Hop", "Keep-Alive", "TE", "Proxy-Authorization", "Proxy-Connection"] {
+        assert_eq!(seen.all(name), [""; 0], "{name}");
+    }
+    assert_eq!(seen.header("X-End"), Some("2"));
+}
+
+#[tokio::test]
+async fn connection_cannot_take_away_what_we_say_of_the_client() {
+    let backend = RawBackend::saying("reached").await;
+    let proxy = start();
+    let at = Site::of(to(backend.address)).serve(&proxy).await;
+    for name in ["X-Forwarded-For", "Host"] {
+        let request = format!("GET / HTTP/1.1\r\nHost: a.example\r\nConnection: {name}\r\n\r\n");
+        assert_eq!(send(at, request.as_bytes()).await.status, 400, "{name}");
+    }
+    let request = "GET / HTTP/1.1\r\nHost: a.example\r\nConnection: X-Real-IP\r\nX-Real-IP: 1.2.3.4\r\n\r\n";
+    send(at, request.as_bytes()).await;
+    assert!(backend.last().header("x-real-ip").unwrap().starts_with("127."));
+}
+
+#[tokio::test]
+async fn our_own_answers_are_plain_text_and_name_no_software() {
+    let backend = RawBackend::saying("reached").await;
+    let proxy = start();
+    let at = Site::http().add("a.example", listener("a"), "/a", to(backend.address)).serve(&proxy).await;
+    let mut tcp = connect(at).await;
+    let got = exchange(&mut tcp, "GET /x'script HTTP/1.1\r\nHost: a.example\r\n\r\n").await;
+    assert_eq!(got.status, 404);
+    assert!(got.head.contains("content-type: text/plain"), "{}", got.head);
+    assert!(!got.head.contains("\r\nserver:"), "{}", got.head);
+    assert!(!got.body.contains("script") && got.body.contains("no route"), "{}", got.body);
+    // The connection lives on, and an answer to HEAD has no body.
+    tcp.write_all(b"HEAD /b HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n").await.unwrap();
+    let mut all = String::new();
+    within(tcp.read_to_string(&mut all)).await.unwrap();
+    assert!(all.starts_with("HTTP/1.1 404") && !all.contains("no route"), "{all}");
+    let got = send(at, b"CONNECT a.example:443 HTTP/1.1\r\nHost: a.example:443\r\n\r\n").await;
+    assert!(got.head.contains("\r\nallow: ") && !got.head.contains("\r\nserver:"), "{}", got.head);
+}

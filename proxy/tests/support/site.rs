@@ -1,0 +1,123 @@
+//! Tables of several listeners and rules, and the rules of one test.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use portcullis_routing::{
+    Backend, BackendError, BackendKey, BackendProtocol, BackendTls, Backends, EndpointPool, Endpoints, Entry,
+    Filters, HostPattern, HostTable, Listener, ListenerId, PathMatch, Port, Precedence, Protocol, RouteId,
+    RouteKind, RouteMatch, Rule, Table, Timeouts, WeightedBackend,
+};
+
+use super::Running;
+
+/// One port under construction.
+pub struct Site {
+    protocol: Protocol,
+    entries: Vec<(HostPattern, ListenerId, Entry)>,
+}
+
+/// The Gateway listener of this name.
+pub fn listener(name: &str) -> ListenerId {
+    ListenerId::Gateway { namespace: "test".into(), name: "gateway".into(), section: name.into() }
+}
+
+impl Site {
+    pub fn http() -> Self {
+        Self { protocol: Protocol::Http, entries: Vec::new() }
+    }
+
+    pub fn https() -> Self {
+        Self { protocol: Protocol::Https, entries: Vec::new() }
+    }
+
+    /// A site where this rule takes every request.
+    pub fn of(rule: Rule) -> Self {
+        Self::http().add("", listener("all"), "/", rule)
+    }
+
+    /// A rule for a path prefix, on the listener of this host.
+    pub fn add(mut self, host: &str, id: ListenerId, prefix: &str, rule: Rule) -> Self {
+        let host = HostPattern::parse(host).unwrap();
+        let path = PathMatch::Prefix(prefix.trim_end_matches('/').into());
+        let route_match = RouteMatch { path, method: None, headers: Box::default(), query: Box::default() };
+        let place = (self.entries.len(), 0);
+        let precedence = Precedence::of(&host, &route_match, 0, "test/route".into(), place);
+        self.entries.push((host, id, Entry { route_match, precedence, rule: Arc::new(rule) }));
+        self
+    }
+
+    /// The table of this port.
+    pub fn table(self, port: u16) -> Table {
+        let mut served = Port::new(self.protocol);
+        let mut hosts: Vec<(HostPattern, ListenerId, Vec<Entry>)> = Vec::new();
+        for (host, id, entry) in self.entries {
+            match hosts.iter_mut().find(|(h, _, _)| *h == host) {
+                Some((_, _, entries)) => entries.push(entry),
+                None => hosts.push((host, id, vec![entry])),
+            }
+        }
+        for (host, id, entries) in hosts {
+            let mut listener = Listener::new(id);
+            listener.hosts.insert(host.clone(), Arc::new(HostTable::compile(entries)));
+            served.listeners.insert(host, Arc::new(listener));
+        }
+        let mut table = Table::default();
+        table.ports.insert(port, Arc::new(served));
+        table
+    }
+
+    /// Serves it in plain text; its address.
+    pub async fn serve(self, proxy: &Running) -> SocketAddr {
+        let port = proxy.port();
+        proxy.serve_http(self.table(port)).await;
+        proxy.at(port)
+    }
+}
+
+/// A backend of these endpoints.
+pub fn backend(addresses: &[SocketAddr]) -> Backend {
+    let endpoints = Arc::new(EndpointPool::new(Endpoints::Addresses(Box::default())));
+    endpoints.store_addresses(addresses);
+    Backend {
+        key: BackendKey { namespace: "test".into(), service: "backend".into(), port: 80 },
+        protocol: BackendProtocol::Http1,
+        tls: None,
+        endpoints,
+    }
+}
+
+pub fn h2(backend: Backend) -> Backend {
+    Backend { protocol: BackendProtocol::Http2, ..backend }
+}
+
+pub fn tls(backend: Backend, tls: BackendTls) -> Backend {
+    Backend { tls: Some(tls), ..backend }
+}
+
+/// The backend's share.
+pub fn share(weight: u32, backend: Result<Backend, BackendError>) -> WeightedBackend {
+    WeightedBackend { weight, backend: backend.map(Arc::new), filters: Filters::default() }
+}
+
+/// A rule of an HTTPRoute with these backends.
+pub fn rule(backends: impl IntoIterator<Item = WeightedBackend>) -> Rule {
+    Rule {
+        route: Arc::new(RouteId { kind: RouteKind::Http, namespace: "test".into(), name: "route".into() }),
+        index: 0,
+        name: None,
+        filters: Filters::default(),
+        backends: Backends::new(backends),
+        timeouts: Timeouts::default(),
+        retry: None,
+    }
+}
+
+/// A rule with one backend of one endpoint.
+pub fn to(address: SocketAddr) -> Rule {
+    rule([share(1, Ok(backend(&[address])))])
+}
+
+/// An address where nobody listens.
+pub fn refusing() -> SocketAddr {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
