@@ -2,13 +2,11 @@
 
 use std::{io, net::SocketAddr, sync::Arc};
 
-use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body_util::Full;
-use hyper::{body::Incoming, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::body::Incoming;
 use serde::Serialize;
-use tokio::{net::TcpListener, task::JoinSet};
+
+use crate::server::{Body, Handler, Peer, Server, full};
 
 /// What the admin port tells.
 pub trait Told: Send + Sync + 'static {
@@ -18,61 +16,27 @@ pub trait Told: Send + Sync + 'static {
     fn statuses(&self) -> serde_json::Value;
 }
 
-/// The admin port, bound.
-#[derive(Debug)]
-pub struct Admin {
-    listener: TcpListener,
+/// Serves the admin port until the server is stopped or dropped.
+///
+/// # Errors
+/// Where the address cannot be bound.
+pub async fn bind(address: SocketAddr, told: impl Told) -> io::Result<Server> {
+    Server::bind(address, None, Arc::new(Admin(told))).await
 }
 
-impl Admin {
-    /// Binds the port.
-    ///
-    /// # Errors
-    /// Where it cannot be bound.
-    pub async fn bind(address: SocketAddr) -> io::Result<Self> {
-        Ok(Self { listener: TcpListener::bind(address).await? })
-    }
+struct Admin<T>(T);
 
-    /// Where it is bound.
-    ///
-    /// # Errors
-    /// As the system says.
-    pub fn address(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
-    }
-
-    /// Answers until the future is dropped.
-    pub async fn serve(self, told: Arc<dyn Told>) {
-        let mut connections = JoinSet::new();
-        loop {
-            while connections.try_join_next().is_some() {}
-            let Ok((stream, _)) = self.listener.accept().await else {
-                // No file descriptor left, say: others end in a moment.
-                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-                continue;
-            };
-            let told = Arc::clone(&told);
-            connections.spawn(async move {
-                let service = service_fn(move |request| {
-                    let answer = answer(&request, &*told);
-                    async move { Ok::<_, std::convert::Infallible>(answer) }
-                });
-                // An error here is the client's: it went away or spoke no HTTP.
-                let _ = hyper::server::conn::http1::Builder::new()
-                    .timer(TokioTimer::new())
-                    .header_read_timeout(std::time::Duration::from_secs(10))
-                    .serve_connection(TokioIo::new(stream), service)
-                    .await;
-            });
-        }
+impl<T: Told> Handler for Admin<T> {
+    async fn answer(self: Arc<Self>, request: Request<Incoming>, _: Arc<Peer>) -> Response<Body> {
+        answer(request.method(), request.uri().path(), &self.0)
     }
 }
 
-fn answer(request: &Request<Incoming>, told: &dyn Told) -> Response<Full<Bytes>> {
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+fn answer(method: &Method, path: &str, told: &impl Told) -> Response<Body> {
+    if !matches!(*method, Method::GET | Method::HEAD) {
         return text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are served here\n");
     }
-    match request.uri().path() {
+    match path {
         "/healthz" => text(StatusCode::OK, "ok\n"),
         "/readyz" => readiness(told.missing()),
         "/status" => json(StatusCode::OK, &told.statuses()),
@@ -80,7 +44,7 @@ fn answer(request: &Request<Incoming>, told: &dyn Told) -> Response<Full<Bytes>>
     }
 }
 
-fn readiness(missing: Vec<String>) -> Response<Full<Bytes>> {
+fn readiness(missing: Vec<String>) -> Response<Body> {
     #[derive(Serialize)]
     struct Readiness {
         ready: bool,
@@ -91,20 +55,53 @@ fn readiness(missing: Vec<String>) -> Response<Full<Bytes>> {
     json(status, &Readiness { ready, missing })
 }
 
-fn json(status: StatusCode, value: &impl Serialize) -> Response<Full<Bytes>> {
+fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
     let mut body = serde_json::to_vec_pretty(value).unwrap_or_default();
     body.push(b'\n');
-    respond(status, body.into(), HeaderValue::from_static("application/json"))
+    respond(status, full(body), "application/json")
 }
 
-fn text(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {
-    respond(status, body.into(), HeaderValue::from_static("text/plain; charset=utf-8"))
+fn text(status: StatusCode, body: &'static str) -> Response<Body> {
+    respond(status, full(body), "text/plain; charset=utf-8")
 }
 
-fn respond(status: StatusCode, body: Bytes, kind: HeaderValue) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(body));
+fn respond(status: StatusCode, body: Body, kind: &'static str) -> Response<Body> {
+    let mut response = Response::new(body);
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Is(&'static [&'static str]);
+
+    impl Told for Is {
+        fn missing(&self) -> Vec<String> {
+            self.0.iter().map(|m| (*m).to_owned()).collect()
+        }
+
+        fn statuses(&self) -> serde_json::Value {
+            serde_json::json!({"objects": []})
+        }
+    }
+
+    #[test]
+    fn each_path_has_its_answer() {
+        for (method, path, missing, want) in [
+            (Method::GET, "/healthz", &["port 80"][..], StatusCode::OK),
+            (Method::HEAD, "/healthz", &[], StatusCode::OK),
+            (Method::GET, "/readyz", &[], StatusCode::OK),
+            (Method::GET, "/readyz", &["port 80"], StatusCode::SERVICE_UNAVAILABLE),
+            (Method::GET, "/status", &[], StatusCode::OK),
+            (Method::POST, "/status", &[], StatusCode::METHOD_NOT_ALLOWED),
+            (Method::GET, "/", &[], StatusCode::NOT_FOUND),
+        ] {
+            let got = answer(&method, path, &Is(missing)).status();
+            assert_eq!(got, want, "{method} {path} {missing:?}");
+        }
+    }
 }

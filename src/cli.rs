@@ -100,18 +100,33 @@ pub struct ServeArgs {
 
 #[derive(Clone, Debug, Args)]
 pub struct EchoArgs {
-    /// Address to listen on.
-    #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:8080", env = "PORTCULLIS_ECHO_LISTEN")]
-    pub listen: SocketAddr,
+    /// Address to listen on; may be given several times.
+    #[arg(
+        long,
+        value_name = "ADDR",
+        default_value = "0.0.0.0:8080",
+        env = "PORTCULLIS_ECHO_LISTEN",
+        value_delimiter = ','
+    )]
+    pub listen: Vec<SocketAddr>,
     /// Name to answer with as `service`.
     #[arg(long, value_name = "NAME", env = "SERVICE_NAME")]
     pub name: Option<String>,
+    /// Name to answer with as `pod`.
+    #[arg(long, value_name = "NAME", env = "POD_NAME")]
+    pub pod: Option<String>,
+    /// Name to answer with as `namespace`.
+    #[arg(long, value_name = "NAME", env = "NAMESPACE")]
+    pub namespace: Option<String>,
     /// PEM certificate chain; with it, TLS is spoken.
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     pub tls_cert: Option<PathBuf>,
     /// PEM key of the certificate.
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
+    /// Speak TLS with a self-signed certificate for this name, made at start; may be given several times.
+    #[arg(long, value_name = "NAME", conflicts_with = "tls_cert", value_delimiter = ',')]
+    pub tls_self_signed: Vec<String>,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -1,4 +1,10 @@
-//! The binary's parts: the only place where controller and proxy meet.
+//! The binary's parts: the command line, and what stands behind each command. The only place where controller and
+//! proxy meet.
 
 pub mod admin;
 pub mod cli;
+pub mod echo;
+pub mod logs;
+pub mod run;
+pub mod server;
+pub mod signals;

@@ -1,1 +1,43 @@
-fn main() {}
+//! `portcullis`: see `portcullis --help`.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use portcullis::{
+    cli::{Cli, Command, LogFormat},
+    echo, logs, run,
+};
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+fn main() -> ExitCode {
+    // Before anything makes a TLS configuration. An error says that one is installed already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    match command(Cli::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn command(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Echo(args) => {
+            logs::start(LogFormat::Text);
+            runtime()?.block_on(echo::run(args))?;
+        }
+        Command::Run(args) => {
+            logs::start(args.serve.log_format);
+            runtime()?.block_on(run::run(&args.manifests, &args.serve))?;
+        }
+        Command::Demo(_) | Command::Check(_) => anyhow::bail!("not served yet"),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+}
