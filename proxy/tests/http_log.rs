@@ -1,0 +1,135 @@
+//! The access log. Alone in its process: what is listened to is set for all threads.
+
+mod support;
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Mutex, OnceLock},
+    time::Duration,
+};
+
+use portcullis_routing::{Rule, Timeouts};
+use support::{
+    client::{connect, exchange, get},
+    raw::{RawBackend, Reply},
+    site::{Site, backend, listener, refusing, rule, share, to},
+    start, until,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tracing::{
+    Event, Metadata, Subscriber,
+    field::{Field, Visit},
+    span,
+};
+
+type Line = BTreeMap<&'static str, String>;
+
+fn lines() -> &'static Mutex<Vec<Line>> {
+    static LINES: OnceLock<Mutex<Vec<Line>>> = OnceLock::new();
+    LINES.get_or_init(Mutex::default)
+}
+
+struct Listener;
+
+impl Subscriber for Listener {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target() == "access"
+    }
+
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        struct Fields(Line);
+        impl Visit for Fields {
+            fn record_str(&mut self, field: &Field, value: &str) {
+                self.0.insert(field.name(), value.to_owned());
+            }
+
+            fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+                self.0.insert(field.name(), format!("{value:?}"));
+            }
+        }
+        let mut fields = Fields(Line::new());
+        event.record(&mut fields);
+        lines().lock().unwrap().push(fields.0);
+    }
+
+    fn enter(&self, _: &span::Id) {}
+
+    fn exit(&self, _: &span::Id) {}
+}
+
+async fn line(path: &str) -> Line {
+    let find = || lines().lock().unwrap().iter().find(|l| l["path"] == path).cloned();
+    until("the line is written", || find().is_some()).await;
+    find().unwrap()
+}
+
+#[tokio::test]
+async fn every_request_has_one_line_however_it_ends() {
+    tracing::subscriber::set_global_default(Listener).unwrap();
+    let up = RawBackend::saying("hello").await;
+    let begun = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nbegin";
+    let slow = RawBackend::start(move |_, _| Reply::Hang(begun.into())).await;
+    let proxy = start();
+    let short = Timeouts { request: Some(Duration::from_millis(200)), backend_request: None };
+    let at = Site::http()
+        .add("", listener("all"), "/up", to(up.address))
+        .add("", listener("all"), "/refuses", rule([share(1, Ok(backend(&[refusing(), refusing()])))]))
+        .add("", listener("all"), "/cut", Rule { timeouts: short, ..to(slow.address) })
+        .add("", listener("all"), "/left", to(slow.address))
+        .serve(&proxy)
+        .await;
+
+    let mut tcp = connect(at).await;
+    assert_eq!(get(&mut tcp, "A.example", "/up/./x?secret").await.status, 200);
+    let got = line("/up/x").await;
+    for (name, want) in [
+        ("method", "GET"),
+        ("host", "a.example"),
+        ("status", "200"),
+        ("bytes", "5"),
+        ("route", "HTTPRoute test/route"),
+        ("backend", "test/backend:80"),
+        ("endpoint", &*up.address.to_string()),
+        ("attempts", "1"),
+        ("aborted", "false"),
+    ] {
+        assert_eq!(got.get(name).map(|v| &**v), Some(want), "{name} in {got:?}");
+    }
+    assert!(got["duration_us"].parse::<u64>().unwrap() > 0);
+
+    assert_eq!(exchange(&mut tcp, "PUT /none HTTP/1.1\r\nHost: a.example\r\n\r\n").await.status, 404);
+    let got = line("/none").await;
+    assert_eq!((&*got["status"], &*got["rejection"], got.get("route")), ("404", "NoRoute", None));
+
+    assert_eq!(get(&mut tcp, "a.example", "/refuses").await.status, 502);
+    let got = line("/refuses").await;
+    assert_eq!((&*got["status"], &*got["rejection"], &*got["attempts"]), ("502", "BadGateway", "2"));
+
+    // Cut by its deadline: the future is dropped and nobody calls `logging`.
+    let mut cut = connect(at).await;
+    cut.write_all(b"GET /cut HTTP/1.1\r\nHost: a.example\r\n\r\n").await.unwrap();
+    let mut all = Vec::new();
+    let _ = support::within(cut.read_to_end(&mut all)).await;
+    let got = line("/cut").await;
+    assert_eq!((&*got["status"], &*got["aborted"]), ("200", "true"));
+
+    // Left by the client.
+    let mut left = connect(at).await;
+    left.write_all(b"GET /left HTTP/1.1\r\nHost: a.example\r\n\r\n").await.unwrap();
+    let mut some = [0; 1];
+    left.read_exact(&mut some).await.unwrap();
+    drop(left);
+    assert_eq!(line("/left").await["aborted"], "true");
+
+    let all = lines().lock().unwrap();
+    assert_eq!(all.len(), 5, "{all:?}");
+}
