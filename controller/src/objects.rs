@@ -25,10 +25,12 @@ mod names;
 mod parent_refs;
 mod reference_grant;
 mod routes;
+#[cfg(test)]
+mod testing;
 mod typed;
 mod wire;
 
-pub(crate) use head::{Identity, identify, key, title};
+pub(crate) use head::{Identity, api_version_of, identify, key, title};
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -118,12 +120,26 @@ fn served(kind: Kind, document: &Value) -> Decoded {
     let key = head::key(kind, name, metadata("namespace"));
     let mut checks = Checks::of(if name.is_empty() { title(document) } else { key.to_string() });
     let (meta, annotations) = head::meta(document, key.clone(), &mut checks);
+    check_top_level(kind, document, &mut checks);
     let object = convert(kind, document, meta, &annotations, &mut checks);
     let key = (!name.is_empty()).then_some(key);
     if checks.refused() {
         return refused(checks, key);
     }
     Decoded { object, problems: checks.into_problems(), key }
+}
+
+/// Kinds that are read by their `spec` have nothing else at the top.
+fn check_top_level(kind: Kind, document: &Value, checks: &mut Checks) {
+    if matches!(kind, Kind::EndpointSlice | Kind::Secret | Kind::ConfigMap) {
+        return;
+    }
+    let known = ["apiVersion", "kind", "metadata", "spec", "status"];
+    for name in document.as_object().into_iter().flat_map(|fields| fields.keys()) {
+        if !known.contains(&name.as_str()) {
+            checks.warning(&Path::Root.field(name), typed::UNKNOWN_FIELD);
+        }
+    }
 }
 
 fn convert(
@@ -170,3 +186,6 @@ fn strip_nulls(value: &mut Value) {
         _ => {}
     }
 }
+
+#[cfg(test)]
+mod tests;

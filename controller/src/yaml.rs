@@ -85,7 +85,7 @@ struct SyntaxError {
 }
 
 fn objects<'t>(value: Value, chunk: Chunk<'t>, file: &str) -> Vec<Document<'t>> {
-    let lines = Lines::new(chunk, file.ends_with(".json"));
+    let lines = Lines::new(chunk);
     let document = |content, line, lines| Document {
         place: Place { file: file.into(), line },
         content: Ok(content),
@@ -121,7 +121,7 @@ fn broken<'t>(chunk: Chunk<'t>, file: &str, line: u32, message: String) -> Docum
         place: Place { file: file.into(), line: chunk.line },
         content: Err(Box::new(problem)),
         key,
-        lines: Lines::new(chunk, false),
+        lines: Lines::new(chunk),
     }
 }
 
@@ -138,3 +138,6 @@ impl Lines<'_> {
 
 /// Shared by the items of a list.
 type Shared<T> = Arc<std::sync::OnceLock<T>>;
+
+#[cfg(test)]
+mod tests;

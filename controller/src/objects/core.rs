@@ -5,3 +5,6 @@ pub(crate) mod endpoint_slice;
 pub(crate) mod namespace;
 pub(crate) mod secret;
 pub(crate) mod service;
+
+#[cfg(test)]
+mod tests;

@@ -148,3 +148,6 @@ fn check_tls(tls: &GatewayTls, checks: &mut Checks, at: &Path<'_>) {
     }
     checks.warning(at, "is not served yet; it has no effect");
 }
+
+#[cfg(test)]
+mod tests;

@@ -35,3 +35,39 @@ pub(crate) fn reference(reference: Reference, checks: &mut Checks, at: &Path<'_>
     checks.optional_form(reference.namespace.as_deref(), names::LABEL, &at.field("namespace"));
     reference
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::objects::testing::holds;
+
+    #[test]
+    fn a_class_names_its_controller() {
+        let long = format!("controllerName: a.com/b, description: {}", "d".repeat(65));
+        holds(
+            &[
+                ("controllerName: portcullis.dev/gateway-controller, description: d", ""),
+                ("controllerName: a.com/b, parametersRef: {group: '', kind: A, name: a, namespace: ns}", ""),
+                ("description: d", "spec: lacks the field `controllerName`"),
+                ("controllerName: a.com", "spec.controllerName: \"a.com\" must be a domain and a path"),
+                (&long, "spec.description: must have at most 64 characters, has 65"),
+                (
+                    "controllerName: a.com/b, parametersRef: {group: '', kind: A, name: ''}",
+                    "spec.parametersRef.name:",
+                ),
+                (
+                    "controllerName: a.com/b, parametersRef: {group: '', kind: '', name: a}",
+                    "spec.parametersRef.kind:",
+                ),
+                (
+                    "controllerName: a.com/b, parametersRef: {group: A, kind: A, name: a}",
+                    "spec.parametersRef.group:",
+                ),
+            ],
+            |part| {
+                format!(
+                    "apiVersion: gateway.networking.k8s.io/v1\nkind: GatewayClass\nmetadata: {{name: a}}\nspec: {{{part}}}"
+                )
+            },
+        );
+    }
+}

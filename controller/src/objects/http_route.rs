@@ -250,3 +250,6 @@ fn retry(written: &wire::Retry, checks: &mut Checks, at: &Path<'_>) -> Retry {
         backoff: duration(written.backoff.as_deref(), checks, &at.field("backoff")),
     }
 }
+
+#[cfg(test)]
+mod tests;

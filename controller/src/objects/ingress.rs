@@ -227,3 +227,6 @@ fn one_tls(tls: WrittenTls, checks: &mut Checks, at: &Path<'_>) -> IngressTls {
     checks.optional_form(secret.as_deref(), names::SUBDOMAIN, &at.field("secretName"));
     IngressTls { hosts, secret: secret.map(Into::into) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,10 +9,13 @@ use serde_path_to_error::{Path as ErrorPath, Segment};
 
 use super::checks::{Checks, Path};
 
+/// What is said of a field that the kind does not have.
+pub(crate) const UNKNOWN_FIELD: &str = "is not a field of this kind and has no effect";
+
 /// Reads the field `name` of a document; `None` where it does not fit its type, and says so.
 pub(crate) fn field<T: DeserializeOwned>(document: &Value, name: &str, checks: &mut Checks) -> Option<T> {
     match document.get(name) {
-        Some(value) => read(value, name, checks),
+        Some(value) => read(value, name, plain, checks),
         None => {
             checks.error(&Path::Root.field(name), "is required");
             None
@@ -20,22 +23,48 @@ pub(crate) fn field<T: DeserializeOwned>(document: &Value, name: &str, checks: &
     }
 }
 
-/// Reads a whole document; `None` where it does not fit its type, and says so.
+/// Reads a whole document, its `metadata` left out: that has been read. `None` where it does not fit its type, and
+/// says so.
 pub(crate) fn whole<T: DeserializeOwned>(document: &Value, checks: &mut Checks) -> Option<T> {
-    read(document, "", checks)
+    without_metadata(document, plain, checks)
 }
 
-fn read<T: DeserializeOwned>(value: &Value, root: &str, checks: &mut Checks) -> Option<T> {
+/// The same for a document whose values have no place in a message.
+pub(crate) fn secretly<T: DeserializeOwned>(document: &Value, checks: &mut Checks) -> Option<T> {
+    let say = |message: &str| match message.rsplit_once(", expected ") {
+        Some((_, expected)) => plain(&format!("has the wrong type, expected {expected}")),
+        None if message.starts_with("missing field") => plain(message),
+        None => "is no base64".to_owned(),
+    };
+    without_metadata(document, say, checks)
+}
+
+fn without_metadata<T: DeserializeOwned>(
+    document: &Value,
+    say: fn(&str) -> String,
+    checks: &mut Checks,
+) -> Option<T> {
+    let mut fields = document.as_object()?.clone();
+    fields.insert("metadata".to_owned(), Value::Object(serde_json::Map::new()));
+    read(&Value::Object(fields), "", say, checks)
+}
+
+fn read<T: DeserializeOwned>(
+    value: &Value,
+    root: &str,
+    say: fn(&str) -> String,
+    checks: &mut Checks,
+) -> Option<T> {
     let mut unknown = Vec::new();
     let mut note = |path: Ignored<'_>| unknown.push(ignored(&path, root));
     let result = serde_path_to_error::deserialize(serde_ignored::Deserializer::new(value, &mut note));
     for field in unknown {
-        checks.warning(&Path::Root.field(&field), "is not a field of this kind and has no effect");
+        checks.warning(&Path::Root.field(&field), UNKNOWN_FIELD);
     }
     result
         .map_err(|e| {
             let field = failed(e.path(), root);
-            checks.error(&Path::Root.field(&field), plain(&e.into_inner().to_string()));
+            checks.error(&Path::Root.field(&field), say(&e.into_inner().to_string()));
         })
         .ok()
 }
@@ -77,6 +106,8 @@ fn plain(message: &str) -> String {
     match message.rsplit_once("expected ") {
         Some((before, "i32" | "i64" | "u16" | "u32" | "u64")) => format!("{before}expected a whole number"),
         Some((before, "a sequence")) => format!("{before}expected a list"),
+        // YAML takes `on`, `n` or `1` for something else.
+        Some((_, "a string")) => format!("{message} (put it in quotes)"),
         _ => message,
     }
 }

@@ -21,7 +21,7 @@ pub(crate) struct Lines<'t> {
 }
 
 impl<'t> Lines<'t> {
-    pub(super) fn new(chunk: Chunk<'t>, _is_json: bool) -> Self {
+    pub(super) fn new(chunk: Chunk<'t>) -> Self {
         Self { chunk, prefix: "".into(), by_field: Shared::new(OnceLock::new()) }
     }
 

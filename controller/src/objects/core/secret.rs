@@ -19,7 +19,7 @@ pub(super) const MESSAGE_TOO_LARGE: &str = "must have at most 1 MiB of data";
 
 /// Reads a Secret, its `stringData` merged into its `data`.
 pub(crate) fn read(document: &Value, meta: Meta, checks: &mut Checks) -> Option<Secret> {
-    let written: Written = typed::whole(document, checks)?;
+    let written: Written = typed::secretly(document, checks)?;
     let mut data: BTreeMap<Box<str>, Vec<u8>> =
         written.data.into_iter().flatten().map(|(k, v)| (k.into(), v.0)).collect();
     let texts = written.string_data.into_iter().flatten();
