@@ -103,7 +103,7 @@ fn duration(name: &'static str, value: &str) -> Result<Duration, InvalidKnob> {
 
 fn header(text: &str) -> Result<(HeaderName, HeaderValue), InvalidKnob> {
     let parsed = text.split_once(':').and_then(|(name, value)| {
-        Some((name.parse::<HeaderName>().ok()?, value.trim().parse::<HeaderValue>().ok()?))
+        Some((name.parse::<HeaderName>().ok()?, value.trim_matches(' ').parse::<HeaderValue>().ok()?))
     });
     parsed
         // The framing of the message is the server's.
