@@ -21,7 +21,7 @@ pub use backend::{
     Backend, BackendError, BackendKey, BackendProtocol, BackendTls, Backends, Endpoint, EndpointPool,
     Endpoints, Verify, WeightedBackend,
 };
-pub use filter::{Cors, Filters, HeadersMut};
+pub use filter::{Cors, FilterSet, Filters, HeadersMut};
 pub use host::{HostMap, HostPattern, InvalidHost};
 pub use matching::{HeaderMatch, PathMatch, Precedence, QueryMatch, RequestHead, RouteMatch, ValueMatch};
 pub use pattern::InvalidPattern;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use http::StatusCode;
 use portcullis_routing::{
-    Backend, BackendError, BackendProtocol, Backends, Entry, Filters, HostPattern, PathMatch, Precedence,
-    RouteId, RouteKind, RouteMatch, Rule, Timeouts, WeightedBackend, filter::Redirect,
+    Backend, BackendError, BackendProtocol, Backends, Entry, FilterSet, Filters, HostPattern, PathMatch,
+    Precedence, RouteId, RouteKind, RouteMatch, Rule, Timeouts, WeightedBackend, filter::Redirect,
 };
 
 use super::{
@@ -160,8 +160,8 @@ impl Compiler<'_> {
             path: None,
             status: StatusCode::PERMANENT_REDIRECT,
         };
-        let filters = Filters { redirect: Some(redirect), ..Filters::default() };
-        Arc::new(self.compiled(self.rules, filters, Backends::default()))
+        let filters = FilterSet { redirect: Some(redirect), ..FilterSet::default() };
+        Arc::new(self.compiled(self.rules, filters.into(), Backends::default()))
     }
 
     /// The default backend behind all hosts of Ingresses.

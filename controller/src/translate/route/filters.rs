@@ -1,6 +1,6 @@
 //! Filters of a rule or a backend, put together.
 
-use portcullis_routing::{BackendError, Filters, filter::Mirror};
+use portcullis_routing::{BackendError, FilterSet, Filters, filter::Mirror};
 
 use crate::ir::{
     ObjectKey,
@@ -15,7 +15,7 @@ pub(super) fn compile(
     filters: &[Result<RouteFilter, InvalidRule>],
     mut mirror: impl FnMut(&MirrorFilter) -> Mirror,
 ) -> Result<Filters, InvalidFilters> {
-    let mut compiled = Filters::default();
+    let mut compiled = FilterSet::default();
     let mut mirrors = Vec::new();
     for filter in filters {
         let filter = filter.as_ref().map_err(|invalid| invalid.to_string())?;
@@ -35,8 +35,8 @@ pub(super) fn compile(
     if compiled.redirect.is_some() && compiled.rewrite.is_some() {
         return Err("RequestRedirect and URLRewrite cannot stand in one rule".into());
     }
-    compiled.mirrors = mirrors.into();
-    Ok(compiled)
+    compiled.mirrors = mirrors;
+    Ok(compiled.into())
 }
 
 /// The filters of one backend: the rule has chosen by then, so that nothing can be answered in its place.

@@ -1,0 +1,143 @@
+//! A lookup does not allocate, whatever the table; and a table of many hosts stays small.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use portcullis_routing::{
+    Backends, Entry, Filters, HeaderMatch, HostPattern, HostTable, Listener, ListenerId, PathMatch, Port,
+    Precedence, Protocol, QueryMatch, RequestHead, RouteId, RouteKind, RouteMatch, Rule, Timeouts,
+    ValueMatch, path::canonicalise,
+};
+
+#[test]
+fn a_lookup_does_not_allocate() {
+    for layout in [Layout::HostEach, Layout::ListenerEach, Layout::OneHost] {
+        for routes in [1, 100, 10_000] {
+            let port = port(layout, routes);
+            let headers = HeaderMap::from_iter([
+                (HeaderName::from_static("x"), HeaderValue::from_static("1")),
+                (HeaderName::from_static("x"), HeaderValue::from_static("2")),
+            ]);
+            let mut found = 0;
+            let info = allocation_counter::measure(|| {
+                for i in [0, routes / 3, routes / 2, routes - 1] {
+                    for (host, path) in &opt_out(|| requests(layout, i)) {
+                        let path = canonicalise(path).unwrap();
+                        let request = RequestHead {
+                            method: &Method::GET,
+                            path: &path,
+                            query: Some("a=%31&q=a+b"),
+                            headers: &headers,
+                        };
+                        let listener = port.listener(host);
+                        found += usize::from(listener.and_then(|l| l.route(host, &request)).is_some());
+                    }
+                }
+            });
+            assert!(found >= 4, "{layout:?}, {routes} routes: {found} found");
+            assert_eq!(info.count_total, 0, "{layout:?}, {routes} routes");
+        }
+    }
+}
+
+#[test]
+fn a_host_with_one_rule_is_small() {
+    let hosts = 5_000;
+    for layout in [Layout::HostEach, Layout::ListenerEach] {
+        let mut port = None;
+        let info = allocation_counter::measure(|| port = Some(self::port(layout, hosts)));
+        let each = info.bytes_current / hosts as i64;
+        assert!(each < 1500, "{layout:?}: {each} bytes for each host, with its rule");
+        drop(port);
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Layout {
+    /// A Gateway's listener with a host for each route.
+    HostEach,
+    /// Ingresses: a listener for each host.
+    ListenerEach,
+    /// All routes under one host.
+    OneHost,
+}
+
+fn port(layout: Layout, routes: usize) -> Port {
+    let mut port = Port::new(Protocol::Http);
+    let pattern = |i| HostPattern::parse(&format!("h{i}.example")).unwrap();
+    match layout {
+        Layout::HostEach => {
+            let mut listener = Listener::new(ListenerId::Ingress);
+            for i in 0..routes {
+                listener.hosts.insert(pattern(i), Arc::new(HostTable::compile(vec![entry(&pattern(i), i)])));
+            }
+            port.listeners.insert(HostPattern::parse("*.example").unwrap(), Arc::new(listener));
+        }
+        Layout::ListenerEach => {
+            let id = Arc::new(ListenerId::Ingress);
+            for i in 0..routes {
+                let mut listener = Listener { id: Arc::clone(&id), ..Listener::new(ListenerId::Ingress) };
+                listener.hosts.insert(pattern(i), Arc::new(HostTable::compile(vec![entry(&pattern(i), i)])));
+                port.listeners.insert(pattern(i), Arc::new(listener));
+            }
+        }
+        Layout::OneHost => {
+            let mut listener = Listener::new(ListenerId::Ingress);
+            let entries = (0..routes).map(|i| entry(&pattern(0), i)).collect();
+            listener.hosts.insert(pattern(0), Arc::new(HostTable::compile(entries)));
+            port.listeners.insert(HostPattern::Any, Arc::new(listener));
+        }
+    }
+    port
+}
+
+/// By turns an exact path, a prefix, a prefix with a header, one with a query parameter, a gRPC method.
+fn entry(host: &HostPattern, i: usize) -> Entry {
+    let exact = |text: &str| ValueMatch::Exact(text.into());
+    let header = HeaderMatch { name: HeaderName::from_static("x"), value: exact("2") };
+    let query = QueryMatch { name: "q".into(), value: exact("a b") };
+    let route_match = RouteMatch {
+        path: match i % 5 {
+            0 => PathMatch::Exact(format!("/exact/{i}").into()),
+            4 => PathMatch::GrpcMethod(format!("Method{i}").into()),
+            _ => PathMatch::Prefix(format!("/prefix/{i}").into()),
+        },
+        method: None,
+        headers: if i % 5 == 2 { [header].into() } else { Box::default() },
+        query: if i % 5 == 3 { [query].into() } else { Box::default() },
+    };
+    let route = RouteId { kind: RouteKind::Http, namespace: "shop".into(), name: format!("r{i}").into() };
+    let rule = Rule {
+        route: Arc::new(route),
+        index: i,
+        name: None,
+        filters: Filters::default(),
+        backends: Backends::default(),
+        timeouts: Timeouts::default(),
+        retry: None,
+    };
+    let precedence = Precedence::of(host, &route_match, 0, format!("shop/r{i}").into(), (0, 0));
+    Entry { route_match, precedence, rule: Arc::new(rule) }
+}
+
+/// Requests that fit route `i`, and some that fit none.
+fn requests(layout: Layout, i: usize) -> Vec<(String, String)> {
+    let host = if layout == Layout::OneHost { "h0.example".to_owned() } else { format!("h{i}.example") };
+    let paths = [
+        format!("/exact/{i}"),
+        format!("/prefix/{i}/a/b"),
+        format!("/svc/Method{i}"),
+        "/none".to_owned(),
+        "/".repeat(500),
+        "/a%20b".to_owned(),
+    ];
+    let mut requests: Vec<_> = paths.map(|path| (host.clone(), path)).into();
+    requests.push(("a.b.c.d.e.f.absent.example".to_owned(), "/".to_owned()));
+    requests
+}
+
+fn opt_out<T: Default>(f: impl FnOnce() -> T) -> T {
+    let mut result = T::default();
+    allocation_counter::opt_out(|| result = f());
+    result
+}
