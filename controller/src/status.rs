@@ -39,3 +39,13 @@ pub struct Statuses {
 pub(crate) fn list<T: std::fmt::Display>(items: impl IntoIterator<Item = T>) -> String {
     items.into_iter().map(|item| item.to_string()).collect::<Vec<_>>().join(", ")
 }
+
+/// Several messages as one: `a; b; c`. A condition's message is bounded (`metav1.Condition`), and nobody reads more.
+pub(crate) fn sentences<T: std::fmt::Display>(items: impl IntoIterator<Item = T>) -> String {
+    const MOST: usize = 8;
+    let items: Vec<_> = items.into_iter().map(|item| item.to_string()).collect();
+    match items.len().checked_sub(MOST) {
+        None | Some(0) => items.join("; "),
+        Some(more) => format!("{}; and {more} more", items[..MOST].join("; ")),
+    }
+}

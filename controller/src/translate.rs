@@ -23,6 +23,7 @@ mod route;
 mod services;
 mod settings;
 mod slots;
+mod unclaimed;
 
 pub use assemble::Slots;
 pub use backends::BackendPool;
@@ -40,6 +41,7 @@ pub(crate) use route::{InvalidRules, NotAttached, Unresolved, tls_towards};
 pub(crate) use services::reason as backend_reason;
 pub use settings::{Address, Settings};
 pub use slots::{Attachment, HostSlot, Loss, Owner, Translated, merge};
+pub use unclaimed::unclaimed;
 
 use std::sync::Arc;
 

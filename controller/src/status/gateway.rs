@@ -6,7 +6,7 @@ use portcullis_routing::{ListenerId, RouteKind};
 
 use super::{
     Condition, GatewayStatus, GatewayStatusAddress, ListenerStatus, Message, Report, RouteGroupKind, list,
-    types::condition,
+    sentences, types::condition,
 };
 use crate::{
     Bindings,
@@ -37,18 +37,35 @@ pub fn gateway(
     let is_accepted = accepted.is_true();
     let waits: Vec<_> = state.listeners.iter().filter_map(|l| Some((l, programmed(l).err()?))).collect();
     let conditions = vec![accepted, gateway_programmed(state, is_accepted, &addresses, &waits)];
-    let behind = state.listeners.iter().filter(|l| l.ingress_behind).map(|listener| {
-        let (name, port) = (&listener.point.section, listener.point.port);
-        Message::note(format!("listener {name}: Ingresses answer on port {port} what its routes leave"))
-    });
     Report {
         status: GatewayStatus {
             listeners: listeners.collect(),
             conditions,
             addresses: if is_accepted { addresses.usable } else { Vec::new() },
         },
-        messages: behind.collect(),
+        messages: state.listeners.iter().flat_map(beside_ingresses).collect(),
     }
+}
+
+/// What Ingresses have to do with a listener.
+fn beside_ingresses(listener: &ListenerState) -> Vec<Message> {
+    const NAMED: usize = 5;
+    let (name, port, before) = (&listener.point.section, listener.point.port, &listener.ingress_before);
+    let mut messages = Vec::new();
+    if listener.ingress_behind {
+        let text = format!("listener {name}: Ingresses answer on port {port} what its routes leave");
+        messages.push(Message::note(text));
+    }
+    if !before.is_empty() {
+        let hosts = list(before.iter().take(NAMED));
+        let more = before.len().saturating_sub(NAMED);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        messages.push(Message::note(format!(
+            "listener {name}: on port {port} its routes get no request for hosts of Ingresses ({hosts}{more}); a \
+             listener of that hostname would"
+        )));
+    }
+    messages
 }
 
 fn accepted(state: &GatewayState) -> Condition {
@@ -77,7 +94,8 @@ fn gateway_programmed(
     waits: &[(&ListenerState, NotProgrammed)],
 ) -> Condition {
     let condition = condition(state.gateway.meta.generation, "Programmed");
-    let why = || list(waits.iter().map(|(l, why)| format!("listener {}: {}", l.point.section, why.message)));
+    let why =
+        || sentences(waits.iter().map(|(l, why)| format!("listener {}: {}", l.point.section, why.message)));
     if !accepted {
         return condition.no("Invalid", "the Gateway is not accepted");
     }
@@ -132,7 +150,7 @@ fn listener_conditions(
 fn resolved_refs(listener: &ListenerState, condition: Condition) -> Condition {
     let errors: Vec<_> = listener.certificates.iter().flatten().filter_map(|c| c.as_ref().err()).collect();
     if let Some(first) = errors.first() {
-        return condition.no(first.reason(), list(&errors));
+        return condition.no(first.reason(), sentences(&errors));
     }
     if listener.certificates.as_ref().is_some_and(Vec::is_empty) {
         return condition.no("InvalidCertificateRef", "tls.certificateRefs names no certificate");

@@ -1,6 +1,8 @@
 //! The status of a route at each of its parents.
 
-use super::{Condition, ParentReference, Report, RouteParentStatus, RouteStatus, list, types::condition};
+use super::{
+    Condition, ParentReference, Report, RouteParentStatus, RouteStatus, sentences, types::condition,
+};
 use crate::{
     ir::{Route, route::ParentRef},
     translate::{InvalidRules, NotAttached, Settings, Translated, Unresolved, backend_reason},
@@ -27,7 +29,8 @@ pub(crate) fn route_parent(
     let partially = accepted.is_true() && !invalid.rules.is_empty();
     let mut conditions = vec![accepted, resolved_refs(generation, unresolved)];
     if partially {
-        let message = format!("Dropped Rule {}; their requests are answered with 500", text(invalid));
+        let message =
+            format!("Dropped Rule {}. What a dropped rule would take is answered with 500", text(invalid));
         conditions.push(condition(generation, "PartiallyInvalid").yes("UnsupportedValue", message));
     }
     RouteParentStatus {
@@ -59,10 +62,10 @@ fn resolved_refs(generation: i64, unresolved: &Unresolved) -> Condition {
     let condition = condition(generation, "ResolvedRefs");
     match unresolved.0.first() {
         None => condition.yes("ResolvedRefs", "every reference is resolved"),
-        Some(first) => condition.no(backend_reason(first), list(&unresolved.0)),
+        Some(first) => condition.no(backend_reason(first), sentences(&unresolved.0)),
     }
 }
 
 fn text(invalid: &InvalidRules) -> String {
-    list(invalid.rules.iter().map(|(index, why)| format!("{index} ({why})")))
+    sentences(invalid.rules.iter().map(|(index, why)| format!("{index} ({why})")))
 }

@@ -45,9 +45,10 @@ pub fn ingress(
         name: format!("{}/{}", ingress.meta.namespace(), ingress.meta.name()).into(),
         references: References::default(),
         messages: Vec::new(),
-        rules: 0,
     };
-    let default = ingress.default_backend.as_ref().map(|backend| compiler.rule("default backend", backend));
+    let last = ingress.rules.iter().map(|rule| rule.paths.len()).sum();
+    let default = ingress.default_backend.as_ref();
+    let default = default.map(|backend| compiler.rule(last, "default backend", backend));
     for host in ingress_hosts(ingress) {
         let paths = compiler.paths(&host);
         let default = default.as_ref().map(|rule| compiler.entry(&host, PathMatch::Prefix("".into()), rule));
@@ -75,18 +76,17 @@ struct Compiler<'a> {
     name: Arc<str>,
     references: References,
     messages: Vec<Message>,
-    /// How many rules there are so far.
-    rules: usize,
 }
 
 impl Compiler<'_> {
     /// The entries of all rules of a host, as they are without a redirect.
     fn paths(&mut self, host: &HostPattern) -> Vec<Entry> {
         let ingress = self.ingress;
-        let rules = ingress.rules.iter().filter(|rule| rule.host == *host);
+        let paths =
+            ingress.rules.iter().flat_map(|rule| rule.paths.iter().map(move |path| (&rule.host, path)));
         let mut entries = Vec::new();
-        for path in rules.flat_map(|rule| &rule.paths) {
-            let rule = self.rule(&format!("{} of {host}", path_text(&path.path)), &path.backend);
+        for (index, (_, path)) in paths.enumerate().filter(|(_, (of, _))| *of == host) {
+            let rule = self.rule(index, &format!("{} of {host}", path_text(&path.path)), &path.backend);
             entries.push(self.entry(host, path.path.clone(), &rule));
         }
         entries
@@ -136,10 +136,9 @@ impl Compiler<'_> {
         paths: &[Entry],
         default: Option<&Entry>,
     ) -> (Vec<Entry>, Vec<Entry>) {
-        let redirect = self.redirect(settings);
         let redirected = |entry: &Entry| match &entry.route_match.path {
             PathMatch::Exact(path) | PathMatch::Prefix(path) if covers(ACME, path) => entry.clone(),
-            _ => Entry { rule: Arc::clone(&redirect), ..entry.clone() },
+            _ => Entry { rule: self.redirect(settings, entry.rule.index), ..entry.clone() },
         };
         // Whoever would answer a challenge if nothing were redirected.
         let challenged = |entry: &&Entry| match &entry.route_match.path {
@@ -152,7 +151,7 @@ impl Compiler<'_> {
         (paths.iter().map(redirected).collect(), implied)
     }
 
-    fn redirect(&self, settings: &Settings) -> Arc<Rule> {
+    fn redirect(&self, settings: &Settings, index: usize) -> Arc<Rule> {
         let redirect = Redirect {
             scheme: Some("https".into()),
             hostname: None,
@@ -161,7 +160,7 @@ impl Compiler<'_> {
             status: StatusCode::PERMANENT_REDIRECT,
         };
         let filters = FilterSet { redirect: Some(redirect), ..FilterSet::default() };
-        Arc::new(self.compiled(self.rules, filters.into(), Backends::default()))
+        Arc::new(self.compiled(index, filters.into(), Backends::default()))
     }
 
     /// The default backend behind all hosts of Ingresses.
@@ -191,16 +190,14 @@ impl Compiler<'_> {
         Entry { route_match, precedence, rule: Arc::clone(rule) }
     }
 
-    fn rule(&mut self, what: &str, backend: &IngressBackend) -> Arc<Rule> {
+    fn rule(&mut self, index: usize, what: &str, backend: &IngressBackend) -> Arc<Rule> {
         let backend = self.resolve(backend);
         if let Err(error) = &backend {
             let text = format!("{what}: {error}; its requests are answered with 500");
             self.messages.push(Message::refused(text));
         }
         let backends = Backends::new([WeightedBackend { weight: 1, backend, filters: Filters::default() }]);
-        let rule = self.compiled(self.rules, Filters::default(), backends);
-        self.rules += 1;
-        Arc::new(rule)
+        Arc::new(self.compiled(index, Filters::default(), backends))
     }
 
     fn compiled(&self, index: usize, filters: Filters, backends: Backends) -> Rule {

@@ -71,6 +71,9 @@ pub struct ListenerState {
     pub overlaps: Vec<Arc<ListenerId>>,
     /// Whether Ingresses answer what its routes leave.
     pub ingress_behind: bool,
+    /// Hosts of Ingresses that its own hostname covers and that are listeners of their own: its routes never see
+    /// requests for them.
+    pub ingress_before: Vec<HostPattern>,
 }
 
 /// What routes read of a listener. Where it stays equal, no route has to be translated again.
@@ -95,7 +98,7 @@ pub enum ListenerRefusal {
     UnsupportedProtocol(Box<str>),
     #[error("{0}")]
     UnsupportedValue(Box<str>),
-    #[error("{with} has {hostname} on port {port}; a Gateway of class portcullis-dedicated would have an address of its own", hostname = host_text(hostname))]
+    #[error("{with} has {} on port {port}", host_text(hostname))]
     HostnameConflict { with: Box<str>, hostname: HostPattern, port: u16 },
     #[error("port {port} speaks another protocol for {with}")]
     ProtocolConflict { with: Box<str>, port: u16 },

@@ -11,7 +11,11 @@ use std::{collections::BTreeMap, sync::Arc};
 use portcullis_routing::{Entry, HostPattern, Precedence, RouteKind, RouteMatch};
 
 use super::{Attachment, BackendPool, HostSlot, Listeners, Owner, References, Settings, Translated};
-use crate::{ir::Route, snapshot::Snapshot, status};
+use crate::{
+    ir::Route,
+    snapshot::Snapshot,
+    status::{self, Message},
+};
 use attach::Parent;
 use rules::Rules;
 
@@ -28,7 +32,7 @@ pub fn route(
     route: &Route,
 ) -> Translated {
     let mut references = References::default();
-    let (parents, messages) = attach::parents(snapshot, listeners, route, &mut references);
+    let (parents, mut messages) = attach::parents(snapshot, listeners, route, &mut references);
     if parents.is_empty() {
         return Translated { messages, references, ..Translated::default() };
     }
@@ -41,6 +45,10 @@ pub fn route(
         let outcome = outcome.as_ref().map(|_| ()).map_err(|error| *error);
         status::route_parent(route, settings, parent_ref, outcome, &rules.invalid, &rules.unresolved)
     });
+    let unserved = attached.values().filter(|point| !point.served);
+    messages.extend(
+        unserved.map(|point| Message::refused(format!("{} is not served; its Gateway says why", point.id))),
+    );
     Translated {
         attachments: attachments(route, &rules, attached.values()),
         parents: parents.collect(),
@@ -66,6 +74,9 @@ fn attachments<'p>(
         hosts.dedup();
         for host in hosts {
             let entries = entries.entry(host).or_insert_with(|| entries_of(route, rules, host, &name));
+            if entries.is_empty() {
+                continue;
+            }
             attachments.push(Attachment {
                 slot: HostSlot {
                     port: point.port,

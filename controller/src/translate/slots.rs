@@ -58,6 +58,9 @@ pub enum Owner {
     IngressDefault,
 }
 
+/// The path of a [`Loss`] of the default backend.
+const DEFAULT_BACKEND: &str = "default backend";
+
 /// What a route has in one slot.
 #[derive(Clone, Debug)]
 pub struct Attachment {
@@ -91,6 +94,12 @@ impl Loss {
 impl std::fmt::Display for Loss {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { loser, winner, host, path } = self;
+        if &**path == DEFAULT_BACKEND {
+            return write!(
+                f,
+                "what no rule matches goes to the default backend of {winner}, which comes first (by age, then by name)"
+            );
+        }
         if loser == winner {
             return write!(f, "{path} of host {host} stands there twice; the first one is served");
         }
@@ -121,7 +130,7 @@ pub fn merge<'a>(
                 winner: Arc::clone(&winner.rule.route),
                 host: slot.host.clone(),
                 path: match slot.owner {
-                    Owner::IngressDefault => "default backend".into(),
+                    Owner::IngressDefault => DEFAULT_BACKEND.into(),
                     _ => path.to_string().into(),
                 },
             });

@@ -84,6 +84,7 @@ fn alone(
         unknown_kinds,
         overlaps: Vec::new(),
         ingress_behind: false,
+        ingress_before: Vec::new(),
     }
 }
 

@@ -132,8 +132,9 @@ fn beside_gateways(
         for (port, hostname) in [(settings.http_port, &state.http), (settings.https_port, &state.https)] {
             let holder = hostname.as_ref().and_then(|hostname| claims.ports.get(&port)?.hosts.get(hostname));
             if let Some(holder) = holder {
+                let shown = if port == settings.https_port { ", and whose certificate is shown" } else { "" };
                 messages.push(Message::note(format!(
-                    "host {host} on port {port} is shared with {holder}, whose routes are asked first"
+                    "host {host} on port {port} is shared with {holder}, whose routes are asked first{shown}"
                 )));
             }
         }

@@ -1,6 +1,9 @@
 //! What each port of the table has, and with which certificates.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use portcullis_routing::{HostMap, HostPattern};
 use portcullis_tls::{Certificate, Certificates, PortCertificates, Termination};
@@ -42,8 +45,15 @@ pub(super) fn plan(
     }
     ports.retain(|_, plan| !plan.listeners.is_empty());
     for listener in gateways.values_mut().flat_map(|state| &mut state.listeners).filter(|l| l.point.served) {
-        let plan = ports.get(&listener.point.port).and_then(|p| p.listeners.get(&listener.point.hostname));
-        listener.ingress_behind = plan.is_some_and(|plan| plan.ingress);
+        let Some(port) = ports.get(&listener.point.port) else { continue };
+        let own = &listener.point.hostname;
+        listener.ingress_behind = port.listeners.get(own).is_some_and(|plan| plan.ingress);
+        if !matches!(own, HostPattern::Exact(_)) {
+            let covered =
+                port.listeners.iter().filter(|(host, plan)| plan.gateway.is_none() && host.intersects(own));
+            listener.ingress_before =
+                covered.map(|(host, _)| host.clone()).filter(|host| is_within(host, own)).collect();
+        }
     }
     find_overlaps(&mut gateways);
     Listeners {
@@ -52,6 +62,11 @@ pub(super) fn plan(
         ports,
         certificates: Arc::new(compile(shown)),
     }
+}
+
+/// Whether a listener of `narrow` takes hosts from one of `wide`, which it has hosts in common with.
+fn is_within(narrow: &HostPattern, wide: &HostPattern) -> bool {
+    narrow.specificity() > wide.specificity()
 }
 
 fn frame(claims: &Claims) -> BTreeMap<u16, PortPlan> {
@@ -92,6 +107,7 @@ fn of_ingresses(
     let default = default_certificate(snapshot, settings, certificates);
     let own = certificates_of_hosts(snapshot, certificates, side);
     let hosts = shown.entry(settings.https_port).or_default();
+    let mut dark = BTreeSet::new();
     for (host, state) in &mut side.hosts {
         let Some(hostname) = &state.https else { continue };
         if hosts.contains_key(hostname) {
@@ -99,11 +115,26 @@ fn of_ingresses(
         }
         match own.get(host).or(default.as_ref()) {
             Some(certificate) => drop(hosts.insert(hostname.clone(), vec![Arc::clone(certificate)])),
-            None => state.https = None,
+            None => {
+                state.https = None;
+                dark.insert(host.clone());
+            }
         }
     }
     if let Some(default) = default {
         hosts.entry(HostPattern::Any).or_insert_with(|| vec![default]);
+    }
+    for ingress in &side.ours {
+        let asked = ingress::hosts(ingress).into_iter().filter(|host| ingress::tls(ingress, host).is_some());
+        let told = asked.filter(|host| dark.contains(host)).map(|host| {
+            Message::refused(format!(
+                "TLS: host {host} is served in plain alone, since there is no certificate for it"
+            ))
+        });
+        let told: Vec<_> = told.collect();
+        if !told.is_empty() {
+            side.messages.entry(ingress.meta.key.clone()).or_default().extend(told);
+        }
     }
 }
 
@@ -141,7 +172,7 @@ fn certificates_of_hosts(
             let Some(Some(secret)) = ingress::tls(ingress, &host) else { continue };
             match certificates.read(snapshot, &ObjectKey::new(Kind::Secret, ingress.meta.namespace(), secret))
             {
-                Err(error) => tell(format!("TLS: {error}; another certificate is shown, if there is one")),
+                Err(error) => tell(format!("TLS: the certificate of host {host} cannot be shown: {error}")),
                 Ok(certificate) => match chosen.get(&host) {
                     Some((_, _, other)) if other.fingerprint == certificate.fingerprint => {}
                     Some((other, ..)) => {

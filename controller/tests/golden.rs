@@ -1,0 +1,67 @@
+//! Golden cases of translation: `testdata/golden/<case>/in.yaml` holds the objects, `table.txt` what is served, and
+//! `status.txt` what is said. `UPDATE_GOLDEN=1` writes what comes out; the diff is reviewed as code is.
+//!
+//! Clients reach us at 203.0.113.10; the default certificate of Ingresses is the Secret `portcullis/default`, where a
+//! case has it.
+
+#[path = "golden/text.rs"]
+mod text;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use portcullis_controller::{
+    ir::{Kind, ObjectKey},
+    objects,
+    snapshot::{Change, Snapshot},
+    translate::{self, Address, Pools, Settings},
+    yaml,
+};
+
+#[test]
+fn golden_cases() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/golden");
+    let mut cases: Vec<PathBuf> = fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).collect();
+    cases.sort();
+    assert!(cases.len() >= 30, "the cases are found");
+    let wrong: Vec<_> = cases.iter().flat_map(|case| check(case)).collect();
+    assert!(wrong.is_empty(), "UPDATE_GOLDEN=1 rewrites them; review the diff\n\n{}", wrong.join("\n"));
+}
+
+/// What differs from what is expected.
+fn check(case: &Path) -> Vec<String> {
+    let (table, status) = outcome(&fs::read_to_string(case.join("in.yaml")).unwrap());
+    let files = [("table.txt", table), ("status.txt", status)];
+    let differing = files.into_iter().filter_map(|(name, got)| {
+        let path = case.join(name);
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            fs::write(&path, &got).unwrap();
+        }
+        let want = fs::read_to_string(&path).unwrap_or_default();
+        (got != want).then(|| format!("--- {}\n{want}+++ what came out\n{got}", path.display()))
+    });
+    differing.collect()
+}
+
+fn outcome(input: &str) -> (String, String) {
+    let mut snapshot = Snapshot::default();
+    let mut problems = String::new();
+    for document in yaml::documents(input, "in.yaml") {
+        let decoded = objects::decode_document(document);
+        decoded.problems.iter().for_each(|problem| problems += &format!("{problem}\n"));
+        decoded.object.into_iter().for_each(|object| snapshot.apply(Change::Apply(object)));
+    }
+    let settings = Settings {
+        addresses: vec![Address::Ip([203, 0, 113, 10].into())],
+        default_certificate: Some(ObjectKey::new(Kind::Secret, "portcullis", "default")),
+        ..Settings::default()
+    };
+    let translation = translate::full(&snapshot, &settings, None, &Pools::default());
+    for problem in translate::unclaimed(&snapshot, &settings) {
+        problems += &format!("{problem}\n");
+    }
+    let table = text::table(&translation.table) + &text::certificates(&translation.certificates);
+    (table, translation.statuses.to_string() + &problems)
+}
