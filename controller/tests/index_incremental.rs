@@ -1,0 +1,163 @@
+//! The index makes of any events in any order what a full translation makes of the objects that they leave.
+
+#[path = "golden/text.rs"]
+mod text;
+
+mod index_support;
+
+use index_support::{Bits, fingerprints, key, object};
+use portcullis_controller::{
+    Bindings, Index, Publication, Settings,
+    ir::{Kind, ObjectKey},
+    snapshot::{Change, Snapshot},
+    status::Statuses,
+    translate::{Pools, full},
+};
+use proptest::prelude::*;
+
+#[derive(Clone, Debug)]
+enum Event {
+    Apply(u64),
+    Delete(u64),
+    Bind(u8),
+    Publish,
+}
+
+fn events() -> impl Strategy<Value = Vec<Event>> {
+    let event = prop_oneof![
+        8 => any::<u64>().prop_map(Event::Apply),
+        3 => any::<u64>().prop_map(Event::Delete),
+        1 => any::<u8>().prop_map(Event::Bind),
+        4 => Just(Event::Publish),
+    ];
+    prop::collection::vec(event, 1..120)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+
+    #[test]
+    fn incremental_is_full(events in events(), default_certificate: bool, watch_without_class: bool) {
+        let settings = settings(default_certificate, watch_without_class);
+        let mut running = Running::new(settings);
+        // A class from the start: without one there is little to be at odds about.
+        running.index.apply([class()]);
+        for event in events {
+            match event {
+                Event::Apply(bits) => running.index.apply([Change::Apply(object(&mut Bits::new(bits)))]),
+                Event::Delete(bits) => running.index.apply([Change::Delete(key(&mut Bits::new(bits)))]),
+                Event::Bind(bits) => running.bind(bits),
+                Event::Publish => running.compare()?,
+            }
+        }
+        running.compare()?;
+    }
+
+    #[test]
+    fn the_order_of_events_does_not_matter(seeds in prop::collection::vec(any::<u64>(), 1..80), turn: usize) {
+        let settings = settings(true, false);
+        let mut snapshot = Snapshot::default();
+        snapshot.apply(class());
+        let objects: Vec<_> = seeds.iter().map(|seed| object(&mut Bits::new(*seed))).collect();
+        objects.iter().for_each(|object| snapshot.apply(Change::Apply(object.clone())));
+        // What is left of them, turned round somewhere and published in small steps.
+        let mut left: Vec<_> = snapshot_objects(&snapshot);
+        let turn = turn % left.len();
+        left.rotate_left(turn);
+        let mut running = Running::new(settings);
+        for chunk in left.chunks(7) {
+            running.index.apply(chunk.iter().cloned());
+            running.compare()?;
+        }
+        prop_assert_eq!(running.index.snapshot().routes.len(), snapshot.routes.len());
+    }
+}
+
+struct Running {
+    settings: Settings,
+    index: Index,
+    bindings: Bindings,
+    statuses: Statuses,
+    last: Option<Publication>,
+}
+
+impl Running {
+    fn new(settings: Settings) -> Self {
+        let mut index = Index::new(settings.clone());
+        index.complete();
+        Self { settings, index, bindings: Bindings::new(), statuses: Statuses::default(), last: None }
+    }
+
+    fn bind(&mut self, bits: u8) {
+        let port = [80, 443, 8080, 8443][usize::from(bits & 3)];
+        let bound = if bits & 4 == 0 { Ok(()) } else { Err("in use".to_owned()) };
+        self.bindings.insert(port, bound);
+        self.index.bind(&self.bindings);
+    }
+
+    /// Publishes, and holds what is served and said since then against a full translation.
+    fn compare(&mut self) -> Result<(), TestCaseError> {
+        if let Some(publication) = self.index.publish() {
+            self.last = Some(publication);
+        }
+        self.index.tell(&mut self.statuses);
+        let Some(Publication { table, certificates }) = &self.last else {
+            return Err(TestCaseError::fail("nothing was published"));
+        };
+        let want = full(self.index.snapshot(), &self.settings, Some(&self.bindings), &Pools::default());
+        prop_assert_eq!(text::table(table), text::table(&want.table));
+        prop_assert_eq!(text::certificates(certificates), text::certificates(&want.certificates));
+        prop_assert_eq!(fingerprints(certificates), fingerprints(&want.certificates));
+        prop_assert_eq!(&self.statuses, &want.statuses);
+        Ok(())
+    }
+}
+
+fn settings(default_certificate: bool, watch_ingress_without_class: bool) -> Settings {
+    let secret = || ObjectKey::new(Kind::Secret, "a", "x");
+    Settings {
+        default_certificate: default_certificate.then(secret),
+        watch_ingress_without_class,
+        ..Settings::default()
+    }
+}
+
+fn class() -> Change {
+    let manifest = serde_json::json!({
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "GatewayClass",
+        "metadata": { "name": "c" },
+        "spec": { "controllerName": "portcullis.dev/gateway-controller" },
+    });
+    Change::Apply(portcullis_controller::objects::decode(manifest, None).object.unwrap())
+}
+
+fn snapshot_objects(snapshot: &Snapshot) -> Vec<Change> {
+    use portcullis_controller::ir::Object;
+    let Snapshot {
+        gateway_classes,
+        gateways,
+        routes,
+        grants,
+        ingresses,
+        ingress_classes,
+        services,
+        endpoint_slices,
+        secrets,
+        config_maps,
+        namespaces,
+    } = snapshot;
+    let mut all: Vec<Object> = Vec::new();
+    all.extend(routes.values().cloned().map(Object::Route));
+    all.extend(ingresses.values().cloned().map(Object::Ingress));
+    all.extend(gateways.values().cloned().map(Object::Gateway));
+    all.extend(gateway_classes.values().cloned().map(Object::GatewayClass));
+    all.extend(grants.values().cloned().map(Object::ReferenceGrant));
+    all.extend(ingress_classes.values().cloned().map(Object::IngressClass));
+    all.extend(services.values().cloned().map(Object::Service));
+    all.extend(endpoint_slices.values().cloned().map(Object::EndpointSlice));
+    all.extend(secrets.values().cloned().map(Object::Secret));
+    all.extend(config_maps.values().cloned().map(Object::ConfigMap));
+    all.extend(namespaces.values().cloned().map(Object::Namespace));
+    all.into_iter().map(Change::Apply).collect()
+}

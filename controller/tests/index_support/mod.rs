@@ -1,0 +1,331 @@
+//! Manifests out of a few bits, with few names, so that they meet and are at odds often.
+
+use std::sync::LazyLock;
+
+use portcullis_controller::{
+    ir::{Kind, Object, ObjectKey},
+    objects,
+};
+use portcullis_tls::Certificates;
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+use serde_json::{Value, json};
+
+const NAMESPACES: [&str; 2] = ["a", "b"];
+const NAMES: [&str; 3] = ["x", "y", "z"];
+const HOSTS: [&str; 4] = ["h.test", "*.test", "g.h.test", "*.h.test"];
+const PATHS: [&str; 4] = ["/", "/p", "/p/q", "/r"];
+/// Every kind that is read but ConfigMap, which nothing refers to; those with the most to go wrong more than once.
+const KINDS: [Kind; 16] = [
+    Kind::GatewayClass,
+    Kind::Gateway,
+    Kind::Gateway,
+    Kind::Gateway,
+    Kind::HttpRoute,
+    Kind::HttpRoute,
+    Kind::HttpRoute,
+    Kind::GrpcRoute,
+    Kind::ReferenceGrant,
+    Kind::Ingress,
+    Kind::Ingress,
+    Kind::IngressClass,
+    Kind::Service,
+    Kind::EndpointSlice,
+    Kind::Secret,
+    Kind::Namespace,
+];
+
+/// Decides from random bits, a few at a time.
+pub(crate) struct Bits(u64);
+
+impl Bits {
+    pub(crate) fn new(bits: u64) -> Self {
+        Self(bits)
+    }
+
+    pub(crate) fn below(&mut self, count: u64) -> usize {
+        // SplitMix64: one word of proptest's is enough for an object.
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        usize::try_from((z ^ (z >> 31)) % count).unwrap()
+    }
+
+    fn one_in(&mut self, count: u64) -> bool {
+        self.below(count) == 0
+    }
+
+    fn of<T: Copy>(&mut self, all: &[T]) -> T {
+        all[self.below(all.len() as u64)]
+    }
+}
+
+/// An object of some kind.
+pub(crate) fn object(bits: &mut Bits) -> Object {
+    let kind = bits.of(&KINDS);
+    // A few combinations are no valid object (two listeners alike); the next one is then.
+    let drawn = (0..20).find_map(|_| objects::decode(manifest(kind, bits), None).object);
+    drawn.unwrap_or_else(|| panic!("no valid {kind} among 20: {:#}", manifest(kind, bits)))
+}
+
+/// The key of some object, which may or may not be there.
+pub(crate) fn key(bits: &mut Bits) -> ObjectKey {
+    object(bits).meta().key.clone()
+}
+
+/// The certificates of all listeners, by their fingerprints.
+pub(crate) fn fingerprints(certificates: &Certificates) -> Vec<(u16, String, Vec<String>)> {
+    let ports = certificates.ports.iter();
+    let mut all: Vec<_> = ports
+        .flat_map(|(port, of_port)| {
+            of_port.listeners.iter().map(|(host, termination)| {
+                let shown = termination.certificates.iter().map(|c| c.fingerprint.to_string()).collect();
+                (*port, format!("{host:?}"), shown)
+            })
+        })
+        .collect();
+    all.sort();
+    all
+}
+
+fn manifest(kind: Kind, bits: &mut Bits) -> Value {
+    let (api_version, body) = match kind {
+        Kind::GatewayClass => ("gateway.networking.k8s.io/v1", gateway_class(bits)),
+        Kind::Gateway => ("gateway.networking.k8s.io/v1", gateway(bits)),
+        Kind::HttpRoute => ("gateway.networking.k8s.io/v1", http_route(bits)),
+        Kind::GrpcRoute => ("gateway.networking.k8s.io/v1", grpc_route(bits)),
+        Kind::ReferenceGrant => ("gateway.networking.k8s.io/v1", grant(bits)),
+        Kind::Ingress => ("networking.k8s.io/v1", ingress(bits)),
+        Kind::IngressClass => ("networking.k8s.io/v1", ingress_class(bits)),
+        Kind::Service => ("v1", service(bits)),
+        Kind::EndpointSlice => ("discovery.k8s.io/v1", slice(bits)),
+        Kind::Secret => ("v1", secret(bits)),
+        Kind::Namespace => ("v1", json!({})),
+        Kind::ConfigMap => unreachable!("is not among the kinds"),
+    };
+    let mut manifest = body;
+    manifest["apiVersion"] = api_version.into();
+    manifest["kind"] = kind.as_str().into();
+    let metadata = manifest.as_object_mut().unwrap().entry("metadata").or_insert_with(|| json!({}));
+    match kind {
+        Kind::GatewayClass => metadata["name"] = bits.of(&["c", "d"]).into(),
+        Kind::IngressClass => metadata["name"] = bits.of(&["portcullis", "other"]).into(),
+        Kind::Namespace => {
+            metadata["name"] = bits.of(&NAMESPACES).into();
+            metadata["labels"] = json!({ "team": bits.of(&["red", "blue"]) });
+        }
+        _ => {
+            metadata["name"] = bits.of(&NAMES).into();
+            metadata["namespace"] = bits.of(&NAMESPACES).into();
+        }
+    }
+    if bits.one_in(2) {
+        metadata["creationTimestamp"] = bits.of(&["2024-01-01T00:00:00Z", "2025-01-01T00:00:00Z"]).into();
+    }
+    manifest
+}
+
+fn gateway_class(bits: &mut Bits) -> Value {
+    let ours = !bits.one_in(4);
+    json!({ "spec": { "controllerName": if ours { "portcullis.dev/gateway-controller" } else { "example.com/other" } } })
+}
+
+fn gateway(bits: &mut Bits) -> Value {
+    let listeners: Vec<_> = (0..=bits.below(3)).map(|index| listener(index, bits)).collect();
+    json!({ "spec": { "gatewayClassName": bits.of(&["c", "c", "c", "d"]), "listeners": listeners } })
+}
+
+fn listener(index: usize, bits: &mut Bits) -> Value {
+    let tls = bits.one_in(3);
+    let port = if tls { bits.of(&[443, 443, 8443, 80]) } else { bits.of(&[80, 80, 80, 8080]) };
+    let from = match bits.below(4) {
+        0 => json!({ "from": "Same" }),
+        1 => json!({ "from": "Selector", "selector": { "matchLabels": { "team": "red" } } }),
+        _ => json!({ "from": "All" }),
+    };
+    let mut listener = json!({
+        "name": format!("l{index}"),
+        "port": port + if bits.one_in(2) { index as u64 } else { 0 },
+        "protocol": if tls { "HTTPS" } else { "HTTP" },
+        "allowedRoutes": { "namespaces": from },
+    });
+    if bits.one_in(2) {
+        listener["hostname"] = bits.of(&HOSTS).into();
+    }
+    // The API wants combinations of port, protocol and hostname to be unique in a Gateway.
+    if index > 0 && listener.get("hostname").is_none() {
+        listener["hostname"] = format!("l{index}.test").into();
+    }
+    if tls {
+        listener["tls"] = json!({ "certificateRefs": [reference("Secret", bits)] });
+    }
+    listener
+}
+
+fn reference(kind: &str, bits: &mut Bits) -> Value {
+    let mut reference = json!({ "kind": kind, "name": bits.of(&NAMES) });
+    if bits.one_in(2) {
+        reference["namespace"] = bits.of(&NAMESPACES).into();
+    }
+    if kind == "Service" {
+        reference["port"] = bits.of(&[80, 80, 81]).into();
+    }
+    reference
+}
+
+fn parents(bits: &mut Bits) -> Vec<Value> {
+    let parent = |bits: &mut Bits| {
+        let mut parent = json!({ "name": bits.of(&NAMES), "namespace": bits.of(&NAMESPACES) });
+        if bits.one_in(3) {
+            parent["sectionName"] = bits.of(&["l0", "l1"]).into();
+        }
+        parent
+    };
+    let first = parent(bits);
+    let second = parent(bits);
+    // Parents must be told apart.
+    let told_apart = first["name"] != second["name"] || first["namespace"] != second["namespace"];
+    if told_apart && bits.one_in(2) { vec![first, second] } else { vec![first] }
+}
+
+fn hostnames(bits: &mut Bits) -> Value {
+    match bits.below(3) {
+        0 => json!([]),
+        1 => json!([bits.of(&HOSTS)]),
+        _ => json!(["h.test", "*.test"]),
+    }
+}
+
+fn http_route(bits: &mut Bits) -> Value {
+    let rules: Vec<_> = (0..=bits.below(2))
+        .map(|_| {
+            let backends: Vec<_> = (0..bits.below(3)).map(|_| reference("Service", bits)).collect();
+            json!({
+                "matches": [{ "path": { "type": bits.of(&["PathPrefix", "Exact"]), "value": bits.of(&PATHS) } }],
+                "backendRefs": backends,
+            })
+        })
+        .collect();
+    json!({ "spec": { "parentRefs": parents(bits), "hostnames": hostnames(bits), "rules": rules } })
+}
+
+fn grpc_route(bits: &mut Bits) -> Value {
+    let rules = json!([{
+        "matches": [{ "method": { "service": bits.of(&["s.A", "s.B"]), "method": "M" } }],
+        "backendRefs": [reference("Service", bits)],
+    }]);
+    json!({ "spec": { "parentRefs": parents(bits), "hostnames": hostnames(bits), "rules": rules } })
+}
+
+fn grant(bits: &mut Bits) -> Value {
+    let (from, to) = bits.of(&[("HTTPRoute", "Service"), ("GRPCRoute", "Service"), ("Gateway", "Secret")]);
+    let mut target = json!({ "group": "", "kind": to });
+    if bits.one_in(2) {
+        target["name"] = bits.of(&NAMES).into();
+    }
+    json!({ "spec": {
+        "from": [{ "group": "gateway.networking.k8s.io", "kind": from, "namespace": bits.of(&NAMESPACES) }],
+        "to": [target],
+    } })
+}
+
+fn ingress(bits: &mut Bits) -> Value {
+    let backend = |bits: &mut Bits| {
+        let port =
+            if bits.one_in(4) { json!({ "name": "web" }) } else { json!({ "number": bits.of(&[80, 81]) }) };
+        json!({ "service": { "name": bits.of(&NAMES), "port": port } })
+    };
+    let mut spec = json!({});
+    let rules: Vec<_> = (0..bits.below(3))
+        .map(|_| {
+            let path = json!({
+                "path": bits.of(&PATHS),
+                "pathType": bits.of(&["Prefix", "Exact"]),
+                "backend": backend(bits),
+            });
+            let mut rule = json!({ "http": { "paths": [path] } });
+            if !bits.one_in(4) {
+                rule["host"] = bits.of(&HOSTS).into();
+            }
+            rule
+        })
+        .collect();
+    if rules.is_empty() || bits.one_in(3) {
+        spec["defaultBackend"] = backend(bits);
+    }
+    if !rules.is_empty() {
+        spec["rules"] = rules.into();
+    }
+    match bits.below(4) {
+        0 => spec["tls"] = json!([{ "hosts": ["h.test"], "secretName": bits.of(&NAMES) }]),
+        1 => spec["tls"] = json!([{ "hosts": [bits.of(&HOSTS)] }]),
+        _ => {}
+    }
+    match bits.below(5) {
+        0 => {}
+        1 => spec["ingressClassName"] = "other".into(),
+        _ => spec["ingressClassName"] = "portcullis".into(),
+    }
+    json!({ "spec": spec })
+}
+
+fn ingress_class(bits: &mut Bits) -> Value {
+    let annotations = if bits.one_in(2) {
+        json!({ "ingressclass.kubernetes.io/is-default-class": "true" })
+    } else {
+        json!({})
+    };
+    let controller = bits.of(&["portcullis.dev/ingress-controller", "example.com/other"]);
+    json!({ "metadata": { "annotations": annotations }, "spec": { "controller": controller } })
+}
+
+fn service(bits: &mut Bits) -> Value {
+    let port = |number: u64, name: &str, bits: &mut Bits| {
+        let mut port = json!({ "name": name, "port": number });
+        if bits.one_in(4) {
+            port["appProtocol"] = bits.of(&["kubernetes.io/h2c", "kubernetes.io/ws", "https"]).into();
+        }
+        port
+    };
+    let first = port(80, "web", bits);
+    match bits.below(4) {
+        0 => json!({ "spec": { "type": "ExternalName", "externalName": "elsewhere.test" } }),
+        1 => json!({ "spec": { "ports": [first, port(81, "more", bits)] } }),
+        _ => json!({ "spec": { "ports": [first] } }),
+    }
+}
+
+fn slice(bits: &mut Bits) -> Value {
+    let endpoints: Vec<_> = (0..bits.below(3))
+        .map(|_| {
+            let ready = !bits.one_in(3);
+            json!({
+                "addresses": [format!("10.0.0.{}", 1 + bits.below(3))],
+                "conditions": { "ready": ready, "serving": true, "terminating": !ready },
+            })
+        })
+        .collect();
+    json!({
+        "metadata": { "labels": { "kubernetes.io/service-name": bits.of(&NAMES) } },
+        "addressType": "IPv4",
+        "ports": [{ "name": bits.of(&["web", "more"]), "port": 8080 }],
+        "endpoints": endpoints,
+    })
+}
+
+/// Certificate and key in PEM.
+static PAIRS: LazyLock<[(String, String); 2]> = LazyLock::new(|| {
+    [["h.test", "*.test"], ["g.h.test", "x.test"]].map(|names| {
+        let CertifiedKey { cert, signing_key } =
+            generate_simple_self_signed(names.map(String::from)).unwrap();
+        (cert.pem(), signing_key.serialize_pem())
+    })
+});
+
+fn secret(bits: &mut Bits) -> Value {
+    let (certificate, key) = match bits.below(4) {
+        0 => (PAIRS[0].0.clone(), PAIRS[1].1.clone()), // of two that do not belong together
+        n => PAIRS[n % 2].clone(),
+    };
+    json!({ "type": "kubernetes.io/tls", "stringData": { "tls.crt": certificate, "tls.key": key } })
+}
