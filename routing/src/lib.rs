@@ -8,6 +8,7 @@
 //! ```
 
 pub mod backend;
+mod describe;
 pub mod filter;
 pub mod host;
 pub mod matching;

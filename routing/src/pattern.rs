@@ -35,6 +35,12 @@ pub fn compile(pattern: &str) -> Result<Regex, InvalidPattern> {
     bounded(&format!("^(?:{pattern})$"))
 }
 
+/// The text that [`compile`] was given for this regular expression.
+pub fn source(regex: &Regex) -> &str {
+    let text = regex.as_str();
+    text.strip_prefix("^(?:").and_then(|t| t.strip_suffix(")$")).unwrap_or(text)
+}
+
 fn bounded(pattern: &str) -> Result<Regex, InvalidPattern> {
     let built = RegexBuilder::new(pattern).size_limit(MAX_COMPILED).dfa_size_limit(MAX_COMPILED).build();
     built.map_err(|error| match error {
@@ -67,7 +73,9 @@ mod tests {
             ("", "a", false),
             ("a", "a\n", false),
         ] {
-            assert_eq!(compile(pattern).unwrap().is_match(text), want, "{pattern} on {text:?}");
+            let compiled = compile(pattern).unwrap();
+            assert_eq!(compiled.is_match(text), want, "{pattern} on {text:?}");
+            assert_eq!(source(&compiled), pattern);
         }
     }
 

@@ -41,7 +41,7 @@ pub enum Protocol {
 pub struct Listener {
     /// Whose it is.
     pub id: Arc<ListenerId>,
-    /// By the hostname that the route itself names ([`HostPattern::Any`] where it names none); asked from the
+    /// By the hostname that the route itself names ([`HostPattern::Any`](crate::HostPattern::Any) where it names none); asked from the
     /// most specific one down, so that the route's own hostname comes first in precedence.
     pub hosts: HostMap<Arc<HostTable>>,
     /// Asked for what `hosts` leave: the Ingress of the same hostname behind a Gateway's listener.

@@ -1,0 +1,228 @@
+//! A table as text, for people and for tests: one order, whatever order it was built in.
+//!
+//! ```text
+//! http:80 *.example.com at Gateway infra/public listener web
+//!   shop.example.com
+//!     GET prefix /cart header x-canary=1 -> 9 shop/cart:8080, 1 shop/next:8080 [HTTPRoute shop/web rule 0]
+//!     prefix / -> 1 500 (Service shop/web not found) [HTTPRoute shop/web rule 1]
+//!   then Ingress
+//!   *
+//!     prefix / -> redirect 308 https; [Ingress shop/web rule 0]
+//! ```
+//!
+//! Endpoints are left out: they change without the table.
+
+use std::{
+    collections::BTreeMap,
+    fmt::{self, Display},
+};
+
+use crate::{
+    Backend, BackendProtocol, Cors, Entry, FilterSet, HostPattern, HostTable, Listener, PathMatch, Protocol,
+    RouteMatch, Rule, Table, ValueMatch, Verify, WeightedBackend,
+    filter::{HeaderModifier, Mirror, PathRewrite, Redirect, UrlRewrite},
+    pattern::source,
+};
+
+/// Everything that is served, by port, by the listener's hostname, by the route's, by precedence.
+impl Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, port) in &self.ports {
+            for (host, listener) in port.listeners.iter().collect::<BTreeMap<_, _>>() {
+                writeln!(f, "{}:{number} {} at {}", port.protocol, Host(host), listener.id)?;
+                listener.fmt(f)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The hosts and rules, and those of the fallback below them.
+impl Display for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (host, table) in self.hosts.iter().collect::<BTreeMap<&HostPattern, _>>() {
+            write!(f, "  {}\n{table}", Host(host))?;
+        }
+        match &self.fallback {
+            Some(fallback) => write!(f, "  then {}\n{fallback}", fallback.id),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Display for HostTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.entries().iter().try_for_each(|entry| writeln!(f, "    {entry}"))
+    }
+}
+
+impl Display for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} -> {}", self.route_match, self.rule)
+    }
+}
+
+impl Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        })
+    }
+}
+
+/// The two wildcards would look alike.
+struct Host<'a>(&'a HostPattern);
+
+impl Display for Host<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            HostPattern::WildcardLabel(_) => write!(f, "{} (one label)", self.0),
+            _ => self.0.fmt(f),
+        }
+    }
+}
+
+impl Display for RouteMatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.method.iter().try_for_each(|method| write!(f, "{method} "))?;
+        self.path.fmt(f)?;
+        self.headers.iter().try_for_each(|h| write!(f, " header {}{}", h.name, h.value))?;
+        self.query.iter().try_for_each(|q| write!(f, " query {}{}", q.name, q.value))
+    }
+}
+
+impl Display for PathMatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(path) => write!(f, "exact {path}"),
+            Self::Prefix(prefix) if prefix.is_empty() => f.write_str("prefix /"),
+            Self::Prefix(prefix) => write!(f, "prefix {prefix}"),
+            Self::Regex(regex) => write!(f, "regex {}", source(regex)),
+            Self::GrpcMethod(method) => write!(f, "grpc method {method}"),
+        }
+    }
+}
+
+impl Display for ValueMatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(text) => write!(f, "={text}"),
+            Self::Regex(regex) => write!(f, "~{}", source(regex)),
+        }
+    }
+}
+
+/// What the rule does, who answers, and where it was written.
+impl Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", *self.filters)?;
+        match self.backends.all() {
+            [] if self.filters.redirect.is_some() => {}
+            [] => f.write_str("500 (no backend) ")?,
+            [first, rest @ ..] => {
+                first.fmt(f)?;
+                rest.iter().try_for_each(|backend| write!(f, ", {backend}"))?;
+                f.write_str(" ")?;
+            }
+        }
+        self.timeouts.request.iter().try_for_each(|t| write!(f, "request timeout {t:?} "))?;
+        self.timeouts.backend_request.iter().try_for_each(|t| write!(f, "backend timeout {t:?} "))?;
+        if let Some(retry) = &self.retry {
+            write!(f, "retry {} on {:?} ", retry.attempts, retry.codes)?;
+        }
+        write!(f, "[{} rule {}]", self.route, self.index)
+    }
+}
+
+impl Display for WeightedBackend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.weight, *self.filters)?;
+        match &self.backend {
+            Ok(backend) => backend.fmt(f),
+            Err(error) => write!(f, "500 ({error})"),
+        }
+    }
+}
+
+impl Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.key.fmt(f)?;
+        if self.protocol == BackendProtocol::Http2 {
+            f.write_str(" h2")?;
+        }
+        match &self.tls {
+            Some(tls) if tls.verify == Verify::Nothing => write!(f, " tls {} unverified", tls.server_name),
+            Some(tls) => write!(f, " tls {}", tls.server_name),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Each filter with a `; ` behind it.
+impl Display for FilterSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.request_headers.iter().try_for_each(|headers| write!(f, "request headers{headers}; "))?;
+        self.response_headers.iter().try_for_each(|headers| write!(f, "response headers{headers}; "))?;
+        self.rewrite.iter().try_for_each(|rewrite| write!(f, "{rewrite}; "))?;
+        self.mirrors.iter().try_for_each(|mirror| write!(f, "{mirror}; "))?;
+        self.cors.iter().try_for_each(|cors| write!(f, "{cors}; "))?;
+        self.redirect.iter().try_for_each(|redirect| write!(f, "{redirect}; "))
+    }
+}
+
+impl Display for HeaderModifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        self.set.iter().try_for_each(|(name, value)| write!(f, " {name}={}", text(value)))?;
+        self.add.iter().try_for_each(|(name, value)| write!(f, " +{name}={}", text(value)))?;
+        self.remove.iter().try_for_each(|name| write!(f, " -{name}"))
+    }
+}
+
+impl Display for UrlRewrite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("rewrite")?;
+        self.hostname.iter().try_for_each(|host| write!(f, " host {host}"))?;
+        self.path.iter().try_for_each(|path| write!(f, " {path}"))
+    }
+}
+
+impl Display for PathRewrite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Full(path) => write!(f, "path {path}"),
+            Self::Prefix(prefix) if prefix.is_empty() => f.write_str("prefix /"),
+            Self::Prefix(prefix) => write!(f, "prefix {prefix}"),
+        }
+    }
+}
+
+impl Display for Redirect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "redirect {}", self.status.as_u16())?;
+        self.scheme.iter().try_for_each(|scheme| write!(f, " {scheme}"))?;
+        self.hostname.iter().try_for_each(|host| write!(f, " host {host}"))?;
+        self.port.iter().try_for_each(|port| write!(f, " port {port}"))?;
+        self.path.iter().try_for_each(|path| write!(f, " {path}"))
+    }
+}
+
+impl Display for Mirror {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "mirror {}/{} to ", self.numerator, self.denominator)?;
+        match &self.backend {
+            Ok(backend) => backend.fmt(f),
+            Err(error) => write!(f, "nobody ({error})"),
+        }
+    }
+}
+
+impl Display for Cors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cors {}", self.allow_origins.join(" "))
+    }
+}
+
+#[cfg(test)]
+mod tests;
