@@ -1,5 +1,8 @@
 //! The access log. Alone in its process: what is listened to is set for all threads.
 
+// Clippy knows tests by their attribute; their helpers have none.
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::{

@@ -1,5 +1,8 @@
 //! HTTP/1, HTTP/2, gRPC, WebSocket and other upgrades, between every kind of client and backend.
 
+// Clippy knows tests by their attribute; their helpers have none.
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::{net::SocketAddr, sync::Arc};

@@ -1,5 +1,8 @@
 //! Which requests are taken, and what the backend is told of them.
 
+// Clippy knows tests by their attribute; their helpers have none.
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use support::{

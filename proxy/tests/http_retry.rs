@@ -1,5 +1,8 @@
 //! Limits of time, and which attempts are followed by others.
 
+// Clippy knows tests by their attribute; their helpers have none.
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::{net::SocketAddr, time::Duration};

@@ -1,5 +1,8 @@
 //! Which listener, rule, backend and endpoint a request gets.
 
+// Clippy knows tests by their attribute; their helpers have none.
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::collections::HashSet;

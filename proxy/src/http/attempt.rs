@@ -132,8 +132,9 @@ pub(crate) async fn request(
         }
     }
     request::one_length(request);
-    if (h2_backend || h2_client) && request.remove_header(&header::EXPECT).is_some() && !h2_client {
-        // An h2 backend's 100 never gets here, so the client would wait for it.
+    // The 100 of an h2 backend never gets here, and none can be passed to an h2 client.
+    let expects = (h2_backend || h2_client) && request.remove_header(&header::EXPECT).is_some();
+    if expects && !h2_client {
         session.write_continue_response().await?;
     }
     if let Some(target) = &context.target {

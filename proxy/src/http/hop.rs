@@ -13,7 +13,8 @@ const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 pub(crate) fn strip_response(answer: &mut ResponseHeader, switching: bool) {
     if answer.headers.contains_key(header::CONNECTION) {
         for name in named_by_connection(answer.headers.get_all(header::CONNECTION).iter()) {
-            if !(switching && name == header::UPGRADE) && !is_framing(&name) {
+            let part_of_it = switching && name == header::UPGRADE;
+            if !part_of_it && !is_framing(&name) {
                 answer.remove_header(&name);
             }
         }

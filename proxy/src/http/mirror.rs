@@ -143,7 +143,10 @@ impl Mirrors {
                 Some(Part::Chunk(chunk)) => session.write_request_body(chunk, false).await?,
                 Some(Part::End) => break,
                 // Given up: the backend must not take what it has for the whole.
-                None => return Ok(session.shutdown().await),
+                None => {
+                    session.shutdown().await;
+                    return Ok(());
+                }
             }
         }
         session.finish_request_body().await?;

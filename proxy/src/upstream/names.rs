@@ -25,8 +25,11 @@ const MAX_NAMES: usize = 10_000;
 /// The addresses of DNS names. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Names {
-    known: Arc<Mutex<HashMap<(Box<str>, u16), Arc<Name>>>>,
+    known: Arc<Mutex<Known>>,
 }
+
+/// By name and port.
+type Known = HashMap<(Box<str>, u16), Arc<Name>>;
 
 #[derive(Debug)]
 struct Name {
@@ -44,19 +47,14 @@ struct State {
 
 impl Names {
     /// The endpoints of a name; `None` where it has never been found. Waits only while nothing is known.
-    pub(crate) async fn endpoints(
-        &self,
-        host: &str,
-        port: u16,
-    ) -> Option<impl std::ops::Deref<Target = EndpointPool>> {
+    pub(crate) async fn endpoints(&self, host: &str, port: u16) -> Option<Arc<Endpoints>> {
         let name = self.name(host, port);
-        let (found, fresh) = name.state();
-        match (found, fresh) {
+        match name.state() {
             (_, true) => {}
             (true, false) => name.refresh_behind(host, port),
             (false, false) => name.look_up(host, port).await,
         }
-        name.state().0.then_some(Pooled(name))
+        name.state().0.then(|| Arc::clone(&name.endpoints.load()))
     }
 
     fn name(&self, host: &str, port: u16) -> Arc<Name> {
@@ -65,16 +63,6 @@ impl Names {
             known.clear();
         }
         Arc::clone(known.entry((host.into(), port)).or_default())
-    }
-}
-
-struct Pooled(Arc<Name>);
-
-impl std::ops::Deref for Pooled {
-    type Target = EndpointPool;
-
-    fn deref(&self) -> &EndpointPool {
-        &self.0.endpoints
     }
 }
 
