@@ -1,0 +1,47 @@
+//! `portcullis check` as a process: what it prints and how it ends.
+
+use std::{path::Path, process::Command};
+
+#[test]
+fn the_quickstart_would_be_served() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/quickstart");
+    let (code, text) = check(&[folder.to_str().unwrap()]);
+    assert_eq!(code, 0, "{text}");
+    for object in
+        ["Ingress default/yourdomain", "Gateway shop/public", "HTTPRoute shop/shop", "GRPCRoute shop/greeter"]
+    {
+        assert!(text.contains(&format!("{object}: accepted")), "{object} in {text}");
+    }
+}
+
+#[test]
+fn what_is_refused_is_named_with_its_place_and_ends_with_1() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("route.yaml");
+    let route = "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: web, namespace: shop}\n\
+                 spec:\n  rules:\n  - matches: [{path: {type: PathPrefix, value: no-slash}}]\n";
+    std::fs::write(&file, route).unwrap();
+    let (code, text) = check(&[file.to_str().unwrap()]);
+    assert_eq!(code, 1, "{text}");
+    assert!(text.contains("route.yaml:1: HTTPRoute shop/web: refused"), "{text}");
+    assert!(text.contains("spec.rules[0].matches[0].path"), "{text}");
+
+    let (code, text) = check(&["--format", "json", file.to_str().unwrap()]);
+    assert_eq!(code, 1, "{text}");
+    let report: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(report["objects"][0]["object"], "HTTPRoute shop/web");
+    assert_eq!(report["objects"][0]["verdict"], "refused");
+}
+
+#[test]
+fn a_path_that_is_not_there_ends_with_1() {
+    let (code, text) = check(&["/nowhere/at/all.yaml"]);
+    assert_eq!(code, 1, "{text}");
+    assert!(text.contains("/nowhere/at/all.yaml"), "{text}");
+}
+
+fn check(arguments: &[&str]) -> (i32, String) {
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_portcullis")).arg("check").args(arguments).output().unwrap();
+    (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
+}
