@@ -49,3 +49,6 @@ pub(crate) fn sentences<T: std::fmt::Display>(items: impl IntoIterator<Item = T>
         Some(more) => format!("{}; and {more} more", items[..MOST].join("; ")),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -65,3 +65,8 @@ pub struct Pools {
     pub backends: BackendPool,
     pub certificates: CertificatePool,
 }
+
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,8 @@
 //! Clients reach us at 203.0.113.10; the default certificate of Ingresses is the Secret `portcullis/default`, where a
 //! case has it.
 
+#![allow(clippy::unwrap_used)] // a panic is how a test fails
+
 #[path = "golden/text.rs"]
 mod text;
 

@@ -17,7 +17,8 @@ use crate::{
 /// What is said about a Gateway.
 ///
 /// `attached` counts the routes that are attached to a listener ([`crate::translate::Translated::attached`]).
-/// `bindings` is `None` where nothing is bound at all; a port that is not in it yet is pending.
+/// `bindings` is `None` where nothing runs, as in a check of a folder: ports and addresses are then taken for granted.
+/// A port that is not in it yet is pending.
 pub fn gateway(
     state: &GatewayState,
     settings: &Settings,
@@ -36,7 +37,8 @@ pub fn gateway(
     let accepted = accepted(state);
     let is_accepted = accepted.is_true();
     let waits: Vec<_> = state.listeners.iter().filter_map(|l| Some((l, programmed(l).err()?))).collect();
-    let conditions = vec![accepted, gateway_programmed(state, is_accepted, &addresses, &waits)];
+    let conditions =
+        vec![accepted, gateway_programmed(state, is_accepted, &addresses, &waits, bindings.is_some())];
     Report {
         status: GatewayStatus {
             listeners: listeners.collect(),
@@ -92,6 +94,7 @@ fn gateway_programmed(
     accepted: bool,
     addresses: &Addresses,
     waits: &[(&ListenerState, NotProgrammed)],
+    runs: bool,
 ) -> Condition {
     let condition = condition(state.gateway.meta.generation, "Programmed");
     let why =
@@ -99,11 +102,13 @@ fn gateway_programmed(
     if !accepted {
         return condition.no("Invalid", "the Gateway is not accepted");
     }
-    if !addresses.unusable.is_empty() {
+    // A check of a folder runs nowhere and knows of no address.
+    let known = runs || !addresses.all.is_empty();
+    if known && !addresses.unusable.is_empty() {
         let (not, have) = (list(&addresses.unusable), list(&addresses.all));
         return condition.no("AddressNotUsable", format!("cannot be used: {not}; there is {have}"));
     }
-    if addresses.usable.is_empty() {
+    if known && addresses.usable.is_empty() {
         return condition.no("AddressNotAssigned", "no address is known yet at which clients reach it");
     }
     match waits {

@@ -62,3 +62,67 @@ pub fn endpoints<'s>(
 fn address(endpoint: &SliceEndpoint, port: u16) -> Option<SocketAddr> {
     endpoint.addresses.first().map(|ip: &IpAddr| SocketAddr::new(*ip, port))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::translate::testing::snapshot;
+
+    const READY: &str = "";
+    const STARTING: &str = "ready: false, serving: false";
+    const DRAINING: &str = "ready: false, serving: true, terminating: true";
+    const STOPPED: &str = "ready: false, serving: false, terminating: true";
+
+    #[test]
+    fn ready_endpoints_come_first_then_those_that_still_serve() {
+        for (slices, want) in [
+            (&[&[("10.0.0.2", READY), ("10.0.0.1", READY)][..]][..], &["10.0.0.1:8080", "10.0.0.2:8080"][..]),
+            (&[&[("10.0.0.1", READY), ("10.0.0.2", DRAINING), ("10.0.0.3", STARTING)]], &["10.0.0.1:8080"]),
+            (&[&[("10.0.0.1", DRAINING), ("10.0.0.2", STOPPED), ("10.0.0.3", STARTING)]], &["10.0.0.1:8080"]),
+            (&[&[("10.0.0.1", STARTING), ("10.0.0.2", STOPPED)]], &[]),
+            (&[&[("10.0.0.1", READY)], &[("10.0.0.1", READY)]], &["10.0.0.1:8080"]),
+            (&[&[("10.0.0.1", DRAINING)], &[("10.0.0.2", READY)]], &["10.0.0.2:8080"]),
+            (&[], &[]),
+        ] {
+            let Resolved::Addresses(found) = resolve("{ port: 80 }", slices, 80) else {
+                panic!("no addresses")
+            };
+            let found: Vec<_> = found.iter().map(ToString::to_string).collect();
+            assert_eq!(found, want, "{slices:?}");
+        }
+    }
+
+    #[test]
+    fn a_port_is_found_by_its_name() {
+        let one: &[&[(&str, &str)]] = &[&[("10.0.0.1", READY)]];
+        for (ports, port, found) in [
+            ("{ port: 80 }", 80, true),
+            ("{ port: 80 }", 81, false),
+            ("{ name: other, port: 80 }", 80, false),
+            ("{ port: 80, protocol: UDP }", 80, false),
+        ] {
+            let addresses =
+                Resolved::Addresses(if found { vec!["10.0.0.1:8080".parse().unwrap()] } else { vec![] });
+            assert_eq!(resolve(ports, one, port), addresses, "{port} of {ports}");
+        }
+        assert_eq!(endpoints([], None, 80), Resolved::Addresses(vec![]), "a Service that is gone");
+    }
+
+    fn resolve(ports: &str, slices: &[&[(&str, &str)]], port: u16) -> Resolved {
+        let mut text =
+            format!("kind: Service\nmetadata: {{ name: web }}\nspec: {{ ports: [{ports}] }}\n---\n");
+        for (index, slice) in slices.iter().enumerate() {
+            let entry = |(ip, conditions): &(&str, &str)| {
+                format!("{{ addresses: [{ip}], conditions: {{ {conditions} }} }}")
+            };
+            let entries: Vec<_> = slice.iter().map(entry).collect();
+            text += &format!(
+                "kind: EndpointSlice\nmetadata: {{ name: web-{index} }}\naddressType: IPv4\nports: [{{ port: 8080 }}]\nendpoints: [{}]\n---\n",
+                entries.join(", ")
+            );
+        }
+        let snapshot = snapshot(&text);
+        let service = snapshot.services.values().next().map(|service| &**service);
+        endpoints(snapshot.endpoint_slices.values().map(|slice| &**slice), service, port)
+    }
+}

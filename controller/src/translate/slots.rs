@@ -179,3 +179,92 @@ impl std::fmt::Display for PathKey {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use portcullis_routing::{Backends, Filters, Precedence, RouteKind, RouteMatch, Rule, Timeouts};
+
+    use super::*;
+
+    #[test]
+    fn the_oldest_ingress_keeps_a_path_in_whatever_order_they_come() {
+        let members = [
+            attachment("old", 1, &[prefix("/"), exact("/a")], &[]),
+            attachment("twin", 1, &[prefix("/")], &[]),
+            attachment("new", 2, &[prefix("/"), exact("/a"), prefix("/a")], &[]),
+        ];
+        let lost =
+            "prefix / of host * is answered by Ingress shop/old, which comes first (by age, then by name)";
+        for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0]] {
+            let (table, losses) = merge(&slot(Owner::Ingress), order.map(|index| &members[index]));
+            assert_eq!(winners(&table), ["exact /a old", "prefix /a new", "prefix / old"], "{order:?}");
+            assert_eq!(losses.len(), 3, "{order:?}");
+            assert_eq!(losses.iter().filter(|l| l.to_string() == lost).count(), 2, "{order:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_implied_gives_way_to_what_is_asked_for_by_anybody() {
+        let members = [
+            attachment("old", 1, &[], &[prefix("/")]),
+            attachment("older", 0, &[], &[prefix("/"), prefix("/x")]),
+            attachment("new", 2, &[prefix("/")], &[]),
+        ];
+        let (table, losses) = merge(&slot(Owner::Ingress), &members);
+        assert_eq!(winners(&table), ["prefix /x older", "prefix / new"]);
+        assert!(losses.is_empty());
+        let (table, _) = merge(&slot(Owner::Ingress), &members[..2]);
+        assert_eq!(winners(&table), ["prefix /x older", "prefix / older"]);
+    }
+
+    #[test]
+    fn routes_at_a_gateway_all_stay() {
+        let members = [attachment("old", 1, &[prefix("/")], &[]), attachment("new", 2, &[prefix("/")], &[])];
+        let (table, losses) = merge(&slot(Owner::Gateway(Arc::new(ListenerId::Ingress))), &members);
+        assert_eq!(winners(&table), ["prefix / old", "prefix / new"]);
+        assert!(losses.is_empty());
+    }
+
+    fn slot(owner: Owner) -> HostSlot {
+        HostSlot { port: 80, listener: HostPattern::Any, owner, host: HostPattern::Any }
+    }
+
+    fn prefix(path: &str) -> PathMatch {
+        PathMatch::Prefix(path.trim_end_matches('/').into())
+    }
+
+    fn exact(path: &str) -> PathMatch {
+        PathMatch::Exact(path.into())
+    }
+
+    fn winners(table: &HostTable) -> Vec<String> {
+        let text = |e: &Entry| format!("{} {}", PathKey::of(&e.route_match.path), e.rule.route.name);
+        table.entries().iter().map(text).collect()
+    }
+
+    fn attachment(name: &str, age: i64, paths: &[PathMatch], implied: &[PathMatch]) -> Attachment {
+        let route =
+            Arc::new(RouteId { kind: RouteKind::Ingress, namespace: "shop".into(), name: name.into() });
+        let entry = |(index, path): (usize, &PathMatch)| {
+            let route_match = RouteMatch {
+                path: path.clone(),
+                method: None,
+                headers: Box::default(),
+                query: Box::default(),
+            };
+            let rule = Rule {
+                route: Arc::clone(&route),
+                index,
+                name: None,
+                filters: Filters::default(),
+                backends: Backends::default(),
+                timeouts: Timeouts::default(),
+                retry: None,
+            };
+            let precedence = Precedence::of(&HostPattern::Any, &route_match, age, name.into(), (index, 0));
+            Entry { route_match, precedence, rule: Arc::new(rule) }
+        };
+        let entries = |paths: &[PathMatch]| paths.iter().enumerate().map(entry).collect();
+        Attachment { slot: slot(Owner::Ingress), entries: entries(paths), implied: entries(implied) }
+    }
+}

@@ -123,7 +123,7 @@ fn filters(filters: &Filters) -> String {
     for (name, headers) in [("request", &filters.request_headers), ("response", &filters.response_headers)] {
         let Some(headers) = headers else { continue };
         let pair = |sign: &str, (name, value): &(http::HeaderName, http::HeaderValue)| {
-            format!(" {sign}{name}={}", value.to_str().unwrap())
+            format!(" {sign}{name}={}", value.to_str().unwrap_or("not a text"))
         };
         let set = headers.set.iter().map(|h| pair("", h));
         let add = headers.add.iter().map(|h| pair("+", h));

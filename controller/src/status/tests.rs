@@ -1,0 +1,145 @@
+use portcullis_routing::ListenerId;
+use serde_json::json;
+
+use super::*;
+use crate::{
+    Bindings,
+    ir::Kind,
+    translate::{
+        self, Address, Pools, Settings,
+        testing::{CLASS, snapshot},
+    },
+};
+
+const OBJECTS: &str = "
+kind: Gateway
+metadata: { namespace: infra, name: public }
+spec: { gatewayClassName: portcullis, listeners: [{ name: http, port: 80, protocol: HTTP }, { name: alt, port: 8080, protocol: HTTP }] }
+---
+kind: HTTPRoute
+metadata: { namespace: infra, name: web }
+spec: { parentRefs: [{ name: public, sectionName: http, port: 80 }] }
+---
+kind: Ingress
+metadata: { namespace: shop, name: web }
+spec: { ingressClassName: portcullis, rules: [{ host: a.example.com, http: { paths: [{ path: /, pathType: Prefix, backend: { service: { name: web, port: { number: 80 } } } }] } }] }
+---
+kind: Service
+metadata: { namespace: shop, name: web }
+spec: { ports: [{ port: 80 }] }
+";
+
+fn statuses(bindings: Option<&Bindings>, addresses: Vec<Address>) -> Statuses {
+    let settings = Settings { addresses, ..Settings::default() };
+    translate::full(&snapshot(&format!("{CLASS}{OBJECTS}")), &settings, bindings, &Pools::default()).statuses
+}
+
+fn here() -> Vec<Address> {
+    vec![Address::Ip([192, 0, 2, 1].into()), Address::Hostname("edge.example.com".into())]
+}
+
+#[test]
+fn statuses_are_written_as_the_api_has_them() {
+    let statuses = statuses(None, here());
+    let value = |status: serde_json::Result<serde_json::Value>| status.unwrap();
+    let gateway = &statuses.gateways[&ObjectKey::new(Kind::Gateway, "infra", "public")].status;
+    let gateway = value(serde_json::to_value(gateway));
+    assert_eq!(
+        gateway["addresses"],
+        json!([{ "type": "IPAddress", "value": "192.0.2.1" }, { "type": "Hostname", "value": "edge.example.com" }])
+    );
+    assert_eq!(
+        gateway["listeners"][1]["supportedKinds"][0],
+        json!({ "group": "gateway.networking.k8s.io", "kind": "HTTPRoute" })
+    );
+    assert_eq!(
+        (&gateway["listeners"][0]["attachedRoutes"], &gateway["listeners"][1]["attachedRoutes"]),
+        (&json!(1), &json!(0))
+    );
+    let route = &statuses.routes[&ObjectKey::new(Kind::HttpRoute, "infra", "web")].status;
+    assert_eq!(
+        value(serde_json::to_value(route))["parents"][0],
+        json!({
+            "parentRef": { "group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "public", "sectionName": "http", "port": 80 },
+            "controllerName": "portcullis.dev/gateway-controller",
+            "conditions": [
+                { "type": "Accepted", "status": "True", "reason": "Accepted", "message": "the route is attached", "observedGeneration": 1 },
+                { "type": "ResolvedRefs", "status": "True", "reason": "ResolvedRefs", "message": "every reference is resolved", "observedGeneration": 1 },
+            ],
+        })
+    );
+    let ingress = &statuses.ingresses[&ObjectKey::new(Kind::Ingress, "shop", "web")].status;
+    assert_eq!(
+        value(serde_json::to_value(ingress)),
+        json!({ "loadBalancer": { "ingress": [{ "ip": "192.0.2.1" }, { "hostname": "edge.example.com" }] } })
+    );
+    let class = &statuses.gateway_classes[&ObjectKey::new(Kind::GatewayClass, "", "portcullis")].status;
+    assert_eq!(value(serde_json::to_value(class))["supportedFeatures"][0], json!({ "name": "GRPCRoute" }));
+}
+
+#[test]
+fn a_listener_is_programmed_when_its_port_is_bound() {
+    let bound = |http: Option<Result<(), String>>, alt: Option<Result<(), String>>| -> Bindings {
+        [(80, http), (8080, alt)].into_iter().filter_map(|(port, binding)| Some((port, binding?))).collect()
+    };
+    let failed = || Some(Err("in use".to_owned()));
+    for (bindings, http, alt, gateway) in [
+        (Some(bound(Some(Ok(())), Some(Ok(())))), "True Programmed", "True Programmed", "True Programmed"),
+        (Some(bound(Some(Ok(())), failed())), "True Programmed", "False Pending", "True Programmed"),
+        (Some(bound(failed(), failed())), "False Pending", "False Pending", "False Pending"),
+        (Some(bound(None, None)), "False Pending", "False Pending", "False Pending"),
+        (None, "True Programmed", "True Programmed", "True Programmed"),
+    ] {
+        let statuses = statuses(bindings.as_ref(), here());
+        let status = &statuses.gateways[&ObjectKey::new(Kind::Gateway, "infra", "public")].status;
+        let of = |conditions: &[Condition]| {
+            let programmed = conditions.iter().find(|c| c.kind == "Programmed").unwrap();
+            format!("{:?} {}", programmed.status, programmed.reason)
+        };
+        let got = [&status.listeners[0].conditions, &status.listeners[1].conditions, &status.conditions]
+            .map(|c| of(c));
+        assert_eq!(got, [http, alt, gateway], "{bindings:?}");
+    }
+}
+
+#[test]
+fn a_port_that_cannot_be_bound_is_named_with_the_reason() {
+    let bindings = Bindings::from([(80, Err("address in use".to_owned())), (8080, Ok(()))]);
+    let statuses = statuses(Some(&bindings), here());
+    let gateway = &statuses.gateways[&ObjectKey::new(Kind::Gateway, "infra", "public")].status;
+    let listener = gateway.listeners[0].conditions.iter().find(|c| c.kind == "Programmed").unwrap();
+    assert_eq!(listener.message, "port 80 cannot be bound: address in use");
+    let ingress = &statuses.ingresses[&ObjectKey::new(Kind::Ingress, "shop", "web")];
+    let said: Vec<_> = ingress.messages.iter().map(|m| (m.level, &*m.text)).collect();
+    assert_eq!(said, [(Level::Refused, "not served on port 80, which cannot be bound: address in use")]);
+}
+
+#[test]
+fn accepted_says_nothing_of_addresses_and_ports() {
+    let bindings = Bindings::from([(80, Err("address in use".to_owned()))]);
+    let statuses = statuses(Some(&bindings), Vec::new());
+    let gateway = &statuses.gateways[&ObjectKey::new(Kind::Gateway, "infra", "public")].status;
+    let reasons: Vec<_> = gateway.conditions.iter().map(|c| (c.kind, c.status, c.reason)).collect();
+    assert_eq!(
+        reasons,
+        [
+            ("Accepted", ConditionStatus::True, "Accepted"),
+            ("Programmed", ConditionStatus::False, "AddressNotAssigned")
+        ]
+    );
+    assert!(gateway.listeners.iter().all(|listener| listener.conditions[0].is_true()));
+}
+
+#[test]
+fn a_check_of_a_folder_takes_addresses_for_granted() {
+    let statuses = statuses(None, Vec::new());
+    let gateway = &statuses.gateways[&ObjectKey::new(Kind::Gateway, "infra", "public")].status;
+    assert!(gateway.conditions.iter().all(Condition::is_true), "{gateway:?}");
+}
+
+#[test]
+fn long_lists_are_cut() {
+    assert_eq!(sentences(1..=8), "1; 2; 3; 4; 5; 6; 7; 8");
+    assert_eq!(sentences(1..=10), "1; 2; 3; 4; 5; 6; 7; 8; and 2 more");
+    assert_eq!(sentences::<ListenerId>([]), "");
+}

@@ -1,0 +1,170 @@
+use std::collections::BTreeSet;
+
+use portcullis_routing::HostPattern;
+
+use super::{
+    testing::{CLASS, apply, snapshot},
+    *,
+};
+use crate::{
+    ir::{Kind, ObjectKey},
+    snapshot::{Change, Snapshot},
+};
+
+const GATEWAY: &str = "
+kind: Gateway
+metadata: { namespace: infra, name: public }
+spec:
+  gatewayClassName: portcullis
+  listeners:
+  - { name: http, port: 80, protocol: HTTP, allowedRoutes: { namespaces: { from: Selector, selector: { matchLabels: { a: b } } } } }
+---
+";
+
+#[test]
+fn a_route_names_all_that_its_outcome_read() {
+    let snapshot = snapshot(&format!(
+        "{CLASS}{GATEWAY}
+kind: HTTPRoute
+metadata: {{ namespace: shop, name: web }}
+spec:
+  parentRefs: [{{ namespace: infra, name: public }}, {{ name: missing }}]
+  rules:
+  - filters: [{{ type: RequestMirror, requestMirror: {{ backendRef: {{ name: shadow, port: 80 }} }} }}]
+    backendRefs: [{{ name: missing, port: 80 }}, {{ namespace: media, name: img, port: 80 }}]
+"
+    ));
+    let settings = Settings::default();
+    let pools = Pools::default();
+    let listeners = listeners(&snapshot, &settings, &pools.certificates);
+    let web = &snapshot.routes[&ObjectKey::new(Kind::HttpRoute, "shop", "web")];
+    let References { objects, grants, hosts } =
+        route(&snapshot, &listeners, &settings, &pools.backends, web).references;
+    let objects: Vec<_> = objects.iter().map(ToString::to_string).collect();
+    let want = [
+        "Gateway infra/public",
+        "Gateway shop/missing",
+        "Service shop/missing",
+        "Service shop/shadow",
+        "Namespace shop",
+    ];
+    assert_eq!(objects, want, "a Service that may not be referred to is not read");
+    assert_eq!(grants, BTreeSet::from(["media".into()]));
+    assert!(hosts.is_empty());
+}
+
+#[test]
+fn an_ingress_names_all_that_its_outcome_read() {
+    let snapshot = snapshot(
+        "
+kind: Ingress
+metadata: { namespace: shop, name: web }
+spec:
+  ingressClassName: portcullis
+  defaultBackend: { service: { name: rest, port: { number: 80 } } }
+  rules: [{ host: a.example.com, http: { paths: [{ path: /, pathType: Prefix, backend: { service: { name: web, port: { name: http } } } }] } }]
+",
+    );
+    let settings = Settings::default();
+    let pools = Pools::default();
+    let listeners = listeners(&snapshot, &settings, &pools.certificates);
+    let web = &snapshot.ingresses[&ObjectKey::new(Kind::Ingress, "shop", "web")];
+    let References { objects, hosts, .. } =
+        ingress(&snapshot, &listeners, &settings, &pools.backends, web).references;
+    assert_eq!(
+        objects.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["Service shop/rest", "Service shop/web"]
+    );
+    assert_eq!(hosts, BTreeSet::from([HostPattern::Any, HostPattern::parse("a.example.com").unwrap()]));
+}
+
+#[test]
+fn listeners_that_stay_the_same_for_routes_are_not_changed() {
+    let gateway = |listener: &str| {
+        format!(
+            "
+kind: Gateway
+metadata: {{ namespace: infra, name: public }}
+spec: {{ gatewayClassName: portcullis, listeners: [{{ name: tls, port: 443, protocol: HTTPS, {listener} }}] }}
+"
+        )
+    };
+    let tls = "tls: { certificateRefs: [{ name: one }] }";
+    let (settings, pools) = (Settings::default(), Pools::default());
+    let of = |snapshot: &Snapshot| listeners(snapshot, &settings, &pools.certificates);
+    let first = snapshot(&format!("{CLASS}{}", gateway(tls)));
+    for (listener, changed) in [
+        (tls.to_owned(), false),
+        ("tls: { certificateRefs: [{ name: other }] }".into(), false),
+        (format!("{tls}, hostname: a.example.com"), true),
+        (format!("{tls}, allowedRoutes: {{ namespaces: {{ from: All }} }}"), true),
+        (format!("{tls}, allowedRoutes: {{ kinds: [{{ kind: HTTPRoute }}] }}"), true),
+        ("tls: { mode: Terminate, certificateRefs: [{ name: one, namespace: certs }] }".into(), false),
+    ] {
+        let mut second = first.clone();
+        apply(&mut second, &gateway(&listener));
+        assert_eq!(!of(&second).changed_gateways(&of(&first)).is_empty(), changed, "{listener}");
+    }
+    let mut gone = first.clone();
+    gone.apply(Change::Delete(ObjectKey::new(Kind::Gateway, "infra", "public")));
+    assert_eq!(of(&gone).changed_gateways(&of(&first)).len(), 1, "a Gateway that is gone");
+    assert_eq!(of(&first).changed_gateways(&of(&gone)).len(), 1, "a Gateway that is new");
+}
+
+#[test]
+fn a_host_is_changed_when_another_ingress_asks_for_tls_there() {
+    let ingress = |name: &str, rest: &str| {
+        format!(
+            "
+kind: Ingress
+metadata: {{ namespace: shop, name: {name} }}
+spec: {{ ingressClassName: portcullis, rules: [{{ host: a.example.com }}]{rest} }}
+---
+"
+        )
+    };
+    let (settings, pools) = (Settings::default(), Pools::default());
+    let of = |text: &str| listeners(&snapshot(text), &settings, &pools.certificates);
+    let before = of(&ingress("one", ""));
+    assert!(of(&(ingress("one", "") + &ingress("two", ""))).changed_hosts(&before).is_empty());
+    let changed = of(&(ingress("one", "") + &ingress("two", ", tls: [{ hosts: [a.example.com] }]")))
+        .changed_hosts(&before);
+    assert_eq!(changed, [HostPattern::parse("a.example.com").unwrap()]);
+}
+
+#[test]
+fn a_secret_is_read_once_for_as_long_as_its_data_stay() {
+    let secret = |crt: &str, key: &str, label: &str| {
+        let indent = |text: &str| text.replace('\n', "\n    ");
+        format!(
+            "
+kind: Secret
+metadata: {{ namespace: shop, name: web, labels: {{ a: {label} }} }}
+type: kubernetes.io/tls
+stringData:
+  tls.crt: |
+    {}
+  tls.key: |
+    {}
+",
+            indent(crt),
+            indent(key)
+        )
+    };
+    let pair = || {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(["a.example.com".to_owned()]).unwrap();
+        (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
+    };
+    let ((crt, key), (other_crt, other_key)) = (pair(), pair());
+    let pool = CertificatePool::default();
+    let name = ObjectKey::new(Kind::Secret, "shop", "web");
+    let read = |text: &str| pool.read(&snapshot(text), &name).unwrap();
+    let first = read(&secret(&crt, &key, "one"));
+    assert!(Arc::ptr_eq(&first, &read(&secret(&crt, &key, "two"))), "another label");
+    assert!(!Arc::ptr_eq(&first, &read(&secret(&other_crt, &other_key, "two"))), "another certificate");
+    let mismatch = pool.read(&snapshot(&secret(&crt, &other_key, "two")), &name).unwrap_err();
+    assert_eq!(mismatch.reason(), "InvalidCertificateRef");
+    pool.forget_unused(&Snapshot::default());
+    assert!(!Arc::ptr_eq(&first, &read(&secret(&crt, &key, "one"))), "forgotten, as the Secret was gone");
+}
