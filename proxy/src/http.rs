@@ -76,7 +76,8 @@ impl ProxyHttp for HttpService {
             Ok(()) => Ok(false),
             Err(answer) => {
                 session.set_total_drain_timeout(Some(DRAIN_TIMEOUT));
-                answer.send(session, context).await.map(|()| true)
+                // Boxed, so that the requests that go on to a backend do not pay for its size.
+                Box::pin(answer.send(session, context)).await.map(|()| true)
             }
         }
     }

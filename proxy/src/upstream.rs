@@ -24,7 +24,8 @@ pub(crate) async fn choose(backend: &Backend, names: &Names, tried: &[SocketAddr
         Endpoints::Name { host, port } => (host.clone(), *port),
         endpoints => return choose_from(endpoints, tried),
     };
-    choose_from(&*names.endpoints(&host, port).await?, tried)
+    // Boxed, so that the requests of other backends do not pay for a resolver's size.
+    choose_from(&*Box::pin(names.endpoints(&host, port)).await?, tried)
 }
 
 fn choose_from(endpoints: &Endpoints, tried: &[SocketAddr]) -> Option<Choice> {

@@ -121,6 +121,16 @@ async fn a_connection_stands_in_for_another_only_with_the_same_tls() {
 }
 
 #[tokio::test]
+async fn connect_is_refused_on_h2_too() {
+    let proxy = start();
+    let at = Site::of(to(support::site::refusing())).serve(&proxy).await;
+    let mut client = client::h2(connect(at).await).await;
+    let request = Request::connect("a.example:443").body(()).unwrap();
+    let (answer, _) = client.send.send_request(request, false).unwrap();
+    assert_eq!(within(answer).await.unwrap().status(), 405);
+}
+
+#[tokio::test]
 async fn cookies_in_crumbs_become_one_line_for_http_1() {
     let up = RawBackend::saying("up").await;
     let proxy = start();

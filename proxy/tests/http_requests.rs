@@ -8,7 +8,7 @@ mod support;
 use support::{
     client::{connect, exchange, response},
     raw::RawBackend,
-    site::{Site, listener, to},
+    site::{Site, backend, h2, listener, rule, share, to},
     start, start_with, within,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -66,6 +66,23 @@ async fn what_is_odd_but_right_is_served() {
     ] {
         assert_eq!(send(at, request.as_bytes()).await.status, 200, "{request:?}");
     }
+}
+
+#[tokio::test]
+async fn a_backend_is_told_some_host_even_where_the_client_named_none() {
+    let (one, two) = (RawBackend::saying("reached").await, support::raw::H2Backend::start().await);
+    let proxy = start();
+    let to_h2 = rule([share(1, Ok(h2(backend(&[two.address]))))]);
+    let at = Site::of(to(one.address)).add("", listener("all"), "/two", to_h2).serve(&proxy).await;
+    assert_eq!(send(at, b"GET / HTTP/1.0\r\nX-Forwarded-Host: evil.example\r\n\r\n").await.status, 200);
+    let seen = one.last();
+    assert_eq!((seen.header("host"), seen.header("x-forwarded-host")), (Some(&*at.to_string()), None));
+    let mut tcp = connect(at).await;
+    tcp.write_all(b"GET /two HTTP/1.0\r\n\r\n").await.unwrap();
+    let mut all = String::new();
+    within(tcp.read_to_string(&mut all)).await.unwrap();
+    assert!(all.contains(" 200 "), "{all}");
+    assert_eq!(two.last().uri.authority().unwrap().as_str(), at.to_string());
 }
 
 #[tokio::test]

@@ -30,7 +30,7 @@ const GRACE: Duration = Duration::from_millis(500);
 /// Where there is none, or no time is left.
 pub(crate) async fn begin(options: &Options, names: &Names, context: &mut Context) -> Result<Box<HttpPeer>> {
     if context.attempts.back_off {
-        back_off(context).await?;
+        Box::pin(back_off(context)).await?;
     }
     if let Some(before) = context.attempts.endpoint.take() {
         context.attempts.tried.push(before.endpoint().address);
@@ -49,16 +49,15 @@ pub(crate) async fn begin(options: &Options, names: &Names, context: &mut Contex
     attempts.endpoint = Some(choice.endpoint.begin());
     let address = choice.endpoint.address;
     let left = set_deadline(context)?;
-    Ok(peer(
-        &backend,
-        &Attempt {
-            address,
-            connect_timeout: left.map_or(options.connect_timeout, |left| left.min(options.connect_timeout)),
-            read_timeout: read_timeout(options, &backend, left),
-            write_timeout: left,
-            upgrade: context.upgrade,
-        },
-    ))
+    let within = |limit: Duration| left.map_or(limit, |left| left.min(limit));
+    // pingora takes these for a tunnel as well, which may last; until it is made, the hard stop serves.
+    let (read_timeout, write_timeout) = match context.upgrade {
+        true => (Some(options.idle_timeout), None),
+        false => (read_timeout(options, &backend, left), left),
+    };
+    let connect_timeout = within(options.connect_timeout);
+    let upgrade = context.upgrade;
+    Ok(peer(&backend, &Attempt { address, connect_timeout, read_timeout, write_timeout, upgrade }))
 }
 
 /// The limit between two reads. Over h2 pingora counts it from the end of the request's head, so that a long upload
@@ -84,7 +83,8 @@ fn set_deadline(context: &mut Context) -> Result<Option<Duration>> {
     if deadline <= now {
         return Err(context.fail(Rejection::Timeout, "the request took too long"));
     }
-    REQUEST.with(|request| request.set_deadline(context.deadline().map(|at| at + GRACE)));
+    let stop = if context.upgrade { Some(deadline) } else { context.deadline() };
+    REQUEST.with(|request| request.set_deadline(stop.map(|at| at + GRACE)));
     Ok(Some(deadline - now))
 }
 
@@ -122,14 +122,16 @@ pub(crate) async fn request(
     }
     forwarded::apply(request, context, options)?;
     let h2_client = session.req_header().version == Version::HTTP_2;
-    if h2_client {
-        // pingora takes `:authority` and `:scheme` towards an h2 backend from Host, where there is one.
-        if let Some(host) = context.host.as_ref().filter(|_| !request.headers.contains_key(header::HOST)) {
-            request.insert_header("Host", host.clone())?;
+    // HTTP/1.1 asks for one, which HTTP/1.0 may have come without; and from an h2 client pingora takes `:authority` and
+    // `:scheme` towards an h2 backend from Host, where there is one.
+    if !request.headers.contains_key(header::HOST) {
+        match &context.host {
+            Some(host) => request.insert_header("Host", host.clone())?,
+            None => request.insert_header("Host", context.conn.local.to_string())?,
         }
-        if !h2_backend {
-            request::join_cookies(request);
-        }
+    }
+    if h2_client && !h2_backend {
+        request::join_cookies(request);
     }
     request::one_length(request);
     // The 100 of an h2 backend never gets here, and none can be passed to an h2 client.

@@ -48,8 +48,11 @@ pub(crate) fn apply(request: &mut RequestHeader, context: &Context, options: &Op
     if !keep(request, &REAL_IP) {
         request.insert_header("X-Real-IP", client)?;
     }
-    if let Some(host) = context.host.as_ref().filter(|_| !keep(request, &HOST)) {
-        request.insert_header("X-Forwarded-Host", host.clone())?;
+    if !keep(request, &HOST) {
+        match &context.host {
+            Some(host) => request.insert_header("X-Forwarded-Host", host.clone())?,
+            None => drop(request.remove_header(&HOST)),
+        }
     }
     if !keep(request, &PORT) {
         request.insert_header("X-Forwarded-Port", port(conn.port + options.port_offset))?;

@@ -47,7 +47,7 @@ pub(crate) fn filter(
     }
     // From here on no 504 can be said any more; what is late is cut. A tunnel may last.
     let deadline = context.attempt_deadline().filter(|_| !switching);
-    if deadline.is_some() || context.deadline().is_some() {
+    if deadline.is_some() || switching {
         REQUEST.with(|request| request.set_deadline(deadline));
     }
     Ok(())

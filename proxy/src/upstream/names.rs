@@ -26,7 +26,20 @@ const MAX_NAMES: usize = 10_000;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Names {
     known: Arc<Mutex<Known>>,
+    source: Source,
 }
+
+/// Who knows the addresses of a name.
+#[derive(Clone, Copy, Debug, Default)]
+enum Source {
+    #[default]
+    System,
+    #[cfg(test)]
+    Test(fn() -> Result<Found, String>),
+}
+
+/// Addresses, and how long they hold.
+type Found = (Vec<IpAddr>, Duration);
 
 /// By name and port.
 type Known = HashMap<(Box<str>, u16), Arc<Name>>;
@@ -51,8 +64,8 @@ impl Names {
         let name = self.name(host, port);
         match name.state() {
             (_, true) => {}
-            (true, false) => name.refresh_behind(host, port),
-            (false, false) => name.look_up(host, port).await,
+            (true, false) => name.refresh_behind(self.source, host, port),
+            (false, false) => name.look_up(self.source, host, port).await,
         }
         name.state().0.then(|| Arc::clone(&name.endpoints.load()))
     }
@@ -83,20 +96,20 @@ impl Name {
         (state.found, Instant::now() < state.until)
     }
 
-    fn refresh_behind(self: &Arc<Self>, host: &str, port: u16) {
+    fn refresh_behind(self: &Arc<Self>, source: Source, host: &str, port: u16) {
         if self.looking_up.try_lock().is_err() {
             return;
         }
         let (name, host) = (Arc::clone(self), Box::<str>::from(host));
-        tokio::spawn(async move { name.look_up(&host, port).await });
+        tokio::spawn(async move { name.look_up(source, &host, port).await });
     }
 
-    async fn look_up(&self, host: &str, port: u16) {
+    async fn look_up(&self, source: Source, host: &str, port: u16) {
         let _alone = self.looking_up.lock().await;
         if self.state().1 {
             return;
         }
-        let answer = tokio::time::timeout(LOOK_UP_TIMEOUT, resolve(host)).await;
+        let answer = tokio::time::timeout(LOOK_UP_TIMEOUT, source.resolve(host)).await;
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         match answer {
             Ok(Ok((addresses, ttl))) if !addresses.is_empty() => {
@@ -106,7 +119,7 @@ impl Name {
             }
             failed => {
                 let why = match failed {
-                    Ok(Err(error)) => error.to_string(),
+                    Ok(Err(error)) => error,
                     Ok(Ok(_)) => "no address".to_owned(),
                     Err(_) => "no answer in time".to_owned(),
                 };
@@ -117,13 +130,19 @@ impl Name {
     }
 }
 
-/// Addresses and how long they hold.
-async fn resolve(host: &str) -> Result<(Vec<IpAddr>, Duration), hickory_resolver::net::NetError> {
-    // The name is a whole one: without its last dot it would be tried in every search domain of the pod first.
-    let absolute = format!("{}.", host.trim_end_matches('.'));
-    let found = resolver().lookup_ip(absolute).await?;
-    let ttl = found.valid_until().saturating_duration_since(std::time::Instant::now());
-    Ok((found.iter().collect(), ttl))
+impl Source {
+    async fn resolve(self, host: &str) -> Result<Found, String> {
+        match self {
+            Self::System => {}
+            #[cfg(test)]
+            Self::Test(answer) => return answer(),
+        }
+        // The name is a whole one: without its last dot it would be tried in every search domain of the pod first.
+        let absolute = format!("{}.", host.trim_end_matches('.'));
+        let found = resolver().lookup_ip(absolute).await.map_err(|error| error.to_string())?;
+        let ttl = found.valid_until().saturating_duration_since(std::time::Instant::now());
+        Ok((found.iter().collect(), ttl))
+    }
 }
 
 /// One resolver for each thread, since each worker has a runtime of its own; `/etc/hosts` comes first.
@@ -141,4 +160,88 @@ fn resolver() -> TokioResolver {
         })
         .clone()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::{Cell, RefCell};
+
+    use super::*;
+
+    thread_local! {
+        static ANSWER: RefCell<Result<Found, String>> = const { RefCell::new(Err(String::new())) };
+        static ASKED: Cell<u32> = const { Cell::new(0) };
+    }
+
+    fn names() -> Names {
+        let answer = || {
+            ASKED.set(ASKED.get() + 1);
+            ANSWER.with_borrow(Clone::clone)
+        };
+        Names { source: Source::Test(answer), ..Names::default() }
+    }
+
+    fn say(ip: &str, ttl: u64) {
+        ANSWER.set(Ok((vec![ip.parse().unwrap()], Duration::from_secs(ttl))));
+    }
+
+    async fn address(names: &Names) -> Option<SocketAddr> {
+        let endpoints = names.endpoints("db.example", 5432).await?;
+        // What is looked up behind has its turn.
+        tokio::task::yield_now().await;
+        endpoints.pick(0, &[]).map(|endpoint| endpoint.address)
+    }
+
+    async fn pass(seconds: u64) {
+        tokio::time::advance(Duration::from_secs(seconds)).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_name_is_looked_up_when_its_ttl_has_passed_and_behind_the_request() {
+        let (names, old, new) = (names(), "10.0.0.1:5432".parse().ok(), "10.0.0.2:5432".parse().ok());
+        say("10.0.0.1", 30);
+        assert_eq!((address(&names).await, ASKED.get()), (old, 1));
+        say("10.0.0.2", 30);
+        pass(29).await;
+        assert_eq!((address(&names).await, ASKED.get()), (old, 1));
+        pass(2).await;
+        assert_eq!((address(&names).await, ASKED.get()), (old, 2));
+        assert_eq!((address(&names).await, ASKED.get()), (new, 2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_found_is_kept_while_look_ups_fail() {
+        let (names, known) = (names(), "10.0.0.1:5432".parse().ok());
+        say("10.0.0.1", 30);
+        address(&names).await;
+        ANSWER.set(Err("no such server".into()));
+        for _ in 0..10 {
+            pass(31).await;
+            assert_eq!(address(&names).await, known);
+        }
+        assert_eq!(ASKED.get(), 11);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_name_of_nobody_is_not_asked_for_with_each_request() {
+        let names = names();
+        ANSWER.set(Err("no such name".into()));
+        for _ in 0..10 {
+            assert_eq!(address(&names).await, None);
+        }
+        assert_eq!(ASKED.get(), 1);
+        pass(6).await;
+        say("10.0.0.1", 30);
+        assert_eq!(address(&names).await, "10.0.0.1:5432".parse().ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_ttl_of_nothing_still_saves_look_ups() {
+        let names = names();
+        say("10.0.0.1", 0);
+        for _ in 0..10 {
+            address(&names).await;
+        }
+        assert_eq!(ASKED.get(), 1);
+    }
 }
