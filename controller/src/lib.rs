@@ -5,6 +5,7 @@
 //!                                                                                            -> status/    -> Statuses
 //! ```
 
+pub mod check;
 mod controller;
 pub mod index;
 pub mod ir;

@@ -104,7 +104,7 @@ fn objects<'t>(value: Value, chunk: Chunk<'t>, file: &str) -> Vec<Document<'t>> 
             let message = format!("the object has {} bytes, more than {MAX_DOCUMENT}", chunk.text.len());
             vec![broken(chunk, file, chunk.line, message)]
         }
-        Err(value) => vec![document(value, chunk.line, lines)],
+        Err(value) => vec![document(value, split::first_line(chunk), lines)],
     }
 }
 
@@ -118,7 +118,7 @@ fn broken<'t>(chunk: Chunk<'t>, file: &str, line: u32, message: String) -> Docum
         place: Some(Place { file: file.into(), line }),
     };
     Document {
-        place: Place { file: file.into(), line: chunk.line },
+        place: Place { file: file.into(), line: split::first_line(chunk) },
         content: Err(Box::new(problem)),
         key,
         lines: Lines::new(chunk),

@@ -59,7 +59,10 @@ fn parse(chunk: Chunk<'_>) -> Result<Value, SyntaxError> {
     serde_saphyr::from_str_with_options(chunk.text, limits()).map_err(|error| {
         let line =
             error.location().map_or(0, |l| u32::try_from(l.line()).unwrap_or_default().saturating_sub(1));
-        SyntaxError { line: chunk.line + line, message: format!("this is no YAML: {error}") }
+        let message = error.to_string();
+        // Its line is of the document; the file's stands in the problem's place.
+        let message = message.split(" at line ").next().unwrap_or_default();
+        SyntaxError { line: chunk.line + line, message: format!("this is no YAML: {message}") }
     })
 }
 
@@ -87,11 +90,19 @@ fn is_marker(line: &str, marker: &str) -> bool {
     line.strip_prefix(marker).is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']))
 }
 
-/// Comments, markers and directives say nothing.
 fn is_blank(text: &str) -> bool {
-    text.lines().all(|line| {
-        let rest = if is_marker(line, "---") { &line[3..] } else { line };
-        let rest = rest.trim();
-        rest.is_empty() || rest.starts_with('#') || line.starts_with('%')
-    })
+    text.lines().all(says_nothing)
+}
+
+/// The line of the file on which a document says its first word.
+pub(super) fn first_line(chunk: Chunk<'_>) -> u32 {
+    let skipped = chunk.text.lines().take_while(|line| says_nothing(line)).count();
+    chunk.line.saturating_add(skipped.try_into().unwrap_or_default())
+}
+
+/// Comments, markers and directives.
+fn says_nothing(line: &str) -> bool {
+    let rest = if is_marker(line, "---") { &line[3..] } else { line };
+    let rest = rest.trim();
+    rest.is_empty() || rest.starts_with('#') || line.starts_with('%')
 }

@@ -33,13 +33,13 @@ fn a_file_has_several_documents() {
         (String::new(), &[][..]),
         ("# nothing\n\n---\n---\n# nothing\n".to_owned(), &[]),
         (a.clone(), &["1 a"]),
-        (format!("---\n{a}"), &["1 a"]),
+        (format!("---\n{a}"), &["2 a"]),
         (format!("\u{feff}{a}"), &["1 a"]),
-        (format!("{a}---\n{b}"), &["1 a", "6 b"]),
-        (format!("{a}--- # b\n{b}...\n"), &["1 a", "6 b"]),
-        (format!("# first\n{a}\n---\n\n---\n{b}"), &["1 a", "10 b"]),
-        (format!("%YAML 1.2\n---\n{a}...\n%YAML 1.2\n---\n{b}"), &["2 a", "10 b"]),
-        (format!("{a}---\n{b}").replace('\n', "\r\n"), &["1 a", "6 b"]),
+        (format!("{a}---\n{b}"), &["1 a", "7 b"]),
+        (format!("{a}--- # b\n{b}...\n"), &["1 a", "7 b"]),
+        (format!("# first\n{a}\n---\n\n---\n{b}"), &["2 a", "11 b"]),
+        (format!("%YAML 1.2\n---\n{a}...\n%YAML 1.2\n---\n{b}"), &["3 a", "11 b"]),
+        (format!("{a}---\n{b}").replace('\n', "\r\n"), &["1 a", "7 b"]),
         (format!("{}  description: |\n    ----\n    ---x\n", a.replace(" {}", "")), &["1 a"]),
     ] {
         assert_eq!(outline(&text, "in.yaml"), want, "{text}");
@@ -50,7 +50,7 @@ fn a_file_has_several_documents() {
 fn a_syntax_error_costs_its_document() {
     let (a, b, broken) = (route("a"), route("b"), "  rules: [\n  x: }\n");
     let text = format!("{a}---\n{}{broken}---\n{b}", route("c").replace("spec: {}", "spec:"));
-    assert_eq!(outline(&text, "in.yaml"), ["1 a", "12 !HTTPRoute default/c", "14 b"]);
+    assert_eq!(outline(&text, "in.yaml"), ["1 a", "12 !HTTPRoute default/c", "15 b"]);
 }
 
 #[test]

@@ -1,0 +1,153 @@
+//! What would become of manifests: each object accepted or refused, and why. Nothing is served.
+//!
+//! ```text
+//! files -> documents -> objects (decode, default, check) -> duplicates -> translation -> Report
+//! ```
+
+mod files;
+mod report;
+mod statuses;
+
+pub use report::{Checked, Finding, Level, Report, Verdict};
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+    path::PathBuf,
+};
+
+use crate::{
+    Settings,
+    ir::{Kind, Object, ObjectKey},
+    objects::{self, Decoded, decode_document},
+    problem::{Place, Problem, Severity},
+    snapshot::{Change, Snapshot},
+    translate::{self, Address, Pools},
+    yaml,
+};
+
+/// Reads files and folders (their `.yaml`, `.yml` and `.json`, subfolders too) and says what would become of each
+/// object. Where each of them can be read, what they mean together is checked too: references, attachment,
+/// conflicts.
+pub fn check(paths: &[PathBuf], settings: &Settings) -> Report {
+    let mut checks = Checks::default();
+    for file in files::find(paths) {
+        match file.and_then(|path| files::read(&path).map(|text| (path, text))) {
+            Ok((path, text)) => checks.read(&text, &path.to_string_lossy()),
+            Err(problem) => checks.report.objects.push(Checked::document(&problem)),
+        }
+    }
+    if checks.report.is_ok() {
+        checks.translate(settings);
+    }
+    checks.report
+}
+
+#[derive(Default)]
+struct Checks {
+    report: Report,
+    /// Where the object of a key stands in the report.
+    by_key: BTreeMap<ObjectKey, usize>,
+    snapshot: Snapshot,
+}
+
+impl Checks {
+    fn read(&mut self, text: &str, file: &str) {
+        for document in yaml::documents(text, file) {
+            let place = document.place.clone();
+            self.add(decode_document(document), place);
+        }
+    }
+
+    fn add(&mut self, decoded: Decoded, place: Place) {
+        let Decoded { object, problems, key } = decoded;
+        let Some(key) = key else {
+            // Of a kind that is not served, or of no kind at all.
+            let of = problems.first().map_or("document", |p| &p.object);
+            let mut checked = Checked::new(of.into(), None, place);
+            checked.verdict = Verdict::NotServed;
+            problems.iter().for_each(|p| checked.add_problem(p));
+            return self.report.objects.push(checked);
+        };
+        let mut checked = Checked::new(key.to_string(), Some(&key), place);
+        problems.iter().for_each(|p| checked.add_problem(p));
+        match self.by_key.get(&key).map(|first| &mut self.report.objects[*first]) {
+            // As the folder's source does: the first one is served.
+            Some(first) => {
+                let message = format!("is in {}:{} too, which comes first", first.file, first.line);
+                checked.add(Finding::error("", message));
+                let message = format!("is in {}:{} too; this one is served", checked.file, checked.line);
+                first.add(Finding::warning("", message));
+            }
+            None => {
+                self.by_key.insert(key, self.report.objects.len());
+                if let Some(object) = object {
+                    self.snapshot.apply(Change::Apply(object));
+                }
+            }
+        }
+        self.report.objects.push(checked);
+    }
+
+    fn translate(&mut self, settings: &Settings) {
+        self.imply_namespaces();
+        let mut settings = settings.clone();
+        if settings.addresses.is_empty() {
+            // Where clients reach us is known once something is served, and no fault of the manifests.
+            settings.addresses.push(Address::Ip(Ipv4Addr::LOCALHOST.into()));
+        }
+        let translation = translate::full(&self.snapshot, &settings, None, &Pools::default());
+        for (key, finding) in statuses::findings(&translation.statuses) {
+            self.say(key, finding);
+        }
+        for problem in translate::unclaimed(&self.snapshot, &settings) {
+            let of = self.by_key.iter().find(|(key, _)| *key.to_string() == *problem.object);
+            if let Some((_, index)) = of {
+                self.report.objects[*index].add_problem(&problem);
+            }
+        }
+    }
+
+    fn say(&mut self, key: &ObjectKey, finding: Finding) {
+        if let Some(index) = self.by_key.get(key) {
+            self.report.objects[*index].add(finding);
+        }
+    }
+
+    /// A Namespace exists where something is in it, as the folder's source has it.
+    fn imply_namespaces(&mut self) {
+        let used: BTreeSet<_> =
+            self.by_key.keys().map(|key| key.namespace.clone()).filter(|n| !n.is_empty()).collect();
+        for name in used {
+            let key = ObjectKey { kind: Kind::Namespace, namespace: "".into(), name: name.clone() };
+            if !self.snapshot.namespaces.contains_key(&key) {
+                let manifest =
+                    serde_json::json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+                let implied: Option<Object> = objects::decode(manifest, None).object;
+                implied.into_iter().for_each(|object| self.snapshot.apply(Change::Apply(object)));
+            }
+        }
+    }
+}
+
+impl Checked {
+    fn add_problem(&mut self, problem: &Problem) {
+        let mut finding = match problem.severity {
+            Severity::Error => Finding::error(&problem.field, &*problem.message),
+            Severity::Warning => Finding::warning(&problem.field, &*problem.message),
+        };
+        finding.line = problem.place.as_ref().map(|place| place.line);
+        self.add(finding);
+    }
+
+    /// A file or document that is no object.
+    fn document(problem: &Problem) -> Self {
+        let place = problem.place.clone().unwrap_or_else(|| Place { file: "".into(), line: 1 });
+        let mut checked = Self::new(problem.object.to_string(), None, place);
+        checked.add_problem(problem);
+        checked
+    }
+}
+
+#[cfg(test)]
+mod tests;

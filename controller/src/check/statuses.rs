@@ -1,0 +1,78 @@
+//! Statuses -> findings: what a condition would say of an object.
+
+use super::{Finding, Level};
+use crate::{
+    ir::ObjectKey,
+    status::{self, Condition, ConditionStatus, Message, RouteParentStatus, Statuses},
+};
+
+/// What is wrong with the objects, by what would be written on them.
+pub(super) fn findings(statuses: &Statuses) -> Vec<(&ObjectKey, Finding)> {
+    let mut out = Vec::new();
+    for (key, report) in &statuses.gateway_classes {
+        out.extend(conditions("", &report.status.conditions).map(|f| (key, f)));
+        out.extend(report.messages.iter().map(|m| (key, message(m))));
+    }
+    for (key, report) in &statuses.gateways {
+        for listener in &report.status.listeners {
+            // A Gateway is accepted without its worst listener; the Gateway's own conditions tell the rest.
+            let at = format!("listener {}", listener.name);
+            out.extend(conditions(&at, &listener.conditions).map(|f| (key, partly(f))));
+        }
+        out.extend(conditions("", &report.status.conditions).map(|f| (key, f)));
+        out.extend(report.messages.iter().map(|m| (key, message(m))));
+    }
+    for (key, report) in &statuses.routes {
+        let accepted =
+            |p: &RouteParentStatus| p.conditions.iter().any(|c| c.kind == "Accepted" && c.is_true());
+        let anywhere = report.status.parents.iter().any(accepted);
+        for parent in &report.status.parents {
+            let at = parent_name(parent);
+            let said = conditions(&at, &parent.conditions);
+            out.extend(said.map(|f| (key, if anywhere { partly(f) } else { f })));
+        }
+        out.extend(report.messages.iter().map(|m| (key, message(m))));
+    }
+    for (key, report) in &statuses.ingresses {
+        out.extend(report.messages.iter().map(|m| (key, message(m))));
+    }
+    out
+}
+
+fn conditions(at: &str, conditions: &[Condition]) -> impl Iterator<Item = Finding> {
+    conditions.iter().filter_map(move |condition| {
+        let level = match (condition.kind, condition.status) {
+            // Said of what is wrong; the others of what is right.
+            ("OverlappingTLSConfig", ConditionStatus::True) => Level::Warning,
+            ("Conflicted" | "PartiallyInvalid", ConditionStatus::True) => Level::Unresolved,
+            ("OverlappingTLSConfig" | "Conflicted" | "PartiallyInvalid", _) => return None,
+            ("Accepted", ConditionStatus::False) => Level::Error,
+            (_, ConditionStatus::False) => Level::Unresolved,
+            _ => return None,
+        };
+        let field =
+            if at.is_empty() { condition.kind.to_owned() } else { format!("{at}: {}", condition.kind) };
+        let (reason, message) = (Some(condition.reason), condition.message.clone());
+        Some(Finding { level, field, reason, message, line: None })
+    })
+}
+
+fn partly(finding: Finding) -> Finding {
+    Finding { level: finding.level.min(Level::Unresolved), ..finding }
+}
+
+fn message(message: &Message) -> Finding {
+    match message.level {
+        status::Level::Refused => {
+            Finding { level: Level::Unresolved, ..Finding::warning("", message.text.clone()) }
+        }
+        status::Level::Note => Finding::warning("", message.text.clone()),
+    }
+}
+
+fn parent_name(parent: &RouteParentStatus) -> String {
+    let to = &parent.parent_ref;
+    let namespace = to.namespace.as_deref().map(|n| format!("{n}/")).unwrap_or_default();
+    let section = to.section_name.as_deref().map(|s| format!(" listener {s}")).unwrap_or_default();
+    format!("at {} {namespace}{}{section}", to.kind, to.name)
+}
