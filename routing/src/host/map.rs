@@ -11,12 +11,15 @@ use super::HostPattern;
 
 /// Values by hostname.
 ///
-/// The hostnames are spread over shards by their hash. A clone shares all of them, a change copies one; so the
-/// clone and the change together cost some microseconds however many hostnames there are.
+/// A few hostnames (each Ingress host has a map of one) stand in a list. More are spread over shards by their
+/// hash: a clone shares all shards, a change copies one; so the clone and the change together cost some
+/// microseconds however many hostnames there are.
 #[derive(Clone, Debug)]
 pub struct HostMap<T> {
     hasher: foldhash::fast::RandomState,
-    /// None, or a power of two.
+    /// As long as there are no shards.
+    few: Vec<(HostPattern, T)>,
+    /// None, or a power of two; once there are some, they stay.
     shards: Vec<Arc<Shard<T>>>,
     any: Option<T>,
     len: usize,
@@ -26,6 +29,8 @@ pub struct HostMap<T> {
 
 type Shard<T> = HashTable<(HostPattern, T)>;
 
+/// So many hostnames are compared one by one.
+const FEW: usize = 4;
 /// On average; a shard more is a pointer more to copy with each clone, a hostname more is two.
 const PER_SHARD: usize = 32;
 const MAX_SHARDS: usize = 256;
@@ -42,7 +47,8 @@ enum Kind {
 
 impl<T> Default for HostMap<T> {
     fn default() -> Self {
-        Self { hasher: Default::default(), shards: Vec::new(), any: None, len: 0, wildcards: 0 }
+        let (few, shards) = (Vec::new(), Vec::new());
+        Self { hasher: Default::default(), few, shards, any: None, len: 0, wildcards: 0 }
     }
 }
 
@@ -79,70 +85,97 @@ impl<T> HostMap<T> {
     /// All patterns and values, in no order.
     pub fn iter(&self) -> impl Iterator<Item = (&HostPattern, &T)> {
         let any = self.any.iter().map(|value| (&HostPattern::Any, value));
-        any.chain(self.shards.iter().flat_map(|shard| shard.iter().map(|(pattern, value)| (pattern, value))))
+        let named = self.few.iter().chain(self.shards.iter().flat_map(|shard| shard.iter()));
+        any.chain(named.map(|(pattern, value)| (pattern, value)))
     }
 
     fn find(&self, kind: Kind, name: &str) -> Option<&(HostPattern, T)> {
-        if self.shards.is_empty() || name.len() > MAX_NAME {
+        let is_it = |(pattern, _): &(HostPattern, T)| key(pattern) == Some((kind, name));
+        if self.shards.is_empty() {
+            return self.few.iter().find(|entry| is_it(entry));
+        }
+        if name.len() > MAX_NAME {
             return None;
         }
         let hash = hash(&self.hasher, kind, name);
-        self.shards[shard_of(hash, self.shards.len())].find(hash, |(p, _)| key(p) == Some((kind, name)))
+        self.shards[shard_of(hash, self.shards.len())].find(hash, is_it)
     }
 }
 
 impl<T: Clone> HostMap<T> {
     /// Sets the value of a pattern and returns the one before.
     pub fn insert(&mut self, pattern: HostPattern, value: T) -> Option<T> {
-        let before = match key(&pattern) {
-            None => self.any.replace(value),
-            Some((kind, name)) => {
-                self.grow();
-                let hash = hash(&self.hasher, kind, name);
-                let index = shard_of(hash, self.shards.len());
-                let shard = Arc::make_mut(&mut self.shards[index]);
-                match shard.find_mut(hash, |(p, _)| *p == pattern) {
-                    Some((_, slot)) => Some(std::mem::replace(slot, value)),
-                    None => {
-                        self.wildcards += usize::from(kind != Kind::Exact);
-                        let hasher = &self.hasher;
-                        shard.insert_unique(hash, (pattern, value), |(p, _)| rehash(hasher, p));
-                        None
-                    }
-                }
-            }
+        let Some((kind, name)) = key(&pattern) else {
+            let before = self.any.replace(value);
+            self.len += usize::from(before.is_none());
+            return before;
         };
-        self.len += usize::from(before.is_none());
-        before
+        let is_wildcard = kind != Kind::Exact;
+        if let Some((_, slot)) = self.find_mut(kind, name) {
+            return Some(std::mem::replace(slot, value));
+        }
+        if self.shards.is_empty() && self.few.len() < FEW {
+            // A vector's first step would be room for four, in each of thousands of maps.
+            self.few.reserve_exact(1);
+            self.few.push((pattern, value));
+        } else {
+            self.grow();
+            let Self { hasher, shards, .. } = self;
+            let hash = rehash(hasher, &pattern);
+            let index = shard_of(hash, shards.len());
+            Arc::make_mut(&mut shards[index])
+                .insert_unique(hash, (pattern, value), |(p, _)| rehash(hasher, p));
+        }
+        self.wildcards += usize::from(is_wildcard);
+        self.len += 1;
+        None
     }
 
     /// Removes a pattern and returns its value.
     pub fn remove(&mut self, pattern: &HostPattern) -> Option<T> {
-        let before = match key(pattern) {
-            None => self.any.take()?,
-            Some((kind, name)) => {
-                // A look first: what is not there must not copy a shard.
-                self.find(kind, name)?;
-                let hash = hash(&self.hasher, kind, name);
-                let index = shard_of(hash, self.shards.len());
-                let shard = Arc::make_mut(&mut self.shards[index]);
-                let ((_, value), _) = shard.find_entry(hash, |(p, _)| p == pattern).ok()?.remove();
-                self.wildcards -= usize::from(kind != Kind::Exact);
-                value
-            }
+        let Some((kind, name)) = key(pattern) else {
+            let before = self.any.take()?;
+            self.len -= 1;
+            return Some(before);
         };
+        // A look first: what is not there must not copy a shard.
+        self.find(kind, name)?;
+        let value = if self.shards.is_empty() {
+            let place = self.few.iter().position(|(p, _)| p == pattern)?;
+            self.few.swap_remove(place).1
+        } else {
+            let hash = hash(&self.hasher, kind, name);
+            let index = shard_of(hash, self.shards.len());
+            let shard = Arc::make_mut(&mut self.shards[index]);
+            let ((_, value), _) = shard.find_entry(hash, |(p, _)| p == pattern).ok()?.remove();
+            value
+        };
+        self.wildcards -= usize::from(kind != Kind::Exact);
         self.len -= 1;
-        Some(before)
+        Some(value)
     }
 
-    /// Makes room for one hostname more.
+    fn find_mut(&mut self, kind: Kind, name: &str) -> Option<&mut (HostPattern, T)> {
+        // As with `remove`.
+        self.find(kind, name)?;
+        let is_it = |(pattern, _): &(HostPattern, T)| key(pattern) == Some((kind, name));
+        if self.shards.is_empty() {
+            return self.few.iter_mut().find(|entry| is_it(entry));
+        }
+        let hash = hash(&self.hasher, kind, name);
+        let index = shard_of(hash, self.shards.len());
+        Arc::make_mut(&mut self.shards[index]).find_mut(hash, is_it)
+    }
+
+    /// Makes room in the shards for one hostname more.
     fn grow(&mut self) {
         let enough = (self.len / PER_SHARD + 1).next_power_of_two().min(MAX_SHARDS);
         if self.shards.len() >= enough {
             return;
         }
         let mut shards: Vec<Shard<T>> = (0..enough).map(|_| Shard::new()).collect();
-        for (pattern, value) in self.shards.iter().flat_map(|shard| shard.iter()) {
+        let few = std::mem::take(&mut self.few);
+        for (pattern, value) in few.iter().chain(self.shards.iter().flat_map(|shard| shard.iter())) {
             let hash = rehash(&self.hasher, pattern);
             shards[shard_of(hash, enough)]
                 .insert_unique(hash, (pattern.clone(), value.clone()), |(p, _)| rehash(&self.hasher, p));
@@ -331,7 +364,10 @@ mod tests {
     proptest! {
         #[test]
         fn lookup_is_filter_and_sort(
-            changes in prop::collection::vec(change(), 0..120),
+            changes in prop_oneof![
+                prop::collection::vec(change(), 0..8),
+                prop::collection::vec(change(), 8..120),
+            ],
             hosts in prop::collection::vec("[ab.]{0,9}", 1..10),
         ) {
             let mut map = HostMap::default();
