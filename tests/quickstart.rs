@@ -143,6 +143,18 @@ async fn every_object_of_it_is_accepted() {
     let (status, told) = site.admin("/status").await;
     assert_eq!((ready, status), (200, 200));
     assert_eq!(told["problems"].as_array().map(Vec::len), Some(0), "{}", told["problems"]);
-    let text = told.to_string();
-    assert!(text.contains("\"Accepted\"") && !text.contains("\"status\":\"False\""), "{text}");
+    let conditions = conditions(&told);
+    assert!(conditions.len() > 10, "{told}");
+    for condition in conditions {
+        let want = if condition["type"] == "Conflicted" { "False" } else { "True" };
+        assert_eq!(condition["status"], want, "{condition}");
+    }
+}
+
+/// Every condition, wherever it stands.
+fn conditions(value: &serde_json::Value) -> Vec<&serde_json::Value> {
+    let own = value["conditions"].as_array().into_iter().flatten();
+    let inner =
+        value.as_array().into_iter().flatten().chain(value.as_object().into_iter().flat_map(|o| o.values()));
+    own.chain(inner.flat_map(conditions)).collect()
 }
