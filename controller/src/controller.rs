@@ -36,6 +36,9 @@ pub struct Controller {
     bindings: watch::Receiver<Arc<Bindings>>,
     statuses: watch::Sender<Arc<Statuses>>,
     problems: watch::Sender<Arc<[Problem]>>,
+    /// Those that the source told.
+    of_documents: Arc<[Problem]>,
+    unclaimed: Vec<Problem>,
     ready: watch::Sender<bool>,
 }
 
@@ -64,11 +67,20 @@ impl Controller {
     pub fn of(deltas: mpsc::Receiver<Delta>, settings: Settings) -> (Self, Handle) {
         let (bindings, bound) = watch::channel(Arc::default());
         let (statuses, of_objects) = watch::channel(Arc::default());
-        let (problems, of_documents) = watch::channel(Arc::default());
+        let (problems, all_problems) = watch::channel(Arc::default());
         let (ready, is_ready) = watch::channel(false);
         let index = Index::new(settings);
-        let controller = Self { index, deltas, bindings: bound, statuses, problems, ready };
-        let handle = Handle { bindings, statuses: of_objects, problems: of_documents, ready: is_ready };
+        let controller = Self {
+            index,
+            deltas,
+            bindings: bound,
+            statuses,
+            problems,
+            of_documents: Arc::default(),
+            unclaimed: Vec::new(),
+            ready,
+        };
+        let handle = Handle { bindings, statuses: of_objects, problems: all_problems, ready: is_ready };
         (controller, handle)
     }
 
@@ -118,9 +130,8 @@ impl Controller {
     fn take(&mut self, delta: Delta) {
         let Delta { changes, problems, complete } = delta;
         if let Some(problems) = problems {
-            let before = self.problems.send_replace(Arc::clone(&problems));
-            let known: HashSet<_> = before.iter().collect();
-            problems.iter().filter(|problem| !known.contains(problem)).for_each(log);
+            self.of_documents = problems;
+            self.tell_problems();
         }
         if !changes.is_empty() {
             let (begun, count) = (Instant::now(), changes.len());
@@ -147,9 +158,20 @@ impl Controller {
             let index = &mut self.index;
             self.statuses.send_if_modified(|now| index.tell(Arc::make_mut(now)));
         }
+        if let Some(unclaimed) = self.index.unclaimed().filter(|now| *now != self.unclaimed) {
+            self.unclaimed = unclaimed;
+            self.tell_problems();
+        }
         // Last: whoever waits for readiness finds statuses too.
         self.ready.send_if_modified(|ready| is_published && !std::mem::replace(ready, true));
         is_published
+    }
+
+    fn tell_problems(&self) {
+        let problems: Arc<[_]> = self.of_documents.iter().chain(&self.unclaimed).cloned().collect();
+        let before = self.problems.send_replace(Arc::clone(&problems));
+        let known: HashSet<_> = before.iter().collect();
+        problems.iter().filter(|problem| !known.contains(problem)).for_each(log);
     }
 }
 
@@ -164,7 +186,7 @@ impl Handle {
         self.statuses.clone()
     }
 
-    /// What is wrong with documents: those of refused ones, and warnings.
+    /// What is wrong with documents, refused ones and others, and the objects that nobody serves.
     pub fn problems(&self) -> watch::Receiver<Arc<[Problem]>> {
         self.problems.clone()
     }

@@ -26,7 +26,7 @@ use portcullis_routing::{HostPattern, Table};
 use portcullis_tls::{Certificates, PortCertificates};
 
 use crate::{
-    Bindings, Publication,
+    Bindings, Problem, Publication,
     ir::ObjectKey,
     snapshot::{Change, Snapshot},
     translate::{self, Listeners, Pools, PortPlan, Settings},
@@ -50,6 +50,8 @@ pub struct Index {
     certificates: Arc<Certificates>,
     dirty: Dirty,
     stale: Stale,
+    /// Whether [`Index::unclaimed`] has not been asked since classes, Gateways or Ingresses changed.
+    unasked: bool,
     complete: bool,
     publications: u64,
 }
@@ -82,6 +84,7 @@ impl Index {
             certificates: Arc::default(),
             dirty: Dirty { listeners: true, ..Dirty::default() },
             stale: Stale::default(),
+            unasked: false,
             complete: false,
             publications: 0,
         }
@@ -144,6 +147,11 @@ impl Index {
         changed.then(|| self.publication())
     }
 
+    /// Objects that nobody serves, as [`translate::unclaimed`] finds them; `None` where they are those from before.
+    pub fn unclaimed(&mut self) -> Option<Vec<Problem>> {
+        std::mem::take(&mut self.unasked).then(|| translate::unclaimed(&self.snapshot, &self.settings))
+    }
+
     fn publication(&mut self) -> Publication {
         self.publications += 1;
         Arc::make_mut(&mut self.table).generation = self.publications;
@@ -159,6 +167,7 @@ impl Index {
     fn renew_listeners(&mut self) -> BTreeMap<u16, PortPlan> {
         let now = translate::listeners(&self.snapshot, &self.settings, &self.pools.certificates);
         let before = std::mem::replace(&mut self.listeners, now);
+        self.unasked = true;
         let now = &self.listeners;
         for gateway in now.changed_gateways(&before) {
             self.dirty.routes.extend(self.routes.dependents.of_object(&gateway));

@@ -1,0 +1,206 @@
+//! What an edit does not concern stays the very same: by pointer, not by value.
+
+use std::sync::Arc;
+
+use portcullis_controller::{
+    Bindings, Index, Publication, Settings, ir::ObjectKey, objects, snapshot::Change, status::Statuses, yaml,
+};
+use portcullis_routing::{Backend, HostPattern, HostTable, Listener, Table};
+
+const ROUTES: usize = 200;
+
+#[test]
+fn a_changed_route_is_compiled_alone() {
+    let mut site = Site::new();
+    let before = site.publish().unwrap();
+    site.apply(&route(7, "other"));
+    let after = site.publish().unwrap();
+    for i in 0..ROUTES {
+        assert_eq!(Arc::ptr_eq(&host(&before, i), &host(&after, i)), i != 7, "host {i}");
+    }
+    assert_eq!(after.table.generation, before.table.generation + 1);
+    assert!(Arc::ptr_eq(&before.certificates, &after.certificates));
+    assert!(
+        !Arc::ptr_eq(listener(&before.table, 80, "*"), listener(&after.table, 80, "*")),
+        "its host is another"
+    );
+    let beside = |table| Arc::clone(listener(table, 80, "beside.test"));
+    assert!(Arc::ptr_eq(&beside(&before.table), &beside(&after.table)), "another listener of the same port");
+    assert!(Arc::ptr_eq(&before.table.ports[&8080], &after.table.ports[&8080]), "another port");
+}
+
+#[test]
+fn endpoint_slices_reach_pools_and_no_table() {
+    let mut site = Site::new();
+    let before = site.publish().unwrap();
+    site.index.tell(&mut Statuses::default());
+    let address = || {
+        let backend = backend(&before, 7);
+        match &**backend.endpoints.load() {
+            portcullis_routing::Endpoints::Addresses(all) => {
+                all.iter().map(|e| e.address.to_string()).collect()
+            }
+            portcullis_routing::Endpoints::Name { .. } => Vec::new(),
+        }
+    };
+    assert_eq!(address(), ["10.0.0.1:8080"]);
+    site.apply(&slice("s7", "10.0.0.9"));
+    assert!(site.publish().is_none());
+    assert_eq!(address(), ["10.0.0.9:8080"], "in the pool that the table from before refers to");
+    assert!(!site.index.has_more_to_tell(), "and no status is concerned");
+}
+
+#[test]
+fn a_service_that_says_the_same_concerns_nobody() {
+    let mut site = Site::new();
+    site.publish().unwrap();
+    site.apply(&service("s7").replace("name: s7", "name: s7\n  labels: {edited: \"true\"}"));
+    assert!(site.publish().is_none());
+}
+
+#[test]
+fn a_route_that_is_deleted_leaves_the_others() {
+    let mut site = Site::new();
+    let before = site.publish().unwrap();
+    site.index.apply([Change::Delete(key(&route(7, "s7")))]);
+    let after = site.publish().unwrap();
+    let hosts = &listener(&after.table, 80, "*").hosts;
+    assert!(hosts.get(&exact("h7.test")).is_none());
+    assert_eq!(hosts.len(), ROUTES - 1);
+    assert!(Arc::ptr_eq(&host(&before, 8), &host(&after, 8)));
+}
+
+#[test]
+fn a_new_listener_leaves_the_others() {
+    let mut site = Site::new();
+    let before = site.publish().unwrap();
+    site.apply(&gateway("new", 80, "new.test"));
+    let after = site.publish().unwrap();
+    assert!(Arc::ptr_eq(listener(&before.table, 80, "*"), listener(&after.table, 80, "*")));
+    assert!(Arc::ptr_eq(&before.table.ports[&8080], &after.table.ports[&8080]));
+    assert_eq!(after.table.ports[&80].listeners.len(), before.table.ports[&80].listeners.len() + 1);
+}
+
+#[test]
+fn bindings_are_a_matter_of_statuses() {
+    let mut site = Site::new();
+    site.publish().unwrap();
+    let mut statuses = Statuses::default();
+    assert!(site.index.tell(&mut statuses));
+    let of = |statuses: &Statuses, name: &str| {
+        serde_json::to_string(&statuses.gateways[&key(&gateway(name, 80, ""))]).unwrap()
+    };
+    let (main, other) = (of(&statuses, "main"), of(&statuses, "other"));
+    site.index.bind(&Bindings::from([(80, Err("address in use".to_owned()))]));
+    assert!(site.publish().is_none());
+    assert!(site.index.tell(&mut statuses));
+    assert!(of(&statuses, "main").contains("address in use") && !main.contains("address in use"));
+    assert_eq!(of(&statuses, "other"), other, "its port is another");
+}
+
+#[test]
+fn nothing_is_published_before_everything_was_told() {
+    let mut index = Index::new(Settings::default());
+    assert!(index.publish().is_none());
+    index.apply(objects_of(&route(0, "s0")));
+    assert!(index.publish().is_none());
+    assert!(!index.tell(&mut Statuses::default()));
+    index.complete();
+    assert!(index.publish().is_some());
+    assert!(index.publish().is_none(), "nothing happened since");
+}
+
+/// One Gateway of many routes, another listener on its port, and one on another port.
+struct Site {
+    index: Index,
+}
+
+impl Site {
+    fn new() -> Self {
+        let mut site = Self { index: Index::new(Settings::default()) };
+        site.apply(
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: GatewayClass\nmetadata: {name: c}\n\
+             spec: {controllerName: portcullis.dev/gateway-controller}\n",
+        );
+        site.apply(&gateway("main", 80, ""));
+        site.apply(&gateway("beside", 80, "beside.test"));
+        site.apply(&gateway("other", 8080, ""));
+        for i in 0..ROUTES {
+            let name = format!("s{i}");
+            site.apply(&route(i, &name));
+            site.apply(&service(&name));
+            site.apply(&slice(&name, "10.0.0.1"));
+        }
+        site.apply(&service("other"));
+        site.index.complete();
+        site
+    }
+
+    fn apply(&mut self, manifest: &str) {
+        self.index.apply(objects_of(manifest));
+    }
+
+    fn publish(&mut self) -> Option<Publication> {
+        self.index.publish()
+    }
+}
+
+fn listener<'t>(table: &'t Table, port: u16, host: &str) -> &'t Arc<Listener> {
+    table.ports[&port].listeners.get(&HostPattern::parse(host).unwrap()).unwrap()
+}
+
+fn host(publication: &Publication, i: usize) -> Arc<HostTable> {
+    let hosts = &listener(&publication.table, 80, "*").hosts;
+    Arc::clone(hosts.get(&exact(&format!("h{i}.test"))).unwrap())
+}
+
+fn backend(publication: &Publication, i: usize) -> Arc<Backend> {
+    let table = host(publication, i);
+    Arc::clone(table.entries()[0].rule.backends.all()[0].backend.as_ref().unwrap())
+}
+
+fn exact(host: &str) -> HostPattern {
+    HostPattern::parse(host).unwrap()
+}
+
+fn key(manifest: &str) -> ObjectKey {
+    match objects_of(manifest).remove(0) {
+        Change::Apply(object) => object.meta().key.clone(),
+        Change::Delete(key) => key,
+    }
+}
+
+fn objects_of(manifest: &str) -> Vec<Change> {
+    let decoded = yaml::documents(manifest, "test.yaml").into_iter().map(objects::decode_document);
+    decoded
+        .map(|decoded| Change::Apply(decoded.object.unwrap_or_else(|| panic!("{:?}", decoded.problems))))
+        .collect()
+}
+
+fn gateway(name: &str, port: u16, hostname: &str) -> String {
+    let hostname = if hostname.is_empty() { String::new() } else { format!(", hostname: {hostname}") };
+    format!(
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {{name: {name}}}\n\
+         spec:\n  gatewayClassName: c\n  listeners:\n  - {{name: http, port: {port}, protocol: HTTP{hostname}}}\n"
+    )
+}
+
+fn route(i: usize, service: &str) -> String {
+    format!(
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: r{i}}}\n\
+         spec:\n  parentRefs: [{{name: main}}]\n  hostnames: [h{i}.test]\n  rules:\n  \
+         - backendRefs: [{{name: {service}, port: 80}}]\n"
+    )
+}
+
+fn service(name: &str) -> String {
+    format!("apiVersion: v1\nkind: Service\nmetadata:\n  name: {name}\nspec:\n  ports: [{{port: 80}}]\n")
+}
+
+fn slice(service: &str, address: &str) -> String {
+    format!(
+        "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata:\n  name: {service}-1\n  \
+         labels: {{kubernetes.io/service-name: {service}}}\naddressType: IPv4\nports: [{{port: 8080}}]\n\
+         endpoints: [{{addresses: [{address}]}}]\n"
+    )
+}
