@@ -2,7 +2,9 @@
 //! proxy meet.
 
 pub mod admin;
+pub mod check;
 pub mod cli;
+pub mod demo;
 pub mod echo;
 pub mod logs;
 pub mod run;

@@ -4,8 +4,9 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use portcullis::{
+    check,
     cli::{Cli, Command, LogFormat},
-    echo, logs, run,
+    demo, echo, logs, run,
 };
 
 #[global_allocator]
@@ -33,7 +34,16 @@ fn command(command: Command) -> anyhow::Result<ExitCode> {
             logs::start(args.serve.log_format);
             runtime()?.block_on(run::run(&args.manifests, &args.serve))?;
         }
-        Command::Demo(_) | Command::Check(_) => anyhow::bail!("not served yet"),
+        Command::Demo(args) => {
+            logs::start(LogFormat::Text);
+            runtime()?.block_on(demo::run(args))?;
+        }
+        Command::Check(args) => {
+            logs::start(LogFormat::Text);
+            if !check::run(&args)? {
+                return Ok(ExitCode::FAILURE);
+            }
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

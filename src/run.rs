@@ -161,13 +161,13 @@ impl Told for Readiness {
             return vec!["the first table".to_owned()];
         }
         let bindings = self.bindings.borrow();
-        let missing = self.ports.borrow().iter().filter_map(|port| match bindings.get(port) {
+        let ports = self.ports.borrow();
+        let missing = ports.iter().filter_map(|port| match bindings.get(port) {
             Some(Ok(())) => None,
             Some(Err(error)) => Some(format!("port {port}: {error}")),
             None => Some(format!("port {port}: not bound yet")),
-        })
-        .collect();
-        missing
+        });
+        missing.collect()
     }
 
     fn statuses(&self) -> serde_json::Value {

@@ -1,5 +1,7 @@
 //! `portcullis check` as a process: what it prints and how it ends.
 
+#![allow(clippy::unwrap_used)]
+
 use std::{path::Path, process::Command};
 
 #[test]

@@ -1,5 +1,7 @@
 //! The echo backend over real sockets, asked by clients that are not ours.
 
+#![allow(clippy::unwrap_used)]
+
 use std::{net::SocketAddr, time::Duration};
 
 use futures_util::{SinkExt, StreamExt};

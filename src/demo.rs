@@ -1,0 +1,272 @@
+//! `portcullis demo`: serves a folder together with the backends that it points to.
+//!
+//! Every loopback address that an EndpointSlice of the folder names gets an echo backend, which says the name of its
+//! Service. They follow the folder as the routes do.
+
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    io::Write,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use portcullis_controller::{
+    ir::{EndpointSlice, Kind, Object, ObjectKey},
+    snapshot::Change,
+    source::{Delta, Folder, FolderOptions},
+};
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+use tracing::{info, warn};
+
+use crate::{
+    cli::{DemoArgs, LogFormat, ServeArgs},
+    echo::{Echo, Identity},
+    run::Running,
+    signals::Stop,
+};
+
+/// Where the example is looked for first, so that it can be edited while it is served.
+const QUICKSTART: &str = "examples/quickstart";
+/// The same, for a binary that stands alone.
+const FILES: [(&str, &str); 4] = [
+    ("backends.yaml", include_str!("../examples/quickstart/backends.yaml")),
+    ("certificate.yaml", include_str!("../examples/quickstart/certificate.yaml")),
+    ("gateway.yaml", include_str!("../examples/quickstart/gateway.yaml")),
+    ("ingress.yaml", include_str!("../examples/quickstart/ingress.yaml")),
+];
+
+/// Serves until the process is told to stop.
+///
+/// # Errors
+/// As [`crate::run::run`].
+pub async fn run(args: DemoArgs) -> anyhow::Result<()> {
+    let stop = Stop::listen()?;
+    let folder = Manifests::find(args.manifests.as_deref())?;
+    let mut backends = Backends::start(folder.path()).await?;
+    let serve = serve_args(&args);
+    let running = Running::start(folder.path(), &serve).await?;
+    let following = tokio::spawn(async move { backends.follow().await });
+    running.ready().await;
+    let invitation = invitation(folder.path(), &args, running.admin());
+    // Whoever closed the standard output does not want to read it.
+    let _ = std::io::stdout().write_all(invitation.as_bytes());
+    running.until_stopped(stop, &serve).await;
+    following.abort();
+    Ok(())
+}
+
+/// The folder that is served.
+#[derive(Debug)]
+enum Manifests {
+    There(PathBuf),
+    /// Written for this run, and removed after it.
+    Written(TempDir),
+}
+
+impl Manifests {
+    fn find(asked_for: Option<&Path>) -> anyhow::Result<Self> {
+        let quickstart = || Some(PathBuf::from(QUICKSTART)).filter(|path| path.is_dir());
+        match asked_for.map(Path::to_owned).or_else(quickstart) {
+            Some(path) => Ok(Self::There(path)),
+            None => Self::write().context("the quickstart cannot be written to a temporary folder"),
+        }
+    }
+
+    fn write() -> std::io::Result<Self> {
+        let folder = tempfile::Builder::new().prefix("portcullis-quickstart-").tempdir()?;
+        for (name, text) in FILES {
+            std::fs::write(folder.path().join(name), text)?;
+        }
+        Ok(Self::Written(folder))
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Self::There(path) => path,
+            Self::Written(folder) => folder.path(),
+        }
+    }
+}
+
+/// The echo backends of a folder.
+#[derive(Debug)]
+struct Backends {
+    deltas: mpsc::Receiver<Delta>,
+    slices: BTreeMap<ObjectKey, Arc<EndpointSlice>>,
+    running: BTreeMap<SocketAddr, (Identity, Echo)>,
+}
+
+impl Backends {
+    /// Reads the folder once and starts what it names.
+    async fn start(path: &Path) -> anyhow::Result<Self> {
+        let (sender, deltas) = mpsc::channel(1);
+        Folder::open(FolderOptions::new(path))?.watch(sender)?;
+        let mut backends = Self { deltas, slices: BTreeMap::new(), running: BTreeMap::new() };
+        while let Some(delta) = backends.deltas.recv().await {
+            let complete = delta.complete;
+            backends.take(delta).await;
+            if complete {
+                break;
+            }
+        }
+        Ok(backends)
+    }
+
+    async fn follow(&mut self) {
+        while let Some(delta) = self.deltas.recv().await {
+            self.take(delta).await;
+        }
+    }
+
+    async fn take(&mut self, delta: Delta) {
+        for change in delta.changes {
+            match change {
+                Change::Apply(Object::EndpointSlice(slice)) => {
+                    self.slices.insert(slice.meta.key.clone(), slice);
+                }
+                Change::Delete(key) if key.kind == Kind::EndpointSlice => drop(self.slices.remove(&key)),
+                Change::Apply(_) | Change::Delete(_) => {}
+            }
+        }
+        let wanted = wanted(self.slices.values().map(|slice| &**slice));
+        // The ones that go first, so that an address can change hands.
+        for (_, (_, echo)) in self.running.extract_if(.., |address, (is, _)| wanted.get(address) != Some(is))
+        {
+            echo.stop().await;
+        }
+        for (address, identity) in wanted {
+            let Entry::Vacant(vacant) = self.running.entry(address) else { continue };
+            match Echo::bind(address, identity.clone()).await {
+                Ok(echo) => {
+                    info!(%address, service = identity.service.as_deref(), "echo backend");
+                    vacant.insert((identity, echo));
+                }
+                Err(error) => warn!(%address, "no echo backend: {error}"),
+            }
+        }
+    }
+}
+
+/// Which backends the slices ask for. An address that two Services name answers for the first one.
+fn wanted<'s>(slices: impl IntoIterator<Item = &'s EndpointSlice>) -> BTreeMap<SocketAddr, Identity> {
+    let mut wanted = BTreeMap::new();
+    for slice in slices {
+        let key = &slice.meta.key;
+        let service = slice.service.as_deref().unwrap_or(&key.name);
+        let mut identity = Identity::of_service(&*key.namespace, service);
+        identity.pod = Some(key.name.to_string());
+        let addresses = slice.endpoints.iter().flat_map(|endpoint| endpoint.addresses.first());
+        for address in addresses.filter(|address| address.is_loopback()) {
+            for port in slice.ports.iter().filter_map(|port| port.port) {
+                wanted.entry(SocketAddr::new(*address, port)).or_insert_with(|| identity.clone());
+            }
+        }
+    }
+    wanted
+}
+
+/// On loopback alone: the key of the example's certificate is known to everybody.
+fn serve_args(args: &DemoArgs) -> ServeArgs {
+    ServeArgs {
+        port_offset: args.port_offset,
+        bind: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
+        admin: args.admin,
+        workers: None,
+        trusted_proxies: Vec::new(),
+        default_certificate: None,
+        no_ssl_redirect: false,
+        watch_ingress_without_class: false,
+        pre_stop_delay: Duration::ZERO,
+        drain_timeout: Duration::from_secs(5),
+        log_format: LogFormat::Text,
+        access_log: false,
+    }
+}
+
+fn invitation(folder: &Path, args: &DemoArgs, admin: SocketAddr) -> String {
+    let folder = folder.display();
+    let status = format!("  curl -s http://{admin}/status\n");
+    if args.manifests.is_some() {
+        return format!("\nServing {folder}. What became of its objects:\n\n{status}\n");
+    }
+    let (http, https) = (80 + u32::from(args.port_offset), 443 + u32::from(args.port_offset));
+    format!(
+        "
+Serving {folder}. In another terminal:
+
+  # An Ingress with TLS: foo.yourdomain.com goes to the service foo, yourdomain.com/bar/ to the service bar.
+  curl -sk --resolve foo.yourdomain.com:{https}:127.0.0.1 https://foo.yourdomain.com:{https}/hello
+  curl -sk --resolve yourdomain.com:{https}:127.0.0.1 https://yourdomain.com:{https}/bar/hello
+  curl -si -H 'Host: foo.yourdomain.com' http://127.0.0.1:{http}/hello
+
+  # A Gateway with HTTPRoutes: one request in ten goes to the second version, unless a header asks for it.
+  curl -s -H 'Host: shop.example.com' http://127.0.0.1:{http}/
+  curl -s -H 'Host: shop.example.com' -H 'x-version: next' http://127.0.0.1:{http}/
+  curl -si -H 'Host: shop.example.com' http://127.0.0.1:{http}/old/offer
+
+  # A GRPCRoute (src/echo/echo.proto has the service).
+  grpcurl -plaintext -authority grpc.example.com -proto src/echo/echo.proto -d '{{\"message\": \"hello\"}}' \\
+    127.0.0.1:{http} portcullis.echo.v1.Echo/Echo
+
+  # What became of the objects.
+{status}
+"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_built_in_quickstart_is_the_one_in_examples() {
+        let written = Manifests::write().unwrap();
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(QUICKSTART);
+        let mut names: Vec<_> =
+            std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        let built_in: Vec<_> = FILES.iter().map(|(name, _)| *name).collect();
+        assert_eq!(names, built_in);
+        assert_eq!(std::fs::read_dir(written.path()).unwrap().count(), FILES.len());
+    }
+
+    #[tokio::test]
+    async fn backends_follow_the_loopback_addresses_of_the_slices() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("slices.yaml");
+        let (first, second) = (free_port(), free_port());
+        std::fs::write(&file, slice("foo", "127.0.0.1", first) + &slice("far", "192.0.2.1", second)).unwrap();
+        let mut backends = Backends::start(folder.path()).await.unwrap();
+        assert_eq!(services(&backends), [(first, "foo".to_owned())]);
+
+        std::fs::write(&file, slice("bar", "127.0.0.1", second)).unwrap();
+        let changed = async {
+            while services(&backends) != [(second, "bar".to_owned())] {
+                let delta = backends.deltas.recv().await.unwrap();
+                backends.take(delta).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), changed).await.expect("the edit is followed");
+    }
+
+    fn services(backends: &Backends) -> Vec<(u16, String)> {
+        let services = backends.running.iter();
+        services.map(|(address, (is, _))| (address.port(), is.service.clone().unwrap())).collect()
+    }
+
+    fn slice(service: &str, address: &str, port: u16) -> String {
+        format!(
+            "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\naddressType: IPv4\n\
+             metadata: {{name: {service}-1, labels: {{kubernetes.io/service-name: {service}}}}}\n\
+             ports: [{{name: http, port: {port}}}]\nendpoints: [{{addresses: [{address}]}}]\n---\n"
+        )
+    }
+
+    fn free_port() -> u16 {
+        std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    }
+}
