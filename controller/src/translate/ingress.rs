@@ -167,20 +167,22 @@ impl Compiler<'_> {
     fn for_the_rest(&self, listeners: &Listeners, settings: &Settings, rule: &Arc<Rule>) -> Vec<Attachment> {
         let any = HostPattern::Any;
         let Some(state) = listeners.ingress.hosts.get(&any) else { return Vec::new() };
-        let entry = self.entry(&any, PathMatch::Prefix("".into()), rule);
-        let ports = [(settings.http_port, &state.http), (settings.https_port, &state.https)];
-        let attachments =
-            ports.into_iter().filter(|(_, served)| served.is_some()).map(|(port, _)| Attachment {
-                slot: HostSlot {
-                    port,
-                    listener: any.clone(),
-                    owner: Owner::IngressDefault,
-                    host: any.clone(),
-                },
-                entries: vec![entry.clone()],
-                implied: Vec::new(),
-            });
-        attachments.collect()
+        let plain = vec![self.entry(&any, PathMatch::Prefix("".into()), rule)];
+        let attachment = |port, (entries, implied)| Attachment {
+            slot: HostSlot { port, listener: any.clone(), owner: Owner::IngressDefault, host: any.clone() },
+            entries,
+            implied,
+        };
+        let https =
+            state.https.is_some().then(|| attachment(settings.https_port, (plain.clone(), Vec::new())));
+        let http = state.http.is_some().then(|| {
+            let entries = match self.redirects(settings, state.tls && state.https.is_some()) {
+                true => self.redirected(settings, &any, &plain, None),
+                false => (plain.clone(), Vec::new()),
+            };
+            attachment(settings.http_port, entries)
+        });
+        https.into_iter().chain(http).collect()
     }
 
     fn entry(&self, host: &HostPattern, path: PathMatch, rule: &Arc<Rule>) -> Entry {

@@ -4,6 +4,7 @@
 //! gateways.rs  each Gateway of our classes; each listener as it stands alone
 //! claims.rs    who has a port and a hostname: the oldest
 //! ingress.rs   the hosts of Ingresses, with or without TLS
+//! tls.rs       which certificates are shown for those hosts
 //! plan.rs      what each port of the table has, and with which certificates
 //! ```
 
@@ -11,6 +12,7 @@ mod claims;
 mod gateways;
 mod ingress;
 mod plan;
+mod tls;
 
 pub(super) use ingress::{Classes, hosts as ingress_hosts};
 

@@ -54,13 +54,16 @@ pub(super) fn ours(snapshot: &Snapshot, settings: &Settings) -> Vec<Arc<Ingress>
     ours
 }
 
-/// The hosts that an Ingress serves: those of its rules, and with a default backend those of its TLS too.
+/// The hosts that the rules of an Ingress name. Those of its TLS are no hosts of their own: what they ask for is
+/// answered by rules without a host.
 pub(crate) fn hosts(ingress: &Ingress) -> BTreeSet<HostPattern> {
-    let mut hosts: BTreeSet<_> = ingress.rules.iter().map(|rule| rule.host.clone()).collect();
-    if ingress.default_backend.is_some() {
-        hosts.extend(ingress.tls.iter().flat_map(|tls| &tls.hosts).cloned());
-    }
-    hosts
+    ingress.rules.iter().map(|rule| rule.host.clone()).collect()
+}
+
+/// The same, and every host where there is a default backend.
+pub(super) fn served_hosts(ingress: &Ingress) -> BTreeSet<HostPattern> {
+    let any = ingress.default_backend.as_ref().map(|_| HostPattern::Any);
+    hosts(ingress).into_iter().chain(any).collect()
 }
 
 /// Whether an Ingress asks for TLS on a host, and with which Secret; `Some(None)` is the default certificate.
@@ -78,12 +81,9 @@ pub(super) fn tls<'i>(ingress: &'i Ingress, host: &HostPattern) -> Option<Option
 pub(super) fn side(ours: Vec<Arc<Ingress>>, claims: &Claims, settings: &Settings) -> IngressSide {
     let mut side = IngressSide::default();
     for ingress in &ours {
-        for host in hosts(ingress) {
+        for host in served_hosts(ingress) {
             let tls = tls(ingress, &host).is_some();
             side.hosts.entry(host).or_default().tls |= tls;
-        }
-        if ingress.default_backend.is_some() {
-            side.hosts.entry(HostPattern::Any).or_default();
         }
     }
     for (host, state) in &mut side.hosts {
@@ -123,11 +123,7 @@ fn beside_gateways(
             "not served on port {port}, which speaks another protocol for {holder}"
         )));
     }
-    let mut own = hosts(ingress);
-    if ingress.default_backend.is_some() {
-        own.insert(HostPattern::Any);
-    }
-    for host in own {
+    for host in served_hosts(ingress) {
         let Some(state) = all.get(&host) else { continue };
         for (port, hostname) in [(settings.http_port, &state.http), (settings.https_port, &state.https)] {
             let holder = hostname.as_ref().and_then(|hostname| claims.ports.get(&port)?.hosts.get(hostname));

@@ -1,22 +1,18 @@
 //! What each port of the table has, and with which certificates.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use portcullis_routing::{HostMap, HostPattern};
-use portcullis_tls::{Certificate, Certificates, PortCertificates, Termination};
+use portcullis_tls::{Certificates, PortCertificates, Termination};
 
-use super::{IngressSide, ListenerPlan, Listeners, PortPlan, claims::Claims, gateways::States, ingress};
+use super::{IngressSide, ListenerPlan, Listeners, PortPlan, claims::Claims, gateways::States, tls};
 use crate::{
-    ir::{Ingress, Kind, ObjectKey},
     snapshot::Snapshot,
-    status::Message,
     translate::{CertificatePool, Settings},
 };
 
-type Shown = BTreeMap<u16, BTreeMap<HostPattern, Vec<Arc<Certificate>>>>;
+/// The certificates of each port, by the hostname under which it finds a listener.
+type Shown = BTreeMap<u16, tls::ShownHosts>;
 
 pub(super) fn plan(
     snapshot: &Snapshot,
@@ -28,7 +24,10 @@ pub(super) fn plan(
 ) -> Listeners {
     let mut ports = frame(claims);
     let mut shown = of_gateways(&gateways);
-    of_ingresses(snapshot, settings, certificates, &mut side, claims, &mut shown);
+    if claims.ports.get(&settings.https_port).is_some_and(|claim| claim.ingress) {
+        let hosts = shown.entry(settings.https_port).or_default();
+        tls::choose(snapshot, settings, certificates, &mut side, hosts);
+    }
     for host in side.hosts.values() {
         for (port, hostname) in [(settings.http_port, &host.http), (settings.https_port, &host.https)] {
             if let (Some(hostname), Some(plan)) = (hostname, ports.get_mut(&port)) {
@@ -91,106 +90,8 @@ fn of_gateways(gateways: &States) -> Shown {
     shown
 }
 
-/// Chooses the certificate of each host: the Gateway's, that of the oldest Ingress with TLS for it, the default one.
-/// A host with none of them is not served over TLS.
-fn of_ingresses(
-    snapshot: &Snapshot,
-    settings: &Settings,
-    certificates: &CertificatePool,
-    side: &mut IngressSide,
-    claims: &Claims,
-    shown: &mut Shown,
-) {
-    if !claims.ports.get(&settings.https_port).is_some_and(|claim| claim.ingress) {
-        return;
-    }
-    let default = default_certificate(snapshot, settings, certificates);
-    let own = certificates_of_hosts(snapshot, certificates, side);
-    let hosts = shown.entry(settings.https_port).or_default();
-    let mut dark = BTreeSet::new();
-    for (host, state) in &mut side.hosts {
-        let Some(hostname) = &state.https else { continue };
-        if hosts.contains_key(hostname) {
-            continue;
-        }
-        match own.get(host).or(default.as_ref()) {
-            Some(certificate) => drop(hosts.insert(hostname.clone(), vec![Arc::clone(certificate)])),
-            None => {
-                state.https = None;
-                dark.insert(host.clone());
-            }
-        }
-    }
-    if let Some(default) = default {
-        hosts.entry(HostPattern::Any).or_insert_with(|| vec![default]);
-    }
-    for ingress in &side.ours {
-        let asked = ingress::hosts(ingress).into_iter().filter(|host| ingress::tls(ingress, host).is_some());
-        let told = asked.filter(|host| dark.contains(host)).map(|host| {
-            Message::refused(format!(
-                "TLS: host {host} is served in plain alone, since there is no certificate for it"
-            ))
-        });
-        let told: Vec<_> = told.collect();
-        if !told.is_empty() {
-            side.messages.entry(ingress.meta.key.clone()).or_default().extend(told);
-        }
-    }
-}
-
-fn default_certificate(
-    snapshot: &Snapshot,
-    settings: &Settings,
-    certificates: &CertificatePool,
-) -> Option<Arc<Certificate>> {
-    let named = settings.default_certificate.as_ref();
-    named
-        .and_then(|key| certificates.read(snapshot, key).ok())
-        .or_else(|| settings.fallback_certificate.clone())
-}
-
-/// The certificates that Ingresses name for their hosts; whoever does not get to show its own is told.
-fn certificates_of_hosts(
-    snapshot: &Snapshot,
-    certificates: &CertificatePool,
-    side: &mut IngressSide,
-) -> BTreeMap<HostPattern, Arc<Certificate>> {
-    let mut chosen: BTreeMap<HostPattern, (&Arc<Ingress>, &str, Arc<Certificate>)> = BTreeMap::new();
-    for ingress in &side.ours {
-        let mut hosts = ingress::hosts(ingress);
-        if hosts.is_empty() {
-            hosts.insert(HostPattern::Any);
-        }
-        let mut tell = |text: String| {
-            let message = Message::refused(text);
-            let messages = side.messages.entry(ingress.meta.key.clone()).or_default();
-            if !messages.contains(&message) {
-                messages.push(message);
-            }
-        };
-        for host in hosts {
-            let Some(Some(secret)) = ingress::tls(ingress, &host) else { continue };
-            match certificates.read(snapshot, &ObjectKey::new(Kind::Secret, ingress.meta.namespace(), secret))
-            {
-                Err(error) => tell(format!("TLS: the certificate of host {host} cannot be shown: {error}")),
-                Ok(certificate) => match chosen.get(&host) {
-                    Some((_, _, other)) if other.fingerprint == certificate.fingerprint => {}
-                    Some((other, ..)) => {
-                        tell(format!(
-                            "TLS: {} is older, and its certificate is shown for {host}",
-                            other.meta.key
-                        ));
-                    }
-                    None => drop(chosen.insert(host, (ingress, secret, certificate))),
-                },
-            }
-        }
-    }
-    chosen.into_iter().map(|(host, (_, _, certificate))| (host, certificate)).collect()
-}
-
 fn compile(shown: Shown) -> Certificates {
-    let port = |(port, hosts): (u16, BTreeMap<HostPattern, Vec<Arc<Certificate>>>)| {
+    let port = |(port, hosts): (u16, tls::ShownHosts)| {
         let mut listeners = HostMap::default();
         for (hostname, certificates) in hosts {
             listeners.insert(hostname, Arc::new(Termination { certificates }));

@@ -1,0 +1,144 @@
+//! The certificates that are shown for the hosts of Ingresses.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use portcullis_routing::HostPattern;
+use portcullis_tls::Certificate;
+
+use super::{IngressSide, ingress};
+use crate::{
+    ir::{Ingress, Kind, ObjectKey},
+    snapshot::Snapshot,
+    status::Message,
+    translate::{CertificatePool, CertificateRefError, Settings},
+};
+
+/// The certificates of a port, by the hostname under which it finds a listener.
+pub(super) type ShownHosts = BTreeMap<HostPattern, Vec<Arc<Certificate>>>;
+
+/// Chooses the certificate of each host: the Gateway's (which is in `shown`), that of the oldest Ingress with TLS for
+/// it, the default one. A host with none of them is not served over TLS.
+pub(super) fn choose(
+    snapshot: &Snapshot,
+    settings: &Settings,
+    certificates: &CertificatePool,
+    side: &mut IngressSide,
+    shown: &mut ShownHosts,
+) {
+    let default = default_certificate(snapshot, settings, certificates);
+    let own = Own::of(snapshot, certificates, side);
+    let mut dark = BTreeSet::new();
+    for (host, state) in &mut side.hosts {
+        let Some(hostname) = state.https.clone() else { continue };
+        if shown.contains_key(&hostname) {
+            continue;
+        }
+        let chosen = own.of_host(host, default.as_ref());
+        if chosen.is_empty() {
+            state.https = None;
+            dark.insert(host.clone());
+        } else {
+            shown.insert(hostname, chosen);
+        }
+    }
+    // Whoever names a host that nobody has is shown the default certificate.
+    if let Some(default) = default {
+        shown.entry(HostPattern::Any).or_insert_with(|| vec![default]);
+    }
+    for ingress in side.ours.clone() {
+        let asked =
+            ingress::hosts(&ingress).into_iter().filter(|host| ingress::tls(&ingress, host).is_some());
+        for host in asked.filter(|host| dark.contains(host)) {
+            let text =
+                format!("TLS: host {host} is served in plain alone, since there is no certificate for it");
+            tell(side, &ingress, text);
+        }
+    }
+}
+
+/// The certificates that Ingresses name.
+#[derive(Default)]
+struct Own {
+    hosts: BTreeMap<HostPattern, (ObjectKey, Arc<Certificate>)>,
+    /// Those of Ingresses that answer for every host: of several, the one that fits the server name is shown.
+    every_host: Vec<Arc<Certificate>>,
+}
+
+impl Own {
+    /// Reads them; whoever does not get to show its own is told.
+    fn of(snapshot: &Snapshot, certificates: &CertificatePool, side: &mut IngressSide) -> Self {
+        let mut own = Self::default();
+        for ingress in side.ours.clone() {
+            let read = |secret: &str| {
+                certificates.read(snapshot, &ObjectKey::new(Kind::Secret, ingress.meta.namespace(), secret))
+            };
+            for text in own.add(&ingress, read) {
+                tell(side, &ingress, text);
+            }
+        }
+        own
+    }
+
+    fn add(
+        &mut self,
+        ingress: &Ingress,
+        read: impl Fn(&str) -> Result<Arc<Certificate>, CertificateRefError>,
+    ) -> Vec<String> {
+        let mut told = Vec::new();
+        let hosts = ingress::served_hosts(ingress);
+        for host in &hosts {
+            let Some(Some(secret)) = ingress::tls(ingress, host) else { continue };
+            match (read(secret), self.hosts.get(host)) {
+                (Err(error), _) => {
+                    told.push(format!("TLS: the certificate of host {host} cannot be shown: {error}"))
+                }
+                (Ok(own), Some((_, other))) if own.fingerprint == other.fingerprint => {}
+                (Ok(_), Some((first, _))) => {
+                    told.push(format!(
+                        "TLS: the certificate of {first} is shown for host {host}; it comes first"
+                    ));
+                }
+                (Ok(own), None) => drop(self.hosts.insert(host.clone(), (ingress.meta.key.clone(), own))),
+            }
+        }
+        if hosts.contains(&HostPattern::Any) {
+            for secret in ingress.tls.iter().filter_map(|tls| tls.secret.as_deref()) {
+                match read(secret) {
+                    Ok(certificate) => self.every_host.push(certificate),
+                    Err(error) => told.push(format!("TLS: {error}")),
+                }
+            }
+        }
+        told
+    }
+
+    fn of_host(&self, host: &HostPattern, default: Option<&Arc<Certificate>>) -> Vec<Arc<Certificate>> {
+        let own = self.hosts.get(host).map(|(_, certificate)| certificate);
+        let mut chosen: Vec<_> = own.or(default).cloned().into_iter().collect();
+        if *host == HostPattern::Any {
+            for certificate in &self.every_host {
+                if chosen.iter().all(|known| known.fingerprint != certificate.fingerprint) {
+                    chosen.push(Arc::clone(certificate));
+                }
+            }
+        }
+        chosen
+    }
+}
+
+fn default_certificate(
+    snapshot: &Snapshot,
+    settings: &Settings,
+    certificates: &CertificatePool,
+) -> Option<Arc<Certificate>> {
+    let named = settings.default_certificate.as_ref();
+    let read = named.and_then(|key| certificates.read(snapshot, key).ok());
+    read.or_else(|| settings.fallback_certificate.clone())
+}
+
+fn tell(side: &mut IngressSide, ingress: &Ingress, text: String) {
+    side.messages.entry(ingress.meta.key.clone()).or_default().push(Message::refused(text));
+}
