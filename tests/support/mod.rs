@@ -130,6 +130,7 @@ pub async fn bounded<T>(what: &str, future: impl Future<Output = T>) -> T {
 
 /// A client that follows no redirect and knows no proxy.
 pub fn client() -> reqwest::ClientBuilder {
+    let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder()
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())

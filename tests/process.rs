@@ -1,0 +1,194 @@
+//! The process as it is started, signalled and misused.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::Path,
+    process::{Child, Command, ExitStatus, Stdio},
+    time::Duration,
+};
+
+use portcullis::echo::{Echo, Identity};
+use support::{BOUND, OFFSET, bounded, client, gateway, ingress, loopback, route, service};
+use tempfile::TempDir;
+
+/// A running binary; killed with the test that started it.
+struct Process {
+    child: Child,
+    ip: IpAddr,
+    _folder: TempDir,
+}
+
+impl Process {
+    fn run(files: &[(&str, String)], flags: &[&str]) -> Self {
+        let ip = loopback();
+        Self::run_at(ip, files, flags)
+    }
+
+    fn run_at(ip: IpAddr, files: &[(&str, String)], flags: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            std::fs::write(folder.path().join(name), text.replace("{ip}", &ip.to_string())).unwrap();
+        }
+        let child = command(folder.path(), ip).args(flags).spawn().unwrap();
+        Self { child, ip, _folder: folder }
+    }
+
+    fn at(&self, port: u16) -> SocketAddr {
+        SocketAddr::new(self.ip, port + OFFSET)
+    }
+
+    async fn readiness(&self) -> Option<(u16, String)> {
+        let url = format!("http://{}:9080/readyz", self.ip);
+        let response = client().build().unwrap().get(url).send().await.ok()?;
+        Some((response.status().as_u16(), response.text().await.ok()?))
+    }
+
+    async fn until_ready(&self) {
+        self.until_said(|status, _| status == 200).await;
+    }
+
+    async fn until_said(&self, fits: impl Fn(u16, &str) -> bool) {
+        bounded("readiness as it should be", async {
+            while !self.readiness().await.is_some_and(|(status, text)| fits(status, &text)) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        })
+        .await;
+    }
+
+    fn signal(&self) {
+        let kill = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
+        assert!(kill.success());
+    }
+
+    async fn ended(&mut self) -> ExitStatus {
+        bounded("the process ends", async {
+            loop {
+                if let Some(status) = self.child.try_wait().unwrap() {
+                    break status;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        })
+        .await
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn command(folder: &Path, ip: IpAddr) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
+    command
+        .args(["run", "--manifests"])
+        .arg(folder)
+        .args(["--port-offset", &OFFSET.to_string(), "--bind", &ip.to_string()])
+        .args(["--admin", &format!("{ip}:9080"), "--workers", "2"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    command
+}
+
+fn files() -> [(&'static str, String); 3] {
+    let backends = service("blue", 18001);
+    [("backends.yaml", backends), ("gateway.yaml", gateway(80)), ("a.yaml", route("a", "a.test", "blue"))]
+}
+
+async fn slow(at: SocketAddr, delay: &str) -> Result<u16, reqwest::Error> {
+    let url = format!("http://{at}/?delay={delay}");
+    client().build().unwrap().get(url).header("host", "a.test").send().await.map(|r| r.status().as_u16())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_lets_requests_end_and_a_new_one_finds_no_listener() {
+    let mut process = Process::run(&files(), &[]);
+    let _echo = Echo::bind(SocketAddr::new(process.ip, 18001), Identity::default()).await.unwrap();
+    process.until_ready().await;
+    let at = process.at(80);
+    let request = tokio::spawn(slow(at, "2s"));
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    process.signal();
+    bounded("the listener is closed", async {
+        while tokio::net::TcpStream::connect(at).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+    assert_eq!(request.await.unwrap().unwrap(), 200);
+    assert!(process.ended().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn before_it_stops_accepting_it_is_not_ready_for_as_long_as_it_is_told() {
+    let mut process = Process::run(&files(), &["--pre-stop-delay", "2s"]);
+    let _echo = Echo::bind(SocketAddr::new(process.ip, 18001), Identity::default()).await.unwrap();
+    process.until_ready().await;
+    process.signal();
+    process.until_said(|status, text| status == 503 && text.contains("stopping")).await;
+    assert_eq!(slow(process.at(80), "0ms").await.unwrap(), 200);
+    assert!(process.ended().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_ends_at_once() {
+    let mut process = Process::run(&files(), &["--drain-timeout", "10m"]);
+    let _echo = Echo::bind(SocketAddr::new(process.ip, 18001), Identity::default()).await.unwrap();
+    process.until_ready().await;
+    // The request would take longer than the test waits for the process.
+    let request = tokio::spawn(slow(process.at(80), "300s"));
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    process.signal();
+    process.until_said(|status, text| status == 503 && text.contains("stopping")).await;
+    process.signal();
+    process.ended().await;
+    assert!(tokio::time::timeout(BOUND, request).await.unwrap().unwrap().is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_in_use_is_said_and_the_others_are_served() {
+    let ip = loopback();
+    let taken = std::net::TcpListener::bind((ip, 80 + OFFSET)).unwrap();
+    let mut all = files().to_vec();
+    all.push(("shop.yaml", ingress("shop", "shop.test", "blue")));
+    let process = Process::run_at(ip, &all, &[]);
+    let _echo = Echo::bind(SocketAddr::new(ip, 18001), Identity::default()).await.unwrap();
+    process
+        .until_said(|status, text| status == 503 && text.contains("port 80:") && text.contains("in use"))
+        .await;
+    let https = client().resolve("shop.test", process.at(443)).build().unwrap();
+    let url = format!("https://shop.test:{}/", process.at(443).port());
+    assert_eq!(https.get(url).send().await.unwrap().status(), 200);
+    let status = client().build().unwrap().get(format!("http://{ip}:9080/status")).send().await.unwrap();
+    let status = status.text().await.unwrap();
+    assert!(status.contains("port 80") && status.contains("in use"), "{status}");
+    // As soon as it is free it is bound.
+    drop(taken);
+    process.until_ready().await;
+    assert_eq!(slow(process.at(80), "0ms").await.unwrap(), 200);
+}
+
+#[test]
+fn what_cannot_be_started_says_why() {
+    for (folder, admin, want) in [
+        ("/nonexistent/manifests", "127.0.0.1:0", "/nonexistent/manifests"),
+        (concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"), "127.0.0.1:0", "is not a folder"),
+        (concat!(env!("CARGO_MANIFEST_DIR"), "/examples/quickstart"), "203.0.113.1:9080", "--admin"),
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_portcullis"))
+            .args(["run", "--bind", &loopback().to_string(), "--port-offset", "8000"])
+            .args(["--manifests", folder, "--admin", admin])
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{folder}: {said}");
+        assert!(said.contains(want), "{folder}: {said}");
+    }
+}
