@@ -27,19 +27,19 @@ fn main() -> ExitCode {
 fn command(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Echo(args) => {
-            logs::start(LogFormat::Text);
+            logs::start(LogFormat::Text, false);
             runtime()?.block_on(echo::run(args))?;
         }
         Command::Run(args) => {
-            logs::start(args.serve.log_format);
+            logs::start(args.serve.log_format, args.serve.access_log);
             runtime()?.block_on(run::run(&args.manifests, &args.serve))?;
         }
         Command::Demo(args) => {
-            logs::start(LogFormat::Text);
+            logs::start(LogFormat::Text, false);
             runtime()?.block_on(demo::run(args))?;
         }
         Command::Check(args) => {
-            logs::start(LogFormat::Text);
+            logs::start(LogFormat::Text, false);
             if !check::run(&args)? {
                 return Ok(ExitCode::FAILURE);
             }
