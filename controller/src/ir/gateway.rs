@@ -37,6 +37,23 @@ pub struct Gateway {
     pub addresses: Vec<GatewayAddress>,
     /// `spec.infrastructure.parametersRef`.
     pub parameters: Option<Reference>,
+    /// Where clients have to show a certificate.
+    pub client_validation: ClientValidation,
+}
+
+/// `spec.tls.frontend` of a Gateway: whether its HTTPS listeners ask clients for a certificate.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClientValidation {
+    /// On ports that `ports` does not name.
+    pub default: bool,
+    pub ports: BTreeMap<u16, bool>,
+}
+
+impl ClientValidation {
+    /// Whether clients of a port have to show a certificate.
+    pub fn on(&self, port: u16) -> bool {
+        self.ports.get(&port).copied().unwrap_or(self.default)
+    }
 }
 
 /// One of `spec.addresses`.

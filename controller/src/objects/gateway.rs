@@ -15,7 +15,7 @@ use super::{
 };
 use crate::ir::{
     Gateway, Meta,
-    gateway::{GatewayAddress, GatewayListener, Reference},
+    gateway::{ClientValidation, GatewayAddress, GatewayListener, Reference},
 };
 
 /// Reads a Gateway.
@@ -40,13 +40,26 @@ pub(crate) fn read(document: &Value, meta: Meta, checks: &mut Checks) -> Option<
     if spec.default_scope.is_some() {
         checks.warning(&at.field("defaultScope"), "is not served; it has no effect");
     }
+    let client_validation = spec.tls.as_ref().map(client_validation).unwrap_or_default();
     Some(Gateway {
         meta,
         class: spec.gateway_class_name.into(),
         listeners,
         addresses: addresses(spec.addresses.unwrap_or_default(), checks, &at.field("addresses")),
         parameters,
+        client_validation,
     })
+}
+
+fn client_validation(tls: &GatewayTls) -> ClientValidation {
+    let Some(frontend) = &tls.frontend else { return ClientValidation::default() };
+    let ports = frontend.per_port.iter().flatten();
+    ClientValidation {
+        default: frontend.default.validation.is_some(),
+        ports: ports
+            .filter_map(|port| Some((u16::try_from(port.port).ok()?, port.tls.validation.is_some())))
+            .collect(),
+    }
 }
 
 fn check_unique(listeners: &[GatewayListener], checks: &mut Checks, at: &Path<'_>) {
@@ -122,7 +135,7 @@ fn check_allowed_listeners(allowed: &GatewayAllowedListeners, checks: &mut Check
     }
 }
 
-/// `spec.tls` is checked and not served yet; a client certificate that would be asked for is not.
+/// `spec.tls` is checked and not served yet; listeners whose clients would have to show a certificate are closed.
 fn check_tls(tls: &GatewayTls, checks: &mut Checks, at: &Path<'_>) {
     if let Some(frontend) = &tls.frontend {
         let at = at.field("frontend");
@@ -146,7 +159,7 @@ fn check_tls(tls: &GatewayTls, checks: &mut Checks, at: &Path<'_>) {
             checks.entries(validation.ca_certificate_refs.len(), 1..=16, &at.field("caCertificateRefs"));
         }
     }
-    checks.warning(at, "is not served yet; it has no effect");
+    checks.warning(at, "is not served yet; listeners that would ask for client certificates are closed");
 }
 
 #[cfg(test)]

@@ -63,7 +63,7 @@ fn alone(
         name: gateway.meta.name().into(),
         section: listener.name.clone(),
     };
-    let refused = check(listener);
+    let refused = check(gateway, listener);
     let (kinds, unknown_kinds) = kinds(listener);
     let references = listener.tls.as_ref().map(|tls| &*tls.certificates).unwrap_or_default();
     let ends_tls = listener.protocol == ListenerProtocol::Https && refused.is_none();
@@ -88,7 +88,7 @@ fn alone(
     }
 }
 
-fn check(listener: &GatewayListener) -> Option<ListenerRefusal> {
+fn check(gateway: &Gateway, listener: &GatewayListener) -> Option<ListenerRefusal> {
     let unsupported = |protocol: &str| Some(ListenerRefusal::UnsupportedProtocol(protocol.into()));
     let passthrough = listener.tls.as_ref().is_some_and(|tls| tls.passthrough);
     match &listener.protocol {
@@ -96,6 +96,12 @@ fn check(listener: &GatewayListener) -> Option<ListenerRefusal> {
         ListenerProtocol::Https if passthrough => Some(ListenerRefusal::UnsupportedValue(
             "tls.mode Passthrough is not for protocol HTTPS; use Terminate".into(),
         )),
+        // Served without, it would let anybody in.
+        ListenerProtocol::Https if gateway.client_validation.on(listener.port) => {
+            Some(ListenerRefusal::UnsupportedValue(
+                "spec.tls.frontend asks for client certificates, which is not served yet".into(),
+            ))
+        }
         ListenerProtocol::Https => None,
         ListenerProtocol::Tls => unsupported("TLS"),
         ListenerProtocol::Tcp => unsupported("TCP"),
