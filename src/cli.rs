@@ -74,6 +74,13 @@ pub struct ServeArgs {
     /// Network (CIDR) of peers whose X-Forwarded-* headers are believed; may be given several times.
     #[arg(long, value_name = "CIDR", env = "PORTCULLIS_TRUSTED_PROXIES", value_delimiter = ',', value_parser = parse_cidr)]
     pub trusted_proxies: Vec<(IpAddr, u8)>,
+    /// Network (CIDR) of load balancers that begin each connection with a PROXY protocol header (version 1 or 2); may
+    /// be given several times.
+    #[arg(long, value_name = "CIDR", env = "PORTCULLIS_PROXY_PROTOCOL", value_delimiter = ',', value_parser = parse_cidr)]
+    pub proxy_protocol: Vec<(IpAddr, u8)>,
+    /// The IngressClass that is ours even where no such object exists.
+    #[arg(long, value_name = "NAME", default_value = "portcullis", env = "PORTCULLIS_INGRESS_CLASS")]
+    pub ingress_class: String,
     /// Secret with the certificate for Ingress hosts that have none of their own; a self-signed one is made when not
     /// given.
     #[arg(long, value_name = "NAMESPACE/NAME", env = "PORTCULLIS_DEFAULT_CERTIFICATE", value_parser = parse_namespaced)]

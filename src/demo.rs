@@ -177,6 +177,8 @@ fn serve_args(args: &DemoArgs) -> ServeArgs {
         admin: args.admin,
         workers: None,
         trusted_proxies: Vec::new(),
+        proxy_protocol: Vec::new(),
+        ingress_class: "portcullis".to_owned(),
         default_certificate: None,
         no_ssl_redirect: false,
         watch_ingress_without_class: false,

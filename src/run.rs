@@ -24,7 +24,7 @@ use portcullis_controller::{
 use portcullis_proxy::{Bindings, Options, Proxy};
 use portcullis_tls::Certificate;
 use tokio::sync::watch;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::{
     admin::{self, Told},
@@ -70,6 +70,7 @@ impl Running {
     /// # Errors
     /// As [`run`].
     pub async fn start(manifests: &Path, args: &ServeArgs) -> anyhow::Result<Self> {
+        raise_file_limit();
         let proxy = Arc::new(Proxy::start(options(args)).context("the proxy cannot be started")?);
         let folder = FolderOptions::new(manifests);
         let (controller, handle) = Controller::folder(folder, settings(args)?)
@@ -135,19 +136,8 @@ impl Running {
 }
 
 async fn report_bindings(mut bindings: watch::Receiver<Arc<Bindings>>, controller: Handle) {
-    let mut said = Bindings::new();
     while bindings.changed().await.is_ok() {
         let now = Arc::clone(&bindings.borrow_and_update());
-        for (port, bound) in now.iter().filter(|(port, bound)| said.get(port) != Some(bound)) {
-            match bound {
-                Ok(()) => info!(port, "listening"),
-                Err(error) => warn!(port, "not listening: {error}"),
-            }
-        }
-        for port in said.keys().filter(|port| !now.contains_key(port)) {
-            info!(port, "closed");
-        }
-        said.clone_from(&now);
         controller.bindings((*now).clone());
     }
 }
@@ -175,6 +165,14 @@ impl Told for Readiness {
     }
 }
 
+/// A connection is a file or two: takes as many as the system gives without privileges.
+fn raise_file_limit() {
+    match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(limit) => debug!(limit, "open files"),
+        Err(error) => warn!(%error, "the limit of open files stays as it is"),
+    }
+}
+
 fn options(args: &ServeArgs) -> Options {
     let base = Options::default();
     Options {
@@ -182,6 +180,7 @@ fn options(args: &ServeArgs) -> Options {
         port_offset: args.port_offset,
         workers: args.workers.map_or(base.workers, usize::from),
         trusted: args.trusted_proxies.clone(),
+        proxy_protocol: args.proxy_protocol.clone(),
         ..base
     }
 }
@@ -193,6 +192,7 @@ fn settings(args: &ServeArgs) -> anyhow::Result<Settings> {
         false => Address::Ip(*ip),
     });
     Ok(Settings {
+        ingress_class: args.ingress_class.as_str().into(),
         watch_ingress_without_class: args.watch_ingress_without_class,
         ssl_redirect: !args.no_ssl_redirect,
         default_certificate: args.default_certificate.as_ref().map(secret),
