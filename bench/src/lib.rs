@@ -5,6 +5,7 @@
 pub mod client;
 pub mod histogram;
 pub mod load;
+pub mod machine;
 pub mod origin;
 pub mod process;
 pub mod scene;

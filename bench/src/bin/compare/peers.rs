@@ -3,11 +3,11 @@
 use std::{
     fmt, fs,
     path::{Path, PathBuf},
-    process::Command,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use portcullis_bench::{
+    machine::{said, said_all, version_and_commit},
     process::{Guard, free_port, sibling},
     scene::{self, Portcullis, fill, loopback},
     tls::Identity,
@@ -103,7 +103,7 @@ impl Scene<'_> {
             process: started.process,
             http: started.http.port(),
             https: started.https.port(),
-            version: format!("{}{}", said(&binary, "--version")?, commit()),
+            version: version_and_commit(&binary)?,
         })
     }
 
@@ -169,19 +169,6 @@ impl Scene<'_> {
     }
 }
 
-/// The first line of what a program says.
-pub(crate) fn said(program: &Path, argument: &str) -> Result<String> {
-    let all = said_all(program, argument)?;
-    Ok(all.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default().to_owned())
-}
-
-/// On either output: nginx says its version on the standard error.
-fn said_all(program: &Path, argument: &str) -> Result<String> {
-    let output = Command::new(program).arg(argument).output();
-    let output = output.with_context(|| format!("{} is not installed", program.display()))?;
-    Ok(format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)))
-}
-
 /// The library in use, of a text that may name the one at build time too.
 fn openssl(text: &str) -> String {
     let lines = || text.lines().filter(|line| line.contains("OpenSSL "));
@@ -199,13 +186,6 @@ fn locked(name: &str) -> String {
     let mut lines = LOCK.lines().skip_while(|line| *line != format!("name = \"{name}\""));
     let version = lines.nth(1).and_then(|line| line.split('"').nth(1)).unwrap_or("of unknown version");
     format!("{name} {version}")
-}
-
-/// Of the repository that this is run in, if it is one.
-fn commit() -> String {
-    let output = Command::new("git").args(["describe", "--always", "--dirty"]).output().ok();
-    let text = output.filter(|output| output.status.success()).and_then(|o| String::from_utf8(o.stdout).ok());
-    text.map_or_else(String::new, |text| format!(" ({})", text.trim()))
 }
 
 #[cfg(test)]

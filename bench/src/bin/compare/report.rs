@@ -1,13 +1,13 @@
 //! The figures as Markdown: medians over the rounds, the machine, the versions.
 
-use std::{fmt::Write as _, fs, path::Path, thread::available_parallelism};
+use std::fmt::Write as _;
 
-use portcullis_bench::load::Report;
+use portcullis_bench::{load::Report, machine};
 
 use crate::{
     Arguments, Results,
     lines::LINES,
-    peers::{Name, Peer, said},
+    peers::{Name, Peer},
 };
 
 /// At most this much more CPU than pingora by itself is the aim.
@@ -137,24 +137,7 @@ fn errors(peers: &[Peer], results: &Results) -> String {
 }
 
 fn versions(peers: &[Peer]) -> String {
-    let of_file = |path: &str, key: &str| {
-        let text = fs::read_to_string(path).unwrap_or_default();
-        let line = text.lines().find(|line| line.starts_with(key)).map(str::to_owned);
-        line.and_then(|line| Some(line.split_once([':', '='])?.1.trim().trim_matches('"').to_owned()))
-    };
-    let unknown = || "unknown".to_owned();
-    let tool =
-        |program: &str, argument: &str| said(Path::new(program), argument).unwrap_or_else(|_| unknown());
-    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let mut text = format!(
-        "- CPU: {}, {} cores; load at the end {}\n- kernel {}, {}\n- {}\n",
-        of_file("/proc/cpuinfo", "model name").unwrap_or_else(unknown),
-        available_parallelism().map_or(0, usize::from),
-        load.split(' ').next().unwrap_or_default(),
-        tool("uname", "-r"),
-        of_file("/etc/os-release", "PRETTY_NAME").unwrap_or_else(unknown),
-        tool("rustc", "--version"),
-    );
+    let mut text = machine::describe();
     for peer in peers {
         let _ = writeln!(text, "- {}: {}", peer.name, peer.version);
     }

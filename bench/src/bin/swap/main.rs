@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::Parser;
 use portcullis_bench::{
     client::{Http1, Target, Tls},
+    machine,
     origin::{self, SMALL, SMALL_PATH},
     process::sibling,
     scene::{HOST, Portcullis},
@@ -108,7 +109,9 @@ async fn measure(arguments: &Arguments, scratch: PathBuf) -> Result<(String, u64
     let routes = memory::of_routes(&stage, arguments.routes).await?;
     let idle = memory::of_idle_connections(&stage, arguments.idle).await?;
     let note = if arguments.quick { "**A quick run: its figures mean nothing.**\n\n" } else { "" };
-    Ok((format!("# Changes and memory\n\n{note}{edits}\n{routes}\n{idle}"), failed))
+    let versions = format!("{}- {}\n", machine::describe(), machine::version_and_commit(&stage.binary)?);
+    let parts = format!("{edits}\n{routes}\n{idle}\n## Machine and versions\n\n{versions}");
+    Ok((format!("# Changes and memory\n\n{note}{parts}"), failed))
 }
 
 impl Stage {
