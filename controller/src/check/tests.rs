@@ -10,7 +10,7 @@ fn testdata(name: &str) -> PathBuf {
 /// The report's text, with paths from the folder on.
 fn text(name: &str) -> (String, bool) {
     let root = testdata(name);
-    let report = check(&[root.clone()], &Settings::default());
+    let report = check(std::slice::from_ref(&root), &Settings::default());
     (report.to_string().replace(&format!("{}/", root.display()), ""), report.is_ok())
 }
 

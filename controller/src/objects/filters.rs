@@ -34,14 +34,12 @@ pub(crate) fn read(
     list.into_iter().enumerate().filter_map(|(i, filter)| one(filter, owner, checks, &at.index(i))).collect()
 }
 
-/// Whether some filter replaces the matched prefix, by redirect or by rewrite.
-pub(crate) fn replaces_prefix<'f>(filters: impl IntoIterator<Item = &'f Filter>) -> bool {
-    filters.into_iter().any(|f| {
-        let redirect = f.request_redirect.as_ref().and_then(|r| r.path.as_ref());
-        let rewrite = f.url_rewrite.as_ref().and_then(|r| r.path.as_ref());
-        redirect.is_some_and(|p| p.replace_prefix_match.is_some())
-            || rewrite.is_some_and(|p| p.replace_prefix_match.is_some())
-    })
+/// Whether a redirect among the filters replaces the matched prefix, and whether a rewrite does.
+pub(crate) fn replaces_prefix(filters: &[Filter]) -> [bool; 2] {
+    let redirect =
+        |f: &Filter| f.request_redirect.as_ref()?.path.as_ref()?.replace_prefix_match.as_ref().map(drop);
+    let rewrite = |f: &Filter| f.url_rewrite.as_ref()?.path.as_ref()?.replace_prefix_match.as_ref().map(drop);
+    [filters.iter().any(|f| redirect(f).is_some()), filters.iter().any(|f| rewrite(f).is_some())]
 }
 
 fn one(

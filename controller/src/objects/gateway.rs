@@ -5,6 +5,7 @@ mod selector;
 
 use gateway_api::experimental::gateways::{
     GatewayAddresses, GatewayAllowedListeners, GatewayInfrastructure, GatewaySpec, GatewayTls,
+    GatewayTlsFrontend,
 };
 use serde_json::Value;
 
@@ -17,6 +18,24 @@ use crate::ir::{
     Gateway, Meta,
     gateway::{ClientValidation, GatewayAddress, GatewayListener, Reference},
 };
+
+/// `validation` of a frontend; the generated types of a default and of a port are two.
+macro_rules! check_authorities {
+    ($validation:expr, $checks:expr, $at:expr) => {{
+        let (refs, at) = (&$validation.ca_certificate_refs, $at);
+        let at = at.field("caCertificateRefs");
+        $checks.entries(refs.len(), 1..=16, &at);
+        for (i, r) in refs.iter().enumerate() {
+            let authority = Reference {
+                group: r.group.as_str().into(),
+                kind: r.kind.as_str().into(),
+                namespace: r.namespace.as_deref().map(Into::into),
+                name: r.name.as_str().into(),
+            };
+            reference(authority, $checks, &at.index(i));
+        }
+    }};
+}
 
 /// Reads a Gateway.
 pub(crate) fn read(document: &Value, meta: Meta, checks: &mut Checks) -> Option<Gateway> {
@@ -135,31 +154,40 @@ fn check_allowed_listeners(allowed: &GatewayAllowedListeners, checks: &mut Check
     }
 }
 
-/// `spec.tls` is checked and not served yet; listeners whose clients would have to show a certificate are closed.
+/// `spec.tls` is checked and not served yet; a client certificate that would be asked for is not.
 fn check_tls(tls: &GatewayTls, checks: &mut Checks, at: &Path<'_>) {
+    if let Some(r) = tls.backend.as_ref().and_then(|b| b.client_certificate_ref.as_ref()) {
+        let at = at.field("backend");
+        let certificate = Reference {
+            group: r.group.as_deref().unwrap_or_default().into(),
+            kind: r.kind.as_deref().unwrap_or("Secret").into(),
+            namespace: r.namespace.as_deref().map(Into::into),
+            name: r.name.as_str().into(),
+        };
+        reference(certificate, checks, &at.field("clientCertificateRef"));
+    }
     if let Some(frontend) = &tls.frontend {
-        let at = at.field("frontend");
-        let ports = frontend.per_port.as_deref().unwrap_or_default();
-        let at_ports = at.field("perPort");
-        checks.entries(ports.len(), 0..=64, &at_ports);
-        checks
-            .unique(ports.iter().map(|p| p.port), &at_ports, |port| format!("port {port} stands here twice"));
-        for (i, port) in ports.iter().enumerate() {
-            checks.port(port.port, &at_ports.index(i).field("port"));
-            if let Some(validation) = &port.tls.validation {
-                let at = at_ports.index(i);
-                let at = at.field("tls");
-                let at = at.field("validation");
-                checks.entries(validation.ca_certificate_refs.len(), 1..=16, &at.field("caCertificateRefs"));
-            }
-        }
-        if let Some(validation) = &frontend.default.validation {
-            let at = at.field("default");
-            let at = at.field("validation");
-            checks.entries(validation.ca_certificate_refs.len(), 1..=16, &at.field("caCertificateRefs"));
+        check_frontend(frontend, checks, &at.field("frontend"));
+    }
+    checks.warning(at, "is not served yet; it has no effect");
+}
+
+fn check_frontend(frontend: &GatewayTlsFrontend, checks: &mut Checks, at: &Path<'_>) {
+    if let Some(validation) = &frontend.default.validation {
+        let at = at.field("default");
+        check_authorities!(validation, checks, at.field("validation"));
+    }
+    let (ports, at) = (frontend.per_port.as_deref().unwrap_or_default(), at.field("perPort"));
+    checks.entries(ports.len(), 0..=64, &at);
+    checks.unique(ports.iter().map(|p| p.port), &at, |port| format!("port {port} stands here twice"));
+    for (i, port) in ports.iter().enumerate() {
+        let at = at.index(i);
+        checks.port(port.port, &at.field("port"));
+        if let Some(validation) = &port.tls.validation {
+            let at = at.field("tls");
+            check_authorities!(validation, checks, at.field("validation"));
         }
     }
-    checks.warning(at, "is not served yet; listeners that would ask for client certificates are closed");
 }
 
 #[cfg(test)]

@@ -76,8 +76,12 @@ fn check_redirect(rule: &wire::HttpRule, checks: &mut Checks, at: &Path<'_>) {
 
 /// A prefix can be replaced where it is clear which one.
 fn check_prefix_replacement(rule: &wire::HttpRule, checks: &mut Checks, at: &Path<'_>) {
-    let backends = rule.backend_refs.iter().flat_map(|b| &b.filters);
-    if !filters::replaces_prefix(rule.filters.iter().chain(backends)) {
+    let of_backends: Vec<_> =
+        rule.backend_refs.iter().map(|b| filters::replaces_prefix(&b.filters)).collect();
+    let of_rule = filters::replaces_prefix(&rule.filters);
+    // The API server looks at backends only where exactly one of them has such a filter; what it takes is taken.
+    let is_asked = |kind: usize| of_rule[kind] || of_backends.iter().filter(|b| b[kind]).count() == 1;
+    if !is_asked(0) && !is_asked(1) {
         return;
     }
     let one_prefix = match rule.matches.as_deref() {

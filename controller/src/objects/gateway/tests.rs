@@ -244,6 +244,15 @@ fn what_is_not_served_yet_says_so() {
                 "tls: {frontend: {default: {validation: {caCertificateRefs: []}}}}",
                 "spec.tls.frontend.default.validation.caCertificateRefs: must have at least 1 entry",
             ),
+            (
+                "tls: {frontend: {default: {validation: {caCertificateRefs: [{group: '', kind: A, name: ''}]}}}}",
+                "spec.tls.frontend.default.validation.caCertificateRefs[0].name:",
+            ),
+            ("tls: {backend: {clientCertificateRef: {name: a}}}", ""),
+            (
+                "tls: {backend: {clientCertificateRef: {name: ''}}}",
+                "spec.tls.backend.clientCertificateRef.name:",
+            ),
             ("tls: {frontend: {perPort: []}}", "spec.tls.frontend: lacks the field `default`"),
         ],
         rest,
