@@ -50,6 +50,7 @@ pub fn documents<'t>(text: &'t str, file: &str) -> Vec<Document<'t>> {
     let chunks: Box<dyn Iterator<Item = _>> =
         if file.ends_with(".json") { Box::new(json::chunks(text)) } else { Box::new(split::chunks(text)) };
     let mut out = Vec::new();
+    let mut expanded = 0;
     for (chunk, value) in chunks {
         if out.len() >= MAX_DOCUMENTS {
             out.push(broken(
@@ -60,8 +61,17 @@ pub fn documents<'t>(text: &'t str, file: &str) -> Vec<Document<'t>> {
             ));
             break;
         }
+        // Anchors alone make a value larger than its text.
+        if let (Ok(value), true) = (&value, chunk.text.contains('&')) {
+            expanded += size(value);
+        }
         match value {
             Ok(Value::Null) => {}
+            Ok(_) if expanded > MAX_FILE => {
+                let message = format!("the aliases of the file expand to more than {MAX_FILE} bytes");
+                out.push(broken(chunk, file, chunk.line, message));
+                break;
+            }
             Ok(value) => out.extend(objects(value, chunk, file)),
             Err(SyntaxError { line, message }) => out.push(broken(chunk, file, line, message)),
         }
@@ -82,6 +92,17 @@ struct SyntaxError {
     /// Of the file.
     line: u32,
     message: String,
+}
+
+/// About how many bytes a value takes.
+fn size(value: &Value) -> usize {
+    let inner = match value {
+        Value::String(text) => text.len(),
+        Value::Array(items) => items.iter().map(size).sum(),
+        Value::Object(fields) => fields.iter().map(|(name, value)| name.len() + size(value)).sum(),
+        _ => 0,
+    };
+    size_of::<Value>() + inner
 }
 
 fn objects<'t>(value: Value, chunk: Chunk<'t>, file: &str) -> Vec<Document<'t>> {

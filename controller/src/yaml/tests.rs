@@ -117,6 +117,16 @@ fn anchors_are_for_sharing_not_for_bombs() {
 }
 
 #[test]
+fn many_small_bombs_are_one_bomb() {
+    let bomb = format!("a: &a {}\nb: [{}]\n", "x".repeat(10_000), vec!["*a"; 99].join(", "));
+    let text = vec![bomb; 100].join("---\n");
+    let documents = documents(&text, "in.yaml");
+    assert!(documents.len() < 30, "{}", documents.len());
+    let last = documents.last().unwrap().content.as_ref().expect_err("is too much");
+    assert!(last.message.contains("expand to more than"), "{last}");
+}
+
+#[test]
 fn depth_and_size_are_bounded() {
     for (text, file) in [
         (format!("a: {}1{}", "[".repeat(5_000), "]".repeat(5_000)), "in.yaml"),
