@@ -1,0 +1,392 @@
+//! Every folder of `examples/` answers what the comment at its top promises.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use portcullis::echo::Description;
+use portcullis_controller::{
+    Settings,
+    check::check,
+    ir::Object,
+    snapshot::Change,
+    source::{Folder, FolderOptions},
+};
+use rustls::{
+    ClientConfig, DigitallySignedStruct, SignatureScheme,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
+};
+use support::{Site, bounded, client};
+use tokio::{
+    io::AsyncReadExt,
+    net::{TcpListener, TcpStream},
+};
+
+/// A request, and what comes of it.
+struct Row {
+    folder: &'static str,
+    /// Method and URL with the listener's port; `h2c` is HTTP/2 without TLS.
+    request: &'static str,
+    headers: &'static [(&'static str, &'static str)],
+    status: u16,
+    /// Who answers; empty where we do, or where the answer does not say.
+    service: &'static str,
+    /// `< name: value` is a header that the client gets, `> name: value` one that the backend got (`:path` and `:host`
+    /// too); `<! name` and `>! name` are none of that name.
+    said: &'static str,
+}
+
+const fn row(
+    folder: &'static str,
+    request: &'static str,
+    headers: &'static [(&'static str, &'static str)],
+    status: u16,
+    service: &'static str,
+    said: &'static str,
+) -> Row {
+    Row { folder, request, headers, status, service, said }
+}
+
+const PREFLIGHT: &[(&str, &str)] =
+    &[("origin", "https://app.example.com"), ("access-control-request-method", "PUT")];
+const GRPC: (&str, &str) = ("content-type", "application/grpc");
+const WEBSOCKET: &[(&str, &str)] = &[
+    ("connection", "Upgrade"),
+    ("upgrade", "websocket"),
+    ("sec-websocket-version", "13"),
+    ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+];
+const HEADERS: &[(&str, &str)] = &[("x-env", "mine"), ("x-via", "me"), ("x-secret", "1")];
+
+#[rustfmt::skip]
+const ROWS: &[Row] = &[
+    row("gateway-cors", "OPTIONS http://api.example.com/", PREFLIGHT, 204, "", "< access-control-allow-origin: https://app.example.com"),
+    row("gateway-cors", "OPTIONS http://api.example.com/", PREFLIGHT, 204, "", "< access-control-allow-methods: GET, PUT"),
+    row("gateway-cors", "OPTIONS http://api.example.com/", PREFLIGHT, 204, "", "< access-control-max-age: 600"),
+    row("gateway-cors", "PUT http://api.example.com/", &[("origin", "https://app.example.com")], 200, "api", "< access-control-allow-origin: https://app.example.com"),
+    row("gateway-cors", "GET http://api.example.com/", &[("origin", "https://any.partner.example")], 200, "api", "< access-control-allow-origin: https://any.partner.example"),
+    row("gateway-cors", "GET http://api.example.com/", &[("origin", "https://evil.example")], 200, "api", "<! access-control-allow-origin"),
+    row("gateway-cors", "OPTIONS http://api.example.com/", &[], 200, "api", "<! access-control-allow-origin"),
+
+    row("gateway-cross-namespace", "GET http://shop.example.com/", &[], 200, "web", ""),
+    row("gateway-cross-namespace", "GET http://shop.example.com/images/a", &[], 200, "images", ""),
+
+    row("gateway-headers", "GET http://shop.example.com/items", &[], 200, "reader", ""),
+    row("gateway-headers", "POST http://shop.example.com/items", &[], 200, "writer", ""),
+    row("gateway-headers", "GET http://shop.example.com/items", &[("x-version", "next")], 200, "next", ""),
+    row("gateway-headers", "GET http://shop.example.com/items", &[("x-version", "v17")], 200, "versions", ""),
+    row("gateway-headers", "GET http://shop.example.com/items", &[("x-version", "v17b")], 200, "reader", ""),
+    row("gateway-headers", "GET http://shop.example.com/items?beta=1", &[], 200, "next", ""),
+    row("gateway-headers", "GET http://headers.example.com/", HEADERS, 200, "reader", "> x-env: production"),
+    row("gateway-headers", "GET http://headers.example.com/", HEADERS, 200, "reader", "> x-via: me, gateway"),
+    row("gateway-headers", "GET http://headers.example.com/", HEADERS, 200, "reader", ">! x-secret"),
+    row("gateway-headers", "GET http://headers.example.com/", HEADERS, 200, "reader", "> x-backend: reader"),
+    row("gateway-headers", "GET http://headers.example.com/?header=x-debug:1", &[], 200, "reader", "< x-served-by: gateway"),
+    row("gateway-headers", "GET http://headers.example.com/?header=x-debug:1", &[], 200, "reader", "<! x-debug"),
+    row("gateway-headers", "GET http://shop.example.com/?header=x-debug:1", &[], 200, "reader", "< x-debug: 1"),
+
+    row("gateway-listeners", "GET http://nobody.test/", &[], 200, "everything", ""),
+    row("gateway-listeners", "GET http://www.example.com/", &[], 200, "examples", ""),
+    row("gateway-listeners", "GET http://a.b.example.com/", &[], 200, "examples", ""),
+    row("gateway-listeners", "GET http://shop.example.com/cart", &[], 200, "shop", ""),
+    row("gateway-listeners", "GET http://shop.example.com/", &[], 404, "", ""),
+    row("gateway-listeners", "GET http://nobody.test:81/", &[], 200, "internal", ""),
+
+    row("gateway-redirect-rewrite", "GET http://example.com/a?b=c", &[], 301, "", "< location: http://www.example.com:8080/a?b=c"),
+    row("gateway-redirect-rewrite", "GET http://www.example.com/old/a", &[], 308, "", "< location: http://www.example.com:8080/new/a"),
+    row("gateway-redirect-rewrite", "GET http://www.example.com/form", &[], 303, "", "< location: http://www.example.com:8080/thanks"),
+    row("gateway-redirect-rewrite", "GET http://www.example.com/login", &[], 302, "", "< location: https://www.example.com:8443/login"),
+    row("gateway-redirect-rewrite", "GET http://www.example.com/docs/a", &[], 307, "", "< location: https://docs.example.com/docs/a"),
+    row("gateway-redirect-rewrite", "GET http://www.example.com/api/users", &[], 200, "web", "> :path: /v2/users"),
+    row("gateway-redirect-rewrite", "GET http://www.example.com/api/users", &[], 200, "web", "> :host: api.internal"),
+    row("gateway-redirect-rewrite", "GET http://www.example.com/app/a/b", &[], 200, "web", "> :path: /index.html"),
+    row("gateway-redirect-rewrite", "GET http://www.example.com/files/a", &[], 200, "web", "> :path: /a"),
+    row("gateway-redirect-rewrite", "GET http://www.example.com/canary", &[], 200, "web", "> :host: web.canary"),
+
+    row("gateway-timeouts-retries", "GET http://api.example.com/report", &[], 200, "api", ""),
+    row("gateway-timeouts-retries", "GET http://api.example.com/report?delay=10s", &[], 504, "", ""),
+    row("gateway-timeouts-retries", "GET http://api.example.com/attempts?delay=10s", &[], 504, "", ""),
+    row("gateway-timeouts-retries", "GET http://api.example.com/codes?status=503", &[], 503, "api", ""),
+    row("gateway-timeouts-retries", "GET http://api.example.com/codes?status=500", &[], 500, "api", ""),
+
+    row("gateway-tls", "GET https://shop.example.com/", &[], 200, "shop", "> x-forwarded-proto: https"),
+    row("gateway-tls", "GET https://one.apps.example.com/", &[], 200, "apps", ""),
+    row("gateway-tls", "GET https://shop.example.com/", &[("host", "one.apps.example.com")], 421, "", ""),
+
+    row("gateway-weights-mirror", "GET http://mirror.example.com/some", &[], 200, "blue", ""),
+    row("gateway-weights-mirror", "GET http://mirror.example.com/all", &[], 200, "blue", ""),
+
+    row("grpc", "POST h2c://grpc.example.com/portcullis.echo.v1.Echo/Echo", &[GRPC], 200, "", "< x-served-by: greeter"),
+    row("grpc", "POST h2c://grpc.example.com/portcullis.echo.v1.Echo/Echo", &[GRPC, ("x-version", "next")], 200, "", "< x-served-by: greeter-next"),
+    row("grpc", "POST h2c://grpc.example.com/portcullis.echo.v1.Echo/Chat", &[GRPC], 200, "", "< x-served-by: chat"),
+    row("grpc", "GET http://grpc.example.com/", &[], 200, "web", ""),
+
+    row("ingress-basics", "GET https://shop.example.com/", &[], 200, "front", ""),
+    row("ingress-basics", "GET https://shop.example.com/api/v1", &[], 200, "api", ""),
+    row("ingress-basics", "GET https://shop.example.com/apiary", &[], 200, "front", ""),
+    row("ingress-basics", "GET https://shop.example.com/api/health", &[], 200, "health", ""),
+    row("ingress-basics", "GET https://shop.example.com/api/health/live", &[], 200, "api", ""),
+    row("ingress-basics", "GET http://shop.example.com/api", &[], 308, "", "< location: https://shop.example.com:8443/api"),
+    row("ingress-basics", "GET http://alice.shop.example.com/", &[], 200, "tenants", ""),
+    row("ingress-basics", "GET http://a.alice.shop.example.com/", &[], 200, "fallback", ""),
+    row("ingress-basics", "GET http://nobody.test/", &[], 200, "fallback", ""),
+    row("ingress-basics", "GET https://nobody.test/", &[], 200, "fallback", ""),
+
+    row("ingress-beside-gateway", "GET http://shop.example.com/cart", &[], 200, "cart", ""),
+    row("ingress-beside-gateway", "GET http://shop.example.com/orders", &[], 200, "legacy", ""),
+
+    row("quickstart", "GET https://foo.yourdomain.com/hello", &[], 200, "foo", ""),
+    row("quickstart", "GET https://yourdomain.com/bar/hello", &[], 200, "bar", ""),
+    row("quickstart", "GET http://foo.yourdomain.com/hello", &[], 308, "", "< location: https://foo.yourdomain.com:8443/hello"),
+    row("quickstart", "GET http://shop.example.com/", &[("x-version", "next")], 200, "shop-v2", "< x-served-by: shop-v2"),
+    row("quickstart", "GET http://shop.example.com/old/offer", &[], 301, "", "< location: http://shop.example.com:8080/new/offer"),
+
+    row("websocket", "GET http://chat.example.com/socket", WEBSOCKET, 101, "", "< upgrade: websocket"),
+    row("websocket", "GET http://chat.example.com/", &[], 200, "web", ""),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_example_answers_what_its_comment_promises() {
+    for (name, folder) in folders() {
+        let site = serve(&folder, "").await;
+        let mut rows = ROWS.iter().filter(|row| row.folder == name).peekable();
+        assert!(rows.peek().is_some(), "examples/{name} has no row in the table");
+        for row in rows {
+            ask(&site, row).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_object_of_every_example_is_as_it_should_be() {
+    for (name, folder) in folders() {
+        let report = check(std::slice::from_ref(&folder), &Settings::default());
+        assert!(report.is_ok(), "{name}: {report}");
+        let site = serve(&folder, "").await;
+        // That a port is bound is known to the listeners' conditions a moment after the port is.
+        let told = bounded(&format!("every condition of {name} as it should be"), async {
+            loop {
+                let told = site.admin("/status").await.1;
+                let conditions = conditions(&told);
+                if conditions.iter().all(|c| (c["status"] == "True") != (c["type"] == "Conflicted")) {
+                    break told;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+        assert_eq!(told["problems"].as_array().map(Vec::len), Some(0), "{name}: {}", told["problems"]);
+    }
+}
+
+#[test]
+fn every_row_is_of_an_example() {
+    let folders = folders();
+    for row in ROWS {
+        assert!(folders.contains_key(row.folder), "there is no examples/{}", row.folder);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn weights_share_out_and_a_weight_of_0_gets_nothing() {
+    let site = serve(&folders()["gateway-weights-mirror"], "").await;
+    let mut seen = BTreeMap::<String, u32>::new();
+    for _ in 0..200 {
+        *seen.entry(site.answered_by("shop.example.com", "/").await).or_default() += 1;
+    }
+    assert_eq!(seen.keys().collect::<Vec<_>>(), ["blue", "green"], "{seen:?}");
+    // One of four: 50, and less than one chance in a million to be outside of this.
+    assert!((19..=85).contains(&seen["green"]), "{seen:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mirror_gets_a_copy() {
+    let site = serve(&folders()["gateway-weights-mirror"], "audit").await;
+    let audit = TcpListener::bind((site.ip, 18134)).await.unwrap();
+    assert_eq!(site.answered_by("mirror.example.com", "/all/of?it").await, "blue");
+    let (mut copy, _) = bounded("a copy", audit.accept()).await.unwrap();
+    let mut head = [0; 64];
+    bounded("its head", copy.read_exact(&mut head)).await.unwrap();
+    let head = String::from_utf8_lossy(&head);
+    assert!(head.starts_with("GET /all/of?it HTTP/1.1\r\n"), "{head}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_name_and_a_client_get_the_certificate_that_fits() {
+    let any: &[_] = &[SignatureScheme::ECDSA_NISTP256_SHA256, SignatureScheme::RSA_PSS_SHA256];
+    let rsa = &any[1..];
+    for (folder, name, schemes, secret) in [
+        ("gateway-tls", "shop.example.com", any, "shop-ecdsa"),
+        ("gateway-tls", "shop.example.com", rsa, "shop-rsa"),
+        ("gateway-tls", "one.apps.example.com", any, "apps"),
+        ("ingress-basics", "shop.example.com", any, "shop-tls"),
+        ("ingress-basics", "nobody.test", any, "fallback-tls"),
+    ] {
+        let folder = &folders()[folder];
+        let site = serve(folder, "").await;
+        let shown = certificate(&site, name, schemes).await.unwrap();
+        assert!(shown == secret_certificate(folder, secret), "{name} {schemes:?}: not that of {secret}");
+    }
+    let site = serve(&folders()["gateway-tls"], "").await;
+    assert!(certificate(&site, "nobody.test", any).await.is_err(), "a name of no listener is refused");
+}
+
+async fn ask(site: &Site, row: &Row) {
+    let what = format!("{}: {} {:?}", row.folder, row.request, row.headers);
+    let (method, url) = row.request.split_once(' ').unwrap();
+    let mut url = reqwest::Url::parse(&url.replacen("h2c:", "http:", 1)).unwrap();
+    let host = url.host_str().unwrap().to_owned();
+    let at = site.at(url.port_or_known_default().unwrap());
+    url.set_port(Some(at.port())).unwrap();
+    let mut client = client().resolve(&host, at);
+    if row.request.contains(" h2c:") {
+        client = client.http2_prior_knowledge();
+    } else if url.scheme() == "http" || row.headers.iter().any(|(name, _)| *name == "host") {
+        client = client.http1_only();
+    }
+    let mut request = client.build().unwrap().request(method.parse().unwrap(), url);
+    for (name, value) in row.headers {
+        request = request.header(*name, *value);
+    }
+    if row.headers.contains(&GRPC) {
+        // An empty message.
+        request = request.body(vec![0; 5]);
+    }
+    let response = request.send().await.unwrap_or_else(|error| panic!("{what}: {error:?}"));
+    assert_eq!(response.status().as_u16(), row.status, "{what}");
+    let headers = response.headers().clone();
+    // A connection that speaks WebSocket has no end to wait for.
+    let body = if row.status == 101 { Vec::new() } else { response.bytes().await.unwrap().to_vec() };
+    let told: Option<Description> = serde_json::from_slice(&body).ok();
+    let service = told.as_ref().and_then(|told| told.identity.service.as_deref()).unwrap_or_default();
+    assert_eq!(service, row.service, "{what}");
+    let Some((whose, said)) = row.said.split_once(' ') else { return };
+    let (name, want) = said.split_once(": ").map_or((said, None), |(name, want)| (name, Some(want)));
+    assert_eq!(want.is_none(), whose.ends_with('!'), "{what}: the table is not as it should be");
+    let value = match whose.strip_suffix('!').unwrap_or(whose) {
+        "<" => headers.get(name).map(|value| value.to_str().unwrap().to_owned()),
+        ">" => received(&told.expect("an answer of an echo backend"), name),
+        other => panic!("{what}: {other}"),
+    };
+    assert_eq!(value.as_deref(), want, "{what}: {name}");
+}
+
+fn received(told: &Description, name: &str) -> Option<String> {
+    match name {
+        ":path" => Some(told.path.clone()),
+        ":host" => told.host.clone(),
+        name => told.headers.get(name).map(|values| values.join(", ")),
+    }
+}
+
+/// Serves a folder on an address of its own, with echo backends for all Services but one.
+async fn serve(folder: &Path, without: &str) -> Site {
+    let files: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| {
+            let entry = entry.unwrap();
+            let text = std::fs::read_to_string(entry.path()).unwrap();
+            (entry.file_name().into_string().unwrap(), text.replace("[127.0.0.1]", "['{ip}']"))
+        })
+        .collect();
+    let files: Vec<_> = files.iter().map(|(name, text)| (&**name, &**text)).collect();
+    let mut site = Site::serve(&files).await;
+    for object in objects(folder) {
+        let Object::EndpointSlice(slice) = object else { continue };
+        let service = slice.service.as_deref().unwrap();
+        for port in slice.ports.iter().filter_map(|port| port.port).filter(|_| service != without) {
+            site.backend(service, port).await;
+        }
+    }
+    site
+}
+
+fn objects(folder: &Path) -> Vec<Object> {
+    let changes = Folder::open(FolderOptions::new(folder)).unwrap().scan().changes;
+    let objects = changes.into_iter().filter_map(|change| match change {
+        Change::Apply(object) => Some(object),
+        Change::Delete(_) => None,
+    });
+    objects.collect()
+}
+
+fn folders() -> BTreeMap<String, PathBuf> {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let entries = std::fs::read_dir(examples).unwrap().map(|entry| entry.unwrap());
+    entries.map(|entry| (entry.file_name().into_string().unwrap(), entry.path())).collect()
+}
+
+/// Every condition, wherever it stands.
+fn conditions(value: &serde_json::Value) -> Vec<&serde_json::Value> {
+    let own = value["conditions"].as_array().into_iter().flatten();
+    let inner =
+        value.as_array().into_iter().flatten().chain(value.as_object().into_iter().flat_map(|o| o.values()));
+    own.chain(inner.flat_map(conditions)).collect()
+}
+
+fn secret_certificate(folder: &Path, name: &str) -> Vec<u8> {
+    let secret = objects(folder).into_iter().find_map(|object| match object {
+        Object::Secret(secret) if secret.meta.name() == name => Some(secret),
+        _ => None,
+    });
+    CertificateDer::from_pem_slice(&secret.unwrap().data["tls.crt"]).unwrap().to_vec()
+}
+
+/// The certificate that a client gets who can check these signatures and no others.
+async fn certificate(site: &Site, name: &str, schemes: &[SignatureScheme]) -> std::io::Result<Vec<u8>> {
+    let config = ClientConfig::builder()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Anything(schemes.to_vec())))
+        .with_no_client_auth();
+    let stream = TcpStream::connect(site.at(443)).await.unwrap();
+    let name = ServerName::try_from(name.to_owned()).unwrap();
+    let connection = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream);
+    let connection = bounded("a handshake", connection).await?;
+    Ok(connection.get_ref().1.peer_certificates().unwrap()[0].to_vec())
+}
+
+/// Trusts any certificate, and says that it can check these signatures.
+#[derive(Debug)]
+struct Anything(Vec<SignatureScheme>);
+
+impl ServerCertVerifier for Anything {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.clone()
+    }
+}
