@@ -1,5 +1,7 @@
 //! What a folder's files mean, edit by edit. Nothing is watched here: each scan is asked for.
 
+#![allow(clippy::unwrap_used)] // a panic is how a test fails
+
 use std::{
     collections::BTreeMap,
     fs,

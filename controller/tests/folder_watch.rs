@@ -1,5 +1,7 @@
 //! A folder that is watched: each edit is served without anybody asking.
 
+#![allow(clippy::unwrap_used)] // a panic is how a test fails
+
 use std::{
     collections::BTreeSet,
     fs::{self, File},

@@ -1,5 +1,7 @@
 //! The index makes of any events in any order what a full translation makes of the objects that they leave.
 
+#![allow(clippy::unwrap_used)] // a panic is how a test fails
+
 #[path = "golden/text.rs"]
 mod text;
 

@@ -1,5 +1,7 @@
 //! What an edit does not concern stays the very same: by pointer, not by value.
 
+#![allow(clippy::unwrap_used)] // a panic is how a test fails
+
 use std::sync::Arc;
 
 use portcullis_controller::{
