@@ -5,7 +5,7 @@
 mod support;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -192,6 +192,23 @@ fn every_row_is_of_an_example() {
     for row in ROWS {
         assert!(folders.contains_key(row.folder), "there is no examples/{}", row.folder);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_features_in_docs_are_those_that_a_gateway_class_says() {
+    let site = serve(&folders()["gateway-listeners"], "").await;
+    let told = site.admin("/status").await.1;
+    let objects = told["objects"].as_array().unwrap();
+    let class = objects.iter().find(|object| object["kind"] == "GatewayClass").unwrap();
+    let said = class["status"]["supportedFeatures"].as_array().unwrap().iter();
+    let said: BTreeSet<_> = said.map(|feature| feature["name"].as_str().unwrap()).collect();
+    let rows = include_str!("../docs/gateway-api.md").lines().filter_map(|line| line.strip_prefix("| "));
+    let served = rows.filter_map(|row| {
+        let (name, state) = row.split_once(" | ")?;
+        let is_name = name.chars().all(char::is_alphanumeric);
+        (is_name && state.starts_with("served")).then_some(name)
+    });
+    assert_eq!(served.collect::<BTreeSet<_>>(), said);
 }
 
 #[tokio::test(flavor = "multi_thread")]
