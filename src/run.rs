@@ -204,6 +204,9 @@ fn settings(args: &ServeArgs) -> anyhow::Result<Settings> {
 
 /// What is shown for hosts without a certificate of their own: encrypted, and known to nobody.
 fn self_signed() -> anyhow::Result<Certificate> {
-    let made = rcgen::generate_simple_self_signed(["default.portcullis.invalid".to_owned()])?;
-    Ok(Certificate::from_pem(made.cert.pem().as_bytes(), made.signing_key.serialize_pem().as_bytes())?)
+    let mut params = rcgen::CertificateParams::new(["default.portcullis.invalid".to_owned()])?;
+    params.distinguished_name.push(rcgen::DnType::CommonName, "Portcullis default certificate");
+    let key = rcgen::KeyPair::generate()?;
+    let certificate = params.self_signed(&key)?;
+    Ok(Certificate::from_pem(certificate.pem().as_bytes(), key.serialize_pem().as_bytes())?)
 }

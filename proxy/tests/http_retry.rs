@@ -198,11 +198,22 @@ async fn an_attempt_that_takes_too_long_is_followed_by_another() {
 }
 
 #[tokio::test]
+async fn a_backend_that_is_silent_for_too_long_is_asked_again_where_the_method_is_idempotent() {
+    for (request, want) in [(GET, (200, 2)), (POST, (504, 1))] {
+        let up = RawBackend::start(|n, _| if n == 0 { Reply::Hang(Vec::new()) } else { ok("up") }).await;
+        let proxy = support::start_with(|options| options.idle_timeout = SHORT);
+        let at = Site::of(retried(to(up.address), &[], 1)).serve(&proxy).await;
+        let status = ask(at, request).await.0;
+        assert_eq!((status, up.seen().len()), want, "{request}");
+    }
+}
+
+#[tokio::test]
 async fn the_limit_of_the_request_holds_for_all_attempts_together() {
     let up = RawBackend::start(|_, _| status(503)).await;
     let proxy = start();
-    let mut rule = retried(limited(to(up.address), Some(SHORT), None), &[503], 1000);
-    rule.retry.as_mut().unwrap().backoff = Some(Duration::from_millis(50));
+    let mut rule = retried(limited(to(up.address), Some(Duration::from_secs(2)), None), &[503], 1000);
+    rule.retry.as_mut().unwrap().backoff = Some(Duration::from_millis(300));
     let at = Site::of(rule).serve(&proxy).await;
     assert_eq!(ask(at, GET).await.0, 504);
     let count = up.seen().len();

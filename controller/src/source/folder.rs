@@ -55,7 +55,7 @@ pub struct Limits {
 /// Why a folder cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum FolderError {
-    #[error("{}: {source}", path.display())]
+    #[error("{} cannot be read", path.display())]
     Unreadable { path: PathBuf, source: std::io::Error },
     #[error("{} is not a folder", .0.display())]
     NotAFolder(PathBuf),

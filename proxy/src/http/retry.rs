@@ -2,8 +2,8 @@
 //!
 //! Without a policy only what no backend can have seen is repeated: a connection that was not established (towards
 //! an endpoint not tried before), and a request that a stale pooled connection swallowed. With one (HTTPRouteRetry),
-//! besides: its status codes, attempts that took too long, and connections that broke where the method is
-//! idempotent.
+//! besides: its status codes, attempts that took longer than the rule's `backendRequest`, and, where the method is
+//! idempotent, connections that broke or were silent for too long.
 
 use std::time::Duration;
 
@@ -53,8 +53,11 @@ pub(crate) fn on_error(error: &mut Error, reused: bool, session: &Session, conte
         context.attempts.stale += 1;
         return true;
     }
+    // What took longer than the rule allows for one attempt is repeated as the rule asks, whatever the method
+    // (HTTPRouteRetry `backoff`); what took longer than we wait by ourselves is like a connection that broke.
     let timeout = matches!(error.etype, ErrorType::ReadTimedout | ErrorType::WriteTimedout);
-    let safe = timeout || is_idempotent(&session.req_header().method);
+    let limited = context.rule().is_some_and(|rule| rule.timeouts.backend_request.is_some());
+    let safe = (timeout && limited) || is_idempotent(&session.req_header().method);
     policy(context).is_some() && safe && take(context)
 }
 
