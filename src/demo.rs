@@ -51,8 +51,8 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<()> {
     let running = Running::start(folder.path(), &serve).await?;
     let following = tokio::spawn(async move { backends.follow().await });
     running.ready().await;
-    if let Some((port, why)) = running.unbound().into_iter().next() {
-        anyhow::bail!("port {port} cannot be served: {why}; --port-offset chooses other ports");
+    if let Some((_, why)) = running.unbound().into_iter().next() {
+        anyhow::bail!("{why}; --port-offset chooses other ports");
     }
     let invitation = invitation(folder.path(), &args, running.admin());
     // Whoever closed the standard output does not want to read it.
