@@ -46,9 +46,16 @@ pub fn check(paths: &[PathBuf], settings: &Settings) -> Report {
 #[derive(Default)]
 struct Checks {
     report: Report,
-    /// Where the object of a key stands in the report.
-    by_key: BTreeMap<ObjectKey, usize>,
+    by_key: BTreeMap<ObjectKey, Known>,
     snapshot: Snapshot,
+}
+
+/// An object that was read.
+struct Known {
+    /// The version of the object; none where it cannot be read.
+    version: Option<Box<str>>,
+    /// Where it stands in the report: the first document of its key, and those that say the same.
+    places: Vec<usize>,
 }
 
 impl Checks {
@@ -71,16 +78,20 @@ impl Checks {
         };
         let mut checked = Checked::new(key.to_string(), Some(&key), place);
         problems.iter().for_each(|p| checked.add_problem(p));
-        match self.by_key.get(&key).map(|first| &mut self.report.objects[*first]) {
-            // As the folder's source does: the first one is served.
+        let index = self.report.objects.len();
+        let version = object.as_ref().map(|object| object.meta().version.clone());
+        match self.by_key.get_mut(&key) {
+            // As the folder's source does: the first one is served, and another that says the same does no harm.
+            Some(first) if version.is_some() && first.version == version => first.places.push(index),
             Some(first) => {
+                let first = &mut self.report.objects[first.places[0]];
                 let message = format!("is in {}:{} too, which comes first", first.file, first.line);
                 checked.add(Finding::error("", message));
                 let message = format!("is in {}:{} too; this one is served", checked.file, checked.line);
                 first.add(Finding::warning("", message));
             }
             None => {
-                self.by_key.insert(key, self.report.objects.len());
+                self.by_key.insert(key, Known { version, places: vec![index] });
                 if let Some(object) = object {
                     self.snapshot.apply(Change::Apply(object));
                 }
@@ -102,15 +113,15 @@ impl Checks {
         }
         for problem in translate::unclaimed(&self.snapshot, &settings) {
             let of = self.by_key.iter().find(|(key, _)| *key.to_string() == *problem.object);
-            if let Some((_, index)) = of {
+            for index in of.into_iter().flat_map(|(_, known)| &known.places) {
                 self.report.objects[*index].add_problem(&problem);
             }
         }
     }
 
     fn say(&mut self, key: &ObjectKey, finding: Finding) {
-        if let Some(index) = self.by_key.get(key) {
-            self.report.objects[*index].add(finding);
+        for index in self.by_key.get(key).into_iter().flat_map(|known| &known.places) {
+            self.report.objects[*index].add(finding.clone());
         }
     }
 

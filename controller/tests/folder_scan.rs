@@ -208,6 +208,25 @@ fn of_two_files_with_an_object_the_first_is_served() {
 }
 
 #[test]
+fn an_object_that_says_the_same_elsewhere_is_no_problem() {
+    let mut site = Site::new();
+    site.write("a.yaml", &[service("web", 80), service("web", 80)].concat());
+    site.write("b.yaml", &format!("# Of another file.\n{}", service("web", 80)));
+    site.scan();
+    assert_eq!((site.port("web"), site.problems.len()), (80, 0), "{:?}", site.problems);
+
+    site.write("b.yaml", &service("web", 81));
+    site.scan();
+    assert_eq!((site.port("web"), site.problems.len()), (80, 1), "now it says something else");
+
+    site.write("b.yaml", &service("web", 80));
+    site.remove("a.yaml");
+    site.scan();
+    assert_eq!((site.port("web"), site.problems.len()), (80, 0), "it takes the first one's place");
+    assert_eq!(site.generation("web"), 1, "and is no edit");
+}
+
+#[test]
 fn of_two_documents_with_an_object_the_first_is_served() {
     let mut site = Site::new();
     site.write("a.yaml", &[service("web", 80), service("web", 81)].concat());

@@ -83,6 +83,44 @@ fn a_file_that_is_named_is_read_whatever_its_name() {
 }
 
 #[test]
+fn a_second_document_is_refused_where_it_says_something_else() {
+    let class = |controller| {
+        format!(
+            "apiVersion: networking.k8s.io/v1\nkind: IngressClass\nmetadata: {{name: a}}\nspec: {{controller: {controller}}}\n"
+        )
+    };
+    let (one, other) = (class("portcullis.dev/ingress-controller"), class("other.example/controller"));
+    for (second, accepted, refused) in [
+        (one.clone(), 2, 0),
+        (format!("# The same in other words.\n{}", one.replace("{name: a}", "\n  name: a")), 2, 0),
+        (other, 1, 1),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("a.yaml"), &one).unwrap();
+        std::fs::write(folder.path().join("b.yaml"), &second).unwrap();
+        let report = check(&[folder.path().to_owned()], &Settings::default());
+        let counts = (report.count(Verdict::Accepted), report.count(Verdict::Refused));
+        assert_eq!(counts, (accepted, refused), "{second}\n{report}");
+        let findings = report.objects.iter().flat_map(|object| &object.findings).count();
+        assert_eq!(findings, 2 * refused, "{second}\n{report}");
+    }
+}
+
+#[test]
+fn what_is_said_of_an_object_is_said_of_each_document_that_has_it() {
+    let route = std::fs::read_to_string(testdata("unresolved").join("routes.yaml")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::copy(testdata("unresolved").join("gateway.yaml"), folder.path().join("gateway.yaml")).unwrap();
+    std::fs::write(folder.path().join("routes.yaml"), format!("{route}---\n{route}")).unwrap();
+    let once = check(&[testdata("unresolved")], &Settings::default());
+    let twice = check(&[folder.path().to_owned()], &Settings::default());
+    for verdict in [Verdict::Refused, Verdict::Unresolved] {
+        assert!(once.count(verdict) > 0, "{once}");
+        assert_eq!(twice.count(verdict), 2 * once.count(verdict), "{twice}");
+    }
+}
+
+#[test]
 fn a_report_is_json_too() {
     let report = check(&[testdata("refused")], &Settings::default());
     let json = serde_json::to_value(&report).unwrap();

@@ -101,10 +101,9 @@ impl Documents {
         self.objects.sort_by(|a, b| a.object.meta().key.cmp(&b.object.meta().key)); // stable: the first stays first
         let Self { objects, problems, .. } = self;
         objects.dedup_by(|later, first| {
-            let key = &first.object.meta().key;
-            let same = later.object.meta().key == *key;
+            let same = later.object.meta().key == first.object.meta().key;
             if same {
-                problems.push(duplicate(key, file, later.position, file, first.position));
+                problems.extend(duplicate(later, file, first, file));
             }
             same
         });
@@ -138,24 +137,20 @@ impl Documents {
     fn keep_equal(&mut self, before: &Self) {
         for placed in &mut self.objects {
             let meta = placed.object.meta();
-            if let Some(known) = before.get(&meta.key).filter(|b| b.object.meta().version == meta.version) {
-                placed.object = known.object.clone();
-            }
+            let known = before.get(&meta.key).filter(|before| before.object.meta().version == meta.version);
+            placed.object = known.map_or_else(|| placed.object.compact(), |known| known.object.clone());
         }
     }
 }
 
-/// What is said of an object that stands in a second place.
-pub(super) fn duplicate(
-    key: &ObjectKey,
-    file: &str,
-    position: Position,
-    first_file: &str,
-    first: Position,
-) -> Problem {
-    let message = format!("is in {first_file}:{} too, which comes first; this one is not served", first.line);
-    Problem {
-        place: Some(Place { file: file.into(), line: position.line }),
-        ..Problem::error(key, "", message)
-    }
+/// What is said of an object that stands in a second place. Nothing where it says there what it says in the first, as
+/// applying both to a cluster would do no harm.
+pub(super) fn duplicate(later: &Placed, file: &str, first: &Placed, first_file: &str) -> Option<Problem> {
+    let (meta, first_meta) = (later.object.meta(), first.object.meta());
+    (meta.version != first_meta.version).then(|| {
+        let line = first.position.line;
+        let message = format!("is in {first_file}:{line} too, which comes first; this one is not served");
+        let place = Some(Place { file: file.into(), line: later.position.line });
+        Problem { place, ..Problem::error(&meta.key, "", message) }
+    })
 }

@@ -274,10 +274,10 @@ impl State {
         let files = self.objects.get(key).map_or(&[][..], |known| &known.files);
         let mut places = files.iter().filter_map(|file| {
             let placed = self.files.get(file)?.documents.get(key)?;
-            Some((file.to_string_lossy(), placed.position))
+            Some((file.to_string_lossy(), placed))
         });
         let Some((first_file, first)) = places.next() else { return Vec::new() };
-        places.map(|(file, position)| duplicate(key, &file, position, &first_file, first)).collect()
+        places.filter_map(|(file, placed)| duplicate(placed, &file, first, &first_file)).collect()
     }
 }
 
@@ -290,6 +290,7 @@ fn claim(objects: &mut HashMap<ObjectKey, Known>, key: &ObjectKey, file: &FileNa
         let found = files.binary_search(file);
         (files, found)
     }) {
+        files.reserve_exact(1); // one is the rule
         files.insert(index, Arc::clone(file));
     }
 }
