@@ -67,80 +67,80 @@ const HEADERS: &[(&str, &str)] = &[("x-env", "mine"), ("x-via", "me"), ("x-secre
 
 #[rustfmt::skip]
 const ROWS: &[Row] = &[
-    row("gateway-cors", "OPTIONS http://api.example.com/", PREFLIGHT, 204, "", "< access-control-allow-origin: https://app.example.com"),
-    row("gateway-cors", "OPTIONS http://api.example.com/", PREFLIGHT, 204, "", "< access-control-allow-methods: GET, PUT"),
-    row("gateway-cors", "OPTIONS http://api.example.com/", PREFLIGHT, 204, "", "< access-control-max-age: 600"),
-    row("gateway-cors", "PUT http://api.example.com/", &[("origin", "https://app.example.com")], 200, "api", "< access-control-allow-origin: https://app.example.com"),
-    row("gateway-cors", "GET http://api.example.com/", &[("origin", "https://any.partner.example")], 200, "api", "< access-control-allow-origin: https://any.partner.example"),
-    row("gateway-cors", "GET http://api.example.com/", &[("origin", "https://evil.example")], 200, "api", "<! access-control-allow-origin"),
-    row("gateway-cors", "OPTIONS http://api.example.com/", &[], 200, "api", "<! access-control-allow-origin"),
+    row("gateway-cors", "OPTIONS http://api.cors.example.com/", PREFLIGHT, 204, "", "< access-control-allow-origin: https://app.example.com"),
+    row("gateway-cors", "OPTIONS http://api.cors.example.com/", PREFLIGHT, 204, "", "< access-control-allow-methods: GET, PUT"),
+    row("gateway-cors", "OPTIONS http://api.cors.example.com/", PREFLIGHT, 204, "", "< access-control-max-age: 600"),
+    row("gateway-cors", "PUT http://api.cors.example.com/", &[("origin", "https://app.example.com")], 200, "api", "< access-control-allow-origin: https://app.example.com"),
+    row("gateway-cors", "GET http://api.cors.example.com/", &[("origin", "https://any.partner.example")], 200, "api", "< access-control-allow-origin: https://any.partner.example"),
+    row("gateway-cors", "GET http://api.cors.example.com/", &[("origin", "https://evil.example")], 200, "api", "<! access-control-allow-origin"),
+    row("gateway-cors", "OPTIONS http://api.cors.example.com/", &[], 200, "api", "<! access-control-allow-origin"),
 
-    row("gateway-cross-namespace", "GET http://shop.example.com/", &[], 200, "web", ""),
-    row("gateway-cross-namespace", "GET http://shop.example.com/images/a", &[], 200, "images", ""),
+    row("gateway-cross-namespace", "GET http://shop.teams.example.com/", &[], 200, "web", ""),
+    row("gateway-cross-namespace", "GET http://shop.teams.example.com/images/a", &[], 200, "images", ""),
 
-    row("gateway-headers", "GET http://shop.example.com/items", &[], 200, "reader", ""),
-    row("gateway-headers", "POST http://shop.example.com/items", &[], 200, "writer", ""),
-    row("gateway-headers", "GET http://shop.example.com/items", &[("x-version", "next")], 200, "next", ""),
-    row("gateway-headers", "GET http://shop.example.com/items", &[("x-version", "v17")], 200, "versions", ""),
-    row("gateway-headers", "GET http://shop.example.com/items", &[("x-version", "v17b")], 200, "reader", ""),
-    row("gateway-headers", "GET http://shop.example.com/items?beta=1", &[], 200, "next", ""),
-    row("gateway-headers", "GET http://headers.example.com/", HEADERS, 200, "reader", "> x-env: production"),
-    row("gateway-headers", "GET http://headers.example.com/", HEADERS, 200, "reader", "> x-via: me, gateway"),
-    row("gateway-headers", "GET http://headers.example.com/", HEADERS, 200, "reader", ">! x-secret"),
-    row("gateway-headers", "GET http://headers.example.com/", HEADERS, 200, "reader", "> x-backend: reader"),
-    row("gateway-headers", "GET http://headers.example.com/?header=x-debug:1", &[], 200, "reader", "< x-served-by: gateway"),
-    row("gateway-headers", "GET http://headers.example.com/?header=x-debug:1", &[], 200, "reader", "<! x-debug"),
-    row("gateway-headers", "GET http://shop.example.com/?header=x-debug:1", &[], 200, "reader", "< x-debug: 1"),
+    row("gateway-headers", "GET http://shop.headers.example.com/items", &[], 200, "reader", ""),
+    row("gateway-headers", "POST http://shop.headers.example.com/items", &[], 200, "writer", ""),
+    row("gateway-headers", "GET http://shop.headers.example.com/items", &[("x-version", "next")], 200, "next", ""),
+    row("gateway-headers", "GET http://shop.headers.example.com/items", &[("x-version", "v17")], 200, "versions", ""),
+    row("gateway-headers", "GET http://shop.headers.example.com/items", &[("x-version", "v17b")], 200, "reader", ""),
+    row("gateway-headers", "GET http://shop.headers.example.com/items?beta=1", &[], 200, "next", ""),
+    row("gateway-headers", "GET http://all.headers.example.com/", HEADERS, 200, "reader", "> x-env: production"),
+    row("gateway-headers", "GET http://all.headers.example.com/", HEADERS, 200, "reader", "> x-via: me, gateway"),
+    row("gateway-headers", "GET http://all.headers.example.com/", HEADERS, 200, "reader", ">! x-secret"),
+    row("gateway-headers", "GET http://all.headers.example.com/", HEADERS, 200, "reader", "> x-backend: reader"),
+    row("gateway-headers", "GET http://all.headers.example.com/?header=x-debug:1", &[], 200, "reader", "< x-served-by: gateway"),
+    row("gateway-headers", "GET http://all.headers.example.com/?header=x-debug:1", &[], 200, "reader", "<! x-debug"),
+    row("gateway-headers", "GET http://shop.headers.example.com/?header=x-debug:1", &[], 200, "reader", "< x-debug: 1"),
 
-    row("gateway-listeners", "GET http://nobody.test/", &[], 200, "everything", ""),
-    row("gateway-listeners", "GET http://www.example.com/", &[], 200, "examples", ""),
-    row("gateway-listeners", "GET http://a.b.example.com/", &[], 200, "examples", ""),
-    row("gateway-listeners", "GET http://shop.example.com/cart", &[], 200, "shop", ""),
-    row("gateway-listeners", "GET http://shop.example.com/", &[], 404, "", ""),
-    row("gateway-listeners", "GET http://nobody.test:81/", &[], 200, "internal", ""),
+    row("gateway-listeners", "GET http://nobody.test:81/", &[], 200, "everything", ""),
+    row("gateway-listeners", "GET http://www.listeners.example.com:81/", &[], 200, "examples", ""),
+    row("gateway-listeners", "GET http://a.b.listeners.example.com:81/", &[], 200, "examples", ""),
+    row("gateway-listeners", "GET http://shop.listeners.example.com:81/cart", &[], 200, "shop", ""),
+    row("gateway-listeners", "GET http://shop.listeners.example.com:81/", &[], 404, "", ""),
+    row("gateway-listeners", "GET http://nobody.test:82/", &[], 200, "internal", ""),
 
-    row("gateway-redirect-rewrite", "GET http://example.com/a?b=c", &[], 301, "", "< location: http://www.example.com:8080/a?b=c"),
-    row("gateway-redirect-rewrite", "GET http://www.example.com/old/a", &[], 308, "", "< location: http://www.example.com:8080/new/a"),
-    row("gateway-redirect-rewrite", "GET http://www.example.com/form", &[], 303, "", "< location: http://www.example.com:8080/thanks"),
-    row("gateway-redirect-rewrite", "GET http://www.example.com/login", &[], 302, "", "< location: https://www.example.com:8443/login"),
-    row("gateway-redirect-rewrite", "GET http://www.example.com/docs/a", &[], 307, "", "< location: https://docs.example.com/docs/a"),
-    row("gateway-redirect-rewrite", "GET http://www.example.com/api/users", &[], 200, "web", "> :path: /v2/users"),
-    row("gateway-redirect-rewrite", "GET http://www.example.com/api/users", &[], 200, "web", "> :host: api.internal"),
-    row("gateway-redirect-rewrite", "GET http://www.example.com/app/a/b", &[], 200, "web", "> :path: /index.html"),
-    row("gateway-redirect-rewrite", "GET http://www.example.com/files/a", &[], 200, "web", "> :path: /a"),
-    row("gateway-redirect-rewrite", "GET http://www.example.com/canary", &[], 200, "web", "> :host: web.canary"),
+    row("gateway-redirect-rewrite", "GET http://old.redirects.example.com/a?b=c", &[], 301, "", "< location: http://www.redirects.example.com:8080/a?b=c"),
+    row("gateway-redirect-rewrite", "GET http://www.redirects.example.com/old/a", &[], 308, "", "< location: http://www.redirects.example.com:8080/new/a"),
+    row("gateway-redirect-rewrite", "GET http://www.redirects.example.com/form", &[], 303, "", "< location: http://www.redirects.example.com:8080/thanks"),
+    row("gateway-redirect-rewrite", "GET http://www.redirects.example.com/login", &[], 302, "", "< location: https://www.redirects.example.com:8443/login"),
+    row("gateway-redirect-rewrite", "GET http://www.redirects.example.com/docs/a", &[], 307, "", "< location: https://docs.redirects.example.com/docs/a"),
+    row("gateway-redirect-rewrite", "GET http://www.redirects.example.com/api/users", &[], 200, "web", "> :path: /v2/users"),
+    row("gateway-redirect-rewrite", "GET http://www.redirects.example.com/api/users", &[], 200, "web", "> :host: api.internal"),
+    row("gateway-redirect-rewrite", "GET http://www.redirects.example.com/app/a/b", &[], 200, "web", "> :path: /index.html"),
+    row("gateway-redirect-rewrite", "GET http://www.redirects.example.com/files/a", &[], 200, "web", "> :path: /a"),
+    row("gateway-redirect-rewrite", "GET http://www.redirects.example.com/canary", &[], 200, "web", "> :host: web.canary"),
 
-    row("gateway-timeouts-retries", "GET http://api.example.com/report", &[], 200, "api", ""),
-    row("gateway-timeouts-retries", "GET http://api.example.com/report?delay=10s", &[], 504, "", ""),
-    row("gateway-timeouts-retries", "GET http://api.example.com/attempts?delay=10s", &[], 504, "", ""),
-    row("gateway-timeouts-retries", "GET http://api.example.com/codes?status=503", &[], 503, "api", ""),
-    row("gateway-timeouts-retries", "GET http://api.example.com/codes?status=500", &[], 500, "api", ""),
+    row("gateway-timeouts-retries", "GET http://api.timeouts.example.com/report", &[], 200, "api", ""),
+    row("gateway-timeouts-retries", "GET http://api.timeouts.example.com/report?delay=10s", &[], 504, "", ""),
+    row("gateway-timeouts-retries", "GET http://api.timeouts.example.com/attempts?delay=10s", &[], 504, "", ""),
+    row("gateway-timeouts-retries", "GET http://api.timeouts.example.com/codes?status=503", &[], 503, "api", ""),
+    row("gateway-timeouts-retries", "GET http://api.timeouts.example.com/codes?status=500", &[], 500, "api", ""),
 
-    row("gateway-tls", "GET https://shop.example.com/", &[], 200, "shop", "> x-forwarded-proto: https"),
-    row("gateway-tls", "GET https://one.apps.example.com/", &[], 200, "apps", ""),
-    row("gateway-tls", "GET https://shop.example.com/", &[("host", "one.apps.example.com")], 421, "", ""),
+    row("gateway-tls", "GET https://shop.tls.example.com/", &[], 200, "shop", "> x-forwarded-proto: https"),
+    row("gateway-tls", "GET https://one.apps.tls.example.com/", &[], 200, "apps", ""),
+    row("gateway-tls", "GET https://shop.tls.example.com/", &[("host", "one.apps.tls.example.com")], 421, "", ""),
 
-    row("gateway-weights-mirror", "GET http://mirror.example.com/some", &[], 200, "blue", ""),
-    row("gateway-weights-mirror", "GET http://mirror.example.com/all", &[], 200, "blue", ""),
+    row("gateway-weights-mirror", "GET http://mirror.weights.example.com/some", &[], 200, "blue", ""),
+    row("gateway-weights-mirror", "GET http://mirror.weights.example.com/all", &[], 200, "blue", ""),
 
-    row("grpc", "POST h2c://grpc.example.com/portcullis.echo.v1.Echo/Echo", &[GRPC], 200, "", "< x-served-by: greeter"),
-    row("grpc", "POST h2c://grpc.example.com/portcullis.echo.v1.Echo/Echo", &[GRPC, ("x-version", "next")], 200, "", "< x-served-by: greeter-next"),
-    row("grpc", "POST h2c://grpc.example.com/portcullis.echo.v1.Echo/Chat", &[GRPC], 200, "", "< x-served-by: chat"),
-    row("grpc", "GET http://grpc.example.com/", &[], 200, "web", ""),
+    row("grpc", "POST h2c://echo.grpc.example.com/portcullis.echo.v1.Echo/Echo", &[GRPC], 200, "", "< x-served-by: greeter"),
+    row("grpc", "POST h2c://echo.grpc.example.com/portcullis.echo.v1.Echo/Echo", &[GRPC, ("x-version", "next")], 200, "", "< x-served-by: greeter-next"),
+    row("grpc", "POST h2c://echo.grpc.example.com/portcullis.echo.v1.Echo/Chat", &[GRPC], 200, "", "< x-served-by: chat"),
+    row("grpc", "GET http://echo.grpc.example.com/", &[], 200, "web", ""),
 
-    row("ingress-basics", "GET https://shop.example.com/", &[], 200, "front", ""),
-    row("ingress-basics", "GET https://shop.example.com/api/v1", &[], 200, "api", ""),
-    row("ingress-basics", "GET https://shop.example.com/apiary", &[], 200, "front", ""),
-    row("ingress-basics", "GET https://shop.example.com/api/health", &[], 200, "health", ""),
-    row("ingress-basics", "GET https://shop.example.com/api/health/live", &[], 200, "api", ""),
-    row("ingress-basics", "GET http://shop.example.com/api", &[], 308, "", "< location: https://shop.example.com:8443/api"),
-    row("ingress-basics", "GET http://alice.shop.example.com/", &[], 200, "tenants", ""),
-    row("ingress-basics", "GET http://a.alice.shop.example.com/", &[], 200, "fallback", ""),
+    row("ingress-basics", "GET https://shop.example.net/", &[], 200, "front", ""),
+    row("ingress-basics", "GET https://shop.example.net/api/v1", &[], 200, "api", ""),
+    row("ingress-basics", "GET https://shop.example.net/apiary", &[], 200, "front", ""),
+    row("ingress-basics", "GET https://shop.example.net/api/health", &[], 200, "health", ""),
+    row("ingress-basics", "GET https://shop.example.net/api/health/live", &[], 200, "api", ""),
+    row("ingress-basics", "GET http://shop.example.net/api", &[], 308, "", "< location: https://shop.example.net:8443/api"),
+    row("ingress-basics", "GET http://alice.shop.example.net/", &[], 200, "tenants", ""),
+    row("ingress-basics", "GET http://a.alice.shop.example.net/", &[], 200, "fallback", ""),
     row("ingress-basics", "GET http://nobody.test/", &[], 200, "fallback", ""),
     row("ingress-basics", "GET https://nobody.test/", &[], 200, "fallback", ""),
 
-    row("ingress-beside-gateway", "GET http://shop.example.com/cart", &[], 200, "cart", ""),
-    row("ingress-beside-gateway", "GET http://shop.example.com/orders", &[], 200, "legacy", ""),
+    row("ingress-beside-gateway", "GET http://shop.beside.example.com/cart", &[], 200, "cart", ""),
+    row("ingress-beside-gateway", "GET http://shop.beside.example.com/orders", &[], 200, "legacy", ""),
 
     row("quickstart", "GET https://foo.yourdomain.com/hello", &[], 200, "foo", ""),
     row("quickstart", "GET https://yourdomain.com/bar/hello", &[], 200, "bar", ""),
@@ -148,8 +148,8 @@ const ROWS: &[Row] = &[
     row("quickstart", "GET http://shop.example.com/", &[("x-version", "next")], 200, "shop-v2", "< x-served-by: shop-v2"),
     row("quickstart", "GET http://shop.example.com/old/offer", &[], 301, "", "< location: http://shop.example.com:8080/new/offer"),
 
-    row("websocket", "GET http://chat.example.com/socket", WEBSOCKET, 101, "", "< upgrade: websocket"),
-    row("websocket", "GET http://chat.example.com/", &[], 200, "web", ""),
+    row("websocket", "GET http://chat.websocket.example.com/socket", WEBSOCKET, 101, "", "< upgrade: websocket"),
+    row("websocket", "GET http://chat.websocket.example.com/", &[], 200, "web", ""),
 ];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -165,8 +165,16 @@ async fn every_example_answers_what_its_comment_promises() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn all_examples_as_one_set_answer_the_same() {
+    let site = serve(&examples(), "").await;
+    for row in ROWS {
+        ask(&site, row).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_object_of_every_example_is_as_it_should_be() {
-    for (name, folder) in folders() {
+    for (name, folder) in folders().into_iter().chain([("all as one set".to_owned(), examples())]) {
         let report = check(std::slice::from_ref(&folder), &Settings::default());
         assert!(report.is_ok(), "{name}: {report}");
         let site = serve(&folder, "").await;
@@ -216,7 +224,7 @@ async fn weights_share_out_and_a_weight_of_0_gets_nothing() {
     let site = serve(&folders()["gateway-weights-mirror"], "").await;
     let mut seen = BTreeMap::<String, u32>::new();
     for _ in 0..200 {
-        *seen.entry(site.answered_by("shop.example.com", "/").await).or_default() += 1;
+        *seen.entry(site.answered_by("shop.weights.example.com", "/").await).or_default() += 1;
     }
     assert_eq!(seen.keys().collect::<Vec<_>>(), ["blue", "green"], "{seen:?}");
     // One of four: 50, and less than one chance in a million to be outside of this.
@@ -227,7 +235,7 @@ async fn weights_share_out_and_a_weight_of_0_gets_nothing() {
 async fn a_mirror_gets_a_copy() {
     let site = serve(&folders()["gateway-weights-mirror"], "audit").await;
     let audit = TcpListener::bind((site.ip, 18134)).await.unwrap();
-    assert_eq!(site.answered_by("mirror.example.com", "/all/of?it").await, "blue");
+    assert_eq!(site.answered_by("mirror.weights.example.com", "/all/of?it").await, "blue");
     let (mut copy, _) = bounded("a copy", audit.accept()).await.unwrap();
     let mut head = [0; 64];
     bounded("its head", copy.read_exact(&mut head)).await.unwrap();
@@ -240,10 +248,10 @@ async fn a_server_name_and_a_client_get_the_certificate_that_fits() {
     let any: &[_] = &[SignatureScheme::ECDSA_NISTP256_SHA256, SignatureScheme::RSA_PSS_SHA256];
     let rsa = &any[1..];
     for (folder, name, schemes, secret) in [
-        ("gateway-tls", "shop.example.com", any, "shop-ecdsa"),
-        ("gateway-tls", "shop.example.com", rsa, "shop-rsa"),
-        ("gateway-tls", "one.apps.example.com", any, "apps"),
-        ("ingress-basics", "shop.example.com", any, "shop-tls"),
+        ("gateway-tls", "shop.tls.example.com", any, "shop-ecdsa"),
+        ("gateway-tls", "shop.tls.example.com", rsa, "shop-rsa"),
+        ("gateway-tls", "one.apps.tls.example.com", any, "apps"),
+        ("ingress-basics", "shop.example.net", any, "shop-tls"),
         ("ingress-basics", "nobody.test", any, "fallback-tls"),
     ] {
         let folder = &folders()[folder];
@@ -305,14 +313,12 @@ fn received(told: &Description, name: &str) -> Option<String> {
 
 /// Serves a folder on an address of its own, with echo backends for all Services but one.
 async fn serve(folder: &Path, without: &str) -> Site {
-    let files: Vec<_> = std::fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| {
-            let entry = entry.unwrap();
-            let text = std::fs::read_to_string(entry.path()).unwrap();
-            (entry.file_name().into_string().unwrap(), text.replace("[127.0.0.1]", "['{ip}']"))
-        })
-        .collect();
+    let files = files(folder).into_iter().map(|path| {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let name = path.strip_prefix(folder).unwrap().to_str().unwrap().to_owned();
+        (name, text.replace("[127.0.0.1]", "['{ip}']"))
+    });
+    let files: Vec<_> = files.collect();
     let files: Vec<_> = files.iter().map(|(name, text)| (&**name, &**text)).collect();
     let mut site = Site::serve(&files).await;
     for object in objects(folder) {
@@ -325,6 +331,12 @@ async fn serve(folder: &Path, without: &str) -> Site {
     site
 }
 
+/// Those of subfolders too.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let paths = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    paths.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}
+
 fn objects(folder: &Path) -> Vec<Object> {
     let changes = Folder::open(FolderOptions::new(folder)).unwrap().scan().changes;
     let objects = changes.into_iter().filter_map(|change| match change {
@@ -334,9 +346,12 @@ fn objects(folder: &Path) -> Vec<Object> {
     objects.collect()
 }
 
+fn examples() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("examples")
+}
+
 fn folders() -> BTreeMap<String, PathBuf> {
-    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
-    let entries = std::fs::read_dir(examples).unwrap().map(|entry| entry.unwrap());
+    let entries = std::fs::read_dir(examples()).unwrap().map(|entry| entry.unwrap());
     entries.map(|entry| (entry.file_name().into_string().unwrap(), entry.path())).collect()
 }
 

@@ -151,7 +151,9 @@ pub fn arguments(folder: &Path, ip: IpAddr, flags: &[&str]) -> ServeArgs {
 }
 
 fn write(folder: &Path, name: &str, text: &str) {
-    let (path, new) = (folder.join(name), folder.join(format!(".{name}.new")));
+    let path = folder.join(name);
+    let new = path.with_extension("new");
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(&new, text).unwrap();
     std::fs::rename(new, path).unwrap();
 }
