@@ -66,6 +66,11 @@ struct Dirty {
     services: BTreeSet<ObjectKey>,
 }
 
+/// Nobody outside chooses the keys of these to make them collide: they are names of objects that were admitted, and
+/// the hasher is seeded all the same.
+type Map<K, V> = std::collections::HashMap<K, V, foldhash::fast::RandomState>;
+type Set<K> = std::collections::HashSet<K, foldhash::fast::RandomState>;
+
 /// How many publications pass until what nobody uses any more is looked for: it costs a look at everything.
 const TIDY: u64 = 64;
 
@@ -108,7 +113,7 @@ impl Index {
         if self.bindings != *bindings {
             self.bindings.clone_from(bindings);
             self.stale.gateways.extend(self.listeners.gateways.keys().cloned());
-            self.stale.routes.extend(self.snapshot.ingresses.keys().cloned());
+            self.stale.ingresses.extend(self.snapshot.ingresses.keys().cloned());
         }
     }
 
@@ -178,7 +183,7 @@ impl Index {
         self.stale.gateways.extend(now.gateways.keys().chain(before.gateways.keys()).cloned());
         let (told, tell) = (&before.ingress.messages, &now.ingress.messages);
         let told_ones = told.keys().chain(tell.keys()).filter(|key| told.get(key) != tell.get(key));
-        self.stale.routes.extend(told_ones.cloned());
+        self.stale.ingresses.extend(told_ones.cloned());
         before.ports
     }
 

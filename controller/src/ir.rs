@@ -80,4 +80,21 @@ impl Object {
             Self::Namespace(o) => &mut Arc::make_mut(o).meta,
         }
     }
+
+    /// The same without spare room: it is kept for long, and there are many.
+    pub(crate) fn compact(&self) -> Self {
+        match self {
+            Self::GatewayClass(o) => Self::GatewayClass(Arc::new(GatewayClass::clone(o))),
+            Self::Gateway(o) => Self::Gateway(Arc::new(Gateway::clone(o))),
+            Self::Route(o) => Self::Route(Arc::new(Route::clone(o))),
+            Self::ReferenceGrant(o) => Self::ReferenceGrant(Arc::new(ReferenceGrant::clone(o))),
+            Self::Ingress(o) => Self::Ingress(Arc::new(Ingress::clone(o))),
+            Self::IngressClass(o) => Self::IngressClass(Arc::new(IngressClass::clone(o))),
+            Self::Service(o) => Self::Service(Arc::new(Service::clone(o))),
+            Self::EndpointSlice(o) => Self::EndpointSlice(Arc::new(EndpointSlice::clone(o))),
+            Self::Secret(o) => Self::Secret(Arc::new(Secret::clone(o))),
+            Self::ConfigMap(o) => Self::ConfigMap(Arc::new(ConfigMap::clone(o))),
+            Self::Namespace(o) => Self::Namespace(Arc::new(Namespace::clone(o))),
+        }
+    }
 }

@@ -121,7 +121,10 @@ fn served(kind: Kind, document: &Value) -> Decoded {
     let mut checks = Checks::of(if name.is_empty() { title(document) } else { key.to_string() });
     let (meta, annotations) = head::meta(document, key.clone(), &mut checks);
     check_top_level(kind, document, &mut checks);
-    let object = convert(kind, document, meta, &annotations, &mut checks);
+    let mut object = convert(kind, document, meta, &annotations, &mut checks);
+    if let Some(object) = object.as_mut().filter(|_| kind != Kind::Namespace) {
+        object.meta_mut().labels = BTreeMap::new(); // nobody asks for them again, and there are many
+    }
     let key = (!name.is_empty()).then_some(key);
     if checks.refused() {
         return refused(checks, key);

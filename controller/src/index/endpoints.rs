@@ -1,7 +1,8 @@
 //! EndpointSlices by their Service, and from there into endpoint pools. No table is touched.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
+use super::Map;
 use crate::{
     ir::{Kind, ObjectKey},
     snapshot::Snapshot,
@@ -11,7 +12,8 @@ use crate::{
 /// The EndpointSlices of each Service.
 #[derive(Debug, Default)]
 pub(super) struct Slices {
-    by_service: HashMap<ObjectKey, BTreeSet<ObjectKey>>,
+    /// Their names; the namespace is that of the Service.
+    by_service: Map<ObjectKey, Vec<Box<str>>>,
 }
 
 impl Slices {
@@ -28,13 +30,15 @@ impl Slices {
             if let Some(service) = &before
                 && let Some(slices) = self.by_service.get_mut(service)
             {
-                slices.remove(slice);
+                slices.retain(|name| *name != slice.name);
                 if slices.is_empty() {
                     self.by_service.remove(service);
                 }
             }
             if let Some(service) = &now {
-                self.by_service.entry(service.clone()).or_default().insert(slice.clone());
+                let slices = self.by_service.entry(service.clone()).or_default();
+                slices.reserve_exact(1); // one is the rule
+                slices.push(slice.name.clone());
             }
         }
         before.into_iter().chain(now)
@@ -42,14 +46,17 @@ impl Slices {
 
     /// Looks up the endpoints of pools that are new, and of those of these Services.
     pub(super) fn fill(&self, snapshot: &Snapshot, backends: &BackendPool, services: &BTreeSet<ObjectKey>) {
-        let mut pools = backends.take_fresh();
+        let mut pools: Map<_, _> = backends.take_fresh().into_iter().collect();
         for service in services {
             pools.extend(backends.of_service(&service.namespace, &service.name));
         }
         for (key, pool) in pools {
             let service = ObjectKey::new(Kind::Service, &key.namespace, &key.service);
             let slices = self.by_service.get(&service).into_iter().flatten();
-            let slices = slices.filter_map(|slice| snapshot.endpoint_slices.get(slice)).map(|slice| &**slice);
+            let slices = slices.filter_map(|name| {
+                let slice = ObjectKey::new(Kind::EndpointSlice, &key.namespace, name);
+                snapshot.endpoint_slices.get(&slice).map(|slice| &**slice)
+            });
             endpoints(slices, snapshot.services.get(&service).map(|s| &**s), key.port).store(&pool);
         }
     }

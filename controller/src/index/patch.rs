@@ -5,8 +5,9 @@ use std::{
     sync::Arc,
 };
 
-use portcullis_routing::{HostMap, HostTable, Listener, ListenerId, Port, Table};
+use portcullis_routing::{HostMap, HostPattern, HostTable, Listener, ListenerId, Port, Table};
 
+use super::{Map, Set};
 use crate::translate::{HostSlot, Listeners, Owner, PortPlan, Slots, assemble};
 
 /// What is another than in the table from before.
@@ -15,32 +16,39 @@ pub(super) struct Patch {
     /// The frame from before, where there may be another one now.
     pub(super) frame: Option<BTreeMap<u16, PortPlan>>,
     /// The slots whose host tables are new or gone.
-    pub(super) slots: BTreeSet<HostSlot>,
+    pub(super) slots: Vec<HostSlot>,
 }
 
 impl Patch {
     /// Makes the next table out of this one; says whether it is another.
     pub(super) fn carry_out(self, table: &mut Arc<Table>, listeners: &Listeners, slots: &Slots) -> bool {
         let mut changed = false;
+        // Listeners that have been put together anew have all their host tables.
+        let mut made = Set::default();
         if let Some(before) = self.frame {
-            changed |= renew_frame(table, &before, &listeners.ports, slots);
+            changed |= renew_frame(table, &before, &listeners.ports, slots, &mut made);
         }
-        let defaults: BTreeSet<_> = self
-            .slots
-            .iter()
-            .filter(|slot| slot.owner == Owner::IngressDefault)
-            .map(|slot| slot.port)
-            .collect();
-        for port in defaults {
+        let (defaults, slots_of_hosts): (Vec<_>, Vec<_>) =
+            self.slots.into_iter().partition(|slot| slot.owner == Owner::IngressDefault);
+        for port in defaults.iter().map(|slot| slot.port).collect::<BTreeSet<_>>() {
             changed |= renew_default(table, port, listeners, slots);
         }
-        let dirty: Vec<_> = self.slots.iter().filter(|slot| slot.owner != Owner::IngressDefault).collect();
-        for slots_of_listener in dirty.chunk_by(|a, b| a.port == b.port && a.listener == b.listener) {
-            changed |= renew_hosts(table, slots_of_listener, slots);
+        let mut by_listener: Map<_, Vec<_>> = Map::default();
+        for slot in slots_of_hosts {
+            let listener = (slot.port, slot.listener.clone());
+            if !made.contains(&listener) {
+                by_listener.entry(listener).or_default().push(slot);
+            }
+        }
+        for ((port, hostname), dirty) in by_listener {
+            changed |= renew_hosts(table, port, &hostname, &dirty, slots);
         }
         changed
     }
 }
+
+/// A port and the hostname under which it finds a listener.
+type Place = (u16, HostPattern);
 
 /// Ports and listeners that are new, others, or gone.
 fn renew_frame(
@@ -48,6 +56,7 @@ fn renew_frame(
     before: &BTreeMap<u16, PortPlan>,
     now: &BTreeMap<u16, PortPlan>,
     slots: &Slots,
+    made: &mut Set<Place>,
 ) -> bool {
     let mut changed = false;
     for number in before.keys().filter(|number| !now.contains_key(number)) {
@@ -66,11 +75,11 @@ fn renew_frame(
             None => None,
         };
         match (port, before) {
-            (Some(port), Some(before)) => renew_port(port, *number, before, plan, slots),
+            (Some(port), Some(before)) => renew_port(port, *number, before, plan, slots, made),
             _ => {
                 let mut port = Port::new(plan.protocol);
                 let nothing = PortPlan { protocol: plan.protocol, listeners: BTreeMap::new() };
-                renew_port(&mut port, *number, &nothing, plan, slots);
+                renew_port(&mut port, *number, &nothing, plan, slots, made);
                 ports.insert(*number, Arc::new(port));
             }
         }
@@ -78,15 +87,23 @@ fn renew_frame(
     changed
 }
 
-fn renew_port(port: &mut Port, number: u16, before: &PortPlan, now: &PortPlan, slots: &Slots) {
+fn renew_port(
+    port: &mut Port,
+    number: u16,
+    before: &PortPlan,
+    now: &PortPlan,
+    slots: &Slots,
+    made: &mut Set<Place>,
+) {
     for hostname in before.listeners.keys().filter(|hostname| !now.listeners.contains_key(hostname)) {
         port.listeners.remove(hostname);
     }
     let default = assemble::default_listener(slots, number);
     for (hostname, plan) in &now.listeners {
         if before.listeners.get(hostname) != Some(plan) {
-            let made = assemble::listener(slots, number, hostname, plan, default.as_ref());
-            port.listeners.insert(hostname.clone(), made);
+            let listener = assemble::listener(slots, number, hostname, plan, default.as_ref());
+            port.listeners.insert(hostname.clone(), listener);
+            made.insert((number, hostname.clone()));
         }
     }
 }
@@ -104,31 +121,36 @@ fn renew_default(table: &mut Arc<Table>, number: u16, listeners: &Listeners, slo
 }
 
 /// Puts the host tables of one listener in their places.
-fn renew_hosts(table: &mut Arc<Table>, dirty: &[&HostSlot], slots: &Slots) -> bool {
-    let Some(HostSlot { port, listener: hostname, .. }) = dirty.first() else { return false };
+fn renew_hosts(
+    table: &mut Arc<Table>,
+    port: u16,
+    hostname: &HostPattern,
+    dirty: &[HostSlot],
+    slots: &Slots,
+) -> bool {
     let in_place = |listener: &Listener| {
         dirty.iter().all(|slot| {
             let there = hosts_of(listener, &slot.owner).and_then(|hosts| hosts.get(&slot.host));
-            match (there, slots.get(*slot)) {
+            match (there, slots.get(slot)) {
                 (Some(there), Some(wanted)) => Arc::ptr_eq(there, wanted),
                 (there, wanted) => there.is_none() && wanted.is_none(),
             }
         })
     };
-    // A listener that has just been put together has them already; one that is gone needs none.
-    let found = table.ports.get(port).and_then(|port| port.listeners.get(hostname));
+    // A listener that is gone needs none.
+    let found = table.ports.get(&port).and_then(|port| port.listeners.get(hostname));
     let Some(mut listener) = found.filter(|found| !in_place(found)).map(|found| Listener::clone(found))
     else {
         return false;
     };
     for slot in dirty {
         let Some(hosts) = hosts_of_mut(&mut listener, &slot.owner) else { continue };
-        match slots.get(*slot) {
+        match slots.get(slot) {
             Some(made) => drop(hosts.insert(slot.host.clone(), Arc::clone(made))),
             None => drop(hosts.remove(&slot.host)),
         }
     }
-    if let Some(port) = Arc::make_mut(table).ports.get_mut(port) {
+    if let Some(port) = Arc::make_mut(table).ports.get_mut(&port) {
         Arc::make_mut(port).listeners.insert(hostname.clone(), Arc::new(listener));
     }
     true

@@ -1,36 +1,66 @@
 //! Routes and Ingresses as they were translated, and the slots in which they meet.
+//!
+//! What a route has in a slot stands in the slot's table and nowhere else: where another route of the slot changes, it
+//! is taken from there. Of Ingresses all is kept, since what one of them lost to another is in no table.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    sync::Arc,
+use std::{collections::BTreeSet, sync::Arc};
+
+use portcullis_routing::{Entry, HostTable, ListenerId, RouteId, RouteKind};
+
+use super::{
+    Map, Set,
+    dependents::{Dependents, Reads},
+    tell::Stale,
 };
-
-use portcullis_routing::ListenerId;
-
-use super::{dependents::Dependents, tell::Stale};
 use crate::{
     ir::{Kind, ObjectKey},
     snapshot::Snapshot,
-    translate::{self, BackendPool, HostSlot, Listeners, Loss, Settings, Slots, Translated},
+    status,
+    translate::{
+        self, Attachment, BackendPool, HostSlot, Listeners, Loss, Owner, Settings, Slots, Translated,
+    },
 };
 
 /// Every route and Ingress as it was translated last.
 #[derive(Debug, Default)]
 pub(super) struct Routes {
     pub(super) dependents: Dependents,
-    translated: HashMap<Arc<ObjectKey>, Translated>,
-    slots: HashMap<HostSlot, Slot>,
+    known: Map<Arc<ObjectKey>, Known>,
+    ingresses: Map<HostSlot, IngressSlot>,
     tables: Slots,
     /// How many routes are attached to a listener.
-    attached: HashMap<Arc<ListenerId>, u32>,
+    attached: Map<Arc<ListenerId>, u32>,
 }
 
-/// Who meets in a slot.
+/// What is kept of a translation.
 #[derive(Debug, Default)]
-struct Slot {
+struct Known {
+    reads: Reads,
+    attached: Box<[Arc<ListenerId>]>,
+    place: Place,
+}
+
+#[derive(Debug)]
+enum Place {
+    /// A route has its entries in these.
+    Slots(Box<[HostSlot]>),
+    Ingress(Box<Translated>),
+}
+
+/// The Ingresses of a slot.
+#[derive(Debug, Default)]
+struct IngressSlot {
     /// With the place of the attachment among its own.
     members: Vec<(Arc<ObjectKey>, usize)>,
     losses: Vec<Loss>,
+}
+
+/// What becomes of a slot.
+#[derive(Debug, Default)]
+struct Pending {
+    /// Routes whose entries there are no longer theirs.
+    gone: Vec<Arc<ObjectKey>>,
+    fresh: Vec<Entry>,
 }
 
 /// What translation reads.
@@ -48,15 +78,20 @@ impl Routes {
         routes: BTreeSet<ObjectKey>,
         translator: &Translator<'_>,
         stale: &mut Stale,
-    ) -> BTreeSet<HostSlot> {
-        let mut dirty = BTreeSet::new();
+    ) -> Vec<HostSlot> {
+        let mut pending = Map::default();
         for key in routes {
-            self.renew_one(key, translator, stale, &mut dirty);
+            self.renew_one(key, translator, stale, &mut pending);
         }
-        for slot in &dirty {
-            self.merge(slot, stale);
+        let mut renewed = Vec::with_capacity(pending.len());
+        for (slot, pending) in pending {
+            match slot.owner {
+                Owner::Gateway(_) => self.put_together(&slot, pending),
+                Owner::Ingress | Owner::IngressDefault => self.merge(&slot, stale),
+            }
+            renewed.push(slot);
         }
-        dirty
+        renewed
     }
 
     /// The host tables of all slots.
@@ -64,8 +99,8 @@ impl Routes {
         &self.tables
     }
 
-    pub(super) fn get(&self, key: &ObjectKey) -> Option<&Translated> {
-        self.translated.get(key)
+    pub(super) fn ingress(&self, key: &ObjectKey) -> Option<&Translated> {
+        self.known.get(key)?.place.ingress()
     }
 
     pub(super) fn attached(&self, listener: &Arc<ListenerId>) -> u32 {
@@ -74,7 +109,8 @@ impl Routes {
 
     /// What an Ingress asks for and another one has.
     pub(super) fn losses<'r>(&'r self, key: &ObjectKey, translated: &Translated) -> BTreeSet<&'r Loss> {
-        let slots = translated.attachments.iter().filter_map(|attachment| self.slots.get(&attachment.slot));
+        let slots =
+            translated.attachments.iter().filter_map(|attachment| self.ingresses.get(&attachment.slot));
         slots.flat_map(|slot| &slot.losses).filter(|loss| loss.is_of(key)).collect()
     }
 
@@ -83,31 +119,56 @@ impl Routes {
         key: ObjectKey,
         translator: &Translator<'_>,
         stale: &mut Stale,
-        dirty: &mut BTreeSet<HostSlot>,
+        pending: &mut Map<HostSlot, Pending>,
     ) {
         let now = translator.translate(&key);
-        let who = self.translated.get_key_value(&key).map(|(who, _)| Arc::clone(who));
-        let who = who.unwrap_or_else(|| Arc::new(key.clone()));
-        let before = self.translated.remove(&key).unwrap_or_default();
-        stale.routes.insert(key);
-        for attachment in &before.attachments {
-            if let Some(slot) = self.slots.get_mut(&attachment.slot) {
-                slot.members.retain(|(member, _)| !Arc::ptr_eq(member, &who));
+        let before = self.known.remove_entry(&key);
+        if now.is_none() && before.is_none() {
+            return stale.route(key, None);
+        }
+        let (who, before) = before.unwrap_or_else(|| (Arc::new(key.clone()), Known::default()));
+        for slot in before.place.slots() {
+            let pending = pending.entry(slot.clone()).or_default();
+            match slot.owner {
+                Owner::Gateway(_) => pending.gone.push(Arc::clone(&who)),
+                Owner::Ingress | Owner::IngressDefault => {
+                    if let Some(slot) = self.ingresses.get_mut(slot) {
+                        slot.members.retain(|(member, _)| !Arc::ptr_eq(member, &who));
+                    }
+                }
             }
-            dirty.insert(attachment.slot.clone());
         }
-        let (none, gone) = (Translated::default(), now.is_none());
-        let after = now.as_ref().unwrap_or(&none);
-        for (index, attachment) in after.attachments.iter().enumerate() {
-            let slot = self.slots.entry(attachment.slot.clone()).or_default();
-            slot.members.push((Arc::clone(&who), index));
-            dirty.insert(attachment.slot.clone());
+        let is_gone = now.is_none();
+        let mut now = now.unwrap_or_default();
+        self.count(&before.attached, &now.attached, stale);
+        let reads = self.dependents.replace(&who, before.reads, &now.references);
+        stale.route(key, if is_gone { None } else { status::route(&now) });
+        let attached = std::mem::take(&mut now.attached).into();
+        let place = if who.kind == Kind::Ingress {
+            Place::Ingress(Box::new(self.enter(&who, now, pending)))
+        } else {
+            Place::Slots(
+                now.attachments.into_iter().map(|attachment| hand_over(attachment, pending)).collect(),
+            )
+        };
+        if !is_gone {
+            self.known.insert(who, Known { reads, attached, place });
         }
-        self.count(&before.attached, &after.attached, stale);
-        self.dependents.replace(&who, &before.references, &after.references);
-        if let Some(now) = now.filter(|_| !gone) {
-            self.translated.insert(who, now);
+    }
+
+    /// Makes an Ingress a member of its slots.
+    fn enter(
+        &mut self,
+        who: &Arc<ObjectKey>,
+        mut translated: Translated,
+        pending: &mut Map<HostSlot, Pending>,
+    ) -> Translated {
+        translated.references = translate::References::default(); // kept by themselves
+        for (index, Attachment { slot, .. }) in translated.attachments.iter().enumerate() {
+            self.ingresses.entry(slot.clone()).or_default().members.push((Arc::clone(who), index));
+            pending.entry(slot.clone()).or_default();
         }
+        translated
     }
 
     fn count(&mut self, before: &[Arc<ListenerId>], now: &[Arc<ListenerId>], stale: &mut Stale) {
@@ -126,21 +187,63 @@ impl Routes {
         }
     }
 
+    /// The table of a slot at a Gateway: what the routes have there that did not change, and what others have now.
+    fn put_together(&mut self, slot: &HostSlot, Pending { gone, fresh: mut entries }: Pending) {
+        if let Some(before) = self.tables.get(slot) {
+            let gone: Set<_> =
+                gone.iter().map(|key| (route_kind(key.kind), &*key.namespace, &*key.name)).collect();
+            let is_gone =
+                |RouteId { kind, namespace, name }: &RouteId| gone.contains(&(*kind, &**namespace, &**name));
+            entries.extend(before.entries().iter().filter(|entry| !is_gone(&entry.rule.route)).cloned());
+        }
+        if entries.is_empty() {
+            self.tables.remove(slot);
+            return;
+        }
+        // Where precedence leaves two equal, their order must not depend on which of them came last.
+        entries.sort_by(|a, b| a.rule.route.cmp(&b.rule.route));
+        self.tables.insert(slot.clone(), Arc::new(HostTable::compile(entries)));
+    }
+
     fn merge(&mut self, at: &HostSlot, stale: &mut Stale) {
-        let Some(slot) = self.slots.get_mut(at) else { return };
-        let attachments =
-            slot.members.iter().filter_map(|(who, index)| self.translated.get(who)?.attachments.get(*index));
+        let Some(slot) = self.ingresses.get_mut(at) else { return };
+        let attachments = slot.members.iter().filter_map(|(who, index)| {
+            let translated = self.known.get(who)?.place.ingress()?;
+            translated.attachments.get(*index)
+        });
         let (table, losses) = translate::merge(at, attachments);
         for loss in slot.losses.iter().chain(&losses) {
-            stale.routes.insert(ObjectKey::new(Kind::Ingress, &loss.loser.namespace, &loss.loser.name));
+            stale.ingresses.insert(ObjectKey::new(Kind::Ingress, &loss.loser.namespace, &loss.loser.name));
         }
         slot.losses = losses;
         if slot.members.is_empty() {
-            self.slots.remove(at);
+            self.ingresses.remove(at);
             self.tables.remove(at);
         } else {
             self.tables.insert(at.clone(), Arc::new(table));
         }
+    }
+}
+
+impl Place {
+    fn slots(&self) -> Box<dyn Iterator<Item = &HostSlot> + '_> {
+        match self {
+            Self::Slots(slots) => Box::new(slots.iter()),
+            Self::Ingress(translated) => Box::new(translated.attachments.iter().map(|a| &a.slot)),
+        }
+    }
+
+    fn ingress(&self) -> Option<&Translated> {
+        match self {
+            Self::Slots(_) => None,
+            Self::Ingress(translated) => Some(translated),
+        }
+    }
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Self::Slots(Box::default())
     }
 }
 
@@ -154,5 +257,20 @@ impl Translator<'_> {
         }
         let route = snapshot.routes.get(key)?;
         Some(translate::route(snapshot, listeners, settings, backends, route))
+    }
+}
+
+/// Gives a route's entries to their slot.
+fn hand_over(attachment: Attachment, pending: &mut Map<HostSlot, Pending>) -> HostSlot {
+    let Attachment { slot, entries, .. } = attachment;
+    pending.entry(slot.clone()).or_default().fresh.extend(entries);
+    slot
+}
+
+fn route_kind(kind: Kind) -> RouteKind {
+    match kind {
+        Kind::GrpcRoute => RouteKind::Grpc,
+        Kind::Ingress => RouteKind::Ingress,
+        _ => RouteKind::Http,
     }
 }

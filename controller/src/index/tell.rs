@@ -10,7 +10,7 @@ use portcullis_routing::ListenerId;
 use super::Index;
 use crate::{
     ir::{Kind, ObjectKey},
-    status::{self, Statuses},
+    status::{self, Report, RouteStatus, Statuses},
 };
 
 /// Whose statuses have to be told again.
@@ -18,11 +18,21 @@ use crate::{
 pub(super) struct Stale {
     pub(super) classes: BTreeSet<ObjectKey>,
     pub(super) gateways: BTreeSet<ObjectKey>,
-    /// Routes and Ingresses.
-    pub(super) routes: BTreeSet<ObjectKey>,
+    pub(super) ingresses: BTreeSet<ObjectKey>,
+    /// With what there is to say: nobody else keeps it.
+    routes: BTreeMap<ObjectKey, Option<Report<RouteStatus>>>,
 }
 
 impl Stale {
+    /// Notes what is to be said of a route, or that there is something of an Ingress.
+    pub(super) fn route(&mut self, key: ObjectKey, report: Option<Report<RouteStatus>>) {
+        if key.kind == Kind::Ingress {
+            self.ingresses.insert(key);
+        } else {
+            self.routes.insert(key, report);
+        }
+    }
+
     /// Notes the Gateway of a listener.
     pub(super) fn listener(&mut self, id: &Arc<ListenerId>) {
         if let ListenerId::Gateway { namespace, name, .. } = &**id {
@@ -31,7 +41,10 @@ impl Stale {
     }
 
     fn is_empty(&self) -> bool {
-        self.classes.is_empty() && self.gateways.is_empty() && self.routes.is_empty()
+        self.classes.is_empty()
+            && self.gateways.is_empty()
+            && self.ingresses.is_empty()
+            && self.routes.is_empty()
     }
 }
 
@@ -47,7 +60,7 @@ impl Index {
         if !self.complete {
             return false;
         }
-        let Stale { classes, gateways, routes } = std::mem::take(&mut self.stale);
+        let Stale { classes, gateways, ingresses, routes } = std::mem::take(&mut self.stale);
         let (settings, bindings) = (&self.settings, Some(&self.bindings));
         let mut changed = false;
         for key in classes {
@@ -61,17 +74,16 @@ impl Index {
             let report = state.map(|state| status::gateway(state, settings, bindings, count));
             changed |= put(&mut statuses.gateways, key, report);
         }
-        for key in routes {
-            let translated = self.routes.get(&key);
-            if key.kind == Kind::Ingress {
-                let report = translated.filter(|translated| translated.ours).map(|translated| {
-                    let losses = self.routes.losses(&key, translated);
-                    status::ingress(&key, translated, &self.listeners, settings, bindings, losses)
-                });
-                changed |= put(&mut statuses.ingresses, key, report);
-            } else {
-                changed |= put(&mut statuses.routes, key, translated.and_then(status::route));
-            }
+        for key in ingresses {
+            let translated = self.routes.ingress(&key).filter(|translated| translated.ours);
+            let report = translated.map(|translated| {
+                let losses = self.routes.losses(&key, translated);
+                status::ingress(&key, translated, &self.listeners, settings, bindings, losses)
+            });
+            changed |= put(&mut statuses.ingresses, key, report);
+        }
+        for (key, report) in routes {
+            changed |= put(&mut statuses.routes, key, report);
         }
         changed
     }

@@ -44,7 +44,7 @@ pub struct Meta {
     pub version: Box<str>,
     /// When it was made, in seconds since 1970; the first tie-break between routes.
     pub created: i64,
-    /// Its labels.
+    /// The labels of a Namespace; those of other kinds are read by nobody, and left out.
     pub labels: BTreeMap<Box<str>, Box<str>>,
 }
 

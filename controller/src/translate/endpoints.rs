@@ -1,9 +1,6 @@
 //! The endpoints of a Service's port.
 
-use std::{
-    collections::BTreeSet,
-    net::{IpAddr, SocketAddr},
-};
+use std::net::{IpAddr, SocketAddr};
 
 use portcullis_routing::EndpointPool;
 
@@ -45,7 +42,7 @@ pub fn endpoints<'s>(
         return Resolved::Name { host: host.clone(), port };
     }
     let Some(name) = service.tcp_port(port).map(|p| &p.name) else { return Resolved::Addresses(Vec::new()) };
-    let (mut ready, mut draining) = (BTreeSet::new(), BTreeSet::new());
+    let (mut ready, mut draining) = (Vec::new(), Vec::new());
     for slice in slices {
         for port in slice.ports.iter().filter(|p| p.name == *name).filter_map(|p: &SlicePort| p.port) {
             let of = |chosen: fn(&SliceEndpoint) -> bool| {
@@ -55,8 +52,10 @@ pub fn endpoints<'s>(
             draining.extend(of(|e| e.serving && e.terminating));
         }
     }
-    let chosen = if ready.is_empty() { draining } else { ready };
-    Resolved::Addresses(chosen.into_iter().collect())
+    let mut chosen = if ready.is_empty() { draining } else { ready };
+    chosen.sort_unstable();
+    chosen.dedup();
+    Resolved::Addresses(chosen)
 }
 
 fn address(endpoint: &SliceEndpoint, port: u16) -> Option<SocketAddr> {

@@ -137,9 +137,8 @@ impl Documents {
     fn keep_equal(&mut self, before: &Self) {
         for placed in &mut self.objects {
             let meta = placed.object.meta();
-            if let Some(known) = before.get(&meta.key).filter(|b| b.object.meta().version == meta.version) {
-                placed.object = known.object.clone();
-            }
+            let known = before.get(&meta.key).filter(|before| before.object.meta().version == meta.version);
+            placed.object = known.map_or_else(|| placed.object.compact(), |known| known.object.clone());
         }
     }
 }

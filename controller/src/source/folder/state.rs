@@ -290,6 +290,7 @@ fn claim(objects: &mut HashMap<ObjectKey, Known>, key: &ObjectKey, file: &FileNa
         let found = files.binary_search(file);
         (files, found)
     }) {
+        files.reserve_exact(1); // one is the rule
         files.insert(index, Arc::clone(file));
     }
 }
