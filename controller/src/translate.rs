@@ -8,7 +8,7 @@
 //! endpoints()  the EndpointSlices of one Service                   -> Resolved      into an EndpointPool; no table
 //! ```
 //!
-//! [`full`] does all of it at once. It is what start-up does, and what an incremental build is held against.
+//! [`full()`] does all of it at once. It is what start-up does, and what an incremental build is held against.
 
 pub mod assemble;
 mod backends;
