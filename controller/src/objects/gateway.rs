@@ -169,7 +169,7 @@ fn check_tls(tls: &GatewayTls, checks: &mut Checks, at: &Path<'_>) {
     if let Some(frontend) = &tls.frontend {
         check_frontend(frontend, checks, &at.field("frontend"));
     }
-    checks.warning(at, "is not served yet; it has no effect");
+    checks.warning(at, "is not served yet; listeners that would ask for client certificates are closed");
 }
 
 fn check_frontend(frontend: &GatewayTlsFrontend, checks: &mut Checks, at: &Path<'_>) {
