@@ -32,8 +32,8 @@ impl Dependents {
     }
 
     /// Those that asked the ReferenceGrants of a namespace.
-    pub(super) fn of_grants(&self, namespace: &Box<str>) -> impl Iterator<Item = ObjectKey> {
-        of(self.grants.get(namespace))
+    pub(super) fn of_grants(&self, namespace: &str) -> impl Iterator<Item = ObjectKey> {
+        of(self.grants.get(&Box::from(namespace)))
     }
 
     /// The Ingresses at a host.
