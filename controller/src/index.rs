@@ -141,6 +141,8 @@ impl Index {
         };
         patch.slots = self.routes.renew(dirty, &translator, &mut self.stale);
         let services = std::mem::take(&mut self.dirty.services);
+        // At first every pool is fresh, and filled for that.
+        let services = if self.publications == 0 { BTreeSet::new() } else { services };
         self.slices.fill(&self.snapshot, &self.pools.backends, &services);
 
         let mut changed = self.publications == 0;

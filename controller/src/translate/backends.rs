@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use foldhash::fast::RandomState;
 use portcullis_routing::{Backend, BackendKey, BackendProtocol, BackendTls, EndpointPool, Endpoints};
 
 /// Every backend that a table refers to, each once: tables come and go, and what is known of endpoints stays.
@@ -16,7 +17,7 @@ pub struct BackendPool {
 #[derive(Debug, Default)]
 struct Inner {
     endpoints: BTreeMap<BackendKey, Arc<EndpointPool>>,
-    backends: HashMap<(BackendKey, BackendProtocol, Option<BackendTls>), Arc<Backend>>,
+    backends: HashMap<(BackendKey, BackendProtocol, Option<BackendTls>), Arc<Backend>, RandomState>,
     /// Those whose endpoints nobody has looked up yet.
     fresh: Vec<BackendKey>,
 }

@@ -24,7 +24,10 @@ pub struct References {
 impl References {
     pub(super) fn add(&mut self, kind: Kind, namespace: &str, name: &str) -> ObjectKey {
         let key = ObjectKey::new(kind, namespace, name);
-        self.objects.insert(key.clone());
+        // Rules name the same Service again and again.
+        if !self.objects.contains(&key) {
+            self.objects.insert(key.clone());
+        }
         key
     }
 }
