@@ -7,10 +7,10 @@ mod text;
 
 mod index_support;
 
-use index_support::{Bits, fingerprints, key, object};
+use index_support::{Bits, edited, fingerprints, key, object};
 use portcullis_controller::{
     Bindings, Index, Publication, Settings,
-    ir::{Kind, ObjectKey},
+    ir::{Kind, Object, ObjectKey},
     snapshot::{Change, Snapshot},
     status::Statuses,
     translate::{Pools, full},
@@ -21,6 +21,8 @@ use proptest::prelude::*;
 enum Event {
     Apply(u64),
     Delete(u64),
+    /// One object alone is another, between two publications.
+    Edit(u64),
     Bind(u8),
     Publish,
 }
@@ -29,6 +31,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
     let event = prop_oneof![
         8 => any::<u64>().prop_map(Event::Apply),
         3 => any::<u64>().prop_map(Event::Delete),
+        3 => any::<u64>().prop_map(Event::Edit),
         1 => any::<u8>().prop_map(Event::Bind),
         4 => Just(Event::Publish),
     ];
@@ -36,7 +39,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn incremental_is_full(events in events(), default_certificate: bool, watch_without_class: bool) {
@@ -48,6 +51,7 @@ proptest! {
             match event {
                 Event::Apply(bits) => running.index.apply([Change::Apply(object(&mut Bits::new(bits)))]),
                 Event::Delete(bits) => running.index.apply([Change::Delete(key(&mut Bits::new(bits)))]),
+                Event::Edit(bits) => running.edit(bits)?,
                 Event::Bind(bits) => running.bind(bits),
                 Event::Publish => running.compare()?,
             }
@@ -88,6 +92,21 @@ impl Running {
         let mut index = Index::new(settings.clone());
         index.complete();
         Self { settings, index, bindings: Bindings::new(), statuses: Statuses::default(), last: None }
+    }
+
+    /// A route, an Ingress or a Service, since of these an edit need not concern all that they are read for.
+    fn edit(&mut self, bits: u64) -> Result<(), TestCaseError> {
+        self.compare()?;
+        let Snapshot { routes, ingresses, services, .. } = self.index.snapshot();
+        let mut objects: Vec<_> = ingresses.values().cloned().map(Object::Ingress).collect();
+        objects.extend(routes.values().cloned().map(Object::Route));
+        objects.extend(services.values().cloned().map(Object::Service));
+        let mut bits = Bits::new(bits);
+        if let Some(count) = u64::try_from(objects.len()).ok().filter(|count| *count > 0) {
+            let object = &objects[bits.below(count)];
+            self.index.apply([Change::Apply(edited(object, &mut bits))]);
+        }
+        self.compare()
     }
 
     fn bind(&mut self, bits: u8) {
@@ -135,7 +154,6 @@ fn class() -> Change {
 }
 
 fn snapshot_objects(snapshot: &Snapshot) -> Vec<Change> {
-    use portcullis_controller::ir::Object;
     let Snapshot {
         gateway_classes,
         gateways,

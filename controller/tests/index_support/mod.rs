@@ -68,6 +68,25 @@ pub(crate) fn object(bits: &mut Bits) -> Object {
     drawn.unwrap_or_else(|| panic!("no valid {kind} among 20: {:#}", manifest(kind, bits)))
 }
 
+/// Another object in the place of this one, as old as it.
+pub(crate) fn edited(before: &Object, bits: &mut Bits) -> Object {
+    let meta = before.meta();
+    let drawn = (0..20).find_map(|_| {
+        let mut manifest = manifest(meta.key.kind, bits);
+        manifest["metadata"]["name"] = (&*meta.key.name).into();
+        if !meta.key.namespace.is_empty() {
+            manifest["metadata"]["namespace"] = (&*meta.key.namespace).into();
+        }
+        let object =
+            objects::decode(manifest.clone(), None).object.filter(|o| o.meta().created == meta.created);
+        object.or_else(|| {
+            manifest["metadata"].as_object_mut().unwrap().remove("creationTimestamp");
+            objects::decode(manifest, None).object.filter(|o| o.meta().created == meta.created)
+        })
+    });
+    drawn.unwrap_or_else(|| before.clone())
+}
+
 /// The key of some object, which may or may not be there.
 pub(crate) fn key(bits: &mut Bits) -> ObjectKey {
     object(bits).meta().key.clone()
