@@ -250,7 +250,7 @@ async fn addresses(
 ) -> Result<(SocketAddr, SocketAddr), ConnectionError> {
     let options = &worker.shared.options;
     let local = tcp.local_addr()?;
-    if options.proxy_protocol.is_empty() || !proxy_protocol::within(&options.proxy_protocol, peer.ip()) {
+    if options.proxy_protocol.is_empty() || !crate::ranges::hold(&options.proxy_protocol, peer.ip()) {
         return Ok((peer, local));
     }
     let header = tokio::time::timeout(options.header_timeout, proxy_protocol::read(tcp)).await;

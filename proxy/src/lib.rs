@@ -10,6 +10,7 @@ mod http;
 mod io;
 mod listener;
 mod random;
+mod ranges;
 mod roots;
 mod shared;
 mod tls;

@@ -33,21 +33,6 @@ pub(crate) enum ProxyHeaderError {
     Malformed,
 }
 
-/// Whether one of these ranges holds the address.
-pub(super) fn within(ranges: &[(IpAddr, u8)], ip: IpAddr) -> bool {
-    ranges.iter().any(|(network, prefix)| match (network, ip) {
-        (IpAddr::V4(network), IpAddr::V4(ip)) => {
-            let shift = 32_u32.saturating_sub(u32::from(*prefix));
-            network.to_bits().checked_shr(shift) == ip.to_bits().checked_shr(shift)
-        }
-        (IpAddr::V6(network), IpAddr::V6(ip)) => {
-            let shift = 128_u32.saturating_sub(u32::from(*prefix));
-            network.to_bits().checked_shr(shift) == ip.to_bits().checked_shr(shift)
-        }
-        _ => false,
-    })
-}
-
 /// Reads the header and nothing that comes after it. `None`: the load balancer speaks for itself (its health check),
 /// or of something that is no TCP.
 pub(super) async fn read(tcp: &mut TcpStream) -> Result<Option<Addresses>, ProxyHeaderError> {
@@ -209,6 +194,7 @@ mod tests {
         for (range, ip, want) in [
             (("10.0.0.0", 8), "10.1.2.3", true),
             (("10.0.0.0", 8), "11.1.2.3", false),
+            (("10.0.0.0", 8), "::ffff:10.1.2.3", true),
             (("0.0.0.0", 0), "203.0.113.1", true),
             (("0.0.0.0", 0), "::1", false),
             (("192.0.2.1", 32), "192.0.2.1", true),
@@ -218,7 +204,7 @@ mod tests {
             (("::", 0), "2001:db9::1", true),
         ] {
             let range = (range.0.parse().unwrap(), range.1);
-            assert_eq!(within(&[range], ip.parse().unwrap()), want, "{ip} in {range:?}");
+            assert_eq!(crate::ranges::hold(&[range], ip.parse().unwrap()), want, "{ip} in {range:?}");
         }
     }
 }

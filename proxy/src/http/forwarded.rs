@@ -9,7 +9,7 @@ use portcullis_routing::RouteKind;
 use rand::Rng;
 
 use super::context::Context;
-use crate::{Options, random};
+use crate::{Options, random, ranges};
 
 const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -28,7 +28,7 @@ const STANDARD: HeaderName = HeaderName::from_static("forwarded");
 pub(crate) fn apply(request: &mut RequestHeader, context: &Context, options: &Options) -> Result<()> {
     remove_imitations(request);
     let conn = &context.conn;
-    let trusted = is_trusted(&options.trusted, conn.peer.ip());
+    let trusted = ranges::hold(&options.trusted, conn.peer.ip());
     // Literal names in this spelling cost no allocation; a HeaderName costs one to be spelt.
     let client = address(conn.peer.ip());
     match trusted.then(|| request.headers.get(&FOR)).flatten() {
@@ -81,7 +81,7 @@ pub(crate) fn apply(request: &mut RequestHeader, context: &Context, options: &Op
 /// The scheme that the client used, as far as it can be known.
 pub(crate) fn scheme(request: &RequestHeader, context: &Context, options: &Options) -> &'static str {
     let own = if context.conn.tls.is_some() { "https" } else { "http" };
-    if !is_trusted(&options.trusted, context.conn.peer.ip()) {
+    if !ranges::hold(&options.trusted, context.conn.peer.ip()) {
         return own;
     }
     match request.headers.get(&PROTO).map(HeaderValue::as_bytes) {
@@ -89,21 +89,6 @@ pub(crate) fn scheme(request: &RequestHeader, context: &Context, options: &Optio
         Some(b"http") => "http",
         _ => own,
     }
-}
-
-/// Whether the peer's `X-Forwarded-*` are believed.
-pub(crate) fn is_trusted(trusted: &[(IpAddr, u8)], peer: IpAddr) -> bool {
-    trusted.iter().any(|(network, length)| match (network, peer.to_canonical()) {
-        (IpAddr::V4(network), IpAddr::V4(peer)) => {
-            let shift = 32_u32.saturating_sub(u32::from(*length));
-            (u32::from(*network) ^ u32::from(peer)).checked_shr(shift).unwrap_or(0) == 0
-        }
-        (IpAddr::V6(network), IpAddr::V6(peer)) => {
-            let shift = 128_u32.saturating_sub(u32::from(*length));
-            (u128::from(*network) ^ u128::from(peer)).checked_shr(shift).unwrap_or(0) == 0
-        }
-        _ => false,
-    })
 }
 
 /// CGI-like backends read `X_Forwarded_For` as `X-Forwarded-For`, so a client must not send it past us.
@@ -166,7 +151,11 @@ mod tests {
             ("::", 0, "2001:db8::1", true),
             ("::", 0, "10.0.0.1", false),
         ] {
-            assert_eq!(is_trusted(&[(ip(network), length)], ip(peer)), want, "{peer} in {network}/{length}");
+            assert_eq!(
+                ranges::hold(&[(ip(network), length)], ip(peer)),
+                want,
+                "{peer} in {network}/{length}"
+            );
         }
     }
 
