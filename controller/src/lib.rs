@@ -6,6 +6,7 @@
 //! ```
 
 pub mod check;
+pub mod cluster;
 mod controller;
 pub mod index;
 pub mod ir;
