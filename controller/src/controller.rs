@@ -19,6 +19,7 @@ use crate::{
     report,
     source::{Delta, Folder, FolderError, FolderOptions},
     status::Statuses,
+    translate::Address,
 };
 
 /// Deltas that may wait; a source that is faster waits itself.
@@ -34,6 +35,7 @@ pub struct Controller {
     index: Index,
     deltas: mpsc::Receiver<Delta>,
     bindings: watch::Receiver<Arc<Bindings>>,
+    addresses: watch::Receiver<Vec<Address>>,
     statuses: watch::Sender<Arc<Statuses>>,
     problems: watch::Sender<Arc<[Problem]>>,
     /// Those that the source told.
@@ -46,6 +48,7 @@ pub struct Controller {
 #[derive(Clone, Debug)]
 pub struct Handle {
     bindings: watch::Sender<Arc<Bindings>>,
+    addresses: watch::Sender<Vec<Address>>,
     statuses: watch::Receiver<Arc<Statuses>>,
     problems: watch::Receiver<Arc<[Problem]>>,
     ready: watch::Receiver<bool>,
@@ -66,6 +69,7 @@ impl Controller {
     /// A controller that is told of objects by whoever holds the sender of `deltas`.
     pub fn of(deltas: mpsc::Receiver<Delta>, settings: Settings) -> (Self, Handle) {
         let (bindings, bound) = watch::channel(Arc::default());
+        let (addresses, located) = watch::channel(settings.addresses.clone());
         let (statuses, of_objects) = watch::channel(Arc::default());
         let (problems, all_problems) = watch::channel(Arc::default());
         let (ready, is_ready) = watch::channel(false);
@@ -74,13 +78,15 @@ impl Controller {
             index,
             deltas,
             bindings: bound,
+            addresses: located,
             statuses,
             problems,
             of_documents: Arc::default(),
             unclaimed: Vec::new(),
             ready,
         };
-        let handle = Handle { bindings, statuses: of_objects, problems: all_problems, ready: is_ready };
+        let handle =
+            Handle { bindings, addresses, statuses: of_objects, problems: all_problems, ready: is_ready };
         (controller, handle)
     }
 
@@ -111,6 +117,10 @@ impl Controller {
             Ok(()) = self.bindings.changed() => {
                 let bindings = Arc::clone(&self.bindings.borrow_and_update());
                 self.index.bind(&bindings);
+            }
+            Ok(()) = self.addresses.changed() => {
+                let addresses = self.addresses.borrow_and_update().clone();
+                self.index.locate(addresses);
             }
         }
         true
@@ -179,6 +189,11 @@ impl Handle {
     /// Tells which ports are bound, as often as that changes. Until the first time, ports are taken for pending.
     pub fn bindings(&self, bindings: Bindings) {
         self.bindings.send_replace(Arc::new(bindings));
+    }
+
+    /// Tells at which addresses clients reach us, as often as that changes; at first they are those of the settings.
+    pub fn addresses(&self, addresses: Vec<Address>) {
+        self.addresses.send_replace(addresses);
     }
 
     /// What is said of every object that is ours. Whoever keeps a value for long makes the next change copy it.

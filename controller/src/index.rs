@@ -29,7 +29,7 @@ use crate::{
     Bindings, Problem, Publication,
     ir::ObjectKey,
     snapshot::{Change, Snapshot},
-    translate::{self, Listeners, Pools, PortPlan, Settings},
+    translate::{self, Address, Listeners, Pools, PortPlan, Settings},
 };
 use endpoints::Slices;
 use patch::Patch;
@@ -112,6 +112,15 @@ impl Index {
     pub fn bind(&mut self, bindings: &Bindings) {
         if self.bindings != *bindings {
             self.bindings.clone_from(bindings);
+            self.stale.gateways.extend(self.listeners.gateways.keys().cloned());
+            self.stale.ingresses.extend(self.snapshot.ingresses.keys().cloned());
+        }
+    }
+
+    /// Takes up at which addresses clients reach us: a matter of statuses alone.
+    pub fn locate(&mut self, addresses: Vec<Address>) {
+        if self.settings.addresses != addresses {
+            self.settings.addresses = addresses;
             self.stale.gateways.extend(self.listeners.gateways.keys().cloned());
             self.stale.ingresses.extend(self.snapshot.ingresses.keys().cloned());
         }

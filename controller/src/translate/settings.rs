@@ -6,7 +6,7 @@ use portcullis_tls::Certificate;
 
 use crate::ir::ObjectKey;
 
-/// What translation is told beside the objects; it stays the same while the process runs.
+/// What translation is told beside the objects; but for the addresses it stays the same while the process runs.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// GatewayClasses with this `controllerName` are ours.
