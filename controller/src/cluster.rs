@@ -7,5 +7,7 @@
 //! ```
 
 pub mod live;
+pub mod service;
 
 pub use live::{Live, Observation};
+pub use service::{ServiceLinks, SharedService};
