@@ -6,8 +6,13 @@
 //! lease           --who leads----------------------------------------->  /
 //! ```
 
+pub mod lease;
 pub mod live;
 pub mod service;
+pub mod statuses;
 
 pub use live::{Live, Observation};
 pub use service::{ServiceLinks, SharedService};
+
+/// Who we are in `metadata.managedFields`.
+const FIELD_MANAGER: &str = "portcullis";

@@ -19,6 +19,7 @@ use crate::{
     report,
     source::{Delta, Folder, FolderError, FolderOptions},
     status::Statuses,
+    status_feed::{Changed, StatusFeed},
     translate::Address,
 };
 
@@ -42,6 +43,7 @@ pub struct Controller {
     of_documents: Arc<[Problem]>,
     unclaimed: Vec<Problem>,
     ready: watch::Sender<bool>,
+    changed: Arc<Changed>,
 }
 
 /// What the rest of the process asks of a running [`Controller`], and tells it.
@@ -52,6 +54,7 @@ pub struct Handle {
     statuses: watch::Receiver<Arc<Statuses>>,
     problems: watch::Receiver<Arc<[Problem]>>,
     ready: watch::Receiver<bool>,
+    changed: Arc<Changed>,
 }
 
 impl Controller {
@@ -73,6 +76,7 @@ impl Controller {
         let (statuses, of_objects) = watch::channel(Arc::default());
         let (problems, all_problems) = watch::channel(Arc::default());
         let (ready, is_ready) = watch::channel(false);
+        let changed = Arc::<Changed>::default();
         let index = Index::new(settings);
         let controller = Self {
             index,
@@ -84,9 +88,16 @@ impl Controller {
             of_documents: Arc::default(),
             unclaimed: Vec::new(),
             ready,
+            changed: Arc::clone(&changed),
         };
-        let handle =
-            Handle { bindings, addresses, statuses: of_objects, problems: all_problems, ready: is_ready };
+        let handle = Handle {
+            bindings,
+            addresses,
+            statuses: of_objects,
+            problems: all_problems,
+            ready: is_ready,
+            changed,
+        };
         (controller, handle)
     }
 
@@ -166,7 +177,12 @@ impl Controller {
         if self.index.has_more_to_tell() {
             // In place, as long as nobody holds the statuses from before.
             let index = &mut self.index;
-            self.statuses.send_if_modified(|now| index.tell(Arc::make_mut(now)));
+            let mut changed = Vec::new();
+            self.statuses.send_if_modified(|now| {
+                changed = index.tell(Arc::make_mut(now));
+                !changed.is_empty()
+            });
+            self.changed.add(changed);
         }
         if let Some(unclaimed) = self.index.unclaimed().filter(|now| *now != self.unclaimed) {
             self.unclaimed = unclaimed;
@@ -199,6 +215,11 @@ impl Handle {
     /// What is said of every object that is ours. Whoever keeps a value for long makes the next change copy it.
     pub fn statuses(&self) -> watch::Receiver<Arc<Statuses>> {
         self.statuses.clone()
+    }
+
+    /// The same for whoever writes them: which ones are new, and what they should be.
+    pub fn status_feed(&self) -> StatusFeed {
+        StatusFeed::new(self.statuses.clone(), Arc::clone(&self.changed))
     }
 
     /// What is wrong with documents, refused ones and others, and the objects that nobody serves.

@@ -16,6 +16,7 @@ pub mod report;
 pub mod snapshot;
 pub mod source;
 pub mod status;
+mod status_feed;
 pub mod translate;
 pub mod yaml;
 
@@ -23,6 +24,7 @@ pub use controller::{Controller, Handle};
 pub use index::Index;
 pub use problem::{Place, Problem, Severity};
 pub use source::{FolderError, FolderOptions};
+pub use status_feed::StatusFeed;
 pub use translate::Settings;
 
 use std::{collections::BTreeMap, sync::Arc};

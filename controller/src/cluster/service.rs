@@ -17,10 +17,9 @@ use serde_json::json;
 use tokio::{sync::watch, time::timeout};
 use tracing::{info, warn};
 
+use super::FIELD_MANAGER;
 use crate::translate::Address;
 
-/// Who we are in `metadata.managedFields`.
-pub const FIELD_MANAGER: &str = "portcullis";
 /// How the ports that we add are called; whoever else adds ports calls them otherwise.
 const PORT_NAME: &str = "listener-";
 /// How long one call may take.

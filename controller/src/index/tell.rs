@@ -54,25 +54,25 @@ impl Index {
         self.complete && !self.stale.is_empty()
     }
 
-    /// Brings statuses up to date; says whether any is another. They must be those of the last call, whose changes
+    /// Brings statuses up to date and names those that are others. They must be those of the last call, whose changes
     /// alone are made.
-    pub fn tell(&mut self, statuses: &mut Statuses) -> bool {
+    pub fn tell(&mut self, statuses: &mut Statuses) -> Vec<ObjectKey> {
+        let mut changed = Vec::new();
         if !self.complete {
-            return false;
+            return changed;
         }
         let Stale { classes, gateways, ingresses, routes } = std::mem::take(&mut self.stale);
         let (settings, bindings) = (&self.settings, Some(&self.bindings));
-        let mut changed = false;
         for key in classes {
             let class = self.snapshot.gateway_classes.get(&key);
             let report = class.and_then(|class| status::gateway_class(class, settings));
-            changed |= put(&mut statuses.gateway_classes, key, report);
+            changed.extend(put(&mut statuses.gateway_classes, key, report));
         }
         for key in gateways {
             let state = self.listeners.gateways.get(&key);
             let count = |id: &Arc<ListenerId>| self.routes.attached(id);
             let report = state.map(|state| status::gateway(state, settings, bindings, count));
-            changed |= put(&mut statuses.gateways, key, report);
+            changed.extend(put(&mut statuses.gateways, key, report));
         }
         for key in ingresses {
             let translated = self.routes.ingress(&key).filter(|translated| translated.ours);
@@ -80,22 +80,22 @@ impl Index {
                 let losses = self.routes.losses(&key, translated);
                 status::ingress(&key, translated, &self.listeners, settings, bindings, losses)
             });
-            changed |= put(&mut statuses.ingresses, key, report);
+            changed.extend(put(&mut statuses.ingresses, key, report));
         }
         for (key, report) in routes {
-            changed |= put(&mut statuses.routes, key, report);
+            changed.extend(put(&mut statuses.routes, key, report));
         }
         changed
     }
 }
 
-fn put<S: PartialEq>(map: &mut BTreeMap<ObjectKey, S>, key: ObjectKey, now: Option<S>) -> bool {
+fn put<S: PartialEq>(map: &mut BTreeMap<ObjectKey, S>, key: ObjectKey, now: Option<S>) -> Option<ObjectKey> {
     match now {
-        None => map.remove(&key).is_some(),
-        Some(now) if map.get(&key) == Some(&now) => false,
+        None => map.remove(&key).map(|_| key),
+        Some(now) if map.get(&key) == Some(&now) => None,
         Some(now) => {
-            map.insert(key, now);
-            true
+            map.insert(key.clone(), now);
+            Some(key)
         }
     }
 }

@@ -1,0 +1,271 @@
+//! What to write over a status that others write to as well.
+//!
+//! Foreign entries and foreign conditions stay as they are and where they are; where nothing of ours is another,
+//! nothing is written (`status` of the Gateway API's kinds: read, change what is yours, write).
+
+use serde_json::{Map, Value, json};
+
+use crate::ir::Kind;
+
+/// Conditions of ours that come and go; every other one is always there.
+const PASSING: [&str; 2] = ["PartiallyInvalid", "OverlappingTLSConfig"];
+
+/// The status to write: `desired` put into `live`; `None` where that changes nothing, or where somebody who has seen
+/// a later generation wrote before us. `controller` marks the entries that are ours, `now` is RFC 3339.
+pub(super) fn merge(
+    kind: Kind,
+    live: &Value,
+    desired: Option<&Value>,
+    controller: &str,
+    now: &str,
+) -> Option<Value> {
+    let merged = match kind {
+        Kind::HttpRoute | Kind::GrpcRoute => route(live, desired, controller, now)?,
+        Kind::Gateway => gateway(live, desired?, now)?,
+        Kind::GatewayClass => class(live, desired?, now)?,
+        Kind::Ingress => ingress(live, desired?)?,
+        _ => return None,
+    };
+    (merged != *live).then_some(merged)
+}
+
+fn route(live: &Value, desired: Option<&Value>, controller: &str, now: &str) -> Option<Value> {
+    let mut wanted = items(desired, "parents").to_vec();
+    let mut parents = Vec::new();
+    for entry in items(Some(live), "parents") {
+        if entry["controllerName"].as_str() != Some(controller) {
+            parents.push(entry.clone());
+            continue;
+        }
+        let Some(found) = wanted.iter().position(|w| same_parent(&w["parentRef"], &entry["parentRef"]))
+        else {
+            continue;
+        };
+        parents.push(with_conditions(entry, wanted.remove(found), now)?);
+    }
+    for entry in wanted {
+        parents.push(with_conditions(&Value::Null, entry, now)?);
+    }
+    if parents.is_empty() && live.get("parents").is_none() {
+        return None;
+    }
+    Some(set(live, "parents", parents.into()))
+}
+
+/// The defaults of the API may be spelt out or not.
+fn same_parent(one: &Value, other: &Value) -> bool {
+    let part = |of: &Value, name: &str, default: &str| of[name].as_str().unwrap_or(default).to_owned();
+    let text = |name, default| part(one, name, default) == part(other, name, default);
+    text("group", "gateway.networking.k8s.io")
+        && text("kind", "Gateway")
+        && ["namespace", "name", "sectionName"].iter().all(|name| text(name, ""))
+        && one["port"] == other["port"]
+}
+
+fn gateway(live: &Value, desired: &Value, now: &str) -> Option<Value> {
+    let mut status = with_conditions(live, desired.clone(), now)?;
+    let listeners = items(Some(desired), "listeners").iter().map(|listener| {
+        let before = items(Some(live), "listeners").iter().find(|l| l["name"] == listener["name"]);
+        with_conditions(before.unwrap_or(&Value::Null), listener.clone(), now)
+    });
+    status = set(&status, "listeners", listeners.collect::<Option<Vec<_>>>()?.into());
+    // Where we know of no address now, clients may well go on using those that we knew.
+    // What is not accepted is at none.
+    let is_accepted = |c: &Value| c["type"] == "Accepted" && c["status"] == "True";
+    if !items(Some(desired), "conditions").iter().any(is_accepted)
+        && let Some(fields) = status.as_object_mut()
+    {
+        fields.remove("addresses");
+    }
+    Some(status)
+}
+
+fn class(live: &Value, desired: &Value, now: &str) -> Option<Value> {
+    with_conditions(live, desired.clone(), now)
+}
+
+/// Addresses are not cleared: whoever has none yet says nothing.
+fn ingress(live: &Value, desired: &Value) -> Option<Value> {
+    let addresses = items(desired.get("loadBalancer"), "ingress");
+    if addresses.is_empty() {
+        return None;
+    }
+    let known = items(live.get("loadBalancer"), "ingress");
+    let address = |of: &Value| (of["ip"].clone(), of["hostname"].clone());
+    let is_same =
+        addresses.len() == known.len() && addresses.iter().zip(known).all(|(a, b)| address(a) == address(b));
+    if is_same {
+        return None;
+    }
+    Some(set(live, "loadBalancer", json!({ "ingress": addresses })))
+}
+
+/// `desired` with the times of transition, and with the conditions in `live` that are not ours; other fields of `live`
+/// stay too. `None` where a condition of ours is of a later generation than `desired`.
+fn with_conditions(live: &Value, desired: Value, now: &str) -> Option<Value> {
+    let before = items(Some(live), "conditions");
+    let mut wanted = items(Some(&desired), "conditions").to_vec();
+    let mut conditions = Vec::new();
+    for condition in before {
+        let kind = condition["type"].as_str().unwrap_or_default();
+        let Some(found) = wanted.iter().position(|w| w["type"] == condition["type"]) else {
+            if !PASSING.contains(&kind) {
+                conditions.push(condition.clone());
+            }
+            continue;
+        };
+        let mut ours = wanted.remove(found);
+        let generation = |of: &Value| of["observedGeneration"].as_i64().unwrap_or_default();
+        if generation(condition) > generation(&ours) {
+            return None;
+        }
+        let is_same = ours["status"] == condition["status"] && condition["lastTransitionTime"].is_string();
+        ours["lastTransitionTime"] =
+            if is_same { condition["lastTransitionTime"].clone() } else { now.into() };
+        conditions.push(ours);
+    }
+    for mut ours in wanted {
+        ours["lastTransitionTime"] = now.into();
+        conditions.push(ours);
+    }
+    let mut merged = live.as_object().cloned().unwrap_or_default();
+    merged.extend(desired.as_object().cloned().unwrap_or_default());
+    merged.insert("conditions".into(), conditions.into());
+    Some(Value::Object(merged))
+}
+
+fn items<'v>(of: Option<&'v Value>, name: &str) -> &'v [Value] {
+    of.and_then(|of| of.get(name)).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+}
+
+fn set(of: &Value, name: &str, value: Value) -> Value {
+    let mut fields: Map<_, _> = of.as_object().cloned().unwrap_or_default();
+    fields.insert(name.to_owned(), value);
+    Value::Object(fields)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: &str = "2026-01-02T00:00:00Z";
+    const BEFORE: &str = "2026-01-01T00:00:00Z";
+    const OURS: &str = "portcullis.dev/gateway-controller";
+
+    fn condition(kind: &str, status: &str, generation: i64, time: Option<&str>) -> Value {
+        let mut condition = json!({"type": kind, "status": status, "reason": kind, "message": "", "observedGeneration": generation});
+        if let Some(time) = time {
+            condition["lastTransitionTime"] = time.into();
+        }
+        condition
+    }
+
+    fn entry(controller: &str, parent: &str, conditions: Value) -> Value {
+        json!({"controllerName": controller, "parentRef": {"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": parent}, "conditions": conditions})
+    }
+
+    fn parents(entries: Value) -> Value {
+        json!({ "parents": entries })
+    }
+
+    #[test]
+    fn a_route_keeps_the_entries_of_others_and_loses_stale_ones_of_ours() {
+        let foreign =
+            entry("other.dev/controller", "a", json!([condition("Accepted", "False", 9, Some(BEFORE))]));
+        let desired = |parent| entry(OURS, parent, json!([condition("Accepted", "True", 2, None)]));
+        let written =
+            |parent, time| entry(OURS, parent, json!([condition("Accepted", "True", 2, Some(time))]));
+        for (what, live, desired, want) in [
+            ("first of all", json!({}), Some(json!([desired("a")])), Some(json!([written("a", NOW)]))),
+            ("the same", parents(json!([written("a", BEFORE)])), Some(json!([desired("a")])), None),
+            (
+                "beside a foreign entry for the same parent",
+                parents(json!([foreign])),
+                Some(json!([desired("a")])),
+                Some(json!([foreign, written("a", NOW)])),
+            ),
+            (
+                "before a foreign entry, and nothing new",
+                parents(json!([written("a", BEFORE), foreign])),
+                Some(json!([desired("a")])),
+                None,
+            ),
+            (
+                "another parent",
+                parents(json!([written("a", BEFORE), foreign])),
+                Some(json!([desired("b")])),
+                Some(json!([foreign, written("b", NOW)])),
+            ),
+            ("no longer ours", parents(json!([written("a", BEFORE), foreign])), None, Some(json!([foreign]))),
+            ("never ours", parents(json!([foreign])), None, None),
+            ("nothing at all", json!({}), None, None),
+            (
+                "a later generation was seen by another replica",
+                parents(json!([entry(OURS, "a", json!([condition("Accepted", "True", 3, Some(BEFORE))]))])),
+                Some(json!([desired("a")])),
+                None,
+            ),
+        ] {
+            let desired = desired.map(parents);
+            let got = merge(Kind::HttpRoute, &live, desired.as_ref(), OURS, NOW);
+            assert_eq!(got, want.map(parents), "{what}");
+        }
+    }
+
+    #[test]
+    fn the_time_of_transition_is_that_of_the_status() {
+        for (what, before, want) in [
+            (
+                "other reason, same status",
+                json!({"type": "Accepted", "status": "True", "reason": "Old", "observedGeneration": 1, "lastTransitionTime": BEFORE}),
+                BEFORE,
+            ),
+            ("other status", condition("Accepted", "False", 1, Some(BEFORE)), NOW),
+            ("no time", condition("Accepted", "True", 1, None), NOW),
+        ] {
+            let live = json!({"conditions": [before, condition("Theirs", "True", 1, Some(BEFORE)), condition("PartiallyInvalid", "True", 1, Some(BEFORE))]});
+            let desired = json!({"conditions": [condition("Accepted", "True", 2, None)]});
+            let got = merge(Kind::GatewayClass, &live, Some(&desired), OURS, NOW).unwrap();
+            let want = json!([
+                condition("Accepted", "True", 2, Some(want)),
+                condition("Theirs", "True", 1, Some(BEFORE))
+            ]);
+            assert_eq!(got["conditions"], want, "{what}");
+        }
+    }
+
+    #[test]
+    fn addresses_are_never_cleared() {
+        let accepted = |status| json!([condition("Accepted", status, 1, None)]);
+        let address = json!([{"type": "IPAddress", "value": "192.0.2.1"}]);
+        let live = json!({"addresses": address, "conditions": [], "listeners": []});
+        for (what, status, want) in
+            [("unknown for now", "True", Some(&address)), ("not accepted", "False", None)]
+        {
+            let desired = json!({"conditions": accepted(status), "listeners": []});
+            let got = merge(Kind::Gateway, &live, Some(&desired), OURS, NOW).unwrap();
+            assert_eq!(got.get("addresses"), want, "{what}");
+        }
+        let balancer = json!({"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}});
+        let none = json!({"loadBalancer": {}});
+        let other = json!({"loadBalancer": {"ingress": [{"ip": "192.0.2.2"}]}});
+        let seen = json!({"loadBalancer": {"ingress": [{"ip": "192.0.2.1", "ipMode": "VIP"}]}});
+        for (what, live, desired, want) in [
+            ("unknown for now", &balancer, &none, None),
+            ("the same, as the server completes it", &seen, &balancer, None),
+            ("another", &balancer, &other, Some(&other)),
+            ("the first", &none, &balancer, Some(&balancer)),
+        ] {
+            assert_eq!(merge(Kind::Ingress, live, Some(desired), OURS, NOW).as_ref(), want, "{what}");
+        }
+    }
+
+    #[test]
+    fn listeners_are_those_of_the_gateway_and_keep_their_times() {
+        let listener = |name: &str, time: Option<&str>| json!({"name": name, "attachedRoutes": 1, "supportedKinds": [], "conditions": [condition("Accepted", "True", 1, time)]});
+        let live = json!({"conditions": [], "listeners": [listener("gone", Some(BEFORE)), listener("kept", Some(BEFORE))]});
+        let desired = json!({"conditions": [], "listeners": [listener("kept", None), listener("new", None)]});
+        let got = merge(Kind::Gateway, &live, Some(&desired), OURS, NOW).unwrap();
+        assert_eq!(got["listeners"], json!([listener("kept", Some(BEFORE)), listener("new", Some(NOW))]));
+    }
+}

@@ -1,0 +1,100 @@
+//! One write of a status.
+
+use std::time::Duration;
+
+use kube::Client;
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use super::super::FIELD_MANAGER;
+use crate::{
+    ir::{Kind, ObjectKey},
+    objects::api_version_of,
+};
+
+/// How long one may take.
+const CALL: Duration = Duration::from_secs(5);
+
+/// How our entries are marked as ours.
+#[derive(Clone, Debug)]
+pub struct ControllerNames {
+    pub gateway: Box<str>,
+    pub ingress: Box<str>,
+}
+
+impl ControllerNames {
+    pub(super) fn of(&self, kind: Kind) -> &str {
+        match kind {
+            Kind::Ingress | Kind::IngressClass => &self.ingress,
+            _ => &self.gateway,
+        }
+    }
+}
+
+/// What to write.
+#[derive(Debug)]
+pub(super) struct Write {
+    pub(super) key: ObjectKey,
+    pub(super) resource_version: Box<str>,
+    pub(super) status: Value,
+}
+
+/// What became of it.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    Written,
+    /// The object is another by now.
+    Conflict,
+    Gone,
+    /// Another try would end the same way.
+    Refused(String),
+    /// Another try may do.
+    Failed(String),
+}
+
+pub(super) async fn put(client: &Client, write: Write) -> Outcome {
+    let Some(plural) = plural(write.key.kind) else { return Outcome::Gone };
+    let ObjectKey { kind, namespace, name } = &write.key;
+    let api_version = api_version_of(*kind);
+    let scope = if namespace.is_empty() { String::new() } else { format!("namespaces/{namespace}/") };
+    let path = format!("/apis/{api_version}/{scope}{plural}/{name}/status?fieldManager={FIELD_MANAGER}");
+    let mut metadata = json!({ "name": name, "resourceVersion": write.resource_version });
+    if !namespace.is_empty() {
+        metadata["namespace"] = (&**namespace).into();
+    }
+    // `spec` is asked for by the schema and left alone by the server.
+    let object = json!({
+        "apiVersion": api_version,
+        "kind": kind.as_str(),
+        "metadata": metadata,
+        "spec": {},
+        "status": write.status,
+    });
+    let request = http::Request::put(path).header(http::header::CONTENT_TYPE, "application/json");
+    let request = match request.body(object.to_string().into_bytes()) {
+        Ok(request) => request,
+        Err(error) => return Outcome::Refused(error.to_string()),
+    };
+    match timeout(CALL, client.request::<Value>(request)).await {
+        Ok(Ok(_)) => Outcome::Written,
+        Ok(Err(kube::Error::Api(status))) => match status.code {
+            409 => Outcome::Conflict,
+            404 => Outcome::Gone,
+            400 | 422 => Outcome::Refused(status.message),
+            _ => Outcome::Failed(status.message),
+        },
+        Ok(Err(error)) => Outcome::Failed(error.to_string()),
+        Err(_) => Outcome::Failed(format!("no answer within {CALL:?}")),
+    }
+}
+
+fn plural(kind: Kind) -> Option<&'static str> {
+    Some(match kind {
+        Kind::GatewayClass => "gatewayclasses",
+        Kind::Gateway => "gateways",
+        Kind::HttpRoute => "httproutes",
+        Kind::GrpcRoute => "grpcroutes",
+        Kind::Ingress => "ingresses",
+        _ => return None,
+    })
+}

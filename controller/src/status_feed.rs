@@ -1,0 +1,93 @@
+//! Which objects have something else to be said of them: what whoever writes statuses waits for.
+
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use serde::Serialize;
+use serde_json::Value;
+use tokio::sync::{Notify, watch};
+
+use crate::{
+    ir::{Kind, ObjectKey},
+    status::{Report, Statuses},
+};
+
+/// Desired statuses, and which of them are new.
+#[derive(Clone, Debug)]
+pub struct StatusFeed {
+    statuses: watch::Receiver<Arc<Statuses>>,
+    changed: Arc<Changed>,
+}
+
+/// The keys that nobody has taken yet: as many as there are objects at most.
+#[derive(Debug, Default)]
+pub(crate) struct Changed {
+    /// Whether anybody will take them.
+    wanted: AtomicBool,
+    keys: Mutex<BTreeSet<ObjectKey>>,
+    notify: Notify,
+}
+
+impl Changed {
+    pub(crate) fn add(&self, keys: impl IntoIterator<Item = ObjectKey>) {
+        if !self.wanted.load(Ordering::Acquire) {
+            return;
+        }
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner).extend(keys);
+        self.notify.notify_one();
+    }
+}
+
+impl StatusFeed {
+    pub(crate) fn new(statuses: watch::Receiver<Arc<Statuses>>, changed: Arc<Changed>) -> Self {
+        changed.wanted.store(true, Ordering::Release);
+        let known = {
+            let statuses = statuses.borrow();
+            let Statuses { gateway_classes, gateways, routes, ingresses } = &**statuses;
+            let gateways = gateway_classes.keys().chain(gateways.keys());
+            gateways.chain(routes.keys()).chain(ingresses.keys()).cloned().collect::<Vec<_>>()
+        };
+        changed.add(known);
+        Self { statuses, changed }
+    }
+
+    /// Waits until something else is to be said of some objects, and names them. Cancel safe.
+    pub async fn changed(&self) -> BTreeSet<ObjectKey> {
+        loop {
+            let keys = std::mem::take(&mut *self.changed.keys.lock().unwrap_or_else(PoisonError::into_inner));
+            if !keys.is_empty() {
+                return keys;
+            }
+            self.changed.notify.notified().await;
+        }
+    }
+
+    /// The status that an object should have, and the generation that it was made of where it says so.
+    pub fn desired(&self, key: &ObjectKey) -> Option<(Value, Option<i64>)> {
+        let statuses = self.statuses.borrow();
+        let value = match key.kind {
+            Kind::GatewayClass => value(statuses.gateway_classes.get(key)?),
+            Kind::Gateway => value(statuses.gateways.get(key)?),
+            Kind::Ingress => value(statuses.ingresses.get(key)?),
+            _ => value(statuses.routes.get(key)?),
+        };
+        let generation = generation(&value);
+        Some((value, generation))
+    }
+}
+
+fn value<S: Serialize>(report: &Report<S>) -> Value {
+    // Statuses are plain structures of texts and numbers, which JSON has a form for.
+    serde_json::to_value(&report.status).unwrap_or_default()
+}
+
+/// All conditions of one object are made of one generation.
+fn generation(status: &Value) -> Option<i64> {
+    let conditions = status.get("conditions").or_else(|| status.get("parents")?.get(0)?.get("conditions"));
+    conditions?.get(0)?.get("observedGeneration")?.as_i64()
+}
