@@ -77,6 +77,21 @@ pub fn decode(document: Value, place: Option<Place>) -> Decoded {
     decoded
 }
 
+/// Reads an object that an API server has: its identity is the server's.
+pub fn decode_live(object: Value) -> Decoded {
+    let metadata = object.get("metadata");
+    let uid: Box<str> =
+        metadata.and_then(|m| m.get("uid")).and_then(Value::as_str).unwrap_or_default().into();
+    let generation = metadata.and_then(|m| m.get("generation")).and_then(Value::as_i64).unwrap_or_default();
+    let mut decoded = read(object);
+    if let Some(meta) = decoded.object.as_mut().map(Object::meta_mut) {
+        // An object that was made anew is another one, whatever its content.
+        meta.version = format!("{}-{generation}-{uid}", meta.version).into();
+        (meta.uid, meta.generation) = (uid, generation);
+    }
+    decoded
+}
+
 fn read(mut document: Value) -> Decoded {
     if !document.is_object() {
         let mut checks = Checks::of("document");

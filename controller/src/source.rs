@@ -1,5 +1,6 @@
 //! Where objects come from. Every source says the same thing, a [`Delta`]; what a delta means is the index's affair.
 
+pub mod cluster;
 pub mod folder;
 
 pub use folder::{Folder, FolderError, FolderOptions};
