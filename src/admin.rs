@@ -12,6 +12,8 @@ use crate::server::{Body, Handler, Peer, Server, full};
 pub trait Told: Send + Sync + 'static {
     /// What is missing before traffic should come; empty is ready.
     fn missing(&self) -> Vec<String>;
+    /// What cannot be read and is not waited for, such as a kind that we may not watch.
+    fn hindered(&self) -> Vec<String>;
     /// The statuses of all objects, as JSON.
     fn statuses(&self) -> serde_json::Value;
 }
@@ -38,21 +40,23 @@ fn answer(method: &Method, path: &str, told: &impl Told) -> Response<Body> {
     }
     match path {
         "/healthz" => text(StatusCode::OK, "ok\n"),
-        "/readyz" => readiness(told.missing()),
+        "/readyz" => readiness(told.missing(), told.hindered()),
         "/status" => json(StatusCode::OK, &told.statuses()),
         _ => text(StatusCode::NOT_FOUND, "served here: /healthz /readyz /status\n"),
     }
 }
 
-fn readiness(missing: Vec<String>) -> Response<Body> {
+fn readiness(missing: Vec<String>, hindered: Vec<String>) -> Response<Body> {
     #[derive(Serialize)]
     struct Readiness {
         ready: bool,
         missing: Vec<String>,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        hindered: Vec<String>,
     }
     let ready = missing.is_empty();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    json(status, &Readiness { ready, missing })
+    json(status, &Readiness { ready, missing, hindered })
 }
 
 fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
@@ -82,6 +86,10 @@ mod tests {
     impl Told for Is {
         fn missing(&self) -> Vec<String> {
             self.0.iter().map(|m| (*m).to_owned()).collect()
+        }
+
+        fn hindered(&self) -> Vec<String> {
+            vec!["tlsroutes: forbidden".to_owned()]
         }
 
         fn statuses(&self) -> serde_json::Value {

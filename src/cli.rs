@@ -18,8 +18,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Serve the Ingress and Gateway API objects of a folder.
-    Run(RunArgs),
+    /// Serve the Ingress and Gateway API objects of a cluster, or of a folder.
+    Run(Box<RunArgs>),
     /// Serve examples/quickstart, with echo backends in the same process.
     Demo(DemoArgs),
     /// A test backend that says what it received (HTTP/1, h2c, WebSocket, gRPC).
@@ -30,11 +30,42 @@ pub enum Command {
 
 #[derive(Clone, Debug, Args)]
 pub struct RunArgs {
-    /// Folder of YAML or JSON objects, watched; subfolders too.
+    /// Folder of YAML or JSON objects, watched; subfolders too. When not given, the objects are those of the cluster
+    /// that this process runs in, or that the kubeconfig names.
     #[arg(long, value_name = "DIR", env = "PORTCULLIS_MANIFESTS")]
-    pub manifests: PathBuf,
+    pub manifests: Option<PathBuf>,
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
     #[command(flatten)]
     pub serve: ServeArgs,
+}
+
+/// What has a meaning in a cluster alone.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "In a cluster")]
+pub struct ClusterArgs {
+    /// Namespace to watch; may be given several times. All of them when not given.
+    #[arg(long, value_name = "NAMESPACE", env = "PORTCULLIS_WATCH_NAMESPACE", value_delimiter = ',')]
+    pub watch_namespace: Vec<String>,
+    /// Service through which everything comes in: its addresses are those of Ingresses and Gateways, and the ports of
+    /// listeners are added to it. Addresses stay unknown when not given.
+    #[arg(long, value_name = "NAMESPACE/NAME", env = "PORTCULLIS_SERVICE", value_parser = parse_namespaced)]
+    pub service: Option<(String, String)>,
+    /// Leave the Service's ports alone; a listener whose port it lacks says so.
+    #[arg(long, env = "PORTCULLIS_NO_SERVICE_PORTS")]
+    pub no_service_ports: bool,
+    /// Lease that decides which replica writes statuses.
+    #[arg(
+        long,
+        value_name = "NAMESPACE/NAME",
+        default_value = "default/portcullis",
+        env = "PORTCULLIS_LEASE",
+        value_parser = parse_namespaced
+    )]
+    pub lease: (String, String),
+    /// What this replica is called in the Lease; the machine's name when not given.
+    #[arg(long, value_name = "NAME", env = "POD_NAME")]
+    pub identity: Option<String>,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -48,7 +48,7 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<()> {
     let folder = Manifests::find(args.manifests.as_deref())?;
     let mut backends = Backends::start(folder.path()).await?;
     let serve = serve_args(&args);
-    let running = Running::start(folder.path(), &serve).await?;
+    let running = Running::of_folder(folder.path(), &serve).await?;
     let following = tokio::spawn(async move { backends.follow().await });
     running.ready().await;
     if let Some((_, why)) = running.unbound().into_iter().next() {

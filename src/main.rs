@@ -32,7 +32,7 @@ fn command(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Run(args) => {
             logs::start(args.serve.log_format, args.serve.access_log);
-            runtime()?.block_on(run::run(&args.manifests, &args.serve))?;
+            runtime()?.block_on(run::run(&args))?;
         }
         Command::Demo(args) => {
             logs::start(LogFormat::Text, false);

@@ -1,10 +1,14 @@
 //! Wires the controller to the proxy and carries the process from start to stop.
 //!
 //! ```text
+//! folder, cluster --Delta---> controller
 //! controller --Publication--> proxy.publish
 //! proxy.bindings ----------> controller (conditions of listeners), readiness
 //! SIGTERM -> not ready -> pre-stop delay -> drain -> end; a second one ends at once
 //! ```
+
+mod cluster;
+mod readiness;
 
 use std::{
     collections::BTreeSet,
@@ -23,15 +27,19 @@ use portcullis_controller::{
 };
 use portcullis_proxy::{Bindings, Options, Proxy};
 use portcullis_tls::Certificate;
-use tokio::sync::watch;
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+};
 use tracing::{debug, info, warn};
 
 use crate::{
-    admin::{self, Told},
-    cli::ServeArgs,
+    admin,
+    cli::{ClusterArgs, RunArgs, ServeArgs},
     server::Server,
     signals::Stop,
 };
+use readiness::Readiness;
 
 /// A process that serves: proxy, controller and admin port.
 #[derive(Debug)]
@@ -39,58 +47,86 @@ pub struct Running {
     proxy: Arc<Proxy>,
     readiness: Readiness,
     admin: Server,
+    /// Ends when this replica has given up the Lease.
+    release: Option<JoinHandle<()>>,
 }
 
-/// What readiness is made of.
-#[derive(Clone, Debug)]
-struct Readiness {
-    controller: Handle,
-    bindings: watch::Receiver<Arc<Bindings>>,
-    /// The ports of the table that was published last.
-    ports: watch::Sender<BTreeSet<u16>>,
-    stopping: watch::Sender<bool>,
-}
+/// Changes of objects that may wait; a source that is faster waits itself.
+const DELTAS_WAITING: usize = 64;
 
-/// Serves the objects of a folder until a signal says to stop.
+/// Serves the objects of a folder, or of a cluster, until a signal says to stop.
 ///
 /// # Errors
-/// Where the folder cannot be read, the admin port cannot be bound, or threads cannot be started.
-pub async fn run(manifests: &Path, args: &ServeArgs) -> anyhow::Result<()> {
+/// Where the folder cannot be read, it is not known how to reach the cluster, the admin port cannot be bound, or threads
+/// cannot be started.
+pub async fn run(args: &RunArgs) -> anyhow::Result<()> {
     // Taken before anything serves, so that no signal is lost in between.
     let signals = Stop::listen()?;
-    let running = Running::start(manifests, args).await?;
-    info!(manifests = %manifests.display(), admin = %running.admin.address(), "serving");
-    running.until_stopped(signals, args).await;
+    let running = match &args.manifests {
+        Some(manifests) => Running::of_folder(manifests, &args.serve).await?,
+        None => Running::of_cluster(cluster::client().await?, &args.cluster, &args.serve).await?,
+    };
+    let source = args.manifests.as_ref().map_or("the cluster".into(), |folder| folder.display().to_string());
+    info!(source, admin = %running.admin.address(), "serving");
+    running.until_stopped(signals, &args.serve).await;
     Ok(())
 }
 
 impl Running {
-    /// Starts everything; returns before the first table is served ([`Running::ready`]).
+    /// Starts everything with the objects of a folder; returns before the first table is served ([`Running::ready`]).
     ///
     /// # Errors
     /// As [`run`].
-    pub async fn start(manifests: &Path, args: &ServeArgs) -> anyhow::Result<Self> {
+    pub async fn of_folder(manifests: &Path, args: &ServeArgs) -> anyhow::Result<Self> {
+        let settings = Settings { addresses: bound_addresses(args), ..settings(args)? };
+        let (controller, handle) = Controller::folder(FolderOptions::new(manifests), settings)
+            .with_context(|| format!("--manifests {}", manifests.display()))?;
+        let running = Self::serving(controller, handle, args).await?;
+        let (bindings, handle) = (running.proxy.bindings(), running.readiness.controller.clone());
+        tokio::spawn(report_bindings(bindings, watch::channel(Lacking::default()).1, handle));
+        Ok(running)
+    }
+
+    /// The same with the objects of a cluster; statuses are written there while this process leads.
+    ///
+    /// # Errors
+    /// As [`run`].
+    pub async fn of_cluster(
+        client: kube::Client,
+        cluster: &ClusterArgs,
+        args: &ServeArgs,
+    ) -> anyhow::Result<Self> {
+        let settings = settings(args)?;
+        let controllers = cluster::controllers(&settings);
+        let (deltas, received) = mpsc::channel(DELTAS_WAITING);
+        let (controller, handle) = Controller::of(received, settings);
+        let mut running = Self::serving(controller, handle, args).await?;
+        let links = cluster::Links { client, deltas, controllers, port_offset: args.port_offset };
+        let (lacking, release) = cluster::start(links, cluster, &running.readiness);
+        let (bindings, handle) = (running.proxy.bindings(), running.readiness.controller.clone());
+        tokio::spawn(report_bindings(bindings, lacking, handle));
+        running.release = Some(release);
+        Ok(running)
+    }
+
+    async fn serving(controller: Controller, handle: Handle, args: &ServeArgs) -> anyhow::Result<Self> {
         raise_file_limit();
         let proxy = Arc::new(Proxy::start(options(args)).context("the proxy cannot be started")?);
-        let folder = FolderOptions::new(manifests);
-        let (controller, handle) = Controller::folder(folder, settings(args)?)
-            .with_context(|| format!("--manifests {}", manifests.display()))?;
-        let readiness = Readiness {
-            controller: handle,
-            bindings: proxy.bindings(),
-            ports: watch::Sender::default(),
-            stopping: watch::Sender::new(false),
-        };
+        let readiness = Readiness::new(handle, proxy.bindings());
         let admin = admin::bind(args.admin, readiness.clone())
             .await
             .with_context(|| format!("the admin port {} cannot be bound (--admin)", args.admin))?;
-        tokio::spawn(report_bindings(proxy.bindings(), readiness.controller.clone()));
         let (publish_to, ports) = (Arc::clone(&proxy), readiness.ports.clone());
         tokio::spawn(controller.run(move |publication| {
-            ports.send_replace(publication.table.ports.keys().copied().collect());
+            let now: BTreeSet<_> = publication.table.ports.keys().copied().collect();
             publish_to.publish(publication.table, publication.certificates);
+            ports.send_if_modified(|before| {
+                let is_other = *before != now;
+                *before = now;
+                is_other
+            });
         }));
-        Ok(Self { proxy, readiness, admin })
+        Ok(Self { proxy, readiness, admin, release: None })
     }
 
     /// Where the admin port is bound.
@@ -114,7 +150,7 @@ impl Running {
     }
 
     /// Stops as the signals say.
-    pub async fn until_stopped(self, mut signals: Stop, args: &ServeArgs) {
+    pub async fn until_stopped(mut self, mut signals: Stop, args: &ServeArgs) {
         signals.asked().await;
         info!("stopping");
         let stopped = tokio::select! {
@@ -128,40 +164,45 @@ impl Running {
     }
 
     /// Not ready, then no longer accepting, then drained.
-    pub async fn stop(&self, pre_stop_delay: Duration, drain_timeout: Duration) {
+    pub async fn stop(&mut self, pre_stop_delay: Duration, drain_timeout: Duration) {
         self.readiness.stopping.send_replace(true);
         tokio::time::sleep(pre_stop_delay).await;
         self.proxy.drain(drain_timeout).await;
+        if let Some(release) = self.release.take() {
+            let _ = release.await;
+        }
     }
 }
 
-async fn report_bindings(mut bindings: watch::Receiver<Arc<Bindings>>, controller: Handle) {
-    while bindings.changed().await.is_ok() {
-        let now = Arc::clone(&bindings.borrow_and_update());
-        controller.bindings((*now).clone());
-    }
+/// Ports that our own Service lacks.
+#[derive(Clone, Debug, Default)]
+struct Lacking {
+    service: String,
+    ports: BTreeSet<u16>,
 }
 
-impl Told for Readiness {
-    fn missing(&self) -> Vec<String> {
-        if *self.stopping.borrow() {
-            return vec!["the process is stopping".to_owned()];
+/// Which ports are bound, and which of them nobody reaches all the same.
+async fn report_bindings(
+    mut bindings: watch::Receiver<Arc<Bindings>>,
+    mut lacking: watch::Receiver<Lacking>,
+    controller: Handle,
+) {
+    loop {
+        tokio::select! {
+            Ok(()) = lacking.changed() => {}
+            changed = bindings.changed() => if changed.is_err() { return },
         }
-        if !*self.controller.ready().borrow() {
-            return vec!["the first table".to_owned()];
+        let mut now = (**bindings.borrow_and_update()).clone();
+        let lacking = lacking.borrow_and_update();
+        for (port, bound) in now.iter_mut().filter(|(port, _)| lacking.ports.contains(port)) {
+            if bound.is_ok() {
+                *bound = Err(format!(
+                    "Service {} has no port {port}, and none is added to it (--no-service-ports)",
+                    lacking.service
+                ));
+            }
         }
-        let bindings = self.bindings.borrow();
-        let ports = self.ports.borrow();
-        let missing = ports.iter().filter_map(|port| match bindings.get(port) {
-            Some(Ok(())) => None,
-            Some(Err(error)) => Some(format!("port {port}: {error}")),
-            None => Some(format!("port {port}: not bound yet")),
-        });
-        missing.collect()
-    }
-
-    fn statuses(&self) -> serde_json::Value {
-        self.controller.report()
+        controller.bindings(now);
     }
 }
 
@@ -185,19 +226,23 @@ fn options(args: &ServeArgs) -> Options {
     }
 }
 
-fn settings(args: &ServeArgs) -> anyhow::Result<Settings> {
-    let secret = |(namespace, name): &(String, String)| ObjectKey::new(Kind::Secret, namespace, name);
+/// Where clients on this machine reach us.
+fn bound_addresses(args: &ServeArgs) -> Vec<Address> {
     let addresses = args.bind.iter().map(|ip| match ip.is_unspecified() {
         true => Address::Ip(IpAddr::from(Ipv4Addr::LOCALHOST)),
         false => Address::Ip(*ip),
     });
+    addresses.collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+fn settings(args: &ServeArgs) -> anyhow::Result<Settings> {
+    let secret = |(namespace, name): &(String, String)| ObjectKey::new(Kind::Secret, namespace, name);
     Ok(Settings {
         ingress_class: args.ingress_class.as_str().into(),
         watch_ingress_without_class: args.watch_ingress_without_class,
         ssl_redirect: !args.no_ssl_redirect,
         default_certificate: args.default_certificate.as_ref().map(secret),
         fallback_certificate: Some(Arc::new(self_signed().context("the default certificate")?)),
-        addresses: addresses.collect::<BTreeSet<_>>().into_iter().collect(),
         ..Settings::default()
     })
 }

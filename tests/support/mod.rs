@@ -49,7 +49,7 @@ impl Site {
         for (name, text) in files {
             write(folder.path(), name, &text.replace("{ip}", &ip.to_string()));
         }
-        let running = Running::start(folder.path(), &arguments(folder.path(), ip, flags)).await.unwrap();
+        let running = Running::of_folder(folder.path(), &arguments(folder.path(), ip, flags)).await.unwrap();
         bounded("the first table", running.ready()).await;
         Self { ip, running, folder, echoes: Vec::new() }
     }

@@ -1,0 +1,126 @@
+//! What runs beside controller and proxy in a cluster: watches, the Lease, the writer of statuses, the Service.
+
+use std::collections::BTreeSet;
+
+use anyhow::Context as _;
+use kube::{Client, Config};
+use portcullis_controller::{
+    Settings,
+    cluster::{
+        ServiceLinks, SharedService,
+        lease::{self, LeaseOptions},
+        statuses::{ControllerNames, Writer},
+    },
+    source::{
+        Delta,
+        cluster::{self, ClusterOptions},
+    },
+};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+};
+
+use super::{Lacking, readiness::Readiness};
+use crate::cli::ClusterArgs;
+
+/// Observations that may wait for the writer of statuses.
+const OBSERVATIONS_WAITING: usize = 1024;
+
+/// What the parts have in common.
+pub(super) struct Links {
+    pub(super) client: Client,
+    pub(super) deltas: mpsc::Sender<Delta>,
+    pub(super) controllers: ControllerNames,
+    pub(super) port_offset: u16,
+}
+
+/// A client of the cluster that this process runs in, or that the kubeconfig names.
+pub(super) async fn client() -> anyhow::Result<Client> {
+    let config = Config::infer().await.context(
+        "no cluster: neither a service account nor a kubeconfig (--manifests DIR serves a folder)",
+    )?;
+    Client::try_from(config).context("the client of the API server")
+}
+
+pub(super) fn controllers(settings: &Settings) -> ControllerNames {
+    ControllerNames {
+        gateway: settings.gateway_controller.clone(),
+        ingress: settings.ingress_controller.clone(),
+    }
+}
+
+/// Starts everything; tells the ports that the Service lacks, and what ends when the Lease is given up.
+pub(super) fn start(
+    links: Links,
+    args: &ClusterArgs,
+    readiness: &Readiness,
+) -> (watch::Receiver<Lacking>, JoinHandle<()>) {
+    let Links { client, deltas, controllers, port_offset } = links;
+    let (seen, observed) = mpsc::channel(OBSERVATIONS_WAITING);
+    let options = ClusterOptions { namespaces: args.watch_namespace.clone() };
+    tokio::spawn(cluster::watch(client.clone(), options, deltas, seen, readiness.hindrances.clone()));
+
+    let (leads, leading) = watch::channel(false);
+    let mut stopping = readiness.stopping.subscribe();
+    let stop = async move { drop(stopping.wait_for(|stopping| *stopping).await) };
+    let (namespace, name) = args.lease.clone();
+    let identity = args.identity.clone().unwrap_or_else(machine);
+    let release = tokio::spawn(lease::compete(
+        client.clone(),
+        LeaseOptions::new(namespace, name, identity),
+        leads,
+        stop,
+    ));
+    let feed = readiness.controller.status_feed();
+    tokio::spawn(Writer::new(client.clone(), feed, observed, leading.clone(), controllers).run());
+    let lacking = watch::Sender::default();
+    let lacks = lacking.subscribe();
+    if let Some((namespace, name)) = args.service.clone() {
+        let add_ports = !args.no_service_ports;
+        follow(
+            client,
+            SharedService { namespace, name, add_ports, port_offset },
+            readiness,
+            leading,
+            lacking,
+        );
+    }
+    (lacks, release)
+}
+
+/// Follows our Service, and hands on what it says.
+fn follow(
+    client: Client,
+    service: SharedService,
+    readiness: &Readiness,
+    leads: watch::Receiver<bool>,
+    lacking: watch::Sender<Lacking>,
+) {
+    let (addresses, mut located) = watch::channel(Vec::new());
+    let (missing, mut lacks) = watch::channel(BTreeSet::new());
+    let (controller, name) = (readiness.controller.clone(), service.to_string());
+    let ports = readiness.ports.subscribe();
+    tokio::spawn(service.follow(client, ServiceLinks { ports, leads, addresses, missing }));
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                Ok(()) = located.changed() => controller.addresses(located.borrow_and_update().clone()),
+                Ok(()) = lacks.changed() => {
+                    let ports = lacks.borrow_and_update().clone();
+                    lacking.send_replace(Lacking { service: name.clone(), ports });
+                }
+                else => return,
+            }
+        }
+    });
+}
+
+/// What this machine calls itself: in a pod its name.
+fn machine() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    match name.trim() {
+        "" => format!("portcullis-{}", std::process::id()),
+        name => name.to_owned(),
+    }
+}
