@@ -1,4 +1,4 @@
-//! The admin port: health, readiness, statuses.
+//! The admin port: health, readiness, metrics, statuses.
 
 use std::{io, net::SocketAddr, sync::Arc};
 
@@ -6,7 +6,10 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use serde::Serialize;
 
-use crate::server::{Body, Handler, Peer, Server, full};
+use crate::{
+    metrics,
+    server::{Body, Handler, Peer, Server, full},
+};
 
 /// What the admin port tells.
 pub trait Told: Send + Sync + 'static {
@@ -14,6 +17,8 @@ pub trait Told: Send + Sync + 'static {
     fn missing(&self) -> Vec<String>;
     /// What cannot be read and is not waited for, such as a kind that we may not watch.
     fn hindered(&self) -> Vec<String>;
+    /// Everything that is counted, as text that Prometheus reads.
+    fn metrics(&self) -> String;
     /// The statuses of all objects, as JSON.
     fn statuses(&self) -> serde_json::Value;
 }
@@ -41,8 +46,9 @@ fn answer(method: &Method, path: &str, told: &impl Told) -> Response<Body> {
     match path {
         "/healthz" => text(StatusCode::OK, "ok\n"),
         "/readyz" => readiness(told.missing(), told.hindered()),
+        "/metrics" => respond(StatusCode::OK, full(told.metrics()), metrics::CONTENT_TYPE),
         "/status" => json(StatusCode::OK, &told.statuses()),
-        _ => text(StatusCode::NOT_FOUND, "served here: /healthz /readyz /status\n"),
+        _ => text(StatusCode::NOT_FOUND, "served here: /healthz /readyz /metrics /status\n"),
     }
 }
 
@@ -92,6 +98,10 @@ mod tests {
             vec!["tlsroutes: forbidden".to_owned()]
         }
 
+        fn metrics(&self) -> String {
+            "# EOF\n".to_owned()
+        }
+
         fn statuses(&self) -> serde_json::Value {
             serde_json::json!({"objects": []})
         }
@@ -105,6 +115,7 @@ mod tests {
             (Method::GET, "/readyz", &[], StatusCode::OK),
             (Method::GET, "/readyz", &["port 80"], StatusCode::SERVICE_UNAVAILABLE),
             (Method::GET, "/status", &[], StatusCode::OK),
+            (Method::GET, "/metrics", &["port 80"], StatusCode::OK),
             (Method::POST, "/status", &[], StatusCode::METHOD_NOT_ALLOWED),
             (Method::GET, "/", &[], StatusCode::NOT_FOUND),
         ] {

@@ -7,6 +7,7 @@ pub mod cli;
 pub mod demo;
 pub mod echo;
 pub mod logs;
+pub mod metrics;
 pub mod run;
 pub mod server;
 pub mod signals;

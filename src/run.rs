@@ -112,7 +112,7 @@ impl Running {
     async fn serving(controller: Controller, handle: Handle, args: &ServeArgs) -> anyhow::Result<Self> {
         raise_file_limit();
         let proxy = Arc::new(Proxy::start(options(args)).context("the proxy cannot be started")?);
-        let readiness = Readiness::new(handle, proxy.bindings());
+        let readiness = Readiness::new(handle, Arc::clone(&proxy));
         let admin = admin::bind(args.admin, readiness.clone())
             .await
             .with_context(|| format!("the admin port {} cannot be bound (--admin)", args.admin))?;

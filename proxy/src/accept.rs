@@ -216,8 +216,14 @@ async fn serve(
     let (peer, local) = addresses(&mut tcp, peer, worker).await?;
     // Asked anew for each connection: a port may change its protocol without being bound again.
     let protocol = worker.shared.table.load().ports.get(&port.number).map(|p| p.protocol);
-    let mut info =
-        ConnInfo { port: port.number, peer, local, tls: None, draining: Arc::clone(&port.draining) };
+    let mut info = ConnInfo {
+        port: port.number,
+        peer,
+        local,
+        tls: None,
+        draining: Arc::clone(&port.draining),
+        load: Arc::clone(&worker.load),
+    };
     let (down, h2) = match protocol {
         Some(Protocol::Https) => {
             let (stream, tls) = worker.tls.accept(tcp, port.number, &worker.shared).await?;

@@ -11,6 +11,8 @@ use std::{
 
 use tokio::time::Instant;
 
+use crate::shared::Load;
+
 /// What is known of a client's connection. Made once at accept, shared by all its requests (h2 streams too).
 #[derive(Debug)]
 pub(crate) struct ConnInfo {
@@ -24,6 +26,8 @@ pub(crate) struct ConnInfo {
     pub(crate) tls: Option<TlsInfo>,
     /// Whether this listener is being closed: responses say so.
     pub(crate) draining: Arc<AtomicBool>,
+    /// Where its requests are counted.
+    pub(crate) load: Arc<Load>,
 }
 
 /// What the handshake brought.

@@ -148,6 +148,11 @@ impl Proxy {
         self.shared.in_flight()
     }
 
+    /// Requests that are over, by the first digit of their status; 0 is those that were cut before any answer.
+    pub fn answered(&self) -> [u64; 6] {
+        self.shared.answered()
+    }
+
     /// Connections that clients hold now, idle ones too.
     pub fn connections(&self) -> usize {
         self.shared.connections()

@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
 };
 
 use arc_swap::ArcSwap;
@@ -33,6 +33,8 @@ pub(crate) struct Shared {
 pub(crate) struct Load {
     connections: AtomicUsize,
     in_flight: AtomicUsize,
+    /// Requests that are over, by the first digit of their status; the first ones had no answer.
+    answered: [AtomicU64; 6],
 }
 
 /// A connection; it is over when this is dropped.
@@ -60,6 +62,13 @@ impl Shared {
         self.loads.iter().map(|load| load.in_flight.load(Ordering::Relaxed)).sum()
     }
 
+    /// Requests that are over, by the first digit of their status; 0 is those that were cut before any answer.
+    pub(crate) fn answered(&self) -> [u64; 6] {
+        std::array::from_fn(|class| {
+            self.loads.iter().map(|load| load.answered[class].load(Ordering::Relaxed)).sum()
+        })
+    }
+
     /// Connections that clients hold, idle ones too.
     pub(crate) fn connections(&self) -> usize {
         self.loads.iter().map(|load| load.connections.load(Ordering::Relaxed)).sum()
@@ -77,6 +86,12 @@ impl Load {
     pub(crate) fn request(&self) -> InFlight<'_> {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         InFlight(self)
+    }
+
+    /// A request is over.
+    pub(crate) fn answered(&self, status: u16) {
+        let class = usize::from(status / 100);
+        self.answered[if class < self.answered.len() { class } else { 0 }].fetch_add(1, Ordering::Relaxed);
     }
 }
 

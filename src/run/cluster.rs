@@ -62,6 +62,7 @@ pub(super) fn start(
     tokio::spawn(cluster::watch(client.clone(), options, deltas, seen, readiness.hindrances.clone()));
 
     let (leads, leading) = watch::channel(false);
+    let _ = readiness.leads.set(leading.clone());
     let mut stopping = readiness.stopping.subscribe();
     let stop = async move { drop(stopping.wait_for(|stopping| *stopping).await) };
     let (namespace, name) = args.lease.clone();

@@ -1,32 +1,43 @@
 //! What must hold before traffic should come.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, OnceLock},
+};
 
 use portcullis_controller::{Handle, source::cluster::Hindrances};
-use portcullis_proxy::Bindings;
+use portcullis_proxy::{Bindings, Proxy};
 use tokio::sync::watch;
 
-use crate::admin::Told;
+use crate::{
+    admin::Told,
+    metrics::{self, Figures},
+};
 
 /// What readiness is made of.
 #[derive(Clone, Debug)]
 pub(super) struct Readiness {
     pub(super) controller: Handle,
+    pub(super) proxy: Arc<Proxy>,
     pub(super) bindings: watch::Receiver<Arc<Bindings>>,
     /// The ports of the table that was published last.
     pub(super) ports: watch::Sender<BTreeSet<u16>>,
     /// What the source of objects cannot read.
     pub(super) hindrances: watch::Sender<Hindrances>,
+    /// Whether this replica writes; empty where there is no Lease.
+    pub(super) leads: Arc<OnceLock<watch::Receiver<bool>>>,
     pub(super) stopping: watch::Sender<bool>,
 }
 
 impl Readiness {
-    pub(super) fn new(controller: Handle, bindings: watch::Receiver<Arc<Bindings>>) -> Self {
+    pub(super) fn new(controller: Handle, proxy: Arc<Proxy>) -> Self {
         Self {
             controller,
-            bindings,
+            bindings: proxy.bindings(),
+            proxy,
             ports: watch::Sender::default(),
             hindrances: watch::Sender::default(),
+            leads: Arc::default(),
             stopping: watch::Sender::new(false),
         }
     }
@@ -52,6 +63,20 @@ impl Told for Readiness {
 
     fn hindered(&self) -> Vec<String> {
         self.hindrances.borrow().iter().map(|(kind, why)| format!("{kind}: {why}")).collect()
+    }
+
+    fn metrics(&self) -> String {
+        let bindings = self.bindings.borrow().clone();
+        metrics::text(&Figures {
+            answered: self.proxy.answered(),
+            in_flight: self.proxy.in_flight(),
+            connections: self.proxy.connections(),
+            ready: self.missing().is_empty(),
+            leads: self.leads.get().map(|leads| *leads.borrow()),
+            unbound: bindings.values().filter(|bound| bound.is_err()).count(),
+            problems: self.controller.problems().borrow().iter().map(|problem| problem.severity).collect(),
+            hindered: self.hindrances.borrow().keys().copied().collect(),
+        })
     }
 
     fn statuses(&self) -> serde_json::Value {

@@ -38,6 +38,8 @@ pub(crate) struct Context {
     pub(crate) rejection: Option<(Rejection, &'static str)>,
     /// Status of the final answer; 0 before it.
     pub(crate) status: u16,
+    /// Whether the request has been counted.
+    pub(crate) counted: bool,
     /// What the access log wants to know; `None` where nobody listens.
     pub(crate) record: Option<Box<Record>>,
 }
@@ -86,6 +88,7 @@ impl Context {
             mirrored: false,
             rejection: None,
             status: 0,
+            counted: false,
             record: None,
         }
     }
@@ -116,8 +119,11 @@ impl Context {
         }
     }
 
-    /// Writes the line of the access log.
+    /// Counts the request and writes its line of the access log; once, however often it is called.
     pub(crate) fn finish(&mut self, bytes: usize, aborted: bool) {
+        if !std::mem::replace(&mut self.counted, true) {
+            self.conn.load.answered(self.status);
+        }
         if let Some(record) = self.record.take() {
             record.emit(self, bytes, aborted);
         }

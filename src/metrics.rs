@@ -1,0 +1,194 @@
+//! What the admin port counts, in the text format of OpenMetrics.
+//!
+//! Labels come from our own enumerations and from kinds of objects, never from a request.
+
+use std::{collections::BTreeSet, sync::atomic::AtomicU64};
+
+use portcullis_controller::Severity;
+use procfs::{ProcResult, WithCurrentSystemInfo as _, process::Process};
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{
+        counter::{ConstCounter, Counter},
+        family::Family,
+        gauge::{ConstGauge, Gauge},
+        info::Info,
+    },
+    registry::{Registry, Unit},
+};
+
+/// What [`text`] is served as.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// How the process stands; read anew for each scrape.
+#[derive(Clone, Debug, Default)]
+pub struct Figures {
+    /// Requests that are over, by the first digit of their status; 0 is those that were cut before any answer.
+    pub answered: [u64; 6],
+    pub in_flight: usize,
+    pub connections: usize,
+    pub ready: bool,
+    /// `None` where there is no Lease, as with a folder.
+    pub leads: Option<bool>,
+    /// Ports of the table that are not bound.
+    pub unbound: usize,
+    /// Documents and objects with something wrong, by how wrong.
+    pub problems: Vec<Severity>,
+    /// Kinds that cannot be read.
+    pub hindered: BTreeSet<&'static str>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Class {
+    class: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfKind {
+    kind: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfSeverity {
+    severity: &'static str,
+}
+
+/// In the order of [`Figures::answered`].
+const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// The figures as Prometheus reads them.
+pub fn text(figures: &Figures) -> String {
+    let mut registry = Registry::with_prefix("portcullis");
+    let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+    registry.register("build", "The version that runs", version);
+    traffic(&mut registry, figures);
+    state(&mut registry, figures);
+    let mut text = String::new();
+    // Only the writer can fail, and a String does not.
+    let _ = encode(&mut text, &registry);
+    let mut registry = Registry::with_prefix("process");
+    if let Err(error) = process(&mut registry) {
+        tracing::debug!(%error, "the process's own figures cannot be read");
+    }
+    // One text, one end.
+    text.truncate(text.len() - END.len());
+    let _ = encode(&mut text, &registry);
+    text
+}
+
+const END: &str = "# EOF\n";
+
+fn traffic(registry: &mut Registry, figures: &Figures) {
+    let requests = Family::<Class, Counter<u64, AtomicU64>>::default();
+    for (class, count) in CLASSES.into_iter().zip(figures.answered) {
+        requests.get_or_create(&Class { class }).inc_by(count);
+    }
+    registry.register("requests", "Requests that are over, by the class of their status", requests);
+    registry.register(
+        "requests_in_flight",
+        "Requests, HTTP/2 streams and WebSockets that are being answered",
+        ConstGauge::new(gauge(figures.in_flight)),
+    );
+    registry.register(
+        "connections",
+        "Connections that clients hold, idle ones too",
+        ConstGauge::new(gauge(figures.connections)),
+    );
+}
+
+fn state(registry: &mut Registry, figures: &Figures) {
+    registry.register(
+        "ready",
+        "1 when the first table is served and every port is bound",
+        ConstGauge::new(i64::from(figures.ready)),
+    );
+    if let Some(leads) = figures.leads {
+        registry.register(
+            "leader",
+            "1 in the replica that writes to the cluster",
+            ConstGauge::new(i64::from(leads)),
+        );
+    }
+    registry.register(
+        "unbound_ports",
+        "Ports of listeners that could not be bound",
+        ConstGauge::new(gauge(figures.unbound)),
+    );
+    let problems = Family::<OfSeverity, Gauge>::default();
+    for (severity, name) in [(Severity::Error, "error"), (Severity::Warning, "warning")] {
+        let count = figures.problems.iter().filter(|of| **of == severity).count();
+        problems.get_or_create(&OfSeverity { severity: name }).set(gauge(count));
+    }
+    registry.register("problems", "Objects that are refused (error) or look wrong (warning)", problems);
+    let hindered = Family::<OfKind, Gauge>::default();
+    for kind in &figures.hindered {
+        hindered.get_or_create(&OfKind { kind }).set(1);
+    }
+    registry.register("unreadable_kinds", "Kinds of objects that cannot be read from the cluster", hindered);
+}
+
+/// Under the names that other exporters give them.
+fn process(registry: &mut Registry) -> ProcResult<()> {
+    let process = Process::myself()?;
+    let stat = process.stat()?;
+    let seconds = (stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64;
+    registry.register_with_unit("cpu", "CPU time", Unit::Seconds, ConstCounter::new(seconds));
+    let resident = i64::try_from(stat.rss_bytes().get()).unwrap_or(i64::MAX);
+    registry.register_with_unit(
+        "resident_memory",
+        "Memory that is held",
+        Unit::Bytes,
+        ConstGauge::new(resident),
+    );
+    registry.register("open_fds", "Open files and sockets", ConstGauge::new(gauge(process.fd_count()?)));
+    Ok(())
+}
+
+fn gauge(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_figure_has_its_line() {
+        let figures = Figures {
+            answered: [1, 0, 20, 3, 4, 5],
+            in_flight: 7,
+            connections: 8,
+            ready: true,
+            leads: Some(false),
+            unbound: 2,
+            problems: vec![Severity::Error, Severity::Warning, Severity::Warning],
+            hindered: BTreeSet::from(["secrets"]),
+        };
+        let text = text(&figures);
+        for line in [
+            "portcullis_requests_total{class=\"none\"} 1",
+            "portcullis_requests_total{class=\"2xx\"} 20",
+            "portcullis_requests_total{class=\"5xx\"} 5",
+            "portcullis_requests_in_flight 7",
+            "portcullis_connections 8",
+            "portcullis_ready 1",
+            "portcullis_leader 0",
+            "portcullis_unbound_ports 2",
+            "portcullis_problems{severity=\"error\"} 1",
+            "portcullis_problems{severity=\"warning\"} 2",
+            "portcullis_unreadable_kinds{kind=\"secrets\"} 1",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
+        }
+        for name in ["process_cpu_seconds_total ", "process_resident_memory_bytes ", "process_open_fds "] {
+            assert!(text.lines().any(|l| l.starts_with(name)), "{name} is not in\n{text}");
+        }
+        assert_eq!(text.matches(END).count(), 1);
+        assert!(text.ends_with(END));
+    }
+
+    #[test]
+    fn without_a_lease_nobody_is_said_to_lead() {
+        assert!(!text(&Figures::default()).contains("leader"));
+    }
+}
