@@ -158,6 +158,29 @@ async fn every_object_of_it_is_accepted() {
     assert_eq!(told["problems"].as_array().map(Vec::len), Some(0), "{}", told["problems"]);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_are_counted_by_their_status() {
+    let site = quickstart().await;
+    for (host, path, want) in
+        [("shop.example.com", "/", 200), ("shop.example.com", "/old/offer", 301), ("no.example", "/", 404)]
+    {
+        assert_eq!(site.status(host, path).await, want, "{host}{path}");
+    }
+    let url = format!("http://{}/metrics", site.running.admin());
+    // A request is counted when it is over, which is a moment after its answer has come.
+    bounded("every request counted", async {
+        loop {
+            let text = client().build().unwrap().get(&url).send().await.unwrap().text().await.unwrap();
+            let count = |class: &str| format!("portcullis_requests_total{{class=\"{class}\"}} 1\n");
+            if ["2xx", "3xx", "4xx"].iter().all(|class| text.contains(&count(class))) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+}
+
 /// Every condition, wherever it stands.
 fn conditions(value: &serde_json::Value) -> Vec<&serde_json::Value> {
     let own = value["conditions"].as_array().into_iter().flatten();
