@@ -3,6 +3,11 @@
 {{- if contains .Chart.Name .Release.Name }}{{ .Release.Name | trunc 63 | trimSuffix "-" }}{{ else }}{{ printf "%s-%s" .Release.Name .Chart.Name | trunc 63 | trimSuffix "-" }}{{ end -}}
 {{- end }}
 
+{{/* Name of what has no namespace, or is in one that is not the release's. */}}
+{{- define "portcullis.clusterName" -}}
+{{ printf "%s-%s" .Release.Namespace (include "portcullis.name" .) }}
+{{- end }}
+
 {{- define "portcullis.selector" -}}
 app.kubernetes.io/name: {{ .Chart.Name }}
 app.kubernetes.io/instance: {{ .Release.Name }}
@@ -19,10 +24,61 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{ .Values.serviceAccount.name | default (include "portcullis.name" .) }}
 {{- end }}
 
-{{/* What is read in each watched namespace. */}}
-{{- define "portcullis.readRules" -}}
+{{- define "portcullis.subject" -}}
+- kind: ServiceAccount
+  name: {{ include "portcullis.serviceAccount" . }}
+  namespace: {{ .Release.Namespace }}
+{{- end }}
+
+{{/* Whether the Gateway API's CRDs are there. */}}
+{{- define "portcullis.hasGatewayAPI" -}}
+{{- if .Capabilities.APIVersions.Has "gateway.networking.k8s.io/v1/GatewayClass" }}true{{ end }}
+{{- end }}
+
+{{/* The addresses that listeners bind, by family: clients of both come where the Service has both. */}}
+{{- define "portcullis.binds" -}}
+{{- $families := .Values.service.ipFamilies }}
+{{- if ne .Values.service.ipFamilyPolicy "SingleStack" }}{{ $families = list "IPv4" "IPv6" }}{{ end }}
+{{- if or (not $families) (has "IPv4" $families) }}0.0.0.0{{ end }}
+{{- if has "IPv6" $families }} ::{{ end }}
+{{- end }}
+
+{{/* Address of the admin port, for the flag. `[::]` takes IPv4 as well. */}}
+{{- define "portcullis.adminAddress" -}}
+{{- $address := ternary "::" "0.0.0.0" (contains "::" (include "portcullis.binds" .)) }}
+{{- if .Values.hostNetwork }}{{ $address = .Values.admin.address | default "127.0.0.1" }}{{ end }}
+{{- if contains ":" $address }}{{ $address = printf "[%s]" $address }}{{ end }}
+{{- printf "%s:%d" $address (int .Values.admin.port) }}
+{{- end }}
+
+{{/* Where the kubelet asks for health: at the pod's address unless the admin port is at one address alone. */}}
+{{- define "portcullis.probe" -}}
+port: admin
+{{- if .Values.hostNetwork }}
+{{- $address := .Values.admin.address | default "127.0.0.1" }}
+{{- if not (has $address (list "0.0.0.0" "::")) }}
+host: {{ $address | quote }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* A duration such as 1m30s in milliseconds. */}}
+{{- define "portcullis.milliseconds" -}}
+{{- $total := 0 }}
+{{- $units := dict "h" 3600000 "m" 60000 "s" 1000 "ms" 1 }}
+{{- range regexFindAll "[0-9]+(h|ms|m|s)" . -1 }}
+{{- $total = add $total (mul (regexFind "[0-9]+" . | atoi) (get $units (regexFind "[a-z]+" .))) }}
+{{- end }}
+{{- $total }}
+{{- end }}
+
+{{/* What is read, and the statuses that are written, in each watched namespace. */}}
+{{- define "portcullis.namespacedRules" -}}
 - apiGroups: [""]
-  resources: [services, secrets, configmaps]
+  resources: [services]
+  verbs: [list, watch]
+- apiGroups: [""]
+  resources: [secrets, configmaps]
   verbs: [get, list, watch]
 - apiGroups: [discovery.k8s.io]
   resources: [endpointslices]
@@ -30,13 +86,16 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 - apiGroups: [networking.k8s.io]
   resources: [ingresses]
   verbs: [list, watch]
-- apiGroups: [gateway.networking.k8s.io]
-  resources: [gateways, httproutes, grpcroutes, referencegrants]
-  verbs: [list, watch]
 - apiGroups: [networking.k8s.io]
   resources: [ingresses/status]
   verbs: [update]
 - apiGroups: [gateway.networking.k8s.io]
+  resources: [gateways, httproutes, grpcroutes, referencegrants]
+  verbs: [list, watch]
+- apiGroups: [gateway.networking.k8s.io]
   resources: [gateways/status, httproutes/status, grpcroutes/status]
   verbs: [update]
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
 {{- end }}

@@ -1,0 +1,76 @@
+{{/* Quoted: an IPv6 address would be read as a mapping. */}}
+{{- define "portcullis.args" -}}
+- run
+- {{ printf "--admin=%s" (include "portcullis.adminAddress" .) | quote }}
+- --port-offset={{ .Values.portOffset }}
+{{- range include "portcullis.binds" . | trim | splitList " " }}
+- {{ printf "--bind=%s" . | quote }}
+{{- end }}
+- --service=$(POD_NAMESPACE)/{{ include "portcullis.name" . }}
+- --lease=$(POD_NAMESPACE)/{{ include "portcullis.name" . }}
+- --ingress-class={{ .Values.ingressClass.name }}
+- --pre-stop-delay={{ .Values.preStopDelay }}
+- --drain-timeout={{ .Values.drainTimeout }}
+- --log-format={{ .Values.log.format }}
+{{- if .Values.log.access }}
+- --access-log
+{{- end }}
+{{- if not .Values.service.addPorts }}
+- --no-service-ports
+{{- end }}
+{{- if not .Values.sslRedirect }}
+- --no-ssl-redirect
+{{- end }}
+{{- with .Values.defaultCertificate }}
+- --default-certificate={{ . }}
+{{- end }}
+{{- range .Values.watchNamespaces }}
+- --watch-namespace={{ . }}
+{{- end }}
+{{- range .Values.trustedProxies }}
+- {{ printf "--trusted-proxies=%s" . | quote }}
+{{- end }}
+{{- range .Values.proxyProtocol }}
+- {{ printf "--proxy-protocol=%s" . | quote }}
+{{- end }}
+{{- range .Values.extraArgs }}
+- {{ . | quote }}
+{{- end }}
+{{- end }}
+
+{{/* Which nodes: pods of a Deployment keep apart from each other, and a rollout counts its own pods alone. */}}
+{{- define "portcullis.placement" -}}
+{{- $isDeployment := eq .Values.kind "Deployment" }}
+{{- if .Values.topologySpreadConstraints }}
+topologySpreadConstraints: {{- toYaml .Values.topologySpreadConstraints | nindent 2 }}
+{{- else if $isDeployment }}
+topologySpreadConstraints:
+  {{- range list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
+  - maxSkew: 1
+    topologyKey: {{ . }}
+    whenUnsatisfiable: ScheduleAnyway
+    labelSelector:
+      matchLabels: {{- include "portcullis.selector" $ | nindent 8 }}
+    matchLabelKeys: [pod-template-hash]
+  {{- end }}
+{{- end }}
+{{- if .Values.affinity }}
+affinity: {{- toYaml .Values.affinity | nindent 2 }}
+{{- else if $isDeployment }}
+affinity:
+  podAntiAffinity:
+    preferredDuringSchedulingIgnoredDuringExecution:
+      - weight: 100
+        podAffinityTerm:
+          topologyKey: kubernetes.io/hostname
+          labelSelector:
+            matchLabels: {{- include "portcullis.selector" . | nindent 14 }}
+          matchLabelKeys: [pod-template-hash]
+{{- end }}
+{{- with .Values.nodeSelector }}
+nodeSelector: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
