@@ -1,0 +1,151 @@
+package chart
+
+import (
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+)
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(repository + "/" + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// A flag that `portcullis run` does not have would keep every pod from starting.
+func TestFlagsAreThoseOfTheCommandLine(t *testing.T) {
+	_, section, _ := strings.Cut(read(t, "docs/cli.md"), "## `portcullis run`")
+	section, _, found := strings.Cut(section, "## `portcullis demo`")
+	if !found {
+		t.Fatal("docs/cli.md has no section of `portcullis run`")
+	}
+	forEachCase(t, func(t *testing.T, objects objects) {
+		args := pods(t, objects).Spec.Containers[0].Args
+		if args[0] != "run" {
+			t.Errorf("the command is %q", args[0])
+		}
+		for _, arg := range args[1:] {
+			flag, value, hasValue := strings.Cut(arg, "=")
+			known := "`" + flag + "`"
+			if hasValue {
+				known = "`" + flag + " <"
+			}
+			if !strings.Contains(section, known) {
+				t.Errorf("%s: `portcullis run` has no such flag (with a value: %v, %q)", arg, hasValue, value)
+			}
+		}
+	})
+}
+
+// What the controller watches, as it says itself.
+var watched = regexp.MustCompile(`Watched::(new|with_status)\(Kind::\w+, "([a-z]+)"\)`)
+
+func TestMayReadWhatIsWatchedAndWriteItsStatus(t *testing.T) {
+	kinds := watched.FindAllStringSubmatch(read(t, "controller/src/source/cluster/kinds.rs"), -1)
+	if len(kinds) < 12 {
+		t.Fatalf("only %d kinds found in kinds.rs", len(kinds))
+	}
+	forEachCase(t, func(t *testing.T, objects objects) {
+		for namespace, rules := range permissions(objects) {
+			for _, kind := range kinds {
+				for _, verb := range []string{"list", "watch"} {
+					if !allowed(rules, kind[2], verb) {
+						t.Errorf("namespace %q: may not %s %s", namespace, verb, kind[2])
+					}
+				}
+				if kind[1] == "with_status" && !allowed(rules, kind[2]+"/status", "update") {
+					t.Errorf("namespace %q: may not update %s/status", namespace, kind[2])
+				}
+			}
+		}
+	})
+}
+
+// Everything that is not reading.
+var writes = []string{
+	"update gatewayclasses/status", "update gateways/status", "update httproutes/status", "update grpcroutes/status",
+	"update ingresses/status",
+	"create events", "patch events",
+	"create leases", "update leases",
+	"patch services",
+}
+
+func TestMayWriteNothingElse(t *testing.T) {
+	forEachCase(t, func(t *testing.T, objects objects) {
+		rules := []rbacv1.PolicyRule{}
+		for _, role := range every[*rbacv1.ClusterRole](objects) {
+			rules = append(rules, role.Rules...)
+		}
+		for _, role := range every[*rbacv1.Role](objects) {
+			rules = append(rules, role.Rules...)
+		}
+		for _, rule := range rules {
+			for _, verb := range rule.Verbs {
+				for _, resource := range rule.Resources {
+					reads := verb == "get" || verb == "list" || verb == "watch"
+					if !reads && !slices.Contains(writes, verb+" "+resource) {
+						t.Errorf("may %s %s", verb, resource)
+					}
+					// Our own, by name: a Service or a Lease of somebody else is nothing to write.
+					own := verb == "patch" && resource == "services" || verb == "update" && resource == "leases"
+					if own && !slices.Equal(rule.ResourceNames, []string{"portcullis"}) {
+						t.Errorf("may %s %s called %q", verb, resource, rule.ResourceNames)
+					}
+				}
+			}
+			for _, text := range slices.Concat(rule.APIGroups, rule.Resources, rule.Verbs) {
+				if strings.Contains(text, "*") {
+					t.Errorf("%q in %v", text, rule)
+				}
+			}
+		}
+	})
+}
+
+// The Service's ports are changed only where the values let the controller do it.
+func TestMayPatchTheServiceOnlyToAddPorts(t *testing.T) {
+	forEachCase(t, func(t *testing.T, objects objects) {
+		leavesPorts := slices.Contains(pods(t, objects).Spec.Containers[0].Args, "--no-service-ports")
+		var rules []rbacv1.PolicyRule
+		for _, role := range every[*rbacv1.Role](objects) {
+			rules = append(rules, role.Rules...)
+		}
+		if may := allowed(rules, "services", "patch"); may == leavesPorts {
+			t.Errorf("--no-service-ports: %v, and may patch the Service: %v", leavesPorts, may)
+		}
+	})
+}
+
+// permissions are the rules that hold in each watched namespace; "" is all of them.
+func permissions(objects objects) map[string][]rbacv1.PolicyRule {
+	var everywhere []rbacv1.PolicyRule
+	for _, role := range every[*rbacv1.ClusterRole](objects) {
+		everywhere = append(everywhere, role.Rules...)
+	}
+	in := map[string][]rbacv1.PolicyRule{}
+	for _, role := range every[*rbacv1.Role](objects) {
+		// A role without a namespace is in that of the release, and for the chart's own objects.
+		if role.Namespace != "" {
+			in[role.Namespace] = append(role.Rules, everywhere...)
+		}
+	}
+	if len(in) == 0 {
+		in[""] = everywhere
+	}
+	return in
+}
+
+// Whether a rule allows it for every object of the kind.
+func allowed(rules []rbacv1.PolicyRule, resource, verb string) bool {
+	return slices.ContainsFunc(rules, func(rule rbacv1.PolicyRule) bool {
+		unnamed := len(rule.ResourceNames) == 0 || slices.Equal(rule.ResourceNames, []string{"portcullis"})
+		return unnamed && slices.Contains(rule.Resources, resource) && slices.Contains(rule.Verbs, verb)
+	})
+}
