@@ -122,7 +122,7 @@ var decoder = func() runtime.Decoder {
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
 		appsv1.AddToScheme, autoscalingv2.AddToScheme, coordinationv1.AddToScheme, corev1.AddToScheme, networkingv1.AddToScheme,
-		policyv1.AddToScheme, rbacv1.AddToScheme, addGatewayClass,
+		policyv1.AddToScheme, rbacv1.AddToScheme, addKindsOfOthers,
 	} {
 		if err := add(scheme); err != nil {
 			panic(err)

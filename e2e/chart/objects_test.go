@@ -15,6 +15,7 @@ import (
 	policyv1 "k8s.io/api/policy/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 )
 
@@ -23,7 +24,10 @@ func TestEverythingFindsThePods(t *testing.T) {
 	forEachCase(t, func(t *testing.T, objects objects) {
 		template := pods(t, objects)
 		container := template.Spec.Containers[0]
-		selectors := map[string]map[string]string{"Service": only[*corev1.Service](t, objects).Spec.Selector}
+		selectors := map[string]map[string]string{}
+		for _, service := range every[*corev1.Service](objects) {
+			selectors["Service "+service.Name] = service.Spec.Selector
+		}
 		for _, deployment := range every[*appsv1.Deployment](objects) {
 			selectors["Deployment"] = deployment.Spec.Selector.MatchLabels
 		}
@@ -41,9 +45,11 @@ func TestEverythingFindsThePods(t *testing.T) {
 				t.Errorf("%s selects %v, pods have %v", kind, selector, template.Labels)
 			}
 		}
-		for _, served := range only[*corev1.Service](t, objects).Spec.Ports {
-			if _, found := port(container, served.TargetPort.String()); !found {
-				t.Errorf("Service port %d leads to %s, which the pods lack", served.Port, served.TargetPort.String())
+		for _, service := range every[*corev1.Service](objects) {
+			for _, served := range service.Spec.Ports {
+				if _, found := port(container, served.TargetPort.String()); !found {
+					t.Errorf("port %d of %s leads to %s, which the pods lack", served.Port, service.Name, served.TargetPort.String())
+				}
 			}
 		}
 		for _, probe := range []*corev1.Probe{container.ReadinessProbe, container.LivenessProbe} {
@@ -60,12 +66,50 @@ func TestEverythingFindsThePods(t *testing.T) {
 	})
 }
 
+// A ServiceMonitor scrapes the admin port, and never what clients come to.
+func TestServiceMonitorFindsTheAdminPort(t *testing.T) {
+	forEachCase(t, func(t *testing.T, objects objects) {
+		for _, monitor := range every[*ServiceMonitor](objects) {
+			selector, err := metav1.LabelSelectorAsSelector(&monitor.Spec.Selector)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var scraped []string
+			for _, service := range every[*corev1.Service](objects) {
+				if !selector.Matches(labels.Set(service.Labels)) {
+					continue
+				}
+				for _, served := range service.Spec.Ports {
+					if served.Name == monitor.Spec.Endpoints[0].Port {
+						scraped = append(scraped, service.Name+" "+served.TargetPort.String())
+					}
+				}
+			}
+			if !slices.Equal(scraped, []string{"portcullis-metrics admin"}) {
+				t.Errorf("scraped are %v", scraped)
+			}
+		}
+	})
+}
+
+// entrance is the Service that clients come in through.
+func entrance(t *testing.T, objects objects) *corev1.Service {
+	t.Helper()
+	for _, service := range every[*corev1.Service](objects) {
+		if slices.ContainsFunc(service.Spec.Ports, func(port corev1.ServicePort) bool { return port.Port == 443 }) {
+			return service
+		}
+	}
+	t.Fatal("no Service has a port 443")
+	return nil
+}
+
 // Ports and names in flags are those of the objects around them.
 func TestFlagsAndObjectsAgree(t *testing.T) {
 	forEachCase(t, func(t *testing.T, objects objects) {
 		container := pods(t, objects).Spec.Containers[0]
 		for flag, name := range map[string]string{
-			"--service=$(POD_NAMESPACE)/": only[*corev1.Service](t, objects).Name,
+			"--service=$(POD_NAMESPACE)/": entrance(t, objects).Name,
 			"--lease=$(POD_NAMESPACE)/":   only[*coordinationv1.Lease](t, objects).Name,
 		} {
 			if !slices.Contains(container.Args, flag+name) {

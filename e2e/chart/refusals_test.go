@@ -25,6 +25,7 @@ var refusals = []struct{ values, want string }{
 	{"networkPolicy: { ingress: [] }", "at '/networkPolicy': additional properties 'ingress'"},
 	{"networkPolicy: { admin: [{ namespace: a }] }", "at '/networkPolicy/admin/0': additional properties 'namespace'"},
 	{"networkPolicy: { egress: [{ from: [] }] }", "at '/networkPolicy/egress/0': additional properties 'from'"},
+	{"serviceMonitor: { path: / }", "at '/serviceMonitor': additional properties 'path'"},
 	{"serviceAccount: { create: false }", "at '/serviceAccount': additional properties 'create'"},
 	{"tolerations: [{ taint: a }]", "at '/tolerations/0': additional properties 'taint'"},
 	{"affinity: { podAffinities: {} }", "at '/affinity': additional properties 'podAffinities'"},
@@ -74,6 +75,7 @@ var refusals = []struct{ values, want string }{
 	{"podDisruptionBudget: { maxUnavailable: 0 }", "at '/podDisruptionBudget/maxUnavailable'"},
 	{"podDisruptionBudget: { maxUnavailable: 0% }", "at '/podDisruptionBudget/maxUnavailable'"},
 	{"networkPolicy: { egress: [{ to: [{ ipBlock: { except: [] } }] }] }", "missing property 'cidr'"},
+	{"serviceMonitor: { interval: 30 }", "at '/serviceMonitor/interval'"},
 	{"priorityClassName: High", "at '/priorityClassName'"},
 	{"nodeSelector: { a: true }", "at '/nodeSelector/a'"},
 	{"podLabels: { a: 1 }", "at '/podLabels/a'"},
@@ -107,6 +109,13 @@ var refusals = []struct{ values, want string }{
 	{"podLabels: { app.kubernetes.io/name: other }", "podLabels: app.kubernetes.io/name"},
 	{"{ hostNetwork: true, portOffset: 0, networkPolicy: { enabled: true } }", "networkPolicy.enabled does nothing"},
 	{"{ watchNamespaces: [shop], defaultCertificate: media/tls }", "defaultCertificate: namespace media is not one of watchNamespaces"},
+	{"serviceMonitor: { enabled: true }", "serviceMonitor.enabled: the API server knows no monitoring.coreos.com/v1 ServiceMonitor"},
+	{"{ serviceMonitor: { enabled: true }, hostNetwork: true, portOffset: 0 }", "serviceMonitor.enabled: with hostNetwork"},
+	{
+		"{ serviceMonitor: { enabled: true }, hostNetwork: true, portOffset: 0, admin: { address: 127.0.0.2 } }",
+		"serviceMonitor.enabled: with hostNetwork",
+	},
+	{"{ serviceMonitor: { enabled: true }, networkPolicy: { enabled: true } }", "serviceMonitor.enabled: networkPolicy.admin"},
 	{"gatewayClass: { name: portcullis-dedicated }", "gatewayClass: name and dedicatedName"},
 }
 

@@ -3,6 +3,10 @@
 {{- if contains .Chart.Name .Release.Name }}{{ .Release.Name | trunc 63 | trimSuffix "-" }}{{ else }}{{ printf "%s-%s" .Release.Name .Chart.Name | trunc 63 | trimSuffix "-" }}{{ end -}}
 {{- end }}
 
+{{- define "portcullis.metricsName" -}}
+{{ include "portcullis.name" . | trunc 55 | trimSuffix "-" }}-metrics
+{{- end }}
+
 {{/* Name of what has no namespace, or is in one that is not the release's. */}}
 {{- define "portcullis.clusterName" -}}
 {{ printf "%s-%s" .Release.Namespace (include "portcullis.name" .) }}

@@ -7,6 +7,7 @@ by itself.
     (include "portcullis.validatePorts" . | fromJsonArray)
     (include "portcullis.validateService" . | fromJsonArray)
     (include "portcullis.validateWorkload" . | fromJsonArray)
+    (include "portcullis.validateMonitoring" . | fromJsonArray)
     (include "portcullis.validateRest" . | fromJsonArray) }}
 {{- if $problems }}
 {{- fail (printf "\n\n%s\n" (join "\n" $problems)) }}
@@ -89,6 +90,22 @@ by itself.
 {{- range list "app.kubernetes.io/name" "app.kubernetes.io/instance" }}
 {{- if hasKey $.Values.podLabels . }}
 {{- $problems = append $problems (printf "podLabels: %s is what the chart selects its pods by" .) }}
+{{- end }}
+{{- end }}
+{{- $problems | toJson }}
+{{- end }}
+
+{{- define "portcullis.validateMonitoring" -}}
+{{- $problems := list }}
+{{- if .Values.serviceMonitor.enabled }}
+{{- if not (.Capabilities.APIVersions.Has "monitoring.coreos.com/v1/ServiceMonitor") }}
+{{- $problems = append $problems "serviceMonitor.enabled: the API server knows no monitoring.coreos.com/v1 ServiceMonitor; install the CRDs of the Prometheus operator (helm template: --api-versions monitoring.coreos.com/v1/ServiceMonitor)" }}
+{{- end }}
+{{- if and .Values.hostNetwork (hasPrefix "127." (.Values.admin.address | default "127.0.0.1")) }}
+{{- $problems = append $problems "serviceMonitor.enabled: with hostNetwork the admin port is at 127.0.0.1, where no Prometheus comes; set admin.address, and keep strangers from it" }}
+{{- end }}
+{{- if and .Values.networkPolicy.enabled (not .Values.networkPolicy.admin) }}
+{{- $problems = append $problems "serviceMonitor.enabled: networkPolicy.admin lets nobody reach the admin port; name the namespace of the Prometheus there" }}
 {{- end }}
 {{- end }}
 {{- $problems | toJson }}
