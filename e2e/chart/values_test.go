@@ -3,6 +3,7 @@ package chart
 import (
 	"encoding/json"
 	"os"
+	"strings"
 	"testing"
 
 	"sigs.k8s.io/yaml"
@@ -89,4 +90,25 @@ func valuesSchema(t *testing.T) *valuesNode {
 		t.Fatal(err)
 	}
 	return root
+}
+
+// The values that the guide names for each platform render.
+func TestValuesInTheGuideRender(t *testing.T) {
+	blocks := 0
+	for _, section := range strings.Split(read(t, "docs/install.md"), "\n```yaml\n")[1:] {
+		values, _, _ := strings.Cut(section, "\n```")
+		if strings.Contains(values, "apiVersion:") {
+			continue // an object
+		}
+		blocks++
+		text, err := templateWith(t, values)
+		if err != nil {
+			t.Errorf("%s\n%v", values, err)
+			continue
+		}
+		decode(t, text)
+	}
+	if blocks < 5 {
+		t.Errorf("only %d blocks of values found", blocks)
+	}
 }
