@@ -1,7 +1,9 @@
 package chart
 
 import (
+	"io/fs"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -42,6 +44,52 @@ func TestFlagsAreThoseOfTheCommandLine(t *testing.T) {
 			}
 		}
 	})
+}
+
+var (
+	inBackticks = regexp.MustCompile("`([^`]+)`")
+	// Commands, and values to set.
+	noMessage = regexp.MustCompile(`^(kubectl|helm) |^[a-zA-Z.]+: (true|false|Local)$`)
+	// What differs from one message to the next.
+	inserted = regexp.MustCompile(`\.\.\.|[0-9][0-9.:]*`)
+	// A text that goes on in the next line of its source.
+	lineEnd = regexp.MustCompile(`\\\n\s*`)
+)
+
+// Whoever searches the runbook for what the log or a status says has to find it.
+func TestMessagesInTheRunbookAreThoseOfTheCode(t *testing.T) {
+	var code strings.Builder
+	for _, dir := range []string{"src", "controller/src", "proxy/src", "routing/src"} {
+		err := filepath.WalkDir(repository+"/"+dir, func(path string, _ fs.DirEntry, err error) error {
+			if err != nil || filepath.Ext(path) != ".rs" {
+				return err
+			}
+			text, err := os.ReadFile(path)
+			code.Write(lineEnd.ReplaceAll(text, nil))
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, runbook, found := strings.Cut(read(t, "docs/operations.md"), "\n## By symptom\n")
+	if !found {
+		t.Fatal("docs/operations.md has no runbook")
+	}
+	messages := 0
+	for _, match := range inBackticks.FindAllStringSubmatch(strings.ReplaceAll(runbook, "\n", " "), -1) {
+		if message := match[1]; strings.Contains(message, " ") && !noMessage.MatchString(message) {
+			messages++
+			for _, part := range inserted.Split(message, -1) {
+				if part = strings.Trim(part, " :;,"); !strings.Contains(code.String(), part) {
+					t.Errorf("`%s`: %q is not in the code", message, part)
+				}
+			}
+		}
+	}
+	if messages < 25 {
+		t.Errorf("only %d messages found in the runbook", messages)
+	}
 }
 
 // What the controller watches, as it says itself.

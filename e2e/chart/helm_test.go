@@ -1,8 +1,10 @@
 // Package chart renders charts/portcullis with the real helm and holds what comes out against the Kubernetes types, the
 // golden files, and the code that the chart installs. It needs no cluster.
 //
-//	HELM=/path/to/helm go test ./...                   # helm 4
-//	HELM=/path/to/helm UPDATE_GOLDEN=1 go test ./...   # rewrites testdata/*/rendered.yaml and notes.txt
+//	HELM=/path/to/helm go test -count=1 ./...                   # helm 4
+//	HELM=/path/to/helm UPDATE_GOLDEN=1 go test -count=1 ./...   # rewrites testdata/*/rendered.yaml and notes.txt
+//
+// Go would otherwise answer from its cache, which does not look at files outside of this module.
 package chart
 
 import (
