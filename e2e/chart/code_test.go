@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 )
 
@@ -44,6 +45,30 @@ func TestFlagsAreThoseOfTheCommandLine(t *testing.T) {
 			}
 		}
 	})
+}
+
+// What the binary keeps quiet about by itself stays so at another level.
+func TestALevelDoesNotTurnOnWhatIsOff(t *testing.T) {
+	_, directives, found := strings.Cut(read(t, "src/logs.rs"), "const DEFAULT: &str = \"info,")
+	directives, _, ends := strings.Cut(directives, "\"")
+	if !found || !ends {
+		t.Fatal("src/logs.rs has no default")
+	}
+	text, err := templateWith(t, "log: { level: debug }")
+	if err != nil {
+		t.Fatal(err)
+	}
+	variables := pods(t, decode(t, text)).Spec.Containers[0].Env
+	at := slices.IndexFunc(variables, func(variable corev1.EnvVar) bool { return variable.Name == "RUST_LOG" })
+	if at < 0 {
+		t.Fatal("no RUST_LOG")
+	}
+	set := strings.Split(variables[at].Value, ",")
+	for _, directive := range append(strings.Split(directives, ","), "debug") {
+		if !slices.Contains(set, directive) {
+			t.Errorf("RUST_LOG=%s lacks %s", variables[at].Value, directive)
+		}
+	}
 }
 
 var (
@@ -93,7 +118,7 @@ func TestMessagesInTheRunbookAreThoseOfTheCode(t *testing.T) {
 }
 
 // What the controller watches, as it says itself.
-var watched = regexp.MustCompile(`Watched::(new|with_status)\(Kind::\w+, "([a-z]+)"\)`)
+var watched = regexp.MustCompile(`(?:Watched::(new|with_status)\(Kind::\w+, |plural: )"([a-z]+)"`)
 
 func TestMayReadWhatIsWatchedAndWriteItsStatus(t *testing.T) {
 	kinds := watched.FindAllStringSubmatch(read(t, "controller/src/source/cluster/kinds.rs"), -1)
