@@ -47,6 +47,20 @@ func TestFlagsAreThoseOfTheCommandLine(t *testing.T) {
 	})
 }
 
+var (
+	version    = regexp.MustCompile(`(?m)^version = "(.+)"$`)
+	appVersion = regexp.MustCompile(`(?m)^appVersion: (.+)$`)
+)
+
+// The tag of the image is the chart's appVersion where the values name none.
+func TestAppVersionIsThatOfTheBinary(t *testing.T) {
+	binary := version.FindStringSubmatch(read(t, "Cargo.toml"))
+	chart := appVersion.FindStringSubmatch(read(t, "charts/portcullis/Chart.yaml"))
+	if binary == nil || chart == nil || binary[1] != chart[1] {
+		t.Errorf("the binary is %q, the chart says %q", binary, chart)
+	}
+}
+
 // What the binary keeps quiet about by itself stays so at another level.
 func TestALevelDoesNotTurnOnWhatIsOff(t *testing.T) {
 	_, directives, found := strings.Cut(read(t, "src/logs.rs"), "const DEFAULT: &str = \"info,")
