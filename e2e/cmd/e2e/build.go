@@ -41,12 +41,11 @@ func build(ctx context.Context, p *stage.Printer, o options) (*built, error) {
 			return nil, err
 		}
 	}
-	images := filepath.Join(o.cache, "images", o.name)
-	if err := p.Run("images", func() error { return b.makeImages(images) }); err != nil {
+	if err := p.Run("images", func() error { return b.makeImages(o.images()) }); err != nil {
 		return nil, err
 	}
 	if !o.bare {
-		if err := p.Run("build portcullis", func() error { return b.portcullis(ctx, p, o, images) }); err != nil {
+		if err := p.Run("build portcullis", func() error { return b.portcullis(ctx, p, o) }); err != nil {
 			return nil, err
 		}
 	}
@@ -107,12 +106,15 @@ func (b *built) makeImages(dir string) error {
 	return nil
 }
 
-func (b *built) portcullis(ctx context.Context, p *stage.Printer, o options, images string) error {
+func (b *built) portcullis(ctx context.Context, p *stage.Printer, o options) error {
 	binary, err := portcullis.Build(ctx, p, o.repository)
 	if err != nil {
 		return err
 	}
-	archive := filepath.Join(images, "portcullis.tar")
+	if err := os.MkdirAll(o.images(), 0o755); err != nil {
+		return err
+	}
+	archive := filepath.Join(o.images(), "portcullis.tar")
 	b.images = append(b.images, archive)
 	return portcullis.Image(p, binary, archive)
 }

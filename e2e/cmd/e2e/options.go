@@ -12,6 +12,7 @@ import (
 // options is the command line, and where things are.
 type options struct {
 	keep, attach, down, list, bare bool
+	reinstall                      bool
 	filter                         string
 	class                          string
 	name                           string
@@ -38,6 +39,7 @@ func parse(args []string) (options, error) {
 	flags := flag.NewFlagSet("e2e/run", flag.ContinueOnError)
 	flags.BoolVar(&o.keep, "keep", false, "leave the cluster up")
 	flags.BoolVar(&o.attach, "attach", false, "use the cluster that was kept")
+	flags.BoolVar(&o.reinstall, "reinstall", false, "with --attach: build Portcullis, and upgrade to it first")
 	flags.BoolVar(&o.down, "down", false, "take a kept cluster down, and do nothing else")
 	flags.BoolVar(&o.list, "list", false, "print the scenarios' names, and do nothing else")
 	flags.BoolVar(&o.bare, "bare", false, "the cluster alone: Portcullis is neither built nor installed, and no scenario is run")
@@ -63,6 +65,9 @@ func parse(args []string) (options, error) {
 	if o.attach && (o.keep || o.down) || o.keep && o.down {
 		return o, errors.New("--keep, --attach and --down exclude each other")
 	}
+	if o.reinstall && !o.attach {
+		return o, errors.New("--reinstall goes with --attach")
+	}
 	return o, o.locate()
 }
 
@@ -85,3 +90,6 @@ func (o *options) locate() error {
 
 // clusterDir is the cluster's own folder.
 func (o options) clusterDir() string { return filepath.Join(o.cache, "clusters", o.name) }
+
+// images is where archives for the nodes are made.
+func (o options) images() string { return filepath.Join(o.cache, "images", o.name) }

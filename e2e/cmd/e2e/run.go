@@ -60,7 +60,28 @@ func attach(ctx context.Context, o options, c *cluster.Cluster) error {
 	if err != nil {
 		return err
 	}
+	defer p.Summary()
+	if o.reinstall {
+		if err := p.Run("reinstall", func() error { return reinstall(ctx, p, o, c) }); err != nil {
+			return err
+		}
+	}
 	return scenarios(ctx, p, o, c)
+}
+
+func reinstall(ctx context.Context, p *stage.Printer, o options, c *cluster.Cluster) error {
+	b := &built{}
+	if err := b.portcullis(ctx, p, o); err != nil {
+		return err
+	}
+	for _, node := range c.Nodes {
+		for _, archive := range b.images {
+			if err := c.ImportImage(ctx, node, archive); err != nil {
+				return err
+			}
+		}
+	}
+	return portcullis.Reinstall(ctx, p, c, o.repository)
 }
 
 // whole is a run from nothing to nothing: whatever happens, the cluster is gone at its end unless it is to be kept.

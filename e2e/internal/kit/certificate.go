@@ -44,7 +44,13 @@ func (s *S) NewCertificate(names ...string) Certificate {
 // Secret stores the certificate as one of type kubernetes.io/tls.
 func (s *S) Secret(name string, c Certificate) {
 	s.T.Helper()
-	s.Apply(`
+	s.SecretIn(s.Namespace, name, c)
+}
+
+// SecretIn stores it in a namespace.
+func (s *S) SecretIn(namespace, name string, c Certificate) {
+	s.T.Helper()
+	s.ApplyTo(namespace, `
 apiVersion: v1
 kind: Secret
 metadata: { name: %s }

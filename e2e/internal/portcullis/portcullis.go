@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"time"
 
 	"portcullis.dev/e2e/internal/cluster"
 	"portcullis.dev/e2e/internal/image"
@@ -93,8 +94,17 @@ func Helm(ctx context.Context, c *cluster.Cluster, args ...string) *exec.Cmd {
 
 // Install installs the chart and waits until its pods are ready.
 func Install(ctx context.Context, p *stage.Printer, c *cluster.Cluster, repository string) error {
-	args := append([]string{"install", Release, Chart(repository), "--create-namespace", "--wait", "--timeout", "2m"}, Values()...)
-	if err := p.Command(ctx, "helm", Helm(ctx, c, args...)); err != nil {
+	return helm(ctx, p, c, append([]string{"install", Release, Chart(repository), "--create-namespace"}, Values()...))
+}
+
+// Reinstall brings a cluster to the chart and the image as they are now, by new pods.
+func Reinstall(ctx context.Context, p *stage.Printer, c *cluster.Cluster, repository string) error {
+	values := append(Values(), "--set-string", "podAnnotations.installed="+time.Now().Format("150405"))
+	return helm(ctx, p, c, append([]string{"upgrade", "--install", Release, Chart(repository), "--create-namespace"}, values...))
+}
+
+func helm(ctx context.Context, p *stage.Printer, c *cluster.Cluster, args []string) error {
+	if err := p.Command(ctx, "helm", Helm(ctx, c, append(args, "--wait", "--timeout", "2m")...)); err != nil {
 		return errors.Join(err, explain(ctx, c))
 	}
 	return nil
