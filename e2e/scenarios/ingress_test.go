@@ -25,7 +25,7 @@ spec:
         paths:
           - { path: /, pathType: Prefix, backend: { service: { name: shop, port: { name: http } } } }
           - { path: /cart, pathType: Prefix, backend: { service: { name: cart, port: { number: 80 } } } }
-          - { path: /health, pathType: Exact, backend: { service: { name: rest, port: { number: 80 } } } }
+          - { path: /exact, pathType: Exact, backend: { service: { name: rest, port: { number: 80 } } } }
 ---
 apiVersion: networking.k8s.io/v1
 kind: Ingress
@@ -63,8 +63,8 @@ spec:
 		{"https://shop.example.com/cart", kit.Want{Service: "cart"}},
 		{"https://shop.example.com/cart/1?x=y", kit.Want{Service: "cart", Path: "/cart/1?x=y"}},
 		{"https://shop.example.com/cartoon", kit.Want{Service: "shop"}},
-		{"https://shop.example.com/health", kit.Want{Service: "rest"}},
-		{"https://shop.example.com/health/x", kit.Want{Service: "shop"}},
+		{"https://shop.example.com/exact", kit.Want{Service: "rest"}},
+		{"https://shop.example.com/exact/x", kit.Want{Service: "shop"}},
 		{"http://shop.example.com/cart?x=y", kit.Want{Status: 308, Location: "https://shop.example.com/cart?x=y"}},
 		{"http://a.blog.example.com/", kit.Want{Service: "blog"}},
 		{"http://blog.example.com/", kit.Want{Service: "rest"}},

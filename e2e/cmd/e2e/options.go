@@ -11,13 +11,13 @@ import (
 
 // options is the command line, and where things are.
 type options struct {
-	keep, attach, down, list, bare bool
-	reinstall                      bool
-	filter                         string
-	class                          string
-	name                           string
-	artefacts                      string
-	samples, routes                string
+	keep, attach, down, list, bare, reinstall bool
+
+	filter, name, artefacts string
+	// For the conformance suite: the class, what is claimed, and which of its tests.
+	class, features, suite string
+	// For the propagation scenario.
+	samples, routes string
 
 	// repository is the source tree; cache, what outlives a run.
 	repository, cache string
@@ -45,6 +45,8 @@ func parse(args []string) (options, error) {
 	flags.BoolVar(&o.bare, "bare", false, "the cluster alone: Portcullis is neither built nor installed, and no scenario is run")
 	flags.StringVar(&o.filter, "filter", "", "run the scenarios that match this `regexp` alone; NONE for none")
 	flags.StringVar(&o.class, "class", "portcullis-dedicated", "GatewayClass that the conformance suite is run with")
+	flags.StringVar(&o.features, "features", "Gateway,HTTPRoute,ReferenceGrant", "what is claimed to the conformance suite")
+	flags.StringVar(&o.suite, "suite", "", "run the tests of the conformance suite that match this `regexp` alone")
 	flags.StringVar(&o.name, "name", "pce2e", "prefix of namespaces and cgroups; another one for a second cluster on this machine")
 	flags.StringVar(&o.artefacts, "artefacts", "", "folder for logs and reports (default <cache>/artefacts)")
 	flags.StringVar(&o.samples, "samples", "", "how often propagation is measured at each number of routes")

@@ -25,6 +25,8 @@ func scenarios(ctx context.Context, p *stage.Printer, o options, c *cluster.Clus
 			"PORTCULLIS_E2E_CLUSTER="+c.Dir,
 			"PORTCULLIS_E2E_ARTEFACTS="+o.artefacts,
 			"PORTCULLIS_E2E_CLASS="+o.class,
+			"PORTCULLIS_E2E_FEATURES="+o.features,
+			"PORTCULLIS_E2E_SUITE="+o.suite,
 			"PORTCULLIS_E2E_SAMPLES="+o.samples,
 			"PORTCULLIS_E2E_ROUTES="+o.routes,
 		)

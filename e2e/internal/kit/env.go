@@ -18,6 +18,8 @@ type Env struct {
 	Artefacts string
 	// Class is the GatewayClass of the conformance suite.
 	Class string
+	// Features are those claimed to the suite; SuiteTests, a pattern for its tests, all of them when empty.
+	Features, SuiteTests string
 	// Repository is the source tree.
 	Repository string
 }
@@ -42,6 +44,8 @@ var load = sync.OnceValues(func() (*Env, error) {
 		Clients: clients, Cluster: c,
 		Artefacts:  os.Getenv("PORTCULLIS_E2E_ARTEFACTS"),
 		Class:      os.Getenv("PORTCULLIS_E2E_CLASS"),
+		Features:   os.Getenv("PORTCULLIS_E2E_FEATURES"),
+		SuiteTests: os.Getenv("PORTCULLIS_E2E_SUITE"),
 		Repository: os.Getenv("PORTCULLIS_E2E_REPOSITORY"),
 	}, nil
 })

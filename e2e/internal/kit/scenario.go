@@ -36,10 +36,12 @@ func New(t *testing.T) *S {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &S{Env: env, T: t, ctx: t.Context()}
+	// Not the test's own context, which ends before the clean-up does.
+	ctx, cancel := context.WithCancel(context.Background())
+	s := &S{Env: env, T: t, ctx: ctx}
 	begin := time.Now()
 	t.Cleanup(func() {
-		s.ctx = context.Background()
+		defer cancel()
 		verdict := "PASS"
 		if t.Failed() {
 			verdict = "FAIL"
@@ -57,7 +59,7 @@ func New(t *testing.T) *S {
 	return s
 }
 
-// Context ends with the test.
+// Context ends with the scenario's clean-up.
 func (s *S) Context() context.Context { return s.ctx }
 
 // Figure adds to the scenario's line.
