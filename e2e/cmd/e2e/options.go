@@ -1,0 +1,97 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+)
+
+// options is the command line, and where things are.
+type options struct {
+	keep, attach, down, list, bare, reinstall bool
+
+	filter, name, artefacts string
+	// For the conformance suite: the class, what is claimed, and which of its tests.
+	class, features, suite string
+	// For the propagation scenario.
+	samples, routes string
+
+	// repository is the source tree; cache, what outlives a run.
+	repository, cache string
+}
+
+const usage = `e2e/run [flags]: a Kubernetes of two nodes with Portcullis installed, and the scenarios against it
+
+  e2e/run                        everything, and nothing is left
+  e2e/run --keep --filter NONE   bring it up and leave it up
+  e2e/run --attach --filter X    run scenarios whose name matches X against the one that was kept
+  e2e/run --down                 take it down
+
+`
+
+var validName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,20}$`)
+
+func parse(args []string) (options, error) {
+	var o options
+	flags := flag.NewFlagSet("e2e/run", flag.ContinueOnError)
+	flags.BoolVar(&o.keep, "keep", false, "leave the cluster up")
+	flags.BoolVar(&o.attach, "attach", false, "use the cluster that was kept")
+	flags.BoolVar(&o.reinstall, "reinstall", false, "with --attach: build Portcullis, and upgrade to it first")
+	flags.BoolVar(&o.down, "down", false, "take a kept cluster down, and do nothing else")
+	flags.BoolVar(&o.list, "list", false, "print the scenarios' names, and do nothing else")
+	flags.BoolVar(&o.bare, "bare", false, "the cluster alone: Portcullis is neither built nor installed, and no scenario is run")
+	flags.StringVar(&o.filter, "filter", "", "run the scenarios that match this `regexp` alone; NONE for none")
+	flags.StringVar(&o.class, "class", "portcullis-dedicated", "GatewayClass that the conformance suite is run with")
+	flags.StringVar(&o.features, "features", "Gateway,HTTPRoute,ReferenceGrant", "what is claimed to the conformance suite")
+	flags.StringVar(&o.suite, "suite", "", "run the tests of the conformance suite that match this `regexp` alone")
+	flags.StringVar(&o.name, "name", "pce2e", "prefix of namespaces and cgroups; another one for a second cluster on this machine")
+	flags.StringVar(&o.artefacts, "artefacts", "", "folder for logs and reports (default <cache>/artefacts)")
+	flags.StringVar(&o.samples, "samples", "", "how often propagation is measured at each number of routes")
+	flags.StringVar(&o.routes, "routes", "", "the numbers of routes that propagation is measured with, by commas")
+	flags.Usage = func() {
+		fmt.Fprint(flags.Output(), usage)
+		flags.PrintDefaults()
+	}
+	if err := flags.Parse(args); err != nil {
+		return o, err
+	}
+	if flags.NArg() > 0 {
+		return o, fmt.Errorf("what is %q? --help says what there is", flags.Arg(0))
+	}
+	if !validName.MatchString(o.name) {
+		return o, fmt.Errorf("--name %q: small letters, digits and dashes, 21 at most", o.name)
+	}
+	if o.attach && (o.keep || o.down) || o.keep && o.down {
+		return o, errors.New("--keep, --attach and --down exclude each other")
+	}
+	if o.reinstall && !o.attach {
+		return o, errors.New("--reinstall goes with --attach")
+	}
+	return o, o.locate()
+}
+
+func (o *options) locate() error {
+	o.repository = os.Getenv("PORTCULLIS_E2E_REPOSITORY")
+	if o.repository == "" {
+		return errors.New("start it as e2e/run")
+	}
+	o.cache = os.Getenv("PORTCULLIS_E2E_CACHE")
+	if !filepath.IsAbs(o.cache) {
+		return fmt.Errorf("PORTCULLIS_E2E_CACHE has to be an absolute path and is %q", o.cache)
+	}
+	if o.artefacts == "" {
+		o.artefacts = filepath.Join(o.cache, "artefacts", o.name)
+	}
+	var err error
+	o.artefacts, err = filepath.Abs(o.artefacts)
+	return err
+}
+
+// clusterDir is the cluster's own folder.
+func (o options) clusterDir() string { return filepath.Join(o.cache, "clusters", o.name) }
+
+// images is where archives for the nodes are made.
+func (o options) images() string { return filepath.Join(o.cache, "images", o.name) }

@@ -1,0 +1,188 @@
+package kit
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// Client makes requests from outside the cluster to one address, whatever the host of the request is.
+type Client struct {
+	Address string
+	// Roots are what servers are verified with.
+	Roots *x509.CertPool
+	// Fresh opens a connection for each request.
+	Fresh bool
+	// HTTP2 asks for it over TLS.
+	HTTP2 bool
+	// Ports are for requests whose URL has none; 80 and 443 when 0.
+	HTTPPort, HTTPSPort int
+	// Preface is sent at the beginning of each connection.
+	Preface []byte
+
+	http *http.Client
+}
+
+// Answer is a response with what the echo server says.
+type Answer struct {
+	Status int
+	Header http.Header
+	Body   string
+	Echo   Echo
+	TLS    *tls.ConnectionState
+}
+
+// Echo is what the echo server received.
+type Echo struct {
+	Path      string              `json:"path"`
+	Host      string              `json:"host"`
+	Method    string              `json:"method"`
+	Proto     string              `json:"proto"`
+	Headers   map[string][]string `json:"headers"`
+	Namespace string              `json:"namespace"`
+	Service   string              `json:"service"`
+	Pod       string              `json:"pod"`
+}
+
+// Get asks for a URL; redirects are answers.
+func (c *Client) Get(ctx context.Context, target string, headers ...string) (*Answer, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
+	if err != nil {
+		return nil, err
+	}
+	for name, value := range pairs(headers) {
+		request.Header.Set(name, value)
+	}
+	return c.Do(request)
+}
+
+// Do sends a request and reads all of the answer.
+func (c *Client) Do(request *http.Request) (*Answer, error) {
+	response, err := c.client().Do(request)
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(response.Body, 16<<20))
+	if err != nil {
+		return nil, fmt.Errorf("body: %w", err)
+	}
+	answer := &Answer{Status: response.StatusCode, Header: response.Header, Body: string(body), TLS: response.TLS}
+	if strings.HasPrefix(response.Header.Get("Content-Type"), "application/json") {
+		if err := json.Unmarshal(body, &answer.Echo); err != nil {
+			return nil, fmt.Errorf("body: %w: %q", err, body)
+		}
+	}
+	return answer, nil
+}
+
+// Close lets go of idle connections.
+func (c *Client) Close() { c.client().CloseIdleConnections() }
+
+func (c *Client) client() *http.Client {
+	if c.http == nil {
+		c.http = &http.Client{
+			Timeout:       10 * time.Second,
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+			Transport: &http.Transport{
+				DialContext:       c.dial,
+				TLSClientConfig:   &tls.Config{RootCAs: c.Roots},
+				DisableKeepAlives: c.Fresh,
+				ForceAttemptHTTP2: c.HTTP2,
+			},
+		}
+	}
+	return c.http
+}
+
+func (c *Client) dial(ctx context.Context, network, host string) (net.Conn, error) {
+	_, port, err := net.SplitHostPort(host)
+	if err != nil {
+		return nil, err
+	}
+	if port == "80" && c.HTTPPort != 0 {
+		port = fmt.Sprint(c.HTTPPort)
+	}
+	if port == "443" && c.HTTPSPort != 0 {
+		port = fmt.Sprint(c.HTTPSPort)
+	}
+	conn, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, network, net.JoinHostPort(c.Address, port))
+	if err != nil || len(c.Preface) == 0 {
+		return conn, err
+	}
+	if _, err := conn.Write(c.Preface); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return conn, nil
+}
+
+// Want is what an answer should be; empty fields may be anything.
+type Want struct {
+	Status  int
+	Service string
+	// Path is what the backend saw.
+	Path     string
+	Location string
+}
+
+// Check compares.
+func (w Want) Check(answer *Answer) error {
+	status := w.Status
+	if status == 0 {
+		status = http.StatusOK
+	}
+	switch {
+	case answer.Status != status:
+		return fmt.Errorf("status %d, want %d: %.300s", answer.Status, status, answer.Body)
+	case w.Service != "" && answer.Echo.Service != w.Service:
+		return fmt.Errorf("answered by %q, want %q", answer.Echo.Service, w.Service)
+	case w.Path != "" && answer.Echo.Path != w.Path:
+		return fmt.Errorf("backend saw path %q, want %q", answer.Echo.Path, w.Path)
+	case w.Location != "" && answer.Header.Get("Location") != w.Location:
+		return fmt.Errorf("location %q, want %q", answer.Header.Get("Location"), w.Location)
+	}
+	return nil
+}
+
+// Expect asks until the answer is the wanted one.
+func (s *S) Expect(c *Client, target string, want Want, headers ...string) *Answer {
+	s.T.Helper()
+	var answer *Answer
+	s.Eventually("GET "+target, func() error {
+		ctx, cancel := context.WithTimeout(s.ctx, 5*time.Second)
+		defer cancel()
+		got, err := c.Get(ctx, target, headers...)
+		if err != nil {
+			return err
+		}
+		answer = got
+		return want.Check(got)
+	})
+	return answer
+}
+
+// Refuse asks until the connection is refused or breaks off: nothing answers there.
+func (s *S) Refuse(c *Client, target string) {
+	s.T.Helper()
+	s.Eventually("no answer to GET "+target, func() error {
+		ctx, cancel := context.WithTimeout(s.ctx, 2*time.Second)
+		defer cancel()
+		answer, err := c.Get(ctx, target)
+		if err != nil {
+			if _, transport := err.(*url.Error); transport {
+				return nil
+			}
+			return err
+		}
+		return fmt.Errorf("status %d", answer.Status)
+	})
+}

@@ -1,0 +1,151 @@
+package kit
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Load asks for the same thing over and over, from several workers.
+type Load struct {
+	// Client is copied for each worker: a worker has a connection of its own.
+	Client Client
+	URL    string
+	Want   Want
+	// Workers keep their connection; Fresh ones open one for each request.
+	Workers, Fresh int
+	// Pace is the pause between two requests of a worker; 5 ms when 0.
+	Pace time.Duration
+	// AtMost ends the load by itself; 10 minutes when 0.
+	AtMost time.Duration
+}
+
+// Running is a load that goes on until Stop.
+type Running struct {
+	s      *S
+	cancel context.CancelFunc
+	wait   sync.WaitGroup
+
+	mutex sync.Mutex
+	count int
+	took  []time.Duration
+	// failures are the first ones, with the time at which they happened; failed counts all.
+	failures []string
+	failed   int
+	begun    time.Time
+}
+
+// Report is what came of it.
+type Report struct {
+	Requests, Failed int
+	Failures         []string
+	Median, P99, Max time.Duration
+}
+
+const (
+	mostRequests = 2_000_000
+	keptFailures = 20
+)
+
+// Start begins it; it ends with the scenario at the latest.
+func (s *S) Start(l Load) *Running {
+	s.T.Helper()
+	if l.Pace == 0 {
+		l.Pace = 5 * time.Millisecond
+	}
+	if l.AtMost == 0 {
+		l.AtMost = 10 * time.Minute
+	}
+	ctx, cancel := context.WithTimeout(s.ctx, l.AtMost)
+	r := &Running{s: s, cancel: cancel, begun: time.Now()}
+	for i := range l.Workers + l.Fresh {
+		client := l.Client
+		client.Fresh = i >= l.Workers
+		r.wait.Go(func() { r.work(ctx, &client, l) })
+	}
+	s.T.Cleanup(func() { cancel(); r.wait.Wait() })
+	return r
+}
+
+// Stop ends it.
+func (r *Running) Stop() Report {
+	r.cancel()
+	r.wait.Wait()
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	slices.Sort(r.took)
+	return Report{
+		Requests: r.count, Failed: r.failed, Failures: r.failures,
+		Median: quantile(r.took, 0.5), P99: quantile(r.took, 0.99), Max: quantile(r.took, 1),
+	}
+}
+
+// StopClean ends it and fails the scenario when a request failed.
+func (r *Running) StopClean(what string) Report {
+	r.s.T.Helper()
+	report := r.Stop()
+	if report.Failed > 0 {
+		r.s.T.Errorf("%s: %d of %d requests failed:\n%s", what, report.Failed, report.Requests, strings.Join(report.Failures, "\n"))
+	}
+	if report.Requests == 0 {
+		r.s.T.Errorf("%s: no request was made", what)
+	}
+	r.s.Figure("%s: %d requests, %d failed", what, report.Requests, report.Failed)
+	return report
+}
+
+func (r *Running) work(ctx context.Context, client *Client, l Load) {
+	defer client.Close()
+	for ctx.Err() == nil {
+		begin := time.Now()
+		err := one(ctx, client, l)
+		if ctx.Err() != nil {
+			return // it was broken off by us
+		}
+		if !r.note(begin, err) {
+			return
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(l.Pace):
+		}
+	}
+}
+
+func one(ctx context.Context, client *Client, l Load) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, l.URL, nil)
+	if err != nil {
+		return err
+	}
+	answer, err := client.Do(request)
+	if err != nil {
+		return err
+	}
+	return l.Want.Check(answer)
+}
+
+// note keeps a result, and tells whether there may be more.
+func (r *Running) note(begin time.Time, err error) bool {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	r.count++
+	r.took = append(r.took, time.Since(begin))
+	if err != nil {
+		r.failed++
+		if len(r.failures) < keptFailures {
+			r.failures = append(r.failures, fmt.Sprintf("  after %6.2f s: %v", begin.Sub(r.begun).Seconds(), err))
+		}
+	}
+	return r.count < mostRequests
+}
+
+func quantile(sorted []time.Duration, q float64) time.Duration {
+	if len(sorted) == 0 {
+		return 0
+	}
+	return sorted[int(q*float64(len(sorted)-1))]
+}

@@ -1,0 +1,221 @@
+package kit
+
+import (
+	"fmt"
+	"strings"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+	"sigs.k8s.io/yaml"
+
+	"portcullis.dev/e2e/internal/portcullis"
+)
+
+// EchoImage says what it received (HTTP, h2c, WebSocket at /ws, gRPC on demand).
+const EchoImage = "registry.k8s.io/gateway-api/conformance/echo-basic:v0.1.0"
+
+// echoText: preStop gives those who route the time to hear of the end, as every rolling update in the world needs; the
+// server itself ends at once.
+const echoText = `
+apiVersion: apps/v1
+kind: Deployment
+metadata: { name: %[1]s, labels: { app: %[1]s } }
+spec:
+  replicas: %[2]d
+  selector: { matchLabels: { app: %[1]s } }
+  template:
+    metadata: { labels: { app: %[1]s } }
+    spec:
+      enableServiceLinks: false
+      terminationGracePeriodSeconds: 10
+      topologySpreadConstraints:
+        - maxSkew: 1
+          topologyKey: kubernetes.io/hostname
+          whenUnsatisfiable: ScheduleAnyway
+          labelSelector: { matchLabels: { app: %[1]s } }
+      containers:
+        - name: echo
+          image: ` + EchoImage + `
+          imagePullPolicy: Never
+          env:
+            - { name: SERVICE_NAME, value: %[1]s }
+            - { name: NAMESPACE, valueFrom: { fieldRef: { fieldPath: metadata.namespace } } }
+            - { name: POD_NAME, valueFrom: { fieldRef: { fieldPath: metadata.name } } }
+%[3]s          ports:
+            - { name: http, containerPort: 3000 }
+            - { name: h2c, containerPort: 3001 }
+          readinessProbe: { tcpSocket: { port: 3000 }, periodSeconds: 1 }
+          lifecycle: { preStop: { sleep: { seconds: 3 } } }
+          resources: { requests: { cpu: 1m } }
+---
+apiVersion: v1
+kind: Service
+metadata: { name: %[1]s, labels: { app: %[1]s } }
+spec:
+  selector: { app: %[1]s }
+  ports:
+    - { name: http, port: 80, targetPort: http }
+    - { name: h2c, port: 81, targetPort: h2c, appProtocol: kubernetes.io/h2c }
+`
+
+// Echo makes Deployments of the echo server with a Service each, in the scenario's namespace, and waits for them.
+func (s *S) Echo(names ...string) {
+	s.T.Helper()
+	for _, name := range names {
+		s.EchoIn(s.Namespace, name, 1)
+	}
+	for _, name := range names {
+		s.AwaitDeployment(s.Namespace, name)
+	}
+}
+
+// EchoIn makes one of a size; it does not wait. Settings are NAME=VALUE for its environment.
+func (s *S) EchoIn(namespace, name string, replicas int, settings ...string) {
+	s.T.Helper()
+	var env strings.Builder
+	for _, setting := range settings {
+		key, value, _ := strings.Cut(setting, "=")
+		fmt.Fprintf(&env, "            - { name: %s, value: %q }\n", key, value)
+	}
+	s.ApplyTo(namespace, echoText, name, replicas, env.String())
+}
+
+// AwaitDeployment waits until all of a Deployment is of its newest version and available, and nothing else is left.
+func (s *S) AwaitDeployment(namespace, name string) {
+	s.T.Helper()
+	s.Within(2*Patience, "Deployment "+namespace+"/"+name, func() error {
+		d, err := s.Kube.AppsV1().Deployments(namespace).Get(s.ctx, name, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		return rolledOut(d)
+	})
+}
+
+func rolledOut(d *appsv1.Deployment) error {
+	want := *d.Spec.Replicas
+	got := d.Status
+	if got.ObservedGeneration < d.Generation || got.UpdatedReplicas != want || got.AvailableReplicas != want || got.Replicas != want {
+		return fmt.Errorf("of %d pods %d are new, %d available, %d in all", want, got.UpdatedReplicas, got.AvailableReplicas, got.Replicas)
+	}
+	return nil
+}
+
+// SharedAddress is that of the chart's Service.
+func (s *S) SharedAddress() string {
+	s.T.Helper()
+	var address string
+	s.Eventually("the address of Service "+portcullis.Namespace+"/"+portcullis.Release, func() (err error) {
+		address, err = s.AddressOf(portcullis.Namespace, portcullis.Release)
+		return err
+	})
+	return address
+}
+
+// AddressOf is a Service's address.
+func (s *S) AddressOf(namespace, name string) (string, error) {
+	service, err := s.Kube.CoreV1().Services(namespace).Get(s.ctx, name, metav1.GetOptions{})
+	if err != nil {
+		return "", err
+	}
+	for _, ingress := range service.Status.LoadBalancer.Ingress {
+		if ingress.IP != "" {
+			return ingress.IP, nil
+		}
+	}
+	return "", fmt.Errorf("Service %s/%s has no address", namespace, name)
+}
+
+// Pods are those of an app that are not ending.
+func (s *S) Pods(namespace, selector string) []corev1.Pod {
+	s.T.Helper()
+	list, err := s.Kube.CoreV1().Pods(namespace).List(s.ctx, metav1.ListOptions{LabelSelector: selector})
+	s.Must(err)
+	var live []corev1.Pod
+	for _, pod := range list.Items {
+		if pod.DeletionTimestamp == nil {
+			live = append(live, pod)
+		}
+	}
+	return live
+}
+
+// AwaitIngress waits until an Ingress has an address, which it returns.
+func (s *S) AwaitIngress(name string) string {
+	s.T.Helper()
+	var address string
+	s.Eventually("the address of Ingress "+name, func() error {
+		ingress, err := s.Kube.NetworkingV1().Ingresses(s.Namespace).Get(s.ctx, name, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		for _, at := range ingress.Status.LoadBalancer.Ingress {
+			if at.IP != "" {
+				address = at.IP
+				return nil
+			}
+		}
+		return fmt.Errorf("its status is\n%s", text(networkingv1.IngressStatus(ingress.Status)))
+	})
+	return address
+}
+
+// AwaitGateway waits until a Gateway is programmed as it is now, and returns its address.
+func (s *S) AwaitGateway(namespace, name string) string {
+	s.T.Helper()
+	var address string
+	s.Eventually("Gateway "+namespace+"/"+name, func() error {
+		gateway, err := s.Gateway.GatewayV1().Gateways(namespace).Get(s.ctx, name, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		if !holds(gateway.Status.Conditions, string(gatewayv1.GatewayConditionProgrammed), gateway.Generation) || len(gateway.Status.Addresses) == 0 {
+			return fmt.Errorf("its status is\n%s", text(gateway.Status))
+		}
+		address = gateway.Status.Addresses[0].Value
+		return nil
+	})
+	return address
+}
+
+// AwaitRoute waits until every parent of a route has accepted it as it is now and all its references resolve.
+func (s *S) AwaitRoute(namespace, name string) {
+	s.T.Helper()
+	s.Eventually("HTTPRoute "+namespace+"/"+name, func() error {
+		route, err := s.Gateway.GatewayV1().HTTPRoutes(namespace).Get(s.ctx, name, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		return accepted(route.Status.RouteStatus, len(route.Spec.ParentRefs), route.Generation)
+	})
+}
+
+func accepted(status gatewayv1.RouteStatus, parents int, generation int64) error {
+	for _, parent := range status.Parents {
+		if holds(parent.Conditions, string(gatewayv1.RouteConditionAccepted), generation) &&
+			holds(parent.Conditions, string(gatewayv1.RouteConditionResolvedRefs), generation) {
+			parents--
+		}
+	}
+	if parents > 0 {
+		return fmt.Errorf("its status is\n%s", text(status))
+	}
+	return nil
+}
+
+func holds(conditions []metav1.Condition, kind string, generation int64) bool {
+	found := meta.FindStatusCondition(conditions, kind)
+	return found != nil && found.Status == metav1.ConditionTrue && found.ObservedGeneration == generation
+}
+
+func text(object any) string {
+	out, err := yaml.Marshal(object)
+	if err != nil {
+		return err.Error()
+	}
+	return string(out)
+}
