@@ -29,7 +29,7 @@ use crate::{
     Bindings, Problem, Publication,
     ir::ObjectKey,
     snapshot::{Change, Snapshot},
-    translate::{self, Address, Listeners, Pools, PortPlan, Settings},
+    translate::{self, Address, GatewayState, Listeners, Pools, PortPlan, Settings},
 };
 use endpoints::Slices;
 use patch::Patch;
@@ -124,6 +124,19 @@ impl Index {
             self.stale.gateways.extend(self.listeners.gateways.keys().cloned());
             self.stale.ingresses.extend(self.snapshot.ingresses.keys().cloned());
         }
+    }
+
+    /// Takes up what keeps the Services of Gateways from being as they should be: a matter of statuses alone.
+    pub fn hinder(&mut self, hindrances: BTreeMap<ObjectKey, Box<str>>) {
+        let before = std::mem::replace(&mut self.settings.hindrances, hindrances);
+        let now = &self.settings.hindrances;
+        let others = before.keys().chain(now.keys()).filter(|key| before.get(key) != now.get(key));
+        self.stale.gateways.extend(others.cloned());
+    }
+
+    /// The Gateways of our classes as they were translated last.
+    pub fn gateways(&self) -> impl Iterator<Item = &GatewayState> {
+        self.listeners.gateways.values().map(|state| &**state)
     }
 
     /// Says that every object that exists has been applied. Before, nothing is published.
