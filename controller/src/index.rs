@@ -27,9 +27,10 @@ use portcullis_tls::{Certificates, PortCertificates};
 
 use crate::{
     Bindings, Problem, Publication,
+    cluster::dedicated::{Hindrances, Wishes},
     ir::ObjectKey,
     snapshot::{Change, Snapshot},
-    translate::{self, Address, GatewayState, Listeners, Pools, PortPlan, Settings},
+    translate::{self, Address, Listeners, Pools, PortPlan, Settings},
 };
 use endpoints::Slices;
 use patch::Patch;
@@ -127,16 +128,16 @@ impl Index {
     }
 
     /// Takes up what keeps the Services of Gateways from being as they should be: a matter of statuses alone.
-    pub fn hinder(&mut self, hindrances: BTreeMap<ObjectKey, Box<str>>) {
+    pub fn hinder(&mut self, hindrances: Hindrances) {
         let before = std::mem::replace(&mut self.settings.hindrances, hindrances);
         let now = &self.settings.hindrances;
         let others = before.keys().chain(now.keys()).filter(|key| before.get(key) != now.get(key));
         self.stale.gateways.extend(others.cloned());
     }
 
-    /// The Gateways of our classes as they were translated last.
-    pub fn gateways(&self) -> impl Iterator<Item = &GatewayState> {
-        self.listeners.gateways.values().map(|state| &**state)
+    /// The Services of Gateways that are to be.
+    pub fn wishes(&self) -> Wishes {
+        Wishes::of(&self.snapshot, &self.listeners)
     }
 
     /// Says that every object that exists has been applied. Before, nothing is published.

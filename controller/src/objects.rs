@@ -32,6 +32,7 @@ mod typed;
 mod wire;
 
 pub use core::addresses::addresses_of_service;
+pub(crate) use core::service::MARK;
 pub(crate) use head::{Identity, api_version_of, identify, key, title};
 
 use std::{collections::BTreeMap, sync::Arc};

@@ -7,7 +7,7 @@ use kube::{Client, Config};
 use portcullis_controller::{
     Settings,
     cluster::{
-        ServiceLinks, SharedService,
+        DedicatedLinks, DedicatedOptions, ServiceLinks, SharedService, dedicated,
         lease::{self, LeaseOptions},
         statuses::{ControllerNames, Writer},
     },
@@ -68,6 +68,7 @@ pub(super) fn start(
     let stop = async move { drop(stopping.wait_for(|stopping| *stopping).await) };
     let (namespace, name) = args.lease.clone();
     let identity = args.identity.clone().unwrap_or_else(machine);
+    provide(&client, args, &identity, readiness, leading.clone());
     let release = tokio::spawn(lease::compete(
         client.clone(),
         LeaseOptions::new(namespace, name, identity),
@@ -90,6 +91,25 @@ pub(super) fn start(
         );
     }
     (lacks, release)
+}
+
+/// Makes the Services of Gateways that have addresses of their own.
+fn provide(
+    client: &Client,
+    args: &ClusterArgs,
+    identity: &str,
+    readiness: &Readiness,
+    leads: watch::Receiver<bool>,
+) {
+    let options = DedicatedOptions {
+        namespaces: args.watch_namespace.clone(),
+        own_service: args.service.clone(),
+        range: args.dedicated_ports,
+        identity: identity.to_owned(),
+    };
+    let controller = &readiness.controller;
+    let links = DedicatedLinks { wishes: controller.wishes(), leads, hindrances: controller.hindrances() };
+    tokio::spawn(dedicated::provide(client.clone(), options, links));
 }
 
 /// Follows our Service, and hands on what it says.
