@@ -30,7 +30,11 @@ impl Watched {
     }
 
     pub(super) fn is_namespaced(&self) -> bool {
-        !matches!(self.kind, Kind::GatewayClass | Kind::IngressClass | Kind::Namespace)
+        // The parameters of a class are with whoever runs the cluster: they are read in all namespaces, as classes are.
+        !matches!(
+            self.kind,
+            Kind::GatewayClass | Kind::GatewayParameters | Kind::IngressClass | Kind::Namespace
+        )
     }
 
     /// Whether it comes with CRDs, the Gateway API's or our own.
