@@ -7,6 +7,7 @@ use std::{
 };
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use portcullis_controller::translate::PortRange;
 
 /// A Kubernetes Ingress and Gateway API controller with an L7 proxy inside.
 #[derive(Debug, Parser)]
@@ -54,6 +55,15 @@ pub struct ClusterArgs {
     /// Leave the Service's ports alone; a listener whose port it lacks says so.
     #[arg(long, env = "PORTCULLIS_NO_SERVICE_PORTS")]
     pub no_service_ports: bool,
+    /// Ports of this machine for Gateways with addresses of their own (addressing Dedicated): each of their listeners'
+    /// ports gets one, which its Service leads to.
+    #[arg(
+        long,
+        value_name = "FIRST-LAST",
+        default_value = "20000-29999",
+        env = "PORTCULLIS_DEDICATED_PORTS"
+    )]
+    pub dedicated_ports: PortRange,
     /// Lease that decides which replica writes statuses.
     #[arg(
         long,

@@ -11,7 +11,7 @@ mod cluster;
 mod readiness;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr},
     path::Path,
     sync::Arc,
@@ -23,7 +23,7 @@ use portcullis_controller::{
     Controller, Handle, Settings,
     ir::{Kind, ObjectKey},
     source::FolderOptions,
-    translate::Address,
+    translate::{Address, DedicatedPorts},
 };
 use portcullis_proxy::{Bindings, Options, Proxy};
 use portcullis_tls::Certificate;
@@ -96,7 +96,11 @@ impl Running {
         cluster: &ClusterArgs,
         args: &ServeArgs,
     ) -> anyhow::Result<Self> {
-        let settings = settings(args)?;
+        let settings = Settings {
+            direct: false,
+            dedicated: DedicatedPorts::Of(cluster.dedicated_ports),
+            ..settings(args)?
+        };
         let controllers = cluster::controllers(&settings);
         let (deltas, received) = mpsc::channel(DELTAS_WAITING);
         let (controller, handle) = Controller::of(received, settings);
@@ -116,11 +120,12 @@ impl Running {
         let admin = admin::bind(args.admin, readiness.clone())
             .await
             .with_context(|| format!("the admin port {} cannot be bound (--admin)", args.admin))?;
-        let (publish_to, ports) = (Arc::clone(&proxy), readiness.ports.clone());
+        let (publish_to, published) = (Arc::clone(&proxy), readiness.ports.clone());
         tokio::spawn(controller.run(move |publication| {
-            let now: BTreeSet<_> = publication.table.ports.keys().copied().collect();
+            let ports = &publication.table.ports;
+            let now: BTreeMap<_, _> = ports.iter().map(|(bound, port)| (*bound, port.number)).collect();
             publish_to.publish(publication.table, publication.certificates);
-            ports.send_if_modified(|before| {
+            published.send_if_modified(|before| {
                 let is_other = *before != now;
                 *before = now;
                 is_other
@@ -140,13 +145,14 @@ impl Running {
         let _ = ready.wait_for(|ready| *ready).await;
         let mut bindings = self.readiness.bindings.clone();
         let ports = self.readiness.ports.subscribe();
-        let _ = bindings.wait_for(|bound| ports.borrow().iter().all(|p| bound.contains_key(p))).await;
+        let _ = bindings.wait_for(|bound| ports.borrow().keys().all(|p| bound.contains_key(p))).await;
     }
 
     /// Which ports could not be bound, and why.
     pub fn unbound(&self) -> Vec<(u16, String)> {
-        let bindings = self.readiness.bindings.borrow();
-        bindings.iter().filter_map(|(port, bound)| Some((*port, bound.clone().err()?))).collect()
+        let (bindings, ports) = (self.readiness.bindings.borrow(), self.readiness.ports.borrow());
+        let number = |bound: &u16| ports.get(bound).copied().unwrap_or(*bound);
+        bindings.iter().filter_map(|(port, bound)| Some((number(port), bound.clone().err()?))).collect()
     }
 
     /// Stops as the signals say.
@@ -178,7 +184,10 @@ impl Running {
 #[derive(Clone, Debug, Default)]
 struct Lacking {
     service: String,
+    /// As listeners name them.
     ports: BTreeSet<u16>,
+    /// What is added to them for those that are bound.
+    offset: u16,
 }
 
 /// Which ports are bound, and which of them nobody reaches all the same.
@@ -194,8 +203,9 @@ async fn report_bindings(
         }
         let mut now = (**bindings.borrow_and_update()).clone();
         let lacking = lacking.borrow_and_update();
-        for (port, bound) in now.iter_mut().filter(|(port, _)| lacking.ports.contains(port)) {
-            if bound.is_ok() {
+        for port in &lacking.ports {
+            let bound = port.checked_add(lacking.offset).and_then(|bound| now.get_mut(&bound));
+            if let Some(bound) = bound.filter(|bound| bound.is_ok()) {
                 *bound = Err(format!(
                     "Service {} has no port {port}, and none is added to it (--no-service-ports)",
                     lacking.service
@@ -218,7 +228,6 @@ fn options(args: &ServeArgs) -> Options {
     let base = Options::default();
     Options {
         bind: args.bind.clone(),
-        port_offset: args.port_offset,
         workers: args.workers.map_or(base.workers, usize::from),
         trusted: args.trusted_proxies.clone(),
         proxy_protocol: args.proxy_protocol.clone(),
@@ -243,6 +252,7 @@ fn settings(args: &ServeArgs) -> anyhow::Result<Settings> {
         ssl_redirect: !args.no_ssl_redirect,
         default_certificate: args.default_certificate.as_ref().map(secret),
         fallback_certificate: Some(Arc::new(self_signed().context("the default certificate")?)),
+        port_offset: args.port_offset,
         ..Settings::default()
     })
 }

@@ -22,7 +22,7 @@ use crate::{
     objects::{self, Decoded, decode_document},
     problem::{Place, Problem, Severity},
     snapshot::{Change, Snapshot},
-    translate::{self, Address, Pools},
+    translate::{self, Address, DedicatedPorts, Pools, PortRange},
     yaml,
 };
 
@@ -102,7 +102,8 @@ impl Checks {
 
     fn translate(&mut self, settings: &Settings) {
         self.imply_namespaces();
-        let mut settings = settings.clone();
+        // What is made for a Gateway with addresses of its own is made once it is served.
+        let mut settings = Settings { dedicated: DedicatedPorts::Of(PortRange::EMPTY), ..settings.clone() };
         if settings.addresses.is_empty() {
             // Where clients reach us is known once something is served, and no fault of the manifests.
             settings.addresses.push(Address::Ip(Ipv4Addr::LOCALHOST.into()));

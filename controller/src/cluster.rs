@@ -4,13 +4,16 @@
 //! source/cluster/ --Observation--> Live (what each object's status is)  \
 //! index           --desired statuses---------------------------------->  statuses  --PUT /status-->  API server
 //! lease           --who leads----------------------------------------->  /
+//! index           --Wishes: Gateways with addresses of their own------->  dedicated  --Services, EndpointSlices--> API server
 //! ```
 
+pub mod dedicated;
 pub mod lease;
 pub mod live;
 pub mod service;
 pub mod statuses;
 
+pub use dedicated::{DedicatedLinks, DedicatedOptions};
 pub use live::{Live, Observation};
 pub use service::{ServiceLinks, SharedService};
 

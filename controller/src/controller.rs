@@ -14,6 +14,7 @@ use tracing::{debug, info, warn};
 
 use crate::{
     Bindings, Problem, Publication, Settings,
+    cluster::dedicated::{Hindrances, Wishes},
     index::Index,
     problem::Severity,
     report,
@@ -37,6 +38,8 @@ pub struct Controller {
     deltas: mpsc::Receiver<Delta>,
     bindings: watch::Receiver<Arc<Bindings>>,
     addresses: watch::Receiver<Vec<Address>>,
+    hindrances: watch::Receiver<Hindrances>,
+    wishes: watch::Sender<Option<Arc<Wishes>>>,
     statuses: watch::Sender<Arc<Statuses>>,
     problems: watch::Sender<Arc<[Problem]>>,
     /// Those that the source told.
@@ -51,6 +54,8 @@ pub struct Controller {
 pub struct Handle {
     bindings: watch::Sender<Arc<Bindings>>,
     addresses: watch::Sender<Vec<Address>>,
+    hindrances: watch::Sender<Hindrances>,
+    wishes: watch::Receiver<Option<Arc<Wishes>>>,
     statuses: watch::Receiver<Arc<Statuses>>,
     problems: watch::Receiver<Arc<[Problem]>>,
     ready: watch::Receiver<bool>,
@@ -73,6 +78,8 @@ impl Controller {
     pub fn of(deltas: mpsc::Receiver<Delta>, settings: Settings) -> (Self, Handle) {
         let (bindings, bound) = watch::channel(Arc::default());
         let (addresses, located) = watch::channel(settings.addresses.clone());
+        let (hindrances, hindered) = watch::channel(Hindrances::default());
+        let (wishes, wished) = watch::channel(None);
         let (statuses, of_objects) = watch::channel(Arc::default());
         let (problems, all_problems) = watch::channel(Arc::default());
         let (ready, is_ready) = watch::channel(false);
@@ -83,6 +90,8 @@ impl Controller {
             deltas,
             bindings: bound,
             addresses: located,
+            hindrances: hindered,
+            wishes,
             statuses,
             problems,
             of_documents: Arc::default(),
@@ -93,6 +102,8 @@ impl Controller {
         let handle = Handle {
             bindings,
             addresses,
+            hindrances,
+            wishes: wished,
             statuses: of_objects,
             problems: all_problems,
             ready: is_ready,
@@ -132,6 +143,10 @@ impl Controller {
             Ok(()) = self.addresses.changed() => {
                 let addresses = self.addresses.borrow_and_update().clone();
                 self.index.locate(addresses);
+            }
+            Ok(()) = self.hindrances.changed() => {
+                let hindrances = self.hindrances.borrow_and_update().clone();
+                self.index.hinder(hindrances);
             }
         }
         true
@@ -184,13 +199,28 @@ impl Controller {
             });
             self.changed.add(changed);
         }
-        if let Some(unclaimed) = self.index.unclaimed().filter(|now| *now != self.unclaimed) {
-            self.unclaimed = unclaimed;
-            self.tell_problems();
+        // Listeners were looked at anew.
+        if let Some(unclaimed) = self.index.unclaimed() {
+            self.wish();
+            if unclaimed != self.unclaimed {
+                self.unclaimed = unclaimed;
+                self.tell_problems();
+            }
         }
         // Last: whoever waits for readiness finds statuses too.
         self.ready.send_if_modified(|ready| is_published && !std::mem::replace(ready, true));
         is_published
+    }
+
+    fn wish(&self) {
+        let now = self.index.wishes();
+        self.wishes.send_if_modified(|before| {
+            let is_other = before.as_deref() != Some(&now);
+            if is_other {
+                *before = Some(Arc::new(now));
+            }
+            is_other
+        });
     }
 
     fn tell_problems(&self) {
@@ -210,6 +240,16 @@ impl Handle {
     /// Tells at which addresses clients reach us, as often as that changes; at first they are those of the settings.
     pub fn addresses(&self, addresses: Vec<Address>) {
         self.addresses.send_replace(addresses);
+    }
+
+    /// The Services of Gateways that are to be; `None` until every object has been read.
+    pub fn wishes(&self) -> watch::Receiver<Option<Arc<Wishes>>> {
+        self.wishes.clone()
+    }
+
+    /// What keeps those Services from being as they should be is told here.
+    pub fn hindrances(&self) -> watch::Sender<Hindrances> {
+        self.hindrances.clone()
     }
 
     /// What is said of every object that is ours. Whoever keeps a value for long makes the next change copy it.

@@ -27,6 +27,7 @@ use portcullis_tls::{Certificates, PortCertificates};
 
 use crate::{
     Bindings, Problem, Publication,
+    cluster::dedicated::{Hindrances, Wishes},
     ir::ObjectKey,
     snapshot::{Change, Snapshot},
     translate::{self, Address, Listeners, Pools, PortPlan, Settings},
@@ -124,6 +125,19 @@ impl Index {
             self.stale.gateways.extend(self.listeners.gateways.keys().cloned());
             self.stale.ingresses.extend(self.snapshot.ingresses.keys().cloned());
         }
+    }
+
+    /// Takes up what keeps the Services of Gateways from being as they should be: a matter of statuses alone.
+    pub fn hinder(&mut self, hindrances: Hindrances) {
+        let before = std::mem::replace(&mut self.settings.hindrances, hindrances);
+        let now = &self.settings.hindrances;
+        let others = before.keys().chain(now.keys()).filter(|key| before.get(key) != now.get(key));
+        self.stale.gateways.extend(others.cloned());
+    }
+
+    /// The Services of Gateways that are to be.
+    pub fn wishes(&self) -> Wishes {
+        Wishes::of(&self.snapshot, &self.listeners)
     }
 
     /// Says that every object that exists has been applied. Before, nothing is published.

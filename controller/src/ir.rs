@@ -8,13 +8,15 @@ pub mod gateway;
 pub mod grant;
 pub mod ingress;
 pub mod meta;
+pub mod parameters;
 pub mod route;
 
-pub use core::{ConfigMap, EndpointSlice, Namespace, Secret, Service};
+pub use core::{Address, ConfigMap, EndpointSlice, Namespace, Secret, Service};
 pub use gateway::{Gateway, GatewayClass};
 pub use grant::ReferenceGrant;
 pub use ingress::{Ingress, IngressClass};
 pub use meta::{Kind, Meta, ObjectKey};
+pub use parameters::GatewayParameters;
 pub use route::Route;
 
 use std::sync::Arc;
@@ -26,6 +28,8 @@ pub enum Object {
     GatewayClass(Arc<GatewayClass>),
     /// `gateway.networking.k8s.io/v1` Gateway.
     Gateway(Arc<Gateway>),
+    /// `portcullis.dev/v1alpha1` GatewayParameters.
+    GatewayParameters(Arc<GatewayParameters>),
     /// HTTPRoute or GRPCRoute.
     Route(Arc<Route>),
     /// `gateway.networking.k8s.io/v1` ReferenceGrant.
@@ -52,6 +56,7 @@ impl Object {
         match self {
             Self::GatewayClass(o) => &o.meta,
             Self::Gateway(o) => &o.meta,
+            Self::GatewayParameters(o) => &o.meta,
             Self::Route(o) => &o.meta,
             Self::ReferenceGrant(o) => &o.meta,
             Self::Ingress(o) => &o.meta,
@@ -69,6 +74,7 @@ impl Object {
         match self {
             Self::GatewayClass(o) => &mut Arc::make_mut(o).meta,
             Self::Gateway(o) => &mut Arc::make_mut(o).meta,
+            Self::GatewayParameters(o) => &mut Arc::make_mut(o).meta,
             Self::Route(o) => &mut Arc::make_mut(o).meta,
             Self::ReferenceGrant(o) => &mut Arc::make_mut(o).meta,
             Self::Ingress(o) => &mut Arc::make_mut(o).meta,
@@ -86,6 +92,7 @@ impl Object {
         match self {
             Self::GatewayClass(o) => Self::GatewayClass(Arc::new(GatewayClass::clone(o))),
             Self::Gateway(o) => Self::Gateway(Arc::new(Gateway::clone(o))),
+            Self::GatewayParameters(o) => Self::GatewayParameters(Arc::new(GatewayParameters::clone(o))),
             Self::Route(o) => Self::Route(Arc::new(Route::clone(o))),
             Self::ReferenceGrant(o) => Self::ReferenceGrant(Arc::new(ReferenceGrant::clone(o))),
             Self::Ingress(o) => Self::Ingress(Arc::new(Ingress::clone(o))),

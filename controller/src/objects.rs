@@ -15,6 +15,7 @@ mod core;
 mod filters;
 mod gateway;
 mod gateway_class;
+mod gateway_parameters;
 mod grpc_route;
 mod head;
 mod http_route;
@@ -30,6 +31,8 @@ mod testing;
 mod typed;
 mod wire;
 
+pub use core::addresses::addresses_of_service;
+pub(crate) use core::service::MARK;
 pub(crate) use head::{Identity, api_version_of, identify, key, title};
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -46,9 +49,10 @@ use checks::{Checks, Path};
 /// What became of one document.
 #[derive(Clone, Debug, Default)]
 pub struct Decoded {
-    /// The object; `None` where it is refused (an error is among the problems) or not of a kind that is read.
+    /// The object; `None` where it is refused (an error is among the problems) or not of a kind that is read. Of the kinds
+    /// that others are told of, one that is refused is there as a value that says why.
     pub object: Option<Object>,
-    /// What is wrong with it; warnings alone where there is an object.
+    /// What is wrong with it; of most kinds warnings alone where there is an object.
     pub problems: Vec<Problem>,
     /// Which object it is; known for most refused ones too, so that their last good state can be kept. `None`
     /// for a kind that is not read.
@@ -141,7 +145,8 @@ fn served(kind: Kind, document: &Value) -> Decoded {
         object.meta_mut().labels = BTreeMap::new(); // nobody asks for them again, and there are many
     }
     let key = (!name.is_empty()).then_some(key);
-    if checks.refused() {
+    // Parameters that are wrong are kept as such, for whoever refers to them.
+    if checks.refused() && (kind != Kind::GatewayParameters || key.is_none()) {
         return refused(checks, key);
     }
     Decoded { object, problems: checks.into_problems(), key }
@@ -170,6 +175,9 @@ fn convert(
     Some(match kind {
         Kind::GatewayClass => Object::GatewayClass(Arc::new(gateway_class::read(document, meta, checks)?)),
         Kind::Gateway => Object::Gateway(Arc::new(gateway::read(document, meta, checks)?)),
+        Kind::GatewayParameters => {
+            Object::GatewayParameters(Arc::new(gateway_parameters::read(document, meta, checks)))
+        }
         Kind::HttpRoute => Object::Route(Arc::new(http_route::read(document, meta, checks)?)),
         Kind::GrpcRoute => Object::Route(Arc::new(grpc_route::read(document, meta, checks)?)),
         Kind::ReferenceGrant => {

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::ir::{
-    ConfigMap, EndpointSlice, Gateway, GatewayClass, Ingress, IngressClass, Namespace, Object, ObjectKey,
-    ReferenceGrant, Route, Secret, Service,
+    ConfigMap, EndpointSlice, Gateway, GatewayClass, GatewayParameters, Ingress, IngressClass, Namespace,
+    Object, ObjectKey, ReferenceGrant, Route, Secret, Service,
 };
 
 /// Every object that was read. Translation reads it and nothing else.
@@ -12,6 +12,7 @@ use crate::ir::{
 pub struct Snapshot {
     pub gateway_classes: BTreeMap<ObjectKey, Arc<GatewayClass>>,
     pub gateways: BTreeMap<ObjectKey, Arc<Gateway>>,
+    pub gateway_parameters: BTreeMap<ObjectKey, Arc<GatewayParameters>>,
     pub routes: BTreeMap<ObjectKey, Arc<Route>>,
     pub grants: BTreeMap<ObjectKey, Arc<ReferenceGrant>>,
     pub ingresses: BTreeMap<ObjectKey, Arc<Ingress>>,
@@ -46,6 +47,7 @@ impl Snapshot {
         match object {
             Object::GatewayClass(o) => drop(self.gateway_classes.insert(key, o)),
             Object::Gateway(o) => drop(self.gateways.insert(key, o)),
+            Object::GatewayParameters(o) => drop(self.gateway_parameters.insert(key, o)),
             Object::Route(o) => drop(self.routes.insert(key, o)),
             Object::ReferenceGrant(o) => drop(self.grants.insert(key, o)),
             Object::Ingress(o) => drop(self.ingresses.insert(key, o)),
@@ -63,6 +65,7 @@ impl Snapshot {
         match key.kind {
             Kind::GatewayClass => drop(self.gateway_classes.remove(key)),
             Kind::Gateway => drop(self.gateways.remove(key)),
+            Kind::GatewayParameters => drop(self.gateway_parameters.remove(key)),
             Kind::HttpRoute | Kind::GrpcRoute => drop(self.routes.remove(key)),
             Kind::ReferenceGrant => drop(self.grants.remove(key)),
             Kind::Ingress => drop(self.ingresses.remove(key)),

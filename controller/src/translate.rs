@@ -13,11 +13,14 @@
 pub mod assemble;
 mod backends;
 mod certificates;
+mod dedicated;
 mod endpoints;
 mod full;
 mod grants;
 mod ingress;
 mod listeners;
+mod parameters;
+mod ports;
 mod references;
 mod route;
 mod services;
@@ -28,18 +31,24 @@ mod unclaimed;
 pub use assemble::Slots;
 pub use backends::BackendPool;
 pub use certificates::{CertificatePool, CertificateRefError};
+pub(crate) use dedicated::may_be_of_a_gateway;
+pub use dedicated::{Dedicated, DedicatedState, label_value, service_name};
 pub use endpoints::{Resolved, endpoints};
 pub use full::full;
 pub use ingress::ingress;
 pub use listeners::{
-    AttachPoint, GatewayRefusal, GatewayState, IngressHost, IngressSide, ListenerPlan, ListenerRefusal,
-    ListenerState, Listeners, PortPlan, listeners,
+    Addressing, AttachPoint, GatewayRefusal, GatewayState, IngressHost, IngressSide, ListenerPlan,
+    ListenerRefusal, ListenerState, Listeners, PortPlan, listeners,
 };
+pub(crate) use parameters::of_class as parameters_of_class;
+pub use ports::{DedicatedPorts, PortRange, PortUnavailable};
 pub use references::References;
 pub use route::route;
 pub(crate) use route::{InvalidRules, NotAttached, Unresolved, tls_towards};
 pub(crate) use services::reason as backend_reason;
-pub use settings::{Address, Settings};
+pub use settings::Settings;
+
+pub use crate::ir::Address;
 pub use slots::{Attachment, HostSlot, Loss, Owner, Translated, merge};
 pub use unclaimed::unclaimed;
 

@@ -2,7 +2,8 @@
 //! `status.txt` what is said. `UPDATE_GOLDEN=1` writes what comes out; the diff is reviewed as code is.
 //!
 //! Clients reach us at 203.0.113.10; the default certificate of Ingresses is the Secret `portcullis/default`, where a
-//! case has it.
+//! case has it. Gateways with addresses of their own have the ports 20000 to 20009; the cases that begin with `dedicated-`
+//! are told as when every port of the table is bound.
 
 #![allow(clippy::unwrap_used)] // a panic is how a test fails
 
@@ -15,10 +16,11 @@ use std::{
 };
 
 use portcullis_controller::{
+    Bindings,
     ir::{Kind, ObjectKey},
     objects,
     snapshot::{Change, Snapshot},
-    translate::{self, Address, Pools, Settings},
+    translate::{self, Address, DedicatedPorts, Pools, Settings},
     yaml,
 };
 
@@ -34,7 +36,8 @@ fn golden_cases() {
 
 /// What differs from what is expected.
 fn check(case: &Path) -> Vec<String> {
-    let (table, status) = outcome(&fs::read_to_string(case.join("in.yaml")).unwrap());
+    let runs = case.file_name().unwrap().to_str().unwrap().starts_with("dedicated-");
+    let (table, status) = outcome(&fs::read_to_string(case.join("in.yaml")).unwrap(), runs);
     let files = [("table.txt", table), ("status.txt", status)];
     let differing = files.into_iter().filter_map(|(name, got)| {
         let path = case.join(name);
@@ -47,7 +50,7 @@ fn check(case: &Path) -> Vec<String> {
     differing.collect()
 }
 
-fn outcome(input: &str) -> (String, String) {
+fn outcome(input: &str, runs: bool) -> (String, String) {
     let mut snapshot = Snapshot::default();
     let mut problems = String::new();
     for document in yaml::documents(input, "in.yaml") {
@@ -58,9 +61,14 @@ fn outcome(input: &str) -> (String, String) {
     let settings = Settings {
         addresses: vec![Address::Ip([203, 0, 113, 10].into())],
         default_certificate: Some(ObjectKey::new(Kind::Secret, "portcullis", "default")),
+        dedicated: DedicatedPorts::Of("20000-20009".parse().unwrap()),
         ..Settings::default()
     };
-    let translation = translate::full(&snapshot, &settings, None, &Pools::default());
+    let mut translation = translate::full(&snapshot, &settings, None, &Pools::default());
+    if runs {
+        let bindings: Bindings = translation.table.ports.keys().map(|port| (*port, Ok(()))).collect();
+        translation = translate::full(&snapshot, &settings, Some(&bindings), &Pools::default());
+    }
     for problem in translate::unclaimed(&snapshot, &settings) {
         problems += &format!("{problem}\n");
     }

@@ -13,7 +13,7 @@ use portcullis_controller::{
     ir::{Kind, Object, ObjectKey},
     snapshot::{Change, Snapshot},
     status::Statuses,
-    translate::{Pools, full},
+    translate::{DedicatedPorts, Pools, full},
 };
 use proptest::prelude::*;
 
@@ -24,6 +24,7 @@ enum Event {
     /// One object alone is another, between two publications.
     Edit(u64),
     Bind(u8),
+    Hinder(u8),
     Publish,
 }
 
@@ -33,6 +34,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         3 => any::<u64>().prop_map(Event::Delete),
         3 => any::<u64>().prop_map(Event::Edit),
         1 => any::<u8>().prop_map(Event::Bind),
+        1 => any::<u8>().prop_map(Event::Hinder),
         4 => Just(Event::Publish),
     ];
     prop::collection::vec(event, 1..120)
@@ -53,6 +55,7 @@ proptest! {
                 Event::Delete(bits) => running.index.apply([Change::Delete(key(&mut Bits::new(bits)))]),
                 Event::Edit(bits) => running.edit(bits)?,
                 Event::Bind(bits) => running.bind(bits),
+                Event::Hinder(bits) => running.hinder(bits),
                 Event::Publish => running.compare()?,
             }
         }
@@ -110,10 +113,19 @@ impl Running {
     }
 
     fn bind(&mut self, bits: u8) {
-        let port = [80, 443, 8080, 8443][usize::from(bits & 3)];
-        let bound = if bits & 4 == 0 { Ok(()) } else { Err("in use".to_owned()) };
+        let port = [80, 443, 8080, 8443, 20_000, 20_001, 20_002, 81][usize::from(bits & 7)];
+        let bound = if bits & 8 == 0 { Ok(()) } else { Err("in use".to_owned()) };
         self.bindings.insert(port, bound);
         self.index.bind(&self.bindings);
+    }
+
+    fn hinder(&mut self, bits: u8) {
+        let gateway = ObjectKey::new(Kind::Gateway, "a", ["x", "y", "z"][usize::from(bits % 3)]);
+        match bits & 4 {
+            0 => drop(self.settings.hindrances.remove(&gateway)),
+            _ => drop(self.settings.hindrances.insert(gateway, "the quota is exceeded".into())),
+        }
+        self.index.hinder(self.settings.hindrances.clone());
     }
 
     /// Publishes, and holds what is served and said since then against a full translation.
@@ -139,6 +151,7 @@ fn settings(default_certificate: bool, watch_ingress_without_class: bool) -> Set
     Settings {
         default_certificate: default_certificate.then(secret),
         watch_ingress_without_class,
+        dedicated: DedicatedPorts::Of("20000-20002".parse().unwrap()),
         ..Settings::default()
     }
 }
@@ -157,6 +170,7 @@ fn snapshot_objects(snapshot: &Snapshot) -> Vec<Change> {
     let Snapshot {
         gateway_classes,
         gateways,
+        gateway_parameters,
         routes,
         grants,
         ingresses,
@@ -171,6 +185,7 @@ fn snapshot_objects(snapshot: &Snapshot) -> Vec<Change> {
     all.extend(routes.values().cloned().map(Object::Route));
     all.extend(ingresses.values().cloned().map(Object::Ingress));
     all.extend(gateways.values().cloned().map(Object::Gateway));
+    all.extend(gateway_parameters.values().cloned().map(Object::GatewayParameters));
     all.extend(gateway_classes.values().cloned().map(Object::GatewayClass));
     all.extend(grants.values().cloned().map(Object::ReferenceGrant));
     all.extend(ingress_classes.values().cloned().map(Object::IngressClass));

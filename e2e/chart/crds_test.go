@@ -22,6 +22,22 @@ type GatewayClass struct {
 	} `json:"spec"`
 }
 
+// GatewayParameters of ours; the schema of its definition says more.
+type GatewayParameters struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata"`
+	Spec              struct {
+		Addressing string         `json:"addressing"`
+		Service    map[string]any `json:"service,omitempty"`
+	} `json:"spec"`
+}
+
+type CustomResourceDefinition struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata"`
+	Spec              map[string]any `json:"spec"`
+}
+
 type ServiceMonitor struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata"`
@@ -47,12 +63,25 @@ func (m *ServiceMonitor) DeepCopyObject() runtime.Object {
 	return &copied
 }
 
+// DeepCopyObject makes it an object; nothing here changes one.
+func (p *GatewayParameters) DeepCopyObject() runtime.Object {
+	copied := *p
+	return &copied
+}
+
+// DeepCopyObject makes it an object; nothing here changes one.
+func (d *CustomResourceDefinition) DeepCopyObject() runtime.Object {
+	copied := *d
+	return &copied
+}
+
 func addKindsOfOthers(scheme *runtime.Scheme) error {
-	for group, object := range map[string]runtime.Object{
-		"gateway.networking.k8s.io": &GatewayClass{},
-		"monitoring.coreos.com":     &ServiceMonitor{},
+	for version, object := range map[schema.GroupVersion]runtime.Object{
+		{Group: "gateway.networking.k8s.io", Version: "v1"}: &GatewayClass{},
+		{Group: "monitoring.coreos.com", Version: "v1"}:     &ServiceMonitor{},
+		{Group: "portcullis.dev", Version: "v1alpha1"}:      &GatewayParameters{},
+		{Group: "apiextensions.k8s.io", Version: "v1"}:      &CustomResourceDefinition{},
 	} {
-		version := schema.GroupVersion{Group: group, Version: "v1"}
 		scheme.AddKnownTypes(version, object)
 		metav1.AddToGroupVersion(scheme, version)
 	}

@@ -215,29 +215,35 @@ async fn serve(
 ) -> Result<(), ConnectionError> {
     let (peer, local) = addresses(&mut tcp, peer, worker).await?;
     // Asked anew for each connection: a port may change its protocol without being bound again.
-    let protocol = worker.shared.table.load().ports.get(&port.number).map(|p| p.protocol);
+    let table = worker.shared.table.load();
+    let Some(served) = table.ports.get(&port.number) else {
+        // Removed in the moment in which the client came.
+        return Ok(());
+    };
+    let protocol = served.protocol;
     let mut info = ConnInfo {
         port: port.number,
+        client_port: served.for_clients(),
+        offset: served.offset,
         peer,
         local,
         tls: None,
         draining: Arc::clone(&port.draining),
         load: Arc::clone(&worker.load),
     };
+    drop(table);
     let (down, h2) = match protocol {
-        Some(Protocol::Https) => {
+        Protocol::Https => {
             let (stream, tls) = worker.tls.accept(tcp, port.number, &worker.shared).await?;
             let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
             info.tls = Some(tls);
             (down_io(Transport::Tls(stream), &info, worker, counted), h2)
         }
-        Some(Protocol::Http) => {
+        Protocol::Http => {
             let mut down = down_io(Transport::Plain(tcp), &info, worker, counted);
             let Some(h2) = app::speaks_h2(&mut down, port, worker.limits).await else { return Ok(()) };
             (down, h2)
         }
-        // Removed in the moment in which the client came.
-        None => return Ok(()),
     };
     let conn = Arc::new(info);
     if h2 {

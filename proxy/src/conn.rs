@@ -16,8 +16,12 @@ use crate::shared::Load;
 /// What is known of a client's connection. Made once at accept, shared by all its requests (h2 streams too).
 #[derive(Debug)]
 pub(crate) struct ConnInfo {
-    /// The table's port that it came in on (without the offset).
+    /// The table's port that it came in on: the one that is bound.
     pub(crate) port: u16,
+    /// The port that the client connected to, as far as it can know.
+    pub(crate) client_port: u16,
+    /// What lies between that and the listener's own ([`portcullis_routing::Port::offset`]).
+    pub(crate) offset: u16,
     /// The client.
     pub(crate) peer: SocketAddr,
     /// Where the client connected to.

@@ -41,8 +41,6 @@ use self::{
 pub struct Options {
     /// Addresses that every listener binds.
     pub bind: Vec<IpAddr>,
-    /// Added to every listener's port.
-    pub port_offset: u16,
     /// Worker threads; each has its own listeners and its own connections to backends.
     pub workers: usize,
     /// Peers whose `X-Forwarded-*` are believed, as `address/prefix length`.
@@ -69,7 +67,8 @@ pub struct Options {
     pub upstream_idle_connections: usize,
 }
 
-/// Whether each port of the table is bound; the text says why not. A port that is missing has not been tried yet.
+/// Whether each port of the table is bound; the text says why not, and calls it by the number that its listeners have.
+/// A port that is missing has not been tried yet.
 pub type Bindings = BTreeMap<u16, Result<(), String>>;
 
 /// The running data plane. Dropping it ends its threads and cuts what is still connected; [`Proxy::drain`] first.
@@ -101,7 +100,6 @@ impl Proxy {
         let (done, done_seen) = watch::channel(0);
         let listeners = Listeners {
             bind: shared.options.bind.clone(),
-            offset: shared.options.port_offset,
             workers: workers.iter().map(|w| w.commands.clone()).collect(),
             wanted: wanted_seen,
             bindings,
@@ -125,7 +123,7 @@ impl Proxy {
     /// Serves this table from the next request on; binds and closes ports as it asks. Returns at once, before the
     /// ports are bound ([`Proxy::bindings`]).
     pub fn publish(&self, table: Arc<Table>, certificates: Arc<Certificates>) {
-        let ports = table.ports.keys().copied().collect();
+        let ports = table.ports.iter().map(|(bound, port)| (*bound, port.number)).collect();
         // In this order: no connection finds a listener whose certificate is not there yet.
         self.shared.certificates.store(certificates);
         self.shared.table.store(table);
@@ -189,7 +187,6 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             bind: vec![IpAddr::from([0, 0, 0, 0])],
-            port_offset: 0,
             workers: std::thread::available_parallelism().map_or(1, usize::from),
             trusted: Vec::new(),
             proxy_protocol: Vec::new(),

@@ -18,20 +18,27 @@ use crate::{Bindings, worker::Command};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Wanted {
     pub(crate) generation: u64,
-    pub(crate) ports: BTreeSet<u16>,
+    /// Each with the number that its listeners have.
+    pub(crate) ports: BTreeMap<u16, u16>,
 }
 
 /// Binds and closes ports. One for all worker threads: each gets a socket of every address.
 pub(crate) struct Listeners {
     pub(crate) bind: Vec<IpAddr>,
-    pub(crate) offset: u16,
     pub(crate) workers: Vec<mpsc::UnboundedSender<Command>>,
     pub(crate) wanted: watch::Receiver<Wanted>,
     pub(crate) bindings: watch::Sender<Arc<Bindings>>,
     /// The generation that has been carried out.
     pub(crate) done: watch::Sender<u64>,
-    /// The addresses of each port that are bound.
-    pub(crate) bound: BTreeMap<u16, BTreeSet<IpAddr>>,
+    pub(crate) bound: BTreeMap<u16, Bound>,
+}
+
+/// A port with sockets.
+#[derive(Debug)]
+pub(crate) struct Bound {
+    /// What its listeners called it when it was bound first.
+    number: u16,
+    ips: BTreeSet<IpAddr>,
 }
 
 /// How long to wait before a port that could not be bound is tried again.
@@ -44,9 +51,10 @@ impl Listeners {
         loop {
             let wanted = self.wanted.borrow_and_update().clone();
             self.close_others(&wanted.ports).await;
-            let bindings: Bindings = wanted.ports.iter().map(|port| (*port, self.open(*port))).collect();
+            let bindings: Bindings =
+                wanted.ports.iter().map(|(port, number)| (*port, self.open(*port, *number))).collect();
             let incomplete = bindings.values().any(Result::is_err);
-            self.report(bindings);
+            self.report(bindings, &wanted.ports);
             self.done.send_replace(wanted.generation);
             tokio::select! {
                 changed = self.wanted.changed() => match changed {
@@ -58,13 +66,14 @@ impl Listeners {
         }
     }
 
-    async fn close_others(&mut self, wanted: &BTreeSet<u16>) {
+    async fn close_others(&mut self, wanted: &BTreeMap<u16, u16>) {
         let (keep, close) =
-            std::mem::take(&mut self.bound).into_iter().partition(|(p, _)| wanted.contains(p));
+            std::mem::take(&mut self.bound).into_iter().partition(|(p, _)| wanted.contains_key(p));
         self.bound = keep;
         let mut closing = Vec::new();
-        for port in BTreeMap::into_keys(close) {
-            info!(port, "closing");
+        let close: BTreeMap<u16, Bound> = close;
+        for (port, bound) in close {
+            info!(port = bound.number, "closing");
             for worker in &self.workers {
                 let (closed, wait) = oneshot::channel();
                 let _ = worker.send(Command::Close { port, closed });
@@ -78,19 +87,19 @@ impl Listeners {
     }
 
     /// Binds the addresses of a port that are not bound yet.
-    fn open(&mut self, port: u16) -> Result<(), String> {
-        let Some(number) = port.checked_add(self.offset) else {
-            return Err(format!("port {port}: with the offset {} it is past 65535", self.offset));
-        };
+    fn open(&mut self, port: u16, number: u16) -> Result<(), String> {
         let mut problems = Vec::new();
         for ip in self.bind.clone() {
-            if self.bound.get(&port).is_some_and(|ips| ips.contains(&ip)) {
+            if self.bound.get(&port).is_some_and(|bound| bound.ips.contains(&ip)) {
                 continue;
             }
-            let address = SocketAddr::new(ip, number);
+            let address = SocketAddr::new(ip, port);
             match bind::bind(address, self.workers.len()) {
-                Ok(sockets) => self.hand_out(port, address, sockets),
-                Err(error) => problems.push(bind::explain(port, address, &error)),
+                Ok(sockets) => {
+                    info!(port = number, %address, "bound");
+                    self.hand_out(port, number, ip, sockets);
+                }
+                Err(error) => problems.push(bind::explain(number, address, &error)),
             }
         }
         match problems.is_empty() {
@@ -99,15 +108,14 @@ impl Listeners {
         }
     }
 
-    fn hand_out(&mut self, port: u16, address: SocketAddr, sockets: Vec<TcpListener>) {
-        info!(port, %address, "bound");
+    fn hand_out(&mut self, port: u16, number: u16, ip: IpAddr, sockets: Vec<TcpListener>) {
         for (worker, socket) in self.workers.iter().zip(sockets) {
             let _ = worker.send(Command::Open { port, sockets: vec![socket] });
         }
-        self.bound.entry(port).or_default().insert(address.ip());
+        self.bound.entry(port).or_insert_with(|| Bound { number, ips: BTreeSet::new() }).ips.insert(ip);
     }
 
-    fn report(&self, new: Bindings) {
+    fn report(&self, new: Bindings, numbers: &BTreeMap<u16, u16>) {
         self.bindings.send_if_modified(|current| {
             if **current == new {
                 return false;
@@ -116,7 +124,7 @@ impl Listeners {
                 if let Err(problem) = result
                     && current.get(port) != Some(result)
                 {
-                    warn!(port, "{problem}");
+                    warn!(port = numbers.get(port), "{problem}");
                 }
             }
             *current = Arc::new(new);

@@ -5,7 +5,7 @@
 
 mod support;
 
-use portcullis_routing::{Protocol, Table};
+use portcullis_routing::{Port, Protocol, Table};
 use support::{
     backend::TestBackend,
     client::{connect, exchange, get, h2, is_closed, response},
@@ -108,13 +108,20 @@ async fn a_port_in_use_is_reported_and_taken_when_it_is_free() {
 }
 
 #[tokio::test]
-async fn a_port_past_the_last_is_reported() {
-    let running = start_with(|options| options.port_offset = 60_000);
-    let backend = TestBackend::start("a").await;
-    let table = table::to(Table::default(), 8080, Protocol::Http, backend.address);
+async fn a_port_is_called_what_its_listeners_call_it() {
+    let running = start();
+    let taken = running.port();
+    let _foreign = std::net::TcpListener::bind(running.at(taken)).unwrap();
+    let mut table = Table::default();
+    table.ports.insert(taken, std::sync::Arc::new(Port::new(Protocol::Http, 80)));
     running.proxy.publish(table.into(), std::sync::Arc::default());
     running
-        .bindings(|b| b.get(&8080).and_then(|b| b.as_ref().err()).is_some_and(|text| text.contains("65535")))
+        .bindings(|b| {
+            let text = b.get(&taken).and_then(|bound| bound.as_ref().err());
+            text.is_some_and(|text| {
+                text.starts_with("port 80: ") && text.contains(&running.at(taken).to_string())
+            })
+        })
         .await;
 }
 

@@ -138,6 +138,46 @@ async fn a_redirect_answers_by_itself() {
 }
 
 #[tokio::test]
+async fn a_port_is_the_one_that_clients_connect_to() {
+    let (proxy, backend) = (start(), RawBackend::saying("reached").await);
+    let redirect = |scheme: Option<&str>| Redirect {
+        scheme: scheme.map(Into::into),
+        hostname: None,
+        port: None,
+        path: None,
+        status: StatusCode::FOUND,
+    };
+    // Behind a Service clients connect to the listener's own port; without one, to that and an offset.
+    for (number, offset, told, here, https) in [
+        (80, 0, "80", "http://a.example/here", "https://a.example/https"),
+        (8080, 0, "8080", "http://a.example:8080/here", "https://a.example/https"),
+        (80, 8000, "8080", "http://a.example:8080/here", "https://a.example:8443/https"),
+    ] {
+        let port = proxy.port();
+        let site = Site::http()
+            .add("", listener("all"), "/", to(backend.address))
+            .add("", listener("all"), "/here", with(rule([]), |f| f.redirect = Some(redirect(None))))
+            .add(
+                "",
+                listener("all"),
+                "/https",
+                with(rule([]), |f| f.redirect = Some(redirect(Some("https")))),
+            );
+        let mut table = site.table(port);
+        let served = std::sync::Arc::make_mut(table.ports.get_mut(&port).unwrap());
+        (served.number, served.offset) = (number, offset);
+        proxy.serve_http(table).await;
+        let mut tcp = connect(proxy.at(port)).await;
+        get(&mut tcp, "a.example", "/").await;
+        assert_eq!(backend.last().header("x-forwarded-port"), Some(told));
+        for (path, want) in [("/here", here), ("/https", https)] {
+            let got = get(&mut tcp, "a.example", path).await;
+            assert!(got.head.contains(&format!("\r\nlocation: {want}\r\n")), "{want} in {}", got.head);
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_redirect_knows_the_scheme_that_a_trusted_peer_tells() {
     let proxy = start_with(|options| options.trusted = vec![("127.0.0.0".parse().unwrap(), 8)]);
     let redirect = Redirect {

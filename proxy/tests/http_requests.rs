@@ -153,7 +153,7 @@ async fn a_length_beside_chunks_is_dropped_and_ends_the_connection() {
 #[tokio::test]
 async fn the_backend_is_told_who_asks() {
     let backend = RawBackend::saying("reached").await;
-    let proxy = start_with(|options| options.port_offset = 0);
+    let proxy = start();
     let at = Site::of(to(backend.address)).serve(&proxy).await;
     let lies = "X-Forwarded-For: 1.2.3.4\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: evil.example\r\n\
                 X-Forwarded-Port: 1\r\nX-Real-IP: 1.2.3.4\r\nForwarded: for=1.2.3.4\r\nX-Scheme: https\r\n\

@@ -27,9 +27,13 @@ use crate::{
 /// Everything that is served, by port, by the listener's hostname, by the route's, by precedence.
 impl Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (number, port) in &self.ports {
+        for (bound, port) in &self.ports {
             for (host, listener) in port.listeners.iter().collect::<BTreeMap<_, _>>() {
-                writeln!(f, "{}:{number} {} at {}", port.protocol, Host(host), listener.id)?;
+                write!(f, "{}:{}", port.protocol, port.number)?;
+                if *bound != port.number {
+                    write!(f, " (bound as {bound})")?;
+                }
+                writeln!(f, " {} at {}", Host(host), listener.id)?;
                 listener.fmt(f)?;
             }
         }

@@ -14,7 +14,7 @@ use crate::{HostMap, PathMatch, Precedence, RequestHead, RouteMatch, Rule};
 pub struct Table {
     /// Counts up with each publication.
     pub generation: u64,
-    /// By the port that the listener or Ingress names (without the offset of a standalone run).
+    /// By the port that is bound on this machine.
     pub ports: BTreeMap<u16, Arc<Port>>,
 }
 
@@ -23,6 +23,10 @@ pub struct Table {
 pub struct Port {
     /// What is spoken on it.
     pub protocol: Protocol,
+    /// The port that the listener or Ingress names, and that messages talk of.
+    pub number: u16,
+    /// What clients add to that number to get here: nothing, where a Service leads from the one port to the other.
+    pub offset: u16,
     /// By hostname; the most specific one alone takes a request (listener isolation).
     pub listeners: HostMap<Arc<Listener>>,
 }
@@ -85,9 +89,14 @@ pub struct Selected<'t> {
 }
 
 impl Port {
-    /// A port without listeners.
-    pub fn new(protocol: Protocol) -> Self {
-        Self { protocol, listeners: HostMap::default() }
+    /// A port without listeners, which clients reach by its number.
+    pub fn new(protocol: Protocol, number: u16) -> Self {
+        Self { protocol, number, offset: 0, listeners: HostMap::default() }
+    }
+
+    /// The port that clients connect to.
+    pub fn for_clients(&self) -> u16 {
+        self.number.saturating_add(self.offset)
     }
 
     /// The listener that a host (lower case, no port) belongs to.

@@ -63,7 +63,7 @@ enum Layout {
 }
 
 fn port(layout: Layout, routes: usize) -> Port {
-    let mut port = Port::new(Protocol::Http);
+    let mut port = Port::new(Protocol::Http, 80);
     let pattern = |i| host(&format!("h{i}.example"));
     match layout {
         Layout::HostEach => {

@@ -1,13 +1,13 @@
 //! What runs beside controller and proxy in a cluster: watches, the Lease, the writer of statuses, the Service.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Context as _;
 use kube::{Client, Config};
 use portcullis_controller::{
     Settings,
     cluster::{
-        ServiceLinks, SharedService,
+        DedicatedLinks, DedicatedOptions, ServiceLinks, SharedService, dedicated,
         lease::{self, LeaseOptions},
         statuses::{ControllerNames, Writer},
     },
@@ -15,6 +15,7 @@ use portcullis_controller::{
         Delta,
         cluster::{self, ClusterOptions},
     },
+    translate::PortRange,
 };
 use tokio::{
     sync::{mpsc, watch},
@@ -67,6 +68,7 @@ pub(super) fn start(
     let stop = async move { drop(stopping.wait_for(|stopping| *stopping).await) };
     let (namespace, name) = args.lease.clone();
     let identity = args.identity.clone().unwrap_or_else(machine);
+    provide(&client, args, &identity, readiness, leading.clone());
     let release = tokio::spawn(lease::compete(
         client.clone(),
         LeaseOptions::new(namespace, name, identity),
@@ -82,6 +84,7 @@ pub(super) fn start(
         follow(
             client,
             SharedService { namespace, name, add_ports, port_offset },
+            args.dedicated_ports,
             readiness,
             leading,
             lacking,
@@ -90,18 +93,38 @@ pub(super) fn start(
     (lacks, release)
 }
 
+/// Makes the Services of Gateways that have addresses of their own.
+fn provide(
+    client: &Client,
+    args: &ClusterArgs,
+    identity: &str,
+    readiness: &Readiness,
+    leads: watch::Receiver<bool>,
+) {
+    let options = DedicatedOptions {
+        namespaces: args.watch_namespace.clone(),
+        own_service: args.service.clone(),
+        range: args.dedicated_ports,
+        identity: identity.to_owned(),
+    };
+    let controller = &readiness.controller;
+    let links = DedicatedLinks { wishes: controller.wishes(), leads, hindrances: controller.hindrances() };
+    tokio::spawn(dedicated::provide(client.clone(), options, links));
+}
+
 /// Follows our Service, and hands on what it says.
 fn follow(
     client: Client,
     service: SharedService,
+    dedicated: PortRange,
     readiness: &Readiness,
     leads: watch::Receiver<bool>,
     lacking: watch::Sender<Lacking>,
 ) {
     let (addresses, mut located) = watch::channel(Vec::new());
     let (missing, mut lacks) = watch::channel(BTreeSet::new());
-    let (controller, name) = (readiness.controller.clone(), service.to_string());
-    let ports = readiness.ports.subscribe();
+    let (controller, name, offset) = (readiness.controller.clone(), service.to_string(), service.port_offset);
+    let ports = shared_ports(readiness.ports.subscribe(), dedicated);
     tokio::spawn(service.follow(client, ServiceLinks { ports, leads, addresses, missing }));
     tokio::spawn(async move {
         loop {
@@ -109,12 +132,34 @@ fn follow(
                 Ok(()) = located.changed() => controller.addresses(located.borrow_and_update().clone()),
                 Ok(()) = lacks.changed() => {
                     let ports = lacks.borrow_and_update().clone();
-                    lacking.send_replace(Lacking { service: name.clone(), ports });
+                    lacking.send_replace(Lacking { service: name.clone(), ports, offset });
                 }
                 else => return,
             }
         }
     });
+}
+
+/// The ports of listeners that come in through our own Service.
+fn shared_ports(
+    mut ports: watch::Receiver<BTreeMap<u16, u16>>,
+    dedicated: PortRange,
+) -> watch::Receiver<BTreeSet<u16>> {
+    let shared = move |ports: &BTreeMap<u16, u16>| -> BTreeSet<u16> {
+        ports.iter().filter(|(bound, _)| !dedicated.contains(**bound)).map(|(_, port)| *port).collect()
+    };
+    let (to, told) = watch::channel(shared(&ports.borrow_and_update()));
+    tokio::spawn(async move {
+        while ports.changed().await.is_ok() {
+            let now = shared(&ports.borrow_and_update());
+            to.send_if_modified(|before| {
+                let is_other = *before != now;
+                *before = now;
+                is_other
+            });
+        }
+    });
+    told
 }
 
 /// What this machine calls itself: in a pod its name.

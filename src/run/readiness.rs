@@ -1,7 +1,7 @@
 //! What must hold before traffic should come.
 
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
     sync::{Arc, OnceLock},
 };
 
@@ -20,8 +20,8 @@ pub(super) struct Readiness {
     pub(super) controller: Handle,
     pub(super) proxy: Arc<Proxy>,
     pub(super) bindings: watch::Receiver<Arc<Bindings>>,
-    /// The ports of the table that was published last.
-    pub(super) ports: watch::Sender<BTreeSet<u16>>,
+    /// The ports of the table that was published last: by those that are bound, those that listeners name.
+    pub(super) ports: watch::Sender<BTreeMap<u16, u16>>,
     /// What the source of objects cannot read.
     pub(super) hindrances: watch::Sender<Hindrances>,
     /// Whether this replica writes; empty where there is no Lease.
@@ -53,7 +53,7 @@ impl Told for Readiness {
         }
         let bindings = self.bindings.borrow();
         let ports = self.ports.borrow();
-        let missing = ports.iter().filter_map(|port| match bindings.get(port) {
+        let missing = ports.iter().filter_map(|(bound, port)| match bindings.get(bound) {
             Some(Ok(())) => None,
             Some(Err(error)) => Some(format!("port {port}: {error}")),
             None => Some(format!("port {port}: not bound yet")),

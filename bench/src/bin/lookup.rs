@@ -63,7 +63,7 @@ impl Spread {
     }
 
     fn port(self, routes: usize) -> Port {
-        let mut port = Port::new(Protocol::Http);
+        let mut port = Port::new(Protocol::Http, 80);
         let mut shared = Listener::new(ListenerId::Ingress);
         let hosts = if self == Self::OneHost { 1 } else { routes };
         for i in 0..hosts {

@@ -78,15 +78,16 @@ host: {{ $address | quote }}
 
 {{/* What is read, and the statuses that are written, in each watched namespace. */}}
 {{- define "portcullis.namespacedRules" -}}
+# Gateways with addresses of their own get a Service, and EndpointSlices that lead to us.
 - apiGroups: [""]
   resources: [services]
-  verbs: [list, watch]
+  verbs: [list, watch, create, patch, delete]
 - apiGroups: [""]
   resources: [secrets, configmaps]
   verbs: [get, list, watch]
 - apiGroups: [discovery.k8s.io]
   resources: [endpointslices]
-  verbs: [list, watch]
+  verbs: [list, watch, create, patch, delete]
 - apiGroups: [networking.k8s.io]
   resources: [ingresses]
   verbs: [list, watch]

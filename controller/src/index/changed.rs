@@ -2,8 +2,9 @@
 
 use super::Index;
 use crate::{
-    ir::{Ingress, Kind, Object, ObjectKey},
+    ir::{Ingress, Kind, Object, ObjectKey, Service},
     snapshot::Change,
+    translate::may_be_of_a_gateway,
 };
 
 impl Index {
@@ -27,6 +28,10 @@ impl Index {
                 if self.snapshot.gateways.contains_key(key) != now.is_some() {
                     self.mark_dependents(key);
                 }
+            }
+            Kind::GatewayParameters => {
+                self.dirty.listeners = true;
+                self.stale.classes.extend(self.snapshot.gateway_classes.keys().cloned());
             }
             Kind::HttpRoute | Kind::GrpcRoute => drop(self.dirty.routes.insert(key.clone())),
             Kind::Ingress => {
@@ -66,10 +71,19 @@ impl Index {
     }
 
     fn mark_service(&mut self, key: &ObjectKey, now: Option<&Object>) {
-        if let (Some(before), Some(Object::Service(now))) = (self.snapshot.services.get(key), now)
-            && before.external_name == now.external_name
-            && before.ports == now.ports
-        {
+        let before = self.snapshot.services.get(key);
+        let now = match now {
+            Some(Object::Service(now)) => Some(now),
+            _ => None,
+        };
+        let is_same = |same: fn(&Service, &Service) -> bool| match (before, now) {
+            (Some(before), Some(now)) => same(before, now),
+            (before, now) => before.is_none() && now.is_none(),
+        };
+        let same_ports = is_same(|before, now| before.ports == now.ports);
+        let same_gateway = is_same(|before, now| before.gateway == now.gateway);
+        self.dirty.listeners |= may_be_of_a_gateway(&key.name) && !(same_ports && same_gateway);
+        if same_ports && is_same(|before, now| before.external_name == now.external_name) {
             return;
         }
         self.dirty.services.insert(key.clone());

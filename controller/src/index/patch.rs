@@ -64,7 +64,8 @@ fn renew_frame(
         changed = true;
     }
     for (number, plan) in now {
-        let before = before.get(number).filter(|before| before.protocol == plan.protocol);
+        let kind = |plan: &PortPlan| (plan.protocol, plan.number, plan.offset);
+        let before = before.get(number).filter(|before| kind(before) == kind(plan));
         if before.is_some_and(|before| before.listeners == plan.listeners) {
             continue;
         }
@@ -77,8 +78,8 @@ fn renew_frame(
         match (port, before) {
             (Some(port), Some(before)) => renew_port(port, *number, before, plan, slots, made),
             _ => {
-                let mut port = Port::new(plan.protocol);
-                let nothing = PortPlan { protocol: plan.protocol, listeners: BTreeMap::new() };
+                let mut port = assemble::empty(plan);
+                let nothing = PortPlan { listeners: BTreeMap::new(), ..plan.clone() };
                 renew_port(&mut port, *number, &nothing, plan, slots, made);
                 ports.insert(*number, Arc::new(port));
             }

@@ -65,7 +65,7 @@ impl Index {
         let (settings, bindings) = (&self.settings, Some(&self.bindings));
         for key in classes {
             let class = self.snapshot.gateway_classes.get(&key);
-            let report = class.and_then(|class| status::gateway_class(class, settings));
+            let report = class.and_then(|class| status::gateway_class(class, &self.snapshot, settings));
             changed.extend(put(&mut statuses.gateway_classes, key, report));
         }
         for key in gateways {

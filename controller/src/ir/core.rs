@@ -11,6 +11,24 @@ pub struct Service {
     /// The DNS name of an ExternalName Service; every other type resolves to its EndpointSlices.
     pub external_name: Option<Box<str>>,
     pub ports: Vec<ServicePort>,
+    /// What is known of one that was made for a Gateway.
+    pub gateway: Option<Box<GatewayService>>,
+}
+
+/// A Service that was made for a Gateway, as its label and its owner say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GatewayService {
+    /// The uid of that Gateway.
+    pub owner: Box<str>,
+    /// Where clients reach it.
+    pub addresses: Vec<Address>,
+}
+
+/// Where clients reach something.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Address {
+    Ip(IpAddr),
+    Hostname(Box<str>),
 }
 
 impl Service {

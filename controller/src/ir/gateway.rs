@@ -37,6 +37,10 @@ pub struct Gateway {
     pub addresses: Vec<GatewayAddress>,
     /// `spec.infrastructure.parametersRef`.
     pub parameters: Option<Reference>,
+    /// `spec.infrastructure.labels`: those of what is made for it.
+    pub labels: BTreeMap<Box<str>, Box<str>>,
+    /// `spec.infrastructure.annotations`: the same.
+    pub annotations: BTreeMap<Box<str>, Box<str>>,
     /// Where clients have to show a certificate.
     pub client_validation: ClientValidation,
 }

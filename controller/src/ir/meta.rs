@@ -8,6 +8,7 @@ use std::{collections::BTreeMap, fmt};
 pub enum Kind {
     GatewayClass,
     Gateway,
+    GatewayParameters,
     HttpRoute,
     GrpcRoute,
     ReferenceGrant,
@@ -36,7 +37,7 @@ pub struct ObjectKey {
 pub struct Meta {
     /// Which object.
     pub key: ObjectKey,
-    /// Its identity over time; from a folder, a hash of the key.
+    /// Its identity over time; from a folder, a hash of the key where its manifest names none.
     pub uid: Box<str>,
     /// The generation that statuses name; from a folder, 1 and up with each edit of its content.
     pub generation: i64,
@@ -73,6 +74,7 @@ impl Kind {
         match self {
             Self::GatewayClass => "GatewayClass",
             Self::Gateway => "Gateway",
+            Self::GatewayParameters => "GatewayParameters",
             Self::HttpRoute => "HTTPRoute",
             Self::GrpcRoute => "GRPCRoute",
             Self::ReferenceGrant => "ReferenceGrant",

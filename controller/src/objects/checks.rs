@@ -99,6 +99,15 @@ impl Checks {
         self.problems.iter().any(|p| p.severity == Severity::Error)
     }
 
+    /// The first error, as `field: message`.
+    pub(crate) fn first_error(&self) -> Option<String> {
+        let first = self.problems.iter().find(|p| p.severity == Severity::Error)?;
+        Some(match &*first.field {
+            "" => first.message.to_string(),
+            field => format!("{field}: {}", first.message),
+        })
+    }
+
     pub(crate) fn into_problems(self) -> Vec<Problem> {
         self.problems
     }

@@ -1,5 +1,6 @@
 //! Kinds of the core groups that routes refer to.
 
+pub(crate) mod addresses;
 pub(crate) mod config_map;
 pub(crate) mod endpoint_slice;
 pub(crate) mod namespace;

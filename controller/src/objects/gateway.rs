@@ -3,6 +3,8 @@
 mod listener;
 mod selector;
 
+use std::collections::BTreeMap;
+
 use gateway_api::experimental::gateways::{
     GatewayAddresses, GatewayAllowedListeners, GatewayInfrastructure, GatewaySpec, GatewayTls,
     GatewayTlsFrontend,
@@ -48,8 +50,8 @@ pub(crate) fn read(document: &Value, meta: Meta, checks: &mut Checks) -> Option<
     let listeners: Vec<_> =
         listeners.filter_map(|(i, l)| listener::read(l, checks, &at_listeners.index(i))).collect();
     check_unique(&listeners, checks, &at_listeners);
-    let parameters =
-        infrastructure(spec.infrastructure.unwrap_or_default(), checks, &at.field("infrastructure"));
+    let infrastructure = spec.infrastructure.unwrap_or_default();
+    check_infrastructure(&infrastructure, checks, &at.field("infrastructure"));
     if let Some(allowed) = &spec.allowed_listeners {
         check_allowed_listeners(allowed, checks, &at.field("allowedListeners"));
     }
@@ -65,7 +67,14 @@ pub(crate) fn read(document: &Value, meta: Meta, checks: &mut Checks) -> Option<
         class: spec.gateway_class_name.into(),
         listeners,
         addresses: addresses(spec.addresses.unwrap_or_default(), checks, &at.field("addresses")),
-        parameters,
+        parameters: infrastructure.parameters_ref.map(|r| Reference {
+            group: r.group.into(),
+            kind: r.kind.into(),
+            namespace: None,
+            name: r.name.into(),
+        }),
+        labels: texts(infrastructure.labels),
+        annotations: texts(infrastructure.annotations),
         client_validation,
     })
 }
@@ -121,29 +130,30 @@ fn is_address_type(kind: &str) -> bool {
         || (kind.len() <= 253 && names::CONTROLLER.fits(kind))
 }
 
-fn infrastructure(
-    infrastructure: GatewayInfrastructure,
-    checks: &mut Checks,
-    at: &Path<'_>,
-) -> Option<Reference> {
+fn texts(of: Option<BTreeMap<String, String>>) -> BTreeMap<Box<str>, Box<str>> {
+    of.into_iter().flatten().map(|(name, value)| (name.into(), value.into())).collect()
+}
+
+fn check_infrastructure(infrastructure: &GatewayInfrastructure, checks: &mut Checks, at: &Path<'_>) {
     let (at_labels, at_annotations) = (at.field("labels"), at.field("annotations"));
-    let labels = infrastructure.labels.unwrap_or_default();
-    checks.entries(labels.len(), 0..=8, &at_labels);
-    for (name, value) in &labels {
+    let labels = infrastructure.labels.iter().flatten();
+    checks.entries(labels.clone().count(), 0..=8, &at_labels);
+    for (name, value) in labels {
         checks.form(name, names::QUALIFIED, &at_labels.field(name));
         checks.form(value, names::LABEL_VALUE, &at_labels.field(name));
     }
-    let annotations = infrastructure.annotations.unwrap_or_default();
-    checks.entries(annotations.len(), 0..=16, &at_annotations);
-    for (name, value) in &annotations {
+    let annotations = infrastructure.annotations.iter().flatten();
+    checks.entries(annotations.clone().count(), 0..=16, &at_annotations);
+    for (name, value) in annotations {
         checks.form(name, names::QUALIFIED, &at_annotations.field(name));
         checks.length(value, 0..=4096, &at_annotations.field(name));
     }
-    infrastructure.parameters_ref.map(|r| {
-        let parameters =
-            Reference { group: r.group.into(), kind: r.kind.into(), namespace: None, name: r.name.into() };
-        reference(parameters, checks, &at.field("parametersRef"))
-    })
+    if let Some(to) = &infrastructure.parameters_ref {
+        let at = at.field("parametersRef");
+        checks.form(&to.group, names::GROUP, &at.field("group"));
+        checks.form(&to.kind, names::KIND, &at.field("kind"));
+        checks.form(&to.name, names::OBJECT_NAME, &at.field("name"));
+    }
 }
 
 fn check_allowed_listeners(allowed: &GatewayAllowedListeners, checks: &mut Checks, at: &Path<'_>) {

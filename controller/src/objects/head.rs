@@ -29,6 +29,7 @@ pub(crate) enum Identity {
 }
 
 const GATEWAY: &str = "gateway.networking.k8s.io";
+const OURS: &str = portcullis_crds::GROUP;
 const NETWORKING: &str = "networking.k8s.io";
 
 /// What a document of this `apiVersion` and `kind` is.
@@ -45,6 +46,7 @@ pub(crate) fn identify(api_version: &str, kind: &str) -> Identity {
         (GATEWAY, "TLSRoute" | "TCPRoute" | "UDPRoute" | "ListenerSet" | "BackendTLSPolicy") => {
             return NotYet;
         }
+        (OURS, "GatewayParameters") => (Kind::GatewayParameters, &["v1alpha1"]),
         (NETWORKING | "extensions", "Ingress") => (Kind::Ingress, &["v1"]),
         (NETWORKING, "IngressClass") => (Kind::IngressClass, &["v1"]),
         ("discovery.k8s.io", "EndpointSlice") => (Kind::EndpointSlice, &["v1"]),
@@ -67,6 +69,7 @@ pub(crate) fn api_version_of(kind: Kind) -> &'static str {
         Kind::GatewayClass | Kind::Gateway | Kind::HttpRoute | Kind::GrpcRoute | Kind::ReferenceGrant => {
             "gateway.networking.k8s.io/v1"
         }
+        Kind::GatewayParameters => "portcullis.dev/v1alpha1",
         Kind::Ingress | Kind::IngressClass => "networking.k8s.io/v1",
         Kind::EndpointSlice => "discovery.k8s.io/v1",
         Kind::Service | Kind::Secret | Kind::ConfigMap | Kind::Namespace => "v1",
@@ -111,7 +114,7 @@ pub(crate) fn meta(
         labels.insert("kubernetes.io/metadata.name".into(), key.name.clone());
     }
     let meta = Meta {
-        uid: hash_of(&key).into(),
+        uid: metadata.uid.filter(|uid| !uid.is_empty()).unwrap_or_else(|| hash_of(&key)).into(),
         generation: 1,
         version: version_of(document).into(),
         created: metadata.creation_timestamp.map_or(0, |time| time.0.as_second()),
@@ -164,11 +167,14 @@ fn check_annotations(annotations: &BTreeMap<String, String>, checks: &mut Checks
 fn version_of(document: &Value) -> String {
     let mut hasher = DefaultHasher::new();
     let Some(fields) = document.as_object() else { return String::new() };
-    for (name, value) in fields.iter().filter(|(name, _)| *name != "status") {
+    // A Service says there at which address it is reached.
+    let is_service = fields.get("kind").is_some_and(|kind| kind == "Service");
+    for (name, value) in fields.iter().filter(|(name, _)| is_service || *name != "status") {
         name.hash(&mut hasher);
         match (name.as_str(), value.as_object()) {
+            ("status", Some(status)) => status.get("loadBalancer").hash(&mut hasher),
             ("metadata", Some(metadata)) => {
-                for part in ["labels", "annotations", "creationTimestamp"] {
+                for part in ["labels", "annotations", "creationTimestamp", "ownerReferences"] {
                     metadata.get(part).hash(&mut hasher);
                 }
             }

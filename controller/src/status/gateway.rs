@@ -10,8 +10,10 @@ use super::{
 };
 use crate::{
     Bindings,
-    ir::Gateway,
-    translate::{Address, GatewayRefusal, GatewayState, ListenerRefusal, ListenerState, Settings},
+    translate::{
+        Address, Addressing, Dedicated, DedicatedState, GatewayRefusal, GatewayState, ListenerRefusal,
+        ListenerState, Settings,
+    },
 };
 
 /// What is said about a Gateway.
@@ -26,8 +28,10 @@ pub fn gateway(
     attached: impl Fn(&Arc<ListenerId>) -> u32,
 ) -> Report<GatewayStatus> {
     let generation = state.gateway.meta.generation;
-    let addresses = addresses(&state.gateway, settings);
-    let programmed = |listener: &ListenerState| programmed(listener, bindings);
+    let addresses = addresses(state, settings, bindings.is_some());
+    let hindrance = settings.hindrances.get(&state.gateway.meta.key).map(|why| &**why);
+    let own = Own::of(state, hindrance);
+    let programmed = |listener: &ListenerState| programmed(listener, own, bindings);
     let listeners = state.listeners.iter().map(|listener| ListenerStatus {
         name: listener.point.section.clone(),
         supported_kinds: listener.point.kinds.iter().map(|kind| group_kind(*kind)).collect(),
@@ -37,15 +41,20 @@ pub fn gateway(
     let accepted = accepted(state);
     let is_accepted = accepted.is_true();
     let waits: Vec<_> = state.listeners.iter().filter_map(|l| Some((l, programmed(l).err()?))).collect();
-    let conditions =
-        vec![accepted, gateway_programmed(state, is_accepted, &addresses, &waits, bindings.is_some())];
+    let programmed = gateway_programmed(state, is_accepted, own, &addresses, &waits, bindings.is_some());
+    let mut messages: Vec<_> = state.listeners.iter().flat_map(beside_ingresses).collect();
+    if state.addressing == Addressing::SharedInstead {
+        messages.push(Message::note(
+            "addressing Dedicated: served at the addresses of all others, since a Gateway has its own in a cluster alone",
+        ));
+    }
     Report {
         status: GatewayStatus {
             listeners: listeners.collect(),
-            conditions,
+            conditions: vec![accepted, programmed],
             addresses: if is_accepted { addresses.usable } else { Vec::new() },
         },
-        messages: state.listeners.iter().flat_map(beside_ingresses).collect(),
+        messages,
     }
 }
 
@@ -92,6 +101,7 @@ fn accepted(state: &GatewayState) -> Condition {
 fn gateway_programmed(
     state: &GatewayState,
     accepted: bool,
+    own: Own<'_>,
     addresses: &Addresses,
     waits: &[(&ListenerState, NotProgrammed)],
     runs: bool,
@@ -102,6 +112,9 @@ fn gateway_programmed(
     if !accepted {
         return condition.no("Invalid", "the Gateway is not accepted");
     }
+    if let Some(why) = own.missing().filter(|_| runs) {
+        return condition.no("Pending", why);
+    }
     // A check of a folder runs nowhere and knows of no address.
     let known = runs || !addresses.all.is_empty();
     if known && !addresses.unusable.is_empty() {
@@ -111,7 +124,11 @@ fn gateway_programmed(
     if known && addresses.usable.is_empty() {
         return condition.no("AddressNotAssigned", "no address is known yet at which clients reach it");
     }
+    let hindered = own.hindered();
     match waits {
+        [] if hindered.is_some() => {
+            condition.yes("Programmed", format!("every listener is served; {}", hindered.unwrap_or_default()))
+        }
         [] => condition.yes("Programmed", "every listener is served"),
         [(_, first), ..] if waits.len() == state.listeners.len() => {
             condition.no(first.gateway_reason(), why())
@@ -168,6 +185,46 @@ fn resolved_refs(listener: &ListenerState, condition: Condition) -> Condition {
     condition.yes("ResolvedRefs", "every reference is resolved")
 }
 
+/// The Service of a Gateway with addresses of its own, and what keeps it from being as it should be.
+#[derive(Clone, Copy)]
+struct Own<'s>(Option<(&'s Dedicated, Option<&'s str>)>);
+
+impl<'s> Own<'s> {
+    fn of(state: &'s GatewayState, hindrance: Option<&'s str>) -> Self {
+        match &state.addressing {
+            Addressing::Dedicated(dedicated) => Self(Some((dedicated, hindrance))),
+            _ => Self(None),
+        }
+    }
+
+    /// Why there is no such Service.
+    fn missing(self) -> Option<String> {
+        let (dedicated, hindrance) = self.0?;
+        let service = &dedicated.service;
+        match (&dedicated.state, hindrance) {
+            (DedicatedState::Made(_), _) => None,
+            (DedicatedState::Foreign, _) => {
+                Some(format!("{service} exists and is not this Gateway's: rename it, or the Gateway"))
+            }
+            (DedicatedState::Missing, Some(why)) => Some(format!("{service} cannot be made: {why}")),
+            (DedicatedState::Missing, None) => Some(format!("{service} is not there yet")),
+        }
+    }
+
+    /// Why it is not as it should be.
+    fn hindered(self) -> Option<String> {
+        let (dedicated, hindrance) = self.0?;
+        Some(format!("{} is not as it should be: {}", dedicated.service, hindrance?))
+    }
+
+    /// Why a port has none of ours behind it.
+    fn unbound(self, port: u16) -> String {
+        let Some((dedicated, _)) = self.0 else { return format!("port {port} is not bound yet") };
+        let none = || format!("{} has no port {port} yet", dedicated.service);
+        self.missing().or_else(|| self.hindered()).unwrap_or_else(none)
+    }
+}
+
 /// Why a listener is not served.
 struct NotProgrammed {
     reason: &'static str,
@@ -181,7 +238,11 @@ impl NotProgrammed {
     }
 }
 
-fn programmed(listener: &ListenerState, bindings: Option<&Bindings>) -> Result<(), NotProgrammed> {
+fn programmed(
+    listener: &ListenerState,
+    own: Own<'_>,
+    bindings: Option<&Bindings>,
+) -> Result<(), NotProgrammed> {
     let not = |reason, message: String| Err(NotProgrammed { reason, message });
     if let Some(why) = &listener.refused {
         let reason = if why.is_conflict() { why.reason() } else { "Invalid" };
@@ -194,10 +255,12 @@ fn programmed(listener: &ListenerState, bindings: Option<&Bindings>) -> Result<(
         return not("Invalid", "there is no certificate to show".into());
     }
     let port = listener.point.port;
-    match bindings.map(|bindings| bindings.get(&port)) {
-        None | Some(Some(Ok(()))) => Ok(()),
-        Some(Some(Err(why))) => not("Pending", format!("port {port} cannot be bound: {why}")),
-        Some(None) => not("Pending", format!("port {port} is not bound yet")),
+    let Some(bindings) = bindings else { return Ok(()) };
+    let Some(bound) = listener.point.bound else { return not("Pending", own.unbound(port)) };
+    match bindings.get(&bound) {
+        Some(Ok(())) => Ok(()),
+        Some(Err(why)) => not("Pending", format!("port {port} cannot be bound: {why}")),
+        None => not("Pending", format!("port {port} is not bound yet")),
     }
 }
 
@@ -208,6 +271,7 @@ impl ListenerRefusal {
             Self::UnsupportedValue(_) => "UnsupportedValue",
             Self::HostnameConflict { .. } => "HostnameConflict",
             Self::ProtocolConflict { .. } => "ProtocolConflict",
+            Self::PortUnavailable(_) => "PortUnavailable",
         }
     }
 
@@ -216,7 +280,7 @@ impl ListenerRefusal {
     }
 }
 
-/// The addresses of a Gateway, out of those that we have.
+/// The addresses of a Gateway, out of those that there are.
 struct Addresses {
     usable: Vec<GatewayStatusAddress>,
     /// Asked for, and not to be had.
@@ -224,9 +288,19 @@ struct Addresses {
     all: Vec<String>,
 }
 
-/// All that we have, unless it asks for some; one that it asks for without a value is any of its type.
-fn addresses(gateway: &Gateway, settings: &Settings) -> Addresses {
-    let all: Vec<_> = settings.addresses.iter().map(status_address).collect();
+/// All that there are, unless it asks for some; one that it asks for without a value is any of its type.
+fn addresses(state: &GatewayState, settings: &Settings, runs: bool) -> Addresses {
+    let gateway = &state.gateway;
+    let all = match &state.addressing {
+        Addressing::Dedicated(dedicated) => match &dedicated.state {
+            DedicatedState::Made(addresses) => addresses,
+            // Where nothing runs, they are taken for granted.
+            DedicatedState::Missing | DedicatedState::Foreign if !runs => &settings.addresses,
+            DedicatedState::Missing | DedicatedState::Foreign => &Vec::new(),
+        },
+        _ => &settings.addresses,
+    };
+    let all: Vec<_> = all.iter().map(status_address).collect();
     let mut found = Addresses {
         usable: Vec::new(),
         unusable: Vec::new(),

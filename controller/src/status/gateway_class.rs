@@ -1,29 +1,34 @@
 //! The status of a GatewayClass.
 
 use super::{Condition, GatewayClassStatus, Report, SupportedFeature, types::condition};
-use crate::{ir::GatewayClass, translate::Settings};
+use crate::{
+    ir::GatewayClass,
+    snapshot::Snapshot,
+    translate::{Settings, parameters_of_class},
+};
 
 /// What is said about a GatewayClass; nothing where it is another controller's.
 ///
 /// `SupportedVersion` is about the CRDs of a cluster and left to whoever sees them.
-pub fn gateway_class(class: &GatewayClass, settings: &Settings) -> Option<Report<GatewayClassStatus>> {
+pub fn gateway_class(
+    class: &GatewayClass,
+    snapshot: &Snapshot,
+    settings: &Settings,
+) -> Option<Report<GatewayClassStatus>> {
     (class.controller == settings.gateway_controller).then(|| Report {
         status: GatewayClassStatus {
-            conditions: vec![accepted(class)],
+            conditions: vec![accepted(class, snapshot)],
             supported_features: FEATURES.iter().map(|name| SupportedFeature { name }).collect(),
         },
         messages: Vec::new(),
     })
 }
 
-fn accepted(class: &GatewayClass) -> Condition {
+fn accepted(class: &GatewayClass, snapshot: &Snapshot) -> Condition {
     let condition = condition(class.meta.generation, "Accepted");
-    match &class.parameters {
-        None => condition.yes("Accepted", "Gateways of this class are served"),
-        Some(to) => condition.no(
-            "InvalidParameters",
-            format!("parametersRef: {} {} is not a kind that is served", to.kind, to.name),
-        ),
+    match parameters_of_class(snapshot, class) {
+        Ok(_) => condition.yes("Accepted", "Gateways of this class are served"),
+        Err(why) => condition.no("InvalidParameters", format!("parametersRef: {why}")),
     }
 }
 

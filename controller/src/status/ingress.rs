@@ -19,8 +19,9 @@ pub fn ingress<'l>(
     losses: impl IntoIterator<Item = &'l Loss>,
 ) -> Report<IngressStatus> {
     let ports: BTreeSet<u16> = translated.attachments.iter().map(|a| a.slot.port).collect();
-    let unbound = ports.iter().filter_map(|port| {
-        let why = bindings?.get(port)?.as_ref().err()?;
+    let unbound = ports.iter().filter_map(|bound| {
+        let why = bindings?.get(bound)?.as_ref().err()?;
+        let port = bound.saturating_sub(settings.port_offset);
         Some(Message::refused(format!("not served on port {port}, which cannot be bound: {why}")))
     });
     let mut messages = translated.messages.clone();

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use portcullis_routing::{HostMap, HostPattern, HostTable, Listener, ListenerId, Port, Table};
 
-use super::{HostSlot, ListenerPlan, Listeners, Owner};
+use super::{HostSlot, ListenerPlan, Listeners, Owner, PortPlan};
 
 /// The host tables of all slots that have one.
 pub type Slots = BTreeMap<HostSlot, Arc<HostTable>>;
@@ -12,7 +12,7 @@ pub type Slots = BTreeMap<HostSlot, Arc<HostTable>>;
 /// The whole table; a listener without routes is in it too.
 pub fn table(listeners: &Listeners, slots: &Slots) -> Table {
     let ports = listeners.ports.iter().map(|(number, plan)| {
-        let mut port = Port::new(plan.protocol);
+        let mut port = empty(plan);
         let default = default_listener(slots, *number);
         for (hostname, plan) in &plan.listeners {
             let made = listener(slots, *number, hostname, plan, default.as_ref());
@@ -21,6 +21,11 @@ pub fn table(listeners: &Listeners, slots: &Slots) -> Table {
         (*number, Arc::new(port))
     });
     Table { generation: 0, ports: ports.collect() }
+}
+
+/// A port without listeners.
+pub fn empty(plan: &PortPlan) -> Port {
+    Port { offset: plan.offset, ..Port::new(plan.protocol, plan.number) }
 }
 
 /// One listener of a port. `default` is the port's [`default_listener`].

@@ -106,7 +106,9 @@ fn statuses(
     let ingresses = translated.iter().filter(|(key, t)| key.kind == Kind::Ingress && t.ours);
     Statuses {
         gateway_classes: classes
-            .filter_map(|class| Some((class.meta.key.clone(), status::gateway_class(class, settings)?)))
+            .filter_map(|class| {
+                Some((class.meta.key.clone(), status::gateway_class(class, snapshot, settings)?))
+            })
             .collect(),
         gateways: gateways.collect(),
         routes: routes.filter_map(|(key, t)| Some((key.clone(), status::route(t)?))).collect(),

@@ -107,20 +107,22 @@ impl Compiler<'_> {
             implied,
         };
         let mut attachments = Vec::new();
-        if let Some(listener) = &state.https {
+        if let (Some(listener), Ok(port)) = (&state.https, settings.bound(settings.https_port)) {
             attachments.push(attachment(
-                settings.https_port,
+                port,
                 listener,
                 paths.to_vec(),
                 default.cloned().into_iter().collect(),
             ));
         }
-        let Some(listener) = &state.http else { return attachments };
+        let (Some(listener), Ok(port)) = (&state.http, settings.bound(settings.http_port)) else {
+            return attachments;
+        };
         let (entries, implied) = match self.redirects(settings, state.tls && state.https.is_some()) {
             false => (paths.to_vec(), default.cloned().into_iter().collect()),
             true => self.redirected(settings, host, paths, default),
         };
-        attachments.push(attachment(settings.http_port, listener, entries, implied));
+        attachments.push(attachment(port, listener, entries, implied));
         attachments
     }
 
@@ -173,14 +175,14 @@ impl Compiler<'_> {
             entries,
             implied,
         };
-        let https =
-            state.https.is_some().then(|| attachment(settings.https_port, (plain.clone(), Vec::new())));
-        let http = state.http.is_some().then(|| {
+        let https = state.https.as_ref().and(settings.bound(settings.https_port).ok());
+        let https = https.map(|port| attachment(port, (plain.clone(), Vec::new())));
+        let http = state.http.as_ref().and(settings.bound(settings.http_port).ok()).map(|port| {
             let entries = match self.redirects(settings, state.tls && state.https.is_some()) {
                 true => self.redirected(settings, &any, &plain, None),
                 false => (plain.clone(), Vec::new()),
             };
-            attachment(settings.http_port, entries)
+            attachment(port, entries)
         });
         https.into_iter().chain(http).collect()
     }

@@ -21,7 +21,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use portcullis_routing::{HostPattern, ListenerId, Protocol, RouteKind};
 use portcullis_tls::{Certificate, Certificates};
 
-use super::{CertificatePool, CertificateRefError, Settings};
+use super::{CertificatePool, CertificateRefError, Dedicated, PortUnavailable, Settings};
 use crate::{
     ir::{Gateway, Ingress, ObjectKey, gateway::AllowedNamespaces},
     snapshot::Snapshot,
@@ -34,7 +34,7 @@ pub struct Listeners {
     /// The Gateways of our classes.
     pub gateways: BTreeMap<ObjectKey, Arc<GatewayState>>,
     pub ingress: IngressSide,
-    /// The frame of the table: every port and listener that is served, with or without routes.
+    /// The frame of the table: every port and listener that is served, with or without routes. By the port that is bound.
     pub ports: BTreeMap<u16, PortPlan>,
     pub certificates: Arc<Certificates>,
 }
@@ -45,8 +45,22 @@ pub struct GatewayState {
     pub gateway: Arc<Gateway>,
     /// Why none of it is served.
     pub refused: Option<GatewayRefusal>,
+    pub addressing: Addressing,
     /// In the order of the Gateway.
     pub listeners: Vec<ListenerState>,
+}
+
+/// At which addresses a Gateway is served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Addressing {
+    /// At ours, with all others.
+    Shared,
+    /// The same, though it asks for its own: nobody makes Services of a folder's Gateways.
+    SharedInstead,
+    /// At its own.
+    Dedicated(Arc<Dedicated>),
+    /// Its parameters cannot be read.
+    Unknown,
 }
 
 /// Why a Gateway is not accepted as a whole.
@@ -84,12 +98,15 @@ pub struct AttachPoint {
     pub id: Arc<ListenerId>,
     /// The listener's name in its Gateway.
     pub section: Box<str>,
+    /// The port that it names.
     pub port: u16,
+    /// The port that is bound for it, once that is known.
+    pub bound: Option<u16>,
     pub hostname: HostPattern,
     /// The kinds of routes that may attach.
     pub kinds: Vec<RouteKind>,
     pub namespaces: AllowedNamespaces,
-    /// Whether it is in the table. Routes attach all the same where it is not.
+    /// Whether it is in the table as soon as a port is bound for it. Routes attach all the same where it is not.
     pub served: bool,
 }
 
@@ -104,6 +121,8 @@ pub enum ListenerRefusal {
     HostnameConflict { with: Box<str>, hostname: HostPattern, port: u16 },
     #[error("port {port} speaks another protocol for {with}")]
     ProtocolConflict { with: Box<str>, port: u16 },
+    #[error(transparent)]
+    PortUnavailable(#[from] PortUnavailable),
 }
 
 /// The hosts of Ingresses.
@@ -132,6 +151,10 @@ pub struct IngressHost {
 #[derive(Clone, Debug)]
 pub struct PortPlan {
     pub protocol: Protocol,
+    /// The port that its listeners name.
+    pub number: u16,
+    /// What clients add to that number to get here.
+    pub offset: u16,
     /// By the hostname under which the port finds a listener.
     pub listeners: BTreeMap<HostPattern, ListenerPlan>,
 }

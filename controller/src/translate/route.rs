@@ -69,6 +69,7 @@ fn attachments<'p>(
     let mut entries: BTreeMap<&HostPattern, Vec<Entry>> = BTreeMap::new();
     let mut attachments = Vec::new();
     for point in points.filter(|point| point.served) {
+        let Some(port) = point.bound else { continue };
         let mut hosts: Vec<_> = own.iter().filter(|host| host.intersects(&point.hostname)).collect();
         hosts.sort();
         hosts.dedup();
@@ -79,7 +80,7 @@ fn attachments<'p>(
             }
             attachments.push(Attachment {
                 slot: HostSlot {
-                    port: point.port,
+                    port,
                     listener: point.hostname.clone(),
                     owner: Owner::Gateway(Arc::clone(&point.id)),
                     host: host.clone(),

@@ -1,12 +1,17 @@
 //! What translation is told beside the objects.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use portcullis_tls::Certificate;
 
-use crate::ir::ObjectKey;
+use super::{
+    DedicatedPorts,
+    ports::{self, PortUnavailable},
+};
+use crate::ir::{Address, ObjectKey};
 
-/// What translation is told beside the objects; but for the addresses it stays the same while the process runs.
+/// What translation is told beside the objects; but for addresses and hindrances it stays the same while the process
+/// runs.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// GatewayClasses with this `controllerName` are ours.
@@ -28,15 +33,28 @@ pub struct Settings {
     pub http_port: u16,
     /// Where Ingress hosts are served over TLS.
     pub https_port: u16,
+    /// What is added to a listener's port for the port that is bound.
+    pub port_offset: u16,
+    /// Whether clients connect to the ports that are bound, with no Service before them.
+    pub direct: bool,
+    /// How Gateways are served that ask for addresses of their own.
+    pub dedicated: DedicatedPorts,
     /// Where clients reach us, as Gateways and Ingresses say in their status.
     pub addresses: Vec<Address>,
+    /// What keeps the Services of Gateways from being as they should be.
+    pub hindrances: BTreeMap<ObjectKey, Box<str>>,
 }
 
-/// Where clients reach us.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Address {
-    Ip(IpAddr),
-    Hostname(Box<str>),
+impl Settings {
+    /// The port that is bound for a listener's that shares our addresses.
+    pub fn bound(&self, port: u16) -> Result<u16, PortUnavailable> {
+        ports::shared(port, self.port_offset, self.dedicated)
+    }
+
+    /// What clients add to a listener's port to get here.
+    pub fn offset_for_clients(&self) -> u16 {
+        if self.direct { self.port_offset } else { 0 }
+    }
 }
 
 impl Default for Settings {
@@ -51,7 +69,11 @@ impl Default for Settings {
             fallback_certificate: None,
             http_port: 80,
             https_port: 443,
+            port_offset: 0,
+            direct: true,
+            dedicated: DedicatedPorts::AsShared,
             addresses: Vec::new(),
+            hindrances: BTreeMap::new(),
         }
     }
 }

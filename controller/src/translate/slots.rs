@@ -37,6 +37,7 @@ pub struct Translated {
 /// One place of the table: a [`HostTable`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct HostSlot {
+    /// The one that is bound.
     pub port: u16,
     /// The hostname under which the port finds the listener.
     pub listener: HostPattern,

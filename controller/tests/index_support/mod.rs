@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use portcullis_controller::{
     ir::{Kind, Object, ObjectKey},
     objects,
+    translate::service_name,
 };
 use portcullis_tls::Certificates;
 use rcgen::{CertifiedKey, generate_simple_self_signed};
@@ -13,10 +14,14 @@ use serde_json::{Value, json};
 const NAMESPACES: [&str; 2] = ["a", "b"];
 const NAMES: [&str; 3] = ["x", "y", "z"];
 const HOSTS: [&str; 4] = ["h.test", "*.test", "g.h.test", "*.h.test"];
+const ADDRESSES: [&str; 2] = ["192.0.2.1", "192.0.2.2"];
+const UIDS: [&str; 2] = ["uid-1", "uid-2"];
 const PATHS: [&str; 4] = ["/", "/p", "/p/q", "/r"];
 /// Every kind that is read but ConfigMap, which nothing refers to; those with the most to go wrong more than once.
-const KINDS: [Kind; 16] = [
+const KINDS: [Kind; 19] = [
     Kind::GatewayClass,
+    Kind::GatewayParameters,
+    Kind::GatewayParameters,
     Kind::Gateway,
     Kind::Gateway,
     Kind::Gateway,
@@ -28,6 +33,7 @@ const KINDS: [Kind; 16] = [
     Kind::Ingress,
     Kind::Ingress,
     Kind::IngressClass,
+    Kind::Service,
     Kind::Service,
     Kind::EndpointSlice,
     Kind::Secret,
@@ -111,6 +117,7 @@ fn manifest(kind: Kind, bits: &mut Bits) -> Value {
     let (api_version, body) = match kind {
         Kind::GatewayClass => ("gateway.networking.k8s.io/v1", gateway_class(bits)),
         Kind::Gateway => ("gateway.networking.k8s.io/v1", gateway(bits)),
+        Kind::GatewayParameters => ("portcullis.dev/v1alpha1", parameters(bits)),
         Kind::HttpRoute => ("gateway.networking.k8s.io/v1", http_route(bits)),
         Kind::GrpcRoute => ("gateway.networking.k8s.io/v1", grpc_route(bits)),
         Kind::ReferenceGrant => ("gateway.networking.k8s.io/v1", grant(bits)),
@@ -134,7 +141,10 @@ fn manifest(kind: Kind, bits: &mut Bits) -> Value {
             metadata["labels"] = json!({ "team": bits.of(&["red", "blue"]) });
         }
         _ => {
-            metadata["name"] = bits.of(&NAMES).into();
+            // The Service of a Gateway has a name of its own.
+            if metadata.get("name").is_none() {
+                metadata["name"] = bits.of(&NAMES).into();
+            }
             metadata["namespace"] = bits.of(&NAMESPACES).into();
         }
     }
@@ -146,12 +156,62 @@ fn manifest(kind: Kind, bits: &mut Bits) -> Value {
 
 fn gateway_class(bits: &mut Bits) -> Value {
     let ours = !bits.one_in(4);
-    json!({ "spec": { "controllerName": if ours { "portcullis.dev/gateway-controller" } else { "example.com/other" } } })
+    let mut spec = json!({ "controllerName": if ours { "portcullis.dev/gateway-controller" } else { "example.com/other" } });
+    if bits.one_in(2) {
+        spec["parametersRef"] = parameters_ref(bits);
+        spec["parametersRef"]["namespace"] = bits.of(&NAMESPACES).into();
+    }
+    json!({ "spec": spec })
 }
 
 fn gateway(bits: &mut Bits) -> Value {
     let listeners: Vec<_> = (0..=bits.below(3)).map(|index| listener(index, bits)).collect();
-    json!({ "spec": { "gatewayClassName": bits.of(&["c", "c", "c", "d"]), "listeners": listeners } })
+    let mut spec = json!({ "gatewayClassName": bits.of(&["c", "c", "c", "d"]), "listeners": listeners });
+    match bits.below(4) {
+        0 => spec["infrastructure"] = json!({ "parametersRef": parameters_ref(bits) }),
+        1 => spec["addresses"] = json!([{ "value": bits.of(&ADDRESSES) }]),
+        _ => {}
+    }
+    json!({ "metadata": { "uid": bits.of(&UIDS) }, "spec": spec })
+}
+
+fn parameters_ref(bits: &mut Bits) -> Value {
+    let kind = if bits.one_in(8) { "Other" } else { "GatewayParameters" };
+    json!({ "group": "portcullis.dev", "kind": kind, "name": bits.of(&NAMES) })
+}
+
+fn parameters(bits: &mut Bits) -> Value {
+    let mut spec = json!({ "service": { "annotations": { "a": bits.of(&["b", "c"]) } } });
+    match bits.below(6) {
+        0 => {}
+        1 => spec["addressing"] = "Shared".into(),
+        2 => spec["addressing"] = "Wrong".into(),
+        _ => spec["addressing"] = "Dedicated".into(),
+    }
+    json!({ "spec": spec })
+}
+
+/// The Service of a Gateway, or one that claims to be; with few ports of ours, so that claims meet.
+fn gateway_service(bits: &mut Bits) -> Value {
+    let ports = [80, 443, 8080].iter().map(|port| {
+        let target = bits.of(&[20_000, 20_001, 20_002, 9_999]);
+        json!({ "name": format!("port-{port}"), "port": port, "targetPort": target })
+    });
+    let ports: Vec<_> = ports.collect();
+    let mut service = json!({
+        "metadata": {
+            "name": service_name(bits.of(&NAMES)),
+            "labels": { "portcullis.dev/addressing": bits.of(&["Dedicated", "Dedicated", "Dedicated", "Shared"]) },
+            "ownerReferences": [{
+                "apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway", "name": "x", "uid": bits.of(&UIDS),
+            }],
+        },
+        "spec": { "type": "LoadBalancer", "ports": ports },
+    });
+    if bits.one_in(2) {
+        service["status"] = json!({ "loadBalancer": { "ingress": [{ "ip": bits.of(&ADDRESSES) }] } });
+    }
+    service
 }
 
 fn listener(index: usize, bits: &mut Bits) -> Value {
@@ -299,6 +359,9 @@ fn ingress_class(bits: &mut Bits) -> Value {
 }
 
 fn service(bits: &mut Bits) -> Value {
+    if bits.one_in(2) {
+        return gateway_service(bits);
+    }
     let port = |number: u64, name: &str, bits: &mut Bits| {
         let mut port = json!({ "name": name, "port": number });
         if bits.one_in(4) {

@@ -55,7 +55,7 @@ pub(crate) fn apply(request: &mut RequestHeader, context: &Context, options: &Op
         }
     }
     if !keep(request, &PORT) {
-        request.insert_header("X-Forwarded-Port", port(conn.port + options.port_offset))?;
+        request.insert_header("X-Forwarded-Port", port(conn.client_port))?;
     }
     let scheme = HeaderValue::from_static(if conn.tls.is_some() { "https" } else { "http" });
     if !keep(request, &PROTO) {

@@ -22,8 +22,8 @@ pub(crate) fn answer(
     let origin = Origin {
         scheme,
         host: &host.name,
-        port: port(scheme, context, options),
-        port_offset: options.port_offset,
+        port: port(scheme, context),
+        port_offset: context.conn.offset,
         path: &target.path,
         query: target.query,
     };
@@ -34,10 +34,10 @@ pub(crate) fn answer(
 }
 
 /// The listener's port; behind a proxy that ended the client's TLS, that of the client's scheme.
-fn port(scheme: &str, context: &Context, options: &Options) -> u16 {
+fn port(scheme: &str, context: &Context) -> u16 {
     match (scheme, &context.conn.tls) {
         ("https", None) => 443,
         ("http", Some(_)) => 80,
-        _ => context.conn.port + options.port_offset,
+        _ => context.conn.client_port,
     }
 }

@@ -48,7 +48,7 @@ impl Site {
 
     /// The table of this port.
     pub fn table(self, port: u16) -> Table {
-        let mut served = Port::new(self.protocol);
+        let mut served = Port::new(self.protocol, port);
         let mut hosts: Vec<(HostPattern, ListenerId, Vec<Entry>)> = Vec::new();
         for (host, id, entry) in self.entries {
             match hosts.iter_mut().find(|(h, _, _)| *h == host) {

@@ -25,7 +25,7 @@ pub fn with_rule(mut table: Table, port: u16, protocol: Protocol, rule: Rule) ->
     let entries = vec![Entry { route_match, precedence, rule: Arc::new(rule) }];
     let mut listener = Listener::new(ListenerId::Ingress);
     listener.hosts.insert(HostPattern::Any, Arc::new(HostTable::compile(entries)));
-    let mut served = Port::new(protocol);
+    let mut served = Port::new(protocol, port);
     served.listeners.insert(HostPattern::Any, Arc::new(listener));
     table.ports.insert(port, Arc::new(served));
     table.generation += 1;

@@ -31,7 +31,7 @@ pub struct Origin<'r> {
     pub host: &'r str,
     /// The port of the listener, as the client reaches it.
     pub port: u16,
-    /// What a standalone run adds to every listener's port.
+    /// What clients add to every listener's port to get there ([`Port::offset`](crate::Port::offset)).
     pub port_offset: u16,
     /// The canonical path.
     pub path: &'r str,

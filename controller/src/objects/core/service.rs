@@ -3,19 +3,29 @@
 use std::collections::BTreeSet;
 
 use k8s_openapi::{
-    api::core::v1::{ServicePort as WrittenPort, ServiceSpec},
-    apimachinery::pkg::util::intstr::IntOrString,
+    api::core::v1::{Service as WrittenService, ServicePort as WrittenPort, ServiceSpec},
+    apimachinery::pkg::{apis::meta::v1::OwnerReference, util::intstr::IntOrString},
 };
+use serde::Deserialize as _;
 use serde_json::Value;
 
+use super::addresses::addresses_of_service;
+
 use crate::{
-    ir::{Meta, Service, core::ServicePort, ingress::PortRef},
+    ir::{
+        Meta, Service,
+        core::{GatewayService, ServicePort},
+        ingress::PortRef,
+    },
     objects::{
         checks::{Checks, Path},
         names::{self, quoted},
         typed,
     },
 };
+
+/// The label of what is made for a Gateway that has addresses of its own.
+pub(crate) const MARK: (&str, &str) = ("portcullis.dev/addressing", "Dedicated");
 
 /// Reads a Service.
 pub(crate) fn read(document: &Value, meta: Meta, checks: &mut Checks) -> Option<Service> {
@@ -37,6 +47,7 @@ pub(crate) fn read(document: &Value, meta: Meta, checks: &mut Checks) -> Option<
         checks.error(&at.field("clusterIP"), format!("must not be None for the type {kind}"));
     }
     check_names(&ports, checks, &at_ports);
+    let gateway = gateway(document, &meta).map(Box::new);
     let ports = ports.into_iter().enumerate().map(|(i, p)| port(p, checks, &at_ports.index(i))).collect();
     // One last dot is allowed (core/v1, ValidateService).
     let name = spec.external_name.unwrap_or_default();
@@ -44,7 +55,23 @@ pub(crate) fn read(document: &Value, meta: Meta, checks: &mut Checks) -> Option<
     if is_external {
         checks.form(name, names::SUBDOMAIN, &at.field("externalName"));
     }
-    Some(Service { meta, external_name: is_external.then(|| name.into()), ports })
+    Some(Service { meta, external_name: is_external.then(|| name.into()), ports, gateway })
+}
+
+/// What is known of a Service that was made for a Gateway. What does not fit is an API server's affair.
+fn gateway(document: &Value, meta: &Meta) -> Option<GatewayService> {
+    if meta.labels.get(MARK.0).is_none_or(|value| **value != *MARK.1) {
+        return None;
+    }
+    let owners = document.get("metadata")?.get("ownerReferences")?.as_array()?;
+    let owners = owners.iter().filter_map(|owner| OwnerReference::deserialize(owner).ok());
+    let owner = owners.into_iter().find(is_gateway)?;
+    let addresses = WrittenService::deserialize(document).map(|service| addresses_of_service(&service));
+    Some(GatewayService { owner: owner.uid.into(), addresses: addresses.unwrap_or_default() })
+}
+
+fn is_gateway(owner: &OwnerReference) -> bool {
+    owner.kind == "Gateway" && owner.api_version.starts_with("gateway.networking.k8s.io/")
 }
 
 fn check_names(ports: &[WrittenPort], checks: &mut Checks, at: &Path<'_>) {

@@ -30,17 +30,22 @@ impl Watched {
     }
 
     pub(super) fn is_namespaced(&self) -> bool {
-        !matches!(self.kind, Kind::GatewayClass | Kind::IngressClass | Kind::Namespace)
+        // The parameters of a class are with whoever runs the cluster: they are read in all namespaces, as classes are.
+        !matches!(
+            self.kind,
+            Kind::GatewayClass | Kind::GatewayParameters | Kind::IngressClass | Kind::Namespace
+        )
     }
 
-    /// Whether it comes with the Gateway API's CRDs.
+    /// Whether it comes with CRDs, the Gateway API's or our own.
     pub(super) fn is_optional(&self) -> bool {
-        api_version_of(self.kind).starts_with("gateway.networking.k8s.io/")
+        let api_version = api_version_of(self.kind);
+        api_version.starts_with("gateway.networking.k8s.io/") || self.kind == Kind::GatewayParameters
     }
 }
 
 /// In the order in which the log names them.
-pub(super) const WATCHED: [Watched; 12] = [
+pub(super) const WATCHED: [Watched; 13] = [
     Watched::new(Kind::Namespace, "namespaces"),
     Watched::new(Kind::Service, "services"),
     Watched::new(Kind::EndpointSlice, "endpointslices"),
@@ -54,6 +59,7 @@ pub(super) const WATCHED: [Watched; 12] = [
     Watched::with_status(Kind::Ingress, "ingresses"),
     Watched::with_status(Kind::GatewayClass, "gatewayclasses"),
     Watched::with_status(Kind::Gateway, "gateways"),
+    Watched::new(Kind::GatewayParameters, "gatewayparameters"),
     Watched::with_status(Kind::HttpRoute, "httproutes"),
     Watched::with_status(Kind::GrpcRoute, "grpcroutes"),
     Watched::new(Kind::ReferenceGrant, "referencegrants"),
@@ -65,7 +71,10 @@ const KEPT: [&str; 3] = ["tls.crt", "tls.key", "ca.crt"];
 /// Takes out what nobody looks at, before anything is kept.
 pub(super) fn reduce(kind: Kind, object: &mut Value) {
     let Some(fields) = object.as_object_mut() else { return };
-    fields.remove("status");
+    // Of a Service it says where clients reach it.
+    if kind != Kind::Service {
+        fields.remove("status");
+    }
     if let Some(metadata) = fields.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.remove("managedFields");
         if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {

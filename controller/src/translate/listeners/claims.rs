@@ -8,24 +8,28 @@ use std::{
 
 use portcullis_routing::{HostPattern, ListenerId, Protocol};
 
-use super::{GatewayState, ListenerRefusal, gateways::States};
+use super::{Addressing, GatewayState, ListenerRefusal, gateways::States};
 use crate::{
     ir::{Ingress, gateway::ListenerProtocol},
     translate::Settings,
 };
 
-/// Who has which port.
+/// Who has which of the ports that are bound.
 #[derive(Debug, Default)]
 pub(super) struct Claims {
     pub(super) ports: BTreeMap<u16, Claim>,
     /// Why Ingresses are not served on a port that should be theirs.
-    pub(super) lost_by_ingress: BTreeMap<u16, Box<str>>,
+    pub(super) lost_by_ingress: BTreeMap<u16, String>,
 }
 
 /// A port that somebody has.
 #[derive(Debug)]
 pub(super) struct Claim {
     pub(super) protocol: Protocol,
+    /// The port that listeners name.
+    pub(super) number: u16,
+    /// What clients add to it.
+    pub(super) offset: u16,
     holder: Box<str>,
     pub(super) hosts: BTreeMap<HostPattern, Arc<ListenerId>>,
     pub(super) ingress: bool,
@@ -47,7 +51,7 @@ pub(super) fn settle(gateways: &mut States, ingresses: &[Arc<Ingress>], settings
             ingresses_since = None;
         }
         refuse_at_odds(state);
-        claims.claim(state);
+        claims.claim(state, settings);
     }
     if ingresses_since.is_some() {
         claims.claim_for_ingress(settings);
@@ -56,14 +60,23 @@ pub(super) fn settle(gateways: &mut States, ingresses: &[Arc<Ingress>], settings
 }
 
 impl Claims {
-    fn claim(&mut self, state: &mut GatewayState) {
+    fn claim(&mut self, state: &mut GatewayState, settings: &Settings) {
+        // To a Gateway's own Service clients come at the port itself.
+        let offset = match state.addressing {
+            Addressing::Dedicated(_) => 0,
+            _ => settings.offset_for_clients(),
+        };
         for (index, listener) in state.gateway.listeners.iter().enumerate() {
             let slot = &mut state.listeners[index];
             let Some(protocol) = protocol(&listener.protocol).filter(|_| slot.refused.is_none()) else {
                 continue;
             };
-            let claim = self.ports.entry(listener.port).or_insert_with(|| Claim {
+            // Whoever has none yet is at odds with nobody.
+            let Some(bound) = slot.point.bound else { continue };
+            let claim = self.ports.entry(bound).or_insert_with(|| Claim {
                 protocol,
+                number: listener.port,
+                offset,
                 holder: slot.point.id.to_string().into(),
                 hosts: BTreeMap::new(),
                 ingress: false,
@@ -84,11 +97,25 @@ impl Claims {
         }
     }
 
+    /// Who has a port that Ingresses are served on.
+    pub(super) fn of_ingress(&self, port: u16, settings: &Settings) -> Option<&Claim> {
+        self.ports.get(&settings.bound(port).ok()?).filter(|claim| claim.ingress)
+    }
+
     fn claim_for_ingress(&mut self, settings: &Settings) {
         for (port, protocol) in [(settings.http_port, Protocol::Http), (settings.https_port, Protocol::Https)]
         {
-            let claim = self.ports.entry(port).or_insert_with(|| Claim {
+            let bound = match settings.bound(port) {
+                Ok(bound) => bound,
+                Err(why) => {
+                    self.lost_by_ingress.insert(port, format!("not served on port {port}: {why}"));
+                    continue;
+                }
+            };
+            let claim = self.ports.entry(bound).or_insert_with(|| Claim {
                 protocol,
+                number: port,
+                offset: settings.offset_for_clients(),
                 holder: "Ingresses".into(),
                 hosts: BTreeMap::new(),
                 ingress: false,
@@ -96,7 +123,9 @@ impl Claims {
             if claim.protocol == protocol {
                 claim.ingress = true;
             } else {
-                self.lost_by_ingress.insert(port, claim.holder.clone());
+                let holder = &claim.holder;
+                let why = format!("not served on port {port}, which speaks another protocol for {holder}");
+                self.lost_by_ingress.insert(port, why);
             }
         }
     }

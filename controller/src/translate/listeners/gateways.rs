@@ -4,14 +4,18 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use portcullis_routing::{ListenerId, RouteKind};
 
-use super::{AttachPoint, GatewayRefusal, GatewayState, ListenerRefusal, ListenerState};
+use super::{Addressing, AttachPoint, GatewayRefusal, GatewayState, ListenerRefusal, ListenerState};
 use crate::{
     ir::{
         Gateway, GatewayClass, Kind, ObjectKey,
-        gateway::{GatewayListener, ListenerProtocol, Reference},
+        gateway::{GatewayListener, ListenerProtocol},
+        parameters::Addressing as Asked,
     },
     snapshot::Snapshot,
-    translate::{CertificatePool, Settings, grants::GATEWAY_GROUP},
+    translate::{
+        CertificatePool, DedicatedPorts, PortRange, Settings, dedicated::Holders, grants::GATEWAY_GROUP,
+        parameters,
+    },
 };
 
 pub(super) type States = BTreeMap<ObjectKey, GatewayState>;
@@ -21,40 +25,61 @@ pub(super) fn ours(snapshot: &Snapshot, settings: &Settings, certificates: &Cert
         let class = snapshot.gateway_classes.get(&ObjectKey::new(Kind::GatewayClass, "", &gateway.class))?;
         (class.controller == settings.gateway_controller).then_some(class)
     };
-    let states = snapshot.gateways.iter().filter_map(|(key, gateway)| {
-        let refused = refusal(gateway, class_of(gateway)?);
+    let ours: Vec<_> =
+        snapshot.gateways.values().filter_map(|gateway| Some((gateway, class_of(gateway)?))).collect();
+    let range = match settings.dedicated {
+        DedicatedPorts::Of(range) => range,
+        DedicatedPorts::AsShared => PortRange::EMPTY,
+    };
+    let holders = Holders::of(snapshot, ours.iter().map(|(gateway, _)| &***gateway), range);
+    let states = ours.into_iter().map(|(gateway, class)| {
+        let (addressing, refused) = addressing(snapshot, settings, &holders, gateway, class);
         let listeners = gateway.listeners.iter().map(|listener| {
-            let mut state = alone(snapshot, certificates, gateway, listener);
+            let mut state = alone(snapshot, settings, certificates, gateway, &addressing, listener);
             if refused.is_some() {
                 Arc::make_mut(&mut state.point).served = false;
             }
             state
         });
-        Some((
-            key.clone(),
-            GatewayState { gateway: Arc::clone(gateway), listeners: listeners.collect(), refused },
-        ))
+        let listeners = listeners.collect();
+        let state = GatewayState { gateway: Arc::clone(gateway), listeners, addressing, refused };
+        (gateway.meta.key.clone(), state)
     });
     states.collect()
 }
 
-fn refusal(gateway: &Gateway, class: &GatewayClass) -> Option<GatewayRefusal> {
-    let parameters = |whose: &ObjectKey, to: &Reference| {
-        let text = format!("parametersRef of {whose}: {} {} is not a kind that is served", to.kind, to.name);
-        GatewayRefusal::InvalidParameters(text)
+fn addressing(
+    snapshot: &Snapshot,
+    settings: &Settings,
+    holders: &Holders,
+    gateway: &Gateway,
+    class: &GatewayClass,
+) -> (Addressing, Option<GatewayRefusal>) {
+    let parameters = match parameters::of_gateway(snapshot, class, gateway) {
+        Ok(parameters) => parameters,
+        Err((whose, why)) => {
+            let text = format!("parametersRef of {whose}: {why}");
+            return (Addressing::Unknown, Some(GatewayRefusal::InvalidParameters(text)));
+        }
     };
-    let of_class = class.parameters.as_ref().map(|p| parameters(&class.meta.key, p));
-    let of_gateway = gateway.parameters.as_ref().map(|p| parameters(&gateway.meta.key, p));
+    let addressing = match (parameters.addressing.unwrap_or(Asked::Shared), settings.dedicated) {
+        (Asked::Shared, _) => Addressing::Shared,
+        (Asked::Dedicated, DedicatedPorts::AsShared) => Addressing::SharedInstead,
+        (Asked::Dedicated, DedicatedPorts::Of(_)) => {
+            Addressing::Dedicated(Arc::new(holders.dedicated(snapshot, gateway, parameters.service)))
+        }
+    };
     let address = gateway.addresses.iter().find(|a| !matches!(&*a.kind, "IPAddress" | "Hostname"));
-    let of_address = address.map(|a| GatewayRefusal::UnsupportedAddress(a.kind.clone()));
-    of_class.or(of_gateway).or(of_address)
+    (addressing, address.map(|a| GatewayRefusal::UnsupportedAddress(a.kind.clone())))
 }
 
 /// A listener without a look at any other.
 fn alone(
     snapshot: &Snapshot,
+    settings: &Settings,
     certificates: &CertificatePool,
     gateway: &Gateway,
+    addressing: &Addressing,
     listener: &GatewayListener,
 ) -> ListenerState {
     let namespace = gateway.meta.namespace();
@@ -63,7 +88,15 @@ fn alone(
         name: gateway.meta.name().into(),
         section: listener.name.clone(),
     };
-    let refused = check(gateway, listener);
+    let (bound, unavailable) = match addressing {
+        Addressing::Dedicated(dedicated) => (dedicated.bound.get(&listener.port).copied(), None),
+        Addressing::Shared | Addressing::SharedInstead => match settings.bound(listener.port) {
+            Ok(bound) => (Some(bound), None),
+            Err(why) => (None, Some(ListenerRefusal::from(why))),
+        },
+        Addressing::Unknown => (None, None),
+    };
+    let refused = check(gateway, listener).or(unavailable);
     let (kinds, unknown_kinds) = kinds(listener);
     let references = listener.tls.as_ref().map(|tls| &*tls.certificates).unwrap_or_default();
     let ends_tls = listener.protocol == ListenerProtocol::Https && refused.is_none();
@@ -71,6 +104,7 @@ fn alone(
         id: Arc::new(id),
         section: listener.name.clone(),
         port: listener.port,
+        bound,
         hostname: listener.hostname.clone(),
         kinds,
         namespaces: listener.allowed.namespaces.clone(),

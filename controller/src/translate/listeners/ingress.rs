@@ -7,7 +7,10 @@ use std::{
 
 use portcullis_routing::HostPattern;
 
-use super::{IngressHost, IngressSide, claims::Claims};
+use super::{
+    IngressHost, IngressSide,
+    claims::{Claim, Claims},
+};
 use crate::{
     ir::{Ingress, Kind, ObjectKey},
     snapshot::Snapshot,
@@ -87,8 +90,8 @@ pub(super) fn side(ours: Vec<Arc<Ingress>>, claims: &Claims, settings: &Settings
         }
     }
     for (host, state) in &mut side.hosts {
-        state.http = listener_hostname(claims, settings.http_port, host);
-        state.https = listener_hostname(claims, settings.https_port, host);
+        state.http = listener_hostname(claims.of_ingress(settings.http_port, settings), host);
+        state.https = listener_hostname(claims.of_ingress(settings.https_port, settings), host);
     }
     for ingress in &ours {
         let messages = beside_gateways(ingress, &side.hosts, claims, settings);
@@ -102,8 +105,8 @@ pub(super) fn side(ours: Vec<Arc<Ingress>>, claims: &Claims, settings: &Settings
 
 /// Under which hostname a port finds a host of Ingresses: that of a Gateway's listener of the same name, where there
 /// is one. `*` of an Ingress is one label, that of a Gateway any number, but it is the same name.
-fn listener_hostname(claims: &Claims, port: u16, host: &HostPattern) -> Option<HostPattern> {
-    let claim = claims.ports.get(&port).filter(|claim| claim.ingress)?;
+fn listener_hostname(claim: Option<&Claim>, host: &HostPattern) -> Option<HostPattern> {
+    let claim = claim?;
     let same = match host {
         HostPattern::WildcardLabel(suffix) => HostPattern::Wildcard(Arc::clone(suffix)),
         host => host.clone(),
@@ -118,15 +121,12 @@ fn beside_gateways(
     settings: &Settings,
 ) -> Vec<Message> {
     let mut messages = Vec::new();
-    for (port, holder) in &claims.lost_by_ingress {
-        messages.push(Message::refused(format!(
-            "not served on port {port}, which speaks another protocol for {holder}"
-        )));
-    }
+    messages.extend(claims.lost_by_ingress.values().map(Message::refused));
     for host in served_hosts(ingress) {
         let Some(state) = all.get(&host) else { continue };
         for (port, hostname) in [(settings.http_port, &state.http), (settings.https_port, &state.https)] {
-            let holder = hostname.as_ref().and_then(|hostname| claims.ports.get(&port)?.hosts.get(hostname));
+            let holder = hostname.as_ref();
+            let holder = holder.and_then(|hostname| claims.of_ingress(port, settings)?.hosts.get(hostname));
             if let Some(holder) = holder {
                 let shown = if port == settings.https_port { ", and whose certificate is shown" } else { "" };
                 messages.push(Message::note(format!(

@@ -11,7 +11,7 @@ use crate::{
     translate::{CertificatePool, Settings},
 };
 
-/// The certificates of each port, by the hostname under which it finds a listener.
+/// The certificates of each port that is bound, by the hostname under which it finds a listener.
 type Shown = BTreeMap<u16, tls::ShownHosts>;
 
 pub(super) fn plan(
@@ -24,27 +24,29 @@ pub(super) fn plan(
 ) -> Listeners {
     let mut ports = frame(claims);
     let mut shown = of_gateways(&gateways);
-    if claims.ports.get(&settings.https_port).is_some_and(|claim| claim.ingress) {
-        let hosts = shown.entry(settings.https_port).or_default();
+    let (http, https) = (settings.bound(settings.http_port).ok(), settings.bound(settings.https_port).ok());
+    if let Some(https) = https.filter(|_| claims.of_ingress(settings.https_port, settings).is_some()) {
+        let hosts = shown.entry(https).or_default();
         tls::choose(snapshot, settings, certificates, &mut side, hosts);
     }
     for host in side.hosts.values() {
-        for (port, hostname) in [(settings.http_port, &host.http), (settings.https_port, &host.https)] {
-            if let (Some(hostname), Some(plan)) = (hostname, ports.get_mut(&port)) {
+        for (port, hostname) in [(http, &host.http), (https, &host.https)] {
+            if let (Some(hostname), Some(plan)) = (hostname, port.and_then(|port| ports.get_mut(&port))) {
                 plan.listeners.entry(hostname.clone()).or_default().ingress = true;
             }
         }
     }
     // Whoever names a host that nobody has is shown the default certificate, and then a 404.
-    if shown.get(&settings.https_port).is_some_and(|hosts| hosts.contains_key(&HostPattern::Any))
-        && let Some(plan) = ports.get_mut(&settings.https_port)
+    if let Some(https) = https
+        && shown.get(&https).is_some_and(|hosts| hosts.contains_key(&HostPattern::Any))
+        && let Some(plan) = ports.get_mut(&https)
     {
         let any = plan.listeners.entry(HostPattern::Any).or_default();
         any.ingress |= any.gateway.is_none();
     }
     ports.retain(|_, plan| !plan.listeners.is_empty());
     for listener in gateways.values_mut().flat_map(|state| &mut state.listeners).filter(|l| l.point.served) {
-        let Some(port) = ports.get(&listener.point.port) else { continue };
+        let Some(port) = listener.point.bound.and_then(|bound| ports.get(&bound)) else { continue };
         let own = &listener.point.hostname;
         listener.ingress_behind = port.listeners.get(own).is_some_and(|plan| plan.ingress);
         if !matches!(own, HostPattern::Exact(_)) {
@@ -73,7 +75,8 @@ fn frame(claims: &Claims) -> BTreeMap<u16, PortPlan> {
         let listeners = claim.hosts.iter().map(|(hostname, id)| {
             (hostname.clone(), ListenerPlan { gateway: Some(Arc::clone(id)), ingress: false })
         });
-        (*port, PortPlan { protocol: claim.protocol, listeners: listeners.collect() })
+        let (protocol, number, offset) = (claim.protocol, claim.number, claim.offset);
+        (*port, PortPlan { protocol, number, offset, listeners: listeners.collect() })
     };
     claims.ports.iter().map(port).collect()
 }
@@ -82,8 +85,8 @@ fn frame(claims: &Claims) -> BTreeMap<u16, PortPlan> {
 fn of_gateways(gateways: &States) -> Shown {
     let mut shown = Shown::new();
     for listener in gateways.values().flat_map(|state| &state.listeners).filter(|l| l.point.served) {
-        if listener.certificates.is_some() {
-            let hosts = shown.entry(listener.point.port).or_default();
+        if let (Some(bound), Some(_)) = (listener.point.bound, &listener.certificates) {
+            let hosts = shown.entry(bound).or_default();
             hosts.insert(listener.point.hostname.clone(), listener.usable_certificates().cloned().collect());
         }
     }
@@ -107,7 +110,7 @@ fn find_overlaps(gateways: &mut States) {
     let points: Vec<_> = gateways
         .values()
         .flat_map(|state| &state.listeners)
-        .filter(|l| l.point.served && l.certificates.is_some())
+        .filter(|l| l.point.served && l.point.bound.is_some() && l.certificates.is_some())
         .map(|l| Arc::clone(&l.point))
         .collect();
     let wide: Vec<_> = points.iter().filter(|p| !matches!(p.hostname, HostPattern::Exact(_))).collect();
@@ -118,7 +121,7 @@ fn find_overlaps(gateways: &mut States) {
             _ => points.iter().collect(),
         };
         for other in candidates {
-            if other.port == one.port && other.id != one.id && other.hostname.intersects(&one.hostname) {
+            if other.bound == one.bound && other.id != one.id && other.hostname.intersects(&one.hostname) {
                 overlaps.entry(Arc::clone(&one.id)).or_default().push(Arc::clone(&other.id));
             }
         }

@@ -1,0 +1,158 @@
+//! Services and EndpointSlices of Gateways as they are to be.
+
+use std::collections::BTreeMap;
+
+use portcullis_crds::{IpFamilyPolicy, ServiceType, TrafficPolicy};
+use serde_json::{Map, Value, json};
+
+use super::Wish;
+use crate::{ir::ObjectKey, objects::MARK, translate::label_value};
+
+/// The most endpoints that a slice may have.
+const MOST_ENDPOINTS: usize = 1000;
+
+/// The Service of a Gateway; `ports` are ours by the listeners'.
+pub(super) fn service(gateway: &ObjectKey, wish: &Wish, ports: &BTreeMap<u16, u16>) -> Value {
+    let parameters = &wish.parameters;
+    let kind = parameters.kind.unwrap_or_default();
+    let mut annotations = parameters.annotations.clone();
+    annotations.extend(wish.annotations.clone());
+    let mut spec = Map::new();
+    let mut set = |name: &str, value: Value| drop(spec.insert(name.to_owned(), value));
+    set("type", type_name(kind).into());
+    let node_ports = (kind != ServiceType::ClusterIp).then_some(&parameters.node_ports);
+    let ports = ports.iter().map(|(port, bound)| {
+        let node_port = node_ports.and_then(|ports| ports.get(port));
+        service_port(*port, *bound, node_port.copied())
+    });
+    set("ports", ports.collect());
+    if let Some(policy) = parameters.ip_family_policy {
+        set("ipFamilyPolicy", family_policy(policy).into());
+    }
+    // What the type does not have, the API server refuses.
+    if let Some(policy) = parameters.traffic_policy.filter(|_| kind != ServiceType::ClusterIp) {
+        set("externalTrafficPolicy", traffic_policy(policy).into());
+    }
+    if kind == ServiceType::LoadBalancer {
+        if let Some(class) = &parameters.load_balancer_class {
+            set("loadBalancerClass", (&**class).into());
+        }
+        if let Some(ranges) = parameters.source_ranges.as_ref().filter(|ranges| !ranges.is_empty()) {
+            set("loadBalancerSourceRanges", ranges.iter().map(|range| Value::from(&**range)).collect());
+        }
+        if let Some(address) = &wish.address {
+            set("loadBalancerIP", (&**address).into());
+        }
+    }
+    json!({
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": metadata(gateway, wish, wish.service.to_string(), &[], &annotations),
+        "spec": spec,
+    })
+}
+
+/// The slice of one family: `endpoints` are those of the Service that we come in through.
+pub(super) fn slice(gateway: &ObjectKey, wish: &Wish, family: &str, endpoints: &[&Value]) -> Value {
+    let labels = [
+        ("kubernetes.io/service-name", &*wish.service),
+        // Whoever finds another's value here takes the slice for his.
+        ("endpointslice.kubernetes.io/managed-by", "portcullis.dev"),
+    ];
+    let ports = wish.bound.iter().filter(|(port, _)| wish.ports.contains(port));
+    let ports =
+        ports.map(|(port, bound)| json!({ "name": port_name(*port), "port": bound, "protocol": "TCP" }));
+    json!({
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": metadata(gateway, wish, slice_name(&wish.service, family), &labels, &wish.annotations),
+        "addressType": family,
+        "ports": ports.collect::<Vec<_>>(),
+        "endpoints": endpoints.iter().take(MOST_ENDPOINTS).map(|e| endpoint(e)).collect::<Vec<_>>(),
+    })
+}
+
+/// What the slice of a Service and a family is called.
+pub(super) fn slice_name(service: &str, family: &str) -> String {
+    format!("{service}-{}", family.to_ascii_lowercase())
+}
+
+fn metadata(
+    gateway: &ObjectKey,
+    wish: &Wish,
+    name: String,
+    more_labels: &[(&str, &str)],
+    annotations: &BTreeMap<Box<str>, Box<str>>,
+) -> Value {
+    let mut labels: BTreeMap<&str, String> =
+        wish.labels.iter().map(|(name, value)| (&**name, value.to_string())).collect();
+    // Ours go before those that the Gateway asks for: we find our own by them.
+    labels.extend(more_labels.iter().map(|(name, value)| (*name, (*value).to_owned())));
+    labels.insert("gateway.networking.k8s.io/gateway-name", label_value(&gateway.name));
+    labels.insert("gateway.networking.k8s.io/gateway-class-name", label_value(&wish.class));
+    labels.insert("app.kubernetes.io/managed-by", "portcullis".to_owned());
+    labels.insert(MARK.0, MARK.1.to_owned());
+    let mut metadata = json!({
+        "name": name,
+        "namespace": gateway.namespace,
+        "labels": labels,
+        // It goes with the Gateway. Nobody has to wait for that: no blockOwnerDeletion.
+        "ownerReferences": [{
+            "apiVersion": "gateway.networking.k8s.io/v1",
+            "kind": "Gateway",
+            "name": gateway.name,
+            "uid": wish.uid,
+        }],
+    });
+    if !annotations.is_empty() {
+        metadata["annotations"] =
+            annotations.iter().map(|(n, v)| (n.to_string(), Value::from(&**v))).collect();
+    }
+    metadata
+}
+
+fn service_port(port: u16, bound: u16, node_port: Option<u16>) -> Value {
+    let mut value = json!({ "name": port_name(port), "port": port, "protocol": "TCP", "targetPort": bound });
+    if let Some(node_port) = node_port {
+        value["nodePort"] = node_port.into();
+    }
+    value
+}
+
+fn port_name(port: u16) -> String {
+    format!("port-{port}")
+}
+
+/// What kube-proxy and load balancers ask of an endpoint.
+fn endpoint(own: &Value) -> Value {
+    let mut endpoint = Map::new();
+    for field in ["addresses", "conditions", "nodeName", "zone"] {
+        if let Some(value) = own.get(field).filter(|value| !value.is_null()) {
+            endpoint.insert(field.to_owned(), value.clone());
+        }
+    }
+    Value::Object(endpoint)
+}
+
+fn type_name(kind: ServiceType) -> &'static str {
+    match kind {
+        ServiceType::LoadBalancer => "LoadBalancer",
+        ServiceType::NodePort => "NodePort",
+        ServiceType::ClusterIp => "ClusterIP",
+    }
+}
+
+fn traffic_policy(policy: TrafficPolicy) -> &'static str {
+    match policy {
+        TrafficPolicy::Cluster => "Cluster",
+        TrafficPolicy::Local => "Local",
+    }
+}
+
+fn family_policy(policy: IpFamilyPolicy) -> &'static str {
+    match policy {
+        IpFamilyPolicy::SingleStack => "SingleStack",
+        IpFamilyPolicy::PreferDualStack => "PreferDualStack",
+        IpFamilyPolicy::RequireDualStack => "RequireDualStack",
+    }
+}

@@ -1,0 +1,203 @@
+//! What may be written now, and what has to wait: a write that has not been seen yet is not repeated, one that failed
+//! or changed nothing waits longer each time, and whoever does not lead waits for the leader first.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use super::plan::{Act, Deed, Target};
+
+/// How long a write may take to be seen.
+const UNSEEN: Duration = Duration::from_secs(2);
+/// After a failure, growing.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// How long the leader has for endpoints before another writes them.
+const STEP_IN: Duration = Duration::from_secs(3);
+
+/// What stands between differences and writes.
+#[derive(Debug)]
+pub(super) struct Pace {
+    standing: BTreeMap<Target, Standing>,
+    /// How much later than others this replica steps in.
+    later: Duration,
+}
+
+/// A difference that stands.
+#[derive(Debug)]
+struct Standing {
+    since: Instant,
+    /// Not before.
+    until: Option<Instant>,
+    /// Writes so far.
+    tries: u32,
+    trouble: Option<String>,
+    /// What was written by this replica though it does not lead.
+    stepped_in: Option<u64>,
+    /// Whether it is the leader's alone to write.
+    waits_for_leader: bool,
+}
+
+impl Pace {
+    pub(super) fn new(identity: &str) -> Self {
+        let mut hasher = DefaultHasher::new();
+        identity.hash(&mut hasher);
+        Self { standing: BTreeMap::new(), later: Duration::from_millis(hasher.finish() % 2000) }
+    }
+
+    /// Begins anew, as when another one leads.
+    pub(super) fn clear(&mut self) {
+        self.standing.clear();
+    }
+
+    /// What differs no longer is forgotten.
+    pub(super) fn forget_all_but<'t>(&mut self, targets: impl Iterator<Item = &'t Target>) {
+        let targets: BTreeSet<_> = targets.collect();
+        self.standing.retain(|target, _| targets.contains(target));
+    }
+
+    /// Whether it may be written now.
+    pub(super) fn lets_go(&mut self, act: &Act, leads: bool, now: Instant) -> bool {
+        let standing = self.standing.entry(act.target.clone()).or_insert_with(|| Standing {
+            since: now,
+            until: None,
+            tries: 0,
+            trouble: None,
+            stepped_in: None,
+            waits_for_leader: false,
+        });
+        standing.waits_for_leader = !leads && !act.is_urgent;
+        if standing.until.is_some_and(|until| now < until) {
+            return false;
+        }
+        if leads {
+            return true;
+        }
+        if !act.is_urgent {
+            return false;
+        }
+        let from = standing.since + STEP_IN + self.later;
+        if now < from {
+            standing.until = Some(from);
+            return false;
+        }
+        // Once for one difference: two that are not of one mind must not go on for ever.
+        let content = content(act);
+        let is_first = standing.stepped_in.replace(content) != Some(content);
+        standing.waits_for_leader = !is_first;
+        is_first
+    }
+
+    /// Takes up what became of a write.
+    pub(super) fn done(&mut self, target: Target, outcome: Result<(), String>, now: Instant) {
+        let Some(standing) = self.standing.get_mut(&target) else { return };
+        let first = if outcome.is_ok() { UNSEEN } else { FIRST_PAUSE };
+        let pause = first.saturating_mul(1 << standing.tries.min(10)).min(LONGEST_PAUSE);
+        standing.tries = standing.tries.saturating_add(1);
+        standing.until = Some(now + pause);
+        standing.trouble = outcome.err();
+    }
+
+    /// What stands in the way.
+    pub(super) fn trouble(&self, target: &Target) -> Option<&str> {
+        self.standing.get(target)?.trouble.as_deref()
+    }
+
+    /// Whether that is not known yet.
+    pub(super) fn is_news(&self, target: &Target, trouble: &str) -> bool {
+        self.trouble(target) != Some(trouble)
+    }
+
+    /// When something that waits may go on.
+    pub(super) fn wake(&self) -> Option<Instant> {
+        let waiting = self.standing.values().filter(|standing| !standing.waits_for_leader);
+        waiting.filter_map(|standing| standing.until).min()
+    }
+}
+
+fn content(act: &Act) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    match &act.deed {
+        Deed::Apply(manifest) => manifest.hash(&mut hasher),
+        Deed::Delete { uid } => uid.hash(&mut hasher),
+    }
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        cluster::dedicated::plan::Made,
+        ir::{Kind, ObjectKey},
+    };
+
+    fn act(is_urgent: bool, content: u32) -> Act {
+        Act {
+            gateway: ObjectKey::new(Kind::Gateway, "infra", "a"),
+            target: Target { kind: Made::EndpointSlice, namespace: "infra".into(), name: "a".into() },
+            deed: Deed::Apply(json!({ "content": content })),
+            is_urgent,
+        }
+    }
+
+    fn pace() -> Pace {
+        Pace { standing: BTreeMap::new(), later: Duration::from_millis(500) }
+    }
+
+    #[test]
+    fn the_leader_writes_at_once_and_waits_until_that_is_seen() {
+        let (mut pace, act, begin) = (pace(), act(false, 1), Instant::now());
+        let at = |millis| begin + Duration::from_millis(millis);
+        assert!(pace.lets_go(&act, true, at(0)));
+        pace.done(act.target.clone(), Ok(()), at(10));
+        assert!(!pace.lets_go(&act, true, at(2009)));
+        assert_eq!(pace.wake(), Some(at(2010)));
+        assert!(pace.lets_go(&act, true, at(2010)), "nobody saw it");
+        pace.done(act.target.clone(), Ok(()), at(2010));
+        assert!(!pace.lets_go(&act, true, at(6009)), "somebody undoes it");
+        assert!(pace.lets_go(&act, true, at(6010)));
+        pace.forget_all_but([].into_iter());
+        assert_eq!(pace.wake(), None);
+        assert!(pace.lets_go(&act, true, at(6011)), "another difference");
+    }
+
+    #[test]
+    fn failures_wait_longer_each_time_and_never_too_long() {
+        let (mut pace, act, mut now) = (pace(), act(false, 1), Instant::now());
+        for millis in [200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 51_200, 60_000, 60_000] {
+            assert!(pace.lets_go(&act, true, now));
+            assert!(pace.is_news(&act.target, "full") == (millis == 200));
+            pace.done(act.target.clone(), Err("full".into()), now);
+            assert_eq!(pace.trouble(&act.target), Some("full"));
+            let until = now + Duration::from_millis(millis);
+            assert_eq!(pace.wake(), Some(until));
+            now = until;
+        }
+    }
+
+    #[test]
+    fn others_step_in_for_endpoints_and_once() {
+        let (mut pace, begin) = (pace(), Instant::now());
+        let at = |millis| begin + Duration::from_millis(millis);
+        let calm = act(false, 1);
+        assert!(!pace.lets_go(&calm, false, at(0)));
+        assert!(!pace.lets_go(&calm, false, at(60_000)), "the leader's alone");
+        assert_eq!(pace.wake(), None);
+        pace.clear();
+        let urgent = act(true, 1);
+        assert!(!pace.lets_go(&urgent, false, at(0)));
+        assert_eq!(pace.wake(), Some(at(3500)));
+        assert!(pace.lets_go(&urgent, false, at(3500)));
+        pace.done(urgent.target.clone(), Ok(()), at(3510));
+        assert!(!pace.lets_go(&urgent, false, at(60_000)), "it did");
+        assert_eq!(pace.wake(), None);
+        assert!(pace.lets_go(&act(true, 2), false, at(60_000)), "other endpoints");
+    }
+}

@@ -1,0 +1,193 @@
+//! Gateways with addresses of their own: what the Service of each is called, and which of our ports its ports lead to.
+//!
+//! The Service is the record of that: its `targetPort`s are the ports that are bound here. Whoever may write Services in
+//! a namespace may write there what he likes, so each port is somebody's: of two that claim it, the older one's.
+
+use std::collections::BTreeMap;
+
+use super::PortRange;
+use crate::{
+    ir::{
+        Address, Gateway, Kind, ObjectKey, Service, core::GatewayService, ingress::PortRef,
+        parameters::ServiceParameters,
+    },
+    snapshot::Snapshot,
+};
+
+/// A Gateway with addresses of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dedicated {
+    /// The Service that is or will be made for it.
+    pub service: ObjectKey,
+    /// What that Service is asked to be.
+    pub parameters: ServiceParameters,
+    pub state: DedicatedState,
+    /// The port that is bound, by the listener's.
+    pub bound: BTreeMap<u16, u16>,
+}
+
+/// What there is of a Gateway's Service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DedicatedState {
+    /// Nothing yet.
+    Missing,
+    /// A Service of that name which is not this Gateway's.
+    Foreign,
+    /// It is there, and clients reach it at these addresses.
+    Made(Vec<Address>),
+}
+
+/// How the names of those Services begin.
+const PREFIX: &str = "portcullis-";
+
+/// What the Service of a Gateway is called: a DNS label that begins with a letter, whatever the Gateway is called.
+pub fn service_name(gateway: &str) -> String {
+    let dashed = gateway.replace('.', "-");
+    let hash = hash(gateway);
+    // The longest name has 63 characters; so much of it is the prefix, the hash and the dash before that.
+    let kept = cut(&dashed, 63 - PREFIX.len() - 9);
+    format!("{PREFIX}{kept}-{hash:08x}")
+}
+
+/// Whether a Service may be one that is made for a Gateway.
+pub(crate) fn may_be_of_a_gateway(service: &str) -> bool {
+    service.starts_with(PREFIX)
+}
+
+/// A name as the value of a label, which has no more than 63 characters.
+pub fn label_value(name: &str) -> String {
+    match name.len() {
+        0..=63 => name.to_owned(),
+        _ => format!("{}-{:08x}", cut(name, 63 - 9), hash(name)),
+    }
+}
+
+fn cut(name: &str, most: usize) -> &str {
+    // Names of objects are ASCII.
+    name.get(..most.min(name.len())).unwrap_or_default().trim_end_matches(['-', '.'])
+}
+
+/// FNV-1a: names must stay what they are from one release to the next.
+fn hash(text: &str) -> u32 {
+    text.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}
+
+/// Whose each port of the range is.
+#[derive(Debug, Default)]
+pub(super) struct Holders(BTreeMap<u16, Claim>);
+
+/// The least one holds the port.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Claim {
+    created: i64,
+    service: ObjectKey,
+    port: u16,
+}
+
+impl Holders {
+    /// What the Services of these Gateways claim.
+    pub(super) fn of<'g>(
+        snapshot: &Snapshot,
+        gateways: impl IntoIterator<Item = &'g Gateway>,
+        range: PortRange,
+    ) -> Self {
+        let mut holders = BTreeMap::new();
+        for gateway in gateways {
+            let Some(service) = own_service(snapshot, gateway) else { continue };
+            for listener in &gateway.listeners {
+                let Some(bound) = target(service, listener.port).filter(|port| range.contains(*port)) else {
+                    continue;
+                };
+                let meta = &service.meta;
+                let claim = Claim { created: meta.created, service: meta.key.clone(), port: listener.port };
+                let holder = holders.entry(bound).or_insert_with(|| claim.clone());
+                if claim < *holder {
+                    *holder = claim;
+                }
+            }
+        }
+        Self(holders)
+    }
+
+    /// What there is of a Gateway.
+    pub(super) fn dedicated(
+        &self,
+        snapshot: &Snapshot,
+        gateway: &Gateway,
+        parameters: ServiceParameters,
+    ) -> Dedicated {
+        let key = service_key(gateway);
+        let state = match (own_service(snapshot, gateway), snapshot.services.contains_key(&key)) {
+            (Some(service), _) => DedicatedState::Made(addresses(service)),
+            (None, true) => DedicatedState::Foreign,
+            (None, false) => DedicatedState::Missing,
+        };
+        let own = self.0.iter().filter(|(_, claim)| claim.service == key);
+        let bound = own.map(|(bound, claim)| (claim.port, *bound)).collect();
+        Dedicated { service: key, parameters, state, bound }
+    }
+}
+
+fn service_key(gateway: &Gateway) -> ObjectKey {
+    ObjectKey::new(Kind::Service, gateway.meta.namespace(), &service_name(gateway.meta.name()))
+}
+
+/// The Service that was made for this Gateway, and for none of the same name before it.
+fn own_service<'s>(snapshot: &'s Snapshot, gateway: &Gateway) -> Option<&'s Service> {
+    let service = snapshot.services.get(&service_key(gateway))?;
+    let owner = &service.gateway.as_ref()?.owner;
+    (*owner == gateway.meta.uid).then_some(service)
+}
+
+fn addresses(service: &Service) -> Vec<Address> {
+    service.gateway.as_deref().map(|GatewayService { addresses, .. }| addresses.clone()).unwrap_or_default()
+}
+
+/// Where a Service's port leads to.
+fn target(service: &Service, port: u16) -> Option<u16> {
+    match service.tcp_port(port)?.target {
+        PortRef::Number(target) => Some(target),
+        PortRef::Name(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_has_a_name_whatever_the_gateway_is_called() {
+        let long = "a".repeat(253);
+        let dotted = format!("{}.{}", "a".repeat(42), "b".repeat(100));
+        for (gateway, want) in [
+            ("public", "portcullis-public-"),
+            ("1st.gateway.example.com", "portcullis-1st-gateway-example-com-"),
+            (&long, "portcullis-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-"),
+            (&dotted, "portcullis-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-"),
+        ] {
+            let name = service_name(gateway);
+            assert!(name.starts_with(want), "{name} for {gateway}");
+            assert!(name.len() <= 63 && name.len() == want.len() + 8, "{name} for {gateway}");
+            assert!(
+                name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'),
+                "{name}"
+            );
+            assert!(may_be_of_a_gateway(&name));
+        }
+        assert_ne!(service_name("a.b"), service_name("a-b"));
+        // Whoever changes this gives every Gateway another Service, and another address.
+        assert_eq!(service_name("public"), "portcullis-public-cc909380");
+    }
+
+    #[test]
+    fn a_label_has_63_characters() {
+        assert_eq!(label_value("public"), "public");
+        assert_eq!(label_value(&"a".repeat(63)), "a".repeat(63));
+        for name in ["a".repeat(253), format!("{}.{}", "a".repeat(53), "b".repeat(53))] {
+            let value = label_value(&name);
+            assert!((62..=63).contains(&value.len()), "{value}");
+            assert!(value.starts_with(&"a".repeat(53)) && !value.contains(".-"), "{value}");
+        }
+        assert_ne!(label_value(&"a".repeat(252)), label_value(&"a".repeat(253)));
+    }
+}

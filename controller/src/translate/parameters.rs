@@ -1,0 +1,69 @@
+//! What a `parametersRef` leads to.
+
+use crate::{
+    ir::{Gateway, GatewayClass, Kind, ObjectKey, gateway::Reference, parameters::Parameters},
+    snapshot::Snapshot,
+};
+
+/// Why a `parametersRef` leads nowhere.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum InvalidParameters {
+    #[error("{kind} {name} is not a kind that is served; use a GatewayParameters of group portcullis.dev")]
+    Kind { kind: Box<str>, name: Box<str> },
+    #[error("GatewayParameters {0} needs a namespace")]
+    NoNamespace(Box<str>),
+    #[error("{0} not found")]
+    NotFound(ObjectKey),
+    #[error("{0} is not valid: {1}")]
+    Broken(ObjectKey, Box<str>),
+}
+
+/// What a GatewayClass asks for; nothing where it refers to no object.
+pub(crate) fn of_class(snapshot: &Snapshot, class: &GatewayClass) -> Result<Parameters, InvalidParameters> {
+    match &class.parameters {
+        None => Ok(Parameters::default()),
+        Some(to) => match &to.namespace {
+            Some(namespace) => resolve(snapshot, to, namespace).cloned(),
+            None if is_ours(to) => Err(InvalidParameters::NoNamespace(to.name.clone())),
+            None => resolve(snapshot, to, "").cloned(),
+        },
+    }
+}
+
+/// What a Gateway asks for, and what its class does; or why one of them cannot be known, and whose reference that is.
+pub(super) fn of_gateway(
+    snapshot: &Snapshot,
+    class: &GatewayClass,
+    gateway: &Gateway,
+) -> Result<Parameters, (ObjectKey, InvalidParameters)> {
+    let of_class = of_class(snapshot, class).map_err(|why| (class.meta.key.clone(), why))?;
+    let Some(to) = &gateway.parameters else { return Ok(of_class) };
+    match resolve(snapshot, to, gateway.meta.namespace()) {
+        Ok(own) => Ok(own.over(&of_class)),
+        Err(why) => Err((gateway.meta.key.clone(), why)),
+    }
+}
+
+fn resolve<'s>(
+    snapshot: &'s Snapshot,
+    to: &Reference,
+    namespace: &str,
+) -> Result<&'s Parameters, InvalidParameters> {
+    if !is_ours(to) {
+        let kind = match &*to.group {
+            "" => to.kind.clone(),
+            group => format!("{group}/{}", to.kind).into(),
+        };
+        return Err(InvalidParameters::Kind { kind, name: to.name.clone() });
+    }
+    let key = ObjectKey::new(Kind::GatewayParameters, namespace, &to.name);
+    match snapshot.gateway_parameters.get(&key).map(|found| found.spec.as_ref()) {
+        None => Err(InvalidParameters::NotFound(key)),
+        Some(Err(why)) => Err(InvalidParameters::Broken(key, why.clone())),
+        Some(Ok(parameters)) => Ok(parameters),
+    }
+}
+
+fn is_ours(to: &Reference) -> bool {
+    *to.group == *portcullis_crds::GROUP && &*to.kind == "GatewayParameters"
+}
