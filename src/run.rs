@@ -11,7 +11,7 @@ mod cluster;
 mod readiness;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr},
     path::Path,
     sync::Arc,
@@ -98,10 +98,17 @@ impl Running {
     ) -> anyhow::Result<Self> {
         let settings = settings(args)?;
         let controllers = cluster::controllers(&settings);
+        let default_certificate = settings.default_certificate.clone();
         let (deltas, received) = mpsc::channel(DELTAS_WAITING);
         let (controller, handle) = Controller::of(received, settings);
         let mut running = Self::serving(controller, handle, args).await?;
-        let links = cluster::Links { client, deltas, controllers, port_offset: args.port_offset };
+        let links = cluster::Links {
+            client,
+            deltas,
+            controllers,
+            port_offset: args.port_offset,
+            default_certificate,
+        };
         let (lacking, release) = cluster::start(links, cluster, &running.readiness);
         let (bindings, handle) = (running.proxy.bindings(), running.readiness.controller.clone());
         tokio::spawn(report_bindings(bindings, lacking, handle));
@@ -174,12 +181,8 @@ impl Running {
     }
 }
 
-/// Ports that our own Service lacks.
-#[derive(Clone, Debug, Default)]
-struct Lacking {
-    service: String,
-    ports: BTreeSet<u16>,
-}
+/// Ports that our own Service lacks, and why.
+type Lacking = BTreeMap<u16, String>;
 
 /// Which ports are bound, and which of them nobody reaches all the same.
 async fn report_bindings(
@@ -194,12 +197,9 @@ async fn report_bindings(
         }
         let mut now = (**bindings.borrow_and_update()).clone();
         let lacking = lacking.borrow_and_update();
-        for (port, bound) in now.iter_mut().filter(|(port, _)| lacking.ports.contains(port)) {
-            if bound.is_ok() {
-                *bound = Err(format!(
-                    "Service {} has no port {port}, and none is added to it (--no-service-ports)",
-                    lacking.service
-                ));
+        for (port, bound) in now.iter_mut().filter(|(_, bound)| bound.is_ok()) {
+            if let Some(why) = lacking.get(port) {
+                *bound = Err(why.clone());
             }
         }
         controller.bindings(now);

@@ -6,12 +6,14 @@
 //! lease           --who leads----------------------------------------->  /
 //! ```
 
+pub mod events;
 pub mod lease;
 pub mod live;
 pub mod service;
 pub mod statuses;
+mod tokens;
 
-pub use live::{Live, Observation};
+pub use live::{Live, Observation, Sighting};
 pub use service::{ServiceLinks, SharedService};
 
 /// Who we are in `metadata.managedFields`.

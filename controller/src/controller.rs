@@ -44,6 +44,9 @@ pub struct Controller {
     unclaimed: Vec<Problem>,
     ready: watch::Sender<bool>,
     changed: Arc<Changed>,
+    /// The last delta that was taken up.
+    taken: u64,
+    complete: bool,
 }
 
 /// What the rest of the process asks of a running [`Controller`], and tells it.
@@ -89,6 +92,8 @@ impl Controller {
             unclaimed: Vec::new(),
             ready,
             changed: Arc::clone(&changed),
+            taken: 0,
+            complete: false,
         };
         let handle = Handle {
             bindings,
@@ -149,7 +154,11 @@ impl Controller {
     }
 
     fn take(&mut self, delta: Delta) {
-        let Delta { changes, problems, complete } = delta;
+        let Delta { changes, problems, complete, bundle, sequence } = delta;
+        self.taken = self.taken.max(sequence);
+        if let Some(bundle) = bundle {
+            self.index.define(bundle);
+        }
         if let Some(problems) = problems {
             self.of_documents = problems;
             self.tell_problems();
@@ -161,6 +170,7 @@ impl Controller {
         }
         if complete {
             self.index.complete();
+            self.complete = true;
         }
     }
 
@@ -183,6 +193,9 @@ impl Controller {
                 !changed.is_empty()
             });
             self.changed.add(changed);
+        }
+        if self.complete {
+            self.changed.tell(self.taken);
         }
         if let Some(unclaimed) = self.index.unclaimed().filter(|now| *now != self.unclaimed) {
             self.unclaimed = unclaimed;

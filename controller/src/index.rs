@@ -29,7 +29,7 @@ use crate::{
     Bindings, Problem, Publication,
     ir::ObjectKey,
     snapshot::{Change, Snapshot},
-    translate::{self, Address, Listeners, Pools, PortPlan, Settings},
+    translate::{self, Address, Bundle, Listeners, Pools, PortPlan, Settings},
 };
 use endpoints::Slices;
 use patch::Patch;
@@ -123,6 +123,14 @@ impl Index {
             self.settings.addresses = addresses;
             self.stale.gateways.extend(self.listeners.gateways.keys().cloned());
             self.stale.ingresses.extend(self.snapshot.ingresses.keys().cloned());
+        }
+    }
+
+    /// Takes up of which releases the CRDs are: a matter of the classes' statuses alone.
+    pub fn define(&mut self, bundle: Bundle) {
+        if self.settings.bundle.as_ref() != Some(&bundle) {
+            self.settings.bundle = Some(bundle);
+            self.stale.classes.extend(self.snapshot.gateway_classes.keys().cloned());
         }
     }
 

@@ -39,7 +39,7 @@ pub use references::References;
 pub use route::route;
 pub(crate) use route::{InvalidRules, NotAttached, Unresolved, tls_towards};
 pub(crate) use services::reason as backend_reason;
-pub use settings::{Address, Settings};
+pub use settings::{Address, Bundle, Settings};
 pub use slots::{Attachment, HostSlot, Loss, Owner, Translated, merge};
 pub use unclaimed::unclaimed;
 

@@ -1,6 +1,6 @@
 //! What translation is told beside the objects.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
 use portcullis_tls::Certificate;
 
@@ -30,7 +30,12 @@ pub struct Settings {
     pub https_port: u16,
     /// Where clients reach us, as Gateways and Ingresses say in their status.
     pub addresses: Vec<Address>,
+    /// The releases of the Gateway API's CRDs; `None` where they are not known.
+    pub bundle: Option<Bundle>,
 }
+
+/// The releases that CRDs are of, all of the same one as a rule: `v1.7.0`.
+pub type Bundle = BTreeSet<Box<str>>;
 
 /// Where clients reach us.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -52,6 +57,7 @@ impl Default for Settings {
             http_port: 80,
             https_port: 443,
             addresses: Vec::new(),
+            bundle: None,
         }
     }
 }
