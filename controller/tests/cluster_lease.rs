@@ -304,8 +304,8 @@ async fn only_the_leader_adds_ports() {
 #[tokio::test(start_paused = true)]
 async fn a_port_that_is_not_added_is_named_with_the_reason() {
     for (what, add_ports, reason) in [
-        ("not allowed by a flag", false, "none is added to it (--no-service-ports)"),
-        ("not allowed by RBAC", true, "it could not be added: services is forbidden"),
+        ("not allowed by a flag", false, "and none is added to it (--no-service-ports)"),
+        ("not allowed by RBAC", true, "and it could not be added: services is forbidden"),
     ] {
         let (server, log) = (ApiServer::new(), Log::begin());
         chart_service(&server);

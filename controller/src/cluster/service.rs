@@ -117,7 +117,7 @@ impl SharedService {
         let wanted = self.wanted(service, &needed);
         let mut refused = None;
         if !self.add_ports {
-            refused = Some("none is added to it (--no-service-ports)".to_owned());
+            refused = Some("and none is added to it (--no-service-ports)".to_owned());
         } else if leads && wanted != ours(service) {
             refused = self.apply(services, &wanted).await.err();
             match &refused {
@@ -133,7 +133,7 @@ impl SharedService {
         let lacking = refused.into_iter().flat_map(|why| {
             let has = ports(service);
             let lacking = needed.iter().filter(move |port| !has.contains_key(*port));
-            lacking.map(move |port| (*port, format!("Service {self} has no port {port}, and {why}")))
+            lacking.map(move |port| (*port, format!("Service {self} has no port {port}, {why}")))
         });
         tell(&links.missing, lacking.collect());
         is_well
@@ -158,9 +158,9 @@ impl SharedService {
         let params = PatchParams::apply(FIELD_MANAGER);
         match timeout(CALL, services.patch(&self.name, &params, &Patch::Apply(patch))).await {
             Ok(Ok(_)) => Ok(()),
-            Ok(Err(kube::Error::Api(status))) => Err(format!("it could not be added: {}", status.message)),
-            Ok(Err(error)) => Err(format!("it could not be added: {error}")),
-            Err(_) => Err(format!("it could not be added: no answer within {CALL:?}")),
+            Ok(Err(kube::Error::Api(status))) => Err(format!("and it could not be added: {}", status.message)),
+            Ok(Err(error)) => Err(format!("and it could not be added: {error}")),
+            Err(_) => Err(format!("and it could not be added: no answer within {CALL:?}")),
         }
     }
 }
