@@ -226,6 +226,19 @@ async fn a_leader_that_is_none_any_more_gives_up_what_it_waits_for() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_write_on_its_way_ends_with_the_lead() {
+    let server = shop(1);
+    let replica = Replica::start(&server, true).ready().await;
+    let before = server.status_writes().len();
+    server.fault(Fault { method: "PUT", path: "/status", times: usize::MAX, answer: Answer::Late });
+    server.apply("httproutes", route("r0", "/other"));
+    sleep(Duration::from_secs(1)).await;
+    replica.leads.send_replace(false);
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(server.status_writes().len(), before);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_conflict_waits_for_what_the_other_one_wrote() {
     let server = shop(1);
     let _replica = Replica::start(&server, true).ready().await;

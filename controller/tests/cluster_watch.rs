@@ -254,10 +254,13 @@ async fn a_watch_that_is_silent_for_too_long_is_begun_again() {
     let server = shop();
     let mut reading = Reading::of(&server);
     reading.settled().await;
-    server.stall_watches("httproutes");
-    server.apply("httproutes", route("a", "/other"));
-    assert_eq!(reading.for_a_while(30).await, [""; 0], "the stream is open and says nothing");
-    assert_eq!(reading.for_a_while(300).await, ["+HTTPRoute shop/a"]);
+    // The watch that began with the list, and one that goes on from it.
+    for path in ["/other", "/another"] {
+        server.stall_watches("httproutes");
+        server.apply("httproutes", route("a", path));
+        assert_eq!(reading.for_a_while(30).await, [""; 0], "the stream is open and says nothing");
+        assert_eq!(reading.for_a_while(300).await, ["+HTTPRoute shop/a"], "{path}");
+    }
     // An answer that never begins is given up as well.
     server.fault(Fault { method: "GET", path: "/httproutes?", times: 2, answer: Answer::Stall });
     server.end_watches();

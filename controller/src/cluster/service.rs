@@ -77,7 +77,7 @@ impl SharedService {
                             info!(service = %self, "the Service can be read again");
                         }
                         is_read |= matches!(event, watcher::Event::InitDone);
-                        live = seen(event).unwrap_or(live);
+                        live = seen(event, live);
                     }
                     Some(Err(error)) => {
                         if !std::mem::replace(&mut told, true) {
@@ -92,7 +92,7 @@ impl SharedService {
                 Ok(()) = links.leads.changed() => {}
                 () = tokio::time::sleep(PAUSE), if failed => {}
             }
-            if let Some(service) = &live {
+            if let Some(service) = &mut live {
                 failed = !self.carry_out(&services, service, &mut links, &mut told_refusal).await;
             }
             tell(&links.read, is_read);
@@ -103,40 +103,63 @@ impl SharedService {
     async fn carry_out(
         &self,
         services: &Api<Service>,
-        service: &Service,
+        live: &mut Service,
         links: &mut ServiceLinks,
         told: &mut bool,
     ) -> bool {
-        let addresses = addresses(service);
+        let addresses = addresses(live);
         // Never cleared: a Service that waits for its address again says nothing of what clients use.
         if !addresses.is_empty() {
             tell(&links.addresses, addresses);
         }
         let needed = links.ports.borrow_and_update().clone();
         let leads = *links.leads.borrow_and_update();
-        let wanted = self.wanted(service, &needed);
-        let mut refused = None;
-        if !self.add_ports {
-            refused = Some("and none is added to it (--no-service-ports)".to_owned());
-        } else if leads && wanted != ours(service) {
-            refused = self.apply(services, &wanted).await.err();
-            match &refused {
-                None => info!(service = %self, ports = ?wanted.keys(), "ports of listeners on the Service"),
-                Some(error) if !*told => {
-                    warn!(service = %self, ports = ?wanted.keys(), error, "the Service does not take the ports of listeners");
-                }
-                Some(_) => {}
-            }
-            *told = refused.is_some();
-        }
+        let refused = if !self.add_ports {
+            Some("and none is added to it (--no-service-ports)".to_owned())
+        } else if leads {
+            self.ask(services, live, &needed, told).await.err()
+        } else {
+            None
+        };
         let is_well = refused.is_none() || !self.add_ports;
-        let lacking = refused.into_iter().flat_map(|why| {
-            let has = ports(service);
-            let lacking = needed.iter().filter(move |port| !has.contains_key(*port));
-            lacking.map(move |port| (*port, format!("Service {self} has no port {port}, {why}")))
-        });
-        tell(&links.missing, lacking.collect());
+        let has = ports(live);
+        let lacking = needed.iter().filter(|port| !has.contains_key(*port));
+        let sentence = |why: &String| {
+            let text = |port: &u16| (*port, format!("Service {self} has no port {port}, {why}"));
+            lacking.map(text).collect()
+        };
+        tell(&links.missing, refused.as_ref().map(sentence).unwrap_or_default());
         is_well
+    }
+
+    /// Asks the Service for the ports that it lacks, and says in the log what came of it: a refusal once.
+    async fn ask(
+        &self,
+        services: &Api<Service>,
+        live: &mut Service,
+        needed: &BTreeSet<u16>,
+        told: &mut bool,
+    ) -> Result<(), String> {
+        let wanted = self.wanted(live, needed);
+        if wanted == ours(live) {
+            *told = false;
+            return Ok(());
+        }
+        match self.apply(services, &wanted).await {
+            Ok(now) => {
+                *live = now;
+                *told = false;
+                info!(service = %self, ports = ?wanted.keys(), "ports of listeners on the Service");
+                Ok(())
+            }
+            Err(error) => {
+                if !std::mem::replace(told, true) {
+                    let ports = wanted.keys();
+                    warn!(service = %self, ?ports, error, "the Service does not take the ports of listeners");
+                }
+                Err(error)
+            }
+        }
     }
 
     /// The ports of listeners that nobody else put on the Service, and where each leads.
@@ -147,7 +170,7 @@ impl SharedService {
         wanted.map(|port| (*port, port.saturating_add(self.port_offset))).collect()
     }
 
-    async fn apply(&self, services: &Api<Service>, ports: &BTreeMap<u16, u16>) -> Result<(), String> {
+    async fn apply(&self, services: &Api<Service>, ports: &BTreeMap<u16, u16>) -> Result<Service, String> {
         let ports: Vec<_> = ports.iter().map(|(port, target)| service_port(*port, *target)).collect();
         let patch = json!({
             "apiVersion": "v1",
@@ -157,8 +180,10 @@ impl SharedService {
         });
         let params = PatchParams::apply(FIELD_MANAGER);
         match timeout(CALL, services.patch(&self.name, &params, &Patch::Apply(patch))).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(kube::Error::Api(status))) => Err(format!("and it could not be added: {}", status.message)),
+            Ok(Ok(now)) => Ok(now),
+            Ok(Err(kube::Error::Api(status))) => {
+                Err(format!("and it could not be added: {}", status.message))
+            }
             Ok(Err(error)) => Err(format!("and it could not be added: {error}")),
             Err(_) => Err(format!("and it could not be added: no answer within {CALL:?}")),
         }
@@ -179,13 +204,21 @@ fn tell<T: PartialEq>(to: &watch::Sender<T>, now: T) {
     });
 }
 
-/// What an event says of the one object that is watched: `Some(None)` is that it is gone.
-fn seen(event: watcher::Event<Service>) -> Option<Option<Service>> {
-    match event {
-        watcher::Event::Apply(service) | watcher::Event::InitApply(service) => Some(Some(service)),
-        watcher::Event::Delete(_) => Some(None),
-        watcher::Event::Init | watcher::Event::InitDone => None,
+/// The one object that is watched, after an event.
+fn seen(event: watcher::Event<Service>, live: Option<Service>) -> Option<Service> {
+    match (event, live) {
+        // What we wrote was known before the watch tells of it, and of what was before.
+        (watcher::Event::Apply(service), Some(live)) if is_older(&service, &live) => Some(live),
+        (watcher::Event::Apply(service) | watcher::Event::InitApply(service), _) => Some(service),
+        (watcher::Event::Delete(_), _) => None,
+        (watcher::Event::Init | watcher::Event::InitDone, live) => live,
     }
+}
+
+fn is_older(one: &Service, other: &Service) -> bool {
+    let number = |of: &Service| of.metadata.resource_version.as_deref()?.parse::<u64>().ok();
+    one.metadata.uid == other.metadata.uid
+        && number(one).zip(number(other)).is_some_and(|(one, other)| one < other)
 }
 
 /// Where clients reach what is behind a Service: the load balancer's addresses and `externalIPs`; its name for an

@@ -30,6 +30,8 @@ pub enum Answer {
     Status(u16),
     /// The priority and fairness of the API server: 429 as plain text, with `Retry-After`.
     TooMany,
+    /// It is carried out after two seconds.
+    Late,
     /// No answer at all.
     Stall,
     /// The connection ends.

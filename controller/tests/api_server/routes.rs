@@ -52,6 +52,10 @@ where
         None => not_known(),
     };
     let response = match fault {
+        Some(Answer::Late) => {
+            tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+            Ok(carry_out())
+        }
         Some(Answer::Stall) => std::future::pending().await,
         Some(Answer::Cut) => Err(cut()),
         Some(Answer::CutAfter) => {
