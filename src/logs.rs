@@ -7,8 +7,9 @@ use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitEx
 use crate::cli::LogFormat;
 
 /// Messages of `info` and above; the proxy says each request to the target `access`. What pingora has to say is about
-/// the faults of clients and backends, and the proxy says it once, where it stops.
-const DEFAULT: &str = "info,access=off,pingora=off,hickory=warn";
+/// the faults of clients and backends, and the proxy says it once, where it stops; so does the controller with what the
+/// client of the API server has to say.
+const DEFAULT: &str = "info,access=off,pingora=off,kube=off,hickory=warn";
 
 /// Begins to log. `RUST_LOG` chooses what; without it, everything of interest but the requests.
 pub fn start(format: LogFormat, access_log: bool) {

@@ -102,10 +102,17 @@ impl Running {
             ..settings(args)?
         };
         let controllers = cluster::controllers(&settings);
+        let default_certificate = settings.default_certificate.clone();
         let (deltas, received) = mpsc::channel(DELTAS_WAITING);
         let (controller, handle) = Controller::of(received, settings);
         let mut running = Self::serving(controller, handle, args).await?;
-        let links = cluster::Links { client, deltas, controllers, port_offset: args.port_offset };
+        let links = cluster::Links {
+            client,
+            deltas,
+            controllers,
+            port_offset: args.port_offset,
+            default_certificate,
+        };
         let (lacking, release) = cluster::start(links, cluster, &running.readiness);
         let (bindings, handle) = (running.proxy.bindings(), running.readiness.controller.clone());
         tokio::spawn(report_bindings(bindings, lacking, handle));
@@ -180,15 +187,8 @@ impl Running {
     }
 }
 
-/// Ports that our own Service lacks.
-#[derive(Clone, Debug, Default)]
-struct Lacking {
-    service: String,
-    /// As listeners name them.
-    ports: BTreeSet<u16>,
-    /// What is added to them for those that are bound.
-    offset: u16,
-}
+/// Ports that our own Service lacks, by those that are bound for them, and why.
+type Lacking = BTreeMap<u16, String>;
 
 /// Which ports are bound, and which of them nobody reaches all the same.
 async fn report_bindings(
@@ -203,13 +203,9 @@ async fn report_bindings(
         }
         let mut now = (**bindings.borrow_and_update()).clone();
         let lacking = lacking.borrow_and_update();
-        for port in &lacking.ports {
-            let bound = port.checked_add(lacking.offset).and_then(|bound| now.get_mut(&bound));
-            if let Some(bound) = bound.filter(|bound| bound.is_ok()) {
-                *bound = Err(format!(
-                    "Service {} has no port {port}, and none is added to it (--no-service-ports)",
-                    lacking.service
-                ));
+        for (port, bound) in now.iter_mut().filter(|(_, bound)| bound.is_ok()) {
+            if let Some(why) = lacking.get(port) {
+                *bound = Err(why.clone());
             }
         }
         controller.bindings(now);

@@ -8,13 +8,15 @@
 //! ```
 
 pub mod dedicated;
+pub mod events;
 pub mod lease;
 pub mod live;
 pub mod service;
 pub mod statuses;
+mod tokens;
 
 pub use dedicated::{DedicatedLinks, DedicatedOptions};
-pub use live::{Live, Observation};
+pub use live::{Live, Observation, Sighting};
 pub use service::{ServiceLinks, SharedService};
 
 /// Who we are in `metadata.managedFields`.

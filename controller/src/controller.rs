@@ -47,6 +47,9 @@ pub struct Controller {
     unclaimed: Vec<Problem>,
     ready: watch::Sender<bool>,
     changed: Arc<Changed>,
+    /// The last delta that was taken up.
+    taken: u64,
+    complete: bool,
 }
 
 /// What the rest of the process asks of a running [`Controller`], and tells it.
@@ -98,6 +101,8 @@ impl Controller {
             unclaimed: Vec::new(),
             ready,
             changed: Arc::clone(&changed),
+            taken: 0,
+            complete: false,
         };
         let handle = Handle {
             bindings,
@@ -164,7 +169,11 @@ impl Controller {
     }
 
     fn take(&mut self, delta: Delta) {
-        let Delta { changes, problems, complete } = delta;
+        let Delta { changes, problems, complete, bundle, sequence } = delta;
+        self.taken = self.taken.max(sequence);
+        if let Some(bundle) = bundle {
+            self.index.define(bundle);
+        }
         if let Some(problems) = problems {
             self.of_documents = problems;
             self.tell_problems();
@@ -176,6 +185,7 @@ impl Controller {
         }
         if complete {
             self.index.complete();
+            self.complete = true;
         }
     }
 
@@ -198,6 +208,9 @@ impl Controller {
                 !changed.is_empty()
             });
             self.changed.add(changed);
+        }
+        if self.complete {
+            self.changed.tell(self.taken);
         }
         // Listeners were looked at anew.
         if let Some(unclaimed) = self.index.unclaimed() {

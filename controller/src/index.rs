@@ -30,7 +30,7 @@ use crate::{
     cluster::dedicated::{Hindrances, Wishes},
     ir::ObjectKey,
     snapshot::{Change, Snapshot},
-    translate::{self, Address, Listeners, Pools, PortPlan, Settings},
+    translate::{self, Address, Bundle, Listeners, Pools, PortPlan, Settings},
 };
 use endpoints::Slices;
 use patch::Patch;
@@ -138,6 +138,14 @@ impl Index {
     /// The Services of Gateways that are to be.
     pub fn wishes(&self) -> Wishes {
         Wishes::of(&self.snapshot, &self.listeners)
+    }
+
+    /// Takes up of which releases the CRDs are: a matter of the classes' statuses alone.
+    pub fn define(&mut self, bundle: Bundle) {
+        if self.settings.bundle.as_ref() != Some(&bundle) {
+            self.settings.bundle = Some(bundle);
+            self.stale.classes.extend(self.snapshot.gateway_classes.keys().cloned());
+        }
     }
 
     /// Says that every object that exists has been applied. Before, nothing is published.

@@ -7,7 +7,7 @@ pub use folder::{Folder, FolderError, FolderOptions};
 
 use std::sync::Arc;
 
-use crate::{Problem, snapshot::Change};
+use crate::{Problem, snapshot::Change, translate::Bundle};
 
 /// What a source tells at one time.
 ///
@@ -22,11 +22,15 @@ pub struct Delta {
     pub problems: Option<Arc<[Problem]>>,
     /// Whether every object that exists has now been told; nothing is published before.
     pub complete: bool,
+    /// The releases that the CRDs of the Gateway API are of; `None` is as before.
+    pub bundle: Option<Bundle>,
+    /// Which one it is, for a source whose deltas are referred to ([`crate::StatusFeed::news`]).
+    pub sequence: u64,
 }
 
 impl Delta {
     /// Whether it says nothing.
     pub fn is_empty(&self) -> bool {
-        self.changes.is_empty() && self.problems.is_none() && !self.complete
+        self.changes.is_empty() && self.problems.is_none() && !self.complete && self.bundle.is_none()
     }
 }

@@ -14,7 +14,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::{
     ir::{Kind, ObjectKey},
-    status::{Report, Statuses},
+    status::{Level, Report, Statuses},
 };
 
 /// Desired statuses, and which of them are new.
@@ -29,16 +29,30 @@ pub struct StatusFeed {
 pub(crate) struct Changed {
     /// Whether anybody will take them.
     wanted: AtomicBool,
-    keys: Mutex<BTreeSet<ObjectKey>>,
+    news: Mutex<News>,
     notify: Notify,
+}
+
+/// What is new about statuses.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct News {
+    /// The objects of which something else is to be said.
+    pub keys: BTreeSet<ObjectKey>,
+    /// Everything up to the delta of this sequence is said, once every object has been read.
+    pub told: Option<u64>,
 }
 
 impl Changed {
     pub(crate) fn add(&self, keys: impl IntoIterator<Item = ObjectKey>) {
-        if !self.wanted.load(Ordering::Acquire) {
-            return;
+        if self.wanted.load(Ordering::Acquire) {
+            self.news.lock().unwrap_or_else(PoisonError::into_inner).keys.extend(keys);
+            self.notify.notify_one();
         }
-        self.keys.lock().unwrap_or_else(PoisonError::into_inner).extend(keys);
+    }
+
+    /// Says that the statuses are those of everything up to a delta.
+    pub(crate) fn tell(&self, sequence: u64) {
+        self.news.lock().unwrap_or_else(PoisonError::into_inner).told = Some(sequence);
         self.notify.notify_one();
     }
 }
@@ -56,15 +70,26 @@ impl StatusFeed {
         Self { statuses, changed }
     }
 
-    /// Waits until something else is to be said of some objects, and names them. Cancel safe.
-    pub async fn changed(&self) -> BTreeSet<ObjectKey> {
+    /// Waits until something is new, and takes it. Cancel safe.
+    pub async fn news(&self, told: Option<u64>) -> News {
         loop {
-            let keys = std::mem::take(&mut *self.changed.keys.lock().unwrap_or_else(PoisonError::into_inner));
-            if !keys.is_empty() {
-                return keys;
+            {
+                let mut news = self.changed.news.lock().unwrap_or_else(PoisonError::into_inner);
+                if !news.keys.is_empty() || news.told != told {
+                    return News { keys: std::mem::take(&mut news.keys), told: news.told };
+                }
             }
             self.changed.notify.notified().await;
         }
+    }
+
+    /// What the owner of an object should know and its status has no field for.
+    pub fn refusals(&self, key: &ObjectKey) -> Vec<String> {
+        let statuses = self.statuses.borrow();
+        let messages =
+            statuses.ingresses.get(key).map(|report| report.messages.as_slice()).unwrap_or_default();
+        let refused = messages.iter().filter(|message| message.level == Level::Refused);
+        refused.map(|message| message.text.clone()).collect()
     }
 
     /// The status that an object should have, and the generation that it was made of where it says so.

@@ -46,7 +46,7 @@ pub use references::References;
 pub use route::route;
 pub(crate) use route::{InvalidRules, NotAttached, Unresolved, tls_towards};
 pub(crate) use services::reason as backend_reason;
-pub use settings::Settings;
+pub use settings::{Bundle, Settings};
 
 pub use crate::ir::Address;
 pub use slots::{Attachment, HostSlot, Loss, Owner, Translated, merge};

@@ -1,6 +1,9 @@
 //! What runs beside controller and proxy in a cluster: watches, the Lease, the writer of statuses, the Service.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use kube::{Client, Config};
@@ -11,15 +14,17 @@ use portcullis_controller::{
         lease::{self, LeaseOptions},
         statuses::{ControllerNames, Writer},
     },
+    ir::ObjectKey,
     source::{
         Delta,
-        cluster::{self, ClusterOptions},
+        cluster::{self, ClusterOptions, Outlets},
     },
     translate::PortRange,
 };
 use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
+    time::timeout,
 };
 
 use super::{Lacking, readiness::Readiness};
@@ -34,13 +39,16 @@ pub(super) struct Links {
     pub(super) deltas: mpsc::Sender<Delta>,
     pub(super) controllers: ControllerNames,
     pub(super) port_offset: u16,
+    pub(super) default_certificate: Option<ObjectKey>,
 }
 
 /// A client of the cluster that this process runs in, or that the kubeconfig names.
 pub(super) async fn client() -> anyhow::Result<Client> {
-    let config = Config::infer().await.context(
+    let mut config = Config::infer().await.context(
         "no cluster: neither a service account nor a kubeconfig (--manifests DIR serves a folder)",
     )?;
+    // Each part knows what is worth another try, when, and until when.
+    config.default_retry = false;
     Client::try_from(config).context("the client of the API server")
 }
 
@@ -57,10 +65,15 @@ pub(super) fn start(
     args: &ClusterArgs,
     readiness: &Readiness,
 ) -> (watch::Receiver<Lacking>, JoinHandle<()>) {
-    let Links { client, deltas, controllers, port_offset } = links;
+    let Links { client, deltas, controllers, port_offset, default_certificate } = links;
     let (seen, observed) = mpsc::channel(OBSERVATIONS_WAITING);
-    let options = ClusterOptions { namespaces: args.watch_namespace.clone() };
-    tokio::spawn(cluster::watch(client.clone(), options, deltas, seen, readiness.hindrances.clone()));
+    let options = ClusterOptions {
+        namespaces: args.watch_namespace.clone(),
+        default_certificate,
+        ..ClusterOptions::default()
+    };
+    let outlets = Outlets { deltas, seen, progress: readiness.progress.clone() };
+    tokio::spawn(cluster::watch(client.clone(), options, outlets));
 
     let (leads, leading) = watch::channel(false);
     let _ = readiness.leads.set(leading.clone());
@@ -71,25 +84,23 @@ pub(super) fn start(
     provide(&client, args, &identity, readiness, leading.clone());
     let release = tokio::spawn(lease::compete(
         client.clone(),
-        LeaseOptions::new(namespace, name, identity),
+        LeaseOptions::new(namespace, name, identity.clone()),
         leads,
         stop,
     ));
     let feed = readiness.controller.status_feed();
-    tokio::spawn(Writer::new(client.clone(), feed, observed, leading.clone(), controllers).run());
+    let (settled, writes) = watch::channel(false);
+    tokio::spawn(Writer::new(client.clone(), feed, observed, writes, controllers, &identity).run());
     let lacking = watch::Sender::default();
     let lacks = lacking.subscribe();
-    if let Some((namespace, name)) = args.service.clone() {
-        let add_ports = !args.no_service_ports;
-        follow(
-            client,
-            SharedService { namespace, name, add_ports, port_offset },
-            args.dedicated_ports,
-            readiness,
-            leading,
-            lacking,
-        );
-    }
+    let located = match args.service.clone() {
+        None => watch::channel(true).1,
+        Some((namespace, name)) => {
+            let service = SharedService { namespace, name, add_ports: !args.no_service_ports, port_offset };
+            follow(client, service, args.dedicated_ports, readiness, leading.clone(), lacking)
+        }
+    };
+    tokio::spawn(lead_when_settled(leading, located, readiness.clone(), settled));
     (lacks, release)
 }
 
@@ -112,7 +123,39 @@ fn provide(
     tokio::spawn(dedicated::provide(client.clone(), options, links));
 }
 
-/// Follows our Service, and hands on what it says.
+/// How long addresses and ports are waited for before statuses are written without them.
+const SETTLING: Duration = Duration::from_secs(15);
+
+/// Who leads writes, once there is something to say that will stay: a start says nothing of ports that are not bound
+/// yet and addresses that were not read yet.
+async fn lead_when_settled(
+    mut leads: watch::Receiver<bool>,
+    mut located: watch::Receiver<bool>,
+    readiness: Readiness,
+    writes: watch::Sender<bool>,
+) {
+    let _ = readiness.controller.ready().wait_for(|ready| *ready).await;
+    let settled = async {
+        let _ = located.wait_for(|located| *located).await;
+        let mut bindings = readiness.bindings.clone();
+        let ports = readiness.ports.subscribe();
+        let _ = bindings
+            .wait_for(|bound| ports.borrow().keys().all(|bound_port| bound.contains_key(bound_port)))
+            .await;
+        // What is bound has to be taken up.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    let _ = timeout(SETTLING, settled).await;
+    loop {
+        let now = *leads.borrow_and_update();
+        writes.send_if_modified(|before| std::mem::replace(before, now) != now);
+        if leads.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Follows our Service, and hands on what it says; tells when its addresses are known.
 fn follow(
     client: Client,
     service: SharedService,
@@ -120,24 +163,30 @@ fn follow(
     readiness: &Readiness,
     leads: watch::Receiver<bool>,
     lacking: watch::Sender<Lacking>,
-) {
+) -> watch::Receiver<bool> {
     let (addresses, mut located) = watch::channel(Vec::new());
-    let (missing, mut lacks) = watch::channel(BTreeSet::new());
-    let (controller, name, offset) = (readiness.controller.clone(), service.to_string(), service.port_offset);
+    let (missing, mut lacks) = watch::channel(BTreeMap::new());
+    let (read, mut is_read) = watch::channel(false);
+    let (known, is_known) = watch::channel(false);
+    let (controller, offset) = (readiness.controller.clone(), service.port_offset);
     let ports = shared_ports(readiness.ports.subscribe(), dedicated);
-    tokio::spawn(service.follow(client, ServiceLinks { ports, leads, addresses, missing }));
+    tokio::spawn(service.follow(client, ServiceLinks { ports, leads, addresses, read, missing }));
     tokio::spawn(async move {
         loop {
             tokio::select! {
+                biased;
                 Ok(()) = located.changed() => controller.addresses(located.borrow_and_update().clone()),
+                Ok(()) = is_read.changed() => drop(known.send_replace(true)),
                 Ok(()) = lacks.changed() => {
-                    let ports = lacks.borrow_and_update().clone();
-                    lacking.send_replace(Lacking { service: name.clone(), ports, offset });
+                    // Listeners say their own ports; bindings go by those that are bound.
+                    let bound = |(port, why): (&u16, &String)| Some((port.checked_add(offset)?, why.clone()));
+                    lacking.send_replace(lacks.borrow_and_update().iter().filter_map(bound).collect());
                 }
                 else => return,
             }
         }
     });
+    is_known
 }
 
 /// The ports of listeners that come in through our own Service.

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use portcullis_controller::{Handle, source::cluster::Hindrances};
+use portcullis_controller::{Handle, source::cluster::Progress};
 use portcullis_proxy::{Bindings, Proxy};
 use tokio::sync::watch;
 
@@ -22,8 +22,8 @@ pub(super) struct Readiness {
     pub(super) bindings: watch::Receiver<Arc<Bindings>>,
     /// The ports of the table that was published last: by those that are bound, those that listeners name.
     pub(super) ports: watch::Sender<BTreeMap<u16, u16>>,
-    /// What the source of objects cannot read.
-    pub(super) hindrances: watch::Sender<Hindrances>,
+    /// How far the source of objects has come, where it says so.
+    pub(super) progress: watch::Sender<Progress>,
     /// Whether this replica writes; empty where there is no Lease.
     pub(super) leads: Arc<OnceLock<watch::Receiver<bool>>>,
     pub(super) stopping: watch::Sender<bool>,
@@ -36,7 +36,7 @@ impl Readiness {
             bindings: proxy.bindings(),
             proxy,
             ports: watch::Sender::default(),
-            hindrances: watch::Sender::default(),
+            progress: watch::Sender::default(),
             leads: Arc::default(),
             stopping: watch::Sender::new(false),
         }
@@ -49,7 +49,12 @@ impl Told for Readiness {
             return vec!["the process is stopping".to_owned()];
         }
         if !*self.controller.ready().borrow() {
-            return vec!["the first table".to_owned()];
+            let Progress { unread, hindrances } = &*self.progress.borrow();
+            let unread = unread.iter().map(|kind| match hindrances.get(kind) {
+                Some(why) => format!("{kind}, not read yet: {why}"),
+                None => format!("{kind}, not read yet"),
+            });
+            return unread.chain(["the first table".to_owned()]).collect();
         }
         let bindings = self.bindings.borrow();
         let ports = self.ports.borrow();
@@ -62,7 +67,7 @@ impl Told for Readiness {
     }
 
     fn hindered(&self) -> Vec<String> {
-        self.hindrances.borrow().iter().map(|(kind, why)| format!("{kind}: {why}")).collect()
+        self.progress.borrow().hindrances.iter().map(|(kind, why)| format!("{kind}: {why}")).collect()
     }
 
     fn metrics(&self) -> String {
@@ -75,7 +80,7 @@ impl Told for Readiness {
             leads: self.leads.get().map(|leads| *leads.borrow()),
             unbound: bindings.values().filter(|bound| bound.is_err()).count(),
             problems: self.controller.problems().borrow().iter().map(|problem| problem.severity).collect(),
-            hindered: self.hindrances.borrow().keys().copied().collect(),
+            hindered: self.progress.borrow().hindrances.keys().copied().collect(),
         })
     }
 

@@ -10,6 +10,7 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta},
 };
 use kube::{Api, Client, api::PostParams};
+use rand::Rng as _;
 use tokio::{
     sync::watch,
     time::{Instant, timeout},
@@ -55,7 +56,7 @@ pub async fn compete(
     stop: impl Future<Output = ()>,
 ) {
     let leases = Api::namespaced(client, &options.namespace);
-    let mut candidate = Candidate { leases, options, observed: None, renewed: None };
+    let mut candidate = Candidate { leases, options, observed: None, renewed: None, failing: false };
     let mut stop = pin!(stop);
     loop {
         let wait = tokio::select! {
@@ -63,6 +64,8 @@ pub async fn compete(
             () = &mut stop => break,
             wait = candidate.round(&leads) => wait,
         };
+        // Not all of them at the same time again.
+        let wait = wait.mul_f64(rand::rng().random_range(0.8..1.0));
         tokio::select! {
             () = &mut stop => break,
             () = tokio::time::sleep(wait) => {}
@@ -79,6 +82,7 @@ struct Candidate {
     observed: Option<Observed>,
     /// When the request that last made or kept us the holder was begun.
     renewed: Option<Instant>,
+    failing: bool,
 }
 
 /// The record as it was last seen.
@@ -117,7 +121,11 @@ impl Candidate {
     async fn round(&mut self, leads: &watch::Sender<bool>) -> Duration {
         let begun = Instant::now();
         let most = self.until_deadline(begun).unwrap_or(self.options.renew_deadline);
-        match timeout(most, self.try_once()).await {
+        let outcome = timeout(most, self.try_once()).await;
+        if matches!(outcome, Ok(Ok(_))) && std::mem::take(&mut self.failing) {
+            info!(lease = %self.options.name, "the Lease can be had again");
+        }
+        match outcome {
             Ok(Ok(true)) => {
                 self.renewed = Some(begun);
                 if !leads.send_replace(true) {
@@ -126,8 +134,8 @@ impl Candidate {
                 return self.options.retry;
             }
             Ok(Ok(false)) => self.renewed = None,
-            Ok(Err(error)) => debug!(%error, "the Lease could not be had"),
-            Err(_) => debug!("no answer about the Lease in time"),
+            Ok(Err(error)) => self.fail(error.to_string()),
+            Err(_) => self.fail("no answer in time".to_owned()),
         }
         match self.until_deadline(Instant::now()) {
             Some(left) if !left.is_zero() => self.options.retry.min(left),
@@ -138,6 +146,13 @@ impl Candidate {
                 }
                 self.options.retry
             }
+        }
+    }
+
+    /// Said once when it begins, and once when it ends.
+    fn fail(&mut self, why: String) {
+        if !std::mem::replace(&mut self.failing, true) {
+            warn!(lease = %self.options.name, why, "the Lease cannot be had; trying again");
         }
     }
 
@@ -207,7 +222,20 @@ impl Candidate {
 
     /// Lets another one take it at once.
     async fn release(&mut self) {
-        let Some(Observed { lease, .. }) = self.observed.take() else { return };
+        match timeout(self.options.retry, self.give_up()).await {
+            Ok(Ok(())) => info!(lease = %self.options.name, "Lease given up"),
+            Ok(Err(error)) => debug!(%error, "the Lease could not be given up; it ends by itself"),
+            Err(_) => debug!("no answer about the Lease; it ends by itself"),
+        }
+    }
+
+    /// A renewal that was cut may have been carried out: only the record as it is now can be replaced.
+    async fn give_up(&mut self) -> kube::Result<()> {
+        let lease = self.leases.get(&self.options.name).await?;
+        let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref());
+        if holder != Some(&*self.options.identity) {
+            return Ok(());
+        }
         let now = Some(MicroTime(k8s_openapi::jiff::Timestamp::now()));
         let spec = LeaseSpec {
             holder_identity: None,
@@ -217,13 +245,7 @@ impl Candidate {
             ..lease.spec.unwrap_or_default()
         };
         let record = Lease { metadata: self.metadata(&lease.metadata), spec: Some(spec) };
-        let params = post();
-        let released = self.leases.replace(&self.options.name, &params, &record);
-        match timeout(self.options.retry, released).await {
-            Ok(Ok(_)) => info!(lease = %self.options.name, "Lease given up"),
-            Ok(Err(error)) => debug!(%error, "the Lease could not be given up; it ends by itself"),
-            Err(_) => debug!("no answer about the Lease; it ends by itself"),
-        }
+        self.leases.replace(&self.options.name, &post(), &record).await.map(drop)
     }
 }
 

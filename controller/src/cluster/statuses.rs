@@ -2,37 +2,49 @@
 //!
 //! ```text
 //! StatusFeed (desired) \
-//! Observation (live)    > pending keys -> merge -> PUT /status with the resourceVersion that was seen
+//! Sighting (live)       > queue -> merge -> PUT /status with the resourceVersion that was seen -> events
 //! Lease (leads)        /
 //! ```
 //!
-//! Only where there is a difference, one write of an object at a time, and none before the last one was seen.
+//! Only where there is a difference, one write of an object at a time, and none before the last one was seen. What is
+//! seen of an object counts as soon as what is to be said of it is known ([`Sighting`]): nothing is taken back because
+//! it was not translated yet.
 
 mod merge;
 mod put;
+mod queue;
+mod rounds;
 
 pub use put::ControllerNames;
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeSet, HashMap, VecDeque},
+    hash::{BuildHasher as _, RandomState},
     time::Duration,
 };
 
 use kube::Client;
+use rand::Rng as _;
 use serde_json::Value;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
     time::Instant,
 };
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
-use super::{Live, Observation};
+use super::{
+    Live, Observation, Sighting,
+    events::{self, Happened, Recorder},
+    tokens::Tokens,
+};
 use crate::{
     StatusFeed,
     ir::{Kind, ObjectKey},
 };
 use put::{Outcome, Write, put};
+use queue::Queue;
+use rounds::Rounds;
 
 /// Writes at a time.
 const AT_ONCE: usize = 8;
@@ -43,52 +55,82 @@ const BURST: f64 = 200.0;
 const UNSEEN: Duration = Duration::from_secs(2);
 /// Between two writes of one Gateway: each attached route changes its count.
 const GATEWAY_PAUSE: Duration = Duration::from_millis(500);
+/// How long something new about a Gateway waits for the rest of it: its ports are bound a moment later.
+const GATEWAY_REST: Duration = Duration::from_millis(50);
 /// After a failure all writes wait, for longer each time, up to this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// How long one that we may not write waits.
+const FORBIDDEN_PAUSE: Duration = Duration::from_secs(60);
 
 /// The one who writes statuses, while this process leads.
 pub struct Writer {
     client: Client,
     feed: StatusFeed,
-    seen: mpsc::Receiver<Observation>,
+    seen: mpsc::Receiver<Sighting>,
     leads: watch::Receiver<bool>,
     controllers: ControllerNames,
+    recorder: Recorder,
     live: HashMap<ObjectKey, Live>,
-    /// What may have to be written.
-    pending: BTreeSet<ObjectKey>,
-    /// What waits until then, for its last write to be seen or for a pause to end.
-    waiting: HashMap<ObjectKey, Instant>,
-    in_flight: HashSet<ObjectKey>,
-    writes: JoinSet<(ObjectKey, Outcome)>,
+    /// Up to which delta everything is said.
+    told: Option<u64>,
+    /// What was seen and is not said yet.
+    early: VecDeque<Sighting>,
+    queue: Queue,
+    writes: JoinSet<(ObjectKey, Done)>,
     tokens: Tokens,
     failures: u32,
     paused: Option<Instant>,
+    rounds: Rounds,
+    /// How often writes of an object conflicted since it was seen.
+    conflicts: HashMap<ObjectKey, u32>,
+    /// The kinds that we may not write.
+    forbidden: BTreeSet<Kind>,
+    /// Hashes of what was said of Ingresses.
+    messages: HashMap<ObjectKey, u64>,
+    hasher: RandomState,
+}
+
+/// A write that ended.
+struct Done {
+    outcome: Outcome,
+    uid: Box<str>,
+    /// Of what was to be said.
+    desired: u64,
+    happened: Vec<Happened>,
 }
 
 impl Writer {
-    /// A writer of what `feed` wants, over what is `seen`, while this process `leads`.
+    /// A writer of what `feed` wants, over what is `seen`, while this process `leads`; `instance` is what its events
+    /// call it.
     pub fn new(
         client: Client,
         feed: StatusFeed,
-        seen: mpsc::Receiver<Observation>,
+        seen: mpsc::Receiver<Sighting>,
         leads: watch::Receiver<bool>,
         controllers: ControllerNames,
+        instance: &str,
     ) -> Self {
         Self {
+            recorder: Recorder::start(client.clone(), &controllers.gateway, instance),
             client,
             feed,
             seen,
             leads,
             controllers,
             live: HashMap::new(),
-            pending: BTreeSet::new(),
-            waiting: HashMap::new(),
-            in_flight: HashSet::new(),
+            told: None,
+            early: VecDeque::new(),
+            queue: Queue::default(),
             writes: JoinSet::new(),
-            tokens: Tokens::full(Instant::now()),
+            tokens: Tokens::full(BURST, A_SECOND, Instant::now()),
             failures: 0,
             paused: None,
+            rounds: Rounds::default(),
+            conflicts: HashMap::new(),
+            forbidden: BTreeSet::new(),
+            messages: HashMap::new(),
+            hasher: RandomState::new(),
         }
     }
 
@@ -103,95 +145,180 @@ impl Writer {
                     leading = *self.leads.borrow_and_update();
                     self.turn(leading);
                 }
-                observation = self.seen.recv() => match observation {
-                    Some(observation) => self.observe(observation),
+                sighting = self.seen.recv() => match sighting {
+                    Some(sighting) => self.early.push_back(sighting),
                     None => return,
                 },
-                Some(done) = self.writes.join_next() => if let Ok((key, outcome)) = done {
-                    self.done(key, outcome);
+                Some(done) = self.writes.join_next() => if let Ok((key, done)) = done {
+                    self.done(key, done);
                 },
-                keys = self.feed.changed() => self.pending.extend(keys),
+                news = self.feed.news(self.told) => {
+                    self.told = news.told;
+                    news.keys.into_iter().for_each(|key| self.look_at(key, leading));
+                }
                 () = sleep_until(wake), if wake.is_some() => self.wait_no_longer(),
+            }
+            while self.early.front().is_some_and(|sighting| Some(sighting.sequence) <= self.told) {
+                if let Some(Sighting { what, .. }) = self.early.pop_front() {
+                    self.observe(what, leading);
+                }
             }
             if leading {
                 self.dispatch();
-            } else {
-                // All of it is asked again on becoming the leader.
-                self.pending.clear();
             }
         }
     }
 
     /// What was begun as the leader ends with it; whoever becomes the leader looks at everything once.
     fn turn(&mut self, leading: bool) {
-        self.waiting.clear();
+        self.queue = Queue::default();
+        self.rounds = Rounds::default();
+        self.writes.abort_all();
         if leading {
-            self.pending.extend(self.live.keys().cloned());
-        } else {
-            self.writes.abort_all();
-            self.in_flight.clear();
+            self.live.keys().for_each(|key| self.queue.add(key.clone()));
         }
     }
 
-    fn observe(&mut self, observation: Observation) {
+    fn look_at(&mut self, key: ObjectKey, leading: bool) {
+        if key.kind == Kind::Ingress {
+            self.tell_messages(&key, leading);
+        }
+        if !leading {
+            return;
+        }
+        if key.kind == Kind::Gateway && !self.queue.is_held(&key) {
+            self.queue.hold(key.clone(), Instant::now() + GATEWAY_REST, false);
+        }
+        self.queue.add(key);
+    }
+
+    fn observe(&mut self, observation: Observation, leading: bool) {
         match observation {
             Observation::Seen(key, live) => {
-                let is_gateway = key.kind == Kind::Gateway;
-                if !is_gateway {
-                    self.waiting.remove(&key);
-                }
                 self.live.insert(key.clone(), live);
-                self.pending.insert(key);
+                self.conflicts.remove(&key);
+                self.queue.seen(&key);
+                self.look_at(key, leading);
             }
             Observation::Gone(key) => {
                 self.live.remove(&key);
-                self.pending.remove(&key);
-                self.waiting.remove(&key);
+                self.conflicts.remove(&key);
+                self.messages.remove(&key);
+                self.queue.forget(&key);
+            }
+            Observation::Refused(key, problems) => {
+                let uid = self.live.get(&key).map(|live| live.uid.clone()).unwrap_or_default();
+                if leading {
+                    self.recorder.record(&key, &uid, events::refused(&problems));
+                }
             }
         }
     }
 
-    fn done(&mut self, key: ObjectKey, outcome: Outcome) {
+    /// An Ingress has no conditions: what is wrong with it is an event of its own. What was said before this process
+    /// began to lead was said by another one.
+    fn tell_messages(&mut self, key: &ObjectKey, leading: bool) {
+        let Some(live) = self.live.get(key) else { return };
+        let refusals = self.feed.refusals(key);
+        let now = self.hasher.hash_one(&refusals);
+        let none = self.hasher.hash_one(Vec::<String>::new());
+        // One with a status was dealt with before.
+        let silent = if live.status.contains("ingress") { now } else { none };
+        let before = self.messages.insert(key.clone(), now).unwrap_or(silent);
+        if before != now && leading {
+            let happened = match refusals.as_slice() {
+                [] => Happened {
+                    action: "Accepted",
+                    reason: "Accepted".to_owned(),
+                    note: "all of it is served".to_owned(),
+                    is_warning: false,
+                },
+                refusals => Happened {
+                    action: "Accepted",
+                    reason: "NotServed".to_owned(),
+                    note: refusals.join("; "),
+                    is_warning: true,
+                },
+            };
+            self.recorder.record(key, &live.uid, happened);
+        }
+    }
+
+    fn done(&mut self, key: ObjectKey, done: Done) {
         let now = Instant::now();
-        self.in_flight.remove(&key);
-        match outcome {
+        if !matches!(done.outcome, Outcome::Failed(..)) && std::mem::take(&mut self.failures) > 0 {
+            info!("statuses can be written again");
+        }
+        match done.outcome {
             Outcome::Written => {
-                self.failures = 0;
-                let pause = if key.kind == Kind::Gateway { GATEWAY_PAUSE } else { UNSEEN };
-                self.waiting.insert(key.clone(), now + pause);
-                self.pending.insert(key);
+                if self.forbidden.remove(&key.kind) {
+                    info!(kind = %key.kind, "statuses can be written again");
+                }
+                done.happened
+                    .into_iter()
+                    .for_each(|happened| self.recorder.record(&key, &done.uid, happened));
+                self.wait_after(key, done.desired, now);
             }
             // Somebody else wrote: what they wrote will be seen.
             Outcome::Conflict => {
-                self.waiting.insert(key.clone(), now + UNSEEN);
-                self.pending.insert(key);
+                let times = self.conflicts.entry(key.clone()).or_default();
+                let pause = UNSEEN.saturating_mul(1 << (*times).min(5));
+                *times += 1;
+                self.queue.hold(key.clone(), now + pause, true);
+                self.queue.add(key);
             }
-            Outcome::Gone => drop(self.pending.remove(&key)),
-            Outcome::Refused(why) => warn!(object = %key, why, "status refused"),
-            Outcome::Failed(why) => {
+            Outcome::Gone => self.queue.forget(&key),
+            Outcome::Refused(why) => {
+                warn!(object = %key, why, "status refused");
+                self.queue.release(&key);
+            }
+            Outcome::Forbidden(why) => {
+                if self.forbidden.insert(key.kind) {
+                    warn!(kind = %key.kind, why, "statuses of this kind may not be written");
+                }
+                self.queue.hold(key.clone(), now + FORBIDDEN_PAUSE, false);
+                self.queue.add(key);
+            }
+            Outcome::Failed(why, after) => {
                 let pause = FIRST_PAUSE.saturating_mul(1 << self.failures.min(8)).min(LONGEST_PAUSE);
                 if self.failures == 0 {
                     warn!(object = %key, why, "statuses cannot be written; trying again");
                 }
                 self.failures = self.failures.saturating_add(1);
+                let pause = pause.max(after.unwrap_or_default()).mul_f64(rand::rng().random_range(1.0..1.5));
                 self.paused = Some(now + pause);
-                self.pending.insert(key);
+                self.queue.release(&key);
+                self.queue.add(key);
             }
         }
+    }
+
+    /// Until what was written is seen; a Gateway in any case for a while, and one for whose status somebody fights
+    /// with us for longer each time.
+    fn wait_after(&mut self, key: ObjectKey, desired: u64, now: Instant) {
+        let (pause, is_new) = self.rounds.again(&key, desired, now);
+        if is_new {
+            warn!(object = %key, "somebody else changes what we say in its status, again and again");
+        }
+        let gateway = if key.kind == Kind::Gateway { GATEWAY_PAUSE } else { Duration::ZERO };
+        let pause = pause.max(gateway);
+        match pause.is_zero() {
+            true => self.queue.hold(key.clone(), now + UNSEEN, true),
+            false => self.queue.hold(key.clone(), now + pause, false),
+        }
+        self.queue.add(key);
     }
 
     /// The next time at which something that waits may go on.
     fn wake(&self) -> Option<Instant> {
         let next_token = self.tokens.next(Instant::now());
-        let stuck = (!self.pending.is_empty()).then_some(()).and(next_token);
-        let waiting =
-            self.waiting.iter().filter(|(key, _)| self.pending.contains(*key)).map(|(_, until)| *until);
-        waiting.chain(self.paused).chain(stuck).min()
+        let stuck = self.queue.any().then_some(()).and(next_token);
+        self.queue.wake().into_iter().chain(self.paused).chain(stuck).min()
     }
 
     fn wait_no_longer(&mut self) {
         let now = Instant::now();
-        self.waiting.retain(|_, until| *until > now);
+        self.queue.wait_no_longer(now);
         self.paused = self.paused.filter(|until| *until > now);
     }
 
@@ -200,31 +327,29 @@ impl Writer {
         if self.paused.is_some() {
             return;
         }
-        let free = |key: &&ObjectKey| !self.waiting.contains_key(*key) && !self.in_flight.contains(*key);
-        let ready: Vec<_> = self.pending.iter().filter(free).cloned().collect();
-        for key in ready {
-            if self.in_flight.len() >= AT_ONCE || !self.tokens.any(Instant::now()) {
-                return;
-            }
-            self.pending.remove(&key);
-            if let Some(write) = self.write(&key) {
-                self.tokens.take();
-                debug!(object = %key, "writing its status");
-                self.in_flight.insert(key.clone());
-                let client = self.client.clone();
-                self.writes.spawn(async move { (key, put(&client, write).await) });
-            }
+        while self.writes.len() < AT_ONCE && self.queue.any() && self.tokens.any(Instant::now()) {
+            let Some(key) = self.queue.next() else { return };
+            let Some((write, desired, happened)) = self.write(&key) else { continue };
+            self.tokens.take();
+            debug!(object = %key, "writing its status");
+            self.queue.begin(key.clone());
+            let uid = self.live.get(&key).map(|live| live.uid.clone()).unwrap_or_default();
+            let client = self.client.clone();
+            self.writes.spawn(async move {
+                let outcome = put(&client, write).await;
+                (key, Done { outcome, uid, desired, happened })
+            });
         }
     }
 
     /// What has to be written of an object, if anything.
-    fn write(&self, key: &ObjectKey) -> Option<Write> {
+    fn write(&self, key: &ObjectKey) -> Option<(Write, u64, Vec<Happened>)> {
         let live = self.live.get(key)?;
         let (desired, generation) = match self.feed.desired(key) {
             Some((desired, generation)) => (Some(desired), generation),
             None => (None, None),
         };
-        // Translated before or after what was seen: the other one comes.
+        // One that cannot be read is not what was translated.
         if generation.is_some_and(|generation| generation != live.generation) {
             return None;
         }
@@ -232,52 +357,21 @@ impl Writer {
         let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         let controller = self.controllers.of(key.kind);
         let status = merge::merge(key.kind, &before, desired.as_ref(), controller, &now)?;
-        Some(Write { key: key.clone(), resource_version: live.resource_version.clone(), status })
+        let happened = events::transitions(key.kind, &before, &status, controller);
+        let hash = self.hasher.hash_one(desired.map(|desired| desired.to_string()));
+        let resource_version = live.resource_version.clone();
+        Some((Write { key: key.clone(), resource_version, status }, hash, happened))
     }
 }
 
 impl std::fmt::Debug for Writer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (pending, in_flight) = (self.pending.len(), self.in_flight.len());
-        f.debug_struct("Writer")
-            .field("pending", &pending)
-            .field("in_flight", &in_flight)
-            .finish_non_exhaustive()
+        f.debug_struct("Writer").field("queue", &self.queue).finish_non_exhaustive()
     }
 }
 
 async fn sleep_until(until: Option<Instant>) {
     if let Some(until) = until {
         tokio::time::sleep_until(until).await;
-    }
-}
-
-/// A bucket of them: one a write.
-#[derive(Debug)]
-struct Tokens {
-    left: f64,
-    counted: Instant,
-}
-
-impl Tokens {
-    fn full(now: Instant) -> Self {
-        Self { left: BURST, counted: now }
-    }
-
-    fn any(&mut self, now: Instant) -> bool {
-        let earned = now.saturating_duration_since(self.counted).as_secs_f64() * A_SECOND;
-        self.left = (self.left + earned).min(BURST);
-        self.counted = now;
-        self.left >= 1.0
-    }
-
-    fn take(&mut self) {
-        self.left -= 1.0;
-    }
-
-    /// When there is one again; `None` where there is one.
-    fn next(&self, now: Instant) -> Option<Instant> {
-        let lacks = 1.0 - self.left;
-        (lacks > 0.0).then(|| now.max(self.counted) + Duration::from_secs_f64(lacks / A_SECOND))
     }
 }

@@ -1,6 +1,9 @@
 //! What translation is told beside the objects.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use portcullis_tls::Certificate;
 
@@ -43,7 +46,12 @@ pub struct Settings {
     pub addresses: Vec<Address>,
     /// What keeps the Services of Gateways from being as they should be.
     pub hindrances: BTreeMap<ObjectKey, Box<str>>,
+    /// The releases of the Gateway API's CRDs; `None` where they are not known.
+    pub bundle: Option<Bundle>,
 }
+
+/// The releases that CRDs are of, all of the same one as a rule: `v1.7.0`.
+pub type Bundle = BTreeSet<Box<str>>;
 
 impl Settings {
     /// The port that is bound for a listener's that shares our addresses.
@@ -74,6 +82,7 @@ impl Default for Settings {
             dedicated: DedicatedPorts::AsShared,
             addresses: Vec::new(),
             hindrances: BTreeMap::new(),
+            bundle: None,
         }
     }
 }

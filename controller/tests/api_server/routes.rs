@@ -1,65 +1,81 @@
 //! Requests and their answers.
 
-use std::{collections::HashMap, convert::Infallible, sync::Arc};
+use std::{
+    collections::HashMap,
+    io,
+    sync::{Arc, atomic::Ordering},
+};
 
 use bytes::Bytes;
-use futures_util::{StreamExt as _, stream};
-use http_body_util::{BodyExt as _, Full, StreamBody, combinators::UnsyncBoxBody};
-use hyper::{Response, StatusCode, body::Frame, body::Incoming};
+use http_body_util::{BodyExt as _, Full, combinators::UnsyncBoxBody};
+use hyper::{Response, StatusCode};
 use serde_json::{Value, json};
 
-use super::store::{Answer, Request, Store, Written, expired};
+use super::{
+    cut,
+    faults::{Answer, Request},
+    store::{Store, Written},
+    watch,
+};
 
-type Body = UnsyncBoxBody<Bytes, Infallible>;
+pub(super) type Body = UnsyncBoxBody<Bytes, io::Error>;
 
-/// What a path names.
-struct Target {
-    plural: String,
-    namespace: String,
-    name: Option<String>,
+/// What a request asks for.
+pub(super) struct Asked {
+    pub(super) version: String,
+    pub(super) plural: String,
+    pub(super) namespace: String,
+    pub(super) name: Option<String>,
     status: bool,
+    pub(super) query: HashMap<String, String>,
+    /// Of each object its metadata alone.
+    metadata_only: bool,
 }
 
-pub(super) async fn answer(store: &Arc<Store>, request: hyper::Request<Incoming>) -> Response<Body> {
-    let (method, uri) = (request.method().as_str().to_owned(), request.uri().to_string());
-    let body = request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
-    let response = match store.fault_of(&method, &uri) {
-        Some(Answer::Stall) => std::future::pending().await,
-        Some(Answer::Status(code)) => failure(code, "Fault", "asked for by the test"),
-        None => route(store, &method, &uri, &body),
+pub(super) async fn answer<B>(store: &Arc<Store>, request: http::Request<B>) -> io::Result<Response<Body>>
+where
+    B: http_body_util::BodyExt<Data = Bytes>,
+{
+    if store.down.load(Ordering::Acquire) {
+        return Err(cut());
+    }
+    let (method, uri) = (request.method().as_str().to_owned(), request.uri().clone());
+    let path = uri.path_and_query().map_or("", |path| path.as_str()).to_owned();
+    let accept = request.headers().get("accept").and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    let metadata_only = accept.contains("as=PartialObjectMetadata");
+    let body =
+        request.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    let body: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let fault = store.faults.of(&method, &path);
+    let carry_out = || match asked(&path, metadata_only) {
+        Some(asked) => route(store, &method, asked, body.clone()),
+        None => not_known(),
     };
-    store.note(Request { method, path: uri, status: response.status().as_u16() });
+    let response = match fault {
+        Some(Answer::Late) => {
+            tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+            Ok(carry_out())
+        }
+        Some(Answer::Stall) => std::future::pending().await,
+        Some(Answer::Cut) => Err(cut()),
+        Some(Answer::CutAfter) => {
+            drop(carry_out());
+            Err(cut())
+        }
+        Some(Answer::Status(code)) => Ok(failure(code, "Fault", "asked for by the test")),
+        Some(Answer::TooMany) => Ok(too_many()),
+        None => Ok(carry_out()),
+    };
+    let status = response.as_ref().map_or(0, |response| response.status().as_u16());
+    store.faults.note(Request { method, path, status, body });
     response
 }
 
-fn route(store: &Arc<Store>, method: &str, uri: &str, body: &[u8]) -> Response<Body> {
-    let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
-    let Some(target) = target(path).filter(|target| !store.is_absent(&target.plural)) else {
-        return failure(404, "NotFound", "the server could not find the requested resource");
-    };
-    let query: HashMap<_, _> = query.split('&').filter_map(|pair| pair.split_once('=')).collect();
-    let object = || serde_json::from_slice::<Value>(body).unwrap();
-    match (method, &target.name) {
-        ("GET", None) if query.contains_key("watch") => watch(store, target, &query),
-        ("GET", None) => {
-            let (version, items) = store.list(&target.plural, &target.namespace);
-            let metadata = json!({"resourceVersion": version.to_string()});
-            json_answer(200, &json!({"kind": "List", "apiVersion": "v1", "metadata": metadata, "items": items}))
-        }
-        ("GET", Some(name)) => match store.get(&target.plural, &target.namespace, name) {
-            Some(object) => json_answer(200, &object),
-            None => failure(404, "NotFound", "no such object"),
-        },
-        ("POST", None) => written(store.create(&target.plural, object())),
-        ("PUT", Some(_)) => written(store.replace(&target.plural, object(), target.status)),
-        _ => failure(405, "MethodNotAllowed", "not served here"),
-    }
-}
-
-fn target(path: &str) -> Option<Target> {
+fn asked(path: &str, metadata_only: bool) -> Option<Asked> {
+    let (path, query) = path.split_once('?').unwrap_or((path, ""));
     let parts: Vec<_> = path.trim_matches('/').split('/').collect();
-    let rest = match parts.as_slice() {
-        ["api", _, rest @ ..] | ["apis", _, _, rest @ ..] => rest,
+    let (version, rest) = match parts.as_slice() {
+        ["api", version, rest @ ..] | ["apis", _, version, rest @ ..] => (*version, rest),
         _ => return None,
     };
     let (namespace, rest) = match rest {
@@ -67,78 +83,192 @@ fn target(path: &str) -> Option<Target> {
         rest => ("", rest),
     };
     let (plural, name, status) = match rest {
-        [plural] => (plural, None, false),
-        [plural, name] => (plural, Some((*name).to_owned()), false),
-        [plural, name, "status"] => (plural, Some((*name).to_owned()), true),
+        [plural] => (*plural, None, false),
+        [plural, name] => (*plural, Some((*name).to_owned()), false),
+        [plural, name, "status"] => (*plural, Some((*name).to_owned()), true),
         _ => return None,
     };
-    Some(Target { plural: (*plural).to_owned(), namespace: namespace.to_owned(), name, status })
+    Some(Asked {
+        version: version.to_owned(),
+        plural: plural.to_owned(),
+        namespace: namespace.to_owned(),
+        name,
+        status,
+        query: form(query),
+        metadata_only,
+    })
+}
+
+fn form(query: &str) -> HashMap<String, String> {
+    let decode = |text: &str| {
+        let bytes = text.replace('+', " ").into_bytes();
+        let mut plain = Vec::new();
+        let mut at = 0;
+        while at < bytes.len() {
+            let code = (bytes[at] == b'%').then(|| std::str::from_utf8(&bytes[at + 1..at + 3]).unwrap());
+            plain.push(code.map_or(bytes[at], |code| u8::from_str_radix(code, 16).unwrap()));
+            at += if code.is_some() { 3 } else { 1 };
+        }
+        String::from_utf8(plain).unwrap()
+    };
+    query.split('&').filter_map(|pair| pair.split_once('=')).map(|(k, v)| (decode(k), decode(v))).collect()
+}
+
+fn route(store: &Arc<Store>, method: &str, asked: Asked, body: Value) -> Response<Body> {
+    let Asked { version, plural, namespace, name, status, query, .. } = &asked;
+    if store.is_absent(version, plural) {
+        return not_known();
+    }
+    let verb = match (method, name) {
+        ("GET", None) if query.contains_key("watch") => "watch",
+        ("GET", None) => "list",
+        ("GET", Some(_)) => "get",
+        ("POST", _) => "create",
+        ("PUT", _) => "update",
+        ("PATCH", _) => "patch",
+        _ => "delete",
+    };
+    let resource = if *status { format!("{plural}/status") } else { plural.clone() };
+    if store.faults.is_denied(verb, &resource) {
+        let who = "User \"system:serviceaccount:infra:portcullis\"";
+        return failure(403, "Forbidden", &format!("{resource} is forbidden: {who} cannot {verb} it"));
+    }
+    let manager = query.get("fieldManager").map_or("unknown", String::as_str);
+    match verb {
+        "watch" => watch::watch(store, asked),
+        "list" => list(store, &asked),
+        "get" => match store.get(plural, namespace, name.as_deref().unwrap_or_default()) {
+            Some(object) => json_answer(200, &asked.shown(object)),
+            None => not_found(),
+        },
+        "create" if plural == "events" => event(store, body),
+        "create" => written(store.create(manager, plural, body)),
+        "update" => written(store.replace(manager, plural, body, *status)),
+        "patch" => {
+            let force = query.get("force").is_some_and(|force| force == "true");
+            written(store.patch(manager, force, plural, body))
+        }
+        _ => match store.delete(plural, namespace, name.as_deref().unwrap_or_default()) {
+            Some(object) => json_answer(200, &object),
+            None => not_found(),
+        },
+    }
+}
+
+/// Pages of `limit`; `continue` names the version and the last one of the page before.
+fn list(store: &Store, asked: &Asked) -> Response<Body> {
+    let (now, items) = store.list(&asked.plural, &asked.namespace);
+    let token = asked.query.get("continue").and_then(|token| token.split_once('|'));
+    let version = token.map_or(now, |(version, _)| version.parse().unwrap());
+    if store.is_forgotten(version) {
+        return json_answer(410, &watch::expired());
+    }
+    let place = |object: &Value| {
+        let text = |name: &str| object["metadata"][name].as_str().unwrap_or_default().to_owned();
+        format!("{}/{}", text("namespace"), text("name"))
+    };
+    let is_later = |object: &Value| token.is_none_or(|(_, last)| place(object).as_str() > last);
+    let mut items: Vec<_> = items.into_iter().filter(|o| asked.selects(o)).collect();
+    items.sort_by_key(place);
+    items.retain(is_later);
+    let limit = asked.query.get("limit").and_then(|limit| limit.parse().ok()).unwrap_or(usize::MAX);
+    let mut metadata = json!({"resourceVersion": version.to_string()});
+    if items.len() > limit {
+        metadata["continue"] = format!("{version}|{}", place(&items[limit - 1])).into();
+        items.truncate(limit);
+    }
+    let items: Vec<_> = items.into_iter().map(|object| asked.shown_in_list(object)).collect();
+    json_answer(200, &json!({"kind": "List", "apiVersion": "v1", "metadata": metadata, "items": items}))
+}
+
+impl Asked {
+    /// Whether the field selector takes an object.
+    pub(super) fn selects(&self, object: &Value) -> bool {
+        let selector = self.query.get("fieldSelector").map_or("", String::as_str);
+        selector.split(',').filter(|part| !part.is_empty()).all(|part| {
+            let (field, value) = part.split_once('=').unwrap();
+            let field = field.trim_end_matches('=');
+            let (field, is_not) = field.strip_suffix('!').map_or((field, false), |field| (field, true));
+            let live = match field {
+                "metadata.name" => &object["metadata"]["name"],
+                "type" if self.plural == "secrets" => &object["type"],
+                other => panic!("no field selector {other} for {}", self.plural),
+            };
+            (live.as_str().unwrap_or_default() == value) != is_not
+        })
+    }
+
+    /// An object as it was asked for.
+    pub(super) fn shown(&self, object: Value) -> Value {
+        if !self.metadata_only {
+            return object;
+        }
+        json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": object["metadata"]})
+    }
+
+    /// An item of a list does not say what it is.
+    fn shown_in_list(&self, object: Value) -> Value {
+        let mut shown = self.shown(object);
+        if let (false, Some(fields)) = (self.metadata_only, shown.as_object_mut()) {
+            fields.remove("apiVersion");
+            fields.remove("kind");
+        }
+        shown
+    }
+}
+
+/// As `events.k8s.io/v1` validates them.
+fn event(store: &Store, object: Value) -> Response<Body> {
+    let length = |name: &str| object[name].as_str().map_or(0, str::len);
+    let named = object["metadata"]["name"].as_str().map_or(0, str::len);
+    let valid = (1..=253).contains(&named)
+        && length("note") <= 1024
+        && (1..=128).contains(&length("reason"))
+        && (1..=128).contains(&length("action"))
+        && (1..=128).contains(&length("reportingInstance"))
+        && length("reportingController") > 0
+        && length("eventTime") > 0
+        && matches!(object["type"].as_str(), Some("Normal" | "Warning"))
+        && object["metadata"]["namespace"] == *object["regarding"]["namespace"].as_str().unwrap_or("default");
+    if !valid {
+        return failure(422, "Invalid", "not an Event as the API has it");
+    }
+    written(store.create("unknown", "events", object))
 }
 
 fn written(written: Written) -> Response<Body> {
     match written {
         Written::Done(object) => json_answer(200, &object),
-        Written::Conflict => failure(409, "Conflict", "the object has been modified"),
+        Written::Conflict(why) => failure(409, "Conflict", &why),
         Written::Exists => failure(409, "AlreadyExists", "there is one"),
-        Written::Missing => failure(404, "NotFound", "no such object"),
+        Written::Missing => not_found(),
     }
 }
 
-/// Ends when the store ends its watches; an old version is an event of its own.
-fn watch(store: &Arc<Store>, target: Target, query: &HashMap<&str, &str>) -> Response<Body> {
-    let asked = query.get("resourceVersion").and_then(|version| version.parse::<u64>().ok());
-    let mut first = Vec::new();
-    let mut version = asked.unwrap_or_default();
-    if query.contains_key("sendInitialEvents") {
-        if !store.streams() {
-            return failure(422, "Invalid", "sendInitialEvents: Forbidden: sendInitialEvents is forbidden for watch");
-        }
-        let (now, items) = store.list(&target.plural, &target.namespace);
-        first.extend(items.into_iter().map(|object| line("ADDED", &object)));
-        let end = json!({"metadata": {"resourceVersion": now.to_string(), "annotations": {"k8s.io/initial-events-end": "true"}}});
-        first.push(line("BOOKMARK", &end));
-        version = now;
-    }
-    let news = store.news.subscribe();
-    let ended = news.borrow().1;
-    let later = stream::unfold((Arc::clone(store), news, version, false), move |(store, mut news, version, over)| {
-        let target = (target.plural.clone(), target.namespace.clone());
-        async move {
-            if over {
-                return None;
-            }
-            loop {
-                if news.borrow_and_update().1 != ended {
-                    return None;
-                }
-                let Some(events) = store.since(version) else {
-                    return Some((line("ERROR", &expired()), (store, news, version, true)));
-                };
-                if let Some(last) = events.last().map(|event| event.version) {
-                    let is_in = |o: &Value| target.1.is_empty() || o["metadata"]["namespace"] == *target.1;
-                    let ours = events.iter().filter(|e| e.plural == target.0 && is_in(&e.object));
-                    let text: String = ours.map(|event| line(event.kind, &event.object)).collect();
-                    return Some((text, (store, news, last, false)));
-                }
-                news.changed().await.ok()?;
-            }
-        }
-    });
-    let frames = stream::iter(first).chain(later).map(|text| Ok(Frame::data(Bytes::from(text))));
-    Response::new(StreamBody::new(frames).boxed_unsync())
+fn not_known() -> Response<Body> {
+    failure(404, "NotFound", "the server could not find the requested resource")
 }
 
-fn line(kind: &str, object: &Value) -> String {
-    format!("{}\n", json!({"type": kind, "object": object}))
+fn not_found() -> Response<Body> {
+    failure(404, "NotFound", "no such object")
 }
 
-fn failure(code: u16, reason: &str, message: &str) -> Response<Body> {
+fn too_many() -> Response<Body> {
+    let text = Full::new(Bytes::from("Too many requests, please try again later.\n"));
+    let mut response = Response::new(text.map_err(|never| match never {}).boxed_unsync());
+    *response.status_mut() = StatusCode::TOO_MANY_REQUESTS;
+    response.headers_mut().insert("retry-after", "1".parse().unwrap());
+    response
+}
+
+pub(super) fn failure(code: u16, reason: &str, message: &str) -> Response<Body> {
     let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": reason, "code": code, "message": message});
     json_answer(code, &status)
 }
 
 fn json_answer(code: u16, value: &Value) -> Response<Body> {
-    let mut response = Response::new(Full::new(Bytes::from(value.to_string())).boxed_unsync());
+    let body = Full::new(Bytes::from(value.to_string())).map_err(|never| match never {}).boxed_unsync();
+    let mut response = Response::new(body);
     *response.status_mut() = StatusCode::from_u16(code).unwrap();
     response.headers_mut().insert("content-type", "application/json".parse().unwrap());
     response

@@ -1,40 +1,20 @@
 //! Objects, their versions, and what happened to them.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Mutex,
+    collections::BTreeMap,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-/// A request and how it was answered.
-#[derive(Clone, Debug)]
-pub struct Request {
-    pub method: String,
-    /// With its query.
-    pub path: String,
-    pub status: u16,
-}
-
-/// Requests whose method and path hold these texts are answered so, `times` times.
-#[derive(Clone, Debug)]
-pub struct Fault {
-    pub method: &'static str,
-    pub path: &'static str,
-    pub times: usize,
-    pub answer: Answer,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
-    Status(u16),
-    /// No answer at all.
-    Stall,
-}
+use super::{apply, faults::Faults};
 
 /// `(plural, namespace, name)`.
-type Key = (String, String, String);
+pub(super) type Key = (String, String, String);
 
 #[derive(Clone, Debug)]
 pub(super) struct Event {
@@ -46,48 +26,69 @@ pub(super) struct Event {
 
 pub(super) struct Store {
     state: Mutex<State>,
-    /// The latest version, and how often watches were ended.
-    pub(super) news: watch::Sender<(u64, u64)>,
+    /// What watches wait for.
+    pub(super) news: watch::Sender<News>,
+    pub(super) faults: Faults,
+    pub(super) streams: AtomicBool,
+    pub(super) down: AtomicBool,
+    /// How often the open watches of a kind were made silent.
+    stalled: Mutex<BTreeMap<String, u64>>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct News {
+    pub(super) version: u64,
+    /// How often open watches were ended in good order, and cut.
+    pub(super) ended: u64,
+    pub(super) cut: u64,
 }
 
 #[derive(Default)]
 struct State {
     version: u64,
     objects: BTreeMap<Key, Value>,
+    /// What each manager of fields said last of an object.
+    owners: BTreeMap<Key, BTreeMap<String, Value>>,
     events: Vec<Event>,
     /// Events up to here are forgotten.
     compacted: u64,
-    absent: BTreeSet<String>,
-    faults: Vec<Fault>,
-    requests: Vec<Request>,
-    streams: bool,
+    absent: std::collections::BTreeSet<String>,
 }
 
 /// What became of a write.
 pub(super) enum Written {
     Done(Value),
-    Conflict,
+    Conflict(String),
     Exists,
     Missing,
 }
 
 impl Store {
-    pub(super) fn new(absent: &[&str]) -> Self {
-        let absent = absent.iter().map(|plural| (*plural).to_owned()).collect();
-        let state = State { version: 1, streams: true, absent, ..State::default() };
-        Self { state: Mutex::new(state), news: watch::Sender::new((1, 0)) }
+    pub(super) fn new() -> Self {
+        Self {
+            state: Mutex::new(State { version: 1, ..State::default() }),
+            news: watch::Sender::new(News { version: 1, ..News::default() }),
+            faults: Faults::default(),
+            streams: AtomicBool::new(true),
+            down: AtomicBool::new(false),
+            stalled: Mutex::default(),
+        }
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.state.lock().unwrap();
         let result = act(&mut state);
         let version = state.version;
-        self.news.send_if_modified(|(known, _)| std::mem::replace(known, version) != version);
+        self.news.send_if_modified(|news| std::mem::replace(&mut news.version, version) != version);
         result
     }
 
-    pub(super) fn apply(&self, plural: &str, object: Value) -> Value {
-        self.with(|state| state.put(plural, object, false))
+    /// Makes or replaces an object, whatever its version.
+    pub(super) fn put(&self, manager: &str, plural: &str, object: Value) -> Value {
+        self.with(|state| {
+            state.own(&key_of(plural, &object), manager, &object);
+            state.put(plural, object, false)
+        })
     }
 
     pub(super) fn set_status(&self, plural: &str, namespace: &str, name: &str, status: Value) {
@@ -102,29 +103,59 @@ impl Store {
         self.with(|state| state.objects.get(&key(plural, namespace, name)).cloned())
     }
 
-    pub(super) fn delete(&self, plural: &str, namespace: &str, name: &str) {
+    pub(super) fn delete(&self, plural: &str, namespace: &str, name: &str) -> Option<Value> {
         self.with(|state| {
-            let object = state.objects.remove(&key(plural, namespace, name)).expect("it exists");
-            state.tell(plural, object, "DELETED");
+            let key = key(plural, namespace, name);
+            state.owners.remove(&key);
+            let object = state.objects.remove(&key)?;
+            Some(state.tell(plural, object, "DELETED"))
+        })
+    }
+
+    pub(super) fn tell(&self, kind: &'static str, plural: &str, object: Value) {
+        self.with(|state| {
+            state.version += 1;
+            state.events.push(Event { version: state.version, plural: plural.to_owned(), kind, object });
         });
     }
 
-    pub(super) fn create(&self, plural: &str, object: Value) -> Written {
-        self.with(|state| match state.objects.contains_key(&key_of(plural, &object)) {
-            true => Written::Exists,
-            false => Written::Done(state.put(plural, object, false)),
+    pub(super) fn create(&self, manager: &str, plural: &str, object: Value) -> Written {
+        self.with(|state| {
+            let key = key_of(plural, &object);
+            if state.objects.contains_key(&key) {
+                return Written::Exists;
+            }
+            state.own(&key, manager, &object);
+            Written::Done(state.put(plural, object, false))
         })
     }
 
     /// With the version that it names; the status alone, or all but the status.
-    pub(super) fn replace(&self, plural: &str, object: Value, status: bool) -> Written {
+    pub(super) fn replace(&self, manager: &str, plural: &str, object: Value, status: bool) -> Written {
         self.with(|state| {
-            let Some(live) = state.objects.get(&key_of(plural, &object)) else { return Written::Missing };
+            let key = key_of(plural, &object);
+            let Some(live) = state.objects.get(&key) else { return Written::Missing };
             let named = &object["metadata"]["resourceVersion"];
             if named.is_string() && *named != live["metadata"]["resourceVersion"] {
-                return Written::Conflict;
+                return Written::Conflict("the object has been modified".to_owned());
+            }
+            if !status {
+                state.own(&key, manager, &object);
             }
             Written::Done(state.put(plural, object, status))
+        })
+    }
+
+    /// Server-side apply.
+    pub(super) fn patch(&self, manager: &str, force: bool, plural: &str, object: Value) -> Written {
+        self.with(|state| {
+            let key = key_of(plural, &object);
+            let live = state.objects.get(&key).cloned().unwrap_or_else(|| json!({}));
+            let owners = state.owners.entry(key).or_default();
+            match apply::apply(&live, owners, manager, force, &object) {
+                Ok(merged) => Written::Done(state.put(plural, merged, false)),
+                Err(conflict) => Written::Conflict(conflict),
+            }
         })
     }
 
@@ -139,9 +170,13 @@ impl Store {
     /// What happened after a version; `None` where that is forgotten.
     pub(super) fn since(&self, version: u64) -> Option<Vec<Event>> {
         self.with(|state| {
-            let later = state.events.iter().filter(|event| event.version > version).cloned();
-            (version >= state.compacted).then(|| later.collect())
+            let first = state.events.partition_point(|event| event.version <= version);
+            (version >= state.compacted).then(|| state.events[first..].to_vec())
         })
+    }
+
+    pub(super) fn is_forgotten(&self, version: u64) -> bool {
+        self.with(|state| version < state.compacted)
     }
 
     pub(super) fn compact(&self) {
@@ -150,62 +185,59 @@ impl Store {
             state.compacted = state.version;
             state.events.clear();
         });
-        self.news.send_modify(|(_, ended)| *ended += 1);
     }
 
-    pub(super) fn requests(&self) -> Vec<Request> {
-        self.with(|state| state.requests.clone())
+    pub(super) fn end_watches(&self, cut: bool) {
+        self.news.send_modify(|news| *(if cut { &mut news.cut } else { &mut news.ended }) += 1);
     }
 
-    pub(super) fn note(&self, request: Request) {
-        self.with(|state| state.requests.push(request));
+    pub(super) fn stall_watches(&self, plural: &str) {
+        *self.stalled.lock().unwrap().entry(plural.to_owned()).or_default() += 1;
     }
 
-    pub(super) fn fault(&self, fault: Fault) {
-        self.with(|state| state.faults.push(fault));
+    pub(super) fn stalled(&self, plural: &str) -> u64 {
+        self.stalled.lock().unwrap().get(plural).copied().unwrap_or_default()
     }
 
-    pub(super) fn heal(&self) {
-        self.with(|state| state.faults.clear());
+    pub(super) fn install(&self, resource: &str) {
+        self.with(|state| state.absent.remove(resource));
     }
 
-    pub(super) fn fault_of(&self, method: &str, path: &str) -> Option<Answer> {
+    pub(super) fn uninstall(&self, resource: &str) {
         self.with(|state| {
-            let fits = |fault: &&mut Fault| {
-                fault.times > 0 && method.contains(fault.method) && path.contains(fault.path)
-            };
-            let fault = state.faults.iter_mut().find(fits)?;
-            fault.times -= 1;
-            Some(fault.answer)
+            state.absent.insert(resource.to_owned());
+            // Objects go with their kind, and nobody is told.
+            state.objects.retain(|(plural, ..), _| plural != resource);
+        });
+        self.end_watches(false);
+    }
+
+    pub(super) fn is_absent(&self, version: &str, plural: &str) -> bool {
+        self.with(|state| {
+            state.absent.contains(plural) || state.absent.contains(&format!("{version}/{plural}"))
         })
     }
 
-    pub(super) fn install(&self, plural: &str) {
-        self.with(|state| state.absent.remove(plural));
-    }
-
-    pub(super) fn is_absent(&self, plural: &str) -> bool {
-        self.with(|state| state.absent.contains(plural))
-    }
-
-    pub(super) fn streams_lists(&self, yes: bool) {
-        self.with(|state| state.streams = yes);
-    }
-
     pub(super) fn streams(&self) -> bool {
-        self.with(|state| state.streams)
+        self.streams.load(Ordering::Acquire)
     }
 }
 
 impl State {
+    fn own(&mut self, key: &Key, manager: &str, object: &Value) {
+        self.owners.entry(key.clone()).or_default().insert(manager.to_owned(), object.clone());
+    }
+
     /// A write that changes nothing is none; a new `spec` is a new generation.
     fn put(&mut self, plural: &str, object: Value, status: bool) -> Value {
         let key = key_of(plural, &object);
         let Some(live) = self.objects.get(&key).cloned() else {
             let mut object = object;
-            object["metadata"]["uid"] = format!("uid-{}", self.version).into();
+            object["metadata"]["uid"] = format!("00000000-0000-4000-8000-{:012}", self.version).into();
             object["metadata"]["generation"] = 1.into();
-            object["metadata"]["creationTimestamp"] = "2026-01-01T00:00:00Z".into();
+            if object["metadata"].get("creationTimestamp").is_none() {
+                object["metadata"]["creationTimestamp"] = "2026-01-01T00:00:00Z".into();
+            }
             return self.store(plural, object, "ADDED");
         };
         let mut next = live.clone();
@@ -217,29 +249,32 @@ impl State {
                     next[name] = value.clone();
                 }
             }
+            for part in ["annotations", "labels"] {
+                if let Some(value) = object["metadata"].get(part) {
+                    next["metadata"][part] = value.clone();
+                }
+            }
             if next["spec"] != live["spec"] {
-                next["metadata"]["generation"] = (live["metadata"]["generation"].as_i64().unwrap() + 1).into();
+                next["metadata"]["generation"] =
+                    (live["metadata"]["generation"].as_i64().unwrap() + 1).into();
             }
         }
         if next == live { live } else { self.store(plural, next, "MODIFIED") }
     }
 
-    fn store(&mut self, plural: &str, mut object: Value, kind: &'static str) -> Value {
-        object["metadata"]["resourceVersion"] = (self.version + 1).to_string().into();
+    fn store(&mut self, plural: &str, object: Value, kind: &'static str) -> Value {
+        let object = self.tell(plural, object, kind);
         self.objects.insert(key_of(plural, &object), object.clone());
-        self.tell(plural, object.clone(), kind);
         object
     }
 
-    fn tell(&mut self, plural: &str, mut object: Value, kind: &'static str) {
+    fn tell(&mut self, plural: &str, mut object: Value, kind: &'static str) -> Value {
         self.version += 1;
         object["metadata"]["resourceVersion"] = self.version.to_string().into();
-        self.events.push(Event { version: self.version, plural: plural.to_owned(), kind, object });
+        let event = Event { version: self.version, plural: plural.to_owned(), kind, object: object.clone() };
+        self.events.push(event);
+        object
     }
-}
-
-pub(super) fn expired() -> Value {
-    json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Expired", "code": 410, "message": "too old resource version"})
 }
 
 fn key(plural: &str, namespace: &str, name: &str) -> Key {

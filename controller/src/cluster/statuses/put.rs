@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kube::Client;
+use kube::{Client, core::Status};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -48,8 +48,10 @@ pub(super) enum Outcome {
     Gone,
     /// Another try would end the same way.
     Refused(String),
-    /// Another try may do.
-    Failed(String),
+    /// We may not.
+    Forbidden(String),
+    /// Another try may do, after so long at least.
+    Failed(String, Option<Duration>),
 }
 
 pub(super) async fn put(client: &Client, write: Write) -> Outcome {
@@ -77,14 +79,22 @@ pub(super) async fn put(client: &Client, write: Write) -> Outcome {
     };
     match timeout(CALL, client.request::<Value>(request)).await {
         Ok(Ok(_)) => Outcome::Written,
-        Ok(Err(kube::Error::Api(status))) => match status.code {
-            409 => Outcome::Conflict,
-            404 => Outcome::Gone,
-            400 | 422 => Outcome::Refused(status.message),
-            _ => Outcome::Failed(status.message),
-        },
-        Ok(Err(error)) => Outcome::Failed(error.to_string()),
-        Err(_) => Outcome::Failed(format!("no answer within {CALL:?}")),
+        Ok(Err(kube::Error::Api(status))) => refused(*status),
+        Ok(Err(error)) => Outcome::Failed(error.to_string(), None),
+        Err(_) => Outcome::Failed(format!("no answer within {CALL:?}"), None),
+    }
+}
+
+fn refused(status: Status) -> Outcome {
+    let after = status.details.as_ref().map(|details| details.retry_after_seconds).filter(|s| *s > 0);
+    match status.code {
+        409 => Outcome::Conflict,
+        404 => Outcome::Gone,
+        400 | 422 => Outcome::Refused(status.message),
+        403 => Outcome::Forbidden(status.message),
+        // Of those that are refused by priority and fairness the header says how long; it is one second.
+        429 => Outcome::Failed(status.message, after.or(Some(1)).map(|s| Duration::from_secs(s.into()))),
+        _ => Outcome::Failed(status.message, after.map(|s| Duration::from_secs(s.into()))),
     }
 }
 

@@ -1,290 +1,463 @@
-//! The watch of one kind, in one namespace or in all.
+//! The watch of one kind, in one namespace or in all: list, watch, decode, compare.
 
 use std::{
     collections::{HashMap, HashSet},
-    pin::pin,
+    hash::{BuildHasher as _, RandomState},
     time::Duration,
 };
 
-use futures_util::{Stream, StreamExt as _};
-use kube::{
-    Api, Client,
-    api::DynamicObject,
-    runtime::watcher::{self, watcher},
-};
-use rand::Rng as _;
+use kube::{Client, api::WatchEvent};
 use serde_json::Value;
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{
+    sync::{mpsc, watch},
+    time::{Instant, timeout},
+};
 
 use super::{
     Happening, Told,
-    kinds::{Watched, reduce},
+    definitions::{Definitions, bundle},
+    kinds::{Reads, Watched, reduce},
+    reading::{Events, Failure, Reader},
+    secrets::Noticed,
+    trouble::{Trouble, pause},
 };
 use crate::{
     cluster::{Live, Observation},
-    ir::ObjectKey,
+    ir::{Kind, ObjectKey},
     objects,
     snapshot::Change,
 };
 
-/// Why nothing comes of a watch.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Trouble {
-    /// The API server does not know the kind.
-    Absent,
-    /// We may not read it.
-    Forbidden(String),
-    /// Anything else; it passes or it does not.
-    Failing(String),
-}
-
-/// Between two tries, growing.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(3);
-/// Between two looks for a kind that does not exist, or that we may not read.
+/// How long to wait for a kind that is refused, unless something happens to its CRD.
 const REFUSED_PAUSE: Duration = Duration::from_secs(5);
+const FIRST_REFUSED_PAUSE: Duration = Duration::from_millis(500);
 /// So many refusals in a row are believed: just after a start of the API server, or of ours, they may pass.
 const BELIEVED: u32 = 3;
+/// The same for a kind whose CRD is there: it may be about to be served.
+const UNSERVED: u32 = 8;
 /// So many times a kind must be absent for its objects to be taken for deleted with it.
 const REMOVED: u32 = 6;
-
-/// A watch that goes on for ever.
-pub(super) struct Watching {
-    pub(super) id: usize,
-    pub(super) watched: Watched,
-    pub(super) namespace: Option<String>,
-    pub(super) to: mpsc::Sender<Told>,
-    /// Uid and version of every object that was told.
-    pub(super) known: HashMap<ObjectKey, Box<str>>,
-    /// What a listing has had so far.
-    pub(super) listed: Option<HashSet<ObjectKey>>,
-    pub(super) refusals: u32,
-    pub(super) failures: u32,
-    /// Whether trouble was told, and its end was not.
-    pub(super) troubled: bool,
-}
-
 /// A watch that says nothing for so long, no error either, is open.
 const QUIET: Duration = Duration::from_secs(10);
 
-/// Nobody listens any more.
-pub(super) struct Closed;
+/// A watch that goes on for ever.
+pub(super) struct Watching {
+    id: usize,
+    watched: Watched,
+    namespace: Option<String>,
+    client: Client,
+    lasts: Duration,
+    to: mpsc::Sender<Told>,
+    definitions: watch::Receiver<Definitions>,
+    /// What was read of each object.
+    known: HashMap<Name, Known>,
+    hasher: RandomState,
+    /// Which of the kind's versions is asked for.
+    version: usize,
+    /// Where to go on from; everything is listed without one.
+    position: Option<Box<str>>,
+    /// Whether lists are asked for as streams.
+    streaming: bool,
+    refusals: u32,
+    failures: u32,
+    /// Whether trouble was told, and its end was not.
+    troubled: bool,
+}
+
+/// Which object, among those of one kind.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Name {
+    namespace: Box<str>,
+    name: Box<str>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Known {
+    /// Hash of uid and `resourceVersion`.
+    version: u64,
+    /// Hash of what an edit can change.
+    content: u64,
+}
+
+/// Why it stops for now, or for good.
+enum Stop {
+    /// Nobody listens any more.
+    Closed,
+    Failed(Failure),
+}
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
 
 impl Watching {
+    pub(super) fn new(
+        (id, watched, namespace): (usize, Watched, Option<String>),
+        client: Client,
+        lasts: Duration,
+        to: mpsc::Sender<Told>,
+        definitions: watch::Receiver<Definitions>,
+    ) -> Self {
+        Self {
+            id,
+            watched,
+            namespace,
+            client,
+            lasts,
+            to,
+            definitions,
+            known: HashMap::new(),
+            hasher: RandomState::new(),
+            version: 0,
+            position: None,
+            streaming: true,
+            refusals: 0,
+            failures: 0,
+            troubled: false,
+        }
+    }
+
     /// Watches until nobody listens.
-    pub(super) async fn run(mut self, client: Client) {
-        let resource = self.watched.resource();
-        let api: Api<DynamicObject> = match &self.namespace {
-            Some(namespace) => Api::namespaced_with(client, namespace, &resource),
-            None => Api::all_with(client, &resource),
-        };
-        let mut streaming = true;
+    pub(super) async fn run(mut self) {
         loop {
-            let mut config =
-                watcher::Config { field_selector: self.watched.fields.map(Into::into), ..Default::default() };
-            if streaming {
-                config = config.streaming_lists();
-            }
-            match self.follow(watcher(api.clone(), config)).await {
-                Err(Closed) => return,
-                Ok(()) => streaming = false,
-            }
-        }
-    }
-
-    /// Until the API server says that it does not stream lists.
-    async fn follow(
-        &mut self,
-        events: impl Stream<Item = watcher::Result<watcher::Event<DynamicObject>>>,
-    ) -> Result<(), Closed> {
-        let mut events = pin!(events);
-        loop {
-            let event = if self.troubled {
-                let Ok(event) = timeout(QUIET, events.next()).await else {
-                    // An open watch on which nothing happens says nothing.
-                    self.recover().await?;
-                    continue;
-                };
-                event
-            } else {
-                events.next().await
+            let version = self.watched.versions()[self.version];
+            let namespace = self.namespace.as_deref();
+            let reader = Reader::new(self.client.clone(), &self.watched, version, namespace, self.lasts);
+            let outcome = match self.position.take() {
+                Some(position) => self.go_on(&reader, position).await,
+                None if self.streaming => self.list_by_watch(&reader).await,
+                None => self.list_by_pages(&reader).await,
             };
-            let Some(event) = event else { return Ok(()) };
-            match event {
-                Ok(event) => self.take(event).await?,
-                Err(error) if refuses_to_stream(&error) => return Ok(()),
-                Err(error) => self.fail(&error).await?,
+            let outcome = match outcome {
+                Err(Stop::Failed(failure)) => self.fail(failure).await,
+                outcome => outcome,
+            };
+            if let Err(Stop::Closed) = outcome {
+                return;
             }
         }
     }
 
-    async fn take(&mut self, event: watcher::Event<DynamicObject>) -> Result<(), Closed> {
-        // Init says nothing of success: it comes before each try.
-        if !matches!(event, watcher::Event::Init) {
-            (self.failures, self.refusals) = (0, 0);
-            self.recover().await?;
-        }
-        match event {
-            watcher::Event::Init => self.listed = Some(HashSet::new()),
-            watcher::Event::Apply(object) => self.apply(object).await?,
-            watcher::Event::InitApply(object) => {
-                let key = self.key(&object);
-                self.apply(object).await?;
-                self.listed.get_or_insert_default().insert(key);
-            }
-            watcher::Event::Delete(object) => {
-                let key = self.key(&object);
-                self.delete(key).await?;
-            }
-            watcher::Event::InitDone => {
-                let listed = self.listed.take().unwrap_or_default();
-                let gone: Vec<_> = self.known.keys().filter(|key| !listed.contains(*key)).cloned().collect();
-                for key in gone {
-                    self.delete(key).await?;
+    async fn list_by_watch(&mut self, reader: &Reader) -> Result<(), Stop> {
+        let mut events = reader.watch(None).await?;
+        let mut listed = HashSet::new();
+        loop {
+            match events.next().await? {
+                Some(WatchEvent::Added(object) | WatchEvent::Modified(object)) => {
+                    listed.insert(Name::of(&object));
+                    self.apply(object).await?;
                 }
-                self.tell(Happening::Synced).await?;
+                Some(WatchEvent::Deleted(object)) => drop(listed.remove(&Name::of(&object))),
+                Some(WatchEvent::Bookmark(mark)) => {
+                    let is_end = mark.metadata.annotations.contains_key("k8s.io/initial-events-end");
+                    if is_end {
+                        self.position = Some(mark.metadata.resource_version.into());
+                        self.finish(listed).await?;
+                        events.is_listed();
+                        return self.follow(events).await;
+                    }
+                }
+                Some(WatchEvent::Error(_)) | None => {
+                    return Err(Failure::Failing("the list ended before its end".to_owned()).into());
+                }
             }
+        }
+    }
+
+    async fn list_by_pages(&mut self, reader: &Reader) -> Result<(), Stop> {
+        let mut listed = HashSet::new();
+        let mut more = None;
+        loop {
+            let page = reader.page(more.as_deref()).await?;
+            for object in page.items {
+                listed.insert(Name::of(&object));
+                self.apply(object).await?;
+            }
+            more = page.metadata.continue_.filter(|token| !token.is_empty());
+            if more.is_none() {
+                self.position = page.metadata.resource_version.map(Into::into);
+                return self.finish(listed).await;
+            }
+        }
+    }
+
+    /// All that was not listed is gone.
+    async fn finish(&mut self, listed: HashSet<Name>) -> Result<(), Stop> {
+        let gone: Vec<_> = self.known.keys().filter(|name| !listed.contains(*name)).cloned().collect();
+        for name in gone {
+            self.delete(name).await?;
+        }
+        self.is_well().await?;
+        self.tell(Happening::Synced).await
+    }
+
+    async fn go_on(&mut self, reader: &Reader, position: Box<str>) -> Result<(), Stop> {
+        let begun = Instant::now();
+        let events = reader.watch(Some(&position)).await;
+        let before = position.clone();
+        self.position = Some(position);
+        self.follow(events?).await?;
+        if self.position.as_ref() == Some(&before) && begun.elapsed() < Duration::from_secs(1) {
+            // Whoever ends watches at once would be asked again and again.
+            return Err(Failure::Failing("the watch ended as soon as it began".to_owned()).into());
         }
         Ok(())
     }
 
-    async fn recover(&mut self) -> Result<(), Closed> {
+    /// Until the watch ends; where to go on from is in `position` all the time.
+    async fn follow(&mut self, mut events: Events) -> Result<(), Stop> {
+        loop {
+            let next = if self.troubled {
+                let Ok(next) = timeout(QUIET, events.next()).await else {
+                    self.is_well().await?;
+                    continue;
+                };
+                next
+            } else {
+                events.next().await
+            };
+            let Some(event) = next? else { return Ok(()) };
+            self.is_well().await?;
+            match event {
+                WatchEvent::Added(object) | WatchEvent::Modified(object) => {
+                    if self.move_on(&object) {
+                        self.apply(object).await?;
+                    }
+                }
+                WatchEvent::Deleted(object) => {
+                    if self.move_on(&object) {
+                        self.delete(Name::of(&object)).await?;
+                    }
+                }
+                WatchEvent::Bookmark(mark) => self.position = Some(mark.metadata.resource_version.into()),
+                WatchEvent::Error(_) => return Ok(()),
+            }
+        }
+    }
+
+    /// Notes where an event stands; `false` for one that comes again or late.
+    fn move_on(&mut self, object: &Value) -> bool {
+        let version = text(object, "resourceVersion");
+        let number = |version: &str| version.parse::<u64>().ok();
+        let last = self.position.as_deref().and_then(number);
+        let is_late = number(version).zip(last).is_some_and(|(now, last)| now <= last);
+        if !is_late && !version.is_empty() {
+            self.position = Some(version.into());
+        }
+        !is_late
+    }
+
+    /// Something was read.
+    async fn is_well(&mut self) -> Result<(), Stop> {
+        (self.failures, self.refusals) = (0, 0);
         match std::mem::take(&mut self.troubled) {
             true => self.tell(Happening::Recovered).await,
             false => Ok(()),
         }
     }
 
-    fn key(&self, object: &DynamicObject) -> ObjectKey {
-        let name = object.metadata.name.as_deref().unwrap_or_default();
-        ObjectKey::new(self.watched.kind, object.metadata.namespace.as_deref().unwrap_or_default(), name)
-    }
-
-    async fn apply(&mut self, object: DynamicObject) -> Result<(), Closed> {
-        let key = self.key(&object);
-        let live = self.watched.has_status.then(|| live(&object));
-        let mut value = serde_json::to_value(&object).unwrap_or_default();
-        if let Some(fields) = value.as_object_mut() {
-            // An item of a list does not say what it is.
-            fields.insert("apiVersion".into(), objects::api_version_of(self.watched.kind).into());
-            fields.insert("kind".into(), self.watched.kind.as_str().into());
+    async fn apply(&mut self, object: Value) -> Result<(), Stop> {
+        let name = Name::of(&object);
+        let version = self.hasher.hash_one((text(&object, "uid"), text(&object, "resourceVersion")));
+        let before = self.known.get(&name).copied();
+        if before.is_some_and(|known| known.version == version) {
+            return Ok(());
         }
-        reduce(self.watched.kind, &mut value);
-        let decoded = objects::decode_live(value);
-        if let Some(object) = decoded.object {
-            let version = object.meta().version.clone();
-            if self.known.get(&key) != Some(&version) {
-                self.known.insert(key.clone(), version);
-                self.tell(Happening::Changed(Change::Apply(object))).await?;
-            }
-        } else {
-            // Its last good state stays; it is known, so that its deletion is told.
-            self.known.insert(key.clone(), "".into());
-            self.tell(Happening::Refused(key.clone(), decoded.problems)).await?;
-        }
-        match live {
-            Some(live) => self.tell(Happening::Seen(Observation::Seen(key, live))).await,
-            None => Ok(()),
-        }
-    }
-
-    async fn delete(&mut self, key: ObjectKey) -> Result<(), Closed> {
-        self.known.remove(&key);
-        self.tell(Happening::Changed(Change::Delete(key.clone()))).await?;
-        if self.watched.has_status {
-            self.tell(Happening::Seen(Observation::Gone(key))).await?;
+        let (content, happened) = self.read(&name, object, before.map(|known| known.content));
+        self.known.insert(name, Known { version, content });
+        for happening in happened {
+            self.tell(happening).await?;
         }
         Ok(())
     }
 
-    async fn fail(&mut self, error: &watcher::Error) -> Result<(), Closed> {
-        let trouble = trouble(error);
-        let pause = match &trouble {
-            Trouble::Failing(_) => {
-                self.failures = self.failures.saturating_add(1);
-                let most = FIRST_PAUSE.saturating_mul(1 << self.failures.min(6)).min(LONGEST_PAUSE);
-                most.mul_f64(rand::rng().random_range(0.5..1.0))
+    /// What an object means to others, and the hash of its content.
+    fn read(&self, name: &Name, object: Value, before: Option<u64>) -> (u64, Vec<Happening>) {
+        match self.watched.reads {
+            Reads::Objects { kind, has_status } => {
+                let key = name.key(kind);
+                let live = has_status.then(|| live(&object));
+                let (content, happened) = self.decode(kind, key.clone(), object, before);
+                let seen = live.map(|live| Happening::Seen(Observation::Seen(key, live)));
+                (content, happened.into_iter().chain(seen).collect())
             }
-            Trouble::Absent | Trouble::Forbidden(_) => {
+            Reads::Certificates => {
+                let key = name.key(Kind::Secret);
+                let noticed = |change| match change {
+                    Happening::Changed(Change::Apply(object)) => {
+                        Happening::Secret(Noticed::Read(Box::new(object)))
+                    }
+                    other => other,
+                };
+                let (content, happened) = self.decode(Kind::Secret, key, object, before);
+                (content, happened.map(noticed).into_iter().collect())
+            }
+            Reads::OtherSecrets => (0, vec![Happening::Secret(Noticed::Changed(name.key(Kind::Secret)))]),
+            Reads::Definitions => {
+                let (plural, bundle) = (name.name.clone(), bundle(&object));
+                (0, vec![Happening::Definition(plural, Some(bundle))])
+            }
+        }
+    }
+
+    fn decode(
+        &self,
+        kind: Kind,
+        key: ObjectKey,
+        mut object: Value,
+        before: Option<u64>,
+    ) -> (u64, Option<Happening>) {
+        if let Some(fields) = object.as_object_mut() {
+            // An item of a list does not say what it is.
+            fields.insert("apiVersion".into(), objects::api_version_of(kind).into());
+            fields.insert("kind".into(), kind.as_str().into());
+        }
+        reduce(kind, &mut object);
+        let decoded = objects::decode_live(object);
+        match decoded.object {
+            Some(object) => {
+                let content = self.hasher.hash_one(&*object.meta().version);
+                let is_new = before != Some(content);
+                (content, is_new.then_some(Happening::Changed(Change::Apply(object))))
+            }
+            // Its last good state stays; it is known, so that its deletion is told.
+            None => (0, Some(Happening::Refused(key, decoded.problems))),
+        }
+    }
+
+    async fn delete(&mut self, name: Name) -> Result<(), Stop> {
+        if self.known.remove(&name).is_none() {
+            return Ok(());
+        }
+        match self.watched.reads {
+            Reads::Objects { kind, has_status } => {
+                let key = name.key(kind);
+                self.tell(Happening::Changed(Change::Delete(key.clone()))).await?;
+                if has_status {
+                    self.tell(Happening::Seen(Observation::Gone(key))).await?;
+                }
+                Ok(())
+            }
+            Reads::Certificates | Reads::OtherSecrets => {
+                self.tell(Happening::Secret(Noticed::Gone(name.key(Kind::Secret)))).await
+            }
+            Reads::Definitions => self.tell(Happening::Definition(name.name, None)).await,
+        }
+    }
+
+    async fn fail(&mut self, failure: Failure) -> Result<(), Stop> {
+        match failure {
+            Failure::NotStreamed => {
+                self.streaming = false;
+                Ok(())
+            }
+            Failure::Expired => {
+                self.position = None;
+                self.failures += 1;
+                if self.failures > 1 {
+                    tokio::time::sleep(pause(self.failures)).await;
+                }
+                Ok(())
+            }
+            Failure::Failing(why) => {
+                self.failures = self.failures.saturating_add(1);
+                // One watch that broke is no trouble yet, as long as the next one goes on from there.
+                if self.failures > 1 || self.position.is_none() {
+                    self.suffer(Trouble::Failing(why)).await?;
+                }
+                tokio::time::sleep(pause(self.failures)).await;
+                Ok(())
+            }
+            Failure::Forbidden(why) => {
                 self.refusals = self.refusals.saturating_add(1);
-                // A kind that was never seen and may be missing is believed to be at once.
-                let is_missing =
-                    trouble == Trouble::Absent && self.watched.is_optional() && self.known.is_empty();
-                if is_missing {
-                    REFUSED_PAUSE
-                } else if self.refusals < BELIEVED {
-                    FIRST_PAUSE * 5
+                self.refused(Some(Trouble::Forbidden(why)).filter(|_| self.refusals >= BELIEVED)).await
+            }
+            Failure::Absent => {
+                self.version = (self.version + 1) % self.watched.versions().len();
+                if self.version == 0 {
+                    self.refusals = self.refusals.saturating_add(1);
+                    self.is_absent().await
                 } else {
-                    REFUSED_PAUSE
+                    Ok(())
                 }
             }
+        }
+    }
+
+    /// None of its versions is known. Whether that is believed depends on what is known of its CRD: just after a start
+    /// the API server does not know the kinds of CRDs yet.
+    async fn is_absent(&mut self) -> Result<(), Stop> {
+        self.position = None;
+        let definition = self.watched.definition();
+        let defined = definition.as_ref().and_then(|name| self.definitions.borrow_and_update().has(name));
+        let trouble = match &defined {
+            Some(None) => Some(Trouble::Absent),
+            Some(Some(bundle)) if self.refusals >= UNSERVED => {
+                let versions = self.watched.versions().join(" or ");
+                Some(Trouble::Unserved(format!("its CRD, of {bundle}, does not serve {versions}")))
+            }
+            Some(Some(_)) => None,
+            None if self.refusals >= BELIEVED => Some(Trouble::Absent),
+            None => None,
         };
-        if trouble == Trouble::Absent && self.refusals >= REMOVED {
-            for key in self.known.keys().cloned().collect::<Vec<_>>() {
-                self.delete(key).await?;
+        let is_removed = defined == Some(None) || self.refusals >= REMOVED;
+        if trouble.is_some() && is_removed {
+            for name in self.known.keys().cloned().collect::<Vec<_>>() {
+                self.delete(name).await?;
             }
         }
-        let is_believed = pause == REFUSED_PAUSE || matches!(trouble, Trouble::Failing(_));
-        if is_believed {
-            self.troubled = true;
-            self.tell(Happening::Trouble(trouble)).await?;
+        self.refused(trouble).await
+    }
+
+    /// Waits, a short time as long as a refusal is not believed.
+    async fn refused(&mut self, believed: Option<Trouble>) -> Result<(), Stop> {
+        let pause = if believed.is_some() { REFUSED_PAUSE } else { FIRST_REFUSED_PAUSE };
+        if let Some(trouble) = believed {
+            self.suffer(trouble).await?;
         }
-        tokio::time::sleep(pause).await;
+        let changed = async {
+            if self.definitions.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        let _ = timeout(pause, changed).await;
         Ok(())
     }
 
-    async fn tell(&self, happening: Happening) -> Result<(), Closed> {
-        self.to.send(Told { watch: self.id, happening }).await.map_err(|_| Closed)
+    async fn suffer(&mut self, trouble: Trouble) -> Result<(), Stop> {
+        self.troubled = true;
+        self.tell(Happening::Trouble(trouble)).await
+    }
+
+    async fn tell(&self, happening: Happening) -> Result<(), Stop> {
+        self.to.send(Told { watch: self.id, happening }).await.map_err(|_| Stop::Closed)
     }
 }
 
-fn live(object: &DynamicObject) -> Live {
-    let metadata = &object.metadata;
-    let text = |text: &Option<String>| text.as_deref().unwrap_or_default().into();
-    let status = object.data.get("status").filter(|status| !status.is_null());
+impl Name {
+    fn of(object: &Value) -> Self {
+        Self { namespace: text(object, "namespace").into(), name: text(object, "name").into() }
+    }
+
+    fn key(&self, kind: Kind) -> ObjectKey {
+        ObjectKey::new(kind, &self.namespace, &self.name)
+    }
+}
+
+/// A text of an object's metadata.
+fn text<'v>(object: &'v Value, name: &str) -> &'v str {
+    object.get("metadata").and_then(|metadata| metadata.get(name)).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn live(object: &Value) -> Live {
+    let status = object.get("status").filter(|status| !status.is_null());
+    let generation = object.get("metadata").and_then(|metadata| metadata.get("generation"));
     Live {
-        uid: text(&metadata.uid),
-        resource_version: text(&metadata.resource_version),
-        generation: metadata.generation.unwrap_or_default(),
+        uid: text(object, "uid").into(),
+        resource_version: text(object, "resourceVersion").into(),
+        generation: generation.and_then(Value::as_i64).unwrap_or_default(),
         status: status.map(Value::to_string).unwrap_or_default().into(),
-    }
-}
-
-fn trouble(error: &watcher::Error) -> Trouble {
-    let failing = |error: &dyn std::error::Error| Trouble::Failing(chain(error));
-    match error {
-        watcher::Error::InitialListFailed(error)
-        | watcher::Error::WatchStartFailed(error)
-        | watcher::Error::WatchFailed(error) => match error {
-            kube::Error::Api(status) if status.code == 404 => Trouble::Absent,
-            kube::Error::Api(status) if status.code == 403 => Trouble::Forbidden(status.message.clone()),
-            error => failing(error),
-        },
-        error => failing(error),
-    }
-}
-
-/// An error with its causes: the outermost one alone says little.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        cause = error.source();
-    }
-    text
-}
-
-/// Lists by watches are an option of the API server up to 1.33.
-fn refuses_to_stream(error: &watcher::Error) -> bool {
-    match error {
-        watcher::Error::WatchStartFailed(kube::Error::Api(status)) => {
-            status.code == 422 || status.message.contains("sendInitialEvents")
-        }
-        watcher::Error::WatchError(status) => status.message.contains("sendInitialEvents"),
-        _ => false,
     }
 }

@@ -124,7 +124,11 @@ impl State {
             Arc::clone(&self.problems)
         });
         let complete = !std::mem::replace(&mut self.complete, true);
-        Scan { delta: Delta { changes, problems, complete }, directories: listing.directories, again }
+        Scan {
+            delta: Delta { changes, problems, complete, ..Delta::default() },
+            directories: listing.directories,
+            again,
+        }
     }
 
     /// Forgets the files that are gone, and says which objects they had.

@@ -1,0 +1,133 @@
+//! What about a status is worth an event.
+
+use serde_json::Value;
+
+use crate::{Problem, ir::Kind, status::sentences};
+
+/// Something that happened to an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Happened {
+    /// What it is about: the condition's type.
+    pub(crate) action: &'static str,
+    pub(crate) reason: String,
+    pub(crate) note: String,
+    pub(crate) is_warning: bool,
+}
+
+/// The conditions whose changes are told, each with the status that is as it should be.
+const TOLD: [(&str, &str); 5] = [
+    ("Accepted", "True"),
+    ("Programmed", "True"),
+    ("ResolvedRefs", "True"),
+    ("Conflicted", "False"),
+    ("PartiallyInvalid", "False"),
+];
+
+/// What happened between two statuses of an object, both as JSON; `controller` marks the entries that are ours.
+///
+/// That something is as it should be is told where it was not; that it was so from the beginning goes without saying.
+pub(crate) fn transitions(kind: Kind, before: &Value, after: &Value, controller: &str) -> Vec<Happened> {
+    match kind {
+        Kind::HttpRoute | Kind::GrpcRoute => {
+            let ours = |status: &Value| -> Vec<Value> {
+                let parents = status["parents"].as_array().cloned().unwrap_or_default();
+                parents.into_iter().filter(|p| p["controllerName"] == controller).collect()
+            };
+            let before = ours(before);
+            let parents = ours(after);
+            let told = parents.iter().flat_map(|parent| {
+                let known = before.iter().find(|b| b["parentRef"] == parent["parentRef"]);
+                let name = parent["parentRef"]["name"].as_str().unwrap_or_default();
+                conditions(known.unwrap_or(&Value::Null), parent, &format!("Gateway {name}: "))
+            });
+            told.collect()
+        }
+        Kind::Gateway => {
+            let listeners = after["listeners"].as_array().into_iter().flatten().flat_map(|listener| {
+                let known = before["listeners"].as_array().into_iter().flatten();
+                let known = known.into_iter().find(|l| l["name"] == listener["name"]);
+                let name = listener["name"].as_str().unwrap_or_default();
+                conditions(known.unwrap_or(&Value::Null), listener, &format!("listener {name}: "))
+            });
+            conditions(before, after, "").into_iter().chain(listeners).collect()
+        }
+        Kind::GatewayClass => conditions(before, after, ""),
+        _ => Vec::new(),
+    }
+}
+
+fn conditions(before: &Value, after: &Value, prefix: &str) -> Vec<Happened> {
+    let find = |of: &Value, kind: &str| -> Option<Value> {
+        of["conditions"].as_array()?.iter().find(|condition| condition["type"] == kind).cloned()
+    };
+    let told = TOLD.iter().filter_map(|(kind, good)| {
+        let now = find(after, kind)?;
+        let is_good = now["status"] == *good;
+        let was_good = find(before, kind).filter(|c| c["status"] != "Unknown").map(|c| c["status"] == *good);
+        // Without a status from before it is taken to have been good.
+        (is_good != was_good.unwrap_or(true)).then(|| Happened {
+            action: kind,
+            reason: now["reason"].as_str().unwrap_or_default().to_owned(),
+            note: format!("{prefix}{}", now["message"].as_str().unwrap_or_default()),
+            is_warning: !is_good,
+        })
+    });
+    told.collect()
+}
+
+/// An object that cannot be read.
+pub(crate) fn refused(problems: &[Problem]) -> Happened {
+    let text = |problem: &Problem| match &*problem.field {
+        "" => problem.message.to_string(),
+        field => format!("{field}: {}", problem.message),
+    };
+    Happened {
+        action: "Read",
+        reason: "Invalid".to_owned(),
+        note: format!("not served as it is now: {}", sentences(problems.iter().map(text))),
+        is_warning: true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_what_changes_is_told() {
+        let status = |accepted: &str| json!({"conditions": [{"type": "Accepted", "status": accepted, "reason": "R", "message": "m"}], "listeners": []});
+        let none = json!(null);
+        for (what, before, after, want) in [
+            ("good from the beginning", &none, status("True"), vec![]),
+            ("bad from the beginning", &none, status("False"), vec![true]),
+            ("good after pending", &status("Unknown"), status("True"), vec![]),
+            ("bad after pending", &status("Unknown"), status("False"), vec![true]),
+            ("still bad", &status("False"), status("False"), vec![]),
+            ("still good", &status("True"), status("True"), vec![]),
+            ("turned bad", &status("True"), status("False"), vec![true]),
+            ("turned good", &status("False"), status("True"), vec![false]),
+        ] {
+            let told = transitions(Kind::Gateway, before, &after, "c");
+            assert_eq!(told.iter().map(|told| told.is_warning).collect::<Vec<_>>(), want, "{what}");
+        }
+    }
+
+    #[test]
+    fn entries_of_others_are_theirs_to_tell() {
+        let parent = |controller: &str, status: &str| {
+            json!({"controllerName": controller, "parentRef": {"name": "public"},
+                "conditions": [{"type": "ResolvedRefs", "status": status, "reason": "BackendNotFound", "message": "Service a/b not found"}]})
+        };
+        let before = json!({"parents": [parent("ours", "True"), parent("theirs", "True")]});
+        let after = json!({"parents": [parent("ours", "False"), parent("theirs", "False")]});
+        let want = Happened {
+            action: "ResolvedRefs",
+            reason: "BackendNotFound".to_owned(),
+            note: "Gateway public: Service a/b not found".to_owned(),
+            is_warning: true,
+        };
+        assert_eq!(transitions(Kind::HttpRoute, &before, &after, "ours"), [want]);
+    }
+}

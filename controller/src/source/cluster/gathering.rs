@@ -1,0 +1,245 @@
+//! What the watches tell, brought together.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use kube::Client;
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use super::{
+    ClusterOptions, Happening, Outlets, Progress, Told,
+    definitions::Definitions,
+    kinds::{Reads, Watched},
+    secrets::{Got, Secrets},
+    trouble::Trouble,
+};
+use crate::{
+    Problem,
+    cluster::{Observation, Sighting},
+    ir::ObjectKey,
+    problem::Severity,
+    snapshot::Change,
+    source::Delta,
+};
+
+/// Nobody listens any more.
+pub(super) struct Closed;
+
+/// What has been told since it was handed on.
+pub(super) struct Gathering {
+    watches: Vec<Watched>,
+    /// Those that have told everything once, or that nobody waits for.
+    settled: BTreeSet<usize>,
+    complete: bool,
+    /// How many deltas were handed on.
+    sequence: u64,
+    changes: Vec<Change>,
+    seen: Vec<Observation>,
+    refused: BTreeMap<ObjectKey, Vec<Problem>>,
+    is_refused_new: bool,
+    trouble: BTreeMap<usize, Trouble>,
+    pub(super) secrets: Secrets,
+    /// Whether it is known to which Secrets somebody refers.
+    knows_references: bool,
+    definitions: watch::Sender<Definitions>,
+    are_definitions_new: bool,
+    outlets: Outlets,
+}
+
+impl Gathering {
+    pub(super) fn new(
+        client: Client,
+        options: &ClusterOptions,
+        watches: Vec<Watched>,
+        definitions: watch::Sender<Definitions>,
+        outlets: Outlets,
+    ) -> Self {
+        let gathering = Self {
+            watches,
+            settled: BTreeSet::new(),
+            complete: false,
+            sequence: 0,
+            changes: Vec::new(),
+            seen: Vec::new(),
+            refused: BTreeMap::new(),
+            is_refused_new: false,
+            trouble: BTreeMap::new(),
+            secrets: Secrets::new(client, &options.namespaces, options.default_certificate.as_ref()),
+            knows_references: false,
+            definitions,
+            are_definitions_new: false,
+            outlets,
+        };
+        gathering.tell_progress();
+        gathering
+    }
+
+    pub(super) fn take(&mut self, told: Told) {
+        match told.happening {
+            Happening::Changed(change) => self.change(change),
+            Happening::Refused(key, problems) => self.refuse(key, problems),
+            Happening::Seen(observation) => self.seen.push(observation),
+            Happening::Secret(noticed) => {
+                if let Some(change) = self.secrets.notice(noticed) {
+                    self.change(change);
+                }
+            }
+            Happening::Definition(name, bundle) => {
+                self.definitions.send_if_modified(|definitions| {
+                    let is_new = definitions.take(name, bundle);
+                    self.are_definitions_new |= is_new;
+                    is_new
+                });
+            }
+            Happening::Synced => self.settle(told.watch),
+            Happening::Recovered => {
+                if self.trouble.remove(&told.watch).is_some() {
+                    info!(kind = self.watches[told.watch].plural, "can be read again");
+                    self.tell_progress();
+                }
+            }
+            Happening::Trouble(trouble) => self.suffer(told.watch, trouble),
+        }
+    }
+
+    pub(super) fn take_secret(&mut self, key: &ObjectKey, got: Got) {
+        match self.secrets.done(key, got) {
+            Some(Ok(change)) => self.change(change),
+            Some(Err(problems)) => self.refuse(key.clone(), problems),
+            None => {}
+        }
+    }
+
+    fn change(&mut self, change: Change) {
+        self.is_refused_new |= self.refused.remove(key_of(&change)).is_some();
+        let released = self.secrets.refer(&change, self.knows_references);
+        self.changes.push(change);
+        self.changes.extend(released);
+    }
+
+    fn refuse(&mut self, key: ObjectKey, mut problems: Vec<Problem>) {
+        problems.retain(|problem| problem.severity == Severity::Error);
+        self.seen.push(Observation::Refused(key.clone(), problems.clone()));
+        self.is_refused_new |= self.refused.insert(key, problems.clone()) != Some(problems);
+    }
+
+    fn settle(&mut self, watch: usize) {
+        if self.watches[watch].reads == Reads::Definitions {
+            self.definitions
+                .send_if_modified(|definitions| !std::mem::replace(&mut definitions.complete, true));
+            self.are_definitions_new = true;
+        }
+        if self.settled.insert(watch) {
+            self.tell_progress();
+        }
+    }
+
+    fn suffer(&mut self, watch: usize, trouble: Trouble) {
+        let kind = self.watches[watch].plural;
+        // A kind that fails may have objects that are served: it is waited for. One that does not exist has none, and
+        // one that we may not read is not ours to wait for.
+        if trouble.is_settled() {
+            self.settled.insert(watch);
+        }
+        let before = self.trouble.insert(watch, trouble.clone());
+        if before.is_none_or(|before| !before.is_like(&trouble)) {
+            match &trouble {
+                Trouble::Absent => {
+                    info!(kind, "not known to the API server; served as soon as its CRD is installed")
+                }
+                Trouble::Unserved(why) => warn!(kind, why, "cannot be read; it is served without"),
+                Trouble::Forbidden(why) => warn!(kind, why, "may not be read; it is served without"),
+                Trouble::Failing(why) => {
+                    warn!(kind, why, "cannot be read; what is served stays, trying again")
+                }
+            }
+            self.tell_progress();
+        }
+    }
+
+    fn tell_progress(&self) {
+        let hindrances = self.trouble.iter().filter_map(|(watch, trouble)| {
+            let why = match trouble {
+                Trouble::Absent => return None,
+                Trouble::Forbidden(why) => format!("forbidden: {why}"),
+                Trouble::Unserved(why) | Trouble::Failing(why) => why.clone(),
+            };
+            Some((self.watches[*watch].plural, why))
+        });
+        let unread = (0..self.watches.len()).filter(|watch| !self.settled.contains(watch));
+        let unread = unread.map(|watch| self.watches[watch].plural).collect();
+        self.outlets.progress.send_replace(Progress { unread, hindrances: hindrances.collect() });
+    }
+
+    /// Whether all objects that may name a Secret have been read; Secrets are read from then on.
+    pub(super) fn knows_references(&mut self) -> bool {
+        let is_settled = |(watch, watched): (usize, &Watched)| {
+            !watched.refers_to_secrets() || self.settled.contains(&watch)
+        };
+        if !self.knows_references && self.watches.iter().enumerate().all(is_settled) {
+            self.knows_references = true;
+            self.secrets.begin();
+        }
+        self.knows_references
+    }
+
+    pub(super) async fn hand_on(&mut self) -> Result<(), Closed> {
+        let is_settled = self.settled.len() == self.watches.len() && self.secrets.is_settled();
+        let is_complete = !self.complete && is_settled;
+        if is_complete {
+            self.complete = true;
+            self.say_what_is_missing();
+        }
+        let problems = std::mem::take(&mut self.is_refused_new)
+            .then(|| self.refused.values().flatten().cloned().collect::<Arc<[_]>>());
+        let bundle = std::mem::take(&mut self.are_definitions_new)
+            .then(|| self.definitions.borrow().bundle())
+            .flatten();
+        let changes = last_of_each(std::mem::take(&mut self.changes));
+        let mut delta = Delta { changes, problems, complete: is_complete, bundle, sequence: 0 };
+        if !delta.is_empty() {
+            self.sequence += 1;
+            delta.sequence = self.sequence;
+            self.outlets.deltas.send(delta).await.map_err(|_| Closed)?;
+        }
+        for what in self.seen.drain(..) {
+            // Whoever writes statuses may be gone; what is served is served all the same.
+            let _ = self.outlets.seen.send(Sighting { sequence: self.sequence, what }).await;
+        }
+        Ok(())
+    }
+
+    fn say_what_is_missing(&self) {
+        let absent = |watch: &usize| self.trouble.get(watch) == Some(&Trouble::Absent);
+        let missing: BTreeSet<_> =
+            (0..self.watches.len()).filter(absent).map(|watch| self.watches[watch].plural).collect();
+        if !missing.is_empty() {
+            warn!(
+                ?missing,
+                "the Gateway API's CRDs are not installed, or not all of them; Ingress is served without"
+            );
+        }
+        info!("every object has been read");
+    }
+}
+
+fn key_of(change: &Change) -> &ObjectKey {
+    match change {
+        Change::Apply(object) => &object.meta().key,
+        Change::Delete(key) => key,
+    }
+}
+
+/// A delta names each object once.
+fn last_of_each(changes: Vec<Change>) -> Vec<Change> {
+    let last: HashMap<_, _> =
+        changes.iter().enumerate().map(|(at, change)| (key_of(change).clone(), at)).collect();
+    if last.len() == changes.len() {
+        return changes;
+    }
+    let mut at = 0..;
+    changes.into_iter().filter(|change| at.next() == last.get(key_of(change)).copied()).collect()
+}

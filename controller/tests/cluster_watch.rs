@@ -1,0 +1,586 @@
+//! What is read of a cluster, whatever its API server does meanwhile. All of it in paused time: nothing waits.
+
+#![allow(clippy::unwrap_used)] // in helpers, as in the tests themselves
+
+mod api_server;
+
+use std::time::Duration;
+
+use portcullis_controller::{
+    cluster::{Observation, Sighting},
+    ir::{Kind, Object, ObjectKey},
+    snapshot::{Change, Snapshot},
+    source::{
+        Delta,
+        cluster::{self, ClusterOptions, Outlets, Progress},
+    },
+};
+use serde_json::json;
+use tokio::{
+    sync::{mpsc, watch},
+    time::timeout,
+};
+
+use api_server::{Answer, ApiServer, Fault, Log, objects::*};
+
+/// A source of the server's objects, and what it said.
+struct Reading {
+    deltas: mpsc::Receiver<Delta>,
+    seen: mpsc::Receiver<Sighting>,
+    progress: watch::Receiver<Progress>,
+    snapshot: Snapshot,
+    complete: usize,
+    refused: Vec<String>,
+}
+
+impl Reading {
+    fn of(server: &ApiServer) -> Self {
+        Self::with(server, ClusterOptions::default())
+    }
+
+    fn with(server: &ApiServer, options: ClusterOptions) -> Self {
+        let (to_deltas, deltas) = mpsc::channel(64);
+        let (to_seen, seen) = mpsc::channel(65536);
+        let (to_progress, progress) = watch::channel(Progress::default());
+        let outlets = Outlets { deltas: to_deltas, seen: to_seen, progress: to_progress };
+        tokio::spawn(cluster::watch(server.client(), options, outlets));
+        let snapshot = Snapshot::default();
+        Self { deltas, seen, progress, snapshot, complete: 0, refused: Vec::new() }
+    }
+
+    /// Waits until nothing has been told for so long; returns what was, in short: `+HTTPRoute shop/web`.
+    async fn for_a_while(&mut self, seconds: u64) -> Vec<String> {
+        let mut told = Vec::new();
+        while let Ok(Some(delta)) = timeout(Duration::from_secs(seconds), self.deltas.recv()).await {
+            let Delta { changes, problems, complete, .. } = delta;
+            self.complete += usize::from(complete);
+            if let Some(problems) = problems {
+                self.refused = problems.iter().map(ToString::to_string).collect();
+            }
+            for change in changes {
+                told.push(match &change {
+                    Change::Apply(object) => format!("+{}", object.meta().key),
+                    Change::Delete(key) => format!("-{key}"),
+                });
+                self.snapshot.apply(change);
+            }
+        }
+        told.sort();
+        told
+    }
+
+    async fn settled(&mut self) -> Vec<String> {
+        self.for_a_while(3).await
+    }
+
+    fn has_route(&self, name: &str) -> bool {
+        self.snapshot.routes.contains_key(&ObjectKey::new(Kind::HttpRoute, "shop", name))
+    }
+
+    fn hindrances(&self) -> String {
+        format!("{:?}", self.progress.borrow().hindrances)
+    }
+
+    fn unread(&self) -> Vec<&'static str> {
+        self.progress.borrow().unread.iter().copied().collect()
+    }
+}
+
+/// A server with a little of everything.
+fn shop() -> ApiServer {
+    let server = ApiServer::new();
+    for plural in ["gatewayclasses", "gateways", "httproutes", "grpcroutes", "referencegrants"] {
+        server.apply("customresourcedefinitions", definition(plural, "v1.7.0"));
+    }
+    server.apply("gatewayclasses", class());
+    server.apply("gateways", gateway("public"));
+    for name in ["a", "b", "c"] {
+        server.apply("httproutes", route(name, "/"));
+    }
+    server.apply("ingresses", ingress("old", "old.example.com"));
+    server.apply("services", service("shop", "web"));
+    server
+}
+
+#[tokio::test(start_paused = true)]
+async fn everything_is_told_once_and_then_complete() {
+    for streams in [true, false] {
+        let server = shop();
+        server.streams_lists(streams);
+        let mut reading = Reading::of(&server);
+        let told = reading.settled().await;
+        let want = [
+            "+Gateway infra/public",
+            "+GatewayClass portcullis",
+            "+HTTPRoute shop/a",
+            "+HTTPRoute shop/b",
+            "+HTTPRoute shop/c",
+            "+Ingress shop/old",
+            "+Service shop/web",
+        ];
+        assert_eq!(told, want, "streamed lists: {streams}");
+        assert_eq!(reading.complete, 1, "streamed lists: {streams}");
+        assert_eq!(reading.unread(), [""; 0], "streamed lists: {streams}");
+        let listed = server.requests().iter().filter(|r| !r.path.contains("watch=")).count();
+        assert_eq!(listed == 0, streams, "lists by pages where they are not streamed");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn lists_come_in_pages_where_they_are_not_streamed() {
+    let server = shop();
+    server.streams_lists(false);
+    for number in 0..600 {
+        server.apply("httproutes", route(&format!("r{number}"), "/"));
+    }
+    let mut reading = Reading::of(&server);
+    reading.settled().await;
+    assert_eq!(reading.snapshot.routes.len(), 603);
+    assert_eq!(server.asked("GET", "/httproutes?").iter().filter(|r| !r.path.contains("watch=")).count(), 3);
+    // What happened while the pages were read is not lost, nor what happens later.
+    server.apply("httproutes", route("later", "/"));
+    assert_eq!(reading.settled().await, ["+HTTPRoute shop/later"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn changes_are_told_as_they_come() {
+    let server = shop();
+    let mut reading = Reading::of(&server);
+    reading.settled().await;
+    server.apply("httproutes", route("a", "/other"));
+    assert_eq!(reading.settled().await, ["+HTTPRoute shop/a"]);
+    server.delete("httproutes", "shop", "b");
+    assert_eq!(reading.settled().await, ["-HTTPRoute shop/b"]);
+    // A status is not a change of the object, and whoever writes statuses sees it.
+    while reading.seen.try_recv().is_ok() {}
+    server.set_status("httproutes", "shop", "a", json!({"parents": []}));
+    assert_eq!(reading.settled().await, [""; 0]);
+    let Ok(Sighting { what: Observation::Seen(key, live), .. }) = reading.seen.try_recv() else {
+        panic!("a status that nobody sees")
+    };
+    assert_eq!((&*key.name, &*live.status), ("a", r#"{"parents":[]}"#));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_list_tells_what_changed_and_nothing_else() {
+    for streams in [true, false] {
+        let server = shop();
+        server.streams_lists(streams);
+        let mut reading = Reading::of(&server);
+        reading.settled().await;
+        // The watches break, and what happens meanwhile is forgotten by the server.
+        server.is_down(true);
+        server.apply("httproutes", route("a", "/other"));
+        server.delete("httproutes", "shop", "b");
+        let before = reading.snapshot.routes[&ObjectKey::new(Kind::HttpRoute, "shop", "c")].meta.uid.clone();
+        server.delete("httproutes", "shop", "c");
+        server.apply("httproutes", route("c", "/"));
+        server.compact();
+        server.is_down(false);
+        let told = reading.for_a_while(10).await;
+        assert_eq!(
+            told,
+            ["+HTTPRoute shop/a", "+HTTPRoute shop/c", "-HTTPRoute shop/b"],
+            "streamed lists: {streams}"
+        );
+        let after = &reading.snapshot.routes[&ObjectKey::new(Kind::HttpRoute, "shop", "c")].meta.uid;
+        assert_ne!(before, *after, "an object made anew is another one");
+        assert_eq!(reading.complete, 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_breaks_off_forgets_what_it_had() {
+    let server = shop();
+    let mut reading = Reading::of(&server);
+    reading.settled().await;
+    // b is listed by the first page of a list whose second page never comes; then it is deleted.
+    server.streams_lists(false);
+    for number in 0..300 {
+        server.apply("httproutes", route(&format!("r{number}"), "/"));
+    }
+    server.compact();
+    server.fault(Fault { method: "GET", path: "continue=", times: 1, answer: Answer::Cut });
+    server.fault(Fault { method: "GET", path: "/httproutes?", times: 3, answer: Answer::Cut });
+    server.end_watches();
+    reading.for_a_while(1).await;
+    server.delete("httproutes", "shop", "b");
+    server.compact();
+    server.heal();
+    reading.for_a_while(10).await;
+    assert!(!reading.has_route("b") && reading.has_route("r299"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_goes_on_where_it_ended() {
+    let server = shop();
+    let mut reading = Reading::of(&server);
+    reading.settled().await;
+    let lists = || server.asked("GET", "sendInitialEvents").len();
+    let before = lists();
+    // In good order many times over, and by force.
+    reading.for_a_while(600).await;
+    server.is_down(true);
+    server.apply("httproutes", route("a", "/other"));
+    server.is_down(false);
+    assert_eq!(reading.for_a_while(10).await, ["+HTTPRoute shop/a"]);
+    assert_eq!(lists(), before, "nothing was listed again");
+    let watches = server.asked("GET", "/httproutes?").len();
+    assert!((4..20).contains(&watches), "{watches} watches in ten minutes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_that_come_again_or_late_are_none() {
+    let server = shop();
+    let mut reading = Reading::of(&server);
+    reading.settled().await;
+    let old = server.get("httproutes", "shop", "a").unwrap();
+    let new = server.apply("httproutes", route("a", "/other"));
+    assert_eq!(reading.settled().await, ["+HTTPRoute shop/a"]);
+    for object in [new, old] {
+        server.tell("MODIFIED", "httproutes", object.clone());
+        server.tell("DELETED", "httproutes", object);
+        assert_eq!(reading.settled().await, [""; 0]);
+    }
+    // After a deletion there is nothing to bring back.
+    let gone = server.get("httproutes", "shop", "b").unwrap();
+    server.delete("httproutes", "shop", "b");
+    server.tell("MODIFIED", "httproutes", gone);
+    assert_eq!(reading.settled().await, ["-HTTPRoute shop/b"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_is_silent_for_too_long_is_begun_again() {
+    let server = shop();
+    let mut reading = Reading::of(&server);
+    reading.settled().await;
+    // The watch that began with the list, and one that goes on from it.
+    for path in ["/other", "/another"] {
+        server.stall_watches("httproutes");
+        server.apply("httproutes", route("a", path));
+        assert_eq!(reading.for_a_while(30).await, [""; 0], "the stream is open and says nothing");
+        assert_eq!(reading.for_a_while(300).await, ["+HTTPRoute shop/a"], "{path}");
+    }
+    // An answer that never begins is given up as well.
+    server.fault(Fault { method: "GET", path: "/httproutes?", times: 2, answer: Answer::Stall });
+    server.end_watches();
+    server.apply("httproutes", route("b", "/other"));
+    assert_eq!(reading.for_a_while(300).await, ["+HTTPRoute shop/b"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_api_server_that_is_gone_takes_nothing_with_it() {
+    let (server, log) = (shop(), Log::begin());
+    let mut reading = Reading::of(&server);
+    reading.settled().await;
+    server.is_down(true);
+    assert_eq!(reading.for_a_while(3600).await, [""; 0]);
+    assert!(reading.has_route("a"));
+    assert!(reading.hindrances().contains("httproutes"), "{}", reading.hindrances());
+    server.apply("httproutes", route("d", "/"));
+    server.is_down(false);
+    assert_eq!(reading.for_a_while(30).await, ["+HTTPRoute shop/d"]);
+    assert_eq!(reading.hindrances(), "{}");
+    // Once when it begins, and once when it ends.
+    assert_eq!(log.lines(&["cannot be read", "kind=\"httproutes\""]).len(), 1);
+    assert_eq!(log.lines(&["can be read again", "kind=\"httproutes\""]).len(), 1);
+    let tries = server.asked("GET", "/httproutes?").len();
+    assert!(tries < 20, "{tries} answers to what was asked for; the rest met nobody");
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_an_api_server_it_waits_and_says_so() {
+    let (server, log) = (shop(), Log::begin());
+    server.is_down(true);
+    let mut reading = Reading::of(&server);
+    assert_eq!(reading.for_a_while(600).await, [""; 0]);
+    assert_eq!(reading.complete, 0);
+    assert!(reading.unread().contains(&"httproutes") && reading.unread().contains(&"secrets"));
+    assert!(reading.hindrances().contains("gateways"));
+    assert_eq!(log.lines(&["WARN", "cannot be read", "kind=\"gateways\""]).len(), 1);
+    server.is_down(false);
+    reading.for_a_while(30).await;
+    assert_eq!((reading.complete, reading.snapshot.routes.len()), (1, 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kind_that_is_not_installed_is_picked_up_when_it_is() {
+    let (server, log) = (ApiServer::new(), Log::begin());
+    for plural in ["gatewayclasses", "gateways", "httproutes", "grpcroutes", "referencegrants"] {
+        server.uninstall(plural);
+    }
+    server.apply("ingresses", ingress("old", "old.example.com"));
+    let mut reading = Reading::of(&server);
+    assert_eq!(reading.settled().await, ["+Ingress shop/old"]);
+    assert_eq!((reading.complete, reading.hindrances().as_str()), (1, "{}"));
+    let missing = log.lines(&["CRDs are not installed", "httproutes", "grpcroutes"]);
+    assert_eq!(missing.len(), 1, "a line that names them");
+    // Its CRD appears, and is served a moment later.
+    server.apply("customresourcedefinitions", definition("httproutes", "v1.7.0"));
+    reading.for_a_while(1).await;
+    server.install("httproutes");
+    server.apply("httproutes", route("a", "/"));
+    assert_eq!(reading.settled().await, ["+HTTPRoute shop/a"]);
+    assert_eq!(reading.complete, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_crd_is_noticed_at_once() {
+    let server = ApiServer::new();
+    server.uninstall("httproutes");
+    let mut reading = Reading::of(&server);
+    reading.for_a_while(60).await;
+    server.install("httproutes");
+    server.apply("httproutes", route("a", "/"));
+    server.apply("customresourcedefinitions", definition("httproutes", "v1.7.0"));
+    let begun = tokio::time::Instant::now();
+    let delta = reading.deltas.recv().await.unwrap();
+    assert!(delta.bundle.is_some() || !delta.changes.is_empty());
+    while !reading.has_route("a") {
+        reading.deltas.recv().await.unwrap().changes.into_iter().for_each(|c| reading.snapshot.apply(c));
+    }
+    assert_eq!(begun.elapsed(), Duration::ZERO, "no pause is waited for");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kind_whose_crd_is_not_served_yet_is_waited_for() {
+    let server = shop();
+    // Just after its start the API server knows the CRD, and not yet the kind.
+    server.install("httproutes");
+    server.fault(Fault { method: "GET", path: "/httproutes?", times: 3, answer: Answer::Status(404) });
+    let mut reading = Reading::of(&server);
+    reading.for_a_while(1).await;
+    reading.for_a_while(30).await;
+    assert_eq!((reading.complete, reading.snapshot.routes.len()), (1, 3));
+    // That never was "complete" without the routes.
+    assert!(reading.has_route("a"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kind_that_is_removed_takes_its_objects_with_it() {
+    let server = shop();
+    let mut reading = Reading::of(&server);
+    reading.settled().await;
+    // The API server does not know it for a moment: nothing is lost.
+    server.fault(Fault { method: "GET", path: "/httproutes?", times: 2, answer: Answer::Status(404) });
+    server.end_watches();
+    assert_eq!(reading.settled().await, [""; 0]);
+    server.delete("customresourcedefinitions", "", "httproutes.gateway.networking.k8s.io");
+    server.uninstall("httproutes");
+    let told = reading.for_a_while(30).await;
+    assert_eq!(told, ["-HTTPRoute shop/a", "-HTTPRoute shop/b", "-HTTPRoute shop/c"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn older_crds_are_served_as_far_as_they_go() {
+    let (server, log) = (shop(), Log::begin());
+    for plural in ["gatewayclasses", "gateways", "httproutes", "grpcroutes", "referencegrants"] {
+        server.apply("customresourcedefinitions", definition(plural, "v1.4.0"));
+    }
+    // ReferenceGrants are v1beta1 there, and say let GRPCRoutes be v1alpha2.
+    server.uninstall("v1/referencegrants");
+    server.uninstall("v1/grpcroutes");
+    server.apply("referencegrants", grant());
+    let mut reading = Reading::of(&server);
+    let told = reading.for_a_while(60).await;
+    assert!(told.contains(&"+ReferenceGrant shop/all".to_owned()), "{told:?}");
+    assert_eq!((reading.complete, reading.snapshot.routes.len()), (1, 3));
+    assert!(
+        reading.hindrances().contains("its CRD, of v1.4.0, does not serve v1"),
+        "{}",
+        reading.hindrances()
+    );
+    assert_eq!(log.lines(&["WARN", "kind=\"grpcroutes\"", "does not serve v1"]).len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kind_that_may_not_be_read_is_named_and_the_others_are_served() {
+    for verb in ["list", "watch"] {
+        let (server, log) = (shop(), Log::begin());
+        server.streams_lists(verb == "watch");
+        server.deny(verb, "grpcroutes");
+        let mut reading = Reading::of(&server);
+        reading.for_a_while(60).await;
+        assert_eq!((reading.complete, reading.snapshot.routes.len()), (1, 3), "{verb}");
+        assert!(reading.hindrances().contains("\"grpcroutes\": \"forbidden: "), "{}", reading.hindrances());
+        assert_eq!(log.lines(&["WARN", "may not be read", "kind=\"grpcroutes\""]).len(), 1, "{verb}");
+        server.allow(verb, "grpcroutes");
+        reading.for_a_while(60).await;
+        assert_eq!(reading.hindrances(), "{}", "{verb}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_kinds_that_fail_hold_up_readiness_and_nothing_else() {
+    let server = shop();
+    for path in ["/httproutes?", "/endpointslices?"] {
+        server.fault(Fault { method: "GET", path, times: usize::MAX, answer: Answer::Status(500) });
+    }
+    let mut reading = Reading::of(&server);
+    let told = reading.for_a_while(60).await;
+    assert!(told.contains(&"+Ingress shop/old".to_owned()));
+    assert_eq!((reading.complete, reading.unread()), (0, vec!["endpointslices", "httproutes"]));
+    assert!(reading.hindrances().contains("endpointslices") && reading.hindrances().contains("httproutes"));
+    server.heal();
+    server.fault(Fault { method: "GET", path: "/httproutes?", times: 20, answer: Answer::TooMany });
+    reading.for_a_while(30).await;
+    assert_eq!(reading.complete, 0, "one of them is well, the other one is not");
+    reading.for_a_while(120).await;
+    assert_eq!((reading.complete, reading.snapshot.routes.len()), (1, 3));
+    let tries = server.asked("GET", "/httproutes?").len();
+    assert!(tries < 120, "{tries} tries: pauses grow");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_that_cannot_be_read_keeps_its_last_good_state() {
+    let server = shop();
+    let mut reading = Reading::of(&server);
+    reading.settled().await;
+    let generation = |reading: &Reading| {
+        reading.snapshot.routes[&ObjectKey::new(Kind::HttpRoute, "shop", "a")].meta.generation
+    };
+    let mut bad = route("a", "/");
+    bad["spec"]["rules"][0]["matches"][0]["path"]["value"] = json!(7);
+    server.apply("httproutes", bad);
+    server.apply("httproutes", route("b", "/other"));
+    assert_eq!(reading.settled().await, ["+HTTPRoute shop/b"]);
+    assert_eq!(generation(&reading), 1);
+    assert_eq!(reading.refused.len(), 1);
+    assert!(reading.refused[0].starts_with("HTTPRoute shop/a: spec.rules[0].matches[0].path.value:"));
+    // Good again, and its deletion is told whatever it was.
+    server.apply("httproutes", route("a", "/good"));
+    assert_eq!(reading.settled().await, ["+HTTPRoute shop/a"]);
+    assert_eq!((generation(&reading), reading.refused.len()), (3, 0));
+    server.apply("httproutes", json!({"metadata": {"namespace": "shop", "name": "a"}, "spec": []}));
+    server.delete("httproutes", "shop", "a");
+    assert_eq!(reading.settled().await, ["-HTTPRoute shop/a"]);
+}
+
+fn data_of(reading: &Reading, name: &str) -> Option<Vec<String>> {
+    let secret = reading.snapshot.secrets.get(&ObjectKey::new(Kind::Secret, "infra", name))?;
+    Some(secret.data.keys().map(ToString::to_string).collect())
+}
+
+const PAIR: [(&str, &str); 2] = [("tls.crt", "chain"), ("tls.key", "key")];
+
+#[tokio::test(start_paused = true)]
+async fn secrets_are_read_as_far_as_somebody_refers_to_them() {
+    let server = shop();
+    let megabyte = "x".repeat(900_000);
+    let large: Vec<_> = PAIR.into_iter().chain([("other", megabyte.as_str())]).collect();
+    server.apply("secrets", secret("infra", "tls", "kubernetes.io/tls", &large));
+    server.apply("secrets", secret("infra", "opaque", "Opaque", &large));
+    server.apply("secrets", secret("infra", "unused", "kubernetes.io/tls", &PAIR));
+    server.apply("secrets", secret("infra", "unused-opaque", "Opaque", &PAIR));
+    server.apply("secrets", secret("infra", "release", "helm.sh/release.v1", &large));
+    server.apply("gateways", secure_gateway("one", "tls"));
+    server.apply("gateways", secure_gateway("two", "opaque"));
+    let mut reading = Reading::of(&server);
+    reading.settled().await;
+    assert_eq!(reading.complete, 1);
+    let pair = Some(vec!["tls.crt".to_owned(), "tls.key".to_owned()]);
+    assert_eq!((data_of(&reading, "tls"), data_of(&reading, "opaque")), (pair.clone(), pair.clone()));
+    assert_eq!(reading.snapshot.secrets.len(), 2);
+    let read: Vec<_> = server.asked("GET", "/secrets/").into_iter().map(|r| r.path).collect();
+    assert!(read.iter().all(|path| path.ends_with("/opaque") || path.ends_with("/tls")), "{read:?}");
+
+    // One that nobody referred to, one that was not there, and one that changes.
+    server.apply("gateways", secure_gateway("two", "unused"));
+    assert_eq!(
+        reading.settled().await,
+        ["+Gateway infra/two", "+Secret infra/unused", "-Secret infra/opaque"]
+    );
+    server.apply("gateways", secure_gateway("two", "late"));
+    reading.settled().await;
+    server.apply("secrets", secret("infra", "late", "Opaque", &PAIR));
+    assert_eq!(reading.settled().await, ["+Secret infra/late"]);
+    server.apply("secrets", secret("infra", "late", "Opaque", &PAIR[..1]));
+    assert_eq!(reading.settled().await, ["+Secret infra/late"]);
+    assert_eq!(data_of(&reading, "late"), Some(vec!["tls.crt".to_owned()]));
+    server.delete("secrets", "infra", "late");
+    assert_eq!(reading.settled().await, ["-Secret infra/late"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_certificate_that_cannot_be_read_yet_is_waited_for() {
+    let server = shop();
+    server.apply("secrets", secret("infra", "opaque", "Opaque", &PAIR));
+    server.apply("gateways", secure_gateway("one", "opaque"));
+    server.fault(Fault { method: "GET", path: "/secrets/opaque", times: 20, answer: Answer::Status(500) });
+    let mut reading = Reading::of(&server);
+    reading.for_a_while(5).await;
+    assert_eq!(reading.complete, 0);
+    reading.for_a_while(120).await;
+    assert_eq!(reading.complete, 1);
+    assert!(data_of(&reading, "opaque").is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_ingress_and_the_settings_name_secrets_too() {
+    let server = shop();
+    let mut secured = ingress("new", "new.example.com");
+    secured["spec"]["tls"] = json!([{"secretName": "site"}]);
+    server.apply("ingresses", secured);
+    for (namespace, name) in [("shop", "site"), ("infra", "default"), ("infra", "other")] {
+        server.apply("secrets", secret(namespace, name, "Opaque", &PAIR));
+    }
+    let default_certificate = Some(ObjectKey::new(Kind::Secret, "infra", "default"));
+    let mut reading =
+        Reading::with(&server, ClusterOptions { default_certificate, ..ClusterOptions::default() });
+    reading.settled().await;
+    let names: Vec<_> = reading.snapshot.secrets.keys().map(ToString::to_string).collect();
+    assert_eq!(names, ["Secret infra/default", "Secret shop/site"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_the_namespaces_that_are_named_are_watched() {
+    let server = shop();
+    let mut elsewhere = route("elsewhere", "/");
+    elsewhere["metadata"]["namespace"] = "other".into();
+    server.apply("httproutes", elsewhere);
+    // All that a Role can give is asked for.
+    for plural in ["httproutes", "services", "secrets", "ingresses"] {
+        server.apply(plural, json!({"metadata": {"namespace": "other", "name": "not-ours"}}));
+    }
+    let namespaces = vec!["shop".to_owned(), "infra".to_owned()];
+    let mut reading = Reading::with(&server, ClusterOptions { namespaces, ..ClusterOptions::default() });
+    let told = reading.settled().await;
+    assert_eq!((reading.complete, reading.snapshot.routes.len()), (1, 3));
+    assert!(told.iter().all(|told| !told.contains("other/")), "{told:?}");
+    let of_all = ["/v1/httproutes?", "/v1/services?", "/v1/secrets?", "/v1/ingresses?"];
+    assert!(of_all.iter().all(|path| server.asked("GET", path).is_empty()));
+    let mut another = route("a", "/other");
+    another["metadata"]["namespace"] = "infra".into();
+    server.apply("httproutes", another);
+    assert_eq!(reading.settled().await, ["+HTTPRoute infra/a"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_releases_of_the_crds_are_told() {
+    let server = shop();
+    let mut reading = Reading::of(&server);
+    let mut bundle = None;
+    while let Ok(Some(delta)) = timeout(Duration::from_secs(3), reading.deltas.recv()).await {
+        bundle = delta.bundle.or(bundle);
+    }
+    assert_eq!(bundle.unwrap().into_iter().collect::<Vec<_>>(), ["v1.7.0".into()]);
+    server.apply("customresourcedefinitions", definition("httproutes", "v1.5.1"));
+    let delta = reading.deltas.recv().await.unwrap();
+    assert_eq!(delta.bundle.unwrap().into_iter().collect::<Vec<_>>(), ["v1.5.1".into(), "v1.7.0".into()]);
+    let asked = server.asked("GET", "customresourcedefinitions");
+    assert!(!asked.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_in_the_snapshot_is_without_what_nobody_reads() {
+    let server = shop();
+    let mut noisy = route("a", "/");
+    noisy["metadata"]["managedFields"] = json!([{"manager": "kubectl"}]);
+    noisy["metadata"]["annotations"] = json!({"kubectl.kubernetes.io/last-applied-configuration": "{}"});
+    server.apply("httproutes", noisy);
+    let mut reading = Reading::of(&server);
+    reading.settled().await;
+    let key = ObjectKey::new(Kind::HttpRoute, "shop", "a");
+    let object = Object::Route(reading.snapshot.routes[&key].clone());
+    assert!(object.meta().labels.is_empty());
+}
