@@ -167,6 +167,9 @@ func TestLeaderKilled(t *testing.T) {
 	s.Must(err)
 	l, load := underLoad(s, "web", "")
 	s.KillPod(*pod)
+	// Gone for good: the kubelet would start it again under the same name, and it would find its own Lease.
+	now := int64(0)
+	s.Must(s.Kube.CoreV1().Pods("portcullis").Delete(s.Context(), leader, metav1.DeleteOptions{GracePeriodSeconds: &now}))
 	begin := time.Now()
 	s.Eventually("another leader", func() error {
 		if now := s.Leader("portcullis", "portcullis"); now == leader {
