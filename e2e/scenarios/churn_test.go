@@ -35,10 +35,10 @@ spec:
   rules: [{ backendRefs: [{ name: %[2]s, port: 80 }]%[3]s }]
 `, host, service, extra)
 	l := kit.Load{
-		Client: kit.Client{Address: s.AwaitGateway(s.Namespace, "load"), Roots: kit.Roots(certificate)},
+		Client: &kit.Client{Address: s.AwaitGateway(s.Namespace, "load"), Roots: kit.Roots(certificate)},
 		URL:    "https://" + host + "/", Want: kit.Want{Service: service}, Workers: 4, Fresh: 2,
 	}
-	s.Expect(&l.Client, l.URL, l.Want)
+	s.Expect(l.Client, l.URL, l.Want)
 	return l, s.Start(l)
 }
 
@@ -118,7 +118,7 @@ func TestCertificateRotated(t *testing.T) {
 	}
 	l, first := underLoad(s, "web", "")
 	first.Stop()
-	l.Client.Roots = kit.Roots(certificates...)
+	l.Client = l.Client.Another(func(c *kit.Client) { c.Roots = kit.Roots(certificates...) })
 	s.Secret("load", certificates[0])
 	shows(s, l, certificates[0])
 	load := s.Start(l)
@@ -131,8 +131,7 @@ func TestCertificateRotated(t *testing.T) {
 
 func shows(s *kit.S, l kit.Load, want kit.Certificate) {
 	s.T.Helper()
-	client := l.Client
-	client.Fresh = true
+	client := l.Client.Another(func(c *kit.Client) { c.Fresh = true })
 	s.Eventually("the new certificate", func() error {
 		answer, err := client.Get(s.Context(), l.URL)
 		if err != nil {
@@ -168,6 +167,9 @@ func TestLeaderKilled(t *testing.T) {
 	s.Must(err)
 	l, load := underLoad(s, "web", "")
 	s.KillPod(*pod)
+	// Gone for good: the kubelet would start it again under the same name, and it would find its own Lease.
+	now := int64(0)
+	s.Must(s.Kube.CoreV1().Pods("portcullis").Delete(s.Context(), leader, metav1.DeleteOptions{GracePeriodSeconds: &now}))
 	begin := time.Now()
 	s.Eventually("another leader", func() error {
 		if now := s.Leader("portcullis", "portcullis"); now == leader {

@@ -84,6 +84,16 @@ func (c *Client) Do(request *http.Request) (*Answer, error) {
 	return answer, nil
 }
 
+// Another is a client like this one with connections of its own, and with what is changed in it.
+func (c *Client) Another(change func(*Client)) *Client {
+	other := *c
+	other.http = nil
+	if change != nil {
+		change(&other)
+	}
+	return &other
+}
+
 // Close lets go of idle connections.
 func (c *Client) Close() { c.client().CloseIdleConnections() }
 

@@ -12,8 +12,8 @@ import (
 
 // Load asks for the same thing over and over, from several workers.
 type Load struct {
-	// Client is copied for each worker: a worker has a connection of its own.
-	Client Client
+	// Client is what each worker has another of.
+	Client *Client
 	URL    string
 	Want   Want
 	// Workers keep their connection; Fresh ones open one for each request.
@@ -63,9 +63,8 @@ func (s *S) Start(l Load) *Running {
 	ctx, cancel := context.WithTimeout(s.ctx, l.AtMost)
 	r := &Running{s: s, cancel: cancel, begun: time.Now()}
 	for i := range l.Workers + l.Fresh {
-		client := l.Client
-		client.Fresh = i >= l.Workers
-		r.wait.Go(func() { r.work(ctx, &client, l) })
+		client := l.Client.Another(func(c *Client) { c.Fresh = i >= l.Workers })
+		r.wait.Go(func() { r.work(ctx, client, l) })
 	}
 	s.T.Cleanup(func() { cancel(); r.wait.Wait() })
 	return r

@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"portcullis.dev/e2e/internal/cluster"
 )
@@ -90,7 +91,15 @@ func (s *S) NewNamespace(suffix string, labels ...string) string {
 	return name
 }
 
+// deleteNamespace does not wait for the end of it, which takes seconds. What is served goes first: the next scenario
+// shares the address.
 func (s *S) deleteNamespace(name string) {
+	for _, kind := range served {
+		err := s.Dynamic.Resource(kind).Namespace(name).DeleteCollection(s.ctx, metav1.DeleteOptions{}, metav1.ListOptions{})
+		if err != nil && !apierrors.IsNotFound(err) {
+			s.T.Logf("%s of namespace %s: %v", kind.Resource, name, err)
+		}
+	}
 	err := s.Kube.CoreV1().Namespaces().Delete(s.ctx, name, metav1.DeleteOptions{})
 	if err != nil && !apierrors.IsNotFound(err) {
 		s.T.Logf("namespace %s: %v", name, err)
@@ -144,6 +153,12 @@ func (s *S) Eventually(what string, check func() error) {
 func (s *S) Within(patience time.Duration, what string, check func() error) {
 	s.T.Helper()
 	s.Must(cluster.Until(s.ctx, patience, what, func(context.Context) error { return check() }))
+}
+
+// served are the kinds that make Portcullis answer for something.
+var served = []schema.GroupVersionResource{
+	{Group: "networking.k8s.io", Version: "v1", Resource: "ingresses"},
+	{Group: "gateway.networking.k8s.io", Version: "v1", Resource: "gateways"},
 }
 
 func pairs(list []string) map[string]string {
