@@ -107,9 +107,12 @@ func (b *built) makeImages(dir string) error {
 }
 
 func (b *built) portcullis(ctx context.Context, p *stage.Printer, o options) error {
-	binary, err := portcullis.Build(ctx, p, o.repository)
-	if err != nil {
-		return err
+	binary := o.binary
+	if binary == "" {
+		var err error
+		if binary, err = portcullis.Build(ctx, p, o.repository); err != nil {
+			return err
+		}
 	}
 	if err := os.MkdirAll(o.images(), 0o755); err != nil {
 		return err

@@ -13,7 +13,7 @@ import (
 type options struct {
 	keep, attach, down, list, bare, reinstall bool
 
-	filter, name, artefacts string
+	filter, name, artefacts, binary string
 	// For the conformance suite: the class, what is claimed, and which of its tests.
 	class, features, suite string
 	// For the propagation scenario.
@@ -49,6 +49,7 @@ func parse(args []string) (options, error) {
 	flags.StringVar(&o.suite, "suite", "", "run the tests of the conformance suite that match this `regexp` alone")
 	flags.StringVar(&o.name, "name", "pce2e", "prefix of namespaces and cgroups; another one for a second cluster on this machine")
 	flags.StringVar(&o.artefacts, "artefacts", "", "folder for logs and reports (default <cache>/artefacts)")
+	flags.StringVar(&o.binary, "binary", "", "a static binary of Portcullis to use instead of building one")
 	flags.StringVar(&o.samples, "samples", "", "how often propagation is measured at each number of routes")
 	flags.StringVar(&o.routes, "routes", "", "the numbers of routes that propagation is measured with, by commas")
 	flags.Usage = func() {
