@@ -56,18 +56,13 @@ impl Told for Readiness {
             });
             return unread.chain(["the first table".to_owned()]).collect();
         }
-        let bindings = self.bindings.borrow();
-        let ports = self.ports.borrow();
-        let missing = ports.iter().filter_map(|(bound, port)| match bindings.get(bound) {
-            Some(Ok(())) => None,
-            Some(Err(error)) => Some(format!("port {port}: {error}")),
-            None => Some(format!("port {port}: not bound yet")),
-        });
-        missing.collect()
+        missing_ports(&self.ports.borrow(), &self.bindings.borrow())
     }
 
     fn hindered(&self) -> Vec<String> {
-        self.progress.borrow().hindrances.iter().map(|(kind, why)| format!("{kind}: {why}")).collect()
+        let progress = self.progress.borrow();
+        let kinds = progress.hindrances.iter().map(|(kind, why)| format!("{kind}: {why}"));
+        kinds.chain(unbound_ports(&self.ports.borrow(), &self.bindings.borrow())).collect()
     }
 
     fn metrics(&self) -> String {
@@ -86,5 +81,52 @@ impl Told for Readiness {
 
     fn statuses(&self) -> serde_json::Value {
         self.controller.report()
+    }
+}
+
+/// The ports that have not been tried yet; and, where none could be bound at all, why.
+///
+/// One port that cannot be bound keeps nobody from the others: whoever may make a Gateway could take a whole cluster's
+/// entrance down with it. Its listeners' conditions say so.
+fn missing_ports(ports: &BTreeMap<u16, u16>, bindings: &Bindings) -> Vec<String> {
+    let untried = ports.iter().filter(|(bound, _)| !bindings.contains_key(bound));
+    let untried = untried.map(|(_, port)| format!("port {port}: not bound yet")).collect::<Vec<_>>();
+    let any_bound = ports.keys().any(|bound| matches!(bindings.get(bound), Some(Ok(()))));
+    if any_bound { untried } else { untried.into_iter().chain(unbound_ports(ports, bindings)).collect() }
+}
+
+/// The ports that could not be bound, and why.
+fn unbound_ports(ports: &BTreeMap<u16, u16>, bindings: &Bindings) -> Vec<String> {
+    let failed = |(bound, port): (&u16, &u16)| {
+        let error = bindings.get(bound)?.as_ref().err()?;
+        // The proxy's own sentence begins with the port that it tried.
+        Some(format!("listener port {port}: {error}"))
+    };
+    ports.iter().filter_map(failed).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_port_that_cannot_be_bound_keeps_nobody_from_the_others() {
+        let no = || Err("in use".to_owned());
+        for (what, ports, bindings, want) in [
+            ("nothing to serve", &[][..], vec![], &[][..]),
+            ("all bound", &[80, 443], vec![(80, Ok(())), (443, Ok(()))], &[]),
+            ("not tried", &[80, 443], vec![(80, Ok(()))], &["port 443: not bound yet"]),
+            ("one refused", &[80, 443], vec![(80, Ok(())), (443, no())], &[]),
+            ("the only one refused", &[80], vec![(80, no())], &["listener port 80: in use"]),
+            (
+                "a port of an older table",
+                &[80],
+                vec![(80, no()), (443, Ok(()))],
+                &["listener port 80: in use"],
+            ),
+        ] {
+            let ports = ports.iter().map(|port| (*port, *port)).collect();
+            assert_eq!(missing_ports(&ports, &bindings.into_iter().collect()), want, "{what}");
+        }
     }
 }

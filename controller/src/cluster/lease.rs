@@ -35,14 +35,15 @@ pub struct LeaseOptions {
 }
 
 impl LeaseOptions {
-    /// With client-go's times: 15 s, 10 s, 2 s.
+    /// A leader that is silent is followed by another one within 15 s: the Lease's 10 s, and a try of the others before
+    /// and after.
     pub fn new(namespace: impl Into<String>, name: impl Into<String>, identity: impl Into<String>) -> Self {
         Self {
             namespace: namespace.into(),
             name: name.into(),
             identity: identity.into(),
-            duration: Duration::from_secs(15),
-            renew_deadline: Duration::from_secs(10),
+            duration: Duration::from_secs(10),
+            renew_deadline: Duration::from_secs(7),
             retry: Duration::from_secs(2),
         }
     }
