@@ -13,7 +13,7 @@
 //! Lists in pages, watches with and without streamed lists, writes and their conflicts. It keeps what it is given:
 //! defaults and validation are no part of it. [`ApiServer::client`] speaks to it without sockets, so that a test may
 //! run in paused time; [`ApiServer::listen`] binds it to loopback.
-#![allow(dead_code, unreachable_pub)] // Each test file uses a part of it.
+#![allow(dead_code, unreachable_pub, unused_imports)] // Each test file uses a part of it.
 #![allow(clippy::unwrap_used)] // A test ends where something is not as it is taken to be.
 
 mod apply;

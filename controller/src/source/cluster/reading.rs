@@ -20,7 +20,7 @@ const ANSWER: Duration = Duration::from_secs(30);
 /// How much longer than it asked for a watch is believed to be alive.
 const MARGIN: Duration = Duration::from_secs(10);
 /// Objects in a page.
-const PAGE: u32 = 250;
+const PAGE: u32 = 100;
 
 /// Why nothing was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
