@@ -81,7 +81,7 @@ impl Running {
         let settings = Settings { addresses: bound_addresses(args), ..settings(args)? };
         let (controller, handle) = Controller::folder(FolderOptions::new(manifests), settings)
             .with_context(|| format!("--manifests {}", manifests.display()))?;
-        let running = Self::serving(controller, handle, args).await?;
+        let running = Self::serving(controller, handle, args, false).await?;
         let (bindings, handle) = (running.proxy.bindings(), running.readiness.controller.clone());
         tokio::spawn(report_bindings(bindings, watch::channel(Lacking::default()).1, handle));
         Ok(running)
@@ -105,7 +105,7 @@ impl Running {
         let default_certificate = settings.default_certificate.clone();
         let (deltas, received) = mpsc::channel(DELTAS_WAITING);
         let (controller, handle) = Controller::of(received, settings);
-        let mut running = Self::serving(controller, handle, args).await?;
+        let mut running = Self::serving(controller, handle, args, true).await?;
         let links = cluster::Links {
             client,
             deltas,
@@ -120,10 +120,15 @@ impl Running {
         Ok(running)
     }
 
-    async fn serving(controller: Controller, handle: Handle, args: &ServeArgs) -> anyhow::Result<Self> {
+    async fn serving(
+        controller: Controller,
+        handle: Handle,
+        args: &ServeArgs,
+        many_owners: bool,
+    ) -> anyhow::Result<Self> {
         raise_file_limit();
         let proxy = Arc::new(Proxy::start(options(args)).context("the proxy cannot be started")?);
-        let readiness = Readiness::new(handle, Arc::clone(&proxy));
+        let readiness = Readiness::new(handle, Arc::clone(&proxy), many_owners);
         let admin = admin::bind(args.admin, readiness.clone())
             .await
             .with_context(|| format!("the admin port {} cannot be bound (--admin)", args.admin))?;

@@ -161,7 +161,9 @@ async fn a_port_in_use_is_said_and_the_others_are_served() {
     let process = Process::run_at(ip, &all, &[]);
     let _echo = Echo::bind(SocketAddr::new(ip, 18001), Identity::default()).await.unwrap();
     process
-        .until_said(|status, text| status == 503 && text.contains("port 80:") && text.contains("in use"))
+        .until_said(|status, text| {
+            status == 503 && text.contains("listener port 80:") && text.contains("in use")
+        })
         .await;
     let https = client().resolve("shop.test", process.at(443)).build().unwrap();
     let url = format!("https://shop.test:{}/", process.at(443).port());

@@ -27,10 +27,12 @@ pub(super) struct Readiness {
     /// Whether this replica writes; empty where there is no Lease.
     pub(super) leads: Arc<OnceLock<watch::Receiver<bool>>>,
     pub(super) stopping: watch::Sender<bool>,
+    /// Whether listeners are made by whoever may, and not by whoever runs this process.
+    many_owners: bool,
 }
 
 impl Readiness {
-    pub(super) fn new(controller: Handle, proxy: Arc<Proxy>) -> Self {
+    pub(super) fn new(controller: Handle, proxy: Arc<Proxy>, many_owners: bool) -> Self {
         Self {
             controller,
             bindings: proxy.bindings(),
@@ -39,6 +41,7 @@ impl Readiness {
             progress: watch::Sender::default(),
             leads: Arc::default(),
             stopping: watch::Sender::new(false),
+            many_owners,
         }
     }
 }
@@ -56,7 +59,7 @@ impl Told for Readiness {
             });
             return unread.chain(["the first table".to_owned()]).collect();
         }
-        missing_ports(&self.ports.borrow(), &self.bindings.borrow())
+        missing_ports(&self.ports.borrow(), &self.bindings.borrow(), self.many_owners)
     }
 
     fn hindered(&self) -> Vec<String> {
@@ -84,15 +87,19 @@ impl Told for Readiness {
     }
 }
 
-/// The ports that have not been tried yet; and, where none could be bound at all, why.
+/// The ports that are not bound.
 ///
-/// One port that cannot be bound keeps nobody from the others: whoever may make a Gateway could take a whole cluster's
-/// entrance down with it. Its listeners' conditions say so.
-fn missing_ports(ports: &BTreeMap<u16, u16>, bindings: &Bindings) -> Vec<String> {
+/// In a cluster one that could not be bound keeps nobody from the others: whoever may make a Gateway could take the
+/// whole entrance down with it. Its listeners' conditions say so.
+fn missing_ports(ports: &BTreeMap<u16, u16>, bindings: &Bindings, many_owners: bool) -> Vec<String> {
     let untried = ports.iter().filter(|(bound, _)| !bindings.contains_key(bound));
     let untried = untried.map(|(_, port)| format!("port {port}: not bound yet")).collect::<Vec<_>>();
     let any_bound = ports.keys().any(|bound| matches!(bindings.get(bound), Some(Ok(()))));
-    if any_bound { untried } else { untried.into_iter().chain(unbound_ports(ports, bindings)).collect() }
+    if many_owners && any_bound {
+        untried
+    } else {
+        untried.into_iter().chain(unbound_ports(ports, bindings)).collect()
+    }
 }
 
 /// The ports that could not be bound, and why.
@@ -112,21 +119,19 @@ mod tests {
     #[test]
     fn one_port_that_cannot_be_bound_keeps_nobody_from_the_others() {
         let no = || Err("in use".to_owned());
-        for (what, ports, bindings, want) in [
-            ("nothing to serve", &[][..], vec![], &[][..]),
-            ("all bound", &[80, 443], vec![(80, Ok(())), (443, Ok(()))], &[]),
-            ("not tried", &[80, 443], vec![(80, Ok(()))], &["port 443: not bound yet"]),
-            ("one refused", &[80, 443], vec![(80, Ok(())), (443, no())], &[]),
-            ("the only one refused", &[80], vec![(80, no())], &["listener port 80: in use"]),
-            (
-                "a port of an older table",
-                &[80],
-                vec![(80, no()), (443, Ok(()))],
-                &["listener port 80: in use"],
-            ),
+        let refused = &["listener port 443: in use"][..];
+        for (what, ports, bindings, many_owners, want) in [
+            ("nothing to serve", &[][..], vec![], true, &[][..]),
+            ("all bound", &[80, 443], vec![(80, Ok(())), (443, Ok(()))], true, &[]),
+            ("not tried", &[80, 443], vec![(80, Ok(()))], true, &["port 443: not bound yet"]),
+            ("one refused", &[80, 443], vec![(80, Ok(())), (443, no())], true, &[]),
+            ("one refused, of one owner", &[80, 443], vec![(80, Ok(())), (443, no())], false, refused),
+            ("the only one refused", &[443], vec![(443, no())], true, refused),
+            ("a port of an older table", &[443], vec![(80, Ok(())), (443, no())], true, refused),
         ] {
             let ports = ports.iter().map(|port| (*port, *port)).collect();
-            assert_eq!(missing_ports(&ports, &bindings.into_iter().collect()), want, "{what}");
+            let got = missing_ports(&ports, &bindings.into_iter().collect(), many_owners);
+            assert_eq!(got, want, "{what}");
         }
     }
 }
