@@ -32,7 +32,6 @@ use crate::{
     snapshot::{Change, Snapshot},
     translate::{self, Address, Bundle, Listeners, Pools, PortPlan, Settings},
 };
-use endpoints::Slices;
 use patch::Patch;
 use routes::Routes;
 use tell::Stale;
@@ -44,7 +43,6 @@ pub struct Index {
     snapshot: Snapshot,
     bindings: Bindings,
     pools: Pools,
-    slices: Slices,
     listeners: Listeners,
     routes: Routes,
     table: Arc<Table>,
@@ -83,7 +81,6 @@ impl Index {
             snapshot: Snapshot::default(),
             bindings: Bindings::new(),
             pools: Pools::default(),
-            slices: Slices::default(),
             listeners: Listeners::default(),
             routes: Routes::default(),
             table: Arc::default(),
@@ -174,7 +171,7 @@ impl Index {
         let services = std::mem::take(&mut self.dirty.services);
         // At first every pool is fresh, and filled for that.
         let services = if self.publications == 0 { BTreeSet::new() } else { services };
-        self.slices.fill(&self.snapshot, &self.pools.backends, &services);
+        endpoints::fill(&self.snapshot, &self.pools.backends, &services);
 
         let mut changed = self.publications == 0;
         changed |= patch.carry_out(&mut self.table, &self.listeners, self.routes.tables());

@@ -1,10 +1,16 @@
 //! What the controller has read: every object by its key.
 
+mod by_name;
+mod slices;
+
 use std::{collections::BTreeMap, sync::Arc};
 
+pub use by_name::{ByName, Keyed};
+pub use slices::Slices;
+
 use crate::ir::{
-    ConfigMap, EndpointSlice, Gateway, GatewayClass, GatewayParameters, Ingress, IngressClass, Namespace,
-    Object, ObjectKey, ReferenceGrant, Route, Secret, Service,
+    ConfigMap, Gateway, GatewayClass, GatewayParameters, Ingress, IngressClass, Meta, Namespace, Object,
+    ObjectKey, ReferenceGrant, Route, Secret, Service,
 };
 
 /// Every object that was read. Translation reads it and nothing else.
@@ -17,8 +23,8 @@ pub struct Snapshot {
     pub grants: BTreeMap<ObjectKey, Arc<ReferenceGrant>>,
     pub ingresses: BTreeMap<ObjectKey, Arc<Ingress>>,
     pub ingress_classes: BTreeMap<ObjectKey, Arc<IngressClass>>,
-    pub services: BTreeMap<ObjectKey, Arc<Service>>,
-    pub endpoint_slices: BTreeMap<ObjectKey, Arc<EndpointSlice>>,
+    pub services: ByName<Service>,
+    pub endpoint_slices: Slices,
     pub secrets: BTreeMap<ObjectKey, Arc<Secret>>,
     pub config_maps: BTreeMap<ObjectKey, Arc<ConfigMap>>,
     pub namespaces: BTreeMap<ObjectKey, Arc<Namespace>>,
@@ -43,20 +49,20 @@ impl Snapshot {
     }
 
     fn insert(&mut self, object: Object) {
-        let key = object.meta().key.clone();
+        let key = |meta: &Meta| meta.key.clone();
         match object {
-            Object::GatewayClass(o) => drop(self.gateway_classes.insert(key, o)),
-            Object::Gateway(o) => drop(self.gateways.insert(key, o)),
-            Object::GatewayParameters(o) => drop(self.gateway_parameters.insert(key, o)),
-            Object::Route(o) => drop(self.routes.insert(key, o)),
-            Object::ReferenceGrant(o) => drop(self.grants.insert(key, o)),
-            Object::Ingress(o) => drop(self.ingresses.insert(key, o)),
-            Object::IngressClass(o) => drop(self.ingress_classes.insert(key, o)),
-            Object::Service(o) => drop(self.services.insert(key, o)),
-            Object::EndpointSlice(o) => drop(self.endpoint_slices.insert(key, o)),
-            Object::Secret(o) => drop(self.secrets.insert(key, o)),
-            Object::ConfigMap(o) => drop(self.config_maps.insert(key, o)),
-            Object::Namespace(o) => drop(self.namespaces.insert(key, o)),
+            Object::GatewayClass(o) => drop(self.gateway_classes.insert(key(&o.meta), o)),
+            Object::Gateway(o) => drop(self.gateways.insert(key(&o.meta), o)),
+            Object::GatewayParameters(o) => drop(self.gateway_parameters.insert(key(&o.meta), o)),
+            Object::Route(o) => drop(self.routes.insert(key(&o.meta), o)),
+            Object::ReferenceGrant(o) => drop(self.grants.insert(key(&o.meta), o)),
+            Object::Ingress(o) => drop(self.ingresses.insert(key(&o.meta), o)),
+            Object::IngressClass(o) => drop(self.ingress_classes.insert(key(&o.meta), o)),
+            Object::Service(o) => self.services.insert(o),
+            Object::EndpointSlice(o) => self.endpoint_slices.insert(o),
+            Object::Secret(o) => drop(self.secrets.insert(key(&o.meta), o)),
+            Object::ConfigMap(o) => drop(self.config_maps.insert(key(&o.meta), o)),
+            Object::Namespace(o) => drop(self.namespaces.insert(key(&o.meta), o)),
         }
     }
 
@@ -70,8 +76,8 @@ impl Snapshot {
             Kind::ReferenceGrant => drop(self.grants.remove(key)),
             Kind::Ingress => drop(self.ingresses.remove(key)),
             Kind::IngressClass => drop(self.ingress_classes.remove(key)),
-            Kind::Service => drop(self.services.remove(key)),
-            Kind::EndpointSlice => drop(self.endpoint_slices.remove(key)),
+            Kind::Service => self.services.remove(key),
+            Kind::EndpointSlice => self.endpoint_slices.remove(key),
             Kind::Secret => drop(self.secrets.remove(key)),
             Kind::ConfigMap => drop(self.config_maps.remove(key)),
             Kind::Namespace => drop(self.namespaces.remove(key)),

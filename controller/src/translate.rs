@@ -33,7 +33,7 @@ pub use backends::BackendPool;
 pub use certificates::{CertificatePool, CertificateRefError};
 pub(crate) use dedicated::may_be_of_a_gateway;
 pub use dedicated::{Dedicated, DedicatedState, label_value, service_name};
-pub use endpoints::{Resolved, endpoints};
+pub use endpoints::{Resolved, endpoints, fill};
 pub use full::full;
 pub use ingress::ingress;
 pub use listeners::{

@@ -408,7 +408,11 @@ impl Site {
     }
 
     fn services(&self) -> Vec<&str> {
-        self.snapshot.services.keys().map(|key| &*key.name).collect()
+        {
+            let mut names: Vec<_> = self.snapshot.services.keys().map(|key| &*key.name).collect();
+            names.sort_unstable();
+            names
+        }
     }
 
     fn namespaces(&self) -> Vec<(String, Option<String>)> {

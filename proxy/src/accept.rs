@@ -27,6 +27,7 @@ use tracing::{debug, warn};
 use crate::{
     app::{self, Service},
     conn::ConnInfo,
+    http::forwarded_address,
     io::{DownIo, Limits, Transport},
     shared::{Connection, Load, Shared},
     tls::TlsConfigs,
@@ -226,6 +227,7 @@ async fn serve(
         client_port: served.for_clients(),
         offset: served.offset,
         peer,
+        client: forwarded_address(peer.ip()),
         local,
         tls: None,
         draining: Arc::clone(&port.draining),
@@ -234,7 +236,9 @@ async fn serve(
     drop(table);
     let (down, h2) = match protocol {
         Protocol::Https => {
-            let (stream, tls) = worker.tls.accept(tcp, port.number, &worker.shared).await?;
+            // Boxed: a task keeps the room of the largest thing that it ever waits for, and this is large and short.
+            let handshake = Box::pin(worker.tls.accept(tcp, port.number, &worker.shared));
+            let (stream, tls) = handshake.await?;
             let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
             info.tls = Some(tls);
             (down_io(Transport::Tls(stream), &info, worker, counted), h2)
@@ -265,7 +269,8 @@ async fn addresses(
     if options.proxy_protocol.is_empty() || !crate::ranges::hold(&options.proxy_protocol, peer.ip()) {
         return Ok((peer, local));
     }
-    let header = tokio::time::timeout(options.header_timeout, proxy_protocol::read(tcp)).await;
+    // Boxed, so that connections that bring none do not pay for its size.
+    let header = Box::pin(tokio::time::timeout(options.header_timeout, proxy_protocol::read(tcp))).await;
     let header = header.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()))?;
     Ok(header.unwrap_or((peer, local)))
 }

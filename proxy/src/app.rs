@@ -2,14 +2,14 @@
 
 use std::{
     future::poll_fn,
-    pin::pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Poll, ready},
 };
 
 use async_trait::async_trait;
 use pingora_core::{
-    apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp},
+    apps::{HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp},
     protocols::http::{ServerSession, v2::server::H2Options},
     server::ShutdownWatch,
 };
@@ -48,7 +48,7 @@ pub(crate) async fn serve_http1(
     let requests = async {
         let shutdown = port.shutdown();
         let mut idle = Idle { port, timer: None, limit: limits, fresh: true };
-        let (mut down, mut settings) = (down, None::<pingora_core::apps::HttpPersistentSettings>);
+        let (mut down, mut settings) = (down, None::<HttpPersistentSettings>);
         loop {
             if !idle.request_begins(&mut down).await {
                 return down.close().await;
@@ -56,14 +56,7 @@ pub(crate) async fn serve_http1(
             let _in_flight = load.request();
             REQUEST.with(|request| request.set_deadline(None));
             down.begin_request();
-            // Pipelining stays off: bytes that pingora has read ahead would wait here for bytes of the client's.
-            let mut session = ServerSession::new_http1(down);
-            match settings.take() {
-                Some(settings) => settings.apply_to_session(&mut session),
-                // Without a limit of pingora's: ours are the connection's own.
-                None => session.set_keepalive(Some(0)),
-            }
-            let answered = until_deadline(service.process_new_http(session, &shutdown)).await;
+            let answered = until_deadline(answer(service, down, settings.take(), &shutdown)).await;
             let Some(reused) = answered else { return };
             let (stream, kept) = reused.consume();
             let Ok(same) = stream.into_any().downcast::<DownIo>() else { return };
@@ -72,6 +65,24 @@ pub(crate) async fn serve_http1(
         }
     };
     CONN.scope(conn, REQUEST.scope(RequestScope::default(), requests)).await;
+}
+
+/// One request. Not `async`: the session, which is large, would have its place in the connection's task for good,
+/// while it lives in pingora's future.
+fn answer<'s>(
+    service: &'s Service,
+    down: Box<DownIo>,
+    settings: Option<HttpPersistentSettings>,
+    shutdown: &'s ShutdownWatch,
+) -> Pin<Box<dyn Future<Output = Option<ReusedHttpStream>> + Send + 's>> {
+    // Pipelining stays off: bytes that pingora has read ahead would wait here for bytes of the client's.
+    let mut session = ServerSession::new_http1(down);
+    match settings {
+        Some(settings) => settings.apply_to_session(&mut session),
+        // Without a limit of pingora's: ours are the connection's own.
+        None => session.set_keepalive(Some(0)),
+    }
+    service.process_new_http(session, shutdown)
 }
 
 /// Serves HTTP/2 until either side ends it.
@@ -91,7 +102,7 @@ pub(crate) async fn serve_http2(
 /// The time between two requests.
 struct Idle<'p> {
     port: &'p Port,
-    timer: Option<std::pin::Pin<Box<Sleep>>>,
+    timer: Option<Pin<Box<Sleep>>>,
     limit: Limits,
     /// Whether no request has come yet.
     fresh: bool,

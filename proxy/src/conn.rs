@@ -9,6 +9,7 @@ use std::{
     },
 };
 
+use http::HeaderValue;
 use tokio::time::Instant;
 
 use crate::shared::Load;
@@ -24,6 +25,8 @@ pub(crate) struct ConnInfo {
     pub(crate) offset: u16,
     /// The client.
     pub(crate) peer: SocketAddr,
+    /// Its address as backends are told it.
+    pub(crate) client: HeaderValue,
     /// Where the client connected to.
     pub(crate) local: SocketAddr,
     /// TLS that ended here.

@@ -37,6 +37,7 @@ use pingora_error::{Error, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
+pub(crate) use self::forwarded::address as forwarded_address;
 use self::{context::Context, mirror::Mirrors};
 use crate::{shared::Shared, upstream::names::Names};
 

@@ -206,16 +206,10 @@ impl EndpointPool {
             Endpoints::Addresses(known) => &**known,
             Endpoints::Name { .. } => &[],
         };
-        let by_address: foldhash::HashMap<_, _> = known.iter().map(|e| (e.address, e)).collect();
-        let mut seen = foldhash::HashSet::default();
-        let endpoints = addresses
-            .iter()
-            .filter(|address| seen.insert(**address))
-            .map(|address| match by_address.get(address) {
-                Some(endpoint) => Arc::clone(endpoint),
-                None => Arc::new(Endpoint::new(*address)),
-            })
-            .collect();
+        let endpoints = match addresses.len().max(known.len()) {
+            0..=FEW => carry_over_few(known, addresses),
+            _ => carry_over(known, addresses),
+        };
         self.now.store(Arc::new(Endpoints::Addresses(endpoints)));
     }
 
@@ -223,6 +217,35 @@ impl EndpointPool {
     pub fn store_name(&self, host: &str, port: u16) {
         self.now.store(Arc::new(Endpoints::Name { host: host.into(), port }));
     }
+}
+
+/// So many addresses are compared in the time in which a set of them is made.
+const FEW: usize = 16;
+
+/// The endpoints of these addresses, each once and in their order: those that are known, and new ones.
+fn carry_over(known: &[Arc<Endpoint>], addresses: &[SocketAddr]) -> Box<[Arc<Endpoint>]> {
+    let by_address: foldhash::HashMap<_, _> = known.iter().map(|e| (e.address, e)).collect();
+    let mut seen = foldhash::HashSet::default();
+    let addresses = addresses.iter().filter(|address| seen.insert(**address));
+    addresses
+        .map(|address| match by_address.get(address) {
+            Some(endpoint) => Arc::clone(endpoint),
+            None => Arc::new(Endpoint::new(*address)),
+        })
+        .collect()
+}
+
+/// The same for a few, as nearly all backends have them.
+fn carry_over_few(known: &[Arc<Endpoint>], addresses: &[SocketAddr]) -> Box<[Arc<Endpoint>]> {
+    let mut endpoints: Vec<Arc<Endpoint>> = Vec::with_capacity(addresses.len());
+    for address in addresses {
+        let is_it = |endpoint: &&Arc<Endpoint>| endpoint.address == *address;
+        if !endpoints.iter().any(|endpoint| is_it(&endpoint)) {
+            let before = known.iter().find(is_it).cloned();
+            endpoints.push(before.unwrap_or_else(|| Arc::new(Endpoint::new(*address))));
+        }
+    }
+    endpoints.into()
 }
 
 impl Endpoints {

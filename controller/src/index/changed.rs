@@ -91,13 +91,16 @@ impl Index {
     }
 
     fn mark_slice(&mut self, key: &ObjectKey, now: Option<&Object>) {
-        let before = self.snapshot.endpoint_slices.get(key).and_then(|slice| slice.service.clone());
+        let before = self.snapshot.endpoint_slices.get(key).map(|slice| &**slice);
         let now = match now {
-            Some(Object::EndpointSlice(slice)) => slice.service.as_deref(),
+            Some(Object::EndpointSlice(slice)) => Some(&**slice),
             _ => None,
         };
-        let moved = self.slices.move_slice(key, before.as_deref(), now);
-        self.dirty.services.extend(moved);
+        // A slice may belong to another Service than before.
+        let services = [before, now].into_iter().flatten().filter_map(|slice| slice.service.as_deref());
+        self.dirty
+            .services
+            .extend(services.map(|service| ObjectKey::new(Kind::Service, &key.namespace, service)));
     }
 
     /// Whether an Ingress asks for the same hosts as before, with the same TLS: then no listener is another.

@@ -142,7 +142,9 @@ impl Routes {
         let mut now = now.unwrap_or_default();
         self.count(&before.attached, &now.attached, stale);
         let reads = self.dependents.replace(&who, before.reads, &now.references);
-        stale.route(key, if is_gone { None } else { status::route(&now) });
+        // An Ingress is told of by itself: what it lost to others is not known yet.
+        let report = if is_gone || who.kind == Kind::Ingress { None } else { status::route(&mut now) };
+        stale.route(key, report);
         let attached = std::mem::take(&mut now.attached).into();
         let place = if who.kind == Kind::Ingress {
             Place::Ingress(Box::new(self.enter(&who, now, pending)))

@@ -8,11 +8,14 @@ use crate::{
     translate::{InvalidRules, NotAttached, Settings, Translated, Unresolved, backend_reason},
 };
 
-/// What is said about a route; nothing where it has to do with other controllers alone.
-pub fn route(translated: &Translated) -> Option<Report<RouteStatus>> {
+/// What is said about a route; nothing where it has to do with other controllers alone. Taken out of what it was
+/// translated to, where nobody else reads it.
+pub fn route(translated: &mut Translated) -> Option<Report<RouteStatus>> {
     let Translated { parents, messages, .. } = translated;
-    (translated.ours || !messages.is_empty())
-        .then(|| Report { status: RouteStatus { parents: parents.clone() }, messages: messages.clone() })
+    (translated.ours || !messages.is_empty()).then(|| Report {
+        status: RouteStatus { parents: std::mem::take(parents) },
+        messages: std::mem::take(messages),
+    })
 }
 
 /// What is said about a route at one parent.

@@ -1,12 +1,15 @@
 //! Backends: one [`Backend`] for each port of a Service and way to speak to it, one [`EndpointPool`] for each port.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    hash::BuildHasher,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use foldhash::fast::RandomState;
+use hashbrown::HashTable;
 use portcullis_routing::{Backend, BackendKey, BackendProtocol, BackendTls, EndpointPool, Endpoints};
+
+use crate::ir::ObjectKey;
 
 /// Every backend that a table refers to, each once: tables come and go, and what is known of endpoints stays.
 #[derive(Debug, Default)]
@@ -16,61 +19,64 @@ pub struct BackendPool {
 
 #[derive(Debug, Default)]
 struct Inner {
-    endpoints: BTreeMap<BackendKey, Arc<EndpointPool>>,
-    backends: HashMap<(BackendKey, BackendProtocol, Option<BackendTls>), Arc<Backend>, RandomState>,
+    hasher: RandomState,
+    /// By their Service: its few ports, and the ways to speak to each, are told apart by a look. So no key is made to
+    /// find one, and none is kept beside the backend's own.
+    backends: HashTable<Arc<Backend>>,
     /// Those whose endpoints nobody has looked up yet.
-    fresh: Vec<BackendKey>,
+    fresh: Vec<(BackendKey, Arc<EndpointPool>)>,
 }
 
 impl BackendPool {
-    /// The backend of a port, made where there is none yet. Its endpoints are then empty until somebody who heeds
-    /// [`BackendPool::take_fresh`] fills them.
+    /// The backend of a Service's port, made where there is none yet. Its endpoints are then empty until somebody who
+    /// heeds [`BackendPool::take_fresh`] fills them.
     pub fn backend(
         &self,
-        key: BackendKey,
+        service: &ObjectKey,
+        port: u16,
         protocol: BackendProtocol,
         tls: Option<BackendTls>,
     ) -> Arc<Backend> {
-        let Inner { endpoints, backends, fresh } = &mut *self.lock();
-        let made = backends.entry((key, protocol, tls)).or_insert_with_key(|(key, protocol, tls)| {
-            let endpoints = endpoints.entry(key.clone()).or_insert_with(|| {
-                fresh.push(key.clone());
-                Arc::new(EndpointPool::new(Endpoints::Addresses(Box::default())))
-            });
-            Arc::new(Backend {
-                key: key.clone(),
-                protocol: *protocol,
-                tls: tls.clone(),
-                endpoints: Arc::clone(endpoints),
-            })
+        let inner = &mut *self.lock();
+        let mut endpoints = None;
+        for backend in inner.of_service(&service.namespace, &service.name).filter(|b| b.key.port == port) {
+            if backend.protocol == protocol && backend.tls == tls {
+                return Arc::clone(backend);
+            }
+            endpoints = Some(Arc::clone(&backend.endpoints));
+        }
+        let key = BackendKey { namespace: service.namespace.clone(), service: service.name.clone(), port };
+        let endpoints = endpoints.unwrap_or_else(|| {
+            let made = Arc::new(EndpointPool::new(Endpoints::Addresses(Box::default())));
+            inner.fresh.push((key.clone(), Arc::clone(&made)));
+            made
         });
-        Arc::clone(made)
+        let made = Arc::new(Backend { key, protocol, tls, endpoints });
+        inner.insert(Arc::clone(&made));
+        made
     }
 
     /// The endpoint pools that were made since the last call: to be filled before a table with them is published.
     pub fn take_fresh(&self) -> Vec<(BackendKey, Arc<EndpointPool>)> {
-        let inner = &mut *self.lock();
-        let fresh = std::mem::take(&mut inner.fresh);
-        fresh.into_iter().filter_map(|key| inner.endpoints.get_key_value(&key)).map(cloned).collect()
+        std::mem::take(&mut self.lock().fresh)
     }
 
     /// The endpoint pools of a Service's ports: to be filled again when the Service or its EndpointSlices change.
     pub fn of_service(&self, namespace: &str, service: &str) -> Vec<(BackendKey, Arc<EndpointPool>)> {
-        let first = BackendKey { namespace: namespace.into(), service: service.into(), port: 0 };
         let inner = self.lock();
-        let ports = inner.endpoints.range(first..);
-        ports
-            .take_while(|(key, _)| *key.namespace == *namespace && *key.service == *service)
-            .map(cloned)
-            .collect()
+        let pools = inner.of_service(namespace, service);
+        let mut pools: Vec<_> = pools.map(|b| (b.key.clone(), Arc::clone(&b.endpoints))).collect();
+        // One for each way to speak to a port; the pool is the same.
+        pools.sort_by_key(|(key, _)| key.port);
+        pools.dedup_by_key(|(key, _)| key.port);
+        pools
     }
 
     /// Forgets backends that nothing else refers to; to be called now and then, with the table in use alive.
     pub fn forget_unused(&self) {
-        let Inner { endpoints, backends, fresh } = &mut *self.lock();
-        backends.retain(|_, backend| Arc::strong_count(backend) > 1);
-        endpoints.retain(|_, pool| Arc::strong_count(pool) > 1);
-        fresh.retain(|key| endpoints.contains_key(key));
+        let Inner { backends, fresh, .. } = &mut *self.lock();
+        backends.retain(|backend| Arc::strong_count(backend) > 1);
+        fresh.retain(|(_, pool)| Arc::strong_count(pool) > 1);
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -79,43 +85,64 @@ impl BackendPool {
     }
 }
 
-fn cloned((key, pool): (&BackendKey, &Arc<EndpointPool>)) -> (BackendKey, Arc<EndpointPool>) {
-    (key.clone(), Arc::clone(pool))
+impl Inner {
+    fn of_service(&self, namespace: &str, service: &str) -> impl Iterator<Item = &Arc<Backend>> {
+        let same_hash = self.backends.iter_hash(hash(&self.hasher, namespace, service));
+        same_hash.filter(move |b| *b.key.service == *service && *b.key.namespace == *namespace)
+    }
+
+    fn insert(&mut self, backend: Arc<Backend>) {
+        let Self { hasher, backends, .. } = self;
+        let hash_of = |backend: &Arc<Backend>| hash(hasher, &backend.key.namespace, &backend.key.service);
+        backends.insert_unique(hash_of(&backend), backend, hash_of);
+    }
+}
+
+fn hash(hasher: &RandomState, namespace: &str, service: &str) -> u64 {
+    hasher.hash_one((namespace, service))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ir::Kind;
 
-    fn key(namespace: &str, service: &str, port: u16) -> BackendKey {
-        BackendKey { namespace: namespace.into(), service: service.into(), port }
+    use BackendProtocol::{Http1, Http2};
+
+    fn backend(pool: &BackendPool, name: &str, port: u16, protocol: BackendProtocol) -> Arc<Backend> {
+        pool.backend(&ObjectKey::new(Kind::Service, "shop", name), port, protocol, None)
     }
 
     #[test]
     fn a_port_has_one_pool_whatever_is_spoken_to_it() {
         let pool = BackendPool::default();
-        let http1 = pool.backend(key("shop", "web", 80), BackendProtocol::Http1, None);
-        let again = pool.backend(key("shop", "web", 80), BackendProtocol::Http1, None);
-        let http2 = pool.backend(key("shop", "web", 80), BackendProtocol::Http2, None);
+        let http1 = backend(&pool, "web", 80, Http1);
+        let again = backend(&pool, "web", 80, Http1);
+        let http2 = backend(&pool, "web", 80, Http2);
+        let other = backend(&pool, "web", 81, Http1);
         assert!(Arc::ptr_eq(&http1, &again));
         assert!(!Arc::ptr_eq(&http1, &http2));
         assert!(Arc::ptr_eq(&http1.endpoints, &http2.endpoints));
-        assert_eq!(pool.take_fresh().len(), 1);
+        assert!(!Arc::ptr_eq(&http1.endpoints, &other.endpoints));
+        assert_eq!(pool.take_fresh().len(), 2);
         assert!(pool.take_fresh().is_empty());
     }
 
     #[test]
     fn the_ports_of_a_service_are_found_and_no_others() {
         let pool = BackendPool::default();
-        let keys = [
-            ("a", "web", 80),
-            ("shop", "we", 80),
-            ("shop", "web", 1),
-            ("shop", "web", 65535),
-            ("shop", "web2", 80),
-        ];
-        let _held =
-            keys.map(|(ns, name, port)| pool.backend(key(ns, name, port), BackendProtocol::Http1, None));
+        let service = |namespace: &str, name: &str| ObjectKey::new(Kind::Service, namespace, name);
+        for (service, port, protocol) in [
+            (service("a", "web"), 80, Http1),
+            (service("shop", "we"), 80, Http1),
+            (service("shop", "web"), 65535, Http1),
+            (service("shop", "web"), 1, Http1),
+            (service("shop", "web"), 1, Http2),
+            (service("shop", "web2"), 80, Http1),
+            (service("sho", "pweb"), 80, Http1),
+        ] {
+            pool.backend(&service, port, protocol, None);
+        }
         let found = pool.of_service("shop", "web").into_iter().map(|(key, _)| key.port).collect::<Vec<_>>();
         assert_eq!(found, [1, 65535]);
     }
@@ -123,9 +150,9 @@ mod tests {
     #[test]
     fn unused_backends_are_forgotten() {
         let pool = BackendPool::default();
-        let held = pool.backend(key("shop", "web", 80), BackendProtocol::Http1, None);
-        pool.backend(key("shop", "web", 80), BackendProtocol::Http2, None);
-        pool.backend(key("shop", "old", 80), BackendProtocol::Http1, None);
+        let held = backend(&pool, "web", 80, Http1);
+        backend(&pool, "web", 80, Http2);
+        backend(&pool, "old", 80, Http1);
         pool.forget_unused();
         assert!(pool.of_service("shop", "old").is_empty());
         let (_, endpoints) = &pool.of_service("shop", "web")[0];

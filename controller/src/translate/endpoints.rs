@@ -1,12 +1,18 @@
 //! The endpoints of a Service's port.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
-use portcullis_routing::EndpointPool;
+use portcullis_routing::{BackendKey, EndpointPool};
 
-use crate::ir::{
-    EndpointSlice, Service,
-    core::{SliceEndpoint, SlicePort},
+use crate::{
+    ir::{
+        EndpointSlice, Kind, Service,
+        core::{SliceEndpoint, SlicePort},
+    },
+    snapshot::Snapshot,
 };
 
 /// Where the requests for a Service's port go.
@@ -28,6 +34,15 @@ impl Resolved {
     }
 }
 
+/// Looks up the endpoints of these pools.
+pub fn fill(snapshot: &Snapshot, pools: impl IntoIterator<Item = (BackendKey, Arc<EndpointPool>)>) {
+    for (BackendKey { namespace, service: name, port }, pool) in pools {
+        let service = snapshot.services.find(Kind::Service, &namespace, &name);
+        let slices = snapshot.endpoint_slices.of_service(&namespace, &name);
+        endpoints(slices, service.map(|service| &**service), port).store(&pool);
+    }
+}
+
 /// The endpoints of a Service's port, out of the EndpointSlices of that Service (in any order).
 ///
 /// The ready ones; where none is ready, those that still serve while they terminate. An endpoint that moves between
@@ -45,11 +60,15 @@ pub fn endpoints<'s>(
     let (mut ready, mut draining) = (Vec::new(), Vec::new());
     for slice in slices {
         for port in slice.ports.iter().filter(|p| p.name == *name).filter_map(|p: &SlicePort| p.port) {
-            let of = |chosen: fn(&SliceEndpoint) -> bool| {
-                slice.endpoints.iter().filter(move |e| chosen(e)).filter_map(move |e| address(e, port))
-            };
-            ready.extend(of(|e| e.ready));
-            draining.extend(of(|e| e.serving && e.terminating));
+            ready.reserve(slice.endpoints.len());
+            for endpoint in &slice.endpoints {
+                let Some(address) = address(endpoint, port) else { continue };
+                if endpoint.ready {
+                    ready.push(address);
+                } else if endpoint.serving && endpoint.terminating {
+                    draining.push(address);
+                }
+            }
         }
     }
     let mut chosen = if ready.is_empty() { draining } else { ready };

@@ -5,15 +5,15 @@ use std::{
     sync::Arc,
 };
 
-use portcullis_routing::ListenerId;
+use portcullis_routing::{HostTable, ListenerId};
 
 use super::{
-    Attachment, HostSlot, Listeners, Loss, Pools, Resolved, Settings, Translated, Translation, assemble,
-    endpoints, ingress, listeners, merge, route,
+    Attachment, Listeners, Loss, Pools, Settings, Slots, Translated, Translation, assemble, fill, ingress,
+    listeners, merge, route,
 };
 use crate::{
     Bindings,
-    ir::{EndpointSlice, Kind, ObjectKey},
+    ir::{Kind, ObjectKey},
     snapshot::Snapshot,
     status::{self, Statuses},
 };
@@ -27,24 +27,43 @@ pub fn full(
     pools: &Pools,
 ) -> Translation {
     let listeners = listeners(snapshot, settings, &pools.certificates);
-    let translated = translate_all(snapshot, &listeners, settings, pools);
-    let mut by_slot: BTreeMap<&HostSlot, Vec<&Attachment>> = BTreeMap::new();
-    for attachment in translated.values().flat_map(|t| &t.attachments) {
-        by_slot.entry(&attachment.slot).or_default().push(attachment);
-    }
-    let mut losses = BTreeSet::new();
-    let slots = by_slot.into_iter().map(|(slot, attachments)| {
-        let (table, lost) = merge(slot, attachments);
-        losses.extend(lost);
-        (slot.clone(), Arc::new(table))
-    });
-    let slots = slots.collect();
-    fill(snapshot, pools);
+    let mut translated = translate_all(snapshot, &listeners, settings, pools);
+    let (slots, losses) = put_together(&mut translated);
+    fill(snapshot, pools.backends.take_fresh());
     Translation {
         table: Arc::new(assemble::table(&listeners, &slots)),
         certificates: Arc::clone(&listeners.certificates),
-        statuses: statuses(snapshot, &listeners, settings, bindings, &translated, &losses),
+        statuses: statuses(snapshot, &listeners, settings, bindings, translated, &losses),
     }
+}
+
+/// The host tables of all slots, and what Ingresses lost to each other. Takes the attachments out of the routes.
+fn put_together(translated: &mut BTreeMap<ObjectKey, Translated>) -> (Slots, BTreeSet<Loss>) {
+    // A status of an Ingress says something of them, one of a route does not.
+    let of_routes = translated.iter_mut().filter(|(key, _)| key.kind != Kind::Ingress);
+    let mut of_routes: Vec<_> = of_routes.flat_map(|(_, t)| std::mem::take(&mut t.attachments)).collect();
+    let of_ingresses = translated.iter().filter(|(key, _)| key.kind == Kind::Ingress);
+    let mut of_ingresses: Vec<_> = of_ingresses.flat_map(|(_, t)| &t.attachments).collect();
+    // What meets in a slot is brought into an order there.
+    of_routes.sort_unstable_by(|a, b| a.slot.cmp(&b.slot));
+    of_ingresses.sort_unstable_by(|a, b| a.slot.cmp(&b.slot));
+
+    let mut losses = BTreeSet::new();
+    let ingresses = of_ingresses.chunk_by(|a, b| a.slot == b.slot).map(|attachments| {
+        let slot = &attachments[0].slot;
+        let (table, lost) = merge(slot, attachments.iter().copied());
+        losses.extend(lost);
+        (slot.clone(), Arc::new(table))
+    });
+    let mut slots: Vec<_> = ingresses.collect();
+    let mut rest = of_routes.into_iter().peekable();
+    while let Some(Attachment { slot, mut entries, .. }) = rest.next() {
+        while let Some(more) = rest.next_if(|more| more.slot == slot) {
+            entries.extend(more.entries);
+        }
+        slots.push((slot, Arc::new(HostTable::compile(entries))));
+    }
+    (slots.into_iter().collect(), losses)
 }
 
 fn translate_all(
@@ -62,31 +81,12 @@ fn translate_all(
     routes.chain(ingresses).collect()
 }
 
-/// Looks up the endpoints of the pools that were just made.
-fn fill(snapshot: &Snapshot, pools: &Pools) {
-    let fresh = pools.backends.take_fresh();
-    if fresh.is_empty() {
-        return;
-    }
-    let mut slices: BTreeMap<(&str, &str), Vec<&EndpointSlice>> = BTreeMap::new();
-    for slice in snapshot.endpoint_slices.values() {
-        let Some(service) = &slice.service else { continue };
-        slices.entry((slice.meta.namespace(), service)).or_default().push(slice);
-    }
-    for (key, pool) in fresh {
-        let service = snapshot.services.get(&ObjectKey::new(Kind::Service, &key.namespace, &key.service));
-        let slices = slices.get(&(&*key.namespace, &*key.service)).into_iter().flatten().copied();
-        let resolved: Resolved = endpoints(slices, service.map(|s| &**s), key.port);
-        resolved.store(&pool);
-    }
-}
-
 fn statuses(
     snapshot: &Snapshot,
     listeners: &Listeners,
     settings: &Settings,
     bindings: Option<&Bindings>,
-    translated: &BTreeMap<ObjectKey, Translated>,
+    translated: BTreeMap<ObjectKey, Translated>,
     losses: &BTreeSet<Loss>,
 ) -> Statuses {
     let mut attached: BTreeMap<&Arc<ListenerId>, u32> = BTreeMap::new();
@@ -102,20 +102,23 @@ fn statuses(
         let count = |id: &Arc<ListenerId>| attached.get(id).copied().unwrap_or_default();
         (key.clone(), status::gateway(state, settings, bindings, count))
     });
-    let routes = translated.iter().filter(|(key, _)| key.kind != Kind::Ingress);
-    let ingresses = translated.iter().filter(|(key, t)| key.kind == Kind::Ingress && t.ours);
+    let gateways = gateways.collect();
+    let (ingresses, routes): (Vec<_>, Vec<_>) =
+        translated.into_iter().partition(|(key, _)| key.kind == Kind::Ingress);
+    let ingresses = ingresses.into_iter().filter(|(_, t)| t.ours);
     Statuses {
         gateway_classes: classes
             .filter_map(|class| {
                 Some((class.meta.key.clone(), status::gateway_class(class, snapshot, settings)?))
             })
             .collect(),
-        gateways: gateways.collect(),
-        routes: routes.filter_map(|(key, t)| Some((key.clone(), status::route(t)?))).collect(),
+        gateways,
+        routes: routes.into_iter().filter_map(|(key, mut t)| Some((key, status::route(&mut t)?))).collect(),
         ingresses: ingresses
             .map(|(key, t)| {
                 let lost = lost.get(&(&*key.namespace, &*key.name)).into_iter().flatten().copied();
-                (key.clone(), status::ingress(key, t, listeners, settings, bindings, lost))
+                let report = status::ingress(&key, &t, listeners, settings, bindings, lost);
+                (key, report)
             })
             .collect(),
     }

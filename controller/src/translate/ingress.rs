@@ -226,14 +226,13 @@ impl Compiler<'_> {
                 }));
             }
         };
-        let key = self.references.add(Kind::Service, self.ingress.meta.namespace(), name);
-        let port = services::port_of_ingress(services::find(self.snapshot, &key)?, wanted)?;
+        let namespace = self.ingress.meta.namespace();
+        self.references.note(Kind::Service, namespace, name);
+        let service = services::find(self.snapshot, namespace, name)?;
+        let port = services::port_of_ingress(service, wanted)?;
         let (protocol, tls) = spoken(port.app_protocol);
-        Ok(self.backends.backend(
-            services::backend_key(&key, port.number),
-            protocol,
-            tls.then(|| tls_towards(&key)),
-        ))
+        let tls = tls.then(|| tls_towards(&service.meta.key));
+        Ok(self.backends.backend(&service.meta.key, port.number, protocol, tls))
     }
 }
 

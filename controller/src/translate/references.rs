@@ -24,10 +24,15 @@ pub struct References {
 impl References {
     pub(super) fn add(&mut self, kind: Kind, namespace: &str, name: &str) -> ObjectKey {
         let key = ObjectKey::new(kind, namespace, name);
-        // Rules name the same Service again and again.
-        if !self.objects.contains(&key) {
-            self.objects.insert(key.clone());
-        }
+        self.objects.insert(key.clone());
         key
+    }
+
+    /// The same for whoever needs no key: rules name the same few Services again and again, and none is made for that.
+    pub(super) fn note(&mut self, kind: Kind, namespace: &str, name: &str) {
+        let is_it = |key: &ObjectKey| *key.name == *name && *key.namespace == *namespace && key.kind == kind;
+        if !self.objects.iter().any(is_it) {
+            self.objects.insert(ObjectKey::new(kind, namespace, name));
+        }
     }
 }

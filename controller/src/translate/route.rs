@@ -61,39 +61,38 @@ pub fn route(
 
 fn attachments<'p>(
     route: &Route,
-    rules: &Rules,
+    rules: &Rules<'_>,
     points: impl Iterator<Item = &'p Arc<super::AttachPoint>>,
 ) -> Vec<Attachment> {
     let own = if route.hostnames.is_empty() { &[HostPattern::Any] } else { &*route.hostnames };
     let name: Arc<str> = format!("{}/{}", route.meta.namespace(), route.meta.name()).into();
-    let mut entries: BTreeMap<&HostPattern, Vec<Entry>> = BTreeMap::new();
-    let mut attachments = Vec::new();
-    for point in points.filter(|point| point.served) {
-        let Some(port) = point.bound else { continue };
-        let mut hosts: Vec<_> = own.iter().filter(|host| host.intersects(&point.hostname)).collect();
-        hosts.sort();
-        hosts.dedup();
-        for host in hosts {
-            let entries = entries.entry(host).or_insert_with(|| entries_of(route, rules, host, &name));
-            if entries.is_empty() {
-                continue;
-            }
-            attachments.push(Attachment {
-                slot: HostSlot {
-                    port,
-                    listener: point.hostname.clone(),
-                    owner: Owner::Gateway(Arc::clone(&point.id)),
-                    host: host.clone(),
-                },
-                entries: entries.clone(),
-                implied: Vec::new(),
-            });
+    let served = points.filter(|point| point.served);
+    let served: Vec<_> = served.filter_map(|point| Some((point.bound?, point))).collect();
+    let mut hosts: Vec<_> = own.iter().collect();
+    hosts.sort();
+    hosts.dedup();
+    let mut attachments = Vec::with_capacity(served.len());
+    for host in hosts {
+        let mut points = served.iter().filter(|(_, point)| host.intersects(&point.hostname)).peekable();
+        let mut entries =
+            if points.peek().is_some() { entries_of(route, rules, host, &name) } else { Vec::new() };
+        while let Some((port, point)) = points.next().filter(|_| !entries.is_empty()) {
+            // The last one takes them, and as a rule it is the first.
+            let entries =
+                if points.peek().is_some() { entries.clone() } else { std::mem::take(&mut entries) };
+            let slot = HostSlot {
+                port: *port,
+                listener: point.hostname.clone(),
+                owner: Owner::Gateway(Arc::clone(&point.id)),
+                host: host.clone(),
+            };
+            attachments.push(Attachment { slot, entries, implied: Vec::new() });
         }
     }
     attachments
 }
 
-fn entries_of(route: &Route, rules: &Rules, host: &HostPattern, name: &Arc<str>) -> Vec<Entry> {
+fn entries_of(route: &Route, rules: &Rules<'_>, host: &HostPattern, name: &Arc<str>) -> Vec<Entry> {
     let entries = rules.compiled.iter().flat_map(|compiled| {
         compiled.matches.iter().map(move |(position, route_match)| Entry {
             precedence: Precedence::of(host, route_match, route.meta.created, Arc::clone(name), *position),

@@ -1,9 +1,9 @@
 //! Services and their ports, as backends refer to them.
 
-use portcullis_routing::{BackendError, BackendKey};
+use portcullis_routing::BackendError;
 
 use crate::{
-    ir::{ObjectKey, Service, ingress::PortRef},
+    ir::{Kind, ObjectKey, Service, ingress::PortRef},
     snapshot::Snapshot,
 };
 
@@ -14,9 +14,14 @@ pub(super) struct FoundPort<'s> {
     pub(super) app_protocol: Option<&'s str>,
 }
 
-pub(super) fn find<'s>(snapshot: &'s Snapshot, key: &ObjectKey) -> Result<&'s Service, BackendError> {
-    let service = snapshot.services.get(key);
-    service.map(|service| &**service).ok_or_else(|| BackendError::NotFound(name(key)))
+pub(super) fn find<'s>(
+    snapshot: &'s Snapshot,
+    namespace: &str,
+    name: &str,
+) -> Result<&'s Service, BackendError> {
+    let service = snapshot.services.find(Kind::Service, namespace, name);
+    let not_found = || BackendError::NotFound(format!("{namespace}/{name}").into());
+    service.map(|service| &**service).ok_or_else(not_found)
 }
 
 /// A port by its number. An ExternalName Service need not list its ports: the name is reached at any.
@@ -52,10 +57,6 @@ pub(super) fn port_of_ingress<'s>(
 /// `namespace/name`, as messages have it.
 pub(super) fn name(key: &ObjectKey) -> Box<str> {
     format!("{}/{}", key.namespace, key.name).into()
-}
-
-pub(super) fn backend_key(service: &ObjectKey, port: u16) -> BackendKey {
-    BackendKey { namespace: service.namespace.clone(), service: service.name.clone(), port }
 }
 
 fn not_found(service: &Service, port: &impl ToString) -> BackendError {

@@ -30,7 +30,7 @@ pub(crate) fn apply(request: &mut RequestHeader, context: &Context, options: &Op
     let conn = &context.conn;
     let trusted = ranges::hold(&options.trusted, conn.peer.ip());
     // Literal names in this spelling cost no allocation; a HeaderName costs one to be spelt.
-    let client = address(conn.peer.ip());
+    let client = conn.client.clone();
     match trusted.then(|| request.headers.get(&FOR)).flatten() {
         Some(before) => {
             let mut list = before.as_bytes().to_vec();
@@ -95,7 +95,8 @@ pub(crate) fn scheme(request: &RequestHeader, context: &Context, options: &Optio
 fn remove_imitations(request: &mut RequestHeader) {
     let imitates = |name: &&HeaderName| {
         let name = name.as_str();
-        name.contains('_') && {
+        // By bytes: to search a text for a character takes longer to begin than these few bytes take to read.
+        name.as_bytes().contains(&b'_') && {
             let read = name.replace('_', "-");
             read.starts_with("x-forwarded-") || matches!(&*read, "x-real-ip" | "x-request-id" | "x-scheme")
         }
@@ -105,7 +106,9 @@ fn remove_imitations(request: &mut RequestHeader) {
     }
 }
 
-fn address(ip: IpAddr) -> HeaderValue {
+/// The client's address as backends are told it. Written once for each connection: it takes as long as all else that is
+/// done to a request's headers but for their insertion.
+pub(crate) fn address(ip: IpAddr) -> HeaderValue {
     let mut text = [0; 46];
     let left = {
         let mut rest = &mut text[..];
@@ -127,8 +130,12 @@ fn port(port: u16) -> HeaderValue {
 /// 128 random bits in hexadecimal, as ingress-nginx has it.
 fn request_id() -> HeaderValue {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let bits: u128 = random::with(|rng| rng.random());
-    let text: [u8; 32] = std::array::from_fn(|i| DIGITS[(bits >> (i * 4)) as usize & 15]);
+    let bits: [u8; 16] = random::with(|rng| rng.random());
+    let mut text = [0; 32];
+    for (pair, byte) in text.chunks_exact_mut(2).zip(bits) {
+        pair[0] = DIGITS[usize::from(byte >> 4)];
+        pair[1] = DIGITS[usize::from(byte & 15)];
+    }
     HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("0"))
 }
 

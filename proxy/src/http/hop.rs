@@ -11,6 +11,11 @@ const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
 /// Removes from an answer what concerns the connection to the backend alone.
 pub(crate) fn strip_response(answer: &mut ResponseHeader, switching: bool) {
+    // Nearly every answer has none of them, and few headers at all: one walk along their names costs less than a look
+    // for each that might be there.
+    if !answer.headers.keys().any(is_hop_by_hop) {
+        return;
+    }
     if answer.headers.contains_key(header::CONNECTION) {
         for name in named_by_connection(answer.headers.get_all(header::CONNECTION).iter()) {
             let part_of_it = switching && name == header::UPGRADE;
@@ -50,6 +55,12 @@ pub(crate) fn strip_upgrade_request(request: &mut RequestHeader) {
         request.remove_header(name);
     }
     let _ = request.insert_header("Connection", "Upgrade");
+}
+
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    matches!(*name, header::CONNECTION | header::UPGRADE | header::PROXY_AUTHENTICATE | header::TE)
+        || *name == KEEP_ALIVE
+        || *name == PROXY_CONNECTION
 }
 
 /// The length of a message is not for `Connection` to take away.

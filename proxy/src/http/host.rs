@@ -61,7 +61,7 @@ fn name_of(text: &str) -> Option<Cow<'_, str>> {
             address.parse::<std::net::Ipv6Addr>().ok()?;
             (&text[..address.len() + 2], port)
         }
-        None => text.split_at(text.find(':').unwrap_or(text.len())),
+        None => text.split_at(text.bytes().position(|b| b == b':').unwrap_or(text.len())),
     };
     let digits = port.strip_prefix(':').or_else(|| port.is_empty().then_some(""))?;
     // An empty port is allowed by the grammar; a number beyond 65535 names no port.

@@ -11,10 +11,13 @@ use crate::ir::{
 pub(super) type InvalidFilters = Box<str>;
 
 /// Puts filters together; `mirror` resolves the backend of each mirror.
-pub(super) fn compile(
-    filters: &[Result<RouteFilter, InvalidRule>],
-    mut mirror: impl FnMut(&MirrorFilter) -> Mirror,
+pub(super) fn compile<'f>(
+    filters: &'f [Result<RouteFilter, InvalidRule>],
+    mut mirror: impl FnMut(&'f MirrorFilter) -> Mirror,
 ) -> Result<Filters, InvalidFilters> {
+    if filters.is_empty() {
+        return Ok(Filters::default());
+    }
     let mut compiled = FilterSet::default();
     let mut mirrors = Vec::new();
     for filter in filters {
@@ -40,10 +43,10 @@ pub(super) fn compile(
 }
 
 /// The filters of one backend: the rule has chosen by then, so that nothing can be answered in its place.
-pub(super) fn compile_for_backend(
-    filters: &[Result<RouteFilter, InvalidRule>],
+pub(super) fn compile_for_backend<'f>(
+    filters: &'f [Result<RouteFilter, InvalidRule>],
     backend: &ObjectKey,
-    mirror: impl FnMut(&MirrorFilter) -> Mirror,
+    mirror: impl FnMut(&'f MirrorFilter) -> Mirror,
 ) -> Result<Filters, BackendError> {
     let invalid =
         |why: &str| BackendError::InvalidFilter(format!("filters of backend {backend}: {why}").into());

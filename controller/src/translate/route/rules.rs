@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use portcullis_routing::{
-    BackendError, BackendTls, Backends, Filters, RouteId, RouteKind, RouteMatch, Rule, Verify,
+    Backend, BackendError, BackendTls, Backends, Filters, RouteId, RouteKind, RouteMatch, Rule, Verify,
     WeightedBackend, filter::Mirror,
 };
 
@@ -22,15 +22,15 @@ use crate::{
 };
 
 /// The rules of a route.
-pub(super) struct Rules {
-    pub(super) compiled: Vec<CompiledRule>,
+pub(super) struct Rules<'r> {
+    pub(super) compiled: Vec<CompiledRule<'r>>,
     pub(super) invalid: InvalidRules,
     pub(super) unresolved: Unresolved,
 }
 
 /// A rule and its matches, each with its place in the route.
-pub(super) struct CompiledRule {
-    pub(super) matches: Vec<((usize, usize), RouteMatch)>,
+pub(super) struct CompiledRule<'r> {
+    pub(super) matches: Vec<((usize, usize), &'r RouteMatch)>,
     pub(super) rule: Arc<Rule>,
 }
 
@@ -47,19 +47,20 @@ pub(crate) struct InvalidRules {
 #[derive(Debug, Default)]
 pub(crate) struct Unresolved(pub(crate) Vec<BackendError>);
 
-pub(super) fn compile(
+pub(super) fn compile<'r>(
     snapshot: &Snapshot,
     backends: &BackendPool,
-    route: &Route,
+    route: &'r Route,
     references: &mut References,
-) -> Rules {
-    let mut compiler = Compiler { snapshot, backends, route, references, unresolved: Unresolved::default() };
+) -> Rules<'r> {
+    let unresolved = Unresolved::default();
+    let mut compiler = Compiler { snapshot, backends, route, references, unresolved, found: Vec::new() };
     let id = Arc::new(RouteId {
         kind: route.kind,
         namespace: route.meta.namespace().into(),
         name: route.meta.name().into(),
     });
-    let (mut compiled, mut invalid) = (Vec::new(), InvalidRules::default());
+    let (mut compiled, mut invalid) = (Vec::with_capacity(route.rules.len()), InvalidRules::default());
     for (index, rule) in route.rules.iter().enumerate() {
         let (made, why) = compiler.rule(&id, index, rule);
         compiled.push(made);
@@ -69,23 +70,28 @@ pub(super) fn compile(
     Rules { compiled, invalid, unresolved: compiler.unresolved }
 }
 
-struct Compiler<'a> {
+struct Compiler<'r, 'a> {
     snapshot: &'a Snapshot,
     backends: &'a BackendPool,
-    route: &'a Route,
+    route: &'r Route,
     references: &'a mut References,
     unresolved: Unresolved,
+    /// The first [`FOUND`] references that led somewhere: rules of one route refer to the same few Services.
+    found: Vec<(&'r ObjectBackendRef, Arc<Backend>)>,
 }
 
-impl Compiler<'_> {
+/// So many references are compared in the time of one look among thousands of Services.
+const FOUND: usize = 8;
+
+impl<'r> Compiler<'r, '_> {
     fn rule(
         &mut self,
         id: &Arc<RouteId>,
         index: usize,
-        rule: &RouteRule,
-    ) -> (CompiledRule, Option<Box<str>>) {
+        rule: &'r RouteRule,
+    ) -> (CompiledRule<'r>, Option<Box<str>>) {
         let matches = rule.matches.iter().enumerate();
-        let matches = matches.filter_map(|(place, m)| Some(((index, place), m.as_ref().ok()?.clone())));
+        let matches = matches.filter_map(|(place, m)| Some(((index, place), m.as_ref().ok()?)));
         let bad_match = rule.matches.iter().find_map(|m| m.as_ref().err()).map(|e| e.to_string().into());
         let filters = filters::compile(&rule.filters, |mirror| self.mirror(mirror));
         // A filter that cannot be carried out must not be skipped (HTTPRouteFilter): the rule answers with 500.
@@ -109,7 +115,7 @@ impl Compiler<'_> {
         (CompiledRule { matches: matches.collect(), rule: Arc::new(compiled) }, why)
     }
 
-    fn weighted(&mut self, backend: &BackendRef) -> WeightedBackend {
+    fn weighted(&mut self, backend: &'r BackendRef) -> WeightedBackend {
         let resolved = self.resolve(&backend.target);
         let filters = match backend.filters.is_empty() {
             true => Ok(Filters::default()),
@@ -130,7 +136,7 @@ impl Compiler<'_> {
         }
     }
 
-    fn mirror(&mut self, mirror: &MirrorFilter) -> Mirror {
+    fn mirror(&mut self, mirror: &'r MirrorFilter) -> Mirror {
         Mirror {
             backend: self.resolve(&mirror.backend),
             numerator: mirror.numerator,
@@ -138,20 +144,22 @@ impl Compiler<'_> {
         }
     }
 
-    fn resolve(
-        &mut self,
-        target: &ObjectBackendRef,
-    ) -> Result<Arc<portcullis_routing::Backend>, BackendError> {
+    fn resolve(&mut self, target: &'r ObjectBackendRef) -> Result<Arc<Backend>, BackendError> {
+        if let Some((_, backend)) = self.found.iter().find(|(before, _)| *before == target) {
+            return Ok(Arc::clone(backend));
+        }
         let resolved = self.find(target);
-        if let Err(error) = &resolved {
-            self.note(error);
+        match &resolved {
+            Ok(backend) if self.found.len() < FOUND => self.found.push((target, Arc::clone(backend))),
+            Ok(_) => {}
+            Err(error) => self.note(error),
         }
         resolved
     }
 
     /// The kind is asked first, then whether the reference is permitted, and only then whether there is such a
     /// Service.
-    fn find(&mut self, target: &ObjectBackendRef) -> Result<Arc<portcullis_routing::Backend>, BackendError> {
+    fn find(&mut self, target: &ObjectBackendRef) -> Result<Arc<Backend>, BackendError> {
         if !target.group.is_empty() || &*target.kind != "Service" {
             let kind = match &*target.group {
                 "" => target.kind.clone(),
@@ -172,9 +180,10 @@ impl Compiler<'_> {
                 name: target.name.clone(),
             });
         }
-        let key = self.references.add(Kind::Service, namespace, &target.name);
-        let service = services::find(self.snapshot, &key)?;
-        let number = target.port.ok_or_else(|| BackendError::PortMissing(services::name(&key)))?;
+        self.references.note(Kind::Service, namespace, &target.name);
+        let service = services::find(self.snapshot, namespace, &target.name)?;
+        let key = &service.meta.key;
+        let number = target.port.ok_or_else(|| BackendError::PortMissing(services::name(key)))?;
         let port = services::port(service, number)?;
         let app_protocol = port.app_protocol;
         let spoken = match self.route.kind {
@@ -182,15 +191,11 @@ impl Compiler<'_> {
             RouteKind::Http | RouteKind::Ingress => http::spoken(app_protocol),
         };
         let (protocol, tls) = spoken.ok_or_else(|| BackendError::UnsupportedProtocol {
-            service: services::name(&key),
+            service: services::name(key),
             port: number,
             protocol: app_protocol.unwrap_or_default().into(),
         })?;
-        Ok(self.backends.backend(
-            services::backend_key(&key, number),
-            protocol,
-            tls.then(|| tls_towards(&key)),
-        ))
+        Ok(self.backends.backend(key, number, protocol, tls.then(|| tls_towards(key))))
     }
 
     fn key(&self, target: &ObjectBackendRef) -> ObjectKey {
