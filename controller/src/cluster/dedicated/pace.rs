@@ -30,14 +30,14 @@ pub(super) struct Pace {
 /// A difference that stands.
 #[derive(Debug)]
 struct Standing {
+    /// What is to be written.
+    content: u64,
     since: Instant,
     /// Not before.
     until: Option<Instant>,
-    /// Writes so far.
+    /// Writes of that so far.
     tries: u32,
     trouble: Option<String>,
-    /// What was written by this replica though it does not lead.
-    stepped_in: Option<u64>,
     /// Whether it is the leader's alone to write.
     waits_for_leader: bool,
 }
@@ -62,34 +62,29 @@ impl Pace {
 
     /// Whether it may be written now.
     pub(super) fn lets_go(&mut self, act: &Act, leads: bool, now: Instant) -> bool {
-        let standing = self.standing.entry(act.target.clone()).or_insert_with(|| Standing {
+        let content = content(act);
+        let fresh = |trouble| Standing {
+            content,
             since: now,
             until: None,
             tries: 0,
-            trouble: None,
-            stepped_in: None,
+            trouble,
             waits_for_leader: false,
-        });
-        standing.waits_for_leader = !leads && !act.is_urgent;
-        if standing.until.is_some_and(|until| now < until) {
+        };
+        let standing = self.standing.entry(act.target.clone()).or_insert_with(|| fresh(None));
+        // What is wanted by now has not been tried.
+        if standing.content != content {
+            *standing = fresh(standing.trouble.take());
+        }
+        // Of others than the leader, once for one difference: two that are not of one mind must not go on for ever.
+        standing.waits_for_leader = !leads && (!act.is_urgent || standing.tries > 0);
+        if standing.waits_for_leader {
             return false;
         }
-        if leads {
-            return true;
+        if !leads {
+            standing.until = Some(standing.since + STEP_IN + self.later);
         }
-        if !act.is_urgent {
-            return false;
-        }
-        let from = standing.since + STEP_IN + self.later;
-        if now < from {
-            standing.until = Some(from);
-            return false;
-        }
-        // Once for one difference: two that are not of one mind must not go on for ever.
-        let content = content(act);
-        let is_first = standing.stepped_in.replace(content) != Some(content);
-        standing.waits_for_leader = !is_first;
-        is_first
+        standing.until.is_none_or(|until| now >= until)
     }
 
     /// Takes up what became of a write.
@@ -166,6 +161,8 @@ mod tests {
         pace.forget_all_but([].into_iter());
         assert_eq!(pace.wake(), None);
         assert!(pace.lets_go(&act, true, at(6011)), "another difference");
+        pace.done(act.target.clone(), Ok(()), at(6020));
+        assert!(pace.lets_go(&self::act(false, 2), true, at(6021)), "something else is wanted meanwhile");
     }
 
     #[test]
@@ -198,6 +195,7 @@ mod tests {
         pace.done(urgent.target.clone(), Ok(()), at(3510));
         assert!(!pace.lets_go(&urgent, false, at(60_000)), "it did");
         assert_eq!(pace.wake(), None);
-        assert!(pace.lets_go(&act(true, 2), false, at(60_000)), "other endpoints");
+        assert!(!pace.lets_go(&act(true, 2), false, at(60_000)), "the leader has its time again");
+        assert!(pace.lets_go(&act(true, 2), false, at(63_500)), "other endpoints");
     }
 }
