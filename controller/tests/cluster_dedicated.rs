@@ -90,7 +90,7 @@ async fn read(server: Arc<ApiServer>, deltas: mpsc::Sender<Delta>) {
                 changes.push(object.map_or(Change::Delete(key), Change::Apply));
             }
         }
-        let delta = Delta { changes, problems: None, complete: std::mem::take(&mut complete) };
+        let delta = Delta { changes, complete: std::mem::take(&mut complete), ..Delta::default() };
         if !delta.is_empty() && deltas.send(delta).await.is_err() {
             return;
         }
