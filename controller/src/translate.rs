@@ -38,7 +38,7 @@ pub use full::full;
 pub use ingress::ingress;
 pub use listeners::{
     Addressing, AttachPoint, GatewayRefusal, GatewayState, IngressHost, IngressSide, ListenerPlan,
-    ListenerRefusal, ListenerState, Listeners, PortPlan, listeners,
+    ListenerRefusal, ListenerState, Listeners, PortPlan, WayOut, listeners,
 };
 pub(crate) use parameters::of_class as parameters_of_class;
 pub use ports::{DedicatedPorts, PortRange, PortUnavailable};

@@ -101,8 +101,11 @@ pub async fn provide(client: Client, options: DedicatedOptions, mut links: Dedic
         let wake = provider.pace.wake();
         tokio::select! {
             Ok(()) = links.leads.changed() => {
-                leads = *links.leads.borrow_and_update();
-                provider.turn();
+                // It is told with each renewal of the Lease.
+                let now = *links.leads.borrow_and_update();
+                if std::mem::replace(&mut leads, now) != now {
+                    provider.turn();
+                }
             }
             changed = links.wishes.changed() => if changed.is_err() { return },
             happened = seen.recv() => match happened {
@@ -156,7 +159,7 @@ impl Provider {
         let Plan { acts, mut hindrances } =
             plan(wishes, &self.live, self.options.range, &mut self.assigned, has_endpoints);
         let now = Instant::now();
-        self.pace.forget_all_but(acts.iter().map(|act| &act.target));
+        self.pace.settle_all_but(acts.iter().map(|act| &act.target), now);
         for act in acts {
             if let Some(why) = self.pace.trouble(&act.target) {
                 hindrances.entry(act.gateway.clone()).or_insert_with(|| why.into());

@@ -2,9 +2,9 @@
 
 use super::{Condition, GatewayClassStatus, Report, SupportedFeature, list, types::condition};
 use crate::{
-    ir::GatewayClass,
+    ir::{GatewayClass, parameters::Addressing},
     snapshot::Snapshot,
-    translate::{Settings, parameters_of_class},
+    translate::{DedicatedPorts, Settings, parameters_of_class},
 };
 
 /// What is said about a GatewayClass; nothing where it is another controller's.
@@ -19,7 +19,7 @@ pub fn gateway_class(
                 .into_iter()
                 .flatten()
                 .collect(),
-            supported_features: FEATURES.iter().map(|name| SupportedFeature { name }).collect(),
+            supported_features: features(class, snapshot, settings),
         },
         messages: Vec::new(),
     })
@@ -54,6 +54,19 @@ fn supported_version(class: &GatewayClass, settings: &Settings) -> Option<Condit
 }
 
 /// What is served of the features that the conformance suite names, in alphabetical order.
+fn features(class: &GatewayClass, snapshot: &Snapshot, settings: &Settings) -> Vec<SupportedFeature> {
+    let addressing = parameters_of_class(snapshot, class).ok().and_then(|parameters| parameters.addressing);
+    let has_own = addressing == Some(Addressing::Dedicated) && settings.dedicated != DedicatedPorts::AsShared;
+    let own = OF_OWN_ADDRESSES.iter().filter(|_| has_own);
+    let mut names: Vec<_> = FEATURES.iter().chain(own).copied().collect();
+    names.sort_unstable();
+    names.into_iter().map(|name| SupportedFeature { name }).collect()
+}
+
+/// What a Gateway has with a Service of its own alone.
+const OF_OWN_ADDRESSES: &[&str] = &["GatewayInfrastructure", "GatewayStaticAddresses"];
+
+/// What every Gateway has.
 const FEATURES: &[&str] = &[
     "GRPCRoute",
     "GRPCRouteNamedRouteRule",
@@ -96,9 +109,43 @@ const FEATURES: &[&str] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        ir::{Kind, ObjectKey},
+        translate::{PortRange, testing::snapshot},
+    };
+
+    const OBJECTS: &str = "
+kind: GatewayClass
+metadata: { name: shared }
+spec: { controllerName: portcullis.dev/gateway-controller }
+---
+kind: GatewayClass
+metadata: { name: dedicated }
+spec:
+  controllerName: portcullis.dev/gateway-controller
+  parametersRef: { group: portcullis.dev, kind: GatewayParameters, name: dedicated, namespace: shop }
+---
+kind: GatewayParameters
+metadata: { name: dedicated, namespace: shop }
+spec: { addressing: Dedicated }
+";
 
     #[test]
-    fn features_are_in_alphabetical_order() {
-        assert!(FEATURES.is_sorted());
+    fn features_are_those_of_the_class_in_alphabetical_order() {
+        let snapshot = snapshot(OBJECTS);
+        let cluster = DedicatedPorts::Of(PortRange::new(20_000, 20_009).unwrap());
+        for (class, dedicated, want) in [
+            ("shared", cluster, false),
+            ("dedicated", cluster, true),
+            ("dedicated", DedicatedPorts::AsShared, false),
+        ] {
+            let settings = Settings { dedicated, ..Settings::default() };
+            let class = &snapshot.gateway_classes[&ObjectKey::new(Kind::GatewayClass, "", class)];
+            let report = gateway_class(class, &snapshot, &settings).unwrap();
+            let names: Vec<_> = report.status.supported_features.iter().map(|feature| feature.name).collect();
+            assert!(names.is_sorted(), "{names:?}");
+            assert_eq!(names.contains(&"GatewayStaticAddresses"), want, "{class:?} {dedicated:?}");
+            assert_eq!(names.contains(&"GatewayInfrastructure"), want, "{class:?} {dedicated:?}");
+        }
     }
 }

@@ -117,12 +117,31 @@ pub enum ListenerRefusal {
     UnsupportedProtocol(Box<str>),
     #[error("{0}")]
     UnsupportedValue(Box<str>),
-    #[error("{with} has {} on port {port}", host_text(hostname))]
-    HostnameConflict { with: Box<str>, hostname: HostPattern, port: u16 },
-    #[error("port {port} speaks another protocol for {with}")]
-    ProtocolConflict { with: Box<str>, port: u16 },
+    #[error("{with} has {} on port {port}{way_out}", host_text(hostname))]
+    HostnameConflict { with: Box<str>, hostname: HostPattern, port: u16, way_out: WayOut },
+    #[error("port {port} speaks another protocol for {with}{way_out}")]
+    ProtocolConflict { with: Box<str>, port: u16, way_out: WayOut },
     #[error(transparent)]
     PortUnavailable(#[from] PortUnavailable),
+}
+
+/// What can be done about a conflict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WayOut {
+    /// The Gateway is at odds with itself, or there is nobody to give it an address.
+    Nothing,
+    OwnAddress,
+}
+
+impl std::fmt::Display for WayOut {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Nothing => "",
+            Self::OwnAddress => {
+                "; a Gateway with addressing Dedicated (GatewayParameters) has an address of its own"
+            }
+        })
+    }
 }
 
 /// The hosts of Ingresses.

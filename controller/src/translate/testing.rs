@@ -22,6 +22,7 @@ pub(crate) fn apply(snapshot: &mut Snapshot, text: &str) {
             "Ingress" | "IngressClass" => "networking.k8s.io/v1",
             "EndpointSlice" => "discovery.k8s.io/v1",
             "Service" | "Secret" | "Namespace" => "v1",
+            "GatewayParameters" => "portcullis.dev/v1alpha1",
             _ => "gateway.networking.k8s.io/v1",
         };
         let text = format!("apiVersion: {api_version}\n{document}");

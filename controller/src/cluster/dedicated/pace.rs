@@ -1,5 +1,5 @@
-//! What may be written now, and what has to wait: a write that has not been seen yet is not repeated, one that failed
-//! or changed nothing waits longer each time, and whoever does not lead waits for the leader first.
+//! What may be written now, and what has to wait: a write that has not been seen yet is not repeated, one that failed,
+//! changed nothing or was undone by somebody waits longer each time, and whoever does not lead waits for the leader first.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -27,17 +27,19 @@ pub(super) struct Pace {
     later: Duration,
 }
 
-/// A difference that stands.
+/// A difference that stands, or stood a short time ago.
 #[derive(Debug)]
 struct Standing {
+    /// What is to be written.
+    content: u64,
     since: Instant,
     /// Not before.
     until: Option<Instant>,
-    /// Writes so far.
+    /// Writes of that so far.
     tries: u32,
     trouble: Option<String>,
-    /// What was written by this replica though it does not lead.
-    stepped_in: Option<u64>,
+    /// Whether there is no difference any more.
+    is_settled: bool,
     /// Whether it is the leader's alone to write.
     waits_for_leader: bool,
 }
@@ -54,42 +56,42 @@ impl Pace {
         self.standing.clear();
     }
 
-    /// What differs no longer is forgotten.
-    pub(super) fn forget_all_but<'t>(&mut self, targets: impl Iterator<Item = &'t Target>) {
+    /// What differs no longer is forgotten after a while: somebody may undo it again and again.
+    pub(super) fn settle_all_but<'t>(&mut self, targets: impl Iterator<Item = &'t Target>, now: Instant) {
         let targets: BTreeSet<_> = targets.collect();
-        self.standing.retain(|target, _| targets.contains(target));
+        self.standing.retain(|target, standing| {
+            standing.is_settled = !targets.contains(target);
+            let is_recent = standing.until.is_some_and(|until| now < until + LONGEST_PAUSE);
+            !standing.is_settled || standing.tries > 0 && is_recent
+        });
     }
 
     /// Whether it may be written now.
     pub(super) fn lets_go(&mut self, act: &Act, leads: bool, now: Instant) -> bool {
-        let standing = self.standing.entry(act.target.clone()).or_insert_with(|| Standing {
+        let content = content(act);
+        let fresh = |trouble| Standing {
+            content,
             since: now,
             until: None,
             tries: 0,
-            trouble: None,
-            stepped_in: None,
+            trouble,
+            is_settled: false,
             waits_for_leader: false,
-        });
-        standing.waits_for_leader = !leads && !act.is_urgent;
-        if standing.until.is_some_and(|until| now < until) {
+        };
+        let standing = self.standing.entry(act.target.clone()).or_insert_with(|| fresh(None));
+        // What is wanted by now has not been tried.
+        if standing.content != content {
+            *standing = fresh(standing.trouble.take());
+        }
+        // Of others than the leader, once for one difference: two that are not of one mind must not go on for ever.
+        standing.waits_for_leader = !leads && (!act.is_urgent || standing.tries > 0);
+        if standing.waits_for_leader {
             return false;
         }
-        if leads {
-            return true;
+        if !leads {
+            standing.until = Some(standing.since + STEP_IN + self.later);
         }
-        if !act.is_urgent {
-            return false;
-        }
-        let from = standing.since + STEP_IN + self.later;
-        if now < from {
-            standing.until = Some(from);
-            return false;
-        }
-        // Once for one difference: two that are not of one mind must not go on for ever.
-        let content = content(act);
-        let is_first = standing.stepped_in.replace(content) != Some(content);
-        standing.waits_for_leader = !is_first;
-        is_first
+        standing.until.is_none_or(|until| now >= until)
     }
 
     /// Takes up what became of a write.
@@ -114,7 +116,8 @@ impl Pace {
 
     /// When something that waits may go on.
     pub(super) fn wake(&self) -> Option<Instant> {
-        let waiting = self.standing.values().filter(|standing| !standing.waits_for_leader);
+        let waiting = self.standing.values();
+        let waiting = waiting.filter(|standing| !standing.is_settled && !standing.waits_for_leader);
         waiting.filter_map(|standing| standing.until).min()
     }
 }
@@ -163,9 +166,8 @@ mod tests {
         pace.done(act.target.clone(), Ok(()), at(2010));
         assert!(!pace.lets_go(&act, true, at(6009)), "somebody undoes it");
         assert!(pace.lets_go(&act, true, at(6010)));
-        pace.forget_all_but([].into_iter());
-        assert_eq!(pace.wake(), None);
-        assert!(pace.lets_go(&act, true, at(6011)), "another difference");
+        pace.done(act.target.clone(), Ok(()), at(6020));
+        assert!(pace.lets_go(&self::act(false, 2), true, at(6021)), "something else is wanted meanwhile");
     }
 
     #[test]
@@ -180,6 +182,28 @@ mod tests {
             assert_eq!(pace.wake(), Some(until));
             now = until;
         }
+    }
+
+    #[test]
+    fn whoever_undoes_it_again_and_again_is_answered_ever_more_slowly() {
+        let (mut pace, act, mut now) = (pace(), act(false, 1), Instant::now());
+        for millis in [2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000] {
+            assert!(pace.lets_go(&act, true, now));
+            pace.done(act.target.clone(), Ok(()), now);
+            // It was seen, and then undone.
+            pace.settle_all_but([].into_iter(), now);
+            assert_eq!(pace.wake(), None);
+            let until = now + Duration::from_millis(millis);
+            assert!(!pace.lets_go(&act, true, until - Duration::from_millis(1)));
+            pace.settle_all_but([&act.target].into_iter(), now);
+            assert_eq!(pace.wake(), Some(until));
+            now = until;
+        }
+        assert!(pace.lets_go(&act, true, now));
+        pace.done(act.target.clone(), Ok(()), now);
+        now += 2 * LONGEST_PAUSE;
+        pace.settle_all_but([].into_iter(), now);
+        assert!(pace.standing.is_empty(), "peace");
     }
 
     #[test]
@@ -198,6 +222,7 @@ mod tests {
         pace.done(urgent.target.clone(), Ok(()), at(3510));
         assert!(!pace.lets_go(&urgent, false, at(60_000)), "it did");
         assert_eq!(pace.wake(), None);
-        assert!(pace.lets_go(&act(true, 2), false, at(60_000)), "other endpoints");
+        assert!(!pace.lets_go(&act(true, 2), false, at(60_000)), "the leader has its time again");
+        assert!(pace.lets_go(&act(true, 2), false, at(63_500)), "other endpoints");
     }
 }

@@ -131,6 +131,8 @@ impl Plan {
                 continue;
             }
             match (endpoints(live, family), there) {
+                // One that leads nowhere is not worth beginning.
+                (Some(_), None) if wish.bound.is_empty() => {}
                 (Some(endpoints), there) => {
                     let wanted = manifests::slice(gateway, wish, family, &endpoints);
                     if there.is_none_or(|there| differs(there, &wanted)) {

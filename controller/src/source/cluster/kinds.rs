@@ -40,6 +40,7 @@ impl Watched {
         match self.reads {
             // Of the same shape, and the only one up to release 1.4.
             Reads::Objects { kind: Kind::ReferenceGrant, .. } => &["v1", "v1beta1"],
+            Reads::Objects { kind: Kind::GatewayParameters, .. } => &["v1alpha1"],
             _ => &["v1"],
         }
     }

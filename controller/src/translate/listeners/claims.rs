@@ -8,10 +8,10 @@ use std::{
 
 use portcullis_routing::{HostPattern, ListenerId, Protocol};
 
-use super::{Addressing, GatewayState, ListenerRefusal, gateways::States};
+use super::{Addressing, GatewayState, ListenerRefusal, WayOut, gateways::States};
 use crate::{
     ir::{Ingress, gateway::ListenerProtocol},
-    translate::Settings,
+    translate::{DedicatedPorts, Settings},
 };
 
 /// Who has which of the ports that are bound.
@@ -66,6 +66,10 @@ impl Claims {
             Addressing::Dedicated(_) => 0,
             _ => settings.offset_for_clients(),
         };
+        let way_out = match settings.dedicated {
+            DedicatedPorts::Of(_) => WayOut::OwnAddress,
+            DedicatedPorts::AsShared => WayOut::Nothing,
+        };
         for (index, listener) in state.gateway.listeners.iter().enumerate() {
             let slot = &mut state.listeners[index];
             let Some(protocol) = protocol(&listener.protocol).filter(|_| slot.refused.is_none()) else {
@@ -82,12 +86,14 @@ impl Claims {
                 ingress: false,
             });
             let refusal = if claim.protocol != protocol {
-                Some(ListenerRefusal::ProtocolConflict { with: claim.holder.clone(), port: listener.port })
+                let (with, port) = (claim.holder.clone(), listener.port);
+                Some(ListenerRefusal::ProtocolConflict { with, port, way_out })
             } else {
                 claim.hosts.get(&listener.hostname).map(|holder| ListenerRefusal::HostnameConflict {
                     with: holder.to_string().into(),
                     hostname: listener.hostname.clone(),
                     port: listener.port,
+                    way_out,
                 })
             };
             match refusal {
@@ -163,12 +169,16 @@ fn refuse_at_odds(state: &mut GatewayState) {
         if !protocols.is_empty() {
             refusals.insert(
                 one,
-                ListenerRefusal::ProtocolConflict { with: with(protocols), port: listener.port },
+                ListenerRefusal::ProtocolConflict {
+                    with: with(protocols),
+                    port: listener.port,
+                    way_out: WayOut::Nothing,
+                },
             );
         } else if !hostnames.is_empty() {
             let hostname = listener.hostname.clone();
-            let refusal =
-                ListenerRefusal::HostnameConflict { with: with(hostnames), hostname, port: listener.port };
+            let (with, port, way_out) = (with(hostnames), listener.port, WayOut::Nothing);
+            let refusal = ListenerRefusal::HostnameConflict { with, hostname, port, way_out };
             refusals.insert(one, refusal);
         }
     }

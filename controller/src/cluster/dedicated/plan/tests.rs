@@ -205,6 +205,12 @@ fn slices_are_those_of_our_own_service_at_the_ports_of_the_gateway() {
 }
 
 #[test]
+fn a_slice_begins_with_a_port() {
+    let live = Live::of(&[service("a", &[(80, 20000)])], &[], &[own("IPv4", &["10.0.0.1"])]);
+    assert!(planned(&wishes(&[("a", wish("a", &[80]))]), &live).acts.is_empty());
+}
+
+#[test]
 fn slices_follow_and_that_is_urgent() {
     let known = wishes(&[("a", bound(wish("a", &[80]), &[(80, 20000)]))]);
     let services = [service("a", &[(80, 20000)])];

@@ -1,0 +1,341 @@
+//! Gateways with addresses of their own, from the objects of an API server to Services and EndpointSlices in it.
+
+#![allow(clippy::unwrap_used)] // a panic is how a test fails
+
+mod api_server;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use api_server::{Answer, ApiServer, Fault, Request, until};
+use portcullis_controller::{
+    Bindings, Controller, Handle, Publication, Settings,
+    cluster::{DedicatedLinks, DedicatedOptions, dedicated::provide},
+    ir::{Kind, ObjectKey},
+    objects,
+    snapshot::Change,
+    source::Delta,
+    status::{Condition, GatewayStatus},
+    translate::{DedicatedPorts, PortRange},
+};
+use serde_json::{Value, json};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
+
+/// What runs in one pod. Everything that is published counts as bound.
+struct Replica {
+    leads: watch::Sender<bool>,
+    handle: Handle,
+    table: watch::Receiver<Option<Publication>>,
+    _tasks: JoinSet<()>,
+}
+
+impl Replica {
+    fn start(server: &Arc<ApiServer>, identity: &str, leads: bool) -> Self {
+        let mut tasks = JoinSet::new();
+        let range: PortRange = "20000-20009".parse().unwrap();
+        let settings = Settings { dedicated: DedicatedPorts::Of(range), ..Settings::default() };
+        let (deltas, received) = mpsc::channel(64);
+        let (controller, handle) = Controller::of(received, settings);
+        let (table, published) = watch::channel(None);
+        let bind = handle.clone();
+        tasks.spawn(controller.run(move |publication| {
+            bind.bindings(bound(&publication));
+            table.send_replace(Some(publication));
+        }));
+        tasks.spawn(read(Arc::clone(server), deltas));
+        let leads = watch::Sender::new(leads);
+        tasks.spawn(provide(server.client(), options_of(identity, range), links(&handle, &leads)));
+        Self { leads, handle, table: published, _tasks: tasks }
+    }
+
+    fn status(&self, gateway: &str) -> Option<GatewayStatus> {
+        let key = ObjectKey::new(Kind::Gateway, "infra", gateway);
+        self.handle.statuses().borrow().gateways.get(&key).map(|report| report.status.clone())
+    }
+
+    fn programmed(&self, gateway: &str) -> Option<Condition> {
+        let conditions = self.status(gateway)?.conditions;
+        conditions.into_iter().find(|condition| condition.kind == "Programmed")
+    }
+
+    /// The ports that are bound, each with the number that its listeners have.
+    fn ports(&self) -> Vec<(u16, u16)> {
+        let publication = self.table.borrow();
+        let ports = publication.iter().flat_map(|publication| &publication.table.ports);
+        ports.map(|(bound, port)| (*bound, port.number)).collect()
+    }
+}
+
+fn bound(publication: &Publication) -> Bindings {
+    publication.table.ports.keys().map(|port| (*port, Ok(()))).collect()
+}
+
+/// The names of all that the tests make, as a source that looks again and again would find them.
+const GATEWAYS: [&str; 3] = ["one", "two", "two.with.dots"];
+
+async fn read(server: Arc<ApiServer>, deltas: mpsc::Sender<Delta>) {
+    let mut known = BTreeMap::new();
+    let mut complete = true;
+    loop {
+        let mut changes = Vec::new();
+        for (plural, api_version, key) in places() {
+            let object = server.get(plural, &key.namespace, &key.name).and_then(|mut object| {
+                (object["apiVersion"], object["kind"]) = (api_version.into(), key.kind.as_str().into());
+                objects::decode_live(object).object
+            });
+            let version = object.as_ref().map(|object| object.meta().version.clone());
+            if known.insert(key.clone(), version.clone()).flatten() != version {
+                changes.push(object.map_or(Change::Delete(key), Change::Apply));
+            }
+        }
+        let delta = Delta { changes, complete: std::mem::take(&mut complete), ..Delta::default() };
+        if !delta.is_empty() && deltas.send(delta).await.is_err() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+fn places() -> Vec<(&'static str, &'static str, ObjectKey)> {
+    let gateway_api = "gateway.networking.k8s.io/v1";
+    let parameters = ObjectKey::new(Kind::GatewayParameters, "portcullis", "dedicated");
+    let mut places = vec![
+        ("gatewayclasses", gateway_api, ObjectKey::new(Kind::GatewayClass, "", "dedicated")),
+        ("gatewayparameters", "portcullis.dev/v1alpha1", parameters),
+    ];
+    for gateway in GATEWAYS {
+        places.push(("gateways", gateway_api, ObjectKey::new(Kind::Gateway, "infra", gateway)));
+        places.push(("services", "v1", ObjectKey::new(Kind::Service, "infra", &service_of(gateway))));
+    }
+    places
+}
+
+fn options_of(identity: &str, range: PortRange) -> DedicatedOptions {
+    DedicatedOptions {
+        namespaces: Vec::new(),
+        own_service: Some(("portcullis".to_owned(), "portcullis".to_owned())),
+        range,
+        identity: identity.to_owned(),
+    }
+}
+
+fn links(handle: &Handle, leads: &watch::Sender<bool>) -> DedicatedLinks {
+    DedicatedLinks { wishes: handle.wishes(), leads: leads.subscribe(), hindrances: handle.hindrances() }
+}
+
+/// Class, parameters, and the endpoints that we are.
+async fn cluster() -> Arc<ApiServer> {
+    let server = Arc::new(ApiServer::new());
+    server.apply(
+        "gatewayclasses",
+        json!({
+            "apiVersion": "gateway.networking.k8s.io/v1", "kind": "GatewayClass", "metadata": {"name": "dedicated"},
+            "spec": {
+                "controllerName": "portcullis.dev/gateway-controller",
+                "parametersRef": {
+                    "group": "portcullis.dev", "kind": "GatewayParameters", "name": "dedicated", "namespace": "portcullis"},
+            },
+        }),
+    );
+    parameters(&server, "Dedicated");
+    pods(&server, &["10.244.0.7"]);
+    server
+}
+
+fn parameters(server: &ApiServer, addressing: &str) {
+    server.apply(
+        "gatewayparameters",
+        json!({
+            "apiVersion": "portcullis.dev/v1alpha1", "kind": "GatewayParameters",
+            "metadata": {"name": "dedicated", "namespace": "portcullis"}, "spec": {"addressing": addressing},
+        }),
+    );
+}
+
+fn pods(server: &ApiServer, addresses: &[&str]) {
+    let endpoints = addresses.iter().map(|address| {
+        json!({"addresses": [address], "conditions": {"ready": true, "serving": true, "terminating": false}})
+    });
+    server.apply(
+        "endpointslices",
+        json!({
+            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+            "metadata": {
+                "name": "portcullis-1", "namespace": "portcullis",
+                "labels": {"kubernetes.io/service-name": "portcullis"}},
+            "ports": [{"name": "http", "port": 8080, "protocol": "TCP"}],
+            "endpoints": endpoints.collect::<Vec<_>>(),
+        }),
+    );
+}
+
+fn gateway(server: &ApiServer, name: &str, ports: &[u16]) {
+    let listeners =
+        ports.iter().map(|port| json!({"name": format!("l{port}"), "port": port, "protocol": "HTTP"}));
+    server.apply(
+        "gateways",
+        json!({
+            "apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway",
+            "metadata": {"name": name, "namespace": "infra"},
+            "spec": {"gatewayClassName": "dedicated", "listeners": listeners.collect::<Vec<_>>()},
+        }),
+    );
+}
+
+fn service_of(gateway: &str) -> String {
+    portcullis_controller::translate::service_name(gateway)
+}
+
+/// `80->20000` for each port of a Gateway's Service.
+fn ports_of(server: &ApiServer, gateway: &str) -> Option<Vec<String>> {
+    let service = server.get("services", "infra", &service_of(gateway))?;
+    let ports = service["spec"]["ports"].as_array()?.iter();
+    Some(ports.map(|port| format!("{}->{}", port["port"], port["targetPort"])).collect())
+}
+
+/// The ports and addresses of a Gateway's slice.
+fn slice_of(server: &ApiServer, gateway: &str) -> Option<(Vec<Value>, Vec<Value>)> {
+    let slice = server.get("endpointslices", "infra", &format!("{}-ipv4", service_of(gateway)))?;
+    let ports = slice["ports"].as_array()?.iter().map(|port| port["port"].clone());
+    let endpoints = slice["endpoints"].as_array()?.iter().map(|endpoint| endpoint["addresses"][0].clone());
+    Some((ports.collect(), endpoints.collect()))
+}
+
+/// Those of what is made for Gateways.
+fn writes(server: &ApiServer) -> Vec<Request> {
+    let is_write = |request: &Request| matches!(&*request.method, "PATCH" | "DELETE");
+    server.requests().into_iter().filter(is_write).collect()
+}
+
+#[tokio::test]
+async fn each_gateway_gets_a_service_and_slices_and_its_address() {
+    let server = cluster().await;
+    let replica = Replica::start(&server, "a", true);
+    gateway(&server, "one", &[80]);
+    until("a Service for the first one", || ports_of(&server, "one").filter(|ports| *ports == ["80->20000"]))
+        .await;
+    gateway(&server, "two.with.dots", &[80, 443]);
+    until("a Service for the second one", || {
+        ports_of(&server, "two.with.dots").filter(|ports| *ports == ["80->20001", "443->20002"])
+    })
+    .await;
+    until("slices for both", || {
+        let want =
+            |ports: &[u16]| Some((ports.iter().map(|p| json!(p)).collect(), vec![json!("10.244.0.7")]));
+        let have = (slice_of(&server, "one"), slice_of(&server, "two.with.dots"));
+        (have == (want(&[20000]), want(&[20001, 20002]))).then_some(())
+    })
+    .await;
+    until("both in the table", || {
+        (replica.ports() == [(20000, 80), (20001, 80), (20002, 443)]).then_some(())
+    })
+    .await;
+    until("the address is waited for", || {
+        replica.programmed("one").filter(|condition| condition.reason == "AddressNotAssigned")
+    })
+    .await;
+    let address = json!({"loadBalancer": {"ingress": [{"ip": "203.0.113.5"}]}});
+    server.set_status("services", "infra", &service_of("one"), address);
+    until("its address", || {
+        let addresses = replica.status("one")?.addresses;
+        let has = addresses.iter().map(|address| &*address.value).eq(["203.0.113.5"]);
+        (has && replica.programmed("one")?.is_true()).then_some(())
+    })
+    .await;
+    let ours = server.get("services", "infra", &service_of("one")).unwrap();
+    let gateway = server.get("gateways", "infra", "one").unwrap();
+    assert_eq!(ours["metadata"]["ownerReferences"][0]["uid"], gateway["metadata"]["uid"]);
+    assert_eq!(ours["metadata"]["labels"]["gateway.networking.k8s.io/gateway-name"], "one");
+    // Two Services and two slices, each once.
+    assert_eq!(writes(&server).len(), 4, "{:?}", writes(&server));
+}
+
+#[tokio::test]
+async fn slices_follow_pods_and_what_was_made_goes_with_the_mode() {
+    let server = cluster().await;
+    let replica = Replica::start(&server, "a", true);
+    gateway(&server, "one", &[80]);
+    until("a slice", || slice_of(&server, "one")).await;
+    pods(&server, &["10.244.0.7", "10.244.1.3"]);
+    until("another pod", || slice_of(&server, "one").filter(|(_, addresses)| addresses.len() == 2)).await;
+    // Without its parameters a Gateway is not accepted, and keeps what it has.
+    server.delete("gatewayparameters", "portcullis", "dedicated");
+    until("not accepted", || replica.programmed("one").filter(|condition| condition.reason == "Invalid"))
+        .await;
+    assert_eq!(ports_of(&server, "one").unwrap(), ["80->20000"]);
+    parameters(&server, "Shared");
+    until("nothing of its own any more", || {
+        (ports_of(&server, "one").is_none() && slice_of(&server, "one").is_none()).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn another_replica_takes_what_there_is_and_steps_in_for_endpoints() {
+    let server = cluster().await;
+    let first = Replica::start(&server, "a", true);
+    gateway(&server, "one", &[80]);
+    until("a slice", || slice_of(&server, "one")).await;
+    let second = Replica::start(&server, "b", false);
+    until("the same port in both", || {
+        (first.ports() == [(20000, 80)] && second.ports() == first.ports()).then_some(())
+    })
+    .await;
+    let made = writes(&server).len();
+    // The leader is gone, and nobody leads yet: a Service has to wait, endpoints have not.
+    drop(first);
+    gateway(&server, "two", &[80]);
+    pods(&server, &["10.244.1.3"]);
+    until("the slice without the pod that is gone", || {
+        slice_of(&server, "one").filter(|(_, addresses)| *addresses == [json!("10.244.1.3")])
+    })
+    .await;
+    assert_eq!(ports_of(&server, "two"), None);
+    assert_eq!(writes(&server).len(), made + 1, "{:?}", writes(&server));
+    second.leads.send_replace(true);
+    until("the second Gateway's", || ports_of(&server, "two").filter(|ports| *ports == ["80->20001"])).await;
+    assert_eq!(ports_of(&server, "one").unwrap(), ["80->20000"]);
+}
+
+#[tokio::test]
+async fn what_the_server_refuses_is_told_and_tried_again() {
+    let server = cluster().await;
+    let service = Fault { method: "PATCH", path: "/services/", times: 2, answer: Answer::Status(403) };
+    server.fault(service);
+    let replica = Replica::start(&server, "a", true);
+    gateway(&server, "one", &[80]);
+    until("the reason", || {
+        let condition = replica.programmed("one")?;
+        let is_told = condition.message.contains("cannot be made: asked for by the test");
+        (condition.reason == "Pending" && is_told).then_some(())
+    })
+    .await;
+    until("a Service all the same", || ports_of(&server, "one")).await;
+    let refused = writes(&server).into_iter().filter(|request| request.status == 403).count();
+    assert_eq!(refused, 2);
+}
+
+#[tokio::test]
+async fn somebody_elses_service_is_left_alone() {
+    let server = cluster().await;
+    let theirs = json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": service_of("one"), "namespace": "infra"},
+        "spec": {"ports": [{"port": 80, "protocol": "TCP", "targetPort": 20000}]},
+    });
+    server.apply("services", theirs);
+    let replica = Replica::start(&server, "a", true);
+    gateway(&server, "one", &[80]);
+    gateway(&server, "two", &[80]);
+    until("a Service for the other one", || ports_of(&server, "two")).await;
+    until("the reason", || {
+        replica.programmed("one")?.message.contains("exists and is not this Gateway's").then_some(())
+    })
+    .await;
+    let theirs = server.get("services", "infra", &service_of("one")).unwrap();
+    assert!(theirs["metadata"].get("ownerReferences").is_none(), "{theirs}");
+    until("one in the table", || (replica.ports().len() == 1).then_some(())).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(writes(&server).iter().all(|request| !request.path.contains(&service_of("one"))));
+}
