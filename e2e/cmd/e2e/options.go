@@ -45,7 +45,7 @@ func parse(args []string) (options, error) {
 	flags.BoolVar(&o.bare, "bare", false, "the cluster alone: Portcullis is neither built nor installed, and no scenario is run")
 	flags.StringVar(&o.filter, "filter", "", "run the scenarios that match this `regexp` alone; NONE for none")
 	flags.StringVar(&o.class, "class", "portcullis-dedicated", "GatewayClass that the conformance suite is run with")
-	flags.StringVar(&o.features, "features", "Gateway,HTTPRoute,ReferenceGrant", "what is claimed to the conformance suite")
+	flags.StringVar(&o.features, "features", "", "what is claimed to the conformance suite; what the class claims when empty")
 	flags.StringVar(&o.suite, "suite", "", "run the tests of the conformance suite that match this `regexp` alone")
 	flags.StringVar(&o.name, "name", "pce2e", "prefix of namespaces and cgroups; another one for a second cluster on this machine")
 	flags.StringVar(&o.artefacts, "artefacts", "", "folder for logs and reports (default <cache>/artefacts)")

@@ -18,7 +18,7 @@ type Env struct {
 	Artefacts string
 	// Class is the GatewayClass of the conformance suite.
 	Class string
-	// Features are those claimed to the suite; SuiteTests, a pattern for its tests, all of them when empty.
+	// Features are those claimed to the suite, those of the class when empty; SuiteTests, a pattern for its tests, all of them when empty.
 	Features, SuiteTests string
 	// Repository is the source tree.
 	Repository string
