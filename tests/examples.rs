@@ -214,7 +214,9 @@ async fn the_features_in_docs_are_those_that_a_gateway_class_says() {
     let served = rows.filter_map(|row| {
         let (name, state) = row.split_once(" | ")?;
         let is_name = name.chars().all(char::is_alphanumeric);
-        (is_name && state.starts_with("served")).then_some(name)
+        // A folder has nobody who gives a Gateway addresses of its own, and so does not claim what needs them.
+        let is_here = state.starts_with("served") && !state.starts_with("served in a cluster");
+        (is_name && is_here).then_some(name)
     });
     assert_eq!(served.collect::<BTreeSet<_>>(), said);
 }
