@@ -43,7 +43,7 @@ metadata: { name: half }
 spec:
   parentRefs: [{ name: load }]
   rules:
-    - matches: [{ path: { value: /half }, headers: [{ type: RegularExpression, name: x-half, value: "[" }] }]
+    - matches: [{ path: { value: /half } }, { path: { value: /half-by-header }, headers: [{ type: RegularExpression, name: x-half, value: "[" }] }]
       backendRefs: [{ name: web, port: 80 }]
     - matches: [{ path: { value: /other-half } }]
       backendRefs: [{ name: web, port: 80 }]
@@ -93,7 +93,7 @@ spec:
 		s.Expect(l.Client, l.URL+path, want)
 	}
 	s.Expect(plain, "http://resource.example.com/web", kit.Want{Service: "web"})
-	s.Expect(plain, "http://resource.example.com/bucket", kit.Want{Status: 503})
+	s.Expect(plain, "http://resource.example.com/bucket", kit.Want{Status: 500})
 	load.StopClean("4 routes and an Ingress")
 }
 
