@@ -5,6 +5,8 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -89,48 +91,59 @@ spec:
 func TestGRPCRoute(t *testing.T) {
 	s := kit.New(t)
 	s.EchoIn(s.Namespace, "grpc", 1, "GRPC_ECHO_SERVER=1")
-	s.Apply(`
+	s.Apply(grpcGateway, "grpc.example.com")
+	s.AwaitDeployment(s.Namespace, "grpc")
+	address := s.AwaitGateway(s.Namespace, "grpc")
+	client := grpcClient(s, address, "grpc.example.com")
+	s.Eventually("Echo", func() error { return callEcho(s, client) })
+	_, err := client.EchoTwo(s.Context(), &echo.EchoRequest{})
+	if got := status.Code(err); got != codes.Unimplemented && got != codes.NotFound {
+		t.Errorf("a method without a route: %v", err)
+	}
+	s.Figure("1 method routed, 1 not")
+}
+
+// grpcGateway takes a hostname; both objects and the Service are called grpc.
+const grpcGateway = `
 apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
 metadata: { name: grpc }
 spec:
   gatewayClassName: portcullis
-  listeners: [{ name: http, port: 80, protocol: HTTP, hostname: grpc.example.com }]
+  listeners: [{ name: http, port: 80, protocol: HTTP, hostname: %[1]s }]
 ---
 apiVersion: gateway.networking.k8s.io/v1
 kind: GRPCRoute
 metadata: { name: grpc }
 spec:
   parentRefs: [{ name: grpc }]
-  hostnames: [grpc.example.com]
+  hostnames: [%[1]s]
   rules:
     - matches: [{ method: { service: gateway_api_conformance.echo_basic.grpcecho.GrpcEcho, method: Echo } }]
       backendRefs: [{ name: grpc, port: 80 }]
-`)
-	s.AwaitDeployment(s.Namespace, "grpc")
-	address := s.AwaitGateway(s.Namespace, "grpc")
+`
+
+// grpcClient calls through an address in the name of a host.
+func grpcClient(s *kit.S, address, host string) echo.GrpcEchoClient {
+	s.T.Helper()
 	connection, err := grpc.NewClient("passthrough:///"+net.JoinHostPort(address, "80"),
-		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithAuthority("grpc.example.com"))
+		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithAuthority(host))
 	s.Must(err)
-	defer connection.Close()
-	client := echo.NewGrpcEchoClient(connection)
-	s.Eventually("Echo", func() error {
-		ctx, cancel := context.WithTimeout(metadata.AppendToOutgoingContext(s.Context(), "x-from", "outside"), 5*time.Second)
-		defer cancel()
-		answer, err := client.Echo(ctx, &echo.EchoRequest{})
-		if err != nil {
-			return err
-		}
-		if got := answer.GetAssertions().GetContext().GetPod(); got == "" {
-			return fmt.Errorf("no pod in the answer %v", answer)
-		}
-		return nil
-	})
-	_, err = client.EchoTwo(s.Context(), &echo.EchoRequest{})
-	if got := status.Code(err); got != codes.Unimplemented && got != codes.NotFound {
-		t.Errorf("a method without a route: %v", err)
+	s.T.Cleanup(func() { connection.Close() })
+	return echo.NewGrpcEchoClient(connection)
+}
+
+func callEcho(s *kit.S, client echo.GrpcEchoClient) error {
+	ctx, cancel := context.WithTimeout(metadata.AppendToOutgoingContext(s.Context(), "x-from", "outside"), 5*time.Second)
+	defer cancel()
+	answer, err := client.Echo(ctx, &echo.EchoRequest{})
+	if err != nil {
+		return err
 	}
-	s.Figure("1 method routed, 1 not")
+	if got := answer.GetAssertions().GetContext().GetPod(); got == "" {
+		return fmt.Errorf("no pod in the answer %v", answer)
+	}
+	return nil
 }
 
 // TestWebSocket keeps a connection open while the route that it came by is changed.
@@ -187,3 +200,42 @@ spec:
   parentRefs: [{ name: %[1]s }]
   rules: [{ backendRefs: [{ name: %[3]s, port: 80 }] }]
 `
+
+// TestKubectlGet reads the columns that people look at first.
+func TestKubectlGet(t *testing.T) {
+	s := kit.New(t)
+	s.Echo("web")
+	address := s.SharedAddress()
+	s.Apply(gatewayAndRoute, "shown", "shown.example.com", "web")
+	s.Apply(`
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: { name: shown }
+spec:
+  ingressClassName: portcullis
+  rules:
+    - host: ingress.shown.example.com
+      http:
+        paths: [{ path: /, pathType: Prefix, backend: { service: { name: web, port: { number: 80 } } } }]
+`)
+	s.AwaitGateway(s.Namespace, "shown")
+	s.AwaitIngress("shown")
+	for _, row := range []struct {
+		kind string
+		want []string // without NAME and AGE
+	}{
+		{"gatewayclass/portcullis", []string{"portcullis.dev/gateway-controller", "True"}},
+		{"gatewayclass/portcullis-dedicated", []string{"portcullis.dev/gateway-controller", "True"}},
+		{"gateway/shown", []string{"portcullis", address, "True"}},
+		{"httproute/shown", nil}, // it has no hostnames of its own
+		{"ingress/shown", []string{"portcullis", "ingress.shown.example.com", address, "80"}},
+	} {
+		out, err := s.Cluster.InOutside(s.Context(), s.Cluster.Binaries["kubectl"], "--kubeconfig", s.Cluster.Kubeconfig(),
+			"--namespace", s.Namespace, "get", row.kind, "--no-headers").CombinedOutput()
+		fields := strings.Fields(string(out))
+		if err != nil || len(fields) != len(row.want)+2 || !slices.Equal(fields[1:len(fields)-1], row.want) {
+			t.Errorf("kubectl get %s: %v, want %v: %v", row.kind, fields, row.want, err)
+		}
+	}
+	s.Figure("classes, addresses, PROGRAMMED")
+}

@@ -2,9 +2,12 @@ package scenarios
 
 import (
 	"fmt"
+	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"portcullis.dev/e2e/internal/kit"
@@ -138,4 +141,128 @@ func TestNodePort(t *testing.T) {
 		}
 	}
 	s.Figure("both nodes")
+}
+
+// TestPodNetwork goes from Portcullis's pods to a Service's by their own addresses, across nodes and without NAT: a
+// backend is met by every pod of Portcullis, and sees that pod's address.
+func TestPodNetwork(t *testing.T) {
+	s := kit.New(t)
+	s.OwnEcho("web", 2)
+	s.Spread()
+	s.Must(s.OnEachNode(s.Pods(s.Namespace, "app=web")))
+	node := map[string]string{} // by a pod's address or name
+	proxies, backends := s.PortcullisPods(), s.Pods(s.Namespace, "app=web")
+	for _, pod := range slices.Concat(proxies, backends) {
+		node[pod.Status.PodIP], node[pod.Name] = pod.Spec.NodeName, pod.Spec.NodeName
+	}
+	s.Apply(gatewayAndRoute, "pods", "pods.example.com", "web")
+	client := &kit.Client{Address: s.AwaitGateway(s.Namespace, "pods"), Fresh: true}
+	ways := map[string]bool{}
+	s.Eventually("every way from Portcullis's pods to the backend's", func() error {
+		answer, err := client.Get(s.Context(), "http://pods.example.com/")
+		if err != nil {
+			return err
+		}
+		if err := (kit.Want{Service: "web"}).Check(answer); err != nil {
+			return err
+		}
+		from, err := netip.ParseAddrPort(answer.Echo.Remote)
+		s.Must(err)
+		if !slices.ContainsFunc(proxies, func(pod corev1.Pod) bool { return pod.Status.PodIP == from.Addr().Unmap().String() }) {
+			t.Fatalf("%s was asked from %s, which is no pod of Portcullis", answer.Echo.Pod, from)
+		}
+		ways[node[from.Addr().Unmap().String()]+" to "+node[answer.Echo.Pod]] = true
+		if len(ways) < len(s.Cluster.Nodes)*len(s.Cluster.Nodes) {
+			return fmt.Errorf("seen so far: %v", ways)
+		}
+		return nil
+	})
+	s.Figure("%d ways between %d nodes", len(ways), len(s.Cluster.Nodes))
+}
+
+// TestExternalNameMoves follows a name to where it points next.
+func TestExternalNameMoves(t *testing.T) {
+	s := kit.New(t)
+	s.Echo("first", "second")
+	address := func(app string) string { return s.Pods(s.Namespace, "app="+app)[0].Status.PodIP }
+	s.Apply(`
+apiVersion: v1
+kind: Service
+metadata: { name: moving }
+spec: { type: ExternalName, externalName: moving.example.net, ports: [{ port: 3000 }] }
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: { name: moving }
+spec:
+  gatewayClassName: portcullis
+  listeners: [{ name: http, port: 80, protocol: HTTP, hostname: moving.example.com }]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: { name: moving }
+spec:
+  parentRefs: [{ name: moving }]
+  rules: [{ backendRefs: [{ name: moving, port: 3000 }] }]
+`)
+	client := &kit.Client{Address: s.AwaitGateway(s.Namespace, "moving")}
+	for _, app := range []string{"first", "second", "first"} {
+		s.ExternalName("moving.example.net", address(app))
+		s.Within(2*kit.Patience, "an answer of "+app, func() error { // the kubelet brings the name, then TTLs end
+			answer, err := client.Get(s.Context(), "http://moving.example.com/")
+			if err != nil {
+				return err
+			}
+			return (kit.Want{Service: app}).Check(answer)
+		})
+	}
+	s.Figure("moved twice")
+}
+
+// TestDualStack reaches the same pod by its IPv6 address alone, and by whichever of both; clients come by both, too,
+// once the chart is told so.
+func TestDualStack(t *testing.T) {
+	s := kit.New(t)
+	s.OwnEcho("web", 1)
+	s.Apply(`
+apiVersion: v1
+kind: Service
+metadata: { name: six }
+spec: { ipFamilies: [IPv6], selector: { app: web }, ports: [{ port: 80, targetPort: http }] }
+---
+apiVersion: v1
+kind: Service
+metadata: { name: both }
+spec: { ipFamilyPolicy: RequireDualStack, selector: { app: web }, ports: [{ port: 80, targetPort: http }] }
+`)
+	s.Apply(gatewayAndRoute, "dual", "dual.example.com", "both")
+	s.Apply(httpRouteOf, "six", "dual", "/six", "six")
+	client := &kit.Client{Address: s.AwaitGateway(s.Namespace, "dual"), Fresh: true}
+	proxies := map[string]bool{}
+	for _, pod := range s.PortcullisPods() {
+		for _, ip := range pod.Status.PodIPs {
+			proxies[ip.IP] = true
+		}
+	}
+	for path, six := range map[string]bool{"six": true, "": false} {
+		answer := s.Expect(client, "http://dual.example.com/"+path, kit.Want{Service: "web"})
+		from, err := netip.ParseAddrPort(answer.Echo.Remote)
+		s.Must(err)
+		address := from.Addr().Unmap()
+		if !proxies[address.String()] || six && !address.Is6() {
+			t.Errorf("/%s: asked from %s; Portcullis's addresses: %v", path, address, proxies)
+		}
+	}
+	s.AwaitRoute(s.Namespace, "six")
+
+	s.WithValues("--set", "service.ipFamilyPolicy=RequireDualStack")
+	service, err := s.Kube.CoreV1().Services("portcullis").Get(s.Context(), "portcullis", metav1.GetOptions{})
+	s.Must(err)
+	for _, node := range s.Cluster.Nodes {
+		for _, address := range []string{node.IP, node.IP6} {
+			client := &kit.Client{Address: address, HTTPPort: nodePortOf(service, 80)}
+			s.Expect(client, "http://dual.example.com/", kit.Want{Service: "web"})
+		}
+	}
+	s.Figure("a backend by IPv6 alone, and by both; clients by both")
 }

@@ -31,7 +31,7 @@ func (c *Cluster) Clients() (*Clients, error) {
 		return nil, err
 	}
 	config.QPS, config.Burst = 2000, 2000
-	config.Dial = dialIn("/run/netns/" + c.Outside)
+	config.Dial = DialIn("/run/netns/" + c.Outside)
 	config.WarningHandler = rest.NoWarnings{}
 	kube, err := kubernetes.NewForConfig(config)
 	if err != nil {
@@ -49,8 +49,8 @@ func (c *Cluster) Clients() (*Clients, error) {
 	return &Clients{Config: config, Kube: kube, Gateway: gw, Dynamic: dyn, Mapper: mapper}, nil
 }
 
-// dialIn opens connections in another network namespace: a socket belongs to the one that its thread was in.
-func dialIn(netns string) func(ctx context.Context, network, address string) (net.Conn, error) {
+// DialIn opens connections in another network namespace: a socket belongs to the one that its thread was in.
+func DialIn(netns string) func(ctx context.Context, network, address string) (net.Conn, error) {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		there, err := unix.Open(netns, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 		if err != nil {

@@ -18,7 +18,7 @@ func (c *Cluster) startAPI(ctx context.Context) error {
 	return c.start(c.onFirstNode("kube-apiserver",
 		"--etcd-servers", "http://127.0.0.1:2379",
 		"--bind-address", "0.0.0.0", "--advertise-address", c.Nodes[0].IP, "--secure-port", "6443",
-		"--service-cluster-ip-range", Services,
+		"--service-cluster-ip-range", Services+","+Services6,
 		"--client-ca-file", c.Path("pki", "ca.crt"),
 		"--tls-cert-file", c.Path("pki", "apiserver.crt"), "--tls-private-key-file", c.Path("pki", "apiserver.key"),
 		"--service-account-issuer", "https://kubernetes.default.svc.cluster.local",

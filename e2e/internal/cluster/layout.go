@@ -20,10 +20,15 @@ import (
 
 // The addresses exist only inside the namespaces.
 const (
-	OutsideIP    = "172.18.0.1"
-	NodeNetwork  = "172.18.0.0/16"
-	PodNetwork   = "10.244.0.0/16"
-	Services     = "10.96.0.0/16"
+	OutsideIP   = "172.18.0.1"
+	NodeNetwork = "172.18.0.0/16"
+	PodNetwork  = "10.244.0.0/16"
+	Services    = "10.96.0.0/16"
+	// IPv6 beside it: nodes, pods and Services that ask for it. LoadBalancer addresses are IPv4.
+	OutsideIP6  = "fd00:172:18::1"
+	PodNetwork6 = "fd00:10:244::/48"
+	Services6   = "fd00:10:96::/112"
+
 	APIServiceIP = "10.96.0.1"
 	DNSServiceIP = "10.96.0.10"
 	// LoadBalancers is the range that Services may ask for an address of; what is given unasked comes out of Pool.
@@ -36,6 +41,9 @@ type Node struct {
 	Name    string `json:"name"`
 	IP      string `json:"ip"`
 	PodCIDR string `json:"podCIDR"`
+	// IP6 and PodCIDR6 are the same in IPv6.
+	IP6      string `json:"ip6"`
+	PodCIDR6 string `json:"podCIDR6"`
 	// Netns is the name of its network namespace.
 	Netns string `json:"netns"`
 	// Dir holds its state and its sockets.
@@ -71,11 +79,13 @@ func New(name, dir string, binaries map[string]string) *Cluster {
 	c := &Cluster{Name: name, Dir: dir, Outside: name + "-outside", Binaries: binaries, Created: time.Now()}
 	for i, name := range []string{"node1", "node2"} {
 		c.Nodes = append(c.Nodes, Node{
-			Name:    name,
-			IP:      fmt.Sprintf("172.18.0.%d", i+2),
-			PodCIDR: fmt.Sprintf("10.244.%d.0/24", i),
-			Netns:   c.Name + "-" + name,
-			Dir:     filepath.Join(dir, name),
+			Name:     name,
+			IP:       fmt.Sprintf("172.18.0.%d", i+2),
+			PodCIDR:  fmt.Sprintf("10.244.%d.0/24", i),
+			IP6:      fmt.Sprintf("fd00:172:18::%d", i+2),
+			PodCIDR6: fmt.Sprintf("fd00:10:244:%d::/64", i),
+			Netns:    c.Name + "-" + name,
+			Dir:      filepath.Join(dir, name),
 		})
 	}
 	return c

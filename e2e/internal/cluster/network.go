@@ -25,6 +25,7 @@ func (c *Cluster) network(ctx context.Context) error {
 		"link add br0 type bridge",
 		"link set br0 up",
 		"addr add " + OutsideIP + "/16 dev br0",
+		"addr add " + OutsideIP6 + "/64 dev br0 nodad",
 	}
 	if err := ip(ctx, "netns add "+c.Outside); err != nil {
 		return err
@@ -58,14 +59,17 @@ func (c *Cluster) nodeNetwork(ctx context.Context, index int, node Node) error {
 		"link set "+port+" master br0",
 		"link set "+port+" up",
 		"route add "+node.PodCIDR+" via "+node.IP,
+		"route add "+node.PodCIDR6+" via "+node.IP6,
 	); err != nil {
 		return err
 	}
 	commands := []string{
 		"link set lo up",
 		"addr add " + node.IP + "/16 dev eth0",
+		"addr add " + node.IP6 + "/64 dev eth0 nodad",
 		"link set eth0 up",
 		"route add default via " + OutsideIP,
+		"route add default via " + OutsideIP6,
 		// A bridge without ports stands for the pool: there may be no dummy links in the kernel.
 		"link add lb0 type bridge",
 		"link set lb0 up",
@@ -73,7 +77,7 @@ func (c *Cluster) nodeNetwork(ctx context.Context, index int, node Node) error {
 	}
 	for _, other := range c.Nodes {
 		if other.Name != node.Name {
-			commands = append(commands, "route add "+other.PodCIDR+" via "+other.IP)
+			commands = append(commands, "route add "+other.PodCIDR+" via "+other.IP, "route add "+other.PodCIDR6+" via "+other.IP6)
 		}
 	}
 	if err := ipIn(ctx, node.Netns, commands...); err != nil {
@@ -82,6 +86,10 @@ func (c *Cluster) nodeNetwork(ctx context.Context, index int, node Node) error {
 	nft := inNetns(ctx, node.Netns, "nft", "-f", "-")
 	nft.Stdin = strings.NewReader(rejectUnused)
 	if err := run(nft); err != nil {
+		return err
+	}
+	six := []string{"net.ipv6.conf.all.forwarding=1", "net.bridge.bridge-nf-call-ip6tables=1"}
+	if err := run(inNetns(ctx, node.Netns, append([]string{"sysctl", "-qw"}, six...)...)); err != nil {
 		return err
 	}
 	// bridge-nf-call: a Service's answer from a pod on the same bridge has to pass through NAT again.

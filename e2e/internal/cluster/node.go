@@ -40,8 +40,8 @@ state = "{{.Node.Dir}}/containerd/state"
 `,
 	"cni/10-pods.conflist": `{"cniVersion": "0.4.0", "name": "pods", "plugins": [
   {"type": "bridge", "bridge": "cni0", "isGateway": true, "ipMasq": false, "hairpinMode": true,
-   "ipam": {"type": "host-local", "ranges": [[{"subnet": "{{.Node.PodCIDR}}"}]],
-            "routes": [{"dst": "0.0.0.0/0"}], "dataDir": "{{.Node.Dir}}/cni-addresses"}},
+   "ipam": {"type": "host-local", "ranges": [[{"subnet": "{{.Node.PodCIDR}}"}], [{"subnet": "{{.Node.PodCIDR6}}"}]],
+            "routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}], "dataDir": "{{.Node.Dir}}/cni-addresses"}},
   {"type": "portmap", "capabilities": {"portMappings": true}}
 ]}
 `,
@@ -79,7 +79,7 @@ tlsPrivateKeyFile: {{.Dir}}/pki/kubelet-{{.Node.Name}}.key
 	"kube-proxy.yaml": `apiVersion: kubeproxy.config.k8s.io/v1alpha1
 kind: KubeProxyConfiguration
 mode: nftables
-clusterCIDR: {{.Pods}}
+clusterCIDR: "{{.Pods}},{{.Pods6}}"
 clientConnection: { kubeconfig: "{{.Dir}}/kube-proxy.kubeconfig" }
 conntrack: { maxPerCore: 0 }
 hostnameOverride: {{.Node.Name}}
@@ -119,7 +119,7 @@ func (c *Cluster) startKubelet(node Node) error {
 			"--config", filepath.Join(node.Dir, "kubelet.yaml"),
 			"--kubeconfig", c.Path("kubelet-" + node.Name + ".kubeconfig"),
 			"--hostname-override", node.Name,
-			"--node-ip", node.IP,
+			"--node-ip", node.IP + "," + node.IP6,
 			"--root-dir", filepath.Join(node.Dir, "kubelet"),
 		},
 	}); err != nil {
@@ -138,7 +138,7 @@ func (c *Cluster) ImportImage(ctx context.Context, node Node, archive string) er
 
 func (c *Cluster) writeNodeFiles(node Node) error {
 	values := map[string]any{
-		"Node": node, "Dir": c.Dir, "PauseImage": PauseImage, "DNS": DNSServiceIP, "Pods": PodNetwork,
+		"Node": node, "Dir": c.Dir, "PauseImage": PauseImage, "DNS": DNSServiceIP, "Pods": PodNetwork, "Pods6": PodNetwork6,
 		"CgroupRoot": "/" + c.nodeCgroup(node),
 	}
 	for name, text := range nodeFiles {

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -12,6 +13,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"portcullis.dev/e2e/internal/cluster"
 )
 
 // Client makes requests from outside the cluster to one address, whatever the host of the request is.
@@ -27,6 +30,12 @@ type Client struct {
 	HTTPPort, HTTPSPort int
 	// Preface is sent at the beginning of each connection.
 	Preface []byte
+	// Source is the address to come from, one of the outside's; the system chooses when empty.
+	Source string
+	// Netns is the path of the network namespace to come from (PodNetns); the outside's when empty.
+	Netns string
+	// Patience is how long a request may take; 10 s when 0.
+	Patience time.Duration
 
 	http *http.Client
 }
@@ -50,6 +59,18 @@ type Echo struct {
 	Namespace string              `json:"namespace"`
 	Service   string              `json:"service"`
 	Pod       string              `json:"pod"`
+	// Remote is whom the request came from; Portcullis's own echo alone says it.
+	Remote string `json:"remote_address"`
+}
+
+// Received are the values of a header; echo servers differ in how they write its name.
+func (e Echo) Received(name string) []string {
+	for have, values := range e.Headers {
+		if strings.EqualFold(have, name) {
+			return values
+		}
+	}
+	return nil
 }
 
 // Get asks for a URL; redirects are answers.
@@ -77,7 +98,9 @@ func (c *Client) Do(request *http.Request) (*Answer, error) {
 	}
 	answer := &Answer{Status: response.StatusCode, Header: response.Header, Body: string(body), TLS: response.TLS}
 	if strings.HasPrefix(response.Header.Get("Content-Type"), "application/json") {
-		if err := json.Unmarshal(body, &answer.Echo); err != nil {
+		err := json.Unmarshal(body, &answer.Echo)
+		var others *json.UnmarshalTypeError // others speak JSON, too
+		if err != nil && !errors.As(err, &others) {
 			return nil, fmt.Errorf("body: %w: %q", err, body)
 		}
 	}
@@ -99,8 +122,12 @@ func (c *Client) Close() { c.client().CloseIdleConnections() }
 
 func (c *Client) client() *http.Client {
 	if c.http == nil {
+		patience := c.Patience
+		if patience == 0 {
+			patience = 10 * time.Second
+		}
 		c.http = &http.Client{
-			Timeout:       10 * time.Second,
+			Timeout:       patience,
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 			Transport: &http.Transport{
 				DialContext:       c.dial,
@@ -124,7 +151,13 @@ func (c *Client) dial(ctx context.Context, network, host string) (net.Conn, erro
 	if port == "443" && c.HTTPSPort != 0 {
 		port = fmt.Sprint(c.HTTPSPort)
 	}
-	conn, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, network, net.JoinHostPort(c.Address, port))
+	dial := (&net.Dialer{LocalAddr: c.source()}).DialContext
+	if c.Netns != "" {
+		dial = cluster.DialIn(c.Netns)
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	conn, err := dial(ctx, network, net.JoinHostPort(c.Address, port))
 	if err != nil || len(c.Preface) == 0 {
 		return conn, err
 	}
@@ -133,6 +166,13 @@ func (c *Client) dial(ctx context.Context, network, host string) (net.Conn, erro
 		return nil, err
 	}
 	return conn, nil
+}
+
+func (c *Client) source() net.Addr {
+	if c.Source == "" {
+		return nil
+	}
+	return &net.TCPAddr{IP: net.ParseIP(c.Source)}
 }
 
 // Want is what an answer should be; empty fields may be anything.

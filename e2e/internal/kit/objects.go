@@ -39,7 +39,7 @@ spec:
           labelSelector: { matchLabels: { app: %[1]s } }
       containers:
         - name: echo
-          image: ` + EchoImage + `
+          image: %[4]s
           imagePullPolicy: Never
           env:
             - { name: SERVICE_NAME, value: %[1]s }
@@ -81,7 +81,15 @@ func (s *S) EchoIn(namespace, name string, replicas int, settings ...string) {
 		key, value, _ := strings.Cut(setting, "=")
 		fmt.Fprintf(&env, "            - { name: %s, value: %q }\n", key, value)
 	}
-	s.ApplyTo(namespace, echoText, name, replicas, env.String())
+	s.ApplyTo(namespace, echoText, name, replicas, env.String(), EchoImage)
+}
+
+// OwnEcho makes one of Portcullis's own echo server, which says whom a request came from, and waits for it.
+func (s *S) OwnEcho(name string, replicas int) {
+	s.T.Helper()
+	image := portcullis.Repository + ":" + portcullis.Tag + "\n          args: [echo, '--listen=[::]:3000']"
+	s.ApplyTo(s.Namespace, echoText, name, replicas, "", image)
+	s.AwaitDeployment(s.Namespace, name)
 }
 
 // AwaitDeployment waits until all of a Deployment is of its newest version and available, and nothing else is left.

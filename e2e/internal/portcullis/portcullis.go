@@ -25,6 +25,9 @@ const (
 	Tag      = "e2e"
 	OtherTag = "e2e-other"
 
+	// AdminPort is the chart's.
+	AdminPort = 9080
+
 	// mostBytes is what an image may have.
 	mostBytes = 40 << 20
 

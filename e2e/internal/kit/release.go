@@ -1,0 +1,59 @@
+package kit
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"portcullis.dev/e2e/internal/portcullis"
+)
+
+// WithValues upgrades the release to what it is with further arguments (--set and its kin), and rolls it back at the
+// scenario's end.
+func (s *S) WithValues(arguments ...string) {
+	s.T.Helper()
+	before := s.revision()
+	s.T.Cleanup(func() {
+		if s.revision() != before {
+			s.helm("rollback", portcullis.Release, strconv.Itoa(before), "--wait", "--timeout", "2m")
+			s.AwaitRelease()
+		}
+	})
+	upgrade := []string{"upgrade", portcullis.Release, portcullis.Chart(s.Repository), "--reuse-values", "--wait", "--timeout", "2m"}
+	s.helm(append(upgrade, arguments...)...)
+	// helm is content with pods that can be missed; those that are ending would still answer by the old values.
+	s.AwaitRelease()
+}
+
+// AwaitRelease waits until Portcullis's pods are those that its Deployment asks for, and no others.
+func (s *S) AwaitRelease() {
+	s.T.Helper()
+	s.AwaitDeployment(portcullis.Namespace, portcullis.Release)
+	d, err := s.Kube.AppsV1().Deployments(portcullis.Namespace).Get(s.ctx, portcullis.Release, metav1.GetOptions{})
+	s.Must(err)
+	s.awaitPods(portcullis.Namespace, portcullis.Release, int(*d.Spec.Replicas))
+}
+
+func (s *S) revision() int {
+	s.T.Helper()
+	var revisions []struct {
+		Revision int `json:"revision"`
+	}
+	s.Must(json.Unmarshal(s.helm("history", portcullis.Release, "--max", "1", "--output", "json"), &revisions))
+	if len(revisions) != 1 {
+		s.T.Fatalf("helm history --max 1 has %d revisions", len(revisions))
+	}
+	return revisions[0].Revision
+}
+
+func (s *S) helm(arguments ...string) []byte {
+	s.T.Helper()
+	cmd := portcullis.Helm(s.ctx, s.Cluster, arguments...)
+	out, err := cmd.Output()
+	if err != nil {
+		s.T.Fatal(fmt.Errorf("helm %v: %w: %s", arguments, err, stderr(err)))
+	}
+	return out
+}
