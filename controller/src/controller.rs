@@ -181,7 +181,7 @@ impl Controller {
         if !changes.is_empty() {
             let (begun, count) = (Instant::now(), changes.len());
             self.index.apply(changes);
-            info!(changes = count, took = ?begun.elapsed(), "objects changed");
+            debug!(changes = count, took = ?begun.elapsed(), "objects changed");
         }
         if complete {
             self.index.complete();

@@ -32,8 +32,10 @@ pub(crate) fn route_parent(
     let partially = accepted.is_true() && !invalid.rules.is_empty();
     let mut conditions = vec![accepted, resolved_refs(generation, unresolved)];
     if partially {
-        let message =
-            format!("Dropped Rule {}. What a dropped rule would take is answered with 500", text(invalid));
+        let message = format!(
+            "Dropped Rule {}. Requests of its matches are answered with 500; a match that cannot be read takes none",
+            text(invalid)
+        );
         conditions.push(condition(generation, "PartiallyInvalid").yes("UnsupportedValue", message));
     }
     RouteParentStatus {
