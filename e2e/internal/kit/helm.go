@@ -27,10 +27,11 @@ func (s *S) Helm(args ...string) {
 	s.Must(printer.Command(s.ctx, "helm", portcullis.Helm(s.ctx, s.Cluster, args...)))
 }
 
-// HelmUpgrade upgrades the release, or installs it, to the run's values and further ones, and waits for its pods.
+// HelmUpgrade upgrades the release, or installs it, to the run's values and further ones, and waits for its pods. Replicas
+// that a scenario has set by hand are taken back by it, as a user has to, too.
 func (s *S) HelmUpgrade(values ...string) {
 	s.T.Helper()
-	args := []string{"upgrade", "--install", portcullis.Release, portcullis.Chart(s.Repository), "--wait", "--timeout", "3m"}
+	args := []string{"upgrade", "--install", portcullis.Release, portcullis.Chart(s.Repository), "--wait", "--timeout", "3m", "--force-conflicts"}
 	s.Helm(slices.Concat(args, portcullis.Values(), values)...)
 }
 
