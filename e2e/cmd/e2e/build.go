@@ -26,7 +26,7 @@ type built struct {
 const conformance = "TestConformance"
 
 func build(ctx context.Context, p *stage.Printer, o options) (*built, error) {
-	store := parts.Store{Source: filepath.Join(o.repository, "e2e", "parts"), Cache: filepath.Join(o.cache, "parts")}
+	store := store(o)
 	b := &built{binaries: map[string]string{}, agent: []string{sibling("e2e"), "agent", o.clusterDir()}}
 	wanted := []parts.Part{parts.Etcd, parts.Kubernetes, parts.CoreDNS, parts.Helm, parts.Echo}
 	suite, err := needsSuite(o)
@@ -58,6 +58,10 @@ func build(ctx context.Context, p *stage.Printer, o options) (*built, error) {
 		err = fmt.Errorf("no CRDs in %s", module)
 	}
 	return b, err
+}
+
+func store(o options) parts.Store {
+	return parts.Store{Source: filepath.Join(o.repository, "e2e", "parts"), Cache: filepath.Join(o.cache, "parts")}
 }
 
 func (b *built) part(ctx context.Context, p *stage.Printer, store parts.Store, part parts.Part) error {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"time"
 )
 
 // options is the command line, and where things are.
@@ -18,6 +19,8 @@ type options struct {
 	class, features, suite string
 	// For the propagation scenario.
 	samples, routes string
+	// For the scenario without a control plane.
+	outage time.Duration
 
 	// repository is the source tree; cache, what outlives a run.
 	repository, cache string
@@ -50,8 +53,9 @@ func parse(args []string) (options, error) {
 	flags.StringVar(&o.name, "name", "pce2e", "prefix of namespaces and cgroups; another one for a second cluster on this machine")
 	flags.StringVar(&o.artefacts, "artefacts", "", "folder for logs and reports (default <cache>/artefacts)")
 	flags.StringVar(&o.binary, "binary", "", "a static binary of Portcullis to use instead of building one")
-	flags.StringVar(&o.samples, "samples", "", "how often propagation is measured at each number of routes")
-	flags.StringVar(&o.routes, "routes", "", "the numbers of routes that propagation is measured with, by commas")
+	flags.StringVar(&o.samples, "samples", "20", "how often propagation is measured at each number of routes")
+	flags.StringVar(&o.routes, "routes", "0,500,5000", "the numbers of routes that propagation is measured with, by commas")
+	flags.DurationVar(&o.outage, "outage", time.Minute, "how long TestControlPlaneGone has no API server and no etcd")
 	flags.Usage = func() {
 		fmt.Fprint(flags.Output(), usage)
 		flags.PrintDefaults()

@@ -28,6 +28,9 @@ func runCommand(ctx context.Context, args []string) error {
 	if o.list {
 		return listScenarios(ctx)
 	}
+	if onlyChart(o.filter) && !o.down {
+		return chartAlone(ctx, o)
+	}
 	if os.Geteuid() != 0 {
 		return errors.New("namespaces and containers need root")
 	}
@@ -103,6 +106,11 @@ func whole(ctx context.Context, o options) (err error) {
 	if err != nil {
 		return err
 	}
+	if o.filter == "" && !o.bare {
+		if err := chart(ctx, p, o, built.binaries["helm"]); err != nil {
+			return err
+		}
+	}
 	c := cluster.New(o.name, o.clusterDir(), built.binaries)
 	defer func() {
 		panicked := recover()
@@ -129,6 +137,10 @@ func whole(ctx context.Context, o options) (err error) {
 func end(ctx context.Context, p *stage.Printer, o options, c *cluster.Cluster, well bool) error {
 	ctx = context.WithoutCancel(ctx) // an interrupted run cleans up as well
 	if o.keep && ctx.Err() == nil {
+		// As it is stored: scenarios have started processes again.
+		if now, err := cluster.Load(o.clusterDir()); err == nil && now != nil {
+			c = now
+		}
 		c.Kept = true
 		p.Say("\nkept. To look around: %s get pods -A\nor: nsenter --net=/run/netns/%s env KUBECONFIG=%s bash\nlogs: %s\nend it with e2e/run --down",
 			c.Path("kubectl"), c.Outside, c.Kubeconfig(), c.Logs())

@@ -29,6 +29,7 @@ func scenarios(ctx context.Context, p *stage.Printer, o options, c *cluster.Clus
 			"PORTCULLIS_E2E_SUITE="+o.suite,
 			"PORTCULLIS_E2E_SAMPLES="+o.samples,
 			"PORTCULLIS_E2E_ROUTES="+o.routes,
+			"PORTCULLIS_E2E_OUTAGE="+o.outage.String(),
 		)
 		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 		return stage.RunInGroup(ctx, cmd)

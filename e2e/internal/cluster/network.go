@@ -93,7 +93,13 @@ func (c *Cluster) nodeNetwork(ctx context.Context, index int, node Node) error {
 		return err
 	}
 	// bridge-nf-call: a Service's answer from a pod on the same bridge has to pass through NAT again.
-	return run(inNetns(ctx, node.Netns, "sysctl", "-qw", "net.ipv4.ip_forward=1", "net.bridge.bridge-nf-call-iptables=1"))
+	if err := run(inNetns(ctx, node.Netns, "sysctl", "-qw", "net.ipv4.ip_forward=1", "net.bridge.bridge-nf-call-iptables=1")); err != nil {
+		return err
+	}
+	// One address stands for all clients, and comes to the same port again soon: NAT would lead it to the pod that it had
+	// before, which may be no more. Left as it is where the kernel has no such setting.
+	return run(inNetns(ctx, node.Netns, "sysctl", "-qew",
+		"net.netfilter.nf_conntrack_tcp_timeout_close=1", "net.netfilter.nf_conntrack_tcp_timeout_time_wait=1"))
 }
 
 // inNetns is a command in a namespace. nsenter, since `ip netns exec` mounts /sys anew and hides the cgroups.

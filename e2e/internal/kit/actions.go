@@ -2,17 +2,20 @@ package kit
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os/exec"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
 
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	"portcullis.dev/e2e/internal/portcullis"
 )
 
 // Scale sets a Deployment's size, and waits until it has it.
@@ -54,16 +57,39 @@ func (s *S) awaitPods(namespace, name string, want int) {
 // KillPod ends a pod's containers with -9, behind the kubelet's back.
 func (s *S) KillPod(pod corev1.Pod) {
 	s.T.Helper()
+	s.Must(s.SignalPod(pod, "SIGKILL"))
+}
+
+// SignalPod sends a signal to the first process of each of a pod's containers.
+func (s *S) SignalPod(pod corev1.Pod, signal string) error {
 	node, err := s.Cluster.Node(pod.Spec.NodeName)
-	s.Must(err)
+	if err != nil {
+		return err
+	}
 	for _, status := range pod.Status.ContainerStatuses {
 		id := strings.TrimPrefix(status.ContainerID, "containerd://")
 		out, err := exec.CommandContext(context.WithoutCancel(s.ctx), "ctr", "--address", node.Socket(), "--namespace", "k8s.io",
-			"task", "kill", "--signal", "SIGKILL", id).CombinedOutput()
+			"task", "kill", "--signal", signal, id).CombinedOutput()
 		if err != nil {
-			s.T.Fatalf("kill of %s/%s: %v: %s", pod.Namespace, pod.Name, err, out)
+			return fmt.Errorf("%s to %s/%s: %w: %s", signal, pod.Namespace, pod.Name, err, out)
 		}
 	}
+	return nil
+}
+
+// AwaitGone waits until a pod of Portcullis is no more.
+func (s *S) AwaitGone(pod string) {
+	s.T.Helper()
+	s.Within(2*Patience, "the end of pod "+pod, func() error {
+		_, err := s.Kube.CoreV1().Pods(portcullis.Namespace).Get(s.ctx, pod, metav1.GetOptions{})
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		if err == nil {
+			err = errors.New("it is still there")
+		}
+		return err
+	})
 }
 
 // Leader is the pod that writes statuses.
@@ -84,22 +110,37 @@ func (s *S) Leader(namespace, lease string) string {
 	return holder
 }
 
-// StopAndStart ends processes of the cluster with -9, and starts them again after a while; 60 s when 0.
-func (s *S) StopAndStart(name string, after time.Duration, others ...string) {
+// StopAndStart ends a process of the cluster with -9, and starts it again after a while.
+func (s *S) StopAndStart(name string, after time.Duration) {
 	s.T.Helper()
-	if after == 0 {
-		after = time.Minute
-	}
-	names := append([]string{name}, others...)
+	s.stop(name)
+	time.Sleep(after)
+	s.Must(s.Cluster.Restart(name))
+}
+
+// NoControlPlane ends all of the control plane with -9, and starts it again after a while. The controller manager and the
+// scheduler are among it: where they elect leaders, they end when they cannot reach the API server for ten seconds. One
+// that stays takes all nodes for dead afterwards, as it has not read for so long that they live.
+func (s *S) NoControlPlane(after time.Duration) {
+	s.T.Helper()
+	s.stop("kube-scheduler", "kube-controller-manager", "kube-apiserver", "etcd")
+	time.Sleep(after)
+	s.Must(s.Cluster.Restart("etcd"))
+	s.Must(s.Cluster.Restart("kube-apiserver"))
+	s.Must(s.Cluster.AwaitAPI(s.ctx))
+	s.Must(s.Cluster.Restart("kube-controller-manager"))
+	s.Must(s.Cluster.Restart("kube-scheduler"))
+}
+
+// stop ends processes of the cluster, one after the other. They run again at the scenario's end, whatever happens until
+// then: others need them.
+func (s *S) stop(names ...string) {
+	s.T.Helper()
 	for _, name := range names {
 		s.Must(s.Cluster.Stop(s.ctx, name, syscall.SIGKILL))
-		s.T.Cleanup(func() { // whatever happens in between, others need it
+		s.T.Cleanup(func() {
 			_ = s.Cluster.Restart(name)
 		})
-	}
-	time.Sleep(after)
-	for _, name := range slices.Backward(names) {
-		s.Must(s.Cluster.Restart(name))
 	}
 }
 

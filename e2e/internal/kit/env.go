@@ -4,8 +4,13 @@ package kit
 
 import (
 	"errors"
+	"fmt"
 	"os"
+	"slices"
+	"strconv"
+	"strings"
 	"sync"
+	"time"
 
 	"portcullis.dev/e2e/internal/cluster"
 )
@@ -20,6 +25,11 @@ type Env struct {
 	Class string
 	// Features are those claimed to the suite, those of the class when empty; SuiteTests, a pattern for its tests, all of them when empty.
 	Features, SuiteTests string
+	// Samples is how often propagation is measured beside each of these numbers of routes, which ascend.
+	Samples int
+	Routes  []int
+	// Outage is how long the control plane is away.
+	Outage time.Duration
 	// Repository is the source tree.
 	Repository string
 }
@@ -40,12 +50,31 @@ var load = sync.OnceValues(func() (*Env, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Env{
+	env := &Env{
 		Clients: clients, Cluster: c,
 		Artefacts:  os.Getenv("PORTCULLIS_E2E_ARTEFACTS"),
 		Class:      os.Getenv("PORTCULLIS_E2E_CLASS"),
 		Features:   os.Getenv("PORTCULLIS_E2E_FEATURES"),
 		SuiteTests: os.Getenv("PORTCULLIS_E2E_SUITE"),
 		Repository: os.Getenv("PORTCULLIS_E2E_REPOSITORY"),
-	}, nil
+	}
+	return env, env.numbers()
 })
+
+func (e *Env) numbers() (err error) {
+	if e.Samples, err = strconv.Atoi(os.Getenv("PORTCULLIS_E2E_SAMPLES")); err != nil || e.Samples < 1 {
+		return fmt.Errorf("--samples: a number from 1 on is needed (%v)", err)
+	}
+	for field := range strings.SplitSeq(os.Getenv("PORTCULLIS_E2E_ROUTES"), ",") {
+		count, err := strconv.Atoi(strings.TrimSpace(field))
+		if err != nil || count < 0 {
+			return fmt.Errorf("--routes: %q is not a number of routes", field)
+		}
+		e.Routes = append(e.Routes, count)
+	}
+	slices.Sort(e.Routes)
+	if e.Outage, err = time.ParseDuration(os.Getenv("PORTCULLIS_E2E_OUTAGE")); err != nil {
+		return fmt.Errorf("--outage: %w", err)
+	}
+	return nil
+}

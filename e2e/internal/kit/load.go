@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/http/httptrace"
 	"slices"
 	"strings"
 	"sync"
@@ -34,7 +35,7 @@ type Running struct {
 	count int
 	took  []time.Duration
 	// failures are the first ones, with the time at which they happened; failed counts all.
-	failures []string
+	failures []Failure
 	failed   int
 	begun    time.Time
 }
@@ -42,13 +43,27 @@ type Running struct {
 // Report is what came of it.
 type Report struct {
 	Requests, Failed int
-	Failures         []string
+	Failures         []Failure
 	Median, P99, Max time.Duration
+}
+
+// Failure is a request that was not answered as it should be.
+type Failure struct {
+	// After is when it was begun, from the load's beginning on.
+	After time.Duration
+	// Opened is when its connection was opened; zero where it got none.
+	Opened time.Time
+	Err    error
+}
+
+func (f Failure) String() string {
+	return fmt.Sprintf("  after %6.2f s: %v", f.After.Seconds(), f.Err)
 }
 
 const (
 	mostRequests = 2_000_000
-	keptFailures = 20
+	keptFailures = 10_000
+	shownLines   = 20
 )
 
 // Start begins it; it ends with the scenario at the latest.
@@ -88,7 +103,7 @@ func (r *Running) StopClean(what string) Report {
 	r.s.T.Helper()
 	report := r.Stop()
 	if report.Failed > 0 {
-		r.s.T.Errorf("%s: %d of %d requests failed:\n%s", what, report.Failed, report.Requests, strings.Join(report.Failures, "\n"))
+		r.s.T.Errorf("%s: %d of %d requests failed:\n%s", what, report.Failed, report.Requests, Lines(report.Failures))
 	}
 	if report.Requests == 0 {
 		r.s.T.Errorf("%s: no request was made", what)
@@ -97,21 +112,51 @@ func (r *Running) StopClean(what string) Report {
 	return report
 }
 
+// Lines are the first failures below each other.
+func Lines(failures []Failure) string {
+	var text strings.Builder
+	for _, failure := range failures[:min(len(failures), shownLines)] {
+		fmt.Fprintln(&text, failure)
+	}
+	return text.String()
+}
+
 func (r *Running) work(ctx context.Context, client *Client, l Load) {
 	defer client.Close()
+	connection := &connection{}
+	ctx = httptrace.WithClientTrace(ctx, connection.trace())
 	for ctx.Err() == nil {
 		begin := time.Now()
 		err := one(ctx, client, l)
 		if ctx.Err() != nil {
 			return // it was broken off by us
 		}
-		if !r.note(begin, err) {
+		if !r.note(begin, connection.opened, err) {
 			return
 		}
 		select {
 		case <-ctx.Done():
 		case <-time.After(l.Pace):
 		}
+	}
+}
+
+// connection is the one of a worker's last request.
+type connection struct {
+	// kept is when the last one was opened; opened, the same, unless the request got none.
+	kept, opened time.Time
+}
+
+func (c *connection) trace() *httptrace.ClientTrace {
+	return &httptrace.ClientTrace{
+		// Once more where the transport repeats a request whose kept connection was found dead.
+		GetConn: func(string) { c.opened = time.Time{} },
+		GotConn: func(got httptrace.GotConnInfo) {
+			if !got.Reused {
+				c.kept = time.Now()
+			}
+			c.opened = c.kept
+		},
 	}
 }
 
@@ -128,7 +173,7 @@ func one(ctx context.Context, client *Client, l Load) error {
 }
 
 // note keeps a result, and tells whether there may be more.
-func (r *Running) note(begin time.Time, err error) bool {
+func (r *Running) note(begin, opened time.Time, err error) bool {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
 	r.count++
@@ -136,7 +181,7 @@ func (r *Running) note(begin time.Time, err error) bool {
 	if err != nil {
 		r.failed++
 		if len(r.failures) < keptFailures {
-			r.failures = append(r.failures, fmt.Sprintf("  after %6.2f s: %v", begin.Sub(r.begun).Seconds(), err))
+			r.failures = append(r.failures, Failure{After: begin.Sub(r.begun), Opened: opened, Err: err})
 		}
 	}
 	return r.count < mostRequests
