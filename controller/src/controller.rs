@@ -10,7 +10,7 @@ use tokio::{
     sync::{mpsc, watch},
     time::timeout_at,
 };
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 use crate::{
     Bindings, Problem, Publication, Settings,
