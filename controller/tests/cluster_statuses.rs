@@ -8,7 +8,10 @@ use std::{sync::Arc, time::Duration};
 
 use portcullis_controller::{
     Bindings, Controller, Handle, Settings,
-    cluster::statuses::{ControllerNames, Writer},
+    cluster::{
+        lease::Term,
+        statuses::{ControllerNames, Writer},
+    },
     source::cluster::{self, ClusterOptions, Outlets, Progress},
     translate::Address,
 };
@@ -16,7 +19,7 @@ use serde_json::{Value, json};
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
-    time::sleep,
+    time::{Instant, sleep},
 };
 
 use api_server::{Answer, ApiServer, Fault, Log, objects::*, until};
@@ -25,6 +28,7 @@ use api_server::{Answer, ApiServer, Fault, Log, objects::*, until};
 struct Replica {
     handle: Handle,
     leads: watch::Sender<bool>,
+    term: Term,
     _tasks: JoinSet<()>,
 }
 
@@ -49,6 +53,9 @@ impl Replica {
         let (leads, leading) = watch::channel(leads);
         let feed = handle.status_feed();
         let writer = Writer::new(server.client(), feed, seen, leading, controllers, "pod-1");
+        let term = Term::default();
+        term.set(Some(Instant::now() + Duration::from_secs(1_000_000)));
+        let writer = writer.within(term.clone());
         let mut tasks = JoinSet::new();
         tasks.spawn(cluster::watch(server.client(), ClusterOptions::default(), outlets));
         let bound = handle.clone();
@@ -57,7 +64,7 @@ impl Replica {
             bound.bindings(ports.map(|port| (*port, Ok(()))).collect::<Bindings>());
         }));
         tasks.spawn(writer.run());
-        Self { handle, leads, _tasks: tasks }
+        Self { handle, leads, term, _tasks: tasks }
     }
 
     async fn ready(self) -> Self {
@@ -210,6 +217,23 @@ async fn only_the_leader_writes() {
     sleep(Duration::from_secs(5)).await;
     assert_eq!((writes_of(&server, "/httproutes/r0/"), writes_of(&server, "/httproutes/new/")), (2, 1));
     assert_eq!(writes_of(&server, "/httproutes/r1/"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whose_time_is_over_begins_no_write_before_it_is_told() {
+    let server = shop(1);
+    let replica = Replica::start(&server, true).ready().await;
+    let writes = || server.asked("PUT", "/status").len();
+    let before = writes();
+    // As after a freeze: nobody has said yet that another one leads.
+    replica.term.set(Some(Instant::now()));
+    server.apply("httproutes", route("late", "/late"));
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(writes(), before);
+    // A renewal that was only late is told to nobody either.
+    replica.term.set(Some(Instant::now() + Duration::from_secs(60)));
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(parents(&server, "late"), [format!("{OURS} Accepted=True")]);
 }
 
 #[tokio::test(start_paused = true)]

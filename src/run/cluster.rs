@@ -82,15 +82,13 @@ pub(super) fn start(
     let (namespace, name) = args.lease.clone();
     let identity = args.identity.clone().unwrap_or_else(machine);
     provide(&client, args, &identity, readiness, leading.clone());
-    let release = tokio::spawn(lease::compete(
-        client.clone(),
-        LeaseOptions::new(namespace, name, identity.clone()),
-        leads,
-        stop,
-    ));
+    let lease = LeaseOptions::new(namespace, name, identity.clone());
+    let term = lease.term.clone();
+    let release = tokio::spawn(lease::compete(client.clone(), lease, leads, stop));
     let feed = readiness.controller.status_feed();
     let (settled, writes) = watch::channel(false);
-    tokio::spawn(Writer::new(client.clone(), feed, observed, writes, controllers, &identity).run());
+    let writer = Writer::new(client.clone(), feed, observed, writes, controllers, &identity);
+    tokio::spawn(writer.within(term).run());
     let lacking = watch::Sender::default();
     let lacks = lacking.subscribe();
     let located = match args.service.clone() {

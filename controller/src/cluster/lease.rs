@@ -3,7 +3,12 @@
 //! The clocks of other machines are not believed: a Lease may be taken when its record has not changed for as long as
 //! it says that it lasts, by this machine's own clock (as client-go's leaderelection has it).
 
-use std::{future::Future, pin::pin, time::Duration};
+use std::{
+    future::Future,
+    pin::pin,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use k8s_openapi::{
     api::coordination::v1::{Lease, LeaseSpec},
@@ -32,6 +37,25 @@ pub struct LeaseOptions {
     pub renew_deadline: Duration,
     /// How long between two tries.
     pub retry: Duration,
+    /// Told with each renewal.
+    pub term: Term,
+}
+
+/// Until when this process leads: what whoever writes asks right before a write. A process that was frozen finds that
+/// its time is over before anybody tells it.
+#[derive(Clone, Debug, Default)]
+pub struct Term(Arc<Mutex<Option<Instant>>>);
+
+impl Term {
+    /// Whether it is not over.
+    pub fn runs(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|end| Instant::now() < end)
+    }
+
+    /// Sets its end; `None` ends it now.
+    pub fn set(&self, end: Option<Instant>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = end;
+    }
 }
 
 impl LeaseOptions {
@@ -45,6 +69,7 @@ impl LeaseOptions {
             duration: Duration::from_secs(10),
             renew_deadline: Duration::from_secs(7),
             retry: Duration::from_secs(2),
+            term: Term::default(),
         }
     }
 }
@@ -72,6 +97,7 @@ pub async fn compete(
             () = tokio::time::sleep(wait) => {}
         }
     }
+    candidate.options.term.set(None);
     if leads.send_replace(false) {
         candidate.release().await;
     }
@@ -129,6 +155,7 @@ impl Candidate {
         match outcome {
             Ok(Ok(true)) => {
                 self.renewed = Some(begun);
+                self.options.term.set(Some(begun + self.options.renew_deadline));
                 if !leads.send_replace(true) {
                     info!(lease = %self.options.name, identity = %self.options.identity, "leading");
                 }
@@ -142,6 +169,7 @@ impl Candidate {
             Some(left) if !left.is_zero() => self.options.retry.min(left),
             _ => {
                 self.renewed = None;
+                self.options.term.set(None);
                 if leads.send_replace(false) {
                     warn!(lease = %self.options.name, "no longer leading");
                 }

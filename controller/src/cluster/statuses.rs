@@ -36,6 +36,7 @@ use tracing::{debug, info, warn};
 use super::{
     Live, Observation, Sighting,
     events::{self, Happened, Recorder},
+    lease::Term,
     tokens::Tokens,
 };
 use crate::{
@@ -60,6 +61,8 @@ const GATEWAY_REST: Duration = Duration::from_millis(50);
 /// After a failure all writes wait, for longer each time, up to this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// Between two looks whether a term that was over goes on.
+const LATE: Duration = Duration::from_millis(500);
 /// How long one that we may not write waits.
 const FORBIDDEN_PAUSE: Duration = Duration::from_secs(60);
 
@@ -69,6 +72,7 @@ pub struct Writer {
     feed: StatusFeed,
     seen: mpsc::Receiver<Sighting>,
     leads: watch::Receiver<bool>,
+    term: Option<Term>,
     controllers: ControllerNames,
     recorder: Recorder,
     live: HashMap<ObjectKey, Live>,
@@ -117,6 +121,7 @@ impl Writer {
             feed,
             seen,
             leads,
+            term: None,
             controllers,
             live: HashMap::new(),
             told: None,
@@ -134,11 +139,22 @@ impl Writer {
         }
     }
 
+    /// Begins no write when this term is over, whatever `leads` still says.
+    #[must_use]
+    pub fn within(self, term: Term) -> Self {
+        Self { term: Some(term), ..self }
+    }
+
+    fn is_over(&self) -> bool {
+        self.term.as_ref().is_some_and(|term| !term.runs())
+    }
+
     /// Writes until nothing can be seen any more.
     pub async fn run(mut self) {
         let mut leading = *self.leads.borrow_and_update();
         loop {
-            let wake = self.wake();
+            // A renewal that comes late is told to nobody.
+            let wake = if leading && self.is_over() { Some(Instant::now() + LATE) } else { self.wake() };
             tokio::select! {
                 biased;
                 Ok(()) = self.leads.changed() => {
@@ -163,7 +179,7 @@ impl Writer {
                     self.observe(what, leading);
                 }
             }
-            if leading {
+            if leading && !self.is_over() {
                 self.dispatch();
             }
         }
