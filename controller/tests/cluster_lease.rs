@@ -202,7 +202,7 @@ async fn without_permission_nobody_leads() {
 
 /// The Service, and what is told of it.
 struct Followed {
-    ports: watch::Sender<BTreeSet<u16>>,
+    ports: watch::Sender<Option<BTreeSet<u16>>>,
     leads: watch::Sender<bool>,
     addresses: watch::Receiver<Vec<Address>>,
     read: watch::Receiver<bool>,
@@ -211,7 +211,7 @@ struct Followed {
 
 impl Followed {
     fn start(server: &ApiServer, add_ports: bool) -> Self {
-        let (ports, needed) = watch::channel(BTreeSet::new());
+        let (ports, needed) = watch::channel(None);
         let (leads, leading) = watch::channel(true);
         let (to_addresses, addresses) = watch::channel(Vec::new());
         let (to_read, read) = watch::channel(false);
@@ -234,7 +234,7 @@ impl Followed {
     }
 
     async fn need(&self, ports: &[u16]) {
-        self.ports.send_replace(ports.iter().copied().collect());
+        self.ports.send_replace(Some(ports.iter().copied().collect()));
         sleep(Duration::from_secs(1)).await;
     }
 }
@@ -285,6 +285,24 @@ async fn ports_of_listeners_come_and_go_and_those_of_others_stay() {
     sleep(Duration::from_secs(600)).await;
     assert_eq!((server.asked("PATCH", "").len(), patches), (3, 3), "each once");
     assert_eq!(*followed.missing.borrow(), BTreeMap::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_leads_just_after_its_start_leaves_the_ports_that_are_there() {
+    let server = ApiServer::new();
+    chart_service(&server);
+    let first = Followed::start(&server, true);
+    first.need(&[80, 8088]).await;
+    first.leads.send_replace(false);
+    let before = ports(&server);
+    assert!(before.contains(&"8088/TCP->16088".to_owned()), "{before:?}");
+    // The next leader has not read yet which ports there are to be.
+    let next = Followed::start(&server, true);
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(ports(&server), before);
+    assert!(*next.read.borrow(), "its addresses are known all the same");
+    next.need(&[80]).await;
+    assert!(!ports(&server).contains(&"8088/TCP->16088".to_owned()));
 }
 
 #[tokio::test(start_paused = true)]

@@ -167,7 +167,7 @@ fn follow(
     let (read, mut is_read) = watch::channel(false);
     let (known, is_known) = watch::channel(false);
     let (controller, offset) = (readiness.controller.clone(), service.port_offset);
-    let ports = shared_ports(readiness.ports.subscribe(), dedicated);
+    let ports = shared_ports(readiness, dedicated);
     tokio::spawn(service.follow(client, ServiceLinks { ports, leads, addresses, read, missing }));
     tokio::spawn(async move {
         loop {
@@ -187,23 +187,25 @@ fn follow(
     is_known
 }
 
-/// The ports of listeners that come in through our own Service.
-fn shared_ports(
-    mut ports: watch::Receiver<BTreeMap<u16, u16>>,
-    dedicated: PortRange,
-) -> watch::Receiver<BTreeSet<u16>> {
+/// The ports of listeners that come in through our own Service; `None` before the first table.
+fn shared_ports(readiness: &Readiness, dedicated: PortRange) -> watch::Receiver<Option<BTreeSet<u16>>> {
+    let (mut ports, mut ready) = (readiness.ports.subscribe(), readiness.controller.ready());
     let shared = move |ports: &BTreeMap<u16, u16>| -> BTreeSet<u16> {
         ports.iter().filter(|(bound, _)| !dedicated.contains(**bound)).map(|(_, port)| *port).collect()
     };
-    let (to, told) = watch::channel(shared(&ports.borrow_and_update()));
+    let (to, told) = watch::channel(None);
     tokio::spawn(async move {
-        while ports.changed().await.is_ok() {
-            let now = shared(&ports.borrow_and_update());
+        let _ = ready.wait_for(|ready| *ready).await;
+        loop {
+            let now = Some(shared(&ports.borrow_and_update()));
             to.send_if_modified(|before| {
                 let is_other = *before != now;
                 *before = now;
                 is_other
             });
+            if ports.changed().await.is_err() {
+                return;
+            }
         }
     });
     told

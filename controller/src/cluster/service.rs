@@ -47,8 +47,9 @@ pub struct SharedService {
 /// What the rest of the process tells of and learns from the Service.
 #[derive(Debug)]
 pub struct ServiceLinks {
-    /// The ports that listeners are served on.
-    pub ports: watch::Receiver<BTreeSet<u16>>,
+    /// The ports that listeners are served on; `None` before it is known which those are. Whoever begins to lead just
+    /// after its start would take the ports of all listeners from the Service until it has read them.
+    pub ports: watch::Receiver<Option<BTreeSet<u16>>>,
     /// Whether this process may write.
     pub leads: watch::Receiver<bool>,
     /// Where clients reach us.
@@ -113,8 +114,8 @@ impl SharedService {
         if !addresses.is_empty() {
             tell(&links.addresses, addresses);
         }
-        let needed = links.ports.borrow_and_update().clone();
-        let leads = *links.leads.borrow_and_update();
+        let (needed, leads) = (links.ports.borrow_and_update().clone(), *links.leads.borrow_and_update());
+        let Some(needed) = needed else { return true };
         let refused = if !self.add_ports {
             Some("and none is added to it (--no-service-ports)".to_owned())
         } else if leads {
