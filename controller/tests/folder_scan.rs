@@ -432,7 +432,7 @@ impl Site {
     }
 
     fn service(&self, name: &str) -> &portcullis_controller::ir::Service {
-        &self.snapshot.services[&ObjectKey::new(Kind::Service, "default", name)]
+        self.snapshot.services.get(&ObjectKey::new(Kind::Service, "default", name)).unwrap()
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A key is neither made for a look nor kept beside the one that the object has.
 
-use std::{fmt, hash::BuildHasher, ops::Index, sync::Arc};
+use std::{fmt, hash::BuildHasher, sync::Arc};
 
 use foldhash::fast::RandomState;
 use hashbrown::{HashTable, hash_table::Entry};
@@ -92,14 +92,6 @@ impl<T> Default for ByName<T> {
     }
 }
 
-impl<T: Keyed> Index<&ObjectKey> for ByName<T> {
-    type Output = Arc<T>;
-
-    fn index(&self, key: &ObjectKey) -> &Arc<T> {
-        self.get(key).expect("an object of this key")
-    }
-}
-
 impl<T: fmt::Debug> fmt::Debug for ByName<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(&self.table).finish()
@@ -149,7 +141,7 @@ mod tests {
         }
         assert_eq!(all.len(), keys.len());
         for (number, key) in (0..).zip(&keys) {
-            assert_eq!(all[key].1, number, "{key}");
+            assert_eq!(all.get(key).unwrap().1, number, "{key}");
         }
         assert!(all.get(&key(Kind::HttpRoute, "shop", "we")).is_none());
     }
@@ -161,7 +153,7 @@ mod tests {
         for (key, number) in [(&web, 1), (&api, 2), (&web, 3)] {
             all.insert(Arc::new(Object(key.clone(), number)));
         }
-        assert_eq!((all.len(), all[&web].1, all[&api].1), (2, 3, 2));
+        assert_eq!((all.len(), all.get(&web).unwrap().1, all.get(&api).unwrap().1), (2, 3, 2));
         all.remove(&web);
         all.remove(&web);
         assert!(all.get(&web).is_none());
