@@ -18,7 +18,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::{
     accept::Port,
-    conn::{CONN, ConnInfo, REQUEST, RequestScope},
+    conn::{ConnInfo, SCOPE, Scope},
     http::HttpService,
     io::{DownIo, Limits},
     shared::Load,
@@ -54,9 +54,9 @@ pub(crate) async fn serve_http1(
                 return down.close().await;
             }
             let _in_flight = load.request();
-            REQUEST.with(|request| request.set_deadline(None));
+            SCOPE.with(|scope| scope.set_deadline(None));
             down.begin_request();
-            let answered = until_deadline(answer(service, down, settings.take(), &shutdown)).await;
+            let answered = until_deadline(answer(service, down, settings.take(), &shutdown), told).await;
             let Some(reused) = answered else { return };
             let (stream, kept) = reused.consume();
             let Ok(same) = stream.into_any().downcast::<DownIo>() else { return };
@@ -64,7 +64,7 @@ pub(crate) async fn serve_http1(
             idle.fresh = false;
         }
     };
-    CONN.scope(conn, REQUEST.scope(RequestScope::default(), requests)).await;
+    SCOPE.scope(Scope::new(conn), requests).await;
 }
 
 /// One request. Not `async`: the session, which is large, would have its place in the connection's task for good,
@@ -111,10 +111,15 @@ struct Idle<'p> {
 impl Idle<'_> {
     /// Waits for a request. False: there will be none, and nothing was taken from the connection.
     async fn request_begins(&mut self, down: &mut DownIo) -> bool {
-        let begin = Instant::now();
+        let (begin, mut first) = (Instant::now(), true);
         poll_fn(|cx| {
             if let Poll::Ready(result) = down.poll_readable(cx) {
                 return Poll::Ready(result.is_ok());
+            }
+            // The timer of the time before runs on and wakes this task, unless it went off meanwhile.
+            let runs = self.timer.as_ref().is_some_and(|timer| !timer.is_elapsed());
+            if std::mem::replace(&mut first, false) && runs && !self.port.draining() {
+                return Poll::Pending;
             }
             let mut limit = self.limit.keepalive;
             if self.port.draining() {
@@ -145,15 +150,23 @@ impl Idle<'_> {
 
 const FRESH_WHILE_DRAINING: std::time::Duration = std::time::Duration::from_secs(1);
 
-/// Carries out the request, no longer than it says itself ([`RequestScope::set_deadline`]).
-async fn until_deadline<T>(request: impl Future<Output = Option<T>>) -> Option<T> {
+/// What the request has set ([`Scope::set_deadline`]).
+fn told() -> Option<Instant> {
+    SCOPE.with(Scope::deadline)
+}
+
+/// Carries out the request, no longer than it says itself.
+async fn until_deadline<T>(
+    request: impl Future<Output = Option<T>>,
+    deadline: impl Fn() -> Option<Instant>,
+) -> Option<T> {
     let mut request = pin!(request);
     let mut cut = pin!(None::<Sleep>);
     poll_fn(|cx| {
         if let Poll::Ready(done) = request.as_mut().poll(cx) {
             return Poll::Ready(done);
         }
-        let Some(deadline) = REQUEST.with(RequestScope::deadline) else { return Poll::Pending };
+        let Some(deadline) = deadline() else { return Poll::Pending };
         if cut.is_none() {
             cut.set(Some(sleep_until(deadline)));
         }
@@ -181,8 +194,8 @@ impl HttpServerApp for H2App {
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
         let _in_flight = self.load.request();
-        let request = until_deadline(self.service.process_new_http(session, shutdown));
-        CONN.scope(Arc::clone(&self.conn), REQUEST.scope(RequestScope::default(), request)).await
+        let request = until_deadline(self.service.process_new_http(session, shutdown), told);
+        SCOPE.scope(Scope::new(Arc::clone(&self.conn)), request).await
     }
 
     fn h2_options(&self) -> Option<H2Options> {
@@ -196,36 +209,36 @@ impl HttpServerApp for H2App {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{cell::Cell, time::Duration};
 
     use super::*;
 
     #[tokio::test(start_paused = true)]
     async fn a_request_is_cut_at_the_deadline_that_it_sets() {
-        let begin = Instant::now();
+        let (begin, deadline) = (Instant::now(), Cell::new(None));
         let request = async {
             tokio::time::sleep(Duration::from_secs(5)).await;
-            REQUEST.with(|request| request.set_deadline(Some(begin + Duration::from_secs(30))));
+            deadline.set(Some(begin + Duration::from_secs(30)));
             std::future::pending::<Option<()>>().await
         };
-        let answer = REQUEST.scope(RequestScope::default(), until_deadline(request)).await;
+        let answer = until_deadline(request, || deadline.get()).await;
         assert_eq!((answer, begin.elapsed().as_secs()), (None, 30));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_deadline_can_be_moved_and_lifted() {
-        let begin = Instant::now();
+        let (begin, deadline) = (Instant::now(), Cell::new(None));
         let request = async {
-            let set = |s| REQUEST.with(|r| r.set_deadline(Some(begin + Duration::from_secs(s))));
+            let set = |s| deadline.set(Some(begin + Duration::from_secs(s)));
             set(10);
             tokio::time::sleep(Duration::from_secs(5)).await;
             set(100);
             tokio::time::sleep(Duration::from_secs(50)).await;
-            REQUEST.with(|r| r.set_deadline(None));
+            deadline.set(None);
             tokio::time::sleep(Duration::from_secs(500)).await;
             Some("answer")
         };
-        let answer = REQUEST.scope(RequestScope::default(), until_deadline(request)).await;
+        let answer = until_deadline(request, || deadline.get()).await;
         assert_eq!(answer, Some("answer"));
     }
 }

@@ -46,18 +46,17 @@ pub(crate) struct TlsInfo {
     pub(crate) version: &'static str,
 }
 
-/// What the request path tells the connection of the request that it is answering.
-#[derive(Debug, Default)]
-pub(crate) struct RequestScope {
+/// Where a request is handled: its connection, and what the request path tells it.
+#[derive(Debug)]
+pub(crate) struct Scope {
+    /// The connection of the request.
+    pub(crate) conn: Arc<ConnInfo>,
     deadline: Cell<Option<Instant>>,
 }
 
 tokio::task_local! {
-    /// The connection of the request that is being handled: set around pingora's `process_new_http`.
-    pub(crate) static CONN: Arc<ConnInfo>;
-
-    /// The request that is being handled: set around pingora's `process_new_http`, fresh for each request.
-    pub(crate) static REQUEST: RequestScope;
+    /// Set around pingora's `process_new_http`.
+    pub(crate) static SCOPE: Scope;
 }
 
 impl ConnInfo {
@@ -67,7 +66,11 @@ impl ConnInfo {
     }
 }
 
-impl RequestScope {
+impl Scope {
+    pub(crate) fn new(conn: Arc<ConnInfo>) -> Self {
+        Self { conn, deadline: Cell::new(None) }
+    }
+
     /// Sets (or with `None` lifts) the time at which the request is cut, whatever it is doing: its future is
     /// dropped, so that the context is dropped without `logging`, the connection (HTTP/1) or the stream (h2) ends.
     ///

@@ -25,7 +25,7 @@ use tokio::{
 };
 
 pub(crate) use self::transport::Transport;
-use self::{head::HeadScan, out::Out, stall::Stall};
+use self::{head::HeadScan, out::Out, stall::Stall, transport::Gathering};
 use crate::{Options, conn::ConnInfo, shared::Connection};
 
 /// What an HTTP/2 client sends first (RFC 9113, 3.4).
@@ -65,6 +65,8 @@ pub(crate) struct DownIo {
     stale: bool,
     ended: bool,
     wrote: bool,
+    /// Whether h2 has been told that records are sent which are still here; they are before the next read.
+    owes_flush: bool,
     socket: Arc<SocketDigest>,
     tls: Option<Arc<SslDigest>>,
     counted: Option<Connection>,
@@ -102,6 +104,7 @@ impl DownIo {
             stale: true,
             ended: false,
             wrote: false,
+            owes_flush: false,
             socket: Arc::new(socket),
             tls,
             counted: Some(counted),
@@ -221,6 +224,14 @@ impl DownIo {
         kind.into()
     }
 
+    /// Whether records wait to be sent together with those that follow ([`Gathering`]).
+    fn gathers(&mut self) -> bool {
+        match &mut self.transport {
+            Transport::Tls(tls) if self.h2 => Gathering(tls).holds_records(),
+            _ => false,
+        }
+    }
+
     fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.out.is_empty() {
             let out = self.out.poll_flush(&mut self.transport, cx);
@@ -250,6 +261,16 @@ impl AsyncRead for DownIo {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buf.filled().len();
+        if this.owes_flush {
+            match this.poll_out(cx) {
+                Poll::Ready(sent) => {
+                    this.owes_flush = false;
+                    sent?;
+                }
+                // The client does not take more. What it sends is read all the same: it may be what it waits for.
+                Poll::Pending => {}
+            }
+        }
         if !this.poll_early(buf) {
             match Pin::new(&mut this.transport).poll_read(cx, buf) {
                 Poll::Ready(Ok(())) => {
@@ -285,10 +306,11 @@ impl AsyncWrite for DownIo {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         this.wrote = true;
-        let written = match this.h2 {
-            // h2 gathers its frames itself.
-            true => Pin::new(&mut this.transport).poll_write_vectored(cx, bufs),
-            false => this.out.poll_write(&mut this.transport, cx, bufs),
+        let written = match &mut this.transport {
+            Transport::Tls(tls) if this.h2 => this.out.poll_write(&mut Gathering(tls), cx, bufs),
+            // h2 gathers its small frames itself.
+            plain if this.h2 => Pin::new(plain).poll_write_vectored(cx, bufs),
+            transport => this.out.poll_write(transport, cx, bufs),
         };
         this.stall.watch(cx, written)
     }
@@ -298,7 +320,15 @@ impl AsyncWrite for DownIo {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().poll_out(cx)
+        let this = self.get_mut();
+        if this.gathers() {
+            if !std::mem::replace(&mut this.owes_flush, true) {
+                // Its task is run again, after the streams that have something to send by now.
+                cx.waker().wake_by_ref();
+            }
+            return Poll::Ready(Ok(()));
+        }
+        this.poll_out(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -25,6 +25,7 @@ use std::{
     time::Duration,
 };
 
+use pingora_timeout::fast_timeout::set_fast_timeout_to_tokio_threshold;
 use portcullis_routing::Table;
 use portcullis_tls::Certificates;
 use tokio::sync::watch;
@@ -89,6 +90,9 @@ impl Proxy {
     /// # Errors
     /// Where a thread cannot be started.
     pub fn start(options: Options) -> std::io::Result<Self> {
+        // pingora's own timers cost several times as much to set, stay until they would have gone off, and wake a thread
+        // a hundred times a second.
+        set_fast_timeout_to_tokio_threshold(Some(Duration::ZERO));
         let shared = Shared::new(options);
         let tls = TlsBase::new().map_err(std::io::Error::other)?;
         let roots = Roots::find()?;

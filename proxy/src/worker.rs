@@ -6,6 +6,7 @@ use std::{
     net::TcpListener,
     sync::{Arc, mpsc as blocking},
     thread::JoinHandle,
+    time::Duration,
 };
 
 use pingora_core::{
@@ -77,6 +78,7 @@ impl Handle {
                 Err(error) => return drop(started.send(Err(error))),
             };
             runtime.block_on(async {
+                tokio::spawn(heartbeat());
                 let worker = worker(index, shared, tls, ca_file);
                 let _ = started.send(Ok(()));
                 run(worker, receiver).await;
@@ -131,6 +133,16 @@ fn worker(index: usize, shared: Arc<Shared>, tls: Arc<TlsBase>, ca_file: Option<
         shared,
     }
 }
+
+/// Keeps a timer due within a second. Where none is due before a timer that is set anew, tokio wakes its own thread to
+/// look at it: a system call for each request that has to wait.
+async fn heartbeat() {
+    loop {
+        tokio::time::sleep(HEARTBEAT).await;
+    }
+}
+
+const HEARTBEAT: Duration = Duration::from_secs(1);
 
 fn h2_options() -> H2Options {
     // Pingora's own, since h2's know no limit of streams and headers.

@@ -10,10 +10,15 @@ use pingora_proxy::Session;
 use portcullis_routing::{Backend, BackendProtocol, Rejection};
 use tokio::time::{Instant, sleep};
 
-use super::{context::Context, forwarded, headers::Request, hop, request, retry};
+use super::{
+    context::Context,
+    forwarded,
+    headers::{Has, Request},
+    hop, request, retry,
+};
 use crate::{
     Options,
-    conn::REQUEST,
+    conn::SCOPE,
     upstream::{
         self,
         names::Names,
@@ -84,7 +89,7 @@ fn set_deadline(context: &mut Context) -> Result<Option<Duration>> {
         return Err(context.fail(Rejection::Timeout, "the request took too long"));
     }
     let stop = if context.upgrade { Some(deadline) } else { context.deadline() };
-    REQUEST.with(|request| request.set_deadline(stop.map(|at| at + GRACE)));
+    SCOPE.with(|scope| scope.set_deadline(stop.map(|at| at + GRACE)));
     Ok(Some(deadline - now))
 }
 
@@ -130,12 +135,15 @@ pub(crate) async fn request(
             None => request.insert_header("Host", context.conn.local.to_string())?,
         }
     }
-    if h2_client && !h2_backend {
+    if h2_client && !h2_backend && context.has.any(Has::COOKIE) {
         request::join_cookies(request);
     }
-    request::one_length(request);
+    if context.has.any(Has::CONTENT_LENGTH) {
+        request::one_length(request);
+    }
     // The 100 of an h2 backend never gets here, and none can be passed to an h2 client.
-    let expects = (h2_backend || h2_client) && request.remove_header(&header::EXPECT).is_some();
+    let ends_here = context.has.any(Has::EXPECT) && (h2_backend || h2_client);
+    let expects = ends_here && request.remove_header(&header::EXPECT).is_some();
     if expects && !h2_client {
         session.write_continue_response().await?;
     }

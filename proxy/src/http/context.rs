@@ -8,8 +8,8 @@ use portcullis_routing::{
 };
 use tokio::time::Instant;
 
-use super::{access_log::Record, mirror::Copies};
-use crate::conn::{CONN, ConnInfo};
+use super::{access_log::Record, headers::Has, mirror::Copies};
+use crate::conn::{ConnInfo, SCOPE};
 
 /// What is known of one request. Dropped without [`Context::finish`] where the connection cuts the request.
 #[derive(Debug)]
@@ -20,6 +20,8 @@ pub(crate) struct Context {
     pub(crate) started: Instant,
     /// The rule that takes the request, and which of its backends.
     pub(crate) route: Option<Route>,
+    /// What headers the client sent, as far as anybody asks.
+    pub(crate) has: Has,
     /// Host as the client sent it; what `X-Forwarded-Host` says.
     pub(crate) host: Option<HeaderValue>,
     /// Path and query for the backend, where they are not those of the client.
@@ -76,9 +78,10 @@ impl Context {
     /// Called inside the scope of a request's connection.
     pub(crate) fn new() -> Self {
         Self {
-            conn: CONN.with(Arc::clone),
+            conn: SCOPE.with(|scope| Arc::clone(&scope.conn)),
             started: Instant::now(),
             route: None,
+            has: Has::default(),
             host: None,
             target: None,
             upgrade: false,

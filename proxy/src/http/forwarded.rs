@@ -2,80 +2,102 @@
 
 use std::{io::Write, net::IpAddr};
 
-use http::{HeaderName, HeaderValue};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use pingora_error::Result;
 use pingora_http::RequestHeader;
 use portcullis_routing::RouteKind;
 use rand::Rng;
 
-use super::context::Context;
+use super::{
+    context::Context,
+    headers::{self, Fields, Fill, Has, Name},
+};
 use crate::{Options, random, ranges};
 
-const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
-const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const SCHEME: HeaderName = HeaderName::from_static("x-forwarded-scheme");
-const SHORT_SCHEME: HeaderName = HeaderName::from_static("x-scheme");
-const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const STANDARD: HeaderName = HeaderName::from_static("forwarded");
+const FOR: Name = Name::new("X-Forwarded-For", "x-forwarded-for");
+const HOST: Name = Name::new("X-Forwarded-Host", "x-forwarded-host");
+const PORT: Name = Name::new("X-Forwarded-Port", "x-forwarded-port");
+const PROTO: Name = Name::new("X-Forwarded-Proto", "x-forwarded-proto");
+const SCHEME: Name = Name::new("X-Forwarded-Scheme", "x-forwarded-scheme");
+const SHORT_SCHEME: Name = Name::new("X-Scheme", "x-scheme");
+const REAL_IP: Name = Name::new("X-Real-IP", "x-real-ip");
+const REQUEST_ID: Name = Name::new("X-Request-ID", "x-request-id");
 
 /// Tells the backend who asks, for which host, how and where.
 ///
 /// # Errors
 /// Where a header cannot be set (more than pingora's limit of them).
 pub(crate) fn apply(request: &mut RequestHeader, context: &Context, options: &Options) -> Result<()> {
-    remove_imitations(request);
-    let conn = &context.conn;
-    let trusted = ranges::hold(&options.trusted, conn.peer.ip());
-    // Literal names in this spelling cost no allocation; a HeaderName costs one to be spelt.
-    let client = conn.client.clone();
-    match trusted.then(|| request.headers.get(&FOR)).flatten() {
-        Some(before) => {
-            let mut list = before.as_bytes().to_vec();
-            for more in request.headers.get_all(&FOR).iter().skip(1) {
-                list.extend_from_slice(b", ");
-                list.extend_from_slice(more.as_bytes());
+    if context.has.any(Has::UNDERSCORE) {
+        remove_imitations(request);
+    }
+    headers::add(
+        request,
+        Forwarded { context, trusted: ranges::hold(&options.trusted, context.conn.peer.ip()) },
+    )
+}
+
+/// What a backend is told of a client.
+struct Forwarded<'a> {
+    context: &'a Context,
+    /// Whether the client is a proxy whose word on its own client counts.
+    trusted: bool,
+}
+
+impl Fill for Forwarded<'_> {
+    fn fill(self, headers: &mut impl Fields) -> Result<()> {
+        let (context, trusted) = (self.context, self.trusted);
+        let conn = &context.conn;
+        let client = conn.client.clone();
+        let list = if trusted { chain(headers.map(), &client) } else { None };
+        headers.put(&FOR, list.unwrap_or_else(|| client.clone()))?;
+        let keep = |headers: &HeaderMap, name: &Name| trusted && headers.contains_key(&name.name);
+        if !keep(headers.map(), &REAL_IP) {
+            headers.put(&REAL_IP, client)?;
+        }
+        if !keep(headers.map(), &HOST) {
+            match &context.host {
+                Some(host) => headers.put(&HOST, host.clone())?,
+                None => headers.take_out(&HOST.name),
             }
-            list.extend_from_slice(b", ");
-            list.extend_from_slice(client.as_bytes());
-            request.insert_header("X-Forwarded-For", list)?;
         }
-        None => request.insert_header("X-Forwarded-For", client.clone())?,
-    }
-    let keep = |request: &RequestHeader, name: &HeaderName| trusted && request.headers.contains_key(name);
-    if !keep(request, &REAL_IP) {
-        request.insert_header("X-Real-IP", client)?;
-    }
-    if !keep(request, &HOST) {
-        match &context.host {
-            Some(host) => request.insert_header("X-Forwarded-Host", host.clone())?,
-            None => drop(request.remove_header(&HOST)),
+        if !keep(headers.map(), &PORT) {
+            headers.put(&PORT, port(conn.client_port))?;
         }
-    }
-    if !keep(request, &PORT) {
-        request.insert_header("X-Forwarded-Port", port(conn.client_port))?;
-    }
-    let scheme = HeaderValue::from_static(if conn.tls.is_some() { "https" } else { "http" });
-    if !keep(request, &PROTO) {
-        request.insert_header("X-Forwarded-Proto", scheme.clone())?;
-    }
-    if !trusted {
-        request.remove_header(&STANDARD);
-        // What ingress-nginx sends beside; nobody else expects it.
-        if context.rule().is_some_and(|rule| rule.route.kind == RouteKind::Ingress) {
-            request.insert_header("X-Forwarded-Scheme", scheme.clone())?;
-            request.insert_header("X-Scheme", scheme)?;
-        } else {
-            request.remove_header(&SCHEME);
-            request.remove_header(&SHORT_SCHEME);
+        let scheme = HeaderValue::from_static(if conn.tls.is_some() { "https" } else { "http" });
+        if !keep(headers.map(), &PROTO) {
+            headers.put(&PROTO, scheme.clone())?;
         }
+        if !trusted {
+            if context.has.any(Has::FORWARDED) {
+                headers.take_out(&header::FORWARDED);
+            }
+            // What ingress-nginx sends beside; nobody else expects it.
+            if context.rule().is_some_and(|rule| rule.route.kind == RouteKind::Ingress) {
+                headers.put(&SCHEME, scheme.clone())?;
+                headers.put(&SHORT_SCHEME, scheme)?;
+            } else if context.has.any(Has::SCHEME) {
+                headers.take_out(&SCHEME.name);
+                headers.take_out(&SHORT_SCHEME.name);
+            }
+        }
+        if !(context.has.any(Has::REQUEST_ID) && headers.map().contains_key(&REQUEST_ID.name)) {
+            headers.put(&REQUEST_ID, request_id())?;
+        }
+        Ok(())
     }
-    if !request.headers.contains_key(&REQUEST_ID) {
-        request.insert_header("X-Request-ID", request_id())?;
+}
+
+/// The clients that proxies before us have named, and the last of those proxies. `None` where they named none.
+fn chain(headers: &HeaderMap, client: &HeaderValue) -> Option<HeaderValue> {
+    let mut before = headers.get_all(&FOR.name).iter();
+    let mut list = before.next()?.as_bytes().to_vec();
+    for more in before.chain([client]) {
+        list.extend_from_slice(b", ");
+        list.extend_from_slice(more.as_bytes());
     }
-    Ok(())
+    HeaderValue::from_maybe_shared(Bytes::from(list)).ok()
 }
 
 /// The scheme that the client used, as far as it can be known.
@@ -84,7 +106,7 @@ pub(crate) fn scheme(request: &RequestHeader, context: &Context, options: &Optio
     if !ranges::hold(&options.trusted, context.conn.peer.ip()) {
         return own;
     }
-    match request.headers.get(&PROTO).map(HeaderValue::as_bytes) {
+    match request.headers.get(&PROTO.name).map(HeaderValue::as_bytes) {
         Some(b"https") => "https",
         Some(b"http") => "http",
         _ => own,
@@ -95,8 +117,7 @@ pub(crate) fn scheme(request: &RequestHeader, context: &Context, options: &Optio
 fn remove_imitations(request: &mut RequestHeader) {
     let imitates = |name: &&HeaderName| {
         let name = name.as_str();
-        // By bytes: to search a text for a character takes longer to begin than these few bytes take to read.
-        name.as_bytes().contains(&b'_') && {
+        name.contains('_') && {
             let read = name.replace('_', "-");
             read.starts_with("x-forwarded-") || matches!(&*read, "x-real-ip" | "x-request-id" | "x-scheme")
         }

@@ -1,8 +1,153 @@
-//! pingora's headers as the filters of a route change them.
+//! pingora's headers, as we add to them and as the filters of a route change them.
+//!
+//! Six headers are added to each request and a dozen are asked for, so this file minds what that takes: pingora parses
+//! and copies each name that is set, and every look-up hashes its name.
 
-use http::{HeaderName, HeaderValue};
+use std::mem;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Request as HttpRequest, header};
+use pingora_error::{ErrorType, OrErr as _, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use portcullis_routing::HeadersMut;
+
+/// A header that we set.
+#[derive(Debug)]
+pub(crate) struct Name {
+    /// As HTTP/1 backends see it. A literal, for which nothing is allocated.
+    spelt: &'static str,
+    /// As it is looked up.
+    pub(crate) name: HeaderName,
+}
+
+impl Name {
+    /// Both spellings of a name.
+    pub(crate) const fn new(spelt: &'static str, lower: &'static str) -> Self {
+        Self { spelt, name: HeaderName::from_static(lower) }
+    }
+}
+
+/// Headers of a request for a backend, to be added to.
+pub(crate) trait Fields {
+    fn map(&self) -> &HeaderMap;
+
+    /// Replaces all values of a header.
+    ///
+    /// # Errors
+    /// Where there are too many headers already.
+    fn put(&mut self, name: &Name, value: HeaderValue) -> Result<()>;
+
+    /// Removes all values of a header.
+    fn take_out(&mut self, name: &HeaderName);
+}
+
+impl Fields for RequestHeader {
+    fn map(&self) -> &HeaderMap {
+        &self.headers
+    }
+
+    fn put(&mut self, name: &Name, value: HeaderValue) -> Result<()> {
+        self.insert_header(name.spelt, value)
+    }
+
+    fn take_out(&mut self, name: &HeaderName) {
+        self.remove_header(name);
+    }
+}
+
+impl Fields for HeaderMap {
+    fn map(&self) -> &HeaderMap {
+        self
+    }
+
+    fn put(&mut self, name: &Name, value: HeaderValue) -> Result<()> {
+        let put = self.try_insert(name.name.clone(), value).map(drop);
+        put.or_err(ErrorType::InvalidHTTPHeader, "too many headers")
+    }
+
+    fn take_out(&mut self, name: &HeaderName) {
+        self.remove(name);
+    }
+}
+
+/// What is added to a request's headers by `fill`, and room for a few that filters add.
+const ROOM: usize = 10;
+
+/// Adds headers to a request that pingora has copied for a backend. `fill` is called once, on the request itself or,
+/// where pingora keeps nothing beside them, on its headers alone.
+///
+/// # Errors
+/// Those of filling.
+pub(crate) fn add(request: &mut RequestHeader, fill: impl Fill) -> Result<()> {
+    // A target that is no path stands beside the URI, and would get lost.
+    let target = request.uri.path_and_query().map(|target| target.as_str().as_bytes());
+    let is_path = target.is_some_and(|target| std::ptr::eq(target, request.raw_path()));
+    // HTTP/1 clients spell names as they like, and backends see them so.
+    if request.has_case() || !is_path {
+        return fill.fill(request);
+    }
+    let ends_with_head = request.send_end_stream();
+    let nothing = RequestHeader::from(HttpRequest::new(()).into_parts().0);
+    let mut parts = http::request::Parts::from(mem::replace(request, nothing));
+    parts.headers.reserve(ROOM);
+    let filled = fill.fill(&mut parts.headers);
+    *request = RequestHeader::from(parts);
+    if let Some(ends_with_head) = ends_with_head {
+        request.set_send_end_stream(ends_with_head);
+    }
+    filled
+}
+
+/// Adds headers, whatever they are in.
+pub(crate) trait Fill {
+    fn fill(self, headers: &mut impl Fields) -> Result<()>;
+}
+
+/// Which of the headers that are asked for a request may have. One walk along all names takes less than a look-up for
+/// each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Has(u16);
+
+impl Has {
+    pub(crate) const UPGRADE: Self = Self(1);
+    pub(crate) const CONTENT_TYPE: Self = Self(1 << 1);
+    pub(crate) const CONTENT_LENGTH: Self = Self(1 << 2);
+    pub(crate) const COOKIE: Self = Self(1 << 3);
+    pub(crate) const EXPECT: Self = Self(1 << 4);
+    pub(crate) const FORWARDED: Self = Self(1 << 5);
+    /// A name that is not one of those that are known everywhere, and holds an underscore.
+    pub(crate) const UNDERSCORE: Self = Self(1 << 6);
+    /// `X-Request-ID`, `X-Scheme`, `X-Forwarded-Scheme`.
+    pub(crate) const REQUEST_ID: Self = Self(1 << 7);
+    pub(crate) const SCHEME: Self = Self(1 << 8);
+
+    /// Looks through the headers of a request.
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        Self(headers.keys().fold(0, |has, name| has | Self::of_name(name).0))
+    }
+
+    /// Whether it may have one of these.
+    pub(crate) fn any(self, of: Self) -> bool {
+        self.0 & of.0 != 0
+    }
+
+    fn of_name(name: &HeaderName) -> Self {
+        match *name {
+            header::UPGRADE => Self::UPGRADE,
+            header::CONTENT_TYPE => Self::CONTENT_TYPE,
+            header::CONTENT_LENGTH => Self::CONTENT_LENGTH,
+            header::COOKIE => Self::COOKIE,
+            header::EXPECT => Self::EXPECT,
+            header::FORWARDED => Self::FORWARDED,
+            _ => match name.as_str() {
+                "x-request-id" => Self::REQUEST_ID,
+                "x-scheme" | "x-forwarded-scheme" => Self::SCHEME,
+                // By bytes: to search a text for a character takes longer to begin than these few take to read.
+                name if name.as_bytes().contains(&b'_') => Self::UNDERSCORE,
+                _ => Self::default(),
+            },
+        }
+    }
+}
 
 /// A request's headers.
 #[derive(Debug)]

@@ -70,20 +70,37 @@ fn name_of(text: &str) -> Option<Cow<'_, str>> {
     }
     // Host may end in a dot, the DNS root; routes never do.
     let name = name.strip_suffix('.').unwrap_or(name);
-    let valid = name.starts_with('[') || (!name.is_empty() && name.bytes().all(is_name_byte));
-    if !valid || name.len() > 255 {
+    if name.is_empty() || name.len() > 255 {
         return None;
     }
-    Some(match name.bytes().any(|b| b.is_ascii_uppercase()) {
+    let seen = name.bytes().fold(0, |seen, b| seen | CLASS[usize::from(b)]);
+    // What stands in brackets was parsed above.
+    if seen & INVALID != 0 && !name.starts_with('[') {
+        return None;
+    }
+    Some(match seen & UPPER != 0 {
         true => Cow::Owned(name.to_ascii_lowercase()),
         false => Cow::Borrowed(name),
     })
 }
 
-/// Letters, digits, `-`, `.` and, as many clients have it, `_`.
-fn is_name_byte(b: u8) -> bool {
-    b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_')
-}
+const UPPER: u8 = 1;
+const INVALID: u8 = 2;
+
+/// In names there are letters, digits, `-`, `.` and, as many clients have it, `_`.
+const CLASS: [u8; 256] = {
+    let mut table = [INVALID; 256];
+    let mut b: u8 = 0;
+    while b < 128 {
+        table[b as usize] = match b {
+            b'A'..=b'Z' => UPPER,
+            b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' => 0,
+            _ => INVALID,
+        };
+        b += 1;
+    }
+    table
+};
 
 #[cfg(test)]
 mod tests {

@@ -12,6 +12,7 @@ use super::{
     access_log::Record,
     answer::{Answer, is_grpc},
     context::{Context, Route},
+    headers::Has,
     host::Host,
     redirect,
     target::{Asked, Target},
@@ -28,13 +29,18 @@ pub(crate) fn decide(
     session: &mut Session,
     context: &mut Context,
 ) -> Result<(), Box<Answer>> {
-    let upgrade = Upgrade::of(session.req_header());
-    if upgrade == Upgrade::Drop {
-        session.req_header_mut().remove_header(&header::UPGRADE);
+    context.has = Has::of(&session.req_header().headers);
+    if context.has.any(Has::UPGRADE) {
+        let upgrade = Upgrade::of(session.req_header());
+        if upgrade == Upgrade::Drop {
+            session.req_header_mut().remove_header(&header::UPGRADE);
+        }
+        context.upgrade = upgrade == Upgrade::Forward;
     }
-    context.upgrade = upgrade == Upgrade::Forward;
     let head = session.req_header();
-    context.grpc = is_grpc(head.headers.get(header::CONTENT_TYPE));
+    if context.has.any(Has::CONTENT_TYPE) {
+        context.grpc = is_grpc(head.headers.get(header::CONTENT_TYPE));
+    }
 
     let bad = |why| Answer::reject(Rejection::BadRequest, why);
     let host = Host::of(head);

@@ -8,7 +8,7 @@ use portcullis_routing::Rejection;
 use tokio::time::Instant;
 
 use super::{answer::Answer, context::Context, headers::Response, hop, retry};
-use crate::conn::REQUEST;
+use crate::conn::SCOPE;
 
 /// Checks the head of an answer and brings it to the form that the client gets.
 ///
@@ -48,7 +48,7 @@ pub(crate) fn filter(
     // From here on no 504 can be said any more; what is late is cut. A tunnel may last.
     let deadline = context.attempt_deadline().filter(|_| !switching);
     if deadline.is_some() || switching {
-        REQUEST.with(|request| request.set_deadline(deadline));
+        SCOPE.with(|scope| scope.set_deadline(deadline));
     }
     Ok(())
 }

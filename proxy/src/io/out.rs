@@ -11,7 +11,7 @@ use tokio::io::AsyncWrite;
 /// What is held back at most; more goes straight through, together with what was held.
 const CAPACITY: usize = 4096;
 /// Slices of one vectored write.
-const SLICES: usize = 8;
+pub(super) const SLICES: usize = 8;
 
 /// Bytes that have not been given to the transport yet.
 #[derive(Debug, Default)]

@@ -1,10 +1,10 @@
 //! The bytes of a connection: TCP, or TLS over it.
 
 use std::{
-    io::{self, IoSlice},
+    io::{self, IoSlice, Write as _},
     os::fd::{AsRawFd, RawFd},
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use tokio::{
@@ -12,6 +12,8 @@ use tokio::{
     net::TcpStream,
 };
 use tokio_rustls::server::TlsStream;
+
+use super::out::SLICES;
 
 /// The bytes of a connection.
 #[derive(Debug)]
@@ -47,6 +49,64 @@ impl Transport {
             Self::Tls(tls) => tls.get_ref().0.as_raw_fd(),
             Self::Gone => -1,
         }
+    }
+}
+
+/// Most that one TLS record carries (RFC 8446, 5.1).
+const RECORD: usize = 1 << 14;
+
+/// TLS whose records are not sent one by one: they stay with rustls until somebody flushes, or until it has as many as
+/// it may hold (64 KiB).
+///
+/// h2 flushes after each frame of data. A system call for each takes longer than its encryption.
+#[derive(Debug)]
+pub(crate) struct Gathering<'t>(pub(crate) &'t mut TlsStream<TcpStream>);
+
+impl Gathering<'_> {
+    /// Whether there are records that have not been sent.
+    pub(crate) fn holds_records(&self) -> bool {
+        self.0.get_ref().1.wants_write()
+    }
+}
+
+impl AsyncWrite for Gathering<'_> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
+    }
+
+    /// Takes no more than a record at a time: a frame of 16 KiB and its head would leave as a full one and one of nine
+    /// bytes.
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let tls = &mut *self.get_mut().0;
+        let (mut record, mut count, mut room) = ([IoSlice::new(&[]); SLICES], 0, RECORD);
+        for (slot, buf) in record.iter_mut().zip(bufs) {
+            let taken = buf.len().min(room);
+            *slot = IoSlice::new(&buf[..taken]);
+            (count, room) = (count + 1, room - taken);
+        }
+        loop {
+            let taken = tls.get_mut().1.writer().write_vectored(&record[..count])?;
+            if taken > 0 || room == RECORD {
+                return Poll::Ready(Ok(taken));
+            }
+            ready!(Pin::new(&mut *tls).poll_flush(cx))?;
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.get_mut().0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.get_mut().0).poll_shutdown(cx)
     }
 }
 
@@ -104,4 +164,121 @@ impl AsyncWrite for Transport {
 
 fn gone() -> io::Error {
     io::ErrorKind::NotConnected.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{future::poll_fn, io::Read as _, sync::Arc};
+
+    use rustls::{ClientConfig, RootCertStore, ServerConfig};
+    use tokio::{io::AsyncReadExt as _, net::TcpListener};
+    use tokio_rustls::{TlsAcceptor, TlsConnector, client::TlsStream as ClientStream};
+
+    use super::{super::out::Out, *};
+
+    /// Both ends of a connection.
+    async fn pair() -> (TlsStream<TcpStream>, ClientStream<TcpStream>) {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate =
+            rcgen::CertificateParams::new(["a.example".into()]).unwrap().self_signed(&key).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate.der().clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let client = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let mut server = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], key.serialize_der().try_into().unwrap())
+            .unwrap();
+        // Nothing but what the test writes.
+        server.send_tls13_tickets = 0;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let tcp = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (accepted, connected) = tokio::join!(
+            async { TlsAcceptor::from(Arc::new(server)).accept(listener.accept().await.unwrap().0).await },
+            TlsConnector::from(Arc::new(client)).connect("a.example".try_into().unwrap(), tcp),
+        );
+        (accepted.unwrap(), connected.unwrap())
+    }
+
+    /// As h2 writes a frame of data: head and payload, until all of it is taken.
+    async fn write(out: &mut Out, tls: &mut TlsStream<TcpStream>, frame: &[u8]) {
+        let mut written = 0;
+        while written < frame.len() {
+            let rest = &frame[written..];
+            let head = 9_usize.saturating_sub(written);
+            let bufs = [IoSlice::new(&rest[..head]), IoSlice::new(&rest[head..])];
+            written += poll_fn(|cx| out.poll_write(&mut Gathering(tls), cx, &bufs)).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn frames_leave_together_in_full_records() {
+        let (mut server, mut client) = pair().await;
+        let frames: Vec<Vec<u8>> = (1..=3).map(|n| vec![n; 9 + RECORD]).collect();
+        let mut out = Out::default();
+        for frame in &frames {
+            write(&mut out, &mut server, frame).await;
+            assert!(Gathering(&mut server).holds_records());
+        }
+        let unsent = client.get_ref().0.try_read(&mut [0; 1]).unwrap_err();
+        assert_eq!(unsent.kind(), io::ErrorKind::WouldBlock, "nothing is sent before it is flushed");
+
+        let mut transport = Transport::Tls(Box::new(server));
+        poll_fn(|cx| out.poll_flush(&mut transport, cx)).await.unwrap();
+        poll_fn(|cx| Pin::new(&mut transport).poll_flush(cx)).await.unwrap();
+        let (sent, overhead, rest) = (3 * (9 + RECORD), 5 + 1 + 16, 3 * 9);
+        let mut wire = vec![0; sent + 4 * overhead];
+        client.get_mut().0.read_exact(&mut wire).await.unwrap();
+        let (mut lengths, mut left) = (Vec::new(), &wire[..]);
+        while let [_, _, _, high, low, after @ ..] = left {
+            let length = usize::from(u16::from_be_bytes([*high, *low]));
+            lengths.push(length + 5 - overhead);
+            left = &after[length..];
+        }
+        assert_eq!(lengths, [RECORD, RECORD, RECORD, rest]);
+
+        let (session, mut got) = (client.get_mut().1, Vec::new());
+        let mut wire = &wire[..];
+        while !wire.is_empty() {
+            session.read_tls(&mut wire).unwrap();
+            session.process_new_packets().unwrap();
+            let _ = session.reader().read_to_end(&mut got);
+        }
+        assert!(got == frames.concat());
+    }
+
+    #[tokio::test]
+    async fn a_client_that_takes_nothing_stops_the_writer() {
+        let (mut server, mut client) = pair().await;
+        let mut out = Out::default();
+        let frame = vec![7; 9 + RECORD];
+        let mut written = 0;
+        // Sockets hold some megabytes.
+        let stopped = loop {
+            let bufs = [IoSlice::new(&frame)];
+            match poll_fn(|cx| Poll::Ready(out.poll_write(&mut Gathering(&mut server), cx, &bufs))).await {
+                Poll::Ready(taken) => written += taken.unwrap(),
+                Poll::Pending => break true,
+            }
+            if written > 64 << 20 {
+                break false;
+            }
+        };
+        assert!(stopped, "{written} bytes and no end");
+        let mut transport = Transport::Tls(Box::new(server));
+        let flush = async {
+            poll_fn(|cx| out.poll_flush(&mut transport, cx)).await.unwrap();
+            poll_fn(|cx| Pin::new(&mut transport).poll_flush(cx)).await.unwrap();
+        };
+        let mut got = vec![0; written];
+        let (read, ()) = tokio::join!(client.read_exact(&mut got), flush);
+        read.unwrap();
+        assert!(got.iter().all(|byte| *byte == 7));
+    }
 }
