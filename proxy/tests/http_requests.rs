@@ -158,8 +158,9 @@ async fn the_backend_is_told_who_asks() {
     let lies = "X-Forwarded-For: 1.2.3.4\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: evil.example\r\n\
                 X-Forwarded-Port: 1\r\nX-Real-IP: 1.2.3.4\r\nForwarded: for=1.2.3.4\r\nX-Scheme: https\r\n\
                 X-Forwarded-Scheme: https\r\nX_Forwarded_For: 1.2.3.4\r\nX_Custom: kept\r\nX-Request-ID: mine\r\n";
-    for headers in ["", lies] {
-        send(at, format!("GET / HTTP/1.1\r\nHost: A.example:8080\r\n{headers}\r\n").as_bytes()).await;
+    // In lower case headers take another way through the proxy.
+    for (host, headers) in [("Host", ""), ("Host", lies), ("host", ""), ("host", &*lies.to_lowercase())] {
+        send(at, format!("GET / HTTP/1.1\r\n{host}: A.example:8080\r\n{headers}\r\n").as_bytes()).await;
         let seen = backend.last();
         for (name, want) in [
             ("X-Forwarded-For", Some("127.0.0.1")),
@@ -188,6 +189,32 @@ async fn the_backend_is_told_who_asks() {
     assert_eq!(backend.last().header("x_custom"), Some("kept"));
     assert_eq!(backend.last().header("x-request-id"), Some("mine"));
     assert_eq!(backend.seen()[0].header("x-request-id").unwrap().len(), 32);
+}
+
+#[tokio::test]
+async fn names_are_spelt_as_the_client_spells_them() {
+    let backend = RawBackend::saying("reached").await;
+    let proxy = start();
+    let at = Site::of(to(backend.address)).serve(&proxy).await;
+    for (headers, want) in [
+        (
+            "Host: a.example\r\nX-CamelCase: 1\r\nsoapaction: 2\r\nX-CAMELCASE: 3",
+            &["Host", "X-CamelCase", "soapaction", "X-CAMELCASE", "X-Forwarded-For", "X-Request-ID"][..],
+        ),
+        (
+            "host: a.example\r\nx-one: 1\r\ncookie: a=b\r\nx-one: 2",
+            &["x-one", "cookie", "x-forwarded-for", "x-request-id"],
+        ),
+    ] {
+        send(at, format!("GET /a?b=%2F HTTP/1.1\r\n{headers}\r\n\r\n").as_bytes()).await;
+        let seen = backend.last();
+        assert_eq!(seen.line(), "GET /a?b=%2F HTTP/1.1");
+        let names: Vec<_> = seen.head.lines().filter_map(|l| Some(l.split_once(':')?.0)).collect();
+        want.iter().for_each(|name| assert!(names.contains(name), "{name} in {names:?}"));
+        for sent in headers.lines().filter(|line| !line.starts_with("host")) {
+            assert!(seen.head.lines().any(|line| line == sent), "{sent} in {}", seen.head);
+        }
+    }
 }
 
 #[tokio::test]

@@ -72,29 +72,49 @@ impl Fields for HeaderMap {
 /// What is added to a request's headers by `fill`, and room for a few that filters add.
 const ROOM: usize = 10;
 
+/// Drops pingora's second map where it says nothing: names in lower case have no spelling to keep. Many clients and most
+/// proxies write them so, and half of what headers take is that map.
+pub(crate) fn forget_spelling(request: &mut RequestHeader) {
+    let is_spelt = |name: &[u8]| name.iter().any(u8::is_ascii_uppercase);
+    let mut names = request.case_header_iter().map(|(name, _)| name.as_slice());
+    if request.has_case() && is_path(request) && !names.any(is_spelt) {
+        drop(names);
+        with_map(request, |_| ());
+    }
+}
+
 /// Adds headers to a request that pingora has copied for a backend. `fill` is called once, on the request itself or,
 /// where pingora keeps nothing beside them, on its headers alone.
 ///
 /// # Errors
 /// Those of filling.
 pub(crate) fn add(request: &mut RequestHeader, fill: impl Fill) -> Result<()> {
-    // A target that is no path stands beside the URI, and would get lost.
-    let target = request.uri.path_and_query().map(|target| target.as_str().as_bytes());
-    let is_path = target.is_some_and(|target| std::ptr::eq(target, request.raw_path()));
-    // HTTP/1 clients spell names as they like, and backends see them so.
-    if request.has_case() || !is_path {
+    if request.has_case() || !is_path(request) {
         return fill.fill(request);
     }
+    with_map(request, |headers| {
+        headers.reserve(ROOM);
+        fill.fill(headers)
+    })
+}
+
+/// Whether the target is a path, which the URI has as it came. Any other stands beside the URI.
+fn is_path(request: &RequestHeader) -> bool {
+    let path = request.uri.path_and_query().map(|path| path.as_str().as_bytes());
+    path.is_some_and(|path| std::ptr::eq(path, request.raw_path()))
+}
+
+/// Gives the headers of a request to somebody. What pingora keeps beside them and the URI gets lost.
+fn with_map<T>(request: &mut RequestHeader, change: impl FnOnce(&mut HeaderMap) -> T) -> T {
     let ends_with_head = request.send_end_stream();
     let nothing = RequestHeader::from(HttpRequest::new(()).into_parts().0);
     let mut parts = http::request::Parts::from(mem::replace(request, nothing));
-    parts.headers.reserve(ROOM);
-    let filled = fill.fill(&mut parts.headers);
+    let changed = change(&mut parts.headers);
     *request = RequestHeader::from(parts);
     if let Some(ends_with_head) = ends_with_head {
         request.set_send_end_stream(ends_with_head);
     }
-    filled
+    changed
 }
 
 /// Adds headers, whatever they are in.

@@ -12,7 +12,7 @@ use super::{
     access_log::Record,
     answer::{Answer, is_grpc},
     context::{Context, Route},
-    headers::Has,
+    headers::{self, Has},
     host::Host,
     redirect,
     target::{Asked, Target},
@@ -29,6 +29,7 @@ pub(crate) fn decide(
     session: &mut Session,
     context: &mut Context,
 ) -> Result<(), Box<Answer>> {
+    headers::forget_spelling(session.req_header_mut());
     context.has = Has::of(&session.req_header().headers);
     if context.has.any(Has::UPGRADE) {
         let upgrade = Upgrade::of(session.req_header());
