@@ -27,7 +27,7 @@ use tracing::{debug, warn};
 use crate::{
     app::{self, Service},
     conn::ConnInfo,
-    http::forwarded_address,
+    http::forwarded,
     io::{DownIo, Limits, Transport},
     shared::{Connection, Load, Shared},
     tls::TlsConfigs,
@@ -227,7 +227,8 @@ async fn serve(
         client_port: served.for_clients(),
         offset: served.offset,
         peer,
-        client: forwarded_address(peer.ip()),
+        client: forwarded::address(peer.ip()),
+        client_port_text: forwarded::port(served.for_clients()),
         local,
         tls: None,
         draining: Arc::clone(&port.draining),

@@ -188,14 +188,22 @@ struct H2App {
 
 #[async_trait]
 impl HttpServerApp for H2App {
-    async fn process_new_http(
-        self: &Arc<Self>,
+    /// As `async_trait` would have it, but that the session, which is large, is not held by this future too.
+    fn process_new_http<'s, 'w, 'f>(
+        self: &'s Arc<Self>,
         session: ServerSession,
-        shutdown: &ShutdownWatch,
-    ) -> Option<ReusedHttpStream> {
-        let _in_flight = self.load.request();
-        let request = until_deadline(self.service.process_new_http(session, shutdown), told);
-        SCOPE.scope(Scope::new(Arc::clone(&self.conn)), request).await
+        shutdown: &'w ShutdownWatch,
+    ) -> Pin<Box<dyn Future<Output = Option<ReusedHttpStream>> + Send + 'f>>
+    where
+        's: 'f,
+        'w: 'f,
+    {
+        let in_flight = self.load.request();
+        let request = self.service.process_new_http(session, shutdown);
+        Box::pin(SCOPE.scope(Scope::new(Arc::clone(&self.conn)), async move {
+            let _in_flight = in_flight;
+            until_deadline(request, told).await
+        }))
     }
 
     fn h2_options(&self) -> Option<H2Options> {

@@ -27,6 +27,8 @@ pub(crate) struct ConnInfo {
     pub(crate) peer: SocketAddr,
     /// Its address as backends are told it.
     pub(crate) client: HeaderValue,
+    /// `client_port` as backends are told it.
+    pub(crate) client_port_text: HeaderValue,
     /// Where the client connected to.
     pub(crate) local: SocketAddr,
     /// TLS that ended here.

@@ -14,7 +14,7 @@ mod access_log;
 mod answer;
 mod attempt;
 mod context;
-mod forwarded;
+pub(crate) mod forwarded;
 mod headers;
 mod hop;
 mod host;
@@ -37,7 +37,6 @@ use pingora_error::{Error, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
-pub(crate) use self::forwarded::address as forwarded_address;
 use self::{context::Context, mirror::Mirrors};
 use crate::{shared::Shared, upstream::names::Names};
 

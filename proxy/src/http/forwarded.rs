@@ -63,7 +63,7 @@ impl Fill for Forwarded<'_> {
             }
         }
         if !keep(headers.map(), &PORT) {
-            headers.put(&PORT, port(conn.client_port))?;
+            headers.put(&PORT, conn.client_port_text.clone())?;
         }
         let scheme = HeaderValue::from_static(if conn.tls.is_some() { "https" } else { "http" });
         if !keep(headers.map(), &PROTO) {
@@ -140,7 +140,8 @@ pub(crate) fn address(ip: IpAddr) -> HeaderValue {
     HeaderValue::from_bytes(&text[..46 - left]).unwrap_or(HeaderValue::from_static("unknown"))
 }
 
-fn port(port: u16) -> HeaderValue {
+/// A port as backends are told it.
+pub(crate) fn port(port: u16) -> HeaderValue {
     match port {
         80 => HeaderValue::from_static("80"),
         443 => HeaderValue::from_static("443"),
