@@ -252,7 +252,7 @@ async fn serve(
     };
     let conn = Arc::new(info);
     if h2 {
-        app::serve_http2(&worker.service, down, conn, port, &worker.load).await;
+        app::serve_http2(&worker.service, down, conn, port, &worker.load, worker.limits).await;
     } else {
         app::serve_http1(&worker.service, down, conn, port, &worker.load, worker.limits).await;
     }

@@ -122,7 +122,6 @@ fn worker(index: usize, shared: Arc<Shared>, tls: Arc<TlsBase>, ca_file: Option<
     let mut server_options = HttpServerOptions::default();
     // Refused by the request path, whose answer says so without pingora's name.
     server_options.allow_connect_method_proxying = true;
-    server_options.h2_idle_timeout = Some(options.keepalive_timeout);
     service.server_options = Some(server_options);
     service.h2_options = Some(h2_options());
     Worker {

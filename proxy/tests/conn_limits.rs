@@ -12,7 +12,7 @@ use portcullis_routing::{Protocol, Table, Timeouts};
 use support::{
     Running,
     backend::TestBackend,
-    client::{connect, exchange, get, h2, is_closed, response},
+    client::{connect, exchange, finish, get, h2, is_closed, response},
     start_with, table, until, within,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -112,6 +112,12 @@ async fn a_long_answer_outlives_the_limits_of_heads_and_idleness() {
     tokio::time::sleep(SHORT * 3).await;
     backend.release();
     assert_eq!(response(&mut client).await.body, "a /hold 0");
+    let mut http2 = h2(connect(running.at(port)).await).await;
+    let held = http2.start("http://a.example/hold").await.unwrap();
+    backend.request_is_held().await;
+    tokio::time::sleep(SHORT * 3).await;
+    backend.release();
+    assert_eq!(finish(held).await.unwrap(), (200, "a /hold 0".to_owned()));
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use std::{net::SocketAddr, sync::Arc};
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use http::{Request, Version};
-use portcullis_routing::{Backend, BackendError, BackendTls, Verify};
+use portcullis_routing::{Backend, BackendError, BackendTls, Protocol, Verify};
 use support::{
     client::{self, connect, exchange, get, response},
     pki::{self, Key},
@@ -416,4 +416,45 @@ async fn grpc_over_tls_works_as_well() {
     assert_eq!(within(body.data()).await.unwrap().unwrap(), &b"\0\0\0\0\0"[..]);
     let trailers = within(body.trailers()).await.unwrap().unwrap();
     assert_eq!(trailers["grpc-status"], "0");
+}
+
+/// Frames over TLS are gathered before they are sent; none may be forgotten.
+#[tokio::test]
+async fn large_answers_over_h2_and_tls_are_whole_and_come_as_they_are_made() {
+    let whole: Vec<u8> = (0..3_000_000_u32).map(|i| (i % 251) as u8).collect();
+    let part = whole.len() / 7;
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", whole.len());
+    let (all, some) = ([head.as_bytes(), &whole].concat(), [head.as_bytes(), &whole[..part]].concat());
+    let up = RawBackend::start(move |_, seen| match seen.line().contains("/whole") {
+        true => Reply::Bytes(all.clone()),
+        false => Reply::Hang(some.clone()),
+    })
+    .await;
+    let proxy = start();
+    let port = proxy.port();
+    let shown = pki::certificate(Key::Ecdsa, &["a.example"]);
+    let mut table = Site::of(to(up.address)).table(port);
+    table.ports.get_mut(&port).map(|port| Arc::get_mut(port).unwrap().protocol = Protocol::Https).unwrap();
+    proxy.serve(table, pki::on(port, &[("", &[&shown])])).await;
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let config = Arc::new(pki::client(&[version], &["h2"]));
+        let mut client = client::h2(pki::tls(&config, proxy.at(port), "a.example").await.unwrap()).await;
+        let mut answers = Vec::new();
+        for (path, length) in [("/part", part), ("/whole/1", whole.len()), ("/whole/2", whole.len())] {
+            let answer = client.start(&format!("https://a.example{path}")).await.unwrap();
+            answers.push(async move {
+                let mut body = within(answer).await.unwrap().into_body();
+                let mut got = Vec::new();
+                while got.len() < length {
+                    let data = within(body.data()).await.unwrap().unwrap();
+                    body.flow_control().release_capacity(data.len()).unwrap();
+                    got.extend_from_slice(&data);
+                }
+                got
+            });
+        }
+        for got in futures_util::future::join_all(answers).await {
+            assert!(got == whole[..got.len()], "{} bytes", got.len());
+        }
+    }
 }

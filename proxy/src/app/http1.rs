@@ -1,0 +1,133 @@
+//! A connection of HTTP/1: one request after the other.
+
+use std::{
+    future::poll_fn,
+    pin::Pin,
+    sync::Arc,
+    task::{Poll, ready},
+    time::Duration,
+};
+
+use pingora_core::{
+    apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream},
+    protocols::http::ServerSession,
+    server::ShutdownWatch,
+};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::{Service, told, until_deadline};
+use crate::{
+    accept::Port,
+    conn::{ConnInfo, SCOPE, Scope},
+    io::{DownIo, Limits},
+    shared::Load,
+};
+
+/// Waits for the first bytes of a connection without TLS; whether they are HTTP/2's. `None`: there will be none.
+pub(crate) async fn speaks_h2(down: &mut DownIo, port: &Port, limit: Limits) -> Option<bool> {
+    let mut idle = Idle { port, timer: None, limit, fresh: true };
+    match idle.request_begins(down).await {
+        true => down.sniff_h2().await.ok(),
+        false => None,
+    }
+}
+
+/// Serves HTTP/1 until either side ends it.
+pub(crate) async fn serve(
+    service: &Service,
+    down: Box<DownIo>,
+    conn: Arc<ConnInfo>,
+    port: &Port,
+    load: &Arc<Load>,
+    limits: Limits,
+) {
+    let requests = async {
+        let shutdown = port.shutdown();
+        let mut idle = Idle { port, timer: None, limit: limits, fresh: true };
+        let (mut down, mut settings) = (down, None::<HttpPersistentSettings>);
+        loop {
+            if !idle.request_begins(&mut down).await {
+                return down.close().await;
+            }
+            let _in_flight = load.request();
+            SCOPE.with(|scope| scope.set_deadline(None));
+            down.begin_request();
+            let answered = until_deadline(answer(service, down, settings.take(), &shutdown), told).await;
+            let Some(reused) = answered else { return };
+            let (stream, kept) = reused.consume();
+            let Ok(same) = stream.into_any().downcast::<DownIo>() else { return };
+            (down, settings) = (same, kept);
+            idle.fresh = false;
+        }
+    };
+    SCOPE.scope(Scope::new(conn), requests).await;
+}
+
+/// One request. Not `async`: the session, which is large, would have its place in the connection's task for good,
+/// while it lives in pingora's future.
+fn answer<'s>(
+    service: &'s Service,
+    down: Box<DownIo>,
+    settings: Option<HttpPersistentSettings>,
+    shutdown: &'s ShutdownWatch,
+) -> Pin<Box<dyn Future<Output = Option<ReusedHttpStream>> + Send + 's>> {
+    // Pipelining stays off: bytes that pingora has read ahead would wait here for bytes of the client's.
+    let mut session = ServerSession::new_http1(down);
+    match settings {
+        Some(settings) => settings.apply_to_session(&mut session),
+        // Without a limit of pingora's: ours are the connection's own.
+        None => session.set_keepalive(Some(0)),
+    }
+    service.process_new_http(session, shutdown)
+}
+
+/// The time between two requests.
+struct Idle<'p> {
+    port: &'p Port,
+    timer: Option<Pin<Box<Sleep>>>,
+    limit: Limits,
+    /// Whether no request has come yet.
+    fresh: bool,
+}
+
+impl Idle<'_> {
+    /// Waits for a request. False: there will be none, and nothing was taken from the connection.
+    async fn request_begins(&mut self, down: &mut DownIo) -> bool {
+        let (begin, mut first) = (Instant::now(), true);
+        poll_fn(|cx| {
+            if let Poll::Ready(result) = down.poll_readable(cx) {
+                return Poll::Ready(result.is_ok());
+            }
+            // The timer of the time before runs on and wakes this task, unless it went off meanwhile.
+            let runs = self.timer.as_ref().is_some_and(|timer| !timer.is_elapsed());
+            if std::mem::replace(&mut first, false) && runs && !self.port.draining() {
+                return Poll::Pending;
+            }
+            let mut limit = self.limit.keepalive;
+            if self.port.draining() {
+                // Whoever has been answered once knows that a connection may end, and asks again. Whoever has just
+                // connected may not, and its first request may be on its way.
+                if !self.fresh {
+                    return Poll::Ready(false);
+                }
+                limit = limit.min(FRESH_WHILE_DRAINING);
+            }
+            let until = begin + limit;
+            let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(until)));
+            // It is left to run while requests are answered, and set anew only when it goes off.
+            if timer.deadline() > until {
+                timer.as_mut().reset(until);
+            }
+            loop {
+                ready!(timer.as_mut().poll(cx));
+                if Instant::now() >= until {
+                    return Poll::Ready(false);
+                }
+                timer.as_mut().reset(until);
+            }
+        })
+        .await
+    }
+}
+
+const FRESH_WHILE_DRAINING: Duration = Duration::from_secs(1);

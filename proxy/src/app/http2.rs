@@ -1,0 +1,175 @@
+//! A connection of HTTP/2: its streams, and the time without one.
+
+use std::{
+    future::poll_fn,
+    pin::{Pin, pin},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+    },
+    task::{Poll, ready},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use pingora_core::{
+    apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp},
+    protocols::http::{ServerSession, v2::server::H2Options},
+    server::ShutdownWatch,
+};
+use tokio::time::{Instant, sleep_until};
+
+use super::{Service, told, until_deadline};
+use crate::{
+    accept::Port,
+    conn::{ConnInfo, SCOPE, Scope},
+    io::{DownIo, Limits},
+    shared::Load,
+};
+
+/// Serves HTTP/2 until either side ends it, or it has been without a stream for too long.
+pub(crate) async fn serve(
+    service: &Service,
+    mut down: Box<DownIo>,
+    conn: Arc<ConnInfo>,
+    port: &Port,
+    load: &Arc<Load>,
+    limits: Limits,
+) {
+    down.begin_h2();
+    let streams = Arc::new(Streams::new());
+    let app =
+        H2App { service: Arc::clone(service), conn, load: Arc::clone(load), streams: Arc::clone(&streams) };
+    let (app, shutdown) = (Arc::new(app), port.shutdown());
+    let serving = async { drop(app.process_new(down, &shutdown).await) };
+    streams.serve(serving, limits.keepalive).await;
+}
+
+/// How many streams an HTTP/2 connection has, and since when it has had none.
+struct Streams {
+    begun: Instant,
+    open: AtomicU32,
+    /// Milliseconds after `begun`.
+    idle_since: AtomicU64,
+}
+
+/// One stream.
+struct OpenStream(Arc<Streams>);
+
+impl Streams {
+    fn new() -> Self {
+        Self { begun: Instant::now(), open: AtomicU32::new(0), idle_since: AtomicU64::new(0) }
+    }
+
+    fn open(self: &Arc<Self>) -> OpenStream {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        OpenStream(Arc::clone(self))
+    }
+
+    /// When it will have been idle for that long, as far as can be said now.
+    fn ends_at(&self, limit: Duration) -> Instant {
+        match self.open.load(Ordering::Relaxed) {
+            0 => self.begun + Duration::from_millis(self.idle_since.load(Ordering::Relaxed)) + limit,
+            _ => Instant::now() + limit,
+        }
+    }
+
+    /// Carries a connection until it ends, or is idle for too long.
+    async fn serve(&self, connection: impl Future<Output = ()>, limit: Duration) {
+        let mut connection = pin!(connection);
+        let mut timer = pin!(sleep_until(self.ends_at(limit)));
+        let mut runs = false;
+        poll_fn(|cx| {
+            if connection.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(());
+            }
+            // It wakes this task when it goes off, however often the connection is polled meanwhile.
+            if runs && !timer.is_elapsed() {
+                return Poll::Pending;
+            }
+            runs = true;
+            loop {
+                ready!(timer.as_mut().poll(cx));
+                let end = self.ends_at(limit);
+                if end <= Instant::now() {
+                    return Poll::Ready(());
+                }
+                timer.as_mut().reset(end);
+            }
+        })
+        .await;
+    }
+}
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        let Streams { begun, open, idle_since } = &*self.0;
+        if open.fetch_sub(1, Ordering::Relaxed) == 1 {
+            let now = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+            idle_since.store(now, Ordering::Relaxed);
+        }
+    }
+}
+
+/// One HTTP/2 connection. Pingora runs each stream as a task of its own.
+struct H2App {
+    service: Service,
+    conn: Arc<ConnInfo>,
+    load: Arc<Load>,
+    streams: Arc<Streams>,
+}
+
+#[async_trait]
+impl HttpServerApp for H2App {
+    /// As `async_trait` would have it, but that the session, which is large, is not held by this future too.
+    fn process_new_http<'s, 'w, 'f>(
+        self: &'s Arc<Self>,
+        session: ServerSession,
+        shutdown: &'w ShutdownWatch,
+    ) -> Pin<Box<dyn Future<Output = Option<ReusedHttpStream>> + Send + 'f>>
+    where
+        's: 'f,
+        'w: 'f,
+    {
+        let in_flight = (self.load.request(), self.streams.open());
+        let request = self.service.process_new_http(session, shutdown);
+        Box::pin(SCOPE.scope(Scope::new(Arc::clone(&self.conn)), async move {
+            let _in_flight = in_flight;
+            until_deadline(request, told).await
+        }))
+    }
+
+    fn h2_options(&self) -> Option<H2Options> {
+        self.service.h2_options()
+    }
+
+    fn server_options(&self) -> Option<&HttpServerOptions> {
+        self.service.server_options()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_ends_when_it_has_been_without_a_stream_for_too_long() {
+        let limit = Duration::from_secs(60);
+        let (streams, begin) = (Arc::new(Streams::new()), Instant::now());
+        let connection = async {
+            tokio::time::sleep(Duration::from_secs(50)).await;
+            // Two at a time, longer than the limit.
+            let (one, other) = (streams.open(), streams.open());
+            tokio::time::sleep(Duration::from_secs(100)).await;
+            drop(one);
+            tokio::time::sleep(Duration::from_secs(100)).await;
+            drop(other);
+            std::future::pending().await
+        };
+        streams.serve(connection, limit).await;
+        assert_eq!(begin.elapsed().as_secs(), 50 + 100 + 100 + 60);
+        let (streams, begin) = (Arc::new(Streams::new()), Instant::now());
+        streams.serve(std::future::pending(), limit).await;
+        assert_eq!(begin.elapsed().as_secs(), 60);
+    }
+}
