@@ -128,10 +128,10 @@ impl Checks {
 
     /// A Namespace exists where something is in it, as the folder's source has it.
     fn imply_namespaces(&mut self) {
-        let used: BTreeSet<_> =
+        let used: BTreeSet<Box<str>> =
             self.by_key.keys().map(|key| key.namespace.clone()).filter(|n| !n.is_empty()).collect();
         for name in used {
-            let key = ObjectKey { kind: Kind::Namespace, namespace: "".into(), name: name.clone() };
+            let key = ObjectKey::new(Kind::Namespace, "", &name);
             if !self.snapshot.namespaces.contains_key(&key) {
                 let manifest =
                     serde_json::json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});

@@ -15,7 +15,7 @@ pub use core::{Address, ConfigMap, EndpointSlice, Namespace, Secret, Service};
 pub use gateway::{Gateway, GatewayClass};
 pub use grant::ReferenceGrant;
 pub use ingress::{Ingress, IngressClass};
-pub use meta::{Kind, Meta, ObjectKey};
+pub use meta::{KeyParts, Kind, Meta, ObjectKey};
 pub use parameters::GatewayParameters;
 pub use route::Route;
 

@@ -1,28 +1,28 @@
 //! Who read what: from a changed object back to the routes and Ingresses that it makes stale.
 
-use std::{borrow::Borrow, collections::BTreeSet, hash::Hash, sync::Arc};
+use std::{collections::BTreeSet, hash::Hash, sync::Arc};
 
 use portcullis_routing::HostPattern;
 
 use super::Map;
 use crate::{ir::ObjectKey, translate::References};
 
-type By<K> = Map<Arc<K>, Vec<Arc<ObjectKey>>>;
+type By<K> = Map<K, Vec<ObjectKey>>;
 
 /// The references of all routes and Ingresses, turned round.
 #[derive(Debug, Default)]
 pub(super) struct Dependents {
     objects: By<ObjectKey>,
-    grants: By<Box<str>>,
+    grants: By<Arc<str>>,
     hosts: By<HostPattern>,
 }
 
 /// [`References`], in their order, shared with all who read the same.
 #[derive(Debug, Default)]
 pub(super) struct Reads {
-    objects: Box<[Arc<ObjectKey>]>,
-    grants: Box<[Arc<Box<str>>]>,
-    hosts: Box<[Arc<HostPattern>]>,
+    objects: Box<[ObjectKey]>,
+    grants: Box<[Arc<str>]>,
+    hosts: Box<[HostPattern]>,
 }
 
 impl Dependents {
@@ -33,7 +33,7 @@ impl Dependents {
 
     /// Those that asked the ReferenceGrants of a namespace.
     pub(super) fn of_grants(&self, namespace: &str) -> impl Iterator<Item = ObjectKey> {
-        of(self.grants.get(&Box::from(namespace)))
+        of(self.grants.get(namespace))
     }
 
     /// The Ingresses at a host.
@@ -42,7 +42,7 @@ impl Dependents {
     }
 
     /// Takes up what somebody reads now in place of what it read before.
-    pub(super) fn replace(&mut self, who: &Arc<ObjectKey>, before: Reads, now: &References) -> Reads {
+    pub(super) fn replace(&mut self, who: &ObjectKey, before: Reads, now: &References) -> Reads {
         Reads {
             objects: replace(&mut self.objects, who, &before.objects, &now.objects),
             grants: replace(&mut self.grants, who, &before.grants, &now.grants),
@@ -51,37 +51,37 @@ impl Dependents {
     }
 }
 
-fn of(dependents: Option<&Vec<Arc<ObjectKey>>>) -> impl Iterator<Item = ObjectKey> {
-    dependents.into_iter().flatten().map(|who| ObjectKey::clone(who))
+fn of(dependents: Option<&Vec<ObjectKey>>) -> impl Iterator<Item = ObjectKey> {
+    dependents.into_iter().flatten().cloned()
 }
 
 fn replace<K: Hash + Ord + Clone>(
     map: &mut By<K>,
-    who: &Arc<ObjectKey>,
-    before: &[Arc<K>],
+    who: &ObjectKey,
+    before: &[K],
     now: &BTreeSet<K>,
-) -> Box<[Arc<K>]> {
-    for what in before.iter().filter(|what| !now.contains(&***what)) {
+) -> Box<[K]> {
+    for what in before.iter().filter(|what| !now.contains(what)) {
         if let Some(dependents) = map.get_mut(what) {
-            dependents.retain(|dependent| !Arc::ptr_eq(dependent, who));
+            dependents.retain(|dependent| !dependent.ptr_eq(who));
             if dependents.is_empty() {
                 map.remove(what);
             }
         }
     }
-    let known = |what: &K| before.binary_search_by(|known| K::cmp(known, what)).ok();
+    let known = |what: &K| before.binary_search(what).ok();
     now.iter()
-        .map(|what| known(what).map_or_else(|| enter(map, who, what), |index| Arc::clone(&before[index])))
+        .map(|what| known(what).map_or_else(|| enter(map, who, what), |index| before[index].clone()))
         .collect()
 }
 
-fn enter<K: Hash + Ord + Clone>(map: &mut By<K>, who: &Arc<ObjectKey>, what: &K) -> Arc<K> {
-    if let Some((what, _)) = map.get_key_value(what.borrow()) {
-        let what = Arc::clone(what);
-        map.entry(Arc::clone(&what)).or_default().push(Arc::clone(who));
+/// Notes who reads something; returns what it reads as it is noted, which all who read it share.
+fn enter<K: Hash + Ord + Clone>(map: &mut By<K>, who: &ObjectKey, what: &K) -> K {
+    if let Some((what, _)) = map.get_key_value(what) {
+        let what = what.clone();
+        map.entry(what.clone()).or_default().push(who.clone());
         return what;
     }
-    let what = Arc::new(what.clone());
-    map.insert(Arc::clone(&what), vec![Arc::clone(who)]);
-    what
+    map.insert(what.clone(), vec![who.clone()]);
+    what.clone()
 }

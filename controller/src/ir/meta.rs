@@ -1,6 +1,6 @@
 //! What every object has.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, ops::Deref, sync::Arc};
 
 /// The kinds that are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -21,9 +21,14 @@ pub enum Kind {
     Namespace,
 }
 
-/// Which object.
+/// Which object; read as the [`KeyParts`] that it consists of. Many keep the keys of others, so that a clone shares
+/// them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ObjectKey {
+pub struct ObjectKey(Arc<KeyParts>);
+
+/// What names an object.
+#[derive(Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct KeyParts {
     /// Its kind.
     pub kind: Kind,
     /// Its namespace; empty for a kind without.
@@ -52,7 +57,20 @@ pub struct Meta {
 impl ObjectKey {
     /// The key of an object; the namespace is empty for a kind without.
     pub fn new(kind: Kind, namespace: &str, name: &str) -> Self {
-        Self { kind, namespace: namespace.into(), name: name.into() }
+        Self(Arc::new(KeyParts { kind, namespace: namespace.into(), name: name.into() }))
+    }
+
+    /// Whether one is a clone of the other.
+    pub(crate) fn ptr_eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Deref for ObjectKey {
+    type Target = KeyParts;
+
+    fn deref(&self) -> &KeyParts {
+        &self.0
     }
 }
 

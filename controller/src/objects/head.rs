@@ -83,7 +83,7 @@ pub(crate) fn key(kind: Kind, name: &str, namespace: Option<&str>) -> ObjectKey 
         (true, None | Some("")) => "default",
         (true, Some(namespace)) => namespace,
     };
-    ObjectKey { kind, namespace: namespace.into(), name: name.into() }
+    ObjectKey::new(kind, namespace, name)
 }
 
 fn is_namespaced(kind: Kind) -> bool {

@@ -62,7 +62,7 @@ impl<T: Keyed> ByName<T> {
     /// Takes an object in, in place of the one of the same key.
     pub(super) fn insert(&mut self, object: Arc<T>) {
         let Self { hasher, table } = self;
-        let hash_of = |ObjectKey { kind, namespace, name }: &ObjectKey| hash(hasher, *kind, namespace, name);
+        let hash_of = |key: &ObjectKey| hash(hasher, key.kind, &key.namespace, &key.name);
         let key = object.key();
         match table.entry(hash_of(key), |other| other.key() == key, |other| hash_of(other.key())) {
             Entry::Occupied(mut before) => *before.get_mut() = object,

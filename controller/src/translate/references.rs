@@ -1,6 +1,6 @@
 //! What a translation read, so that a change finds what it makes stale.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use portcullis_routing::HostPattern;
 
@@ -16,7 +16,7 @@ pub struct References {
     /// (their labels).
     pub objects: BTreeSet<ObjectKey>,
     /// Namespaces whose ReferenceGrants were asked.
-    pub grants: BTreeSet<Box<str>>,
+    pub grants: BTreeSet<Arc<str>>,
     /// Hosts of [`super::IngressSide`] that were read.
     pub hosts: BTreeSet<HostPattern>,
 }

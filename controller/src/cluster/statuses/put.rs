@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use super::super::FIELD_MANAGER;
 use crate::{
-    ir::{Kind, ObjectKey},
+    ir::{KeyParts, Kind, ObjectKey},
     objects::api_version_of,
 };
 
@@ -56,7 +56,7 @@ pub(super) enum Outcome {
 
 pub(super) async fn put(client: &Client, write: Write) -> Outcome {
     let Some(plural) = plural(write.key.kind) else { return Outcome::Gone };
-    let ObjectKey { kind, namespace, name } = &write.key;
+    let KeyParts { kind, namespace, name } = &*write.key;
     let api_version = api_version_of(*kind);
     let scope = if namespace.is_empty() { String::new() } else { format!("namespaces/{namespace}/") };
     let path = format!("/apis/{api_version}/{scope}{plural}/{name}/status?fieldManager={FIELD_MANAGER}");
