@@ -23,7 +23,7 @@ pub struct Snapshot {
     pub grants: BTreeMap<ObjectKey, Arc<ReferenceGrant>>,
     pub ingresses: BTreeMap<ObjectKey, Arc<Ingress>>,
     pub ingress_classes: BTreeMap<ObjectKey, Arc<IngressClass>>,
-    pub services: ByName<Service>,
+    pub services: ByName<Arc<Service>>,
     pub endpoint_slices: Slices,
     pub secrets: BTreeMap<ObjectKey, Arc<Secret>>,
     pub config_maps: BTreeMap<ObjectKey, Arc<ConfigMap>>,

@@ -15,11 +15,11 @@ pub trait Keyed {
     fn key(&self) -> &ObjectKey;
 }
 
-/// Objects by kind, namespace and name.
+/// Objects, or what is known of them, by kind, namespace and name.
 #[derive(Clone)]
 pub struct ByName<T> {
     hasher: RandomState,
-    table: HashTable<Arc<T>>,
+    table: HashTable<T>,
 }
 
 impl<T: Keyed> ByName<T> {
@@ -34,13 +34,19 @@ impl<T: Keyed> ByName<T> {
     }
 
     /// The object of this key.
-    pub fn get(&self, key: &ObjectKey) -> Option<&Arc<T>> {
+    pub fn get(&self, key: &ObjectKey) -> Option<&T> {
         self.find(key.kind, &key.namespace, &key.name)
     }
 
+    /// The same, to be changed; not its key.
+    pub(crate) fn get_mut(&mut self, key: &ObjectKey) -> Option<&mut T> {
+        let hash = hash_of(&self.hasher, key);
+        self.table.find_mut(hash, |object| object.key() == key)
+    }
+
     /// The object of this kind and name.
-    pub fn find(&self, kind: Kind, namespace: &str, name: &str) -> Option<&Arc<T>> {
-        let is_it = |object: &Arc<T>| is(object.key(), kind, namespace, name);
+    pub fn find(&self, kind: Kind, namespace: &str, name: &str) -> Option<&T> {
+        let is_it = |object: &T| is(object.key(), kind, namespace, name);
         self.table.find(hash(&self.hasher, kind, namespace, name), is_it)
     }
 
@@ -51,35 +57,46 @@ impl<T: Keyed> ByName<T> {
 
     /// All keys, in no order.
     pub fn keys(&self) -> impl Iterator<Item = &ObjectKey> {
-        self.values().map(|object| object.key())
+        self.values().map(Keyed::key)
     }
 
     /// All objects, in no order.
-    pub fn values(&self) -> impl Iterator<Item = &Arc<T>> {
+    pub fn values(&self) -> impl Iterator<Item = &T> {
         self.table.iter()
     }
 
     /// Takes an object in, in place of the one of the same key.
-    pub(super) fn insert(&mut self, object: Arc<T>) {
-        let Self { hasher, table } = self;
-        let hash_of = |key: &ObjectKey| hash(hasher, key.kind, &key.namespace, &key.name);
-        let key = object.key();
-        match table.entry(hash_of(key), |other| other.key() == key, |other| hash_of(other.key())) {
+    pub(super) fn insert(&mut self, object: T) {
+        match self.entry(object.key()) {
             Entry::Occupied(mut before) => *before.get_mut() = object,
             Entry::Vacant(place) => drop(place.insert(object)),
         }
     }
 
-    pub(super) fn remove(&mut self, key: &ObjectKey) {
-        let hash = hash(&self.hasher, key.kind, &key.namespace, &key.name);
+    /// The object of this key, made where there is none; it must be of this key.
+    pub(crate) fn get_or_insert_with(&mut self, key: &ObjectKey, make: impl FnOnce() -> T) -> &mut T {
+        self.entry(key).or_insert_with(make).into_mut()
+    }
+
+    pub(crate) fn remove(&mut self, key: &ObjectKey) {
+        let hash = hash_of(&self.hasher, key);
         if let Ok(found) = self.table.find_entry(hash, |object| object.key() == key) {
             found.remove();
         }
+    }
+
+    fn entry(&mut self, key: &ObjectKey) -> Entry<'_, T> {
+        let Self { hasher, table } = self;
+        table.entry(hash_of(hasher, key), |other| other.key() == key, |other| hash_of(hasher, other.key()))
     }
 }
 
 fn is(key: &ObjectKey, kind: Kind, namespace: &str, name: &str) -> bool {
     *key.name == *name && *key.namespace == *namespace && key.kind == kind
+}
+
+fn hash_of(hasher: &RandomState, key: &ObjectKey) -> u64 {
+    hash(hasher, key.kind, &key.namespace, &key.name)
 }
 
 fn hash(hasher: &RandomState, kind: Kind, namespace: &str, name: &str) -> u64 {
@@ -95,6 +112,18 @@ impl<T> Default for ByName<T> {
 impl<T: fmt::Debug> fmt::Debug for ByName<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(&self.table).finish()
+    }
+}
+
+impl<T: Keyed> Keyed for Arc<T> {
+    fn key(&self) -> &ObjectKey {
+        T::key(self)
+    }
+}
+
+impl<T: Keyed> Keyed for Box<T> {
+    fn key(&self) -> &ObjectKey {
+        T::key(self)
     }
 }
 

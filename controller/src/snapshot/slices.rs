@@ -11,7 +11,7 @@ use crate::ir::{EndpointSlice, ObjectKey};
 /// EndpointSlices, by name and by the Service that they belong to: whoever looks up endpoints knows that alone.
 #[derive(Clone, Debug, Default)]
 pub struct Slices {
-    by_name: ByName<EndpointSlice>,
+    by_name: ByName<Arc<EndpointSlice>>,
     hasher: RandomState,
     /// Those that belong to a Service.
     by_service: HashTable<Arc<EndpointSlice>>,

@@ -3,17 +3,21 @@
 //! ```text
 //! scan.rs       names, inodes and times: which files are others than before
 //! documents.rs  a file's objects, each in its last good state
+//! objects.rs    which file has an object, and what was told of it
 //! state.rs      all files: who has a key, what changed, what is wrong
 //! watch.rs      when to look: inotify, quiet for a moment, and every few seconds all the same
 //! ```
 
 mod documents;
+mod objects;
 mod scan;
 mod state;
 mod watch;
 
 use std::{
+    borrow::Borrow,
     fmt,
+    ops::Deref,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -141,5 +145,26 @@ fn file_problem(path: &Path, message: impl Into<Box<str>>) -> Problem {
     }
 }
 
-/// A file, by its path; shared by everything that names it.
-type FileName = Arc<Path>;
+/// A file, by its path; shared by everything that names it. A pointer alone, as thousands of objects have one.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct FileName(Arc<Box<Path>>);
+
+impl From<&Path> for FileName {
+    fn from(path: &Path) -> Self {
+        Self(Arc::new(path.into()))
+    }
+}
+
+impl Deref for FileName {
+    type Target = Path;
+
+    fn deref(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Borrow<Path> for FileName {
+    fn borrow(&self) -> &Path {
+        self
+    }
+}

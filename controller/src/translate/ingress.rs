@@ -13,7 +13,7 @@ use super::{
     listeners::Classes, listeners::ingress_hosts, services, tls_towards,
 };
 use crate::{
-    ir::{Ingress, Kind, ingress::IngressBackend},
+    ir::{Ingress, ingress::IngressBackend},
     snapshot::Snapshot,
     status::Message,
 };
@@ -227,8 +227,9 @@ impl Compiler<'_> {
             }
         };
         let namespace = self.ingress.meta.namespace();
-        self.references.note(Kind::Service, namespace, name);
-        let service = services::find(self.snapshot, namespace, name)?;
+        let service = services::find(self.snapshot, namespace, name);
+        self.references.add_service(service.as_ref().ok().copied(), namespace, name);
+        let service = service?;
         let port = services::port_of_ingress(service, wanted)?;
         let (protocol, tls) = spoken(port.app_protocol);
         let tls = tls.then(|| tls_towards(&service.meta.key));

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use portcullis_routing::HostPattern;
 
-use crate::ir::{Kind, ObjectKey};
+use crate::ir::{Kind, ObjectKey, Service};
 
 /// What the translation of a route or an Ingress read. A change of anything named here makes it stale; a change of
 /// anything else does not.
@@ -28,11 +28,12 @@ impl References {
         key
     }
 
-    /// The same for whoever needs no key: rules name the same few Services again and again, and none is made for that.
-    pub(super) fn note(&mut self, kind: Kind, namespace: &str, name: &str) {
-        let is_it = |key: &ObjectKey| *key.name == *name && *key.namespace == *namespace && key.kind == kind;
-        if !self.objects.iter().any(is_it) {
-            self.objects.insert(ObjectKey::new(kind, namespace, name));
+    /// The same of a Service, which may be missing. Rules name the same few again and again: where there is one, no
+    /// key is made.
+    pub(super) fn add_service(&mut self, found: Option<&Service>, namespace: &str, name: &str) {
+        match found {
+            Some(service) => drop(self.objects.insert(service.meta.key.clone())),
+            None => drop(self.add(Kind::Service, namespace, name)),
         }
     }
 }

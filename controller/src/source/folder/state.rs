@@ -13,6 +13,7 @@ use super::{
     FileName, Limits,
     documents::{Documents, Placed, Position, duplicate},
     file_problem,
+    objects::Objects,
     scan::{Directory, Listing, Signature},
 };
 use crate::{
@@ -32,11 +33,9 @@ pub(super) struct State {
     root: PathBuf,
     limits: Limits,
     files: BTreeMap<FileName, File>,
-    objects: HashMap<ObjectKey, Known>,
+    objects: Objects,
     /// How many objects are in a namespace.
     namespaces: HashMap<Box<str>, usize>,
-    /// Those that more than one file has.
-    duplicates: BTreeSet<ObjectKey>,
     problems: Arc<[Problem]>,
     complete: bool,
 }
@@ -52,15 +51,6 @@ struct File {
     problem: Option<Problem>,
     /// Whether it was found without a word where there were objects: an editor may be about to write it.
     emptied: bool,
-}
-
-/// What is known of a key.
-#[derive(Debug, Default)]
-struct Known {
-    /// The files that have it, in their order; the first one's is served. None for a Namespace that nobody wrote.
-    files: Vec<FileName>,
-    /// As it was told last.
-    told: Option<Object>,
 }
 
 /// A document that cannot be read, whose object may have stood in another file.
@@ -95,9 +85,8 @@ impl State {
             root,
             limits,
             files: BTreeMap::new(),
-            objects: HashMap::new(),
+            objects: Objects::default(),
             namespaces: HashMap::new(),
-            duplicates: BTreeSet::new(),
             problems: Arc::default(),
             complete: false,
         }
@@ -159,8 +148,8 @@ impl State {
         orphans: &mut Vec<Orphan>,
     ) -> bool {
         let name =
-            self.files.get_key_value(path).map_or_else(|| FileName::from(path), |(name, _)| Arc::clone(name));
-        let file = self.files.entry(Arc::clone(&name)).or_default();
+            self.files.get_key_value(path).map_or_else(|| FileName::from(path), |(name, _)| name.clone());
+        let file = self.files.entry(name.clone()).or_default();
         let text = match read_text(path, self.limits.file_bytes) {
             Ok(text) => text,
             Err(problem) => {
@@ -184,11 +173,11 @@ impl State {
         }
         let mut read = Documents::read(&text, &path.to_string_lossy(), &file.documents);
         let nowhere = std::mem::take(&mut read.orphans).into_iter();
-        orphans.extend(nowhere.map(|(key, position)| Orphan { file: Arc::clone(&name), key, position }));
+        orphans.extend(nowhere.map(|(key, position)| Orphan { file: name.clone(), key, position }));
         let before = std::mem::replace(&mut file.documents, read);
         unclaim(&mut self.objects, &name, &before, keys);
         for key in file.documents.keys() {
-            claim(&mut self.objects, key, &name);
+            self.objects.claim(key, &name);
             keys.insert(key.clone());
         }
         false
@@ -197,13 +186,9 @@ impl State {
     /// Where a document that cannot be read has come from another file, its last good state comes with it.
     fn adopt(&mut self, orphans: Vec<Orphan>) {
         for Orphan { file, key, position } in orphans {
-            let Some(known) = self.objects.get_mut(&key).filter(|known| known.files.is_empty()) else {
-                continue;
-            };
-            let (Some(object), Some(read)) = (known.told.clone(), self.files.get_mut(&file)) else {
-                continue;
-            };
-            known.files.push(file);
+            let Some(told) = self.objects.left_over(&key) else { continue };
+            let (object, Some(read)) = (told.clone(), self.files.get_mut(&file)) else { continue };
+            self.objects.claim(&key, &file);
             read.documents.adopt(Placed { object, position });
         }
     }
@@ -229,13 +214,8 @@ impl State {
     }
 
     fn settle_key(&mut self, key: ObjectKey, changes: &mut Vec<Change>) {
-        let known = self.objects.entry(key.clone()).or_default();
-        if known.files.len() > 1 {
-            self.duplicates.insert(key.clone());
-        } else {
-            self.duplicates.remove(&key);
-        }
-        let served = match known.files.first() {
+        let known = self.objects.get_or_insert(&key);
+        let served = match &known.file {
             Some(file) => {
                 self.files.get_mut(file).and_then(|f| f.documents.get_mut(&key)).map(|p| &mut p.object)
             }
@@ -270,13 +250,12 @@ impl State {
 
     fn collect_problems(&self, listing: &Listing) -> Vec<Problem> {
         let files = self.files.values().flat_map(|file| file.problem.iter().chain(&file.documents.problems));
-        let duplicates = self.duplicates.iter().flat_map(|key| self.duplicates_of(key));
+        let duplicates = self.objects.duplicates().flat_map(|key| self.duplicates_of(key));
         listing.problems.iter().chain(files).cloned().chain(duplicates).take(MAX_PROBLEMS).collect()
     }
 
     fn duplicates_of(&self, key: &ObjectKey) -> Vec<Problem> {
-        let files = self.objects.get(key).map_or(&[][..], |known| &known.files);
-        let mut places = files.iter().filter_map(|file| {
+        let mut places = self.objects.files(key).filter_map(|file| {
             let placed = self.files.get(file)?.documents.get(key)?;
             Some((file.to_string_lossy(), placed))
         });
@@ -285,30 +264,9 @@ impl State {
     }
 }
 
-fn claim(objects: &mut HashMap<ObjectKey, Known>, key: &ObjectKey, file: &FileName) {
-    if !objects.contains_key(key) {
-        objects.insert(key.clone(), Known::default());
-    }
-    let files = objects.get_mut(key).map(|known| &mut known.files);
-    if let Some((files, Err(index))) = files.map(|files| {
-        let found = files.binary_search(file);
-        (files, found)
-    }) {
-        files.reserve_exact(1); // one is the rule
-        files.insert(index, Arc::clone(file));
-    }
-}
-
-fn unclaim(
-    objects: &mut HashMap<ObjectKey, Known>,
-    file: &Path,
-    documents: &Documents,
-    keys: &mut BTreeSet<ObjectKey>,
-) {
+fn unclaim(objects: &mut Objects, file: &Path, documents: &Documents, keys: &mut BTreeSet<ObjectKey>) {
     for key in documents.keys() {
-        if let Some(known) = objects.get_mut(key) {
-            known.files.retain(|other| **other != *file);
-        }
+        objects.unclaim(key, file);
         keys.insert(key.clone());
     }
 }

@@ -180,8 +180,9 @@ impl<'r> Compiler<'r, '_> {
                 name: target.name.clone(),
             });
         }
-        self.references.note(Kind::Service, namespace, &target.name);
-        let service = services::find(self.snapshot, namespace, &target.name)?;
+        let service = services::find(self.snapshot, namespace, &target.name);
+        self.references.add_service(service.as_ref().ok().copied(), namespace, &target.name);
+        let service = service?;
         let key = &service.meta.key;
         let number = target.port.ok_or_else(|| BackendError::PortMissing(services::name(key)))?;
         let port = services::port(service, number)?;
