@@ -162,7 +162,7 @@ fn wanted<'s>(slices: impl IntoIterator<Item = &'s EndpointSlice>) -> BTreeMap<S
         let service = slice.service.as_deref().unwrap_or(&key.name);
         let mut identity = Identity::of_service(&*key.namespace, service);
         identity.pod = Some(key.name.to_string());
-        let addresses = slice.endpoints.iter().flat_map(|endpoint| endpoint.addresses.first());
+        let addresses = slice.endpoints.iter().map(|endpoint| &endpoint.address);
         for address in addresses.filter(|address| address.is_loopback()) {
             for port in slice.ports.iter().filter_map(|port| port.port) {
                 wanted.entry(SocketAddr::new(*address, port)).or_insert_with(|| identity.clone());

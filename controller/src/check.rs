@@ -53,7 +53,7 @@ struct Checks {
 /// An object that was read.
 struct Known {
     /// The version of the object; none where it cannot be read.
-    version: Option<Box<str>>,
+    version: Option<u64>,
     /// Where it stands in the report: the first document of its key, and those that say the same.
     places: Vec<usize>,
 }
@@ -79,7 +79,7 @@ impl Checks {
         let mut checked = Checked::new(key.to_string(), Some(&key), place);
         problems.iter().for_each(|p| checked.add_problem(p));
         let index = self.report.objects.len();
-        let version = object.as_ref().map(|object| object.meta().version.clone());
+        let version = object.as_ref().map(|object| object.meta().version);
         match self.by_key.get_mut(&key) {
             // As the folder's source does: the first one is served, and another that says the same does no harm.
             Some(first) if version.is_some() && first.version == version => first.places.push(index),

@@ -35,7 +35,10 @@ pub use core::addresses::addresses_of_service;
 pub(crate) use core::service::MARK;
 pub(crate) use head::{Identity, api_version_of, identify, key, title};
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+};
 
 use serde_json::Value;
 
@@ -45,6 +48,7 @@ use crate::{
     yaml::Document,
 };
 use checks::{Checks, Path};
+use head::Annotated;
 
 /// What became of one document.
 #[derive(Clone, Debug, Default)]
@@ -90,8 +94,9 @@ pub fn decode_live(object: Value) -> Decoded {
     let mut decoded = read(object);
     if let Some(meta) = decoded.object.as_mut().map(Object::meta_mut) {
         // An object that was made anew is another one, whatever its content.
-        meta.version = format!("{}-{generation}-{uid}", meta.version).into();
-        (meta.uid, meta.generation) = (uid, generation);
+        let mut hasher = DefaultHasher::new();
+        (meta.version, generation, &uid).hash(&mut hasher);
+        (meta.uid, meta.generation, meta.version) = (Some(uid), generation, hasher.finish());
     }
     decoded
 }
@@ -138,12 +143,9 @@ fn served(kind: Kind, document: &Value) -> Decoded {
     let name = metadata("name").unwrap_or_default();
     let key = head::key(kind, name, metadata("namespace"));
     let mut checks = Checks::of(if name.is_empty() { title(document) } else { key.to_string() });
-    let (meta, annotations) = head::meta(document, key.clone(), &mut checks);
+    let (meta, annotated) = head::meta(document, key.clone(), &mut checks);
     check_top_level(kind, document, &mut checks);
-    let mut object = convert(kind, document, meta, &annotations, &mut checks);
-    if let Some(object) = object.as_mut().filter(|_| kind != Kind::Namespace) {
-        object.meta_mut().labels = BTreeMap::new(); // nobody asks for them again, and there are many
-    }
+    let object = convert(kind, document, meta, &annotated, &mut checks);
     let key = (!name.is_empty()).then_some(key);
     // Parameters that are wrong are kept as such, for whoever refers to them.
     if checks.refused() && (kind != Kind::GatewayParameters || key.is_none()) {
@@ -169,7 +171,7 @@ fn convert(
     kind: Kind,
     document: &Value,
     meta: Meta,
-    annotations: &BTreeMap<String, String>,
+    Annotated { labels, annotations }: &Annotated,
     checks: &mut Checks,
 ) -> Option<Object> {
     Some(match kind {
@@ -187,13 +189,13 @@ fn convert(
         Kind::IngressClass => {
             Object::IngressClass(Arc::new(ingress_class::read(document, meta, annotations, checks)?))
         }
-        Kind::Service => Object::Service(Arc::new(core::service::read(document, meta, checks)?)),
+        Kind::Service => Object::Service(Arc::new(core::service::read(document, meta, labels, checks)?)),
         Kind::EndpointSlice => {
-            Object::EndpointSlice(Arc::new(core::endpoint_slice::read(document, meta, checks)?))
+            Object::EndpointSlice(Arc::new(core::endpoint_slice::read(document, meta, labels, checks)?))
         }
         Kind::Secret => Object::Secret(Arc::new(core::secret::read(document, meta, checks)?)),
         Kind::ConfigMap => Object::ConfigMap(Arc::new(core::config_map::read(document, meta, checks)?)),
-        Kind::Namespace => Object::Namespace(Arc::new(core::namespace::read(meta))),
+        Kind::Namespace => Object::Namespace(Arc::new(core::namespace::read(meta, labels))),
     })
 }
 

@@ -85,8 +85,8 @@ async fn read(server: Arc<ApiServer>, deltas: mpsc::Sender<Delta>) {
                 (object["apiVersion"], object["kind"]) = (api_version.into(), key.kind.as_str().into());
                 objects::decode_live(object).object
             });
-            let version = object.as_ref().map(|object| object.meta().version.clone());
-            if known.insert(key.clone(), version.clone()).flatten() != version {
+            let version = object.as_ref().map(|object| object.meta().version);
+            if known.insert(key.clone(), version).flatten() != version {
                 changes.push(object.map_or(Change::Delete(key), Change::Apply));
             }
         }

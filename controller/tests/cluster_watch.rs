@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use portcullis_controller::{
     cluster::{Observation, Sighting},
-    ir::{Kind, Object, ObjectKey},
+    ir::{Kind, ObjectKey},
     snapshot::{Change, Snapshot},
     source::{
         Delta,
@@ -570,18 +570,4 @@ async fn the_releases_of_the_crds_are_told() {
     assert_eq!(delta.bundle.unwrap().into_iter().collect::<Vec<_>>(), ["v1.5.1".into(), "v1.7.0".into()]);
     let asked = server.asked("GET", "customresourcedefinitions");
     assert!(!asked.is_empty());
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_object_in_the_snapshot_is_without_what_nobody_reads() {
-    let server = shop();
-    let mut noisy = route("a", "/");
-    noisy["metadata"]["managedFields"] = json!([{"manager": "kubectl"}]);
-    noisy["metadata"]["annotations"] = json!({"kubectl.kubernetes.io/last-applied-configuration": "{}"});
-    server.apply("httproutes", noisy);
-    let mut reading = Reading::of(&server);
-    reading.settled().await;
-    let key = ObjectKey::new(Kind::HttpRoute, "shop", "a");
-    let object = Object::Route(reading.snapshot.routes[&key].clone());
-    assert!(object.meta().labels.is_empty());
 }

@@ -11,7 +11,7 @@ use std::{
 
 use portcullis_controller::{
     Problem, Severity,
-    ir::{Kind, ObjectKey},
+    ir::{Kind, Namespace, ObjectKey},
     snapshot::{Change, Snapshot},
     source::{Delta, Folder, FolderError, FolderOptions},
 };
@@ -416,11 +416,11 @@ impl Site {
     }
 
     fn namespaces(&self) -> Vec<(String, Option<String>)> {
-        let of = |meta: &portcullis_controller::ir::Meta| {
-            assert_eq!(meta.labels["kubernetes.io/metadata.name"], meta.key.name);
-            (meta.name().to_owned(), meta.labels.get("team").map(ToString::to_string))
+        let of = |Namespace { meta, labels }: &Namespace| {
+            assert_eq!(labels["kubernetes.io/metadata.name"], meta.key.name);
+            (meta.name().to_owned(), labels.get("team").map(ToString::to_string))
         };
-        self.snapshot.namespaces.values().map(|namespace| of(&namespace.meta)).collect()
+        self.snapshot.namespaces.values().map(|namespace| of(namespace)).collect()
     }
 
     fn generation(&self, name: &str) -> i64 {

@@ -57,8 +57,12 @@ impl Index {
                 self.dirty.listeners |= before != now;
             }
             Kind::Namespace => {
-                let before = self.snapshot.namespaces.get(key).map(|namespace| &namespace.meta.labels);
-                if before != now.map(|now| &now.meta().labels) {
+                let before = self.snapshot.namespaces.get(key).map(|namespace| &namespace.labels);
+                let now = match now {
+                    Some(Object::Namespace(namespace)) => Some(&namespace.labels),
+                    _ => None,
+                };
+                if before != now {
                     self.mark_dependents(key);
                 }
             }

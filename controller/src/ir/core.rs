@@ -10,7 +10,7 @@ pub struct Service {
     pub meta: Meta,
     /// The DNS name of an ExternalName Service; every other type resolves to its EndpointSlices.
     pub external_name: Option<Box<str>>,
-    pub ports: Vec<ServicePort>,
+    pub ports: Box<[ServicePort]>,
     /// What is known of one that was made for a Gateway.
     pub gateway: Option<Box<GatewayService>>,
 }
@@ -34,7 +34,7 @@ pub enum Address {
 impl Service {
     /// The port of this number that HTTP can be spoken to; a number may stand there once for each protocol.
     pub fn tcp_port(&self, number: u16) -> Option<&ServicePort> {
-        self.ports.iter().find(|p| p.port == number && &*p.protocol == "TCP")
+        self.ports.iter().find(|p| p.port == number && p.protocol == TransportProtocol::Tcp)
     }
 }
 
@@ -45,9 +45,17 @@ pub struct ServicePort {
     pub name: Box<str>,
     pub port: u16,
     pub target: PortRef,
-    /// `TCP`, `UDP` or `SCTP`.
-    pub protocol: Box<str>,
+    pub protocol: TransportProtocol,
     pub app_protocol: Option<Box<str>>,
+}
+
+/// `protocol` of a port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TransportProtocol {
+    #[default]
+    Tcp,
+    Udp,
+    Sctp,
 }
 
 /// An EndpointSlice.
@@ -56,8 +64,8 @@ pub struct EndpointSlice {
     pub meta: Meta,
     /// The label `kubernetes.io/service-name`.
     pub service: Option<Box<str>>,
-    pub ports: Vec<SlicePort>,
-    pub endpoints: Vec<SliceEndpoint>,
+    pub ports: Box<[SlicePort]>,
+    pub endpoints: Box<[SliceEndpoint]>,
 }
 
 /// `ports[]` of an EndpointSlice; its name is that of the Service's port.
@@ -71,8 +79,8 @@ pub struct SlicePort {
 /// `endpoints[]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SliceEndpoint {
-    /// One as a rule: consumers use the first (EndpointSlice `addresses`).
-    pub addresses: Vec<IpAddr>,
+    /// The first of its addresses: consumers use no other (EndpointSlice `addresses`).
+    pub address: IpAddr,
     pub ready: bool,
     pub serving: bool,
     pub terminating: bool,
@@ -94,10 +102,12 @@ pub struct ConfigMap {
     pub data: BTreeMap<Box<str>, Box<str>>,
 }
 
-/// A Namespace: its labels are in its `meta`, `kubernetes.io/metadata.name` among them.
+/// A Namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Namespace {
     pub meta: Meta,
+    /// `kubernetes.io/metadata.name` among them.
+    pub labels: BTreeMap<Box<str>, Box<str>>,
 }
 
 // Data of a Secret has no place in a log.

@@ -1,6 +1,12 @@
 //! What every object has.
 
-use std::{collections::BTreeMap, fmt, ops::Deref, sync::Arc};
+use std::{
+    borrow::Cow,
+    fmt,
+    hash::{DefaultHasher, Hash, Hasher},
+    ops::Deref,
+    sync::Arc,
+};
 
 /// The kinds that are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -42,16 +48,14 @@ pub struct KeyParts {
 pub struct Meta {
     /// Which object.
     pub key: ObjectKey,
-    /// Its identity over time; from a folder, a hash of the key where its manifest names none.
-    pub uid: Box<str>,
+    /// Its identity over time, where an API server or its manifest names it; [`Meta::uid`] is there in any case.
+    pub uid: Option<Box<str>>,
     /// The generation that statuses name; from a folder, 1 and up with each edit of its content.
     pub generation: i64,
-    /// Which version of it this is; from a folder, a hash of its content.
-    pub version: Box<str>,
+    /// Which version of it this is: a hash of its content, and of its generation and identity in an API server.
+    pub version: u64,
     /// When it was made, in seconds since 1970; the first tie-break between routes.
     pub created: i64,
-    /// The labels of a Namespace; those of other kinds are read by nobody, and left out.
-    pub labels: BTreeMap<Box<str>, Box<str>>,
 }
 
 impl ObjectKey {
@@ -84,6 +88,21 @@ impl Meta {
     pub fn name(&self) -> &str {
         &self.key.name
     }
+
+    /// The object's identity over time; where nothing names one, a hash of its key.
+    pub fn uid(&self) -> Cow<'_, str> {
+        match &self.uid {
+            Some(uid) => Cow::Borrowed(uid),
+            None => Cow::Owned(hash_of(&self.key)),
+        }
+    }
+}
+
+fn hash_of(key: &ObjectKey) -> String {
+    // The standard library's hasher with its fixed keys: the same in every run of one build, and no secret.
+    let mut hasher = DefaultHasher::new();
+    (key.kind.as_str(), &*key.namespace, &*key.name).hash(&mut hasher);
+    format!("{:016x}", hasher.finish())
 }
 
 impl Kind {

@@ -15,10 +15,10 @@ pub struct Route {
     pub meta: Meta,
     /// [`RouteKind::Http`] or [`RouteKind::Grpc`].
     pub kind: RouteKind,
-    pub parents: Vec<ParentRef>,
+    pub parents: Box<[ParentRef]>,
     /// Empty is every host of the listener.
-    pub hostnames: Vec<HostPattern>,
-    pub rules: Vec<RouteRule>,
+    pub hostnames: Box<[HostPattern]>,
+    pub rules: Box<[RouteRule]>,
 }
 
 /// `parentRefs[]`, with its defaults.
@@ -38,11 +38,11 @@ pub struct ParentRef {
 pub struct RouteRule {
     pub name: Option<Box<str>>,
     /// At least one; a rule without matches takes everything.
-    pub matches: Vec<Result<RouteMatch, InvalidRule>>,
-    pub filters: Vec<Result<RouteFilter, InvalidRule>>,
-    pub backends: Vec<BackendRef>,
+    pub matches: Box<[Result<RouteMatch, InvalidRule>]>,
+    pub filters: Box<[Result<RouteFilter, InvalidRule>]>,
+    pub backends: Box<[BackendRef]>,
     pub timeouts: Timeouts,
-    pub retry: Option<Retry>,
+    pub retry: Option<Box<Retry>>,
 }
 
 /// Why a rule cannot be served: `UnsupportedValue`, or with others that can, `PartiallyInvalid`.
@@ -78,7 +78,7 @@ pub struct MirrorFilter {
 pub struct BackendRef {
     pub target: ObjectBackendRef,
     pub weight: u32,
-    pub filters: Vec<Result<RouteFilter, InvalidRule>>,
+    pub filters: Box<[Result<RouteFilter, InvalidRule>]>,
 }
 
 /// A reference to a backend, with its defaults.

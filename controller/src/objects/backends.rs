@@ -13,7 +13,7 @@ pub(crate) fn read(
     owner: Owner,
     checks: &mut Checks,
     at: &Path<'_>,
-) -> Vec<BackendRef> {
+) -> Box<[BackendRef]> {
     checks.entries(refs.len(), 0..=16, at);
     refs.into_iter().enumerate().map(|(i, backend)| one(backend, owner, checks, &at.index(i))).collect()
 }

@@ -28,7 +28,7 @@ pub(crate) fn read(
     owner: Owner,
     checks: &mut Checks,
     at: &Path<'_>,
-) -> Vec<Result<RouteFilter, InvalidRule>> {
+) -> Box<[Result<RouteFilter, InvalidRule>]> {
     checks.entries(list.len(), 0..=16, at);
     check_repeats(&list, checks, at);
     list.into_iter().enumerate().filter_map(|(i, filter)| one(filter, owner, checks, &at.index(i))).collect()

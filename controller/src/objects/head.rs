@@ -90,12 +90,14 @@ fn is_namespaced(kind: Kind) -> bool {
     !matches!(kind, Kind::GatewayClass | Kind::IngressClass | Kind::Namespace)
 }
 
+/// What `metadata` says that some kinds alone read.
+pub(crate) struct Annotated {
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) annotations: BTreeMap<String, String>,
+}
+
 /// Reads `metadata` with its defaults. The problems are in `checks`.
-pub(crate) fn meta(
-    document: &Value,
-    key: ObjectKey,
-    checks: &mut Checks,
-) -> (Meta, BTreeMap<String, String>) {
+pub(crate) fn meta(document: &Value, key: ObjectKey, checks: &mut Checks) -> (Meta, Annotated) {
     let metadata: ObjectMeta = typed::field(document, "metadata", checks).unwrap_or_default();
     let at = Path::Root.field("metadata");
     check_name(&metadata, &key, checks, &at);
@@ -107,21 +109,14 @@ pub(crate) fn meta(
     }
     let annotations = metadata.annotations.unwrap_or_default();
     check_annotations(&annotations, checks, &at.field("annotations"));
-    let mut labels: BTreeMap<Box<str>, Box<str>> =
-        labels.into_iter().map(|(k, v)| (k.into(), v.into())).collect();
-    if key.kind == Kind::Namespace {
-        // The API server sets it on every namespace.
-        labels.insert("kubernetes.io/metadata.name".into(), key.name.clone());
-    }
     let meta = Meta {
-        uid: metadata.uid.filter(|uid| !uid.is_empty()).unwrap_or_else(|| hash_of(&key)).into(),
+        uid: metadata.uid.filter(|uid| !uid.is_empty()).map(Into::into),
         generation: 1,
-        version: version_of(document).into(),
+        version: version_of(document),
         created: metadata.creation_timestamp.map_or(0, |time| time.0.as_second()),
-        labels,
         key,
     };
-    (meta, annotations)
+    (meta, Annotated { labels, annotations })
 }
 
 fn check_name(metadata: &ObjectMeta, key: &ObjectKey, checks: &mut Checks, at: &Path<'_>) {
@@ -164,9 +159,9 @@ fn check_annotations(annotations: &BTreeMap<String, String>, checks: &mut Checks
 }
 
 /// Of everything that an edit can change; what a server writes is left out.
-fn version_of(document: &Value) -> String {
+fn version_of(document: &Value) -> u64 {
     let mut hasher = DefaultHasher::new();
-    let Some(fields) = document.as_object() else { return String::new() };
+    let Some(fields) = document.as_object() else { return 0 };
     // A Service says there at which address it is reached.
     let is_service = fields.get("kind").is_some_and(|kind| kind == "Service");
     for (name, value) in fields.iter().filter(|(name, _)| is_service || *name != "status") {
@@ -181,14 +176,7 @@ fn version_of(document: &Value) -> String {
             _ => value.hash(&mut hasher),
         }
     }
-    format!("{:016x}", hasher.finish())
-}
-
-fn hash_of(key: &ObjectKey) -> String {
-    // The standard library's hasher with its fixed keys: the same in every run of one build, and no secret.
-    let mut hasher = DefaultHasher::new();
-    (key.kind.as_str(), &*key.namespace, &*key.name).hash(&mut hasher);
-    format!("{:016x}", hasher.finish())
+    hasher.finish()
 }
 
 /// What a document is called in messages as long as its key is not known.

@@ -64,7 +64,7 @@ fn rule(rule: wire::HttpRule, checks: &mut Checks, at: &Path<'_>) -> RouteRule {
         filters: filters::read(rule.filters, Owner::Http, checks, &at.field("filters")),
         backends: backends::read(rule.backend_refs, Owner::Http, checks, &at.field("backendRefs")),
         timeouts: rule.timeouts.map(|t| timeouts(&t, checks, &at.field("timeouts"))).unwrap_or_default(),
-        retry: rule.retry.map(|r| retry(&r, checks, &at.field("retry"))),
+        retry: rule.retry.map(|r| Box::new(retry(&r, checks, &at.field("retry")))),
     }
 }
 

@@ -7,9 +7,9 @@ use super::{
 use crate::ir::route::ParentRef;
 
 /// Reads the references, with their defaults.
-pub(crate) fn read(refs: Vec<wire::ParentRef>, checks: &mut Checks, at: &Path<'_>) -> Vec<ParentRef> {
+pub(crate) fn read(refs: Vec<wire::ParentRef>, checks: &mut Checks, at: &Path<'_>) -> Box<[ParentRef]> {
     checks.entries(refs.len(), 0..=32, at);
-    let refs: Vec<_> = refs.into_iter().enumerate().map(|(i, r)| one(r, checks, &at.index(i))).collect();
+    let refs: Box<[_]> = refs.into_iter().enumerate().map(|(i, r)| one(r, checks, &at.index(i))).collect();
     check_pairs(&refs, checks, at);
     refs
 }

@@ -9,14 +9,14 @@ use super::{
 use crate::ir::route::InvalidRule;
 
 /// `spec.hostnames`.
-pub(crate) fn hostnames(hostnames: &[String], checks: &mut Checks, at: &Path<'_>) -> Vec<HostPattern> {
+pub(crate) fn hostnames(hostnames: &[String], checks: &mut Checks, at: &Path<'_>) -> Box<[HostPattern]> {
     checks.entries(hostnames.len(), 0..=16, at);
     let mut patterns = Vec::with_capacity(hostnames.len());
     for (i, text) in hostnames.iter().enumerate() {
         checks.form(text, names::HOSTNAME, &at.index(i));
         patterns.extend(HostPattern::parse(text).ok());
     }
-    patterns
+    patterns.into()
 }
 
 /// The limits and names of `spec.rules`.

@@ -1,5 +1,8 @@
 use super::testing::{decode_text, holds, object, problems, warns};
-use crate::{ir::Kind, problem::Severity};
+use crate::{
+    ir::{Kind, Object},
+    problem::Severity,
+};
 
 fn of(api_version: &str, kind: &str, metadata: &str, rest: &str) -> String {
     format!("apiVersion: {api_version}\nkind: {kind}\nmetadata: {{{metadata}}}\n{rest}\n")
@@ -108,7 +111,8 @@ fn metadata_has_defaults() {
     let read = object(&secret("name: a, creationTimestamp: null, namespace: ''"));
     assert_eq!((&*read.meta().key.namespace, read.meta().created), ("default", 0));
     let read = object(&of("v1", "Namespace", "name: shop", ""));
-    assert_eq!(&*read.meta().labels["kubernetes.io/metadata.name"], "shop");
+    let Object::Namespace(namespace) = &read else { panic!("{read:?}") };
+    assert_eq!(&*namespace.labels["kubernetes.io/metadata.name"], "shop");
     assert_eq!(&*read.meta().key.namespace, "");
     warns(&[("name: a, namespace: b", "metadata.namespace: GatewayClass has no namespace")], |metadata| {
         of("gateway.networking.k8s.io/v1", "GatewayClass", metadata, "spec: {controllerName: a.com/b}")
@@ -117,13 +121,12 @@ fn metadata_has_defaults() {
 
 #[test]
 fn a_version_is_of_the_content() {
-    let version =
-        |metadata: &str, rest: &str| object(&of("v1", "ConfigMap", metadata, rest)).meta().version.clone();
+    let version = |metadata: &str, rest: &str| object(&of("v1", "ConfigMap", metadata, rest)).meta().version;
     let first = version("name: a", "data: {a: b}");
     assert_eq!(first, version("name: a, resourceVersion: '7', generation: 3", "data: {a: b}"));
     assert_ne!(first, version("name: a", "data: {a: c}"));
     assert_ne!(first, version("name: a, labels: {a: b}", "data: {a: b}"));
-    let uid = |metadata: &str| object(&secret(metadata)).meta().uid.clone();
+    let uid = |metadata: &str| object(&secret(metadata)).meta().uid().into_owned();
     assert_eq!(uid("name: a"), uid("name: a, namespace: default, labels: {a: b}"));
     assert_ne!(uid("name: a"), uid("name: b"));
 }

@@ -136,7 +136,7 @@ fn service_key(gateway: &Gateway) -> ObjectKey {
 fn own_service<'s>(snapshot: &'s Snapshot, gateway: &Gateway) -> Option<&'s Service> {
     let service = snapshot.services.get(&service_key(gateway))?;
     let owner = &service.gateway.as_ref()?.owner;
-    (*owner == gateway.meta.uid).then_some(service)
+    (**owner == *gateway.meta.uid()).then_some(service)
 }
 
 fn addresses(service: &Service) -> Vec<Address> {

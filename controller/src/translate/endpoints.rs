@@ -1,17 +1,11 @@
 //! The endpoints of a Service's port.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-};
+use std::{net::SocketAddr, sync::Arc};
 
 use portcullis_routing::{BackendKey, EndpointPool};
 
 use crate::{
-    ir::{
-        EndpointSlice, Kind, Service,
-        core::{SliceEndpoint, SlicePort},
-    },
+    ir::{EndpointSlice, Kind, Service, core::SlicePort},
     snapshot::Snapshot,
 };
 
@@ -62,7 +56,7 @@ pub fn endpoints<'s>(
         for port in slice.ports.iter().filter(|p| p.name == *name).filter_map(|p: &SlicePort| p.port) {
             ready.reserve(slice.endpoints.len());
             for endpoint in &slice.endpoints {
-                let Some(address) = address(endpoint, port) else { continue };
+                let address = SocketAddr::new(endpoint.address, port);
                 if endpoint.ready {
                     ready.push(address);
                 } else if endpoint.serving && endpoint.terminating {
@@ -75,10 +69,6 @@ pub fn endpoints<'s>(
     chosen.sort_unstable();
     chosen.dedup();
     Resolved::Addresses(chosen)
-}
-
-fn address(endpoint: &SliceEndpoint, port: u16) -> Option<SocketAddr> {
-    endpoint.addresses.first().map(|ip: &IpAddr| SocketAddr::new(*ip, port))
 }
 
 #[cfg(test)]

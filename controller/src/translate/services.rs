@@ -3,7 +3,7 @@
 use portcullis_routing::BackendError;
 
 use crate::{
-    ir::{Kind, ObjectKey, Service, ingress::PortRef},
+    ir::{Kind, ObjectKey, Service, core::TransportProtocol, ingress::PortRef},
     snapshot::Snapshot,
 };
 
@@ -39,7 +39,7 @@ pub(super) fn port_of_ingress<'s>(
     service: &'s Service,
     wanted: &PortRef,
 ) -> Result<FoundPort<'s>, BackendError> {
-    let tcp = || service.ports.iter().filter(|port| &*port.protocol == "TCP");
+    let tcp = || service.ports.iter().filter(|port| port.protocol == TransportProtocol::Tcp);
     let found = match wanted {
         PortRef::Number(number) => match port(service, *number) {
             Ok(found) => return Ok(found),

@@ -45,7 +45,7 @@ impl Wishes {
                 None => {
                     let class = ObjectKey::new(Kind::GatewayClass, "", &gateway.class);
                     if snapshot.gateway_classes.contains_key(&class) {
-                        wishes.left.insert(gateway.meta.uid.clone());
+                        wishes.left.insert(gateway.meta.uid().into());
                     }
                 }
             }
@@ -57,7 +57,7 @@ impl Wishes {
         match &state.addressing {
             Addressing::Unknown => {}
             Addressing::Shared | Addressing::SharedInstead => {
-                self.left.insert(state.gateway.meta.uid.clone());
+                self.left.insert(state.gateway.meta.uid().into());
             }
             Addressing::Dedicated(dedicated) => {
                 let wish = (state.refused.is_none() && dedicated.state != DedicatedState::Foreign)
@@ -76,7 +76,7 @@ fn wish(state: &GatewayState, dedicated: &Dedicated) -> Wish {
     let accepted = state.listeners.iter().filter(|listener| listener.refused.is_none());
     let address = gateway.addresses.iter().filter(|address| &*address.kind == "IPAddress");
     Wish {
-        uid: gateway.meta.uid.clone(),
+        uid: gateway.meta.uid().into(),
         class: gateway.class.clone(),
         service: dedicated.service.name.clone(),
         parameters: dedicated.parameters.clone(),

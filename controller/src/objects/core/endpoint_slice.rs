@@ -1,6 +1,9 @@
 //! EndpointSlice.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointPort, EndpointSlice as Written};
 use serde_json::Value;
@@ -21,7 +24,12 @@ use crate::{
 const SERVICE_LABEL: &str = "kubernetes.io/service-name";
 
 /// Reads an EndpointSlice. Loopback addresses, which the API server refuses, are wanted here.
-pub(crate) fn read(document: &Value, meta: Meta, checks: &mut Checks) -> Option<EndpointSlice> {
+pub(crate) fn read(
+    document: &Value,
+    meta: Meta,
+    labels: &BTreeMap<String, String>,
+    checks: &mut Checks,
+) -> Option<EndpointSlice> {
     let written: Written = typed::whole(document, checks)?;
     let family = Family::of(&written.address_type, checks);
     let (at_ports, at_endpoints) = (Path::Root.field("ports"), Path::Root.field("endpoints"));
@@ -31,7 +39,7 @@ pub(crate) fn read(document: &Value, meta: Meta, checks: &mut Checks) -> Option<
         format!("a port named {name:?} stands here twice")
     });
     checks.entries(written.endpoints.len(), 0..=1_000, &at_endpoints);
-    let service = meta.labels.get(SERVICE_LABEL).cloned();
+    let service = labels.get(SERVICE_LABEL).map(|service| service.as_str().into());
     if service.is_none() {
         checks.warning(&Path::Root, format!("belongs to no Service: it has no label {SERVICE_LABEL}"));
     }
@@ -74,7 +82,7 @@ fn port(written: EndpointPort, checks: &mut Checks, at: &Path<'_>) -> SlicePort 
     if !name.is_empty() {
         checks.form(&name, names::LABEL, &at.field("name"));
     }
-    service::protocol(written.protocol, checks, &at.field("protocol"));
+    service::protocol(written.protocol.as_deref(), checks, &at.field("protocol"));
     checks.optional_form(written.app_protocol.as_deref(), names::QUALIFIED, &at.field("appProtocol"));
     if written.port.is_none() {
         checks.warning(&at.field("port"), "is missing: a port without a number is not served");
@@ -99,8 +107,8 @@ fn endpoint(
     }
     let conditions = written.conditions.clone().unwrap_or_default();
     let ready = conditions.ready.unwrap_or(true);
-    (!addresses.is_empty()).then(|| SliceEndpoint {
-        addresses,
+    addresses.first().map(|address| SliceEndpoint {
+        address: *address,
         ready,
         serving: conditions.serving.unwrap_or(ready),
         terminating: conditions.terminating.unwrap_or_default(),

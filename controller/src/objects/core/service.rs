@@ -1,6 +1,6 @@
 //! Service.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::{
     api::core::v1::{Service as WrittenService, ServicePort as WrittenPort, ServiceSpec},
@@ -14,7 +14,7 @@ use super::addresses::addresses_of_service;
 use crate::{
     ir::{
         Meta, Service,
-        core::{GatewayService, ServicePort},
+        core::{GatewayService, ServicePort, TransportProtocol},
         ingress::PortRef,
     },
     objects::{
@@ -28,7 +28,12 @@ use crate::{
 pub(crate) const MARK: (&str, &str) = ("portcullis.dev/addressing", "Dedicated");
 
 /// Reads a Service.
-pub(crate) fn read(document: &Value, meta: Meta, checks: &mut Checks) -> Option<Service> {
+pub(crate) fn read(
+    document: &Value,
+    meta: Meta,
+    labels: &BTreeMap<String, String>,
+    checks: &mut Checks,
+) -> Option<Service> {
     let spec: ServiceSpec = typed::field(document, "spec", checks)?;
     let at = Path::Root.field("spec");
     let kind = spec.type_.as_deref().unwrap_or("ClusterIP");
@@ -47,7 +52,7 @@ pub(crate) fn read(document: &Value, meta: Meta, checks: &mut Checks) -> Option<
         checks.error(&at.field("clusterIP"), format!("must not be None for the type {kind}"));
     }
     check_names(&ports, checks, &at_ports);
-    let gateway = gateway(document, &meta).map(Box::new);
+    let gateway = gateway(document, labels).map(Box::new);
     let ports = ports.into_iter().enumerate().map(|(i, p)| port(p, checks, &at_ports.index(i))).collect();
     // One last dot is allowed (core/v1, ValidateService).
     let name = spec.external_name.unwrap_or_default();
@@ -59,8 +64,8 @@ pub(crate) fn read(document: &Value, meta: Meta, checks: &mut Checks) -> Option<
 }
 
 /// What is known of a Service that was made for a Gateway. What does not fit is an API server's affair.
-fn gateway(document: &Value, meta: &Meta) -> Option<GatewayService> {
-    if meta.labels.get(MARK.0).is_none_or(|value| **value != *MARK.1) {
+fn gateway(document: &Value, labels: &BTreeMap<String, String>) -> Option<GatewayService> {
+    if labels.get(MARK.0).is_none_or(|value| *value != MARK.1) {
         return None;
     }
     let owners = document.get("metadata")?.get("ownerReferences")?.as_array()?;
@@ -109,16 +114,20 @@ fn port(written: WrittenPort, checks: &mut Checks, at: &Path<'_>) -> ServicePort
         name: written.name.unwrap_or_default().into(),
         port: number,
         target,
-        protocol: protocol(written.protocol, checks, &at.field("protocol")),
+        protocol: protocol(written.protocol.as_deref(), checks, &at.field("protocol")),
         app_protocol: written.app_protocol.map(Into::into),
     }
 }
 
 /// The protocol of a port, with its default.
-pub(super) fn protocol(written: Option<String>, checks: &mut Checks, at: &Path<'_>) -> Box<str> {
-    let protocol = written.unwrap_or_else(|| "TCP".to_owned());
-    if !matches!(protocol.as_str(), "TCP" | "UDP" | "SCTP") {
-        checks.error(at, format!("{} is none of TCP, UDP, SCTP", quoted(&protocol)));
+pub(super) fn protocol(written: Option<&str>, checks: &mut Checks, at: &Path<'_>) -> TransportProtocol {
+    match written {
+        None | Some("TCP") => TransportProtocol::Tcp,
+        Some("UDP") => TransportProtocol::Udp,
+        Some("SCTP") => TransportProtocol::Sctp,
+        Some(other) => {
+            checks.error(at, format!("{} is none of TCP, UDP, SCTP", quoted(other)));
+            TransportProtocol::default()
+        }
     }
-    protocol.into()
 }

@@ -1,5 +1,5 @@
 use crate::{
-    ir::{Object, ingress::PortRef},
+    ir::{Object, core::TransportProtocol, ingress::PortRef},
     objects::testing::{decode_text, holds, object, warns},
 };
 
@@ -61,7 +61,10 @@ fn a_service_has_ports() {
         service,
     );
     let Object::Service(read) = object(&service("ports: [{port: 80}]")) else { panic!("no Service") };
-    assert_eq!((&read.ports[0].target, &*read.ports[0].protocol), (&PortRef::Number(80), "TCP"));
+    assert_eq!(
+        (&read.ports[0].target, read.ports[0].protocol),
+        (&PortRef::Number(80), TransportProtocol::Tcp)
+    );
 }
 
 #[test]

@@ -318,7 +318,7 @@ impl Watching {
         let decoded = objects::decode_live(object);
         match decoded.object {
             Some(object) => {
-                let content = self.hasher.hash_one(&*object.meta().version);
+                let content = self.hasher.hash_one(object.meta().version);
                 let is_new = before != Some(content);
                 (content, is_new.then_some(Happening::Changed(Change::Apply(object))))
             }

@@ -29,8 +29,7 @@ pub(super) struct Known {
 
 impl Objects {
     pub(super) fn get_or_insert(&mut self, key: &ObjectKey) -> &mut Known {
-        self.known
-            .get_or_insert_with(key, || Box::new(Known { key: key.clone(), file: None, told: None }))
+        self.known.get_or_insert_with(key, || Box::new(Known { key: key.clone(), file: None, told: None }))
     }
 
     pub(super) fn remove(&mut self, key: &ObjectKey) {

@@ -115,7 +115,7 @@ fn allowed(
         AllowedNamespaces::Selector(selector) => {
             let key = references.add(Kind::Namespace, "", namespace);
             match snapshot.namespaces.get(&key) {
-                Some(found) => selector.matches(&found.meta.labels),
+                Some(found) => selector.matches(&found.labels),
                 // A folder need not hold the Namespace; the one label that the API server gives it is known.
                 None => selector
                     .matches(&BTreeMap::from([("kubernetes.io/metadata.name".into(), namespace.into())])),

@@ -110,7 +110,7 @@ impl<'r> Compiler<'r, '_> {
             filters,
             backends,
             timeouts: rule.timeouts,
-            retry: rule.retry.clone(),
+            retry: rule.retry.as_deref().cloned(),
         };
         (CompiledRule { matches: matches.collect(), rule: Arc::new(compiled) }, why)
     }
