@@ -118,7 +118,7 @@ fn regex(
     }
     let part = |text: Option<&str>| text.map_or_else(|| "[^/]+".to_owned(), |text| format!("(?:{text})"));
     let whole = format!("/{}/{}", part(service), part(method));
-    matches::regex(&whole, checks, at).map(PathMatch::Regex)
+    matches::regex(&whole, checks, at).map(|regex| PathMatch::Regex(regex.into()))
 }
 
 fn is_service(text: &str) -> bool {

@@ -117,7 +117,7 @@ fn one_match(
     let query = query(written.query_params.unwrap_or_default(), checks, &at.field("queryParams"));
     Ok(RouteMatch {
         path: path?,
-        method: written.method.map(|m| method(&m)),
+        method: written.method.map(|m| method(&m).into()),
         headers: headers?,
         query: query?,
     })
@@ -129,7 +129,7 @@ fn path(written: wire::HttpPath, checks: &mut Checks, at: &Path<'_>) -> Result<P
     checks.length(text, 0..=1024, &at);
     let kind = written.r#type.unwrap_or(wire::PathType::PathPrefix);
     if kind == wire::PathType::RegularExpression {
-        return matches::regex(text, checks, &at).map(PathMatch::Regex);
+        return matches::regex(text, checks, &at).map(|regex| PathMatch::Regex(regex.into()));
     }
     check_path(text, checks, &at);
     let Ok(canonical) = canonicalise(text) else { return Err(invalid(&at, "is no path")) };

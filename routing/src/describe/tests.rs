@@ -55,7 +55,7 @@ http:80 *.example.com at Gateway infra/public listener web
 fn rules() -> [(RouteMatch, Rule); 3] {
     let cart = RouteMatch {
         path: PathMatch::Prefix("/cart".into()),
-        method: Some(Method::GET),
+        method: Some(Method::GET.into()),
         headers: [HeaderMatch {
             name: HeaderName::from_static("x-canary"),
             value: ValueMatch::Exact("1".into()),

@@ -5,7 +5,7 @@ use crate::pattern::compile;
 fn paths_match_as_their_kind_says() {
     let exact = |p: &str| PathMatch::Exact(p.into());
     let prefix = |p: &str| PathMatch::Prefix(p.into());
-    let regex = |p: &str| PathMatch::Regex(compile(p).unwrap());
+    let regex = |p: &str| PathMatch::Regex(compile(p).unwrap().into());
     let method = |p: &str| PathMatch::GrpcMethod(p.into());
     for (path_match, path, want) in [
         (exact("/abc"), "/abc", true),
@@ -126,13 +126,13 @@ fn precedence_is_the_specifications_order() {
     let order = [
         of(PathMatch::Exact("/svc/Method".into())),
         of(PathMatch::Exact("/a".into())),
-        of(PathMatch::Regex(compile("/a/b/c.*").unwrap())),
-        of(PathMatch::Regex(compile("/a.*").unwrap())),
+        of(PathMatch::Regex(compile("/a/b/c.*").unwrap().into())),
+        of(PathMatch::Regex(compile("/a.*").unwrap().into())),
         of(PathMatch::Prefix("/svc/a".into())),
         of(PathMatch::Prefix("/svc".into())),
         of(PathMatch::GrpcMethod("GetLonger".into())),
         of(PathMatch::GrpcMethod("Get".into())),
-        at(&RouteMatch { method: Some(Method::GET), ..any_request() }, 0, "n/r", (0, 0)),
+        at(&RouteMatch { method: Some(Method::GET.into()), ..any_request() }, 0, "n/r", (0, 0)),
         at(
             &RouteMatch { headers: [header.clone(), header.clone()].into(), ..any_request() },
             0,

@@ -158,7 +158,7 @@ fn entry(host: &HostPattern, route_match: RouteMatch, number: usize) -> Entry {
 fn path_match(text: &str) -> PathMatch {
     match text.split_once(' ').unwrap() {
         ("exact", path) => PathMatch::Exact(path.into()),
-        ("regex", path) => PathMatch::Regex(compile(path).unwrap()),
+        ("regex", path) => PathMatch::Regex(compile(path).unwrap().into()),
         ("method", method) => PathMatch::GrpcMethod(method.into()),
         (_, path) => PathMatch::Prefix(path.trim_end_matches('/').into()),
     }
@@ -185,7 +185,7 @@ fn route_match() -> impl Strategy<Value = RouteMatch> {
     let path = prop_oneof![
         2 => "(/[ab]?){1,3}".prop_map(|p| PathMatch::Exact(p.into())),
         4 => "(/[ab]){0,4}".prop_map(|p| PathMatch::Prefix(p.into())),
-        1 => prop::sample::select(&**REGEXES).prop_map(PathMatch::Regex),
+        1 => prop::sample::select(&**REGEXES).prop_map(|regex| PathMatch::Regex(regex.into())),
         1 => "[ab]{1,2}".prop_map(|m| PathMatch::GrpcMethod(m.into())),
     ];
     let value = || "[ab]".prop_map(|v| ValueMatch::Exact(v.into()));
@@ -197,7 +197,7 @@ fn route_match() -> impl Strategy<Value = RouteMatch> {
     (path, method, prop::collection::vec(header, few.clone()), prop::collection::vec(query, few)).prop_map(
         |(path, method, headers, query)| RouteMatch {
             path,
-            method,
+            method: method.map(Box::new),
             headers: headers.into(),
             query: query.into(),
         },
