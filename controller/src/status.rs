@@ -15,8 +15,8 @@ pub use route::route;
 pub(crate) use route::route_parent;
 pub use types::{
     Condition, ConditionStatus, GatewayClassStatus, GatewayStatus, GatewayStatusAddress, IngressLoadBalancer,
-    IngressLoadBalancerIngress, IngressStatus, Level, ListenerStatus, Message, ParentReference, Report,
-    RouteGroupKind, RouteParentStatus, RouteStatus, SupportedFeature,
+    IngressLoadBalancerIngress, IngressStatus, Level, ListenerStatus, Message, Report, RouteGroupKind,
+    RouteParentStatus, RouteStatus, SupportedFeature,
 };
 
 use std::collections::BTreeMap;

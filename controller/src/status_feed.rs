@@ -86,8 +86,7 @@ impl StatusFeed {
     /// What the owner of an object should know and its status has no field for.
     pub fn refusals(&self, key: &ObjectKey) -> Vec<String> {
         let statuses = self.statuses.borrow();
-        let messages =
-            statuses.ingresses.get(key).map(|report| report.messages.as_slice()).unwrap_or_default();
+        let messages = statuses.ingresses.get(key).map(|report| &*report.messages).unwrap_or_default();
         let refused = messages.iter().filter(|message| message.level == Level::Refused);
         refused.map(|message| message.text.clone()).collect()
     }

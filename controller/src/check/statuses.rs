@@ -52,7 +52,7 @@ fn conditions(at: &str, conditions: &[Condition]) -> impl Iterator<Item = Findin
         };
         let field =
             if at.is_empty() { condition.kind.to_owned() } else { format!("{at}: {}", condition.kind) };
-        let (reason, message) = (Some(condition.reason), condition.message.clone());
+        let (reason, message) = (Some(condition.reason), condition.message.clone().into_owned());
         Some(Finding { level, field, reason, message, line: None })
     })
 }
@@ -73,6 +73,6 @@ fn message(message: &Message) -> Finding {
 fn parent_name(parent: &RouteParentStatus) -> String {
     let to = &parent.parent_ref;
     let namespace = to.namespace.as_deref().map(|n| format!("{n}/")).unwrap_or_default();
-    let section = to.section_name.as_deref().map(|s| format!(" listener {s}")).unwrap_or_default();
+    let section = to.section.as_deref().map(|s| format!(" listener {s}")).unwrap_or_default();
     format!("at {} {namespace}{}{section}", to.kind, to.name)
 }

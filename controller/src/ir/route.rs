@@ -1,11 +1,12 @@
 //! HTTPRoute and GRPCRoute, in one form.
 
-use std::time::Duration;
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use portcullis_routing::{
     HostPattern, Retry, RouteKind, RouteMatch, Timeouts,
     filter::{Cors, HeaderModifier, Redirect, UrlRewrite},
 };
+use serde::Serialize;
 
 use super::Meta;
 
@@ -15,21 +16,25 @@ pub struct Route {
     pub meta: Meta,
     /// [`RouteKind::Http`] or [`RouteKind::Grpc`].
     pub kind: RouteKind,
-    pub parents: Box<[ParentRef]>,
+    /// Shared with what is said of the route at each.
+    pub parents: Box<[Arc<ParentRef>]>,
     /// Empty is every host of the listener.
     pub hostnames: Box<[HostPattern]>,
     pub rules: Box<[RouteRule]>,
 }
 
 /// `parentRefs[]`, with its defaults.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ParentRef {
-    pub group: Box<str>,
-    pub kind: Box<str>,
+    pub group: Cow<'static, str>,
+    pub kind: Cow<'static, str>,
     /// As written; `None` is the route's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub namespace: Option<Box<str>>,
     pub name: Box<str>,
+    #[serde(rename = "sectionName", skip_serializing_if = "Option::is_none")]
     pub section: Option<Box<str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
 }
 

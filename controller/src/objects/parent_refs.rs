@@ -1,5 +1,7 @@
 //! `spec.parentRefs` of a route.
 
+use std::{borrow::Cow, sync::Arc};
+
 use super::{
     checks::{Checks, Path},
     names, wire,
@@ -7,9 +9,10 @@ use super::{
 use crate::ir::route::ParentRef;
 
 /// Reads the references, with their defaults.
-pub(crate) fn read(refs: Vec<wire::ParentRef>, checks: &mut Checks, at: &Path<'_>) -> Box<[ParentRef]> {
+pub(crate) fn read(refs: Vec<wire::ParentRef>, checks: &mut Checks, at: &Path<'_>) -> Box<[Arc<ParentRef>]> {
     checks.entries(refs.len(), 0..=32, at);
-    let refs: Box<[_]> = refs.into_iter().enumerate().map(|(i, r)| one(r, checks, &at.index(i))).collect();
+    let refs = refs.into_iter().enumerate();
+    let refs: Box<[_]> = refs.map(|(i, r)| Arc::new(one(r, checks, &at.index(i)))).collect();
     check_pairs(&refs, checks, at);
     refs
 }
@@ -21,8 +24,8 @@ fn one(parent: wire::ParentRef, checks: &mut Checks, at: &Path<'_>) -> ParentRef
     checks.optional_form(parent.namespace.as_deref(), names::LABEL, &at.field("namespace"));
     checks.optional_form(parent.section_name.as_deref(), names::SUBDOMAIN, &at.field("sectionName"));
     ParentRef {
-        group: parent.group.unwrap_or_else(|| "gateway.networking.k8s.io".to_owned()).into(),
-        kind: parent.kind.unwrap_or_else(|| "Gateway".to_owned()).into(),
+        group: or_default(parent.group, "gateway.networking.k8s.io"),
+        kind: or_default(parent.kind, "Gateway"),
         namespace: parent.namespace.map(Into::into),
         name: parent.name.into(),
         section: parent.section_name.map(Into::into),
@@ -30,14 +33,18 @@ fn one(parent: wire::ParentRef, checks: &mut Checks, at: &Path<'_>) -> ParentRef
     }
 }
 
+fn or_default(written: Option<String>, default: &'static str) -> Cow<'static, str> {
+    written.filter(|written| written != default).map_or(Cow::Borrowed(default), Cow::Owned)
+}
+
 /// Several references to one parent must tell its listeners apart (CommonRouteSpec `parentRefs`).
 ///
 /// The standard channel does that by `sectionName` alone, the experimental one by `sectionName` and `port`; what
 /// one of them takes is taken.
-fn check_pairs(refs: &[ParentRef], checks: &mut Checks, at: &Path<'_>) {
+fn check_pairs(refs: &[Arc<ParentRef>], checks: &mut Checks, at: &Path<'_>) {
     let clashes = |told: fn(&ParentRef) -> (Option<&str>, Option<u16>)| {
         (0..refs.len()).find_map(|i| {
-            let same_parent = |other: &&ParentRef| parent(other) == parent(&refs[i]);
+            let same_parent = |other: &&Arc<ParentRef>| parent(other) == parent(&refs[i]);
             let earlier = refs[..i].iter().find(same_parent)?;
             let (a, b) = (told(earlier), told(&refs[i]));
             if (a.0.is_some(), a.1.is_some()) != (b.0.is_some(), b.1.is_some()) {

@@ -54,7 +54,7 @@ pub fn gateway(
             conditions: vec![accepted, programmed],
             addresses: if is_accepted { addresses.usable } else { Vec::new() },
         },
-        messages,
+        messages: messages.into(),
     }
 }
 

@@ -13,7 +13,7 @@ pub fn gateway_class(
     snapshot: &Snapshot,
     settings: &Settings,
 ) -> Option<Report<GatewayClassStatus>> {
-    (class.controller == settings.gateway_controller).then(|| Report {
+    (*class.controller == *settings.gateway_controller).then(|| Report {
         status: GatewayClassStatus {
             conditions: [Some(accepted(class, snapshot)), supported_version(class, settings)]
                 .into_iter()
@@ -21,7 +21,7 @@ pub fn gateway_class(
                 .collect(),
             supported_features: features(class, snapshot, settings),
         },
-        messages: Vec::new(),
+        messages: Box::default(),
     })
 }
 

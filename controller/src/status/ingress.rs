@@ -36,6 +36,6 @@ pub fn ingress<'l>(
     });
     Report {
         status: IngressStatus { load_balancer: IngressLoadBalancer { ingress: ingress.collect() } },
-        messages,
+        messages: messages.into(),
     }
 }

@@ -1,8 +1,8 @@
 //! The status of a route at each of its parents.
 
-use super::{
-    Condition, ParentReference, Report, RouteParentStatus, RouteStatus, sentences, types::condition,
-};
+use std::sync::Arc;
+
+use super::{Condition, Report, RouteParentStatus, RouteStatus, sentences, types::condition};
 use crate::{
     ir::{Route, route::ParentRef},
     translate::{InvalidRules, NotAttached, Settings, Translated, Unresolved, backend_reason},
@@ -13,8 +13,8 @@ use crate::{
 pub fn route(translated: &mut Translated) -> Option<Report<RouteStatus>> {
     let Translated { parents, messages, .. } = translated;
     (translated.ours || !messages.is_empty()).then(|| Report {
-        status: RouteStatus { parents: std::mem::take(parents) },
-        messages: std::mem::take(messages),
+        status: RouteStatus { parents: std::mem::take(parents).into() },
+        messages: std::mem::take(messages).into(),
     })
 }
 
@@ -22,7 +22,7 @@ pub fn route(translated: &mut Translated) -> Option<Report<RouteStatus>> {
 pub(crate) fn route_parent(
     route: &Route,
     settings: &Settings,
-    parent: &ParentRef,
+    parent: &Arc<ParentRef>,
     attached: Result<(), NotAttached>,
     invalid: &InvalidRules,
     unresolved: &Unresolved,
@@ -30,25 +30,18 @@ pub(crate) fn route_parent(
     let generation = route.meta.generation;
     let accepted = accepted(generation, attached, invalid);
     let partially = accepted.is_true() && !invalid.rules.is_empty();
-    let mut conditions = vec![accepted, resolved_refs(generation, unresolved)];
-    if partially {
+    let partially = partially.then(|| {
         let message = format!(
             "Dropped Rule {}. Requests of its matches are answered with 500; a match that cannot be read takes none",
             text(invalid)
         );
-        conditions.push(condition(generation, "PartiallyInvalid").yes("UnsupportedValue", message));
-    }
+        condition(generation, "PartiallyInvalid").yes("UnsupportedValue", message)
+    });
+    let both = [accepted, resolved_refs(generation, unresolved)];
     RouteParentStatus {
-        parent_ref: ParentReference {
-            group: parent.group.clone(),
-            kind: parent.kind.clone(),
-            namespace: parent.namespace.clone(),
-            name: parent.name.clone(),
-            section_name: parent.section.clone(),
-            port: parent.port,
-        },
-        controller_name: settings.gateway_controller.clone(),
-        conditions,
+        parent_ref: Arc::clone(parent),
+        controller_name: Arc::clone(&settings.gateway_controller),
+        conditions: both.into_iter().chain(partially).collect(),
     }
 }
 

@@ -1,7 +1,11 @@
 //! Statuses as the API has them (`gateway.networking.k8s.io/v1`, `networking.k8s.io/v1`), without the times of
 //! transition.
 
+use std::{borrow::Cow, sync::Arc};
+
 use serde::{Serialize, Serializer, ser::SerializeMap};
+
+use crate::ir::route::ParentRef;
 
 /// `metav1.Condition` without `lastTransitionTime`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -11,7 +15,7 @@ pub struct Condition {
     pub kind: &'static str,
     pub status: ConditionStatus,
     pub reason: &'static str,
-    pub message: String,
+    pub message: Cow<'static, str>,
     /// The object's generation that was read.
     pub observed_generation: i64,
 }
@@ -28,8 +32,8 @@ pub enum ConditionStatus {
 pub struct Report<S> {
     pub status: S,
     /// For the owner's eyes: the admin port and `portcullis check`.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub messages: Vec<Message>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub messages: Box<[Message]>,
 }
 
 /// Something that the owner of an object should know.
@@ -98,30 +102,18 @@ pub struct RouteGroupKind {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct RouteStatus {
     /// Ours alone; those of other controllers are kept by whoever writes.
-    pub parents: Vec<RouteParentStatus>,
+    pub parents: Box<[RouteParentStatus]>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RouteParentStatus {
-    pub parent_ref: ParentReference,
-    pub controller_name: Box<str>,
-    pub conditions: Vec<Condition>,
-}
-
-/// A parent as the route names it: it has to be found again in the route's `parentRefs`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ParentReference {
-    pub group: Box<str>,
-    pub kind: Box<str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub namespace: Option<Box<str>>,
-    pub name: Box<str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub section_name: Option<Box<str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub port: Option<u16>,
+    /// As the route names it: it has to be found again in the route's `parentRefs`.
+    #[serde(serialize_with = "shared")]
+    pub parent_ref: Arc<ParentRef>,
+    #[serde(serialize_with = "shared")]
+    pub controller_name: Arc<str>,
+    pub conditions: Box<[Condition]>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -149,17 +141,17 @@ pub(super) fn condition(observed_generation: i64, kind: &'static str) -> Conditi
         kind,
         status: ConditionStatus::Unknown,
         reason: "Pending",
-        message: String::new(),
+        message: Cow::Borrowed(""),
         observed_generation,
     }
 }
 
 impl Condition {
-    pub(super) fn yes(self, reason: &'static str, message: impl Into<String>) -> Self {
+    pub(super) fn yes(self, reason: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
         Self { status: ConditionStatus::True, reason, message: message.into(), ..self }
     }
 
-    pub(super) fn no(self, reason: &'static str, message: impl Into<String>) -> Self {
+    pub(super) fn no(self, reason: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
         Self { status: ConditionStatus::False, reason, message: message.into(), ..self }
     }
 
@@ -177,6 +169,10 @@ impl Message {
     pub(crate) fn note(text: impl Into<String>) -> Self {
         Self { level: Level::Note, text: text.into() }
     }
+}
+
+fn shared<T: Serialize + ?Sized, S: Serializer>(value: &Arc<T>, serializer: S) -> Result<S::Ok, S::Error> {
+    T::serialize(value, serializer)
 }
 
 impl Serialize for IngressLoadBalancerIngress {

@@ -18,7 +18,7 @@ use crate::ir::{Address, ObjectKey};
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// GatewayClasses with this `controllerName` are ours.
-    pub gateway_controller: Box<str>,
+    pub gateway_controller: Arc<str>,
     /// IngressClasses with this `controller` are ours.
     pub ingress_controller: Box<str>,
     /// The IngressClass that is ours even where no such object was read.

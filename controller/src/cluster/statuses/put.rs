@@ -1,6 +1,6 @@
 //! One write of a status.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use kube::{Client, core::Status};
 use serde_json::{Value, json};
@@ -18,7 +18,7 @@ const CALL: Duration = Duration::from_secs(5);
 /// How our entries are marked as ours.
 #[derive(Clone, Debug)]
 pub struct ControllerNames {
-    pub gateway: Box<str>,
+    pub gateway: Arc<str>,
     pub ingress: Box<str>,
 }
 

@@ -23,7 +23,7 @@ pub(super) type States = BTreeMap<ObjectKey, GatewayState>;
 pub(super) fn ours(snapshot: &Snapshot, settings: &Settings, certificates: &CertificatePool) -> States {
     let class_of = |gateway: &Gateway| {
         let class = snapshot.gateway_classes.get(&ObjectKey::new(Kind::GatewayClass, "", &gateway.class))?;
-        (class.controller == settings.gateway_controller).then_some(class)
+        (*class.controller == *settings.gateway_controller).then_some(class)
     };
     let ours: Vec<_> =
         snapshot.gateways.values().filter_map(|gateway| Some((gateway, class_of(gateway)?))).collect();

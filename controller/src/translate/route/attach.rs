@@ -11,7 +11,7 @@ use crate::{
 
 /// A parent that is ours, and how far the route came there.
 pub(super) struct Parent<'r> {
-    pub(super) parent_ref: &'r ParentRef,
+    pub(super) parent_ref: &'r Arc<ParentRef>,
     /// At least one listener.
     pub(super) outcome: Result<Vec<Arc<AttachPoint>>, NotAttached>,
 }
