@@ -144,11 +144,9 @@ fn renew_hosts(
     else {
         return false;
     };
-    for slot in dirty {
-        let Some(hosts) = hosts_of_mut(&mut listener, &slot.owner) else { continue };
-        match slots.get(slot) {
-            Some(made) => drop(hosts.insert(slot.host.clone(), Arc::clone(made))),
-            None => drop(hosts.remove(&slot.host)),
+    for owner in dirty.iter().map(|slot| &slot.owner).collect::<BTreeSet<_>>() {
+        if let Some(hosts) = hosts_of_mut(&mut listener, owner) {
+            *hosts = slots.hosts(port, hostname, owner);
         }
     }
     if let Some(port) = Arc::make_mut(table).ports.get_mut(&port) {

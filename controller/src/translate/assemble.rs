@@ -1,13 +1,14 @@
 //! The table out of its parts: the frame that listeners give, and the host tables of slots.
 
-use std::{collections::BTreeMap, sync::Arc};
+mod slots;
 
-use portcullis_routing::{HostMap, HostPattern, HostTable, Listener, ListenerId, Port, Table};
+use std::sync::Arc;
 
-use super::{HostSlot, ListenerPlan, Listeners, Owner, PortPlan};
+use portcullis_routing::{HostPattern, Listener, ListenerId, Port, Table};
 
-/// The host tables of all slots that have one.
-pub type Slots = BTreeMap<HostSlot, Arc<HostTable>>;
+pub use slots::Slots;
+
+use super::{ListenerPlan, Listeners, Owner, PortPlan};
 
 /// The whole table; a listener without routes is in it too.
 pub fn table(listeners: &Listeners, slots: &Slots) -> Table {
@@ -39,7 +40,7 @@ pub fn listener(
     let of_ingresses = || {
         let made = Listener {
             id: Arc::new(ListenerId::Ingress),
-            hosts: hosts(slots, port, hostname, &Owner::Ingress),
+            hosts: slots.hosts(port, hostname, &Owner::Ingress),
             fallback: default.cloned(),
         };
         Arc::new(made)
@@ -48,7 +49,7 @@ pub fn listener(
         None => of_ingresses(),
         Some(id) => Arc::new(Listener {
             id: Arc::clone(id),
-            hosts: hosts(slots, port, hostname, &Owner::Gateway(Arc::clone(id))),
+            hosts: slots.hosts(port, hostname, &Owner::Gateway(Arc::clone(id))),
             fallback: plan.ingress.then(of_ingresses),
         }),
     }
@@ -56,19 +57,8 @@ pub fn listener(
 
 /// What stands behind every Ingress host of a port: the default backend for what nothing matches.
 pub fn default_listener(slots: &Slots, port: u16) -> Option<Arc<Listener>> {
-    let hosts = hosts(slots, port, &HostPattern::Any, &Owner::IngressDefault);
+    let hosts = slots.hosts(port, &HostPattern::Any, &Owner::IngressDefault);
     let made =
         || Arc::new(Listener { id: Arc::new(ListenerId::Ingress), hosts: hosts.clone(), fallback: None });
     (!hosts.is_empty()).then(made)
-}
-
-fn hosts(slots: &Slots, port: u16, hostname: &HostPattern, owner: &Owner) -> HostMap<Arc<HostTable>> {
-    // `Any` is the first of all hostnames in their order.
-    let first = HostSlot { port, listener: hostname.clone(), owner: owner.clone(), host: HostPattern::Any };
-    let mut hosts = HostMap::default();
-    let same = |slot: &HostSlot| slot.port == port && slot.listener == *hostname && slot.owner == *owner;
-    for (slot, table) in slots.range(first..).take_while(|(slot, _)| same(slot)) {
-        hosts.insert(slot.host.clone(), Arc::clone(table));
-    }
-    hosts
 }
