@@ -89,12 +89,19 @@ pub struct BackendRef {
 /// A reference to a backend, with its defaults.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ObjectBackendRef {
-    pub group: Box<str>,
-    pub kind: Box<str>,
+    pub kind: BackendKind,
     /// `None` is the route's own.
     pub namespace: Option<Box<str>>,
     pub name: Box<str>,
     pub port: Option<u16>,
+}
+
+/// What kind of object a backend is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum BackendKind {
+    Service,
+    /// One that is not served, as messages name it: `kind` of the core group, else `group/kind`.
+    Other(Box<str>),
 }
 
 /// Reads a Gateway API duration (GEP-2257: `1h2m3s4ms`, each part at most five digits).

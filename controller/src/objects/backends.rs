@@ -5,7 +5,7 @@ use super::{
     filters::{self, Owner},
     names, wire,
 };
-use crate::ir::route::{BackendRef, ObjectBackendRef};
+use crate::ir::route::{BackendKind, BackendRef, ObjectBackendRef};
 
 /// Reads the backends of a rule.
 pub(crate) fn read(
@@ -46,8 +46,11 @@ pub(crate) fn object_ref(
         checks.error(&at.field("port"), "is required for a Service");
     }
     ObjectBackendRef {
-        group: group.into(),
-        kind: kind.into(),
+        kind: match (&*group, &*kind) {
+            ("", "Service") => BackendKind::Service,
+            ("", kind) => BackendKind::Other(kind.into()),
+            (group, kind) => BackendKind::Other(format!("{group}/{kind}").into()),
+        },
         namespace: namespace.map(Into::into),
         name: name.into(),
         port: port.map(|port| checks.port(port, &at.field("port"))),

@@ -1,5 +1,5 @@
 use crate::{
-    ir::{Object, Route},
+    ir::{Object, Route, route::BackendKind},
     objects::testing::{holds, object, warns},
 };
 use std::sync::Arc;
@@ -95,7 +95,7 @@ fn what_is_left_out_has_the_api_servers_default() {
     let parent = &route.parents[0];
     assert_eq!((&*parent.group, &*parent.kind), ("gateway.networking.k8s.io", "Gateway"));
     let backend = &route.rules[0].backends[0];
-    assert_eq!((&*backend.target.group, &*backend.target.kind, backend.weight), ("", "Service", 1));
+    assert_eq!((&backend.target.kind, backend.weight), (&BackendKind::Service, 1));
     assert_eq!(route.rules[0].retry.as_ref().unwrap().attempts, 1);
 }
 

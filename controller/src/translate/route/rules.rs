@@ -11,7 +11,7 @@ use super::{filters, grpc, http};
 use crate::{
     ir::{
         Kind, ObjectKey, Route,
-        route::{BackendRef, MirrorFilter, ObjectBackendRef, RouteRule},
+        route::{BackendKind, BackendRef, MirrorFilter, ObjectBackendRef, RouteRule},
     },
     snapshot::Snapshot,
     translate::{
@@ -160,12 +160,8 @@ impl<'r> Compiler<'r, '_> {
     /// The kind is asked first, then whether the reference is permitted, and only then whether there is such a
     /// Service.
     fn find(&mut self, target: &ObjectBackendRef) -> Result<Arc<Backend>, BackendError> {
-        if !target.group.is_empty() || &*target.kind != "Service" {
-            let kind = match &*target.group {
-                "" => target.kind.clone(),
-                group => format!("{group}/{}", target.kind).into(),
-            };
-            return Err(BackendError::InvalidKind(kind));
+        if let BackendKind::Other(kind) = &target.kind {
+            return Err(BackendError::InvalidKind(kind.clone()));
         }
         let own = self.route.meta.namespace();
         let namespace = target.namespace.as_deref().unwrap_or(own);
