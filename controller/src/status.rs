@@ -14,9 +14,9 @@ pub use ingress::ingress;
 pub use route::route;
 pub(crate) use route::route_parent;
 pub use types::{
-    Condition, ConditionStatus, GatewayClassStatus, GatewayStatus, GatewayStatusAddress, IngressLoadBalancer,
-    IngressLoadBalancerIngress, IngressStatus, Level, ListenerStatus, Message, Report, RouteGroupKind,
-    RouteParentStatus, RouteStatus, SupportedFeature,
+    Condition, ConditionStatus, ConditionType, GatewayClassStatus, GatewayStatus, GatewayStatusAddress,
+    IngressLoadBalancer, IngressLoadBalancerIngress, IngressStatus, Level, ListenerStatus, Message, Report,
+    RouteGroupKind, RouteParentStatus, RouteStatus, SupportedFeature,
 };
 
 use std::collections::BTreeMap;

@@ -14,7 +14,7 @@ use portcullis_controller::{
     objects,
     snapshot::Change,
     source::Delta,
-    status::{Condition, GatewayStatus},
+    status::{Condition, ConditionType, GatewayStatus},
     translate::{DedicatedPorts, PortRange},
 };
 use serde_json::{Value, json};
@@ -57,7 +57,7 @@ impl Replica {
 
     fn programmed(&self, gateway: &str) -> Option<Condition> {
         let conditions = self.status(gateway)?.conditions;
-        conditions.into_iter().find(|condition| condition.kind == "Programmed")
+        conditions.into_iter().find(|condition| condition.kind == ConditionType::Programmed)
     }
 
     /// The ports that are bound, each with the number that its listeners have.

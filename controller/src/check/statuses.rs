@@ -3,7 +3,7 @@
 use super::{Finding, Level};
 use crate::{
     ir::ObjectKey,
-    status::{self, Condition, ConditionStatus, Message, RouteParentStatus, Statuses},
+    status::{self, Condition, ConditionStatus, ConditionType, Message, RouteParentStatus, Statuses},
 };
 
 /// What is wrong with the objects, by what would be written on them.
@@ -23,8 +23,9 @@ pub(super) fn findings(statuses: &Statuses) -> Vec<(&ObjectKey, Finding)> {
         out.extend(report.messages.iter().map(|m| (key, message(m))));
     }
     for (key, report) in &statuses.routes {
-        let accepted =
-            |p: &RouteParentStatus| p.conditions.iter().any(|c| c.kind == "Accepted" && c.is_true());
+        let accepted = |p: &RouteParentStatus| {
+            p.conditions.iter().any(|c| c.kind == ConditionType::Accepted && c.is_true())
+        };
         let anywhere = report.status.parents.iter().any(accepted);
         for parent in &report.status.parents {
             let at = parent_name(parent);
@@ -40,18 +41,19 @@ pub(super) fn findings(statuses: &Statuses) -> Vec<(&ObjectKey, Finding)> {
 }
 
 fn conditions(at: &str, conditions: &[Condition]) -> impl Iterator<Item = Finding> {
+    use ConditionType::{Accepted, Conflicted, OverlappingTlsConfig, PartiallyInvalid};
     conditions.iter().filter_map(move |condition| {
         let level = match (condition.kind, condition.status) {
             // Said of what is wrong; the others of what is right.
-            ("OverlappingTLSConfig", ConditionStatus::True) => Level::Warning,
-            ("Conflicted" | "PartiallyInvalid", ConditionStatus::True) => Level::Unresolved,
-            ("OverlappingTLSConfig" | "Conflicted" | "PartiallyInvalid", _) => return None,
-            ("Accepted", ConditionStatus::False) => Level::Error,
+            (OverlappingTlsConfig, ConditionStatus::True) => Level::Warning,
+            (Conflicted | PartiallyInvalid, ConditionStatus::True) => Level::Unresolved,
+            (OverlappingTlsConfig | Conflicted | PartiallyInvalid, _) => return None,
+            (Accepted, ConditionStatus::False) => Level::Error,
             (_, ConditionStatus::False) => Level::Unresolved,
             _ => return None,
         };
-        let field =
-            if at.is_empty() { condition.kind.to_owned() } else { format!("{at}: {}", condition.kind) };
+        let kind = condition.kind.as_str();
+        let field = if at.is_empty() { kind.to_owned() } else { format!("{at}: {kind}") };
         let (reason, message) = (Some(condition.reason), condition.message.clone().into_owned());
         Some(Finding { level, field, reason, message, line: None })
     })

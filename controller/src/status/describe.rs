@@ -3,7 +3,8 @@
 use std::fmt;
 
 use super::{
-    Condition, IngressLoadBalancerIngress, Level, ListenerStatus, Message, RouteParentStatus, Statuses, list,
+    Condition, ConditionType, IngressLoadBalancerIngress, Level, ListenerStatus, Message, RouteParentStatus,
+    Statuses, list,
 };
 
 impl fmt::Display for Statuses {
@@ -56,7 +57,7 @@ fn conditions(f: &mut fmt::Formatter<'_>, indent: usize, conditions: &[Condition
     for condition in conditions {
         let Condition { kind, status, reason, message, .. } = condition;
         let status = format!("{status:?}");
-        write!(f, "{:indent$}{kind:<20}  {status:<5}  {reason}", "")?;
+        write!(f, "{:indent$}{:<20}  {status:<5}  {reason}", "", kind.as_str())?;
         // Where all is well, the reason says it.
         match condition.is_good() {
             true => writeln!(f)?,
@@ -81,10 +82,10 @@ impl Condition {
     /// Whether the condition says that all is well, and no more than that.
     fn is_good(&self) -> bool {
         match self.kind {
-            "Conflicted" => !self.is_true(),
-            "PartiallyInvalid" | "OverlappingTLSConfig" => false,
+            ConditionType::Conflicted => !self.is_true(),
+            ConditionType::PartiallyInvalid | ConditionType::OverlappingTlsConfig => false,
             // Accepted in part, or served in part
-            _ => self.is_true() && self.reason == self.kind && !self.message.starts_with("not "),
+            _ => self.is_true() && self.reason == self.kind.as_str() && !self.message.starts_with("not "),
         }
     }
 }

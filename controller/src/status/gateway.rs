@@ -5,8 +5,8 @@ use std::sync::Arc;
 use portcullis_routing::{ListenerId, RouteKind};
 
 use super::{
-    Condition, GatewayStatus, GatewayStatusAddress, ListenerStatus, Message, Report, RouteGroupKind, list,
-    sentences, types::condition,
+    Condition, ConditionType, GatewayStatus, GatewayStatusAddress, ListenerStatus, Message, Report,
+    RouteGroupKind, list, sentences, types::condition,
 };
 use crate::{
     Bindings,
@@ -80,7 +80,7 @@ fn beside_ingresses(listener: &ListenerState) -> Vec<Message> {
 }
 
 fn accepted(state: &GatewayState) -> Condition {
-    let condition = condition(state.gateway.meta.generation, "Accepted");
+    let condition = condition(state.gateway.meta.generation, ConditionType::Accepted);
     let refused: Vec<_> = state.listeners.iter().filter(|l| l.refused.is_some()).collect();
     let names = || list(refused.iter().map(|l| &l.point.section));
     match &state.refused {
@@ -106,7 +106,7 @@ fn gateway_programmed(
     waits: &[(&ListenerState, NotProgrammed)],
     runs: bool,
 ) -> Condition {
-    let condition = condition(state.gateway.meta.generation, "Programmed");
+    let condition = condition(state.gateway.meta.generation, ConditionType::Programmed);
     let why =
         || sentences(waits.iter().map(|(l, why)| format!("listener {}: {}", l.point.section, why.message)));
     if !accepted {
@@ -146,17 +146,19 @@ fn listener_conditions(
     let conflict = listener.refused.as_ref().filter(|refused| refused.is_conflict());
     let mut conditions = vec![
         match &listener.refused {
-            None => named("Accepted").yes("Accepted", "the listener is valid"),
-            Some(why) => named("Accepted").no(why.reason(), why.to_string()),
+            None => named(ConditionType::Accepted).yes("Accepted", "the listener is valid"),
+            Some(why) => named(ConditionType::Accepted).no(why.reason(), why.to_string()),
         },
         match programmed {
-            Ok(()) => named("Programmed").yes("Programmed", "the listener is served"),
-            Err(why) => named("Programmed").no(why.reason, why.message),
+            Ok(()) => named(ConditionType::Programmed).yes("Programmed", "the listener is served"),
+            Err(why) => named(ConditionType::Programmed).no(why.reason, why.message),
         },
-        resolved_refs(listener, named("ResolvedRefs")),
+        resolved_refs(listener, named(ConditionType::ResolvedRefs)),
         match conflict {
-            None => named("Conflicted").no("NoConflicts", "no other listener is at odds with it"),
-            Some(why) => named("Conflicted").yes(why.reason(), why.to_string()),
+            None => {
+                named(ConditionType::Conflicted).no("NoConflicts", "no other listener is at odds with it")
+            }
+            Some(why) => named(ConditionType::Conflicted).yes(why.reason(), why.to_string()),
         },
     ];
     if !listener.overlaps.is_empty() {
@@ -164,7 +166,7 @@ fn listener_conditions(
         let message = format!(
             "has hosts in common with {others}; a connection made for one of them gets 421 for the hosts of another"
         );
-        conditions.push(named("OverlappingTLSConfig").yes("OverlappingHostnames", message));
+        conditions.push(named(ConditionType::OverlappingTlsConfig).yes("OverlappingHostnames", message));
     }
     conditions
 }

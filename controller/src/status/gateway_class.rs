@@ -1,6 +1,6 @@
 //! The status of a GatewayClass.
 
-use super::{Condition, GatewayClassStatus, Report, SupportedFeature, list, types::condition};
+use super::{Condition, ConditionType, GatewayClassStatus, Report, SupportedFeature, list, types::condition};
 use crate::{
     ir::{GatewayClass, parameters::Addressing},
     snapshot::Snapshot,
@@ -26,7 +26,7 @@ pub fn gateway_class(
 }
 
 fn accepted(class: &GatewayClass, snapshot: &Snapshot) -> Condition {
-    let condition = condition(class.meta.generation, "Accepted");
+    let condition = condition(class.meta.generation, ConditionType::Accepted);
     match parameters_of_class(snapshot, class) {
         Ok(_) => condition.yes("Accepted", "Gateways of this class are served"),
         Err(why) => condition.no("InvalidParameters", format!("parametersRef: {why}")),
@@ -39,7 +39,7 @@ const RELEASE: &str = "v1.7.";
 /// Whether the CRDs are of the release that is served; nothing where there are none to be seen, as in a folder.
 fn supported_version(class: &GatewayClass, settings: &Settings) -> Option<Condition> {
     let bundle = settings.bundle.as_ref()?;
-    let condition = condition(class.meta.generation, "SupportedVersion");
+    let condition = condition(class.meta.generation, ConditionType::SupportedVersion);
     let others: Vec<_> = bundle.iter().filter(|version| !version.starts_with(RELEASE)).collect();
     Some(match others.as_slice() {
         [] => condition.yes("SupportedVersion", format!("the CRDs are of {}", list(bundle))),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Condition, Report, RouteParentStatus, RouteStatus, sentences, types::condition};
+use super::{Condition, ConditionType, Report, RouteParentStatus, RouteStatus, sentences, types::condition};
 use crate::{
     ir::{Route, route::ParentRef},
     translate::{InvalidRules, NotAttached, Settings, Translated, Unresolved, backend_reason},
@@ -35,7 +35,7 @@ pub(crate) fn route_parent(
             "Dropped Rule {}. Requests of its matches are answered with 500; a match that cannot be read takes none",
             text(invalid)
         );
-        condition(generation, "PartiallyInvalid").yes("UnsupportedValue", message)
+        condition(generation, ConditionType::PartiallyInvalid).yes("UnsupportedValue", message)
     });
     let both = [accepted, resolved_refs(generation, unresolved)];
     RouteParentStatus {
@@ -46,7 +46,7 @@ pub(crate) fn route_parent(
 }
 
 fn accepted(generation: i64, attached: Result<(), NotAttached>, invalid: &InvalidRules) -> Condition {
-    let condition = condition(generation, "Accepted");
+    let condition = condition(generation, ConditionType::Accepted);
     match attached {
         Err(why) => condition.no(why.reason(), why.to_string()),
         Ok(()) if invalid.all => {
@@ -57,7 +57,7 @@ fn accepted(generation: i64, attached: Result<(), NotAttached>, invalid: &Invali
 }
 
 fn resolved_refs(generation: i64, unresolved: &Unresolved) -> Condition {
-    let condition = condition(generation, "ResolvedRefs");
+    let condition = condition(generation, ConditionType::ResolvedRefs);
     match unresolved.0.first() {
         None => condition.yes("ResolvedRefs", "every reference is resolved"),
         Some(first) => condition.no(backend_reason(first), sentences(&unresolved.0)),

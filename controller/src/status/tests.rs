@@ -93,7 +93,7 @@ fn a_listener_is_programmed_when_its_port_is_bound() {
         let statuses = statuses(bindings.as_ref(), here());
         let status = &statuses.gateways[&ObjectKey::new(Kind::Gateway, "infra", "public")].status;
         let of = |conditions: &[Condition]| {
-            let programmed = conditions.iter().find(|c| c.kind == "Programmed").unwrap();
+            let programmed = conditions.iter().find(|c| c.kind == ConditionType::Programmed).unwrap();
             format!("{:?} {}", programmed.status, programmed.reason)
         };
         let got = [&status.listeners[0].conditions, &status.listeners[1].conditions, &status.conditions]
@@ -107,7 +107,8 @@ fn a_port_that_cannot_be_bound_is_named_with_the_reason() {
     let bindings = Bindings::from([(80, Err("address in use".to_owned())), (8080, Ok(()))]);
     let statuses = statuses(Some(&bindings), here());
     let gateway = &statuses.gateways[&ObjectKey::new(Kind::Gateway, "infra", "public")].status;
-    let listener = gateway.listeners[0].conditions.iter().find(|c| c.kind == "Programmed").unwrap();
+    let listener =
+        gateway.listeners[0].conditions.iter().find(|c| c.kind == ConditionType::Programmed).unwrap();
     assert_eq!(listener.message, "port 80 cannot be bound: address in use");
     let ingress = &statuses.ingresses[&ObjectKey::new(Kind::Ingress, "shop", "web")];
     let said: Vec<_> = ingress.messages.iter().map(|m| (m.level, &*m.text)).collect();
@@ -123,8 +124,8 @@ fn accepted_says_nothing_of_addresses_and_ports() {
     assert_eq!(
         reasons,
         [
-            ("Accepted", ConditionStatus::True, "Accepted"),
-            ("Programmed", ConditionStatus::False, "AddressNotAssigned")
+            (ConditionType::Accepted, ConditionStatus::True, "Accepted"),
+            (ConditionType::Programmed, ConditionStatus::False, "AddressNotAssigned")
         ]
     );
     assert!(gateway.listeners.iter().all(|listener| listener.conditions[0].is_true()));

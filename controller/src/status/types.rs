@@ -12,12 +12,24 @@ use crate::ir::route::ParentRef;
 #[serde(rename_all = "camelCase")]
 pub struct Condition {
     #[serde(rename = "type")]
-    pub kind: &'static str,
+    pub kind: ConditionType,
     pub status: ConditionStatus,
     pub reason: &'static str,
     pub message: Cow<'static, str>,
     /// The object's generation that was read.
     pub observed_generation: i64,
+}
+
+/// The conditions that we set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConditionType {
+    Accepted,
+    Conflicted,
+    OverlappingTlsConfig,
+    PartiallyInvalid,
+    Programmed,
+    ResolvedRefs,
+    SupportedVersion,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -136,7 +148,7 @@ pub enum IngressLoadBalancerIngress {
 }
 
 /// A condition to be completed by [`Condition::yes`] or [`Condition::no`].
-pub(super) fn condition(observed_generation: i64, kind: &'static str) -> Condition {
+pub(super) fn condition(observed_generation: i64, kind: ConditionType) -> Condition {
     Condition {
         kind,
         status: ConditionStatus::Unknown,
@@ -158,6 +170,27 @@ impl Condition {
     /// Whether its status is `True`.
     pub fn is_true(&self) -> bool {
         self.status == ConditionStatus::True
+    }
+}
+
+impl ConditionType {
+    /// The type as the API writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Accepted => "Accepted",
+            Self::Conflicted => "Conflicted",
+            Self::OverlappingTlsConfig => "OverlappingTLSConfig",
+            Self::PartiallyInvalid => "PartiallyInvalid",
+            Self::Programmed => "Programmed",
+            Self::ResolvedRefs => "ResolvedRefs",
+            Self::SupportedVersion => "SupportedVersion",
+        }
+    }
+}
+
+impl Serialize for ConditionType {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
     }
 }
 
