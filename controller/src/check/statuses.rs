@@ -76,5 +76,5 @@ fn parent_name(parent: &RouteParentStatus) -> String {
     let to = &parent.parent_ref;
     let namespace = to.namespace.as_deref().map(|n| format!("{n}/")).unwrap_or_default();
     let section = to.section.as_deref().map(|s| format!(" listener {s}")).unwrap_or_default();
-    format!("at {} {namespace}{}{section}", to.kind, to.name)
+    format!("at {} {namespace}{}{section}", to.kind.kind(), to.name)
 }

@@ -1,12 +1,12 @@
 //! HTTPRoute and GRPCRoute, in one form.
 
-use std::{borrow::Cow, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use portcullis_routing::{
     HostPattern, Retry, RouteKind, RouteMatch, Timeouts,
     filter::{Cors, HeaderModifier, Redirect, UrlRewrite},
 };
-use serde::Serialize;
+use serde::{Serialize, Serializer, ser::SerializeStruct};
 
 use super::Meta;
 
@@ -26,8 +26,8 @@ pub struct Route {
 /// `parentRefs[]`, with its defaults.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ParentRef {
-    pub group: Cow<'static, str>,
-    pub kind: Cow<'static, str>,
+    #[serde(flatten)]
+    pub kind: ParentKind,
     /// As written; `None` is the route's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub namespace: Option<Box<str>>,
@@ -36,6 +36,21 @@ pub struct ParentRef {
     pub section: Option<Box<str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
+}
+
+/// What kind of object a parent is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ParentKind {
+    Gateway,
+    /// One that is not served.
+    Other(Box<GroupKind>),
+}
+
+/// `group` and `kind`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupKind {
+    pub group: Box<str>,
+    pub kind: Box<str>,
 }
 
 /// `rules[]`.
@@ -102,6 +117,31 @@ pub enum BackendKind {
     Service,
     /// One that is not served, as messages name it: `kind` of the core group, else `group/kind`.
     Other(Box<str>),
+}
+
+impl ParentKind {
+    pub fn group(&self) -> &str {
+        match self {
+            Self::Gateway => "gateway.networking.k8s.io",
+            Self::Other(other) => &other.group,
+        }
+    }
+
+    pub fn kind(&self) -> &str {
+        match self {
+            Self::Gateway => "Gateway",
+            Self::Other(other) => &other.kind,
+        }
+    }
+}
+
+impl Serialize for ParentKind {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = serializer.serialize_struct("ParentKind", 2)?;
+        fields.serialize_field("group", self.group())?;
+        fields.serialize_field("kind", self.kind())?;
+        fields.end()
+    }
 }
 
 /// Reads a Gateway API duration (GEP-2257: `1h2m3s4ms`, each part at most five digits).

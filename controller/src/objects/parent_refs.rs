@@ -1,12 +1,12 @@
 //! `spec.parentRefs` of a route.
 
-use std::{borrow::Cow, sync::Arc};
+use std::sync::Arc;
 
 use super::{
     checks::{Checks, Path},
     names, wire,
 };
-use crate::ir::route::ParentRef;
+use crate::ir::route::{GroupKind, ParentKind, ParentRef};
 
 /// Reads the references, with their defaults.
 pub(crate) fn read(refs: Vec<wire::ParentRef>, checks: &mut Checks, at: &Path<'_>) -> Box<[Arc<ParentRef>]> {
@@ -24,8 +24,7 @@ fn one(parent: wire::ParentRef, checks: &mut Checks, at: &Path<'_>) -> ParentRef
     checks.optional_form(parent.namespace.as_deref(), names::LABEL, &at.field("namespace"));
     checks.optional_form(parent.section_name.as_deref(), names::SUBDOMAIN, &at.field("sectionName"));
     ParentRef {
-        group: or_default(parent.group, "gateway.networking.k8s.io"),
-        kind: or_default(parent.kind, "Gateway"),
+        kind: kind(parent.group, parent.kind),
         namespace: parent.namespace.map(Into::into),
         name: parent.name.into(),
         section: parent.section_name.map(Into::into),
@@ -33,8 +32,17 @@ fn one(parent: wire::ParentRef, checks: &mut Checks, at: &Path<'_>) -> ParentRef
     }
 }
 
-fn or_default(written: Option<String>, default: &'static str) -> Cow<'static, str> {
-    written.filter(|written| written != default).map_or(Cow::Borrowed(default), Cow::Owned)
+fn kind(group: Option<String>, kind: Option<String>) -> ParentKind {
+    let is = |written: &Option<String>, default| written.as_deref().is_none_or(|written| written == default);
+    let gateway = ParentKind::Gateway;
+    if is(&group, gateway.group()) && is(&kind, gateway.kind()) {
+        return gateway;
+    }
+    let or = |written: Option<String>, default: &str| written.map_or_else(|| default.into(), Into::into);
+    ParentKind::Other(Box::new(GroupKind {
+        group: or(group, gateway.group()),
+        kind: or(kind, gateway.kind()),
+    }))
 }
 
 /// Several references to one parent must tell its listeners apart (CommonRouteSpec `parentRefs`).
@@ -67,6 +75,6 @@ fn check_pairs(refs: &[Arc<ParentRef>], checks: &mut Checks, at: &Path<'_>) {
     }
 }
 
-fn parent(parent: &ParentRef) -> (&str, &str, Option<&str>, &str) {
-    (&parent.group, &parent.kind, parent.namespace.as_deref(), &parent.name)
+fn parent(parent: &ParentRef) -> (&ParentKind, Option<&str>, &str) {
+    (&parent.kind, parent.namespace.as_deref(), &parent.name)
 }

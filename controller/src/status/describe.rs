@@ -49,7 +49,7 @@ fn parent(f: &mut fmt::Formatter<'_>, parent: &RouteParentStatus) -> fmt::Result
     let namespace = to.namespace.as_deref().map(|n| format!("{n}/")).unwrap_or_default();
     let section = to.section.as_deref().map(|s| format!(" listener {s}")).unwrap_or_default();
     let port = to.port.map(|p| format!(" port {p}")).unwrap_or_default();
-    writeln!(f, "  at {} {namespace}{}{section}{port}", to.kind, to.name)?;
+    writeln!(f, "  at {} {namespace}{}{section}{port}", to.kind.kind(), to.name)?;
     conditions(f, 4, &parent.conditions)
 }
 

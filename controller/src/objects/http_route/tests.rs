@@ -1,5 +1,8 @@
 use crate::{
-    ir::{Object, Route, route::BackendKind},
+    ir::{
+        Object, Route,
+        route::{BackendKind, ParentKind},
+    },
     objects::testing::{holds, object, warns},
 };
 use std::sync::Arc;
@@ -93,7 +96,7 @@ fn what_is_left_out_has_the_api_servers_default() {
         "parentRefs: [{name: public}]\n  rules: [{backendRefs: [{name: web, port: 80}], retry: {}}]",
     ));
     let parent = &route.parents[0];
-    assert_eq!((&*parent.group, &*parent.kind), ("gateway.networking.k8s.io", "Gateway"));
+    assert_eq!(parent.kind, ParentKind::Gateway);
     let backend = &route.rules[0].backends[0];
     assert_eq!((&backend.target.kind, backend.weight), (&BackendKind::Service, 1));
     assert_eq!(route.rules[0].retry.as_ref().unwrap().attempts, 1);

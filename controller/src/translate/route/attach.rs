@@ -3,10 +3,14 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
-    ir::{Kind, Route, gateway::AllowedNamespaces, route::ParentRef},
+    ir::{
+        Kind, Route,
+        gateway::AllowedNamespaces,
+        route::{ParentKind, ParentRef},
+    },
     snapshot::Snapshot,
     status::Message,
-    translate::{AttachPoint, GatewayState, Listeners, References, grants::GATEWAY_GROUP},
+    translate::{AttachPoint, GatewayState, Listeners, References},
 };
 
 /// A parent that is ours, and how far the route came there.
@@ -46,10 +50,10 @@ pub(super) fn parents<'r>(
 ) -> (Vec<Parent<'r>>, Vec<Message>) {
     let (mut parents, mut messages) = (Vec::new(), Vec::new());
     for parent_ref in &route.parents {
-        if &*parent_ref.group != GATEWAY_GROUP || &*parent_ref.kind != "Gateway" {
+        if let ParentKind::Other(other) = &parent_ref.kind {
             messages.push(Message::refused(format!(
                 "parentRef {} {} is not a kind of parent that is served; use a Gateway",
-                parent_ref.kind, parent_ref.name
+                other.kind, parent_ref.name
             )));
             continue;
         }
