@@ -49,7 +49,7 @@ pub(crate) use services::reason as backend_reason;
 pub use settings::{Bundle, Settings};
 
 pub use crate::ir::Address;
-pub use slots::{Attachment, HostSlot, Loss, Owner, Translated, merge};
+pub use slots::{Attachment, HostSlot, ListenerSlot, Loss, Owner, Translated, merge};
 pub use unclaimed::unclaimed;
 
 use std::sync::Arc;

@@ -29,13 +29,13 @@ impl Patch {
             changed |= renew_frame(table, &before, &listeners.ports, slots, &mut made);
         }
         let (defaults, slots_of_hosts): (Vec<_>, Vec<_>) =
-            self.slots.into_iter().partition(|slot| slot.owner == Owner::IngressDefault);
-        for port in defaults.iter().map(|slot| slot.port).collect::<BTreeSet<_>>() {
+            self.slots.into_iter().partition(|slot| slot.at.owner == Owner::IngressDefault);
+        for port in defaults.iter().map(|slot| slot.at.port).collect::<BTreeSet<_>>() {
             changed |= renew_default(table, port, listeners, slots);
         }
         let mut by_listener: Map<_, Vec<_>> = Map::default();
         for slot in slots_of_hosts {
-            let listener = (slot.port, slot.listener.clone());
+            let listener = (slot.at.port, slot.at.listener.clone());
             if !made.contains(&listener) {
                 by_listener.entry(listener).or_default().push(slot);
             }
@@ -131,7 +131,7 @@ fn renew_hosts(
 ) -> bool {
     let in_place = |listener: &Listener| {
         dirty.iter().all(|slot| {
-            let there = hosts_of(listener, &slot.owner).and_then(|hosts| hosts.get(&slot.host));
+            let there = hosts_of(listener, &slot.at.owner).and_then(|hosts| hosts.get(&slot.host));
             match (there, slots.get(slot)) {
                 (Some(there), Some(wanted)) => Arc::ptr_eq(there, wanted),
                 (there, wanted) => there.is_none() && wanted.is_none(),
@@ -144,9 +144,9 @@ fn renew_hosts(
     else {
         return false;
     };
-    for owner in dirty.iter().map(|slot| &slot.owner).collect::<BTreeSet<_>>() {
-        if let Some(hosts) = hosts_of_mut(&mut listener, owner) {
-            *hosts = slots.hosts(port, hostname, owner);
+    for at in dirty.iter().map(|slot| &slot.at).collect::<BTreeSet<_>>() {
+        if let Some(hosts) = hosts_of_mut(&mut listener, &at.owner) {
+            *hosts = slots.hosts(at);
         }
     }
     if let Some(port) = Arc::make_mut(table).ports.get_mut(&port) {

@@ -86,7 +86,7 @@ impl Routes {
         }
         let mut renewed = Vec::with_capacity(pending.len());
         for (slot, pending) in pending {
-            match slot.owner {
+            match slot.at.owner {
                 Owner::Gateway(_) => self.put_together(&slot, pending),
                 Owner::Ingress | Owner::IngressDefault => self.merge(&slot, stale),
             }
@@ -130,7 +130,7 @@ impl Routes {
         let (who, before) = before.unwrap_or_else(|| (key.clone(), Box::default()));
         for slot in before.place.slots() {
             let pending = pending.entry(slot.clone()).or_default();
-            match slot.owner {
+            match slot.at.owner {
                 Owner::Gateway(_) => pending.gone.push(who.clone()),
                 Owner::Ingress | Owner::IngressDefault => {
                     if let Some(slot) = self.ingresses.get_mut(slot) {

@@ -258,7 +258,7 @@ fn programmed(
     }
     let port = listener.point.port;
     let Some(bindings) = bindings else { return Ok(()) };
-    let Some(bound) = listener.point.bound else { return not("Pending", own.unbound(port)) };
+    let Some(bound) = listener.point.bound() else { return not("Pending", own.unbound(port)) };
     match bindings.get(&bound) {
         Some(Ok(())) => Ok(()),
         Some(Err(why)) => not("Pending", format!("port {port} cannot be bound: {why}")),

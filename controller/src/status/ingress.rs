@@ -18,7 +18,7 @@ pub fn ingress<'l>(
     bindings: Option<&Bindings>,
     losses: impl IntoIterator<Item = &'l Loss>,
 ) -> Report<IngressStatus> {
-    let ports: BTreeSet<u16> = translated.attachments.iter().map(|a| a.slot.port).collect();
+    let ports: BTreeSet<u16> = translated.attachments.iter().map(|a| a.slot.at.port).collect();
     let unbound = ports.iter().filter_map(|bound| {
         let why = bindings?.get(bound)?.as_ref().err()?;
         let port = bound.saturating_sub(settings.port_offset);

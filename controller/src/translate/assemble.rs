@@ -8,7 +8,7 @@ use portcullis_routing::{HostPattern, Listener, ListenerId, Port, Table};
 
 pub use slots::Slots;
 
-use super::{ListenerPlan, Listeners, Owner, PortPlan};
+use super::{ListenerPlan, ListenerSlot, Listeners, Owner, PortPlan};
 
 /// The whole table; a listener without routes is in it too.
 pub fn table(listeners: &Listeners, slots: &Slots) -> Table {
@@ -37,10 +37,11 @@ pub fn listener(
     plan: &ListenerPlan,
     default: Option<&Arc<Listener>>,
 ) -> Arc<Listener> {
+    let hosts = |owner| slots.hosts(&ListenerSlot { port, listener: hostname.clone(), owner });
     let of_ingresses = || {
         let made = Listener {
             id: Arc::new(ListenerId::Ingress),
-            hosts: slots.hosts(port, hostname, &Owner::Ingress),
+            hosts: hosts(Owner::Ingress),
             fallback: default.cloned(),
         };
         Arc::new(made)
@@ -49,7 +50,7 @@ pub fn listener(
         None => of_ingresses(),
         Some(id) => Arc::new(Listener {
             id: Arc::clone(id),
-            hosts: slots.hosts(port, hostname, &Owner::Gateway(Arc::clone(id))),
+            hosts: hosts(Owner::Gateway(Arc::clone(id))),
             fallback: plan.ingress.then(of_ingresses),
         }),
     }
@@ -57,7 +58,8 @@ pub fn listener(
 
 /// What stands behind every Ingress host of a port: the default backend for what nothing matches.
 pub fn default_listener(slots: &Slots, port: u16) -> Option<Arc<Listener>> {
-    let hosts = slots.hosts(port, &HostPattern::Any, &Owner::IngressDefault);
+    let at = ListenerSlot { port, listener: HostPattern::Any, owner: Owner::IngressDefault };
+    let hosts = slots.hosts(&at);
     let made =
         || Arc::new(Listener { id: Arc::new(ListenerId::Ingress), hosts: hosts.clone(), fallback: None });
     (!hosts.is_empty()).then(made)

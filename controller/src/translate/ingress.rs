@@ -102,7 +102,7 @@ impl Compiler<'_> {
     ) -> Vec<Attachment> {
         let Some(state) = listeners.ingress.hosts.get(host) else { return Vec::new() };
         let attachment = |port, listener: &HostPattern, entries, implied| Attachment {
-            slot: HostSlot { port, listener: listener.clone(), owner: Owner::Ingress, host: host.clone() },
+            slot: HostSlot::new(port, listener, Owner::Ingress, host),
             entries,
             implied,
         };
@@ -171,7 +171,7 @@ impl Compiler<'_> {
         let Some(state) = listeners.ingress.hosts.get(&any) else { return Vec::new() };
         let plain = vec![self.entry(&any, PathMatch::Prefix("".into()), rule)];
         let attachment = |port, (entries, implied)| Attachment {
-            slot: HostSlot { port, listener: any.clone(), owner: Owner::IngressDefault, host: any.clone() },
+            slot: HostSlot::new(port, &any, Owner::IngressDefault, &any),
             entries,
             implied,
         };

@@ -21,7 +21,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use portcullis_routing::{HostPattern, ListenerId, Protocol, RouteKind};
 use portcullis_tls::{Certificate, Certificates};
 
-use super::{CertificatePool, CertificateRefError, Dedicated, PortUnavailable, Settings};
+use super::{CertificatePool, CertificateRefError, Dedicated, ListenerSlot, PortUnavailable, Settings};
 use crate::{
     ir::{Gateway, Ingress, ObjectKey, gateway::AllowedNamespaces},
     snapshot::Snapshot,
@@ -100,14 +100,21 @@ pub struct AttachPoint {
     pub section: Box<str>,
     /// The port that it names.
     pub port: u16,
-    /// The port that is bound for it, once that is known.
-    pub bound: Option<u16>,
+    /// Where its routes go in the table, once it is known which port is bound for it.
+    pub slot: Option<Arc<ListenerSlot>>,
     pub hostname: HostPattern,
     /// The kinds of routes that may attach.
     pub kinds: Vec<RouteKind>,
     pub namespaces: AllowedNamespaces,
     /// Whether it is in the table as soon as a port is bound for it. Routes attach all the same where it is not.
     pub served: bool,
+}
+
+impl AttachPoint {
+    /// The port that is bound for it, once that is known.
+    pub fn bound(&self) -> Option<u16> {
+        self.slot.as_ref().map(|slot| slot.port)
+    }
 }
 
 /// Why a listener is not accepted.

@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use portcullis_routing::{Entry, HostPattern, Precedence, RouteKind, RouteMatch};
 
-use super::{Attachment, BackendPool, HostSlot, Listeners, Owner, References, Settings, Translated};
+use super::{Attachment, BackendPool, HostSlot, Listeners, References, Settings, Translated};
 use crate::{
     ir::Route,
     snapshot::Snapshot,
@@ -67,7 +67,7 @@ fn attachments<'p>(
     let own = if route.hostnames.is_empty() { &[HostPattern::Any] } else { &*route.hostnames };
     let name: Arc<str> = format!("{}/{}", route.meta.namespace(), route.meta.name()).into();
     let served = points.filter(|point| point.served);
-    let served: Vec<_> = served.filter_map(|point| Some((point.bound?, point))).collect();
+    let served: Vec<_> = served.filter_map(|point| Some((point.slot.as_ref()?, point))).collect();
     let mut hosts: Vec<_> = own.iter().collect();
     hosts.sort();
     hosts.dedup();
@@ -76,16 +76,11 @@ fn attachments<'p>(
         let mut points = served.iter().filter(|(_, point)| host.intersects(&point.hostname)).peekable();
         let mut entries =
             if points.peek().is_some() { entries_of(route, rules, host, &name) } else { Vec::new() };
-        while let Some((port, point)) = points.next().filter(|_| !entries.is_empty()) {
+        while let Some((at, _)) = points.next().filter(|_| !entries.is_empty()) {
             // The last one takes them, and as a rule it is the first.
             let entries =
                 if points.peek().is_some() { entries.clone() } else { std::mem::take(&mut entries) };
-            let slot = HostSlot {
-                port: *port,
-                listener: point.hostname.clone(),
-                owner: Owner::Gateway(Arc::clone(&point.id)),
-                host: host.clone(),
-            };
+            let slot = HostSlot { at: Arc::clone(at), host: host.clone() };
             attachments.push(Attachment { slot, entries, implied: Vec::new() });
         }
     }

@@ -36,20 +36,49 @@ pub struct Translated {
 }
 
 /// One place of the table: a [`HostTable`].
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct HostSlot {
+    /// Shared by the thousands of routes of one listener.
+    pub at: Arc<ListenerSlot>,
+    /// The route's own hostname.
+    pub host: HostPattern,
+}
+
+/// Where the rules of one owner stand at a listener.
+#[derive(Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ListenerSlot {
     /// The one that is bound.
     pub port: u16,
     /// The hostname under which the port finds the listener.
     pub listener: HostPattern,
     /// Whose rules they are.
     pub owner: Owner,
-    /// The route's own hostname.
-    pub host: HostPattern,
+}
+
+impl HostSlot {
+    pub fn new(port: u16, listener: &HostPattern, owner: Owner, host: &HostPattern) -> Self {
+        let at = Arc::new(ListenerSlot { port, listener: listener.clone(), owner });
+        Self { at, host: host.clone() }
+    }
+}
+
+/// The order of the fields. Written out for the one thing that `derive` leaves out: slots of thousands of routes are
+/// sorted, and nearly all of them are at one and the same listener.
+impl Ord for HostSlot {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let at = if Arc::ptr_eq(&self.at, &other.at) { Ordering::Equal } else { self.at.cmp(&other.at) };
+        at.then_with(|| self.host.cmp(&other.host))
+    }
+}
+
+impl PartialOrd for HostSlot {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 /// Whose rules a slot holds.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Owner {
     /// Those of routes at a Gateway's listener.
     Gateway(Arc<ListenerId>),
@@ -58,29 +87,6 @@ pub enum Owner {
     /// What answers where no Ingress has a rule: behind every Ingress host of the port. The slot's `listener` and
     /// `host` are [`HostPattern::Any`].
     IngressDefault,
-}
-
-/// The order of the variants, and then of the listeners. Written out for the one thing that `derive` leaves out: slots
-/// of thousands of routes are sorted, and nearly all of them have one and the same listener.
-impl Ord for Owner {
-    fn cmp(&self, other: &Self) -> Ordering {
-        let place = |owner: &Self| match owner {
-            Self::Gateway(_) => 0,
-            Self::Ingress => 1,
-            Self::IngressDefault => 2,
-        };
-        match (self, other) {
-            (Self::Gateway(a), Self::Gateway(b)) if Arc::ptr_eq(a, b) => Ordering::Equal,
-            (Self::Gateway(a), Self::Gateway(b)) => a.cmp(b),
-            _ => place(self).cmp(&place(other)),
-        }
-    }
-}
-
-impl PartialOrd for Owner {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
 }
 
 /// The path of a [`Loss`] of the default backend.
@@ -142,7 +148,7 @@ pub fn merge<'a>(
 ) -> (HostTable, Vec<Loss>) {
     let attachments: Vec<_> = attachments.into_iter().collect();
     let entries = attachments.iter().flat_map(|a| &a.entries);
-    if let Owner::Gateway(_) = slot.owner {
+    if let Owner::Gateway(_) = slot.at.owner {
         return (HostTable::compile(entries.cloned().collect()), Vec::new());
     }
     let mut kept: BTreeMap<PathKey, &Entry> = BTreeMap::new();
@@ -154,7 +160,7 @@ pub fn merge<'a>(
                 loser: Arc::clone(&entry.rule.route),
                 winner: Arc::clone(&winner.rule.route),
                 host: slot.host.clone(),
-                path: match slot.owner {
+                path: match slot.at.owner {
                     Owner::IngressDefault => DEFAULT_BACKEND.into(),
                     _ => path.to_string().into(),
                 },
@@ -251,7 +257,7 @@ mod tests {
     }
 
     fn slot(owner: Owner) -> HostSlot {
-        HostSlot { port: 80, listener: HostPattern::Any, owner, host: HostPattern::Any }
+        HostSlot::new(80, &HostPattern::Any, owner, &HostPattern::Any)
     }
 
     fn prefix(path: &str) -> PathMatch {

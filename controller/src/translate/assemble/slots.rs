@@ -2,69 +2,56 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use portcullis_routing::{HostMap, HostPattern, HostTable, ListenerId};
+use portcullis_routing::{HostMap, HostPattern, HostTable};
 
-use crate::translate::{HostSlot, Owner};
+use crate::translate::{HostSlot, ListenerSlot, Owner};
 
 /// The host tables of all slots that have one.
 #[derive(Clone, Debug, Default)]
 pub struct Slots {
     /// One listener of a Gateway has thousands of hosts, and they stand here as they stand in the table, which shares
     /// them.
-    of_gateways: BTreeMap<Place, HostMap<Arc<HostTable>>>,
+    of_gateways: BTreeMap<Arc<ListenerSlot>, HostMap<Arc<HostTable>>>,
     /// Each host of an Ingress is a listener of its own.
     of_ingresses: BTreeMap<HostSlot, Arc<HostTable>>,
 }
 
-/// A slot of a Gateway's listener but for the route's own hostname: port, hostname of the listener, and whose it is.
-type Place = (u16, HostPattern, Arc<ListenerId>);
-
 impl Slots {
     pub fn get(&self, slot: &HostSlot) -> Option<&Arc<HostTable>> {
-        match place(slot) {
-            Some(place) => self.of_gateways.get(&place)?.get(&slot.host),
-            None => self.of_ingresses.get(slot),
+        match slot.at.owner {
+            Owner::Gateway(_) => self.of_gateways.get(&slot.at)?.get(&slot.host),
+            Owner::Ingress | Owner::IngressDefault => self.of_ingresses.get(slot),
         }
     }
 
     pub fn insert(&mut self, slot: HostSlot, table: Arc<HostTable>) {
-        match place(&slot) {
-            Some(place) => drop(self.of_gateways.entry(place).or_default().insert(slot.host, table)),
-            None => drop(self.of_ingresses.insert(slot, table)),
+        match slot.at.owner {
+            Owner::Gateway(_) => drop(self.of_gateways.entry(slot.at).or_default().insert(slot.host, table)),
+            Owner::Ingress | Owner::IngressDefault => drop(self.of_ingresses.insert(slot, table)),
         }
     }
 
     pub fn remove(&mut self, slot: &HostSlot) {
-        let Some(place) = place(slot) else { return drop(self.of_ingresses.remove(slot)) };
-        let Some(hosts) = self.of_gateways.get_mut(&place) else { return };
+        self.of_ingresses.remove(slot);
+        let Some(hosts) = self.of_gateways.get_mut(&slot.at) else { return };
         hosts.remove(&slot.host);
         if hosts.is_empty() {
-            self.of_gateways.remove(&place);
+            self.of_gateways.remove(&slot.at);
         }
     }
 
     /// All of one listener and owner.
-    pub(crate) fn hosts(&self, port: u16, listener: &HostPattern, owner: &Owner) -> HostMap<Arc<HostTable>> {
-        if let Owner::Gateway(id) = owner {
-            let place = (port, listener.clone(), Arc::clone(id));
-            return self.of_gateways.get(&place).cloned().unwrap_or_default();
+    pub(crate) fn hosts(&self, at: &ListenerSlot) -> HostMap<Arc<HostTable>> {
+        if let Owner::Gateway(_) = at.owner {
+            return self.of_gateways.get(at).cloned().unwrap_or_default();
         }
-        // `Any` is the first of all hostnames in their order.
-        let host = HostPattern::Any;
-        let first = HostSlot { port, listener: listener.clone(), owner: owner.clone(), host };
         let mut hosts = HostMap::default();
-        let same = |slot: &HostSlot| slot.port == port && slot.listener == *listener && slot.owner == *owner;
-        for (slot, table) in self.of_ingresses.range(first..).take_while(|(slot, _)| same(slot)) {
+        // `Any` is the first of all hostnames in their order.
+        let first = HostSlot::new(at.port, &at.listener, at.owner.clone(), &HostPattern::Any);
+        for (slot, table) in self.of_ingresses.range(first..).take_while(|(slot, _)| *slot.at == *at) {
             hosts.insert(slot.host.clone(), Arc::clone(table));
         }
         hosts
-    }
-}
-
-fn place(slot: &HostSlot) -> Option<Place> {
-    match &slot.owner {
-        Owner::Gateway(id) => Some((slot.port, slot.listener.clone(), Arc::clone(id))),
-        Owner::Ingress | Owner::IngressDefault => None,
     }
 }
 

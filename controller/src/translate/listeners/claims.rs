@@ -76,7 +76,7 @@ impl Claims {
                 continue;
             };
             // Whoever has none yet is at odds with nobody.
-            let Some(bound) = slot.point.bound else { continue };
+            let Some(bound) = slot.point.bound() else { continue };
             let claim = self.ports.entry(bound).or_insert_with(|| Claim {
                 protocol,
                 number: listener.port,

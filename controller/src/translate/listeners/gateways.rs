@@ -13,8 +13,8 @@ use crate::{
     },
     snapshot::Snapshot,
     translate::{
-        CertificatePool, DedicatedPorts, PortRange, Settings, dedicated::Holders, grants::GATEWAY_GROUP,
-        parameters,
+        CertificatePool, DedicatedPorts, ListenerSlot, Owner, PortRange, Settings, dedicated::Holders,
+        grants::GATEWAY_GROUP, parameters,
     },
 };
 
@@ -100,11 +100,16 @@ fn alone(
     let (kinds, unknown_kinds) = kinds(listener);
     let references = listener.tls.as_ref().map(|tls| &*tls.certificates).unwrap_or_default();
     let ends_tls = listener.protocol == ListenerProtocol::Https && refused.is_none();
+    let id = Arc::new(id);
+    let slot = |port| {
+        let (listener, owner) = (listener.hostname.clone(), Owner::Gateway(Arc::clone(&id)));
+        Arc::new(ListenerSlot { port, listener, owner })
+    };
     let point = AttachPoint {
-        id: Arc::new(id),
+        slot: bound.map(slot),
+        id,
         section: listener.name.clone(),
         port: listener.port,
-        bound,
         hostname: listener.hostname.clone(),
         kinds,
         namespaces: listener.allowed.namespaces.clone(),

@@ -46,7 +46,7 @@ pub(super) fn plan(
     }
     ports.retain(|_, plan| !plan.listeners.is_empty());
     for listener in gateways.values_mut().flat_map(|state| &mut state.listeners).filter(|l| l.point.served) {
-        let Some(port) = listener.point.bound.and_then(|bound| ports.get(&bound)) else { continue };
+        let Some(port) = listener.point.bound().and_then(|bound| ports.get(&bound)) else { continue };
         let own = &listener.point.hostname;
         listener.ingress_behind = port.listeners.get(own).is_some_and(|plan| plan.ingress);
         if !matches!(own, HostPattern::Exact(_)) {
@@ -85,7 +85,7 @@ fn frame(claims: &Claims) -> BTreeMap<u16, PortPlan> {
 fn of_gateways(gateways: &States) -> Shown {
     let mut shown = Shown::new();
     for listener in gateways.values().flat_map(|state| &state.listeners).filter(|l| l.point.served) {
-        if let (Some(bound), Some(_)) = (listener.point.bound, &listener.certificates) {
+        if let (Some(bound), Some(_)) = (listener.point.bound(), &listener.certificates) {
             let hosts = shown.entry(bound).or_default();
             hosts.insert(listener.point.hostname.clone(), listener.usable_certificates().cloned().collect());
         }
@@ -110,7 +110,7 @@ fn find_overlaps(gateways: &mut States) {
     let points: Vec<_> = gateways
         .values()
         .flat_map(|state| &state.listeners)
-        .filter(|l| l.point.served && l.point.bound.is_some() && l.certificates.is_some())
+        .filter(|l| l.point.served && l.point.bound().is_some() && l.certificates.is_some())
         .map(|l| Arc::clone(&l.point))
         .collect();
     let wide: Vec<_> = points.iter().filter(|p| !matches!(p.hostname, HostPattern::Exact(_))).collect();
@@ -121,7 +121,8 @@ fn find_overlaps(gateways: &mut States) {
             _ => points.iter().collect(),
         };
         for other in candidates {
-            if other.bound == one.bound && other.id != one.id && other.hostname.intersects(&one.hostname) {
+            if other.bound() == one.bound() && other.id != one.id && other.hostname.intersects(&one.hostname)
+            {
                 overlaps.entry(Arc::clone(&one.id)).or_default().push(Arc::clone(&other.id));
             }
         }
