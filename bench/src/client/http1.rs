@@ -23,7 +23,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Http1<S> {
     /// Asks for this target on each [`Http1::get`].
     pub fn new(stream: S, target: &Target) -> Self {
         let request = format!(
-            "GET {} HTTP/1.1\r\nhost: {}\r\nuser-agent: load\r\naccept: */*\r\n\r\n",
+            "GET {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: load\r\nAccept: */*\r\n\r\n",
             target.path, target.host
         );
         Self { stream, request: request.into_bytes(), buffer: vec![0; BUFFER], head: 0..0 }
