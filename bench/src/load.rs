@@ -30,8 +30,10 @@ const AFTER_FAILURE: Duration = Duration::from_millis(5);
 /// What a client does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Mode {
-    /// HTTP/1.1 on a kept connection.
+    /// HTTP/1.1 on a kept connection, names of headers in lower case.
     H1,
+    /// The same, names spelt as browsers and curl spell them.
+    H1Spelt,
     /// The same over TLS.
     H1Tls,
     /// A new connection with a full TLS handshake for each request.
@@ -181,7 +183,9 @@ pub fn start(
         let (target, tally, tls) = (target.clone(), tally.clone(), tls.clone());
         spawn_local(async move {
             match plan.mode {
-                Mode::H1 => http1(plan, &target, &tally, async || target.connect().await).await,
+                Mode::H1 | Mode::H1Spelt => {
+                    http1(plan, &target, &tally, async || target.connect().await).await
+                }
                 Mode::H1Tls | Mode::Handshake => {
                     http1(plan, &target, &tally, async || target.connect_tls(&tls).await).await;
                 }
@@ -198,7 +202,10 @@ where
 {
     while !tally.stopped.get() {
         let connecting = Instant::now();
-        let connected = connect().await.map(|stream| Http1::new(stream, target));
+        let connected = connect().await.map(|stream| match plan.mode {
+            Mode::H1Spelt => Http1::spelt(stream, target),
+            _ => Http1::new(stream, target),
+        });
         let mut began = connecting;
         let ended = async {
             let mut connection = connected?;

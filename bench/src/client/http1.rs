@@ -20,10 +20,19 @@ pub struct Http1<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Http1<S> {
-    /// Asks for this target on each [`Http1::get`].
+    /// Asks for this target on each [`Http1::get`]; names of headers are in lower case.
     pub fn new(stream: S, target: &Target) -> Self {
+        Self::asking(stream, target, ["host", "user-agent", "accept"])
+    }
+
+    /// The same, names spelt as browsers spell them.
+    pub fn spelt(stream: S, target: &Target) -> Self {
+        Self::asking(stream, target, ["Host", "User-Agent", "Accept"])
+    }
+
+    fn asking(stream: S, target: &Target, [host, agent, accept]: [&str; 3]) -> Self {
         let request = format!(
-            "GET {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: load\r\nAccept: */*\r\n\r\n",
+            "GET {} HTTP/1.1\r\n{host}: {}\r\n{agent}: load\r\n{accept}: */*\r\n\r\n",
             target.path, target.host
         );
         Self { stream, request: request.into_bytes(), buffer: vec![0; BUFFER], head: 0..0 }

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use http::Method;
+use tokio::time::Instant;
 use tracing::Level;
 
 use super::context::Context;
@@ -14,6 +15,7 @@ pub(crate) struct Record {
     host: Box<str>,
     path: Box<str>,
     client: IpAddr,
+    began: Instant,
 }
 
 impl Record {
@@ -22,7 +24,8 @@ impl Record {
         if !tracing::enabled!(target: "access", Level::INFO) {
             return None;
         }
-        Some(Box::new(Self { method: method.clone(), host: host.into(), path: path.into(), client }))
+        let began = Instant::now();
+        Some(Box::new(Self { method: method.clone(), host: host.into(), path: path.into(), client, began }))
     }
 
     /// Writes the line. `aborted` says that the request was cut, by its deadline or with its connection.
@@ -39,7 +42,7 @@ impl Record {
             tls = context.conn.tls.as_ref().map(|tls| tls.version),
             status = context.status,
             bytes,
-            duration_us = u64::try_from(context.started.elapsed().as_micros()).unwrap_or(u64::MAX),
+            duration_us = u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX),
             route,
             rule = context.rule().map(|rule| rule.index),
             backend,

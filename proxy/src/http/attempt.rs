@@ -51,8 +51,8 @@ pub(crate) async fn begin(options: &Options, names: &Names, context: &mut Contex
     let attempts = &mut context.attempts;
     attempts.begun += 1;
     attempts.others = choice.others;
-    attempts.endpoint = Some(choice.endpoint.begin());
     let address = choice.endpoint.address;
+    attempts.endpoint = Some(choice.endpoint.begin());
     let left = set_deadline(context)?;
     let within = |limit: Duration| left.map_or(limit, |left| left.min(limit));
     // pingora takes these for a tunnel as well, which may last; until it is made, the hard stop serves.
@@ -88,7 +88,7 @@ fn set_deadline(context: &mut Context) -> Result<Option<Duration>> {
     if deadline <= now {
         return Err(context.fail(Rejection::Timeout, "the request took too long"));
     }
-    let stop = if context.upgrade { Some(deadline) } else { context.deadline() };
+    let stop = if context.upgrade { Some(deadline) } else { context.deadline };
     SCOPE.with(|scope| scope.set_deadline(stop.map(|at| at + GRACE)));
     Ok(Some(deadline - now))
 }
@@ -96,7 +96,7 @@ fn set_deadline(context: &mut Context) -> Result<Option<Duration>> {
 async fn back_off(context: &mut Context) -> Result<()> {
     context.attempts.back_off = false;
     let pause = retry::pause(context);
-    let left = context.deadline().map(|at| at.saturating_duration_since(Instant::now()));
+    let left = context.deadline.map(|at| at.saturating_duration_since(Instant::now()));
     match left {
         // An answer in time is worth more than another attempt.
         Some(left) if left <= pause => {

@@ -16,8 +16,8 @@ use crate::conn::{ConnInfo, SCOPE};
 pub(crate) struct Context {
     /// The client's connection.
     pub(crate) conn: Arc<ConnInfo>,
-    /// When the request's head was read.
-    pub(crate) started: Instant,
+    /// The time at which the client has to have its answer.
+    pub(crate) deadline: Option<Instant>,
     /// The rule that takes the request, and which of its backends.
     pub(crate) route: Option<Route>,
     /// What headers the client sent, as far as anybody asks.
@@ -79,7 +79,7 @@ impl Context {
     pub(crate) fn new() -> Self {
         Self {
             conn: SCOPE.with(|scope| Arc::clone(&scope.conn)),
-            started: Instant::now(),
+            deadline: None,
             route: None,
             has: Has::default(),
             host: None,
@@ -109,14 +109,9 @@ impl Context {
         self.route.as_ref().is_some_and(|route| route.filters().any(|filters| !filters.mirrors.is_empty()))
     }
 
-    /// The time at which the client has to have its answer.
-    pub(crate) fn deadline(&self) -> Option<Instant> {
-        Some(self.started + self.rule()?.timeouts.request?)
-    }
-
     /// The time at which this attempt, or the whole request, is given up.
     pub(crate) fn attempt_deadline(&self) -> Option<Instant> {
-        match (self.attempts.deadline, self.deadline()) {
+        match (self.attempts.deadline, self.deadline) {
             (Some(attempt), Some(request)) => Some(attempt.min(request)),
             (attempt, request) => attempt.or(request),
         }

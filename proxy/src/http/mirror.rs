@@ -120,11 +120,12 @@ impl Mirrors {
     ) -> Result<()> {
         let choice = upstream::choose(backend, &self.names, &[]).await;
         let Some(choice) = choice else { return Ok(()) };
+        let address = choice.endpoint.address;
         let _in_flight = choice.endpoint.begin();
         let peer = peer(
             backend,
             &Attempt {
-                address: choice.endpoint.address,
+                address,
                 connect_timeout: self.connect_timeout,
                 read_timeout: Some(TIMEOUT),
                 write_timeout: Some(TIMEOUT),

@@ -7,6 +7,7 @@ use pingora_proxy::Session;
 use portcullis_routing::{
     BackendProtocol, Endpoints, Listener, ListenerId, PathMatch, Port, Rejection, RequestHead, Rule,
 };
+use tokio::time::Instant;
 
 use super::{
     access_log::Record,
@@ -61,10 +62,6 @@ pub(crate) fn decide(
         Asked::Resource(target) => target,
         Asked::Server => return Err(Answer::options(Vec::new())),
     };
-    if !host.value.is_empty() {
-        context.host = Some(host.value.clone());
-    }
-
     let table = shared.table.load();
     let port = table.ports.get(&context.conn.port);
     let (port, listener) = port
@@ -80,7 +77,9 @@ pub(crate) fn decide(
         .route(&host.name, &request)
         .ok_or_else(|| Answer::reject(Rejection::NoRoute, "no route takes this request"))?;
     let way = Way { rule: selected.rule, matched: selected.path, host: &host, target: &target };
-    way.follow(shared, session, context)
+    way.follow(shared, session, context)?;
+    context.host = Some(host.value).filter(|value| !value.is_empty());
+    Ok(())
 }
 
 /// On TLS, the listener of the server name must be that of Host: a client that reuses a connection for another
@@ -108,6 +107,7 @@ impl Way<'_> {
         let choice = self.rule.backends.pick(random::number());
         let place = choice.and_then(|c| self.rule.backends.all().iter().position(|o| std::ptr::eq(o, c)));
         let route = context.route.insert(Route::new(Arc::clone(self.rule), place));
+        context.deadline = self.rule.timeouts.request.map(|limit| Instant::now() + limit);
 
         if head.method == Method::OPTIONS
             && let Some(headers) = route.filters().filter_map(|f| f.cors.as_ref()).last()

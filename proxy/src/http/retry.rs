@@ -78,7 +78,7 @@ fn policy(context: &Context) -> Option<&Retry> {
 /// Counts one more attempt, if there may be one.
 fn take(context: &mut Context) -> bool {
     let limit = policy(context).map_or(DEFAULT_RETRIES, |retry| retry.attempts);
-    let in_time = context.deadline().is_none_or(|deadline| tokio::time::Instant::now() < deadline);
+    let in_time = context.deadline.is_none_or(|deadline| tokio::time::Instant::now() < deadline);
     let another = context.attempts.retries < limit && in_time;
     context.attempts.retries += u32::from(another);
     context.attempts.back_off = another && policy(context).is_some();

@@ -31,7 +31,7 @@ fn requests_are_shared_out_by_weight() {
 #[test]
 fn the_less_loaded_of_two_is_chosen() {
     let endpoints = endpoints(2);
-    let _busy = endpoints[0].begin();
+    let _busy = Arc::clone(&endpoints[0]).begin();
     for random in RANDOMS {
         assert_eq!(pick(&endpoints, random, &[]).unwrap().address, endpoints[1].address);
     }
@@ -74,7 +74,7 @@ fn a_name_has_no_addresses_of_its_own() {
 #[test]
 fn a_request_is_in_flight_until_its_guard_is_dropped() {
     let endpoint = Arc::new(Endpoint::new(address(1)));
-    let guards = [endpoint.begin(), endpoint.begin()];
+    let guards = [Arc::clone(&endpoint).begin(), Arc::clone(&endpoint).begin()];
     assert_eq!(endpoint.in_flight(), 2);
     drop(guards);
     assert_eq!(endpoint.in_flight(), 0);
@@ -90,7 +90,7 @@ proptest! {
         let pool = EndpointPool::new(Endpoints::Addresses(Box::default()));
         pool.store_addresses(&addresses(&before));
         let old = list(&pool);
-        let _guards: Vec<_> = old.iter().map(Endpoint::begin).collect();
+        let _guards: Vec<_> = old.iter().cloned().map(Endpoint::begin).collect();
         pool.store_addresses(&addresses(&after));
         let new = list(&pool);
 

@@ -18,8 +18,15 @@ pub(crate) struct Line {
 }
 
 /// The backend speaks HTTP/1.1 in all of them.
-pub(crate) const LINES: [Line; 7] = [
+pub(crate) const LINES: [Line; 8] = [
     Line { name: "small GET", mode: Mode::H1, path: SMALL_PATH, connections: 64, streams: 1 },
+    Line {
+        name: "small GET, names spelt",
+        mode: Mode::H1Spelt,
+        path: SMALL_PATH,
+        connections: 64,
+        streams: 1,
+    },
     Line { name: "small GET, TLS", mode: Mode::H1Tls, path: SMALL_PATH, connections: 64, streams: 1 },
     Line {
         name: "full handshake and a GET",
@@ -36,7 +43,7 @@ pub(crate) const LINES: [Line; 7] = [
 
 impl Line {
     pub(crate) fn over_tls(&self) -> bool {
-        self.mode != Mode::H1
+        !matches!(self.mode, Mode::H1 | Mode::H1Spelt)
     }
 
     /// What the generator is told.
