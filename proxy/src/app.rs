@@ -3,10 +3,18 @@
 mod http1;
 mod http2;
 
-use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll};
+use std::{
+    future::poll_fn,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use pingora_proxy::HttpProxy;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::{
+    task::coop::unconstrained,
+    time::{Instant, Sleep, sleep_until},
+};
 
 pub(crate) use self::{
     http1::{serve as serve_http1, speaks_h2},
@@ -19,6 +27,12 @@ use crate::{
 
 /// What serves the requests of one worker thread.
 pub(crate) type Service = Arc<HttpProxy<HttpService>>;
+
+/// Polls a timer that wakes its task when it goes off, though it be polled no more. Outside of the task's budget: where
+/// that is used up, a timer says that it is pending and notes nobody to wake.
+fn poll_timer(timer: Pin<&mut Sleep>, cx: &mut Context<'_>) -> Poll<()> {
+    pin!(unconstrained(timer)).poll(cx)
+}
 
 /// What the request has set ([`Scope::set_deadline`]).
 fn told() -> Option<Instant> {

@@ -15,7 +15,7 @@ use pingora_core::{
 };
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::{Service, told, until_deadline};
+use super::{Service, poll_timer, told, until_deadline};
 use crate::{
     accept::Port,
     conn::{ConnInfo, SCOPE, Scope},
@@ -119,7 +119,7 @@ impl Idle<'_> {
                 timer.as_mut().reset(until);
             }
             loop {
-                ready!(timer.as_mut().poll(cx));
+                ready!(poll_timer(timer.as_mut(), cx));
                 if Instant::now() >= until {
                     return Poll::Ready(false);
                 }

@@ -19,7 +19,7 @@ use pingora_core::{
 };
 use tokio::time::{Instant, sleep_until};
 
-use super::{Service, told, until_deadline};
+use super::{Service, poll_timer, told, until_deadline};
 use crate::{
     accept::Port,
     conn::{ConnInfo, SCOPE, Scope},
@@ -78,8 +78,12 @@ impl Streams {
     async fn serve(&self, connection: impl Future<Output = ()>, limit: Duration) {
         let mut connection = pin!(connection);
         let mut timer = pin!(sleep_until(self.ends_at(limit)));
-        let mut runs = false;
+        let (mut runs, mut leaving) = (false, false);
         poll_fn(|cx| {
+            // A stream that was accepted in the last turn has been counted by now, as its task has run.
+            if std::mem::take(&mut leaving) && self.ends_at(limit) <= Instant::now() {
+                return Poll::Ready(());
+            }
             if connection.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(());
             }
@@ -89,10 +93,12 @@ impl Streams {
             }
             runs = true;
             loop {
-                ready!(timer.as_mut().poll(cx));
+                ready!(poll_timer(timer.as_mut(), cx));
                 let end = self.ends_at(limit);
                 if end <= Instant::now() {
-                    return Poll::Ready(());
+                    leaving = true;
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
                 }
                 timer.as_mut().reset(end);
             }
@@ -170,6 +176,42 @@ mod tests {
         assert_eq!(begin.elapsed().as_secs(), 50 + 100 + 100 + 60);
         let (streams, begin) = (Arc::new(Streams::new()), Instant::now());
         streams.serve(std::future::pending(), limit).await;
+        assert_eq!(begin.elapsed().as_secs(), 60);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_that_is_accepted_in_the_last_moment_is_served() {
+        let limit = Duration::from_secs(60);
+        let (streams, begin) = (Arc::new(Streams::new()), Instant::now());
+        let connection = async {
+            tokio::time::sleep(limit).await;
+            let streams = Arc::clone(&streams);
+            // As pingora does it: the stream's own task counts it.
+            tokio::spawn(async move {
+                let _open = streams.open();
+                tokio::time::sleep(Duration::from_secs(100)).await;
+            });
+            std::future::pending().await
+        };
+        streams.serve(connection, limit).await;
+        assert_eq!(begin.elapsed().as_secs(), 60 + 100 + 60);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_is_busy_at_first_ends_too() {
+        let (limit, begin) = (Duration::from_secs(60), Instant::now());
+        let mut first = true;
+        // All that the runtime lets a task do in one turn.
+        let busy = poll_fn(move |cx| {
+            if std::mem::take(&mut first) {
+                while let Poll::Ready(budget) = tokio::task::coop::poll_proceed(cx) {
+                    budget.made_progress();
+                }
+            }
+            Poll::Pending
+        });
+        let served = tokio::spawn(async move { Arc::new(Streams::new()).serve(busy, limit).await });
+        tokio::time::timeout(limit * 2, served).await.expect("it ends").unwrap();
         assert_eq!(begin.elapsed().as_secs(), 60);
     }
 }
