@@ -90,7 +90,7 @@ impl Proxy {
     /// # Errors
     /// Where a thread cannot be started.
     pub fn start(options: Options) -> std::io::Result<Self> {
-        // pingora's own timers cost several times as much to set, stay until they would have gone off, and wake a thread
+        // pingora's own timers cost more to set, stay until they would have gone off, and wake a thread
         // a hundred times a second. Limits below a second use them all the same.
         set_fast_timeout_to_tokio_threshold(Some(Duration::ZERO));
         let shared = Shared::new(options);
