@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"path/filepath"
+	"strconv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -37,7 +39,7 @@ func (s *S) PodNetns(pod corev1.Pod) string {
 		for _, status := range pod.Status.ContainerStatuses {
 			if len(fields) > 1 && fields[0] == strings.TrimPrefix(status.ContainerID, "containerd://") {
 				// The number is one of the node's process namespace, whose /proc its first process has.
-				return fmt.Sprintf("/proc/%d/root/proc/%s/ns/net", node.Init, fields[1])
+				return filepath.Join("/proc", strconv.Itoa(node.Init), "root", "proc", fields[1], "ns", "net")
 			}
 		}
 	}

@@ -93,7 +93,8 @@ pub(crate) fn add(request: &mut RequestHeader, fill: impl Fill) -> Result<()> {
         return fill.fill(request);
     }
     with_map(request, |headers| {
-        headers.reserve(ROOM);
+        // Where there are too many already, the first that is put says so.
+        let _ = headers.try_reserve(ROOM);
         fill.fill(headers)
     })
 }
@@ -136,8 +137,8 @@ impl Has {
     pub(crate) const FORWARDED: Self = Self(1 << 5);
     /// A name that is not one of those that are known everywhere, and holds an underscore.
     pub(crate) const UNDERSCORE: Self = Self(1 << 6);
-    /// `X-Request-ID`, `X-Scheme`, `X-Forwarded-Scheme`.
     pub(crate) const REQUEST_ID: Self = Self(1 << 7);
+    /// `X-Scheme` or `X-Forwarded-Scheme`.
     pub(crate) const SCHEME: Self = Self(1 << 8);
 
     /// Looks through the headers of a request.
