@@ -59,7 +59,7 @@ impl Fill for Forwarded<'_> {
         if !keep(headers.map(), &HOST) {
             match &context.host {
                 Some(host) => headers.put(&HOST, host.clone())?,
-                None => headers.take_out(&HOST.name),
+                None => headers.remove(&HOST.name),
             }
         }
         if !keep(headers.map(), &PORT) {
@@ -71,15 +71,15 @@ impl Fill for Forwarded<'_> {
         }
         if !trusted {
             if context.has.any(Has::FORWARDED) {
-                headers.take_out(&header::FORWARDED);
+                headers.remove(&header::FORWARDED);
             }
             // What ingress-nginx sends beside; nobody else expects it.
             if context.rule().is_some_and(|rule| rule.route.kind == RouteKind::Ingress) {
                 headers.put(&SCHEME, scheme.clone())?;
                 headers.put(&SHORT_SCHEME, scheme)?;
             } else if context.has.any(Has::SCHEME) {
-                headers.take_out(&SCHEME.name);
-                headers.take_out(&SHORT_SCHEME.name);
+                headers.remove(&SCHEME.name);
+                headers.remove(&SHORT_SCHEME.name);
             }
         }
         if !(context.has.any(Has::REQUEST_ID) && headers.map().contains_key(&REQUEST_ID.name)) {

@@ -27,7 +27,7 @@ impl Name {
 }
 
 /// Headers of a request for a backend, to be added to.
-pub(crate) trait Fields {
+pub(crate) trait Fields: HeadersMut {
     fn map(&self) -> &HeaderMap;
 
     /// Replaces all values of a header.
@@ -35,22 +35,15 @@ pub(crate) trait Fields {
     /// # Errors
     /// Where there are too many headers already.
     fn put(&mut self, name: &Name, value: HeaderValue) -> Result<()>;
-
-    /// Removes all values of a header.
-    fn take_out(&mut self, name: &HeaderName);
 }
 
-impl Fields for RequestHeader {
+impl Fields for Request<'_> {
     fn map(&self) -> &HeaderMap {
-        &self.headers
+        &self.0.headers
     }
 
     fn put(&mut self, name: &Name, value: HeaderValue) -> Result<()> {
-        self.insert_header(name.spelt, value)
-    }
-
-    fn take_out(&mut self, name: &HeaderName) {
-        self.remove_header(name);
+        self.0.insert_header(name.spelt, value)
     }
 }
 
@@ -62,10 +55,6 @@ impl Fields for HeaderMap {
     fn put(&mut self, name: &Name, value: HeaderValue) -> Result<()> {
         let put = self.try_insert(name.name.clone(), value).map(drop);
         put.or_err(ErrorType::InvalidHTTPHeader, "too many headers")
-    }
-
-    fn take_out(&mut self, name: &HeaderName) {
-        self.remove(name);
     }
 }
 
@@ -90,7 +79,7 @@ pub(crate) fn forget_spelling(request: &mut RequestHeader) {
 /// Those of filling.
 pub(crate) fn add(request: &mut RequestHeader, fill: impl Fill) -> Result<()> {
     if request.has_case() || !is_path(request) {
-        return fill.fill(request);
+        return fill.fill(&mut Request(request));
     }
     with_map(request, |headers| {
         // Where there are too many already, the first that is put says so.
