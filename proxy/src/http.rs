@@ -109,6 +109,11 @@ impl ProxyHttp for HttpService {
         end: bool,
         context: &mut Context,
     ) -> Result<()> {
+        // An h2 client may end its body with an empty frame. pingora would write that as a chunk, which is the last one
+        // in HTTP/1, and then the last one again; where there is nothing, it writes the end alone.
+        if end && body.as_ref().is_some_and(Bytes::is_empty) {
+            *body = None;
+        }
         if let Some(copies) = &mut context.mirrors {
             copies.body(body.as_ref(), end);
         }

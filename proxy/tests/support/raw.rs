@@ -21,6 +21,8 @@ pub struct Seen {
     /// As it came.
     pub head: String,
     pub body: Vec<u8>,
+    /// The body as it was framed.
+    pub wire: Vec<u8>,
     /// Which connection of the backend it came on.
     pub connection: usize,
 }
@@ -171,7 +173,7 @@ async fn read_request(
         }
     };
     let head = String::from_utf8(buffer.drain(..end).collect()).unwrap();
-    let mut seen = Seen { head, body: Vec::new(), connection };
+    let mut seen = Seen { head, body: Vec::new(), wire: Vec::new(), connection };
     if seen.all("expect") == ["100-continue"] {
         io.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await.ok()?;
     }
@@ -190,7 +192,7 @@ async fn read_request(
                 }
             }
             seen.body.extend_from_slice(&buffer[line + 2..line + 2 + size]);
-            buffer.drain(..line + 2 + size + 2);
+            seen.wire.extend(buffer.drain(..line + 2 + size + 2));
             if size == 0 {
                 return Some(seen);
             }
@@ -203,6 +205,7 @@ async fn read_request(
         }
     }
     seen.body = buffer.drain(..length).collect();
+    seen.wire.clone_from(&seen.body);
     Some(seen)
 }
 
