@@ -7,8 +7,8 @@ mod support;
 
 use http::{HeaderName, HeaderValue, StatusCode};
 use portcullis_routing::{
-    Backend, BackendError, Filters, Rule,
-    filter::{Cors, HeaderModifier, Mirror, PathRewrite, Redirect, UrlRewrite},
+    Backend, BackendError, Rule, Step, Steps,
+    step::{Cors, HeaderModifier, Mirror, PathRewrite, Redirect, UrlRewrite},
 };
 use support::{
     client::{connect, exchange, get},
@@ -18,10 +18,8 @@ use support::{
     start, start_with, until,
 };
 
-fn with(rule: Rule, change: impl FnOnce(&mut Filters)) -> Rule {
-    let mut rule = rule;
-    change(&mut rule.filters);
-    rule
+fn with(rule: Rule, steps: impl IntoIterator<Item = Step>) -> Rule {
+    Rule { steps: Steps::new(steps), ..rule }
 }
 
 fn modifier(set: &[(&str, &str)], add: &[(&str, &str)], remove: &[&str]) -> HeaderModifier {
@@ -38,13 +36,13 @@ async fn headers_are_changed_both_ways_by_the_rule_and_then_by_the_backend() {
     let up = RawBackend::start(move |_, _| Reply::Bytes(answer.into())).await;
     let proxy = start();
     let mut choice = share(1, Ok(backend(&[up.address])));
-    choice.filters.request_headers = Some(modifier(&[("x-set", "backend")], &[("x-add", "backend")], &[]));
-    choice.filters.response_headers = Some(modifier(&[("x-said", "filter")], &[], &[]));
-    let rule = with(rule([choice]), |filters| {
-        filters.request_headers =
-            Some(modifier(&[("x-set", "rule"), ("x-rule", "1")], &[("x-add", "rule")], &["x-gone"]));
-        filters.response_headers = Some(modifier(&[], &[("x-said", "too")], &["x-secret"]));
-    });
+    choice.steps = Steps::new([
+        Step::RequestHeaders(modifier(&[("x-set", "backend")], &[("x-add", "backend")], &[])),
+        Step::ResponseHeaders(modifier(&[("x-said", "filter")], &[], &[])),
+    ]);
+    let of_rule = modifier(&[("x-set", "rule"), ("x-rule", "1")], &[("x-add", "rule")], &["x-gone"]);
+    let of_answer = modifier(&[], &[("x-said", "too")], &["x-secret"]);
+    let rule = with(rule([choice]), [Step::RequestHeaders(of_rule), Step::ResponseHeaders(of_answer)]);
     let at = Site::of(rule).serve(&proxy).await;
     let request = "GET / HTTP/1.1\r\nHost: a.example\r\nX-Gone: 1\r\nX-Set: client\r\nX-Add: client\r\n\r\n";
     let got = exchange(&mut connect(at).await, request).await;
@@ -68,7 +66,7 @@ async fn host_and_path_are_rewritten_and_the_query_stays() {
         (None, "/api/x", "/api/x"),
     ] {
         let rewrite = UrlRewrite { hostname: Some("new.example".into()), path };
-        let rule = with(to(up.address), |filters| filters.rewrite = Some(rewrite.clone()));
+        let rule = with(to(up.address), [Step::Rewrite(rewrite.clone())]);
         let at = Site::http().add("", listener("all"), "/api", rule).serve(&proxy).await;
         assert_eq!(get(&mut connect(at).await, "a.example", request).await.status, 200);
         let seen = up.last();
@@ -84,7 +82,7 @@ async fn a_rewrite_reaches_h2_backends_too() {
     let proxy = start();
     let rewrite =
         UrlRewrite { hostname: Some("new.example".into()), path: Some(PathRewrite::Prefix("/v2".into())) };
-    let rule = with(rule([share(1, Ok(h2(backend(&[up.address]))))]), |f| f.rewrite = Some(rewrite));
+    let rule = with(rule([share(1, Ok(h2(backend(&[up.address]))))]), [Step::Rewrite(rewrite)]);
     let at = Site::http().add("", listener("all"), "/api", rule).serve(&proxy).await;
     get_any(at, "/api/x?q").await;
     let mut client = support::client::h2(connect(at).await).await;
@@ -109,7 +107,7 @@ async fn a_redirect_answers_by_itself() {
         let mut redirect =
             Redirect { scheme: None, hostname: None, port: None, path: None, status: StatusCode::FOUND };
         change(&mut redirect);
-        with(rule([]), |filters| filters.redirect = Some(redirect))
+        with(rule([]), [Step::Redirect(redirect)])
     };
     for (rule, status, location) in [
         (redirect(|r| r.scheme = Some("https".into())), 302, "https://a.example/old/x?q".to_owned()),
@@ -156,13 +154,8 @@ async fn a_port_is_the_one_that_clients_connect_to() {
         let port = proxy.port();
         let site = Site::http()
             .add("", listener("all"), "/", to(backend.address))
-            .add("", listener("all"), "/here", with(rule([]), |f| f.redirect = Some(redirect(None))))
-            .add(
-                "",
-                listener("all"),
-                "/https",
-                with(rule([]), |f| f.redirect = Some(redirect(Some("https")))),
-            );
+            .add("", listener("all"), "/here", with(rule([]), [Step::Redirect(redirect(None))]))
+            .add("", listener("all"), "/https", with(rule([]), [Step::Redirect(redirect(Some("https")))]));
         let mut table = site.table(port);
         let served = std::sync::Arc::make_mut(table.ports.get_mut(&port).unwrap());
         (served.number, served.offset) = (number, offset);
@@ -187,7 +180,7 @@ async fn a_redirect_knows_the_scheme_that_a_trusted_peer_tells() {
         path: None,
         status: StatusCode::FOUND,
     };
-    let at = Site::of(with(rule([]), |f| f.redirect = Some(redirect))).serve(&proxy).await;
+    let at = Site::of(with(rule([]), [Step::Redirect(redirect)])).serve(&proxy).await;
     let request = "GET / HTTP/1.1\r\nHost: a.example\r\nX-Forwarded-Proto: https\r\n\r\n";
     let got = exchange(&mut connect(at).await, request).await;
     assert!(got.head.contains("\r\nlocation: https://b.example/\r\n"), "{}", got.head);
@@ -208,7 +201,7 @@ fn cors() -> Cors {
 async fn a_preflight_is_answered_without_the_backend() {
     let up = RawBackend::saying("up").await;
     let proxy = start();
-    let at = Site::of(with(to(up.address), |f| f.cors = Some(cors()))).serve(&proxy).await;
+    let at = Site::of(with(to(up.address), [Step::Cors(cors().into())])).serve(&proxy).await;
     let mut tcp = connect(at).await;
     let preflight = |origin: &str| {
         format!(
@@ -238,7 +231,7 @@ async fn pages_of_allowed_origins_may_read_answers_and_errors() {
     let answer = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nAccess-Control-Allow-Origin: *\r\n\r\n";
     let up = RawBackend::start(move |_, _| Reply::Bytes(answer.into())).await;
     let proxy = start();
-    let cors = |rule| with(rule, |f| f.cors = Some(cors()));
+    let cors = |rule| with(rule, [Step::Cors(cors().into())]);
     let at = Site::of(cors(to(up.address)))
         .add("", listener("all"), "/none", cors(rule([share(1, Ok(backend(&[])))])))
         .serve(&proxy)
@@ -274,7 +267,7 @@ async fn mirrors_get_the_request_and_the_client_gets_the_backends_answer() {
         mirror(Ok(backend(&[refusing()])), 1, 1),
         mirror(Err(BackendError::NotFound("test/gone".into())), 1, 1),
     ];
-    let at = Site::of(with(to(up.address), |f| f.mirrors = mirrors.into())).serve(&proxy).await;
+    let at = Site::of(with(to(up.address), mirrors.map(Step::Mirror))).serve(&proxy).await;
     let mut tcp = connect(at).await;
     let requests = [
         "POST /a?b HTTP/1.1\r\nHost: a.example\r\nContent-Length: 5\r\nX-Mine: 1\r\n\r\nhello",
@@ -300,7 +293,7 @@ async fn a_mirror_may_speak_another_protocol() {
     let (plain, two) = (RawBackend::saying("up").await, H2Backend::start().await);
     let proxy = start();
     let to_h2 = [mirror(Ok(h2(backend(&[two.address]))), 1, 1)];
-    let at = Site::of(with(to(plain.address), |f| f.mirrors = to_h2.into())).serve(&proxy).await;
+    let at = Site::of(with(to(plain.address), to_h2.map(Step::Mirror))).serve(&proxy).await;
     let request =
         "POST /a?b HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n";
     assert_eq!(exchange(&mut connect(at).await, request).await.body, "up");
@@ -309,7 +302,7 @@ async fn a_mirror_may_speak_another_protocol() {
     // And the other way round.
     let copy = RawBackend::saying("copy").await;
     let to_h1 = [mirror(Ok(backend(&[copy.address])), 1, 1)];
-    let rule = with(rule([share(1, Ok(h2(backend(&[two.address]))))]), |f| f.mirrors = to_h1.into());
+    let rule = with(rule([share(1, Ok(h2(backend(&[two.address]))))]), to_h1.map(Step::Mirror));
     let at = Site::of(rule).serve(&proxy).await;
     support::client::h2(connect(at).await).await.get("http://b.example/c").await.unwrap();
     let seen = copy.has_seen(1).await;
@@ -322,7 +315,7 @@ async fn a_mirror_gets_its_percentage() {
         (RawBackend::saying("up").await, RawBackend::saying("copy").await, RawBackend::saying("never").await);
     let proxy = start();
     let mirrors = [mirror(Ok(backend(&[copy.address])), 1, 4), mirror(Ok(backend(&[never.address])), 0, 100)];
-    let at = Site::of(with(to(up.address), |f| f.mirrors = mirrors.into())).serve(&proxy).await;
+    let at = Site::of(with(to(up.address), mirrors.map(Step::Mirror))).serve(&proxy).await;
     let mut tcp = connect(at).await;
     for _ in 0..400 {
         get(&mut tcp, "a.example", "/").await;
@@ -340,7 +333,7 @@ async fn a_mirror_that_takes_nothing_holds_up_nobody() {
     let deaf = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let proxy = start();
     let mirrors = [mirror(Ok(backend(&[deaf.local_addr().unwrap()])), 1, 1)];
-    let at = Site::of(with(to(up.address), |f| f.mirrors = mirrors.into())).serve(&proxy).await;
+    let at = Site::of(with(to(up.address), mirrors.map(Step::Mirror))).serve(&proxy).await;
     let body = "x".repeat(16 << 20);
     let request =
         format!("POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: {}\r\n\r\n{body}", body.len());
@@ -355,7 +348,7 @@ async fn an_attempt_that_follows_another_makes_no_second_copy() {
             .await;
     let copy = RawBackend::saying("copy").await;
     let proxy = start();
-    let mut rule = with(to(up.address), |f| f.mirrors = [mirror(Ok(backend(&[copy.address])), 1, 1)].into());
+    let mut rule = with(to(up.address), [mirror(Ok(backend(&[copy.address])), 1, 1)].map(Step::Mirror));
     rule.retry = Some(portcullis_routing::Retry { codes: [503].into(), attempts: 1, backoff: None });
     let at = Site::of(rule).serve(&proxy).await;
     let request = "POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 5\r\n\r\nhello";
@@ -373,10 +366,9 @@ async fn filters_work_over_tls_and_h2_alike() {
     let up = RawBackend::saying("up").await;
     let proxy = start();
     let port = proxy.port();
-    let rule = with(to(up.address), |f| {
-        f.response_headers = Some(modifier(&[("x-said", "1")], &[], &[]));
-        f.request_headers = Some(modifier(&[("x-asked", "1")], &[], &[]));
-    });
+    let said = modifier(&[("x-said", "1")], &[], &[]);
+    let asked = modifier(&[("x-asked", "1")], &[], &[]);
+    let rule = with(to(up.address), [Step::ResponseHeaders(said), Step::RequestHeaders(asked)]);
     let table = Site::https().add("", listener("all"), "/", rule).table(port);
     let shown = pki::certificate(Key::Ecdsa, &["a.example"]);
     proxy.serve(table, pki::on(port, &[("", &[&shown])])).await;

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request};
-use portcullis_routing::{Retry, Rule, filter::Mirror};
+use portcullis_routing::{Retry, Rule, Step, Steps, step::Mirror};
 use support::{
     Running,
     client::{self, H2, connect, get},
@@ -203,7 +203,7 @@ async fn a_mirror_gets_the_body_once_too() {
         let (up, copy) = (RawBackend::saying("up").await, RawBackend::saying("copy").await);
         let rule = with(to(up.address), |rule| {
             let backend = Ok(backend(&[copy.address]).into());
-            rule.filters.mirrors = [Mirror { backend, numerator: 1, denominator: 1 }].into();
+            rule.steps = Steps::new([Step::Mirror(Mirror { backend, numerator: 1, denominator: 1 })]);
         });
         let at = Site::of(rule).serve(&proxy).await;
         let mut client = client::h2(connect(at).await).await;

@@ -11,7 +11,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 
-use crate::Filters;
+use crate::Steps;
 
 /// The backends of a rule, each with its share of the requests.
 #[derive(Debug, Default)]
@@ -27,8 +27,8 @@ pub struct WeightedBackend {
     pub weight: u32,
     /// The backend, or why its share of the requests gets a 500.
     pub backend: Result<Arc<Backend>, BackendError>,
-    /// Filters of this backend alone; they come after the rule's.
-    pub filters: Filters,
+    /// Steps of this backend alone; they come after the rule's.
+    pub steps: Steps,
 }
 
 /// A port of a Service and how it is spoken to.

@@ -18,10 +18,10 @@ use std::{
 };
 
 use crate::{
-    Backend, BackendProtocol, Cors, Entry, FilterSet, HostPattern, HostTable, Listener, PathMatch, Protocol,
-    RouteMatch, Rule, Table, ValueMatch, Verify, WeightedBackend,
-    filter::{HeaderModifier, Mirror, PathRewrite, Redirect, UrlRewrite},
+    Backend, BackendProtocol, Entry, HostPattern, HostTable, Listener, PathMatch, Protocol, RouteMatch, Rule,
+    Step, Steps, Table, ValueMatch, Verify, WeightedBackend,
     pattern::source,
+    step::{Cors, HeaderModifier, Mirror, PathRewrite, Redirect, UrlRewrite},
 };
 
 /// Everything that is served, by port, by the listener's hostname, by the route's, by precedence.
@@ -120,9 +120,9 @@ impl Display for ValueMatch {
 /// What the rule does, who answers, and where it was written.
 impl Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", *self.filters)?;
+        self.steps.fmt(f)?;
         match self.backends.all() {
-            [] if self.filters.redirect.is_some() => {}
+            [] if self.steps.iter().any(|step| matches!(step, Step::Redirect(_))) => {}
             [] => f.write_str("500 (no backend) ")?,
             [first, rest @ ..] => {
                 first.fmt(f)?;
@@ -141,7 +141,7 @@ impl Display for Rule {
 
 impl Display for WeightedBackend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.weight, *self.filters)?;
+        write!(f, "{} {}", self.weight, self.steps)?;
         match &self.backend {
             Ok(backend) => backend.fmt(f),
             Err(error) => write!(f, "500 ({error})"),
@@ -163,15 +163,23 @@ impl Display for Backend {
     }
 }
 
-/// Each filter with a `; ` behind it.
-impl Display for FilterSet {
+impl Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.request_headers.iter().try_for_each(|headers| write!(f, "request headers{headers}; "))?;
-        self.response_headers.iter().try_for_each(|headers| write!(f, "response headers{headers}; "))?;
-        self.rewrite.iter().try_for_each(|rewrite| write!(f, "{rewrite}; "))?;
-        self.mirrors.iter().try_for_each(|mirror| write!(f, "{mirror}; "))?;
-        self.cors.iter().try_for_each(|cors| write!(f, "{cors}; "))?;
-        self.redirect.iter().try_for_each(|redirect| write!(f, "{redirect}; "))
+        match self {
+            Self::Cors(cors) => cors.fmt(f),
+            Self::Redirect(redirect) => redirect.fmt(f),
+            Self::RequestHeaders(headers) => write!(f, "request headers{headers}"),
+            Self::Rewrite(rewrite) => rewrite.fmt(f),
+            Self::Mirror(mirror) => mirror.fmt(f),
+            Self::ResponseHeaders(headers) => write!(f, "response headers{headers}"),
+        }
+    }
+}
+
+/// Each step with a `; ` behind it.
+impl Display for Steps {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.iter().try_for_each(|step| write!(f, "{step}; "))
     }
 }
 

@@ -1,4 +1,4 @@
-//! The immutable routing table: which route takes a request, and what its filters do to it.
+//! The immutable routing table: which route takes a request, and what is decided about it.
 //!
 //! No I/O, no clock, no Kubernetes client, no proxy: what a table is built from has been read, checked and
 //! resolved before; what carries out its answer stands elsewhere.
@@ -9,23 +9,25 @@
 
 pub mod backend;
 mod describe;
-pub mod filter;
+pub mod headers;
 pub mod host;
 pub mod matching;
 pub mod path;
 pub mod pattern;
 pub mod rejection;
 pub mod route;
+pub mod step;
 pub mod table;
 
 pub use backend::{
     Backend, BackendError, BackendKey, BackendProtocol, BackendTls, Backends, Endpoint, EndpointPool,
     Endpoints, Verify, WeightedBackend,
 };
-pub use filter::{Cors, FilterSet, Filters, HeadersMut};
+pub use headers::{Headers, HeadersMut};
 pub use host::{HostMap, HostPattern, InvalidHost};
 pub use matching::{HeaderMatch, PathMatch, Precedence, QueryMatch, RequestHead, RouteMatch, ValueMatch};
 pub use pattern::InvalidPattern;
 pub use rejection::Rejection;
 pub use route::{Retry, RouteId, RouteKind, Rule, Timeouts};
+pub use step::{Step, Steps};
 pub use table::{Entry, HostTable, Listener, ListenerId, Port, Protocol, Selected, Table};

@@ -1,15 +1,15 @@
 //! What a route asks of a request, and how closely it fits.
 
-use std::{cmp::Reverse, sync::Arc};
+use std::{cmp::Reverse, fmt, ops::ControlFlow, sync::Arc};
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{HeaderName, Method};
 use percent_encoding::percent_decode_str;
 use regex::Regex;
 
-use crate::HostPattern;
+use crate::{Headers, HostPattern};
 
 /// What matching reads of a request.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct RequestHead<'r> {
     /// The request's method.
     pub method: &'r Method,
@@ -18,7 +18,18 @@ pub struct RequestHead<'r> {
     /// The query, without `?`, as it came.
     pub query: Option<&'r str>,
     /// The request's headers.
-    pub headers: &'r HeaderMap,
+    pub headers: &'r dyn Headers,
+}
+
+impl fmt::Debug for RequestHead<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { method, path, query, headers: _ } = self;
+        f.debug_struct("RequestHead")
+            .field("method", method)
+            .field("path", path)
+            .field("query", query)
+            .finish()
+    }
 }
 
 /// One match of a rule: all of its conditions hold, or it does not match.
@@ -183,20 +194,31 @@ impl PathMatch {
 impl HeaderMatch {
     /// Whether one of the header's values fits, or all of them as the one list that they stand for
     /// (RFC 9110, 5.3).
-    fn matches(&self, headers: &HeaderMap) -> bool {
-        let mut values = headers.get_all(&self.name).iter().map(HeaderValue::as_bytes);
-        let Some(first) = values.next() else { return false };
-        if self.value.matches_bytes(first) {
-            return true;
-        }
-        if values.next().is_none() {
-            return false;
-        }
-        let values = || headers.get_all(&self.name).iter().map(HeaderValue::as_bytes);
+    fn matches(&self, headers: &dyn Headers) -> bool {
+        let (mut found, mut values) = (false, 0);
+        headers.each(&self.name, &mut |value| {
+            values += 1;
+            found = self.value.matches_bytes(value);
+            if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        found || (values > 1 && self.matches_joined(headers))
+    }
+
+    fn matches_joined(&self, headers: &dyn Headers) -> bool {
         // Cookies alone are not a list of commas (RFC 9113, 8.2.3).
         let separator = if self.name == http::header::COOKIE { "; " } else { "," };
-        values().skip(1).any(|value| self.value.matches_bytes(value))
-            || self.value.matches_joined(values(), separator)
+        match &self.value {
+            ValueMatch::Exact(text) => is_list_of(text.as_bytes(), headers, &self.name, separator.as_bytes()),
+            // Only here does a lookup allocate: a repeated header, asked for by a regular expression.
+            ValueMatch::Regex(regex) => {
+                let mut values = Vec::new();
+                headers.each(&self.name, &mut |value| {
+                    values.push(String::from_utf8_lossy(value));
+                    ControlFlow::Continue(())
+                });
+                regex.is_match(&values.join(separator))
+            }
+        }
     }
 }
 
@@ -228,17 +250,6 @@ impl ValueMatch {
         }
     }
 
-    fn matches_joined<'v>(&self, values: impl Iterator<Item = &'v [u8]>, separator: &str) -> bool {
-        match self {
-            Self::Exact(exact) => is_list_of(exact.as_bytes(), values, separator.as_bytes()),
-            // Only here does a lookup allocate: a repeated header, asked for by a regular expression.
-            Self::Regex(regex) => {
-                let values: Vec<_> = values.map(String::from_utf8_lossy).collect();
-                regex.is_match(&values.join(separator))
-            }
-        }
-    }
-
     /// Whether an encoded value of a query fits once decoded.
     fn matches_form(&self, encoded: &str) -> bool {
         match self {
@@ -252,15 +263,16 @@ impl ValueMatch {
     }
 }
 
-/// Whether `text` is the values with the separator between them; a space after it does not matter.
-fn is_list_of<'v>(text: &[u8], values: impl Iterator<Item = &'v [u8]>, separator: &[u8]) -> bool {
-    let mut left = Some(text);
-    for (i, value) in values.enumerate() {
-        if i > 0 {
+/// Whether `text` is the values of a header with the separator between them; a space after it does not matter.
+fn is_list_of(text: &[u8], headers: &dyn Headers, name: &HeaderName, separator: &[u8]) -> bool {
+    let (mut left, mut first) = (Some(text), true);
+    headers.each(name, &mut |value| {
+        if !std::mem::take(&mut first) {
             left = left.and_then(|l| l.strip_prefix(separator)).map(|l| l.strip_prefix(b" ").unwrap_or(l));
         }
         left = left.and_then(|l| l.strip_prefix(value));
-    }
+        if left.is_some() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    });
     left.is_some_and(<[u8]>::is_empty)
 }
 

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use crate::{Backends, Filters};
+use crate::{Backends, Steps};
 
 /// The kind of object that a rule was written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -35,8 +35,8 @@ pub struct Rule {
     pub index: usize,
     /// Its name in that object.
     pub name: Option<Box<str>>,
-    /// What is done to request and response.
-    pub filters: Filters,
+    /// What is done to requests and their answers.
+    pub steps: Steps,
     /// Who answers.
     pub backends: Backends,
     /// How long they may take.

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use portcullis_routing::{
-    Backends, Entry, Filters, HeaderMatch, HostPattern, HostTable, Listener, ListenerId, PathMatch, Port,
-    Precedence, Protocol, QueryMatch, RequestHead, RouteId, RouteKind, RouteMatch, Rule, Timeouts,
-    ValueMatch, path::canonicalise,
+    Backends, Entry, HeaderMatch, HostPattern, HostTable, Listener, ListenerId, PathMatch, Port, Precedence,
+    Protocol, QueryMatch, RequestHead, RouteId, RouteKind, RouteMatch, Rule, Steps, Timeouts, ValueMatch,
+    path::canonicalise,
 };
 
 #[test]
@@ -115,7 +115,7 @@ fn entry(host: &HostPattern, i: usize) -> Entry {
         route: Arc::new(route),
         index: i,
         name: None,
-        filters: Filters::default(),
+        steps: Steps::default(),
         backends: Backends::default(),
         timeouts: Timeouts::default(),
         retry: None,

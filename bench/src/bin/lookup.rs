@@ -6,8 +6,8 @@ use std::{hint::black_box, sync::Arc, time::Instant};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use portcullis_routing::{
-    Backends, Entry, Filters, HeaderMatch, HostPattern, HostTable, Listener, ListenerId, PathMatch, Port,
-    Precedence, Protocol, RequestHead, RouteId, RouteKind, RouteMatch, Rule, Timeouts, ValueMatch,
+    Backends, Entry, HeaderMatch, HostPattern, HostTable, Listener, ListenerId, PathMatch, Port, Precedence,
+    Protocol, RequestHead, RouteId, RouteKind, RouteMatch, Rule, Steps, Timeouts, ValueMatch,
     path::canonicalise,
 };
 
@@ -150,7 +150,7 @@ fn entry(host: &HostPattern, i: usize) -> Entry {
         route: Arc::new(RouteId { kind: RouteKind::Http, namespace: "shop".into(), name: name[5..].into() }),
         index: 0,
         name: None,
-        filters: Filters::default(),
+        steps: Steps::default(),
         backends: Backends::default(),
         timeouts: Timeouts::default(),
         retry: None,

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use portcullis_routing::{
     HostPattern, Retry, RouteKind, RouteMatch, Timeouts,
-    filter::{Cors, HeaderModifier, Redirect, UrlRewrite},
+    step::{Cors, HeaderModifier, Redirect, UrlRewrite},
 };
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use http::StatusCode;
 use portcullis_routing::{
-    Backend, BackendError, BackendProtocol, Backends, Entry, FilterSet, Filters, HostPattern, PathMatch,
-    Precedence, RouteId, RouteKind, RouteMatch, Rule, Timeouts, WeightedBackend, filter::Redirect,
+    Backend, BackendError, BackendProtocol, Backends, Entry, HostPattern, PathMatch, Precedence, RouteId,
+    RouteKind, RouteMatch, Rule, Step, Steps, Timeouts, WeightedBackend, step::Redirect,
 };
 
 use super::{
@@ -161,8 +161,7 @@ impl Compiler<'_> {
             path: None,
             status: StatusCode::PERMANENT_REDIRECT,
         };
-        let filters = FilterSet { redirect: Some(redirect), ..FilterSet::default() };
-        Arc::new(self.compiled(index, filters.into(), Backends::default()))
+        Arc::new(self.compiled(index, Steps::new([Step::Redirect(redirect)]), Backends::default()))
     }
 
     /// The default backend behind all hosts of Ingresses.
@@ -200,16 +199,16 @@ impl Compiler<'_> {
             let text = format!("{what}: {error}; its requests are answered with 500");
             self.messages.push(Message::refused(text));
         }
-        let backends = Backends::new([WeightedBackend { weight: 1, backend, filters: Filters::default() }]);
-        Arc::new(self.compiled(index, Filters::default(), backends))
+        let backends = Backends::new([WeightedBackend { weight: 1, backend, steps: Steps::default() }]);
+        Arc::new(self.compiled(index, Steps::default(), backends))
     }
 
-    fn compiled(&self, index: usize, filters: Filters, backends: Backends) -> Rule {
+    fn compiled(&self, index: usize, steps: Steps, backends: Backends) -> Rule {
         Rule {
             route: Arc::clone(&self.id),
             index,
             name: None,
-            filters,
+            steps,
             backends,
             timeouts: Timeouts::default(),
             retry: None,

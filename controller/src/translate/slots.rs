@@ -213,7 +213,7 @@ impl std::fmt::Display for PathKey {
 
 #[cfg(test)]
 mod tests {
-    use portcullis_routing::{Backends, Filters, Precedence, RouteKind, RouteMatch, Rule, Timeouts};
+    use portcullis_routing::{Backends, Precedence, RouteKind, RouteMatch, Rule, Steps, Timeouts};
 
     use super::*;
 
@@ -287,7 +287,7 @@ mod tests {
                 route: Arc::clone(&route),
                 index,
                 name: None,
-                filters: Filters::default(),
+                steps: Steps::default(),
                 backends: Backends::default(),
                 timeouts: Timeouts::default(),
                 retry: None,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use portcullis_routing::{Backend, BackendKey, Endpoints, Listener, Rule, Table};
+use portcullis_routing::{Backend, BackendKey, Endpoints, Listener, Rule, Step, Table};
 use portcullis_tls::Certificates;
 
 /// The table, and below it the endpoints of each backend that it leads to.
@@ -46,8 +46,11 @@ fn collect(listener: &Listener, endpoints: &mut BTreeMap<BackendKey, String>) {
 
 fn backends(rule: &Rule) -> impl Iterator<Item = &Backend> {
     let choices = rule.backends.all().iter();
-    let own = rule.filters.mirrors.iter();
-    let mirrors = own.chain(choices.clone().flat_map(|choice| choice.filters.mirrors.iter()));
+    let steps = rule.steps.iter().chain(choices.clone().flat_map(|choice| choice.steps.iter()));
+    let mirrors = steps.filter_map(|step| match step {
+        Step::Mirror(mirror) => Some(mirror),
+        _ => None,
+    });
     let backends = choices.map(|choice| &choice.backend).chain(mirrors.map(|mirror| &mirror.backend));
     backends.filter_map(|backend| backend.as_ref().ok()).map(|backend| &**backend)
 }

@@ -7,7 +7,7 @@ use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::Result;
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
-use portcullis_routing::{Backend, BackendProtocol, Rejection};
+use portcullis_routing::{Backend, BackendProtocol, Rejection, Step};
 use tokio::time::{Instant, sleep};
 
 use super::{
@@ -151,7 +151,11 @@ pub(crate) async fn request(
         request.set_raw_path(target.as_bytes())?;
     }
     let mut headers = Request(request);
-    route.filters().filter_map(|f| f.request_headers.as_ref()).for_each(|m| m.apply(&mut headers));
+    for step in route.steps() {
+        if let Step::RequestHeaders(modifier) = step {
+            modifier.apply(&mut headers);
+        }
+    }
     if let Some(host) = route.rewrite(|rewrite| rewrite.hostname.as_ref()) {
         request.insert_header("Host", &**host)?;
     }

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use http::{HeaderMap, HeaderValue};
 use portcullis_routing::{
-    Backend, Filters, Rejection, Rule, WeightedBackend, backend::InFlight, filter::UrlRewrite,
+    Backend, Rejection, Rule, Step, WeightedBackend, backend::InFlight, step::UrlRewrite,
 };
 use tokio::time::Instant;
 
@@ -104,9 +104,9 @@ impl Context {
         self.route.as_ref().and_then(Route::backend)
     }
 
-    /// Whether a filter asks for copies of some requests.
+    /// Whether a step asks for copies of some requests.
     pub(crate) fn has_mirrors(&self) -> bool {
-        self.route.as_ref().is_some_and(|route| route.filters().any(|filters| !filters.mirrors.is_empty()))
+        self.route.as_ref().is_some_and(|route| route.steps().any(|step| matches!(step, Step::Mirror(_))))
     }
 
     /// The time at which this attempt, or the whole request, is given up.
@@ -148,21 +148,26 @@ impl Route {
         self.choice()?.backend.as_ref().ok()
     }
 
-    /// The filters of the rule and then those of the backend, so that the more special one has the last word.
-    pub(crate) fn filters(&self) -> impl Iterator<Item = &Filters> {
-        std::iter::once(&self.rule.filters).chain(self.choice().map(|choice| &choice.filters))
+    /// The steps of the rule and then those of the backend, so that the more special one has the last word.
+    pub(crate) fn steps(&self) -> impl Iterator<Item = &Step> {
+        self.rule.steps.iter().chain(self.choice().into_iter().flat_map(|choice| choice.steps.iter()))
     }
 
     /// What is rewritten: the backend's word before the rule's.
     pub(crate) fn rewrite<'r, T>(&'r self, part: impl Fn(&'r UrlRewrite) -> Option<&'r T>) -> Option<&'r T> {
-        let of = |filters: &'r Filters| filters.rewrite.as_ref().and_then(&part);
-        self.choice().and_then(|choice| of(&choice.filters)).or_else(|| of(&self.rule.filters))
+        let of = |step: &'r Step| match step {
+            Step::Rewrite(rewrite) => part(rewrite),
+            _ => None,
+        };
+        self.steps().filter_map(of).last()
     }
 
     /// What CORS adds to an answer.
     pub(crate) fn cors(&self, request: &HeaderMap, answer: &mut impl portcullis_routing::HeadersMut) {
-        if let Some(cors) = self.filters().filter_map(|f| f.cors.as_ref()).last() {
-            cors.response(request, answer);
+        for step in self.steps() {
+            if let Step::Cors(cors) = step {
+                cors.response(request, answer);
+            }
         }
     }
 }

@@ -22,7 +22,7 @@ use pingora_core::{
 use pingora_error::{ErrorType, OrErr, Result};
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
-use portcullis_routing::{Backend, BackendProtocol};
+use portcullis_routing::{Backend, BackendProtocol, Step};
 use tokio::sync::mpsc;
 
 use super::context::Context;
@@ -75,7 +75,7 @@ impl Mirrors {
         Self { conf, connector: Arc::default(), running: Arc::default(), names, connect_timeout }
     }
 
-    /// Begins the copies that the request's filters ask for. `request` is what the backend gets.
+    /// Begins the copies that the request's steps ask for. `request` is what the backend gets.
     pub(crate) fn begin(
         &self,
         request: &RequestHeader,
@@ -83,7 +83,10 @@ impl Mirrors {
         context: &Context,
     ) -> Option<Box<Copies>> {
         let route = context.route.as_ref().filter(|_| !context.upgrade)?;
-        let wanted = route.filters().flat_map(|filters| filters.mirrors.iter());
+        let wanted = route.steps().filter_map(|step| match step {
+            Step::Mirror(mirror) => Some(mirror),
+            _ => None,
+        });
         let backends = wanted.filter(|m| m.takes(random::number())).filter_map(|m| m.backend.as_ref().ok());
         let bodiless = session.is_body_empty();
         let senders: Vec<_> = backends.filter_map(|backend| self.start(backend, request, bodiless)).collect();

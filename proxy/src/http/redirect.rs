@@ -4,7 +4,7 @@ use http::HeaderValue;
 use pingora_http::RequestHeader;
 use portcullis_routing::{
     PathMatch, Rejection,
-    filter::{Origin, Redirect},
+    step::{Origin, Redirect},
 };
 
 use super::{answer::Answer, context::Context, forwarded, host::Host, target::Target};

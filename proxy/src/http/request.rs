@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::{HeaderValue, Method, header};
 use pingora_proxy::Session;
 use portcullis_routing::{
-    BackendProtocol, Endpoints, Listener, ListenerId, PathMatch, Port, Rejection, RequestHead, Rule,
+    BackendProtocol, Endpoints, Listener, ListenerId, PathMatch, Port, Rejection, RequestHead, Rule, Step,
 };
 use tokio::time::Instant;
 
@@ -109,15 +109,19 @@ impl Way<'_> {
         let route = context.route.insert(Route::new(Arc::clone(self.rule), place));
         context.deadline = self.rule.timeouts.request.map(|limit| Instant::now() + limit);
 
-        if head.method == Method::OPTIONS
-            && let Some(headers) = route.filters().filter_map(|f| f.cors.as_ref()).last()
-            && let Some(headers) = headers.preflight(&head.headers)
-        {
-            return Err(Answer::options(headers));
-        }
-        if let Some(redirect) = &self.rule.filters.redirect {
-            let request = (head, self.host, self.target);
-            return Err(redirect::answer(redirect, self.matched, request, context, &shared.options));
+        for step in self.rule.steps.iter() {
+            match step {
+                Step::Cors(cors) if head.method == Method::OPTIONS => {
+                    if let Some(headers) = cors.preflight(&head.headers) {
+                        return Err(Answer::options(headers));
+                    }
+                }
+                Step::Redirect(redirect) => {
+                    let request = (head, self.host, self.target);
+                    return Err(redirect::answer(redirect, self.matched, request, context, &shared.options));
+                }
+                _ => {}
+            }
         }
         let broken = |why| Answer::reject(Rejection::BrokenBackend, why);
         let choice = choice.ok_or_else(|| broken("the rule has no backend"))?;

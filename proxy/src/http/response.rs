@@ -4,7 +4,7 @@ use http::StatusCode;
 use pingora_error::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
-use portcullis_routing::Rejection;
+use portcullis_routing::{Rejection, Step};
 use tokio::time::Instant;
 
 use super::{answer::Answer, context::Context, headers::Response, hop, retry};
@@ -38,7 +38,11 @@ pub(crate) fn filter(
     hop::strip_response(answer, switching);
     if let Some(route) = &context.route {
         let mut headers = Response(answer);
-        route.filters().filter_map(|f| f.response_headers.as_ref()).for_each(|m| m.apply(&mut headers));
+        for step in route.steps() {
+            if let Step::ResponseHeaders(modifier) = step {
+                modifier.apply(&mut headers);
+            }
+        }
         route.cors(&session.req_header().headers, &mut headers);
     }
     context.status = answer.status.as_u16();

@@ -4,8 +4,8 @@ use std::{net::SocketAddr, sync::Arc};
 
 use portcullis_routing::{
     Backend, BackendError, BackendKey, BackendProtocol, BackendTls, Backends, EndpointPool, Endpoints, Entry,
-    Filters, HostPattern, HostTable, Listener, ListenerId, PathMatch, Port, Precedence, Protocol, RouteId,
-    RouteKind, RouteMatch, Rule, Table, Timeouts, WeightedBackend,
+    HostPattern, HostTable, Listener, ListenerId, PathMatch, Port, Precedence, Protocol, RouteId, RouteKind,
+    RouteMatch, Rule, Steps, Table, Timeouts, WeightedBackend,
 };
 
 use super::Running;
@@ -96,7 +96,7 @@ pub fn tls(backend: Backend, tls: BackendTls) -> Backend {
 
 /// The backend's share.
 pub fn share(weight: u32, backend: Result<Backend, BackendError>) -> WeightedBackend {
-    WeightedBackend { weight, backend: backend.map(Arc::new), filters: Filters::default() }
+    WeightedBackend { weight, backend: backend.map(Arc::new), steps: Steps::default() }
 }
 
 /// A rule of an HTTPRoute with these backends.
@@ -105,7 +105,7 @@ pub fn rule(backends: impl IntoIterator<Item = WeightedBackend>) -> Rule {
         route: Arc::new(RouteId { kind: RouteKind::Http, namespace: "test".into(), name: "route".into() }),
         index: 0,
         name: None,
-        filters: Filters::default(),
+        steps: Steps::default(),
         backends: Backends::new(backends),
         timeouts: Timeouts::default(),
         retry: None,

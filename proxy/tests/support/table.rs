@@ -3,9 +3,9 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use portcullis_routing::{
-    Backend, BackendKey, BackendProtocol, Backends, EndpointPool, Endpoints, Entry, Filters, HostPattern,
-    HostTable, Listener, ListenerId, PathMatch, Port, Precedence, Protocol, RouteId, RouteKind, RouteMatch,
-    Rule, Table, Timeouts, WeightedBackend,
+    Backend, BackendKey, BackendProtocol, Backends, EndpointPool, Endpoints, Entry, HostPattern, HostTable,
+    Listener, ListenerId, PathMatch, Port, Precedence, Protocol, RouteId, RouteKind, RouteMatch, Rule, Steps,
+    Table, Timeouts, WeightedBackend,
 };
 
 /// A port that sends every request to one backend.
@@ -41,12 +41,12 @@ pub fn rule(backend: SocketAddr, timeouts: Timeouts) -> Rule {
         endpoints: Arc::new(EndpointPool::new(Endpoints::Addresses(Box::default()))),
     }
     .with_address(backend);
-    let choice = WeightedBackend { weight: 1, backend: Ok(Arc::new(backend)), filters: Filters::default() };
+    let choice = WeightedBackend { weight: 1, backend: Ok(Arc::new(backend)), steps: Steps::default() };
     Rule {
         route: Arc::new(RouteId { kind: RouteKind::Ingress, namespace: "test".into(), name: "all".into() }),
         index: 0,
         name: None,
-        filters: Filters::default(),
+        steps: Steps::default(),
         backends: Backends::new([choice]),
         timeouts,
         retry: None,

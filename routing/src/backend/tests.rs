@@ -16,7 +16,7 @@ fn requests_are_shared_out_by_weight() {
         let backends = Backends::new(weights.iter().map(|weight| WeightedBackend {
             weight: *weight,
             backend: Err(BackendError::NotFound("n/s".into())),
-            filters: Filters::default(),
+            steps: Steps::default(),
         }));
         let mut taken = vec![0; weights.len()];
         for random in 0..1000 {

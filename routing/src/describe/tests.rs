@@ -18,13 +18,13 @@ fn a_table_is_read_from_top_to_bottom() {
     });
     listener
         .hosts
-        .insert(HostPattern::Any, table(&HostPattern::Any, [(any(), rule(3, FilterSet::default(), []))]));
+        .insert(HostPattern::Any, table(&HostPattern::Any, [(any(), rule(3, Steps::default(), []))]));
     listener.hosts.insert(host.clone(), table(&host, rules()));
     let mut fallback = Listener::new(ListenerId::Ingress);
     let label = HostPattern::parse_ingress("*.example.com").unwrap();
     fallback
         .hosts
-        .insert(label.clone(), table(&label, [(any(), rule(4, FilterSet::default(), [to(1, "web", 80)]))]));
+        .insert(label.clone(), table(&label, [(any(), rule(4, Steps::default(), [to(1, "web", 80)]))]));
     listener.fallback = Some(Arc::new(fallback));
 
     let mut table = Table::default();
@@ -42,8 +42,8 @@ http:80 *.example.com at Gateway infra/public listener web
         shop/next:8443 h2 tls next.shop unverified request timeout 10s backend timeout 2s retry 2 on [503] \
         [HTTPRoute shop/web rule 0]
     grpc method Get -> redirect 301 https host b.example port 8443 path /new; [HTTPRoute shop/web rule 2]
-    prefix / -> response headers x-a=1 +x-b=2 -x-c; rewrite host b.example prefix /; \
-        mirror 1/4 to nobody (Service shop/copy not found); cors https://a.example; \
+    prefix / -> cors https://a.example; rewrite host b.example prefix /; \
+        mirror 1/4 to nobody (Service shop/copy not found); response headers x-a=1 +x-b=2 -x-c; \
         1 500 (Service shop/gone not found) [HTTPRoute shop/web rule 1]
   then Ingress
   *.example.com (one label)
@@ -64,7 +64,7 @@ fn rules() -> [(RouteMatch, Rule); 3] {
         query: [QueryMatch { name: "q".into(), value: ValueMatch::Regex(compile("a.").unwrap()) }].into(),
     };
     let mut next = to(1, "next", 8443);
-    next.filters.request_headers = Some(modifier());
+    next.steps = Steps::new([Step::RequestHeaders(modifier())]);
     next.backend = next.backend.map(|backend| {
         Arc::new(Backend {
             key: backend.key.clone(),
@@ -73,30 +73,29 @@ fn rules() -> [(RouteMatch, Rule); 3] {
             endpoints: Arc::clone(&backend.endpoints),
         })
     });
-    let mut canary = rule(0, FilterSet::default(), [to(9, "cart", 8080), next]);
+    let mut canary = rule(0, Steps::default(), [to(9, "cart", 8080), next]);
     canary.timeouts =
         Timeouts { request: Some(Duration::from_secs(10)), backend_request: Some(Duration::from_secs(2)) };
     canary.retry = Some(Retry { codes: [503].into(), attempts: 2, backoff: None });
 
     let gone = |name: &str| BackendError::NotFound(format!("shop/{name}").into());
-    let filters = FilterSet {
-        response_headers: Some(modifier()),
-        rewrite: Some(UrlRewrite {
+    let steps = Steps::new([
+        Step::ResponseHeaders(modifier()),
+        Step::Rewrite(UrlRewrite {
             hostname: Some("b.example".into()),
             path: Some(PathRewrite::Prefix("".into())),
         }),
-        mirrors: vec![Mirror { backend: Err(gone("copy")), numerator: 1, denominator: 4 }],
-        cors: Some(Cors {
+        Step::Mirror(Mirror { backend: Err(gone("copy")), numerator: 1, denominator: 4 }),
+        Step::Cors(Box::new(Cors {
             allow_origins: ["https://a.example".into()].into(),
             allow_credentials: false,
             allow_methods: Box::default(),
             allow_headers: Box::default(),
             expose_headers: Box::default(),
             max_age: HeaderValue::from_static("5"),
-        }),
-        ..FilterSet::default()
-    };
-    let broken = WeightedBackend { weight: 1, backend: Err(gone("gone")), filters: Default::default() };
+        })),
+    ]);
+    let broken = WeightedBackend { weight: 1, backend: Err(gone("gone")), steps: Default::default() };
     let redirect = Redirect {
         scheme: Some("https".into()),
         hostname: Some("b.example".into()),
@@ -106,8 +105,8 @@ fn rules() -> [(RouteMatch, Rule); 3] {
     };
     let method = RouteMatch { path: PathMatch::GrpcMethod("Get".into()), ..any() };
     [
-        (any(), rule(1, filters, [broken])),
-        (method, rule(2, FilterSet { redirect: Some(redirect), ..FilterSet::default() }, [])),
+        (any(), rule(1, steps, [broken])),
+        (method, rule(2, Steps::new([Step::Redirect(redirect)]), [])),
         (cart, canary),
     ]
 }
@@ -120,12 +119,12 @@ fn table(host: &HostPattern, rules: impl IntoIterator<Item = (RouteMatch, Rule)>
     Arc::new(HostTable::compile(entries.collect()))
 }
 
-fn rule(index: usize, filters: FilterSet, backends: impl IntoIterator<Item = WeightedBackend>) -> Rule {
+fn rule(index: usize, steps: Steps, backends: impl IntoIterator<Item = WeightedBackend>) -> Rule {
     Rule {
         route: Arc::new(RouteId { kind: RouteKind::Http, namespace: "shop".into(), name: "web".into() }),
         index,
         name: None,
-        filters: filters.into(),
+        steps,
         backends: Backends::new(backends),
         timeouts: Timeouts::default(),
         retry: None,
@@ -139,7 +138,7 @@ fn to(weight: u32, service: &str, port: u16) -> WeightedBackend {
         tls: None,
         endpoints: Arc::new(EndpointPool::new(Endpoints::Addresses(Box::default()))),
     };
-    WeightedBackend { weight, backend: Ok(Arc::new(backend)), filters: Default::default() }
+    WeightedBackend { weight, backend: Ok(Arc::new(backend)), steps: Default::default() }
 }
 
 fn modifier() -> HeaderModifier {

@@ -1,3 +1,5 @@
+use http::{HeaderMap, HeaderValue};
+
 use super::*;
 use crate::pattern::compile;
 
@@ -56,7 +58,7 @@ fn a_header_matches_by_a_value_or_by_all_as_a_list() {
         (&["\u{e9}"], regex("."), true),
     ] {
         let header = HeaderMatch { name: HeaderName::from_static("x"), value };
-        let headers = values
+        let headers: HeaderMap = values
             .iter()
             .map(|v| (HeaderName::from_static("x"), HeaderValue::from_bytes(v.as_bytes()).unwrap()))
             .collect();

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    Backends, Filters, HeaderMatch, HostPattern, QueryMatch, RouteId, RouteKind, Timeouts, ValueMatch,
+    Backends, HeaderMatch, HostPattern, QueryMatch, RouteId, RouteKind, Steps, Timeouts, ValueMatch,
     pattern::compile,
 };
 
@@ -145,7 +145,7 @@ fn entry(host: &HostPattern, route_match: RouteMatch, number: usize) -> Entry {
         route: Arc::new(route),
         index: number,
         name: None,
-        filters: Filters::default(),
+        steps: Steps::default(),
         backends: Backends::default(),
         timeouts: Timeouts::default(),
         retry: None,

@@ -1,7 +1,7 @@
 //! CORS.
 
 use http::HeaderValue;
-use portcullis_routing::Cors;
+use portcullis_routing::step::Cors;
 
 use crate::objects::{
     checks::{Checks, Path},

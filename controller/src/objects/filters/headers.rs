@@ -1,7 +1,7 @@
 //! RequestHeaderModifier and ResponseHeaderModifier.
 
 use http::{HeaderName, HeaderValue};
-use portcullis_routing::filter::HeaderModifier;
+use portcullis_routing::step::HeaderModifier;
 
 use crate::{
     ir::route::InvalidRule,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use portcullis_routing::{filter::PathRewrite, path::canonicalise};
+use portcullis_routing::{path::canonicalise, step::PathRewrite};
 
 use crate::{
     ir::route::InvalidRule,

@@ -1,7 +1,7 @@
 //! RequestRedirect.
 
 use http::StatusCode;
-use portcullis_routing::filter::Redirect;
+use portcullis_routing::step::Redirect;
 
 use super::paths;
 use crate::{

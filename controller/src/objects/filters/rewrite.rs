@@ -9,7 +9,7 @@ use crate::{
     },
 };
 
-use portcullis_routing::filter::UrlRewrite;
+use portcullis_routing::step::UrlRewrite;
 
 pub(super) fn read(
     rewrite: wire::UrlRewrite,

@@ -1,6 +1,8 @@
-//! Filters of a rule or a backend, put together.
+//! Filters of a rule or a backend, compiled to steps.
 
-use portcullis_routing::{BackendError, FilterSet, Filters, filter::Mirror};
+use std::mem::discriminant;
+
+use portcullis_routing::{BackendError, Step, Steps, step::Mirror};
 
 use crate::ir::{
     ObjectKey,
@@ -10,59 +12,51 @@ use crate::ir::{
 /// Why filters cannot be carried out.
 pub(super) type InvalidFilters = Box<str>;
 
-/// Puts filters together; `mirror` resolves the backend of each mirror.
+/// The steps that filters ask for; `mirror` resolves the backend of each mirror.
 pub(super) fn compile<'f>(
     filters: &'f [Result<RouteFilter, InvalidRule>],
     mut mirror: impl FnMut(&'f MirrorFilter) -> Mirror,
-) -> Result<Filters, InvalidFilters> {
-    if filters.is_empty() {
-        return Ok(Filters::default());
-    }
-    let mut compiled = FilterSet::default();
-    let mut mirrors = Vec::new();
+) -> Result<Steps, InvalidFilters> {
+    let mut steps: Vec<Step> = Vec::with_capacity(filters.len());
     for filter in filters {
         let filter = filter.as_ref().map_err(|invalid| invalid.to_string())?;
-        match filter {
-            RouteFilter::RequestHeaders(f) => {
-                once(&mut compiled.request_headers, f, "RequestHeaderModifier")?
-            }
-            RouteFilter::ResponseHeaders(f) => {
-                once(&mut compiled.response_headers, f, "ResponseHeaderModifier")?
-            }
-            RouteFilter::Redirect(f) => once(&mut compiled.redirect, f, "RequestRedirect")?,
-            RouteFilter::Rewrite(f) => once(&mut compiled.rewrite, f, "URLRewrite")?,
-            RouteFilter::Cors(f) => once(&mut compiled.cors, f, "CORS")?,
-            RouteFilter::Mirror(f) => mirrors.push(mirror(f)),
+        let (name, step) = match filter {
+            RouteFilter::RequestHeaders(f) => ("RequestHeaderModifier", Step::RequestHeaders(f.clone())),
+            RouteFilter::ResponseHeaders(f) => ("ResponseHeaderModifier", Step::ResponseHeaders(f.clone())),
+            RouteFilter::Redirect(f) => ("RequestRedirect", Step::Redirect(f.clone())),
+            RouteFilter::Rewrite(f) => ("URLRewrite", Step::Rewrite(f.clone())),
+            RouteFilter::Cors(f) => ("CORS", Step::Cors(Box::new(f.clone()))),
+            RouteFilter::Mirror(f) => ("RequestMirror", Step::Mirror(mirror(f))),
+        };
+        let stands = |other: &Step| discriminant(other) == discriminant(&step);
+        // A rule may have many mirrors, and one of every other filter (HTTPRouteRule `filters`).
+        if !matches!(step, Step::Mirror(_)) && steps.iter().any(stands) {
+            return Err(format!("{name} stands twice").into());
         }
+        steps.push(step);
     }
-    if compiled.redirect.is_some() && compiled.rewrite.is_some() {
+    let has = |wanted: fn(&Step) -> bool| steps.iter().any(wanted);
+    if has(|step| matches!(step, Step::Redirect(_))) && has(|step| matches!(step, Step::Rewrite(_))) {
         return Err("RequestRedirect and URLRewrite cannot stand in one rule".into());
     }
-    compiled.mirrors = mirrors;
-    Ok(compiled.into())
+    Ok(Steps::new(steps))
 }
 
-/// The filters of one backend: the rule has chosen by then, so that nothing can be answered in its place.
+/// The steps of one backend: the rule has chosen by then, so that nothing can be answered in its place.
 pub(super) fn compile_for_backend<'f>(
     filters: &'f [Result<RouteFilter, InvalidRule>],
     backend: &ObjectKey,
     mirror: impl FnMut(&'f MirrorFilter) -> Mirror,
-) -> Result<Filters, BackendError> {
+) -> Result<Steps, BackendError> {
     let invalid =
         |why: &str| BackendError::InvalidFilter(format!("filters of backend {backend}: {why}").into());
-    let compiled = compile(filters, mirror).map_err(|why| invalid(&why))?;
-    if compiled.redirect.is_some() {
-        return Err(invalid("RequestRedirect is for rules"));
+    let steps = compile(filters, mirror).map_err(|why| invalid(&why))?;
+    for step in steps.iter() {
+        match step {
+            Step::Redirect(_) => return Err(invalid("RequestRedirect is for rules")),
+            Step::Cors(_) => return Err(invalid("CORS is for rules")),
+            Step::RequestHeaders(_) | Step::Rewrite(_) | Step::Mirror(_) | Step::ResponseHeaders(_) => {}
+        }
     }
-    if compiled.cors.is_some() {
-        return Err(invalid("CORS is for rules"));
-    }
-    Ok(compiled)
-}
-
-fn once<T: Clone>(slot: &mut Option<T>, filter: &T, kind: &str) -> Result<(), InvalidFilters> {
-    match slot.replace(filter.clone()) {
-        None => Ok(()),
-        Some(_) => Err(format!("{kind} stands twice").into()),
-    }
+    Ok(steps)
 }

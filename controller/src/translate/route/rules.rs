@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use portcullis_routing::{
-    Backend, BackendError, BackendTls, Backends, Filters, RouteId, RouteKind, RouteMatch, Rule, Verify,
-    WeightedBackend, filter::Mirror,
+    Backend, BackendError, BackendTls, Backends, RouteId, RouteKind, RouteMatch, Rule, Steps, Verify,
+    WeightedBackend, step::Mirror,
 };
 
 use super::{filters, grpc, http};
@@ -93,11 +93,11 @@ impl<'r> Compiler<'r, '_> {
         let matches = rule.matches.iter().enumerate();
         let matches = matches.filter_map(|(place, m)| Some(((index, place), m.as_ref().ok()?)));
         let bad_match = rule.matches.iter().find_map(|m| m.as_ref().err()).map(|e| e.to_string().into());
-        let filters = filters::compile(&rule.filters, |mirror| self.mirror(mirror));
+        let steps = filters::compile(&rule.filters, |mirror| self.mirror(mirror));
         // A filter that cannot be carried out must not be skipped (HTTPRouteFilter): the rule answers with 500.
-        let (filters, why) = match (filters, bad_match) {
-            (Ok(filters), None) => (filters, None),
-            (Err(why), _) | (Ok(_), Some(why)) => (Filters::default(), Some(why)),
+        let (steps, why) = match (steps, bad_match) {
+            (Ok(steps), None) => (steps, None),
+            (Err(why), _) | (Ok(_), Some(why)) => (Steps::default(), Some(why)),
         };
         let backends = match &why {
             None => Backends::new(rule.backends.iter().map(|b| self.weighted(b)).collect::<Vec<_>>()),
@@ -107,7 +107,7 @@ impl<'r> Compiler<'r, '_> {
             route: Arc::clone(id),
             index,
             name: rule.name.clone(),
-            filters,
+            steps,
             backends,
             timeouts: rule.timeouts,
             retry: rule.retry.as_deref().cloned(),
@@ -117,16 +117,16 @@ impl<'r> Compiler<'r, '_> {
 
     fn weighted(&mut self, backend: &'r BackendRef) -> WeightedBackend {
         let resolved = self.resolve(&backend.target);
-        let filters = match backend.filters.is_empty() {
-            true => Ok(Filters::default()),
+        let steps = match backend.filters.is_empty() {
+            true => Ok(Steps::default()),
             false => {
                 let key = self.key(&backend.target);
                 filters::compile_for_backend(&backend.filters, &key, |mirror| self.mirror(mirror))
             }
         };
-        match (resolved, filters) {
-            (Ok(resolved), Ok(filters)) => {
-                WeightedBackend { weight: backend.weight, backend: Ok(resolved), filters }
+        match (resolved, steps) {
+            (Ok(resolved), Ok(steps)) => {
+                WeightedBackend { weight: backend.weight, backend: Ok(resolved), steps }
             }
             (Err(error), _) => WeightedBackend { weight: backend.weight, ..broken(error) },
             (Ok(_), Err(error)) => {
@@ -214,7 +214,7 @@ pub(crate) fn tls_towards(service: &ObjectKey) -> BackendTls {
 }
 
 fn broken(error: BackendError) -> WeightedBackend {
-    WeightedBackend { weight: 1, backend: Err(error), filters: Filters::default() }
+    WeightedBackend { weight: 1, backend: Err(error), steps: Steps::default() }
 }
 
 fn kind(kind: RouteKind) -> Kind {

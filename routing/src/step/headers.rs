@@ -1,6 +1,8 @@
 //! RequestHeaderModifier and ResponseHeaderModifier.
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue};
+
+use crate::HeadersMut;
 
 /// Sets, adds and removes headers (HTTPHeaderFilter), in that order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -13,16 +15,6 @@ pub struct HeaderModifier {
     pub remove: Box<[HeaderName]>,
 }
 
-/// Headers that a filter can change; a proxy's own types keep more beside the map.
-pub trait HeadersMut {
-    /// Replaces all values of a header.
-    fn set(&mut self, name: &HeaderName, value: &HeaderValue);
-    /// Adds a value.
-    fn add(&mut self, name: &HeaderName, value: &HeaderValue);
-    /// Removes all values of a header.
-    fn remove(&mut self, name: &HeaderName);
-}
-
 impl HeaderModifier {
     /// Carries out the changes.
     pub fn apply(&self, headers: &mut impl HeadersMut) {
@@ -32,22 +24,10 @@ impl HeaderModifier {
     }
 }
 
-impl HeadersMut for HeaderMap {
-    fn set(&mut self, name: &HeaderName, value: &HeaderValue) {
-        self.insert(name, value.clone());
-    }
-
-    fn add(&mut self, name: &HeaderName, value: &HeaderValue) {
-        self.append(name, value.clone());
-    }
-
-    fn remove(&mut self, name: &HeaderName) {
-        HeaderMap::remove(self, name);
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use http::HeaderMap;
+
     use super::*;
 
     #[test]

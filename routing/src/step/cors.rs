@@ -3,9 +3,9 @@
 //! The proxy asks in two places: [`Cors::preflight`] for an OPTIONS request, which it then answers by itself, and
 //! [`Cors::response`] for the answer to any other.
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderName, HeaderValue, header};
 
-use super::HeadersMut;
+use crate::{Headers, HeadersMut};
 
 /// What other origins may do (HTTPCORSFilter).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,9 +31,9 @@ impl Cors {
     ///
     /// An origin that is not allowed gets an answer too, without any header that would allow something; its
     /// browser stops there.
-    pub fn preflight(&self, request: &HeaderMap) -> Option<Vec<(HeaderName, HeaderValue)>> {
-        let origin = request.get(header::ORIGIN)?;
-        let method = request.get(header::ACCESS_CONTROL_REQUEST_METHOD)?;
+    pub fn preflight(&self, request: &dyn Headers) -> Option<Vec<(HeaderName, HeaderValue)>> {
+        let origin = request.first(&header::ORIGIN)?;
+        let method = request.first(&header::ACCESS_CONTROL_REQUEST_METHOD)?;
         let mut answer = Vec::with_capacity(7);
         answer.push((header::VARY, HeaderValue::from_static(VARY_PREFLIGHT)));
         let Some(allowed) = self.allow_origin(origin) else { return Some(answer) };
@@ -41,7 +41,7 @@ impl Cors {
         if self.allow_credentials {
             answer.push((header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true")));
         }
-        let headers = request.get(header::ACCESS_CONTROL_REQUEST_HEADERS);
+        let headers = request.first(&header::ACCESS_CONTROL_REQUEST_HEADERS);
         let lists = [
             (header::ACCESS_CONTROL_ALLOW_METHODS, self.list(&self.allow_methods, Some(method))),
             (header::ACCESS_CONTROL_ALLOW_HEADERS, self.list(&self.allow_headers, headers)),
@@ -56,11 +56,11 @@ impl Cors {
     ///
     /// What the backend says of CORS by itself gives way: two `Access-Control-Allow-Origin` would allow nothing,
     /// and one for an origin that the filter does not allow would allow too much.
-    pub fn response(&self, request: &HeaderMap, answer: &mut impl HeadersMut) {
+    pub fn response(&self, request: &dyn Headers, answer: &mut impl HeadersMut) {
         if !self.is_public() {
             answer.add(&header::VARY, &HeaderValue::from_static("Origin"));
         }
-        let Some(origin) = request.get(header::ORIGIN) else { return };
+        let Some(origin) = request.first(&header::ORIGIN) else { return };
         let allowed = self.allow_origin(origin);
         let credentials =
             (allowed.is_some() && self.allow_credentials).then(|| HeaderValue::from_static("true"));
@@ -76,19 +76,20 @@ impl Cors {
     }
 
     /// The `Access-Control-Allow-Origin` for a request's `Origin`.
-    fn allow_origin(&self, origin: &HeaderValue) -> Option<HeaderValue> {
+    fn allow_origin(&self, origin: &[u8]) -> Option<HeaderValue> {
         if self.is_public() {
             return Some(HeaderValue::from_static("*"));
         }
-        let text = origin.to_str().ok()?;
-        self.allow_origins.iter().any(|pattern| origin_matches(pattern, text)).then(|| origin.clone())
+        let text = std::str::from_utf8(origin).ok()?;
+        let allowed = self.allow_origins.iter().any(|pattern| origin_matches(pattern, text));
+        HeaderValue::from_bytes(origin).ok().filter(|_| allowed)
     }
 
     /// A list as a header's value. `*` means nothing to a browser that sends credentials (Fetch standard,
-    /// section 3.2.5), so the request's own wish takes its place there.
-    fn list(&self, names: &[Box<str>], wish: Option<&HeaderValue>) -> Option<HeaderValue> {
+    /// section 3.2.5), so what the request asks for takes its place there.
+    fn list(&self, names: &[Box<str>], asked: Option<&[u8]>) -> Option<HeaderValue> {
         if self.allow_credentials && names.iter().any(|n| &**n == "*") {
-            return wish.cloned();
+            return asked.and_then(|asked| HeaderValue::from_bytes(asked).ok());
         }
         if names.is_empty() {
             return None;
@@ -144,6 +145,8 @@ fn split_origin(origin: &str) -> Option<OriginParts<'_>> {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderMap;
+
     use super::*;
 
     #[test]

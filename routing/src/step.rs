@@ -1,0 +1,98 @@
+//! What a rule does to its requests and to their answers, one step after another.
+//!
+//! Whatever language a step was written in (a filter of the Gateway API, an annotation, a policy), it is one of
+//! these. Each has its file: its type, and how it is applied.
+
+use std::ops::Deref;
+
+pub mod cors;
+pub mod headers;
+pub mod mirror;
+pub mod redirect;
+pub mod rewrite;
+
+pub use cors::Cors;
+pub use headers::HeaderModifier;
+pub use mirror::Mirror;
+pub use redirect::{Origin, Redirect};
+pub use rewrite::{HostRewrite, PathRewrite, UrlRewrite};
+
+/// One thing that a rule, or one of its backends, does.
+///
+/// The variants stand in the order of work, the only place that spells it: what answers comes first, then what
+/// changes the request, then what changes the answer.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// CORS: answers a preflight, and has the last word on the headers of any other answer. Boxed: it is four times
+    /// as large as the others.
+    Cors(Box<Cors>),
+    /// RequestRedirect: answers every request.
+    Redirect(Redirect),
+    /// RequestHeaderModifier.
+    RequestHeaders(HeaderModifier),
+    /// URLRewrite.
+    Rewrite(UrlRewrite),
+    /// RequestMirror: sends a copy of the request as the steps before have left it.
+    Mirror(Mirror),
+    /// ResponseHeaderModifier.
+    ResponseHeaders(HeaderModifier),
+}
+
+/// The steps of a rule, or of one of its backends, in the order of work. No steps take no room beside themselves.
+#[derive(Clone, Debug, Default)]
+pub struct Steps(Box<[Step]>);
+
+impl Steps {
+    /// Brings steps into the order of work; several of one kind stay in the order in which they were written.
+    pub fn new(steps: impl IntoIterator<Item = Step>) -> Self {
+        let mut steps: Box<[_]> = steps.into_iter().collect();
+        steps.sort_by_key(Step::rank);
+        Self(steps)
+    }
+}
+
+impl Deref for Steps {
+    type Target = [Step];
+
+    fn deref(&self) -> &[Step] {
+        &self.0
+    }
+}
+
+impl Step {
+    /// Its place in the order of work, which is that of the variants.
+    fn rank(&self) -> u8 {
+        match self {
+            Self::Cors(_) => 0,
+            Self::Redirect(_) => 1,
+            Self::RequestHeaders(_) => 2,
+            Self::Rewrite(_) => 3,
+            Self::Mirror(_) => 4,
+            Self::ResponseHeaders(_) => 5,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_are_done_in_one_order_however_they_are_written() {
+        let headers = |value: &'static str| HeaderModifier {
+            add: [(http::HeaderName::from_static("x"), http::HeaderValue::from_static(value))].into(),
+            ..HeaderModifier::default()
+        };
+        let steps = Steps::new([
+            Step::ResponseHeaders(headers("1")),
+            Step::RequestHeaders(headers("1")),
+            Step::Rewrite(UrlRewrite::default()),
+            Step::RequestHeaders(headers("2")),
+        ]);
+        let text: Vec<_> = steps.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            text,
+            ["request headers +x=1", "request headers +x=2", "rewrite", "response headers +x=1"]
+        );
+    }
+}
