@@ -10,6 +10,7 @@ pub mod cluster;
 mod controller;
 pub mod index;
 pub mod ir;
+pub mod kinds;
 pub mod objects;
 mod problem;
 pub mod report;

@@ -33,12 +33,9 @@ mod wire;
 
 pub use core::addresses::addresses_of_service;
 pub(crate) use core::service::MARK;
-pub(crate) use head::{Identity, api_version_of, identify, key, title};
+pub(crate) use head::{Identity, identify, key, title};
 
-use std::{
-    hash::{DefaultHasher, Hash, Hasher},
-    sync::Arc,
-};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde_json::Value;
 
@@ -156,7 +153,7 @@ fn served(kind: Kind, document: &Value) -> Decoded {
 
 /// Kinds that are read by their `spec` have nothing else at the top.
 fn check_top_level(kind: Kind, document: &Value, checks: &mut Checks) {
-    if matches!(kind, Kind::EndpointSlice | Kind::Secret | Kind::ConfigMap) {
+    if !kind.resource().has_spec {
         return;
     }
     let known = ["apiVersion", "kind", "metadata", "spec", "status"];
@@ -175,27 +172,19 @@ fn convert(
     checks: &mut Checks,
 ) -> Option<Object> {
     Some(match kind {
-        Kind::GatewayClass => Object::GatewayClass(Arc::new(gateway_class::read(document, meta, checks)?)),
-        Kind::Gateway => Object::Gateway(Arc::new(gateway::read(document, meta, checks)?)),
-        Kind::GatewayParameters => {
-            Object::GatewayParameters(Arc::new(gateway_parameters::read(document, meta, checks)))
-        }
-        Kind::HttpRoute => Object::Route(Arc::new(http_route::read(document, meta, checks)?)),
-        Kind::GrpcRoute => Object::Route(Arc::new(grpc_route::read(document, meta, checks)?)),
-        Kind::ReferenceGrant => {
-            Object::ReferenceGrant(Arc::new(reference_grant::read(document, meta, checks)?))
-        }
-        Kind::Ingress => Object::Ingress(Arc::new(ingress::read(document, meta, annotations, checks)?)),
-        Kind::IngressClass => {
-            Object::IngressClass(Arc::new(ingress_class::read(document, meta, annotations, checks)?))
-        }
-        Kind::Service => Object::Service(Arc::new(core::service::read(document, meta, labels, checks)?)),
-        Kind::EndpointSlice => {
-            Object::EndpointSlice(Arc::new(core::endpoint_slice::read(document, meta, labels, checks)?))
-        }
-        Kind::Secret => Object::Secret(Arc::new(core::secret::read(document, meta, checks)?)),
-        Kind::ConfigMap => Object::ConfigMap(Arc::new(core::config_map::read(document, meta, checks)?)),
-        Kind::Namespace => Object::Namespace(Arc::new(core::namespace::read(meta, labels))),
+        Kind::GatewayClass => gateway_class::read(document, meta, checks)?.into(),
+        Kind::Gateway => gateway::read(document, meta, checks)?.into(),
+        Kind::GatewayParameters => gateway_parameters::read(document, meta, checks).into(),
+        Kind::HttpRoute => http_route::read(document, meta, checks)?.into(),
+        Kind::GrpcRoute => grpc_route::read(document, meta, checks)?.into(),
+        Kind::ReferenceGrant => reference_grant::read(document, meta, checks)?.into(),
+        Kind::Ingress => ingress::read(document, meta, annotations, checks)?.into(),
+        Kind::IngressClass => ingress_class::read(document, meta, annotations, checks)?.into(),
+        Kind::Service => core::service::read(document, meta, labels, checks)?.into(),
+        Kind::EndpointSlice => core::endpoint_slice::read(document, meta, labels, checks)?.into(),
+        Kind::Secret => core::secret::read(document, meta, checks)?.into(),
+        Kind::ConfigMap => core::config_map::read(document, meta, checks)?.into(),
+        Kind::Namespace => core::namespace::read(meta, labels).into(),
     })
 }
 

@@ -5,8 +5,7 @@ use serde_json::{Value, json};
 
 use crate::{
     Problem,
-    ir::{Kind, ObjectKey},
-    objects,
+    ir::ObjectKey,
     problem::Severity,
     status::{Report, Statuses},
 };
@@ -29,8 +28,8 @@ fn object<S: Serialize>(key: &ObjectKey, report: &Report<S>) -> Value {
         metadata["namespace"] = (&*key.namespace).into();
     }
     let mut value = json!({
-        "apiVersion": objects::api_version_of(key.kind),
-        "kind": Kind::as_str(key.kind),
+        "apiVersion": key.kind.resource().api_version,
+        "kind": key.kind.as_str(),
         "metadata": metadata,
         // Statuses are plain structures of texts and numbers, which JSON has a form for.
         "status": serde_json::to_value(&report.status).unwrap_or_default(),

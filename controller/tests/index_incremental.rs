@@ -70,7 +70,7 @@ proptest! {
         let objects: Vec<_> = seeds.iter().map(|seed| object(&mut Bits::new(*seed))).collect();
         objects.iter().for_each(|object| snapshot.apply(Change::Apply(object.clone())));
         // What is left of them, turned round somewhere and published in small steps.
-        let mut left: Vec<_> = snapshot_objects(&snapshot);
+        let mut left: Vec<_> = snapshot.objects().map(Change::Apply).collect();
         let turn = turn % left.len();
         left.rotate_left(turn);
         let mut running = Running::new(settings);
@@ -164,35 +164,4 @@ fn class() -> Change {
         "spec": { "controllerName": "portcullis.dev/gateway-controller" },
     });
     Change::Apply(portcullis_controller::objects::decode(manifest, None).object.unwrap())
-}
-
-fn snapshot_objects(snapshot: &Snapshot) -> Vec<Change> {
-    let Snapshot {
-        gateway_classes,
-        gateways,
-        gateway_parameters,
-        routes,
-        grants,
-        ingresses,
-        ingress_classes,
-        services,
-        endpoint_slices,
-        secrets,
-        config_maps,
-        namespaces,
-    } = snapshot;
-    let mut all: Vec<Object> = Vec::new();
-    all.extend(routes.values().cloned().map(Object::Route));
-    all.extend(ingresses.values().cloned().map(Object::Ingress));
-    all.extend(gateways.values().cloned().map(Object::Gateway));
-    all.extend(gateway_parameters.values().cloned().map(Object::GatewayParameters));
-    all.extend(gateway_classes.values().cloned().map(Object::GatewayClass));
-    all.extend(grants.values().cloned().map(Object::ReferenceGrant));
-    all.extend(ingress_classes.values().cloned().map(Object::IngressClass));
-    all.extend(services.values().cloned().map(Object::Service));
-    all.extend(endpoint_slices.values().cloned().map(Object::EndpointSlice));
-    all.extend(secrets.values().cloned().map(Object::Secret));
-    all.extend(config_maps.values().cloned().map(Object::ConfigMap));
-    all.extend(namespaces.values().cloned().map(Object::Namespace));
-    all.into_iter().map(Change::Apply).collect()
 }

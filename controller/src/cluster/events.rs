@@ -21,7 +21,7 @@ use tokio::{
 use tracing::debug;
 
 use super::{FIELD_MANAGER, tokens::Tokens};
-use crate::{ir::ObjectKey, objects::api_version_of};
+use crate::ir::ObjectKey;
 
 /// Events that may wait to be written.
 const WAITING: usize = 64;
@@ -97,7 +97,7 @@ fn event(key: &ObjectKey, uid: &str, happened: Happened, reporter: &str, instanc
         note: Some(cut(&happened.note, NOTE).to_owned()),
         reason: Some(happened.reason),
         regarding: Some(ObjectReference {
-            api_version: Some(api_version_of(key.kind).to_owned()),
+            api_version: Some(key.kind.resource().api_version.to_owned()),
             kind: Some(key.kind.as_str().to_owned()),
             name: Some(key.name.to_string()),
             namespace,

@@ -371,9 +371,10 @@ impl Writer {
         }
         let before: Value = serde_json::from_str(&live.status).unwrap_or(Value::Null);
         let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-        let controller = self.controllers.of(key.kind);
-        let status = merge::merge(key.kind, &before, desired.as_ref(), controller, &now)?;
-        let happened = events::transitions(key.kind, &before, &status, controller);
+        let shape = key.kind.resource().status_shape()?;
+        let controller = self.controllers.of(shape);
+        let status = merge::merge(shape, &before, desired.as_ref(), controller, &now)?;
+        let happened = events::transitions(shape, &before, &status, controller);
         let hash = self.hasher.hash_one(desired.map(|desired| desired.to_string()));
         let resource_version = live.resource_version.clone();
         Some((Write { key: key.clone(), resource_version, status }, hash, happened))

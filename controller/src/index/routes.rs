@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use portcullis_routing::{Entry, HostTable, ListenerId, RouteId, RouteKind};
+use portcullis_routing::{Entry, HostTable, ListenerId, RouteId};
 
 use super::{
     Map, Set,
@@ -194,9 +194,10 @@ impl Routes {
     fn put_together(&mut self, slot: &HostSlot, Pending { gone, fresh: mut entries }: Pending) {
         if let Some(before) = self.tables.get(slot) {
             let gone: Set<_> =
-                gone.iter().map(|key| (route_kind(key.kind), &*key.namespace, &*key.name)).collect();
-            let is_gone =
-                |RouteId { kind, namespace, name }: &RouteId| gone.contains(&(*kind, &**namespace, &**name));
+                gone.iter().map(|key| (key.kind.resource().route, &*key.namespace, &*key.name)).collect();
+            let is_gone = |RouteId { kind, namespace, name }: &RouteId| {
+                gone.contains(&(Some(*kind), &**namespace, &**name))
+            };
             entries.extend(before.entries().iter().filter(|entry| !is_gone(&entry.rule.route)).cloned());
         }
         if entries.is_empty() {
@@ -268,12 +269,4 @@ fn hand_over(attachment: Attachment, pending: &mut Map<HostSlot, Pending>) -> Ho
     let Attachment { slot, entries, .. } = attachment;
     pending.entry(slot.clone()).or_default().fresh.extend(entries);
     slot
-}
-
-fn route_kind(kind: Kind) -> RouteKind {
-    match kind {
-        Kind::GrpcRoute => RouteKind::Grpc,
-        Kind::Ingress => RouteKind::Ingress,
-        _ => RouteKind::Http,
-    }
 }

@@ -8,24 +8,7 @@ use std::{
     sync::Arc,
 };
 
-/// The kinds that are read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[allow(missing_docs)] // each is the kind of that name
-pub enum Kind {
-    GatewayClass,
-    Gateway,
-    GatewayParameters,
-    HttpRoute,
-    GrpcRoute,
-    ReferenceGrant,
-    Ingress,
-    IngressClass,
-    Service,
-    EndpointSlice,
-    Secret,
-    ConfigMap,
-    Namespace,
-}
+use crate::kinds::Kind;
 
 /// Which object; read as the [`KeyParts`] that it consists of. Many keep the keys of others, so that a clone shares
 /// them.
@@ -103,33 +86,6 @@ fn hash_of(key: &ObjectKey) -> String {
     let mut hasher = DefaultHasher::new();
     (key.kind.as_str(), &*key.namespace, &*key.name).hash(&mut hasher);
     format!("{:016x}", hasher.finish())
-}
-
-impl Kind {
-    /// The kind as manifests write it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::GatewayClass => "GatewayClass",
-            Self::Gateway => "Gateway",
-            Self::GatewayParameters => "GatewayParameters",
-            Self::HttpRoute => "HTTPRoute",
-            Self::GrpcRoute => "GRPCRoute",
-            Self::ReferenceGrant => "ReferenceGrant",
-            Self::Ingress => "Ingress",
-            Self::IngressClass => "IngressClass",
-            Self::Service => "Service",
-            Self::EndpointSlice => "EndpointSlice",
-            Self::Secret => "Secret",
-            Self::ConfigMap => "ConfigMap",
-            Self::Namespace => "Namespace",
-        }
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
 }
 
 impl fmt::Display for ObjectKey {

@@ -13,7 +13,10 @@ use super::{
     names::{self, Form, quoted},
     typed,
 };
-use crate::ir::{Kind, Meta, ObjectKey};
+use crate::{
+    ir::{Kind, Meta, ObjectKey},
+    kinds::{NOT_YET, NameForm, StatusUse},
+};
 
 /// What a document says that it is.
 #[derive(Debug, PartialEq, Eq)]
@@ -28,66 +31,33 @@ pub(crate) enum Identity {
     Version(&'static str),
 }
 
-const GATEWAY: &str = "gateway.networking.k8s.io";
-const OURS: &str = portcullis_crds::GROUP;
-const NETWORKING: &str = "networking.k8s.io";
+/// The group that Ingresses were in before.
+const FORMER_GROUP: (&str, Kind) = ("extensions", Kind::Ingress);
 
 /// What a document of this `apiVersion` and `kind` is.
 pub(crate) fn identify(api_version: &str, kind: &str) -> Identity {
-    use Identity::{Foreign, NotYet, Served, Version};
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-    let (kind, served): (_, &[&str]) = match (group, kind) {
-        // The API server serves v1beta1 of these with the same shape.
-        (GATEWAY, "GatewayClass") => (Kind::GatewayClass, &["v1", "v1beta1"]),
-        (GATEWAY, "Gateway") => (Kind::Gateway, &["v1", "v1beta1"]),
-        (GATEWAY, "HTTPRoute") => (Kind::HttpRoute, &["v1", "v1beta1"]),
-        (GATEWAY, "ReferenceGrant") => (Kind::ReferenceGrant, &["v1", "v1beta1"]),
-        (GATEWAY, "GRPCRoute") => (Kind::GrpcRoute, &["v1"]),
-        (GATEWAY, "TLSRoute" | "TCPRoute" | "UDPRoute" | "ListenerSet" | "BackendTLSPolicy") => {
-            return NotYet;
-        }
-        (OURS, "GatewayParameters") => (Kind::GatewayParameters, &["v1alpha1"]),
-        (NETWORKING | "extensions", "Ingress") => (Kind::Ingress, &["v1"]),
-        (NETWORKING, "IngressClass") => (Kind::IngressClass, &["v1"]),
-        ("discovery.k8s.io", "EndpointSlice") => (Kind::EndpointSlice, &["v1"]),
-        ("", "Service") => (Kind::Service, &["v1"]),
-        ("", "Secret") => (Kind::Secret, &["v1"]),
-        ("", "ConfigMap") => (Kind::ConfigMap, &["v1"]),
-        ("", "Namespace") => (Kind::Namespace, &["v1"]),
-        _ => return Foreign,
-    };
-    if group != "extensions" && served.contains(&version) {
-        Served(kind)
-    } else {
-        Version(api_version_of(kind))
+    let named = |known: &&Kind| known.as_str() == kind;
+    if let Some(known) = Kind::ALL.iter().filter(named).find(|known| known.resource().group() == group) {
+        let resource = known.resource();
+        let is_read = version == resource.version() || resource.other_versions.contains(&version);
+        return if is_read { Identity::Served(*known) } else { Identity::Version(resource.api_version) };
     }
-}
-
-/// The `apiVersion` to write a kind with.
-pub(crate) fn api_version_of(kind: Kind) -> &'static str {
-    match kind {
-        Kind::GatewayClass | Kind::Gateway | Kind::HttpRoute | Kind::GrpcRoute | Kind::ReferenceGrant => {
-            "gateway.networking.k8s.io/v1"
-        }
-        Kind::GatewayParameters => "portcullis.dev/v1alpha1",
-        Kind::Ingress | Kind::IngressClass => "networking.k8s.io/v1",
-        Kind::EndpointSlice => "discovery.k8s.io/v1",
-        Kind::Service | Kind::Secret | Kind::ConfigMap | Kind::Namespace => "v1",
+    let (former, known) = FORMER_GROUP;
+    if group == former && kind == known.as_str() {
+        return Identity::Version(known.resource().api_version);
     }
+    if NOT_YET.contains(&(group, kind)) { Identity::NotYet } else { Identity::Foreign }
 }
 
 /// The key of an object, with the namespace that the API server's default would be. Says nothing of its form.
 pub(crate) fn key(kind: Kind, name: &str, namespace: Option<&str>) -> ObjectKey {
-    let namespace = match (is_namespaced(kind), namespace) {
+    let namespace = match (kind.resource().is_namespaced(), namespace) {
         (false, _) => "",
         (true, None | Some("")) => "default",
         (true, Some(namespace)) => namespace,
     };
     ObjectKey::new(kind, namespace, name)
-}
-
-fn is_namespaced(kind: Kind) -> bool {
-    !matches!(kind, Kind::GatewayClass | Kind::IngressClass | Kind::Namespace)
 }
 
 /// What `metadata` says that some kinds alone read.
@@ -112,7 +82,7 @@ pub(crate) fn meta(document: &Value, key: ObjectKey, checks: &mut Checks) -> (Me
     let meta = Meta {
         uid: metadata.uid.filter(|uid| !uid.is_empty()).map(Into::into),
         generation: 1,
-        version: version_of(document),
+        version: version_of(document, key.kind),
         created: metadata.creation_timestamp.map_or(0, |time| time.0.as_second()),
         key,
     };
@@ -133,7 +103,7 @@ fn check_name(metadata: &ObjectMeta, key: &ObjectKey, checks: &mut Checks, at: &
     }
     let namespace = at.field("namespace");
     match metadata.namespace.as_deref() {
-        Some(text) if !text.is_empty() && !is_namespaced(key.kind) => {
+        Some(text) if !text.is_empty() && !key.kind.resource().is_namespaced() => {
             checks.warning(&namespace, format!("{} has no namespace; it is left out", key.kind));
         }
         Some(text) if !text.is_empty() => checks.form(text, names::LABEL, &namespace),
@@ -142,10 +112,10 @@ fn check_name(metadata: &ObjectMeta, key: &ObjectKey, checks: &mut Checks, at: &
 }
 
 fn name_form(kind: Kind) -> Form {
-    match kind {
-        Kind::Service => names::LABEL_1035,
-        Kind::Namespace => names::LABEL,
-        _ => names::SUBDOMAIN,
+    match kind.resource().name_form {
+        NameForm::Subdomain => names::SUBDOMAIN,
+        NameForm::Label => names::LABEL,
+        NameForm::Label1035 => names::LABEL_1035,
     }
 }
 
@@ -159,12 +129,11 @@ fn check_annotations(annotations: &BTreeMap<String, String>, checks: &mut Checks
 }
 
 /// Of everything that an edit can change; what a server writes is left out.
-fn version_of(document: &Value) -> u64 {
+fn version_of(document: &Value, kind: Kind) -> u64 {
     let mut hasher = DefaultHasher::new();
     let Some(fields) = document.as_object() else { return 0 };
-    // A Service says there at which address it is reached.
-    let is_service = fields.get("kind").is_some_and(|kind| kind == "Service");
-    for (name, value) in fields.iter().filter(|(name, _)| is_service || *name != "status") {
+    let reads_status = kind.resource().status == StatusUse::Read;
+    for (name, value) in fields.iter().filter(|(name, _)| reads_status || *name != "status") {
         name.hash(&mut hasher);
         match (name.as_str(), value.as_object()) {
             ("status", Some(status)) => status.get("loadBalancer").hash(&mut hasher),

@@ -7,7 +7,7 @@ use std::{fmt, hash::BuildHasher, sync::Arc};
 use foldhash::fast::RandomState;
 use hashbrown::{HashTable, hash_table::Entry};
 
-use crate::ir::{EndpointSlice, Kind, ObjectKey, Service};
+use crate::ir::{Kind, ObjectKey};
 
 /// An object that knows which one it is.
 pub trait Keyed {
@@ -124,18 +124,6 @@ impl<T: Keyed> Keyed for Arc<T> {
 impl<T: Keyed> Keyed for Box<T> {
     fn key(&self) -> &ObjectKey {
         T::key(self)
-    }
-}
-
-impl Keyed for Service {
-    fn key(&self) -> &ObjectKey {
-        &self.meta.key
-    }
-}
-
-impl Keyed for EndpointSlice {
-    fn key(&self) -> &ObjectKey {
-        &self.meta.key
     }
 }
 

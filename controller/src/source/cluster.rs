@@ -40,7 +40,7 @@ use crate::{
 };
 use definitions::Definitions;
 use gathering::Gathering;
-use kinds::{SECRETS, WATCHED, Watched};
+use kinds::{SECRETS, Watched, watched};
 use secrets::Noticed;
 use trouble::Trouble;
 use watching::Watching;
@@ -108,7 +108,7 @@ enum Happening {
 pub async fn watch(client: Client, options: ClusterOptions, outlets: Outlets) {
     let (to, mut told) = mpsc::channel(WAITING);
     let watches: Vec<_> =
-        WATCHED.iter().chain(SECRETS).flat_map(|watched| places(watched, &options.namespaces)).collect();
+        watched().iter().chain(SECRETS).flat_map(|watched| places(watched, &options.namespaces)).collect();
     let definitions = watch::Sender::new(Definitions::default());
     let mut tasks = JoinSet::new();
     let mut later = Vec::new();

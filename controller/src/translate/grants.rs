@@ -5,7 +5,7 @@ use crate::{
     snapshot::Snapshot,
 };
 
-pub(super) const GATEWAY_GROUP: &str = "gateway.networking.k8s.io";
+pub(super) use crate::kinds::GATEWAY_API as GATEWAY_GROUP;
 
 /// Whoever refers.
 #[derive(Clone, Copy, Debug)]

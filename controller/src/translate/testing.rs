@@ -1,6 +1,7 @@
 //! For the tests: objects as YAML.
 
 use crate::{
+    kinds::Kind,
     objects,
     snapshot::{Change, Snapshot},
     yaml,
@@ -18,14 +19,8 @@ pub(crate) fn snapshot(text: &str) -> Snapshot {
 pub(crate) fn apply(snapshot: &mut Snapshot, text: &str) {
     for document in text.split("\n---\n").filter(|document| !document.trim().is_empty()) {
         let kind = document.lines().find_map(|line| line.strip_prefix("kind: ")).expect("a kind");
-        let api_version = match kind {
-            "Ingress" | "IngressClass" => "networking.k8s.io/v1",
-            "EndpointSlice" => "discovery.k8s.io/v1",
-            "Service" | "Secret" | "Namespace" => "v1",
-            "GatewayParameters" => "portcullis.dev/v1alpha1",
-            _ => "gateway.networking.k8s.io/v1",
-        };
-        let text = format!("apiVersion: {api_version}\n{document}");
+        let kind = Kind::ALL.iter().find(|known| known.as_str() == kind).expect("a kind that is read");
+        let text = format!("apiVersion: {}\n{document}", kind.resource().api_version);
         for document in yaml::documents(&text, "in.yaml") {
             let decoded = objects::decode_document(document);
             let object = decoded.object.unwrap_or_else(|| panic!("{text}\n{:#?}", decoded.problems));

@@ -114,23 +114,22 @@ pub(crate) fn fingerprints(certificates: &Certificates) -> Vec<(u16, String, Vec
 }
 
 fn manifest(kind: Kind, bits: &mut Bits) -> Value {
-    let (api_version, body) = match kind {
-        Kind::GatewayClass => ("gateway.networking.k8s.io/v1", gateway_class(bits)),
-        Kind::Gateway => ("gateway.networking.k8s.io/v1", gateway(bits)),
-        Kind::GatewayParameters => ("portcullis.dev/v1alpha1", parameters(bits)),
-        Kind::HttpRoute => ("gateway.networking.k8s.io/v1", http_route(bits)),
-        Kind::GrpcRoute => ("gateway.networking.k8s.io/v1", grpc_route(bits)),
-        Kind::ReferenceGrant => ("gateway.networking.k8s.io/v1", grant(bits)),
-        Kind::Ingress => ("networking.k8s.io/v1", ingress(bits)),
-        Kind::IngressClass => ("networking.k8s.io/v1", ingress_class(bits)),
-        Kind::Service => ("v1", service(bits)),
-        Kind::EndpointSlice => ("discovery.k8s.io/v1", slice(bits)),
-        Kind::Secret => ("v1", secret(bits)),
-        Kind::Namespace => ("v1", json!({})),
+    let mut manifest = match kind {
+        Kind::GatewayClass => gateway_class(bits),
+        Kind::Gateway => gateway(bits),
+        Kind::GatewayParameters => parameters(bits),
+        Kind::HttpRoute => http_route(bits),
+        Kind::GrpcRoute => grpc_route(bits),
+        Kind::ReferenceGrant => grant(bits),
+        Kind::Ingress => ingress(bits),
+        Kind::IngressClass => ingress_class(bits),
+        Kind::Service => service(bits),
+        Kind::EndpointSlice => slice(bits),
+        Kind::Secret => secret(bits),
+        Kind::Namespace => json!({}),
         Kind::ConfigMap => unreachable!("is not among the kinds"),
     };
-    let mut manifest = body;
-    manifest["apiVersion"] = api_version.into();
+    manifest["apiVersion"] = kind.resource().api_version.into();
     manifest["kind"] = kind.as_str().into();
     let metadata = manifest.as_object_mut().unwrap().entry("metadata").or_insert_with(|| json!({}));
     match kind {

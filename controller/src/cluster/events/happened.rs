@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::{Problem, ir::Kind, status::sentences};
+use crate::{Problem, kinds::StatusShape, status::sentences};
 
 /// Something that happened to an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,9 +26,14 @@ const TOLD: [(&str, &str); 5] = [
 /// What happened between two statuses of an object, both as JSON; `controller` marks the entries that are ours.
 ///
 /// That something is as it should be is told where it was not; that it was so from the beginning goes without saying.
-pub(crate) fn transitions(kind: Kind, before: &Value, after: &Value, controller: &str) -> Vec<Happened> {
-    match kind {
-        Kind::HttpRoute | Kind::GrpcRoute => {
+pub(crate) fn transitions(
+    shape: StatusShape,
+    before: &Value,
+    after: &Value,
+    controller: &str,
+) -> Vec<Happened> {
+    match shape {
+        StatusShape::Parents => {
             let ours = |status: &Value| -> Vec<Value> {
                 let parents = status["parents"].as_array().cloned().unwrap_or_default();
                 parents.into_iter().filter(|p| p["controllerName"] == controller).collect()
@@ -42,7 +47,7 @@ pub(crate) fn transitions(kind: Kind, before: &Value, after: &Value, controller:
             });
             told.collect()
         }
-        Kind::Gateway => {
+        StatusShape::Gateway => {
             let listeners = after["listeners"].as_array().into_iter().flatten().flat_map(|listener| {
                 let known = before["listeners"].as_array().into_iter().flatten();
                 let known = known.into_iter().find(|l| l["name"] == listener["name"]);
@@ -51,8 +56,8 @@ pub(crate) fn transitions(kind: Kind, before: &Value, after: &Value, controller:
             });
             conditions(before, after, "").into_iter().chain(listeners).collect()
         }
-        Kind::GatewayClass => conditions(before, after, ""),
-        _ => Vec::new(),
+        StatusShape::Class => conditions(before, after, ""),
+        StatusShape::LoadBalancer => Vec::new(),
     }
 }
 
@@ -109,7 +114,7 @@ mod tests {
             ("turned bad", &status("True"), status("False"), vec![true]),
             ("turned good", &status("False"), status("True"), vec![false]),
         ] {
-            let told = transitions(Kind::Gateway, before, &after, "c");
+            let told = transitions(StatusShape::Gateway, before, &after, "c");
             assert_eq!(told.iter().map(|told| told.is_warning).collect::<Vec<_>>(), want, "{what}");
         }
     }
@@ -128,6 +133,6 @@ mod tests {
             note: "Gateway public: Service a/b not found".to_owned(),
             is_warning: true,
         };
-        assert_eq!(transitions(Kind::HttpRoute, &before, &after, "ours"), [want]);
+        assert_eq!(transitions(StatusShape::Parents, &before, &after, "ours"), [want]);
     }
 }

@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::ir::Kind;
+use crate::kinds::StatusShape;
 
 /// Conditions of ours that come and go; every other one is always there.
 const PASSING: [&str; 2] = ["PartiallyInvalid", "OverlappingTLSConfig"];
@@ -13,23 +13,22 @@ const PASSING: [&str; 2] = ["PartiallyInvalid", "OverlappingTLSConfig"];
 /// The status to write: `desired` put into `live`; `None` where that changes nothing, or where somebody who has seen
 /// a later generation wrote before us. `controller` marks the entries that are ours, `now` is RFC 3339.
 pub(super) fn merge(
-    kind: Kind,
+    shape: StatusShape,
     live: &Value,
     desired: Option<&Value>,
     controller: &str,
     now: &str,
 ) -> Option<Value> {
-    let merged = match kind {
-        Kind::HttpRoute | Kind::GrpcRoute => route(live, desired, controller, now)?,
-        Kind::Gateway => gateway(live, desired?, now)?,
-        Kind::GatewayClass => class(live, desired?, now)?,
-        Kind::Ingress => ingress(live, desired?)?,
-        _ => return None,
+    let merged = match shape {
+        StatusShape::Parents => parents(live, desired, controller, now)?,
+        StatusShape::Gateway => gateway(live, desired?, now)?,
+        StatusShape::Class => class(live, desired?, now)?,
+        StatusShape::LoadBalancer => load_balancer(live, desired?)?,
     };
     (merged != *live).then_some(merged)
 }
 
-fn route(live: &Value, desired: Option<&Value>, controller: &str, now: &str) -> Option<Value> {
+fn parents(live: &Value, desired: Option<&Value>, controller: &str, now: &str) -> Option<Value> {
     let mut wanted = items(desired, "parents").to_vec();
     let mut parents = Vec::new();
     for entry in items(Some(live), "parents") {
@@ -85,7 +84,7 @@ fn class(live: &Value, desired: &Value, now: &str) -> Option<Value> {
 }
 
 /// Addresses are not cleared: whoever has none yet says nothing.
-fn ingress(live: &Value, desired: &Value) -> Option<Value> {
+fn load_balancer(live: &Value, desired: &Value) -> Option<Value> {
     let addresses = items(desired.get("loadBalancer"), "ingress");
     if addresses.is_empty() {
         return None;
@@ -207,7 +206,7 @@ mod tests {
             ),
         ] {
             let desired = desired.map(parents);
-            let got = merge(Kind::HttpRoute, &live, desired.as_ref(), OURS, NOW);
+            let got = merge(StatusShape::Parents, &live, desired.as_ref(), OURS, NOW);
             assert_eq!(got, want.map(parents), "{what}");
         }
     }
@@ -225,7 +224,7 @@ mod tests {
         ] {
             let live = json!({"conditions": [before, condition("Theirs", "True", 1, Some(BEFORE)), condition("PartiallyInvalid", "True", 1, Some(BEFORE))]});
             let desired = json!({"conditions": [condition("Accepted", "True", 2, None)]});
-            let got = merge(Kind::GatewayClass, &live, Some(&desired), OURS, NOW).unwrap();
+            let got = merge(StatusShape::Class, &live, Some(&desired), OURS, NOW).unwrap();
             let want = json!([
                 condition("Accepted", "True", 2, Some(want)),
                 condition("Theirs", "True", 1, Some(BEFORE))
@@ -243,7 +242,7 @@ mod tests {
             [("unknown for now", "True", Some(&address)), ("not accepted", "False", None)]
         {
             let desired = json!({"conditions": accepted(status), "listeners": []});
-            let got = merge(Kind::Gateway, &live, Some(&desired), OURS, NOW).unwrap();
+            let got = merge(StatusShape::Gateway, &live, Some(&desired), OURS, NOW).unwrap();
             assert_eq!(got.get("addresses"), want, "{what}");
         }
         let balancer = json!({"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}});
@@ -256,7 +255,11 @@ mod tests {
             ("another", &balancer, &other, Some(&other)),
             ("the first", &none, &balancer, Some(&balancer)),
         ] {
-            assert_eq!(merge(Kind::Ingress, live, Some(desired), OURS, NOW).as_ref(), want, "{what}");
+            assert_eq!(
+                merge(StatusShape::LoadBalancer, live, Some(desired), OURS, NOW).as_ref(),
+                want,
+                "{what}"
+            );
         }
     }
 
@@ -265,7 +268,7 @@ mod tests {
         let listener = |name: &str, time: Option<&str>| json!({"name": name, "attachedRoutes": 1, "supportedKinds": [], "conditions": [condition("Accepted", "True", 1, time)]});
         let live = json!({"conditions": [], "listeners": [listener("gone", Some(BEFORE)), listener("kept", Some(BEFORE))]});
         let desired = json!({"conditions": [], "listeners": [listener("kept", None), listener("new", None)]});
-        let got = merge(Kind::Gateway, &live, Some(&desired), OURS, NOW).unwrap();
+        let got = merge(StatusShape::Gateway, &live, Some(&desired), OURS, NOW).unwrap();
         assert_eq!(got["listeners"], json!([listener("kept", Some(BEFORE)), listener("new", Some(NOW))]));
     }
 }

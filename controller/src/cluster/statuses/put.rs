@@ -8,8 +8,8 @@ use tokio::time::timeout;
 
 use super::super::FIELD_MANAGER;
 use crate::{
-    ir::{KeyParts, Kind, ObjectKey},
-    objects::api_version_of,
+    ir::{KeyParts, ObjectKey},
+    kinds::{Resource, StatusShape},
 };
 
 /// How long one may take.
@@ -23,10 +23,11 @@ pub struct ControllerNames {
 }
 
 impl ControllerNames {
-    pub(super) fn of(&self, kind: Kind) -> &str {
-        match kind {
-            Kind::Ingress | Kind::IngressClass => &self.ingress,
-            _ => &self.gateway,
+    /// The one that writes statuses of this shape.
+    pub(super) fn of(&self, shape: StatusShape) -> &str {
+        match shape {
+            StatusShape::Class | StatusShape::Gateway | StatusShape::Parents => &self.gateway,
+            StatusShape::LoadBalancer => &self.ingress,
         }
     }
 }
@@ -55,9 +56,8 @@ pub(super) enum Outcome {
 }
 
 pub(super) async fn put(client: &Client, write: Write) -> Outcome {
-    let Some(plural) = plural(write.key.kind) else { return Outcome::Gone };
     let KeyParts { kind, namespace, name } = &*write.key;
-    let api_version = api_version_of(*kind);
+    let Resource { plural, api_version, .. } = kind.resource();
     let scope = if namespace.is_empty() { String::new() } else { format!("namespaces/{namespace}/") };
     let path = format!("/apis/{api_version}/{scope}{plural}/{name}/status?fieldManager={FIELD_MANAGER}");
     let mut metadata = json!({ "name": name, "resourceVersion": write.resource_version });
@@ -96,15 +96,4 @@ fn refused(status: Status) -> Outcome {
         429 => Outcome::Failed(status.message, after.or(Some(1)).map(|s| Duration::from_secs(s.into()))),
         _ => Outcome::Failed(status.message, after.map(|s| Duration::from_secs(s.into()))),
     }
-}
-
-fn plural(kind: Kind) -> Option<&'static str> {
-    Some(match kind {
-        Kind::GatewayClass => "gatewayclasses",
-        Kind::Gateway => "gateways",
-        Kind::HttpRoute => "httproutes",
-        Kind::GrpcRoute => "grpcroutes",
-        Kind::Ingress => "ingresses",
-        _ => return None,
-    })
 }

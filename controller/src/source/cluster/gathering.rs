@@ -114,7 +114,7 @@ impl Gathering {
     }
 
     fn change(&mut self, change: Change) {
-        self.is_refused_new |= self.refused.remove(key_of(&change)).is_some();
+        self.is_refused_new |= self.refused.remove(change.key()).is_some();
         let released = self.secrets.refer(&change, self.knows_references);
         self.changes.push(change);
         self.changes.extend(released);
@@ -226,20 +226,13 @@ impl Gathering {
     }
 }
 
-fn key_of(change: &Change) -> &ObjectKey {
-    match change {
-        Change::Apply(object) => &object.meta().key,
-        Change::Delete(key) => key,
-    }
-}
-
 /// A delta names each object once.
 fn last_of_each(changes: Vec<Change>) -> Vec<Change> {
     let last: HashMap<_, _> =
-        changes.iter().enumerate().map(|(at, change)| (key_of(change).clone(), at)).collect();
+        changes.iter().enumerate().map(|(at, change)| (change.key().clone(), at)).collect();
     if last.len() == changes.len() {
         return changes;
     }
     let mut at = 0..;
-    changes.into_iter().filter(|change| at.next() == last.get(key_of(change)).copied()).collect()
+    changes.into_iter().filter(|change| at.next() == last.get(change.key()).copied()).collect()
 }

@@ -3,7 +3,7 @@
 use kube::api::{ApiResource, GroupVersionKind};
 use serde_json::Value;
 
-use crate::{ir::Kind, objects::api_version_of};
+use crate::kinds::{Kind, Scope, StatusUse};
 
 /// A kind that is watched.
 #[derive(Clone, Copy, Debug)]
@@ -27,40 +27,27 @@ pub(super) enum Reads {
 }
 
 impl Watched {
-    const fn new(kind: Kind, plural: &'static str) -> Self {
-        Self { plural, reads: Reads::Objects { kind, has_status: false }, fields: None }
-    }
-
-    const fn with_status(kind: Kind, plural: &'static str) -> Self {
-        Self { plural, reads: Reads::Objects { kind, has_status: true }, fields: None }
-    }
-
     /// The versions that it may be had in, the best one first.
     pub(super) fn versions(&self) -> &'static [&'static str] {
         match self.reads {
-            // Of the same shape, and the only one up to release 1.4.
-            Reads::Objects { kind: Kind::ReferenceGrant, .. } => &["v1", "v1beta1"],
-            Reads::Objects { kind: Kind::GatewayParameters, .. } => &["v1alpha1"],
-            _ => &["v1"],
+            Reads::Objects { kind, .. } => kind.resource().watched_versions,
+            Reads::Certificates | Reads::OtherSecrets | Reads::Definitions => &["v1"],
         }
     }
 
     pub(super) fn resource(&self, version: &str) -> ApiResource {
         let (group, kind) = match self.reads {
-            Reads::Objects { kind, .. } => {
-                (api_version_of(kind).rsplit_once('/').map_or("", |(group, _)| group), kind.as_str())
-            }
+            Reads::Objects { kind, .. } => (kind.resource().group(), kind.as_str()),
             Reads::Certificates | Reads::OtherSecrets => ("", "Secret"),
             Reads::Definitions => ("apiextensions.k8s.io", "CustomResourceDefinition"),
         };
         ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), self.plural)
     }
 
+    /// Whether it is watched in each namespace by itself where not all are watched.
     pub(super) fn is_namespaced(&self) -> bool {
-        // The parameters of a class are with whoever runs the cluster: they are read in all namespaces, as classes are.
-        let of_cluster = [Kind::GatewayClass, Kind::GatewayParameters, Kind::IngressClass, Kind::Namespace];
         match self.reads {
-            Reads::Objects { kind, .. } => !of_cluster.contains(&kind),
+            Reads::Objects { kind, .. } => kind.resource().scope == Scope::Namespace,
             Reads::Certificates | Reads::OtherSecrets => true,
             Reads::Definitions => false,
         }
@@ -68,10 +55,10 @@ impl Watched {
 
     /// Its CRD's name, where it comes with one.
     pub(super) fn definition(&self) -> Option<String> {
-        let Reads::Objects { kind, .. } = self.reads else { return None };
-        let (group, _) = api_version_of(kind).rsplit_once('/')?;
-        let is_built_in = matches!(group, "networking.k8s.io" | "discovery.k8s.io");
-        (!is_built_in).then(|| format!("{}.{group}", self.plural))
+        match self.reads {
+            Reads::Objects { kind, .. } => kind.resource().definition(),
+            Reads::Certificates | Reads::OtherSecrets | Reads::Definitions => None,
+        }
     }
 
     /// Whether of each object its metadata is enough.
@@ -85,27 +72,22 @@ impl Watched {
 
     /// Whether its objects name Secrets.
     pub(super) fn refers_to_secrets(&self) -> bool {
-        matches!(self.reads, Reads::Objects { kind: Kind::Gateway | Kind::Ingress, .. })
+        matches!(self.reads, Reads::Objects { kind, .. } if kind.resource().reads.contains(&Kind::Secret))
     }
 }
 
-/// In the order in which the log names them.
-///
-/// ConfigMaps are not among them: nothing refers to one.
-pub(super) const WATCHED: &[Watched] = &[
-    Watched { plural: "customresourcedefinitions", reads: Reads::Definitions, fields: None },
-    Watched::new(Kind::Namespace, "namespaces"),
-    Watched::new(Kind::Service, "services"),
-    Watched::new(Kind::EndpointSlice, "endpointslices"),
-    Watched::new(Kind::IngressClass, "ingressclasses"),
-    Watched::with_status(Kind::Ingress, "ingresses"),
-    Watched::with_status(Kind::GatewayClass, "gatewayclasses"),
-    Watched::with_status(Kind::Gateway, "gateways"),
-    Watched::new(Kind::GatewayParameters, "gatewayparameters"),
-    Watched::with_status(Kind::HttpRoute, "httproutes"),
-    Watched::with_status(Kind::GrpcRoute, "grpcroutes"),
-    Watched::new(Kind::ReferenceGrant, "referencegrants"),
-];
+/// Everything that is watched from the start.
+pub(super) fn watched() -> Vec<Watched> {
+    let definitions =
+        Watched { plural: "customresourcedefinitions", reads: Reads::Definitions, fields: None };
+    let kinds = Kind::ALL.iter().filter(|kind| !kind.resource().watched_versions.is_empty());
+    let objects = kinds.map(|kind| {
+        let resource = kind.resource();
+        let reads = Reads::Objects { kind: *kind, has_status: resource.status_shape().is_some() };
+        Watched { plural: resource.plural, reads, fields: None }
+    });
+    [definitions].into_iter().chain(objects).collect()
+}
 
 /// Watched as soon as it is known to which of them somebody refers.
 pub(super) const SECRETS: &[Watched] = &[
@@ -126,8 +108,7 @@ const KEPT: [&str; 3] = ["tls.crt", "tls.key", "ca.crt"];
 /// Takes out what nobody looks at, before anything is kept.
 pub(super) fn reduce(kind: Kind, object: &mut Value) {
     let Some(fields) = object.as_object_mut() else { return };
-    // Of a Service it says where clients reach it.
-    if kind != Kind::Service {
+    if kind.resource().status != StatusUse::Read {
         fields.remove("status");
     }
     if let Some(metadata) = fields.get_mut("metadata").and_then(Value::as_object_mut) {

@@ -311,7 +311,7 @@ impl Watching {
     ) -> (u64, Option<Happening>) {
         if let Some(fields) = object.as_object_mut() {
             // An item of a list does not say what it is.
-            fields.insert("apiVersion".into(), objects::api_version_of(kind).into());
+            fields.insert("apiVersion".into(), kind.resource().api_version.into());
             fields.insert("kind".into(), kind.as_str().into());
         }
         reduce(kind, &mut object);

@@ -198,11 +198,10 @@ impl State {
         let mut changes = Vec::new();
         let mut namespaces = BTreeSet::new();
         for key in keys {
-            namespaces.insert(match key.kind {
-                Kind::Namespace => key.name.clone(),
-                _ => key.namespace.clone(),
-            });
-            if key.kind != Kind::Namespace {
+            if key.kind == Kind::Namespace {
+                namespaces.insert(key.name.clone());
+            } else {
+                namespaces.insert(key.namespace.clone());
                 self.settle_key(key, &mut changes);
             }
         }

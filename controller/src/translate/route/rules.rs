@@ -169,7 +169,7 @@ impl<'r> Compiler<'r, '_> {
             self.references.grants.insert(namespace.into());
         }
         let from =
-            grants::From { group: GATEWAY_GROUP, kind: kind(self.route.kind).as_str(), namespace: own };
+            grants::From { group: GATEWAY_GROUP, kind: self.route.meta.key.kind.as_str(), namespace: own };
         if !grants::permitted(self.snapshot, from, "Service", namespace, &target.name) {
             return Err(BackendError::NotPermitted {
                 namespace: namespace.into(),
@@ -215,12 +215,4 @@ pub(crate) fn tls_towards(service: &ObjectKey) -> BackendTls {
 
 fn broken(error: BackendError) -> WeightedBackend {
     WeightedBackend { weight: 1, backend: Err(error), steps: Steps::default() }
-}
-
-fn kind(kind: RouteKind) -> Kind {
-    match kind {
-        RouteKind::Http => Kind::HttpRoute,
-        RouteKind::Grpc => Kind::GrpcRoute,
-        RouteKind::Ingress => Kind::Ingress,
-    }
 }

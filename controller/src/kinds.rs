@@ -1,0 +1,401 @@
+//! Every kind that is read: one row each.
+//!
+//! From the rows come [`Kind`], [`Object`] and the maps of [`Snapshot`], what a document is taken for, which resources
+//! are watched, where statuses are written, and what the chart has to permit (`e2e/chart` reads this file). A new kind
+//! takes a row here, a reader in `objects/`, and its meaning in `translate/`; the compiler names what is missing.
+
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+use portcullis_routing::RouteKind;
+
+use crate::{
+    ir::{self, Meta, ObjectKey},
+    snapshot::{ByName, Keyed, Slices, Store},
+};
+
+/// What the API says of a kind, and what is done with its objects here.
+#[derive(Clone, Copy, Debug)]
+pub struct Resource {
+    /// The kind as manifests write it.
+    pub name: &'static str,
+    pub plural: &'static str,
+    /// What it is written with.
+    pub api_version: &'static str,
+    /// Other versions of the group that manifests may name: of the same shape.
+    pub other_versions: &'static [&'static str],
+    /// The versions that an API server is asked for, the best one first; none where objects are not watched as a whole.
+    pub watched_versions: &'static [&'static str],
+    pub scope: Scope,
+    /// Whether a CRD defines it.
+    pub has_definition: bool,
+    pub status: StatusUse,
+    /// The kinds whose objects decide what one of this kind means.
+    pub reads: &'static [Kind],
+    /// What its rules are called in the routing table.
+    pub route: Option<RouteKind>,
+    pub name_form: NameForm,
+    /// Whether everything that an author writes is in `spec`.
+    pub has_spec: bool,
+}
+
+/// Where objects of a kind are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    Cluster,
+    /// In the namespaces that are watched.
+    Namespace,
+    /// In a namespace that need not be watched: with whoever runs the cluster.
+    OperatorNamespace,
+}
+
+/// What the status of a kind's objects is here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StatusUse {
+    Ignored,
+    /// Others write it, and it decides what the object means.
+    Read,
+    /// We write it.
+    Written(StatusShape),
+}
+
+/// The shapes of the statuses that we write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StatusShape {
+    /// Conditions, and what is served of a class.
+    Class,
+    /// Addresses, conditions, and conditions of each listener.
+    Gateway,
+    /// Conditions at each parent.
+    Parents,
+    /// Addresses.
+    LoadBalancer,
+}
+
+/// What the names of a kind's objects look like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NameForm {
+    Subdomain,
+    Label,
+    /// A label that begins with a letter.
+    Label1035,
+}
+
+/// Kinds that will be served: a document of one is no mistake.
+pub(crate) const NOT_YET: [(&str, &str); 5] = [
+    (GATEWAY_API, "TLSRoute"),
+    (GATEWAY_API, "TCPRoute"),
+    (GATEWAY_API, "UDPRoute"),
+    (GATEWAY_API, "ListenerSet"),
+    (GATEWAY_API, "BackendTLSPolicy"),
+];
+
+/// The group of the Gateway API.
+pub(crate) const GATEWAY_API: &str = "gateway.networking.k8s.io";
+
+/// A kind of the Gateway API in its usual form.
+const fn gateway_api(name: &'static str, plural: &'static str) -> Resource {
+    Resource {
+        api_version: "gateway.networking.k8s.io/v1",
+        // The API server serves v1beta1 with the same shape.
+        other_versions: &["v1beta1"],
+        has_definition: true,
+        ..built_in("gateway.networking.k8s.io/v1", name, plural)
+    }
+}
+
+/// A kind of Kubernetes itself in its usual form.
+const fn built_in(api_version: &'static str, name: &'static str, plural: &'static str) -> Resource {
+    Resource {
+        name,
+        plural,
+        api_version,
+        other_versions: &[],
+        watched_versions: &["v1"],
+        scope: Scope::Namespace,
+        has_definition: false,
+        status: StatusUse::Ignored,
+        reads: &[],
+        route: None,
+        name_form: NameForm::Subdomain,
+        has_spec: true,
+    }
+}
+
+/// What is kept in the order of keys.
+type Sorted<T> = BTreeMap<ObjectKey, Arc<T>>;
+
+/// `Type in field: Map { Kind = Resource; ... }`: the type in `ir` that objects of these kinds are read into, and the
+/// field of the snapshot that holds them.
+macro_rules! kinds {
+    ($($object:ident in $field:ident: $store:ty { $($kind:ident = $resource:expr;)+ })+) => {
+        /// The kinds that are read.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[allow(missing_docs)] // each is the kind of that name
+        pub enum Kind {
+            $($($kind,)+)+
+        }
+
+        impl Kind {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$($(Self::$kind,)+)+];
+
+            /// Its row.
+            pub const fn resource(self) -> &'static Resource {
+                match self {
+                    $($(Self::$kind => const { &$resource },)+)+
+                }
+            }
+        }
+
+        /// One object that was read.
+        #[derive(Clone, Debug)]
+        #[allow(missing_docs)] // each is an object of that type
+        pub enum Object {
+            $($object(Arc<ir::$object>),)+
+        }
+
+        impl Object {
+            /// What every object has.
+            pub fn meta(&self) -> &Meta {
+                match self {
+                    $(Self::$object(object) => &object.meta,)+
+                }
+            }
+
+            /// The same, to be changed; copies an object that is shared.
+            pub(crate) fn meta_mut(&mut self) -> &mut Meta {
+                match self {
+                    $(Self::$object(object) => &mut Arc::make_mut(object).meta,)+
+                }
+            }
+
+            /// The same without spare room: it is kept for long, and there are many.
+            pub(crate) fn compact(&self) -> Self {
+                match self {
+                    $(Self::$object(object) => Self::$object(Arc::new(ir::$object::clone(object))),)+
+                }
+            }
+        }
+
+        $(
+            impl From<ir::$object> for Object {
+                fn from(object: ir::$object) -> Self {
+                    Self::$object(Arc::new(object))
+                }
+            }
+
+            impl Keyed for ir::$object {
+                fn key(&self) -> &ObjectKey {
+                    &self.meta.key
+                }
+            }
+        )+
+
+        /// Every object that was read. Translation reads it and nothing else.
+        #[derive(Clone, Debug, Default)]
+        #[allow(missing_docs)] // each holds the objects of that name
+        pub struct Snapshot {
+            $(pub $field: $store,)+
+        }
+
+        impl Snapshot {
+            /// The object of a key.
+            pub fn get(&self, key: &ObjectKey) -> Option<Object> {
+                match key.kind {
+                    $($(Kind::$kind)|+ => Store::find(&self.$field, key).cloned().map(Object::$object),)+
+                }
+            }
+
+            /// All objects.
+            pub fn objects(&self) -> impl Iterator<Item = Object> {
+                std::iter::empty()$(.chain(self.$field.values().cloned().map(Object::$object)))+
+            }
+
+            pub(crate) fn insert(&mut self, object: Object) {
+                match object {
+                    $(Object::$object(object) => Store::put(&mut self.$field, object),)+
+                }
+            }
+
+            pub(crate) fn remove(&mut self, key: &ObjectKey) {
+                match key.kind {
+                    $($(Kind::$kind)|+ => Store::forget(&mut self.$field, key),)+
+                }
+            }
+        }
+    };
+}
+
+// The order is that of statuses and reports.
+kinds! {
+    GatewayClass in gateway_classes: Sorted<ir::GatewayClass> {
+        GatewayClass = Resource {
+            scope: Scope::Cluster,
+            status: StatusUse::Written(StatusShape::Class),
+            reads: &[Kind::GatewayParameters],
+            ..gateway_api("GatewayClass", "gatewayclasses")
+        };
+    }
+    Gateway in gateways: Sorted<ir::Gateway> {
+        Gateway = Resource {
+            status: StatusUse::Written(StatusShape::Gateway),
+            reads: &[
+                Kind::GatewayClass, Kind::GatewayParameters, Kind::ReferenceGrant, Kind::Ingress, Kind::Service,
+                Kind::Secret,
+            ],
+            ..gateway_api("Gateway", "gateways")
+        };
+    }
+    GatewayParameters in gateway_parameters: Sorted<ir::GatewayParameters> {
+        GatewayParameters = Resource {
+            api_version: "portcullis.dev/v1alpha1",
+            other_versions: &[],
+            watched_versions: &["v1alpha1"],
+            // Those of a class are read wherever they are, as classes are.
+            scope: Scope::OperatorNamespace,
+            ..gateway_api("GatewayParameters", "gatewayparameters")
+        };
+    }
+    Route in routes: Sorted<ir::Route> {
+        HttpRoute = Resource {
+            status: StatusUse::Written(StatusShape::Parents),
+            reads: &[Kind::Gateway, Kind::ReferenceGrant, Kind::Service, Kind::Namespace],
+            route: Some(RouteKind::Http),
+            ..gateway_api("HTTPRoute", "httproutes")
+        };
+        GrpcRoute = Resource {
+            other_versions: &[],
+            status: StatusUse::Written(StatusShape::Parents),
+            reads: &[Kind::Gateway, Kind::ReferenceGrant, Kind::Service, Kind::Namespace],
+            route: Some(RouteKind::Grpc),
+            ..gateway_api("GRPCRoute", "grpcroutes")
+        };
+    }
+    ReferenceGrant in grants: Sorted<ir::ReferenceGrant> {
+        ReferenceGrant = Resource {
+            // v1beta1 is the only one up to release 1.4.
+            watched_versions: &["v1", "v1beta1"],
+            ..gateway_api("ReferenceGrant", "referencegrants")
+        };
+    }
+    Ingress in ingresses: Sorted<ir::Ingress> {
+        Ingress = Resource {
+            status: StatusUse::Written(StatusShape::LoadBalancer),
+            reads: &[Kind::Gateway, Kind::IngressClass, Kind::Service, Kind::Secret],
+            route: Some(RouteKind::Ingress),
+            ..built_in("networking.k8s.io/v1", "Ingress", "ingresses")
+        };
+    }
+    IngressClass in ingress_classes: Sorted<ir::IngressClass> {
+        IngressClass = Resource {
+            scope: Scope::Cluster,
+            ..built_in("networking.k8s.io/v1", "IngressClass", "ingressclasses")
+        };
+    }
+    Service in services: ByName<Arc<ir::Service>> {
+        Service = Resource {
+            // It says at which address clients reach it.
+            status: StatusUse::Read,
+            name_form: NameForm::Label1035,
+            ..built_in("v1", "Service", "services")
+        };
+    }
+    EndpointSlice in endpoint_slices: Slices {
+        EndpointSlice = Resource {
+            has_spec: false,
+            ..built_in("discovery.k8s.io/v1", "EndpointSlice", "endpointslices")
+        };
+    }
+    Secret in secrets: Sorted<ir::Secret> {
+        Secret = Resource {
+            // Only those that somebody refers to are read.
+            watched_versions: &[],
+            has_spec: false,
+            ..built_in("v1", "Secret", "secrets")
+        };
+    }
+    ConfigMap in config_maps: Sorted<ir::ConfigMap> {
+        ConfigMap = Resource {
+            // Nothing refers to one.
+            watched_versions: &[],
+            has_spec: false,
+            ..built_in("v1", "ConfigMap", "configmaps")
+        };
+    }
+    Namespace in namespaces: Sorted<ir::Namespace> {
+        Namespace = Resource {
+            scope: Scope::Cluster,
+            name_form: NameForm::Label,
+            ..built_in("v1", "Namespace", "namespaces")
+        };
+    }
+}
+
+impl Resource {
+    /// The API group; empty is the core group.
+    pub fn group(&self) -> &'static str {
+        self.api_version.rsplit_once('/').map_or("", |(group, _)| group)
+    }
+
+    /// The version of [`Resource::api_version`].
+    pub fn version(&self) -> &'static str {
+        self.api_version.rsplit_once('/').map_or(self.api_version, |(_, version)| version)
+    }
+
+    /// Whether its objects are in namespaces.
+    pub fn is_namespaced(&self) -> bool {
+        self.scope != Scope::Cluster
+    }
+
+    /// The shape of the status that we write.
+    pub fn status_shape(&self) -> Option<StatusShape> {
+        match self.status {
+            StatusUse::Written(shape) => Some(shape),
+            StatusUse::Ignored | StatusUse::Read => None,
+        }
+    }
+
+    /// The name of the CRD that defines it.
+    pub fn definition(&self) -> Option<String> {
+        self.has_definition.then(|| format!("{}.{}", self.plural, self.group()))
+    }
+}
+
+impl Kind {
+    /// The kind as manifests write it.
+    pub fn as_str(self) -> &'static str {
+        self.resource().name
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::Kind;
+
+    #[test]
+    fn no_two_kinds_are_one_resource() {
+        let resources = || Kind::ALL.iter().map(|kind| kind.resource());
+        let of_group: BTreeSet<_> = resources().map(|resource| (resource.group(), resource.name)).collect();
+        let paths: BTreeSet<_> = resources().map(|resource| (resource.group(), resource.plural)).collect();
+        assert_eq!((of_group.len(), paths.len()), (Kind::ALL.len(), Kind::ALL.len()));
+    }
+
+    #[test]
+    fn what_is_watched_is_a_version_that_is_read() {
+        for kind in Kind::ALL {
+            let resource = kind.resource();
+            for version in resource.watched_versions {
+                let is_read = *version == resource.version() || resource.other_versions.contains(version);
+                assert!(is_read, "{kind} {version}");
+            }
+        }
+    }
+}
