@@ -119,6 +119,10 @@ pub struct ServeArgs {
     /// be given several times.
     #[arg(long, value_name = "CIDR", env = "PORTCULLIS_PROXY_PROTOCOL", value_delimiter = ',', value_parser = parse_cidr)]
     pub proxy_protocol: Vec<(IpAddr, u8)>,
+    /// How long an answer of an HTTP/2 backend that has begun may go on with nothing in either direction, as that of a gRPC
+    /// watch does.
+    #[arg(long, value_name = "DURATION", default_value = "5m", env = "PORTCULLIS_STREAM_IDLE_TIMEOUT", value_parser = parse_limit)]
+    pub stream_idle_timeout: Duration,
     /// The IngressClass that is ours even where no such object exists.
     #[arg(long, value_name = "NAME", default_value = "portcullis", env = "PORTCULLIS_INGRESS_CLASS")]
     pub ingress_class: String,
@@ -209,6 +213,12 @@ pub enum ReportFormat {
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     portcullis_controller::ir::route::parse_duration(text)
         .ok_or_else(|| format!("{text:?} is not a duration such as 30s, 1m30s or 500ms"))
+}
+
+/// Reads a duration that is not nothing.
+pub fn parse_limit(text: &str) -> Result<Duration, String> {
+    let limit = parse_duration(text)?;
+    if limit.is_zero() { Err(format!("{text:?} would leave no time at all")) } else { Ok(limit) }
 }
 
 /// Reads `address/prefix length`; an address alone is itself.

@@ -181,6 +181,7 @@ fn serve_args(args: &DemoArgs) -> ServeArgs {
         workers: None,
         trusted_proxies: Vec::new(),
         proxy_protocol: Vec::new(),
+        stream_idle_timeout: Duration::from_secs(300),
         ingress_class: "portcullis".to_owned(),
         default_certificate: None,
         no_ssl_redirect: false,

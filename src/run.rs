@@ -225,6 +225,10 @@ fn raise_file_limit() {
     }
 }
 
+/// How often an HTTP/2 backend is pinged: not more often than makes sense, and no less often than servers of gRPC put up
+/// with for ever.
+const PINGS: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(300));
+
 fn options(args: &ServeArgs) -> Options {
     let base = Options::default();
     Options {
@@ -232,6 +236,8 @@ fn options(args: &ServeArgs) -> Options {
         workers: args.workers.map_or(base.workers, usize::from),
         trusted: args.trusted_proxies.clone(),
         proxy_protocol: args.proxy_protocol.clone(),
+        stream_idle_timeout: args.stream_idle_timeout,
+        backend_ping_interval: (args.stream_idle_timeout / 3).clamp(PINGS.0, PINGS.1),
         ..base
     }
 }

@@ -28,7 +28,7 @@ use crate::{
     app::{self, Service},
     conn::ConnInfo,
     http::forwarded,
-    io::{DownIo, Limits, Transport},
+    io::{DownIo, Limits, Socket, Transport},
     shared::{Connection, Load, Shared},
     tls::TlsConfigs,
 };
@@ -235,17 +235,18 @@ async fn serve(
         load: Arc::clone(&worker.load),
     };
     drop(table);
+    let socket = Socket::new(tcp, worker.limits.idle);
     let (down, h2) = match protocol {
         Protocol::Https => {
             // Boxed: a task keeps the room of the largest thing that it ever waits for, and this is large and short.
-            let handshake = Box::pin(worker.tls.accept(tcp, port.number, &worker.shared));
+            let handshake = Box::pin(worker.tls.accept(socket, port.number, &worker.shared));
             let (stream, tls) = handshake.await?;
             let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
             info.tls = Some(tls);
             (down_io(Transport::Tls(stream), &info, worker, counted), h2)
         }
         Protocol::Http => {
-            let mut down = down_io(Transport::Plain(tcp), &info, worker, counted);
+            let mut down = down_io(Transport::Plain(socket), &info, worker, counted);
             let Some(h2) = app::speaks_h2(&mut down, port, worker.limits).await else { return Ok(()) };
             (down, h2)
         }

@@ -5,96 +5,200 @@ mod http2;
 
 use std::{
     future::poll_fn,
-    pin::{Pin, pin},
+    pin::pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Poll, ready},
 };
 
 use pingora_proxy::HttpProxy;
-use tokio::{
-    task::coop::unconstrained,
-    time::{Instant, Sleep, sleep_until},
-};
+use tokio::time::{Sleep, sleep_until};
 
 pub(crate) use self::{
     http1::{serve as serve_http1, speaks_h2},
     http2::serve as serve_http2,
 };
 use crate::{
-    conn::{SCOPE, Scope},
+    conn::{Cut, SCOPE, Scope},
     http::HttpService,
+    io::Limits,
+    stall::Stall,
 };
 
 /// What serves the requests of one worker thread.
 pub(crate) type Service = Arc<HttpProxy<HttpService>>;
 
-/// Polls a timer that wakes its task when it goes off, though it be polled no more. Outside of the task's budget: where
-/// that is used up, a timer says that it is pending and notes nobody to wake.
-fn poll_timer(timer: Pin<&mut Sleep>, cx: &mut Context<'_>) -> Poll<()> {
-    pin!(unconstrained(timer)).poll(cx)
+/// Who can say of a request what it does not see itself.
+trait Client {
+    /// Whether the client is gone, though nobody reads what it sent last.
+    fn left(&self) -> bool;
+
+    /// Whether this turn of the request's task is owed to something else that has nothing to do with it.
+    fn woke(&mut self) -> bool;
 }
 
-/// What the request has set ([`Scope::set_deadline`]).
-fn told() -> Option<Instant> {
-    SCOPE.with(Scope::deadline)
-}
-
-/// Carries out the request, no longer than it says itself.
-async fn until_deadline<T>(
+/// Carries out a request inside its [`SCOPE`], no longer than it says itself, and while something happens.
+///
+/// What pingora waits for is hard to see from outside (a window, a socket, a channel between its two halves), and some of
+/// it has no limit there. But whatever comes of it wakes the request's task: a request whose task is not woken moves no
+/// more.
+async fn carry<T>(
     request: impl Future<Output = Option<T>>,
-    deadline: impl Fn() -> Option<Instant>,
+    stall: &mut Stall,
+    limits: &Limits,
+    mut client: impl Client,
 ) -> Option<T> {
     let mut request = pin!(request);
-    let mut cut = pin!(None::<Sleep>);
+    let mut deadline = pin!(None::<Sleep>);
+    let mut runs = false;
+    stall.moved();
     poll_fn(|cx| {
+        let look = !runs || stall.is_due();
+        if !(client.woke() || runs && look) {
+            stall.moved();
+        }
         if let Poll::Ready(done) = request.as_mut().poll(cx) {
             return Poll::Ready(done);
         }
-        let Some(deadline) = deadline() else { return Poll::Pending };
-        if cut.is_none() {
-            cut.set(Some(sleep_until(deadline)));
+        if let Some(at) = SCOPE.with(Scope::deadline) {
+            if deadline.is_none() {
+                deadline.set(Some(sleep_until(at)));
+            }
+            let mut timer = deadline.as_mut().as_pin_mut().expect("set above");
+            if timer.deadline() != at {
+                timer.as_mut().reset(at);
+            }
+            if timer.poll(cx).is_ready() {
+                return Poll::Ready(None);
+            }
         }
-        let mut timer = cut.as_mut().as_pin_mut().expect("set above");
-        if timer.deadline() != deadline {
-            timer.as_mut().reset(deadline);
+        // Once polled, it wakes this task when it goes off.
+        if !look {
+            return Poll::Pending;
         }
-        timer.poll(cx).map(|()| None)
+        runs = true;
+        SCOPE.with(|scope| {
+            while !ready!(stall.poll_look(cx, scope.idle_limit(limits))) {
+                if client.left() {
+                    scope.set_cut(Cut::ClientLeft);
+                    return Poll::Ready(None);
+                }
+            }
+            scope.set_cut(if client.left() { Cut::ClientLeft } else { Cut::Stalled });
+            Poll::Ready(None)
+        })
     })
     .await
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{cell::Cell, time::Duration};
+    use std::time::Duration;
+
+    use tokio::time::{Instant, sleep};
 
     use super::*;
+    use crate::conn::tests::conn;
+
+    const LIMITS: Limits = Limits {
+        head_time: Duration::MAX,
+        head_bytes: 0,
+        idle: Duration::from_secs(60),
+        stream_idle: Duration::from_secs(300),
+        keepalive: Duration::MAX,
+    };
+
+    /// Leaves at a time.
+    struct Test {
+        leaves: Option<Instant>,
+    }
+
+    impl Client for Test {
+        fn left(&self) -> bool {
+            self.leaves.is_some_and(|at| Instant::now() >= at)
+        }
+
+        fn woke(&mut self) -> bool {
+            false
+        }
+    }
+
+    const STAYS: Test = Test { leaves: None };
+
+    /// What came of a request, why it was cut, and after how many seconds.
+    async fn carried<T>(
+        request: impl Future<Output = Option<T>>,
+        client: Test,
+    ) -> (Option<T>, Option<Cut>, u64) {
+        let begin = Instant::now();
+        let carrying = async {
+            let mut stall = Stall::default();
+            let done = carry(request, &mut stall, &LIMITS, client).await;
+            (done, SCOPE.with(Scope::cut), begin.elapsed().as_secs())
+        };
+        SCOPE.scope(Scope::new(conn()), carrying).await
+    }
+
+    fn deadline(at: Option<Instant>) {
+        SCOPE.with(|scope| scope.set_deadline(at));
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_request_is_cut_at_the_deadline_that_it_sets() {
-        let (begin, deadline) = (Instant::now(), Cell::new(None));
+        let begin = Instant::now();
         let request = async {
-            tokio::time::sleep(Duration::from_secs(5)).await;
-            deadline.set(Some(begin + Duration::from_secs(30)));
+            sleep(Duration::from_secs(5)).await;
+            deadline(Some(begin + Duration::from_secs(30)));
             std::future::pending::<Option<()>>().await
         };
-        let answer = until_deadline(request, || deadline.get()).await;
-        assert_eq!((answer, begin.elapsed().as_secs()), (None, 30));
+        assert_eq!(carried(request, STAYS).await, (None, None, 30));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_deadline_can_be_moved_and_lifted() {
-        let (begin, deadline) = (Instant::now(), Cell::new(None));
+        let begin = Instant::now();
         let request = async {
-            let set = |s| deadline.set(Some(begin + Duration::from_secs(s)));
+            let set = |s| deadline(Some(begin + Duration::from_secs(s)));
             set(10);
-            tokio::time::sleep(Duration::from_secs(5)).await;
+            sleep(Duration::from_secs(5)).await;
             set(100);
-            tokio::time::sleep(Duration::from_secs(50)).await;
-            deadline.set(None);
-            tokio::time::sleep(Duration::from_secs(500)).await;
+            sleep(Duration::from_secs(50)).await;
+            deadline(None);
+            sleep(Duration::from_secs(60)).await;
             Some("answer")
         };
-        let answer = until_deadline(request, || deadline.get()).await;
-        assert_eq!(answer, Some("answer"));
+        assert_eq!(carried(request, STAYS).await, (Some("answer"), None, 115));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_on_which_nothing_happens_is_cut() {
+        let (done, cut, after) = carried(std::future::pending::<Option<()>>(), STAYS).await;
+        assert_eq!((done, cut), (None, Some(Cut::Stalled)));
+        assert!((60..=75).contains(&after), "{after}");
+        let answer_begins = async {
+            SCOPE.with(Scope::streams);
+            std::future::pending::<Option<()>>().await
+        };
+        let (done, cut, after) = carried(answer_begins, STAYS).await;
+        assert_eq!((done, cut), (None, Some(Cut::Stalled)));
+        assert!((300..=375).contains(&after), "{after}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_on_which_something_happens_goes_on() {
+        let request = async {
+            for _ in 0..10 {
+                sleep(Duration::from_secs(59)).await;
+            }
+            Some("answer")
+        };
+        assert_eq!(carried(request, STAYS).await, (Some("answer"), None, 590));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_ends_with_its_client() {
+        let client = Test { leaves: Some(Instant::now() + Duration::from_secs(20)) };
+        let (done, cut, after) = carried(std::future::pending::<Option<()>>(), client).await;
+        assert_eq!((done, cut), (None, Some(Cut::ClientLeft)));
+        assert!((20..=28).contains(&after), "{after}");
     }
 }

@@ -7,12 +7,13 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use http::HeaderValue;
 use tokio::time::Instant;
 
-use crate::shared::Load;
+use crate::{io::Limits, shared::Load};
 
 /// What is known of a client's connection. Made once at accept, shared by all its requests (h2 streams too).
 #[derive(Debug)]
@@ -54,6 +55,17 @@ pub(crate) struct Scope {
     /// The connection of the request.
     pub(crate) conn: Arc<ConnInfo>,
     deadline: Cell<Option<Instant>>,
+    streams: Cell<bool>,
+    cut: Cell<Option<Cut>>,
+}
+
+/// Why a request was cut, where it was not for its deadline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cut {
+    /// Nothing moved.
+    Stalled,
+    /// The client is gone.
+    ClientLeft,
 }
 
 tokio::task_local! {
@@ -70,7 +82,13 @@ impl ConnInfo {
 
 impl Scope {
     pub(crate) fn new(conn: Arc<ConnInfo>) -> Self {
-        Self { conn, deadline: Cell::new(None) }
+        Self { conn, deadline: Cell::new(None), streams: Cell::new(false), cut: Cell::new(None) }
+    }
+
+    /// Another request of the connection begins.
+    pub(crate) fn begin(&self) {
+        self.deadline.set(None);
+        self.streams.set(false);
     }
 
     /// Sets (or with `None` lifts) the time at which the request is cut, whatever it is doing: its future is
@@ -85,5 +103,47 @@ impl Scope {
     /// The time at which the request is cut.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.deadline.get()
+    }
+
+    /// The answer has begun, and its backend may be silent for long: one that is there can be told from one that is not.
+    pub(crate) fn streams(&self) {
+        self.streams.set(true);
+    }
+
+    /// How long nothing may move.
+    pub(crate) fn idle_limit(&self, limits: &Limits) -> Duration {
+        if self.streams.get() { limits.stream_idle } else { limits.idle }
+    }
+
+    /// Says why the request is cut, to what is dropped with it.
+    pub(crate) fn set_cut(&self, why: Cut) {
+        self.cut.set(Some(why));
+    }
+
+    /// Why the request is cut.
+    pub(crate) fn cut(&self) -> Option<Cut> {
+        self.cut.get()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A connection of somebody to port 80.
+    pub(crate) fn conn() -> Arc<ConnInfo> {
+        let peer = SocketAddr::from(([192, 0, 2, 1], 50000));
+        Arc::new(ConnInfo {
+            port: 80,
+            client_port: 80,
+            offset: 0,
+            peer,
+            client: HeaderValue::from_static("192.0.2.1"),
+            client_port_text: HeaderValue::from_static("80"),
+            local: SocketAddr::from(([192, 0, 2, 2], 80)),
+            tls: None,
+            draining: Arc::default(),
+            load: Arc::default(),
+        })
     }
 }

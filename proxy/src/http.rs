@@ -126,7 +126,7 @@ impl ProxyHttp for HttpService {
         answer: &mut ResponseHeader,
         context: &mut Context,
     ) -> Result<()> {
-        response::filter(session, answer, context)
+        response::filter(&self.shared.options, session, answer, context)
     }
 
     fn fail_to_connect(

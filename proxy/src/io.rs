@@ -6,7 +6,7 @@
 mod head;
 mod linger;
 mod out;
-mod stall;
+mod socket;
 mod traits;
 mod transport;
 
@@ -24,9 +24,13 @@ use tokio::{
     time::Sleep,
 };
 
-pub(crate) use self::transport::Transport;
-use self::{head::HeadScan, out::Out, stall::Stall, transport::Gathering};
-use crate::{Options, conn::ConnInfo, shared::Connection};
+pub(crate) use self::{socket::Socket, transport::Transport};
+use self::{head::HeadScan, out::Out, transport::Gathering};
+use crate::{
+    Options,
+    conn::{ConnInfo, Cut, SCOPE, Scope},
+    shared::Connection,
+};
 
 /// What an HTTP/2 client sends first (RFC 9113, 3.4).
 pub(crate) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -41,8 +45,10 @@ pub(crate) struct Limits {
     pub(crate) head_time: Duration,
     /// Bytes of a head.
     pub(crate) head_bytes: usize,
-    /// Between two writes that the client takes.
-    pub(crate) write_idle: Duration,
+    /// While bytes wait that nobody takes, or for the head of an answer.
+    pub(crate) idle: Duration,
+    /// Of an answer of HTTP/2 that has begun and goes on with nothing.
+    pub(crate) stream_idle: Duration,
     /// Without a request.
     pub(crate) keepalive: Duration,
 }
@@ -57,7 +63,6 @@ pub(crate) struct DownIo {
     reading: Reading,
     /// Ends the reading of a head; there is one only where a head did not come in one piece.
     head_timer: Option<Pin<Box<Sleep>>>,
-    stall: Stall,
     limits: Limits,
     h2: bool,
     /// Whether the runtime may believe wrongly that there is something to read: it does of a new socket, and after a
@@ -65,6 +70,8 @@ pub(crate) struct DownIo {
     stale: bool,
     ended: bool,
     wrote: bool,
+    /// Whether the request has been answered, in part or whole.
+    answered: bool,
     /// Whether h2 has been told that records are sent which are still here; they are before the next read.
     owes_flush: bool,
     socket: Arc<SocketDigest>,
@@ -98,12 +105,12 @@ impl DownIo {
             out: Out::default(),
             reading: Reading::Rest,
             head_timer: None,
-            stall: Stall::new(limits.write_idle),
             limits,
             h2: false,
             stale: true,
             ended: false,
             wrote: false,
+            answered: false,
             owes_flush: false,
             socket: Arc::new(socket),
             tls,
@@ -125,6 +132,20 @@ impl DownIo {
     pub(crate) fn begin_request(&mut self) {
         self.reading = Reading::Head(HeadScan::default());
         self.head_timer = None;
+        self.answered = false;
+    }
+
+    /// Whether the client has ended the connection, or its side of it, though there be bytes of it that were not read.
+    pub(crate) fn left(socket: &SocketDigest) -> bool {
+        // Of `enum tcp_state` in the kernel's include/net/tcp_states.h.
+        const CLOSE: u8 = 7;
+        const CLOSE_WAIT: u8 = 8;
+        socket.tcp_info().is_some_and(|info| matches!(info.tcpi_state, CLOSE | CLOSE_WAIT))
+    }
+
+    /// By which [`Self::left`] knows the connection.
+    pub(crate) fn socket(&self) -> Arc<SocketDigest> {
+        Arc::clone(&self.socket)
     }
 
     /// What follows is HTTP/2, from its preface on.
@@ -233,25 +254,23 @@ impl DownIo {
     }
 
     fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.out.is_empty() {
-            let out = self.out.poll_flush(&mut self.transport, cx);
-            ready!(self.stall.watch(cx, out))?;
-        }
-        let flushed = Pin::new(&mut self.transport).poll_flush(cx);
-        self.stall.watch(cx, flushed)
+        ready!(self.out.poll_flush(&mut self.transport, cx))?;
+        Pin::new(&mut self.transport).poll_flush(cx)
     }
 }
 
 const TOO_LARGE: &[u8] =
     b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 const TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+const STALLED: &[u8] = b"HTTP/1.1 504 Gateway Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
 impl Limits {
     pub(crate) fn new(options: &Options) -> Self {
         Self {
             head_time: options.header_timeout,
             head_bytes: options.max_header_bytes,
-            write_idle: options.idle_timeout,
+            idle: options.idle_timeout,
+            stream_idle: options.stream_idle_timeout,
             keepalive: options.keepalive_timeout,
         }
     }
@@ -285,7 +304,9 @@ impl AsyncRead for DownIo {
                     this.stale = false;
                     // Nothing more is to be had from the client: what is held back for it need not wait, for the
                     // rest of the body may take its time.
-                    let _ = this.poll_out(cx);
+                    if let Poll::Ready(Err(error)) = this.poll_out(cx) {
+                        return Poll::Ready(Err(error));
+                    }
                     return this.poll_head_timer(cx);
                 }
             }
@@ -305,14 +326,13 @@ impl AsyncWrite for DownIo {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        this.wrote = true;
-        let written = match &mut this.transport {
+        (this.wrote, this.answered) = (true, true);
+        match &mut this.transport {
             Transport::Tls(tls) if this.h2 => this.out.poll_write(&mut Gathering(tls), cx, bufs),
             // h2 gathers its small frames itself.
             plain if this.h2 => Pin::new(plain).poll_write_vectored(cx, bufs),
             transport => this.out.poll_write(transport, cx, bufs),
-        };
-        this.stall.watch(cx, written)
+        }
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -334,14 +354,17 @@ impl AsyncWrite for DownIo {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         ready!(this.poll_out(cx))?;
-        let shut = Pin::new(&mut this.transport).poll_shutdown(cx);
-        this.stall.watch(cx, shut)
+        Pin::new(&mut this.transport).poll_shutdown(cx)
     }
 }
 
 impl Drop for DownIo {
     fn drop(&mut self) {
         let transport = std::mem::replace(&mut self.transport, Transport::Gone);
+        let stalled = matches!(SCOPE.try_with(Scope::cut), Ok(Some(Cut::Stalled)));
+        if stalled && !self.h2 && !self.answered {
+            self.refuse(STALLED, io::ErrorKind::TimedOut);
+        }
         if self.wrote && !self.ended {
             linger::close(transport, std::mem::take(&mut self.out), self.counted.take());
         }

@@ -13,6 +13,7 @@ mod random;
 mod ranges;
 mod roots;
 mod shared;
+mod stall;
 mod tls;
 mod upstream;
 mod worker;
@@ -51,8 +52,16 @@ pub struct Options {
     pub proxy_protocol: Vec<(IpAddr, u8)>,
     /// Limit of time for a connection to a backend.
     pub connect_timeout: Duration,
-    /// Limit of time between two reads.
+    /// Limit of time while bytes wait that a peer does not take, or for more of an answer; of HTTP/2 backends, for its
+    /// head.
     pub idle_timeout: Duration,
+    /// Limit of time for an answer of an HTTP/2 backend that has begun and goes on with nothing in either direction, as
+    /// that of a gRPC watch may.
+    pub stream_idle_timeout: Duration,
+    /// Each connection to an HTTP/2 backend is pinged so often, and ended 5 s after a PING that is not answered. Servers
+    /// of gRPC end a connection themselves on which the fourth PING within five minutes comes without data of theirs
+    /// between, so it is a third of `stream_idle_timeout` at least.
+    pub backend_ping_interval: Duration,
     /// Limit of time for a request's head, from its first byte to its last.
     pub header_timeout: Duration,
     /// Limit of bytes for the head of an HTTP/1 request; h2 has 64 KiB.
@@ -196,6 +205,8 @@ impl Default for Options {
             proxy_protocol: Vec::new(),
             connect_timeout: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(60),
+            stream_idle_timeout: Duration::from_secs(300),
+            backend_ping_interval: Duration::from_secs(100),
             header_timeout: Duration::from_secs(10),
             max_header_bytes: 64 << 10,
             keepalive_timeout: Duration::from_secs(75),

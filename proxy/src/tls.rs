@@ -13,10 +13,10 @@ use rustls::{
     crypto::{CryptoProvider, ring},
     server::{Acceptor, ProducesTickets, ResolvesServerCert, ServerSessionMemoryCache},
 };
-use tokio::{io::AsyncWriteExt, net::TcpStream};
+use tokio::io::AsyncWriteExt;
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 
-use crate::{conn::TlsInfo, shared::Shared};
+use crate::{conn::TlsInfo, io::Socket, shared::Shared};
 
 /// Sessions of TLS 1.2 clients that know no tickets.
 const SESSIONS: usize = 1024;
@@ -96,21 +96,21 @@ impl TlsConfigs {
     /// [`HandshakeError`]; where it can be told, the client has been.
     pub(crate) async fn accept(
         &self,
-        tcp: TcpStream,
+        socket: Socket,
         port: u16,
         shared: &Shared,
-    ) -> Result<(Box<TlsStream<TcpStream>>, TlsInfo), HandshakeError> {
+    ) -> Result<(Box<TlsStream<Socket>>, TlsInfo), HandshakeError> {
         let limit = shared.options.handshake_timeout;
-        within(limit, self.handshake(tcp, port, shared)).await
+        within(limit, self.handshake(socket, port, shared)).await
     }
 
     async fn handshake(
         &self,
-        tcp: TcpStream,
+        socket: Socket,
         port: u16,
         shared: &Shared,
-    ) -> Result<(Box<TlsStream<TcpStream>>, TlsInfo), HandshakeError> {
-        let mut start = LazyConfigAcceptor::new(Acceptor::default(), tcp).await?;
+    ) -> Result<(Box<TlsStream<Socket>>, TlsInfo), HandshakeError> {
+        let mut start = LazyConfigAcceptor::new(Acceptor::default(), socket).await?;
         let server_name = start.client_hello().server_name().map(|name| {
             let mut name: Box<str> = name.into();
             name.make_ascii_lowercase();

@@ -10,22 +10,23 @@ use std::{
 
 use pingora_core::{
     apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream},
-    protocols::http::ServerSession,
+    protocols::{SocketDigest, http::ServerSession},
     server::ShutdownWatch,
 };
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::{Service, poll_timer, told, until_deadline};
+use super::{Client, Service, carry};
 use crate::{
     accept::Port,
     conn::{ConnInfo, SCOPE, Scope},
     io::{DownIo, Limits},
     shared::Load,
+    stall::{Stall, poll_timer},
 };
 
 /// Waits for the first bytes of a connection without TLS; whether they are HTTP/2's. `None`: there will be none.
 pub(crate) async fn speaks_h2(down: &mut DownIo, port: &Port, limit: Limits) -> Option<bool> {
-    let mut idle = Idle { port, timer: None, limit, fresh: true };
+    let mut idle = Idle::new(port, limit);
     match idle.request_begins(down).await {
         true => down.sniff_h2().await.ok(),
         false => None,
@@ -43,17 +44,18 @@ pub(crate) async fn serve(
 ) {
     let requests = async {
         let shutdown = port.shutdown();
-        let mut idle = Idle { port, timer: None, limit: limits, fresh: true };
+        let (mut idle, mut stall, socket) = (Idle::new(port, limits), Stall::default(), down.socket());
         let (mut down, mut settings) = (down, None::<HttpPersistentSettings>);
         loop {
             if !idle.request_begins(&mut down).await {
                 return down.close().await;
             }
             let _in_flight = load.request();
-            SCOPE.with(|scope| scope.set_deadline(None));
+            SCOPE.with(Scope::begin);
             down.begin_request();
-            let answered = until_deadline(answer(service, down, settings.take(), &shutdown), told).await;
-            let Some(reused) = answered else { return };
+            let answer = answer(service, down, settings.take(), &shutdown, limits.idle);
+            let client = Http1Client { socket: &socket, idle: &mut idle };
+            let Some(reused) = carry(answer, &mut stall, &limits, client).await else { return };
             let (stream, kept) = reused.consume();
             let Ok(same) = stream.into_any().downcast::<DownIo>() else { return };
             (down, settings) = (same, kept);
@@ -70,9 +72,11 @@ fn answer<'s>(
     down: Box<DownIo>,
     settings: Option<HttpPersistentSettings>,
     shutdown: &'s ShutdownWatch,
+    read_limit: Duration,
 ) -> Pin<Box<dyn Future<Output = Option<ReusedHttpStream>> + Send + 's>> {
     // Pipelining stays off: bytes that pingora has read ahead would wait here for bytes of the client's.
     let mut session = ServerSession::new_http1(down);
+    session.set_read_timeout(Some(read_limit));
     match settings {
         Some(settings) => settings.apply_to_session(&mut session),
         // Without a limit of pingora's: ours are the connection's own.
@@ -81,16 +85,45 @@ fn answer<'s>(
     service.process_new_http(session, shutdown)
 }
 
+/// The client of a request.
+struct Http1Client<'c, 'p> {
+    socket: &'c SocketDigest,
+    idle: &'c mut Idle<'p>,
+}
+
+impl Client for Http1Client<'_, '_> {
+    fn left(&self) -> bool {
+        DownIo::left(self.socket)
+    }
+
+    fn woke(&mut self) -> bool {
+        self.idle.went_off()
+    }
+}
+
 /// The time between two requests.
 struct Idle<'p> {
     port: &'p Port,
     timer: Option<Pin<Box<Sleep>>>,
+    /// Whether the timer wakes this task when it goes off.
+    runs: bool,
     limit: Limits,
     /// Whether no request has come yet.
     fresh: bool,
 }
 
-impl Idle<'_> {
+impl<'p> Idle<'p> {
+    fn new(port: &'p Port, limit: Limits) -> Self {
+        Self { port, timer: None, runs: false, limit, fresh: true }
+    }
+
+    /// Whether the timer went off and nobody has seen it.
+    fn went_off(&mut self) -> bool {
+        let off = self.runs && self.timer.as_ref().is_some_and(|timer| timer.is_elapsed());
+        self.runs &= !off;
+        off
+    }
+
     /// Waits for a request. False: there will be none, and nothing was taken from the connection.
     async fn request_begins(&mut self, down: &mut DownIo) -> bool {
         let (begin, mut first) = (Instant::now(), true);
@@ -100,6 +133,7 @@ impl Idle<'_> {
             }
             // The timer of the time before runs on and wakes this task, unless it went off meanwhile.
             let runs = self.timer.as_ref().is_some_and(|timer| !timer.is_elapsed());
+            self.runs = true;
             if std::mem::replace(&mut first, false) && runs && !self.port.draining() {
                 return Poll::Pending;
             }

@@ -5,7 +5,7 @@ use std::{
     pin::{Pin, pin},
     sync::{
         Arc,
-        atomic::{AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     task::{Poll, ready},
     time::Duration,
@@ -19,12 +19,13 @@ use pingora_core::{
 };
 use tokio::time::{Instant, sleep_until};
 
-use super::{Service, poll_timer, told, until_deadline};
+use super::{Client, Service, carry};
 use crate::{
     accept::Port,
     conn::{ConnInfo, SCOPE, Scope},
     io::{DownIo, Limits},
     shared::Load,
+    stall::{Stall, poll_timer},
 };
 
 /// Serves HTTP/2 until either side ends it, or it has been without a stream for too long.
@@ -38,8 +39,14 @@ pub(crate) async fn serve(
 ) {
     down.begin_h2();
     let streams = Arc::new(Streams::new());
-    let app =
-        H2App { service: Arc::clone(service), conn, load: Arc::clone(load), streams: Arc::clone(&streams) };
+    let app = H2App {
+        service: Arc::clone(service),
+        conn,
+        load: Arc::clone(load),
+        streams: Arc::clone(&streams),
+        limits,
+    };
+    let _over = ConnectionOver(Arc::clone(&streams));
     let (app, shutdown) = (Arc::new(app), port.shutdown());
     let serving = async { drop(app.process_new(down, &shutdown).await) };
     streams.serve(serving, limits.keepalive).await;
@@ -51,6 +58,17 @@ struct Streams {
     open: AtomicU32,
     /// Milliseconds after `begun`.
     idle_since: AtomicU64,
+    /// Whether the connection has ended, and its streams are without a client.
+    over: AtomicBool,
+}
+
+/// Says that the connection has ended.
+struct ConnectionOver(Arc<Streams>);
+
+impl Drop for ConnectionOver {
+    fn drop(&mut self) {
+        self.0.over.store(true, Ordering::Relaxed);
+    }
 }
 
 /// One stream.
@@ -58,7 +76,12 @@ struct OpenStream(Arc<Streams>);
 
 impl Streams {
     fn new() -> Self {
-        Self { begun: Instant::now(), open: AtomicU32::new(0), idle_since: AtomicU64::new(0) }
+        Self {
+            begun: Instant::now(),
+            open: AtomicU32::new(0),
+            idle_since: AtomicU64::new(0),
+            over: AtomicBool::new(false),
+        }
     }
 
     fn open(self: &Arc<Self>) -> OpenStream {
@@ -109,7 +132,7 @@ impl Streams {
 
 impl Drop for OpenStream {
     fn drop(&mut self) {
-        let Streams { begun, open, idle_since } = &*self.0;
+        let Streams { begun, open, idle_since, .. } = &*self.0;
         if open.fetch_sub(1, Ordering::Relaxed) == 1 {
             let now = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
             idle_since.store(now, Ordering::Relaxed);
@@ -123,6 +146,20 @@ struct H2App {
     conn: Arc<ConnInfo>,
     load: Arc<Load>,
     streams: Arc<Streams>,
+    limits: Limits,
+}
+
+/// The client of a stream.
+struct Http2Client(OpenStream);
+
+impl Client for Http2Client {
+    fn left(&self) -> bool {
+        self.0.0.over.load(Ordering::Relaxed)
+    }
+
+    fn woke(&mut self) -> bool {
+        false
+    }
 }
 
 #[async_trait]
@@ -137,11 +174,11 @@ impl HttpServerApp for H2App {
         's: 'f,
         'w: 'f,
     {
-        let in_flight = (self.load.request(), self.streams.open());
+        let (in_flight, client) = (self.load.request(), Http2Client(self.streams.open()));
         let request = self.service.process_new_http(session, shutdown);
         Box::pin(SCOPE.scope(Scope::new(Arc::clone(&self.conn)), async move {
             let _in_flight = in_flight;
-            until_deadline(request, told).await
+            carry(request, &mut Stall::default(), &self.limits, client).await
         }))
     }
 

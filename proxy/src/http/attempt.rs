@@ -22,7 +22,7 @@ use crate::{
     upstream::{
         self,
         names::Names,
-        peer::{Attempt, peer},
+        peer::{Attempt, Liveness, peer},
     },
 };
 
@@ -62,7 +62,18 @@ pub(crate) async fn begin(options: &Options, names: &Names, context: &mut Contex
     };
     let connect_timeout = within(options.connect_timeout);
     let upgrade = context.upgrade;
-    Ok(peer(&backend, &Attempt { address, connect_timeout, read_timeout, write_timeout, upgrade }))
+    let attempt = Attempt {
+        address,
+        connect_timeout,
+        read_timeout,
+        write_timeout,
+        upgrade,
+        liveness: Some(Liveness {
+            idle_limit: options.idle_timeout,
+            ping_interval: options.backend_ping_interval,
+        }),
+    };
+    Ok(peer(&backend, &attempt))
 }
 
 /// The limit between two reads. Over h2 pingora counts it from the end of the request's head, so that a long upload

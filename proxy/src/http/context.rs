@@ -9,7 +9,7 @@ use portcullis_routing::{
 use tokio::time::Instant;
 
 use super::{access_log::Record, headers::Has, mirror::Copies};
-use crate::conn::{ConnInfo, SCOPE};
+use crate::conn::{ConnInfo, Cut, SCOPE, Scope};
 
 /// What is known of one request. Dropped without [`Context::finish`] where the connection cuts the request.
 #[derive(Debug)]
@@ -130,6 +130,15 @@ impl Context {
 
 impl Drop for Context {
     fn drop(&mut self) {
+        match SCOPE.try_with(Scope::cut) {
+            Ok(Some(Cut::Stalled)) => {
+                self.status = if self.status == 0 { 504 } else { self.status };
+                self.rejection = Some((Rejection::Timeout, "nothing moved for too long"));
+            }
+            // As nginx logs a client that left.
+            Ok(Some(Cut::ClientLeft)) if self.status == 0 => self.status = 499,
+            _ => {}
+        }
         self.finish(0, true);
     }
 }

@@ -133,6 +133,7 @@ impl Mirrors {
                 read_timeout: Some(TIMEOUT),
                 write_timeout: Some(TIMEOUT),
                 upgrade: false,
+                liveness: None,
             },
         );
         let connector = self

@@ -1,20 +1,24 @@
 //! What becomes of a backend's answer.
 
-use http::StatusCode;
+use http::{StatusCode, Version};
 use pingora_error::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
-use portcullis_routing::{Rejection, Step};
+use portcullis_routing::{BackendProtocol, Rejection, Step};
 use tokio::time::Instant;
 
 use super::{answer::Answer, context::Context, headers::Response, hop, retry};
-use crate::conn::SCOPE;
+use crate::{
+    Options,
+    conn::{SCOPE, Scope},
+};
 
 /// Checks the head of an answer and brings it to the form that the client gets.
 ///
 /// # Errors
 /// Where it is dropped: for another attempt, or since it came too late.
 pub(crate) fn filter(
+    options: &Options,
     session: &mut Session,
     answer: &mut ResponseHeader,
     context: &mut Context,
@@ -49,6 +53,13 @@ pub(crate) fn filter(
     if context.conn.draining() {
         session.set_keepalive(None);
     }
+    if context.backend().is_some_and(|backend| backend.protocol == BackendProtocol::Http2) {
+        SCOPE.with(Scope::streams);
+        // A client that opens no window is held to its own limit.
+        if session.req_header().version == Version::HTTP_2 {
+            session.downstream_session.set_write_timeout(Some(options.idle_timeout));
+        }
+    }
     // From here on no 504 can be said any more; what is late is cut. A tunnel may last.
     let deadline = context.attempt_deadline().filter(|_| !switching);
     if deadline.is_some() || switching {
@@ -68,7 +79,7 @@ pub(crate) fn check_time(context: &mut Context) -> Result<()> {
     }
 }
 
-const TIMEOUT: &str = "the backend took too long";
+pub(crate) const TIMEOUT: &str = "the backend took too long";
 
 /// Tells the client why there is no answer, where it can still be told. Returns the status.
 pub(crate) async fn fail(session: &mut Session, error: &Error, context: &mut Context) -> u16 {

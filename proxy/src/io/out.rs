@@ -28,10 +28,6 @@ impl Out {
         self.held.extend_from_slice(bytes);
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.held.is_empty()
-    }
-
     /// Holds the bytes where they fit, and else gives what is held and as many of them as it takes to `to`.
     pub(crate) fn poll_write(
         &mut self,
@@ -149,7 +145,7 @@ mod tests {
                     }
                 }
                 assert!(out.poll_flush(&mut sink, &mut cx).is_ready());
-                assert!(out.is_empty());
+                assert!(out.held.is_empty());
                 assert!(sink.got == want, "{sizes:?} in steps of {step}");
             }
         }

@@ -7,21 +7,18 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use tokio::{
-    io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-};
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::server::TlsStream;
 
-use super::out::SLICES;
+use super::{out::SLICES, socket::Socket};
 
 /// The bytes of a connection.
 #[derive(Debug)]
 pub(crate) enum Transport {
     /// As they come.
-    Plain(TcpStream),
+    Plain(Socket),
     /// Boxed, so that a plain connection does not pay for the size of a TLS session.
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<Socket>>),
     /// Handed on to somebody else.
     Gone,
 }
@@ -33,9 +30,9 @@ impl Transport {
         match self {
             Self::Plain(tcp) if stale => {
                 let mut byte = [0; 1];
-                tcp.poll_peek(cx, &mut ReadBuf::new(&mut byte)).map_ok(|_| ())
+                tcp.tcp().poll_peek(cx, &mut ReadBuf::new(&mut byte)).map_ok(|_| ())
             }
-            Self::Plain(tcp) => tcp.poll_read_ready(cx),
+            Self::Plain(tcp) => tcp.tcp().poll_read_ready(cx),
             // Readiness of the socket is not enough: tickets and key updates carry no bytes of ours, and rustls
             // may hold bytes that the socket no longer has.
             Self::Tls(tls) => Pin::new(&mut **tls).poll_fill_buf(cx).map_ok(|_| ()),
@@ -45,8 +42,8 @@ impl Transport {
 
     pub(crate) fn raw_fd(&self) -> RawFd {
         match self {
-            Self::Plain(tcp) => tcp.as_raw_fd(),
-            Self::Tls(tls) => tls.get_ref().0.as_raw_fd(),
+            Self::Plain(tcp) => tcp.tcp().as_raw_fd(),
+            Self::Tls(tls) => tls.get_ref().0.tcp().as_raw_fd(),
             Self::Gone => -1,
         }
     }
@@ -60,7 +57,7 @@ const RECORD: usize = 1 << 14;
 ///
 /// h2 flushes after each frame of data. A system call for each takes longer than its encryption.
 #[derive(Debug)]
-pub(crate) struct Gathering<'t>(pub(crate) &'t mut TlsStream<TcpStream>);
+pub(crate) struct Gathering<'t>(pub(crate) &'t mut TlsStream<Socket>);
 
 impl Gathering<'_> {
     /// Whether there are records that have not been sent.
@@ -168,16 +165,19 @@ fn gone() -> io::Error {
 
 #[cfg(test)]
 mod tests {
-    use std::{future::poll_fn, io::Read as _, sync::Arc};
+    use std::{future::poll_fn, io::Read as _, sync::Arc, time::Duration};
 
     use rustls::{ClientConfig, RootCertStore, ServerConfig};
-    use tokio::{io::AsyncReadExt as _, net::TcpListener};
+    use tokio::{
+        io::AsyncReadExt as _,
+        net::{TcpListener, TcpStream},
+    };
     use tokio_rustls::{TlsAcceptor, TlsConnector, client::TlsStream as ClientStream};
 
     use super::{super::out::Out, *};
 
     /// Both ends of a connection.
-    async fn pair() -> (TlsStream<TcpStream>, ClientStream<TcpStream>) {
+    async fn pair() -> (TlsStream<Socket>, ClientStream<TcpStream>) {
         let key = rcgen::KeyPair::generate().unwrap();
         let certificate =
             rcgen::CertificateParams::new(["a.example".into()]).unwrap().self_signed(&key).unwrap();
@@ -200,14 +200,17 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let tcp = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (accepted, connected) = tokio::join!(
-            async { TlsAcceptor::from(Arc::new(server)).accept(listener.accept().await.unwrap().0).await },
+            async {
+                let socket = Socket::new(listener.accept().await.unwrap().0, Duration::from_secs(60));
+                TlsAcceptor::from(Arc::new(server)).accept(socket).await
+            },
             TlsConnector::from(Arc::new(client)).connect("a.example".try_into().unwrap(), tcp),
         );
         (accepted.unwrap(), connected.unwrap())
     }
 
     /// As h2 writes a frame of data: head and payload, until all of it is taken.
-    async fn write(out: &mut Out, tls: &mut TlsStream<TcpStream>, frame: &[u8]) {
+    async fn write(out: &mut Out, tls: &mut TlsStream<Socket>, frame: &[u8]) {
         let mut written = 0;
         while written < frame.len() {
             let rest = &frame[written..];

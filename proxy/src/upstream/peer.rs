@@ -7,7 +7,7 @@ use std::{
 };
 
 use pingora_core::{
-    protocols::ALPN,
+    protocols::{ALPN, TcpKeepalive},
     upstreams::peer::{H1UpgradePolicy, HttpPeer},
 };
 use portcullis_routing::{Backend, BackendProtocol, BackendTls, Verify};
@@ -32,6 +32,17 @@ pub(crate) struct Attempt {
     pub(crate) write_timeout: Option<Duration>,
     /// Whether the request asks for an upgrade.
     pub(crate) upgrade: bool,
+    /// How a connection to an h2 backend is looked after.
+    pub(crate) liveness: Option<Liveness>,
+}
+
+/// How it is found out that an h2 backend is gone.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Liveness {
+    /// How long its machine may acknowledge nothing, or have no room for what was sent.
+    pub(crate) idle_limit: Duration,
+    /// How often it is pinged.
+    pub(crate) ping_interval: Duration,
 }
 
 /// The peer of one attempt.
@@ -56,6 +67,17 @@ pub(crate) fn peer(backend: &Backend, attempt: &Attempt) -> Box<HttpPeer> {
         options.max_h2_streams = H2_STREAMS;
         options.h2_stream_window_size = Some(H2_STREAM_WINDOW);
         options.h2_connection_window_size = Some(H2_CONNECTION_WINDOW);
+        if let Some(Liveness { idle_limit, ping_interval }) = attempt.liveness {
+            options.h2_ping_interval = Some(ping_interval);
+            // The kernel counts in seconds.
+            let probes = (idle_limit / 4).max(Duration::from_secs(1));
+            options.tcp_keepalive = Some(TcpKeepalive {
+                idle: probes,
+                interval: probes,
+                count: 3,
+                user_timeout: idle_limit,
+            });
+        }
     }
     if let Some(BackendTls { verify: Verify::Nothing, .. }) = backend.tls {
         options.verify_cert = false;

@@ -6,6 +6,7 @@
 
 pub mod backend;
 pub mod client;
+pub mod frames;
 pub mod pki;
 pub mod raw;
 pub mod site;

@@ -1,0 +1,108 @@
+//! The socket of a client's connection: the client that stops taking bytes is found out here, where it can be seen, under
+//! TLS and whatever is held back.
+
+use std::{
+    io::{self, IoSlice},
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+
+use crate::stall::Stall;
+
+/// A socket whose writes fail when the client has taken nothing for a while.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    tcp: TcpStream,
+    stall: Stall,
+    limit: Duration,
+}
+
+impl Socket {
+    pub(crate) fn new(tcp: TcpStream, limit: Duration) -> Self {
+        Self { tcp, stall: Stall::default(), limit }
+    }
+
+    pub(crate) fn tcp(&self) -> &TcpStream {
+        &self.tcp
+    }
+
+    /// Takes the result of a write through, or an error in its place when it has been waiting too long.
+    fn watch(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if written.is_ready() {
+            self.stall.moved();
+            return written;
+        }
+        while !ready!(self.stall.poll_look(cx, self.limit)) {}
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().tcp).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.tcp).poll_write(cx, buf);
+        this.watch(cx, written)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.tcp).poll_write_vectored(cx, bufs);
+        this.watch(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().tcp).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().tcp).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::AsyncWriteExt,
+        net::TcpListener,
+        time::{Instant, timeout},
+    };
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_write_that_nobody_takes_fails_though_it_be_flushed_and_tried_again() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (tcp, accepted) =
+            tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
+        let _client = accepted.unwrap();
+        let (mut socket, begin) = (Socket::new(tcp.unwrap(), Duration::from_secs(60)), Instant::now());
+        let error = loop {
+            match timeout(Duration::from_secs(1), socket.write_all(&[0; 1 << 16])).await {
+                Ok(Ok(())) | Err(_) => socket.flush().await.unwrap(),
+                Ok(Err(error)) => break error,
+            }
+        };
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(begin.elapsed() >= Duration::from_secs(60));
+    }
+}

@@ -1,0 +1,108 @@
+//! Notices that nothing moves any more: a write that nobody takes, a request on which nothing happens.
+
+use std::{
+    pin::{Pin, pin},
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use tokio::{
+    task::coop::unconstrained,
+    time::{Instant, Sleep, sleep},
+};
+
+/// How often it is looked within the limit. What has not moved is noticed an eighth to two eighths after it: later than
+/// a limit of the same length that something else keeps, and can say what was wrong.
+const LOOKS: u32 = 8;
+
+/// Looks from time to time whether something has moved. What moves leaves a mark and no more, so that a fast transfer
+/// does not pay for a timer at each turn.
+#[derive(Debug, Default)]
+pub(crate) struct Stall {
+    timer: Option<Pin<Box<Sleep>>>,
+    pause: Duration,
+    moved: bool,
+    quiet: u32,
+}
+
+impl Stall {
+    /// Something has moved.
+    pub(crate) fn moved(&mut self) {
+        self.moved = true;
+    }
+
+    /// Whether it is time to look, or has never been.
+    pub(crate) fn is_due(&self) -> bool {
+        self.timer.as_ref().is_none_or(|timer| timer.is_elapsed())
+    }
+
+    /// Ready at each look: whether nothing has moved for `limit`. To be polled again then.
+    pub(crate) fn poll_look(&mut self, cx: &mut Context<'_>, limit: Duration) -> Poll<bool> {
+        let pause = limit / LOOKS;
+        let timer = self.timer.get_or_insert_with(|| {
+            self.moved = true;
+            Box::pin(sleep(pause))
+        });
+        if std::mem::replace(&mut self.pause, pause) > pause {
+            timer.as_mut().reset(Instant::now() + pause);
+        }
+        ready!(poll_timer(timer.as_mut(), cx));
+        timer.as_mut().reset(Instant::now() + pause);
+        self.quiet = if std::mem::take(&mut self.moved) { 0 } else { self.quiet + 1 };
+        Poll::Ready(self.quiet > LOOKS)
+    }
+}
+
+/// Polls a timer that wakes its task when it goes off, though it be polled no more. Outside of the task's budget: where
+/// that is used up, a timer says that it is pending and notes nobody to wake.
+pub(crate) fn poll_timer(timer: Pin<&mut Sleep>, cx: &mut Context<'_>) -> Poll<()> {
+    pin!(unconstrained(timer)).poll(cx)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(60);
+
+    async fn stops(stall: &mut Stall, limit: Duration) {
+        poll_fn(|cx| {
+            while !ready!(stall.poll_look(cx, limit)) {}
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_never_moves_is_noticed_within_a_quarter_after_the_limit() {
+        let (mut stall, begin) = (Stall::default(), Instant::now());
+        stops(&mut stall, LIMIT).await;
+        let noticed = begin.elapsed();
+        assert!(noticed > LIMIT && noticed <= LIMIT * 5 / 4, "{noticed:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_moves_now_and_then_goes_on() {
+        let mut stall = Stall::default();
+        for seconds in [1, 30, 59, 60] {
+            assert!(tokio::time::timeout(Duration::from_secs(seconds), stops(&mut stall, LIMIT)).await.is_err());
+            stall.moved();
+        }
+        let begin = Instant::now();
+        stops(&mut stall, LIMIT).await;
+        let noticed = begin.elapsed();
+        assert!(noticed > LIMIT && noticed <= LIMIT * 5 / 4, "{noticed:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_that_gets_shorter_holds_at_once() {
+        let mut stall = Stall::default();
+        assert!(tokio::time::timeout(LIMIT, stops(&mut stall, LIMIT * 100)).await.is_err());
+        stall.moved();
+        let begin = Instant::now();
+        stops(&mut stall, LIMIT).await;
+        assert!(begin.elapsed() <= LIMIT * 5 / 4, "{:?}", begin.elapsed());
+    }
+}
