@@ -24,8 +24,8 @@ use tokio::{
     time::Sleep,
 };
 
-pub(crate) use self::{socket::Socket, transport::Transport};
 use self::{head::HeadScan, out::Out, transport::Gathering};
+pub(crate) use self::{socket::Socket, transport::Transport};
 use crate::{
     Options,
     conn::{ConnInfo, Cut, SCOPE, Scope},

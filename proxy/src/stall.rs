@@ -87,7 +87,9 @@ mod tests {
     async fn what_moves_now_and_then_goes_on() {
         let mut stall = Stall::default();
         for seconds in [1, 30, 59, 60] {
-            assert!(tokio::time::timeout(Duration::from_secs(seconds), stops(&mut stall, LIMIT)).await.is_err());
+            assert!(
+                tokio::time::timeout(Duration::from_secs(seconds), stops(&mut stall, LIMIT)).await.is_err()
+            );
             stall.moved();
         }
         let begin = Instant::now();

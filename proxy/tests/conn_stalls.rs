@@ -107,9 +107,7 @@ async fn pour(body: &mut h2::SendStream<Bytes>) {
 async fn answers_for_which_a_client_opens_no_window_are_let_go() {
     let up = TestBackend::start("a").await;
     let proxy = impatient();
-    for (name, backend) in
-        [("HTTP/1", backend(&[up.address])), ("HTTP/2", over_h2(backend(&[up.address])))]
-    {
+    for (name, backend) in [("HTTP/1", backend(&[up.address])), ("HTTP/2", over_h2(backend(&[up.address])))] {
         let at = serve(&proxy, backend).await;
         let mut closed = h2::client::Builder::new();
         closed.initial_window_size(0);
@@ -128,10 +126,16 @@ async fn answers_for_which_a_client_opens_no_window_are_let_go() {
     }
 }
 
-async fn stops_reading(mut io: impl AsyncRead + AsyncWrite + Unpin, request: &[u8], proxy: &Running, what: &str) {
+async fn stops_reading(
+    mut io: impl AsyncRead + AsyncWrite + Unpin,
+    request: &[u8],
+    proxy: &Running,
+    what: &str,
+) {
     frames::send(&mut io, request).await;
     until(&format!("a request: {what}"), || proxy.proxy.in_flight() == 1).await;
-    until(&format!("let go: {what}"), || proxy.proxy.in_flight() == 0 && proxy.proxy.connections() == 0).await;
+    until(&format!("let go: {what}"), || proxy.proxy.in_flight() == 0 && proxy.proxy.connections() == 0)
+        .await;
 }
 
 #[tokio::test]
@@ -140,7 +144,8 @@ async fn a_client_that_stops_reading_its_socket_is_let_go() {
     let up = endless().await;
     let shown = pki::certificate(pki::Key::Ecdsa, &["a.example"]);
     let (plain, encrypted) = (proxy.port(), proxy.port());
-    let table = table::to(table::to(Default::default(), plain, Protocol::Http, up), encrypted, Protocol::Https, up);
+    let table =
+        table::to(table::to(Default::default(), plain, Protocol::Http, up), encrypted, Protocol::Https, up);
     proxy.serve(table, pki::on(encrypted, &[("", &[&shown])])).await;
     let http1 = b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n";
     let http2 = [frames::open_windows(), frames::get(1)].concat();
@@ -204,9 +209,7 @@ async fn an_upload_ends_with_its_client_whatever_the_backend_does() {
 async fn an_upload_that_falls_silent_is_let_go() {
     let up = TestBackend::start("a").await;
     let proxy = impatient();
-    for (name, backend) in
-        [("HTTP/1", backend(&[up.address])), ("HTTP/2", over_h2(backend(&[up.address])))]
-    {
+    for (name, backend) in [("HTTP/1", backend(&[up.address])), ("HTTP/2", over_h2(backend(&[up.address])))] {
         let at = serve(&proxy, backend).await;
         let mut client = h2(connect(at).await).await;
         let (answer, mut body) = upload(&mut client).await;
@@ -224,7 +227,10 @@ async fn an_upload_that_falls_silent_is_let_go() {
         http1.write_all(format!("{UPLOAD}some").as_bytes()).await.unwrap();
         let mut answer = String::new();
         within(http1.read_to_string(&mut answer)).await.unwrap();
-        assert!(answer.starts_with("HTTP/1.1 408 ") || answer.starts_with("HTTP/1.1 504 "), "{name}: {answer}");
+        assert!(
+            answer.starts_with("HTTP/1.1 408 ") || answer.starts_with("HTTP/1.1 504 "),
+            "{name}: {answer}"
+        );
     }
 }
 

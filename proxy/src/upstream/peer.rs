@@ -71,12 +71,8 @@ pub(crate) fn peer(backend: &Backend, attempt: &Attempt) -> Box<HttpPeer> {
             options.h2_ping_interval = Some(ping_interval);
             // The kernel counts in seconds.
             let probes = (idle_limit / 4).max(Duration::from_secs(1));
-            options.tcp_keepalive = Some(TcpKeepalive {
-                idle: probes,
-                interval: probes,
-                count: 3,
-                user_timeout: idle_limit,
-            });
+            options.tcp_keepalive =
+                Some(TcpKeepalive { idle: probes, interval: probes, count: 3, user_timeout: idle_limit });
         }
     }
     if let Some(BackendTls { verify: Verify::Nothing, .. }) = backend.tls {
