@@ -3,6 +3,7 @@
 //! ```text
 //! request_filter          request   checks, route, filters that answer by themselves
 //! upstream_peer           attempt   endpoint, connection
+//! connected_to_upstream   attempt   whether a pooled connection is good for it
 //! upstream_request_filter attempt   what the backend gets; mirrors
 //! upstream_response_filter response what the client gets; retry by status
 //! fail_*, error_*         retry     another attempt, or
@@ -26,19 +27,23 @@ mod retry;
 mod target;
 mod upgrade;
 
-use std::{sync::Arc, time::Duration};
+use std::{os::fd::RawFd, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use pingora_core::{
-    modules::http::HttpModules, server::configuration::ServerConf, upstreams::peer::HttpPeer,
+    modules::http::HttpModules, protocols::Digest, server::configuration::ServerConf,
+    upstreams::peer::HttpPeer,
 };
 use pingora_error::{Error, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
 use self::{context::Context, mirror::Mirrors};
-use crate::{shared::Shared, upstream::names::Names};
+use crate::{
+    shared::Shared,
+    upstream::{kept::Kept, names::Names},
+};
 
 /// Carries requests from clients to backends.
 #[derive(Debug)]
@@ -46,6 +51,7 @@ pub(crate) struct HttpService {
     shared: Arc<Shared>,
     names: Names,
     mirrors: Mirrors,
+    kept: Kept,
 }
 
 /// A client that was told no by itself may send on what it began to send, for so long.
@@ -56,7 +62,7 @@ impl HttpService {
     pub(crate) fn new(shared: Arc<Shared>, conf: Arc<ServerConf>) -> Self {
         let names = Names::default();
         let mirrors = Mirrors::new(conf, names.clone(), shared.options.connect_timeout);
-        Self { shared, names, mirrors }
+        Self { shared, names, mirrors, kept: Kept::default() }
     }
 }
 
@@ -84,6 +90,18 @@ impl ProxyHttp for HttpService {
 
     async fn upstream_peer(&self, _session: &mut Session, context: &mut Context) -> Result<Box<HttpPeer>> {
         attempt::begin(&self.shared.options, &self.names, context).await
+    }
+
+    async fn connected_to_upstream(
+        &self,
+        session: &mut Session,
+        reused: bool,
+        _peer: &HttpPeer,
+        connection: RawFd,
+        _digest: Option<&Digest>,
+        context: &mut Context,
+    ) -> Result<()> {
+        attempt::connected(&self.kept, session, reused, connection, context)
     }
 
     async fn upstream_request_filter(
@@ -126,7 +144,7 @@ impl ProxyHttp for HttpService {
         answer: &mut ResponseHeader,
         context: &mut Context,
     ) -> Result<()> {
-        response::filter(&self.shared.options, session, answer, context)
+        response::filter(&self.shared.options, &self.kept, session, answer, context)
     }
 
     fn fail_to_connect(
@@ -136,7 +154,8 @@ impl ProxyHttp for HttpService {
         context: &mut Context,
         mut error: Box<Error>,
     ) -> Box<Error> {
-        error.set_retry(retry::on_connect_error(session, context));
+        let again = retry::on_connect_error(&error, session, context);
+        error.set_retry(again);
         error
     }
 

@@ -1,5 +1,6 @@
 //! Backends as pingora sees them: peers, their identity, and the addresses of DNS names.
 
+pub(crate) mod kept;
 pub(crate) mod names;
 pub(crate) mod peer;
 

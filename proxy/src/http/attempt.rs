@@ -1,6 +1,6 @@
 //! One attempt at a backend: the endpoint, the limits of time, and the request as the backend gets it.
 
-use std::time::Duration;
+use std::{mem, net::SocketAddr, os::fd::RawFd, time::Duration};
 
 use http::{Version, header};
 use pingora_core::upstreams::peer::HttpPeer;
@@ -21,6 +21,7 @@ use crate::{
     conn::SCOPE,
     upstream::{
         self,
+        kept::Kept,
         names::Names,
         peer::{Attempt, Liveness, peer},
     },
@@ -37,22 +38,20 @@ pub(crate) async fn begin(options: &Options, names: &Names, context: &mut Contex
     if context.attempts.back_off {
         Box::pin(back_off(context)).await?;
     }
-    if let Some(before) = context.attempts.endpoint.take() {
+    let (again, fresh) = (mem::take(&mut context.attempts.again), mem::take(&mut context.attempts.fresh));
+    if !again && let Some(before) = context.attempts.endpoint.take() {
         context.attempts.tried.push(before.endpoint().address);
     }
+    context.attempts.interim = false;
     // Of an attempt that another one follows.
     context.rejection = None;
     let Some(backend) = context.backend().cloned() else {
         return Err(context.fail(Rejection::BrokenBackend, "the rule has no backend"));
     };
-    let Some(choice) = upstream::choose(&backend, names, &context.attempts.tried).await else {
-        return Err(context.fail(Rejection::NoEndpoints, "the backend has no endpoint that is ready"));
+    let address = match &context.attempts.endpoint {
+        Some(same) => same.endpoint().address,
+        None => choose(&backend, names, context).await?,
     };
-    let attempts = &mut context.attempts;
-    attempts.begun += 1;
-    attempts.others = choice.others;
-    let address = choice.endpoint.address;
-    attempts.endpoint = Some(choice.endpoint.begin());
     let left = set_deadline(context)?;
     let within = |limit: Duration| left.map_or(limit, |left| left.min(limit));
     // pingora takes these for a tunnel as well, which may last; until it is made, the hard stop serves.
@@ -68,12 +67,47 @@ pub(crate) async fn begin(options: &Options, names: &Names, context: &mut Contex
         read_timeout,
         write_timeout,
         upgrade,
+        fresh,
         liveness: Some(Liveness {
             idle_limit: options.idle_timeout,
             ping_interval: options.backend_ping_interval,
         }),
     };
     Ok(peer(&backend, &attempt))
+}
+
+/// Chooses an endpoint that was not tried, if there is one.
+async fn choose(backend: &Backend, names: &Names, context: &mut Context) -> Result<SocketAddr> {
+    let Some(choice) = upstream::choose(backend, names, &context.attempts.tried).await else {
+        return Err(context.fail(Rejection::NoEndpoints, "the backend has no endpoint that is ready"));
+    };
+    let attempts = &mut context.attempts;
+    attempts.begun += 1;
+    attempts.others = choice.others;
+    let address = choice.endpoint.address;
+    attempts.endpoint = Some(choice.endpoint.begin());
+    Ok(address)
+}
+
+/// Sees whether the request may be sent on this connection.
+///
+/// # Errors
+/// Where it was pooled, and is closed or about to be, and the request cannot be sent again: another one is asked for.
+pub(crate) fn connected(
+    kept: &Kept,
+    session: &Session,
+    reused: bool,
+    connection: RawFd,
+    context: &mut Context,
+) -> Result<()> {
+    let Some(backend) = context.backend() else { return Ok(()) };
+    let protocol = backend.protocol;
+    context.attempts.connection = (protocol == BackendProtocol::Http1).then_some(connection);
+    let once = !retry::is_idempotent(&session.req_header().method);
+    if reused && once && !kept.is_good(connection, protocol) {
+        return Err(retry::stale());
+    }
+    Ok(())
 }
 
 /// The limit between two reads. Over h2 pingora counts it from the end of the request's head, so that a long upload

@@ -1,6 +1,6 @@
 //! What is known of one request, from its first hook to its last.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, os::fd::RawFd, sync::Arc};
 
 use http::{HeaderMap, HeaderValue};
 use portcullis_routing::{
@@ -60,8 +60,10 @@ pub(crate) struct Attempts {
     pub(crate) begun: u32,
     /// How many of them are retries by the rule's policy (or its default).
     pub(crate) retries: u32,
-    /// How many of them repeat what a stale connection lost.
-    pub(crate) stale: u32,
+    /// How many of them were followed by another since the backend had not processed the request.
+    pub(crate) unprocessed: u32,
+    /// Whether one was followed by another since a pooled connection broke.
+    pub(crate) broke: bool,
     /// Endpoints of the attempts before this one.
     pub(crate) tried: Vec<SocketAddr>,
     /// The endpoint of this attempt.
@@ -72,6 +74,14 @@ pub(crate) struct Attempts {
     pub(crate) deadline: Option<Instant>,
     /// Whether the next attempt waits.
     pub(crate) back_off: bool,
+    /// Whether the next attempt stays with the endpoint.
+    pub(crate) again: bool,
+    /// Whether the next attempt takes a connection of its own.
+    pub(crate) fresh: bool,
+    /// The connection of this attempt, where it speaks HTTP/1.
+    pub(crate) connection: Option<RawFd>,
+    /// Whether an informational answer has come.
+    pub(crate) interim: bool,
 }
 
 impl Context {
@@ -140,6 +150,14 @@ impl Drop for Context {
             _ => {}
         }
         self.finish(0, true);
+    }
+}
+
+impl Attempts {
+    /// The next attempt is at the same endpoint.
+    pub(crate) fn stay(&mut self, fresh: bool) {
+        self.again = true;
+        self.fresh = fresh;
     }
 }
 

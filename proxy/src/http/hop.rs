@@ -2,6 +2,8 @@
 //!
 //! pingora strips them from requests that ask for no upgrade, and writes `Connection` of answers by itself.
 
+use std::time::Duration;
+
 use http::{HeaderName, header};
 use pingora_http::{RequestHeader, ResponseHeader};
 
@@ -34,6 +36,16 @@ pub(crate) fn strip_response(answer: &mut ResponseHeader, switching: bool) {
     for name in [&KEEP_ALIVE, &PROXY_CONNECTION, &header::PROXY_AUTHENTICATE, &header::TE] {
         answer.remove_header(name);
     }
+}
+
+/// How long a backend says that it keeps its connection without a request: `Keep-Alive: timeout=5, max=100`.
+pub(crate) fn keep_alive(answer: &ResponseHeader) -> Option<Duration> {
+    let value = answer.headers.get(&KEEP_ALIVE)?.to_str().ok()?;
+    let seconds = value.split(',').find_map(|part| {
+        let (name, value) = part.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("timeout").then(|| value.trim().trim_matches('"').parse().ok())?
+    });
+    seconds.map(Duration::from_secs)
 }
 
 /// Removes from a request for an upgrade all that concerns the client's connection but the upgrade itself.
@@ -107,6 +119,24 @@ mod tests {
         let mut answer = answer(&[("Connection", "Content-Length"), ("Content-Length", "3")]);
         strip_response(&mut answer, false);
         assert_eq!(answer.headers.keys().collect::<Vec<_>>(), ["content-length"]);
+    }
+
+    #[test]
+    fn a_backend_may_say_how_long_it_waits_for_another_request() {
+        for (value, want) in [
+            ("timeout=5", Some(5)),
+            ("timeout=5, max=100", Some(5)),
+            ("max=100,Timeout = 0", Some(0)),
+            ("timeout=\"7\"", Some(7)),
+            ("max=100", None),
+            ("timeout", None),
+            ("timeout=-1", None),
+            ("", None),
+        ] {
+            let answer = answer(&[("Keep-Alive", value)]);
+            assert_eq!(keep_alive(&answer), want.map(Duration::from_secs), "{value:?}");
+        }
+        assert_eq!(keep_alive(&answer(&[])), None);
     }
 
     #[test]

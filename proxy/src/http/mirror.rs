@@ -134,6 +134,7 @@ impl Mirrors {
                 write_timeout: Some(TIMEOUT),
                 upgrade: false,
                 liveness: None,
+                fresh: false,
             },
         );
         let connector = self

@@ -11,6 +11,7 @@ use super::{answer::Answer, context::Context, headers::Response, hop, retry};
 use crate::{
     Options,
     conn::{SCOPE, Scope},
+    upstream::kept::Kept,
 };
 
 /// Checks the head of an answer and brings it to the form that the client gets.
@@ -19,6 +20,7 @@ use crate::{
 /// Where it is dropped: for another attempt, or since it came too late.
 pub(crate) fn filter(
     options: &Options,
+    kept: &Kept,
     session: &mut Session,
     answer: &mut ResponseHeader,
     context: &mut Context,
@@ -29,6 +31,7 @@ pub(crate) fn filter(
         return Err(context.fail(Rejection::BadGateway, why));
     }
     if answer.status.is_informational() && !switching {
+        context.attempts.interim = true;
         hop::strip_response(answer, false);
         return Ok(());
     }
@@ -38,6 +41,9 @@ pub(crate) fn filter(
             Error::explain(ErrorType::HTTPStatus(answer.status.as_u16()), "another attempt").into_up();
         error.set_retry(true);
         return Err(error);
+    }
+    if let Some(connection) = context.attempts.connection {
+        kept.answered(connection, hop::keep_alive(answer));
     }
     hop::strip_response(answer, switching);
     if let Some(route) = &context.route {

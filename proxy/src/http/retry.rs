@@ -1,16 +1,23 @@
 //! When another attempt at a backend is made, and when it begins.
 //!
-//! Without a policy only what no backend can have seen is repeated: a connection that was not established (towards
-//! an endpoint not tried before), and a request that a stale pooled connection swallowed. With one (HTTPRouteRetry),
-//! besides: its status codes, attempts that took longer than the rule's `backendRequest`, and, where the method is
-//! idempotent, connections that broke or were silent for too long.
+//! ```text
+//!                                              by itself     with a policy (HTTPRouteRetry)
+//! no connection                                any method    any method
+//! nothing sent, or a stream not processed      any method    any method
+//! a pooled connection broke, no answer begun   idempotent    idempotent
+//! any other break, or too long a silence       -             idempotent
+//! an answer with one of the policy's codes     -             any method
+//! ```
+//!
+//! What repeats by itself is another matter than a policy: it goes on a connection that was not used before, so that a
+//! request that kills backends gets to two of them at most.
 
 use std::time::Duration;
 
 use http::Method;
 use pingora_error::{Error, ErrorSource, ErrorType, RetryType};
 use pingora_proxy::Session;
-use portcullis_routing::Retry;
+use portcullis_routing::{BackendProtocol, Retry};
 use rand::Rng;
 
 use super::context::Context;
@@ -18,10 +25,21 @@ use crate::random;
 
 /// Attempts beyond the first where there is no policy.
 const DEFAULT_RETRIES: u32 = 2;
+/// Attempts by themselves for streams that a backend does not process, and pooled connections that are left alone for
+/// one request.
+const MAX_UNPROCESSED: u32 = 2;
 /// The pause where a policy names none.
 const DEFAULT_BACK_OFF: Duration = Duration::from_millis(25);
 /// Pauses grow up to this many times the first.
 const MAX_GROWTH: u32 = 10;
+
+/// Nothing was sent on a pooled connection that is no good for this request.
+const STALE: ErrorType = ErrorType::Custom("stale connection");
+
+/// The error that leaves a pooled connection alone and asks for another one.
+pub(crate) fn stale() -> Box<Error> {
+    Error::explain(STALE, "a pooled connection is closed, or about to be").into_up()
+}
 
 /// Whether this answer of a backend is dropped for another attempt.
 pub(crate) fn on_status(status: u16, session: &Session, context: &mut Context) -> bool {
@@ -30,9 +48,18 @@ pub(crate) fn on_status(status: u16, session: &Session, context: &mut Context) -
 }
 
 /// Whether an attempt that got no connection is followed by another.
-pub(crate) fn on_connect_error(session: &Session, context: &mut Context) -> bool {
+pub(crate) fn on_connect_error(error: &Error, session: &Session, context: &mut Context) -> bool {
+    if !repeatable(session) {
+        return false;
+    }
+    // A pooled h2 connection that takes no more streams.
+    if error.etype == ErrorType::H2Error && context.attempts.unprocessed == 0 {
+        context.attempts.unprocessed += 1;
+        context.attempts.stay(true);
+        return true;
+    }
     // Several attempts at one address that refuses would only take longer to say so.
-    (policy(context).is_some() || context.attempts.others) && repeatable(session) && take(context)
+    (policy(context).is_some() || context.attempts.others) && take(context)
 }
 
 /// Whether an attempt that failed on its connection is followed by another.
@@ -41,24 +68,75 @@ pub(crate) fn on_error(error: &mut Error, reused: bool, session: &Session, conte
     if matches!(error.etype, ErrorType::HTTPStatus(_)) {
         return error.retry == RetryType::Decided(true);
     }
-    let stale = error.retry == RetryType::ReusedOnly && reused;
-    let refused = error.retry == RetryType::Decided(true) && error.etype == ErrorType::H2Error;
+    // What pingora thinks of it is not asked, but has to be decided.
     error.retry.decide_reuse(reused);
     if error.esource != ErrorSource::Upstream || !repeatable(session) {
         return false;
     }
-    // Nobody has seen such a request, whatever its method (RFC 9113, 8.7; RFC 9110, 9.2.2). Bounded, should a
-    // backend refuse for ever.
-    if (stale || refused) && context.attempts.stale < DEFAULT_RETRIES {
-        context.attempts.stale += 1;
-        return true;
+    let idempotent = is_idempotent(&session.req_header().method);
+    match fate(error) {
+        Fate::NotSent => {
+            let h2 = context.backend().is_some_and(|backend| backend.protocol == BackendProtocol::Http2);
+            // A pooled HTTP/1 connection is gone from the pool with this; an h2 one may be found again.
+            context.attempts.stay(h2 || context.attempts.unprocessed >= MAX_UNPROCESSED);
+            context.attempts.unprocessed += 1;
+            true
+        }
+        Fate::NotProcessed if context.attempts.unprocessed < MAX_UNPROCESSED => {
+            context.attempts.unprocessed += 1;
+            true
+        }
+        Fate::NotAnswered if reused && idempotent && !context.attempts.broke && !context.attempts.interim => {
+            context.attempts.broke = true;
+            context.attempts.fresh = true;
+            true
+        }
+        _ => idempotent && policy(context).is_some() && take(context),
     }
-    // What took longer than the rule allows for one attempt is repeated as the rule asks, whatever the method
-    // (HTTPRouteRetry `backoff`); what took longer than we wait by ourselves is like a connection that broke.
-    let timeout = matches!(error.etype, ErrorType::ReadTimedout | ErrorType::WriteTimedout);
-    let limited = context.rule().is_some_and(|rule| rule.timeouts.backend_request.is_some());
-    let safe = (timeout && limited) || is_idempotent(&session.req_header().method);
-    policy(context).is_some() && safe && take(context)
+}
+
+/// What is known of a request whose attempt failed on its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// None of it was sent.
+    NotSent,
+    /// The backend cannot have acted on it: it has not got the whole head, or says so itself (RFC 9113, 8.7 and 6.8).
+    NotProcessed,
+    /// The connection broke before a byte of an answer.
+    NotAnswered,
+    Unknown,
+}
+
+/// Reads it from what pingora says of the place where it failed. Whatever is not known for certain is unknown.
+fn fate(error: &Error) -> Fate {
+    if error.etype == STALE {
+        return Fate::NotSent;
+    }
+    let place = error.context.as_ref().map_or("", |context| context.as_str());
+    if let Some(h2) = error.root_cause().downcast_ref::<h2::Error>() {
+        let refused = h2.is_reset() && h2.reason() == Some(h2::Reason::REFUSED_STREAM);
+        return match place {
+            // Streams that GOAWAY includes do not end with it, but with the connection.
+            "while sending request" | "while reading h2 header"
+                if h2.is_remote() && (refused || h2.is_go_away()) =>
+            {
+                Fate::NotProcessed
+            }
+            "while reading h2 header" if h2.is_io() => Fate::NotAnswered,
+            _ => Fate::Unknown,
+        };
+    }
+    match (&error.etype, place) {
+        (ErrorType::WriteError, "while writing request headers" | "flushing request header") => {
+            Fate::NotProcessed
+        }
+        (ErrorType::WriteError, "while writing body" | "flushing body") => Fate::NotAnswered,
+        (
+            ErrorType::ConnectionClosed | ErrorType::ReadError,
+            "while reading response headers, bytes already read: 0",
+        ) => Fate::NotAnswered,
+        _ => Fate::Unknown,
+    }
 }
 
 /// The pause before the next attempt.
@@ -92,9 +170,51 @@ fn repeatable(session: &Session) -> bool {
     !answered && !session.as_ref().retry_buffer_truncated()
 }
 
-fn is_idempotent(method: &Method) -> bool {
+/// Whether a request may be carried out twice (RFC 9110, 9.2.2).
+pub(crate) fn is_idempotent(method: &Method) -> bool {
     matches!(
         *method,
         Method::GET | Method::HEAD | Method::PUT | Method::DELETE | Method::OPTIONS | Method::TRACE
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    fn error(kind: ErrorType, place: &'static str, cause: Option<io::Error>) -> Box<Error> {
+        match cause {
+            Some(cause) => Error::because(kind, place, cause),
+            None => Error::explain(kind, place),
+        }
+    }
+
+    /// Places as pingora spells them; `http_repeat.rs` sees to it that it still does.
+    #[test]
+    fn only_what_is_certain_of_a_failed_request_is_known() {
+        use ErrorType::{ConnectionClosed, InvalidHTTPHeader, ReadError, ReadTimedout, WriteError};
+        let reset = || Some(io::Error::from_raw_os_error(104));
+        for (kind, place, cause, want) in [
+            (STALE, "", None, Fate::NotSent),
+            (WriteError, "while writing request headers", reset(), Fate::NotProcessed),
+            (WriteError, "flushing request header", reset(), Fate::NotProcessed),
+            (WriteError, "while writing body", reset(), Fate::NotAnswered),
+            (
+                ConnectionClosed,
+                "while reading response headers, bytes already read: 0",
+                None,
+                Fate::NotAnswered,
+            ),
+            (ReadError, "while reading response headers, bytes already read: 0", reset(), Fate::NotAnswered),
+            (ConnectionClosed, "while reading response headers, bytes already read: 9", None, Fate::Unknown),
+            (ReadError, "while reading response headers, bytes already read: 10", reset(), Fate::Unknown),
+            (ReadError, "while reading body", reset(), Fate::Unknown),
+            (ReadTimedout, "while reading response headers", None, Fate::Unknown),
+            (InvalidHTTPHeader, "", None, Fate::Unknown),
+        ] {
+            assert_eq!(fate(&error(kind.clone(), place, cause)), want, "{kind:?} {place}");
+        }
+    }
 }

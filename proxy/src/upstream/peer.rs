@@ -12,6 +12,8 @@ use pingora_core::{
 };
 use portcullis_routing::{Backend, BackendProtocol, BackendTls, Verify};
 
+use crate::random;
+
 /// Streams on one h2 connection; what most servers allow at least (RFC 9113, 6.5.2).
 const H2_STREAMS: usize = 100;
 /// What a backend may send ahead on one stream, and on all of a connection. Bounds what a slow client costs.
@@ -32,6 +34,8 @@ pub(crate) struct Attempt {
     pub(crate) write_timeout: Option<Duration>,
     /// Whether the request asks for an upgrade.
     pub(crate) upgrade: bool,
+    /// Whether it takes a connection that no request has used, and none will after it.
+    pub(crate) fresh: bool,
     /// How a connection to an h2 backend is looked after.
     pub(crate) liveness: Option<Liveness>,
 }
@@ -49,7 +53,11 @@ pub(crate) struct Liveness {
 pub(crate) fn peer(backend: &Backend, attempt: &Attempt) -> Box<HttpPeer> {
     let sni = backend.tls.as_ref().map_or_else(String::new, |tls| tls.server_name.to_string());
     let mut peer = Box::new(HttpPeer::new(attempt.address, backend.tls.is_some(), sni));
-    peer.group_key = group_key(backend.protocol, backend.tls.as_ref());
+    peer.group_key = match attempt.fresh {
+        // pingora takes what the pool has under a key; there is nothing under this one.
+        true => random::number(),
+        false => group_key(backend.protocol, backend.tls.as_ref()),
+    };
     let options = &mut peer.options;
     options.connection_timeout = Some(attempt.connect_timeout);
     options.total_connection_timeout = Some(match backend.tls {
@@ -58,7 +66,7 @@ pub(crate) fn peer(backend: &Backend, attempt: &Attempt) -> Box<HttpPeer> {
     });
     options.read_timeout = attempt.read_timeout;
     options.write_timeout = attempt.write_timeout;
-    options.idle_timeout = Some(POOL_IDLE);
+    options.idle_timeout = Some(if attempt.fresh { Duration::ZERO } else { POOL_IDLE });
     // Whether a request may be upgraded is decided before; pingora's own rule knows WebSocket alone.
     options.http_upstream_request_policy.h1_upgrade =
         if attempt.upgrade { H1UpgradePolicy::Preserve } else { H1UpgradePolicy::Deny };

@@ -5,6 +5,7 @@
 #![allow(dead_code, unreachable_pub, missing_debug_implementations, clippy::unwrap_used)]
 
 pub mod backend;
+pub mod breaking;
 pub mod client;
 pub mod frames;
 pub mod pki;

@@ -78,6 +78,7 @@ pub fn status(status: u16) -> Reply {
 pub struct RawBackend {
     pub address: SocketAddr,
     seen: Arc<Mutex<Vec<Seen>>>,
+    closed: Arc<AtomicUsize>,
 }
 
 impl RawBackend {
@@ -85,7 +86,8 @@ impl RawBackend {
     /// `Expect: 100-continue`, which gets its 100 first.
     pub async fn start(reply: impl Fn(usize, &Seen) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let backend = Self { address: listener.local_addr().unwrap(), seen: Arc::default() };
+        let backend =
+            Self { address: listener.local_addr().unwrap(), seen: Arc::default(), closed: Arc::default() };
         let (serving, reply) = (backend.clone(), Arc::new(reply));
         let (count, connections) = (Arc::new(AtomicUsize::new(0)), AtomicUsize::new(0));
         tokio::spawn(async move {
@@ -93,7 +95,10 @@ impl RawBackend {
                 let (tcp, _) = listener.accept().await.unwrap();
                 let connection = connections.fetch_add(1, Ordering::Relaxed);
                 let (serving, reply, count) = (serving.clone(), Arc::clone(&reply), Arc::clone(&count));
-                tokio::spawn(async move { serving.serve(tcp, connection, &*reply, &count).await });
+                tokio::spawn(async move {
+                    serving.serve(tcp, connection, &*reply, &count).await;
+                    serving.closed.fetch_add(1, Ordering::SeqCst);
+                });
             }
         });
         backend
@@ -150,6 +155,11 @@ impl RawBackend {
     /// The last request.
     pub fn last(&self) -> Seen {
         self.seen().pop().expect("a request has come")
+    }
+
+    /// How many connections this side has closed.
+    pub fn closed(&self) -> usize {
+        self.closed.load(Ordering::SeqCst)
     }
 
     /// Waits until so many requests have come.
