@@ -93,6 +93,20 @@ pub enum ListenerProtocol {
     Other(Box<str>),
 }
 
+impl ListenerProtocol {
+    /// As a Gateway spells it.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Http => "HTTP",
+            Self::Https => "HTTPS",
+            Self::Tls => "TLS",
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+            Self::Other(protocol) => protocol,
+        }
+    }
+}
+
 /// `tls` of a listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenerTls {

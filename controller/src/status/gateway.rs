@@ -273,7 +273,8 @@ impl ListenerRefusal {
             Self::UnsupportedValue(_) => "UnsupportedValue",
             Self::HostnameConflict { .. } => "HostnameConflict",
             Self::ProtocolConflict { .. } => "ProtocolConflict",
-            Self::PortUnavailable(_) => "PortUnavailable",
+            // "The port is not supported by the implementation": no protocol is, and no other listener is at odds with it.
+            Self::PortUnavailable(_) | Self::PortSpeaks { .. } => "PortUnavailable",
         }
     }
 

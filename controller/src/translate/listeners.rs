@@ -21,7 +21,9 @@ use std::{collections::BTreeMap, sync::Arc};
 use portcullis_routing::{HostPattern, ListenerId, Protocol, RouteKind};
 use portcullis_tls::{Certificate, Certificates};
 
-use super::{CertificatePool, CertificateRefError, Dedicated, ListenerSlot, PortUnavailable, Settings};
+use super::{
+    CertificatePool, CertificateRefError, Dedicated, DedicatedPorts, ListenerSlot, PortUnavailable, Settings,
+};
 use crate::{
     ir::{Gateway, Ingress, ObjectKey, gateway::AllowedNamespaces},
     snapshot::Snapshot,
@@ -130,6 +132,9 @@ pub enum ListenerRefusal {
     ProtocolConflict { with: Box<str>, port: u16, way_out: WayOut },
     #[error(transparent)]
     PortUnavailable(#[from] PortUnavailable),
+    /// No `Conflicted`: it is refused whether another listener names the port or not.
+    #[error("port {port} always speaks {speaks} at shared addresses; use another port for protocol {asked}{way_out}")]
+    PortSpeaks { port: u16, speaks: &'static str, asked: Box<str>, way_out: WayOut },
 }
 
 /// What can be done about a conflict.
@@ -138,6 +143,15 @@ pub enum WayOut {
     /// The Gateway is at odds with itself, or there is nobody to give it an address.
     Nothing,
     OwnAddress,
+}
+
+impl WayOut {
+    fn of(settings: &Settings) -> Self {
+        match settings.dedicated {
+            DedicatedPorts::Of(_) => Self::OwnAddress,
+            DedicatedPorts::AsShared => Self::Nothing,
+        }
+    }
 }
 
 impl std::fmt::Display for WayOut {

@@ -5,6 +5,7 @@ use std::{
     sync::Arc,
 };
 
+use portcullis_routing::Protocol;
 use portcullis_tls::Certificate;
 
 use super::{
@@ -57,6 +58,16 @@ impl Settings {
     /// The port that is bound for a listener's that shares our addresses.
     pub fn bound(&self, port: u16) -> Result<u16, PortUnavailable> {
         ports::shared(port, self.port_offset, self.dedicated)
+    }
+
+    /// What a port of the shared addresses always speaks, whoever names it first: nobody takes it from Ingresses, nor
+    /// from Gateways that are made later.
+    pub fn always_speaks(&self, port: u16) -> Option<Protocol> {
+        match port {
+            port if port == self.http_port => Some(Protocol::Http),
+            port if port == self.https_port => Some(Protocol::Https),
+            _ => None,
+        }
     }
 
     /// What clients add to a listener's port to get here.

@@ -11,7 +11,7 @@ use portcullis_routing::{HostPattern, ListenerId, Protocol};
 use super::{Addressing, GatewayState, ListenerRefusal, WayOut, gateways::States};
 use crate::{
     ir::{Ingress, gateway::ListenerProtocol},
-    translate::{DedicatedPorts, Settings},
+    translate::Settings,
 };
 
 /// Who has which of the ports that are bound.
@@ -43,18 +43,12 @@ pub(super) fn settle(gateways: &mut States, ingresses: &[Arc<Ingress>], settings
         let meta = &state.gateway.meta;
         (meta.created, meta.key.clone())
     });
-    // All Ingresses share their ports, and are as old there as the oldest.
-    let mut ingresses_since = ingresses.first().map(|ingress| ingress.meta.created);
+    if !ingresses.is_empty() {
+        claims.claim_for_ingress(settings);
+    }
     for state in oldest_first {
-        if ingresses_since.is_some_and(|since| since < state.gateway.meta.created) {
-            claims.claim_for_ingress(settings);
-            ingresses_since = None;
-        }
         refuse_at_odds(state);
         claims.claim(state, settings);
-    }
-    if ingresses_since.is_some() {
-        claims.claim_for_ingress(settings);
     }
     claims
 }
@@ -66,10 +60,7 @@ impl Claims {
             Addressing::Dedicated(_) => 0,
             _ => settings.offset_for_clients(),
         };
-        let way_out = match settings.dedicated {
-            DedicatedPorts::Of(_) => WayOut::OwnAddress,
-            DedicatedPorts::AsShared => WayOut::Nothing,
-        };
+        let way_out = WayOut::of(settings);
         for (index, listener) in state.gateway.listeners.iter().enumerate() {
             let slot = &mut state.listeners[index];
             let Some(protocol) = protocol(&listener.protocol).filter(|_| slot.refused.is_none()) else {
@@ -126,13 +117,8 @@ impl Claims {
                 hosts: BTreeMap::new(),
                 ingress: false,
             });
-            if claim.protocol == protocol {
-                claim.ingress = true;
-            } else {
-                let holder = &claim.holder;
-                let why = format!("not served on port {port}, which speaks another protocol for {holder}");
-                self.lost_by_ingress.insert(port, why);
-            }
+            // No listener of these ports speaks anything else (`Settings::always_speaks`).
+            claim.ingress = true;
         }
     }
 }

@@ -2,9 +2,11 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use portcullis_routing::{ListenerId, RouteKind};
+use portcullis_routing::{ListenerId, Protocol, RouteKind};
 
-use super::{Addressing, AttachPoint, GatewayRefusal, GatewayState, ListenerRefusal, ListenerState};
+use super::{
+    Addressing, AttachPoint, GatewayRefusal, GatewayState, ListenerRefusal, ListenerState, WayOut,
+};
 use crate::{
     ir::{
         Gateway, GatewayClass, Kind, ObjectKey,
@@ -91,7 +93,7 @@ fn alone(
     let (bound, unavailable) = match addressing {
         Addressing::Dedicated(dedicated) => (dedicated.bound.get(&listener.port).copied(), None),
         Addressing::Shared | Addressing::SharedInstead => match settings.bound(listener.port) {
-            Ok(bound) => (Some(bound), None),
+            Ok(bound) => (Some(bound), speaks_otherwise(settings, listener)),
             Err(why) => (None, Some(ListenerRefusal::from(why))),
         },
         Addressing::Unknown => (None, None),
@@ -128,7 +130,6 @@ fn alone(
 }
 
 fn check(gateway: &Gateway, listener: &GatewayListener) -> Option<ListenerRefusal> {
-    let unsupported = |protocol: &str| Some(ListenerRefusal::UnsupportedProtocol(protocol.into()));
     let passthrough = listener.tls.as_ref().is_some_and(|tls| tls.passthrough);
     match &listener.protocol {
         ListenerProtocol::Http => None,
@@ -142,11 +143,26 @@ fn check(gateway: &Gateway, listener: &GatewayListener) -> Option<ListenerRefusa
             ))
         }
         ListenerProtocol::Https => None,
-        ListenerProtocol::Tls => unsupported("TLS"),
-        ListenerProtocol::Tcp => unsupported("TCP"),
-        ListenerProtocol::Udp => unsupported("UDP"),
-        ListenerProtocol::Other(protocol) => unsupported(protocol),
+        ListenerProtocol::Tls
+        | ListenerProtocol::Tcp
+        | ListenerProtocol::Udp
+        | ListenerProtocol::Other(_) => {
+            Some(ListenerRefusal::UnsupportedProtocol(listener.protocol.as_str().into()))
+        }
     }
+}
+
+/// Why a listener may not have its port at the shared addresses, whoever else names that.
+fn speaks_otherwise(settings: &Settings, listener: &GatewayListener) -> Option<ListenerRefusal> {
+    let (speaks, fits) = match settings.always_speaks(listener.port)? {
+        Protocol::Http => ("HTTP", listener.protocol == ListenerProtocol::Http),
+        Protocol::Https => {
+            ("TLS", matches!(listener.protocol, ListenerProtocol::Https | ListenerProtocol::Tls))
+        }
+    };
+    let asked = listener.protocol.as_str().into();
+    let (port, way_out) = (listener.port, WayOut::of(settings));
+    (!fits).then_some(ListenerRefusal::PortSpeaks { port, speaks, asked, way_out })
 }
 
 /// The kinds of routes that may attach, and those asked for that are not served.
