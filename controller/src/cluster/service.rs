@@ -1,37 +1,45 @@
 //! The one Service through which everything comes in: its addresses, and the ports that listeners need of it.
+//!
+//! - `ports.rs`: which ports it has, and what has to change
+//! - `refusals.rs`: changes that the API server does not take, and when each is asked for again
+
+mod ports;
+mod refusals;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     pin::pin,
     time::Duration,
 };
 
 use futures_util::StreamExt as _;
-use k8s_openapi::{
-    api::core::v1::{Service, ServicePort},
-    apimachinery::pkg::util::intstr::IntOrString,
-};
+use k8s_openapi::api::core::v1::Service;
 use kube::{
     Api, Client,
     api::{Patch, PatchParams},
     runtime::watcher,
 };
 use serde_json::json;
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
 use tracing::{info, warn};
 
 use super::FIELD_MANAGER;
 pub use crate::objects::addresses_of_service as addresses;
 use crate::translate::Address;
+use ports::{Change, changed, changes, ours, ports, unserved, wanted};
+use refusals::Refusals;
 
-/// How the ports that we add are called; whoever else adds ports calls them otherwise.
-const PORT_NAME: &str = "listener-";
 /// How long one call may take.
 const CALL: Duration = Duration::from_secs(5);
 /// Seconds that a watch is asked to last; an API server that is silent for longer is taken for gone.
 const WATCH_LASTS: u32 = 60;
 /// How long to wait after a failure, a watch's or a call's.
 const PAUSE: Duration = Duration::from_secs(3);
+/// Calls in a row to find out which ports are refused; the others wait for the next time.
+const MOST_CALLS: usize = 64;
 
 /// Which Service that is, and what may be done to it.
 #[derive(Clone, Debug)]
@@ -60,6 +68,14 @@ pub struct ServiceLinks {
     pub missing: watch::Sender<BTreeMap<u16, String>>,
 }
 
+/// Why the Service was not written.
+enum Failure {
+    /// The API server does not take it: part of it may be taken.
+    Refused(String),
+    /// There was no answer, or none to what was asked.
+    Failed(String),
+}
+
 impl SharedService {
     /// Follows the Service until the process ends. While it cannot be read, the addresses stay what they were.
     pub async fn follow(self, client: Client, mut links: ServiceLinks) {
@@ -68,10 +84,10 @@ impl SharedService {
         let config = watcher::Config::default().fields(&fields).timeout(WATCH_LASTS);
         let mut events = pin!(watcher(services.clone(), config));
         let mut live = None;
-        // What was said in the log, and whether to try again.
-        let (mut told, mut told_refusal, mut failed) = (false, false, false);
-        let mut is_read = false;
+        let mut refusals = Refusals::default();
+        let (mut told, mut is_read) = (false, false);
         loop {
+            let wake = refusals.wake();
             tokio::select! {
                 event = events.next() => match event {
                     Some(Ok(event)) => {
@@ -92,102 +108,163 @@ impl SharedService {
                 },
                 Ok(()) = links.ports.changed() => {}
                 Ok(()) = links.leads.changed() => {}
-                () = tokio::time::sleep(PAUSE), if failed => {}
+                () = sleep_until(wake), if wake.is_some() => {}
             }
             if let Some(service) = &mut live {
-                failed = !self.carry_out(&services, service, &mut links, &mut told_refusal).await;
+                self.carry_out(&services, service, &mut links, &mut refusals).await;
             }
             tell(&links.read, is_read);
         }
     }
 
-    /// Tells what the Service says and asks it for the ports that it lacks; `false` where that failed.
+    /// Tells what the Service says, and asks it for the ports that it lacks.
     async fn carry_out(
         &self,
         services: &Api<Service>,
         live: &mut Service,
         links: &mut ServiceLinks,
-        told: &mut bool,
-    ) -> bool {
+        refusals: &mut Refusals,
+    ) {
         let addresses = addresses(live);
         // Never cleared: a Service that waits for its address again says nothing of what clients use.
         if !addresses.is_empty() {
             tell(&links.addresses, addresses);
         }
         let (needed, leads) = (links.ports.borrow_and_update().clone(), *links.leads.borrow_and_update());
-        let Some(needed) = needed else { return true };
-        let refused = if !self.add_ports {
-            Some("and none is added to it (--no-service-ports)".to_owned())
-        } else if leads {
-            self.ask(services, live, &needed, told).await.err()
-        } else {
-            None
-        };
-        let is_well = refused.is_none() || !self.add_ports;
-        let has = ports(live);
-        let lacking = needed.iter().filter(|port| !has.contains_key(*port));
-        let sentence = |why: &String| {
-            let text = |port: &u16| (*port, format!("Service {self} has no port {port}, {why}"));
-            lacking.map(text).collect()
-        };
-        tell(&links.missing, refused.as_ref().map(sentence).unwrap_or_default());
-        is_well
+        let Some(needed) = needed else { return };
+        match (self.add_ports, leads) {
+            (true, true) => self.ask(services, live, &needed, refusals).await,
+            _ => refusals.clear(),
+        }
+        tell(&links.missing, self.missing(live, &needed, refusals));
     }
 
-    /// Asks the Service for the ports that it lacks, and says in the log what came of it: a refusal once.
+    /// The ports that clients do not reach, each with a sentence.
+    fn missing(&self, live: &Service, needed: &BTreeSet<u16>, refusals: &Refusals) -> BTreeMap<u16, String> {
+        let (has, unserved) = (ports(live), unserved(live));
+        let sentence = |port: u16| {
+            let why = refusals.of(port);
+            match (has.contains_key(&port), why, unserved.get(&port)) {
+                (false, _, _) if !self.add_ports => Some(format!(
+                    "Service {self} has no port {port}, and none is added to it (--no-service-ports)"
+                )),
+                (false, Some(why), _) => {
+                    Some(format!("Service {self} has no port {port}, and it could not be added: {why}"))
+                }
+                (true, Some(why), _) => Some(format!(
+                    "Service {self} has a port {port} that leads elsewhere, and it could not be changed: {why}"
+                )),
+                (true, None, Some(why)) => Some(format!(
+                    "Service {self} has port {port}, and its load balancer does not serve it: {why}"
+                )),
+                (_, None, _) => None,
+            }
+        };
+        needed.iter().filter_map(|port| Some((*port, sentence(*port)?))).collect()
+    }
+
+    /// Asks the Service for the ports that it lacks: for all of them at once and, where that is refused, for so few that
+    /// one port that is refused costs no other.
     async fn ask(
         &self,
         services: &Api<Service>,
         live: &mut Service,
         needed: &BTreeSet<u16>,
-        told: &mut bool,
-    ) -> Result<(), String> {
-        let wanted = self.wanted(live, needed);
-        if wanted == ours(live) {
-            *told = false;
-            return Ok(());
+        refusals: &mut Refusals,
+    ) {
+        let changes = changes(&ours(live), &wanted(live, needed, self.port_offset));
+        if refusals.waits(&changes, Instant::now()) {
+            return;
         }
-        match self.apply(services, &wanted).await {
-            Ok(now) => {
-                *live = now;
-                *told = false;
-                info!(service = %self, ports = ?wanted.keys(), "ports of listeners on the Service");
-                Ok(())
-            }
-            Err(error) => {
-                if !std::mem::replace(told, true) {
-                    let ports = wanted.keys();
-                    warn!(service = %self, ?ports, error, "the Service does not take the ports of listeners");
+        let (fresh, due) = refusals.sort(&changes, Instant::now());
+        let fresh = Some(fresh).filter(|fresh| !fresh.is_empty());
+        let mut groups: VecDeque<_> =
+            fresh.into_iter().chain(due.into_iter().map(|change| vec![change])).collect();
+        let mut calls = 0;
+        // Whether a write was taken, so that refusals are a matter of ports.
+        let mut is_taken = false;
+        while let Some(group) = groups.pop_front() {
+            calls += 1;
+            let outcome = match calls {
+                ..=MOST_CALLS => self.apply(services, live, &group).await,
+                _ => Err(Failure::Failed(
+                    "ports of other listeners are refused, and it is asked for later".into(),
+                )),
+            };
+            let failed = match (outcome, group.as_slice()) {
+                (Ok(()), group) => {
+                    is_taken = true;
+                    group.iter().for_each(|change| refusals.forget(*change));
+                    None
                 }
-                Err(error)
+                (Err(Failure::Refused(why)), [change]) => {
+                    self.refuse(*change, why, refusals);
+                    None
+                }
+                (Err(Failure::Refused(why)), group) => {
+                    // Where not even what is there is taken, it is no matter of ports.
+                    is_taken = is_taken || self.apply(services, live, &[]).await.is_ok();
+                    let (first, second) = group.split_at(group.len() / 2);
+                    [second, first].into_iter().for_each(|half| groups.push_front(half.to_vec()));
+                    Some(why).filter(|_| !is_taken)
+                }
+                (Err(Failure::Failed(why)), group) => {
+                    groups.push_front(group.to_vec());
+                    Some(why)
+                }
+            };
+            if let Some(why) = failed {
+                return self.fail(why, groups.into_iter().flatten().collect(), refusals);
             }
         }
+        refusals.is_well();
     }
 
-    /// The ports of listeners that nobody else put on the Service, and where each leads.
-    fn wanted(&self, service: &Service, needed: &BTreeSet<u16>) -> BTreeMap<u16, u16> {
-        let has = ports(service);
-        let of_others = |port: &u16| has.get(port).is_some_and(|port| !port.is_ours);
-        let wanted = needed.iter().filter(|port| !of_others(port));
-        wanted.map(|port| (*port, port.saturating_add(self.port_offset))).collect()
+    fn refuse(&self, change: Change, why: String, refusals: &mut Refusals) {
+        let port = change.port();
+        if refusals.of(port) != Some(&*why) {
+            warn!(service = %self, ports = ?[port], why, "the Service does not take the ports of listeners");
+        }
+        refusals.refuse(change, why, Instant::now());
     }
 
-    async fn apply(&self, services: &Api<Service>, ports: &BTreeMap<u16, u16>) -> Result<Service, String> {
-        let ports: Vec<_> = ports.iter().map(|(port, target)| service_port(*port, *target)).collect();
+    fn fail(&self, why: String, changes: Vec<Change>, refusals: &mut Refusals) {
+        if refusals.failure() != Some(&*why) {
+            let ports: Vec<_> = changes.iter().map(|change| change.port()).collect();
+            warn!(service = %self, ?ports, why, "the Service does not take the ports of listeners");
+        }
+        refusals.fail(why, changes, Instant::now());
+    }
+
+    /// Writes the ports that the Service has, with these changes.
+    async fn apply(
+        &self,
+        services: &Api<Service>,
+        live: &mut Service,
+        changes: &[Change],
+    ) -> Result<(), Failure> {
         let patch = json!({
             "apiVersion": "v1",
             "kind": "Service",
             "metadata": { "name": self.name, "namespace": self.namespace },
-            "spec": { "ports": ports },
+            "spec": { "ports": changed(&ours(live), changes) },
         });
         let params = PatchParams::apply(FIELD_MANAGER);
         match timeout(CALL, services.patch(&self.name, &params, &Patch::Apply(patch))).await {
-            Ok(Ok(now)) => Ok(now),
-            Ok(Err(kube::Error::Api(status))) => {
-                Err(format!("and it could not be added: {}", status.message))
+            Ok(Ok(now)) => {
+                *live = now;
+                if !changes.is_empty() {
+                    info!(service = %self, ports = ?ours(live).keys(), "ports of listeners on the Service");
+                }
+                Ok(())
             }
-            Ok(Err(error)) => Err(format!("and it could not be added: {error}")),
-            Err(_) => Err(format!("and it could not be added: no answer within {CALL:?}")),
+            // 500 is a range of node ports that is full, among others.
+            Ok(Err(kube::Error::Api(status))) if matches!(status.code, 400 | 403 | 409 | 422 | 500) => {
+                Err(Failure::Refused(status.message.clone()))
+            }
+            Ok(Err(kube::Error::Api(status))) => Err(Failure::Failed(status.message.clone())),
+            Ok(Err(error)) => Err(Failure::Failed(error.to_string())),
+            Err(_) => Err(Failure::Failed(format!("no answer within {CALL:?}"))),
         }
     }
 }
@@ -195,6 +272,12 @@ impl SharedService {
 impl std::fmt::Display for SharedService {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+async fn sleep_until(until: Option<Instant>) {
+    if let Some(until) = until {
+        tokio::time::sleep_until(until).await;
     }
 }
 
@@ -221,69 +304,4 @@ fn is_older(one: &Service, other: &Service) -> bool {
     let number = |of: &Service| of.metadata.resource_version.as_deref()?.parse::<u64>().ok();
     one.metadata.uid == other.metadata.uid
         && number(one).zip(number(other)).is_some_and(|(one, other)| one < other)
-}
-
-/// A port that the Service has.
-struct Port {
-    /// Whether it is called as ours are.
-    is_ours: bool,
-    /// 0 where it leads to a port by name.
-    target: u16,
-}
-
-/// Those that we put there, and where each leads.
-fn ours(service: &Service) -> BTreeMap<u16, u16> {
-    let ours = ports(service).into_iter().filter(|(_, port)| port.is_ours);
-    ours.map(|(number, port)| (number, port.target)).collect()
-}
-
-/// The TCP ports.
-fn ports(service: &Service) -> BTreeMap<u16, Port> {
-    let ports = service.spec.iter().flat_map(|spec| spec.ports.iter().flatten());
-    let tcp = ports.filter(|port| port.protocol.as_deref().is_none_or(|protocol| protocol == "TCP"));
-    let read = |port: &ServicePort| {
-        let is_ours = port.name.as_deref().is_some_and(|name| name.starts_with(PORT_NAME));
-        let target = match port.target_port {
-            Some(IntOrString::Int(number)) => u16::try_from(number).unwrap_or_default(),
-            Some(IntOrString::String(_)) => 0,
-            None => u16::try_from(port.port).unwrap_or_default(),
-        };
-        Some((u16::try_from(port.port).ok()?, Port { is_ours, target }))
-    };
-    tcp.filter_map(read).collect()
-}
-
-fn service_port(port: u16, target: u16) -> serde_json::Value {
-    json!({ "name": format!("{PORT_NAME}{port}"), "port": port, "protocol": "TCP", "targetPort": target })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn service(text: serde_json::Value) -> Service {
-        serde_json::from_value(text).unwrap()
-    }
-
-    #[test]
-    fn ports_of_others_are_not_asked_for_again() {
-        let object = service(json!({"spec": {"ports": [
-            {"name": "http", "port": 80}, {"name": "listener-8081", "port": 8081}, {"name": "dns", "port": 53, "protocol": "UDP"},
-        ]}}));
-        let shared = SharedService {
-            namespace: "infra".into(),
-            name: "portcullis".into(),
-            add_ports: true,
-            port_offset: 8000,
-        };
-        for (needed, want) in [
-            (&[80][..], &[][..]),
-            (&[80, 8081], &[(8081, 16081)]),
-            (&[80, 443, 53], &[(53, 8053), (443, 8443)]),
-        ] {
-            let needed = needed.iter().copied().collect();
-            assert_eq!(shared.wanted(&object, &needed), want.iter().copied().collect(), "{needed:?}");
-        }
-        assert_eq!(ours(&object), BTreeMap::from([(8081, 8081)]));
-    }
 }

@@ -133,7 +133,9 @@ pub enum ListenerRefusal {
     #[error(transparent)]
     PortUnavailable(#[from] PortUnavailable),
     /// No `Conflicted`: it is refused whether another listener names the port or not.
-    #[error("port {port} always speaks {speaks} at shared addresses; use another port for protocol {asked}{way_out}")]
+    #[error(
+        "port {port} always speaks {speaks} at shared addresses; use another port for protocol {asked}{way_out}"
+    )]
     PortSpeaks { port: u16, speaks: &'static str, asked: Box<str>, way_out: WayOut },
 }
 

@@ -135,6 +135,12 @@ impl ApiServer {
         self.store.faults.deny(verb, resource);
     }
 
+    /// From now on each object that is to be stored, with what it is merged into, is shown to `admission`, which may refuse
+    /// it with a code and a message.
+    pub fn admit(&self, admission: impl Fn(&str, &Value) -> Option<(u16, String)> + Send + 'static) {
+        self.store.admit(Box::new(admission));
+    }
+
     pub fn allow(&self, verb: &str, resource: &str) {
         self.store.faults.allow(verb, resource);
     }

@@ -242,6 +242,9 @@ fn written(written: Written) -> Response<Body> {
         Written::Conflict(why) => failure(409, "Conflict", &why),
         Written::Exists => failure(409, "AlreadyExists", "there is one"),
         Written::Missing => not_found(),
+        Written::Refused(code, why) => {
+            failure(code, if code == 500 { "InternalError" } else { "Invalid" }, &why)
+        }
     }
 }
 

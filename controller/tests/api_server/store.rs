@@ -33,7 +33,11 @@ pub(super) struct Store {
     pub(super) down: AtomicBool,
     /// How often the open watches of a kind were made silent.
     stalled: Mutex<BTreeMap<String, u64>>,
+    admission: Mutex<Option<Admission>>,
 }
+
+/// What an object (of a plural) that is to be stored is refused with: code and message.
+pub(super) type Admission = Box<dyn Fn(&str, &Value) -> Option<(u16, String)> + Send>;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct News {
@@ -61,6 +65,7 @@ pub(super) enum Written {
     Conflict(String),
     Exists,
     Missing,
+    Refused(u16, String),
 }
 
 impl Store {
@@ -72,7 +77,17 @@ impl Store {
             streams: AtomicBool::new(true),
             down: AtomicBool::new(false),
             stalled: Mutex::default(),
+            admission: Mutex::default(),
         }
+    }
+
+    pub(super) fn admit(&self, admission: Admission) {
+        *self.admission.lock().unwrap() = Some(admission);
+    }
+
+    fn refusal(&self, plural: &str, object: &Value) -> Option<Written> {
+        let (code, why) = self.admission.lock().unwrap().as_ref()?(plural, object)?;
+        Some(Written::Refused(code, why))
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
@@ -120,6 +135,9 @@ impl Store {
     }
 
     pub(super) fn create(&self, manager: &str, plural: &str, object: Value) -> Written {
+        if let Some(refused) = self.refusal(plural, &object) {
+            return refused;
+        }
         self.with(|state| {
             let key = key_of(plural, &object);
             if state.objects.contains_key(&key) {
@@ -151,9 +169,12 @@ impl Store {
         self.with(|state| {
             let key = key_of(plural, &object);
             let live = state.objects.get(&key).cloned().unwrap_or_else(|| json!({}));
-            let owners = state.owners.entry(key).or_default();
-            match apply::apply(&live, owners, manager, force, &object) {
-                Ok(merged) => Written::Done(state.put(plural, merged, false)),
+            let mut owners = state.owners.get(&key).cloned().unwrap_or_default();
+            match apply::apply(&live, &mut owners, manager, force, &object) {
+                Ok(merged) => self.refusal(plural, &merged).unwrap_or_else(|| {
+                    state.owners.insert(key, owners);
+                    Written::Done(state.put(plural, merged, false))
+                }),
                 Err(conflict) => Written::Conflict(conflict),
             }
         })

@@ -4,9 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use portcullis_routing::{ListenerId, Protocol, RouteKind};
 
-use super::{
-    Addressing, AttachPoint, GatewayRefusal, GatewayState, ListenerRefusal, ListenerState, WayOut,
-};
+use super::{Addressing, AttachPoint, GatewayRefusal, GatewayState, ListenerRefusal, ListenerState, WayOut};
 use crate::{
     ir::{
         Gateway, GatewayClass, Kind, ObjectKey,
