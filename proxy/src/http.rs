@@ -147,6 +147,16 @@ impl ProxyHttp for HttpService {
         response::filter(&self.shared.options, &self.kept, session, answer, context)
     }
 
+    async fn response_filter(
+        &self,
+        session: &mut Session,
+        answer: &mut ResponseHeader,
+        _context: &mut Context,
+    ) -> Result<()> {
+        response::without_chunks(session, answer);
+        Ok(())
+    }
+
     fn fail_to_connect(
         &self,
         session: &mut Session,

@@ -24,7 +24,11 @@ use tokio::{
     time::Sleep,
 };
 
-use self::{head::HeadScan, out::Out, transport::Gathering};
+use self::{
+    head::{Head, HeadScan},
+    out::Out,
+    transport::Gathering,
+};
 pub(crate) use self::{socket::Socket, transport::Transport};
 use crate::{
     Options,
@@ -210,13 +214,13 @@ impl DownIo {
                 *left = left.saturating_sub(data.len());
                 *left == 0
             }
-            Reading::Head(head) => {
-                let done = head.feed(data);
-                if !done && head.bytes() > self.limits.head_bytes {
-                    return Err(self.refuse(TOO_LARGE, io::ErrorKind::InvalidData));
+            Reading::Head(head) => match head.feed(data, self.limits.head_bytes) {
+                Head::Begun => false,
+                Head::Whole => true,
+                Head::Refused(refusal) => {
+                    return Err(self.refuse(refusal.answer(), io::ErrorKind::InvalidData));
                 }
-                done
-            }
+            },
         };
         if done {
             self.reading = Reading::Rest;
@@ -241,7 +245,7 @@ impl DownIo {
     /// Pingora answers no read error: the answer is left here for its `shutdown` to send.
     fn refuse(&mut self, answer: &[u8], kind: io::ErrorKind) -> io::Error {
         self.out.replace(answer);
-        self.wrote = true;
+        self.wrote |= !answer.is_empty();
         kind.into()
     }
 
@@ -259,8 +263,6 @@ impl DownIo {
     }
 }
 
-const TOO_LARGE: &[u8] =
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 const TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 const STALLED: &[u8] = b"HTTP/1.1 504 Gateway Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 

@@ -183,6 +183,10 @@ pub(crate) async fn request(
     if h2_client && !h2_backend && context.has.any(Has::COOKIE) {
         request::join_cookies(request);
     }
+    // pingora takes it away where either side speaks HTTP/1.
+    if context.has.any(Has::PROXY_AUTHORIZATION) {
+        request.remove_header(&header::PROXY_AUTHORIZATION);
+    }
     if context.has.any(Has::CONTENT_LENGTH) {
         request::one_length(request);
     }

@@ -129,6 +129,8 @@ impl Has {
     pub(crate) const REQUEST_ID: Self = Self(1 << 7);
     /// `X-Scheme` or `X-Forwarded-Scheme`.
     pub(crate) const SCHEME: Self = Self(1 << 8);
+    pub(crate) const TRANSFER_ENCODING: Self = Self(1 << 9);
+    pub(crate) const PROXY_AUTHORIZATION: Self = Self(1 << 10);
 
     /// Looks through the headers of a request.
     pub(crate) fn of(headers: &HeaderMap) -> Self {
@@ -140,6 +142,11 @@ impl Has {
         self.0 & of.0 != 0
     }
 
+    /// There are none of these any more.
+    pub(crate) fn forget(&mut self, of: Self) {
+        self.0 &= !of.0;
+    }
+
     fn of_name(name: &HeaderName) -> Self {
         match *name {
             header::UPGRADE => Self::UPGRADE,
@@ -148,6 +155,8 @@ impl Has {
             header::COOKIE => Self::COOKIE,
             header::EXPECT => Self::EXPECT,
             header::FORWARDED => Self::FORWARDED,
+            header::TRANSFER_ENCODING => Self::TRANSFER_ENCODING,
+            header::PROXY_AUTHORIZATION => Self::PROXY_AUTHORIZATION,
             _ => match name.as_str() {
                 "x-request-id" => Self::REQUEST_ID,
                 "x-scheme" | "x-forwarded-scheme" => Self::SCHEME,
@@ -157,6 +166,13 @@ impl Has {
             },
         }
     }
+}
+
+/// Whether a message is in the one transfer coding that is read and written here.
+pub(crate) fn is_chunked_alone(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let chunked = codings.next().is_some_and(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
+    chunked && codings.next().is_none()
 }
 
 /// A request's headers.

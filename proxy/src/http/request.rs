@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderValue, Method, header};
+use http::{HeaderValue, Method, Version, header};
 use pingora_proxy::Session;
 use portcullis_routing::{
     BackendProtocol, Endpoints, Listener, ListenerId, PathMatch, Port, Rejection, RequestHead, Rule, Step,
@@ -39,6 +39,18 @@ pub(crate) fn decide(
         }
         context.upgrade = upgrade == Upgrade::Forward;
     }
+    if session.req_header().version == Version::HTTP_10 {
+        // It knows no informational answers, and its `Expect` is to be ignored (RFC 9110, 10.1.1).
+        session.downstream_session.set_ignore_info_resp(true);
+        session.req_header_mut().remove_header(&header::EXPECT);
+        context.has.forget(Has::EXPECT);
+    }
+    // The body would reach the backend without the coding that it is in. It is not read to its end.
+    let coded =
+        context.has.any(Has::TRANSFER_ENCODING) && !headers::is_chunked_alone(&session.req_header().headers);
+    if coded {
+        session.set_keepalive(None);
+    }
     let head = session.req_header();
     if context.has.any(Has::CONTENT_TYPE) {
         context.grpc = is_grpc(head.headers.get(header::CONTENT_TYPE));
@@ -56,6 +68,9 @@ pub(crate) fn decide(
     context.record = Record::begin(&head.method, named, path, context.conn.peer.ip());
     if matches!(head.method, Method::CONNECT | Method::TRACE) {
         return Err(Answer::reject(Rejection::MethodNotAllowed, "method not allowed"));
+    }
+    if coded {
+        return Err(bad("no transfer coding but chunked is supported"));
     }
     let host = host.map_err(bad)?;
     let target = match asked.map_err(bad)? {

@@ -1,13 +1,18 @@
 //! What becomes of a backend's answer.
 
-use http::{StatusCode, Version};
+use http::{StatusCode, Version, header};
 use pingora_error::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 use portcullis_routing::{BackendProtocol, Rejection, Step};
 use tokio::time::Instant;
 
-use super::{answer::Answer, context::Context, headers::Response, hop, retry};
+use super::{
+    answer::Answer,
+    context::Context,
+    headers::{self, Response},
+    hop, retry,
+};
 use crate::{
     Options,
     conn::{SCOPE, Scope},
@@ -34,6 +39,17 @@ pub(crate) fn filter(
         context.attempts.interim = true;
         hop::strip_response(answer, false);
         return Ok(());
+    }
+    if answer.status == StatusCode::NO_CONTENT {
+        // It has no body that they could speak of (RFC 9110, 8.6; RFC 9112, 6.1).
+        answer.remove_header(&header::CONTENT_LENGTH);
+        answer.remove_header(&header::TRANSFER_ENCODING);
+    }
+    if context.attempts.connection.is_some()
+        && answer.headers.contains_key(header::TRANSFER_ENCODING)
+        && !headers::is_chunked_alone(&answer.headers)
+    {
+        return Err(context.fail(Rejection::BadGateway, "the backend answers in an unknown transfer coding"));
     }
     check_time(context)?;
     if retry::on_status(answer.status.as_u16(), session, context) {
@@ -72,6 +88,16 @@ pub(crate) fn filter(
         SCOPE.with(|scope| scope.set_deadline(deadline));
     }
     Ok(())
+}
+
+/// A client of HTTP/1.0 knows no chunks: what pingora would send it in chunks ends with the connection instead.
+pub(crate) fn without_chunks(session: &mut Session, answer: &mut ResponseHeader) {
+    let chunked = session.req_header().version == Version::HTTP_10
+        && answer.status != StatusCode::SWITCHING_PROTOCOLS
+        && answer.remove_header(&header::TRANSFER_ENCODING).is_some();
+    if chunked {
+        session.set_keepalive(None);
+    }
 }
 
 /// Whether there is time left.
