@@ -7,7 +7,7 @@ use std::{
 };
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use portcullis_controller::translate::PortRange;
+use portcullis_controller::translate::DedicatedPorts;
 
 /// A Kubernetes Ingress and Gateway API controller with an L7 proxy inside.
 #[derive(Debug, Parser)]
@@ -56,14 +56,15 @@ pub struct ClusterArgs {
     #[arg(long, env = "PORTCULLIS_NO_SERVICE_PORTS")]
     pub no_service_ports: bool,
     /// Ports of this machine for Gateways with addresses of their own (addressing Dedicated): each of their listeners'
-    /// ports gets one, which its Service leads to.
+    /// ports gets one, which its Service leads to. Which one is recorded in the ConfigMap NAME-ports beside the Lease, and
+    /// what each replica has bound in NAME-bound-ports. With `none` such Gateways are refused, and nothing is made for them.
     #[arg(
         long,
-        value_name = "FIRST-LAST",
+        value_name = "FIRST-LAST|none",
         default_value = "20000-29999",
         env = "PORTCULLIS_DEDICATED_PORTS"
     )]
-    pub dedicated_ports: PortRange,
+    pub dedicated_ports: DedicatedPorts,
     /// Lease that decides which replica writes statuses.
     #[arg(
         long,

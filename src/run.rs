@@ -23,7 +23,7 @@ use portcullis_controller::{
     Controller, Handle, Settings,
     ir::{Kind, ObjectKey},
     source::FolderOptions,
-    translate::{Address, DedicatedPorts},
+    translate::Address,
 };
 use portcullis_proxy::{Bindings, Options, Proxy};
 use portcullis_tls::Certificate;
@@ -96,11 +96,7 @@ impl Running {
         cluster: &ClusterArgs,
         args: &ServeArgs,
     ) -> anyhow::Result<Self> {
-        let settings = Settings {
-            direct: false,
-            dedicated: DedicatedPorts::Of(cluster.dedicated_ports),
-            ..settings(args)?
-        };
+        let settings = Settings { direct: false, dedicated: cluster.dedicated_ports, ..settings(args)? };
         let controllers = cluster::controllers(&settings);
         let default_certificate = settings.default_certificate.clone();
         let (deltas, received) = mpsc::channel(DELTAS_WAITING);

@@ -21,7 +21,7 @@ use crate::{
     source::{Delta, Folder, FolderError, FolderOptions},
     status::Statuses,
     status_feed::{Changed, StatusFeed},
-    translate::Address,
+    translate::{Address, Allocation, DedicatedPorts},
 };
 
 /// Deltas that may wait; a source that is faster waits itself.
@@ -31,6 +31,9 @@ const QUIET: Duration = Duration::from_millis(5);
 /// Under load, how long a publication waits for more at most. Whoever was idle for as long publishes at once.
 const CEILING: Duration = Duration::from_millis(20);
 
+/// How long the ports of Gateways with addresses of their own are waited for: they must not keep all others waiting.
+const PORTS_WAITED_FOR: Duration = Duration::from_secs(15);
+
 /// Everything between objects and what is served of them. Made with a [`Handle`], then [`Controller::run`].
 #[derive(Debug)]
 pub struct Controller {
@@ -39,6 +42,11 @@ pub struct Controller {
     bindings: watch::Receiver<Arc<Bindings>>,
     addresses: watch::Receiver<Vec<Address>>,
     hindrances: watch::Receiver<Hindrances>,
+    allocation: watch::Receiver<Option<Arc<Allocation>>>,
+    /// Whether it is not known yet which ports Gateways with addresses of their own have.
+    waits_for_ports: bool,
+    /// Until when that is waited for, once every object has been read.
+    ports_by: Option<tokio::time::Instant>,
     wishes: watch::Sender<Option<Arc<Wishes>>>,
     statuses: watch::Sender<Arc<Statuses>>,
     problems: watch::Sender<Arc<[Problem]>>,
@@ -49,6 +57,8 @@ pub struct Controller {
     changed: Arc<Changed>,
     /// The last delta that was taken up.
     taken: u64,
+    /// Whether every object has been read.
+    read: bool,
     complete: bool,
 }
 
@@ -58,6 +68,7 @@ pub struct Handle {
     bindings: watch::Sender<Arc<Bindings>>,
     addresses: watch::Sender<Vec<Address>>,
     hindrances: watch::Sender<Hindrances>,
+    allocation: watch::Sender<Option<Arc<Allocation>>>,
     wishes: watch::Receiver<Option<Arc<Wishes>>>,
     statuses: watch::Receiver<Arc<Statuses>>,
     problems: watch::Receiver<Arc<[Problem]>>,
@@ -82,6 +93,8 @@ impl Controller {
         let (bindings, bound) = watch::channel(Arc::default());
         let (addresses, located) = watch::channel(settings.addresses.clone());
         let (hindrances, hindered) = watch::channel(Hindrances::default());
+        let (allocation, allocated) = watch::channel(None);
+        let waits_for_ports = matches!(settings.dedicated, DedicatedPorts::Of(_));
         let (wishes, wished) = watch::channel(None);
         let (statuses, of_objects) = watch::channel(Arc::default());
         let (problems, all_problems) = watch::channel(Arc::default());
@@ -94,6 +107,9 @@ impl Controller {
             bindings: bound,
             addresses: located,
             hindrances: hindered,
+            allocation: allocated,
+            waits_for_ports,
+            ports_by: None,
             wishes,
             statuses,
             problems,
@@ -102,12 +118,14 @@ impl Controller {
             ready,
             changed: Arc::clone(&changed),
             taken: 0,
+            read: false,
             complete: false,
         };
         let handle = Handle {
             bindings,
             addresses,
             hindrances,
+            allocation,
             wishes: wished,
             statuses: of_objects,
             problems: all_problems,
@@ -153,6 +171,19 @@ impl Controller {
                 let hindrances = self.hindrances.borrow_and_update().clone();
                 self.index.hinder(hindrances);
             }
+            Ok(()) = self.allocation.changed() => {
+                let allocation = self.allocation.borrow_and_update().clone();
+                if let Some(allocation) = allocation {
+                    self.index.allocate(allocation);
+                    self.waits_for_ports = false;
+                    self.complete_when_known();
+                }
+            }
+            () = sleep_until(self.ports_by), if self.waits_for_ports && self.ports_by.is_some() => {
+                warn!("it is not known which ports Gateways with addresses of their own have; served without");
+                self.waits_for_ports = false;
+                self.complete_when_known();
+            }
         }
         true
     }
@@ -184,6 +215,15 @@ impl Controller {
             debug!(changes = count, took = ?begun.elapsed(), "objects changed");
         }
         if complete {
+            self.read = true;
+            self.ports_by = Some(tokio::time::Instant::now() + PORTS_WAITED_FOR);
+        }
+        self.complete_when_known();
+    }
+
+    /// Whoever serves before it knows its ports would say that it is ready without them.
+    fn complete_when_known(&mut self) {
+        if self.read && !self.waits_for_ports && !self.complete {
             self.index.complete();
             self.complete = true;
         }
@@ -265,6 +305,12 @@ impl Handle {
         self.hindrances.clone()
     }
 
+    /// Which ports Gateways with addresses of their own have is told here. Where there may be such Gateways, nothing is
+    /// served before.
+    pub fn allocation(&self) -> watch::Sender<Option<Arc<Allocation>>> {
+        self.allocation.clone()
+    }
+
     /// What is said of every object that is ours. Whoever keeps a value for long makes the next change copy it.
     pub fn statuses(&self) -> watch::Receiver<Arc<Statuses>> {
         self.statuses.clone()
@@ -289,6 +335,12 @@ impl Handle {
     pub fn report(&self) -> serde_json::Value {
         let (statuses, problems) = (self.statuses.borrow().clone(), self.problems.borrow().clone());
         report::of(&statuses, &problems)
+    }
+}
+
+async fn sleep_until(until: Option<tokio::time::Instant>) {
+    if let Some(until) = until {
+        tokio::time::sleep_until(until).await;
     }
 }
 

@@ -30,7 +30,7 @@ use crate::{
     cluster::dedicated::{Hindrances, Wishes},
     ir::ObjectKey,
     snapshot::{Change, Snapshot},
-    translate::{self, Address, Bundle, Listeners, Pools, PortPlan, Settings},
+    translate::{self, Address, Allocation, Bundle, Listeners, Pools, PortPlan, Settings},
 };
 use patch::Patch;
 use routes::Routes;
@@ -130,6 +130,14 @@ impl Index {
         let now = &self.settings.hindrances;
         let others = before.keys().chain(now.keys()).filter(|key| before.get(key) != now.get(key));
         self.stale.gateways.extend(others.cloned());
+    }
+
+    /// Takes up which ports are bound for Gateways with addresses of their own.
+    pub fn allocate(&mut self, allocation: Arc<Allocation>) {
+        if self.settings.allocation != allocation {
+            self.settings.allocation = allocation;
+            self.dirty.listeners = true;
+        }
     }
 
     /// The Services of Gateways that are to be.

@@ -10,6 +10,7 @@
 //!
 //! [`full()`] does all of it at once. It is what start-up does, and what an incremental build is held against.
 
+mod allocation;
 pub mod assemble;
 mod backends;
 mod certificates;
@@ -28,6 +29,7 @@ mod settings;
 mod slots;
 mod unclaimed;
 
+pub use allocation::{Allocation, is_uid};
 pub use assemble::Slots;
 pub use backends::BackendPool;
 pub use certificates::{CertificatePool, CertificateRefError};

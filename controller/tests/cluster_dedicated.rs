@@ -4,9 +4,13 @@
 
 mod api_server;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
-use api_server::{Answer, ApiServer, Fault, Request, until};
+use api_server::{Answer, ApiServer, Fault, Log, Request, until};
 use portcullis_controller::{
     Bindings, Controller, Handle, Publication, Settings,
     cluster::{DedicatedLinks, DedicatedOptions, dedicated::provide},
@@ -17,17 +21,19 @@ use portcullis_controller::{
     status::{Condition, ConditionType, GatewayStatus},
     translate::{DedicatedPorts, PortRange},
 };
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
 };
 
-/// What runs in one pod. Everything that is published counts as bound.
+/// What runs in one pod. What is published counts as bound.
 struct Replica {
     leads: watch::Sender<bool>,
     handle: Handle,
     table: watch::Receiver<Option<Publication>>,
+    /// Ports that cannot be bound.
+    refuses: Arc<Mutex<BTreeSet<u16>>>,
     _tasks: JoinSet<()>,
 }
 
@@ -39,15 +45,26 @@ impl Replica {
         let (deltas, received) = mpsc::channel(64);
         let (controller, handle) = Controller::of(received, settings);
         let (table, published) = watch::channel(None);
-        let bind = handle.clone();
+        let (bind, refuses) = (handle.clone(), Arc::<Mutex<BTreeSet<u16>>>::default());
+        let (bindings, are_bound) = watch::channel(Arc::default());
+        let refused = Arc::clone(&refuses);
         tasks.spawn(controller.run(move |publication| {
-            bind.bindings(bound(&publication));
+            let now = bound(&publication, &refused.lock().unwrap());
+            bind.bindings(now.clone());
+            bindings.send_replace(Arc::new(now));
             table.send_replace(Some(publication));
         }));
         tasks.spawn(read(Arc::clone(server), deltas));
         let leads = watch::Sender::new(leads);
-        tasks.spawn(provide(server.client(), options_of(identity, range), links(&handle, &leads)));
-        Self { leads, handle, table: published, _tasks: tasks }
+        let links = DedicatedLinks {
+            wishes: handle.wishes(),
+            leads: leads.subscribe(),
+            bindings: are_bound,
+            hindrances: handle.hindrances(),
+            allocation: handle.allocation(),
+        };
+        tasks.spawn(provide(server.client(), options_of(identity, range), links));
+        Self { leads, handle, table: published, refuses, _tasks: tasks }
     }
 
     fn status(&self, gateway: &str) -> Option<GatewayStatus> {
@@ -68,8 +85,9 @@ impl Replica {
     }
 }
 
-fn bound(publication: &Publication) -> Bindings {
-    publication.table.ports.keys().map(|port| (*port, Ok(()))).collect()
+fn bound(publication: &Publication, refused: &BTreeSet<u16>) -> Bindings {
+    let bind = |port: &u16| if refused.contains(port) { Err("in use".to_owned()) } else { Ok(()) };
+    publication.table.ports.keys().map(|port| (*port, bind(port))).collect()
 }
 
 /// The names of all that the tests make, as a source that looks again and again would find them.
@@ -117,12 +135,10 @@ fn options_of(identity: &str, range: PortRange) -> DedicatedOptions {
         namespaces: Vec::new(),
         own_service: Some(("portcullis".to_owned(), "portcullis".to_owned())),
         range,
+        record: ("portcullis".to_owned(), "portcullis-ports".to_owned()),
+        reports: ("portcullis".to_owned(), "portcullis-bound-ports".to_owned()),
         identity: identity.to_owned(),
     }
-}
-
-fn links(handle: &Handle, leads: &watch::Sender<bool>) -> DedicatedLinks {
-    DedicatedLinks { wishes: handle.wishes(), leads: leads.subscribe(), hindrances: handle.hindrances() }
 }
 
 /// Class, parameters, and the endpoints that we are.
@@ -140,7 +156,7 @@ async fn cluster() -> Arc<ApiServer> {
         }),
     );
     parameters(&server, "Dedicated");
-    pods(&server, &["10.244.0.7"]);
+    pods(&server, &[("a", "10.244.0.7")]);
     server
 }
 
@@ -154,9 +170,13 @@ fn parameters(server: &ApiServer, addressing: &str) {
     );
 }
 
-fn pods(server: &ApiServer, addresses: &[&str]) {
-    let endpoints = addresses.iter().map(|address| {
-        json!({"addresses": [address], "conditions": {"ready": true, "serving": true, "terminating": false}})
+/// The pods that we are: names and addresses.
+fn pods(server: &ApiServer, pods: &[(&str, &str)]) {
+    let endpoints = pods.iter().map(|(name, address)| {
+        json!({
+            "addresses": [address], "conditions": {"ready": true, "serving": true, "terminating": false},
+            "targetRef": {"kind": "Pod", "namespace": "portcullis", "name": name},
+        })
     });
     server.apply(
         "endpointslices",
@@ -195,18 +215,32 @@ fn ports_of(server: &ApiServer, gateway: &str) -> Option<Vec<String>> {
     Some(ports.map(|port| format!("{}->{}", port["port"], port["targetPort"])).collect())
 }
 
-/// The ports and addresses of a Gateway's slice.
-fn slice_of(server: &ApiServer, gateway: &str) -> Option<(Vec<Value>, Vec<Value>)> {
-    let slice = server.get("endpointslices", "infra", &format!("{}-ipv4", service_of(gateway)))?;
-    let ports = slice["ports"].as_array()?.iter().map(|port| port["port"].clone());
-    let endpoints = slice["endpoints"].as_array()?.iter().map(|endpoint| endpoint["addresses"][0].clone());
-    Some((ports.collect(), endpoints.collect()))
+/// Where a Gateway's slice of a port leads: `20000 at 10.244.0.7`.
+fn slice_of(server: &ApiServer, gateway: &str, port: u16) -> Option<String> {
+    let slice = server.get("endpointslices", "infra", &format!("{}-{port}-ipv4", service_of(gateway)))?;
+    let endpoints = slice["endpoints"].as_array()?.iter();
+    let addresses: Vec<_> = endpoints.filter_map(|endpoint| endpoint["addresses"][0].as_str()).collect();
+    Some(format!("{} at {}", slice["ports"][0]["port"], addresses.join(" ")))
 }
 
 /// Those of what is made for Gateways.
 fn writes(server: &ApiServer) -> Vec<Request> {
-    let is_write = |request: &Request| matches!(&*request.method, "PATCH" | "DELETE");
+    let is_write = |request: &Request| {
+        matches!(&*request.method, "PATCH" | "DELETE") && !request.path.contains("/configmaps")
+    };
     server.requests().into_iter().filter(is_write).collect()
+}
+
+/// The record, by the names of Gateways: `one 80 20000`.
+fn record(server: &ApiServer) -> Vec<String> {
+    let Some(record) = server.get("configmaps", "portcullis", "portcullis-ports") else { return Vec::new() };
+    let mut text = record["data"]["ports"].as_str().unwrap_or_default().to_owned();
+    for name in GATEWAYS {
+        let gateway = server.get("gateways", "infra", name);
+        let uid = gateway.as_ref().and_then(|gateway| gateway["metadata"]["uid"].as_str());
+        text = uid.map_or(text.clone(), |uid| text.replace(uid, name));
+    }
+    text.lines().map(str::to_owned).collect()
 }
 
 #[tokio::test]
@@ -222,10 +256,9 @@ async fn each_gateway_gets_a_service_and_slices_and_its_address() {
     })
     .await;
     until("slices for both", || {
-        let want =
-            |ports: &[u16]| Some((ports.iter().map(|p| json!(p)).collect(), vec![json!("10.244.0.7")]));
-        let have = (slice_of(&server, "one"), slice_of(&server, "two.with.dots"));
-        (have == (want(&[20000]), want(&[20001, 20002]))).then_some(())
+        let have = [("one", 80), ("two.with.dots", 80), ("two.with.dots", 443)];
+        let have: Option<Vec<_>> = have.iter().map(|(name, port)| slice_of(&server, name, *port)).collect();
+        (have? == ["20000 at 10.244.0.7", "20001 at 10.244.0.7", "20002 at 10.244.0.7"]).then_some(())
     })
     .await;
     until("both in the table", || {
@@ -248,8 +281,8 @@ async fn each_gateway_gets_a_service_and_slices_and_its_address() {
     let gateway = server.get("gateways", "infra", "one").unwrap();
     assert_eq!(ours["metadata"]["ownerReferences"][0]["uid"], gateway["metadata"]["uid"]);
     assert_eq!(ours["metadata"]["labels"]["gateway.networking.k8s.io/gateway-name"], "one");
-    // Two Services and two slices, each once.
-    assert_eq!(writes(&server).len(), 4, "{:?}", writes(&server));
+    // Two Services and three slices, each once.
+    assert_eq!(writes(&server).len(), 5, "{:?}", writes(&server));
 }
 
 #[tokio::test]
@@ -257,9 +290,13 @@ async fn slices_follow_pods_and_what_was_made_goes_with_the_mode() {
     let server = cluster().await;
     let replica = Replica::start(&server, "a", true);
     gateway(&server, "one", &[80]);
-    until("a slice", || slice_of(&server, "one")).await;
-    pods(&server, &["10.244.0.7", "10.244.1.3"]);
-    until("another pod", || slice_of(&server, "one").filter(|(_, addresses)| addresses.len() == 2)).await;
+    until("a slice", || slice_of(&server, "one", 80)).await;
+    let _second = Replica::start(&server, "b", false);
+    pods(&server, &[("a", "10.244.0.7"), ("b", "10.244.1.3")]);
+    until("another pod", || {
+        slice_of(&server, "one", 80).filter(|slice| slice == "20000 at 10.244.0.7 10.244.1.3")
+    })
+    .await;
     // Without its parameters a Gateway is not accepted, and keeps what it has.
     server.delete("gatewayparameters", "portcullis", "dedicated");
     until("not accepted", || replica.programmed("one").filter(|condition| condition.reason == "Invalid"))
@@ -267,9 +304,12 @@ async fn slices_follow_pods_and_what_was_made_goes_with_the_mode() {
     assert_eq!(ports_of(&server, "one").unwrap(), ["80->20000"]);
     parameters(&server, "Shared");
     until("nothing of its own any more", || {
-        (ports_of(&server, "one").is_none() && slice_of(&server, "one").is_none()).then_some(())
+        (ports_of(&server, "one").is_none() && slice_of(&server, "one", 80).is_none()).then_some(())
     })
     .await;
+    until("its port is given up", || record(&server).is_empty().then_some(())).await;
+    let given_up = server.get("configmaps", "portcullis", "portcullis-ports").unwrap();
+    assert!(given_up["data"]["released"].as_str().unwrap().starts_with("20000 "), "{given_up}");
 }
 
 #[tokio::test]
@@ -277,8 +317,13 @@ async fn another_replica_takes_what_there_is_and_steps_in_for_endpoints() {
     let server = cluster().await;
     let first = Replica::start(&server, "a", true);
     gateway(&server, "one", &[80]);
-    until("a slice", || slice_of(&server, "one")).await;
+    until("a slice", || slice_of(&server, "one", 80)).await;
     let second = Replica::start(&server, "b", false);
+    until("its report", || {
+        let reports = server.get("configmaps", "portcullis", "portcullis-bound-ports")?;
+        (reports["data"]["b"] == "20000").then_some(())
+    })
+    .await;
     until("the same port in both", || {
         (first.ports() == [(20000, 80)] && second.ports() == first.ports()).then_some(())
     })
@@ -287,9 +332,9 @@ async fn another_replica_takes_what_there_is_and_steps_in_for_endpoints() {
     // The leader is gone, and nobody leads yet: a Service has to wait, endpoints have not.
     drop(first);
     gateway(&server, "two", &[80]);
-    pods(&server, &["10.244.1.3"]);
+    pods(&server, &[("b", "10.244.1.3")]);
     until("the slice without the pod that is gone", || {
-        slice_of(&server, "one").filter(|(_, addresses)| *addresses == [json!("10.244.1.3")])
+        slice_of(&server, "one", 80).filter(|slice| slice == "20000 at 10.244.1.3")
     })
     .await;
     assert_eq!(ports_of(&server, "two"), None);
@@ -338,4 +383,176 @@ async fn somebody_elses_service_is_left_alone() {
     until("one in the table", || (replica.ports().len() == 1).then_some(())).await;
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert!(writes(&server).iter().all(|request| !request.path.contains(&service_of("one"))));
+}
+
+#[tokio::test]
+async fn what_a_tenant_writes_into_a_service_moves_no_port() {
+    let server = cluster().await;
+    let replica = Replica::start(&server, "a", true);
+    for (name, port) in [("one", "80->20000"), ("two", "80->20001")] {
+        gateway(&server, name, &[80]);
+        until("its Service", || ports_of(&server, name).filter(|ports| *ports == [port])).await;
+    }
+    until("both in the table", || (replica.ports() == [(20000, 80), (20001, 80)]).then_some(())).await;
+    // The older Service names the port of the other one.
+    let mut edited = server.get("services", "infra", &service_of("one")).unwrap();
+    edited["spec"]["ports"][0]["targetPort"] = 20001.into();
+    server.apply("services", edited);
+    until("what is ours is written again", || {
+        ports_of(&server, "one").filter(|ports| *ports == ["80->20000"])
+    })
+    .await;
+    assert_eq!(replica.ports(), [(20000, 80), (20001, 80)]);
+    assert_eq!(record(&server), ["one 80 20000", "two 80 20001"]);
+    assert_eq!(ports_of(&server, "two").unwrap(), ["80->20001"]);
+}
+
+#[tokio::test]
+async fn ports_of_services_that_there_are_already_are_taken_over() {
+    let server = cluster().await;
+    gateway(&server, "one", &[80]);
+    let gateway = server.get("gateways", "infra", "one").unwrap();
+    server.apply(
+        "services",
+        json!({
+            "apiVersion": "v1", "kind": "Service",
+            "metadata": {
+                "name": service_of("one"), "namespace": "infra", "labels": {"portcullis.dev/addressing": "Dedicated"},
+                "ownerReferences": [{
+                    "apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway", "name": "one",
+                    "uid": gateway["metadata"]["uid"],
+                }],
+            },
+            "spec": {"ports": [{"name": "port-80", "port": 80, "protocol": "TCP", "targetPort": 20007}]},
+        }),
+    );
+    let replica = Replica::start(&server, "a", true);
+    until("the same port", || (replica.ports() == [(20007, 80)]).then_some(())).await;
+    assert_eq!(record(&server), ["one 80 20007"]);
+}
+
+#[tokio::test]
+async fn of_two_that_take_themselves_for_the_leader_one_reads_again() {
+    let server = cluster().await;
+    let (a, b) = (Replica::start(&server, "a", true), Replica::start(&server, "b", true));
+    for name in GATEWAYS {
+        gateway(&server, name, &[80, 443]);
+    }
+    let all = || [(20000, 80), (20001, 443), (20002, 80), (20003, 443), (20004, 80), (20005, 443)];
+    let is_complete = |replica: &Replica| {
+        let (ports, numbers): (Vec<_>, Vec<_>) = replica.ports().into_iter().unzip();
+        (ports.len() == 6 && numbers.iter().filter(|number| **number == 80).count() == 3).then_some(ports)
+    };
+    until("all in both", || Some((is_complete(&a)?, is_complete(&b)?))).await;
+    assert_eq!(a.ports(), b.ports());
+    let recorded: BTreeSet<u16> =
+        record(&server).iter().map(|line| line.rsplit(' ').next().unwrap().parse().unwrap()).collect();
+    assert_eq!(recorded.len(), all().len(), "{:?}", record(&server));
+    until("Services that say the same", || {
+        GATEWAYS
+            .iter()
+            .all(|name| {
+                let of = |port: u16| {
+                    let line =
+                        record(&server).into_iter().find(|line| line.starts_with(&format!("{name} {port} ")));
+                    format!("{port}->{}", line.unwrap().rsplit(' ').next().unwrap())
+                };
+                ports_of(&server, name) == Some(vec![of(80), of(443)])
+            })
+            .then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_pod_that_cannot_bind_a_port_is_no_endpoint_of_it() {
+    let server = cluster().await;
+    let _leader = Replica::start(&server, "a", true);
+    let other = Replica::start(&server, "b", false);
+    other.refuses.lock().unwrap().insert(20001);
+    pods(&server, &[("a", "10.244.0.7"), ("b", "10.244.1.3")]);
+    gateway(&server, "one", &[80, 443]);
+    until("both pods at one port", || {
+        slice_of(&server, "one", 80).filter(|slice| slice == "20000 at 10.244.0.7 10.244.1.3")
+    })
+    .await;
+    until("one of them at the other", || {
+        slice_of(&server, "one", 443).filter(|slice| slice == "20001 at 10.244.0.7")
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_record_that_is_edited_or_deleted_costs_what_is_broken() {
+    let (server, log) = (cluster().await, Log::begin());
+    let replica = Replica::start(&server, "a", true);
+    gateway(&server, "one", &[80]);
+    gateway(&server, "two", &[80]);
+    until("both in the table", || (replica.ports().len() == 2).then_some(())).await;
+    let before = record(&server);
+    server.delete("configmaps", "portcullis", "portcullis-ports");
+    until("the record", || (record(&server) == before).then_some(())).await;
+    let mut edited = server.get("configmaps", "portcullis", "portcullis-ports").unwrap();
+    let ports = edited["data"]["ports"].as_str().unwrap().to_owned();
+    let (first, second) = ports.split_once('\n').unwrap();
+    edited["data"]["ports"] = format!("{first}\nthis is {second}").into();
+    server.apply("configmaps", edited);
+    until("another port for the one that was broken", || {
+        let now = record(&server);
+        (now.len() == 2 && now != before && now[0] == before[0] && now[1].ends_with(" 20002")).then_some(())
+    })
+    .await;
+    until("that in the table", || (replica.ports() == [(20000, 80), (20002, 80)]).then_some(())).await;
+    assert_eq!(log.lines(&["WARN", "lines of the record of ports are broken"]).len(), 1);
+}
+
+#[tokio::test]
+async fn a_range_that_is_used_up_is_said_of_the_gateway() {
+    let server = cluster().await;
+    let replica = Replica::start(&server, "a", true);
+    gateway(&server, "one", &(1..=10).collect::<Vec<_>>());
+    until("its Service", || ports_of(&server, "one").filter(|ports| ports.len() == 10)).await;
+    gateway(&server, "two", &[80]);
+    until("the reason", || {
+        let condition = replica.programmed("two")?;
+        let why = "cannot be made: port 80: no port is left of 20000-20009 (--dedicated-ports)";
+        (condition.reason == "Pending" && condition.message.contains(why)).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_the_permission_to_read_the_record_everything_else_is_served() {
+    let server = cluster().await;
+    for verb in ["list", "watch"] {
+        server.deny(verb, "configmaps");
+    }
+    gateway(&server, "one", &[80]);
+    let replica = Replica::start(&server, "a", true);
+    let ready = replica.handle.ready();
+    until("a table", || ready.borrow().then_some(())).await;
+    until("the reason", || {
+        let message = replica.programmed("one")?.message;
+        message
+            .contains("ConfigMap portcullis/portcullis-ports, which records ports, may not be read")
+            .then_some(())
+    })
+    .await;
+    assert_eq!(ports_of(&server, "one"), None);
+    for verb in ["list", "watch"] {
+        server.allow(verb, "configmaps");
+    }
+    until("a Service as soon as it may be read", || ports_of(&server, "one")).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_record_is_waited_for_and_not_for_ever() {
+    let server = cluster().await;
+    server.fault(Fault { method: "GET", path: "/configmaps", times: usize::MAX, answer: Answer::Stall });
+    let replica = Replica::start(&server, "a", true);
+    let ready = replica.handle.ready();
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert!(!*ready.borrow(), "ports that it does not know are not bound");
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert!(*ready.borrow(), "one kind of Gateways must not keep all others waiting");
 }

@@ -2,8 +2,8 @@
 //! `status.txt` what is said. `UPDATE_GOLDEN=1` writes what comes out; the diff is reviewed as code is.
 //!
 //! Clients reach us at 203.0.113.10; the default certificate of Ingresses is the Secret `portcullis/default`, where a
-//! case has it. Gateways with addresses of their own have the ports 20000 to 20009; the cases that begin with `dedicated-`
-//! are told as when every port of the table is bound.
+//! case has it. Gateways with addresses of their own have the ports 20000 to 20009, as `ports.txt` of a case allocates them;
+//! the cases that begin with `dedicated-` are told as when every port of the table is bound.
 
 #![allow(clippy::unwrap_used)] // a panic is how a test fails
 
@@ -20,7 +20,7 @@ use portcullis_controller::{
     ir::{Kind, ObjectKey},
     objects,
     snapshot::{Change, Snapshot},
-    translate::{self, Address, DedicatedPorts, Pools, Settings},
+    translate::{self, Address, Allocation, DedicatedPorts, Pools, Settings},
     yaml,
 };
 
@@ -37,7 +37,10 @@ fn golden_cases() {
 /// What differs from what is expected.
 fn check(case: &Path) -> Vec<String> {
     let runs = case.file_name().unwrap().to_str().unwrap().starts_with("dedicated-");
-    let (table, status) = outcome(&fs::read_to_string(case.join("in.yaml")).unwrap(), runs);
+    let ports = fs::read_to_string(case.join("ports.txt")).unwrap_or_default();
+    let (allocation, broken) = Allocation::parse(&ports);
+    assert!(broken.is_empty(), "{}: {broken:?}", case.display());
+    let (table, status) = outcome(&fs::read_to_string(case.join("in.yaml")).unwrap(), allocation, runs);
     let files = [("table.txt", table), ("status.txt", status)];
     let differing = files.into_iter().filter_map(|(name, got)| {
         let path = case.join(name);
@@ -50,7 +53,7 @@ fn check(case: &Path) -> Vec<String> {
     differing.collect()
 }
 
-fn outcome(input: &str, runs: bool) -> (String, String) {
+fn outcome(input: &str, allocation: Allocation, runs: bool) -> (String, String) {
     let mut snapshot = Snapshot::default();
     let mut problems = String::new();
     for document in yaml::documents(input, "in.yaml") {
@@ -62,6 +65,7 @@ fn outcome(input: &str, runs: bool) -> (String, String) {
         addresses: vec![Address::Ip([203, 0, 113, 10].into())],
         default_certificate: Some(ObjectKey::new(Kind::Secret, "portcullis", "default")),
         dedicated: DedicatedPorts::Of("20000-20009".parse().unwrap()),
+        allocation: allocation.into(),
         ..Settings::default()
     };
     let mut translation = translate::full(&snapshot, &settings, None, &Pools::default());

@@ -7,13 +7,15 @@ mod text;
 
 mod index_support;
 
-use index_support::{Bits, edited, fingerprints, key, object};
+use std::sync::Arc;
+
+use index_support::{Bits, UIDS, edited, fingerprints, key, object};
 use portcullis_controller::{
     Bindings, Index, Publication, Settings,
     ir::{Kind, Object, ObjectKey},
     snapshot::{Change, Snapshot},
     status::Statuses,
-    translate::{DedicatedPorts, Pools, full},
+    translate::{Allocation, DedicatedPorts, Pools, full},
 };
 use proptest::prelude::*;
 
@@ -25,6 +27,7 @@ enum Event {
     Edit(u64),
     Bind(u8),
     Hinder(u8),
+    Allocate(u64),
     Publish,
 }
 
@@ -35,6 +38,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         3 => any::<u64>().prop_map(Event::Edit),
         1 => any::<u8>().prop_map(Event::Bind),
         1 => any::<u8>().prop_map(Event::Hinder),
+        2 => any::<u64>().prop_map(Event::Allocate),
         4 => Just(Event::Publish),
     ];
     prop::collection::vec(event, 1..120)
@@ -56,6 +60,7 @@ proptest! {
                 Event::Edit(bits) => running.edit(bits)?,
                 Event::Bind(bits) => running.bind(bits),
                 Event::Hinder(bits) => running.hinder(bits),
+                Event::Allocate(bits) => running.allocate(bits),
                 Event::Publish => running.compare()?,
             }
         }
@@ -126,6 +131,17 @@ impl Running {
             _ => drop(self.settings.hindrances.insert(gateway, "the quota is exceeded".into())),
         }
         self.index.hinder(self.settings.hindrances.clone());
+    }
+
+    /// Another record of ports, some of them out of the range.
+    fn allocate(&mut self, bits: u64) {
+        let (mut bits, mut allocation) = (Bits::new(bits), Allocation::default());
+        for _ in 0..bits.below(5) {
+            let (port, ours) = (bits.of(&[80, 443, 8080]), bits.of(&[20_000, 20_001, 20_002, 9_999]));
+            allocation.insert(bits.of(&UIDS), port, ours);
+        }
+        self.settings.allocation = Arc::new(allocation);
+        self.index.allocate(Arc::clone(&self.settings.allocation));
     }
 
     /// Publishes, and holds what is served and said since then against a full translation.

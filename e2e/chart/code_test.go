@@ -184,6 +184,7 @@ var writes = []string{
 	"create leases", "update leases",
 	"patch services",
 	// For Gateways with addresses of their own.
+	"create configmaps", "patch configmaps",
 	"create services", "delete services",
 	"create endpointslices", "patch endpointslices", "delete endpointslices",
 }

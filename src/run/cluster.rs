@@ -19,7 +19,7 @@ use portcullis_controller::{
         Delta,
         cluster::{self, ClusterOptions, Outlets},
     },
-    translate::PortRange,
+    translate::{DedicatedPorts, PortRange},
 };
 use tokio::{
     sync::{mpsc, watch},
@@ -95,7 +95,7 @@ pub(super) fn start(
         None => watch::channel(true).1,
         Some((namespace, name)) => {
             let service = SharedService { namespace, name, add_ports: !args.no_service_ports, port_offset };
-            follow(client, service, args.dedicated_ports, readiness, leading.clone(), lacking)
+            follow(client, service, args.dedicated_ports.range(), readiness, leading.clone(), lacking)
         }
     };
     tokio::spawn(lead_when_settled(leading, located, readiness.clone(), settled));
@@ -110,14 +110,24 @@ fn provide(
     readiness: &Readiness,
     leads: watch::Receiver<bool>,
 ) {
+    let DedicatedPorts::Of(range) = args.dedicated_ports else { return };
+    let (namespace, name) = &args.lease;
     let options = DedicatedOptions {
         namespaces: args.watch_namespace.clone(),
         own_service: args.service.clone(),
-        range: args.dedicated_ports,
+        range,
+        record: (namespace.clone(), format!("{name}-ports")),
+        reports: (namespace.clone(), format!("{name}-bound-ports")),
         identity: identity.to_owned(),
     };
     let controller = &readiness.controller;
-    let links = DedicatedLinks { wishes: controller.wishes(), leads, hindrances: controller.hindrances() };
+    let links = DedicatedLinks {
+        wishes: controller.wishes(),
+        leads,
+        bindings: readiness.bindings.clone(),
+        hindrances: controller.hindrances(),
+        allocation: controller.allocation(),
+    };
     tokio::spawn(dedicated::provide(client.clone(), options, links));
 }
 

@@ -83,7 +83,7 @@ host: {{ $address | quote }}
   resources: [services]
   verbs: [list, watch, create, patch, delete]
 - apiGroups: [""]
-  resources: [secrets, configmaps]
+  resources: [secrets]
   verbs: [get, list, watch]
 - apiGroups: [discovery.k8s.io]
   resources: [endpointslices]

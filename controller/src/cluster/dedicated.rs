@@ -1,27 +1,38 @@
 //! Makes the Service of each Gateway that has addresses of its own, and the EndpointSlices that lead from it to us.
 //!
 //! ```text
-//! index        --Wishes: what is to be--------------------------\
-//! watches      --Live: Services and slices of ours, and the      > plan() -> Acts -> pace -> apply, delete
-//!                slices of the Service that we come in through---/
-//! lease        --who leads--------------------------------------/
+//! index        --Wishes: what is to be-----------------------------\
+//! watches      --Live: Services and slices of ours, the slices of   > plan() -> Acts -> pace -> apply, patch, delete
+//!                the Service that we come in through, the record,   |
+//!                what pods report---------------------------------- |
+//! proxy        --which ports are bound------------------------------|
+//! lease        --who leads-----------------------------------------/
+//! watches      --the record: which port of ours is whose----------> index, which binds it
 //! ```
 //!
-//! The leader writes, at once, and only where there is a difference. Slices have to follow when the leader dies too: the
-//! others write them when a difference stands for some seconds, each of them once for one difference.
+//! The leader writes, at once, and only where there is a difference. Which port of ours is whose is written first; every
+//! replica reads that, binds it and reports it; what has reported a port is among the endpoints that lead there. Slices
+//! have to follow when the leader dies too: the others write them when a difference stands for some seconds, each of them
+//! once for one difference.
 //!
 //! - `wishes.rs`: what translation says of Gateways
 //! - `plan.rs`: pure: wishes and what there is -> what to do
+//! - `record.rs`: pure: which port of ours is whose, and how that goes on
+//! - `reports.rs`: which ports pods have bound
 //! - `manifests.rs`: Services and slices as they are to be
 //! - `difference.rs`: whether what there is differs from that
 //! - `pace.rs`: what may be done now, and what has to wait
 //! - `live.rs`: watches
+//! - `target.rs`: what is written, by name
 
 mod difference;
 mod live;
 mod manifests;
 mod pace;
 mod plan;
+mod record;
+mod reports;
+mod target;
 mod wishes;
 
 pub use wishes::{Wish, Wishes};
@@ -29,12 +40,12 @@ pub use wishes::{Wish, Wishes};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use kube::{
     Api, Client,
-    api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions},
+    api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions},
 };
 use tokio::{
     sync::{mpsc, watch},
@@ -44,10 +55,16 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::FIELD_MANAGER;
-use crate::{ir::ObjectKey, translate::PortRange};
+use crate::{
+    Bindings,
+    ir::ObjectKey,
+    translate::{Allocation, PortRange},
+};
 use live::Live;
 use pace::Pace;
-use plan::{Act, Assigned, Deed, Plan, Target, plan};
+use plan::{Act, Deed, Now, Place, Plan, plan};
+use record::{QUARANTINE, Record};
+use target::{Target, TargetKind};
 
 /// How long one call may take.
 const CALL: Duration = Duration::from_secs(5);
@@ -68,7 +85,11 @@ pub struct DedicatedOptions {
     pub own_service: Option<(String, String)>,
     /// The ports that Services may lead to.
     pub range: PortRange,
-    /// What this replica is called: no two of them step in at the same time.
+    /// The ConfigMap that records which of them is whose: `(namespace, name)`.
+    pub record: (String, String),
+    /// The ConfigMap in which replicas report what they have bound.
+    pub reports: (String, String),
+    /// What this replica is called, as its pod is: no two of them step in at the same time.
     pub identity: String,
 }
 
@@ -79,7 +100,11 @@ pub struct DedicatedLinks {
     pub wishes: watch::Receiver<Option<Arc<Wishes>>>,
     /// Whether this process leads.
     pub leads: watch::Receiver<bool>,
+    /// Which ports are bound.
+    pub bindings: watch::Receiver<Arc<Bindings>>,
     pub hindrances: watch::Sender<Hindrances>,
+    /// What is recorded; `None` until that is known, or known to be unreadable.
+    pub allocation: watch::Sender<Option<Arc<Allocation>>>,
 }
 
 /// Makes and removes until nobody wishes for anything any more.
@@ -87,15 +112,7 @@ pub async fn provide(client: Client, options: DedicatedOptions, mut links: Dedic
     let (tell, mut seen) = mpsc::channel(WAITING);
     let live = Live::watch(&client, &options, &tell);
     drop(tell);
-    let mut provider = Provider {
-        client,
-        pace: Pace::new(&options.identity),
-        options,
-        live,
-        assigned: Assigned::default(),
-        in_flight: BTreeSet::new(),
-        writes: JoinSet::new(),
-    };
+    let mut provider = Provider::new(client, &options, live);
     let mut leads = *links.leads.borrow_and_update();
     loop {
         let wake = provider.pace.wake();
@@ -107,6 +124,7 @@ pub async fn provide(client: Client, options: DedicatedOptions, mut links: Dedic
                     provider.turn();
                 }
             }
+            Ok(()) = links.bindings.changed() => {}
             changed = links.wishes.changed() => if changed.is_err() { return },
             happened = seen.recv() => match happened {
                 Some(happened) => provider.live.take(happened),
@@ -121,9 +139,16 @@ pub async fn provide(client: Client, options: DedicatedOptions, mut links: Dedic
         while let Ok(happened) = seen.try_recv() {
             provider.live.take(happened);
         }
+        provider.take_record();
+        provider.tell_allocation(&links.allocation);
+        provider.bind(&links.bindings.borrow_and_update());
         let wishes = links.wishes.borrow_and_update().clone();
-        if let Some(wishes) = wishes.filter(|_| provider.live.is_complete()) {
-            let hindrances = provider.go_on(&wishes, leads);
+        let hindrances = match wishes {
+            Some(wishes) if provider.live.is_complete() => Some(provider.go_on(&wishes, leads)),
+            Some(wishes) if leads => provider.unreadable(&wishes),
+            _ => None,
+        };
+        if let Some(hindrances) = hindrances {
             links.hindrances.send_if_modified(|before| {
                 let is_other = *before != hindrances;
                 *before = hindrances;
@@ -135,34 +160,125 @@ pub async fn provide(client: Client, options: DedicatedOptions, mut links: Dedic
 
 struct Provider {
     client: Client,
-    options: DedicatedOptions,
+    place: Place,
     live: Live,
     pace: Pace,
-    assigned: Assigned,
+    /// The record as it was read last: a ConfigMap that somebody deletes is made anew from it.
+    recorded: Option<Record>,
+    /// Ports that were taken out of the record by hand, and when, in seconds since 1970.
+    lost: BTreeMap<u16, u64>,
+    /// What is broken in the record, as the log has been told.
+    broken: Vec<String>,
+    bound: Option<BTreeSet<u16>>,
     in_flight: BTreeSet<Target>,
     writes: JoinSet<(Target, Result<(), String>)>,
 }
 
 impl Provider {
+    fn new(client: Client, options: &DedicatedOptions, live: Live) -> Self {
+        let name = |(namespace, name): &(String, String)| (namespace.as_str().into(), name.as_str().into());
+        Self {
+            client,
+            pace: Pace::new(&options.identity),
+            place: Place {
+                range: options.range,
+                record: name(&options.record),
+                reports: name(&options.reports),
+                pod: reports::key(&options.identity),
+                has_endpoints: options.own_service.is_some(),
+            },
+            live,
+            recorded: None,
+            lost: BTreeMap::new(),
+            broken: Vec::new(),
+            bound: None,
+            in_flight: BTreeSet::new(),
+            writes: JoinSet::new(),
+        }
+    }
+
+    /// Takes up the record where it is another.
+    fn take_record(&mut self) {
+        let record::Read { record, broken } = self.live.record();
+        if let (Some(first), true) = (broken.first(), *broken != self.broken) {
+            let (namespace, name) = &self.place.record;
+            let count = broken.len();
+            warn!(config_map = %format!("{namespace}/{name}"), count, first, "lines of the record of ports are broken");
+        }
+        self.broken.clone_from(broken);
+        if record.is_none() || *record == self.recorded {
+            return;
+        }
+        let now = seconds();
+        if let (Some(before), Some(record)) = (&self.recorded, record) {
+            self.lost.extend(record.lost_since(before).map(|port| (port, now)));
+        }
+        self.lost.retain(|_, when| now.saturating_sub(*when) < QUARANTINE);
+        self.recorded.clone_from(record);
+    }
+
+    /// Tells what is recorded, as soon as that is known.
+    fn tell_allocation(&self, to: &watch::Sender<Option<Arc<Allocation>>>) {
+        let now = match (self.live.knows_record(), &self.recorded) {
+            (None, _) => return,
+            (Some(_), Some(record)) => record.allocation.clone(),
+            (Some(_), None) => Allocation::default(),
+        };
+        to.send_if_modified(|before| {
+            let is_other = before.as_deref() != Some(&now);
+            if is_other {
+                *before = Some(Arc::new(now));
+            }
+            is_other
+        });
+    }
+
+    fn bind(&mut self, bindings: &Bindings) {
+        let is_ours = |port: &u16| self.place.range.contains(*port);
+        let bound = bindings.iter().filter(|(_, bound)| bound.is_ok()).map(|(port, _)| *port);
+        let bound: BTreeSet<_> = bound.filter(is_ours).collect();
+        // At first nothing is bound because nothing has been tried.
+        if self.bound.is_some() || !bindings.is_empty() {
+            self.bound = Some(bound);
+        }
+    }
+
+    /// What is said of Gateways while the record may not be read.
+    fn unreadable(&self, wishes: &Wishes) -> Option<Hindrances> {
+        let Some(Err(why)) = self.live.knows_record() else { return None };
+        let (namespace, name) = &self.place.record;
+        let text = format!("ConfigMap {namespace}/{name}, which records ports, may not be read: {why}");
+        Some(wishes.wishes.keys().map(|gateway| (gateway.clone(), text.as_str().into())).collect())
+    }
+
     /// Leads from now on, or no longer.
     fn turn(&mut self) {
         // What was begun as the leader ends with that.
         self.writes.abort_all();
         self.in_flight.clear();
-        self.assigned.clear();
         self.pace.clear();
     }
 
     /// Begins what is to be done and may be done now; says what stands in the way of which Gateway.
     fn go_on(&mut self, wishes: &Wishes, leads: bool) -> Hindrances {
-        let has_endpoints = self.options.own_service.is_some();
-        let Plan { acts, mut hindrances } =
-            plan(wishes, &self.live, self.options.range, &mut self.assigned, has_endpoints);
+        let now = Now {
+            recorded: self.recorded.as_ref(),
+            lost: &self.lost,
+            bound: self.bound.as_ref(),
+            time: seconds(),
+        };
+        let Plan { acts, mut hindrances } = plan(wishes, &self.live, &self.place, now);
         let now = Instant::now();
         self.pace.settle_all_but(acts.iter().map(|act| &act.target), now);
         for act in acts {
             if let Some(why) = self.pace.trouble(&act.target) {
-                hindrances.entry(act.gateway.clone()).or_insert_with(|| why.into());
+                let text = match act.target.kind {
+                    TargetKind::ConfigMap => format!("{}: {why}", act.target),
+                    TargetKind::Service | TargetKind::EndpointSlice => why.to_owned(),
+                };
+                for gateway in &act.gateways {
+                    hindrances.entry(gateway.clone()).or_insert_with(|| text.as_str().into());
+                }
             }
             let is_free = !self.in_flight.contains(&act.target) && self.in_flight.len() < AT_ONCE;
             if is_free && self.pace.lets_go(&act, leads, now) {
@@ -189,7 +305,7 @@ impl Provider {
     fn done(&mut self, target: Target, outcome: Result<(), String>) {
         self.in_flight.remove(&target);
         match &outcome {
-            Ok(()) => info!(%target, "written for a Gateway with addresses of its own"),
+            Ok(()) => info!(%target, "written for Gateways with addresses of their own"),
             Err(why) if self.pace.is_news(&target, why) => {
                 warn!(%target, why, "cannot be written; trying again")
             }
@@ -208,6 +324,17 @@ async fn carry_out(client: Client, act: &Act) -> kube::Result<()> {
             let params = PatchParams::apply(FIELD_MANAGER).force();
             api.patch(name, &params, &Patch::Apply(manifest)).await.map(drop)
         }
+        Deed::Merge(fields) => {
+            let params =
+                PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+            api.patch(name, &params, &Patch::Merge(fields)).await.map(drop)
+        }
+        Deed::Create(manifest) => {
+            let params =
+                PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+            let object = serde_json::from_value(manifest.clone()).map_err(kube::Error::SerdeError)?;
+            api.create(&params, &object).await.map(drop)
+        }
         Deed::Delete { uid } => {
             let preconditions = Preconditions { uid: Some(uid.clone()), resource_version: None };
             let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
@@ -225,6 +352,10 @@ fn text(error: kube::Error) -> String {
         kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
         error => error.to_string(),
     }
+}
+
+fn seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 async fn sleep_until(until: Option<Instant>) {

@@ -222,7 +222,7 @@ impl<'s> Own<'s> {
     /// Why a port has none of ours behind it.
     fn unbound(self, port: u16) -> String {
         let Some((dedicated, _)) = self.0 else { return format!("port {port} is not bound yet") };
-        let none = || format!("{} has no port {port} yet", dedicated.service);
+        let none = || format!("no port has been allocated to port {port} of {} yet", dedicated.service);
         self.missing().or_else(|| self.hindered()).unwrap_or_else(none)
     }
 }
@@ -260,6 +260,8 @@ fn programmed(
     let Some(bindings) = bindings else { return Ok(()) };
     let Some(bound) = listener.point.bound() else { return not("Pending", own.unbound(port)) };
     match bindings.get(&bound) {
+        // Nobody comes there.
+        Some(Ok(())) if own.missing().is_some() => not("Pending", own.unbound(port)),
         Some(Ok(())) => Ok(()),
         Some(Err(why)) => not("Pending", format!("port {port} cannot be bound: {why}")),
         None => not("Pending", format!("port {port} is not bound yet")),

@@ -1,16 +1,13 @@
-//! Gateways with addresses of their own: what the Service of each is called, and which of our ports its ports lead to.
+//! Gateways with addresses of their own: what the Service of each is called, and which ports are bound for it.
 //!
-//! The Service is the record of that: its `targetPort`s are the ports that are bound here. Whoever may write Services in
-//! a namespace may write there what he likes, so each port is somebody's: of two that claim it, the older one's.
+//! What the Service says of ports is nobody's evidence: whoever may write Services in a namespace may write there what it
+//! likes. The controller's own record says which port is whose ([`Allocation`]).
 
 use std::collections::BTreeMap;
 
-use super::PortRange;
+use super::{Allocation, PortRange};
 use crate::{
-    ir::{
-        Address, Gateway, Kind, ObjectKey, Service, core::GatewayService, ingress::PortRef,
-        parameters::ServiceParameters,
-    },
+    ir::{Address, Gateway, Kind, ObjectKey, Service, core::GatewayService, parameters::ServiceParameters},
     snapshot::Snapshot,
 };
 
@@ -72,60 +69,24 @@ fn hash(text: &str) -> u32 {
     text.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
 
-/// Whose each port of the range is.
-#[derive(Debug, Default)]
-pub(super) struct Holders(BTreeMap<u16, Claim>);
-
-/// The least one holds the port.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Claim {
-    created: i64,
-    service: ObjectKey,
-    port: u16,
-}
-
-impl Holders {
-    /// What the Services of these Gateways claim.
-    pub(super) fn of<'g>(
-        snapshot: &Snapshot,
-        gateways: impl IntoIterator<Item = &'g Gateway>,
-        range: PortRange,
-    ) -> Self {
-        let mut holders = BTreeMap::new();
-        for gateway in gateways {
-            let Some(service) = own_service(snapshot, gateway) else { continue };
-            for listener in &gateway.listeners {
-                let Some(bound) = target(service, listener.port).filter(|port| range.contains(*port)) else {
-                    continue;
-                };
-                let meta = &service.meta;
-                let claim = Claim { created: meta.created, service: meta.key.clone(), port: listener.port };
-                let holder = holders.entry(bound).or_insert_with(|| claim.clone());
-                if claim < *holder {
-                    *holder = claim;
-                }
-            }
-        }
-        Self(holders)
-    }
-
-    /// What there is of a Gateway.
-    pub(super) fn dedicated(
-        &self,
-        snapshot: &Snapshot,
-        gateway: &Gateway,
-        parameters: ServiceParameters,
-    ) -> Dedicated {
-        let key = service_key(gateway);
-        let state = match (own_service(snapshot, gateway), snapshot.services.contains_key(&key)) {
-            (Some(service), _) => DedicatedState::Made(addresses(service)),
-            (None, true) => DedicatedState::Foreign,
-            (None, false) => DedicatedState::Missing,
-        };
-        let own = self.0.iter().filter(|(_, claim)| claim.service == key);
-        let bound = own.map(|(bound, claim)| (claim.port, *bound)).collect();
-        Dedicated { service: key, parameters, state, bound }
-    }
+/// What there is of a Gateway.
+pub(super) fn dedicated(
+    snapshot: &Snapshot,
+    gateway: &Gateway,
+    parameters: ServiceParameters,
+    (allocation, range): (&Allocation, PortRange),
+) -> Dedicated {
+    let key = service_key(gateway);
+    let state = match (own_service(snapshot, gateway), snapshot.services.contains_key(&key)) {
+        (Some(service), _) => DedicatedState::Made(addresses(service)),
+        (None, true) => DedicatedState::Foreign,
+        (None, false) => DedicatedState::Missing,
+    };
+    let uid = gateway.meta.uid();
+    let ports = gateway.listeners.iter().map(|listener| listener.port);
+    let bound = ports.filter_map(|port| Some((port, allocation.of(&uid, port)?)));
+    let bound = bound.filter(|(_, bound)| range.contains(*bound)).collect();
+    Dedicated { service: key, parameters, state, bound }
 }
 
 fn service_key(gateway: &Gateway) -> ObjectKey {
@@ -141,14 +102,6 @@ fn own_service<'s>(snapshot: &'s Snapshot, gateway: &Gateway) -> Option<&'s Serv
 
 fn addresses(service: &Service) -> Vec<Address> {
     service.gateway.as_deref().map(|GatewayService { addresses, .. }| addresses.clone()).unwrap_or_default()
-}
-
-/// Where a Service's port leads to.
-fn target(service: &Service, port: u16) -> Option<u16> {
-    match service.tcp_port(port)?.target {
-        PortRef::Number(target) => Some(target),
-        PortRef::Name(_) => None,
-    }
 }
 
 #[cfg(test)]

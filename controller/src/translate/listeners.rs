@@ -151,7 +151,7 @@ impl WayOut {
     fn of(settings: &Settings) -> Self {
         match settings.dedicated {
             DedicatedPorts::Of(_) => Self::OwnAddress,
-            DedicatedPorts::AsShared => Self::Nothing,
+            DedicatedPorts::AsShared | DedicatedPorts::Refused => Self::Nothing,
         }
     }
 }

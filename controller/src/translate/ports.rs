@@ -1,15 +1,39 @@
-//! Which port is bound for a listener: its own and an offset where Gateways share our addresses, one of a range that
-//! its Service names where a Gateway has addresses of its own.
+//! Which port is bound for a listener: its own and an offset where Gateways share our addresses, one of a range
+//! where a Gateway has addresses of its own, which the controller's record of ports says.
 
 use std::{fmt, str::FromStr};
 
 /// How Gateways are served that ask for addresses of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DedicatedPorts {
-    /// On ports of this range, as the Services say that are made for them.
+    /// On ports of this range, as they are allocated.
     Of(PortRange),
     /// As all others are: nobody makes Services of a folder's Gateways.
     AsShared,
+    /// Not at all: they are refused.
+    Refused,
+}
+
+impl DedicatedPorts {
+    /// The ports that are kept for them.
+    pub fn range(self) -> PortRange {
+        match self {
+            Self::Of(range) => range,
+            Self::AsShared | Self::Refused => PortRange::EMPTY,
+        }
+    }
+}
+
+/// A range, or `none`.
+impl FromStr for DedicatedPorts {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "none" => Ok(Self::Refused),
+            text => text.parse().map(Self::Of).map_err(|why: String| format!("{why}, and not none")),
+        }
+    }
 }
 
 /// Ports from one to another.
@@ -74,7 +98,7 @@ pub(super) fn shared(port: u16, offset: u16, dedicated: DedicatedPorts) -> Resul
         DedicatedPorts::Of(range) if range.contains(bound) => {
             Err(PortUnavailable::Reserved { port, bound, range })
         }
-        DedicatedPorts::Of(_) | DedicatedPorts::AsShared => Ok(bound),
+        _ => Ok(bound),
     }
 }
 
@@ -115,6 +139,7 @@ mod tests {
             (12_010, 8000, DedicatedPorts::Of(range), Ok(20_010)),
             (12_000, 8000, DedicatedPorts::AsShared, Ok(20_000)),
             (12_000, 8000, DedicatedPorts::Of(PortRange::EMPTY), Ok(20_000)),
+            (12_000, 8000, DedicatedPorts::Refused, Ok(20_000)),
         ] {
             match (shared(port, offset, dedicated), want) {
                 (Ok(got), Ok(want)) => assert_eq!(got, want, "{port} and {offset}"),

@@ -9,13 +9,13 @@ use portcullis_routing::Protocol;
 use portcullis_tls::Certificate;
 
 use super::{
-    DedicatedPorts,
+    Allocation, DedicatedPorts,
     ports::{self, PortUnavailable},
 };
 use crate::ir::{Address, ObjectKey};
 
-/// What translation is told beside the objects; but for addresses and hindrances it stays the same while the process
-/// runs.
+/// What translation is told beside the objects; but for addresses, hindrances and the allocation of ports it stays the
+/// same while the process runs.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// GatewayClasses with this `controllerName` are ours.
@@ -43,6 +43,8 @@ pub struct Settings {
     pub direct: bool,
     /// How Gateways are served that ask for addresses of their own.
     pub dedicated: DedicatedPorts,
+    /// Which port is bound for each of theirs.
+    pub allocation: Arc<Allocation>,
     /// Where clients reach us, as Gateways and Ingresses say in their status.
     pub addresses: Vec<Address>,
     /// What keeps the Services of Gateways from being as they should be.
@@ -91,6 +93,7 @@ impl Default for Settings {
             port_offset: 0,
             direct: true,
             dedicated: DedicatedPorts::AsShared,
+            allocation: Arc::default(),
             addresses: Vec::new(),
             hindrances: BTreeMap::new(),
             bundle: None,

@@ -30,6 +30,8 @@ pub(super) struct Asked {
     pub(super) query: HashMap<String, String>,
     /// Of each object its metadata alone.
     metadata_only: bool,
+    /// Whether a patch is a merge patch.
+    is_merge: bool,
 }
 
 pub(super) async fn answer<B>(store: &Arc<Store>, request: http::Request<B>) -> io::Result<Response<Body>>
@@ -43,12 +45,14 @@ where
     let path = uri.path_and_query().map_or("", |path| path.as_str()).to_owned();
     let accept = request.headers().get("accept").and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     let metadata_only = accept.contains("as=PartialObjectMetadata");
+    let content = request.headers().get("content-type").and_then(|content| content.to_str().ok());
+    let is_merge = content == Some("application/merge-patch+json");
     let body =
         request.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let body: Value = serde_json::from_slice(&body).unwrap_or_default();
     let fault = store.faults.of(&method, &path);
     let carry_out = || match asked(&path, metadata_only) {
-        Some(asked) => route(store, &method, asked, body.clone()),
+        Some(asked) => route(store, &method, Asked { is_merge, ..asked }, body.clone()),
         None => not_known(),
     };
     let response = match fault {
@@ -96,6 +100,7 @@ fn asked(path: &str, metadata_only: bool) -> Option<Asked> {
         status,
         query: form(query),
         metadata_only,
+        is_merge: false,
     })
 }
 
@@ -144,6 +149,9 @@ fn route(store: &Arc<Store>, method: &str, asked: Asked, body: Value) -> Respons
         "create" if plural == "events" => event(store, body),
         "create" => written(store.create(manager, plural, body)),
         "update" => written(store.replace(manager, plural, body, *status)),
+        "patch" if asked.is_merge => {
+            written(store.merge(plural, namespace, name.as_deref().unwrap_or_default(), &body))
+        }
         "patch" => {
             let force = query.get("force").is_some_and(|force| force == "true");
             written(store.patch(manager, force, plural, body))

@@ -164,6 +164,22 @@ impl Store {
         })
     }
 
+    /// A merge patch; one that names a version is carried out on that one alone.
+    pub(super) fn merge(&self, plural: &str, namespace: &str, name: &str, patch: &Value) -> Written {
+        self.with(|state| {
+            let Some(live) = state.objects.get(&key(plural, namespace, name)) else {
+                return Written::Missing;
+            };
+            let named = &patch["metadata"]["resourceVersion"];
+            if named.is_string() && *named != live["metadata"]["resourceVersion"] {
+                return Written::Conflict("the object has been modified".to_owned());
+            }
+            let mut merged = live.clone();
+            merge(&mut merged, patch);
+            self.refusal(plural, &merged).unwrap_or_else(|| Written::Done(state.put(plural, merged, false)))
+        })
+    }
+
     /// Server-side apply.
     pub(super) fn patch(&self, manager: &str, force: bool, plural: &str, object: Value) -> Written {
         self.with(|state| {
@@ -295,6 +311,20 @@ impl State {
         let event = Event { version: self.version, plural: plural.to_owned(), kind, object: object.clone() };
         self.events.push(event);
         object
+    }
+}
+
+/// RFC 7396.
+fn merge(into: &mut Value, patch: &Value) {
+    let Value::Object(fields) = patch else { return *into = patch.clone() };
+    if !into.is_object() {
+        *into = json!({});
+    }
+    for (name, value) in fields {
+        match value {
+            Value::Null => drop(into.as_object_mut().unwrap().remove(name)),
+            value => merge(&mut into[name], value),
+        }
     }
 }
 

@@ -15,7 +15,7 @@ const NAMESPACES: [&str; 2] = ["a", "b"];
 const NAMES: [&str; 3] = ["x", "y", "z"];
 const HOSTS: [&str; 4] = ["h.test", "*.test", "g.h.test", "*.h.test"];
 const ADDRESSES: [&str; 2] = ["192.0.2.1", "192.0.2.2"];
-const UIDS: [&str; 2] = ["uid-1", "uid-2"];
+pub(crate) const UIDS: [&str; 2] = ["uid-1", "uid-2"];
 const PATHS: [&str; 4] = ["/", "/p", "/p/q", "/r"];
 /// Every kind that is read but ConfigMap, which nothing refers to; those with the most to go wrong more than once.
 const KINDS: [Kind; 19] = [
@@ -61,7 +61,7 @@ impl Bits {
         self.below(count) == 0
     }
 
-    fn of<T: Copy>(&mut self, all: &[T]) -> T {
+    pub(crate) fn of<T: Copy>(&mut self, all: &[T]) -> T {
         all[self.below(all.len() as u64)]
     }
 }

@@ -1,32 +1,33 @@
-//! What there is: what was made for Gateways, and the EndpointSlices of the Service that everything else comes in
-//! through. A few objects, by watches of their own: whoever compares needs all of each.
+//! What there is: what was made for Gateways, the EndpointSlices of the Service that everything else comes in through,
+//! the record of ports, and what pods report. A few objects, by watches of their own: whoever compares needs all of each.
 
 use std::{collections::BTreeMap, pin::pin, time::Duration};
 
 use futures_util::StreamExt as _;
-use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice};
-use kube::{
-    Api, Client,
-    api::{ApiResource, DynamicObject},
-    runtime::watcher,
-};
+use kube::{Api, Client, api::DynamicObject, runtime::watcher};
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tracing::warn;
 
-use super::{DedicatedOptions, plan::Made};
+use super::{
+    DedicatedOptions,
+    record::{self, Record},
+    reports::Reports,
+    target::{Name, TargetKind},
+};
 use crate::objects::MARK;
 
 /// Between two tries of a watch.
 const PAUSE: Duration = Duration::from_secs(3);
-
-/// `(namespace, name)`.
-pub(super) type Name = (Box<str>, Box<str>);
+/// So many refusals in a row are believed: just after a start of the API server they may pass.
+const BELIEVED: u32 = 3;
 
 /// Everything that the watches have told.
 #[derive(Debug, Default)]
 pub(super) struct Live {
     watches: Vec<Watched>,
+    record: record::Read,
+    reports: Reports,
 }
 
 /// One of the watches, and what there is by it.
@@ -38,20 +39,30 @@ struct Watched {
     listing: Option<BTreeMap<Name, Value>>,
     /// Whether all that there is has been told once.
     complete: bool,
+    /// Why it may not be read.
+    refused: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Of {
-    Made(Made),
+    Made(TargetKind),
     /// The slices of the Service that everything else comes in through.
     Own,
+    Record,
+    Reports,
 }
 
 /// What a watch tells.
 #[derive(Debug)]
 pub(super) struct Happened {
     watch: usize,
-    event: watcher::Event<DynamicObject>,
+    news: News,
+}
+
+#[derive(Debug)]
+enum News {
+    Event(Box<watcher::Event<DynamicObject>>),
+    Refused(String),
 }
 
 impl Live {
@@ -62,12 +73,17 @@ impl Live {
         let places = options.namespaces.iter().map(|namespace| Some(namespace.as_str()));
         let places: Vec<_> = if options.namespaces.is_empty() { vec![None] } else { places.collect() };
         for namespace in places {
-            live.add(Of::Made(Made::Service), client, namespace, &mark, to);
-            live.add(Of::Made(Made::EndpointSlice), client, namespace, &mark, to);
+            for kind in [TargetKind::Service, TargetKind::EndpointSlice] {
+                live.add(Of::Made(kind), client, namespace, watcher::Config::default().labels(&mark), to);
+            }
         }
         if let Some((namespace, name)) = &options.own_service {
-            let label = format!("kubernetes.io/service-name={name}");
-            live.add(Of::Own, client, Some(namespace), &label, to);
+            let config = watcher::Config::default().labels(&format!("kubernetes.io/service-name={name}"));
+            live.add(Of::Own, client, Some(namespace), config, to);
+        }
+        for (of, (namespace, name)) in [(Of::Record, &options.record), (Of::Reports, &options.reports)] {
+            let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
+            live.add(of, client, Some(namespace), config, to);
         }
         live
     }
@@ -77,21 +93,27 @@ impl Live {
         of: Of,
         client: &Client,
         namespace: Option<&str>,
-        label: &str,
+        config: watcher::Config,
         to: &mpsc::Sender<Happened>,
     ) {
         let kind = match of {
             Of::Made(made) => made,
-            Of::Own => Made::EndpointSlice,
+            Of::Own => TargetKind::EndpointSlice,
+            Of::Record | Of::Reports => TargetKind::ConfigMap,
         };
         let resource = kind.resource();
         let api: Api<DynamicObject> = match namespace {
             Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
             None => Api::all_with(client.clone(), &resource),
         };
-        let config = watcher::Config::default().labels(label);
         tokio::spawn(follow(api, config, self.watches.len(), resource.plural, to.clone()));
-        self.watches.push(Watched { of, objects: BTreeMap::new(), listing: None, complete: false });
+        self.watches.push(Watched {
+            of,
+            objects: BTreeMap::new(),
+            listing: None,
+            complete: false,
+            refused: None,
+        });
     }
 
     /// Whether all that there is has been told.
@@ -100,17 +122,55 @@ impl Live {
     }
 
     pub(super) fn take(&mut self, happened: Happened) {
-        if let Some(watch) = self.watches.get_mut(happened.watch) {
-            watch.take(happened.event);
+        let Some(watch) = self.watches.get_mut(happened.watch) else { return };
+        watch.take(happened.news);
+        let object = watch.objects.values().next().unwrap_or(&Value::Null);
+        match watch.of {
+            Of::Record => self.record = Record::read(object),
+            Of::Reports => self.reports = Reports::read(object),
+            Of::Made(_) | Of::Own => {}
         }
     }
 
+    /// The record, once it has been read.
+    pub(super) fn record(&self) -> &record::Read {
+        &self.record
+    }
+
+    /// Whether the record has been read, or why it may not be.
+    pub(super) fn knows_record(&self) -> Option<Result<(), &str>> {
+        let watch = self.watches.iter().find(|watch| watch.of == Of::Record)?;
+        match &watch.refused {
+            _ if watch.complete => Some(Ok(())),
+            why => why.as_deref().map(Err),
+        }
+    }
+
+    /// The version of the ConfigMap of the record; `None` where there is none.
+    pub(super) fn record_version(&self) -> Option<&str> {
+        self.config_map(Of::Record)?["metadata"]["resourceVersion"].as_str()
+    }
+
+    /// What pods say that they have bound.
+    pub(super) fn reports(&self) -> &Reports {
+        &self.reports
+    }
+
+    /// Whether there is a ConfigMap of reports.
+    pub(super) fn has_reports(&self) -> bool {
+        self.config_map(Of::Reports).is_some()
+    }
+
+    fn config_map(&self, of: Of) -> Option<&Value> {
+        self.watches.iter().find(|watch| watch.of == of)?.objects.values().next()
+    }
+
     /// What was made for Gateways.
-    pub(super) fn made(&self, kind: Made) -> impl Iterator<Item = (&Name, &Value)> {
+    pub(super) fn made(&self, kind: TargetKind) -> impl Iterator<Item = (&Name, &Value)> {
         self.watches.iter().filter(move |watch| watch.of == Of::Made(kind)).flat_map(|watch| &watch.objects)
     }
 
-    pub(super) fn find(&self, kind: Made, name: &Name) -> Option<&Value> {
+    pub(super) fn find(&self, kind: TargetKind, name: &Name) -> Option<&Value> {
         let mut watches = self.watches.iter().filter(|watch| watch.of == Of::Made(kind));
         watches.find_map(|watch| watch.objects.get(name))
     }
@@ -122,7 +182,11 @@ impl Live {
 }
 
 impl Watched {
-    fn take(&mut self, event: watcher::Event<DynamicObject>) {
+    fn take(&mut self, news: News) {
+        let event = match news {
+            News::Event(event) => *event,
+            News::Refused(why) => return self.refused = Some(why),
+        };
         match event {
             watcher::Event::Init => self.listing = Some(BTreeMap::new()),
             watcher::Event::InitApply(object) => {
@@ -133,6 +197,7 @@ impl Watched {
             watcher::Event::InitDone => {
                 self.objects = self.listing.take().unwrap_or_default();
                 self.complete = true;
+                self.refused = None;
             }
             watcher::Event::Apply(object) => {
                 let (name, value) = parts(&object);
@@ -157,48 +222,72 @@ async fn follow(
     to: mpsc::Sender<Happened>,
 ) {
     let mut events = pin!(watcher(api, config));
-    let mut told = false;
+    let (mut told, mut refusals) = (false, 0);
     while let Some(event) = events.next().await {
-        match event {
+        let news = match event {
             Ok(event) => {
                 // The beginning of a try says nothing of success.
-                told &= matches!(event, watcher::Event::Init);
-                if to.send(Happened { watch, event }).await.is_err() {
-                    return;
+                if !matches!(event, watcher::Event::Init) {
+                    (told, refusals) = (false, 0);
                 }
+                News::Event(Box::new(event))
             }
             Err(error) => {
                 if !std::mem::replace(&mut told, true) {
-                    warn!(kind, %error, "what was made for Gateways cannot be read; nothing is made meanwhile");
+                    warn!(kind, %error, "what is made for Gateways cannot be read; nothing is made meanwhile");
                 }
+                refusals = if is_refusal(&error) { refusals + 1 } else { 0 };
                 tokio::time::sleep(PAUSE).await;
+                if refusals < BELIEVED {
+                    continue;
+                }
+                News::Refused(error.to_string())
             }
+        };
+        if to.send(Happened { watch, news }).await.is_err() {
+            return;
         }
     }
 }
 
-impl Made {
-    pub(super) fn resource(self) -> ApiResource {
-        match self {
-            Self::Service => ApiResource::erase::<Service>(&()),
-            Self::EndpointSlice => ApiResource::erase::<EndpointSlice>(&()),
-        }
-    }
+fn is_refusal(error: &watcher::Error) -> bool {
+    let (watcher::Error::InitialListFailed(error)
+    | watcher::Error::WatchStartFailed(error)
+    | watcher::Error::WatchFailed(error)) = error
+    else {
+        return false;
+    };
+    matches!(error, kube::Error::Api(status) if matches!(status.code, 401 | 403))
 }
 
 #[cfg(test)]
 impl Live {
     /// What there is, for a test: Services, slices of theirs, slices of ours.
     pub(super) fn of(services: &[Value], slices: &[Value], own: &[Value]) -> Self {
-        let watched = |of, objects: &[Value]| Watched {
-            of,
-            objects: objects.iter().map(|object| (name(object), object.clone())).collect(),
-            listing: None,
-            complete: true,
-        };
-        let of =
-            [(Of::Made(Made::Service), services), (Of::Made(Made::EndpointSlice), slices), (Of::Own, own)];
-        Self { watches: of.into_iter().map(|(of, objects)| watched(of, objects)).collect() }
+        let mut live = Self::default();
+        live.put(Of::Made(TargetKind::Service), services);
+        live.put(Of::Made(TargetKind::EndpointSlice), slices);
+        live.put(Of::Own, own);
+        live
+    }
+
+    /// With the ConfigMap of the record.
+    pub(super) fn recorded(mut self, config_map: &Value) -> Self {
+        self.put(Of::Record, std::slice::from_ref(config_map));
+        self.record = Record::read(config_map);
+        self
+    }
+
+    /// With the ConfigMap of what pods report.
+    pub(super) fn reported(mut self, config_map: &Value) -> Self {
+        self.put(Of::Reports, std::slice::from_ref(config_map));
+        self.reports = Reports::read(config_map);
+        self
+    }
+
+    fn put(&mut self, of: Of, objects: &[Value]) {
+        let objects = objects.iter().map(|object| (name(object), object.clone())).collect();
+        self.watches.push(Watched { of, objects, listing: None, complete: true, refused: None });
     }
 }
 

@@ -52,29 +52,47 @@ pub(super) fn service(gateway: &ObjectKey, wish: &Wish, ports: &BTreeMap<u16, u1
     })
 }
 
-/// The slice of one family: `endpoints` are those of the Service that we come in through.
-pub(super) fn slice(gateway: &ObjectKey, wish: &Wish, family: &str, endpoints: &[&Value]) -> Value {
+/// The slice of one port (the listener's, and ours) and one family: `endpoints` are those of the Service that we come in
+/// through.
+pub(super) fn slice(
+    gateway: &ObjectKey,
+    wish: &Wish,
+    (port, bound): (u16, u16),
+    family: &str,
+    endpoints: &[&Value],
+) -> Value {
     let labels = [
         ("kubernetes.io/service-name", &*wish.service),
         // Whoever finds another's value here takes the slice for his.
         ("endpointslice.kubernetes.io/managed-by", "portcullis.dev"),
     ];
-    let ports = wish.bound.iter().filter(|(port, _)| wish.ports.contains(port));
-    let ports =
-        ports.map(|(port, bound)| json!({ "name": port_name(*port), "port": bound, "protocol": "TCP" }));
     json!({
         "apiVersion": "discovery.k8s.io/v1",
         "kind": "EndpointSlice",
-        "metadata": metadata(gateway, wish, slice_name(&wish.service, family), &labels, &wish.annotations),
+        "metadata": metadata(gateway, wish, slice_name(&wish.service, port, family), &labels, &wish.annotations),
         "addressType": family,
-        "ports": ports.collect::<Vec<_>>(),
+        "ports": [{ "name": port_name(port), "port": bound, "protocol": "TCP" }],
         "endpoints": endpoints.iter().take(MOST_ENDPOINTS).map(|e| endpoint(e)).collect::<Vec<_>>(),
     })
 }
 
-/// What the slice of a Service and a family is called.
-pub(super) fn slice_name(service: &str, family: &str) -> String {
-    format!("{service}-{}", family.to_ascii_lowercase())
+/// What the slice of a Service's port and a family is called.
+pub(super) fn slice_name(service: &str, port: u16, family: &str) -> String {
+    format!("{service}-{port}-{}", family.to_ascii_lowercase())
+}
+
+/// A ConfigMap of the controller's own.
+pub(super) fn config_map(namespace: &str, name: &str, data: Value) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {
+            "name": name,
+            "namespace": namespace,
+            "labels": { "app.kubernetes.io/managed-by": "portcullis" },
+        },
+        "data": data,
+    })
 }
 
 fn metadata(

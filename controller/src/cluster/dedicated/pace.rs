@@ -9,7 +9,10 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::plan::{Act, Deed, Target};
+use super::{
+    plan::{Act, Deed, Turn},
+    target::Target,
+};
 
 /// How long a write may take to be seen.
 const UNSEEN: Duration = Duration::from_secs(2);
@@ -83,12 +86,16 @@ impl Pace {
         if standing.content != content {
             *standing = fresh(standing.trouble.take());
         }
-        // Of others than the leader, once for one difference: two that are not of one mind must not go on for ever.
-        standing.waits_for_leader = !leads && (!act.is_urgent || standing.tries > 0);
+        standing.waits_for_leader = match act.turn {
+            Turn::Leader => !leads,
+            // Of others than the leader, once for one difference: two that are not of one mind must not go on for ever.
+            Turn::LeaderFirst => !leads && standing.tries > 0,
+            Turn::Everyone => false,
+        };
         if standing.waits_for_leader {
             return false;
         }
-        if !leads {
+        if !leads && act.turn == Turn::LeaderFirst {
             standing.until = Some(standing.since + STEP_IN + self.later);
         }
         standing.until.is_none_or(|until| now >= until)
@@ -125,7 +132,7 @@ impl Pace {
 fn content(act: &Act) -> u64 {
     let mut hasher = DefaultHasher::new();
     match &act.deed {
-        Deed::Apply(manifest) => manifest.hash(&mut hasher),
+        Deed::Apply(wanted) | Deed::Merge(wanted) | Deed::Create(wanted) => wanted.hash(&mut hasher),
         Deed::Delete { uid } => uid.hash(&mut hasher),
     }
     hasher.finish()
@@ -136,17 +143,14 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{
-        cluster::dedicated::plan::Made,
-        ir::{Kind, ObjectKey},
-    };
+    use crate::cluster::dedicated::target::TargetKind;
 
-    fn act(is_urgent: bool, content: u32) -> Act {
+    fn act(turn: Turn, content: u32) -> Act {
         Act {
-            gateway: ObjectKey::new(Kind::Gateway, "infra", "a"),
-            target: Target { kind: Made::EndpointSlice, namespace: "infra".into(), name: "a".into() },
+            gateways: Vec::new(),
+            target: Target { kind: TargetKind::EndpointSlice, namespace: "infra".into(), name: "a".into() },
             deed: Deed::Apply(json!({ "content": content })),
-            is_urgent,
+            turn,
         }
     }
 
@@ -156,7 +160,7 @@ mod tests {
 
     #[test]
     fn the_leader_writes_at_once_and_waits_until_that_is_seen() {
-        let (mut pace, act, begin) = (pace(), act(false, 1), Instant::now());
+        let (mut pace, act, begin) = (pace(), act(Turn::Leader, 1), Instant::now());
         let at = |millis| begin + Duration::from_millis(millis);
         assert!(pace.lets_go(&act, true, at(0)));
         pace.done(act.target.clone(), Ok(()), at(10));
@@ -167,12 +171,15 @@ mod tests {
         assert!(!pace.lets_go(&act, true, at(6009)), "somebody undoes it");
         assert!(pace.lets_go(&act, true, at(6010)));
         pace.done(act.target.clone(), Ok(()), at(6020));
-        assert!(pace.lets_go(&self::act(false, 2), true, at(6021)), "something else is wanted meanwhile");
+        assert!(
+            pace.lets_go(&self::act(Turn::Leader, 2), true, at(6021)),
+            "something else is wanted meanwhile"
+        );
     }
 
     #[test]
     fn failures_wait_longer_each_time_and_never_too_long() {
-        let (mut pace, act, mut now) = (pace(), act(false, 1), Instant::now());
+        let (mut pace, act, mut now) = (pace(), act(Turn::Leader, 1), Instant::now());
         for millis in [200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 51_200, 60_000, 60_000] {
             assert!(pace.lets_go(&act, true, now));
             assert!(pace.is_news(&act.target, "full") == (millis == 200));
@@ -186,7 +193,7 @@ mod tests {
 
     #[test]
     fn whoever_undoes_it_again_and_again_is_answered_ever_more_slowly() {
-        let (mut pace, act, mut now) = (pace(), act(false, 1), Instant::now());
+        let (mut pace, act, mut now) = (pace(), act(Turn::Leader, 1), Instant::now());
         for millis in [2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000] {
             assert!(pace.lets_go(&act, true, now));
             pace.done(act.target.clone(), Ok(()), now);
@@ -210,19 +217,33 @@ mod tests {
     fn others_step_in_for_endpoints_and_once() {
         let (mut pace, begin) = (pace(), Instant::now());
         let at = |millis| begin + Duration::from_millis(millis);
-        let calm = act(false, 1);
+        let calm = act(Turn::Leader, 1);
         assert!(!pace.lets_go(&calm, false, at(0)));
         assert!(!pace.lets_go(&calm, false, at(60_000)), "the leader's alone");
         assert_eq!(pace.wake(), None);
         pace.clear();
-        let urgent = act(true, 1);
+        let urgent = act(Turn::LeaderFirst, 1);
         assert!(!pace.lets_go(&urgent, false, at(0)));
         assert_eq!(pace.wake(), Some(at(3500)));
         assert!(pace.lets_go(&urgent, false, at(3500)));
         pace.done(urgent.target.clone(), Ok(()), at(3510));
         assert!(!pace.lets_go(&urgent, false, at(60_000)), "it did");
         assert_eq!(pace.wake(), None);
-        assert!(!pace.lets_go(&act(true, 2), false, at(60_000)), "the leader has its time again");
-        assert!(pace.lets_go(&act(true, 2), false, at(63_500)), "other endpoints");
+        assert!(
+            !pace.lets_go(&act(Turn::LeaderFirst, 2), false, at(60_000)),
+            "the leader has its time again"
+        );
+        assert!(pace.lets_go(&act(Turn::LeaderFirst, 2), false, at(63_500)), "other endpoints");
+    }
+
+    #[test]
+    fn what_a_replica_says_of_itself_waits_for_nobody() {
+        let (mut pace, act, begin) = (pace(), act(Turn::Everyone, 1), Instant::now());
+        let at = |millis| begin + Duration::from_millis(millis);
+        assert!(pace.lets_go(&act, false, at(0)));
+        pace.done(act.target.clone(), Err("full".into()), at(0));
+        assert!(!pace.lets_go(&act, false, at(199)) && pace.lets_go(&act, false, at(200)));
+        pace.done(act.target.clone(), Ok(()), at(200));
+        assert!(pace.lets_go(&act, false, at(60_000)), "somebody took it away");
     }
 }

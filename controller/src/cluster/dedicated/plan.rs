@@ -1,19 +1,22 @@
 //! What is to be done for what there is to become what is wished for: no I/O, one answer.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     Hindrances, Wish, Wishes,
     difference::{differs, differs_in},
-    live::{Live, Name},
+    live::Live,
     manifests,
+    record::{self, Record},
+    reports,
+    target::{Name, Target, TargetKind},
 };
-use crate::{ir::ObjectKey, translate::PortRange};
+use crate::{
+    ir::{Kind, ObjectKey},
+    translate::PortRange,
+};
 
 /// What is to be done.
 #[derive(Debug, Default)]
@@ -27,71 +30,87 @@ pub(super) struct Plan {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Act {
     /// For whom.
-    pub(super) gateway: ObjectKey,
+    pub(super) gateways: Vec<ObjectKey>,
     pub(super) target: Target,
     pub(super) deed: Deed,
-    /// Whether requests get lost without it, so that others step in for a leader that is gone.
-    pub(super) is_urgent: bool,
+    pub(super) turn: Turn,
+}
+
+/// Whose it is to write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// The leader's alone.
+    Leader,
+    /// The leader's, and another's when it does not: requests get lost without it.
+    LeaderFirst,
+    /// Each replica's: it is about itself.
+    Everyone,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Deed {
+    /// All of ours, by server-side apply.
     Apply(Value),
+    /// These fields, by a merge patch; where it names a version, only if nobody wrote meanwhile.
+    Merge(Value),
+    Create(Value),
     /// The object of this uid.
     Delete {
         uid: String,
     },
 }
 
-/// What is written.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Target {
-    pub(super) kind: Made,
-    pub(super) namespace: Box<str>,
-    pub(super) name: Box<str>,
+/// What a replica knows of itself and of its place.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    pub(super) range: PortRange,
+    /// The ConfigMap of the record.
+    pub(super) record: Name,
+    /// The ConfigMap of what pods have bound.
+    pub(super) reports: Name,
+    /// What this replica is called in that one.
+    pub(super) pod: String,
+    /// Whether it is known which Service leads here.
+    pub(super) has_endpoints: bool,
 }
 
-/// What is made for a Gateway.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Made {
-    Service,
-    EndpointSlice,
+/// What changes while it runs.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Now<'n> {
+    /// The record as it is, or as it was before somebody deleted it.
+    pub(super) recorded: Option<&'n Record>,
+    /// Ports that were taken out of it by hand.
+    pub(super) lost: &'n BTreeMap<u16, u64>,
+    /// The ports of the range that this replica has bound; `None` where that is not known yet.
+    pub(super) bound: Option<&'n BTreeSet<u16>>,
+    /// In seconds since 1970.
+    pub(super) time: u64,
 }
-
-/// The port that was chosen for a Gateway's (by its uid), as long as its Service has not been seen to say so.
-pub(super) type Assigned = BTreeMap<(Box<str>, u16), u16>;
 
 const FAMILIES: [&str; 2] = ["IPv4", "IPv6"];
 
-/// `assigned` is what this replica has chosen since it leads. `has_endpoints` says whether it is known who we are.
-pub(super) fn plan(
-    wishes: &Wishes,
-    live: &Live,
-    range: PortRange,
-    assigned: &mut Assigned,
-    has_endpoints: bool,
-) -> Plan {
+pub(super) fn plan(wishes: &Wishes, live: &Live, place: &Place, now: Now<'_>) -> Plan {
     let mut plan = Plan::default();
-    let mut ports = Ports::of(wishes, live, range);
-    let wanted = |(uid, port): &(Box<str>, u16)| {
-        wishes.wishes.values().any(|wish| wish.uid == *uid && wish.ports.contains(port))
-    };
-    assigned.retain(|of, _| wanted(of));
+    plan.report(live, place, now);
+    plan.record(wishes, live, place, now);
     for (gateway, wish) in &wishes.wishes {
-        let there = live.find(Made::Service, &(gateway.namespace.clone(), wish.service.clone()));
+        let there = live.find(TargetKind::Service, &(gateway.namespace.clone(), wish.service.clone()));
         // One of another owner goes with that one.
         if there.is_some_and(|there| owner(there) != Some(&*wish.uid)) {
             continue;
         }
-        match ports.choose(gateway, wish, there, assigned) {
-            Ok(chosen) => plan.service(gateway, wish, there, &chosen),
-            Err(NoPortLeft) => {
-                let why = format!("no port is left of {range} (--dedicated-ports)");
-                plan.hindrances.insert(gateway.clone(), why.into());
-            }
+        let ports: BTreeMap<u16, u16> = wish
+            .ports
+            .iter()
+            .filter_map(|port| Some((*port, now.recorded?.allocation.of(&wish.uid, *port)?)))
+            .filter(|(_, ours)| place.range.contains(*ours))
+            .collect();
+        // A Service that is there keeps its address until it is known where it leads.
+        if !ports.is_empty() {
+            plan.service(gateway, wish, there, &ports);
         }
-        match has_endpoints {
-            true if there.is_some() => plan.slices(gateway, wish, live),
+        match place.has_endpoints {
+            true if there.is_some() => plan.slices(gateway, wish, live, &ports, now.recorded.is_some()),
             true => {}
             false => {
                 let why = "it is not known which Service leads here (--service), so that it has no endpoints";
@@ -99,13 +118,71 @@ pub(super) fn plan(
             }
         }
     }
-    for kind in [Made::Service, Made::EndpointSlice] {
+    for kind in [TargetKind::Service, TargetKind::EndpointSlice] {
         plan.remove_what_is_left(wishes, live, kind);
     }
     plan
 }
 
 impl Plan {
+    /// What this replica has bound.
+    fn report(&mut self, live: &Live, place: &Place, now: Now<'_>) {
+        let Some(bound) = now.bound else { return };
+        let text = reports::report(bound.iter().copied());
+        let (pod, known) = (&*place.pod, live.reports());
+        // Whoever has never had anything to say need not say so.
+        if known.text(pod).unwrap_or_default() == text {
+            return;
+        }
+        let mut data = json!({ pod: text });
+        let pods: Vec<_> = live.own_slices().flat_map(endpoints_of).filter_map(pod_of).chain([pod]).collect();
+        known.of_nobody(&pods).into_iter().for_each(|gone| data[gone] = Value::Null);
+        let target = place.reports.clone();
+        self.config_map(target, data, live.has_reports().then_some(None), Turn::Everyone, Vec::new());
+    }
+
+    fn record(&mut self, wishes: &Wishes, live: &Live, place: &Place, now: Now<'_>) {
+        let next = record::next(now.recorded, now.lost, wishes, live, place.range, now.time);
+        for (gateway, without) in &next.without {
+            let ports = crate::status::list(&without.ports);
+            self.hindrances.insert(gateway.clone(), format!("port {ports}: {}", without.why).into());
+        }
+        let is_as_recorded =
+            live.record().broken.is_empty() && live.record().record.as_ref() == Some(&next.record);
+        // A cluster without such Gateways needs no record.
+        let is_nothing = live.record().record.is_none() && next.record == Record::default();
+        if is_as_recorded || is_nothing {
+            return;
+        }
+        let waiting = wishes.wishes.iter().filter(|(_, wish)| {
+            let has = |port: &u16| now.recorded.is_some_and(|r| r.allocation.of(&wish.uid, *port).is_some());
+            !wish.ports.iter().all(has)
+        });
+        let waiting = waiting.map(|(gateway, _)| gateway.clone()).collect();
+        let version = live.record_version().map(Some);
+        self.config_map(place.record.clone(), next.record.data(), version, Turn::Leader, waiting);
+    }
+
+    /// `version` is `None` where there is no such ConfigMap, and says which one may be written else.
+    fn config_map(
+        &mut self,
+        (namespace, name): Name,
+        data: Value,
+        version: Option<Option<&str>>,
+        turn: Turn,
+        gateways: Vec<ObjectKey>,
+    ) {
+        let deed = match version {
+            None => Deed::Create(manifests::config_map(&namespace, &name, data)),
+            Some(None) => Deed::Merge(json!({ "data": data })),
+            Some(Some(version)) => {
+                Deed::Merge(json!({ "metadata": { "resourceVersion": version }, "data": data }))
+            }
+        };
+        let target = Target { kind: TargetKind::ConfigMap, namespace, name };
+        self.acts.push(Act { gateways, target, deed, turn });
+    }
+
     fn service(
         &mut self,
         gateway: &ObjectKey,
@@ -115,140 +192,126 @@ impl Plan {
     ) {
         let wanted = manifests::service(gateway, wish, ports);
         if there.is_none_or(|there| differs(there, &wanted)) {
-            self.add(gateway, Made::Service, wish.service.clone(), Deed::Apply(wanted), false);
+            self.add(gateway, TargetKind::Service, wish.service.clone(), Deed::Apply(wanted), Turn::Leader);
         }
     }
 
-    fn slices(&mut self, gateway: &ObjectKey, wish: &Wish, live: &Live) {
+    /// A slice for each port and family: a pod that has not bound one port is in the slices of the others.
+    fn slices(
+        &mut self,
+        gateway: &ObjectKey,
+        wish: &Wish,
+        live: &Live,
+        ports: &BTreeMap<u16, u16>,
+        is_recorded: bool,
+    ) {
         // A Service of ours that is not there says nothing of where we are.
         if live.own_slices().next().is_none() {
             return;
         }
+        let is_its =
+            |(name, slice): &(&Name, &Value)| name.0 == gateway.namespace && owner(slice) == Some(&*wish.uid);
+        let its: BTreeMap<&Name, &Value> = live.made(TargetKind::EndpointSlice).filter(is_its).collect();
+        let mut wanted_names = BTreeSet::new();
+        let begun = self.acts.len();
         for family in FAMILIES {
-            let name: Box<str> = manifests::slice_name(&wish.service, family).into();
-            let there = live.find(Made::EndpointSlice, &(gateway.namespace.clone(), name.clone()));
-            if there.is_some_and(|there| owner(there) != Some(&*wish.uid)) {
-                continue;
-            }
-            match (endpoints(live, family), there) {
-                // One that leads nowhere is not worth beginning.
-                (Some(_), None) if wish.bound.is_empty() => {}
-                (Some(endpoints), there) => {
-                    let wanted = manifests::slice(gateway, wish, family, &endpoints);
-                    if there.is_none_or(|there| differs(there, &wanted)) {
-                        let is_urgent =
-                            there.is_some_and(|there| differs_in(there, &wanted, &["endpoints", "ports"]));
-                        self.add(gateway, Made::EndpointSlice, name, Deed::Apply(wanted), is_urgent);
-                    }
+            let Some(all) = endpoints(live, family) else { continue };
+            for (port, ours) in ports {
+                let name: Name =
+                    (gateway.namespace.clone(), manifests::slice_name(&wish.service, *port, family).into());
+                let there = live.find(TargetKind::EndpointSlice, &name);
+                if there.is_some_and(|there| owner(there) != Some(&*wish.uid)) {
+                    continue;
                 }
-                (None, Some(there)) => self.delete(gateway, Made::EndpointSlice, name, there),
-                (None, None) => {}
+                let enters = |endpoint: &&Value| enters(endpoint, *ours, live, its.values().copied());
+                let endpoints: Vec<_> = all.iter().copied().filter(enters).collect();
+                wanted_names.insert(name.clone());
+                // One that leads nowhere is not worth beginning.
+                if there.is_none() && endpoints.is_empty() {
+                    continue;
+                }
+                let wanted = manifests::slice(gateway, wish, (*port, *ours), family, &endpoints);
+                if there.is_none_or(|there| differs(there, &wanted)) {
+                    let is_urgent =
+                        there.is_some_and(|there| differs_in(there, &wanted, &["endpoints", "ports"]));
+                    let turn = if is_urgent { Turn::LeaderFirst } else { Turn::Leader };
+                    self.add(gateway, TargetKind::EndpointSlice, name.1, Deed::Apply(wanted), turn);
+                }
+            }
+        }
+        // What clients come by now goes when what they are to come by is there; what leads to a port that is not this
+        // Gateway's goes at once.
+        let is_done = self.acts.len() == begun;
+        let leads_astray = |slice: &Value| {
+            let mut targets = slice["ports"].as_array().into_iter().flatten().map(|port| &port["port"]);
+            is_recorded && targets.any(|target| !ports.values().any(|ours| target == ours))
+        };
+        for (name, there) in its.into_iter().filter(|(name, _)| !wanted_names.contains(*name)) {
+            if leads_astray(there) || is_done && is_recorded {
+                self.delete(gateway, TargetKind::EndpointSlice, name.1.clone(), there);
             }
         }
     }
 
     /// What was made for Gateways that do not have it by themselves any more.
-    fn remove_what_is_left(&mut self, wishes: &Wishes, live: &Live, kind: Made) {
+    fn remove_what_is_left(&mut self, wishes: &Wishes, live: &Live, kind: TargetKind) {
         for ((namespace, name), there) in live.made(kind) {
             if let Some(uid) = owner(there).filter(|uid| wishes.left.contains(*uid)) {
                 let owner = there["metadata"]["ownerReferences"].as_array().into_iter().flatten();
                 let owner = owner.filter(|owner| owner["uid"].as_str() == Some(uid));
                 let gateway = owner.into_iter().find_map(|owner| owner["name"].as_str()).unwrap_or_default();
-                let gateway = ObjectKey::new(crate::ir::Kind::Gateway, namespace, gateway);
+                let gateway = ObjectKey::new(Kind::Gateway, namespace, gateway);
                 self.delete(&gateway, kind, name.clone(), there);
             }
         }
     }
 
-    fn delete(&mut self, gateway: &ObjectKey, kind: Made, name: Box<str>, there: &Value) {
+    fn delete(&mut self, gateway: &ObjectKey, kind: TargetKind, name: Box<str>, there: &Value) {
         // It is going already where it says so.
         let metadata = &there["metadata"];
         if let (Some(uid), None) = (metadata["uid"].as_str(), metadata["deletionTimestamp"].as_str()) {
-            self.add(gateway, kind, name, Deed::Delete { uid: uid.to_owned() }, false);
+            self.add(gateway, kind, name, Deed::Delete { uid: uid.to_owned() }, Turn::Leader);
         }
     }
 
-    fn add(&mut self, gateway: &ObjectKey, kind: Made, name: Box<str>, deed: Deed, is_urgent: bool) {
+    fn add(&mut self, gateway: &ObjectKey, kind: TargetKind, name: Box<str>, deed: Deed, turn: Turn) {
         let target = Target { kind, namespace: gateway.namespace.clone(), name };
-        self.acts.push(Act { gateway: gateway.clone(), target, deed, is_urgent });
+        self.acts.push(Act { gateways: vec![gateway.clone()], target, deed, turn });
     }
 }
 
-/// There is none for all ports of a Gateway.
-struct NoPortLeft;
-
-/// Ports of the range, and who has them.
-struct Ports {
-    range: PortRange,
-    /// Those that are somebody's beyond doubt.
-    held: BTreeMap<u16, Box<str>>,
-    /// The Services that name them, whoever has them.
-    named: BTreeMap<u16, BTreeSet<Name>>,
-}
-
-impl Ports {
-    fn of(wishes: &Wishes, live: &Live, range: PortRange) -> Self {
-        let held = wishes.wishes.values();
-        let held = held.flat_map(|wish| wish.bound.values().map(|port| (*port, wish.uid.clone())));
-        let mut named: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
-        for (name, service) in live.made(Made::Service) {
-            for port in targets(service).into_values() {
-                named.entry(port).or_default().insert(name.clone());
-            }
-        }
-        Self { range, held: held.collect(), named }
-    }
-
-    /// For each port of a Gateway the one that it has, that its Service names, that was chosen before, or a new one.
-    fn choose(
-        &mut self,
-        gateway: &ObjectKey,
-        wish: &Wish,
-        there: Option<&Value>,
-        assigned: &mut Assigned,
-    ) -> Result<BTreeMap<u16, u16>, NoPortLeft> {
-        let named = there.map(targets).unwrap_or_default();
-        let name = (gateway.namespace.clone(), wish.service.clone());
-        let mut chosen = BTreeMap::new();
-        for port in &wish.ports {
-            let key = (wish.uid.clone(), *port);
-            let taken: BTreeSet<u16> = chosen.values().copied().collect();
-            // Where another Service names it too, it is ours if translation says so.
-            let usable = |port: &u16| {
-                let is_held = self.held.get(port);
-                let is_named = self.named.get(port).is_some_and(|names| names.iter().any(|n| *n != name));
-                is_held.map_or(!is_named, |uid| *uid == wish.uid)
-                    && self.range.contains(*port)
-                    && !taken.contains(port)
-            };
-            let known = [wish.bound.get(port), named.get(port), assigned.get(&key)];
-            let known = known.into_iter().flatten().copied().find(usable);
-            let bound = known.or_else(|| self.free(assigned)).ok_or(NoPortLeft)?;
-            self.held.insert(bound, wish.uid.clone());
-            assigned.insert(key, bound);
-            chosen.insert(*port, bound);
-        }
-        Ok(chosen)
-    }
-
-    fn free(&self, assigned: &Assigned) -> Option<u16> {
-        let taken: BTreeSet<_> = assigned.values().collect();
-        self.range.ports().find(|port| {
-            !self.held.contains_key(port) && !self.named.contains_key(port) && !taken.contains(port)
+/// Whether an endpoint of ours is in the slices that lead to a port of ours: its pod has it bound. One whose pod does not
+/// report (of a release that does not) stays where it is.
+fn enters<'s>(endpoint: &Value, ours: u16, live: &Live, mut slices: impl Iterator<Item = &'s Value>) -> bool {
+    let Some(pod) = pod_of(endpoint) else { return true };
+    live.reports().has_bound(pod, ours).unwrap_or_else(|| {
+        slices.any(|slice| {
+            let leads_there =
+                slice["ports"].as_array().into_iter().flatten().any(|port| port["port"] == ours);
+            leads_there && endpoints_of(slice).any(|there| there["addresses"][0] == endpoint["addresses"][0])
         })
-    }
+    })
 }
 
-/// Where the TCP ports of a Service lead to.
-fn targets(service: &Value) -> BTreeMap<u16, u16> {
+fn pod_of(endpoint: &Value) -> Option<&str> {
+    let target = &endpoint["targetRef"];
+    target["name"].as_str().filter(|_| target["kind"] == "Pod")
+}
+
+fn endpoints_of(slice: &Value) -> impl Iterator<Item = &Value> {
+    slice["endpoints"].as_array().into_iter().flatten()
+}
+
+/// The TCP ports of a Service, and where each leads; nothing where that is no number.
+pub(super) fn ports_of_service(service: &Value) -> BTreeMap<u16, Option<u16>> {
     let ports = service["spec"]["ports"].as_array().into_iter().flatten();
     let tcp = ports.filter(|port| port.get("protocol").is_none_or(|protocol| protocol == "TCP"));
     let number = |value: &Value| u16::try_from(value.as_u64()?).ok();
-    tcp.filter_map(|port| Some((number(&port["port"])?, number(&port["targetPort"])?))).collect()
+    tcp.filter_map(|port| Some((number(&port["port"])?, number(&port["targetPort"])))).collect()
 }
 
 /// The uid of the Gateway that an object was made for.
-fn owner(object: &Value) -> Option<&str> {
+pub(super) fn owner(object: &Value) -> Option<&str> {
     let owners = object["metadata"]["ownerReferences"].as_array()?;
     let is_gateway = |owner: &&Value| {
         let version = owner["apiVersion"].as_str().unwrap_or_default();
@@ -260,20 +323,10 @@ fn owner(object: &Value) -> Option<&str> {
 /// Our endpoints of a family, each once and in an order of their own; `None` where we have none of that family.
 fn endpoints<'l>(live: &'l Live, family: &str) -> Option<Vec<&'l Value>> {
     let slices: Vec<_> = live.own_slices().filter(|slice| slice["addressType"] == family).collect();
-    let all = slices.iter().flat_map(|slice| slice["endpoints"].as_array().into_iter().flatten());
+    let all = slices.iter().flat_map(|slice| endpoints_of(slice));
     let address = |endpoint: &&Value| endpoint["addresses"][0].as_str().unwrap_or_default().to_owned();
     let by_address: BTreeMap<_, _> = all.map(|endpoint| (address(&endpoint), endpoint)).collect();
     (!slices.is_empty()).then(|| by_address.into_values().collect())
-}
-
-impl fmt::Display for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = match self.kind {
-            Made::Service => "Service",
-            Made::EndpointSlice => "EndpointSlice",
-        };
-        write!(f, "{kind} {}/{}", self.namespace, self.name)
-    }
 }
 
 #[cfg(test)]

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    ir::{Kind, ObjectKey, parameters::ServiceParameters},
+    ir::{Gateway, Kind, ObjectKey, parameters::ServiceParameters},
     snapshot::Snapshot,
-    translate::{Addressing, Dedicated, DedicatedState, GatewayState, Listeners},
+    translate::{Addressing, Dedicated, DedicatedState, GatewayState, Listeners, service_name},
 };
 
 /// What is to be.
@@ -16,6 +16,8 @@ pub struct Wishes {
     /// The uids of Gateways that have no Service by themselves any more: what was made for them goes. Of those whose
     /// class or parameters cannot be seen nothing is known, so that they are not among them.
     pub left: BTreeSet<Box<str>>,
+    /// The uids of all others, served or not, and namespace and name of the Service that each has or may have.
+    pub kept: BTreeMap<Box<str>, (Box<str>, Box<str>)>,
 }
 
 /// A Gateway that is to have a Service.
@@ -32,8 +34,6 @@ pub struct Wish {
     pub address: Option<Box<str>>,
     /// The ports of its listeners.
     pub ports: BTreeSet<u16>,
-    /// Which of ours are behind those: of as many as the Service says so and nobody else has.
-    pub bound: BTreeMap<u16, u16>,
 }
 
 impl Wishes {
@@ -44,8 +44,9 @@ impl Wishes {
                 Some(state) => wishes.add(key, state),
                 None => {
                     let class = ObjectKey::new(Kind::GatewayClass, "", &gateway.class);
-                    if snapshot.gateway_classes.contains_key(&class) {
-                        wishes.left.insert(gateway.meta.uid().into());
+                    match snapshot.gateway_classes.contains_key(&class) {
+                        true => drop(wishes.left.insert(gateway.meta.uid().into())),
+                        false => wishes.keep(gateway),
                     }
                 }
             }
@@ -53,13 +54,19 @@ impl Wishes {
         wishes
     }
 
+    fn keep(&mut self, gateway: &Gateway) {
+        let service = (gateway.meta.namespace().into(), service_name(gateway.meta.name()).into());
+        self.kept.insert(gateway.meta.uid().into(), service);
+    }
+
     fn add(&mut self, key: &ObjectKey, state: &GatewayState) {
         match &state.addressing {
-            Addressing::Unknown => {}
+            Addressing::Unknown => self.keep(&state.gateway),
             Addressing::Shared | Addressing::SharedInstead => {
                 self.left.insert(state.gateway.meta.uid().into());
             }
             Addressing::Dedicated(dedicated) => {
+                self.keep(&state.gateway);
                 let wish = (state.refused.is_none() && dedicated.state != DedicatedState::Foreign)
                     .then(|| wish(state, dedicated));
                 // Without a port there can be no Service; one that is there keeps its address meanwhile.
@@ -84,6 +91,5 @@ fn wish(state: &GatewayState, dedicated: &Dedicated) -> Wish {
         annotations: gateway.annotations.clone(),
         address: address.into_iter().find_map(|address| address.value.clone()),
         ports: accepted.map(|listener| listener.point.port).collect(),
-        bound: dedicated.bound.clone(),
     }
 }

@@ -13,7 +13,7 @@ use crate::{
     },
     snapshot::Snapshot,
     translate::{
-        CertificatePool, DedicatedPorts, ListenerSlot, Owner, PortRange, Settings, dedicated::Holders,
+        CertificatePool, DedicatedPorts, ListenerSlot, Owner, Settings, dedicated::dedicated,
         grants::GATEWAY_GROUP, parameters,
     },
 };
@@ -27,13 +27,8 @@ pub(super) fn ours(snapshot: &Snapshot, settings: &Settings, certificates: &Cert
     };
     let ours: Vec<_> =
         snapshot.gateways.values().filter_map(|gateway| Some((gateway, class_of(gateway)?))).collect();
-    let range = match settings.dedicated {
-        DedicatedPorts::Of(range) => range,
-        DedicatedPorts::AsShared => PortRange::EMPTY,
-    };
-    let holders = Holders::of(snapshot, ours.iter().map(|(gateway, _)| &***gateway), range);
     let states = ours.into_iter().map(|(gateway, class)| {
-        let (addressing, refused) = addressing(snapshot, settings, &holders, gateway, class);
+        let (addressing, refused) = addressing(snapshot, settings, gateway, class);
         let listeners = gateway.listeners.iter().map(|listener| {
             let mut state = alone(snapshot, settings, certificates, gateway, &addressing, listener);
             if refused.is_some() {
@@ -51,7 +46,6 @@ pub(super) fn ours(snapshot: &Snapshot, settings: &Settings, certificates: &Cert
 fn addressing(
     snapshot: &Snapshot,
     settings: &Settings,
-    holders: &Holders,
     gateway: &Gateway,
     class: &GatewayClass,
 ) -> (Addressing, Option<GatewayRefusal>) {
@@ -65,8 +59,14 @@ fn addressing(
     let addressing = match (parameters.addressing.unwrap_or(Asked::Shared), settings.dedicated) {
         (Asked::Shared, _) => Addressing::Shared,
         (Asked::Dedicated, DedicatedPorts::AsShared) => Addressing::SharedInstead,
-        (Asked::Dedicated, DedicatedPorts::Of(_)) => {
-            Addressing::Dedicated(Arc::new(holders.dedicated(snapshot, gateway, parameters.service)))
+        // At the addresses of all others it would be reached by clients that it was not meant for.
+        (Asked::Dedicated, DedicatedPorts::Refused) => {
+            let why = "addressing Dedicated is not offered by this installation (--dedicated-ports none)";
+            return (Addressing::Shared, Some(GatewayRefusal::InvalidParameters(why.to_owned())));
+        }
+        (Asked::Dedicated, DedicatedPorts::Of(range)) => {
+            let ports = (&*settings.allocation, range);
+            Addressing::Dedicated(Arc::new(dedicated(snapshot, gateway, parameters.service, ports)))
         }
     };
     let address = gateway.addresses.iter().find(|a| !matches!(&*a.kind, "IPAddress" | "Hostname"));

@@ -1,10 +1,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::ir::{
-    Kind,
-    parameters::{ServiceParameters, ServiceType, TrafficPolicy},
-};
+use crate::ir::parameters::{ServiceParameters, ServiceType, TrafficPolicy};
 
 fn range() -> PortRange {
     "20000-20009".parse().unwrap()
@@ -24,18 +21,16 @@ fn wish(name: &str, ports: &[u16]) -> Wish {
         annotations: BTreeMap::new(),
         address: None,
         ports: ports.iter().copied().collect(),
-        bound: BTreeMap::new(),
     }
 }
 
-/// With the ports that translation knows to be its own.
-fn bound(wish: Wish, bound: &[(u16, u16)]) -> Wish {
-    Wish { bound: bound.iter().copied().collect(), ..wish }
-}
-
 fn wishes(all: &[(&str, Wish)]) -> Wishes {
-    let wishes = all.iter().map(|(name, wish)| (gateway(name), wish.clone()));
-    Wishes { wishes: wishes.collect(), left: BTreeSet::new() }
+    let mut wishes = Wishes::default();
+    for (name, wish) in all {
+        wishes.wishes.insert(gateway(name), wish.clone());
+        wishes.kept.insert(wish.uid.clone(), ("infra".into(), wish.service.clone()));
+    }
+    wishes
 }
 
 /// The Service of a Gateway as the server has it.
@@ -50,11 +45,12 @@ fn service(name: &str, ports: &[(u16, u16)]) -> Value {
     service
 }
 
+/// The slice of ours with pods at these addresses, which are called after them.
 fn own(family: &str, addresses: &[&str]) -> Value {
     let endpoints = addresses.iter().map(|address| {
         json!({
             "addresses": [address], "conditions": {"ready": true, "serving": true, "terminating": false},
-            "nodeName": "node-1", "zone": "a", "targetRef": {"kind": "Pod", "name": "portcullis-1"},
+            "nodeName": "node-1", "zone": "a", "targetRef": {"kind": "Pod", "name": pod(address)},
         })
     });
     json!({
@@ -63,14 +59,60 @@ fn own(family: &str, addresses: &[&str]) -> Value {
     })
 }
 
-fn planned(wishes: &Wishes, live: &Live) -> Plan {
-    plan(wishes, live, range(), &mut Assigned::new(), true)
+fn pod(address: &str) -> String {
+    format!("pod-{}", address.replace([':', '.'], "-"))
 }
 
-/// `Service infra/svc-a 80->20000`, `EndpointSlice infra/svc-a-ipv4 80->20000 10.0.0.1`, `delete ...`.
+fn config_map(name: &str, data: Value) -> Value {
+    json!({"metadata": {"namespace": "portcullis", "name": name, "resourceVersion": "7"}, "data": data})
+}
+
+/// The record with these lines: `a 80 20000`.
+fn recorded(lines: &[&str]) -> Value {
+    let ports: String = lines.iter().map(|line| format!("uid-{line}\n")).collect();
+    config_map("ports", json!({"ports": ports, "released": ""}))
+}
+
+/// What these pods, by their addresses, have bound.
+fn reported(pods: &[(&str, &str)]) -> Value {
+    let data: serde_json::Map<_, _> =
+        pods.iter().map(|(address, ports)| (pod(address), json!(ports))).collect();
+    config_map("bound", data.into())
+}
+
+fn place() -> Place {
+    let name = |name: &str| ("portcullis".into(), name.into());
+    Place {
+        range: range(),
+        record: name("ports"),
+        reports: name("bound"),
+        pod: "pod-own".into(),
+        has_endpoints: true,
+    }
+}
+
+fn planned(wishes: &Wishes, live: &Live) -> Plan {
+    let lost = BTreeMap::new();
+    let now = Now { recorded: live.record().record.as_ref(), lost: &lost, bound: None, time: 1_000 };
+    plan(wishes, live, &place(), now)
+}
+
+/// `Service infra/svc-a 80->20000`, `EndpointSlice infra/svc-a-80-ipv4 port-80->20000 10.0.0.1`, `delete ...`,
+/// `ConfigMap portcullis/ports at 7: uid-a 80 20000`.
 fn texts(plan: &Plan) -> Vec<String> {
+    let data = |fields: &Value| {
+        let fields = fields["data"].as_object().unwrap().iter().filter(|(_, value)| **value != "");
+        fields
+            .map(|(name, value)| format!(" {name}={}", value.to_string().replace("\\n", ";")))
+            .collect::<String>()
+    };
     let text = |act: &Act| match &act.deed {
         Deed::Delete { uid } => format!("delete {} {uid}", act.target),
+        Deed::Create(fields) => format!("create {}:{}", act.target, data(fields)),
+        Deed::Merge(fields) => match fields["metadata"]["resourceVersion"].as_str() {
+            Some(version) => format!("{} at {version}:{}", act.target, data(fields)),
+            None => format!("{}:{}", act.target, data(fields)),
+        },
         Deed::Apply(manifest) => {
             let ports = manifest["spec"]["ports"].as_array().or_else(|| manifest["ports"].as_array());
             let ports = ports.unwrap().iter().map(|port| match port.get("targetPort") {
@@ -79,7 +121,7 @@ fn texts(plan: &Plan) -> Vec<String> {
             });
             let endpoints = manifest["endpoints"].as_array().into_iter().flatten();
             let endpoints = endpoints.map(|e| format!(" {}", e["addresses"][0].as_str().unwrap()));
-            let urgent = if act.is_urgent { " urgent" } else { "" };
+            let urgent = if act.turn == Turn::LeaderFirst { " urgent" } else { "" };
             format!("{}{}{}{urgent}", act.target, ports.collect::<String>(), endpoints.collect::<String>())
         }
     };
@@ -87,108 +129,97 @@ fn texts(plan: &Plan) -> Vec<String> {
 }
 
 #[test]
-fn each_port_gets_the_lowest_one_that_is_free_and_keeps_it() {
-    let nothing = Live::of(&[], &[], &[]);
+fn a_port_is_recorded_before_a_service_leads_there() {
     let two = wishes(&[("a", wish("a", &[80, 443])), ("b", wish("b", &[80]))]);
+    let live = || Live::of(&[], &[], &[]);
+    let lines = "uid-a 80 20000;uid-a 443 20001;uid-b 80 20002;";
     assert_eq!(
-        texts(&planned(&two, &nothing)),
+        texts(&planned(&two, &live())),
+        [format!("create ConfigMap portcullis/ports: ports=\"{lines}\"")]
+    );
+    let chart = config_map("ports", Value::Null);
+    assert_eq!(
+        texts(&planned(&two, &live().recorded(&chart))),
+        [format!("ConfigMap portcullis/ports at 7: ports=\"{lines}\"")]
+    );
+    // Then as far as it goes.
+    let some = recorded(&["a 443 20004"]);
+    assert_eq!(
+        texts(&planned(&two, &live().recorded(&some))),
+        [
+            "ConfigMap portcullis/ports at 7: ports=\"uid-a 80 20000;uid-a 443 20004;uid-b 80 20001;\"",
+            "Service infra/svc-a 443->20004",
+        ]
+    );
+    let all = recorded(&["a 80 20000", "a 443 20001", "b 80 20002"]);
+    assert_eq!(
+        texts(&planned(&two, &live().recorded(&all))),
         ["Service infra/svc-a 80->20000 443->20001", "Service infra/svc-b 80->20002"]
     );
-    let there =
-        Live::of(&[service("a", &[(80, 20000), (443, 20004)]), service("b", &[(80, 20001)])], &[], &[]);
-    let known = wishes(&[
-        ("a", bound(wish("a", &[80, 443]), &[(80, 20000), (443, 20004)])),
-        ("b", bound(wish("b", &[80]), &[(80, 20001)])),
-        ("c", wish("c", &[80])),
-    ]);
-    assert_eq!(texts(&planned(&known, &there)), ["Service infra/svc-c 80->20002"]);
-    // Before translation has seen the Services they are no less.
-    let lagging = wishes(&[("a", wish("a", &[80, 443])), ("b", wish("b", &[80, 8080]))]);
-    assert_eq!(texts(&planned(&lagging, &there)), ["Service infra/svc-b 80->20001 8080->20002"]);
+    // A cluster without such Gateways has no record.
+    assert_eq!(texts(&planned(&wishes(&[]), &live())), [""; 0]);
 }
 
 #[test]
-fn what_was_chosen_stays_until_it_is_seen() {
-    let nothing = Live::of(&[], &[], &[]);
-    let mut assigned = Assigned::new();
-    let late = wishes(&[("m", wish("m", &[80]))]);
+fn what_somebody_writes_into_a_service_moves_no_port() {
+    let two = wishes(&[("a", wish("a", &[80])), ("b", wish("b", &[80]))]);
+    let all = recorded(&["a 80 20000", "b 80 20001"]);
+    let mut edited = service("b", &[(80, 20000)]);
+    edited["metadata"]["creationTimestamp"] = "2020-01-01T00:00:00Z".into();
+    let live = Live::of(&[service("a", &[(80, 20000)]), edited], &[], &[]).recorded(&all);
+    assert_eq!(texts(&planned(&two, &live)), ["Service infra/svc-b 80->20001"]);
+}
+
+#[test]
+fn a_record_that_somebody_deleted_is_made_anew_as_it_was() {
+    let one = wishes(&[("a", wish("a", &[80]))]);
+    let live = Live::of(&[service("a", &[(80, 20009)])], &[], &[]);
+    let remembered = Record::read(&recorded(&["a 80 20004"])).record.unwrap();
+    let lost = BTreeMap::new();
+    let now = Now { recorded: Some(&remembered), lost: &lost, bound: None, time: 1_000 };
     assert_eq!(
-        texts(&plan(&late, &nothing, range(), &mut assigned, true)),
-        ["Service infra/svc-m 80->20000"]
+        texts(&plan(&one, &live, &place(), now)),
+        ["create ConfigMap portcullis/ports: ports=\"uid-a 80 20004;\"", "Service infra/svc-a 80->20004"]
     );
-    let both = wishes(&[("a", wish("a", &[80])), ("m", wish("m", &[80]))]);
-    assert_eq!(
-        texts(&plan(&both, &nothing, range(), &mut assigned, true)),
-        ["Service infra/svc-a 80->20001", "Service infra/svc-m 80->20000"]
-    );
-    // It is free again when the Gateway is gone.
-    plan(&wishes(&[]), &nothing, range(), &mut assigned, true);
-    assert!(assigned.is_empty());
 }
 
 #[test]
-fn a_port_that_another_has_is_given_up() {
-    let services = [service("a", &[(80, 20000)]), service("b", &[(80, 20000)])];
-    let live = Live::of(&services, &[], &[]);
-    for (what, a, b, want) in [
-        (
-            "the first one has it",
-            bound(wish("a", &[80]), &[(80, 20000)]),
-            wish("b", &[80]),
-            vec!["Service infra/svc-b 80->20001"],
-        ),
-        (
-            "the second one has it",
-            wish("a", &[80]),
-            bound(wish("b", &[80]), &[(80, 20000)]),
-            vec!["Service infra/svc-a 80->20001"],
-        ),
-        (
-            "nobody knows yet",
-            wish("a", &[80]),
-            wish("b", &[80]),
-            vec!["Service infra/svc-a 80->20001", "Service infra/svc-b 80->20002"],
-        ),
-    ] {
-        assert_eq!(texts(&planned(&wishes(&[("a", a), ("b", b)]), &live)), want, "{what}");
-    }
-    // One of a Gateway that is not accepted now.
-    let alone = wishes(&[("b", wish("b", &[80]))]);
-    assert_eq!(texts(&planned(&alone, &live)), ["Service infra/svc-b 80->20001"]);
-    for strange in [9000, 30000] {
-        let live = Live::of(&[service("a", &[(80, strange)])], &[], &[]);
-        let planned = planned(&wishes(&[("a", wish("a", &[80]))]), &live);
-        assert_eq!(texts(&planned), ["Service infra/svc-a 80->20000"], "{strange}");
-    }
-    let live = Live::of(&[service("a", &[(80, 20000), (443, 20000)])], &[], &[]);
-    let planned = planned(&wishes(&[("a", wish("a", &[80, 443]))]), &live);
-    assert_eq!(texts(&planned), ["Service infra/svc-a 80->20000 443->20001"], "one for two");
+fn broken_lines_are_taken_out_of_the_record() {
+    let one = wishes(&[("a", wish("a", &[80]))]);
+    let live =
+        Live::of(&[service("a", &[(80, 20000)])], &[], &[]).recorded(&recorded(&["a 80 20000", "nonsense"]));
+    assert_eq!(texts(&planned(&one, &live)), ["ConfigMap portcullis/ports at 7: ports=\"uid-a 80 20000;\""]);
 }
 
 #[test]
-fn a_range_has_an_end() {
-    let ports: Vec<u16> = (1..=8).collect();
+fn whoever_gets_no_port_is_told_and_the_others_are_served() {
+    let ports: Vec<u16> = (1..=9).collect();
     let all = wishes(&[("a", wish("a", &ports)), ("b", wish("b", &[80, 81, 82])), ("c", wish("c", &[80]))]);
     let planned = planned(&all, &Live::of(&[], &[], &[]));
-    assert_eq!(planned.acts.len(), 1, "{:?}", texts(&planned));
     let hindered: Vec<_> = planned.hindrances.iter().map(|(key, why)| (&*key.name, &**why)).collect();
     let why = "no port is left of 20000-20009 (--dedicated-ports)";
-    assert_eq!(hindered, [("b", why), ("c", why)]);
+    assert_eq!(hindered, [("b", &*format!("port 81, 82: {why}")), ("c", &*format!("port 80: {why}"))]);
 }
 
 #[test]
 fn slices_are_those_of_our_own_service_at_the_ports_of_the_gateway() {
-    let known = wishes(&[("a", bound(wish("a", &[80, 443]), &[(80, 20000), (443, 20001)]))]);
+    let known = wishes(&[("a", wish("a", &[80, 443]))]);
     let services = [service("a", &[(80, 20000), (443, 20001)])];
     let mut more = own("IPv4", &["10.0.0.2"]);
     more["metadata"]["name"] = "portcullis-more".into();
     let ours = [own("IPv4", &["10.0.0.2", "10.0.0.1"]), more, own("IPv6", &["fd00::1"])];
-    let planned = planned(&known, &Live::of(&services, &[], &ours));
+    let bound =
+        reported(&[("10.0.0.1", "20000-20001"), ("10.0.0.2", "20000-20004"), ("fd00::1", "20000,20001")]);
+    let live =
+        Live::of(&services, &[], &ours).recorded(&recorded(&["a 80 20000", "a 443 20001"])).reported(&bound);
+    let planned = planned(&known, &live);
     assert_eq!(
         texts(&planned),
         [
-            "EndpointSlice infra/svc-a-ipv4 port-80->20000 port-443->20001 10.0.0.1 10.0.0.2",
-            "EndpointSlice infra/svc-a-ipv6 port-80->20000 port-443->20001 fd00::1",
+            "EndpointSlice infra/svc-a-80-ipv4 port-80->20000 10.0.0.1 10.0.0.2",
+            "EndpointSlice infra/svc-a-443-ipv4 port-443->20001 10.0.0.1 10.0.0.2",
+            "EndpointSlice infra/svc-a-80-ipv6 port-80->20000 fd00::1",
+            "EndpointSlice infra/svc-a-443-ipv6 port-443->20001 fd00::1",
         ]
     );
     let Deed::Apply(slice) = &planned.acts[0].deed else { panic!("{planned:?}") };
@@ -205,17 +236,139 @@ fn slices_are_those_of_our_own_service_at_the_ports_of_the_gateway() {
 }
 
 #[test]
-fn a_slice_begins_with_a_port() {
-    let live = Live::of(&[service("a", &[(80, 20000)])], &[], &[own("IPv4", &["10.0.0.1"])]);
-    assert!(planned(&wishes(&[("a", wish("a", &[80]))]), &live).acts.is_empty());
+fn a_pod_enters_a_slice_when_it_has_that_port_bound() {
+    let known = wishes(&[("a", wish("a", &[80, 443]))]);
+    let services = [service("a", &[(80, 20000), (443, 20001)])];
+    let ours = [own("IPv4", &["10.0.0.1", "10.0.0.2", "10.0.0.3"])];
+    let record = recorded(&["a 80 20000", "a 443 20001"]);
+    let live = |reports: &[(&str, &str)]| {
+        Live::of(&services, &[], &ours).recorded(&record).reported(&reported(reports))
+    };
+    for (what, reports, want) in [
+        ("nobody has reported", &[][..], &[][..]),
+        (
+            "one port here, another there",
+            &[("10.0.0.1", "20000"), ("10.0.0.2", "20000-20001"), ("10.0.0.3", "20005")],
+            &[
+                "EndpointSlice infra/svc-a-80-ipv4 port-80->20000 10.0.0.1 10.0.0.2",
+                "EndpointSlice infra/svc-a-443-ipv4 port-443->20001 10.0.0.2",
+            ],
+        ),
+    ] {
+        assert_eq!(texts(&planned(&known, &live(reports))), want, "{what}");
+    }
+    // Whoever is no pod cannot be asked.
+    let mut by_hand = own("IPv4", &["10.0.0.9"]);
+    by_hand["endpoints"][0]["targetRef"] = Value::Null;
+    let live = Live::of(&services, &[], &[by_hand]).recorded(&record);
+    assert_eq!(
+        texts(&planned(&known, &live)),
+        [
+            "EndpointSlice infra/svc-a-80-ipv4 port-80->20000 10.0.0.9",
+            "EndpointSlice infra/svc-a-443-ipv4 port-443->20001 10.0.0.9",
+        ]
+    );
+}
+
+#[test]
+fn pods_of_a_release_that_does_not_report_stay_where_they_are() {
+    let known = wishes(&[("a", wish("a", &[80]))]);
+    let services = [service("a", &[(80, 20000)])];
+    let ours = [own("IPv4", &["10.0.0.1", "10.0.0.2"])];
+    // As such a release wrote it: one for all ports.
+    let mut before = manifests::slice(&gateway("a"), &wish("a", &[80]), (80, 20000), "IPv4", &[]);
+    before["metadata"]["name"] = "svc-a-ipv4".into();
+    before["metadata"]["uid"] = "of-before".into();
+    before["endpoints"] = json!([{"addresses": ["10.0.0.1"]}]);
+    let record = recorded(&["a 80 20000"]);
+    let live = |slices: &[Value]| {
+        Live::of(&services, slices, &ours).recorded(&record).reported(&reported(&[("10.0.0.2", "20000")]))
+    };
+    let begun = planned(&known, &live(std::slice::from_ref(&before)));
+    assert_eq!(texts(&begun), ["EndpointSlice infra/svc-a-80-ipv4 port-80->20000 10.0.0.1 10.0.0.2"]);
+    // What was there goes when the other is.
+    let Deed::Apply(made) = &begun.acts[0].deed else { panic!("{begun:?}") };
+    assert_eq!(
+        texts(&planned(&known, &live(&[before, made.clone()]))),
+        ["delete EndpointSlice infra/svc-a-ipv4 of-before"]
+    );
+}
+
+#[test]
+fn a_slice_that_leads_to_another_port_than_the_recorded_one_goes_at_once() {
+    let known = wishes(&[("a", wish("a", &[80, 443]))]);
+    let services = [service("a", &[(80, 20000), (443, 20001)])];
+    let slice = |port: u16, bound: u16| {
+        let endpoints = json!({"addresses": ["10.0.0.1"]});
+        let mut slice =
+            manifests::slice(&gateway("a"), &wish("a", &[]), (port, bound), "IPv4", &[&endpoints]);
+        slice["metadata"]["uid"] = format!("of-{port}").into();
+        slice
+    };
+    let slices = [slice(80, 20000), slice(443, 20001)];
+    let live = |record: Value| {
+        let live = Live::of(&services, &slices, &[own("IPv4", &["10.0.0.1"])]).recorded(&record);
+        live.reported(&reported(&[("10.0.0.1", "20000-20009")]))
+    };
+    let planned = |record| texts(&planned(&known, &live(record)));
+    // Its line was taken out by hand; it gets another port, and this one may be somebody else's by then.
+    let without = planned(recorded(&["a 80 20000"]));
+    assert!(without.contains(&"delete EndpointSlice infra/svc-a-443-ipv4 of-443".to_owned()), "{without:?}");
+    let other = planned(recorded(&["a 80 20000", "a 443 20002"]));
+    assert!(
+        other.contains(&"EndpointSlice infra/svc-a-443-ipv4 port-443->20002 10.0.0.1 urgent".to_owned()),
+        "{other:?}"
+    );
+    // Without any record nothing is known.
+    let nothing = planned(config_map("ports", Value::Null));
+    assert!(nothing.iter().all(|text| !text.contains("EndpointSlice")), "{nothing:?}");
+}
+
+#[test]
+fn each_replica_reports_what_it_has_bound() {
+    let bound = |ports: &[u16]| ports.iter().copied().collect::<BTreeSet<_>>();
+    let lost = BTreeMap::new();
+    let texts = |live: &Live, bound: Option<&BTreeSet<u16>>| {
+        let now = Now { recorded: None, lost: &lost, bound, time: 1_000 };
+        let planned = plan(&wishes(&[]), live, &place(), now);
+        assert!(planned.acts.iter().all(|act| act.turn == Turn::Everyone), "{planned:?}");
+        texts(&planned)
+    };
+    let live = |reports: Value| Live::of(&[], &[], &[own("IPv4", &["10.0.0.1"])]).reported(&reports);
+    let none = Live::of(&[], &[], &[own("IPv4", &["10.0.0.1"])]);
+    let own = |text: &str| config_map("bound", json!({"pod-own": text}));
+    assert_eq!(texts(&none, None), [""; 0], "it does not know");
+    assert_eq!(texts(&none, Some(&bound(&[]))), [""; 0], "there is nothing to say");
+    assert_eq!(
+        texts(&none, Some(&bound(&[20000]))),
+        ["create ConfigMap portcullis/bound: pod-own=\"20000\""]
+    );
+    let some = bound(&[20000, 20001]);
+    assert_eq!(texts(&live(own("20000-20001")), Some(&some)), [""; 0]);
+    assert_eq!(
+        texts(&live(own("20000")), Some(&some)),
+        ["ConfigMap portcullis/bound: pod-own=\"20000-20001\""]
+    );
+    assert_eq!(texts(&live(own("20000")), Some(&bound(&[]))), ["ConfigMap portcullis/bound:"]);
+    // Whoever writes takes away those of pods that are gone, where they are too many.
+    let gone: serde_json::Map<_, _> = (10..40).map(|i| (format!("gone-{i}"), json!("20000"))).collect();
+    let mut many = config_map("bound", gone.into());
+    many["data"][pod("10.0.0.1")] = "20000".into();
+    let written = texts(&live(many), Some(&some)).concat();
+    assert_eq!(written.matches("=null").count(), 30, "{written}");
+    assert!(!written.contains("pod-10-0-0-1") && written.contains("pod-own=\"20000-20001\""), "{written}");
 }
 
 #[test]
 fn slices_follow_and_that_is_urgent() {
-    let known = wishes(&[("a", bound(wish("a", &[80]), &[(80, 20000)]))]);
+    let known = wishes(&[("a", wish("a", &[80]))]);
     let services = [service("a", &[(80, 20000)])];
     let first = [own("IPv4", &["10.0.0.1"]), own("IPv6", &["fd00::1"])];
-    let made = planned(&known, &Live::of(&services, &[], &first));
+    let record = recorded(&["a 80 20000"]);
+    let bound = reported(&[("10.0.0.1", "20000"), ("10.0.0.2", "20000"), ("fd00::1", "20000")]);
+    let live =
+        |slices: &[Value], own: &[Value]| Live::of(&services, slices, own).recorded(&record).reported(&bound);
+    let made = planned(&known, &live(&[], &first));
     let slices: Vec<_> = made
         .acts
         .iter()
@@ -232,45 +385,36 @@ fn slices_follow_and_that_is_urgent() {
             "another pod, and one family less",
             known.clone(),
             vec![own("IPv4", &["10.0.0.2"])],
-            vec![
-                "EndpointSlice infra/svc-a-ipv4 port-80->20000 10.0.0.2 urgent",
-                "delete EndpointSlice infra/svc-a-ipv6 of-svc-a-ipv6",
-            ],
+            vec!["EndpointSlice infra/svc-a-80-ipv4 port-80->20000 10.0.0.2 urgent"],
+        ),
+        (
+            "one family less",
+            known.clone(),
+            vec![first[0].clone()],
+            vec!["delete EndpointSlice infra/svc-a-80-ipv6 of-svc-a-80-ipv6"],
         ),
         (
             "no pod is left",
             known.clone(),
             vec![own("IPv4", &[]), first[1].clone()],
-            vec!["EndpointSlice infra/svc-a-ipv4 port-80->20000 urgent"],
+            vec!["EndpointSlice infra/svc-a-80-ipv4 port-80->20000 urgent"],
         ),
         ("our Service is gone", known.clone(), vec![], vec![]),
         (
             "another label",
             self::wishes(&[(
                 "a",
-                Wish {
-                    labels: BTreeMap::from([("team".into(), "red".into())]),
-                    ..bound(wish("a", &[80]), &[(80, 20000)])
-                },
+                Wish { labels: BTreeMap::from([("team".into(), "red".into())]), ..wish("a", &[80]) },
             )]),
             first.to_vec(),
             vec![
                 "Service infra/svc-a 80->20000",
-                "EndpointSlice infra/svc-a-ipv4 port-80->20000 10.0.0.1",
-                "EndpointSlice infra/svc-a-ipv6 port-80->20000 fd00::1",
-            ],
-        ),
-        (
-            "no port is its own any more",
-            self::wishes(&[("a", wish("a", &[80]))]),
-            first.to_vec(),
-            vec![
-                "EndpointSlice infra/svc-a-ipv4 10.0.0.1 urgent",
-                "EndpointSlice infra/svc-a-ipv6 fd00::1 urgent",
+                "EndpointSlice infra/svc-a-80-ipv4 port-80->20000 10.0.0.1",
+                "EndpointSlice infra/svc-a-80-ipv6 port-80->20000 fd00::1",
             ],
         ),
     ] {
-        assert_eq!(texts(&planned(&wishes, &Live::of(&services, &slices, &own))), want, "{what}");
+        assert_eq!(texts(&planned(&wishes, &live(&slices, &own))), want, "{what}");
     }
 }
 
@@ -296,7 +440,8 @@ fn a_service_is_as_its_parameters_say() {
             address: Some("203.0.113.7".into()),
             ..wish("a", &[80])
         };
-        let planned = planned(&wishes(&[("a", wish)]), &Live::of(&[], &[], &[]));
+        let live = Live::of(&[], &[], &[]).recorded(&recorded(&["a 80 20000"]));
+        let planned = planned(&wishes(&[("a", wish)]), &live);
         let Deed::Apply(manifest) = planned.acts[0].deed.clone() else { panic!("{planned:?}") };
         manifest
     };
@@ -346,7 +491,7 @@ fn a_service_is_as_its_parameters_say() {
 fn what_was_made_goes_with_the_mode_and_nothing_else_does() {
     let mut going = service("going", &[(80, 20003)]);
     going["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
-    let mut slice = manifests::slice(&gateway("left"), &wish("left", &[]), "IPv4", &[]);
+    let mut slice = manifests::slice(&gateway("left"), &wish("left", &[]), (80, 20000), "IPv4", &[]);
     slice["metadata"]["uid"] = "of-slice".into();
     let mut unowned = service("unowned", &[(80, 20004)]);
     unowned["metadata"]["ownerReferences"] =
@@ -354,10 +499,11 @@ fn what_was_made_goes_with_the_mode_and_nothing_else_does() {
     let services = [service("left", &[(80, 20000)]), service("unknown", &[(80, 20001)]), going, unowned];
     let live = Live::of(&services, &[slice], &[own("IPv4", &["10.0.0.1"])]);
     let left = ["uid-left", "uid-going"].map(Into::into);
-    let wishes = Wishes { wishes: BTreeMap::new(), left: left.into() };
+    let live = live.recorded(&recorded(&["left 80 20000", "unknown 80 20001", "going 80 20003"]));
+    let wishes = Wishes { left: left.into(), ..Wishes::default() };
     assert_eq!(
         texts(&planned(&wishes, &live)),
-        ["delete Service infra/svc-left of-svc-left", "delete EndpointSlice infra/svc-left-ipv4 of-slice"]
+        ["delete Service infra/svc-left of-svc-left", "delete EndpointSlice infra/svc-left-80-ipv4 of-slice"]
     );
 }
 
@@ -365,15 +511,17 @@ fn what_was_made_goes_with_the_mode_and_nothing_else_does() {
 fn what_is_another_gateways_is_left_alone() {
     let mut before = service("a", &[(80, 20000)]);
     before["metadata"]["ownerReferences"][0]["uid"] = "uid-of-one-before".into();
-    let live = Live::of(&[before], &[], &[own("IPv4", &["10.0.0.1"])]);
+    let live = Live::of(&[before], &[], &[own("IPv4", &["10.0.0.1"])]).recorded(&recorded(&["a 80 20000"]));
     assert!(planned(&wishes(&[("a", wish("a", &[80]))]), &live).acts.is_empty());
 }
 
 #[test]
 fn without_a_service_of_our_own_there_are_no_endpoints_and_that_is_said() {
-    let known = wishes(&[("a", bound(wish("a", &[80]), &[(80, 20000)]))]);
-    let live = Live::of(&[service("a", &[(80, 20000)])], &[], &[]);
-    let planned = plan(&known, &live, range(), &mut Assigned::new(), false);
+    let known = wishes(&[("a", wish("a", &[80]))]);
+    let live = Live::of(&[service("a", &[(80, 20000)])], &[], &[]).recorded(&recorded(&["a 80 20000"]));
+    let lost = BTreeMap::new();
+    let now = Now { recorded: live.record().record.as_ref(), lost: &lost, bound: None, time: 1_000 };
+    let planned = plan(&known, &live, &Place { has_endpoints: false, ..place() }, now);
     assert!(planned.acts.is_empty());
     assert!(planned.hindrances[&gateway("a")].contains("--service"));
 }

@@ -1,0 +1,254 @@
+//! The record of which of our ports is whose, in a ConfigMap of the controller's own namespace, where no tenant writes.
+//!
+//! The leader writes it, naming the version that it has read, so that of two that take themselves for the leader one has
+//! to read again. Everybody reads it and binds what it says.
+//!
+//! ```text
+//! data:
+//!   ports: |                                            translate/allocation.rs
+//!     6f0e2c5a-6d7c-4c0e-9a43-0d6a2a2f3f0b 80 20000
+//!   released: |                                         ours, and when it was given up, in seconds since 1970
+//!     20001 1764230400
+//! ```
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+use serde_json::{Value, json};
+
+use super::{
+    Wishes,
+    live::Live,
+    plan::{owner, ports_of_service},
+    target::{Name, TargetKind},
+};
+use crate::{
+    ir::ObjectKey,
+    translate::{Allocation, PortRange, is_uid},
+};
+
+const PORTS: &str = "ports";
+const RELEASED: &str = "released";
+
+/// Seconds until a port that was given up is anybody's again: whoever still leads clients to it stops meanwhile.
+pub(super) const QUARANTINE: u64 = 600;
+/// A ConfigMap has room for 1 MiB (core/v1, `MaxSecretSize`), and etcd for little more.
+const MOST_BYTES: usize = 900 * 1024;
+/// The longest line of `released`.
+const RELEASED_BYTES: usize = "65535 18446744073709551615\n".len();
+
+/// Which of our ports is whose, and which were somebody's.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Record {
+    pub(super) allocation: Allocation,
+    released: BTreeMap<u16, u64>,
+}
+
+/// What a ConfigMap holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Read {
+    /// `None` where nothing has been recorded yet.
+    pub(super) record: Option<Record>,
+    /// Lines that cannot be read, or that contradict others.
+    pub(super) broken: Vec<String>,
+}
+
+impl Record {
+    pub(super) fn read(config_map: &Value) -> Read {
+        let Some(ports) = config_map["data"][PORTS].as_str() else { return Read::default() };
+        let (allocation, broken) = Allocation::parse(ports);
+        let mut broken: Vec<_> = broken.into_iter().map(str::to_owned).collect();
+        let mut released = BTreeMap::new();
+        let lines = config_map["data"][RELEASED].as_str().unwrap_or_default().lines();
+        for line in lines.filter(|line| !line.trim().is_empty()) {
+            let words = line.trim().split_once(' ');
+            let read = words.and_then(|(port, when)| Some((port.parse().ok()?, when.trim().parse().ok()?)));
+            match read {
+                Some((port, when)) if !allocation.holds(port) => drop(released.insert(port, when)),
+                _ => broken.push(line.to_owned()),
+            }
+        }
+        Read { record: Some(Self { allocation, released }), broken }
+    }
+
+    /// The `data` of the ConfigMap.
+    pub(super) fn data(&self) -> Value {
+        let released: String = self.released.iter().map(|(port, when)| format!("{port} {when}\n")).collect();
+        json!({ PORTS: self.allocation.to_string(), RELEASED: released })
+    }
+
+    /// The ports that another record had and this one does not know of: somebody took lines out.
+    pub(super) fn lost_since<'r>(&'r self, before: &'r Self) -> impl Iterator<Item = u16> + 'r {
+        let is_known = |port: &u16| self.allocation.holds(*port) || self.released.contains_key(port);
+        before.allocation.ours().filter(move |port| !is_known(port))
+    }
+}
+
+/// What the record is to be, and who gets nothing.
+#[derive(Debug, Default)]
+pub(super) struct Next {
+    pub(super) record: Record,
+    pub(super) without: BTreeMap<ObjectKey, Without>,
+}
+
+/// The ports of a Gateway that have none of ours, and why.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Without {
+    pub(super) ports: BTreeSet<u16>,
+    pub(super) why: Why,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    NoPortLeft { range: PortRange, waiting: usize },
+    Full,
+    Uid,
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoPortLeft { range, waiting: 0 } => {
+                write!(f, "no port is left of {range} (--dedicated-ports)")
+            }
+            Self::NoPortLeft { range, waiting } => write!(
+                f,
+                "no port is left of {range} (--dedicated-ports); {waiting} that were given up are used again after \
+                 {} minutes",
+                QUARANTINE / 60
+            ),
+            Self::Full => f.write_str(
+                "the ConfigMap that records ports is full; fewer Gateways, or a narrower --dedicated-ports",
+            ),
+            Self::Uid => f.write_str("the Gateway has no uid that can be recorded"),
+        }
+    }
+}
+
+/// What the record is to be after `now`, in seconds since 1970. `lost` are ports that were taken out of the record by
+/// hand, and when that was seen.
+pub(super) fn next(
+    recorded: Option<&Record>,
+    lost: &BTreeMap<u16, u64>,
+    wishes: &Wishes,
+    live: &Live,
+    range: PortRange,
+    now: u64,
+) -> Next {
+    let mut record = recorded.cloned().unwrap_or_else(|| adopt(wishes, live, range));
+    record.released.extend(lost.iter().filter(|(port, _)| !record.allocation.holds(**port)));
+    release(&mut record, wishes, live, range, now);
+    let mut without = BTreeMap::new();
+    let mut free = None;
+    for (gateway, wish) in &wishes.wishes {
+        for port in &wish.ports {
+            if record.allocation.of(&wish.uid, *port).is_some() {
+                continue;
+            }
+            let free = free.get_or_insert_with(|| Free::of(&record, range, now));
+            let refused = match free.take(&wish.uid) {
+                Ok(ours) => {
+                    record.released.remove(&ours);
+                    record.allocation.insert(&wish.uid, *port, ours);
+                    continue;
+                }
+                Err(why) => why,
+            };
+            let without =
+                without.entry(gateway.clone()).or_insert(Without { ports: BTreeSet::new(), why: refused });
+            without.ports.insert(*port);
+        }
+    }
+    Next { record, without }
+}
+
+/// What there is before anything has been recorded: the ports that Services of ours lead to. Of two that name one port
+/// the older one keeps it. Never again: whoever may write a Service may write there what it likes.
+fn adopt(wishes: &Wishes, live: &Live, range: PortRange) -> Record {
+    let of_ours = |(name, service): &(&Name, &Value)| {
+        owner(service).is_some_and(|uid| is_uid(uid) && wishes.kept.get(uid) == Some(*name))
+    };
+    let mut services: Vec<_> = live.made(TargetKind::Service).filter(of_ours).collect();
+    services.sort_by_key(|(name, service)| {
+        (service["metadata"]["creationTimestamp"].as_str().unwrap_or_default(), *name)
+    });
+    let mut record = Record::default();
+    for (_, service) in services {
+        let Some(uid) = owner(service) else { continue };
+        for (port, ours) in ports_of_service(service) {
+            if let Some(ours) = ours.filter(|ours| range.contains(*ours)) {
+                record.allocation.insert(uid, port, ours);
+            }
+        }
+    }
+    record
+}
+
+/// Takes back the ports that nobody needs any more.
+fn release(record: &mut Record, wishes: &Wishes, live: &Live, range: PortRange, now: u64) {
+    let ports: BTreeMap<_, _> = wishes.wishes.values().map(|wish| (&*wish.uid, &wish.ports)).collect();
+    let mut of_services: BTreeMap<&str, BTreeSet<u16>> = BTreeMap::new();
+    for (_, service) in live.made(TargetKind::Service) {
+        if let Some(uid) = owner(service) {
+            of_services.entry(uid).or_default().extend(ports_of_service(service).into_keys());
+        }
+    }
+    let is_needed = |uid: &str, port: u16| match ports.get(uid) {
+        Some(ports) => {
+            ports.contains(&port) || of_services.get(uid).is_some_and(|ports| ports.contains(&port))
+        }
+        // Neither the Gateway nor its Service: then nobody leads clients there.
+        None => wishes.kept.contains_key(uid) || of_services.contains_key(uid),
+    };
+    let gone: Vec<_> = record
+        .allocation
+        .iter()
+        .filter(|(uid, port, ours)| !range.contains(*ours) || !is_needed(uid, *port))
+        .map(|(uid, port, ours)| (uid.to_owned(), port, ours))
+        .collect();
+    for (uid, port, ours) in gone {
+        record.allocation.remove(&uid, port);
+        record.released.insert(ours, now);
+    }
+    record.released.retain(|port, _| range.contains(*port));
+    // A clock that was wrong must not keep a port for ever.
+    record.released.values_mut().for_each(|when| *when = (*when).min(now));
+}
+
+/// Ports that nobody has: those that nobody ever had, then the ones that were given up first.
+struct Free {
+    ports: std::vec::IntoIter<u16>,
+    none: Why,
+    room: usize,
+}
+
+impl Free {
+    fn of(record: &Record, range: PortRange, now: u64) -> Self {
+        let since = |port: u16| record.released.get(&port).copied();
+        let mut free: Vec<_> = range.ports().filter(|port| !record.allocation.holds(*port)).collect();
+        let all = free.len();
+        free.retain(|port| since(*port).is_none_or(|when| now.saturating_sub(when) >= QUARANTINE));
+        let waiting = all - free.len();
+        free.sort_by_key(|port| (since(*port), *port));
+        let used = record.allocation.to_string().len() + record.released.len() * RELEASED_BYTES;
+        let room = MOST_BYTES.saturating_sub(used);
+        Self { ports: free.into_iter(), none: Why::NoPortLeft { range, waiting }, room }
+    }
+
+    fn take(&mut self, uid: &str) -> Result<u16, Why> {
+        if !is_uid(uid) {
+            return Err(Why::Uid);
+        }
+        // A line, and what is left of it when it is given up.
+        let bytes = uid.len() + " 65535 65535\n".len();
+        let room = self.room.checked_sub(bytes).ok_or(Why::Full)?;
+        let port = self.ports.next().ok_or(self.none)?;
+        self.room = room;
+        Ok(port)
+    }
+}
+
+#[cfg(test)]
+mod tests;
