@@ -14,6 +14,7 @@
 mod access_log;
 mod answer;
 mod attempt;
+mod client;
 mod context;
 pub(crate) mod forwarded;
 mod headers;

@@ -17,7 +17,7 @@ use support::{
     client::{connect, exchange, get},
     raw::{RawBackend, Reply},
     site::{Site, backend, listener, refusing, rule, share, to},
-    start, until,
+    start_with, until,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tracing::{
@@ -81,7 +81,8 @@ async fn every_request_has_one_line_however_it_ends() {
     let up = RawBackend::saying("hello").await;
     let begun = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nbegin";
     let slow = RawBackend::start(move |_, _| Reply::Hang(begun.into())).await;
-    let proxy = start();
+    // A client's address counts as a proxy in 127.0.0.0/8 says it.
+    let proxy = start_with(|options| options.trusted = vec![("127.0.0.0".parse().unwrap(), 8)]);
     let short = Timeouts { request: Some(Duration::from_millis(200)), backend_request: None };
     let at = Site::http()
         .add("", listener("all"), "/up", to(up.address))
@@ -113,6 +114,10 @@ async fn every_request_has_one_line_however_it_ends() {
     let got = line("/none").await;
     assert_eq!((&*got["status"], &*got["rejection"], got.get("route")), ("404", "NoRoute", None));
 
+    let request = "GET /up/client HTTP/1.1\r\nHost: a.example\r\nX-Forwarded-For: 1.2.3.4, 192.0.2.7\r\n\r\n";
+    assert_eq!(exchange(&mut tcp, request).await.status, 200);
+    assert_eq!(line("/up/client").await["client"], "192.0.2.7");
+
     assert_eq!(get(&mut tcp, "a.example", "/refuses").await.status, 502);
     let got = line("/refuses").await;
     assert_eq!((&*got["status"], &*got["rejection"], &*got["attempts"]), ("502", "BadGateway", "2"));
@@ -134,5 +139,5 @@ async fn every_request_has_one_line_however_it_ends() {
     assert_eq!(line("/left").await["aborted"], "true");
 
     let all = lines().lock().unwrap();
-    assert_eq!(all.len(), 5, "{all:?}");
+    assert_eq!(all.len(), 6, "{all:?}");
 }

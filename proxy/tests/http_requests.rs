@@ -5,6 +5,8 @@
 
 mod support;
 
+use http::HeaderName;
+use portcullis_routing::{HeaderMatch, ValueMatch};
 use support::{
     client::{connect, exchange, response},
     raw::RawBackend,
@@ -86,7 +88,7 @@ async fn a_backend_is_told_some_host_even_where_the_client_named_none() {
 }
 
 #[tokio::test]
-async fn the_target_is_forwarded_in_origin_form_and_canonical() {
+async fn the_target_is_forwarded_in_origin_form_and_without_dot_segments() {
     let backend = RawBackend::saying("reached").await;
     let proxy = start();
     let at = Site::of(to(backend.address)).serve(&proxy).await;
@@ -95,7 +97,7 @@ async fn the_target_is_forwarded_in_origin_form_and_canonical() {
         ("http://a.example/x?y", "/x?y"),
         ("http://a.example", "/"),
         ("/a/../b/./c", "/b/c"),
-        ("/%61%2Fb%2e", "/a%2Fb."),
+        ("/%61%2Fb%2e", "/%61%2Fb%2e"),
         ("/../../etc/passwd", "/etc/passwd"),
         ("/a#fragment", "/a"),
         ("/a?x=%2e%2e/", "/a?x=%2e%2e/"),
@@ -106,7 +108,7 @@ async fn the_target_is_forwarded_in_origin_form_and_canonical() {
 }
 
 #[tokio::test]
-async fn the_path_that_is_matched_is_the_one_forwarded() {
+async fn a_path_is_matched_in_its_canonical_form() {
     let (open, secret) = (RawBackend::saying("open").await, RawBackend::saying("secret").await);
     let proxy = start();
     let at = Site::of(to(open.address))
@@ -157,7 +159,9 @@ async fn the_backend_is_told_who_asks() {
     let at = Site::of(to(backend.address)).serve(&proxy).await;
     let lies = "X-Forwarded-For: 1.2.3.4\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: evil.example\r\n\
                 X-Forwarded-Port: 1\r\nX-Real-IP: 1.2.3.4\r\nForwarded: for=1.2.3.4\r\nX-Scheme: https\r\n\
-                X-Forwarded-Scheme: https\r\nX_Forwarded_For: 1.2.3.4\r\nX_Custom: kept\r\nX-Request-ID: mine\r\n";
+                X-Forwarded-Scheme: https\r\nX_Forwarded_For: 1.2.3.4\r\nX_Custom: kept\r\nX-Request-ID: mine\r\n\
+                Proxy: http://evil.example\r\nX-Original-Forwarded-For: 1.2.3.4\r\nX-Forwarded-Prefix: /evil\r\n\
+                X_Original-Forwarded_For: 1.2.3.4\r\n";
     // In lower case headers take another way through the proxy.
     for (host, headers) in [("Host", ""), ("Host", lies), ("host", ""), ("host", &*lies.to_lowercase())] {
         send(at, format!("GET / HTTP/1.1\r\n{host}: A.example:8080\r\n{headers}\r\n").as_bytes()).await;
@@ -173,6 +177,10 @@ async fn the_backend_is_told_who_asks() {
             ("X-Scheme", None),
             ("X-Forwarded-Scheme", None),
             ("X_Forwarded_For", None),
+            ("X-Forwarded-Prefix", None),
+            ("X-Original-Forwarded-For", None),
+            ("X_Original-Forwarded_For", None),
+            ("Proxy", None),
         ] {
             // The client's own address is whatever loopback address the system gave it.
             let want = want.map(|w| w.to_owned());
@@ -223,14 +231,76 @@ async fn a_trusted_peer_is_believed() {
     let proxy = start_with(|options| options.trusted = vec![("127.0.0.0".parse().unwrap(), 8)]);
     let at = Site::of(to(backend.address)).serve(&proxy).await;
     let request = "GET / HTTP/1.1\r\nHost: a.example\r\nX-Forwarded-For: 192.0.2.1\r\nX-Forwarded-For: 192.0.2.2\r\n\
-                   X-Forwarded-Proto: https\r\nX-Forwarded-Host: shop.example\r\nX-Real-IP: 192.0.2.1\r\n\r\n";
+                   X-Forwarded-Proto: https\r\nX-Forwarded-Host: shop.example\r\nX-Forwarded-Prefix: /shop\r\n\
+                   X-Original-Forwarded-For: 192.0.2.9\r\nX_Forwarded_For: 192.0.2.9\r\nProxy: x\r\n\r\n";
     send(at, request.as_bytes()).await;
     let seen = backend.last();
     let list = seen.header("X-Forwarded-For").unwrap();
     assert!(list.starts_with("192.0.2.1, 192.0.2.2, 127."), "{list}");
-    assert_eq!(seen.header("X-Forwarded-Proto"), Some("https"));
-    assert_eq!(seen.header("X-Forwarded-Host"), Some("shop.example"));
-    assert_eq!(seen.header("X-Real-IP"), Some("192.0.2.1"));
+    for (name, want) in [
+        ("X-Forwarded-Proto", Some("https")),
+        ("X-Forwarded-Host", Some("shop.example")),
+        ("X-Forwarded-Prefix", Some("/shop")),
+        ("X-Original-Forwarded-For", Some("192.0.2.9")),
+        ("X_Forwarded_For", None),
+        ("Proxy", None),
+    ] {
+        assert_eq!(seen.header(name), want, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn the_client_is_the_last_address_that_a_trusted_proxy_vouches_for() {
+    let backend = RawBackend::saying("reached").await;
+    let networks = [("127.0.0.0", 8), ("10.0.0.0", 8), ("fd00::", 8)];
+    let trusted = networks.map(|(network, length)| (network.parse().unwrap(), length));
+    let proxy = start_with(|options| options.trusted = trusted.into());
+    let at = Site::of(to(backend.address)).serve(&proxy).await;
+    for (lists, want) in [
+        // The proxy in front only appends: what stands before, and X-Real-IP, is the client's invention.
+        (&["1.2.3.4, 192.0.2.7"][..], "192.0.2.7"),
+        (&["1.2.3.4", "192.0.2.7, 10.0.0.1"], "192.0.2.7"),
+        (&["1.2.3.4, 192.0.2.7", "::ffff:10.0.0.1, fd00::1"], "192.0.2.7"),
+        (&["[2001:db8::7]:4711 , 10.0.0.1:80"], "2001:db8::7"),
+        (&["::ffff:192.0.2.7"], "192.0.2.7"),
+        (&["192.0.2.7, unknown, 10.0.0.1"], "10.0.0.1"),
+        (&["10.0.0.2, 10.0.0.1"], "10.0.0.2"),
+    ] {
+        let lists: String = lists.iter().map(|list| format!("X-Forwarded-For: {list}\r\n")).collect();
+        let request = format!("GET / HTTP/1.1\r\nHost: a.example\r\n{lists}X-Real-IP: 6.6.6.6\r\n\r\n");
+        send(at, request.as_bytes()).await;
+        assert_eq!(backend.last().header("X-Real-IP"), Some(want), "{lists}");
+    }
+    send(at, b"GET / HTTP/1.1\r\nHost: a.example\r\nX-Real-IP: 6.6.6.6\r\n\r\n").await;
+    assert!(backend.last().header("X-Real-IP").unwrap().starts_with("127."));
+}
+
+#[tokio::test]
+async fn blanks_around_a_value_are_no_part_of_it_whatever_the_protocol() {
+    let (some, beta) = (RawBackend::saying("some").await, RawBackend::saying("beta").await);
+    let proxy = start();
+    let value = ValueMatch::Exact("beta".into());
+    let header = HeaderMatch { name: HeaderName::from_static("x-version"), value };
+    let at = Site::of(to(some.address))
+        .add_where("", listener("all"), "/", [header], to(beta.address))
+        .serve(&proxy)
+        .await;
+    for sent in ["beta", " beta", "beta ", "\t beta \t"] {
+        let request = format!("GET / HTTP/1.1\r\nHost: a.example\r\nX-Version:{sent}\r\n\r\n");
+        assert_eq!(send(at, request.as_bytes()).await.body, "beta", "HTTP/1, {sent:?}");
+        let client = support::client::h2(connect(at).await).await;
+        let request = http::Request::get("http://a.example/").header("x-version", sent).body(()).unwrap();
+        let (response, _) =
+            within(client.send.clone().ready()).await.unwrap().send_request(request, true).unwrap();
+        assert_eq!(
+            support::client::finish(response).await.unwrap(),
+            (200, "beta".into()),
+            "HTTP/2, {sent:?}"
+        );
+        let last = beta.last();
+        assert!(last.head.contains("\r\nx-version: beta\r\n"), "{}", last.head);
+        drop(client.send);
+    }
 }
 
 #[tokio::test]

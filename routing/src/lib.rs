@@ -25,7 +25,9 @@ pub use backend::{
 };
 pub use headers::{Headers, HeadersMut};
 pub use host::{HostMap, HostPattern, InvalidHost};
-pub use matching::{HeaderMatch, PathMatch, Precedence, QueryMatch, RequestHead, RouteMatch, ValueMatch};
+pub use matching::{
+    HeaderMatch, PathMatch, Precedence, QueryMatch, RequestHead, RequestView, RouteMatch, ValueMatch,
+};
 pub use pattern::InvalidPattern;
 pub use rejection::Rejection;
 pub use route::{Retry, RouteId, RouteKind, Rule, Timeouts};

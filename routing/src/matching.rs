@@ -6,19 +6,38 @@ use http::{HeaderName, Method};
 use percent_encoding::percent_decode_str;
 use regex::Regex;
 
-use crate::{Headers, HostPattern};
+use crate::{Headers, HostPattern, path::RequestPath};
 
-/// What matching reads of a request.
+/// What the table reads of a request.
+#[derive(Clone, Copy)]
+pub struct RequestView<'r> {
+    /// The request's method.
+    pub method: &'r Method,
+    /// The path, in each of its readings.
+    pub path: &'r RequestPath<'r>,
+    /// The query, without `?`, as it came.
+    pub query: Option<&'r str>,
+    /// The request's headers.
+    pub headers: &'r dyn Headers,
+}
+
+/// What matching reads of a request, in one reading of its path.
 #[derive(Clone, Copy)]
 pub struct RequestHead<'r> {
     /// The request's method.
     pub method: &'r Method,
-    /// The canonical path ([`crate::path::canonicalise`]), without query.
+    /// The path in the form of the listener's [`Reading`](crate::path::Reading), without query.
     pub path: &'r str,
     /// The query, without `?`, as it came.
     pub query: Option<&'r str>,
     /// The request's headers.
     pub headers: &'r dyn Headers,
+}
+
+impl fmt::Debug for RequestView<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.head(self.path.canonical()).fmt(f)
+    }
 }
 
 impl fmt::Debug for RequestHead<'_> {
@@ -29,6 +48,17 @@ impl fmt::Debug for RequestHead<'_> {
             .field("path", path)
             .field("query", query)
             .finish()
+    }
+}
+
+impl<'r> RequestView<'r> {
+    /// The request with this form of its path.
+    pub(crate) fn head<'h>(&self, path: &'h str) -> RequestHead<'h>
+    where
+        'r: 'h,
+    {
+        let Self { method, path: _, query, headers } = *self;
+        RequestHead { method, path, query, headers }
     }
 }
 

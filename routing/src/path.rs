@@ -1,306 +1,213 @@
-//! One canonical form of a request's path: what is matched, what policies see and what is forwarded.
+//! How the path of a request is read: the form that is matched, the bytes that are forwarded, and whether somebody else
+//! could read another path in it.
+//!
+//! ```text
+//! sent                   matched by routes        by Ingresses         forwarded
+//! /a//%62                /a/b                     /a/b                 as sent
+//! /a/..//%2e/b           /b                       /b                   /b; for Ingresses as sent
+//! /a%2Fb%21              /a%2Fb%21                /a/b!                as sent
+//! ```
 
-use std::borrow::Cow;
+mod form;
+
+use std::{borrow::Cow, fmt};
+
+pub(crate) use form::Escapes;
+use form::{Features, Slashes, Written, look, write};
 
 /// Why a path is refused (400).
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InvalidPath {
     /// The path does not begin with `/`.
-    #[error("the path does not begin with '/'")]
     NotAbsolute,
     /// A `%` is not followed by two hexadecimal digits, or a byte may not stand in a path.
-    #[error("the path has an invalid character or percent-encoding")]
     Malformed,
+    /// Dot segments lead above the root, which nginx refuses.
+    AboveRoot,
+    /// Read with other escapes decoded, the path leads to another rule.
+    Ambiguous,
 }
 
-/// Brings the path of a request target (without its query) to canonical form (RFC 3986, section 6.2.2); a path
-/// that a route names is brought to the same form by the same function.
-///
-/// - Percent-encoded unreserved characters are decoded, other escapes are in upper case; so `%2F` and `%5C` stay
-///   encoded and never become separators.
-/// - Characters that clients send although they must not stand in a path (`"`, `<`, `>`, `^`, `` ` ``, `{`, `|`,
-///   `}` and what is not ASCII) are percent-encoded.
-/// - Dot segments are removed, whether their dots are encoded or not; `..` at the root stays at the root.
-/// - Repeated slashes stay as they are: to some backends they differ.
-///
-/// The form is its own canonical form, and a path that has it already is borrowed. `*` (OPTIONS) is no path; its
-/// caller does not ask.
+impl InvalidPath {
+    /// The text that says so to the client.
+    pub fn why(self) -> &'static str {
+        match self {
+            Self::NotAbsolute => "the path does not begin with '/'",
+            Self::Malformed => "the path has an invalid character or percent-encoding",
+            Self::AboveRoot => "the path leads above the root",
+            Self::Ambiguous => {
+                "the path is ambiguous: with its percent-encoding decoded it leads to another rule"
+            }
+        }
+    }
+}
+
+impl fmt::Display for InvalidPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.why())
+    }
+}
+
+impl std::error::Error for InvalidPath {}
+
+/// Whose reading of a path counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// That of the Gateway API's routes (RFC 3986, section 6.2.2): encoded unreserved characters are decoded, dot
+    /// segments removed, runs of slashes taken as one. All other escapes stay, in upper case; so `%2F` and `%5C` never
+    /// become separators. `..` at the root stays at the root.
+    Gateway,
+    /// That of nginx for the hosts of Ingresses: everything is decoded, so that `%2F` is a slash, before dot segments are
+    /// removed and runs of slashes are taken as one. The form is written encoded again, each path in one way.
+    Ingress,
+}
+
+/// The path of a request target, checked. A path that is canonical as it was sent (nearly all are) takes no memory.
+#[derive(Clone, Debug)]
+pub struct RequestPath<'r> {
+    sent: &'r str,
+    features: Features,
+    canonical: Cow<'r, str>,
+}
+
+/// A way to read a path that somebody else may take: with these escapes decoded besides those that the reading decodes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Variant {
+    decoded: Escapes,
+    /// Whether routes, too, are asked with the form of Ingresses.
+    as_ingress: bool,
+}
+
+impl Reading {
+    /// The escapes that are decoded beside those of unreserved characters.
+    const fn decodes(self) -> Escapes {
+        match self {
+            Self::Gateway => Escapes::NONE,
+            Self::Ingress => Escapes::SLASH.with(Escapes::RESERVED),
+        }
+    }
+}
+
+/// Brings a path that a route names to the form in which requests are matched ([`Reading::Gateway`]).
 ///
 /// # Errors
-/// [`InvalidPath`] for what readers of paths understand differently: control characters and space, raw or as
-/// `%00`, `\`, `?`, `#`, and a `%` without two hexadecimal digits.
+/// As those of [`RequestPath::parse`].
 pub fn canonicalise(path: &str) -> Result<Cow<'_, str>, InvalidPath> {
-    if !path.starts_with('/') {
-        return Err(InvalidPath::NotAbsolute);
+    RequestPath::parse(path).map(|path| path.canonical)
+}
+
+/// The form in which requests are matched with a path that an Ingress names ([`Reading::Ingress`]). As for nginx, each
+/// character of it stands for itself, `%` too. `None` where no request has it: it does not begin with `/`, or has dot
+/// segments or a run of slashes.
+pub fn of_ingress(path: &str) -> Option<Cow<'_, str>> {
+    let encoded = form::encode(path);
+    let is_form = RequestPath::parse(&encoded)
+        .is_ok_and(|read| read.read(Reading::Ingress).as_deref() == Ok(&*encoded));
+    is_form.then_some(encoded)
+}
+
+/// Brings a path that a filter puts in place of the client's to the form in which it is sent: what may not stand in a path
+/// is encoded and dot segments are removed, but slashes stay as they were written.
+///
+/// # Errors
+/// As those of [`RequestPath::parse`].
+pub fn replacement(path: &str) -> Result<Cow<'_, str>, InvalidPath> {
+    let parsed = RequestPath::parse(path)?;
+    Ok(match parsed.canonical {
+        Cow::Borrowed(_) => parsed.canonical,
+        Cow::Owned(_) => Cow::Owned(write(path, Escapes::NONE, Slashes::Keep).text),
+    })
+}
+
+impl<'r> RequestPath<'r> {
+    /// Reads the path of a request target (without its query). `*` (OPTIONS) is no path; its caller does not ask.
+    ///
+    /// Characters that clients send although they must not stand in a path (`"`, `<`, `>`, `^`, `` ` ``, `{`, `|`, `}` and
+    /// what is not ASCII) are matched as if they were percent-encoded.
+    ///
+    /// # Errors
+    /// [`InvalidPath`] for what readers of paths understand differently: control characters and space, raw or as `%00`,
+    /// `\`, `?`, `#`, and a `%` without two hexadecimal digits.
+    pub fn parse(sent: &'r str) -> Result<Self, InvalidPath> {
+        if !sent.starts_with('/') {
+            return Err(InvalidPath::NotAbsolute);
+        }
+        let features = look(sent.as_bytes())?;
+        if !features.any(Features::DIFFERS) {
+            return Ok(Self { sent, features, canonical: Cow::Borrowed(sent) });
+        }
+        let Written { text, features: more } = write(sent, Escapes::NONE, Slashes::Merge);
+        Ok(Self { sent, features: features.with(more), canonical: Cow::Owned(text) })
     }
-    Ok(if is_canonical(path.as_bytes())? { Cow::Borrowed(path) } else { Cow::Owned(rewrite(path)) })
-}
 
-/// What a byte means where it stands in a path.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Class {
-    /// Stands for itself, encoded or not.
-    Unreserved,
-    /// Stands for itself, and means something else than its encoding.
-    Reserved,
-    Slash,
-    Percent,
-    /// Must be encoded.
-    Encode,
-    Refuse,
-}
+    /// The path as it was sent.
+    pub fn sent(&self) -> &'r str {
+        self.sent
+    }
 
-const CLASSES: [Class; 256] = {
-    let mut classes = [Class::Encode; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        classes[byte] = match byte as u8 {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => Class::Unreserved,
-            b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=' | b':' | b'@' => {
-                Class::Reserved
+    /// The form of [`Reading::Gateway`], which also stands for the path in logs.
+    pub fn canonical(&self) -> &str {
+        &self.canonical
+    }
+
+    /// The form that is matched.
+    ///
+    /// # Errors
+    /// [`InvalidPath::AboveRoot`], of Ingresses alone.
+    pub fn read(&self, reading: Reading) -> Result<Cow<'_, str>, InvalidPath> {
+        let own = Variant { decoded: Escapes::NONE, as_ingress: false };
+        self.form(reading, own).ok_or(InvalidPath::AboveRoot)
+    }
+
+    /// The path as a backend gets it where no filter replaces it: the client's own bytes, so that signatures hold. Towards
+    /// the backends of routes, dot segments and encoded control characters give the canonical form.
+    pub fn forwarded(&self, reading: Reading) -> &str {
+        match reading {
+            Reading::Gateway if self.features.any(Features::DOTS.with(Features::CONTROL)) => &self.canonical,
+            Reading::Gateway | Reading::Ingress => self.sent,
+        }
+    }
+
+    /// The path as a `Location` names it: [`forwarded`](Self::forwarded), but valid as a URI.
+    pub fn location(&self, reading: Reading) -> &str {
+        if self.features.any(Features::UNENCODED) { &self.canonical } else { self.forwarded(reading) }
+    }
+
+    /// The form that is matched in a variant of a reading; `None` where it leads above the root.
+    ///
+    /// What others may decode is what they are sent. Of a route that is the canonical form where the path has dot
+    /// segments; and where it has none, the canonical form has the same variants.
+    pub(crate) fn form(&self, reading: Reading, variant: Variant) -> Option<Cow<'_, str>> {
+        let written = match if variant.as_ingress { Reading::Ingress } else { reading } {
+            Reading::Gateway if variant.decoded == Escapes::NONE => {
+                return Some(Cow::Borrowed(&self.canonical));
             }
-            b'/' => Class::Slash,
-            b'%' => Class::Percent,
-            // Servers do not agree on whether `\` separates segments, nor on whether `#` ends the path.
-            0..=b' ' | 0x7f | b'\\' | b'?' | b'#' => Class::Refuse,
-            _ => Class::Encode,
-        };
-        byte += 1;
-    }
-    classes
-};
-
-/// Checks the whole path; whether it is to be changed follows from the same look.
-fn is_canonical(path: &[u8]) -> Result<bool, InvalidPath> {
-    let mut canonical = true;
-    // Where the segment begins that is being read.
-    let mut segment = 1;
-    let mut i = 1;
-    while let Some(&byte) = path.get(i) {
-        match CLASSES[usize::from(byte)] {
-            Class::Unreserved | Class::Reserved => {}
-            Class::Slash => {
-                canonical &= !is_dot_segment(&path[segment..i]);
-                segment = i + 1;
-            }
-            Class::Percent => {
-                let escape = path.get(i + 1..i + 3).ok_or(InvalidPath::Malformed)?;
-                let decoded = decode(escape).filter(|d| *d != 0).ok_or(InvalidPath::Malformed)?;
-                canonical &= CLASSES[usize::from(decoded)] != Class::Unreserved
-                    && !escape.iter().any(u8::is_ascii_lowercase);
-                i += 2;
-            }
-            Class::Encode => canonical = false,
-            Class::Refuse => return Err(InvalidPath::Malformed),
-        }
-        i += 1;
-    }
-    Ok(canonical && !is_dot_segment(&path[segment..]))
-}
-
-/// The canonical form of a path that has been checked (RFC 3986, 5.2.4 and 6.2.2).
-fn rewrite(path: &str) -> String {
-    let mut out = String::with_capacity(path.len() + 16);
-    let mut segments = path[1..].split('/').peekable();
-    while let Some(segment) = segments.next() {
-        let start = out.len();
-        out.push('/');
-        push_normal(&mut out, segment);
-        let written = &out.as_bytes()[start + 1..];
-        if !is_dot_segment(written) {
-            continue;
-        }
-        let parent = written == b"..";
-        out.truncate(start);
-        if parent {
-            out.truncate(out.rfind('/').unwrap_or(0));
-        }
-        if segments.peek().is_none() {
-            out.push('/');
-        }
-    }
-    out
-}
-
-fn push_normal(out: &mut String, segment: &str) {
-    let bytes = segment.as_bytes();
-    let mut i = 0;
-    while let Some(&byte) = bytes.get(i) {
-        match CLASSES[usize::from(byte)] {
-            Class::Percent => {
-                let decoded = bytes.get(i + 1..i + 3).and_then(decode).unwrap_or_default();
-                match CLASSES[usize::from(decoded)] {
-                    Class::Unreserved => out.push(char::from(decoded)),
-                    _ => push_escape(out, decoded),
+            Reading::Gateway => write(&self.canonical, variant.decoded, Slashes::Merge),
+            Reading::Ingress => {
+                let decoded = Reading::Ingress.decodes().with(variant.decoded);
+                if !self.features.escapes().any(decoded) {
+                    return (!self.features.any(Features::ABOVE_ROOT))
+                        .then_some(Cow::Borrowed(&self.canonical));
                 }
-                i += 2;
+                write(self.sent, decoded, Slashes::Merge)
             }
-            Class::Encode => push_escape(out, byte),
-            _ => out.push(char::from(byte)),
-        }
-        i += 1;
+        };
+        (!written.features.any(Features::ABOVE_ROOT)).then_some(Cow::Owned(written.text))
     }
-}
 
-fn push_escape(out: &mut String, byte: u8) {
-    out.push('%');
-    for digit in [byte >> 4, byte & 0xf] {
-        out.push(char::from(b"0123456789ABCDEF"[usize::from(digit)]));
+    /// The variants that have to lead to the same rule; none for a path without such escapes.
+    ///
+    /// `gateways` and `ingresses` say whether the listeners that are asked are of these.
+    pub(crate) fn variants(&self, gateways: bool, ingresses: bool) -> impl Iterator<Item = Variant> + use<> {
+        let there = self.features.escapes();
+        // What Ingresses decode anyway makes no difference among them.
+        let differing = if gateways { there } else { there.and(Escapes::BACKSLASH) };
+        let decoded = differing.subsets().map(|decoded| Variant { decoded, as_ingress: false });
+        // Where both are asked, routes have to say the same of the path as Ingresses read it.
+        let mixed = gateways && ingresses && there.any(Reading::Ingress.decodes());
+        decoded.chain(mixed.then_some(Variant { decoded: Escapes::NONE, as_ingress: true }))
     }
-}
-
-fn decode(escape: &[u8]) -> Option<u8> {
-    let digit = |byte: u8| char::from(byte).to_digit(16);
-    let (high, low) = (digit(*escape.first()?)?, digit(*escape.get(1)?)?);
-    u8::try_from(high << 4 | low).ok()
-}
-
-fn is_dot_segment(segment: &[u8]) -> bool {
-    segment == b"." || segment == b".."
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn equivalent_paths_have_one_form() {
-        for (path, want) in [
-            ("/", "/"),
-            ("/a/b", "/a/b"),
-            ("/a/b/", "/a/b/"),
-            ("/%61%7E%2d%2E%5f", "/a~-._"),
-            ("/a%2fb%5cc", "/a%2Fb%5Cc"),
-            ("/a%2Fb", "/a%2Fb"),
-            ("/%c3%a9", "/%C3%A9"),
-            ("/\u{e9}", "/%C3%A9"),
-            ("/a%20b", "/a%20b"),
-            ("/a%25b", "/a%25b"),
-            ("/%252e%252e/a", "/%252e%252e/a"),
-            ("/a|b{c}\"<>^`", "/a%7Cb%7Bc%7D%22%3C%3E%5E%60"),
-            ("/!$&'()*+,;=:@", "/!$&'()*+,;=:@"),
-            ("/%21%24%26%27", "/%21%24%26%27"),
-            ("/%0d%0a", "/%0D%0A"),
-        ] {
-            assert_eq!(canonicalise(path).as_deref(), Ok(want), "{path}");
-        }
-    }
-
-    #[test]
-    fn dot_segments_are_removed() {
-        for (path, want) in [
-            ("/a/./b", "/a/b"),
-            ("/a/../b", "/b"),
-            ("/a/b/..", "/a/"),
-            ("/a/b/.", "/a/b/"),
-            ("/.", "/"),
-            ("/..", "/"),
-            ("/../../etc", "/etc"),
-            ("/a/%2e%2e/b", "/b"),
-            ("/a/.%2E/b", "/b"),
-            ("/a/%2e/b", "/a/b"),
-            ("/a//../b", "/a/b"),
-            ("/a/..//b", "//b"),
-            ("/a/%2e%2e%2fb", "/a/..%2Fb"),
-            ("/...", "/..."),
-            ("/.well-known/x..", "/.well-known/x.."),
-            ("/a/..;/b", "/a/..;/b"),
-        ] {
-            assert_eq!(canonicalise(path).as_deref(), Ok(want), "{path}");
-        }
-    }
-
-    #[test]
-    fn repeated_slashes_stay() {
-        for path in ["//", "//a", "/a//b///", "/a/%2F/b"] {
-            assert!(matches!(canonicalise(path), Ok(Cow::Borrowed(p)) if p == path), "{path}");
-        }
-    }
-
-    #[test]
-    fn what_servers_read_differently_is_refused() {
-        for path in [
-            "/a\\b", "/a#b", "/a?b", "/a b", "/a\tb", "/a\nb", "/\0", "/%00", "/\u{7f}", "/%", "/%2", "/%zz",
-            "/a%", "/%2g", "/%+1",
-        ] {
-            assert_eq!(canonicalise(path), Err(InvalidPath::Malformed), "{path:?}");
-        }
-        for path in ["", "*", "a/b", "http://a/b", "%2Fa"] {
-            assert_eq!(canonicalise(path), Err(InvalidPath::NotAbsolute), "{path:?}");
-        }
-    }
-
-    #[test]
-    fn a_canonical_path_is_borrowed() {
-        for path in ["/", "/a/b.c/d-e_f~", "/.well-known/acme", "/a%20b%2Fc", "/..a", "/a.."] {
-            assert!(matches!(canonicalise(path), Ok(Cow::Borrowed(_))), "{path}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn the_form_is_its_own_form(path in path()) {
-            if let Ok(once) = canonicalise(&path) {
-                prop_assert!(matches!(canonicalise(&once), Ok(Cow::Borrowed(_))), "{} gives {}", path, once);
-            }
-        }
-
-        #[test]
-        fn the_form_never_leaves_the_root(path in path()) {
-            if let Ok(form) = canonicalise(&path) {
-                prop_assert!(form.starts_with('/'));
-                prop_assert!(form.split('/').all(|s| s != "." && s != ".."), "{} gives {}", path, form);
-            }
-        }
-
-        #[test]
-        fn the_form_means_the_same(path in path()) {
-            if let Ok(form) = canonicalise(&path) {
-                prop_assert_eq!(plain(&path), plain(&form));
-            }
-        }
-    }
-
-    fn path() -> impl Strategy<Value = String> {
-        let part = prop_oneof![
-            Just("/"),
-            Just("."),
-            Just(".."),
-            Just("%2e"),
-            Just("%2E"),
-            Just("%2f"),
-            Just("%5C"),
-            Just("%25"),
-            Just("%00"),
-            Just("%"),
-            Just("a"),
-            Just("%61"),
-            Just("|"),
-            Just("\u{e9}"),
-            Just(";"),
-            Just("2e"),
-        ];
-        prop::collection::vec(part, 0..12).prop_map(|parts| format!("/{}", parts.concat()))
-    }
-
-    /// The segments that a path leads through, decoded.
-    fn plain(path: &str) -> Vec<Vec<u8>> {
-        let mut segments: Vec<Vec<u8>> = Vec::new();
-        let mut last = false;
-        for segment in path[1..].split('/') {
-            let segment: Vec<u8> = percent_encoding::percent_decode_str(segment).collect();
-            last = segment == b"." || segment == b"..";
-            match &*segment {
-                b"." => {}
-                b".." => drop(segments.pop()),
-                _ => segments.push(segment),
-            }
-        }
-        if last {
-            segments.push(Vec::new());
-        }
-        segments
-    }
-}
+pub(crate) mod tests;

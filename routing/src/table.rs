@@ -1,12 +1,15 @@
 //! The table that a request is held against: ports, their listeners, their hosts, the rules of a host.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc};
 
 mod host;
 
 pub use host::HostTable;
 
-use crate::{HostMap, PathMatch, Precedence, RequestHead, RouteMatch, Rule};
+use crate::{
+    HostMap, PathMatch, Precedence, RequestView, RouteMatch, Rule,
+    path::{InvalidPath, Reading},
+};
 
 /// Everything that is served. Immutable once published: a change clones it (cheap: all parts are shared) and
 /// replaces the parts that changed.
@@ -86,6 +89,8 @@ pub struct Selected<'t> {
     pub rule: &'t Arc<Rule>,
     /// The condition on the path that matched; a prefix can be replaced by a filter.
     pub path: &'t PathMatch,
+    /// The reading of the path in which it matched.
+    pub reading: Reading,
 }
 
 impl Port {
@@ -112,14 +117,63 @@ impl Listener {
     }
 
     /// The rule that takes a request for `host` (lower case, no port).
-    pub fn route(&self, host: &str, request: &RequestHead<'_>) -> Option<Selected<'_>> {
+    ///
+    /// Whoever reads the path in another way (the backend, another listener of this host) finds the same rule, so that
+    /// nobody passes by a rule with a second reading. Does not allocate for a path that is canonical and has no escapes
+    /// that are read in two ways.
+    ///
+    /// # Errors
+    /// [`InvalidPath::Ambiguous`] where another reading leads to another rule, [`InvalidPath::AboveRoot`] where Ingresses
+    /// are asked for a path that nginx refuses.
+    pub fn route(&self, host: &str, request: &RequestView<'_>) -> Result<Option<Selected<'_>>, InvalidPath> {
+        let path = request.path;
+        let selected = self.select(host, request, &|reading| path.read(reading))?;
+        let rule = |selected: Option<Selected<'_>>| selected.map(|selected| Arc::as_ptr(selected.rule));
+        let is_same = |variant| {
+            let form = |reading| path.form(reading, variant).ok_or(InvalidPath::AboveRoot);
+            self.select(host, request, &form).is_ok_and(|other| rule(other) == rule(selected))
+        };
+        match path.variants(self.asks(Reading::Gateway), self.asks(Reading::Ingress)).all(is_same) {
+            true => Ok(selected),
+            false => Err(InvalidPath::Ambiguous),
+        }
+    }
+
+    /// The first rule that takes a request whose path has these forms.
+    fn select<'p>(
+        &self,
+        host: &str,
+        request: &RequestView<'_>,
+        form: &dyn Fn(Reading) -> Result<Cow<'p, str>, InvalidPath>,
+    ) -> Result<Option<Selected<'_>>, InvalidPath> {
+        let reading = self.id.reading();
+        let path = form(reading)?;
+        let head = request.head(&path);
         let own = self.hosts.matches(host).find_map(|(_, table)| {
-            table.find(request).map(|entry| Selected { rule: &entry.rule, path: &entry.route_match.path })
+            table.find(&head).map(|entry| Selected {
+                rule: &entry.rule,
+                path: &entry.route_match.path,
+                reading,
+            })
         });
         match (own, &self.fallback) {
-            (Some(found), _) => Some(found),
-            (None, Some(fallback)) => fallback.route(host, request),
-            (None, None) => None,
+            (None, Some(fallback)) => fallback.select(host, request, form),
+            (own, _) => Ok(own),
+        }
+    }
+
+    /// Whether this listener or one behind it has this reading.
+    fn asks(&self, reading: Reading) -> bool {
+        self.id.reading() == reading || self.fallback.as_ref().is_some_and(|fallback| fallback.asks(reading))
+    }
+}
+
+impl ListenerId {
+    /// How the paths of its requests are read.
+    pub fn reading(&self) -> Reading {
+        match self {
+            Self::Gateway { .. } => Reading::Gateway,
+            Self::Ingress => Reading::Ingress,
         }
     }
 }

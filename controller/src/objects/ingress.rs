@@ -6,7 +6,7 @@ use k8s_openapi::api::networking::v1::{
     HTTPIngressPath, IngressBackend as WrittenBackend, IngressRule as WrittenRule, IngressSpec,
     IngressTLS as WrittenTls,
 };
-use portcullis_routing::{HostPattern, PathMatch, path::canonicalise};
+use portcullis_routing::{HostPattern, PathMatch, path::of_ingress};
 use serde_json::Value;
 
 use super::{
@@ -141,13 +141,18 @@ fn path(written: HTTPIngressPath, checks: &mut Checks, at: &Path<'_>) -> Option<
         ),
     }
     let text = if text.is_empty() { "/" } else { text };
-    let Ok(canonical) = canonicalise(text) else {
+    let Some(form) = of_ingress(text) else {
         checks.warning(&at_path, format!("no request has a path like {}; it is left out", quoted(text)));
         return None;
     };
+    if text.contains('%') {
+        let what =
+            "'%' stands for itself, as on ingress-nginx: write the character, not its percent-encoding";
+        checks.warning(&at_path, what);
+    }
     let path = match kind {
-        "Exact" => PathMatch::Exact(canonical.into()),
-        _ => PathMatch::Prefix(canonical.trim_end_matches('/').into()),
+        "Exact" => PathMatch::Exact(form.into()),
+        _ => PathMatch::Prefix(form.trim_end_matches('/').into()),
     };
     Some(IngressPath { path, backend: backend? })
 }

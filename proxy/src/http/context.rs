@@ -1,6 +1,10 @@
 //! What is known of one request, from its first hook to its last.
 
-use std::{net::SocketAddr, os::fd::RawFd, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    os::fd::RawFd,
+    sync::Arc,
+};
 
 use http::{HeaderMap, HeaderValue};
 use portcullis_routing::{
@@ -16,6 +20,8 @@ use crate::conn::{ConnInfo, Cut, SCOPE, Scope};
 pub(crate) struct Context {
     /// The client's connection.
     pub(crate) conn: Arc<ConnInfo>,
+    /// The client's address, as far as trusted proxies tell it.
+    pub(crate) client: IpAddr,
     /// The time at which the client has to have its answer.
     pub(crate) deadline: Option<Instant>,
     /// The rule that takes the request, and which of its backends.
@@ -87,8 +93,10 @@ pub(crate) struct Attempts {
 impl Context {
     /// Called inside the scope of a request's connection.
     pub(crate) fn new() -> Self {
+        let conn = SCOPE.with(|scope| Arc::clone(&scope.conn));
         Self {
-            conn: SCOPE.with(|scope| Arc::clone(&scope.conn)),
+            client: conn.peer.ip().to_canonical(),
+            conn,
             deadline: None,
             route: None,
             has: Has::default(),

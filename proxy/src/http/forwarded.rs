@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{Options, random, ranges};
 
-const FOR: Name = Name::new("X-Forwarded-For", "x-forwarded-for");
+pub(super) const FOR: Name = Name::new("X-Forwarded-For", "x-forwarded-for");
 const HOST: Name = Name::new("X-Forwarded-Host", "x-forwarded-host");
 const PORT: Name = Name::new("X-Forwarded-Port", "x-forwarded-port");
 const PROTO: Name = Name::new("X-Forwarded-Proto", "x-forwarded-proto");
@@ -29,13 +29,13 @@ const REQUEST_ID: Name = Name::new("X-Request-ID", "x-request-id");
 /// # Errors
 /// Where a header cannot be set (more than pingora's limit of them).
 pub(crate) fn apply(request: &mut RequestHeader, context: &Context, options: &Options) -> Result<()> {
-    if context.has.any(Has::UNDERSCORE) {
-        remove_imitations(request);
+    let trusted = ranges::hold(&options.trusted, context.conn.peer.ip());
+    if context.has.any(Has::SUSPECT) {
+        for name in forged(request.headers.keys(), trusted) {
+            request.remove_header(&name);
+        }
     }
-    headers::add(
-        request,
-        Forwarded { context, trusted: ranges::hold(&options.trusted, context.conn.peer.ip()) },
-    )
+    headers::add(request, Forwarded { context, trusted })
 }
 
 /// What a backend is told of a client.
@@ -49,13 +49,12 @@ impl Fill for Forwarded<'_> {
     fn fill(self, headers: &mut impl Fields) -> Result<()> {
         let (context, trusted) = (self.context, self.trusted);
         let conn = &context.conn;
-        let client = conn.client.clone();
-        let list = if trusted { chain(headers.map(), &client) } else { None };
-        headers.put(&FOR, list.unwrap_or_else(|| client.clone()))?;
+        let peer = conn.client.clone();
+        let list = if trusted { chain(headers.map(), &peer) } else { None };
+        headers.put(&FOR, list.unwrap_or_else(|| peer.clone()))?;
+        let is_peer = context.client == conn.peer.ip().to_canonical();
+        headers.put(&REAL_IP, if is_peer { peer } else { address(context.client) })?;
         let keep = |headers: &HeaderMap, name: &Name| trusted && headers.contains_key(&name.name);
-        if !keep(headers.map(), &REAL_IP) {
-            headers.put(&REAL_IP, client)?;
-        }
         if !keep(headers.map(), &HOST) {
             match &context.host {
                 Some(host) => headers.put(&HOST, host.clone())?,
@@ -113,18 +112,32 @@ pub(crate) fn scheme(request: &RequestHeader, context: &Context, options: &Optio
     }
 }
 
-/// CGI-like backends read `X_Forwarded_For` as `X-Forwarded-For`, so a client must not send it past us.
-fn remove_imitations(request: &mut RequestHeader) {
-    let imitates = |name: &&HeaderName| {
-        let name = name.as_str();
-        name.contains('_') && {
-            let read = name.replace('_', "-");
-            read.starts_with("x-forwarded-") || matches!(&*read, "x-real-ip" | "x-request-id" | "x-scheme")
-        }
-    };
-    while let Some(name) = request.headers.keys().find(imitates).cloned() {
-        request.remove_header(&name);
+/// The names of headers that do not get past us, each name looked at once.
+fn forged<'n>(names: impl Iterator<Item = &'n HeaderName>, trusted: bool) -> Vec<HeaderName> {
+    names.filter(|name| is_forged(name.as_str(), trusted)).cloned().collect()
+}
+
+/// Whether a header with this name does not get past us: it says of the client what only a trusted peer may say, or CGI-like
+/// backends would take it for something else.
+fn is_forged(name: &str, trusted: bool) -> bool {
+    let claims = |name: &str| CLAIMS.iter().any(|prefix| reads_as(name, prefix, false));
+    match name.contains('_') {
+        // They read `X_Forwarded_For` as `X-Forwarded-For`,
+        true => claims(name) || OURS.iter().any(|ours| reads_as(name, ours, true)),
+        // and `Proxy` as the variable `HTTP_PROXY`.
+        false => name == "proxy" || (!trusted && claims(name)),
     }
+}
+
+/// What names begin with that say something of the client.
+const CLAIMS: [&str; 2] = ["x-forwarded-", "x-original-forwarded-"];
+const OURS: [&str; 3] = ["x-real-ip", "x-request-id", "x-scheme"];
+
+/// Whether a name (or its beginning) is this one, where `_` is as good as `-`.
+fn reads_as(name: &str, other: &str, whole: bool) -> bool {
+    let same = |(a, b): (u8, u8)| a == b || (a == b'_' && b == b'-');
+    (name.len() == other.len() || (!whole && name.len() > other.len()))
+        && name.bytes().zip(other.bytes()).all(same)
 }
 
 /// The client's address as backends are told it. Written once for each connection: it takes as long as all else that is
@@ -207,13 +220,37 @@ mod tests {
     }
 
     #[test]
-    fn underscores_do_not_imitate_what_we_send() {
-        let mut request = RequestHeader::build("GET", b"/", None).unwrap();
-        for name in ["X_Forwarded_For", "X-Forwarded_Proto", "X_Real_IP", "My_Header"] {
-            request.append_header(name, "1").unwrap();
+    fn what_a_client_says_of_itself_is_forged_and_so_is_what_looks_like_ours() {
+        for (name, from_anybody, from_trusted) in [
+            ("x_forwarded_for", true, true),
+            ("x-forwarded_proto", true, true),
+            ("x_original-forwarded-for", true, true),
+            ("x_real_ip", true, true),
+            ("x_request-id", true, true),
+            ("proxy", true, true),
+            ("x-forwarded-for", true, false),
+            ("x-forwarded-prefix", true, false),
+            ("x-original-forwarded-for", true, false),
+            ("my_header", false, false),
+            ("x_real_ip_", false, false),
+            ("x_forwarded", false, false),
+            ("x-request-id", false, false),
+            ("proxy-authorization", false, false),
+            ("forwarded", false, false),
+        ] {
+            let want = (from_anybody, from_trusted);
+            assert_eq!((is_forged(name, false), is_forged(name, true)), want, "{name}");
         }
-        remove_imitations(&mut request);
-        assert_eq!(request.headers.keys().collect::<Vec<_>>(), ["my_header"]);
+    }
+
+    #[test]
+    fn each_name_is_looked_at_once() {
+        let names = |prefix: &'static str| (0..400).map(move |i| format!("{prefix}_{i}"));
+        let names: Vec<HeaderName> =
+            names("a").chain(names("x_forwarded")).map(|name| name.parse().unwrap()).collect();
+        let mut looked = 0;
+        let found = forged(names.iter().inspect(|_| looked += 1), false);
+        assert_eq!((found.len(), looked), (400, 800));
     }
 
     #[test]

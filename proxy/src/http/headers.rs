@@ -72,6 +72,26 @@ pub(crate) fn forget_spelling(request: &mut RequestHeader) {
     }
 }
 
+/// Cuts the blanks around values, which HTTP/1 parsers cut, and which an h2 client must not send (RFC 9113, 8.2.1) but may:
+/// what is matched is what an HTTP/1 backend will read.
+pub(crate) fn trim(request: &mut RequestHeader) {
+    let is_padded = |value: &HeaderValue| {
+        let blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+        blank(value.as_bytes().first()) || blank(value.as_bytes().last())
+    };
+    if !request.headers.values().any(is_padded) {
+        return;
+    }
+    with_map(request, |headers| {
+        for value in headers.values_mut().filter(|value| is_padded(value)) {
+            if let Ok(mut trimmed) = HeaderValue::from_bytes(value.as_bytes().trim_ascii()) {
+                trimmed.set_sensitive(value.is_sensitive());
+                *value = trimmed;
+            }
+        }
+    });
+}
+
 /// Adds headers to a request that pingora has copied for a backend. `fill` is called once, on the request itself or,
 /// where pingora keeps nothing beside them, on its headers alone.
 ///
@@ -124,8 +144,8 @@ impl Has {
     pub(crate) const COOKIE: Self = Self(1 << 3);
     pub(crate) const EXPECT: Self = Self(1 << 4);
     pub(crate) const FORWARDED: Self = Self(1 << 5);
-    /// A name that is not one of those that are known everywhere, and holds an underscore.
-    pub(crate) const UNDERSCORE: Self = Self(1 << 6);
+    /// A name that may have to end here: that of `Proxy`, one that says something of the client, one with an underscore.
+    pub(crate) const SUSPECT: Self = Self(1 << 6);
     pub(crate) const REQUEST_ID: Self = Self(1 << 7);
     /// `X-Scheme` or `X-Forwarded-Scheme`.
     pub(crate) const SCHEME: Self = Self(1 << 8);
@@ -160,8 +180,16 @@ impl Has {
             _ => match name.as_str() {
                 "x-request-id" => Self::REQUEST_ID,
                 "x-scheme" | "x-forwarded-scheme" => Self::SCHEME,
+                // These are replaced.
+                "x-forwarded-for" | "x-forwarded-host" | "x-forwarded-port" | "x-forwarded-proto" => {
+                    Self::default()
+                }
+                "proxy" => Self::SUSPECT,
+                name if name.starts_with("x-forwarded-") || name.starts_with("x-original-forwarded-") => {
+                    Self::SUSPECT
+                }
                 // By bytes: to search a text for a character takes longer to begin than these few take to read.
-                name if name.as_bytes().contains(&b'_') => Self::UNDERSCORE,
+                name if name.as_bytes().contains(&b'_') => Self::SUSPECT,
                 _ => Self::default(),
             },
         }

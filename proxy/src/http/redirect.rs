@@ -3,7 +3,7 @@
 use http::HeaderValue;
 use pingora_http::RequestHeader;
 use portcullis_routing::{
-    PathMatch, Rejection,
+    Rejection, Selected,
     step::{Origin, Redirect},
 };
 
@@ -13,21 +13,26 @@ use crate::Options;
 /// The answer of a rule that sends the client elsewhere.
 pub(crate) fn answer(
     redirect: &Redirect,
-    matched: &PathMatch,
+    selected: &Selected<'_>,
     (head, host, target): (&RequestHeader, &Host<'_>, &Target<'_>),
     context: &Context,
     options: &Options,
 ) -> Box<Answer> {
     let scheme = forwarded::scheme(head, context, options);
+    let path = match target.path.read(selected.reading) {
+        Ok(path) => path,
+        Err(invalid) => return Answer::reject(Rejection::BadRequest, invalid.why()),
+    };
     let origin = Origin {
         scheme,
         host: &host.name,
         port: port(scheme, context),
         port_offset: context.conn.offset,
-        path: &target.path,
+        path: &path,
+        sent: target.path.location(selected.reading),
         query: target.query,
     };
-    match HeaderValue::try_from(redirect.location(&origin, matched)) {
+    match HeaderValue::try_from(redirect.location(&origin, selected.path)) {
         Ok(location) => Answer::redirect(redirect.status, location),
         Err(_) => Answer::reject(Rejection::BadRequest, "the redirect has no valid location"),
     }

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use http::{HeaderValue, Method, Version, header};
 use pingora_proxy::Session;
 use portcullis_routing::{
-    BackendProtocol, Endpoints, Listener, ListenerId, PathMatch, Port, Rejection, RequestHead, Rule, Step,
+    BackendProtocol, Endpoints, Listener, ListenerId, Port, Rejection, RequestView, Selected, Step,
+    path::InvalidPath,
 };
 use tokio::time::Instant;
 
 use super::{
     access_log::Record,
     answer::{Answer, is_grpc},
+    client,
     context::{Context, Route},
     headers::{self, Has},
     host::Host,
@@ -30,7 +32,10 @@ pub(crate) fn decide(
     session: &mut Session,
     context: &mut Context,
 ) -> Result<(), Box<Answer>> {
-    headers::forget_spelling(session.req_header_mut());
+    match session.req_header().version {
+        Version::HTTP_2 => headers::trim(session.req_header_mut()),
+        _ => headers::forget_spelling(session.req_header_mut()),
+    }
     context.has = Has::of(&session.req_header().headers);
     if context.has.any(Has::UPGRADE) {
         let upgrade = Upgrade::of(session.req_header());
@@ -61,11 +66,12 @@ pub(crate) fn decide(
     let asked = Asked::of(head);
     let named = host.as_ref().map_or("", |host| &*host.name);
     let path = match &asked {
-        Ok(Asked::Resource(target)) => &*target.path,
+        Ok(Asked::Resource(target)) => target.path.canonical(),
         Ok(Asked::Server) => "*",
         Err(_) => "",
     };
-    context.record = Record::begin(&head.method, named, path, context.conn.peer.ip());
+    context.client = client::address(context.conn.peer.ip(), &head.headers, &shared.options.trusted);
+    context.record = Record::begin(&head.method, named, path, context.client);
     if matches!(head.method, Method::CONNECT | Method::TRACE) {
         return Err(Answer::reject(Rejection::MethodNotAllowed, "method not allowed"));
     }
@@ -87,11 +93,11 @@ pub(crate) fn decide(
         return Err(Answer::reject(Rejection::Misdirected, why));
     }
     let request =
-        RequestHead { method: &head.method, path: &target.path, query: target.query, headers: &head.headers };
-    let selected = listener
-        .route(&host.name, &request)
-        .ok_or_else(|| Answer::reject(Rejection::NoRoute, "no route takes this request"))?;
-    let way = Way { rule: selected.rule, matched: selected.path, host: &host, target: &target };
+        RequestView { method: &head.method, path: &target.path, query: target.query, headers: &head.headers };
+    let selected = listener.route(&host.name, &request).map_err(InvalidPath::why).map_err(bad)?;
+    let selected =
+        selected.ok_or_else(|| Answer::reject(Rejection::NoRoute, "no route takes this request"))?;
+    let way = Way { selected, host: &host, target: &target };
     way.follow(shared, session, context)?;
     context.host = Some(host.value).filter(|value| !value.is_empty());
     Ok(())
@@ -110,8 +116,7 @@ fn is_directed(conn: &ConnInfo, port: &Port, listener: &Arc<Listener>) -> bool {
 
 /// A rule and the request that it takes.
 struct Way<'a> {
-    rule: &'a Arc<Rule>,
-    matched: &'a PathMatch,
+    selected: Selected<'a>,
     host: &'a Host<'a>,
     target: &'a Target<'a>,
 }
@@ -119,12 +124,13 @@ struct Way<'a> {
 impl Way<'_> {
     fn follow(&self, shared: &Shared, session: &Session, context: &mut Context) -> Result<(), Box<Answer>> {
         let head = session.req_header();
-        let choice = self.rule.backends.pick(random::number());
-        let place = choice.and_then(|c| self.rule.backends.all().iter().position(|o| std::ptr::eq(o, c)));
-        let route = context.route.insert(Route::new(Arc::clone(self.rule), place));
-        context.deadline = self.rule.timeouts.request.map(|limit| Instant::now() + limit);
+        let rule = self.selected.rule;
+        let choice = rule.backends.pick(random::number());
+        let place = choice.and_then(|c| rule.backends.all().iter().position(|o| std::ptr::eq(o, c)));
+        let route = context.route.insert(Route::new(Arc::clone(rule), place));
+        context.deadline = rule.timeouts.request.map(|limit| Instant::now() + limit);
 
-        for step in self.rule.steps.iter() {
+        for step in rule.steps.iter() {
             match step {
                 Step::Cors(cors) if head.method == Method::OPTIONS => {
                     if let Some(headers) = cors.preflight(&head.headers) {
@@ -133,7 +139,13 @@ impl Way<'_> {
                 }
                 Step::Redirect(redirect) => {
                     let request = (head, self.host, self.target);
-                    return Err(redirect::answer(redirect, self.matched, request, context, &shared.options));
+                    return Err(redirect::answer(
+                        redirect,
+                        &self.selected,
+                        request,
+                        context,
+                        &shared.options,
+                    ));
                 }
                 _ => {}
             }
@@ -149,10 +161,14 @@ impl Way<'_> {
             let why = "the backend speaks HTTP/2, which knows no upgrade";
             return Err(Answer::reject(Rejection::BadGateway, why));
         }
-        let rewritten = route
-            .rewrite(|rewrite| rewrite.path.as_ref())
-            .map(|rewrite| rewrite.apply(&self.target.path, self.matched));
-        context.target = self.target.forwarded(rewritten.as_deref());
+        let reading = self.selected.reading;
+        let Some(rewrite) = route.rewrite(|rewrite| rewrite.path.as_ref()) else {
+            context.target = self.target.forwarded(reading, None);
+            return Ok(());
+        };
+        let path =
+            self.target.path.read(reading).map_err(|why| Answer::reject(Rejection::BadRequest, why.why()))?;
+        context.target = self.target.forwarded(reading, Some(&rewrite.apply(&path, self.selected.path)));
         Ok(())
     }
 }

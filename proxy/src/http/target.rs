@@ -1,20 +1,18 @@
-//! The request target: origin-form, and the path in its one canonical form.
-
-use std::borrow::Cow;
+//! The request target: the path and the query, whatever form it has.
 
 use http::Method;
 use pingora_http::RequestHeader;
-use portcullis_routing::path::canonicalise;
+use portcullis_routing::path::{InvalidPath, Reading, RequestPath};
 
 /// Path and query of a request.
 #[derive(Debug)]
 pub(crate) struct Target<'r> {
-    /// The canonical path: matched, and forwarded where no filter rewrites it.
-    pub(crate) path: Cow<'r, str>,
+    /// The path, in each of its readings.
+    pub(crate) path: RequestPath<'r>,
     /// The query, without `?`.
     pub(crate) query: Option<&'r str>,
-    /// Whether the client sent exactly this, in origin-form.
-    pub(crate) verbatim: bool,
+    /// Whether the client sent just these.
+    is_origin_form: bool,
 }
 
 /// What a request asks for.
@@ -38,25 +36,20 @@ impl<'r> Asked<'r> {
             return if head.method == Method::OPTIONS { Ok(Self::Server) } else { Err(MALFORMED) };
         }
         let raw = std::str::from_utf8(raw).map_err(|_| MALFORMED)?;
-        let (rest, verbatim) = match raw.starts_with('/') {
-            true => (raw, true),
-            false => (after_authority(raw).ok_or(MALFORMED)?, false),
-        };
+        let is_origin_form = raw.starts_with('/');
+        let rest = if is_origin_form { raw } else { after_authority(raw).ok_or(MALFORMED)? };
         let (path, query) = rest.split_once('?').map_or((rest, None), |(path, query)| (path, Some(query)));
-        let path = canonicalise(if path.is_empty() { "/" } else { path }).map_err(|_| MALFORMED)?;
-        let verbatim =
-            verbatim && matches!(path, Cow::Borrowed(p) if p.len() == rest.len() - query_len(query));
-        Ok(Self::Resource(Target { path, query, verbatim }))
+        let path = RequestPath::parse(if path.is_empty() { "/" } else { path }).map_err(InvalidPath::why)?;
+        Ok(Self::Resource(Target { path, query, is_origin_form }))
     }
 }
 
 impl Target<'_> {
     /// What the backend is asked for; `None` is what the client asked for.
-    pub(crate) fn forwarded(&self, rewritten: Option<&str>) -> Option<Box<str>> {
-        match (rewritten, self.verbatim) {
-            (None, true) => None,
-            (rewritten, _) => Some(with_query(rewritten.unwrap_or(&self.path), self.query).into_boxed_str()),
-        }
+    pub(crate) fn forwarded(&self, reading: Reading, rewritten: Option<&str>) -> Option<Box<str>> {
+        let path = rewritten.unwrap_or_else(|| self.path.forwarded(reading));
+        let is_sent = self.is_origin_form && path == self.path.sent();
+        (!is_sent).then(|| with_query(path, self.query).into_boxed_str())
     }
 }
 
@@ -68,10 +61,6 @@ fn with_query(path: &str, query: Option<&str>) -> String {
         text.push_str(query);
     }
     text
-}
-
-fn query_len(query: Option<&str>) -> usize {
-    query.map_or(0, |q| q.len() + 1)
 }
 
 /// Path and query of the absolute form; the authority was held against Host before.
@@ -103,7 +92,8 @@ mod tests {
             let head = RequestHeader::build(method, raw.as_bytes(), None).unwrap();
             let got = match Asked::of(&head) {
                 Ok(Asked::Resource(t)) => {
-                    Some((t.path.to_string(), t.query.map(str::to_owned), t.forwarded(None)))
+                    let forwarded = t.forwarded(Reading::Gateway, None);
+                    Some((t.path.canonical().to_owned(), t.query.map(str::to_owned), forwarded))
                 }
                 Ok(Asked::Server) => panic!("{raw}"),
                 Err(_) => None,
@@ -120,10 +110,23 @@ mod tests {
     }
 
     #[test]
-    fn the_canonical_path_is_the_one_forwarded() {
-        let head = RequestHeader::build("GET", b"/a/../b/%2e%2e/c?x=%2e", None).unwrap();
-        let Ok(Asked::Resource(target)) = Asked::of(&head) else { panic!() };
-        assert_eq!((&*target.path, target.forwarded(None).as_deref()), ("/c", Some("/c?x=%2e")));
-        assert_eq!(target.forwarded(Some("/new")).as_deref(), Some("/new?x=%2e"));
+    fn what_is_forwarded_follows_the_reading_and_the_rewrite() {
+        let (routes, ingresses) = (Reading::Gateway, Reading::Ingress);
+        for (raw, reading, rewritten, want) in [
+            ("/a//%62?x=%2e", routes, None, None),
+            ("/a/../b/%2e%2e/c?x=%2e", routes, None, Some("/c?x=%2e")),
+            ("/a/../b/%2e%2e/c?x=%2e", ingresses, None, None),
+            ("http://h.example/a//%62?x", ingresses, None, Some("/a//%62?x")),
+            ("/a?x=%2e", routes, Some("/new"), Some("/new?x=%2e")),
+            ("/a?x", routes, Some("/a"), None),
+        ] {
+            let head = RequestHeader::build("GET", raw.as_bytes(), None).unwrap();
+            let Ok(Asked::Resource(target)) = Asked::of(&head) else { panic!("{raw}") };
+            assert_eq!(
+                target.forwarded(reading, rewritten).as_deref(),
+                want,
+                "{raw} {reading:?} {rewritten:?}"
+            );
+        }
     }
 }

@@ -4,8 +4,8 @@ use std::{net::SocketAddr, sync::Arc};
 
 use portcullis_routing::{
     Backend, BackendError, BackendKey, BackendProtocol, BackendTls, Backends, EndpointPool, Endpoints, Entry,
-    HostPattern, HostTable, Listener, ListenerId, PathMatch, Port, Precedence, Protocol, RouteId, RouteKind,
-    RouteMatch, Rule, Steps, Table, Timeouts, WeightedBackend,
+    HeaderMatch, HostPattern, HostTable, Listener, ListenerId, PathMatch, Port, Precedence, Protocol,
+    RouteId, RouteKind, RouteMatch, Rule, Steps, Table, Timeouts, WeightedBackend,
 };
 
 use super::Running;
@@ -36,10 +36,22 @@ impl Site {
     }
 
     /// A rule for a path prefix, on the listener of this host.
-    pub fn add(mut self, host: &str, id: ListenerId, prefix: &str, rule: Rule) -> Self {
+    pub fn add(self, host: &str, id: ListenerId, prefix: &str, rule: Rule) -> Self {
+        self.add_where(host, id, prefix, [], rule)
+    }
+
+    /// The same for requests with these headers.
+    pub fn add_where(
+        mut self,
+        host: &str,
+        id: ListenerId,
+        prefix: &str,
+        headers: impl Into<Box<[HeaderMatch]>>,
+        rule: Rule,
+    ) -> Self {
         let host = HostPattern::parse(host).unwrap();
         let path = PathMatch::Prefix(prefix.trim_end_matches('/').into());
-        let route_match = RouteMatch { path, method: None, headers: Box::default(), query: Box::default() };
+        let route_match = RouteMatch { path, method: None, headers: headers.into(), query: Box::default() };
         let place = (self.entries.len(), 0);
         let precedence = Precedence::of(&host, &route_match, 0, "test/route".into(), place);
         self.entries.push((host, id, Entry { route_match, precedence, rule: Arc::new(rule) }));

@@ -33,8 +33,11 @@ pub struct Origin<'r> {
     pub port: u16,
     /// What clients add to every listener's port to get there ([`Port::offset`](crate::Port::offset)).
     pub port_offset: u16,
-    /// The canonical path.
+    /// The path in the form that was matched; what a filter rewrites.
     pub path: &'r str,
+    /// The path as the client sent it; what stays where no filter rewrites it
+    /// ([`RequestPath::location`](crate::path::RequestPath::location)).
+    pub sent: &'r str,
     /// The query, without `?`.
     pub query: Option<&'r str>,
 }
@@ -57,7 +60,7 @@ impl Redirect {
         };
         let path = match &self.path {
             Some(rewrite) => rewrite.apply(origin.path, matched),
-            None => origin.path.into(),
+            None => origin.sent.into(),
         };
         let mut location = String::with_capacity(
             scheme.len() + host.len() + path.len() + origin.query.map_or(0, str::len) + "://[]:65535?".len(),
@@ -150,13 +153,20 @@ mod tests {
                 "http://a.example/all?q",
             ),
         ] {
-            let origin = Origin { host, path, query, ..ORIGIN };
+            let origin = Origin { host, path, sent: path, query, ..ORIGIN };
             assert_eq!(filter.location(&origin, &prefix), want, "{origin:?}");
         }
     }
 
-    const ORIGIN: Origin<'static> =
-        Origin { scheme: "http", host: "a.example", port: 80, port_offset: 0, path: "/p", query: None };
+    const ORIGIN: Origin<'static> = Origin {
+        scheme: "http",
+        host: "a.example",
+        port: 80,
+        port_offset: 0,
+        path: "/p",
+        sent: "/p",
+        query: None,
+    };
 
     fn same() -> Redirect {
         Redirect { scheme: None, hostname: None, port: None, path: None, status: StatusCode::FOUND }

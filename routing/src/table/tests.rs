@@ -8,7 +8,12 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    Backends, HeaderMatch, HostPattern, QueryMatch, RouteId, RouteKind, Steps, Timeouts, ValueMatch,
+    Backends, HeaderMatch, HostPattern, QueryMatch, RequestHead, RouteId, RouteKind, Steps, Timeouts,
+    ValueMatch,
+    path::{
+        RequestPath, canonicalise,
+        tests::{path, plain},
+    },
     pattern::compile,
 };
 
@@ -57,13 +62,43 @@ fn a_host_without_an_answer_leaves_it_to_the_wider_one_and_to_the_fallback() {
     add(&mut listener, "*.example", "prefix /wild", 1);
     add(&mut fallback, "", "prefix /", 2);
     listener.fallback = Some(Arc::new(fallback));
-    let headers = HeaderMap::new();
     for (host, path, want) in
         [("a.example", "/exact", 0), ("a.example", "/wild", 1), ("b.example", "/exact", 2), ("c", "/", 2)]
     {
-        let request = RequestHead { method: &Method::GET, path, query: None, headers: &headers };
-        let found = listener.route(host, &request).map(|s| s.rule.index);
-        assert_eq!(found, Some(want), "{host}{path}");
+        let found = route(&listener, host, path);
+        assert_eq!(found, Ok(Some(want)), "{host}{path}");
+    }
+}
+
+#[test]
+fn a_gateway_and_the_ingress_behind_it_have_to_mean_the_same_rule() {
+    let make = |id, paths: &[&str], first| {
+        let mut listener = Listener::new(id);
+        let entries = paths.iter().enumerate();
+        let entries =
+            entries.map(|(i, p)| entry(&HostPattern::Any, condition(path_match(p)), first + i)).collect();
+        listener.hosts.insert(HostPattern::Any, Arc::new(HostTable::compile(entries)));
+        listener
+    };
+    let ingress = make(ListenerId::Ingress, &["prefix /", "prefix /adm"], 10);
+    let mut gateway = make(gateway(), &["prefix /moved", "prefix /moved/a!"], 0);
+    gateway.fallback = Some(Arc::new(ingress));
+    for (path, want) in [
+        ("/moved/x", Ok(Some(0))),
+        ("/moved/x%2Fy", Ok(Some(0))),
+        ("/moved/a!", Ok(Some(1))),
+        ("/moved/a%21", Err(InvalidPath::Ambiguous)),
+        ("/moved%2Fx", Err(InvalidPath::Ambiguous)),
+        ("/x/..%2Fmoved", Err(InvalidPath::Ambiguous)),
+        ("/moved/..%2Fadm", Err(InvalidPath::Ambiguous)),
+        ("/adm%2Fx", Ok(Some(11))),
+        ("/x%2F..%2Fadm", Ok(Some(11))),
+        ("/adm%5Cx", Err(InvalidPath::Ambiguous)),
+        ("/x/%21", Ok(Some(10))),
+        ("/../moved", Ok(Some(0))),
+        ("/../x", Err(InvalidPath::AboveRoot)),
+    ] {
+        assert_eq!(route(&gateway, "a", path), want, "{path}");
     }
 }
 
@@ -92,10 +127,12 @@ proptest! {
         let mut listener = listener(&own);
         listener.fallback = Some(Arc::new(self::listener(&rest)));
         for (host, method, path, query, headers) in &requests {
-            let request = RequestHead { method, path, query: query.as_deref(), headers };
-            let want = scan(&own, host, &request).or_else(|| scan(&rest, host, &request));
-            let found = listener.route(host, &request).map(|s| s.rule.index);
-            prop_assert_eq!(found, want, "{} {:?}", host, request);
+            let Ok(read) = RequestPath::parse(path) else { continue };
+            let query = query.as_deref();
+            let head = RequestHead { method, path: read.canonical(), query, headers };
+            let want = scan(&own, host, &head).or_else(|| scan(&rest, host, &head));
+            let found = listener.route(host, &RequestView { method, path: &read, query, headers });
+            prop_assert_eq!(found.map(|s| s.map(|s| s.rule.index)), Ok(want), "{} {:?}", host, head);
         }
     }
 
@@ -112,6 +149,94 @@ proptest! {
             prop_assert_eq!(table.find(&request).map(|e| e.rule.index), want.map(|e| e.rule.index));
         }
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    /// Whoever reads what is forwarded in another way is led to the rule that took the request, or it is refused.
+    #[test]
+    fn no_other_reading_of_a_path_leads_to_another_rule(
+        own in prop::collection::vec(path_condition(), 0..6),
+        rest in prop::collection::vec(path_condition(), 0..6),
+        gateways in any::<bool>(),
+        ingresses in any::<bool>(),
+        paths in prop::collection::vec(path(), 1..12),
+    ) {
+        let at_any = |m: Vec<_>, first| entries(m.into_iter().map(|m| (HostPattern::Any, condition(m))).collect(), first);
+        let own = at_any(if gateways { own } else { Vec::new() }, 0);
+        let rest = at_any(rest, 100);
+        let of_ingresses = listener(&rest);
+        let (listener, ingresses) = match (gateways, ingresses) {
+            (false, _) => (of_ingresses, true),
+            (true, ingresses) => {
+                let fallback = ingresses.then(|| Arc::new(of_ingresses));
+                (Listener { id: Arc::new(gateway()), fallback, ..listener(&own) }, ingresses)
+            }
+        };
+        for path in &paths {
+            if RequestPath::parse(path).is_ok() {
+                let want = read_in_every_way(gateways.then_some(&own), ingresses.then_some(&rest), path);
+                prop_assert_eq!(route(&listener, "a", path), want, "{}", path);
+            }
+        }
+    }
+}
+
+/// The rule of a path by decision alone: all ways to read it are gone through, and all entries in each.
+fn read_in_every_way(
+    routes: Option<&Vec<(HostPattern, Entry)>>,
+    ingresses: Option<&Vec<(HostPattern, Entry)>>,
+    path: &str,
+) -> Result<Option<usize>, InvalidPath> {
+    let headers = HeaderMap::new();
+    let find = |entries: &Vec<_>, (form, above): (String, bool)| {
+        let head = RequestHead { method: &Method::GET, path: &form, query: None, headers: &headers };
+        if above { Err(InvalidPath::AboveRoot) } else { Ok(scan(entries, "a", &head)) }
+    };
+    let choose = |by_routes, by_ingresses| {
+        let own = routes.map_or(Ok(None), |entries| find(entries, by_routes))?;
+        own.map_or_else(
+            || ingresses.map_or(Ok(None), |entries| find(entries, by_ingresses)),
+            |own| Ok(Some(own)),
+        )
+    };
+    let as_nginx = |backslash| plain::form(path, [true, backslash, true]);
+    let first = choose((plain::form(path, plain::NOTHING).0, false), as_nginx(false))?;
+    let forwarded = plain::forwarded(path);
+    let mut others = Vec::new();
+    for way in 0..8 {
+        let [slash, backslash, reserved] = [way & 1, way & 2, way & 4].map(|bit| bit != 0);
+        others.push(choose(plain::form(&forwarded, [slash, backslash, reserved]), as_nginx(backslash)));
+    }
+    if ingresses.is_some() && plain::has(path, plain::AS_NGINX) {
+        others.push(choose(as_nginx(false), as_nginx(false)));
+    }
+    if others.iter().all(|other| *other == Ok(first)) { Ok(first) } else { Err(InvalidPath::Ambiguous) }
+}
+
+fn path_condition() -> impl Strategy<Value = PathMatch> {
+    prop_oneof![
+        2 => "(/[ab!]{0,2}){1,3}/?".prop_map(|p| exact(&p)),
+        4 => "(/[ab!]{1,2}){0,3}".prop_map(|p| PathMatch::Prefix(p.into())),
+        1 => prop::sample::select(&**REGEXES).prop_map(|regex| PathMatch::Regex(regex.into())),
+    ]
+}
+
+fn exact(path: &str) -> PathMatch {
+    PathMatch::Exact(canonicalise(path).unwrap().into())
+}
+
+fn gateway() -> ListenerId {
+    ListenerId::Gateway { namespace: "n".into(), name: "g".into(), section: "s".into() }
+}
+
+/// The number of the rule that takes a `GET`.
+fn route(listener: &Listener, host: &str, path: &str) -> Result<Option<usize>, InvalidPath> {
+    let headers = HeaderMap::new();
+    let path = RequestPath::parse(path).unwrap();
+    let request = RequestView { method: &Method::GET, path: &path, query: None, headers: &headers };
+    listener.route(host, &request).map(|selected| selected.map(|s| s.rule.index))
 }
 
 /// The plain reading: all matches in the order of precedence, the first that fits.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use portcullis_routing::{path::canonicalise, step::PathRewrite};
+use portcullis_routing::{path::replacement, step::PathRewrite};
 
 use crate::{
     ir::route::InvalidRule,
@@ -35,7 +35,7 @@ pub(super) fn read(
     // A full path may bring its own query; anything may be missing its first '/'.
     let (path, query) = text.split_once('?').map_or((&*text, None), |(p, q)| (p, Some(q)));
     let absolute = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
-    let (Ok(path), true) = (canonicalise(&absolute), query.is_none() || is_full) else {
+    let (Ok(path), true) = (replacement(&absolute), query.is_none() || is_full) else {
         return not_served(
             &field,
             "is no path (a space, control character, '#', '\\' or a broken escape in it)",

@@ -58,12 +58,21 @@ fn a_path_has_a_type_and_its_form() {
         ("path: /a/, pathType: Exact", "Exact(\"/a/\")"),
         ("path: /, pathType: Prefix", "Prefix(\"\")"),
         ("pathType: ImplementationSpecific", "Prefix(\"\")"),
+        ("path: '/a b', pathType: Prefix", "Prefix(\"/a%20b\")"),
+        ("path: /a%20b, pathType: Prefix", "Prefix(\"/a%2520b\")"),
     ] {
         assert_eq!(format!("{:?}", ingress(&path(part)).rules[0].paths[0].path), want, "{part}");
     }
-    let odd = path("path: '/a b', pathType: Prefix");
+    let odd = path("path: //a, pathType: ImplementationSpecific");
     assert!(ingress(&odd).rules[0].paths.is_empty());
-    warns(&[(&odd, "spec.rules[0].http.paths[0].path: no request has a path like")], str::to_owned);
+    let encoded = path("path: /a%20b, pathType: Prefix");
+    warns(
+        &[
+            (&odd, "spec.rules[0].http.paths[0].path: no request has a path like"),
+            (&encoded, "spec.rules[0].http.paths[0].path: '%' stands for itself"),
+        ],
+        str::to_owned,
+    );
 }
 
 #[test]

@@ -1,0 +1,82 @@
+//! Who the client is where proxies stand between it and us.
+
+use std::net::{IpAddr, SocketAddr};
+
+use http::{HeaderMap, HeaderValue};
+
+use super::forwarded;
+use crate::ranges;
+
+/// So many addresses of a list are looked at. Nobody has that many proxies of their own in a row.
+const MAX_PROXIES: usize = 64;
+
+/// The client's address: that of the peer, or where that is a trusted proxy, the last one in `X-Forwarded-For` that is no
+/// trusted proxy itself. What stands before it came from somebody who is not trusted.
+///
+/// A proxy that says no valid address (`unknown`) is itself the client, and so is the first of a list of nothing but
+/// trusted proxies.
+pub(crate) fn address(peer: IpAddr, headers: &HeaderMap, trusted: &[(IpAddr, u8)]) -> IpAddr {
+    let mut client = peer.to_canonical();
+    if !ranges::hold(trusted, client) {
+        return client;
+    }
+    let lists = headers.get_all(&forwarded::FOR.name).iter().map(HeaderValue::as_bytes);
+    let entries = lists.rev().flat_map(|list| list.rsplit(|byte| *byte == b','));
+    for entry in entries.take(MAX_PROXIES).map(<[u8]>::trim_ascii).filter(|entry| !entry.is_empty()) {
+        let Some(before) = parse(entry) else { break };
+        client = before;
+        if !ranges::hold(trusted, client) {
+            break;
+        }
+    }
+    client
+}
+
+/// An address, maybe with a port, as proxies write it.
+fn parse(entry: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(entry).ok()?;
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    let ip = bare.parse().or_else(|_| text.parse::<SocketAddr>().map(|address| address.ip()));
+    ip.ok().map(|ip: IpAddr| ip.to_canonical())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_is_read_from_its_trusted_end() {
+        let trusted =
+            [("10.0.0.0", 8), ("fd00::", 8)].map(|(network, length)| (network.parse().unwrap(), length));
+        for (peer, lists, want) in [
+            ("192.0.2.1", &["1.2.3.4"][..], "192.0.2.1"),
+            ("::ffff:192.0.2.1", &["1.2.3.4"], "192.0.2.1"),
+            ("10.0.0.1", &[], "10.0.0.1"),
+            ("10.0.0.1", &[""], "10.0.0.1"),
+            ("10.0.0.1", &["1.2.3.4"], "1.2.3.4"),
+            ("::ffff:10.0.0.1", &["6.6.6.6, 1.2.3.4"], "1.2.3.4"),
+            ("10.0.0.1", &["6.6.6.6, 1.2.3.4, 10.0.0.2"], "1.2.3.4"),
+            ("10.0.0.1", &["6.6.6.6, 1.2.3.4", "fd00::2,,10.0.0.2, "], "1.2.3.4"),
+            ("10.0.0.1", &["1.2.3.4:80,[fd00::2]:80"], "1.2.3.4"),
+            ("10.0.0.1", &["[2001:db8::1]"], "2001:db8::1"),
+            ("10.0.0.1", &["::ffff:1.2.3.4"], "1.2.3.4"),
+            ("10.0.0.1", &["1.2.3.4, unknown, 10.0.0.2"], "10.0.0.2"),
+            ("10.0.0.1", &["1.2.3.4 5"], "10.0.0.1"),
+            ("10.0.0.1", &["10.0.0.3, 10.0.0.2"], "10.0.0.3"),
+        ] {
+            let pair = |list: &&str| (forwarded::FOR.name.clone(), HeaderValue::from_str(list).unwrap());
+            let headers: HeaderMap = lists.iter().map(pair).collect();
+            let got = address(peer.parse().unwrap(), &headers, &trusted);
+            assert_eq!(got.to_string(), want, "{lists:?} from {peer}");
+        }
+    }
+
+    #[test]
+    fn a_list_is_read_up_to_a_bound() {
+        let trusted = [(IpAddr::from([10, 0, 0, 0]), 8)];
+        let list = format!("1.2.3.4{}", ",10.0.0.2".repeat(MAX_PROXIES));
+        let headers =
+            HeaderMap::from_iter([(forwarded::FOR.name.clone(), HeaderValue::try_from(list).unwrap())]);
+        assert_eq!(address([10, 0, 0, 1].into(), &headers, &trusted).to_string(), "10.0.0.2");
+    }
+}
