@@ -1,7 +1,7 @@
 //! The request path: what pingora's callbacks do. Each hands over to a file of its own subject.
 //!
 //! ```text
-//! request_filter          request   checks, route, filters that answer by themselves
+//! request_filter          request   the decision (portcullis_routing::decide)
 //! upstream_peer           attempt   endpoint, connection
 //! connected_to_upstream   attempt   whether a pooled connection is good for it
 //! upstream_request_filter attempt   what the backend gets; mirrors
@@ -21,11 +21,9 @@ mod headers;
 mod hop;
 mod host;
 mod mirror;
-mod redirect;
 mod request;
 mod response;
 mod retry;
-mod target;
 mod upgrade;
 
 use std::{os::fd::RawFd, sync::Arc, time::Duration};
@@ -84,7 +82,7 @@ impl ProxyHttp for HttpService {
             Err(answer) => {
                 session.set_total_drain_timeout(Some(DRAIN_TIMEOUT));
                 // Boxed, so that the requests that go on to a backend do not pay for its size.
-                Box::pin(answer.send(session, context)).await.map(|()| true)
+                Box::pin(answer::send(&answer, session, context)).await.map(|()| true)
             }
         }
     }

@@ -21,7 +21,7 @@ use crate::{
     Backend, BackendProtocol, Entry, HostPattern, HostTable, Listener, PathMatch, Protocol, RouteMatch, Rule,
     Step, Steps, Table, ValueMatch, Verify, WeightedBackend,
     pattern::source,
-    step::{Cors, HeaderModifier, Mirror, PathRewrite, Redirect, UrlRewrite},
+    step::{Check, Cors, HeaderModifier, Mirror, PathRewrite, Redirect, UrlRewrite},
 };
 
 /// Everything that is served, by port, by the listener's hostname, by the route's, by precedence.
@@ -63,6 +63,15 @@ impl Display for HostTable {
 impl Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} -> {}", self.route_match, self.rule)
+    }
+}
+
+impl Display for BackendProtocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Http1 => "HTTP/1.1",
+            Self::Http2 => "HTTP/2",
+        })
     }
 }
 
@@ -167,11 +176,21 @@ impl Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Cors(cors) => cors.fmt(f),
+            Self::Check(check) => check.fmt(f),
             Self::Redirect(redirect) => redirect.fmt(f),
             Self::RequestHeaders(headers) => write!(f, "request headers{headers}"),
             Self::Rewrite(rewrite) => rewrite.fmt(f),
             Self::Mirror(mirror) => mirror.fmt(f),
             Self::ResponseHeaders(headers) => write!(f, "response headers{headers}"),
+        }
+    }
+}
+
+impl Display for Check {
+    fn fmt(&self, _f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            #[cfg(test)]
+            Self::Probe(name) => write!(_f, "check {name}"),
         }
     }
 }

@@ -5,10 +5,13 @@
 //!
 //! ```text
 //! Table -> Port (80, 443, ...) -> Listener (by host) -> HostTable (by the route's own host) -> Rule -> Backends
+//! decide(Table, Request, Connection) -> Answer | Forward | Ask
 //! ```
 
 pub mod backend;
+pub mod decide;
 mod describe;
+mod explain;
 pub mod headers;
 pub mod host;
 pub mod matching;
@@ -18,11 +21,14 @@ pub mod rejection;
 pub mod route;
 pub mod step;
 pub mod table;
+mod target;
 
 pub use backend::{
     Backend, BackendError, BackendKey, BackendProtocol, BackendTls, Backends, Endpoint, EndpointPool,
     Endpoints, Verify, WeightedBackend,
 };
+pub use decide::{Answer, Connection, Decision, Request, Route, decide, resume};
+pub use explain::{Explanation, explain};
 pub use headers::{Headers, HeadersMut};
 pub use host::{HostMap, HostPattern, InvalidHost};
 pub use matching::{
@@ -33,3 +39,4 @@ pub use rejection::Rejection;
 pub use route::{Retry, RouteId, RouteKind, Rule, Timeouts};
 pub use step::{Step, Steps};
 pub use table::{Entry, HostTable, Listener, ListenerId, Port, Protocol, Selected, Table};
+pub use target::{Asked, Target};

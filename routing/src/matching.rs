@@ -204,6 +204,27 @@ impl RouteMatch {
     }
 }
 
+impl RouteMatch {
+    /// The conditions that do not hold, in words.
+    pub(crate) fn missing(&self, request: &RequestHead<'_>) -> Vec<String> {
+        let mut missing = Vec::new();
+        if !self.path.matches(request.path) {
+            missing.push(format!("the path is not {}", self.path));
+        }
+        if let Some(method) = self.method.as_deref().filter(|method| *method != request.method) {
+            missing.push(format!("the method is not {method}"));
+        }
+        let headers = self.headers.iter().filter(|header| !header.matches(request.headers));
+        missing
+            .extend(headers.map(|header| format!("the header {}{} is not there", header.name, header.value)));
+        let query = self.query.iter().filter(|query| !query.matches(request.query.unwrap_or_default()));
+        missing.extend(
+            query.map(|query| format!("the query parameter {}{} is not there", query.name, query.value)),
+        );
+        missing
+    }
+}
+
 impl PathMatch {
     /// Whether the canonical path fits.
     pub fn matches(&self, path: &str) -> bool {

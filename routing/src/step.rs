@@ -26,6 +26,8 @@ pub enum Step {
     /// CORS: answers a preflight, and has the last word on the headers of any other answer. Boxed: it is four times
     /// as large as the others.
     Cors(Box<Cors>),
+    /// A check that the carrier carries out.
+    Check(Check),
     /// RequestRedirect: answers every request.
     Redirect(Redirect),
     /// RequestHeaderModifier.
@@ -36,6 +38,16 @@ pub enum Step {
     Mirror(Mirror),
     /// ResponseHeaderModifier.
     ResponseHeaders(HeaderModifier),
+}
+
+/// Something that is found out before a request goes on: by a limiter, by comparing a password, by asking a service.
+/// The carrier carries it out and [`resume`](crate::resume)s the decision. None is served yet; with the first variant
+/// each carrier has to say how.
+#[derive(Clone, Debug)]
+pub enum Check {
+    /// Stands for any check in the tests of the order of work.
+    #[cfg(test)]
+    Probe(&'static str),
 }
 
 /// The steps of a rule, or of one of its backends, in the order of work. No steps take no room beside themselves.
@@ -64,11 +76,12 @@ impl Step {
     fn rank(&self) -> u8 {
         match self {
             Self::Cors(_) => 0,
-            Self::Redirect(_) => 1,
-            Self::RequestHeaders(_) => 2,
-            Self::Rewrite(_) => 3,
-            Self::Mirror(_) => 4,
-            Self::ResponseHeaders(_) => 5,
+            Self::Check(_) => 1,
+            Self::Redirect(_) => 2,
+            Self::RequestHeaders(_) => 3,
+            Self::Rewrite(_) => 4,
+            Self::Mirror(_) => 5,
+            Self::ResponseHeaders(_) => 6,
         }
     }
 }

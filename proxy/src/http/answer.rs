@@ -3,99 +3,66 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, header};
 use pingora_core::protocols::http::HttpTask;
 use pingora_error::Result;
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
-use portcullis_routing::Rejection;
+use portcullis_routing::{Answer, Rejection};
 
 use super::{context::Context, headers::Response};
 
-/// An answer that no backend gave.
-#[derive(Debug)]
-pub(crate) struct Answer {
-    status: StatusCode,
-    headers: Vec<(HeaderName, HeaderValue)>,
-    rejection: Option<(Rejection, &'static str)>,
-    /// Whether CORS has its say already.
-    preflight: bool,
+/// Writes an answer that no backend gave.
+///
+/// # Errors
+/// Where the client is gone.
+pub(crate) async fn send(answer: &Answer, session: &mut Session, context: &mut Context) -> Result<()> {
+    context.rejection = answer.rejection;
+    context.status = answer.status.as_u16();
+    if context.conn.draining() {
+        session.set_keepalive(None);
+    }
+    let tasks = match answer.rejection {
+        Some((rejection, why)) if context.grpc => grpc(rejection, why)?,
+        _ => http(answer, session, context)?,
+    };
+    session.downstream_session.response_duplex_vec(tasks).await?;
+    Ok(())
 }
 
-impl Answer {
-    /// Says why there is no backend's answer. The text never repeats what the client sent.
-    pub(crate) fn reject(rejection: Rejection, why: &'static str) -> Box<Self> {
-        Box::new(Self {
-            status: rejection.status(),
-            headers: Vec::new(),
-            rejection: Some((rejection, why)),
-            preflight: false,
-        })
+fn http(answer: &Answer, session: &Session, context: &Context) -> Result<Vec<HttpTask>> {
+    let body = body(answer);
+    let mut head = ResponseHeader::build(answer.status, Some(6 + answer.headers.len()))?;
+    for (name, value) in &answer.headers {
+        head.append_header(name, value.clone())?;
     }
-
-    /// Sends the client elsewhere.
-    pub(crate) fn redirect(status: StatusCode, location: HeaderValue) -> Box<Self> {
-        let headers = vec![(header::LOCATION, location)];
-        Box::new(Self { status, headers, rejection: None, preflight: false })
+    if !body.is_empty() {
+        head.insert_header(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"))?;
+        head.insert_header("X-Content-Type-Options", HeaderValue::from_static("nosniff"))?;
     }
-
-    /// Answers OPTIONS without asking a backend.
-    pub(crate) fn options(headers: Vec<(HeaderName, HeaderValue)>) -> Box<Self> {
-        Box::new(Self { status: StatusCode::NO_CONTENT, headers, rejection: None, preflight: true })
+    if answer.status != StatusCode::NO_CONTENT {
+        head.insert_header(header::CONTENT_LENGTH, HeaderValue::from(body.len()))?;
     }
-
-    /// Writes it.
-    ///
-    /// # Errors
-    /// Where the client is gone.
-    pub(crate) async fn send(self: Box<Self>, session: &mut Session, context: &mut Context) -> Result<()> {
-        context.rejection = self.rejection;
-        context.status = self.status.as_u16();
-        if context.conn.draining() {
-            session.set_keepalive(None);
-        }
-        let tasks = match self.rejection {
-            Some((rejection, why)) if context.grpc => grpc(rejection, why)?,
-            _ => self.http(session, context)?,
-        };
-        session.downstream_session.response_duplex_vec(tasks).await?;
-        Ok(())
+    if let Some((Rejection::MethodNotAllowed, _)) = answer.rejection {
+        let allow = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+        head.insert_header(header::ALLOW, allow)?;
     }
-
-    fn http(&self, session: &Session, context: &Context) -> Result<Vec<HttpTask>> {
-        let body = self.body();
-        let mut head = ResponseHeader::build(self.status, Some(6 + self.headers.len()))?;
-        for (name, value) in &self.headers {
-            head.append_header(name, value.clone())?;
-        }
-        if !body.is_empty() {
-            head.insert_header(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"))?;
-            head.insert_header("X-Content-Type-Options", HeaderValue::from_static("nosniff"))?;
-        }
-        if self.status != StatusCode::NO_CONTENT {
-            head.insert_header(header::CONTENT_LENGTH, HeaderValue::from(body.len()))?;
-        }
-        if let Some((Rejection::MethodNotAllowed, _)) = self.rejection {
-            let allow = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
-            head.insert_header(header::ALLOW, allow)?;
-        }
-        // A page may read our errors as it may read the backend's.
-        if let Some(route) = context.route.as_ref().filter(|_| !self.preflight) {
-            route.cors(&session.req_header().headers, &mut Response(&mut head));
-        }
-        let bare = body.is_empty() || session.req_header().method == http::Method::HEAD;
-        let mut tasks = vec![HttpTask::Header(Box::new(head), bare)];
-        if !bare {
-            tasks.push(HttpTask::Body(Some(Bytes::from(body.into_owned())), true));
-        }
-        Ok(tasks)
+    // A page may read our errors as it may read the backend's.
+    if let Some(route) = context.route.as_ref().filter(|_| !answer.preflight) {
+        route.allow_origins(&session.req_header().headers, &mut Response(&mut head));
     }
+    let bare = body.is_empty() || session.req_header().method == Method::HEAD;
+    let mut tasks = vec![HttpTask::Header(Box::new(head), bare)];
+    if !bare {
+        tasks.push(HttpTask::Body(Some(Bytes::from(body.into_owned())), true));
+    }
+    Ok(tasks)
+}
 
-    fn body(&self) -> Cow<'static, str> {
-        match self.rejection {
-            Some((_, why)) => format!("{}: {why}\n", self.status).into(),
-            None => "".into(),
-        }
+fn body(answer: &Answer) -> Cow<'static, str> {
+    match answer.rejection {
+        Some((_, why)) => format!("{}: {why}\n", answer.status).into(),
+        None => "".into(),
     }
 }
 

@@ -7,7 +7,7 @@ use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::Result;
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
-use portcullis_routing::{Backend, BackendProtocol, Rejection, Step};
+use portcullis_routing::{Backend, BackendProtocol, Rejection};
 use tokio::time::{Instant, sleep};
 
 use super::{
@@ -200,12 +200,8 @@ pub(crate) async fn request(
         request.set_raw_path(target.as_bytes())?;
     }
     let mut headers = Request(request);
-    for step in route.steps() {
-        if let Step::RequestHeaders(modifier) = step {
-            modifier.apply(&mut headers);
-        }
-    }
-    if let Some(host) = route.rewrite(|rewrite| rewrite.hostname.as_ref()) {
+    route.edit_request(&mut headers);
+    if let Some(host) = route.host() {
         request.insert_header("Host", &**host)?;
     }
     Ok(())

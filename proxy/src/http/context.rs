@@ -6,10 +6,8 @@ use std::{
     sync::Arc,
 };
 
-use http::{HeaderMap, HeaderValue};
-use portcullis_routing::{
-    Backend, Rejection, Rule, Step, WeightedBackend, backend::InFlight, step::UrlRewrite,
-};
+use http::HeaderValue;
+use portcullis_routing::{Backend, Rejection, Route, Rule, backend::InFlight};
 use tokio::time::Instant;
 
 use super::{access_log::Record, headers::Has, mirror::Copies};
@@ -50,13 +48,6 @@ pub(crate) struct Context {
     pub(crate) counted: bool,
     /// What the access log wants to know; `None` where nobody listens.
     pub(crate) record: Option<Box<Record>>,
-}
-
-/// The rule that takes a request, and which of its backends.
-#[derive(Debug)]
-pub(crate) struct Route {
-    rule: Arc<Rule>,
-    choice: usize,
 }
 
 /// The attempts at backends that were made for a request.
@@ -115,7 +106,7 @@ impl Context {
     }
 
     pub(crate) fn rule(&self) -> Option<&Rule> {
-        self.route.as_ref().map(|route| &*route.rule)
+        self.route.as_ref().map(Route::rule)
     }
 
     pub(crate) fn backend(&self) -> Option<&Arc<Backend>> {
@@ -124,7 +115,7 @@ impl Context {
 
     /// Whether a step asks for copies of some requests.
     pub(crate) fn has_mirrors(&self) -> bool {
-        self.route.as_ref().is_some_and(|route| route.steps().any(|step| matches!(step, Step::Mirror(_))))
+        self.route.as_ref().is_some_and(|route| route.mirrors().next().is_some())
     }
 
     /// The time at which this attempt, or the whole request, is given up.
@@ -166,43 +157,5 @@ impl Attempts {
     pub(crate) fn stay(&mut self, fresh: bool) {
         self.again = true;
         self.fresh = fresh;
-    }
-}
-
-impl Route {
-    /// `choice` is the place of a backend in the rule.
-    pub(crate) fn new(rule: Arc<Rule>, choice: Option<usize>) -> Self {
-        Self { rule, choice: choice.unwrap_or(usize::MAX) }
-    }
-
-    pub(crate) fn choice(&self) -> Option<&WeightedBackend> {
-        self.rule.backends.all().get(self.choice)
-    }
-
-    pub(crate) fn backend(&self) -> Option<&Arc<Backend>> {
-        self.choice()?.backend.as_ref().ok()
-    }
-
-    /// The steps of the rule and then those of the backend, so that the more special one has the last word.
-    pub(crate) fn steps(&self) -> impl Iterator<Item = &Step> {
-        self.rule.steps.iter().chain(self.choice().into_iter().flat_map(|choice| choice.steps.iter()))
-    }
-
-    /// What is rewritten: the backend's word before the rule's.
-    pub(crate) fn rewrite<'r, T>(&'r self, part: impl Fn(&'r UrlRewrite) -> Option<&'r T>) -> Option<&'r T> {
-        let of = |step: &'r Step| match step {
-            Step::Rewrite(rewrite) => part(rewrite),
-            _ => None,
-        };
-        self.steps().filter_map(of).last()
-    }
-
-    /// What CORS adds to an answer.
-    pub(crate) fn cors(&self, request: &HeaderMap, answer: &mut impl portcullis_routing::HeadersMut) {
-        for step in self.steps() {
-            if let Step::Cors(cors) = step {
-                cors.response(request, answer);
-            }
-        }
     }
 }

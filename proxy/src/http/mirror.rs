@@ -22,7 +22,7 @@ use pingora_core::{
 use pingora_error::{ErrorType, OrErr, Result};
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
-use portcullis_routing::{Backend, BackendProtocol, Step};
+use portcullis_routing::{Backend, BackendProtocol};
 use tokio::sync::mpsc;
 
 use super::context::Context;
@@ -83,11 +83,8 @@ impl Mirrors {
         context: &Context,
     ) -> Option<Box<Copies>> {
         let route = context.route.as_ref().filter(|_| !context.upgrade)?;
-        let wanted = route.steps().filter_map(|step| match step {
-            Step::Mirror(mirror) => Some(mirror),
-            _ => None,
-        });
-        let backends = wanted.filter(|m| m.takes(random::number())).filter_map(|m| m.backend.as_ref().ok());
+        let backends =
+            route.mirrors().filter(|m| m.takes(random::number())).filter_map(|m| m.backend.as_ref().ok());
         let bodiless = session.is_body_empty();
         let senders: Vec<_> = backends.filter_map(|backend| self.start(backend, request, bodiless)).collect();
         (!senders.is_empty()).then(|| Box::new(Copies { senders, copied: 0, seen: 0 }))

@@ -1,24 +1,20 @@
-//! What becomes of a request before a backend is asked: checks, route, filters that answer by themselves.
+//! What becomes of a request before a backend is asked: the view of it that is decided about, and the decision noted.
 
-use std::sync::Arc;
-
-use http::{HeaderValue, Method, Version, header};
+use http::{HeaderValue, Version, header};
 use pingora_proxy::Session;
 use portcullis_routing::{
-    BackendProtocol, Endpoints, Listener, ListenerId, Port, Rejection, RequestView, Selected, Step,
-    path::InvalidPath,
+    self as routing, Answer, Asked, Connection, Decision, Rejection, Request, decide::Tls,
 };
 use tokio::time::Instant;
 
 use super::{
     access_log::Record,
-    answer::{Answer, is_grpc},
+    answer::is_grpc,
     client,
-    context::{Context, Route},
+    context::Context,
+    forwarded,
     headers::{self, Has},
     host::Host,
-    redirect,
-    target::{Asked, Target},
     upgrade::Upgrade,
 };
 use crate::{conn::ConnInfo, random, shared::Shared};
@@ -61,116 +57,54 @@ pub(crate) fn decide(
         context.grpc = is_grpc(head.headers.get(header::CONTENT_TYPE));
     }
 
-    let bad = |why| Answer::reject(Rejection::BadRequest, why);
+    let asked = Asked::parse(&head.method, head.raw_path());
     let host = Host::of(head);
-    let asked = Asked::of(head);
     let named = host.as_ref().map_or("", |host| &*host.name);
-    let path = match &asked {
-        Ok(Asked::Resource(target)) => target.path.canonical(),
-        Ok(Asked::Server) => "*",
-        Err(_) => "",
-    };
+    let path = asked.as_ref().map_or("", Asked::path);
     context.client = client::address(context.conn.peer.ip(), &head.headers, &shared.options.trusted);
     context.record = Record::begin(&head.method, named, path, context.client);
-    if matches!(head.method, Method::CONNECT | Method::TRACE) {
-        return Err(Answer::reject(Rejection::MethodNotAllowed, "method not allowed"));
-    }
+    let refused = |(rejection, why)| Box::new(Answer::reject(rejection, why));
+    let bad = |why| refused((Rejection::BadRequest, why));
+    let asked = asked.map_err(refused)?;
     if coded {
         return Err(bad("no transfer coding but chunked is supported"));
     }
     let host = host.map_err(bad)?;
-    let target = match asked.map_err(bad)? {
-        Asked::Resource(target) => target,
-        Asked::Server => return Err(Answer::options(Vec::new())),
-    };
+
     let table = shared.table.load();
-    let port = table.ports.get(&context.conn.port);
-    let (port, listener) = port
-        .and_then(|port| Some((port, port.listener(&host.name)?)))
-        .ok_or_else(|| Answer::reject(Rejection::NoRoute, "no listener for this host"))?;
-    if !is_directed(&context.conn, port, listener) {
-        let why = "the connection was made for another host's listener";
-        return Err(Answer::reject(Rejection::Misdirected, why));
+    let request = Request {
+        method: &head.method,
+        host: &host.name,
+        asked: &asked,
+        headers: &head.headers,
+        upgrade: context.upgrade,
+    };
+    let scheme = forwarded::scheme(head, context, &shared.options);
+    let connection = connection(&context.conn, scheme);
+    let decision = match routing::decide(&table, request, connection, random::number()) {
+        Decision::Forward(forward) => Ok(forward),
+        Decision::Answer(answer) => Err(answer),
+        Decision::Ask(check, _) => match *check {},
+    };
+    match decision {
+        Ok(forward) => {
+            context.deadline = forward.route.rule().timeouts.request.map(|limit| Instant::now() + limit);
+            context.target = forward.target;
+            context.route = Some(forward.route);
+            context.host = Some(host.value).filter(|value| !value.is_empty());
+            Ok(())
+        }
+        Err(mut answer) => {
+            context.route = answer.route.take();
+            Err(answer)
+        }
     }
-    let request =
-        RequestView { method: &head.method, path: &target.path, query: target.query, headers: &head.headers };
-    let selected = listener.route(&host.name, &request).map_err(InvalidPath::why).map_err(bad)?;
-    let selected =
-        selected.ok_or_else(|| Answer::reject(Rejection::NoRoute, "no route takes this request"))?;
-    let way = Way { selected, host: &host, target: &target };
-    way.follow(shared, session, context)?;
-    context.host = Some(host.value).filter(|value| !value.is_empty());
-    Ok(())
 }
 
-/// On TLS, the listener of the server name must be that of Host: a client that reuses a connection for another
-/// listener's host would pass by what that listener asks of its clients. Hosts of Ingresses are one listener.
-fn is_directed(conn: &ConnInfo, port: &Port, listener: &Arc<Listener>) -> bool {
-    let Some(tls) = &conn.tls else { return true };
-    match port.listener(tls.server_name.as_deref().unwrap_or_default()) {
-        Some(greeted) => Arc::ptr_eq(greeted, listener) || greeted.id == listener.id,
-        // Greeted with the default certificate.
-        None => *listener.id == ListenerId::Ingress,
-    }
-}
-
-/// A rule and the request that it takes.
-struct Way<'a> {
-    selected: Selected<'a>,
-    host: &'a Host<'a>,
-    target: &'a Target<'a>,
-}
-
-impl Way<'_> {
-    fn follow(&self, shared: &Shared, session: &Session, context: &mut Context) -> Result<(), Box<Answer>> {
-        let head = session.req_header();
-        let rule = self.selected.rule;
-        let choice = rule.backends.pick(random::number());
-        let place = choice.and_then(|c| rule.backends.all().iter().position(|o| std::ptr::eq(o, c)));
-        let route = context.route.insert(Route::new(Arc::clone(rule), place));
-        context.deadline = rule.timeouts.request.map(|limit| Instant::now() + limit);
-
-        for step in rule.steps.iter() {
-            match step {
-                Step::Cors(cors) if head.method == Method::OPTIONS => {
-                    if let Some(headers) = cors.preflight(&head.headers) {
-                        return Err(Answer::options(headers));
-                    }
-                }
-                Step::Redirect(redirect) => {
-                    let request = (head, self.host, self.target);
-                    return Err(redirect::answer(
-                        redirect,
-                        &self.selected,
-                        request,
-                        context,
-                        &shared.options,
-                    ));
-                }
-                _ => {}
-            }
-        }
-        let broken = |why| Answer::reject(Rejection::BrokenBackend, why);
-        let choice = choice.ok_or_else(|| broken("the rule has no backend"))?;
-        let backend = choice.backend.as_ref().map_err(|_| broken("the backend cannot be used"))?;
-        // Here rather than when connecting, so that the client's connection outlives the answer.
-        if matches!(&**backend.endpoints.load(), Endpoints::Addresses(all) if all.is_empty()) {
-            return Err(Answer::reject(Rejection::NoEndpoints, "the backend has no endpoint that is ready"));
-        }
-        if context.upgrade && backend.protocol == BackendProtocol::Http2 {
-            let why = "the backend speaks HTTP/2, which knows no upgrade";
-            return Err(Answer::reject(Rejection::BadGateway, why));
-        }
-        let reading = self.selected.reading;
-        let Some(rewrite) = route.rewrite(|rewrite| rewrite.path.as_ref()) else {
-            context.target = self.target.forwarded(reading, None);
-            return Ok(());
-        };
-        let path =
-            self.target.path.read(reading).map_err(|why| Answer::reject(Rejection::BadRequest, why.why()))?;
-        context.target = self.target.forwarded(reading, Some(&rewrite.apply(&path, self.selected.path)));
-        Ok(())
-    }
+/// The client's connection as decisions see it.
+fn connection<'c>(conn: &'c ConnInfo, scheme: &'static str) -> Connection<'c> {
+    let tls = conn.tls.as_ref().map(|tls| Tls { server_name: tls.server_name.as_deref() });
+    Connection { port: conn.port, tls, scheme, client_port: conn.client_port, port_offset: conn.offset }
 }
 
 /// Brings several values of a length, which the parser found equal, to one (RFC 9110, 8.6).

@@ -4,11 +4,11 @@ use http::{StatusCode, Version, header};
 use pingora_error::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
-use portcullis_routing::{BackendProtocol, Rejection, Step};
+use portcullis_routing::{Answer, BackendProtocol, Rejection};
 use tokio::time::Instant;
 
 use super::{
-    answer::Answer,
+    answer,
     context::Context,
     headers::{self, Response},
     hop, retry,
@@ -64,12 +64,7 @@ pub(crate) fn filter(
     hop::strip_response(answer, switching);
     if let Some(route) = &context.route {
         let mut headers = Response(answer);
-        for step in route.steps() {
-            if let Step::ResponseHeaders(modifier) = step {
-                modifier.apply(&mut headers);
-            }
-        }
-        route.cors(&session.req_header().headers, &mut headers);
+        route.edit_answer(&session.req_header().headers, &mut headers);
     }
     context.status = answer.status.as_u16();
     if context.conn.draining() {
@@ -129,7 +124,7 @@ pub(crate) async fn fail(session: &mut Session, error: &Error, context: &mut Con
         return 0;
     }
     // A client that cannot be told is gone.
-    let _ = Answer::reject(rejection, why).send(session, context).await;
+    let _ = answer::send(&Answer::reject(rejection, why), session, context).await;
     context.status
 }
 

@@ -1,23 +1,26 @@
 //! The request target: the path and the query, whatever form it has.
 
 use http::Method;
-use pingora_http::RequestHeader;
-use portcullis_routing::path::{InvalidPath, Reading, RequestPath};
+
+use crate::{
+    Rejection,
+    path::{InvalidPath, Reading, RequestPath},
+};
 
 /// Path and query of a request.
-#[derive(Debug)]
-pub(crate) struct Target<'r> {
+#[derive(Clone, Debug)]
+pub struct Target<'r> {
     /// The path, in each of its readings.
-    pub(crate) path: RequestPath<'r>,
+    pub path: RequestPath<'r>,
     /// The query, without `?`.
-    pub(crate) query: Option<&'r str>,
+    pub query: Option<&'r str>,
     /// Whether the client sent just these.
     is_origin_form: bool,
 }
 
 /// What a request asks for.
-#[derive(Debug)]
-pub(crate) enum Asked<'r> {
+#[derive(Clone, Debug)]
+pub enum Asked<'r> {
     /// A resource.
     Resource(Target<'r>),
     /// `OPTIONS *`: the server itself (RFC 9110, 9.3.7).
@@ -25,15 +28,21 @@ pub(crate) enum Asked<'r> {
 }
 
 impl<'r> Asked<'r> {
-    /// Reads the target. A fragment, which has no place there, was cut off by the parser.
+    /// Reads the target of a request.
     ///
     /// # Errors
-    /// What the client is told where the target is malformed.
-    pub(crate) fn of(head: &'r RequestHeader) -> Result<Self, &'static str> {
+    /// Methods that are not served, whatever their target (CONNECT and TRACE), and a target that is malformed.
+    pub fn parse(method: &Method, raw: &'r [u8]) -> Result<Self, (Rejection, &'static str)> {
+        if matches!(*method, Method::CONNECT | Method::TRACE) {
+            return Err((Rejection::MethodNotAllowed, "method not allowed"));
+        }
+        Self::read(method, raw).map_err(|why| (Rejection::BadRequest, why))
+    }
+
+    fn read(method: &Method, raw: &'r [u8]) -> Result<Self, &'static str> {
         const MALFORMED: &str = "malformed request target";
-        let raw = head.raw_path();
         if raw == b"*" {
-            return if head.method == Method::OPTIONS { Ok(Self::Server) } else { Err(MALFORMED) };
+            return if *method == Method::OPTIONS { Ok(Self::Server) } else { Err(MALFORMED) };
         }
         let raw = std::str::from_utf8(raw).map_err(|_| MALFORMED)?;
         let is_origin_form = raw.starts_with('/');
@@ -41,6 +50,14 @@ impl<'r> Asked<'r> {
         let (path, query) = rest.split_once('?').map_or((rest, None), |(path, query)| (path, Some(query)));
         let path = RequestPath::parse(if path.is_empty() { "/" } else { path }).map_err(InvalidPath::why)?;
         Ok(Self::Resource(Target { path, query, is_origin_form }))
+    }
+
+    /// The path for logs.
+    pub fn path(&self) -> &str {
+        match self {
+            Self::Resource(target) => target.path.canonical(),
+            Self::Server => "*",
+        }
     }
 }
 
@@ -52,7 +69,6 @@ impl Target<'_> {
         (!is_sent).then(|| with_query(path, self.query).into_boxed_str())
     }
 }
-
 fn with_query(path: &str, query: Option<&str>) -> String {
     let mut text = String::with_capacity(path.len() + query.map_or(0, |q| q.len() + 1));
     text.push_str(path);

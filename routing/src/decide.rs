@@ -1,0 +1,302 @@
+//! What becomes of a request. One pure function decides, and carriers carry out what it says:
+//!
+//! ```text
+//! decide(table, request, connection, random) -> Answer | Forward | Ask(check, cursor)
+//! resume(cursor, outcome of the check)       -> Answer | Forward | Ask(check, cursor)
+//! route.on_answer(status, attempts)          -> Pass | Retry
+//! ```
+//!
+//! Total: whatever a client sends gets an answer. Nothing here reads a clock or a socket, and chance comes in as an
+//! argument.
+
+mod answer;
+mod forward;
+pub(crate) mod trace;
+
+use std::{fmt, sync::Arc};
+
+use http::{HeaderValue, Method};
+
+pub use answer::Answer;
+pub use forward::{Attempts, Forward, OnAnswer, Route};
+
+use self::trace::Trace;
+use crate::{
+    Asked, BackendProtocol, Endpoints, Headers, Listener, ListenerId, Port, Rejection, RequestView, Selected,
+    Step, Table, Target,
+    path::InvalidPath,
+    step::{Check, Origin, Redirect},
+};
+
+/// What a decision reads of a request. A carrier's own types stay its own.
+#[derive(Clone, Copy)]
+pub struct Request<'r> {
+    /// The method.
+    pub method: &'r Method,
+    /// The host in its one form: lower case, no port, no last dot; empty where HTTP/1.0 has none.
+    pub host: &'r str,
+    /// What is asked for.
+    pub asked: &'r Asked<'r>,
+    /// The headers.
+    pub headers: &'r dyn Headers,
+    /// Whether the connection is to become another protocol's.
+    pub upgrade: bool,
+}
+
+/// What a decision reads of a client's connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Connection<'c> {
+    /// The table's port that it came in on.
+    pub port: u16,
+    /// TLS that ended here.
+    pub tls: Option<Tls<'c>>,
+    /// `http` or `https`, as the client sees it.
+    pub scheme: &'static str,
+    /// The port that the client connected to.
+    pub client_port: u16,
+    /// What clients add to every listener's port to get there ([`Port::offset`]).
+    pub port_offset: u16,
+}
+
+/// TLS that ended here.
+#[derive(Clone, Copy, Debug)]
+pub struct Tls<'c> {
+    /// The server name of the handshake, in lower case.
+    pub server_name: Option<&'c str>,
+}
+
+/// What becomes of a request.
+#[derive(Debug)]
+pub enum Decision<'t, 'r> {
+    /// The proxy answers by itself.
+    Answer(Box<Answer>),
+    /// A backend is asked.
+    Forward(Forward),
+    /// The carrier carries out a check first, and goes on with [`resume`].
+    Ask(&'t Check, Cursor<'t, 'r>),
+}
+
+/// What a check came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The request goes on.
+    Pass,
+    /// It does not; the text says so to the client.
+    Deny(Rejection, &'static str),
+}
+
+/// Where a decision stands that waits for a check.
+#[derive(Debug)]
+pub struct Cursor<'t, 'r> {
+    chosen: Chosen<'t, 'r>,
+    /// The place of the step after the check.
+    next: usize,
+}
+
+/// Decides about a request. `random` is uniformly random over all of `u64`.
+pub fn decide<'t, 'r>(
+    table: &'t Table,
+    request: Request<'r>,
+    connection: Connection<'r>,
+    random: u64,
+) -> Decision<'t, 'r> {
+    decide_with(table, request, connection, random, &mut trace::Silent)
+}
+
+/// Goes on with a decision whose check has been carried out.
+pub fn resume<'t, 'r>(cursor: Cursor<'t, 'r>, outcome: Outcome) -> Decision<'t, 'r> {
+    let Cursor { chosen, next } = cursor;
+    match outcome {
+        Outcome::Pass => chosen.follow(next, &mut trace::Silent),
+        Outcome::Deny(rejection, why) => chosen.answer(Answer::reject(rejection, why)),
+    }
+}
+
+pub(crate) fn decide_with<'t, 'r>(
+    table: &'t Table,
+    request: Request<'r>,
+    connection: Connection<'r>,
+    random: u64,
+    trace: &mut impl Trace<'t>,
+) -> Decision<'t, 'r> {
+    let answer = |answer| Decision::Answer(Box::new(answer));
+    let target = match request.asked {
+        Asked::Resource(target) => target,
+        Asked::Server => return answer(Answer::options(Vec::new())),
+    };
+    match select(table, &request, target, &connection, trace) {
+        Ok(selected) => Chosen { selected, request, target, connection, random }.follow(0, trace),
+        Err((rejection, why)) => answer(Answer::reject(rejection, why)),
+    }
+}
+
+/// The rule that takes a request: by the port, the listener of the host, and its routes.
+fn select<'t>(
+    table: &'t Table,
+    request: &Request<'_>,
+    target: &Target<'_>,
+    connection: &Connection<'_>,
+    trace: &mut impl Trace<'t>,
+) -> Result<Selected<'t>, (Rejection, &'static str)> {
+    let port = table.ports.get(&connection.port);
+    let (port, listener) = port
+        .and_then(|port| Some((port, port.listener(request.host)?)))
+        .ok_or((Rejection::NoRoute, "no listener for this host"))?;
+    trace.listener(port, listener);
+    if !is_directed(connection, port, listener) {
+        return Err((Rejection::Misdirected, "the connection was made for another host's listener"));
+    }
+    let view = RequestView {
+        method: request.method,
+        path: &target.path,
+        query: target.query,
+        headers: request.headers,
+    };
+    let selected = listener.route(request.host, &view).map_err(InvalidPath::why);
+    let selected = selected.map_err(|why| (Rejection::BadRequest, why))?;
+    let selected = selected.ok_or((Rejection::NoRoute, "no route takes this request"))?;
+    trace.selected(&selected);
+    Ok(selected)
+}
+
+/// On TLS, the listener of the server name must be that of Host: a client that reuses a connection for another
+/// listener's host would pass by what that listener asks of its clients. Hosts of Ingresses are one listener.
+fn is_directed(connection: &Connection<'_>, port: &Port, listener: &Arc<Listener>) -> bool {
+    let Some(tls) = connection.tls else { return true };
+    match port.listener(tls.server_name.unwrap_or_default()) {
+        Some(greeted) => Arc::ptr_eq(greeted, listener) || greeted.id == listener.id,
+        // Greeted with the default certificate.
+        None => *listener.id == ListenerId::Ingress,
+    }
+}
+
+/// A rule and the request that it takes.
+struct Chosen<'t, 'r> {
+    selected: Selected<'t>,
+    request: Request<'r>,
+    target: &'r Target<'r>,
+    connection: Connection<'r>,
+    random: u64,
+}
+
+impl<'t, 'r> Chosen<'t, 'r> {
+    /// Does the steps of the rule that bear on the request's way, from this one on.
+    fn follow(self, from: usize, trace: &mut impl Trace<'t>) -> Decision<'t, 'r> {
+        let rule = self.selected.rule;
+        for (place, step) in rule.steps.iter().enumerate().skip(from) {
+            trace.step(step);
+            match step {
+                Step::Check(check) => return Decision::Ask(check, Cursor { chosen: self, next: place + 1 }),
+                Step::Cors(cors) if *self.request.method == Method::OPTIONS => {
+                    if let Some(headers) = cors.preflight(self.request.headers) {
+                        return self.answer(Answer::options(headers));
+                    }
+                }
+                Step::Redirect(redirect) => {
+                    let answer = self.redirect(redirect);
+                    return self.answer(answer);
+                }
+                Step::Cors(_)
+                | Step::RequestHeaders(_)
+                | Step::Rewrite(_)
+                | Step::Mirror(_)
+                | Step::ResponseHeaders(_) => {}
+            }
+        }
+        self.forward()
+    }
+
+    fn forward(self) -> Decision<'t, 'r> {
+        let backends = &self.selected.rule.backends;
+        let choice = backends.pick(self.random);
+        let place = choice.and_then(|c| backends.all().iter().position(|other| std::ptr::eq(other, c)));
+        let route = Route::new(self.selected.rule, place);
+        if let Err((rejection, why)) = self.check_backend(&route) {
+            return Decision::Answer(Box::new(Answer::reject(rejection, why).of_route(route)));
+        }
+        match self.forwarded(&route) {
+            Ok(target) => Decision::Forward(Forward { target, route }),
+            Err(why) => {
+                let answer = Answer::reject(Rejection::BadRequest, why.why());
+                Decision::Answer(Box::new(answer.of_route(route)))
+            }
+        }
+    }
+
+    fn check_backend(&self, route: &Route) -> Result<(), (Rejection, &'static str)> {
+        let choice = route.choice().ok_or((Rejection::BrokenBackend, "the rule has no backend"))?;
+        let backend = choice.backend.as_ref();
+        let backend = backend.map_err(|_| (Rejection::BrokenBackend, "the backend cannot be used"))?;
+        // Here rather than when connecting, so that the client's connection outlives the answer.
+        if matches!(&**backend.endpoints.load(), Endpoints::Addresses(all) if all.is_empty()) {
+            return Err((Rejection::NoEndpoints, "the backend has no endpoint that is ready"));
+        }
+        if self.request.upgrade && backend.protocol == BackendProtocol::Http2 {
+            return Err((Rejection::BadGateway, "the backend speaks HTTP/2, which has no upgrade"));
+        }
+        Ok(())
+    }
+
+    /// Path and query for the backend, where they are not those of the client.
+    fn forwarded(&self, route: &Route) -> Result<Option<Box<str>>, InvalidPath> {
+        let reading = self.selected.reading;
+        let Some(rewrite) = route.rewritten(|rewrite| rewrite.path.as_ref()) else {
+            return Ok(self.target.forwarded(reading, None));
+        };
+        let path = self.target.path.read(reading)?;
+        Ok(self.target.forwarded(reading, Some(&rewrite.apply(&path, self.selected.path))))
+    }
+
+    fn redirect(&self, redirect: &Redirect) -> Answer {
+        let path = match self.target.path.read(self.selected.reading) {
+            Ok(path) => path,
+            Err(invalid) => return Answer::reject(Rejection::BadRequest, invalid.why()),
+        };
+        let origin = Origin {
+            scheme: self.connection.scheme,
+            host: self.request.host,
+            port: self.connection.redirected_port(),
+            port_offset: self.connection.port_offset,
+            path: &path,
+            sent: self.target.path.location(self.selected.reading),
+            query: self.target.query,
+        };
+        match HeaderValue::try_from(redirect.location(&origin, self.selected.path)) {
+            Ok(location) => Answer::redirect(redirect.status, location),
+            Err(_) => Answer::reject(Rejection::BadRequest, "the redirect has no valid location"),
+        }
+    }
+
+    fn answer(&self, answer: Answer) -> Decision<'t, 'r> {
+        Decision::Answer(Box::new(answer.of_route(Route::new(self.selected.rule, None))))
+    }
+}
+
+impl Connection<'_> {
+    /// The listener's port; behind a proxy that ended the client's TLS, that of the client's scheme.
+    fn redirected_port(&self) -> u16 {
+        match (self.scheme, &self.tls) {
+            ("https", None) => 443,
+            ("http", Some(_)) => 80,
+            _ => self.client_port,
+        }
+    }
+}
+
+impl fmt::Debug for Request<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { method, host, asked, headers: _, upgrade } = self;
+        f.debug_struct("Request")
+            .field("method", method)
+            .field("host", host)
+            .field("asked", asked)
+            .field("upgrade", upgrade)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Chosen<'_, '_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Chosen").field("selected", &self.selected).field("request", &self.request).finish()
+    }
+}
