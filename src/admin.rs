@@ -1,12 +1,14 @@
-//! The admin port: health, readiness, metrics, statuses.
+//! The admin port: health, readiness, metrics, statuses, explanations of requests.
 
 use std::{io, net::SocketAddr, sync::Arc};
 
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use hyper::body::Incoming;
+use portcullis_routing::Explanation;
 use serde::Serialize;
 
 use crate::{
+    explain::Question,
     metrics,
     server::{Body, Handler, Peer, Server, full},
 };
@@ -21,6 +23,11 @@ pub trait Told: Send + Sync + 'static {
     fn metrics(&self) -> String;
     /// The statuses of all objects, as JSON.
     fn statuses(&self) -> serde_json::Value;
+    /// What becomes of a request.
+    ///
+    /// # Errors
+    /// Where it is refused before anything is decided about it.
+    fn explain(&self, question: &Question) -> Result<Explanation, String>;
 }
 
 /// Serves the admin port until the server is stopped or dropped.
@@ -35,20 +42,29 @@ struct Admin<T>(T);
 
 impl<T: Told> Handler for Admin<T> {
     async fn answer(self: Arc<Self>, request: Request<Incoming>, _: Arc<Peer>) -> Response<Body> {
-        answer(request.method(), request.uri().path(), &self.0)
+        answer(request.method(), request.uri(), &self.0)
     }
 }
 
-fn answer(method: &Method, path: &str, told: &impl Told) -> Response<Body> {
+fn answer(method: &Method, uri: &Uri, told: &impl Told) -> Response<Body> {
     if !matches!(*method, Method::GET | Method::HEAD) {
         return text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are served here\n");
     }
-    match path {
+    match uri.path() {
         "/healthz" => text(StatusCode::OK, "ok\n"),
         "/readyz" => readiness(told.missing(), told.hindered()),
         "/metrics" => respond(StatusCode::OK, full(told.metrics()), metrics::CONTENT_TYPE),
         "/status" => json(StatusCode::OK, &told.statuses()),
-        _ => text(StatusCode::NOT_FOUND, "served here: /healthz /readyz /metrics /status\n"),
+        "/explain" => explanation(uri.query().unwrap_or_default(), told),
+        _ => text(StatusCode::NOT_FOUND, "served here: /healthz /readyz /metrics /status /explain?url=\n"),
+    }
+}
+
+fn explanation(query: &str, told: &impl Told) -> Response<Body> {
+    let explained = Question::of_query(query).map_err(|error| format!("{error:#}"));
+    match explained.and_then(|question| told.explain(&question)) {
+        Ok(explanation) => json(StatusCode::OK, &explanation),
+        Err(why) => respond(StatusCode::BAD_REQUEST, full(why + "\n"), "text/plain; charset=utf-8"),
     }
 }
 
@@ -105,6 +121,10 @@ mod tests {
         fn statuses(&self) -> serde_json::Value {
             serde_json::json!({"objects": []})
         }
+
+        fn explain(&self, question: &Question) -> Result<Explanation, String> {
+            question.explain(&portcullis_routing::Table::default())
+        }
     }
 
     #[test]
@@ -116,10 +136,13 @@ mod tests {
             (Method::GET, "/readyz", &["port 80"], StatusCode::SERVICE_UNAVAILABLE),
             (Method::GET, "/status", &[], StatusCode::OK),
             (Method::GET, "/metrics", &["port 80"], StatusCode::OK),
+            (Method::GET, "/explain?url=http://a.example/", &[], StatusCode::OK),
+            (Method::GET, "/explain?url=http://a.example/%25", &[], StatusCode::BAD_REQUEST),
+            (Method::GET, "/explain", &[], StatusCode::BAD_REQUEST),
             (Method::POST, "/status", &[], StatusCode::METHOD_NOT_ALLOWED),
             (Method::GET, "/", &[], StatusCode::NOT_FOUND),
         ] {
-            let got = answer(&method, path, &Is(missing)).status();
+            let got = answer(&method, &path.parse().unwrap(), &Is(missing)).status();
             assert_eq!(got, want, "{method} {path} {missing:?}");
         }
     }

@@ -27,6 +27,8 @@ pub enum Command {
     Echo(EchoArgs),
     /// Say of each object whether it would be accepted, and why not. Exit code 1 when one is refused.
     Check(CheckArgs),
+    /// Say what becomes of a request and why: listener, route, rule, steps, backend, endpoints. Nothing is sent.
+    Explain(ExplainArgs),
 }
 
 #[derive(Clone, Debug, Args)]
@@ -188,6 +190,28 @@ pub struct CheckArgs {
     #[arg(required = true, value_name = "PATH")]
     pub paths: Vec<PathBuf>,
     /// Form of the report.
+    #[arg(long, value_name = "FORM", default_value = "text")]
+    pub format: ReportFormat,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct ExplainArgs {
+    /// The request's URL; its scheme and port say which listeners are asked.
+    #[arg(value_name = "URL")]
+    pub url: String,
+    /// The request's method.
+    #[arg(long, value_name = "METHOD", default_value = "GET")]
+    pub method: String,
+    /// A header of the request; may be given several times.
+    #[arg(long, value_name = "NAME: VALUE")]
+    pub header: Vec<String>,
+    /// Folder whose objects are asked, as they stand; they need not be served.
+    #[arg(long, value_name = "DIR", conflicts_with = "admin")]
+    pub manifests: Option<PathBuf>,
+    /// Admin port of the running instance that is asked when no folder is given.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9080")]
+    pub admin: SocketAddr,
+    /// Form of the explanation.
     #[arg(long, value_name = "FORM", default_value = "text")]
     pub format: ReportFormat,
 }

@@ -6,6 +6,7 @@ pub mod check;
 pub mod cli;
 pub mod demo;
 pub mod echo;
+pub mod explain;
 pub mod logs;
 pub mod metrics;
 pub mod run;

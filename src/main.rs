@@ -6,7 +6,7 @@ use clap::Parser;
 use portcullis::{
     check,
     cli::{Cli, Command, LogFormat},
-    demo, echo, logs, run,
+    demo, echo, explain, logs, run,
 };
 
 #[global_allocator]
@@ -37,6 +37,10 @@ fn command(command: Command) -> anyhow::Result<ExitCode> {
         Command::Demo(args) => {
             logs::start(LogFormat::Text, false);
             runtime()?.block_on(demo::run(args))?;
+        }
+        Command::Explain(args) => {
+            logs::start(LogFormat::Text, false);
+            runtime()?.block_on(explain::run(&args))?;
         }
         Command::Check(args) => {
             logs::start(LogFormat::Text, false);

@@ -14,7 +14,10 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::Ipv4Addr,
     path::PathBuf,
+    sync::Arc,
 };
+
+use portcullis_routing::Table;
 
 use crate::{
     Settings,
@@ -22,7 +25,7 @@ use crate::{
     objects::{self, Decoded, decode_document},
     problem::{Place, Problem, Severity},
     snapshot::{Change, Snapshot},
-    translate::{self, Address, DedicatedPorts, Pools, PortRange},
+    translate::{self, Address, DedicatedPorts, Pools, PortRange, Translation},
     yaml,
 };
 
@@ -41,6 +44,17 @@ pub fn check(paths: &[PathBuf], settings: &Settings) -> Report {
         checks.translate(settings);
     }
     checks.report
+}
+
+/// The table of the objects in files and folders, as far as they can be read; nothing is bound.
+pub fn table(paths: &[PathBuf], settings: &Settings) -> Arc<Table> {
+    let mut checks = Checks::default();
+    for path in files::find(paths).into_iter().flatten() {
+        if let Ok(text) = files::read(&path) {
+            checks.read(&text, &path.to_string_lossy());
+        }
+    }
+    checks.translation(settings).table
 }
 
 #[derive(Default)]
@@ -100,7 +114,7 @@ impl Checks {
         self.report.objects.push(checked);
     }
 
-    fn translate(&mut self, settings: &Settings) {
+    fn translation(&mut self, settings: &Settings) -> Translation {
         self.imply_namespaces();
         // What is made for a Gateway with addresses of its own is made once it is served.
         let mut settings = Settings { dedicated: DedicatedPorts::Of(PortRange::EMPTY), ..settings.clone() };
@@ -108,11 +122,15 @@ impl Checks {
             // Where clients reach us is known once something is served, and no fault of the manifests.
             settings.addresses.push(Address::Ip(Ipv4Addr::LOCALHOST.into()));
         }
-        let translation = translate::full(&self.snapshot, &settings, None, &Pools::default());
+        translate::full(&self.snapshot, &settings, None, &Pools::default())
+    }
+
+    fn translate(&mut self, settings: &Settings) {
+        let translation = self.translation(settings);
         for (key, finding) in statuses::findings(&translation.statuses) {
             self.say(key, finding);
         }
-        for problem in translate::unclaimed(&self.snapshot, &settings) {
+        for problem in translate::unclaimed(&self.snapshot, settings) {
             let of = self.by_key.iter().find(|(key, _)| *key.to_string() == *problem.object);
             for index in of.into_iter().flat_map(|(_, known)| &known.places) {
                 self.report.objects[*index].add_problem(&problem);

@@ -149,6 +149,11 @@ impl Proxy {
         });
     }
 
+    /// The table that is served now.
+    pub fn table(&self) -> Arc<Table> {
+        self.shared.table.load_full()
+    }
+
     /// Which ports are bound, as it changes.
     pub fn bindings(&self) -> watch::Receiver<Arc<Bindings>> {
         self.bindings.clone()

@@ -300,3 +300,6 @@ impl fmt::Debug for Chosen<'_, '_> {
         f.debug_struct("Chosen").field("selected", &self.selected).field("request", &self.request).finish()
     }
 }
+
+#[cfg(test)]
+mod tests;

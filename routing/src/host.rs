@@ -3,8 +3,10 @@
 use std::{fmt, sync::Arc};
 
 mod map;
+mod request;
 
 pub use map::{HostMap, Matches};
+pub use request::request_name;
 
 /// A hostname that a listener or a route asks for.
 ///

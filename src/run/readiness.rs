@@ -7,10 +7,12 @@ use std::{
 
 use portcullis_controller::{Handle, source::cluster::Progress};
 use portcullis_proxy::{Bindings, Proxy};
+use portcullis_routing::Explanation;
 use tokio::sync::watch;
 
 use crate::{
     admin::Told,
+    explain::Question,
     metrics::{self, Figures},
 };
 
@@ -84,6 +86,10 @@ impl Told for Readiness {
 
     fn statuses(&self) -> serde_json::Value {
         self.controller.report()
+    }
+
+    fn explain(&self, question: &Question) -> Result<Explanation, String> {
+        question.explain(&self.proxy.table())
     }
 }
 

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use http::{HeaderValue, Version, header};
 use pingora_http::RequestHeader;
+use portcullis_routing::host::request_name;
 
 /// Host of a request.
 #[derive(Debug)]
@@ -35,7 +36,7 @@ impl<'r> Host<'r> {
             (None, None) if head.version == Version::HTTP_10 => return Ok(Self::none(head)),
             (None, None) => return Err("no Host"),
         };
-        Ok(Self { value, name: name_of(text).ok_or("invalid Host")? })
+        Ok(Self { value, name: request_name(text).ok_or("invalid Host")? })
     }
 
     /// HTTP/1.0 knows requests without Host; an absolute target may name one all the same.
@@ -45,62 +46,13 @@ impl<'r> Host<'r> {
             .and_then(|target| target.split_once("://"))
             .map(|(_, rest)| rest.split(['/', '?']).next().unwrap_or_default())
             .filter(|authority| !authority.contains('@'));
-        let named = authority.and_then(|a| Some((HeaderValue::from_str(a).ok()?, name_of(a)?)));
+        let named = authority.and_then(|a| Some((HeaderValue::from_str(a).ok()?, request_name(a)?)));
         match named {
             Some((value, name)) => Self { value, name },
             None => Self { value: HeaderValue::from_static(""), name: Cow::Borrowed("") },
         }
     }
 }
-
-/// The name in `host [ ":" port ]`; `None` where it is neither a name nor an IP address (RFC 3986, 3.2.2).
-fn name_of(text: &str) -> Option<Cow<'_, str>> {
-    let (name, port) = match text.strip_prefix('[') {
-        Some(rest) => {
-            let (address, port) = rest.split_once(']')?;
-            address.parse::<std::net::Ipv6Addr>().ok()?;
-            (&text[..address.len() + 2], port)
-        }
-        None => text.split_at(text.bytes().position(|b| b == b':').unwrap_or(text.len())),
-    };
-    let digits = port.strip_prefix(':').or_else(|| port.is_empty().then_some(""))?;
-    // An empty port is allowed by the grammar; a number beyond 65535 names no port.
-    if !digits.bytes().all(|b| b.is_ascii_digit()) || (!digits.is_empty() && digits.parse::<u16>().is_err()) {
-        return None;
-    }
-    // Host may end in a dot, the DNS root; routes never do.
-    let name = name.strip_suffix('.').unwrap_or(name);
-    if name.is_empty() || name.len() > 255 {
-        return None;
-    }
-    let seen = name.bytes().fold(0, |seen, b| seen | CLASS[usize::from(b)]);
-    // What stands in brackets was parsed above.
-    if seen & INVALID != 0 && !name.starts_with('[') {
-        return None;
-    }
-    Some(match seen & UPPER != 0 {
-        true => Cow::Owned(name.to_ascii_lowercase()),
-        false => Cow::Borrowed(name),
-    })
-}
-
-const UPPER: u8 = 1;
-const INVALID: u8 = 2;
-
-/// In names there are letters, digits, `-`, `.` and, as many clients have it, `_`.
-const CLASS: [u8; 256] = {
-    let mut table = [INVALID; 256];
-    let mut b: u8 = 0;
-    while b < 128 {
-        table[b as usize] = match b {
-            b'A'..=b'Z' => UPPER,
-            b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' => 0,
-            _ => INVALID,
-        };
-        b += 1;
-    }
-    table
-};
 
 #[cfg(test)]
 mod tests {
@@ -133,7 +85,7 @@ mod tests {
             ("[example.com]", None),
             ("%65xample.com", None),
         ] {
-            assert_eq!(name_of(text).as_deref(), want, "{text}");
+            assert_eq!(request_name(text).as_deref(), want, "{text}");
         }
     }
 

@@ -1,0 +1,224 @@
+use std::sync::Arc;
+
+use http::{HeaderMap, StatusCode};
+
+use super::*;
+use crate::{
+    Backend, BackendError, BackendKey, Backends, Endpoint, EndpointPool, Entry, HostPattern, HostTable,
+    PathMatch, Precedence, Protocol, Retry, RouteId, RouteKind, RouteMatch, Rule, Steps, Timeouts,
+    WeightedBackend,
+    step::{Cors, PathRewrite, UrlRewrite},
+};
+
+#[test]
+fn a_request_ends_where_the_first_thing_that_stops_it_says() {
+    let table = table(rule([], [Ok(Endpoints::Addresses(Box::default()))]));
+    for (method, host, target, wanted) in [
+        ("CONNECT", "a.example", "/", Err("405")),
+        ("GET", "a.example", "/", Ok("503 the backend has no endpoint that is ready")),
+        ("GET", "b.example", "/", Ok("404 no listener for this host")),
+        ("GET", "a.example", "/%00", Err("400")),
+        ("OPTIONS", "a.example", "*", Ok("204 ")),
+        ("GET", "a.example", "*", Err("400")),
+    ] {
+        let method: Method = method.parse().unwrap();
+        let got = match Asked::parse(&method, target.as_bytes()) {
+            Ok(asked) => Ok(text(&decide(&table, request(&method, host, &asked), plain(), 0))),
+            Err((rejection, _)) => Err(rejection.status().as_str().to_owned()),
+        };
+        assert_eq!(got.as_deref().map_err(|e| &**e), wanted, "{method} {host} {target}");
+    }
+}
+
+#[test]
+fn a_connection_answers_for_the_listener_of_its_handshake_alone() {
+    let mut table = table(rule([], [ready()]));
+    let port = Arc::make_mut(table.ports.get_mut(&80).unwrap());
+    let other = ListenerId::Gateway { namespace: "n".into(), name: "g".into(), section: "other".into() };
+    port.listeners.insert(HostPattern::parse("b.example").unwrap(), Arc::new(Listener::new(other)));
+    for (server_name, wanted) in [
+        (Some("a.example"), "forward"),
+        (Some("b.example"), "421 the connection was made for another host's listener"),
+        (None, "421 the connection was made for another host's listener"),
+    ] {
+        let connection = Connection { tls: Some(Tls { server_name }), ..plain() };
+        let got = with_target(&table, &Method::GET, "/", connection);
+        assert_eq!(got, wanted, "{server_name:?}");
+    }
+}
+
+#[test]
+fn steps_are_asked_in_the_order_of_work() {
+    let cors = || {
+        Step::Cors(Box::new(Cors {
+            allow_origins: ["*".into()].into(),
+            allow_credentials: false,
+            allow_methods: Box::default(),
+            allow_headers: Box::default(),
+            expose_headers: Box::default(),
+            max_age: HeaderValue::from_static("5"),
+        }))
+    };
+    let away = || Step::Redirect(redirect());
+    let probe = |name| Step::Check(Check::Probe(name));
+    for (steps, method, outcome, wanted) in [
+        (vec![away(), probe("one")], Method::GET, Outcome::Pass, "ask one, 302 "),
+        (vec![probe("one"), probe("two")], Method::GET, Outcome::Pass, "ask one, ask two, forward"),
+        (vec![probe("one"), cors()], Method::OPTIONS, Outcome::Pass, "204 "),
+        (vec![probe("one"), away()], Method::GET, DENIED, "ask one, 503 denied"),
+    ] {
+        let table = table(rule(steps, [ready()]));
+        let asked = Asked::parse(&method, b"/").unwrap();
+        let headers = HeaderMap::from_iter([
+            (http::header::ORIGIN, HeaderValue::from_static("https://o.example")),
+            (http::header::ACCESS_CONTROL_REQUEST_METHOD, HeaderValue::from_static("GET")),
+        ]);
+        let request = Request { headers: &headers, ..request(&method, "a.example", &asked) };
+        let mut said = Vec::new();
+        let mut decision = decide(&table, request, plain(), 0);
+        while let Decision::Ask(Check::Probe(name), cursor) = decision {
+            said.push(format!("ask {name}"));
+            decision = resume(cursor, outcome);
+        }
+        said.push(text(&decision));
+        assert_eq!(said.join(", "), wanted);
+    }
+}
+
+#[test]
+fn a_backend_that_cannot_be_used_answers_for_its_share() {
+    let gone = || Err(BackendError::NotFound("n/gone".into()));
+    let named = || Ok(Endpoints::Name { host: "x.example".into(), port: 80 });
+    for (backends, random, wanted) in [
+        (vec![], 0, "500 the rule has no backend"),
+        (vec![gone(), ready()], 0, "500 the backend cannot be used"),
+        (vec![gone(), ready()], 1, "forward"),
+        (vec![named()], 0, "forward"),
+    ] {
+        let table = table(rule([], backends));
+        let asked = Asked::parse(&Method::GET, b"/").unwrap();
+        let decision = decide(&table, request(&Method::GET, "a.example", &asked), plain(), random);
+        assert_eq!(text(&decision), wanted, "{random}");
+    }
+}
+
+#[test]
+fn what_is_forwarded_is_rewritten_by_the_backend_before_the_rule() {
+    let rewrite =
+        |path: &str| Step::Rewrite(UrlRewrite { hostname: None, path: Some(PathRewrite::Full(path.into())) });
+    let table_of = |steps| {
+        let choice = WeightedBackend { steps, ..weighted(ready()) };
+        table(Rule { backends: Backends::new([choice]), ..rule([rewrite("/rule")], []) })
+    };
+    for (steps, wanted) in [(Steps::default(), "/rule?q"), (Steps::new([rewrite("/backend")]), "/backend?q")]
+    {
+        let table = table_of(steps);
+        let asked = Asked::parse(&Method::GET, b"/a?q").unwrap();
+        let Decision::Forward(forward) =
+            decide(&table, request(&Method::GET, "a.example", &asked), plain(), 0)
+        else {
+            panic!("{wanted}")
+        };
+        assert_eq!(forward.target.as_deref(), Some(wanted));
+    }
+}
+
+#[test]
+fn an_answer_is_dropped_for_another_attempt_as_the_rule_says() {
+    let retry = Some(Retry { codes: [503].into(), attempts: 2, backoff: None });
+    let rule = Arc::new(Rule { retry, ..rule([], []) });
+    let route = Route::new(&rule, None);
+    for (status, retries, repeatable, wanted) in [
+        (503, 0, true, OnAnswer::Retry),
+        (503, 1, true, OnAnswer::Retry),
+        (503, 2, true, OnAnswer::Pass),
+        (503, 0, false, OnAnswer::Pass),
+        (500, 0, true, OnAnswer::Pass),
+        (200, 0, true, OnAnswer::Pass),
+    ] {
+        let got = route.on_answer(status, Attempts { retries, repeatable });
+        assert_eq!(got, wanted, "{status} after {retries}");
+    }
+    let none = Route::new(&Arc::new(self::rule([], [])), None);
+    assert_eq!(none.on_answer(503, Attempts { retries: 0, repeatable: true }), OnAnswer::Pass);
+}
+
+const DENIED: Outcome = Outcome::Deny(Rejection::Overloaded, "denied");
+
+fn with_target(table: &Table, method: &Method, target: &str, connection: Connection<'_>) -> String {
+    let asked = Asked::parse(method, target.as_bytes()).unwrap();
+    text(&decide(table, request(method, "a.example", &asked), connection, 0))
+}
+
+fn text(decision: &Decision<'_, '_>) -> String {
+    match decision {
+        Decision::Answer(answer) => {
+            let why = answer.rejection.map_or("", |(_, why)| why);
+            format!("{} {why}", answer.status.as_u16())
+        }
+        Decision::Forward(_) => "forward".to_owned(),
+        Decision::Ask(check, _) => format!("{check:?}"),
+    }
+}
+
+fn request<'r>(method: &'r Method, host: &'r str, asked: &'r Asked<'r>) -> Request<'r> {
+    static NONE: std::sync::LazyLock<HeaderMap> = std::sync::LazyLock::new(HeaderMap::new);
+    Request { method, host, asked, headers: &*NONE, upgrade: false }
+}
+
+fn plain() -> Connection<'static> {
+    Connection { port: 80, tls: None, scheme: "http", client_port: 80, port_offset: 0 }
+}
+
+fn redirect() -> Redirect {
+    let status = StatusCode::FOUND;
+    Redirect { scheme: Some("https".into()), hostname: None, port: None, path: None, status }
+}
+
+fn ready() -> Result<Endpoints, BackendError> {
+    Ok(Endpoints::Addresses([Arc::new(Endpoint::new(([127, 0, 0, 1], 80).into()))].into()))
+}
+
+fn weighted(endpoints: Result<Endpoints, BackendError>) -> WeightedBackend {
+    let backend = endpoints.map(|endpoints| {
+        Arc::new(Backend {
+            key: BackendKey { namespace: "n".into(), service: "s".into(), port: 80 },
+            protocol: BackendProtocol::Http1,
+            tls: None,
+            endpoints: Arc::new(EndpointPool::new(endpoints)),
+        })
+    });
+    WeightedBackend { weight: 1, backend, steps: Steps::default() }
+}
+
+fn rule(
+    steps: impl IntoIterator<Item = Step>,
+    backends: impl IntoIterator<Item = Result<Endpoints, BackendError>>,
+) -> Rule {
+    Rule {
+        route: Arc::new(RouteId { kind: RouteKind::Http, namespace: "n".into(), name: "r".into() }),
+        index: 0,
+        name: None,
+        steps: Steps::new(steps),
+        backends: Backends::new(backends.into_iter().map(weighted).collect::<Vec<_>>()),
+        timeouts: Timeouts::default(),
+        retry: None,
+    }
+}
+
+/// One listener for `a.example` at port 80, whose every path is the rule's.
+fn table(rule: Rule) -> Table {
+    let host = HostPattern::parse("a.example").unwrap();
+    let path = PathMatch::Prefix("".into());
+    let route_match = RouteMatch { path, method: None, headers: Box::default(), query: Box::default() };
+    let precedence = Precedence::of(&host, &route_match, 0, "n/r".into(), (0, 0));
+    let entry = Entry { route_match, precedence, rule: Arc::new(rule) };
+    let id = ListenerId::Gateway { namespace: "n".into(), name: "g".into(), section: "s".into() };
+    let mut listener = Listener::new(id);
+    listener.hosts.insert(host.clone(), Arc::new(HostTable::compile(vec![entry])));
+    let mut port = Port::new(Protocol::Http, 80);
+    port.listeners.insert(host, Arc::new(listener));
+    let mut table = Table::default();
+    table.ports.insert(80, Arc::new(port));
+    table
+}

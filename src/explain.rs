@@ -1,0 +1,255 @@
+//! `portcullis explain`: what becomes of a request, and why. The decision is the proxy's own; nothing is sent.
+//!
+//! ```text
+//! --manifests DIR  objects -> table -> explain
+//! --admin ADDR     a running instance does it: GET /explain?url=...&method=...&header=...
+//! ```
+
+use std::{net::SocketAddr, path::Path, time::Duration};
+
+use anyhow::{Context as _, anyhow, bail};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use portcullis_controller::{Settings, check};
+use portcullis_routing::{
+    Asked, Connection, Explanation, Protocol, Request as View, Table, decide::Tls, host::request_name,
+};
+
+use crate::cli::{ExplainArgs, ReportFormat};
+
+/// A request that is asked about.
+#[derive(Clone, Debug)]
+pub struct Question {
+    method: Method,
+    url: Uri,
+    headers: HeaderMap,
+}
+
+/// A running instance has so long to answer.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// An explanation of a rule with thousands of header edits stays below this.
+const MAX_ANSWER: usize = 4 << 20;
+
+/// Explains, and prints.
+///
+/// # Errors
+/// Where the URL, the method or a header is not valid, or the instance cannot be asked.
+pub async fn run(args: &ExplainArgs) -> anyhow::Result<()> {
+    let question = Question::of(&args.url, &args.method, &args.header)?;
+    let explanation = match &args.manifests {
+        Some(folder) => of_folder(folder, &question)?,
+        None => of_instance(args.admin, &question).await?,
+    };
+    print(&explanation, args.format)
+}
+
+#[allow(clippy::print_stdout)] // what the command is for
+fn print(explanation: &Explanation, format: ReportFormat) -> anyhow::Result<()> {
+    match format {
+        ReportFormat::Text => print!("{explanation}"),
+        ReportFormat::Json => println!("{}", serde_json::to_string_pretty(explanation)?),
+    }
+    Ok(())
+}
+
+fn of_folder(folder: &Path, question: &Question) -> anyhow::Result<Explanation> {
+    if !folder.exists() {
+        bail!("--manifests {}: no such file or folder", folder.display());
+    }
+    let table = check::table(&[folder.to_owned()], &Settings::default());
+    question.explain(&table).map_err(|why| anyhow!(why))
+}
+
+async fn of_instance(admin: SocketAddr, question: &Question) -> anyhow::Result<Explanation> {
+    let asked = || format!("the instance at {admin} (--admin) cannot be asked");
+    let request = Request::get(format!("http://{admin}/explain?{}", question.query()));
+    let request = request.body(Empty::<bytes::Bytes>::new()).with_context(asked)?;
+    let client = Client::builder(TokioExecutor::new()).build_http();
+    let answer = tokio::time::timeout(TIMEOUT, client.request(request)).await.with_context(asked)?;
+    let answer = answer.with_context(asked)?;
+    let status = answer.status();
+    let body = Limited::new(answer.into_body(), MAX_ANSWER).collect();
+    let body = tokio::time::timeout(TIMEOUT, body).await.with_context(asked)?;
+    let body = body.map_err(|error| anyhow!(error)).with_context(asked)?.to_bytes();
+    match status {
+        StatusCode::OK => serde_json::from_slice(&body).with_context(asked),
+        _ => bail!("{}: {status}: {}", asked(), String::from_utf8_lossy(&body).trim_end()),
+    }
+}
+
+impl Question {
+    /// # Errors
+    /// Says which of them is not valid, and why.
+    pub fn of(url: &str, method: &str, headers: &[String]) -> anyhow::Result<Self> {
+        let url = match url.contains("://") {
+            true => url.parse::<Uri>(),
+            false => format!("http://{url}").parse(),
+        };
+        let url = url.context("the URL is not valid; write http://host/path or https://host/path")?;
+        if !matches!(url.scheme_str(), Some("http" | "https")) || url.host().is_none_or(str::is_empty) {
+            bail!("the URL names no host, or another scheme; write http://host/path or https://host/path");
+        }
+        let method = method.parse().context("the method is not valid")?;
+        let mut all = HeaderMap::new();
+        for header in headers {
+            let (name, value) =
+                header.split_once(':').with_context(|| format!("header {header}: write NAME: VALUE"))?;
+            let name = name.trim().parse::<HeaderName>();
+            let value = HeaderValue::from_str(value.trim());
+            all.append(
+                name.with_context(|| format!("header {header}: not a valid name"))?,
+                value.with_context(|| format!("header {header}: not a valid value"))?,
+            );
+        }
+        Ok(Self { method, url, headers: all })
+    }
+
+    /// The question of `GET /explain?url=...`.
+    ///
+    /// # Errors
+    /// As those of [`Question::of`].
+    pub fn of_query(query: &str) -> anyhow::Result<Self> {
+        let (mut url, mut method, mut headers) = (None, "GET".to_owned(), Vec::new());
+        for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
+            let value = percent_decode_str(value).decode_utf8_lossy().into_owned();
+            match name {
+                "url" => url = Some(value),
+                "method" => method = value,
+                "header" => headers.push(value),
+                _ => bail!("{name} is not a parameter; there are url, method and header"),
+            }
+        }
+        let url = url.context("name the request: /explain?url=http%3A%2F%2Fhost%2Fpath")?;
+        Self::of(&url, &method, &headers)
+    }
+
+    fn query(&self) -> String {
+        let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+        let mut query = format!("url={}&method={}", encode(&self.url.to_string()), self.method);
+        for (name, value) in &self.headers {
+            query += &format!(
+                "&header={}",
+                encode(&format!("{name}: {}", String::from_utf8_lossy(value.as_bytes())))
+            );
+        }
+        query
+    }
+
+    /// What becomes of the request.
+    ///
+    /// # Errors
+    /// Where it is refused before anything is decided about it.
+    pub fn explain(&self, table: &Table) -> Result<Explanation, String> {
+        let authority = self.url.authority().map_or("", |authority| authority.as_str());
+        let host = request_name(authority).ok_or("400: the host is not valid")?;
+        let target = self.url.path_and_query().map_or("/", |target| target.as_str());
+        let asked = Asked::parse(&self.method, target.as_bytes())
+            .map_err(|(rejection, why)| format!("{}: {why}", rejection.status().as_u16()))?;
+        let tls = self.url.scheme_str() == Some("https");
+        let number = self.url.port_u16().unwrap_or(if tls { 443 } else { 80 });
+        let port = port(table, number, tls, &host);
+        let request = View {
+            method: &self.method,
+            host: &host,
+            asked: &asked,
+            headers: &self.headers,
+            upgrade: self.headers.contains_key(http::header::UPGRADE),
+        };
+        let connection = Connection {
+            port,
+            tls: tls.then_some(Tls { server_name: Some(&host) }),
+            scheme: if tls { "https" } else { "http" },
+            client_port: number,
+            port_offset: table.ports.get(&port).map_or(0, |port| port.offset),
+        };
+        Ok(portcullis_routing::explain(table, request, connection))
+    }
+}
+
+/// The port of the table that clients reach by this number. Gateways with addresses of their own may share one; then it is
+/// the one that has a listener for the host.
+fn port(table: &Table, number: u16, tls: bool, host: &str) -> u16 {
+    let spoken = if tls { Protocol::Https } else { Protocol::Http };
+    let reached = table.ports.iter().filter(|(_, port)| {
+        port.protocol == spoken && (port.for_clients() == number || port.number == number)
+    });
+    let best = reached.max_by_key(|(_, port)| (port.for_clients() == number, port.listener(host).is_some()));
+    best.map_or(number, |(bound, _)| *bound)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn quickstart() -> std::sync::Arc<Table> {
+        let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/quickstart"));
+        check::table(&[folder.to_owned()], &Settings::default())
+    }
+
+    #[test]
+    fn a_request_is_followed_from_its_listener_to_its_endpoints() {
+        let table = quickstart();
+        for (url, method, headers, wanted) in [
+            (
+                "http://shop.example.com/",
+                "GET",
+                &[][..],
+                &["rule      HTTPRoute ", "backend   ", "outcome   forwarded\n"][..],
+            ),
+            (
+                "http://shop.example.com/",
+                "GET",
+                &["x-version: next"],
+                &["header x-version=next", "because it asks for more headers", "outcome   forwarded\n"],
+            ),
+            (
+                "http://shop.example.com/old/offer",
+                "GET",
+                &[],
+                &["step      redirect 301", "answered with 301, Location http://shop.example.com/new/offer"],
+            ),
+            (
+                "http://foo.yourdomain.com/hello",
+                "GET",
+                &[],
+                &["Ingress", "answered with 308, Location https://foo.yourdomain.com/hello"],
+            ),
+            ("http://absent.example.com/", "GET", &[], &["answered with 404: no listener for this host"]),
+        ] {
+            let headers: Vec<_> = headers.iter().map(|header| (*header).to_owned()).collect();
+            let text = Question::of(url, method, &headers).unwrap().explain(&table).unwrap().to_string();
+            for part in wanted {
+                assert!(text.contains(part), "{url} {headers:?}: no {part:?} in\n{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_question_goes_to_an_instance_and_comes_back() {
+        let headers = ["X-A: b c&d=e".to_owned()];
+        let asked = Question::of("https://a.example/p?q=1&r=%20", "POST", &headers).unwrap();
+        let got = Question::of_query(&asked.query()).unwrap();
+        assert_eq!((&got.method, &got.url, &got.headers), (&asked.method, &asked.url, &asked.headers));
+        let explanation = asked.explain(&quickstart()).unwrap();
+        let json = serde_json::to_string(&explanation).unwrap();
+        assert_eq!(serde_json::from_str::<Explanation>(&json).unwrap(), explanation);
+    }
+
+    #[test]
+    fn what_is_no_request_is_said_so() {
+        for (url, method, header, wanted) in [
+            ("ftp://a.example/", "GET", "a: b", "another scheme"),
+            ("http:///path", "GET", "a: b", "the URL"),
+            ("http://a.example/", "G T", "a: b", "the method is not valid"),
+            ("http://a.example/", "GET", "a b", "write NAME: VALUE"),
+            ("http://a.example/", "GET", "a b: c", "not a valid name"),
+            ("http://a.example/", "GET", "a: b\nc", "not a valid value"),
+        ] {
+            let error = Question::of(url, method, &[header.to_owned()]).unwrap_err();
+            assert!(format!("{error:#}").contains(wanted), "{url} {method} {header}: {error:#}");
+        }
+        assert!(Question::of_query("uri=x").is_err() && Question::of_query("").is_err());
+    }
+}
