@@ -216,7 +216,8 @@ mod tests {
                 &[],
                 &["Ingress", "answered with 308, Location https://foo.yourdomain.com/hello"],
             ),
-            ("http://absent.example.com/", "GET", &[], &["answered with 404: no listener for this host"]),
+            ("http://absent.example.com/", "GET", &[], &["answered with 404: no route takes this request"]),
+            ("http://absent.invalid/", "GET", &[], &["outcome   answered with 404"]),
         ] {
             let headers: Vec<_> = headers.iter().map(|header| (*header).to_owned()).collect();
             let text = Question::of(url, method, &headers).unwrap().explain(&table).unwrap().to_string();

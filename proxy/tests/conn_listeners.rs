@@ -174,7 +174,7 @@ async fn a_head_may_come_in_pieces() {
     // The first letters are those of the preface of HTTP/2.
     for pieces in [
         &["P", "O", "ST /x HTTP/1.1\r\nHost: a.example\r\nContent-Length: 3\r\n\r\na", "bc"][..],
-        &["PRI /x HTTP/1.1\r\nHo", "st: a.example\r\n", "Content-Length: 3\r\n\r", "\nabc"],
+        &["PRINT /x HTTP/1.1\r\nHo", "st: a.example\r\n", "Content-Length: 3\r\n\r", "\nabc"],
     ] {
         let mut client = connect(running.at(port)).await;
         client.set_nodelay(true).unwrap();
