@@ -160,6 +160,22 @@ async fn a_body_with_a_length_is_sent_as_long_as_it_is() {
     }
 }
 
+#[tokio::test]
+async fn a_body_that_waits_for_a_100_has_one_end() {
+    let up = RawBackend::saying("up").await;
+    let proxy = start();
+    let at = Site::of(to(up.address)).serve(&proxy).await;
+    let mut client = client::h2(connect(at).await).await;
+    for frames in BODIES {
+        let what = format!("{frames:?}");
+        let mut request = request(&Method::POST);
+        request.headers_mut().insert("expect", http::HeaderValue::from_static("100-continue"));
+        assert_eq!(send(&mut client, request, frames).await.0, 200, "{what}");
+        assert_well_framed(&up.last(), frames, &what);
+        assert_pool_is_clean(at, &up, &what).await;
+    }
+}
+
 fn with(rule: Rule, change: impl FnOnce(&mut Rule)) -> Rule {
     let mut rule = rule;
     change(&mut rule);
