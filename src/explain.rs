@@ -208,7 +208,11 @@ mod tests {
                 "http://shop.example.com/old/offer",
                 "GET",
                 &[],
-                &["step      redirect 301", "answered with 301, Location http://shop.example.com/new/offer"],
+                &[
+                    "because its path is longer",
+                    "step      redirect 301",
+                    "answered with 301, Location http://shop.example.com/new/offer",
+                ],
             ),
             (
                 "http://foo.yourdomain.com/hello",
@@ -217,6 +221,12 @@ mod tests {
                 &["Ingress", "answered with 308, Location https://foo.yourdomain.com/hello"],
             ),
             ("http://absent.example.com/", "GET", &[], &["answered with 404: no route takes this request"]),
+            (
+                "http://shop.example.com/old%2Foffer",
+                "GET",
+                &[],
+                &["hostname *.example.com\noutcome   answered with 400: the path is ambiguous"],
+            ),
             ("http://absent.invalid/", "GET", &[], &["outcome   answered with 404"]),
         ] {
             let headers: Vec<_> = headers.iter().map(|header| (*header).to_owned()).collect();

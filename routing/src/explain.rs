@@ -11,7 +11,7 @@ mod text;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Backend, Connection, Decision, Endpoints, Request, Step, Table, WeightedBackend,
+    Backend, Connection, Decision, Endpoints, Rejection, Request, Step, Table, WeightedBackend,
     decide::{Outcome, decide_with, resume},
 };
 use listen::Listened;
@@ -144,7 +144,7 @@ pub fn explain(table: &Table, request: Request<'_>, connection: Connection<'_>) 
     let found = selected.as_ref().zip(listener.as_ref());
     let next = found.and_then(|(selected, (_, listener))| next::next(selected, listener, &request));
     let nearest = match (&selected, &listener) {
-        (None, Some((_, listener))) => next::nearest(listener, &request),
+        (None, Some((_, listener))) if no_route(&decision) => next::nearest(listener, &request),
         _ => None,
     };
     Explanation {
@@ -157,6 +157,10 @@ pub fn explain(table: &Table, request: Request<'_>, connection: Connection<'_>) 
         backends: selected.map_or_else(Vec::new, |s| s.rule.backends.all().iter().map(backend).collect()),
         outcome: outcome(decision),
     }
+}
+
+fn no_route(decision: &Decision<'_, '_>) -> bool {
+    matches!(decision, Decision::Answer(answer) if matches!(answer.rejection, Some((Rejection::NoRoute, _))))
 }
 
 fn backend(choice: &WeightedBackend) -> ExplainedBackend {

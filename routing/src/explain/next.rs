@@ -91,15 +91,19 @@ fn head<'h>(request: &Request<'h>, path: &'h str) -> RequestHead<'h> {
     RequestHead { method: request.method, path, query, headers: request.headers }
 }
 
+/// The kind of a prefix ([`Precedence::path_kind`]); what takes every path comes after it.
+const PREFIX: u8 = 2;
+
 /// The first of the tie-breaks in which two entries differ.
 fn reason(first: &Precedence, next: &Precedence) -> String {
+    let both_prefixes = first.path_kind <= PREFIX && next.path_kind <= PREFIX;
     let reasons = [
         (first.host != next.host, "its route's hostname is more specific"),
         (
-            first.path_kind != next.path_kind,
+            first.path_kind != next.path_kind && !both_prefixes,
             "its kind of path match comes first (exact, regular expression, prefix)",
         ),
-        (first.path_len != next.path_len, "its path is longer"),
+        (first.path_kind != next.path_kind || first.path_len != next.path_len, "its path is longer"),
         (first.method != next.method, "it asks for a method"),
         (first.headers != next.headers, "it asks for more headers"),
         (first.query != next.query, "it asks for more query parameters"),
