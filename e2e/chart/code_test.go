@@ -2,6 +2,7 @@ package chart
 
 import (
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -176,65 +177,99 @@ func TestMayReadWhatIsWatchedAndWriteItsStatus(t *testing.T) {
 	})
 }
 
-// Everything that is not reading.
-var writes = []string{
-	"update gatewayclasses/status", "update gateways/status", "update httproutes/status", "update grpcroutes/status",
-	"update ingresses/status",
-	"create events", "patch events",
-	"create leases", "update leases",
-	"patch services",
-	// For Gateways with addresses of their own.
-	"create configmaps", "patch configmaps",
-	"create services", "delete services",
-	"create endpointslices", "patch endpointslices", "delete endpointslices",
+// A permission is one verb on one resource, of any name or of some.
+type permission struct{ resource, names, verb string }
+
+// A row of the table in docs/install.md.
+var permissionRow = regexp.MustCompile("(?m)^\\| (`[^|]+) \\| ([a-z, ]+) \\| (the cluster|each watched namespace|its own namespace) \\|([^|]*)\\|$")
+
+// What the guide says that the release may do, by where: all of it, and nothing else.
+func documented(t *testing.T, holds map[string]bool) map[string]map[permission]bool {
+	t.Helper()
+	rows := permissionRow.FindAllStringSubmatch(read(t, "docs/install.md"), -1)
+	if len(rows) < 10 {
+		t.Fatalf("only %d rows of permissions found in docs/install.md", len(rows))
+	}
+	may := map[string]map[permission]bool{}
+	for _, row := range rows {
+		applies := true
+		for _, value := range inBackticks.FindAllStringSubmatch(row[4], -1) {
+			held, known := holds[value[1]]
+			if !known {
+				t.Fatalf("docs/install.md: %q is no value that a permission depends on", value[1])
+			}
+			applies = applies && held
+		}
+		if !applies {
+			continue
+		}
+		resources, called, _ := strings.Cut(row[1], " called ")
+		var names []string
+		for _, name := range inBackticks.FindAllStringSubmatch(called, -1) {
+			names = append(names, name[1])
+		}
+		if may[row[3]] == nil {
+			may[row[3]] = map[permission]bool{}
+		}
+		for _, resource := range inBackticks.FindAllStringSubmatch(resources, -1) {
+			for _, verb := range strings.Split(row[2], ", ") {
+				may[row[3]][permission{resource[1], strings.Join(names, " "), verb}] = true
+			}
+		}
+	}
+	return may
 }
 
-func TestMayWriteNothingElse(t *testing.T) {
-	forEachCase(t, func(t *testing.T, objects objects) {
-		rules := []rbacv1.PolicyRule{}
-		for _, role := range every[*rbacv1.ClusterRole](objects) {
-			rules = append(rules, role.Rules...)
-		}
-		for _, role := range every[*rbacv1.Role](objects) {
-			rules = append(rules, role.Rules...)
-		}
-		for _, rule := range rules {
+func granted(rules []rbacv1.PolicyRule) map[permission]bool {
+	may := map[permission]bool{}
+	for _, rule := range rules {
+		for _, resource := range rule.Resources {
 			for _, verb := range rule.Verbs {
-				for _, resource := range rule.Resources {
-					reads := verb == "get" || verb == "list" || verb == "watch"
-					if !reads && !slices.Contains(writes, verb+" "+resource) {
-						t.Errorf("may %s %s", verb, resource)
-					}
-					// Our own, by name: a Lease of somebody else is nothing to write, and a Service only where others are made.
-					made := slices.Contains(rule.Verbs, "create")
-					own := verb == "patch" && resource == "services" && !made || verb == "update" && resource == "leases"
-					if own && !slices.Equal(rule.ResourceNames, []string{"portcullis"}) {
-						t.Errorf("may %s %s called %q", verb, resource, rule.ResourceNames)
-					}
-				}
-			}
-			for _, text := range slices.Concat(rule.APIGroups, rule.Resources, rule.Verbs) {
-				if strings.Contains(text, "*") {
-					t.Errorf("%q in %v", text, rule)
-				}
+				may[permission{resource, strings.Join(rule.ResourceNames, " "), verb}] = true
 			}
 		}
-	})
+	}
+	return may
 }
 
-// The Service's ports are changed only where the values let the controller do it.
-func TestMayPatchTheServiceOnlyToAddPorts(t *testing.T) {
-	forEachCase(t, func(t *testing.T, objects objects) {
-		leavesPorts := slices.Contains(pods(t, objects).Spec.Containers[0].Args, "--no-service-ports")
-		var rules []rbacv1.PolicyRule
-		for _, role := range every[*rbacv1.Role](objects) {
-			// In watched namespaces Services are made for Gateways.
-			if role.Namespace == "" {
-				rules = append(rules, role.Rules...)
-			}
+func compareRules(t *testing.T, where string, granted, documented map[permission]bool) {
+	t.Helper()
+	for permission := range granted {
+		if !documented[permission] {
+			t.Errorf("%s: the chart gives %+v, of which docs/install.md says nothing", where, permission)
 		}
-		if may := allowed(rules, "services", "patch"); may == leavesPorts {
-			t.Errorf("--no-service-ports: %v, and may patch the Service: %v", leavesPorts, may)
+	}
+	for permission := range documented {
+		if !granted[permission] {
+			t.Errorf("%s: docs/install.md says %+v, which the chart does not give", where, permission)
+		}
+	}
+}
+
+// The guide, the chart and the flags that the code is started with say the same.
+func TestMayDoWhatTheGuideSaysAndNothingElse(t *testing.T) {
+	forEachCase(t, func(t *testing.T, objects objects) {
+		args := pods(t, objects).Spec.Containers[0].Args
+		has := func(prefix string) bool {
+			return slices.ContainsFunc(args, func(arg string) bool { return strings.HasPrefix(arg, prefix) })
+		}
+		may := documented(t, map[string]bool{
+			"dedicated.enabled": !has("--dedicated-ports=none"),
+			"service.addPorts":  !has("--no-service-ports"),
+			"watchNamespaces":   has("--watch-namespace="),
+		})
+		inCluster := maps.Clone(may["the cluster"])
+		if !has("--watch-namespace=") {
+			maps.Copy(inCluster, may["each watched namespace"])
+		}
+		compareRules(t, "ClusterRole", granted(only[*rbacv1.ClusterRole](t, objects).Rules), inCluster)
+		for _, role := range every[*rbacv1.Role](objects) {
+			switch role.Namespace {
+			case "":
+				compareRules(t, "Role", granted(role.Rules), may["its own namespace"])
+			default:
+				compareRules(t, "Role in "+role.Namespace, granted(role.Rules), may["each watched namespace"])
+			}
 		}
 	})
 }

@@ -78,16 +78,16 @@ host: {{ $address | quote }}
 
 {{/* What is read, and the statuses that are written, in each watched namespace. */}}
 {{- define "portcullis.namespacedRules" -}}
-# Gateways with addresses of their own get a Service, and EndpointSlices that lead to us.
+# With dedicated.enabled, Gateways with addresses of their own get a Service, and EndpointSlices that lead to us.
 - apiGroups: [""]
   resources: [services]
-  verbs: [list, watch, create, patch, delete]
+  verbs: [list, watch{{ if .Values.dedicated.enabled }}, create, patch, delete{{ end }}]
+- apiGroups: [discovery.k8s.io]
+  resources: [endpointslices]
+  verbs: [list, watch{{ if .Values.dedicated.enabled }}, create, patch, delete{{ end }}]
 - apiGroups: [""]
   resources: [secrets]
   verbs: [get, list, watch]
-- apiGroups: [discovery.k8s.io]
-  resources: [endpointslices]
-  verbs: [list, watch, create, patch, delete]
 - apiGroups: [networking.k8s.io]
   resources: [ingresses]
   verbs: [list, watch]

@@ -29,14 +29,14 @@ by itself.
 {{- if eq $port $admin }}
 {{- $problems = append $problems (printf "admin.port: %d is the port that the pods bind for listeners of port %d (portOffset: %d)" $admin . $offset) }}
 {{- end }}
-{{- if and (ge $port 20000) (le $port 29999) }}
+{{- if and $.Values.dedicated.enabled (ge $port 20000) (le $port 29999) }}
 {{- $problems = append $problems (printf "portOffset: %d makes the pods bind port %d; 20000 to 29999 are kept for Gateways with addresses of their own" $offset $port) }}
 {{- end }}
 {{- end }}
 {{- if and .Values.admin.address (not .Values.hostNetwork) }}
 {{- $problems = append $problems "admin.address: only with hostNetwork; the kubelet finds a pod at its own address" }}
 {{- end }}
-{{- if and (ge $admin 20000) (le $admin 29999) }}
+{{- if and .Values.dedicated.enabled (ge $admin 20000) (le $admin 29999) }}
 {{- $problems = append $problems (printf "admin.port: %d; 20000 to 29999 are kept for Gateways with addresses of their own" $admin) }}
 {{- end }}
 {{- $problems | toJson }}
@@ -115,6 +115,9 @@ by itself.
 {{- $problems := list }}
 {{- if not .Values.image.repository }}
 {{- $problems = append $problems "image.repository: no image is published yet; build one with the Containerfile (docs/install.md) and name it here" }}
+{{- end }}
+{{- if and .Values.dedicated.enabled (not .Values.crds.install) (not (.Capabilities.APIVersions.Has "portcullis.dev/v1alpha1/GatewayParameters")) }}
+{{- $problems = append $problems "dedicated.enabled: needs the kind GatewayParameters; crds.install: true brings it" }}
 {{- end }}
 {{- if eq .Values.gatewayClass.name .Values.gatewayClass.dedicatedName }}
 {{- $problems = append $problems (printf "gatewayClass: name and dedicatedName cannot both be %s" .Values.gatewayClass.name) }}

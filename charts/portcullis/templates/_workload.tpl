@@ -15,6 +15,9 @@
 {{- if .Values.log.access }}
 - --access-log
 {{- end }}
+{{- if not .Values.dedicated.enabled }}
+- --dedicated-ports=none
+{{- end }}
 {{- if not .Values.service.addPorts }}
 - --no-service-ports
 {{- end }}

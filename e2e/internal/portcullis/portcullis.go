@@ -81,6 +81,8 @@ func Values() []string {
 		"--set", "image.repository=" + Repository,
 		"--set", "image.tag=" + Tag,
 		"--set", "image.pullPolicy=Never",
+		// The conformance suite is run with Gateways that have addresses of their own.
+		"--set", "dedicated.enabled=true",
 		// The nodes have two processors between them.
 		"--set", "resources.requests.cpu=10m",
 	}
