@@ -14,7 +14,8 @@ use crate::cli::{CheckArgs, ReportFormat};
 /// # Errors
 /// Where the standard output cannot be written.
 pub fn run(args: &CheckArgs) -> anyhow::Result<bool> {
-    let report = check(&args.paths, &Settings::default());
+    let settings = Settings { strict_annotations: args.strict_annotations, ..Settings::default() };
+    let report = check(&args.paths, &settings);
     print(&report, args.format, &mut io::stdout().lock())?;
     Ok(report.is_ok())
 }

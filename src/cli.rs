@@ -136,6 +136,10 @@ pub struct ServeArgs {
     /// Answer plain HTTP for Ingress hosts with TLS instead of redirecting it to HTTPS.
     #[arg(long, env = "PORTCULLIS_NO_SSL_REDIRECT")]
     pub no_ssl_redirect: bool,
+    /// Close the paths of an Ingress (503) that has an annotation with the prefix of ingress-nginx, or with ours, that is
+    /// on no list, as if it protected them.
+    #[arg(long, env = "PORTCULLIS_STRICT_ANNOTATIONS")]
+    pub strict_annotations: bool,
     /// Serve Ingresses that name no class even when no IngressClass is the default one.
     #[arg(long, env = "PORTCULLIS_WATCH_INGRESS_WITHOUT_CLASS")]
     pub watch_ingress_without_class: bool,
@@ -189,6 +193,9 @@ pub struct CheckArgs {
     /// Files and folders.
     #[arg(required = true, value_name = "PATH")]
     pub paths: Vec<PathBuf>,
+    /// Check as `portcullis run --strict-annotations` would serve.
+    #[arg(long, env = "PORTCULLIS_STRICT_ANNOTATIONS")]
+    pub strict_annotations: bool,
     /// Form of the report.
     #[arg(long, value_name = "FORM", default_value = "text")]
     pub format: ReportFormat,

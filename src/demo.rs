@@ -185,6 +185,7 @@ fn serve_args(args: &DemoArgs) -> ServeArgs {
         ingress_class: "portcullis".to_owned(),
         default_certificate: None,
         no_ssl_redirect: false,
+        strict_annotations: false,
         watch_ingress_without_class: false,
         pre_stop_delay: Duration::ZERO,
         drain_timeout: Duration::from_secs(5),

@@ -2,9 +2,12 @@
 //!
 //! Labels come from our own enumerations and from kinds of objects, never from a request.
 
-use std::{collections::BTreeSet, sync::atomic::AtomicU64};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::atomic::AtomicU64,
+};
 
-use portcullis_controller::Severity;
+use portcullis_controller::{Severity, Topic, ir::Kind};
 use procfs::{ProcResult, WithCurrentSystemInfo as _, process::Process};
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
@@ -34,6 +37,8 @@ pub struct Figures {
     pub unbound: usize,
     /// Documents and objects with something wrong, by how wrong.
     pub problems: Vec<Severity>,
+    /// How many remarks there are about objects that are accepted.
+    pub remarks: BTreeMap<(Kind, Topic), usize>,
     /// Kinds that cannot be read.
     pub hindered: BTreeSet<&'static str>,
 }
@@ -51,6 +56,15 @@ struct OfKind {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfSeverity {
     severity: &'static str,
+}
+
+/// A kind, and what there is to remark about objects of it: closed lists.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfTopic {
+    kind: &'static str,
+    reason: &'static str,
+    /// Of ingress-nginx, without the prefix; empty where it is not about one that is known.
+    annotation: &'static str,
 }
 
 /// In the order of [`Figures::answered`].
@@ -120,6 +134,13 @@ fn state(registry: &mut Registry, figures: &Figures) {
         problems.get_or_create(&OfSeverity { severity: name }).set(gauge(count));
     }
     registry.register("problems", "Objects that are refused (error) or look wrong (warning)", problems);
+    let remarks = Family::<OfTopic, Gauge>::default();
+    for ((kind, topic), count) in &figures.remarks {
+        let (reason, annotation) = topic.labels();
+        remarks.get_or_create(&OfTopic { kind: kind.as_str(), reason, annotation }).set(gauge(*count));
+    }
+    let help = "What of accepted objects is closed, not served or has no effect";
+    registry.register("object_warnings", help, remarks);
     let hindered = Family::<OfKind, Gauge>::default();
     for kind in &figures.hindered {
         hindered.get_or_create(&OfKind { kind }).set(1);
@@ -162,6 +183,10 @@ mod tests {
             leads: Some(false),
             unbound: 2,
             problems: vec![Severity::Error, Severity::Warning, Severity::Warning],
+            remarks: BTreeMap::from([
+                ((Kind::Ingress, Topic::Protection("auth-url")), 3),
+                ((Kind::HttpRoute, Topic::UnknownField), 4),
+            ]),
             hindered: BTreeSet::from(["secrets"]),
         };
         let text = text(&figures);
@@ -176,6 +201,8 @@ mod tests {
             "portcullis_unbound_ports 2",
             "portcullis_problems{severity=\"error\"} 1",
             "portcullis_problems{severity=\"warning\"} 2",
+            "portcullis_object_warnings{kind=\"Ingress\",reason=\"ProtectionNotServed\",annotation=\"auth-url\"} 3",
+            "portcullis_object_warnings{kind=\"HTTPRoute\",reason=\"UnknownField\",annotation=\"\"} 4",
             "portcullis_unreadable_kinds{kind=\"secrets\"} 1",
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");

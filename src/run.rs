@@ -253,6 +253,7 @@ fn settings(args: &ServeArgs) -> anyhow::Result<Settings> {
         ingress_class: args.ingress_class.as_str().into(),
         watch_ingress_without_class: args.watch_ingress_without_class,
         ssl_redirect: !args.no_ssl_redirect,
+        strict_annotations: args.strict_annotations,
         default_certificate: args.default_certificate.as_ref().map(secret),
         fallback_certificate: Some(Arc::new(self_signed().context("the default certificate")?)),
         port_offset: args.port_offset,

@@ -1,7 +1,7 @@
 //! The task that owns everything: deltas and bindings in, publications and statuses out.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeMap, HashSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -16,7 +16,8 @@ use crate::{
     Bindings, Problem, Publication, Settings,
     cluster::dedicated::{Hindrances, Wishes},
     index::Index,
-    problem::Severity,
+    ir::Kind,
+    problem::{Severity, Topic},
     report,
     source::{Delta, Folder, FolderError, FolderOptions},
     status::Statuses,
@@ -316,6 +317,11 @@ impl Handle {
         self.statuses.clone()
     }
 
+    /// How many remarks there are about accepted objects, by kind and topic.
+    pub fn remarks(&self) -> BTreeMap<(Kind, Topic), usize> {
+        self.statuses.borrow().topics()
+    }
+
     /// The same for whoever writes them: which ones are new, and what they should be.
     pub fn status_feed(&self) -> StatusFeed {
         StatusFeed::new(self.statuses.clone(), Arc::clone(&self.changed))
@@ -345,7 +351,7 @@ async fn sleep_until(until: Option<tokio::time::Instant>) {
 }
 
 fn log(problem: &Problem) {
-    let Problem { severity, object, field, message, place } = problem;
+    let Problem { severity, object, field, message, place, .. } = problem;
     let place = place.as_ref().map(|place| format!("{}:{}", place.file, place.line)).unwrap_or_default();
     match severity {
         Severity::Error => warn!(%object, %field, place, "refused: {message}"),

@@ -23,7 +23,7 @@ pub mod yaml;
 
 pub use controller::{Controller, Handle};
 pub use index::Index;
-pub use problem::{Place, Problem, Severity};
+pub use problem::{Place, Problem, Severity, Topic};
 pub use source::{FolderError, FolderOptions};
 pub use status_feed::StatusFeed;
 pub use translate::Settings;

@@ -40,8 +40,9 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use serde_json::Value;
 
 use crate::{
-    ir::{Kind, Meta, Object, ObjectKey},
-    problem::{Place, Problem},
+    ir::{Kind, Meta, Object, ObjectKey, meta::Warning},
+    kinds::StatusUse,
+    problem::{Place, Problem, Topic},
     yaml::Document,
 };
 use checks::{Checks, Path};
@@ -142,13 +143,37 @@ fn served(kind: Kind, document: &Value) -> Decoded {
     let mut checks = Checks::of(if name.is_empty() { title(document) } else { key.to_string() });
     let (meta, annotated) = head::meta(document, key.clone(), &mut checks);
     check_top_level(kind, document, &mut checks);
-    let object = convert(kind, document, meta, &annotated, &mut checks);
+    check_annotations(kind, &annotated, &mut checks);
+    let mut object = convert(kind, document, meta, &annotated, &mut checks);
     let key = (!name.is_empty()).then_some(key);
     // Parameters that are wrong are kept as such, for whoever refers to them.
     if checks.refused() && (kind != Kind::GatewayParameters || key.is_none()) {
         return refused(checks, key);
     }
-    Decoded { object, problems: checks.into_problems(), key }
+    let problems = checks.into_problems();
+    if has_status(kind)
+        && let Some(object) = &mut object
+    {
+        object.meta_mut().warnings = Warning::of(&problems);
+    }
+    Decoded { object, problems, key }
+}
+
+/// Whether its owner is told of it in the cluster.
+fn has_status(kind: Kind) -> bool {
+    matches!(kind.resource().status, StatusUse::Written(_))
+}
+
+/// Annotations with our prefix. Those of Ingresses are read with the others of theirs.
+fn check_annotations(kind: Kind, annotated: &Annotated, checks: &mut Checks) {
+    const AT: Path<'_> = Path::Field(&Path::Field(&Path::Root, "metadata"), "annotations");
+    if !has_status(kind) || kind == Kind::Ingress {
+        return;
+    }
+    for name in annotated.annotations.keys().filter(|name| name.starts_with("portcullis.dev/")) {
+        let message = "is not an annotation that is known; it has no effect";
+        checks.warning_of(Topic::UnknownAnnotation, &AT.field(name), message);
+    }
 }
 
 /// Kinds that are read by their `spec` have nothing else at the top.
@@ -159,7 +184,7 @@ fn check_top_level(kind: Kind, document: &Value, checks: &mut Checks) {
     let known = ["apiVersion", "kind", "metadata", "spec", "status"];
     for name in document.as_object().into_iter().flat_map(|fields| fields.keys()) {
         if !known.contains(&name.as_str()) {
-            checks.warning(&Path::Root.field(name), typed::UNKNOWN_FIELD);
+            checks.warning_of(Topic::UnknownField, &Path::Root.field(name), typed::UNKNOWN_FIELD);
         }
     }
 }

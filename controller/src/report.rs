@@ -41,7 +41,7 @@ fn object<S: Serialize>(key: &ObjectKey, report: &Report<S>) -> Value {
 }
 
 fn problem(problem: &Problem) -> Value {
-    let Problem { severity, object, field, message, place } = problem;
+    let Problem { severity, object, field, message, place, .. } = problem;
     let severity = match severity {
         Severity::Error => "error",
         Severity::Warning => "warning",

@@ -21,7 +21,10 @@ pub use types::{
 
 use std::collections::BTreeMap;
 
-use crate::ir::ObjectKey;
+use crate::{
+    ir::{Kind, ObjectKey},
+    problem::Topic,
+};
 
 /// What is said about every object that is ours, and about routes that tried to be.
 ///
@@ -33,6 +36,24 @@ pub struct Statuses {
     /// HTTPRoutes and GRPCRoutes. Without `parents` there is nothing to write.
     pub routes: BTreeMap<ObjectKey, Report<RouteStatus>>,
     pub ingresses: BTreeMap<ObjectKey, Report<IngressStatus>>,
+}
+
+impl Statuses {
+    /// How many messages there are of each kind of object and topic, of those that are counted.
+    pub fn topics(&self) -> BTreeMap<(Kind, Topic), usize> {
+        let mut counts = BTreeMap::new();
+        let mut count = |key: &ObjectKey, messages: &[Message]| {
+            for topic in messages.iter().filter_map(|message| message.topic) {
+                *counts.entry((key.kind, topic)).or_default() += 1;
+            }
+        };
+        let Self { gateway_classes, gateways, routes, ingresses } = self;
+        gateway_classes.iter().for_each(|(key, report)| count(key, &report.messages));
+        gateways.iter().for_each(|(key, report)| count(key, &report.messages));
+        routes.iter().for_each(|(key, report)| count(key, &report.messages));
+        ingresses.iter().for_each(|(key, report)| count(key, &report.messages));
+        counts
+    }
 }
 
 /// `a, b, c`.

@@ -14,7 +14,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::{
     ir::{Kind, ObjectKey},
-    status::{Level, Report, Statuses},
+    status::{Level, Message, Report, Statuses},
 };
 
 /// Desired statuses, and which of them are new.
@@ -83,12 +83,22 @@ impl StatusFeed {
         }
     }
 
-    /// What the owner of an object should know and its status has no field for.
-    pub fn refusals(&self, key: &ObjectKey) -> Vec<String> {
+    /// What the owner of an object should know and its status has no field for: of an Ingress, which has no conditions,
+    /// also what is refused.
+    pub(crate) fn remarks(&self, key: &ObjectKey) -> Vec<Message> {
         let statuses = self.statuses.borrow();
-        let messages = statuses.ingresses.get(key).map(|report| &*report.messages).unwrap_or_default();
-        let refused = messages.iter().filter(|message| message.level == Level::Refused);
-        refused.map(|message| message.text.clone()).collect()
+        let messages = match key.kind {
+            Kind::GatewayClass => statuses.gateway_classes.get(key).map(|report| &*report.messages),
+            Kind::Gateway => statuses.gateways.get(key).map(|report| &*report.messages),
+            Kind::Ingress => statuses.ingresses.get(key).map(|report| &*report.messages),
+            _ => statuses.routes.get(key).map(|report| &*report.messages),
+        };
+        let is_told = |message: &&Message| match message.level {
+            Level::Refused => key.kind == Kind::Ingress,
+            Level::Warning => true,
+            Level::Note => false,
+        };
+        messages.unwrap_or_default().iter().filter(is_told).cloned().collect()
     }
 
     /// The status that an object should have, and the generation that it was made of where it says so.

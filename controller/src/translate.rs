@@ -39,8 +39,8 @@ pub use endpoints::{Resolved, endpoints, fill};
 pub use full::full;
 pub use ingress::ingress;
 pub use listeners::{
-    Addressing, AttachPoint, GatewayRefusal, GatewayState, IngressHost, IngressSide, ListenerPlan,
-    ListenerRefusal, ListenerState, Listeners, PortPlan, WayOut, listeners,
+    Addressing, AttachPoint, Closer, Closure, GatewayRefusal, GatewayState, IngressHost, IngressSide,
+    ListenerPlan, ListenerRefusal, ListenerState, Listeners, PortPlan, WayOut, listeners,
 };
 pub(crate) use parameters::of_class as parameters_of_class;
 pub use ports::{DedicatedPorts, PortRange, PortUnavailable};

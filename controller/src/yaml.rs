@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use crate::{
     ir::ObjectKey,
-    problem::{Place, Problem, Severity},
+    problem::{Place, Problem, Severity, Topic},
 };
 
 /// The largest file that is read, in bytes.
@@ -133,6 +133,7 @@ fn broken<'t>(chunk: Chunk<'t>, file: &str, line: u32, message: String) -> Docum
     let key = guess::key(chunk.text);
     let problem = Problem {
         severity: Severity::Error,
+        topic: Topic::Invalid,
         object: key.as_ref().map_or_else(|| "document".into(), |key| key.to_string().into()),
         field: "".into(),
         message: message.into(),

@@ -7,11 +7,12 @@ mod api_server;
 use std::{sync::Arc, time::Duration};
 
 use portcullis_controller::{
-    Bindings, Controller, Handle, Settings,
+    Bindings, Controller, Handle, Settings, Topic,
     cluster::{
         lease::Term,
         statuses::{ControllerNames, Writer},
     },
+    ir::Kind,
     source::cluster::{self, ClusterOptions, Outlets, Progress},
     translate::Address,
 };
@@ -522,6 +523,82 @@ async fn an_ingress_and_an_object_that_cannot_be_read_have_events_too() {
     let _replica = Replica::start(&server, false).ready().await;
     sleep(Duration::from_secs(5)).await;
     assert_eq!(events(&server).len(), before, "whoever does not lead tells nothing");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_remarked_about_accepted_objects_is_told_once() {
+    let server = shop(0);
+    let mut closed = ingress("closed", "a.example.com");
+    closed["metadata"]["annotations"] = json!({"nginx.ingress.kubernetes.io/auth-url": "http://auth"});
+    let mut theirs = ingress("theirs", "b.example.com");
+    theirs["metadata"]["annotations"] = closed["metadata"]["annotations"].clone();
+    theirs["spec"]["ingressClassName"] = "nginx".into();
+    let mut marked = gateway("marked");
+    marked["metadata"]["annotations"] = json!({"portcullis.dev/no-such": ""});
+    let mut odd = route("odd", "/");
+    odd["spec"]["rules"][0]["sessionPersistence"] = json!({"sessionName": "s"});
+    for (plural, object) in
+        [("ingresses", &closed), ("ingresses", &theirs), ("gateways", &marked), ("httproutes", &odd)]
+    {
+        server.apply(plural, object.clone());
+    }
+    let told = [
+        "Warning Gateway marked NoEffect",
+        "Warning HTTPRoute odd NoEffect",
+        "Warning Ingress closed NotServed",
+    ];
+    let sorted = || {
+        let mut events = events(&server);
+        events.sort();
+        events
+    };
+    // Whoever becomes the leader tells what was there before, the next one nothing that was told.
+    for _ in 0..3 {
+        let replica = Replica::start(&server, false).ready().await;
+        replica.leads.send_replace(true);
+        sleep(Duration::from_secs(5)).await;
+        assert_eq!(sorted(), told);
+        server.end_watches();
+        sleep(Duration::from_secs(60)).await;
+        assert_eq!(sorted(), told);
+    }
+    let note = server.all("events").iter().map(|event| event["note"].to_string()).collect::<String>();
+    assert!(note.contains("its paths are closed (503)") && note.contains("auth-url"), "{note}");
+
+    let replica = Replica::start(&server, true).ready().await;
+    let report = replica.handle.report();
+    let objects = report["objects"].as_array().unwrap();
+    let messages = &objects.iter().find(|o| o["metadata"]["name"] == "closed").unwrap()["messages"];
+    let levels: Vec<_> = messages.as_array().unwrap().iter().map(|message| &message["level"]).collect();
+    assert_eq!(levels, ["refused", "warning"], "{messages}");
+    let counted: Vec<_> =
+        replica.handle.remarks().into_iter().map(|((kind, topic), n)| (kind, topic, n)).collect();
+    let want = [
+        (Kind::Gateway, Topic::UnknownAnnotation, 1),
+        (Kind::HttpRoute, Topic::NotServed, 1),
+        (Kind::Ingress, Topic::Protection("auth-url"), 1),
+        (Kind::Ingress, Topic::Closed, 1),
+    ];
+    assert_eq!(counted, want);
+    // That it is well again is told to whoever saw that it was not.
+    server.apply("ingresses", ingress("closed", "a.example.com"));
+    sleep(Duration::from_secs(5)).await;
+    assert!(sorted().contains(&"Normal Ingress closed Accepted".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn remarks_wait_for_their_turn_and_none_is_left_out() {
+    let server = shop(0);
+    for number in 0..200 {
+        let mut closed = ingress(&format!("i{number}"), &format!("{number}.example.com"));
+        closed["metadata"]["annotations"] = json!({"nginx.ingress.kubernetes.io/auth-url": "http://auth"});
+        server.apply("ingresses", closed);
+    }
+    let _replica = Replica::start(&server, true).ready().await;
+    sleep(Duration::from_secs(10)).await;
+    assert!(events(&server).len() < 40, "{}", events(&server).len());
+    sleep(Duration::from_secs(300)).await;
+    assert_eq!(events(&server).len(), 200);
 }
 
 #[tokio::test(start_paused = true)]

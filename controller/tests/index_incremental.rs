@@ -167,6 +167,7 @@ fn settings(default_certificate: bool, watch_ingress_without_class: bool) -> Set
     Settings {
         default_certificate: default_certificate.then(secret),
         watch_ingress_without_class,
+        strict_annotations: default_certificate,
         dedicated: DedicatedPorts::Of("20000-20002".parse().unwrap()),
         ..Settings::default()
     }

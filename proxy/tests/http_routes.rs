@@ -60,6 +60,7 @@ async fn a_rule_that_cannot_be_served_costs_its_own_requests() {
         (rule([share(1, broken())]), 500),
         (rule([share(0, Ok(backend(&[refusing()])))]), 500),
         (rule([share(1, Ok(backend(&[])))]), 503),
+        (rule([share(1, Err(BackendError::Closed("auth-url".into())))]), 503),
         (to(refusing()), 502),
     ] {
         let text = format!("{:?}", rule.backends);

@@ -11,7 +11,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 
-use crate::Steps;
+use crate::{Rejection, Steps};
 
 /// The backends of a rule, each with its share of the requests.
 #[derive(Debug, Default)]
@@ -25,7 +25,7 @@ pub struct Backends {
 pub struct WeightedBackend {
     /// Its share of the requests is this weight by the sum of all; 0 is none.
     pub weight: u32,
-    /// The backend, or why its share of the requests gets a 500.
+    /// The backend, or why its share of the requests is rejected.
     pub backend: Result<Arc<Backend>, BackendError>,
     /// Steps of this backend alone; they come after the rule's.
     pub steps: Steps,
@@ -83,7 +83,7 @@ pub enum Verify {
     Nothing,
 }
 
-/// Why a backend cannot be used; its share of the requests gets a 500.
+/// Why a backend cannot be used; its share of the requests is rejected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BackendError {
     /// The Service does not exist.
@@ -124,6 +124,9 @@ pub enum BackendError {
     /// A filter of the backend cannot be carried out.
     #[error("{0}")]
     InvalidFilter(Box<str>),
+    /// What protects the rule is not served, so that nobody gets past it. Names what that is.
+    #[error("closed, not served yet: {0}")]
+    Closed(Box<str>),
 }
 
 /// The endpoints of a backend as they are now. Lives as long as its Service's port and outlives tables.
@@ -152,6 +155,22 @@ pub struct Endpoint {
     /// Where it listens.
     pub address: SocketAddr,
     in_flight: AtomicU32,
+}
+
+impl BackendError {
+    /// How requests for the backend end.
+    pub fn rejection(&self) -> Rejection {
+        match self {
+            Self::Closed(_) => Rejection::Closed,
+            Self::NotFound(_)
+            | Self::PortNotFound { .. }
+            | Self::PortMissing(_)
+            | Self::NotPermitted { .. }
+            | Self::InvalidKind(_)
+            | Self::UnsupportedProtocol { .. }
+            | Self::InvalidFilter(_) => Rejection::BrokenBackend,
+        }
+    }
 }
 
 impl Backends {

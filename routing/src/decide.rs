@@ -226,7 +226,10 @@ impl<'t, 'r> Chosen<'t, 'r> {
     fn check_backend(&self, route: &Route) -> Result<(), (Rejection, &'static str)> {
         let choice = route.choice().ok_or((Rejection::BrokenBackend, "the rule has no backend"))?;
         let backend = choice.backend.as_ref();
-        let backend = backend.map_err(|_| (Rejection::BrokenBackend, "the backend cannot be used"))?;
+        let backend = backend.map_err(|error| match error.rejection() {
+            Rejection::Closed => (Rejection::Closed, "closed: what protects it is not served"),
+            rejection => (rejection, "the backend cannot be used"),
+        })?;
         // Here rather than when connecting, so that the client's connection outlives the answer.
         if matches!(&**backend.endpoints.load(), Endpoints::Addresses(all) if all.is_empty()) {
             return Err((Rejection::NoEndpoints, "the backend has no endpoint that is ready"));

@@ -153,7 +153,7 @@ impl Display for WeightedBackend {
         write!(f, "{} {}", self.weight, self.steps)?;
         match &self.backend {
             Ok(backend) => backend.fmt(f),
-            Err(error) => write!(f, "500 ({error})"),
+            Err(error) => write!(f, "{} ({error})", error.rejection().status().as_u16()),
         }
     }
 }

@@ -19,6 +19,8 @@ pub enum Rejection {
     HeaderTooLarge,
     /// The rule has no backend, or the one chosen is broken.
     BrokenBackend,
+    /// What protects the rule is not served, so that nobody gets past it.
+    Closed,
     /// The backend could not be reached, or broke off.
     BadGateway,
     /// The backend has no endpoint.
@@ -41,7 +43,7 @@ impl Rejection {
             Self::HeaderTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::BrokenBackend => StatusCode::INTERNAL_SERVER_ERROR,
             Self::BadGateway => StatusCode::BAD_GATEWAY,
-            Self::NoEndpoints | Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Closed | Self::NoEndpoints | Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
             Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
         }
     }

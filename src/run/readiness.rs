@@ -80,6 +80,7 @@ impl Told for Readiness {
             leads: self.leads.get().map(|leads| *leads.borrow()),
             unbound: bindings.values().filter(|bound| bound.is_err()).count(),
             problems: self.controller.problems().borrow().iter().map(|problem| problem.severity).collect(),
+            remarks: self.controller.remarks(),
             hindered: self.progress.borrow().hindrances.keys().copied().collect(),
         })
     }

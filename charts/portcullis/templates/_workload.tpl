@@ -24,6 +24,9 @@
 {{- if not .Values.sslRedirect }}
 - --no-ssl-redirect
 {{- end }}
+{{- if .Values.strictAnnotations }}
+- --strict-annotations
+{{- end }}
 {{- with .Values.defaultCertificate }}
 - --default-certificate={{ . }}
 {{- end }}

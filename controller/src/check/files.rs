@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::{
-    problem::{Place, Problem, Severity},
+    problem::{Place, Problem, Severity, Topic},
     yaml::MAX_FILE,
 };
 
@@ -87,6 +87,7 @@ fn is_manifest(path: &Path) -> bool {
 fn problem(path: &Path, message: impl Into<Box<str>>) -> Problem {
     Problem {
         severity: Severity::Error,
+        topic: Topic::Invalid,
         object: "file".into(),
         field: "".into(),
         message: message.into(),

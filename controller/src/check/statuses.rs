@@ -11,7 +11,7 @@ pub(super) fn findings(statuses: &Statuses) -> Vec<(&ObjectKey, Finding)> {
     let mut out = Vec::new();
     for (key, report) in &statuses.gateway_classes {
         out.extend(conditions("", &report.status.conditions).map(|f| (key, f)));
-        out.extend(report.messages.iter().map(|m| (key, message(m))));
+        out.extend(report.messages.iter().filter_map(message).map(|m| (key, m)));
     }
     for (key, report) in &statuses.gateways {
         for listener in &report.status.listeners {
@@ -20,7 +20,7 @@ pub(super) fn findings(statuses: &Statuses) -> Vec<(&ObjectKey, Finding)> {
             out.extend(conditions(&at, &listener.conditions).map(|f| (key, partly(f))));
         }
         out.extend(conditions("", &report.status.conditions).map(|f| (key, f)));
-        out.extend(report.messages.iter().map(|m| (key, message(m))));
+        out.extend(report.messages.iter().filter_map(message).map(|m| (key, m)));
     }
     for (key, report) in &statuses.routes {
         let accepted = |p: &RouteParentStatus| {
@@ -32,10 +32,10 @@ pub(super) fn findings(statuses: &Statuses) -> Vec<(&ObjectKey, Finding)> {
             let said = conditions(&at, &parent.conditions);
             out.extend(said.map(|f| (key, if anywhere { partly(f) } else { f })));
         }
-        out.extend(report.messages.iter().map(|m| (key, message(m))));
+        out.extend(report.messages.iter().filter_map(message).map(|m| (key, m)));
     }
     for (key, report) in &statuses.ingresses {
-        out.extend(report.messages.iter().map(|m| (key, message(m))));
+        out.extend(report.messages.iter().filter_map(message).map(|m| (key, m)));
     }
     out
 }
@@ -63,12 +63,13 @@ fn partly(finding: Finding) -> Finding {
     Finding { level: finding.level.min(Level::Unresolved), ..finding }
 }
 
-fn message(message: &Message) -> Finding {
+/// `None` for what was found when the object was read: that is told with its line.
+fn message(message: &Message) -> Option<Finding> {
+    let warning = Finding::warning("", message.text.clone());
     match message.level {
-        status::Level::Refused => {
-            Finding { level: Level::Unresolved, ..Finding::warning("", message.text.clone()) }
-        }
-        status::Level::Note => Finding::warning("", message.text.clone()),
+        status::Level::Refused => Some(Finding { level: Level::Unresolved, ..warning }),
+        status::Level::Warning => None,
+        status::Level::Note => Some(warning),
     }
 }
 

@@ -4,9 +4,12 @@
 
 mod happened;
 
-pub(crate) use happened::{Happened, refused, transitions};
+pub(crate) use happened::{Happened, refused, remarked, transitions};
 
-use std::time::Duration;
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    time::Duration,
+};
 
 use k8s_openapi::{
     api::{core::v1::ObjectReference, events::v1::Event},
@@ -49,9 +52,14 @@ impl Recorder {
 
     /// Notes what happened to an object of this uid.
     pub(crate) fn record(&self, key: &ObjectKey, uid: &str, happened: Happened) {
-        if self.0.try_send((key.clone(), uid.into(), happened)).is_err() {
+        if !self.try_record(key, uid, happened) {
             debug!(object = %key, "too many events; one is left out");
         }
+    }
+
+    /// The same, where there is room; says whether there was.
+    pub(crate) fn try_record(&self, key: &ObjectKey, uid: &str, happened: Happened) -> bool {
+        self.0.try_send((key.clone(), uid.into(), happened)).is_ok()
     }
 }
 
@@ -63,17 +71,21 @@ async fn write_all(
 ) {
     let mut tokens = Tokens::full(BURST, A_SECOND, Instant::now());
     while let Some((key, uid, happened)) = received.recv().await {
-        if !tokens.any(Instant::now()) {
-            debug!(object = %key, "too many events; one is left out");
-            continue;
+        // Whoever tells of what is not to be left out keeps to a pace of its own.
+        if !happened.is_lasting {
+            if !tokens.any(Instant::now()) {
+                debug!(object = %key, "too many events; one is left out");
+                continue;
+            }
+            tokens.take();
         }
-        tokens.take();
         let event = event(&key, &uid, happened, &reporter, &instance);
         let namespace = event.metadata.namespace.clone().unwrap_or_default();
         let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
         let events: Api<Event> = Api::namespaced(client.clone(), &namespace);
         match timeout(CALL, events.create(&params, &event)).await {
             Ok(Ok(_)) => {}
+            Ok(Err(kube::Error::Api(status))) if status.code == 409 && status.reason == "AlreadyExists" => {}
             Ok(Err(error)) => debug!(object = %key, %error, "an event is left out"),
             Err(_) => debug!(object = %key, "no answer about an event"),
         }
@@ -83,7 +95,11 @@ async fn write_all(
 fn event(key: &ObjectKey, uid: &str, happened: Happened, reporter: &str, instance: &str) -> Event {
     let now = Timestamp::now();
     let namespace = Some(key.namespace.to_string()).filter(|namespace| !namespace.is_empty());
-    let suffix = format!(".{:x}", now.as_nanosecond());
+    // What lasts has the same name whoever tells it and however often: the API server keeps the first one.
+    let suffix = match happened.is_lasting {
+        true => format!(".{:x}", hash(uid, &happened)),
+        false => format!(".{:x}", now.as_nanosecond()),
+    };
     let name = format!("{}{suffix}", cut(&key.name, NAME - suffix.len()).trim_end_matches(['.', '-']));
     Event {
         action: Some(happened.action.into()),
@@ -111,6 +127,13 @@ fn event(key: &ObjectKey, uid: &str, happened: Happened, reporter: &str, instanc
     }
 }
 
+fn hash(uid: &str, Happened { reason, note, .. }: &Happened) -> u64 {
+    // The standard library's hasher with its fixed keys: the same in every run of one build, and no secret.
+    let mut hasher = DefaultHasher::new();
+    (uid, reason, note).hash(&mut hasher);
+    hasher.finish()
+}
+
 /// The beginning of a text, at most so many bytes of it.
 fn cut(text: &str, most: usize) -> &str {
     let end = (0..=most.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
@@ -129,6 +152,7 @@ mod tests {
             reason: "NoMatchingParent".to_owned(),
             note: note.to_owned(),
             is_warning: true,
+            is_lasting: false,
         };
         for (what, name, namespace, note, want) in [
             ("short", "web".to_owned(), "shop", "why".to_owned(), "shop"),

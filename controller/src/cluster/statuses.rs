@@ -13,6 +13,7 @@
 mod merge;
 mod put;
 mod queue;
+mod remarks;
 mod rounds;
 
 pub use put::ControllerNames;
@@ -45,6 +46,7 @@ use crate::{
 };
 use put::{Outcome, Write, put};
 use queue::Queue;
+use remarks::Remarks;
 use rounds::Rounds;
 
 /// Writes at a time.
@@ -90,8 +92,7 @@ pub struct Writer {
     conflicts: HashMap<ObjectKey, u32>,
     /// The kinds that we may not write.
     forbidden: BTreeSet<Kind>,
-    /// Hashes of what was said of Ingresses.
-    messages: HashMap<ObjectKey, u64>,
+    remarks: Remarks,
     hasher: RandomState,
 }
 
@@ -134,7 +135,7 @@ impl Writer {
             rounds: Rounds::default(),
             conflicts: HashMap::new(),
             forbidden: BTreeSet::new(),
-            messages: HashMap::new(),
+            remarks: Remarks::new(Instant::now()),
             hasher: RandomState::new(),
         }
     }
@@ -181,6 +182,7 @@ impl Writer {
             }
             if leading && !self.is_over() {
                 self.dispatch();
+                self.tell_remarks();
             }
         }
     }
@@ -196,9 +198,7 @@ impl Writer {
     }
 
     fn look_at(&mut self, key: ObjectKey, leading: bool) {
-        if key.kind == Kind::Ingress {
-            self.tell_messages(&key, leading);
-        }
+        self.note_remarks(&key);
         if !leading {
             return;
         }
@@ -219,7 +219,7 @@ impl Writer {
             Observation::Gone(key) => {
                 self.live.remove(&key);
                 self.conflicts.remove(&key);
-                self.messages.remove(&key);
+                self.remarks.forget(&key);
                 self.queue.forget(&key);
             }
             Observation::Refused(key, problems) => {
@@ -231,32 +231,22 @@ impl Writer {
         }
     }
 
-    /// An Ingress has no conditions: what is wrong with it is an event of its own. What was said before this process
-    /// began to lead was said by another one.
-    fn tell_messages(&mut self, key: &ObjectKey, leading: bool) {
-        let Some(live) = self.live.get(key) else { return };
-        let refusals = self.feed.refusals(key);
-        let now = self.hasher.hash_one(&refusals);
-        let none = self.hasher.hash_one(Vec::<String>::new());
-        // One with a status was dealt with before.
-        let silent = if live.status.contains("ingress") { now } else { none };
-        let before = self.messages.insert(key.clone(), now).unwrap_or(silent);
-        if before != now && leading {
-            let happened = match refusals.as_slice() {
-                [] => Happened {
-                    action: "Accepted",
-                    reason: "Accepted".to_owned(),
-                    note: "all of it is served".to_owned(),
-                    is_warning: false,
-                },
-                refusals => Happened {
-                    action: "Accepted",
-                    reason: "NotServed".to_owned(),
-                    note: refusals.join("; "),
-                    is_warning: true,
-                },
-            };
-            self.recorder.record(key, &live.uid, happened);
+    fn note_remarks(&mut self, key: &ObjectKey) {
+        if self.live.contains_key(key) {
+            let remarks = self.feed.remarks(key);
+            self.remarks.note(key, (!remarks.is_empty()).then(|| self.hasher.hash_one(remarks)));
+        }
+    }
+
+    /// Tells as many remarks as may be.
+    fn tell_remarks(&mut self) {
+        while let Some(key) = self.remarks.next(Instant::now()) {
+            let Some(live) = self.live.get(&key) else { continue };
+            let happened = events::remarked(&self.feed.remarks(&key));
+            if !self.recorder.try_record(&key, &live.uid, happened) {
+                return self.remarks.again(key);
+            }
+            self.remarks.told(&key);
         }
     }
 
@@ -329,7 +319,8 @@ impl Writer {
     fn wake(&self) -> Option<Instant> {
         let next_token = self.tokens.next(Instant::now());
         let stuck = self.queue.any().then_some(()).and(next_token);
-        self.queue.wake().into_iter().chain(self.paused).chain(stuck).min()
+        let remarks = self.remarks.wake(Instant::now()).filter(|_| *self.leads.borrow());
+        self.queue.wake().into_iter().chain(self.paused).chain(stuck).chain(remarks).min()
     }
 
     fn wait_no_longer(&mut self) {

@@ -118,6 +118,8 @@ impl Index {
             && before.legacy_class == now.legacy_class
             && before.meta.created == now.meta.created
             && before.tls == now.tls
+            && before.unserved == now.unserved
+            && before.regex_paths == now.regex_paths
             && before.default_backend.is_some() == now.default_backend.is_some()
             && rule_hosts(before) == rule_hosts(now)
     }

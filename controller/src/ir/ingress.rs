@@ -26,6 +26,33 @@ pub struct Ingress {
     pub rules: Vec<IngressRule>,
     /// The annotation `nginx.ingress.kubernetes.io/ssl-redirect`.
     pub ssl_redirect: Option<bool>,
+    pub unserved: Unserved,
+    /// Whether ingress-nginx would read the paths of its hosts as regular expressions (`use-regex`, `rewrite-target`).
+    pub regex_paths: bool,
+}
+
+/// The protections that an Ingress asks for and that are not served; what they protect is closed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unserved {
+    /// Annotations of ingress-nginx, without their prefix.
+    pub protections: Box<[&'static str]>,
+    /// The first annotation that is on no list: where those close, too.
+    pub unknown: Option<Box<str>>,
+    /// Whether its hosts are protected as a whole, or it is not known which of their requests are.
+    pub whole_hosts: bool,
+}
+
+impl Unserved {
+    /// What closes the Ingress, as messages name it; `None` where nothing does. `strict` is whether an annotation that is
+    /// on no list does.
+    pub fn closed_by(&self, strict: bool) -> Option<String> {
+        const NAMED: usize = 5;
+        let unknown = self.unknown.as_deref().filter(|_| strict);
+        let names: Vec<_> = self.protections.iter().copied().chain(unknown).collect();
+        let more = names.len().saturating_sub(NAMED);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        (!names.is_empty()).then(|| names[..names.len().min(NAMED)].join(", ") + &more)
+    }
 }
 
 /// `tls[]`.

@@ -8,7 +8,10 @@ use std::{
     sync::Arc,
 };
 
-use crate::kinds::Kind;
+use crate::{
+    kinds::Kind,
+    problem::{Problem, Severity, Topic},
+};
 
 /// Which object; read as the [`KeyParts`] that it consists of. Many keep the keys of others, so that a clone shares
 /// them.
@@ -39,6 +42,39 @@ pub struct Meta {
     pub version: u64,
     /// When it was made, in seconds since 1970; the first tie-break between routes.
     pub created: i64,
+    /// What its owner should know of it, though it is accepted. Of the kinds that have a status.
+    pub warnings: Box<[Warning]>,
+}
+
+/// Something that the owner of an accepted object should know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    pub topic: Topic,
+    /// `field: message`.
+    pub text: Box<str>,
+}
+
+/// Warnings that are kept of an object: they are for its owner to read.
+const KEPT: usize = 16;
+
+impl Warning {
+    /// The warnings among the problems of an object that is accepted; of many the first, and how many there are.
+    pub(crate) fn of(problems: &[Problem]) -> Box<[Self]> {
+        let told = |p: &&Problem| p.severity == Severity::Warning && p.topic != Topic::Condition;
+        let mut warnings: Vec<_> = problems.iter().filter(told).take(KEPT).map(Self::from).collect();
+        if let Some(more) = problems.iter().filter(told).count().checked_sub(KEPT).filter(|more| *more > 0) {
+            warnings.push(Self { topic: Topic::Invalid, text: format!("and {more} more warnings").into() });
+        }
+        warnings.into()
+    }
+}
+
+impl From<&Problem> for Warning {
+    fn from(problem: &Problem) -> Self {
+        let Problem { topic, field, message, .. } = problem;
+        let text = if field.is_empty() { message.clone() } else { format!("{field}: {message}").into() };
+        Self { topic: *topic, text }
+    }
 }
 
 impl ObjectKey {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::problem::{Problem, Severity};
+use crate::problem::{Problem, Severity, Topic};
 
 /// Problems of one object.
 #[derive(Debug)]
@@ -28,11 +28,15 @@ impl Checks {
     }
 
     pub(crate) fn error(&mut self, at: &Path<'_>, message: impl Into<Box<str>>) {
-        self.push(Severity::Error, at, message.into());
+        self.push(Severity::Error, Topic::Invalid, at, message.into());
     }
 
     pub(crate) fn warning(&mut self, at: &Path<'_>, message: impl Into<Box<str>>) {
-        self.push(Severity::Warning, at, message.into());
+        self.warning_of(Topic::NotServed, at, message);
+    }
+
+    pub(crate) fn warning_of(&mut self, topic: Topic, at: &Path<'_>, message: impl Into<Box<str>>) {
+        self.push(Severity::Warning, topic, at, message.into());
     }
 
     /// An error unless `holds`.
@@ -112,12 +116,14 @@ impl Checks {
         self.problems
     }
 
-    fn push(&mut self, severity: Severity, at: &Path<'_>, message: Box<str>) {
-        // One object must not fill the memory with its problems.
-        if self.problems.len() < 100 {
+    fn push(&mut self, severity: Severity, topic: Topic, at: &Path<'_>, message: Box<str>) {
+        // One object must not fill the memory with its problems. An error among too many warnings refuses it all the same.
+        let is_first_error = severity == Severity::Error && !self.refused();
+        if self.problems.len() < 100 || is_first_error {
             let field = at.to_string().into();
             self.problems.push(Problem {
                 severity,
+                topic,
                 object: self.object.clone(),
                 field,
                 message,

@@ -84,6 +84,7 @@ pub(crate) fn meta(document: &Value, key: ObjectKey, checks: &mut Checks) -> (Me
         generation: 1,
         version: version_of(document, key.kind),
         created: metadata.creation_timestamp.map_or(0, |time| time.0.as_second()),
+        warnings: Box::default(),
         key,
     };
     (meta, Annotated { labels, annotations })

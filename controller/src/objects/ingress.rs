@@ -1,5 +1,7 @@
 //! Ingress.
 
+mod annotations;
+
 use std::{collections::BTreeMap, net::IpAddr};
 
 use k8s_openapi::api::networking::v1::{
@@ -19,10 +21,9 @@ use crate::ir::{
     gateway::Reference,
     ingress::{IngressBackend, IngressPath, IngressRule, IngressTls, PortRef},
 };
+use annotations::Annotations;
 
 const LEGACY_CLASS: &str = "kubernetes.io/ingress.class";
-const NGINX: &str = "nginx.ingress.kubernetes.io/";
-const SSL_REDIRECT: &str = "nginx.ingress.kubernetes.io/ssl-redirect";
 
 /// Reads an Ingress.
 pub(crate) fn read(
@@ -38,10 +39,13 @@ pub(crate) fn read(
     if rules.is_empty() && spec.default_backend.is_none() {
         checks.error(&at, "must have defaultBackend or rules");
     }
-    let ssl_redirect = ssl_redirect(annotations, checks);
+    let Annotations { ssl_redirect, mut unserved, regex_paths } = annotations::read(annotations, checks);
+    let written: usize = rules.iter().filter_map(|rule| Some(rule.http.as_ref()?.paths.len())).sum();
     let (at_rules, at_tls) = (at.field("rules"), at.field("tls"));
     let rules = rules.into_iter().enumerate().filter_map(|(i, r)| rule(r, checks, &at_rules.index(i)));
-    let rules = rules.collect();
+    let rules: Vec<_> = rules.collect();
+    // Which requests a path that is left out would have taken is not known.
+    unserved.whole_hosts |= rules.iter().map(|rule| rule.paths.len()).sum::<usize>() < written;
     let tls = tls.into_iter().enumerate().map(|(i, t)| one_tls(t, checks, &at_tls.index(i))).collect();
     let default_backend = spec.default_backend.and_then(|b| backend(b, checks, &at.field("defaultBackend")));
     Some(Ingress {
@@ -52,6 +56,8 @@ pub(crate) fn read(
         tls,
         rules,
         ssl_redirect,
+        unserved,
+        regex_paths,
     })
 }
 
@@ -75,25 +81,6 @@ fn annotation(name: &str) -> Path<'_> {
     const METADATA: Path<'_> = Path::Field(&Path::Root, "metadata");
     const ANNOTATIONS: Path<'_> = Path::Field(&METADATA, "annotations");
     Path::Field(&ANNOTATIONS, name)
-}
-
-/// The one annotation of ingress-nginx that is served; the others are named.
-fn ssl_redirect(annotations: &BTreeMap<String, String>, checks: &mut Checks) -> Option<bool> {
-    let unserved = annotations.keys().filter(|name| name.starts_with(NGINX) && *name != SSL_REDIRECT);
-    for name in unserved {
-        checks.warning(&annotation(name), "is not served; it has no effect");
-    }
-    match annotations.get(SSL_REDIRECT)?.as_str() {
-        "true" => Some(true),
-        "false" => Some(false),
-        other => {
-            checks.warning(
-                &annotation(SSL_REDIRECT),
-                format!("{} is neither true nor false; it has no effect", quoted(other)),
-            );
-            None
-        }
-    }
 }
 
 fn rule(rule: WrittenRule, checks: &mut Checks, at: &Path<'_>) -> Option<IngressRule> {

@@ -6,7 +6,7 @@ use super::{
     checks::{Checks, Path},
     names,
 };
-use crate::ir::route::InvalidRule;
+use crate::{ir::route::InvalidRule, problem::Topic};
 
 /// `spec.hostnames`.
 pub(crate) fn hostnames(hostnames: &[String], checks: &mut Checks, at: &Path<'_>) -> Box<[HostPattern]> {
@@ -56,6 +56,6 @@ pub(crate) fn not_served<T>(
     checks: &mut Checks,
 ) -> Result<T, InvalidRule> {
     let rule = invalid(at, message);
-    checks.warning(at, rule.message.clone());
+    checks.warning_of(Topic::Condition, at, rule.message.clone());
     Err(rule)
 }

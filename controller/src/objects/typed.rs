@@ -8,6 +8,7 @@ use serde_json::Value;
 use serde_path_to_error::{Path as ErrorPath, Segment};
 
 use super::checks::{Checks, Path};
+use crate::problem::Topic;
 
 /// What is said of a field that the kind does not have.
 pub(crate) const UNKNOWN_FIELD: &str = "is not a field of this kind and has no effect";
@@ -59,7 +60,7 @@ fn read<T: DeserializeOwned>(
     let mut note = |path: Ignored<'_>| unknown.push(ignored(&path, root));
     let result = serde_path_to_error::deserialize(serde_ignored::Deserializer::new(value, &mut note));
     for field in unknown {
-        checks.warning(&Path::Root.field(&field), UNKNOWN_FIELD);
+        checks.warning_of(Topic::UnknownField, &Path::Root.field(&field), UNKNOWN_FIELD);
     }
     result
         .map_err(|e| {

@@ -27,7 +27,7 @@ use tokio::sync::mpsc;
 
 use super::Delta;
 use crate::{
-    problem::{Problem, Severity},
+    problem::{Problem, Severity, Topic},
     yaml,
 };
 use state::State;
@@ -138,6 +138,7 @@ impl fmt::Debug for Folder {
 fn file_problem(path: &Path, message: impl Into<Box<str>>) -> Problem {
     Problem {
         severity: Severity::Error,
+        topic: Topic::Invalid,
         object: path.display().to_string().into(),
         field: "".into(),
         message: message.into(),

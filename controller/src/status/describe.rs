@@ -70,6 +70,7 @@ fn conditions(f: &mut fmt::Formatter<'_>, indent: usize, conditions: &[Condition
 fn messages(f: &mut fmt::Formatter<'_>, messages: &[Message]) -> fmt::Result {
     messages.iter().try_for_each(|message| match message.level {
         Level::Refused => writeln!(f, "  refused: {}", message.text),
+        Level::Warning => writeln!(f, "  warning: {}", message.text),
         Level::Note => writeln!(f, "  note: {}", message.text),
     })
 }

@@ -43,6 +43,7 @@ pub fn gateway(
     let waits: Vec<_> = state.listeners.iter().filter_map(|l| Some((l, programmed(l).err()?))).collect();
     let programmed = gateway_programmed(state, is_accepted, own, &addresses, &waits, bindings.is_some());
     let mut messages: Vec<_> = state.listeners.iter().flat_map(beside_ingresses).collect();
+    messages.extend(Message::warnings(&state.gateway.meta));
     if state.addressing == Addressing::SharedInstead {
         messages.push(Message::note(
             "addressing Dedicated: served at the addresses of all others, since a Gateway has its own in a cluster alone",

@@ -1,6 +1,8 @@
 //! The status of a GatewayClass.
 
-use super::{Condition, ConditionType, GatewayClassStatus, Report, SupportedFeature, list, types::condition};
+use super::{
+    Condition, ConditionType, GatewayClassStatus, Message, Report, SupportedFeature, list, types::condition,
+};
 use crate::{
     ir::{GatewayClass, parameters::Addressing},
     snapshot::Snapshot,
@@ -21,7 +23,7 @@ pub fn gateway_class(
                 .collect(),
             supported_features: features(class, snapshot, settings),
         },
-        messages: Box::default(),
+        messages: Message::warnings(&class.meta).collect(),
     })
 }
 

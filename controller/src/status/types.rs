@@ -5,7 +5,10 @@ use std::{borrow::Cow, sync::Arc};
 
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
-use crate::ir::route::ParentRef;
+use crate::{
+    ir::{Meta, route::ParentRef},
+    problem::Topic,
+};
 
 /// `metav1.Condition` without `lastTransitionTime`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -49,18 +52,23 @@ pub struct Report<S> {
 }
 
 /// Something that the owner of an object should know.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct Message {
     pub level: Level,
     pub text: String,
+    /// What it is about, where it is counted.
+    #[serde(skip)]
+    pub topic: Option<Topic>,
 }
 
 /// How much a message matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     /// Something that the object asks for is not served.
     Refused,
+    /// Something that the object says has no effect.
+    Warning,
     /// All of it is served; something about it may surprise.
     Note,
 }
@@ -196,11 +204,25 @@ impl Serialize for ConditionType {
 
 impl Message {
     pub(crate) fn refused(text: impl Into<String>) -> Self {
-        Self { level: Level::Refused, text: text.into() }
+        Self { level: Level::Refused, text: text.into(), topic: None }
+    }
+
+    /// The same, to be counted by its topic.
+    pub(crate) fn about(topic: Topic, text: impl Into<String>) -> Self {
+        Self { level: Level::Refused, text: text.into(), topic: Some(topic) }
+    }
+
+    /// What was found when the object was read.
+    pub(crate) fn warnings(meta: &Meta) -> impl Iterator<Item = Self> {
+        meta.warnings.iter().map(|warning| Self {
+            level: Level::Warning,
+            text: warning.text.to_string(),
+            topic: Some(warning.topic),
+        })
     }
 
     pub(crate) fn note(text: impl Into<String>) -> Self {
-        Self { level: Level::Note, text: text.into() }
+        Self { level: Level::Note, text: text.into(), topic: None }
     }
 }
 

@@ -9,11 +9,12 @@ use portcullis_routing::{
 };
 
 use super::{
-    Attachment, BackendPool, HostSlot, Listeners, Owner, References, Settings, Translated,
-    listeners::Classes, listeners::ingress_hosts, services, tls_towards,
+    Attachment, BackendPool, Closer, HostSlot, IngressHost, Listeners, Owner, References, Settings,
+    Translated, listeners::Classes, listeners::ingress_hosts, services, tls_towards,
 };
 use crate::{
     ir::{Ingress, ingress::IngressBackend},
+    problem::Topic,
     snapshot::Snapshot,
     status::Message,
 };
@@ -44,26 +45,38 @@ pub fn ingress(
         }),
         name: format!("{}/{}", ingress.meta.namespace(), ingress.meta.name()).into(),
         references: References::default(),
-        messages: Vec::new(),
+        messages: Message::warnings(&ingress.meta).collect(),
+        closed: ingress.unserved.closed_by(settings.strict_annotations).map(Into::into),
     };
+    compiler.tell_closed();
     let last = ingress.rules.iter().map(|rule| rule.paths.len()).sum();
     let default = ingress.default_backend.as_ref();
     let default = default.map(|backend| compiler.rule(last, "default backend", backend));
+    let every_path = || PathMatch::Prefix("".into());
     for host in ingress_hosts(ingress) {
-        let paths = compiler.paths(&host);
-        let default = default.as_ref().map(|rule| compiler.entry(&host, PathMatch::Prefix("".into()), rule));
         compiler.references.hosts.insert(host.clone());
-        translated.attachments.extend(compiler.at_ports(
-            listeners,
-            settings,
-            &host,
-            &paths,
-            default.as_ref(),
-        ));
+        let Some(state) = listeners.ingress.hosts.get(&host) else { continue };
+        let closer = compiler.closer(state);
+        let (paths, default) = match &closer {
+            None => (compiler.paths(&host), default.clone()),
+            // What nothing of the host matches must not be answered from elsewhere either.
+            Some(closer) => {
+                compiler.tell_closed_by(&host, closer);
+                (compiler.closed_paths(&host, &closer.by), Some(compiler.closed_rule(last, &closer.by)))
+            }
+        };
+        let default = default.map(|rule| compiler.entry(&host, every_path(), &rule));
+        let is_closed = closer.is_some() || compiler.closed.is_some();
+        let place = Place { state, host: &host, is_closed };
+        translated.attachments.extend(compiler.at_ports(settings, place, &paths, default.as_ref()));
     }
-    if let Some(rule) = &default {
+    if let Some(rule) = default {
         compiler.references.hosts.insert(HostPattern::Any);
-        translated.attachments.extend(compiler.for_the_rest(listeners, settings, rule));
+        if let Some(state) = listeners.ingress.hosts.get(&HostPattern::Any) {
+            let closer = compiler.closer(state);
+            let rule = closer.map_or(rule, |closer| compiler.closed_rule(last, &closer.by));
+            translated.attachments.extend(compiler.for_the_rest(settings, state, &rule));
+        }
     }
     Translated { references: compiler.references, messages: compiler.messages, ..translated }
 }
@@ -76,6 +89,17 @@ struct Compiler<'a> {
     name: Arc<str>,
     references: References,
     messages: Vec<Message>,
+    /// What closes all paths of the Ingress.
+    closed: Option<Box<str>>,
+}
+
+/// A host of Ingresses.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    state: &'a IngressHost,
+    host: &'a HostPattern,
+    /// Whether the Ingress is closed there.
+    is_closed: bool,
 }
 
 impl Compiler<'_> {
@@ -92,15 +116,47 @@ impl Compiler<'_> {
         entries
     }
 
+    /// The same of a host that is closed.
+    fn closed_paths(&self, host: &HostPattern, by: &str) -> Vec<Entry> {
+        let paths =
+            self.ingress.rules.iter().flat_map(|rule| rule.paths.iter().map(move |path| (&rule.host, path)));
+        let of_host = paths.enumerate().filter(|(_, (of, _))| *of == host);
+        of_host
+            .map(|(index, (_, path))| self.entry(host, path.path.clone(), &self.closed_rule(index, by)))
+            .collect()
+    }
+
+    /// Who closes the Ingress at a host.
+    fn closer(&self, state: &IngressHost) -> Option<Closer> {
+        state.closed.as_ref()?.of(self.ingress).cloned()
+    }
+
+    fn tell_closed(&mut self) {
+        let Some(by) = &self.closed else { return };
+        let what = if self.ingress.unserved.whole_hosts { "its hosts are" } else { "its paths are" };
+        let text = format!(
+            "{what} closed (503), since what protects them is not served yet: {by}; the annotation \
+             portcullis.dev/unsupported: ignore serves them without"
+        );
+        self.messages.push(Message::about(Topic::Closed, text));
+    }
+
+    fn tell_closed_by(&mut self, host: &HostPattern, Closer { ingress, by }: &Closer) {
+        if *ingress != self.ingress.meta.key {
+            let text = format!(
+                "host {host} is closed (503) by {ingress}, since what protects it there is not served yet: {by}"
+            );
+            self.messages.push(Message::about(Topic::Closed, text));
+        }
+    }
+
     fn at_ports(
         &self,
-        listeners: &Listeners,
         settings: &Settings,
-        host: &HostPattern,
+        Place { state, host, is_closed }: Place<'_>,
         paths: &[Entry],
         default: Option<&Entry>,
     ) -> Vec<Attachment> {
-        let Some(state) = listeners.ingress.hosts.get(host) else { return Vec::new() };
         let attachment = |port, listener: &HostPattern, entries, implied| Attachment {
             slot: HostSlot::new(port, listener, Owner::Ingress, host),
             entries,
@@ -118,7 +174,8 @@ impl Compiler<'_> {
         let (Some(listener), Ok(port)) = (&state.http, settings.bound(settings.http_port)) else {
             return attachments;
         };
-        let (entries, implied) = match self.redirects(settings, state.tls && state.https.is_some()) {
+        let redirects = !is_closed && self.redirects(settings, state.tls && state.https.is_some());
+        let (entries, implied) = match redirects {
             false => (paths.to_vec(), default.cloned().into_iter().collect()),
             true => self.redirected(settings, host, paths, default),
         };
@@ -165,9 +222,9 @@ impl Compiler<'_> {
     }
 
     /// The default backend behind all hosts of Ingresses.
-    fn for_the_rest(&self, listeners: &Listeners, settings: &Settings, rule: &Arc<Rule>) -> Vec<Attachment> {
+    fn for_the_rest(&self, settings: &Settings, state: &IngressHost, rule: &Arc<Rule>) -> Vec<Attachment> {
         let any = HostPattern::Any;
-        let Some(state) = listeners.ingress.hosts.get(&any) else { return Vec::new() };
+        let is_closed = self.closed.is_some() || self.closer(state).is_some();
         let plain = vec![self.entry(&any, PathMatch::Prefix("".into()), rule)];
         let attachment = |port, (entries, implied)| Attachment {
             slot: HostSlot::new(port, &any, Owner::IngressDefault, &any),
@@ -177,7 +234,8 @@ impl Compiler<'_> {
         let https = state.https.as_ref().and(settings.bound(settings.https_port).ok());
         let https = https.map(|port| attachment(port, (plain.clone(), Vec::new())));
         let http = state.http.as_ref().and(settings.bound(settings.http_port).ok()).map(|port| {
-            let entries = match self.redirects(settings, state.tls && state.https.is_some()) {
+            let redirects = !is_closed && self.redirects(settings, state.tls && state.https.is_some());
+            let entries = match redirects {
                 true => self.redirected(settings, &any, &plain, None),
                 false => (plain.clone(), Vec::new()),
             };
@@ -193,7 +251,17 @@ impl Compiler<'_> {
         Entry { route_match, precedence, rule: Arc::clone(rule) }
     }
 
+    /// Answers everything with 503.
+    fn closed_rule(&self, index: usize, by: &str) -> Arc<Rule> {
+        let backend = Err(BackendError::Closed(by.into()));
+        let backends = Backends::new([WeightedBackend { weight: 1, backend, steps: Steps::default() }]);
+        Arc::new(self.compiled(index, Steps::default(), backends))
+    }
+
     fn rule(&mut self, index: usize, what: &str, backend: &IngressBackend) -> Arc<Rule> {
+        if let Some(by) = &self.closed {
+            return self.closed_rule(index, by);
+        }
         let backend = self.resolve(backend);
         if let Err(error) = &backend {
             let text = format!("{what}: {error}; its requests are answered with 500");

@@ -4,16 +4,19 @@
 //! gateways.rs  each Gateway of our classes; each listener as it stands alone
 //! claims.rs    who has a port and a hostname: the oldest
 //! ingress.rs   the hosts of Ingresses, with or without TLS
+//! closed.rs    which of those hosts are closed, since what protects them is not served
 //! tls.rs       which certificates are shown for those hosts
 //! plan.rs      what each port of the table has, and with which certificates
 //! ```
 
 mod claims;
+mod closed;
 mod gateways;
 mod ingress;
 mod plan;
 mod tls;
 
+pub use closed::{Closer, Closure};
 pub(super) use ingress::{Classes, hosts as ingress_hosts};
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -187,6 +190,8 @@ pub struct IngressHost {
     pub https: Option<HostPattern>,
     /// Whether an Ingress asks for TLS.
     pub tls: bool,
+    /// Who closes it as a whole, and for whom; `None` where nobody does.
+    pub closed: Option<Arc<Closure>>,
 }
 
 /// What a port of the table has.

@@ -45,6 +45,7 @@ pub fn route(
         let outcome = outcome.as_ref().map(|_| ()).map_err(|error| *error);
         status::route_parent(route, settings, parent_ref, outcome, &rules.invalid, &rules.unresolved)
     });
+    messages.extend(Message::warnings(&route.meta));
     let unserved = attached.values().filter(|point| !point.served);
     messages.extend(
         unserved.map(|point| Message::refused(format!("{} is not served; its Gateway says why", point.id))),

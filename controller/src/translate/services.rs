@@ -72,6 +72,6 @@ pub(crate) fn reason(error: &BackendError) -> &'static str {
         BackendError::NotPermitted { .. } => "RefNotPermitted",
         BackendError::InvalidKind(_) => "InvalidKind",
         BackendError::UnsupportedProtocol { .. } => "UnsupportedProtocol",
-        BackendError::InvalidFilter(_) => "UnsupportedValue",
+        BackendError::InvalidFilter(_) | BackendError::Closed(_) => "UnsupportedValue",
     }
 }

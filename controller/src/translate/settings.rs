@@ -28,6 +28,9 @@ pub struct Settings {
     pub watch_ingress_without_class: bool,
     /// Whether plain HTTP is redirected for the hosts of an Ingress that have TLS; its annotation goes first.
     pub ssl_redirect: bool,
+    /// Whether an annotation of an Ingress that has our prefix or that of ingress-nginx and is on no list closes its paths,
+    /// as one does that protects and is not served.
+    pub strict_annotations: bool,
     /// The Secret whose certificate is shown for Ingress hosts without one of their own.
     pub default_certificate: Option<ObjectKey>,
     /// Shown where `default_certificate` names none or cannot be used. Without either, Ingress hosts that have no
@@ -86,6 +89,7 @@ impl Default for Settings {
             ingress_class: "portcullis".into(),
             watch_ingress_without_class: false,
             ssl_redirect: true,
+            strict_annotations: false,
             default_certificate: None,
             fallback_certificate: None,
             http_port: 80,

@@ -344,7 +344,26 @@ fn ingress(bits: &mut Bits) -> Value {
         1 => spec["ingressClassName"] = "other".into(),
         _ => spec["ingressClassName"] = "portcullis".into(),
     }
-    json!({ "spec": spec })
+    json!({ "metadata": { "annotations": annotations(bits) }, "spec": spec })
+}
+
+/// What closes paths and hosts, and what changes whether it does.
+fn annotations(bits: &mut Bits) -> Value {
+    let mut annotations = json!({});
+    let mut add = |name: &str, value: &str| annotations[name] = value.into();
+    match bits.below(10) {
+        0 => add("nginx.ingress.kubernetes.io/auth-url", "http://auth.test"),
+        1 => add("nginx.ingress.kubernetes.io/auth-tls-secret", "a/x"),
+        2 => add("nginx.ingress.kubernetes.io/no-such-annotation", ""),
+        _ => {}
+    }
+    if bits.one_in(8) {
+        add("nginx.ingress.kubernetes.io/use-regex", "true");
+    }
+    if bits.one_in(8) {
+        add("portcullis.dev/unsupported", "ignore");
+    }
+    annotations
 }
 
 fn ingress_class(bits: &mut Bits) -> Value {

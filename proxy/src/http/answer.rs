@@ -87,6 +87,7 @@ fn grpc_status(rejection: Rejection) -> u16 {
         Rejection::BadRequest | Rejection::HeaderTooLarge => INTERNAL,
         Rejection::Misdirected | Rejection::MethodNotAllowed | Rejection::HeaderTimeout => UNKNOWN,
         Rejection::BrokenBackend
+        | Rejection::Closed
         | Rejection::BadGateway
         | Rejection::NoEndpoints
         | Rejection::Overloaded

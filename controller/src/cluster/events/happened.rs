@@ -2,7 +2,11 @@
 
 use serde_json::Value;
 
-use crate::{Problem, kinds::StatusShape, status::sentences};
+use crate::{
+    Problem,
+    kinds::StatusShape,
+    status::{Level, Message, sentences},
+};
 
 /// Something that happened to an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,6 +16,8 @@ pub(crate) struct Happened {
     pub(crate) reason: String,
     pub(crate) note: String,
     pub(crate) is_warning: bool,
+    /// Whether it is a state of the object, which is told once however often it is found, and not something that passed.
+    pub(crate) is_lasting: bool,
 }
 
 /// The conditions whose changes are told, each with the status that is as it should be.
@@ -75,6 +81,7 @@ fn conditions(before: &Value, after: &Value, prefix: &str) -> Vec<Happened> {
             reason: now["reason"].as_str().unwrap_or_default().to_owned(),
             note: format!("{prefix}{}", now["message"].as_str().unwrap_or_default()),
             is_warning: !is_good,
+            is_lasting: false,
         })
     });
     told.collect()
@@ -91,6 +98,27 @@ pub(crate) fn refused(problems: &[Problem]) -> Happened {
         reason: "Invalid".to_owned(),
         note: format!("not served as it is now: {}", sentences(problems.iter().map(text))),
         is_warning: true,
+        is_lasting: false,
+    }
+}
+
+/// What there is to remark about an accepted object; that there is nothing any more, where `remarks` is empty.
+pub(crate) fn remarked(remarks: &[Message]) -> Happened {
+    let reason = match remarks.iter().map(|remark| remark.level).min() {
+        Some(Level::Refused) => "NotServed",
+        Some(_) => "NoEffect",
+        None => "Accepted",
+    };
+    let note = match remarks {
+        [] => "all of it is served".to_owned(),
+        remarks => sentences(remarks.iter().map(|remark| &remark.text)),
+    };
+    Happened {
+        action: "Accepted",
+        reason: reason.to_owned(),
+        note,
+        is_warning: !remarks.is_empty(),
+        is_lasting: !remarks.is_empty(),
     }
 }
 
@@ -132,6 +160,7 @@ mod tests {
             reason: "BackendNotFound".to_owned(),
             note: "Gateway public: Service a/b not found".to_owned(),
             is_warning: true,
+            is_lasting: false,
         };
         assert_eq!(transitions(StatusShape::Parents, &before, &after, "ours"), [want]);
     }

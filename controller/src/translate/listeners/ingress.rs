@@ -10,6 +10,7 @@ use portcullis_routing::HostPattern;
 use super::{
     IngressHost, IngressSide,
     claims::{Claim, Claims},
+    closed,
 };
 use crate::{
     ir::{Ingress, Kind, ObjectKey},
@@ -83,6 +84,7 @@ pub(super) fn tls<'i>(ingress: &'i Ingress, host: &HostPattern) -> Option<Option
 /// The hosts, without a decision yet on which port each is found.
 pub(super) fn side(ours: Vec<Arc<Ingress>>, claims: &Claims, settings: &Settings) -> IngressSide {
     let mut side = IngressSide::default();
+    let closures = closed::closures(&ours, settings.strict_annotations);
     for ingress in &ours {
         for host in served_hosts(ingress) {
             let tls = tls(ingress, &host).is_some();
@@ -92,12 +94,16 @@ pub(super) fn side(ours: Vec<Arc<Ingress>>, claims: &Claims, settings: &Settings
     for (host, state) in &mut side.hosts {
         state.http = listener_hostname(claims.of_ingress(settings.http_port, settings), host);
         state.https = listener_hostname(claims.of_ingress(settings.https_port, settings), host);
+        state.closed = closures.get(host).cloned();
     }
     for ingress in &ours {
         let messages = beside_gateways(ingress, &side.hosts, claims, settings);
         if !messages.is_empty() {
             side.messages.insert(ingress.meta.key.clone(), messages);
         }
+    }
+    for (key, message) in closed::messages(&ours, &closures) {
+        side.messages.entry(key).or_default().push(message);
     }
     side.ours = ours;
     side

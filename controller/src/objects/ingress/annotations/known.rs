@@ -1,0 +1,307 @@
+//! The closed list of annotations of ingress-nginx: what each protects, and whether it is served.
+//!
+//! A name protects where serving without it would let somebody in, or something through, that its owner keeps out:
+//! authentication, lists of addresses, limits, client certificates, verification of backends, a firewall, TLS that ends
+//! at the backend, and snippets, which can do any of these. Groups are those of ingress-nginx 1.15.1
+//! (`annotations-risk.md`); [`ALIASES`] and [`WITHOUT_EFFECT`] are not in that file.
+
+use super::snippet;
+use Protects::{Host, Nothing, Paths};
+
+/// Other names of the same, in the source alone.
+const ALIASES: &str = "aliases of other annotations";
+/// Written by users, and read by no release from 1.15 on.
+pub(super) const WITHOUT_EFFECT: &str = "without effect in 1.15";
+
+/// What is known of a name.
+#[derive(Debug)]
+pub(super) struct Known {
+    /// Without the prefix.
+    pub(super) name: &'static str,
+    pub(super) group: &'static str,
+    pub(super) protects: Protects,
+    pub(super) is_served: bool,
+    /// Which values ask for nothing.
+    off: Off,
+}
+
+/// What would be open without an annotation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Protects {
+    Nothing,
+    /// The paths of its Ingress.
+    Paths,
+    /// The whole host: ingress-nginx sets it for a server, whichever of the host's Ingresses has it.
+    Host,
+}
+
+/// Values with which an annotation asks for nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Off {
+    Never,
+    /// One that Go reads as false.
+    False,
+    /// The word `off`.
+    Word,
+    /// A number that is not positive.
+    Zero,
+    /// A snippet that only sets headers.
+    Headers,
+}
+
+/// The annotation of that name, without the prefix.
+pub(super) fn find(name: &str) -> Option<&'static Known> {
+    KNOWN.iter().find(|known| known.name == name)
+}
+
+impl Known {
+    /// Whether this value asks for nothing: what it would protect is served as without it.
+    pub(super) fn asks_for_nothing(&self, value: &str) -> bool {
+        match self.off {
+            Off::Never => false,
+            Off::False => is_false(value),
+            Off::Word => value == "off",
+            Off::Zero => value.parse::<i64>().is_ok_and(|number| number <= 0),
+            Off::Headers => snippet::only_sets_headers(value),
+        }
+    }
+
+    /// Whether ingress-nginx reads the paths of a host with this as regular expressions, or may.
+    pub(super) fn makes_regex(&self, value: &str) -> bool {
+        match self.name {
+            "use-regex" => !is_false(value),
+            "rewrite-target" => true,
+            _ => false,
+        }
+    }
+
+    const fn unless(self, off: Off) -> Self {
+        Self { off, ..self }
+    }
+
+    const fn served(self) -> Self {
+        Self { is_served: true, ..self }
+    }
+}
+
+/// What Go's `strconv.ParseBool` reads as false.
+fn is_false(value: &str) -> bool {
+    matches!(value, "0" | "f" | "F" | "false" | "FALSE" | "False")
+}
+
+const fn known(group: &'static str, name: &'static str, protects: Protects) -> Known {
+    Known { name, group, protects, is_served: false, off: Off::Never }
+}
+
+const KNOWN: &[Known] = &[
+    known("Aliases", "server-alias", Nothing),
+    known("Allowlist", "allowlist-source-range", Paths),
+    known("BackendProtocol", "backend-protocol", Nothing),
+    known("BasicDigestAuth", "auth-realm", Paths),
+    known("BasicDigestAuth", "auth-secret", Paths),
+    known("BasicDigestAuth", "auth-secret-type", Paths),
+    known("BasicDigestAuth", "auth-type", Paths),
+    known("Canary", "canary", Nothing),
+    known("Canary", "canary-by-cookie", Nothing),
+    known("Canary", "canary-by-header", Nothing),
+    known("Canary", "canary-by-header-pattern", Nothing),
+    known("Canary", "canary-by-header-value", Nothing),
+    known("Canary", "canary-weight", Nothing),
+    known("Canary", "canary-weight-total", Nothing),
+    known("CertificateAuth", "auth-tls-error-page", Host),
+    known("CertificateAuth", "auth-tls-match-cn", Host),
+    known("CertificateAuth", "auth-tls-pass-certificate-to-upstream", Host).unless(Off::False),
+    known("CertificateAuth", "auth-tls-secret", Host),
+    known("CertificateAuth", "auth-tls-verify-client", Host).unless(Off::Word),
+    known("CertificateAuth", "auth-tls-verify-depth", Host),
+    known("ClientBodyBufferSize", "client-body-buffer-size", Nothing),
+    known("ConfigurationSnippet", "configuration-snippet", Paths).unless(Off::Headers),
+    known("Connection", "connection-proxy-header", Nothing),
+    known("CorsConfig", "cors-allow-credentials", Nothing),
+    known("CorsConfig", "cors-allow-headers", Nothing),
+    known("CorsConfig", "cors-allow-methods", Nothing),
+    known("CorsConfig", "cors-allow-origin", Nothing),
+    known("CorsConfig", "cors-expose-headers", Nothing),
+    known("CorsConfig", "cors-max-age", Nothing),
+    known("CorsConfig", "enable-cors", Nothing),
+    known("CustomHTTPErrors", "custom-http-errors", Nothing),
+    known("CustomHeaders", "custom-headers", Nothing),
+    known("DefaultBackend", "default-backend", Nothing),
+    known("Denylist", "denylist-source-range", Paths),
+    known("DisableProxyInterceptErrors", "disable-proxy-intercept-errors", Nothing),
+    known("EnableGlobalAuth", "enable-global-auth", Paths).unless(Off::False),
+    known("ExternalAuth", "auth-always-set-cookie", Paths),
+    known("ExternalAuth", "auth-cache-duration", Paths),
+    known("ExternalAuth", "auth-cache-key", Paths),
+    known("ExternalAuth", "auth-keepalive", Paths),
+    known("ExternalAuth", "auth-keepalive-requests", Paths),
+    known("ExternalAuth", "auth-keepalive-share-vars", Paths),
+    known("ExternalAuth", "auth-keepalive-timeout", Paths),
+    known("ExternalAuth", "auth-method", Paths),
+    known("ExternalAuth", "auth-proxy-set-headers", Paths),
+    known("ExternalAuth", "auth-request-redirect", Paths),
+    known("ExternalAuth", "auth-response-headers", Paths),
+    known("ExternalAuth", "auth-signin", Paths),
+    known("ExternalAuth", "auth-signin-redirect-param", Paths),
+    known("ExternalAuth", "auth-snippet", Paths).unless(Off::Headers),
+    known("ExternalAuth", "auth-url", Paths),
+    known("FastCGI", "fastcgi-index", Nothing),
+    known("FastCGI", "fastcgi-params-configmap", Nothing),
+    known("HTTP2PushPreload", "http2-push-preload", Nothing),
+    known("LoadBalancing", "load-balance", Nothing),
+    known("Logs", "enable-access-log", Nothing),
+    known("Logs", "enable-rewrite-log", Nothing),
+    known("Mirror", "mirror-host", Nothing),
+    known("Mirror", "mirror-request-body", Nothing),
+    known("Mirror", "mirror-target", Nothing),
+    known("ModSecurity", "enable-modsecurity", Paths).unless(Off::False),
+    known("ModSecurity", "enable-owasp-core-rules", Paths).unless(Off::False),
+    known("ModSecurity", "modsecurity-snippet", Paths),
+    known("ModSecurity", "modsecurity-transaction-id", Nothing),
+    known("Opentelemetry", "enable-opentelemetry", Nothing),
+    known("Opentelemetry", "opentelemetry-operation-name", Nothing),
+    known("Opentelemetry", "opentelemetry-trust-incoming-span", Nothing),
+    known("Proxy", "proxy-body-size", Nothing),
+    known("Proxy", "proxy-buffer-size", Nothing),
+    known("Proxy", "proxy-buffering", Nothing),
+    known("Proxy", "proxy-buffers-number", Nothing),
+    known("Proxy", "proxy-busy-buffers-size", Nothing),
+    known("Proxy", "proxy-connect-timeout", Nothing),
+    known("Proxy", "proxy-cookie-domain", Nothing),
+    known("Proxy", "proxy-cookie-path", Nothing),
+    known("Proxy", "proxy-http-version", Nothing),
+    known("Proxy", "proxy-max-temp-file-size", Nothing),
+    known("Proxy", "proxy-next-upstream", Nothing),
+    known("Proxy", "proxy-next-upstream-timeout", Nothing),
+    known("Proxy", "proxy-next-upstream-tries", Nothing),
+    known("Proxy", "proxy-read-timeout", Nothing),
+    known("Proxy", "proxy-redirect-from", Nothing),
+    known("Proxy", "proxy-redirect-to", Nothing),
+    known("Proxy", "proxy-request-buffering", Nothing),
+    known("Proxy", "proxy-send-timeout", Nothing),
+    known("ProxySSL", "proxy-ssl-ciphers", Nothing),
+    known("ProxySSL", "proxy-ssl-name", Nothing),
+    known("ProxySSL", "proxy-ssl-protocols", Nothing),
+    known("ProxySSL", "proxy-ssl-secret", Paths),
+    known("ProxySSL", "proxy-ssl-server-name", Nothing),
+    known("ProxySSL", "proxy-ssl-verify", Paths).unless(Off::Word),
+    known("ProxySSL", "proxy-ssl-verify-depth", Nothing),
+    known("RateLimit", "limit-allowlist", Paths),
+    known("RateLimit", "limit-burst-multiplier", Paths),
+    known("RateLimit", "limit-connections", Paths).unless(Off::Zero),
+    known("RateLimit", "limit-rate", Paths).unless(Off::Zero),
+    known("RateLimit", "limit-rate-after", Paths),
+    known("RateLimit", "limit-rpm", Paths).unless(Off::Zero),
+    known("RateLimit", "limit-rps", Paths).unless(Off::Zero),
+    known("Redirect", "from-to-www-redirect", Nothing),
+    known("Redirect", "permanent-redirect", Nothing),
+    known("Redirect", "permanent-redirect-code", Nothing),
+    known("Redirect", "relative-redirects", Nothing),
+    known("Redirect", "temporal-redirect", Nothing),
+    known("Redirect", "temporal-redirect-code", Nothing),
+    known("Rewrite", "app-root", Nothing),
+    known("Rewrite", "force-ssl-redirect", Nothing),
+    known("Rewrite", "preserve-trailing-slash", Nothing),
+    known("Rewrite", "rewrite-target", Nothing),
+    known("Rewrite", "ssl-redirect", Nothing).served(),
+    known("Rewrite", "use-regex", Nothing),
+    known("SSLCipher", "ssl-ciphers", Nothing),
+    known("SSLCipher", "ssl-prefer-server-ciphers", Nothing),
+    known("SSLPassthrough", "ssl-passthrough", Host).unless(Off::False),
+    known("Satisfy", "satisfy", Paths),
+    known("ServerSnippet", "server-snippet", Host).unless(Off::Headers),
+    known("ServiceUpstream", "service-upstream", Nothing),
+    known("SessionAffinity", "affinity", Nothing),
+    known("SessionAffinity", "affinity-canary-behavior", Nothing),
+    known("SessionAffinity", "affinity-mode", Nothing),
+    known("SessionAffinity", "session-cookie-change-on-failure", Nothing),
+    known("SessionAffinity", "session-cookie-conditional-samesite-none", Nothing),
+    known("SessionAffinity", "session-cookie-domain", Nothing),
+    known("SessionAffinity", "session-cookie-expires", Nothing),
+    known("SessionAffinity", "session-cookie-max-age", Nothing),
+    known("SessionAffinity", "session-cookie-name", Nothing),
+    known("SessionAffinity", "session-cookie-path", Nothing),
+    known("SessionAffinity", "session-cookie-samesite", Nothing),
+    known("SessionAffinity", "session-cookie-secure", Nothing),
+    known("StreamSnippet", "stream-snippet", Host),
+    known("UpstreamHashBy", "upstream-hash-by", Nothing),
+    known("UpstreamHashBy", "upstream-hash-by-subset", Nothing),
+    known("UpstreamHashBy", "upstream-hash-by-subset-size", Nothing),
+    known("UpstreamVhost", "upstream-vhost", Nothing),
+    known("UsePortInRedirects", "use-port-in-redirects", Nothing),
+    known("XForwardedPrefix", "x-forwarded-prefix", Nothing),
+    known(ALIASES, "limit-whitelist", Paths),
+    known(ALIASES, "whitelist-source-range", Paths),
+    known(WITHOUT_EFFECT, "add-base-url", Nothing),
+    known(WITHOUT_EFFECT, "client-max-body-size", Nothing),
+    known(WITHOUT_EFFECT, "enable-opentracing", Nothing),
+    known(WITHOUT_EFFECT, "enable-websockets", Nothing),
+    known(WITHOUT_EFFECT, "eventsource", Nothing),
+    known(WITHOUT_EFFECT, "influxdb-host", Nothing),
+    known(WITHOUT_EFFECT, "influxdb-measurement", Nothing),
+    known(WITHOUT_EFFECT, "influxdb-port", Nothing),
+    known(WITHOUT_EFFECT, "influxdb-server-name", Nothing),
+    known(WITHOUT_EFFECT, "enable-influxdb", Nothing),
+    known(WITHOUT_EFFECT, "rate-limit", Nothing),
+    known(WITHOUT_EFFECT, "secure-backends", Nothing),
+    known(WITHOUT_EFFECT, "server-snippets", Nothing),
+    known(WITHOUT_EFFECT, "session-cookie-hash", Nothing),
+    known(WITHOUT_EFFECT, "use-forwarded-headers", Nothing),
+    known(WITHOUT_EFFECT, "websocket-services", Nothing),
+];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn the_list_is_that_of_ingress_nginx() {
+        let names: BTreeSet<_> = KNOWN.iter().map(|known| known.name).collect();
+        assert_eq!(names.len(), KNOWN.len(), "each name once");
+        let in_source = KNOWN.iter().filter(|known| known.group != WITHOUT_EFFECT);
+        assert_eq!(in_source.count(), 138, "what 1.15.1 reads");
+    }
+
+    #[test]
+    fn families_that_protect_do_so_whole() {
+        for known in KNOWN.iter().filter(|known| known.group != WITHOUT_EFFECT) {
+            let name = known.name;
+            let want = match name {
+                _ if name.starts_with("auth-tls-") => Host,
+                "server-snippet" | "stream-snippet" | "ssl-passthrough" => Host,
+                _ if name.starts_with("auth-") || name.starts_with("limit-") => Paths,
+                _ if name.ends_with("-source-range") || name.ends_with("-snippet") => Paths,
+                "satisfy" | "enable-global-auth" | "enable-modsecurity" | "enable-owasp-core-rules" => Paths,
+                "proxy-ssl-secret" | "proxy-ssl-verify" => Paths,
+                _ => Nothing,
+            };
+            assert_eq!(known.protects, want, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_value_may_ask_for_nothing() {
+        for (name, value, want) in [
+            ("enable-global-auth", "false", true),
+            ("enable-global-auth", "no", false),
+            ("limit-rps", "0", true),
+            ("limit-rps", "-1", true),
+            ("limit-rps", "5", false),
+            ("limit-rps", "", false),
+            ("proxy-ssl-verify", "off", true),
+            ("proxy-ssl-verify", "on", false),
+            ("auth-tls-verify-client", "off", true),
+            ("auth-tls-verify-client", "optional", false),
+            ("ssl-passthrough", "false", true),
+            ("ssl-passthrough", "true", false),
+            ("whitelist-source-range", "", false),
+            ("configuration-snippet", "more_set_headers 'A: b';", true),
+            ("configuration-snippet", "deny all;", false),
+            ("stream-snippet", "", false),
+        ] {
+            assert_eq!(find(name).unwrap().asks_for_nothing(value), want, "{name}: {value}");
+        }
+    }
+}

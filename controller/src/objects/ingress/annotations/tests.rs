@@ -1,0 +1,103 @@
+use std::{collections::BTreeMap, sync::Arc};
+
+use crate::{
+    ir::{Ingress, Object},
+    objects::testing::{object, warns},
+    problem::Topic,
+};
+
+fn document(annotations: &[(&str, &str)]) -> String {
+    let annotations: BTreeMap<_, _> = annotations.iter().copied().collect();
+    serde_json::json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "Ingress",
+        "metadata": { "name": "web", "annotations": annotations },
+        "spec": { "rules": [{ "host": "a.com" }] },
+    })
+    .to_string()
+}
+
+fn ingress(annotations: &[(&str, &str)]) -> Arc<Ingress> {
+    let Object::Ingress(ingress) = object(&document(annotations)) else { panic!("no Ingress") };
+    ingress
+}
+
+const AUTH: (&str, &str) = ("nginx.ingress.kubernetes.io/auth-url", "http://auth");
+const TLS: (&str, &str) = ("nginx.ingress.kubernetes.io/auth-tls-secret", "a/b");
+const REGEX: (&str, &str) = ("nginx.ingress.kubernetes.io/use-regex", "true");
+const HEADERS: (&str, &str) = ("nginx.ingress.kubernetes.io/server-snippet", "add_header A b;");
+const DENY: (&str, &str) = ("nginx.ingress.kubernetes.io/server-snippet", "location /a { deny all; }");
+const UNKNOWN: (&str, &str) = ("nginx.ingress.kubernetes.io/auth-urls", "http://auth");
+const OURS: (&str, &str) = ("portcullis.dev/unsuported", "ignore");
+const FOREIGN: (&str, &str) = ("cert-manager.io/cluster-issuer", "a");
+const IGNORE: (&str, &str) = ("portcullis.dev/unsupported", "ignore");
+const IGNORE_WRONG: (&str, &str) = ("portcullis.dev/unsupported", "true");
+
+#[test]
+fn what_protects_and_is_not_served_closes() {
+    for (annotations, by, strictly_by, whole_hosts) in [
+        (&[][..], None, None, false),
+        (&[FOREIGN], None, None, false),
+        (&[AUTH], Some("auth-url"), Some("auth-url"), false),
+        (&[TLS, AUTH], Some("auth-tls-secret, auth-url"), Some("auth-tls-secret, auth-url"), true),
+        (&[AUTH, REGEX], Some("auth-url"), Some("auth-url"), true),
+        (&[REGEX], None, None, true),
+        (&[HEADERS], None, None, false),
+        (&[DENY], Some("server-snippet"), Some("server-snippet"), true),
+        (&[UNKNOWN], None, Some(UNKNOWN.0), false),
+        (&[OURS], None, Some(OURS.0), false),
+        (&[AUTH, IGNORE], None, None, false),
+        (&[TLS, UNKNOWN, IGNORE], None, None, false),
+        (&[AUTH, IGNORE_WRONG], Some("auth-url"), Some("auth-url"), false),
+    ] {
+        let unserved = &ingress(annotations).unserved;
+        let got = (unserved.closed_by(false), unserved.closed_by(true), unserved.whole_hosts);
+        assert_eq!(
+            (got.0.as_deref(), got.1.as_deref(), got.2),
+            (by, strictly_by, whole_hosts),
+            "{annotations:?}"
+        );
+    }
+}
+
+#[test]
+fn what_has_no_effect_is_a_warning_of_its_topic() {
+    for (annotation, topic, text) in [
+        (AUTH, Topic::Protection("auth-url"), "protects the paths of this Ingress and is not served yet"),
+        (TLS, Topic::Protection("auth-tls-secret"), "protects the whole host and is not served yet"),
+        (HEADERS, Topic::Annotation("server-snippet"), "is not served; it has no effect"),
+        (REGEX, Topic::Annotation("use-regex"), "is not served; it has no effect"),
+        (
+            ("nginx.ingress.kubernetes.io/secure-backends", "true"),
+            Topic::Annotation("secure-backends"),
+            "has no effect, and has none in ingress-nginx 1.15 either",
+        ),
+        (UNKNOWN, Topic::UnknownAnnotation, "is not an annotation that is known"),
+        (OURS, Topic::UnknownAnnotation, "is not an annotation that is known"),
+        (IGNORE_WRONG, Topic::InvalidAnnotation, "\"true\" is not a value that is known"),
+    ] {
+        let at = format!("metadata.annotations.{}: {text}", annotation.0);
+        warns(&[("", &at)], |_| document(&[annotation]));
+        let ingress = ingress(&[annotation]);
+        let warnings: Vec<_> =
+            ingress.meta.warnings.iter().map(|w| (w.topic, w.text.starts_with(&at))).collect();
+        assert_eq!(warnings, [(topic, true)], "{annotation:?}");
+    }
+    assert!(ingress(&[FOREIGN, IGNORE]).meta.warnings.is_empty());
+}
+
+#[test]
+fn a_path_that_is_left_out_closes_with_its_whole_host() {
+    let text = "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {name: web}\nspec: {rules: [{http: {paths: \
+                [{path: '/a b', pathType: Prefix, backend: {service: {name: web, port: {number: 80}}}}]}}]}";
+    let Object::Ingress(ingress) = object(text) else { panic!("no Ingress") };
+    assert!(ingress.unserved.whole_hosts && ingress.unserved.closed_by(true).is_none());
+}
+
+#[test]
+fn warnings_that_are_kept_are_few() {
+    let names: Vec<_> = (0..200).map(|n| format!("nginx.ingress.kubernetes.io/no-{n}")).collect();
+    let annotations: Vec<_> = names.iter().map(|name| (name.as_str(), "")).collect();
+    let warnings = &ingress(&annotations).meta.warnings;
+    assert_eq!(warnings.len(), 17);
+    assert_eq!(&*warnings[16].text, "and 84 more warnings");
+}

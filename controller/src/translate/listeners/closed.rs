@@ -1,0 +1,141 @@
+//! Hosts that are closed as a whole, since one of their Ingresses protects them with what is not served.
+//!
+//! ingress-nginx sets some annotations for a server: whichever Ingress of the host has one, all of them are behind it. Here
+//! they are closed with it, but for those that are older and of another namespace: a tenant who adds an Ingress to a host
+//! takes nothing away from those who have been there.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use portcullis_routing::HostPattern;
+
+use super::ingress::{hosts, served_hosts};
+use crate::{
+    ir::{Ingress, ObjectKey},
+    problem::Topic,
+    status::Message,
+};
+
+/// Who closes a host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Closure(Reach<Closer>);
+
+/// An Ingress that closes a host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Closer {
+    pub ingress: ObjectKey,
+    /// What is not served.
+    pub by: Box<str>,
+}
+
+impl Closure {
+    /// Who closes an Ingress at this host, if anybody does.
+    pub(crate) fn of(&self, ingress: &Ingress) -> Option<&Closer> {
+        self.0.reaching(ingress)
+    }
+}
+
+/// The Ingresses of a host that have to do with others there: with those of their namespace, and with younger ones.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Reach<T> {
+    /// The oldest of each namespace.
+    of_namespace: BTreeMap<Box<str>, T>,
+    /// The namespace of the oldest of all, and how old that is.
+    oldest: Option<(i64, ObjectKey)>,
+}
+
+impl<T> Default for Reach<T> {
+    fn default() -> Self {
+        Self { of_namespace: BTreeMap::new(), oldest: None }
+    }
+}
+
+impl<T> Reach<T> {
+    /// The oldest come first.
+    fn add(&mut self, ingress: &Ingress, with: impl FnOnce() -> T) {
+        self.oldest.get_or_insert_with(|| age(ingress));
+        let namespace = ingress.meta.namespace();
+        if !self.of_namespace.contains_key(namespace) {
+            self.of_namespace.insert(namespace.into(), with());
+        }
+    }
+
+    fn reaching(&self, ingress: &Ingress) -> Option<&T> {
+        self.of_namespace.get(ingress.meta.namespace()).or_else(|| {
+            let (_, key) = self.oldest.as_ref().filter(|oldest| **oldest < age(ingress))?;
+            self.of_namespace.get(&key.namespace)
+        })
+    }
+}
+
+fn age(ingress: &Ingress) -> (i64, ObjectKey) {
+    (ingress.meta.created, ingress.meta.key.clone())
+}
+
+/// The hosts that are closed, out of the Ingresses that are ours, the oldest first. `strict` is whether annotations that
+/// are on no list close.
+pub(super) fn closures(ours: &[Arc<Ingress>], strict: bool) -> BTreeMap<HostPattern, Arc<Closure>> {
+    let mut regex: BTreeMap<HostPattern, Reach<()>> = BTreeMap::new();
+    for ingress in ours.iter().filter(|ingress| ingress.regex_paths) {
+        for host in protected_hosts(ingress) {
+            regex.entry(host).or_default().add(ingress, || ());
+        }
+    }
+    let mut closed: BTreeMap<HostPattern, Reach<Closer>> = BTreeMap::new();
+    for ingress in ours {
+        let Some(by) = ingress.unserved.closed_by(strict) else { continue };
+        for host in protected_hosts(ingress) {
+            // Where paths are regular expressions in ingress-nginx, it is not known which requests those of this one take.
+            let is_regex = || regex.get(&host).is_some_and(|regex| regex.reaching(ingress).is_some());
+            if ingress.unserved.whole_hosts || is_regex() {
+                closed
+                    .entry(host)
+                    .or_default()
+                    .add(ingress, || Closer { ingress: ingress.meta.key.clone(), by: by.as_str().into() });
+            }
+        }
+    }
+    closed.into_iter().map(|(host, reach)| (host, Arc::new(Closure(reach)))).collect()
+}
+
+/// What those who close hosts should know: who of others is served there all the same.
+pub(super) fn messages(
+    ours: &[Arc<Ingress>],
+    closures: &BTreeMap<HostPattern, Arc<Closure>>,
+) -> Vec<(ObjectKey, Message)> {
+    let mut open: BTreeMap<HostPattern, Vec<&ObjectKey>> = BTreeMap::new();
+    if closures.is_empty() {
+        return Vec::new();
+    }
+    for ingress in ours {
+        for host in served_hosts(ingress) {
+            if closures.get(&host).is_some_and(|closure| closure.of(ingress).is_none()) {
+                open.entry(host).or_default().push(&ingress.meta.key);
+            }
+        }
+    }
+    let told = open.iter().flat_map(|(host, open)| {
+        let more = open.len() - 1;
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let closers = closures.get(host).into_iter().flat_map(|closure| closure.0.of_namespace.values());
+        let first = open[0];
+        closers.map(move |closer| {
+            let text = format!(
+                "host {host}: {first}{more}, older and of another namespace, is served without {}",
+                closer.by
+            );
+            (closer.ingress.clone(), Message::about(Topic::Closed, text))
+        })
+    });
+    told.collect()
+}
+
+/// The hosts that server-level annotations of an Ingress are for.
+fn protected_hosts(ingress: &Ingress) -> BTreeSet<HostPattern> {
+    match ingress.rules.is_empty() {
+        true => served_hosts(ingress),
+        false => hosts(ingress),
+    }
+}
