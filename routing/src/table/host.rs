@@ -1,16 +1,15 @@
 //! The rules of one hostname, in the form in which they are found: the cost of a look depends on the path, not
 //! on how many rules there are.
 
-use std::{
-    cmp::Reverse,
-    hash::{BuildHasher, Hasher},
-    ops::Range,
-};
-
-use foldhash::fast::RandomState;
-use hashbrown::HashTable;
+use std::cmp::Reverse;
 
 use crate::{Entry, PathMatch, RequestHead};
+
+mod paths;
+mod patterns;
+
+use paths::{MAX_TEXT, Paths, Places};
+use patterns::Patterns;
 
 /// The rules of one hostname.
 ///
@@ -19,7 +18,7 @@ use crate::{Entry, PathMatch, RequestHead};
 ///
 /// ```text
 /// entries  | exact /b | exact /a, /a | regex | regex | /a/b | /a, /a | /c | method | every path |
-/// index      by path    by path        in order        by path, each with the next shorter one
+/// index      by path    by path        as one set      by path, each with the next shorter one
 /// ```
 #[derive(Debug, Default)]
 pub struct HostTable {
@@ -30,29 +29,16 @@ pub struct HostTable {
 /// So many entries are walked along without an index, which would cost memory with each of thousands of hosts.
 const WALKED: usize = 4;
 
-/// Places of entries; four bytes each are plenty.
-type Places = Range<u32>;
-
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Index {
-    hasher: RandomState,
-    exact: HashTable<Places>,
+    paths: Paths,
+    /// Entries whose paths are too long for `paths`; few, if any.
+    long_exact: Places,
+    long_prefixes: Places,
     regexes: Places,
-    /// Places in `prefixes`.
-    by_prefix: HashTable<u32>,
-    prefixes: Box<[Prefix]>,
-    /// In bytes; no part of a path beyond it is looked at.
-    longest_prefix: usize,
-    grpc_methods: HashTable<Places>,
+    patterns: Option<Patterns>,
+    grpc_methods: Places,
     every_path: Places,
-}
-
-/// The entries of one prefix.
-#[derive(Clone, Debug)]
-struct Prefix {
-    entries: Places,
-    /// The longest of the other prefixes that cover this one.
-    shorter: Option<u32>,
 }
 
 impl HostTable {
@@ -101,99 +87,75 @@ fn text(path: &PathMatch) -> &str {
 
 impl Index {
     fn new(entries: &[Entry]) -> Self {
-        let mut index = Self {
-            hasher: RandomState::default(),
-            exact: HashTable::new(),
-            regexes: 0..0,
-            by_prefix: HashTable::new(),
-            prefixes: Box::default(),
-            longest_prefix: 0,
-            grpc_methods: HashTable::new(),
-            every_path: 0..0,
-        };
-        let mut prefixes = Vec::new();
+        let mut index = Self::default();
+        let (mut exact, mut prefixes) = (Vec::new(), Vec::new());
         for group in groups(entries) {
             match &entries[group.start as usize].route_match.path {
-                PathMatch::Exact(path) => index.exact.insert_group(&index.hasher, path, group, entries),
-                PathMatch::GrpcMethod(method) => {
-                    index.grpc_methods.insert_group(&index.hasher, method, group, entries);
-                }
+                PathMatch::Exact(path) if path.len() > MAX_TEXT => extend(&mut index.long_exact, group),
+                PathMatch::Exact(path) => exact.push((&**path, group)),
                 PathMatch::Regex(_) => index.regexes = group,
                 PathMatch::Prefix(prefix) if prefix.is_empty() => index.every_path = group,
-                PathMatch::Prefix(prefix) => {
-                    index.longest_prefix = index.longest_prefix.max(prefix.len());
-                    prefixes.push(Prefix { entries: group, shorter: None });
+                PathMatch::Prefix(prefix) if prefix.len() > MAX_TEXT => {
+                    extend(&mut index.long_prefixes, group)
                 }
+                PathMatch::Prefix(prefix) => prefixes.push((&**prefix, group)),
+                PathMatch::GrpcMethod(_) => extend(&mut index.grpc_methods, group),
             }
         }
-        index.link(prefixes, entries);
+        index.paths = Paths::new(exact, prefixes);
+        let regexes = entries.iter().filter_map(|entry| match &entry.route_match.path {
+            PathMatch::Regex(regex) => Some(regex.as_str()),
+            _ => None,
+        });
+        index.patterns = Patterns::new(&regexes.collect::<Vec<_>>());
         index
-    }
-
-    /// Takes the prefixes in, each with the next shorter one.
-    fn link(&mut self, prefixes: Vec<Prefix>, entries: &[Entry]) {
-        self.prefixes = prefixes.into();
-        let name = |prefix: &Prefix| text(&entries[prefix.entries.start as usize].route_match.path);
-        self.by_prefix = HashTable::with_capacity(self.prefixes.len());
-        for (place, prefix) in (0..).zip(&self.prefixes) {
-            let hash = hash_segments(&self.hasher, name(prefix));
-            let hasher = &self.hasher;
-            let prefixes = &self.prefixes;
-            self.by_prefix
-                .insert_unique(hash, place, |p| hash_segments(hasher, name(&prefixes[*p as usize])));
-        }
-        for place in 0..self.prefixes.len() {
-            let parent = name(&self.prefixes[place]).rsplit_once('/').map_or("", |(parent, _)| parent);
-            self.prefixes[place].shorter = self.longest_prefix_of(parent, entries);
-        }
     }
 
     fn find<'e>(&self, entries: &'e [Entry], request: &RequestHead<'_>) -> Option<&'e Entry> {
         let path = request.path;
+        let of = |places: &Places| &entries[places.start as usize..places.end as usize];
         let fits = |entry: &&Entry| entry.route_match.matches_beside_path(request);
-        let of = |places: &Places| entries[places.start as usize..places.end as usize].iter();
+        let matches = |entry: &&Entry| entry.route_match.matches(request);
 
-        let exact = || of(self.exact.find_group(&self.hasher, path, entries)?).find(fits);
-        let regex = || of(&self.regexes).find(|entry| entry.route_match.matches(request));
-        let prefix = || {
-            let mut next = self.longest_prefix_of(path, entries);
-            std::iter::from_fn(|| {
-                let prefix = &self.prefixes[next? as usize];
-                next = prefix.shorter;
-                Some(&prefix.entries)
-            })
-            .find_map(|places| of(places).find(fits))
+        let (exact, mut prefixes) = self.paths.find(path);
+        let exact = || of(&exact).iter().find(fits);
+        let long_exact = || named(of(&self.long_exact), path).iter().find(fits);
+        let regex = || {
+            let first = self.patterns.as_ref().map_or(Some(0), |patterns| patterns.first_match(path))?;
+            of(&self.regexes)[first..].iter().find(matches)
         };
+        let long_prefix = || of(&self.long_prefixes).iter().find(matches);
+        let prefix = || prefixes.find_map(|places| of(places).iter().find(fits));
         let grpc_method = || {
             let (service, method) = path.strip_prefix('/')?.split_once('/')?;
-            let places = self.grpc_methods.find_group(&self.hasher, method, entries)?;
-            of(places).find(fits).filter(|_| !service.is_empty())
+            named(of(&self.grpc_methods), method).iter().find(fits).filter(|_| !service.is_empty())
         };
-        let every_path = || of(&self.every_path).find(|entry| entry.route_match.matches(request));
-        exact().or_else(regex).or_else(prefix).or_else(grpc_method).or_else(every_path)
+        let every_path = || of(&self.every_path).iter().find(matches);
+        exact()
+            .or_else(long_exact)
+            .or_else(regex)
+            .or_else(long_prefix)
+            .or_else(prefix)
+            .or_else(grpc_method)
+            .or_else(every_path)
     }
+}
 
-    /// The longest prefix that covers the path: one walk along its segments, with one look at the end of each.
-    fn longest_prefix_of(&self, path: &str, entries: &[Entry]) -> Option<u32> {
-        let mut hasher = self.hasher.build_hasher();
-        let mut longest = None;
-        let mut end = 0;
-        for segment in path.split('/') {
-            end += segment.len();
-            if end > self.longest_prefix {
-                break;
-            }
-            hasher.write(segment.as_bytes());
-            let covers = |p: &u32| {
-                let first = self.prefixes[*p as usize].entries.start;
-                text(&entries[first as usize].route_match.path) == &path[..end]
-            };
-            longest = self.by_prefix.find(hasher.finish(), covers).copied().or(longest);
-            // The slash behind the segment.
-            end += 1;
-        }
-        longest
-    }
+/// Those with this text as their path's, of entries of one kind of path in their order.
+fn named<'e>(entries: &'e [Entry], name: &str) -> &'e [Entry] {
+    let compared = |entry: &Entry| {
+        let text = text(&entry.route_match.path);
+        (Reverse(text.len()), text).cmp(&(Reverse(name.len()), name))
+    };
+    let start = entries.partition_point(|entry| compared(entry).is_lt());
+    let end = entries.partition_point(|entry| compared(entry).is_le());
+    &entries[start..end]
+}
+
+/// Groups of one kind are neighbours.
+fn extend(all: &mut Places, group: Places) {
+    let start = if all.end == 0 { group.start } else { all.start };
+    *all = start..group.end;
 }
 
 /// The runs of entries that are looked up together: of one path, or all regular expressions.
@@ -206,38 +168,4 @@ fn groups(entries: &[Entry]) -> impl Iterator<Item = Places> {
         let end = *start + u32::try_from(group.len()).unwrap_or(u32::MAX);
         Some(std::mem::replace(start, end)..end)
     })
-}
-
-/// Entries by the text of their path.
-trait Groups {
-    fn insert_group(&mut self, hasher: &RandomState, name: &str, group: Places, entries: &[Entry]);
-    fn find_group(&self, hasher: &RandomState, name: &str, entries: &[Entry]) -> Option<&Places>;
-}
-
-impl Groups for HashTable<Places> {
-    fn insert_group(&mut self, hasher: &RandomState, name: &str, group: Places, entries: &[Entry]) {
-        let hash = |name: &str| hash_text(hasher, name);
-        self.insert_unique(hash(name), group, |g| hash(text(&entries[g.start as usize].route_match.path)));
-    }
-
-    fn find_group(&self, hasher: &RandomState, name: &str, entries: &[Entry]) -> Option<&Places> {
-        if self.is_empty() {
-            return None;
-        }
-        let is_it = |g: &Places| text(&entries[g.start as usize].route_match.path) == name;
-        self.find(hash_text(hasher, name), is_it)
-    }
-}
-
-fn hash_text(state: &RandomState, text: &str) -> u64 {
-    let mut hasher = state.build_hasher();
-    hasher.write(text.as_bytes());
-    hasher.finish()
-}
-
-/// As [`Index::longest_prefix_of`] hashes the segments that it has walked along.
-fn hash_segments(state: &RandomState, text: &str) -> u64 {
-    let mut hasher = state.build_hasher();
-    text.split('/').for_each(|segment| hasher.write(segment.as_bytes()));
-    hasher.finish()
 }

@@ -33,6 +33,11 @@ fn the_longest_path_that_fits_takes_the_request() {
         (&["prefix /", "method Get"], "/svc/Got", Some("prefix /")),
         (&["prefix /"], "*", None),
         (&["exact /{a}", "prefix /{b}"], "/{b}/x", Some("prefix /{b}")),
+        (&["exact /{a}", "prefix /{*b}"], "/{a}", Some("exact /{a}")),
+        (&["exact /{a}", "prefix /{*b}"], "/x", None),
+        (&["prefix /a/b/c/d/e", "prefix /a"], "/a/b/c/d/x", Some("prefix /a")),
+        (&["prefix /a/b/c/d/e", "prefix /a/b", "exact /a/b/c"], "/a/b/c/d", Some("prefix /a/b")),
+        (&["prefix /a/b", "exact /a/b/c"], "/a/b/c", Some("exact /a/b/c")),
     ] {
         // Once walked along, once with an index: what is added fits no request.
         for filler in [0, 10] {
@@ -45,6 +50,60 @@ fn the_longest_path_that_fits_takes_the_request() {
             let request = RequestHead { method: &Method::GET, path, query: None, headers: &headers };
             let found = table.find(&request).and_then(|e| routes.get(e.rule.index));
             assert_eq!(found.copied(), want, "{routes:?} on {path}");
+        }
+    }
+}
+
+/// Longer than what is indexed, in nests as deep as can be, and with all that the tree could take for its own syntax.
+#[test]
+fn paths_of_any_length_and_depth_are_found() {
+    let nest = |step: &str, count: usize| (1..=count).map(|n| step.repeat(n)).collect::<Vec<_>>();
+    let long = |end: &str| format!("/{}{end}", "x".repeat(1100));
+    let texts = [nest("/a", 700), nest("x", 1030), nest("{}", 60), vec![long(""), long("/b"), long("/b/c")]];
+    let texts: Vec<_> =
+        texts.concat().into_iter().map(|text| format!("/{}", text.trim_matches('/'))).collect();
+    let matches = texts.iter().flat_map(|text| {
+        [PathMatch::Exact(text.as_str().into()), PathMatch::Prefix(text.trim_end_matches('/').into())]
+    });
+    let entries = matches.enumerate().map(|(i, path)| entry(&HostPattern::Any, condition(path), i));
+    let table = HostTable::compile(entries.collect());
+    let headers = HeaderMap::new();
+    let hostile = ["/".repeat(64 << 10), "/a".repeat(32 << 10), long("/b/d"), long("/bc"), long("/b/c/d")];
+    for path in texts.iter().step_by(7).chain(&hostile) {
+        let request = RequestHead { method: &Method::GET, path, query: None, headers: &headers };
+        let want = table.entries().iter().find(|e| e.route_match.matches(&request));
+        let found = table.find(&request);
+        assert_eq!(
+            found.map(|e| e.rule.index),
+            want.map(|e| e.rule.index),
+            "{path:.20} of {} bytes",
+            path.len()
+        );
+    }
+}
+
+#[test]
+fn of_many_regular_expressions_the_first_that_fits_takes_the_request() {
+    let narrow = (0..12).map(|i| format!("regex /(?i:item)-{i}(/[a-z]+)?"));
+    let wide = ["regex /item-1.*", "regex /.*", "regex (?m)^/a$|^/b$", "regex /a|/ab?"].map(str::to_owned);
+    // As large as one may be, so that there is no search of all as one.
+    let most = (1..200).take_while(|n| compile(&format!("/\\pL{{{n}}}")).is_ok()).last().unwrap();
+    let large = (0..12).map(|i| format!("regex /\\pL{{{most}}}{i}"));
+    for large in [vec![], large.collect()] {
+        let texts = narrow.clone().chain(wide.clone()).chain(large);
+        let entries = texts.enumerate().map(|(i, text)| {
+            let method = (i % 3 == 0).then(|| Box::new(Method::POST));
+            entry(&HostPattern::Any, RouteMatch { method, ..condition(path_match(&text)) }, i)
+        });
+        let table = HostTable::compile(entries.collect());
+        let headers = HeaderMap::new();
+        for path in ["/item-1", "/item-1/a", "/ITEM-12/a", "/item-11", "/a", "/b", "/ab", "/", "", "*"] {
+            for method in [Method::GET, Method::POST] {
+                let request = RequestHead { method: &method, path, query: None, headers: &headers };
+                let want = table.entries().iter().find(|e| e.route_match.matches(&request));
+                let found = table.find(&request);
+                assert_eq!(found.map(|e| e.rule.index), want.map(|e| e.rule.index), "{method} {path}");
+            }
         }
     }
 }
@@ -308,9 +367,10 @@ static REGEXES: LazyLock<Vec<regex::Regex>> =
 
 fn route_match() -> impl Strategy<Value = RouteMatch> {
     let path = prop_oneof![
-        2 => "(/[ab]?){1,3}".prop_map(|p| PathMatch::Exact(p.into())),
-        4 => "(/[ab]){0,4}".prop_map(|p| PathMatch::Prefix(p.into())),
-        1 => prop::sample::select(&**REGEXES).prop_map(|regex| PathMatch::Regex(regex.into())),
+        2 => "(/[ab{]?){1,3}".prop_map(|p| PathMatch::Exact(p.into())),
+        4 => "(/[ab}]){0,4}".prop_map(|p| PathMatch::Prefix(p.into())),
+        2 => "(/a){0,17}(/b)?".prop_map(|p| PathMatch::Prefix(p.into())),
+        2 => prop::sample::select(&**REGEXES).prop_map(|regex| PathMatch::Regex(regex.into())),
         1 => "[ab]{1,2}".prop_map(|m| PathMatch::GrpcMethod(m.into())),
     ];
     let value = || "[ab]".prop_map(|v| ValueMatch::Exact(v.into()));
@@ -340,7 +400,7 @@ fn request() -> impl Strategy<Value = (String, Method, String, Option<String>, H
     (
         "[ab](\\.[ab]){0,2}",
         prop::sample::select(&[Method::GET, Method::POST][..]),
-        prop_oneof![9 => "(/[ab]{0,2}){1,4}", 1 => "[*a/]{0,3}"],
+        prop_oneof![9 => "(/[ab{}]{0,2}){1,4}", 4 => "(/a){0,18}(/[ab])?/?", 1 => "[*a/]{0,3}"],
         prop::option::of("[pq]=[ab](&[pq]=[ab])?"),
         headers,
     )
