@@ -17,6 +17,7 @@ mod gateway;
 mod gateway_class;
 mod gateway_parameters;
 mod grpc_route;
+mod guess;
 mod head;
 mod http_route;
 mod ingress;
@@ -63,9 +64,15 @@ pub struct Decoded {
 
 /// Reads a document of a file; its problems say the line.
 pub fn decode_document(document: Document<'_>) -> Decoded {
-    let Document { place, content, key, lines } = document;
+    let Document { place, content, text, lines } = document;
     match content {
-        Err(problem) => Decoded { object: None, problems: vec![*problem], key },
+        Err(mut problem) => {
+            let key = guess::key(text);
+            if let Some(key) = &key {
+                problem.object = key.to_string().into();
+            }
+            Decoded { object: None, problems: vec![*problem], key }
+        }
         Ok(value) => {
             let mut decoded = decode(value, Some(place));
             lines.locate(&mut decoded.problems);

@@ -3,7 +3,6 @@
 //! A file is split at its document markers before anything is parsed, so that a syntax error costs its own
 //! document alone. Everything is bounded: size, number of documents, depth, what aliases expand to.
 
-mod guess;
 mod json;
 mod lines;
 mod split;
@@ -14,10 +13,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::{
-    ir::ObjectKey,
-    problem::{Place, Problem, Severity, Topic},
-};
+use crate::problem::{Place, Problem, Severity, Topic};
 
 /// The largest file that is read, in bytes.
 pub const MAX_FILE: usize = 16 << 20;
@@ -33,8 +29,8 @@ pub struct Document<'t> {
     pub place: Place,
     /// What it says, or why it cannot be read.
     pub content: Result<Value, Box<Problem>>,
-    /// Which object it would be, where it cannot be read and its first lines tell all the same.
-    pub key: Option<ObjectKey>,
+    /// What it was read from; an item of a list has that of the whole list.
+    pub(crate) text: &'t str,
     /// Where its fields stand.
     pub(crate) lines: Lines<'t>,
 }
@@ -110,7 +106,7 @@ fn objects<'t>(value: Value, chunk: Chunk<'t>, file: &str) -> Vec<Document<'t>> 
     let document = |content, line, lines| Document {
         place: Place { file: file.into(), line },
         content: Ok(content),
-        key: None,
+        text: chunk.text,
         lines,
     };
     match split::list_items(value) {
@@ -130,11 +126,10 @@ fn objects<'t>(value: Value, chunk: Chunk<'t>, file: &str) -> Vec<Document<'t>> 
 }
 
 fn broken<'t>(chunk: Chunk<'t>, file: &str, line: u32, message: String) -> Document<'t> {
-    let key = guess::key(chunk.text);
     let problem = Problem {
         severity: Severity::Error,
         topic: Topic::Invalid,
-        object: key.as_ref().map_or_else(|| "document".into(), |key| key.to_string().into()),
+        object: "document".into(),
         field: "".into(),
         message: message.into(),
         place: Some(Place { file: file.into(), line }),
@@ -142,7 +137,7 @@ fn broken<'t>(chunk: Chunk<'t>, file: &str, line: u32, message: String) -> Docum
     Document {
         place: Place { file: file.into(), line: split::first_line(chunk) },
         content: Err(Box::new(problem)),
-        key,
+        text: chunk.text,
         lines: Lines::new(chunk),
     }
 }

@@ -13,7 +13,7 @@ fn outline(text: &str, file: &str) -> Vec<String> {
         Ok(value) => format!("{} {}", d.place.line, value["metadata"]["name"].as_str().unwrap_or_default()),
         Err(problem) => {
             let line = problem.place.as_ref().unwrap().line;
-            let key = d.key.as_ref().map(ToString::to_string).unwrap_or_default();
+            let key = decode_document(d.clone()).key.map(|key| key.to_string()).unwrap_or_default();
             format!("{line} !{key}")
         }
     };
@@ -51,32 +51,6 @@ fn a_syntax_error_costs_its_document() {
     let (a, b, broken) = (route("a"), route("b"), "  rules: [\n  x: }\n");
     let text = format!("{a}---\n{}{broken}---\n{b}", route("c").replace("spec: {}", "spec:"));
     assert_eq!(outline(&text, "in.yaml"), ["1 a", "12 !HTTPRoute default/c", "15 b"]);
-}
-
-#[test]
-fn the_name_of_what_is_broken_is_told_by_its_first_lines() {
-    let broken = "spec: [";
-    for (head, want) in [
-        ("apiVersion: v1\nkind: Service\nmetadata:\n  name: a\n", Some("Service default/a")),
-        (
-            "apiVersion: v1\nkind: Service\nmetadata:\n  namespace: ns\n  name: a # the first\n",
-            Some("Service ns/a"),
-        ),
-        (
-            "kind: \"Service\"\napiVersion: 'v1'\nmetadata:\n    labels:\n      name: b\n    name: a\n",
-            Some("Service default/a"),
-        ),
-        ("apiVersion: v1\nkind: Namespace\nmetadata:\n  name: a\n", Some("Namespace a")),
-        ("apiVersion: v1\nkind: Service\nmetadata:\n  labels: {}\n", None),
-        ("apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: a\n", None),
-        ("kind: Service\nmetadata:\n  name: a\n", None),
-        ("", None),
-    ] {
-        let text = format!("{head}{broken}");
-        let documents = documents(&text, "in.yaml");
-        assert!(documents[0].content.is_err());
-        assert_eq!(documents[0].key.as_ref().map(ToString::to_string).as_deref(), want, "{text}");
-    }
 }
 
 #[test]
