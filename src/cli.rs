@@ -6,8 +6,9 @@ use std::{
     time::Duration,
 };
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, builder::TypedValueParser as _};
 use portcullis_controller::translate::DedicatedPorts;
+use portcullis_routing::ExternalNames;
 
 /// A Kubernetes Ingress and Gateway API controller with an L7 proxy inside.
 #[derive(Debug, Parser)]
@@ -76,6 +77,11 @@ pub struct ClusterArgs {
         value_parser = parse_namespaced
     )]
     pub lease: (String, String),
+    /// Carry requests to loopback and to the addresses of this machine too, but for the ports that are bound here: for
+    /// backends on the same node as pods on the nodes' network. Whoever may write EndpointSlices then reaches what else
+    /// listens there. From a folder it is always so.
+    #[arg(long, env = "PORTCULLIS_LOCAL_BACKENDS")]
+    pub local_backends: bool,
     /// What this replica is called in the Lease; the machine's name when not given.
     #[arg(long, value_name = "NAME", env = "POD_NAME")]
     pub identity: Option<String>,
@@ -143,6 +149,18 @@ pub struct ServeArgs {
     /// Serve Ingresses that name no class even when no IngressClass is the default one.
     #[arg(long, env = "PORTCULLIS_WATCH_INGRESS_WITHOUT_CLASS")]
     pub watch_ingress_without_class: bool,
+    /// Where the names of ExternalName Services may lead: nowhere (none); out of the cluster and to their own namespace
+    /// (external); for Ingresses to every namespace (ingress); to every namespace (all). With external and ingress, a
+    /// ReferenceGrant lets those of routes lead to another namespace.
+    #[arg(
+        long,
+        value_name = "WHERE",
+        default_value_t = ExternalNames::External,
+        env = "PORTCULLIS_EXTERNAL_NAMES",
+        value_parser = clap::builder::PossibleValuesParser::new(ExternalNames::ALL.map(ExternalNames::as_str))
+            .try_map(|text| text.parse::<ExternalNames>())
+    )]
+    pub external_names: ExternalNames,
     /// After SIGTERM: how long to go on accepting while not ready, so that load balancers notice.
     #[arg(long, value_name = "DURATION", default_value = "0s", env = "PORTCULLIS_PRE_STOP_DELAY", value_parser = parse_duration)]
     pub pre_stop_delay: Duration,

@@ -18,6 +18,7 @@ use portcullis_controller::{
     snapshot::Change,
     source::{Delta, Folder, FolderOptions},
 };
+use portcullis_routing::ExternalNames;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
@@ -187,6 +188,7 @@ fn serve_args(args: &DemoArgs) -> ServeArgs {
         no_ssl_redirect: false,
         strict_annotations: false,
         watch_ingress_without_class: false,
+        external_names: ExternalNames::External,
         pre_stop_delay: Duration::ZERO,
         drain_timeout: Duration::from_secs(5),
         log_format: LogFormat::Text,

@@ -30,6 +30,8 @@ pub struct Figures {
     pub answered: [u64; 6],
     pub in_flight: usize,
     pub connections: usize,
+    /// How often the address of a backend was refused, by reason.
+    pub refused_addresses: Vec<(&'static str, u64)>,
     pub ready: bool,
     /// `None` where there is no Lease, as with a folder.
     pub leads: Option<bool>,
@@ -51,6 +53,11 @@ struct Class {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfKind {
     kind: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfReason {
+    reason: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -108,6 +115,11 @@ fn traffic(registry: &mut Registry, figures: &Figures) {
         "Connections that clients hold, idle ones too",
         ConstGauge::new(gauge(figures.connections)),
     );
+    let refused = Family::<OfReason, Counter<u64, AtomicU64>>::default();
+    for (reason, count) in &figures.refused_addresses {
+        refused.get_or_create(&OfReason { reason }).inc_by(*count);
+    }
+    registry.register("refused_addresses", "Addresses of backends that were not connected to", refused);
 }
 
 fn state(registry: &mut Registry, figures: &Figures) {
@@ -179,6 +191,7 @@ mod tests {
             answered: [1, 0, 20, 3, 4, 5],
             in_flight: 7,
             connections: 8,
+            refused_addresses: vec![("loopback", 9)],
             ready: true,
             leads: Some(false),
             unbound: 2,
@@ -196,6 +209,7 @@ mod tests {
             "portcullis_requests_total{class=\"5xx\"} 5",
             "portcullis_requests_in_flight 7",
             "portcullis_connections 8",
+            "portcullis_refused_addresses_total{reason=\"loopback\"} 9",
             "portcullis_ready 1",
             "portcullis_leader 0",
             "portcullis_unbound_ports 2",

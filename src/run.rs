@@ -8,6 +8,7 @@
 //! ```
 
 mod cluster;
+mod own;
 mod readiness;
 
 use std::{
@@ -25,7 +26,7 @@ use portcullis_controller::{
     source::FolderOptions,
     translate::Address,
 };
-use portcullis_proxy::{Bindings, Options, Proxy};
+use portcullis_proxy::{Bindings, LocalBackends, Options, Proxy};
 use portcullis_tls::Certificate;
 use tokio::{
     sync::{mpsc, watch},
@@ -49,6 +50,14 @@ pub struct Running {
     admin: Server,
     /// Ends when this replica has given up the Lease.
     release: Option<JoinHandle<()>>,
+}
+
+/// What differs between a folder and a cluster.
+struct Links {
+    /// Whether listeners are made by whoever may, and not by whoever runs this process.
+    many_owners: bool,
+    local: LocalBackends,
+    known: own::Known,
 }
 
 /// Changes of objects that may wait; a source that is faster waits itself.
@@ -81,7 +90,8 @@ impl Running {
         let settings = Settings { addresses: bound_addresses(args), ..settings(args)? };
         let (controller, handle) = Controller::folder(FolderOptions::new(manifests), settings)
             .with_context(|| format!("--manifests {}", manifests.display()))?;
-        let running = Self::serving(controller, handle, args, false).await?;
+        let links = Links { many_owners: false, local: LocalBackends::Allowed, known: own::Known::nothing() };
+        let running = Self::serving(controller, handle, args, links).await?;
         let (bindings, handle) = (running.proxy.bindings(), running.readiness.controller.clone());
         tokio::spawn(report_bindings(bindings, watch::channel(Lacking::default()).1, handle));
         Ok(running)
@@ -101,7 +111,13 @@ impl Running {
         let default_certificate = settings.default_certificate.clone();
         let (deltas, received) = mpsc::channel(DELTAS_WAITING);
         let (controller, handle) = Controller::of(received, settings);
-        let mut running = Self::serving(controller, handle, args, true).await?;
+        let local = if cluster.local_backends { LocalBackends::Allowed } else { LocalBackends::Refused };
+        let known = own::Known {
+            replicas: cluster::own_addresses(&client, cluster),
+            gateways: handle.gateway_addresses(),
+        };
+        let links = Links { many_owners: true, local, known };
+        let mut running = Self::serving(controller, handle, args, links).await?;
         let links = cluster::Links {
             client,
             deltas,
@@ -120,14 +136,23 @@ impl Running {
         controller: Controller,
         handle: Handle,
         args: &ServeArgs,
-        many_owners: bool,
+        links: Links,
     ) -> anyhow::Result<Self> {
         raise_file_limit();
-        let proxy = Arc::new(Proxy::start(options(args)).context("the proxy cannot be started")?);
-        let readiness = Readiness::new(handle, Arc::clone(&proxy), many_owners);
+        let options = Options {
+            local_backends: links.local,
+            external_names: args.external_names,
+            cluster_addresses: handle.cluster_addresses(),
+            ..options(args)
+        };
+        let proxy = Arc::new(Proxy::start(options).context("the proxy cannot be started")?);
+        let readiness = Readiness::new(handle, Arc::clone(&proxy), links.many_owners);
         let admin = admin::bind(args.admin, readiness.clone())
             .await
             .with_context(|| format!("the admin port {} cannot be bound (--admin)", args.admin))?;
+        let machine = own::machine().context("the addresses of this machine cannot be read")?;
+        own::tell(&proxy, admin.address(), &machine);
+        tokio::spawn(own::follow(Arc::clone(&proxy), admin.address(), machine, links.known));
         let (publish_to, published) = (Arc::clone(&proxy), readiness.ports.clone());
         tokio::spawn(controller.run(move |publication| {
             let ports = &publication.table.ports;
@@ -257,6 +282,7 @@ fn settings(args: &ServeArgs) -> anyhow::Result<Settings> {
         default_certificate: args.default_certificate.as_ref().map(secret),
         fallback_certificate: Some(Arc::new(self_signed().context("the default certificate")?)),
         port_offset: args.port_offset,
+        external_names: args.external_names,
         ..Settings::default()
     })
 }

@@ -27,7 +27,12 @@ struct Pod {
 }
 
 impl Pod {
+    /// Backends may be at the pod's own addresses: here all are.
     fn start(url: &str, name: &str, ip: IpAddr) -> Self {
+        Self::start_with(url, name, ip, &["--local-backends"])
+    }
+
+    fn start_with(url: &str, name: &str, ip: IpAddr, flags: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let kubeconfig = folder.path().join("config");
         let text = json!({"apiVersion": "v1", "kind": "Config", "current-context": "test",
@@ -38,6 +43,7 @@ impl Pod {
             .args(["run", "--lease", "infra/portcullis", "--service", "infra/portcullis", "--identity", name])
             .args(["--port-offset", &OFFSET.to_string(), "--bind", &ip.to_string(), "--workers", "1"])
             .args(["--admin", &format!("{ip}:9080")])
+            .args(flags)
             .env("KUBECONFIG", kubeconfig)
             .env_remove("KUBERNETES_SERVICE_HOST")
             .stdout(Stdio::null())
@@ -198,4 +204,27 @@ async fn a_pod_goes_on_serving_without_an_api_server_and_starts_when_there_is_on
     server.is_down(false);
     until("the other path", async || pod.status("/").await == 404 && pod.status("/other").await == 200).await;
     assert!(pod.child.try_wait().unwrap().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_others_write_leads_neither_to_the_pod_itself_nor_to_its_machine() {
+    let ip = loopback();
+    let server = shop(ip);
+    let _echo = Echo::bind(SocketAddr::new(ip, 18080), Identity::default()).await.unwrap();
+    let url = server.listen().await;
+    let own = json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+        "metadata": {"namespace": "shop", "name": "admin-1", "labels": {"kubernetes.io/service-name": "admin"}},
+        "ports": [{"name": "http", "port": 9080, "protocol": "TCP"}], "endpoints": [{"addresses": [ip.to_string()]}]});
+    server.apply("endpointslices", own);
+    server.apply("services", service("shop", "admin"));
+    let mut admin = route("admin", "/metrics");
+    admin["spec"]["rules"][0]["backendRefs"][0]["name"] = "admin".into();
+    server.apply("httproutes", admin);
+    for (flags, to_the_machine) in [(&[][..], 503), (&["--local-backends"], 200)] {
+        let pod = Pod::start_with(&url, "pod-1", ip, flags);
+        pod.until_said("readiness", |status, _| status == 200).await;
+        assert_eq!(pod.status("/").await, to_the_machine, "{flags:?}");
+        assert_eq!(pod.status("/metrics").await, 503, "{flags:?}");
+        pod.stop().await;
+    }
 }

@@ -11,6 +11,7 @@ pub mod dedicated;
 pub mod events;
 pub mod lease;
 pub mod live;
+pub mod own;
 pub mod service;
 pub mod statuses;
 mod tokens;

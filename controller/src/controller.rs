@@ -1,11 +1,13 @@
 //! The task that owns everything: deltas and bindings in, publications and statuses out.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
+    net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use portcullis_routing::ClusterAddresses;
 use tokio::{
     sync::{mpsc, watch},
     time::timeout_at,
@@ -49,6 +51,7 @@ pub struct Controller {
     /// Until when that is waited for, once every object has been read.
     ports_by: Option<tokio::time::Instant>,
     wishes: watch::Sender<Option<Arc<Wishes>>>,
+    gateway_addresses: watch::Sender<BTreeSet<IpAddr>>,
     statuses: watch::Sender<Arc<Statuses>>,
     problems: watch::Sender<Arc<[Problem]>>,
     /// Those that the source told.
@@ -71,9 +74,11 @@ pub struct Handle {
     hindrances: watch::Sender<Hindrances>,
     allocation: watch::Sender<Option<Arc<Allocation>>>,
     wishes: watch::Receiver<Option<Arc<Wishes>>>,
+    gateway_addresses: watch::Receiver<BTreeSet<IpAddr>>,
     statuses: watch::Receiver<Arc<Statuses>>,
     problems: watch::Receiver<Arc<[Problem]>>,
     ready: watch::Receiver<bool>,
+    cluster_addresses: Arc<ClusterAddresses>,
     changed: Arc<Changed>,
 }
 
@@ -97,11 +102,13 @@ impl Controller {
         let (allocation, allocated) = watch::channel(None);
         let waits_for_ports = matches!(settings.dedicated, DedicatedPorts::Of(_));
         let (wishes, wished) = watch::channel(None);
+        let (gateway_addresses, of_gateways) = watch::channel(BTreeSet::new());
         let (statuses, of_objects) = watch::channel(Arc::default());
         let (problems, all_problems) = watch::channel(Arc::default());
         let (ready, is_ready) = watch::channel(false);
         let changed = Arc::<Changed>::default();
         let index = Index::new(settings);
+        let cluster_addresses = Arc::clone(index.cluster_addresses());
         let controller = Self {
             index,
             deltas,
@@ -112,6 +119,7 @@ impl Controller {
             waits_for_ports,
             ports_by: None,
             wishes,
+            gateway_addresses,
             statuses,
             problems,
             of_documents: Arc::default(),
@@ -128,9 +136,11 @@ impl Controller {
             hindrances,
             allocation,
             wishes: wished,
+            gateway_addresses: of_gateways,
             statuses: of_objects,
             problems: all_problems,
             ready: is_ready,
+            cluster_addresses,
             changed,
         };
         (controller, handle)
@@ -240,6 +250,8 @@ impl Controller {
             publish(publication);
             debug!(generation, took = ?begun.elapsed(), "table published");
         }
+        let ours = self.index.gateway_addresses();
+        self.gateway_addresses.send_if_modified(|before| std::mem::replace(before, ours) != *before);
         if self.index.has_more_to_tell() {
             // In place, as long as nobody holds the statuses from before.
             let index = &mut self.index;
@@ -330,6 +342,16 @@ impl Handle {
     /// What is wrong with documents, refused ones and others, and the objects that nobody serves.
     pub fn problems(&self) -> watch::Receiver<Arc<[Problem]>> {
         self.problems.clone()
+    }
+
+    /// Which addresses are whose in the cluster: for whoever connects to what a name resolved to. Changes in place.
+    pub fn cluster_addresses(&self) -> Arc<ClusterAddresses> {
+        Arc::clone(&self.cluster_addresses)
+    }
+
+    /// The addresses of the Services before Gateways that have addresses of their own: they lead to us.
+    pub fn gateway_addresses(&self) -> watch::Receiver<BTreeSet<IpAddr>> {
+        self.gateway_addresses.clone()
     }
 
     /// Whether the first table has been published.

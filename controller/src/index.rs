@@ -5,11 +5,13 @@
 //! publish()  stale listeners -> frame of the table             patch.rs
 //!            stale routes    -> slots -> HostTables            routes.rs
 //!            stale services  -> endpoint pools, no table       endpoints.rs
+//!                            -> whose each address is          addresses.rs
 //! tell()     stale statuses                                    tell.rs
 //! ```
 //!
 //! One task owns it; there are no locks. What it makes is what [`crate::translate::full`] makes of the same objects.
 
+mod addresses;
 mod changed;
 mod dependents;
 mod endpoints;
@@ -19,10 +21,11 @@ mod tell;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
     sync::Arc,
 };
 
-use portcullis_routing::{HostPattern, Table};
+use portcullis_routing::{ClusterAddresses, HostPattern, Table};
 use portcullis_tls::{Certificates, PortCertificates};
 
 use crate::{
@@ -32,6 +35,7 @@ use crate::{
     snapshot::{Change, Snapshot},
     translate::{self, Address, Allocation, Bundle, Listeners, Pools, PortPlan, Settings},
 };
+use addresses::Addresses;
 use patch::Patch;
 use routes::Routes;
 use tell::Stale;
@@ -43,6 +47,7 @@ pub struct Index {
     snapshot: Snapshot,
     bindings: Bindings,
     pools: Pools,
+    addresses: Addresses,
     listeners: Listeners,
     routes: Routes,
     table: Arc<Table>,
@@ -63,6 +68,8 @@ struct Dirty {
     routes: BTreeSet<ObjectKey>,
     /// Services whose endpoints have to be looked up.
     services: BTreeSet<ObjectKey>,
+    /// ReferenceGrants.
+    grants: bool,
 }
 
 /// Nobody outside chooses the keys of these to make them collide: they are names of objects that were admitted, and
@@ -81,6 +88,7 @@ impl Index {
             snapshot: Snapshot::default(),
             bindings: Bindings::new(),
             pools: Pools::default(),
+            addresses: Addresses::default(),
             listeners: Listeners::default(),
             routes: Routes::default(),
             table: Arc::default(),
@@ -96,6 +104,17 @@ impl Index {
     /// Every object that was read.
     pub fn snapshot(&self) -> &Snapshot {
         &self.snapshot
+    }
+
+    /// Which addresses are whose, as far as that is asked for ([`Settings::external_names`]). It is this one always, and
+    /// kept up to date by [`Index::publish`].
+    pub fn cluster_addresses(&self) -> &Arc<ClusterAddresses> {
+        self.addresses.all()
+    }
+
+    /// The addresses of the Services before Gateways, which lead to us.
+    pub fn gateway_addresses(&self) -> BTreeSet<IpAddr> {
+        self.addresses.of_gateways()
     }
 
     /// Takes up changes; nothing is translated before [`Index::publish`].
@@ -177,6 +196,8 @@ impl Index {
         };
         patch.slots = self.routes.renew(dirty, &translator, &mut self.stale);
         let services = std::mem::take(&mut self.dirty.services);
+        let grants = std::mem::take(&mut self.dirty.grants);
+        self.addresses.renew(&self.snapshot, &self.settings, &services, grants);
         // At first every pool is fresh, and filled for that.
         let services = if self.publications == 0 { BTreeSet::new() } else { services };
         endpoints::fill(&self.snapshot, &self.pools.backends, &services);

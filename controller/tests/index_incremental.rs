@@ -65,6 +65,7 @@ proptest! {
             }
         }
         running.compare()?;
+        running.compare_addresses()?;
     }
 
     #[test]
@@ -84,6 +85,7 @@ proptest! {
             running.compare()?;
         }
         prop_assert_eq!(running.index.snapshot().routes.len(), snapshot.routes.len());
+        running.compare_addresses()?;
     }
 }
 
@@ -158,6 +160,19 @@ impl Running {
         prop_assert_eq!(text::certificates(certificates), text::certificates(&want.certificates));
         prop_assert_eq!(fingerprints(certificates), fingerprints(&want.certificates));
         prop_assert_eq!(&self.statuses, &want.statuses);
+        Ok(())
+    }
+
+    /// Holds what is known of addresses against what another index knows, which has seen nothing else.
+    fn compare_addresses(&self) -> Result<(), TestCaseError> {
+        let mut fresh = Index::new(self.settings.clone());
+        fresh.apply(self.index.snapshot().objects().map(Change::Apply));
+        fresh.complete();
+        fresh.publish();
+        let (known, want) = (self.index.cluster_addresses(), fresh.cluster_addresses());
+        prop_assert_eq!(known.owners(), want.owners());
+        prop_assert_eq!(known.grants(), want.grants());
+        prop_assert_eq!(self.index.gateway_addresses(), fresh.gateway_addresses());
         Ok(())
     }
 }

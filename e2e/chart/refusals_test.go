@@ -65,6 +65,8 @@ var refusals = []struct{ values, want string }{
 	{"gatewayClass: { dedicatedName: '' }", "at '/gatewayClass/dedicatedName'"},
 	{"defaultCertificate: wildcard", "at '/defaultCertificate'"},
 	{"sslRedirect: 308", "at '/sslRedirect'"},
+	{"externalNames: cluster", "at '/externalNames'"},
+	{"localBackends: 1", "at '/localBackends'"},
 	{"trustedProxies: [example.com]", "at '/trustedProxies/0'"},
 	{"proxyProtocol: ['::/129']", "at '/proxyProtocol/0'"},
 	{"log: { format: xml }", "at '/log/format'"},

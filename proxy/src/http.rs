@@ -41,14 +41,14 @@ use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use self::{context::Context, mirror::Mirrors};
 use crate::{
     shared::Shared,
-    upstream::{kept::Kept, names::Names},
+    upstream::{Dialler, kept::Kept},
 };
 
 /// Carries requests from clients to backends.
 #[derive(Debug)]
 pub(crate) struct HttpService {
     shared: Arc<Shared>,
-    names: Names,
+    dialler: Dialler,
     mirrors: Mirrors,
     kept: Kept,
 }
@@ -59,9 +59,9 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 impl HttpService {
     /// One per worker thread; `conf` is that of its connections to backends.
     pub(crate) fn new(shared: Arc<Shared>, conf: Arc<ServerConf>) -> Self {
-        let names = Names::default();
-        let mirrors = Mirrors::new(conf, names.clone(), shared.options.connect_timeout);
-        Self { shared, names, mirrors, kept: Kept::default() }
+        let dialler = Dialler::new(Arc::clone(&shared));
+        let mirrors = Mirrors::new(conf, dialler.clone(), shared.options.connect_timeout);
+        Self { shared, dialler, mirrors, kept: Kept::default() }
     }
 }
 
@@ -88,7 +88,7 @@ impl ProxyHttp for HttpService {
     }
 
     async fn upstream_peer(&self, _session: &mut Session, context: &mut Context) -> Result<Box<HttpPeer>> {
-        attempt::begin(&self.shared.options, &self.names, context).await
+        attempt::begin(&self.shared.options, &self.dialler, context).await
     }
 
     async fn connected_to_upstream(

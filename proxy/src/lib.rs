@@ -27,7 +27,7 @@ use std::{
 };
 
 use pingora_timeout::fast_timeout::set_fast_timeout_to_tokio_threshold;
-use portcullis_routing::Table;
+use portcullis_routing::{ClusterAddresses, ExternalNames, Table};
 use portcullis_tls::Certificates;
 use tokio::sync::watch;
 
@@ -37,6 +37,8 @@ use self::{
     shared::Shared,
     tls::TlsBase,
 };
+
+pub use self::upstream::dial::{LocalBackends, Own};
 
 /// How the data plane runs; what does not change with the table.
 #[derive(Clone, Debug)]
@@ -75,6 +77,12 @@ pub struct Options {
     pub port_drain: Duration,
     /// Idle connections to backends that each worker keeps, over all backends.
     pub upstream_idle_connections: usize,
+    /// Whether backends may be on this machine.
+    pub local_backends: LocalBackends,
+    /// Where the names of backends may lead.
+    pub external_names: ExternalNames,
+    /// Which addresses are whose; asked where that limits names.
+    pub cluster_addresses: Arc<ClusterAddresses>,
 }
 
 /// Whether each port of the table is bound; the text says why not, and calls it by the number that its listeners have.
@@ -154,6 +162,16 @@ impl Proxy {
         self.shared.table.load_full()
     }
 
+    /// Says what of the deployment is ours, and so never a backend; in place of what was said before.
+    pub fn set_own(&self, own: Own) {
+        self.shared.own.store(Arc::new(own));
+    }
+
+    /// How often the address of a backend was refused, by reason.
+    pub fn refused_addresses(&self) -> Vec<(&'static str, u64)> {
+        self.shared.refusals.counts().into()
+    }
+
     /// Which ports are bound, as it changes.
     pub fn bindings(&self) -> watch::Receiver<Arc<Bindings>> {
         self.bindings.clone()
@@ -218,6 +236,9 @@ impl Default for Options {
             handshake_timeout: Duration::from_secs(10),
             port_drain: Duration::from_secs(240),
             upstream_idle_connections: 1024,
+            local_backends: LocalBackends::Refused,
+            external_names: ExternalNames::External,
+            cluster_addresses: Arc::default(),
         }
     }
 }

@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use portcullis_routing::Table;
 use portcullis_tls::Certificates;
 
-use crate::Options;
+use crate::{Options, Own, upstream::refusals::Refusals};
 
 /// What all worker threads have in common.
 #[derive(Debug)]
@@ -20,6 +20,10 @@ pub(crate) struct Shared {
     pub(crate) certificates: ArcSwap<Certificates>,
     /// What does not change.
     pub(crate) options: Options,
+    /// What backends must not be.
+    pub(crate) own: ArcSwap<Own>,
+    /// Addresses of backends that were refused.
+    pub(crate) refusals: Refusals,
     /// Whether the process is stopping: responses close their connections.
     pub(crate) draining: AtomicBool,
     /// One for each worker thread.
@@ -52,6 +56,8 @@ impl Shared {
             table: ArcSwap::from_pointee(Table::default()),
             certificates: ArcSwap::from_pointee(Certificates::default()),
             options,
+            own: ArcSwap::default(),
+            refusals: Refusals::default(),
             draining: AtomicBool::new(false),
             loads,
         })

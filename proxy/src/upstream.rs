@@ -1,41 +1,180 @@
-//! Backends as pingora sees them: peers, their identity, and the addresses of DNS names.
+//! Backends as pingora sees them: endpoints to connect to, peers, their identity, and the addresses of DNS names.
 
+pub(crate) mod dial;
 pub(crate) mod kept;
 pub(crate) mod names;
 pub(crate) mod peer;
+pub(crate) mod refusals;
 
 use std::{net::SocketAddr, sync::Arc};
 
-use portcullis_routing::{Backend, Endpoint, Endpoints};
+use portcullis_routing::{Backend, Endpoint, Endpoints, Rejection, RouteKind};
 
-use crate::random;
+use crate::{random, shared::Shared};
+use dial::{Origin, Permitted, Policy, Refusal};
 use names::Names;
+
+/// Finds out where to connect to. One for each worker thread; clones share what is known of names.
+#[derive(Clone, Debug)]
+pub(crate) struct Dialler {
+    shared: Arc<Shared>,
+    names: Names,
+}
 
 /// An endpoint that was chosen, and whether others are left.
 #[derive(Debug)]
 pub(crate) struct Choice {
     pub(crate) endpoint: Arc<Endpoint>,
+    /// Its address.
+    pub(crate) address: Permitted,
     /// Whether an endpoint is neither this one nor one of those tried before.
     pub(crate) others: bool,
 }
 
-/// Chooses an endpoint of a backend; `None` where it has none now.
-pub(crate) async fn choose(backend: &Backend, names: &Names, tried: &[SocketAddr]) -> Option<Choice> {
-    let (host, port) = match &**backend.endpoints.load() {
-        Endpoints::Name { host, port } => (host.clone(), *port),
-        endpoints => return choose_from(endpoints, tried),
-    };
-    // Boxed, so that the requests of other backends do not pay for a resolver's size.
-    choose_from(&*Box::pin(names.endpoints(&host, port)).await?, tried)
+/// Why there is no endpoint to connect to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoEndpoint {
+    /// There is none now.
+    Missing,
+    /// There are some, and none of them may be connected to.
+    Refused,
 }
 
-fn choose_from(endpoints: &Endpoints, tried: &[SocketAddr]) -> Option<Choice> {
-    let endpoint = Arc::clone(endpoints.pick(random::number(), tried)?);
-    let others = match endpoints {
+/// Where the first endpoint that was chosen is refused, so many of a backend's are looked at for others.
+const LOOKED_AT: usize = 256;
+
+impl Dialler {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, names: Names::default() }
+    }
+
+    /// Chooses an endpoint of a backend for a route of this kind; not one of those tried before, while there are others.
+    ///
+    /// # Errors
+    /// Where there is none that may be connected to. Refused ones are logged and counted here.
+    pub(crate) async fn choose(
+        &self,
+        backend: &Backend,
+        kind: RouteKind,
+        tried: &[SocketAddr],
+    ) -> Result<Choice, NoEndpoint> {
+        let Outcome { choice, refused } = match &**backend.endpoints.load() {
+            Endpoints::Name { host, port } => {
+                // Boxed, so that the requests of other backends do not pay for a resolver's size.
+                Box::pin(self.choose_by_name(host.clone(), *port, backend, kind, tried)).await
+            }
+            endpoints => self.with_policy(|policy| choose(endpoints, tried, policy, Origin::Endpoints)),
+        };
+        let none = if refused.is_some() { NoEndpoint::Refused } else { NoEndpoint::Missing };
+        if let Some((address, refusal)) = refused {
+            self.shared.refusals.note(&backend.key, address, &refusal);
+        }
+        choice.ok_or(none)
+    }
+
+    /// Whether another attempt may be made at an address of a backend.
+    ///
+    /// # Errors
+    /// Where it may not be connected to; logged and counted here.
+    pub(crate) fn permit(
+        &self,
+        backend: &Backend,
+        kind: RouteKind,
+        address: SocketAddr,
+    ) -> Result<Permitted, NoEndpoint> {
+        let origin = match &**backend.endpoints.load() {
+            Endpoints::Name { .. } => Origin::Name { namespace: &backend.key.namespace, kind },
+            Endpoints::Addresses(_) => Origin::Endpoints,
+        };
+        self.with_policy(|policy| policy.check(address, origin)).map_err(|refusal| {
+            self.shared.refusals.note(&backend.key, Some(address), &refusal);
+            NoEndpoint::Refused
+        })
+    }
+
+    async fn choose_by_name(
+        &self,
+        host: Box<str>,
+        port: u16,
+        backend: &Backend,
+        kind: RouteKind,
+        tried: &[SocketAddr],
+    ) -> Outcome {
+        if let Err(refusal) = self.with_policy(|policy| policy.check_names()) {
+            return Outcome { choice: None, refused: Some((None, refusal)) };
+        }
+        let Some(endpoints) = self.names.endpoints(&host, port).await else { return Outcome::default() };
+        let origin = Origin::Name { namespace: &backend.key.namespace, kind };
+        self.with_policy(|policy| choose(&endpoints, tried, policy, origin))
+    }
+
+    fn with_policy<T>(&self, ask: impl FnOnce(&Policy<'_>) -> T) -> T {
+        let Shared { options, own, table, .. } = &*self.shared;
+        let listens = |address: SocketAddr| {
+            let is_ours = |ip| dial::is_bound_by(address, SocketAddr::new(ip, address.port()));
+            options.bind.iter().any(|ip| is_ours(*ip)) && table.load().ports.contains_key(&address.port())
+        };
+        ask(&Policy {
+            local: options.local_backends,
+            names: options.external_names,
+            own: &own.load(),
+            cluster: &options.cluster_addresses,
+            listens: &listens,
+        })
+    }
+}
+
+/// What comes of a choice.
+#[derive(Debug, Default)]
+struct Outcome {
+    choice: Option<Choice>,
+    /// The address that was refused first (`None`: the name was) and why.
+    refused: Option<(Option<SocketAddr>, Refusal)>,
+}
+
+fn choose(endpoints: &Endpoints, tried: &[SocketAddr], policy: &Policy<'_>, origin: Origin<'_>) -> Outcome {
+    let Some(endpoint) = endpoints.pick(random::number(), tried) else { return Outcome::default() };
+    let choose = |from: &Endpoints, endpoint: &Arc<Endpoint>, address| {
+        Some(Choice { endpoint: Arc::clone(endpoint), address, others: others(from, endpoint, tried) })
+    };
+    match policy.check(endpoint.address, origin) {
+        Ok(address) => Outcome { choice: choose(endpoints, endpoint, address), refused: None },
+        Err(refusal) => {
+            let refused = Some((Some(endpoint.address), refusal));
+            let permitted = permitted(endpoints, policy, origin);
+            let choice = permitted.pick(random::number(), tried).and_then(|endpoint| {
+                choose(&permitted, endpoint, policy.check(endpoint.address, origin).ok()?)
+            });
+            Outcome { choice, refused }
+        }
+    }
+}
+
+/// The endpoints that may be connected to.
+fn permitted(endpoints: &Endpoints, policy: &Policy<'_>, origin: Origin<'_>) -> Endpoints {
+    let Endpoints::Addresses(all) = endpoints else { return Endpoints::Addresses(Box::default()) };
+    let permitted = all.iter().take(LOOKED_AT).filter(|e| policy.check(e.address, origin).is_ok());
+    Endpoints::Addresses(permitted.cloned().collect())
+}
+
+/// Whether an endpoint is neither this one nor one of those tried before.
+fn others(endpoints: &Endpoints, endpoint: &Endpoint, tried: &[SocketAddr]) -> bool {
+    match endpoints {
         Endpoints::Addresses(all) if all.len() > 1 => {
             all.iter().any(|e| e.address != endpoint.address && !tried.contains(&e.address))
         }
         _ => false,
-    };
-    Some(Choice { endpoint, others })
+    }
+}
+
+impl NoEndpoint {
+    /// What the client is told.
+    pub(crate) fn rejection(self) -> (Rejection, &'static str) {
+        match self {
+            Self::Missing => (Rejection::NoEndpoints, "the backend has no endpoint that is ready"),
+            Self::Refused => {
+                (Rejection::RefusedAddress, "requests may not be carried to the backend's address")
+            }
+        }
+    }
 }

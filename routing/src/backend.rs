@@ -108,6 +108,9 @@ pub enum BackendError {
         /// The Service's name.
         name: Box<str>,
     },
+    /// The Service is a DNS name, and names may lead nowhere.
+    #[error("Service {0} is of type ExternalName, which --external-names none forbids")]
+    ExternalName(Box<str>),
     /// The reference's kind is not one that we serve.
     #[error("{0} is not a kind of backend that is served; use a Service")]
     InvalidKind(Box<str>),

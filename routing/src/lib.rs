@@ -8,6 +8,7 @@
 //! decide(Table, Request, Connection) -> Answer | Forward | Ask
 //! ```
 
+pub mod address;
 pub mod backend;
 pub mod decide;
 mod describe;
@@ -17,12 +18,14 @@ pub mod host;
 pub mod matching;
 pub mod path;
 pub mod pattern;
+pub mod reach;
 pub mod rejection;
 pub mod route;
 pub mod step;
 pub mod table;
 mod target;
 
+pub use address::Special;
 pub use backend::{
     Backend, BackendError, BackendKey, BackendProtocol, BackendTls, Backends, Endpoint, EndpointPool,
     Endpoints, Verify, WeightedBackend,
@@ -35,6 +38,7 @@ pub use matching::{
     HeaderMatch, PathMatch, Precedence, QueryMatch, RequestHead, RequestView, RouteMatch, ValueMatch,
 };
 pub use pattern::InvalidPattern;
+pub use reach::{ClusterAddresses, ExternalNames, NameGrant, ServiceName};
 pub use rejection::Rejection;
 pub use route::{Retry, RouteId, RouteKind, Rule, Timeouts};
 pub use step::{Step, Steps};

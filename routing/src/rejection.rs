@@ -25,6 +25,8 @@ pub enum Rejection {
     BadGateway,
     /// The backend has no endpoint.
     NoEndpoints,
+    /// No request may be carried to the backend's address.
+    RefusedAddress,
     /// The proxy is at a limit of its own.
     Overloaded,
     /// The backend, or the request as a whole, took too long.
@@ -43,7 +45,9 @@ impl Rejection {
             Self::HeaderTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::BrokenBackend => StatusCode::INTERNAL_SERVER_ERROR,
             Self::BadGateway => StatusCode::BAD_GATEWAY,
-            Self::Closed | Self::NoEndpoints | Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Closed | Self::NoEndpoints | Self::RefusedAddress | Self::Overloaded => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
         }
     }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
     time::Duration,
 };
 
@@ -12,6 +13,7 @@ use portcullis_controller::{
     cluster::{
         DedicatedLinks, DedicatedOptions, ServiceLinks, SharedService, dedicated,
         lease::{self, LeaseOptions},
+        own,
         statuses::{ControllerNames, Writer},
     },
     ir::ObjectKey,
@@ -57,6 +59,16 @@ pub(super) fn controllers(settings: &Settings) -> ControllerNames {
         gateway: settings.gateway_controller.clone(),
         ingress: settings.ingress_controller.clone(),
     }
+}
+
+/// The addresses of our Service and of the replicas behind it, as they change; none without a Service.
+pub(super) fn own_addresses(client: &Client, args: &ClusterArgs) -> watch::Receiver<BTreeSet<IpAddr>> {
+    let (to, told) = watch::channel(BTreeSet::new());
+    if let Some((namespace, name)) = args.service.clone() {
+        let client = client.clone();
+        tokio::spawn(async move { own::follow(client, &namespace, &name, to).await });
+    }
+    told
 }
 
 /// Starts everything; tells the ports that the Service lacks, and what ends when the Lease is given up.

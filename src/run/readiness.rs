@@ -76,6 +76,7 @@ impl Told for Readiness {
             answered: self.proxy.answered(),
             in_flight: self.proxy.in_flight(),
             connections: self.proxy.connections(),
+            refused_addresses: self.proxy.refused_addresses(),
             ready: self.missing().is_empty(),
             leads: self.leads.get().map(|leads| *leads.borrow()),
             unbound: bindings.values().filter(|bound| bound.is_err()).count(),

@@ -27,6 +27,12 @@
 {{- if .Values.strictAnnotations }}
 - --strict-annotations
 {{- end }}
+{{- if ne .Values.externalNames "external" }}
+- --external-names={{ .Values.externalNames }}
+{{- end }}
+{{- if .Values.localBackends }}
+- --local-backends
+{{- end }}
 {{- with .Values.defaultCertificate }}
 - --default-certificate={{ . }}
 {{- end }}

@@ -44,6 +44,7 @@ impl Index {
             }
             Kind::ReferenceGrant => {
                 self.dirty.listeners = true; // certificates of Gateways
+                self.dirty.grants = true; // what names may lead to
                 self.dirty.routes.extend(self.routes.dependents.of_grants(&key.namespace));
             }
             Kind::Service => self.mark_service(key, now),
@@ -87,11 +88,14 @@ impl Index {
         let same_ports = is_same(|before, now| before.ports == now.ports);
         let same_gateway = is_same(|before, now| before.gateway == now.gateway);
         self.dirty.listeners |= may_be_of_a_gateway(&key.name) && !(same_ports && same_gateway);
-        if same_ports && is_same(|before, now| before.external_name == now.external_name) {
-            return;
+        let same_backend = same_ports && is_same(|before, now| before.external_name == now.external_name);
+        let same_addresses = is_same(|before, now| before.cluster_ips == now.cluster_ips) && same_gateway;
+        if !same_backend || !same_addresses {
+            self.dirty.services.insert(key.clone());
         }
-        self.dirty.services.insert(key.clone());
-        self.mark_dependents(key);
+        if !same_backend {
+            self.mark_dependents(key);
+        }
     }
 
     fn mark_slice(&mut self, key: &ObjectKey, now: Option<&Object>) {

@@ -1,6 +1,9 @@
 //! Service, EndpointSlice, Secret, ConfigMap, Namespace.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 use super::{Meta, ingress::PortRef};
 
@@ -10,9 +13,17 @@ pub struct Service {
     pub meta: Meta,
     /// The DNS name of an ExternalName Service; every other type resolves to its EndpointSlices.
     pub external_name: Option<Box<str>>,
+    pub cluster_ips: ClusterIps,
     pub ports: Box<[ServicePort]>,
     /// What is known of one that was made for a Gateway.
     pub gateway: Option<Box<GatewayService>>,
+}
+
+/// `clusterIPs` of a Service: one of a family at most; none where it is headless.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClusterIps {
+    pub v4: Option<Ipv4Addr>,
+    pub v6: Option<Ipv6Addr>,
 }
 
 /// A Service that was made for a Gateway, as its label and its owner say.
@@ -29,6 +40,24 @@ pub struct GatewayService {
 pub enum Address {
     Ip(IpAddr),
     Hostname(Box<str>),
+}
+
+impl ClusterIps {
+    /// Reads them; what is none (`None`) is left out.
+    pub fn parse<'t>(texts: impl IntoIterator<Item = &'t str>) -> Self {
+        let mut found = Self::default();
+        for ip in texts.into_iter().filter_map(|text| text.parse().ok()) {
+            match ip {
+                IpAddr::V4(ip) => found.v4 = Some(ip),
+                IpAddr::V6(ip) => found.v6 = Some(ip),
+            }
+        }
+        found
+    }
+
+    pub fn iter(self) -> impl Iterator<Item = IpAddr> {
+        self.v4.map(IpAddr::V4).into_iter().chain(self.v6.map(IpAddr::V6))
+    }
 }
 
 impl Service {

@@ -36,6 +36,7 @@ pub fn ingress(
     let mut translated = Translated { ours: true, ..Translated::default() };
     let mut compiler = Compiler {
         snapshot,
+        settings,
         backends,
         ingress,
         id: Arc::new(RouteId {
@@ -83,6 +84,7 @@ pub fn ingress(
 
 struct Compiler<'a> {
     snapshot: &'a Snapshot,
+    settings: &'a Settings,
     backends: &'a BackendPool,
     ingress: &'a Ingress,
     id: Arc<RouteId>,
@@ -297,6 +299,7 @@ impl Compiler<'_> {
         let service = services::find(self.snapshot, namespace, name);
         self.references.add_service(service.as_ref().ok().copied(), namespace, name);
         let service = service?;
+        services::check(service, self.settings)?;
         let port = services::port_of_ingress(service, wanted)?;
         let (protocol, tls) = spoken(port.app_protocol);
         let tls = tls.then(|| tls_towards(&service.meta.key));

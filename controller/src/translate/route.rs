@@ -36,7 +36,7 @@ pub fn route(
     if parents.is_empty() {
         return Translated { messages, references, ..Translated::default() };
     }
-    let rules = rules::compile(snapshot, backends, route, &mut references);
+    let rules = rules::compile(snapshot, settings, backends, route, &mut references);
     let mut attached = BTreeMap::new();
     for point in parents.iter().flat_map(|parent| parent.outcome.iter().flatten()) {
         attached.insert(Arc::clone(&point.id), Arc::clone(point));

@@ -1,7 +1,8 @@
 //! Services and their ports, as backends refer to them.
 
-use portcullis_routing::BackendError;
+use portcullis_routing::{BackendError, ExternalNames};
 
+use super::Settings;
 use crate::{
     ir::{Kind, ObjectKey, Service, core::TransportProtocol, ingress::PortRef},
     snapshot::Snapshot,
@@ -22,6 +23,14 @@ pub(super) fn find<'s>(
     let service = snapshot.services.find(Kind::Service, namespace, name);
     let not_found = || BackendError::NotFound(format!("{namespace}/{name}").into());
     service.map(|service| &**service).ok_or_else(not_found)
+}
+
+/// Whether the Service may be a backend. Where its name leads is known to whoever resolves it.
+pub(super) fn check(service: &Service, settings: &Settings) -> Result<(), BackendError> {
+    match (&service.external_name, settings.external_names) {
+        (Some(_), ExternalNames::None) => Err(BackendError::ExternalName(name(&service.meta.key))),
+        _ => Ok(()),
+    }
 }
 
 /// A port by its number. An ExternalName Service need not list its ports: the name is reached at any.
@@ -69,7 +78,7 @@ pub(crate) fn reason(error: &BackendError) -> &'static str {
         BackendError::NotFound(_) | BackendError::PortNotFound { .. } | BackendError::PortMissing(_) => {
             "BackendNotFound"
         }
-        BackendError::NotPermitted { .. } => "RefNotPermitted",
+        BackendError::NotPermitted { .. } | BackendError::ExternalName(_) => "RefNotPermitted",
         BackendError::InvalidKind(_) => "InvalidKind",
         BackendError::UnsupportedProtocol { .. } => "UnsupportedProtocol",
         BackendError::InvalidFilter(_) | BackendError::Closed(_) => "UnsupportedValue",

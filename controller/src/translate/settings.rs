@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use portcullis_routing::Protocol;
+use portcullis_routing::{ExternalNames, Protocol};
 use portcullis_tls::Certificate;
 
 use super::{
@@ -48,6 +48,8 @@ pub struct Settings {
     pub dedicated: DedicatedPorts,
     /// Which port is bound for each of theirs.
     pub allocation: Arc<Allocation>,
+    /// Where the names of ExternalName Services may lead.
+    pub external_names: ExternalNames,
     /// Where clients reach us, as Gateways and Ingresses say in their status.
     pub addresses: Vec<Address>,
     /// What keeps the Services of Gateways from being as they should be.
@@ -98,6 +100,7 @@ impl Default for Settings {
             direct: true,
             dedicated: DedicatedPorts::AsShared,
             allocation: Arc::default(),
+            external_names: ExternalNames::External,
             addresses: Vec::new(),
             hindrances: BTreeMap::new(),
             bundle: None,

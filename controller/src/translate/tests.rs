@@ -168,3 +168,35 @@ stringData:
     pool.forget_unused(&Snapshot::default());
     assert!(!Arc::ptr_eq(&first, &read(&secret(&crt, &key, "one"))), "forgotten, as the Secret was gone");
 }
+
+#[test]
+fn names_that_may_lead_nowhere_are_no_backends() {
+    use portcullis_routing::ExternalNames;
+    let snapshot = snapshot(&format!(
+        "{CLASS}
+kind: Gateway
+metadata: {{ namespace: shop, name: public }}
+spec: {{ gatewayClassName: portcullis, listeners: [{{ name: http, port: 80, protocol: HTTP }}] }}
+---
+kind: HTTPRoute
+metadata: {{ namespace: shop, name: web }}
+spec: {{ parentRefs: [{{ name: public }}], rules: [{{ backendRefs: [{{ name: away, port: 80 }}] }}] }}
+---
+kind: Ingress
+metadata: {{ namespace: shop, name: web }}
+spec: {{ ingressClassName: portcullis, defaultBackend: {{ service: {{ name: away, port: {{ number: 80 }} }} }} }}
+---
+kind: Service
+metadata: {{ namespace: shop, name: away }}
+spec: {{ type: ExternalName, externalName: away.example.com }}
+"
+    ));
+    let said = "Service shop/away is of type ExternalName, which --external-names none forbids";
+    for external_names in ExternalNames::ALL {
+        let settings = Settings { external_names, ..Settings::default() };
+        let statuses = full(&snapshot, &settings, None, &Pools::default()).statuses.to_string();
+        let times = if external_names == ExternalNames::None { 2 } else { 0 };
+        assert_eq!(statuses.matches(said).count(), times, "{external_names}: {statuses}");
+        assert_eq!(statuses.contains("RefNotPermitted"), times > 0, "{external_names}: {statuses}");
+    }
+}

@@ -190,8 +190,20 @@ fn list(store: &Store, asked: &Asked) -> Response<Body> {
 }
 
 impl Asked {
-    /// Whether the field selector takes an object.
+    /// Whether the selectors take an object.
     pub(super) fn selects(&self, object: &Value) -> bool {
+        self.selects_fields(object) && self.selects_labels(object)
+    }
+
+    fn selects_labels(&self, object: &Value) -> bool {
+        let selector = self.query.get("labelSelector").map_or("", String::as_str);
+        selector.split(',').filter(|part| !part.is_empty()).all(|part| {
+            let (label, value) = part.split_once('=').unwrap();
+            object["metadata"]["labels"][label] == value.trim_start_matches('=')
+        })
+    }
+
+    fn selects_fields(&self, object: &Value) -> bool {
         let selector = self.query.get("fieldSelector").map_or("", String::as_str);
         selector.split(',').filter(|part| !part.is_empty()).all(|part| {
             let (field, value) = part.split_once('=').unwrap();

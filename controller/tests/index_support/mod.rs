@@ -388,10 +388,11 @@ fn service(bits: &mut Bits) -> Value {
         port
     };
     let first = port(80, "web", bits);
+    let cluster_ip = bits.of(&["10.96.0.1", "10.96.0.2", "None"]);
     match bits.below(4) {
         0 => json!({ "spec": { "type": "ExternalName", "externalName": "elsewhere.test" } }),
-        1 => json!({ "spec": { "ports": [first, port(81, "more", bits)] } }),
-        _ => json!({ "spec": { "ports": [first] } }),
+        1 => json!({ "spec": { "clusterIP": cluster_ip, "ports": [first, port(81, "more", bits)] } }),
+        _ => json!({ "spec": { "clusterIP": cluster_ip, "ports": [first] } }),
     }
 }
 

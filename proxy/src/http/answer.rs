@@ -90,6 +90,7 @@ fn grpc_status(rejection: Rejection) -> u16 {
         | Rejection::Closed
         | Rejection::BadGateway
         | Rejection::NoEndpoints
+        | Rejection::RefusedAddress
         | Rejection::Overloaded
         | Rejection::Timeout => UNAVAILABLE,
     }

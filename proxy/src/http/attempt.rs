@@ -1,17 +1,17 @@
 //! One attempt at a backend: the endpoint, the limits of time, and the request as the backend gets it.
 
-use std::{mem, net::SocketAddr, os::fd::RawFd, time::Duration};
+use std::{mem, os::fd::RawFd, time::Duration};
 
 use http::{Version, header};
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::Result;
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
-use portcullis_routing::{Backend, BackendProtocol, Rejection};
+use portcullis_routing::{Backend, BackendProtocol, Rejection, RouteKind};
 use tokio::time::{Instant, sleep};
 
 use super::{
-    context::Context,
+    context::{Attempts, Context},
     forwarded,
     headers::{Has, Request},
     hop, request, retry,
@@ -20,9 +20,9 @@ use crate::{
     Options,
     conn::SCOPE,
     upstream::{
-        self,
+        Dialler, NoEndpoint,
+        dial::Permitted,
         kept::Kept,
-        names::Names,
         peer::{Attempt, Liveness, peer},
     },
 };
@@ -34,7 +34,11 @@ const GRACE: Duration = Duration::from_millis(500);
 ///
 /// # Errors
 /// Where there is none, or no time is left.
-pub(crate) async fn begin(options: &Options, names: &Names, context: &mut Context) -> Result<Box<HttpPeer>> {
+pub(crate) async fn begin(
+    options: &Options,
+    dialler: &Dialler,
+    context: &mut Context,
+) -> Result<Box<HttpPeer>> {
     if context.attempts.back_off {
         Box::pin(back_off(context)).await?;
     }
@@ -45,13 +49,19 @@ pub(crate) async fn begin(options: &Options, names: &Names, context: &mut Contex
     context.attempts.interim = false;
     // Of an attempt that another one follows.
     context.rejection = None;
-    let Some(backend) = context.backend().cloned() else {
+    let (Some(backend), Some(kind)) =
+        (context.backend().cloned(), context.rule().map(|rule| rule.route.kind))
+    else {
         return Err(context.fail(Rejection::BrokenBackend, "the rule has no backend"));
     };
     let address = match &context.attempts.endpoint {
-        Some(same) => same.endpoint().address,
-        None => choose(&backend, names, context).await?,
+        Some(same) => dialler.permit(&backend, kind, same.endpoint().address),
+        None => choose(&backend, kind, dialler, &mut context.attempts).await,
     };
+    let address = address.map_err(|none| {
+        let (rejection, why) = none.rejection();
+        context.fail(rejection, why)
+    })?;
     let left = set_deadline(context)?;
     let within = |limit: Duration| left.map_or(limit, |left| left.min(limit));
     // pingora takes these for a tunnel as well, which may last; until it is made, the hard stop serves.
@@ -77,16 +87,17 @@ pub(crate) async fn begin(options: &Options, names: &Names, context: &mut Contex
 }
 
 /// Chooses an endpoint that was not tried, if there is one.
-async fn choose(backend: &Backend, names: &Names, context: &mut Context) -> Result<SocketAddr> {
-    let Some(choice) = upstream::choose(backend, names, &context.attempts.tried).await else {
-        return Err(context.fail(Rejection::NoEndpoints, "the backend has no endpoint that is ready"));
-    };
-    let attempts = &mut context.attempts;
+async fn choose(
+    backend: &Backend,
+    kind: RouteKind,
+    dialler: &Dialler,
+    attempts: &mut Attempts,
+) -> Result<Permitted, NoEndpoint> {
+    let choice = dialler.choose(backend, kind, &attempts.tried).await?;
     attempts.begun += 1;
     attempts.others = choice.others;
-    let address = choice.endpoint.address;
     attempts.endpoint = Some(choice.endpoint.begin());
-    Ok(address)
+    Ok(choice.address)
 }
 
 /// Sees whether the request may be sent on this connection.

@@ -22,15 +22,14 @@ use pingora_core::{
 use pingora_error::{ErrorType, OrErr, Result};
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
-use portcullis_routing::{Backend, BackendProtocol};
+use portcullis_routing::{Backend, BackendProtocol, RouteKind};
 use tokio::sync::mpsc;
 
 use super::context::Context;
 use crate::{
     random,
     upstream::{
-        self,
-        names::Names,
+        Dialler,
         peer::{Attempt, peer},
     },
 };
@@ -50,7 +49,7 @@ pub(crate) struct Mirrors {
     conf: Arc<ServerConf>,
     connector: Arc<OnceLock<Connector>>,
     running: Arc<AtomicUsize>,
-    names: Names,
+    dialler: Dialler,
     connect_timeout: Duration,
 }
 
@@ -71,8 +70,8 @@ pub(crate) struct Copies {
 }
 
 impl Mirrors {
-    pub(crate) fn new(conf: Arc<ServerConf>, names: Names, connect_timeout: Duration) -> Self {
-        Self { conf, connector: Arc::default(), running: Arc::default(), names, connect_timeout }
+    pub(crate) fn new(conf: Arc<ServerConf>, dialler: Dialler, connect_timeout: Duration) -> Self {
+        Self { conf, connector: Arc::default(), running: Arc::default(), dialler, connect_timeout }
     }
 
     /// Begins the copies that the request's steps ask for. `request` is what the backend gets.
@@ -85,14 +84,16 @@ impl Mirrors {
         let route = context.route.as_ref().filter(|_| !context.upgrade)?;
         let backends =
             route.mirrors().filter(|m| m.takes(random::number())).filter_map(|m| m.backend.as_ref().ok());
-        let bodiless = session.is_body_empty();
-        let senders: Vec<_> = backends.filter_map(|backend| self.start(backend, request, bodiless)).collect();
+        let (kind, bodiless) = (context.rule()?.route.kind, session.is_body_empty());
+        let senders: Vec<_> =
+            backends.filter_map(|backend| self.start(backend, kind, request, bodiless)).collect();
         (!senders.is_empty()).then(|| Box::new(Copies { senders, copied: 0, seen: 0 }))
     }
 
     fn start(
         &self,
         backend: &Arc<Backend>,
+        kind: RouteKind,
         request: &RequestHeader,
         bodiless: bool,
     ) -> Option<mpsc::Sender<Part>> {
@@ -104,7 +105,7 @@ impl Mirrors {
         }
         let (mirrors, backend) = (self.clone(), Arc::clone(backend));
         tokio::spawn(async move {
-            if let Err(error) = mirrors.send(&backend, request, parts).await {
+            if let Err(error) = mirrors.send(&backend, kind, request, parts).await {
                 tracing::debug!(backend = %backend.key, %error, "a mirrored request failed");
             }
             drop(running);
@@ -115,12 +116,12 @@ impl Mirrors {
     async fn send(
         &self,
         backend: &Backend,
+        kind: RouteKind,
         request: Box<RequestHeader>,
         mut parts: mpsc::Receiver<Part>,
     ) -> Result<()> {
-        let choice = upstream::choose(backend, &self.names, &[]).await;
-        let Some(choice) = choice else { return Ok(()) };
-        let address = choice.endpoint.address;
+        let Ok(choice) = self.dialler.choose(backend, kind, &[]).await else { return Ok(()) };
+        let address = choice.address;
         let _in_flight = choice.endpoint.begin();
         let peer = peer(
             backend,

@@ -2,7 +2,6 @@
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
-    net::SocketAddr,
     time::Duration,
 };
 
@@ -12,6 +11,7 @@ use pingora_core::{
 };
 use portcullis_routing::{Backend, BackendProtocol, BackendTls, Verify};
 
+use super::dial::Permitted;
 use crate::random;
 
 /// Streams on one h2 connection; what most servers allow at least (RFC 9113, 6.5.2).
@@ -25,7 +25,7 @@ const POOL_IDLE: Duration = Duration::from_secs(60);
 /// What differs between the attempts of a backend.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Attempt {
-    pub(crate) address: SocketAddr,
+    pub(crate) address: Permitted,
     /// For TCP; with TLS as much again.
     pub(crate) connect_timeout: Duration,
     /// Between two reads.
@@ -52,7 +52,7 @@ pub(crate) struct Liveness {
 /// The peer of one attempt.
 pub(crate) fn peer(backend: &Backend, attempt: &Attempt) -> Box<HttpPeer> {
     let sni = backend.tls.as_ref().map_or_else(String::new, |tls| tls.server_name.to_string());
-    let mut peer = Box::new(HttpPeer::new(attempt.address, backend.tls.is_some(), sni));
+    let mut peer = Box::new(HttpPeer::new(attempt.address.address(), backend.tls.is_some(), sni));
     peer.group_key = match attempt.fresh {
         // pingora takes what the pool has under a key; there is nothing under this one.
         true => random::number(),

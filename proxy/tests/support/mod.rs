@@ -22,7 +22,7 @@ use std::{
     time::Duration,
 };
 
-use portcullis_proxy::{Options, Proxy};
+use portcullis_proxy::{LocalBackends, Options, Proxy};
 use portcullis_routing::Table;
 use portcullis_tls::Certificates;
 
@@ -55,7 +55,8 @@ pub fn start() -> Running {
 /// [`start`] with other options.
 pub fn start_with(change: impl FnOnce(&mut Options)) -> Running {
     let ip = loopback();
-    let mut options = Options { bind: vec![ip], workers: 2, ..Options::default() };
+    let local_backends = LocalBackends::Allowed;
+    let mut options = Options { bind: vec![ip], workers: 2, local_backends, ..Options::default() };
     change(&mut options);
     Running { proxy: Proxy::start(options).unwrap(), ip }
 }

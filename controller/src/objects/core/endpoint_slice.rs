@@ -6,6 +6,7 @@ use std::{
 };
 
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointPort, EndpointSlice as Written};
+use portcullis_routing::Special;
 use serde_json::Value;
 
 use super::service;
@@ -117,7 +118,13 @@ fn endpoint(
 
 fn address(text: &str, family: Family, checks: &mut Checks, at: &Path<'_>) -> Option<IpAddr> {
     match (family, text.parse::<IpAddr>()) {
-        (Family::V4, Ok(ip @ IpAddr::V4(_))) | (Family::V6, Ok(ip @ IpAddr::V6(_))) => Some(ip),
+        (Family::V4, Ok(ip @ IpAddr::V4(_))) | (Family::V6, Ok(ip @ IpAddr::V6(_))) => {
+            // Loopback is this machine, which may be a backend where whoever runs it wrote the objects.
+            if let Some(special) = Special::of(ip).filter(|special| *special != Special::Loopback) {
+                checks.warning(at, format!("{ip} is {special}: no request is carried there"));
+            }
+            Some(ip)
+        }
         (Family::V4, _) => {
             checks.error(at, format!("{} is no IPv4 address", quoted(text)));
             None

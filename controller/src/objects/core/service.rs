@@ -14,7 +14,7 @@ use super::addresses::addresses_of_service;
 use crate::{
     ir::{
         Meta, Service,
-        core::{GatewayService, ServicePort, TransportProtocol},
+        core::{ClusterIps, GatewayService, ServicePort, TransportProtocol},
         ingress::PortRef,
     },
     objects::{
@@ -43,6 +43,8 @@ pub(crate) fn read(
         checks.error(&at.field("type"), message);
     }
     let is_headless = spec.cluster_ip.as_deref() == Some("None");
+    let cluster_ips = spec.cluster_ips.iter().flatten().chain(&spec.cluster_ip).map(String::as_str);
+    let cluster_ips = ClusterIps::parse(cluster_ips);
     let ports = spec.ports.unwrap_or_default();
     let at_ports = at.field("ports");
     if ports.is_empty() && !is_external && !is_headless {
@@ -60,7 +62,7 @@ pub(crate) fn read(
     if is_external {
         checks.form(name, names::SUBDOMAIN, &at.field("externalName"));
     }
-    Some(Service { meta, external_name: is_external.then(|| name.into()), ports, gateway })
+    Some(Service { meta, external_name: is_external.then(|| name.into()), cluster_ips, ports, gateway })
 }
 
 /// What is known of a Service that was made for a Gateway. What does not fit is an API server's affair.

@@ -60,6 +60,18 @@ fn a_service_has_ports() {
         ],
         service,
     );
+    for (spec, want) in [
+        ("ports: [{port: 80}]", &[][..]),
+        ("ports: [{port: 80}], clusterIP: None, clusterIPs: [None]", &[]),
+        ("ports: [{port: 80}], clusterIP: 10.96.0.1", &["10.96.0.1"]),
+        (
+            "ports: [{port: 80}], clusterIP: 'fd00::1', clusterIPs: ['fd00::1', 10.96.0.1]",
+            &["10.96.0.1", "fd00::1"],
+        ),
+    ] {
+        let Object::Service(read) = object(&service(spec)) else { panic!("no Service") };
+        assert_eq!(read.cluster_ips.iter().map(|ip| ip.to_string()).collect::<Vec<_>>(), want, "{spec}");
+    }
     let Object::Service(read) = object(&service("ports: [{port: 80}]")) else { panic!("no Service") };
     assert_eq!(
         (&read.ports[0].target, read.ports[0].protocol),
@@ -108,6 +120,14 @@ fn an_endpoint_has_addresses_of_its_family() {
             (
                 "addressType: IPv4\nendpoints: [{addresses: [10.0.0.1]}, {addresses: [10.0.0.1]}]",
                 "endpoints[1].addresses: stands",
+            ),
+            (
+                "addressType: IPv4\nendpoints: [{addresses: [169.254.169.254]}]",
+                "endpoints[0].addresses[0]: 169.254.169.254 is a link-local address: no request is carried there",
+            ),
+            (
+                "addressType: IPv6\nendpoints: [{addresses: ['64:ff9b::a9fe:a9fe']}]",
+                "endpoints[0].addresses[0]: 64:ff9b::a9fe:a9fe is a link-local address",
             ),
             ("addressType: FQDN\nendpoints: []", "addressType: FQDN is not served"),
             ("addressType: IPv4\nendpoints: []\nports: [{name: a}]", "ports[0].port: is missing"),

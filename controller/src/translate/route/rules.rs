@@ -15,7 +15,7 @@ use crate::{
     },
     snapshot::Snapshot,
     translate::{
-        BackendPool, References,
+        BackendPool, References, Settings,
         grants::{self, GATEWAY_GROUP},
         services,
     },
@@ -49,12 +49,14 @@ pub(crate) struct Unresolved(pub(crate) Vec<BackendError>);
 
 pub(super) fn compile<'r>(
     snapshot: &Snapshot,
+    settings: &Settings,
     backends: &BackendPool,
     route: &'r Route,
     references: &mut References,
 ) -> Rules<'r> {
     let unresolved = Unresolved::default();
-    let mut compiler = Compiler { snapshot, backends, route, references, unresolved, found: Vec::new() };
+    let mut compiler =
+        Compiler { snapshot, settings, backends, route, references, unresolved, found: Vec::new() };
     let id = Arc::new(RouteId {
         kind: route.kind,
         namespace: route.meta.namespace().into(),
@@ -72,6 +74,7 @@ pub(super) fn compile<'r>(
 
 struct Compiler<'r, 'a> {
     snapshot: &'a Snapshot,
+    settings: &'a Settings,
     backends: &'a BackendPool,
     route: &'r Route,
     references: &'a mut References,
@@ -179,6 +182,7 @@ impl<'r> Compiler<'r, '_> {
         let service = services::find(self.snapshot, namespace, &target.name);
         self.references.add_service(service.as_ref().ok().copied(), namespace, &target.name);
         let service = service?;
+        services::check(service, self.settings)?;
         let key = &service.meta.key;
         let number = target.port.ok_or_else(|| BackendError::PortMissing(services::name(key)))?;
         let port = services::port(service, number)?;
