@@ -171,6 +171,7 @@ impl BackendError {
             | Self::NotPermitted { .. }
             | Self::InvalidKind(_)
             | Self::UnsupportedProtocol { .. }
+            | Self::ExternalName(_)
             | Self::InvalidFilter(_) => Rejection::BrokenBackend,
         }
     }
