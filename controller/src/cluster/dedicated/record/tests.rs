@@ -270,7 +270,7 @@ fn a_record_has_room_for_ten_thousand_ports_and_never_more_than_a_config_map() {
             let name = format!("g{i}");
             let mut one = self::wishes(&[(&name, &[80])]);
             one.wishes.values_mut().for_each(|wish| wish.uid = uid(i).into());
-            all.wishes.append(&mut one.wishes);
+            all.wishes.extend(one.wishes);
         }
         all
     };
