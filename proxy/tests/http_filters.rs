@@ -24,10 +24,11 @@ fn with(rule: Rule, steps: impl IntoIterator<Item = Step>) -> Rule {
 
 fn modifier(set: &[(&str, &str)], add: &[(&str, &str)], remove: &[&str]) -> HeaderModifier {
     let name = |n: &str| n.parse::<HeaderName>().unwrap();
-    let pairs = |pairs: &[(&str, &str)]| {
+    let pairs = |pairs: &[(&str, &str)]| -> Vec<_> {
         pairs.iter().map(|(n, v)| (name(n), HeaderValue::from_str(v).unwrap())).collect()
     };
-    HeaderModifier { set: pairs(set), add: pairs(add), remove: remove.iter().map(|n| name(n)).collect() }
+    let remove: Vec<_> = remove.iter().map(|n| name(n)).collect();
+    HeaderModifier::new(pairs(set), pairs(add), remove).unwrap()
 }
 
 #[tokio::test]

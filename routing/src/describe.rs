@@ -205,9 +205,9 @@ impl Display for Steps {
 impl Display for HeaderModifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-        self.set.iter().try_for_each(|(name, value)| write!(f, " {name}={}", text(value)))?;
-        self.add.iter().try_for_each(|(name, value)| write!(f, " +{name}={}", text(value)))?;
-        self.remove.iter().try_for_each(|name| write!(f, " -{name}"))
+        self.set().iter().try_for_each(|(name, value)| write!(f, " {name}={}", text(value)))?;
+        self.add().iter().try_for_each(|(name, value)| write!(f, " +{name}={}", text(value)))?;
+        self.remove().iter().try_for_each(|name| write!(f, " -{name}"))
     }
 }
 

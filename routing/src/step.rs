@@ -12,7 +12,7 @@ pub mod redirect;
 pub mod rewrite;
 
 pub use cors::Cors;
-pub use headers::HeaderModifier;
+pub use headers::{Change, ForbiddenHeader, HeaderModifier};
 pub use mirror::Mirror;
 pub use redirect::{Origin, Redirect};
 pub use rewrite::{HostRewrite, PathRewrite, UrlRewrite};
@@ -92,9 +92,9 @@ mod tests {
 
     #[test]
     fn steps_are_done_in_one_order_however_they_are_written() {
-        let headers = |value: &'static str| HeaderModifier {
-            add: [(http::HeaderName::from_static("x"), http::HeaderValue::from_static(value))].into(),
-            ..HeaderModifier::default()
+        let headers = |value: &'static str| {
+            let add = [(http::HeaderName::from_static("x"), http::HeaderValue::from_static(value))];
+            HeaderModifier::new([], add, []).unwrap()
         };
         let steps = Steps::new([
             Step::ResponseHeaders(headers("1")),

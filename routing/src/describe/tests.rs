@@ -143,11 +143,8 @@ fn to(weight: u32, service: &str, port: u16) -> WeightedBackend {
 
 fn modifier() -> HeaderModifier {
     let pair = |name, value| (HeaderName::from_static(name), HeaderValue::from_static(value));
-    HeaderModifier {
-        set: [pair("x-a", "1")].into(),
-        add: [pair("x-b", "2")].into(),
-        remove: [HeaderName::from_static("x-c")].into(),
-    }
+    let remove = [HeaderName::from_static("x-c")];
+    HeaderModifier::new([pair("x-a", "1")], [pair("x-b", "2")], remove).unwrap()
 }
 
 fn any() -> RouteMatch {

@@ -1,21 +1,93 @@
 //! RequestHeaderModifier and ResponseHeaderModifier.
 
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, header};
 
 use crate::HeadersMut;
 
 /// Sets, adds and removes headers (HTTPHeaderFilter), in that order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HeaderModifier {
-    /// Replaces all values of a header.
-    pub set: Box<[(HeaderName, HeaderValue)]>,
-    /// Adds a value beside those that are there.
-    pub add: Box<[(HeaderName, HeaderValue)]>,
-    /// Removes all values of a header.
-    pub remove: Box<[HeaderName]>,
+    set: Box<[(HeaderName, HeaderValue)]>,
+    add: Box<[(HeaderName, HeaderValue)]>,
+    remove: Box<[HeaderName]>,
+}
+
+/// What is done to a header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Its values are replaced.
+    Set,
+    /// A value is added beside those that are there.
+    Add,
+    /// Its values are removed.
+    Remove,
+}
+
+/// Why a modifier cannot change a header.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ForbiddenHeader {
+    /// The header frames the message, or concerns one connection alone (RFC 9110, 7.6.1).
+    #[error("{0} cannot be changed by a filter: it frames the message or belongs to one connection")]
+    Connection(HeaderName),
+    /// A request has one Host.
+    #[error("host can be set by a filter, but not added or removed: a request has exactly one")]
+    Host,
+}
+
+impl Change {
+    /// Whether a modifier can do this to a header.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    pub fn check(self, name: &HeaderName) -> Result<(), ForbiddenHeader> {
+        match *name {
+            header::TRANSFER_ENCODING
+            | header::CONTENT_LENGTH
+            | header::CONNECTION
+            | header::UPGRADE
+            | header::TE
+            | header::TRAILER => Err(ForbiddenHeader::Connection(name.clone())),
+            header::HOST if self != Self::Set => Err(ForbiddenHeader::Host),
+            _ if matches!(name.as_str(), "keep-alive" | "proxy-connection") => {
+                Err(ForbiddenHeader::Connection(name.clone()))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 impl HeaderModifier {
+    /// A modifier that does all of this.
+    ///
+    /// # Errors
+    /// The first of the headers that it cannot change.
+    pub fn new(
+        set: impl Into<Box<[(HeaderName, HeaderValue)]>>,
+        add: impl Into<Box<[(HeaderName, HeaderValue)]>>,
+        remove: impl Into<Box<[HeaderName]>>,
+    ) -> Result<Self, ForbiddenHeader> {
+        let modifier = Self { set: set.into(), add: add.into(), remove: remove.into() };
+        modifier.set.iter().try_for_each(|(name, _)| Change::Set.check(name))?;
+        modifier.add.iter().try_for_each(|(name, _)| Change::Add.check(name))?;
+        modifier.remove.iter().try_for_each(|name| Change::Remove.check(name))?;
+        Ok(modifier)
+    }
+
+    /// What replaces all values of a header.
+    pub fn set(&self) -> &[(HeaderName, HeaderValue)] {
+        &self.set
+    }
+
+    /// What is added beside the values that are there.
+    pub fn add(&self) -> &[(HeaderName, HeaderValue)] {
+        &self.add
+    }
+
+    /// What is removed, with all of its values.
+    pub fn remove(&self) -> &[HeaderName] {
+        &self.remove
+    }
+
     /// Carries out the changes.
     pub fn apply(&self, headers: &mut impl HeadersMut) {
         self.set.iter().for_each(|(name, value)| headers.set(name, value));
@@ -33,11 +105,12 @@ mod tests {
     #[test]
     fn headers_are_set_added_and_removed() {
         let pair = |name, value| (HeaderName::from_static(name), HeaderValue::from_static(value));
-        let modifier = HeaderModifier {
-            set: [pair("set", "new"), pair("set-absent", "new")].into(),
-            add: [pair("add", "new"), pair("add-absent", "new")].into(),
-            remove: [HeaderName::from_static("remove"), HeaderName::from_static("remove-absent")].into(),
-        };
+        let modifier = HeaderModifier::new(
+            [pair("set", "new"), pair("set-absent", "new")],
+            [pair("add", "new"), pair("add-absent", "new")],
+            ["remove", "remove-absent"].map(HeaderName::from_static),
+        )
+        .unwrap();
         let mut headers: HeaderMap = [
             pair("set", "1"),
             pair("set", "2"),
@@ -59,6 +132,33 @@ mod tests {
         ] {
             let values: Vec<_> = headers.get_all(name).iter().collect();
             assert_eq!(values, want, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_frames_a_message_is_not_for_modifiers() {
+        let all = [true; 3];
+        for (name, [set, add, remove]) in [
+            ("transfer-encoding", all),
+            ("content-length", all),
+            ("connection", all),
+            ("upgrade", all),
+            ("te", all),
+            ("trailer", all),
+            ("keep-alive", all),
+            ("proxy-connection", all),
+            ("host", [false, true, true]),
+            ("content-type", [false; 3]),
+            ("x-te", [false; 3]),
+        ] {
+            let name = HeaderName::from_static(name);
+            let pair = || [(name.clone(), HeaderValue::from_static("1"))];
+            let refused = [
+                HeaderModifier::new(pair(), [], []),
+                HeaderModifier::new([], pair(), []),
+                HeaderModifier::new([], [], [name.clone()]),
+            ];
+            assert_eq!(refused.map(|result| result.is_err()), [set, add, remove], "{name}");
         }
     }
 }

@@ -1,14 +1,14 @@
 //! RequestHeaderModifier and ResponseHeaderModifier.
 
 use http::{HeaderName, HeaderValue};
-use portcullis_routing::step::HeaderModifier;
+use portcullis_routing::step::{Change, HeaderModifier};
 
 use crate::{
     ir::route::InvalidRule,
     objects::{
         checks::{Checks, Path},
         names,
-        routes::not_served,
+        routes::{invalid, not_served},
         wire::{RequestHeaderModifier, ResponseHeaderModifier},
     },
 };
@@ -40,41 +40,64 @@ pub(super) fn read(
     checks: &mut Checks,
     at: &Path<'_>,
 ) -> Result<HeaderModifier, InvalidRule> {
-    let set = list(&headers.set, checks, &at.field("set"));
-    let add = list(&headers.add, checks, &at.field("add"));
+    let set = list(&headers.set, Change::Set, checks, &at.field("set"));
+    let add = list(&headers.add, Change::Add, checks, &at.field("add"));
     let remove = names(&headers.remove, checks, &at.field("remove"));
-    Ok(HeaderModifier { set: set?, add: add?, remove: remove? })
+    HeaderModifier::new(set?, add?, remove?).map_err(|forbidden| invalid(at, forbidden.to_string()))
 }
 
 fn list(
     headers: &[(String, String)],
+    change: Change,
     checks: &mut Checks,
     at: &Path<'_>,
 ) -> Result<Box<[(HeaderName, HeaderValue)]>, InvalidRule> {
     checks.entries(headers.len(), 0..=16, at);
     checks.unique(headers.iter().map(|(name, _)| name), at, |name| format!("{name} stands here twice"));
     let mut out: Vec<(HeaderName, HeaderValue)> = Vec::with_capacity(headers.len());
-    let mut invalid = None;
+    let mut refused = None;
     for (i, (name, value)) in headers.iter().enumerate() {
         let at = at.index(i);
         checks.form(name, names::HEADER_NAME, &at.field("name"));
         checks.length(value, 1..=4096, &at.field("value"));
-        match (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+        let read = match (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+            (Ok(name), Ok(value)) => {
+                permitted(change, name, checks, &at.field("name")).map(|name| (name, value))
+            }
+            _ => not_served(&at.field("value"), "is not a valid header value", checks),
+        };
+        match read {
             // The first of several names that differ in case counts (HTTPHeader `name`).
-            (Ok(name), Ok(_)) if out.iter().any(|(n, _)| *n == name) => {}
-            (Ok(name), Ok(value)) => out.push((name, value)),
-            _ => invalid = invalid.or(Some(not_served(&at.field("value"), "is no header value", checks))),
+            Ok((name, _)) if out.iter().any(|(n, _)| *n == name) => {}
+            Ok(header) => out.push(header),
+            Err(invalid) => refused = refused.or(Some(invalid)),
         }
     }
-    invalid.unwrap_or(Ok(out.into()))
+    refused.map_or(Ok(out.into()), Err)
 }
 
 fn names(names: &[String], checks: &mut Checks, at: &Path<'_>) -> Result<Box<[HeaderName]>, InvalidRule> {
     checks.entries(names.len(), 0..=16, at);
     checks.unique(names, at, |name| format!("{name} stands here twice"));
     // The API server takes any text here.
-    let parsed = names.iter().enumerate().map(|(i, name)| {
-        HeaderName::try_from(name).or_else(|_| not_served(&at.index(i), "is no header name", checks))
+    let parsed = names.iter().enumerate().map(|(i, name)| match HeaderName::try_from(name) {
+        Ok(name) => permitted(Change::Remove, name, checks, &at.index(i)),
+        Err(_) => not_served(&at.index(i), "is not a valid header name", checks),
     });
-    parsed.collect()
+    // All of them, so that each says what is wrong with it.
+    let all: Vec<_> = parsed.collect();
+    all.into_iter().collect()
+}
+
+/// A header that a modifier can change in this way.
+fn permitted(
+    change: Change,
+    name: HeaderName,
+    checks: &mut Checks,
+    at: &Path<'_>,
+) -> Result<HeaderName, InvalidRule> {
+    match change.check(&name) {
+        Ok(()) => Ok(name),
+        Err(forbidden) => not_served(at, forbidden.to_string(), checks),
+    }
 }

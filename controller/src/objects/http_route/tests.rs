@@ -451,6 +451,53 @@ fn headers_are_changed_by_name_once() {
 }
 
 #[test]
+fn headers_of_a_connection_are_not_for_filters() {
+    for (kind, field) in [
+        ("RequestHeaderModifier", "requestHeaderModifier"),
+        ("ResponseHeaderModifier", "responseHeaderModifier"),
+    ] {
+        let modifier = |part: &str| filter(&format!("type: {kind}, {field}: {{{part}}}"));
+        for (part, at, why) in [
+            (
+                "set: [{name: Transfer-Encoding, value: chunked}]",
+                "set[0].name",
+                "transfer-encoding cannot be changed by a filter",
+            ),
+            (
+                "add: [{name: a, value: b}, {name: Content-Length, value: '1'}]",
+                "add[1].name",
+                "content-length cannot",
+            ),
+            ("remove: [a, Connection]", "remove[1]", "connection cannot be changed by a filter"),
+            ("set: [{name: upgrade, value: h2c}]", "set[0].name", "upgrade cannot be changed by a filter"),
+            ("add: [{name: TE, value: trailers}]", "add[0].name", "te cannot be changed by a filter"),
+            ("set: [{name: Trailer, value: a}]", "set[0].name", "trailer cannot be changed by a filter"),
+            (
+                "set: [{name: Keep-Alive, value: a}]",
+                "set[0].name",
+                "keep-alive cannot be changed by a filter",
+            ),
+            (
+                "set: [{name: Proxy-Connection, value: a}]",
+                "set[0].name",
+                "proxy-connection cannot be changed by a filter",
+            ),
+            ("add: [{name: Host, value: a}]", "add[0].name", "host can be set by a filter, but not added"),
+            ("remove: [host]", "remove[0]", "host can be set by a filter, but not added"),
+        ] {
+            let text = modifier(part);
+            let field = format!("spec.rules[0].filters[0].{field}.{at}");
+            warns(&[(&text, &format!("{field}: {why}"))], str::to_owned);
+            let refused =
+                route(&text).rules[0].filters[0].as_ref().map(drop).map_err(|rule| rule.field.to_string());
+            assert_eq!(refused, Err(field), "{part}");
+        }
+        let host = modifier("set: [{name: Host, value: a.example.com}]");
+        assert!(route(&host).rules[0].filters[0].is_ok());
+    }
+}
+
+#[test]
 fn a_mirror_takes_a_part() {
     holds(
         &[
