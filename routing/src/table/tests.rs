@@ -150,6 +150,7 @@ fn a_gateway_and_the_ingress_behind_it_have_to_mean_the_same_rule() {
         ("/moved%2Fx", Err(InvalidPath::Ambiguous)),
         ("/x/..%2Fmoved", Err(InvalidPath::Ambiguous)),
         ("/moved/..%2Fadm", Err(InvalidPath::Ambiguous)),
+        ("/moved%2Fx/../y", Err(InvalidPath::Ambiguous)),
         ("/adm%2Fx", Ok(Some(11))),
         ("/x%2F..%2Fadm", Ok(Some(11))),
         ("/adm%5Cx", Err(InvalidPath::Ambiguous)),
