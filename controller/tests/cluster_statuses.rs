@@ -533,7 +533,7 @@ async fn what_is_remarked_about_accepted_objects_is_told_once() {
     let mut theirs = ingress("theirs", "b.example.com");
     theirs["metadata"]["annotations"] = closed["metadata"]["annotations"].clone();
     theirs["spec"]["ingressClassName"] = "nginx".into();
-    let mut marked = gateway("marked");
+    let mut marked = gateway("public");
     marked["metadata"]["annotations"] = json!({"portcullis.dev/no-such": ""});
     let mut odd = route("odd", "/");
     odd["spec"]["rules"][0]["sessionPersistence"] = json!({"sessionName": "s"});
@@ -543,7 +543,7 @@ async fn what_is_remarked_about_accepted_objects_is_told_once() {
         server.apply(plural, object.clone());
     }
     let told = [
-        "Warning Gateway marked NoEffect",
+        "Warning Gateway public NoEffect",
         "Warning HTTPRoute odd NoEffect",
         "Warning Ingress closed NotServed",
     ];
