@@ -88,7 +88,7 @@ fn what_has_no_effect_is_a_warning_of_its_topic() {
 #[test]
 fn a_path_that_is_left_out_closes_with_its_whole_host() {
     let text = "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {name: web}\nspec: {rules: [{http: {paths: \
-                [{path: '/a//b', pathType: Prefix, backend: {service: {name: web, port: {number: 80}}}}]}}]}";
+                [{path: '/a//b', pathType: ImplementationSpecific, backend: {service: {name: web, port: {number: 80}}}}]}}]}";
     let Object::Ingress(ingress) = object(text) else { panic!("no Ingress") };
     assert!(ingress.unserved.whole_hosts && ingress.unserved.closed_by(true).is_none());
 }
