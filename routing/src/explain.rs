@@ -1,6 +1,6 @@
 //! Why a request goes where it goes: the decision itself, with somebody listening.
 //!
-//! Nothing is decided here. The listener, the rule and the steps are those that [`decide`](crate::decide) passed; what
+//! Nothing is decided here. The listener, the rule and the steps are those that [`decide`](crate::decide()) passed; what
 //! is added is what it did not have to look at: the rule that comes next, and the rule that nearly took the request.
 //! Checks are taken as passed.
 
