@@ -37,7 +37,8 @@ const (
 
 // Build makes the binary as the Containerfile does: static, so that nothing else has to be in the image.
 func Build(ctx context.Context, p *stage.Printer, repository string) (string, error) {
-	cmd := exec.Command("cargo", "build", "--release", "--locked", "--target", target, "--bin", "portcullis")
+	cmd := exec.Command("cargo", "build", "--release", "--locked", "--target", target,
+		"-p", "portcullis", "--bin", "portcullis")
 	cmd.Dir = repository
 	cmd.Env = append(os.Environ(),
 		"CARGO_TERM_COLOR=never",
