@@ -15,6 +15,7 @@ pub mod own;
 pub mod service;
 pub mod statuses;
 mod tokens;
+mod turns;
 
 pub use dedicated::{DedicatedLinks, DedicatedOptions};
 pub use live::{Live, Observation, Sighting};

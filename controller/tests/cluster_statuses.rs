@@ -617,6 +617,49 @@ async fn events_are_few_and_nobody_waits_for_them() {
     assert_eq!(writes_of(&server, "/httproutes/"), 10);
 }
 
+/// A route of this namespace.
+fn route_of(namespace: &str, name: &str) -> Value {
+    let mut route = route(name, "/");
+    route["metadata"]["namespace"] = namespace.into();
+    route
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_namespace_that_changes_all_the_time_leaves_statuses_of_others_their_turn() {
+    let server = shop(150);
+    let _replica = Replica::start(&server, true).ready().await;
+    sleep(Duration::from_secs(30)).await;
+    for round in 0..10 {
+        // In the middle of more than is written meanwhile, and more than was saved for bursts.
+        if round == 4 {
+            server.apply("httproutes", route_of("zoo", "quiet"));
+        }
+        for number in 0..150 {
+            server.apply("httproutes", route(&format!("r{number}"), &format!("/{number}/{round}")));
+        }
+        sleep(Duration::from_secs(1)).await;
+    }
+    assert_eq!(writes_of(&server, "/zoo/httproutes/quiet/"), 1);
+    let noisy = writes_of(&server, "/shop/httproutes/");
+    assert!(noisy < 150 + 10 * 150, "{noisy} writes: all of the noise was written too");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_namespace_with_many_events_leaves_others_their_turn() {
+    let server = shop(500);
+    server.delete("services", "shop", "web");
+    for namespace in ["aquarium", "zoo"] {
+        server.apply("httproutes", route_of(namespace, &format!("of-{namespace}")));
+    }
+    let _replica = Replica::start(&server, true).ready().await;
+    sleep(Duration::from_secs(60)).await;
+    let events = events(&server);
+    assert!(events.len() < 150, "{} events", events.len());
+    for name in ["of-aquarium", "of-zoo"] {
+        assert!(events.contains(&format!("Warning HTTPRoute {name} BackendNotFound")), "{name}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_shared_statuses_are_those_of_the_admin_port() {
     let server = shop(1);

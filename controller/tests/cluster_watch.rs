@@ -375,6 +375,80 @@ async fn a_kind_that_is_removed_takes_its_objects_with_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_run_of_refusals_deletes_nothing() {
+    let of_all = ["/httproutes?", "/gateways?", "/services?", "/ingresses?"];
+    for (what, crds, code) in [
+        ("its CRD is there", "readable", 404),
+        ("CRDs are refused too", "unknown", 404),
+        ("CRDs may not be read", "forbidden", 404),
+        ("a proxy in between", "readable", 403),
+    ] {
+        let server = shop();
+        if crds == "forbidden" {
+            ["list", "watch"].into_iter().for_each(|verb| server.deny(verb, "customresourcedefinitions"));
+        }
+        let mut reading = Reading::of(&server);
+        reading.settled().await;
+        for path in of_all.into_iter().chain((crds == "unknown").then_some("/customresourcedefinitions?")) {
+            server.fault(Fault { method: "GET", path, times: usize::MAX, answer: Answer::Status(code) });
+        }
+        server.end_watches();
+        assert_eq!(reading.for_a_while(600).await, [""; 0], "{what}");
+        assert!(reading.hindrances().contains("httproutes"), "{what}: {}", reading.hindrances());
+        server.heal();
+        server.delete("httproutes", "shop", "b");
+        assert_eq!(reading.for_a_while(60).await, ["-HTTPRoute shop/b"], "{what}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_keeps_failing_lists_again() {
+    for answer in [Answer::Status(500), Answer::Status(400), Answer::Stall] {
+        let (server, log) = (shop(), Log::begin());
+        let mut reading = Reading::of(&server);
+        reading.settled().await;
+        // Lists are answered, and no watch.
+        server.fault(Fault { method: "GET", path: "/httproutes?&watch=true", times: usize::MAX, answer });
+        server.end_watches();
+        server.apply("httproutes", route("d", "/"));
+        server.delete("httproutes", "shop", "a");
+        let told = reading.for_a_while(600).await;
+        assert_eq!(told, ["+HTTPRoute shop/d", "-HTTPRoute shop/a"], "{answer:?}");
+        assert!(reading.hindrances().contains("httproutes"), "{answer:?}: {}", reading.hindrances());
+        tokio::time::sleep(Duration::from_secs(600)).await;
+        let lists =
+            server.asked("GET", "/httproutes?").into_iter().filter(|r| !r.path.contains("watch=")).count();
+        assert!(lists < 25, "{answer:?}: {lists} lists in twenty minutes");
+        assert_eq!(log.lines(&["cannot be read", "kind=\"httproutes\""]).len(), 1, "{answer:?}");
+        assert_eq!(log.lines(&["can be read again", "kind=\"httproutes\""]).len(), 0, "{answer:?}");
+        server.heal();
+        reading.for_a_while(600).await;
+        assert_eq!(reading.hindrances(), "{}", "{answer:?}");
+        server.apply("httproutes", route("e", "/"));
+        assert_eq!(reading.settled().await, ["+HTTPRoute shop/e"], "{answer:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_whose_place_is_always_forgotten_is_not_asked_for_without_a_pause() {
+    let server = shop();
+    server.streams_lists(false);
+    server.fault(Fault {
+        method: "GET",
+        path: "/httproutes?&watch=true",
+        times: usize::MAX,
+        answer: Answer::Status(410),
+    });
+    let mut reading = Reading::of(&server);
+    reading.for_a_while(2).await;
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    let lists = server.asked("GET", "/httproutes?").len();
+    assert!(lists < 200, "{lists} lists and watches in two minutes");
+    server.apply("httproutes", route("d", "/"));
+    assert_eq!(reading.for_a_while(10).await, ["+HTTPRoute shop/d"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn older_crds_are_served_as_far_as_they_go() {
     let (server, log) = (shop(), Log::begin());
     for plural in ["gatewayclasses", "gateways", "httproutes", "grpcroutes", "referencegrants"] {
@@ -502,6 +576,42 @@ async fn secrets_are_read_as_far_as_somebody_refers_to_them() {
     assert_eq!(data_of(&reading, "late"), Some(vec!["tls.crt".to_owned()]));
     server.delete("secrets", "infra", "late");
     assert_eq!(reading.settled().await, ["-Secret infra/late"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_that_is_made_again_with_another_type_stays() {
+    for (before, after) in [("kubernetes.io/tls", "Opaque"), ("Opaque", "kubernetes.io/tls")] {
+        for pause in [0, 1] {
+            let server = shop();
+            server.apply("secrets", secret("infra", "site", before, &PAIR));
+            server.apply("gateways", secure_gateway("one", "site"));
+            let mut reading = Reading::of(&server);
+            reading.settled().await;
+            assert!(data_of(&reading, "site").is_some(), "{before}");
+            server.delete("secrets", "infra", "site");
+            tokio::time::sleep(Duration::from_secs(pause)).await;
+            let more: Vec<_> = PAIR.into_iter().chain([("ca.crt", "roots")]).collect();
+            server.apply("secrets", secret("infra", "site", after, &more));
+            reading.for_a_while(10).await;
+            let data = data_of(&reading, "site").map(|names| names.len());
+            assert_eq!(data, Some(3), "{before} made again as {after}, {pause} s later");
+            server.delete("secrets", "infra", "site");
+            assert_eq!(reading.settled().await, ["-Secret infra/site"], "{after}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_goes_when_the_api_server_says_so_and_not_because_of_a_refusal() {
+    let server = shop();
+    server.apply("secrets", secret("infra", "opaque", "Opaque", &PAIR));
+    server.apply("gateways", secure_gateway("one", "opaque"));
+    let mut reading = Reading::of(&server);
+    reading.settled().await;
+    // What stands in between answers for the API server.
+    server.fault(Fault { method: "GET", path: "/secrets/opaque", times: 10, answer: Answer::Status(404) });
+    server.apply("secrets", secret("infra", "opaque", "Opaque", &PAIR[..1]));
+    assert_eq!(reading.for_a_while(60).await, ["+Secret infra/opaque"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,13 +1,16 @@
 //! Events: what `kubectl describe` shows of what became of an object, when that changes and not otherwise.
 //!
 //! Nobody waits for them, and nothing is made up for: where there are too many, or one is refused, it is left out.
+//! Namespaces take turns: one where much happens leaves the others theirs.
 
 mod happened;
 
 pub(crate) use happened::{Happened, refused, remarked, transitions};
 
 use std::{
+    collections::VecDeque,
     hash::{DefaultHasher, Hash, Hasher},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -19,11 +22,11 @@ use k8s_openapi::{
 use kube::{Api, Client, api::PostParams};
 use tokio::{
     sync::mpsc,
-    time::{Instant, timeout},
+    time::{Instant, sleep_until, timeout},
 };
 use tracing::debug;
 
-use super::{FIELD_MANAGER, tokens::Tokens};
+use super::{FIELD_MANAGER, tokens::Tokens, turns::Turns};
 use crate::ir::ObjectKey;
 
 /// Events that may wait to be written.
@@ -40,70 +43,157 @@ const NAME: usize = 253;
 
 /// Takes what happened, and has it written.
 #[derive(Clone, Debug)]
-pub(crate) struct Recorder(mpsc::Sender<(ObjectKey, Box<str>, Happened)>);
+pub(crate) struct Recorder {
+    waiting: Arc<Mutex<Waiting>>,
+    bell: mpsc::Sender<()>,
+}
+
+/// What is not written yet, of each namespace in the order in which it happened.
+#[derive(Debug, Default)]
+struct Waiting {
+    /// Written first, never left out.
+    lasting: VecDeque<Noted>,
+    turns: Turns<u64, Noted>,
+    /// Events in `turns`.
+    count: usize,
+    next: u64,
+}
+
+/// What happened to which object, and when.
+#[derive(Debug)]
+struct Noted {
+    key: ObjectKey,
+    uid: Box<str>,
+    happened: Happened,
+    at: Timestamp,
+}
 
 impl Recorder {
     /// Events are told in the name of `reporter`, and of this `instance` of it. Ends with its last clone.
     pub(crate) fn start(client: Client, reporter: &str, instance: &str) -> Self {
-        let (sender, received) = mpsc::channel(WAITING);
-        tokio::spawn(write_all(client, reporter.to_owned(), instance.to_owned(), received));
-        Self(sender)
+        let (bell, rings) = mpsc::channel(1);
+        let waiting = Arc::default();
+        tokio::spawn(write_all(
+            client,
+            reporter.to_owned(),
+            instance.to_owned(),
+            Arc::clone(&waiting),
+            rings,
+        ));
+        Self { waiting, bell }
     }
 
     /// Notes what happened to an object of this uid.
     pub(crate) fn record(&self, key: &ObjectKey, uid: &str, happened: Happened) {
-        if !self.try_record(key, uid, happened) {
+        let noted = Noted { key: key.clone(), uid: uid.into(), happened, at: Timestamp::now() };
+        let left_out = lock(&self.waiting).add(noted);
+        if let Some(Noted { key, .. }) = left_out {
             debug!(object = %key, "too many events; one is left out");
         }
+        // It rings already.
+        let _ = self.bell.try_send(());
     }
 
-    /// The same, where there is room; says whether there was.
-    pub(crate) fn try_record(&self, key: &ObjectKey, uid: &str, happened: Happened) -> bool {
-        self.0.try_send((key.clone(), uid.into(), happened)).is_ok()
+    /// Records what holds for as long as the object stays as it is, and must not be left out. Returns false, and
+    /// records nothing, where too many of these events wait: the caller tries again later.
+    pub(crate) fn try_record_lasting(&self, key: &ObjectKey, uid: &str, happened: Happened) -> bool {
+        let noted = Noted { key: key.clone(), uid: uid.into(), happened, at: Timestamp::now() };
+        let is_recorded = lock(&self.waiting).add_lasting(noted);
+        let _ = self.bell.try_send(());
+        is_recorded
     }
+}
+
+impl Waiting {
+    /// Returns what is left out: the namespace with most of them has too many, not one of the others.
+    fn add(&mut self, noted: Noted) -> Option<Noted> {
+        let number = self.next;
+        self.next += 1;
+        self.turns.insert(&noted.key.clone().namespace, number, noted);
+        if self.count == WAITING {
+            return self.turns.shorten().map(|(_, noted)| noted);
+        }
+        self.count += 1;
+        None
+    }
+
+    fn add_lasting(&mut self, noted: Noted) -> bool {
+        let has_room = self.lasting.len() < WAITING;
+        if has_room {
+            self.lasting.push_back(noted);
+        }
+        has_room
+    }
+
+    fn take(&mut self) -> Option<Noted> {
+        let (_, noted) = self.turns.next()?;
+        self.count -= 1;
+        Some(noted)
+    }
+}
+
+fn lock(waiting: &Mutex<Waiting>) -> MutexGuard<'_, Waiting> {
+    waiting.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn write_all(
     client: Client,
     reporter: String,
     instance: String,
-    mut received: mpsc::Receiver<(ObjectKey, Box<str>, Happened)>,
+    waiting: Arc<Mutex<Waiting>>,
+    mut rings: mpsc::Receiver<()>,
 ) {
     let mut tokens = Tokens::full(BURST, A_SECOND, Instant::now());
-    while let Some((key, uid, happened)) = received.recv().await {
-        // Whoever tells of what is not to be left out keeps to a pace of its own.
-        if !happened.is_lasting {
-            if !tokens.any(Instant::now()) {
-                debug!(object = %key, "too many events; one is left out");
+    while rings.recv().await.is_some() {
+        loop {
+            // Whoever records lasting events limits their rate.
+            if let Some(noted) = lock(&waiting).lasting.pop_front() {
+                write(&client, &noted.key, &event(&noted, &reporter, &instance)).await;
                 continue;
             }
+            if lock(&waiting).turns.is_empty() {
+                break;
+            }
+            // The namespace whose turn it is is looked up at the time of writing.
+            if !tokens.any(Instant::now()) {
+                let token = sleep_until(tokens.next(Instant::now()).unwrap_or_else(Instant::now));
+                tokio::select! {
+                    () = token => {}
+                    rung = rings.recv() => if rung.is_none() { return },
+                }
+                continue;
+            }
+            let Some(noted) = lock(&waiting).take() else { break };
             tokens.take();
-        }
-        let event = event(&key, &uid, happened, &reporter, &instance);
-        let namespace = event.metadata.namespace.clone().unwrap_or_default();
-        let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
-        let events: Api<Event> = Api::namespaced(client.clone(), &namespace);
-        match timeout(CALL, events.create(&params, &event)).await {
-            Ok(Ok(_)) => {}
-            Ok(Err(kube::Error::Api(status))) if status.code == 409 && status.reason == "AlreadyExists" => {}
-            Ok(Err(error)) => debug!(object = %key, %error, "an event is left out"),
-            Err(_) => debug!(object = %key, "no answer about an event"),
+            write(&client, &noted.key, &event(&noted, &reporter, &instance)).await;
         }
     }
 }
 
-fn event(key: &ObjectKey, uid: &str, happened: Happened, reporter: &str, instance: &str) -> Event {
-    let now = Timestamp::now();
+async fn write(client: &Client, key: &ObjectKey, event: &Event) {
+    let namespace = event.metadata.namespace.clone().unwrap_or_default();
+    let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+    let events: Api<Event> = Api::namespaced(client.clone(), &namespace);
+    match timeout(CALL, events.create(&params, event)).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(kube::Error::Api(status))) if status.code == 409 && status.reason == "AlreadyExists" => {}
+        Ok(Err(error)) => debug!(object = %key, %error, "an event is left out"),
+        Err(_) => debug!(object = %key, "no answer about an event"),
+    }
+}
+
+fn event(noted: &Noted, reporter: &str, instance: &str) -> Event {
+    let Noted { key, uid, happened, at } = noted;
     let namespace = Some(key.namespace.to_string()).filter(|namespace| !namespace.is_empty());
     // What lasts has the same name whoever tells it and however often: the API server keeps the first one.
     let suffix = match happened.is_lasting {
-        true => format!(".{:x}", hash(uid, &happened)),
-        false => format!(".{:x}", now.as_nanosecond()),
+        true => format!(".{:x}", hash(uid, happened)),
+        false => format!(".{:x}", at.as_nanosecond()),
     };
     let name = format!("{}{suffix}", cut(&key.name, NAME - suffix.len()).trim_end_matches(['.', '-']));
     Event {
         action: Some(happened.action.into()),
-        event_time: Some(MicroTime(now)),
+        event_time: Some(MicroTime(*at)),
         metadata: ObjectMeta {
             name: Some(name),
             // Objects without a namespace have theirs in this one.
@@ -111,13 +201,13 @@ fn event(key: &ObjectKey, uid: &str, happened: Happened, reporter: &str, instanc
             ..ObjectMeta::default()
         },
         note: Some(cut(&happened.note, NOTE).to_owned()),
-        reason: Some(happened.reason),
+        reason: Some(happened.reason.clone()),
         regarding: Some(ObjectReference {
             api_version: Some(key.kind.resource().api_version.to_owned()),
             kind: Some(key.kind.as_str().to_owned()),
             name: Some(key.name.to_string()),
             namespace,
-            uid: Some(uid.to_owned()),
+            uid: Some(uid.to_string()),
             ..ObjectReference::default()
         }),
         reporting_controller: Some(reporter.to_owned()),
@@ -160,7 +250,8 @@ mod tests {
             ("as long as may be", "a.".repeat(126) + "a", "shop", "é".repeat(1000), "shop"),
         ] {
             let key = ObjectKey::new(Kind::HttpRoute, namespace, &name);
-            let event = event(&key, "uid", happened(&note), "portcullis.dev/gateway-controller", "pod");
+            let noted = Noted { key, uid: "uid".into(), happened: happened(&note), at: Timestamp::now() };
+            let event = event(&noted, "portcullis.dev/gateway-controller", "pod");
             assert!(event.metadata.name.as_ref().unwrap().len() <= NAME, "{what}");
             assert!(
                 !event.metadata.name.unwrap().contains("..") && event.note.unwrap().len() <= NOTE,

@@ -243,7 +243,7 @@ impl Writer {
         while let Some(key) = self.remarks.next(Instant::now()) {
             let Some(live) = self.live.get(&key) else { continue };
             let happened = events::remarked(&self.feed.remarks(&key));
-            if !self.recorder.try_record(&key, &live.uid, happened) {
+            if !self.recorder.try_record_lasting(&key, &live.uid, happened) {
                 return self.remarks.again(key);
             }
             self.remarks.told(&key);

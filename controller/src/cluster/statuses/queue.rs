@@ -4,13 +4,13 @@ use std::collections::{BTreeSet, HashMap};
 
 use tokio::time::Instant;
 
-use crate::ir::ObjectKey;
+use crate::{cluster::turns::Turns, ir::ObjectKey};
 
 /// Objects whose statuses may have to be written; each is written by one at a time.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    /// Classes first, then Gateways, then routes.
-    ready: BTreeSet<ObjectKey>,
+    /// Of a namespace Gateways first, then routes.
+    ready: Turns<ObjectKey>,
     held: HashMap<ObjectKey, Held>,
     /// When those that are held are let go.
     times: BTreeSet<(Instant, ObjectKey)>,
@@ -31,7 +31,7 @@ impl Queue {
     pub(super) fn add(&mut self, key: ObjectKey) {
         match self.held.get_mut(&key) {
             Some(held) => held.again = true,
-            None => drop(self.ready.insert(key)),
+            None => self.make_ready(key),
         }
     }
 
@@ -40,7 +40,16 @@ impl Queue {
     }
 
     pub(super) fn next(&mut self) -> Option<ObjectKey> {
-        self.ready.pop_first()
+        self.ready.next().map(|(key, ())| key)
+    }
+
+    fn make_ready(&mut self, key: ObjectKey) {
+        self.ready.insert(&key.clone().namespace, key, ());
+    }
+
+    /// Whether it was.
+    fn unready(&mut self, key: &ObjectKey) -> bool {
+        self.ready.remove(&key.namespace, key).is_some()
     }
 
     pub(super) fn is_held(&self, key: &ObjectKey) -> bool {
@@ -49,13 +58,13 @@ impl Queue {
 
     /// It is being written.
     pub(super) fn begin(&mut self, key: ObjectKey) {
-        self.ready.remove(&key);
+        self.unready(&key);
         self.put(key, Held { until: None, until_seen: false, again: false });
     }
 
     /// Not before then, or before it is seen.
     pub(super) fn hold(&mut self, key: ObjectKey, until: Instant, until_seen: bool) {
-        let again = self.held.get(&key).is_some_and(|held| held.again) | self.ready.remove(&key);
+        let again = self.held.get(&key).is_some_and(|held| held.again) | self.unready(&key);
         self.put(key.clone(), Held { until: Some(until), until_seen, again });
         self.times.insert((until, key));
     }
@@ -72,7 +81,7 @@ impl Queue {
             self.times.remove(&(until, key.clone()));
         }
         if held.again {
-            self.ready.insert(key.clone());
+            self.make_ready(key.clone());
         }
     }
 
@@ -86,7 +95,7 @@ impl Queue {
     /// The object is gone.
     pub(super) fn forget(&mut self, key: &ObjectKey) {
         self.release(key);
-        self.ready.remove(key);
+        self.unready(key);
     }
 
     /// When the next one is let go.

@@ -2,11 +2,11 @@
 //!
 //! A remark is not left out, since it is all that its owner sees of a path that is closed: it waits for its turn.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use tokio::time::Instant;
 
-use super::super::tokens::Tokens;
+use super::super::{tokens::Tokens, turns::Turns};
 use crate::ir::ObjectKey;
 
 /// Remarks in a second, once the first [`BURST`] are told.
@@ -17,7 +17,7 @@ const BURST: f64 = 20.0;
 #[derive(Debug)]
 pub(super) struct Remarks {
     known: HashMap<ObjectKey, Known>,
-    waiting: BTreeSet<ObjectKey>,
+    waiting: Turns<ObjectKey>,
     tokens: Tokens,
 }
 
@@ -31,7 +31,7 @@ struct Known {
 
 impl Remarks {
     pub(super) fn new(now: Instant) -> Self {
-        Self { known: HashMap::new(), waiting: BTreeSet::new(), tokens: Tokens::full(BURST, A_SECOND, now) }
+        Self { known: HashMap::new(), waiting: Turns::default(), tokens: Tokens::full(BURST, A_SECOND, now) }
     }
 
     /// Takes up what there is to remark about an object.
@@ -39,15 +39,15 @@ impl Remarks {
         let known = self.known.entry(key.clone()).or_insert(Known { now: None, told: None });
         known.now = now;
         if known.now == known.told {
-            self.waiting.remove(key);
+            self.waiting.remove(&key.namespace, key);
         } else {
-            self.waiting.insert(key.clone());
+            self.waiting.insert(&key.namespace, key.clone(), ());
         }
     }
 
     pub(super) fn forget(&mut self, key: &ObjectKey) {
         self.known.remove(key);
-        self.waiting.remove(key);
+        self.waiting.remove(&key.namespace, key);
     }
 
     /// The next one that may be told now.
@@ -56,7 +56,7 @@ impl Remarks {
             return None;
         }
         self.tokens.take();
-        self.waiting.pop_first()
+        self.waiting.next().map(|(key, ())| key)
     }
 
     /// It is told.
@@ -68,7 +68,7 @@ impl Remarks {
 
     /// It could not be told.
     pub(super) fn again(&mut self, key: ObjectKey) {
-        self.waiting.insert(key);
+        self.waiting.insert(&key.namespace.clone(), key, ());
     }
 
     /// When the next one may be told.

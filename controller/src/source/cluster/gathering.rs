@@ -150,8 +150,12 @@ impl Gathering {
                 Trouble::Absent => {
                     info!(kind, "not known to the API server; served as soon as its CRD is installed")
                 }
-                Trouble::Unserved(why) => warn!(kind, why, "cannot be read; it is served without"),
-                Trouble::Forbidden(why) => warn!(kind, why, "may not be read; it is served without"),
+                Trouble::Unserved(why) => {
+                    warn!(kind, why, "cannot be read; what was read before is still served")
+                }
+                Trouble::Forbidden(why) => {
+                    warn!(kind, why, "may not be read; what was read before is still served")
+                }
                 Trouble::Failing(why) => {
                     warn!(kind, why, "cannot be read; what is served stays, trying again")
                 }

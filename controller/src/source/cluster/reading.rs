@@ -33,6 +33,8 @@ pub(super) enum Failure {
     Expired,
     /// The API server does not stream lists.
     NotStreamed,
+    /// There was no API server to ask.
+    Unreachable(String),
     /// Anything else; it passes or it does not.
     Failing(String),
 }
@@ -127,23 +129,34 @@ impl Events {
 pub(super) async fn one(client: &Client, path: &str) -> Result<Option<Value>, Failure> {
     let request = http::Request::get(path).body(Vec::new());
     let request = request.map_err(|error| Failure::Failing(error.to_string()))?;
-    match in_time(client.request(request)).await {
-        Ok(object) => Ok(Some(object)),
-        Err(Failure::Absent) => Ok(None),
-        Err(failure) => Err(failure),
+    let answer = timeout(ANSWER, client.request(request)).await;
+    match answer {
+        Ok(Ok(object)) => Ok(Some(object)),
+        // Only the API server knows this reason; whatever stands before it answers with a page.
+        Ok(Err(kube::Error::Api(status))) if status.code == 404 && status.reason == "NotFound" => Ok(None),
+        Ok(Err(error)) => Err(match failure(&error) {
+            Failure::Absent => Failure::Failing(chain(&error)),
+            other => other,
+        }),
+        Err(_) => Err(no_answer()),
     }
 }
 
 async fn in_time<T>(call: impl Future<Output = kube::Result<T>>) -> Result<T, Failure> {
     match timeout(ANSWER, call).await {
         Ok(answer) => answer.map_err(|error| failure(&error)),
-        Err(_) => Err(Failure::Failing(format!("no answer within {ANSWER:?}"))),
+        Err(_) => Err(no_answer()),
     }
+}
+
+fn no_answer() -> Failure {
+    Failure::Failing(format!("no answer within {ANSWER:?}"))
 }
 
 fn failure(error: &kube::Error) -> Failure {
     match error {
         kube::Error::Api(status) => refused(status),
+        kube::Error::Service(_) | kube::Error::HyperError(_) => Failure::Unreachable(chain(error)),
         error => Failure::Failing(chain(error)),
     }
 }

@@ -139,8 +139,11 @@ impl Secrets {
                 None
             }
             Noticed::Gone(key) => {
-                self.reading.entry(key.clone()).and_modify(|again| *again = true);
-                self.told.remove(&key).then_some(Change::Delete(key))
+                // Or it is there again with another type: the watches of the two types tell of that in any order.
+                if self.wanted.contains_key(&key) {
+                    self.read(key);
+                }
+                None
             }
         }
     }
@@ -229,7 +232,7 @@ async fn read(client: &Client, key: &ObjectKey) -> Got {
                 let problem = Problem::error(key, "", format!("may not be read: {why}"));
                 return Got::Refused(vec![problem]);
             }
-            Err(Failure::Failing(why)) => why,
+            Err(Failure::Failing(why) | Failure::Unreachable(why)) => why,
             Err(other) => format!("{other:?}"),
         };
         failures += 1;

@@ -9,7 +9,8 @@ use rand::Rng as _;
 pub(super) enum Trouble {
     /// The API server does not know the kind.
     Absent,
-    /// Its CRD is there, and not in a version that is read.
+    /// Its CRD is there, and not in a version that is read; or the API server does not know the kind any more, and
+    /// nobody knows whether its CRD is there.
     Unserved(String),
     /// We may not read it.
     Forbidden(String),

@@ -35,8 +35,10 @@ const FIRST_REFUSED_PAUSE: Duration = Duration::from_millis(500);
 const BELIEVED: u32 = 3;
 /// The same for a kind whose CRD is there: it may be about to be served.
 const UNSERVED: u32 = 8;
-/// So many times a kind must be absent for its objects to be taken for deleted with it.
-const REMOVED: u32 = 6;
+/// After so many failures in a row it may be the place to go on from that is wrong: everything is listed. After a list
+/// that did not help twice as many are waited for, and so on.
+const MISPLACED: u32 = 5;
+const MOST_DOUBLINGS: u32 = 4;
 /// A watch that says nothing for so long, no error either, is open.
 const QUIET: Duration = Duration::from_secs(10);
 
@@ -60,6 +62,8 @@ pub(super) struct Watching {
     streaming: bool,
     refusals: u32,
     failures: u32,
+    /// How often everything was listed since a watch last went on from a list.
+    lists: u32,
     /// Whether trouble was told, and its end was not.
     troubled: bool,
 }
@@ -115,6 +119,7 @@ impl Watching {
             streaming: true,
             refusals: 0,
             failures: 0,
+            lists: 0,
             troubled: false,
         }
     }
@@ -127,7 +132,8 @@ impl Watching {
             let reader = Reader::new(self.client.clone(), &self.watched, version, namespace, self.lasts);
             let outcome = match self.position.take() {
                 Some(position) => self.go_on(&reader, position).await,
-                None if self.streaming => self.list_by_watch(&reader).await,
+                // A streamed list is a watch too, and it is watches that fail.
+                None if self.streaming && self.lists == 0 => self.list_by_watch(&reader).await,
                 None => self.list_by_pages(&reader).await,
             };
             let outcome = match outcome {
@@ -189,7 +195,11 @@ impl Watching {
         for name in gone {
             self.delete(name).await?;
         }
-        self.is_well().await?;
+        (self.failures, self.refusals) = (0, 0);
+        // Otherwise all is well only when a watch goes on from here.
+        if self.lists == 0 {
+            self.is_well().await?;
+        }
         self.tell(Happening::Synced).await
     }
 
@@ -251,7 +261,7 @@ impl Watching {
 
     /// Something was read.
     async fn is_well(&mut self) -> Result<(), Stop> {
-        (self.failures, self.refusals) = (0, 0);
+        (self.failures, self.refusals, self.lists) = (0, 0, 0);
         match std::mem::take(&mut self.troubled) {
             true => self.tell(Happening::Recovered).await,
             false => Ok(()),
@@ -354,20 +364,18 @@ impl Watching {
                 Ok(())
             }
             Failure::Expired => {
-                self.position = None;
-                self.failures += 1;
-                if self.failures > 1 {
-                    tokio::time::sleep(pause(self.failures)).await;
+                self.list_again();
+                if self.lists > 1 {
+                    tokio::time::sleep(pause(self.lists)).await;
                 }
                 Ok(())
             }
+            Failure::Unreachable(why) => self.failing(why).await,
             Failure::Failing(why) => {
-                self.failures = self.failures.saturating_add(1);
-                // One watch that broke is no trouble yet, as long as the next one goes on from there.
-                if self.failures > 1 || self.position.is_none() {
-                    self.suffer(Trouble::Failing(why)).await?;
+                self.failing(why).await?;
+                if self.failures.is_multiple_of(MISPLACED << self.lists.min(MOST_DOUBLINGS)) {
+                    self.list_again();
                 }
-                tokio::time::sleep(pause(self.failures)).await;
                 Ok(())
             }
             Failure::Forbidden(why) => {
@@ -386,6 +394,21 @@ impl Watching {
         }
     }
 
+    async fn failing(&mut self, why: String) -> Result<(), Stop> {
+        self.failures = self.failures.saturating_add(1);
+        // One watch that broke is no trouble yet, as long as the next one goes on from there.
+        if self.failures > 1 || self.position.is_none() {
+            self.suffer(Trouble::Failing(why)).await?;
+        }
+        tokio::time::sleep(pause(self.failures)).await;
+        Ok(())
+    }
+
+    fn list_again(&mut self) {
+        self.position = None;
+        self.lists = self.lists.saturating_add(1);
+    }
+
     /// None of its versions is known. Whether that is believed depends on what is known of its CRD: just after a start
     /// the API server does not know the kinds of CRDs yet.
     async fn is_absent(&mut self) -> Result<(), Stop> {
@@ -393,21 +416,24 @@ impl Watching {
         let definition = self.watched.definition();
         let defined = definition.as_ref().and_then(|name| self.definitions.borrow_and_update().has(name));
         let trouble = match &defined {
-            Some(None) => Some(Trouble::Absent),
+            Some(None) => {
+                // They went with their CRD. A refusal alone says nothing of them.
+                for name in self.known.keys().cloned().collect::<Vec<_>>() {
+                    self.delete(name).await?;
+                }
+                Some(Trouble::Absent)
+            }
             Some(Some(bundle)) if self.refusals >= UNSERVED => {
                 let versions = self.watched.versions().join(" or ");
                 Some(Trouble::Unserved(format!("its CRD, of {bundle}, does not serve {versions}")))
             }
             Some(Some(_)) => None,
-            None if self.refusals >= BELIEVED => Some(Trouble::Absent),
+            None if self.refusals >= BELIEVED && self.known.is_empty() => Some(Trouble::Absent),
+            None if self.refusals >= BELIEVED => {
+                Some(Trouble::Unserved("the API server answers that it does not know the kind".to_owned()))
+            }
             None => None,
         };
-        let is_removed = defined == Some(None) || self.refusals >= REMOVED;
-        if trouble.is_some() && is_removed {
-            for name in self.known.keys().cloned().collect::<Vec<_>>() {
-                self.delete(name).await?;
-            }
-        }
         self.refused(trouble).await
     }
 
