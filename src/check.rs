@@ -2,10 +2,7 @@
 
 use std::io::{self, Write};
 
-use portcullis_controller::{
-    Settings,
-    check::{Report, check},
-};
+use portcullis_controller::check::{Report, check};
 
 use crate::cli::{CheckArgs, ReportFormat};
 
@@ -14,8 +11,7 @@ use crate::cli::{CheckArgs, ReportFormat};
 /// # Errors
 /// Where the standard output cannot be written.
 pub fn run(args: &CheckArgs) -> anyhow::Result<bool> {
-    let settings = Settings { strict_annotations: args.strict_annotations, ..Settings::default() };
-    let report = check(&args.paths, &settings);
+    let report = check(&args.paths, &args.objects.settings());
     print(&report, args.format, &mut io::stdout().lock())?;
     Ok(report.is_ok())
 }

@@ -1,14 +1,17 @@
 //! The command line.
 
+mod objects;
+
+pub use objects::ObjectArgs;
+
 use std::{
     net::{IpAddr, SocketAddr},
     path::PathBuf,
     time::Duration,
 };
 
-use clap::{Args, Parser, Subcommand, ValueEnum, builder::TypedValueParser as _};
-use portcullis_controller::translate::DedicatedPorts;
-use portcullis_routing::ExternalNames;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use portcullis_controller::{cluster::FIELD_MANAGER, translate::DedicatedPorts};
 
 /// A Kubernetes Ingress and Gateway API controller with an L7 proxy inside.
 #[derive(Debug, Parser)]
@@ -85,6 +88,9 @@ pub struct ClusterArgs {
     /// What this replica is called in the Lease; the machine's name when not given.
     #[arg(long, value_name = "NAME", env = "POD_NAME")]
     pub identity: Option<String>,
+    /// What we are called in `metadata.managedFields` of what we write.
+    #[arg(long, value_name = "NAME", default_value = FIELD_MANAGER, env = "PORTCULLIS_FIELD_MANAGER", value_parser = parse_field_manager)]
+    pub field_manager: String,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -103,6 +109,8 @@ pub struct DemoArgs {
 
 #[derive(Clone, Debug, Args)]
 pub struct ServeArgs {
+    #[command(flatten)]
+    pub objects: ObjectArgs,
     /// Added to every listener's port (and to 80 and 443 of Ingresses).
     #[arg(long, value_name = "N", default_value_t = 0, env = "PORTCULLIS_PORT_OFFSET")]
     pub port_offset: u16,
@@ -132,35 +140,10 @@ pub struct ServeArgs {
     /// watch does.
     #[arg(long, value_name = "DURATION", default_value = "5m", env = "PORTCULLIS_STREAM_IDLE_TIMEOUT", value_parser = parse_limit)]
     pub stream_idle_timeout: Duration,
-    /// The IngressClass that is ours even where no such object exists.
-    #[arg(long, value_name = "NAME", default_value = "portcullis", env = "PORTCULLIS_INGRESS_CLASS")]
-    pub ingress_class: String,
     /// Secret with the certificate for Ingress hosts that have none of their own; a self-signed one is made when not
     /// given.
     #[arg(long, value_name = "NAMESPACE/NAME", env = "PORTCULLIS_DEFAULT_CERTIFICATE", value_parser = parse_namespaced)]
     pub default_certificate: Option<(String, String)>,
-    /// Answer plain HTTP for Ingress hosts with TLS instead of redirecting it to HTTPS.
-    #[arg(long, env = "PORTCULLIS_NO_SSL_REDIRECT")]
-    pub no_ssl_redirect: bool,
-    /// Close the paths of an Ingress (503) that has an annotation with the prefix of ingress-nginx, or with ours, that is
-    /// on no list, as if it protected them.
-    #[arg(long, env = "PORTCULLIS_STRICT_ANNOTATIONS")]
-    pub strict_annotations: bool,
-    /// Serve Ingresses that name no class even when no IngressClass is the default one.
-    #[arg(long, env = "PORTCULLIS_WATCH_INGRESS_WITHOUT_CLASS")]
-    pub watch_ingress_without_class: bool,
-    /// Where the names of ExternalName Services may lead: nowhere (none); out of the cluster and to their own namespace
-    /// (external); for Ingresses to every namespace (ingress); to every namespace (all). With external and ingress, a
-    /// ReferenceGrant lets those of routes lead to another namespace.
-    #[arg(
-        long,
-        value_name = "WHERE",
-        default_value_t = ExternalNames::External,
-        env = "PORTCULLIS_EXTERNAL_NAMES",
-        value_parser = clap::builder::PossibleValuesParser::new(ExternalNames::ALL.map(ExternalNames::as_str))
-            .try_map(|text| text.parse::<ExternalNames>())
-    )]
-    pub external_names: ExternalNames,
     /// After SIGTERM: how long to go on accepting while not ready, so that load balancers notice.
     #[arg(long, value_name = "DURATION", default_value = "0s", env = "PORTCULLIS_PRE_STOP_DELAY", value_parser = parse_duration)]
     pub pre_stop_delay: Duration,
@@ -211,9 +194,8 @@ pub struct CheckArgs {
     /// Files and folders.
     #[arg(required = true, value_name = "PATH")]
     pub paths: Vec<PathBuf>,
-    /// Check as `portcullis run --strict-annotations` would serve.
-    #[arg(long, env = "PORTCULLIS_STRICT_ANNOTATIONS")]
-    pub strict_annotations: bool,
+    #[command(flatten)]
+    pub objects: ObjectArgs,
     /// Form of the report.
     #[arg(long, value_name = "FORM", default_value = "text")]
     pub format: ReportFormat,
@@ -233,6 +215,8 @@ pub struct ExplainArgs {
     /// Folder whose objects are asked, as they stand; they need not be served.
     #[arg(long, value_name = "DIR", conflicts_with = "admin")]
     pub manifests: Option<PathBuf>,
+    #[command(flatten)]
+    pub objects: ObjectArgs,
     /// Admin port of the running instance that is asked when no folder is given.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9080")]
     pub admin: SocketAddr,
@@ -292,6 +276,15 @@ fn parse_namespaced(text: &str) -> Result<(String, String), String> {
             Ok((namespace.to_owned(), name.to_owned()))
         }
         _ => Err(format!("{text:?} is not NAMESPACE/NAME")),
+    }
+}
+
+/// `metav1.PatchOptions`: at most 128 printable characters. Letters, digits and `-._/` need no escape in a URL.
+fn parse_field_manager(text: &str) -> Result<String, String> {
+    let is_fine = |c: char| c.is_ascii_alphanumeric() || "-._/".contains(c);
+    match (1..=128).contains(&text.len()) && text.chars().all(is_fine) {
+        true => Ok(text.to_owned()),
+        false => Err(format!("{text:?} is not a name of at most 128 letters, digits and -._/")),
     }
 }
 

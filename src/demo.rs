@@ -18,13 +18,12 @@ use portcullis_controller::{
     snapshot::Change,
     source::{Delta, Folder, FolderOptions},
 };
-use portcullis_routing::ExternalNames;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use crate::{
-    cli::{DemoArgs, LogFormat, ServeArgs},
+    cli::{DemoArgs, LogFormat, ObjectArgs, ServeArgs},
     echo::{Echo, Identity},
     run::Running,
     signals::Stop,
@@ -176,6 +175,7 @@ fn wanted<'s>(slices: impl IntoIterator<Item = &'s EndpointSlice>) -> BTreeMap<S
 /// On loopback alone: the key of the example's certificate is known to everybody.
 fn serve_args(args: &DemoArgs) -> ServeArgs {
     ServeArgs {
+        objects: ObjectArgs::default(),
         port_offset: args.port_offset,
         bind: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
         admin: args.admin,
@@ -183,12 +183,7 @@ fn serve_args(args: &DemoArgs) -> ServeArgs {
         trusted_proxies: Vec::new(),
         proxy_protocol: Vec::new(),
         stream_idle_timeout: Duration::from_secs(300),
-        ingress_class: "portcullis".to_owned(),
         default_certificate: None,
-        no_ssl_redirect: false,
-        strict_annotations: false,
-        watch_ingress_without_class: false,
-        external_names: ExternalNames::External,
         pre_stop_delay: Duration::ZERO,
         drain_timeout: Duration::from_secs(5),
         log_format: LogFormat::Text,

@@ -39,7 +39,7 @@ const MAX_ANSWER: usize = 4 << 20;
 pub async fn run(args: &ExplainArgs) -> anyhow::Result<()> {
     let question = Question::of(&args.url, &args.method, &args.header)?;
     let explanation = match &args.manifests {
-        Some(folder) => of_folder(folder, &question)?,
+        Some(folder) => of_folder(folder, &args.objects.settings(), &question)?,
         None => of_instance(args.admin, &question).await?,
     };
     print(&explanation, args.format)
@@ -54,11 +54,11 @@ fn print(explanation: &Explanation, format: ReportFormat) -> anyhow::Result<()> 
     Ok(())
 }
 
-fn of_folder(folder: &Path, question: &Question) -> anyhow::Result<Explanation> {
+fn of_folder(folder: &Path, settings: &Settings, question: &Question) -> anyhow::Result<Explanation> {
     if !folder.exists() {
         bail!("--manifests {}: no such file or folder", folder.display());
     }
-    let table = check::table(&[folder.to_owned()], &Settings::default());
+    let table = check::table(&[folder.to_owned()], settings);
     question.explain(&table).map_err(|why| anyhow!(why))
 }
 

@@ -107,7 +107,7 @@ impl Running {
         args: &ServeArgs,
     ) -> anyhow::Result<Self> {
         let settings = Settings { direct: false, dedicated: cluster.dedicated_ports, ..settings(args)? };
-        let controllers = cluster::controllers(&settings);
+        let controllers = cluster::controllers(&settings, &cluster.field_manager);
         let default_certificate = settings.default_certificate.clone();
         let (deltas, received) = mpsc::channel(DELTAS_WAITING);
         let (controller, handle) = Controller::of(received, settings);
@@ -141,7 +141,7 @@ impl Running {
         raise_file_limit();
         let options = Options {
             local_backends: links.local,
-            external_names: args.external_names,
+            external_names: args.objects.external_names,
             cluster_addresses: handle.cluster_addresses(),
             ..options(args)
         };
@@ -275,15 +275,10 @@ fn bound_addresses(args: &ServeArgs) -> Vec<Address> {
 fn settings(args: &ServeArgs) -> anyhow::Result<Settings> {
     let secret = |(namespace, name): &(String, String)| ObjectKey::new(Kind::Secret, namespace, name);
     Ok(Settings {
-        ingress_class: args.ingress_class.as_str().into(),
-        watch_ingress_without_class: args.watch_ingress_without_class,
-        ssl_redirect: !args.no_ssl_redirect,
-        strict_annotations: args.strict_annotations,
         default_certificate: args.default_certificate.as_ref().map(secret),
         fallback_certificate: Some(Arc::new(self_signed().context("the default certificate")?)),
         port_offset: args.port_offset,
-        external_names: args.external_names,
-        ..Settings::default()
+        ..args.objects.settings()
     })
 }
 

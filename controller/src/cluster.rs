@@ -21,5 +21,5 @@ pub use dedicated::{DedicatedLinks, DedicatedOptions};
 pub use live::{Live, Observation, Sighting};
 pub use service::{ServiceLinks, SharedService};
 
-/// Who we are in `metadata.managedFields`.
-const FIELD_MANAGER: &str = "portcullis";
+/// What we are called in `metadata.managedFields`, where nothing else is said.
+pub const FIELD_MANAGER: &str = "portcullis";

@@ -23,6 +23,7 @@ pub mod yaml;
 
 pub use controller::{Controller, Handle};
 pub use index::Index;
+pub use objects::is_controller_name;
 pub use problem::{Place, Problem, Severity, Topic};
 pub use source::{FolderError, FolderOptions};
 pub use status_feed::StatusFeed;

@@ -36,6 +36,11 @@ pub use core::addresses::addresses_of_service;
 pub(crate) use core::service::MARK;
 pub(crate) use head::{Identity, identify, key, title};
 
+/// Whether a text is the name of a controller of classes: a domain and a path (`GatewayController` of the Gateway API).
+pub fn is_controller_name(text: &str) -> bool {
+    names::CONTROLLER.fits(text)
+}
+
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde_json::Value;

@@ -138,6 +138,8 @@ fn options_of(identity: &str, range: PortRange) -> DedicatedOptions {
         record: ("portcullis".to_owned(), "portcullis-ports".to_owned()),
         reports: ("portcullis".to_owned(), "portcullis-bound-ports".to_owned()),
         identity: identity.to_owned(),
+        controller: "portcullis.dev/gateway-controller".into(),
+        field_manager: "portcullis".to_owned(),
     }
 }
 

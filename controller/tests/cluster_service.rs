@@ -39,6 +39,7 @@ impl Followed {
             name: "portcullis".into(),
             add_ports,
             port_offset: 8000,
+            field_manager: "portcullis".to_owned(),
         };
         let links = ServiceLinks {
             ports: needed,

@@ -43,6 +43,7 @@ impl Replica {
         let addresses = addresses.iter().map(|ip| Address::Ip(ip.parse().unwrap())).collect();
         let settings = Settings { addresses, ..Settings::default() };
         let controllers = ControllerNames {
+            field_manager: "portcullis".into(),
             gateway: settings.gateway_controller.clone(),
             ingress: settings.ingress_controller.clone(),
         };

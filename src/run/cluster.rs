@@ -54,10 +54,11 @@ pub(super) async fn client() -> anyhow::Result<Client> {
     Client::try_from(config).context("the client of the API server")
 }
 
-pub(super) fn controllers(settings: &Settings) -> ControllerNames {
+pub(super) fn controllers(settings: &Settings, field_manager: &str) -> ControllerNames {
     ControllerNames {
         gateway: settings.gateway_controller.clone(),
         ingress: settings.ingress_controller.clone(),
+        field_manager: field_manager.into(),
     }
 }
 
@@ -93,8 +94,9 @@ pub(super) fn start(
     let stop = async move { drop(stopping.wait_for(|stopping| *stopping).await) };
     let (namespace, name) = args.lease.clone();
     let identity = args.identity.clone().unwrap_or_else(machine);
-    provide(&client, args, &identity, readiness, leading.clone());
-    let lease = LeaseOptions::new(namespace, name, identity.clone());
+    provide(&client, args, &controllers, &identity, readiness, leading.clone());
+    let mut lease = LeaseOptions::new(namespace, name, identity.clone());
+    lease.field_manager.clone_from(&args.field_manager);
     let term = lease.term.clone();
     let release = tokio::spawn(lease::compete(client.clone(), lease, leads, stop));
     let feed = readiness.controller.status_feed();
@@ -106,7 +108,13 @@ pub(super) fn start(
     let located = match args.service.clone() {
         None => watch::channel(true).1,
         Some((namespace, name)) => {
-            let service = SharedService { namespace, name, add_ports: !args.no_service_ports, port_offset };
+            let service = SharedService {
+                namespace,
+                name,
+                add_ports: !args.no_service_ports,
+                port_offset,
+                field_manager: args.field_manager.clone(),
+            };
             follow(client, service, args.dedicated_ports.range(), readiness, leading.clone(), lacking)
         }
     };
@@ -118,6 +126,7 @@ pub(super) fn start(
 fn provide(
     client: &Client,
     args: &ClusterArgs,
+    controllers: &ControllerNames,
     identity: &str,
     readiness: &Readiness,
     leads: watch::Receiver<bool>,
@@ -131,6 +140,8 @@ fn provide(
         record: (namespace.clone(), format!("{name}-ports")),
         reports: (namespace.clone(), format!("{name}-bound-ports")),
         identity: identity.to_owned(),
+        controller: (&*controllers.gateway).into(),
+        field_manager: args.field_manager.clone(),
     };
     let controller = &readiness.controller;
     let links = DedicatedLinks {

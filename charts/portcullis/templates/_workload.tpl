@@ -9,6 +9,15 @@
 - --service=$(POD_NAMESPACE)/{{ include "portcullis.name" . }}
 - --lease=$(POD_NAMESPACE)/{{ include "portcullis.name" . }}
 - --ingress-class={{ .Values.ingressClass.name }}
+{{- if ne .Values.gatewayClass.controllerName "portcullis.dev/gateway-controller" }}
+- --gateway-controller={{ .Values.gatewayClass.controllerName }}
+{{- end }}
+{{- if ne .Values.ingressClass.controllerName "portcullis.dev/ingress-controller" }}
+- --ingress-controller={{ .Values.ingressClass.controllerName }}
+{{- end }}
+{{- if ne .Values.fieldManager "portcullis" }}
+- --field-manager={{ .Values.fieldManager }}
+{{- end }}
 - --pre-stop-delay={{ .Values.preStopDelay }}
 - --drain-timeout={{ .Values.drainTimeout }}
 - --log-format={{ .Values.log.format }}

@@ -54,7 +54,6 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use super::FIELD_MANAGER;
 use crate::{
     Bindings,
     ir::ObjectKey,
@@ -62,7 +61,7 @@ use crate::{
 };
 use live::Live;
 use pace::Pace;
-use plan::{Act, Deed, Now, Place, Plan, plan};
+use plan::{Act, Deed, Identity, Now, Place, Plan, plan};
 use record::{QUARANTINE, Record};
 use target::{Target, TargetKind};
 
@@ -91,6 +90,10 @@ pub struct DedicatedOptions {
     pub reports: (String, String),
     /// What this replica is called, as its pod is: no two of them step in at the same time.
     pub identity: String,
+    /// The controller whose Gateways these are: what was made for those of another is left alone.
+    pub controller: Box<str>,
+    /// What we are called in `metadata.managedFields`.
+    pub field_manager: String,
 }
 
 /// What the rest of the process tells of and learns from it.
@@ -185,6 +188,10 @@ impl Provider {
                 record: name(&options.record),
                 reports: name(&options.reports),
                 pod: reports::key(&options.identity),
+                identity: Identity {
+                    controller: options.controller.clone(),
+                    field_manager: options.field_manager.clone(),
+                },
                 has_endpoints: options.own_service.is_some(),
             },
             live,
@@ -291,9 +298,9 @@ impl Provider {
 
     fn begin(&mut self, act: Act) {
         self.in_flight.insert(act.target.clone());
-        let client = self.client.clone();
+        let (client, field_manager) = (self.client.clone(), self.place.identity.field_manager.clone());
         self.writes.spawn(async move {
-            let outcome = match timeout(CALL, carry_out(client, &act)).await {
+            let outcome = match timeout(CALL, carry_out(client, &field_manager, &act)).await {
                 Ok(Ok(())) => Ok(()),
                 Ok(Err(error)) => Err(text(error)),
                 Err(_) => Err(format!("no answer within {CALL:?}")),
@@ -315,23 +322,23 @@ impl Provider {
     }
 }
 
-async fn carry_out(client: Client, act: &Act) -> kube::Result<()> {
+async fn carry_out(client: Client, field_manager: &str, act: &Act) -> kube::Result<()> {
     let Target { kind, namespace, name } = &act.target;
     let api: Api<DynamicObject> = Api::namespaced_with(client, namespace, &kind.resource());
     match &act.deed {
         Deed::Apply(manifest) => {
             // Nobody else has a say in what is ours as a whole.
-            let params = PatchParams::apply(FIELD_MANAGER).force();
+            let params = PatchParams::apply(field_manager).force();
             api.patch(name, &params, &Patch::Apply(manifest)).await.map(drop)
         }
         Deed::Merge(fields) => {
             let params =
-                PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+                PatchParams { field_manager: Some(field_manager.to_owned()), ..PatchParams::default() };
             api.patch(name, &params, &Patch::Merge(fields)).await.map(drop)
         }
         Deed::Create(manifest) => {
             let params =
-                PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+                PostParams { field_manager: Some(field_manager.to_owned()), ..PostParams::default() };
             let object = serde_json::from_value(manifest.clone()).map_err(kube::Error::SerdeError)?;
             api.create(&params, &object).await.map(drop)
         }

@@ -26,7 +26,7 @@ use tokio::{
 };
 use tracing::debug;
 
-use super::{FIELD_MANAGER, tokens::Tokens, turns::Turns};
+use super::{statuses::ControllerNames, tokens::Tokens, turns::Turns};
 use crate::ir::ObjectKey;
 
 /// Events that may wait to be written.
@@ -69,17 +69,11 @@ struct Noted {
 }
 
 impl Recorder {
-    /// Events are told in the name of `reporter`, and of this `instance` of it. Ends with its last clone.
-    pub(crate) fn start(client: Client, reporter: &str, instance: &str) -> Self {
+    /// Events are recorded in the name of the Gateway controller, and of this `instance` of it. Ends with its last clone.
+    pub(crate) fn start(client: Client, controllers: ControllerNames, instance: &str) -> Self {
         let (bell, rings) = mpsc::channel(1);
         let waiting = Arc::default();
-        tokio::spawn(write_all(
-            client,
-            reporter.to_owned(),
-            instance.to_owned(),
-            Arc::clone(&waiting),
-            rings,
-        ));
+        tokio::spawn(write_all(client, controllers, instance.to_owned(), Arc::clone(&waiting), rings));
         Self { waiting, bell }
     }
 
@@ -138,7 +132,7 @@ fn lock(waiting: &Mutex<Waiting>) -> MutexGuard<'_, Waiting> {
 
 async fn write_all(
     client: Client,
-    reporter: String,
+    controllers: ControllerNames,
     instance: String,
     waiting: Arc<Mutex<Waiting>>,
     mut rings: mpsc::Receiver<()>,
@@ -147,8 +141,9 @@ async fn write_all(
     while rings.recv().await.is_some() {
         loop {
             // Whoever records lasting events limits their rate.
-            if let Some(noted) = lock(&waiting).lasting.pop_front() {
-                write(&client, &noted.key, &event(&noted, &reporter, &instance)).await;
+            let lasting = lock(&waiting).lasting.pop_front();
+            if let Some(noted) = lasting {
+                write(&client, &controllers, &noted, &instance).await;
                 continue;
             }
             if lock(&waiting).turns.is_empty() {
@@ -163,18 +158,21 @@ async fn write_all(
                 }
                 continue;
             }
-            let Some(noted) = lock(&waiting).take() else { break };
+            let next = lock(&waiting).take();
+            let Some(noted) = next else { break };
             tokens.take();
-            write(&client, &noted.key, &event(&noted, &reporter, &instance)).await;
+            write(&client, &controllers, &noted, &instance).await;
         }
     }
 }
 
-async fn write(client: &Client, key: &ObjectKey, event: &Event) {
+async fn write(client: &Client, controllers: &ControllerNames, noted: &Noted, instance: &str) {
+    let (key, event) = (&noted.key, event(noted, &controllers.gateway, instance));
     let namespace = event.metadata.namespace.clone().unwrap_or_default();
-    let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+    let params =
+        PostParams { field_manager: Some(controllers.field_manager.to_string()), ..PostParams::default() };
     let events: Api<Event> = Api::namespaced(client.clone(), &namespace);
-    match timeout(CALL, events.create(&params, event)).await {
+    match timeout(CALL, events.create(&params, &event)).await {
         Ok(Ok(_)) => {}
         Ok(Err(kube::Error::Api(status))) if status.code == 409 && status.reason == "AlreadyExists" => {}
         Ok(Err(error)) => debug!(object = %key, %error, "an event is left out"),

@@ -31,6 +31,8 @@ pub struct LeaseOptions {
     pub name: String,
     /// What this replica is called; no other may be called so.
     pub identity: String,
+    /// What we are called in `metadata.managedFields`.
+    pub field_manager: String,
     /// How long others wait for a holder that says nothing.
     pub duration: Duration,
     /// How long a holder that cannot renew takes itself for one.
@@ -66,6 +68,7 @@ impl LeaseOptions {
             namespace: namespace.into(),
             name: name.into(),
             identity: identity.into(),
+            field_manager: FIELD_MANAGER.to_owned(),
             duration: Duration::from_secs(10),
             renew_deadline: Duration::from_secs(7),
             retry: Duration::from_secs(2),
@@ -194,7 +197,7 @@ impl Candidate {
     /// Whether this process holds the Lease after it.
     async fn try_once(&mut self) -> kube::Result<bool> {
         let Some(lease) = self.leases.get_opt(&self.options.name).await? else {
-            let made = self.leases.create(&post(), &self.record(Lease::default(), true)).await;
+            let made = self.leases.create(&self.post(), &self.record(Lease::default(), true)).await;
             return self.outcome(made);
         };
         let version = lease.metadata.resource_version.clone();
@@ -208,7 +211,7 @@ impl Candidate {
             Verdict::Take => true,
         };
         let record = self.record(lease, is_new);
-        let written = self.leases.replace(&self.options.name, &post(), &record).await;
+        let written = self.leases.replace(&self.options.name, &self.post(), &record).await;
         self.outcome(written)
     }
 
@@ -274,12 +277,12 @@ impl Candidate {
             ..lease.spec.unwrap_or_default()
         };
         let record = Lease { metadata: self.metadata(&lease.metadata), spec: Some(spec) };
-        self.leases.replace(&self.options.name, &post(), &record).await.map(drop)
+        self.leases.replace(&self.options.name, &self.post(), &record).await.map(drop)
     }
-}
 
-fn post() -> PostParams {
-    PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() }
+    fn post(&self) -> PostParams {
+        PostParams { field_manager: Some(self.options.field_manager.clone()), ..PostParams::default() }
+    }
 }
 
 #[cfg(test)]

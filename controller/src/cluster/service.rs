@@ -26,7 +26,6 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use super::FIELD_MANAGER;
 pub use crate::objects::addresses_of_service as addresses;
 use crate::translate::Address;
 use ports::{Change, changed, changes, ours, ports, unserved, wanted};
@@ -50,6 +49,8 @@ pub struct SharedService {
     pub add_ports: bool,
     /// What lies between a listener's port and the one that our pods bind for it.
     pub port_offset: u16,
+    /// What we are called in `metadata.managedFields`.
+    pub field_manager: String,
 }
 
 /// What the rest of the process tells of and learns from the Service.
@@ -249,7 +250,7 @@ impl SharedService {
             "metadata": { "name": self.name, "namespace": self.namespace },
             "spec": { "ports": changed(&ours(live), changes) },
         });
-        let params = PatchParams::apply(FIELD_MANAGER);
+        let params = PatchParams::apply(&self.field_manager);
         match timeout(CALL, services.patch(&self.name, &params, &Patch::Apply(patch))).await {
             Ok(Ok(now)) => {
                 *live = now;

@@ -117,7 +117,7 @@ impl Writer {
         instance: &str,
     ) -> Self {
         Self {
-            recorder: Recorder::start(client.clone(), &controllers.gateway, instance),
+            recorder: Recorder::start(client.clone(), controllers.clone(), instance),
             client,
             feed,
             seen,
@@ -342,8 +342,9 @@ impl Writer {
             self.queue.begin(key.clone());
             let uid = self.live.get(&key).map(|live| live.uid.clone()).unwrap_or_default();
             let client = self.client.clone();
+            let field_manager = self.controllers.field_manager.clone();
             self.writes.spawn(async move {
-                let outcome = put(&client, write).await;
+                let outcome = put(&client, &field_manager, write).await;
                 (key, Done { outcome, uid, desired, happened })
             });
         }

@@ -5,11 +5,9 @@
 
 use serde_json::Value;
 
-use super::super::FIELD_MANAGER;
-
-/// Whether an object has to be written for it to be as `wanted`.
-pub(super) fn differs(live: &Value, wanted: &Value) -> bool {
-    !holds(live, wanted) || owns_more(live, wanted)
+/// Whether an object has to be written by this field manager for it to be as `wanted`.
+pub(super) fn differs(live: &Value, wanted: &Value, field_manager: &str) -> bool {
+    !holds(live, wanted) || owns_more(live, wanted, field_manager)
 }
 
 /// Whether the fields of these names differ.
@@ -47,9 +45,9 @@ fn has_keys(list: &Value) -> bool {
 }
 
 /// Whether we once wrote what we do not want any more.
-fn owns_more(live: &Value, wanted: &Value) -> bool {
+fn owns_more(live: &Value, wanted: &Value, field_manager: &str) -> bool {
     let fields = live["metadata"]["managedFields"].as_array().into_iter().flatten();
-    let ours = fields.filter(|entry| entry["manager"] == FIELD_MANAGER && entry["operation"] == "Apply");
+    let ours = fields.filter(|entry| entry["manager"] == field_manager && entry["operation"] == "Apply");
     ours.filter(|entry| entry.get("subresource").is_none_or(|of| of == "")).any(|entry| {
         let owned = &entry["fieldsV1"];
         let (metadata, of_metadata) = (&owned["f:metadata"], &wanted["metadata"]);
@@ -117,7 +115,7 @@ mod tests {
 
     #[test]
     fn what_others_write_is_no_difference() {
-        assert!(!differs(&live(), &wanted()));
+        assert!(!differs(&live(), &wanted(), "portcullis"));
     }
 
     #[test]
@@ -147,7 +145,7 @@ mod tests {
         for (what, change) in changes {
             let (mut live, mut wanted) = (live(), wanted());
             change(&mut live, &mut wanted);
-            assert!(differs(&live, &wanted), "{what}");
+            assert!(differs(&live, &wanted, "portcullis"), "{what}");
         }
     }
 

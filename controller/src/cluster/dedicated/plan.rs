@@ -70,8 +70,18 @@ pub(super) struct Place {
     pub(super) reports: Name,
     /// What this replica is called in that one.
     pub(super) pod: String,
+    pub(super) identity: Identity,
     /// Whether it is known which Service leads here.
     pub(super) has_endpoints: bool,
+}
+
+/// How objects are marked as ours.
+#[derive(Clone, Debug)]
+pub(super) struct Identity {
+    /// The controller whose Gateways they are made for.
+    pub(super) controller: Box<str>,
+    /// In `metadata.managedFields`.
+    pub(super) field_manager: String,
 }
 
 /// What changes while it runs.
@@ -107,10 +117,12 @@ pub(super) fn plan(wishes: &Wishes, live: &Live, place: &Place, now: Now<'_>) ->
             .collect();
         // A Service that is there keeps its address until it is known where it leads.
         if !ports.is_empty() {
-            plan.service(gateway, wish, there, &ports);
+            plan.service(&place.identity, gateway, wish, there, &ports);
         }
         match place.has_endpoints {
-            true if there.is_some() => plan.slices(gateway, wish, live, &ports, now.recorded.is_some()),
+            true if there.is_some() => {
+                plan.slices(&place.identity, gateway, wish, live, &ports, now.recorded.is_some());
+            }
             true => {}
             false => {
                 let why = "it is not known which Service leads here (--service), so that it has no endpoints";
@@ -119,7 +131,7 @@ pub(super) fn plan(wishes: &Wishes, live: &Live, place: &Place, now: Now<'_>) ->
         }
     }
     for kind in [TargetKind::Service, TargetKind::EndpointSlice] {
-        plan.remove_what_is_left(wishes, live, kind);
+        plan.remove_what_is_left(&place.identity, wishes, live, kind);
     }
     plan
 }
@@ -185,13 +197,14 @@ impl Plan {
 
     fn service(
         &mut self,
+        identity: &Identity,
         gateway: &ObjectKey,
         wish: &Wish,
         there: Option<&Value>,
         ports: &BTreeMap<u16, u16>,
     ) {
-        let wanted = manifests::service(gateway, wish, ports);
-        if there.is_none_or(|there| differs(there, &wanted)) {
+        let wanted = identity.marked(manifests::service(gateway, wish, ports));
+        if there.is_none_or(|there| differs(there, &wanted, &identity.field_manager)) {
             self.add(gateway, TargetKind::Service, wish.service.clone(), Deed::Apply(wanted), Turn::Leader);
         }
     }
@@ -199,6 +212,7 @@ impl Plan {
     /// A slice for each port and family: a pod that has not bound one port is in the slices of the others.
     fn slices(
         &mut self,
+        identity: &Identity,
         gateway: &ObjectKey,
         wish: &Wish,
         live: &Live,
@@ -231,7 +245,8 @@ impl Plan {
                     continue;
                 }
                 let wanted = manifests::slice(gateway, wish, (*port, *ours), family, &endpoints);
-                if there.is_none_or(|there| differs(there, &wanted)) {
+                let wanted = identity.marked(wanted);
+                if there.is_none_or(|there| differs(there, &wanted, &identity.field_manager)) {
                     let is_urgent =
                         there.is_some_and(|there| differs_in(there, &wanted, &["endpoints", "ports"]));
                     let turn = if is_urgent { Turn::LeaderFirst } else { Turn::Leader };
@@ -254,8 +269,8 @@ impl Plan {
     }
 
     /// What was made for Gateways that do not have it by themselves any more.
-    fn remove_what_is_left(&mut self, wishes: &Wishes, live: &Live, kind: TargetKind) {
-        for ((namespace, name), there) in live.made(kind) {
+    fn remove_what_is_left(&mut self, identity: &Identity, wishes: &Wishes, live: &Live, kind: TargetKind) {
+        for ((namespace, name), there) in live.made(kind).filter(|(_, there)| identity.made(there)) {
             if let Some(uid) = owner(there).filter(|uid| wishes.left.contains(*uid)) {
                 let owner = there["metadata"]["ownerReferences"].as_array().into_iter().flatten();
                 let owner = owner.filter(|owner| owner["uid"].as_str() == Some(uid));
@@ -277,6 +292,22 @@ impl Plan {
     fn add(&mut self, gateway: &ObjectKey, kind: TargetKind, name: Box<str>, deed: Deed, turn: Turn) {
         let target = Target { kind, namespace: gateway.namespace.clone(), name };
         self.acts.push(Act { gateways: vec![gateway.clone()], target, deed, turn });
+    }
+}
+
+/// The annotation that names the controller that made an object: another release of ours may run in the same cluster.
+const CONTROLLER: &str = "portcullis.dev/gateway-controller";
+
+impl Identity {
+    fn marked(&self, mut manifest: Value) -> Value {
+        manifest["metadata"]["annotations"][CONTROLLER] = (&*self.controller).into();
+        manifest
+    }
+
+    /// Whether we made an object. One that does not say who made it is of a release that was alone.
+    fn made(&self, object: &Value) -> bool {
+        let controller = object["metadata"]["annotations"][CONTROLLER].as_str();
+        controller.is_none_or(|controller| *controller == *self.controller)
     }
 }
 

@@ -6,7 +6,6 @@ use kube::{Client, core::Status};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use super::super::FIELD_MANAGER;
 use crate::{
     ir::{KeyParts, ObjectKey},
     kinds::{Resource, StatusShape},
@@ -15,11 +14,13 @@ use crate::{
 /// How long one may take.
 const CALL: Duration = Duration::from_secs(5);
 
-/// How our entries are marked as ours.
+/// What we are called where we write.
 #[derive(Clone, Debug)]
 pub struct ControllerNames {
     pub gateway: Arc<str>,
     pub ingress: Box<str>,
+    /// In `metadata.managedFields`.
+    pub field_manager: Box<str>,
 }
 
 impl ControllerNames {
@@ -55,11 +56,11 @@ pub(super) enum Outcome {
     Failed(String, Option<Duration>),
 }
 
-pub(super) async fn put(client: &Client, write: Write) -> Outcome {
+pub(super) async fn put(client: &Client, field_manager: &str, write: Write) -> Outcome {
     let KeyParts { kind, namespace, name } = &*write.key;
     let Resource { plural, api_version, .. } = kind.resource();
     let scope = if namespace.is_empty() { String::new() } else { format!("namespaces/{namespace}/") };
-    let path = format!("/apis/{api_version}/{scope}{plural}/{name}/status?fieldManager={FIELD_MANAGER}");
+    let path = format!("/apis/{api_version}/{scope}{plural}/{name}/status?fieldManager={field_manager}");
     let mut metadata = json!({ "name": name, "resourceVersion": write.resource_version });
     if !namespace.is_empty() {
         metadata["namespace"] = (&**namespace).into();

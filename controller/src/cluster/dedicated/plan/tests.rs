@@ -35,11 +35,8 @@ fn wishes(all: &[(&str, Wish)]) -> Wishes {
 
 /// The Service of a Gateway as the server has it.
 fn service(name: &str, ports: &[(u16, u16)]) -> Value {
-    let mut service = manifests::service(
-        &gateway(name),
-        &wish(name, &[]),
-        &ports.iter().copied().collect::<BTreeMap<_, _>>(),
-    );
+    let ports: BTreeMap<_, _> = ports.iter().copied().collect();
+    let mut service = place().identity.marked(manifests::service(&gateway(name), &wish(name, &[]), &ports));
     service["metadata"]["uid"] = format!("of-svc-{name}").into();
     service["spec"]["clusterIP"] = "10.96.0.1".into();
     service
@@ -80,6 +77,10 @@ fn reported(pods: &[(&str, &str)]) -> Value {
     config_map("bound", data.into())
 }
 
+fn identity(controller: &str) -> Identity {
+    Identity { controller: controller.into(), field_manager: "portcullis".to_owned() }
+}
+
 fn place() -> Place {
     let name = |name: &str| ("portcullis".into(), name.into());
     Place {
@@ -87,6 +88,7 @@ fn place() -> Place {
         record: name("ports"),
         reports: name("bound"),
         pod: "pod-own".into(),
+        identity: identity("portcullis.dev/gateway-controller"),
         has_endpoints: true,
     }
 }
@@ -300,8 +302,8 @@ fn a_slice_that_leads_to_another_port_than_the_recorded_one_goes_at_once() {
     let services = [service("a", &[(80, 20000), (443, 20001)])];
     let slice = |port: u16, bound: u16| {
         let endpoints = json!({"addresses": ["10.0.0.1"]});
-        let mut slice =
-            manifests::slice(&gateway("a"), &wish("a", &[]), (port, bound), "IPv4", &[&endpoints]);
+        let slice = manifests::slice(&gateway("a"), &wish("a", &[]), (port, bound), "IPv4", &[&endpoints]);
+        let mut slice = place().identity.marked(slice);
         slice["metadata"]["uid"] = format!("of-{port}").into();
         slice
     };
@@ -504,6 +506,21 @@ fn what_was_made_goes_with_the_mode_and_nothing_else_does() {
     assert_eq!(
         texts(&planned(&wishes, &live)),
         ["delete Service infra/svc-left of-svc-left", "delete EndpointSlice infra/svc-left-80-ipv4 of-slice"]
+    );
+}
+
+#[test]
+fn what_another_release_made_is_left_alone() {
+    let wishes = Wishes { left: ["uid-left".into()].into(), ..Wishes::default() };
+    let theirs = |controller: &str| {
+        let mut service = service("left", &[(80, 20000)]);
+        service["metadata"]["annotations"] = json!({"portcullis.dev/gateway-controller": controller});
+        Live::of(&[service], &[], &[]).recorded(&recorded(&["left 80 20000"]))
+    };
+    assert_eq!(texts(&planned(&wishes, &theirs("portcullis.dev/internal"))), [""; 0]);
+    assert_eq!(
+        texts(&planned(&wishes, &theirs("portcullis.dev/gateway-controller"))),
+        ["delete Service infra/svc-left of-svc-left"]
     );
 }
 

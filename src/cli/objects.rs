@@ -1,0 +1,137 @@
+//! What says which objects are ours and what they mean: the same flags for whoever serves, checks or explains them.
+
+use clap::{Args, builder::TypedValueParser as _};
+use portcullis_controller::{Settings, is_controller_name};
+use portcullis_routing::ExternalNames;
+
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Objects")]
+pub struct ObjectArgs {
+    /// The `controllerName` of GatewayClasses that are ours. Two releases in one cluster need two names.
+    #[arg(
+        long,
+        value_name = "DOMAIN/PATH",
+        default_value = "portcullis.dev/gateway-controller",
+        env = "PORTCULLIS_GATEWAY_CONTROLLER",
+        value_parser = parse_controller
+    )]
+    pub gateway_controller: String,
+    /// The `controller` of IngressClasses that are ours. Two releases in one cluster need two names.
+    #[arg(
+        long,
+        value_name = "DOMAIN/PATH",
+        default_value = "portcullis.dev/ingress-controller",
+        env = "PORTCULLIS_INGRESS_CONTROLLER",
+        value_parser = parse_controller
+    )]
+    pub ingress_controller: String,
+    /// The IngressClass that is ours even where no such object exists.
+    #[arg(long, value_name = "NAME", default_value = "portcullis", env = "PORTCULLIS_INGRESS_CLASS")]
+    pub ingress_class: String,
+    /// Serve Ingresses that name no class even when no IngressClass is the default one.
+    #[arg(long, env = "PORTCULLIS_WATCH_INGRESS_WITHOUT_CLASS")]
+    pub watch_ingress_without_class: bool,
+    /// Answer plain HTTP for Ingress hosts with TLS instead of redirecting it to HTTPS.
+    #[arg(long, env = "PORTCULLIS_NO_SSL_REDIRECT")]
+    pub no_ssl_redirect: bool,
+    /// Close the paths of an Ingress (503) that has an annotation with the prefix of ingress-nginx, or with ours, that is
+    /// on no list, as if it protected them.
+    #[arg(long, env = "PORTCULLIS_STRICT_ANNOTATIONS")]
+    pub strict_annotations: bool,
+    /// Where the names of ExternalName Services may lead: nowhere (none); out of the cluster and to their own namespace
+    /// (external); for Ingresses to every namespace (ingress); to every namespace (all). With external and ingress, a
+    /// ReferenceGrant lets those of routes lead to another namespace.
+    #[arg(
+        long,
+        value_name = "WHERE",
+        default_value_t = ExternalNames::External,
+        env = "PORTCULLIS_EXTERNAL_NAMES",
+        value_parser = clap::builder::PossibleValuesParser::new(ExternalNames::ALL.map(ExternalNames::as_str))
+            .try_map(|text| text.parse::<ExternalNames>())
+    )]
+    pub external_names: ExternalNames,
+}
+
+impl ObjectArgs {
+    /// What they say, and the default of everything else.
+    pub fn settings(&self) -> Settings {
+        Settings {
+            gateway_controller: self.gateway_controller.as_str().into(),
+            ingress_controller: self.ingress_controller.as_str().into(),
+            ingress_class: self.ingress_class.as_str().into(),
+            watch_ingress_without_class: self.watch_ingress_without_class,
+            ssl_redirect: !self.no_ssl_redirect,
+            strict_annotations: self.strict_annotations,
+            external_names: self.external_names,
+            ..Settings::default()
+        }
+    }
+}
+
+impl Default for ObjectArgs {
+    fn default() -> Self {
+        let Settings {
+            gateway_controller,
+            ingress_controller,
+            ingress_class,
+            watch_ingress_without_class,
+            ssl_redirect,
+            strict_annotations,
+            external_names,
+            ..
+        } = Settings::default();
+        Self {
+            gateway_controller: gateway_controller.to_string(),
+            ingress_controller: ingress_controller.to_string(),
+            ingress_class: ingress_class.to_string(),
+            watch_ingress_without_class,
+            no_ssl_redirect: !ssl_redirect,
+            strict_annotations,
+            external_names,
+        }
+    }
+}
+
+fn parse_controller(text: &str) -> Result<String, String> {
+    match is_controller_name(text) {
+        true => Ok(text.to_owned()),
+        false => Err(format!("{text:?} is not a domain and a path, such as example.com/gateway-controller")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        objects: ObjectArgs,
+    }
+
+    fn settings(flags: &[&str]) -> Result<Settings, String> {
+        let line = Line::try_parse_from([&["portcullis"], flags].concat());
+        line.map(|line| line.objects.settings()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn without_flags_everything_is_as_by_default() {
+        let (flags, default) = (settings(&[]).unwrap(), ObjectArgs::default().settings());
+        assert_eq!(format!("{flags:?}"), format!("{default:?}"));
+        assert_eq!(format!("{flags:?}"), format!("{:?}", Settings::default()));
+    }
+
+    #[test]
+    fn a_controller_has_a_domain_and_a_path() {
+        let named = settings(&["--gateway-controller=example.com/internal"]).unwrap();
+        assert_eq!(&*named.gateway_controller, "example.com/internal");
+        for wrong in ["internal", "example.com/", "Example.com/internal", "example.com/a b"] {
+            for flag in ["--gateway-controller", "--ingress-controller"] {
+                let refused = settings(&[&format!("{flag}={wrong}")]).unwrap_err();
+                assert!(refused.contains("is not a domain and a path"), "{flag} {wrong}: {refused}");
+            }
+        }
+    }
+}
