@@ -438,7 +438,10 @@ fn a_service_is_as_its_parameters_say() {
                 ("gateway.networking.k8s.io/gateway-name".into(), "another".into()),
                 ("portcullis.dev/addressing".into(), "no".into()),
             ]),
-            annotations: BTreeMap::from([("b".into(), "gateway".into())]),
+            annotations: BTreeMap::from([
+                ("b".into(), "gateway".into()),
+                ("portcullis.dev/gateway-controller".into(), "another".into()),
+            ]),
             address: Some("203.0.113.7".into()),
             ..wish("a", &[80])
         };
@@ -473,7 +476,10 @@ fn a_service_is_as_its_parameters_say() {
                 "app.kubernetes.io/managed-by": "portcullis",
                 "portcullis.dev/addressing": "Dedicated",
             },
-            "annotations": {"a": "parameters", "b": "gateway"},
+            "annotations": {
+                "a": "parameters", "b": "gateway",
+                "portcullis.dev/gateway-controller": "portcullis.dev/gateway-controller",
+            },
             "ownerReferences": [{
                 "apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway", "name": "a", "uid": "uid-a",
             }],
