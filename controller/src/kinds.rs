@@ -61,10 +61,10 @@ pub enum StatusUse {
 /// The shapes of the statuses that we write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StatusShape {
-    /// Conditions, and what is served of a class.
-    Class,
-    /// Addresses, conditions, and conditions of each listener.
-    Gateway,
+    /// Conditions of the object.
+    Conditions,
+    /// The same, its addresses, and conditions of each of its listeners.
+    Listeners,
     /// Conditions at each parent.
     Parents,
     /// Addresses.
@@ -231,14 +231,14 @@ kinds! {
     GatewayClass in gateway_classes: Sorted<ir::GatewayClass> {
         GatewayClass = Resource {
             scope: Scope::Cluster,
-            status: StatusUse::Written(StatusShape::Class),
+            status: StatusUse::Written(StatusShape::Conditions),
             reads: &[Kind::GatewayParameters],
             ..gateway_api("GatewayClass", "gatewayclasses")
         };
     }
     Gateway in gateways: Sorted<ir::Gateway> {
         Gateway = Resource {
-            status: StatusUse::Written(StatusShape::Gateway),
+            status: StatusUse::Written(StatusShape::Listeners),
             reads: &[
                 Kind::GatewayClass, Kind::GatewayParameters, Kind::ReferenceGrant, Kind::Ingress, Kind::Service,
                 Kind::Secret,

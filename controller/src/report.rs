@@ -1,6 +1,5 @@
 //! Statuses and problems as JSON, as the admin port and `portcullis check` show them.
 
-use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{
@@ -13,16 +12,11 @@ use crate::{
 /// `{"objects": [...], "problems": [...]}`: each object that is ours with its status as it would be written to the
 /// cluster, and each problem of a document.
 pub fn of(statuses: &Statuses, problems: &[Problem]) -> Value {
-    let mut objects = Vec::new();
-    let Statuses { gateway_classes, gateways, routes, ingresses } = statuses;
-    objects.extend(gateway_classes.iter().map(|(key, report)| object(key, report)));
-    objects.extend(gateways.iter().map(|(key, report)| object(key, report)));
-    objects.extend(routes.iter().map(|(key, report)| object(key, report)));
-    objects.extend(ingresses.iter().map(|(key, report)| object(key, report)));
+    let objects: Vec<_> = statuses.iter().map(|(key, report)| object(key, report)).collect();
     json!({ "objects": objects, "problems": problems.iter().map(problem).collect::<Vec<_>>() })
 }
 
-fn object<S: Serialize>(key: &ObjectKey, report: &Report<S>) -> Value {
+fn object(key: &ObjectKey, report: &Report) -> Value {
     let mut metadata = json!({ "name": key.name });
     if !key.namespace.is_empty() {
         metadata["namespace"] = (&*key.namespace).into();

@@ -1,6 +1,7 @@
 //! What to say about each object: its status, exactly as it would be written to the cluster, and what has no place
 //! there. When a condition last changed is known to whoever writes it, and added there.
 
+mod condition_types;
 mod describe;
 mod gateway;
 mod gateway_class;
@@ -8,15 +9,16 @@ mod ingress;
 mod route;
 mod types;
 
+pub use condition_types::{ConditionType, EventLevel, Impact, Meaning};
 pub use gateway::gateway;
 pub use gateway_class::gateway_class;
 pub use ingress::ingress;
 pub use route::route;
 pub(crate) use route::route_parent;
 pub use types::{
-    Condition, ConditionStatus, ConditionType, GatewayClassStatus, GatewayStatus, GatewayStatusAddress,
-    IngressLoadBalancer, IngressLoadBalancerIngress, IngressStatus, Level, ListenerStatus, Message, Report,
-    RouteGroupKind, RouteParentStatus, RouteStatus, SupportedFeature,
+    Condition, ConditionStatus, GatewayClassStatus, GatewayStatus, GatewayStatusAddress, IngressLoadBalancer,
+    IngressLoadBalancerIngress, IngressStatus, Level, ListenerStatus, Message, Report, RouteGroupKind,
+    RouteParentStatus, RouteStatus, Status, Subject, SupportedFeature,
 };
 
 use std::collections::BTreeMap;
@@ -28,31 +30,49 @@ use crate::{
 
 /// What is said about every object that is ours, and about routes that tried to be.
 ///
-/// Its [`Display`](std::fmt::Display) is for people: a line for each object, parent, listener, condition and message.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Statuses {
-    pub gateway_classes: BTreeMap<ObjectKey, Report<GatewayClassStatus>>,
-    pub gateways: BTreeMap<ObjectKey, Report<GatewayStatus>>,
-    /// HTTPRoutes and GRPCRoutes. Without `parents` there is nothing to write.
-    pub routes: BTreeMap<ObjectKey, Report<RouteStatus>>,
-    pub ingresses: BTreeMap<ObjectKey, Report<IngressStatus>>,
-}
+/// A route without `parents` has nothing to be written. Its [`Display`](std::fmt::Display) is for people: a line for
+/// each object, parent, listener, condition and message.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Statuses(BTreeMap<ObjectKey, Report>);
 
 impl Statuses {
+    /// What is said about an object.
+    pub fn get(&self, key: &ObjectKey) -> Option<&Report> {
+        self.0.get(key)
+    }
+
+    /// All of them, in the order of kinds, namespaces and names.
+    pub fn iter(&self) -> impl Iterator<Item = (&ObjectKey, &Report)> {
+        self.0.iter()
+    }
+
+    /// Says something else about an object, or nothing; tells whether that is another thing than before.
+    pub(crate) fn set(&mut self, key: &ObjectKey, report: Option<Report>) -> bool {
+        match report {
+            None => self.0.remove(key).is_some(),
+            Some(report) if self.0.get(key) == Some(&report) => false,
+            Some(report) => {
+                self.0.insert(key.clone(), report);
+                true
+            }
+        }
+    }
+
     /// How many messages there are of each kind of object and topic, of those that are counted.
     pub fn topics(&self) -> BTreeMap<(Kind, Topic), usize> {
         let mut counts = BTreeMap::new();
-        let mut count = |key: &ObjectKey, messages: &[Message]| {
-            for topic in messages.iter().filter_map(|message| message.topic) {
+        for (key, report) in &self.0 {
+            for topic in report.messages.iter().filter_map(|message| message.topic) {
                 *counts.entry((key.kind, topic)).or_default() += 1;
             }
-        };
-        let Self { gateway_classes, gateways, routes, ingresses } = self;
-        gateway_classes.iter().for_each(|(key, report)| count(key, &report.messages));
-        gateways.iter().for_each(|(key, report)| count(key, &report.messages));
-        routes.iter().for_each(|(key, report)| count(key, &report.messages));
-        ingresses.iter().for_each(|(key, report)| count(key, &report.messages));
+        }
         counts
+    }
+}
+
+impl FromIterator<(ObjectKey, Report)> for Statuses {
+    fn from_iter<I: IntoIterator<Item = (ObjectKey, Report)>>(reports: I) -> Self {
+        Self(reports.into_iter().collect())
     }
 }
 

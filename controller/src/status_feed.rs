@@ -8,13 +8,12 @@ use std::{
     },
 };
 
-use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::{Notify, watch};
 
 use crate::{
     ir::{Kind, ObjectKey},
-    status::{Level, Message, Report, Statuses},
+    status::{Level, Message, Statuses},
 };
 
 /// Desired statuses, and which of them are new.
@@ -60,12 +59,7 @@ impl Changed {
 impl StatusFeed {
     pub(crate) fn new(statuses: watch::Receiver<Arc<Statuses>>, changed: Arc<Changed>) -> Self {
         changed.wanted.store(true, Ordering::Release);
-        let known = {
-            let statuses = statuses.borrow();
-            let Statuses { gateway_classes, gateways, routes, ingresses } = &**statuses;
-            let gateways = gateway_classes.keys().chain(gateways.keys());
-            gateways.chain(routes.keys()).chain(ingresses.keys()).cloned().collect::<Vec<_>>()
-        };
+        let known: Vec<_> = statuses.borrow().iter().map(|(key, _)| key.clone()).collect();
         changed.add(known);
         Self { statuses, changed }
     }
@@ -87,41 +81,21 @@ impl StatusFeed {
     /// also what is refused.
     pub(crate) fn remarks(&self, key: &ObjectKey) -> Vec<Message> {
         let statuses = self.statuses.borrow();
-        let messages = match key.kind {
-            Kind::GatewayClass => statuses.gateway_classes.get(key).map(|report| &*report.messages),
-            Kind::Gateway => statuses.gateways.get(key).map(|report| &*report.messages),
-            Kind::Ingress => statuses.ingresses.get(key).map(|report| &*report.messages),
-            _ => statuses.routes.get(key).map(|report| &*report.messages),
-        };
+        let messages = statuses.get(key).map(|report| &*report.messages).unwrap_or_default();
         let is_told = |message: &&Message| match message.level {
             Level::Refused => key.kind == Kind::Ingress,
             Level::Warning => true,
             Level::Note => false,
         };
-        messages.unwrap_or_default().iter().filter(is_told).cloned().collect()
+        messages.iter().filter(is_told).cloned().collect()
     }
 
     /// The status that an object should have, and the generation that it was made of where it says so.
     pub fn desired(&self, key: &ObjectKey) -> Option<(Value, Option<i64>)> {
         let statuses = self.statuses.borrow();
-        let value = match key.kind {
-            Kind::GatewayClass => value(statuses.gateway_classes.get(key)?),
-            Kind::Gateway => value(statuses.gateways.get(key)?),
-            Kind::Ingress => value(statuses.ingresses.get(key)?),
-            _ => value(statuses.routes.get(key)?),
-        };
-        let generation = generation(&value);
-        Some((value, generation))
+        let status = &statuses.get(key)?.status;
+        // Statuses are plain structures of texts and numbers, which JSON has a form for.
+        let value = serde_json::to_value(status).unwrap_or_default();
+        Some((value, status.observed_generation()))
     }
-}
-
-fn value<S: Serialize>(report: &Report<S>) -> Value {
-    // Statuses are plain structures of texts and numbers, which JSON has a form for.
-    serde_json::to_value(&report.status).unwrap_or_default()
-}
-
-/// All conditions of one object are made of one generation.
-fn generation(status: &Value) -> Option<i64> {
-    let conditions = status.get("conditions").or_else(|| status.get("parents")?.get(0)?.get("conditions"));
-    conditions?.get(0)?.get("observedGeneration")?.as_i64()
 }

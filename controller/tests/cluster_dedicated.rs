@@ -69,7 +69,7 @@ impl Replica {
 
     fn status(&self, gateway: &str) -> Option<GatewayStatus> {
         let key = ObjectKey::new(Kind::Gateway, "infra", gateway);
-        self.handle.statuses().borrow().gateways.get(&key).map(|report| report.status.clone())
+        self.handle.statuses().borrow().get(&key)?.status.of_gateway().cloned()
     }
 
     fn programmed(&self, gateway: &str) -> Option<Condition> {

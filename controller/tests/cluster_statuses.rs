@@ -582,6 +582,10 @@ async fn what_is_remarked_about_accepted_objects_is_told_once() {
         (Kind::Ingress, Topic::Closed, 1),
     ];
     assert_eq!(counted, want);
+    // That it is well again is told to whoever saw that it was not.
+    server.apply("ingresses", ingress("closed", "a.example.com"));
+    sleep(Duration::from_secs(60)).await;
+    assert!(sorted().contains(&"Normal Ingress closed Accepted".to_owned()), "{:?}", sorted());
 }
 
 #[tokio::test(start_paused = true)]

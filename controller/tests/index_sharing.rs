@@ -90,7 +90,7 @@ fn bindings_are_a_matter_of_statuses() {
     let mut statuses = Statuses::default();
     assert!(!site.index.tell(&mut statuses).is_empty());
     let of = |statuses: &Statuses, name: &str| {
-        serde_json::to_string(&statuses.gateways[&key(&gateway(name, 80, ""))]).unwrap()
+        serde_json::to_string(statuses.get(&key(&gateway(name, 80, ""))).unwrap()).unwrap()
     };
     let (main, other) = (of(&statuses, "main"), of(&statuses, "other"));
     site.index.bind(&Bindings::from([(80, Err("address in use".to_owned()))]));

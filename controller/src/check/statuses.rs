@@ -3,59 +3,50 @@
 use super::{Finding, Level};
 use crate::{
     ir::ObjectKey,
-    status::{self, Condition, ConditionStatus, ConditionType, Message, RouteParentStatus, Statuses},
+    status::{self, Condition, ConditionType, Impact, Message, Report, RouteParentStatus, Statuses, Subject},
 };
 
 /// What is wrong with the objects, by what would be written on them.
 pub(super) fn findings(statuses: &Statuses) -> Vec<(&ObjectKey, Finding)> {
-    let mut out = Vec::new();
-    for (key, report) in &statuses.gateway_classes {
-        out.extend(conditions("", &report.status.conditions).map(|f| (key, f)));
-        out.extend(report.messages.iter().filter_map(message).map(|m| (key, m)));
-    }
-    for (key, report) in &statuses.gateways {
-        for listener in &report.status.listeners {
-            // A Gateway is accepted without its worst listener; the Gateway's own conditions tell the rest.
-            let at = format!("listener {}", listener.name);
-            out.extend(conditions(&at, &listener.conditions).map(|f| (key, partly(f))));
-        }
-        out.extend(conditions("", &report.status.conditions).map(|f| (key, f)));
-        out.extend(report.messages.iter().filter_map(message).map(|m| (key, m)));
-    }
-    for (key, report) in &statuses.routes {
-        let accepted = |p: &RouteParentStatus| {
-            p.conditions.iter().any(|c| c.kind == ConditionType::Accepted && c.is_true())
-        };
-        let anywhere = report.status.parents.iter().any(accepted);
-        for parent in &report.status.parents {
-            let at = parent_name(parent);
-            let said = conditions(&at, &parent.conditions);
-            out.extend(said.map(|f| (key, if anywhere { partly(f) } else { f })));
-        }
-        out.extend(report.messages.iter().filter_map(message).map(|m| (key, m)));
-    }
-    for (key, report) in &statuses.ingresses {
-        out.extend(report.messages.iter().filter_map(message).map(|m| (key, m)));
-    }
-    out
+    let of_object = |(key, report)| of(report).into_iter().map(move |finding| (key, finding));
+    statuses.iter().flat_map(of_object).collect()
 }
 
-fn conditions(at: &str, conditions: &[Condition]) -> impl Iterator<Item = Finding> {
-    use ConditionType::{Accepted, Conflicted, OverlappingTlsConfig, PartiallyInvalid};
-    conditions.iter().filter_map(move |condition| {
-        let level = match (condition.kind, condition.status) {
-            // Said of what is wrong; the others of what is right.
-            (OverlappingTlsConfig, ConditionStatus::True) => Level::Warning,
-            (Conflicted | PartiallyInvalid, ConditionStatus::True) => Level::Unresolved,
-            (OverlappingTlsConfig | Conflicted | PartiallyInvalid, _) => return None,
-            (Accepted, ConditionStatus::False) => Level::Error,
-            (_, ConditionStatus::False) => Level::Unresolved,
-            _ => return None,
+fn of(report: &Report) -> Vec<Finding> {
+    let all = report.status.conditions();
+    let is_accepted = |c: &Condition| c.kind == ConditionType::Accepted && c.is_true();
+    let anywhere = all.iter().any(|(subject, conditions)| {
+        matches!(subject, Subject::Parent(_)) && conditions.iter().any(is_accepted)
+    });
+    let (mut own, mut of_parts) = (Vec::new(), Vec::new());
+    for (subject, conditions) in all {
+        match subject {
+            Subject::Object => own.extend(bad_ones("", conditions)),
+            // A Gateway is accepted without its worst listener; the Gateway's own conditions tell the rest.
+            Subject::Listener(listener) => {
+                of_parts.extend(bad_ones(&format!("listener {}", listener.name), conditions).map(partly));
+            }
+            Subject::Parent(parent) => {
+                let at = parent_name(parent);
+                let found = bad_ones(&at, conditions);
+                of_parts.extend(found.map(|finding| if anywhere { partly(finding) } else { finding }));
+            }
+        }
+    }
+    of_parts.into_iter().chain(own).chain(report.messages.iter().filter_map(message)).collect()
+}
+
+fn bad_ones(at: &str, conditions: &[Condition]) -> impl Iterator<Item = Finding> {
+    conditions.iter().filter(|condition| condition.is_bad()).map(move |condition| {
+        let level = match condition.kind.meaning().impact {
+            Impact::Nothing => Level::Warning,
+            Impact::Part => Level::Unresolved,
+            Impact::Whole => Level::Error,
         };
         let kind = condition.kind.as_str();
         let field = if at.is_empty() { kind.to_owned() } else { format!("{at}: {kind}") };
         let (reason, message) = (Some(condition.reason), condition.message.clone().into_owned());
-        Some(Finding { level, field, reason, message, line: None })
+        Finding { level, field, reason, message, line: None }
     })
 }
 

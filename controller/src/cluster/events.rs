@@ -3,9 +3,9 @@
 //! Nobody waits for them, and nothing is made up for: where there are too many, or one is refused, it is left out.
 //! Namespaces take turns: one where much happens leaves the others theirs.
 
-mod happened;
+mod transitions;
 
-pub(crate) use happened::{Happened, refused, remarked, transitions};
+pub(crate) use transitions::{Transition, refused, remarked, transitions};
 
 use std::{
     collections::VecDeque,
@@ -41,14 +41,14 @@ const NOTE: usize = 1024;
 /// The most characters of an object's name.
 const NAME: usize = 253;
 
-/// Takes what happened, and has it written.
+/// Takes transitions, and has them written as events.
 #[derive(Clone, Debug)]
 pub(crate) struct Recorder {
     waiting: Arc<Mutex<Waiting>>,
     bell: mpsc::Sender<()>,
 }
 
-/// What is not written yet, of each namespace in the order in which it happened.
+/// What is not written yet, of each namespace in the order of its transitions.
 #[derive(Debug, Default)]
 struct Waiting {
     /// Written first, never left out.
@@ -59,12 +59,12 @@ struct Waiting {
     next: u64,
 }
 
-/// What happened to which object, and when.
+/// Which object changed how, and when.
 #[derive(Debug)]
 struct Noted {
     key: ObjectKey,
     uid: Box<str>,
-    happened: Happened,
+    transition: Transition,
     at: Timestamp,
 }
 
@@ -77,9 +77,9 @@ impl Recorder {
         Self { waiting, bell }
     }
 
-    /// Notes what happened to an object of this uid.
-    pub(crate) fn record(&self, key: &ObjectKey, uid: &str, happened: Happened) {
-        let noted = Noted { key: key.clone(), uid: uid.into(), happened, at: Timestamp::now() };
+    /// Notes a transition of an object of this uid.
+    pub(crate) fn record(&self, key: &ObjectKey, uid: &str, transition: Transition) {
+        let noted = Noted { key: key.clone(), uid: uid.into(), transition, at: Timestamp::now() };
         let left_out = lock(&self.waiting).add(noted);
         if let Some(Noted { key, .. }) = left_out {
             debug!(object = %key, "too many events; one is left out");
@@ -90,8 +90,8 @@ impl Recorder {
 
     /// Records what holds for as long as the object stays as it is, and must not be left out. Returns false, and
     /// records nothing, where too many of these events wait: the caller tries again later.
-    pub(crate) fn try_record_lasting(&self, key: &ObjectKey, uid: &str, happened: Happened) -> bool {
-        let noted = Noted { key: key.clone(), uid: uid.into(), happened, at: Timestamp::now() };
+    pub(crate) fn try_record_lasting(&self, key: &ObjectKey, uid: &str, transition: Transition) -> bool {
+        let noted = Noted { key: key.clone(), uid: uid.into(), transition, at: Timestamp::now() };
         let is_recorded = lock(&self.waiting).add_lasting(noted);
         let _ = self.bell.try_send(());
         is_recorded
@@ -181,16 +181,16 @@ async fn write(client: &Client, controllers: &ControllerNames, noted: &Noted, in
 }
 
 fn event(noted: &Noted, reporter: &str, instance: &str) -> Event {
-    let Noted { key, uid, happened, at } = noted;
+    let Noted { key, uid, transition, at } = noted;
     let namespace = Some(key.namespace.to_string()).filter(|namespace| !namespace.is_empty());
     // What lasts has the same name whoever tells it and however often: the API server keeps the first one.
-    let suffix = match happened.is_lasting {
-        true => format!(".{:x}", hash(uid, happened)),
+    let suffix = match transition.is_lasting {
+        true => format!(".{:x}", hash(uid, transition)),
         false => format!(".{:x}", at.as_nanosecond()),
     };
     let name = format!("{}{suffix}", cut(&key.name, NAME - suffix.len()).trim_end_matches(['.', '-']));
     Event {
-        action: Some(happened.action.into()),
+        action: Some(transition.action.into()),
         event_time: Some(MicroTime(*at)),
         metadata: ObjectMeta {
             name: Some(name),
@@ -198,8 +198,8 @@ fn event(noted: &Noted, reporter: &str, instance: &str) -> Event {
             namespace: Some(namespace.clone().unwrap_or_else(|| "default".to_owned())),
             ..ObjectMeta::default()
         },
-        note: Some(cut(&happened.note, NOTE).to_owned()),
-        reason: Some(happened.reason.clone()),
+        note: Some(cut(&transition.note, NOTE).to_owned()),
+        reason: Some(transition.reason.clone()),
         regarding: Some(ObjectReference {
             api_version: Some(key.kind.resource().api_version.to_owned()),
             kind: Some(key.kind.as_str().to_owned()),
@@ -210,12 +210,12 @@ fn event(noted: &Noted, reporter: &str, instance: &str) -> Event {
         }),
         reporting_controller: Some(reporter.to_owned()),
         reporting_instance: Some(cut(instance, 128).to_owned()),
-        type_: Some(if happened.is_warning { "Warning" } else { "Normal" }.to_owned()),
+        type_: Some(transition.level.as_str().to_owned()),
         ..Event::default()
     }
 }
 
-fn hash(uid: &str, Happened { reason, note, .. }: &Happened) -> u64 {
+fn hash(uid: &str, Transition { reason, note, .. }: &Transition) -> u64 {
     // The standard library's hasher with its fixed keys: the same in every run of one build, and no secret.
     let mut hasher = DefaultHasher::new();
     (uid, reason, note).hash(&mut hasher);
@@ -231,15 +231,15 @@ fn cut(text: &str, most: usize) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ir::Kind;
+    use crate::{ir::Kind, status::EventLevel};
 
     #[test]
     fn an_event_is_one_that_the_api_takes() {
-        let happened = |note: &str| Happened {
+        let transition = |note: &str| Transition {
             action: "Accepted",
             reason: "NoMatchingParent".to_owned(),
             note: note.to_owned(),
-            is_warning: true,
+            level: EventLevel::Warning,
             is_lasting: false,
         };
         for (what, name, namespace, note, want) in [
@@ -248,7 +248,7 @@ mod tests {
             ("as long as may be", "a.".repeat(126) + "a", "shop", "é".repeat(1000), "shop"),
         ] {
             let key = ObjectKey::new(Kind::HttpRoute, namespace, &name);
-            let noted = Noted { key, uid: "uid".into(), happened: happened(&note), at: Timestamp::now() };
+            let noted = Noted { key, uid: "uid".into(), transition: transition(&note), at: Timestamp::now() };
             let event = event(&noted, "portcullis.dev/gateway-controller", "pod");
             assert!(event.metadata.name.as_ref().unwrap().len() <= NAME, "{what}");
             assert!(

@@ -36,7 +36,7 @@ use tracing::{debug, info, warn};
 
 use super::{
     Live, Observation, Sighting,
-    events::{self, Happened, Recorder},
+    events::{self, Recorder, Transition},
     lease::Term,
     tokens::Tokens,
 };
@@ -102,7 +102,7 @@ struct Done {
     uid: Box<str>,
     /// Of what was to be said.
     desired: u64,
-    happened: Vec<Happened>,
+    transitions: Vec<Transition>,
 }
 
 impl Writer {
@@ -242,8 +242,8 @@ impl Writer {
     fn tell_remarks(&mut self) {
         while let Some(key) = self.remarks.next(Instant::now()) {
             let Some(live) = self.live.get(&key) else { continue };
-            let happened = events::remarked(&self.feed.remarks(&key));
-            if !self.recorder.try_record_lasting(&key, &live.uid, happened) {
+            let transition = events::remarked(&self.feed.remarks(&key));
+            if !self.recorder.try_record_lasting(&key, &live.uid, transition) {
                 return self.remarks.again(key);
             }
             self.remarks.told(&key);
@@ -260,9 +260,9 @@ impl Writer {
                 if self.forbidden.remove(&key.kind) {
                     info!(kind = %key.kind, "statuses can be written again");
                 }
-                done.happened
-                    .into_iter()
-                    .for_each(|happened| self.recorder.record(&key, &done.uid, happened));
+                for transition in done.transitions {
+                    self.recorder.record(&key, &done.uid, transition);
+                }
                 self.wait_after(key, done.desired, now);
             }
             // Somebody else wrote: what they wrote will be seen.
@@ -336,7 +336,7 @@ impl Writer {
         }
         while self.writes.len() < AT_ONCE && self.queue.any() && self.tokens.any(Instant::now()) {
             let Some(key) = self.queue.next() else { return };
-            let Some((write, desired, happened)) = self.write(&key) else { continue };
+            let Some((write, desired, transitions)) = self.write(&key) else { continue };
             self.tokens.take();
             debug!(object = %key, "writing its status");
             self.queue.begin(key.clone());
@@ -345,13 +345,13 @@ impl Writer {
             let field_manager = self.controllers.field_manager.clone();
             self.writes.spawn(async move {
                 let outcome = put(&client, &field_manager, write).await;
-                (key, Done { outcome, uid, desired, happened })
+                (key, Done { outcome, uid, desired, transitions })
             });
         }
     }
 
     /// What has to be written of an object, if anything.
-    fn write(&self, key: &ObjectKey) -> Option<(Write, u64, Vec<Happened>)> {
+    fn write(&self, key: &ObjectKey) -> Option<(Write, u64, Vec<Transition>)> {
         let live = self.live.get(key)?;
         let (desired, generation) = match self.feed.desired(key) {
             Some((desired, generation)) => (Some(desired), generation),
@@ -366,10 +366,10 @@ impl Writer {
         let shape = key.kind.resource().status_shape()?;
         let controller = self.controllers.of(shape);
         let status = merge::merge(shape, &before, desired.as_ref(), controller, &now)?;
-        let happened = events::transitions(shape, &before, &status, controller);
+        let transitions = events::transitions(shape, &before, &status, controller);
         let hash = self.hasher.hash_one(desired.map(|desired| desired.to_string()));
         let resource_version = live.resource_version.clone();
-        Some((Write { key: key.clone(), resource_version, status }, hash, happened))
+        Some((Write { key: key.clone(), resource_version, status }, hash, transitions))
     }
 }
 

@@ -10,7 +10,7 @@ use portcullis_routing::ListenerId;
 use super::Index;
 use crate::{
     ir::{Kind, ObjectKey},
-    status::{self, Report, RouteStatus, Statuses},
+    status::{self, Report, Statuses},
 };
 
 /// Whose statuses have to be told again.
@@ -20,12 +20,12 @@ pub(super) struct Stale {
     pub(super) gateways: BTreeSet<ObjectKey>,
     pub(super) ingresses: BTreeSet<ObjectKey>,
     /// With what there is to say: nobody else keeps it.
-    routes: BTreeMap<ObjectKey, Option<Report<RouteStatus>>>,
+    routes: BTreeMap<ObjectKey, Option<Report>>,
 }
 
 impl Stale {
     /// Notes what is to be said of a route, or that there is something of an Ingress.
-    pub(super) fn route(&mut self, key: ObjectKey, report: Option<Report<RouteStatus>>) {
+    pub(super) fn route(&mut self, key: ObjectKey, report: Option<Report>) {
         if key.kind == Kind::Ingress {
             self.ingresses.insert(key);
         } else {
@@ -63,16 +63,17 @@ impl Index {
         }
         let Stale { classes, gateways, ingresses, routes } = std::mem::take(&mut self.stale);
         let (settings, bindings) = (&self.settings, Some(&self.bindings));
+        let mut set = |key: ObjectKey, report| changed.extend(statuses.set(&key, report).then_some(key));
         for key in classes {
             let class = self.snapshot.gateway_classes.get(&key);
             let report = class.and_then(|class| status::gateway_class(class, &self.snapshot, settings));
-            changed.extend(put(&mut statuses.gateway_classes, key, report));
+            set(key, report);
         }
         for key in gateways {
             let state = self.listeners.gateways.get(&key);
             let count = |id: &Arc<ListenerId>| self.routes.attached(id);
             let report = state.map(|state| status::gateway(state, settings, bindings, count));
-            changed.extend(put(&mut statuses.gateways, key, report));
+            set(key, report);
         }
         for key in ingresses {
             let translated = self.routes.ingress(&key).filter(|translated| translated.ours);
@@ -80,22 +81,11 @@ impl Index {
                 let losses = self.routes.losses(&key, translated);
                 status::ingress(&key, translated, &self.listeners, settings, bindings, losses)
             });
-            changed.extend(put(&mut statuses.ingresses, key, report));
+            set(key, report);
         }
         for (key, report) in routes {
-            changed.extend(put(&mut statuses.routes, key, report));
+            set(key, report);
         }
         changed
-    }
-}
-
-fn put<S: PartialEq>(map: &mut BTreeMap<ObjectKey, S>, key: ObjectKey, now: Option<S>) -> Option<ObjectKey> {
-    match now {
-        None => map.remove(&key).map(|_| key),
-        Some(now) if map.get(&key) == Some(&now) => None,
-        Some(now) => {
-            map.insert(key.clone(), now);
-            Some(key)
-        }
     }
 }

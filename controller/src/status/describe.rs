@@ -3,38 +3,27 @@
 use std::fmt;
 
 use super::{
-    Condition, ConditionType, IngressLoadBalancerIngress, Level, ListenerStatus, Message, RouteParentStatus,
-    Statuses, list,
+    Condition, ConditionStatus, Level, ListenerStatus, Message, Report, RouteParentStatus, Statuses, Subject,
+    list,
 };
+use crate::ir::ObjectKey;
 
 impl fmt::Display for Statuses {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (key, report) in &self.gateway_classes {
-            writeln!(f, "{key}")?;
-            conditions(f, 2, &report.status.conditions)?;
-            messages(f, &report.messages)?;
-        }
-        for (key, report) in &self.gateways {
-            let addresses = list(report.status.addresses.iter().map(|a| &a.value));
-            writeln!(f, "{key}{}", at(&addresses))?;
-            conditions(f, 2, &report.status.conditions)?;
-            report.status.listeners.iter().try_for_each(|l| listener(f, l))?;
-            messages(f, &report.messages)?;
-        }
-        for (key, report) in &self.routes {
-            writeln!(f, "{key}")?;
-            report.status.parents.iter().try_for_each(|p| parent(f, p))?;
-            messages(f, &report.messages)?;
-        }
-        for (key, report) in &self.ingresses {
-            let addresses = list(report.status.load_balancer.ingress.iter().map(|address| match address {
-                IngressLoadBalancerIngress::Ip(text) | IngressLoadBalancerIngress::Hostname(text) => text,
-            }));
-            writeln!(f, "{key}{}", at(&addresses))?;
-            messages(f, &report.messages)?;
-        }
-        Ok(())
+        self.iter().try_for_each(|(key, report)| object(f, key, report))
     }
+}
+
+fn object(f: &mut fmt::Formatter<'_>, key: &ObjectKey, report: &Report) -> fmt::Result {
+    writeln!(f, "{key}{}", at(&list(report.status.addresses())))?;
+    for (subject, of_subject) in report.status.conditions() {
+        match subject {
+            Subject::Object => conditions(f, 2, of_subject)?,
+            Subject::Listener(of) => listener(f, of)?,
+            Subject::Parent(of) => parent(f, of)?,
+        }
+    }
+    messages(f, &report.messages)
 }
 
 fn listener(f: &mut fmt::Formatter<'_>, listener: &ListenerStatus) -> fmt::Result {
@@ -82,11 +71,12 @@ fn at(addresses: &str) -> String {
 impl Condition {
     /// Whether the condition says that all is well, and no more than that.
     fn is_good(&self) -> bool {
-        match self.kind {
-            ConditionType::Conflicted => !self.is_true(),
-            ConditionType::PartiallyInvalid | ConditionType::OverlappingTlsConfig => false,
-            // Accepted in part, or served in part
-            _ => self.is_true() && self.reason == self.kind.as_str() && !self.message.starts_with("not "),
+        let meaning = self.kind.meaning();
+        if meaning.passing || self.status != meaning.good {
+            return false;
         }
+        // Accepted in part, or served in part
+        meaning.good == ConditionStatus::False
+            || self.reason == meaning.name && !self.message.starts_with("not ")
     }
 }

@@ -6,7 +6,7 @@ use portcullis_routing::{ListenerId, RouteKind};
 
 use super::{
     Condition, ConditionType, GatewayStatus, GatewayStatusAddress, ListenerStatus, Message, Report,
-    RouteGroupKind, list, sentences, types::condition,
+    RouteGroupKind, Status, list, sentences, types::condition,
 };
 use crate::{
     Bindings,
@@ -26,7 +26,7 @@ pub fn gateway(
     settings: &Settings,
     bindings: Option<&Bindings>,
     attached: impl Fn(&Arc<ListenerId>) -> u32,
-) -> Report<GatewayStatus> {
+) -> Report {
     let generation = state.gateway.meta.generation;
     let addresses = addresses(state, settings, bindings.is_some());
     let hindrance = settings.hindrances.get(&state.gateway.meta.key).map(|why| &**why);
@@ -50,11 +50,11 @@ pub fn gateway(
         ));
     }
     Report {
-        status: GatewayStatus {
+        status: Status::Listeners(Box::new(GatewayStatus {
             listeners: listeners.collect(),
             conditions: vec![accepted, programmed],
             addresses: if is_accepted { addresses.usable } else { Vec::new() },
-        },
+        })),
         messages: messages.into(),
     }
 }

@@ -1,7 +1,8 @@
 //! The status of a GatewayClass.
 
 use super::{
-    Condition, ConditionType, GatewayClassStatus, Message, Report, SupportedFeature, list, types::condition,
+    Condition, ConditionType, GatewayClassStatus, Message, Report, Status, SupportedFeature, list,
+    types::condition,
 };
 use crate::{
     ir::{GatewayClass, parameters::Addressing},
@@ -10,19 +11,15 @@ use crate::{
 };
 
 /// What is said about a GatewayClass; nothing where it is another controller's.
-pub fn gateway_class(
-    class: &GatewayClass,
-    snapshot: &Snapshot,
-    settings: &Settings,
-) -> Option<Report<GatewayClassStatus>> {
+pub fn gateway_class(class: &GatewayClass, snapshot: &Snapshot, settings: &Settings) -> Option<Report> {
     (*class.controller == *settings.gateway_controller).then(|| Report {
-        status: GatewayClassStatus {
+        status: Status::Conditions(Box::new(GatewayClassStatus {
             conditions: [Some(accepted(class, snapshot)), supported_version(class, settings)]
                 .into_iter()
                 .flatten()
                 .collect(),
             supported_features: features(class, snapshot, settings),
-        },
+        })),
         messages: Message::warnings(&class.meta).collect(),
     })
 }
@@ -144,7 +141,8 @@ spec: { addressing: Dedicated }
             let settings = Settings { dedicated, ..Settings::default() };
             let class = &snapshot.gateway_classes[&ObjectKey::new(Kind::GatewayClass, "", class)];
             let report = gateway_class(class, &snapshot, &settings).unwrap();
-            let names: Vec<_> = report.status.supported_features.iter().map(|feature| feature.name).collect();
+            let Status::Conditions(status) = &report.status else { panic!("{report:?}") };
+            let names: Vec<_> = status.supported_features.iter().map(|feature| feature.name).collect();
             assert!(names.is_sorted(), "{names:?}");
             assert_eq!(names.contains(&"GatewayStaticAddresses"), want, "{class:?} {dedicated:?}");
             assert_eq!(names.contains(&"GatewayInfrastructure"), want, "{class:?} {dedicated:?}");

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{IngressLoadBalancer, IngressLoadBalancerIngress, IngressStatus, Message, Report};
+use super::{IngressLoadBalancer, IngressLoadBalancerIngress, IngressStatus, Message, Report, Status};
 use crate::{
     Bindings,
     ir::ObjectKey,
@@ -17,7 +17,7 @@ pub fn ingress<'l>(
     settings: &Settings,
     bindings: Option<&Bindings>,
     losses: impl IntoIterator<Item = &'l Loss>,
-) -> Report<IngressStatus> {
+) -> Report {
     let ports: BTreeSet<u16> = translated.attachments.iter().map(|a| a.slot.at.port).collect();
     let unbound = ports.iter().filter_map(|bound| {
         let why = bindings?.get(bound)?.as_ref().err()?;
@@ -35,7 +35,9 @@ pub fn ingress<'l>(
         Address::Hostname(name) => IngressLoadBalancerIngress::Hostname(name.to_string()),
     });
     Report {
-        status: IngressStatus { load_balancer: IngressLoadBalancer { ingress: ingress.collect() } },
+        status: Status::LoadBalancer(IngressStatus {
+            load_balancer: IngressLoadBalancer { ingress: ingress.collect() },
+        }),
         messages: messages.into(),
     }
 }

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{Condition, ConditionType, Report, RouteParentStatus, RouteStatus, sentences, types::condition};
+use super::{
+    Condition, ConditionType, Report, RouteParentStatus, RouteStatus, Status, sentences, types::condition,
+};
 use crate::{
     ir::{Route, route::ParentRef},
     translate::{InvalidRules, NotAttached, Settings, Translated, Unresolved, backend_reason},
@@ -10,10 +12,10 @@ use crate::{
 
 /// What is said about a route; nothing where it has to do with other controllers alone. Taken out of what it was
 /// translated to, where nobody else reads it.
-pub fn route(translated: &mut Translated) -> Option<Report<RouteStatus>> {
+pub fn route(translated: &mut Translated) -> Option<Report> {
     let Translated { parents, messages, .. } = translated;
     (translated.ours || !messages.is_empty()).then(|| Report {
-        status: RouteStatus { parents: std::mem::take(parents).into() },
+        status: Status::Parents(RouteStatus { parents: std::mem::take(parents).into() }),
         messages: std::mem::take(messages).into(),
     })
 }

@@ -38,11 +38,16 @@ fn here() -> Vec<Address> {
     vec![Address::Ip([192, 0, 2, 1].into()), Address::Hostname("edge.example.com".into())]
 }
 
+fn gateway_status(statuses: &Statuses) -> &GatewayStatus {
+    let report = statuses.get(&ObjectKey::new(Kind::Gateway, "infra", "public")).unwrap();
+    report.status.of_gateway().unwrap()
+}
+
 #[test]
 fn statuses_are_written_as_the_api_has_them() {
     let statuses = statuses(None, here());
     let value = |status: serde_json::Result<serde_json::Value>| status.unwrap();
-    let gateway = &statuses.gateways[&ObjectKey::new(Kind::Gateway, "infra", "public")].status;
+    let gateway = &statuses.get(&ObjectKey::new(Kind::Gateway, "infra", "public")).unwrap().status;
     let gateway = value(serde_json::to_value(gateway));
     assert_eq!(
         gateway["addresses"],
@@ -56,7 +61,7 @@ fn statuses_are_written_as_the_api_has_them() {
         (&gateway["listeners"][0]["attachedRoutes"], &gateway["listeners"][1]["attachedRoutes"]),
         (&json!(1), &json!(0))
     );
-    let route = &statuses.routes[&ObjectKey::new(Kind::HttpRoute, "infra", "web")].status;
+    let route = &statuses.get(&ObjectKey::new(Kind::HttpRoute, "infra", "web")).unwrap().status;
     assert_eq!(
         value(serde_json::to_value(route))["parents"][0],
         json!({
@@ -68,12 +73,12 @@ fn statuses_are_written_as_the_api_has_them() {
             ],
         })
     );
-    let ingress = &statuses.ingresses[&ObjectKey::new(Kind::Ingress, "shop", "web")].status;
+    let ingress = &statuses.get(&ObjectKey::new(Kind::Ingress, "shop", "web")).unwrap().status;
     assert_eq!(
         value(serde_json::to_value(ingress)),
         json!({ "loadBalancer": { "ingress": [{ "ip": "192.0.2.1" }, { "hostname": "edge.example.com" }] } })
     );
-    let class = &statuses.gateway_classes[&ObjectKey::new(Kind::GatewayClass, "", "portcullis")].status;
+    let class = &statuses.get(&ObjectKey::new(Kind::GatewayClass, "", "portcullis")).unwrap().status;
     assert_eq!(value(serde_json::to_value(class))["supportedFeatures"][0], json!({ "name": "GRPCRoute" }));
 }
 
@@ -91,7 +96,7 @@ fn a_listener_is_programmed_when_its_port_is_bound() {
         (None, "True Programmed", "True Programmed", "True Programmed"),
     ] {
         let statuses = statuses(bindings.as_ref(), here());
-        let status = &statuses.gateways[&ObjectKey::new(Kind::Gateway, "infra", "public")].status;
+        let status = gateway_status(&statuses);
         let of = |conditions: &[Condition]| {
             let programmed = conditions.iter().find(|c| c.kind == ConditionType::Programmed).unwrap();
             format!("{:?} {}", programmed.status, programmed.reason)
@@ -106,11 +111,11 @@ fn a_listener_is_programmed_when_its_port_is_bound() {
 fn a_port_that_cannot_be_bound_is_named_with_the_reason() {
     let bindings = Bindings::from([(80, Err("address in use".to_owned())), (8080, Ok(()))]);
     let statuses = statuses(Some(&bindings), here());
-    let gateway = &statuses.gateways[&ObjectKey::new(Kind::Gateway, "infra", "public")].status;
+    let gateway = gateway_status(&statuses);
     let listener =
         gateway.listeners[0].conditions.iter().find(|c| c.kind == ConditionType::Programmed).unwrap();
     assert_eq!(listener.message, "port 80 cannot be bound: address in use");
-    let ingress = &statuses.ingresses[&ObjectKey::new(Kind::Ingress, "shop", "web")];
+    let ingress = statuses.get(&ObjectKey::new(Kind::Ingress, "shop", "web")).unwrap();
     let said: Vec<_> = ingress.messages.iter().map(|m| (m.level, &*m.text)).collect();
     assert_eq!(said, [(Level::Refused, "not served on port 80, which cannot be bound: address in use")]);
 }
@@ -119,7 +124,7 @@ fn a_port_that_cannot_be_bound_is_named_with_the_reason() {
 fn accepted_says_nothing_of_addresses_and_ports() {
     let bindings = Bindings::from([(80, Err("address in use".to_owned()))]);
     let statuses = statuses(Some(&bindings), Vec::new());
-    let gateway = &statuses.gateways[&ObjectKey::new(Kind::Gateway, "infra", "public")].status;
+    let gateway = gateway_status(&statuses);
     let reasons: Vec<_> = gateway.conditions.iter().map(|c| (c.kind, c.status, c.reason)).collect();
     assert_eq!(
         reasons,
@@ -134,7 +139,7 @@ fn accepted_says_nothing_of_addresses_and_ports() {
 #[test]
 fn a_check_of_a_folder_takes_addresses_for_granted() {
     let statuses = statuses(None, Vec::new());
-    let gateway = &statuses.gateways[&ObjectKey::new(Kind::Gateway, "infra", "public")].status;
+    let gateway = gateway_status(&statuses);
     assert!(gateway.conditions.iter().all(Condition::is_true), "{gateway:?}");
 }
 
@@ -143,4 +148,19 @@ fn long_lists_are_cut() {
     assert_eq!(sentences(1..=8), "1; 2; 3; 4; 5; 6; 7; 8");
     assert_eq!(sentences(1..=10), "1; 2; 3; 4; 5; 6; 7; 8; and 2 more");
     assert_eq!(sentences::<ListenerId>([]), "");
+}
+
+#[test]
+fn a_condition_stands_where_its_row_says() {
+    let statuses = statuses(None, here());
+    let mut seen = 0;
+    for (key, report) in statuses.iter() {
+        let shape = key.kind.resource().status_shape().unwrap();
+        for condition in report.status.conditions().iter().flat_map(|(_, conditions)| *conditions) {
+            seen += 1;
+            assert!(condition.kind.meaning().shapes.contains(&shape), "{key}: {}", condition.kind.as_str());
+            assert_eq!(ConditionType::named(condition.kind.as_str()), Some(condition.kind));
+        }
+    }
+    assert!(seen > 10, "{statuses}");
 }

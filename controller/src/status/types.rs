@@ -5,6 +5,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
+use super::ConditionType;
 use crate::{
     ir::{Meta, route::ParentRef},
     problem::Topic,
@@ -23,18 +24,6 @@ pub struct Condition {
     pub observed_generation: i64,
 }
 
-/// The conditions that we set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ConditionType {
-    Accepted,
-    Conflicted,
-    OverlappingTlsConfig,
-    PartiallyInvalid,
-    Programmed,
-    ResolvedRefs,
-    SupportedVersion,
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum ConditionStatus {
     True,
@@ -43,12 +32,31 @@ pub enum ConditionStatus {
 }
 
 /// A status, and what its kind has no field for.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Report<S> {
-    pub status: S,
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Report {
+    pub status: Status,
     /// For the owner's eyes: the admin port and `portcullis check`.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     pub messages: Box<[Message]>,
+}
+
+/// A status, in the shape that the object's kind has ([`crate::kinds::StatusShape`]).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Status {
+    Conditions(Box<GatewayClassStatus>),
+    Listeners(Box<GatewayStatus>),
+    Parents(RouteStatus),
+    LoadBalancer(IngressStatus),
+}
+
+/// Whose conditions they are.
+#[derive(Clone, Copy, Debug)]
+pub enum Subject<'s> {
+    /// The object's.
+    Object,
+    Listener(&'s ListenerStatus),
+    Parent(&'s RouteParentStatus),
 }
 
 /// Something that the owner of an object should know.
@@ -179,26 +187,76 @@ impl Condition {
     pub fn is_true(&self) -> bool {
         self.status == ConditionStatus::True
     }
+
+    /// Whether it says that something is wrong.
+    pub(crate) fn is_bad(&self) -> bool {
+        self.status != self.kind.meaning().good && self.status != ConditionStatus::Unknown
+    }
 }
 
-impl ConditionType {
-    /// The type as the API writes it.
+impl ConditionStatus {
+    /// The status as the API writes it.
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Accepted => "Accepted",
-            Self::Conflicted => "Conflicted",
-            Self::OverlappingTlsConfig => "OverlappingTLSConfig",
-            Self::PartiallyInvalid => "PartiallyInvalid",
-            Self::Programmed => "Programmed",
-            Self::ResolvedRefs => "ResolvedRefs",
-            Self::SupportedVersion => "SupportedVersion",
+            Self::True => "True",
+            Self::False => "False",
+            Self::Unknown => "Unknown",
         }
     }
 }
 
-impl Serialize for ConditionType {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.as_str())
+impl Status {
+    /// That of a Gateway.
+    pub fn of_gateway(&self) -> Option<&GatewayStatus> {
+        match self {
+            Self::Listeners(status) => Some(status),
+            Self::Conditions(_) | Self::Parents(_) | Self::LoadBalancer(_) => None,
+        }
+    }
+
+    /// Its conditions: the object's, then those of its parts.
+    pub fn conditions(&self) -> Vec<(Subject<'_>, &[Condition])> {
+        match self {
+            Self::Conditions(status) => vec![(Subject::Object, &status.conditions)],
+            Self::Listeners(status) => {
+                let listeners = status.listeners.iter().map(|l| (Subject::Listener(l), &*l.conditions));
+                [(Subject::Object, &*status.conditions)].into_iter().chain(listeners).collect()
+            }
+            Self::Parents(status) => {
+                status.parents.iter().map(|parent| (Subject::Parent(parent), &*parent.conditions)).collect()
+            }
+            Self::LoadBalancer(_) => Vec::new(),
+        }
+    }
+
+    /// Where clients reach what it is about.
+    pub fn addresses(&self) -> Vec<&str> {
+        match self {
+            Self::Listeners(status) => status.addresses.iter().map(|a| &*a.value).collect(),
+            Self::LoadBalancer(status) => {
+                status.load_balancer.ingress.iter().map(IngressLoadBalancerIngress::as_str).collect()
+            }
+            Self::Conditions(_) | Self::Parents(_) => Vec::new(),
+        }
+    }
+
+    /// The generation of the object that it was made of, where it says so: all its conditions are of one.
+    pub fn observed_generation(&self) -> Option<i64> {
+        let conditions = match self {
+            Self::Conditions(status) => &*status.conditions,
+            Self::Listeners(status) => &*status.conditions,
+            Self::Parents(status) => &status.parents.first()?.conditions,
+            Self::LoadBalancer(_) => return None,
+        };
+        conditions.first().map(|condition| condition.observed_generation)
+    }
+}
+
+impl IngressLoadBalancerIngress {
+    fn as_str(&self) -> &str {
+        match self {
+            Self::Ip(text) | Self::Hostname(text) => text,
+        }
     }
 }
 

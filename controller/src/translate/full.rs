@@ -98,28 +98,24 @@ fn statuses(
         lost.entry((&loss.loser.namespace, &loss.loser.name)).or_default().push(loss);
     }
     let classes = snapshot.gateway_classes.values();
+    let classes = classes.filter_map(|class| {
+        Some((class.meta.key.clone(), status::gateway_class(class, snapshot, settings)?))
+    });
     let gateways = listeners.gateways.iter().map(|(key, state)| {
         let count = |id: &Arc<ListenerId>| attached.get(id).copied().unwrap_or_default();
         (key.clone(), status::gateway(state, settings, bindings, count))
     });
-    let gateways = gateways.collect();
-    let (ingresses, routes): (Vec<_>, Vec<_>) =
-        translated.into_iter().partition(|(key, _)| key.kind == Kind::Ingress);
-    let ingresses = ingresses.into_iter().filter(|(_, t)| t.ours);
-    Statuses {
-        gateway_classes: classes
-            .filter_map(|class| {
-                Some((class.meta.key.clone(), status::gateway_class(class, snapshot, settings)?))
-            })
-            .collect(),
-        gateways,
-        routes: routes.into_iter().filter_map(|(key, mut t)| Some((key, status::route(&mut t)?))).collect(),
-        ingresses: ingresses
-            .map(|(key, t)| {
-                let lost = lost.get(&(&*key.namespace, &*key.name)).into_iter().flatten().copied();
-                let report = status::ingress(&key, &t, listeners, settings, bindings, lost);
-                (key, report)
-            })
-            .collect(),
-    }
+    let of_listeners: Vec<_> = classes.chain(gateways).collect();
+    let of_routes = translated.into_iter().filter_map(|(key, mut t)| {
+        let report = if key.kind != Kind::Ingress {
+            status::route(&mut t)?
+        } else if t.ours {
+            let lost = lost.get(&(&*key.namespace, &*key.name)).into_iter().flatten().copied();
+            status::ingress(&key, &t, listeners, settings, bindings, lost)
+        } else {
+            return None;
+        };
+        Some((key, report))
+    });
+    of_listeners.into_iter().chain(of_routes).collect()
 }

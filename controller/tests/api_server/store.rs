@@ -287,8 +287,9 @@ impl State {
                 }
             }
             for part in ["annotations", "labels"] {
-                if let Some(value) = object["metadata"].get(part) {
-                    next["metadata"][part] = value.clone();
+                match object["metadata"].get(part) {
+                    Some(value) => next["metadata"][part] = value.clone(),
+                    None => drop(next["metadata"].as_object_mut().unwrap().remove(part)),
                 }
             }
             if next["spec"] != live["spec"] {

@@ -5,10 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::kinds::StatusShape;
-
-/// Conditions of ours that come and go; every other one is always there.
-const PASSING: [&str; 2] = ["PartiallyInvalid", "OverlappingTLSConfig"];
+use crate::{kinds::StatusShape, status::ConditionType};
 
 /// The status to write: `desired` put into `live`; `None` where that changes nothing, or where somebody who has seen
 /// a later generation wrote before us. `controller` marks the entries that are ours, `now` is RFC 3339.
@@ -21,8 +18,8 @@ pub(super) fn merge(
 ) -> Option<Value> {
     let merged = match shape {
         StatusShape::Parents => parents(live, desired, controller, now)?,
-        StatusShape::Gateway => gateway(live, desired?, now)?,
-        StatusShape::Class => class(live, desired?, now)?,
+        StatusShape::Listeners => listeners(live, desired?, now)?,
+        StatusShape::Conditions => with_conditions(live, desired?.clone(), now)?,
         StatusShape::LoadBalancer => load_balancer(live, desired?)?,
     };
     (merged != *live).then_some(merged)
@@ -61,7 +58,7 @@ fn same_parent(one: &Value, other: &Value) -> bool {
         && one["port"] == other["port"]
 }
 
-fn gateway(live: &Value, desired: &Value, now: &str) -> Option<Value> {
+fn listeners(live: &Value, desired: &Value, now: &str) -> Option<Value> {
     let mut status = with_conditions(live, desired.clone(), now)?;
     let listeners = items(Some(desired), "listeners").iter().map(|listener| {
         let before = items(Some(live), "listeners").iter().find(|l| l["name"] == listener["name"]);
@@ -77,10 +74,6 @@ fn gateway(live: &Value, desired: &Value, now: &str) -> Option<Value> {
         fields.remove("addresses");
     }
     Some(status)
-}
-
-fn class(live: &Value, desired: &Value, now: &str) -> Option<Value> {
-    with_conditions(live, desired.clone(), now)
 }
 
 /// Addresses are not cleared: whoever has none yet says nothing.
@@ -108,7 +101,8 @@ fn with_conditions(live: &Value, desired: Value, now: &str) -> Option<Value> {
     for condition in before {
         let kind = condition["type"].as_str().unwrap_or_default();
         let Some(found) = wanted.iter().position(|w| w["type"] == condition["type"]) else {
-            if !PASSING.contains(&kind) {
+            // One of ours that comes and goes has gone.
+            if ConditionType::named(kind).is_none_or(|kind| !kind.meaning().passing) {
                 conditions.push(condition.clone());
             }
             continue;
@@ -224,7 +218,7 @@ mod tests {
         ] {
             let live = json!({"conditions": [before, condition("Theirs", "True", 1, Some(BEFORE)), condition("PartiallyInvalid", "True", 1, Some(BEFORE))]});
             let desired = json!({"conditions": [condition("Accepted", "True", 2, None)]});
-            let got = merge(StatusShape::Class, &live, Some(&desired), OURS, NOW).unwrap();
+            let got = merge(StatusShape::Conditions, &live, Some(&desired), OURS, NOW).unwrap();
             let want = json!([
                 condition("Accepted", "True", 2, Some(want)),
                 condition("Theirs", "True", 1, Some(BEFORE))
@@ -242,7 +236,7 @@ mod tests {
             [("unknown for now", "True", Some(&address)), ("not accepted", "False", None)]
         {
             let desired = json!({"conditions": accepted(status), "listeners": []});
-            let got = merge(StatusShape::Gateway, &live, Some(&desired), OURS, NOW).unwrap();
+            let got = merge(StatusShape::Listeners, &live, Some(&desired), OURS, NOW).unwrap();
             assert_eq!(got.get("addresses"), want, "{what}");
         }
         let balancer = json!({"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}});
@@ -268,7 +262,7 @@ mod tests {
         let listener = |name: &str, time: Option<&str>| json!({"name": name, "attachedRoutes": 1, "supportedKinds": [], "conditions": [condition("Accepted", "True", 1, time)]});
         let live = json!({"conditions": [], "listeners": [listener("gone", Some(BEFORE)), listener("kept", Some(BEFORE))]});
         let desired = json!({"conditions": [], "listeners": [listener("kept", None), listener("new", None)]});
-        let got = merge(StatusShape::Gateway, &live, Some(&desired), OURS, NOW).unwrap();
+        let got = merge(StatusShape::Listeners, &live, Some(&desired), OURS, NOW).unwrap();
         assert_eq!(got["listeners"], json!([listener("kept", Some(BEFORE)), listener("new", Some(NOW))]));
     }
 }

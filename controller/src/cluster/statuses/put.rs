@@ -27,7 +27,7 @@ impl ControllerNames {
     /// The one that writes statuses of this shape.
     pub(super) fn of(&self, shape: StatusShape) -> &str {
         match shape {
-            StatusShape::Class | StatusShape::Gateway | StatusShape::Parents => &self.gateway,
+            StatusShape::Conditions | StatusShape::Listeners | StatusShape::Parents => &self.gateway,
             StatusShape::LoadBalancer => &self.ingress,
         }
     }

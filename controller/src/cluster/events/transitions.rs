@@ -5,31 +5,22 @@ use serde_json::Value;
 use crate::{
     Problem,
     kinds::StatusShape,
-    status::{Level, Message, sentences},
+    status::{ConditionType, EventLevel, Level, Meaning, Message, sentences},
 };
 
-/// Something that happened to an object.
+/// A change of an object's state.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Happened {
+pub(crate) struct Transition {
     /// What it is about: the condition's type.
     pub(crate) action: &'static str,
     pub(crate) reason: String,
     pub(crate) note: String,
-    pub(crate) is_warning: bool,
+    pub(crate) level: EventLevel,
     /// Whether it is a state of the object, which is told once however often it is found, and not something that passed.
     pub(crate) is_lasting: bool,
 }
 
-/// The conditions whose changes are told, each with the status that is as it should be.
-const TOLD: [(&str, &str); 5] = [
-    ("Accepted", "True"),
-    ("Programmed", "True"),
-    ("ResolvedRefs", "True"),
-    ("Conflicted", "False"),
-    ("PartiallyInvalid", "False"),
-];
-
-/// What happened between two statuses of an object, both as JSON; `controller` marks the entries that are ours.
+/// What changed between two statuses of an object, both as JSON; `controller` marks the entries that are ours.
 ///
 /// That something is as it should be is told where it was not; that it was so from the beginning goes without saying.
 pub(crate) fn transitions(
@@ -37,7 +28,7 @@ pub(crate) fn transitions(
     before: &Value,
     after: &Value,
     controller: &str,
-) -> Vec<Happened> {
+) -> Vec<Transition> {
     match shape {
         StatusShape::Parents => {
             let ours = |status: &Value| -> Vec<Value> {
@@ -53,7 +44,7 @@ pub(crate) fn transitions(
             });
             told.collect()
         }
-        StatusShape::Gateway => {
+        StatusShape::Listeners => {
             let listeners = after["listeners"].as_array().into_iter().flatten().flat_map(|listener| {
                 let known = before["listeners"].as_array().into_iter().flatten();
                 let known = known.into_iter().find(|l| l["name"] == listener["name"]);
@@ -62,25 +53,27 @@ pub(crate) fn transitions(
             });
             conditions(before, after, "").into_iter().chain(listeners).collect()
         }
-        StatusShape::Class => conditions(before, after, ""),
+        StatusShape::Conditions => conditions(before, after, ""),
         StatusShape::LoadBalancer => Vec::new(),
     }
 }
 
-fn conditions(before: &Value, after: &Value, prefix: &str) -> Vec<Happened> {
+fn conditions(before: &Value, after: &Value, prefix: &str) -> Vec<Transition> {
     let find = |of: &Value, kind: &str| -> Option<Value> {
         of["conditions"].as_array()?.iter().find(|condition| condition["type"] == kind).cloned()
     };
-    let told = TOLD.iter().filter_map(|(kind, good)| {
-        let now = find(after, kind)?;
-        let is_good = now["status"] == *good;
-        let was_good = find(before, kind).filter(|c| c["status"] != "Unknown").map(|c| c["status"] == *good);
+    let told = ConditionType::ALL.into_iter().filter_map(|kind| {
+        let Meaning { name, good, event, .. } = kind.meaning();
+        let (level, good) = ((*event)?, good.as_str());
+        let now = find(after, name)?;
+        let is_good = now["status"] == good;
+        let was_good = find(before, name).filter(|c| c["status"] != "Unknown").map(|c| c["status"] == good);
         // Without a status from before it is taken to have been good.
-        (is_good != was_good.unwrap_or(true)).then(|| Happened {
-            action: kind,
+        (is_good != was_good.unwrap_or(true)).then(|| Transition {
+            action: name,
             reason: now["reason"].as_str().unwrap_or_default().to_owned(),
             note: format!("{prefix}{}", now["message"].as_str().unwrap_or_default()),
-            is_warning: !is_good,
+            level: if is_good { EventLevel::Normal } else { level },
             is_lasting: false,
         })
     });
@@ -88,38 +81,32 @@ fn conditions(before: &Value, after: &Value, prefix: &str) -> Vec<Happened> {
 }
 
 /// An object that cannot be read.
-pub(crate) fn refused(problems: &[Problem]) -> Happened {
+pub(crate) fn refused(problems: &[Problem]) -> Transition {
     let text = |problem: &Problem| match &*problem.field {
         "" => problem.message.to_string(),
         field => format!("{field}: {}", problem.message),
     };
-    Happened {
+    Transition {
         action: "Read",
         reason: "Invalid".to_owned(),
         note: format!("not served as it is now: {}", sentences(problems.iter().map(text))),
-        is_warning: true,
+        level: EventLevel::Warning,
         is_lasting: false,
     }
 }
 
 /// What there is to remark about an accepted object; that there is nothing any more, where `remarks` is empty.
-pub(crate) fn remarked(remarks: &[Message]) -> Happened {
+pub(crate) fn remarked(remarks: &[Message]) -> Transition {
     let reason = match remarks.iter().map(|remark| remark.level).min() {
         Some(Level::Refused) => "NotServed",
         Some(_) => "NoEffect",
         None => "Accepted",
     };
-    let note = match remarks {
-        [] => "all of it is served".to_owned(),
-        remarks => sentences(remarks.iter().map(|remark| &remark.text)),
+    let (note, level) = match remarks {
+        [] => ("all of it is served".to_owned(), EventLevel::Normal),
+        remarks => (sentences(remarks.iter().map(|remark| &remark.text)), EventLevel::Warning),
     };
-    Happened {
-        action: "Accepted",
-        reason: reason.to_owned(),
-        note,
-        is_warning: !remarks.is_empty(),
-        is_lasting: !remarks.is_empty(),
-    }
+    Transition { action: "Accepted", reason: reason.to_owned(), note, level, is_lasting: !remarks.is_empty() }
 }
 
 #[cfg(test)]
@@ -132,18 +119,19 @@ mod tests {
     fn only_what_changes_is_told() {
         let status = |accepted: &str| json!({"conditions": [{"type": "Accepted", "status": accepted, "reason": "R", "message": "m"}], "listeners": []});
         let none = json!(null);
+        let (warning, normal) = (EventLevel::Warning, EventLevel::Normal);
         for (what, before, after, want) in [
             ("good from the beginning", &none, status("True"), vec![]),
-            ("bad from the beginning", &none, status("False"), vec![true]),
+            ("bad from the beginning", &none, status("False"), vec![warning]),
             ("good after pending", &status("Unknown"), status("True"), vec![]),
-            ("bad after pending", &status("Unknown"), status("False"), vec![true]),
+            ("bad after pending", &status("Unknown"), status("False"), vec![warning]),
             ("still bad", &status("False"), status("False"), vec![]),
             ("still good", &status("True"), status("True"), vec![]),
-            ("turned bad", &status("True"), status("False"), vec![true]),
-            ("turned good", &status("False"), status("True"), vec![false]),
+            ("turned bad", &status("True"), status("False"), vec![warning]),
+            ("turned good", &status("False"), status("True"), vec![normal]),
         ] {
-            let told = transitions(StatusShape::Gateway, before, &after, "c");
-            assert_eq!(told.iter().map(|told| told.is_warning).collect::<Vec<_>>(), want, "{what}");
+            let told = transitions(StatusShape::Listeners, before, &after, "c");
+            assert_eq!(told.iter().map(|told| told.level).collect::<Vec<_>>(), want, "{what}");
         }
     }
 
@@ -155,11 +143,11 @@ mod tests {
         };
         let before = json!({"parents": [parent("ours", "True"), parent("theirs", "True")]});
         let after = json!({"parents": [parent("ours", "False"), parent("theirs", "False")]});
-        let want = Happened {
+        let want = Transition {
             action: "ResolvedRefs",
             reason: "BackendNotFound".to_owned(),
             note: "Gateway public: Service a/b not found".to_owned(),
-            is_warning: true,
+            level: EventLevel::Warning,
             is_lasting: false,
         };
         assert_eq!(transitions(StatusShape::Parents, &before, &after, "ours"), [want]);

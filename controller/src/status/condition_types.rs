@@ -1,0 +1,154 @@
+//! The conditions that we set, and what each means: one row each.
+
+use serde::{Serialize, Serializer};
+
+use super::ConditionStatus;
+use crate::kinds::StatusShape;
+
+/// The conditions that we set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)] // each is the condition of that name
+pub enum ConditionType {
+    Accepted,
+    Conflicted,
+    OverlappingTlsConfig,
+    PartiallyInvalid,
+    Programmed,
+    ResolvedRefs,
+    SupportedVersion,
+}
+
+/// What a condition says.
+#[derive(Clone, Copy, Debug)]
+pub struct Meaning {
+    /// The type as the API writes it.
+    pub name: &'static str,
+    /// Its status where all is well.
+    pub good: ConditionStatus,
+    /// Whether it stands there only as long as something is wrong; every other one is always there.
+    pub passing: bool,
+    /// What the object loses where it is not good.
+    pub impact: Impact,
+    /// The level of the event that tells that it is not good any more; that it is good again is a normal one. Without,
+    /// nothing is told.
+    pub event: Option<EventLevel>,
+    /// The statuses in which it stands.
+    pub shapes: &'static [StatusShape],
+}
+
+/// How much of an object is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Impact {
+    Nothing,
+    Part,
+    Whole,
+}
+
+/// The `type` of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventLevel {
+    Normal,
+    Warning,
+}
+
+impl EventLevel {
+    /// The level as the API writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Normal => "Normal",
+            Self::Warning => "Warning",
+        }
+    }
+}
+
+impl ConditionType {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Accepted,
+        Self::Programmed,
+        Self::ResolvedRefs,
+        Self::Conflicted,
+        Self::PartiallyInvalid,
+        Self::OverlappingTlsConfig,
+        Self::SupportedVersion,
+    ];
+
+    /// Its row.
+    pub const fn meaning(self) -> &'static Meaning {
+        use StatusShape::{Conditions, Listeners, Parents};
+        match self {
+            Self::Accepted => &Meaning {
+                name: "Accepted",
+                good: ConditionStatus::True,
+                passing: false,
+                impact: Impact::Whole,
+                event: Some(EventLevel::Warning),
+                shapes: &[Conditions, Listeners, Parents],
+            },
+            Self::Programmed => &Meaning {
+                name: "Programmed",
+                good: ConditionStatus::True,
+                passing: false,
+                impact: Impact::Part,
+                event: Some(EventLevel::Warning),
+                shapes: &[Listeners],
+            },
+            Self::ResolvedRefs => &Meaning {
+                name: "ResolvedRefs",
+                good: ConditionStatus::True,
+                passing: false,
+                impact: Impact::Part,
+                event: Some(EventLevel::Warning),
+                shapes: &[Listeners, Parents],
+            },
+            Self::Conflicted => &Meaning {
+                name: "Conflicted",
+                good: ConditionStatus::False,
+                passing: false,
+                impact: Impact::Part,
+                event: Some(EventLevel::Warning),
+                shapes: &[Listeners],
+            },
+            Self::PartiallyInvalid => &Meaning {
+                name: "PartiallyInvalid",
+                good: ConditionStatus::False,
+                passing: true,
+                impact: Impact::Part,
+                event: Some(EventLevel::Warning),
+                shapes: &[Parents],
+            },
+            Self::OverlappingTlsConfig => &Meaning {
+                name: "OverlappingTLSConfig",
+                good: ConditionStatus::False,
+                passing: true,
+                impact: Impact::Nothing,
+                event: None,
+                shapes: &[Listeners],
+            },
+            Self::SupportedVersion => &Meaning {
+                name: "SupportedVersion",
+                good: ConditionStatus::True,
+                passing: false,
+                impact: Impact::Part,
+                event: None,
+                shapes: &[Conditions],
+            },
+        }
+    }
+
+    /// The type as the API writes it.
+    pub fn as_str(self) -> &'static str {
+        self.meaning().name
+    }
+
+    /// The condition of ours that the API writes like this.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+}
+
+impl Serialize for ConditionType {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
