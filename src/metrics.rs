@@ -35,6 +35,8 @@ pub struct Figures {
     pub ready: bool,
     /// `None` where there is no Lease, as with a folder.
     pub leads: Option<bool>,
+    /// Objects whose status the API server refuses; `None` where none is written.
+    pub refused_statuses: Option<usize>,
     /// Ports of the table that are not bound.
     pub unbound: usize,
     /// Documents and objects with something wrong, by how wrong.
@@ -135,6 +137,10 @@ fn state(registry: &mut Registry, figures: &Figures) {
             ConstGauge::new(i64::from(leads)),
         );
     }
+    if let Some(refused) = figures.refused_statuses {
+        let help = "Objects whose status the API server refuses, even with shortened messages";
+        registry.register("refused_statuses", help, ConstGauge::new(gauge(refused)));
+    }
     registry.register(
         "unbound_ports",
         "Ports of listeners that could not be bound",
@@ -194,6 +200,7 @@ mod tests {
             refused_addresses: vec![("loopback", 9)],
             ready: true,
             leads: Some(false),
+            refused_statuses: Some(9),
             unbound: 2,
             problems: vec![Severity::Error, Severity::Warning, Severity::Warning],
             remarks: BTreeMap::from([
@@ -212,6 +219,7 @@ mod tests {
             "portcullis_refused_addresses_total{reason=\"loopback\"} 9",
             "portcullis_ready 1",
             "portcullis_leader 0",
+            "portcullis_refused_statuses 9",
             "portcullis_unbound_ports 2",
             "portcullis_problems{severity=\"error\"} 1",
             "portcullis_problems{severity=\"warning\"} 2",

@@ -1,6 +1,7 @@
 //! What to say about each object: its status, exactly as it would be written to the cluster, and what has no place
 //! there. When a condition last changed is known to whoever writes it, and added there.
 
+mod bounded;
 mod condition_types;
 mod describe;
 mod gateway;
@@ -9,6 +10,7 @@ mod ingress;
 mod route;
 mod types;
 
+pub(crate) use bounded::shortened;
 pub use condition_types::{ConditionType, EventLevel, Impact, Meaning};
 pub use gateway::gateway;
 pub use gateway_class::gateway_class;

@@ -10,7 +10,7 @@ use portcullis_controller::{
     Bindings, Controller, Handle, Settings, Topic,
     cluster::{
         lease::Term,
-        statuses::{ControllerNames, Writer},
+        statuses::{ControllerNames, RefusedStatuses, Writer},
     },
     ir::Kind,
     source::cluster::{self, ClusterOptions, Outlets, Progress},
@@ -30,6 +30,7 @@ struct Replica {
     handle: Handle,
     leads: watch::Sender<bool>,
     term: Term,
+    refused: RefusedStatuses,
     _tasks: JoinSet<()>,
 }
 
@@ -58,6 +59,7 @@ impl Replica {
         let term = Term::default();
         term.set(Some(Instant::now() + Duration::from_secs(1_000_000)));
         let writer = writer.within(term.clone());
+        let refused = writer.refused();
         let mut tasks = JoinSet::new();
         tasks.spawn(cluster::watch(server.client(), ClusterOptions::default(), outlets));
         let bound = handle.clone();
@@ -66,7 +68,7 @@ impl Replica {
             bound.bindings(ports.map(|port| (*port, Ok(()))).collect::<Bindings>());
         }));
         tasks.spawn(writer.run());
-        Self { handle, leads, term, _tasks: tasks }
+        Self { handle, leads, term, refused, _tasks: tasks }
     }
 
     async fn ready(self) -> Self {
@@ -470,6 +472,60 @@ async fn a_class_says_whether_the_crds_are_of_the_release_that_is_served() {
     let _replica = Replica::start(&server, true).ready().await;
     let status = status(&server, "gatewayclasses", "", "portcullis");
     assert_eq!(status["conditions"].as_array().unwrap().len(), 1, "{status}");
+}
+
+/// A route with a message about each of its backends, none of which exists.
+fn lost_route(name: &str) -> Value {
+    let mut lost = route(name, "/");
+    let backend = |number: usize| json!({"group": "", "kind": "Service", "name": format!("gone-{number}-{}", "x".repeat(40)), "port": 80, "weight": 1});
+    lost["spec"]["rules"][0]["backendRefs"] = (0..16).map(backend).collect();
+    lost
+}
+
+fn longest_message(status: &Value) -> usize {
+    let conditions = status["parents"][0]["conditions"].as_array().unwrap();
+    conditions.iter().map(|condition| condition["message"].as_str().unwrap().len()).max().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_status_that_is_refused_is_tried_once_more_with_shortened_messages() {
+    let server = shop(0);
+    server.apply("httproutes", lost_route("r0"));
+    server.fault(Fault { method: "PUT", path: "/httproutes/r0/", times: 1, answer: Answer::Status(422) });
+    let replica = Replica::start(&server, true).ready().await;
+    sleep(Duration::from_secs(600)).await;
+    let tries = server.asked("PUT", "/httproutes/r0/");
+    let lengths: Vec<_> = tries.iter().map(|tried| longest_message(&tried.body["status"])).collect();
+    assert_eq!(lengths.len(), 2, "{lengths:?}");
+    assert!(lengths[0] > 400 && lengths[1] < 240, "{lengths:?}");
+    assert_eq!((tries[0].status, tries[1].status), (422, 200));
+    assert_eq!(replica.refused.count(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_status_that_is_refused_for_good_is_given_up_and_counted() {
+    let (server, log) = (shop(1), Log::begin());
+    server.apply("httproutes", lost_route("lost"));
+    server.fault(Fault {
+        method: "PUT",
+        path: "/httproutes/lost/",
+        times: usize::MAX,
+        answer: Answer::Status(422),
+    });
+    let replica = Replica::start(&server, true).ready().await;
+    sleep(Duration::from_secs(600)).await;
+    let tries = || server.asked("PUT", "/httproutes/lost/").len();
+    assert_eq!((tries(), replica.refused.count()), (2, 1));
+    assert_eq!(log.lines(&["WARN", "HTTPRoute shop/lost", "given up"]).len(), 1);
+    assert_eq!(writes_of(&server, "/httproutes/r0/"), 1, "others are written");
+    // It is tried again when something changes.
+    server.apply("httproutes", route("lost", "/"));
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(tries(), 4);
+    server.heal();
+    server.apply("httproutes", route("lost", "/other"));
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!((tries(), replica.refused.count()), (5, 0));
 }
 
 /// `Warning HTTPRoute r0 BackendNotFound`.

@@ -102,6 +102,7 @@ pub(super) fn start(
     let feed = readiness.controller.status_feed();
     let (settled, writes) = watch::channel(false);
     let writer = Writer::new(client.clone(), feed, observed, writes, controllers, &identity);
+    let _ = readiness.refused.set(writer.refused());
     tokio::spawn(writer.within(term).run());
     let lacking = watch::Sender::default();
     let lacks = lacking.subscribe();

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use portcullis_controller::{Handle, source::cluster::Progress};
+use portcullis_controller::{Handle, cluster::statuses::RefusedStatuses, source::cluster::Progress};
 use portcullis_proxy::{Bindings, Proxy};
 use portcullis_routing::Explanation;
 use tokio::sync::watch;
@@ -28,6 +28,8 @@ pub(super) struct Readiness {
     pub(super) progress: watch::Sender<Progress>,
     /// Whether this replica writes; empty where there is no Lease.
     pub(super) leads: Arc<OnceLock<watch::Receiver<bool>>>,
+    /// The statuses that the API server refuses; empty where none is written.
+    pub(super) refused: Arc<OnceLock<RefusedStatuses>>,
     pub(super) stopping: watch::Sender<bool>,
     /// Whether listeners are made by whoever may, and not by whoever runs this process.
     many_owners: bool,
@@ -42,6 +44,7 @@ impl Readiness {
             ports: watch::Sender::default(),
             progress: watch::Sender::default(),
             leads: Arc::default(),
+            refused: Arc::default(),
             stopping: watch::Sender::new(false),
             many_owners,
         }
@@ -79,6 +82,7 @@ impl Told for Readiness {
             refused_addresses: self.proxy.refused_addresses(),
             ready: self.missing().is_empty(),
             leads: self.leads.get().map(|leads| *leads.borrow()),
+            refused_statuses: self.refused.get().map(RefusedStatuses::count),
             unbound: bindings.values().filter(|bound| bound.is_err()).count(),
             problems: self.controller.problems().borrow().iter().map(|problem| problem.severity).collect(),
             remarks: self.controller.remarks(),

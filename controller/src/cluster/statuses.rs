@@ -13,10 +13,12 @@
 mod merge;
 mod put;
 mod queue;
+mod refusals;
 mod remarks;
 mod rounds;
 
 pub use put::ControllerNames;
+pub use refusals::RefusedStatuses;
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
@@ -46,6 +48,7 @@ use crate::{
 };
 use put::{Outcome, Write, put};
 use queue::Queue;
+use refusals::{Manner, Refusals};
 use remarks::Remarks;
 use rounds::Rounds;
 
@@ -93,6 +96,7 @@ pub struct Writer {
     /// The kinds that we may not write.
     forbidden: BTreeSet<Kind>,
     remarks: Remarks,
+    refusals: Refusals,
     hasher: RandomState,
 }
 
@@ -100,8 +104,18 @@ pub struct Writer {
 struct Done {
     outcome: Outcome,
     uid: Box<str>,
+    version: Box<str>,
     /// Of what was to be said.
     desired: u64,
+    manner: Manner,
+    transitions: Vec<Transition>,
+}
+
+/// A write that is about to begin.
+struct Begun {
+    write: Write,
+    desired: u64,
+    manner: Manner,
     transitions: Vec<Transition>,
 }
 
@@ -136,6 +150,7 @@ impl Writer {
             conflicts: HashMap::new(),
             forbidden: BTreeSet::new(),
             remarks: Remarks::new(Instant::now()),
+            refusals: Refusals::default(),
             hasher: RandomState::new(),
         }
     }
@@ -144,6 +159,11 @@ impl Writer {
     #[must_use]
     pub fn within(self, term: Term) -> Self {
         Self { term: Some(term), ..self }
+    }
+
+    /// How many statuses the API server refuses.
+    pub fn refused(&self) -> RefusedStatuses {
+        self.refusals.counted()
     }
 
     fn is_over(&self) -> bool {
@@ -220,6 +240,7 @@ impl Writer {
                 self.live.remove(&key);
                 self.conflicts.remove(&key);
                 self.remarks.forget(&key);
+                self.refusals.forget(&key);
                 self.queue.forget(&key);
             }
             Observation::Refused(key, problems) => {
@@ -260,6 +281,7 @@ impl Writer {
                 if self.forbidden.remove(&key.kind) {
                     info!(kind = %key.kind, "statuses can be written again");
                 }
+                self.refusals.written(&key, done.manner);
                 for transition in done.transitions {
                     self.recorder.record(&key, &done.uid, transition);
                 }
@@ -275,8 +297,15 @@ impl Writer {
             }
             Outcome::Gone => self.queue.forget(&key),
             Outcome::Refused(why) => {
-                warn!(object = %key, why, "status refused");
+                let again = self.refusals.note(&key, done.desired, &done.version, done.manner);
+                match again {
+                    true => warn!(object = %key, why, "status refused; trying again with shortened messages"),
+                    false => warn!(object = %key, why, "status refused; given up until something changes"),
+                }
                 self.queue.release(&key);
+                if again {
+                    self.queue.add(key);
+                }
             }
             Outcome::Forbidden(why) => {
                 if self.forbidden.insert(key.kind) {
@@ -336,24 +365,24 @@ impl Writer {
         }
         while self.writes.len() < AT_ONCE && self.queue.any() && self.tokens.any(Instant::now()) {
             let Some(key) = self.queue.next() else { return };
-            let Some((write, desired, transitions)) = self.write(&key) else { continue };
+            let Some(Begun { write, desired, manner, transitions }) = self.write(&key) else { continue };
             self.tokens.take();
             debug!(object = %key, "writing its status");
             self.queue.begin(key.clone());
             let uid = self.live.get(&key).map(|live| live.uid.clone()).unwrap_or_default();
-            let client = self.client.clone();
+            let (client, version) = (self.client.clone(), write.resource_version.clone());
             let field_manager = self.controllers.field_manager.clone();
             self.writes.spawn(async move {
                 let outcome = put(&client, &field_manager, write).await;
-                (key, Done { outcome, uid, desired, transitions })
+                (key, Done { outcome, uid, version, desired, manner, transitions })
             });
         }
     }
 
     /// What has to be written of an object, if anything.
-    fn write(&self, key: &ObjectKey) -> Option<(Write, u64, Vec<Transition>)> {
+    fn write(&self, key: &ObjectKey) -> Option<Begun> {
         let live = self.live.get(key)?;
-        let (desired, generation) = match self.feed.desired(key) {
+        let (mut desired, generation) = match self.feed.desired(key) {
             Some((desired, generation)) => (Some(desired), generation),
             None => (None, None),
         };
@@ -361,15 +390,22 @@ impl Writer {
         if generation.is_some_and(|generation| generation != live.generation) {
             return None;
         }
+        let hash = self.hasher.hash_one(desired.as_ref().map(Value::to_string));
+        let manner = self.refusals.manner(key, hash, &live.resource_version);
+        match manner {
+            Manner::Whole => {}
+            Manner::Short => desired.iter_mut().for_each(merge::shorten),
+            Manner::Never => return None,
+        }
         let before: Value = serde_json::from_str(&live.status).unwrap_or(Value::Null);
         let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         let shape = key.kind.resource().status_shape()?;
         let controller = self.controllers.of(shape);
         let status = merge::merge(shape, &before, desired.as_ref(), controller, &now)?;
         let transitions = events::transitions(shape, &before, &status, controller);
-        let hash = self.hasher.hash_one(desired.map(|desired| desired.to_string()));
         let resource_version = live.resource_version.clone();
-        Some((Write { key: key.clone(), resource_version, status }, hash, transitions))
+        let write = Write { key: key.clone(), resource_version, status };
+        Some(Begun { write, desired: hash, manner, transitions })
     }
 }
 

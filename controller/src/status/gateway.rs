@@ -6,7 +6,7 @@ use portcullis_routing::{ListenerId, RouteKind};
 
 use super::{
     Condition, ConditionType, GatewayStatus, GatewayStatusAddress, ListenerStatus, Message, Report,
-    RouteGroupKind, Status, list, sentences, types::condition,
+    RouteGroupKind, Status, bounded, list, sentences, types::condition,
 };
 use crate::{
     Bindings,
@@ -53,27 +53,23 @@ pub fn gateway(
         status: Status::Listeners(Box::new(GatewayStatus {
             listeners: listeners.collect(),
             conditions: vec![accepted, programmed],
-            addresses: if is_accepted { addresses.usable } else { Vec::new() },
+            addresses: if is_accepted { bounded::addresses(addresses.usable) } else { Vec::new() },
         })),
-        messages: messages.into(),
+        messages: bounded::messages(messages),
     }
 }
 
 /// What Ingresses have to do with a listener.
 fn beside_ingresses(listener: &ListenerState) -> Vec<Message> {
-    const NAMED: usize = 5;
     let (name, port, before) = (&listener.point.section, listener.point.port, &listener.ingress_before);
     let mut messages = Vec::new();
     if listener.ingress_behind {
         let text = format!("listener {name}: Ingresses answer on port {port} what its routes leave");
         messages.push(Message::note(text));
     }
-    if !before.is_empty() {
-        let hosts = list(before.iter().take(NAMED));
-        let more = before.len().saturating_sub(NAMED);
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    if before.count > 0 {
         messages.push(Message::note(format!(
-            "listener {name}: on port {port} its routes get no request for hosts of Ingresses ({hosts}{more}); a \
+            "listener {name}: on port {port} its routes get no request for hosts of Ingresses ({before}); a \
              listener of that hostname would"
         )));
     }
@@ -162,8 +158,8 @@ fn listener_conditions(
             Some(why) => named(ConditionType::Conflicted).yes(why.reason(), why.to_string()),
         },
     ];
-    if !listener.overlaps.is_empty() {
-        let others = list(&listener.overlaps);
+    if listener.overlaps.count > 0 {
+        let others = listener.overlaps.to_string();
         let message = format!(
             "has hosts in common with {others}; a connection made for one of them gets 421 for the hosts of another"
         );

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::{IngressLoadBalancer, IngressLoadBalancerIngress, IngressStatus, Message, Report, Status};
+use super::{
+    IngressLoadBalancer, IngressLoadBalancerIngress, IngressStatus, Message, Report, Status, bounded,
+};
 use crate::{
     Bindings,
     ir::ObjectKey,
@@ -38,6 +40,6 @@ pub fn ingress<'l>(
         status: Status::LoadBalancer(IngressStatus {
             load_balancer: IngressLoadBalancer { ingress: ingress.collect() },
         }),
-        messages: messages.into(),
+        messages: bounded::messages(messages),
     }
 }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    Condition, ConditionType, Report, RouteParentStatus, RouteStatus, Status, sentences, types::condition,
+    Condition, ConditionType, Report, RouteParentStatus, RouteStatus, Status, bounded, sentences,
+    types::condition,
 };
 use crate::{
     ir::{Route, route::ParentRef},
@@ -16,7 +17,7 @@ pub fn route(translated: &mut Translated) -> Option<Report> {
     let Translated { parents, messages, .. } = translated;
     (translated.ours || !messages.is_empty()).then(|| Report {
         status: Status::Parents(RouteStatus { parents: std::mem::take(parents).into() }),
-        messages: std::mem::take(messages).into(),
+        messages: bounded::messages(std::mem::take(messages)),
     })
 }
 

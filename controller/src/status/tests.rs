@@ -144,6 +144,74 @@ fn a_check_of_a_folder_takes_addresses_for_granted() {
 }
 
 #[test]
+fn a_message_is_one_that_the_api_takes_whatever_the_object_says() {
+    let long =
+        |letter: &str| [letter.repeat(60), letter.repeat(60), letter.repeat(60), letter.repeat(60)].join(".");
+    // Each hostname below the last one, so that all have hosts in common.
+    let listener = |number: usize| {
+        format!(
+            "{{ name: '{}{number}', port: 443, protocol: HTTPS, hostname: '*.{}test', tls: {{ certificateRefs: [{{ name: gone }}] }} }}",
+            long("s"),
+            "a.".repeat(number)
+        )
+    };
+    let listeners: Vec<_> = (0..64).map(listener).collect();
+    let text = format!(
+        "{CLASS}\nkind: Gateway\nmetadata: {{ namespace: infra, name: {} }}\nspec: {{ gatewayClassName: portcullis, listeners: [{}] }}\n",
+        long("g"),
+        listeners.join(", ")
+    );
+    let statuses = translate::full(&snapshot(&text), &Settings::default(), None, &Pools::default()).statuses;
+    let (_, report) = statuses.iter().find(|(key, _)| key.kind == Kind::Gateway).unwrap();
+    let gateway = report.status.of_gateway().unwrap();
+    let all = gateway.listeners.iter().flat_map(|listener| &listener.conditions).chain(&gateway.conditions);
+    let longest = all.map(|condition| condition.message.len()).max().unwrap();
+    assert!(longest <= 2100, "{longest} bytes");
+    let whole = serde_json::to_string(gateway).unwrap().len();
+    assert!(whole < 1 << 20, "{whole} bytes in all");
+}
+
+#[test]
+fn a_route_with_many_parents_has_a_status_that_the_api_takes() {
+    let long = |letter: &str| vec![letter.repeat(60); 4].join(".");
+    let gateway = |number: usize| {
+        format!(
+            "kind: Gateway\nmetadata: {{ namespace: shop, name: {}{number} }}\nspec: {{ gatewayClassName: portcullis, listeners: [{{ name: http, port: 80, protocol: HTTP }}] }}\n---\n",
+            long("g")
+        )
+    };
+    let parents: Vec<_> = (0..32).map(|number| format!("{{ name: {}{number} }}", long("g"))).collect();
+    let rule = |number: usize| {
+        let name = format!("{}-{number}", "b".repeat(60));
+        format!(
+            "{{ matches: [{{ path: {{ type: RegularExpression, value: '/{number}(' }} }}], backendRefs: [{{ name: {name}, port: 80 }}] }}, {{ backendRefs: [{{ name: {name}, port: 80 }}] }}"
+        )
+    };
+    let rules: Vec<_> = (0..8).map(rule).collect();
+    let text = format!(
+        "{CLASS}{}kind: HTTPRoute\nmetadata: {{ namespace: shop, name: web }}\nspec: {{ parentRefs: [{}], rules: [{}] }}\n",
+        (0..32).map(gateway).collect::<String>(),
+        parents.join(", "),
+        rules.join(", ")
+    );
+    let statuses = translate::full(&snapshot(&text), &Settings::default(), None, &Pools::default()).statuses;
+    let report = statuses.get(&ObjectKey::new(Kind::HttpRoute, "shop", "web")).unwrap();
+    let all = report.status.conditions();
+    assert_eq!(all.len(), 32);
+    let longest = all.iter().flat_map(|(_, conditions)| *conditions).map(|c| c.message.len()).max().unwrap();
+    assert!((500..=2100).contains(&longest), "{longest} bytes");
+    let whole = serde_json::to_string(&report.status).unwrap().len();
+    assert!(whole < 1 << 18, "{whole} bytes in all");
+}
+
+#[test]
+fn a_gateway_has_as_many_addresses_as_the_api_takes() {
+    let many = (0..40).map(|number| Address::Ip([192, 0, 2, number].into())).collect();
+    let statuses = statuses(None, many);
+    assert_eq!(gateway_status(&statuses).addresses.len(), 16);
+}
+
+#[test]
 fn long_lists_are_cut() {
     assert_eq!(sentences(1..=8), "1; 2; 3; 4; 5; 6; 7; 8");
     assert_eq!(sentences(1..=10), "1; 2; 3; 4; 5; 6; 7; 8; and 2 more");

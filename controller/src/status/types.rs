@@ -5,7 +5,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
-use super::ConditionType;
+use super::{ConditionType, bounded};
 use crate::{
     ir::{Meta, route::ParentRef},
     problem::Topic,
@@ -176,11 +176,11 @@ pub(super) fn condition(observed_generation: i64, kind: ConditionType) -> Condit
 
 impl Condition {
     pub(super) fn yes(self, reason: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { status: ConditionStatus::True, reason, message: message.into(), ..self }
+        Self { status: ConditionStatus::True, reason, message: bounded::text(message), ..self }
     }
 
     pub(super) fn no(self, reason: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { status: ConditionStatus::False, reason, message: message.into(), ..self }
+        Self { status: ConditionStatus::False, reason, message: bounded::text(message), ..self }
     }
 
     /// Whether its status is `True`.
@@ -262,25 +262,25 @@ impl IngressLoadBalancerIngress {
 
 impl Message {
     pub(crate) fn refused(text: impl Into<String>) -> Self {
-        Self { level: Level::Refused, text: text.into(), topic: None }
+        Self::new(Level::Refused, None, text)
     }
 
     /// The same, to be counted by its topic.
     pub(crate) fn about(topic: Topic, text: impl Into<String>) -> Self {
-        Self { level: Level::Refused, text: text.into(), topic: Some(topic) }
+        Self::new(Level::Refused, Some(topic), text)
     }
 
     /// What was found when the object was read.
     pub(crate) fn warnings(meta: &Meta) -> impl Iterator<Item = Self> {
-        meta.warnings.iter().map(|warning| Self {
-            level: Level::Warning,
-            text: warning.text.to_string(),
-            topic: Some(warning.topic),
-        })
+        meta.warnings.iter().map(|warning| Self::new(Level::Warning, Some(warning.topic), &*warning.text))
+    }
+
+    fn new(level: Level, topic: Option<Topic>, text: impl Into<String>) -> Self {
+        Self { level, text: bounded::text(text.into()).into_owned(), topic }
     }
 
     pub(crate) fn note(text: impl Into<String>) -> Self {
-        Self { level: Level::Note, text: text.into(), topic: None }
+        Self::new(Level::Note, None, text)
     }
 }
 

@@ -6,6 +6,7 @@
 //! ingress.rs   the hosts of Ingresses, with or without TLS
 //! closed.rs    which of those hosts are closed, since what protects them is not served
 //! tls.rs       which certificates are shown for those hosts
+//! overlaps.rs  which listeners of a port have hosts in common
 //! plan.rs      what each port of the table has, and with which certificates
 //! ```
 
@@ -13,6 +14,7 @@ mod claims;
 mod closed;
 mod gateways;
 mod ingress;
+mod overlaps;
 mod plan;
 mod tls;
 
@@ -89,12 +91,46 @@ pub struct ListenerState {
     /// The `allowedRoutes.kinds` that are not served here.
     pub unknown_kinds: Vec<Box<str>>,
     /// TLS listeners of the same port whose hostnames have hosts in common with this one's.
-    pub overlaps: Vec<Arc<ListenerId>>,
+    pub overlaps: FirstOf<Arc<ListenerId>>,
     /// Whether Ingresses answer what its routes leave.
     pub ingress_behind: bool,
     /// Hosts of Ingresses that its own hostname covers and that are listeners of their own: its routes never see
     /// requests for them.
-    pub ingress_before: Vec<HostPattern>,
+    pub ingress_before: FirstOf<HostPattern>,
+}
+
+/// The first few of many, and how many there are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FirstOf<T> {
+    pub first: Vec<T>,
+    pub count: usize,
+}
+
+impl<T> FirstOf<T> {
+    const KEPT: usize = 5;
+
+    pub(crate) fn add(&mut self, one: impl FnOnce() -> T) {
+        self.count += 1;
+        if self.first.len() < Self::KEPT {
+            self.first.push(one());
+        }
+    }
+}
+
+impl<T> Default for FirstOf<T> {
+    fn default() -> Self {
+        Self { first: Vec::new(), count: 0 }
+    }
+}
+
+impl<T: std::fmt::Display> std::fmt::Display for FirstOf<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&crate::status::list(&self.first))?;
+        match self.count - self.first.len() {
+            0 => Ok(()),
+            more => write!(f, " and {more} more"),
+        }
+    }
 }
 
 /// What routes read of a listener. Where it stays equal, no route has to be translated again.

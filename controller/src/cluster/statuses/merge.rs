@@ -5,7 +5,14 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::{kinds::StatusShape, status::ConditionType};
+use crate::{
+    kinds::StatusShape,
+    status::{ConditionType, shortened},
+};
+
+/// What the API takes at most (`maxItems`). Entries and conditions of others stay; of ours the last are left out.
+const PARENTS: usize = 32;
+const CONDITIONS: usize = 8;
 
 /// The status to write: `desired` put into `live`; `None` where that changes nothing, or where somebody who has seen
 /// a later generation wrote before us. `controller` marks the entries that are ours, `now` is RFC 3339.
@@ -45,6 +52,7 @@ fn parents(live: &Value, desired: Option<&Value>, controller: &str, now: &str) -
     if parents.is_empty() && live.get("parents").is_none() {
         return None;
     }
+    leave_out(&mut parents, PARENTS, |parent| parent["controllerName"] == controller);
     Some(set(live, "parents", parents.into()))
 }
 
@@ -121,10 +129,45 @@ fn with_conditions(live: &Value, desired: Value, now: &str) -> Option<Value> {
         ours["lastTransitionTime"] = now.into();
         conditions.push(ours);
     }
+    let is_ours = |kind: &Value| items(Some(&desired), "conditions").iter().any(|ours| ours["type"] == *kind);
+    let is_passing = |kind: &Value| {
+        kind.as_str().and_then(ConditionType::named).is_some_and(|kind| kind.meaning().passing)
+    };
+    // First of all those that come and go.
+    leave_out(&mut conditions, CONDITIONS, |condition| is_passing(&condition["type"]));
+    leave_out(&mut conditions, CONDITIONS, |condition| is_ours(&condition["type"]));
     let mut merged = live.as_object().cloned().unwrap_or_default();
     merged.extend(desired.as_object().cloned().unwrap_or_default());
     merged.insert("conditions".into(), conditions.into());
     Some(Value::Object(merged))
+}
+
+/// Leaves out the last ones that are ours, until there are as many as there may be.
+fn leave_out(entries: &mut Vec<Value>, most: usize, is_ours: impl Fn(&Value) -> bool) {
+    while entries.len() > most
+        && let Some(last) = entries.iter().rposition(&is_ours)
+    {
+        entries.remove(last);
+    }
+}
+
+/// Shortens the messages of a status that the API server has refused.
+pub(super) fn shorten(status: &mut Value) {
+    const MESSAGE: usize = 200;
+    match status {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                match value {
+                    Value::String(text) if name == "message" && text.len() > MESSAGE => {
+                        *text = shortened(text, MESSAGE);
+                    }
+                    value => shorten(value),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(shorten),
+        _ => {}
+    }
 }
 
 fn items<'v>(of: Option<&'v Value>, name: &str) -> &'v [Value] {
@@ -225,6 +268,56 @@ mod tests {
             ]);
             assert_eq!(got["conditions"], want, "{what}");
         }
+    }
+
+    #[test]
+    fn no_list_is_longer_than_the_api_takes_and_others_keep_theirs() {
+        let foreign: Vec<_> = (0..30)
+            .map(|n| {
+                entry(&format!("other.dev/{n}"), "a", json!([condition("Accepted", "True", 1, Some(BEFORE))]))
+            })
+            .collect();
+        let ours: Vec<_> = ["a", "b", "c", "d"]
+            .map(|parent| entry(OURS, parent, json!([condition("Accepted", "True", 1, None)])))
+            .into();
+        let live = parents(json!(foreign));
+        let got = merge(StatusShape::Parents, &live, Some(&parents(json!(ours))), OURS, NOW).unwrap();
+        let got = got["parents"].as_array().unwrap();
+        assert_eq!((got.len(), &got[..30]), (32, &foreign[..]));
+        let names: Vec<_> = got[30..].iter().map(|entry| &entry["parentRef"]["name"]).collect();
+        assert_eq!(names, ["a", "b"]);
+        // Written once, there is nothing to write again.
+        let live = parents(json!(got));
+        assert_eq!(merge(StatusShape::Parents, &live, Some(&parents(json!(ours))), OURS, NOW), None);
+
+        let theirs: Vec<_> =
+            (0..6).map(|n| condition(&format!("Theirs{n}"), "True", 1, Some(BEFORE))).collect();
+        let desired = ["Accepted", "PartiallyInvalid", "ResolvedRefs", "Other"]
+            .map(|kind| condition(kind, "True", 1, None));
+        let got = merge(
+            StatusShape::Conditions,
+            &json!({"conditions": theirs}),
+            Some(&json!({"conditions": desired})),
+            OURS,
+            NOW,
+        )
+        .unwrap();
+        let kinds: Vec<_> =
+            got["conditions"].as_array().unwrap().iter().map(|c| c["type"].as_str().unwrap()).collect();
+        assert_eq!(
+            kinds,
+            ["Theirs0", "Theirs1", "Theirs2", "Theirs3", "Theirs4", "Theirs5", "Accepted", "ResolvedRefs"]
+        );
+    }
+
+    #[test]
+    fn messages_alone_are_shortened() {
+        let long = "m".repeat(300);
+        let mut status = json!({"conditions": [{"message": long, "reason": long}], "listeners": [{"conditions": [{"message": "short"}]}]});
+        shorten(&mut status);
+        let short = "m".repeat(200) + " ... (100 more bytes)";
+        let want = json!({"conditions": [{"message": short, "reason": long}], "listeners": [{"conditions": [{"message": "short"}]}]});
+        assert_eq!(status, want);
     }
 
     #[test]

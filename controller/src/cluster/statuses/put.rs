@@ -91,7 +91,7 @@ fn refused(status: Status) -> Outcome {
     match status.code {
         409 => Outcome::Conflict,
         404 => Outcome::Gone,
-        400 | 422 => Outcome::Refused(status.message),
+        400 | 413 | 422 => Outcome::Refused(status.message),
         403 => Outcome::Forbidden(status.message),
         // Of those that are refused by priority and fairness the header says how long; it is one second.
         429 => Outcome::Failed(status.message, after.or(Some(1)).map(|s| Duration::from_secs(s.into()))),

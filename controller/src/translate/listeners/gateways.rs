@@ -4,7 +4,9 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use portcullis_routing::{ListenerId, Protocol, RouteKind};
 
-use super::{Addressing, AttachPoint, GatewayRefusal, GatewayState, ListenerRefusal, ListenerState, WayOut};
+use super::{
+    Addressing, AttachPoint, FirstOf, GatewayRefusal, GatewayState, ListenerRefusal, ListenerState, WayOut,
+};
 use crate::{
     ir::{
         Gateway, GatewayClass, Kind, ObjectKey,
@@ -121,9 +123,9 @@ fn alone(
         certificates: ends_tls
             .then(|| references.iter().map(|r| certificates.resolve(snapshot, namespace, r)).collect()),
         unknown_kinds,
-        overlaps: Vec::new(),
+        overlaps: FirstOf::default(),
         ingress_behind: false,
-        ingress_before: Vec::new(),
+        ingress_before: FirstOf::default(),
     }
 }
 

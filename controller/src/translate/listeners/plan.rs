@@ -5,7 +5,9 @@ use std::{collections::BTreeMap, sync::Arc};
 use portcullis_routing::{HostMap, HostPattern};
 use portcullis_tls::{Certificates, PortCertificates, Termination};
 
-use super::{IngressSide, ListenerPlan, Listeners, PortPlan, claims::Claims, gateways::States, tls};
+use super::{
+    IngressSide, ListenerPlan, Listeners, PortPlan, claims::Claims, gateways::States, overlaps, tls,
+};
 use crate::{
     snapshot::Snapshot,
     translate::{CertificatePool, Settings},
@@ -47,27 +49,17 @@ pub(super) fn plan(
     ports.retain(|_, plan| !plan.listeners.is_empty());
     for listener in gateways.values_mut().flat_map(|state| &mut state.listeners).filter(|l| l.point.served) {
         let Some(port) = listener.point.bound().and_then(|bound| ports.get(&bound)) else { continue };
-        let own = &listener.point.hostname;
-        listener.ingress_behind = port.listeners.get(own).is_some_and(|plan| plan.ingress);
-        if !matches!(own, HostPattern::Exact(_)) {
-            let covered =
-                port.listeners.iter().filter(|(host, plan)| plan.gateway.is_none() && host.intersects(own));
-            listener.ingress_before =
-                covered.map(|(host, _)| host.clone()).filter(|host| is_within(host, own)).collect();
-        }
+        listener.ingress_behind =
+            port.listeners.get(&listener.point.hostname).is_some_and(|plan| plan.ingress);
     }
-    find_overlaps(&mut gateways);
+    overlaps::between_listeners(&mut gateways);
+    overlaps::with_ingresses(&mut gateways, &ports);
     Listeners {
         gateways: gateways.into_iter().map(|(key, state)| (key, Arc::new(state))).collect(),
         ingress: side,
         ports,
         certificates: Arc::new(compile(shown)),
     }
-}
-
-/// Whether a listener of `narrow` takes hosts from one of `wide`, which it has hosts in common with.
-fn is_within(narrow: &HostPattern, wide: &HostPattern) -> bool {
-    narrow.specificity() > wide.specificity()
 }
 
 fn frame(claims: &Claims) -> BTreeMap<u16, PortPlan> {
@@ -102,32 +94,4 @@ fn compile(shown: Shown) -> Certificates {
         (port, Arc::new(PortCertificates { listeners }))
     };
     Certificates { ports: shown.into_iter().filter(|(_, hosts)| !hosts.is_empty()).map(port).collect() }
-}
-
-/// Two exact hostnames overlap only where they are the same, and then they are at odds; so only pairs with a wildcard
-/// are looked at.
-fn find_overlaps(gateways: &mut States) {
-    let points: Vec<_> = gateways
-        .values()
-        .flat_map(|state| &state.listeners)
-        .filter(|l| l.point.served && l.point.bound().is_some() && l.certificates.is_some())
-        .map(|l| Arc::clone(&l.point))
-        .collect();
-    let wide: Vec<_> = points.iter().filter(|p| !matches!(p.hostname, HostPattern::Exact(_))).collect();
-    let mut overlaps: BTreeMap<_, Vec<_>> = BTreeMap::new();
-    for one in &points {
-        let candidates: Vec<_> = match one.hostname {
-            HostPattern::Exact(_) => wide.clone(),
-            _ => points.iter().collect(),
-        };
-        for other in candidates {
-            if other.bound() == one.bound() && other.id != one.id && other.hostname.intersects(&one.hostname)
-            {
-                overlaps.entry(Arc::clone(&one.id)).or_default().push(Arc::clone(&other.id));
-            }
-        }
-    }
-    for listener in gateways.values_mut().flat_map(|state| &mut state.listeners) {
-        listener.overlaps = overlaps.remove(&listener.point.id).unwrap_or_default();
-    }
 }
