@@ -41,6 +41,9 @@ pub async fn bind(address: SocketAddr, told: impl Told) -> io::Result<Server> {
 struct Admin<T>(T);
 
 impl<T: Told> Handler for Admin<T> {
+    /// Descriptors are set aside for so many ([`portcullis_proxy::Capacity`]).
+    const MAX_CONNECTIONS: usize = 32;
+
     async fn answer(self: Arc<Self>, request: Request<Incoming>, _: Arc<Peer>) -> Response<Body> {
         answer(request.method(), request.uri(), &self.0)
     }

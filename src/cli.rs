@@ -140,6 +140,17 @@ pub struct ServeArgs {
     /// watch does.
     #[arg(long, value_name = "DURATION", default_value = "5m", env = "PORTCULLIS_STREAM_IDLE_TIMEOUT", value_parser = parse_limit)]
     pub stream_idle_timeout: Duration,
+    /// How many connections clients may hold at a time. For one more, an idle one is closed, or else the new one. By
+    /// default, and at most, as many as the limit of open files allows.
+    #[arg(long, value_name = "N", env = "PORTCULLIS_MAX_CONNECTIONS", value_parser = parse_count)]
+    pub max_connections: Option<usize>,
+    /// The same for each port; by default three quarters of all.
+    #[arg(long, value_name = "N", env = "PORTCULLIS_MAX_CONNECTIONS_PER_PORT", value_parser = parse_count)]
+    pub max_connections_per_port: Option<usize>,
+    /// The same for each client (an IPv4 address, or a /64 network of IPv6). Without it, and for trusted proxies, there is
+    /// no such limit.
+    #[arg(long, value_name = "N", env = "PORTCULLIS_MAX_CONNECTIONS_PER_CLIENT", value_parser = parse_count)]
+    pub max_connections_per_client: Option<usize>,
     /// Secret with the certificate for Ingress hosts that have none of their own; a self-signed one is made when not
     /// given.
     #[arg(long, value_name = "NAMESPACE/NAME", env = "PORTCULLIS_DEFAULT_CERTIFICATE", value_parser = parse_namespaced)]
@@ -247,6 +258,12 @@ pub enum ReportFormat {
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     portcullis_controller::ir::route::parse_duration(text)
         .ok_or_else(|| format!("{text:?} is not a duration such as 30s, 1m30s or 500ms"))
+}
+
+/// Reads a number that is not zero.
+pub fn parse_count(text: &str) -> Result<usize, String> {
+    let count = text.parse::<usize>().ok().filter(|count| *count > 0);
+    count.ok_or_else(|| format!("{text:?} is not a number of 1 or more"))
 }
 
 /// Reads a duration that is not nothing.

@@ -8,6 +8,7 @@ use std::{
 };
 
 use portcullis_controller::{Severity, Topic, ir::Kind};
+use portcullis_proxy::{Limit, OverLimit};
 use procfs::{ProcResult, WithCurrentSystemInfo as _, process::Process};
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
@@ -32,6 +33,10 @@ pub struct Figures {
     pub connections: usize,
     /// How often the address of a backend was refused, by reason.
     pub refused_addresses: Vec<(&'static str, u64)>,
+    /// Connections by the port that listeners name.
+    pub connections_by_port: BTreeMap<u16, usize>,
+    /// Connections that were closed because a limit was reached, by that limit.
+    pub over_limit: BTreeMap<Limit, OverLimit>,
     pub ready: bool,
     /// `None` where there is no Lease, as with a folder.
     pub leads: Option<bool>,
@@ -50,6 +55,16 @@ pub struct Figures {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Class {
     class: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfPort {
+    port: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfLimit {
+    limit: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -122,6 +137,31 @@ fn traffic(registry: &mut Registry, figures: &Figures) {
         refused.get_or_create(&OfReason { reason }).inc_by(*count);
     }
     registry.register("refused_addresses", "Addresses of backends that were not connected to", refused);
+    let by_port = Family::<OfPort, Gauge>::default();
+    for (port, count) in &figures.connections_by_port {
+        by_port.get_or_create(&OfPort { port: *port }).set(gauge(*count));
+    }
+    registry.register("port_connections", "Connections that clients hold, by the listeners' port", by_port);
+    let (shed, refused) = (Family::<OfLimit, Counter>::default(), Family::<OfLimit, Counter>::default());
+    for (limit, over_limit) in &figures.over_limit {
+        let limit = match limit {
+            Limit::Process => "process",
+            Limit::Port => "port",
+            Limit::Client => "client",
+        };
+        shed.get_or_create(&OfLimit { limit }).inc_by(over_limit.shed);
+        refused.get_or_create(&OfLimit { limit }).inc_by(over_limit.refused);
+    }
+    registry.register(
+        "connections_shed",
+        "Idle connections that were closed to make room, by the limit that was reached",
+        shed,
+    );
+    registry.register(
+        "connections_refused",
+        "New connections that were closed as there was no room, by the limit that was reached",
+        refused,
+    );
 }
 
 fn state(registry: &mut Registry, figures: &Figures) {
@@ -198,6 +238,8 @@ mod tests {
             in_flight: 7,
             connections: 8,
             refused_addresses: vec![("loopback", 9)],
+            connections_by_port: BTreeMap::from([(80, 3), (443, 5)]),
+            over_limit: BTreeMap::from([(Limit::Process, OverLimit { shed: 6, refused: 1 })]),
             ready: true,
             leads: Some(false),
             refused_statuses: Some(9),
@@ -217,6 +259,9 @@ mod tests {
             "portcullis_requests_in_flight 7",
             "portcullis_connections 8",
             "portcullis_refused_addresses_total{reason=\"loopback\"} 9",
+            "portcullis_port_connections{port=\"443\"} 5",
+            "portcullis_connections_shed_total{limit=\"process\"} 6",
+            "portcullis_connections_refused_total{limit=\"process\"} 1",
             "portcullis_ready 1",
             "portcullis_leader 0",
             "portcullis_refused_statuses 9",

@@ -26,7 +26,7 @@ use portcullis_controller::{
     source::FolderOptions,
     translate::Address,
 };
-use portcullis_proxy::{Bindings, LocalBackends, Options, Proxy};
+use portcullis_proxy::{Bindings, Capacity, ConnectionLimits, LocalBackends, Options, Proxy};
 use portcullis_tls::Certificate;
 use tokio::{
     sync::{mpsc, watch},
@@ -138,12 +138,12 @@ impl Running {
         args: &ServeArgs,
         links: Links,
     ) -> anyhow::Result<Self> {
-        raise_file_limit();
+        let files = raise_file_limit();
         let options = Options {
             local_backends: links.local,
             external_names: args.objects.external_names,
             cluster_addresses: handle.cluster_addresses(),
-            ..options(args)
+            ..options(args, files)
         };
         let proxy = Arc::new(Proxy::start(options).context("the proxy cannot be started")?);
         let readiness = Readiness::new(handle, Arc::clone(&proxy), links.many_owners);
@@ -238,28 +238,60 @@ async fn report_bindings(
     }
 }
 
-/// A connection is a file or two: takes as many as the system gives without privileges.
-fn raise_file_limit() {
-    match rlimit::increase_nofile_limit(u64::MAX) {
-        Ok(limit) => debug!(limit, "open files"),
-        Err(error) => warn!(%error, "the limit of open files stays as it is"),
-    }
+/// Takes as many open files as the system gives without privileges; how many.
+fn raise_file_limit() -> usize {
+    let limit = match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(limit) => limit,
+        Err(error) => {
+            warn!(%error, "the limit of open files stays as it is");
+            rlimit::getrlimit(rlimit::Resource::NOFILE).map_or(FEW_FILES, |(soft, _)| soft)
+        }
+    };
+    debug!(limit, "open files");
+    usize::try_from(limit).unwrap_or(usize::MAX)
 }
+
+/// What is taken for the limit of open files where it cannot be asked.
+const FEW_FILES: u64 = 1024;
 
 /// How often an HTTP/2 backend is pinged: not more often than makes sense, and no less often than servers of gRPC put up
 /// with for ever.
 const PINGS: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(300));
 
-fn options(args: &ServeArgs) -> Options {
+fn options(args: &ServeArgs, files: usize) -> Options {
     let base = Options::default();
+    let workers = args.workers.map_or(base.workers, usize::from);
+    let capacity = Capacity::of(files, workers);
     Options {
         bind: args.bind.clone(),
-        workers: args.workers.map_or(base.workers, usize::from),
+        workers,
         trusted: args.trusted_proxies.clone(),
         proxy_protocol: args.proxy_protocol.clone(),
         stream_idle_timeout: args.stream_idle_timeout,
         backend_ping_interval: (args.stream_idle_timeout / 3).clamp(PINGS.0, PINGS.1),
+        upstream_idle_connections: capacity.idle_backends,
+        connections: connection_limits(args, capacity),
+        max_requests: capacity.requests,
+        max_mirrors: capacity.mirrors,
         ..base
+    }
+}
+
+fn connection_limits(args: &ServeArgs, capacity: Capacity) -> ConnectionLimits {
+    let process = args.max_connections.unwrap_or(capacity.clients);
+    if process > capacity.clients {
+        warn!(
+            allowed = capacity.clients,
+            "--max-connections is more than the limit of open files (ulimit -n) allows"
+        );
+    }
+    let clients = process.min(capacity.clients);
+    let of_all = Capacity { clients, ..capacity }.connections();
+    ConnectionLimits {
+        port: args.max_connections_per_port.unwrap_or(of_all.port),
+        client: args.max_connections_per_client,
+        descriptors: capacity.clients,
+        ..of_all
     }
 }
 

@@ -1,6 +1,9 @@
 //! A small HTTP server (HTTP/1 and HTTP/2, TLS where it is given): what the echo backend and the admin port stand on.
 
-use std::{convert::Infallible, future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque, convert::Infallible, future::Future, io, net::SocketAddr, sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -15,7 +18,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::watch,
-    task::{JoinHandle, JoinSet},
+    task::{AbortHandle, JoinHandle, JoinSet},
     time::timeout,
 };
 use tokio_rustls::TlsAcceptor;
@@ -28,9 +31,6 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 const STOP_CEILING: Duration = Duration::from_secs(5);
 /// After this pause `accept` is tried again when it failed (no file descriptors left, as a rule).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// Connections at one time; the next one waits in the kernel's queue.
-const MAX_CONNECTIONS: usize = 10_000;
-
 /// The body of an answer.
 pub type Body = UnsyncBoxBody<Bytes, BoxError>;
 /// Whatever ends a body early.
@@ -38,6 +38,9 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// What answers requests.
 pub trait Handler: Send + Sync + 'static {
+    /// Connections at one time; for one more, the oldest is ended.
+    const MAX_CONNECTIONS: usize = 10_000;
+
     /// Answers one request.
     fn answer(
         self: Arc<Self>,
@@ -106,15 +109,24 @@ async fn accept(
     handler: Arc<impl Handler>,
     mut stopping: watch::Receiver<bool>,
 ) {
-    let mut connections = JoinSet::new();
+    let most = most_of(&handler);
+    let (mut connections, mut ages) = (JoinSet::new(), VecDeque::<AbortHandle>::new());
     loop {
         tokio::select! {
             _ = stopped(&mut stopping) => break,
             Some(_) = connections.join_next() => {}
-            accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => match accepted {
+            accepted = listener.accept() => match accepted {
                 Ok((stream, remote)) => {
+                    let full = connections.len() >= most;
+                    // What is over leaves its memory when nobody knows it any more.
+                    if full || ages.len() > 2 * connections.len() + 16 {
+                        ages.retain(|connection| !connection.is_finished());
+                    }
+                    if full && let Some(oldest) = ages.pop_front() {
+                        oldest.abort();
+                    }
                     let connection = connection(stream, remote, tls.clone(), handler.clone(), stopping.clone());
-                    connections.spawn(connection);
+                    ages.push_back(connections.spawn(connection));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "accept failed");
@@ -125,6 +137,10 @@ async fn accept(
     }
     drop(listener);
     let _ = timeout(STOP_CEILING, async { while connections.join_next().await.is_some() {} }).await;
+}
+
+fn most_of<H: Handler>(_: &Arc<H>) -> usize {
+    H::MAX_CONNECTIONS
 }
 
 async fn connection(

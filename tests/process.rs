@@ -14,6 +14,7 @@ use std::{
 use portcullis::echo::{Echo, Identity};
 use support::{BOUND, OFFSET, bounded, client, gateway, ingress, loopback, route, service};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// A running binary; killed with the test that started it.
 struct Process {
@@ -105,6 +106,42 @@ fn files() -> [(&'static str, String); 3] {
 async fn slow(at: SocketAddr, delay: &str) -> Result<u16, reqwest::Error> {
     let url = format!("http://{at}/?delay={delay}");
     client().build().unwrap().get(url).header("host", "a.test").send().await.map(|r| r.status().as_u16())
+}
+
+/// The admin port and new clients are answered with far more idle connections than there are descriptors.
+#[tokio::test(flavor = "multi_thread")]
+async fn idle_connections_take_descriptors_from_nobody() {
+    let ip = loopback();
+    let _echo = Echo::bind(SocketAddr::new(ip, 18001), Identity::default()).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in files() {
+        std::fs::write(folder.path().join(name), text.replace("{ip}", &ip.to_string())).unwrap();
+    }
+    let run = command(folder.path(), ip);
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "ulimit -n 256 && exec \"$0\" \"$@\""]).arg(run.get_program()).args(run.get_args());
+    limited.stdout(Stdio::null()).stderr(Stdio::piped());
+    let process = Process { child: limited.spawn().unwrap(), ip, _folder: folder };
+    process.until_ready().await;
+    let mut idle = Vec::new();
+    for n in 0..400 {
+        let answered = bounded("a new client is answered", async {
+            let mut tcp = tokio::net::TcpStream::connect(process.at(80)).await.unwrap();
+            tcp.write_all(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").await.unwrap();
+            let mut start = [0; 12];
+            tcp.read_exact(&mut start).await.unwrap();
+            idle.push(tcp);
+            start
+        })
+        .await;
+        assert_eq!(&answered, b"HTTP/1.1 200", "client {n}");
+    }
+    assert_eq!(process.readiness().await.map(|(status, _)| status), Some(200));
+    let metrics = client().build().unwrap().get(format!("http://{ip}:9080/metrics")).send().await.unwrap();
+    let metrics = metrics.text().await.unwrap();
+    let shed =
+        metrics.lines().find_map(|l| l.strip_prefix("portcullis_connections_shed_total{limit=\"port\"} "));
+    assert!(shed.is_some_and(|count| count.parse::<u32>().unwrap() >= 200), "{metrics}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

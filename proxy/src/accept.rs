@@ -12,7 +12,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    task::{Poll, Waker},
+    task::Poll,
     time::Duration,
 };
 
@@ -25,11 +25,12 @@ use tokio::{
 use tracing::{debug, warn};
 
 use crate::{
+    admission::{Admitted, Count, Held, Limit},
     app::{self, Service},
     conn::ConnInfo,
     http::forwarded,
     io::{DownIo, Limits, Socket, Transport},
-    shared::{Connection, Load, Shared},
+    shared::{Load, Shared},
     tls::TlsConfigs,
 };
 
@@ -51,26 +52,42 @@ pub(crate) struct Port {
     cut: AtomicBool,
     /// Pingora's side of `draining`. One for each worker thread: pingora looks at it in each request.
     told: watch::Sender<bool>,
-    wakers: Mutex<HashMap<u64, Waker>>,
+    held: Mutex<HashMap<u64, Arc<Held>>>,
     next: AtomicU64,
+    /// Connections of all worker threads.
+    count: Arc<Count>,
 }
 
-/// A connection's place in [`Port::wakers`].
+/// A connection's place in [`Port::held`].
 struct Registered<'p> {
     port: &'p Port,
     id: u64,
 }
 
 impl Port {
-    pub(crate) fn new(number: u16) -> Arc<Self> {
+    /// `count` is shared with the port of this number on other worker threads.
+    pub(crate) fn new(number: u16, count: Arc<Count>) -> Arc<Self> {
         Arc::new(Self {
             number,
             draining: Arc::default(),
             cut: AtomicBool::new(false),
             told: watch::Sender::new(false),
-            wakers: Mutex::default(),
+            held: Mutex::default(),
             next: AtomicU64::new(0),
+            count,
         })
+    }
+
+    pub(crate) fn number(&self) -> u16 {
+        self.number
+    }
+
+    pub(crate) fn count(&self) -> &Arc<Count> {
+        &self.count
+    }
+
+    pub(crate) fn each_held(&self, mut look: impl FnMut(&Arc<Held>)) {
+        self.held().values().for_each(&mut look);
     }
 
     pub(crate) fn draining(&self) -> bool {
@@ -95,44 +112,46 @@ impl Port {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.wakers().is_empty()
+        self.held().is_empty()
     }
 
     fn wake(&self) {
         // A set rather than a signal that connections wait for: waiting would cost each request something, and
         // this is needed once in a port's life.
-        self.wakers().values().for_each(Waker::wake_by_ref);
+        self.held().values().for_each(|held| held.wake());
     }
 
-    fn wakers(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Waker>> {
-        self.wakers.lock().unwrap_or_else(PoisonError::into_inner)
+    fn held(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Arc<Held>>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Carries out what a connection does, until it ends or is cut.
-    async fn hold(&self, connection: impl Future<Output = ()>) {
+    /// Carries out what a connection does, until it ends, is cut, or was asked to go and has nothing to do.
+    async fn hold(&self, held: Arc<Held>, connection: impl Future<Output = ()>) {
         let mut connection = pin!(connection);
         let mut registered = None;
         poll_fn(|cx| {
-            // A task's waker is the same for all of its life.
-            registered.get_or_insert_with(|| self.register(cx.waker().clone()));
-            match self.cut.load(Ordering::Relaxed) {
-                true => Poll::Ready(()),
-                false => connection.as_mut().poll(cx),
+            registered.get_or_insert_with(|| {
+                held.set_waker(cx.waker());
+                self.register(Arc::clone(&held))
+            });
+            if self.cut.load(Ordering::Relaxed) || connection.as_mut().poll(cx).is_ready() || held.goes() {
+                return Poll::Ready(());
             }
+            Poll::Pending
         })
         .await;
     }
 
-    fn register(&self, waker: Waker) -> Registered<'_> {
+    fn register(&self, held: Arc<Held>) -> Registered<'_> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        self.wakers().insert(id, waker);
+        self.held().insert(id, held);
         Registered { port: self, id }
     }
 }
 
 impl Drop for Registered<'_> {
     fn drop(&mut self) {
-        self.port.wakers().remove(&self.id);
+        self.port.held().remove(&self.id);
     }
 }
 
@@ -158,8 +177,12 @@ pub(crate) async fn accept(
             None => return,
             Some(Ok((tcp, peer))) => {
                 pause = Pause::default();
-                let counted = worker.load.connection();
-                tokio::spawn(connection(tcp, peer, Arc::clone(&port), worker.clone(), counted));
+                match worker.shared.admission.enter(&port, &worker.load).await {
+                    Ok(admitted) => {
+                        tokio::spawn(connection(tcp, peer, Arc::clone(&port), worker.clone(), admitted));
+                    }
+                    Err(limit) => debug!(port = port.number, %peer, ?limit, "connection refused"),
+                }
             }
             Some(Err(_)) if stopping => return,
             Some(Err(error)) => pause.after(&error, port.number).await,
@@ -188,13 +211,14 @@ impl Pause {
     }
 }
 
-async fn connection(tcp: TcpStream, peer: SocketAddr, port: Arc<Port>, worker: Worker, counted: Connection) {
+async fn connection(tcp: TcpStream, peer: SocketAddr, port: Arc<Port>, worker: Worker, admitted: Admitted) {
+    let held = Arc::clone(admitted.held());
     let serving = async {
-        if let Err(error) = serve(tcp, peer, &port, &worker, counted).await {
+        if let Err(error) = serve(admitted, tcp, peer, &port, &worker).await {
             debug!(port = port.number, %peer, %error, "connection refused");
         }
     };
-    port.hold(serving).await;
+    port.hold(held, serving).await;
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -205,16 +229,24 @@ enum ConnectionError {
     Proxy(#[from] proxy_protocol::ProxyHeaderError),
     #[error(transparent)]
     Handshake(#[from] crate::tls::HandshakeError),
+    #[error("too many connections ({0:?})")]
+    TooMany(Limit),
 }
 
 async fn serve(
+    // First, and so dropped after the socket.
+    mut admitted: Admitted,
     mut tcp: TcpStream,
     peer: SocketAddr,
     port: &Port,
     worker: &Worker,
-    counted: Connection,
 ) -> Result<(), ConnectionError> {
     let (peer, local) = addresses(&mut tcp, peer, worker).await?;
+    // Behind a proxy that says whose requests they are, an address is not a client's.
+    if !crate::ranges::hold(&worker.shared.options.trusted, peer.ip()) {
+        admitted.belongs_to(peer.ip()).await.map_err(ConnectionError::TooMany)?;
+    }
+    let held = Arc::clone(admitted.held());
     // Asked anew for each connection: a port may change its protocol without being bound again.
     let table = worker.shared.table.load();
     let Some(served) = table.ports.get(&port.number) else {
@@ -243,19 +275,19 @@ async fn serve(
             let (stream, tls) = handshake.await?;
             let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
             info.tls = Some(tls);
-            (down_io(Transport::Tls(stream), &info, worker, counted), h2)
+            (down_io(Transport::Tls(stream), &info, worker, admitted), h2)
         }
         Protocol::Http => {
-            let mut down = down_io(Transport::Plain(socket), &info, worker, counted);
+            let mut down = down_io(Transport::Plain(socket), &info, worker, admitted);
             let Some(h2) = app::speaks_h2(&mut down, port, worker.limits).await else { return Ok(()) };
             (down, h2)
         }
     };
     let conn = Arc::new(info);
     if h2 {
-        app::serve_http2(&worker.service, down, conn, port, &worker.load, worker.limits).await;
+        app::serve_http2(worker, down, conn, port, held).await;
     } else {
-        app::serve_http1(&worker.service, down, conn, port, &worker.load, worker.limits).await;
+        app::serve_http1(worker, down, conn, port, &held).await;
     }
     Ok(())
 }
@@ -277,25 +309,26 @@ async fn addresses(
     Ok(header.unwrap_or((peer, local)))
 }
 
-fn down_io(transport: Transport, info: &ConnInfo, worker: &Worker, counted: Connection) -> Box<DownIo> {
-    Box::new(DownIo::new(transport, info, worker.limits, counted))
+fn down_io(transport: Transport, info: &ConnInfo, worker: &Worker, admitted: Admitted) -> Box<DownIo> {
+    Box::new(DownIo::new(transport, info, worker.limits, admitted))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::admission::{Admission, ConnectionLimits};
 
     fn held(
         port: &Arc<Port>,
         connection: impl Future<Output = ()> + Send + 'static,
     ) -> tokio::task::JoinHandle<()> {
         let port = Arc::clone(port);
-        tokio::spawn(async move { port.hold(connection).await })
+        tokio::spawn(async move { port.hold(Arc::new(Held::new()), connection).await })
     }
 
     #[tokio::test]
     async fn a_panic_ends_its_own_connection_only() {
-        let port = Port::new(80);
+        let port = Port::new(80, Arc::default());
         let (go, gone) = tokio::sync::oneshot::channel::<()>();
         let other = held(&port, async move { drop(gone.await) });
         let broken = held(&port, async { panic!("a request that is none") });
@@ -306,9 +339,33 @@ mod tests {
         assert!(port.is_empty());
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn another_makes_room_where_a_request_comes_before_its_connection_goes() {
+        let limits = ConnectionLimits { process: 2, port: 2, client: None, descriptors: 2 };
+        let (admission, load) = (Admission::new(limits), Arc::<Load>::default());
+        let port = admission.port(80);
+        let mut tasks = Vec::new();
+        for busy_when_asked in [true, false] {
+            let admitted = admission.enter(&port, &load).await.unwrap();
+            let (of_port, held, mut polled) = (Arc::clone(&port), Arc::clone(admitted.held()), false);
+            tasks.push(tokio::spawn(async move {
+                let connection = poll_fn(|_| {
+                    if std::mem::replace(&mut polled, true) && busy_when_asked {
+                        admitted.held().begin();
+                    }
+                    Poll::Pending
+                });
+                of_port.hold(held, connection).await;
+            }));
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        assert!(admission.enter(&port, &load).await.is_ok());
+        assert_eq!(tasks.iter().map(|task| task.is_finished()).collect::<Vec<_>>(), [false, true]);
+    }
+
     #[tokio::test]
     async fn a_drain_wakes_every_connection_and_a_cut_ends_it() {
-        let port = Port::new(80);
+        let port = Port::new(80, Arc::default());
         let told = Arc::new(AtomicU64::new(0));
         let connections: Vec<_> = (0..3)
             .map(|_| {

@@ -37,6 +37,7 @@ use pingora_core::{
 use pingora_error::{Error, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
+use portcullis_routing::Rejection;
 
 use self::{context::Context, mirror::Mirrors};
 use crate::{
@@ -60,7 +61,7 @@ impl HttpService {
     /// One per worker thread; `conf` is that of its connections to backends.
     pub(crate) fn new(shared: Arc<Shared>, conf: Arc<ServerConf>) -> Self {
         let dialler = Dialler::new(Arc::clone(&shared));
-        let mirrors = Mirrors::new(conf, dialler.clone(), shared.options.connect_timeout);
+        let mirrors = Mirrors::new(conf, dialler.clone(), &shared.options);
         Self { shared, dialler, mirrors, kept: Kept::default() }
     }
 }
@@ -88,6 +89,9 @@ impl ProxyHttp for HttpService {
     }
 
     async fn upstream_peer(&self, _session: &mut Session, context: &mut Context) -> Result<Box<HttpPeer>> {
+        if context.attempts.begun == 0 && self.shared.is_full(&context.conn.load) {
+            return Err(context.fail(Rejection::Overloaded, "too many requests at a time"));
+        }
         attempt::begin(&self.shared.options, &self.dialler, context).await
     }
 

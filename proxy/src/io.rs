@@ -14,7 +14,7 @@ use std::{
     io::{self, IoSlice},
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
@@ -32,8 +32,8 @@ use self::{
 pub(crate) use self::{socket::Socket, transport::Transport};
 use crate::{
     Options,
+    admission::Admitted,
     conn::{ConnInfo, Cut, SCOPE, Scope},
-    shared::Connection,
 };
 
 /// What an HTTP/2 client sends first (RFC 9113, 3.4).
@@ -80,7 +80,7 @@ pub(crate) struct DownIo {
     owes_flush: bool,
     socket: Arc<SocketDigest>,
     tls: Option<Arc<SslDigest>>,
-    counted: Option<Connection>,
+    admitted: Option<Admitted>,
 }
 
 /// What is being read, as far as limits depend on it.
@@ -95,7 +95,7 @@ enum Reading {
 }
 
 impl DownIo {
-    pub(crate) fn new(transport: Transport, conn: &ConnInfo, limits: Limits, counted: Connection) -> Self {
+    pub(crate) fn new(transport: Transport, conn: &ConnInfo, limits: Limits, admitted: Admitted) -> Self {
         let socket = SocketDigest::from_raw_fd(transport.raw_fd());
         // Known from accept: nobody has to ask the kernel again.
         let _ = socket.peer_addr.set(Some(SocketAddr::Inet(conn.peer)));
@@ -118,7 +118,7 @@ impl DownIo {
             owes_flush: false,
             socket: Arc::new(socket),
             tls,
-            counted: Some(counted),
+            admitted: Some(admitted),
         }
     }
 
@@ -362,13 +362,18 @@ impl AsyncWrite for DownIo {
 
 impl Drop for DownIo {
     fn drop(&mut self) {
-        let transport = std::mem::replace(&mut self.transport, Transport::Gone);
+        let mut transport = std::mem::replace(&mut self.transport, Transport::Gone);
+        if self.admitted.as_ref().is_some_and(|admitted| admitted.held().goes()) {
+            // To make room, at once; where it can be said without waiting, it is said.
+            let _ = Pin::new(&mut transport).poll_shutdown(&mut Context::from_waker(Waker::noop()));
+            return;
+        }
         let stalled = matches!(SCOPE.try_with(Scope::cut), Ok(Some(Cut::Stalled)));
         if stalled && !self.h2 && !self.answered {
             self.refuse(STALLED, io::ErrorKind::TimedOut);
         }
         if self.wrote && !self.ended {
-            linger::close(transport, std::mem::take(&mut self.out), self.counted.take());
+            linger::close(transport, std::mem::take(&mut self.out), self.admitted.take());
         }
     }
 }

@@ -3,7 +3,9 @@
 //! Knows nothing of Kubernetes objects: a [`Table`] and [`Certificates`] come in through [`Proxy::publish`].
 
 mod accept;
+mod admission;
 mod app;
+mod capacity;
 mod conn;
 mod drain;
 mod http;
@@ -31,6 +33,10 @@ use portcullis_routing::{ClusterAddresses, ExternalNames, Table};
 use portcullis_tls::Certificates;
 use tokio::sync::watch;
 
+pub use self::{
+    admission::{ConnectionLimits, Limit, OverLimit},
+    capacity::Capacity,
+};
 use self::{
     listener::{Listeners, Wanted},
     roots::Roots,
@@ -83,6 +89,12 @@ pub struct Options {
     pub external_names: ExternalNames,
     /// Which addresses are whose; asked where that limits names.
     pub cluster_addresses: Arc<ClusterAddresses>,
+    /// Limits of clients' connections.
+    pub connections: ConnectionLimits,
+    /// Limit of requests in flight; more are answered 503.
+    pub max_requests: usize,
+    /// Limit of mirrored requests that each worker has in flight; more are not begun.
+    pub max_mirrors: usize,
 }
 
 /// Whether each port of the table is bound; the text says why not, and calls it by the number that its listeners have.
@@ -125,6 +137,7 @@ impl Proxy {
             wanted: wanted_seen,
             bindings,
             done,
+            admission: Arc::clone(&shared.admission),
             bound: BTreeMap::new(),
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
@@ -192,6 +205,16 @@ impl Proxy {
         self.shared.connections()
     }
 
+    /// Connections that clients hold now, by the port that is bound.
+    pub fn connections_by_port(&self) -> BTreeMap<u16, usize> {
+        self.shared.admission.by_port()
+    }
+
+    /// What has become of connections for which there was no room, by the limit that was reached.
+    pub fn over_limit(&self) -> BTreeMap<Limit, OverLimit> {
+        self.shared.admission.over_limit()
+    }
+
     /// Stops accepting, tells clients to go, waits for what is in flight, cuts what is left at `ceiling`. Nothing
     /// is bound any more after that, whatever is published.
     pub async fn drain(&self, ceiling: Duration) {
@@ -221,9 +244,12 @@ impl Drop for Proxy {
 
 impl Default for Options {
     fn default() -> Self {
+        let workers = std::thread::available_parallelism().map_or(1, usize::from);
+        // What systems give a container, as a rule.
+        let capacity = Capacity::of(1 << 20, workers);
         Self {
             bind: vec![IpAddr::from([0, 0, 0, 0])],
-            workers: std::thread::available_parallelism().map_or(1, usize::from),
+            workers,
             trusted: Vec::new(),
             proxy_protocol: Vec::new(),
             connect_timeout: Duration::from_secs(5),
@@ -235,10 +261,13 @@ impl Default for Options {
             keepalive_timeout: Duration::from_secs(75),
             handshake_timeout: Duration::from_secs(10),
             port_drain: Duration::from_secs(240),
-            upstream_idle_connections: 1024,
             local_backends: LocalBackends::Refused,
             external_names: ExternalNames::External,
             cluster_addresses: Arc::default(),
+            upstream_idle_connections: capacity.idle_backends,
+            connections: capacity.connections(),
+            max_requests: capacity.requests,
+            max_mirrors: capacity.mirrors,
         }
     }
 }

@@ -12,7 +12,7 @@ use std::{
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{info, warn};
 
-use crate::{Bindings, worker::Command};
+use crate::{Bindings, admission::Admission, worker::Command};
 
 /// The ports that are to be bound; counts up, so that somebody can wait for one of them.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +30,8 @@ pub(crate) struct Listeners {
     pub(crate) bindings: watch::Sender<Arc<Bindings>>,
     /// The generation that has been carried out.
     pub(crate) done: watch::Sender<u64>,
+    /// Told how many sockets there are.
+    pub(crate) admission: Arc<Admission>,
     pub(crate) bound: BTreeMap<u16, Bound>,
 }
 
@@ -53,6 +55,8 @@ impl Listeners {
             self.close_others(&wanted.ports).await;
             let bindings: Bindings =
                 wanted.ports.iter().map(|(port, number)| (*port, self.open(*port, *number))).collect();
+            let sockets = self.bound.values().map(|bound| bound.ips.len()).sum::<usize>();
+            self.admission.set_listening(sockets * self.workers.len());
             let incomplete = bindings.values().any(Result::is_err);
             self.report(bindings, &wanted.ports);
             self.done.send_replace(wanted.generation);

@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use portcullis_routing::Table;
 use portcullis_tls::Certificates;
 
-use crate::{Options, Own, upstream::refusals::Refusals};
+use crate::{Options, Own, admission::Admission, upstream::refusals::Refusals};
 
 /// What all worker threads have in common.
 #[derive(Debug)]
@@ -26,6 +26,8 @@ pub(crate) struct Shared {
     pub(crate) refusals: Refusals,
     /// Whether the process is stopping: responses close their connections.
     pub(crate) draining: AtomicBool,
+    /// Which connections of clients there are.
+    pub(crate) admission: Arc<Admission>,
     /// One for each worker thread.
     pub(crate) loads: Box<[Arc<Load>]>,
 }
@@ -55,6 +57,7 @@ impl Shared {
         Arc::new(Self {
             table: ArcSwap::from_pointee(Table::default()),
             certificates: ArcSwap::from_pointee(Certificates::default()),
+            admission: Admission::new(options.connections),
             options,
             own: ArcSwap::default(),
             refusals: Refusals::default(),
@@ -66,6 +69,13 @@ impl Shared {
     /// Requests, h2 streams and tunnels that are being answered.
     pub(crate) fn in_flight(&self) -> usize {
         self.loads.iter().map(|load| load.in_flight.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Whether there are as many requests in flight as there may be. `load` is that of a worker that has one of them; the
+    /// others are asked only where this one has more than its share.
+    pub(crate) fn is_full(&self, load: &Load) -> bool {
+        let most = self.options.max_requests;
+        load.in_flight.load(Ordering::Relaxed) > most / self.loads.len() && self.in_flight() > most
     }
 
     /// Requests that are over, by the first digit of their status; 0 is those that were cut before any answer.

@@ -160,8 +160,10 @@ async fn run(worker: Worker, mut commands: mpsc::UnboundedReceiver<Command>) {
     while let Some(command) = commands.recv().await {
         match command {
             Command::Open { port, sockets } => {
-                let entry =
-                    open.entry(port).or_insert_with(|| Open { port: Port::new(port), sockets: Vec::new() });
+                let entry = open.entry(port).or_insert_with(|| Open {
+                    port: worker.shared.admission.port(port),
+                    sockets: Vec::new(),
+                });
                 sockets.into_iter().for_each(|socket| entry.add(socket, &worker));
             }
             Command::Close { port, closed } => {

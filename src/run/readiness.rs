@@ -51,6 +51,19 @@ impl Readiness {
     }
 }
 
+impl Readiness {
+    /// By the ports that listeners name, of which several may be bound.
+    fn connections_by_port(&self) -> BTreeMap<u16, usize> {
+        let (ports, mut by_number) = (self.ports.borrow(), BTreeMap::new());
+        for (bound, count) in self.proxy.connections_by_port() {
+            if let Some(number) = ports.get(&bound) {
+                *by_number.entry(*number).or_default() += count;
+            }
+        }
+        by_number
+    }
+}
+
 impl Told for Readiness {
     fn missing(&self) -> Vec<String> {
         if *self.stopping.borrow() {
@@ -80,6 +93,8 @@ impl Told for Readiness {
             in_flight: self.proxy.in_flight(),
             connections: self.proxy.connections(),
             refused_addresses: self.proxy.refused_addresses(),
+            connections_by_port: self.connections_by_port(),
+            over_limit: self.proxy.over_limit(),
             ready: self.missing().is_empty(),
             leads: self.leads.get().map(|leads| *leads.borrow()),
             refused_statuses: self.refused.get().map(RefusedStatuses::count),

@@ -54,6 +54,18 @@
 {{- range .Values.proxyProtocol }}
 - {{ printf "--proxy-protocol=%s" . | quote }}
 {{- end }}
+{{- with .Values.limits.connections }}
+- --max-connections={{ int . }}
+{{- end }}
+{{- with .Values.limits.connectionsPerPort }}
+- --max-connections-per-port={{ int . }}
+{{- end }}
+{{- with .Values.limits.connectionsPerClient }}
+- --max-connections-per-client={{ int . }}
+{{- end }}
+{{- with .Values.limits.streamIdleTimeout }}
+- --stream-idle-timeout={{ . }}
+{{- end }}
 {{- range .Values.extraArgs }}
 - {{ . | quote }}
 {{- end }}

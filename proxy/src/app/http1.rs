@@ -17,10 +17,10 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{Client, Service, carry};
 use crate::{
-    accept::Port,
+    accept::{Port, Worker},
+    admission::Held,
     conn::{ConnInfo, SCOPE, Scope},
     io::{DownIo, Limits},
-    shared::Load,
     stall::{Stall, poll_timer},
 };
 
@@ -34,14 +34,9 @@ pub(crate) async fn speaks_h2(down: &mut DownIo, port: &Port, limit: Limits) -> 
 }
 
 /// Serves HTTP/1 until either side ends it.
-pub(crate) async fn serve(
-    service: &Service,
-    down: Box<DownIo>,
-    conn: Arc<ConnInfo>,
-    port: &Port,
-    load: &Arc<Load>,
-    limits: Limits,
-) {
+pub(crate) async fn serve(worker: &Worker, down: Box<DownIo>, conn: Arc<ConnInfo>, port: &Port, held: &Held) {
+    let Worker { service, load, limits, .. } = worker;
+    let limits = *limits;
     let requests = async {
         let shutdown = port.shutdown();
         let (mut idle, mut stall, socket) = (Idle::new(port, limits), Stall::default(), down.socket());
@@ -51,6 +46,7 @@ pub(crate) async fn serve(
                 return down.close().await;
             }
             let _in_flight = load.request();
+            held.begin();
             SCOPE.with(Scope::begin);
             down.begin_request();
             let answer = answer(service, down, settings.take(), &shutdown, limits.idle);
@@ -60,6 +56,8 @@ pub(crate) async fn serve(
             let Ok(same) = stream.into_any().downcast::<DownIo>() else { return };
             (down, settings) = (same, kept);
             idle.fresh = false;
+            idle.begin = Instant::now();
+            held.end(idle.begin);
         }
     };
     SCOPE.scope(Scope::new(conn), requests).await;
@@ -108,13 +106,15 @@ struct Idle<'p> {
     /// Whether the timer wakes this task when it goes off.
     runs: bool,
     limit: Limits,
+    /// When it began.
+    begin: Instant,
     /// Whether no request has come yet.
     fresh: bool,
 }
 
 impl<'p> Idle<'p> {
     fn new(port: &'p Port, limit: Limits) -> Self {
-        Self { port, timer: None, runs: false, limit, fresh: true }
+        Self { port, timer: None, runs: false, limit, begin: Instant::now(), fresh: true }
     }
 
     /// Whether the timer went off and nobody has seen it.
@@ -126,7 +126,7 @@ impl<'p> Idle<'p> {
 
     /// Waits for a request. False: there will be none, and nothing was taken from the connection.
     async fn request_begins(&mut self, down: &mut DownIo) -> bool {
-        let (begin, mut first) = (Instant::now(), true);
+        let (begin, mut first) = (self.begin, true);
         poll_fn(|cx| {
             if let Poll::Ready(result) = down.poll_readable(cx) {
                 return Poll::Ready(result.is_ok());

@@ -5,7 +5,7 @@ use std::{
     pin::{Pin, pin},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     task::{Poll, ready},
     time::Duration,
@@ -21,7 +21,8 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{Client, Service, carry};
 use crate::{
-    accept::Port,
+    accept::{Port, Worker},
+    admission::Held,
     conn::{ConnInfo, SCOPE, Scope},
     io::{DownIo, Limits},
     shared::Load,
@@ -30,15 +31,15 @@ use crate::{
 
 /// Serves HTTP/2 until either side ends it, or it has been without a stream for too long.
 pub(crate) async fn serve(
-    service: &Service,
+    worker: &Worker,
     mut down: Box<DownIo>,
     conn: Arc<ConnInfo>,
     port: &Port,
-    load: &Arc<Load>,
-    limits: Limits,
+    held: Arc<Held>,
 ) {
     down.begin_h2();
-    let streams = Arc::new(Streams::new());
+    let Worker { service, load, limits, .. } = worker;
+    let (limits, streams) = (*limits, Arc::new(Streams::new(held)));
     let app = H2App {
         service: Arc::clone(service),
         conn,
@@ -54,10 +55,7 @@ pub(crate) async fn serve(
 
 /// How many streams an HTTP/2 connection has, and since when it has had none.
 struct Streams {
-    begun: Instant,
-    open: AtomicU32,
-    /// Milliseconds after `begun`.
-    idle_since: AtomicU64,
+    held: Arc<Held>,
     /// Whether the connection has ended, and its streams are without a client.
     over: AtomicBool,
 }
@@ -75,26 +73,18 @@ impl Drop for ConnectionOver {
 struct OpenStream(Arc<Streams>);
 
 impl Streams {
-    fn new() -> Self {
-        Self {
-            begun: Instant::now(),
-            open: AtomicU32::new(0),
-            idle_since: AtomicU64::new(0),
-            over: AtomicBool::new(false),
-        }
+    fn new(held: Arc<Held>) -> Self {
+        Self { held, over: AtomicBool::new(false) }
     }
 
     fn open(self: &Arc<Self>) -> OpenStream {
-        self.open.fetch_add(1, Ordering::Relaxed);
+        self.held.begin();
         OpenStream(Arc::clone(self))
     }
 
     /// When it will have been idle for that long, as far as can be said now.
     fn ends_at(&self, limit: Duration) -> Instant {
-        match self.open.load(Ordering::Relaxed) {
-            0 => self.begun + Duration::from_millis(self.idle_since.load(Ordering::Relaxed)) + limit,
-            _ => Instant::now() + limit,
-        }
+        self.held.idle_since().unwrap_or_else(Instant::now) + limit
     }
 
     /// Carries a connection until it ends, or is idle for too long.
@@ -132,11 +122,7 @@ impl Streams {
 
 impl Drop for OpenStream {
     fn drop(&mut self) {
-        let Streams { begun, open, idle_since, .. } = &*self.0;
-        if open.fetch_sub(1, Ordering::Relaxed) == 1 {
-            let now = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-            idle_since.store(now, Ordering::Relaxed);
-        }
+        self.0.held.end(Instant::now());
     }
 }
 
@@ -198,7 +184,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_connection_ends_when_it_has_been_without_a_stream_for_too_long() {
         let limit = Duration::from_secs(60);
-        let (streams, begin) = (Arc::new(Streams::new()), Instant::now());
+        let (streams, begin) = (Arc::new(Streams::new(Arc::new(Held::new()))), Instant::now());
         let connection = async {
             tokio::time::sleep(Duration::from_secs(50)).await;
             // Two at a time, longer than the limit.
@@ -211,7 +197,7 @@ mod tests {
         };
         streams.serve(connection, limit).await;
         assert_eq!(begin.elapsed().as_secs(), 50 + 100 + 100 + 60);
-        let (streams, begin) = (Arc::new(Streams::new()), Instant::now());
+        let (streams, begin) = (Arc::new(Streams::new(Arc::new(Held::new()))), Instant::now());
         streams.serve(std::future::pending(), limit).await;
         assert_eq!(begin.elapsed().as_secs(), 60);
     }
@@ -219,7 +205,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_stream_that_is_accepted_in_the_last_moment_is_served() {
         let limit = Duration::from_secs(60);
-        let (streams, begin) = (Arc::new(Streams::new()), Instant::now());
+        let (streams, begin) = (Arc::new(Streams::new(Arc::new(Held::new()))), Instant::now());
         let connection = async {
             tokio::time::sleep(limit).await;
             let streams = Arc::clone(&streams);
@@ -247,7 +233,10 @@ mod tests {
             }
             Poll::Pending
         });
-        let served = tokio::spawn(async move { Arc::new(Streams::new()).serve(busy, limit).await });
+        let served =
+            tokio::spawn(
+                async move { Arc::new(Streams::new(Arc::new(Held::new()))).serve(busy, limit).await },
+            );
         tokio::time::timeout(limit * 2, served).await.expect("it ends").unwrap();
         assert_eq!(begin.elapsed().as_secs(), 60);
     }

@@ -27,7 +27,7 @@ use tokio::sync::mpsc;
 
 use super::context::Context;
 use crate::{
-    random,
+    Options, random,
     upstream::{
         Dialler,
         peer::{Attempt, peer},
@@ -36,8 +36,6 @@ use crate::{
 
 /// Chunks (of 64 KiB at most) that a mirror may be behind.
 const CHUNKS: usize = 16;
-/// Mirrors that one worker runs at a time; more are not begun.
-const MAX_RUNNING: usize = 1024;
 /// How long a mirror may take over one read or write.
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// A mirror's answer is read so far, to use its connection again; one that is longer ends its connection.
@@ -51,6 +49,7 @@ pub(crate) struct Mirrors {
     running: Arc<AtomicUsize>,
     dialler: Dialler,
     connect_timeout: Duration,
+    most: usize,
 }
 
 /// A part of the body.
@@ -70,8 +69,15 @@ pub(crate) struct Copies {
 }
 
 impl Mirrors {
-    pub(crate) fn new(conf: Arc<ServerConf>, dialler: Dialler, connect_timeout: Duration) -> Self {
-        Self { conf, connector: Arc::default(), running: Arc::default(), dialler, connect_timeout }
+    pub(crate) fn new(conf: Arc<ServerConf>, dialler: Dialler, options: &Options) -> Self {
+        Self {
+            conf,
+            connector: Arc::default(),
+            running: Arc::default(),
+            dialler,
+            connect_timeout: options.connect_timeout,
+            most: options.max_mirrors,
+        }
     }
 
     /// Begins the copies that the request's steps ask for. `request` is what the backend gets.
@@ -98,7 +104,7 @@ impl Mirrors {
         bodiless: bool,
     ) -> Option<mpsc::Sender<Part>> {
         let request = copy(request, backend, bodiless)?;
-        let running = Running::begin(&self.running)?;
+        let running = Running::begin(&self.running, self.most)?;
         let (sender, parts) = mpsc::channel(CHUNKS);
         if bodiless {
             let _ = sender.try_send(Part::End);
@@ -243,10 +249,10 @@ impl Copies {
 struct Running(Arc<AtomicUsize>);
 
 impl Running {
-    fn begin(running: &Arc<AtomicUsize>) -> Option<Self> {
+    fn begin(running: &Arc<AtomicUsize>, most: usize) -> Option<Self> {
         let begun = Self(Arc::clone(running));
         // Counted first, and taken back by the drop where it was one too many.
-        (running.fetch_add(1, Ordering::Relaxed) < MAX_RUNNING).then_some(begun)
+        (running.fetch_add(1, Ordering::Relaxed) < most).then_some(begun)
     }
 }
 

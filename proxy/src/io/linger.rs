@@ -6,17 +6,17 @@ use std::{future::poll_fn, time::Duration};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{Transport, out::Out};
-use crate::shared::Connection;
+use crate::admission::Admitted;
 
 /// How long a client may take to close its side, and how much it may still send.
 const TIME: Duration = Duration::from_secs(2);
 const BYTES: usize = 1 << 20;
 
 /// Sends what is left and the end, and reads on until the client closes too, in a task of its own.
-pub(super) fn close(mut transport: Transport, mut out: Out, counted: Option<Connection>) {
+pub(super) fn close(mut transport: Transport, mut out: Out, admitted: Option<Admitted>) {
     let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
     runtime.spawn(async move {
-        let _counted = counted;
+        let _admitted = admitted;
         let closing = async {
             poll_fn(|cx| out.poll_flush(&mut transport, cx)).await?;
             transport.shutdown().await?;

@@ -1,0 +1,83 @@
+//! A client's connection as others see it.
+
+use std::{
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+    },
+    task::Waker,
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+/// A client's connection as others see it: whether it is idle, and how to ask it to go.
+///
+/// Requests are counted by the connection's own worker thread alone, so that a plain store does; others only read.
+#[derive(Debug)]
+pub(crate) struct Held {
+    begun: Instant,
+    requests: AtomicU32,
+    /// When it had a request last, in microseconds after `begun`.
+    idle_since: AtomicU64,
+    asked: AtomicBool,
+    waker: OnceLock<Waker>,
+}
+
+impl Held {
+    pub(crate) fn new() -> Self {
+        Self {
+            begun: Instant::now(),
+            requests: AtomicU32::new(0),
+            idle_since: AtomicU64::new(0),
+            asked: AtomicBool::new(false),
+            waker: OnceLock::new(),
+        }
+    }
+
+    /// By what its task is woken, which is the same for all of its life.
+    pub(crate) fn set_waker(&self, waker: &Waker) {
+        self.waker.get_or_init(|| waker.clone());
+    }
+
+    pub(crate) fn wake(&self) {
+        if let Some(waker) = self.waker.get() {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// A request begins.
+    pub(crate) fn begin(&self) {
+        self.requests.store(self.requests.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        if self.asked.load(Ordering::Relaxed) {
+            self.asked.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// A request is over.
+    pub(crate) fn end(&self, now: Instant) {
+        let left = self.requests.load(Ordering::Relaxed) - 1;
+        if left == 0 {
+            let now = u64::try_from(now.duration_since(self.begun).as_micros()).unwrap_or(u64::MAX);
+            self.idle_since.store(now, Ordering::Relaxed);
+        }
+        self.requests.store(left, Ordering::Relaxed);
+    }
+
+    /// Since when it has had no request; `None` where it has one.
+    pub(crate) fn idle_since(&self) -> Option<Instant> {
+        (self.requests.load(Ordering::Relaxed) == 0)
+            .then(|| self.begun + Duration::from_micros(self.idle_since.load(Ordering::Relaxed)))
+    }
+
+    /// Asks it to go, unless a request begins first.
+    pub(crate) fn ask_to_go(&self) {
+        self.asked.store(true, Ordering::Relaxed);
+        self.wake();
+    }
+
+    /// Whether it was asked to go, and has no request.
+    pub(crate) fn goes(&self) -> bool {
+        self.asked.load(Ordering::Relaxed) && self.requests.load(Ordering::Relaxed) == 0
+    }
+}
