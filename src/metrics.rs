@@ -33,6 +33,8 @@ pub struct Figures {
     pub connections: usize,
     /// How often the address of a backend was refused, by reason.
     pub refused_addresses: Vec<(&'static str, u64)>,
+    /// Mirrored requests that were given up or failed, by reason.
+    pub lost_mirrors: Vec<(&'static str, u64)>,
     /// Connections by the port that listeners name.
     pub connections_by_port: BTreeMap<u16, usize>,
     /// Connections that were closed because a limit was reached, by that limit.
@@ -132,11 +134,17 @@ fn traffic(registry: &mut Registry, figures: &Figures) {
         "Connections that clients hold, idle ones too",
         ConstGauge::new(gauge(figures.connections)),
     );
-    let refused = Family::<OfReason, Counter<u64, AtomicU64>>::default();
-    for (reason, count) in &figures.refused_addresses {
-        refused.get_or_create(&OfReason { reason }).inc_by(*count);
+    let by_reason = [
+        ("refused_addresses", "Addresses of backends that were not connected to", &figures.refused_addresses),
+        ("lost_mirrors", "Mirrored requests that were given up or failed", &figures.lost_mirrors),
+    ];
+    for (name, help, counts) in by_reason {
+        let family = Family::<OfReason, Counter<u64, AtomicU64>>::default();
+        for (reason, count) in counts {
+            family.get_or_create(&OfReason { reason }).inc_by(*count);
+        }
+        registry.register(name, help, family);
     }
-    registry.register("refused_addresses", "Addresses of backends that were not connected to", refused);
     let by_port = Family::<OfPort, Gauge>::default();
     for (port, count) in &figures.connections_by_port {
         by_port.get_or_create(&OfPort { port: *port }).set(gauge(*count));
@@ -238,6 +246,7 @@ mod tests {
             in_flight: 7,
             connections: 8,
             refused_addresses: vec![("loopback", 9)],
+            lost_mirrors: vec![("memory", 10)],
             connections_by_port: BTreeMap::from([(80, 3), (443, 5)]),
             over_limit: BTreeMap::from([(Limit::Process, OverLimit { shed: 6, refused: 1 })]),
             ready: true,
@@ -259,6 +268,7 @@ mod tests {
             "portcullis_requests_in_flight 7",
             "portcullis_connections 8",
             "portcullis_refused_addresses_total{reason=\"loopback\"} 9",
+            "portcullis_lost_mirrors_total{reason=\"memory\"} 10",
             "portcullis_port_connections{port=\"443\"} 5",
             "portcullis_connections_shed_total{limit=\"process\"} 6",
             "portcullis_connections_refused_total{limit=\"process\"} 1",

@@ -11,7 +11,7 @@
 //! logging                 access_log
 //! ```
 
-mod access_log;
+pub(crate) mod access_log;
 mod answer;
 mod attempt;
 mod client;
@@ -39,6 +39,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use portcullis_routing::Rejection;
 
+pub(crate) use self::mirror::Budget;
 use self::{context::Context, mirror::Mirrors};
 use crate::{
     shared::Shared,
@@ -61,7 +62,7 @@ impl HttpService {
     /// One per worker thread; `conf` is that of its connections to backends.
     pub(crate) fn new(shared: Arc<Shared>, conf: Arc<ServerConf>) -> Self {
         let dialler = Dialler::new(Arc::clone(&shared));
-        let mirrors = Mirrors::new(conf, dialler.clone(), &shared.options);
+        let mirrors = Mirrors::new(conf, dialler.clone(), &shared);
         Self { shared, dialler, mirrors, kept: Kept::default() }
     }
 }
@@ -114,9 +115,12 @@ impl ProxyHttp for HttpService {
         context: &mut Context,
     ) -> Result<()> {
         attempt::request(&self.shared.options, session, request, context).await?;
-        if !context.mirrored && context.has_mirrors() {
+        if !context.mirrored
+            && let Some(route) = context.with_mirrors()
+        {
+            let (mirrors, bodiless) = (route.mirrors(), session.is_body_empty());
+            context.mirrors = self.mirrors.begin(mirrors, route.rule().route.kind, request, bodiless);
             context.mirrored = true;
-            context.mirrors = self.mirrors.begin(request, session, context);
         } else if let Some(copies) = &mut context.mirrors {
             copies.rewind();
         }

@@ -95,6 +95,8 @@ pub struct Options {
     pub max_requests: usize,
     /// Limit of mirrored requests that each worker has in flight; more are not begun.
     pub max_mirrors: usize,
+    /// Limit of bytes that all mirrored requests together hold; those to one namespace hold a quarter of it.
+    pub mirror_bytes: usize,
 }
 
 /// Whether each port of the table is bound; the text says why not, and calls it by the number that its listeners have.
@@ -185,6 +187,11 @@ impl Proxy {
         self.shared.refusals.counts().into()
     }
 
+    /// How many mirrored requests were given up or failed, by reason.
+    pub fn lost_mirrors(&self) -> Vec<(&'static str, u64)> {
+        self.shared.mirrors.counts().into()
+    }
+
     /// Which ports are bound, as it changes.
     pub fn bindings(&self) -> watch::Receiver<Arc<Bindings>> {
         self.bindings.clone()
@@ -268,6 +275,7 @@ impl Default for Options {
             connections: capacity.connections(),
             max_requests: capacity.requests,
             max_mirrors: capacity.mirrors,
+            mirror_bytes: 64 << 20,
         }
     }
 }

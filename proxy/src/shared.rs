@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use portcullis_routing::Table;
 use portcullis_tls::Certificates;
 
-use crate::{Options, Own, admission::Admission, upstream::refusals::Refusals};
+use crate::{Options, Own, admission::Admission, http::Budget, upstream::refusals::Refusals};
 
 /// What all worker threads have in common.
 #[derive(Debug)]
@@ -24,6 +24,8 @@ pub(crate) struct Shared {
     pub(crate) own: ArcSwap<Own>,
     /// Addresses of backends that were refused.
     pub(crate) refusals: Refusals,
+    /// What mirrors hold.
+    pub(crate) mirrors: Arc<Budget>,
     /// Whether the process is stopping: responses close their connections.
     pub(crate) draining: AtomicBool,
     /// Which connections of clients there are.
@@ -58,6 +60,7 @@ impl Shared {
             table: ArcSwap::from_pointee(Table::default()),
             certificates: ArcSwap::from_pointee(Certificates::default()),
             admission: Admission::new(options.connections),
+            mirrors: Budget::new(options.mirror_bytes),
             options,
             own: ArcSwap::default(),
             refusals: Refusals::default(),

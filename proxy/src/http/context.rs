@@ -113,9 +113,9 @@ impl Context {
         self.route.as_ref().and_then(Route::backend)
     }
 
-    /// Whether a step asks for copies of some requests.
-    pub(crate) fn has_mirrors(&self) -> bool {
-        self.route.as_ref().is_some_and(|route| route.mirrors().next().is_some())
+    /// The route, where a step of it asks for copies of some requests. Upgrades are not copied.
+    pub(crate) fn with_mirrors(&self) -> Option<&Route> {
+        self.route.as_ref().filter(|route| !self.upgrade && route.mirrors().next().is_some())
     }
 
     /// The time at which this attempt, or the whole request, is given up.

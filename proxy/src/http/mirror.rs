@@ -1,7 +1,10 @@
 //! RequestMirror: a copy of a request to another backend, whose answer nobody waits for.
 //!
-//! The copy has a connection pool and a task of its own. Chunks of the body are shared with it through a bounded
-//! channel; a mirror that cannot keep up is given up. Upgrades are not copied.
+//! The copy has a connection pool and a task of its own. Chunks of the body are shared with it ([`Copies`]); a mirror that
+//! cannot keep up, or holds more than it may ([`Budget`]), is given up. Upgrades are not copied.
+
+mod budget;
+mod copies;
 
 use std::{
     fmt,
@@ -12,32 +15,37 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use http::{HeaderValue, Uri, Version, header};
 use pingora_core::{
     connectors::{ConnectorOptions, http::Connector},
     protocols::http::client::HttpSession,
     server::configuration::ServerConf,
 };
-use pingora_error::{ErrorType, OrErr, Result};
+use pingora_error::{Error, ErrorType, OrErr, Result};
 use pingora_http::RequestHeader;
-use pingora_proxy::Session;
-use portcullis_routing::{Backend, BackendProtocol, RouteKind};
-use tokio::sync::mpsc;
+use portcullis_routing::{Backend, BackendProtocol, RouteKind, step::Mirror};
+use tokio::{sync::mpsc, time::timeout};
 
-use super::context::Context;
+pub(crate) use self::{budget::Budget, copies::Copies};
+use self::{
+    budget::Lost,
+    copies::{CHUNKS, Copy, Part},
+};
 use crate::{
-    Options, random,
+    random,
+    shared::Shared,
     upstream::{
-        Dialler,
+        Dialler, NoEndpoint,
         peer::{Attempt, peer},
     },
 };
 
-/// Chunks (of 64 KiB at most) that a mirror may be behind.
-const CHUNKS: usize = 16;
-/// How long a mirror may take over one read or write.
-const TIMEOUT: Duration = Duration::from_secs(30);
+/// Limit of time for a mirror's connection, and for each write to it.
+const STEP_TIMEOUT: Duration = Duration::from_secs(30);
+/// Limit of time for its answer, from the end of the request on.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// What a mirror takes besides what is copied: its task, and pingora's buffers for its connection.
+const SESSION_BYTES: usize = 64 << 10;
 /// A mirror's answer is read so far, to use its connection again; one that is longer ends its connection.
 const MAX_ANSWER: usize = 1 << 20;
 
@@ -49,74 +57,72 @@ pub(crate) struct Mirrors {
     running: Arc<AtomicUsize>,
     dialler: Dialler,
     connect_timeout: Duration,
-    most: usize,
-}
-
-/// A part of the body.
-#[derive(Clone, Debug)]
-enum Part {
-    Chunk(Bytes),
-    End,
-}
-
-/// The mirrors of one request, and how far they are.
-#[derive(Debug)]
-pub(crate) struct Copies {
-    senders: Vec<mpsc::Sender<Part>>,
-    /// Bytes of the body that were copied, and that this attempt has seen; another attempt sees the first again.
-    copied: usize,
-    seen: usize,
+    max_running: usize,
+    budget: Arc<Budget>,
 }
 
 impl Mirrors {
-    pub(crate) fn new(conf: Arc<ServerConf>, dialler: Dialler, options: &Options) -> Self {
+    pub(crate) fn new(conf: Arc<ServerConf>, dialler: Dialler, shared: &Shared) -> Self {
         Self {
             conf,
             connector: Arc::default(),
             running: Arc::default(),
             dialler,
-            connect_timeout: options.connect_timeout,
-            most: options.max_mirrors,
+            connect_timeout: shared.options.connect_timeout,
+            max_running: shared.options.max_mirrors,
+            budget: Arc::clone(&shared.mirrors),
         }
     }
 
-    /// Begins the copies that the request's steps ask for. `request` is what the backend gets.
-    pub(crate) fn begin(
+    /// Begins the copies that these steps of a route ask for. `request` is what the backend gets.
+    pub(crate) fn begin<'m>(
         &self,
+        wanted: impl Iterator<Item = &'m Mirror>,
+        kind: RouteKind,
         request: &RequestHeader,
-        session: &mut Session,
-        context: &Context,
+        bodiless: bool,
     ) -> Option<Box<Copies>> {
-        let route = context.route.as_ref().filter(|_| !context.upgrade)?;
-        let backends =
-            route.mirrors().filter(|m| m.takes(random::number())).filter_map(|m| m.backend.as_ref().ok());
-        let (kind, bodiless) = (context.rule()?.route.kind, session.is_body_empty());
-        let senders: Vec<_> =
+        let backends = wanted.filter(|m| m.takes(random::number())).filter_map(|m| m.backend.as_ref().ok());
+        let copies: Vec<_> =
             backends.filter_map(|backend| self.start(backend, kind, request, bodiless)).collect();
-        (!senders.is_empty()).then(|| Box::new(Copies { senders, copied: 0, seen: 0 }))
+        (!copies.is_empty()).then(|| Box::new(Copies::new(copies)))
     }
 
+    /// `None` too where nothing is left to be copied.
     fn start(
         &self,
         backend: &Arc<Backend>,
         kind: RouteKind,
         request: &RequestHeader,
         bodiless: bool,
-    ) -> Option<mpsc::Sender<Part>> {
+    ) -> Option<Copy> {
+        let account = self.budget.account(&backend.key.namespace);
+        let Some(running) = Running::begin(&self.running, self.max_running) else {
+            account.count(Lost::Running);
+            return None;
+        };
+        let Some(held) = account.lease(SESSION_BYTES + size(request)) else {
+            account.count(Lost::Memory);
+            return None;
+        };
         let request = copy(request, backend, bodiless)?;
-        let running = Running::begin(&self.running, self.most)?;
         let (sender, parts) = mpsc::channel(CHUNKS);
-        if bodiless {
-            let _ = sender.try_send(Part::End);
-        }
-        let (mirrors, backend) = (self.clone(), Arc::clone(backend));
-        tokio::spawn(async move {
-            if let Err(error) = mirrors.send(&backend, kind, request, parts).await {
-                tracing::debug!(backend = %backend.key, %error, "a mirrored request failed");
+        let (mirrors, to, of) = (self.clone(), Arc::clone(backend), account.clone());
+        let task = tokio::spawn(async move {
+            if let Err(error) = mirrors.send(&to, kind, request, parts).await {
+                of.count(Lost::Failed);
+                tracing::debug!(backend = %to.key, %error, "a mirrored request failed");
             }
-            drop(running);
+            drop((running, held));
         });
-        Some(sender)
+        let copy = Copy::new(sender, task.abort_handle(), account);
+        match bodiless {
+            true => {
+                copy.end();
+                None
+            }
+            false => Some(copy),
+        }
     }
 
     async fn send(
@@ -126,7 +132,12 @@ impl Mirrors {
         request: Box<RequestHeader>,
         mut parts: mpsc::Receiver<Part>,
     ) -> Result<()> {
-        let Ok(choice) = self.dialler.choose(backend, kind, &[]).await else { return Ok(()) };
+        let choice = match self.dialler.choose(backend, kind, &[]).await {
+            Ok(choice) => choice,
+            Err(NoEndpoint::Missing | NoEndpoint::Refused) => {
+                return Error::e_explain(ErrorType::ConnectNoRoute, "no endpoint");
+            }
+        };
         let address = choice.address;
         let _in_flight = choice.endpoint.begin();
         let peer = peer(
@@ -134,8 +145,8 @@ impl Mirrors {
             &Attempt {
                 address,
                 connect_timeout: self.connect_timeout,
-                read_timeout: Some(TIMEOUT),
-                write_timeout: Some(TIMEOUT),
+                read_timeout: Some(STEP_TIMEOUT),
+                write_timeout: Some(STEP_TIMEOUT),
                 upgrade: false,
                 liveness: None,
                 fresh: false,
@@ -144,13 +155,15 @@ impl Mirrors {
         let connector = self
             .connector
             .get_or_init(|| Connector::new(Some(ConnectorOptions::from_server_conf(&self.conf))));
-        let (mut session, _) = connector.get_http_session(&*peer).await?;
-        session.set_read_timeout(Some(TIMEOUT));
-        session.set_write_timeout(Some(TIMEOUT));
-        session.write_request_header(request).await?;
+        let (mut session, _) = within(STEP_TIMEOUT, connector.get_http_session(&*peer)).await?;
+        session.set_read_timeout(Some(STEP_TIMEOUT));
+        session.set_write_timeout(Some(STEP_TIMEOUT));
+        within(STEP_TIMEOUT, session.write_request_header(request)).await?;
         loop {
             match parts.recv().await {
-                Some(Part::Chunk(chunk)) => session.write_request_body(chunk, false).await?,
+                Some(Part::Chunk(chunk, _lease)) => {
+                    within(STEP_TIMEOUT, session.write_request_body(chunk, false)).await?;
+                }
                 Some(Part::End) => break,
                 // Given up: the backend must not take what it has for the whole.
                 None => {
@@ -159,12 +172,24 @@ impl Mirrors {
                 }
             }
         }
-        session.finish_request_body().await?;
-        if read_answer(&mut session).await? {
+        within(STEP_TIMEOUT, session.finish_request_body()).await?;
+        if within(ANSWER_TIMEOUT, read_answer(&mut session)).await? {
             connector.release_http_session(session, &*peer, peer.options.idle_timeout).await;
         }
         Ok(())
     }
+}
+
+/// Pingora's own limits do not hold in every direction of every protocol.
+async fn within<T>(limit: Duration, step: impl Future<Output = Result<T>>) -> Result<T> {
+    let late = |_| Error::explain(ErrorType::WriteTimedout, "a mirror took too long");
+    timeout(limit, step).await.map_err(late)?
+}
+
+/// About so many bytes are kept of a head.
+fn size(request: &RequestHeader) -> usize {
+    let headers = request.headers.iter().map(|(name, value)| name.as_str().len() + value.len());
+    headers.sum::<usize>() + request.raw_path().len()
 }
 
 /// Reads the answer; whether to its end.
@@ -217,34 +242,6 @@ fn copy(request: &RequestHeader, backend: &Backend, bodiless: bool) -> Option<Bo
     Some(copy)
 }
 
-impl Copies {
-    /// A new attempt begins; it reads the body from its first byte again.
-    pub(crate) fn rewind(&mut self) {
-        self.seen = 0;
-    }
-
-    /// Passes on what was read of the body.
-    pub(crate) fn body(&mut self, chunk: Option<&Bytes>, end: bool) {
-        if let Some(chunk) = chunk {
-            let begin = self.seen;
-            self.seen += chunk.len();
-            if self.seen > self.copied {
-                self.tell(&Part::Chunk(chunk.slice(self.copied - begin..)));
-                self.copied = self.seen;
-            }
-        }
-        if end {
-            self.tell(&Part::End);
-            self.senders.clear();
-        }
-    }
-
-    /// Those that are too far behind are given up.
-    fn tell(&mut self, part: &Part) {
-        self.senders.retain(|sender| sender.try_send(part.clone()).is_ok());
-    }
-}
-
 /// A mirror that runs.
 struct Running(Arc<AtomicUsize>);
 
@@ -265,43 +262,5 @@ impl Drop for Running {
 impl fmt::Debug for Mirrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Mirrors").field("running", &self.running).finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_body_is_copied_once_whatever_attempts_read_of_it() {
-        let (sender, mut parts) = mpsc::channel(CHUNKS);
-        let mut copies = Copies { senders: vec![sender], copied: 0, seen: 0 };
-        copies.body(Some(&Bytes::from_static(b"abc")), false);
-        copies.rewind();
-        copies.body(Some(&Bytes::from_static(b"ab")), false);
-        copies.body(Some(&Bytes::from_static(b"cde")), false);
-        copies.body(None, true);
-        let mut got = Vec::new();
-        while let Ok(part) = parts.try_recv() {
-            match part {
-                Part::Chunk(chunk) => got.extend_from_slice(&chunk),
-                Part::End => got.push(b'.'),
-            }
-        }
-        assert_eq!(got, b"abcde.");
-    }
-
-    #[test]
-    fn a_mirror_that_is_too_far_behind_is_given_up() {
-        let (sender, mut parts) = mpsc::channel(CHUNKS);
-        let mut copies = Copies { senders: vec![sender], copied: 0, seen: 0 };
-        for _ in 0..=CHUNKS {
-            copies.body(Some(&Bytes::from_static(b"x")), false);
-        }
-        assert!(copies.senders.is_empty());
-        for _ in 0..CHUNKS {
-            assert!(matches!(parts.try_recv(), Ok(Part::Chunk(_))));
-        }
-        assert_eq!(parts.try_recv().unwrap_err(), mpsc::error::TryRecvError::Disconnected);
     }
 }
