@@ -192,7 +192,7 @@ impl Index {
             snapshot: &self.snapshot,
             listeners: &self.listeners,
             settings: &self.settings,
-            backends: &self.pools.backends,
+            pools: &self.pools,
         };
         patch.slots = self.routes.renew(dirty, &translator, &mut self.stale);
         let services = std::mem::take(&mut self.dirty.services);
@@ -221,6 +221,7 @@ impl Index {
         Arc::make_mut(&mut self.table).generation = self.publications;
         if self.publications.is_multiple_of(TIDY) {
             self.pools.backends.forget_unused();
+            self.pools.patterns.forget_unused();
             self.pools.certificates.forget_unused(&self.snapshot);
         }
         Publication { table: Arc::clone(&self.table), certificates: Arc::clone(&self.certificates) }

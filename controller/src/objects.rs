@@ -25,6 +25,7 @@ mod ingress_class;
 mod matches;
 mod names;
 mod parent_refs;
+mod patterns;
 mod reference_grant;
 mod routes;
 #[cfg(test)]

@@ -21,6 +21,7 @@ mod grants;
 mod ingress;
 mod listeners;
 mod parameters;
+mod patterns;
 mod ports;
 mod references;
 mod route;
@@ -43,9 +44,10 @@ pub use listeners::{
     ListenerPlan, ListenerRefusal, ListenerState, Listeners, PortPlan, WayOut, listeners,
 };
 pub(crate) use parameters::of_class as parameters_of_class;
+pub use patterns::{PatternPool, PatternQuotas};
 pub use ports::{DedicatedPorts, PortRange, PortUnavailable};
 pub use references::References;
-pub use route::route;
+pub use route::{is_attached, route};
 pub(crate) use route::{InvalidRules, NotAttached, Unresolved, tls_towards};
 pub(crate) use services::reason as backend_reason;
 pub use settings::{Bundle, Settings};
@@ -70,11 +72,13 @@ pub struct Translation {
     pub statuses: Statuses,
 }
 
-/// What outlives a translation: backends with what is known of their endpoints, and certificates that were read.
+/// What outlives a translation: backends with what is known of their endpoints, certificates that were read, and regular
+/// expressions that were compiled.
 #[derive(Debug, Default)]
 pub struct Pools {
     pub backends: BackendPool,
     pub certificates: CertificatePool,
+    pub patterns: PatternPool,
 }
 
 #[cfg(test)]

@@ -183,6 +183,8 @@ fn settings(default_certificate: bool, watch_ingress_without_class: bool) -> Set
         default_certificate: default_certificate.then(secret),
         watch_ingress_without_class,
         strict_annotations: default_certificate,
+        // Room for two of the few regular expressions that there are.
+        pattern_budget: 150 << 10,
         dedicated: DedicatedPorts::Of("20000-20002".parse().unwrap()),
         ..Settings::default()
     }

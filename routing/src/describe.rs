@@ -20,7 +20,6 @@ use std::{
 use crate::{
     Backend, BackendProtocol, Entry, HostPattern, HostTable, Listener, PathMatch, Protocol, RouteMatch, Rule,
     Step, Steps, Table, ValueMatch, Verify, WeightedBackend,
-    pattern::source,
     step::{Check, Cors, HeaderModifier, Mirror, PathRewrite, Redirect, UrlRewrite},
 };
 
@@ -111,7 +110,7 @@ impl Display for PathMatch {
             Self::Exact(path) => write!(f, "exact {path}"),
             Self::Prefix(prefix) if prefix.is_empty() => f.write_str("prefix /"),
             Self::Prefix(prefix) => write!(f, "prefix {prefix}"),
-            Self::Regex(regex) => write!(f, "regex {}", source(regex)),
+            Self::Regex(regex) => write!(f, "regex {}", regex.as_str()),
             Self::GrpcMethod(method) => write!(f, "grpc method {method}"),
         }
     }
@@ -121,7 +120,7 @@ impl Display for ValueMatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Exact(text) => write!(f, "={text}"),
-            Self::Regex(regex) => write!(f, "~{}", source(regex)),
+            Self::Regex(regex) => write!(f, "~{}", regex.as_str()),
         }
     }
 }

@@ -37,7 +37,7 @@ pub use host::{HostMap, HostPattern, InvalidHost};
 pub use matching::{
     HeaderMatch, PathMatch, Precedence, QueryMatch, RequestHead, RequestView, RouteMatch, ValueMatch,
 };
-pub use pattern::InvalidPattern;
+pub use pattern::{InvalidPattern, Pattern};
 pub use reach::{ClusterAddresses, ExternalNames, NameGrant, ServiceName};
 pub use rejection::Rejection;
 pub use route::{Retry, RouteId, RouteKind, Rule, Timeouts};

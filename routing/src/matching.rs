@@ -4,9 +4,7 @@ use std::{cmp::Reverse, fmt, ops::ControlFlow, sync::Arc};
 
 use http::{HeaderName, Method};
 use percent_encoding::percent_decode_str;
-use regex::Regex;
-
-use crate::{Headers, HostPattern, path::RequestPath};
+use crate::{Headers, HostPattern, Pattern, path::RequestPath};
 
 /// What the table reads of a request.
 #[derive(Clone, Copy)]
@@ -62,58 +60,58 @@ impl<'r> RequestView<'r> {
     }
 }
 
-/// One match of a rule: all of its conditions hold, or it does not match.
+/// One match of a rule: all of its conditions hold, or it does not match. `P` is what stands for a regular expression
+/// before it is compiled.
 #[derive(Clone, Debug)]
-pub struct RouteMatch {
+pub struct RouteMatch<P = Pattern> {
     /// The path's condition.
-    pub path: PathMatch,
+    pub path: PathMatch<P>,
     /// The method, where one is asked for: seldom, and it is three times as large as the pointer.
     pub method: Option<Box<Method>>,
     /// All of these headers; names are unique.
-    pub headers: Box<[HeaderMatch]>,
+    pub headers: Box<[HeaderMatch<P>]>,
     /// All of these query parameters; names are unique.
-    pub query: Box<[QueryMatch]>,
+    pub query: Box<[QueryMatch<P>]>,
 }
 
 /// A condition on the path.
 #[derive(Clone, Debug)]
-pub enum PathMatch {
+pub enum PathMatch<P = Pattern> {
     /// The whole path.
     Exact(Arc<str>),
     /// Whole segments from the start; held without a last `/`, so that the empty text is every path.
     Prefix(Arc<str>),
-    /// A regular expression over the whole path (anchored at both ends by [`crate::pattern::compile`]). Boxed: the
-    /// texts are many, and smaller.
-    Regex(Box<Regex>),
+    /// A regular expression over the whole path.
+    Regex(P),
     /// A gRPC method of any service: the second of exactly two segments.
     GrpcMethod(Arc<str>),
 }
 
 /// A condition on a header.
 #[derive(Clone, Debug)]
-pub struct HeaderMatch {
+pub struct HeaderMatch<P = Pattern> {
     /// The header's name.
     pub name: HeaderName,
     /// What one of its values (or their list joined by `,`) must be.
-    pub value: ValueMatch,
+    pub value: ValueMatch<P>,
 }
 
 /// A condition on a query parameter.
 #[derive(Clone, Debug)]
-pub struct QueryMatch {
+pub struct QueryMatch<P = Pattern> {
     /// The parameter's name, decoded; case matters.
     pub name: Box<str>,
     /// What its first value, decoded, must be.
-    pub value: ValueMatch,
+    pub value: ValueMatch<P>,
 }
 
 /// A condition on a text.
 #[derive(Clone, Debug)]
-pub enum ValueMatch {
+pub enum ValueMatch<P = Pattern> {
     /// The whole text.
     Exact(Box<str>),
-    /// A regular expression over the whole text (anchored at both ends by [`crate::pattern::compile`]).
-    Regex(Regex),
+    /// A regular expression over the whole text.
+    Regex(P),
 }
 
 /// Which of the entries that match a request takes it; the greatest wins.
@@ -188,6 +186,44 @@ impl Precedence {
 /// Texts and lists of objects are far shorter than what this can tell apart, and entries are many.
 fn small(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+impl<P> RouteMatch<P> {
+    /// The same with its regular expressions compiled.
+    ///
+    /// # Errors
+    /// The first one that `compile` has.
+    pub fn compiled<Q, E>(
+        &self,
+        compile: &mut impl FnMut(&P) -> Result<Q, E>,
+    ) -> Result<RouteMatch<Q>, E> {
+        let path = match &self.path {
+            PathMatch::Exact(path) => PathMatch::Exact(Arc::clone(path)),
+            PathMatch::Prefix(path) => PathMatch::Prefix(Arc::clone(path)),
+            PathMatch::GrpcMethod(method) => PathMatch::GrpcMethod(Arc::clone(method)),
+            PathMatch::Regex(regex) => PathMatch::Regex(compile(regex)?),
+        };
+        let headers = self.headers.iter().map(|header| {
+            Ok(HeaderMatch { name: header.name.clone(), value: header.value.compiled(compile)? })
+        });
+        let headers = headers.collect::<Result<_, E>>()?;
+        let query = self.query.iter().map(|query| {
+            Ok(QueryMatch { name: query.name.clone(), value: query.value.compiled(compile)? })
+        });
+        Ok(RouteMatch { path, method: self.method.clone(), headers, query: query.collect::<Result<_, E>>()? })
+    }
+}
+
+impl<P> ValueMatch<P> {
+    fn compiled<Q, E>(
+        &self,
+        compile: &mut impl FnMut(&P) -> Result<Q, E>,
+    ) -> Result<ValueMatch<Q>, E> {
+        Ok(match self {
+            Self::Exact(text) => ValueMatch::Exact(text.clone()),
+            Self::Regex(regex) => ValueMatch::Regex(compile(regex)?),
+        })
+    }
 }
 
 impl RouteMatch {

@@ -17,7 +17,7 @@ use crate::{
     snapshot::Snapshot,
     status,
     translate::{
-        self, Attachment, BackendPool, HostSlot, Listeners, Loss, Owner, Settings, Slots, Translated,
+        self, Attachment, HostSlot, Listeners, Loss, Owner, PatternQuotas, Pools, Settings, Slots, Translated,
     },
 };
 
@@ -31,6 +31,7 @@ pub(super) struct Routes {
     tables: Slots,
     /// How many routes are attached to a listener.
     attached: Map<Arc<ListenerId>, u32>,
+    quotas: PatternQuotas,
 }
 
 /// What is kept of a translation.
@@ -69,7 +70,7 @@ pub(super) struct Translator<'a> {
     pub(super) snapshot: &'a Snapshot,
     pub(super) listeners: &'a Listeners,
     pub(super) settings: &'a Settings,
-    pub(super) backends: &'a BackendPool,
+    pub(super) pools: &'a Pools,
 }
 
 impl Routes {
@@ -80,6 +81,7 @@ impl Routes {
         translator: &Translator<'_>,
         stale: &mut Stale,
     ) -> Vec<HostSlot> {
+        let routes = self.renew_quotas(routes, translator);
         let mut pending = Map::default();
         for key in routes {
             self.renew_one(key, translator, stale, &mut pending);
@@ -115,6 +117,30 @@ impl Routes {
         slots.flat_map(|slot| &slot.losses).filter(|loss| loss.is_of(key)).collect()
     }
 
+    /// Takes up which regular expressions these routes want compiled; with them are those whose own are served or refused
+    /// for that.
+    fn renew_quotas(
+        &mut self,
+        mut routes: BTreeSet<ObjectKey>,
+        translator: &Translator<'_>,
+    ) -> BTreeSet<ObjectKey> {
+        let Translator { snapshot, listeners, settings, .. } = translator;
+        let mut others = Vec::new();
+        for key in &routes {
+            let changed = match snapshot.routes.get(key) {
+                Some(route) if !route.patterns.is_empty() => {
+                    let is_attached = translate::is_attached(snapshot, listeners, route);
+                    let wants = is_attached.then_some(&*route.patterns);
+                    self.quotas.set(&route.meta, wants, settings.pattern_budget)
+                }
+                _ => self.quotas.remove(key, settings.pattern_budget),
+            };
+            others.extend(changed);
+        }
+        routes.extend(others);
+        routes
+    }
+
     fn renew_one(
         &mut self,
         key: ObjectKey,
@@ -122,7 +148,7 @@ impl Routes {
         stale: &mut Stale,
         pending: &mut Map<HostSlot, Pending>,
     ) {
-        let now = translator.translate(&key);
+        let now = translator.translate(&key, self.quotas.grants(&key));
         let before = self.known.remove_entry(&key);
         if now.is_none() && before.is_none() {
             return stale.route(key, None);
@@ -253,14 +279,14 @@ impl Default for Place {
 
 impl Translator<'_> {
     /// What a route or Ingress comes to; `None` where it is gone.
-    fn translate(&self, key: &ObjectKey) -> Option<Translated> {
-        let Self { snapshot, listeners, settings, backends } = self;
+    fn translate(&self, key: &ObjectKey, granted: bool) -> Option<Translated> {
+        let Self { snapshot, listeners, settings, pools } = self;
         if key.kind == Kind::Ingress {
             let ingress = snapshot.ingresses.get(key)?;
-            return Some(translate::ingress(snapshot, listeners, settings, backends, ingress));
+            return Some(translate::ingress(snapshot, listeners, settings, &pools.backends, ingress));
         }
         let route = snapshot.routes.get(key)?;
-        Some(translate::route(snapshot, listeners, settings, backends, route))
+        Some(translate::route(snapshot, listeners, settings, pools, granted, route))
     }
 }
 

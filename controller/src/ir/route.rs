@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use portcullis_routing::{
     HostPattern, Retry, RouteKind, RouteMatch, Timeouts,
+    pattern::Source,
     step::{Cors, HeaderModifier, Redirect, UrlRewrite},
 };
 use serde::{Serialize, Serializer, ser::SerializeStruct};
@@ -21,6 +22,8 @@ pub struct Route {
     /// Empty is every host of the listener.
     pub hostnames: Box<[HostPattern]>,
     pub rules: Box<[RouteRule]>,
+    /// The regular expressions of all matches, each text once.
+    pub patterns: Box<[Source]>,
 }
 
 /// `parentRefs[]`, with its defaults.
@@ -58,11 +61,19 @@ pub struct GroupKind {
 pub struct RouteRule {
     pub name: Option<Box<str>>,
     /// At least one; a rule without matches takes everything.
-    pub matches: Box<[Result<RouteMatch, InvalidRule>]>,
+    pub matches: Box<[Result<RouteMatch<Regex>, InvalidRule>]>,
     pub filters: Box<[Result<RouteFilter, InvalidRule>]>,
     pub backends: Box<[BackendRef]>,
     pub timeouts: Timeouts,
     pub retry: Option<Box<Retry>>,
+}
+
+/// A regular expression of a match. It is compiled where the route is attached.
+#[derive(Clone, Debug)]
+pub struct Regex {
+    pub source: Source,
+    /// The field, from the object's root.
+    pub field: Box<str>,
 }
 
 /// Why a rule cannot be served: `UnsupportedValue`, or with others that can, `PartiallyInvalid`.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::patterns::Patterns;
 use crate::problem::{Problem, Severity, Topic};
 
 /// Problems of one object.
@@ -9,6 +10,8 @@ use crate::problem::{Problem, Severity, Topic};
 pub(crate) struct Checks {
     object: Box<str>,
     problems: Vec<Problem>,
+    /// The regular expressions that were read.
+    pub(crate) patterns: Patterns,
 }
 
 /// The path of a field from its object's root; made on the stack, spelled out only where there is a problem.
@@ -24,7 +27,7 @@ pub(crate) type Limits = std::ops::RangeInclusive<usize>;
 
 impl Checks {
     pub(crate) fn of(object: impl Into<Box<str>>) -> Self {
-        Self { object: object.into(), problems: Vec::new() }
+        Self { object: object.into(), problems: Vec::new(), patterns: Patterns::default() }
     }
 
     pub(crate) fn error(&mut self, at: &Path<'_>, message: impl Into<Box<str>>) {

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::ir::{
     Meta, Route,
-    route::{InvalidRule, RouteRule},
+    route::{InvalidRule, Regex, RouteRule},
 };
 
 /// Reads a GRPCRoute.
@@ -40,6 +40,7 @@ pub(crate) fn read(document: &Value, meta: Meta, checks: &mut Checks) -> Option<
         parents: parent_refs::read(spec.parent_refs, checks, &at.field("parentRefs")),
         hostnames: hostnames(&spec.hostnames, checks, &at.field("hostnames")),
         rules: rules.into_iter().enumerate().map(|(i, r)| rule(r, checks, &at_rules.index(i))).collect(),
+        patterns: checks.patterns.take(),
     })
 }
 
@@ -66,7 +67,7 @@ fn one_match(
     written: wire::GrpcMatch,
     checks: &mut Checks,
     at: &Path<'_>,
-) -> Result<RouteMatch, InvalidRule> {
+) -> Result<RouteMatch<Regex>, InvalidRule> {
     let path = match written.method {
         Some(method) => path(&method, checks, &at.field("method")),
         None => Ok(PathMatch::Prefix("".into())),
@@ -81,7 +82,7 @@ fn one_match(
 }
 
 /// A gRPC method is the path `/service/method` (gRPC over HTTP/2, `Path`).
-fn path(written: &wire::GrpcMethod, checks: &mut Checks, at: &Path<'_>) -> Result<PathMatch, InvalidRule> {
+fn path(written: &wire::GrpcMethod, checks: &mut Checks, at: &Path<'_>) -> Result<PathMatch<Regex>, InvalidRule> {
     let (service, method) = (written.service.as_deref(), written.method.as_deref());
     for (field, text) in [("service", service), ("method", method)] {
         checks.length(text.unwrap_or_default(), 0..=1024, &at.field(field));
@@ -109,16 +110,16 @@ fn regex(
     method: Option<&str>,
     checks: &mut Checks,
     at: &Path<'_>,
-) -> Result<PathMatch, InvalidRule> {
+) -> Result<PathMatch<Regex>, InvalidRule> {
     // Each by itself first, so that a message names its field, and so that neither reaches out of its group.
     for (field, text) in [("service", service), ("method", method)] {
         if let Some(text) = text {
-            matches::regex(text, checks, &at.field(field))?;
+            matches::part_of_regex(text, checks, &at.field(field))?;
         }
     }
     let part = |text: Option<&str>| text.map_or_else(|| "[^/]+".to_owned(), |text| format!("(?:{text})"));
     let whole = format!("/{}/{}", part(service), part(method));
-    matches::regex(&whole, checks, at).map(|regex| PathMatch::Regex(regex.into()))
+    matches::regex(&whole, checks, at).map(PathMatch::Regex)
 }
 
 fn is_service(text: &str) -> bool {

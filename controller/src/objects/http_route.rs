@@ -18,7 +18,7 @@ use super::{
 };
 use crate::ir::{
     Meta, Route,
-    route::{InvalidRule, RouteRule, parse_duration},
+    route::{InvalidRule, Regex, RouteRule, parse_duration},
 };
 
 /// Reads an HTTPRoute.
@@ -43,6 +43,7 @@ pub(crate) fn read(document: &Value, meta: Meta, checks: &mut Checks) -> Option<
         parents: parent_refs::read(spec.parent_refs, checks, &at.field("parentRefs")),
         hostnames: hostnames(&spec.hostnames, checks, &at.field("hostnames")),
         rules: rules.into_iter().enumerate().map(|(i, r)| rule(r, checks, &at_rules.index(i))).collect(),
+        patterns: checks.patterns.take(),
     })
 }
 
@@ -103,7 +104,7 @@ fn one_match(
     written: wire::HttpMatch,
     checks: &mut Checks,
     at: &Path<'_>,
-) -> Result<RouteMatch, InvalidRule> {
+) -> Result<RouteMatch<Regex>, InvalidRule> {
     let path = match written.path {
         Some(written) => path(written, checks, &at.field("path")),
         None => Ok(PathMatch::Prefix("".into())),
@@ -123,13 +124,17 @@ fn one_match(
     })
 }
 
-fn path(written: wire::HttpPath, checks: &mut Checks, at: &Path<'_>) -> Result<PathMatch, InvalidRule> {
+fn path(
+    written: wire::HttpPath,
+    checks: &mut Checks,
+    at: &Path<'_>,
+) -> Result<PathMatch<Regex>, InvalidRule> {
     let at = at.field("value");
     let text = written.value.as_deref().unwrap_or("/");
     checks.length(text, 0..=1024, &at);
     let kind = written.r#type.unwrap_or(wire::PathType::PathPrefix);
     if kind == wire::PathType::RegularExpression {
-        return matches::regex(text, checks, &at).map(|regex| PathMatch::Regex(regex.into()));
+        return matches::regex(text, checks, &at).map(PathMatch::Regex);
     }
     check_path(text, checks, &at);
     let Ok(canonical) = canonicalise(text) else { return Err(invalid(&at, "is no path")) };
@@ -181,7 +186,7 @@ fn query(
     written: Vec<wire::QueryParam>,
     checks: &mut Checks,
     at: &Path<'_>,
-) -> Result<Box<[QueryMatch]>, InvalidRule> {
+) -> Result<Box<[QueryMatch<Regex>]>, InvalidRule> {
     checks.entries(written.len(), 0..=16, at);
     checks.unique(written.iter().map(|q| &q.name), at, |name| format!("{name} stands here twice"));
     let read = written.into_iter().enumerate().map(|(i, param)| {

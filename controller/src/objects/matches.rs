@@ -1,15 +1,14 @@
 //! Conditions that HTTPRoute and GRPCRoute share: texts by value or by regular expression, headers.
 
 use http::HeaderName;
-use portcullis_routing::{HeaderMatch, ValueMatch, pattern};
-use regex::Regex;
+use portcullis_routing::{HeaderMatch, ValueMatch, pattern::Source};
 
 use super::{
     checks::{Checks, Path},
     names,
     routes::not_served,
 };
-use crate::ir::route::InvalidRule;
+use crate::ir::route::{InvalidRule, Regex};
 
 /// A condition on a header as it is written.
 pub(crate) struct WrittenHeader {
@@ -23,10 +22,10 @@ pub(crate) fn headers(
     written: Vec<WrittenHeader>,
     checks: &mut Checks,
     at: &Path<'_>,
-) -> Result<Box<[HeaderMatch]>, InvalidRule> {
+) -> Result<Box<[HeaderMatch<Regex>]>, InvalidRule> {
     checks.entries(written.len(), 0..=16, at);
     checks.unique(written.iter().map(|h| &h.name), at, |name| format!("{name} stands here twice"));
-    let mut out: Vec<HeaderMatch> = Vec::with_capacity(written.len());
+    let mut out: Vec<HeaderMatch<Regex>> = Vec::with_capacity(written.len());
     let mut invalid = None;
     for (i, header) in written.into_iter().enumerate() {
         let at = at.index(i);
@@ -49,7 +48,7 @@ pub(crate) fn value(
     text: String,
     checks: &mut Checks,
     at: &Path<'_>,
-) -> Result<ValueMatch, InvalidRule> {
+) -> Result<ValueMatch<Regex>, InvalidRule> {
     if is_regex {
         regex(&text, checks, at).map(ValueMatch::Regex)
     } else {
@@ -59,5 +58,16 @@ pub(crate) fn value(
 
 /// A regular expression over a whole text.
 pub(crate) fn regex(text: &str, checks: &mut Checks, at: &Path<'_>) -> Result<Regex, InvalidRule> {
-    pattern::compile(text).or_else(|error| not_served(at, error.to_string(), checks))
+    match checks.patterns.add(text) {
+        Ok(source) => Ok(Regex { source, field: at.to_string().into() }),
+        Err(refused) => not_served(at, refused.to_string(), checks),
+    }
+}
+
+/// Whether a part of a regular expression is one by itself.
+pub(crate) fn part_of_regex(text: &str, checks: &mut Checks, at: &Path<'_>) -> Result<(), InvalidRule> {
+    match Source::parse(text) {
+        Ok(_) => Ok(()),
+        Err(invalid) => not_served(at, invalid.to_string(), checks),
+    }
 }

@@ -8,8 +8,8 @@ use std::{
 use portcullis_routing::{HostTable, ListenerId};
 
 use super::{
-    Attachment, Listeners, Loss, Pools, Settings, Slots, Translated, Translation, assemble, fill, ingress,
-    listeners, merge, route,
+    Attachment, Listeners, Loss, PatternQuotas, Pools, Settings, Slots, Translated, Translation, assemble,
+    fill, ingress, is_attached, listeners, merge, route,
 };
 use crate::{
     Bindings,
@@ -72,9 +72,15 @@ fn translate_all(
     settings: &Settings,
     pools: &Pools,
 ) -> BTreeMap<ObjectKey, Translated> {
-    let routes = snapshot.routes.iter();
-    let routes =
-        routes.map(|(key, r)| (key.clone(), route(snapshot, listeners, settings, &pools.backends, r)));
+    let mut quotas = PatternQuotas::default();
+    for with_patterns in snapshot.routes.values().filter(|route| !route.patterns.is_empty()) {
+        let is_attached = is_attached(snapshot, listeners, with_patterns);
+        let wants = is_attached.then_some(&*with_patterns.patterns);
+        quotas.set(&with_patterns.meta, wants, settings.pattern_budget);
+    }
+    let routes = snapshot.routes.iter().map(|(key, of)| {
+        (key.clone(), route(snapshot, listeners, settings, pools, quotas.grants(key), of))
+    });
     let ingresses = snapshot.ingresses.iter();
     let ingresses =
         ingresses.map(|(key, i)| (key.clone(), ingress(snapshot, listeners, settings, &pools.backends, i)));

@@ -10,25 +10,34 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use portcullis_routing::{Entry, HostPattern, Precedence, RouteKind, RouteMatch};
 
-use super::{Attachment, BackendPool, HostSlot, Listeners, References, Settings, Translated};
+use super::{Attachment, HostSlot, Listeners, Pools, References, Settings, Translated};
 use crate::{
     ir::Route,
     snapshot::Snapshot,
     status::{self, Message},
 };
 use attach::Parent;
-use rules::Rules;
+use rules::{Compile, Rules};
 
 pub(crate) use attach::NotAttached;
 pub(super) use http::spoken as spoken_by_http;
 pub(crate) use rules::{InvalidRules, Unresolved, tls_towards};
 
-/// What one route comes to at these listeners. Total: a route that cannot be served costs its own requests.
+/// Whether a route is attached to a listener. Only then its regular expressions are compiled, and count for its
+/// namespace.
+pub fn is_attached(snapshot: &Snapshot, listeners: &Listeners, route: &Route) -> bool {
+    let (parents, _) = attach::parents(snapshot, listeners, route, &mut References::default());
+    parents.iter().any(|parent| parent.outcome.is_ok())
+}
+
+/// What one route comes to at these listeners. Total: a route that cannot be served costs its own requests. `granted` is
+/// whether its regular expressions are within the budget of its namespace ([`super::PatternQuotas`]).
 pub fn route(
     snapshot: &Snapshot,
     listeners: &Listeners,
     settings: &Settings,
-    backends: &BackendPool,
+    pools: &Pools,
+    granted: bool,
     route: &Route,
 ) -> Translated {
     let mut references = References::default();
@@ -36,11 +45,16 @@ pub fn route(
     if parents.is_empty() {
         return Translated { messages, references, ..Translated::default() };
     }
-    let rules = rules::compile(snapshot, settings, backends, route, &mut references);
     let mut attached = BTreeMap::new();
     for point in parents.iter().flat_map(|parent| parent.outcome.iter().flatten()) {
         attached.insert(Arc::clone(&point.id), Arc::clone(point));
     }
+    let patterns = match (attached.is_empty(), granted) {
+        (true, _) => Compile::Nothing,
+        (false, true) => Compile::Patterns(&pools.patterns),
+        (false, false) => Compile::OverBudget(settings.pattern_budget),
+    };
+    let rules = rules::compile(snapshot, settings, &pools.backends, patterns, route, &mut references);
     let parents = parents.iter().map(|Parent { parent_ref, outcome }| {
         let outcome = outcome.as_ref().map(|_| ()).map_err(|error| *error);
         status::route_parent(route, settings, parent_ref, outcome, &rules.invalid, &rules.unresolved)
@@ -62,7 +76,7 @@ pub fn route(
 
 fn attachments<'p>(
     route: &Route,
-    rules: &Rules<'_>,
+    rules: &Rules,
     points: impl Iterator<Item = &'p Arc<super::AttachPoint>>,
 ) -> Vec<Attachment> {
     let own = if route.hostnames.is_empty() { &[HostPattern::Any] } else { &*route.hostnames };
@@ -88,7 +102,7 @@ fn attachments<'p>(
     attachments
 }
 
-fn entries_of(route: &Route, rules: &Rules<'_>, host: &HostPattern, name: &Arc<str>) -> Vec<Entry> {
+fn entries_of(route: &Route, rules: &Rules, host: &HostPattern, name: &Arc<str>) -> Vec<Entry> {
     let entries = rules.compiled.iter().flat_map(|compiled| {
         compiled.matches.iter().map(move |(position, route_match)| Entry {
             precedence: Precedence::of(host, route_match, route.meta.created, Arc::clone(name), *position),

@@ -50,6 +50,9 @@ pub struct Settings {
     pub allocation: Arc<Allocation>,
     /// Where the names of ExternalName Services may lead.
     pub external_names: ExternalNames,
+    /// The most memory that the regular expressions of a namespace's attached routes take when they are compiled, in
+    /// bytes, with the caches of their searches.
+    pub pattern_budget: usize,
     /// Where clients reach us, as Gateways and Ingresses say in their status.
     pub addresses: Vec<Address>,
     /// What keeps the Services of Gateways from being as they should be.
@@ -101,6 +104,7 @@ impl Default for Settings {
             dedicated: DedicatedPorts::AsShared,
             allocation: Arc::default(),
             external_names: ExternalNames::External,
+            pattern_budget: 64 << 20,
             addresses: Vec::new(),
             hindrances: BTreeMap::new(),
             bundle: None,

@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use portcullis_routing::HostPattern;
+use portcullis_routing::{HostPattern, PathMatch, pattern::Source};
 
 use super::{
     testing::{CLASS, apply, snapshot},
@@ -39,7 +39,7 @@ spec:
     let listeners = listeners(&snapshot, &settings, &pools.certificates);
     let web = &snapshot.routes[&ObjectKey::new(Kind::HttpRoute, "shop", "web")];
     let References { objects, grants, hosts } =
-        route(&snapshot, &listeners, &settings, &pools.backends, web).references;
+        route(&snapshot, &listeners, &settings, &pools, true, web).references;
     let objects: Vec<_> = objects.iter().map(ToString::to_string).collect();
     let want = [
         "Gateway infra/public",
@@ -51,6 +51,90 @@ spec:
     assert_eq!(objects, want, "a Service that may not be referred to is not read");
     assert_eq!(grants, BTreeSet::from(["media".into()]));
     assert!(hosts.is_empty());
+}
+
+/// A route of the namespace `shop` with these paths, each a regular expression.
+fn with_paths(name: &str, created: u8, hostnames: &str, paths: &[&str]) -> String {
+    let paths: Vec<_> = paths
+        .iter()
+        .map(|path| format!("{{ path: {{ type: RegularExpression, value: '{path}' }} }}"))
+        .collect();
+    format!(
+        "
+kind: HTTPRoute
+metadata: {{ namespace: shop, name: {name}, creationTimestamp: '2024-01-0{created}T00:00:00Z' }}
+spec:
+  parentRefs: [{{ name: public }}]
+  hostnames: {hostnames}
+  rules: [{{ matches: [{}] }}]
+---
+",
+        paths.join(", ")
+    )
+}
+
+const TWO_LISTENERS: &str = "
+kind: Gateway
+metadata: { namespace: shop, name: public }
+spec:
+  gatewayClassName: portcullis
+  listeners: [{ name: one, port: 80, protocol: HTTP }, { name: two, port: 8080, protocol: HTTP }]
+---
+";
+
+#[test]
+fn a_regular_expression_is_compiled_once_whatever_it_stands_in() {
+    let one = with_paths("one", 1, "[a.test, b.test]", &["/a.*", "/b.*"]);
+    let two = with_paths("two", 2, "[a.test]", &["/a.*"]);
+    let snapshot = snapshot(&format!("{CLASS}{TWO_LISTENERS}{one}{two}"));
+    let pools = Pools::default();
+    let translation = full(&snapshot, &Settings::default(), None, &pools);
+    let tables = translation.table.ports.values().flat_map(|port| port.listeners.iter());
+    let hosts = tables.flat_map(|(_, listener)| listener.hosts.iter());
+    let entries = hosts.flat_map(|(_, table)| table.entries());
+    let found: Vec<_> = entries
+        .filter_map(|entry| match &entry.route_match.path {
+            PathMatch::Regex(pattern) if pattern.as_str() == "/a.*" => Some(pattern.clone()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(found.len(), 6);
+    assert!(found.iter().all(|pattern| pattern.ptr_eq(&found[0])));
+    assert_eq!(pools.patterns.len(), 2);
+    drop((found, translation));
+    assert!(pools.patterns.is_empty(), "nobody uses them any more");
+}
+
+#[test]
+fn routes_beyond_the_budget_of_their_namespace_say_so_and_older_ones_are_served() {
+    let old = with_paths("old", 1, "[a.test]", &["/a.*"]);
+    let mid = with_paths("mid", 2, "[b.test]", &["/b.*", "/c.*"]);
+    let new = with_paths("new", 3, "[c.test]", &["/a.*"]);
+    let elsewhere = with_paths("elsewhere", 1, "[d.test]", &["/d.*"]).replace("public", "nowhere");
+    let snapshot = snapshot(&format!("{CLASS}{TWO_LISTENERS}{new}{elsewhere}{mid}{old}"));
+    let one = Source::parse("/a.*").unwrap().cost();
+    let of = |pattern_budget| {
+        let settings = Settings { pattern_budget, ..Settings::default() };
+        full(&snapshot, &settings, None, &Pools::default())
+    };
+    let said = |translation: &Translation, name: &str| {
+        let route = &translation.statuses.routes[&ObjectKey::new(Kind::HttpRoute, "shop", name)];
+        let accepted = &route.status.parents[0].conditions[0];
+        (accepted.is_true(), accepted.reason, accepted.message.to_string())
+    };
+    let within = of(3 * one);
+    let beyond = of(2 * one);
+    for name in ["old", "mid", "new"] {
+        assert!(said(&within, name).0, "{name}");
+        assert_eq!(said(&beyond, name).0, name != "mid", "{name}");
+    }
+    let (_, reason, message) = said(&beyond, "mid");
+    assert_eq!(reason, "UnsupportedValue");
+    for part in ["spec.rules[0].matches[0].path.value: ", "of namespace shop need more than 0 MiB"] {
+        assert!(message.contains(part), "{message}");
+    }
+    assert!(beyond.table.to_string().contains("regex /a.*"));
+    assert!(!beyond.table.to_string().contains("regex /b.*"));
 }
 
 #[test]

@@ -278,10 +278,15 @@ fn http_route(bits: &mut Bits) -> Value {
     let rules: Vec<_> = (0..=bits.below(2))
         .map(|_| {
             let backends: Vec<_> = (0..bits.below(3)).map(|_| reference("Service", bits)).collect();
-            json!({
-                "matches": [{ "path": { "type": bits.of(&["PathPrefix", "Exact"]), "value": bits.of(&PATHS) } }],
-                "backendRefs": backends,
-            })
+            let mut one = json!({ "path": { "type": bits.of(&["PathPrefix", "Exact"]), "value": bits.of(&PATHS) } });
+            if bits.one_in(4) {
+                one["path"]["type"] = "RegularExpression".into();
+            }
+            if bits.one_in(4) {
+                let value = bits.of(&["a+", "b+", "(", "\\p{nothing}"]);
+                one["headers"] = json!([{ "type": "RegularExpression", "name": "x", "value": value }]);
+            }
+            json!({ "matches": [one], "backendRefs": backends })
         })
         .collect();
     json!({ "spec": { "parentRefs": parents(bits), "hostnames": hostnames(bits), "rules": rules } })

@@ -1,13 +1,13 @@
 use http::{HeaderMap, HeaderValue};
 
 use super::*;
-use crate::pattern::compile;
+use crate::Pattern;
 
 #[test]
 fn paths_match_as_their_kind_says() {
     let exact = |p: &str| PathMatch::Exact(p.into());
     let prefix = |p: &str| PathMatch::Prefix(p.into());
-    let regex = |p: &str| PathMatch::Regex(compile(p).unwrap().into());
+    let regex = |p: &str| PathMatch::Regex(Pattern::compile(p).unwrap());
     let method = |p: &str| PathMatch::GrpcMethod(p.into());
     for (path_match, path, want) in [
         (exact("/abc"), "/abc", true),
@@ -35,7 +35,7 @@ fn paths_match_as_their_kind_says() {
 #[test]
 fn a_header_matches_by_a_value_or_by_all_as_a_list() {
     let exact = |text: &str| ValueMatch::Exact(text.into());
-    let regex = |text: &str| ValueMatch::Regex(compile(text).unwrap());
+    let regex = |text: &str| ValueMatch::Regex(Pattern::compile(text).unwrap());
     for (values, value, want) in [
         (&["a"][..], exact("a"), true),
         (&["A"], exact("a"), false),
@@ -70,7 +70,7 @@ fn a_header_matches_by_a_value_or_by_all_as_a_list() {
 fn bytes_that_are_no_text_fail_no_match() {
     let headers =
         HeaderMap::from_iter([(HeaderName::from_static("x"), HeaderValue::from_bytes(b"a\xff").unwrap())]);
-    let value = ValueMatch::Regex(compile("a.").unwrap());
+    let value = ValueMatch::Regex(Pattern::compile("a.").unwrap());
     assert!(HeaderMatch { name: HeaderName::from_static("x"), value }.matches(&headers));
     let value = ValueMatch::Exact("a".into());
     assert!(!HeaderMatch { name: HeaderName::from_static("x"), value }.matches(&headers));
@@ -80,7 +80,7 @@ fn bytes_that_are_no_text_fail_no_match() {
 fn split_cookies_are_one_list_of_semicolons() {
     let cookie = http::header::COOKIE;
     let headers = HeaderMap::from_iter(["a=1", "b=2"].map(|v| (cookie.clone(), HeaderValue::from_static(v))));
-    let value = ValueMatch::Regex(compile("(.*; )?b=2(;.*)?").unwrap());
+    let value = ValueMatch::Regex(Pattern::compile("(.*; )?b=2(;.*)?").unwrap());
     assert!(HeaderMatch { name: cookie.clone(), value }.matches(&headers));
     assert!(HeaderMatch { name: cookie, value: ValueMatch::Exact("a=1; b=2".into()) }.matches(&headers));
 }
@@ -88,7 +88,7 @@ fn split_cookies_are_one_list_of_semicolons() {
 #[test]
 fn the_first_value_of_a_query_parameter_counts() {
     let exact = |text: &str| ValueMatch::Exact(text.into());
-    let regex = |text: &str| ValueMatch::Regex(compile(text).unwrap());
+    let regex = |text: &str| ValueMatch::Regex(Pattern::compile(text).unwrap());
     for (query, value, want) in [
         ("a=1", exact("1"), true),
         ("b=2&a=1", exact("1"), true),
@@ -128,8 +128,8 @@ fn precedence_is_the_specifications_order() {
     let order = [
         of(PathMatch::Exact("/svc/Method".into())),
         of(PathMatch::Exact("/a".into())),
-        of(PathMatch::Regex(compile("/a/b/c.*").unwrap().into())),
-        of(PathMatch::Regex(compile("/a.*").unwrap().into())),
+        of(PathMatch::Regex(Pattern::compile("/a/b/c.*").unwrap())),
+        of(PathMatch::Regex(Pattern::compile("/a.*").unwrap())),
         of(PathMatch::Prefix("/svc/a".into())),
         of(PathMatch::Prefix("/svc".into())),
         of(PathMatch::GrpcMethod("GetLonger".into())),

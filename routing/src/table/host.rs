@@ -104,7 +104,7 @@ impl Index {
         }
         index.paths = Paths::new(exact, prefixes);
         let regexes = entries.iter().filter_map(|entry| match &entry.route_match.path {
-            PathMatch::Regex(regex) => Some(regex.as_str()),
+            PathMatch::Regex(regex) => Some(regex),
             _ => None,
         });
         index.patterns = Patterns::new(&regexes.collect::<Vec<_>>());

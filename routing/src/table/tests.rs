@@ -8,13 +8,12 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    Backends, HeaderMatch, HostPattern, QueryMatch, RequestHead, RouteId, RouteKind, Steps, Timeouts,
+    Backends, HeaderMatch, HostPattern, Pattern, QueryMatch, RequestHead, RouteId, RouteKind, Steps, Timeouts,
     ValueMatch,
     path::{
         RequestPath, canonicalise,
         tests::{path, plain},
     },
-    pattern::compile,
 };
 
 #[test]
@@ -87,7 +86,7 @@ fn of_many_regular_expressions_the_first_that_fits_takes_the_request() {
     let narrow = (0..12).map(|i| format!("regex /(?i:item)-{i}(/[a-z]+)?"));
     let wide = ["regex /item-1.*", "regex /.*", "regex (?m)^/a$|^/b$", "regex /a|/ab?"].map(str::to_owned);
     // As large as one may be, so that there is no search of all as one.
-    let most = (1..200).take_while(|n| compile(&format!("/\\pL{{{n}}}")).is_ok()).last().unwrap();
+    let most = (1..200).take_while(|n| Pattern::compile(&format!("/\\pL{{{n}}}")).is_ok()).last().unwrap();
     let large = (0..12).map(|i| format!("regex /\\pL{{{most}}}{i}"));
     for large in [vec![], large.collect()] {
         let texts = narrow.clone().chain(wide.clone()).chain(large);
@@ -279,7 +278,7 @@ fn path_condition() -> impl Strategy<Value = PathMatch> {
     prop_oneof![
         2 => "(/[ab!]{0,2}){1,3}/?".prop_map(|p| exact(&p)),
         4 => "(/[ab!]{1,2}){0,3}".prop_map(|p| PathMatch::Prefix(p.into())),
-        1 => prop::sample::select(&**REGEXES).prop_map(|regex| PathMatch::Regex(regex.into())),
+        1 => prop::sample::select(&**REGEXES).prop_map(PathMatch::Regex),
     ]
 }
 
@@ -343,7 +342,7 @@ fn entry(host: &HostPattern, route_match: RouteMatch, number: usize) -> Entry {
 fn path_match(text: &str) -> PathMatch {
     match text.split_once(' ').unwrap() {
         ("exact", path) => PathMatch::Exact(path.into()),
-        ("regex", path) => PathMatch::Regex(compile(path).unwrap().into()),
+        ("regex", path) => PathMatch::Regex(Pattern::compile(path).unwrap()),
         ("method", method) => PathMatch::GrpcMethod(method.into()),
         (_, path) => PathMatch::Prefix(path.trim_end_matches('/').into()),
     }
@@ -363,15 +362,15 @@ fn host_pattern() -> impl Strategy<Value = HostPattern> {
 }
 
 /// Compiled once; that takes most of the time otherwise.
-static REGEXES: LazyLock<Vec<regex::Regex>> =
-    LazyLock::new(|| ["/a.*", "/[ab]", "/.*/b", "(/a)+"].map(|p| compile(p).unwrap()).into());
+static REGEXES: LazyLock<Vec<Pattern>> =
+    LazyLock::new(|| ["/a.*", "/[ab]", "/.*/b", "(/a)+"].map(|p| Pattern::compile(p).unwrap()).into());
 
 fn route_match() -> impl Strategy<Value = RouteMatch> {
     let path = prop_oneof![
         2 => "(/[ab{]?){1,3}".prop_map(|p| PathMatch::Exact(p.into())),
         4 => "(/[ab}]){0,4}".prop_map(|p| PathMatch::Prefix(p.into())),
         2 => "(/a){0,17}(/b)?".prop_map(|p| PathMatch::Prefix(p.into())),
-        2 => prop::sample::select(&**REGEXES).prop_map(|regex| PathMatch::Regex(regex.into())),
+        2 => prop::sample::select(&**REGEXES).prop_map(PathMatch::Regex),
         1 => "[ab]{1,2}".prop_map(|m| PathMatch::GrpcMethod(m.into())),
     ];
     let value = || "[ab]".prop_map(|v| ValueMatch::Exact(v.into()));

@@ -6,15 +6,14 @@
 use std::sync::LazyLock;
 
 use http::header::CONTENT_TYPE;
-use portcullis_routing::{BackendProtocol, HeaderMatch, RouteMatch, ValueMatch, pattern};
-use regex::Regex;
+use portcullis_routing::{BackendProtocol, HeaderMatch, Pattern, RouteMatch, ValueMatch};
 
 use super::http::Spoken;
 
 /// `application/grpc`, also with a format (`+proto`) or parameters; not `application/grpc-web`, which is another
 /// protocol.
-static GRPC: LazyLock<Regex> =
-    LazyLock::new(|| pattern::compile(r"application/grpc([+;].*)?").expect("a constant pattern"));
+static GRPC: LazyLock<Pattern> =
+    LazyLock::new(|| Pattern::compile(r"application/grpc([+;].*)?").expect("a constant pattern"));
 
 /// The same match for gRPC requests alone.
 pub(super) fn only_grpc(route_match: &RouteMatch) -> RouteMatch {

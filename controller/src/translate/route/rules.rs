@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use portcullis_routing::{
-    Backend, BackendError, BackendTls, Backends, RouteId, RouteKind, RouteMatch, Rule, Steps, Verify,
+    Backend, BackendError, BackendTls, Backends, Pattern, RouteId, RouteKind, RouteMatch, Rule, Steps, Verify,
     WeightedBackend, step::Mirror,
 };
 
@@ -11,27 +11,37 @@ use super::{filters, grpc, http};
 use crate::{
     ir::{
         Kind, ObjectKey, Route,
-        route::{BackendKind, BackendRef, MirrorFilter, ObjectBackendRef, RouteRule},
+        route::{BackendKind, BackendRef, InvalidRule, MirrorFilter, ObjectBackendRef, Regex, RouteRule},
     },
     snapshot::Snapshot,
     translate::{
-        BackendPool, References, Settings,
+        BackendPool, PatternPool, References, Settings,
         grants::{self, GATEWAY_GROUP},
         services,
     },
 };
 
 /// The rules of a route.
-pub(super) struct Rules<'r> {
-    pub(super) compiled: Vec<CompiledRule<'r>>,
+pub(super) struct Rules {
+    pub(super) compiled: Vec<CompiledRule>,
     pub(super) invalid: InvalidRules,
     pub(super) unresolved: Unresolved,
 }
 
 /// A rule and its matches, each with its place in the route.
-pub(super) struct CompiledRule<'r> {
-    pub(super) matches: Vec<((usize, usize), &'r RouteMatch)>,
+pub(super) struct CompiledRule {
+    pub(super) matches: Vec<((usize, usize), RouteMatch)>,
     pub(super) rule: Arc<Rule>,
+}
+
+/// Whether the regular expressions of a route are compiled.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Compile<'a> {
+    /// Nobody matches by them: the route is attached nowhere.
+    Nothing,
+    Patterns(&'a PatternPool),
+    /// Those of the namespace's older routes have the room.
+    OverBudget(usize),
 }
 
 /// Rules that are not served as they stand: what they are known to take is answered with 500.
@@ -51,12 +61,13 @@ pub(super) fn compile<'r>(
     snapshot: &Snapshot,
     settings: &Settings,
     backends: &BackendPool,
+    patterns: Compile<'_>,
     route: &'r Route,
     references: &mut References,
-) -> Rules<'r> {
+) -> Rules {
     let unresolved = Unresolved::default();
     let mut compiler =
-        Compiler { snapshot, settings, backends, route, references, unresolved, found: Vec::new() };
+        Compiler { snapshot, settings, backends, patterns, route, references, unresolved, found: Vec::new() };
     let id = Arc::new(RouteId {
         kind: route.kind,
         namespace: route.meta.namespace().into(),
@@ -76,6 +87,7 @@ struct Compiler<'r, 'a> {
     snapshot: &'a Snapshot,
     settings: &'a Settings,
     backends: &'a BackendPool,
+    patterns: Compile<'a>,
     route: &'r Route,
     references: &'a mut References,
     unresolved: Unresolved,
@@ -92,10 +104,8 @@ impl<'r> Compiler<'r, '_> {
         id: &Arc<RouteId>,
         index: usize,
         rule: &'r RouteRule,
-    ) -> (CompiledRule<'r>, Option<Box<str>>) {
-        let matches = rule.matches.iter().enumerate();
-        let matches = matches.filter_map(|(place, m)| Some(((index, place), m.as_ref().ok()?)));
-        let bad_match = rule.matches.iter().find_map(|m| m.as_ref().err()).map(|e| e.to_string().into());
+    ) -> (CompiledRule, Option<Box<str>>) {
+        let (matches, bad_match) = self.matches(index, rule);
         let steps = filters::compile(&rule.filters, |mirror| self.mirror(mirror));
         // A filter that cannot be carried out must not be skipped (HTTPRouteFilter): the rule answers with 500.
         let (steps, why) = match (steps, bad_match) {
@@ -115,7 +125,43 @@ impl<'r> Compiler<'r, '_> {
             timeouts: rule.timeouts,
             retry: rule.retry.as_deref().cloned(),
         };
-        (CompiledRule { matches: matches.collect(), rule: Arc::new(compiled) }, why)
+        (CompiledRule { matches, rule: Arc::new(compiled) }, why)
+    }
+
+    /// The matches that can be served, and why the first one that cannot is not.
+    fn matches(
+        &self,
+        index: usize,
+        rule: &RouteRule,
+    ) -> (Vec<((usize, usize), RouteMatch)>, Option<Box<str>>) {
+        let (mut matches, mut bad) = (Vec::with_capacity(rule.matches.len()), None);
+        for (place, one) in rule.matches.iter().enumerate() {
+            let compiled = match one {
+                Ok(one) => one.compiled(&mut |regex| self.pattern(regex)),
+                Err(invalid) => Err(Some(invalid.clone())),
+            };
+            match compiled {
+                Ok(compiled) => matches.push(((index, place), compiled)),
+                Err(Some(invalid)) if bad.is_none() => bad = Some(invalid.to_string().into()),
+                Err(_) => {}
+            }
+        }
+        (matches, bad)
+    }
+
+    /// `None` is no fault of the regular expression.
+    fn pattern(&self, regex: &Regex) -> Result<Pattern, Option<InvalidRule>> {
+        let invalid = |message: String| Some(InvalidRule { field: regex.field.clone(), message: message.into() });
+        match self.patterns {
+            Compile::Nothing => Err(None),
+            Compile::Patterns(pool) => pool.pattern(&regex.source).map_err(|error| invalid(error.to_string())),
+            Compile::OverBudget(budget) => Err(invalid(format!(
+                "with it the regular expressions of all attached routes of namespace {} need more than {} MiB when \
+                 compiled, and those of older routes come first",
+                self.route.meta.namespace(),
+                budget >> 20
+            ))),
+        }
     }
 
     fn weighted(&mut self, backend: &'r BackendRef) -> WeightedBackend {

@@ -4,7 +4,10 @@ use std::fmt;
 
 use regex_automata::{Input, meta};
 
-use crate::pattern::MAX_COMPILED;
+use crate::{
+    Pattern,
+    pattern::{self, CACHE, MAX_COMPILED},
+};
 
 /// Tells the first of many regular expressions that fits a path, at the cost of one.
 pub(super) struct Patterns(meta::Regex);
@@ -13,18 +16,19 @@ pub(super) struct Patterns(meta::Regex);
 const FEW: usize = 8;
 
 impl Patterns {
-    /// Texts of regular expressions that fit a whole text or nothing of it. None where there are few, or where they
-    /// would take more memory together than a few of the largest may.
-    pub(super) fn new(texts: &[&str]) -> Option<Self> {
-        if texts.len() <= FEW {
+    /// None where there are few, or where they would take more memory together than a few of the largest may.
+    pub(super) fn new(patterns: &[&Pattern]) -> Option<Self> {
+        if patterns.len() <= FEW {
             return None;
         }
+        let trees: Result<Vec<_>, _> = patterns.iter().map(|one| pattern::anchored(one.as_str())).collect();
         let config = meta::Config::new()
             .nfa_size_limit(Some(FEW * MAX_COMPILED))
-            .hybrid_cache_capacity(MAX_COMPILED)
+            // For each worker as much as each of them may have, which is what was counted for them.
+            .hybrid_cache_capacity((patterns.len() * CACHE).min(MAX_COMPILED))
             // Of no use where only the end of a match is asked for, and another as large.
             .which_captures(regex_automata::nfa::thompson::WhichCaptures::Implicit);
-        meta::Builder::new().configure(config).build_many(texts).ok().map(Self)
+        meta::Builder::new().configure(config).build_many_from_hir(&trees.ok()?).ok().map(Self)
     }
 
     /// The first that fits: of matches that begin at one place, a search prefers that of the first expression.
@@ -45,12 +49,16 @@ mod tests {
 
     #[test]
     fn there_is_one_search_for_many_that_are_not_large() {
-        let few: Vec<_> = (0..FEW).map(|i| format!("^(?:/{i}/.*)$")).collect();
-        let many: Vec<_> = (0..100).map(|i| format!("^(?:/{i}/.*)$")).collect();
-        let large: Vec<_> = (0..100).map(|i| format!("^(?:/{i}/\\pL{{50}})$")).collect();
-        for (texts, want) in [(few, false), (many, true), (large, false)] {
-            let texts: Vec<_> = texts.iter().map(String::as_str).collect();
-            assert_eq!(Patterns::new(&texts).is_some(), want, "{} of {:?}", texts.len(), texts[0]);
+        let patterns = |count: usize, text: &dyn Fn(usize) -> String| -> Vec<_> {
+            (0..count).map(|i| Pattern::compile(&text(i)).unwrap()).collect()
+        };
+        let few = patterns(FEW, &|i| format!("/{i}/.*"));
+        let many = patterns(100, &|i| format!("/{i}/.*"));
+        let commented = patterns(100, &|i| format!("(?x) /{i}/.* # all of it"));
+        let large = patterns(100, &|i| format!("/{i}/\\pL{{9}}"));
+        for (patterns, want) in [(few, false), (many, true), (commented, true), (large, false)] {
+            let patterns: Vec<_> = patterns.iter().collect();
+            assert_eq!(Patterns::new(&patterns).is_some(), want, "{} of {:?}", patterns.len(), patterns[0]);
         }
     }
 }

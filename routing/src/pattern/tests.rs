@@ -1,0 +1,216 @@
+use proptest::prelude::*;
+
+use super::*;
+
+#[test]
+fn a_pattern_fits_the_whole_text() {
+    for (pattern, text, want) in [
+        ("a+", "aaa", true),
+        ("a+", "aab", false),
+        ("a+", "baa", false),
+        ("a|b", "a", true),
+        ("a|b", "ab", false),
+        ("a|ab", "ab", true),
+        ("^a$", "a", true),
+        ("(?i)abc", "ABC", true),
+        ("(?x) a # comment", "a", true),
+        ("", "", true),
+        ("", "a", false),
+        ("a", "a\n", false),
+        ("(?m)a$", "a\nb", false),
+        (r"\bcafé\b.*", "café", true),
+        (r".*\bb\b.*", "é b é", true),
+        (r".*\bb\b.*", "ébé", false),
+    ] {
+        let compiled = Pattern::compile(pattern).unwrap();
+        assert_eq!(compiled.is_match(text), want, "{pattern} on {text:?}");
+        assert_eq!(compiled.as_str(), pattern);
+    }
+}
+
+#[test]
+fn a_pattern_is_refused_with_its_reason() {
+    for (pattern, want) in [
+        ("a)|(?:b", "not a regular expression: unopened group"),
+        ("(a", "not a regular expression: unclosed group"),
+        (
+            "(?=a)",
+            "not a regular expression: look-around, including look-ahead and look-behind, is not supported",
+        ),
+        ("(a)\\1", "not a regular expression: backreferences are not supported"),
+        ("(?:\\w{100}){100}", "the regular expression needs more than 262144 bytes when compiled"),
+        ("a{4294967295}", "the regular expression needs more than 262144 bytes when compiled"),
+        ("(?x) a # (", ""),
+        ("(?x) a ( # )", "not a regular expression: unclosed group"),
+        ("\\p{nothing}", "not a regular expression: Unicode property not found"),
+    ] {
+        let refused = Pattern::compile(pattern).err().map(|error| error.to_string());
+        assert_eq!(refused.unwrap_or_default(), want, "{pattern}");
+    }
+    assert_eq!(Source::parse(&"a".repeat(5000)), Err(InvalidPattern::TooLong(5000)));
+}
+
+#[test]
+fn a_hostile_pattern_takes_linear_time() {
+    // A backtracking engine would need 2^5000 steps here.
+    let pattern = Pattern::compile("(a|a)*b").unwrap();
+    assert!(!pattern.is_match(&"a".repeat(5000)));
+}
+
+#[test]
+fn what_people_write_is_no_larger_than_its_text_lets_expect() {
+    let hosts = (0..100).map(|n| format!(r"host{n}\.example\.com")).collect::<Vec<_>>().join("|");
+    let (long, folded) = ("a".repeat(MAX_PATTERN), format!("(?i){}", "x".repeat(MAX_PATTERN - 4)));
+    for pattern in [
+        "/api/v[0-9]+/.*",
+        r"[\w.-]+@[\w-]+\.\w+",
+        r"(?i)(?:bot|crawler|spider|\bcurl\b).*",
+        r"\d{1,3}(\.\d{1,3}){3}",
+        "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}",
+        r"\p{L}+\p{Nd}*",
+        "[^/]+/[^/]*",
+        "(?i)straße|[À-ɏ]+",
+        "application/grpc([+;].*)?",
+        &hosts,
+        &long,
+        &folded,
+    ] {
+        let source = Source::parse(pattern).unwrap_or_else(|error| panic!("{pattern}: {error}"));
+        source.compile().unwrap_or_else(|error| panic!("{pattern}: {error}"));
+    }
+}
+
+#[test]
+fn every_class_that_has_a_name_fits() {
+    // The largest of each kind of property, and those that fold to most.
+    for class in [
+        "L",
+        "Lu",
+        "Ll",
+        "Cn",
+        "ID_Continue",
+        "Alphabetic",
+        "Grapheme_Base",
+        "Cased",
+        "wb=ALetter",
+        "sb=Lower",
+        "gcb=LV",
+        "scx=Common",
+        "Age=3.0",
+        "any",
+        "Han",
+    ] {
+        for pattern in [
+            format!(r"\p{{{class}}}"),
+            format!(r"\P{{{class}}}"),
+            format!(r"(?i)\p{{{class}}}"),
+            format!(r"[^a\p{{{class}}}]"),
+        ] {
+            Pattern::compile(&pattern).unwrap_or_else(|error| panic!("{pattern}: {error}"));
+        }
+    }
+}
+
+#[test]
+fn a_pattern_keeps_as_much_as_was_counted_at_most() {
+    // Every text makes further states.
+    let source = Source::parse(r"(?:\w|.{0,40}[a-f])*[b-z].{20}").unwrap();
+    let pattern = source.compile().unwrap();
+    let mut text = String::new();
+    for n in 0..2000_u32 {
+        text.push(char::from_u32('a' as u32 + n * n % 26).unwrap());
+        pattern.is_match(&text);
+    }
+    let cache = |cache: &Mutex<Option<Box<Cache>>>| {
+        cache.lock().unwrap().as_ref().map_or(0, |cache| cache.memory_usage())
+    };
+    let kept: usize = pattern.0.caches.iter().map(cache).sum();
+    assert!(kept > 0 && kept <= CACHES * source.cache(), "{kept}");
+    assert!(pattern.0.automaton.get_nfa().memory_usage() <= source.size);
+    assert!(source.cost() >= kept);
+}
+
+#[test]
+fn more_threads_than_caches_search_at_once() {
+    let pattern = Pattern::compile("(a|b)+c").unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..4 * CACHES {
+            scope.spawn(|| {
+                for _ in 0..1000 {
+                    assert!(pattern.is_match("abc") && !pattern.is_match("abd"));
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn a_pattern_lives_as_long_as_somebody_has_it() {
+    let pattern = Pattern::compile("a").unwrap();
+    let weak = pattern.downgrade();
+    assert!(weak.upgrade().is_some_and(|found| found.ptr_eq(&pattern)));
+    drop(pattern);
+    assert!(weak.upgrade().is_none());
+}
+
+proptest! {
+    #[test]
+    fn what_is_compiled_takes_what_was_counted_at_most(text in pattern()) {
+        if let Ok(source) = Source::parse(&text) {
+            match source.compile() {
+                Ok(pattern) => prop_assert!(pattern.0.automaton.get_nfa().memory_usage() <= source.size),
+                Err(InvalidPattern::Syntax(_)) => {}
+                Err(error) => prop_assert!(false, "{}: {}", text, error),
+            }
+        }
+    }
+
+    #[test]
+    fn any_text_is_a_pattern_or_a_reason(text in "[-a-z0-9(){}\\[\\]|*+?.^$:\\\\&~ié]{0,40}", on in ".{0,20}") {
+        if let Ok(pattern) = Pattern::compile(&text) {
+            pattern.is_match(&on);
+        }
+    }
+}
+
+/// Regular expressions with all that makes them large.
+fn pattern() -> impl Strategy<Value = String> {
+    let leaf = prop_oneof![
+        "[a-zA-Z0-9]{1,8}",
+        Just(".".to_owned()),
+        Just(r"\d".to_owned()),
+        Just(r"\D".to_owned()),
+        Just(r"\s".to_owned()),
+        Just(r"\S".to_owned()),
+        Just(r"\w".to_owned()),
+        Just(r"\W".to_owned()),
+        Just(r"\pL".to_owned()),
+        Just(r"\PN".to_owned()),
+        Just("[a-z]".to_owned()),
+        Just("[^/]".to_owned()),
+        Just("[é-\u{10ffff}]".to_owned()),
+        Just("[^\u{801}-\u{ffdf}k]".to_owned()),
+        Just("é".to_owned()),
+        Just("ſ".to_owned()),
+        Just("(?i)".to_owned()),
+        Just("[[:alpha:]&&[^b]]".to_owned()),
+        Just(r"[\w--\d]".to_owned()),
+        Just(r"\b".to_owned()),
+        Just("[[:^word:]]".to_owned()),
+    ];
+    leaf.prop_recursive(4, 32, 4, |inner| {
+        let times = prop_oneof![
+            Just("*".to_owned()),
+            Just("+".to_owned()),
+            Just("?".to_owned()),
+            "\\{[0-9]\\}",
+            "\\{[0-9],\\}",
+            "\\{[0-4],[5-9]\\}"
+        ];
+        prop_oneof![
+            (inner.clone(), times).prop_map(|(part, times)| format!("(?:{part}){times}")),
+            prop::collection::vec(inner.clone(), 1..4).prop_map(|parts| parts.concat()),
+            prop::collection::vec(inner, 1..4).prop_map(|parts| format!("({})", parts.join("|"))),
+        ]
+    })
+}
