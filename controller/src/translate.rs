@@ -47,8 +47,8 @@ pub(crate) use parameters::of_class as parameters_of_class;
 pub use patterns::{PatternPool, PatternQuotas};
 pub use ports::{DedicatedPorts, PortRange, PortUnavailable};
 pub use references::References;
-pub use route::{is_attached, route};
 pub(crate) use route::{InvalidRules, NotAttached, Unresolved, tls_towards};
+pub use route::{is_attached, route};
 pub(crate) use services::reason as backend_reason;
 pub use settings::{Bundle, Settings};
 

@@ -2,9 +2,9 @@
 
 use std::{cmp::Reverse, fmt, ops::ControlFlow, sync::Arc};
 
+use crate::{Headers, HostPattern, Pattern, path::RequestPath};
 use http::{HeaderName, Method};
 use percent_encoding::percent_decode_str;
-use crate::{Headers, HostPattern, Pattern, path::RequestPath};
 
 /// What the table reads of a request.
 #[derive(Clone, Copy)]
@@ -193,10 +193,7 @@ impl<P> RouteMatch<P> {
     ///
     /// # Errors
     /// The first one that `compile` has.
-    pub fn compiled<Q, E>(
-        &self,
-        compile: &mut impl FnMut(&P) -> Result<Q, E>,
-    ) -> Result<RouteMatch<Q>, E> {
+    pub fn compiled<Q, E>(&self, compile: &mut impl FnMut(&P) -> Result<Q, E>) -> Result<RouteMatch<Q>, E> {
         let path = match &self.path {
             PathMatch::Exact(path) => PathMatch::Exact(Arc::clone(path)),
             PathMatch::Prefix(path) => PathMatch::Prefix(Arc::clone(path)),
@@ -207,18 +204,16 @@ impl<P> RouteMatch<P> {
             Ok(HeaderMatch { name: header.name.clone(), value: header.value.compiled(compile)? })
         });
         let headers = headers.collect::<Result<_, E>>()?;
-        let query = self.query.iter().map(|query| {
-            Ok(QueryMatch { name: query.name.clone(), value: query.value.compiled(compile)? })
-        });
+        let query = self
+            .query
+            .iter()
+            .map(|query| Ok(QueryMatch { name: query.name.clone(), value: query.value.compiled(compile)? }));
         Ok(RouteMatch { path, method: self.method.clone(), headers, query: query.collect::<Result<_, E>>()? })
     }
 }
 
 impl<P> ValueMatch<P> {
-    fn compiled<Q, E>(
-        &self,
-        compile: &mut impl FnMut(&P) -> Result<Q, E>,
-    ) -> Result<ValueMatch<Q>, E> {
+    fn compiled<Q, E>(&self, compile: &mut impl FnMut(&P) -> Result<Q, E>) -> Result<ValueMatch<Q>, E> {
         Ok(match self {
             Self::Exact(text) => ValueMatch::Exact(text.clone()),
             Self::Regex(regex) => ValueMatch::Regex(compile(regex)?),

@@ -207,7 +207,7 @@ struct Undecided;
 
 impl Compiled {
     fn search(&self, input: &Input<'_>) -> Result<bool, Undecided> {
-        let mut search = |cache: &mut Cache| {
+        let search = |cache: &mut Cache| {
             self.automaton.try_search_fwd(cache, input).map(|found| found.is_some()).map_err(|_| Undecided)
         };
         let own = OWN_CACHE.with(|own| *own);

@@ -82,7 +82,11 @@ fn one_match(
 }
 
 /// A gRPC method is the path `/service/method` (gRPC over HTTP/2, `Path`).
-fn path(written: &wire::GrpcMethod, checks: &mut Checks, at: &Path<'_>) -> Result<PathMatch<Regex>, InvalidRule> {
+fn path(
+    written: &wire::GrpcMethod,
+    checks: &mut Checks,
+    at: &Path<'_>,
+) -> Result<PathMatch<Regex>, InvalidRule> {
     let (service, method) = (written.service.as_deref(), written.method.as_deref());
     for (field, text) in [("service", service), ("method", method)] {
         checks.length(text.unwrap_or_default(), 0..=1024, &at.field(field));

@@ -78,9 +78,10 @@ fn translate_all(
         let wants = is_attached.then_some(&*with_patterns.patterns);
         quotas.set(&with_patterns.meta, wants, settings.pattern_budget);
     }
-    let routes = snapshot.routes.iter().map(|(key, of)| {
-        (key.clone(), route(snapshot, listeners, settings, pools, quotas.grants(key), of))
-    });
+    let routes = snapshot
+        .routes
+        .iter()
+        .map(|(key, of)| (key.clone(), route(snapshot, listeners, settings, pools, quotas.grants(key), of)));
     let ingresses = snapshot.ingresses.iter();
     let ingresses =
         ingresses.map(|(key, i)| (key.clone(), ingress(snapshot, listeners, settings, &pools.backends, i)));

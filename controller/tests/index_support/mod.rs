@@ -278,7 +278,8 @@ fn http_route(bits: &mut Bits) -> Value {
     let rules: Vec<_> = (0..=bits.below(2))
         .map(|_| {
             let backends: Vec<_> = (0..bits.below(3)).map(|_| reference("Service", bits)).collect();
-            let mut one = json!({ "path": { "type": bits.of(&["PathPrefix", "Exact"]), "value": bits.of(&PATHS) } });
+            let mut one =
+                json!({ "path": { "type": bits.of(&["PathPrefix", "Exact"]), "value": bits.of(&PATHS) } });
             if bits.one_in(4) {
                 one["path"]["type"] = "RegularExpression".into();
             }

@@ -4,8 +4,8 @@ use http::{HeaderName, HeaderValue, Method, StatusCode};
 
 use super::*;
 use crate::{
-    BackendError, BackendKey, BackendTls, Backends, EndpointPool, Endpoints, HeaderMatch, ListenerId, Port,
-    Precedence, QueryMatch, Retry, RouteId, RouteKind, Timeouts, Pattern,
+    BackendError, BackendKey, BackendTls, Backends, EndpointPool, Endpoints, HeaderMatch, ListenerId,
+    Pattern, Port, Precedence, QueryMatch, Retry, RouteId, RouteKind, Timeouts,
 };
 
 #[test]
@@ -61,7 +61,8 @@ fn rules() -> [(RouteMatch, Rule); 3] {
             value: ValueMatch::Exact("1".into()),
         }]
         .into(),
-        query: [QueryMatch { name: "q".into(), value: ValueMatch::Regex(Pattern::compile("a.").unwrap()) }].into(),
+        query: [QueryMatch { name: "q".into(), value: ValueMatch::Regex(Pattern::compile("a.").unwrap()) }]
+            .into(),
     };
     let mut next = to(1, "next", 8443);
     next.steps = Steps::new([Step::RequestHeaders(modifier())]);

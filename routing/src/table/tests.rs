@@ -8,8 +8,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    Backends, HeaderMatch, HostPattern, Pattern, QueryMatch, RequestHead, RouteId, RouteKind, Steps, Timeouts,
-    ValueMatch,
+    Backends, HeaderMatch, HostPattern, Pattern, QueryMatch, RequestHead, RouteId, RouteKind, Steps,
+    Timeouts, ValueMatch,
     path::{
         RequestPath, canonicalise,
         tests::{path, plain},

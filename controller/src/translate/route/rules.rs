@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use portcullis_routing::{
-    Backend, BackendError, BackendTls, Backends, Pattern, RouteId, RouteKind, RouteMatch, Rule, Steps, Verify,
-    WeightedBackend, step::Mirror,
+    Backend, BackendError, BackendTls, Backends, Pattern, RouteId, RouteKind, RouteMatch, Rule, Steps,
+    Verify, WeightedBackend, step::Mirror,
 };
 
 use super::{filters, grpc, http};
@@ -151,10 +151,13 @@ impl<'r> Compiler<'r, '_> {
 
     /// `None` is no fault of the regular expression.
     fn pattern(&self, regex: &Regex) -> Result<Pattern, Option<InvalidRule>> {
-        let invalid = |message: String| Some(InvalidRule { field: regex.field.clone(), message: message.into() });
+        let invalid =
+            |message: String| Some(InvalidRule { field: regex.field.clone(), message: message.into() });
         match self.patterns {
             Compile::Nothing => Err(None),
-            Compile::Patterns(pool) => pool.pattern(&regex.source).map_err(|error| invalid(error.to_string())),
+            Compile::Patterns(pool) => {
+                pool.pattern(&regex.source).map_err(|error| invalid(error.to_string()))
+            }
             Compile::OverBudget(budget) => Err(invalid(format!(
                 "with it the regular expressions of all attached routes of namespace {} need more than {} MiB when \
                  compiled, and those of older routes come first",
