@@ -254,10 +254,10 @@ mod tests {
         let (old, new, other) =
             (meta("old", 1), meta("new", 2), ObjectKey::new(Kind::HttpRoute, "other", "x"));
         assert!(quotas.set(&new, Some(&sources(&["a"])), one).is_empty());
-        assert_eq!(quotas.set(&old, Some(&sources(&["b"])), one), [new.key.clone()]);
+        assert_eq!(quotas.set(&old, Some(&sources(&["b"])), one), std::slice::from_ref(&new.key));
         assert!(quotas.set(&old, Some(&sources(&["b"])), one).is_empty(), "the same again");
         assert!(quotas.grants(&other) && quotas.remove(&other, one).is_empty());
-        assert_eq!(quotas.set(&old, None, one), [new.key.clone()], "no longer attached");
+        assert_eq!(quotas.set(&old, None, one), std::slice::from_ref(&new.key), "no longer attached");
         assert!(quotas.grants(&new.key));
         assert!(quotas.remove(&new.key, one).is_empty());
         assert!(quotas.namespaces.is_empty());

@@ -9,6 +9,7 @@ use super::{
 use crate::{
     ir::{Kind, ObjectKey},
     snapshot::{Change, Snapshot},
+    status::Status,
 };
 
 const GATEWAY: &str = "
@@ -118,8 +119,9 @@ fn routes_beyond_the_budget_of_their_namespace_say_so_and_older_ones_are_served(
         full(&snapshot, &settings, None, &Pools::default())
     };
     let said = |translation: &Translation, name: &str| {
-        let route = &translation.statuses.routes[&ObjectKey::new(Kind::HttpRoute, "shop", name)];
-        let accepted = &route.status.parents[0].conditions[0];
+        let report = translation.statuses.get(&ObjectKey::new(Kind::HttpRoute, "shop", name)).unwrap();
+        let Status::Parents(status) = &report.status else { panic!("{report:?}") };
+        let accepted = &status.parents[0].conditions[0];
         (accepted.is_true(), accepted.reason, accepted.message.to_string())
     };
     let within = of(3 * one);

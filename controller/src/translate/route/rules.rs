@@ -28,11 +28,14 @@ pub(super) struct Rules {
     pub(super) unresolved: Unresolved,
 }
 
-/// A rule and its matches, each with its place in the route.
+/// A rule and its matches.
 pub(super) struct CompiledRule {
-    pub(super) matches: Vec<((usize, usize), RouteMatch)>,
+    pub(super) matches: Vec<PlacedMatch>,
     pub(super) rule: Arc<Rule>,
 }
+
+/// A match, and its place in the route: the rule's index, and its own in the rule.
+pub(super) type PlacedMatch = ((usize, usize), RouteMatch);
 
 /// Whether the regular expressions of a route are compiled.
 #[derive(Clone, Copy, Debug)]
@@ -57,12 +60,12 @@ pub(crate) struct InvalidRules {
 #[derive(Debug, Default)]
 pub(crate) struct Unresolved(pub(crate) Vec<BackendError>);
 
-pub(super) fn compile<'r>(
+pub(super) fn compile(
     snapshot: &Snapshot,
     settings: &Settings,
     backends: &BackendPool,
     patterns: Compile<'_>,
-    route: &'r Route,
+    route: &Route,
     references: &mut References,
 ) -> Rules {
     let unresolved = Unresolved::default();
@@ -129,11 +132,7 @@ impl<'r> Compiler<'r, '_> {
     }
 
     /// The matches that can be served, and why the first one that cannot is not.
-    fn matches(
-        &self,
-        index: usize,
-        rule: &RouteRule,
-    ) -> (Vec<((usize, usize), RouteMatch)>, Option<Box<str>>) {
+    fn matches(&self, index: usize, rule: &RouteRule) -> (Vec<PlacedMatch>, Option<Box<str>>) {
         let (mut matches, mut bad) = (Vec::with_capacity(rule.matches.len()), None);
         for (place, one) in rule.matches.iter().enumerate() {
             let compiled = match one {
