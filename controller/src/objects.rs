@@ -115,7 +115,7 @@ pub fn decode_live(object: Value) -> Decoded {
 fn read(mut document: Value) -> Decoded {
     if !document.is_object() {
         let mut checks = Checks::of("document");
-        checks.error(&Path::Root, "is no object: it must have apiVersion, kind and metadata");
+        checks.error(&Path::Root, "is not a Kubernetes object: apiVersion, kind and metadata are required");
         return refused(checks, None);
     }
     strip_nulls(&mut document);

@@ -34,7 +34,7 @@ pub(super) fn read(path: &Path) -> Result<String, Problem> {
     if bytes.len() > MAX_FILE {
         return Err(problem(path, format!("is not read: it is larger than {MAX_FILE} bytes")));
     }
-    String::from_utf8(bytes).map_err(|_| problem(path, "is no text in UTF-8"))
+    String::from_utf8(bytes).map_err(|_| problem(path, "is not UTF-8 text"))
 }
 
 #[derive(Default)]

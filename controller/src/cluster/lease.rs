@@ -184,7 +184,7 @@ impl Candidate {
     /// Said once when it begins, and once when it ends.
     fn fail(&mut self, why: String) {
         if !std::mem::replace(&mut self.failing, true) {
-            warn!(lease = %self.options.name, why, "the Lease cannot be had; trying again");
+            warn!(lease = %self.options.name, why, "the Lease cannot be acquired; trying again");
         }
     }
 

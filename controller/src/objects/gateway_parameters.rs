@@ -75,7 +75,7 @@ fn check_ranges(ranges: &[String], checks: &mut Checks, at: &Path<'_>) {
     checks.unique(ranges.iter(), at, |range| format!("{} stands here twice", quoted(range)));
     for (i, range) in ranges.iter().enumerate() {
         if !is_network(range) {
-            let message = format!("{} is no network such as 192.0.2.0/24 or 2001:db8::/32", quoted(range));
+            let message = format!("{} is not a network such as 192.0.2.0/24 or 2001:db8::/32", quoted(range));
             checks.error(&at.index(i), message);
         }
     }
@@ -139,11 +139,11 @@ mod tests {
             (&ranges, "spec.service.loadBalancerSourceRanges: must have at most 64"),
             (
                 "service: {loadBalancerSourceRanges: [192.0.2.0]}",
-                "spec.service.loadBalancerSourceRanges[0]: \"192.0.2.0\" is no network",
+                "spec.service.loadBalancerSourceRanges[0]: \"192.0.2.0\" is not a network",
             ),
             (
                 "service: {loadBalancerSourceRanges: [192.0.2.0/33]}",
-                "spec.service.loadBalancerSourceRanges[0]: \"192.0.2.0/33\" is no network",
+                "spec.service.loadBalancerSourceRanges[0]: \"192.0.2.0/33\" is not a network",
             ),
             (
                 "service: {loadBalancerSourceRanges: [::/0, ::/0]}",

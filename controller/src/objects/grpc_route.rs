@@ -96,10 +96,13 @@ fn path(
         return regex(service, method, checks, at);
     }
     if let Some(service) = service.filter(|s| !is_service(s)) {
-        checks.error(&at.field("service"), format!("{} is no service (package.Service)", quoted(service)));
+        checks.error(
+            &at.field("service"),
+            format!("{} is not a valid gRPC service name such as package.Service", quoted(service)),
+        );
     }
     if let Some(method) = method.filter(|m| !is_identifier(m)) {
-        checks.error(&at.field("method"), format!("{} is no method", quoted(method)));
+        checks.error(&at.field("method"), format!("{} is not a valid gRPC method name", quoted(method)));
     }
     Ok(match (service, method) {
         (Some(service), Some(method)) => PathMatch::Exact(format!("/{service}/{method}").into()),

@@ -96,7 +96,7 @@ fn check_name(metadata: &ObjectMeta, key: &ObjectKey, checks: &mut Checks, at: &
         ("", Some(_)) => {
             checks.error(
                 &at.field("generateName"),
-                "there is no server here to make up a name; use metadata.name",
+                "a name cannot be generated here, since there is no API server; set metadata.name",
             );
         }
         ("", None) => checks.error(&at.field("name"), "is required"),

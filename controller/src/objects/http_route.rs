@@ -137,7 +137,7 @@ fn path(
         return matches::regex(text, checks, &at).map(PathMatch::Regex);
     }
     check_path(text, checks, &at);
-    let Ok(canonical) = canonicalise(text) else { return Err(invalid(&at, "is no path")) };
+    let Ok(canonical) = canonicalise(text) else { return Err(invalid(&at, "is not a valid path")) };
     Ok(match kind {
         wire::PathType::Exact => PathMatch::Exact(canonical.into()),
         _ => PathMatch::Prefix(canonical.trim_end_matches('/').into()),
@@ -219,7 +219,7 @@ fn duration(text: Option<&str>, checks: &mut Checks, at: &Path<'_>) -> Option<Du
     let text = text?;
     let duration = api_duration(text);
     if duration.is_none() {
-        checks.error(at, format!("{} is no duration (such as 10s, 1m30s or 500ms)", quoted(text)));
+        checks.error(at, format!("{} is not a duration such as 10s, 1m30s or 500ms", quoted(text)));
     }
     duration
 }

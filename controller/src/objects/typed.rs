@@ -35,7 +35,7 @@ pub(crate) fn secretly<T: DeserializeOwned>(document: &Value, checks: &mut Check
     let say = |message: &str| match message.rsplit_once(", expected ") {
         Some((_, expected)) => plain(&format!("has the wrong type, expected {expected}")),
         None if message.starts_with("missing field") => plain(message),
-        None => "is no base64".to_owned(),
+        None => "is not valid base64".to_owned(),
     };
     without_metadata(document, say, checks)
 }

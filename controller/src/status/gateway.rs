@@ -210,10 +210,10 @@ impl<'s> Own<'s> {
         }
     }
 
-    /// Why it is not as it should be.
+    /// Why it is out of sync.
     fn hindered(self) -> Option<String> {
         let (dedicated, hindrance) = self.0?;
-        Some(format!("{} is not as it should be: {}", dedicated.service, hindrance?))
+        Some(format!("{} is out of sync: {}", dedicated.service, hindrance?))
     }
 
     /// Why a port has none of ours behind it.
@@ -251,7 +251,7 @@ fn programmed(
         return not("Invalid", "the Gateway is not accepted".into());
     }
     if listener.certificates.is_some() && listener.usable_certificates().next().is_none() {
-        return not("Invalid", "there is no certificate to show".into());
+        return not("Invalid", "no certificate can be loaded".into());
     }
     let port = listener.point.port;
     let Some(bindings) = bindings else { return Ok(()) };

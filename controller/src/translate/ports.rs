@@ -46,7 +46,7 @@ pub struct PortRange {
 /// Why no port can be bound for a listener.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PortUnavailable {
-    #[error("port {port} cannot be had: with the port offset {offset} it is past 65535")]
+    #[error("port {port} is unavailable: with the port offset {offset} it is past 65535")]
     PastTheLast { port: u16, offset: u16 },
     #[error(
         "port {port} cannot be had: it would be bound as {bound}, and {range} are for Gateways with addresses of their \

@@ -14,7 +14,11 @@ pub fn unclaimed(snapshot: &Snapshot, settings: &Settings) -> Vec<Problem> {
         let class = ObjectKey::new(Kind::GatewayClass, "", &gateway.class);
         let missing = !snapshot.gateway_classes.contains_key(&class);
         missing.then(|| {
-            Problem::warning(key, "spec.gatewayClassName", format!("{class} not found; nobody serves it"))
+            Problem::warning(
+                key,
+                "spec.gatewayClassName",
+                format!("{class} not found, so no controller serves it"),
+            )
         })
     });
     let classes = Classes::of(snapshot, settings);

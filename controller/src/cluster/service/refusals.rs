@@ -84,7 +84,7 @@ impl Refusals {
         self.failure = None;
     }
 
-    /// Why a port is not as it should be.
+    /// Why a port is out of sync.
     pub(super) fn of(&self, port: u16) -> Option<&str> {
         let refused = self.each.get(&port).map(|refusal| &*refusal.why);
         let failed =

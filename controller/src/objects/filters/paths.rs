@@ -38,7 +38,7 @@ pub(super) fn read(
     let (Ok(path), true) = (replacement(&absolute), query.is_none() || is_full) else {
         return not_served(
             &field,
-            "is no path (a space, control character, '#', '\\' or a broken escape in it)",
+            "is not a valid path: it contains a space, a control character, '#', '\\' or a broken escape",
             checks,
         );
     };
@@ -51,6 +51,6 @@ pub(super) fn read(
     };
     match http::uri::PathAndQuery::try_from(&*full) {
         Ok(_) => Ok(PathRewrite::Full(Arc::from(full))),
-        Err(_) => not_served(&field, "is no path", checks),
+        Err(_) => not_served(&field, "is not a valid path", checks),
     }
 }

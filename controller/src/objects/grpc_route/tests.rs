@@ -49,7 +49,7 @@ fn a_method_is_named_as_in_protobuf() {
         ("service: a/B", ".service: \"a/B\" is no service"),
         ("service: a..B", ".service:"),
         ("service: 1a", ".service:"),
-        ("method: a.b", ".method: \"a.b\" is no method"),
+        ("method: a.b", ".method: \"a.b\" is not a valid gRPC method name"),
         ("method: 1a", ".method:"),
         ("type: Exact", ": must have a service, a method or both"),
         ("", ": must have a service, a method or both"),

@@ -53,7 +53,7 @@ pub(super) fn choose(
             ingress::hosts(&ingress).into_iter().filter(|host| ingress::tls(&ingress, host).is_some());
         for host in asked.filter(|host| dark.contains(host)) {
             let text =
-                format!("TLS: host {host} is served in plain alone, since there is no certificate for it");
+                format!("TLS: host {host} is served over plain HTTP only, since it has no certificate");
             tell(side, &ingress, text);
         }
     }
