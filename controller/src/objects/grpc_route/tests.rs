@@ -46,7 +46,7 @@ fn a_method_is_named_as_in_protobuf() {
         ("service: _a.b1.C_d, method: _E1", ""),
         ("service: .a.B", ""),
         ("type: Exact, service: a.B", ""),
-        ("service: a/B", ".service: \"a/B\" is no service"),
+        ("service: a/B", ".service: \"a/B\" is not a valid gRPC service name"),
         ("service: a..B", ".service:"),
         ("service: 1a", ".service:"),
         ("method: a.b", ".method: \"a.b\" is not a valid gRPC method name"),
