@@ -55,7 +55,7 @@ fn what_cannot_be_read_says_why_and_where() {
         "mixed.yaml:12: Service default/web: refused\n  error: ",
         "mixed.yaml:19: ConfigMap default/settings: accepted\n  warning: is in mixed.yaml:26 too; this one is served\n",
         "mixed.yaml:26: ConfigMap default/settings: refused\n  error: is in mixed.yaml:19 too, which comes first\n",
-        "mixed.yaml:33: document: refused\n  error: is no object",
+        "mixed.yaml:33: document: refused\n  error: is not a Kubernetes object",
         "mixed.yaml:35: Ingress old: refused\n  error: apiVersion: extensions/v1beta1 of Ingress is not served",
         "1 accepted, 5 refused, 2 warnings\n",
     ] {
