@@ -33,6 +33,8 @@ pub struct Figures {
     pub connections: usize,
     /// How often the address of a backend was refused, by reason.
     pub refused_addresses: Vec<(&'static str, u64)>,
+    /// Handshakes of clients that failed, by reason.
+    pub failed_handshakes: Vec<(&'static str, u64)>,
     /// Mirrored requests that were given up or failed, by reason.
     pub lost_mirrors: Vec<(&'static str, u64)>,
     /// Connections by the port that listeners name.
@@ -136,6 +138,7 @@ fn traffic(registry: &mut Registry, figures: &Figures) {
     );
     let by_reason = [
         ("refused_addresses", "Addresses of backends that were not connected to", &figures.refused_addresses),
+        ("failed_handshakes", "TLS handshakes of clients that failed", &figures.failed_handshakes),
         ("lost_mirrors", "Mirrored requests that were given up or failed", &figures.lost_mirrors),
     ];
     for (name, help, counts) in by_reason {
@@ -246,6 +249,7 @@ mod tests {
             in_flight: 7,
             connections: 8,
             refused_addresses: vec![("loopback", 9)],
+            failed_handshakes: vec![("timeout", 11)],
             lost_mirrors: vec![("memory", 10)],
             connections_by_port: BTreeMap::from([(80, 3), (443, 5)]),
             over_limit: BTreeMap::from([(Limit::Process, OverLimit { shed: 6, refused: 1 })]),
@@ -268,6 +272,7 @@ mod tests {
             "portcullis_requests_in_flight 7",
             "portcullis_connections 8",
             "portcullis_refused_addresses_total{reason=\"loopback\"} 9",
+            "portcullis_failed_handshakes_total{reason=\"timeout\"} 11",
             "portcullis_lost_mirrors_total{reason=\"memory\"} 10",
             "portcullis_port_connections{port=\"443\"} 5",
             "portcullis_connections_shed_total{limit=\"process\"} 6",

@@ -28,10 +28,10 @@ use crate::{
     admission::{Admitted, Count, Held, Limit},
     app::{self, Service},
     conn::ConnInfo,
-    http::forwarded,
+    http::{access_log, forwarded},
     io::{DownIo, Limits, Socket, Transport},
     shared::{Load, Shared},
-    tls::TlsConfigs,
+    tls::{HandshakeError, TlsConfigs},
 };
 
 /// What connections need of their worker thread.
@@ -228,7 +228,7 @@ enum ConnectionError {
     #[error(transparent)]
     Proxy(#[from] proxy_protocol::ProxyHeaderError),
     #[error(transparent)]
-    Handshake(#[from] crate::tls::HandshakeError),
+    Handshake(#[from] HandshakeError),
     #[error("too many connections ({0:?})")]
     TooMany(Limit),
 }
@@ -272,7 +272,7 @@ async fn serve(
         Protocol::Https => {
             // Boxed: a task keeps the room of the largest thing that it ever waits for, and this is large and short.
             let handshake = Box::pin(worker.tls.accept(socket, port.number, &worker.shared));
-            let (stream, tls) = handshake.await?;
+            let (stream, tls) = handshake.await.inspect_err(|error| tell(error, &info, worker))?;
             let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
             info.tls = Some(tls);
             (down_io(Transport::Tls(stream), &info, worker, admitted), h2)
@@ -290,6 +290,15 @@ async fn serve(
         app::serve_http1(worker, down, conn, port, &held).await;
     }
     Ok(())
+}
+
+/// Counts a handshake that failed, and logs it but where the client went by itself.
+fn tell(error: &HandshakeError, info: &ConnInfo, worker: &Worker) {
+    let reason = error.reason();
+    worker.shared.failed_handshakes[reason].fetch_add(1, Ordering::Relaxed);
+    if reason != HandshakeError::CLOSED {
+        access_log::handshake_failed(info.peer.ip(), info.client_port, &error.to_string());
+    }
 }
 
 /// The client and where it connected to: what the socket says, or the load balancer in front.

@@ -11,6 +11,7 @@ use std::{
 };
 
 use http::HeaderValue;
+use portcullis_routing::Rejection;
 use tokio::time::Instant;
 
 use crate::{io::Limits, shared::Load};
@@ -57,6 +58,17 @@ pub(crate) struct Scope {
     deadline: Cell<Option<Instant>>,
     streams: Cell<bool>,
     cut: Cell<Option<Cut>>,
+    read: Cell<bool>,
+    refused: Cell<Option<Refused>>,
+}
+
+/// Why a request has no context, which would tell of its end: its head was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Refused {
+    /// What the client was told; 0 is nothing.
+    pub(crate) status: u16,
+    pub(crate) rejection: Rejection,
+    pub(crate) why: &'static str,
 }
 
 /// Why a request was cut, where it was not for its deadline.
@@ -82,13 +94,41 @@ impl ConnInfo {
 
 impl Scope {
     pub(crate) fn new(conn: Arc<ConnInfo>) -> Self {
-        Self { conn, deadline: Cell::new(None), streams: Cell::new(false), cut: Cell::new(None) }
+        Self {
+            conn,
+            deadline: Cell::new(None),
+            streams: Cell::new(false),
+            cut: Cell::new(None),
+            read: Cell::new(false),
+            refused: Cell::new(None),
+        }
     }
 
     /// Another request of the connection begins.
     pub(crate) fn begin(&self) {
         self.deadline.set(None);
         self.streams.set(false);
+        self.read.set(false);
+    }
+
+    /// The request has been read, and has a context.
+    pub(crate) fn set_read(&self) {
+        self.read.set(true);
+    }
+
+    /// Whether the request has been read.
+    pub(crate) fn is_read(&self) -> bool {
+        self.read.get()
+    }
+
+    /// The head of the request is refused.
+    pub(crate) fn refuse(&self, refused: Refused) {
+        self.refused.set(Some(refused));
+    }
+
+    /// Why the head of the request was refused, to whoever asks first.
+    pub(crate) fn take_refused(&self) -> Option<Refused> {
+        self.refused.take()
     }
 
     /// Sets (or with `None` lifts) the time at which the request is cut, whatever it is doing: its future is

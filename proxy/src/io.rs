@@ -25,7 +25,7 @@ use tokio::{
 };
 
 use self::{
-    head::{Head, HeadScan},
+    head::{Head, HeadScan, Refusal},
     out::Out,
     transport::Gathering,
 };
@@ -218,7 +218,7 @@ impl DownIo {
                 Head::Begun => false,
                 Head::Whole => true,
                 Head::Refused(refusal) => {
-                    return Err(self.refuse(refusal.answer(), io::ErrorKind::InvalidData));
+                    return Err(self.refuse(refusal, io::ErrorKind::InvalidData));
                 }
             },
         };
@@ -237,16 +237,32 @@ impl DownIo {
         let timer = self.head_timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
         ready!(timer.as_mut().poll(cx));
         Poll::Ready(Err(match &self.reading {
-            Reading::Head(head) if head.bytes() > 0 => self.refuse(TOO_SLOW, io::ErrorKind::TimedOut),
+            Reading::Head(head) if head.bytes() > 0 => self.refuse(Refusal::TooSlow, io::ErrorKind::TimedOut),
             _ => io::ErrorKind::TimedOut.into(),
         }))
     }
 
     /// Pingora answers no read error: the answer is left here for its `shutdown` to send.
-    fn refuse(&mut self, answer: &[u8], kind: io::ErrorKind) -> io::Error {
+    fn refuse(&mut self, refusal: Refusal, kind: io::ErrorKind) -> io::Error {
+        self.answer(refusal.answer());
+        // There is none where it is not known yet what is spoken.
+        let _ = SCOPE.try_with(|scope| scope.refuse(refusal.reason()));
+        kind.into()
+    }
+
+    fn answer(&mut self, answer: &[u8]) {
         self.out.replace(answer);
         self.wrote |= !answer.is_empty();
-        kind.into()
+    }
+
+    /// What is written before the request has a context is pingora's answer to a head that it cannot read, under its own
+    /// name: ours takes its place.
+    fn answers_unread(&mut self) -> bool {
+        let unread = !self.h2 && SCOPE.try_with(|scope| !scope.is_read()).unwrap_or_default();
+        if unread {
+            let _ = self.refuse(Refusal::Unreadable, io::ErrorKind::InvalidData);
+        }
+        unread
     }
 
     /// Whether records wait to be sent together with those that follow ([`Gathering`]).
@@ -263,7 +279,6 @@ impl DownIo {
     }
 }
 
-const TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 const STALLED: &[u8] = b"HTTP/1.1 504 Gateway Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
 impl Limits {
@@ -328,6 +343,9 @@ impl AsyncWrite for DownIo {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        if this.answers_unread() {
+            return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
+        }
         (this.wrote, this.answered) = (true, true);
         match &mut this.transport {
             Transport::Tls(tls) if this.h2 => this.out.poll_write(&mut Gathering(tls), cx, bufs),
@@ -370,7 +388,7 @@ impl Drop for DownIo {
         }
         let stalled = matches!(SCOPE.try_with(Scope::cut), Ok(Some(Cut::Stalled)));
         if stalled && !self.h2 && !self.answered {
-            self.refuse(STALLED, io::ErrorKind::TimedOut);
+            self.answer(STALLED);
         }
         if self.wrote && !self.ended {
             linger::close(transport, std::mem::take(&mut self.out), self.admitted.take());

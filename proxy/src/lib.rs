@@ -187,6 +187,12 @@ impl Proxy {
         self.shared.refusals.counts().into()
     }
 
+    /// How many handshakes of clients failed, by reason.
+    pub fn failed_handshakes(&self) -> Vec<(&'static str, u64)> {
+        let counts = self.shared.failed_handshakes.iter().map(|count| count.load(Ordering::Relaxed));
+        tls::HandshakeError::REASONS.into_iter().zip(counts).collect()
+    }
+
     /// How many mirrored requests were given up or failed, by reason.
     pub fn lost_mirrors(&self) -> Vec<(&'static str, u64)> {
         self.shared.mirrors.counts().into()

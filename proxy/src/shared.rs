@@ -9,7 +9,9 @@ use arc_swap::ArcSwap;
 use portcullis_routing::Table;
 use portcullis_tls::Certificates;
 
-use crate::{Options, Own, admission::Admission, http::Budget, upstream::refusals::Refusals};
+use crate::{
+    Options, Own, admission::Admission, http::Budget, tls::HandshakeError, upstream::refusals::Refusals,
+};
 
 /// What all worker threads have in common.
 #[derive(Debug)]
@@ -24,6 +26,8 @@ pub(crate) struct Shared {
     pub(crate) own: ArcSwap<Own>,
     /// Addresses of backends that were refused.
     pub(crate) refusals: Refusals,
+    /// Handshakes that failed, by [`HandshakeError::reason`].
+    pub(crate) failed_handshakes: [AtomicU64; HandshakeError::REASONS.len()],
     /// What mirrors hold.
     pub(crate) mirrors: Arc<Budget>,
     /// Whether the process is stopping: responses close their connections.
@@ -64,6 +68,7 @@ impl Shared {
             options,
             own: ArcSwap::default(),
             refusals: Refusals::default(),
+            failed_handshakes: Default::default(),
             draining: AtomicBool::new(false),
             loads,
         })

@@ -54,6 +54,27 @@ pub(crate) enum HandshakeError {
     Io(#[from] io::Error),
 }
 
+impl HandshakeError {
+    /// What metrics call the reasons, by [`HandshakeError::reason`].
+    pub(crate) const REASONS: [&str; 4] = ["server-name", "timeout", "closed", "tls"];
+    /// The place of those that the client ended by itself, as health checks do.
+    pub(crate) const CLOSED: usize = 2;
+
+    /// The place of its reason.
+    pub(crate) fn reason(&self) -> usize {
+        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, TimedOut, UnexpectedEof};
+        match self {
+            Self::UnrecognizedName => 0,
+            Self::TimedOut => 1,
+            Self::Io(error) => match error.kind() {
+                TimedOut => 1,
+                UnexpectedEof | ConnectionReset | ConnectionAborted | BrokenPipe => Self::CLOSED,
+                _ => 3,
+            },
+        }
+    }
+}
+
 impl TlsBase {
     /// # Errors
     /// Where the machine gives no randomness.

@@ -5,69 +5,17 @@
 
 mod support;
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    sync::{Mutex, OnceLock},
-    time::Duration,
-};
+use std::time::Duration;
 
 use portcullis_routing::{Rule, Timeouts};
 use support::{
     client::{connect, exchange, get},
+    log::{self, Line, lines},
     raw::{RawBackend, Reply},
     site::{Site, backend, listener, refusing, rule, share, to},
     start_with, until,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tracing::{
-    Event, Metadata, Subscriber,
-    field::{Field, Visit},
-    span,
-};
-
-type Line = BTreeMap<&'static str, String>;
-
-fn lines() -> &'static Mutex<Vec<Line>> {
-    static LINES: OnceLock<Mutex<Vec<Line>>> = OnceLock::new();
-    LINES.get_or_init(Mutex::default)
-}
-
-struct Listener;
-
-impl Subscriber for Listener {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target() == "access"
-    }
-
-    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-        span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
-
-    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-
-    fn event(&self, event: &Event<'_>) {
-        struct Fields(Line);
-        impl Visit for Fields {
-            fn record_str(&mut self, field: &Field, value: &str) {
-                self.0.insert(field.name(), value.to_owned());
-            }
-
-            fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-                self.0.insert(field.name(), format!("{value:?}"));
-            }
-        }
-        let mut fields = Fields(Line::new());
-        event.record(&mut fields);
-        lines().lock().unwrap().push(fields.0);
-    }
-
-    fn enter(&self, _: &span::Id) {}
-
-    fn exit(&self, _: &span::Id) {}
-}
 
 async fn line(path: &str) -> Line {
     let find = || lines().lock().unwrap().iter().find(|l| l["path"] == path).cloned();
@@ -77,7 +25,7 @@ async fn line(path: &str) -> Line {
 
 #[tokio::test]
 async fn every_request_has_one_line_however_it_ends() {
-    tracing::subscriber::set_global_default(Listener).unwrap();
+    log::listen();
     let up = RawBackend::saying("hello").await;
     let begun = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nbegin";
     let slow = RawBackend::start(move |_, _| Reply::Hang(begun.into())).await;

@@ -93,6 +93,7 @@ impl Told for Readiness {
             in_flight: self.proxy.in_flight(),
             connections: self.proxy.connections(),
             refused_addresses: self.proxy.refused_addresses(),
+            failed_handshakes: self.proxy.failed_handshakes(),
             lost_mirrors: self.proxy.lost_mirrors(),
             connections_by_port: self.connections_by_port(),
             over_limit: self.proxy.over_limit(),

@@ -20,6 +20,7 @@ use crate::{
     accept::{Port, Worker},
     admission::Held,
     conn::{ConnInfo, SCOPE, Scope},
+    http::access_log,
     io::{DownIo, Limits},
     stall::{Stall, poll_timer},
 };
@@ -51,7 +52,9 @@ pub(crate) async fn serve(worker: &Worker, down: Box<DownIo>, conn: Arc<ConnInfo
             down.begin_request();
             let answer = answer(service, down, settings.take(), &shutdown, limits.idle);
             let client = Http1Client { socket: &socket, idle: &mut idle };
-            let Some(reused) = carry(answer, &mut stall, &limits, client).await else { return };
+            let answered = carry(answer, &mut stall, &limits, client).await;
+            SCOPE.with(tell_refused);
+            let Some(reused) = answered else { return };
             let (stream, kept) = reused.consume();
             let Ok(same) = stream.into_any().downcast::<DownIo>() else { return };
             (down, settings) = (same, kept);
@@ -61,6 +64,14 @@ pub(crate) async fn serve(worker: &Worker, down: Box<DownIo>, conn: Arc<ConnInfo
         }
     };
     SCOPE.scope(Scope::new(conn), requests).await;
+}
+
+/// A request that was refused has no context to tell of it.
+fn tell_refused(scope: &Scope) {
+    if let Some(refused) = scope.take_refused() {
+        scope.conn.load.answered(refused.status);
+        access_log::refused(&scope.conn, &refused);
+    }
 }
 
 /// One request. Not `async`: the session, which is large, would have its place in the connection's task for good,

@@ -1,12 +1,14 @@
-//! The access log: one line for each request, under the tracing target `access`.
+//! The access log, under the tracing target `access`: one line for each request, and one for each that was refused before
+//! it was read, or whose handshake failed.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use http::Method;
+use portcullis_routing::{BackendKey, Rejection, Rule};
 use tokio::time::Instant;
-use tracing::Level;
+use tracing::{Level, field::debug};
 
-use super::context::Context;
+use crate::conn::{ConnInfo, Refused, TlsInfo};
 
 /// What a line says of the request itself; kept only where somebody listens.
 #[derive(Debug)]
@@ -16,6 +18,22 @@ pub(crate) struct Record {
     path: Box<str>,
     client: IpAddr,
     began: Instant,
+}
+
+/// What became of a request.
+#[derive(Debug)]
+pub(crate) struct Outcome<'o> {
+    pub(crate) tls: Option<&'o TlsInfo>,
+    /// 0: it had no answer.
+    pub(crate) status: u16,
+    pub(crate) bytes: usize,
+    pub(crate) rule: Option<&'o Rule>,
+    pub(crate) backend: Option<&'o BackendKey>,
+    pub(crate) endpoint: Option<SocketAddr>,
+    pub(crate) attempts: u32,
+    pub(crate) rejection: Option<(Rejection, &'static str)>,
+    /// Whether it was cut, by its deadline or with its connection.
+    pub(crate) aborted: bool,
 }
 
 impl Record {
@@ -28,29 +46,46 @@ impl Record {
         Some(Box::new(Self { method: method.clone(), host: host.into(), path: path.into(), client, began }))
     }
 
-    /// Writes the line. `aborted` says that the request was cut, by its deadline or with its connection.
-    pub(crate) fn emit(&self, context: &Context, bytes: usize, aborted: bool) {
-        let route = context.rule().map(|rule| rule.route.to_string());
-        let backend = context.backend().map(|backend| backend.key.to_string());
-        let endpoint = context.attempts.endpoint.as_ref().map(|guard| guard.endpoint().address.to_string());
+    /// Writes the line.
+    pub(crate) fn emit(&self, outcome: &Outcome<'_>) {
+        let route = outcome.rule.map(|rule| rule.route.to_string());
+        let backend = outcome.backend.map(ToString::to_string);
+        let endpoint = outcome.endpoint.map(|address| address.to_string());
         tracing::info!(
             target: "access",
             method = %self.method,
             host = %self.host,
             path = %self.path,
             client = %self.client,
-            tls = context.conn.tls.as_ref().map(|tls| tls.version),
-            status = context.status,
-            bytes,
+            tls = outcome.tls.map(|tls| tls.version),
+            status = outcome.status,
+            bytes = outcome.bytes,
             duration_us = u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX),
             route,
-            rule = context.rule().map(|rule| rule.index),
+            rule = outcome.rule.map(|rule| rule.index),
             backend,
             endpoint,
-            attempts = context.attempts.begun,
-            rejection = context.rejection.map(|(rejection, _)| tracing::field::debug(rejection)),
-            why = context.rejection.map(|(_, why)| why),
-            aborted,
+            attempts = outcome.attempts,
+            rejection = outcome.rejection.map(|(rejection, _)| debug(rejection)),
+            why = outcome.rejection.map(|(_, why)| why),
+            aborted = outcome.aborted,
         );
     }
+}
+
+/// Writes the line of a request whose head was refused: of what it asked for nothing is known for sure.
+pub(crate) fn refused(conn: &ConnInfo, refused: &Refused) {
+    tracing::info!(
+        target: "access",
+        client = %conn.peer.ip().to_canonical(),
+        tls = conn.tls.as_ref().map(|tls| tls.version),
+        status = refused.status,
+        rejection = debug(refused.rejection),
+        why = refused.why,
+    );
+}
+
+/// Writes the line of a connection whose handshake failed.
+pub(crate) fn handshake_failed(client: IpAddr, port: u16, why: &str) {
+    tracing::info!(target: "access", client = %client.to_canonical(), port, rejection = "Handshake", why);
 }

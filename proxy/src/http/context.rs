@@ -10,7 +10,11 @@ use http::HeaderValue;
 use portcullis_routing::{Backend, Rejection, Route, Rule, backend::InFlight};
 use tokio::time::Instant;
 
-use super::{access_log::Record, headers::Has, mirror::Copies};
+use super::{
+    access_log::{Outcome, Record},
+    headers::Has,
+    mirror::Copies,
+};
 use crate::conn::{ConnInfo, Cut, SCOPE, Scope};
 
 /// What is known of one request. Dropped without [`Context::finish`] where the connection cuts the request.
@@ -84,7 +88,10 @@ pub(crate) struct Attempts {
 impl Context {
     /// Called inside the scope of a request's connection.
     pub(crate) fn new() -> Self {
-        let conn = SCOPE.with(|scope| Arc::clone(&scope.conn));
+        let conn = SCOPE.with(|scope| {
+            scope.set_read();
+            Arc::clone(&scope.conn)
+        });
         Self {
             client: conn.peer.ip().to_canonical(),
             conn,
@@ -132,7 +139,17 @@ impl Context {
             self.conn.load.answered(self.status);
         }
         if let Some(record) = self.record.take() {
-            record.emit(self, bytes, aborted);
+            record.emit(&Outcome {
+                tls: self.conn.tls.as_ref(),
+                status: self.status,
+                bytes,
+                rule: self.rule(),
+                backend: self.backend().map(|backend| &backend.key),
+                endpoint: self.attempts.endpoint.as_ref().map(|guard| guard.endpoint().address),
+                attempts: self.attempts.begun,
+                rejection: self.rejection,
+                aborted,
+            });
         }
     }
 }

@@ -1,6 +1,10 @@
 //! Where the head of an HTTP/1 request ends, and whether it is one: bytes, lines and the parts of the request line.
 //! What the head says is pingora's to read, which repairs what is refused here, or answers it with another status.
 
+use portcullis_routing::Rejection;
+
+use crate::conn::Refused;
+
 /// Headers that pingora's parser takes.
 const MAX_FIELDS: u32 = 256;
 /// The longest target that the type of URIs takes.
@@ -45,6 +49,10 @@ pub(crate) enum Refusal {
     TargetTooLong,
     /// It has too many bytes or lines.
     TooLarge,
+    /// It took too long.
+    TooSlow,
+    /// pingora cannot read it.
+    Unreadable,
 }
 
 impl Refusal {
@@ -52,14 +60,30 @@ impl Refusal {
     pub(crate) fn answer(self) -> &'static [u8] {
         match self {
             Self::Foreign => b"",
-            Self::Malformed => b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+            Self::Malformed | Self::Unreadable => {
+                b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            }
             Self::TargetTooLong => {
                 b"HTTP/1.1 414 URI Too Long\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
             }
             Self::TooLarge => {
                 b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
             }
+            Self::TooSlow => b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
         }
+    }
+
+    /// What the log is told.
+    pub(crate) fn reason(self) -> Refused {
+        let (status, rejection, why) = match self {
+            Self::Foreign => (0, Rejection::BadRequest, "neither HTTP/1 nor HTTP/2"),
+            Self::Malformed => (400, Rejection::BadRequest, "malformed request line"),
+            Self::Unreadable => (400, Rejection::BadRequest, "malformed headers"),
+            Self::TargetTooLong => (414, Rejection::HeaderTooLarge, "the target is too long"),
+            Self::TooLarge => (431, Rejection::HeaderTooLarge, "the headers are too large, or too many"),
+            Self::TooSlow => (408, Rejection::HeaderTimeout, "the head took too long"),
+        };
+        Refused { status, rejection, why }
     }
 }
 

@@ -8,6 +8,7 @@ pub mod backend;
 pub mod breaking;
 pub mod client;
 pub mod frames;
+pub mod log;
 pub mod pki;
 pub mod raw;
 pub mod site;
