@@ -1,9 +1,18 @@
-//! Where log messages go: the standard error, so that the standard output is the commands' own.
+//! Where log messages go: the standard error, so that the standard output is the commands' own. Nobody waits for whoever
+//! reads them: messages and the access log have a queue each, so that neither takes the other's room.
 
-use std::io::IsTerminal;
+mod queue;
 
-use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
+use std::{
+    io::{self, IsTerminal},
+    sync::OnceLock,
+    time::{Duration, Instant},
+};
 
+use tracing::Metadata;
+use tracing_subscriber::{EnvFilter, fmt::MakeWriter, layer::SubscriberExt, util::SubscriberInitExt};
+
+use self::queue::{Line, Queue};
 use crate::cli::LogFormat;
 
 /// Messages of `info` and above; the proxy says each request to the target `access`. What pingora has to say is about
@@ -11,17 +20,71 @@ use crate::cli::LogFormat;
 /// client of the API server has to say.
 const DEFAULT: &str = "info,access=off,pingora=off,kube=off,hickory=warn";
 
+/// What the proxy says each request to.
+const ACCESS: &str = "access";
+/// Bytes that may wait for a reader.
+const MESSAGES_BYTES: usize = 2 << 20;
+const ACCESS_BYTES: usize = 8 << 20;
+/// How long the end of the process waits for a reader.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Those of this process.
+static QUEUES: OnceLock<Queues> = OnceLock::new();
+
+struct Queues {
+    messages: Queue,
+    access: Queue,
+}
+
 /// Begins to log. `RUST_LOG` chooses what; without it, everything of interest but the requests.
-pub fn start(format: LogFormat, access_log: bool) {
+///
+/// # Errors
+/// Where no thread can be started.
+pub fn start(format: LogFormat, access_log: bool) -> io::Result<()> {
+    let queues = Queues {
+        messages: Queue::start("log", MESSAGES_BYTES, io::stderr())?,
+        access: Queue::start("access-log", ACCESS_BYTES, io::stderr())?,
+    };
     let lines = tracing_subscriber::fmt::layer()
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr);
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(QUEUES.get_or_init(|| queues));
     let registry = tracing_subscriber::registry().with(filter(std::env::var("RUST_LOG").ok(), access_log));
     // A test that set a subscriber of its own keeps it.
     let _ = match format {
         LogFormat::Text => registry.with(lines.with_target(false)).try_init(),
         LogFormat::Json => registry.with(lines.json()).try_init(),
     };
+    Ok(())
+}
+
+/// Waits until what was logged is written, unless nobody reads it.
+pub fn flush() {
+    if let Some(Queues { messages, access }) = QUEUES.get() {
+        let end = Instant::now() + FLUSH_TIMEOUT;
+        messages.flush(end);
+        access.flush(end);
+    }
+}
+
+/// Lines that were dropped as nobody read them in time, by what they were.
+pub fn dropped() -> [(&'static str, u64); 2] {
+    let queues = QUEUES.get();
+    [
+        ("messages", queues.map_or(0, |queues| queues.messages.dropped())),
+        ("access", queues.map_or(0, |queues| queues.access.dropped())),
+    ]
+}
+
+impl<'q> MakeWriter<'q> for &'static Queues {
+    type Writer = Line<'q>;
+
+    fn make_writer(&'q self) -> Line<'q> {
+        self.messages.line()
+    }
+
+    fn make_writer_for(&'q self, metadata: &Metadata<'_>) -> Line<'q> {
+        if metadata.target() == ACCESS { self.access.line() } else { self.messages.line() }
+    }
 }
 
 /// A text that is no filter counts as none.

@@ -15,35 +15,34 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 fn main() -> ExitCode {
     // Before anything makes a TLS configuration. An error says that one is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    match command(Cli::parse().command) {
-        Ok(code) => code,
-        Err(error) => {
-            tracing::error!("{error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    let code = command(Cli::parse().command).unwrap_or_else(|error| {
+        tracing::error!("{error:#}");
+        ExitCode::FAILURE
+    });
+    logs::flush();
+    code
 }
 
 fn command(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Echo(args) => {
-            logs::start(LogFormat::Text, false);
+            logs::start(LogFormat::Text, false)?;
             runtime()?.block_on(echo::run(args))?;
         }
         Command::Run(args) => {
-            logs::start(args.serve.log_format, args.serve.access_log);
+            logs::start(args.serve.log_format, args.serve.access_log)?;
             runtime()?.block_on(run::run(&args))?;
         }
         Command::Demo(args) => {
-            logs::start(LogFormat::Text, false);
+            logs::start(LogFormat::Text, false)?;
             runtime()?.block_on(demo::run(args))?;
         }
         Command::Explain(args) => {
-            logs::start(LogFormat::Text, false);
+            logs::start(LogFormat::Text, false)?;
             runtime()?.block_on(explain::run(&args))?;
         }
         Command::Check(args) => {
-            logs::start(LogFormat::Text, false);
+            logs::start(LogFormat::Text, false)?;
             if !check::run(&args)? {
                 return Ok(ExitCode::FAILURE);
             }

@@ -37,6 +37,8 @@ pub struct Figures {
     pub failed_handshakes: Vec<(&'static str, u64)>,
     /// Mirrored requests that were given up or failed, by reason.
     pub lost_mirrors: Vec<(&'static str, u64)>,
+    /// Lines of the log that were dropped as nobody read them in time, by what they were.
+    pub dropped_log_lines: Vec<(&'static str, u64)>,
     /// Connections by the port that listeners name.
     pub connections_by_port: BTreeMap<u16, usize>,
     /// Connections that were closed because a limit was reached, by that limit.
@@ -79,6 +81,11 @@ struct OfKind {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfReason {
     reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfLog {
+    log: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -148,6 +155,11 @@ fn traffic(registry: &mut Registry, figures: &Figures) {
         }
         registry.register(name, help, family);
     }
+    let dropped = Family::<OfLog, Counter<u64, AtomicU64>>::default();
+    for (log, count) in &figures.dropped_log_lines {
+        dropped.get_or_create(&OfLog { log }).inc_by(*count);
+    }
+    registry.register("dropped_log_lines", "Lines of the log that nobody read in time", dropped);
     let by_port = Family::<OfPort, Gauge>::default();
     for (port, count) in &figures.connections_by_port {
         by_port.get_or_create(&OfPort { port: *port }).set(gauge(*count));
@@ -251,6 +263,7 @@ mod tests {
             refused_addresses: vec![("loopback", 9)],
             failed_handshakes: vec![("timeout", 11)],
             lost_mirrors: vec![("memory", 10)],
+            dropped_log_lines: vec![("access", 12)],
             connections_by_port: BTreeMap::from([(80, 3), (443, 5)]),
             over_limit: BTreeMap::from([(Limit::Process, OverLimit { shed: 6, refused: 1 })]),
             ready: true,
@@ -274,6 +287,7 @@ mod tests {
             "portcullis_refused_addresses_total{reason=\"loopback\"} 9",
             "portcullis_failed_handshakes_total{reason=\"timeout\"} 11",
             "portcullis_lost_mirrors_total{reason=\"memory\"} 10",
+            "portcullis_dropped_log_lines_total{log=\"access\"} 12",
             "portcullis_port_connections{port=\"443\"} 5",
             "portcullis_connections_shed_total{limit=\"process\"} 6",
             "portcullis_connections_refused_total{limit=\"process\"} 1",

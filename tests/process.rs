@@ -231,3 +231,45 @@ fn what_cannot_be_started_says_why() {
         assert!(said.contains(want), "{folder}: {said}");
     }
 }
+
+/// Begins requests whose lines nobody reads: so many, with paths of so many bytes.
+async fn unread(requests: usize, path: usize) -> (Process, Echo) {
+    let process = Process::run(&files(), &["--access-log"]);
+    let echo = Echo::bind(SocketAddr::new(process.ip, 18001), Identity::default()).await.unwrap();
+    process.until_ready().await;
+    let url = format!("http://{}/{}", process.at(80), "p".repeat(path));
+    let client = client().build().unwrap();
+    for request in 0..requests {
+        let got = client.get(&url).header("host", "a.test").send().await;
+        assert_eq!(got.map_or(0, |got| got.status().as_u16()), 200, "request {request}");
+    }
+    (process, echo)
+}
+
+/// A pipe holds 64 KiB, which is about a hundred lines.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_nobody_reads_stops_no_request_and_is_whole_when_it_is_read() {
+    let (mut process, _echo) = unread(1000, 500).await;
+    process.signal();
+    let mut log = String::new();
+    std::io::Read::read_to_string(process.child.stderr.as_mut().unwrap(), &mut log).unwrap();
+    let lines = log.lines().filter(|line| line.contains("a.test") && line.contains("status=200"));
+    assert_eq!(lines.count(), 1000);
+    assert!(process.ended().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lines_beyond_what_may_wait_are_dropped_and_counted() {
+    let (mut process, _echo) = unread(800, 12_000).await;
+    let metrics = client().build().unwrap().get(format!("http://{}:9080/metrics", process.ip)).send().await;
+    let metrics = metrics.unwrap().text().await.unwrap();
+    let of = |log: &str| {
+        let name = format!("portcullis_dropped_log_lines_total{{log=\"{log}\"}} ");
+        metrics.lines().find_map(|line| line.strip_prefix(&*name)?.parse::<u32>().ok())
+    };
+    assert!(of("access").is_some_and(|count| count > 0), "{metrics}");
+    assert_eq!(of("messages"), Some(0));
+    // Nor does the end of the process wait for the reader.
+    process.signal();
+    assert!(process.ended().await.success());
+}

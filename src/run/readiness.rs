@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use crate::{
     admin::Told,
     explain::Question,
+    logs,
     metrics::{self, Figures},
 };
 
@@ -95,6 +96,7 @@ impl Told for Readiness {
             refused_addresses: self.proxy.refused_addresses(),
             failed_handshakes: self.proxy.failed_handshakes(),
             lost_mirrors: self.proxy.lost_mirrors(),
+            dropped_log_lines: logs::dropped().into(),
             connections_by_port: self.connections_by_port(),
             over_limit: self.proxy.over_limit(),
             ready: self.missing().is_empty(),
