@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Context;
-use portcullis_tls::{Certificate, Termination};
+use portcullis_tls::{Certificate, ClientAuth, Termination};
 use rustls::ServerConfig;
 
 /// TLS with a certificate and a key in PEM, for HTTP/2 and HTTP/1.
@@ -12,7 +12,8 @@ use rustls::ServerConfig;
 /// Where they cannot be read or do not fit; see [`portcullis_tls::CertificateError`].
 pub fn from_pem(chain: &[u8], key: &[u8]) -> anyhow::Result<Arc<ServerConfig>> {
     let certificate = Certificate::from_pem(chain, key)?;
-    let resolver = Termination { certificates: vec![Arc::new(certificate)] };
+    let resolver =
+        Termination { certificates: vec![Arc::new(certificate)], client_auth: ClientAuth::Unasked };
     let mut config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
         .context("TLS versions")?

@@ -12,7 +12,7 @@ pub mod certificate;
 pub mod termination;
 
 pub use certificate::{Certificate, CertificateError};
-pub use termination::Termination;
+pub use termination::{ClientAuth, Termination};
 
 /// Every certificate that is served. Immutable once published, as [`portcullis_routing::Table`] is.
 #[derive(Clone, Debug, Default)]

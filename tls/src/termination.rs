@@ -16,6 +16,19 @@ use crate::{Certificate, PortCertificates};
 pub struct Termination {
     /// At least one, in the order of the listener's references; the first one is shown where no name fits.
     pub certificates: Vec<Arc<Certificate>>,
+    /// What is asked of clients.
+    pub client_auth: ClientAuth,
+}
+
+/// What a listener asks of its clients' certificates.
+///
+/// A session is resumed without asking again, and so under the policy alone under which it began: whoever ends TLS keeps
+/// sessions apart by this value.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub enum ClientAuth {
+    /// Nothing: none is asked for.
+    #[default]
+    Unasked,
 }
 
 /// How well a certificate suits a client; the greatest is shown.
@@ -143,12 +156,17 @@ mod tests {
 
     #[test]
     fn without_certificates_nothing_is_shown() {
-        assert!(Termination { certificates: Vec::new() }.choose(Some("a.example.com"), ALL).is_none());
+        assert!(
+            Termination { certificates: Vec::new(), client_auth: ClientAuth::Unasked }
+                .choose(Some("a.example.com"), ALL)
+                .is_none()
+        );
     }
 
     #[test]
     fn the_most_specific_listener_takes_a_server_name() {
-        let listener = || Arc::new(Termination { certificates: Vec::new() });
+        let listener =
+            || Arc::new(Termination { certificates: Vec::new(), client_auth: ClientAuth::Unasked });
         let (any, wild, exact) = (listener(), listener(), listener());
         let mut listeners = HostMap::default();
         for (host, termination) in [("", &any), ("*.example.com", &wild), ("a.example.com", &exact)] {
@@ -169,7 +187,7 @@ mod tests {
     #[test]
     fn a_server_name_of_no_listener_is_refused() {
         let mut port = PortCertificates::default();
-        let exact = Arc::new(Termination { certificates: Vec::new() });
+        let exact = Arc::new(Termination { certificates: Vec::new(), client_auth: ClientAuth::Unasked });
         port.listeners.insert(HostPattern::parse("a.example.com").unwrap(), exact);
         for server_name in [Some("b.example.com"), None] {
             assert!(port.termination(server_name).is_none(), "{server_name:?}");
@@ -183,7 +201,7 @@ mod tests {
         schemes: &[SignatureScheme],
     ) -> &'l str {
         let certificates = all.iter().map(|(_, key, name)| certificate(key, name)).collect();
-        let termination = Termination { certificates };
+        let termination = Termination { certificates, client_auth: ClientAuth::Unasked };
         let key = termination.choose(server_name, schemes).unwrap();
         let index = termination.certificates.iter().position(|c| Arc::ptr_eq(&c.key, key)).unwrap();
         all[index].0

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use portcullis_routing::{HostMap, HostPattern};
-use portcullis_tls::{Certificate, Certificates, PortCertificates, Termination};
+use portcullis_tls::{Certificate, Certificates, ClientAuth, PortCertificates, Termination};
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
 use rustls::{
     ClientConfig, DigitallySignedStruct, Error, SignatureScheme, SupportedProtocolVersion,
@@ -40,7 +40,10 @@ pub fn on(port: u16, listeners: &[(&str, &[&Arc<Certificate>])]) -> Certificates
     let mut map = HostMap::default();
     for (host, certificates) in listeners {
         let certificates = certificates.iter().map(|c| Arc::clone(c)).collect();
-        map.insert(HostPattern::parse(host).unwrap(), Arc::new(Termination { certificates }));
+        map.insert(
+            HostPattern::parse(host).unwrap(),
+            Arc::new(Termination { certificates, client_auth: ClientAuth::Unasked }),
+        );
     }
     let mut all = Certificates::default();
     all.ports.insert(port, Arc::new(PortCertificates { listeners: map }));

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use portcullis_routing::{HostMap, HostPattern};
-use portcullis_tls::{Certificates, PortCertificates, Termination};
+use portcullis_tls::{Certificates, ClientAuth, PortCertificates, Termination};
 
 use super::{
     IngressSide, ListenerPlan, Listeners, PortPlan, claims::Claims, gateways::States, overlaps, tls,
@@ -89,7 +89,8 @@ fn compile(shown: Shown) -> Certificates {
     let port = |(port, hosts): (u16, tls::ShownHosts)| {
         let mut listeners = HostMap::default();
         for (hostname, certificates) in hosts {
-            listeners.insert(hostname, Arc::new(Termination { certificates }));
+            listeners
+                .insert(hostname, Arc::new(Termination { certificates, client_auth: ClientAuth::Unasked }));
         }
         (port, Arc::new(PortCertificates { listeners }))
     };
