@@ -21,10 +21,11 @@ use std::{io, net::SocketAddr, sync::Arc};
 use anyhow::Context;
 use rustls::ServerConfig;
 
-pub use description::{BodyDescription, Description, TlsDescription};
+pub use description::{BodyDescription, Description};
 pub use grpc::proto;
 pub use identity::Identity;
 
+pub use crate::server::TlsDescription;
 use crate::{cli::EchoArgs, server::Server, signals};
 
 /// A running echo backend; it ends when it is stopped or dropped.

@@ -14,6 +14,7 @@ use hyper_util::{
     server::conn::auto,
 };
 use rustls::ServerConfig;
+use serde::{Deserialize, Serialize};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
@@ -22,8 +23,6 @@ use tokio::{
     time::timeout,
 };
 use tokio_rustls::TlsAcceptor;
-
-use crate::echo::TlsDescription;
 
 /// Limit of time for a handshake and for a request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -58,6 +57,19 @@ pub struct Peer {
     pub tls: Option<TlsDescription>,
     /// Turns true (or loses its sender) when the server stops; for what outlives a request.
     pub stopping: watch::Receiver<bool>,
+}
+
+/// What the handshake brought.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TlsDescription {
+    /// `TLSv1.3` and so on.
+    pub version: String,
+    /// The cipher suite.
+    pub cipher: String,
+    /// The server name that the client sent.
+    pub server_name: Option<String>,
+    /// The protocol that was agreed upon.
+    pub alpn: Option<String>,
 }
 
 /// A server that runs until it is stopped or dropped.

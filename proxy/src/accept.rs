@@ -29,7 +29,8 @@ use crate::{
     app::{self, Service},
     conn::ConnInfo,
     http::{access_log, forwarded},
-    io::{DownIo, Limits, Socket, Transport},
+    io::{DownIo, Socket, Transport},
+    limits::Limits,
     shared::{Load, Shared},
     tls::{HandshakeError, TlsConfigs},
 };

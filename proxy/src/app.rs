@@ -20,7 +20,7 @@ pub(crate) use self::{
 use crate::{
     conn::{Cut, SCOPE, Scope},
     http::HttpService,
-    io::Limits,
+    limits::Limits,
     stall::Stall,
 };
 

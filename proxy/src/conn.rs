@@ -14,7 +14,7 @@ use http::HeaderValue;
 use portcullis_routing::Rejection;
 use tokio::time::Instant;
 
-use crate::{io::Limits, shared::Load};
+use crate::{limits::Limits, shared::Load};
 
 /// What is known of a client's connection. Made once at accept, shared by all its requests (h2 streams too).
 #[derive(Debug)]

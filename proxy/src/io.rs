@@ -15,7 +15,6 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, Waker, ready},
-    time::Duration,
 };
 
 use pingora_core::protocols::{SocketDigest, l4::socket::SocketAddr, tls::SslDigest};
@@ -31,9 +30,9 @@ use self::{
 };
 pub(crate) use self::{socket::Socket, transport::Transport};
 use crate::{
-    Options,
     admission::Admitted,
     conn::{ConnInfo, Cut, SCOPE, Scope},
+    limits::Limits,
 };
 
 /// What an HTTP/2 client sends first (RFC 9113, 3.4).
@@ -41,21 +40,6 @@ pub(crate) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Read at once while it is not known what is spoken; most heads fit.
 const FIRST_READ: usize = 2048;
-
-/// Limits of a client's connection.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
-    /// From a head's first byte to its last.
-    pub(crate) head_time: Duration,
-    /// Bytes of a head.
-    pub(crate) head_bytes: usize,
-    /// While bytes wait that nobody takes, or for the head of an answer.
-    pub(crate) idle: Duration,
-    /// Of an answer of HTTP/2 that has begun and goes on with nothing.
-    pub(crate) stream_idle: Duration,
-    /// Without a request.
-    pub(crate) keepalive: Duration,
-}
 
 /// A client's connection.
 pub(crate) struct DownIo {
@@ -280,18 +264,6 @@ impl DownIo {
 }
 
 const STALLED: &[u8] = b"HTTP/1.1 504 Gateway Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-
-impl Limits {
-    pub(crate) fn new(options: &Options) -> Self {
-        Self {
-            head_time: options.header_timeout,
-            head_bytes: options.max_header_bytes,
-            idle: options.idle_timeout,
-            stream_idle: options.stream_idle_timeout,
-            keepalive: options.keepalive_timeout,
-        }
-    }
-}
 
 impl AsyncRead for DownIo {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {

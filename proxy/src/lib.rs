@@ -10,6 +10,7 @@ mod conn;
 mod drain;
 mod http;
 mod io;
+mod limits;
 mod listener;
 mod random;
 mod ranges;

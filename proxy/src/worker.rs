@@ -23,7 +23,7 @@ use tracing::error;
 use crate::{
     accept::{self, Port, Worker},
     http::HttpService,
-    io::Limits,
+    limits::Limits,
     shared::Shared,
     tls::{TlsBase, TlsConfigs},
 };

@@ -6,7 +6,7 @@ use http::{HeaderMap, request::Parts};
 use serde::{Deserialize, Serialize};
 
 use super::Identity;
-use crate::server::Peer;
+use crate::server::{Peer, TlsDescription};
 
 /// The JSON that an echo backend answers with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,19 +42,6 @@ pub struct BodyDescription {
     /// The text, where it is UTF-8 and not long.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
-}
-
-/// What the handshake brought.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TlsDescription {
-    /// `TLSv1.3` and so on.
-    pub version: String,
-    /// The cipher suite.
-    pub cipher: String,
-    /// The server name that the client sent.
-    pub server_name: Option<String>,
-    /// The protocol that was agreed upon.
-    pub alpn: Option<String>,
 }
 
 impl Description {

@@ -1,11 +1,12 @@
-//! `backendRefs` of a rule, and the backend of a mirror.
+//! `backendRefs` of a rule.
 
 use super::{
+    backend_object::object_ref,
     checks::{Checks, Path},
     filters::{self, Owner},
-    names, wire,
+    wire,
 };
-use crate::ir::route::{BackendKind, BackendRef, ObjectBackendRef};
+use crate::ir::route::BackendRef;
 
 /// Reads the backends of a rule.
 pub(crate) fn read(
@@ -25,34 +26,4 @@ fn one(backend: wire::BackendRef, owner: Owner, checks: &mut Checks, at: &Path<'
     let target =
         object_ref(backend.group, backend.kind, backend.name, backend.namespace, backend.port, checks, at);
     BackendRef { target, weight: weight.try_into().unwrap_or_default(), filters }
-}
-
-/// BackendObjectReference, with its defaults.
-pub(crate) fn object_ref(
-    group: Option<String>,
-    kind: Option<String>,
-    name: String,
-    namespace: Option<String>,
-    port: Option<i32>,
-    checks: &mut Checks,
-    at: &Path<'_>,
-) -> ObjectBackendRef {
-    let (group, kind) = (group.unwrap_or_default(), kind.unwrap_or_else(|| "Service".to_owned()));
-    checks.form(&group, names::GROUP, &at.field("group"));
-    checks.form(&kind, names::KIND, &at.field("kind"));
-    checks.form(&name, names::OBJECT_NAME, &at.field("name"));
-    checks.optional_form(namespace.as_deref(), names::LABEL, &at.field("namespace"));
-    if group.is_empty() && kind == "Service" && port.is_none() {
-        checks.error(&at.field("port"), "is required for a Service");
-    }
-    ObjectBackendRef {
-        kind: match (&*group, &*kind) {
-            ("", "Service") => BackendKind::Service,
-            ("", kind) => BackendKind::Other(kind.into()),
-            (group, kind) => BackendKind::Other(format!("{group}/{kind}").into()),
-        },
-        namespace: namespace.map(Into::into),
-        name: name.into(),
-        port: port.map(|port| checks.port(port, &at.field("port"))),
-    }
 }

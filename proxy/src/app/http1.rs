@@ -21,7 +21,8 @@ use crate::{
     admission::Held,
     conn::{ConnInfo, SCOPE, Scope},
     http::access_log,
-    io::{DownIo, Limits},
+    io::DownIo,
+    limits::Limits,
     stall::{Stall, poll_timer},
 };
 

@@ -24,7 +24,8 @@ use crate::{
     accept::{Port, Worker},
     admission::Held,
     conn::{ConnInfo, SCOPE, Scope},
-    io::{DownIo, Limits},
+    io::DownIo,
+    limits::Limits,
     shared::Load,
     stall::{Stall, poll_timer},
 };

@@ -3,7 +3,7 @@
 use crate::{
     ir::route::MirrorFilter,
     objects::{
-        backends,
+        backend_object::object_ref,
         checks::{Checks, Path},
         wire::RequestMirror,
     },
@@ -12,7 +12,7 @@ use crate::{
 pub(super) fn read(mirror: RequestMirror, checks: &mut Checks, at: &Path<'_>) -> MirrorFilter {
     let b = mirror.backend_ref;
     let at_backend = at.field("backendRef");
-    let backend = backends::object_ref(b.group, b.kind, b.name, b.namespace, b.port, checks, &at_backend);
+    let backend = object_ref(b.group, b.kind, b.name, b.namespace, b.port, checks, &at_backend);
     if mirror.percent.is_some() && mirror.fraction.is_some() {
         checks.error(at, "must not have both percent and fraction");
     }
