@@ -2,6 +2,7 @@
 
 use std::{io, net::SocketAddr, sync::Arc};
 
+use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use hyper::body::Incoming;
 use portcullis_routing::Explanation;
@@ -21,8 +22,8 @@ pub trait Told: Send + Sync + 'static {
     fn hindered(&self) -> Vec<String>;
     /// Everything that is counted, as text that Prometheus reads.
     fn metrics(&self) -> String;
-    /// The statuses of all objects, as JSON.
-    fn statuses(&self) -> serde_json::Value;
+    /// The statuses of all objects, as JSON text.
+    fn statuses(&self) -> Bytes;
     /// What becomes of a request.
     ///
     /// # Errors
@@ -57,7 +58,7 @@ fn answer(method: &Method, uri: &Uri, told: &impl Told) -> Response<Body> {
         "/healthz" => text(StatusCode::OK, "ok\n"),
         "/readyz" => readiness(told.missing(), told.hindered()),
         "/metrics" => respond(StatusCode::OK, full(told.metrics()), metrics::CONTENT_TYPE),
-        "/status" => json(StatusCode::OK, &told.statuses()),
+        "/status" => respond(StatusCode::OK, full(told.statuses()), "application/json"),
         "/explain" => explanation(uri.query().unwrap_or_default(), told),
         _ => text(StatusCode::NOT_FOUND, "served here: /healthz /readyz /metrics /status /explain?url=\n"),
     }
@@ -85,9 +86,14 @@ fn readiness(missing: Vec<String>, hindered: Vec<String>) -> Response<Body> {
 }
 
 fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
-    let mut body = serde_json::to_vec_pretty(value).unwrap_or_default();
-    body.push(b'\n');
-    respond(status, full(body), "application/json")
+    respond(status, full(json_text(value)), "application/json")
+}
+
+/// As answers have it: for people, too.
+pub(crate) fn json_text(value: &impl Serialize) -> Vec<u8> {
+    let mut text = serde_json::to_vec_pretty(value).unwrap_or_default();
+    text.push(b'\n');
+    text
 }
 
 fn text(status: StatusCode, body: &'static str) -> Response<Body> {
@@ -121,8 +127,8 @@ mod tests {
             "# EOF\n".to_owned()
         }
 
-        fn statuses(&self) -> serde_json::Value {
-            serde_json::json!({"objects": []})
+        fn statuses(&self) -> Bytes {
+            json_text(&serde_json::json!({"objects": []})).into()
         }
 
         fn explain(&self, question: &Question) -> Result<Explanation, String> {

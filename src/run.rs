@@ -10,6 +10,7 @@
 mod cluster;
 mod own;
 mod readiness;
+mod rendered;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

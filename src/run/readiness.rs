@@ -5,16 +5,20 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use portcullis_controller::{Handle, cluster::statuses::RefusedStatuses, source::cluster::Progress};
+use bytes::Bytes;
+use portcullis_controller::{
+    Handle, Problem, cluster::statuses::RefusedStatuses, source::cluster::Progress, status::Statuses,
+};
 use portcullis_proxy::{Bindings, Proxy};
 use portcullis_routing::Explanation;
 use tokio::sync::watch;
 
 use crate::{
-    admin::Told,
+    admin::{Told, json_text},
     explain::Question,
     logs,
     metrics::{self, Figures},
+    run::rendered::Rendered,
 };
 
 /// What readiness is made of.
@@ -32,12 +36,15 @@ pub(super) struct Readiness {
     /// The statuses that the API server refuses; empty where none is written.
     pub(super) refused: Arc<OnceLock<RefusedStatuses>>,
     pub(super) stopping: watch::Sender<bool>,
+    /// What `/status` answers.
+    report: Arc<Rendered<Arc<Statuses>, Arc<[Problem]>>>,
     /// Whether listeners are made by whoever may, and not by whoever runs this process.
     many_owners: bool,
 }
 
 impl Readiness {
     pub(super) fn new(controller: Handle, proxy: Arc<Proxy>, many_owners: bool) -> Self {
+        let report = Arc::new(Rendered::of(controller.statuses(), controller.problems()));
         Self {
             controller,
             bindings: proxy.bindings(),
@@ -47,12 +54,11 @@ impl Readiness {
             leads: Arc::default(),
             refused: Arc::default(),
             stopping: watch::Sender::new(false),
+            report,
             many_owners,
         }
     }
-}
 
-impl Readiness {
     /// By the ports that listeners name, of which several may be bound.
     fn connections_by_port(&self) -> BTreeMap<u16, usize> {
         let (ports, mut by_number) = (self.ports.borrow(), BTreeMap::new());
@@ -109,8 +115,8 @@ impl Told for Readiness {
         })
     }
 
-    fn statuses(&self) -> serde_json::Value {
-        self.controller.report()
+    fn statuses(&self) -> Bytes {
+        self.report.text(|| json_text(&self.controller.report()))
     }
 
     fn explain(&self, question: &Question) -> Result<Explanation, String> {
