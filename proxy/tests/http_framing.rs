@@ -19,7 +19,7 @@ use support::{
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
 };
 
 /// One worker, so that all requests share its connections to backends.
@@ -58,14 +58,26 @@ fn assert_well_framed(seen: &Seen, frames: &[&str], what: &str) {
     assert!(seen.wire.ends_with(b"0\r\n\r\n"), "{what}");
 }
 
+/// Sends a body in these frames, the last of which ends it.
+fn send_frames(stream: &mut h2::SendStream<Bytes>, frames: &[&'static str]) {
+    for (i, frame) in frames.iter().enumerate() {
+        // The other side may have gone; whoever waits for its answer notices.
+        let _ = stream.send_data(Bytes::from_static(frame.as_bytes()), i + 1 == frames.len());
+    }
+}
+
+/// Reads on until what lies behind `from` ends with this.
+async fn read_until(io: &mut TcpStream, got: &mut Vec<u8>, from: usize, end: &[u8], what: &str) {
+    while !got[from..].ends_with(end) {
+        assert_ne!(within(io.read_buf(got)).await.unwrap(), 0, "{what}: {}", got.escape_ascii());
+    }
+}
+
 /// Sends a request in these frames.
 async fn send(client: &mut H2, request: Request<()>, frames: &[&'static str]) -> (u16, String) {
     let mut ready = within(client.send.clone().ready()).await.unwrap();
     let (answer, mut stream) = ready.send_request(request, false).unwrap();
-    for (i, frame) in frames.iter().enumerate() {
-        let last = i + 1 == frames.len();
-        stream.send_data(Bytes::from_static(frame.as_bytes()), last).unwrap();
-    }
+    send_frames(&mut stream, frames);
     client::finish(answer).await.unwrap()
 }
 
@@ -244,26 +256,18 @@ async fn an_early_answer_leaves_the_connection_in_order() {
         let (answer, mut stream) = send.send_request(request(&Method::POST), false).unwrap();
         let (mut up, _) = within(listener.accept()).await.unwrap();
         let mut got = Vec::new();
-        while !got.ends_with(b"\r\n\r\n") {
-            assert_ne!(within(up.read_buf(&mut got)).await.unwrap(), 0);
-        }
+        read_until(&mut up, &mut got, 0, b"\r\n\r\n", &what).await;
         got.clear();
         up.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nearly").await.unwrap();
         let mut early = within(answer).await.unwrap().into_body();
         assert_eq!(within(early.data()).await.unwrap().unwrap(), "early", "{what}");
-        for (i, frame) in frames.iter().enumerate() {
-            stream.send_data(Bytes::from_static(frame.as_bytes()), i + 1 == frames.len()).unwrap();
-        }
-        while !got.ends_with(b"0\r\n\r\n") {
-            assert_ne!(within(up.read_buf(&mut got)).await.unwrap(), 0, "{what}: {got:?}");
-        }
+        send_frames(&mut stream, frames);
+        read_until(&mut up, &mut got, 0, b"0\r\n\r\n", &what).await;
         let request = Request::get("http://a.example/next").body(()).unwrap();
         let (answer, _) = within(send.clone().ready()).await.unwrap().send_request(request, true).unwrap();
         let next = tokio::spawn(client::finish(answer));
         let body = got.len();
-        while !got[body..].ends_with(b"\r\n\r\n") {
-            assert_ne!(within(up.read_buf(&mut got)).await.unwrap(), 0, "{what}");
-        }
+        read_until(&mut up, &mut got, body, b"\r\n\r\n", &what).await;
         assert!(got[body..].starts_with(b"GET /next HTTP/1.1\r\n"), "{what}: {}", got.escape_ascii());
         up.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nnext").await.unwrap();
         assert_eq!(within(next).await.unwrap().unwrap(), (200, "next".into()), "{what}");
@@ -282,9 +286,7 @@ async fn empty_frames_of_an_answer_are_no_chunks() {
             let mut up = h2::server::handshake(listener.accept().await.unwrap().0).await.unwrap();
             while let Some(Ok((_, mut respond))) = up.accept().await {
                 let mut stream = respond.send_response(http::Response::new(()), false).unwrap();
-                for (i, frame) in frames.iter().enumerate() {
-                    let _ = stream.send_data(Bytes::from_static(frame.as_bytes()), i + 1 == frames.len());
-                }
+                send_frames(&mut stream, frames);
             }
         });
         let two = support::site::h2(backend(&[address]));
@@ -293,9 +295,7 @@ async fn empty_frames_of_an_answer_are_no_chunks() {
         for _ in 0..2 {
             tcp.write_all(b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n").await.unwrap();
             let mut got = Vec::new();
-            while !got.ends_with(b"0\r\n\r\n") {
-                assert_ne!(within(tcp.read_buf(&mut got)).await.unwrap(), 0, "{what}");
-            }
+            read_until(&mut tcp, &mut got, 0, b"0\r\n\r\n", &what).await;
             let head = got.windows(4).position(|w| w == b"\r\n\r\n").unwrap() + 4;
             assert_eq!(got[head..].windows(3).filter(|w| w == b"0\r\n").count(), 1, "{what}: {got:?}");
         }
