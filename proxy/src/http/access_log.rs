@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use http::Method;
 use portcullis_routing::{BackendKey, Rejection, Rule};
 use tokio::time::Instant;
-use tracing::{Level, field::debug};
+use tracing::Level;
 
 use crate::conn::{ConnInfo, Refused, TlsInfo};
 
