@@ -149,10 +149,10 @@ async fn a_leader_that_cannot_renew_steps_down_before_another_one_may_lead() {
         let took = begun.elapsed();
         assert!((5..=7).contains(&took.as_secs()), "{answer:?}: stepped down after {took:?}");
         assert_eq!(log.lines(&["WARN", "no longer leading"]).len(), 1, "{answer:?}");
-        assert_eq!(log.lines(&["WARN", "the Lease cannot be had"]).len(), 1, "{answer:?}");
+        assert_eq!(log.lines(&["WARN", "the Lease cannot be acquired"]).len(), 1, "{answer:?}");
         server.heal();
         first.until_it_leads().await;
-        assert_eq!(log.lines(&["the Lease can be had again"]).len(), 1, "{answer:?}");
+        assert_eq!(log.lines(&["the Lease can be acquired again"]).len(), 1, "{answer:?}");
     }
 }
 
@@ -188,5 +188,5 @@ async fn without_permission_nobody_leads() {
     let contender = Contender::start(&server, "a");
     sleep(Duration::from_secs(300)).await;
     assert!(!contender.leads());
-    assert_eq!(log.lines(&["WARN", "the Lease cannot be had", "forbidden"]).len(), 1);
+    assert_eq!(log.lines(&["WARN", "the Lease cannot be acquired", "forbidden"]).len(), 1);
 }

@@ -153,7 +153,7 @@ impl Candidate {
         let most = self.until_deadline(begun).unwrap_or(self.options.renew_deadline);
         let outcome = timeout(most, self.try_once()).await;
         if matches!(outcome, Ok(Ok(_))) && std::mem::take(&mut self.failing) {
-            info!(lease = %self.options.name, "the Lease can be had again");
+            info!(lease = %self.options.name, "the Lease can be acquired again");
         }
         match outcome {
             Ok(Ok(true)) => {
