@@ -25,7 +25,7 @@ use crate::{
     objects::{self, Decoded, decode_document},
     problem::{Place, Problem, Severity},
     snapshot::{Change, Snapshot},
-    translate::{self, Address, DedicatedPorts, Pools, PortRange, Translation},
+    translate::{self, Address, DedicatedPorts, Pools, PortRange, Reader, Translation},
     yaml,
 };
 
@@ -130,7 +130,7 @@ impl Checks {
         for (key, finding) in statuses::findings(&translation.statuses) {
             self.say(key, finding);
         }
-        for problem in translate::unclaimed(&self.snapshot, settings) {
+        for problem in translate::unclaimed(&Reader::new(&self.snapshot, settings, None)) {
             let of = self.by_key.iter().find(|(key, _)| *key.to_string() == *problem.object);
             for index in of.into_iter().flat_map(|(_, known)| &known.places) {
                 self.report.objects[*index].add_problem(&problem);

@@ -172,20 +172,20 @@ impl Controller {
             },
             Ok(()) = self.bindings.changed() => {
                 let bindings = Arc::clone(&self.bindings.borrow_and_update());
-                self.index.bind(&bindings);
+                self.index.set_bindings(&bindings);
             }
             Ok(()) = self.addresses.changed() => {
                 let addresses = self.addresses.borrow_and_update().clone();
-                self.index.locate(addresses);
+                self.index.set_addresses(addresses);
             }
             Ok(()) = self.hindrances.changed() => {
                 let hindrances = self.hindrances.borrow_and_update().clone();
-                self.index.hinder(hindrances);
+                self.index.set_provisioning_errors(hindrances);
             }
             Ok(()) = self.allocation.changed() => {
                 let allocation = self.allocation.borrow_and_update().clone();
                 if let Some(allocation) = allocation {
-                    self.index.allocate(allocation);
+                    self.index.set_allocation(allocation);
                     self.waits_for_ports = false;
                     self.complete_when_known();
                 }
@@ -214,7 +214,7 @@ impl Controller {
         let Delta { changes, problems, complete, bundle, sequence } = delta;
         self.taken = self.taken.max(sequence);
         if let Some(bundle) = bundle {
-            self.index.define(bundle);
+            self.index.set_bundle(bundle);
         }
         if let Some(problems) = problems {
             self.of_documents = problems;
@@ -252,12 +252,12 @@ impl Controller {
         }
         let ours = self.index.gateway_addresses();
         self.gateway_addresses.send_if_modified(|before| std::mem::replace(before, ours) != *before);
-        if self.index.has_more_to_tell() {
+        if self.index.has_stale_statuses() {
             // In place, as long as nobody holds the statuses from before.
             let index = &mut self.index;
             let mut changed = Vec::new();
             self.statuses.send_if_modified(|now| {
-                changed = index.tell(Arc::make_mut(now));
+                changed = index.update_statuses(Arc::make_mut(now));
                 !changed.is_empty()
             });
             self.changed.add(changed);
@@ -265,21 +265,19 @@ impl Controller {
         if self.complete {
             self.changed.tell(self.taken);
         }
-        // Listeners were looked at anew.
-        if let Some(unclaimed) = self.index.unclaimed() {
-            self.wish();
-            if unclaimed != self.unclaimed {
-                self.unclaimed = unclaimed;
-                self.tell_problems();
-            }
+        if let Some(desired) = self.index.desired_services() {
+            self.desire(desired);
+        }
+        if let Some(unclaimed) = self.index.unclaimed().filter(|now| *now != self.unclaimed) {
+            self.unclaimed = unclaimed;
+            self.tell_problems();
         }
         // Last: whoever waits for readiness finds statuses too.
         self.ready.send_if_modified(|ready| is_published && !std::mem::replace(ready, true));
         is_published
     }
 
-    fn wish(&self) {
-        let now = self.index.wishes();
+    fn desire(&self, now: Wishes) {
         self.wishes.send_if_modified(|before| {
             let is_other = before.as_deref() != Some(&now);
             if is_other {

@@ -1,23 +1,24 @@
 //! Owns every object and all that is derived from them; brings up to date what a change makes stale, and no more.
 //!
 //! ```text
-//! apply()    changes -> Snapshot, and what they make stale     changed.rs, dependents.rs
-//! publish()  stale listeners -> frame of the table             patch.rs
-//!            stale routes    -> slots -> HostTables            routes.rs
-//!            stale services  -> endpoint pools, no table       endpoints.rs
-//!                            -> whose each address is          addresses.rs
-//! tell()     stale statuses                                    tell.rs
+//! apply()            changes -> Snapshot; facts -> stale units        ../facts.rs, units.rs, dependencies.rs
+//! publish()          stale listeners -> frame of the table            patch.rs
+//!                    stale routes and Ingresses -> slots -> tables    routes.rs
+//!                    stale endpoints -> endpoint pools, no table
+//!                    stale addresses -> whose each address is         addresses.rs
+//! update_statuses()  stale statuses                                   statuses.rs
 //! ```
 //!
-//! One task owns it; there are no locks. What it makes is what [`crate::translate::full`] makes of the same objects.
+//! A unit of translation reads through a [`Reader`]; what it read is recorded, and when a fact changes, the
+//! units that read it become stale. One task owns it all; there are no locks. What it makes is what [`crate::translate::full`] makes
+//! of the same objects.
 
 mod addresses;
-mod changed;
-mod dependents;
-mod endpoints;
+mod dependencies;
 mod patch;
 mod routes;
-mod tell;
+mod statuses;
+mod units;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -31,14 +32,14 @@ use portcullis_tls::{Certificates, PortCertificates};
 use crate::{
     Bindings, Problem, Publication,
     cluster::dedicated::{Hindrances, Wishes},
-    ir::ObjectKey,
+    facts::{Fact, facts_of},
     snapshot::{Change, Snapshot},
-    translate::{self, Address, Allocation, Bundle, Listeners, Pools, PortPlan, Settings},
+    translate::{self, Address, Allocation, Bundle, Listeners, Pools, PortPlan, Reader, Settings},
 };
 use addresses::Addresses;
 use patch::Patch;
 use routes::Routes;
-use tell::Stale;
+use units::{Unit, Units};
 
 /// Every object, and what is served of them.
 #[derive(Debug)]
@@ -48,28 +49,17 @@ pub struct Index {
     bindings: Bindings,
     pools: Pools,
     addresses: Addresses,
+    units: Units,
     listeners: Listeners,
+    /// The frame of the table as it is, where that of `listeners` is a later one.
+    frame: Option<BTreeMap<u16, PortPlan>>,
     routes: Routes,
     table: Arc<Table>,
     certificates: Arc<Certificates>,
-    dirty: Dirty,
-    stale: Stale,
-    /// Whether [`Index::unclaimed`] has not been asked since classes, Gateways or Ingresses changed.
-    unasked: bool,
+    /// Whether listeners have been translated since the last call of [`Index::desired_services`].
+    is_desired_new: bool,
     complete: bool,
     publications: u64,
-}
-
-/// What has to be translated again.
-#[derive(Debug, Default)]
-struct Dirty {
-    listeners: bool,
-    /// Routes and Ingresses.
-    routes: BTreeSet<ObjectKey>,
-    /// Services whose endpoints have to be looked up.
-    services: BTreeSet<ObjectKey>,
-    /// ReferenceGrants.
-    grants: bool,
 }
 
 /// Nobody outside chooses the keys of these to make them collide: they are names of objects that were admitted, and
@@ -89,13 +79,13 @@ impl Index {
             bindings: Bindings::new(),
             pools: Pools::default(),
             addresses: Addresses::default(),
+            units: Units::new(),
             listeners: Listeners::default(),
+            frame: None,
             routes: Routes::default(),
             table: Arc::default(),
             certificates: Arc::default(),
-            dirty: Dirty { listeners: true, ..Dirty::default() },
-            stale: Stale::default(),
-            unasked: false,
+            is_desired_new: false,
             complete: false,
             publications: 0,
         }
@@ -120,56 +110,70 @@ impl Index {
     /// Takes up changes; nothing is translated before [`Index::publish`].
     pub fn apply(&mut self, changes: impl IntoIterator<Item = Change>) {
         for change in changes {
-            self.mark(&change);
+            let before = self.snapshot.get(change.key());
+            let after = match &change {
+                Change::Apply(object) => Some(object),
+                Change::Delete(_) => None,
+            };
+            facts_of(before.as_ref(), after).iter().for_each(|fact| self.units.change(fact));
             self.snapshot.apply(change);
         }
     }
 
-    /// Takes up which ports are bound: a matter of statuses alone.
-    pub fn bind(&mut self, bindings: &Bindings) {
-        if self.bindings != *bindings {
-            self.bindings.clone_from(bindings);
-            self.stale.gateways.extend(self.listeners.gateways.keys().cloned());
-            self.stale.ingresses.extend(self.snapshot.ingresses.keys().cloned());
-        }
+    /// Takes up which ports are bound.
+    pub fn set_bindings(&mut self, bindings: &Bindings) {
+        let before = std::mem::replace(&mut self.bindings, bindings.clone());
+        let ports = before.keys().chain(bindings.keys());
+        let others = ports.filter(|port| before.get(port) != bindings.get(port));
+        others.for_each(|port| self.units.change(&Fact::Binding(*port)));
     }
 
-    /// Takes up at which addresses clients reach us: a matter of statuses alone.
-    pub fn locate(&mut self, addresses: Vec<Address>) {
+    /// Takes up at which addresses clients reach us.
+    pub fn set_addresses(&mut self, addresses: Vec<Address>) {
         if self.settings.addresses != addresses {
             self.settings.addresses = addresses;
-            self.stale.gateways.extend(self.listeners.gateways.keys().cloned());
-            self.stale.ingresses.extend(self.snapshot.ingresses.keys().cloned());
+            self.units.change(&Fact::Addresses);
         }
     }
 
-    /// Takes up what keeps the Services of Gateways from being as they should be: a matter of statuses alone.
-    pub fn hinder(&mut self, hindrances: Hindrances) {
-        let before = std::mem::replace(&mut self.settings.hindrances, hindrances);
+    /// Takes up why Services of Gateways could not be brought to their desired state.
+    pub fn set_provisioning_errors(&mut self, errors: Hindrances) {
+        let before = std::mem::replace(&mut self.settings.hindrances, errors);
         let now = &self.settings.hindrances;
-        let others = before.keys().chain(now.keys()).filter(|key| before.get(key) != now.get(key));
-        self.stale.gateways.extend(others.cloned());
+        let gateways = before.keys().chain(now.keys());
+        let others = gateways.filter(|key| before.get(*key) != now.get(*key));
+        others.for_each(|key| self.units.change(&Fact::ProvisioningError(key.clone())));
     }
 
     /// Takes up which ports are bound for Gateways with addresses of their own.
-    pub fn allocate(&mut self, allocation: Arc<Allocation>) {
+    pub fn set_allocation(&mut self, allocation: Arc<Allocation>) {
         if self.settings.allocation != allocation {
             self.settings.allocation = allocation;
-            self.dirty.listeners = true;
+            self.units.change(&Fact::Allocation);
         }
     }
 
-    /// The Services of Gateways that are to be.
-    pub fn wishes(&self) -> Wishes {
-        Wishes::of(&self.snapshot, &self.listeners)
-    }
-
-    /// Takes up of which releases the CRDs are: a matter of the classes' statuses alone.
-    pub fn define(&mut self, bundle: Bundle) {
+    /// Takes up of which releases the CRDs are.
+    pub fn set_bundle(&mut self, bundle: Bundle) {
         if self.settings.bundle.as_ref() != Some(&bundle) {
             self.settings.bundle = Some(bundle);
-            self.stale.classes.extend(self.snapshot.gateway_classes.keys().cloned());
+            self.units.change(&Fact::Bundle);
         }
+    }
+
+    /// Takes up other settings.
+    pub fn set_settings(&mut self, settings: Settings) {
+        let Settings { addresses, hindrances, bundle, .. } = settings.clone();
+        self.set_addresses(addresses);
+        self.set_provisioning_errors(hindrances);
+        if self.settings.bundle != bundle {
+            self.units.change(&Fact::Bundle);
+        }
+        if self.settings.pattern_budget != settings.pattern_budget {
+            self.routes.forget_quotas();
+        }
+        self.settings = settings;
+        self.units.change(&Fact::Settings);
     }
 
     /// Says that every object that exists has been applied. Before, nothing is published.
@@ -183,26 +187,21 @@ impl Index {
         if !self.complete {
             return None;
         }
-        let mut patch = Patch::default();
-        if std::mem::take(&mut self.dirty.listeners) {
-            patch.frame = Some(self.renew_listeners());
+        if std::mem::take(&mut self.units.stale.listeners) {
+            self.renew_listeners();
         }
-        let dirty = std::mem::take(&mut self.dirty.routes);
         let translator = routes::Translator {
             snapshot: &self.snapshot,
+            reader: Reader::new(&self.snapshot, &self.settings, None).noting(),
             listeners: &self.listeners,
-            settings: &self.settings,
             pools: &self.pools,
         };
-        patch.slots = self.routes.renew(dirty, &translator, &mut self.stale);
-        let services = std::mem::take(&mut self.dirty.services);
-        let grants = std::mem::take(&mut self.dirty.grants);
-        self.addresses.renew(&self.snapshot, &self.settings, &services, grants);
-        // At first every pool is fresh, and filled for that.
-        let services = if self.publications == 0 { BTreeSet::new() } else { services };
-        endpoints::fill(&self.snapshot, &self.pools.backends, &services);
+        let slots = self.routes.renew(&translator, &mut self.units);
+        self.addresses.renew(&self.snapshot, &self.settings, &mut self.units.stale);
+        self.fill_pools();
 
         let mut changed = self.publications == 0;
+        let patch = Patch { frame: self.frame.take(), slots };
         changed |= patch.carry_out(&mut self.table, &self.listeners, self.routes.tables());
         if !same_certificates(&self.certificates, &self.listeners.certificates) {
             self.certificates = Arc::clone(&self.listeners.certificates);
@@ -213,7 +212,18 @@ impl Index {
 
     /// Objects that nobody serves, as [`translate::unclaimed`] finds them; `None` where they are those from before.
     pub fn unclaimed(&mut self) -> Option<Vec<Problem>> {
-        std::mem::take(&mut self.unasked).then(|| translate::unclaimed(&self.snapshot, &self.settings))
+        if !self.complete || !std::mem::take(&mut self.units.stale.unclaimed) {
+            return None;
+        }
+        let reader = Reader::new(&self.snapshot, &self.settings, None).noting();
+        let unclaimed = translate::unclaimed(&reader);
+        self.units.record(Unit::Unclaimed, &reader);
+        Some(unclaimed)
+    }
+
+    /// The desired Services of Gateways; `None` where nothing that they depend on has changed since the last call.
+    pub fn desired_services(&mut self) -> Option<Wishes> {
+        std::mem::take(&mut self.is_desired_new).then(|| Wishes::of(&self.snapshot, &self.listeners))
     }
 
     fn publication(&mut self) -> Publication {
@@ -227,29 +237,33 @@ impl Index {
         Publication { table: Arc::clone(&self.table), certificates: Arc::clone(&self.certificates) }
     }
 
-    /// Listeners are few: all of them again, and then only the routes at those that are others. Returns the frame
-    /// from before.
-    fn renew_listeners(&mut self) -> BTreeMap<u16, PortPlan> {
-        let now = translate::listeners(&self.snapshot, &self.settings, &self.pools.certificates);
+    /// Translates all listeners, and marks as stale only the routes at those that changed.
+    fn renew_listeners(&mut self) {
+        let reader = Reader::new(&self.snapshot, &self.settings, None).noting();
+        let now = translate::listeners(&reader, &self.pools.certificates);
+        self.units.record(Unit::Listeners, &reader);
         let before = std::mem::replace(&mut self.listeners, now);
-        self.unasked = true;
+        self.is_desired_new = true;
         let now = &self.listeners;
-        for gateway in now.changed_gateways(&before) {
-            self.dirty.routes.extend(self.routes.dependents.of_object(&gateway));
-        }
-        for host in now.changed_hosts(&before) {
-            self.dirty.routes.extend(self.routes.dependents.of_host(&host));
-        }
-        self.stale.gateways.extend(now.gateways.keys().chain(before.gateways.keys()).cloned());
-        let (told, tell) = (&before.ingress.messages, &now.ingress.messages);
-        let told_ones = told.keys().chain(tell.keys()).filter(|key| told.get(key) != tell.get(key));
-        self.stale.ingresses.extend(told_ones.cloned());
-        before.ports
+        let mut facts: Vec<_> = now.changed_gateways(&before).into_iter().map(Fact::ListenersOf).collect();
+        facts.extend(now.changed_hosts(&before).into_iter().map(Fact::ListenerAt));
+        facts.extend(now.gateways.keys().chain(before.gateways.keys()).cloned().map(Fact::Outcome));
+        let (old, new) = (&before.ingress.messages, &now.ingress.messages);
+        let others = old.keys().chain(new.keys()).filter(|key| old.get(*key) != new.get(*key));
+        facts.extend(others.cloned().map(Fact::Outcome));
+        facts.iter().for_each(|fact| self.units.change(fact));
+        self.frame.get_or_insert(before.ports);
     }
 
-    /// Ingresses depend on all classes of theirs.
-    fn mark_all_ingresses(&mut self) {
-        self.dirty.routes.extend(self.snapshot.ingresses.keys().cloned());
+    /// Looks up the endpoints of new pools, and of the pools of Services whose endpoints changed. No table is touched.
+    fn fill_pools(&mut self) {
+        let backends = &self.pools.backends;
+        let stale = std::mem::take(&mut self.units.stale.endpoints);
+        translate::fill(&self.snapshot, backends.take_fresh());
+        // At first every pool is fresh.
+        for service in stale.iter().filter(|_| self.publications > 0) {
+            translate::fill(&self.snapshot, backends.of_service(&service.namespace, &service.name));
+        }
     }
 }
 

@@ -121,6 +121,12 @@ const fn built_in(api_version: &'static str, name: &'static str, plural: &'stati
     }
 }
 
+/// A type that objects are read into.
+pub(crate) trait Typed: Sized {
+    /// The object, where it is of this type.
+    fn of(object: &Object) -> Option<&Self>;
+}
+
 /// What is kept in the order of keys.
 type Sorted<T> = BTreeMap<ObjectKey, Arc<T>>;
 
@@ -178,6 +184,15 @@ macro_rules! kinds {
         }
 
         $(
+            impl Typed for ir::$object {
+                fn of(object: &Object) -> Option<&Self> {
+                    match object {
+                        Object::$object(object) => Some(object),
+                        _ => None,
+                    }
+                }
+            }
+
             impl From<ir::$object> for Object {
                 fn from(object: ir::$object) -> Self {
                     Self::$object(Arc::new(object))

@@ -8,6 +8,7 @@
 pub mod check;
 pub mod cluster;
 mod controller;
+pub mod facts;
 pub mod index;
 pub mod ir;
 pub mod kinds;

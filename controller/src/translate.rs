@@ -1,17 +1,19 @@
 //! What the objects mean: pure, from a [`Snapshot`](crate::snapshot::Snapshot) to table, certificates and statuses.
 //!
 //! ```text
-//! listeners()  Gateways, classes, certificates, hosts of Ingresses -> Listeners     cheap; again on any change of them
-//! route()      one HTTPRoute or GRPCRoute at those listeners       -> Translated    again when one of its References
-//! ingress()    one Ingress                                         -> Translated    changes
-//! merge()      what all routes have in one slot                    -> HostTable     again when one of them changes
+//! listeners()  Gateways, classes, certificates, hosts of Ingresses -> Listeners
+//! route()      one HTTPRoute or GRPCRoute at those listeners       -> Translated
+//! ingress()    one Ingress                                         -> Translated
+//! merge()      what all Ingresses have in one slot                 -> HostTable     again when one of them changes
 //! endpoints()  the EndpointSlices of one Service                   -> Resolved      into an EndpointPool; no table
 //! ```
 //!
+//! The first three are units: each reads through a [`Reader`], and is translated again when a fact that it read changes.
 //! [`full()`] does all of it at once. It is what start-up does, and what an incremental build is held against.
 
 mod allocation;
 pub mod assemble;
+mod attached;
 mod backends;
 mod certificates;
 mod dedicated;
@@ -23,7 +25,7 @@ mod listeners;
 mod parameters;
 mod patterns;
 mod ports;
-mod references;
+mod reader;
 mod route;
 mod services;
 mod settings;
@@ -32,9 +34,9 @@ mod unclaimed;
 
 pub use allocation::{Allocation, is_uid};
 pub use assemble::Slots;
+pub use attached::Attached;
 pub use backends::BackendPool;
 pub use certificates::{CertificatePool, CertificateRefError};
-pub(crate) use dedicated::may_be_of_a_gateway;
 pub use dedicated::{Dedicated, DedicatedState, label_value, service_name};
 pub use endpoints::{Resolved, endpoints, fill};
 pub use full::full;
@@ -46,7 +48,7 @@ pub use listeners::{
 pub(crate) use parameters::of_class as parameters_of_class;
 pub use patterns::{PatternPool, PatternQuotas};
 pub use ports::{DedicatedPorts, PortRange, PortUnavailable};
-pub use references::References;
+pub use reader::{Binding, Reader};
 pub(crate) use route::{InvalidRules, NotAttached, Unresolved, tls_towards};
 pub use route::{is_attached, route};
 pub(crate) use services::reason as backend_reason;

@@ -20,7 +20,7 @@ use portcullis_controller::{
     ir::{Kind, ObjectKey},
     objects,
     snapshot::{Change, Snapshot},
-    translate::{self, Address, Allocation, DedicatedPorts, Pools, Settings},
+    translate::{self, Address, Allocation, DedicatedPorts, Pools, Reader, Settings},
     yaml,
 };
 
@@ -73,7 +73,7 @@ fn outcome(input: &str, allocation: Allocation, runs: bool) -> (String, String) 
         let bindings: Bindings = translation.table.ports.keys().map(|port| (*port, Ok(()))).collect();
         translation = translate::full(&snapshot, &settings, Some(&bindings), &Pools::default());
     }
-    for problem in translate::unclaimed(&snapshot, &settings) {
+    for problem in translate::unclaimed(&Reader::new(&snapshot, &settings, None)) {
         problems += &format!("{problem}\n");
     }
     let table = text::table(&translation.table) + &text::certificates(&translation.certificates);

@@ -7,17 +7,19 @@ mod text;
 
 mod index_support;
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
-use index_support::{Bits, UIDS, edited, fingerprints, key, object};
+use index_support::{Bits, UIDS, edited, fingerprints, made_anew, manifest, read, renamed, turned};
 use portcullis_controller::{
     Bindings, Index, Publication, Settings,
-    ir::{Kind, Object, ObjectKey},
+    ir::{Kind, ObjectKey},
     snapshot::{Change, Snapshot},
     status::Statuses,
-    translate::{Allocation, DedicatedPorts, Pools, full},
+    translate::{Address, Allocation, DedicatedPorts, Pools, full},
 };
+use portcullis_routing::ExternalNames;
 use proptest::prelude::*;
+use serde_json::Value;
 
 #[derive(Clone, Debug)]
 enum Event {
@@ -25,20 +27,30 @@ enum Event {
     Delete(u64),
     /// One object alone is another, between two publications.
     Edit(u64),
+    /// An object is deleted and made anew; seen as that, or as one that has become another.
+    Recreate(u64),
+    Rename(u64),
+    /// A Service or a Secret is of another type, a Namespace has other labels, a ReferenceGrant is another's.
+    Turn(u64),
     Bind(u8),
     Hinder(u8),
     Allocate(u64),
+    Settings(u16),
     Publish,
 }
 
 fn events() -> impl Strategy<Value = Vec<Event>> {
     let event = prop_oneof![
         8 => any::<u64>().prop_map(Event::Apply),
-        3 => any::<u64>().prop_map(Event::Delete),
+        2 => any::<u64>().prop_map(Event::Delete),
         3 => any::<u64>().prop_map(Event::Edit),
+        1 => any::<u64>().prop_map(Event::Recreate),
+        1 => any::<u64>().prop_map(Event::Rename),
+        2 => any::<u64>().prop_map(Event::Turn),
         1 => any::<u8>().prop_map(Event::Bind),
         1 => any::<u8>().prop_map(Event::Hinder),
         2 => any::<u64>().prop_map(Event::Allocate),
+        1 => any::<u16>().prop_map(Event::Settings),
         4 => Just(Event::Publish),
     ];
     prop::collection::vec(event, 1..120)
@@ -52,15 +64,19 @@ proptest! {
         let settings = settings(default_certificate, watch_without_class);
         let mut running = Running::new(settings);
         // A class from the start: without one there is little to be at odds about.
-        running.index.apply([class()]);
+        running.apply(class());
         for event in events {
             match event {
-                Event::Apply(bits) => running.index.apply([Change::Apply(object(&mut Bits::new(bits)))]),
-                Event::Delete(bits) => running.index.apply([Change::Delete(key(&mut Bits::new(bits)))]),
+                Event::Apply(bits) => running.apply(manifest(&mut Bits::new(bits))),
+                Event::Delete(bits) => running.delete(bits),
                 Event::Edit(bits) => running.edit(bits)?,
+                Event::Recreate(bits) => running.recreate(bits),
+                Event::Rename(bits) => running.rename(bits),
+                Event::Turn(bits) => running.turn(bits),
                 Event::Bind(bits) => running.bind(bits),
                 Event::Hinder(bits) => running.hinder(bits),
                 Event::Allocate(bits) => running.allocate(bits),
+                Event::Settings(bits) => running.set(bits),
                 Event::Publish => running.compare()?,
             }
         }
@@ -72,9 +88,10 @@ proptest! {
     fn the_order_of_events_does_not_matter(seeds in prop::collection::vec(any::<u64>(), 1..80), turn: usize) {
         let settings = settings(true, false);
         let mut snapshot = Snapshot::default();
-        snapshot.apply(class());
-        let objects: Vec<_> = seeds.iter().map(|seed| object(&mut Bits::new(*seed))).collect();
-        objects.iter().for_each(|object| snapshot.apply(Change::Apply(object.clone())));
+        let manifests = seeds.iter().map(|seed| manifest(&mut Bits::new(*seed)));
+        for manifest in [class()].into_iter().chain(manifests) {
+            snapshot.apply(Change::Apply(read(&manifest).unwrap()));
+        }
         // What is left of them, turned round somewhere and published in small steps.
         let mut left: Vec<_> = snapshot.objects().map(Change::Apply).collect();
         let turn = turn % left.len();
@@ -92,6 +109,8 @@ proptest! {
 struct Running {
     settings: Settings,
     index: Index,
+    /// As the objects are written.
+    manifests: BTreeMap<ObjectKey, Value>,
     bindings: Bindings,
     statuses: Statuses,
     last: Option<Publication>,
@@ -101,29 +120,109 @@ impl Running {
     fn new(settings: Settings) -> Self {
         let mut index = Index::new(settings.clone());
         index.complete();
-        Self { settings, index, bindings: Bindings::new(), statuses: Statuses::default(), last: None }
+        Self {
+            settings,
+            index,
+            manifests: BTreeMap::new(),
+            bindings: Bindings::new(),
+            statuses: Statuses::default(),
+            last: None,
+        }
+    }
+
+    fn apply(&mut self, manifest: Value) {
+        let object = read(&manifest).unwrap();
+        self.manifests.insert(object.meta().key.clone(), manifest);
+        self.index.apply([Change::Apply(object)]);
+    }
+
+    fn remove(&mut self, key: ObjectKey) {
+        self.manifests.remove(&key);
+        self.index.apply([Change::Delete(key)]);
+    }
+
+    /// One that is there, or one that is not.
+    fn delete(&mut self, bits: u64) {
+        let key = read(&manifest(&mut Bits::new(bits))).unwrap().meta().key.clone();
+        self.remove(key);
+    }
+
+    /// One of the objects that are wanted.
+    fn pick(&self, bits: &mut Bits, is_wanted: impl Fn(Kind) -> bool) -> Option<(ObjectKey, Value)> {
+        let wanted: Vec<_> = self.manifests.iter().filter(|(key, _)| is_wanted(key.kind)).collect();
+        let count = u64::try_from(wanted.len()).ok().filter(|count| *count > 0)?;
+        let (key, manifest) = wanted[bits.below(count)];
+        Some((key.clone(), manifest.clone()))
     }
 
     /// A route, an Ingress or a Service, since of these an edit need not concern all that they are read for.
     fn edit(&mut self, bits: u64) -> Result<(), TestCaseError> {
         self.compare()?;
-        let Snapshot { routes, ingresses, services, .. } = self.index.snapshot();
-        let mut objects: Vec<_> = ingresses.values().cloned().map(Object::Ingress).collect();
-        objects.extend(routes.values().cloned().map(Object::Route));
-        objects.extend(services.values().cloned().map(Object::Service));
         let mut bits = Bits::new(bits);
-        if let Some(count) = u64::try_from(objects.len()).ok().filter(|count| *count > 0) {
-            let object = &objects[bits.below(count)];
-            self.index.apply([Change::Apply(edited(object, &mut bits))]);
+        let is_wanted =
+            |kind| matches!(kind, Kind::HttpRoute | Kind::GrpcRoute | Kind::Ingress | Kind::Service);
+        if let Some((_, before)) = self.pick(&mut bits, is_wanted) {
+            self.apply(edited(&before, &mut bits));
         }
         self.compare()
+    }
+
+    fn recreate(&mut self, bits: u64) {
+        let mut bits = Bits::new(bits);
+        let Some((key, before)) = self.pick(&mut bits, |_| true) else { return };
+        if bits.below(2) == 0 {
+            self.remove(key);
+        }
+        self.apply(made_anew(&before, &mut bits));
+    }
+
+    fn rename(&mut self, bits: u64) {
+        let mut bits = Bits::new(bits);
+        let Some((key, before)) = self.pick(&mut bits, |_| true) else { return };
+        self.remove(key);
+        self.apply(renamed(&before, &mut bits));
+    }
+
+    fn turn(&mut self, bits: u64) {
+        let mut bits = Bits::new(bits);
+        let is_wanted =
+            |kind| matches!(kind, Kind::Service | Kind::Secret | Kind::Namespace | Kind::ReferenceGrant);
+        if let Some((_, before)) = self.pick(&mut bits, is_wanted) {
+            self.apply(turned(&before, &mut bits));
+        }
+    }
+
+    fn set(&mut self, bits: u16) {
+        let is_set = |bit: u16| bits & (1 << bit) != 0;
+        self.settings = Settings {
+            hindrances: self.settings.hindrances.clone(),
+            allocation: Arc::clone(&self.settings.allocation),
+            addresses: if is_set(0) { vec![Address::Ip([192, 0, 2, 9].into())] } else { Vec::new() },
+            port_offset: if is_set(1) { 1000 } else { 0 },
+            ssl_redirect: is_set(2),
+            gateway_controller: if is_set(3) && is_set(4) {
+                "example.com/other"
+            } else {
+                "portcullis.dev/gateway-controller"
+            }
+            .into(),
+            bundle: is_set(5).then(|| ["v1.7.0".into()].into()),
+            external_names: match (is_set(8), is_set(9)) {
+                (true, true) => ExternalNames::None,
+                (true, false) => ExternalNames::All,
+                _ => ExternalNames::default(),
+            },
+            pattern_budget: if is_set(10) { 150 << 10 } else { 0 },
+            ..settings(is_set(6), is_set(7))
+        };
+        self.index.set_settings(self.settings.clone());
     }
 
     fn bind(&mut self, bits: u8) {
         let port = [80, 443, 8080, 8443, 20_000, 20_001, 20_002, 81][usize::from(bits & 7)];
         let bound = if bits & 8 == 0 { Ok(()) } else { Err("in use".to_owned()) };
         self.bindings.insert(port, bound);
-        self.index.bind(&self.bindings);
+        self.index.set_bindings(&self.bindings);
     }
 
     fn hinder(&mut self, bits: u8) {
@@ -132,7 +231,7 @@ impl Running {
             0 => drop(self.settings.hindrances.remove(&gateway)),
             _ => drop(self.settings.hindrances.insert(gateway, "the quota is exceeded".into())),
         }
-        self.index.hinder(self.settings.hindrances.clone());
+        self.index.set_provisioning_errors(self.settings.hindrances.clone());
     }
 
     /// Another record of ports, some of them out of the range.
@@ -143,7 +242,7 @@ impl Running {
             allocation.insert(bits.of(&UIDS), port, ours);
         }
         self.settings.allocation = Arc::new(allocation);
-        self.index.allocate(Arc::clone(&self.settings.allocation));
+        self.index.set_allocation(Arc::clone(&self.settings.allocation));
     }
 
     /// Publishes, and holds what is served and said since then against a full translation.
@@ -151,7 +250,7 @@ impl Running {
         if let Some(publication) = self.index.publish() {
             self.last = Some(publication);
         }
-        self.index.tell(&mut self.statuses);
+        self.index.update_statuses(&mut self.statuses);
         let Some(Publication { table, certificates }) = &self.last else {
             return Err(TestCaseError::fail("nothing was published"));
         };
@@ -190,12 +289,11 @@ fn settings(default_certificate: bool, watch_ingress_without_class: bool) -> Set
     }
 }
 
-fn class() -> Change {
-    let manifest = serde_json::json!({
+fn class() -> Value {
+    serde_json::json!({
         "apiVersion": "gateway.networking.k8s.io/v1",
         "kind": "GatewayClass",
         "metadata": { "name": "c" },
         "spec": { "controllerName": "portcullis.dev/gateway-controller" },
-    });
-    Change::Apply(portcullis_controller::objects::decode(manifest, None).object.unwrap())
+    })
 }

@@ -35,7 +35,7 @@ fn a_changed_route_is_compiled_alone() {
 fn endpoint_slices_reach_pools_and_no_table() {
     let mut site = Site::new();
     let before = site.publish().unwrap();
-    site.index.tell(&mut Statuses::default());
+    site.index.update_statuses(&mut Statuses::default());
     let address = || {
         let backend = backend(&before, 7);
         match &**backend.endpoints.load() {
@@ -49,7 +49,7 @@ fn endpoint_slices_reach_pools_and_no_table() {
     site.apply(&slice("s7", "10.0.0.9"));
     assert!(site.publish().is_none());
     assert_eq!(address(), ["10.0.0.9:8080"], "in the pool that the table from before refers to");
-    assert!(!site.index.has_more_to_tell(), "and no status is concerned");
+    assert!(!site.index.has_stale_statuses(), "and no status is concerned");
 }
 
 #[test]
@@ -88,14 +88,14 @@ fn bindings_are_a_matter_of_statuses() {
     let mut site = Site::new();
     site.publish().unwrap();
     let mut statuses = Statuses::default();
-    assert!(!site.index.tell(&mut statuses).is_empty());
+    assert!(!site.index.update_statuses(&mut statuses).is_empty());
     let of = |statuses: &Statuses, name: &str| {
         serde_json::to_string(statuses.get(&key(&gateway(name, 80, ""))).unwrap()).unwrap()
     };
     let (main, other) = (of(&statuses, "main"), of(&statuses, "other"));
-    site.index.bind(&Bindings::from([(80, Err("address in use".to_owned()))]));
+    site.index.set_bindings(&Bindings::from([(80, Err("address in use".to_owned()))]));
     assert!(site.publish().is_none());
-    assert!(!site.index.tell(&mut statuses).is_empty());
+    assert!(!site.index.update_statuses(&mut statuses).is_empty());
     assert!(of(&statuses, "main").contains("address in use") && !main.contains("address in use"));
     assert_eq!(of(&statuses, "other"), other, "its port is another");
 }
@@ -106,7 +106,7 @@ fn nothing_is_published_before_everything_was_told() {
     assert!(index.publish().is_none());
     index.apply(objects_of(&route(0, "s0")));
     assert!(index.publish().is_none());
-    assert!(index.tell(&mut Statuses::default()).is_empty());
+    assert!(index.update_statuses(&mut Statuses::default()).is_empty());
     index.complete();
     assert!(index.publish().is_some());
     assert!(index.publish().is_none(), "nothing happened since");

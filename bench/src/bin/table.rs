@@ -54,7 +54,7 @@ fn edits() -> Result<()> {
         index.apply(objects.iter().cloned());
         index.complete();
         let mut statuses = Statuses::default();
-        first.run(|| (index.publish(), index.tell(&mut statuses)));
+        first.run(|| (index.publish(), index.update_statuses(&mut statuses)));
         let pools = Pools::default();
         oracle.run(|| full(index.snapshot(), &settings, None, &pools));
     }
@@ -67,7 +67,7 @@ fn edits() -> Result<()> {
     let mut statuses = Statuses::default();
     // Whoever serves holds the last one; it is what the next one is copied from.
     let mut served = index.publish().context("the first table")?;
-    index.tell(&mut statuses);
+    index.update_statuses(&mut statuses);
     let edits = [
         Edit { name: "one route edited", published: true, text: |i, n| route(i, n) },
         Edit {
@@ -96,7 +96,7 @@ fn edits() -> Result<()> {
                 index.apply(edit);
                 publication = index.publish();
             });
-            tell.run(|| index.tell(&mut statuses));
+            tell.run(|| index.update_statuses(&mut statuses));
             ensure!(publication.is_some() == published, "{name}: a publication was {published}");
             served = publication.unwrap_or(served);
         }

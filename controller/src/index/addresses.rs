@@ -9,6 +9,7 @@ use std::{
 
 use portcullis_routing::{ClusterAddresses, NameGrant, RouteKind, ServiceName};
 
+use super::units::Stale;
 use crate::{
     ir::{Kind, ObjectKey, ReferenceGrant, core::ClusterIps},
     snapshot::Snapshot,
@@ -31,16 +32,10 @@ impl Addresses {
         &self.all
     }
 
-    /// Brings it up to date with Services that are others, or have other endpoints, and with grants where there are
-    /// others.
-    pub(super) fn renew(
-        &mut self,
-        snapshot: &Snapshot,
-        settings: &Settings,
-        services: &BTreeSet<ObjectKey>,
-        grants: bool,
-    ) {
-        for key in services {
+    /// Brings it up to date with what is stale of it.
+    pub(super) fn renew(&mut self, snapshot: &Snapshot, settings: &Settings, stale: &mut Stale) {
+        let (services, grants) = (std::mem::take(&mut stale.addresses), std::mem::take(&mut stale.grants));
+        for key in &services {
             let service = snapshot.services.get(key);
             match service.is_some_and(|service| service.external_name.is_some()) {
                 true => drop(self.names.insert(key.clone())),
@@ -52,7 +47,9 @@ impl Addresses {
             }
         }
         if settings.external_names.asks_for_owners() {
-            self.renew_owners(snapshot, services, grants);
+            self.renew_owners(snapshot, &services, grants);
+        } else if std::mem::take(&mut self.known) {
+            self.all.clear();
         }
     }
 

@@ -11,7 +11,7 @@ use super::{Map, Set};
 use crate::translate::{HostSlot, Listeners, Owner, PortPlan, Slots, assemble};
 
 /// What is another than in the table from before.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Patch {
     /// The frame from before, where there may be another one now.
     pub(super) frame: Option<BTreeMap<u16, PortPlan>>,

@@ -9,35 +9,33 @@ use portcullis_routing::{Entry, HostTable, ListenerId, RouteId};
 
 use super::{
     Map, Set,
-    dependents::{Dependents, Reads},
-    tell::Stale,
+    units::{Unit, Units},
 };
 use crate::{
+    facts::Fact,
     ir::{Kind, ObjectKey},
     snapshot::Snapshot,
     status,
     translate::{
-        self, Attachment, HostSlot, Listeners, Loss, Owner, PatternQuotas, Pools, Settings, Slots, Translated,
+        self, Attached, Attachment, HostSlot, Listeners, Loss, Owner, PatternQuotas, Pools, Reader, Slots,
+        Translated,
     },
 };
 
 /// Every route and Ingress as it was translated last.
 #[derive(Debug, Default)]
 pub(super) struct Routes {
-    pub(super) dependents: Dependents,
     /// Each by itself, as nearly half of a map's places are empty.
     known: Map<ObjectKey, Box<Known>>,
     ingresses: Map<HostSlot, IngressSlot>,
     tables: Slots,
-    /// How many routes are attached to a listener.
-    attached: Map<Arc<ListenerId>, u32>,
+    pub(super) attached: Attached,
     quotas: PatternQuotas,
 }
 
 /// What is kept of a translation.
 #[derive(Debug, Default)]
 struct Known {
-    reads: Reads,
     attached: Box<[Arc<ListenerId>]>,
     place: Place,
 }
@@ -65,32 +63,28 @@ struct Pending {
     fresh: Vec<Entry>,
 }
 
-/// What translation reads.
+/// What the translation of a route or Ingress needs.
 pub(super) struct Translator<'a> {
     pub(super) snapshot: &'a Snapshot,
+    pub(super) reader: Reader<'a>,
     pub(super) listeners: &'a Listeners,
-    pub(super) settings: &'a Settings,
     pub(super) pools: &'a Pools,
 }
 
 impl Routes {
-    /// Translates these again and puts together the slots that they are in, or were. Returns those slots.
-    pub(super) fn renew(
-        &mut self,
-        routes: BTreeSet<ObjectKey>,
-        translator: &Translator<'_>,
-        stale: &mut Stale,
-    ) -> Vec<HostSlot> {
-        let routes = self.renew_quotas(routes, translator);
+    /// Translates what is stale and puts together the slots that it is in, or was. Returns those slots.
+    pub(super) fn renew(&mut self, translator: &Translator<'_>, units: &mut Units) -> Vec<HostSlot> {
+        self.renew_quotas(translator, units);
         let mut pending = Map::default();
-        for key in routes {
-            self.renew_one(key, translator, stale, &mut pending);
+        let routes = std::mem::take(&mut units.stale.routes);
+        for key in routes.into_iter().chain(std::mem::take(&mut units.stale.ingresses)) {
+            self.renew_one(key, translator, units, &mut pending);
         }
         let mut renewed = Vec::with_capacity(pending.len());
         for (slot, pending) in pending {
             match slot.at.owner {
                 Owner::Gateway(_) => self.put_together(&slot, pending),
-                Owner::Ingress | Owner::IngressDefault => self.merge(&slot, stale),
+                Owner::Ingress | Owner::IngressDefault => self.merge(&slot, units),
             }
             renewed.push(slot);
         }
@@ -106,10 +100,6 @@ impl Routes {
         self.known.get(key)?.place.ingress()
     }
 
-    pub(super) fn attached(&self, listener: &Arc<ListenerId>) -> u32 {
-        self.attached.get(listener).copied().unwrap_or_default()
-    }
-
     /// What an Ingress asks for and another one has.
     pub(super) fn losses<'r>(&'r self, key: &ObjectKey, translated: &Translated) -> BTreeSet<&'r Loss> {
         let slots =
@@ -117,42 +107,44 @@ impl Routes {
         slots.flat_map(|slot| &slot.losses).filter(|loss| loss.is_of(key)).collect()
     }
 
-    /// Takes up which regular expressions these routes want compiled; with them are those whose own are served or refused
-    /// for that.
-    fn renew_quotas(
-        &mut self,
-        mut routes: BTreeSet<ObjectKey>,
-        translator: &Translator<'_>,
-    ) -> BTreeSet<ObjectKey> {
-        let Translator { snapshot, listeners, settings, .. } = translator;
+    /// Forgets which regular expressions are within the budget; to be called when the budget changes.
+    pub(super) fn forget_quotas(&mut self) {
+        self.quotas = PatternQuotas::default();
+    }
+
+    /// Takes up which regular expressions the stale routes want compiled. Stale too are those whose own are served or
+    /// refused for that.
+    fn renew_quotas(&mut self, translator: &Translator<'_>, units: &mut Units) {
+        let Translator { snapshot, reader, listeners, .. } = translator;
+        let budget = reader.settings().pattern_budget;
         let mut others = Vec::new();
-        for key in &routes {
-            let changed = match snapshot.routes.get(key) {
+        for key in &units.stale.routes {
+            others.extend(match snapshot.routes.get(key) {
                 Some(route) if !route.patterns.is_empty() => {
-                    let is_attached = translate::is_attached(snapshot, listeners, route);
-                    let wants = is_attached.then_some(&*route.patterns);
-                    self.quotas.set(&route.meta, wants, settings.pattern_budget)
+                    let is_attached = translate::is_attached(reader, listeners, route);
+                    self.quotas.set(&route.meta, is_attached.then_some(&*route.patterns), budget)
                 }
-                _ => self.quotas.remove(key, settings.pattern_budget),
-            };
-            others.extend(changed);
+                _ => self.quotas.remove(key, budget),
+            });
         }
-        routes.extend(others);
-        routes
+        others.into_iter().for_each(|route| units.change(&Fact::PatternsOf(route)));
+        // Each route reads the same again where it is translated.
+        reader.take_noted();
     }
 
     fn renew_one(
         &mut self,
         key: ObjectKey,
         translator: &Translator<'_>,
-        stale: &mut Stale,
+        units: &mut Units,
         pending: &mut Map<HostSlot, Pending>,
     ) {
+        let is_ingress = key.kind == Kind::Ingress;
+        let unit = if is_ingress { Unit::Ingress(key.clone()) } else { Unit::Route(key.clone()) };
         let now = translator.translate(&key, self.quotas.grants(&key));
+        units.record(unit, &translator.reader);
         let before = self.known.remove_entry(&key);
-        if now.is_none() && before.is_none() {
-            return stale.route(key, None);
-        }
+        let is_gone = now.is_none();
         let (who, before) = before.unwrap_or_else(|| (key.clone(), Box::default()));
         for slot in before.place.slots() {
             let pending = pending.entry(slot.clone()).or_default();
@@ -165,34 +157,36 @@ impl Routes {
                 }
             }
         }
-        let is_gone = now.is_none();
         let mut now = now.unwrap_or_default();
-        self.count(&before.attached, &now.attached, stale);
-        let reads = self.dependents.replace(&who, before.reads, &now.references);
-        // An Ingress is told of by itself: what it lost to others is not known yet.
-        let report = if is_gone || who.kind == Kind::Ingress { None } else { status::route(&mut now) };
-        stale.route(key, report);
+        self.count(&before.attached, &now.attached, units);
+        if is_ingress {
+            // What it lost to others is not known yet.
+            units.change(&Fact::Outcome(key));
+        } else {
+            let report = if is_gone { None } else { status::route(&mut now) };
+            units.stale.reports.insert(key, report);
+        }
+        if is_gone {
+            return;
+        }
         let attached = std::mem::take(&mut now.attached).into();
-        let place = if who.kind == Kind::Ingress {
+        let place = if is_ingress {
             Place::Ingress(Box::new(self.enter(&who, now, pending)))
         } else {
             Place::Slots(
                 now.attachments.into_iter().map(|attachment| hand_over(attachment, pending)).collect(),
             )
         };
-        if !is_gone {
-            self.known.insert(who, Box::new(Known { reads, attached, place }));
-        }
+        self.known.insert(who, Box::new(Known { attached, place }));
     }
 
     /// Makes an Ingress a member of its slots.
     fn enter(
         &mut self,
         who: &ObjectKey,
-        mut translated: Translated,
+        translated: Translated,
         pending: &mut Map<HostSlot, Pending>,
     ) -> Translated {
-        translated.references = translate::References::default(); // kept by themselves
         for (index, Attachment { slot, .. }) in translated.attachments.iter().enumerate() {
             self.ingresses.entry(slot.clone()).or_default().members.push((who.clone(), index));
             pending.entry(slot.clone()).or_default();
@@ -200,19 +194,14 @@ impl Routes {
         translated
     }
 
-    fn count(&mut self, before: &[Arc<ListenerId>], now: &[Arc<ListenerId>], stale: &mut Stale) {
-        for id in before.iter().filter(|id| !now.contains(id)) {
-            stale.listener(id);
-            if let Some(count) = self.attached.get_mut(id) {
-                *count -= 1;
-                if *count == 0 {
-                    self.attached.remove(id);
-                }
+    fn count(&mut self, before: &[Arc<ListenerId>], now: &[Arc<ListenerId>], units: &mut Units) {
+        let gone = before.iter().filter(|id| !now.contains(id)).inspect(|id| self.attached.remove(id));
+        let gone: Vec<_> = gone.collect();
+        let new = now.iter().filter(|id| !before.contains(id)).inspect(|id| self.attached.add(id));
+        for id in gone.into_iter().chain(new) {
+            if let ListenerId::Gateway { namespace, name, .. } = &**id {
+                units.change(&Fact::RoutesOn(ObjectKey::new(Kind::Gateway, namespace, name)));
             }
-        }
-        for id in now.iter().filter(|id| !before.contains(id)) {
-            stale.listener(id);
-            *self.attached.entry(Arc::clone(id)).or_default() += 1;
         }
     }
 
@@ -235,7 +224,7 @@ impl Routes {
         self.tables.insert(slot.clone(), Arc::new(HostTable::compile(entries)));
     }
 
-    fn merge(&mut self, at: &HostSlot, stale: &mut Stale) {
+    fn merge(&mut self, at: &HostSlot, units: &mut Units) {
         let Some(slot) = self.ingresses.get_mut(at) else { return };
         let attachments = slot.members.iter().filter_map(|(who, index)| {
             let translated = self.known.get(who)?.place.ingress()?;
@@ -243,7 +232,8 @@ impl Routes {
         });
         let (table, losses) = translate::merge(at, attachments);
         for loss in slot.losses.iter().chain(&losses) {
-            stale.ingresses.insert(ObjectKey::new(Kind::Ingress, &loss.loser.namespace, &loss.loser.name));
+            let loser = ObjectKey::new(Kind::Ingress, &loss.loser.namespace, &loss.loser.name);
+            units.change(&Fact::Outcome(loser));
         }
         slot.losses = losses;
         if slot.members.is_empty() {
@@ -280,13 +270,13 @@ impl Default for Place {
 impl Translator<'_> {
     /// What a route or Ingress comes to; `None` where it is gone.
     fn translate(&self, key: &ObjectKey, granted: bool) -> Option<Translated> {
-        let Self { snapshot, listeners, settings, pools } = self;
+        let Self { snapshot, reader, listeners, pools } = self;
         if key.kind == Kind::Ingress {
             let ingress = snapshot.ingresses.get(key)?;
-            return Some(translate::ingress(snapshot, listeners, settings, &pools.backends, ingress));
+            return Some(translate::ingress(reader, listeners, &pools.backends, ingress));
         }
         let route = snapshot.routes.get(key)?;
-        Some(translate::route(snapshot, listeners, settings, pools, granted, route))
+        Some(translate::route(reader, listeners, pools, granted, route))
     }
 }
 

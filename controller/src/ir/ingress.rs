@@ -1,5 +1,7 @@
 //! Ingress and IngressClass.
 
+use std::collections::BTreeSet;
+
 use portcullis_routing::{HostPattern, PathMatch};
 
 use super::{Meta, gateway::Reference};
@@ -52,6 +54,20 @@ impl Unserved {
         let more = names.len().saturating_sub(NAMED);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         (!names.is_empty()).then(|| names[..names.len().min(NAMED)].join(", ") + &more)
+    }
+}
+
+impl Ingress {
+    /// The hosts that its rules name. Those of its TLS are no hosts of their own: what they ask for is answered by rules
+    /// without a host.
+    pub fn hosts(&self) -> BTreeSet<HostPattern> {
+        self.rules.iter().map(|rule| rule.host.clone()).collect()
+    }
+
+    /// The same, and every host where there is a default backend.
+    pub fn served_hosts(&self) -> BTreeSet<HostPattern> {
+        let any = self.default_backend.as_ref().map(|_| HostPattern::Any);
+        self.hosts().into_iter().chain(any).collect()
     }
 }
 

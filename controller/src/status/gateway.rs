@@ -1,47 +1,35 @@
 //! The status of a Gateway and its listeners.
 
-use std::sync::Arc;
-
-use portcullis_routing::{ListenerId, RouteKind};
+use portcullis_routing::RouteKind;
 
 use super::{
     Condition, ConditionType, GatewayStatus, GatewayStatusAddress, ListenerStatus, Message, Report,
     RouteGroupKind, Status, bounded, list, sentences, types::condition,
 };
-use crate::{
-    Bindings,
-    translate::{
-        Address, Addressing, Dedicated, DedicatedState, GatewayRefusal, GatewayState, ListenerRefusal,
-        ListenerState, Settings,
-    },
+use crate::translate::{
+    Address, Addressing, Attached, Binding, Dedicated, DedicatedState, GatewayRefusal, GatewayState,
+    ListenerRefusal, ListenerState, Reader,
 };
 
 /// What is said about a Gateway.
 ///
-/// `attached` counts the routes that are attached to a listener ([`crate::translate::Translated::attached`]).
-/// `bindings` is `None` where nothing runs, as in a check of a folder: ports and addresses are then taken for granted.
-/// A port that is not in it yet is pending.
-pub fn gateway(
-    state: &GatewayState,
-    settings: &Settings,
-    bindings: Option<&Bindings>,
-    attached: impl Fn(&Arc<ListenerId>) -> u32,
-) -> Report {
+/// Where nothing runs, as in a check of a folder, ports and addresses are taken for granted.
+pub fn gateway(state: &GatewayState, reader: &Reader<'_>, attached: &Attached) -> Report {
     let generation = state.gateway.meta.generation;
-    let addresses = addresses(state, settings, bindings.is_some());
-    let hindrance = settings.hindrances.get(&state.gateway.meta.key).map(|why| &**why);
-    let own = Own::of(state, hindrance);
-    let programmed = |listener: &ListenerState| programmed(listener, own, bindings);
+    let key = &state.gateway.meta.key;
+    let addresses = addresses(state, reader);
+    let own = Own::of(state, reader.provisioning_error(key));
+    let programmed = |listener: &ListenerState| programmed(listener, own, reader);
     let listeners = state.listeners.iter().map(|listener| ListenerStatus {
         name: listener.point.section.clone(),
         supported_kinds: listener.point.kinds.iter().map(|kind| group_kind(*kind)).collect(),
-        attached_routes: attached(&listener.point.id),
+        attached_routes: attached.to(reader, key, &listener.point.id),
         conditions: listener_conditions(listener, generation, programmed(listener)),
     });
     let accepted = accepted(state);
     let is_accepted = accepted.is_true();
     let waits: Vec<_> = state.listeners.iter().filter_map(|l| Some((l, programmed(l).err()?))).collect();
-    let programmed = gateway_programmed(state, is_accepted, own, &addresses, &waits, bindings.is_some());
+    let programmed = gateway_programmed(state, is_accepted, own, &addresses, &waits, reader.runs());
     let mut messages: Vec<_> = state.listeners.iter().flat_map(beside_ingresses).collect();
     messages.extend(Message::warnings(&state.gateway.meta));
     if state.addressing == Addressing::SharedInstead {
@@ -237,11 +225,7 @@ impl NotProgrammed {
     }
 }
 
-fn programmed(
-    listener: &ListenerState,
-    own: Own<'_>,
-    bindings: Option<&Bindings>,
-) -> Result<(), NotProgrammed> {
+fn programmed(listener: &ListenerState, own: Own<'_>, reader: &Reader<'_>) -> Result<(), NotProgrammed> {
     let not = |reason, message: String| Err(NotProgrammed { reason, message });
     if let Some(why) = &listener.refused {
         let reason = if why.is_conflict() { why.reason() } else { "Invalid" };
@@ -254,14 +238,16 @@ fn programmed(
         return not("Invalid", "no certificate can be loaded".into());
     }
     let port = listener.point.port;
-    let Some(bindings) = bindings else { return Ok(()) };
+    if !reader.runs() {
+        return Ok(());
+    }
     let Some(bound) = listener.point.bound() else { return not("Pending", own.unbound(port)) };
-    match bindings.get(&bound) {
+    match reader.binding(bound) {
         // Nobody comes there.
-        Some(Ok(())) if own.missing().is_some() => not("Pending", own.unbound(port)),
-        Some(Ok(())) => Ok(()),
-        Some(Err(why)) => not("Pending", format!("port {port} cannot be bound: {why}")),
-        None => not("Pending", format!("port {port} is not bound yet")),
+        Binding::Bound if own.missing().is_some() => not("Pending", own.unbound(port)),
+        Binding::Bound | Binding::Assumed => Ok(()),
+        Binding::Failed(why) => not("Pending", format!("port {port} cannot be bound: {why}")),
+        Binding::Pending => not("Pending", format!("port {port} is not bound yet")),
     }
 }
 
@@ -291,16 +277,16 @@ struct Addresses {
 }
 
 /// All that there are, unless it asks for some; one that it asks for without a value is any of its type.
-fn addresses(state: &GatewayState, settings: &Settings, runs: bool) -> Addresses {
+fn addresses(state: &GatewayState, reader: &Reader<'_>) -> Addresses {
     let gateway = &state.gateway;
     let all = match &state.addressing {
         Addressing::Dedicated(dedicated) => match &dedicated.state {
-            DedicatedState::Made(addresses) => addresses,
+            DedicatedState::Made(addresses) => &**addresses,
             // Where nothing runs, they are taken for granted.
-            DedicatedState::Missing | DedicatedState::Foreign if !runs => &settings.addresses,
-            DedicatedState::Missing | DedicatedState::Foreign => &Vec::new(),
+            DedicatedState::Missing | DedicatedState::Foreign if !reader.runs() => reader.addresses(),
+            DedicatedState::Missing | DedicatedState::Foreign => &[],
         },
-        _ => &settings.addresses,
+        _ => reader.addresses(),
     };
     let all: Vec<_> = all.iter().map(status_address).collect();
     let mut found = Addresses {

@@ -6,27 +6,27 @@ use super::{
 };
 use crate::{
     ir::{GatewayClass, parameters::Addressing},
-    snapshot::Snapshot,
-    translate::{DedicatedPorts, Settings, parameters_of_class},
+    translate::{Bundle, DedicatedPorts, Reader, parameters_of_class},
 };
 
 /// What is said about a GatewayClass; nothing where it is another controller's.
-pub fn gateway_class(class: &GatewayClass, snapshot: &Snapshot, settings: &Settings) -> Option<Report> {
+pub fn gateway_class(class: &GatewayClass, reader: &Reader<'_>) -> Option<Report> {
+    let settings = reader.settings();
     (*class.controller == *settings.gateway_controller).then(|| Report {
         status: Status::Conditions(Box::new(GatewayClassStatus {
-            conditions: [Some(accepted(class, snapshot)), supported_version(class, settings)]
+            conditions: [Some(accepted(class, reader)), supported_version(class, reader.bundle())]
                 .into_iter()
                 .flatten()
                 .collect(),
-            supported_features: features(class, snapshot, settings),
+            supported_features: features(class, reader),
         })),
         messages: Message::warnings(&class.meta).collect(),
     })
 }
 
-fn accepted(class: &GatewayClass, snapshot: &Snapshot) -> Condition {
+fn accepted(class: &GatewayClass, reader: &Reader<'_>) -> Condition {
     let condition = condition(class.meta.generation, ConditionType::Accepted);
-    match parameters_of_class(snapshot, class) {
+    match parameters_of_class(reader, class) {
         Ok(_) => condition.yes("Accepted", "Gateways of this class are served"),
         Err(why) => condition.no("InvalidParameters", format!("parametersRef: {why}")),
     }
@@ -36,8 +36,8 @@ fn accepted(class: &GatewayClass, snapshot: &Snapshot) -> Condition {
 const RELEASE: &str = "v1.7.";
 
 /// Whether the CRDs are of the release that is served; nothing where there are none to be seen, as in a folder.
-fn supported_version(class: &GatewayClass, settings: &Settings) -> Option<Condition> {
-    let bundle = settings.bundle.as_ref()?;
+fn supported_version(class: &GatewayClass, bundle: Option<&Bundle>) -> Option<Condition> {
+    let bundle = bundle?;
     let condition = condition(class.meta.generation, ConditionType::SupportedVersion);
     let others: Vec<_> = bundle.iter().filter(|version| !version.starts_with(RELEASE)).collect();
     Some(match others.as_slice() {
@@ -53,9 +53,10 @@ fn supported_version(class: &GatewayClass, settings: &Settings) -> Option<Condit
 }
 
 /// What is served of the features that the conformance suite names, in alphabetical order.
-fn features(class: &GatewayClass, snapshot: &Snapshot, settings: &Settings) -> Vec<SupportedFeature> {
-    let addressing = parameters_of_class(snapshot, class).ok().and_then(|parameters| parameters.addressing);
-    let has_own = addressing == Some(Addressing::Dedicated) && settings.dedicated != DedicatedPorts::AsShared;
+fn features(class: &GatewayClass, reader: &Reader<'_>) -> Vec<SupportedFeature> {
+    let addressing = parameters_of_class(reader, class).ok().and_then(|parameters| parameters.addressing);
+    let has_own =
+        addressing == Some(Addressing::Dedicated) && reader.settings().dedicated != DedicatedPorts::AsShared;
     let own = OF_OWN_ADDRESSES.iter().filter(|_| has_own);
     let mut names: Vec<_> = FEATURES.iter().chain(own).copied().collect();
     names.sort_unstable();
@@ -110,7 +111,7 @@ mod tests {
     use super::*;
     use crate::{
         ir::{Kind, ObjectKey},
-        translate::{PortRange, testing::snapshot},
+        translate::{PortRange, Settings, testing::snapshot},
     };
 
     const OBJECTS: &str = "
@@ -140,7 +141,7 @@ spec: { addressing: Dedicated }
         ] {
             let settings = Settings { dedicated, ..Settings::default() };
             let class = &snapshot.gateway_classes[&ObjectKey::new(Kind::GatewayClass, "", class)];
-            let report = gateway_class(class, &snapshot, &settings).unwrap();
+            let report = gateway_class(class, &Reader::new(&snapshot, &settings, None)).unwrap();
             let Status::Conditions(status) = &report.status else { panic!("{report:?}") };
             let names: Vec<_> = status.supported_features.iter().map(|feature| feature.name).collect();
             assert!(names.is_sorted(), "{names:?}");

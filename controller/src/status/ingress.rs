@@ -6,9 +6,8 @@ use super::{
     IngressLoadBalancer, IngressLoadBalancerIngress, IngressStatus, Message, Report, Status, bounded,
 };
 use crate::{
-    Bindings,
     ir::ObjectKey,
-    translate::{Address, Listeners, Loss, Settings, Translated},
+    translate::{Address, Binding, Listeners, Loss, Reader, Translated},
 };
 
 /// What is said about an Ingress of ours; `losses` are those of its paths that an older one has.
@@ -16,14 +15,13 @@ pub fn ingress<'l>(
     key: &ObjectKey,
     translated: &Translated,
     listeners: &Listeners,
-    settings: &Settings,
-    bindings: Option<&Bindings>,
+    reader: &Reader<'_>,
     losses: impl IntoIterator<Item = &'l Loss>,
 ) -> Report {
     let ports: BTreeSet<u16> = translated.attachments.iter().map(|a| a.slot.at.port).collect();
     let unbound = ports.iter().filter_map(|bound| {
-        let why = bindings?.get(bound)?.as_ref().err()?;
-        let port = bound.saturating_sub(settings.port_offset);
+        let Binding::Failed(why) = reader.binding(*bound) else { return None };
+        let port = bound.saturating_sub(reader.settings().port_offset);
         Some(Message::refused(format!("not served on port {port}, which cannot be bound: {why}")))
     });
     let mut messages = translated.messages.clone();
@@ -32,7 +30,7 @@ pub fn ingress<'l>(
     messages.extend(losses.into_iter().map(|loss| Message::refused(loss.to_string())));
     messages.sort();
     messages.dedup();
-    let ingress = settings.addresses.iter().map(|address| match address {
+    let ingress = reader.addresses().iter().map(|address| match address {
         Address::Ip(ip) => IngressLoadBalancerIngress::Ip(ip.to_string()),
         Address::Hostname(name) => IngressLoadBalancerIngress::Hostname(name.to_string()),
     });

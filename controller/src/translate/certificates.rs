@@ -7,7 +7,7 @@ use std::{
 
 use portcullis_tls::{Certificate, CertificateError};
 
-use super::grants;
+use super::{Reader, grants};
 use crate::{
     ir::{Kind, ObjectKey, Secret, gateway::Reference},
     snapshot::Snapshot,
@@ -56,7 +56,7 @@ impl CertificatePool {
     /// that nobody learns of Secrets in other namespaces.
     pub fn resolve(
         &self,
-        snapshot: &Snapshot,
+        reader: &Reader<'_>,
         namespace: &str,
         reference: &Reference,
     ) -> Result<Arc<Certificate>, CertificateRefError> {
@@ -69,13 +69,13 @@ impl CertificatePool {
         }
         let target = reference.namespace.as_deref().unwrap_or(namespace);
         let from = grants::From { group: grants::GATEWAY_GROUP, kind: "Gateway", namespace };
-        if !grants::permitted(snapshot, from, "Secret", target, &reference.name) {
+        if !grants::permitted(reader, from, "Secret", target, &reference.name) {
             return Err(CertificateRefError::NotPermitted {
                 namespace: target.into(),
                 name: reference.name.clone(),
             });
         }
-        self.read(snapshot, &ObjectKey::new(Kind::Secret, target, &reference.name))
+        self.read(reader, &ObjectKey::new(Kind::Secret, target, &reference.name))
     }
 
     /// The certificate in a Secret.
@@ -84,10 +84,10 @@ impl CertificatePool {
     /// [`CertificateRefError`] where there is none that can be used.
     pub fn read(
         &self,
-        snapshot: &Snapshot,
+        reader: &Reader<'_>,
         key: &ObjectKey,
     ) -> Result<Arc<Certificate>, CertificateRefError> {
-        let secret = snapshot.secrets.get(key).ok_or_else(|| CertificateRefError::NotFound(key.clone()))?;
+        let secret = reader.secret(key).ok_or_else(|| CertificateRefError::NotFound(key.clone()))?;
         let part = |name| secret.data.get(name).ok_or(CertificateRefError::Missing(key.clone(), name));
         let (chain, private) = (part("tls.crt")?, part("tls.key")?);
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);

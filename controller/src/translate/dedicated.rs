@@ -5,10 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{Allocation, PortRange};
-use crate::{
-    ir::{Address, Gateway, Kind, ObjectKey, Service, core::GatewayService, parameters::ServiceParameters},
-    snapshot::Snapshot,
+use super::{PortRange, Reader};
+use crate::ir::{
+    Address, Gateway, Kind, ObjectKey, Service, core::GatewayService, parameters::ServiceParameters,
 };
 
 /// A Gateway with addresses of its own.
@@ -46,11 +45,6 @@ pub fn service_name(gateway: &str) -> String {
     format!("{PREFIX}{kept}-{hash:08x}")
 }
 
-/// Whether a Service may be one that is made for a Gateway.
-pub(crate) fn may_be_of_a_gateway(service: &str) -> bool {
-    service.starts_with(PREFIX)
-}
-
 /// A name as the value of a label, which has no more than 63 characters.
 pub fn label_value(name: &str) -> String {
     match name.len() {
@@ -71,31 +65,35 @@ fn hash(text: &str) -> u32 {
 
 /// What there is of a Gateway.
 pub(super) fn dedicated(
-    snapshot: &Snapshot,
+    reader: &Reader<'_>,
     gateway: &Gateway,
     parameters: ServiceParameters,
-    (allocation, range): (&Allocation, PortRange),
+    range: PortRange,
 ) -> Dedicated {
-    let key = service_key(gateway);
-    let state = match (own_service(snapshot, gateway), snapshot.services.contains_key(&key)) {
+    let state = match (own_service(reader, gateway), service_of(reader, gateway)) {
         (Some(service), _) => DedicatedState::Made(addresses(service)),
-        (None, true) => DedicatedState::Foreign,
-        (None, false) => DedicatedState::Missing,
+        (None, Some(_)) => DedicatedState::Foreign,
+        (None, None) => DedicatedState::Missing,
     };
-    let uid = gateway.meta.uid();
+    let (uid, allocation) = (gateway.meta.uid(), reader.allocation());
     let ports = gateway.listeners.iter().map(|listener| listener.port);
     let bound = ports.filter_map(|port| Some((port, allocation.of(&uid, port)?)));
     let bound = bound.filter(|(_, bound)| range.contains(*bound)).collect();
-    Dedicated { service: key, parameters, state, bound }
+    Dedicated { service: service_key(gateway), parameters, state, bound }
 }
 
 fn service_key(gateway: &Gateway) -> ObjectKey {
     ObjectKey::new(Kind::Service, gateway.meta.namespace(), &service_name(gateway.meta.name()))
 }
 
+/// The Service of the name that the one of a Gateway has.
+fn service_of<'s>(reader: &Reader<'s>, gateway: &Gateway) -> Option<&'s Service> {
+    reader.service(gateway.meta.namespace(), &service_name(gateway.meta.name()))
+}
+
 /// The Service that was made for this Gateway, and for none of the same name before it.
-fn own_service<'s>(snapshot: &'s Snapshot, gateway: &Gateway) -> Option<&'s Service> {
-    let service = snapshot.services.get(&service_key(gateway))?;
+fn own_service<'s>(reader: &Reader<'s>, gateway: &Gateway) -> Option<&'s Service> {
+    let service = service_of(reader, gateway)?;
     let owner = &service.gateway.as_ref()?.owner;
     (**owner == *gateway.meta.uid()).then_some(service)
 }
@@ -125,7 +123,6 @@ mod tests {
                 name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'),
                 "{name}"
             );
-            assert!(may_be_of_a_gateway(&name));
         }
         assert_ne!(service_name("a.b"), service_name("a-b"));
         // Whoever changes this gives every Gateway another Service, and another address.

@@ -5,11 +5,11 @@ use std::{
     sync::Arc,
 };
 
-use portcullis_routing::{HostTable, ListenerId};
+use portcullis_routing::HostTable;
 
 use super::{
-    Attachment, Listeners, Loss, PatternQuotas, Pools, Settings, Slots, Translated, Translation, assemble,
-    fill, ingress, is_attached, listeners, merge, route,
+    Attached, Attachment, Listeners, Loss, PatternQuotas, Pools, Reader, Settings, Slots, Translated,
+    Translation, assemble, fill, ingress, is_attached, listeners, merge, route,
 };
 use crate::{
     Bindings,
@@ -26,14 +26,15 @@ pub fn full(
     bindings: Option<&Bindings>,
     pools: &Pools,
 ) -> Translation {
-    let listeners = listeners(snapshot, settings, &pools.certificates);
-    let mut translated = translate_all(snapshot, &listeners, settings, pools);
+    let reader = Reader::new(snapshot, settings, bindings);
+    let listeners = listeners(&reader, &pools.certificates);
+    let mut translated = translate_all(snapshot, &reader, &listeners, pools);
     let (slots, losses) = put_together(&mut translated);
     fill(snapshot, pools.backends.take_fresh());
     Translation {
         table: Arc::new(assemble::table(&listeners, &slots)),
         certificates: Arc::clone(&listeners.certificates),
-        statuses: statuses(snapshot, &listeners, settings, bindings, translated, &losses),
+        statuses: statuses(snapshot, &reader, &listeners, translated, &losses),
     }
 }
 
@@ -68,61 +69,52 @@ fn put_together(translated: &mut BTreeMap<ObjectKey, Translated>) -> (Slots, BTr
 
 fn translate_all(
     snapshot: &Snapshot,
+    reader: &Reader<'_>,
     listeners: &Listeners,
-    settings: &Settings,
     pools: &Pools,
 ) -> BTreeMap<ObjectKey, Translated> {
+    let settings = reader.settings();
     let mut quotas = PatternQuotas::default();
     for with_patterns in snapshot.routes.values().filter(|route| !route.patterns.is_empty()) {
-        let is_attached = is_attached(snapshot, listeners, with_patterns);
+        let is_attached = is_attached(reader, listeners, with_patterns);
         let wants = is_attached.then_some(&*with_patterns.patterns);
         quotas.set(&with_patterns.meta, wants, settings.pattern_budget);
     }
-    let routes = snapshot
-        .routes
-        .iter()
-        .map(|(key, of)| (key.clone(), route(snapshot, listeners, settings, pools, quotas.grants(key), of)));
+    let routes = snapshot.routes.iter();
+    let routes = routes.map(|(key, r)| (key.clone(), route(reader, listeners, pools, quotas.grants(key), r)));
     let ingresses = snapshot.ingresses.iter();
-    let ingresses =
-        ingresses.map(|(key, i)| (key.clone(), ingress(snapshot, listeners, settings, &pools.backends, i)));
+    let ingresses = ingresses.map(|(key, i)| (key.clone(), ingress(reader, listeners, &pools.backends, i)));
     routes.chain(ingresses).collect()
 }
 
 fn statuses(
     snapshot: &Snapshot,
+    reader: &Reader<'_>,
     listeners: &Listeners,
-    settings: &Settings,
-    bindings: Option<&Bindings>,
     translated: BTreeMap<ObjectKey, Translated>,
     losses: &BTreeSet<Loss>,
 ) -> Statuses {
-    let mut attached: BTreeMap<&Arc<ListenerId>, u32> = BTreeMap::new();
-    for id in translated.values().flat_map(|t| &t.attached) {
-        *attached.entry(id).or_default() += 1;
-    }
+    let mut attached = Attached::default();
+    translated.values().flat_map(|t| &t.attached).for_each(|id| attached.add(id));
     let mut lost: BTreeMap<(&str, &str), Vec<&Loss>> = BTreeMap::new();
     for loss in losses {
         lost.entry((&loss.loser.namespace, &loss.loser.name)).or_default().push(loss);
     }
     let classes = snapshot.gateway_classes.values();
-    let classes = classes.filter_map(|class| {
-        Some((class.meta.key.clone(), status::gateway_class(class, snapshot, settings)?))
-    });
-    let gateways = listeners.gateways.iter().map(|(key, state)| {
-        let count = |id: &Arc<ListenerId>| attached.get(id).copied().unwrap_or_default();
-        (key.clone(), status::gateway(state, settings, bindings, count))
-    });
-    let of_listeners: Vec<_> = classes.chain(gateways).collect();
+    let classes =
+        classes.filter_map(|class| Some((class.meta.key.clone(), status::gateway_class(class, reader)?)));
+    let gateways = listeners.gateways.iter();
+    let gateways = gateways.map(|(key, state)| (key.clone(), status::gateway(state, reader, &attached)));
     let of_routes = translated.into_iter().filter_map(|(key, mut t)| {
         let report = if key.kind != Kind::Ingress {
             status::route(&mut t)?
         } else if t.ours {
             let lost = lost.get(&(&*key.namespace, &*key.name)).into_iter().flatten().copied();
-            status::ingress(&key, &t, listeners, settings, bindings, lost)
+            status::ingress(&key, &t, listeners, reader, lost)
         } else {
             return None;
         };
         Some((key, report))
     });
-    of_listeners.into_iter().chain(of_routes).collect()
+    classes.chain(gateways).chain(of_routes).collect()
 }

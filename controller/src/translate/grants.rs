@@ -1,9 +1,6 @@
 //! Who may refer to objects of another namespace.
 
-use crate::{
-    ir::{Kind, ObjectKey},
-    snapshot::Snapshot,
-};
+use super::Reader;
 
 pub(super) use crate::kinds::GATEWAY_API as GATEWAY_GROUP;
 
@@ -18,7 +15,7 @@ pub(super) struct From<'a> {
 /// Whether a reference to an object of the core group is permitted: within a namespace always, to another one where a
 /// ReferenceGrant there says so.
 pub(super) fn permitted(
-    snapshot: &Snapshot,
+    reader: &Reader<'_>,
     from: From<'_>,
     kind: &str,
     namespace: &str,
@@ -27,9 +24,7 @@ pub(super) fn permitted(
     if from.namespace == namespace {
         return true;
     }
-    let first = ObjectKey::new(Kind::ReferenceGrant, namespace, "");
-    let mut grants = snapshot.grants.range(first..).take_while(|(key, _)| *key.namespace == *namespace);
-    grants.any(|(_, grant)| {
+    reader.grants(namespace).any(|grant| {
         let names_from = grant
             .from
             .iter()

@@ -9,13 +9,12 @@ use portcullis_routing::{
 };
 
 use super::{
-    Attachment, BackendPool, Closer, HostSlot, IngressHost, Listeners, Owner, References, Settings,
-    Translated, listeners::Classes, listeners::ingress_hosts, services, tls_towards,
+    Attachment, BackendPool, Closer, HostSlot, IngressHost, Listeners, Owner, Reader, Settings, Translated,
+    listeners::Classes, services, tls_towards,
 };
 use crate::{
     ir::{Ingress, ingress::IngressBackend},
     problem::Topic,
-    snapshot::Snapshot,
     status::Message,
 };
 
@@ -24,19 +23,18 @@ const ACME: &str = "/.well-known/acme-challenge";
 
 /// What one Ingress comes to. Which of its paths an older Ingress has is found when slots are put together.
 pub fn ingress(
-    snapshot: &Snapshot,
+    reader: &Reader<'_>,
     listeners: &Listeners,
-    settings: &Settings,
     backends: &BackendPool,
     ingress: &Ingress,
 ) -> Translated {
-    if !Classes::of(snapshot, settings).is_ours(ingress) {
+    if !Classes::of(reader).is_ours(ingress) {
         return Translated::default();
     }
     let mut translated = Translated { ours: true, ..Translated::default() };
+    let settings = reader.settings();
     let mut compiler = Compiler {
-        snapshot,
-        settings,
+        reader,
         backends,
         ingress,
         id: Arc::new(RouteId {
@@ -45,7 +43,6 @@ pub fn ingress(
             name: ingress.meta.name().into(),
         }),
         name: format!("{}/{}", ingress.meta.namespace(), ingress.meta.name()).into(),
-        references: References::default(),
         messages: Message::warnings(&ingress.meta).collect(),
         closed: ingress.unserved.closed_by(settings.strict_annotations).map(Into::into),
     };
@@ -54,9 +51,8 @@ pub fn ingress(
     let default = ingress.default_backend.as_ref();
     let default = default.map(|backend| compiler.rule(last, "default backend", backend));
     let every_path = || PathMatch::Prefix("".into());
-    for host in ingress_hosts(ingress) {
-        compiler.references.hosts.insert(host.clone());
-        let Some(state) = listeners.ingress.hosts.get(&host) else { continue };
+    for host in ingress.hosts() {
+        let Some(state) = listeners.at_host(reader, &host) else { continue };
         let closer = compiler.closer(state);
         let (paths, default) = match &closer {
             None => (compiler.paths(&host), default.clone()),
@@ -71,25 +67,22 @@ pub fn ingress(
         let place = Place { state, host: &host, is_closed };
         translated.attachments.extend(compiler.at_ports(settings, place, &paths, default.as_ref()));
     }
-    if let Some(rule) = default {
-        compiler.references.hosts.insert(HostPattern::Any);
-        if let Some(state) = listeners.ingress.hosts.get(&HostPattern::Any) {
-            let closer = compiler.closer(state);
-            let rule = closer.map_or(rule, |closer| compiler.closed_rule(last, &closer.by));
-            translated.attachments.extend(compiler.for_the_rest(settings, state, &rule));
-        }
+    if let Some(rule) = default
+        && let Some(state) = listeners.at_host(reader, &HostPattern::Any)
+    {
+        let closer = compiler.closer(state);
+        let rule = closer.map_or(rule, |closer| compiler.closed_rule(last, &closer.by));
+        translated.attachments.extend(compiler.for_the_rest(settings, state, &rule));
     }
-    Translated { references: compiler.references, messages: compiler.messages, ..translated }
+    Translated { messages: compiler.messages, ..translated }
 }
 
 struct Compiler<'a> {
-    snapshot: &'a Snapshot,
-    settings: &'a Settings,
+    reader: &'a Reader<'a>,
     backends: &'a BackendPool,
     ingress: &'a Ingress,
     id: Arc<RouteId>,
     name: Arc<str>,
-    references: References,
     messages: Vec<Message>,
     /// What closes all paths of the Ingress.
     closed: Option<Box<str>>,
@@ -296,10 +289,8 @@ impl Compiler<'_> {
             }
         };
         let namespace = self.ingress.meta.namespace();
-        let service = services::find(self.snapshot, namespace, name);
-        self.references.add_service(service.as_ref().ok().copied(), namespace, name);
-        let service = service?;
-        services::check(service, self.settings)?;
+        let service = services::find(self.reader, namespace, name)?;
+        services::check(service, self.reader.settings())?;
         let port = services::port_of_ingress(service, wanted)?;
         let (protocol, tls) = spoken(port.app_protocol);
         let tls = tls.then(|| tls_towards(&service.meta.key));

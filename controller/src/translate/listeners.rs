@@ -19,7 +19,7 @@ mod plan;
 mod tls;
 
 pub use closed::{Closer, Closure};
-pub(super) use ingress::{Classes, hosts as ingress_hosts};
+pub(super) use ingress::Classes;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -27,11 +27,12 @@ use portcullis_routing::{HostPattern, ListenerId, Protocol, RouteKind};
 use portcullis_tls::{Certificate, Certificates};
 
 use super::{
-    CertificatePool, CertificateRefError, Dedicated, DedicatedPorts, ListenerSlot, PortUnavailable, Settings,
+    CertificatePool, CertificateRefError, Dedicated, DedicatedPorts, ListenerSlot, PortUnavailable, Reader,
+    Settings,
 };
 use crate::{
+    facts::Fact,
     ir::{Gateway, Ingress, ObjectKey, gateway::AllowedNamespaces},
-    snapshot::Snapshot,
     status::Message,
 };
 
@@ -250,15 +251,28 @@ pub struct ListenerPlan {
 }
 
 /// What all Gateways, GatewayClasses, Secrets and Ingresses say of listeners.
-pub fn listeners(snapshot: &Snapshot, settings: &Settings, certificates: &CertificatePool) -> Listeners {
-    let mut gateways = gateways::ours(snapshot, settings, certificates);
-    let ours = ingress::ours(snapshot, settings);
+pub fn listeners(reader: &Reader<'_>, certificates: &CertificatePool) -> Listeners {
+    let settings = reader.settings();
+    let mut gateways = gateways::ours(reader, certificates);
+    let ours = ingress::ours(reader);
     let claims = claims::settle(&mut gateways, &ours, settings);
     let ingress = ingress::side(ours, &claims, settings);
-    plan::plan(snapshot, settings, certificates, gateways, ingress, &claims)
+    plan::plan(reader, certificates, gateways, ingress, &claims)
 }
 
 impl Listeners {
+    /// What a unit reads of a Gateway of ours.
+    pub(crate) fn of_gateway(&self, reader: &Reader<'_>, key: &ObjectKey) -> Option<&Arc<GatewayState>> {
+        reader.note(|| Fact::ListenersOf(key.clone()));
+        self.gateways.get(key)
+    }
+
+    /// What a unit reads of a host of Ingresses.
+    pub(crate) fn at_host(&self, reader: &Reader<'_>, host: &HostPattern) -> Option<&IngressHost> {
+        reader.note(|| Fact::ListenerAt(host.clone()));
+        self.ingress.hosts.get(host)
+    }
+
     /// The Gateways whose routes have to be translated again, compared with the listeners from before.
     pub fn changed_gateways(&self, before: &Self) -> Vec<ObjectKey> {
         let points = |listeners: &Self, key| {

@@ -1,9 +1,7 @@
 //! What a `parametersRef` leads to.
 
-use crate::{
-    ir::{Gateway, GatewayClass, Kind, ObjectKey, gateway::Reference, parameters::Parameters},
-    snapshot::Snapshot,
-};
+use super::Reader;
+use crate::ir::{Gateway, GatewayClass, Kind, ObjectKey, gateway::Reference, parameters::Parameters};
 
 /// Why a `parametersRef` leads nowhere.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -19,33 +17,33 @@ pub(crate) enum InvalidParameters {
 }
 
 /// What a GatewayClass asks for; nothing where it refers to no object.
-pub(crate) fn of_class(snapshot: &Snapshot, class: &GatewayClass) -> Result<Parameters, InvalidParameters> {
+pub(crate) fn of_class(reader: &Reader<'_>, class: &GatewayClass) -> Result<Parameters, InvalidParameters> {
     match &class.parameters {
         None => Ok(Parameters::default()),
         Some(to) => match &to.namespace {
-            Some(namespace) => resolve(snapshot, to, namespace).cloned(),
+            Some(namespace) => resolve(reader, to, namespace).cloned(),
             None if is_ours(to) => Err(InvalidParameters::NoNamespace(to.name.clone())),
-            None => resolve(snapshot, to, "").cloned(),
+            None => resolve(reader, to, "").cloned(),
         },
     }
 }
 
 /// What a Gateway asks for, and what its class does; or why one of them cannot be known, and whose reference that is.
 pub(super) fn of_gateway(
-    snapshot: &Snapshot,
+    reader: &Reader<'_>,
     class: &GatewayClass,
     gateway: &Gateway,
 ) -> Result<Parameters, (ObjectKey, InvalidParameters)> {
-    let of_class = of_class(snapshot, class).map_err(|why| (class.meta.key.clone(), why))?;
+    let of_class = of_class(reader, class).map_err(|why| (class.meta.key.clone(), why))?;
     let Some(to) = &gateway.parameters else { return Ok(of_class) };
-    match resolve(snapshot, to, gateway.meta.namespace()) {
+    match resolve(reader, to, gateway.meta.namespace()) {
         Ok(own) => Ok(own.over(&of_class)),
         Err(why) => Err((gateway.meta.key.clone(), why)),
     }
 }
 
 fn resolve<'s>(
-    snapshot: &'s Snapshot,
+    reader: &Reader<'s>,
     to: &Reference,
     namespace: &str,
 ) -> Result<&'s Parameters, InvalidParameters> {
@@ -57,7 +55,7 @@ fn resolve<'s>(
         return Err(InvalidParameters::Kind { kind, name: to.name.clone() });
     }
     let key = ObjectKey::new(Kind::GatewayParameters, namespace, &to.name);
-    match snapshot.gateway_parameters.get(&key).map(|found| found.spec.as_ref()) {
+    match reader.gateway_parameters(&key).map(|found| found.spec.as_ref()) {
         None => Err(InvalidParameters::NotFound(key)),
         Some(Err(why)) => Err(InvalidParameters::Broken(key, why.clone())),
         Some(Ok(parameters)) => Ok(parameters),

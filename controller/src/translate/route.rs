@@ -10,10 +10,9 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use portcullis_routing::{Entry, HostPattern, Precedence, RouteKind, RouteMatch};
 
-use super::{Attachment, HostSlot, Listeners, Pools, References, Settings, Translated};
+use super::{Attachment, HostSlot, Listeners, Pools, Reader, Translated};
 use crate::{
     ir::Route,
-    snapshot::Snapshot,
     status::{self, Message},
 };
 use attach::Parent;
@@ -25,26 +24,25 @@ pub(crate) use rules::{InvalidRules, Unresolved, tls_towards};
 
 /// Whether a route is attached to a listener. Only then its regular expressions are compiled, and count for its
 /// namespace.
-pub fn is_attached(snapshot: &Snapshot, listeners: &Listeners, route: &Route) -> bool {
-    let (parents, _) = attach::parents(snapshot, listeners, route, &mut References::default());
+pub fn is_attached(reader: &Reader<'_>, listeners: &Listeners, route: &Route) -> bool {
+    let (parents, _) = attach::parents(reader, listeners, route);
     parents.iter().any(|parent| parent.outcome.is_ok())
 }
 
 /// What one route comes to at these listeners. Total: a route that cannot be served costs its own requests. `granted` is
 /// whether its regular expressions are within the budget of its namespace ([`super::PatternQuotas`]).
 pub fn route(
-    snapshot: &Snapshot,
+    reader: &Reader<'_>,
     listeners: &Listeners,
-    settings: &Settings,
     pools: &Pools,
     granted: bool,
     route: &Route,
 ) -> Translated {
-    let mut references = References::default();
-    let (parents, mut messages) = attach::parents(snapshot, listeners, route, &mut references);
+    let (parents, mut messages) = attach::parents(reader, listeners, route);
     if parents.is_empty() {
-        return Translated { messages, references, ..Translated::default() };
+        return Translated { messages, ..Translated::default() };
     }
+    let settings = reader.settings();
     let mut attached = BTreeMap::new();
     for point in parents.iter().flat_map(|parent| parent.outcome.iter().flatten()) {
         attached.insert(Arc::clone(&point.id), Arc::clone(point));
@@ -54,7 +52,7 @@ pub fn route(
         (false, true) => Compile::Patterns(&pools.patterns),
         (false, false) => Compile::OverBudget(settings.pattern_budget),
     };
-    let rules = rules::compile(snapshot, settings, &pools.backends, patterns, route, &mut references);
+    let rules = rules::compile(reader, &pools.backends, patterns, route);
     let parents = parents.iter().map(|Parent { parent_ref, outcome }| {
         let outcome = outcome.as_ref().map(|_| ()).map_err(|error| *error);
         status::route_parent(route, settings, parent_ref, outcome, &rules.invalid, &rules.unresolved)
@@ -70,7 +68,6 @@ pub fn route(
         attached: if rules.invalid.all { Vec::new() } else { attached.into_keys().collect() },
         messages,
         ours: true,
-        references,
     }
 }
 

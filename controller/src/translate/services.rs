@@ -2,11 +2,8 @@
 
 use portcullis_routing::{BackendError, ExternalNames};
 
-use super::Settings;
-use crate::{
-    ir::{Kind, ObjectKey, Service, core::TransportProtocol, ingress::PortRef},
-    snapshot::Snapshot,
-};
+use super::{Reader, Settings};
+use crate::ir::{ObjectKey, Service, core::TransportProtocol, ingress::PortRef};
 
 /// A port of a Service that was found.
 #[derive(Clone, Copy, Debug)]
@@ -16,13 +13,12 @@ pub(super) struct FoundPort<'s> {
 }
 
 pub(super) fn find<'s>(
-    snapshot: &'s Snapshot,
+    reader: &Reader<'s>,
     namespace: &str,
     name: &str,
 ) -> Result<&'s Service, BackendError> {
-    let service = snapshot.services.find(Kind::Service, namespace, name);
     let not_found = || BackendError::NotFound(format!("{namespace}/{name}").into());
-    service.map(|service| &**service).ok_or_else(not_found)
+    reader.service(namespace, name).ok_or_else(not_found)
 }
 
 /// Whether the Service may be a backend. Where its name leads is known to whoever resolves it.

@@ -12,7 +12,6 @@ use std::{
 
 use portcullis_routing::{Entry, HostPattern, HostTable, ListenerId, PathMatch, RouteId};
 
-use super::References;
 use crate::{
     ir::ObjectKey,
     status::{Message, RouteParentStatus},
@@ -31,8 +30,6 @@ pub struct Translated {
     pub messages: Vec<Message>,
     /// Whether it has to do with us; where not, nothing is said of it.
     pub ours: bool,
-    /// What was read for all of this.
-    pub references: References,
 }
 
 /// One place of the table: a [`HostTable`].

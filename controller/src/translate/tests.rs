@@ -7,6 +7,7 @@ use super::{
     *,
 };
 use crate::{
+    facts::Fact,
     ir::{Kind, ObjectKey},
     snapshot::{Change, Snapshot},
     status::Status,
@@ -22,8 +23,19 @@ spec:
 ---
 ";
 
+/// What was noted of objects and of listeners, each once.
+fn noted(reader: &Reader<'_>) -> Vec<String> {
+    let facts: BTreeSet<_> = reader.take_noted().into_iter().collect();
+    let text = |fact| match fact {
+        Fact::Object(key) => Some(key.to_string()),
+        Fact::Settings => None,
+        other => Some(format!("{other:?}")),
+    };
+    facts.into_iter().filter_map(text).collect()
+}
+
 #[test]
-fn a_route_names_all_that_its_outcome_read() {
+fn a_route_notes_all_that_it_read() {
     let snapshot = snapshot(&format!(
         "{CLASS}{GATEWAY}
 kind: HTTPRoute
@@ -37,21 +49,24 @@ spec:
     ));
     let settings = Settings::default();
     let pools = Pools::default();
-    let listeners = listeners(&snapshot, &settings, &pools.certificates);
+    let reader = Reader::new(&snapshot, &settings, None).noting();
+    let listeners = listeners(&reader, &pools.certificates);
+    let of_listeners = reader.take_noted();
+    assert!(of_listeners.contains(&Fact::Gateways), "{of_listeners:?}");
     let web = &snapshot.routes[&ObjectKey::new(Kind::HttpRoute, "shop", "web")];
-    let References { objects, grants, hosts } =
-        route(&snapshot, &listeners, &settings, &pools, true, web).references;
-    let objects: Vec<_> = objects.iter().map(ToString::to_string).collect();
+    route(&reader, &listeners, &pools, true, web);
+    let gateway = |namespace, name| ObjectKey::new(Kind::Gateway, namespace, name);
     let want = [
-        "Gateway infra/public",
-        "Gateway shop/missing",
-        "Service shop/missing",
-        "Service shop/shadow",
-        "Namespace shop",
+        "Service shop/missing".to_owned(),
+        "Service shop/shadow".to_owned(),
+        "Namespace shop".to_owned(),
+        format!("{:?}", Fact::Existence(gateway("shop", "missing"))),
+        // A Service that may not be referred to is not read.
+        format!("{:?}", Fact::GrantsIn("media".into())),
+        format!("{:?}", Fact::ListenersOf(gateway("infra", "public"))),
+        format!("{:?}", Fact::ListenersOf(gateway("shop", "missing"))),
     ];
-    assert_eq!(objects, want, "a Service that may not be referred to is not read");
-    assert_eq!(grants, BTreeSet::from(["media".into()]));
-    assert!(hosts.is_empty());
+    assert_eq!(noted(&reader), want);
 }
 
 /// A route of the namespace `shop` with these paths, each a regular expression.
@@ -140,7 +155,7 @@ fn routes_beyond_the_budget_of_their_namespace_say_so_and_older_ones_are_served(
 }
 
 #[test]
-fn an_ingress_names_all_that_its_outcome_read() {
+fn an_ingress_notes_all_that_it_read() {
     let snapshot = snapshot(
         "
 kind: Ingress
@@ -153,15 +168,19 @@ spec:
     );
     let settings = Settings::default();
     let pools = Pools::default();
-    let listeners = listeners(&snapshot, &settings, &pools.certificates);
+    let reader = Reader::new(&snapshot, &settings, None).noting();
+    let listeners = listeners(&reader, &pools.certificates);
+    reader.take_noted();
     let web = &snapshot.ingresses[&ObjectKey::new(Kind::Ingress, "shop", "web")];
-    let References { objects, hosts, .. } =
-        ingress(&snapshot, &listeners, &settings, &pools.backends, web).references;
-    assert_eq!(
-        objects.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        ["Service shop/rest", "Service shop/web"]
-    );
-    assert_eq!(hosts, BTreeSet::from([HostPattern::Any, HostPattern::parse("a.example.com").unwrap()]));
+    ingress(&reader, &listeners, &pools.backends, web);
+    let want = [
+        "Service shop/rest".to_owned(),
+        "Service shop/web".to_owned(),
+        format!("{:?}", Fact::IngressClasses),
+        format!("{:?}", Fact::ListenerAt(HostPattern::Any)),
+        format!("{:?}", Fact::ListenerAt(HostPattern::parse("a.example.com").unwrap())),
+    ];
+    assert_eq!(noted(&reader), want);
 }
 
 #[test]
@@ -177,7 +196,7 @@ spec: {{ gatewayClassName: portcullis, listeners: [{{ name: tls, port: 443, prot
     };
     let tls = "tls: { certificateRefs: [{ name: one }] }";
     let (settings, pools) = (Settings::default(), Pools::default());
-    let of = |snapshot: &Snapshot| listeners(snapshot, &settings, &pools.certificates);
+    let of = |snapshot: &Snapshot| listeners(&Reader::new(snapshot, &settings, None), &pools.certificates);
     let first = snapshot(&format!("{CLASS}{}", gateway(tls)));
     for (listener, changed) in [
         (tls.to_owned(), false),
@@ -210,7 +229,7 @@ spec: {{ ingressClassName: portcullis, rules: [{{ host: a.example.com }}]{rest} 
         )
     };
     let (settings, pools) = (Settings::default(), Pools::default());
-    let of = |text: &str| listeners(&snapshot(text), &settings, &pools.certificates);
+    let of = |text: &str| listeners(&Reader::new(&snapshot(text), &settings, None), &pools.certificates);
     let before = of(&ingress("one", ""));
     assert!(of(&(ingress("one", "") + &ingress("two", ""))).changed_hosts(&before).is_empty());
     let changed = of(&(ingress("one", "") + &ingress("two", ", tls: [{ hosts: [a.example.com] }]")))
@@ -245,14 +264,21 @@ stringData:
     let ((crt, key), (other_crt, other_key)) = (pair(), pair());
     let pool = CertificatePool::default();
     let name = ObjectKey::new(Kind::Secret, "shop", "web");
-    let read = |text: &str| pool.read(&snapshot(text), &name).unwrap();
-    let first = read(&secret(&crt, &key, "one"));
-    assert!(Arc::ptr_eq(&first, &read(&secret(&crt, &key, "two"))), "another label");
-    assert!(!Arc::ptr_eq(&first, &read(&secret(&other_crt, &other_key, "two"))), "another certificate");
-    let mismatch = pool.read(&snapshot(&secret(&crt, &other_key, "two")), &name).unwrap_err();
+    let settings = Settings::default();
+    let read = |text: &str| pool.read(&Reader::new(&snapshot(text), &settings, None), &name);
+    let first = read(&secret(&crt, &key, "one")).unwrap();
+    assert!(Arc::ptr_eq(&first, &read(&secret(&crt, &key, "two")).unwrap()), "another label");
+    assert!(
+        !Arc::ptr_eq(&first, &read(&secret(&other_crt, &other_key, "two")).unwrap()),
+        "another certificate"
+    );
+    let mismatch = read(&secret(&crt, &other_key, "two")).unwrap_err();
     assert_eq!(mismatch.reason(), "InvalidCertificateRef");
     pool.forget_unused(&Snapshot::default());
-    assert!(!Arc::ptr_eq(&first, &read(&secret(&crt, &key, "one"))), "forgotten, as the Secret was gone");
+    assert!(
+        !Arc::ptr_eq(&first, &read(&secret(&crt, &key, "one")).unwrap()),
+        "forgotten, as the Secret was gone"
+    );
 }
 
 #[test]

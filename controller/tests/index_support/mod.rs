@@ -1,21 +1,24 @@
 //! Manifests out of a few bits, with few names, so that they meet and are at odds often.
 
-use std::sync::LazyLock;
+mod manifests;
 
 use portcullis_controller::{
-    ir::{Kind, Object, ObjectKey},
+    ir::{Kind, Object},
     objects,
-    translate::service_name,
 };
 use portcullis_tls::Certificates;
-use rcgen::{CertifiedKey, generate_simple_self_signed};
 use serde_json::{Value, json};
+
+use manifests::manifest_of;
 
 const NAMESPACES: [&str; 2] = ["a", "b"];
 const NAMES: [&str; 3] = ["x", "y", "z"];
 const HOSTS: [&str; 4] = ["h.test", "*.test", "g.h.test", "*.h.test"];
 const ADDRESSES: [&str; 2] = ["192.0.2.1", "192.0.2.2"];
 pub(crate) const UIDS: [&str; 2] = ["uid-1", "uid-2"];
+const TIMES: [&str; 2] = ["2024-01-01T00:00:00Z", "2025-01-01T00:00:00Z"];
+const CLASSES: [&str; 2] = ["c", "d"];
+const INGRESS_CLASSES: [&str; 2] = ["portcullis", "other"];
 const PATHS: [&str; 4] = ["/", "/p", "/p/q", "/r"];
 /// Every kind that is read but ConfigMap, which nothing refers to; those with the most to go wrong more than once.
 const KINDS: [Kind; 19] = [
@@ -66,36 +69,82 @@ impl Bits {
     }
 }
 
-/// An object of some kind.
-pub(crate) fn object(bits: &mut Bits) -> Object {
+/// An object of some kind, as it is written.
+pub(crate) fn manifest(bits: &mut Bits) -> Value {
     let kind = bits.of(&KINDS);
     // A few combinations are no valid object (two listeners alike); the next one is then.
-    let drawn = (0..20).find_map(|_| objects::decode(manifest(kind, bits), None).object);
-    drawn.unwrap_or_else(|| panic!("no valid {kind} among 20: {:#}", manifest(kind, bits)))
+    let drawn = (0..20).map(|_| manifest_of(kind, bits)).find(|manifest| read(manifest).is_some());
+    drawn.unwrap_or_else(|| panic!("no valid {kind} among 20: {:#}", manifest_of(kind, bits)))
+}
+
+/// The object that a manifest is of, where it is valid.
+pub(crate) fn read(manifest: &Value) -> Option<Object> {
+    objects::decode(manifest.clone(), None).object
 }
 
 /// Another object in the place of this one, as old as it.
-pub(crate) fn edited(before: &Object, bits: &mut Bits) -> Object {
-    let meta = before.meta();
+pub(crate) fn edited(before: &Value, bits: &mut Bits) -> Value {
+    let kind = Kind::ALL.iter().find(|kind| before["kind"] == kind.as_str()).unwrap();
     let drawn = (0..20).find_map(|_| {
-        let mut manifest = manifest(meta.key.kind, bits);
-        manifest["metadata"]["name"] = (&*meta.key.name).into();
-        if !meta.key.namespace.is_empty() {
-            manifest["metadata"]["namespace"] = (&*meta.key.namespace).into();
+        let mut manifest = manifest_of(*kind, bits);
+        for field in ["name", "namespace", "creationTimestamp"] {
+            match before["metadata"].get(field) {
+                Some(value) => manifest["metadata"][field] = value.clone(),
+                None => drop(manifest["metadata"].as_object_mut().unwrap().remove(field)),
+            }
         }
-        let object =
-            objects::decode(manifest.clone(), None).object.filter(|o| o.meta().created == meta.created);
-        object.or_else(|| {
-            manifest["metadata"].as_object_mut().unwrap().remove("creationTimestamp");
-            objects::decode(manifest, None).object.filter(|o| o.meta().created == meta.created)
-        })
+        read(&manifest).map(|_| manifest)
     });
     drawn.unwrap_or_else(|| before.clone())
 }
 
-/// The key of some object, which may or may not be there.
-pub(crate) fn key(bits: &mut Bits) -> ObjectKey {
-    object(bits).meta().key.clone()
+/// The same object made anew: another identity, and another age as a rule.
+pub(crate) fn made_anew(before: &Value, bits: &mut Bits) -> Value {
+    let mut manifest = before.clone();
+    manifest["metadata"]["uid"] = bits.of(&UIDS).into();
+    manifest["metadata"]["creationTimestamp"] = bits.of(&TIMES).into();
+    manifest
+}
+
+/// The same object under another name, where that is a valid one.
+pub(crate) fn renamed(before: &Value, bits: &mut Bits) -> Value {
+    let mut manifest = before.clone();
+    let names: &[&str] = match before["kind"].as_str().unwrap() {
+        "GatewayClass" => &CLASSES,
+        "IngressClass" => &INGRESS_CLASSES,
+        "Namespace" => &NAMESPACES,
+        _ => &NAMES,
+    };
+    manifest["metadata"]["name"] = bits.of(names).into();
+    manifest
+}
+
+/// The same object of another type, with other labels, or another in what it permits; or an edit of it.
+pub(crate) fn turned(before: &Value, bits: &mut Bits) -> Value {
+    let mut manifest = before.clone();
+    match before["kind"].as_str().unwrap() {
+        "Secret" => {
+            let is_tls = before["type"] == "kubernetes.io/tls";
+            manifest["type"] = if is_tls { "Opaque" } else { "kubernetes.io/tls" }.into();
+            if is_tls && bits.one_in(2) {
+                manifest["stringData"].as_object_mut().unwrap().remove("tls.key");
+            }
+        }
+        "Service" if before["spec"]["type"] == "ExternalName" => {
+            manifest["spec"] = json!({ "ports": [{ "name": "web", "port": 80 }] });
+        }
+        "Service" => {
+            manifest["spec"]["type"] = "ExternalName".into();
+            manifest["spec"]["externalName"] = "elsewhere.test".into();
+        }
+        "Namespace" => match bits.below(3) {
+            0 => drop(manifest["metadata"].as_object_mut().unwrap().remove("labels")),
+            _ => manifest["metadata"]["labels"] = json!({ "team": bits.of(&["red", "blue"]) }),
+        },
+        "ReferenceGrant" => manifest["spec"]["from"][0]["namespace"] = bits.of(&NAMESPACES).into(),
+        _ => return edited(before, bits),
+    }
+    if read(&manifest).is_some() { manifest } else { before.clone() }
 }
 
 /// The certificates of all listeners, by their fingerprints.
@@ -111,328 +160,4 @@ pub(crate) fn fingerprints(certificates: &Certificates) -> Vec<(u16, String, Vec
         .collect();
     all.sort();
     all
-}
-
-fn manifest(kind: Kind, bits: &mut Bits) -> Value {
-    let mut manifest = match kind {
-        Kind::GatewayClass => gateway_class(bits),
-        Kind::Gateway => gateway(bits),
-        Kind::GatewayParameters => parameters(bits),
-        Kind::HttpRoute => http_route(bits),
-        Kind::GrpcRoute => grpc_route(bits),
-        Kind::ReferenceGrant => grant(bits),
-        Kind::Ingress => ingress(bits),
-        Kind::IngressClass => ingress_class(bits),
-        Kind::Service => service(bits),
-        Kind::EndpointSlice => slice(bits),
-        Kind::Secret => secret(bits),
-        Kind::Namespace => json!({}),
-        Kind::ConfigMap => unreachable!("is not among the kinds"),
-    };
-    manifest["apiVersion"] = kind.resource().api_version.into();
-    manifest["kind"] = kind.as_str().into();
-    let metadata = manifest.as_object_mut().unwrap().entry("metadata").or_insert_with(|| json!({}));
-    match kind {
-        Kind::GatewayClass => metadata["name"] = bits.of(&["c", "d"]).into(),
-        Kind::IngressClass => metadata["name"] = bits.of(&["portcullis", "other"]).into(),
-        Kind::Namespace => {
-            metadata["name"] = bits.of(&NAMESPACES).into();
-            metadata["labels"] = json!({ "team": bits.of(&["red", "blue"]) });
-        }
-        _ => {
-            // The Service of a Gateway has a name of its own.
-            if metadata.get("name").is_none() {
-                metadata["name"] = bits.of(&NAMES).into();
-            }
-            metadata["namespace"] = bits.of(&NAMESPACES).into();
-        }
-    }
-    if bits.one_in(2) {
-        metadata["creationTimestamp"] = bits.of(&["2024-01-01T00:00:00Z", "2025-01-01T00:00:00Z"]).into();
-    }
-    manifest
-}
-
-fn gateway_class(bits: &mut Bits) -> Value {
-    let ours = !bits.one_in(4);
-    let mut spec = json!({ "controllerName": if ours { "portcullis.dev/gateway-controller" } else { "example.com/other" } });
-    if bits.one_in(2) {
-        spec["parametersRef"] = parameters_ref(bits);
-        spec["parametersRef"]["namespace"] = bits.of(&NAMESPACES).into();
-    }
-    json!({ "spec": spec })
-}
-
-fn gateway(bits: &mut Bits) -> Value {
-    let listeners: Vec<_> = (0..=bits.below(3)).map(|index| listener(index, bits)).collect();
-    let mut spec = json!({ "gatewayClassName": bits.of(&["c", "c", "c", "d"]), "listeners": listeners });
-    match bits.below(4) {
-        0 => spec["infrastructure"] = json!({ "parametersRef": parameters_ref(bits) }),
-        1 => spec["addresses"] = json!([{ "value": bits.of(&ADDRESSES) }]),
-        _ => {}
-    }
-    json!({ "metadata": { "uid": bits.of(&UIDS) }, "spec": spec })
-}
-
-fn parameters_ref(bits: &mut Bits) -> Value {
-    let kind = if bits.one_in(8) { "Other" } else { "GatewayParameters" };
-    json!({ "group": "portcullis.dev", "kind": kind, "name": bits.of(&NAMES) })
-}
-
-fn parameters(bits: &mut Bits) -> Value {
-    let mut spec = json!({ "service": { "annotations": { "a": bits.of(&["b", "c"]) } } });
-    match bits.below(6) {
-        0 => {}
-        1 => spec["addressing"] = "Shared".into(),
-        2 => spec["addressing"] = "Wrong".into(),
-        _ => spec["addressing"] = "Dedicated".into(),
-    }
-    json!({ "spec": spec })
-}
-
-/// The Service of a Gateway, or one that claims to be; with few ports of ours, so that claims meet.
-fn gateway_service(bits: &mut Bits) -> Value {
-    let ports = [80, 443, 8080].iter().map(|port| {
-        let target = bits.of(&[20_000, 20_001, 20_002, 9_999]);
-        json!({ "name": format!("port-{port}"), "port": port, "targetPort": target })
-    });
-    let ports: Vec<_> = ports.collect();
-    let mut service = json!({
-        "metadata": {
-            "name": service_name(bits.of(&NAMES)),
-            "labels": { "portcullis.dev/addressing": bits.of(&["Dedicated", "Dedicated", "Dedicated", "Shared"]) },
-            "ownerReferences": [{
-                "apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway", "name": "x", "uid": bits.of(&UIDS),
-            }],
-        },
-        "spec": { "type": "LoadBalancer", "ports": ports },
-    });
-    if bits.one_in(2) {
-        service["status"] = json!({ "loadBalancer": { "ingress": [{ "ip": bits.of(&ADDRESSES) }] } });
-    }
-    service
-}
-
-fn listener(index: usize, bits: &mut Bits) -> Value {
-    let tls = bits.one_in(3);
-    let port = if tls { bits.of(&[443, 443, 8443, 80]) } else { bits.of(&[80, 80, 80, 8080]) };
-    let from = match bits.below(4) {
-        0 => json!({ "from": "Same" }),
-        1 => json!({ "from": "Selector", "selector": { "matchLabels": { "team": "red" } } }),
-        _ => json!({ "from": "All" }),
-    };
-    let mut listener = json!({
-        "name": format!("l{index}"),
-        "port": port + if bits.one_in(2) { index as u64 } else { 0 },
-        "protocol": if tls { "HTTPS" } else { "HTTP" },
-        "allowedRoutes": { "namespaces": from },
-    });
-    if bits.one_in(2) {
-        listener["hostname"] = bits.of(&HOSTS).into();
-    }
-    // The API wants combinations of port, protocol and hostname to be unique in a Gateway.
-    if index > 0 && listener.get("hostname").is_none() {
-        listener["hostname"] = format!("l{index}.test").into();
-    }
-    if tls {
-        listener["tls"] = json!({ "certificateRefs": [reference("Secret", bits)] });
-    }
-    listener
-}
-
-fn reference(kind: &str, bits: &mut Bits) -> Value {
-    let mut reference = json!({ "kind": kind, "name": bits.of(&NAMES) });
-    if bits.one_in(2) {
-        reference["namespace"] = bits.of(&NAMESPACES).into();
-    }
-    if kind == "Service" {
-        reference["port"] = bits.of(&[80, 80, 81]).into();
-    }
-    reference
-}
-
-fn parents(bits: &mut Bits) -> Vec<Value> {
-    let parent = |bits: &mut Bits| {
-        let mut parent = json!({ "name": bits.of(&NAMES), "namespace": bits.of(&NAMESPACES) });
-        if bits.one_in(3) {
-            parent["sectionName"] = bits.of(&["l0", "l1"]).into();
-        }
-        parent
-    };
-    let first = parent(bits);
-    let second = parent(bits);
-    // Parents must be told apart.
-    let told_apart = first["name"] != second["name"] || first["namespace"] != second["namespace"];
-    if told_apart && bits.one_in(2) { vec![first, second] } else { vec![first] }
-}
-
-fn hostnames(bits: &mut Bits) -> Value {
-    match bits.below(3) {
-        0 => json!([]),
-        1 => json!([bits.of(&HOSTS)]),
-        _ => json!(["h.test", "*.test"]),
-    }
-}
-
-fn http_route(bits: &mut Bits) -> Value {
-    let rules: Vec<_> = (0..=bits.below(2))
-        .map(|_| {
-            let backends: Vec<_> = (0..bits.below(3)).map(|_| reference("Service", bits)).collect();
-            let mut one =
-                json!({ "path": { "type": bits.of(&["PathPrefix", "Exact"]), "value": bits.of(&PATHS) } });
-            if bits.one_in(4) {
-                one["path"]["type"] = "RegularExpression".into();
-            }
-            if bits.one_in(4) {
-                let value = bits.of(&["a+", "b+", "(", "\\p{nothing}"]);
-                one["headers"] = json!([{ "type": "RegularExpression", "name": "x", "value": value }]);
-            }
-            json!({ "matches": [one], "backendRefs": backends })
-        })
-        .collect();
-    json!({ "spec": { "parentRefs": parents(bits), "hostnames": hostnames(bits), "rules": rules } })
-}
-
-fn grpc_route(bits: &mut Bits) -> Value {
-    let rules = json!([{
-        "matches": [{ "method": { "service": bits.of(&["s.A", "s.B"]), "method": "M" } }],
-        "backendRefs": [reference("Service", bits)],
-    }]);
-    json!({ "spec": { "parentRefs": parents(bits), "hostnames": hostnames(bits), "rules": rules } })
-}
-
-fn grant(bits: &mut Bits) -> Value {
-    let (from, to) = bits.of(&[("HTTPRoute", "Service"), ("GRPCRoute", "Service"), ("Gateway", "Secret")]);
-    let mut target = json!({ "group": "", "kind": to });
-    if bits.one_in(2) {
-        target["name"] = bits.of(&NAMES).into();
-    }
-    json!({ "spec": {
-        "from": [{ "group": "gateway.networking.k8s.io", "kind": from, "namespace": bits.of(&NAMESPACES) }],
-        "to": [target],
-    } })
-}
-
-fn ingress(bits: &mut Bits) -> Value {
-    let backend = |bits: &mut Bits| {
-        let port =
-            if bits.one_in(4) { json!({ "name": "web" }) } else { json!({ "number": bits.of(&[80, 81]) }) };
-        json!({ "service": { "name": bits.of(&NAMES), "port": port } })
-    };
-    let mut spec = json!({});
-    let rules: Vec<_> = (0..bits.below(3))
-        .map(|_| {
-            let path = json!({
-                "path": bits.of(&PATHS),
-                "pathType": bits.of(&["Prefix", "Exact"]),
-                "backend": backend(bits),
-            });
-            let mut rule = json!({ "http": { "paths": [path] } });
-            if !bits.one_in(4) {
-                rule["host"] = bits.of(&HOSTS).into();
-            }
-            rule
-        })
-        .collect();
-    if rules.is_empty() || bits.one_in(3) {
-        spec["defaultBackend"] = backend(bits);
-    }
-    if !rules.is_empty() {
-        spec["rules"] = rules.into();
-    }
-    match bits.below(4) {
-        0 => spec["tls"] = json!([{ "hosts": ["h.test"], "secretName": bits.of(&NAMES) }]),
-        1 => spec["tls"] = json!([{ "hosts": [bits.of(&HOSTS)] }]),
-        _ => {}
-    }
-    match bits.below(5) {
-        0 => {}
-        1 => spec["ingressClassName"] = "other".into(),
-        _ => spec["ingressClassName"] = "portcullis".into(),
-    }
-    json!({ "metadata": { "annotations": annotations(bits) }, "spec": spec })
-}
-
-/// What closes paths and hosts, and what changes whether it does.
-fn annotations(bits: &mut Bits) -> Value {
-    let mut annotations = json!({});
-    let mut add = |name: &str, value: &str| annotations[name] = value.into();
-    match bits.below(10) {
-        0 => add("nginx.ingress.kubernetes.io/auth-url", "http://auth.test"),
-        1 => add("nginx.ingress.kubernetes.io/auth-tls-secret", "a/x"),
-        2 => add("nginx.ingress.kubernetes.io/no-such-annotation", ""),
-        _ => {}
-    }
-    if bits.one_in(8) {
-        add("nginx.ingress.kubernetes.io/use-regex", "true");
-    }
-    if bits.one_in(8) {
-        add("portcullis.dev/unsupported", "ignore");
-    }
-    annotations
-}
-
-fn ingress_class(bits: &mut Bits) -> Value {
-    let annotations = if bits.one_in(2) {
-        json!({ "ingressclass.kubernetes.io/is-default-class": "true" })
-    } else {
-        json!({})
-    };
-    let controller = bits.of(&["portcullis.dev/ingress-controller", "example.com/other"]);
-    json!({ "metadata": { "annotations": annotations }, "spec": { "controller": controller } })
-}
-
-fn service(bits: &mut Bits) -> Value {
-    if bits.one_in(2) {
-        return gateway_service(bits);
-    }
-    let port = |number: u64, name: &str, bits: &mut Bits| {
-        let mut port = json!({ "name": name, "port": number });
-        if bits.one_in(4) {
-            port["appProtocol"] = bits.of(&["kubernetes.io/h2c", "kubernetes.io/ws", "https"]).into();
-        }
-        port
-    };
-    let first = port(80, "web", bits);
-    let cluster_ip = bits.of(&["10.96.0.1", "10.96.0.2", "None"]);
-    match bits.below(4) {
-        0 => json!({ "spec": { "type": "ExternalName", "externalName": "elsewhere.test" } }),
-        1 => json!({ "spec": { "clusterIP": cluster_ip, "ports": [first, port(81, "more", bits)] } }),
-        _ => json!({ "spec": { "clusterIP": cluster_ip, "ports": [first] } }),
-    }
-}
-
-fn slice(bits: &mut Bits) -> Value {
-    let endpoints: Vec<_> = (0..bits.below(3))
-        .map(|_| {
-            let ready = !bits.one_in(3);
-            json!({
-                "addresses": [format!("10.0.0.{}", 1 + bits.below(3))],
-                "conditions": { "ready": ready, "serving": true, "terminating": !ready },
-            })
-        })
-        .collect();
-    json!({
-        "metadata": { "labels": { "kubernetes.io/service-name": bits.of(&NAMES) } },
-        "addressType": "IPv4",
-        "ports": [{ "name": bits.of(&["web", "more"]), "port": 8080 }],
-        "endpoints": endpoints,
-    })
-}
-
-/// Certificate and key in PEM.
-static PAIRS: LazyLock<[(String, String); 2]> = LazyLock::new(|| {
-    [["h.test", "*.test"], ["g.h.test", "x.test"]].map(|names| {
-        let CertifiedKey { cert, signing_key } =
-            generate_simple_self_signed(names.map(String::from)).unwrap();
-        (cert.pem(), signing_key.serialize_pem())
-    })
-});
-
-fn secret(bits: &mut Bits) -> Value {
-    let (certificate, key) = match bits.below(4) {
-        0 => (PAIRS[0].0.clone(), PAIRS[1].1.clone()), // of two that do not belong together
-        n => PAIRS[n % 2].clone(),
-    };
-    json!({ "type": "kubernetes.io/tls", "stringData": { "tls.crt": certificate, "tls.key": key } })
 }

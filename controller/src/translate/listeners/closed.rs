@@ -11,7 +11,6 @@ use std::{
 
 use portcullis_routing::HostPattern;
 
-use super::ingress::{hosts, served_hosts};
 use crate::{
     ir::{Ingress, ObjectKey},
     problem::Topic,
@@ -110,7 +109,7 @@ pub(super) fn messages(
         return Vec::new();
     }
     for ingress in ours {
-        for host in served_hosts(ingress) {
+        for host in ingress.served_hosts() {
             if closures.get(&host).is_some_and(|closure| closure.of(ingress).is_none()) {
                 open.entry(host).or_default().push(&ingress.meta.key);
             }
@@ -135,7 +134,7 @@ pub(super) fn messages(
 /// The hosts that server-level annotations of an Ingress are for.
 fn protected_hosts(ingress: &Ingress) -> BTreeSet<HostPattern> {
     match ingress.rules.is_empty() {
-        true => served_hosts(ingress),
-        false => hosts(ingress),
+        true => ingress.served_hosts(),
+        false => ingress.hosts(),
     }
 }

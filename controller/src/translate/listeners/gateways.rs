@@ -9,30 +9,29 @@ use super::{
 };
 use crate::{
     ir::{
-        Gateway, GatewayClass, Kind, ObjectKey,
+        Gateway, GatewayClass, ObjectKey,
         gateway::{GatewayListener, ListenerProtocol},
         parameters::Addressing as Asked,
     },
-    snapshot::Snapshot,
     translate::{
-        CertificatePool, DedicatedPorts, ListenerSlot, Owner, Settings, dedicated::dedicated,
+        CertificatePool, DedicatedPorts, ListenerSlot, Owner, Reader, Settings, dedicated::dedicated,
         grants::GATEWAY_GROUP, parameters,
     },
 };
 
 pub(super) type States = BTreeMap<ObjectKey, GatewayState>;
 
-pub(super) fn ours(snapshot: &Snapshot, settings: &Settings, certificates: &CertificatePool) -> States {
+pub(super) fn ours(reader: &Reader<'_>, certificates: &CertificatePool) -> States {
+    let settings = reader.settings();
     let class_of = |gateway: &Gateway| {
-        let class = snapshot.gateway_classes.get(&ObjectKey::new(Kind::GatewayClass, "", &gateway.class))?;
+        let class = reader.gateway_class(&gateway.class)?;
         (*class.controller == *settings.gateway_controller).then_some(class)
     };
-    let ours: Vec<_> =
-        snapshot.gateways.values().filter_map(|gateway| Some((gateway, class_of(gateway)?))).collect();
+    let ours: Vec<_> = reader.gateways().filter_map(|gateway| Some((gateway, class_of(gateway)?))).collect();
     let states = ours.into_iter().map(|(gateway, class)| {
-        let (addressing, refused) = addressing(snapshot, settings, gateway, class);
+        let (addressing, refused) = addressing(reader, gateway, class);
         let listeners = gateway.listeners.iter().map(|listener| {
-            let mut state = alone(snapshot, settings, certificates, gateway, &addressing, listener);
+            let mut state = alone(reader, certificates, gateway, &addressing, listener);
             if refused.is_some() {
                 Arc::make_mut(&mut state.point).served = false;
             }
@@ -46,19 +45,18 @@ pub(super) fn ours(snapshot: &Snapshot, settings: &Settings, certificates: &Cert
 }
 
 fn addressing(
-    snapshot: &Snapshot,
-    settings: &Settings,
+    reader: &Reader<'_>,
     gateway: &Gateway,
     class: &GatewayClass,
 ) -> (Addressing, Option<GatewayRefusal>) {
-    let parameters = match parameters::of_gateway(snapshot, class, gateway) {
+    let parameters = match parameters::of_gateway(reader, class, gateway) {
         Ok(parameters) => parameters,
         Err((whose, why)) => {
             let text = format!("parametersRef of {whose}: {why}");
             return (Addressing::Unknown, Some(GatewayRefusal::InvalidParameters(text)));
         }
     };
-    let addressing = match (parameters.addressing.unwrap_or(Asked::Shared), settings.dedicated) {
+    let addressing = match (parameters.addressing.unwrap_or(Asked::Shared), reader.settings().dedicated) {
         (Asked::Shared, _) => Addressing::Shared,
         (Asked::Dedicated, DedicatedPorts::AsShared) => Addressing::SharedInstead,
         // At the addresses of all others it would be reached by clients that it was not meant for.
@@ -67,8 +65,7 @@ fn addressing(
             return (Addressing::Shared, Some(GatewayRefusal::InvalidParameters(why.to_owned())));
         }
         (Asked::Dedicated, DedicatedPorts::Of(range)) => {
-            let ports = (&*settings.allocation, range);
-            Addressing::Dedicated(Arc::new(dedicated(snapshot, gateway, parameters.service, ports)))
+            Addressing::Dedicated(Arc::new(dedicated(reader, gateway, parameters.service, range)))
         }
     };
     let address = gateway.addresses.iter().find(|a| !matches!(&*a.kind, "IPAddress" | "Hostname"));
@@ -77,8 +74,7 @@ fn addressing(
 
 /// A listener without a look at any other.
 fn alone(
-    snapshot: &Snapshot,
-    settings: &Settings,
+    reader: &Reader<'_>,
     certificates: &CertificatePool,
     gateway: &Gateway,
     addressing: &Addressing,
@@ -92,8 +88,8 @@ fn alone(
     };
     let (bound, unavailable) = match addressing {
         Addressing::Dedicated(dedicated) => (dedicated.bound.get(&listener.port).copied(), None),
-        Addressing::Shared | Addressing::SharedInstead => match settings.bound(listener.port) {
-            Ok(bound) => (Some(bound), speaks_otherwise(settings, listener)),
+        Addressing::Shared | Addressing::SharedInstead => match reader.settings().bound(listener.port) {
+            Ok(bound) => (Some(bound), speaks_otherwise(reader.settings(), listener)),
             Err(why) => (None, Some(ListenerRefusal::from(why))),
         },
         Addressing::Unknown => (None, None),
@@ -121,7 +117,7 @@ fn alone(
         point: Arc::new(point),
         refused,
         certificates: ends_tls
-            .then(|| references.iter().map(|r| certificates.resolve(snapshot, namespace, r)).collect()),
+            .then(|| references.iter().map(|r| certificates.resolve(reader, namespace, r)).collect()),
         unknown_kinds,
         overlaps: FirstOf::default(),
         ingress_behind: false,

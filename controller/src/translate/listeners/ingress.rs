@@ -1,9 +1,6 @@
 //! Which Ingresses are ours, and the hosts that they name.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use portcullis_routing::HostPattern;
 
@@ -13,61 +10,49 @@ use super::{
     closed,
 };
 use crate::{
-    ir::{Ingress, Kind, ObjectKey},
-    snapshot::Snapshot,
+    ir::Ingress,
     status::Message,
-    translate::Settings,
+    translate::{Reader, Settings},
 };
 
 /// Which classes of Ingresses are ours.
 pub(crate) struct Classes<'a> {
-    snapshot: &'a Snapshot,
-    settings: &'a Settings,
+    reader: &'a Reader<'a>,
     /// Whether an Ingress that names none is ours.
     without: bool,
 }
 
 impl<'a> Classes<'a> {
-    pub(crate) fn of(snapshot: &'a Snapshot, settings: &'a Settings) -> Self {
-        let mut defaults = snapshot.ingress_classes.values().filter(|class| class.default).peekable();
+    pub(crate) fn of(reader: &'a Reader<'a>) -> Self {
+        let settings = reader.settings();
+        let mut defaults = reader.ingress_classes().filter(|class| class.default).peekable();
         // The API server gives an Ingress the default class when it is made; a folder has nobody who does.
         let without = match defaults.peek() {
             Some(_) => defaults.any(|class| class.controller == settings.ingress_controller),
             None => settings.watch_ingress_without_class,
         };
-        Self { snapshot, settings, without }
+        Self { reader, without }
     }
 
     pub(crate) fn is_ours(&self, ingress: &Ingress) -> bool {
         let Some(name) = ingress.class.as_deref().or(ingress.legacy_class.as_deref()) else {
             return self.without;
         };
-        match self.snapshot.ingress_classes.get(&ObjectKey::new(Kind::IngressClass, "", name)) {
-            Some(class) => class.controller == self.settings.ingress_controller,
-            None => *name == *self.settings.ingress_class,
+        let settings = self.reader.settings();
+        match self.reader.ingress_class(name) {
+            Some(class) => class.controller == settings.ingress_controller,
+            None => *name == *settings.ingress_class,
         }
     }
 }
 
 /// The Ingresses that are ours, the oldest first.
-pub(super) fn ours(snapshot: &Snapshot, settings: &Settings) -> Vec<Arc<Ingress>> {
-    let classes = Classes::of(snapshot, settings);
-    let ours = snapshot.ingresses.values().filter(|ingress| classes.is_ours(ingress));
+pub(super) fn ours(reader: &Reader<'_>) -> Vec<Arc<Ingress>> {
+    let classes = Classes::of(reader);
+    let ours = reader.ingresses().filter(|ingress| classes.is_ours(ingress));
     let mut ours: Vec<_> = ours.cloned().collect();
     ours.sort_by(|a, b| (a.meta.created, &a.meta.key).cmp(&(b.meta.created, &b.meta.key)));
     ours
-}
-
-/// The hosts that the rules of an Ingress name. Those of its TLS are no hosts of their own: what they ask for is
-/// answered by rules without a host.
-pub(crate) fn hosts(ingress: &Ingress) -> BTreeSet<HostPattern> {
-    ingress.rules.iter().map(|rule| rule.host.clone()).collect()
-}
-
-/// The same, and every host where there is a default backend.
-pub(super) fn served_hosts(ingress: &Ingress) -> BTreeSet<HostPattern> {
-    let any = ingress.default_backend.as_ref().map(|_| HostPattern::Any);
-    hosts(ingress).into_iter().chain(any).collect()
 }
 
 /// Whether an Ingress asks for TLS on a host, and with which Secret; `Some(None)` is the default certificate.
@@ -86,7 +71,7 @@ pub(super) fn side(ours: Vec<Arc<Ingress>>, claims: &Claims, settings: &Settings
     let mut side = IngressSide::default();
     let closures = closed::closures(&ours, settings.strict_annotations);
     for ingress in &ours {
-        for host in served_hosts(ingress) {
+        for host in ingress.served_hosts() {
             let tls = tls(ingress, &host).is_some();
             side.hosts.entry(host).or_default().tls |= tls;
         }
@@ -128,7 +113,7 @@ fn beside_gateways(
 ) -> Vec<Message> {
     let mut messages = Vec::new();
     messages.extend(claims.lost_by_ingress.values().map(Message::refused));
-    for host in served_hosts(ingress) {
+    for host in ingress.served_hosts() {
         let Some(state) = all.get(&host) else { continue };
         for (port, hostname) in [(settings.http_port, &state.http), (settings.https_port, &state.https)] {
             let holder = hostname.as_ref();

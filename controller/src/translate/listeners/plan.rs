@@ -8,28 +8,25 @@ use portcullis_tls::{Certificates, ClientAuth, PortCertificates, Termination};
 use super::{
     IngressSide, ListenerPlan, Listeners, PortPlan, claims::Claims, gateways::States, overlaps, tls,
 };
-use crate::{
-    snapshot::Snapshot,
-    translate::{CertificatePool, Settings},
-};
+use crate::translate::{CertificatePool, Reader};
 
 /// The certificates of each port that is bound, by the hostname under which it finds a listener.
 type Shown = BTreeMap<u16, tls::ShownHosts>;
 
 pub(super) fn plan(
-    snapshot: &Snapshot,
-    settings: &Settings,
+    reader: &Reader<'_>,
     certificates: &CertificatePool,
     mut gateways: States,
     mut side: IngressSide,
     claims: &Claims,
 ) -> Listeners {
+    let settings = reader.settings();
     let mut ports = frame(claims);
     let mut shown = of_gateways(&gateways);
     let (http, https) = (settings.bound(settings.http_port).ok(), settings.bound(settings.https_port).ok());
     if let Some(https) = https.filter(|_| claims.of_ingress(settings.https_port, settings).is_some()) {
         let hosts = shown.entry(https).or_default();
-        tls::choose(snapshot, settings, certificates, &mut side, hosts);
+        tls::choose(reader, certificates, &mut side, hosts);
     }
     for host in side.hosts.values() {
         for (port, hostname) in [(http, &host.http), (https, &host.https)] {

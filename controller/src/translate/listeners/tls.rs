@@ -11,9 +11,8 @@ use portcullis_tls::Certificate;
 use super::{IngressSide, ingress};
 use crate::{
     ir::{Ingress, Kind, ObjectKey},
-    snapshot::Snapshot,
     status::Message,
-    translate::{CertificatePool, CertificateRefError, Settings},
+    translate::{CertificatePool, CertificateRefError, Reader},
 };
 
 /// The certificates of a port, by the hostname under which it finds a listener.
@@ -22,14 +21,13 @@ pub(super) type ShownHosts = BTreeMap<HostPattern, Vec<Arc<Certificate>>>;
 /// Chooses the certificate of each host: the Gateway's (which is in `shown`), that of the oldest Ingress with TLS for
 /// it, the default one. A host with none of them is not served over TLS.
 pub(super) fn choose(
-    snapshot: &Snapshot,
-    settings: &Settings,
+    reader: &Reader<'_>,
     certificates: &CertificatePool,
     side: &mut IngressSide,
     shown: &mut ShownHosts,
 ) {
-    let default = default_certificate(snapshot, settings, certificates);
-    let own = Own::of(snapshot, certificates, side);
+    let default = default_certificate(reader, certificates);
+    let own = Own::of(reader, certificates, side);
     let mut dark = BTreeSet::new();
     for (host, state) in &mut side.hosts {
         let Some(hostname) = state.https.clone() else { continue };
@@ -49,8 +47,7 @@ pub(super) fn choose(
         shown.entry(HostPattern::Any).or_insert_with(|| vec![default]);
     }
     for ingress in side.ours.clone() {
-        let asked =
-            ingress::hosts(&ingress).into_iter().filter(|host| ingress::tls(&ingress, host).is_some());
+        let asked = ingress.hosts().into_iter().filter(|host| ingress::tls(&ingress, host).is_some());
         for host in asked.filter(|host| dark.contains(host)) {
             let text =
                 format!("TLS: host {host} is served over plain HTTP only, since it has no certificate");
@@ -69,11 +66,11 @@ struct Own {
 
 impl Own {
     /// Reads them; whoever does not get to show its own is told.
-    fn of(snapshot: &Snapshot, certificates: &CertificatePool, side: &mut IngressSide) -> Self {
+    fn of(reader: &Reader<'_>, certificates: &CertificatePool, side: &mut IngressSide) -> Self {
         let mut own = Self::default();
         for ingress in side.ours.clone() {
             let read = |secret: &str| {
-                certificates.read(snapshot, &ObjectKey::new(Kind::Secret, ingress.meta.namespace(), secret))
+                certificates.read(reader, &ObjectKey::new(Kind::Secret, ingress.meta.namespace(), secret))
             };
             for text in own.add(&ingress, read) {
                 tell(side, &ingress, text);
@@ -88,7 +85,7 @@ impl Own {
         read: impl Fn(&str) -> Result<Arc<Certificate>, CertificateRefError>,
     ) -> Vec<String> {
         let mut told = Vec::new();
-        let hosts = ingress::served_hosts(ingress);
+        let hosts = ingress.served_hosts();
         for host in &hosts {
             let Some(Some(secret)) = ingress::tls(ingress, host) else { continue };
             match (read(secret), self.hosts.get(host)) {
@@ -129,13 +126,10 @@ impl Own {
     }
 }
 
-fn default_certificate(
-    snapshot: &Snapshot,
-    settings: &Settings,
-    certificates: &CertificatePool,
-) -> Option<Arc<Certificate>> {
+fn default_certificate(reader: &Reader<'_>, certificates: &CertificatePool) -> Option<Arc<Certificate>> {
+    let settings = reader.settings();
     let named = settings.default_certificate.as_ref();
-    let read = named.and_then(|key| certificates.read(snapshot, key).ok());
+    let read = named.and_then(|key| certificates.read(reader, key).ok());
     read.or_else(|| settings.fallback_certificate.clone())
 }
 

@@ -4,13 +4,12 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     ir::{
-        Kind, Route,
+        Kind, ObjectKey, Route,
         gateway::AllowedNamespaces,
         route::{ParentKind, ParentRef},
     },
-    snapshot::Snapshot,
     status::Message,
-    translate::{AttachPoint, GatewayState, Listeners, References},
+    translate::{AttachPoint, GatewayState, Listeners, Reader},
 };
 
 /// A parent that is ours, and how far the route came there.
@@ -43,10 +42,9 @@ impl NotAttached {
 }
 
 pub(super) fn parents<'r>(
-    snapshot: &Snapshot,
+    reader: &Reader<'_>,
     listeners: &Listeners,
     route: &'r Route,
-    references: &mut References,
 ) -> (Vec<Parent<'r>>, Vec<Message>) {
     let (mut parents, mut messages) = (Vec::new(), Vec::new());
     for parent_ref in &route.parents {
@@ -58,13 +56,13 @@ pub(super) fn parents<'r>(
             continue;
         }
         let namespace = parent_ref.namespace.as_deref().unwrap_or(route.meta.namespace());
-        let key = references.add(Kind::Gateway, namespace, &parent_ref.name);
-        match listeners.gateways.get(&key) {
+        let key = ObjectKey::new(Kind::Gateway, namespace, &parent_ref.name);
+        match listeners.of_gateway(reader, &key) {
             Some(gateway) => {
-                let outcome = attach(snapshot, gateway, route, parent_ref, references);
+                let outcome = attach(reader, gateway, route, parent_ref);
                 parents.push(Parent { parent_ref, outcome });
             }
-            None if snapshot.gateways.contains_key(&key) => {} // another controller's
+            None if reader.has_gateway(&key) => {} // another controller's
             None => messages.push(Message::refused(format!("parentRef: {key} not found"))),
         }
     }
@@ -72,11 +70,10 @@ pub(super) fn parents<'r>(
 }
 
 fn attach(
-    snapshot: &Snapshot,
+    reader: &Reader<'_>,
     gateway: &GatewayState,
     route: &Route,
     parent_ref: &ParentRef,
-    references: &mut References,
 ) -> Result<Vec<Arc<AttachPoint>>, NotAttached> {
     let mut points: Vec<_> = gateway.listeners.iter().map(|listener| &listener.point).collect();
     let mut keep = |wanted: &mut dyn FnMut(&AttachPoint) -> bool, otherwise| {
@@ -92,7 +89,7 @@ fn attach(
     )?;
     let from = gateway.gateway.meta.namespace();
     keep(
-        &mut |point| point.kinds.contains(&route.kind) && allowed(snapshot, point, from, route, references),
+        &mut |point| point.kinds.contains(&route.kind) && allowed(reader, point, from, route),
         NotAttached::NotAllowedByListeners,
     )?;
     keep(
@@ -104,21 +101,14 @@ fn attach(
     Ok(points.into_iter().cloned().collect())
 }
 
-fn allowed(
-    snapshot: &Snapshot,
-    point: &AttachPoint,
-    gateway_namespace: &str,
-    route: &Route,
-    references: &mut References,
-) -> bool {
+fn allowed(reader: &Reader<'_>, point: &AttachPoint, gateway_namespace: &str, route: &Route) -> bool {
     let namespace = route.meta.namespace();
     match &point.namespaces {
         AllowedNamespaces::Same => namespace == gateway_namespace,
         AllowedNamespaces::All => true,
         AllowedNamespaces::None => false,
         AllowedNamespaces::Selector(selector) => {
-            let key = references.add(Kind::Namespace, "", namespace);
-            match snapshot.namespaces.get(&key) {
+            match reader.namespace(namespace) {
                 Some(found) => selector.matches(&found.labels),
                 // A folder need not hold the Namespace; the one label that the API server gives it is known.
                 None => selector

@@ -13,9 +13,8 @@ use crate::{
         Kind, ObjectKey, Route,
         route::{BackendKind, BackendRef, InvalidRule, MirrorFilter, ObjectBackendRef, Regex, RouteRule},
     },
-    snapshot::Snapshot,
     translate::{
-        BackendPool, PatternPool, References, Settings,
+        BackendPool, PatternPool, Reader,
         grants::{self, GATEWAY_GROUP},
         services,
     },
@@ -61,16 +60,13 @@ pub(crate) struct InvalidRules {
 pub(crate) struct Unresolved(pub(crate) Vec<BackendError>);
 
 pub(super) fn compile(
-    snapshot: &Snapshot,
-    settings: &Settings,
+    reader: &Reader<'_>,
     backends: &BackendPool,
     patterns: Compile<'_>,
     route: &Route,
-    references: &mut References,
 ) -> Rules {
     let unresolved = Unresolved::default();
-    let mut compiler =
-        Compiler { snapshot, settings, backends, patterns, route, references, unresolved, found: Vec::new() };
+    let mut compiler = Compiler { reader, backends, patterns, route, unresolved, found: Vec::new() };
     let id = Arc::new(RouteId {
         kind: route.kind,
         namespace: route.meta.namespace().into(),
@@ -87,12 +83,10 @@ pub(super) fn compile(
 }
 
 struct Compiler<'r, 'a> {
-    snapshot: &'a Snapshot,
-    settings: &'a Settings,
+    reader: &'a Reader<'a>,
     backends: &'a BackendPool,
     patterns: Compile<'a>,
     route: &'r Route,
-    references: &'a mut References,
     unresolved: Unresolved,
     /// The first [`FOUND`] references that led somewhere: rules of one route refer to the same few Services.
     found: Vec<(&'r ObjectBackendRef, Arc<Backend>)>,
@@ -216,21 +210,16 @@ impl<'r> Compiler<'r, '_> {
         }
         let own = self.route.meta.namespace();
         let namespace = target.namespace.as_deref().unwrap_or(own);
-        if namespace != own {
-            self.references.grants.insert(namespace.into());
-        }
         let from =
             grants::From { group: GATEWAY_GROUP, kind: self.route.meta.key.kind.as_str(), namespace: own };
-        if !grants::permitted(self.snapshot, from, "Service", namespace, &target.name) {
+        if !grants::permitted(self.reader, from, "Service", namespace, &target.name) {
             return Err(BackendError::NotPermitted {
                 namespace: namespace.into(),
                 name: target.name.clone(),
             });
         }
-        let service = services::find(self.snapshot, namespace, &target.name);
-        self.references.add_service(service.as_ref().ok().copied(), namespace, &target.name);
-        let service = service?;
-        services::check(service, self.settings)?;
+        let service = services::find(self.reader, namespace, &target.name)?;
+        services::check(service, self.reader.settings())?;
         let key = &service.meta.key;
         let number = target.port.ok_or_else(|| BackendError::PortMissing(services::name(key)))?;
         let port = services::port(service, number)?;

@@ -1,0 +1,148 @@
+//! Facts: what translation reads, and so what a change can make stale.
+//!
+//! A unit of translation notes each fact that it reads ([`crate::translate::Reader`]); [`facts_of`] says which facts a
+//! change of an object changes; what translation makes of one unit may be a fact that others read.
+
+use portcullis_routing::HostPattern;
+
+use crate::{
+    ir::{ConfigMap, EndpointSlice, Ingress, Namespace, Object, ObjectKey, Secret, Service},
+    kinds::{Kind, Typed},
+};
+
+/// Something that a unit of translation can read, whether it exists or not.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Fact {
+    // What objects say
+    /// An object: those of its fields that translation reads.
+    Object(ObjectKey),
+    /// Whether there is such an object.
+    Existence(ObjectKey),
+    /// All Gateways, with all their fields.
+    Gateways,
+    /// The ReferenceGrants in a namespace.
+    GrantsIn(Box<str>),
+    /// The IngressClasses.
+    IngressClasses,
+    /// The hosts, TLS sections and classes of all Ingresses.
+    IngressHosts,
+    /// The endpoints of a Service.
+    EndpointsOf(ObjectKey),
+    /// The addresses of a Service and of its endpoints, and its external name.
+    AddressesOf(ObjectKey),
+
+    // What translation made of the objects
+    /// What routes read of a Gateway's listeners.
+    ListenersOf(ObjectKey),
+    /// Where requests for a host of Ingresses arrive.
+    ListenerAt(HostPattern),
+    /// How many routes are attached to the listeners of a Gateway.
+    RoutesOn(ObjectKey),
+    /// Whether the regular expressions of a route are within the budget of its namespace.
+    PatternsOf(ObjectKey),
+    /// The outcome of an object's translation, which its status reports.
+    Outcome(ObjectKey),
+
+    // What this process reports and is set to
+    /// Whether a port is bound.
+    Binding(u16),
+    /// Where clients reach us.
+    Addresses,
+    /// Why the Service of a Gateway could not be brought to its desired state.
+    ProvisioningError(ObjectKey),
+    /// Which ports are bound for Gateways with addresses of their own.
+    Allocation,
+    /// The releases of the CRDs.
+    Bundle,
+    /// Everything else in the settings.
+    Settings,
+}
+
+/// The facts that differ once an object has changed from `before` to `after`. One of the two may be missing.
+pub(crate) fn facts_of(before: Option<&Object>, after: Option<&Object>) -> Vec<Fact> {
+    let Some(key) = after.or(before).map(|object| &object.meta().key) else { return Vec::new() };
+    let change = Difference { before, after };
+    let object = || vec![Fact::Object(key.clone())];
+    let object_if = |differs: bool| if differs { object() } else { Vec::new() };
+    let mut facts = match key.kind {
+        Kind::GatewayClass | Kind::GatewayParameters | Kind::HttpRoute | Kind::GrpcRoute => object(),
+        Kind::Gateway => vec![Fact::Object(key.clone()), Fact::Gateways],
+        Kind::ReferenceGrant => vec![Fact::GrantsIn(key.namespace.clone())],
+        Kind::Ingress => of_ingress(key, change),
+        Kind::IngressClass => vec![Fact::IngressClasses],
+        Kind::Service => of_service(key, change),
+        Kind::EndpointSlice => of_slice(key, change),
+        Kind::Secret => object_if(change.of(|secret: &Secret| (&secret.kind, &secret.data))),
+        Kind::ConfigMap => object_if(change.of(|config: &ConfigMap| &config.data)),
+        Kind::Namespace => object_if(change.of(|namespace: &Namespace| &namespace.labels)),
+    };
+    if before.is_some() != after.is_some() {
+        facts.push(Fact::Existence(key.clone()));
+    }
+    facts
+}
+
+fn of_ingress(key: &ObjectKey, change: Difference<'_>) -> Vec<Fact> {
+    let mut facts = vec![Fact::Object(key.clone())];
+    // These fields decide about listeners; an edit of paths and backends does not concern them.
+    let is_other = change.of(|ingress: &Ingress| {
+        let Ingress { meta, class, legacy_class, default_backend, tls, rules, .. } = ingress;
+        let Ingress { unserved, regex_paths, ssl_redirect: _, .. } = ingress;
+        let hosts: Vec<_> = rules.iter().map(|rule| &rule.host).collect();
+        let closes = (unserved, regex_paths);
+        (meta.created, class, legacy_class, default_backend.is_some(), tls, hosts, closes)
+    });
+    if is_other {
+        facts.push(Fact::IngressHosts);
+    }
+    facts
+}
+
+fn of_service(key: &ObjectKey, change: Difference<'_>) -> Vec<Fact> {
+    let mut facts = Vec::new();
+    // Which endpoints it has depends on its ports and its type.
+    if change.of(|service: &Service| (&service.ports, &service.external_name)) {
+        facts.push(Fact::EndpointsOf(key.clone()));
+    }
+    let is_other = change.of(|service: &Service| {
+        let Service { meta: _, external_name, ports, gateway, cluster_ips: _ } = service;
+        (external_name, ports, gateway)
+    });
+    if is_other {
+        facts.push(Fact::Object(key.clone()));
+    }
+    if change.of(|service: &Service| (&service.cluster_ips, &service.external_name, &service.gateway)) {
+        facts.push(Fact::AddressesOf(key.clone()));
+    }
+    facts
+}
+
+/// A slice may belong to another Service than before.
+fn of_slice(key: &ObjectKey, change: Difference<'_>) -> Vec<Fact> {
+    let (before, after) = change.both::<EndpointSlice>();
+    let mut services: Vec<_> =
+        [before, after].into_iter().flatten().filter_map(|s| s.service.as_deref()).collect();
+    services.dedup();
+    let service = |name| ObjectKey::new(Kind::Service, &key.namespace, name);
+    let facts = |name| [Fact::EndpointsOf(service(name)), Fact::AddressesOf(service(name))];
+    services.into_iter().flat_map(facts).collect()
+}
+
+/// An object before and after a change.
+#[derive(Clone, Copy)]
+struct Difference<'o> {
+    before: Option<&'o Object>,
+    after: Option<&'o Object>,
+}
+
+impl<'o> Difference<'o> {
+    fn both<T: Typed>(self) -> (Option<&'o T>, Option<&'o T>) {
+        (self.before.and_then(T::of), self.after.and_then(T::of))
+    }
+
+    /// Whether a part of it differs. It does where the object appears or vanishes.
+    fn of<T: Typed + 'o, P: PartialEq>(self, part: impl Fn(&'o T) -> P) -> bool {
+        let (before, after) = self.both::<T>();
+        before.map(&part) != after.map(&part)
+    }
+}

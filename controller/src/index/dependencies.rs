@@ -1,0 +1,258 @@
+//! Which unit read which fact, so that a changed fact leads to the units that it makes stale.
+//!
+//! Facts and units are numbered, and a unit's reads are kept as numbers, since there are thousands of routes and each
+//! reads several facts.
+
+use std::hash::{BuildHasher, Hash};
+
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+
+use super::Unit;
+use crate::facts::Fact;
+
+/// What each unit of translation read when it was translated last.
+#[derive(Debug, Default)]
+pub(super) struct Dependencies {
+    facts: Numbered<Fact>,
+    units: Numbered<Unit>,
+    /// By fact: the units that read it, in the order of their numbers.
+    readers: Vec<Numbers>,
+    /// By unit: the facts that it read, in the order of their numbers.
+    reads: Vec<Box<[u32]>>,
+}
+
+impl Dependencies {
+    /// Replaces what a unit read before by what it read now. A unit that read nothing is forgotten.
+    pub(super) fn record(&mut self, unit: Unit, reads: Vec<Fact>) {
+        let before = match self.units.find(&unit) {
+            Some(unit) => std::mem::take(&mut self.reads[unit as usize]),
+            None if reads.is_empty() => return,
+            None => Box::default(),
+        };
+        let number = self.units.enter(unit);
+        let mut now: Vec<_> = reads.into_iter().map(|fact| self.enter(fact)).collect();
+        now.sort_unstable();
+        now.dedup();
+        for fact in now.iter().filter(|fact| before.binary_search(fact).is_err()) {
+            self.readers[*fact as usize].insert(number);
+        }
+        for fact in before.iter().filter(|fact| now.binary_search(fact).is_err()) {
+            self.readers[*fact as usize].remove(number);
+            self.forget_unread(*fact);
+        }
+        if now.is_empty() {
+            self.units.forget(number);
+        } else {
+            place(&mut self.reads, number, now.into());
+        }
+    }
+
+    /// The units that read a fact, or found it missing.
+    pub(super) fn readers(&self, fact: &Fact) -> impl Iterator<Item = &Unit> {
+        let readers = self.facts.find(fact).map(|fact| self.readers[fact as usize].all());
+        readers.into_iter().flatten().filter_map(|unit| self.units.get(*unit))
+    }
+
+    fn enter(&mut self, fact: Fact) -> u32 {
+        if let Some(number) = self.facts.find(&fact) {
+            return number;
+        }
+        let number = self.facts.enter(fact);
+        place(&mut self.readers, number, Numbers::default());
+        number
+    }
+
+    fn forget_unread(&mut self, fact: u32) {
+        if self.readers[fact as usize].all().is_empty() {
+            self.facts.forget(fact);
+        }
+    }
+}
+
+fn place<T: Default>(list: &mut Vec<T>, number: u32, item: T) {
+    let index = number as usize;
+    if list.len() <= index {
+        list.resize_with(index + 1, T::default);
+    }
+    list[index] = item;
+}
+
+/// Things and their numbers. A number that has become free is used again.
+#[derive(Debug)]
+struct Numbered<T> {
+    hasher: RandomState,
+    numbers: HashTable<u32>,
+    things: Vec<Option<T>>,
+    free: Vec<u32>,
+}
+
+impl<T: Hash + Eq> Numbered<T> {
+    fn find(&self, thing: &T) -> Option<u32> {
+        let is_it = |number: &u32| self.things[*number as usize].as_ref() == Some(thing);
+        self.numbers.find(self.hasher.hash_one(thing), is_it).copied()
+    }
+
+    fn get(&self, number: u32) -> Option<&T> {
+        self.things.get(number as usize)?.as_ref()
+    }
+
+    fn enter(&mut self, thing: T) -> u32 {
+        if let Some(number) = self.find(&thing) {
+            return number;
+        }
+        let hash = self.hasher.hash_one(&thing);
+        let number = self.free.pop().unwrap_or_else(|| {
+            self.things.push(None);
+            u32::try_from(self.things.len() - 1).expect("no process holds so many")
+        });
+        self.things[number as usize] = Some(thing);
+        let Self { hasher, numbers, things, .. } = self;
+        let hash_of =
+            |number: &u32| things[*number as usize].as_ref().map_or(0, |thing| hasher.hash_one(thing));
+        numbers.insert_unique(hash, number, hash_of);
+        number
+    }
+
+    fn forget(&mut self, number: u32) {
+        let Some(thing) = self.things.get_mut(number as usize).and_then(Option::take) else { return };
+        if let Ok(found) = self.numbers.find_entry(self.hasher.hash_one(&thing), |found| *found == number) {
+            found.remove();
+        }
+        self.free.push(number);
+    }
+}
+
+impl<T> Default for Numbered<T> {
+    fn default() -> Self {
+        let (things, free) = (Vec::new(), Vec::new());
+        Self { hasher: RandomState::default(), numbers: HashTable::new(), things, free }
+    }
+}
+
+/// Numbers in ascending order; nearly always there is only one.
+#[derive(Debug, Default)]
+enum Numbers {
+    #[default]
+    None,
+    One(u32),
+    Many(Vec<u32>),
+}
+
+impl Numbers {
+    fn all(&self) -> &[u32] {
+        match self {
+            Self::None => &[],
+            Self::One(number) => std::slice::from_ref(number),
+            Self::Many(numbers) => numbers,
+        }
+    }
+
+    fn insert(&mut self, number: u32) {
+        match self {
+            Self::None => *self = Self::One(number),
+            Self::One(one) if *one == number => {}
+            Self::One(one) => *self = Self::Many(vec![number.min(*one), number.max(*one)]),
+            Self::Many(numbers) => {
+                if let Err(place) = numbers.binary_search(&number) {
+                    numbers.insert(place, number);
+                }
+            }
+        }
+    }
+
+    fn remove(&mut self, number: u32) {
+        match self {
+            Self::None => {}
+            Self::One(one) if *one == number => *self = Self::None,
+            Self::One(_) => {}
+            Self::Many(numbers) => {
+                if let Ok(place) = numbers.binary_search(&number) {
+                    numbers.remove(place);
+                }
+                if let [one] = **numbers {
+                    *self = Self::One(one);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ir::{Kind, ObjectKey};
+
+    fn route(number: usize) -> Unit {
+        Unit::Route(ObjectKey::new(Kind::HttpRoute, "shop", &format!("route-{number}")))
+    }
+
+    fn service(number: usize) -> Fact {
+        Fact::Object(ObjectKey::new(Kind::Service, "shop", &format!("service-{number}")))
+    }
+
+    fn readers(dependencies: &Dependencies, fact: &Fact) -> Vec<Unit> {
+        dependencies.readers(fact).cloned().collect()
+    }
+
+    #[test]
+    fn a_fact_has_the_readers_that_read_it_last() {
+        let mut dependencies = Dependencies::default();
+        dependencies.record(route(0), vec![service(0), Fact::Settings, service(0)]);
+        dependencies.record(route(1), vec![service(0), service(1)]);
+        dependencies.record(route(2), vec![service(0)]);
+        assert_eq!(readers(&dependencies, &service(0)), [route(0), route(1), route(2)]);
+        dependencies.record(route(0), vec![service(1)]);
+        dependencies.record(route(1), Vec::new());
+        assert_eq!(readers(&dependencies, &service(0)), [route(2)]);
+        assert_eq!(readers(&dependencies, &service(1)), [route(0)]);
+        assert_eq!(readers(&dependencies, &Fact::Settings), []);
+        // The numbers of the forgotten unit and of the fact that nobody reads any more are used again.
+        dependencies.record(route(3), vec![service(3), service(0)]);
+        assert_eq!(readers(&dependencies, &service(0)), [route(3), route(2)]);
+        assert_eq!(readers(&dependencies, &service(3)), [route(3)]);
+        for number in 0..4 {
+            dependencies.record(route(number), Vec::new());
+        }
+        assert!(dependencies.facts.numbers.is_empty() && dependencies.units.numbers.is_empty());
+        assert!(readers(&dependencies, &service(0)).is_empty());
+    }
+
+    #[test]
+    fn the_reads_of_5000_routes_take_no_more_than_2_mb() {
+        let mut dependencies = Dependencies::default();
+        let gateway = ObjectKey::new(Kind::Gateway, "infra", "public");
+        for number in 0..5_000 {
+            let shared = [Fact::Settings, Fact::ListenersOf(gateway.clone()), Fact::GrantsIn("media".into())];
+            let own = [service(number), service(number + 5_000)];
+            dependencies.record(route(number), shared.into_iter().chain(own).collect());
+        }
+        // Keys are shared with the objects that they name.
+        let bytes = dependencies.bytes();
+        assert!(bytes <= 2_000_000, "{bytes} bytes");
+    }
+
+    impl Dependencies {
+        /// What is allocated for it, without what facts and units refer to.
+        fn bytes(&self) -> usize {
+            let many = self.readers.iter().map(|readers| match readers {
+                Numbers::None | Numbers::One(_) => 0,
+                Numbers::Many(numbers) => numbers.capacity() * size_of::<u32>(),
+            });
+            let reads = self.reads.iter().map(|reads| size_of_val(&**reads));
+            self.facts.bytes()
+                + self.units.bytes()
+                + self.readers.capacity() * size_of::<Numbers>()
+                + self.reads.capacity() * size_of::<Box<[u32]>>()
+                + many.chain(reads).sum::<usize>()
+        }
+    }
+
+    impl<T> Numbered<T> {
+        fn bytes(&self) -> usize {
+            self.numbers.allocation_size()
+                + self.things.capacity() * size_of::<Option<T>>()
+                + self.free.capacity() * size_of::<u32>()
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! Statuses of the objects whose translation changed, and of no others.
+
+use super::{Index, units::Unit};
+use crate::{
+    ir::{Object, ObjectKey},
+    status::{self, Report, Statuses},
+    translate::Reader,
+};
+
+impl Index {
+    /// Whether [`Index::update_statuses`] may have something to do.
+    pub fn has_stale_statuses(&self) -> bool {
+        let stale = &self.units.stale;
+        self.complete && !(stale.statuses.is_empty() && stale.reports.is_empty())
+    }
+
+    /// Brings statuses up to date and returns the keys of those that changed. `statuses` must be what the last call left:
+    /// only what changed since then is written.
+    pub fn update_statuses(&mut self, statuses: &mut Statuses) -> Vec<ObjectKey> {
+        let mut changed = Vec::new();
+        if !self.complete {
+            return changed;
+        }
+        for key in std::mem::take(&mut self.units.stale.statuses) {
+            let reader = Reader::new(&self.snapshot, &self.settings, Some(&self.bindings)).noting();
+            let report = self.report(&key, &reader);
+            self.units.record(Unit::Status(key.clone()), &reader);
+            changed.extend(statuses.set(&key, report).then_some(key));
+        }
+        for (key, report) in std::mem::take(&mut self.units.stale.reports) {
+            changed.extend(statuses.set(&key, report).then_some(key));
+        }
+        changed
+    }
+
+    /// The report of an object; `None` where it is gone or not ours.
+    fn report(&self, key: &ObjectKey, reader: &Reader<'_>) -> Option<Report> {
+        match self.snapshot.get(key)? {
+            Object::GatewayClass(class) => status::gateway_class(&class, reader),
+            Object::Gateway(_) => {
+                let state = self.listeners.gateways.get(key)?;
+                Some(status::gateway(state, reader, &self.routes.attached))
+            }
+            Object::Ingress(_) => {
+                let translated = self.routes.ingress(key).filter(|translated| translated.ours)?;
+                let losses = self.routes.losses(key, translated);
+                Some(status::ingress(key, translated, &self.listeners, reader, losses))
+            }
+            // Its report is made when it is translated.
+            Object::Route(_) => None,
+            // We write no status for these.
+            Object::GatewayParameters(_)
+            | Object::ReferenceGrant(_)
+            | Object::IngressClass(_)
+            | Object::Service(_)
+            | Object::EndpointSlice(_)
+            | Object::Secret(_)
+            | Object::ConfigMap(_)
+            | Object::Namespace(_) => None,
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Units of translation, and which of them are stale.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::dependencies::Dependencies;
+use crate::{facts::Fact, ir::ObjectKey, kinds::StatusShape, status::Report, translate::Reader};
+
+/// What is translated on its own, and again when a fact that it read changes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Unit {
+    /// All listeners, of Gateways and of the hosts of Ingresses.
+    Listeners,
+    /// A route, with its status.
+    Route(ObjectKey),
+    Ingress(ObjectKey),
+    /// The status of a GatewayClass, a Gateway or an Ingress.
+    Status(ObjectKey),
+    /// The list of objects that nobody serves.
+    Unclaimed,
+}
+
+impl Unit {
+    /// The unit whose own object or outcome the fact is. It becomes stale although it may never have read the fact.
+    fn about(fact: &Fact) -> Option<Self> {
+        match fact {
+            Fact::Object(key) => match key.kind.resource().status_shape()? {
+                StatusShape::Parents => Some(Self::Route(key.clone())),
+                StatusShape::LoadBalancer => Some(Self::Ingress(key.clone())),
+                StatusShape::Conditions | StatusShape::Listeners => Some(Self::Status(key.clone())),
+            },
+            Fact::Outcome(key) => Some(Self::Status(key.clone())),
+            Fact::PatternsOf(key) => Some(Self::Route(key.clone())),
+            Fact::Existence(_)
+            | Fact::Gateways
+            | Fact::GrantsIn(_)
+            | Fact::IngressClasses
+            | Fact::IngressHosts
+            | Fact::EndpointsOf(_)
+            | Fact::AddressesOf(_)
+            | Fact::ListenersOf(_)
+            | Fact::ListenerAt(_)
+            | Fact::RoutesOn(_)
+            | Fact::Binding(_)
+            | Fact::Addresses
+            | Fact::ProvisioningError(_)
+            | Fact::Allocation
+            | Fact::Bundle
+            | Fact::Settings => None,
+        }
+    }
+}
+
+/// What every unit read, and which units have to be translated again.
+#[derive(Debug)]
+pub(super) struct Units {
+    pub(super) dependencies: Dependencies,
+    pub(super) stale: Stale,
+}
+
+/// Units that have to be translated again, and what else has to be brought up to date.
+#[derive(Debug, Default)]
+pub(super) struct Stale {
+    pub(super) listeners: bool,
+    pub(super) routes: BTreeSet<ObjectKey>,
+    pub(super) ingresses: BTreeSet<ObjectKey>,
+    pub(super) statuses: BTreeSet<ObjectKey>,
+    pub(super) unclaimed: bool,
+    /// Services whose endpoints have to be looked up.
+    pub(super) endpoints: BTreeSet<ObjectKey>,
+    /// Services whose addresses have to be looked up.
+    pub(super) addresses: BTreeSet<ObjectKey>,
+    /// Whether ReferenceGrants have changed.
+    pub(super) grants: bool,
+    /// The reports of routes that have been translated; they are kept nowhere else.
+    pub(super) reports: BTreeMap<ObjectKey, Option<Report>>,
+}
+
+impl Units {
+    /// Nothing has been translated yet.
+    pub(super) fn new() -> Self {
+        let stale = Stale { listeners: true, unclaimed: true, ..Stale::default() };
+        Self { dependencies: Dependencies::default(), stale }
+    }
+
+    /// Marks what a changed fact makes stale.
+    pub(super) fn change(&mut self, fact: &Fact) {
+        match fact {
+            Fact::EndpointsOf(service) => drop(self.stale.endpoints.insert(service.clone())),
+            Fact::AddressesOf(service) => drop(self.stale.addresses.insert(service.clone())),
+            Fact::GrantsIn(_) => self.stale.grants = true,
+            _ => {}
+        }
+        if let Some(unit) = Unit::about(fact) {
+            self.stale.add(&unit);
+        }
+        for unit in self.dependencies.readers(fact) {
+            self.stale.add(unit);
+        }
+    }
+
+    /// Records what a unit has read.
+    pub(super) fn record(&mut self, unit: Unit, reader: &Reader<'_>) {
+        let mut reads = reader.take_noted();
+        reads.retain(|fact| Unit::about(fact).as_ref() != Some(&unit));
+        self.dependencies.record(unit, reads);
+    }
+}
+
+impl Stale {
+    fn add(&mut self, unit: &Unit) {
+        match unit {
+            Unit::Listeners => self.listeners = true,
+            Unit::Route(key) => drop(self.routes.insert(key.clone())),
+            Unit::Ingress(key) => drop(self.ingresses.insert(key.clone())),
+            Unit::Status(key) => drop(self.statuses.insert(key.clone())),
+            Unit::Unclaimed => self.unclaimed = true,
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! The view through which a unit of translation reads. It notes everything that the unit asks for, whether it exists or
+//! not, so that a later change of it makes the unit stale. No dependency is kept by hand.
+
+use std::{cell::RefCell, sync::Arc};
+
+use super::{Allocation, Bundle, Settings};
+use crate::{
+    Bindings,
+    facts::Fact,
+    ir::{
+        Address, Gateway, GatewayClass, GatewayParameters, Ingress, IngressClass, Kind, Namespace, ObjectKey,
+        ReferenceGrant, Secret, Service,
+    },
+    snapshot::Snapshot,
+};
+
+/// Reads objects, settings, and the state of this process.
+#[derive(Debug)]
+pub struct Reader<'a> {
+    snapshot: &'a Snapshot,
+    settings: &'a Settings,
+    bindings: Option<&'a Bindings>,
+    /// `None` where nobody needs to know what was read.
+    noted: Option<RefCell<Vec<Fact>>>,
+}
+
+/// Whether a port is bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Binding<'a> {
+    Bound,
+    Pending,
+    Failed(&'a str),
+    /// Nothing runs, as in a check of a folder: every port counts as bound.
+    Assumed,
+}
+
+impl<'a> Reader<'a> {
+    /// Notes nothing. `bindings` is `None` where nothing runs.
+    pub fn new(snapshot: &'a Snapshot, settings: &'a Settings, bindings: Option<&'a Bindings>) -> Self {
+        Self { snapshot, settings, bindings, noted: None }
+    }
+
+    /// The same, and notes what is read.
+    #[must_use]
+    pub fn noting(self) -> Self {
+        Self { noted: Some(RefCell::default()), ..self }
+    }
+
+    /// What was read since the last call.
+    pub fn take_noted(&self) -> Vec<Fact> {
+        self.noted.as_ref().map(RefCell::take).unwrap_or_default()
+    }
+
+    pub(crate) fn note(&self, fact: impl FnOnce() -> Fact) {
+        if let Some(noted) = &self.noted {
+            noted.borrow_mut().push(fact());
+        }
+    }
+
+    fn note_object(&self, key: &ObjectKey) {
+        self.note(|| Fact::Object(key.clone()));
+    }
+
+    /// The settings. Those that change at run time have methods of their own here, so that fewer units become stale.
+    pub fn settings(&self) -> &'a Settings {
+        self.note(|| Fact::Settings);
+        self.settings
+    }
+}
+
+/// Objects.
+impl<'a> Reader<'a> {
+    pub(crate) fn gateway_class(&self, name: &str) -> Option<&'a GatewayClass> {
+        let key = ObjectKey::new(Kind::GatewayClass, "", name);
+        self.note_object(&key);
+        self.snapshot.gateway_classes.get(&key).map(|class| &**class)
+    }
+
+    pub(crate) fn gateway_parameters(&self, key: &ObjectKey) -> Option<&'a GatewayParameters> {
+        self.note_object(key);
+        self.snapshot.gateway_parameters.get(key).map(|parameters| &**parameters)
+    }
+
+    /// All of them.
+    pub(crate) fn gateways(&self) -> impl Iterator<Item = &'a Arc<Gateway>> + use<'a> {
+        self.note(|| Fact::Gateways);
+        self.snapshot.gateways.values()
+    }
+
+    /// Whether there is such a Gateway, whoever serves it.
+    pub(crate) fn has_gateway(&self, key: &ObjectKey) -> bool {
+        self.note(|| Fact::Existence(key.clone()));
+        self.snapshot.gateways.contains_key(key)
+    }
+
+    /// Those of a namespace.
+    pub(crate) fn grants<'n>(
+        &self,
+        namespace: &'n str,
+    ) -> impl Iterator<Item = &'a ReferenceGrant> + use<'a, 'n> {
+        self.note(|| Fact::GrantsIn(namespace.into()));
+        let first = ObjectKey::new(Kind::ReferenceGrant, namespace, "");
+        let grants = self.snapshot.grants.range(first..);
+        grants.take_while(move |(key, _)| *key.namespace == *namespace).map(|(_, grant)| &**grant)
+    }
+
+    pub(crate) fn ingress_class(&self, name: &str) -> Option<&'a IngressClass> {
+        self.note(|| Fact::IngressClasses);
+        let key = ObjectKey::new(Kind::IngressClass, "", name);
+        self.snapshot.ingress_classes.get(&key).map(|class| &**class)
+    }
+
+    /// All of them.
+    pub(crate) fn ingress_classes(&self) -> impl Iterator<Item = &'a IngressClass> + use<'a> {
+        self.note(|| Fact::IngressClasses);
+        self.snapshot.ingress_classes.values().map(|class| &**class)
+    }
+
+    /// All of them, for their hosts, their TLS and their classes.
+    pub(crate) fn ingresses(&self) -> impl Iterator<Item = &'a Arc<Ingress>> + use<'a> {
+        self.note(|| Fact::IngressHosts);
+        self.snapshot.ingresses.values()
+    }
+
+    pub(crate) fn service(&self, namespace: &str, name: &str) -> Option<&'a Service> {
+        let found = self.snapshot.services.find(Kind::Service, namespace, name);
+        self.note(|| {
+            let missing = || ObjectKey::new(Kind::Service, namespace, name);
+            Fact::Object(found.map_or_else(missing, |service| service.meta.key.clone()))
+        });
+        found.map(|service| &**service)
+    }
+
+    pub(crate) fn secret(&self, key: &ObjectKey) -> Option<&'a Arc<Secret>> {
+        self.note_object(key);
+        self.snapshot.secrets.get(key)
+    }
+
+    pub(crate) fn namespace(&self, name: &str) -> Option<&'a Namespace> {
+        let key = ObjectKey::new(Kind::Namespace, "", name);
+        self.note_object(&key);
+        self.snapshot.namespaces.get(&key).map(|namespace| &**namespace)
+    }
+}
+
+/// The state of this process.
+impl<'a> Reader<'a> {
+    /// Whether anything is served; false where manifests are only checked.
+    pub(crate) fn runs(&self) -> bool {
+        self.bindings.is_some()
+    }
+
+    pub(crate) fn binding(&self, port: u16) -> Binding<'a> {
+        self.note(|| Fact::Binding(port));
+        let Some(bindings) = self.bindings else { return Binding::Assumed };
+        match bindings.get(&port) {
+            Some(Ok(())) => Binding::Bound,
+            Some(Err(why)) => Binding::Failed(why),
+            None => Binding::Pending,
+        }
+    }
+
+    /// Where clients reach us.
+    pub(crate) fn addresses(&self) -> &'a [Address] {
+        self.note(|| Fact::Addresses);
+        &self.settings.addresses
+    }
+
+    /// Why the Service of a Gateway could not be brought to its desired state.
+    pub(crate) fn provisioning_error(&self, gateway: &ObjectKey) -> Option<&'a str> {
+        self.note(|| Fact::ProvisioningError(gateway.clone()));
+        self.settings.hindrances.get(gateway).map(|why| &**why)
+    }
+
+    /// Which ports are bound for Gateways with addresses of their own.
+    pub(crate) fn allocation(&self) -> &'a Allocation {
+        self.note(|| Fact::Allocation);
+        &self.settings.allocation
+    }
+
+    /// The releases of the CRDs.
+    pub(crate) fn bundle(&self) -> Option<&'a Bundle> {
+        self.note(|| Fact::Bundle);
+        self.settings.bundle.as_ref()
+    }
+}

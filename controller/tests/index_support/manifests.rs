@@ -1,0 +1,333 @@
+//! A manifest of each kind.
+
+use std::sync::LazyLock;
+
+use portcullis_controller::{ir::Kind, translate::service_name};
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+use serde_json::{Value, json};
+
+use super::{ADDRESSES, Bits, CLASSES, HOSTS, INGRESS_CLASSES, NAMES, NAMESPACES, PATHS, TIMES, UIDS};
+
+pub(super) fn manifest_of(kind: Kind, bits: &mut Bits) -> Value {
+    let mut manifest = match kind {
+        Kind::GatewayClass => gateway_class(bits),
+        Kind::Gateway => gateway(bits),
+        Kind::GatewayParameters => parameters(bits),
+        Kind::HttpRoute => http_route(bits),
+        Kind::GrpcRoute => grpc_route(bits),
+        Kind::ReferenceGrant => grant(bits),
+        Kind::Ingress => ingress(bits),
+        Kind::IngressClass => ingress_class(bits),
+        Kind::Service => service(bits),
+        Kind::EndpointSlice => slice(bits),
+        Kind::Secret => secret(bits),
+        Kind::Namespace => json!({}),
+        Kind::ConfigMap => unreachable!("is not among the kinds"),
+    };
+    manifest["apiVersion"] = kind.resource().api_version.into();
+    manifest["kind"] = kind.as_str().into();
+    let metadata = manifest.as_object_mut().unwrap().entry("metadata").or_insert_with(|| json!({}));
+    match kind {
+        Kind::GatewayClass => metadata["name"] = bits.of(&CLASSES).into(),
+        Kind::IngressClass => metadata["name"] = bits.of(&INGRESS_CLASSES).into(),
+        Kind::Namespace => {
+            metadata["name"] = bits.of(&NAMESPACES).into();
+            metadata["labels"] = json!({ "team": bits.of(&["red", "blue"]) });
+        }
+        _ => {
+            // The Service of a Gateway has a name of its own.
+            if metadata.get("name").is_none() {
+                metadata["name"] = bits.of(&NAMES).into();
+            }
+            metadata["namespace"] = bits.of(&NAMESPACES).into();
+        }
+    }
+    if bits.one_in(2) {
+        metadata["creationTimestamp"] = bits.of(&TIMES).into();
+    }
+    manifest
+}
+
+fn gateway_class(bits: &mut Bits) -> Value {
+    let ours = !bits.one_in(4);
+    let mut spec = json!({ "controllerName": if ours { "portcullis.dev/gateway-controller" } else { "example.com/other" } });
+    if bits.one_in(2) {
+        spec["parametersRef"] = parameters_ref(bits);
+        spec["parametersRef"]["namespace"] = bits.of(&NAMESPACES).into();
+    }
+    json!({ "spec": spec })
+}
+
+fn gateway(bits: &mut Bits) -> Value {
+    let listeners: Vec<_> = (0..=bits.below(3)).map(|index| listener(index, bits)).collect();
+    let mut spec = json!({ "gatewayClassName": bits.of(&["c", "c", "c", "d"]), "listeners": listeners });
+    match bits.below(4) {
+        0 => spec["infrastructure"] = json!({ "parametersRef": parameters_ref(bits) }),
+        1 => spec["addresses"] = json!([{ "value": bits.of(&ADDRESSES) }]),
+        _ => {}
+    }
+    json!({ "metadata": { "uid": bits.of(&UIDS) }, "spec": spec })
+}
+
+fn parameters_ref(bits: &mut Bits) -> Value {
+    let kind = if bits.one_in(8) { "Other" } else { "GatewayParameters" };
+    json!({ "group": "portcullis.dev", "kind": kind, "name": bits.of(&NAMES) })
+}
+
+fn parameters(bits: &mut Bits) -> Value {
+    let mut spec = json!({ "service": { "annotations": { "a": bits.of(&["b", "c"]) } } });
+    match bits.below(6) {
+        0 => {}
+        1 => spec["addressing"] = "Shared".into(),
+        2 => spec["addressing"] = "Wrong".into(),
+        _ => spec["addressing"] = "Dedicated".into(),
+    }
+    json!({ "spec": spec })
+}
+
+/// The Service of a Gateway, or one that claims to be; with few ports of ours, so that claims meet.
+fn gateway_service(bits: &mut Bits) -> Value {
+    let ports = [80, 443, 8080].iter().map(|port| {
+        let target = bits.of(&[20_000, 20_001, 20_002, 9_999]);
+        json!({ "name": format!("port-{port}"), "port": port, "targetPort": target })
+    });
+    let ports: Vec<_> = ports.collect();
+    let mut service = json!({
+        "metadata": {
+            "name": service_name(bits.of(&NAMES)),
+            "labels": { "portcullis.dev/addressing": bits.of(&["Dedicated", "Dedicated", "Dedicated", "Shared"]) },
+            "ownerReferences": [{
+                "apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway", "name": "x", "uid": bits.of(&UIDS),
+            }],
+        },
+        "spec": { "type": "LoadBalancer", "ports": ports },
+    });
+    if bits.one_in(2) {
+        service["status"] = json!({ "loadBalancer": { "ingress": [{ "ip": bits.of(&ADDRESSES) }] } });
+    }
+    service
+}
+
+fn listener(index: usize, bits: &mut Bits) -> Value {
+    let tls = bits.one_in(3);
+    let port = if tls { bits.of(&[443, 443, 8443, 80]) } else { bits.of(&[80, 80, 80, 8080]) };
+    let from = match bits.below(4) {
+        0 => json!({ "from": "Same" }),
+        1 => json!({ "from": "Selector", "selector": { "matchLabels": { "team": "red" } } }),
+        _ => json!({ "from": "All" }),
+    };
+    let mut listener = json!({
+        "name": format!("l{index}"),
+        "port": port + if bits.one_in(2) { index as u64 } else { 0 },
+        "protocol": if tls { "HTTPS" } else { "HTTP" },
+        "allowedRoutes": { "namespaces": from },
+    });
+    if bits.one_in(2) {
+        listener["hostname"] = bits.of(&HOSTS).into();
+    }
+    // The API wants combinations of port, protocol and hostname to be unique in a Gateway.
+    if index > 0 && listener.get("hostname").is_none() {
+        listener["hostname"] = format!("l{index}.test").into();
+    }
+    if tls {
+        listener["tls"] = json!({ "certificateRefs": [reference("Secret", bits)] });
+    }
+    listener
+}
+
+fn reference(kind: &str, bits: &mut Bits) -> Value {
+    let mut reference = json!({ "kind": kind, "name": bits.of(&NAMES) });
+    if bits.one_in(2) {
+        reference["namespace"] = bits.of(&NAMESPACES).into();
+    }
+    if kind == "Service" {
+        reference["port"] = bits.of(&[80, 80, 81]).into();
+    }
+    reference
+}
+
+fn parents(bits: &mut Bits) -> Vec<Value> {
+    let parent = |bits: &mut Bits| {
+        let mut parent = json!({ "name": bits.of(&NAMES), "namespace": bits.of(&NAMESPACES) });
+        if bits.one_in(3) {
+            parent["sectionName"] = bits.of(&["l0", "l1"]).into();
+        }
+        parent
+    };
+    let first = parent(bits);
+    let second = parent(bits);
+    // Parents must be told apart.
+    let told_apart = first["name"] != second["name"] || first["namespace"] != second["namespace"];
+    if told_apart && bits.one_in(2) { vec![first, second] } else { vec![first] }
+}
+
+fn hostnames(bits: &mut Bits) -> Value {
+    match bits.below(3) {
+        0 => json!([]),
+        1 => json!([bits.of(&HOSTS)]),
+        _ => json!(["h.test", "*.test"]),
+    }
+}
+
+fn http_route(bits: &mut Bits) -> Value {
+    let rules: Vec<_> = (0..=bits.below(2))
+        .map(|_| {
+            let backends: Vec<_> = (0..bits.below(3)).map(|_| reference("Service", bits)).collect();
+            let mut one =
+                json!({ "path": { "type": bits.of(&["PathPrefix", "Exact"]), "value": bits.of(&PATHS) } });
+            if bits.one_in(4) {
+                one["path"]["type"] = "RegularExpression".into();
+            }
+            if bits.one_in(4) {
+                let value = bits.of(&["a+", "b+", "(", "\\p{nothing}"]);
+                one["headers"] = json!([{ "type": "RegularExpression", "name": "x", "value": value }]);
+            }
+            json!({ "matches": [one], "backendRefs": backends })
+        })
+        .collect();
+    json!({ "spec": { "parentRefs": parents(bits), "hostnames": hostnames(bits), "rules": rules } })
+}
+
+fn grpc_route(bits: &mut Bits) -> Value {
+    let rules = json!([{
+        "matches": [{ "method": { "service": bits.of(&["s.A", "s.B"]), "method": "M" } }],
+        "backendRefs": [reference("Service", bits)],
+    }]);
+    json!({ "spec": { "parentRefs": parents(bits), "hostnames": hostnames(bits), "rules": rules } })
+}
+
+fn grant(bits: &mut Bits) -> Value {
+    let (from, to) = bits.of(&[("HTTPRoute", "Service"), ("GRPCRoute", "Service"), ("Gateway", "Secret")]);
+    let mut target = json!({ "group": "", "kind": to });
+    if bits.one_in(2) {
+        target["name"] = bits.of(&NAMES).into();
+    }
+    json!({ "spec": {
+        "from": [{ "group": "gateway.networking.k8s.io", "kind": from, "namespace": bits.of(&NAMESPACES) }],
+        "to": [target],
+    } })
+}
+
+fn ingress(bits: &mut Bits) -> Value {
+    let backend = |bits: &mut Bits| {
+        let port =
+            if bits.one_in(4) { json!({ "name": "web" }) } else { json!({ "number": bits.of(&[80, 81]) }) };
+        json!({ "service": { "name": bits.of(&NAMES), "port": port } })
+    };
+    let mut spec = json!({});
+    let rules: Vec<_> = (0..bits.below(3))
+        .map(|_| {
+            let path = json!({
+                "path": bits.of(&PATHS),
+                "pathType": bits.of(&["Prefix", "Exact"]),
+                "backend": backend(bits),
+            });
+            let mut rule = json!({ "http": { "paths": [path] } });
+            if !bits.one_in(4) {
+                rule["host"] = bits.of(&HOSTS).into();
+            }
+            rule
+        })
+        .collect();
+    if rules.is_empty() || bits.one_in(3) {
+        spec["defaultBackend"] = backend(bits);
+    }
+    if !rules.is_empty() {
+        spec["rules"] = rules.into();
+    }
+    match bits.below(4) {
+        0 => spec["tls"] = json!([{ "hosts": ["h.test"], "secretName": bits.of(&NAMES) }]),
+        1 => spec["tls"] = json!([{ "hosts": [bits.of(&HOSTS)] }]),
+        _ => {}
+    }
+    match bits.below(5) {
+        0 => {}
+        1 => spec["ingressClassName"] = "other".into(),
+        _ => spec["ingressClassName"] = "portcullis".into(),
+    }
+    json!({ "metadata": { "annotations": annotations(bits) }, "spec": spec })
+}
+
+/// What closes paths and hosts, and what changes whether it does.
+fn annotations(bits: &mut Bits) -> Value {
+    let mut annotations = json!({});
+    let mut add = |name: &str, value: &str| annotations[name] = value.into();
+    match bits.below(10) {
+        0 => add("nginx.ingress.kubernetes.io/auth-url", "http://auth.test"),
+        1 => add("nginx.ingress.kubernetes.io/auth-tls-secret", "a/x"),
+        2 => add("nginx.ingress.kubernetes.io/no-such-annotation", ""),
+        _ => {}
+    }
+    if bits.one_in(8) {
+        add("nginx.ingress.kubernetes.io/use-regex", "true");
+    }
+    if bits.one_in(8) {
+        add("portcullis.dev/unsupported", "ignore");
+    }
+    annotations
+}
+
+fn ingress_class(bits: &mut Bits) -> Value {
+    let annotations = if bits.one_in(2) {
+        json!({ "ingressclass.kubernetes.io/is-default-class": "true" })
+    } else {
+        json!({})
+    };
+    let controller = bits.of(&["portcullis.dev/ingress-controller", "example.com/other"]);
+    json!({ "metadata": { "annotations": annotations }, "spec": { "controller": controller } })
+}
+
+fn service(bits: &mut Bits) -> Value {
+    if bits.one_in(2) {
+        return gateway_service(bits);
+    }
+    let port = |number: u64, name: &str, bits: &mut Bits| {
+        let mut port = json!({ "name": name, "port": number });
+        if bits.one_in(4) {
+            port["appProtocol"] = bits.of(&["kubernetes.io/h2c", "kubernetes.io/ws", "https"]).into();
+        }
+        port
+    };
+    let first = port(80, "web", bits);
+    let cluster_ip = bits.of(&["10.96.0.1", "10.96.0.2", "None"]);
+    match bits.below(4) {
+        0 => json!({ "spec": { "type": "ExternalName", "externalName": "elsewhere.test" } }),
+        1 => json!({ "spec": { "clusterIP": cluster_ip, "ports": [first, port(81, "more", bits)] } }),
+        _ => json!({ "spec": { "clusterIP": cluster_ip, "ports": [first] } }),
+    }
+}
+
+fn slice(bits: &mut Bits) -> Value {
+    let endpoints: Vec<_> = (0..bits.below(3))
+        .map(|_| {
+            let ready = !bits.one_in(3);
+            json!({
+                "addresses": [format!("10.0.0.{}", 1 + bits.below(3))],
+                "conditions": { "ready": ready, "serving": true, "terminating": !ready },
+            })
+        })
+        .collect();
+    json!({
+        "metadata": { "labels": { "kubernetes.io/service-name": bits.of(&NAMES) } },
+        "addressType": "IPv4",
+        "ports": [{ "name": bits.of(&["web", "more"]), "port": 8080 }],
+        "endpoints": endpoints,
+    })
+}
+
+/// Certificate and key in PEM.
+static PAIRS: LazyLock<[(String, String); 2]> = LazyLock::new(|| {
+    [["h.test", "*.test"], ["g.h.test", "x.test"]].map(|names| {
+        let CertifiedKey { cert, signing_key } =
+            generate_simple_self_signed(names.map(String::from)).unwrap();
+        (cert.pem(), signing_key.serialize_pem())
+    })
+});
+
+fn secret(bits: &mut Bits) -> Value {
+    let (certificate, key) = match bits.below(4) {
+        0 => (PAIRS[0].0.clone(), PAIRS[1].1.clone()), // of two that do not belong together
+        n => PAIRS[n % 2].clone(),
+    };
+    json!({ "type": "kubernetes.io/tls", "stringData": { "tls.crt": certificate, "tls.key": key } })
+}
