@@ -14,7 +14,8 @@ use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use portcullis_controller::{Settings, check};
 use portcullis_routing::{
-    Asked, Connection, Explanation, Protocol, Request as View, Table, decide::Tls, host::request_name,
+    Asked, Connection, Explanation, PortKey, Protocol, Request as View, Table, decide::Tls,
+    host::request_name,
 };
 
 use crate::cli::{ExplainArgs, ReportFormat};
@@ -170,13 +171,13 @@ impl Question {
 
 /// The port of the table that clients reach by this number. Gateways with addresses of their own may share one; then it is
 /// the one that has a listener for the host.
-fn port(table: &Table, number: u16, tls: bool, host: &str) -> u16 {
+fn port(table: &Table, number: u16, tls: bool, host: &str) -> PortKey {
     let spoken = if tls { Protocol::Https } else { Protocol::Http };
     let reached = table.ports.iter().filter(|(_, port)| {
         port.protocol == spoken && (port.for_clients() == number || port.number == number)
     });
     let best = reached.max_by_key(|(_, port)| (port.for_clients() == number, port.listener(host).is_some()));
-    best.map_or(number, |(bound, _)| *bound)
+    best.map_or(PortKey::tcp(number), |(bound, _)| *bound)
 }
 
 #[cfg(test)]

@@ -28,6 +28,7 @@ use portcullis_controller::{
     translate::Address,
 };
 use portcullis_proxy::{Bindings, Capacity, ConnectionLimits, LocalBackends, Options, Proxy};
+use portcullis_routing::PortKey;
 use portcullis_tls::Certificate;
 use tokio::{
     sync::{mpsc, watch},
@@ -185,7 +186,7 @@ impl Running {
     /// Which ports could not be bound, and why.
     pub fn unbound(&self) -> Vec<(u16, String)> {
         let (bindings, ports) = (self.readiness.bindings.borrow(), self.readiness.ports.borrow());
-        let number = |bound: &u16| ports.get(bound).copied().unwrap_or(*bound);
+        let number = |bound: &PortKey| ports.get(bound).copied().unwrap_or(bound.number);
         bindings.iter().filter_map(|(port, bound)| Some((number(port), bound.clone().err()?))).collect()
     }
 
@@ -215,7 +216,7 @@ impl Running {
 }
 
 /// Ports that our own Service lacks, by those that are bound for them, and why.
-type Lacking = BTreeMap<u16, String>;
+type Lacking = BTreeMap<PortKey, String>;
 
 /// Which ports are bound, and which of them nobody reaches all the same.
 async fn report_bindings(

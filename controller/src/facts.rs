@@ -3,7 +3,7 @@
 //! A unit of translation notes each fact that it reads ([`crate::translate::Reader`]); [`facts_of`] says which facts a
 //! change of an object changes; what translation makes of one unit may be a fact that others read.
 
-use portcullis_routing::HostPattern;
+use portcullis_routing::{HostPattern, PortKey};
 
 use crate::{
     ir::{ConfigMap, EndpointSlice, Ingress, Namespace, Object, ObjectKey, Secret, Service},
@@ -45,7 +45,7 @@ pub enum Fact {
 
     // What this process reports and is set to
     /// Whether a port is bound.
-    Binding(u16),
+    Binding(PortKey),
     /// Where clients reach us.
     Addresses,
     /// Why the Service of a Gateway could not be brought to its desired state.

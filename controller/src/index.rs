@@ -26,7 +26,7 @@ use std::{
     sync::Arc,
 };
 
-use portcullis_routing::{ClusterAddresses, HostPattern, Table};
+use portcullis_routing::{ClusterAddresses, HostPattern, PortKey, Table};
 use portcullis_tls::{Certificates, PortCertificates};
 
 use crate::{
@@ -52,7 +52,7 @@ pub struct Index {
     units: Units,
     listeners: Listeners,
     /// The frame of the table as it is, where that of `listeners` is a later one.
-    frame: Option<BTreeMap<u16, PortPlan>>,
+    frame: Option<BTreeMap<PortKey, PortPlan>>,
     routes: Routes,
     table: Arc<Table>,
     certificates: Arc<Certificates>,

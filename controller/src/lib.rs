@@ -45,4 +45,4 @@ pub struct Publication {
 }
 
 /// Whether each port of the table is bound; the text says why not.
-pub type Bindings = BTreeMap<u16, Result<(), String>>;
+pub type Bindings = BTreeMap<portcullis_routing::PortKey, Result<(), String>>;

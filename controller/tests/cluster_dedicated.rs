@@ -21,6 +21,7 @@ use portcullis_controller::{
     status::{Condition, ConditionType, GatewayStatus},
     translate::{DedicatedPorts, PortRange},
 };
+use portcullis_routing::PortKey;
 use serde_json::json;
 use tokio::{
     sync::{mpsc, watch},
@@ -81,12 +82,13 @@ impl Replica {
     fn ports(&self) -> Vec<(u16, u16)> {
         let publication = self.table.borrow();
         let ports = publication.iter().flat_map(|publication| &publication.table.ports);
-        ports.map(|(bound, port)| (*bound, port.number)).collect()
+        ports.map(|(bound, port)| (bound.number, port.number)).collect()
     }
 }
 
 fn bound(publication: &Publication, refused: &BTreeSet<u16>) -> Bindings {
-    let bind = |port: &u16| if refused.contains(port) { Err("in use".to_owned()) } else { Ok(()) };
+    let bind =
+        |port: &PortKey| if refused.contains(&port.number) { Err("in use".to_owned()) } else { Ok(()) };
     publication.table.ports.keys().map(|port| (*port, bind(port))).collect()
 }
 

@@ -12,6 +12,7 @@ use std::{
 };
 
 use portcullis_controller::{Controller, FolderOptions, Handle, Publication, Settings};
+use portcullis_routing::PortKey;
 use tempfile::TempDir;
 use tokio::{sync::mpsc, time::timeout};
 
@@ -160,7 +161,7 @@ impl Site {
     }
 
     fn hosts(&self) -> Vec<String> {
-        let port = self.last.as_ref().and_then(|publication| publication.table.ports.get(&80));
+        let port = self.last.as_ref().and_then(|publication| publication.table.ports.get(&PortKey::tcp(80)));
         let hosts = port.into_iter().flat_map(|port| port.listeners.iter()).map(|(host, _)| host.to_string());
         let hosts: BTreeSet<_> = hosts.filter(|host| host != "*").collect();
         hosts.into_iter().collect()

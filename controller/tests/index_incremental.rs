@@ -17,7 +17,7 @@ use portcullis_controller::{
     status::Statuses,
     translate::{Address, Allocation, DedicatedPorts, Pools, full},
 };
-use portcullis_routing::ExternalNames;
+use portcullis_routing::{ExternalNames, PortKey};
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -221,7 +221,7 @@ impl Running {
     fn bind(&mut self, bits: u8) {
         let port = [80, 443, 8080, 8443, 20_000, 20_001, 20_002, 81][usize::from(bits & 7)];
         let bound = if bits & 8 == 0 { Ok(()) } else { Err("in use".to_owned()) };
-        self.bindings.insert(port, bound);
+        self.bindings.insert(PortKey::tcp(port), bound);
         self.index.set_bindings(&self.bindings);
     }
 

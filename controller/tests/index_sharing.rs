@@ -7,7 +7,7 @@ use std::sync::Arc;
 use portcullis_controller::{
     Bindings, Index, Publication, Settings, ir::ObjectKey, objects, snapshot::Change, status::Statuses, yaml,
 };
-use portcullis_routing::{Backend, HostPattern, HostTable, Listener, Table};
+use portcullis_routing::{Backend, HostPattern, HostTable, Listener, PortKey, Table};
 
 const ROUTES: usize = 200;
 
@@ -28,7 +28,10 @@ fn a_changed_route_is_compiled_alone() {
     );
     let beside = |table| Arc::clone(listener(table, 80, "beside.test"));
     assert!(Arc::ptr_eq(&beside(&before.table), &beside(&after.table)), "another listener of the same port");
-    assert!(Arc::ptr_eq(&before.table.ports[&8080], &after.table.ports[&8080]), "another port");
+    assert!(
+        Arc::ptr_eq(&before.table.ports[&PortKey::tcp(8080)], &after.table.ports[&PortKey::tcp(8080)]),
+        "another port"
+    );
 }
 
 #[test]
@@ -79,8 +82,11 @@ fn a_new_listener_leaves_the_others() {
     site.apply(&gateway("new", 80, "new.test"));
     let after = site.publish().unwrap();
     assert!(Arc::ptr_eq(listener(&before.table, 80, "*"), listener(&after.table, 80, "*")));
-    assert!(Arc::ptr_eq(&before.table.ports[&8080], &after.table.ports[&8080]));
-    assert_eq!(after.table.ports[&80].listeners.len(), before.table.ports[&80].listeners.len() + 1);
+    assert!(Arc::ptr_eq(&before.table.ports[&PortKey::tcp(8080)], &after.table.ports[&PortKey::tcp(8080)]));
+    assert_eq!(
+        after.table.ports[&PortKey::tcp(80)].listeners.len(),
+        before.table.ports[&PortKey::tcp(80)].listeners.len() + 1
+    );
 }
 
 #[test]
@@ -93,7 +99,7 @@ fn bindings_are_a_matter_of_statuses() {
         serde_json::to_string(statuses.get(&key(&gateway(name, 80, ""))).unwrap()).unwrap()
     };
     let (main, other) = (of(&statuses, "main"), of(&statuses, "other"));
-    site.index.set_bindings(&Bindings::from([(80, Err("address in use".to_owned()))]));
+    site.index.set_bindings(&Bindings::from([(PortKey::tcp(80), Err("address in use".to_owned()))]));
     assert!(site.publish().is_none());
     assert!(!site.index.update_statuses(&mut statuses).is_empty());
     assert!(of(&statuses, "main").contains("address in use") && !main.contains("address in use"));
@@ -148,7 +154,7 @@ impl Site {
 }
 
 fn listener<'t>(table: &'t Table, port: u16, host: &str) -> &'t Arc<Listener> {
-    table.ports[&port].listeners.get(&HostPattern::parse(host).unwrap()).unwrap()
+    table.ports[&PortKey::tcp(port)].listeners.get(&HostPattern::parse(host).unwrap()).unwrap()
 }
 
 fn host(publication: &Publication, i: usize) -> Arc<HostTable> {

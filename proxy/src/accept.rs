@@ -17,7 +17,7 @@ use std::{
 };
 
 use pingora_core::server::ShutdownWatch;
-use portcullis_routing::Protocol;
+use portcullis_routing::{PortKey, Protocol};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
@@ -48,7 +48,7 @@ pub(crate) struct Worker {
 /// A port, from its first bind to the end of its last connection.
 #[derive(Debug)]
 pub(crate) struct Port {
-    number: u16,
+    key: PortKey,
     draining: Arc<AtomicBool>,
     cut: AtomicBool,
     /// Pingora's side of `draining`. One for each worker thread: pingora looks at it in each request.
@@ -66,10 +66,10 @@ struct Registered<'p> {
 }
 
 impl Port {
-    /// `count` is shared with the port of this number on other worker threads.
-    pub(crate) fn new(number: u16, count: Arc<Count>) -> Arc<Self> {
+    /// `count` is shared with the same port on other worker threads.
+    pub(crate) fn new(key: PortKey, count: Arc<Count>) -> Arc<Self> {
         Arc::new(Self {
-            number,
+            key,
             draining: Arc::default(),
             cut: AtomicBool::new(false),
             told: watch::Sender::new(false),
@@ -79,8 +79,8 @@ impl Port {
         })
     }
 
-    pub(crate) fn number(&self) -> u16 {
-        self.number
+    pub(crate) fn key(&self) -> PortKey {
+        self.key
     }
 
     pub(crate) fn count(&self) -> &Arc<Count> {
@@ -182,11 +182,11 @@ pub(crate) async fn accept(
                     Ok(admitted) => {
                         tokio::spawn(connection(tcp, peer, Arc::clone(&port), worker.clone(), admitted));
                     }
-                    Err(limit) => debug!(port = port.number, %peer, ?limit, "connection refused"),
+                    Err(limit) => debug!(port = %port.key, %peer, ?limit, "connection refused"),
                 }
             }
             Some(Err(_)) if stopping => return,
-            Some(Err(error)) => pause.after(&error, port.number).await,
+            Some(Err(error)) => pause.after(&error, port.key).await,
         }
     }
 }
@@ -198,14 +198,14 @@ struct Pause {
 }
 
 impl Pause {
-    async fn after(&mut self, error: &io::Error, port: u16) {
+    async fn after(&mut self, error: &io::Error, port: PortKey) {
         use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
         // The connection's own, not ours.
         if matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted) {
             return;
         }
         if self.errors == 0 {
-            warn!(port, %error, "no connection can be accepted");
+            warn!(%port, %error, "no connection can be accepted");
         }
         self.errors = (self.errors + 1).min(7);
         tokio::time::sleep(Duration::from_millis(10 << self.errors)).await;
@@ -216,7 +216,7 @@ async fn connection(tcp: TcpStream, peer: SocketAddr, port: Arc<Port>, worker: W
     let held = Arc::clone(admitted.held());
     let serving = async {
         if let Err(error) = serve(admitted, tcp, peer, &port, &worker).await {
-            debug!(port = port.number, %peer, %error, "connection refused");
+            debug!(port = %port.key, %peer, %error, "connection refused");
         }
     };
     port.hold(held, serving).await;
@@ -250,13 +250,13 @@ async fn serve(
     let held = Arc::clone(admitted.held());
     // Asked anew for each connection: a port may change its protocol without being bound again.
     let table = worker.shared.table.load();
-    let Some(served) = table.ports.get(&port.number) else {
+    let Some(served) = table.ports.get(&port.key) else {
         // Removed in the moment in which the client came.
         return Ok(());
     };
     let protocol = served.protocol;
     let mut info = ConnInfo {
-        port: port.number,
+        port: port.key,
         client_port: served.for_clients(),
         offset: served.offset,
         peer,
@@ -272,7 +272,7 @@ async fn serve(
     let (down, h2) = match protocol {
         Protocol::Https => {
             // Boxed: a task keeps the room of the largest thing that it ever waits for, and this is large and short.
-            let handshake = Box::pin(worker.tls.accept(socket, port.number, &worker.shared));
+            let handshake = Box::pin(worker.tls.accept(socket, port.key, &worker.shared));
             let (stream, tls) = handshake.await.inspect_err(|error| tell(error, &info, worker))?;
             let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
             info.tls = Some(tls);
@@ -338,7 +338,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_ends_its_own_connection_only() {
-        let port = Port::new(80, Arc::default());
+        let port = Port::new(PortKey::tcp(80), Arc::default());
         let (go, gone) = tokio::sync::oneshot::channel::<()>();
         let other = held(&port, async move { drop(gone.await) });
         let broken = held(&port, async { panic!("a request that is none") });
@@ -353,7 +353,7 @@ mod tests {
     async fn another_makes_room_where_a_request_comes_before_its_connection_goes() {
         let limits = ConnectionLimits { process: 2, port: 2, client: None, descriptors: 2 };
         let (admission, load) = (Admission::new(limits), Arc::<Load>::default());
-        let port = admission.port(80);
+        let port = admission.port(PortKey::tcp(80));
         let mut tasks = Vec::new();
         for busy_when_asked in [true, false] {
             let admitted = admission.enter(&port, &load).await.unwrap();
@@ -375,7 +375,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_drain_wakes_every_connection_and_a_cut_ends_it() {
-        let port = Port::new(80, Arc::default());
+        let port = Port::new(PortKey::tcp(80), Arc::default());
         let told = Arc::new(AtomicU64::new(0));
         let connections: Vec<_> = (0..3)
             .map(|_| {

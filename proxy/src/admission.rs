@@ -17,6 +17,7 @@ use std::{
     time::Duration,
 };
 
+use portcullis_routing::PortKey;
 use tokio::{
     sync::Notify,
     time::{Instant, timeout},
@@ -131,11 +132,11 @@ impl Admission {
     }
 
     /// Makes a port of a worker thread known.
-    pub(crate) fn port(&self, number: u16) -> Arc<Port> {
+    pub(crate) fn port(&self, key: PortKey) -> Arc<Port> {
         let mut ports = locked(&self.ports);
         ports.retain(|port| port.strong_count() > 0);
-        let same = ports.iter().filter_map(Weak::upgrade).find(|port| port.number() == number);
-        let port = Port::new(number, same.map(|port| Arc::clone(port.count())).unwrap_or_default());
+        let same = ports.iter().filter_map(Weak::upgrade).find(|port| port.key() == key);
+        let port = Port::new(key, same.map(|port| Arc::clone(port.count())).unwrap_or_default());
         ports.push(Arc::downgrade(&port));
         port
     }
@@ -214,7 +215,7 @@ impl Admission {
         }
         let ports: Vec<_> = locked(&self.ports).iter().filter_map(Weak::upgrade).collect();
         let (mut idle, mut going) = (Vec::<(Instant, Arc<Held>)>::new(), false);
-        for port in ports.iter().filter(|p| limit != Limit::Port || p.number() == port.number()) {
+        for port in ports.iter().filter(|p| limit != Limit::Port || p.key() == port.key()) {
             port.each_held(|held| {
                 if held.goes() {
                     going = true;
@@ -283,9 +284,9 @@ impl Admission {
     }
 
     /// Connections by port.
-    pub(crate) fn by_port(&self) -> BTreeMap<u16, usize> {
+    pub(crate) fn by_port(&self) -> BTreeMap<PortKey, usize> {
         let ports: Vec<_> = locked(&self.ports).iter().filter_map(Weak::upgrade).collect();
-        ports.iter().map(|port| (port.number(), port.count().open.load(Ordering::Relaxed))).collect()
+        ports.iter().map(|port| (port.key(), port.count().open.load(Ordering::Relaxed))).collect()
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
 };
 
 use http::HeaderValue;
-use portcullis_routing::Rejection;
+use portcullis_routing::{PortKey, Rejection};
 use tokio::time::Instant;
 
 use crate::{limits::Limits, shared::Load};
@@ -20,7 +20,7 @@ use crate::{limits::Limits, shared::Load};
 #[derive(Debug)]
 pub(crate) struct ConnInfo {
     /// The table's port that it came in on: the one that is bound.
-    pub(crate) port: u16,
+    pub(crate) port: PortKey,
     /// The port that the client connected to, as far as it can know.
     pub(crate) client_port: u16,
     /// What lies between that and the listener's own ([`portcullis_routing::Port::offset`]).
@@ -174,7 +174,7 @@ pub(crate) mod tests {
     pub(crate) fn conn() -> Arc<ConnInfo> {
         let peer = SocketAddr::from(([192, 0, 2, 1], 50000));
         Arc::new(ConnInfo {
-            port: 80,
+            port: PortKey::tcp(80),
             client_port: 80,
             offset: 0,
             peer,

@@ -30,7 +30,7 @@ use std::{
 };
 
 use pingora_timeout::fast_timeout::set_fast_timeout_to_tokio_threshold;
-use portcullis_routing::{ClusterAddresses, ExternalNames, Table};
+use portcullis_routing::{ClusterAddresses, ExternalNames, PortKey, Table};
 use portcullis_tls::Certificates;
 use tokio::sync::watch;
 
@@ -102,7 +102,7 @@ pub struct Options {
 
 /// Whether each port of the table is bound; the text says why not, and calls it by the number that its listeners have.
 /// A port that is missing has not been tried yet.
-pub type Bindings = BTreeMap<u16, Result<(), String>>;
+pub type Bindings = BTreeMap<PortKey, Result<(), String>>;
 
 /// The running data plane. Dropping it ends its threads and cuts what is still connected; [`Proxy::drain`] first.
 #[derive(Debug)]
@@ -220,7 +220,7 @@ impl Proxy {
     }
 
     /// Connections that clients hold now, by the port that is bound.
-    pub fn connections_by_port(&self) -> BTreeMap<u16, usize> {
+    pub fn connections_by_port(&self) -> BTreeMap<PortKey, usize> {
         self.shared.admission.by_port()
     }
 

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use portcullis_routing::{PortKey, Transport};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{info, warn};
 
@@ -19,7 +20,7 @@ use crate::{Bindings, admission::Admission, worker::Command};
 pub(crate) struct Wanted {
     pub(crate) generation: u64,
     /// Each with the number that its listeners have.
-    pub(crate) ports: BTreeMap<u16, u16>,
+    pub(crate) ports: BTreeMap<PortKey, u16>,
 }
 
 /// Binds and closes ports. One for all worker threads: each gets a socket of every address.
@@ -32,7 +33,7 @@ pub(crate) struct Listeners {
     pub(crate) done: watch::Sender<u64>,
     /// Told how many sockets there are.
     pub(crate) admission: Arc<Admission>,
-    pub(crate) bound: BTreeMap<u16, Bound>,
+    pub(crate) bound: BTreeMap<PortKey, Bound>,
 }
 
 /// A port with sockets.
@@ -70,12 +71,12 @@ impl Listeners {
         }
     }
 
-    async fn close_others(&mut self, wanted: &BTreeMap<u16, u16>) {
+    async fn close_others(&mut self, wanted: &BTreeMap<PortKey, u16>) {
         let (keep, close) =
             std::mem::take(&mut self.bound).into_iter().partition(|(p, _)| wanted.contains_key(p));
         self.bound = keep;
         let mut closing = Vec::new();
-        let close: BTreeMap<u16, Bound> = close;
+        let close: BTreeMap<PortKey, Bound> = close;
         for (port, bound) in close {
             info!(port = bound.number, "closing");
             for worker in &self.workers {
@@ -91,13 +92,16 @@ impl Listeners {
     }
 
     /// Binds the addresses of a port that are not bound yet.
-    fn open(&mut self, port: u16, number: u16) -> Result<(), String> {
+    fn open(&mut self, port: PortKey, number: u16) -> Result<(), String> {
+        if port.transport == Transport::Udp {
+            return Err(format!("port {number}/udp: UDP is not served yet"));
+        }
         let mut problems = Vec::new();
         for ip in self.bind.clone() {
             if self.bound.get(&port).is_some_and(|bound| bound.ips.contains(&ip)) {
                 continue;
             }
-            let address = SocketAddr::new(ip, port);
+            let address = SocketAddr::new(ip, port.number);
             match bind::bind(address, self.workers.len()) {
                 Ok(sockets) => {
                     info!(port = number, %address, "bound");
@@ -112,14 +116,14 @@ impl Listeners {
         }
     }
 
-    fn hand_out(&mut self, port: u16, number: u16, ip: IpAddr, sockets: Vec<TcpListener>) {
+    fn hand_out(&mut self, port: PortKey, number: u16, ip: IpAddr, sockets: Vec<TcpListener>) {
         for (worker, socket) in self.workers.iter().zip(sockets) {
             let _ = worker.send(Command::Open { port, sockets: vec![socket] });
         }
         self.bound.entry(port).or_insert_with(|| Bound { number, ips: BTreeSet::new() }).ips.insert(ip);
     }
 
-    fn report(&self, new: Bindings, numbers: &BTreeMap<u16, u16>) {
+    fn report(&self, new: Bindings, numbers: &BTreeMap<PortKey, u16>) {
         self.bindings.send_if_modified(|current| {
             if **current == new {
                 return false;

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use portcullis_routing::PortKey;
 use portcullis_tls::{Certificates, ClientAuth, Termination};
 use rustls::{
     ProtocolVersion, ServerConfig,
@@ -165,7 +166,7 @@ impl TlsConfigs {
     pub(crate) async fn accept(
         &self,
         socket: Socket,
-        port: u16,
+        port: PortKey,
         shared: &Shared,
     ) -> Result<(Box<TlsStream<Socket>>, TlsInfo), HandshakeError> {
         let limit = shared.options.handshake_timeout;
@@ -175,7 +176,7 @@ impl TlsConfigs {
     async fn handshake(
         &self,
         socket: Socket,
-        port: u16,
+        port: PortKey,
         shared: &Shared,
     ) -> Result<(Box<TlsStream<Socket>>, TlsInfo), HandshakeError> {
         let mut start = LazyConfigAcceptor::new(Acceptor::default(), socket).await?;
@@ -197,7 +198,7 @@ impl TlsConfigs {
         Ok((Box::new(stream), TlsInfo { server_name, version }))
     }
 
-    fn find(&self, port: u16, server_name: Option<&str>, shared: &Shared) -> Option<Arc<ServerConfig>> {
+    fn find(&self, port: PortKey, server_name: Option<&str>, shared: &Shared) -> Option<Arc<ServerConfig>> {
         let certificates = shared.certificates.load();
         let termination = certificates.ports.get(&port)?.termination(server_name)?;
         Some(self.config(&certificates, termination))

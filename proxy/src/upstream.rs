@@ -8,7 +8,7 @@ pub(crate) mod refusals;
 
 use std::{net::SocketAddr, sync::Arc};
 
-use portcullis_routing::{Backend, Endpoint, Endpoints, Rejection, RouteKind};
+use portcullis_routing::{Backend, Endpoint, Endpoints, PortKey, Rejection, RouteKind};
 
 use crate::{random, shared::Shared};
 use dial::{Origin, Permitted, Policy, Refusal};
@@ -112,7 +112,8 @@ impl Dialler {
         let Shared { options, own, table, .. } = &*self.shared;
         let listens = |address: SocketAddr| {
             let is_ours = |ip| dial::is_bound_by(address, SocketAddr::new(ip, address.port()));
-            options.bind.iter().any(|ip| is_ours(*ip)) && table.load().ports.contains_key(&address.port())
+            options.bind.iter().any(|ip| is_ours(*ip))
+                && table.load().ports.contains_key(&PortKey::tcp(address.port()))
         };
         ask(&Policy {
             local: options.local_backends,

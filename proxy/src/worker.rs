@@ -14,6 +14,7 @@ use pingora_core::{
     protocols::http::v2::server::{H2Options, default_h2_options},
     server::configuration::ServerConf,
 };
+use portcullis_routing::PortKey;
 use tokio::{
     sync::{mpsc, oneshot},
     task,
@@ -31,9 +32,9 @@ use crate::{
 /// What a worker thread is told.
 pub(crate) enum Command {
     /// Serve these sockets of a port too.
-    Open { port: u16, sockets: Vec<TcpListener> },
+    Open { port: PortKey, sockets: Vec<TcpListener> },
     /// Close a port's sockets and let its connections go; sent back when the sockets are closed.
-    Close { port: u16, closed: oneshot::Sender<()> },
+    Close { port: PortKey, closed: oneshot::Sender<()> },
     /// End all connections.
     Cut,
     /// End the thread.
@@ -155,7 +156,7 @@ fn h2_options() -> H2Options {
 }
 
 async fn run(worker: Worker, mut commands: mpsc::UnboundedReceiver<Command>) {
-    let mut open: HashMap<u16, Open> = HashMap::new();
+    let mut open: HashMap<PortKey, Open> = HashMap::new();
     let mut leaving: Vec<Arc<Port>> = Vec::new();
     while let Some(command) = commands.recv().await {
         match command {

@@ -5,7 +5,7 @@
 
 mod support;
 
-use portcullis_routing::{Port, Protocol, Table};
+use portcullis_routing::{Port, PortKey, Protocol, Table};
 use support::{
     backend::TestBackend,
     client::{connect, exchange, get, h2, is_closed, response},
@@ -96,9 +96,9 @@ async fn a_port_in_use_is_reported_and_taken_when_it_is_free() {
     running.proxy.publish(both.into(), std::sync::Arc::default());
     running
         .bindings(|bindings| {
-            let text = bindings.get(&taken).and_then(|b| b.as_ref().err());
+            let text = bindings.get(&PortKey::tcp(taken)).and_then(|b| b.as_ref().err());
             text.is_some_and(|t| t.starts_with(&format!("port {taken}: ")) && t.contains("in use"))
-                && bindings.get(&good) == Some(&Ok(()))
+                && bindings.get(&PortKey::tcp(good)) == Some(&Ok(()))
         })
         .await;
     assert_eq!(get(&mut connect(running.at(good)).await, "a.example", "/").await.body, "a / 0");
@@ -108,16 +108,36 @@ async fn a_port_in_use_is_reported_and_taken_when_it_is_free() {
 }
 
 #[tokio::test]
+async fn a_port_of_udp_is_another_than_that_of_tcp_and_is_not_served_yet() {
+    let (running, backend) = (start(), TestBackend::start("a").await);
+    let number = running.port();
+    let mut table = table::to(Table::default(), number, Protocol::Http, backend.address);
+    let udp = PortKey::udp(number);
+    table.ports.insert(udp, std::sync::Arc::new(Port::new(Protocol::Http, 53)));
+    running.proxy.publish(table.into(), std::sync::Arc::default());
+    let why = "port 53/udp: UDP is not served yet";
+    running
+        .bindings(|bindings| {
+            bindings.get(&PortKey::tcp(number)) == Some(&Ok(()))
+                && bindings.get(&udp) == Some(&Err(why.to_owned()))
+        })
+        .await;
+    assert_eq!(get(&mut connect(running.at(number)).await, "a.example", "/").await.body, "a / 0");
+    let socket = std::net::UdpSocket::bind(running.at(number));
+    assert!(socket.is_ok(), "nobody holds it: {socket:?}");
+}
+
+#[tokio::test]
 async fn a_port_is_called_what_its_listeners_call_it() {
     let running = start();
     let taken = running.port();
     let _foreign = std::net::TcpListener::bind(running.at(taken)).unwrap();
     let mut table = Table::default();
-    table.ports.insert(taken, std::sync::Arc::new(Port::new(Protocol::Http, 80)));
+    table.ports.insert(PortKey::tcp(taken), std::sync::Arc::new(Port::new(Protocol::Http, 80)));
     running.proxy.publish(table.into(), std::sync::Arc::default());
     running
         .bindings(|b| {
-            let text = b.get(&taken).and_then(|bound| bound.as_ref().err());
+            let text = b.get(&PortKey::tcp(taken)).and_then(|bound| bound.as_ref().err());
             text.is_some_and(|text| {
                 text.starts_with("port 80: ") && text.contains(&running.at(taken).to_string())
             })
@@ -222,7 +242,7 @@ async fn every_address_is_bound_and_one_that_fails_costs_itself_only() {
     running.proxy.publish(table.into(), std::sync::Arc::default());
     running
         .bindings(|b| {
-            let text = b.get(&port).and_then(|b| b.as_ref().err());
+            let text = b.get(&PortKey::tcp(port)).and_then(|b| b.as_ref().err());
             text.is_some_and(|text| text.contains("192.0.2.1 is not an address of this machine"))
         })
         .await;

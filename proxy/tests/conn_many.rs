@@ -12,7 +12,7 @@ use std::{
 };
 
 use portcullis_proxy::{ConnectionLimits, Limit, Options, OverLimit};
-use portcullis_routing::{Protocol, Table};
+use portcullis_routing::{PortKey, Protocol, Table};
 use support::{
     Running,
     backend::TestBackend,
@@ -132,7 +132,10 @@ async fn a_port_takes_no_room_from_another() {
     is_answered(&mut second).await;
     assert!(is_closed(&mut first).await);
     is_answered(&mut other).await;
-    assert_eq!(running.proxy.connections_by_port(), [(crowded, 1), (free, 1)].into());
+    assert_eq!(
+        running.proxy.connections_by_port(),
+        [(PortKey::tcp(crowded), 1), (PortKey::tcp(free), 1)].into()
+    );
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ mod support;
 
 use http::{HeaderName, HeaderValue, StatusCode};
 use portcullis_routing::{
-    Backend, BackendError, Rule, Step, Steps,
+    Backend, BackendError, PortKey, Rule, Step, Steps,
     step::{Cors, HeaderModifier, Mirror, PathRewrite, Redirect, UrlRewrite},
 };
 use support::{
@@ -158,7 +158,7 @@ async fn a_port_is_the_one_that_clients_connect_to() {
             .add("", listener("all"), "/here", with(rule([]), [Step::Redirect(redirect(None))]))
             .add("", listener("all"), "/https", with(rule([]), [Step::Redirect(redirect(Some("https")))]));
         let mut table = site.table(port);
-        let served = std::sync::Arc::make_mut(table.ports.get_mut(&port).unwrap());
+        let served = std::sync::Arc::make_mut(table.ports.get_mut(&PortKey::tcp(port)).unwrap());
         (served.number, served.offset) = (number, offset);
         proxy.serve_http(table).await;
         let mut tcp = connect(proxy.at(port)).await;

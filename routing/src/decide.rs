@@ -22,8 +22,8 @@ pub use forward::{Attempts, Forward, OnAnswer, Route};
 
 use self::trace::Trace;
 use crate::{
-    Asked, BackendProtocol, Endpoints, Headers, Listener, ListenerId, Port, Rejection, RequestView, Selected,
-    Step, Table, Target,
+    Asked, BackendProtocol, Endpoints, Headers, Listener, ListenerId, Port, PortKey, Rejection, RequestView,
+    Selected, Step, Table, Target,
     path::InvalidPath,
     step::{Check, Origin, Redirect},
 };
@@ -47,7 +47,7 @@ pub struct Request<'r> {
 #[derive(Clone, Copy, Debug)]
 pub struct Connection<'c> {
     /// The table's port that it came in on.
-    pub port: u16,
+    pub port: PortKey,
     /// TLS that ended here.
     pub tls: Option<Tls<'c>>,
     /// `http` or `https`, as the client sees it.

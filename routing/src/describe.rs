@@ -18,8 +18,8 @@ use std::{
 };
 
 use crate::{
-    Backend, BackendProtocol, Entry, HostPattern, HostTable, Listener, PathMatch, Protocol, RouteMatch, Rule,
-    Step, Steps, Table, ValueMatch, Verify, WeightedBackend,
+    Backend, BackendProtocol, Entry, HostPattern, HostTable, Listener, PathMatch, PortKey, Protocol,
+    RouteMatch, Rule, Step, Steps, Table, ValueMatch, Verify, WeightedBackend,
     step::{Check, Cors, HeaderModifier, Mirror, PathRewrite, Redirect, UrlRewrite},
 };
 
@@ -29,7 +29,7 @@ impl Display for Table {
         for (bound, port) in &self.ports {
             for (host, listener) in port.listeners.iter().collect::<BTreeMap<_, _>>() {
                 write!(f, "{}:{}", port.protocol, port.number)?;
-                if *bound != port.number {
+                if *bound != PortKey::tcp(port.number) {
                     write!(f, " (bound as {bound})")?;
                 }
                 writeln!(f, " {} at {}", Host(host), listener.id)?;

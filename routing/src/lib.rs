@@ -18,6 +18,7 @@ pub mod host;
 pub mod matching;
 pub mod path;
 pub mod pattern;
+pub mod port;
 pub mod reach;
 pub mod rejection;
 pub mod route;
@@ -38,6 +39,7 @@ pub use matching::{
     HeaderMatch, PathMatch, Precedence, QueryMatch, RequestHead, RequestView, RouteMatch, ValueMatch,
 };
 pub use pattern::{InvalidPattern, Pattern};
+pub use port::{PortKey, Transport};
 pub use reach::{ClusterAddresses, ExternalNames, NameGrant, ServiceName};
 pub use rejection::Rejection;
 pub use route::{Retry, RouteId, RouteKind, Rule, Timeouts};

@@ -7,7 +7,7 @@ mod host;
 pub use host::HostTable;
 
 use crate::{
-    HostMap, PathMatch, Precedence, RequestView, RouteMatch, Rule,
+    HostMap, PathMatch, PortKey, Precedence, RequestView, RouteMatch, Rule,
     path::{InvalidPath, Reading},
 };
 
@@ -18,7 +18,7 @@ pub struct Table {
     /// Counts up with each publication.
     pub generation: u64,
     /// By the port that is bound on this machine.
-    pub ports: BTreeMap<u16, Arc<Port>>,
+    pub ports: BTreeMap<PortKey, Arc<Port>>,
 }
 
 /// What is served on one port.

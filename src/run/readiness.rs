@@ -10,7 +10,7 @@ use portcullis_controller::{
     Handle, Problem, cluster::statuses::RefusedStatuses, source::cluster::Progress, status::Statuses,
 };
 use portcullis_proxy::{Bindings, Proxy};
-use portcullis_routing::Explanation;
+use portcullis_routing::{Explanation, PortKey};
 use tokio::sync::watch;
 
 use crate::{
@@ -28,7 +28,7 @@ pub(super) struct Readiness {
     pub(super) proxy: Arc<Proxy>,
     pub(super) bindings: watch::Receiver<Arc<Bindings>>,
     /// The ports of the table that was published last: by those that are bound, those that listeners name.
-    pub(super) ports: watch::Sender<BTreeMap<u16, u16>>,
+    pub(super) ports: watch::Sender<BTreeMap<PortKey, u16>>,
     /// How far the source of objects has come, where it says so.
     pub(super) progress: watch::Sender<Progress>,
     /// Whether this replica writes; empty where there is no Lease.
@@ -128,9 +128,11 @@ impl Told for Readiness {
 ///
 /// In a cluster one that could not be bound keeps nobody from the others: whoever may make a Gateway could take the
 /// whole entrance down with it. Its listeners' conditions say so.
-fn missing_ports(ports: &BTreeMap<u16, u16>, bindings: &Bindings, many_owners: bool) -> Vec<String> {
+fn missing_ports(ports: &BTreeMap<PortKey, u16>, bindings: &Bindings, many_owners: bool) -> Vec<String> {
     let untried = ports.iter().filter(|(bound, _)| !bindings.contains_key(bound));
-    let untried = untried.map(|(_, port)| format!("port {port}: not bound yet")).collect::<Vec<_>>();
+    let untried = untried
+        .map(|(bound, port)| format!("port {}: not bound yet", named(bound, port)))
+        .collect::<Vec<_>>();
     let any_bound = ports.keys().any(|bound| matches!(bindings.get(bound), Some(Ok(()))));
     if many_owners && any_bound {
         untried
@@ -140,13 +142,18 @@ fn missing_ports(ports: &BTreeMap<u16, u16>, bindings: &Bindings, many_owners: b
 }
 
 /// The ports that could not be bound, and why.
-fn unbound_ports(ports: &BTreeMap<u16, u16>, bindings: &Bindings) -> Vec<String> {
-    let failed = |(bound, port): (&u16, &u16)| {
+fn unbound_ports(ports: &BTreeMap<PortKey, u16>, bindings: &Bindings) -> Vec<String> {
+    let failed = |(bound, port): (&PortKey, &u16)| {
         let error = bindings.get(bound)?.as_ref().err()?;
         // The proxy's own sentence begins with the port that it tried.
-        Some(format!("listener port {port}: {error}"))
+        Some(format!("listener port {}: {error}", named(bound, port)))
     };
     ports.iter().filter_map(failed).collect()
+}
+
+/// A bound port by the number that its listeners name.
+fn named(bound: &PortKey, number: &u16) -> PortKey {
+    PortKey { number: *number, ..*bound }
 }
 
 #[cfg(test)]
@@ -166,8 +173,9 @@ mod tests {
             ("the only one refused", &[443], vec![(443, no())], true, refused),
             ("a port of an older table", &[443], vec![(80, Ok(())), (443, no())], true, refused),
         ] {
-            let ports = ports.iter().map(|port| (*port, *port)).collect();
-            let got = missing_ports(&ports, &bindings.into_iter().collect(), many_owners);
+            let ports = ports.iter().map(|port| (PortKey::tcp(*port), *port)).collect();
+            let bindings = bindings.into_iter().map(|(port, bound)| (PortKey::tcp(port), bound));
+            let got = missing_ports(&ports, &bindings.collect(), many_owners);
             assert_eq!(got, want, "{what}");
         }
     }

@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use portcullis_routing::HostMap;
+use portcullis_routing::{HostMap, PortKey};
 
 pub mod certificate;
 pub mod termination;
@@ -17,8 +17,8 @@ pub use termination::{ClientAuth, Termination};
 /// Every certificate that is served. Immutable once published, as [`portcullis_routing::Table`] is.
 #[derive(Clone, Debug, Default)]
 pub struct Certificates {
-    /// By the port that the listener or Ingress names (without the offset of a standalone run).
-    pub ports: BTreeMap<u16, Arc<PortCertificates>>,
+    /// By the port that is bound on this machine.
+    pub ports: BTreeMap<PortKey, Arc<PortCertificates>>,
 }
 
 /// The certificates of one port.

@@ -47,6 +47,7 @@ use kube::{
     Api, Client,
     api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions},
 };
+use portcullis_routing::PortKey;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
@@ -172,7 +173,7 @@ struct Provider {
     lost: BTreeMap<u16, u64>,
     /// What is broken in the record, as the log has been told.
     broken: Vec<String>,
-    bound: Option<BTreeSet<u16>>,
+    bound: Option<BTreeSet<PortKey>>,
     in_flight: BTreeSet<Target>,
     writes: JoinSet<(Target, Result<(), String>)>,
 }
@@ -241,7 +242,7 @@ impl Provider {
     }
 
     fn bind(&mut self, bindings: &Bindings) {
-        let is_ours = |port: &u16| self.place.range.contains(*port);
+        let is_ours = |port: &PortKey| self.place.range.contains(port.number);
         let bound = bindings.iter().filter(|(_, bound)| bound.is_ok()).map(|(port, _)| *port);
         let bound: BTreeSet<_> = bound.filter(is_ours).collect();
         // At first nothing is bound because nothing has been tried.

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use portcullis_routing::{HostMap, HostPattern, HostTable, Listener, ListenerId, Port, Table};
+use portcullis_routing::{HostMap, HostPattern, HostTable, Listener, ListenerId, Port, PortKey, Table};
 
 use super::{Map, Set};
 use crate::translate::{HostSlot, Listeners, Owner, PortPlan, Slots, assemble};
@@ -14,7 +14,7 @@ use crate::translate::{HostSlot, Listeners, Owner, PortPlan, Slots, assemble};
 #[derive(Debug)]
 pub(super) struct Patch {
     /// The frame from before, where there may be another one now.
-    pub(super) frame: Option<BTreeMap<u16, PortPlan>>,
+    pub(super) frame: Option<BTreeMap<PortKey, PortPlan>>,
     /// The slots whose host tables are new or gone.
     pub(super) slots: Vec<HostSlot>,
 }
@@ -48,13 +48,13 @@ impl Patch {
 }
 
 /// A port and the hostname under which it finds a listener.
-type Place = (u16, HostPattern);
+type Place = (PortKey, HostPattern);
 
 /// Ports and listeners that are new, others, or gone.
 fn renew_frame(
     table: &mut Arc<Table>,
-    before: &BTreeMap<u16, PortPlan>,
-    now: &BTreeMap<u16, PortPlan>,
+    before: &BTreeMap<PortKey, PortPlan>,
+    now: &BTreeMap<PortKey, PortPlan>,
     slots: &Slots,
     made: &mut Set<Place>,
 ) -> bool {
@@ -90,7 +90,7 @@ fn renew_frame(
 
 fn renew_port(
     port: &mut Port,
-    number: u16,
+    number: PortKey,
     before: &PortPlan,
     now: &PortPlan,
     slots: &Slots,
@@ -110,7 +110,7 @@ fn renew_port(
 }
 
 /// What stands behind all Ingress hosts of a port is another: each of their listeners has to know.
-fn renew_default(table: &mut Arc<Table>, number: u16, listeners: &Listeners, slots: &Slots) -> bool {
+fn renew_default(table: &mut Arc<Table>, number: PortKey, listeners: &Listeners, slots: &Slots) -> bool {
     let Some(plan) = listeners.ports.get(&number) else { return false };
     let Some(port) = Arc::make_mut(table).ports.get_mut(&number).map(Arc::make_mut) else { return false };
     let default = assemble::default_listener(slots, number);
@@ -124,7 +124,7 @@ fn renew_default(table: &mut Arc<Table>, number: u16, listeners: &Listeners, slo
 /// Puts the host tables of one listener in their places.
 fn renew_hosts(
     table: &mut Arc<Table>,
-    port: u16,
+    port: PortKey,
     hostname: &HostPattern,
     dirty: &[HostSlot],
     slots: &Slots,

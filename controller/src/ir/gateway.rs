@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use portcullis_routing::HostPattern;
+use portcullis_routing::{HostPattern, Transport};
 
 use super::Meta;
 
@@ -103,6 +103,14 @@ impl ListenerProtocol {
             Self::Tcp => "TCP",
             Self::Udp => "UDP",
             Self::Other(protocol) => protocol,
+        }
+    }
+
+    /// What its port is a port of.
+    pub fn transport(&self) -> Transport {
+        match self {
+            Self::Udp => Transport::Udp,
+            Self::Http | Self::Https | Self::Tls | Self::Tcp | Self::Other(_) => Transport::Tcp,
         }
     }
 }

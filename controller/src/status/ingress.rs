@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use portcullis_routing::PortKey;
+
 use super::{
     IngressLoadBalancer, IngressLoadBalancerIngress, IngressStatus, Message, Report, Status, bounded,
 };
@@ -18,10 +20,10 @@ pub fn ingress<'l>(
     reader: &Reader<'_>,
     losses: impl IntoIterator<Item = &'l Loss>,
 ) -> Report {
-    let ports: BTreeSet<u16> = translated.attachments.iter().map(|a| a.slot.at.port).collect();
+    let ports: BTreeSet<PortKey> = translated.attachments.iter().map(|a| a.slot.at.port).collect();
     let unbound = ports.iter().filter_map(|bound| {
         let Binding::Failed(why) = reader.binding(*bound) else { return None };
-        let port = bound.saturating_sub(reader.settings().port_offset);
+        let port = bound.number.saturating_sub(reader.settings().port_offset);
         Some(Message::refused(format!("not served on port {port}, which cannot be bound: {why}")))
     });
     let mut messages = translated.messages.clone();

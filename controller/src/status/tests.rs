@@ -1,4 +1,4 @@
-use portcullis_routing::ListenerId;
+use portcullis_routing::{ListenerId, PortKey};
 use serde_json::json;
 
 use super::*;
@@ -85,7 +85,8 @@ fn statuses_are_written_as_the_api_has_them() {
 #[test]
 fn a_listener_is_programmed_when_its_port_is_bound() {
     let bound = |http: Option<Result<(), String>>, alt: Option<Result<(), String>>| -> Bindings {
-        [(80, http), (8080, alt)].into_iter().filter_map(|(port, binding)| Some((port, binding?))).collect()
+        let both = [(80, http), (8080, alt)].into_iter();
+        both.filter_map(|(port, binding)| Some((PortKey::tcp(port), binding?))).collect()
     };
     let failed = || Some(Err("in use".to_owned()));
     for (bindings, http, alt, gateway) in [
@@ -109,7 +110,8 @@ fn a_listener_is_programmed_when_its_port_is_bound() {
 
 #[test]
 fn a_port_that_cannot_be_bound_is_named_with_the_reason() {
-    let bindings = Bindings::from([(80, Err("address in use".to_owned())), (8080, Ok(()))]);
+    let bindings =
+        Bindings::from([(PortKey::tcp(80), Err("address in use".to_owned())), (PortKey::tcp(8080), Ok(()))]);
     let statuses = statuses(Some(&bindings), here());
     let gateway = gateway_status(&statuses);
     let listener =
@@ -122,7 +124,7 @@ fn a_port_that_cannot_be_bound_is_named_with_the_reason() {
 
 #[test]
 fn accepted_says_nothing_of_addresses_and_ports() {
-    let bindings = Bindings::from([(80, Err("address in use".to_owned()))]);
+    let bindings = Bindings::from([(PortKey::tcp(80), Err("address in use".to_owned()))]);
     let statuses = statuses(Some(&bindings), Vec::new());
     let gateway = gateway_status(&statuses);
     let reasons: Vec<_> = gateway.conditions.iter().map(|c| (c.kind, c.status, c.reason)).collect();

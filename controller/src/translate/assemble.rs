@@ -4,7 +4,7 @@ mod slots;
 
 use std::sync::Arc;
 
-use portcullis_routing::{HostPattern, Listener, ListenerId, Port, Table};
+use portcullis_routing::{HostPattern, Listener, ListenerId, Port, PortKey, Table};
 
 pub use slots::Slots;
 
@@ -32,7 +32,7 @@ pub fn empty(plan: &PortPlan) -> Port {
 /// One listener of a port. `default` is the port's [`default_listener`].
 pub fn listener(
     slots: &Slots,
-    port: u16,
+    port: PortKey,
     hostname: &HostPattern,
     plan: &ListenerPlan,
     default: Option<&Arc<Listener>>,
@@ -57,7 +57,7 @@ pub fn listener(
 }
 
 /// What stands behind every Ingress host of a port: the default backend for what nothing matches.
-pub fn default_listener(slots: &Slots, port: u16) -> Option<Arc<Listener>> {
+pub fn default_listener(slots: &Slots, port: PortKey) -> Option<Arc<Listener>> {
     let at = ListenerSlot { port, listener: HostPattern::Any, owner: Owner::IngressDefault };
     let hosts = slots.hosts(&at);
     let made =

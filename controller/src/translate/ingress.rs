@@ -158,7 +158,7 @@ impl Compiler<'_> {
             implied,
         };
         let mut attachments = Vec::new();
-        if let (Some(listener), Ok(port)) = (&state.https, settings.bound(settings.https_port)) {
+        if let (Some(listener), Ok(port)) = (&state.https, settings.bound_for_https()) {
             attachments.push(attachment(
                 port,
                 listener,
@@ -166,7 +166,7 @@ impl Compiler<'_> {
                 default.cloned().into_iter().collect(),
             ));
         }
-        let (Some(listener), Ok(port)) = (&state.http, settings.bound(settings.http_port)) else {
+        let (Some(listener), Ok(port)) = (&state.http, settings.bound_for_http()) else {
             return attachments;
         };
         let redirects = !is_closed && self.redirects(settings, state.tls && state.https.is_some());
@@ -226,9 +226,9 @@ impl Compiler<'_> {
             entries,
             implied,
         };
-        let https = state.https.as_ref().and(settings.bound(settings.https_port).ok());
+        let https = state.https.as_ref().and(settings.bound_for_https().ok());
         let https = https.map(|port| attachment(port, (plain.clone(), Vec::new())));
-        let http = state.http.as_ref().and(settings.bound(settings.http_port).ok()).map(|port| {
+        let http = state.http.as_ref().and(settings.bound_for_http().ok()).map(|port| {
             let redirects = !is_closed && self.redirects(settings, state.tls && state.https.is_some());
             let entries = match redirects {
                 true => self.redirected(settings, &any, &plain, None),

@@ -23,7 +23,7 @@ pub(super) use ingress::Classes;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use portcullis_routing::{HostPattern, ListenerId, Protocol, RouteKind};
+use portcullis_routing::{HostPattern, ListenerId, PortKey, Protocol, RouteKind};
 use portcullis_tls::{Certificate, Certificates};
 
 use super::{
@@ -43,7 +43,7 @@ pub struct Listeners {
     pub gateways: BTreeMap<ObjectKey, Arc<GatewayState>>,
     pub ingress: IngressSide,
     /// The frame of the table: every port and listener that is served, with or without routes. By the port that is bound.
-    pub ports: BTreeMap<u16, PortPlan>,
+    pub ports: BTreeMap<PortKey, PortPlan>,
     pub certificates: Arc<Certificates>,
 }
 
@@ -154,7 +154,7 @@ pub struct AttachPoint {
 
 impl AttachPoint {
     /// The port that is bound for it, once that is known.
-    pub fn bound(&self) -> Option<u16> {
+    pub fn bound(&self) -> Option<PortKey> {
         self.slot.as_ref().map(|slot| slot.port)
     }
 }

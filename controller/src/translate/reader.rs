@@ -3,6 +3,8 @@
 
 use std::{cell::RefCell, sync::Arc};
 
+use portcullis_routing::PortKey;
+
 use super::{Allocation, Bundle, Settings};
 use crate::{
     Bindings,
@@ -150,7 +152,7 @@ impl<'a> Reader<'a> {
         self.bindings.is_some()
     }
 
-    pub(crate) fn binding(&self, port: u16) -> Binding<'a> {
+    pub(crate) fn binding(&self, port: PortKey) -> Binding<'a> {
         self.note(|| Fact::Binding(port));
         let Some(bindings) = self.bindings else { return Binding::Assumed };
         match bindings.get(&port) {

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use portcullis_routing::{ExternalNames, Protocol};
+use portcullis_routing::{ExternalNames, PortKey, Protocol};
 use portcullis_tls::Certificate;
 
 use super::{
@@ -66,8 +66,19 @@ pub type Bundle = BTreeSet<Box<str>>;
 
 impl Settings {
     /// The port that is bound for a listener's that shares our addresses.
-    pub fn bound(&self, port: u16) -> Result<u16, PortUnavailable> {
-        ports::shared(port, self.port_offset, self.dedicated)
+    pub fn bound(&self, port: PortKey) -> Result<PortKey, PortUnavailable> {
+        let number = ports::shared(port.number, self.port_offset, self.dedicated)?;
+        Ok(PortKey { number, ..port })
+    }
+
+    /// The port that is bound for the hosts of Ingresses in plain.
+    pub fn bound_for_http(&self) -> Result<PortKey, PortUnavailable> {
+        self.bound(PortKey::tcp(self.http_port))
+    }
+
+    /// The port that is bound for the hosts of Ingresses over TLS.
+    pub fn bound_for_https(&self) -> Result<PortKey, PortUnavailable> {
+        self.bound(PortKey::tcp(self.https_port))
     }
 
     /// What a port of the shared addresses always speaks, whoever names it first: nobody takes it from Ingresses, nor

@@ -10,7 +10,7 @@ use std::{
     sync::Arc,
 };
 
-use portcullis_routing::{Entry, HostPattern, HostTable, ListenerId, PathMatch, RouteId};
+use portcullis_routing::{Entry, HostPattern, HostTable, ListenerId, PathMatch, PortKey, RouteId};
 
 use crate::{
     ir::ObjectKey,
@@ -45,7 +45,7 @@ pub struct HostSlot {
 #[derive(Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ListenerSlot {
     /// The one that is bound.
-    pub port: u16,
+    pub port: PortKey,
     /// The hostname under which the port finds the listener.
     pub listener: HostPattern,
     /// Whose rules they are.
@@ -53,7 +53,7 @@ pub struct ListenerSlot {
 }
 
 impl HostSlot {
-    pub fn new(port: u16, listener: &HostPattern, owner: Owner, host: &HostPattern) -> Self {
+    pub fn new(port: PortKey, listener: &HostPattern, owner: Owner, host: &HostPattern) -> Self {
         let at = Arc::new(ListenerSlot { port, listener: listener.clone(), owner });
         Self { at, host: host.clone() }
     }
@@ -254,7 +254,7 @@ mod tests {
     }
 
     fn slot(owner: Owner) -> HostSlot {
-        HostSlot::new(80, &HostPattern::Any, owner, &HostPattern::Any)
+        HostSlot::new(PortKey::tcp(80), &HostPattern::Any, owner, &HostPattern::Any)
     }
 
     fn prefix(path: &str) -> PathMatch {

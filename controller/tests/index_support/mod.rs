@@ -6,6 +6,7 @@ use portcullis_controller::{
     ir::{Kind, Object},
     objects,
 };
+use portcullis_routing::PortKey;
 use portcullis_tls::Certificates;
 use serde_json::{Value, json};
 
@@ -148,7 +149,7 @@ pub(crate) fn turned(before: &Value, bits: &mut Bits) -> Value {
 }
 
 /// The certificates of all listeners, by their fingerprints.
-pub(crate) fn fingerprints(certificates: &Certificates) -> Vec<(u16, String, Vec<String>)> {
+pub(crate) fn fingerprints(certificates: &Certificates) -> Vec<(PortKey, String, Vec<String>)> {
     let ports = certificates.ports.iter();
     let mut all: Vec<_> = ports
         .flat_map(|(port, of_port)| {

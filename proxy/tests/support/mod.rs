@@ -24,7 +24,7 @@ use std::{
 };
 
 use portcullis_proxy::{LocalBackends, Options, Proxy};
-use portcullis_routing::Table;
+use portcullis_routing::{PortKey, Table};
 use portcullis_tls::Certificates;
 
 /// Nothing that a test waits for takes this long.
@@ -73,7 +73,7 @@ impl Running {
 
     /// Publishes a table and waits until all of its ports are bound.
     pub async fn serve(&self, table: Table, certificates: Certificates) {
-        let ports: Vec<u16> = table.ports.keys().copied().collect();
+        let ports: Vec<PortKey> = table.ports.keys().copied().collect();
         self.proxy.publish(Arc::new(table), Arc::new(certificates));
         self.bindings(|bindings| {
             bindings.len() == ports.len() && ports.iter().all(|p| matches!(bindings.get(p), Some(Ok(()))))

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use portcullis_routing::{HostMap, HostPattern};
+use portcullis_routing::{HostMap, HostPattern, PortKey};
 use portcullis_tls::{Certificate, Certificates, ClientAuth, PortCertificates, Termination};
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
 use rustls::{
@@ -46,7 +46,7 @@ pub fn on(port: u16, listeners: &[(&str, &[&Arc<Certificate>])]) -> Certificates
         );
     }
     let mut all = Certificates::default();
-    all.ports.insert(port, Arc::new(PortCertificates { listeners: map }));
+    all.ports.insert(PortKey::tcp(port), Arc::new(PortCertificates { listeners: map }));
     all
 }
 

@@ -4,8 +4,8 @@ use std::{net::SocketAddr, sync::Arc};
 
 use portcullis_routing::{
     Backend, BackendError, BackendKey, BackendProtocol, BackendTls, Backends, EndpointPool, Endpoints, Entry,
-    HeaderMatch, HostPattern, HostTable, Listener, ListenerId, PathMatch, Port, Precedence, Protocol,
-    RouteId, RouteKind, RouteMatch, Rule, Steps, Table, Timeouts, WeightedBackend,
+    HeaderMatch, HostPattern, HostTable, Listener, ListenerId, PathMatch, Port, PortKey, Precedence,
+    Protocol, RouteId, RouteKind, RouteMatch, Rule, Steps, Table, Timeouts, WeightedBackend,
 };
 
 use super::Running;
@@ -74,7 +74,7 @@ impl Site {
             served.listeners.insert(host, Arc::new(listener));
         }
         let mut table = Table::default();
-        table.ports.insert(port, Arc::new(served));
+        table.ports.insert(PortKey::tcp(port), Arc::new(served));
         table
     }
 

@@ -4,8 +4,8 @@ use std::{net::SocketAddr, sync::Arc};
 
 use portcullis_routing::{
     Backend, BackendKey, BackendProtocol, Backends, EndpointPool, Endpoints, Entry, HostPattern, HostTable,
-    Listener, ListenerId, PathMatch, Port, Precedence, Protocol, RouteId, RouteKind, RouteMatch, Rule, Steps,
-    Table, Timeouts, WeightedBackend,
+    Listener, ListenerId, PathMatch, Port, PortKey, Precedence, Protocol, RouteId, RouteKind, RouteMatch,
+    Rule, Steps, Table, Timeouts, WeightedBackend,
 };
 
 /// A port that sends every request to one backend.
@@ -27,7 +27,7 @@ pub fn with_rule(mut table: Table, port: u16, protocol: Protocol, rule: Rule) ->
     listener.hosts.insert(HostPattern::Any, Arc::new(HostTable::compile(entries)));
     let mut served = Port::new(protocol, port);
     served.listeners.insert(HostPattern::Any, Arc::new(listener));
-    table.ports.insert(port, Arc::new(served));
+    table.ports.insert(PortKey::tcp(port), Arc::new(served));
     table.generation += 1;
     table
 }

@@ -33,7 +33,7 @@ fn a_request_ends_where_the_first_thing_that_stops_it_says() {
 #[test]
 fn a_connection_answers_for_the_listener_of_its_handshake_alone() {
     let mut table = table(rule([], [ready()]));
-    let port = Arc::make_mut(table.ports.get_mut(&80).unwrap());
+    let port = Arc::make_mut(table.ports.get_mut(&PortKey::tcp(80)).unwrap());
     let other = ListenerId::Gateway { namespace: "n".into(), name: "g".into(), section: "other".into() };
     port.listeners.insert(HostPattern::parse("b.example").unwrap(), Arc::new(Listener::new(other)));
     for (server_name, wanted) in [
@@ -167,7 +167,7 @@ fn request<'r>(method: &'r Method, host: &'r str, asked: &'r Asked<'r>) -> Reque
 }
 
 fn plain() -> Connection<'static> {
-    Connection { port: 80, tls: None, scheme: "http", client_port: 80, port_offset: 0 }
+    Connection { port: PortKey::tcp(80), tls: None, scheme: "http", client_port: 80, port_offset: 0 }
 }
 
 fn redirect() -> Redirect {
@@ -219,6 +219,6 @@ fn table(rule: Rule) -> Table {
     let mut port = Port::new(Protocol::Http, 80);
     port.listeners.insert(host, Arc::new(listener));
     let mut table = Table::default();
-    table.ports.insert(80, Arc::new(port));
+    table.ports.insert(PortKey::tcp(80), Arc::new(port));
     table
 }

@@ -30,7 +30,7 @@ fn a_table_is_read_from_top_to_bottom() {
     let mut table = Table::default();
     let mut port = Port::new(Protocol::Http, 80);
     port.listeners.insert(HostPattern::parse("*.example.com").unwrap(), Arc::new(listener));
-    table.ports.insert(80, Arc::new(port));
+    table.ports.insert(PortKey::tcp(80), Arc::new(port));
     assert_eq!(
         table.to_string(),
         "\

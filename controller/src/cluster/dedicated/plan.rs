@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use portcullis_routing::PortKey;
 use serde_json::{Value, json};
 
 use super::{
@@ -92,7 +93,7 @@ pub(super) struct Now<'n> {
     /// Ports that were taken out of it by hand.
     pub(super) lost: &'n BTreeMap<u16, u64>,
     /// The ports of the range that this replica has bound; `None` where that is not known yet.
-    pub(super) bound: Option<&'n BTreeSet<u16>>,
+    pub(super) bound: Option<&'n BTreeSet<PortKey>>,
     /// In seconds since 1970.
     pub(super) time: u64,
 }
@@ -315,7 +316,7 @@ impl Identity {
 /// report (of a release that does not) stays where it is.
 fn enters<'s>(endpoint: &Value, ours: u16, live: &Live, mut slices: impl Iterator<Item = &'s Value>) -> bool {
     let Some(pod) = pod_of(endpoint) else { return true };
-    live.reports().has_bound(pod, ours).unwrap_or_else(|| {
+    live.reports().has_bound(pod, PortKey::tcp(ours)).unwrap_or_else(|| {
         slices.any(|slice| {
             let leads_there =
                 slice["ports"].as_array().into_iter().flatten().any(|port| port["port"] == ours);

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use portcullis_routing::{HostPattern, ListenerId, Protocol};
+use portcullis_routing::{HostPattern, ListenerId, PortKey, Protocol};
 
 use super::{Addressing, GatewayState, ListenerRefusal, WayOut, gateways::States};
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
 /// Who has which of the ports that are bound.
 #[derive(Debug, Default)]
 pub(super) struct Claims {
-    pub(super) ports: BTreeMap<u16, Claim>,
+    pub(super) ports: BTreeMap<PortKey, Claim>,
     /// Why Ingresses are not served on a port that should be theirs.
     pub(super) lost_by_ingress: BTreeMap<u16, String>,
 }
@@ -96,13 +96,13 @@ impl Claims {
 
     /// Who has a port that Ingresses are served on.
     pub(super) fn of_ingress(&self, port: u16, settings: &Settings) -> Option<&Claim> {
-        self.ports.get(&settings.bound(port).ok()?).filter(|claim| claim.ingress)
+        self.ports.get(&settings.bound(PortKey::tcp(port)).ok()?).filter(|claim| claim.ingress)
     }
 
     fn claim_for_ingress(&mut self, settings: &Settings) {
         for (port, protocol) in [(settings.http_port, Protocol::Http), (settings.https_port, Protocol::Https)]
         {
-            let bound = match settings.bound(port) {
+            let bound = match settings.bound(PortKey::tcp(port)) {
                 Ok(bound) => bound,
                 Err(why) => {
                     self.lost_by_ingress.insert(port, format!("not served on port {port}: {why}"));

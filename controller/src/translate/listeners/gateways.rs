@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use portcullis_routing::{ListenerId, Protocol, RouteKind};
+use portcullis_routing::{ListenerId, PortKey, Protocol, RouteKind};
 
 use super::{
     Addressing, AttachPoint, FirstOf, GatewayRefusal, GatewayState, ListenerRefusal, ListenerState, WayOut,
@@ -86,9 +86,13 @@ fn alone(
         name: gateway.meta.name().into(),
         section: listener.name.clone(),
     };
+    let key = PortKey { transport: listener.protocol.transport(), number: listener.port };
     let (bound, unavailable) = match addressing {
-        Addressing::Dedicated(dedicated) => (dedicated.bound.get(&listener.port).copied(), None),
-        Addressing::Shared | Addressing::SharedInstead => match reader.settings().bound(listener.port) {
+        Addressing::Dedicated(dedicated) => {
+            let bound = dedicated.bound.get(&listener.port);
+            (bound.map(|number| PortKey { number: *number, ..key }), None)
+        }
+        Addressing::Shared | Addressing::SharedInstead => match reader.settings().bound(key) {
             Ok(bound) => (Some(bound), speaks_otherwise(reader.settings(), listener)),
             Err(why) => (None, Some(ListenerRefusal::from(why))),
         },

@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use portcullis_routing::HostPattern;
+use portcullis_routing::{HostPattern, PortKey};
 
 use super::{AttachPoint, FirstOf, PortPlan, gateways::States};
 
@@ -39,7 +39,7 @@ pub(super) fn between_listeners(gateways: &mut States) {
 }
 
 /// Finds the hosts of Ingresses that a listener's hostname covers and that are listeners of their own.
-pub(super) fn with_ingresses(gateways: &mut States, ports: &BTreeMap<u16, PortPlan>) {
+pub(super) fn with_ingresses(gateways: &mut States, ports: &BTreeMap<PortKey, PortPlan>) {
     let served = gateways.values().flat_map(|state| &state.listeners).filter(|l| l.point.served);
     let points: Vec<_> = served.map(|listener| Arc::clone(&listener.point)).collect();
     let wide = Wide::of(&points);
@@ -58,8 +58,8 @@ pub(super) fn with_ingresses(gateways: &mut States, ports: &BTreeMap<u16, PortPl
 
 /// The listeners whose hostname is a wildcard, or none at all. Of the same port none has the hostname of another.
 struct Wide<'p> {
-    any: HashMap<u16, usize>,
-    wildcards: HashMap<(u16, &'p str), usize>,
+    any: HashMap<PortKey, usize>,
+    wildcards: HashMap<(PortKey, &'p str), usize>,
 }
 
 impl<'p> Wide<'p> {
@@ -79,7 +79,11 @@ impl<'p> Wide<'p> {
     }
 
     /// Those whose hostname covers all of another one's hosts, and more.
-    fn above<'s>(&'s self, bound: Option<u16>, host: &'s HostPattern) -> impl Iterator<Item = usize> + 's {
+    fn above<'s>(
+        &'s self,
+        bound: Option<PortKey>,
+        host: &'s HostPattern,
+    ) -> impl Iterator<Item = usize> + 's {
         let (own, rest) = match host {
             HostPattern::Any => (None, None),
             HostPattern::Exact(name) => (None, parent(name)),
@@ -118,7 +122,7 @@ mod tests {
             section: section.clone(),
         });
         let owner = Owner::Gateway(Arc::clone(&id));
-        let slot = ListenerSlot { port: *port, listener: hostname.clone(), owner };
+        let slot = ListenerSlot { port: PortKey::tcp(*port), listener: hostname.clone(), owner };
         Arc::new(AttachPoint {
             id,
             section,
@@ -139,7 +143,7 @@ mod tests {
             let points: Vec<_> = all.iter().enumerate().map(|(number, one)| point(number, one)).collect();
             let wide = Wide::of(&points);
             for (port, host) in &all {
-                let mut found: Vec<_> = wide.above(Some(*port), host).collect();
+                let mut found: Vec<_> = wide.above(Some(PortKey::tcp(*port)), host).collect();
                 found.sort_unstable();
                 let is_above = |(_, (other_port, other)): &(usize, &(u16, HostPattern))| {
                     other_port == port && other != host && other.intersects(host) && other.specificity() < host.specificity()
@@ -155,7 +159,7 @@ mod tests {
         let wildcard = HostPattern::parse("*.a.test").unwrap();
         let points = [point(0, &(80, wildcard)), point(1, &(80, HostPattern::Any))];
         let label = HostPattern::parse_ingress("*.a.test").unwrap();
-        assert_eq!(Wide::of(&points).above(Some(80), &label).collect::<Vec<_>>(), [0, 1]);
+        assert_eq!(Wide::of(&points).above(Some(PortKey::tcp(80)), &label).collect::<Vec<_>>(), [0, 1]);
         assert_eq!(Wide::of(&points).above(None, &label).count(), 0);
     }
 }

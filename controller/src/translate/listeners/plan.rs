@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use portcullis_routing::{HostMap, HostPattern};
+use portcullis_routing::{HostMap, HostPattern, PortKey};
 use portcullis_tls::{Certificates, ClientAuth, PortCertificates, Termination};
 
 use super::{
@@ -11,7 +11,7 @@ use super::{
 use crate::translate::{CertificatePool, Reader};
 
 /// The certificates of each port that is bound, by the hostname under which it finds a listener.
-type Shown = BTreeMap<u16, tls::ShownHosts>;
+type Shown = BTreeMap<PortKey, tls::ShownHosts>;
 
 pub(super) fn plan(
     reader: &Reader<'_>,
@@ -23,7 +23,7 @@ pub(super) fn plan(
     let settings = reader.settings();
     let mut ports = frame(claims);
     let mut shown = of_gateways(&gateways);
-    let (http, https) = (settings.bound(settings.http_port).ok(), settings.bound(settings.https_port).ok());
+    let (http, https) = (settings.bound_for_http().ok(), settings.bound_for_https().ok());
     if let Some(https) = https.filter(|_| claims.of_ingress(settings.https_port, settings).is_some()) {
         let hosts = shown.entry(https).or_default();
         tls::choose(reader, certificates, &mut side, hosts);
@@ -59,8 +59,8 @@ pub(super) fn plan(
     }
 }
 
-fn frame(claims: &Claims) -> BTreeMap<u16, PortPlan> {
-    let port = |(port, claim): (&u16, &super::claims::Claim)| {
+fn frame(claims: &Claims) -> BTreeMap<PortKey, PortPlan> {
+    let port = |(port, claim): (&PortKey, &super::claims::Claim)| {
         let listeners = claim.hosts.iter().map(|(hostname, id)| {
             (hostname.clone(), ListenerPlan { gateway: Some(Arc::clone(id)), ingress: false })
         });
@@ -83,7 +83,7 @@ fn of_gateways(gateways: &States) -> Shown {
 }
 
 fn compile(shown: Shown) -> Certificates {
-    let port = |(port, hosts): (u16, tls::ShownHosts)| {
+    let port = |(port, hosts): (PortKey, tls::ShownHosts)| {
         let mut listeners = HostMap::default();
         for (hostname, certificates) in hosts {
             listeners

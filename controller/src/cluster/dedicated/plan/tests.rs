@@ -328,9 +328,9 @@ fn a_slice_that_leads_to_another_port_than_the_recorded_one_goes_at_once() {
 
 #[test]
 fn each_replica_reports_what_it_has_bound() {
-    let bound = |ports: &[u16]| ports.iter().copied().collect::<BTreeSet<_>>();
+    let bound = |ports: &[u16]| ports.iter().copied().map(PortKey::tcp).collect::<BTreeSet<_>>();
     let lost = BTreeMap::new();
-    let texts = |live: &Live, bound: Option<&BTreeSet<u16>>| {
+    let texts = |live: &Live, bound: Option<&BTreeSet<PortKey>>| {
         let now = Now { recorded: None, lost: &lost, bound, time: 1_000 };
         let planned = plan(&wishes(&[]), live, &place(), now);
         assert!(planned.acts.iter().all(|act| act.turn == Turn::Everyone), "{planned:?}");

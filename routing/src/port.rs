@@ -1,0 +1,78 @@
+//! Which port of this machine something listens on.
+
+use std::{fmt, str::FromStr};
+
+/// A port that is bound: TCP 53 and UDP 53 are two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PortKey {
+    /// What runs over it.
+    pub transport: Transport,
+    /// Its number.
+    pub number: u16,
+}
+
+/// What a port is a port of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Transport {
+    /// Connections.
+    Tcp,
+    /// Datagrams.
+    Udp,
+}
+
+impl PortKey {
+    /// A port of TCP.
+    pub const fn tcp(number: u16) -> Self {
+        Self { transport: Transport::Tcp, number }
+    }
+
+    /// A port of UDP.
+    pub const fn udp(number: u16) -> Self {
+        Self { transport: Transport::Udp, number }
+    }
+}
+
+/// The number alone is a port of TCP, as in `kubectl`: `443`, `53/udp`.
+impl fmt::Display for PortKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.transport {
+            Transport::Tcp => self.number.fmt(f),
+            Transport::Udp => write!(f, "{}/udp", self.number),
+        }
+    }
+}
+
+/// Why a text is no port.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a port such as 443 or 53/udp")]
+pub struct InvalidPort(String);
+
+impl FromStr for PortKey {
+    type Err = InvalidPort;
+
+    fn from_str(text: &str) -> Result<Self, InvalidPort> {
+        let (number, transport) = match text.strip_suffix("/udp") {
+            Some(number) => (number, Transport::Udp),
+            None => (text, Transport::Tcp),
+        };
+        let number = number.parse().map_err(|_| InvalidPort(text.to_owned()))?;
+        Ok(Self { transport, number })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_of_both_transports_are_two_and_are_read_as_they_are_written() {
+        for (text, port) in [("53", PortKey::tcp(53)), ("53/udp", PortKey::udp(53)), ("0", PortKey::tcp(0))] {
+            assert_eq!(text.parse(), Ok(port));
+            assert_eq!(port.to_string(), text);
+        }
+        assert_ne!(PortKey::tcp(53), PortKey::udp(53));
+        for text in ["", "/udp", "53/tcp", "53/UDP", "65536", "-1"] {
+            assert_eq!(text.parse::<PortKey>(), Err(InvalidPort(text.to_owned())));
+        }
+    }
+}
