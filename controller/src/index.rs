@@ -67,7 +67,8 @@ pub struct Index {
 type Map<K, V> = std::collections::HashMap<K, V, foldhash::fast::RandomState>;
 type Set<K> = std::collections::HashSet<K, foldhash::fast::RandomState>;
 
-/// How many publications pass until what nobody uses any more is looked for: it costs a look at everything.
+/// How many publications pass between two searches for entries of the pools that are no longer used. Such a search looks
+/// at every entry.
 const TIDY: u64 = 64;
 
 impl Index {
@@ -168,9 +169,6 @@ impl Index {
         self.set_provisioning_errors(hindrances);
         if self.settings.bundle != bundle {
             self.units.change(&Fact::Bundle);
-        }
-        if self.settings.pattern_budget != settings.pattern_budget {
-            self.routes.forget_quotas();
         }
         self.settings = settings;
         self.units.change(&Fact::Settings);

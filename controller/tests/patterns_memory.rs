@@ -89,7 +89,7 @@ fn an_object_takes_no_more_than_its_budget() {
     assert!(info.bytes_max < (16 << 20) + MODEST, "{} bytes", info.bytes_max);
     assert_eq!(pools.patterns.len(), 1, "the rule within the budget is served");
     let status = translation.unwrap().statuses.to_string();
-    let want = "with it the regular expressions of this object need more than 16 MiB when compiled";
+    let want = "the regular expressions of this object would need more than 16 MiB of memory (the limit for one object)";
     assert!(status.contains("UnsupportedValue") && status.contains(want), "{status}");
     assert!(status.contains("spec.rules[1].matches[0].headers["), "{status}");
 }

@@ -1,11 +1,12 @@
-//! Regular expressions of routes: anchored, of linear cost, and known in size before they are compiled.
+//! Regular expressions of routes: anchored, matched in linear time, and with a bound on their size before they are
+//! compiled.
 //!
 //! ```text
-//! Source::parse    a text -> its syntax is right, and what it costs at most         size.rs
-//! Source::compile  -> Pattern: one automaton, shared by everyone who matches by it
+//! Source::parse    a text -> its syntax checked, and the most memory that it can take   size.rs
+//! Source::compile  -> Pattern: one automaton, shared by all that match by it
 //! ```
 //!
-//! What an owner writes is checked without being compiled; whoever compiles has asked before whether there is room for it.
+//! The text is checked without being compiled. The caller makes sure that there is memory for it before compiling.
 
 mod size;
 
@@ -31,29 +32,29 @@ use regex_syntax::{
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidPattern {
     /// The text is longer than [`MAX_PATTERN`].
-    #[error("the regular expression has {0} bytes, more than {MAX_PATTERN}")]
+    #[error("the regular expression has {0} bytes; the limit is {MAX_PATTERN}")]
     TooLong(usize),
-    /// What it compiles to is larger than this; repetitions of large classes do that.
-    #[error("the regular expression needs more than {0} bytes when compiled")]
+    /// Its compiled form is larger than this many bytes; repetitions of large classes cause that.
+    #[error("the regular expression would need more than {0} bytes of memory when compiled")]
     TooLarge(usize),
-    /// It is no regular expression of RE2's kind (no look-around, no back-references).
+    /// It is not a regular expression in RE2's syntax, which has no look-around and no back-references.
     #[error("not a regular expression: {0}")]
     Syntax(Box<str>),
 }
 
-/// The longest regular expression, in bytes; the Gateway API's own limit for header values.
+/// The longest regular expression, in bytes. It is the Gateway API's limit for header values.
 pub const MAX_PATTERN: usize = 4096;
 
-/// The most memory that a compiled regular expression takes without the caches of its searches, in bytes.
+/// The most memory that a compiled regular expression may take, in bytes, without the caches of its searches.
 pub const MAX_COMPILED: usize = 256 << 10;
 
-/// The caches that are kept for searches of one regular expression, however many threads search by it.
+/// The number of caches for searches with one regular expression, however many threads search with it.
 const CACHES: usize = 4;
 
-/// What a cache may hold beyond the size of the automaton: its states, as searches find them.
+/// How much larger than the automaton a cache may grow, in bytes: it holds the states that searches have met.
 pub(crate) const CACHE: usize = 8 << 10;
 
-/// A regular expression that has to fit a whole text, checked and not compiled yet.
+/// A regular expression that has to match a whole text. It is checked, but not compiled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
     text: Arc<str>,
@@ -61,10 +62,10 @@ pub struct Source {
 }
 
 impl Source {
-    /// Checks the syntax of a text and its size. Costs time in proportion to the text.
+    /// Checks the syntax of a text and the size of its compiled form. Takes time proportional to the text's length.
     ///
     /// # Errors
-    /// [`InvalidPattern`], in words for the one who wrote it.
+    /// [`InvalidPattern`], with a message for the author of the text.
     pub fn parse(text: &str) -> Result<Self, InvalidPattern> {
         if text.len() > MAX_PATTERN {
             return Err(InvalidPattern::TooLong(text.len()));
@@ -83,8 +84,8 @@ impl Source {
         &self.text
     }
 
-    /// The most memory that it takes once it is compiled, in bytes, with the caches of its searches. A function of the
-    /// text alone.
+    /// The most memory that its compiled form takes, in bytes, including the caches of its searches. It depends on nothing
+    /// but the text.
     pub fn cost(&self) -> usize {
         self.size + CACHES * self.cache()
     }
@@ -92,11 +93,11 @@ impl Source {
     /// Compiles it.
     ///
     /// # Errors
-    /// Where a class of characters is not known, or it takes more memory than its text let expect.
+    /// Where it names an unknown class of characters, or its compiled form turns out larger than estimated.
     pub fn compile(&self) -> Result<Pattern, InvalidPattern> {
         let whole = anchored(&self.text)?;
         let too_large = || InvalidPattern::TooLarge(self.size);
-        // While it is built it takes up to three times of what it takes in the end.
+        // The builder needs up to three times the memory of the finished automaton.
         let building = 3 * self.size + (8 << 10);
         let config = NFA::config().which_captures(WhichCaptures::None).nfa_size_limit(Some(building));
         let built = NFA::compiler().configure(config).build_from_hir(&whole).map_err(|_| too_large())?;
@@ -106,7 +107,8 @@ impl Source {
         let config = DFA::config()
             .cache_capacity(self.cache())
             .skip_cache_capacity_check(true)
-            // A search that meets other than ASCII ends without an answer then, and is done again without automaton.
+            // With this, a search that meets a character outside ASCII ends undecided, and is repeated without the
+            // automaton.
             .unicode_word_boundary(true);
         let automaton = DFA::builder().configure(config).build_from_nfa(built).map_err(|_| too_large())?;
         let caches = std::array::from_fn(|_| Mutex::default());
@@ -118,7 +120,7 @@ impl Source {
     }
 }
 
-/// The syntax tree of a regular expression that has to fit a whole text.
+/// The syntax tree of a regular expression that has to match a whole text.
 pub(crate) fn anchored(text: &str) -> Result<Hir, InvalidPattern> {
     let syntax = |error: regex_syntax::Error| {
         let text = match &error {
@@ -132,25 +134,25 @@ pub(crate) fn anchored(text: &str) -> Result<Hir, InvalidPattern> {
     Ok(Hir::concat(vec![Hir::look(Look::Start), parsed, Hir::look(Look::End)]))
 }
 
-/// A compiled regular expression that has to fit a whole text. Its search takes time linear in the text. A clone shares
-/// it.
+/// A compiled regular expression that has to match a whole text. A search takes time linear in the text's length. Clones
+/// share the compiled form.
 #[derive(Clone)]
 pub struct Pattern(Arc<Compiled>);
 
-/// A [`Pattern`] as long as somebody else has it.
+/// A reference to a [`Pattern`] that does not keep it alive.
 #[derive(Clone, Debug, Default)]
 pub struct WeakPattern(Weak<Compiled>);
 
 struct Compiled {
     text: Arc<str>,
-    /// Made as searches go along, in a cache.
+    /// Its states are computed during searches and kept in a cache.
     automaton: DFA,
-    /// Few, since what they hold is counted; a search takes one that nobody else has, or waits for one.
+    /// Only a few, since their memory counts. A search takes one that is free, or waits for one.
     caches: [Mutex<Option<Box<Cache>>>; CACHES],
 }
 
 impl Pattern {
-    /// Compiles a text at once.
+    /// Parses and compiles a text.
     ///
     /// # Errors
     /// As [`Source::parse`] and [`Source::compile`].
@@ -158,12 +160,12 @@ impl Pattern {
         Source::parse(text)?.compile()
     }
 
-    /// The text that it was compiled of.
+    /// The text that it was compiled from.
     pub fn as_str(&self) -> &str {
         &self.0.text
     }
 
-    /// Whether it fits the whole of a text.
+    /// Whether it matches the whole of a text.
     pub fn is_match(&self, text: &str) -> bool {
         let input = Input::new(text).anchored(Anchored::Yes);
         match self.0.search(&input) {
@@ -172,7 +174,7 @@ impl Pattern {
         }
     }
 
-    /// The same, without keeping it.
+    /// A reference that does not keep it alive.
     pub fn downgrade(&self) -> WeakPattern {
         WeakPattern(Arc::downgrade(&self.0))
     }
@@ -184,7 +186,7 @@ impl Pattern {
 }
 
 impl WeakPattern {
-    /// The pattern, where somebody has it.
+    /// The pattern, if it is still in use.
     pub fn upgrade(&self) -> Option<Pattern> {
         self.0.upgrade().map(Pattern)
     }
@@ -202,7 +204,7 @@ impl fmt::Debug for Compiled {
     }
 }
 
-/// The automaton cannot tell: the text has a character whose word boundaries are not ASCII's.
+/// The automaton cannot decide: the text has a character outside ASCII, whose word boundaries it does not know.
 struct Undecided;
 
 impl Compiled {
@@ -216,7 +218,7 @@ impl Compiled {
                 return search(cache.get_or_insert_with(|| Box::new(self.automaton.create_cache())));
             }
         }
-        // A search is short. One that panicked leaves a cache that the next one begins anew.
+        // Searches are short, so this wait is too. A search that panicked does no harm: the next one starts anew.
         let mut cache = self.caches[own].lock().unwrap_or_else(PoisonError::into_inner);
         search(cache.get_or_insert_with(|| Box::new(self.automaton.create_cache())))
     }
@@ -228,7 +230,7 @@ impl Compiled {
 }
 
 thread_local! {
-    /// Which cache a thread tries first: one that no other thread does, where there are few threads.
+    /// The cache that a thread tries first. As long as there are few threads, each has its own.
     static OWN_CACHE: usize = {
         static THREADS: AtomicUsize = AtomicUsize::new(0);
         THREADS.fetch_add(1, Ordering::Relaxed) % CACHES

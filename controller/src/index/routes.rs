@@ -107,28 +107,22 @@ impl Routes {
         slots.flat_map(|slot| &slot.losses).filter(|loss| loss.is_of(key)).collect()
     }
 
-    /// Forgets which regular expressions are within the budget; to be called when the budget changes.
-    pub(super) fn forget_quotas(&mut self) {
-        self.quotas = PatternQuotas::default();
-    }
-
-    /// Takes up which regular expressions the stale routes want compiled. Stale too are those whose own are served or
-    /// refused for that.
+    /// Records which regular expressions the stale routes need. Other routes become stale where theirs are now granted or
+    /// refused because of that.
     fn renew_quotas(&mut self, translator: &Translator<'_>, units: &mut Units) {
         let Translator { snapshot, reader, listeners, .. } = translator;
-        let budget = reader.settings().pattern_budget;
-        let mut others = Vec::new();
         for key in &units.stale.routes {
-            others.extend(match snapshot.routes.get(key) {
+            match snapshot.routes.get(key) {
                 Some(route) if !route.patterns.is_empty() => {
                     let is_attached = translate::is_attached(reader, listeners, route);
-                    self.quotas.set(&route.meta, is_attached.then_some(&*route.patterns), budget)
+                    self.quotas.set(&route.meta, is_attached.then_some(&*route.patterns));
                 }
-                _ => self.quotas.remove(key, budget),
-            });
+                _ => self.quotas.remove(key),
+            }
         }
-        others.into_iter().for_each(|route| units.change(&Fact::PatternsOf(route)));
-        // Each route reads the same again where it is translated.
+        let changed = self.quotas.settle(reader.settings().pattern_budget);
+        changed.into_iter().for_each(|route| units.change(&Fact::PatternsOf(route)));
+        // Each route notes the same reads again when it is translated.
         reader.take_noted();
     }
 

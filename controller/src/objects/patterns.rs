@@ -1,11 +1,11 @@
-//! The regular expressions of one object: each text once, and no more than an object may have.
+//! The regular expressions of one object: each text once, and within the limit for one object.
 
 use std::{collections::HashMap, sync::Arc};
 
 use portcullis_routing::{InvalidPattern, pattern::Source};
 
-/// The most memory that the regular expressions of one object take once they are compiled, in bytes, with the caches of
-/// their searches.
+/// The most memory that the compiled regular expressions of one object may take, in bytes, including the caches of their
+/// searches.
 const BUDGET: usize = 16 << 20;
 
 /// The regular expressions of an object, in the order in which they were read.
@@ -22,14 +22,15 @@ pub(crate) enum Refused {
     #[error(transparent)]
     Invalid(#[from] InvalidPattern),
     #[error(
-        "with it the regular expressions of this object need more than {} MiB when compiled; use fewer, or split the object",
+        "the regular expressions of this object would need more than {} MiB of memory (the limit for one object); use fewer, \
+         or split the object",
         BUDGET >> 20
     )]
     OverBudget,
 }
 
 impl Patterns {
-    /// Checks a text; one that was read before costs nothing more.
+    /// Checks a text. One that has been added before adds no cost.
     pub(crate) fn add(&mut self, text: &str) -> Result<Source, Refused> {
         if let Some(place) = self.known.get(text) {
             return Ok(self.sources[*place].clone());

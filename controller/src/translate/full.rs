@@ -73,13 +73,13 @@ fn translate_all(
     listeners: &Listeners,
     pools: &Pools,
 ) -> BTreeMap<ObjectKey, Translated> {
-    let settings = reader.settings();
     let mut quotas = PatternQuotas::default();
     for with_patterns in snapshot.routes.values().filter(|route| !route.patterns.is_empty()) {
         let is_attached = is_attached(reader, listeners, with_patterns);
-        let wants = is_attached.then_some(&*with_patterns.patterns);
-        quotas.set(&with_patterns.meta, wants, settings.pattern_budget);
+        let needs = is_attached.then_some(&*with_patterns.patterns);
+        quotas.set(&with_patterns.meta, needs);
     }
+    quotas.settle(reader.settings().pattern_budget);
     let routes = snapshot.routes.iter();
     let routes = routes.map(|(key, r)| (key.clone(), route(reader, listeners, pools, quotas.grants(key), r)));
     let ingresses = snapshot.ingresses.iter();

@@ -1,4 +1,4 @@
-//! Regular expressions of routes: each text is compiled once, and no namespace has more than its share of the memory.
+//! Regular expressions of routes: each text is compiled once, and the routes of a namespace together have a memory budget.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -12,19 +12,20 @@ use portcullis_routing::{
 
 use crate::ir::{Meta, ObjectKey};
 
-/// The regular expressions that are in use, each once, whatever routes, listeners and hostnames it stands in.
+/// The compiled regular expressions that are in use. Each text is compiled once, however many routes, listeners and
+/// hostnames use it.
 #[derive(Debug, Default)]
 pub struct PatternPool {
     by_text: Mutex<HashMap<Arc<str>, WeakPattern>>,
 }
 
-/// Below so many texts none is looked for that nobody uses any more.
+/// While the pool has fewer texts than this, it is not searched for unused ones.
 const FEW: usize = 64;
 
 impl PatternPool {
     /// The compiled form of a text.
     pub(super) fn pattern(&self, source: &Source) -> Result<Pattern, InvalidPattern> {
-        // Each change is one insertion, so that a panic elsewhere leaves nothing half done.
+        // Each change is a single insertion, so a poisoned lock guards a map that is whole.
         let mut by_text = self.by_text.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(found) = by_text.get(source.text()).and_then(WeakPattern::upgrade) {
             return Ok(found);
@@ -37,7 +38,7 @@ impl PatternPool {
         Ok(made)
     }
 
-    /// Forgets those that nobody uses any more.
+    /// Forgets those that are no longer used.
     pub fn forget_unused(&self) {
         let mut by_text = self.by_text.lock().unwrap_or_else(PoisonError::into_inner);
         by_text.retain(|_, pattern| pattern.upgrade().is_some());
@@ -55,11 +56,18 @@ impl PatternPool {
     }
 }
 
-/// What the attached routes of each namespace want compiled, and which of them are within the namespace's budget: the
-/// oldest first; a younger one may still fit where an older one did not.
+/// The regular expressions that the attached routes of each namespace need, and which routes are within the namespace's
+/// budget: older routes take precedence, and a younger one may still fit where an older one did not.
+///
+/// [`PatternQuotas::set`] and [`PatternQuotas::remove`] only record. [`PatternQuotas::settle`] decides once for all that
+/// was recorded, so that a batch of routes costs one pass over each namespace, not one for each route.
 #[derive(Debug, Default)]
 pub struct PatternQuotas {
     namespaces: HashMap<Box<str>, Quota>,
+    /// The namespaces that have changed since they were decided last.
+    dirty: BTreeSet<Box<str>>,
+    /// The budget by which all others were decided.
+    budget: usize,
 }
 
 #[derive(Debug, Default)]
@@ -67,94 +75,93 @@ struct Quota {
     /// The oldest first.
     routes: BTreeMap<(i64, ObjectKey), Box<[Source]>>,
     ages: HashMap<ObjectKey, i64>,
-    /// How many routes want a text.
+    /// How many routes need each text.
     texts: HashMap<Arc<str>, usize>,
-    /// Of all texts, each once.
+    /// The cost of all texts, each counted once.
     cost: usize,
     refused: BTreeSet<ObjectKey>,
+    /// How many routes have been looked at to decide.
+    #[cfg(test)]
+    looks: std::cell::Cell<usize>,
 }
 
 impl PatternQuotas {
-    /// Takes up what a route wants compiled now: nothing where it is not attached or gone. Returns the routes whose
-    /// outcome is another than before.
-    pub fn set(&mut self, route: &Meta, wants: Option<&[Source]>, budget: usize) -> Vec<ObjectKey> {
-        self.replace(
-            &route.key,
-            wants.filter(|wants| !wants.is_empty()).map(|wants| (route.created, wants)),
-            budget,
-        )
-    }
-
-    /// Takes up that a route is gone.
-    pub fn remove(&mut self, route: &ObjectKey, budget: usize) -> Vec<ObjectKey> {
-        self.replace(route, None, budget)
-    }
-
-    /// Whether the regular expressions of a route may be compiled.
-    pub fn grants(&self, route: &ObjectKey) -> bool {
-        self.namespaces.get(&route.namespace).is_none_or(|quota| !quota.refused.contains(route))
-    }
-
-    fn replace(
-        &mut self,
-        route: &ObjectKey,
-        wants: Option<(i64, &[Source])>,
-        budget: usize,
-    ) -> Vec<ObjectKey> {
-        if wants.is_none() && !self.namespaces.contains_key(&route.namespace) {
-            return Vec::new();
+    /// Records which regular expressions a route needs: none where it is not attached.
+    pub fn set(&mut self, route: &Meta, needs: Option<&[Source]>) {
+        let Some(needs) = needs.filter(|needs| !needs.is_empty()) else { return self.remove(&route.key) };
+        let namespace = &route.key.namespace;
+        if self.namespaces.entry(namespace.clone()).or_default().set(route, needs) {
+            self.dirty.insert(namespace.clone());
         }
-        let quota = self.namespaces.entry(route.namespace.clone()).or_default();
-        let changed = quota.replace(route, wants, budget);
-        if quota.routes.is_empty() {
-            self.namespaces.remove(&route.namespace);
+    }
+
+    /// Records that a route is gone.
+    pub fn remove(&mut self, route: &ObjectKey) {
+        let Some(quota) = self.namespaces.get_mut(&route.namespace) else { return };
+        if quota.remove(route) {
+            self.dirty.insert(route.namespace.clone());
+        }
+    }
+
+    /// Decides anew for the namespaces that have changed, and for all of them where the budget has. Returns the routes
+    /// whose outcome has changed.
+    pub fn settle(&mut self, budget: usize) -> Vec<ObjectKey> {
+        if std::mem::replace(&mut self.budget, budget) != budget {
+            self.dirty.extend(self.namespaces.keys().cloned());
+        }
+        let mut changed = Vec::new();
+        for namespace in std::mem::take(&mut self.dirty) {
+            let Some(quota) = self.namespaces.get_mut(&namespace) else { continue };
+            changed.extend(quota.settle(budget));
+            if quota.routes.is_empty() {
+                self.namespaces.remove(&namespace);
+            }
         }
         changed
+    }
+
+    /// Whether the regular expressions of a route may be compiled, as decided last.
+    pub fn grants(&self, route: &ObjectKey) -> bool {
+        self.namespaces.get(&route.namespace).is_none_or(|quota| !quota.refused.contains(route))
     }
 }
 
 impl Quota {
-    fn replace(
-        &mut self,
-        route: &ObjectKey,
-        wants: Option<(i64, &[Source])>,
-        budget: usize,
-    ) -> Vec<ObjectKey> {
-        let before = self.ages.remove(route).and_then(|age| self.routes.remove_entry(&(age, route.clone())));
-        let is_same = match (&before, wants) {
-            (Some(((before_age, _), before)), Some((age, wants))) => *before_age == age && **before == *wants,
-            (None, None) => true,
-            _ => false,
-        };
-        for source in before.iter().flat_map(|(_, sources)| sources.iter()) {
-            self.leave(source);
+    /// Returns whether anything has changed.
+    fn set(&mut self, route: &Meta, needs: &[Source]) -> bool {
+        let place = (route.created, route.key.clone());
+        if self.routes.get(&place).is_some_and(|before| **before == *needs) {
+            return false;
         }
-        if let Some((age, wants)) = wants {
-            wants.iter().for_each(|source| self.enter(source));
-            self.ages.insert(route.clone(), age);
-            self.routes.insert((age, route.clone()), wants.into());
+        self.remove(&route.key);
+        for source in needs {
+            let count = self.texts.entry(Arc::clone(source.text())).or_default();
+            *count += 1;
+            if *count == 1 {
+                self.cost += source.cost();
+            }
         }
-        if is_same { Vec::new() } else { self.settle(budget) }
+        self.ages.insert(route.key.clone(), route.created);
+        self.routes.insert(place, needs.into());
+        true
     }
 
-    fn enter(&mut self, source: &Source) {
-        let count = self.texts.entry(Arc::clone(source.text())).or_default();
-        *count += 1;
-        if *count == 1 {
-            self.cost += source.cost();
+    /// Returns whether anything has changed.
+    fn remove(&mut self, route: &ObjectKey) -> bool {
+        let Some(age) = self.ages.remove(route) else { return false };
+        let needed = self.routes.remove(&(age, route.clone())).unwrap_or_default();
+        for source in &needed {
+            let Some(count) = self.texts.get_mut(source.text()) else { continue };
+            *count -= 1;
+            if *count == 0 {
+                self.texts.remove(source.text());
+                self.cost -= source.cost();
+            }
         }
+        true
     }
 
-    fn leave(&mut self, source: &Source) {
-        let Some(count) = self.texts.get_mut(source.text()) else { return };
-        *count -= 1;
-        if *count == 0 {
-            self.texts.remove(source.text());
-            self.cost -= source.cost();
-        }
-    }
-
-    /// Decides anew; returns the routes whose outcome is another.
+    /// Decides anew; returns the routes whose outcome has changed.
     fn settle(&mut self, budget: usize) -> Vec<ObjectKey> {
         let refused = if self.cost <= budget { BTreeSet::new() } else { self.refused_within(budget) };
         let changed = refused.symmetric_difference(&self.refused).cloned().collect();
@@ -163,11 +170,13 @@ impl Quota {
     }
 
     fn refused_within(&self, budget: usize) -> BTreeSet<ObjectKey> {
+        #[cfg(test)]
+        self.looks.set(self.looks.get() + self.routes.len());
         let (mut granted, mut used) = (HashSet::new(), 0);
         let mut refused = BTreeSet::new();
         for ((_, route), sources) in &self.routes {
-            let fresh = || sources.iter().filter(|source| !granted.contains(source.text()));
-            let more: usize = fresh().map(Source::cost).sum();
+            let more: usize =
+                sources.iter().filter(|source| !granted.contains(source.text())).map(Source::cost).sum();
             if used + more <= budget {
                 used += more;
                 granted.extend(sources.iter().map(Source::text));
@@ -238,8 +247,9 @@ mod tests {
             for turn in 0..routes.len() {
                 let mut quotas = PatternQuotas::default();
                 for (name, created, texts) in routes.iter().cycle().skip(turn).take(routes.len()) {
-                    quotas.set(&meta(name, *created), Some(&sources(texts)), budget);
+                    quotas.set(&meta(name, *created), Some(&sources(texts)));
                 }
+                quotas.settle(budget);
                 let mut got: Vec<_> = routes.iter().map(|(name, ..)| *name).collect();
                 got.retain(|name| !quotas.grants(&meta(name, 0).key));
                 assert_eq!(got, refused, "{what}");
@@ -248,18 +258,41 @@ mod tests {
     }
 
     #[test]
-    fn who_gets_another_outcome_is_named() {
+    fn routes_whose_outcome_changes_are_returned() {
         let one = Source::parse("a").unwrap().cost();
         let mut quotas = PatternQuotas::default();
         let (old, new, other) =
             (meta("old", 1), meta("new", 2), ObjectKey::new(Kind::HttpRoute, "other", "x"));
-        assert!(quotas.set(&new, Some(&sources(&["a"])), one).is_empty());
-        assert_eq!(quotas.set(&old, Some(&sources(&["b"])), one), std::slice::from_ref(&new.key));
-        assert!(quotas.set(&old, Some(&sources(&["b"])), one).is_empty(), "the same again");
-        assert!(quotas.grants(&other) && quotas.remove(&other, one).is_empty());
-        assert_eq!(quotas.set(&old, None, one), std::slice::from_ref(&new.key), "no longer attached");
+        quotas.set(&new, Some(&sources(&["a"])));
+        assert!(quotas.settle(one).is_empty());
+        quotas.set(&old, Some(&sources(&["b"])));
+        assert_eq!(quotas.settle(one), std::slice::from_ref(&new.key));
+        quotas.set(&old, Some(&sources(&["b"])));
+        assert!(quotas.dirty.is_empty(), "the same again");
+        assert_eq!(quotas.settle(2 * one), std::slice::from_ref(&new.key), "the budget has changed");
+        assert_eq!(quotas.settle(one), std::slice::from_ref(&new.key));
+        quotas.remove(&other);
+        assert!(quotas.grants(&other) && quotas.settle(one).is_empty());
+        quotas.set(&old, None);
+        assert_eq!(quotas.settle(one), std::slice::from_ref(&new.key), "no longer attached");
         assert!(quotas.grants(&new.key));
-        assert!(quotas.remove(&new.key, one).is_empty());
+        quotas.remove(&new.key);
+        assert!(quotas.settle(one).is_empty());
         assert!(quotas.namespaces.is_empty());
+    }
+
+    #[test]
+    fn a_batch_of_routes_is_decided_in_one_pass_over_its_namespace() {
+        const ROUTES: usize = 1000;
+        let budget = Source::parse("a").unwrap().cost();
+        let mut quotas = PatternQuotas::default();
+        for number in 0..ROUTES {
+            let created = i64::try_from(ROUTES - number).unwrap();
+            quotas.set(&meta(&format!("r{number}"), created), Some(&sources(&[&format!("{number:04}")])));
+        }
+        assert_eq!(quotas.settle(budget).len(), ROUTES, "none of them fits");
+        assert_eq!(quotas.namespaces["shop"].looks.get(), ROUTES);
+        assert!(quotas.settle(budget).is_empty());
+        assert_eq!(quotas.namespaces["shop"].looks.get(), ROUTES, "nothing has changed");
     }
 }

@@ -22,8 +22,8 @@ pub(crate) use attach::NotAttached;
 pub(super) use http::spoken as spoken_by_http;
 pub(crate) use rules::{InvalidRules, Unresolved, tls_towards};
 
-/// Whether a route is attached to a listener. Only then its regular expressions are compiled, and count for its
-/// namespace.
+/// Whether a route is attached to a listener. Only then are its regular expressions compiled and counted against the
+/// budget of its namespace.
 pub fn is_attached(reader: &Reader<'_>, listeners: &Listeners, route: &Route) -> bool {
     let (parents, _) = attach::parents(reader, listeners, route);
     parents.iter().any(|parent| parent.outcome.is_ok())

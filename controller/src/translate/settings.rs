@@ -50,8 +50,8 @@ pub struct Settings {
     pub allocation: Arc<Allocation>,
     /// Where the names of ExternalName Services may lead.
     pub external_names: ExternalNames,
-    /// The most memory that the regular expressions of a namespace's attached routes take when they are compiled, in
-    /// bytes, with the caches of their searches.
+    /// The most memory that the compiled regular expressions of a namespace's attached routes may take, in bytes, including
+    /// the caches of their searches.
     pub pattern_budget: usize,
     /// Where clients reach us, as Gateways and Ingresses say in their status.
     pub addresses: Vec<Address>,

@@ -147,7 +147,7 @@ fn routes_beyond_the_budget_of_their_namespace_say_so_and_older_ones_are_served(
     }
     let (_, reason, message) = said(&beyond, "mid");
     assert_eq!(reason, "UnsupportedValue");
-    for part in ["spec.rules[0].matches[0].path.value: ", "of namespace shop need more than 0 MiB"] {
+    for part in ["spec.rules[0].matches[0].path.value: ", "of namespace shop would need more than 0 MiB"] {
         assert!(message.contains(part), "{message}");
     }
     assert!(beyond.table.to_string().contains("regex /a.*"));

@@ -1,44 +1,44 @@
-//! How much memory a regular expression takes once it is compiled, by its text alone.
+//! Estimates from its text how much memory the compiled form of a regular expression takes.
 //!
-//! An upper bound by measurement, not by proof: what turns out larger is refused when it is compiled. So what is counted
-//! is never less than what is used.
+//! The estimate is an upper bound that was found by measurement, not by proof. A regular expression whose compiled form
+//! exceeds its estimate is refused, so no more memory is used than was counted.
 
 use regex_syntax::ast::{
     Ast, ClassAsciiKind, ClassBracketed, ClassPerlKind, ClassSet, ClassSetItem, Flag, GroupKind,
     RepetitionKind, RepetitionRange,
 };
 
-/// Of an automaton that fits the empty text, with what is kept beside its states.
+/// An automaton that matches the empty text, with everything that is kept beside its states.
 const EMPTY: usize = 2048;
-/// One byte, and what joins it to the next.
+/// One byte and its transition to the next.
 const BYTE: usize = 32;
-/// A way that branches off.
+/// One branch.
 const BRANCH: usize = 48;
-/// Any character, or all but a few.
+/// Any character, or any but a few.
 const DOT: usize = 320;
-/// A character beyond ASCII; and one with others that differ in case alone.
+/// A character outside ASCII, and one that matches regardless of case.
 const CHARACTER: usize = 4 * BYTE;
 const FOLDED: usize = 2 * CHARACTER;
-/// A range of characters beyond ASCII; and one with all that differ in case.
+/// A range of characters outside ASCII, and one that matches regardless of case.
 const RANGE: usize = 600;
 const FOLDED_RANGE: usize = 4096;
 const DIGIT: usize = 2400;
 const SPACE: usize = 800;
-/// The largest classes that Unicode has a name for: letters, what is not assigned.
+/// The largest named classes of Unicode: letters, and unassigned characters.
 const WORD: usize = 22 << 10;
 
-/// The most bytes that a regular expression takes; more than can be counted is the largest number.
+/// The most bytes that a regular expression takes, saturating at the largest number.
 pub(super) fn of(ast: &Ast) -> usize {
     EMPTY.saturating_add(Size { is_folded: false }.of(ast))
 }
 
 struct Size {
-    /// Whether case was said not to matter, anywhere before.
+    /// Whether the flag `i` was set anywhere before this place.
     is_folded: bool,
 }
 
 impl Size {
-    /// Recursion ends with the nesting, which the parser limits.
+    /// The parser limits the nesting, and with it the depth of this recursion.
     fn of(&mut self, ast: &Ast) -> usize {
         match ast {
             Ast::Empty(_) | Ast::Assertion(_) => BYTE,
@@ -86,7 +86,7 @@ impl Size {
     fn character(&self, c: char) -> usize {
         match (self.is_folded, c) {
             (false, c) if c.is_ascii() => BYTE,
-            // The Kelvin sign and the long s are theirs.
+            // Regardless of case these also match the Kelvin sign and the long s.
             (true, 'k' | 'K' | 's' | 'S') => CHARACTER,
             (true, c) if c.is_ascii() => BRANCH,
             (false, _) => CHARACTER,

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 
 #[test]
-fn a_pattern_fits_the_whole_text() {
+fn a_pattern_matches_the_whole_text() {
     for (pattern, text, want) in [
         ("a+", "aaa", true),
         ("a+", "aab", false),
@@ -38,8 +38,11 @@ fn a_pattern_is_refused_with_its_reason() {
             "not a regular expression: look-around, including look-ahead and look-behind, is not supported",
         ),
         ("(a)\\1", "not a regular expression: backreferences are not supported"),
-        ("(?:\\w{100}){100}", "the regular expression needs more than 262144 bytes when compiled"),
-        ("a{4294967295}", "the regular expression needs more than 262144 bytes when compiled"),
+        (
+            "(?:\\w{100}){100}",
+            "the regular expression would need more than 262144 bytes of memory when compiled",
+        ),
+        ("a{4294967295}", "the regular expression would need more than 262144 bytes of memory when compiled"),
         ("(?x) a # (", ""),
         ("(?x) a ( # )", "not a regular expression: unclosed group"),
         ("\\p{nothing}", "not a regular expression: Unicode property not found"),
@@ -58,7 +61,7 @@ fn a_hostile_pattern_takes_linear_time() {
 }
 
 #[test]
-fn what_people_write_is_no_larger_than_its_text_lets_expect() {
+fn common_patterns_are_no_larger_than_estimated() {
     let hosts = (0..100).map(|n| format!(r"host{n}\.example\.com")).collect::<Vec<_>>().join("|");
     let (long, folded) = ("a".repeat(MAX_PATTERN), format!("(?i){}", "x".repeat(MAX_PATTERN - 4)));
     for pattern in [
@@ -81,8 +84,8 @@ fn what_people_write_is_no_larger_than_its_text_lets_expect() {
 }
 
 #[test]
-fn every_class_that_has_a_name_fits() {
-    // The largest of each kind of property, and those that fold to most.
+fn every_named_class_can_be_compiled() {
+    // The largest of each kind of property, and those with the most characters that differ in case alone.
     for class in [
         "L",
         "Lu",
@@ -112,8 +115,8 @@ fn every_class_that_has_a_name_fits() {
 }
 
 #[test]
-fn a_pattern_keeps_as_much_as_was_counted_at_most() {
-    // Every text makes further states.
+fn a_pattern_keeps_no_more_memory_than_was_counted() {
+    // Each further text adds states.
     let source = Source::parse(r"(?:\w|.{0,40}[a-f])*[b-z].{20}").unwrap();
     let pattern = source.compile().unwrap();
     let mut text = String::new();
@@ -145,7 +148,7 @@ fn more_threads_than_caches_search_at_once() {
 }
 
 #[test]
-fn a_pattern_lives_as_long_as_somebody_has_it() {
+fn a_pattern_lives_as_long_as_it_is_used() {
     let pattern = Pattern::compile("a").unwrap();
     let weak = pattern.downgrade();
     assert!(weak.upgrade().is_some_and(|found| found.ptr_eq(&pattern)));
@@ -155,7 +158,7 @@ fn a_pattern_lives_as_long_as_somebody_has_it() {
 
 proptest! {
     #[test]
-    fn what_is_compiled_takes_what_was_counted_at_most(text in pattern()) {
+    fn a_compiled_pattern_takes_no_more_than_was_counted(text in pattern()) {
         if let Ok(source) = Source::parse(&text) {
             match source.compile() {
                 Ok(pattern) => prop_assert!(pattern.0.automaton.get_nfa().memory_usage() <= source.size),
@@ -173,7 +176,7 @@ proptest! {
     }
 }
 
-/// Regular expressions with all that makes them large.
+/// Regular expressions made of the parts that make them large.
 fn pattern() -> impl Strategy<Value = String> {
     let leaf = prop_oneof![
         "[a-zA-Z0-9]{1,8}",

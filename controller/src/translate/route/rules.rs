@@ -39,10 +39,10 @@ pub(super) type PlacedMatch = ((usize, usize), RouteMatch);
 /// Whether the regular expressions of a route are compiled.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Compile<'a> {
-    /// Nobody matches by them: the route is attached nowhere.
+    /// They are not needed: the route is attached nowhere.
     Nothing,
     Patterns(&'a PatternPool),
-    /// Those of the namespace's older routes have the room.
+    /// Older routes of the namespace use up its budget.
     OverBudget(usize),
 }
 
@@ -142,7 +142,7 @@ impl<'r> Compiler<'r, '_> {
         (matches, bad)
     }
 
-    /// `None` is no fault of the regular expression.
+    /// An error of `None` is not the fault of the regular expression: it is not needed.
     fn pattern(&self, regex: &Regex) -> Result<Pattern, Option<InvalidRule>> {
         let invalid =
             |message: String| Some(InvalidRule { field: regex.field.clone(), message: message.into() });
@@ -152,8 +152,8 @@ impl<'r> Compiler<'r, '_> {
                 pool.pattern(&regex.source).map_err(|error| invalid(error.to_string()))
             }
             Compile::OverBudget(budget) => Err(invalid(format!(
-                "with it the regular expressions of all attached routes of namespace {} need more than {} MiB when \
-                 compiled, and those of older routes come first",
+                "the regular expressions of the attached routes of namespace {} would need more than {} MiB of memory \
+                 (the limit for a namespace), and older routes take precedence",
                 self.route.meta.namespace(),
                 budget >> 20
             ))),

@@ -1,5 +1,5 @@
-//! How many bytes the mirrors of all workers may hold, and those to the backends of one namespace. Nobody waits for a mirror,
-//! so that one that needs more is given up, and counted.
+//! How many bytes the mirrored requests of all workers may hold, and those to the backends of one namespace. A mirrored
+//! request that would need more is dropped and counted, since no client waits for its answer.
 
 use std::{
     collections::HashMap,
@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-/// The mirrors to one namespace may hold this part of all bytes.
+/// The share of all bytes that the mirrored requests to one namespace may hold.
 const PART: usize = 4;
 /// With so many namespaces known, those without a mirror are forgotten.
 const MAX_NAMESPACES: usize = 256;
