@@ -172,7 +172,7 @@ impl Question {
 /// The port of the table that clients reach by this number. Gateways with addresses of their own may share one; then it is
 /// the one that has a listener for the host.
 fn port(table: &Table, number: u16, tls: bool, host: &str) -> PortKey {
-    let spoken = if tls { Protocol::Https } else { Protocol::Http };
+    let spoken = if tls { Protocol::Tls } else { Protocol::Http };
     let reached = table.ports.iter().filter(|(_, port)| {
         port.protocol == spoken && (port.for_clients() == number || port.number == number)
     });

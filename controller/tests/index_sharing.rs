@@ -69,7 +69,7 @@ fn a_route_that_is_deleted_leaves_the_others() {
     let before = site.publish().unwrap();
     site.index.apply([Change::Delete(key(&route(7, "s7")))]);
     let after = site.publish().unwrap();
-    let hosts = &listener(&after.table, 80, "*").hosts;
+    let hosts = &listener(&after.table, 80, "*").http_routes().unwrap().hosts;
     assert!(hosts.get(&exact("h7.test")).is_none());
     assert_eq!(hosts.len(), ROUTES - 1);
     assert!(Arc::ptr_eq(&host(&before, 8), &host(&after, 8)));
@@ -158,7 +158,7 @@ fn listener<'t>(table: &'t Table, port: u16, host: &str) -> &'t Arc<Listener> {
 }
 
 fn host(publication: &Publication, i: usize) -> Arc<HostTable> {
-    let hosts = &listener(&publication.table, 80, "*").hosts;
+    let hosts = &listener(&publication.table, 80, "*").http_routes().unwrap().hosts;
     Arc::clone(hosts.get(&exact(&format!("h{i}.test"))).unwrap())
 }
 

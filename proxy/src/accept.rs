@@ -270,7 +270,7 @@ async fn serve(
     drop(table);
     let socket = Socket::new(tcp, worker.limits.idle);
     let (down, h2) = match protocol {
-        Protocol::Https => {
+        Protocol::Tls => {
             // Boxed: a task keeps the room of the largest thing that it ever waits for, and this is large and short.
             let handshake = Box::pin(worker.tls.accept(socket, port.key, &worker.shared));
             let (stream, tls) = handshake.await.inspect_err(|error| tell(error, &info, worker))?;
@@ -283,6 +283,8 @@ async fn serve(
             let Some(h2) = app::speaks_h2(&mut down, port, worker.limits).await else { return Ok(()) };
             (down, h2)
         }
+        // Nothing of what these serve is carried yet.
+        Protocol::Tcp | Protocol::Udp => return Ok(()),
     };
     let conn = Arc::new(info);
     if h2 {

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use portcullis_routing::PortKey;
+use portcullis_routing::{Listener, PortKey, TlsMode};
 use portcullis_tls::{Certificates, ClientAuth, Termination};
 use rustls::{
     ProtocolVersion, ServerConfig,
@@ -199,10 +199,21 @@ impl TlsConfigs {
     }
 
     fn find(&self, port: PortKey, server_name: Option<&str>, shared: &Shared) -> Option<Arc<ServerConfig>> {
+        let table = shared.table.load();
+        let greeted = table.ports.get(&port).and_then(|port| port.greeted(server_name));
+        if greeted.is_some_and(|listener| !ends_tls(listener)) {
+            return None;
+        }
         let certificates = shared.certificates.load();
         let termination = certificates.ports.get(&port)?.termination(server_name)?;
         Some(self.config(&certificates, termination))
     }
+}
+
+/// Whether TLS ends at a listener, for HTTP. Of another one nothing is carried yet; and what its name is for must not be
+/// answered by a wider one, nor with its certificate.
+fn ends_tls(listener: &Listener) -> bool {
+    listener.tls == TlsMode::Terminate && listener.http_routes().is_some()
 }
 
 async fn within<T>(

@@ -53,7 +53,7 @@ async fn idle_connections_over_tls_go_at_once() {
     let (running, backend) = (Arc::new(start()), TestBackend::start("a").await);
     let port = running.port();
     let shown = certificate(Key::Ecdsa, &["a.example.com"]);
-    let table = table::to(Table::default(), port, Protocol::Https, backend.address);
+    let table = table::to(Table::default(), port, Protocol::Tls, backend.address);
     running.serve(table, on(port, &[("", &[&shown])])).await;
     let mut http1 = tls(&any_client(), running.at(port), "a.example.com").await.unwrap();
     assert_eq!(get(&mut http1, "a.example.com", "/").await.status, 200);

@@ -5,7 +5,11 @@
 
 mod support;
 
-use portcullis_routing::{Port, PortKey, Protocol, Table};
+use std::sync::Arc;
+
+use portcullis_routing::{
+    HostMap, HostPattern, Listener, ListenerId, Port, PortKey, Protocol, Serves, Table, TlsMode,
+};
 use support::{
     backend::TestBackend,
     client::{connect, exchange, get, h2, is_closed, response},
@@ -93,7 +97,7 @@ async fn a_port_in_use_is_reported_and_taken_when_it_is_free() {
     let foreign = std::net::TcpListener::bind(running.at(taken)).unwrap();
     let one = table::to(Table::default(), good, Protocol::Http, backend.address);
     let both = table::to(one, taken, Protocol::Http, backend.address);
-    running.proxy.publish(both.into(), std::sync::Arc::default());
+    running.proxy.publish(both.into(), Arc::default());
     running
         .bindings(|bindings| {
             let text = bindings.get(&PortKey::tcp(taken)).and_then(|b| b.as_ref().err());
@@ -113,8 +117,8 @@ async fn a_port_of_udp_is_another_than_that_of_tcp_and_is_not_served_yet() {
     let number = running.port();
     let mut table = table::to(Table::default(), number, Protocol::Http, backend.address);
     let udp = PortKey::udp(number);
-    table.ports.insert(udp, std::sync::Arc::new(Port::new(Protocol::Http, 53)));
-    running.proxy.publish(table.into(), std::sync::Arc::default());
+    table.ports.insert(udp, Arc::new(Port::new(Protocol::Udp, 53)));
+    running.proxy.publish(table.into(), Arc::default());
     let why = "port 53/udp: UDP is not served yet";
     running
         .bindings(|bindings| {
@@ -128,13 +132,28 @@ async fn a_port_of_udp_is_another_than_that_of_tcp_and_is_not_served_yet() {
 }
 
 #[tokio::test]
+async fn a_port_whose_connections_are_passed_on_as_a_whole_closes_them_as_long_as_none_is_served() {
+    let running = start();
+    let number = running.port();
+    let mut port = Port::new(Protocol::Tcp, number);
+    let serves = Serves::Stream(HostMap::default());
+    let id = ListenerId::gateway("test", "gateway", "tcp").into();
+    port.listeners.insert(HostPattern::Any, Arc::new(Listener { id, tls: TlsMode::None, serves }));
+    let mut table = Table::default();
+    table.ports.insert(PortKey::tcp(number), Arc::new(port));
+    running.serve_http(table).await;
+    let mut client = connect(running.at(number)).await;
+    assert!(is_closed(&mut client).await);
+}
+
+#[tokio::test]
 async fn a_port_is_called_what_its_listeners_call_it() {
     let running = start();
     let taken = running.port();
     let _foreign = std::net::TcpListener::bind(running.at(taken)).unwrap();
     let mut table = Table::default();
-    table.ports.insert(PortKey::tcp(taken), std::sync::Arc::new(Port::new(Protocol::Http, 80)));
-    running.proxy.publish(table.into(), std::sync::Arc::default());
+    table.ports.insert(PortKey::tcp(taken), Arc::new(Port::new(Protocol::Http, 80)));
+    running.proxy.publish(table.into(), Arc::default());
     running
         .bindings(|b| {
             let text = b.get(&PortKey::tcp(taken)).and_then(|bound| bound.as_ref().err());
@@ -239,7 +258,7 @@ async fn every_address_is_bound_and_one_that_fails_costs_itself_only() {
     let backend = TestBackend::start("a").await;
     let port = running.port();
     let table = table::to(Table::default(), port, Protocol::Http, backend.address);
-    running.proxy.publish(table.into(), std::sync::Arc::default());
+    running.proxy.publish(table.into(), Arc::default());
     running
         .bindings(|b| {
             let text = b.get(&PortKey::tcp(port)).and_then(|b| b.as_ref().err());

@@ -185,7 +185,7 @@ async fn idle_connections_over_tls_and_handshakes_make_room() {
     let running = start_with(|options| options.connections = ConnectionLimits { process: 2, ..MANY });
     let (backend, port) = (TestBackend::start("a").await, running.port());
     let shown = pki::certificate(pki::Key::Ecdsa, &["a.example"]);
-    let table = table::to(Table::default(), port, Protocol::Https, backend.address);
+    let table = table::to(Table::default(), port, Protocol::Tls, backend.address);
     running.serve(table, pki::on(port, &[("", &[&shown])])).await;
     let config = Arc::new(pki::client(rustls::ALL_VERSIONS, &["http/1.1"]));
     let tls = async || pki::tls(&config, running.at(port), "a.example").await.unwrap();

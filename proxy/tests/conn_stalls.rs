@@ -145,7 +145,7 @@ async fn a_client_that_stops_reading_its_socket_is_let_go() {
     let shown = pki::certificate(pki::Key::Ecdsa, &["a.example"]);
     let (plain, encrypted) = (proxy.port(), proxy.port());
     let table =
-        table::to(table::to(Default::default(), plain, Protocol::Http, up), encrypted, Protocol::Https, up);
+        table::to(table::to(Default::default(), plain, Protocol::Http, up), encrypted, Protocol::Tls, up);
     proxy.serve(table, pki::on(encrypted, &[("", &[&shown])])).await;
     let http1 = b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n";
     let http2 = [frames::open_windows(), frames::get(1)].concat();

@@ -7,7 +7,9 @@ mod support;
 
 use std::{io::ErrorKind, sync::Arc};
 
-use portcullis_routing::{Protocol, Table};
+use portcullis_routing::{
+    HostMap, HostPattern, Listener, ListenerId, PortKey, Protocol, Serves, Table, TlsMode,
+};
 use rustls::{
     ClientConfig, HandshakeKind, ProtocolVersion, SignatureScheme,
     version::{TLS12, TLS13},
@@ -24,7 +26,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 async fn https(running: &Running) -> (u16, Table, TestBackend) {
     let backend = TestBackend::start("a").await;
     let port = running.port();
-    (port, table::to(Table::default(), port, Protocol::Https, backend.address), backend)
+    (port, table::to(Table::default(), port, Protocol::Tls, backend.address), backend)
 }
 
 #[tokio::test]
@@ -104,6 +106,33 @@ async fn a_server_name_of_no_listener_is_refused_and_said_so() {
         assert!(error.to_string().contains("UnrecognisedName"), "{error}");
     }
     assert!(tls(&any_client(), running.at(port), "a.example.com").await.is_ok());
+}
+
+#[tokio::test]
+async fn a_name_whose_tls_is_passed_through_is_answered_by_no_other_listener_of_the_port() {
+    let running = start();
+    let (port, mut table, _backend) = https(&running).await;
+    let shown = certificate(Key::Ecdsa, &["*.example.com"]);
+    let db = Listener {
+        id: ListenerId::gateway("test", "gateway", "db").into(),
+        tls: TlsMode::Passthrough,
+        serves: Serves::Stream(HostMap::default()),
+    };
+    let terminated = Listener { tls: TlsMode::Terminate, ..db.clone() };
+    let served = Arc::make_mut(table.ports.get_mut(&PortKey::tcp(port)).unwrap());
+    for (host, listener) in [("db.example.com", db), ("terminated.example.com", terminated)] {
+        served.listeners.insert(HostPattern::parse(host).unwrap(), Arc::new(listener));
+    }
+    running.serve(table, on(port, &[("", &[&shown])])).await;
+    for name in ["db.example.com", "DB.example.com", "terminated.example.com"] {
+        let error = tls(&any_client(), running.at(port), name).await.unwrap_err();
+        assert!(error.to_string().contains("UnrecognisedName"), "{name}: {error}");
+    }
+    let mut stream = tls(&any_client(), running.at(port), "a.example.com").await.unwrap();
+    assert!(shows(&stream, &shown));
+    for (host, want) in [("a.example.com", 200), ("db.example.com", 421), ("terminated.example.com", 421)] {
+        assert_eq!(get(&mut stream, host, "/").await.status, want, "{host}");
+    }
 }
 
 #[tokio::test]

@@ -8,11 +8,11 @@ mod support;
 use std::net::SocketAddr;
 
 use http::StatusCode;
-use portcullis_routing::{ListenerId, Step, Steps, step::Redirect};
+use portcullis_routing::{Step, Steps, step::Redirect};
 use support::{
     client::{connect, exchange},
     raw::{H2Backend, RawBackend},
-    site::{Site, backend, h2, listener, rule, share, to},
+    site::{Site, backend, h2, ingress, listener, rule, share, to},
     start,
 };
 
@@ -63,8 +63,8 @@ async fn the_hosts_of_ingresses_read_paths_as_nginx_does() {
     let (rest, admin) = (RawBackend::saying("rest").await, RawBackend::saying("admin").await);
     let proxy = start();
     let at = Site::http()
-        .add("", ListenerId::Ingress, "/", to(rest.address))
-        .add("", ListenerId::Ingress, "/adm", to(admin.address))
+        .add("", ingress(""), "/", to(rest.address))
+        .add("", ingress(""), "/adm", to(admin.address))
         .serve(&proxy)
         .await;
     for (target, want) in [

@@ -10,7 +10,7 @@ use std::{net::SocketAddr, sync::Arc};
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use http::{Request, Version};
-use portcullis_routing::{Backend, BackendError, BackendTls, PortKey, Protocol, Verify};
+use portcullis_routing::{Backend, BackendError, BackendTls, Verify};
 use support::{
     client::{self, connect, exchange, get, response},
     pki::{self, Key},
@@ -433,12 +433,7 @@ async fn large_answers_over_h2_and_tls_are_whole_and_come_as_they_are_made() {
     let proxy = start();
     let port = proxy.port();
     let shown = pki::certificate(Key::Ecdsa, &["a.example"]);
-    let mut table = Site::of(to(up.address)).table(port);
-    table
-        .ports
-        .get_mut(&PortKey::tcp(port))
-        .map(|port| Arc::get_mut(port).unwrap().protocol = Protocol::Https)
-        .unwrap();
+    let table = Site::https().add("", listener("all"), "/", to(up.address)).table(port);
     proxy.serve(table, pki::on(port, &[("", &[&shown])])).await;
     for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
         let config = Arc::new(pki::client(&[version], &["h2"]));

@@ -32,7 +32,7 @@ async fn what_is_refused_before_it_is_read_is_answered_logged_and_counted() {
     });
     let (plain, secure) = (proxy.port(), proxy.port());
     let table = table::to(Table::default(), plain, Protocol::Http, up.address);
-    let table = table::to(table, secure, Protocol::Https, up.address);
+    let table = table::to(table, secure, Protocol::Tls, up.address);
     let shown = certificate(Key::Ecdsa, &["a.example.com"]);
     proxy.serve(table, on(secure, &[("a.example.com", &[&shown])])).await;
 

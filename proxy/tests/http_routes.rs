@@ -7,13 +7,13 @@ mod support;
 
 use std::collections::HashSet;
 
-use portcullis_routing::{BackendError, Endpoints, ListenerId, RouteId, RouteKind, Rule, Table};
+use portcullis_routing::{BackendError, Endpoints, RouteId, RouteKind, Rule, Table};
 use support::{
     Running,
     client::{connect, exchange, get},
     pki::{self, Key},
     raw::RawBackend,
-    site::{Site, backend, listener, refusing, rule, share, to},
+    site::{self, Site, backend, listener, refusing, rule, share, to},
     start, until,
 };
 
@@ -198,8 +198,8 @@ async fn a_connection_serves_the_listener_that_it_was_made_for() {
     let table = Site::https()
         .add("a.example", listener("one"), "/", to(up.address))
         .add("b.example", listener("two"), "/", to(up.address))
-        .add("c.example", ListenerId::Ingress, "/", ingress())
-        .add("d.example", ListenerId::Ingress, "/", ingress())
+        .add("c.example", site::ingress("c.example"), "/", ingress())
+        .add("d.example", site::ingress("d.example"), "/", ingress())
         .table(port);
     serve_tls(&proxy, table, port).await;
     for (name, host, want) in [

@@ -22,8 +22,8 @@ pub use forward::{Attempts, Forward, OnAnswer, Route};
 
 use self::trace::Trace;
 use crate::{
-    Asked, BackendProtocol, Endpoints, Headers, Listener, ListenerId, Port, PortKey, Rejection, RequestView,
-    Selected, Step, Table, Target,
+    Asked, BackendProtocol, Endpoints, Headers, Listener, Port, PortKey, Rejection, RequestView, Selected,
+    Step, Table, Target,
     path::InvalidPath,
     step::{Check, Origin, Redirect},
 };
@@ -163,10 +163,11 @@ fn select<'t>(
 /// listener's host would pass by what that listener asks of its clients. Hosts of Ingresses are one listener.
 fn is_directed(connection: &Connection<'_>, port: &Port, listener: &Arc<Listener>) -> bool {
     let Some(tls) = connection.tls else { return true };
-    match port.listener(tls.server_name.unwrap_or_default()) {
+    match port.greeted(tls.server_name) {
+        Some(greeted) if greeted.id.is_ingress() => listener.id.is_ingress(),
         Some(greeted) => Arc::ptr_eq(greeted, listener) || greeted.id == listener.id,
         // Greeted with the default certificate.
-        None => *listener.id == ListenerId::Ingress,
+        None => listener.id.is_ingress(),
     }
 }
 

@@ -18,8 +18,8 @@ use std::{
 };
 
 use crate::{
-    Backend, BackendProtocol, Entry, HostPattern, HostTable, Listener, PathMatch, PortKey, Protocol,
-    RouteMatch, Rule, Step, Steps, Table, ValueMatch, Verify, WeightedBackend,
+    Backend, BackendProtocol, Entry, HostPattern, HostTable, HttpRoutes, Listener, PathMatch, RouteMatch,
+    Rule, Serves, Step, Steps, Table, TlsMode, ValueMatch, Verify, WeightedBackend,
     step::{Check, Cors, HeaderModifier, Mirror, PathRewrite, Redirect, UrlRewrite},
 };
 
@@ -28,11 +28,12 @@ impl Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (bound, port) in &self.ports {
             for (host, listener) in port.listeners.iter().collect::<BTreeMap<_, _>>() {
-                write!(f, "{}:{}", port.protocol, port.number)?;
-                if *bound != PortKey::tcp(port.number) {
+                write!(f, "{}:{}", Spoken(listener), port.number)?;
+                if bound.number != port.number {
                     write!(f, " (bound as {bound})")?;
                 }
-                writeln!(f, " {} at {}", Host(host), listener.id)?;
+                let passes = if listener.tls == TlsMode::Passthrough { " passed through" } else { "" };
+                writeln!(f, " {}{passes} at {}", Host(host), listener.id)?;
                 listener.fmt(f)?;
             }
         }
@@ -40,8 +41,25 @@ impl Display for Table {
     }
 }
 
-/// The hosts and rules, and those of the fallback below them.
 impl Display for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.serves {
+            Serves::Http(routes) => routes.fmt(f),
+            Serves::Stream(routes) => {
+                let mut routes = routes.iter().collect::<BTreeMap<&HostPattern, _>>().into_iter();
+                routes.try_for_each(|(host, rule)| {
+                    writeln!(f, "  {}\n    every connection -> {rule}", Host(host))
+                })
+            }
+            Serves::Datagram(rule) => {
+                rule.iter().try_for_each(|rule| writeln!(f, "    every datagram -> {rule}"))
+            }
+        }
+    }
+}
+
+/// The hosts and rules, and those of the fallback below them.
+impl Display for HttpRoutes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (host, table) in self.hosts.iter().collect::<BTreeMap<&HostPattern, _>>() {
             write!(f, "  {}\n{table}", Host(host))?;
@@ -74,11 +92,17 @@ impl Display for BackendProtocol {
     }
 }
 
-impl Display for Protocol {
+/// What a listener speaks with clients.
+struct Spoken<'a>(&'a Listener);
+
+impl Display for Spoken<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Http => "http",
-            Self::Https => "https",
+        f.write_str(match (&self.0.serves, self.0.tls) {
+            (Serves::Http(_), TlsMode::None) => "http",
+            (Serves::Http(_), TlsMode::Terminate | TlsMode::Passthrough) => "https",
+            (Serves::Stream(_), TlsMode::None) => "tcp",
+            (Serves::Stream(_), TlsMode::Terminate | TlsMode::Passthrough) => "tls",
+            (Serves::Datagram(_), _) => "udp",
         })
     }
 }

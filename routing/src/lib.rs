@@ -44,5 +44,8 @@ pub use reach::{ClusterAddresses, ExternalNames, NameGrant, ServiceName};
 pub use rejection::Rejection;
 pub use route::{Retry, RouteId, RouteKind, Rule, Timeouts};
 pub use step::{Step, Steps};
-pub use table::{Entry, HostTable, Listener, ListenerId, Port, Protocol, Selected, Table};
+pub use table::{
+    Entry, HostTable, HttpRoutes, Listener, ListenerId, ListenerOwner, Port, Protocol, Selected, Serves,
+    Table, TlsMode,
+};
 pub use target::{Asked, Target};

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use portcullis_routing::{
-    Backends, Entry, HeaderMatch, HostPattern, HostTable, Listener, ListenerId, PathMatch, Port, Precedence,
-    Protocol, QueryMatch, RequestView, RouteId, RouteKind, RouteMatch, Rule, Steps, Timeouts, ValueMatch,
-    path::RequestPath,
+    Backends, Entry, HeaderMatch, HostPattern, HostTable, HttpRoutes, Listener, ListenerId, PathMatch, Port,
+    Precedence, Protocol, QueryMatch, RequestView, RouteId, RouteKind, RouteMatch, Rule, Steps, Timeouts,
+    ValueMatch, path::RequestPath,
 };
 
 #[test]
@@ -68,28 +68,36 @@ fn port(layout: Layout, routes: usize) -> Port {
     let pattern = |i| host(&format!("h{i}.example"));
     match layout {
         Layout::HostEach => {
-            let mut listener = Listener::new(ListenerId::Ingress);
+            let mut of_listener = HttpRoutes::default();
             for i in 0..routes {
-                listener.hosts.insert(pattern(i), Arc::new(HostTable::compile(vec![entry(&pattern(i), i)])));
+                of_listener
+                    .hosts
+                    .insert(pattern(i), Arc::new(HostTable::compile(vec![entry(&pattern(i), i)])));
             }
-            port.listeners.insert(host("*.example"), Arc::new(listener));
+            port.listeners.insert(host("*.example"), at_any(of_listener));
         }
         Layout::ListenerEach => {
-            let id = Arc::new(ListenerId::Ingress);
             for i in 0..routes {
-                let mut listener = Listener { id: Arc::clone(&id), ..Listener::new(ListenerId::Ingress) };
-                listener.hosts.insert(pattern(i), Arc::new(HostTable::compile(vec![entry(&pattern(i), i)])));
+                let mut of_listener = HttpRoutes::default();
+                of_listener
+                    .hosts
+                    .insert(pattern(i), Arc::new(HostTable::compile(vec![entry(&pattern(i), i)])));
+                let listener = Listener::http(ListenerId::ingress(pattern(i)), of_listener);
                 port.listeners.insert(pattern(i), Arc::new(listener));
             }
         }
         Layout::OneHost => {
-            let mut listener = Listener::new(ListenerId::Ingress);
+            let mut of_listener = HttpRoutes::default();
             let entries = (0..routes).map(|i| entry(&pattern(0), i)).collect();
-            listener.hosts.insert(pattern(0), Arc::new(HostTable::compile(entries)));
-            port.listeners.insert(HostPattern::Any, Arc::new(listener));
+            of_listener.hosts.insert(pattern(0), Arc::new(HostTable::compile(entries)));
+            port.listeners.insert(HostPattern::Any, at_any(of_listener));
         }
     }
     port
+}
+
+fn at_any(routes: HttpRoutes) -> Arc<Listener> {
+    Arc::new(Listener::http(ListenerId::ingress(HostPattern::Any), routes))
 }
 
 fn host(text: &str) -> HostPattern {

@@ -6,8 +6,8 @@ use std::{hint::black_box, sync::Arc, time::Instant};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use portcullis_routing::{
-    Backends, Entry, HeaderMatch, HostPattern, HostTable, Listener, ListenerId, PathMatch, Port, Precedence,
-    Protocol, RequestView, RouteId, RouteKind, RouteMatch, Rule, Steps, Timeouts, ValueMatch,
+    Backends, Entry, HeaderMatch, HostPattern, HostTable, HttpRoutes, Listener, ListenerId, PathMatch, Port,
+    Precedence, Protocol, RequestView, RouteId, RouteKind, RouteMatch, Rule, Steps, Timeouts, ValueMatch,
     path::RequestPath,
 };
 
@@ -64,21 +64,23 @@ impl Spread {
 
     fn port(self, routes: usize) -> Port {
         let mut port = Port::new(Protocol::Http, 80);
-        let mut shared = Listener::new(ListenerId::Ingress);
+        let mut shared = HttpRoutes::default();
         let hosts = if self == Self::OneHost { 1 } else { routes };
         for i in 0..hosts {
             let host = pattern(&self.host(i));
             let entries = if hosts == 1 { 0..routes } else { i..i + 1 }.map(|i| entry(&host, i));
             let table = Arc::new(HostTable::compile(entries.collect()));
             if self == Self::Listeners {
-                let mut own = Listener { id: Arc::clone(&shared.id), ..Listener::new(ListenerId::Ingress) };
+                let mut own = HttpRoutes::default();
                 own.hosts.insert(host.clone(), table);
+                let own = Listener::http(ListenerId::ingress(host.clone()), own);
                 port.listeners.insert(host, Arc::new(own));
             } else {
                 shared.hosts.insert(host, table);
             }
         }
         if self != Self::Listeners {
+            let shared = Listener::http(ListenerId::ingress(HostPattern::Any), shared);
             port.listeners.insert(pattern("*.example.com"), Arc::new(shared));
         }
         port

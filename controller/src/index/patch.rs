@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use portcullis_routing::{HostMap, HostPattern, HostTable, Listener, ListenerId, Port, PortKey, Table};
+use portcullis_routing::{HostMap, HostPattern, HostTable, Listener, Port, PortKey, Table};
 
 use super::{Map, Set};
 use crate::translate::{HostSlot, Listeners, Owner, PortPlan, Slots, assemble};
@@ -102,8 +102,10 @@ fn renew_port(
     let default = assemble::default_listener(slots, number);
     for (hostname, plan) in &now.listeners {
         if before.listeners.get(hostname) != Some(plan) {
-            let listener = assemble::listener(slots, number, hostname, plan, default.as_ref());
-            port.listeners.insert(hostname.clone(), listener);
+            match assemble::listener(slots, number, hostname, plan, default.as_ref()) {
+                Some(listener) => drop(port.listeners.insert(hostname.clone(), listener)),
+                None => drop(port.listeners.remove(hostname)),
+            }
             made.insert((number, hostname.clone()));
         }
     }
@@ -114,9 +116,10 @@ fn renew_default(table: &mut Arc<Table>, number: PortKey, listeners: &Listeners,
     let Some(plan) = listeners.ports.get(&number) else { return false };
     let Some(port) = Arc::make_mut(table).ports.get_mut(&number).map(Arc::make_mut) else { return false };
     let default = assemble::default_listener(slots, number);
-    for (hostname, plan) in plan.listeners.iter().filter(|(_, plan)| plan.ingress) {
-        let made = assemble::listener(slots, number, hostname, plan, default.as_ref());
-        port.listeners.insert(hostname.clone(), made);
+    for (hostname, plan) in plan.listeners.iter().filter(|(_, plan)| plan.ingress.is_some()) {
+        if let Some(made) = assemble::listener(slots, number, hostname, plan, default.as_ref()) {
+            port.listeners.insert(hostname.clone(), made);
+        }
     }
     true
 }
@@ -158,19 +161,28 @@ fn renew_hosts(
 type Hosts = HostMap<Arc<HostTable>>;
 
 fn hosts_of<'l>(listener: &'l Listener, owner: &Owner) -> Option<&'l Hosts> {
+    let routes = listener.http_routes()?;
     match owner {
-        Owner::Gateway(id) => (listener.id == *id).then_some(&listener.hosts),
-        Owner::Ingress if *listener.id == ListenerId::Ingress => Some(&listener.hosts),
-        Owner::Ingress => listener.fallback.as_ref().map(|fallback| &fallback.hosts),
+        Owner::Gateway(id) => (listener.id == *id).then_some(&routes.hosts),
+        Owner::Ingress if listener.id.is_ingress() => Some(&routes.hosts),
+        Owner::Ingress => routes.fallback.as_ref()?.http_routes().map(|behind| &behind.hosts),
         Owner::IngressDefault => None,
     }
 }
 
 fn hosts_of_mut<'l>(listener: &'l mut Listener, owner: &Owner) -> Option<&'l mut Hosts> {
-    match owner {
-        Owner::Gateway(id) => (listener.id == *id).then_some(&mut listener.hosts),
-        Owner::Ingress if *listener.id == ListenerId::Ingress => Some(&mut listener.hosts),
-        Owner::Ingress => listener.fallback.as_mut().map(|fallback| &mut Arc::make_mut(fallback).hosts),
-        Owner::IngressDefault => None,
+    let (is_its, is_ingress) = match owner {
+        Owner::Gateway(id) => (listener.id == *id, false),
+        Owner::Ingress => (listener.id.is_ingress(), true),
+        Owner::IngressDefault => return None,
+    };
+    let routes = listener.http_routes_mut()?;
+    match (is_its, is_ingress) {
+        (true, _) => Some(&mut routes.hosts),
+        (false, true) => {
+            let behind = Arc::make_mut(routes.fallback.as_mut()?);
+            behind.http_routes_mut().map(|behind| &mut behind.hosts)
+        }
+        (false, false) => None,
     }
 }

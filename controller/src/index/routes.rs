@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use portcullis_routing::{Entry, HostTable, ListenerId, RouteId};
+use portcullis_routing::{Entry, HostTable, ListenerId, ListenerOwner, RouteId};
 
 use super::{
     Map, Set,
@@ -193,7 +193,7 @@ impl Routes {
         let gone: Vec<_> = gone.collect();
         let new = now.iter().filter(|id| !before.contains(id)).inspect(|id| self.attached.add(id));
         for id in gone.into_iter().chain(new) {
-            if let ListenerId::Gateway { namespace, name, .. } = &**id {
+            if let ListenerOwner::Gateway { namespace, name } = &id.owner {
                 units.change(&Fact::RoutesOn(ObjectKey::new(Kind::Gateway, namespace, name)));
             }
         }

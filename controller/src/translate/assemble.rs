@@ -4,7 +4,7 @@ mod slots;
 
 use std::sync::Arc;
 
-use portcullis_routing::{HostPattern, Listener, ListenerId, Port, PortKey, Table};
+use portcullis_routing::{HostPattern, HttpRoutes, Listener, ListenerId, Port, PortKey, Serves, Table};
 
 pub use slots::Slots;
 
@@ -16,8 +16,9 @@ pub fn table(listeners: &Listeners, slots: &Slots) -> Table {
         let mut port = empty(plan);
         let default = default_listener(slots, *number);
         for (hostname, plan) in &plan.listeners {
-            let made = listener(slots, *number, hostname, plan, default.as_ref());
-            port.listeners.insert(hostname.clone(), made);
+            if let Some(made) = listener(slots, *number, hostname, plan, default.as_ref()) {
+                port.listeners.insert(hostname.clone(), made);
+            }
         }
         (*number, Arc::new(port))
     });
@@ -29,30 +30,26 @@ pub fn empty(plan: &PortPlan) -> Port {
     Port { offset: plan.offset, ..Port::new(plan.protocol, plan.number) }
 }
 
-/// One listener of a port. `default` is the port's [`default_listener`].
+/// One listener of a port; `None` where nobody has it. `default` is the port's [`default_listener`].
 pub fn listener(
     slots: &Slots,
     port: PortKey,
     hostname: &HostPattern,
     plan: &ListenerPlan,
     default: Option<&Arc<Listener>>,
-) -> Arc<Listener> {
-    let hosts = |owner| slots.hosts(&ListenerSlot { port, listener: hostname.clone(), owner });
-    let of_ingresses = || {
-        let made = Listener {
-            id: Arc::new(ListenerId::Ingress),
-            hosts: hosts(Owner::Ingress),
-            fallback: default.cloned(),
-        };
-        Arc::new(made)
+) -> Option<Arc<Listener>> {
+    let routes = |owner, fallback| {
+        let hosts = slots.hosts(&ListenerSlot { port, listener: hostname.clone(), owner });
+        HttpRoutes { hosts, fallback }
     };
+    let made = |id: &Arc<ListenerId>, routes| {
+        let serves = Serves::Http(routes);
+        Arc::new(Listener { id: Arc::clone(id), tls: plan.tls, serves })
+    };
+    let of_ingresses = plan.ingress.as_ref().map(|id| made(id, routes(Owner::Ingress, default.cloned())));
     match &plan.gateway {
-        None => of_ingresses(),
-        Some(id) => Arc::new(Listener {
-            id: Arc::clone(id),
-            hosts: hosts(Owner::Gateway(Arc::clone(id))),
-            fallback: plan.ingress.then(of_ingresses),
-        }),
+        Some(id) => Some(made(id, routes(Owner::Gateway(Arc::clone(id)), of_ingresses))),
+        None => of_ingresses,
     }
 }
 
@@ -60,7 +57,7 @@ pub fn listener(
 pub fn default_listener(slots: &Slots, port: PortKey) -> Option<Arc<Listener>> {
     let at = ListenerSlot { port, listener: HostPattern::Any, owner: Owner::IngressDefault };
     let hosts = slots.hosts(&at);
-    let made =
-        || Arc::new(Listener { id: Arc::new(ListenerId::Ingress), hosts: hosts.clone(), fallback: None });
-    (!hosts.is_empty()).then(made)
+    let is_empty = hosts.is_empty();
+    let made = || Listener::http(ListenerId::ingress(HostPattern::Any), HttpRoutes { hosts, fallback: None });
+    (!is_empty).then(|| Arc::new(made()))
 }

@@ -23,7 +23,7 @@ pub(super) use ingress::Classes;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use portcullis_routing::{HostPattern, ListenerId, PortKey, Protocol, RouteKind};
+use portcullis_routing::{HostPattern, ListenerId, PortKey, Protocol, RouteKind, TlsMode};
 use portcullis_tls::{Certificate, Certificates};
 
 use super::{
@@ -244,10 +244,23 @@ pub struct PortPlan {
 }
 
 /// What a listener of the table has: a Gateway's routes, the Ingresses' rules, or the former before the latter.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenerPlan {
+    pub tls: TlsMode,
     pub gateway: Option<Arc<ListenerId>>,
-    pub ingress: bool,
+    /// The host of Ingresses; its listeners on all ports are called the same.
+    pub ingress: Option<Arc<ListenerId>>,
+}
+
+impl ListenerPlan {
+    /// One without anything, on a port that speaks this.
+    fn on(protocol: Protocol) -> Self {
+        let tls = match protocol {
+            Protocol::Tls => TlsMode::Terminate,
+            Protocol::Http | Protocol::Tcp | Protocol::Udp => TlsMode::None,
+        };
+        Self { tls, gateway: None, ingress: None }
+    }
 }
 
 /// What all Gateways, GatewayClasses, Secrets and Ingresses say of listeners.

@@ -86,7 +86,7 @@ impl Settings {
     pub fn always_speaks(&self, port: u16) -> Option<Protocol> {
         match port {
             port if port == self.http_port => Some(Protocol::Http),
-            port if port == self.https_port => Some(Protocol::Https),
+            port if port == self.https_port => Some(Protocol::Tls),
             _ => None,
         }
     }

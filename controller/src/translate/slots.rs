@@ -248,7 +248,8 @@ mod tests {
     #[test]
     fn routes_at_a_gateway_all_stay() {
         let members = [attachment("old", 1, &[prefix("/")], &[]), attachment("new", 2, &[prefix("/")], &[])];
-        let (table, losses) = merge(&slot(Owner::Gateway(Arc::new(ListenerId::Ingress))), &members);
+        let (table, losses) =
+            merge(&slot(Owner::Gateway(Arc::new(ListenerId::gateway("n", "g", "l")))), &members);
         assert_eq!(winners(&table), ["prefix / old", "prefix / new"]);
         assert!(losses.is_empty());
     }

@@ -106,7 +106,7 @@ fn a_regular_expression_is_compiled_once_whatever_it_stands_in() {
     let pools = Pools::default();
     let translation = full(&snapshot, &Settings::default(), None, &pools);
     let tables = translation.table.ports.values().flat_map(|port| port.listeners.iter());
-    let hosts = tables.flat_map(|(_, listener)| listener.hosts.iter());
+    let hosts = tables.flat_map(|(_, listener)| listener.http_routes().unwrap().hosts.iter());
     let entries = hosts.flat_map(|(_, table)| table.entries());
     let found: Vec<_> = entries
         .filter_map(|entry| match &entry.route_match.path {

@@ -35,11 +35,12 @@ pub(crate) fn certificates(certificates: &Certificates) -> String {
 }
 
 fn collect(listener: &Listener, endpoints: &mut BTreeMap<BackendKey, String>) {
-    let entries = listener.hosts.iter().flat_map(|(_, table)| table.entries());
+    let Some(routes) = listener.http_routes() else { return };
+    let entries = routes.hosts.iter().flat_map(|(_, table)| table.entries());
     for backend in entries.flat_map(|entry| backends(&entry.rule)) {
         endpoints.insert(backend.key.clone(), text(&backend.endpoints.load()));
     }
-    if let Some(fallback) = &listener.fallback {
+    if let Some(fallback) = &routes.fallback {
         collect(fallback, endpoints);
     }
 }

@@ -4,11 +4,11 @@ use std::{net::SocketAddr, sync::Arc};
 
 use portcullis_routing::{
     Backend, BackendError, BackendKey, BackendProtocol, BackendTls, Backends, EndpointPool, Endpoints, Entry,
-    HeaderMatch, HostPattern, HostTable, Listener, ListenerId, PathMatch, Port, PortKey, Precedence,
-    Protocol, RouteId, RouteKind, RouteMatch, Rule, Steps, Table, Timeouts, WeightedBackend,
+    HeaderMatch, HostPattern, HostTable, HttpRoutes, Listener, ListenerId, PathMatch, Port, PortKey,
+    Precedence, Protocol, RouteId, RouteKind, RouteMatch, Rule, Steps, Table, Timeouts, WeightedBackend,
 };
 
-use super::Running;
+use super::{Running, table};
 
 /// One port under construction.
 pub struct Site {
@@ -18,7 +18,12 @@ pub struct Site {
 
 /// The Gateway listener of this name.
 pub fn listener(name: &str) -> ListenerId {
-    ListenerId::Gateway { namespace: "test".into(), name: "gateway".into(), section: name.into() }
+    ListenerId::gateway("test", "gateway", name)
+}
+
+/// The listener of this host of Ingresses.
+pub fn ingress(host: &str) -> ListenerId {
+    ListenerId::ingress(HostPattern::parse_ingress(host).unwrap())
 }
 
 impl Site {
@@ -27,7 +32,7 @@ impl Site {
     }
 
     pub fn https() -> Self {
-        Self { protocol: Protocol::Https, entries: Vec::new() }
+        Self { protocol: Protocol::Tls, entries: Vec::new() }
     }
 
     /// A site where this rule takes every request.
@@ -69,8 +74,9 @@ impl Site {
             }
         }
         for (host, id, entries) in hosts {
-            let mut listener = Listener::new(id);
-            listener.hosts.insert(host.clone(), Arc::new(HostTable::compile(entries)));
+            let mut routes = HttpRoutes::default();
+            routes.hosts.insert(host.clone(), Arc::new(HostTable::compile(entries)));
+            let listener = Listener { tls: table::tls_of(self.protocol), ..Listener::http(id, routes) };
             served.listeners.insert(host, Arc::new(listener));
         }
         let mut table = Table::default();

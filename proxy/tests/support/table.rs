@@ -4,8 +4,8 @@ use std::{net::SocketAddr, sync::Arc};
 
 use portcullis_routing::{
     Backend, BackendKey, BackendProtocol, Backends, EndpointPool, Endpoints, Entry, HostPattern, HostTable,
-    Listener, ListenerId, PathMatch, Port, PortKey, Precedence, Protocol, RouteId, RouteKind, RouteMatch,
-    Rule, Steps, Table, Timeouts, WeightedBackend,
+    HttpRoutes, Listener, ListenerId, PathMatch, Port, PortKey, Precedence, Protocol, RouteId, RouteKind,
+    RouteMatch, Rule, Steps, Table, Timeouts, TlsMode, WeightedBackend,
 };
 
 /// A port that sends every request to one backend.
@@ -23,13 +23,20 @@ pub fn with_rule(mut table: Table, port: u16, protocol: Protocol, rule: Rule) ->
     };
     let precedence = Precedence::of(&HostPattern::Any, &route_match, 0, "test/all".into(), (0, 0));
     let entries = vec![Entry { route_match, precedence, rule: Arc::new(rule) }];
-    let mut listener = Listener::new(ListenerId::Ingress);
-    listener.hosts.insert(HostPattern::Any, Arc::new(HostTable::compile(entries)));
+    let mut routes = HttpRoutes::default();
+    routes.hosts.insert(HostPattern::Any, Arc::new(HostTable::compile(entries)));
+    let mut listener = Listener::http(ListenerId::ingress(HostPattern::Any), routes);
+    listener.tls = tls_of(protocol);
     let mut served = Port::new(protocol, port);
     served.listeners.insert(HostPattern::Any, Arc::new(listener));
     table.ports.insert(PortKey::tcp(port), Arc::new(served));
     table.generation += 1;
     table
+}
+
+/// What becomes of TLS at an HTTP listener of a port that speaks this.
+pub fn tls_of(protocol: Protocol) -> TlsMode {
+    if protocol == Protocol::Tls { TlsMode::Terminate } else { TlsMode::None }
 }
 
 /// A rule with one backend.

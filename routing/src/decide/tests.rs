@@ -4,9 +4,9 @@ use http::{HeaderMap, StatusCode};
 
 use super::*;
 use crate::{
-    Backend, BackendError, BackendKey, Backends, Endpoint, EndpointPool, Entry, HostPattern, HostTable,
-    PathMatch, Precedence, Protocol, Retry, RouteId, RouteKind, RouteMatch, Rule, Steps, Timeouts,
-    WeightedBackend,
+    Backend, BackendError, BackendKey, Backends, Endpoint, EndpointPool, Entry, HostMap, HostPattern,
+    HostTable, HttpRoutes, ListenerId, PathMatch, Precedence, Protocol, Retry, RouteId, RouteKind,
+    RouteMatch, Rule, Serves, Steps, Timeouts, TlsMode, WeightedBackend,
     step::{Cors, PathRewrite, UrlRewrite},
 };
 
@@ -34,8 +34,11 @@ fn a_request_ends_where_the_first_thing_that_stops_it_says() {
 fn a_connection_answers_for_the_listener_of_its_handshake_alone() {
     let mut table = table(rule([], [ready()]));
     let port = Arc::make_mut(table.ports.get_mut(&PortKey::tcp(80)).unwrap());
-    let other = ListenerId::Gateway { namespace: "n".into(), name: "g".into(), section: "other".into() };
-    port.listeners.insert(HostPattern::parse("b.example").unwrap(), Arc::new(Listener::new(other)));
+    let other = ListenerId::gateway("n", "g", "other");
+    port.listeners.insert(
+        HostPattern::parse("b.example").unwrap(),
+        Arc::new(Listener::http(other, HttpRoutes::default())),
+    );
     for (server_name, wanted) in [
         (Some("a.example"), "forward"),
         (Some("b.example"), "421 the connection was made for another host's listener"),
@@ -44,6 +47,27 @@ fn a_connection_answers_for_the_listener_of_its_handshake_alone() {
         let connection = Connection { tls: Some(Tls { server_name }), ..plain() };
         let got = with_target(&table, &Method::GET, "/", connection);
         assert_eq!(got, wanted, "{server_name:?}");
+    }
+}
+
+#[test]
+fn a_host_that_serves_no_requests_is_left_to_no_other_listener() {
+    let mut table = table(rule([], [ready()]));
+    let port = Arc::make_mut(table.ports.get_mut(&PortKey::tcp(80)).unwrap());
+    let wide = Arc::clone(port.listener("a.example").unwrap());
+    port.listeners.insert(HostPattern::Any, wide);
+    let serves = Serves::Stream(HostMap::default());
+    let id = Arc::new(ListenerId::gateway("n", "g", "db"));
+    port.listeners.insert(
+        HostPattern::parse("a.example").unwrap(),
+        Arc::new(Listener { id, tls: TlsMode::Passthrough, serves }),
+    );
+    let of_another = Connection { tls: Some(Tls { server_name: Some("b.example") }), ..plain() };
+    for (connection, wanted) in [
+        (plain(), "404 no route takes this request"),
+        (of_another, "421 the connection was made for another host's listener"),
+    ] {
+        assert_eq!(with_target(&table, &Method::GET, "/", connection), wanted);
     }
 }
 
@@ -213,10 +237,10 @@ fn table(rule: Rule) -> Table {
     let route_match = RouteMatch { path, method: None, headers: Box::default(), query: Box::default() };
     let precedence = Precedence::of(&host, &route_match, 0, "n/r".into(), (0, 0));
     let entry = Entry { route_match, precedence, rule: Arc::new(rule) };
-    let id = ListenerId::Gateway { namespace: "n".into(), name: "g".into(), section: "s".into() };
-    let mut listener = Listener::new(id);
-    listener.hosts.insert(host.clone(), Arc::new(HostTable::compile(vec![entry])));
+    let mut routes = HttpRoutes::default();
+    routes.hosts.insert(host.clone(), Arc::new(HostTable::compile(vec![entry])));
     let mut port = Port::new(Protocol::Http, 80);
+    let listener = Listener::http(ListenerId::gateway("n", "g", "s"), routes);
     port.listeners.insert(host, Arc::new(listener));
     let mut table = Table::default();
     table.ports.insert(PortKey::tcp(80), Arc::new(port));

@@ -4,28 +4,24 @@ use http::{HeaderName, HeaderValue, Method, StatusCode};
 
 use super::*;
 use crate::{
-    BackendError, BackendKey, BackendTls, Backends, EndpointPool, Endpoints, HeaderMatch, ListenerId,
-    Pattern, Port, Precedence, QueryMatch, Retry, RouteId, RouteKind, Timeouts,
+    BackendError, BackendKey, BackendTls, Backends, EndpointPool, Endpoints, HeaderMatch, HostMap,
+    ListenerId, ListenerOwner, Pattern, Port, PortKey, Precedence, Protocol, QueryMatch, Retry, RouteId,
+    RouteKind, Timeouts,
 };
 
 #[test]
 fn a_table_is_read_from_top_to_bottom() {
     let host = HostPattern::parse("shop.example.com").unwrap();
-    let mut listener = Listener::new(ListenerId::Gateway {
-        namespace: "infra".into(),
-        name: "public".into(),
-        section: "web".into(),
-    });
-    listener
-        .hosts
-        .insert(HostPattern::Any, table(&HostPattern::Any, [(any(), rule(3, Steps::default(), []))]));
-    listener.hosts.insert(host.clone(), table(&host, rules()));
-    let mut fallback = Listener::new(ListenerId::Ingress);
+    let mut routes = HttpRoutes::default();
+    routes.hosts.insert(HostPattern::Any, table(&HostPattern::Any, [(any(), rule(3, Steps::default(), []))]));
+    routes.hosts.insert(host.clone(), table(&host, rules()));
+    let mut behind = HttpRoutes::default();
     let label = HostPattern::parse_ingress("*.example.com").unwrap();
-    fallback
+    behind
         .hosts
         .insert(label.clone(), table(&label, [(any(), rule(4, Steps::default(), [to(1, "web", 80)]))]));
-    listener.fallback = Some(Arc::new(fallback));
+    routes.fallback = Some(Arc::new(Listener::http(ListenerId::ingress(label), behind)));
+    let listener = Listener::http(ListenerId::gateway("infra", "public", "web"), routes);
 
     let mut table = Table::default();
     let mut port = Port::new(Protocol::Http, 80);
@@ -48,6 +44,51 @@ http:80 *.example.com at Gateway infra/public listener web
   then Ingress
   *.example.com (one label)
     prefix / -> 1 shop/web:80 [HTTPRoute shop/web rule 4]
+"
+    );
+}
+
+#[test]
+fn a_listener_says_what_becomes_of_tls_and_what_it_serves() {
+    let rule = || Arc::new(rule(0, Steps::default(), [to(1, "db", 5432)]));
+    let mut stream = HostMap::default();
+    stream.insert(HostPattern::parse("db.example.com").unwrap(), rule());
+    let id = Arc::new(ListenerId {
+        owner: ListenerOwner::ListenerSet { namespace: "shop".into(), name: "more".into() },
+        section: "l".into(),
+    });
+    let http = || Serves::Http(HttpRoutes::default());
+    let mut table = Table::default();
+    for (key, protocol, host, tls, serves) in [
+        (PortKey::tcp(443), Protocol::Tls, "a.example.com", TlsMode::Terminate, http()),
+        (
+            PortKey::tcp(443),
+            Protocol::Tls,
+            "b.example.com",
+            TlsMode::Terminate,
+            Serves::Stream(stream.clone()),
+        ),
+        (PortKey::tcp(443), Protocol::Tls, "db.example.com", TlsMode::Passthrough, Serves::Stream(stream)),
+        (PortKey::tcp(53), Protocol::Tcp, "", TlsMode::None, Serves::Stream(HostMap::default())),
+        (PortKey::udp(53), Protocol::Udp, "", TlsMode::None, Serves::Datagram(Some(rule()))),
+    ] {
+        let port = table.ports.entry(key).or_insert_with(|| Arc::new(Port::new(protocol, key.number)));
+        let listener = Listener { id: Arc::clone(&id), tls, serves };
+        Arc::make_mut(port).listeners.insert(HostPattern::parse(host).unwrap(), Arc::new(listener));
+    }
+    assert_eq!(
+        table.to_string(),
+        "\
+tcp:53 * at ListenerSet shop/more listener l
+https:443 a.example.com at ListenerSet shop/more listener l
+tls:443 b.example.com at ListenerSet shop/more listener l
+  db.example.com
+    every connection -> 1 shop/db:5432 [HTTPRoute shop/web rule 0]
+tls:443 db.example.com passed through at ListenerSet shop/more listener l
+  db.example.com
+    every connection -> 1 shop/db:5432 [HTTPRoute shop/web rule 0]
+udp:53 * at ListenerSet shop/more listener l
+    every datagram -> 1 shop/db:5432 [HTTPRoute shop/web rule 0]
 "
     );
 }

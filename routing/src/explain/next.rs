@@ -66,9 +66,11 @@ fn matching<'t>(listener: &'t Listener, request: &Request<'_>) -> impl Iterator<
 
 /// All entries of the hosts that fit, those of the listener behind at last.
 fn candidates<'t>(listener: &'t Listener, host: &str) -> impl Iterator<Item = Candidate<'t>> {
-    let listeners = std::iter::successors(Some(listener), |listener| listener.fallback.as_deref());
+    let listeners =
+        std::iter::successors(Some(listener), |listener| listener.http_routes()?.fallback.as_deref());
     listeners.flat_map(move |listener| {
-        let hosts: Vec<_> = listener.hosts.matches(host).collect();
+        let hosts = listener.http_routes().into_iter().flat_map(|routes| routes.hosts.matches(host));
+        let hosts: Vec<_> = hosts.collect();
         hosts.into_iter().flat_map(move |(host, table)| {
             table.entries().iter().map(move |entry| Candidate { listener, host, entry })
         })

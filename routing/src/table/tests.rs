@@ -8,10 +8,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    Backends, HeaderMatch, HostPattern, Pattern, QueryMatch, RequestHead, RouteId, RouteKind, Steps,
-    Timeouts, ValueMatch,
+    Backends, HeaderMatch, HostPattern, Pattern, QueryMatch, RequestHead, RequestView, RouteId, RouteKind,
+    Steps, Timeouts, ValueMatch,
     path::{
-        RequestPath, canonicalise,
+        InvalidPath, RequestPath, canonicalise,
         tests::{path, plain},
     },
 };
@@ -109,17 +109,17 @@ fn of_many_regular_expressions_the_first_that_fits_takes_the_request() {
 
 #[test]
 fn a_host_without_an_answer_leaves_it_to_the_wider_one_and_to_the_fallback() {
-    let mut listener = Listener::new(ListenerId::Ingress);
-    let mut fallback = Listener::new(ListenerId::Ingress);
-    let add = |listener: &mut Listener, host: &str, path, i| {
+    let (mut routes, mut fallback) = (HttpRoutes::default(), HttpRoutes::default());
+    let add = |routes: &mut HttpRoutes, host: &str, path, i| {
         let host = HostPattern::parse(host).unwrap();
         let table = HostTable::compile(vec![entry(&host, condition(path_match(path)), i)]);
-        listener.hosts.insert(host, Arc::new(table));
+        routes.hosts.insert(host, Arc::new(table));
     };
-    add(&mut listener, "a.example", "prefix /exact", 0);
-    add(&mut listener, "*.example", "prefix /wild", 1);
+    add(&mut routes, "a.example", "prefix /exact", 0);
+    add(&mut routes, "*.example", "prefix /wild", 1);
     add(&mut fallback, "", "prefix /", 2);
-    listener.fallback = Some(Arc::new(fallback));
+    routes.fallback = Some(Arc::new(Listener::http(ingress(), fallback)));
+    let listener = Listener::http(ingress(), routes);
     for (host, path, want) in
         [("a.example", "/exact", 0), ("a.example", "/wild", 1), ("b.example", "/exact", 2), ("c", "/", 2)]
     {
@@ -130,17 +130,17 @@ fn a_host_without_an_answer_leaves_it_to_the_wider_one_and_to_the_fallback() {
 
 #[test]
 fn a_gateway_and_the_ingress_behind_it_have_to_mean_the_same_rule() {
-    let make = |id, paths: &[&str], first| {
-        let mut listener = Listener::new(id);
+    let make = |paths: &[&str], first| {
+        let mut routes = HttpRoutes::default();
         let entries = paths.iter().enumerate();
         let entries =
             entries.map(|(i, p)| entry(&HostPattern::Any, condition(path_match(p)), first + i)).collect();
-        listener.hosts.insert(HostPattern::Any, Arc::new(HostTable::compile(entries)));
-        listener
+        routes.hosts.insert(HostPattern::Any, Arc::new(HostTable::compile(entries)));
+        routes
     };
-    let ingress = make(ListenerId::Ingress, &["prefix /", "prefix /adm"], 10);
-    let mut gateway = make(gateway(), &["prefix /moved", "prefix /moved/a!"], 0);
-    gateway.fallback = Some(Arc::new(ingress));
+    let behind = Listener::http(ingress(), make(&["prefix /", "prefix /adm"], 10));
+    let routes = make(&["prefix /moved", "prefix /moved/a!"], 0);
+    let gateway = Listener::http(gateway(), HttpRoutes { fallback: Some(Arc::new(behind)), ..routes });
     for (path, want) in [
         ("/moved/x", Ok(Some(0))),
         ("/moved/x%2Fy", Ok(Some(0))),
@@ -183,8 +183,8 @@ proptest! {
     ) {
         let own = entries(own, 0);
         let rest = entries(rest, 1000);
-        let mut listener = listener(&own);
-        listener.fallback = Some(Arc::new(self::listener(&rest)));
+        let fallback = Some(Arc::new(Listener::http(ingress(), routes(&rest))));
+        let listener = Listener::http(ingress(), HttpRoutes { fallback, ..routes(&own) });
         for (host, method, path, query, headers) in &requests {
             let Ok(read) = RequestPath::parse(path) else { continue };
             let query = query.as_deref();
@@ -225,12 +225,12 @@ proptest! {
         let at_any = |m: Vec<_>, first| entries(m.into_iter().map(|m| (HostPattern::Any, condition(m))).collect(), first);
         let own = at_any(if gateways { own } else { Vec::new() }, 0);
         let rest = at_any(rest, 100);
-        let of_ingresses = listener(&rest);
+        let of_ingresses = Listener::http(ingress(), routes(&rest));
         let (listener, ingresses) = match (gateways, ingresses) {
             (false, _) => (of_ingresses, true),
             (true, ingresses) => {
                 let fallback = ingresses.then(|| Arc::new(of_ingresses));
-                (Listener { id: Arc::new(gateway()), fallback, ..listener(&own) }, ingresses)
+                (Listener::http(gateway(), HttpRoutes { fallback, ..routes(&own) }), ingresses)
             }
         };
         for path in &paths {
@@ -287,7 +287,11 @@ fn exact(path: &str) -> PathMatch {
 }
 
 fn gateway() -> ListenerId {
-    ListenerId::Gateway { namespace: "n".into(), name: "g".into(), section: "s".into() }
+    ListenerId::gateway("n", "g", "s")
+}
+
+fn ingress() -> ListenerId {
+    ListenerId::ingress(HostPattern::Any)
 }
 
 /// The number of the rule that takes a `GET`.
@@ -305,16 +309,16 @@ fn scan(entries: &[(HostPattern, Entry)], host: &str, request: &RequestHead<'_>)
     all.iter().find(|(_, entry)| entry.route_match.matches(request)).map(|(_, entry)| entry.rule.index)
 }
 
-fn listener(entries: &[(HostPattern, Entry)]) -> Listener {
+fn routes(entries: &[(HostPattern, Entry)]) -> HttpRoutes {
     let mut by_host: BTreeMap<_, Vec<Entry>> = BTreeMap::new();
     for (host, entry) in entries {
         by_host.entry(host.clone()).or_default().push(entry.clone());
     }
-    let mut listener = Listener::new(ListenerId::Ingress);
+    let mut routes = HttpRoutes::default();
     for (host, entries) in by_host {
-        listener.hosts.insert(host, Arc::new(HostTable::compile(entries)));
+        routes.hosts.insert(host, Arc::new(HostTable::compile(entries)));
     }
-    listener
+    routes
 }
 
 fn entries(matches: Vec<(HostPattern, RouteMatch)>, first: usize) -> Vec<(HostPattern, Entry)> {

@@ -100,8 +100,7 @@ impl Claims {
     }
 
     fn claim_for_ingress(&mut self, settings: &Settings) {
-        for (port, protocol) in [(settings.http_port, Protocol::Http), (settings.https_port, Protocol::Https)]
-        {
+        for (port, protocol) in [(settings.http_port, Protocol::Http), (settings.https_port, Protocol::Tls)] {
             let bound = match settings.bound(PortKey::tcp(port)) {
                 Ok(bound) => bound,
                 Err(why) => {
@@ -177,7 +176,7 @@ fn refuse_at_odds(state: &mut GatewayState) {
 fn protocol(protocol: &ListenerProtocol) -> Option<Protocol> {
     match protocol {
         ListenerProtocol::Http => Some(Protocol::Http),
-        ListenerProtocol::Https => Some(Protocol::Https),
+        ListenerProtocol::Https => Some(Protocol::Tls),
         _ => None,
     }
 }

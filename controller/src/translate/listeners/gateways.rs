@@ -81,11 +81,7 @@ fn alone(
     listener: &GatewayListener,
 ) -> ListenerState {
     let namespace = gateway.meta.namespace();
-    let id = ListenerId::Gateway {
-        namespace: namespace.into(),
-        name: gateway.meta.name().into(),
-        section: listener.name.clone(),
-    };
+    let id = ListenerId::gateway(namespace, gateway.meta.name(), &listener.name);
     let key = PortKey { transport: listener.protocol.transport(), number: listener.port };
     let (bound, unavailable) = match addressing {
         Addressing::Dedicated(dedicated) => {
@@ -156,9 +152,10 @@ fn check(gateway: &Gateway, listener: &GatewayListener) -> Option<ListenerRefusa
 fn speaks_otherwise(settings: &Settings, listener: &GatewayListener) -> Option<ListenerRefusal> {
     let (speaks, fits) = match settings.always_speaks(listener.port)? {
         Protocol::Http => ("HTTP", listener.protocol == ListenerProtocol::Http),
-        Protocol::Https => {
+        Protocol::Tls => {
             ("TLS", matches!(listener.protocol, ListenerProtocol::Https | ListenerProtocol::Tls))
         }
+        Protocol::Tcp | Protocol::Udp => return None,
     };
     let asked = listener.protocol.as_str().into();
     let (port, way_out) = (listener.port, WayOut::of(settings));

@@ -116,11 +116,7 @@ mod tests {
 
     fn point(number: usize, (port, hostname): &(u16, HostPattern)) -> Arc<AttachPoint> {
         let section: Box<str> = number.to_string().into();
-        let id = Arc::new(ListenerId::Gateway {
-            namespace: "a".into(),
-            name: "g".into(),
-            section: section.clone(),
-        });
+        let id = Arc::new(ListenerId::gateway("a", "g", &section));
         let owner = Owner::Gateway(Arc::clone(&id));
         let slot = ListenerSlot { port: PortKey::tcp(*port), listener: hostname.clone(), owner };
         Arc::new(AttachPoint {

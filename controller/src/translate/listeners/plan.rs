@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use portcullis_routing::{HostMap, HostPattern, PortKey};
+use portcullis_routing::{HostMap, HostPattern, ListenerId, PortKey};
 use portcullis_tls::{Certificates, ClientAuth, PortCertificates, Termination};
 
 use super::{
@@ -28,10 +28,11 @@ pub(super) fn plan(
         let hosts = shown.entry(https).or_default();
         tls::choose(reader, certificates, &mut side, hosts);
     }
-    for host in side.hosts.values() {
-        for (port, hostname) in [(http, &host.http), (https, &host.https)] {
+    for (host, state) in &side.hosts {
+        let id = Arc::new(ListenerId::ingress(host.clone()));
+        for (port, hostname) in [(http, &state.http), (https, &state.https)] {
             if let (Some(hostname), Some(plan)) = (hostname, port.and_then(|port| ports.get_mut(&port))) {
-                plan.listeners.entry(hostname.clone()).or_default().ingress = true;
+                plan.listener(hostname).ingress = Some(Arc::clone(&id));
             }
         }
     }
@@ -40,14 +41,16 @@ pub(super) fn plan(
         && shown.get(&https).is_some_and(|hosts| hosts.contains_key(&HostPattern::Any))
         && let Some(plan) = ports.get_mut(&https)
     {
-        let any = plan.listeners.entry(HostPattern::Any).or_default();
-        any.ingress |= any.gateway.is_none();
+        let any = plan.listener(&HostPattern::Any);
+        if any.gateway.is_none() && any.ingress.is_none() {
+            any.ingress = Some(Arc::new(ListenerId::ingress(HostPattern::Any)));
+        }
     }
     ports.retain(|_, plan| !plan.listeners.is_empty());
     for listener in gateways.values_mut().flat_map(|state| &mut state.listeners).filter(|l| l.point.served) {
         let Some(port) = listener.point.bound().and_then(|bound| ports.get(&bound)) else { continue };
         listener.ingress_behind =
-            port.listeners.get(&listener.point.hostname).is_some_and(|plan| plan.ingress);
+            port.listeners.get(&listener.point.hostname).is_some_and(|plan| plan.ingress.is_some());
     }
     overlaps::between_listeners(&mut gateways);
     overlaps::with_ingresses(&mut gateways, &ports);
@@ -59,10 +62,18 @@ pub(super) fn plan(
     }
 }
 
+impl PortPlan {
+    fn listener(&mut self, hostname: &HostPattern) -> &mut ListenerPlan {
+        let protocol = self.protocol;
+        self.listeners.entry(hostname.clone()).or_insert_with(|| ListenerPlan::on(protocol))
+    }
+}
+
 fn frame(claims: &Claims) -> BTreeMap<PortKey, PortPlan> {
     let port = |(port, claim): (&PortKey, &super::claims::Claim)| {
         let listeners = claim.hosts.iter().map(|(hostname, id)| {
-            (hostname.clone(), ListenerPlan { gateway: Some(Arc::clone(id)), ingress: false })
+            let plan = ListenerPlan { gateway: Some(Arc::clone(id)), ..ListenerPlan::on(claim.protocol) };
+            (hostname.clone(), plan)
         });
         let (protocol, number, offset) = (claim.protocol, claim.number, claim.offset);
         (*port, PortPlan { protocol, number, offset, listeners: listeners.collect() })

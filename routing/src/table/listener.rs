@@ -1,0 +1,200 @@
+//! A listener: whose it is, what becomes of TLS there, and what it serves.
+
+use std::{borrow::Cow, fmt, sync::Arc};
+
+use super::{HostTable, Selected};
+use crate::{
+    HostMap, HostPattern, RequestView, Rule,
+    path::{InvalidPath, Reading},
+};
+
+/// A listener of a port. What it serves and what becomes of TLS are its own: one port may end TLS for a hostname and pass it
+/// through for another.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// Whose it is.
+    pub id: Arc<ListenerId>,
+    /// What becomes of a client's TLS.
+    pub tls: TlsMode,
+    /// What is served.
+    pub serves: Serves,
+}
+
+/// Whose a listener is, and which one of theirs.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ListenerId {
+    /// Whose it is.
+    pub owner: ListenerOwner,
+    /// Its name among theirs; empty where there is one alone.
+    pub section: Box<str>,
+}
+
+/// Whose a listener is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ListenerOwner {
+    /// A Gateway's.
+    Gateway {
+        /// Its namespace.
+        namespace: Box<str>,
+        /// Its name.
+        name: Box<str>,
+    },
+    /// A ListenerSet's.
+    ListenerSet {
+        /// Its namespace.
+        namespace: Box<str>,
+        /// Its name.
+        name: Box<str>,
+    },
+    /// The Ingresses' that name this host.
+    IngressHost(HostPattern),
+}
+
+/// What becomes of a client's TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsMode {
+    /// There is none.
+    None,
+    /// It ends here.
+    Terminate,
+    /// It is passed on as it is; nothing but the server name is read.
+    Passthrough,
+}
+
+/// What a listener serves.
+#[derive(Clone, Debug)]
+pub enum Serves {
+    /// Requests.
+    Http(HttpRoutes),
+    /// Connections, each as a whole: by the server name that a route names, [`HostPattern::Any`] where it names none.
+    Stream(HostMap<Arc<Rule>>),
+    /// Datagrams; without a route they go nowhere.
+    Datagram(Option<Arc<Rule>>),
+}
+
+/// The HTTP routes of a listener.
+#[derive(Clone, Debug, Default)]
+pub struct HttpRoutes {
+    /// By the hostname that the route itself names ([`HostPattern::Any`] where it names none); asked from the most specific
+    /// one down, so that the route's own hostname comes first in precedence.
+    pub hosts: HostMap<Arc<HostTable>>,
+    /// Asked for what `hosts` leave: the Ingress of the same hostname behind a Gateway's listener.
+    pub fallback: Option<Arc<Listener>>,
+}
+
+impl Listener {
+    /// One that serves HTTP in plain.
+    pub fn http(id: impl Into<Arc<ListenerId>>, routes: HttpRoutes) -> Self {
+        Self { id: id.into(), tls: TlsMode::None, serves: Serves::Http(routes) }
+    }
+
+    /// The routes of a listener that serves HTTP.
+    pub fn http_routes(&self) -> Option<&HttpRoutes> {
+        match &self.serves {
+            Serves::Http(routes) => Some(routes),
+            Serves::Stream(_) | Serves::Datagram(_) => None,
+        }
+    }
+
+    /// The same, to be changed.
+    pub fn http_routes_mut(&mut self) -> Option<&mut HttpRoutes> {
+        match &mut self.serves {
+            Serves::Http(routes) => Some(routes),
+            Serves::Stream(_) | Serves::Datagram(_) => None,
+        }
+    }
+
+    /// The rule that takes a request for `host` (lower case, no port).
+    ///
+    /// Whoever reads the path in another way (the backend, another listener of this host) finds the same rule, so that
+    /// nobody passes by a rule with a second reading. Does not allocate for a path that is canonical and has no escapes
+    /// that are read in two ways.
+    ///
+    /// # Errors
+    /// [`InvalidPath::Ambiguous`] where another reading leads to another rule, [`InvalidPath::AboveRoot`] where Ingresses
+    /// are asked for a path that nginx refuses.
+    pub fn route(&self, host: &str, request: &RequestView<'_>) -> Result<Option<Selected<'_>>, InvalidPath> {
+        let path = request.path;
+        let selected = self.select(host, request, &|reading| path.read(reading))?;
+        let rule = |selected: Option<Selected<'_>>| selected.map(|selected| Arc::as_ptr(selected.rule));
+        let is_same = |variant| {
+            let form = |reading| path.form(reading, variant).ok_or(InvalidPath::AboveRoot);
+            self.select(host, request, &form).is_ok_and(|other| rule(other) == rule(selected))
+        };
+        match path.variants(self.asks(Reading::Gateway), self.asks(Reading::Ingress)).all(is_same) {
+            true => Ok(selected),
+            false => Err(InvalidPath::Ambiguous),
+        }
+    }
+
+    /// The first rule that takes a request whose path has these forms.
+    fn select<'p>(
+        &self,
+        host: &str,
+        request: &RequestView<'_>,
+        form: &dyn Fn(Reading) -> Result<Cow<'p, str>, InvalidPath>,
+    ) -> Result<Option<Selected<'_>>, InvalidPath> {
+        let Some(routes) = self.http_routes() else { return Ok(None) };
+        let reading = self.id.reading();
+        let path = form(reading)?;
+        let head = request.head(&path);
+        let own = routes.hosts.matches(host).find_map(|(_, table)| {
+            table.find(&head).map(|entry| Selected {
+                rule: &entry.rule,
+                path: &entry.route_match.path,
+                reading,
+            })
+        });
+        match (own, &routes.fallback) {
+            (None, Some(fallback)) => fallback.select(host, request, form),
+            (own, _) => Ok(own),
+        }
+    }
+
+    /// Whether this listener or one behind it has this reading.
+    fn asks(&self, reading: Reading) -> bool {
+        let fallback = self.http_routes().and_then(|routes| routes.fallback.as_ref());
+        self.id.reading() == reading || fallback.is_some_and(|fallback| fallback.asks(reading))
+    }
+}
+
+impl ListenerId {
+    /// A listener of a Gateway.
+    pub fn gateway(namespace: &str, name: &str, section: &str) -> Self {
+        let owner = ListenerOwner::Gateway { namespace: namespace.into(), name: name.into() };
+        Self { owner, section: section.into() }
+    }
+
+    /// The listener of a host of Ingresses.
+    pub fn ingress(host: HostPattern) -> Self {
+        Self { owner: ListenerOwner::IngressHost(host), section: Box::default() }
+    }
+
+    /// Whether it is the Ingresses'.
+    pub fn is_ingress(&self) -> bool {
+        matches!(self.owner, ListenerOwner::IngressHost(_))
+    }
+
+    /// How the paths of its requests are read.
+    pub fn reading(&self) -> Reading {
+        match self.owner {
+            ListenerOwner::Gateway { .. } | ListenerOwner::ListenerSet { .. } => Reading::Gateway,
+            ListenerOwner::IngressHost(_) => Reading::Ingress,
+        }
+    }
+}
+
+impl fmt::Display for ListenerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { owner, section } = self;
+        match owner {
+            ListenerOwner::Gateway { namespace, name } => {
+                write!(f, "Gateway {namespace}/{name} listener {section}")
+            }
+            ListenerOwner::ListenerSet { namespace, name } => {
+                write!(f, "ListenerSet {namespace}/{name} listener {section}")
+            }
+            ListenerOwner::IngressHost(_) => f.write_str("Ingress"),
+        }
+    }
+}
