@@ -14,7 +14,7 @@ use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use portcullis_controller::{Settings, check};
 use portcullis_routing::{
-    Asked, Connection, Explanation, PortKey, Protocol, Request as View, Table, decide::Tls,
+    Asked, ClientAuth, Connection, Explanation, PortKey, Protocol, Request as View, Table, decide::Tls,
     host::request_name,
 };
 
@@ -158,9 +158,13 @@ impl Question {
             headers: &self.headers,
             upgrade: self.headers.contains_key(http::header::UPGRADE),
         };
+        // The connection is made for this host.
+        let greeted = table.ports.get(&port).and_then(|port| port.greeted(Some(&host)));
+        let client_auth =
+            greeted.and_then(|listener| listener.tls.client_auth()).unwrap_or(&ClientAuth::Unasked);
         let connection = Connection {
             port,
-            tls: tls.then_some(Tls { server_name: Some(&host) }),
+            tls: tls.then_some(Tls { server_name: Some(&host), client_auth }),
             scheme: if tls { "https" } else { "http" },
             client_port: number,
             port_offset: table.ports.get(&port).map_or(0, |port| port.offset),

@@ -11,7 +11,7 @@ use std::{
 };
 
 use http::HeaderValue;
-use portcullis_routing::{PortKey, Rejection};
+use portcullis_routing::{ClientAuth, PortKey, Rejection};
 use tokio::time::Instant;
 
 use crate::{limits::Limits, shared::Load};
@@ -46,6 +46,8 @@ pub(crate) struct ConnInfo {
 pub(crate) struct TlsInfo {
     /// The server name that the client sent, in lower case.
     pub(crate) server_name: Option<Box<str>>,
+    /// What was asked of the client.
+    pub(crate) client_auth: ClientAuth,
     /// `TLSv1.3` and so on.
     pub(crate) version: &'static str,
 }

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use portcullis_routing::{Listener, PortKey, TlsMode};
+use portcullis_routing::{Listener, PortKey};
 use portcullis_tls::{Certificates, ClientAuth, Termination};
 use rustls::{
     ProtocolVersion, ServerConfig,
@@ -185,7 +185,7 @@ impl TlsConfigs {
             name.make_ascii_lowercase();
             name
         });
-        let Some(config) = self.find(port, server_name.as_deref(), shared) else {
+        let Some((config, client_auth)) = self.find(port, server_name.as_deref(), shared) else {
             start.io.write_all(&UNRECOGNIZED_NAME).await?;
             start.io.shutdown().await?;
             return Err(HandshakeError::UnrecognizedName);
@@ -195,10 +195,16 @@ impl TlsConfigs {
             Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
             _ => "TLSv1.2",
         };
-        Ok((Box::new(stream), TlsInfo { server_name, version }))
+        Ok((Box::new(stream), TlsInfo { server_name, client_auth, version }))
     }
 
-    fn find(&self, port: PortKey, server_name: Option<&str>, shared: &Shared) -> Option<Arc<ServerConfig>> {
+    /// How TLS ends for a server name, and what is asked of the client.
+    fn find(
+        &self,
+        port: PortKey,
+        server_name: Option<&str>,
+        shared: &Shared,
+    ) -> Option<(Arc<ServerConfig>, ClientAuth)> {
         let table = shared.table.load();
         let greeted = table.ports.get(&port).and_then(|port| port.greeted(server_name));
         if greeted.is_some_and(|listener| !ends_tls(listener)) {
@@ -206,14 +212,14 @@ impl TlsConfigs {
         }
         let certificates = shared.certificates.load();
         let termination = certificates.ports.get(&port)?.termination(server_name)?;
-        Some(self.config(&certificates, termination))
+        Some((self.config(&certificates, termination), termination.client_auth.clone()))
     }
 }
 
 /// Whether TLS ends at a listener, for HTTP. Of another one nothing is carried yet; and what its name is for must not be
 /// answered by a wider one, nor with its certificate.
 fn ends_tls(listener: &Listener) -> bool {
-    listener.tls == TlsMode::Terminate && listener.http_routes().is_some()
+    listener.tls.client_auth().is_some() && listener.http_routes().is_some()
 }
 
 async fn within<T>(

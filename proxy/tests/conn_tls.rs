@@ -8,7 +8,7 @@ mod support;
 use std::{io::ErrorKind, sync::Arc};
 
 use portcullis_routing::{
-    HostMap, HostPattern, Listener, ListenerId, PortKey, Protocol, Serves, Table, TlsMode,
+    ClientAuth, HostMap, HostPattern, Listener, ListenerId, PortKey, Protocol, Serves, Table, TlsMode,
 };
 use rustls::{
     ClientConfig, HandshakeKind, ProtocolVersion, SignatureScheme,
@@ -118,7 +118,7 @@ async fn a_name_whose_tls_is_passed_through_is_answered_by_no_other_listener_of_
         tls: TlsMode::Passthrough,
         serves: Serves::Stream(HostMap::default()),
     };
-    let terminated = Listener { tls: TlsMode::Terminate, ..db.clone() };
+    let terminated = Listener { tls: TlsMode::Terminate(ClientAuth::Unasked), ..db.clone() };
     let served = Arc::make_mut(table.ports.get_mut(&PortKey::tcp(port)).unwrap());
     for (host, listener) in [("db.example.com", db), ("terminated.example.com", terminated)] {
         served.listeners.insert(HostPattern::parse(host).unwrap(), Arc::new(listener));

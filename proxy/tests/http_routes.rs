@@ -219,3 +219,33 @@ async fn a_connection_serves_the_listener_that_it_was_made_for() {
     // What ingress-nginx says beside is said to the backends of an Ingress.
     assert!(up.seen().iter().any(|s| s.header("x-scheme") == Some("https")));
 }
+
+#[tokio::test]
+async fn an_unknown_or_missing_server_name_gets_the_default_certificate_and_every_host_of_ingresses() {
+    let up = RawBackend::saying("up").await;
+    let proxy = start();
+    let port = proxy.port();
+    let table = Site::https()
+        .add("a.example", listener("one"), "/", to(up.address))
+        .add("c.example", site::ingress("c.example"), "/", to(up.address))
+        .add("d.example", site::ingress("d.example"), "/", to(up.address))
+        .table(port);
+    let [own, default] =
+        [["c.example"], ["default.example"]].map(|names| pki::certificate(Key::Ecdsa, &names));
+    let all: &[(_, &[_])] =
+        &[("a.example", &[&own]), ("c.example", &[&own]), ("d.example", &[&own]), ("", &[&default])];
+    proxy.serve(table, pki::on(port, all)).await;
+    for (name, shown, host, want) in [
+        ("nobody.example", &default, "c.example", 200),
+        ("nobody.example", &default, "a.example", 421),
+        ("nobody.example", &default, "nobody.example", 404),
+        // An address is no server name, and none is sent.
+        ("127.0.0.1", &default, "d.example", 200),
+        ("127.0.0.1", &default, "a.example", 421),
+        ("c.example", &own, "d.example", 200),
+    ] {
+        let mut tls = pki::tls(&pki::any_client(), proxy.at(port), name).await.unwrap();
+        assert!(pki::shows(&tls, shown), "{name}");
+        assert_eq!(get(&mut tls, host, "/").await.status, want, "{name}, Host: {host}");
+    }
+}

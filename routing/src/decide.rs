@@ -22,8 +22,8 @@ pub use forward::{Attempts, Forward, OnAnswer, Route};
 
 use self::trace::Trace;
 use crate::{
-    Asked, BackendProtocol, Endpoints, Headers, Listener, Port, PortKey, Rejection, RequestView, Selected,
-    Step, Table, Target,
+    Asked, BackendProtocol, ClientAuth, Endpoints, Headers, Listener, Port, PortKey, Rejection, RequestView,
+    Selected, Step, Table, Target,
     path::InvalidPath,
     step::{Check, Origin, Redirect},
 };
@@ -63,6 +63,8 @@ pub struct Connection<'c> {
 pub struct Tls<'c> {
     /// The server name of the handshake, in lower case.
     pub server_name: Option<&'c str>,
+    /// What was asked of the client.
+    pub client_auth: &'c ClientAuth,
 }
 
 /// What becomes of a request.
@@ -159,15 +161,21 @@ fn select<'t>(
     Ok(selected)
 }
 
-/// On TLS, the listener of the server name must be that of Host: a client that reuses a connection for another
-/// listener's host would pass by what that listener asks of its clients. Hosts of Ingresses are one listener.
+/// Whether a connection may ask for what is a listener's. One that reuses a connection for another host must not pass by
+/// what that host asks of its clients.
+///
+/// At a Gateway the handshake was for that very listener. Between hosts of Ingresses server name and Host may differ, as with
+/// ingress-nginx; but the policy of client authentication has to be that of the handshake. An unknown or missing server name
+/// was greeted with their default certificate.
 fn is_directed(connection: &Connection<'_>, port: &Port, listener: &Arc<Listener>) -> bool {
     let Some(tls) = connection.tls else { return true };
-    match port.greeted(tls.server_name) {
-        Some(greeted) if greeted.id.is_ingress() => listener.id.is_ingress(),
-        Some(greeted) => Arc::ptr_eq(greeted, listener) || greeted.id == listener.id,
-        // Greeted with the default certificate.
-        None => listener.id.is_ingress(),
+    let greeted = port.greeted(tls.server_name);
+    match listener.id.is_ingress() {
+        true => {
+            greeted.is_none_or(|greeted| greeted.id.is_ingress())
+                && listener.tls.client_auth() == Some(tls.client_auth)
+        }
+        false => greeted.is_some_and(|greeted| Arc::ptr_eq(greeted, listener) || greeted.id == listener.id),
     }
 }
 

@@ -97,11 +97,11 @@ struct Spoken<'a>(&'a Listener);
 
 impl Display for Spoken<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match (&self.0.serves, self.0.tls) {
+        f.write_str(match (&self.0.serves, &self.0.tls) {
             (Serves::Http(_), TlsMode::None) => "http",
-            (Serves::Http(_), TlsMode::Terminate | TlsMode::Passthrough) => "https",
+            (Serves::Http(_), TlsMode::Terminate(_) | TlsMode::Passthrough) => "https",
             (Serves::Stream(_), TlsMode::None) => "tcp",
-            (Serves::Stream(_), TlsMode::Terminate | TlsMode::Passthrough) => "tls",
+            (Serves::Stream(_), TlsMode::Terminate(_) | TlsMode::Passthrough) => "tls",
             (Serves::Datagram(_), _) => "udp",
         })
     }

@@ -45,7 +45,7 @@ pub use rejection::Rejection;
 pub use route::{Retry, RouteId, RouteKind, Rule, Timeouts};
 pub use step::{Step, Steps};
 pub use table::{
-    Entry, HostTable, HttpRoutes, Listener, ListenerId, ListenerOwner, Port, Protocol, Selected, Serves,
-    Table, TlsMode,
+    ClientAuth, Entry, HostTable, HttpRoutes, Listener, ListenerId, ListenerOwner, Port, Protocol, Selected,
+    Serves, Table, TlsMode,
 };
 pub use target::{Asked, Target};

@@ -6,7 +6,7 @@ mod host;
 mod listener;
 
 pub use host::HostTable;
-pub use listener::{HttpRoutes, Listener, ListenerId, ListenerOwner, Serves, TlsMode};
+pub use listener::{ClientAuth, HttpRoutes, Listener, ListenerId, ListenerOwner, Serves, TlsMode};
 
 use crate::{HostMap, PathMatch, PortKey, Precedence, RouteMatch, Rule, path::Reading};
 

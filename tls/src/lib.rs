@@ -6,13 +6,14 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+pub use portcullis_routing::ClientAuth;
 use portcullis_routing::{HostMap, PortKey};
 
 pub mod certificate;
 pub mod termination;
 
 pub use certificate::{Certificate, CertificateError};
-pub use termination::{ClientAuth, Termination};
+pub use termination::Termination;
 
 /// Every certificate that is served. Immutable once published, as [`portcullis_routing::Table`] is.
 #[derive(Clone, Debug, Default)]

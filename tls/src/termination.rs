@@ -2,7 +2,7 @@
 
 use std::{cmp::Reverse, sync::Arc};
 
-use portcullis_routing::HostPattern;
+use portcullis_routing::{ClientAuth, HostPattern};
 use rustls::{
     SignatureScheme,
     server::{ClientHello, ResolvesServerCert},
@@ -18,17 +18,6 @@ pub struct Termination {
     pub certificates: Vec<Arc<Certificate>>,
     /// What is asked of clients.
     pub client_auth: ClientAuth,
-}
-
-/// What a listener asks of its clients' certificates.
-///
-/// A session is resumed without asking again, and so under the policy alone under which it began: whoever ends TLS keeps
-/// sessions apart by this value.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub enum ClientAuth {
-    /// Nothing: none is asked for.
-    #[default]
-    Unasked,
 }
 
 /// How well a certificate suits a client; the greatest is shown.

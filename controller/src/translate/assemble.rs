@@ -44,7 +44,7 @@ pub fn listener(
     };
     let made = |id: &Arc<ListenerId>, routes| {
         let serves = Serves::Http(routes);
-        Arc::new(Listener { id: Arc::clone(id), tls: plan.tls, serves })
+        Arc::new(Listener { id: Arc::clone(id), tls: plan.tls.clone(), serves })
     };
     let of_ingresses = plan.ingress.as_ref().map(|id| made(id, routes(Owner::Ingress, default.cloned())));
     match &plan.gateway {

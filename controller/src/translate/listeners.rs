@@ -23,7 +23,7 @@ pub(super) use ingress::Classes;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use portcullis_routing::{HostPattern, ListenerId, PortKey, Protocol, RouteKind, TlsMode};
+use portcullis_routing::{ClientAuth, HostPattern, ListenerId, PortKey, Protocol, RouteKind, TlsMode};
 use portcullis_tls::{Certificate, Certificates};
 
 use super::{
@@ -256,7 +256,7 @@ impl ListenerPlan {
     /// One without anything, on a port that speaks this.
     fn on(protocol: Protocol) -> Self {
         let tls = match protocol {
-            Protocol::Tls => TlsMode::Terminate,
+            Protocol::Tls => TlsMode::Terminate(ClientAuth::Unasked),
             Protocol::Http | Protocol::Tcp | Protocol::Udp => TlsMode::None,
         };
         Self { tls, gateway: None, ingress: None }

@@ -103,7 +103,8 @@ pub(crate) fn decide(
 
 /// The client's connection as decisions see it.
 fn connection<'c>(conn: &'c ConnInfo, scheme: &'static str) -> Connection<'c> {
-    let tls = conn.tls.as_ref().map(|tls| Tls { server_name: tls.server_name.as_deref() });
+    let tls = conn.tls.as_ref();
+    let tls = tls.map(|tls| Tls { server_name: tls.server_name.as_deref(), client_auth: &tls.client_auth });
     Connection { port: conn.port, tls, scheme, client_port: conn.client_port, port_offset: conn.offset }
 }
 

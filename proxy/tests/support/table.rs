@@ -3,9 +3,9 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use portcullis_routing::{
-    Backend, BackendKey, BackendProtocol, Backends, EndpointPool, Endpoints, Entry, HostPattern, HostTable,
-    HttpRoutes, Listener, ListenerId, PathMatch, Port, PortKey, Precedence, Protocol, RouteId, RouteKind,
-    RouteMatch, Rule, Steps, Table, Timeouts, TlsMode, WeightedBackend,
+    Backend, BackendKey, BackendProtocol, Backends, ClientAuth, EndpointPool, Endpoints, Entry, HostPattern,
+    HostTable, HttpRoutes, Listener, ListenerId, PathMatch, Port, PortKey, Precedence, Protocol, RouteId,
+    RouteKind, RouteMatch, Rule, Steps, Table, Timeouts, TlsMode, WeightedBackend,
 };
 
 /// A port that sends every request to one backend.
@@ -36,7 +36,7 @@ pub fn with_rule(mut table: Table, port: u16, protocol: Protocol, rule: Rule) ->
 
 /// What becomes of TLS at an HTTP listener of a port that speaks this.
 pub fn tls_of(protocol: Protocol) -> TlsMode {
-    if protocol == Protocol::Tls { TlsMode::Terminate } else { TlsMode::None }
+    if protocol == Protocol::Tls { TlsMode::Terminate(ClientAuth::Unasked) } else { TlsMode::None }
 }
 
 /// A rule with one backend.

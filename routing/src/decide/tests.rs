@@ -44,9 +44,49 @@ fn a_connection_answers_for_the_listener_of_its_handshake_alone() {
         (Some("b.example"), "421 the connection was made for another host's listener"),
         (None, "421 the connection was made for another host's listener"),
     ] {
-        let connection = Connection { tls: Some(Tls { server_name }), ..plain() };
+        let connection =
+            Connection { tls: Some(Tls { server_name, client_auth: &ClientAuth::Unasked }), ..plain() };
         let got = with_target(&table, &Method::GET, "/", connection);
         assert_eq!(got, wanted, "{server_name:?}");
+    }
+}
+
+#[test]
+fn hosts_of_ingresses_are_told_apart_by_what_they_ask_of_clients_alone() {
+    let mut table = table(rule([], [ready()]));
+    let port = Arc::make_mut(table.ports.get_mut(&PortKey::tcp(80)).unwrap());
+    let routes = port.listener("a.example").unwrap().http_routes().unwrap();
+    let hosts: Vec<_> = routes.hosts.iter().map(|(_, table)| Arc::clone(table)).collect();
+    let (open, asking) = (ClientAuth::Unasked, ClientAuth::Probe("ca"));
+    for (host, policy) in [("open.example", &open), ("other.example", &open), ("asking.example", &asking)] {
+        let host = HostPattern::parse(host).unwrap();
+        let mut routes = HttpRoutes::default();
+        routes.hosts.insert(HostPattern::Any, Arc::clone(&hosts[0]));
+        let tls = TlsMode::Terminate(policy.clone());
+        let listener = Listener { tls, ..Listener::http(ListenerId::ingress(host.clone()), routes) };
+        port.listeners.insert(host, Arc::new(listener));
+    }
+    let misdirected = "421 the connection was made for another host's listener";
+    for (server_name, client_auth, host, wanted) in [
+        (Some("open.example"), &open, "other.example", "forward"),
+        (Some("open.example"), &open, "asking.example", misdirected),
+        (Some("asking.example"), &asking, "asking.example", "forward"),
+        (Some("asking.example"), &asking, "open.example", misdirected),
+        // The default certificate.
+        (Some("unknown.example"), &open, "open.example", "forward"),
+        (None, &open, "open.example", "forward"),
+        (None, &open, "asking.example", misdirected),
+        // The policy has changed since.
+        (Some("asking.example"), &open, "asking.example", misdirected),
+        // The Gateway's.
+        (Some("a.example"), &open, "open.example", misdirected),
+        (Some("open.example"), &open, "a.example", misdirected),
+        (None, &open, "a.example", misdirected),
+    ] {
+        let connection = Connection { tls: Some(Tls { server_name, client_auth }), ..plain() };
+        let asked = Asked::parse(&Method::GET, b"/").unwrap();
+        let got = text(&decide(&table, request(&Method::GET, host, &asked), connection, 0));
+        assert_eq!(got, wanted, "{server_name:?} under {client_auth:?}, Host: {host}");
     }
 }
 
@@ -62,7 +102,10 @@ fn a_host_that_serves_no_requests_is_left_to_no_other_listener() {
         HostPattern::parse("a.example").unwrap(),
         Arc::new(Listener { id, tls: TlsMode::Passthrough, serves }),
     );
-    let of_another = Connection { tls: Some(Tls { server_name: Some("b.example") }), ..plain() };
+    let of_another = Connection {
+        tls: Some(Tls { server_name: Some("b.example"), client_auth: &ClientAuth::Unasked }),
+        ..plain()
+    };
     for (connection, wanted) in [
         (plain(), "404 no route takes this request"),
         (of_another, "421 the connection was made for another host's listener"),

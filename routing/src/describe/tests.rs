@@ -4,9 +4,9 @@ use http::{HeaderName, HeaderValue, Method, StatusCode};
 
 use super::*;
 use crate::{
-    BackendError, BackendKey, BackendTls, Backends, EndpointPool, Endpoints, HeaderMatch, HostMap,
-    ListenerId, ListenerOwner, Pattern, Port, PortKey, Precedence, Protocol, QueryMatch, Retry, RouteId,
-    RouteKind, Timeouts,
+    BackendError, BackendKey, BackendTls, Backends, ClientAuth, EndpointPool, Endpoints, HeaderMatch,
+    HostMap, ListenerId, ListenerOwner, Pattern, Port, PortKey, Precedence, Protocol, QueryMatch, Retry,
+    RouteId, RouteKind, Timeouts,
 };
 
 #[test]
@@ -60,12 +60,12 @@ fn a_listener_says_what_becomes_of_tls_and_what_it_serves() {
     let http = || Serves::Http(HttpRoutes::default());
     let mut table = Table::default();
     for (key, protocol, host, tls, serves) in [
-        (PortKey::tcp(443), Protocol::Tls, "a.example.com", TlsMode::Terminate, http()),
+        (PortKey::tcp(443), Protocol::Tls, "a.example.com", TlsMode::Terminate(ClientAuth::Unasked), http()),
         (
             PortKey::tcp(443),
             Protocol::Tls,
             "b.example.com",
-            TlsMode::Terminate,
+            TlsMode::Terminate(ClientAuth::Unasked),
             Serves::Stream(stream.clone()),
         ),
         (PortKey::tcp(443), Protocol::Tls, "db.example.com", TlsMode::Passthrough, Serves::Stream(stream)),

@@ -51,14 +51,28 @@ pub enum ListenerOwner {
 }
 
 /// What becomes of a client's TLS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TlsMode {
     /// There is none.
     None,
     /// It ends here.
-    Terminate,
+    Terminate(ClientAuth),
     /// It is passed on as it is; nothing but the server name is read.
     Passthrough,
+}
+
+/// What a listener asks of its clients' certificates.
+///
+/// A session is resumed without asking again, and so under the policy alone under which it began: whoever ends TLS keeps
+/// sessions apart by this value.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub enum ClientAuth {
+    /// Nothing: none is asked for.
+    #[default]
+    Unasked,
+    /// Something, for tests.
+    #[cfg(test)]
+    Probe(&'static str),
 }
 
 /// What a listener serves.
@@ -155,6 +169,16 @@ impl Listener {
     fn asks(&self, reading: Reading) -> bool {
         let fallback = self.http_routes().and_then(|routes| routes.fallback.as_ref());
         self.id.reading() == reading || fallback.is_some_and(|fallback| fallback.asks(reading))
+    }
+}
+
+impl TlsMode {
+    /// What is asked of clients where TLS ends.
+    pub fn client_auth(&self) -> Option<&ClientAuth> {
+        match self {
+            Self::Terminate(policy) => Some(policy),
+            Self::None | Self::Passthrough => None,
+        }
     }
 }
 

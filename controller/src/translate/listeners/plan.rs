@@ -1,9 +1,12 @@
 //! What each port of the table has, and with which certificates.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use portcullis_routing::{HostMap, HostPattern, ListenerId, PortKey};
-use portcullis_tls::{Certificates, ClientAuth, PortCertificates, Termination};
+use portcullis_tls::{Certificate, Certificates, ClientAuth, PortCertificates, Termination};
 
 use super::{
     IngressSide, ListenerPlan, Listeners, PortPlan, claims::Claims, gateways::States, overlaps, tls,
@@ -93,12 +96,19 @@ fn of_gateways(gateways: &States) -> Shown {
     shown
 }
 
+/// Listeners that show the same share how TLS ends there, as thousands of hosts of Ingresses do with one certificate: what
+/// the proxy makes of it, it makes once for all of them.
 fn compile(shown: Shown) -> Certificates {
+    let mut known: HashMap<Vec<*const Certificate>, Arc<Termination>> = HashMap::new();
+    let mut shared = |certificates: Vec<Arc<Certificate>>| {
+        let same = certificates.iter().map(Arc::as_ptr).collect();
+        let made = || Arc::new(Termination { certificates, client_auth: ClientAuth::Unasked });
+        Arc::clone(known.entry(same).or_insert_with(made))
+    };
     let port = |(port, hosts): (PortKey, tls::ShownHosts)| {
         let mut listeners = HostMap::default();
         for (hostname, certificates) in hosts {
-            listeners
-                .insert(hostname, Arc::new(Termination { certificates, client_auth: ClientAuth::Unasked }));
+            listeners.insert(hostname, shared(certificates));
         }
         (port, Arc::new(PortCertificates { listeners }))
     };
