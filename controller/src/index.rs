@@ -26,15 +26,20 @@ use std::{
     sync::Arc,
 };
 
-use portcullis_routing::{ClusterAddresses, HostPattern, PortKey, Table};
+use portcullis_routing::{ClusterAddresses, HostPattern, ListenerId, ListenerOwner, PortKey, Table};
 use portcullis_tls::{Certificates, PortCertificates};
 
 use crate::{
     Bindings, Problem, Publication,
     cluster::dedicated::{Hindrances, Wishes},
     facts::{Fact, facts_of},
+    ir::ObjectKey,
+    kinds::Kind,
     snapshot::{Change, Snapshot},
-    translate::{self, Address, Allocation, Bundle, Listeners, Pools, PortPlan, Reader, Settings},
+    translate::{
+        self, Address, Allocation, Bundle, HostSlot, Listeners, Pools, PortPlan, Reader, Settings,
+        SharedChange, SharedHosts,
+    },
 };
 use addresses::Addresses;
 use patch::Patch;
@@ -54,8 +59,11 @@ pub struct Index {
     /// The frame of the table as it is, where that of `listeners` is a later one.
     frame: Option<BTreeMap<PortKey, PortPlan>>,
     routes: Routes,
+    shared: SharedHosts,
     table: Arc<Table>,
     certificates: Arc<Certificates>,
+    /// Those of the listeners that `certificates` were made from.
+    own_certificates: Arc<Certificates>,
     /// Whether listeners have been translated since the last call of [`Index::desired_services`].
     is_desired_new: bool,
     complete: bool,
@@ -84,8 +92,10 @@ impl Index {
             listeners: Listeners::default(),
             frame: None,
             routes: Routes::default(),
+            shared: SharedHosts::default(),
             table: Arc::default(),
             certificates: Arc::default(),
+            own_certificates: Arc::default(),
             is_desired_new: false,
             complete: false,
             publications: 0,
@@ -199,13 +209,46 @@ impl Index {
         self.fill_pools();
 
         let mut changed = self.publications == 0;
-        let patch = Patch { frame: self.frame.take(), slots };
-        changed |= patch.carry_out(&mut self.table, &self.listeners, self.routes.tables());
-        if !same_certificates(&self.certificates, &self.listeners.certificates) {
-            self.certificates = Arc::clone(&self.listeners.certificates);
-            changed = true;
-        }
+        let frame = self.frame.take();
+        let shares = self.renew_shared(frame.is_some(), &slots);
+        let is_shared_new = !shares.is_empty();
+        let patch = Patch { frame, slots, shares };
+        changed |= patch.carry_out(&mut self.table, &self.listeners, self.routes.tables(), &self.shared);
+        changed |= self.renew_certificates(is_shared_new);
         changed.then(|| self.publication())
+    }
+
+    /// Finds out which hosts routes and Ingresses share; of all where the listeners may be others.
+    fn renew_shared(&mut self, is_frame_new: bool, slots: &[HostSlot]) -> Vec<SharedChange> {
+        let tables = self.routes.tables();
+        let changes = if is_frame_new {
+            let before = std::mem::replace(&mut self.shared, SharedHosts::of(&self.listeners, tables));
+            self.shared.changes(&before)
+        } else {
+            self.shared.renew(&self.listeners, tables, slots)
+        };
+        for SharedChange { place: (port, _), before, now } in &changes {
+            for shared in before.iter().chain(now) {
+                let of_ingresses = self.routes.ingresses_at(*port, &shared.ingress);
+                let concerned: Vec<_> = of_ingresses.chain(gateway_of(&shared.gateway_id)).collect();
+                concerned.into_iter().for_each(|key| self.units.change(&Fact::Outcome(key)));
+            }
+        }
+        changes
+    }
+
+    /// Whether other certificates are shown than before.
+    fn renew_certificates(&mut self, is_shared_new: bool) -> bool {
+        if !is_shared_new && Arc::ptr_eq(&self.own_certificates, &self.listeners.certificates) {
+            return false;
+        }
+        self.own_certificates = Arc::clone(&self.listeners.certificates);
+        let now = self.shared.certificates(&self.own_certificates);
+        let is_other = !same_certificates(&self.certificates, &now);
+        if is_other {
+            self.certificates = now;
+        }
+        is_other
     }
 
     /// Objects that nobody serves, as [`translate::unclaimed`] finds them; `None` where they are those from before.
@@ -262,6 +305,14 @@ impl Index {
         for service in stale.iter().filter(|_| self.publications > 0) {
             translate::fill(&self.snapshot, backends.of_service(&service.namespace, &service.name));
         }
+    }
+}
+
+/// The Gateway whose a listener is.
+fn gateway_of(listener: &ListenerId) -> Option<ObjectKey> {
+    match &listener.owner {
+        ListenerOwner::Gateway { namespace, name } => Some(ObjectKey::new(Kind::Gateway, namespace, name)),
+        ListenerOwner::ListenerSet { .. } | ListenerOwner::IngressHost(_) => None,
     }
 }
 

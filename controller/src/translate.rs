@@ -5,6 +5,7 @@
 //! route()      one HTTPRoute or GRPCRoute at those listeners       -> Translated
 //! ingress()    one Ingress                                         -> Translated
 //! merge()      what all Ingresses have in one slot                 -> HostTable     again when one of them changes
+//! SharedHosts  hosts that routes and Ingresses both name           -> who is asked first, and whose certificate is shown
 //! endpoints()  the EndpointSlices of one Service                   -> Resolved      into an EndpointPool; no table
 //! ```
 //!
@@ -29,6 +30,7 @@ mod reader;
 mod route;
 mod services;
 mod settings;
+mod shared;
 mod slots;
 mod unclaimed;
 
@@ -41,9 +43,10 @@ pub use dedicated::{Dedicated, DedicatedState, label_value, service_name};
 pub use endpoints::{Resolved, endpoints, fill};
 pub use full::full;
 pub use ingress::ingress;
+pub(crate) use listeners::shared_with;
 pub use listeners::{
-    Addressing, AttachPoint, Closer, Closure, GatewayRefusal, GatewayState, IngressHost, IngressSide,
-    ListenerPlan, ListenerRefusal, ListenerState, Listeners, PortPlan, WayOut, listeners,
+    Addressing, AttachPoint, Closer, Closure, FirstOf, GatewayRefusal, GatewayState, IngressHost,
+    IngressSide, ListenerPlan, ListenerRefusal, ListenerState, Listeners, PortPlan, WayOut, listeners,
 };
 pub(crate) use parameters::of_class as parameters_of_class;
 pub use patterns::{PatternPool, PatternQuotas};
@@ -53,6 +56,8 @@ pub(crate) use route::{InvalidRules, NotAttached, Unresolved, tls_towards};
 pub use route::{is_attached, route};
 pub(crate) use services::reason as backend_reason;
 pub use settings::{Bundle, Settings};
+pub(crate) use shared::{Change as SharedChange, Place};
+pub use shared::{SharedHost, SharedHosts};
 
 pub use crate::ir::Address;
 pub use slots::{Attachment, HostSlot, ListenerSlot, Loss, Owner, Translated, merge};

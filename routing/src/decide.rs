@@ -205,7 +205,12 @@ impl<'t, 'r> Chosen<'t, 'r> {
                     let answer = self.redirect(redirect);
                     return self.answer(answer);
                 }
-                Step::Cors(_)
+                Step::OwnTls if self.selected.behind_gateway && self.connection.tls.is_some() => {
+                    let why = "this host's TLS ends at a Gateway, and the Ingress asks for TLS of its own";
+                    return self.answer(Answer::reject(Rejection::Forbidden, why));
+                }
+                Step::OwnTls
+                | Step::Cors(_)
                 | Step::RequestHeaders(_)
                 | Step::Rewrite(_)
                 | Step::Mirror(_)

@@ -198,6 +198,7 @@ impl Display for Backend {
 impl Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::OwnTls => f.write_str("403 behind a Gateway's TLS"),
             Self::Cors(cors) => cors.fmt(f),
             Self::Check(check) => check.fmt(f),
             Self::Redirect(redirect) => redirect.fmt(f),

@@ -11,6 +11,8 @@ pub enum Rejection {
     NoRoute,
     /// The TLS connection was made for another listener's name (RFC 9110, 15.5.20).
     Misdirected,
+    /// The rule asks for TLS of its own, and the connection's ended for somebody else.
+    Forbidden,
     /// CONNECT or another method that is not served.
     MethodNotAllowed,
     /// The request's head took too long.
@@ -40,6 +42,7 @@ impl Rejection {
             Self::BadRequest => StatusCode::BAD_REQUEST,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
+            Self::Forbidden => StatusCode::FORBIDDEN,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::HeaderTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::HeaderTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,

@@ -23,6 +23,9 @@ pub use rewrite::{HostRewrite, PathRewrite, UrlRewrite};
 /// changes the request, then what changes the answer.
 #[derive(Clone, Debug)]
 pub enum Step {
+    /// Asks for TLS of its own: client certificates, or TLS that ends at the backend. Answers 403 where TLS has ended for a
+    /// Gateway's listener, which knows nothing of that.
+    OwnTls,
     /// CORS: answers a preflight, and has the last word on the headers of any other answer. Boxed: it is four times
     /// as large as the others.
     Cors(Box<Cors>),
@@ -75,13 +78,14 @@ impl Step {
     /// Its place in the order of work, which is that of the variants.
     fn rank(&self) -> u8 {
         match self {
-            Self::Cors(_) => 0,
-            Self::Check(_) => 1,
-            Self::Redirect(_) => 2,
-            Self::RequestHeaders(_) => 3,
-            Self::Rewrite(_) => 4,
-            Self::Mirror(_) => 5,
-            Self::ResponseHeaders(_) => 6,
+            Self::OwnTls => 0,
+            Self::Cors(_) => 1,
+            Self::Check(_) => 2,
+            Self::Redirect(_) => 3,
+            Self::RequestHeaders(_) => 4,
+            Self::Rewrite(_) => 5,
+            Self::Mirror(_) => 6,
+            Self::ResponseHeaders(_) => 7,
         }
     }
 }

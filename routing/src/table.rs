@@ -66,6 +66,8 @@ pub struct Selected<'t> {
     pub path: &'t PathMatch,
     /// The reading of the path in which it matched.
     pub reading: Reading,
+    /// Whether it is an Ingress's, and takes what the routes of a Gateway's listener left.
+    pub behind_gateway: bool,
 }
 
 impl Port {

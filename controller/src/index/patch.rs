@@ -8,7 +8,9 @@ use std::{
 use portcullis_routing::{HostMap, HostPattern, HostTable, Listener, Port, PortKey, Table};
 
 use super::{Map, Set};
-use crate::translate::{HostSlot, Listeners, Owner, PortPlan, Slots, assemble};
+use crate::translate::{
+    HostSlot, Listeners, Owner, Place, PortPlan, SharedChange, SharedHosts, Slots, assemble,
+};
 
 /// What is another than in the table from before.
 #[derive(Debug)]
@@ -17,12 +19,22 @@ pub(super) struct Patch {
     pub(super) frame: Option<BTreeMap<PortKey, PortPlan>>,
     /// The slots whose host tables are new or gone.
     pub(super) slots: Vec<HostSlot>,
+    /// The hosts that routes and Ingresses share in another way.
+    pub(super) shares: Vec<SharedChange>,
 }
 
 impl Patch {
     /// Makes the next table out of this one; says whether it is another.
-    pub(super) fn carry_out(self, table: &mut Arc<Table>, listeners: &Listeners, slots: &Slots) -> bool {
+    pub(super) fn carry_out(
+        self,
+        table: &mut Arc<Table>,
+        listeners: &Listeners,
+        slots: &Slots,
+        shared: &SharedHosts,
+    ) -> bool {
         let mut changed = false;
+        let mut to_share: BTreeSet<Place> = self.shares.into_iter().map(|change| change.place).collect();
+        to_share.extend(self.slots.iter().flat_map(|slot| sharing(shared, slot)));
         // Listeners that have been put together anew have all their host tables.
         let mut made = Set::default();
         if let Some(before) = self.frame {
@@ -30,8 +42,17 @@ impl Patch {
         }
         let (defaults, slots_of_hosts): (Vec<_>, Vec<_>) =
             self.slots.into_iter().partition(|slot| slot.at.owner == Owner::IngressDefault);
-        for port in defaults.iter().map(|slot| slot.at.port).collect::<BTreeSet<_>>() {
-            changed |= renew_default(table, port, listeners, slots);
+        let defaults: BTreeSet<_> = defaults.iter().map(|slot| slot.at.port).collect();
+        for port in &defaults {
+            changed |= renew_default(table, *port, listeners, slots);
+        }
+        if !(made.is_empty() && defaults.is_empty()) {
+            let is_made = |port, hostname: &HostPattern| made.contains(&(port, hostname.clone()));
+            let all = shared.iter().filter(|((port, host), shared)| {
+                let hostnames = [host, &shared.ingress, &shared.gateway.listener];
+                defaults.contains(port) || hostnames.into_iter().any(|hostname| is_made(*port, hostname))
+            });
+            to_share.extend(all.map(|(place, _)| place.clone()));
         }
         let mut by_listener: Map<_, Vec<_>> = Map::default();
         for slot in slots_of_hosts {
@@ -43,12 +64,54 @@ impl Patch {
         for ((port, hostname), dirty) in by_listener {
             changed |= renew_hosts(table, port, &hostname, &dirty, slots);
         }
+        for place in &to_share {
+            changed |= renew_place(table, place, listeners, slots, shared);
+        }
         changed
     }
 }
 
-/// A port and the hostname under which it finds a listener.
-type Place = (PortKey, HostPattern);
+/// The places whose listeners hold a slot's host table, since they share that host.
+fn sharing(shared: &SharedHosts, slot: &HostSlot) -> Vec<Place> {
+    match slot.at.owner {
+        Owner::Gateway(_) => {
+            let place = (slot.at.port, slot.host.clone());
+            let shares = shared.get(&place).is_some_and(|shared| shared.gateway == slot.at);
+            shares.then_some(place).into_iter().collect()
+        }
+        Owner::Ingress => {
+            let place = (slot.at.port, slot.at.listener.clone());
+            shared.of_ingress(&place).map(|(host, _)| (slot.at.port, host.clone())).collect()
+        }
+        Owner::IngressDefault => Vec::new(),
+    }
+}
+
+/// The listener of a place whose host is shared, or no longer.
+fn renew_place(
+    table: &mut Arc<Table>,
+    place: &Place,
+    listeners: &Listeners,
+    slots: &Slots,
+    shared: &SharedHosts,
+) -> bool {
+    let (number, hostname) = place;
+    let Some(plan) = listeners.ports.get(number) else { return false };
+    let default = assemble::default_listener(slots, *number);
+    let listener = match shared.get(place) {
+        Some(_) => shared.listener(slots, place, plan, default.as_ref()),
+        None => plan
+            .listeners
+            .get(hostname)
+            .and_then(|plan| assemble::listener(slots, *number, hostname, plan, default.as_ref())),
+    };
+    let Some(port) = Arc::make_mut(table).ports.get_mut(number).map(Arc::make_mut) else { return false };
+    match listener {
+        Some(listener) => drop(port.listeners.insert(hostname.clone(), listener)),
+        None => drop(port.listeners.remove(hostname)),
+    }
+    true
+}
 
 /// Ports and listeners that are new, others, or gone.
 fn renew_frame(

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use portcullis_routing::{Entry, HostTable, ListenerId, ListenerOwner, RouteId};
+use portcullis_routing::{Entry, HostPattern, HostTable, ListenerId, PortKey, RouteId};
 
 use super::{
     Map, Set,
@@ -98,6 +98,13 @@ impl Routes {
 
     pub(super) fn ingress(&self, key: &ObjectKey) -> Option<&Translated> {
         self.known.get(key)?.place.ingress()
+    }
+
+    /// The Ingresses that have rules at a host of theirs.
+    pub(super) fn ingresses_at(&self, port: PortKey, host: &HostPattern) -> impl Iterator<Item = ObjectKey> {
+        let slot = HostSlot::new(port, host, Owner::Ingress, host);
+        let members = self.ingresses.get(&slot).map(|slot| &*slot.members).unwrap_or_default();
+        members.iter().map(|(key, _)| key.clone())
     }
 
     /// What an Ingress asks for and another one has.
@@ -193,8 +200,8 @@ impl Routes {
         let gone: Vec<_> = gone.collect();
         let new = now.iter().filter(|id| !before.contains(id)).inspect(|id| self.attached.add(id));
         for id in gone.into_iter().chain(new) {
-            if let ListenerOwner::Gateway { namespace, name } = &id.owner {
-                units.change(&Fact::RoutesOn(ObjectKey::new(Kind::Gateway, namespace, name)));
+            if let Some(gateway) = super::gateway_of(id) {
+                units.change(&Fact::RoutesOn(gateway));
             }
         }
     }

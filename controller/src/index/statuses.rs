@@ -39,12 +39,12 @@ impl Index {
             Object::GatewayClass(class) => status::gateway_class(&class, reader),
             Object::Gateway(_) => {
                 let state = self.listeners.gateways.get(key)?;
-                Some(status::gateway(state, reader, &self.routes.attached))
+                Some(status::gateway(state, reader, &self.routes.attached, &self.shared))
             }
             Object::Ingress(_) => {
                 let translated = self.routes.ingress(key).filter(|translated| translated.ours)?;
                 let losses = self.routes.losses(key, translated);
-                Some(status::ingress(key, translated, &self.listeners, reader, losses))
+                Some(status::ingress(key, translated, &self.listeners, &self.shared, reader, losses))
             }
             // Its report is made when it is translated.
             Object::Route(_) => None,

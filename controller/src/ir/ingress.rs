@@ -29,6 +29,8 @@ pub struct Ingress {
     /// The annotation `nginx.ingress.kubernetes.io/ssl-redirect`.
     pub ssl_redirect: Option<bool>,
     pub unserved: Unserved,
+    /// The annotation by which it asks for TLS of its own: client certificates, or TLS that is passed through.
+    pub own_tls: Option<&'static str>,
     /// Whether ingress-nginx would read the paths of its hosts as regular expressions (`use-regex`, `rewrite-target`).
     pub regex_paths: bool,
 }

@@ -7,14 +7,19 @@ use super::{
     RouteGroupKind, Status, bounded, list, sentences, types::condition,
 };
 use crate::translate::{
-    Address, Addressing, Attached, Binding, Dedicated, DedicatedState, GatewayRefusal, GatewayState,
-    ListenerRefusal, ListenerState, Reader,
+    Address, Addressing, Attached, Binding, Dedicated, DedicatedState, FirstOf, GatewayRefusal, GatewayState,
+    ListenerRefusal, ListenerState, Reader, SharedHosts,
 };
 
 /// What is said about a Gateway.
 ///
 /// Where nothing runs, as in a check of a folder, ports and addresses are taken for granted.
-pub fn gateway(state: &GatewayState, reader: &Reader<'_>, attached: &Attached) -> Report {
+pub fn gateway(
+    state: &GatewayState,
+    reader: &Reader<'_>,
+    attached: &Attached,
+    shared: &SharedHosts,
+) -> Report {
     let generation = state.gateway.meta.generation;
     let key = &state.gateway.meta.key;
     let addresses = addresses(state, reader);
@@ -30,7 +35,7 @@ pub fn gateway(state: &GatewayState, reader: &Reader<'_>, attached: &Attached) -
     let is_accepted = accepted.is_true();
     let waits: Vec<_> = state.listeners.iter().filter_map(|l| Some((l, programmed(l).err()?))).collect();
     let programmed = gateway_programmed(state, is_accepted, own, &addresses, &waits, reader.runs());
-    let mut messages: Vec<_> = state.listeners.iter().flat_map(beside_ingresses).collect();
+    let mut messages: Vec<_> = state.listeners.iter().flat_map(|l| beside_ingresses(l, shared)).collect();
     messages.extend(Message::warnings(&state.gateway.meta));
     if state.addressing == Addressing::SharedInstead {
         messages.push(Message::note(
@@ -48,17 +53,24 @@ pub fn gateway(state: &GatewayState, reader: &Reader<'_>, attached: &Attached) -
 }
 
 /// What Ingresses have to do with a listener.
-fn beside_ingresses(listener: &ListenerState) -> Vec<Message> {
+fn beside_ingresses(listener: &ListenerState, shared: &SharedHosts) -> Vec<Message> {
     let (name, port, before) = (&listener.point.section, listener.point.port, &listener.ingress_before);
     let mut messages = Vec::new();
     if listener.ingress_behind {
         let text = format!("listener {name}: Ingresses answer on port {port} what its routes leave");
         messages.push(Message::note(text));
     }
+    let mut of_both = FirstOf::default();
+    shared.of_gateway(&listener.point.id).for_each(|host| of_both.add(|| host.clone()));
+    if of_both.count > 0 {
+        messages.push(Message::note(format!(
+            "listener {name}: on port {port} Ingresses answer what its routes for these hosts leave: {of_both}"
+        )));
+    }
     if before.count > 0 {
         messages.push(Message::note(format!(
-            "listener {name}: on port {port} its routes get no request for hosts of Ingresses ({before}); a \
-             listener of that hostname would"
+            "listener {name}: on port {port} hosts of Ingresses ({before}) are more specific than its hostname; of its \
+             routes only those that name such a host get its requests"
         )));
     }
     messages

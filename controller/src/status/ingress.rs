@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     ir::ObjectKey,
-    translate::{Address, Binding, Listeners, Loss, Reader, Translated},
+    translate::{Address, Binding, Listeners, Loss, Owner, Reader, SharedHosts, Translated, shared_with},
 };
 
 /// What is said about an Ingress of ours; `losses` are those of its paths that an older one has.
@@ -17,6 +17,7 @@ pub fn ingress<'l>(
     key: &ObjectKey,
     translated: &Translated,
     listeners: &Listeners,
+    shared: &SharedHosts,
     reader: &Reader<'_>,
     losses: impl IntoIterator<Item = &'l Loss>,
 ) -> Report {
@@ -29,6 +30,7 @@ pub fn ingress<'l>(
     let mut messages = translated.messages.clone();
     messages.extend(listeners.ingress.messages.get(key).into_iter().flatten().cloned());
     messages.extend(unbound);
+    messages.extend(shared_hosts(translated, shared, reader));
     messages.extend(losses.into_iter().map(|loss| Message::refused(loss.to_string())));
     messages.sort();
     messages.dedup();
@@ -42,4 +44,22 @@ pub fn ingress<'l>(
         }),
         messages: bounded::messages(messages),
     }
+}
+
+/// So many of the hosts are named that an Ingress with a wildcard shares.
+const SHARED: usize = 16;
+
+/// Hosts that are shared with routes, whose listener has another hostname.
+fn shared_hosts(translated: &Translated, shared: &SharedHosts, reader: &Reader<'_>) -> Vec<Message> {
+    let mut messages = Vec::new();
+    for slot in translated.attachments.iter().map(|a| &a.slot).filter(|slot| slot.at.owner == Owner::Ingress)
+    {
+        let (place, settings) = ((slot.at.port, slot.at.listener.clone()), reader.settings());
+        let port = slot.at.port.number.saturating_sub(settings.port_offset);
+        let is_tls = settings.bound_for_https() == Ok(slot.at.port);
+        for (host, shared) in shared.of_ingress(&place).take(SHARED) {
+            messages.extend(shared_with(host, port, &shared.gateway_id, is_tls, translated.own_tls));
+        }
+    }
+    messages
 }

@@ -8,16 +8,21 @@ use portcullis_routing::{HostPattern, HttpRoutes, Listener, ListenerId, Port, Po
 
 pub use slots::Slots;
 
-use super::{ListenerPlan, ListenerSlot, Listeners, Owner, PortPlan};
+use super::{ListenerPlan, ListenerSlot, Listeners, Owner, PortPlan, SharedHosts};
 
 /// The whole table; a listener without routes is in it too.
-pub fn table(listeners: &Listeners, slots: &Slots) -> Table {
+pub fn table(listeners: &Listeners, slots: &Slots, shared: &SharedHosts) -> Table {
     let ports = listeners.ports.iter().map(|(number, plan)| {
         let mut port = empty(plan);
         let default = default_listener(slots, *number);
         for (hostname, plan) in &plan.listeners {
             if let Some(made) = listener(slots, *number, hostname, plan, default.as_ref()) {
                 port.listeners.insert(hostname.clone(), made);
+            }
+        }
+        for (place, _) in shared.iter().filter(|((of, _), _)| of == number) {
+            if let Some(made) = shared.listener(slots, place, plan, default.as_ref()) {
+                port.listeners.insert(place.1.clone(), made);
             }
         }
         (*number, Arc::new(port))

@@ -8,8 +8,8 @@ use std::{
 use portcullis_routing::HostTable;
 
 use super::{
-    Attached, Attachment, Listeners, Loss, PatternQuotas, Pools, Reader, Settings, Slots, Translated,
-    Translation, assemble, fill, ingress, is_attached, listeners, merge, route,
+    Attached, Attachment, Listeners, Loss, PatternQuotas, Pools, Reader, Settings, SharedHosts, Slots,
+    Translated, Translation, assemble, fill, ingress, is_attached, listeners, merge, route,
 };
 use crate::{
     Bindings,
@@ -30,11 +30,12 @@ pub fn full(
     let listeners = listeners(&reader, &pools.certificates);
     let mut translated = translate_all(snapshot, &reader, &listeners, pools);
     let (slots, losses) = put_together(&mut translated);
+    let shared = SharedHosts::of(&listeners, &slots);
     fill(snapshot, pools.backends.take_fresh());
     Translation {
-        table: Arc::new(assemble::table(&listeners, &slots)),
-        certificates: Arc::clone(&listeners.certificates),
-        statuses: statuses(snapshot, &reader, &listeners, translated, &losses),
+        table: Arc::new(assemble::table(&listeners, &slots, &shared)),
+        certificates: shared.certificates(&listeners.certificates),
+        statuses: statuses(snapshot, &reader, &listeners, &shared, translated, &losses),
     }
 }
 
@@ -91,6 +92,7 @@ fn statuses(
     snapshot: &Snapshot,
     reader: &Reader<'_>,
     listeners: &Listeners,
+    shared: &SharedHosts,
     translated: BTreeMap<ObjectKey, Translated>,
     losses: &BTreeSet<Loss>,
 ) -> Statuses {
@@ -104,13 +106,14 @@ fn statuses(
     let classes =
         classes.filter_map(|class| Some((class.meta.key.clone(), status::gateway_class(class, reader)?)));
     let gateways = listeners.gateways.iter();
-    let gateways = gateways.map(|(key, state)| (key.clone(), status::gateway(state, reader, &attached)));
+    let gateways =
+        gateways.map(|(key, state)| (key.clone(), status::gateway(state, reader, &attached, shared)));
     let of_routes = translated.into_iter().filter_map(|(key, mut t)| {
         let report = if key.kind != Kind::Ingress {
             status::route(&mut t)?
         } else if t.ours {
             let lost = lost.get(&(&*key.namespace, &*key.name)).into_iter().flatten().copied();
-            status::ingress(&key, &t, listeners, reader, lost)
+            status::ingress(&key, &t, listeners, shared, reader, lost)
         } else {
             return None;
         };

@@ -31,7 +31,7 @@ pub fn ingress(
     if !Classes::of(reader).is_ours(ingress) {
         return Translated::default();
     }
-    let mut translated = Translated { ours: true, ..Translated::default() };
+    let mut translated = Translated { ours: true, own_tls: ingress.own_tls, ..Translated::default() };
     let settings = reader.settings();
     let mut compiler = Compiler {
         reader,
@@ -250,7 +250,12 @@ impl Compiler<'_> {
     fn closed_rule(&self, index: usize, by: &str) -> Arc<Rule> {
         let backend = Err(BackendError::Closed(by.into()));
         let backends = Backends::new([WeightedBackend { weight: 1, backend, steps: Steps::default() }]);
-        Arc::new(self.compiled(index, Steps::default(), backends))
+        Arc::new(self.compiled(index, self.steps(), backends))
+    }
+
+    /// What is done whoever answers.
+    fn steps(&self) -> Steps {
+        Steps::new(self.ingress.own_tls.map(|_| Step::OwnTls))
     }
 
     fn rule(&mut self, index: usize, what: &str, backend: &IngressBackend) -> Arc<Rule> {
@@ -263,7 +268,7 @@ impl Compiler<'_> {
             self.messages.push(Message::refused(text));
         }
         let backends = Backends::new([WeightedBackend { weight: 1, backend, steps: Steps::default() }]);
-        Arc::new(self.compiled(index, Steps::default(), backends))
+        Arc::new(self.compiled(index, self.steps(), backends))
     }
 
     fn compiled(&self, index: usize, steps: Steps, backends: Backends) -> Rule {

@@ -20,6 +20,7 @@ mod tls;
 
 pub use closed::{Closer, Closure};
 pub(super) use ingress::Classes;
+pub(crate) use ingress::shared_with;
 
 use std::{collections::BTreeMap, sync::Arc};
 

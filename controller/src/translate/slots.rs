@@ -28,6 +28,8 @@ pub struct Translated {
     pub parents: Vec<RouteParentStatus>,
     /// What its owner is told beside its status.
     pub messages: Vec<Message>,
+    /// The annotation by which an Ingress asks for TLS of its own.
+    pub own_tls: Option<&'static str>,
     /// Whether it has to do with us; where not, nothing is said of it.
     pub ours: bool,
 }

@@ -79,10 +79,12 @@ fn grpc(rejection: Rejection, why: &'static str) -> Result<Vec<HttpTask>> {
 /// Mapping), but where GRPCRoute says UNAVAILABLE for a backend that cannot be used.
 fn grpc_status(rejection: Rejection) -> u16 {
     const UNKNOWN: u16 = 2;
+    const PERMISSION_DENIED: u16 = 7;
     const UNIMPLEMENTED: u16 = 12;
     const INTERNAL: u16 = 13;
     const UNAVAILABLE: u16 = 14;
     match rejection {
+        Rejection::Forbidden => PERMISSION_DENIED,
         Rejection::NoRoute => UNIMPLEMENTED,
         Rejection::BadRequest | Rejection::HeaderTooLarge => INTERNAL,
         Rejection::Misdirected | Rejection::MethodNotAllowed | Rejection::HeaderTimeout => UNKNOWN,

@@ -115,6 +115,36 @@ fn a_host_that_serves_no_requests_is_left_to_no_other_listener() {
 }
 
 #[test]
+fn an_ingress_that_asks_for_tls_of_its_own_is_forbidden_behind_that_of_a_gateway() {
+    let forbidden = "403 this host's TLS ends at a Gateway, and the Ingress asks for TLS of its own";
+    let of_ingress = |fallback| {
+        let table = table(rule([Step::OwnTls, Step::Redirect(redirect())], [ready()]));
+        let port = &table.ports[&PortKey::tcp(80)];
+        let routes = port.listener("a.example").unwrap().http_routes().unwrap().clone();
+        let mut listener = Listener::http(ingress(), routes);
+        listener.tls = TlsMode::Terminate(ClientAuth::Unasked);
+        if fallback {
+            let routes = HttpRoutes { hosts: HostMap::default(), fallback: Some(Arc::new(listener)) };
+            listener = Listener::http(ListenerId::gateway("n", "g", "s"), routes);
+        }
+        let mut port = Port::clone(port);
+        port.listeners.insert(HostPattern::parse("a.example").unwrap(), Arc::new(listener));
+        let mut table = Table::default();
+        table.ports.insert(PortKey::tcp(80), Arc::new(port));
+        table
+    };
+    let tls = Tls { server_name: Some("a.example"), client_auth: &ClientAuth::Unasked };
+    let over_tls = || Connection { tls: Some(tls), ..plain() };
+    for (what, behind, connection, wanted) in [
+        ("behind a Gateway, over TLS", true, over_tls(), forbidden),
+        ("behind a Gateway, in plain", true, plain(), "302 "),
+        ("alone, over TLS", false, over_tls(), "302 "),
+    ] {
+        assert_eq!(with_target(&of_ingress(behind), &Method::GET, "/", connection), wanted, "{what}");
+    }
+}
+
+#[test]
 fn steps_are_asked_in_the_order_of_work() {
     let cors = || {
         Step::Cors(Box::new(Cors {
@@ -231,6 +261,10 @@ fn text(decision: &Decision<'_, '_>) -> String {
 fn request<'r>(method: &'r Method, host: &'r str, asked: &'r Asked<'r>) -> Request<'r> {
     static NONE: std::sync::LazyLock<HeaderMap> = std::sync::LazyLock::new(HeaderMap::new);
     Request { method, host, asked, headers: &*NONE, upgrade: false }
+}
+
+fn ingress() -> ListenerId {
+    ListenerId::ingress(HostPattern::parse("a.example").unwrap())
 }
 
 fn plain() -> Connection<'static> {

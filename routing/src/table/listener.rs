@@ -129,7 +129,10 @@ impl Listener {
     /// are asked for a path that nginx refuses.
     pub fn route(&self, host: &str, request: &RequestView<'_>) -> Result<Option<Selected<'_>>, InvalidPath> {
         let path = request.path;
-        let selected = self.select(host, request, &|reading| path.read(reading))?;
+        let mut selected = self.select(host, request, &|reading| path.read(reading))?;
+        if let Some(selected) = &mut selected {
+            selected.behind_gateway = selected.reading != self.id.reading();
+        }
         let rule = |selected: Option<Selected<'_>>| selected.map(|selected| Arc::as_ptr(selected.rule));
         let is_same = |variant| {
             let form = |reading| path.form(reading, variant).ok_or(InvalidPath::AboveRoot);
@@ -157,6 +160,7 @@ impl Listener {
                 rule: &entry.rule,
                 path: &entry.route_match.path,
                 reading,
+                behind_gateway: false,
             })
         });
         match (own, &routes.fallback) {

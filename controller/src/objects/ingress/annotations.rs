@@ -31,6 +31,7 @@ const UNSUPPORTED: &str = "unsupported";
 pub(super) struct Annotations {
     pub(super) ssl_redirect: Option<bool>,
     pub(super) unserved: Unserved,
+    pub(super) own_tls: Option<&'static str>,
     /// Whether ingress-nginx would read the paths of the host as regular expressions.
     pub(super) regex_paths: bool,
 }
@@ -52,6 +53,7 @@ pub(super) fn read(annotations: &BTreeMap<String, String>, checks: &mut Checks) 
             continue;
         };
         read.regex_paths |= known.makes_regex(value);
+        read.own_tls = read.own_tls.or(known.asks_for_own_tls(value).then_some(known.name));
         match known.protects {
             _ if known.is_served => {
                 if known.name == "ssl-redirect" {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use portcullis_routing::{HostMap, HostPattern, HostTable};
+use portcullis_routing::{HostMap, HostPattern, HostTable, PortKey};
 
 use crate::translate::{HostSlot, ListenerSlot, Owner};
 
@@ -38,6 +38,13 @@ impl Slots {
         if hosts.is_empty() {
             self.of_gateways.remove(&slot.at);
         }
+    }
+
+    /// The hosts of one name that routes have at a port.
+    pub(crate) fn exact_hosts(&self, port: PortKey) -> impl Iterator<Item = &HostPattern> {
+        let of_port = self.of_gateways.iter().filter(move |(at, _)| at.port == port);
+        let hosts = of_port.flat_map(|(_, hosts)| hosts.iter().map(|(host, _)| host));
+        hosts.filter(|host| matches!(host, HostPattern::Exact(_)))
     }
 
     /// All of one listener and owner.

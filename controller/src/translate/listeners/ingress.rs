@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use portcullis_routing::HostPattern;
+use portcullis_routing::{HostPattern, ListenerId};
 
 use super::{
     IngressHost, IngressSide,
@@ -105,6 +105,26 @@ fn listener_hostname(claim: Option<&Claim>, host: &HostPattern) -> Option<HostPa
     Some(if claim.hosts.contains_key(&same) { same } else { host.clone() })
 }
 
+/// What the owner of an Ingress should know of a host that a Gateway's listener has, too.
+pub(crate) fn shared_with(
+    host: &HostPattern,
+    port: u16,
+    holder: &ListenerId,
+    is_tls: bool,
+    own_tls: Option<&str>,
+) -> Vec<Message> {
+    let shown = if is_tls { ", and whose certificate is shown" } else { "" };
+    let shared =
+        format!("host {host} on port {port} is shared with {holder}, whose routes are asked first{shown}");
+    let forbidden = own_tls.filter(|_| is_tls).map(|annotation| {
+        Message::refused(format!(
+            "host {host} on port {port}: requests are answered with 403, since {annotation} asks for TLS of its own and \
+             TLS ends at {holder}"
+        ))
+    });
+    [Message::note(shared)].into_iter().chain(forbidden).collect()
+}
+
 fn beside_gateways(
     ingress: &Ingress,
     all: &BTreeMap<HostPattern, IngressHost>,
@@ -119,10 +139,8 @@ fn beside_gateways(
             let holder = hostname.as_ref();
             let holder = holder.and_then(|hostname| claims.of_ingress(port, settings)?.hosts.get(hostname));
             if let Some(holder) = holder {
-                let shown = if port == settings.https_port { ", and whose certificate is shown" } else { "" };
-                messages.push(Message::note(format!(
-                    "host {host} on port {port} is shared with {holder}, whose routes are asked first{shown}"
-                )));
+                let is_tls = port == settings.https_port;
+                messages.extend(shared_with(&host, port, holder, is_tls, ingress.own_tls));
             }
         }
     }

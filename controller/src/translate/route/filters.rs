@@ -56,7 +56,11 @@ pub(super) fn compile_for_backend<'f>(
             Step::Redirect(_) => return Err(invalid("RequestRedirect is for rules")),
             Step::Cors(_) => return Err(invalid("CORS is for rules")),
             Step::Check(check) => match *check {},
-            Step::RequestHeaders(_) | Step::Rewrite(_) | Step::Mirror(_) | Step::ResponseHeaders(_) => {}
+            Step::OwnTls
+            | Step::RequestHeaders(_)
+            | Step::Rewrite(_)
+            | Step::Mirror(_)
+            | Step::ResponseHeaders(_) => {}
         }
     }
     Ok(steps)

@@ -66,6 +66,11 @@ impl Known {
         }
     }
 
+    /// Whether it asks for something of the connection's TLS that a Gateway's listener does not ask for it.
+    pub(super) fn asks_for_own_tls(&self, value: &str) -> bool {
+        matches!(self.group, "CertificateAuth" | "SSLPassthrough") && !self.asks_for_nothing(value)
+    }
+
     /// Whether ingress-nginx reads the paths of a host with this as regular expressions, or may.
     pub(super) fn makes_regex(&self, value: &str) -> bool {
         match self.name {
