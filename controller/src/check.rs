@@ -81,7 +81,7 @@ impl Checks {
     }
 
     fn add(&mut self, decoded: Decoded, place: Place) {
-        let Decoded { object, problems, key } = decoded;
+        let Decoded { object, problems, key, refused: _ } = decoded;
         let Some(key) = key else {
             // Of a kind that is not served, or of no kind at all.
             let of = problems.first().map_or("document", |p| &p.object);

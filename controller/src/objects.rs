@@ -26,8 +26,10 @@ mod ingress_class;
 mod matches;
 mod names;
 mod parent_refs;
+mod part;
 mod patterns;
 mod reference_grant;
+mod refused;
 mod routes;
 #[cfg(test)]
 mod testing;
@@ -37,6 +39,7 @@ mod wire;
 pub use core::addresses::addresses_of_service;
 pub(crate) use core::service::MARK;
 pub(crate) use head::{Identity, identify, key, title};
+pub(crate) use refused::is_refused;
 
 /// Whether a text is the name of a controller of classes: a domain and a path (`GatewayController` of the Gateway API).
 pub fn is_controller_name(text: &str) -> bool {
@@ -51,21 +54,24 @@ use crate::{
     ir::{Kind, Meta, Object, ObjectKey, meta::Warning},
     kinds::StatusUse,
     problem::{Place, Problem, Topic},
+    status::sentences,
     yaml::Document,
 };
-use checks::{Checks, Path};
+use checks::{Checks, Origin, Path};
 use head::Annotated;
 
 /// What became of one document.
 #[derive(Clone, Debug, Default)]
 pub struct Decoded {
-    /// The object; `None` where it is refused (an error is among the problems) or not of a kind that is read. Of the kinds
-    /// that others are told of, one that is refused is there as a value that says why.
+    /// The object; `None` where it is refused (an error is among the problems) or not of a kind that is read. A
+    /// GatewayParameters that is refused is there as a value that says why.
     pub object: Option<Object>,
+    /// An object in place of one that is refused, of the kinds whose status we write: it says whose the object is and why
+    /// it is refused, and nothing of it is served.
+    pub refused: Option<Object>,
     /// What is wrong with it; of most kinds warnings alone where there is an object.
     pub problems: Vec<Problem>,
-    /// Which object it is; known for most refused ones too, so that their last good state can be kept. `None`
-    /// for a kind that is not read.
+    /// Which object it is; known for most refused ones too. `None` for a kind that is not read.
     pub key: Option<ObjectKey>,
 }
 
@@ -78,7 +84,7 @@ pub fn decode_document(document: Document<'_>) -> Decoded {
             if let Some(key) = &key {
                 problem.object = key.to_string().into();
             }
-            Decoded { object: None, problems: vec![*problem], key }
+            Decoded { object: None, refused: None, problems: vec![*problem], key }
         }
         Ok(value) => {
             let mut decoded = decode(value, Some(place));
@@ -90,21 +96,22 @@ pub fn decode_document(document: Document<'_>) -> Decoded {
 
 /// Reads an object; its problems say the place.
 pub fn decode(document: Value, place: Option<Place>) -> Decoded {
-    let mut decoded = read(document);
+    let mut decoded = read(document, Origin::Document);
     for problem in &mut decoded.problems {
         problem.place.clone_from(&place);
     }
     decoded
 }
 
-/// Reads an object that an API server has: its identity is the server's.
+/// Reads an object that an API server has: its identity is the server's, and a value that is not known here costs the part
+/// that has it.
 pub fn decode_live(object: Value) -> Decoded {
     let metadata = object.get("metadata");
     let uid: Box<str> =
         metadata.and_then(|m| m.get("uid")).and_then(Value::as_str).unwrap_or_default().into();
     let generation = metadata.and_then(|m| m.get("generation")).and_then(Value::as_i64).unwrap_or_default();
-    let mut decoded = read(object);
-    if let Some(meta) = decoded.object.as_mut().map(Object::meta_mut) {
+    let mut decoded = read(object, Origin::ApiServer);
+    if let Some(meta) = decoded.object.as_mut().or(decoded.refused.as_mut()).map(Object::meta_mut) {
         // An object that was made anew is another one, whatever its content.
         let mut hasher = DefaultHasher::new();
         (meta.version, generation, &uid).hash(&mut hasher);
@@ -113,56 +120,58 @@ pub fn decode_live(object: Value) -> Decoded {
     decoded
 }
 
-fn read(mut document: Value) -> Decoded {
+fn read(mut document: Value, origin: Origin) -> Decoded {
     if !document.is_object() {
-        let mut checks = Checks::of("document");
+        let mut checks = Checks::of("document", origin);
         checks.error(&Path::Root, "is not a Kubernetes object: apiVersion, kind and metadata are required");
-        return refused(checks, None);
+        return without_object(checks, None);
     }
     strip_nulls(&mut document);
     let text = |name: &str| document.get(name).and_then(Value::as_str).unwrap_or_default();
     let (api_version, kind) = (text("apiVersion"), text("kind"));
-    let mut checks = Checks::of(title(&document));
+    let mut checks = Checks::of(title(&document), origin);
     if kind.is_empty() || api_version.is_empty() {
         let missing = if kind.is_empty() { "kind" } else { "apiVersion" };
         checks.error(&Path::Root.field(missing), "is required, as a text");
-        return refused(checks, None);
+        return without_object(checks, None);
     }
     let identity = identify(api_version, kind);
     match identity {
-        Identity::Served(kind) => served(kind, &document),
+        Identity::Served(kind) => served(kind, &document, origin),
         Identity::NotYet => {
             checks.warning(&Path::Root, format!("{kind} is not served yet; it has no effect"));
-            refused(checks, None)
+            without_object(checks, None)
         }
         Identity::Foreign => {
             checks.warning(
                 &Path::Root,
                 format!("{api_version} {kind} is not a kind that is served; it has no effect"),
             );
-            refused(checks, None)
+            without_object(checks, None)
         }
         Identity::Version(use_instead) => {
             let message = format!("{api_version} of {kind} is not served; use {use_instead}");
             checks.error(&Path::Root.field("apiVersion"), message);
-            refused(checks, None)
+            without_object(checks, None)
         }
     }
 }
 
-fn served(kind: Kind, document: &Value) -> Decoded {
+fn served(kind: Kind, document: &Value, origin: Origin) -> Decoded {
     let metadata = |name| document.get("metadata").and_then(|m| m.get(name)).and_then(Value::as_str);
     let name = metadata("name").unwrap_or_default();
     let key = head::key(kind, name, metadata("namespace"));
-    let mut checks = Checks::of(if name.is_empty() { title(document) } else { key.to_string() });
+    let mut checks = Checks::of(if name.is_empty() { title(document) } else { key.to_string() }, origin);
     let (meta, annotated) = head::meta(document, key.clone(), &mut checks);
     check_top_level(kind, document, &mut checks);
     check_annotations(kind, &annotated, &mut checks);
-    let mut object = convert(kind, document, meta, &annotated, &mut checks);
+    let mut object = convert(kind, document, meta.clone(), &annotated, &mut checks);
     let key = (!name.is_empty()).then_some(key);
-    // Parameters that are wrong are kept as such, for whoever refers to them.
+    // Parameters that are wrong are kept as such, for the status of the objects that refer to them.
     if checks.refused() && (kind != Kind::GatewayParameters || key.is_none()) {
-        return refused(checks, key);
+        let why = sentences(checks.errors()).into();
+        let in_its_place = key.as_ref().and_then(|_| refused::object(kind, document, meta, &annotated, why));
+        return Decoded { refused: in_its_place, ..without_object(checks, key) };
     }
     let problems = checks.into_problems();
     if has_status(kind)
@@ -170,7 +179,7 @@ fn served(kind: Kind, document: &Value) -> Decoded {
     {
         object.meta_mut().warnings = Warning::of(&problems);
     }
-    Decoded { object, problems, key }
+    Decoded { object, refused: None, problems, key }
 }
 
 /// Whether its owner is told of it in the cluster.
@@ -227,8 +236,8 @@ fn convert(
     })
 }
 
-fn refused(checks: Checks, key: Option<ObjectKey>) -> Decoded {
-    Decoded { object: None, problems: checks.into_problems(), key }
+fn without_object(checks: Checks, key: Option<ObjectKey>) -> Decoded {
+    Decoded { object: None, refused: None, problems: checks.into_problems(), key }
 }
 
 /// The API server takes a null for an absent field.

@@ -16,7 +16,7 @@ pub use gateway::gateway;
 pub use gateway_class::gateway_class;
 pub use ingress::ingress;
 pub use route::route;
-pub(crate) use route::route_parent;
+pub(crate) use route::{refused_route_parent, route_parent};
 pub use types::{
     Condition, ConditionStatus, GatewayClassStatus, GatewayStatus, GatewayStatusAddress, IngressLoadBalancer,
     IngressLoadBalancerIngress, IngressStatus, Level, ListenerStatus, Message, Report, RouteGroupKind,
@@ -76,6 +76,11 @@ impl FromIterator<(ObjectKey, Report)> for Statuses {
     fn from_iter<I: IntoIterator<Item = (ObjectKey, Report)>>(reports: I) -> Self {
         Self(reports.into_iter().collect())
     }
+}
+
+/// What is said of an object that is refused as a whole.
+pub(crate) fn refused(why: &str) -> String {
+    format!("it cannot be read, and nothing of it is served: {why}")
 }
 
 /// `a, b, c`.

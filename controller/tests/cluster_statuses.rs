@@ -4,7 +4,10 @@
 
 mod api_server;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use portcullis_controller::{
     Bindings, Controller, Handle, Settings, Topic,
@@ -16,6 +19,7 @@ use portcullis_controller::{
     source::cluster::{self, ClusterOptions, Outlets, Progress},
     translate::Address,
 };
+use portcullis_routing::Table;
 use serde_json::{Value, json};
 use tokio::{
     sync::{mpsc, watch},
@@ -31,6 +35,8 @@ struct Replica {
     leads: watch::Sender<bool>,
     term: Term,
     refused: RefusedStatuses,
+    /// As it was published last.
+    table: Arc<Mutex<Option<Arc<Table>>>>,
     _tasks: JoinSet<()>,
 }
 
@@ -63,12 +69,15 @@ impl Replica {
         let mut tasks = JoinSet::new();
         tasks.spawn(cluster::watch(server.client(), ClusterOptions::default(), outlets));
         let bound = handle.clone();
+        let table = Arc::new(Mutex::new(None));
+        let published = Arc::clone(&table);
         tasks.spawn(controller.run(move |publication| {
+            *published.lock().unwrap() = Some(Arc::clone(&publication.table));
             let ports = publication.table.ports.keys();
             bound.bindings(ports.map(|port| (*port, Ok(()))).collect::<Bindings>());
         }));
         tasks.spawn(writer.run());
-        Self { handle, leads, term, refused, _tasks: tasks }
+        Self { handle, leads, term, refused, table, _tasks: tasks }
     }
 
     async fn ready(self) -> Self {
@@ -559,7 +568,7 @@ async fn events_tell_what_changes_and_only_then() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_ingress_and_an_object_that_cannot_be_read_have_events_too() {
+async fn an_ingress_has_events_too() {
     let server = shop(1);
     server.apply("ingresses", ingress("first", "a.example.com"));
     let replica = Replica::start(&server, true).ready().await;
@@ -570,16 +579,121 @@ async fn an_ingress_and_an_object_that_cannot_be_read_have_events_too() {
     assert_eq!(events(&server), ["Warning Ingress second NotServed"]);
     let note = server.all("events")[0]["note"].as_str().unwrap().to_owned();
     assert!(note.contains("shop/first"), "{note}");
-    let mut bad = route("r0", "/");
-    bad["spec"]["rules"][0]["matches"][0]["path"]["value"] = json!(7);
-    server.apply("httproutes", bad);
-    sleep(Duration::from_secs(5)).await;
-    assert!(events(&server).contains(&"Warning HTTPRoute r0 Invalid".to_owned()));
     drop(replica);
     let before = events(&server).len();
     let _replica = Replica::start(&server, false).ready().await;
     sleep(Duration::from_secs(5)).await;
     assert_eq!(events(&server).len(), before, "whoever does not lead tells nothing");
+}
+
+/// The table, and everything that is said of objects.
+fn outcome(replica: &Replica) -> (String, String) {
+    let table = replica.table.lock().unwrap().as_ref().map(ToString::to_string);
+    (table.unwrap_or_default(), format!("{:#}", replica.handle.report()["objects"]))
+}
+
+#[tokio::test(start_paused = true)]
+async fn refused_objects_are_served_and_told_alike_by_a_replica_that_saw_them_before_and_by_a_new_one() {
+    let server = shop(3);
+    server.apply("services", service("shop", "other"));
+    server.apply("ingresses", ingress("web", "a.example.com"));
+    let mut second = gateway("second");
+    second["spec"]["listeners"][0]["port"] = json!(8080);
+    server.apply("gateways", second.clone());
+    let mut theirs = route("theirs", "/theirs");
+    theirs["spec"]["parentRefs"][0]["name"] = "theirs".into();
+    let mut their_gateway = gateway("theirs");
+    their_gateway["spec"]["gatewayClassName"] = "theirs".into();
+    let mut their_class = class();
+    their_class["metadata"]["name"] = "theirs".into();
+    their_class["spec"]["controllerName"] = "example.com/theirs".into();
+    server.apply("gatewayclasses", their_class);
+    server.apply("gateways", their_gateway.clone());
+    server.apply("httproutes", theirs.clone());
+    let before = Replica::start(&server, true).ready().await;
+    let good = outcome(&before).0;
+    assert!(good.contains("/0") && good.contains("a.example.com"), "{good}");
+
+    // Each is edited into something that cannot be read.
+    let refuse = |plural: &str, mut object: Value, field: &str| {
+        object["spec"][field] = json!(7);
+        server.apply(plural, object);
+    };
+    refuse("httproutes", route("r0", "/0"), "rules");
+    refuse("ingresses", ingress("web", "a.example.com"), "rules");
+    refuse("gateways", second, "listeners");
+    refuse("services", service("shop", "other"), "ports");
+    refuse("httproutes", theirs, "rules");
+    refuse("gateways", their_gateway, "listeners");
+    sleep(Duration::from_secs(5)).await;
+    let (table, said) = outcome(&before);
+    assert!(!table.contains("prefix /0") && table.contains("prefix /1"), "{table}");
+    assert!(!table.contains("a.example.com"), "{table}");
+    let accepted = |status: &Value| {
+        format!("{} {}", status["conditions"][0]["status"], status["conditions"][0]["reason"])
+    };
+    let unsupported = r#""False" "UnsupportedValue""#;
+    assert_eq!(accepted(&status(&server, "httproutes", "shop", "r0")["parents"][0]), unsupported);
+    assert_eq!(accepted(&status(&server, "gateways", "infra", "second")), unsupported);
+    let conditions = &status(&server, "httproutes", "shop", "r0")["parents"][0]["conditions"];
+    assert_eq!(
+        (&conditions[1]["type"], &conditions[1]["status"]),
+        (&json!("ResolvedRefs"), &json!("Unknown"))
+    );
+    assert_eq!(conditions[1]["observedGeneration"], 2, "{conditions}");
+    for (plural, namespace, name) in [("httproutes", "shop", "theirs"), ("gateways", "infra", "theirs")] {
+        assert_eq!(status(&server, plural, namespace, name), Value::Null, "{plural}");
+    }
+    let mut told = events(&server);
+    told.sort();
+    let want = [
+        "Warning Gateway second Invalid",
+        "Warning Gateway second UnsupportedValue",
+        "Warning HTTPRoute r0 UnsupportedValue",
+        "Warning Ingress web NotServed",
+    ];
+    assert_eq!(told, want, "once, and of our own objects alone");
+
+    // One that never saw them in a better state serves and says the same, and has nothing to write.
+    let writes = server.status_writes().len();
+    let follower = Replica::start(&server, false).ready().await;
+    assert_eq!(outcome(&follower), (table.clone(), said.clone()));
+    drop((before, follower));
+    let after = Replica::start(&server, true).ready().await;
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(outcome(&after), (table, said));
+    assert_eq!((server.status_writes().len(), events(&server).len()), (writes, want.len()));
+
+    server.apply("httproutes", route("r0", "/0"));
+    sleep(Duration::from_secs(5)).await;
+    assert!(outcome(&after).0.contains("prefix /0"));
+    assert_eq!(parents(&server, "r0"), [format!("{OURS} Accepted=True")]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_that_is_refused_at_a_start_is_told_of() {
+    let server = shop(0);
+    let mut bad = route("bad", "/");
+    bad["spec"]["rules"] = json!(7);
+    server.apply("httproutes", bad.clone());
+    let mut bad_ingress = ingress("bad", "a.example.com");
+    bad_ingress["spec"]["rules"] = json!(7);
+    server.apply("ingresses", bad_ingress);
+    for _ in 0..2 {
+        let _replica = Replica::start(&server, true).ready().await;
+        sleep(Duration::from_secs(5)).await;
+        let mut told = events(&server);
+        told.sort();
+        assert_eq!(told, ["Warning HTTPRoute bad UnsupportedValue", "Warning Ingress bad NotServed"]);
+    }
+    let status = status(&server, "httproutes", "shop", "bad");
+    let condition = &status["parents"][0]["conditions"][0];
+    assert_eq!(
+        (&condition["reason"], &condition["observedGeneration"]),
+        (&json!("UnsupportedValue"), &json!(1))
+    );
+    let message = condition["message"].as_str().unwrap();
+    assert!(message.contains("spec.rules: has the wrong type"), "{message}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -509,25 +509,37 @@ async fn two_kinds_that_fail_hold_up_readiness_and_nothing_else() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_object_that_cannot_be_read_keeps_its_last_good_state() {
+async fn an_object_that_is_refused_is_told_as_a_fresh_start_tells_it() {
     let server = shop();
     let mut reading = Reading::of(&server);
     reading.settled().await;
-    let generation = |reading: &Reading| {
-        reading.snapshot.routes[&ObjectKey::new(Kind::HttpRoute, "shop", "a")].meta.generation
+    let a = |reading: &Reading| {
+        reading.snapshot.routes.get(&ObjectKey::new(Kind::HttpRoute, "shop", "a")).cloned()
     };
     let mut bad = route("a", "/");
     bad["spec"]["rules"][0]["matches"][0]["path"]["value"] = json!(7);
     server.apply("httproutes", bad);
     server.apply("httproutes", route("b", "/other"));
-    assert_eq!(reading.settled().await, ["+HTTPRoute shop/b"]);
-    assert_eq!(generation(&reading), 1);
-    assert_eq!(reading.refused.len(), 1);
-    assert!(reading.refused[0].starts_with("HTTPRoute shop/a: spec.rules[0].matches[0].path.value:"));
+    server.apply("services", json!({"metadata": {"namespace": "shop", "name": "web"}, "spec": []}));
+    assert_eq!(reading.settled().await, ["+HTTPRoute shop/a", "+HTTPRoute shop/b", "-Service shop/web"]);
+    let mut fresh = Reading::of(&server);
+    fresh.settled().await;
+    for reading in [&reading, &fresh] {
+        let refused = a(reading).unwrap();
+        assert_eq!((refused.meta.generation, refused.rules.len(), refused.parents.len()), (2, 0, 1));
+        assert!(refused.refused.as_ref().unwrap().starts_with("spec.rules[0].matches[0].path.value:"));
+        assert_eq!(reading.refused.len(), 2, "{:?}", reading.refused);
+        assert!(reading.refused[0].starts_with("HTTPRoute shop/a: spec.rules[0].matches[0].path.value:"));
+        assert!(reading.refused[1].starts_with("Service shop/web: "), "{:?}", reading.refused);
+    }
+    // What is written into its status is no change of it.
+    server.set_status("httproutes", "shop", "a", json!({"parents": []}));
+    assert!(reading.settled().await.is_empty());
     // Good again, and its deletion is told whatever it was.
     server.apply("httproutes", route("a", "/good"));
     assert_eq!(reading.settled().await, ["+HTTPRoute shop/a"]);
-    assert_eq!((generation(&reading), reading.refused.len()), (3, 0));
+    assert!(a(&reading).is_some_and(|route| route.meta.generation == 3 && route.refused.is_none()));
+    assert_eq!(reading.refused.len(), 1);
     server.apply("httproutes", json!({"metadata": {"namespace": "shop", "name": "a"}, "spec": []}));
     server.delete("httproutes", "shop", "a");
     assert_eq!(reading.settled().await, ["-HTTPRoute shop/a"]);

@@ -11,7 +11,7 @@ use std::{
 
 use portcullis_controller::{
     Problem, Severity,
-    ir::{Kind, Namespace, ObjectKey},
+    ir::{Kind, Namespace, Object, ObjectKey},
     snapshot::{Change, Snapshot},
     source::{Delta, Folder, FolderError, FolderOptions},
 };
@@ -169,6 +169,31 @@ fn a_broken_object_that_never_was_good_is_only_a_problem() {
     site.scan();
     assert!(site.services().is_empty());
     assert_eq!(site.problems.len(), 1);
+}
+
+#[test]
+fn a_route_that_never_was_good_says_that_it_is_refused_until_it_is_good() {
+    let route = |rules: &str| {
+        format!(
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: web, namespace: shop}}\n\
+             spec: {{parentRefs: [{{name: public}}], rules: {rules}}}\n"
+        )
+    };
+    let mut site = Site::new();
+    let refused = |delta: &Delta| match &delta.changes[..] {
+        [Change::Apply(Object::Route(route)), ..] => route.refused.is_some(),
+        other => panic!("{other:?}"),
+    };
+    site.write("a.yaml", &route("7"));
+    assert!(refused(&site.scan()));
+    site.write("a.yaml", &route("8"));
+    assert!(refused(&site.scan()), "for another reason");
+    site.write("a.yaml", &route("[{}]"));
+    assert!(!refused(&site.scan()));
+    site.write("a.yaml", &route("7"));
+    assert!(site.scan().changes.is_empty(), "its last good state stays");
+    site.remove("a.yaml");
+    assert!(matches!(&site.scan().changes[..], [Change::Delete(_), ..]));
 }
 
 #[test]

@@ -3,7 +3,8 @@
 //!
 //! Clients reach us at 203.0.113.10; the default certificate of Ingresses is the Secret `portcullis/default`, where a
 //! case has it. Gateways with addresses of their own have the ports 20000 to 20009, as `ports.txt` of a case allocates them;
-//! the cases that begin with `dedicated-` are told as when every port of the table is bound.
+//! the cases that begin with `dedicated-` are told as when every port of the table is bound. The objects of those that begin
+//! with `admitted-` are read as those of an API server, which has admitted them.
 
 #![allow(clippy::unwrap_used)] // a panic is how a test fails
 
@@ -36,11 +37,13 @@ fn golden_cases() {
 
 /// What differs from what is expected.
 fn check(case: &Path) -> Vec<String> {
-    let runs = case.file_name().unwrap().to_str().unwrap().starts_with("dedicated-");
+    let name = case.file_name().unwrap().to_str().unwrap();
+    let (runs, is_admitted) = (name.starts_with("dedicated-"), name.starts_with("admitted-"));
     let ports = fs::read_to_string(case.join("ports.txt")).unwrap_or_default();
     let (allocation, broken) = Allocation::parse(&ports);
     assert!(broken.is_empty(), "{}: {broken:?}", case.display());
-    let (table, status) = outcome(&fs::read_to_string(case.join("in.yaml")).unwrap(), allocation, runs);
+    let input = fs::read_to_string(case.join("in.yaml")).unwrap();
+    let (table, status) = outcome(&input, allocation, runs, is_admitted);
     let files = [("table.txt", table), ("status.txt", status)];
     let differing = files.into_iter().filter_map(|(name, got)| {
         let path = case.join(name);
@@ -53,13 +56,17 @@ fn check(case: &Path) -> Vec<String> {
     differing.collect()
 }
 
-fn outcome(input: &str, allocation: Allocation, runs: bool) -> (String, String) {
+fn outcome(input: &str, allocation: Allocation, runs: bool, is_admitted: bool) -> (String, String) {
     let mut snapshot = Snapshot::default();
     let mut problems = String::new();
     for document in yaml::documents(input, "in.yaml") {
-        let decoded = objects::decode_document(document);
+        let decoded = match is_admitted {
+            true => objects::decode_live(document.content.unwrap()),
+            false => objects::decode_document(document),
+        };
         decoded.problems.iter().for_each(|problem| problems += &format!("{problem}\n"));
-        decoded.object.into_iter().for_each(|object| snapshot.apply(Change::Apply(object)));
+        let object = decoded.object.or(decoded.refused);
+        object.into_iter().for_each(|object| snapshot.apply(Change::Apply(object)));
     }
     let settings = Settings {
         addresses: vec![Address::Ip([203, 0, 113, 10].into())],

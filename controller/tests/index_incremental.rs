@@ -9,7 +9,7 @@ mod index_support;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use index_support::{Bits, UIDS, edited, fingerprints, made_anew, manifest, read, renamed, turned};
+use index_support::{Bits, UIDS, edited, fingerprints, made_anew, manifest, read, renamed, spoilt, turned};
 use portcullis_controller::{
     Bindings, Index, Publication, Settings,
     ir::{Kind, ObjectKey},
@@ -32,6 +32,8 @@ enum Event {
     Rename(u64),
     /// A Service or a Secret is of another type, a Namespace has other labels, a ReferenceGrant is another's.
     Turn(u64),
+    /// An object is edited into one that is refused.
+    Spoil(u64),
     Bind(u8),
     Hinder(u8),
     Allocate(u64),
@@ -47,6 +49,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         1 => any::<u64>().prop_map(Event::Recreate),
         1 => any::<u64>().prop_map(Event::Rename),
         2 => any::<u64>().prop_map(Event::Turn),
+        1 => any::<u64>().prop_map(Event::Spoil),
         1 => any::<u8>().prop_map(Event::Bind),
         1 => any::<u8>().prop_map(Event::Hinder),
         2 => any::<u64>().prop_map(Event::Allocate),
@@ -73,6 +76,7 @@ proptest! {
                 Event::Recreate(bits) => running.recreate(bits),
                 Event::Rename(bits) => running.rename(bits),
                 Event::Turn(bits) => running.turn(bits),
+                Event::Spoil(bits) => running.spoil(bits),
                 Event::Bind(bits) => running.bind(bits),
                 Event::Hinder(bits) => running.hinder(bits),
                 Event::Allocate(bits) => running.allocate(bits),
@@ -189,6 +193,16 @@ impl Running {
             |kind| matches!(kind, Kind::Service | Kind::Secret | Kind::Namespace | Kind::ReferenceGrant);
         if let Some((_, before)) = self.pick(&mut bits, is_wanted) {
             self.apply(turned(&before, &mut bits));
+        }
+    }
+
+    /// What is told of an object of another kind that is refused is that it is gone.
+    fn spoil(&mut self, bits: u64) {
+        let mut bits = Bits::new(bits);
+        let Some((key, before)) = self.pick(&mut bits, |_| true) else { return };
+        match read(&spoilt(&before)) {
+            Some(_) => self.apply(spoilt(&before)),
+            None => self.remove(key),
         }
     }
 

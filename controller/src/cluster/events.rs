@@ -5,7 +5,7 @@
 
 mod transitions;
 
-pub(crate) use transitions::{Transition, refused, remarked, transitions};
+pub(crate) use transitions::{Transition, remarked, transitions};
 
 use std::{
     collections::VecDeque,

@@ -1,6 +1,6 @@
 //! What a watch saw of an object that has a status: what whoever writes statuses compares with.
 
-use crate::{Problem, ir::ObjectKey};
+use crate::ir::ObjectKey;
 
 /// An object's status as it was last seen, and what a write of it must name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,8 +20,6 @@ pub enum Observation {
     Seen(ObjectKey, Live),
     /// It does not exist any more.
     Gone(ObjectKey),
-    /// It exists and cannot be read; why not.
-    Refused(ObjectKey, Vec<Problem>),
 }
 
 /// An observation, and the delta that says the same to the index: what is to be said of an object is known when that

@@ -243,12 +243,6 @@ impl Writer {
                 self.refusals.forget(&key);
                 self.queue.forget(&key);
             }
-            Observation::Refused(key, problems) => {
-                let uid = self.live.get(&key).map(|live| live.uid.clone()).unwrap_or_default();
-                if leading {
-                    self.recorder.record(&key, &uid, events::refused(&problems));
-                }
-            }
         }
     }
 

@@ -14,6 +14,8 @@ pub struct GatewayClass {
     pub controller: Box<str>,
     /// `spec.parametersRef`.
     pub parameters: Option<Reference>,
+    /// Why it is refused as a whole. Such a class has no parameters.
+    pub refused: Option<Box<str>>,
 }
 
 /// A reference to an object of any kind.
@@ -43,6 +45,8 @@ pub struct Gateway {
     pub annotations: BTreeMap<Box<str>, Box<str>>,
     /// Where clients have to show a certificate.
     pub client_validation: ClientValidation,
+    /// Why it is refused as a whole. Such a Gateway has no listeners.
+    pub refused: Option<Box<str>>,
 }
 
 /// `spec.tls.frontend` of a Gateway: whether its HTTPS listeners ask clients for a certificate.
@@ -79,6 +83,8 @@ pub struct GatewayListener {
     pub protocol: ListenerProtocol,
     pub tls: Option<ListenerTls>,
     pub allowed: AllowedRoutes,
+    /// A value that a later release of the API may have added: the listener is not served for it.
+    pub unsupported: Option<Box<str>>,
 }
 
 /// `protocol` of a listener.

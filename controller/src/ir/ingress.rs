@@ -33,6 +33,8 @@ pub struct Ingress {
     pub own_tls: Option<&'static str>,
     /// Whether ingress-nginx would read the paths of its hosts as regular expressions (`use-regex`, `rewrite-target`).
     pub regex_paths: bool,
+    /// Why it is refused as a whole. Such an Ingress has no rules.
+    pub refused: Option<Box<str>>,
 }
 
 /// The protections that an Ingress asks for and that are not served; what they protect is closed.

@@ -24,6 +24,8 @@ pub struct Route {
     pub rules: Box<[RouteRule]>,
     /// The regular expressions of all matches, each text once.
     pub patterns: Box<[Source]>,
+    /// Why it is refused as a whole. Such a route has no rules.
+    pub refused: Option<Box<str>>,
 }
 
 /// `parentRefs[]`, with its defaults.

@@ -5,10 +5,20 @@ use std::fmt;
 use super::patterns::Patterns;
 use crate::problem::{Problem, Severity, Topic};
 
+/// Where an object comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// A document that no API server has checked: it is held to the API as it is served here.
+    Document,
+    /// An API server, which has admitted it: a value that is not known here is one of a later release of the API.
+    ApiServer,
+}
+
 /// Problems of one object.
 #[derive(Debug)]
 pub(crate) struct Checks {
     object: Box<str>,
+    origin: Origin,
     problems: Vec<Problem>,
     /// The regular expressions that were read.
     pub(crate) patterns: Patterns,
@@ -26,8 +36,13 @@ pub(crate) enum Path<'p> {
 pub(crate) type Limits = std::ops::RangeInclusive<usize>;
 
 impl Checks {
-    pub(crate) fn of(object: impl Into<Box<str>>) -> Self {
-        Self { object: object.into(), problems: Vec::new(), patterns: Patterns::default() }
+    pub(crate) fn of(object: impl Into<Box<str>>, origin: Origin) -> Self {
+        Self { object: object.into(), origin, problems: Vec::new(), patterns: Patterns::default() }
+    }
+
+    /// Whether a value that is not known here costs the part of the object that has it, and not the object.
+    pub(crate) fn tolerates_unknown_values(&self) -> bool {
+        self.origin == Origin::ApiServer
     }
 
     pub(crate) fn error(&mut self, at: &Path<'_>, message: impl Into<Box<str>>) {
@@ -40,6 +55,15 @@ impl Checks {
 
     pub(crate) fn warning_of(&mut self, topic: Topic, at: &Path<'_>, message: impl Into<Box<str>>) {
         self.push(Severity::Warning, topic, at, message.into());
+    }
+
+    /// A value that is not known here: an error, or a warning where a later release of the API may permit it. Whatever has
+    /// the value must then not be used.
+    pub(crate) fn unknown_value(&mut self, at: &Path<'_>, message: impl Into<Box<str>>) {
+        match self.origin {
+            Origin::Document => self.error(at, message),
+            Origin::ApiServer => self.warning(at, message),
+        }
     }
 
     /// An error unless `holds`.
@@ -108,10 +132,15 @@ impl Checks {
 
     /// The first error, as `field: message`.
     pub(crate) fn first_error(&self) -> Option<String> {
-        let first = self.problems.iter().find(|p| p.severity == Severity::Error)?;
-        Some(match &*first.field {
-            "" => first.message.to_string(),
-            field => format!("{field}: {}", first.message),
+        self.errors().next()
+    }
+
+    /// All errors, each as `field: message`.
+    pub(crate) fn errors(&self) -> impl Iterator<Item = String> {
+        let errors = self.problems.iter().filter(|problem| problem.severity == Severity::Error);
+        errors.map(|Problem { field, message, .. }| match &**field {
+            "" => message.to_string(),
+            field => format!("{field}: {message}"),
         })
     }
 

@@ -10,7 +10,7 @@ mod rewrite;
 use super::{
     checks::{Checks, Path},
     names,
-    routes::not_served,
+    routes::{not_served, unknown_here},
     wire::{Filter, FilterType},
 };
 use crate::ir::route::{InvalidRule, RouteFilter};
@@ -22,24 +22,32 @@ pub(crate) enum Owner {
     Grpc,
 }
 
-/// Reads a list of filters.
+/// A filter as it is written, or why it cannot be read.
+pub(crate) type ReadFilter = Result<Filter, InvalidRule>;
+
+/// Checks a list of filters.
 pub(crate) fn read(
-    list: Vec<Filter>,
+    list: Vec<ReadFilter>,
     owner: Owner,
     checks: &mut Checks,
     at: &Path<'_>,
 ) -> Box<[Result<RouteFilter, InvalidRule>]> {
     checks.entries(list.len(), 0..=16, at);
     check_repeats(&list, checks, at);
-    list.into_iter().enumerate().filter_map(|(i, filter)| one(filter, owner, checks, &at.index(i))).collect()
+    let list = list.into_iter().enumerate().filter_map(|(i, filter)| match filter {
+        Ok(filter) => one(filter, owner, checks, &at.index(i)),
+        Err(invalid) => Some(Err(invalid)),
+    });
+    list.collect()
 }
 
 /// Whether a redirect among the filters replaces the matched prefix, and whether a rewrite does.
-pub(crate) fn replaces_prefix(filters: &[Filter]) -> [bool; 2] {
+pub(crate) fn replaces_prefix(filters: &[ReadFilter]) -> [bool; 2] {
     let redirect =
         |f: &Filter| f.request_redirect.as_ref()?.path.as_ref()?.replace_prefix_match.as_ref().map(drop);
     let rewrite = |f: &Filter| f.url_rewrite.as_ref()?.path.as_ref()?.replace_prefix_match.as_ref().map(drop);
-    [filters.iter().any(|f| redirect(f).is_some()), filters.iter().any(|f| rewrite(f).is_some())]
+    let filters = || filters.iter().flatten();
+    [filters().any(|f| redirect(f).is_some()), filters().any(|f| rewrite(f).is_some())]
 }
 
 fn one(
@@ -48,7 +56,11 @@ fn one(
     checks: &mut Checks,
     at: &Path<'_>,
 ) -> Option<Result<RouteFilter, InvalidRule>> {
-    check_one_of(&filter, owner, checks, at);
+    if owner == Owner::Grpc && !is_of_grpc(&filter.r#type) {
+        let types = "RequestHeaderModifier, ResponseHeaderModifier, RequestMirror or ExtensionRef";
+        return Some(unknown_here(&at.field("type"), format!("must be {types} in a GRPCRoute"), checks));
+    }
+    check_one_of(&filter, checks, at);
     Some(match filter.r#type {
         FilterType::RequestHeaderModifier => {
             let modifier = filter.request_header_modifier?;
@@ -83,16 +95,22 @@ fn one(
     })
 }
 
-/// The field that a type names is there, and no other.
-fn check_one_of(filter: &Filter, owner: Owner, checks: &mut Checks, at: &Path<'_>) {
-    use FilterType as T;
-    if owner == Owner::Grpc
-        && matches!(filter.r#type, T::RequestRedirect | T::UrlRewrite | T::Cors | T::ExternalAuth)
-    {
-        let types = "RequestHeaderModifier, ResponseHeaderModifier, RequestMirror or ExtensionRef";
-        checks.error(&at.field("type"), format!("must be {types} in a GRPCRoute"));
-        return;
+fn is_of_grpc(filter: &FilterType) -> bool {
+    match filter {
+        FilterType::RequestHeaderModifier
+        | FilterType::ResponseHeaderModifier
+        | FilterType::RequestMirror
+        | FilterType::ExtensionRef => true,
+        FilterType::RequestRedirect
+        | FilterType::UrlRewrite
+        | FilterType::Cors
+        | FilterType::ExternalAuth => false,
     }
+}
+
+/// The field that a type names is there, and no other.
+fn check_one_of(filter: &Filter, checks: &mut Checks, at: &Path<'_>) {
+    use FilterType as T;
     for (field, of, is_there) in [
         ("requestHeaderModifier", T::RequestHeaderModifier, filter.request_header_modifier.is_some()),
         ("responseHeaderModifier", T::ResponseHeaderModifier, filter.response_header_modifier.is_some()),
@@ -111,8 +129,8 @@ fn check_one_of(filter: &Filter, owner: Owner, checks: &mut Checks, at: &Path<'_
     }
 }
 
-fn check_repeats(list: &[Filter], checks: &mut Checks, at: &Path<'_>) {
-    let count = |of: FilterType| list.iter().filter(|f| f.r#type == of).count();
+fn check_repeats(list: &[ReadFilter], checks: &mut Checks, at: &Path<'_>) {
+    let count = |of: FilterType| list.iter().flatten().filter(|f| f.r#type == of).count();
     for (name, of) in [
         ("RequestHeaderModifier", FilterType::RequestHeaderModifier),
         ("ResponseHeaderModifier", FilterType::ResponseHeaderModifier),

@@ -6,20 +6,37 @@ mod selector;
 use std::collections::BTreeMap;
 
 use gateway_api::experimental::gateways::{
-    GatewayAddresses, GatewayAllowedListeners, GatewayInfrastructure, GatewaySpec, GatewayTls,
-    GatewayTlsFrontend,
+    GatewayAddresses, GatewayAllowedListeners, GatewayDefaultScope, GatewayInfrastructure, GatewayListeners,
+    GatewayTls, GatewayTlsFrontend,
 };
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
     checks::{Checks, Path},
     gateway_class::reference,
-    names, typed,
+    names,
+    part::{self, Part},
+    typed,
 };
 use crate::ir::{
     Gateway, Meta,
     gateway::{ClientValidation, GatewayAddress, GatewayListener, Reference},
 };
+
+/// `spec`, with those of its parts that have values which later releases may add to.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct GatewaySpec {
+    gateway_class_name: String,
+    listeners: Vec<Part<GatewayListeners>>,
+    #[serde(default)]
+    addresses: Vec<GatewayAddresses>,
+    infrastructure: Option<GatewayInfrastructure>,
+    allowed_listeners: Option<Part<GatewayAllowedListeners>>,
+    tls: Option<Part<GatewayTls>>,
+    default_scope: Option<Part<GatewayDefaultScope>>,
+}
 
 /// `validation` of a frontend; the generated types of a default and of a port are two.
 macro_rules! check_authorities {
@@ -46,7 +63,7 @@ pub(crate) fn read(document: &Value, meta: Meta, checks: &mut Checks) -> Option<
     checks.form(&spec.gateway_class_name, names::OBJECT_NAME, &at.field("gatewayClassName"));
     let at_listeners = at.field("listeners");
     checks.entries(spec.listeners.len(), 1..=64, &at_listeners);
-    let listeners = spec.listeners.into_iter().enumerate();
+    let listeners = spec.listeners.iter().enumerate();
     let listeners: Vec<_> =
         listeners.filter_map(|(i, l)| listener::read(l, checks, &at_listeners.index(i))).collect();
     check_unique(&listeners, checks, &at_listeners);
@@ -55,18 +72,22 @@ pub(crate) fn read(document: &Value, meta: Meta, checks: &mut Checks) -> Option<
     if let Some(allowed) = &spec.allowed_listeners {
         check_allowed_listeners(allowed, checks, &at.field("allowedListeners"));
     }
-    if let Some(tls) = &spec.tls {
+    let tls = spec.tls.map(|tls| tls.read(checks, &at.field("tls")));
+    if let Some(Ok(tls)) = &tls {
         check_tls(tls, checks, &at.field("tls"));
     }
-    if spec.default_scope.is_some() {
-        checks.warning(&at.field("defaultScope"), "is not served; it has no effect");
-    }
-    let client_validation = spec.tls.as_ref().map(client_validation).unwrap_or_default();
+    part::not_served(spec.default_scope.as_ref(), checks, &at.field("defaultScope"));
+    let client_validation = match &tls {
+        None => ClientValidation::default(),
+        Some(Ok(tls)) => client_validation(tls),
+        // What it asks of clients is not known: no listener that it may be for is served.
+        Some(Err(_)) => ClientValidation { default: true, ports: BTreeMap::new() },
+    };
     Some(Gateway {
         meta,
         class: spec.gateway_class_name.into(),
         listeners,
-        addresses: addresses(spec.addresses.unwrap_or_default(), checks, &at.field("addresses")),
+        addresses: addresses(spec.addresses, checks, &at.field("addresses")),
         parameters: infrastructure.parameters_ref.map(|r| Reference {
             group: r.group.into(),
             kind: r.kind.into(),
@@ -76,6 +97,7 @@ pub(crate) fn read(document: &Value, meta: Meta, checks: &mut Checks) -> Option<
         labels: texts(infrastructure.labels),
         annotations: texts(infrastructure.annotations),
         client_validation,
+        refused: None,
     })
 }
 
@@ -156,10 +178,15 @@ fn check_infrastructure(infrastructure: &GatewayInfrastructure, checks: &mut Che
     }
 }
 
-fn check_allowed_listeners(allowed: &GatewayAllowedListeners, checks: &mut Checks, at: &Path<'_>) {
+fn check_allowed_listeners(allowed: &Part<GatewayAllowedListeners>, checks: &mut Checks, at: &Path<'_>) {
     use gateway_api::experimental::gateways::GatewayAllowedListenersNamespacesFrom::None as NoNamespace;
-    let from = allowed.namespaces.as_ref().and_then(|n| n.from.as_ref());
-    if from.is_some_and(|from| *from != NoNamespace) {
+    let has_effect = match allowed.read_unused(checks, at) {
+        Ok(allowed) => {
+            allowed.namespaces.and_then(|namespaces| namespaces.from).is_some_and(|from| from != NoNamespace)
+        }
+        Err(_) => true,
+    };
+    if has_effect {
         checks.warning(at, "is not served yet: ListenerSets have no effect");
     }
 }

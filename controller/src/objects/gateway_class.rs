@@ -24,7 +24,7 @@ pub(crate) fn read(document: &Value, meta: Meta, checks: &mut Checks) -> Option<
             &at,
         )
     });
-    Some(GatewayClass { meta, controller: spec.controller_name.into(), parameters })
+    Some(GatewayClass { meta, controller: spec.controller_name.into(), parameters, refused: None })
 }
 
 /// Checks the parts of a reference.

@@ -9,7 +9,7 @@ use super::{
     filters::{self, Owner},
     matches::{self, WrittenHeader},
     names::quoted,
-    parent_refs,
+    parent_refs, part,
     routes::{check_rules, hostnames},
     typed, wire,
 };
@@ -31,9 +31,7 @@ pub(crate) fn read(document: &Value, meta: Meta, checks: &mut Checks) -> Option<
         checks,
         &at_rules,
     );
-    if spec.use_default_gateways.is_some() {
-        checks.warning(&at.field("useDefaultGateways"), "is not served; it has no effect");
-    }
+    part::not_served(spec.use_default_gateways.as_ref(), checks, &at.field("useDefaultGateways"));
     Some(Route {
         meta,
         kind: RouteKind::Grpc,
@@ -41,23 +39,26 @@ pub(crate) fn read(document: &Value, meta: Meta, checks: &mut Checks) -> Option<
         hostnames: hostnames(&spec.hostnames, checks, &at.field("hostnames")),
         rules: rules.into_iter().enumerate().map(|(i, r)| rule(r, checks, &at_rules.index(i))).collect(),
         patterns: checks.patterns.take(),
+        refused: None,
     })
 }
 
-fn rule(mut rule: wire::GrpcRule, checks: &mut Checks, at: &Path<'_>) -> RouteRule {
-    if rule.session_persistence.is_some() {
-        checks.warning(&at.field("sessionPersistence"), "is not served; it has no effect");
+fn rule(rule: wire::GrpcRule, checks: &mut Checks, at: &Path<'_>) -> RouteRule {
+    part::not_served(rule.session_persistence.as_ref(), checks, &at.field("sessionPersistence"));
+    let (at_matches, at_filters) = (at.field("matches"), at.field("filters"));
+    let at_backends = at.field("backendRefs");
+    let mut matches = part::read_all(&rule.matches, checks, &at_matches);
+    if matches.is_empty() {
+        matches.push(Ok(wire::GrpcMatch::default()));
     }
-    if rule.matches.is_empty() {
-        rule.matches.push(wire::GrpcMatch::default());
-    }
-    let at_matches = at.field("matches");
-    let written = rule.matches.into_iter().enumerate();
+    let matches = matches.into_iter().enumerate();
+    let filters = part::read_all(&rule.filters, checks, &at_filters);
+    let backends = backends::with_filters(rule.backend_refs, checks, &at_backends);
     RouteRule {
         name: rule.name.map(Into::into),
-        matches: written.map(|(i, m)| one_match(m, checks, &at_matches.index(i))).collect(),
-        filters: filters::read(rule.filters, Owner::Grpc, checks, &at.field("filters")),
-        backends: backends::read(rule.backend_refs, Owner::Grpc, checks, &at.field("backendRefs")),
+        matches: matches.map(|(i, m)| one_match(m?, checks, &at_matches.index(i))).collect(),
+        filters: filters::read(filters, Owner::Grpc, checks, &at_filters),
+        backends: backends::read(backends, Owner::Grpc, checks, &at_backends),
         timeouts: Timeouts::default(),
         retry: None,
     }

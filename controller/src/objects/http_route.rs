@@ -7,12 +7,12 @@ use portcullis_routing::{PathMatch, QueryMatch, Retry, RouteKind, RouteMatch, Ti
 use serde_json::Value;
 
 use super::{
-    backends,
+    backends::{self, ReadBackend},
     checks::{Checks, Path},
-    filters::{self, Owner},
+    filters::{self, Owner, ReadFilter},
     matches::{self, WrittenHeader},
     names::{self, quoted},
-    parent_refs,
+    parent_refs, part,
     routes::{check_rules, hostnames, invalid},
     typed, wire,
 };
@@ -34,9 +34,7 @@ pub(crate) fn read(document: &Value, meta: Meta, checks: &mut Checks) -> Option<
         checks,
         &at_rules,
     );
-    if spec.use_default_gateways.is_some() {
-        checks.warning(&at.field("useDefaultGateways"), "is not served; it has no effect");
-    }
+    part::not_served(spec.use_default_gateways.as_ref(), checks, &at.field("useDefaultGateways"));
     Some(Route {
         meta,
         kind: RouteKind::Http,
@@ -44,53 +42,59 @@ pub(crate) fn read(document: &Value, meta: Meta, checks: &mut Checks) -> Option<
         hostnames: hostnames(&spec.hostnames, checks, &at.field("hostnames")),
         rules: rules.into_iter().enumerate().map(|(i, r)| rule(r, checks, &at_rules.index(i))).collect(),
         patterns: checks.patterns.take(),
+        refused: None,
     })
 }
 
 fn rule(rule: wire::HttpRule, checks: &mut Checks, at: &Path<'_>) -> RouteRule {
-    check_redirect(&rule, checks, at);
-    check_prefix_replacement(&rule, checks, at);
-    if rule.session_persistence.is_some() {
-        checks.warning(&at.field("sessionPersistence"), "is not served; it has no effect");
-    }
-    let at_matches = at.field("matches");
-    let written = rule.matches.filter(|m| !m.is_empty()).unwrap_or_else(|| vec![wire::HttpMatch::default()]);
+    let (at_matches, at_filters) = (at.field("matches"), at.field("filters"));
+    let matches = rule.matches.as_ref().map(|matches| part::read_all(matches, checks, &at_matches));
+    let filters = part::read_all(&rule.filters, checks, &at_filters);
+    let backends = backends::with_filters(rule.backend_refs, checks, &at.field("backendRefs"));
+    check_redirect(&filters, &backends, checks, at);
+    check_prefix_replacement(matches.as_deref(), &filters, &backends, checks, at);
+    part::not_served(rule.session_persistence.as_ref(), checks, &at.field("sessionPersistence"));
+    let matches = matches.filter(|m| !m.is_empty()).unwrap_or_else(|| vec![Ok(wire::HttpMatch::default())]);
+    let matches = matches.into_iter().enumerate();
     RouteRule {
         name: rule.name.map(Into::into),
-        matches: written
-            .into_iter()
-            .enumerate()
-            .map(|(i, m)| one_match(m, checks, &at_matches.index(i)))
-            .collect(),
-        filters: filters::read(rule.filters, Owner::Http, checks, &at.field("filters")),
-        backends: backends::read(rule.backend_refs, Owner::Http, checks, &at.field("backendRefs")),
+        matches: matches.map(|(i, m)| one_match(m?, checks, &at_matches.index(i))).collect(),
+        filters: filters::read(filters, Owner::Http, checks, &at_filters),
+        backends: backends::read(backends, Owner::Http, checks, &at.field("backendRefs")),
         timeouts: rule.timeouts.map(|t| timeouts(&t, checks, &at.field("timeouts"))).unwrap_or_default(),
         retry: rule.retry.map(|r| Box::new(retry(&r, checks, &at.field("retry")))),
     }
 }
 
-fn check_redirect(rule: &wire::HttpRule, checks: &mut Checks, at: &Path<'_>) {
-    if !rule.backend_refs.is_empty() && rule.filters.iter().any(|f| f.request_redirect.is_some()) {
+fn check_redirect(filters: &[ReadFilter], backends: &[ReadBackend], checks: &mut Checks, at: &Path<'_>) {
+    if !backends.is_empty() && filters.iter().flatten().any(|f| f.request_redirect.is_some()) {
         checks.error(at, "must not have both a RequestRedirect filter and backendRefs");
     }
 }
 
 /// A prefix can be replaced where it is clear which one.
-fn check_prefix_replacement(rule: &wire::HttpRule, checks: &mut Checks, at: &Path<'_>) {
-    let of_backends: Vec<_> =
-        rule.backend_refs.iter().map(|b| filters::replaces_prefix(&b.filters)).collect();
-    let of_rule = filters::replaces_prefix(&rule.filters);
+fn check_prefix_replacement(
+    matches: Option<&[Result<wire::HttpMatch, InvalidRule>]>,
+    filters: &[ReadFilter],
+    backends: &[ReadBackend],
+    checks: &mut Checks,
+    at: &Path<'_>,
+) {
+    let of_backends: Vec<_> = backends.iter().map(|b| filters::replaces_prefix(&b.filters)).collect();
+    let of_rule = filters::replaces_prefix(filters);
     // The API server looks at backends only where exactly one of them has such a filter; what it takes is taken.
     let is_asked = |kind: usize| of_rule[kind] || of_backends.iter().filter(|b| b[kind]).count() == 1;
     if !is_asked(0) && !is_asked(1) {
         return;
     }
-    let one_prefix = match rule.matches.as_deref() {
+    let one_prefix = match matches {
         None => true,
-        Some([one]) => match &one.path {
+        Some([Ok(one)]) => match &one.path {
             None => true,
             Some(path) => matches!(path.r#type, None | Some(wire::PathType::PathPrefix)),
         },
+        // It is not known what it matches, and no request gets there.
+        Some([Err(_)]) => true,
         Some(_) => false,
     };
     checks.require(

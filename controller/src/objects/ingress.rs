@@ -23,7 +23,7 @@ use crate::ir::{
 };
 use annotations::Annotations;
 
-const LEGACY_CLASS: &str = "kubernetes.io/ingress.class";
+pub(super) const LEGACY_CLASS: &str = "kubernetes.io/ingress.class";
 
 /// Reads an Ingress.
 pub(crate) fn read(
@@ -60,6 +60,7 @@ pub(crate) fn read(
         unserved,
         own_tls,
         regex_paths,
+        refused: None,
     })
 }
 

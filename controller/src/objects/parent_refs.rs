@@ -8,9 +8,12 @@ use super::{
 };
 use crate::ir::route::{GroupKind, ParentKind, ParentRef};
 
+/// The most references that a route may have.
+pub(crate) const MOST: usize = 32;
+
 /// Reads the references, with their defaults.
 pub(crate) fn read(refs: Vec<wire::ParentRef>, checks: &mut Checks, at: &Path<'_>) -> Box<[Arc<ParentRef>]> {
-    checks.entries(refs.len(), 0..=32, at);
+    checks.entries(refs.len(), 0..=MOST, at);
     let refs = refs.into_iter().enumerate();
     let refs: Box<[_]> = refs.map(|(i, r)| Arc::new(one(r, checks, &at.index(i)))).collect();
     check_pairs(&refs, checks, at);

@@ -59,3 +59,17 @@ pub(crate) fn not_served<T>(
     checks.warning_of(Topic::Condition, at, rule.message.clone());
     Err(rule)
 }
+
+/// A value that is not known here: a later release of the API may permit it.
+pub(crate) fn unknown_here<T>(
+    at: &Path<'_>,
+    message: impl Into<Box<str>>,
+    checks: &mut Checks,
+) -> Result<T, InvalidRule> {
+    if checks.tolerates_unknown_values() {
+        return not_served(at, message, checks);
+    }
+    let rule = invalid(at, message);
+    checks.error(at, rule.message.clone());
+    Err(rule)
+}

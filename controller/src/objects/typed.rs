@@ -1,14 +1,17 @@
 //! A part of a document -> a typed value; a wrong type names its field, an unknown field is a warning.
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 
 use serde::de::DeserializeOwned;
 use serde_ignored::Path as Ignored;
 use serde_json::Value;
 use serde_path_to_error::{Path as ErrorPath, Segment};
 
-use super::checks::{Checks, Path};
-use crate::problem::Topic;
+use super::{
+    checks::{Checks, Path},
+    names::quoted,
+};
+use crate::{ir::route::InvalidRule, problem::Topic};
 
 /// What is said of a field that the kind does not have.
 pub(crate) const UNKNOWN_FIELD: &str = "is not a field of this kind and has no effect";
@@ -16,12 +19,41 @@ pub(crate) const UNKNOWN_FIELD: &str = "is not a field of this kind and has no e
 /// Reads the field `name` of a document; `None` where it does not fit its type, and says so.
 pub(crate) fn field<T: DeserializeOwned>(document: &Value, name: &str, checks: &mut Checks) -> Option<T> {
     match document.get(name) {
-        Some(value) => read(value, name, plain, checks),
+        Some(value) => read(value, &name, plain, checks),
         None => {
             checks.error(&Path::Root.field(name), "is required");
             None
         }
     }
+}
+
+/// Reads a part of a document by itself. `Err` is a part that cannot be used. Where it has a value that may be one of a
+/// later release of the API, that is all; any other fault refuses the object.
+pub(crate) fn part<T: DeserializeOwned>(
+    value: &Value,
+    at: &Path<'_>,
+    checks: &mut Checks,
+) -> Result<T, InvalidRule> {
+    let Mistyped { field, message } = match deserialize(value, at, checks) {
+        Ok(read) => return Ok(read),
+        Err(mistyped) => mistyped,
+    };
+    let message = match unknown_value(&message).filter(|_| checks.tolerates_unknown_values()) {
+        Some(message) => message,
+        None => {
+            let message = plain(&message);
+            checks.error(&Path::Root.field(&field), message.clone());
+            message
+        }
+    };
+    Err(InvalidRule { field: field.into(), message: message.into() })
+}
+
+/// What to say of a value that an enum does not have; `None` where that is not what a message of the decoder says.
+fn unknown_value(message: &str) -> Option<String> {
+    let (value, expected) = message.strip_prefix("unknown variant `")?.split_once("`, expected ")?;
+    let expected = expected.replace('`', "");
+    Some(format!("{} is not a value that is served; expected {expected}", quoted(value)))
 }
 
 /// Reads a whole document, its `metadata` left out: that has been read. `None` where it does not fit its type, and
@@ -47,32 +79,48 @@ fn without_metadata<T: DeserializeOwned>(
 ) -> Option<T> {
     let mut fields = document.as_object()?.clone();
     fields.insert("metadata".to_owned(), Value::Object(serde_json::Map::new()));
-    read(&Value::Object(fields), "", say, checks)
+    read(&Value::Object(fields), &"", say, checks)
 }
 
 fn read<T: DeserializeOwned>(
     value: &Value,
-    root: &str,
+    root: &dyn Display,
     say: fn(&str) -> String,
     checks: &mut Checks,
 ) -> Option<T> {
+    let mistyped = deserialize(value, root, checks);
+    mistyped
+        .map_err(|Mistyped { field, message }| checks.error(&Path::Root.field(&field), say(&message)))
+        .ok()
+}
+
+/// A field that does not fit its type, and the decoder's message.
+struct Mistyped {
+    field: String,
+    message: String,
+}
+
+/// Warns of fields that the type does not have.
+fn deserialize<T: DeserializeOwned>(
+    value: &Value,
+    root: &dyn Display,
+    checks: &mut Checks,
+) -> Result<T, Mistyped> {
     let mut unknown = Vec::new();
     let mut note = |path: Ignored<'_>| unknown.push(ignored(&path, root));
     let result = serde_path_to_error::deserialize(serde_ignored::Deserializer::new(value, &mut note));
     for field in unknown {
         checks.warning_of(Topic::UnknownField, &Path::Root.field(&field), UNKNOWN_FIELD);
     }
-    result
-        .map_err(|e| {
-            let field = failed(e.path(), root);
-            checks.error(&Path::Root.field(&field), say(&e.into_inner().to_string()));
-        })
-        .ok()
+    result.map_err(|error| Mistyped {
+        field: failed(error.path(), root),
+        message: error.into_inner().to_string(),
+    })
 }
 
-fn ignored(path: &Ignored<'_>, root: &str) -> String {
+fn ignored(path: &Ignored<'_>, root: &dyn Display) -> String {
     match path {
-        Ignored::Root => root.to_owned(),
+        Ignored::Root => root.to_string(),
         Ignored::Seq { parent, index } => format!("{}[{index}]", ignored(parent, root)),
         Ignored::Map { parent, key } => join(ignored(parent, root), key),
         Ignored::Some { parent } | Ignored::NewtypeStruct { parent } | Ignored::NewtypeVariant { parent } => {
@@ -81,8 +129,8 @@ fn ignored(path: &Ignored<'_>, root: &str) -> String {
     }
 }
 
-fn failed(path: &ErrorPath, root: &str) -> String {
-    path.iter().fold(root.to_owned(), |mut text, segment| match segment {
+fn failed(path: &ErrorPath, root: &dyn Display) -> String {
+    path.iter().fold(root.to_string(), |mut text, segment| match segment {
         Segment::Seq { index } => {
             let _ = write!(text, "[{index}]");
             text

@@ -24,6 +24,8 @@ pub(crate) use httproutes::{
     HttpRouteRulesRetry as Retry, HttpRouteRulesTimeouts as Timeouts,
 };
 
+use super::part::Part;
+
 use grpcroutes::GrpcRouteRulesSessionPersistence as GrpcSessionPersistence;
 use httproutes::HttpRouteRulesSessionPersistence as HttpSessionPersistence;
 
@@ -42,7 +44,7 @@ pub(crate) struct RouteSpec<R> {
     pub(crate) parent_refs: Vec<ParentRef>,
     /// `None` is defaulted by the kind.
     pub(crate) rules: Option<Vec<R>>,
-    pub(crate) use_default_gateways: Option<httproutes::HttpRouteUseDefaultGateways>,
+    pub(crate) use_default_gateways: Option<Part<httproutes::HttpRouteUseDefaultGateways>>,
 }
 
 /// `rules[]` of an HTTPRoute.
@@ -50,14 +52,14 @@ pub(crate) struct RouteSpec<R> {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct HttpRule {
     pub(crate) name: Option<String>,
-    pub(crate) matches: Option<Vec<HttpMatch>>,
+    pub(crate) matches: Option<Vec<Part<HttpMatch>>>,
     #[serde(default)]
-    pub(crate) filters: Vec<Filter>,
+    pub(crate) filters: Vec<Part<Filter>>,
     #[serde(default)]
     pub(crate) backend_refs: Vec<BackendRef>,
     pub(crate) timeouts: Option<Timeouts>,
     pub(crate) retry: Option<Retry>,
-    pub(crate) session_persistence: Option<HttpSessionPersistence>,
+    pub(crate) session_persistence: Option<Part<HttpSessionPersistence>>,
 }
 
 /// `rules[]` of a GRPCRoute.
@@ -66,12 +68,12 @@ pub(crate) struct HttpRule {
 pub(crate) struct GrpcRule {
     pub(crate) name: Option<String>,
     #[serde(default)]
-    pub(crate) matches: Vec<GrpcMatch>,
+    pub(crate) matches: Vec<Part<GrpcMatch>>,
     #[serde(default)]
-    pub(crate) filters: Vec<Filter>,
+    pub(crate) filters: Vec<Part<Filter>>,
     #[serde(default)]
     pub(crate) backend_refs: Vec<BackendRef>,
-    pub(crate) session_persistence: Option<GrpcSessionPersistence>,
+    pub(crate) session_persistence: Option<Part<GrpcSessionPersistence>>,
 }
 
 /// `backendRefs[]`.
@@ -85,5 +87,5 @@ pub(crate) struct BackendRef {
     pub(crate) port: Option<i32>,
     pub(crate) weight: Option<i32>,
     #[serde(default)]
-    pub(crate) filters: Vec<Filter>,
+    pub(crate) filters: Vec<Part<Filter>>,
 }

@@ -11,6 +11,9 @@
 //! ```
 //!
 //! Nothing is cleared because a watch breaks: what was read last stays until the API server says otherwise.
+//!
+//! An object that is refused is not served, whatever was served of it before: a process that starts now would not know,
+//! and all replicas serve the same.
 
 mod definitions;
 mod gathering;
@@ -92,7 +95,7 @@ struct Told {
 
 enum Happening {
     Changed(Change),
-    Refused(ObjectKey, Vec<Problem>),
+    Refused(Refusal),
     Seen(Observation),
     Secret(Noticed),
     /// A CRD, by its name, and its release; nothing where it is gone.
@@ -102,6 +105,14 @@ enum Happening {
     Trouble(Trouble),
     /// That has passed.
     Recovered,
+}
+
+/// An object that is refused.
+struct Refusal {
+    key: ObjectKey,
+    problems: Vec<Problem>,
+    /// What is served in its place; `None` leaves what was read before.
+    change: Option<Change>,
 }
 
 /// Watches until the receiver of deltas is gone.

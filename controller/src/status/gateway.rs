@@ -87,6 +87,7 @@ fn accepted(state: &GatewayState) -> Condition {
         Some(why @ GatewayRefusal::UnsupportedAddress(_)) => {
             condition.no("UnsupportedAddress", why.to_string())
         }
+        Some(why @ GatewayRefusal::UnsupportedValue(_)) => condition.no("UnsupportedValue", why.to_string()),
         None if refused.is_empty() => condition.yes("Accepted", "every listener is accepted"),
         None if refused.len() == state.listeners.len() => {
             condition.no("ListenersNotValid", format!("no listener is accepted: {}", names()))

@@ -1,7 +1,7 @@
 //! The status of a GatewayClass.
 
 use super::{
-    Condition, ConditionType, GatewayClassStatus, Message, Report, Status, SupportedFeature, list,
+    Condition, ConditionType, GatewayClassStatus, Message, Report, Status, SupportedFeature, list, refused,
     types::condition,
 };
 use crate::{
@@ -26,6 +26,9 @@ pub fn gateway_class(class: &GatewayClass, reader: &Reader<'_>) -> Option<Report
 
 fn accepted(class: &GatewayClass, reader: &Reader<'_>) -> Condition {
     let condition = condition(class.meta.generation, ConditionType::Accepted);
+    if let Some(why) = &class.refused {
+        return condition.no("UnsupportedValue", refused(why));
+    }
     match parameters_of_class(reader, class) {
         Ok(_) => condition.yes("Accepted", "Gateways of this class are served"),
         Err(why) => condition.no("InvalidParameters", format!("parametersRef: {why}")),

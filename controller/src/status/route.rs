@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    Condition, ConditionType, Report, RouteParentStatus, RouteStatus, Status, bounded, sentences,
+    Condition, ConditionType, Report, RouteParentStatus, RouteStatus, Status, bounded, refused, sentences,
     types::condition,
 };
 use crate::{
@@ -45,6 +45,25 @@ pub(crate) fn route_parent(
         parent_ref: Arc::clone(parent),
         controller_name: Arc::clone(&settings.gateway_controller),
         conditions: both.into_iter().chain(partially).collect(),
+    }
+}
+
+/// What is said at one parent about a route that is refused as a whole.
+pub(crate) fn refused_route_parent(
+    route: &Route,
+    settings: &Settings,
+    parent: &Arc<ParentRef>,
+    why: &str,
+) -> RouteParentStatus {
+    let named = |kind| condition(route.meta.generation, kind);
+    RouteParentStatus {
+        parent_ref: Arc::clone(parent),
+        controller_name: Arc::clone(&settings.gateway_controller),
+        conditions: [
+            named(ConditionType::Accepted).no("UnsupportedValue", refused(why)),
+            named(ConditionType::ResolvedRefs).unknown("UnsupportedValue", "its references cannot be read"),
+        ]
+        .into(),
     }
 }
 

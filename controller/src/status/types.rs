@@ -183,6 +183,10 @@ impl Condition {
         Self { status: ConditionStatus::False, reason, message: bounded::text(message), ..self }
     }
 
+    pub(super) fn unknown(self, reason: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { status: ConditionStatus::Unknown, reason, message: bounded::text(message), ..self }
+    }
+
     /// Whether its status is `True`.
     pub fn is_true(&self) -> bool {
         self.status == ConditionStatus::True

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     ir::{Ingress, ingress::IngressBackend},
     problem::Topic,
-    status::Message,
+    status::{self, Message},
 };
 
 /// Where ACME servers ask for their challenge (RFC 8555, section 8.3): in plain, so this is never redirected.
@@ -30,6 +30,10 @@ pub fn ingress(
 ) -> Translated {
     if !Classes::of(reader).is_ours(ingress) {
         return Translated::default();
+    }
+    if let Some(why) = &ingress.refused {
+        let messages = vec![Message::refused(status::refused(why))];
+        return Translated { ours: true, messages, ..Translated::default() };
     }
     let mut translated = Translated { ours: true, own_tls: ingress.own_tls, ..Translated::default() };
     let settings = reader.settings();

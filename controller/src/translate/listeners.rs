@@ -79,6 +79,8 @@ pub enum GatewayRefusal {
     InvalidParameters(String),
     #[error("addresses of type {0} are not served; use IPAddress or Hostname")]
     UnsupportedAddress(Box<str>),
+    #[error("{}", crate::status::refused(.0))]
+    UnsupportedValue(Box<str>),
 }
 
 /// A listener of a Gateway and what it comes to.

@@ -43,6 +43,12 @@ pub fn route(
         return Translated { messages, ..Translated::default() };
     }
     let settings = reader.settings();
+    if let Some(why) = &route.refused {
+        let parents = parents.iter();
+        let parents =
+            parents.map(|parent| status::refused_route_parent(route, settings, parent.parent_ref, why));
+        return Translated { parents: parents.collect(), messages, ours: true, ..Translated::default() };
+    }
     let mut attached = BTreeMap::new();
     for point in parents.iter().flat_map(|parent| parent.outcome.iter().flatten()) {
         attached.insert(Arc::clone(&point.id), Arc::clone(point));

@@ -7,7 +7,7 @@ use crate::Problem;
 /// folder a class that is missing is a mistake as a rule.
 pub fn unclaimed(reader: &Reader<'_>) -> Vec<Problem> {
     let gateways = reader.gateways().filter_map(|gateway| {
-        let missing = reader.gateway_class(&gateway.class).is_none();
+        let missing = !gateway.class.is_empty() && reader.gateway_class(&gateway.class).is_none();
         missing.then(|| {
             let text = format!("GatewayClass {} not found, so no controller serves it", gateway.class);
             Problem::warning(&gateway.meta.key, "spec.gatewayClassName", text)

@@ -78,9 +78,10 @@ pub(crate) fn manifest(bits: &mut Bits) -> Value {
     drawn.unwrap_or_else(|| panic!("no valid {kind} among 20: {:#}", manifest_of(kind, bits)))
 }
 
-/// The object that a manifest is of, where it is valid.
+/// The object that a manifest is of, or what stands for one that is refused.
 pub(crate) fn read(manifest: &Value) -> Option<Object> {
-    objects::decode(manifest.clone(), None).object
+    let decoded = objects::decode(manifest.clone(), None);
+    decoded.object.or(decoded.refused)
 }
 
 /// Another object in the place of this one, as old as it.
@@ -146,6 +147,13 @@ pub(crate) fn turned(before: &Value, bits: &mut Bits) -> Value {
         _ => return edited(before, bits),
     }
     if read(&manifest).is_some() { manifest } else { before.clone() }
+}
+
+/// The same object with a field that refuses it.
+pub(crate) fn spoilt(before: &Value) -> Value {
+    let mut manifest = before.clone();
+    manifest["metadata"]["annotations"] = 7.into();
+    manifest
 }
 
 /// The certificates of all listeners, by their fingerprints.

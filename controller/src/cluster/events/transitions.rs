@@ -3,7 +3,6 @@
 use serde_json::Value;
 
 use crate::{
-    Problem,
     kinds::StatusShape,
     status::{ConditionType, EventLevel, Level, Meaning, Message, sentences},
 };
@@ -65,7 +64,7 @@ fn conditions(before: &Value, after: &Value, prefix: &str) -> Vec<Transition> {
     let told = ConditionType::ALL.into_iter().filter_map(|kind| {
         let Meaning { name, good, event, .. } = kind.meaning();
         let (level, good) = ((*event)?, good.as_str());
-        let now = find(after, name)?;
+        let now = find(after, name).filter(|c| c["status"] != "Unknown")?;
         let is_good = now["status"] == good;
         let was_good = find(before, name).filter(|c| c["status"] != "Unknown").map(|c| c["status"] == good);
         // Without a status from before it is taken to have been good.
@@ -78,21 +77,6 @@ fn conditions(before: &Value, after: &Value, prefix: &str) -> Vec<Transition> {
         })
     });
     told.collect()
-}
-
-/// An object that cannot be read.
-pub(crate) fn refused(problems: &[Problem]) -> Transition {
-    let text = |problem: &Problem| match &*problem.field {
-        "" => problem.message.to_string(),
-        field => format!("{field}: {}", problem.message),
-    };
-    Transition {
-        action: "Read",
-        reason: "Invalid".to_owned(),
-        note: format!("not served as it is now: {}", sentences(problems.iter().map(text))),
-        level: EventLevel::Warning,
-        is_lasting: false,
-    }
 }
 
 /// What there is to remark about an accepted object; that there is nothing any more, where `remarks` is empty.
@@ -125,6 +109,7 @@ mod tests {
             ("bad from the beginning", &none, status("False"), vec![warning]),
             ("good after pending", &status("Unknown"), status("True"), vec![]),
             ("bad after pending", &status("Unknown"), status("False"), vec![warning]),
+            ("no longer known", &status("True"), status("Unknown"), vec![]),
             ("still bad", &status("False"), status("False"), vec![]),
             ("still good", &status("True"), status("True"), vec![]),
             ("turned bad", &status("True"), status("False"), vec![warning]),

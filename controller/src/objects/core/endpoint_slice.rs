@@ -71,7 +71,7 @@ impl Family {
                 Self::Name
             }
             other => {
-                checks.error(&at, format!("{} is none of IPv4, IPv6, FQDN", quoted(other)));
+                checks.unknown_value(&at, format!("{} is none of IPv4, IPv6, FQDN", quoted(other)));
                 Self::Unknown
             }
         }
@@ -83,12 +83,13 @@ fn port(written: EndpointPort, checks: &mut Checks, at: &Path<'_>) -> SlicePort 
     if !name.is_empty() {
         checks.form(&name, names::LABEL, &at.field("name"));
     }
-    service::protocol(written.protocol.as_deref(), checks, &at.field("protocol"));
+    let is_known = service::protocol(written.protocol.as_deref(), checks, &at.field("protocol")).is_some();
     checks.optional_form(written.app_protocol.as_deref(), names::QUALIFIED, &at.field("appProtocol"));
     if written.port.is_none() {
         checks.warning(&at.field("port"), "is missing: a port without a number is not served");
     }
-    SlicePort { name: name.into(), port: written.port.map(|port| checks.port(port, &at.field("port"))) }
+    let port = written.port.map(|port| checks.port(port, &at.field("port")));
+    SlicePort { name: name.into(), port: port.filter(|_| is_known) }
 }
 
 fn endpoint(

@@ -40,7 +40,7 @@ pub(crate) fn read(
     let is_external = kind == "ExternalName";
     if !matches!(kind, "ClusterIP" | "NodePort" | "LoadBalancer" | "ExternalName") {
         let message = format!("{} is none of ClusterIP, NodePort, LoadBalancer, ExternalName", quoted(kind));
-        checks.error(&at.field("type"), message);
+        checks.unknown_value(&at.field("type"), message);
     }
     let is_headless = spec.cluster_ip.as_deref() == Some("None");
     let cluster_ips = spec.cluster_ips.iter().flatten().chain(&spec.cluster_ip).map(String::as_str);
@@ -55,7 +55,8 @@ pub(crate) fn read(
     }
     check_names(&ports, checks, &at_ports);
     let gateway = gateway(document, labels).map(Box::new);
-    let ports = ports.into_iter().enumerate().map(|(i, p)| port(p, checks, &at_ports.index(i))).collect();
+    let ports = ports.into_iter().enumerate();
+    let ports = ports.filter_map(|(i, p)| port(p, checks, &at_ports.index(i))).collect();
     // One last dot is allowed (core/v1, ValidateService).
     let name = spec.external_name.unwrap_or_default();
     let name = name.strip_suffix('.').unwrap_or(&name);
@@ -101,7 +102,8 @@ fn check_names(ports: &[WrittenPort], checks: &mut Checks, at: &Path<'_>) {
     }
 }
 
-fn port(written: WrittenPort, checks: &mut Checks, at: &Path<'_>) -> ServicePort {
+/// `None` where its protocol is not known here.
+fn port(written: WrittenPort, checks: &mut Checks, at: &Path<'_>) -> Option<ServicePort> {
     let number = checks.port(written.port, &at.field("port"));
     let target = match written.target_port {
         None | Some(IntOrString::Int(0)) => PortRef::Number(number),
@@ -112,24 +114,28 @@ fn port(written: WrittenPort, checks: &mut Checks, at: &Path<'_>) -> ServicePort
         }
     };
     checks.optional_form(written.app_protocol.as_deref(), names::QUALIFIED, &at.field("appProtocol"));
-    ServicePort {
+    Some(ServicePort {
         name: written.name.unwrap_or_default().into(),
         port: number,
         target,
-        protocol: protocol(written.protocol.as_deref(), checks, &at.field("protocol")),
+        protocol: protocol(written.protocol.as_deref(), checks, &at.field("protocol"))?,
         app_protocol: written.app_protocol.map(Into::into),
-    }
+    })
 }
 
-/// The protocol of a port, with its default.
-pub(super) fn protocol(written: Option<&str>, checks: &mut Checks, at: &Path<'_>) -> TransportProtocol {
+/// The protocol of a port, with its default; `None` where it is not known here.
+pub(super) fn protocol(
+    written: Option<&str>,
+    checks: &mut Checks,
+    at: &Path<'_>,
+) -> Option<TransportProtocol> {
     match written {
-        None | Some("TCP") => TransportProtocol::Tcp,
-        Some("UDP") => TransportProtocol::Udp,
-        Some("SCTP") => TransportProtocol::Sctp,
+        None | Some("TCP") => Some(TransportProtocol::Tcp),
+        Some("UDP") => Some(TransportProtocol::Udp),
+        Some("SCTP") => Some(TransportProtocol::Sctp),
         Some(other) => {
-            checks.error(at, format!("{} is none of TCP, UDP, SCTP", quoted(other)));
-            TransportProtocol::default()
+            checks.unknown_value(at, format!("{} is none of TCP, UDP, SCTP", quoted(other)));
+            None
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::{
     objects::{
         checks::{Checks, Path},
         names,
+        routes::unknown_here,
         wire::{RedirectPathType, RedirectScheme, RequestRedirect},
     },
 };
@@ -24,7 +25,7 @@ pub(super) fn read(
         RedirectScheme::Https => "https".into(),
     });
     let port = redirect.port.map(|port| checks.port(port, &at.field("port")));
-    let status = status(redirect.status_code.unwrap_or(302), checks, &at.field("statusCode"));
+    let status = status(redirect.status_code.unwrap_or(302), checks, &at.field("statusCode"))?;
     let path = redirect.path.map(|path| {
         let is_full = path.r#type == RedirectPathType::ReplaceFullPath;
         paths::read(is_full, path.replace_full_path, path.replace_prefix_match, checks, &at.field("path"))
@@ -38,16 +39,13 @@ pub(super) fn read(
     })
 }
 
-fn status(code: i64, checks: &mut Checks, at: &Path<'_>) -> StatusCode {
-    match code {
+fn status(code: i64, checks: &mut Checks, at: &Path<'_>) -> Result<StatusCode, InvalidRule> {
+    Ok(match code {
         301 => StatusCode::MOVED_PERMANENTLY,
         302 => StatusCode::FOUND,
         303 => StatusCode::SEE_OTHER,
         307 => StatusCode::TEMPORARY_REDIRECT,
         308 => StatusCode::PERMANENT_REDIRECT,
-        _ => {
-            checks.error(at, format!("must be 301, 302, 303, 307 or 308, is {code}"));
-            StatusCode::FOUND
-        }
-    }
+        _ => return unknown_here(at, format!("must be 301, 302, 303, 307 or 308, is {code}"), checks),
+    })
 }

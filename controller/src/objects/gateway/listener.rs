@@ -6,6 +6,7 @@ use gateway_api::experimental::gateways::{
     GatewayListenersTlsMode as Mode,
 };
 use portcullis_routing::HostPattern;
+use serde::Deserialize;
 
 use super::selector;
 use crate::{
@@ -16,15 +17,46 @@ use crate::{
         checks::{Checks, Path},
         gateway_class::reference,
         names,
+        part::Part,
     },
 };
 
+/// What of a listener has no values that later releases may add to, or tolerates them.
+#[derive(Debug, Deserialize)]
+struct Outline {
+    name: String,
+    hostname: Option<String>,
+    port: i32,
+    protocol: String,
+}
+
 /// `None` where the Gateway is refused for it.
 pub(super) fn read(
-    listener: GatewayListeners,
+    written: &Part<GatewayListeners>,
     checks: &mut Checks,
     at: &Path<'_>,
 ) -> Option<GatewayListener> {
+    match written.read(checks, at) {
+        Ok(listener) => whole(listener, checks, at),
+        Err(why) => outline(written.read_as()?, why.to_string(), checks, at),
+    }
+}
+
+/// A listener that cannot be read as a whole: it is not served, and says why.
+fn outline(outline: Outline, why: String, checks: &mut Checks, at: &Path<'_>) -> Option<GatewayListener> {
+    checks.form(&outline.name, names::SUBDOMAIN, &at.field("name"));
+    Some(GatewayListener {
+        name: outline.name.into(),
+        hostname: HostPattern::parse(&outline.hostname.unwrap_or_default()).ok()?,
+        port: checks.port(outline.port, &at.field("port")),
+        protocol: protocol(&outline.protocol),
+        tls: None,
+        allowed: AllowedRoutes { kinds: Vec::new(), namespaces: AllowedNamespaces::None },
+        unsupported: Some(why.into()),
+    })
+}
+
+fn whole(listener: GatewayListeners, checks: &mut Checks, at: &Path<'_>) -> Option<GatewayListener> {
     checks.form(&listener.name, names::SUBDOMAIN, &at.field("name"));
     checks.form(&listener.protocol, names::PROTOCOL, &at.field("protocol"));
     checks.optional_form(listener.hostname.as_deref(), names::HOSTNAME, &at.field("hostname"));
@@ -36,6 +68,7 @@ pub(super) fn read(
         protocol: protocol(&listener.protocol),
         tls: listener.tls.map(|t| tls(t, checks, &at.field("tls"))),
         allowed: allowed(listener.allowed_routes.unwrap_or_default(), checks, &at.field("allowedRoutes")),
+        unsupported: None,
     })
 }
 
@@ -122,7 +155,8 @@ fn namespaces(
     match (namespaces.from.unwrap_or(From::Same), selector) {
         (From::Same, _) => AllowedNamespaces::Same,
         (From::All, _) => AllowedNamespaces::All,
-        (From::Selector, Some(selector)) => AllowedNamespaces::Selector(selector),
+        (From::Selector, Some(Some(selector))) => AllowedNamespaces::Selector(selector),
+        (From::Selector, Some(None)) => AllowedNamespaces::None,
         // The API server takes it; a selector that is not there selects nothing (metav1.LabelSelectorAsSelector).
         (From::Selector, None) => {
             checks.warning(&at.field("selector"), "is missing, so that no namespace is allowed");

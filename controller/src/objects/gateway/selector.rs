@@ -9,8 +9,8 @@ use crate::{
 };
 use gateway_api::experimental::gateways::GatewayListenersAllowedRoutesNamespacesSelector as Selector;
 
-/// Reads a label selector (apimachinery, ValidateLabelSelector).
-pub(super) fn read(selector: Selector, checks: &mut Checks, at: &Path<'_>) -> LabelSelector {
+/// Reads a label selector (apimachinery, ValidateLabelSelector). `None` where it has an operator that is not known here.
+pub(super) fn read(selector: Selector, checks: &mut Checks, at: &Path<'_>) -> Option<LabelSelector> {
     let at_labels = at.field("matchLabels");
     let match_labels = selector.match_labels.unwrap_or_default();
     for (name, value) in &match_labels {
@@ -18,7 +18,7 @@ pub(super) fn read(selector: Selector, checks: &mut Checks, at: &Path<'_>) -> La
         checks.form(value, names::LABEL_VALUE, &at_labels.field(name));
     }
     let at_expressions = at.field("matchExpressions");
-    let mut expressions = Vec::new();
+    let (mut expressions, mut is_known) = (Vec::new(), true);
     for (i, expression) in selector.match_expressions.into_iter().flatten().enumerate() {
         let at = at_expressions.index(i);
         checks.form(&expression.key, names::QUALIFIED, &at.field("key"));
@@ -26,7 +26,8 @@ pub(super) fn read(selector: Selector, checks: &mut Checks, at: &Path<'_>) -> La
         let Some(operator) = operator(&expression.operator) else {
             let message =
                 format!("{} is none of In, NotIn, Exists, DoesNotExist", quoted(&expression.operator));
-            checks.error(&at.field("operator"), message);
+            checks.unknown_value(&at.field("operator"), message);
+            is_known = false;
             continue;
         };
         let wants_values = matches!(operator, LabelOperator::In | LabelOperator::NotIn);
@@ -38,7 +39,7 @@ pub(super) fn read(selector: Selector, checks: &mut Checks, at: &Path<'_>) -> La
         expressions.push(LabelExpression { key: expression.key.into(), operator, values });
     }
     let match_labels = match_labels.into_iter().map(|(k, v)| (k.into(), v.into())).collect();
-    LabelSelector { match_labels, expressions }
+    is_known.then_some(LabelSelector { match_labels, expressions })
 }
 
 fn operator(text: &str) -> Option<LabelOperator> {

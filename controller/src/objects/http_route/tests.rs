@@ -266,7 +266,7 @@ fn what_cannot_be_served_stays_as_a_value() {
     warns(&[(&text, "spec.rules[0].matches[0].path.value: not a regular expression")], str::to_owned);
     let large = path("type: RegularExpression, value: '(?:[a-z]{1,500}){1,500}'");
     warns(
-        &[(&large, "spec.rules[0].matches[0].path.value: the regular expression needs more")],
+        &[(&large, "spec.rules[0].matches[0].path.value: the regular expression would need more")],
         str::to_owned,
     );
     let text = filter("type: ExtensionRef, extensionRef: {group: a.com, kind: A, name: a}");

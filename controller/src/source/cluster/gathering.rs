@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::{
-    ClusterOptions, Happening, Outlets, Progress, Told,
+    ClusterOptions, Happening, Outlets, Progress, Refusal, Told,
     definitions::Definitions,
     kinds::{Reads, Watched},
     secrets::{Got, Secrets},
@@ -80,7 +80,7 @@ impl Gathering {
     pub(super) fn take(&mut self, told: Told) {
         match told.happening {
             Happening::Changed(change) => self.change(change),
-            Happening::Refused(key, problems) => self.refuse(key, problems),
+            Happening::Refused(refusal) => self.refuse(refusal),
             Happening::Seen(observation) => self.seen.push(observation),
             Happening::Secret(noticed) => {
                 if let Some(change) = self.secrets.notice(noticed) {
@@ -108,22 +108,27 @@ impl Gathering {
     pub(super) fn take_secret(&mut self, key: &ObjectKey, got: Got) {
         match self.secrets.done(key, got) {
             Some(Ok(change)) => self.change(change),
-            Some(Err(problems)) => self.refuse(key.clone(), problems),
+            Some(Err(refusal)) => self.refuse(refusal),
             None => {}
         }
     }
 
     fn change(&mut self, change: Change) {
         self.is_refused_new |= self.refused.remove(change.key()).is_some();
+        self.hand_over(change);
+    }
+
+    fn refuse(&mut self, Refusal { key, mut problems, change }: Refusal) {
+        problems.retain(|problem| problem.severity == Severity::Error);
+        self.is_refused_new |= self.refused.get(&key) != Some(&problems);
+        self.refused.insert(key, problems);
+        change.into_iter().for_each(|change| self.hand_over(change));
+    }
+
+    fn hand_over(&mut self, change: Change) {
         let released = self.secrets.refer(&change, self.knows_references);
         self.changes.push(change);
         self.changes.extend(released);
-    }
-
-    fn refuse(&mut self, key: ObjectKey, mut problems: Vec<Problem>) {
-        problems.retain(|problem| problem.severity == Severity::Error);
-        self.seen.push(Observation::Refused(key.clone(), problems.clone()));
-        self.is_refused_new |= self.refused.insert(key, problems.clone()) != Some(problems);
     }
 
     fn settle(&mut self, watch: usize) {

@@ -11,6 +11,7 @@ use tokio::{sync::Semaphore, task::JoinSet};
 use tracing::{info, warn};
 
 use super::{
+    Refusal,
     kinds::reduce,
     reading::{self, Failure},
     trouble::pause,
@@ -39,6 +40,8 @@ pub(super) enum Noticed {
 pub(super) enum Got {
     Found(Object),
     Refused(Vec<Problem>),
+    /// We may not read it, which says nothing of what it is.
+    Forbidden(Problem),
     Missing,
 }
 
@@ -177,7 +180,7 @@ impl Secrets {
     }
 
     /// Takes up one that was read; returns what has to be handed on.
-    pub(super) fn done(&mut self, key: &ObjectKey, got: Got) -> Option<Result<Change, Vec<Problem>>> {
+    pub(super) fn done(&mut self, key: &ObjectKey, got: Got) -> Option<Result<Change, Refusal>> {
         let again = self.reading.remove(key).unwrap_or_default();
         if !self.wanted.contains_key(key) {
             return None;
@@ -192,7 +195,13 @@ impl Secrets {
                 Some(Ok(Change::Apply(object)))
             }
             Got::Missing => self.told.remove(key).then(|| Ok(Change::Delete(key.clone()))),
-            Got::Refused(problems) => Some(Err(problems)),
+            Got::Refused(problems) => {
+                let change = self.told.remove(key).then(|| Change::Delete(key.clone()));
+                Some(Err(Refusal { key: key.clone(), problems, change }))
+            }
+            Got::Forbidden(problem) => {
+                Some(Err(Refusal { key: key.clone(), problems: vec![problem], change: None }))
+            }
         }
     }
 }
@@ -230,7 +239,7 @@ async fn read(client: &Client, key: &ObjectKey) -> Got {
             }
             Err(Failure::Forbidden(why)) => {
                 let problem = Problem::error(key, "", format!("may not be read: {why}"));
-                return Got::Refused(vec![problem]);
+                return Got::Forbidden(problem);
             }
             Err(Failure::Failing(why) | Failure::Unreachable(why)) => why,
             Err(other) => format!("{other:?}"),

@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use super::{
-    Happening, Told,
+    Happening, Refusal, Told,
     definitions::{Definitions, bundle},
     kinds::{Reads, Watched, reduce},
     reading::{Events, Failure, Reader},
@@ -24,7 +24,8 @@ use super::{
 use crate::{
     cluster::{Live, Observation},
     ir::{Kind, ObjectKey},
-    objects,
+    objects::{self, Decoded},
+    problem::Severity,
     snapshot::Change,
 };
 
@@ -325,16 +326,21 @@ impl Watching {
             fields.insert("kind".into(), kind.as_str().into());
         }
         reduce(kind, &mut object);
-        let decoded = objects::decode_live(object);
-        match decoded.object {
-            Some(object) => {
-                let content = self.hasher.hash_one(object.meta().version);
-                let is_new = before != Some(content);
-                (content, is_new.then_some(Happening::Changed(Change::Apply(object))))
-            }
-            // Its last good state stays; it is known, so that its deletion is told.
-            None => (0, Some(Happening::Refused(key, decoded.problems))),
+        let Decoded { object, refused, problems, .. } = objects::decode_live(object);
+        let object = object.or(refused);
+        let content = match &object {
+            Some(object) => self.hasher.hash_one(object.meta().version),
+            None => self.hasher.hash_one(&problems),
+        };
+        if before == Some(content) {
+            return (content, None);
         }
+        let change = object.map_or_else(|| Change::Delete(key.clone()), Change::Apply);
+        let happening = match problems.iter().any(|problem| problem.severity == Severity::Error) {
+            true => Happening::Refused(Refusal { key, problems, change: Some(change) }),
+            false => Happening::Changed(change),
+        };
+        (content, Some(happening))
     }
 
     async fn delete(&mut self, name: Name) -> Result<(), Stop> {

@@ -1,10 +1,11 @@
-//! The objects of one file, each in its last good state.
+//! The objects of one file. As an API server that refuses an edit keeps the object as it was, a document that cannot be
+//! read leaves its object in its last good state; where there is none, an object says why it is refused.
 
 use std::collections::HashSet;
 
 use crate::{
     ir::{Object, ObjectKey},
-    objects::decode_document,
+    objects::{decode_document, is_refused},
     problem::{Place, Problem, Severity},
     yaml,
 };
@@ -16,8 +17,17 @@ pub(super) struct Documents {
     objects: Vec<Placed>,
     /// What is wrong with its documents.
     pub(super) problems: Vec<Problem>,
-    /// Keys of documents that cannot be read and that this file had no good state of: another file may have had it.
-    pub(super) orphans: Vec<(ObjectKey, Position)>,
+    /// Documents that cannot be read and that this file had no good state of: another file may have had it.
+    pub(super) orphans: Vec<Orphan>,
+}
+
+/// A document that cannot be read, without a last good state in its file.
+#[derive(Debug)]
+pub(super) struct Orphan {
+    pub(super) key: ObjectKey,
+    pub(super) position: Position,
+    /// What says that it is refused, for its kind.
+    pub(super) refused: Option<Object>,
 }
 
 /// An object and where it stands.
@@ -52,8 +62,10 @@ impl Documents {
             match (decoded.object, decoded.key) {
                 (Some(object), _) => read.objects.push(Placed { object, position }),
                 (None, Some(key)) if broken => match before.get(&key) {
-                    Some(kept) => read.objects.push(Placed { object: kept.object.clone(), position }),
-                    None => read.orphans.push((key, position)),
+                    Some(Placed { object, .. }) if !is_refused(object) => {
+                        read.objects.push(Placed { object: object.clone(), position });
+                    }
+                    _ => read.orphans.push(Orphan { key, position, refused: decoded.refused }),
                 },
                 (None, None) if broken => nameless.push(Nameless(position)),
                 (None, _) => {}
@@ -118,7 +130,7 @@ impl Documents {
             return;
         }
         let claimed: HashSet<_> =
-            self.keys().chain(self.orphans.iter().map(|(key, _)| key)).cloned().collect();
+            self.keys().chain(self.orphans.iter().map(|orphan| &orphan.key)).cloned().collect();
         let mut missing: Vec<_> =
             before.objects.iter().filter(|placed| !claimed.contains(&placed.object.meta().key)).collect();
         missing.sort_by_key(|placed| placed.position.index);

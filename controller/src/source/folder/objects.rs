@@ -41,6 +41,11 @@ impl Objects {
         self.known.get(key).filter(|known| known.file.is_none())?.told.as_ref()
     }
 
+    /// Whether a file has an object.
+    pub(super) fn is_claimed(&self, key: &ObjectKey) -> bool {
+        self.known.get(key).is_some_and(|known| known.file.is_some())
+    }
+
     /// Notes that a file has an object.
     pub(super) fn claim(&mut self, key: &ObjectKey, file: &FileName) {
         let first = &mut self.get_or_insert(key).file;

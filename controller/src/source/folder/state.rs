@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     FileName, Limits,
-    documents::{Documents, Placed, Position, duplicate},
+    documents::{Documents, Orphan, Placed, duplicate},
     file_problem,
     objects::Objects,
     scan::{Directory, Listing, Signature},
@@ -51,13 +51,6 @@ struct File {
     problem: Option<Problem>,
     /// Whether it was found without a word where there were objects: an editor may be about to write it.
     emptied: bool,
-}
-
-/// A document that cannot be read, whose object may have stood in another file.
-struct Orphan {
-    file: FileName,
-    key: ObjectKey,
-    position: Position,
 }
 
 /// What a watch knows of single files.
@@ -105,7 +98,7 @@ impl State {
                 again |= self.read(path, *signature, &mut keys, &mut orphans);
             }
         }
-        self.adopt(orphans);
+        self.adopt(orphans, &mut keys);
         let changes = self.settle(keys);
         let problems = self.collect_problems(&listing);
         let problems = (*problems != *self.problems).then(|| {
@@ -145,7 +138,7 @@ impl State {
         path: &Path,
         signature: Signature,
         keys: &mut BTreeSet<ObjectKey>,
-        orphans: &mut Vec<Orphan>,
+        orphans: &mut Vec<(FileName, Orphan)>,
     ) -> bool {
         let name =
             self.files.get_key_value(path).map_or_else(|| FileName::from(path), |(name, _)| name.clone());
@@ -172,8 +165,8 @@ impl State {
             return false;
         }
         let mut read = Documents::read(&text, &path.to_string_lossy(), &file.documents);
-        let nowhere = std::mem::take(&mut read.orphans).into_iter();
-        orphans.extend(nowhere.map(|(key, position)| Orphan { file: name.clone(), key, position }));
+        let of_file = std::mem::take(&mut read.orphans).into_iter();
+        orphans.extend(of_file.map(|orphan| (name.clone(), orphan)));
         let before = std::mem::replace(&mut file.documents, read);
         unclaim(&mut self.objects, &name, &before, keys);
         for key in file.documents.keys() {
@@ -183,13 +176,18 @@ impl State {
         false
     }
 
-    /// Where a document that cannot be read has come from another file, its last good state comes with it.
-    fn adopt(&mut self, orphans: Vec<Orphan>) {
-        for Orphan { file, key, position } in orphans {
-            let Some(told) = self.objects.left_over(&key) else { continue };
-            let (object, Some(read)) = (told.clone(), self.files.get_mut(&file)) else { continue };
+    /// Where a document that cannot be read has come from another file, its last good state comes with it. One that has
+    /// none, and that no other file has, says that it is refused.
+    fn adopt(&mut self, orphans: Vec<(FileName, Orphan)>, keys: &mut BTreeSet<ObjectKey>) {
+        for (file, Orphan { key, position, refused }) in orphans {
+            if self.objects.is_claimed(&key) {
+                continue;
+            }
+            let good = self.objects.left_over(&key).filter(|told| !objects::is_refused(told)).cloned();
+            let (Some(object), Some(read)) = (good.or(refused), self.files.get_mut(&file)) else { continue };
             self.objects.claim(&key, &file);
             read.documents.adopt(Placed { object, position });
+            keys.insert(key);
         }
     }
 

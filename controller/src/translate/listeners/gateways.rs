@@ -49,6 +49,13 @@ fn addressing(
     gateway: &Gateway,
     class: &GatewayClass,
 ) -> (Addressing, Option<GatewayRefusal>) {
+    if let Some(why) = &gateway.refused {
+        return (Addressing::Unknown, Some(GatewayRefusal::UnsupportedValue(why.clone())));
+    }
+    if class.refused.is_some() {
+        let text = format!("{} is refused; its status says why", class.meta.key);
+        return (Addressing::Unknown, Some(GatewayRefusal::InvalidParameters(text)));
+    }
     let parameters = match parameters::of_gateway(reader, class, gateway) {
         Ok(parameters) => parameters,
         Err((whose, why)) => {
@@ -126,6 +133,9 @@ fn alone(
 }
 
 fn check(gateway: &Gateway, listener: &GatewayListener) -> Option<ListenerRefusal> {
+    if let Some(why) = &listener.unsupported {
+        return Some(ListenerRefusal::UnsupportedValue(why.clone()));
+    }
     let passthrough = listener.tls.as_ref().is_some_and(|tls| tls.passthrough);
     match &listener.protocol {
         ListenerProtocol::Http => None,

@@ -1,0 +1,116 @@
+//! What is kept of an object that is refused as a whole: whose it is, so that its status can say why. Nothing of it is
+//! served.
+
+use std::sync::Arc;
+
+use portcullis_routing::RouteKind;
+use serde_json::Value;
+
+use super::{
+    checks::{Checks, Origin, Path},
+    head::Annotated,
+    ingress::LEGACY_CLASS,
+    parent_refs, wire,
+};
+use crate::ir::{
+    Gateway, GatewayClass, Ingress, Kind, Meta, Object, Route, gateway::ClientValidation, ingress::Unserved,
+    route::ParentRef,
+};
+
+/// The object in place of one that is refused; `None` for a kind whose status we do not write.
+pub(super) fn object(
+    kind: Kind,
+    document: &Value,
+    meta: Meta,
+    Annotated { annotations, .. }: &Annotated,
+    why: Box<str>,
+) -> Option<Object> {
+    let spec = document.get("spec").unwrap_or(&Value::Null);
+    let text = |name: &str| spec.get(name).and_then(Value::as_str).map(Box::<str>::from);
+    let refused = Some(why);
+    Some(match kind {
+        Kind::GatewayClass => {
+            let controller = text("controllerName").unwrap_or_default();
+            GatewayClass { meta, controller, parameters: None, refused }.into()
+        }
+        Kind::Gateway => Gateway {
+            meta,
+            class: text("gatewayClassName").unwrap_or_default(),
+            listeners: Vec::new(),
+            addresses: Vec::new(),
+            parameters: None,
+            labels: Default::default(),
+            annotations: Default::default(),
+            client_validation: ClientValidation::default(),
+            refused,
+        }
+        .into(),
+        Kind::HttpRoute => route(RouteKind::Http, spec, meta, refused).into(),
+        Kind::GrpcRoute => route(RouteKind::Grpc, spec, meta, refused).into(),
+        Kind::Ingress => Ingress {
+            meta,
+            class: text("ingressClassName"),
+            legacy_class: annotations.get(LEGACY_CLASS).map(|class| class.as_str().into()),
+            default_backend: None,
+            tls: Vec::new(),
+            rules: Vec::new(),
+            ssl_redirect: None,
+            unserved: Unserved::default(),
+            regex_paths: false,
+            own_tls: None,
+            refused,
+        }
+        .into(),
+        Kind::GatewayParameters
+        | Kind::ReferenceGrant
+        | Kind::IngressClass
+        | Kind::Service
+        | Kind::EndpointSlice
+        | Kind::Secret
+        | Kind::ConfigMap
+        | Kind::Namespace => return None,
+    })
+}
+
+/// Whether an object is one in place of one that is refused.
+pub(crate) fn is_refused(object: &Object) -> bool {
+    match object {
+        Object::GatewayClass(class) => class.refused.is_some(),
+        Object::Gateway(gateway) => gateway.refused.is_some(),
+        Object::Route(route) => route.refused.is_some(),
+        Object::Ingress(ingress) => ingress.refused.is_some(),
+        Object::GatewayParameters(_)
+        | Object::ReferenceGrant(_)
+        | Object::IngressClass(_)
+        | Object::Service(_)
+        | Object::EndpointSlice(_)
+        | Object::Secret(_)
+        | Object::ConfigMap(_)
+        | Object::Namespace(_) => false,
+    }
+}
+
+fn route(kind: RouteKind, spec: &Value, meta: Meta, refused: Option<Box<str>>) -> Route {
+    Route {
+        kind,
+        parents: parents(spec),
+        hostnames: Box::default(),
+        rules: Box::default(),
+        patterns: Box::default(),
+        meta,
+        refused,
+    }
+}
+
+/// The parents that can be read.
+fn parents(spec: &Value) -> Box<[Arc<ParentRef>]> {
+    let written = spec.get("parentRefs").and_then(Value::as_array);
+    let refs = written.into_iter().flatten().take(parent_refs::MOST).filter_map(|parent| {
+        let parent: wire::ParentRef = serde_json::from_value(parent.clone()).ok()?;
+        // The problems of the object say already what is wrong with it.
+        let mut checks = Checks::of("", Origin::ApiServer);
+        let read = parent_refs::read(vec![parent], &mut checks, &Path::Root);
+        (!checks.refused()).then_some(read)
+    });
+    refs.flatten().collect()
+}
