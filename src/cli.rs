@@ -11,7 +11,11 @@ use std::{
 };
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use portcullis_controller::{cluster::FIELD_MANAGER, translate::DedicatedPorts};
+use portcullis_controller::{
+    cluster::FIELD_MANAGER,
+    objects::{parse_count, parse_network},
+    translate::DedicatedPorts,
+};
 
 /// A Kubernetes Ingress and Gateway API controller with an L7 proxy inside.
 #[derive(Debug, Parser)]
@@ -130,11 +134,11 @@ pub struct ServeArgs {
     #[arg(long, value_name = "N", env = "PORTCULLIS_WORKERS", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub workers: Option<u16>,
     /// Network (CIDR) of peers whose X-Forwarded-* headers are believed; may be given several times.
-    #[arg(long, value_name = "CIDR", env = "PORTCULLIS_TRUSTED_PROXIES", value_delimiter = ',', value_parser = parse_cidr)]
+    #[arg(long, value_name = "CIDR", env = "PORTCULLIS_TRUSTED_PROXIES", value_delimiter = ',', value_parser = parse_network)]
     pub trusted_proxies: Vec<(IpAddr, u8)>,
     /// Network (CIDR) of load balancers that begin each connection with a PROXY protocol header (version 1 or 2); may
     /// be given several times.
-    #[arg(long, value_name = "CIDR", env = "PORTCULLIS_PROXY_PROTOCOL", value_delimiter = ',', value_parser = parse_cidr)]
+    #[arg(long, value_name = "CIDR", env = "PORTCULLIS_PROXY_PROTOCOL", value_delimiter = ',', value_parser = parse_network)]
     pub proxy_protocol: Vec<(IpAddr, u8)>,
     /// How long an answer of an HTTP/2 backend that has begun may go on with nothing in either direction, as that of a gRPC
     /// watch does.
@@ -260,31 +264,10 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| format!("{text:?} is not a duration such as 30s, 1m30s or 500ms"))
 }
 
-/// Reads a number that is not zero.
-pub fn parse_count(text: &str) -> Result<usize, String> {
-    let count = text.parse::<usize>().ok().filter(|count| *count > 0);
-    count.ok_or_else(|| format!("{text:?} is not a number of 1 or more"))
-}
-
 /// Reads a duration that is not nothing.
 pub fn parse_limit(text: &str) -> Result<Duration, String> {
     let limit = parse_duration(text)?;
     if limit.is_zero() { Err(format!("{text:?} would leave no time at all")) } else { Ok(limit) }
-}
-
-/// Reads `address/prefix length`; an address alone is itself.
-pub fn parse_cidr(text: &str) -> Result<(IpAddr, u8), String> {
-    let wrong = || format!("{text:?} is not a network such as 10.0.0.0/8 or fd00::/8");
-    let (address, length) = match text.split_once('/') {
-        Some((address, length)) => (address, Some(length.parse::<u8>().map_err(|_| wrong())?)),
-        None => (text, None),
-    };
-    let address: IpAddr = address.parse().map_err(|_| wrong())?;
-    let most = if address.is_ipv4() { 32 } else { 128 };
-    match length.unwrap_or(most) {
-        length if length <= most => Ok((address, length)),
-        _ => Err(wrong()),
-    }
 }
 
 fn parse_namespaced(text: &str) -> Result<(String, String), String> {
@@ -319,23 +302,6 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn cidr_takes_an_address_alone_and_no_prefix_beyond_its_length() {
-        for (text, want) in [
-            ("10.0.0.0/8", Some(("10.0.0.0", 8))),
-            ("192.0.2.7", Some(("192.0.2.7", 32))),
-            ("fd00::/8", Some(("fd00::", 8))),
-            ("::1", Some(("::1", 128))),
-            ("10.0.0.0/33", None),
-            ("10.0.0/8", None),
-            ("", None),
-            ("::/129", None),
-        ] {
-            let want = want.map(|(address, length)| (address.parse().unwrap(), length));
-            assert_eq!(parse_cidr(text).ok(), want, "{text}");
-        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::{
 };
 
 use tracing::Metadata;
-use tracing_subscriber::{EnvFilter, fmt::MakeWriter, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{EnvFilter, fmt::MakeWriter, layer::SubscriberExt, reload, util::SubscriberInitExt};
 
 use self::queue::{Line, Queue};
 use crate::cli::LogFormat;
@@ -28,6 +28,8 @@ const ACCESS_BYTES: usize = 8 << 20;
 /// How long the end of the process waits for a reader.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// Changes what is logged.
+static FILTER: OnceLock<Box<dyn Fn(bool) + Send + Sync>> = OnceLock::new();
 /// Those of this process.
 static QUEUES: OnceLock<Queues> = OnceLock::new();
 
@@ -48,13 +50,27 @@ pub fn start(format: LogFormat, access_log: bool) -> io::Result<()> {
     let lines = tracing_subscriber::fmt::layer()
         .with_ansi(io::stderr().is_terminal())
         .with_writer(QUEUES.get_or_init(|| queues));
-    let registry = tracing_subscriber::registry().with(filter(std::env::var("RUST_LOG").ok(), access_log));
+    let chosen = std::env::var("RUST_LOG").ok();
+    let (filtered, handle) = reload::Layer::new(filter(chosen.clone(), access_log));
+    let registry = tracing_subscriber::registry().with(filtered);
     // A test that set a subscriber of its own keeps it.
-    let _ = match format {
+    let started = match format {
         LogFormat::Text => registry.with(lines.with_target(false)).try_init(),
         LogFormat::Json => registry.with(lines.json()).try_init(),
     };
+    if started.is_ok() {
+        let _ = FILTER.set(Box::new(move |access_log| {
+            let _ = handle.reload(filter(chosen.clone(), access_log));
+        }));
+    }
     Ok(())
+}
+
+/// Logs each request from now on, or no more than `RUST_LOG` asks for.
+pub fn set_access_log(access_log: bool) {
+    if let Some(set) = FILTER.get() {
+        set(access_log);
+    }
 }
 
 /// Waits until what was logged is written, unless nobody reads it.

@@ -8,6 +8,7 @@
 //! ```
 
 mod cluster;
+mod live;
 mod own;
 mod readiness;
 mod rendered;
@@ -27,7 +28,7 @@ use portcullis_controller::{
     source::FolderOptions,
     translate::Address,
 };
-use portcullis_proxy::{Bindings, Capacity, ConnectionLimits, LocalBackends, Options, Proxy};
+use portcullis_proxy::{Bindings, Capacity, LocalBackends, Options, Proxy};
 use portcullis_routing::PortKey;
 use portcullis_tls::Certificate;
 use tokio::{
@@ -42,6 +43,7 @@ use crate::{
     server::Server,
     signals::Stop,
 };
+use live::Live;
 use readiness::Readiness;
 
 /// A process that serves: proxy, controller and admin port.
@@ -111,6 +113,7 @@ impl Running {
         let settings = Settings { direct: false, dedicated: cluster.dedicated_ports, ..settings(args)? };
         let controllers = cluster::controllers(&settings, &cluster.field_manager);
         let default_certificate = settings.default_certificate.clone();
+        let settings_map = settings.settings_map.clone();
         let (deltas, received) = mpsc::channel(DELTAS_WAITING);
         let (controller, handle) = Controller::of(received, settings);
         let local = if cluster.local_backends { LocalBackends::Allowed } else { LocalBackends::Refused };
@@ -126,6 +129,7 @@ impl Running {
             controllers,
             port_offset: args.port_offset,
             default_certificate,
+            settings_map,
         };
         let (lacking, release) = cluster::start(links, cluster, &running.readiness);
         let (bindings, handle) = (running.proxy.bindings(), running.readiness.controller.clone());
@@ -140,12 +144,12 @@ impl Running {
         args: &ServeArgs,
         links: Links,
     ) -> anyhow::Result<Self> {
-        let files = raise_file_limit();
+        let capacity = Capacity::of(raise_file_limit(), workers(args));
         let options = Options {
             local_backends: links.local,
             external_names: args.objects.external_names,
             cluster_addresses: handle.cluster_addresses(),
-            ..options(args, files)
+            ..options(args, capacity)
         };
         let proxy = Arc::new(Proxy::start(options).context("the proxy cannot be started")?);
         let readiness = Readiness::new(handle, Arc::clone(&proxy), links.many_owners);
@@ -156,9 +160,11 @@ impl Running {
         own::tell(&proxy, admin.address(), &machine);
         tokio::spawn(own::follow(Arc::clone(&proxy), admin.address(), machine, links.known));
         let (publish_to, published) = (Arc::clone(&proxy), readiness.ports.clone());
+        let mut live = Live::new(capacity, Arc::new(live::of_flags(args)));
         tokio::spawn(controller.run(move |publication| {
             let ports = &publication.table.ports;
             let now: BTreeMap<_, _> = ports.iter().map(|(bound, port)| (*bound, port.number)).collect();
+            live.apply(publication.live, &publish_to);
             publish_to.publish(publication.table, publication.certificates);
             published.send_if_modified(|before| {
                 let is_other = *before != now;
@@ -260,40 +266,21 @@ const FEW_FILES: u64 = 1024;
 /// with for ever.
 const PINGS: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(300));
 
-fn options(args: &ServeArgs, files: usize) -> Options {
-    let base = Options::default();
-    let workers = args.workers.map_or(base.workers, usize::from);
-    let capacity = Capacity::of(files, workers);
+fn workers(args: &ServeArgs) -> usize {
+    args.workers.map_or_else(|| Options::default().workers, usize::from)
+}
+
+fn options(args: &ServeArgs, capacity: Capacity) -> Options {
     Options {
         bind: args.bind.clone(),
-        workers,
-        trusted: args.trusted_proxies.clone(),
-        proxy_protocol: args.proxy_protocol.clone(),
+        workers: workers(args),
         stream_idle_timeout: args.stream_idle_timeout,
         backend_ping_interval: (args.stream_idle_timeout / 3).clamp(PINGS.0, PINGS.1),
         upstream_idle_connections: capacity.idle_backends,
-        connections: connection_limits(args, capacity),
         max_requests: capacity.requests,
         max_mirrors: capacity.mirrors,
-        ..base
-    }
-}
-
-fn connection_limits(args: &ServeArgs, capacity: Capacity) -> ConnectionLimits {
-    let process = args.max_connections.unwrap_or(capacity.clients);
-    if process > capacity.clients {
-        warn!(
-            allowed = capacity.clients,
-            "--max-connections is more than the limit of open files (ulimit -n) allows"
-        );
-    }
-    let clients = process.min(capacity.clients);
-    let of_all = Capacity { clients, ..capacity }.connections();
-    ConnectionLimits {
-        port: args.max_connections_per_port.unwrap_or(of_all.port),
-        client: args.max_connections_per_client,
-        descriptors: capacity.clients,
-        ..of_all
+        live: live::options(&live::of_flags(args).proxy, capacity),
+        ..Options::default()
     }
 }
 
@@ -312,6 +299,7 @@ fn settings(args: &ServeArgs) -> anyhow::Result<Settings> {
         default_certificate: args.default_certificate.as_ref().map(secret),
         fallback_certificate: Some(Arc::new(self_signed().context("the default certificate")?)),
         port_offset: args.port_offset,
+        live: Arc::new(live::of_flags(args)),
         ..args.objects.settings()
     })
 }

@@ -5,6 +5,7 @@
 mod support;
 
 use std::{
+    io::{BufRead, BufReader},
     net::{IpAddr, SocketAddr},
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
@@ -20,7 +21,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 struct Process {
     child: Child,
     ip: IpAddr,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Process {
@@ -35,7 +36,7 @@ impl Process {
             std::fs::write(folder.path().join(name), text.replace("{ip}", &ip.to_string())).unwrap();
         }
         let child = command(folder.path(), ip).args(flags).spawn().unwrap();
-        Self { child, ip, _folder: folder }
+        Self { child, ip, folder }
     }
 
     fn at(&self, port: u16) -> SocketAddr {
@@ -121,7 +122,7 @@ async fn idle_connections_take_descriptors_from_nobody() {
     let mut limited = Command::new("sh");
     limited.args(["-c", "ulimit -n 256 && exec \"$0\" \"$@\""]).arg(run.get_program()).args(run.get_args());
     limited.stdout(Stdio::null()).stderr(Stdio::piped());
-    let process = Process { child: limited.spawn().unwrap(), ip, _folder: folder };
+    let process = Process { child: limited.spawn().unwrap(), ip, folder };
     process.until_ready().await;
     let mut idle = Vec::new();
     for n in 0..400 {
@@ -272,4 +273,43 @@ async fn lines_beyond_what_may_wait_are_dropped_and_counted() {
     // Nor does the end of the process wait for the reader.
     process.signal();
     assert!(process.ended().await.success());
+}
+
+fn settings(access_log: bool) -> String {
+    format!(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {{ name: settings, namespace: edge }}\n\
+         data: {{ access-log: '{access_log}' }}\n"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_are_logged_from_when_the_settings_say_so() {
+    let mut all = files().to_vec();
+    all.push(("settings.yaml", settings(false)));
+    let mut process = Process::run(&all, &["--settings-configmap", "edge/settings"]);
+    let mut log = BufReader::new(process.child.stderr.take().unwrap()).lines();
+    let _echo = Echo::bind(SocketAddr::new(process.ip, 18001), Identity::default()).await.unwrap();
+    process.until_ready().await;
+    let url = |path: &str| format!("http://{}/{path}", process.at(80));
+    let get = async |url: String| client().build().unwrap().get(url).header("host", "a.test").send().await;
+    assert_eq!(get(url("before")).await.unwrap().status(), 200);
+    std::fs::write(process.folder.path().join("settings.yaml"), settings(true)).unwrap();
+    let mut until = |text: &str| {
+        let lines = log.by_ref().map_while(Result::ok);
+        let mut passed = Vec::new();
+        for line in lines {
+            let is_it = line.contains(text);
+            passed.push(line);
+            if is_it {
+                return passed;
+            }
+        }
+        panic!("{text}: never in {passed:?}")
+    };
+    let before = until("settings changed");
+    assert!(!before.iter().any(|line| line.contains("/before")), "{before:?}");
+    assert_eq!(get(url("after")).await.unwrap().status(), 200);
+    let after = until("/after");
+    assert!(after.iter().any(|line| line.contains("status=200")), "{after:?}");
+    process.signal();
 }

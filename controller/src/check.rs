@@ -130,7 +130,9 @@ impl Checks {
         for (key, finding) in statuses::findings(&translation.statuses) {
             self.say(key, finding);
         }
-        for problem in translate::unclaimed(&Reader::new(&self.snapshot, settings, None)) {
+        let of_settings = settings.with_settings_map(&self.snapshot).1;
+        let unclaimed = translate::unclaimed(&Reader::new(&self.snapshot, settings, None));
+        for problem in unclaimed.into_iter().chain(of_settings) {
             let of = self.by_key.iter().find(|(key, _)| *key.to_string() == *problem.object);
             for index in of.into_iter().flat_map(|(_, known)| &known.places) {
                 self.report.objects[*index].add_problem(&problem);

@@ -9,6 +9,7 @@
 
 pub mod dedicated;
 pub mod events;
+mod leadership;
 pub mod lease;
 pub mod live;
 pub mod own;
@@ -18,6 +19,7 @@ mod tokens;
 mod turns;
 
 pub use dedicated::{DedicatedLinks, DedicatedOptions};
+pub use leadership::{Leadership, Term};
 pub use live::{Live, Observation, Sighting};
 pub use service::{ServiceLinks, SharedService};
 

@@ -57,6 +57,8 @@ pub struct Controller {
     /// Those that the source told.
     of_documents: Arc<[Problem]>,
     unclaimed: Vec<Problem>,
+    /// Of the ConfigMap of settings.
+    of_settings: Vec<Problem>,
     ready: watch::Sender<bool>,
     changed: Arc<Changed>,
     /// The last delta that was taken up.
@@ -124,6 +126,7 @@ impl Controller {
             problems,
             of_documents: Arc::default(),
             unclaimed: Vec::new(),
+            of_settings: Vec::new(),
             ready,
             changed: Arc::clone(&changed),
             taken: 0,
@@ -245,6 +248,10 @@ impl Controller {
         let begun = Instant::now();
         let publication = self.index.publish();
         let is_published = publication.is_some();
+        if self.index.settings_problems() != self.of_settings {
+            self.of_settings = self.index.settings_problems().to_vec();
+            self.tell_problems();
+        }
         if let Some(publication) = publication {
             let generation = publication.table.generation;
             publish(publication);
@@ -288,7 +295,8 @@ impl Controller {
     }
 
     fn tell_problems(&self) {
-        let problems: Arc<[_]> = self.of_documents.iter().chain(&self.unclaimed).cloned().collect();
+        let problems: Arc<[_]> =
+            self.of_documents.iter().chain(&self.of_settings).chain(&self.unclaimed).cloned().collect();
         let before = self.problems.send_replace(Arc::clone(&problems));
         let known: HashSet<_> = before.iter().collect();
         problems.iter().filter(|problem| !known.contains(problem)).for_each(log);

@@ -3,6 +3,8 @@
 //! A unit of translation notes each fact that it reads ([`crate::translate::Reader`]); [`facts_of`] says which facts a
 //! change of an object changes; what translation makes of one unit may be a fact that others read.
 
+use std::sync::Arc;
+
 use portcullis_routing::{HostPattern, PortKey};
 
 use crate::{
@@ -40,6 +42,10 @@ pub enum Fact {
     RoutesOn(ObjectKey),
     /// Whether the regular expressions of a route are within the budget of its namespace.
     PatternsOf(ObjectKey),
+    /// The oldest object that serves a hostname.
+    OwnerOf(Arc<str>),
+    /// The same of all hostnames below a name.
+    OwnersBelow(Arc<str>),
     /// The outcome of an object's translation, which its status reports.
     Outcome(ObjectKey),
 
@@ -54,6 +60,8 @@ pub enum Fact {
     Allocation,
     /// The releases of the CRDs.
     Bundle,
+    /// What the operator lets namespaces take of the shared addresses.
+    Entrance,
     /// Everything else in the settings.
     Settings,
 }

@@ -15,6 +15,7 @@
 
 mod addresses;
 mod dependencies;
+mod live;
 mod patch;
 mod routes;
 mod statuses;
@@ -33,12 +34,12 @@ use crate::{
     Bindings, Problem, Publication,
     cluster::dedicated::{Hindrances, Wishes},
     facts::{Fact, facts_of},
-    ir::ObjectKey,
+    ir::{LiveSettings, ObjectKey},
     kinds::Kind,
     snapshot::{Change, Snapshot},
     translate::{
-        self, Address, Allocation, Bundle, HostSlot, Listeners, Pools, PortPlan, Reader, Settings,
-        SharedChange, SharedHosts,
+        self, Address, Allocation, Bundle, HostOwners, HostSlot, Listeners, Pools, PortPlan, Reader,
+        Settings, SharedChange, SharedHosts,
     },
 };
 use addresses::Addresses;
@@ -50,6 +51,13 @@ use units::{Unit, Units};
 #[derive(Debug)]
 pub struct Index {
     settings: Settings,
+    /// The live settings before the ConfigMap of settings.
+    flags: Arc<LiveSettings>,
+    /// To whom hostnames belong; `None` where they belong to nobody.
+    owners: Option<HostOwners>,
+    /// Whether that ConfigMap has to be read again.
+    is_settings_map_new: bool,
+    settings_problems: Vec<Problem>,
     snapshot: Snapshot,
     bindings: Bindings,
     pools: Pools,
@@ -83,6 +91,10 @@ impl Index {
     /// An index without objects.
     pub fn new(settings: Settings) -> Self {
         Self {
+            flags: Arc::clone(&settings.live),
+            owners: None,
+            is_settings_map_new: settings.settings_map.is_some(),
+            settings_problems: Vec::new(),
             settings,
             snapshot: Snapshot::default(),
             bindings: Bindings::new(),
@@ -127,6 +139,7 @@ impl Index {
                 Change::Delete(_) => None,
             };
             facts_of(before.as_ref(), after).iter().for_each(|fact| self.units.change(fact));
+            self.is_settings_map_new |= self.settings.settings_map.as_ref() == Some(change.key());
             self.snapshot.apply(change);
         }
     }
@@ -180,7 +193,11 @@ impl Index {
         if self.settings.bundle != bundle {
             self.units.change(&Fact::Bundle);
         }
+        // What holds now is compared with what the ConfigMap makes of the new ones.
+        let live = Arc::clone(&self.settings.live);
         self.settings = settings;
+        self.flags = std::mem::replace(&mut self.settings.live, live);
+        self.is_settings_map_new = true;
         self.units.change(&Fact::Settings);
     }
 
@@ -195,12 +212,16 @@ impl Index {
         if !self.complete {
             return None;
         }
-        if std::mem::take(&mut self.units.stale.listeners) {
-            self.renew_listeners();
-        }
+        let is_live_new = self.renew_live_settings();
+        self.renew_stale_listeners();
+        self.renew_owners();
+        // Some are refused where a hostname belongs to somebody else. What routes attach to stays the same.
+        self.renew_stale_listeners();
         let translator = routes::Translator {
             snapshot: &self.snapshot,
-            reader: Reader::new(&self.snapshot, &self.settings, None).noting(),
+            reader: Reader::new(&self.snapshot, &self.settings, None)
+                .with_owners(self.owners.as_ref())
+                .noting(),
             listeners: &self.listeners,
             pools: &self.pools,
         };
@@ -208,7 +229,7 @@ impl Index {
         self.addresses.renew(&self.snapshot, &self.settings, &mut self.units.stale);
         self.fill_pools();
 
-        let mut changed = self.publications == 0;
+        let mut changed = self.publications == 0 || is_live_new;
         let frame = self.frame.take();
         let shares = self.renew_shared(frame.is_some(), &slots);
         let is_shared_new = !shares.is_empty();
@@ -275,12 +296,20 @@ impl Index {
             self.pools.patterns.forget_unused();
             self.pools.certificates.forget_unused(&self.snapshot);
         }
-        Publication { table: Arc::clone(&self.table), certificates: Arc::clone(&self.certificates) }
+        Publication {
+            table: Arc::clone(&self.table),
+            certificates: Arc::clone(&self.certificates),
+            live: Arc::clone(&self.settings.live),
+        }
     }
 
-    /// Translates all listeners, and marks as stale only the routes at those that changed.
-    fn renew_listeners(&mut self) {
-        let reader = Reader::new(&self.snapshot, &self.settings, None).noting();
+    /// Translates all listeners where one is stale, and marks as stale only the routes at those that changed.
+    fn renew_stale_listeners(&mut self) {
+        if !std::mem::take(&mut self.units.stale.listeners) {
+            return;
+        }
+        let reader =
+            Reader::new(&self.snapshot, &self.settings, None).with_owners(self.owners.as_ref()).noting();
         let now = translate::listeners(&reader, &self.pools.certificates);
         self.units.record(Unit::Listeners, &reader);
         let before = std::mem::replace(&mut self.listeners, now);

@@ -32,6 +32,7 @@ pub use translate::Settings;
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use ir::LiveSettings;
 use portcullis_routing::Table;
 use portcullis_tls::Certificates;
 
@@ -42,6 +43,8 @@ pub struct Publication {
     pub table: Arc<Table>,
     /// With which certificates.
     pub certificates: Arc<Certificates>,
+    /// With which settings, of those that can change.
+    pub live: Arc<LiveSettings>,
 }
 
 /// Whether each port of the table is bound; the text says why not.

@@ -23,6 +23,7 @@ mod head;
 mod http_route;
 mod ingress;
 mod ingress_class;
+pub(crate) mod live_settings;
 mod matches;
 mod names;
 mod parent_refs;
@@ -39,6 +40,7 @@ mod wire;
 pub use core::addresses::addresses_of_service;
 pub(crate) use core::service::MARK;
 pub(crate) use head::{Identity, identify, key, title};
+pub use live_settings::{parse_count, parse_network};
 pub(crate) use refused::is_refused;
 
 /// Whether a text is the name of a controller of classes: a domain and a path (`GatewayController` of the Gateway API).

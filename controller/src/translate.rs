@@ -23,8 +23,10 @@ mod full;
 mod grants;
 mod ingress;
 mod listeners;
+mod owners;
 mod parameters;
 mod patterns;
+mod permissions;
 mod ports;
 mod reader;
 mod route;
@@ -43,13 +45,16 @@ pub use dedicated::{Dedicated, DedicatedState, label_value, service_name};
 pub use endpoints::{Resolved, endpoints, fill};
 pub use full::full;
 pub use ingress::ingress;
+use ingress::may_serve;
 pub(crate) use listeners::shared_with;
 pub use listeners::{
     Addressing, AttachPoint, Closer, Closure, FirstOf, GatewayRefusal, GatewayState, IngressHost,
     IngressSide, ListenerPlan, ListenerRefusal, ListenerState, Listeners, PortPlan, WayOut, listeners,
 };
+pub use owners::HostOwners;
 pub(crate) use parameters::of_class as parameters_of_class;
 pub use patterns::{PatternPool, PatternQuotas};
+pub use permissions::HostRefusal;
 pub use ports::{DedicatedPorts, PortRange, PortUnavailable};
 pub use reader::{Binding, Reader};
 pub(crate) use route::{InvalidRules, NotAttached, Unresolved, tls_towards};

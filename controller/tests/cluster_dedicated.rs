@@ -59,7 +59,7 @@ impl Replica {
         let leads = watch::Sender::new(leads);
         let links = DedicatedLinks {
             wishes: handle.wishes(),
-            leads: leads.subscribe(),
+            leadership: leads.subscribe().into(),
             bindings: are_bound,
             hindrances: handle.hindrances(),
             allocation: handle.allocation(),

@@ -10,11 +10,14 @@ use std::{
 };
 
 use portcullis_controller::{
-    cluster::{ServiceLinks, SharedService},
+    cluster::{Leadership, ServiceLinks, SharedService, Term},
     translate::Address,
 };
 use serde_json::{Value, json};
-use tokio::{sync::watch, time::sleep};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
 
 use api_server::{Answer, ApiServer, Fault, Log};
 
@@ -22,6 +25,7 @@ use api_server::{Answer, ApiServer, Fault, Log};
 struct Followed {
     ports: watch::Sender<Option<BTreeSet<u16>>>,
     leads: watch::Sender<bool>,
+    term: Term,
     addresses: watch::Receiver<Vec<Address>>,
     read: watch::Receiver<bool>,
     missing: watch::Receiver<BTreeMap<u16, String>>,
@@ -31,6 +35,8 @@ impl Followed {
     fn start(server: &ApiServer, add_ports: bool) -> Self {
         let (ports, needed) = watch::channel(None);
         let (leads, leading) = watch::channel(true);
+        let term = Term::default();
+        term.set(Some(Instant::now() + Duration::from_secs(1_000_000)));
         let (to_addresses, addresses) = watch::channel(Vec::new());
         let (to_read, read) = watch::channel(false);
         let (to_missing, missing) = watch::channel(BTreeMap::new());
@@ -43,13 +49,13 @@ impl Followed {
         };
         let links = ServiceLinks {
             ports: needed,
-            leads: leading,
+            leadership: Leadership::within(leading, term.clone()),
             addresses: to_addresses,
             read: to_read,
             missing: to_missing,
         };
         tokio::spawn(service.follow(server.client(), links));
-        Self { ports, leads, addresses, read, missing }
+        Self { ports, leads, term, addresses, read, missing }
     }
 
     async fn need(&self, ports: &[u16]) {
@@ -133,6 +139,22 @@ async fn only_the_leader_adds_ports() {
     followed.need(&[443]).await;
     sleep(Duration::from_secs(60)).await;
     assert_eq!(server.asked("PATCH", "").len(), 0);
+    followed.leads.send_replace(true);
+    sleep(Duration::from_secs(1)).await;
+    assert!(ports(&server).contains(&"443/TCP->8443".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn whose_term_is_over_adds_no_port_before_it_is_told() {
+    let server = ApiServer::new();
+    chart_service(&server);
+    let followed = Followed::start(&server, true);
+    // As after a freeze: nobody has said yet that another one leads.
+    followed.term.set(Some(Instant::now()));
+    followed.need(&[443]).await;
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(server.asked("PATCH", "").len(), 0);
+    followed.term.set(Some(Instant::now() + Duration::from_secs(60)));
     followed.leads.send_replace(true);
     sleep(Duration::from_secs(1)).await;
     assert!(ports(&server).contains(&"443/TCP->8443".to_owned()));

@@ -12,7 +12,7 @@ use std::{
 use portcullis_controller::{
     Bindings, Controller, Handle, Settings, Topic,
     cluster::{
-        lease::Term,
+        Leadership, Term,
         statuses::{ControllerNames, RefusedStatuses, Writer},
     },
     ir::Kind,
@@ -61,10 +61,10 @@ impl Replica {
         let (controller, handle) = Controller::of(deltas, settings);
         let (leads, leading) = watch::channel(leads);
         let feed = handle.status_feed();
-        let writer = Writer::new(server.client(), feed, seen, leading, controllers, "pod-1");
         let term = Term::default();
         term.set(Some(Instant::now() + Duration::from_secs(1_000_000)));
-        let writer = writer.within(term.clone());
+        let leadership = Leadership::within(leading, term.clone());
+        let writer = Writer::new(server.client(), feed, seen, leadership, controllers, "pod-1");
         let refused = writer.refused();
         let mut tasks = JoinSet::new();
         tasks.spawn(cluster::watch(server.client(), ClusterOptions::default(), outlets));
@@ -230,6 +230,40 @@ async fn only_the_leader_writes() {
     sleep(Duration::from_secs(5)).await;
     assert_eq!((writes_of(&server, "/httproutes/r0/"), writes_of(&server, "/httproutes/new/")), (2, 1));
     assert_eq!(writes_of(&server, "/httproutes/r1/"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_ingress_that_leaves_our_class_loses_our_address_and_no_other() {
+    let server = ApiServer::new();
+    let names = ["edited", "taken", "class"];
+    for name in names {
+        let mut ingress = ingress(name, &format!("{name}.example.com"));
+        ingress["spec"]["ingressClassName"] = if name == "class" { "edge" } else { "portcullis" }.into();
+        server.apply("ingresses", ingress);
+    }
+    let class = |controller: &str| json!({"apiVersion": "networking.k8s.io/v1", "kind": "IngressClass", "metadata": {"name": "edge"}, "spec": {"controller": controller}});
+    server.apply("ingressclasses", class("portcullis.dev/ingress-controller"));
+    let address = |name: &str| {
+        let ingress = server.get("ingresses", "shop", name).unwrap();
+        ingress["status"]["loadBalancer"]["ingress"][0]["ip"].as_str().map(str::to_owned)
+    };
+    let _replica = Replica::start(&server, true).ready().await;
+    until("addresses", || names.iter().all(|name| address(name).is_some()).then_some(())).await;
+    let other = json!({"loadBalancer": {"ingress": [{"ip": "198.51.100.1"}]}});
+    for name in ["edited", "taken"] {
+        let mut ingress = ingress(name, &format!("{name}.example.com"));
+        ingress["spec"]["ingressClassName"] = "other".into();
+        server.apply("ingresses", ingress);
+        if name == "taken" {
+            server.set_status("ingresses", "shop", name, other.clone());
+        }
+    }
+    // Nobody has edited the Ingresses of this class: names may still point to the address.
+    server.apply("ingressclasses", class("example.com/other"));
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(address("edited"), None);
+    assert_eq!(address("taken").as_deref(), Some("198.51.100.1"));
+    assert_eq!(address("class").as_deref(), Some("192.0.2.1"));
 }
 
 #[tokio::test(start_paused = true)]

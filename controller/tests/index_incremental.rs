@@ -265,7 +265,7 @@ impl Running {
             self.last = Some(publication);
         }
         self.index.update_statuses(&mut self.statuses);
-        let Some(Publication { table, certificates }) = &self.last else {
+        let Some(Publication { table, certificates, live }) = &self.last else {
             return Err(TestCaseError::fail("nothing was published"));
         };
         let want = full(self.index.snapshot(), &self.settings, Some(&self.bindings), &Pools::default());
@@ -273,6 +273,7 @@ impl Running {
         prop_assert_eq!(text::certificates(certificates), text::certificates(&want.certificates));
         prop_assert_eq!(fingerprints(certificates), fingerprints(&want.certificates));
         prop_assert_eq!(&self.statuses, &want.statuses);
+        prop_assert_eq!(live, &self.settings.with_settings_map(self.index.snapshot()).0);
         Ok(())
     }
 
@@ -298,6 +299,7 @@ fn settings(default_certificate: bool, watch_ingress_without_class: bool) -> Set
         strict_annotations: default_certificate,
         // Room for two of the few regular expressions that there are.
         pattern_budget: 150 << 10,
+        settings_map: Some(ObjectKey::new(Kind::ConfigMap, "a", "x")),
         dedicated: DedicatedPorts::Of("20000-20002".parse().unwrap()),
         ..Settings::default()
     }

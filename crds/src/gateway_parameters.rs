@@ -100,6 +100,22 @@ pub struct ServiceParameters {
         extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["port"])
     )]
     pub node_ports: Option<Vec<NodePort>>,
+    /// In the object of a GatewayClass: which of these fields the object of a Gateway may set. None of them where nothing
+    /// is said. In the object of a Gateway it has no effect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 3), extend("x-kubernetes-list-type" = "set"))]
+    pub allow_overrides: Option<Vec<Override>>,
+}
+
+/// A field of the Service that a Gateway sets itself only where its GatewayClass allows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub enum Override {
+    /// `type`.
+    Type,
+    /// `annotations`.
+    Annotations,
+    /// `loadBalancerClass`.
+    LoadBalancerClass,
 }
 
 /// The Service's type; LoadBalancer where nothing is said.

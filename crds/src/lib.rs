@@ -7,8 +7,8 @@
 mod gateway_parameters;
 
 pub use gateway_parameters::{
-    Addressing, GatewayParameters, GatewayParametersSpec, IpFamilyPolicy, NodePort, ServiceParameters,
-    ServiceType, TrafficPolicy, limits,
+    Addressing, GatewayParameters, GatewayParametersSpec, IpFamilyPolicy, NodePort, Override,
+    ServiceParameters, ServiceType, TrafficPolicy, limits,
 };
 
 /// The group of all our kinds.

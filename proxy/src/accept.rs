@@ -243,8 +243,9 @@ async fn serve(
     worker: &Worker,
 ) -> Result<(), ConnectionError> {
     let (peer, local) = addresses(&mut tcp, peer, worker).await?;
-    // Behind a proxy that says whose requests they are, an address is not a client's.
-    if !crate::ranges::hold(&worker.shared.options.trusted, peer.ip()) {
+    // The address of a trusted proxy stands for many clients.
+    let is_trusted = crate::ranges::hold(&worker.shared.live.load().trusted, peer.ip());
+    if !is_trusted {
         admitted.belongs_to(peer.ip()).await.map_err(ConnectionError::TooMany)?;
     }
     let held = Arc::clone(admitted.held());
@@ -310,13 +311,13 @@ async fn addresses(
     peer: SocketAddr,
     worker: &Worker,
 ) -> Result<(SocketAddr, SocketAddr), ConnectionError> {
-    let options = &worker.shared.options;
     let local = tcp.local_addr()?;
-    if options.proxy_protocol.is_empty() || !crate::ranges::hold(&options.proxy_protocol, peer.ip()) {
+    if !crate::ranges::hold(&worker.shared.live.load().proxy_protocol, peer.ip()) {
         return Ok((peer, local));
     }
     // Boxed, so that connections that bring none do not pay for its size.
-    let header = Box::pin(tokio::time::timeout(options.header_timeout, proxy_protocol::read(tcp))).await;
+    let limit = worker.shared.options.header_timeout;
+    let header = Box::pin(tokio::time::timeout(limit, proxy_protocol::read(tcp))).await;
     let header = header.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()))?;
     Ok(header.unwrap_or((peer, local)))
 }

@@ -17,6 +17,7 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use portcullis_routing::PortKey;
 use tokio::{
     sync::Notify,
@@ -82,7 +83,7 @@ const WARN_INTERVAL: Duration = Duration::from_secs(10);
 /// All connections of clients, as far as limits depend on them.
 #[derive(Debug)]
 pub(crate) struct Admission {
-    limits: ConnectionLimits,
+    limits: ArcSwap<ConnectionLimits>,
     all: Count,
     listening: AtomicUsize,
     /// Of all worker threads.
@@ -121,7 +122,7 @@ pub(crate) struct Admitted {
 impl Admission {
     pub(crate) fn new(limits: ConnectionLimits) -> Arc<Self> {
         Arc::new(Self {
-            limits,
+            limits: ArcSwap::from_pointee(limits),
             all: Count::default(),
             listening: AtomicUsize::new(0),
             ports: Mutex::default(),
@@ -139,6 +140,11 @@ impl Admission {
         let port = Port::new(key, same.map(|port| Arc::clone(port.count())).unwrap_or_default());
         ports.push(Arc::downgrade(&port));
         port
+    }
+
+    /// Changes the limits; connections that are over a lower one stay.
+    pub(crate) fn set_limits(&self, limits: ConnectionLimits) {
+        self.limits.store(Arc::new(limits));
     }
 
     /// How many sockets listen.
@@ -163,12 +169,13 @@ impl Admission {
 
     /// The most that clients may hold now.
     fn most(&self) -> usize {
-        let descriptors = self.limits.descriptors.saturating_sub(self.listening.load(Ordering::Relaxed));
-        self.limits.process.min(descriptors)
+        let limits = self.limits.load();
+        let descriptors = limits.descriptors.saturating_sub(self.listening.load(Ordering::Relaxed));
+        limits.process.min(descriptors)
     }
 
     fn take(&self, port: &Port) -> Result<(), Limit> {
-        if !port.count().take(self.limits.port) {
+        if !port.count().take(self.limits.load().port) {
             return Err(Limit::Port);
         }
         if !self.all.take(self.most()) {
@@ -206,7 +213,7 @@ impl Admission {
     /// Asks a batch of idle connections to go, unless some are going already. False: none is idle.
     fn shed(&self, limit: Limit, port: &Port) -> bool {
         let (count, most) = match limit {
-            Limit::Port => (&**port.count(), self.limits.port),
+            Limit::Port => (&**port.count(), self.limits.load().port),
             Limit::Process | Limit::Client => (&self.all, self.most()),
         };
         let (mut no_search_until, begin) = (locked(&count.no_search_until), Instant::now());
@@ -250,7 +257,7 @@ impl Admission {
             return;
         }
         *warned = Some(Instant::now());
-        let ConnectionLimits { process, port, client, .. } = self.limits;
+        let ConnectionLimits { process, port, client, .. } = **self.limits.load();
         match limit {
             Limit::Process if self.most() < process => {
                 warn!(
@@ -316,7 +323,7 @@ impl Admitted {
     /// # Errors
     /// Where the client has as many as it may have, and none of them is idle.
     pub(crate) async fn belongs_to(&mut self, address: IpAddr) -> Result<(), Limit> {
-        let Some(most) = self.admission.limits.client else { return Ok(()) };
+        let Some(most) = self.admission.limits.load().client else { return Ok(()) };
         let client = Client::of(address);
         let Self { admission, held, .. } = self;
         let take = || if admission.clients.take(client, held, most) { Ok(()) } else { Err(Limit::Client) };

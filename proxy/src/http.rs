@@ -114,7 +114,7 @@ impl ProxyHttp for HttpService {
         request: &mut RequestHeader,
         context: &mut Context,
     ) -> Result<()> {
-        attempt::request(&self.shared.options, session, request, context).await?;
+        attempt::request(session, request, context).await?;
         if !context.mirrored
             && let Some(route) = context.with_mirrors()
         {

@@ -47,18 +47,13 @@ use self::{
 
 pub use self::upstream::dial::{LocalBackends, Own};
 
-/// How the data plane runs; what does not change with the table.
+/// How the data plane runs.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Addresses that every listener binds.
     pub bind: Vec<IpAddr>,
     /// Worker threads; each has its own listeners and its own connections to backends.
     pub workers: usize,
-    /// Peers whose `X-Forwarded-*` are believed, as `address/prefix length`.
-    pub trusted: Vec<(IpAddr, u8)>,
-    /// Load balancers in front that begin each connection with a PROXY header (version 1 or 2), as
-    /// `address/prefix length`. One without it is refused; one from elsewhere is taken as it is.
-    pub proxy_protocol: Vec<(IpAddr, u8)>,
     /// Limit of time for a connection to a backend.
     pub connect_timeout: Duration,
     /// Limit of time while bytes wait that a peer does not take, or for more of an answer; of HTTP/2 backends, for its
@@ -90,14 +85,28 @@ pub struct Options {
     pub external_names: ExternalNames,
     /// Which addresses are whose; asked where that limits names.
     pub cluster_addresses: Arc<ClusterAddresses>,
-    /// Limits of clients' connections.
-    pub connections: ConnectionLimits,
     /// Limit of requests in flight; more are answered 503.
     pub max_requests: usize,
     /// Limit of mirrored requests that each worker has in flight; more are not begun.
     pub max_mirrors: usize,
     /// Limit of bytes that all mirrored requests together hold; those to one namespace hold a quarter of it.
     pub mirror_bytes: usize,
+    /// What holds until [`Proxy::set_live_options`] says otherwise.
+    pub live: LiveOptions,
+}
+
+/// Options that can change while the data plane runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LiveOptions {
+    /// Peers whose `X-Forwarded-*` are believed, as `address/prefix length`.
+    pub trusted: Vec<(IpAddr, u8)>,
+    /// Load balancers in front that begin each connection with a PROXY header (version 1 or 2), as
+    /// `address/prefix length`. A connection from one of them that does not is refused; connections from elsewhere are
+    /// taken as they are.
+    pub proxy_protocol: Vec<(IpAddr, u8)>,
+    /// Limits of clients' connections. Connections that are open when a limit is lowered stay open; idle ones make room for
+    /// new ones.
+    pub connections: ConnectionLimits,
 }
 
 /// Whether each port of the table is bound; the text says why not, and calls it by the number that its listeners have.
@@ -171,6 +180,12 @@ impl Proxy {
             *wanted = Wanted { generation: wanted.generation + 1, ports };
             true
         });
+    }
+
+    /// Takes these options from the next connection and the next request on.
+    pub fn set_live_options(&self, options: LiveOptions) {
+        self.shared.admission.set_limits(options.connections);
+        self.shared.live.store(Arc::new(options));
     }
 
     /// The table that is served now.
@@ -264,8 +279,6 @@ impl Default for Options {
         Self {
             bind: vec![IpAddr::from([0, 0, 0, 0])],
             workers,
-            trusted: Vec::new(),
-            proxy_protocol: Vec::new(),
             connect_timeout: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(60),
             stream_idle_timeout: Duration::from_secs(300),
@@ -279,10 +292,14 @@ impl Default for Options {
             external_names: ExternalNames::External,
             cluster_addresses: Arc::default(),
             upstream_idle_connections: capacity.idle_backends,
-            connections: capacity.connections(),
             max_requests: capacity.requests,
             max_mirrors: capacity.mirrors,
             mirror_bytes: 64 << 20,
+            live: LiveOptions {
+                trusted: Vec::new(),
+                proxy_protocol: Vec::new(),
+                connections: capacity.connections(),
+            },
         }
     }
 }

@@ -10,7 +10,8 @@ use portcullis_routing::Table;
 use portcullis_tls::Certificates;
 
 use crate::{
-    Options, Own, admission::Admission, http::Budget, tls::HandshakeError, upstream::refusals::Refusals,
+    LiveOptions, Options, Own, admission::Admission, http::Budget, tls::HandshakeError,
+    upstream::refusals::Refusals,
 };
 
 /// What all worker threads have in common.
@@ -22,6 +23,8 @@ pub(crate) struct Shared {
     pub(crate) certificates: ArcSwap<Certificates>,
     /// What does not change.
     pub(crate) options: Options,
+    /// What does.
+    pub(crate) live: ArcSwap<LiveOptions>,
     /// What backends must not be.
     pub(crate) own: ArcSwap<Own>,
     /// Addresses of backends that were refused.
@@ -63,7 +66,8 @@ impl Shared {
         Arc::new(Self {
             table: ArcSwap::from_pointee(Table::default()),
             certificates: ArcSwap::from_pointee(Certificates::default()),
-            admission: Admission::new(options.connections),
+            admission: Admission::new(options.live.connections),
+            live: ArcSwap::from_pointee(options.live.clone()),
             mirrors: Budget::new(options.mirror_bytes),
             options,
             own: ArcSwap::default(),

@@ -229,7 +229,7 @@ async fn a_head_may_come_in_pieces() {
 #[tokio::test]
 async fn a_load_balancer_says_whose_connection_it_is() {
     use tokio::io::AsyncWriteExt;
-    let running = start_with(|options| options.proxy_protocol = vec![([127, 0, 0, 0].into(), 8)]);
+    let running = start_with(|options| options.live.proxy_protocol = vec![([127, 0, 0, 0].into(), 8)]);
     let backend = TestBackend::start("a").await;
     let port = running.port();
     running.serve_http(table::to(Table::default(), port, Protocol::Http, backend.address)).await;

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use portcullis_proxy::{ConnectionLimits, Limit, Options, OverLimit};
+use portcullis_proxy::{ConnectionLimits, Limit, LiveOptions, Options, OverLimit};
 use portcullis_routing::{PortKey, Protocol, Table};
 use support::{
     Running,
@@ -30,7 +30,7 @@ const MANY: ConnectionLimits =
 
 async fn http(limits: ConnectionLimits) -> (Running, u16, TestBackend) {
     let change = |options: &mut Options| {
-        options.connections = limits;
+        options.live.connections = limits;
         options.keepalive_timeout = Duration::from_secs(600);
     };
     let (running, backend) = (start_with(change), TestBackend::start("a").await);
@@ -164,8 +164,8 @@ async fn a_client_takes_no_room_from_another() {
 async fn a_trusted_proxy_may_have_more_than_a_client() {
     let limits = ConnectionLimits { client: Some(1), ..MANY };
     let running = start_with(|options| {
-        options.connections = limits;
-        options.trusted = vec![([127, 0, 0, 2].into(), 32)];
+        options.live.connections = limits;
+        options.live.trusted = vec![([127, 0, 0, 2].into(), 32)];
     });
     let (backend, port) = (TestBackend::start("a").await, running.port());
     running.serve_http(table::to(Table::default(), port, Protocol::Http, backend.address)).await;
@@ -182,7 +182,7 @@ async fn a_trusted_proxy_may_have_more_than_a_client() {
 
 #[tokio::test]
 async fn idle_connections_over_tls_and_handshakes_make_room() {
-    let running = start_with(|options| options.connections = ConnectionLimits { process: 2, ..MANY });
+    let running = start_with(|options| options.live.connections = ConnectionLimits { process: 2, ..MANY });
     let (backend, port) = (TestBackend::start("a").await, running.port());
     let shown = pki::certificate(pki::Key::Ecdsa, &["a.example"]);
     let table = table::to(Table::default(), port, Protocol::Tls, backend.address);
@@ -217,4 +217,39 @@ async fn requests_beyond_what_descriptors_allow_are_answered_503() {
     is_idle(&running, 0).await;
     let mut other = connect(running.at(port)).await;
     is_answered(&mut other).await;
+}
+
+#[tokio::test]
+async fn a_limit_that_changes_holds_for_new_connections() {
+    let (running, port, _backend) = http(MANY).await;
+    let at = running.at(port);
+    let mut open = Vec::new();
+    for _ in 0..3 {
+        let mut tcp = connect(at).await;
+        is_answered(&mut tcp).await;
+        open.push(tcp);
+    }
+    let set = |connections| {
+        let live = LiveOptions { connections, ..Options::default().live };
+        running.proxy.set_live_options(live);
+    };
+    set(ConnectionLimits { process: 2, ..MANY });
+    for tcp in &mut open {
+        is_answered(tcp).await;
+    }
+    is_idle(&running, 0).await;
+    // The two that were idle for longest make room for one.
+    let mut new = connect(at).await;
+    is_answered(&mut new).await;
+    until("there are as many as may be", || running.proxy.connections() == 2).await;
+    is_answered(&mut open[2]).await;
+    // Those that were open before are nobody's.
+    set(ConnectionLimits { client: Some(1), ..MANY });
+    let mut counted = connect(at).await;
+    is_answered(&mut counted).await;
+    is_idle(&running, 0).await;
+    is_answered(&mut connect(at).await).await;
+    assert!(is_closed(&mut counted).await);
+    assert_eq!(over_limit(&running, Limit::Client), (1, 0));
+    is_answered(&mut open[2]).await;
 }

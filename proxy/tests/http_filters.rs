@@ -173,7 +173,7 @@ async fn a_port_is_the_one_that_clients_connect_to() {
 
 #[tokio::test]
 async fn a_redirect_knows_the_scheme_that_a_trusted_peer_tells() {
-    let proxy = start_with(|options| options.trusted = vec![("127.0.0.0".parse().unwrap(), 8)]);
+    let proxy = start_with(|options| options.live.trusted = vec![("127.0.0.0".parse().unwrap(), 8)]);
     let redirect = Redirect {
         scheme: None,
         hostname: Some("b.example".into()),

@@ -30,7 +30,7 @@ async fn every_request_has_one_line_however_it_ends() {
     let begun = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nbegin";
     let slow = RawBackend::start(move |_, _| Reply::Hang(begun.into())).await;
     // A client's address counts as a proxy in 127.0.0.0/8 says it.
-    let proxy = start_with(|options| options.trusted = vec![("127.0.0.0".parse().unwrap(), 8)]);
+    let proxy = start_with(|options| options.live.trusted = vec![("127.0.0.0".parse().unwrap(), 8)]);
     let short = Timeouts { request: Some(Duration::from_millis(200)), backend_request: None };
     let at = Site::http()
         .add("", listener("all"), "/up", to(up.address))

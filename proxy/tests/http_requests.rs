@@ -6,6 +6,7 @@
 mod support;
 
 use http::HeaderName;
+use portcullis_proxy::Options;
 use portcullis_routing::{HeaderMatch, ValueMatch};
 use support::{
     client::{connect, exchange, response},
@@ -228,7 +229,7 @@ async fn names_are_spelt_as_the_client_spells_them() {
 #[tokio::test]
 async fn a_trusted_peer_is_believed() {
     let backend = RawBackend::saying("reached").await;
-    let proxy = start_with(|options| options.trusted = vec![("127.0.0.0".parse().unwrap(), 8)]);
+    let proxy = start_with(|options| options.live.trusted = vec![("127.0.0.0".parse().unwrap(), 8)]);
     let at = Site::of(to(backend.address)).serve(&proxy).await;
     let request = "GET / HTTP/1.1\r\nHost: a.example\r\nX-Forwarded-For: 192.0.2.1\r\nX-Forwarded-For: 192.0.2.2\r\n\
                    X-Forwarded-Proto: https\r\nX-Forwarded-Host: shop.example\r\nX-Forwarded-Prefix: /shop\r\n\
@@ -247,6 +248,10 @@ async fn a_trusted_peer_is_believed() {
     ] {
         assert_eq!(seen.header(name), want, "{name}");
     }
+    proxy.proxy.set_live_options(Options::default().live);
+    send(at, request.as_bytes()).await;
+    let list = backend.last().header("X-Forwarded-For").unwrap().to_owned();
+    assert!(list.starts_with("127."), "no longer: {list}");
 }
 
 #[tokio::test]
@@ -254,7 +259,7 @@ async fn the_client_is_the_last_address_that_a_trusted_proxy_vouches_for() {
     let backend = RawBackend::saying("reached").await;
     let networks = [("127.0.0.0", 8), ("10.0.0.0", 8), ("fd00::", 8)];
     let trusted = networks.map(|(network, length)| (network.parse().unwrap(), length));
-    let proxy = start_with(|options| options.trusted = trusted.into());
+    let proxy = start_with(|options| options.live.trusted = trusted.into());
     let at = Site::of(to(backend.address)).serve(&proxy).await;
     for (lists, want) in [
         // The proxy in front only appends: what stands before, and X-Real-IP, is the client's invention.

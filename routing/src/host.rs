@@ -79,6 +79,20 @@ impl HostPattern {
         }
     }
 
+    /// Whether every host that `other` covers is covered by this pattern.
+    pub fn covers(&self, other: &Self) -> bool {
+        use HostPattern::{Any, Exact, Wildcard, WildcardLabel};
+        match (self, other) {
+            (Any, _) => true,
+            (_, Any) => false,
+            (pattern, Exact(name)) => pattern.matches(name),
+            (Exact(_), _) => false,
+            (Wildcard(a), Wildcard(b) | WildcardLabel(b)) => a == b || covers_suffix(a, b),
+            (WildcardLabel(a), WildcardLabel(b)) => a == b,
+            (WildcardLabel(_), Wildcard(_)) => false,
+        }
+    }
+
     /// Whether some host is covered by both patterns.
     pub fn intersects(&self, other: &Self) -> bool {
         use HostPattern::{Any, Exact, Wildcard, WildcardLabel};

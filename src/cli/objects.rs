@@ -1,7 +1,11 @@
 //! What says which objects are ours and what they mean: the same flags for whoever serves, checks or explains them.
 
 use clap::{Args, builder::TypedValueParser as _};
-use portcullis_controller::{Settings, is_controller_name};
+use portcullis_controller::{
+    Settings,
+    ir::{Kind, ObjectKey},
+    is_controller_name,
+};
 use portcullis_routing::ExternalNames;
 
 #[derive(Clone, Debug, Args)]
@@ -50,9 +54,18 @@ pub struct ObjectArgs {
             .try_map(|text| text.parse::<ExternalNames>())
     )]
     pub external_names: ExternalNames,
+    /// ConfigMap with settings that take effect without a restart; its keys go before flags. What may be set there is in
+    /// docs/settings.md.
+    #[arg(long, value_name = "NAMESPACE/NAME", env = "PORTCULLIS_SETTINGS_CONFIGMAP", value_parser = super::parse_namespaced)]
+    pub settings_configmap: Option<(String, String)>,
 }
 
 impl ObjectArgs {
+    fn settings_map(&self) -> Option<ObjectKey> {
+        let (namespace, name) = self.settings_configmap.as_ref()?;
+        Some(ObjectKey::new(Kind::ConfigMap, namespace, name))
+    }
+
     /// What they say, and the default of everything else.
     pub fn settings(&self) -> Settings {
         Settings {
@@ -63,6 +76,7 @@ impl ObjectArgs {
             ssl_redirect: !self.no_ssl_redirect,
             strict_annotations: self.strict_annotations,
             external_names: self.external_names,
+            settings_map: self.settings_map(),
             ..Settings::default()
         }
     }
@@ -88,6 +102,7 @@ impl Default for ObjectArgs {
             no_ssl_redirect: !ssl_redirect,
             strict_annotations,
             external_names,
+            settings_configmap: None,
         }
     }
 }

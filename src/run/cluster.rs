@@ -11,7 +11,7 @@ use kube::{Client, Config};
 use portcullis_controller::{
     Settings,
     cluster::{
-        DedicatedLinks, DedicatedOptions, ServiceLinks, SharedService, dedicated,
+        DedicatedLinks, DedicatedOptions, Leadership, ServiceLinks, SharedService, dedicated,
         lease::{self, LeaseOptions},
         own,
         statuses::{ControllerNames, Writer},
@@ -43,6 +43,7 @@ pub(super) struct Links {
     pub(super) controllers: ControllerNames,
     pub(super) port_offset: u16,
     pub(super) default_certificate: Option<ObjectKey>,
+    pub(super) settings_map: Option<ObjectKey>,
 }
 
 /// A client of the cluster that this process runs in, or that the kubeconfig names.
@@ -79,11 +80,12 @@ pub(super) fn start(
     args: &ClusterArgs,
     readiness: &Readiness,
 ) -> (watch::Receiver<Lacking>, JoinHandle<()>) {
-    let Links { client, deltas, controllers, port_offset, default_certificate } = links;
+    let Links { client, deltas, controllers, port_offset, default_certificate, settings_map } = links;
     let (seen, observed) = mpsc::channel(OBSERVATIONS_WAITING);
     let options = ClusterOptions {
         namespaces: args.watch_namespace.clone(),
         default_certificate,
+        settings_map,
         ..ClusterOptions::default()
     };
     let outlets = Outlets { deltas, seen, progress: readiness.progress.clone() };
@@ -95,16 +97,18 @@ pub(super) fn start(
     let stop = async move { drop(stopping.wait_for(|stopping| *stopping).await) };
     let (namespace, name) = args.lease.clone();
     let identity = args.identity.clone().unwrap_or_else(machine);
-    provide(&client, args, &controllers, &identity, readiness, leading.clone());
     let mut lease = LeaseOptions::new(namespace, name, identity.clone());
     lease.field_manager.clone_from(&args.field_manager);
     let term = lease.term.clone();
+    let leadership = Leadership::within(leading.clone(), term.clone());
+    provide(&client, args, &controllers, &identity, readiness, leadership.clone());
     let release = tokio::spawn(lease::compete(client.clone(), lease, leads, stop));
     let feed = readiness.controller.status_feed();
     let (settled, writes) = watch::channel(false);
+    let writes = Leadership::within(writes, term);
     let writer = Writer::new(client.clone(), feed, observed, writes, controllers, &identity);
     let _ = readiness.refused.set(writer.refused());
-    tokio::spawn(writer.within(term).run());
+    tokio::spawn(writer.run());
     let lacking = watch::Sender::default();
     let lacks = lacking.subscribe();
     let located = match args.service.clone() {
@@ -117,7 +121,7 @@ pub(super) fn start(
                 port_offset,
                 field_manager: args.field_manager.clone(),
             };
-            follow(client, service, args.dedicated_ports.range(), readiness, leading.clone(), lacking)
+            follow(client, service, args.dedicated_ports.range(), readiness, leadership, lacking)
         }
     };
     tokio::spawn(lead_when_settled(leading, located, readiness.clone(), settled));
@@ -131,7 +135,7 @@ fn provide(
     controllers: &ControllerNames,
     identity: &str,
     readiness: &Readiness,
-    leads: watch::Receiver<bool>,
+    leadership: Leadership,
 ) {
     let DedicatedPorts::Of(range) = args.dedicated_ports else { return };
     let (namespace, name) = &args.lease;
@@ -148,7 +152,7 @@ fn provide(
     let controller = &readiness.controller;
     let links = DedicatedLinks {
         wishes: controller.wishes(),
-        leads,
+        leadership,
         bindings: readiness.bindings.clone(),
         hindrances: controller.hindrances(),
         allocation: controller.allocation(),
@@ -194,7 +198,7 @@ fn follow(
     service: SharedService,
     dedicated: PortRange,
     readiness: &Readiness,
-    leads: watch::Receiver<bool>,
+    leadership: Leadership,
     lacking: watch::Sender<Lacking>,
 ) -> watch::Receiver<bool> {
     let (addresses, mut located) = watch::channel(Vec::new());
@@ -203,7 +207,7 @@ fn follow(
     let (known, is_known) = watch::channel(false);
     let (controller, offset) = (readiness.controller.clone(), service.port_offset);
     let ports = shared_ports(readiness, dedicated);
-    tokio::spawn(service.follow(client, ServiceLinks { ports, leads, addresses, read, missing }));
+    tokio::spawn(service.follow(client, ServiceLinks { ports, leadership, addresses, read, missing }));
     tokio::spawn(async move {
         loop {
             tokio::select! {

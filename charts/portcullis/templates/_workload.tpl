@@ -8,6 +8,7 @@
 {{- end }}
 - --service=$(POD_NAMESPACE)/{{ include "portcullis.name" . }}
 - --lease=$(POD_NAMESPACE)/{{ include "portcullis.name" . }}
+- --settings-configmap=$(POD_NAMESPACE)/{{ include "portcullis.name" . }}-settings
 - --ingress-class={{ .Values.ingressClass.name }}
 {{- if ne .Values.gatewayClass.controllerName "portcullis.dev/gateway-controller" }}
 - --gateway-controller={{ .Values.gatewayClass.controllerName }}
@@ -21,9 +22,6 @@
 - --pre-stop-delay={{ .Values.preStopDelay }}
 - --drain-timeout={{ .Values.drainTimeout }}
 - --log-format={{ .Values.log.format }}
-{{- if .Values.log.access }}
-- --access-log
-{{- end }}
 {{- if not .Values.dedicated.enabled }}
 - --dedicated-ports=none
 {{- end }}
@@ -47,21 +45,6 @@
 {{- end }}
 {{- range .Values.watchNamespaces }}
 - --watch-namespace={{ . }}
-{{- end }}
-{{- range .Values.trustedProxies }}
-- {{ printf "--trusted-proxies=%s" . | quote }}
-{{- end }}
-{{- range .Values.proxyProtocol }}
-- {{ printf "--proxy-protocol=%s" . | quote }}
-{{- end }}
-{{- with .Values.limits.connections }}
-- --max-connections={{ int . }}
-{{- end }}
-{{- with .Values.limits.connectionsPerPort }}
-- --max-connections-per-port={{ int . }}
-{{- end }}
-{{- with .Values.limits.connectionsPerClient }}
-- --max-connections-per-client={{ int . }}
 {{- end }}
 {{- with .Values.limits.streamIdleTimeout }}
 - --stream-idle-timeout={{ . }}

@@ -57,6 +57,7 @@ use tracing::{info, warn};
 
 use crate::{
     Bindings,
+    cluster::Leadership,
     ir::ObjectKey,
     translate::{Allocation, PortRange},
 };
@@ -102,8 +103,8 @@ pub struct DedicatedOptions {
 pub struct DedicatedLinks {
     /// `None` until everything has been read.
     pub wishes: watch::Receiver<Option<Arc<Wishes>>>,
-    /// Whether this process leads.
-    pub leads: watch::Receiver<bool>,
+    /// Whether this process may write.
+    pub leadership: Leadership,
     /// Which ports are bound.
     pub bindings: watch::Receiver<Arc<Bindings>>,
     pub hindrances: watch::Sender<Hindrances>,
@@ -117,13 +118,13 @@ pub async fn provide(client: Client, options: DedicatedOptions, mut links: Dedic
     let live = Live::watch(&client, &options, &tell);
     drop(tell);
     let mut provider = Provider::new(client, &options, live);
-    let mut leads = *links.leads.borrow_and_update();
+    let mut leads = links.leadership.is_told();
     loop {
         let wake = provider.pace.wake();
         tokio::select! {
-            Ok(()) = links.leads.changed() => {
+            Ok(()) = links.leadership.changed() => {
                 // It is told with each renewal of the Lease.
-                let now = *links.leads.borrow_and_update();
+                let now = links.leadership.is_told();
                 if std::mem::replace(&mut leads, now) != now {
                     provider.turn();
                 }
@@ -148,7 +149,10 @@ pub async fn provide(client: Client, options: DedicatedOptions, mut links: Dedic
         provider.bind(&links.bindings.borrow_and_update());
         let wishes = links.wishes.borrow_and_update().clone();
         let hindrances = match wishes {
-            Some(wishes) if provider.live.is_complete() => Some(provider.go_on(&wishes, leads)),
+            Some(wishes) if provider.live.is_complete() => {
+                let may_write = links.leadership.holds();
+                Some(provider.go_on(&wishes, leads, may_write))
+            }
             Some(wishes) if leads => provider.unreadable(&wishes),
             _ => None,
         };
@@ -267,8 +271,9 @@ impl Provider {
         self.pace.clear();
     }
 
-    /// Begins what is to be done and may be done now; says what stands in the way of which Gateway.
-    fn go_on(&mut self, wishes: &Wishes, leads: bool) -> Hindrances {
+    /// Begins what is to be done and may be done now; says what stands in the way of which Gateway. A leader whose term is
+    /// over may not write, as long as nobody has told it so.
+    fn go_on(&mut self, wishes: &Wishes, leads: bool, may_write: bool) -> Hindrances {
         let now = Now {
             recorded: self.recorded.as_ref(),
             lost: &self.lost,
@@ -289,7 +294,7 @@ impl Provider {
                 }
             }
             let is_free = !self.in_flight.contains(&act.target) && self.in_flight.len() < AT_ONCE;
-            if is_free && self.pace.lets_go(&act, leads, now) {
+            if is_free && self.pace.lets_go(&act, may_write, now) {
                 self.begin(act);
             }
         }

@@ -3,12 +3,7 @@
 //! The clocks of other machines are not believed: a Lease may be taken when its record has not changed for as long as
 //! it says that it lasts, by this machine's own clock (as client-go's leaderelection has it).
 
-use std::{
-    future::Future,
-    pin::pin,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{future::Future, pin::pin, time::Duration};
 
 use k8s_openapi::{
     api::coordination::v1::{Lease, LeaseSpec},
@@ -22,7 +17,7 @@ use tokio::{
 };
 use tracing::{debug, info, warn};
 
-use super::FIELD_MANAGER;
+use super::{FIELD_MANAGER, Term};
 
 /// Which Lease, and in which time.
 #[derive(Clone, Debug)]
@@ -41,23 +36,6 @@ pub struct LeaseOptions {
     pub retry: Duration,
     /// Told with each renewal.
     pub term: Term,
-}
-
-/// Until when this process leads: what whoever writes asks right before a write. A process that was frozen finds that
-/// its time is over before anybody tells it.
-#[derive(Clone, Debug, Default)]
-pub struct Term(Arc<Mutex<Option<Instant>>>);
-
-impl Term {
-    /// Whether it is not over.
-    pub fn runs(&self) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|end| Instant::now() < end)
-    }
-
-    /// Sets its end; `None` ends it now.
-    pub fn set(&self, end: Option<Instant>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = end;
-    }
 }
 
 impl LeaseOptions {

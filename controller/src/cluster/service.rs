@@ -26,7 +26,8 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-pub use crate::objects::addresses_of_service as addresses;
+pub use crate::cluster::Leadership;
+use crate::objects::addresses_of_service as addresses;
 use crate::translate::Address;
 use ports::{Change, changed, changes, ours, ports, unserved, wanted};
 use refusals::Refusals;
@@ -60,7 +61,7 @@ pub struct ServiceLinks {
     /// after its start would take the ports of all listeners from the Service until it has read them.
     pub ports: watch::Receiver<Option<BTreeSet<u16>>>,
     /// Whether this process may write.
-    pub leads: watch::Receiver<bool>,
+    pub leadership: Leadership,
     /// Where clients reach us.
     pub addresses: watch::Sender<Vec<Address>>,
     /// Whether it has been read, or is known to be missing; addresses are told before.
@@ -108,7 +109,7 @@ impl SharedService {
                     None => return,
                 },
                 Ok(()) = links.ports.changed() => {}
-                Ok(()) = links.leads.changed() => {}
+                Ok(()) = links.leadership.changed() => drop(links.leadership.is_told()),
                 () = sleep_until(wake), if wake.is_some() => {}
             }
             if let Some(service) = &mut live {
@@ -131,7 +132,7 @@ impl SharedService {
         if !addresses.is_empty() {
             tell(&links.addresses, addresses);
         }
-        let (needed, leads) = (links.ports.borrow_and_update().clone(), *links.leads.borrow_and_update());
+        let (needed, leads) = (links.ports.borrow_and_update().clone(), links.leadership.holds());
         let Some(needed) = needed else { return };
         match (self.add_ports, leads) {
             (true, true) => self.ask(services, live, &needed, refusals).await,

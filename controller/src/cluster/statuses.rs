@@ -10,6 +10,7 @@
 //! seen of an object counts as soon as what is to be said of it is known ([`Sighting`]): nothing is taken back because
 //! it was not translated yet.
 
+mod addresses;
 mod merge;
 mod put;
 mod queue;
@@ -29,23 +30,19 @@ use std::{
 use kube::Client;
 use rand::Rng as _;
 use serde_json::Value;
-use tokio::{
-    sync::{mpsc, watch},
-    task::JoinSet,
-    time::Instant,
-};
+use tokio::{sync::mpsc, task::JoinSet, time::Instant};
 use tracing::{debug, info, warn};
 
 use super::{
-    Live, Observation, Sighting,
+    Leadership, Live, Observation, Sighting,
     events::{self, Recorder, Transition},
-    lease::Term,
     tokens::Tokens,
 };
 use crate::{
     StatusFeed,
     ir::{Kind, ObjectKey},
 };
+use addresses::Addresses;
 use put::{Outcome, Write, put};
 use queue::Queue;
 use refusals::{Manner, Refusals};
@@ -76,8 +73,7 @@ pub struct Writer {
     client: Client,
     feed: StatusFeed,
     seen: mpsc::Receiver<Sighting>,
-    leads: watch::Receiver<bool>,
-    term: Option<Term>,
+    leadership: Leadership,
     controllers: ControllerNames,
     recorder: Recorder,
     live: HashMap<ObjectKey, Live>,
@@ -97,6 +93,7 @@ pub struct Writer {
     forbidden: BTreeSet<Kind>,
     remarks: Remarks,
     refusals: Refusals,
+    addresses: Addresses,
     hasher: RandomState,
 }
 
@@ -120,13 +117,12 @@ struct Begun {
 }
 
 impl Writer {
-    /// A writer of what `feed` wants, over what is `seen`, while this process `leads`; `instance` is what its events
-    /// call it.
+    /// A writer of what `feed` wants, over what is `seen`, while this process leads; `instance` is what its events call it.
     pub fn new(
         client: Client,
         feed: StatusFeed,
         seen: mpsc::Receiver<Sighting>,
-        leads: watch::Receiver<bool>,
+        leadership: Leadership,
         controllers: ControllerNames,
         instance: &str,
     ) -> Self {
@@ -135,8 +131,7 @@ impl Writer {
             client,
             feed,
             seen,
-            leads,
-            term: None,
+            leadership,
             controllers,
             live: HashMap::new(),
             told: None,
@@ -151,14 +146,9 @@ impl Writer {
             forbidden: BTreeSet::new(),
             remarks: Remarks::new(Instant::now()),
             refusals: Refusals::default(),
+            addresses: Addresses::default(),
             hasher: RandomState::new(),
         }
-    }
-
-    /// Begins no write when this term is over, whatever `leads` still says.
-    #[must_use]
-    pub fn within(self, term: Term) -> Self {
-        Self { term: Some(term), ..self }
     }
 
     /// How many statuses the API server refuses.
@@ -166,20 +156,17 @@ impl Writer {
         self.refusals.counted()
     }
 
-    fn is_over(&self) -> bool {
-        self.term.as_ref().is_some_and(|term| !term.runs())
-    }
-
     /// Writes until nothing can be seen any more.
     pub async fn run(mut self) {
-        let mut leading = *self.leads.borrow_and_update();
+        let mut leading = self.leadership.is_told();
         loop {
             // A renewal that comes late is told to nobody.
-            let wake = if leading && self.is_over() { Some(Instant::now() + LATE) } else { self.wake() };
+            let wake =
+                if leading && self.leadership.is_over() { Some(Instant::now() + LATE) } else { self.wake() };
             tokio::select! {
                 biased;
-                Ok(()) = self.leads.changed() => {
-                    leading = *self.leads.borrow_and_update();
+                Ok(()) = self.leadership.changed() => {
+                    leading = self.leadership.is_told();
                     self.turn(leading);
                 }
                 sighting = self.seen.recv() => match sighting {
@@ -200,7 +187,7 @@ impl Writer {
                     self.observe(what, leading);
                 }
             }
-            if leading && !self.is_over() {
+            if leading && !self.leadership.is_over() {
                 self.dispatch();
                 self.tell_remarks();
             }
@@ -241,6 +228,7 @@ impl Writer {
                 self.conflicts.remove(&key);
                 self.remarks.forget(&key);
                 self.refusals.forget(&key);
+                self.addresses.forget(&key);
                 self.queue.forget(&key);
             }
         }
@@ -342,7 +330,7 @@ impl Writer {
     fn wake(&self) -> Option<Instant> {
         let next_token = self.tokens.next(Instant::now());
         let stuck = self.queue.any().then_some(()).and(next_token);
-        let remarks = self.remarks.wake(Instant::now()).filter(|_| *self.leads.borrow());
+        let remarks = self.remarks.wake(Instant::now()).filter(|_| self.leadership.holds());
         self.queue.wake().into_iter().chain(self.paused).chain(stuck).chain(remarks).min()
     }
 
@@ -374,7 +362,7 @@ impl Writer {
     }
 
     /// What has to be written of an object, if anything.
-    fn write(&self, key: &ObjectKey) -> Option<Begun> {
+    fn write(&mut self, key: &ObjectKey) -> Option<Begun> {
         let live = self.live.get(key)?;
         let (mut desired, generation) = match self.feed.desired(key) {
             Some((desired, generation)) => (Some(desired), generation),
@@ -395,7 +383,8 @@ impl Writer {
         let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         let shape = key.kind.resource().status_shape()?;
         let controller = self.controllers.of(shape);
-        let status = merge::merge(shape, &before, desired.as_ref(), controller, &now)?;
+        let left = self.addresses.note(key, live.generation, &before, desired.as_ref());
+        let status = left.or_else(|| merge::merge(shape, &before, desired.as_ref(), controller, &now))?;
         let transitions = events::transitions(shape, &before, &status, controller);
         let resource_version = live.resource_version.clone();
         let write = Write { key: key.clone(), resource_version, status };

@@ -40,11 +40,14 @@ impl Unit {
             | Fact::ListenersOf(_)
             | Fact::ListenerAt(_)
             | Fact::RoutesOn(_)
+            | Fact::OwnerOf(_)
+            | Fact::OwnersBelow(_)
             | Fact::Binding(_)
             | Fact::Addresses
             | Fact::ProvisioningError(_)
             | Fact::Allocation
             | Fact::Bundle
+            | Fact::Entrance
             | Fact::Settings => None,
         }
     }

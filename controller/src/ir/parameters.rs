@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-pub use portcullis_crds::{Addressing, IpFamilyPolicy, ServiceType, TrafficPolicy};
+pub use portcullis_crds::{Addressing, IpFamilyPolicy, Override, ServiceType, TrafficPolicy};
 
 use super::Meta;
 
@@ -32,6 +32,8 @@ pub struct ServiceParameters {
     pub ip_family_policy: Option<IpFamilyPolicy>,
     /// The node's port by the listener's.
     pub node_ports: BTreeMap<u16, u16>,
+    /// Of a class: what its Gateways may set themselves.
+    pub allow_overrides: Vec<Override>,
 }
 
 impl Parameters {
@@ -62,13 +64,58 @@ impl ServiceParameters {
             source_ranges: self.source_ranges.clone().or_else(|| others.source_ranges.clone()),
             ip_family_policy: self.ip_family_policy.or(others.ip_family_policy),
             node_ports,
+            allow_overrides: others.allow_overrides.clone(),
         }
+    }
+
+    /// The first field that differs from what a class says and that the class does not let its Gateways set.
+    pub fn forbidden_by(&self, class: &Self) -> Option<&'static str> {
+        let mut annotations = self.annotations.iter();
+        let fields = [
+            (Override::Type, "type", self.kind.is_some() && self.kind != class.kind),
+            (
+                Override::Annotations,
+                "annotations",
+                annotations.any(|(name, value)| class.annotations.get(name) != Some(value)),
+            ),
+            (
+                Override::LoadBalancerClass,
+                "loadBalancerClass",
+                self.load_balancer_class.is_some() && self.load_balancer_class != class.load_balancer_class,
+            ),
+        ];
+        let forbidden =
+            fields.iter().find(|(field, _, is_set)| *is_set && !class.allow_overrides.contains(field));
+        forbidden.map(|(_, name, _)| *name)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_gateway_sets_what_its_class_allows() {
+        let service = |kind, annotation: Option<&str>, class: Option<&str>| ServiceParameters {
+            kind,
+            annotations: annotation.iter().map(|value| ("a".into(), (*value).into())).collect(),
+            load_balancer_class: class.map(Into::into),
+            ..ServiceParameters::default()
+        };
+        let class = service(Some(ServiceType::NodePort), Some("class"), Some("example.com/class"));
+        for (own, want) in [
+            (service(None, None, None), None),
+            (class.clone(), None),
+            (service(Some(ServiceType::ClusterIp), None, None), Some("type")),
+            (service(None, Some("own"), None), Some("annotations")),
+            (service(None, None, Some("example.com/own")), Some("loadBalancerClass")),
+        ] {
+            assert_eq!(own.forbidden_by(&class), want);
+            let all = vec![Override::Type, Override::Annotations, Override::LoadBalancerClass];
+            let open = ServiceParameters { allow_overrides: all, ..class.clone() };
+            assert_eq!(own.forbidden_by(&open), None);
+        }
+    }
 
     #[test]
     fn what_one_leaves_open_is_as_the_other_has_it() {

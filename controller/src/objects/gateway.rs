@@ -1,7 +1,7 @@
 //! Gateway.
 
 mod listener;
-mod selector;
+pub(super) mod selector;
 
 use std::collections::BTreeMap;
 

@@ -67,6 +67,7 @@ fn service(written: Written, checks: &mut Checks, at: &Path<'_>) -> ServiceParam
         source_ranges: ranges.map(|ranges| ranges.into_iter().map(Into::into).collect()),
         ip_family_policy: written.ip_family_policy,
         node_ports,
+        allow_overrides: written.allow_overrides.unwrap_or_default(),
     }
 }
 

@@ -55,13 +55,20 @@ pub struct ClusterOptions {
     pub namespaces: Vec<String>,
     /// A Secret that is read whether an object refers to it or not.
     pub default_certificate: Option<ObjectKey>,
+    /// The ConfigMap of settings, wherever it is.
+    pub settings_map: Option<ObjectKey>,
     /// How long a watch is asked to last, at least. An API server that is silent for twice as long is taken for gone.
     pub watch_lasts: Duration,
 }
 
 impl Default for ClusterOptions {
     fn default() -> Self {
-        Self { namespaces: Vec::new(), default_certificate: None, watch_lasts: Duration::from_secs(60) }
+        Self {
+            namespaces: Vec::new(),
+            default_certificate: None,
+            settings_map: None,
+            watch_lasts: Duration::from_secs(60),
+        }
     }
 }
 
@@ -118,16 +125,20 @@ struct Refusal {
 /// Watches until the receiver of deltas is gone.
 pub async fn watch(client: Client, options: ClusterOptions, outlets: Outlets) {
     let (to, mut told) = mpsc::channel(WAITING);
-    let watches: Vec<_> =
+    let mut watches: Vec<_> =
         watched().iter().chain(SECRETS).flat_map(|watched| places(watched, &options.namespaces)).collect();
+    if let Some(map) = &options.settings_map {
+        watches.push((kinds::settings(&map.name), Some((*map.namespace).to_owned())));
+    }
     let definitions = watch::Sender::new(Definitions::default());
     let mut tasks = JoinSet::new();
     let mut later = Vec::new();
     for (id, (watched, namespace)) in watches.iter().cloned().enumerate() {
         let (to, definitions) = (to.clone(), definitions.subscribe());
+        let is_secret = watched.is_secret();
         let place = (id, watched, namespace);
         let watching = Watching::new(place, client.clone(), options.watch_lasts, to, definitions);
-        match watched.is_secret() {
+        match is_secret {
             true => later.push(watching),
             false => drop(tasks.spawn(watching.run())),
         }
@@ -160,7 +171,7 @@ pub async fn watch(client: Client, options: ClusterOptions, outlets: Outlets) {
 /// One watch for everything, or one for each namespace.
 fn places(watched: &Watched, namespaces: &[String]) -> Vec<(Watched, Option<String>)> {
     if namespaces.is_empty() || !watched.is_namespaced() {
-        return vec![(*watched, None)];
+        return vec![(watched.clone(), None)];
     }
-    namespaces.iter().map(|namespace| (*watched, Some(namespace.clone()))).collect()
+    namespaces.iter().map(|namespace| (watched.clone(), Some(namespace.clone()))).collect()
 }

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::translate::{
     Address, Addressing, Attached, Binding, Dedicated, DedicatedState, FirstOf, GatewayRefusal, GatewayState,
-    ListenerRefusal, ListenerState, Reader, SharedHosts,
+    HostRefusal, ListenerRefusal, ListenerState, Reader, SharedHosts,
 };
 
 /// What is said about a Gateway.
@@ -269,15 +269,20 @@ impl ListenerRefusal {
         match self {
             Self::UnsupportedProtocol(_) => "UnsupportedProtocol",
             Self::UnsupportedValue(_) => "UnsupportedValue",
-            Self::HostnameConflict { .. } => "HostnameConflict",
+            Self::HostnameConflict { .. } | Self::HostnameRefused(_) => "HostnameConflict",
             Self::ProtocolConflict { .. } => "ProtocolConflict",
             // "The port is not supported by the implementation": no protocol is, and no other listener is at odds with it.
-            Self::PortUnavailable(_) | Self::PortSpeaks { .. } => "PortUnavailable",
+            Self::PortUnavailable(_) | Self::PortSpeaks { .. } | Self::OverLimit { .. } => "PortUnavailable",
         }
     }
 
     fn is_conflict(&self) -> bool {
-        matches!(self, Self::HostnameConflict { .. } | Self::ProtocolConflict { .. })
+        matches!(
+            self,
+            Self::HostnameConflict { .. }
+                | Self::HostnameRefused(HostRefusal::Owned { .. } | HostRefusal::OwnedBelow { .. })
+                | Self::ProtocolConflict { .. }
+        )
     }
 }
 

@@ -32,6 +32,10 @@ pub enum CertificateRefError {
     NotFound(ObjectKey),
     #[error("{0} has no {1}")]
     Missing(ObjectKey, &'static str),
+    #[error(
+        "its namespace already shows certificates from {0} Secrets (limit max-certificates-per-namespace)"
+    )]
+    OverLimit(usize),
     #[error("{0}: {1}")]
     Invalid(ObjectKey, CertificateError),
 }
@@ -40,7 +44,7 @@ impl CertificateRefError {
     /// The reason of a listener's `ResolvedRefs`.
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::NotPermitted { .. } => "RefNotPermitted",
+            Self::NotPermitted { .. } | Self::OverLimit(_) => "RefNotPermitted",
             Self::InvalidKind(_) | Self::NotFound(_) | Self::Missing(..) | Self::Invalid(..) => {
                 "InvalidCertificateRef"
             }

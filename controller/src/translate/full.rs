@@ -8,8 +8,8 @@ use std::{
 use portcullis_routing::HostTable;
 
 use super::{
-    Attached, Attachment, Listeners, Loss, PatternQuotas, Pools, Reader, Settings, SharedHosts, Slots,
-    Translated, Translation, assemble, fill, ingress, is_attached, listeners, merge, route,
+    Attached, Attachment, HostOwners, Listeners, Loss, PatternQuotas, Pools, Reader, Settings, SharedHosts,
+    Slots, Translated, Translation, assemble, fill, ingress, is_attached, listeners, merge, route,
 };
 use crate::{
     Bindings,
@@ -26,7 +26,10 @@ pub fn full(
     bindings: Option<&Bindings>,
     pools: &Pools,
 ) -> Translation {
+    let settings = &Settings { live: settings.with_settings_map(snapshot).0, ..settings.clone() };
     let reader = Reader::new(snapshot, settings, bindings);
+    let owners = owners(snapshot, &reader, pools);
+    let reader = reader.with_owners(Some(&owners));
     let listeners = listeners(&reader, &pools.certificates);
     let mut translated = translate_all(snapshot, &reader, &listeners, pools);
     let (slots, losses) = put_together(&mut translated);
@@ -37,6 +40,17 @@ pub fn full(
         certificates: shared.certificates(&listeners.certificates),
         statuses: statuses(snapshot, &reader, &listeners, &shared, translated, &losses),
     }
+}
+
+/// To whom hostnames belong. What routes attach to does not depend on it, though whether a listener is served does.
+fn owners(snapshot: &Snapshot, reader: &Reader<'_>, pools: &Pools) -> HostOwners {
+    let mut owners = HostOwners::default();
+    if reader.entrance().first_namespace_owns {
+        let listeners = listeners(reader, &pools.certificates);
+        snapshot.routes.values().for_each(|route| owners.set_route(reader, &listeners, route));
+        snapshot.ingresses.values().for_each(|ingress| owners.set_ingress(reader, ingress));
+    }
+    owners
 }
 
 /// The host tables of all slots, and what Ingresses lost to each other. Takes the attachments out of the routes.

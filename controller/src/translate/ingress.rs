@@ -9,8 +9,8 @@ use portcullis_routing::{
 };
 
 use super::{
-    Attachment, BackendPool, Closer, HostSlot, IngressHost, Listeners, Owner, Reader, Settings, Translated,
-    listeners::Classes, services, tls_towards,
+    Attachment, BackendPool, Closer, HostRefusal, HostSlot, IngressHost, Listeners, Owner, Reader, Settings,
+    Translated, listeners::Classes, services, tls_towards,
 };
 use crate::{
     ir::{Ingress, ingress::IngressBackend},
@@ -55,23 +55,23 @@ pub fn ingress(
     let default = ingress.default_backend.as_ref();
     let default = default.map(|backend| compiler.rule(last, "default backend", backend));
     let every_path = || PathMatch::Prefix("".into());
-    for host in ingress.hosts() {
-        let Some(state) = listeners.at_host(reader, &host) else { continue };
+    for host in ingress.hosts().iter().filter(|host| may_serve(reader, ingress, host).is_ok()) {
+        let Some(state) = listeners.at_host(reader, host) else { continue };
         let closer = compiler.closer(state);
         let (paths, default) = match &closer {
-            None => (compiler.paths(&host), default.clone()),
+            None => (compiler.paths(host), default.clone()),
             // What nothing of the host matches must not be answered from elsewhere either.
             Some(closer) => {
-                compiler.tell_closed_by(&host, closer);
-                (compiler.closed_paths(&host, &closer.by), Some(compiler.closed_rule(last, &closer.by)))
+                compiler.tell_closed_by(host, closer);
+                (compiler.closed_paths(host, &closer.by), Some(compiler.closed_rule(last, &closer.by)))
             }
         };
-        let default = default.map(|rule| compiler.entry(&host, every_path(), &rule));
+        let default = default.map(|rule| compiler.entry(host, every_path(), &rule));
         let is_closed = closer.is_some() || compiler.closed.is_some();
-        let place = Place { state, host: &host, is_closed };
+        let place = Place { state, host, is_closed };
         translated.attachments.extend(compiler.at_ports(settings, place, &paths, default.as_ref()));
     }
-    if let Some(rule) = default
+    if let Some(rule) = default.filter(|_| may_serve(reader, ingress, &HostPattern::Any).is_ok())
         && let Some(state) = listeners.at_host(reader, &HostPattern::Any)
     {
         let closer = compiler.closer(state);
@@ -79,6 +79,17 @@ pub fn ingress(
         translated.attachments.extend(compiler.for_the_rest(settings, state, &rule));
     }
     Translated { messages: compiler.messages, ..translated }
+}
+
+/// Whether an Ingress may serve a host of its own.
+pub(super) fn may_serve(
+    reader: &Reader<'_>,
+    ingress: &Ingress,
+    host: &HostPattern,
+) -> Result<(), HostRefusal> {
+    let namespace = ingress.meta.namespace();
+    reader.may_serve(namespace, host)?;
+    reader.may_take(namespace, ingress.meta.created, host)
 }
 
 struct Compiler<'a> {

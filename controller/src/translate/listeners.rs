@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! gateways.rs  each Gateway of our classes; each listener as it stands alone
+//! entrance.rs  what namespaces may take of the shared addresses
 //! claims.rs    who has a port and a hostname: the oldest
 //! ingress.rs   the hosts of Ingresses, with or without TLS
 //! closed.rs    which of those hosts are closed, since what protects them is not served
@@ -12,6 +13,7 @@
 
 mod claims;
 mod closed;
+mod entrance;
 mod gateways;
 mod ingress;
 mod overlaps;
@@ -28,8 +30,8 @@ use portcullis_routing::{ClientAuth, HostPattern, ListenerId, PortKey, Protocol,
 use portcullis_tls::{Certificate, Certificates};
 
 use super::{
-    CertificatePool, CertificateRefError, Dedicated, DedicatedPorts, ListenerSlot, PortUnavailable, Reader,
-    Settings,
+    CertificatePool, CertificateRefError, Dedicated, DedicatedPorts, HostRefusal, ListenerSlot,
+    PortUnavailable, Reader, Settings,
 };
 use crate::{
     facts::Fact,
@@ -151,6 +153,8 @@ pub struct AttachPoint {
     /// The kinds of routes that may attach.
     pub kinds: Vec<RouteKind>,
     pub namespaces: AllowedNamespaces,
+    /// Whether it shares its addresses with other Gateways and with Ingresses.
+    pub shared: bool,
     /// Whether it is in the table as soon as a port is bound for it. Routes attach all the same where it is not.
     pub served: bool,
 }
@@ -175,6 +179,12 @@ pub enum ListenerRefusal {
     ProtocolConflict { with: Box<str>, port: u16, way_out: WayOut },
     #[error(transparent)]
     PortUnavailable(#[from] PortUnavailable),
+    #[error(transparent)]
+    HostnameRefused(#[from] HostRefusal),
+    #[error(
+        "the Gateways of its namespace have {limit} {of} at the shared addresses already (limit {setting})"
+    )]
+    OverLimit { of: &'static str, limit: usize, setting: &'static str },
     /// No `Conflicted`: it is refused whether another listener names the port or not.
     #[error(
         "port {port} always speaks {speaks} at shared addresses; use another port for protocol {asked}{way_out}"
@@ -270,9 +280,12 @@ impl ListenerPlan {
 pub fn listeners(reader: &Reader<'_>, certificates: &CertificatePool) -> Listeners {
     let settings = reader.settings();
     let mut gateways = gateways::ours(reader, certificates);
-    let ours = ingress::ours(reader);
+    let (ours, refused) = entrance::restrict(reader, &mut gateways, ingress::ours(reader));
     let claims = claims::settle(&mut gateways, &ours, settings);
-    let ingress = ingress::side(ours, &claims, settings);
+    let mut ingress = ingress::side(ours, &claims, settings);
+    for (key, message) in refused {
+        ingress.messages.entry(key).or_default().push(message);
+    }
     plan::plan(reader, certificates, gateways, ingress, &claims)
 }
 
@@ -322,7 +335,7 @@ impl ListenerState {
     }
 }
 
-fn host_text(host: &HostPattern) -> String {
+pub(super) fn host_text(host: &HostPattern) -> String {
     match host {
         HostPattern::Any => "every hostname".into(),
         host => format!("hostname {host}"),

@@ -14,6 +14,11 @@ pub(crate) enum InvalidParameters {
     NotFound(ObjectKey),
     #[error("{0} is not valid: {1}")]
     Broken(ObjectKey, Box<str>),
+    #[error(
+        "{parameters} sets spec.service.{field}, which {class} does not let its Gateways set (spec.service.allowOverrides of \
+         its GatewayParameters)"
+    )]
+    NotAllowed { parameters: ObjectKey, field: &'static str, class: ObjectKey },
 }
 
 /// What a GatewayClass asks for; nothing where it refers to no object.
@@ -36,9 +41,14 @@ pub(super) fn of_gateway(
 ) -> Result<Parameters, (ObjectKey, InvalidParameters)> {
     let of_class = of_class(reader, class).map_err(|why| (class.meta.key.clone(), why))?;
     let Some(to) = &gateway.parameters else { return Ok(of_class) };
-    match resolve(reader, to, gateway.meta.namespace()) {
-        Ok(own) => Ok(own.over(&of_class)),
-        Err(why) => Err((gateway.meta.key.clone(), why)),
+    let own = resolve(reader, to, gateway.meta.namespace()).map_err(|why| (gateway.meta.key.clone(), why))?;
+    match own.service.forbidden_by(&of_class.service) {
+        None => Ok(own.over(&of_class)),
+        Some(field) => {
+            let parameters = ObjectKey::new(Kind::GatewayParameters, gateway.meta.namespace(), &to.name);
+            let why = InvalidParameters::NotAllowed { parameters, field, class: class.meta.key.clone() };
+            Err((gateway.meta.key.clone(), why))
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::{cell::RefCell, sync::Arc};
 
 use portcullis_routing::PortKey;
 
-use super::{Allocation, Bundle, Settings};
+use super::{Allocation, Bundle, HostOwners, Settings};
 use crate::{
     Bindings,
     facts::Fact,
@@ -20,7 +20,9 @@ use crate::{
 #[derive(Debug)]
 pub struct Reader<'a> {
     snapshot: &'a Snapshot,
-    settings: &'a Settings,
+    pub(super) settings: &'a Settings,
+    /// `None` where it is not known yet.
+    pub(super) owners: Option<&'a HostOwners>,
     bindings: Option<&'a Bindings>,
     /// `None` where nobody needs to know what was read.
     noted: Option<RefCell<Vec<Fact>>>,
@@ -39,13 +41,19 @@ pub enum Binding<'a> {
 impl<'a> Reader<'a> {
     /// Notes nothing. `bindings` is `None` where nothing runs.
     pub fn new(snapshot: &'a Snapshot, settings: &'a Settings, bindings: Option<&'a Bindings>) -> Self {
-        Self { snapshot, settings, bindings, noted: None }
+        Self { snapshot, settings, owners: None, bindings, noted: None }
     }
 
     /// The same, and notes what is read.
     #[must_use]
     pub fn noting(self) -> Self {
         Self { noted: Some(RefCell::default()), ..self }
+    }
+
+    /// The same, and knows to whom hostnames belong.
+    #[must_use]
+    pub fn with_owners(self, owners: Option<&'a HostOwners>) -> Self {
+        Self { owners, ..self }
     }
 
     /// What was read since the last call.

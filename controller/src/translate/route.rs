@@ -18,7 +18,7 @@ use crate::{
 use attach::Parent;
 use rules::{Compile, Rules};
 
-pub(crate) use attach::NotAttached;
+pub(crate) use attach::{NotAttached, shared_hosts};
 pub(super) use http::spoken as spoken_by_http;
 pub(crate) use rules::{InvalidRules, Unresolved, tls_towards};
 
@@ -69,7 +69,7 @@ pub fn route(
         unserved.map(|point| Message::refused(format!("{} is not served; its Gateway says why", point.id))),
     );
     Translated {
-        attachments: attachments(route, &rules, attached.values()),
+        attachments: attachments(reader, route, &rules, attached.values()),
         parents: parents.collect(),
         attached: if rules.invalid.all { Vec::new() } else { attached.into_keys().collect() },
         messages,
@@ -79,20 +79,21 @@ pub fn route(
 }
 
 fn attachments<'p>(
+    reader: &Reader<'_>,
     route: &Route,
     rules: &Rules,
     points: impl Iterator<Item = &'p Arc<super::AttachPoint>>,
 ) -> Vec<Attachment> {
-    let own = if route.hostnames.is_empty() { &[HostPattern::Any] } else { &*route.hostnames };
     let name: Arc<str> = format!("{}/{}", route.meta.namespace(), route.meta.name()).into();
     let served = points.filter(|point| point.served);
     let served: Vec<_> = served.filter_map(|point| Some((point.slot.as_ref()?, point))).collect();
-    let mut hosts: Vec<_> = own.iter().collect();
+    let mut hosts: Vec<_> = attach::own_hosts(route).iter().collect();
     hosts.sort();
     hosts.dedup();
     let mut attachments = Vec::with_capacity(served.len());
     for host in hosts {
-        let mut points = served.iter().filter(|(_, point)| host.intersects(&point.hostname)).peekable();
+        let serves = |point| attach::serves(reader, point, route, host).is_some_and(|serves| serves.is_ok());
+        let mut points = served.iter().filter(|(_, point)| serves(point)).peekable();
         let mut entries =
             if points.peek().is_some() { entries_of(route, rules, host, &name) } else { Vec::new() };
         while let Some((at, _)) = points.next().filter(|_| !entries.is_empty()) {

@@ -12,7 +12,12 @@ use super::{
     Allocation, DedicatedPorts,
     ports::{self, PortUnavailable},
 };
-use crate::ir::{Address, ObjectKey};
+use crate::{
+    Problem,
+    ir::{Address, LiveSettings, ObjectKey},
+    objects::live_settings,
+    snapshot::Snapshot,
+};
 
 /// What translation is told beside the objects; but for addresses, hindrances and the allocation of ports it stays the
 /// same while the process runs.
@@ -53,6 +58,10 @@ pub struct Settings {
     /// The most memory that the compiled regular expressions of a namespace's attached routes may take, in bytes, including
     /// the caches of their searches.
     pub pattern_budget: usize,
+    /// What can change while the process runs; keys of `settings_map` go before it.
+    pub live: Arc<LiveSettings>,
+    /// The ConfigMap that says more of [`Settings::live`].
+    pub settings_map: Option<ObjectKey>,
     /// Where clients reach us, as Gateways and Ingresses say in their status.
     pub addresses: Vec<Address>,
     /// What keeps the Services of Gateways from being as they should be.
@@ -65,6 +74,21 @@ pub struct Settings {
 pub type Bundle = BTreeSet<Box<str>>;
 
 impl Settings {
+    /// [`Settings::live`] with what the ConfigMap says over it, and what is wrong with the ConfigMap.
+    pub fn with_settings_map(&self, snapshot: &Snapshot) -> (Arc<LiveSettings>, Vec<Problem>) {
+        let Some(key) = &self.settings_map else { return (Arc::clone(&self.live), Vec::new()) };
+        match snapshot.config_maps.get(key) {
+            Some(found) => {
+                let (live, problems) = live_settings::read(&self.live, found);
+                (Arc::new(live), problems)
+            }
+            None => {
+                let message = "not found; the settings of the command line apply (--settings-configmap)";
+                (Arc::clone(&self.live), vec![Problem::warning(key, "", message)])
+            }
+        }
+    }
+
     /// The port that is bound for a listener's that shares our addresses.
     pub fn bound(&self, port: PortKey) -> Result<PortKey, PortUnavailable> {
         let number = ports::shared(port.number, self.port_offset, self.dedicated)?;
@@ -116,6 +140,8 @@ impl Default for Settings {
             allocation: Arc::default(),
             external_names: ExternalNames::External,
             pattern_budget: 64 << 20,
+            live: Arc::default(),
+            settings_map: None,
             addresses: Vec::new(),
             hindrances: BTreeMap::new(),
             bundle: None,

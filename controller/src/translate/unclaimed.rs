@@ -3,9 +3,12 @@
 use super::{Reader, listeners::Classes};
 use crate::Problem;
 
-/// Gateways and Ingresses whose class nobody has: another controller's objects are not ours to speak of, but in a
-/// folder a class that is missing is a mistake as a rule.
+/// Gateways and Ingresses of a folder whose class nobody has: that is a mistake, as a rule. In a cluster there are other
+/// controllers, and what their objects name is not ours to judge.
 pub fn unclaimed(reader: &Reader<'_>) -> Vec<Problem> {
+    if !reader.settings().direct {
+        return Vec::new();
+    }
     let gateways = reader.gateways().filter_map(|gateway| {
         let missing = !gateway.class.is_empty() && reader.gateway_class(&gateway.class).is_none();
         missing.then(|| {

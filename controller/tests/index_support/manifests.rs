@@ -22,7 +22,7 @@ pub(super) fn manifest_of(kind: Kind, bits: &mut Bits) -> Value {
         Kind::EndpointSlice => slice(bits),
         Kind::Secret => secret(bits),
         Kind::Namespace => json!({}),
-        Kind::ConfigMap => unreachable!("is not among the kinds"),
+        Kind::ConfigMap => settings(bits),
     };
     manifest["apiVersion"] = kind.resource().api_version.into();
     manifest["kind"] = kind.as_str().into();
@@ -46,6 +46,30 @@ pub(super) fn manifest_of(kind: Kind, bits: &mut Bits) -> Value {
         metadata["creationTimestamp"] = bits.of(&TIMES).into();
     }
     manifest
+}
+
+/// Settings of the shared addresses, in the ConfigMap that is read or in another one.
+fn settings(bits: &mut Bits) -> Value {
+    let mut data = json!({ "first-namespace-owns": bits.of(&["true", "true", "false", "wrong"]) });
+    if bits.one_in(2) {
+        let hostnames = |bits: &mut Bits| bits.of(&["'*'", "'*', h.test", "'*.test'", "h.test, '*.h.test'"]);
+        let (of_red, of_all) = (hostnames(bits), hostnames(bits));
+        data["shared-hostnames"] = format!(
+            "[{{namespaceSelector: {{matchLabels: {{team: red}}}}, hostnames: [{of_red}]}}, \
+             {{namespaceSelector: {{}}, hostnames: [{of_all}]}}]"
+        )
+        .into();
+    }
+    for limit in ["max-listeners-per-namespace", "max-ports-per-namespace", "max-certificates-per-namespace"]
+    {
+        if bits.one_in(4) {
+            data[limit] = bits.of(&["0", "1", "2"]).into();
+        }
+    }
+    if bits.one_in(4) {
+        data["max-connections"] = "7".into();
+    }
+    json!({ "data": data })
 }
 
 fn gateway_class(bits: &mut Bits) -> Value {

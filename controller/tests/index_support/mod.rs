@@ -21,8 +21,8 @@ const TIMES: [&str; 2] = ["2024-01-01T00:00:00Z", "2025-01-01T00:00:00Z"];
 const CLASSES: [&str; 2] = ["c", "d"];
 const INGRESS_CLASSES: [&str; 2] = ["portcullis", "other"];
 const PATHS: [&str; 4] = ["/", "/p", "/p/q", "/r"];
-/// Every kind that is read but ConfigMap, which nothing refers to; those with the most to go wrong more than once.
-const KINDS: [Kind; 19] = [
+/// Every kind that is read; those with the most to go wrong more than once.
+const KINDS: [Kind; 21] = [
     Kind::GatewayClass,
     Kind::GatewayParameters,
     Kind::GatewayParameters,
@@ -41,6 +41,8 @@ const KINDS: [Kind; 19] = [
     Kind::Service,
     Kind::EndpointSlice,
     Kind::Secret,
+    Kind::ConfigMap,
+    Kind::ConfigMap,
     Kind::Namespace,
 ];
 

@@ -171,7 +171,6 @@ async fn back_off(context: &mut Context) -> Result<()> {
 /// # Errors
 /// Where the client is gone, or a header cannot be set.
 pub(crate) async fn request(
-    options: &Options,
     session: &mut Session,
     request: &mut RequestHeader,
     context: &Context,
@@ -181,7 +180,7 @@ pub(crate) async fn request(
     if context.upgrade {
         hop::strip_upgrade_request(request);
     }
-    forwarded::apply(request, context, options)?;
+    forwarded::apply(request, context)?;
     let h2_client = session.req_header().version == Version::HTTP_2;
     // HTTP/1.1 asks for one, which HTTP/1.0 may have come without; and from an h2 client pingora takes `:authority` and
     // `:scheme` towards an h2 backend from Host, where there is one.

@@ -14,11 +14,11 @@ const MAX_PROXIES: usize = 64;
 /// trusted proxy itself. What stands before it came from somebody who is not trusted.
 ///
 /// A proxy that says no valid address (`unknown`) is itself the client, and so is the first of a list of nothing but
-/// trusted proxies.
-pub(crate) fn address(peer: IpAddr, headers: &HeaderMap, trusted: &[(IpAddr, u8)]) -> IpAddr {
+/// trusted proxies. Also returns whether the peer is a trusted proxy.
+pub(crate) fn address(peer: IpAddr, headers: &HeaderMap, trusted: &[(IpAddr, u8)]) -> (IpAddr, bool) {
     let mut client = peer.to_canonical();
     if !ranges::hold(trusted, client) {
-        return client;
+        return (client, false);
     }
     let lists = headers.get_all(&forwarded::FOR.name).iter().map(HeaderValue::as_bytes);
     let entries = lists.rev().flat_map(|list| list.rsplit(|byte| *byte == b','));
@@ -29,7 +29,7 @@ pub(crate) fn address(peer: IpAddr, headers: &HeaderMap, trusted: &[(IpAddr, u8)
             break;
         }
     }
-    client
+    (client, true)
 }
 
 /// An address, maybe with a port, as proxies write it.
@@ -66,7 +66,7 @@ mod tests {
         ] {
             let pair = |list: &&str| (forwarded::FOR.name.clone(), HeaderValue::from_str(list).unwrap());
             let headers: HeaderMap = lists.iter().map(pair).collect();
-            let got = address(peer.parse().unwrap(), &headers, &trusted);
+            let (got, _) = address(peer.parse().unwrap(), &headers, &trusted);
             assert_eq!(got.to_string(), want, "{lists:?} from {peer}");
         }
     }
@@ -77,6 +77,6 @@ mod tests {
         let list = format!("1.2.3.4{}", ",10.0.0.2".repeat(MAX_PROXIES));
         let headers =
             HeaderMap::from_iter([(forwarded::FOR.name.clone(), HeaderValue::try_from(list).unwrap())]);
-        assert_eq!(address([10, 0, 0, 1].into(), &headers, &trusted).to_string(), "10.0.0.2");
+        assert_eq!(address([10, 0, 0, 1].into(), &headers, &trusted).0.to_string(), "10.0.0.2");
     }
 }

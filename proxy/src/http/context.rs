@@ -24,6 +24,8 @@ pub(crate) struct Context {
     pub(crate) conn: Arc<ConnInfo>,
     /// The client's address, as far as trusted proxies tell it.
     pub(crate) client: IpAddr,
+    /// Whether the peer is a trusted proxy, whose forwarded headers are believed.
+    pub(crate) trusted: bool,
     /// The time at which the client has to have its answer.
     pub(crate) deadline: Option<Instant>,
     /// The rule that takes the request, and which of its backends.
@@ -94,6 +96,7 @@ impl Context {
         });
         Self {
             client: conn.peer.ip().to_canonical(),
+            trusted: false,
             conn,
             deadline: None,
             route: None,

@@ -13,7 +13,7 @@ use super::{
     context::Context,
     headers::{self, Fields, Fill, Has, Name},
 };
-use crate::{Options, random, ranges};
+use crate::random;
 
 pub(super) const FOR: Name = Name::new("X-Forwarded-For", "x-forwarded-for");
 const HOST: Name = Name::new("X-Forwarded-Host", "x-forwarded-host");
@@ -28,26 +28,24 @@ const REQUEST_ID: Name = Name::new("X-Request-ID", "x-request-id");
 ///
 /// # Errors
 /// Where a header cannot be set (more than pingora's limit of them).
-pub(crate) fn apply(request: &mut RequestHeader, context: &Context, options: &Options) -> Result<()> {
-    let trusted = ranges::hold(&options.trusted, context.conn.peer.ip());
+pub(crate) fn apply(request: &mut RequestHeader, context: &Context) -> Result<()> {
+    let trusted = context.trusted;
     if context.has.any(Has::SUSPECT) {
         for name in forged(request.headers.keys(), trusted) {
             request.remove_header(&name);
         }
     }
-    headers::add(request, Forwarded { context, trusted })
+    headers::add(request, Forwarded { context })
 }
 
 /// What a backend is told of a client.
 struct Forwarded<'a> {
     context: &'a Context,
-    /// Whether the client is a proxy whose word on its own client counts.
-    trusted: bool,
 }
 
 impl Fill for Forwarded<'_> {
     fn fill(self, headers: &mut impl Fields) -> Result<()> {
-        let (context, trusted) = (self.context, self.trusted);
+        let (context, trusted) = (self.context, self.context.trusted);
         let conn = &context.conn;
         let peer = conn.client.clone();
         let list = if trusted { chain(headers.map(), &peer) } else { None };
@@ -100,9 +98,9 @@ fn chain(headers: &HeaderMap, client: &HeaderValue) -> Option<HeaderValue> {
 }
 
 /// The scheme that the client used, as far as it can be known.
-pub(crate) fn scheme(request: &RequestHeader, context: &Context, options: &Options) -> &'static str {
+pub(crate) fn scheme(request: &RequestHeader, context: &Context) -> &'static str {
     let own = if context.conn.tls.is_some() { "https" } else { "http" };
-    if !ranges::hold(&options.trusted, context.conn.peer.ip()) {
+    if !context.trusted {
         return own;
     }
     match request.headers.get(&PROTO.name).map(HeaderValue::as_bytes) {
@@ -183,6 +181,7 @@ const HEXADECIMAL: [[u8; 2]; 256] = {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ranges;
 
     #[test]
     fn a_peer_is_trusted_by_its_network() {

@@ -61,7 +61,9 @@ pub(crate) fn decide(
     let host = Host::of(head);
     let named = host.as_ref().map_or("", |host| &*host.name);
     let path = asked.as_ref().map_or("", Asked::path);
-    context.client = client::address(context.conn.peer.ip(), &head.headers, &shared.options.trusted);
+    let live = shared.live.load();
+    (context.client, context.trusted) = client::address(context.conn.peer.ip(), &head.headers, &live.trusted);
+    drop(live);
     context.record = Record::begin(&head.method, named, path, context.client);
     let refused = |(rejection, why)| Box::new(Answer::reject(rejection, why));
     let bad = |why| refused((Rejection::BadRequest, why));
@@ -79,7 +81,7 @@ pub(crate) fn decide(
         headers: &head.headers,
         upgrade: context.upgrade,
     };
-    let scheme = forwarded::scheme(head, context, &shared.options);
+    let scheme = forwarded::scheme(head, context);
     let connection = connection(&context.conn, scheme);
     let decision = match routing::decide(&table, request, connection, random::number()) {
         Decision::Forward(forward) => Ok(forward),

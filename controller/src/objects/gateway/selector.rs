@@ -10,7 +10,11 @@ use crate::{
 use gateway_api::experimental::gateways::GatewayListenersAllowedRoutesNamespacesSelector as Selector;
 
 /// Reads a label selector (apimachinery, ValidateLabelSelector). `None` where it has an operator that is not known here.
-pub(super) fn read(selector: Selector, checks: &mut Checks, at: &Path<'_>) -> Option<LabelSelector> {
+pub(in crate::objects) fn read(
+    selector: Selector,
+    checks: &mut Checks,
+    at: &Path<'_>,
+) -> Option<LabelSelector> {
     let at_labels = at.field("matchLabels");
     let match_labels = selector.match_labels.unwrap_or_default();
     for (name, value) in &match_labels {

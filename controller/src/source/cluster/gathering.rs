@@ -145,8 +145,8 @@ impl Gathering {
     fn suffer(&mut self, watch: usize, trouble: Trouble) {
         let kind = self.watches[watch].plural;
         // A kind that fails may have objects that are served: it is waited for. One that does not exist has none, and
-        // one that we may not read is not ours to wait for.
-        if trouble.is_settled() {
+        // one that we may not read is not ours to wait for. Without its settings nothing is served: they may forbid it.
+        if trouble.is_settled() && self.watches[watch].reads != Reads::Settings {
             self.settled.insert(watch);
         }
         let before = self.trouble.insert(watch, trouble.clone());

@@ -1,16 +1,19 @@
 //! What is watched, and what of it is kept.
 
+use std::borrow::Cow;
+
 use kube::api::{ApiResource, GroupVersionKind};
 use serde_json::Value;
 
 use crate::kinds::{Kind, Scope, StatusUse};
 
 /// A kind that is watched.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Watched {
     pub(super) plural: &'static str,
     pub(super) reads: Reads,
-    pub(super) fields: Option<&'static str>,
+    /// A field selector.
+    pub(super) fields: Option<Cow<'static, str>>,
 }
 
 /// What a watch is for.
@@ -24,6 +27,8 @@ pub(super) enum Reads {
     OtherSecrets,
     /// Which kinds there are, and of which release.
     Definitions,
+    /// The ConfigMap of settings.
+    Settings,
 }
 
 impl Watched {
@@ -31,7 +36,7 @@ impl Watched {
     pub(super) fn versions(&self) -> &'static [&'static str] {
         match self.reads {
             Reads::Objects { kind, .. } => kind.resource().watched_versions,
-            Reads::Certificates | Reads::OtherSecrets | Reads::Definitions => &["v1"],
+            Reads::Certificates | Reads::OtherSecrets | Reads::Definitions | Reads::Settings => &["v1"],
         }
     }
 
@@ -40,6 +45,7 @@ impl Watched {
             Reads::Objects { kind, .. } => (kind.resource().group(), kind.as_str()),
             Reads::Certificates | Reads::OtherSecrets => ("", "Secret"),
             Reads::Definitions => ("apiextensions.k8s.io", "CustomResourceDefinition"),
+            Reads::Settings => ("", "ConfigMap"),
         };
         ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), self.plural)
     }
@@ -48,7 +54,7 @@ impl Watched {
     pub(super) fn is_namespaced(&self) -> bool {
         match self.reads {
             Reads::Objects { kind, .. } => kind.resource().scope == Scope::Namespace,
-            Reads::Certificates | Reads::OtherSecrets => true,
+            Reads::Certificates | Reads::OtherSecrets | Reads::Settings => true,
             Reads::Definitions => false,
         }
     }
@@ -57,7 +63,7 @@ impl Watched {
     pub(super) fn definition(&self) -> Option<String> {
         match self.reads {
             Reads::Objects { kind, .. } => kind.resource().definition(),
-            Reads::Certificates | Reads::OtherSecrets | Reads::Definitions => None,
+            Reads::Certificates | Reads::OtherSecrets | Reads::Definitions | Reads::Settings => None,
         }
     }
 
@@ -89,16 +95,26 @@ pub(super) fn watched() -> Vec<Watched> {
     [definitions].into_iter().chain(objects).collect()
 }
 
+/// The ConfigMap of settings, by its name.
+pub(super) fn settings(name: &str) -> Watched {
+    let fields = Some(format!("metadata.name={name}").into());
+    Watched { plural: Kind::ConfigMap.resource().plural, reads: Reads::Settings, fields }
+}
+
 /// Watched as soon as it is known to which of them somebody refers.
 pub(super) const SECRETS: &[Watched] = &[
-    Watched { plural: "secrets", reads: Reads::Certificates, fields: Some("type=kubernetes.io/tls") },
+    Watched {
+        plural: "secrets",
+        reads: Reads::Certificates,
+        fields: Some(Cow::Borrowed("type=kubernetes.io/tls")),
+    },
     Watched {
         plural: "secrets",
         reads: Reads::OtherSecrets,
         // Releases of Helm and tokens are many, large, and none of our business.
-        fields: Some(
+        fields: Some(Cow::Borrowed(
             "type!=kubernetes.io/tls,type!=helm.sh/release.v1,type!=kubernetes.io/service-account-token",
-        ),
+        )),
     },
 ];
 

@@ -43,7 +43,7 @@ pub(super) enum Failure {
 pub(super) struct Reader {
     client: Client,
     request: Request,
-    fields: Option<&'static str>,
+    fields: Option<String>,
     metadata_only: bool,
     lasts: Duration,
 }
@@ -58,14 +58,14 @@ impl Reader {
         lasts: Duration,
     ) -> Self {
         let path = DynamicObject::url_path(&watched.resource(version), namespace);
-        let (fields, metadata_only) = (watched.fields, watched.metadata_only());
+        let (fields, metadata_only) = (watched.fields.as_deref().map(str::to_owned), watched.metadata_only());
         Self { client, request: Request::new(path), fields, metadata_only, lasts }
     }
 
     /// A page of a list, the first one or the one that `more` leads to.
     pub(super) async fn page(&self, more: Option<&str>) -> Result<ObjectList<Value>, Failure> {
         let mut params = ListParams::default().limit(PAGE);
-        params.field_selector = self.fields.map(str::to_owned);
+        params.field_selector.clone_from(&self.fields);
         params.continue_token = more.map(str::to_owned);
         let request = match self.metadata_only {
             true => self.request.list_metadata(&params),
@@ -80,7 +80,7 @@ impl Reader {
         // Not all of them at the same time again.
         let lasts = self.lasts.mul_f64(rand::rng().random_range(1.0..1.5));
         let params = WatchParams {
-            field_selector: self.fields.map(str::to_owned),
+            field_selector: self.fields.clone(),
             timeout: u32::try_from(lasts.as_secs()).ok(),
             bookmarks: true,
             send_initial_events: from.is_none(),

@@ -305,6 +305,11 @@ impl Watching {
                 let (content, happened) = self.decode(Kind::Secret, key, object, before);
                 (content, happened.map(noticed).into_iter().collect())
             }
+            Reads::Settings => {
+                let (content, happened) =
+                    self.decode(Kind::ConfigMap, name.key(Kind::ConfigMap), object, before);
+                (content, happened.into_iter().collect())
+            }
             Reads::OtherSecrets => (0, vec![Happening::Secret(Noticed::Changed(name.key(Kind::Secret)))]),
             Reads::Definitions => {
                 let (plural, bundle) = (name.name.clone(), bundle(&object));
@@ -356,6 +361,7 @@ impl Watching {
                 }
                 Ok(())
             }
+            Reads::Settings => self.tell(Happening::Changed(Change::Delete(name.key(Kind::ConfigMap)))).await,
             Reads::Certificates | Reads::OtherSecrets => {
                 self.tell(Happening::Secret(Noticed::Gone(name.key(Kind::Secret)))).await
             }

@@ -123,7 +123,7 @@ impl Claims {
 }
 
 impl super::ListenerState {
-    fn refuse(&mut self, refusal: ListenerRefusal) {
+    pub(super) fn refuse(&mut self, refusal: ListenerRefusal) {
         self.refused = Some(refusal);
         Arc::make_mut(&mut self.point).served = false;
     }

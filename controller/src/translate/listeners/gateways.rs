@@ -118,6 +118,7 @@ fn alone(
         hostname: listener.hostname.clone(),
         kinds,
         namespaces: listener.allowed.namespaces.clone(),
+        shared: !matches!(addressing, Addressing::Dedicated(_)),
         served: refused.is_none(),
     };
     ListenerState {

@@ -127,6 +127,7 @@ mod tests {
             hostname: hostname.clone(),
             kinds: Vec::new(),
             namespaces: AllowedNamespaces::All,
+            shared: true,
             served: true,
         })
     }

@@ -1,6 +1,8 @@
 //! Which listeners a route's `parentRefs` reach.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc};
+
+use portcullis_routing::HostPattern;
 
 use crate::{
     ir::{
@@ -9,7 +11,7 @@ use crate::{
         route::{ParentKind, ParentRef},
     },
     status::Message,
-    translate::{AttachPoint, GatewayState, Listeners, Reader},
+    translate::{AttachPoint, GatewayState, HostRefusal, Listeners, Reader},
 };
 
 /// A parent that is ours, and how far the route came there.
@@ -28,6 +30,8 @@ pub(crate) enum NotAttached {
     NotAllowedByListeners,
     #[error("no listener of the Gateway has a hostname in common with this route")]
     NoMatchingListenerHostname,
+    #[error("the namespace of this route may serve none of its hostnames at the shared addresses")]
+    HostnamesRefused,
 }
 
 impl NotAttached {
@@ -35,7 +39,7 @@ impl NotAttached {
     pub(crate) fn reason(self) -> &'static str {
         match self {
             Self::NoMatchingParent => "NoMatchingParent",
-            Self::NotAllowedByListeners => "NotAllowedByListeners",
+            Self::NotAllowedByListeners | Self::HostnamesRefused => "NotAllowedByListeners",
             Self::NoMatchingListenerHostname => "NoMatchingListenerHostname",
         }
     }
@@ -59,7 +63,7 @@ pub(super) fn parents<'r>(
         let key = ObjectKey::new(Kind::Gateway, namespace, &parent_ref.name);
         match listeners.of_gateway(reader, &key) {
             Some(gateway) => {
-                let outcome = attach(reader, gateway, route, parent_ref);
+                let outcome = attach(reader, gateway, route, parent_ref, &mut messages);
                 parents.push(Parent { parent_ref, outcome });
             }
             None if reader.has_gateway(&key) => {} // another controller's
@@ -74,6 +78,7 @@ fn attach(
     gateway: &GatewayState,
     route: &Route,
     parent_ref: &ParentRef,
+    messages: &mut Vec<Message>,
 ) -> Result<Vec<Arc<AttachPoint>>, NotAttached> {
     let mut points: Vec<_> = gateway.listeners.iter().map(|listener| &listener.point).collect();
     let mut keep = |wanted: &mut dyn FnMut(&AttachPoint) -> bool, otherwise| {
@@ -98,7 +103,62 @@ fn attach(
         },
         NotAttached::NoMatchingListenerHostname,
     )?;
+    let refusals = points.iter().flat_map(|point| {
+        own_hosts(route).iter().filter_map(|host| serves(reader, point, route, host)?.err())
+    });
+    let refusals: BTreeSet<_> = refusals.map(|why| format!("not served: {why}")).collect();
+    messages.extend(refusals.into_iter().map(Message::refused));
+    points.retain(|point| hosts_at(reader, point, route).next().is_some());
+    if points.is_empty() {
+        return Err(NotAttached::HostnamesRefused);
+    }
     Ok(points.into_iter().cloned().collect())
+}
+
+/// The hostnames that a route names; one that names none serves every host.
+pub(super) fn own_hosts(route: &Route) -> &[HostPattern] {
+    if route.hostnames.is_empty() { &[HostPattern::Any] } else { &route.hostnames }
+}
+
+/// The hostnames of a route that it serves at a listener.
+fn hosts_at<'r>(
+    reader: &Reader<'_>,
+    point: &AttachPoint,
+    route: &'r Route,
+) -> impl Iterator<Item = &'r HostPattern> {
+    own_hosts(route)
+        .iter()
+        .filter(|host| serves(reader, point, route, host).is_some_and(|serves| serves.is_ok()))
+}
+
+/// Whether a route may serve a hostname of its own at a listener; `None` where the listener has no host in common with it.
+pub(super) fn serves(
+    reader: &Reader<'_>,
+    point: &AttachPoint,
+    route: &Route,
+    host: &HostPattern,
+) -> Option<Result<(), HostRefusal>> {
+    let served = host.intersects(&point.hostname).then(|| common(host, &point.hostname))?;
+    Some(if point.shared { reader.may_serve(route.meta.namespace(), served) } else { Ok(()) })
+}
+
+/// Which hosts two hostnames have in common: those of the more specific one.
+fn common<'h>(one: &'h HostPattern, other: &'h HostPattern) -> &'h HostPattern {
+    if one.covers(other) { other } else { one }
+}
+
+/// The hosts that a route serves at the shared addresses.
+pub(crate) fn shared_hosts(
+    reader: &Reader<'_>,
+    listeners: &Listeners,
+    route: &Route,
+) -> BTreeSet<HostPattern> {
+    let (parents, _) = parents(reader, listeners, route);
+    let points =
+        parents.iter().flat_map(|parent| parent.outcome.iter().flatten()).filter(|point| point.shared);
+    points
+        .flat_map(|point| hosts_at(reader, point, route).map(|host| common(host, &point.hostname).clone()))
+        .collect()
 }
 
 fn allowed(reader: &Reader<'_>, point: &AttachPoint, gateway_namespace: &str, route: &Route) -> bool {
@@ -107,13 +167,6 @@ fn allowed(reader: &Reader<'_>, point: &AttachPoint, gateway_namespace: &str, ro
         AllowedNamespaces::Same => namespace == gateway_namespace,
         AllowedNamespaces::All => true,
         AllowedNamespaces::None => false,
-        AllowedNamespaces::Selector(selector) => {
-            match reader.namespace(namespace) {
-                Some(found) => selector.matches(&found.labels),
-                // A folder need not hold the Namespace; the one label that the API server gives it is known.
-                None => selector
-                    .matches(&BTreeMap::from([("kubernetes.io/metadata.name".into(), namespace.into())])),
-            }
-        }
+        AllowedNamespaces::Selector(selector) => reader.selects(selector, namespace),
     }
 }

@@ -1,0 +1,83 @@
+//! Addresses of Ingresses that are no longer ours.
+//!
+//! An address is never cleared because we do not know it: clients may use it, and names point to it. It goes where its
+//! owner edits the Ingress so that it belongs to another controller, as long as it is the address that we wrote.
+
+use std::collections::HashMap;
+
+use serde_json::{Value, json};
+
+use crate::{
+    ir::{Kind, ObjectKey},
+    kinds::StatusShape,
+};
+
+/// What was said last of each Ingress of ours, and of which generation.
+#[derive(Debug, Default)]
+pub(super) struct Addresses(HashMap<ObjectKey, (i64, Value)>);
+
+impl Addresses {
+    /// Notes what is said of an object. Returns what to say of one that was edited and is no longer ours.
+    pub(super) fn note(
+        &mut self,
+        key: &ObjectKey,
+        generation: i64,
+        live: &Value,
+        desired: Option<&Value>,
+    ) -> Option<Value> {
+        if key.kind.resource().status_shape() != Some(StatusShape::LoadBalancer) {
+            return None;
+        }
+        if let Some(desired) = desired {
+            self.0.insert(key.clone(), (generation, desired["loadBalancer"].clone()));
+            return None;
+        }
+        let (before, said) = self.0.get(key)?;
+        let is_edited = generation > *before;
+        (is_edited && addresses(said) == addresses(&live["loadBalancer"])).then(|| {
+            let mut status = live.clone();
+            status["loadBalancer"] = json!({});
+            status
+        })
+    }
+
+    /// The object is gone.
+    pub(super) fn forget(&mut self, key: &ObjectKey) {
+        if key.kind == Kind::Ingress {
+            self.0.remove(key);
+        }
+    }
+}
+
+/// The API server adds other fields to an entry.
+fn addresses(load_balancer: &Value) -> Vec<(&Value, &Value)> {
+    let entries = load_balancer["ingress"].as_array().map(Vec::as_slice).unwrap_or_default();
+    entries.iter().map(|entry| (&entry["ip"], &entry["hostname"])).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_goes_with_the_edit_that_takes_the_ingress_away() {
+        let key = ObjectKey::new(Kind::Ingress, "shop", "web");
+        let at = |ip: &str| json!({"loadBalancer": {"ingress": [{"ip": ip, "ipMode": "VIP"}]}});
+        let ours = json!({"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}});
+        let noted = || {
+            let mut addresses = Addresses::default();
+            assert_eq!(addresses.note(&key, 1, &json!({}), Some(&ours)), None);
+            addresses
+        };
+        let cleared = Some(json!({"loadBalancer": {}}));
+        for (what, generation, live, want) in [
+            ("edited", 2, at("192.0.2.1"), cleared),
+            ("its class went, not its owner", 1, at("192.0.2.1"), None),
+            ("another controller wrote its own address", 2, at("192.0.2.2"), None),
+            ("nothing was written", 2, json!({}), None),
+        ] {
+            assert_eq!(noted().note(&key, generation, &live, None), want, "{what}");
+        }
+        assert_eq!(Addresses::default().note(&key, 2, &at("192.0.2.1"), None), None, "never ours");
+    }
+}

@@ -1,0 +1,63 @@
+//! Settings that change at run time, and to whom hostnames belong under them.
+
+use std::sync::Arc;
+
+use super::Index;
+use crate::{
+    Problem,
+    facts::Fact,
+    ir::Kind,
+    translate::{HostOwners, Reader},
+};
+
+impl Index {
+    /// What is wrong with the ConfigMap of settings.
+    pub fn settings_problems(&self) -> &[Problem] {
+        &self.settings_problems
+    }
+
+    /// Reads the ConfigMap of settings where it changed; says whether the settings did.
+    pub(super) fn renew_live_settings(&mut self) -> bool {
+        if !std::mem::take(&mut self.is_settings_map_new) {
+            return false;
+        }
+        let before = std::mem::replace(&mut self.settings.live, Arc::clone(&self.flags));
+        (self.settings.live, self.settings_problems) = self.settings.with_settings_map(&self.snapshot);
+        if self.settings.live.entrance != before.entrance {
+            self.units.change(&Fact::Entrance);
+        }
+        self.settings.live != before
+    }
+
+    /// Takes up which hostnames the stale routes and Ingresses serve. What reads of a hostname that now belongs to
+    /// somebody else becomes stale, too.
+    pub(super) fn renew_owners(&mut self) {
+        if !self.settings.live.entrance.first_namespace_owns {
+            self.owners = None;
+            return;
+        }
+        let stale = &self.units.stale;
+        let keys: Vec<_> = match &self.owners {
+            None => self.snapshot.routes.keys().chain(self.snapshot.ingresses.keys()).cloned().collect(),
+            Some(_) => stale.routes.iter().chain(&stale.ingresses).cloned().collect(),
+        };
+        let owners = self.owners.get_or_insert_with(HostOwners::default);
+        let reader = Reader::new(&self.snapshot, &self.settings, None);
+        for key in &keys {
+            if key.kind == Kind::Ingress {
+                match self.snapshot.ingresses.get(key) {
+                    Some(ingress) => owners.set_ingress(&reader, ingress),
+                    None => owners.remove(key),
+                }
+            } else {
+                match self.snapshot.routes.get(key) {
+                    Some(route) => owners.set_route(&reader, &self.listeners, route),
+                    None => owners.remove(key),
+                }
+            }
+        }
+        for fact in owners.take_changed() {
+            self.units.change(&fact);
+        }
+    }
+}

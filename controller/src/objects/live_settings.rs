@@ -1,0 +1,286 @@
+//! The ConfigMap of settings that take effect without a restart (`--settings-configmap`).
+//!
+//! A key that is missing leaves what the command line says. So does one that cannot be read, but for `shared-hostnames`,
+//! which then grants nothing for the entries that are wrong: what a replica does must not depend on what the ConfigMap said
+//! before it started.
+
+use std::{net::IpAddr, str::FromStr};
+
+use gateway_api::experimental::gateways::GatewayListenersAllowedRoutesNamespacesSelector as Selector;
+use portcullis_routing::HostPattern;
+use serde::Deserialize;
+
+use super::{
+    checks::{Checks, Origin, Path},
+    gateway::selector,
+};
+use crate::{
+    Problem,
+    ir::{
+        ConfigMap,
+        live_settings::{HostnameGrant, LiveSettings},
+    },
+    problem::Topic,
+};
+
+/// Takes a key's text over, or says what is wrong with it.
+type Read = fn(&mut LiveSettings, &str, &mut Checks, &Path<'_>) -> Result<(), String>;
+
+/// Every key, in the order of `docs/settings.md`.
+const KEYS: [(&str, Read); 11] = [
+    ("trusted-proxies", |to, text, _, _| networks(text).map(|read| to.proxy.trusted_proxies = read)),
+    ("proxy-protocol", |to, text, _, _| networks(text).map(|read| to.proxy.proxy_protocol = read)),
+    ("max-connections", |to, text, _, _| count(text).map(|read| to.proxy.max_connections = Some(read))),
+    ("max-connections-per-port", |to, text, _, _| {
+        count(text).map(|read| to.proxy.max_connections_per_port = Some(read))
+    }),
+    ("max-connections-per-client", |to, text, _, _| {
+        count(text).map(|read| to.proxy.max_connections_per_client = Some(read))
+    }),
+    ("access-log", |to, text, _, _| boolean(text).map(|read| to.proxy.access_log = read)),
+    ("shared-hostnames", |to, text, checks, at| {
+        to.entrance.hostnames = Some(grants(text, checks, at));
+        Ok(())
+    }),
+    ("first-namespace-owns", |to, text, _, _| {
+        boolean(text).map(|read| to.entrance.first_namespace_owns = read)
+    }),
+    ("max-listeners-per-namespace", |to, text, _, _| {
+        number(text).map(|read| to.entrance.max_listeners = Some(read))
+    }),
+    ("max-ports-per-namespace", |to, text, _, _| number(text).map(|read| to.entrance.max_ports = Some(read))),
+    ("max-certificates-per-namespace", |to, text, _, _| {
+        number(text).map(|read| to.entrance.max_certificates = Some(read))
+    }),
+];
+
+/// The settings with what a ConfigMap says over them, and what is wrong with it.
+pub(crate) fn read(flags: &LiveSettings, written: &ConfigMap) -> (LiveSettings, Vec<Problem>) {
+    let mut checks = Checks::of(written.meta.key.to_string(), Origin::Document);
+    let mut settings = flags.clone();
+    let at = Path::Root.field("data");
+    for (key, text) in &written.data {
+        let at = at.field(key);
+        match KEYS.iter().find(|(name, _)| *name == &**key) {
+            Some((_, read)) => {
+                if let Err(why) = read(&mut settings, text, &mut checks, &at) {
+                    let message = format!("{why}; the value of the command line applies");
+                    checks.warning_of(Topic::Invalid, &at, message);
+                }
+            }
+            None => {
+                let message =
+                    format!("is not a setting; the settings are {}", KEYS.map(|(name, _)| name).join(", "));
+                checks.warning_of(Topic::UnknownField, &at, message);
+            }
+        }
+    }
+    (settings, checks.into_problems())
+}
+
+/// Reads `address/prefix length`; an address alone is itself.
+///
+/// # Errors
+/// A sentence that says what is wrong.
+pub fn parse_network(text: &str) -> Result<(IpAddr, u8), String> {
+    let wrong = || format!("{text:?} is not a network such as 10.0.0.0/8 or fd00::/8");
+    let (address, length) = match text.split_once('/') {
+        Some((address, length)) => (address, Some(length.parse::<u8>().map_err(|_| wrong())?)),
+        None => (text, None),
+    };
+    let address: IpAddr = address.parse().map_err(|_| wrong())?;
+    let most = if address.is_ipv4() { 32 } else { 128 };
+    match length.unwrap_or(most) {
+        length if length <= most => Ok((address, length)),
+        _ => Err(wrong()),
+    }
+}
+
+/// Reads a number that is not zero.
+///
+/// # Errors
+/// A sentence that says what is wrong.
+pub fn parse_count(text: &str) -> Result<usize, String> {
+    let count = text.parse::<usize>().ok().filter(|count| *count > 0);
+    count.ok_or_else(|| format!("{text:?} is not a number of 1 or more"))
+}
+
+/// Networks, between commas or white space.
+fn networks(text: &str) -> Result<Vec<(IpAddr, u8)>, String> {
+    let parts = text.split(|c: char| c == ',' || c.is_whitespace()).filter(|part| !part.is_empty());
+    parts.map(parse_network).collect()
+}
+
+fn count(text: &str) -> Result<usize, String> {
+    parse_count(text.trim())
+}
+
+fn number(text: &str) -> Result<usize, String> {
+    usize::from_str(text.trim()).map_err(|_| format!("{text:?} is not a number of 0 or more"))
+}
+
+fn boolean(text: &str) -> Result<bool, String> {
+    bool::from_str(text.trim()).map_err(|_| format!("{text:?} is neither true nor false"))
+}
+
+/// An entry of `shared-hostnames`.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Grant {
+    namespace_selector: Selector,
+    hostnames: Vec<String>,
+}
+
+/// Entries that are right; an entry that is wrong grants nothing.
+fn grants(text: &str, checks: &mut Checks, at: &Path<'_>) -> Vec<HostnameGrant> {
+    let written: Vec<Grant> = match serde_saphyr::from_str(text) {
+        Ok(written) => written,
+        Err(error) => {
+            let why = error.to_string();
+            let why = why.lines().next().unwrap_or_default();
+            checks.error(
+                at,
+                format!("is not a list of namespaceSelector and hostnames, and so grants nothing: {why}"),
+            );
+            return Vec::new();
+        }
+    };
+    let at_entry = |i| at.index(i);
+    let grants = written.into_iter().enumerate();
+    grants.filter_map(|(i, written)| grant(written, checks, &at_entry(i))).collect()
+}
+
+fn grant(written: Grant, checks: &mut Checks, at: &Path<'_>) -> Option<HostnameGrant> {
+    let mut of_selector = Checks::of("", Origin::Document);
+    let namespaces =
+        selector::read(written.namespace_selector, &mut of_selector, &at.field("namespaceSelector"));
+    // Half a selector would select more than it was meant to.
+    let Some(namespaces) = namespaces.filter(|_| !of_selector.refused()) else {
+        let why =
+            of_selector.first_error().unwrap_or_else(|| "its namespaceSelector cannot be read".to_owned());
+        checks.error(at, format!("grants nothing: {why}"));
+        return None;
+    };
+    let at_names = at.field("hostnames");
+    let mut hostnames = Vec::new();
+    for (i, text) in written.hostnames.iter().enumerate() {
+        match HostPattern::parse(text) {
+            Ok(host) => hostnames.push(host),
+            Err(why) => checks.error(&at_names.index(i), why.to_string()),
+        }
+    }
+    Some(HostnameGrant { namespaces, hostnames })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ir::{Kind, Meta, ObjectKey};
+
+    fn of(data: &[(&str, &str)]) -> (LiveSettings, Vec<String>) {
+        let key = ObjectKey::new(Kind::ConfigMap, "edge", "settings");
+        let meta = Meta { key, uid: None, generation: 1, version: 0, created: 0, warnings: Box::default() };
+        let data = data.iter().map(|(key, text)| ((*key).into(), (*text).into())).collect();
+        let mut flags = LiveSettings::default();
+        flags.proxy.max_connections = Some(7);
+        let (settings, problems) = read(&flags, &ConfigMap { meta, data });
+        (settings, problems.iter().map(|problem| format!("{}: {}", problem.field, problem.message)).collect())
+    }
+
+    #[test]
+    fn a_key_goes_before_the_command_line_and_a_wrong_one_does_not() {
+        let (settings, problems) = of(&[
+            ("trusted-proxies", "10.0.0.0/8, fd00::/8\n192.0.2.7"),
+            ("max-connections", " 100 "),
+            ("access-log", "true\n"),
+            ("max-ports-per-namespace", "0"),
+        ]);
+        assert_eq!(problems, [""; 0]);
+        assert_eq!(settings.proxy.trusted_proxies.len(), 3);
+        assert_eq!(settings.proxy.max_connections, Some(100));
+        assert!(settings.proxy.access_log);
+        assert_eq!(settings.entrance.max_ports, Some(0));
+
+        let (settings, problems) = of(&[
+            ("access-log", "yes"),
+            ("max-connections", "0"),
+            ("trusted-proxies", "10.0.0.0/33"),
+            ("trusted-proxy", "10.0.0.0/8"),
+        ]);
+        let want = [
+            "data.access-log: \"yes\" is neither true nor false; the value of the command line applies",
+            "data.max-connections: \"0\" is not a number of 1 or more; the value of the command line applies",
+            "data.trusted-proxies: \"10.0.0.0/33\" is not a network such as 10.0.0.0/8 or fd00::/8; the value of the \
+             command line applies",
+            "data.trusted-proxy: is not a setting; the settings are trusted-proxies, ",
+        ];
+        assert_eq!(problems.len(), want.len(), "{problems:?}");
+        for (problem, want) in problems.iter().zip(want) {
+            assert!(problem.starts_with(want), "{problem}");
+        }
+        assert_eq!(settings.proxy.max_connections, Some(7));
+        assert!(!settings.proxy.access_log && settings.proxy.trusted_proxies.is_empty());
+    }
+
+    #[test]
+    fn entries_of_shared_hostnames_that_are_wrong_grant_nothing() {
+        let all = "- {namespaceSelector: {}, hostnames: ['*']}";
+        for (what, text, entries, hostnames, problem) in [
+            ("all", all.to_owned(), 1, 1, None),
+            ("none", "[]".to_owned(), 0, 0, None),
+            ("no list", "everything".to_owned(), 0, 0, Some("data.shared-hostnames: is not a list of")),
+            ("a typo", "- {namespaceSelectors: {}, hostnames: ['*']}".to_owned(), 0, 0, Some("data.shared-hostnames: ")),
+            (
+                "a selector",
+                "- {namespaceSelector: {matchExpressions: [{key: a, operator: Like}]}, hostnames: [a.example]}\n".to_owned() + all,
+                1,
+                1,
+                Some("data.shared-hostnames[0]: grants nothing: "),
+            ),
+            (
+                "a hostname",
+                "- {namespaceSelector: {}, hostnames: [a.example, 'a b']}".to_owned(),
+                1,
+                1,
+                Some("data.shared-hostnames[0].hostnames[1]: "),
+            ),
+        ] {
+            let (settings, problems) = of(&[("shared-hostnames", &text)]);
+            let grants = settings.entrance.hostnames.expect("nothing is granted but what is listed");
+            assert_eq!(grants.len(), entries, "{what}");
+            assert_eq!(grants.iter().map(|grant| grant.hostnames.len()).sum::<usize>(), hostnames, "{what}");
+            match (problem, problems.as_slice()) {
+                (None, []) => {}
+                (Some(want), [got]) if got.starts_with(want) => {}
+                (_, got) => panic!("{what}: {got:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_network_is_an_address_with_a_length_that_fits() {
+        for (text, want) in [
+            ("10.0.0.0/8", Some(("10.0.0.0", 8))),
+            ("192.0.2.7", Some(("192.0.2.7", 32))),
+            ("fd00::/8", Some(("fd00::", 8))),
+            ("::1", Some(("::1", 128))),
+            ("10.0.0.0/33", None),
+            ("10.0.0/8", None),
+            ("", None),
+            ("::/129", None),
+        ] {
+            let want = want.map(|(address, length)| (address.parse().unwrap(), length));
+            assert_eq!(parse_network(text).ok(), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_document_lists_every_key_in_order() {
+        let document = include_str!("../../../docs/settings.md");
+        let listed: Vec<_> = document
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `")?.split_once('`').map(|(name, _)| name))
+            .collect();
+        assert_eq!(listed, KEYS.map(|(name, _)| name));
+    }
+}

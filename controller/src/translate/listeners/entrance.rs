@@ -1,0 +1,164 @@
+//! What namespaces may take of the shared addresses (`docs/settings.md`): how many listeners, ports and certificates, and
+//! which hostnames.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use portcullis_routing::HostPattern;
+
+use super::{Addressing, GatewayState, ListenerRefusal, gateways::States};
+use crate::{
+    ir::{Gateway, Ingress, Kind, ObjectKey, live_settings::SharedEntrance},
+    status::Message,
+    translate::{CertificateRefError, Reader, Settings, may_serve},
+};
+
+/// What a namespace has taken so far; those who are older take first.
+#[derive(Debug, Default)]
+struct Taken {
+    listeners: usize,
+    /// But those of Ingresses, which everybody may use.
+    ports: BTreeSet<u16>,
+    secrets: BTreeSet<ObjectKey>,
+}
+
+type ByNamespace = BTreeMap<Box<str>, Taken>;
+
+/// Refuses what Gateways and Ingresses (the oldest first) may not take. Returns the Ingresses without the hosts and Secrets
+/// that they may not have, and what their owners should know.
+pub(super) fn restrict(
+    reader: &Reader<'_>,
+    gateways: &mut States,
+    ingresses: Vec<Arc<Ingress>>,
+) -> (Vec<Arc<Ingress>>, Vec<(ObjectKey, Message)>) {
+    if *reader.entrance() == SharedEntrance::default() {
+        return (ingresses, Vec::new());
+    }
+    let mut taken = ByNamespace::new();
+    let mut oldest_first: Vec<_> = gateways.values_mut().filter(|state| state.refused.is_none()).collect();
+    oldest_first.sort_by_key(|state| (state.gateway.meta.created, state.gateway.meta.key.clone()));
+    for state in oldest_first {
+        if !matches!(state.addressing, Addressing::Dedicated(_)) {
+            let of_namespace = taken.entry(state.gateway.meta.namespace().into()).or_default();
+            restrict_gateway(reader, state, of_namespace);
+        }
+    }
+    let mut messages = Vec::new();
+    let ingresses = ingresses.into_iter().map(|ingress| {
+        let of_namespace = taken.entry(ingress.meta.namespace().into()).or_default();
+        restrict_ingress(reader, ingress, of_namespace, &mut messages)
+    });
+    (ingresses.collect(), messages)
+}
+
+fn restrict_gateway(reader: &Reader<'_>, state: &mut GatewayState, taken: &mut Taken) {
+    let gateway = Arc::clone(&state.gateway);
+    for (listener, slot) in gateway.listeners.iter().zip(&mut state.listeners) {
+        if slot.refused.is_some() {
+            continue;
+        }
+        if let Err(refusal) = may_listen(reader, &gateway, &listener.hostname, listener.port, taken) {
+            slot.refuse(refusal);
+            continue;
+        }
+        let references = listener.tls.as_ref().map(|tls| &*tls.certificates).unwrap_or_default();
+        for (reference, certificate) in references.iter().zip(slot.certificates.iter_mut().flatten()) {
+            let namespace = reference.namespace.as_deref().unwrap_or(gateway.meta.namespace());
+            let secret = ObjectKey::new(Kind::Secret, namespace, &reference.name);
+            if certificate.is_ok()
+                && let Err(limit) = taken.secret(reader, secret)
+            {
+                *certificate = Err(CertificateRefError::OverLimit(limit));
+            }
+        }
+    }
+}
+
+fn may_listen(
+    reader: &Reader<'_>,
+    gateway: &Gateway,
+    hostname: &HostPattern,
+    port: u16,
+    taken: &mut Taken,
+) -> Result<(), ListenerRefusal> {
+    let namespace = gateway.meta.namespace();
+    // Whoever is older and serves the hostname keeps it; a listener that is older may let others attach.
+    reader.may_take(namespace, gateway.meta.created, hostname)?;
+    let entrance = reader.entrance();
+    if let Some(limit) = entrance.max_listeners.filter(|limit| taken.listeners >= *limit) {
+        return Err(ListenerRefusal::OverLimit {
+            of: "listeners",
+            limit,
+            setting: "max-listeners-per-namespace",
+        });
+    }
+    if !is_of_ingresses(reader.settings(), port) && !taken.ports.contains(&port) {
+        if let Some(limit) = entrance.max_ports.filter(|limit| taken.ports.len() >= *limit) {
+            return Err(ListenerRefusal::OverLimit {
+                of: "ports",
+                limit,
+                setting: "max-ports-per-namespace",
+            });
+        }
+        taken.ports.insert(port);
+    }
+    taken.listeners += 1;
+    Ok(())
+}
+
+fn is_of_ingresses(settings: &Settings, port: u16) -> bool {
+    [settings.http_port, settings.https_port].contains(&port)
+}
+
+impl Taken {
+    /// Takes one more Secret, or tells how many there may be.
+    fn secret(&mut self, reader: &Reader<'_>, secret: ObjectKey) -> Result<(), usize> {
+        let limit = reader.entrance().max_certificates;
+        match limit.filter(|limit| self.secrets.len() >= *limit && !self.secrets.contains(&secret)) {
+            Some(limit) => Err(limit),
+            None => {
+                self.secrets.insert(secret);
+                Ok(())
+            }
+        }
+    }
+}
+
+fn restrict_ingress(
+    reader: &Reader<'_>,
+    ingress: Arc<Ingress>,
+    taken: &mut Taken,
+    messages: &mut Vec<(ObjectKey, Message)>,
+) -> Arc<Ingress> {
+    let (key, namespace) = (&ingress.meta.key, ingress.meta.namespace());
+    let mut tell = |text: String| messages.push((key.clone(), Message::refused(text)));
+    let mut refused = BTreeSet::new();
+    for host in ingress.served_hosts() {
+        if let Err(why) = may_serve(reader, &ingress, &host) {
+            tell(format!("not served: {why}"));
+            refused.insert(host);
+        }
+    }
+    let mut left_out = BTreeSet::new();
+    for secret in ingress.tls.iter().filter_map(|tls| tls.secret.as_deref()) {
+        if let Err(limit) = taken.secret(reader, ObjectKey::new(Kind::Secret, namespace, secret)) {
+            let error = CertificateRefError::OverLimit(limit);
+            tell(format!("TLS: the certificate in Secret {secret} cannot be shown: {error}"));
+            left_out.insert(Box::<str>::from(secret));
+        }
+    }
+    if refused.is_empty() && left_out.is_empty() {
+        return ingress;
+    }
+    let mut ingress = Ingress::clone(&ingress);
+    ingress.rules.retain(|rule| !refused.contains(&rule.host));
+    if refused.contains(&HostPattern::Any) {
+        ingress.default_backend = None;
+    }
+    for tls in &mut ingress.tls {
+        tls.secret = tls.secret.take().filter(|secret| !left_out.contains(secret));
+    }
+    Arc::new(ingress)
+}

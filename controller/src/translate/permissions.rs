@@ -1,0 +1,137 @@
+//! Which namespaces may serve which hostnames at the shared addresses (`docs/settings.md`).
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use portcullis_routing::HostPattern;
+
+use super::{HostOwners, Reader};
+use crate::{
+    facts::Fact,
+    ir::{
+        ObjectKey,
+        gateway::LabelSelector,
+        live_settings::{HostnameGrant, SharedEntrance},
+    },
+};
+
+/// Why a namespace may not serve a hostname at the shared addresses.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HostRefusal {
+    #[error(
+        "namespace {namespace} may not serve {} at the shared addresses (setting shared-hostnames)",
+        super::listeners::host_text(hostname)
+    )]
+    NotPermitted { namespace: Box<str>, hostname: HostPattern },
+    #[error(
+        "hostname {hostname} belongs to namespace {}, where {owner} was the first to serve it (setting \
+         first-namespace-owns)",
+        owner.namespace
+    )]
+    Owned { hostname: Arc<str>, owner: ObjectKey },
+    #[error(
+        "{pattern} covers hostname {hostname}, which belongs to namespace {}, where {owner} was the first to serve it \
+         (setting first-namespace-owns)",
+        owner.namespace
+    )]
+    OwnedBelow { pattern: HostPattern, hostname: Arc<str>, owner: ObjectKey },
+}
+
+impl<'a> Reader<'a> {
+    /// What the operator lets namespaces take of the shared addresses.
+    pub(crate) fn entrance(&self) -> &'a SharedEntrance {
+        self.note(|| Fact::Entrance);
+        &self.settings.live.entrance
+    }
+
+    /// Whether a selector selects a namespace.
+    pub(crate) fn selects(&self, selector: &LabelSelector, namespace: &str) -> bool {
+        match self.namespace(namespace) {
+            Some(found) => selector.matches(&found.labels),
+            // A folder need not hold the Namespace; the one label that the API server gives it is known.
+            None => {
+                selector.matches(&BTreeMap::from([("kubernetes.io/metadata.name".into(), namespace.into())]))
+            }
+        }
+    }
+
+    /// Whether a namespace may serve a hostname, and no older one of another namespace does.
+    pub(crate) fn may_serve(&self, namespace: &str, hostname: &HostPattern) -> Result<(), HostRefusal> {
+        self.permits(namespace, hostname)?;
+        let HostPattern::Exact(name) = hostname else { return Ok(()) };
+        match self.owner(name) {
+            Some((_, owner)) if *owner.namespace != *namespace => {
+                Err(HostRefusal::Owned { hostname: Arc::clone(name), owner: owner.clone() })
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Whether the operator permits a namespace to serve a hostname: of the patterns that cover it, the most specific one
+    /// decides.
+    pub(crate) fn permits(&self, namespace: &str, hostname: &HostPattern) -> Result<(), HostRefusal> {
+        let Some(grants) = &self.entrance().hostnames else { return Ok(()) };
+        let covering =
+            |grant: &'a HostnameGrant| grant.hostnames.iter().filter(|pattern| pattern.covers(hostname));
+        let decisive = grants.iter().flat_map(covering).max_by_key(|pattern| pattern.specificity());
+        let grants_it = |grant: &HostnameGrant| {
+            decisive.is_some_and(|pattern| grant.hostnames.contains(pattern))
+                && self.selects(&grant.namespaces, namespace)
+        };
+        match grants.iter().any(grants_it) {
+            true => Ok(()),
+            false => {
+                Err(HostRefusal::NotPermitted { namespace: namespace.into(), hostname: hostname.clone() })
+            }
+        }
+    }
+
+    /// Whether a listener or an Ingress that was created then may have a hostname: its requests would go there and not to
+    /// the object of another namespace that serves it already.
+    pub(crate) fn may_take(
+        &self,
+        namespace: &str,
+        created: i64,
+        hostname: &HostPattern,
+    ) -> Result<(), HostRefusal> {
+        self.permits(namespace, hostname)?;
+        let is_others = |since: i64, owner: &ObjectKey| since < created && *owner.namespace != *namespace;
+        match hostname {
+            HostPattern::Any => Ok(()),
+            HostPattern::Exact(name) => match self.owner(name) {
+                Some((since, owner)) if is_others(since, owner) => {
+                    Err(HostRefusal::Owned { hostname: Arc::clone(name), owner: owner.clone() })
+                }
+                Some(_) | None => Ok(()),
+            },
+            HostPattern::Wildcard(suffix) | HostPattern::WildcardLabel(suffix) => {
+                let Some(owners) = self.owners_below(suffix) else { return Ok(()) };
+                let mut below = owners.below(suffix).filter(|(host, ..)| hostname.matches(host));
+                match below.find(|(_, since, owner)| is_others(*since, owner)) {
+                    Some((host, _, owner)) => Err(HostRefusal::OwnedBelow {
+                        pattern: hostname.clone(),
+                        hostname: Arc::clone(host),
+                        owner: owner.clone(),
+                    }),
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+
+    fn owners_below(&self, name: &Arc<str>) -> Option<&'a HostOwners> {
+        if !self.entrance().first_namespace_owns {
+            return None;
+        }
+        self.note(|| Fact::OwnersBelow(Arc::clone(name)));
+        self.owners
+    }
+
+    /// The oldest object that serves a hostname, and when it was created; `None` where hostnames belong to nobody.
+    pub(crate) fn owner(&self, hostname: &Arc<str>) -> Option<(i64, &'a ObjectKey)> {
+        if !self.entrance().first_namespace_owns {
+            return None;
+        }
+        self.note(|| Fact::OwnerOf(Arc::clone(hostname)));
+        self.owners?.first(hostname)
+    }
+}

@@ -1,0 +1,95 @@
+//! The ConfigMap of settings that take effect without a restart, as it is edited in a cluster.
+
+#![allow(clippy::unwrap_used)] // in helpers, as in the tests themselves
+
+mod api_server;
+
+use portcullis_controller::{
+    Controller, Handle, Publication, Settings,
+    ir::{Kind, ObjectKey, live_settings::ProxySettings},
+    source::cluster::{self, ClusterOptions, Outlets, Progress},
+};
+use serde_json::{Value, json};
+use tokio::sync::{mpsc, watch};
+
+use api_server::{ApiServer, objects::*, until};
+
+struct Running {
+    publications: watch::Receiver<Option<Publication>>,
+    handle: Handle,
+}
+
+impl Running {
+    fn of(server: &ApiServer) -> Self {
+        let settings_map = Some(ObjectKey::new(Kind::ConfigMap, "edge", "settings"));
+        let (to_deltas, deltas) = mpsc::channel(64);
+        let (to_seen, mut seen) = mpsc::channel(64);
+        let outlets =
+            Outlets { deltas: to_deltas, seen: to_seen, progress: watch::Sender::new(Progress::default()) };
+        // Only these namespaces, of which that of the ConfigMap is none.
+        let namespaces = vec!["infra".to_owned(), "shop".to_owned()];
+        let options =
+            ClusterOptions { settings_map: settings_map.clone(), namespaces, ..ClusterOptions::default() };
+        tokio::spawn(cluster::watch(server.client(), options, outlets));
+        tokio::spawn(async move { while seen.recv().await.is_some() {} });
+        let (controller, handle) = Controller::of(deltas, Settings { settings_map, ..Settings::default() });
+        let (to, publications) = watch::channel(None);
+        tokio::spawn(controller.run(move |publication| drop(to.send_replace(Some(publication)))));
+        Self { publications, handle }
+    }
+
+    fn proxy(&self) -> Option<ProxySettings> {
+        self.publications.borrow().as_ref().map(|publication| publication.live.proxy.clone())
+    }
+
+    fn problems(&self) -> Vec<String> {
+        self.handle.problems().borrow().iter().map(ToString::to_string).collect()
+    }
+}
+
+fn settings(name: &str, data: Value) -> Value {
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"namespace": "edge", "name": name}, "data": data})
+}
+
+fn cluster() -> ApiServer {
+    let server = ApiServer::new();
+    server.apply("gatewayclasses", class());
+    server.apply("gateways", gateway("public"));
+    server
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_edit_is_published_and_a_wrong_one_is_told() {
+    let server = cluster();
+    server.apply("configmaps", settings("settings", json!({"access-log": "true"})));
+    server.apply("configmaps", settings("other", json!({"access-log": "false"})));
+    let running = Running::of(&server);
+    let first = until("the first publication", || running.proxy()).await;
+    assert!(first.access_log, "the first one has them already");
+
+    server.apply("configmaps", settings("settings", json!({"max-connections": "10", "access-log": "si"})));
+    let want = ProxySettings { max_connections: Some(10), ..ProxySettings::default() };
+    until("the edit", || (running.proxy()? == want).then_some(())).await;
+    let problem = "ConfigMap edge/settings: data.access-log: \"si\" is neither true nor false; the value of the command \
+                   line applies";
+    assert_eq!(running.problems(), [problem]);
+
+    server.delete("configmaps", "edge", "settings");
+    until("it is gone", || (running.proxy()? == ProxySettings::default()).then_some(())).await;
+    let problem =
+        "ConfigMap edge/settings: not found; the settings of the command line apply (--settings-configmap)";
+    assert_eq!(running.problems(), [problem]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_served_as_long_as_it_may_not_be_read() {
+    let server = cluster();
+    server.apply("configmaps", settings("settings", json!({"max-connections": "10"})));
+    ["list", "watch"].into_iter().for_each(|verb| server.deny(verb, "configmaps"));
+    let running = Running::of(&server);
+    tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+    assert_eq!(running.proxy(), None);
+    ["list", "watch"].into_iter().for_each(|verb| server.allow(verb, "configmaps"));
+    let first = until("the first publication", || running.proxy()).await;
+    assert_eq!(first.max_connections, Some(10));
+}
