@@ -19,7 +19,7 @@ pub trait Told: Send + Sync + 'static {
     /// What is missing before traffic should come; empty is ready.
     fn missing(&self) -> Vec<String>;
     /// What cannot be read and is not waited for, such as a kind that we may not watch.
-    fn hindered(&self) -> Vec<String>;
+    fn degraded(&self) -> Vec<String>;
     /// Everything that is counted, as text that Prometheus reads.
     fn metrics(&self) -> String;
     /// The statuses of all objects, as JSON text.
@@ -56,7 +56,7 @@ fn answer(method: &Method, uri: &Uri, told: &impl Told) -> Response<Body> {
     }
     match uri.path() {
         "/healthz" => text(StatusCode::OK, "ok\n"),
-        "/readyz" => readiness(told.missing(), told.hindered()),
+        "/readyz" => readiness(told.missing(), told.degraded()),
         "/metrics" => respond(StatusCode::OK, full(told.metrics()), metrics::CONTENT_TYPE),
         "/status" => respond(StatusCode::OK, full(told.statuses()), "application/json"),
         "/explain" => explanation(uri.query().unwrap_or_default(), told),
@@ -72,17 +72,17 @@ fn explanation(query: &str, told: &impl Told) -> Response<Body> {
     }
 }
 
-fn readiness(missing: Vec<String>, hindered: Vec<String>) -> Response<Body> {
+fn readiness(missing: Vec<String>, degraded: Vec<String>) -> Response<Body> {
     #[derive(Serialize)]
     struct Readiness {
         ready: bool,
         missing: Vec<String>,
         #[serde(skip_serializing_if = "Vec::is_empty")]
-        hindered: Vec<String>,
+        degraded: Vec<String>,
     }
     let ready = missing.is_empty();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    json(status, &Readiness { ready, missing, hindered })
+    json(status, &Readiness { ready, missing, degraded })
 }
 
 fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
@@ -119,7 +119,7 @@ mod tests {
             self.0.iter().map(|m| (*m).to_owned()).collect()
         }
 
-        fn hindered(&self) -> Vec<String> {
+        fn degraded(&self) -> Vec<String> {
             vec!["tlsroutes: forbidden".to_owned()]
         }
 

@@ -55,7 +55,7 @@ pub struct Figures {
     /// How many remarks there are about objects that are accepted.
     pub remarks: BTreeMap<(Kind, Topic), usize>,
     /// Kinds that cannot be read.
-    pub hindered: BTreeSet<&'static str>,
+    pub degraded: BTreeSet<&'static str>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -222,11 +222,11 @@ fn state(registry: &mut Registry, figures: &Figures) {
     }
     let help = "What of accepted objects is closed, not served or has no effect";
     registry.register("object_warnings", help, remarks);
-    let hindered = Family::<OfKind, Gauge>::default();
-    for kind in &figures.hindered {
-        hindered.get_or_create(&OfKind { kind }).set(1);
+    let degraded = Family::<OfKind, Gauge>::default();
+    for kind in &figures.degraded {
+        degraded.get_or_create(&OfKind { kind }).set(1);
     }
-    registry.register("unreadable_kinds", "Kinds of objects that cannot be read from the cluster", hindered);
+    registry.register("unreadable_kinds", "Kinds of objects that cannot be read from the cluster", degraded);
 }
 
 /// Under the names that other exporters give them.
@@ -275,7 +275,7 @@ mod tests {
                 ((Kind::Ingress, Topic::Protection("auth-url")), 3),
                 ((Kind::HttpRoute, Topic::UnknownField), 4),
             ]),
-            hindered: BTreeSet::from(["secrets"]),
+            degraded: BTreeSet::from(["secrets"]),
         };
         let text = text(&figures);
         for line in [

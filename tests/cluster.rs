@@ -147,7 +147,7 @@ async fn a_pod_is_ready_when_it_serves_and_says_so_once() {
     pod.until_said("what is missing", |status, said| {
         status == 503
             && names(&said["missing"], "httproutes, not read yet: ")
-            && names(&said["hindered"], "grpcroutes: forbidden: ")
+            && names(&said["degraded"], "grpcroutes: forbidden: ")
     })
     .await;
     assert_eq!(pod.status("/").await, 0, "no listener before everything is read");
@@ -194,11 +194,11 @@ async fn a_pod_goes_on_serving_without_an_api_server_and_starts_when_there_is_on
     let url = server.listen().await;
     server.is_down(true);
     let mut pod = Pod::start(&url, "pod-1", ip);
-    pod.until_said("what is missing", |status, said| status == 503 && said["hindered"].is_array()).await;
+    pod.until_said("what is missing", |status, said| status == 503 && said["degraded"].is_array()).await;
     server.is_down(false);
     pod.until_said("readiness", |status, _| status == 200).await;
     server.is_down(true);
-    pod.until_said("trouble", |status, said| status == 200 && said["hindered"].is_array()).await;
+    pod.until_said("trouble", |status, said| status == 200 && said["degraded"].is_array()).await;
     assert_eq!(pod.status("/").await, 200);
     server.apply("httproutes", route("web", "/other"));
     server.is_down(false);

@@ -4,7 +4,7 @@
 //! source/cluster/ --Observation--> Live (what each object's status is)  \
 //! index           --desired statuses---------------------------------->  statuses  --PUT /status-->  API server
 //! lease           --who leads----------------------------------------->  /
-//! index           --Wishes: Gateways with addresses of their own------->  dedicated  --Services, EndpointSlices--> API server
+//! index           --DesiredServices: of Gateways with own addresses--->  dedicated  --Services, EndpointSlices--> API server
 //! ```
 
 pub mod dedicated;

@@ -16,7 +16,7 @@ use tracing::{debug, warn};
 
 use crate::{
     Bindings, Problem, Publication, Settings,
-    cluster::dedicated::{Hindrances, Wishes},
+    cluster::dedicated::{DesiredServices, ProvisioningErrors},
     index::Index,
     ir::Kind,
     problem::{Severity, Topic},
@@ -44,13 +44,13 @@ pub struct Controller {
     deltas: mpsc::Receiver<Delta>,
     bindings: watch::Receiver<Arc<Bindings>>,
     addresses: watch::Receiver<Vec<Address>>,
-    hindrances: watch::Receiver<Hindrances>,
+    provisioning_errors: watch::Receiver<ProvisioningErrors>,
     allocation: watch::Receiver<Option<Arc<Allocation>>>,
     /// Whether it is not known yet which ports Gateways with addresses of their own have.
     waits_for_ports: bool,
     /// Until when that is waited for, once every object has been read.
     ports_by: Option<tokio::time::Instant>,
-    wishes: watch::Sender<Option<Arc<Wishes>>>,
+    desired_services: watch::Sender<Option<Arc<DesiredServices>>>,
     gateway_addresses: watch::Sender<BTreeSet<IpAddr>>,
     statuses: watch::Sender<Arc<Statuses>>,
     problems: watch::Sender<Arc<[Problem]>>,
@@ -73,9 +73,9 @@ pub struct Controller {
 pub struct Handle {
     bindings: watch::Sender<Arc<Bindings>>,
     addresses: watch::Sender<Vec<Address>>,
-    hindrances: watch::Sender<Hindrances>,
+    provisioning_errors: watch::Sender<ProvisioningErrors>,
     allocation: watch::Sender<Option<Arc<Allocation>>>,
-    wishes: watch::Receiver<Option<Arc<Wishes>>>,
+    desired_services: watch::Receiver<Option<Arc<DesiredServices>>>,
     gateway_addresses: watch::Receiver<BTreeSet<IpAddr>>,
     statuses: watch::Receiver<Arc<Statuses>>,
     problems: watch::Receiver<Arc<[Problem]>>,
@@ -100,10 +100,10 @@ impl Controller {
     pub fn of(deltas: mpsc::Receiver<Delta>, settings: Settings) -> (Self, Handle) {
         let (bindings, bound) = watch::channel(Arc::default());
         let (addresses, located) = watch::channel(settings.addresses.clone());
-        let (hindrances, hindered) = watch::channel(Hindrances::default());
+        let (provisioning_errors, failed_provisioning) = watch::channel(ProvisioningErrors::default());
         let (allocation, allocated) = watch::channel(None);
         let waits_for_ports = matches!(settings.dedicated, DedicatedPorts::Of(_));
-        let (wishes, wished) = watch::channel(None);
+        let (desired_services, of_gateways_desired) = watch::channel(None);
         let (gateway_addresses, of_gateways) = watch::channel(BTreeSet::new());
         let (statuses, of_objects) = watch::channel(Arc::default());
         let (problems, all_problems) = watch::channel(Arc::default());
@@ -116,11 +116,11 @@ impl Controller {
             deltas,
             bindings: bound,
             addresses: located,
-            hindrances: hindered,
+            provisioning_errors: failed_provisioning,
             allocation: allocated,
             waits_for_ports,
             ports_by: None,
-            wishes,
+            desired_services,
             gateway_addresses,
             statuses,
             problems,
@@ -136,9 +136,9 @@ impl Controller {
         let handle = Handle {
             bindings,
             addresses,
-            hindrances,
+            provisioning_errors,
             allocation,
-            wishes: wished,
+            desired_services: of_gateways_desired,
             gateway_addresses: of_gateways,
             statuses: of_objects,
             problems: all_problems,
@@ -181,9 +181,9 @@ impl Controller {
                 let addresses = self.addresses.borrow_and_update().clone();
                 self.index.set_addresses(addresses);
             }
-            Ok(()) = self.hindrances.changed() => {
-                let hindrances = self.hindrances.borrow_and_update().clone();
-                self.index.set_provisioning_errors(hindrances);
+            Ok(()) = self.provisioning_errors.changed() => {
+                let provisioning_errors = self.provisioning_errors.borrow_and_update().clone();
+                self.index.set_provisioning_errors(provisioning_errors);
             }
             Ok(()) = self.allocation.changed() => {
                 let allocation = self.allocation.borrow_and_update().clone();
@@ -284,8 +284,8 @@ impl Controller {
         is_published
     }
 
-    fn desire(&self, now: Wishes) {
-        self.wishes.send_if_modified(|before| {
+    fn desire(&self, now: DesiredServices) {
+        self.desired_services.send_if_modified(|before| {
             let is_other = before.as_deref() != Some(&now);
             if is_other {
                 *before = Some(Arc::new(now));
@@ -315,13 +315,13 @@ impl Handle {
     }
 
     /// The Services of Gateways that are to be; `None` until every object has been read.
-    pub fn wishes(&self) -> watch::Receiver<Option<Arc<Wishes>>> {
-        self.wishes.clone()
+    pub fn desired_services(&self) -> watch::Receiver<Option<Arc<DesiredServices>>> {
+        self.desired_services.clone()
     }
 
     /// What keeps those Services from being as they should be is told here.
-    pub fn hindrances(&self) -> watch::Sender<Hindrances> {
-        self.hindrances.clone()
+    pub fn provisioning_errors(&self) -> watch::Sender<ProvisioningErrors> {
+        self.provisioning_errors.clone()
     }
 
     /// Which ports Gateways with addresses of their own have is told here. Where there may be such Gateways, nothing is

@@ -32,7 +32,7 @@ use portcullis_tls::{Certificates, PortCertificates};
 
 use crate::{
     Bindings, Problem, Publication,
-    cluster::dedicated::{Hindrances, Wishes},
+    cluster::dedicated::{DesiredServices, ProvisioningErrors},
     facts::{Fact, facts_of},
     ir::{LiveSettings, ObjectKey},
     kinds::Kind,
@@ -161,9 +161,9 @@ impl Index {
     }
 
     /// Takes up why Services of Gateways could not be brought to their desired state.
-    pub fn set_provisioning_errors(&mut self, errors: Hindrances) {
-        let before = std::mem::replace(&mut self.settings.hindrances, errors);
-        let now = &self.settings.hindrances;
+    pub fn set_provisioning_errors(&mut self, errors: ProvisioningErrors) {
+        let before = std::mem::replace(&mut self.settings.provisioning_errors, errors);
+        let now = &self.settings.provisioning_errors;
         let gateways = before.keys().chain(now.keys());
         let others = gateways.filter(|key| before.get(*key) != now.get(*key));
         others.for_each(|key| self.units.change(&Fact::ProvisioningError(key.clone())));
@@ -187,9 +187,9 @@ impl Index {
 
     /// Takes up other settings.
     pub fn set_settings(&mut self, settings: Settings) {
-        let Settings { addresses, hindrances, bundle, .. } = settings.clone();
+        let Settings { addresses, provisioning_errors, bundle, .. } = settings.clone();
         self.set_addresses(addresses);
-        self.set_provisioning_errors(hindrances);
+        self.set_provisioning_errors(provisioning_errors);
         if self.settings.bundle != bundle {
             self.units.change(&Fact::Bundle);
         }
@@ -284,8 +284,8 @@ impl Index {
     }
 
     /// The desired Services of Gateways; `None` where nothing that they depend on has changed since the last call.
-    pub fn desired_services(&mut self) -> Option<Wishes> {
-        std::mem::take(&mut self.is_desired_new).then(|| Wishes::of(&self.snapshot, &self.listeners))
+    pub fn desired_services(&mut self) -> Option<DesiredServices> {
+        std::mem::take(&mut self.is_desired_new).then(|| DesiredServices::of(&self.snapshot, &self.listeners))
     }
 
     fn publication(&mut self) -> Publication {

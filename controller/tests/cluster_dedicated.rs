@@ -58,10 +58,10 @@ impl Replica {
         tasks.spawn(read(Arc::clone(server), deltas));
         let leads = watch::Sender::new(leads);
         let links = DedicatedLinks {
-            wishes: handle.wishes(),
+            desired: handle.desired_services(),
             leadership: leads.subscribe().into(),
             bindings: are_bound,
-            hindrances: handle.hindrances(),
+            provisioning_errors: handle.provisioning_errors(),
             allocation: handle.allocation(),
         };
         tasks.spawn(provide(server.client(), options_of(identity, range), links));

@@ -77,8 +77,8 @@ impl Reading {
         self.snapshot.routes.contains_key(&ObjectKey::new(Kind::HttpRoute, "shop", name))
     }
 
-    fn hindrances(&self) -> String {
-        format!("{:?}", self.progress.borrow().hindrances)
+    fn unreadable(&self) -> String {
+        format!("{:?}", self.progress.borrow().unreadable)
     }
 
     fn unread(&self) -> Vec<&'static str> {
@@ -277,11 +277,11 @@ async fn an_api_server_that_is_gone_takes_nothing_with_it() {
     server.is_down(true);
     assert_eq!(reading.for_a_while(3600).await, [""; 0]);
     assert!(reading.has_route("a"));
-    assert!(reading.hindrances().contains("httproutes"), "{}", reading.hindrances());
+    assert!(reading.unreadable().contains("httproutes"), "{}", reading.unreadable());
     server.apply("httproutes", route("d", "/"));
     server.is_down(false);
     assert_eq!(reading.for_a_while(30).await, ["+HTTPRoute shop/d"]);
-    assert_eq!(reading.hindrances(), "{}");
+    assert_eq!(reading.unreadable(), "{}");
     // Once when it begins, and once when it ends.
     assert_eq!(log.lines(&["cannot be read", "kind=\"httproutes\""]).len(), 1);
     assert_eq!(log.lines(&["can be read again", "kind=\"httproutes\""]).len(), 1);
@@ -297,7 +297,7 @@ async fn without_an_api_server_it_waits_and_says_so() {
     assert_eq!(reading.for_a_while(600).await, [""; 0]);
     assert_eq!(reading.complete, 0);
     assert!(reading.unread().contains(&"httproutes") && reading.unread().contains(&"secrets"));
-    assert!(reading.hindrances().contains("gateways"));
+    assert!(reading.unreadable().contains("gateways"));
     assert_eq!(log.lines(&["WARN", "cannot be read", "kind=\"gateways\""]).len(), 1);
     server.is_down(false);
     reading.for_a_while(30).await;
@@ -313,7 +313,7 @@ async fn a_kind_that_is_not_installed_is_picked_up_when_it_is() {
     server.apply("ingresses", ingress("old", "old.example.com"));
     let mut reading = Reading::of(&server);
     assert_eq!(reading.settled().await, ["+Ingress shop/old"]);
-    assert_eq!((reading.complete, reading.hindrances().as_str()), (1, "{}"));
+    assert_eq!((reading.complete, reading.unreadable().as_str()), (1, "{}"));
     let missing = log.lines(&["CRDs are not installed", "httproutes", "grpcroutes"]);
     assert_eq!(missing.len(), 1, "a line that names them");
     // Its CRD appears, and is served a moment later.
@@ -394,7 +394,7 @@ async fn a_run_of_refusals_deletes_nothing() {
         }
         server.end_watches();
         assert_eq!(reading.for_a_while(600).await, [""; 0], "{what}");
-        assert!(reading.hindrances().contains("httproutes"), "{what}: {}", reading.hindrances());
+        assert!(reading.unreadable().contains("httproutes"), "{what}: {}", reading.unreadable());
         server.heal();
         server.delete("httproutes", "shop", "b");
         assert_eq!(reading.for_a_while(60).await, ["-HTTPRoute shop/b"], "{what}");
@@ -414,7 +414,7 @@ async fn a_watch_that_keeps_failing_lists_again() {
         server.delete("httproutes", "shop", "a");
         let told = reading.for_a_while(600).await;
         assert_eq!(told, ["+HTTPRoute shop/d", "-HTTPRoute shop/a"], "{answer:?}");
-        assert!(reading.hindrances().contains("httproutes"), "{answer:?}: {}", reading.hindrances());
+        assert!(reading.unreadable().contains("httproutes"), "{answer:?}: {}", reading.unreadable());
         tokio::time::sleep(Duration::from_secs(600)).await;
         let lists =
             server.asked("GET", "/httproutes?").into_iter().filter(|r| !r.path.contains("watch=")).count();
@@ -423,7 +423,7 @@ async fn a_watch_that_keeps_failing_lists_again() {
         assert_eq!(log.lines(&["can be read again", "kind=\"httproutes\""]).len(), 0, "{answer:?}");
         server.heal();
         reading.for_a_while(600).await;
-        assert_eq!(reading.hindrances(), "{}", "{answer:?}");
+        assert_eq!(reading.unreadable(), "{}", "{answer:?}");
         server.apply("httproutes", route("e", "/"));
         assert_eq!(reading.settled().await, ["+HTTPRoute shop/e"], "{answer:?}");
     }
@@ -463,9 +463,9 @@ async fn older_crds_are_served_as_far_as_they_go() {
     assert!(told.contains(&"+ReferenceGrant shop/all".to_owned()), "{told:?}");
     assert_eq!((reading.complete, reading.snapshot.routes.len()), (1, 3));
     assert!(
-        reading.hindrances().contains("its CRD, of v1.4.0, does not serve v1"),
+        reading.unreadable().contains("its CRD, of v1.4.0, does not serve v1"),
         "{}",
-        reading.hindrances()
+        reading.unreadable()
     );
     assert_eq!(log.lines(&["WARN", "kind=\"grpcroutes\"", "does not serve v1"]).len(), 1);
 }
@@ -479,11 +479,11 @@ async fn a_kind_that_may_not_be_read_is_named_and_the_others_are_served() {
         let mut reading = Reading::of(&server);
         reading.for_a_while(60).await;
         assert_eq!((reading.complete, reading.snapshot.routes.len()), (1, 3), "{verb}");
-        assert!(reading.hindrances().contains("\"grpcroutes\": \"forbidden: "), "{}", reading.hindrances());
+        assert!(reading.unreadable().contains("\"grpcroutes\": \"forbidden: "), "{}", reading.unreadable());
         assert_eq!(log.lines(&["WARN", "may not be read", "kind=\"grpcroutes\""]).len(), 1, "{verb}");
         server.allow(verb, "grpcroutes");
         reading.for_a_while(60).await;
-        assert_eq!(reading.hindrances(), "{}", "{verb}");
+        assert_eq!(reading.unreadable(), "{}", "{verb}");
     }
 }
 
@@ -497,7 +497,7 @@ async fn two_kinds_that_fail_hold_up_readiness_and_nothing_else() {
     let told = reading.for_a_while(60).await;
     assert!(told.contains(&"+Ingress shop/old".to_owned()));
     assert_eq!((reading.complete, reading.unread()), (0, vec!["endpointslices", "httproutes"]));
-    assert!(reading.hindrances().contains("endpointslices") && reading.hindrances().contains("httproutes"));
+    assert!(reading.unreadable().contains("endpointslices") && reading.unreadable().contains("httproutes"));
     server.heal();
     server.fault(Fault { method: "GET", path: "/httproutes?", times: 20, answer: Answer::TooMany });
     reading.for_a_while(30).await;

@@ -35,7 +35,7 @@ enum Event {
     /// An object is edited into one that is refused.
     Spoil(u64),
     Bind(u8),
-    Hinder(u8),
+    FailProvisioning(u8),
     Allocate(u64),
     Settings(u16),
     Publish,
@@ -51,7 +51,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         2 => any::<u64>().prop_map(Event::Turn),
         1 => any::<u64>().prop_map(Event::Spoil),
         1 => any::<u8>().prop_map(Event::Bind),
-        1 => any::<u8>().prop_map(Event::Hinder),
+        1 => any::<u8>().prop_map(Event::FailProvisioning),
         2 => any::<u64>().prop_map(Event::Allocate),
         1 => any::<u16>().prop_map(Event::Settings),
         4 => Just(Event::Publish),
@@ -78,7 +78,7 @@ proptest! {
                 Event::Turn(bits) => running.turn(bits),
                 Event::Spoil(bits) => running.spoil(bits),
                 Event::Bind(bits) => running.bind(bits),
-                Event::Hinder(bits) => running.hinder(bits),
+                Event::FailProvisioning(bits) => running.fail_provisioning(bits),
                 Event::Allocate(bits) => running.allocate(bits),
                 Event::Settings(bits) => running.set(bits),
                 Event::Publish => running.compare()?,
@@ -209,7 +209,7 @@ impl Running {
     fn set(&mut self, bits: u16) {
         let is_set = |bit: u16| bits & (1 << bit) != 0;
         self.settings = Settings {
-            hindrances: self.settings.hindrances.clone(),
+            provisioning_errors: self.settings.provisioning_errors.clone(),
             allocation: Arc::clone(&self.settings.allocation),
             addresses: if is_set(0) { vec![Address::Ip([192, 0, 2, 9].into())] } else { Vec::new() },
             port_offset: if is_set(1) { 1000 } else { 0 },
@@ -239,13 +239,13 @@ impl Running {
         self.index.set_bindings(&self.bindings);
     }
 
-    fn hinder(&mut self, bits: u8) {
+    fn fail_provisioning(&mut self, bits: u8) {
         let gateway = ObjectKey::new(Kind::Gateway, "a", ["x", "y", "z"][usize::from(bits % 3)]);
         match bits & 4 {
-            0 => drop(self.settings.hindrances.remove(&gateway)),
-            _ => drop(self.settings.hindrances.insert(gateway, "the quota is exceeded".into())),
+            0 => drop(self.settings.provisioning_errors.remove(&gateway)),
+            _ => drop(self.settings.provisioning_errors.insert(gateway, "the quota is exceeded".into())),
         }
-        self.index.set_provisioning_errors(self.settings.hindrances.clone());
+        self.index.set_provisioning_errors(self.settings.provisioning_errors.clone());
     }
 
     /// Another record of ports, some of them out of the range.

@@ -62,13 +62,13 @@ func TestKindForbidden(t *testing.T) {
 		var said struct {
 			Ready    bool     `json:"ready"`
 			Missing  []string `json:"missing"`
-			Hindered []string `json:"hindered"`
+			Degraded []string `json:"degraded"`
 		}
 		s.Must(json.Unmarshal([]byte(page.Body), &said))
 		if page.Status != 200 || !said.Ready {
 			t.Errorf("/readyz of %s: %d %s", pod.Name, page.Status, page.Body)
 		}
-		if len(said.Hindered) != 1 || !strings.Contains(said.Hindered[0], "grpcroutes") || !strings.Contains(said.Hindered[0], "forbidden") {
+		if len(said.Degraded) != 1 || !strings.Contains(said.Degraded[0], "grpcroutes") || !strings.Contains(said.Degraded[0], "forbidden") {
 			t.Errorf("/readyz of %s does not name GRPCRoutes and nothing else: %s", pod.Name, page.Body)
 		}
 	}
@@ -87,7 +87,7 @@ func TestKindForbidden(t *testing.T) {
 	s.Eventually("the GRPCRoute, served", func() error { return callEcho(s, caller) })
 	for _, pod := range s.PortcullisPods() {
 		s.Eventually("/readyz of "+pod.Name+" without complaints", func() error {
-			if page := s.Admin(pod, "/readyz"); page.Status != 200 || strings.Contains(page.Body, "hindered") {
+			if page := s.Admin(pod, "/readyz"); page.Status != 200 || strings.Contains(page.Body, "degraded") {
 				return fmt.Errorf("%d %s", page.Status, page.Body)
 			}
 			return nil

@@ -151,10 +151,10 @@ fn provide(
     };
     let controller = &readiness.controller;
     let links = DedicatedLinks {
-        wishes: controller.wishes(),
+        desired: controller.desired_services(),
         leadership,
         bindings: readiness.bindings.clone(),
-        hindrances: controller.hindrances(),
+        provisioning_errors: controller.provisioning_errors(),
         allocation: controller.allocation(),
     };
     tokio::spawn(dedicated::provide(client.clone(), options, links));

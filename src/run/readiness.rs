@@ -77,8 +77,8 @@ impl Told for Readiness {
             return vec!["the process is stopping".to_owned()];
         }
         if !*self.controller.ready().borrow() {
-            let Progress { unread, hindrances } = &*self.progress.borrow();
-            let unread = unread.iter().map(|kind| match hindrances.get(kind) {
+            let Progress { unread, unreadable } = &*self.progress.borrow();
+            let unread = unread.iter().map(|kind| match unreadable.get(kind) {
                 Some(why) => format!("{kind}, not read yet: {why}"),
                 None => format!("{kind}, not read yet"),
             });
@@ -87,9 +87,9 @@ impl Told for Readiness {
         missing_ports(&self.ports.borrow(), &self.bindings.borrow(), self.many_owners)
     }
 
-    fn hindered(&self) -> Vec<String> {
+    fn degraded(&self) -> Vec<String> {
         let progress = self.progress.borrow();
-        let kinds = progress.hindrances.iter().map(|(kind, why)| format!("{kind}: {why}"));
+        let kinds = progress.unreadable.iter().map(|(kind, why)| format!("{kind}: {why}"));
         kinds.chain(unbound_ports(&self.ports.borrow(), &self.bindings.borrow())).collect()
     }
 
@@ -111,7 +111,7 @@ impl Told for Readiness {
             unbound: bindings.values().filter(|bound| bound.is_err()).count(),
             problems: self.controller.problems().borrow().iter().map(|problem| problem.severity).collect(),
             remarks: self.controller.remarks(),
-            hindered: self.progress.borrow().hindrances.keys().copied().collect(),
+            degraded: self.progress.borrow().unreadable.keys().copied().collect(),
         })
     }
 

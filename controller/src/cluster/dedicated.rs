@@ -1,7 +1,7 @@
 //! Makes the Service of each Gateway that has addresses of its own, and the EndpointSlices that lead from it to us.
 //!
 //! ```text
-//! index        --Wishes: what is to be-----------------------------\
+//! index        --DesiredServices--------------------------------\
 //! watches      --Live: Services and slices of ours, the slices of   > plan() -> Acts -> pace -> apply, patch, delete
 //!                the Service that we come in through, the record,   |
 //!                what pods report---------------------------------- |
@@ -15,8 +15,8 @@
 //! have to follow when the leader dies too: the others write them when a difference stands for some seconds, each of them
 //! once for one difference.
 //!
-//! - `wishes.rs`: what translation says of Gateways
-//! - `plan.rs`: pure: wishes and what there is -> what to do
+//! - `desired.rs`: the desired Services, as translation has them
+//! - `plan.rs`: pure: desired and observed state -> what to write
 //! - `record.rs`: pure: which port of ours is whose, and how that goes on
 //! - `reports.rs`: which ports pods have bound
 //! - `manifests.rs`: Services and slices as they are to be
@@ -25,6 +25,7 @@
 //! - `live.rs`: watches
 //! - `target.rs`: what is written, by name
 
+mod desired;
 mod difference;
 mod live;
 mod manifests;
@@ -33,9 +34,8 @@ mod plan;
 mod record;
 mod reports;
 mod target;
-mod wishes;
 
-pub use wishes::{Wish, Wishes};
+pub use desired::{DesiredService, DesiredServices};
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -75,7 +75,7 @@ const AT_ONCE: usize = 8;
 const WAITING: usize = 256;
 
 /// What keeps the Services of Gateways from being as they should be, by Gateway.
-pub type Hindrances = BTreeMap<ObjectKey, Box<str>>;
+pub type ProvisioningErrors = BTreeMap<ObjectKey, Box<str>>;
 
 /// Where Services are made, and with what.
 #[derive(Clone, Debug)]
@@ -102,17 +102,17 @@ pub struct DedicatedOptions {
 #[derive(Debug)]
 pub struct DedicatedLinks {
     /// `None` until everything has been read.
-    pub wishes: watch::Receiver<Option<Arc<Wishes>>>,
+    pub desired: watch::Receiver<Option<Arc<DesiredServices>>>,
     /// Whether this process may write.
     pub leadership: Leadership,
     /// Which ports are bound.
     pub bindings: watch::Receiver<Arc<Bindings>>,
-    pub hindrances: watch::Sender<Hindrances>,
+    pub provisioning_errors: watch::Sender<ProvisioningErrors>,
     /// What is recorded; `None` until that is known, or known to be unreadable.
     pub allocation: watch::Sender<Option<Arc<Allocation>>>,
 }
 
-/// Makes and removes until nobody wishes for anything any more.
+/// Makes and removes Services and EndpointSlices until nobody desires any.
 pub async fn provide(client: Client, options: DedicatedOptions, mut links: DedicatedLinks) {
     let (tell, mut seen) = mpsc::channel(WAITING);
     let live = Live::watch(&client, &options, &tell);
@@ -130,7 +130,7 @@ pub async fn provide(client: Client, options: DedicatedOptions, mut links: Dedic
                 }
             }
             Ok(()) = links.bindings.changed() => {}
-            changed = links.wishes.changed() => if changed.is_err() { return },
+            changed = links.desired.changed() => if changed.is_err() { return },
             happened = seen.recv() => match happened {
                 Some(happened) => provider.live.take(happened),
                 None => return,
@@ -147,19 +147,19 @@ pub async fn provide(client: Client, options: DedicatedOptions, mut links: Dedic
         provider.take_record();
         provider.tell_allocation(&links.allocation);
         provider.bind(&links.bindings.borrow_and_update());
-        let wishes = links.wishes.borrow_and_update().clone();
-        let hindrances = match wishes {
-            Some(wishes) if provider.live.is_complete() => {
+        let desired = links.desired.borrow_and_update().clone();
+        let errors = match desired {
+            Some(desired) if provider.live.is_complete() => {
                 let may_write = links.leadership.holds();
-                Some(provider.go_on(&wishes, leads, may_write))
+                Some(provider.go_on(&desired, leads, may_write))
             }
-            Some(wishes) if leads => provider.unreadable(&wishes),
+            Some(desired) if leads => provider.unreadable(&desired),
             _ => None,
         };
-        if let Some(hindrances) = hindrances {
-            links.hindrances.send_if_modified(|before| {
-                let is_other = *before != hindrances;
-                *before = hindrances;
+        if let Some(errors) = errors {
+            links.provisioning_errors.send_if_modified(|before| {
+                let is_other = *before != errors;
+                *before = errors;
                 is_other
             });
         }
@@ -256,11 +256,11 @@ impl Provider {
     }
 
     /// What is said of Gateways while the record may not be read.
-    fn unreadable(&self, wishes: &Wishes) -> Option<Hindrances> {
+    fn unreadable(&self, desired: &DesiredServices) -> Option<ProvisioningErrors> {
         let Some(Err(why)) = self.live.knows_record() else { return None };
         let (namespace, name) = &self.place.record;
         let text = format!("ConfigMap {namespace}/{name}, which records ports, may not be read: {why}");
-        Some(wishes.wishes.keys().map(|gateway| (gateway.clone(), text.as_str().into())).collect())
+        Some(desired.services.keys().map(|gateway| (gateway.clone(), text.as_str().into())).collect())
     }
 
     /// Leads from now on, or no longer.
@@ -273,14 +273,14 @@ impl Provider {
 
     /// Begins what is to be done and may be done now; says what stands in the way of which Gateway. A leader whose term is
     /// over may not write, as long as nobody has told it so.
-    fn go_on(&mut self, wishes: &Wishes, leads: bool, may_write: bool) -> Hindrances {
+    fn go_on(&mut self, desired: &DesiredServices, leads: bool, may_write: bool) -> ProvisioningErrors {
         let now = Now {
             recorded: self.recorded.as_ref(),
             lost: &self.lost,
             bound: self.bound.as_ref(),
             time: seconds(),
         };
-        let Plan { acts, mut hindrances } = plan(wishes, &self.live, &self.place, now);
+        let Plan { acts, mut errors } = plan(desired, &self.live, &self.place, now);
         let now = Instant::now();
         self.pace.settle_all_but(acts.iter().map(|act| &act.target), now);
         for act in acts {
@@ -290,7 +290,7 @@ impl Provider {
                     TargetKind::Service | TargetKind::EndpointSlice => why.to_owned(),
                 };
                 for gateway in &act.gateways {
-                    hindrances.entry(gateway.clone()).or_insert_with(|| text.as_str().into());
+                    errors.entry(gateway.clone()).or_insert_with(|| text.as_str().into());
                 }
             }
             let is_free = !self.in_flight.contains(&act.target) && self.in_flight.len() < AT_ONCE;
@@ -299,7 +299,7 @@ impl Provider {
             }
         }
         // Others do not know what the leader meets.
-        if leads { hindrances } else { Hindrances::new() }
+        if leads { errors } else { ProvisioningErrors::new() }
     }
 
     fn begin(&mut self, act: Act) {

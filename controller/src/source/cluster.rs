@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! a task for each kind (and namespace): list, watch, decode, compare   watching.rs, reading.rs, trouble.rs
-//!   -> one task that gathers what they tell                            gathering.rs
+//!   -> one task that aggregates what they tell                         aggregation.rs
 //!        the CRDs that there are                                       definitions.rs
 //!        the Secrets that somebody refers to                           secrets.rs
 //!   -> Delta        to the controller
@@ -15,8 +15,8 @@
 //! An object that is refused is not served, whatever was served of it before: a process that starts now would not know,
 //! and all replicas serve the same.
 
+mod aggregation;
 mod definitions;
-mod gathering;
 mod kinds;
 mod reading;
 mod secrets;
@@ -41,8 +41,8 @@ use crate::{
     ir::ObjectKey,
     snapshot::Change,
 };
+use aggregation::Aggregation;
 use definitions::Definitions;
-use gathering::Gathering;
 use kinds::{SECRETS, Watched, watched};
 use secrets::Noticed;
 use trouble::Trouble;
@@ -88,7 +88,7 @@ pub struct Progress {
     pub unread: BTreeSet<&'static str>,
     /// Why a kind cannot be read: `("httproutes", "forbidden: ...")`. Kinds that the API server does not know are not
     /// among them.
-    pub hindrances: BTreeMap<&'static str, String>,
+    pub unreadable: BTreeMap<&'static str, String>,
 }
 
 /// What watches may tell before somebody listens.
@@ -145,9 +145,9 @@ pub async fn watch(client: Client, options: ClusterOptions, outlets: Outlets) {
     }
     drop(to);
     let watched = watches.into_iter().map(|(watched, _)| watched).collect();
-    let mut gathering = Gathering::new(client, &options, watched, definitions, outlets);
+    let mut aggregation = Aggregation::new(client, &options, watched, definitions, outlets);
     loop {
-        if gathering.knows_references() {
+        if aggregation.knows_references() {
             for watching in later.drain(..) {
                 tasks.spawn(watching.run());
             }
@@ -155,14 +155,14 @@ pub async fn watch(client: Client, options: ClusterOptions, outlets: Outlets) {
         tokio::select! {
             first = told.recv() => {
                 let Some(first) = first else { return };
-                gathering.take(first);
+                aggregation.take(first);
                 while let Ok(more) = told.try_recv() {
-                    gathering.take(more);
+                    aggregation.take(more);
                 }
             }
-            (key, got) = gathering.secrets.next() => gathering.take_secret(&key, got),
+            (key, got) = aggregation.secrets.next() => aggregation.take_secret(&key, got),
         }
-        if gathering.hand_on().await.is_err() {
+        if aggregation.hand_on().await.is_err() {
             return;
         }
     }

@@ -122,11 +122,10 @@ fn gateway_programmed(
     if known && addresses.usable.is_empty() {
         return condition.no("AddressNotAssigned", "no address is known yet at which clients reach it");
     }
-    let hindered = own.hindered();
+    let out_of_sync = own.out_of_sync();
     match waits {
-        [] if hindered.is_some() => {
-            condition.yes("Programmed", format!("every listener is served; {}", hindered.unwrap_or_default()))
-        }
+        [] if out_of_sync.is_some() => condition
+            .yes("Programmed", format!("every listener is served; {}", out_of_sync.unwrap_or_default())),
         [] => condition.yes("Programmed", "every listener is served"),
         [(_, first), ..] if waits.len() == state.listeners.len() => {
             condition.no(first.gateway_reason(), why())
@@ -190,18 +189,18 @@ fn resolved_refs(listener: &ListenerState, condition: Condition) -> Condition {
 struct Own<'s>(Option<(&'s Dedicated, Option<&'s str>)>);
 
 impl<'s> Own<'s> {
-    fn of(state: &'s GatewayState, hindrance: Option<&'s str>) -> Self {
+    fn of(state: &'s GatewayState, error: Option<&'s str>) -> Self {
         match &state.addressing {
-            Addressing::Dedicated(dedicated) => Self(Some((dedicated, hindrance))),
+            Addressing::Dedicated(dedicated) => Self(Some((dedicated, error))),
             _ => Self(None),
         }
     }
 
     /// Why there is no such Service.
     fn missing(self) -> Option<String> {
-        let (dedicated, hindrance) = self.0?;
+        let (dedicated, error) = self.0?;
         let service = &dedicated.service;
-        match (&dedicated.state, hindrance) {
+        match (&dedicated.state, error) {
             (DedicatedState::Made(_), _) => None,
             (DedicatedState::Foreign, _) => {
                 Some(format!("{service} exists and is not this Gateway's: rename it, or the Gateway"))
@@ -212,16 +211,16 @@ impl<'s> Own<'s> {
     }
 
     /// Why it is out of sync.
-    fn hindered(self) -> Option<String> {
-        let (dedicated, hindrance) = self.0?;
-        Some(format!("{} is out of sync: {}", dedicated.service, hindrance?))
+    fn out_of_sync(self) -> Option<String> {
+        let (dedicated, error) = self.0?;
+        Some(format!("{} is out of sync: {}", dedicated.service, error?))
     }
 
     /// Why a port has none of ours behind it.
     fn unbound(self, port: u16) -> String {
         let Some((dedicated, _)) = self.0 else { return format!("port {port} is not bound yet") };
         let none = || format!("no port has been allocated to port {port} of {} yet", dedicated.service);
-        self.missing().or_else(|| self.hindered()).unwrap_or_else(none)
+        self.missing().or_else(|| self.out_of_sync()).unwrap_or_else(none)
     }
 }
 

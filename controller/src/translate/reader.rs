@@ -179,7 +179,7 @@ impl<'a> Reader<'a> {
     /// Why the Service of a Gateway could not be brought to its desired state.
     pub(crate) fn provisioning_error(&self, gateway: &ObjectKey) -> Option<&'a str> {
         self.note(|| Fact::ProvisioningError(gateway.clone()));
-        self.settings.hindrances.get(gateway).map(|why| &**why)
+        self.settings.provisioning_errors.get(gateway).map(|why| &**why)
     }
 
     /// Which ports are bound for Gateways with addresses of their own.

@@ -19,8 +19,8 @@ use crate::{
     snapshot::Snapshot,
 };
 
-/// What translation is told beside the objects; but for addresses, hindrances and the allocation of ports it stays the
-/// same while the process runs.
+/// What translation is told beside the objects. Addresses, provisioning errors, the allocation of ports and live settings change
+/// while the process runs; nothing else does.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// GatewayClasses with this `controllerName` are ours.
@@ -65,7 +65,7 @@ pub struct Settings {
     /// Where clients reach us, as Gateways and Ingresses say in their status.
     pub addresses: Vec<Address>,
     /// What keeps the Services of Gateways from being as they should be.
-    pub hindrances: BTreeMap<ObjectKey, Box<str>>,
+    pub provisioning_errors: BTreeMap<ObjectKey, Box<str>>,
     /// The releases of the Gateway API's CRDs; `None` where they are not known.
     pub bundle: Option<Bundle>,
 }
@@ -143,7 +143,7 @@ impl Default for Settings {
             live: Arc::default(),
             settings_map: None,
             addresses: Vec::new(),
-            hindrances: BTreeMap::new(),
+            provisioning_errors: BTreeMap::new(),
             bundle: None,
         }
     }

@@ -5,18 +5,18 @@ use std::collections::BTreeMap;
 use portcullis_crds::{IpFamilyPolicy, ServiceType, TrafficPolicy};
 use serde_json::{Map, Value, json};
 
-use super::Wish;
+use super::DesiredService;
 use crate::{ir::ObjectKey, objects::MARK, translate::label_value};
 
 /// The most endpoints that a slice may have.
 const MOST_ENDPOINTS: usize = 1000;
 
 /// The Service of a Gateway; `ports` are ours by the listeners'.
-pub(super) fn service(gateway: &ObjectKey, wish: &Wish, ports: &BTreeMap<u16, u16>) -> Value {
-    let parameters = &wish.parameters;
+pub(super) fn service(gateway: &ObjectKey, desired: &DesiredService, ports: &BTreeMap<u16, u16>) -> Value {
+    let parameters = &desired.parameters;
     let kind = parameters.kind.unwrap_or_default();
     let mut annotations = parameters.annotations.clone();
-    annotations.extend(wish.annotations.clone());
+    annotations.extend(desired.annotations.clone());
     let mut spec = Map::new();
     let mut set = |name: &str, value: Value| drop(spec.insert(name.to_owned(), value));
     set("type", type_name(kind).into());
@@ -40,14 +40,14 @@ pub(super) fn service(gateway: &ObjectKey, wish: &Wish, ports: &BTreeMap<u16, u1
         if let Some(ranges) = parameters.source_ranges.as_ref().filter(|ranges| !ranges.is_empty()) {
             set("loadBalancerSourceRanges", ranges.iter().map(|range| Value::from(&**range)).collect());
         }
-        if let Some(address) = &wish.address {
+        if let Some(address) = &desired.address {
             set("loadBalancerIP", (&**address).into());
         }
     }
     json!({
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": metadata(gateway, wish, wish.service.to_string(), &[], &annotations),
+        "metadata": metadata(gateway, desired, desired.service.to_string(), &[], &annotations),
         "spec": spec,
     })
 }
@@ -56,20 +56,20 @@ pub(super) fn service(gateway: &ObjectKey, wish: &Wish, ports: &BTreeMap<u16, u1
 /// through.
 pub(super) fn slice(
     gateway: &ObjectKey,
-    wish: &Wish,
+    spec: &DesiredService,
     (port, bound): (u16, u16),
     family: &str,
     endpoints: &[&Value],
 ) -> Value {
     let labels = [
-        ("kubernetes.io/service-name", &*wish.service),
+        ("kubernetes.io/service-name", &*spec.service),
         // Whoever finds another's value here takes the slice for his.
         ("endpointslice.kubernetes.io/managed-by", "portcullis.dev"),
     ];
     json!({
         "apiVersion": "discovery.k8s.io/v1",
         "kind": "EndpointSlice",
-        "metadata": metadata(gateway, wish, slice_name(&wish.service, port, family), &labels, &wish.annotations),
+        "metadata": metadata(gateway, spec, slice_name(&spec.service, port, family), &labels, &spec.annotations),
         "addressType": family,
         "ports": [{ "name": port_name(port), "port": bound, "protocol": "TCP" }],
         "endpoints": endpoints.iter().take(MOST_ENDPOINTS).map(|e| endpoint(e)).collect::<Vec<_>>(),
@@ -97,17 +97,17 @@ pub(super) fn config_map(namespace: &str, name: &str, data: Value) -> Value {
 
 fn metadata(
     gateway: &ObjectKey,
-    wish: &Wish,
+    spec: &DesiredService,
     name: String,
     more_labels: &[(&str, &str)],
     annotations: &BTreeMap<Box<str>, Box<str>>,
 ) -> Value {
     let mut labels: BTreeMap<&str, String> =
-        wish.labels.iter().map(|(name, value)| (&**name, value.to_string())).collect();
+        spec.labels.iter().map(|(name, value)| (&**name, value.to_string())).collect();
     // Ours go before those that the Gateway asks for: we find our own by them.
     labels.extend(more_labels.iter().map(|(name, value)| (*name, (*value).to_owned())));
     labels.insert("gateway.networking.k8s.io/gateway-name", label_value(&gateway.name));
-    labels.insert("gateway.networking.k8s.io/gateway-class-name", label_value(&wish.class));
+    labels.insert("gateway.networking.k8s.io/gateway-class-name", label_value(&spec.class));
     labels.insert("app.kubernetes.io/managed-by", "portcullis".to_owned());
     labels.insert(MARK.0, MARK.1.to_owned());
     let mut metadata = json!({
@@ -119,7 +119,7 @@ fn metadata(
             "apiVersion": "gateway.networking.k8s.io/v1",
             "kind": "Gateway",
             "name": gateway.name,
-            "uid": wish.uid,
+            "uid": spec.uid,
         }],
     });
     if !annotations.is_empty() {

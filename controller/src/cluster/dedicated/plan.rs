@@ -1,4 +1,4 @@
-//! What is to be done for what there is to become what is wished for: no I/O, one answer.
+//! Decides what has to be written so that the objects in the cluster become the desired ones: no I/O, one answer.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,7 +6,7 @@ use portcullis_routing::PortKey;
 use serde_json::{Value, json};
 
 use super::{
-    Hindrances, Wish, Wishes,
+    DesiredService, DesiredServices, ProvisioningErrors,
     difference::{differs, differs_in},
     live::Live,
     manifests,
@@ -24,7 +24,7 @@ use crate::{
 pub(super) struct Plan {
     pub(super) acts: Vec<Act>,
     /// What cannot be done.
-    pub(super) hindrances: Hindrances,
+    pub(super) errors: ProvisioningErrors,
 }
 
 /// One write.
@@ -100,39 +100,39 @@ pub(super) struct Now<'n> {
 
 const FAMILIES: [&str; 2] = ["IPv4", "IPv6"];
 
-pub(super) fn plan(wishes: &Wishes, live: &Live, place: &Place, now: Now<'_>) -> Plan {
+pub(super) fn plan(desired: &DesiredServices, live: &Live, place: &Place, now: Now<'_>) -> Plan {
     let mut plan = Plan::default();
     plan.report(live, place, now);
-    plan.record(wishes, live, place, now);
-    for (gateway, wish) in &wishes.wishes {
-        let there = live.find(TargetKind::Service, &(gateway.namespace.clone(), wish.service.clone()));
+    plan.record(desired, live, place, now);
+    for (gateway, spec) in &desired.services {
+        let there = live.find(TargetKind::Service, &(gateway.namespace.clone(), spec.service.clone()));
         // One of another owner goes with that one.
-        if there.is_some_and(|there| owner(there) != Some(&*wish.uid)) {
+        if there.is_some_and(|there| owner(there) != Some(&*spec.uid)) {
             continue;
         }
-        let ports: BTreeMap<u16, u16> = wish
+        let ports: BTreeMap<u16, u16> = spec
             .ports
             .iter()
-            .filter_map(|port| Some((*port, now.recorded?.allocation.of(&wish.uid, *port)?)))
+            .filter_map(|port| Some((*port, now.recorded?.allocation.of(&spec.uid, *port)?)))
             .filter(|(_, ours)| place.range.contains(*ours))
             .collect();
         // A Service that is there keeps its address until it is known where it leads.
         if !ports.is_empty() {
-            plan.service(&place.identity, gateway, wish, there, &ports);
+            plan.service(&place.identity, gateway, spec, there, &ports);
         }
         match place.has_endpoints {
             true if there.is_some() => {
-                plan.slices(&place.identity, gateway, wish, live, &ports, now.recorded.is_some());
+                plan.slices(&place.identity, gateway, spec, live, &ports, now.recorded.is_some());
             }
             true => {}
             false => {
                 let why = "it is not known which Service leads here (--service), so that it has no endpoints";
-                plan.hindrances.insert(gateway.clone(), why.into());
+                plan.errors.insert(gateway.clone(), why.into());
             }
         }
     }
     for kind in [TargetKind::Service, TargetKind::EndpointSlice] {
-        plan.remove_what_is_left(&place.identity, wishes, live, kind);
+        plan.remove_what_is_left(&place.identity, desired, live, kind);
     }
     plan
 }
@@ -154,11 +154,11 @@ impl Plan {
         self.config_map(target, data, live.has_reports().then_some(None), Turn::Everyone, Vec::new());
     }
 
-    fn record(&mut self, wishes: &Wishes, live: &Live, place: &Place, now: Now<'_>) {
-        let next = record::next(now.recorded, now.lost, wishes, live, place.range, now.time);
+    fn record(&mut self, desired: &DesiredServices, live: &Live, place: &Place, now: Now<'_>) {
+        let next = record::next(now.recorded, now.lost, desired, live, place.range, now.time);
         for (gateway, without) in &next.without {
             let ports = crate::status::list(&without.ports);
-            self.hindrances.insert(gateway.clone(), format!("port {ports}: {}", without.why).into());
+            self.errors.insert(gateway.clone(), format!("port {ports}: {}", without.why).into());
         }
         let is_as_recorded =
             live.record().broken.is_empty() && live.record().record.as_ref() == Some(&next.record);
@@ -167,9 +167,9 @@ impl Plan {
         if is_as_recorded || is_nothing {
             return;
         }
-        let waiting = wishes.wishes.iter().filter(|(_, wish)| {
-            let has = |port: &u16| now.recorded.is_some_and(|r| r.allocation.of(&wish.uid, *port).is_some());
-            !wish.ports.iter().all(has)
+        let waiting = desired.services.iter().filter(|(_, spec)| {
+            let has = |port: &u16| now.recorded.is_some_and(|r| r.allocation.of(&spec.uid, *port).is_some());
+            !spec.ports.iter().all(has)
         });
         let waiting = waiting.map(|(gateway, _)| gateway.clone()).collect();
         let version = live.record_version().map(Some);
@@ -200,13 +200,13 @@ impl Plan {
         &mut self,
         identity: &Identity,
         gateway: &ObjectKey,
-        wish: &Wish,
+        spec: &DesiredService,
         there: Option<&Value>,
         ports: &BTreeMap<u16, u16>,
     ) {
-        let wanted = identity.marked(manifests::service(gateway, wish, ports));
+        let wanted = identity.marked(manifests::service(gateway, spec, ports));
         if there.is_none_or(|there| differs(there, &wanted, &identity.field_manager)) {
-            self.add(gateway, TargetKind::Service, wish.service.clone(), Deed::Apply(wanted), Turn::Leader);
+            self.add(gateway, TargetKind::Service, spec.service.clone(), Deed::Apply(wanted), Turn::Leader);
         }
     }
 
@@ -215,7 +215,7 @@ impl Plan {
         &mut self,
         identity: &Identity,
         gateway: &ObjectKey,
-        wish: &Wish,
+        spec: &DesiredService,
         live: &Live,
         ports: &BTreeMap<u16, u16>,
         is_recorded: bool,
@@ -225,7 +225,7 @@ impl Plan {
             return;
         }
         let is_its =
-            |(name, slice): &(&Name, &Value)| name.0 == gateway.namespace && owner(slice) == Some(&*wish.uid);
+            |(name, slice): &(&Name, &Value)| name.0 == gateway.namespace && owner(slice) == Some(&*spec.uid);
         let its: BTreeMap<&Name, &Value> = live.made(TargetKind::EndpointSlice).filter(is_its).collect();
         let mut wanted_names = BTreeSet::new();
         let begun = self.acts.len();
@@ -233,9 +233,9 @@ impl Plan {
             let Some(all) = endpoints(live, family) else { continue };
             for (port, ours) in ports {
                 let name: Name =
-                    (gateway.namespace.clone(), manifests::slice_name(&wish.service, *port, family).into());
+                    (gateway.namespace.clone(), manifests::slice_name(&spec.service, *port, family).into());
                 let there = live.find(TargetKind::EndpointSlice, &name);
-                if there.is_some_and(|there| owner(there) != Some(&*wish.uid)) {
+                if there.is_some_and(|there| owner(there) != Some(&*spec.uid)) {
                     continue;
                 }
                 let enters = |endpoint: &&Value| enters(endpoint, *ours, live, its.values().copied());
@@ -245,7 +245,7 @@ impl Plan {
                 if there.is_none() && endpoints.is_empty() {
                     continue;
                 }
-                let wanted = manifests::slice(gateway, wish, (*port, *ours), family, &endpoints);
+                let wanted = manifests::slice(gateway, spec, (*port, *ours), family, &endpoints);
                 let wanted = identity.marked(wanted);
                 if there.is_none_or(|there| differs(there, &wanted, &identity.field_manager)) {
                     let is_urgent =
@@ -270,9 +270,15 @@ impl Plan {
     }
 
     /// What was made for Gateways that do not have it by themselves any more.
-    fn remove_what_is_left(&mut self, identity: &Identity, wishes: &Wishes, live: &Live, kind: TargetKind) {
+    fn remove_what_is_left(
+        &mut self,
+        identity: &Identity,
+        desired: &DesiredServices,
+        live: &Live,
+        kind: TargetKind,
+    ) {
         for ((namespace, name), there) in live.made(kind).filter(|(_, there)| identity.made(there)) {
-            if let Some(uid) = owner(there).filter(|uid| wishes.left.contains(*uid)) {
+            if let Some(uid) = owner(there).filter(|uid| desired.left.contains(*uid)) {
                 let owner = there["metadata"]["ownerReferences"].as_array().into_iter().flatten();
                 let owner = owner.filter(|owner| owner["uid"].as_str() == Some(uid));
                 let gateway = owner.into_iter().find_map(|owner| owner["name"].as_str()).unwrap_or_default();

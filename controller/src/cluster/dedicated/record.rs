@@ -19,7 +19,7 @@ use std::{
 use serde_json::{Value, json};
 
 use super::{
-    Wishes,
+    DesiredServices,
     live::Live,
     plan::{owner, ports_of_service},
     target::{Name, TargetKind},
@@ -132,26 +132,26 @@ impl fmt::Display for Why {
 pub(super) fn next(
     recorded: Option<&Record>,
     lost: &BTreeMap<u16, u64>,
-    wishes: &Wishes,
+    desired: &DesiredServices,
     live: &Live,
     range: PortRange,
     now: u64,
 ) -> Next {
-    let mut record = recorded.cloned().unwrap_or_else(|| adopt(wishes, live, range));
+    let mut record = recorded.cloned().unwrap_or_else(|| adopt(desired, live, range));
     record.released.extend(lost.iter().filter(|(port, _)| !record.allocation.holds(**port)));
-    release(&mut record, wishes, live, range, now);
+    release(&mut record, desired, live, range, now);
     let mut without = BTreeMap::new();
     let mut free = None;
-    for (gateway, wish) in &wishes.wishes {
-        for port in &wish.ports {
-            if record.allocation.of(&wish.uid, *port).is_some() {
+    for (gateway, spec) in &desired.services {
+        for port in &spec.ports {
+            if record.allocation.of(&spec.uid, *port).is_some() {
                 continue;
             }
             let free = free.get_or_insert_with(|| Free::of(&record, range, now));
-            let refused = match free.take(&wish.uid) {
+            let refused = match free.take(&spec.uid) {
                 Ok(ours) => {
                     record.released.remove(&ours);
-                    record.allocation.insert(&wish.uid, *port, ours);
+                    record.allocation.insert(&spec.uid, *port, ours);
                     continue;
                 }
                 Err(why) => why,
@@ -166,9 +166,9 @@ pub(super) fn next(
 
 /// What there is before anything has been recorded: the ports that Services of ours lead to. Of two that name one port
 /// the older one keeps it. Never again: whoever may write a Service may write there what it likes.
-fn adopt(wishes: &Wishes, live: &Live, range: PortRange) -> Record {
+fn adopt(desired: &DesiredServices, live: &Live, range: PortRange) -> Record {
     let of_ours = |(name, service): &(&Name, &Value)| {
-        owner(service).is_some_and(|uid| is_uid(uid) && wishes.kept.get(uid) == Some(*name))
+        owner(service).is_some_and(|uid| is_uid(uid) && desired.kept.get(uid) == Some(*name))
     };
     let mut services: Vec<_> = live.made(TargetKind::Service).filter(of_ours).collect();
     services.sort_by_key(|(name, service)| {
@@ -187,8 +187,8 @@ fn adopt(wishes: &Wishes, live: &Live, range: PortRange) -> Record {
 }
 
 /// Takes back the ports that nobody needs any more.
-fn release(record: &mut Record, wishes: &Wishes, live: &Live, range: PortRange, now: u64) {
-    let ports: BTreeMap<_, _> = wishes.wishes.values().map(|wish| (&*wish.uid, &wish.ports)).collect();
+fn release(record: &mut Record, desired: &DesiredServices, live: &Live, range: PortRange, now: u64) {
+    let ports: BTreeMap<_, _> = desired.services.values().map(|spec| (&*spec.uid, &spec.ports)).collect();
     let mut of_services: BTreeMap<&str, BTreeSet<u16>> = BTreeMap::new();
     for (_, service) in live.made(TargetKind::Service) {
         if let Some(uid) = owner(service) {
@@ -200,7 +200,7 @@ fn release(record: &mut Record, wishes: &Wishes, live: &Live, range: PortRange, 
             ports.contains(&port) || of_services.get(uid).is_some_and(|ports| ports.contains(&port))
         }
         // Neither the Gateway nor its Service: then nobody leads clients there.
-        None => wishes.kept.contains_key(uid) || of_services.contains_key(uid),
+        None => desired.kept.contains_key(uid) || of_services.contains_key(uid),
     };
     let gone: Vec<_> = record
         .allocation

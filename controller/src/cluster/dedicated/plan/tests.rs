@@ -11,8 +11,8 @@ fn gateway(name: &str) -> ObjectKey {
     ObjectKey::new(Kind::Gateway, "infra", name)
 }
 
-fn wish(name: &str, ports: &[u16]) -> Wish {
-    Wish {
+fn spec(name: &str, ports: &[u16]) -> DesiredService {
+    DesiredService {
         uid: format!("uid-{name}").into(),
         class: "dedicated".into(),
         service: format!("svc-{name}").into(),
@@ -24,19 +24,19 @@ fn wish(name: &str, ports: &[u16]) -> Wish {
     }
 }
 
-fn wishes(all: &[(&str, Wish)]) -> Wishes {
-    let mut wishes = Wishes::default();
-    for (name, wish) in all {
-        wishes.wishes.insert(gateway(name), wish.clone());
-        wishes.kept.insert(wish.uid.clone(), ("infra".into(), wish.service.clone()));
+fn desired(all: &[(&str, DesiredService)]) -> DesiredServices {
+    let mut desired = DesiredServices::default();
+    for (name, spec) in all {
+        desired.services.insert(gateway(name), spec.clone());
+        desired.kept.insert(spec.uid.clone(), ("infra".into(), spec.service.clone()));
     }
-    wishes
+    desired
 }
 
 /// The Service of a Gateway as the server has it.
 fn service(name: &str, ports: &[(u16, u16)]) -> Value {
     let ports: BTreeMap<_, _> = ports.iter().copied().collect();
-    let mut service = place().identity.marked(manifests::service(&gateway(name), &wish(name, &[]), &ports));
+    let mut service = place().identity.marked(manifests::service(&gateway(name), &spec(name, &[]), &ports));
     service["metadata"]["uid"] = format!("of-svc-{name}").into();
     service["spec"]["clusterIP"] = "10.96.0.1".into();
     service
@@ -93,10 +93,10 @@ fn place() -> Place {
     }
 }
 
-fn planned(wishes: &Wishes, live: &Live) -> Plan {
+fn planned(desired: &DesiredServices, live: &Live) -> Plan {
     let lost = BTreeMap::new();
     let now = Now { recorded: live.record().record.as_ref(), lost: &lost, bound: None, time: 1_000 };
-    plan(wishes, live, &place(), now)
+    plan(desired, live, &place(), now)
 }
 
 /// `Service infra/svc-a 80->20000`, `EndpointSlice infra/svc-a-80-ipv4 port-80->20000 10.0.0.1`, `delete ...`,
@@ -132,7 +132,7 @@ fn texts(plan: &Plan) -> Vec<String> {
 
 #[test]
 fn a_port_is_recorded_before_a_service_leads_there() {
-    let two = wishes(&[("a", wish("a", &[80, 443])), ("b", wish("b", &[80]))]);
+    let two = desired(&[("a", spec("a", &[80, 443])), ("b", spec("b", &[80]))]);
     let live = || Live::of(&[], &[], &[]);
     let lines = "uid-a 80 20000;uid-a 443 20001;uid-b 80 20002;";
     assert_eq!(
@@ -159,12 +159,12 @@ fn a_port_is_recorded_before_a_service_leads_there() {
         ["Service infra/svc-a 80->20000 443->20001", "Service infra/svc-b 80->20002"]
     );
     // A cluster without such Gateways has no record.
-    assert_eq!(texts(&planned(&wishes(&[]), &live())), [""; 0]);
+    assert_eq!(texts(&planned(&desired(&[]), &live())), [""; 0]);
 }
 
 #[test]
 fn what_somebody_writes_into_a_service_moves_no_port() {
-    let two = wishes(&[("a", wish("a", &[80])), ("b", wish("b", &[80]))]);
+    let two = desired(&[("a", spec("a", &[80])), ("b", spec("b", &[80]))]);
     let all = recorded(&["a 80 20000", "b 80 20001"]);
     let mut edited = service("b", &[(80, 20000)]);
     edited["metadata"]["creationTimestamp"] = "2020-01-01T00:00:00Z".into();
@@ -174,7 +174,7 @@ fn what_somebody_writes_into_a_service_moves_no_port() {
 
 #[test]
 fn a_record_that_somebody_deleted_is_made_anew_as_it_was() {
-    let one = wishes(&[("a", wish("a", &[80]))]);
+    let one = desired(&[("a", spec("a", &[80]))]);
     let live = Live::of(&[service("a", &[(80, 20009)])], &[], &[]);
     let remembered = Record::read(&recorded(&["a 80 20004"])).record.unwrap();
     let lost = BTreeMap::new();
@@ -187,7 +187,7 @@ fn a_record_that_somebody_deleted_is_made_anew_as_it_was() {
 
 #[test]
 fn broken_lines_are_taken_out_of_the_record() {
-    let one = wishes(&[("a", wish("a", &[80]))]);
+    let one = desired(&[("a", spec("a", &[80]))]);
     let live =
         Live::of(&[service("a", &[(80, 20000)])], &[], &[]).recorded(&recorded(&["a 80 20000", "nonsense"]));
     assert_eq!(texts(&planned(&one, &live)), ["ConfigMap portcullis/ports at 7: ports=\"uid-a 80 20000;\""]);
@@ -196,16 +196,16 @@ fn broken_lines_are_taken_out_of_the_record() {
 #[test]
 fn whoever_gets_no_port_is_told_and_the_others_are_served() {
     let ports: Vec<u16> = (1..=9).collect();
-    let all = wishes(&[("a", wish("a", &ports)), ("b", wish("b", &[80, 81, 82])), ("c", wish("c", &[80]))]);
+    let all = desired(&[("a", spec("a", &ports)), ("b", spec("b", &[80, 81, 82])), ("c", spec("c", &[80]))]);
     let planned = planned(&all, &Live::of(&[], &[], &[]));
-    let hindered: Vec<_> = planned.hindrances.iter().map(|(key, why)| (&*key.name, &**why)).collect();
+    let failed: Vec<_> = planned.errors.iter().map(|(key, why)| (&*key.name, &**why)).collect();
     let why = "no port is left of 20000-20009 (--dedicated-ports)";
-    assert_eq!(hindered, [("b", &*format!("port 81, 82: {why}")), ("c", &*format!("port 80: {why}"))]);
+    assert_eq!(failed, [("b", &*format!("port 81, 82: {why}")), ("c", &*format!("port 80: {why}"))]);
 }
 
 #[test]
 fn slices_are_those_of_our_own_service_at_the_ports_of_the_gateway() {
-    let known = wishes(&[("a", wish("a", &[80, 443]))]);
+    let known = desired(&[("a", spec("a", &[80, 443]))]);
     let services = [service("a", &[(80, 20000), (443, 20001)])];
     let mut more = own("IPv4", &["10.0.0.2"]);
     more["metadata"]["name"] = "portcullis-more".into();
@@ -239,7 +239,7 @@ fn slices_are_those_of_our_own_service_at_the_ports_of_the_gateway() {
 
 #[test]
 fn a_pod_enters_a_slice_when_it_has_that_port_bound() {
-    let known = wishes(&[("a", wish("a", &[80, 443]))]);
+    let known = desired(&[("a", spec("a", &[80, 443]))]);
     let services = [service("a", &[(80, 20000), (443, 20001)])];
     let ours = [own("IPv4", &["10.0.0.1", "10.0.0.2", "10.0.0.3"])];
     let record = recorded(&["a 80 20000", "a 443 20001"]);
@@ -274,11 +274,11 @@ fn a_pod_enters_a_slice_when_it_has_that_port_bound() {
 
 #[test]
 fn pods_of_a_release_that_does_not_report_stay_where_they_are() {
-    let known = wishes(&[("a", wish("a", &[80]))]);
+    let known = desired(&[("a", spec("a", &[80]))]);
     let services = [service("a", &[(80, 20000)])];
     let ours = [own("IPv4", &["10.0.0.1", "10.0.0.2"])];
     // As such a release wrote it: one for all ports.
-    let mut before = manifests::slice(&gateway("a"), &wish("a", &[80]), (80, 20000), "IPv4", &[]);
+    let mut before = manifests::slice(&gateway("a"), &spec("a", &[80]), (80, 20000), "IPv4", &[]);
     before["metadata"]["name"] = "svc-a-ipv4".into();
     before["metadata"]["uid"] = "of-before".into();
     before["endpoints"] = json!([{"addresses": ["10.0.0.1"]}]);
@@ -298,11 +298,11 @@ fn pods_of_a_release_that_does_not_report_stay_where_they_are() {
 
 #[test]
 fn a_slice_that_leads_to_another_port_than_the_recorded_one_goes_at_once() {
-    let known = wishes(&[("a", wish("a", &[80, 443]))]);
+    let known = desired(&[("a", spec("a", &[80, 443]))]);
     let services = [service("a", &[(80, 20000), (443, 20001)])];
     let slice = |port: u16, bound: u16| {
         let endpoints = json!({"addresses": ["10.0.0.1"]});
-        let slice = manifests::slice(&gateway("a"), &wish("a", &[]), (port, bound), "IPv4", &[&endpoints]);
+        let slice = manifests::slice(&gateway("a"), &spec("a", &[]), (port, bound), "IPv4", &[&endpoints]);
         let mut slice = place().identity.marked(slice);
         slice["metadata"]["uid"] = format!("of-{port}").into();
         slice
@@ -332,7 +332,7 @@ fn each_replica_reports_what_it_has_bound() {
     let lost = BTreeMap::new();
     let texts = |live: &Live, bound: Option<&BTreeSet<PortKey>>| {
         let now = Now { recorded: None, lost: &lost, bound, time: 1_000 };
-        let planned = plan(&wishes(&[]), live, &place(), now);
+        let planned = plan(&desired(&[]), live, &place(), now);
         assert!(planned.acts.iter().all(|act| act.turn == Turn::Everyone), "{planned:?}");
         texts(&planned)
     };
@@ -363,7 +363,7 @@ fn each_replica_reports_what_it_has_bound() {
 
 #[test]
 fn slices_follow_and_that_is_urgent() {
-    let known = wishes(&[("a", wish("a", &[80]))]);
+    let known = desired(&[("a", spec("a", &[80]))]);
     let services = [service("a", &[(80, 20000)])];
     let first = [own("IPv4", &["10.0.0.1"]), own("IPv6", &["fd00::1"])];
     let record = recorded(&["a 80 20000"]);
@@ -381,7 +381,7 @@ fn slices_follow_and_that_is_urgent() {
             slice
         })
         .collect();
-    for (what, wishes, own, want) in [
+    for (what, desired, own, want) in [
         ("nothing new", known.clone(), first.to_vec(), vec![]),
         (
             "another pod, and one family less",
@@ -404,9 +404,12 @@ fn slices_follow_and_that_is_urgent() {
         ("our Service is gone", known.clone(), vec![], vec![]),
         (
             "another label",
-            self::wishes(&[(
+            self::desired(&[(
                 "a",
-                Wish { labels: BTreeMap::from([("team".into(), "red".into())]), ..wish("a", &[80]) },
+                DesiredService {
+                    labels: BTreeMap::from([("team".into(), "red".into())]),
+                    ..spec("a", &[80])
+                },
             )]),
             first.to_vec(),
             vec![
@@ -416,7 +419,7 @@ fn slices_follow_and_that_is_urgent() {
             ],
         ),
     ] {
-        assert_eq!(texts(&planned(&wishes, &live(&slices, &own))), want, "{what}");
+        assert_eq!(texts(&planned(&desired, &live(&slices, &own))), want, "{what}");
     }
 }
 
@@ -431,7 +434,7 @@ fn a_service_is_as_its_parameters_say() {
         ..ServiceParameters::default()
     };
     let made = |kind: Option<ServiceType>| {
-        let wish = Wish {
+        let spec = DesiredService {
             parameters: ServiceParameters { kind, ..parameters.clone() },
             labels: BTreeMap::from([
                 ("team".into(), "red".into()),
@@ -443,10 +446,10 @@ fn a_service_is_as_its_parameters_say() {
                 ("portcullis.dev/gateway-controller".into(), "another".into()),
             ]),
             address: Some("203.0.113.7".into()),
-            ..wish("a", &[80])
+            ..spec("a", &[80])
         };
         let live = Live::of(&[], &[], &[]).recorded(&recorded(&["a 80 20000"]));
-        let planned = planned(&wishes(&[("a", wish)]), &live);
+        let planned = planned(&desired(&[("a", spec)]), &live);
         let Deed::Apply(manifest) = planned.acts[0].deed.clone() else { panic!("{planned:?}") };
         manifest
     };
@@ -499,7 +502,7 @@ fn a_service_is_as_its_parameters_say() {
 fn what_was_made_goes_with_the_mode_and_nothing_else_does() {
     let mut going = service("going", &[(80, 20003)]);
     going["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
-    let mut slice = manifests::slice(&gateway("left"), &wish("left", &[]), (80, 20000), "IPv4", &[]);
+    let mut slice = manifests::slice(&gateway("left"), &spec("left", &[]), (80, 20000), "IPv4", &[]);
     slice["metadata"]["uid"] = "of-slice".into();
     let mut unowned = service("unowned", &[(80, 20004)]);
     unowned["metadata"]["ownerReferences"] =
@@ -508,24 +511,24 @@ fn what_was_made_goes_with_the_mode_and_nothing_else_does() {
     let live = Live::of(&services, &[slice], &[own("IPv4", &["10.0.0.1"])]);
     let left = ["uid-left", "uid-going"].map(Into::into);
     let live = live.recorded(&recorded(&["left 80 20000", "unknown 80 20001", "going 80 20003"]));
-    let wishes = Wishes { left: left.into(), ..Wishes::default() };
+    let desired = DesiredServices { left: left.into(), ..DesiredServices::default() };
     assert_eq!(
-        texts(&planned(&wishes, &live)),
+        texts(&planned(&desired, &live)),
         ["delete Service infra/svc-left of-svc-left", "delete EndpointSlice infra/svc-left-80-ipv4 of-slice"]
     );
 }
 
 #[test]
 fn what_another_release_made_is_left_alone() {
-    let wishes = Wishes { left: ["uid-left".into()].into(), ..Wishes::default() };
+    let desired = DesiredServices { left: ["uid-left".into()].into(), ..DesiredServices::default() };
     let theirs = |controller: &str| {
         let mut service = service("left", &[(80, 20000)]);
         service["metadata"]["annotations"] = json!({"portcullis.dev/gateway-controller": controller});
         Live::of(&[service], &[], &[]).recorded(&recorded(&["left 80 20000"]))
     };
-    assert_eq!(texts(&planned(&wishes, &theirs("portcullis.dev/internal"))), [""; 0]);
+    assert_eq!(texts(&planned(&desired, &theirs("portcullis.dev/internal"))), [""; 0]);
     assert_eq!(
-        texts(&planned(&wishes, &theirs("portcullis.dev/gateway-controller"))),
+        texts(&planned(&desired, &theirs("portcullis.dev/gateway-controller"))),
         ["delete Service infra/svc-left of-svc-left"]
     );
 }
@@ -535,16 +538,16 @@ fn what_is_another_gateways_is_left_alone() {
     let mut before = service("a", &[(80, 20000)]);
     before["metadata"]["ownerReferences"][0]["uid"] = "uid-of-one-before".into();
     let live = Live::of(&[before], &[], &[own("IPv4", &["10.0.0.1"])]).recorded(&recorded(&["a 80 20000"]));
-    assert!(planned(&wishes(&[("a", wish("a", &[80]))]), &live).acts.is_empty());
+    assert!(planned(&desired(&[("a", spec("a", &[80]))]), &live).acts.is_empty());
 }
 
 #[test]
 fn without_a_service_of_our_own_there_are_no_endpoints_and_that_is_said() {
-    let known = wishes(&[("a", wish("a", &[80]))]);
+    let known = desired(&[("a", spec("a", &[80]))]);
     let live = Live::of(&[service("a", &[(80, 20000)])], &[], &[]).recorded(&recorded(&["a 80 20000"]));
     let lost = BTreeMap::new();
     let now = Now { recorded: live.record().record.as_ref(), lost: &lost, bound: None, time: 1_000 };
     let planned = plan(&known, &live, &Place { has_endpoints: false, ..place() }, now);
     assert!(planned.acts.is_empty());
-    assert!(planned.hindrances[&gateway("a")].contains("--service"));
+    assert!(planned.errors[&gateway("a")].contains("--service"));
 }

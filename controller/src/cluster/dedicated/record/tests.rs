@@ -1,7 +1,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::{cluster::dedicated::Wish, ir::Kind, ir::parameters::ServiceParameters};
+use crate::{cluster::dedicated::DesiredService, ir::Kind, ir::parameters::ServiceParameters};
 
 const NOW: u64 = 1_764_230_400;
 
@@ -14,8 +14,8 @@ fn gateway(name: &str) -> ObjectKey {
 }
 
 /// Gateways of these names with these ports; their uids and Services are called after them.
-fn wishes(all: &[(&str, &[u16])]) -> Wishes {
-    let wish = |name: &str, ports: &[u16]| Wish {
+fn desired(all: &[(&str, &[u16])]) -> DesiredServices {
+    let spec = |name: &str, ports: &[u16]| DesiredService {
         uid: format!("uid-{name}").into(),
         class: "dedicated".into(),
         service: format!("svc-{name}").into(),
@@ -25,17 +25,17 @@ fn wishes(all: &[(&str, &[u16])]) -> Wishes {
         address: None,
         ports: ports.iter().copied().collect(),
     };
-    let mut wishes = Wishes::default();
+    let mut desired = DesiredServices::default();
     for (name, ports) in all {
-        wishes.wishes.insert(gateway(name), wish(name, ports));
-        keep(&mut wishes, name);
+        desired.services.insert(gateway(name), spec(name, ports));
+        keep(&mut desired, name);
     }
-    wishes
+    desired
 }
 
 /// A Gateway that is not accepted now, or whose parameters cannot be seen.
-fn keep(wishes: &mut Wishes, name: &str) {
-    wishes.kept.insert(format!("uid-{name}").into(), ("infra".into(), format!("svc-{name}").into()));
+fn keep(desired: &mut DesiredServices, name: &str) {
+    desired.kept.insert(format!("uid-{name}").into(), ("infra".into(), format!("svc-{name}").into()));
 }
 
 fn service(name: &str, created: &str, ports: &[(u16, u16)]) -> Value {
@@ -63,8 +63,8 @@ fn record(ports: &str, released: &str) -> Record {
     read.record.unwrap()
 }
 
-fn after(recorded: Option<&Record>, wishes: &Wishes, live: &Live, now: u64) -> Next {
-    next(recorded, &BTreeMap::new(), wishes, live, range(), now)
+fn after(recorded: Option<&Record>, desired: &DesiredServices, live: &Live, now: u64) -> Next {
+    next(recorded, &BTreeMap::new(), desired, live, range(), now)
 }
 
 /// `a 80 20000; b 80 20001 | 20002 for 5 s`.
@@ -78,11 +78,11 @@ fn text(record: &Record, now: u64) -> String {
 
 #[test]
 fn each_port_gets_one_that_nobody_had_and_keeps_it() {
-    let first = after(None, &wishes(&[("a", &[80, 443]), ("b", &[80])]), &nothing(), NOW);
+    let first = after(None, &desired(&[("a", &[80, 443]), ("b", &[80])]), &nothing(), NOW);
     assert_eq!(text(&first.record, NOW), "a 80 20000; a 443 20001; b 80 20002 | ");
     let second = after(
         Some(&first.record),
-        &wishes(&[("0", &[80]), ("a", &[80, 443]), ("b", &[80])]),
+        &desired(&[("0", &[80]), ("a", &[80, 443]), ("b", &[80])]),
         &nothing(),
         NOW,
     );
@@ -92,7 +92,7 @@ fn each_port_gets_one_that_nobody_had_and_keeps_it() {
 
 #[test]
 fn what_services_say_is_taken_once_and_only_of_our_own() {
-    let two = wishes(&[("a", &[80, 443]), ("b", &[80])]);
+    let two = desired(&[("a", &[80, 443]), ("b", &[80])]);
     let (old, young) = ("2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z");
     let mut foreign = service("b", old, &[(80, 20002)]);
     foreign["metadata"]["ownerReferences"][0]["uid"] = "uid-a".into();
@@ -137,10 +137,10 @@ fn what_services_say_is_taken_once_and_only_of_our_own() {
         assert_eq!(text(&later.record, NOW), "a 80 20000; a 443 20001; b 80 20002 | ", "{what}");
     }
     // Of a Gateway that is not accepted just now too.
-    let mut wishes = wishes(&[]);
-    keep(&mut wishes, "a");
+    let mut desired = desired(&[]);
+    keep(&mut desired, "a");
     let live = Live::of(&[service("a", old, &[(80, 20003)])], &[], &[]);
-    assert_eq!(text(&after(None, &wishes, &live, NOW).record, NOW), "a 80 20003 | ");
+    assert_eq!(text(&after(None, &desired, &live, NOW).record, NOW), "a 80 20003 | ");
 }
 
 #[test]
@@ -148,24 +148,24 @@ fn a_port_goes_after_gateway_and_service_are_gone() {
     let recorded = record("uid-a 80 20000\nuid-a 443 20001\n", "");
     let both = service("a", "", &[(80, 20000), (443, 20001)]);
     let one = service("a", "", &[(80, 20000)]);
-    let mut unseen = wishes(&[]);
+    let mut unseen = desired(&[]);
     keep(&mut unseen, "a");
-    for (what, wishes, services, want) in [
-        ("both are there", wishes(&[("a", &[80, 443])]), vec![both.clone()], "a 80 20000; a 443 20001 | "),
-        ("a Service is to be made", wishes(&[("a", &[80, 443])]), vec![], "a 80 20000; a 443 20001 | "),
+    for (what, desired, services, want) in [
+        ("both are there", desired(&[("a", &[80, 443])]), vec![both.clone()], "a 80 20000; a 443 20001 | "),
+        ("a Service is to be made", desired(&[("a", &[80, 443])]), vec![], "a 80 20000; a 443 20001 | "),
         ("the Gateway is not accepted", unseen, vec![], "a 80 20000; a 443 20001 | "),
-        ("the Gateway is gone", wishes(&[]), vec![both.clone()], "a 80 20000; a 443 20001 | "),
+        ("the Gateway is gone", desired(&[]), vec![both.clone()], "a 80 20000; a 443 20001 | "),
         (
             "one port less, and the Service has it",
-            wishes(&[("a", &[80])]),
+            desired(&[("a", &[80])]),
             vec![both],
             "a 80 20000; a 443 20001 | ",
         ),
-        ("one port less", wishes(&[("a", &[80])]), vec![one], "a 80 20000 | 20001 for 0 s"),
-        ("both are gone", wishes(&[]), vec![], " | 20000 for 0 s; 20001 for 0 s"),
+        ("one port less", desired(&[("a", &[80])]), vec![one], "a 80 20000 | 20001 for 0 s"),
+        ("both are gone", desired(&[]), vec![], " | 20000 for 0 s; 20001 for 0 s"),
     ] {
         let live = Live::of(&services, &[], &[]);
-        assert_eq!(text(&after(Some(&recorded), &wishes, &live, NOW).record, NOW), want, "{what}");
+        assert_eq!(text(&after(Some(&recorded), &desired, &live, NOW).record, NOW), want, "{what}");
     }
 }
 
@@ -176,7 +176,7 @@ fn a_port_is_used_again_after_ten_minutes_the_oldest_first() {
         let lines: Vec<_> = (20001..).zip(ages).map(|(port, age)| format!("{port} {}\n", ago(age))).collect();
         record("uid-a 80 20000\n", &lines.concat())
     };
-    let two = wishes(&[("a", &[80]), ("b", &[80])]);
+    let two = desired(&[("a", &[80]), ("b", &[80])]);
     for (what, ages, want) in [
         ("not yet", [599, 0, 1, 598], None),
         ("just now", [600, 0, 1, 599], Some(20001)),
@@ -196,13 +196,13 @@ fn a_port_is_used_again_after_ten_minutes_the_oldest_first() {
         format!("a 80 20004; b 80 20000 | 20001 for {NOW} s; 20002 for {NOW} s; 20003 for {NOW} s")
     );
     // A clock was wrong.
-    let next = after(Some(&record("", &format!("20000 {}\n", NOW + 5000))), &wishes(&[]), &nothing(), NOW);
+    let next = after(Some(&record("", &format!("20000 {}\n", NOW + 5000))), &desired(&[]), &nothing(), NOW);
     assert_eq!(text(&next.record, NOW), " | 20000 for 0 s");
 }
 
 #[test]
 fn a_range_has_an_end_and_a_gateway_gets_what_is_left() {
-    let all = wishes(&[("a", &[80, 81, 82]), ("b", &[80, 81, 82, 83]), ("c", &[80])]);
+    let all = desired(&[("a", &[80, 81, 82]), ("b", &[80, 81, 82, 83]), ("c", &[80])]);
     let next = after(None, &all, &nothing(), NOW);
     assert_eq!(text(&next.record, NOW), "a 80 20000; a 81 20001; a 82 20002; b 80 20003; b 81 20004 | ");
     let without: Vec<_> =
@@ -216,7 +216,7 @@ fn a_range_has_an_end_and_a_gateway_gets_what_is_left() {
 fn a_narrower_range_gives_others() {
     let next = after(
         Some(&record("uid-a 80 19999\nuid-a 443 20001\n", "30000 5\n")),
-        &wishes(&[("a", &[80, 443])]),
+        &desired(&[("a", &[80, 443])]),
         &nothing(),
         NOW,
     );
@@ -234,7 +234,7 @@ fn a_record_that_somebody_edited_costs_what_is_broken() {
         read.broken,
         ["uid-a 443", "uid-b 80 20000", "not a line at all", "20000 7", "20002 seven", "99999 7"]
     );
-    let two = wishes(&[("a", &[80, 443]), ("b", &[80, 81])]);
+    let two = desired(&[("a", &[80, 443]), ("b", &[80, 81])]);
     let next = after(read.record.as_ref(), &two, &nothing(), NOW);
     assert_eq!(
         text(&next.record, NOW),
@@ -253,7 +253,7 @@ fn ports_that_were_taken_out_by_hand_wait_as_others_do() {
     let now = record("uid-b 80 20001\n", "20002 5\n");
     assert_eq!(now.lost_since(&before).collect::<Vec<_>>(), [20000]);
     let lost = BTreeMap::from([(20000, NOW - 10), (20001, NOW)]);
-    let two = wishes(&[("a", &[80]), ("b", &[80])]);
+    let two = desired(&[("a", &[80]), ("b", &[80])]);
     let next = next(Some(&now), &lost, &two, &nothing(), range(), NOW);
     assert_eq!(
         text(&next.record, NOW),
@@ -264,13 +264,13 @@ fn ports_that_were_taken_out_by_hand_wait_as_others_do() {
 #[test]
 fn a_record_has_room_for_ten_thousand_ports_and_never_more_than_a_config_map() {
     let uid = |i: usize| format!("6f0e2c5a-6d7c-4c0e-9a43-{i:012}");
-    let wishes = |count: usize| {
-        let mut all = wishes(&[]);
+    let desired = |count: usize| {
+        let mut all = desired(&[]);
         for i in 0..count {
             let name = format!("g{i}");
-            let mut one = self::wishes(&[(&name, &[80])]);
-            one.wishes.values_mut().for_each(|wish| wish.uid = uid(i).into());
-            all.wishes.extend(one.wishes);
+            let mut one = self::desired(&[(&name, &[80])]);
+            one.services.values_mut().for_each(|spec| spec.uid = uid(i).into());
+            all.services.extend(one.services);
         }
         all
     };
@@ -278,16 +278,16 @@ fn a_record_has_room_for_ten_thousand_ports_and_never_more_than_a_config_map() {
         record.data().as_object().unwrap().values().map(|v| v.as_str().unwrap().len()).sum::<usize>()
     };
     let live = nothing();
-    let plenty = next(None, &BTreeMap::new(), &wishes(10_000), &live, "20000-29999".parse().unwrap(), NOW);
+    let plenty = next(None, &BTreeMap::new(), &desired(10_000), &live, "20000-29999".parse().unwrap(), NOW);
     assert!(plenty.without.is_empty() && size(&plenty.record) < MOST_BYTES, "{}", size(&plenty.record));
-    let full = next(None, &BTreeMap::new(), &wishes(30_000), &live, "1-65535".parse().unwrap(), NOW);
+    let full = next(None, &BTreeMap::new(), &desired(30_000), &live, "1-65535".parse().unwrap(), NOW);
     assert!((MOST_BYTES / 10 * 9..=MOST_BYTES).contains(&size(&full.record)), "{}", size(&full.record));
     assert!(full.without.values().all(|without| without.why == Why::Full) && full.without.len() > 5000);
     // What is given up needs no more room.
     let given_up = next(
         Some(&full.record),
         &BTreeMap::new(),
-        &self::wishes(&[]),
+        &self::desired(&[]),
         &live,
         "1-65535".parse().unwrap(),
         NOW,
@@ -297,8 +297,8 @@ fn a_record_has_room_for_ten_thousand_ports_and_never_more_than_a_config_map() {
 
 #[test]
 fn a_uid_that_would_be_two_words_is_not_recorded() {
-    let mut one = wishes(&[("a", &[80])]);
-    one.wishes.values_mut().for_each(|wish| wish.uid = "u 80 20000\nv".into());
+    let mut one = desired(&[("a", &[80])]);
+    one.services.values_mut().for_each(|spec| spec.uid = "u 80 20000\nv".into());
     let next = after(None, &one, &nothing(), NOW);
     assert_eq!((text(&next.record, NOW).as_str(), next.without[&gateway("a")].why), (" | ", Why::Uid));
 }

@@ -1,4 +1,4 @@
-//! What is to be: the Gateways with addresses of their own, as translation has them.
+//! The desired Services: those of Gateways with addresses of their own, as translation has them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,11 +8,11 @@ use crate::{
     translate::{Addressing, Dedicated, DedicatedState, GatewayState, Listeners, service_name},
 };
 
-/// What is to be.
+/// The desired Services.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Wishes {
+pub struct DesiredServices {
     /// By Gateway.
-    pub wishes: BTreeMap<ObjectKey, Wish>,
+    pub services: BTreeMap<ObjectKey, DesiredService>,
     /// The uids of Gateways that have no Service by themselves any more: what was made for them goes. Of those whose
     /// class or parameters cannot be seen nothing is known, so that they are not among them.
     pub left: BTreeSet<Box<str>>,
@@ -20,9 +20,9 @@ pub struct Wishes {
     pub kept: BTreeMap<Box<str>, (Box<str>, Box<str>)>,
 }
 
-/// A Gateway that is to have a Service.
+/// The desired Service of a Gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wish {
+pub struct DesiredService {
     pub uid: Box<str>,
     pub class: Box<str>,
     /// What the Service is called; its namespace is the Gateway's.
@@ -36,22 +36,22 @@ pub struct Wish {
     pub ports: BTreeSet<u16>,
 }
 
-impl Wishes {
+impl DesiredServices {
     pub(crate) fn of(snapshot: &Snapshot, listeners: &Listeners) -> Self {
-        let mut wishes = Self::default();
+        let mut desired = Self::default();
         for (key, gateway) in &snapshot.gateways {
             match listeners.gateways.get(key) {
-                Some(state) => wishes.add(key, state),
+                Some(state) => desired.add(key, state),
                 None => {
                     let class = ObjectKey::new(Kind::GatewayClass, "", &gateway.class);
                     match snapshot.gateway_classes.contains_key(&class) {
-                        true => drop(wishes.left.insert(gateway.meta.uid().into())),
-                        false => wishes.keep(gateway),
+                        true => drop(desired.left.insert(gateway.meta.uid().into())),
+                        false => desired.keep(gateway),
                     }
                 }
             }
         }
-        wishes
+        desired
     }
 
     fn keep(&mut self, gateway: &Gateway) {
@@ -67,22 +67,22 @@ impl Wishes {
             }
             Addressing::Dedicated(dedicated) => {
                 self.keep(&state.gateway);
-                let wish = (state.refused.is_none() && dedicated.state != DedicatedState::Foreign)
-                    .then(|| wish(state, dedicated));
+                let spec = (state.refused.is_none() && dedicated.state != DedicatedState::Foreign)
+                    .then(|| spec(state, dedicated));
                 // Without a port there can be no Service; one that is there keeps its address meanwhile.
-                if let Some(wish) = wish.filter(|wish| !wish.ports.is_empty()) {
-                    self.wishes.insert(key.clone(), wish);
+                if let Some(spec) = spec.filter(|spec| !spec.ports.is_empty()) {
+                    self.services.insert(key.clone(), spec);
                 }
             }
         }
     }
 }
 
-fn wish(state: &GatewayState, dedicated: &Dedicated) -> Wish {
+fn spec(state: &GatewayState, dedicated: &Dedicated) -> DesiredService {
     let gateway = &state.gateway;
     let accepted = state.listeners.iter().filter(|listener| listener.refused.is_none());
     let address = gateway.addresses.iter().filter(|address| &*address.kind == "IPAddress");
-    Wish {
+    DesiredService {
         uid: gateway.meta.uid().into(),
         class: gateway.class.clone(),
         service: dedicated.service.name.clone(),

@@ -29,7 +29,7 @@ use crate::{
 pub(super) struct Closed;
 
 /// What has been told since it was handed on.
-pub(super) struct Gathering {
+pub(super) struct Aggregation {
     watches: Vec<Watched>,
     /// Those that have told everything once, or that nobody waits for.
     settled: BTreeSet<usize>,
@@ -49,7 +49,7 @@ pub(super) struct Gathering {
     outlets: Outlets,
 }
 
-impl Gathering {
+impl Aggregation {
     pub(super) fn new(
         client: Client,
         options: &ClusterOptions,
@@ -57,7 +57,7 @@ impl Gathering {
         definitions: watch::Sender<Definitions>,
         outlets: Outlets,
     ) -> Self {
-        let gathering = Self {
+        let aggregation = Self {
             watches,
             settled: BTreeSet::new(),
             complete: false,
@@ -73,8 +73,8 @@ impl Gathering {
             are_definitions_new: false,
             outlets,
         };
-        gathering.tell_progress();
-        gathering
+        aggregation.tell_progress();
+        aggregation
     }
 
     pub(super) fn take(&mut self, told: Told) {
@@ -170,7 +170,7 @@ impl Gathering {
     }
 
     fn tell_progress(&self) {
-        let hindrances = self.trouble.iter().filter_map(|(watch, trouble)| {
+        let unreadable = self.trouble.iter().filter_map(|(watch, trouble)| {
             let why = match trouble {
                 Trouble::Absent => return None,
                 Trouble::Forbidden(why) => format!("forbidden: {why}"),
@@ -180,7 +180,7 @@ impl Gathering {
         });
         let unread = (0..self.watches.len()).filter(|watch| !self.settled.contains(watch));
         let unread = unread.map(|watch| self.watches[watch].plural).collect();
-        self.outlets.progress.send_replace(Progress { unread, hindrances: hindrances.collect() });
+        self.outlets.progress.send_replace(Progress { unread, unreadable: unreadable.collect() });
     }
 
     /// Whether all objects that may name a Secret have been read; Secrets are read from then on.
