@@ -42,7 +42,7 @@ pub async fn bind(address: SocketAddr, told: impl Told) -> io::Result<Server> {
 struct Admin<T>(T);
 
 impl<T: Told> Handler for Admin<T> {
-    /// Descriptors are set aside for so many ([`portcullis_proxy::Capacity`]).
+    /// [`portcullis_proxy::Capacity`] reserves descriptors for this many.
     const MAX_CONNECTIONS: usize = 32;
 
     async fn answer(self: Arc<Self>, request: Request<Incoming>, _: Arc<Peer>) -> Response<Body> {
@@ -89,7 +89,7 @@ fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
     respond(status, full(json_text(value)), "application/json")
 }
 
-/// As answers have it: for people, too.
+/// Pretty-printed, so that people can read it too.
 pub(crate) fn json_text(value: &impl Serialize) -> Vec<u8> {
     let mut text = serde_json::to_vec_pretty(value).unwrap_or_default();
     text.push(b'\n');

@@ -92,7 +92,7 @@ pub struct ClusterArgs {
     /// What this replica is called in the Lease; the machine's name when not given.
     #[arg(long, value_name = "NAME", env = "POD_NAME")]
     pub identity: Option<String>,
-    /// What we are called in `metadata.managedFields` of what we write.
+    /// Name of this manager in `metadata.managedFields` of the objects that it writes.
     #[arg(long, value_name = "NAME", default_value = FIELD_MANAGER, env = "PORTCULLIS_FIELD_MANAGER", value_parser = parse_field_manager)]
     pub field_manager: String,
 }
@@ -144,15 +144,15 @@ pub struct ServeArgs {
     /// watch does.
     #[arg(long, value_name = "DURATION", default_value = "5m", env = "PORTCULLIS_STREAM_IDLE_TIMEOUT", value_parser = parse_limit)]
     pub stream_idle_timeout: Duration,
-    /// How many connections clients may hold at a time. For one more, an idle one is closed, or else the new one. By
-    /// default, and at most, as many as the limit of open files allows.
+    /// Connections that clients may hold at a time. When the limit is reached, a new connection closes an idle one; if none is
+    /// idle, it is closed itself. The default, and the maximum, is what the limit of open files allows.
     #[arg(long, value_name = "N", env = "PORTCULLIS_MAX_CONNECTIONS", value_parser = parse_count)]
     pub max_connections: Option<usize>,
-    /// The same for each port; by default three quarters of all.
+    /// The same limit for each port; three quarters of --max-connections by default.
     #[arg(long, value_name = "N", env = "PORTCULLIS_MAX_CONNECTIONS_PER_PORT", value_parser = parse_count)]
     pub max_connections_per_port: Option<usize>,
-    /// The same for each client (an IPv4 address, or a /64 network of IPv6). Without it, and for trusted proxies, there is
-    /// no such limit.
+    /// The same limit for each client (an IPv4 address or a /64 network of IPv6); none by default. It does not apply to trusted
+    /// proxies.
     #[arg(long, value_name = "N", env = "PORTCULLIS_MAX_CONNECTIONS_PER_CLIENT", value_parser = parse_count)]
     pub max_connections_per_client: Option<usize>,
     /// Secret with the certificate for Ingress hosts that have none of their own; a self-signed one is made when not

@@ -1,5 +1,5 @@
-//! Where log messages go: the standard error, so that the standard output is the commands' own. Nobody waits for whoever
-//! reads them: messages and the access log have a queue each, so that neither takes the other's room.
+//! Log messages go to standard error; standard output belongs to the commands. Nothing waits for the reader of the log: messages
+//! and the access log have a queue each, so that neither fills the other's.
 
 mod queue;
 
@@ -20,12 +20,12 @@ use crate::cli::LogFormat;
 /// client of the API server has to say.
 const DEFAULT: &str = "info,access=off,pingora=off,kube=off,hickory=warn";
 
-/// What the proxy says each request to.
+/// The target of the access log.
 const ACCESS: &str = "access";
 /// Bytes that may wait for a reader.
 const MESSAGES_BYTES: usize = 2 << 20;
 const ACCESS_BYTES: usize = 8 << 20;
-/// How long the end of the process waits for a reader.
+/// How long a process that ends waits for its log to be written.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Changes what is logged.
@@ -73,7 +73,7 @@ pub fn set_access_log(access_log: bool) {
     }
 }
 
-/// Waits until what was logged is written, unless nobody reads it.
+/// Waits until the log is written, or until nobody has read it for a second.
 pub fn flush() {
     if let Some(Queues { messages, access }) = QUEUES.get() {
         let end = Instant::now() + FLUSH_TIMEOUT;
@@ -82,7 +82,7 @@ pub fn flush() {
     }
 }
 
-/// Lines that were dropped as nobody read them in time, by what they were.
+/// Lines that were dropped because they were not read in time, by log.
 pub fn dropped() -> [(&'static str, u64); 2] {
     let queues = QUEUES.get();
     [

@@ -37,7 +37,7 @@ pub struct Figures {
     pub failed_handshakes: Vec<(&'static str, u64)>,
     /// Mirrored requests that were given up or failed, by reason.
     pub lost_mirrors: Vec<(&'static str, u64)>,
-    /// Lines of the log that were dropped as nobody read them in time, by what they were.
+    /// Log lines that were dropped because they were not read in time, by log.
     pub dropped_log_lines: Vec<(&'static str, u64)>,
     /// Connections by the port that listeners name.
     pub connections_by_port: BTreeMap<u16, usize>,
@@ -159,7 +159,11 @@ fn traffic(registry: &mut Registry, figures: &Figures) {
     for (log, count) in &figures.dropped_log_lines {
         dropped.get_or_create(&OfLog { log }).inc_by(*count);
     }
-    registry.register("dropped_log_lines", "Lines of the log that nobody read in time", dropped);
+    registry.register(
+        "dropped_log_lines",
+        "Log lines that were dropped because they were not read in time",
+        dropped,
+    );
     let by_port = Family::<OfPort, Gauge>::default();
     for (port, count) in &figures.connections_by_port {
         by_port.get_or_create(&OfPort { port: *port }).set(gauge(*count));
@@ -182,7 +186,7 @@ fn traffic(registry: &mut Registry, figures: &Figures) {
     );
     registry.register(
         "connections_refused",
-        "New connections that were closed as there was no room, by the limit that was reached",
+        "New connections that were closed because no connection was idle, by the limit that was reached",
         refused,
     );
 }

@@ -246,7 +246,7 @@ async fn report_bindings(
     }
 }
 
-/// Takes as many open files as the system gives without privileges; how many.
+/// Raises the limit of open files as far as the system allows without privileges, and returns it.
 fn raise_file_limit() -> usize {
     let limit = match rlimit::increase_nofile_limit(u64::MAX) {
         Ok(limit) => limit,
@@ -259,7 +259,7 @@ fn raise_file_limit() -> usize {
     usize::try_from(limit).unwrap_or(usize::MAX)
 }
 
-/// What is taken for the limit of open files where it cannot be asked.
+/// The limit of open files that is assumed if it cannot be read.
 const FEW_FILES: u64 = 1024;
 
 /// How often an HTTP/2 backend is pinged: not more often than makes sense, and no less often than servers of gRPC put up

@@ -37,7 +37,7 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// What answers requests.
 pub trait Handler: Send + Sync + 'static {
-    /// Connections at one time; for one more, the oldest is ended.
+    /// The number of concurrent connections; one more closes the oldest.
     const MAX_CONNECTIONS: usize = 10_000;
 
     /// Answers one request.
@@ -59,7 +59,7 @@ pub struct Peer {
     pub stopping: watch::Receiver<bool>,
 }
 
-/// What the handshake brought.
+/// The result of a handshake.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TlsDescription {
     /// `TLSv1.3` and so on.
@@ -130,7 +130,7 @@ async fn accept(
             accepted = listener.accept() => match accepted {
                 Ok((stream, remote)) => {
                     let full = connections.len() >= most;
-                    // What is over leaves its memory when nobody knows it any more.
+                    // Frees the memory of connections that have ended.
                     if full || ages.len() > 2 * connections.len() + 16 {
                         ages.retain(|connection| !connection.is_finished());
                     }

@@ -126,7 +126,7 @@ impl Port {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Carries out what a connection does, until it ends, is cut, or was asked to go and has nothing to do.
+    /// Runs a connection until it ends, is cut, or is idle after it was asked to close.
     async fn hold(&self, held: Arc<Held>, connection: impl Future<Output = ()>) {
         let mut connection = pin!(connection);
         let mut registered = None;
@@ -296,7 +296,7 @@ async fn serve(
     Ok(())
 }
 
-/// Counts a handshake that failed, and logs it but where the client went by itself.
+/// Counts a failed handshake, and logs it unless the client closed the connection.
 fn tell(error: &HandshakeError, info: &ConnInfo, worker: &Worker) {
     let reason = error.reason();
     worker.shared.failed_handshakes[reason].fetch_add(1, Ordering::Relaxed);

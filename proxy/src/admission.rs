@@ -1,8 +1,8 @@
 //! How many connections clients may hold at a time, and which of them go when there is no room for another.
 //!
-//! A connection is counted from accept to the close of its socket. Where a limit is reached, idle connections are asked to
-//! go, those first that have been idle for longest; where none is idle, the new one is closed. All of the work is done when
-//! a connection begins; requests only mark their connection as busy ([`Held`]).
+//! A connection counts from accept until its socket is closed. When a limit is reached, idle connections are asked to close,
+//! the ones idle longest first. If none is idle, the new connection is closed. All of this work is done when a connection
+//! begins; requests only mark their connection as busy ([`Held`]).
 
 mod clients;
 mod held;
@@ -39,9 +39,9 @@ pub struct ConnectionLimits {
     pub process: usize,
     /// On one port.
     pub port: usize,
-    /// From one client: an address of IPv4, or a network of 64 bits of IPv6.
+    /// From one client: an IPv4 address or a /64 network of IPv6.
     pub client: Option<usize>,
-    /// Descriptors that there are for clients' connections and for the sockets that listen.
+    /// File descriptors available for clients' connections and for listening sockets.
     pub descriptors: usize,
 }
 
@@ -59,28 +59,28 @@ pub enum Limit {
 /// Connections that were closed because a limit was reached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OverLimit {
-    /// Idle ones, to make room.
+    /// Idle connections, closed to make room.
     pub shed: u64,
-    /// New ones, where none was idle.
+    /// New connections, closed because none was idle.
     pub refused: u64,
 }
 
 /// Every limit.
 pub(crate) const LIMITS: [Limit; 3] = [Limit::Process, Limit::Port, Limit::Client];
 
-/// How long a new connection waits for those that were asked to go; they do it at once, unless their worker is stuck.
+/// How long a new connection waits for idle ones to close. They close at once unless their worker is stuck.
 const ROOM_TIMEOUT: Duration = Duration::from_secs(1);
-/// After so long others are asked, too: a connection that was asked to go stays where a request came first.
+/// After this time others are asked as well: a connection stays open if a request arrives before it closes.
 const ROOM_CHECK: Duration = Duration::from_millis(20);
-/// When none was idle, the next search begins after so many times the duration of this one: there may be hundreds of
-/// thousands of connections to look at, and each new one would do it.
+/// If no connection was idle, the next search starts only after this many times the duration of the last one. There may be
+/// hundreds of thousands of connections to search, and each new one would trigger a search.
 const SEARCH_PAUSE: u32 = 50;
-/// The part of a limit (one in so many) that is asked to go at a time, so that not every new connection has to search.
+/// One connection in this many is asked to close at a time, so that not every new connection has to search.
 const BATCH: usize = 32;
 /// How often it is logged that connections are refused.
 const WARN_INTERVAL: Duration = Duration::from_secs(10);
 
-/// All connections of clients, as far as limits depend on them.
+/// The state of all client connections that the limits need.
 #[derive(Debug)]
 pub(crate) struct Admission {
     limits: ArcSwap<ConnectionLimits>,
@@ -98,7 +98,7 @@ pub(crate) struct Admission {
 #[derive(Debug, Default)]
 pub(crate) struct Count {
     open: AtomicUsize,
-    /// Until when idle ones are not searched.
+    /// No search for idle connections before this time.
     no_search_until: Mutex<Option<Instant>>,
 }
 
@@ -109,7 +109,7 @@ struct Tally {
     warned: Mutex<Option<Instant>>,
 }
 
-/// A connection that was let in; its room is free when this is dropped, which is after its socket.
+/// An admitted connection. Dropping it frees its place; that happens after its socket is closed.
 #[derive(Debug)]
 pub(crate) struct Admitted {
     admission: Arc<Admission>,
@@ -132,7 +132,7 @@ impl Admission {
         })
     }
 
-    /// Makes a port of a worker thread known.
+    /// Registers a port of a worker thread.
     pub(crate) fn port(&self, key: PortKey) -> Arc<Port> {
         let mut ports = locked(&self.ports);
         ports.retain(|port| port.strong_count() > 0);
@@ -147,12 +147,12 @@ impl Admission {
         self.limits.store(Arc::new(limits));
     }
 
-    /// How many sockets listen.
+    /// Sets the number of listening sockets.
     pub(crate) fn set_listening(&self, sockets: usize) {
         self.listening.store(sockets, Ordering::Relaxed);
     }
 
-    /// Lets a new connection in, or tells why not.
+    /// Admits a new connection, or returns the limit that it exceeds.
     pub(crate) async fn enter(self: &Arc<Self>, port: &Port, load: &Arc<Load>) -> Result<Admitted, Limit> {
         if let Err(limit) = self.take(port) {
             // Boxed, so that the others do not pay for its size.
@@ -167,7 +167,7 @@ impl Admission {
         })
     }
 
-    /// The most that clients may hold now.
+    /// The number of connections that clients may hold now.
     fn most(&self) -> usize {
         let limits = self.limits.load();
         let descriptors = limits.descriptors.saturating_sub(self.listening.load(Ordering::Relaxed));
@@ -185,7 +185,7 @@ impl Admission {
         Ok(())
     }
 
-    /// Waits until `take` succeeds. `shed` sees to it that connections are going, and says whether some are.
+    /// Waits until `take` succeeds. `shed` asks connections to close, and returns whether any is closing.
     async fn make_room(
         &self,
         first: Limit,
@@ -194,7 +194,7 @@ impl Admission {
     ) -> Result<(), Limit> {
         let waited = timeout(ROOM_TIMEOUT, async {
             loop {
-                // Before the attempt: what ends after it must not go unnoticed.
+                // Registered before the attempt, so that a connection that ends right after it is noticed.
                 let gone = self.room.notified();
                 let Err(limit) = take() else { return Ok(()) };
                 if !shed(limit) {
@@ -210,7 +210,7 @@ impl Admission {
         result
     }
 
-    /// Asks a batch of idle connections to go, unless some are going already. False: none is idle.
+    /// Asks a batch of idle connections to close, unless some are closing already. Returns false if none is idle.
     fn shed(&self, limit: Limit, port: &Port) -> bool {
         let (count, most) = match limit {
             Limit::Port => (&**port.count(), self.limits.load().port),
@@ -313,15 +313,15 @@ impl Count {
 }
 
 impl Admitted {
-    /// The connection as others see it.
+    /// The part of the connection that other tasks see.
     pub(crate) fn held(&self) -> &Arc<Held> {
         &self.held
     }
 
-    /// Counts it as one of this client's, now that it is known whose it is.
+    /// Counts the connection for a client, once the client's address is known.
     ///
     /// # Errors
-    /// Where the client has as many as it may have, and none of them is idle.
+    /// If the client has reached its limit and none of its connections is idle.
     pub(crate) async fn belongs_to(&mut self, address: IpAddr) -> Result<(), Limit> {
         let Some(most) = self.admission.limits.load().client else { return Ok(()) };
         let client = Client::of(address);

@@ -1,9 +1,9 @@
-//! What a number of file descriptors is enough for: so many that none is ever lacking for what has to go on, the admin port,
-//! the watches of objects, and backends of the requests that are being answered.
+//! Divides the file descriptors of the process, so that the admin port, the watches of objects, and the connections to backends
+//! of requests in flight never lack one.
 
 use crate::ConnectionLimits;
 
-/// What a process with so many file descriptors can hold at a time.
+/// What a process can hold at a time, given its number of file descriptors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capacity {
     /// Connections of clients, and sockets that listen.

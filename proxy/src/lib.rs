@@ -239,7 +239,7 @@ impl Proxy {
         self.shared.admission.by_port()
     }
 
-    /// What has become of connections for which there was no room, by the limit that was reached.
+    /// Connections that were closed because a limit was reached, by that limit.
     pub fn over_limit(&self) -> BTreeMap<Limit, OverLimit> {
         self.shared.admission.over_limit()
     }
@@ -274,7 +274,7 @@ impl Drop for Proxy {
 impl Default for Options {
     fn default() -> Self {
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
-        // What systems give a container, as a rule.
+        // The usual limit of open files in a container.
         let capacity = Capacity::of(1 << 20, workers);
         Self {
             bind: vec![IpAddr::from([0, 0, 0, 0])],

@@ -1,4 +1,4 @@
-//! Limits of a client's connection: known to whoever reads from it, and to whoever answers its requests.
+//! Limits of a client's connection.
 
 use std::time::Duration;
 
@@ -7,15 +7,15 @@ use crate::Options;
 /// Limits of a client's connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    /// From a head's first byte to its last.
+    /// Time from the first byte of a request's head to its last.
     pub(crate) head_time: Duration,
-    /// Bytes of a head.
+    /// Size of a request's head, in bytes.
     pub(crate) head_bytes: usize,
-    /// While bytes wait that nobody takes, or for the head of an answer.
+    /// Time without progress while bytes wait to be sent, or while the head of the answer is missing.
     pub(crate) idle: Duration,
-    /// Of an answer of HTTP/2 that has begun and goes on with nothing.
+    /// Time without progress of an HTTP/2 answer that has begun.
     pub(crate) stream_idle: Duration,
-    /// Without a request.
+    /// Time without a request.
     pub(crate) keepalive: Duration,
 }
 

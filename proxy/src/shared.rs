@@ -31,11 +31,11 @@ pub(crate) struct Shared {
     pub(crate) refusals: Refusals,
     /// Handshakes that failed, by [`HandshakeError::reason`].
     pub(crate) failed_handshakes: [AtomicU64; HandshakeError::REASONS.len()],
-    /// What mirrors hold.
+    /// The bytes that mirrored requests hold.
     pub(crate) mirrors: Arc<Budget>,
     /// Whether the process is stopping: responses close their connections.
     pub(crate) draining: AtomicBool,
-    /// Which connections of clients there are.
+    /// The connections of clients, and their limits.
     pub(crate) admission: Arc<Admission>,
     /// One for each worker thread.
     pub(crate) loads: Box<[Arc<Load>]>,
@@ -83,8 +83,8 @@ impl Shared {
         self.loads.iter().map(|load| load.in_flight.load(Ordering::Relaxed)).sum()
     }
 
-    /// Whether there are as many requests in flight as there may be. `load` is that of a worker that has one of them; the
-    /// others are asked only where this one has more than its share.
+    /// Whether the limit of requests in flight is reached. `load` is that of the asking worker; the others are summed up only if
+    /// this one has more than its share.
     pub(crate) fn is_full(&self, load: &Load) -> bool {
         let most = self.options.max_requests;
         load.in_flight.load(Ordering::Relaxed) > most / self.loads.len() && self.in_flight() > most

@@ -22,7 +22,7 @@ use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 
 use crate::{conn::TlsInfo, io::Socket, shared::Shared};
 
-/// Sessions of TLS 1.2 clients that know no tickets, of one policy.
+/// Sessions of TLS 1.2 clients that do not support tickets, under one policy.
 const SESSIONS: usize = 1024;
 
 /// The alert `unrecognized_name` (RFC 6066, 3), fatal, in a record of its own. No key has been agreed on yet, so
@@ -32,7 +32,7 @@ const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
 /// What all handshakes have in common.
 #[derive(Debug)]
 pub(crate) struct TlsBase {
-    /// It resumes nothing.
+    /// A configuration that resumes no session.
     config: ServerConfig,
     sessions: Mutex<HashMap<ClientAuth, Arc<Sessions>>>,
 }
@@ -42,7 +42,7 @@ pub(crate) struct TlsBase {
 /// name is the same.
 #[derive(Debug)]
 struct Sessions {
-    /// `None` where the machine gives no randomness.
+    /// `None` if the machine provides no randomness.
     tickets: Option<Arc<dyn ProducesTickets>>,
     store: Arc<dyn StoresServerSessions>,
 }
@@ -75,10 +75,10 @@ pub(crate) enum HandshakeError {
 impl HandshakeError {
     /// What metrics call the reasons, by [`HandshakeError::reason`].
     pub(crate) const REASONS: [&str; 4] = ["server-name", "timeout", "closed", "tls"];
-    /// The place of those that the client ended by itself, as health checks do.
+    /// The index of handshakes that the client broke off, as health checks do.
     pub(crate) const CLOSED: usize = 2;
 
-    /// The place of its reason.
+    /// The index of its reason.
     pub(crate) fn reason(&self) -> usize {
         use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, TimedOut, UnexpectedEof};
         match self {
@@ -112,7 +112,7 @@ impl TlsBase {
 
     /// The configuration of a listener.
     fn config(&self, termination: &Arc<Termination>) -> ServerConfig {
-        // Exhaustive: whoever asks for something says it to rustls here.
+        // Exhaustive: each policy has to be handed to rustls here.
         match &termination.client_auth {
             policy @ ClientAuth::Unasked => self.resuming(&self.sessions(policy), termination),
         }
@@ -246,7 +246,7 @@ mod tests {
 
     use super::*;
 
-    /// Sessions of a client that tries them everywhere.
+    /// Sessions of a client that offers them to every server.
     #[derive(Debug)]
     struct Everywhere(ClientSessionMemoryCache);
 
@@ -302,7 +302,7 @@ mod tests {
         let mut client = ClientConnection::new(Arc::clone(client), name).unwrap();
         let mut server = ServerConnection::new(Arc::clone(server)).unwrap();
         let mut wire = Vec::new();
-        // The last one brings the tickets.
+        // The last flight brings the tickets.
         for _ in 0..4 {
             client.write_tls(&mut wire).unwrap();
             server.read_tls(&mut &*std::mem::take(&mut wire)).unwrap();

@@ -1,4 +1,4 @@
-//! What says which objects are ours and what they mean: the same flags for whoever serves, checks or explains them.
+//! The flags that decide which objects are ours and what they mean: the same for `run`, `check` and `explain`.
 
 use clap::{Args, builder::TypedValueParser as _};
 use portcullis_controller::{
@@ -66,7 +66,7 @@ impl ObjectArgs {
         Some(ObjectKey::new(Kind::ConfigMap, namespace, name))
     }
 
-    /// What they say, and the default of everything else.
+    /// The settings that the flags give, with defaults for everything else.
     pub fn settings(&self) -> Settings {
         Settings {
             gateway_controller: self.gateway_controller.as_str().into(),

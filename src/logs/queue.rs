@@ -1,4 +1,4 @@
-//! Lines on their way to a reader that may be slow: a thread of its own writes them, so that whoever logs never waits.
+//! A queue of log lines with a thread that writes them, so that logging never waits for a slow reader.
 
 use std::{
     io::{self, Write},
@@ -16,7 +16,7 @@ const LINE_BYTES: usize = 64;
 /// How often [`Queue::flush`] looks.
 const FLUSH_CHECK: Duration = Duration::from_millis(2);
 
-/// Takes lines until as many bytes wait as may; those beyond are dropped and counted.
+/// Takes lines up to a number of waiting bytes; lines beyond that are dropped and counted.
 #[derive(Debug)]
 pub(super) struct Queue {
     lines: Sender<Vec<u8>>,
@@ -36,7 +36,7 @@ struct State {
 }
 
 impl Queue {
-    /// A queue of so many bytes at most. Its thread writes to `out` until the process ends.
+    /// A queue that holds at most `limit` bytes. Its thread writes to `out` until the process ends.
     ///
     /// # Errors
     /// Where no thread can be started.
@@ -45,7 +45,7 @@ impl Queue {
         let of_thread = Arc::clone(&state);
         thread::Builder::new().name(name.to_owned()).spawn(move || {
             for line in queued {
-                // As a rule nobody reads any more, and there is nowhere else to say so.
+                // The reader is gone, as a rule, and there is nowhere else to report that.
                 if out.write_all(&line).is_err() {
                     of_thread.dropped.fetch_add(1, Ordering::Relaxed);
                 }

@@ -1,12 +1,12 @@
-//! A text that is made of what two channels hold, and made anew only after one of them has changed: whoever asks often
-//! costs no more than whoever asks once.
+//! A text that is rendered from the values of two channels, and again only after one of them has changed, however often it is
+//! requested.
 
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 use tokio::sync::watch;
 
-/// The text, and what it is made of.
+/// The text, and its sources.
 #[derive(Debug)]
 pub(super) struct Rendered<A, B>(Mutex<State<A, B>>);
 
@@ -22,17 +22,16 @@ impl<A, B> Rendered<A, B> {
         Self(Mutex::new(State { first, second, text: None }))
     }
 
-    /// The text, which `make` makes if there is none yet, or none that is up to date. One at a time makes it, and the
-    /// others wait for it.
+    /// The text. `make` renders it if it is missing or out of date; concurrent callers wait for the first.
     pub(super) fn text(&self, make: impl FnOnce() -> Vec<u8>) -> Bytes {
         let state = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // Where nobody sends any more, nothing changes.
+        // A channel that is closed no longer changes.
         let changed =
             state.first.has_changed().unwrap_or(false) || state.second.has_changed().unwrap_or(false);
         match &state.text {
             Some(text) if !changed => text.clone(),
             _ => {
-                // Before: what changes meanwhile is seen the next time.
+                // Marked as seen before rendering, so that a change meanwhile is seen by the next call.
                 state.first.mark_unchanged();
                 state.second.mark_unchanged();
                 state.text.insert(Bytes::from(make())).clone()

@@ -1,7 +1,7 @@
-//! Limits of what is said of an object, whatever the object says: a status that is too large cannot be written at all.
+//! Limits of an object's status, whatever the object contains: a status that is too large cannot be written at all.
 //!
-//! The API takes 32,768 characters for a condition's message. Less is kept: five conditions at each of 64 listeners have
-//! to fit into one object, which etcd keeps up to 1.5 MiB of.
+//! The API accepts 32,768 characters in a condition's message. The limit here is lower: five conditions at each of 64 listeners
+//! have to fit into one object, and etcd stores at most 1.5 MiB of it.
 
 use std::borrow::Cow;
 
@@ -20,13 +20,13 @@ pub(super) fn text(text: impl Into<Cow<'static, str>>) -> Cow<'static, str> {
     if text.len() <= TEXT { text } else { shortened(&text, TEXT).into() }
 }
 
-/// The beginning of a text, and how much of it is left out; for a text that is longer.
+/// The beginning of a text, and how much is left out if it is longer.
 pub(crate) fn shortened(text: &str, most: usize) -> String {
     let end = (0..=most.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or_default();
     format!("{} ... ({} more bytes)", &text[..end], text.len() - end)
 }
 
-/// The first messages, and how many there are more.
+/// The first messages, and how many more there are.
 pub(super) fn messages(mut messages: Vec<Message>) -> Box<[Message]> {
     if let Some(first) = messages.get(MESSAGES) {
         let more = messages.len() - MESSAGES;

@@ -1,4 +1,4 @@
-//! The conditions that we set, and what each means: one row each.
+//! The types of conditions that we set, with a row each.
 
 use serde::{Serialize, Serializer};
 
@@ -23,16 +23,16 @@ pub enum ConditionType {
 pub struct Meaning {
     /// The type as the API writes it.
     pub name: &'static str,
-    /// Its status where all is well.
+    /// Its status if all is well.
     pub good: ConditionStatus,
-    /// Whether it stands there only as long as something is wrong; every other one is always there.
+    /// Whether it is present only while something is wrong; every other one is always present.
     pub passing: bool,
-    /// What the object loses where it is not good.
+    /// How much of the object is lost if its status is not good.
     pub impact: Impact,
-    /// The level of the event that tells that it is not good any more; that it is good again is a normal one. Without,
-    /// nothing is told.
+    /// The level of the event that reports that it is no longer good; that it is good again is a Normal event. Without a level
+    /// there is no event.
     pub event: Option<EventLevel>,
-    /// The statuses in which it stands.
+    /// The shapes of the statuses that have it.
     pub shapes: &'static [StatusShape],
 }
 

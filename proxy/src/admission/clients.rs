@@ -1,4 +1,4 @@
-//! Whose connections they are.
+//! Connections by client.
 
 use std::{
     collections::HashMap,
@@ -8,20 +8,20 @@ use std::{
 
 use super::{Held, locked};
 
-/// A client: an address of IPv4, or a network of 64 bits of IPv6, which is what one subscriber gets at least.
+/// A client: an IPv4 address, or a /64 network of IPv6, which is the least that a subscriber gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Client(IpAddr);
 
-/// The connections of each client that has some.
+/// The connections of each client that has any.
 #[derive(Debug, Default)]
 pub(super) struct Clients(Mutex<HashMap<Client, Vec<Arc<Held>>>>);
 
-/// How room for one more connection of a client comes about.
+/// How room is made for one more connection of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shed {
-    /// An idle one was asked to go.
+    /// An idle connection was asked to close.
     Asked,
-    /// One that was asked before is going.
+    /// A connection that was asked earlier is closing.
     Going,
 }
 
@@ -46,8 +46,7 @@ impl Clients {
         taken
     }
 
-    /// Asks the connection of the client to go that has been idle for longest, unless one is going already. `None`: none
-    /// is idle.
+    /// Asks the client's longest idle connection to close, unless one is closing already. Returns `None` if none is idle.
     pub(super) fn shed(&self, client: Client) -> Option<Shed> {
         let clients = locked(&self.0);
         let of = clients.get(&client)?;

@@ -1,4 +1,4 @@
-//! A client's connection as others see it.
+//! The part of a client's connection that other tasks see.
 
 use std::{
     sync::{
@@ -11,14 +11,14 @@ use std::{
 
 use tokio::time::Instant;
 
-/// A client's connection as others see it: whether it is idle, and how to ask it to go.
+/// The part of a client's connection that other tasks see: whether it is idle, and how to ask it to close.
 ///
-/// Requests are counted by the connection's own worker thread alone, so that a plain store does; others only read.
+/// Only the connection's own worker thread counts requests, so a plain store is enough; other threads only read.
 #[derive(Debug)]
 pub(crate) struct Held {
     begun: Instant,
     requests: AtomicU32,
-    /// When it had a request last, in microseconds after `begun`.
+    /// When its last request ended, in microseconds after `begun`.
     idle_since: AtomicU64,
     asked: AtomicBool,
     waker: OnceLock<Waker>,
@@ -35,7 +35,7 @@ impl Held {
         }
     }
 
-    /// By what its task is woken, which is the same for all of its life.
+    /// Wakes its task. The waker stays the same for the life of the connection.
     pub(crate) fn set_waker(&self, waker: &Waker) {
         self.waker.get_or_init(|| waker.clone());
     }
@@ -64,19 +64,19 @@ impl Held {
         self.requests.store(left, Ordering::Relaxed);
     }
 
-    /// Since when it has had no request; `None` where it has one.
+    /// Since when it has been idle; `None` while it has a request.
     pub(crate) fn idle_since(&self) -> Option<Instant> {
         (self.requests.load(Ordering::Relaxed) == 0)
             .then(|| self.begun + Duration::from_micros(self.idle_since.load(Ordering::Relaxed)))
     }
 
-    /// Asks it to go, unless a request begins first.
+    /// Asks it to close, unless a request begins first.
     pub(crate) fn ask_to_go(&self) {
         self.asked.store(true, Ordering::Relaxed);
         self.wake();
     }
 
-    /// Whether it was asked to go, and has no request.
+    /// Whether it was asked to close and has no request.
     pub(crate) fn goes(&self) -> bool {
         self.asked.load(Ordering::Relaxed) && self.requests.load(Ordering::Relaxed) == 0
     }

@@ -14,12 +14,12 @@ use crate::{
 /// How long one may take.
 const CALL: Duration = Duration::from_secs(5);
 
-/// What we are called where we write.
+/// The names under which we write.
 #[derive(Clone, Debug)]
 pub struct ControllerNames {
     pub gateway: Arc<str>,
     pub ingress: Box<str>,
-    /// In `metadata.managedFields`.
+    /// The name in `metadata.managedFields`.
     pub field_manager: Box<str>,
 }
 

@@ -11,11 +11,11 @@ use std::{
 
 use crate::ir::ObjectKey;
 
-/// How many objects have a status that is refused even with shortened messages. Clones count the same.
+/// How many objects have a status that is refused even with shortened messages. Clones share the count.
 #[derive(Clone, Debug, Default)]
 pub struct RefusedStatuses(Arc<AtomicUsize>);
 
-/// What was refused of each object.
+/// The refused status of each object.
 #[derive(Debug, Default)]
 pub(super) struct Refusals {
     last: HashMap<ObjectKey, Refused>,
@@ -38,7 +38,7 @@ pub(super) enum Manner {
     Whole,
     /// With shortened messages.
     Short,
-    /// Not at all: it would be refused again.
+    /// Not at all, since it would be refused again.
     Never,
 }
 
@@ -69,7 +69,7 @@ impl Refusals {
         !is_final
     }
 
-    /// It is written.
+    /// Records that a status was written.
     pub(super) fn written(&mut self, key: &ObjectKey, manner: Manner) {
         match (manner, self.last.get_mut(key)) {
             (_, None) => {}
@@ -82,7 +82,7 @@ impl Refusals {
         }
     }
 
-    /// It is gone.
+    /// Records that the object is gone.
     pub(super) fn forget(&mut self, key: &ObjectKey) {
         if self.last.remove(key).is_some() {
             self.count();

@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used)] // in helpers, as in the tests themselves
 
+#[path = "../api_server/mod.rs"]
 mod api_server;
+mod kinds;
+mod secrets;
 
 use std::time::Duration;
 
@@ -305,103 +308,6 @@ async fn without_an_api_server_it_waits_and_says_so() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_kind_that_is_not_installed_is_picked_up_when_it_is() {
-    let (server, log) = (ApiServer::new(), Log::begin());
-    for plural in ["gatewayclasses", "gateways", "httproutes", "grpcroutes", "referencegrants"] {
-        server.uninstall(plural);
-    }
-    server.apply("ingresses", ingress("old", "old.example.com"));
-    let mut reading = Reading::of(&server);
-    assert_eq!(reading.settled().await, ["+Ingress shop/old"]);
-    assert_eq!((reading.complete, reading.unreadable().as_str()), (1, "{}"));
-    let missing = log.lines(&["CRDs are not installed", "httproutes", "grpcroutes"]);
-    assert_eq!(missing.len(), 1, "a line that names them");
-    // Its CRD appears, and is served a moment later.
-    server.apply("customresourcedefinitions", definition("httproutes", "v1.7.0"));
-    reading.for_a_while(1).await;
-    server.install("httproutes");
-    server.apply("httproutes", route("a", "/"));
-    assert_eq!(reading.settled().await, ["+HTTPRoute shop/a"]);
-    assert_eq!(reading.complete, 1);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_new_crd_is_noticed_at_once() {
-    let server = ApiServer::new();
-    server.uninstall("httproutes");
-    let mut reading = Reading::of(&server);
-    reading.for_a_while(60).await;
-    server.install("httproutes");
-    server.apply("httproutes", route("a", "/"));
-    server.apply("customresourcedefinitions", definition("httproutes", "v1.7.0"));
-    let begun = tokio::time::Instant::now();
-    let delta = reading.deltas.recv().await.unwrap();
-    assert!(delta.bundle.is_some() || !delta.changes.is_empty());
-    // Which of the two comes first is open: the route may be in it.
-    delta.changes.into_iter().for_each(|c| reading.snapshot.apply(c));
-    while !reading.has_route("a") {
-        reading.deltas.recv().await.unwrap().changes.into_iter().for_each(|c| reading.snapshot.apply(c));
-    }
-    assert_eq!(begun.elapsed(), Duration::ZERO, "no pause is waited for");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_kind_whose_crd_is_not_served_yet_is_waited_for() {
-    let server = shop();
-    // Just after its start the API server knows the CRD, and not yet the kind.
-    server.install("httproutes");
-    server.fault(Fault { method: "GET", path: "/httproutes?", times: 3, answer: Answer::Status(404) });
-    let mut reading = Reading::of(&server);
-    reading.for_a_while(1).await;
-    reading.for_a_while(30).await;
-    assert_eq!((reading.complete, reading.snapshot.routes.len()), (1, 3));
-    // That never was "complete" without the routes.
-    assert!(reading.has_route("a"));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_kind_that_is_removed_takes_its_objects_with_it() {
-    let server = shop();
-    let mut reading = Reading::of(&server);
-    reading.settled().await;
-    // The API server does not know it for a moment: nothing is lost.
-    server.fault(Fault { method: "GET", path: "/httproutes?", times: 2, answer: Answer::Status(404) });
-    server.end_watches();
-    assert_eq!(reading.settled().await, [""; 0]);
-    server.delete("customresourcedefinitions", "", "httproutes.gateway.networking.k8s.io");
-    server.uninstall("httproutes");
-    let told = reading.for_a_while(30).await;
-    assert_eq!(told, ["-HTTPRoute shop/a", "-HTTPRoute shop/b", "-HTTPRoute shop/c"]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_run_of_refusals_deletes_nothing() {
-    let of_all = ["/httproutes?", "/gateways?", "/services?", "/ingresses?"];
-    for (what, crds, code) in [
-        ("its CRD is there", "readable", 404),
-        ("CRDs are refused too", "unknown", 404),
-        ("CRDs may not be read", "forbidden", 404),
-        ("a proxy in between", "readable", 403),
-    ] {
-        let server = shop();
-        if crds == "forbidden" {
-            ["list", "watch"].into_iter().for_each(|verb| server.deny(verb, "customresourcedefinitions"));
-        }
-        let mut reading = Reading::of(&server);
-        reading.settled().await;
-        for path in of_all.into_iter().chain((crds == "unknown").then_some("/customresourcedefinitions?")) {
-            server.fault(Fault { method: "GET", path, times: usize::MAX, answer: Answer::Status(code) });
-        }
-        server.end_watches();
-        assert_eq!(reading.for_a_while(600).await, [""; 0], "{what}");
-        assert!(reading.unreadable().contains("httproutes"), "{what}: {}", reading.unreadable());
-        server.heal();
-        server.delete("httproutes", "shop", "b");
-        assert_eq!(reading.for_a_while(60).await, ["-HTTPRoute shop/b"], "{what}");
-    }
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_watch_that_keeps_failing_lists_again() {
     for answer in [Answer::Status(500), Answer::Status(400), Answer::Stall] {
         let (server, log) = (shop(), Log::begin());
@@ -449,66 +355,6 @@ async fn a_watch_whose_place_is_always_forgotten_is_not_asked_for_without_a_paus
 }
 
 #[tokio::test(start_paused = true)]
-async fn older_crds_are_served_as_far_as_they_go() {
-    let (server, log) = (shop(), Log::begin());
-    for plural in ["gatewayclasses", "gateways", "httproutes", "grpcroutes", "referencegrants"] {
-        server.apply("customresourcedefinitions", definition(plural, "v1.4.0"));
-    }
-    // ReferenceGrants are v1beta1 there, and say let GRPCRoutes be v1alpha2.
-    server.uninstall("v1/referencegrants");
-    server.uninstall("v1/grpcroutes");
-    server.apply("referencegrants", grant());
-    let mut reading = Reading::of(&server);
-    let told = reading.for_a_while(60).await;
-    assert!(told.contains(&"+ReferenceGrant shop/all".to_owned()), "{told:?}");
-    assert_eq!((reading.complete, reading.snapshot.routes.len()), (1, 3));
-    assert!(
-        reading.unreadable().contains("its CRD, of v1.4.0, does not serve v1"),
-        "{}",
-        reading.unreadable()
-    );
-    assert_eq!(log.lines(&["WARN", "kind=\"grpcroutes\"", "does not serve v1"]).len(), 1);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_kind_that_may_not_be_read_is_named_and_the_others_are_served() {
-    for verb in ["list", "watch"] {
-        let (server, log) = (shop(), Log::begin());
-        server.streams_lists(verb == "watch");
-        server.deny(verb, "grpcroutes");
-        let mut reading = Reading::of(&server);
-        reading.for_a_while(60).await;
-        assert_eq!((reading.complete, reading.snapshot.routes.len()), (1, 3), "{verb}");
-        assert!(reading.unreadable().contains("\"grpcroutes\": \"forbidden: "), "{}", reading.unreadable());
-        assert_eq!(log.lines(&["WARN", "may not be read", "kind=\"grpcroutes\""]).len(), 1, "{verb}");
-        server.allow(verb, "grpcroutes");
-        reading.for_a_while(60).await;
-        assert_eq!(reading.unreadable(), "{}", "{verb}");
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn two_kinds_that_fail_hold_up_readiness_and_nothing_else() {
-    let server = shop();
-    for path in ["/httproutes?", "/endpointslices?"] {
-        server.fault(Fault { method: "GET", path, times: usize::MAX, answer: Answer::Status(500) });
-    }
-    let mut reading = Reading::of(&server);
-    let told = reading.for_a_while(60).await;
-    assert!(told.contains(&"+Ingress shop/old".to_owned()));
-    assert_eq!((reading.complete, reading.unread()), (0, vec!["endpointslices", "httproutes"]));
-    assert!(reading.unreadable().contains("endpointslices") && reading.unreadable().contains("httproutes"));
-    server.heal();
-    server.fault(Fault { method: "GET", path: "/httproutes?", times: 20, answer: Answer::TooMany });
-    reading.for_a_while(30).await;
-    assert_eq!(reading.complete, 0, "one of them is well, the other one is not");
-    reading.for_a_while(120).await;
-    assert_eq!((reading.complete, reading.snapshot.routes.len()), (1, 3));
-    let tries = server.asked("GET", "/httproutes?").len();
-    assert!(tries < 120, "{tries} tries: pauses grow");
-}
-
-#[tokio::test(start_paused = true)]
 async fn an_object_that_is_refused_is_told_as_a_fresh_start_tells_it() {
     let server = shop();
     let mut reading = Reading::of(&server);
@@ -545,117 +391,7 @@ async fn an_object_that_is_refused_is_told_as_a_fresh_start_tells_it() {
     assert_eq!(reading.settled().await, ["-HTTPRoute shop/a"]);
 }
 
-fn data_of(reading: &Reading, name: &str) -> Option<Vec<String>> {
-    let secret = reading.snapshot.secrets.get(&ObjectKey::new(Kind::Secret, "infra", name))?;
-    Some(secret.data.keys().map(ToString::to_string).collect())
-}
-
 const PAIR: [(&str, &str); 2] = [("tls.crt", "chain"), ("tls.key", "key")];
-
-#[tokio::test(start_paused = true)]
-async fn secrets_are_read_as_far_as_somebody_refers_to_them() {
-    let server = shop();
-    let megabyte = "x".repeat(900_000);
-    let large: Vec<_> = PAIR.into_iter().chain([("other", megabyte.as_str())]).collect();
-    server.apply("secrets", secret("infra", "tls", "kubernetes.io/tls", &large));
-    server.apply("secrets", secret("infra", "opaque", "Opaque", &large));
-    server.apply("secrets", secret("infra", "unused", "kubernetes.io/tls", &PAIR));
-    server.apply("secrets", secret("infra", "unused-opaque", "Opaque", &PAIR));
-    server.apply("secrets", secret("infra", "release", "helm.sh/release.v1", &large));
-    server.apply("gateways", secure_gateway("one", "tls"));
-    server.apply("gateways", secure_gateway("two", "opaque"));
-    let mut reading = Reading::of(&server);
-    reading.settled().await;
-    assert_eq!(reading.complete, 1);
-    let pair = Some(vec!["tls.crt".to_owned(), "tls.key".to_owned()]);
-    assert_eq!((data_of(&reading, "tls"), data_of(&reading, "opaque")), (pair.clone(), pair.clone()));
-    assert_eq!(reading.snapshot.secrets.len(), 2);
-    let read: Vec<_> = server.asked("GET", "/secrets/").into_iter().map(|r| r.path).collect();
-    assert!(read.iter().all(|path| path.ends_with("/opaque") || path.ends_with("/tls")), "{read:?}");
-
-    // One that nobody referred to, one that was not there, and one that changes.
-    server.apply("gateways", secure_gateway("two", "unused"));
-    assert_eq!(
-        reading.settled().await,
-        ["+Gateway infra/two", "+Secret infra/unused", "-Secret infra/opaque"]
-    );
-    server.apply("gateways", secure_gateway("two", "late"));
-    reading.settled().await;
-    server.apply("secrets", secret("infra", "late", "Opaque", &PAIR));
-    assert_eq!(reading.settled().await, ["+Secret infra/late"]);
-    server.apply("secrets", secret("infra", "late", "Opaque", &PAIR[..1]));
-    assert_eq!(reading.settled().await, ["+Secret infra/late"]);
-    assert_eq!(data_of(&reading, "late"), Some(vec!["tls.crt".to_owned()]));
-    server.delete("secrets", "infra", "late");
-    assert_eq!(reading.settled().await, ["-Secret infra/late"]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_secret_that_is_made_again_with_another_type_stays() {
-    for (before, after) in [("kubernetes.io/tls", "Opaque"), ("Opaque", "kubernetes.io/tls")] {
-        for pause in [0, 1] {
-            let server = shop();
-            server.apply("secrets", secret("infra", "site", before, &PAIR));
-            server.apply("gateways", secure_gateway("one", "site"));
-            let mut reading = Reading::of(&server);
-            reading.settled().await;
-            assert!(data_of(&reading, "site").is_some(), "{before}");
-            server.delete("secrets", "infra", "site");
-            tokio::time::sleep(Duration::from_secs(pause)).await;
-            let more: Vec<_> = PAIR.into_iter().chain([("ca.crt", "roots")]).collect();
-            server.apply("secrets", secret("infra", "site", after, &more));
-            reading.for_a_while(10).await;
-            let data = data_of(&reading, "site").map(|names| names.len());
-            assert_eq!(data, Some(3), "{before} made again as {after}, {pause} s later");
-            server.delete("secrets", "infra", "site");
-            assert_eq!(reading.settled().await, ["-Secret infra/site"], "{after}");
-        }
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_secret_goes_when_the_api_server_says_so_and_not_because_of_a_refusal() {
-    let server = shop();
-    server.apply("secrets", secret("infra", "opaque", "Opaque", &PAIR));
-    server.apply("gateways", secure_gateway("one", "opaque"));
-    let mut reading = Reading::of(&server);
-    reading.settled().await;
-    // What stands in between answers for the API server.
-    server.fault(Fault { method: "GET", path: "/secrets/opaque", times: 10, answer: Answer::Status(404) });
-    server.apply("secrets", secret("infra", "opaque", "Opaque", &PAIR[..1]));
-    assert_eq!(reading.for_a_while(60).await, ["+Secret infra/opaque"]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_certificate_that_cannot_be_read_yet_is_waited_for() {
-    let server = shop();
-    server.apply("secrets", secret("infra", "opaque", "Opaque", &PAIR));
-    server.apply("gateways", secure_gateway("one", "opaque"));
-    server.fault(Fault { method: "GET", path: "/secrets/opaque", times: 20, answer: Answer::Status(500) });
-    let mut reading = Reading::of(&server);
-    reading.for_a_while(5).await;
-    assert_eq!(reading.complete, 0);
-    reading.for_a_while(120).await;
-    assert_eq!(reading.complete, 1);
-    assert!(data_of(&reading, "opaque").is_some());
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_ingress_and_the_settings_name_secrets_too() {
-    let server = shop();
-    let mut secured = ingress("new", "new.example.com");
-    secured["spec"]["tls"] = json!([{"secretName": "site"}]);
-    server.apply("ingresses", secured);
-    for (namespace, name) in [("shop", "site"), ("infra", "default"), ("infra", "other")] {
-        server.apply("secrets", secret(namespace, name, "Opaque", &PAIR));
-    }
-    let default_certificate = Some(ObjectKey::new(Kind::Secret, "infra", "default"));
-    let mut reading =
-        Reading::with(&server, ClusterOptions { default_certificate, ..ClusterOptions::default() });
-    reading.settled().await;
-    let names: Vec<_> = reading.snapshot.secrets.keys().map(ToString::to_string).collect();
-    assert_eq!(names, ["Secret infra/default", "Secret shop/site"]);
-}
 
 #[tokio::test(start_paused = true)]
 async fn only_the_namespaces_that_are_named_are_watched() {
@@ -678,20 +414,4 @@ async fn only_the_namespaces_that_are_named_are_watched() {
     another["metadata"]["namespace"] = "infra".into();
     server.apply("httproutes", another);
     assert_eq!(reading.settled().await, ["+HTTPRoute infra/a"]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_releases_of_the_crds_are_told() {
-    let server = shop();
-    let mut reading = Reading::of(&server);
-    let mut bundle = None;
-    while let Ok(Some(delta)) = timeout(Duration::from_secs(3), reading.deltas.recv()).await {
-        bundle = delta.bundle.or(bundle);
-    }
-    assert_eq!(bundle.unwrap().into_iter().collect::<Vec<_>>(), ["v1.7.0".into()]);
-    server.apply("customresourcedefinitions", definition("httproutes", "v1.5.1"));
-    let delta = reading.deltas.recv().await.unwrap();
-    assert_eq!(delta.bundle.unwrap().into_iter().collect::<Vec<_>>(), ["v1.5.1".into(), "v1.7.0".into()]);
-    let asked = server.asked("GET", "customresourcedefinitions");
-    assert!(!asked.is_empty());
 }
