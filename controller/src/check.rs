@@ -131,7 +131,8 @@ impl Checks {
             self.say(key, finding);
         }
         let of_settings = settings.with_settings_map(&self.snapshot).1;
-        let unclaimed = translate::unclaimed(&Reader::new(&self.snapshot, settings, None));
+        let served = translate::served_objects(&self.snapshot, settings);
+        let unclaimed = translate::unclaimed(&Reader::new(&served, settings, None));
         for problem in unclaimed.into_iter().chain(of_settings) {
             let of = self.by_key.iter().find(|(key, _)| *key.to_string() == *problem.object);
             for index in of.into_iter().flat_map(|(_, known)| &known.places) {

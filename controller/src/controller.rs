@@ -24,7 +24,7 @@ use crate::{
     source::{Delta, Folder, FolderError, FolderOptions},
     status::Statuses,
     status_feed::{Changed, StatusFeed},
-    translate::{Address, Allocation, DedicatedPorts},
+    translate::{Address, Allocation, DedicatedPorts, ServedNamespaces},
 };
 
 /// Deltas that may wait; a source that is faster waits itself.
@@ -81,6 +81,7 @@ pub struct Handle {
     problems: watch::Receiver<Arc<[Problem]>>,
     ready: watch::Receiver<bool>,
     cluster_addresses: Arc<ClusterAddresses>,
+    served: Arc<ServedNamespaces>,
     changed: Arc<Changed>,
 }
 
@@ -111,6 +112,7 @@ impl Controller {
         let changed = Arc::<Changed>::default();
         let index = Index::new(settings);
         let cluster_addresses = Arc::clone(index.cluster_addresses());
+        let served = Arc::clone(index.served_namespaces());
         let controller = Self {
             index,
             deltas,
@@ -144,6 +146,7 @@ impl Controller {
             problems: all_problems,
             ready: is_ready,
             cluster_addresses,
+            served,
             changed,
         };
         (controller, handle)
@@ -342,7 +345,7 @@ impl Handle {
 
     /// The same for whoever writes them: which ones are new, and what they should be.
     pub fn status_feed(&self) -> StatusFeed {
-        StatusFeed::new(self.statuses.clone(), Arc::clone(&self.changed))
+        StatusFeed::new(self.statuses.clone(), Arc::clone(&self.changed), Arc::clone(&self.served))
     }
 
     /// What is wrong with documents, refused ones and others, and the objects that nobody serves.

@@ -1,7 +1,8 @@
 //! Owns every object and all that is derived from them; brings up to date what a change makes stale, and no more.
 //!
 //! ```text
-//! apply()            changes -> Snapshot; facts -> stale units        ../facts.rs, units.rs, dependencies.rs
+//! apply()            changes -> served ones -> Snapshot               scope.rs
+//!                    facts -> stale units                             ../facts.rs, units.rs, dependencies.rs
 //! publish()          stale listeners -> frame of the table            patch.rs
 //!                    stale routes and Ingresses -> slots -> tables    routes.rs
 //!                    stale endpoints -> endpoint pools, no table
@@ -18,6 +19,7 @@ mod dependencies;
 mod live;
 mod patch;
 mod routes;
+mod scope;
 mod statuses;
 mod units;
 
@@ -39,12 +41,13 @@ use crate::{
     snapshot::{Change, Snapshot},
     translate::{
         self, Address, Allocation, Bundle, HostOwners, HostSlot, Listeners, Pools, PortPlan, Reader,
-        Settings, SharedChange, SharedHosts,
+        ServedNamespaces, Settings, SharedChange, SharedHosts,
     },
 };
 use addresses::Addresses;
 use patch::Patch;
 use routes::Routes;
+use scope::Scope;
 use units::{Unit, Units};
 
 /// Every object, and what is served of them.
@@ -58,7 +61,9 @@ pub struct Index {
     /// Whether that ConfigMap has to be read again.
     is_settings_map_new: bool,
     settings_problems: Vec<Problem>,
+    /// What is served of all objects.
     snapshot: Snapshot,
+    scope: Scope,
     bindings: Bindings,
     pools: Pools,
     addresses: Addresses,
@@ -90,6 +95,8 @@ const TIDY: u64 = 64;
 impl Index {
     /// An index without objects.
     pub fn new(settings: Settings) -> Self {
+        let mut scope = Scope::default();
+        scope.renew(&Snapshot::default(), &settings);
         Self {
             flags: Arc::clone(&settings.live),
             owners: None,
@@ -97,6 +104,7 @@ impl Index {
             settings_problems: Vec::new(),
             settings,
             snapshot: Snapshot::default(),
+            scope,
             bindings: Bindings::new(),
             pools: Pools::default(),
             addresses: Addresses::default(),
@@ -114,7 +122,7 @@ impl Index {
         }
     }
 
-    /// Every object that was read.
+    /// Every object that is served.
     pub fn snapshot(&self) -> &Snapshot {
         &self.snapshot
     }
@@ -130,8 +138,25 @@ impl Index {
         self.addresses.of_gateways()
     }
 
+    /// Which namespaces are served. It is this one always, and kept up to date.
+    pub fn served_namespaces(&self) -> &Arc<ServedNamespaces> {
+        &self.scope.served
+    }
+
     /// Takes up changes; nothing is translated before [`Index::publish`].
     pub fn apply(&mut self, changes: impl IntoIterator<Item = Change>) {
+        for change in changes {
+            let Some(change) = self.scope.filter(change, &self.settings) else { continue };
+            let key = change.key().clone();
+            self.apply_served([change]);
+            if key.kind == Kind::Namespace {
+                let changes = self.scope.renew_namespace(&key.name, &self.snapshot, &self.settings);
+                self.apply_served(changes);
+            }
+        }
+    }
+
+    fn apply_served(&mut self, changes: impl IntoIterator<Item = Change>) {
         for change in changes {
             let before = self.snapshot.get(change.key());
             let after = match &change {
@@ -195,10 +220,15 @@ impl Index {
         }
         // What holds now is compared with what the ConfigMap makes of the new ones.
         let live = Arc::clone(&self.settings.live);
+        let is_scope_new = self.settings.namespace_selector != settings.namespace_selector;
         self.settings = settings;
         self.flags = std::mem::replace(&mut self.settings.live, live);
         self.is_settings_map_new = true;
         self.units.change(&Fact::Settings);
+        if is_scope_new {
+            let changes = self.scope.renew(&self.snapshot, &self.settings);
+            self.apply_served(changes);
+        }
     }
 
     /// Says that every object that exists has been applied. Before, nothing is published.

@@ -11,6 +11,7 @@ pub mod live_settings;
 pub mod meta;
 pub mod parameters;
 pub mod route;
+pub mod selector;
 
 pub use core::{Address, ConfigMap, EndpointSlice, Namespace, Secret, Service};
 pub use gateway::{Gateway, GatewayClass};

@@ -14,6 +14,7 @@ use tokio::sync::{Notify, watch};
 use crate::{
     ir::{Kind, ObjectKey},
     status::{Level, Message, Statuses},
+    translate::ServedNamespaces,
 };
 
 /// Desired statuses, and which of them are new.
@@ -21,6 +22,7 @@ use crate::{
 pub struct StatusFeed {
     statuses: watch::Receiver<Arc<Statuses>>,
     changed: Arc<Changed>,
+    served: Arc<ServedNamespaces>,
 }
 
 /// The keys that nobody has taken yet: as many as there are objects at most.
@@ -57,11 +59,15 @@ impl Changed {
 }
 
 impl StatusFeed {
-    pub(crate) fn new(statuses: watch::Receiver<Arc<Statuses>>, changed: Arc<Changed>) -> Self {
+    pub(crate) fn new(
+        statuses: watch::Receiver<Arc<Statuses>>,
+        changed: Arc<Changed>,
+        served: Arc<ServedNamespaces>,
+    ) -> Self {
         changed.wanted.store(true, Ordering::Release);
         let known: Vec<_> = statuses.borrow().iter().map(|(key, _)| key.clone()).collect();
         changed.add(known);
-        Self { statuses, changed }
+        Self { statuses, changed, served }
     }
 
     /// Waits until something is new, and takes it. Cancel safe.
@@ -75,6 +81,12 @@ impl StatusFeed {
             }
             self.changed.notify.notified().await;
         }
+    }
+
+    /// Whether objects of a namespace are served. The status of an object that is not served is left as it is: another
+    /// release may serve it.
+    pub(crate) fn serves(&self, namespace: &str) -> bool {
+        self.served.contains(namespace)
     }
 
     /// What the owner of an object should know and its status has no field for: of an Ingress, which has no conditions,

@@ -102,6 +102,7 @@ proptest! {
         left.rotate_left(turn);
         let mut running = Running::new(settings);
         for chunk in left.chunks(7) {
+            chunk.iter().for_each(|change| running.all.apply(change.clone()));
             running.index.apply(chunk.iter().cloned());
             running.compare()?;
         }
@@ -113,6 +114,8 @@ proptest! {
 struct Running {
     settings: Settings,
     index: Index,
+    /// Every object, served or not.
+    all: Snapshot,
     /// As the objects are written.
     manifests: BTreeMap<ObjectKey, Value>,
     bindings: Bindings,
@@ -127,6 +130,7 @@ impl Running {
         Self {
             settings,
             index,
+            all: Snapshot::default(),
             manifests: BTreeMap::new(),
             bindings: Bindings::new(),
             statuses: Statuses::default(),
@@ -137,11 +141,13 @@ impl Running {
     fn apply(&mut self, manifest: Value) {
         let object = read(&manifest).unwrap();
         self.manifests.insert(object.meta().key.clone(), manifest);
+        self.all.apply(Change::Apply(object.clone()));
         self.index.apply([Change::Apply(object)]);
     }
 
     fn remove(&mut self, key: ObjectKey) {
         self.manifests.remove(&key);
+        self.all.apply(Change::Delete(key.clone()));
         self.index.apply([Change::Delete(key)]);
     }
 
@@ -227,6 +233,11 @@ impl Running {
                 _ => ExternalNames::default(),
             },
             pattern_budget: if is_set(10) { 150 << 10 } else { 0 },
+            namespace_selector: match (is_set(11), is_set(12)) {
+                (true, true) => Some("team=red".parse().unwrap()),
+                (true, false) => Some("team!=red".parse().unwrap()),
+                _ => None,
+            },
             ..settings(is_set(6), is_set(7))
         };
         self.index.set_settings(self.settings.clone());
@@ -268,7 +279,7 @@ impl Running {
         let Some(Publication { table, certificates, live }) = &self.last else {
             return Err(TestCaseError::fail("nothing was published"));
         };
-        let want = full(self.index.snapshot(), &self.settings, Some(&self.bindings), &Pools::default());
+        let want = full(&self.all, &self.settings, Some(&self.bindings), &Pools::default());
         prop_assert_eq!(text::table(table), text::table(&want.table));
         prop_assert_eq!(text::certificates(certificates), text::certificates(&want.certificates));
         prop_assert_eq!(fingerprints(certificates), fingerprints(&want.certificates));
@@ -280,7 +291,7 @@ impl Running {
     /// Holds what is known of addresses against what another index knows, which has seen nothing else.
     fn compare_addresses(&self) -> Result<(), TestCaseError> {
         let mut fresh = Index::new(self.settings.clone());
-        fresh.apply(self.index.snapshot().objects().map(Change::Apply));
+        fresh.apply(self.all.objects().map(Change::Apply));
         fresh.complete();
         fresh.publish();
         let (known, want) = (self.index.cluster_addresses(), fresh.cluster_addresses());

@@ -57,6 +57,7 @@ var refusals = []struct{ values, want string }{
 	{"admin: { port: 80 }", "at '/admin/port'"},
 	{"admin: { address: localhost }", "at '/admin/address'"},
 	{"watchNamespaces: shop", "at '/watchNamespaces'"},
+	{"namespaceSelector: [team]", "at '/namespaceSelector'"},
 	{"watchNamespaces: [Shop]", "at '/watchNamespaces/0'"},
 	{"watchNamespaces: [shop, shop]", "at '/watchNamespaces'"},
 	{"ingressClass: { name: '' }", "at '/ingressClass/name'"},

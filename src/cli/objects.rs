@@ -3,7 +3,7 @@
 use clap::{Args, builder::TypedValueParser as _};
 use portcullis_controller::{
     Settings,
-    ir::{Kind, ObjectKey},
+    ir::{Kind, ObjectKey, gateway::LabelSelector},
     is_controller_name,
 };
 use portcullis_routing::ExternalNames;
@@ -29,6 +29,10 @@ pub struct ObjectArgs {
         value_parser = parse_controller
     )]
     pub ingress_controller: String,
+    /// Serve only objects of namespaces whose labels this selects, in kubectl's syntax (`team=shop,env!=test`). A change of
+    /// labels takes effect at once.
+    #[arg(long, value_name = "SELECTOR", env = "PORTCULLIS_NAMESPACE_SELECTOR")]
+    pub namespace_selector: Option<LabelSelector>,
     /// The IngressClass that is ours even where no such object exists.
     #[arg(long, value_name = "NAME", default_value = "portcullis", env = "PORTCULLIS_INGRESS_CLASS")]
     pub ingress_class: String,
@@ -72,6 +76,7 @@ impl ObjectArgs {
             gateway_controller: self.gateway_controller.as_str().into(),
             ingress_controller: self.ingress_controller.as_str().into(),
             ingress_class: self.ingress_class.as_str().into(),
+            namespace_selector: self.namespace_selector.clone(),
             watch_ingress_without_class: self.watch_ingress_without_class,
             ssl_redirect: !self.no_ssl_redirect,
             strict_annotations: self.strict_annotations,
@@ -88,6 +93,7 @@ impl Default for ObjectArgs {
             gateway_controller,
             ingress_controller,
             ingress_class,
+            namespace_selector,
             watch_ingress_without_class,
             ssl_redirect,
             strict_annotations,
@@ -98,6 +104,7 @@ impl Default for ObjectArgs {
             gateway_controller: gateway_controller.to_string(),
             ingress_controller: ingress_controller.to_string(),
             ingress_class: ingress_class.to_string(),
+            namespace_selector,
             watch_ingress_without_class,
             no_ssl_redirect: !ssl_redirect,
             strict_annotations,

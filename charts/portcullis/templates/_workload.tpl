@@ -46,6 +46,9 @@
 {{- range .Values.watchNamespaces }}
 - --watch-namespace={{ . }}
 {{- end }}
+{{- with .Values.namespaceSelector }}
+- {{ printf "--namespace-selector=%s" . | quote }}
+{{- end }}
 {{- with .Values.limits.streamIdleTimeout }}
 - --stream-idle-timeout={{ . }}
 {{- end }}

@@ -205,6 +205,9 @@ impl Writer {
     }
 
     fn look_at(&mut self, key: ObjectKey, leading: bool) {
+        if !self.feed.serves(&key.namespace) {
+            return self.remarks.forget(&key);
+        }
         self.note_remarks(&key);
         if !leading {
             return;
@@ -363,7 +366,7 @@ impl Writer {
 
     /// What has to be written of an object, if anything.
     fn write(&mut self, key: &ObjectKey) -> Option<Begun> {
-        let live = self.live.get(key)?;
+        let live = self.live.get(key).filter(|_| self.feed.serves(&key.namespace))?;
         let (mut desired, generation) = match self.feed.desired(key) {
             Some((desired, generation)) => (Some(desired), generation),
             None => (None, None),

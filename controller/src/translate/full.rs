@@ -10,6 +10,7 @@ use portcullis_routing::HostTable;
 use super::{
     Attached, Attachment, HostOwners, Listeners, Loss, PatternQuotas, Pools, Reader, Settings, SharedHosts,
     Slots, Translated, Translation, assemble, fill, ingress, is_attached, listeners, merge, route,
+    served_objects,
 };
 use crate::{
     Bindings,
@@ -27,6 +28,8 @@ pub fn full(
     pools: &Pools,
 ) -> Translation {
     let settings = &Settings { live: settings.with_settings_map(snapshot).0, ..settings.clone() };
+    let served = settings.namespace_selector.as_ref().map(|_| served_objects(snapshot, settings));
+    let snapshot = served.as_ref().unwrap_or(snapshot);
     let reader = Reader::new(snapshot, settings, bindings);
     let owners = owners(snapshot, &reader, pools);
     let reader = reader.with_owners(Some(&owners));

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     Problem,
-    ir::{Address, LiveSettings, ObjectKey},
+    ir::{Address, LiveSettings, ObjectKey, gateway::LabelSelector},
     objects::live_settings,
     snapshot::Snapshot,
 };
@@ -36,6 +36,8 @@ pub struct Settings {
     /// Whether an annotation of an Ingress that has our prefix or that of ingress-nginx and is on no list closes its paths,
     /// as one does that protects and is not served.
     pub strict_annotations: bool,
+    /// Objects of namespaces whose labels this does not select are not served; `None` selects all.
+    pub namespace_selector: Option<LabelSelector>,
     /// The Secret whose certificate is shown for Ingress hosts without one of their own.
     pub default_certificate: Option<ObjectKey>,
     /// Shown where `default_certificate` names none or cannot be used. Without either, Ingress hosts that have no
@@ -130,6 +132,7 @@ impl Default for Settings {
             watch_ingress_without_class: false,
             ssl_redirect: true,
             strict_annotations: false,
+            namespace_selector: None,
             default_certificate: None,
             fallback_certificate: None,
             http_port: 80,

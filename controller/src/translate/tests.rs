@@ -155,6 +155,28 @@ fn routes_beyond_the_budget_of_their_namespace_say_so_and_older_ones_are_served(
 }
 
 #[test]
+fn objects_of_namespaces_that_are_not_selected_do_not_exist() {
+    let namespace = "
+kind: Namespace
+metadata: { name: shop, labels: { team: red } }
+";
+    let of_media = |text: &str| text.replace("namespace: shop", "namespace: media");
+    let other_ports =
+        of_media(TWO_LISTENERS).replace("port: 80,", "port: 81,").replace("port: 8080,", "port: 8081,");
+    let here = with_paths("here", 1, "[a.test]", &["/a.*"]);
+    let there = of_media(&with_paths("there", 1, "[b.test]", &["/b.*"]));
+    let snapshot = snapshot(&format!("{CLASS}{TWO_LISTENERS}{other_ports}{here}{there}{namespace}"));
+    for (selector, want) in [(None, "[a] [b]"), (Some("team=red"), "[a]"), (Some("team=blue"), "")] {
+        let selector = selector.map(|selector| selector.parse().unwrap());
+        let settings = Settings { namespace_selector: selector, ..Settings::default() };
+        let table = full(&snapshot, &settings, None, &Pools::default()).table.to_string();
+        let found =
+            [("a.test", "[a]"), ("b.test", "[b]")].into_iter().filter(|(host, _)| table.contains(host));
+        assert_eq!(found.map(|(_, name)| name).collect::<Vec<_>>().join(" "), want, "{table}");
+    }
+}
+
+#[test]
 fn an_ingress_notes_all_that_it_read() {
     let snapshot = snapshot(
         "

@@ -52,7 +52,10 @@ impl Replica {
     /// With these addresses.
     fn at(server: &ApiServer, leads: bool, addresses: &[&str]) -> Self {
         let addresses = addresses.iter().map(|ip| Address::Ip(ip.parse().unwrap())).collect();
-        let settings = Settings { addresses, ..Settings::default() };
+        Self::with(server, leads, Settings { addresses, ..Settings::default() })
+    }
+
+    fn with(server: &ApiServer, leads: bool, settings: Settings) -> Self {
         let controllers = ControllerNames {
             field_manager: "portcullis".into(),
             gateway: settings.gateway_controller.clone(),

@@ -1,4 +1,4 @@
-//! Statuses that the API server refuses, and objects that we refuse.
+//! Statuses that the API server refuses, objects that we refuse, and objects of namespaces that are not selected.
 
 use super::*;
 
@@ -179,4 +179,52 @@ async fn an_object_that_is_refused_at_a_start_is_told_of() {
     );
     let message = condition["message"].as_str().unwrap();
     assert!(message.contains("spec.rules: has the wrong type"), "{message}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn namespaces_are_served_as_their_labels_say_and_at_once() {
+    let server = shop(1);
+    let namespace = |name: &str, served: &str| {
+        server.apply("namespaces", json!({"metadata": {"name": name, "labels": {"served": served}}}));
+    };
+    for (name, served) in [("infra", "yes"), ("shop", "yes"), ("media", "no")] {
+        namespace(name, served);
+    }
+    let mut elsewhere = route("elsewhere", "/media");
+    elsewhere["metadata"]["namespace"] = "media".into();
+    server.apply("httproutes", elsewhere.clone());
+    let settings =
+        || Settings { namespace_selector: Some("served=yes".parse().unwrap()), ..Settings::default() };
+    let replica = Replica::with(&server, true, settings()).ready().await;
+    let of_media = || status(&server, "httproutes", "media", "elsewhere");
+    let (table, said) = outcome(&replica);
+    assert!(table.contains("prefix /0") && !table.contains("/media") && !said.contains("media"), "{table}");
+    assert_eq!(of_media(), Value::Null);
+
+    namespace("media", "yes");
+    sleep(Duration::from_secs(5)).await;
+    assert!(outcome(&replica).0.contains("prefix /media"));
+    assert_eq!(of_media()["parents"][0]["conditions"][0]["status"], "True");
+    assert_eq!(status(&server, "gateways", "infra", "public")["listeners"][0]["attachedRoutes"], 2);
+
+    namespace("media", "no");
+    sleep(Duration::from_secs(5)).await;
+    assert!(!outcome(&replica).0.contains("/media"));
+    assert_eq!(status(&server, "gateways", "infra", "public")["listeners"][0]["attachedRoutes"], 1);
+    // Another release may serve it now: its status is left alone, at a start too.
+    let left = of_media();
+    assert_eq!(left["parents"][0]["conditions"][0]["status"], "True");
+    server.set_status(
+        "httproutes",
+        "media",
+        "elsewhere",
+        json!({"parents": [foreign_entry(1), left["parents"][0]]}),
+    );
+    drop(replica);
+    let done = |server: &ApiServer| (server.status_writes().len(), events(server).len());
+    let before = done(&server);
+    let _replica = Replica::with(&server, true, settings()).ready().await;
+    server.apply("httproutes", elsewhere);
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(done(&server), before);
 }

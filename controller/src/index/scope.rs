@@ -1,0 +1,81 @@
+//! Sets aside the objects of namespaces that are not served, until they are.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use crate::{
+    ir::{Object, ObjectKey},
+    snapshot::{Change, Snapshot},
+    translate::{ServedNamespaces, Settings, depends_on_namespace, is_selected},
+};
+
+/// Which namespaces are served, and the objects of all others.
+#[derive(Debug, Default)]
+pub(super) struct Scope {
+    pub(super) served: Arc<ServedNamespaces>,
+    aside: BTreeMap<Box<str>, BTreeMap<ObjectKey, Object>>,
+}
+
+impl Scope {
+    /// Takes up a change. Returns it where its object is served, and sets the object aside otherwise.
+    pub(super) fn filter(&mut self, change: Change, settings: &Settings) -> Option<Change> {
+        if self.is_served(change.key(), settings) {
+            return Some(change);
+        }
+        match change {
+            Change::Apply(object) => self.set_aside(object),
+            Change::Delete(key) => {
+                if let Some(objects) = self.aside.get_mut(&key.namespace) {
+                    objects.remove(&key);
+                }
+            }
+        }
+        None
+    }
+
+    /// Finds out which namespaces are served now. Returns which objects come and go with that.
+    pub(super) fn renew(&mut self, snapshot: &Snapshot, settings: &Settings) -> Vec<Change> {
+        self.served.renew(snapshot, settings);
+        let mut changes = Vec::new();
+        for object in snapshot.objects() {
+            if !self.is_served(&object.meta().key, settings) {
+                changes.push(Change::Delete(object.meta().key.clone()));
+                self.set_aside(object);
+            }
+        }
+        let back = std::mem::take(&mut self.aside).into_values().flat_map(BTreeMap::into_values);
+        for object in back.collect::<Vec<_>>() {
+            match self.is_served(&object.meta().key, settings) {
+                true => changes.push(Change::Apply(object)),
+                false => self.set_aside(object),
+            }
+        }
+        changes
+    }
+
+    /// The same where one Namespace has changed.
+    pub(super) fn renew_namespace(
+        &mut self,
+        namespace: &str,
+        snapshot: &Snapshot,
+        settings: &Settings,
+    ) -> Vec<Change> {
+        match (self.served.contains(namespace), is_selected(namespace, snapshot, settings)) {
+            (false, true) => {
+                self.served.add(namespace);
+                let back = self.aside.remove(namespace).unwrap_or_default();
+                back.into_values().map(Change::Apply).collect()
+            }
+            (true, false) => self.renew(snapshot, settings),
+            (true, true) | (false, false) => Vec::new(),
+        }
+    }
+
+    fn is_served(&self, key: &ObjectKey, settings: &Settings) -> bool {
+        !depends_on_namespace(key, settings) || self.served.contains(&key.namespace)
+    }
+
+    fn set_aside(&mut self, object: Object) {
+        let key = object.meta().key.clone();
+        self.aside.entry(key.namespace.clone()).or_default().insert(key, object);
+    }
+}
