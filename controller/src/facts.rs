@@ -36,7 +36,7 @@ pub enum Fact {
     // What translation made of the objects
     /// What routes read of a Gateway's listeners.
     ListenersOf(ObjectKey),
-    /// Where requests for a host of Ingresses arrive.
+    /// Which Ingresses name a host, and where its requests arrive.
     ListenerAt(HostPattern),
     /// How many routes are attached to the listeners of a Gateway.
     RoutesOn(ObjectKey),

@@ -4,7 +4,7 @@
 //! apply()            changes -> served ones -> Snapshot               scope.rs
 //!                    facts -> stale units                             ../facts.rs, units.rs, dependencies.rs
 //! publish()          stale listeners -> frame of the table            patch.rs
-//!                    stale routes and Ingresses -> slots -> tables    routes.rs
+//!                    stale routes, hosts of Ingresses -> slots -> tables  routes.rs
 //!                    stale endpoints -> endpoint pools, no table
 //!                    stale addresses -> whose each address is         addresses.rs
 //! update_statuses()  stale statuses                                   statuses.rs
@@ -243,8 +243,8 @@ impl Index {
             return None;
         }
         let is_live_new = self.renew_live_settings();
-        self.renew_stale_listeners();
-        self.renew_owners();
+        let are_listeners_new = self.renew_stale_listeners();
+        self.renew_owners(are_listeners_new);
         // Some are refused where a hostname belongs to somebody else. What routes attach to stays the same.
         self.renew_stale_listeners();
         let translator = routes::Translator {
@@ -278,11 +278,12 @@ impl Index {
         } else {
             self.shared.renew(&self.listeners, tables, slots)
         };
-        for SharedChange { place: (port, _), before, now } in &changes {
+        for SharedChange { before, now, .. } in &changes {
             for shared in before.iter().chain(now) {
-                let of_ingresses = self.routes.ingresses_at(*port, &shared.ingress);
-                let concerned: Vec<_> = of_ingresses.chain(gateway_of(&shared.gateway_id)).collect();
-                concerned.into_iter().for_each(|key| self.units.change(&Fact::Outcome(key)));
+                let host = self.listeners.ingress.hosts.get(&shared.ingress);
+                let of_ingresses = host.into_iter().flat_map(|host| host.ingresses.iter().cloned());
+                let concerned = of_ingresses.chain(gateway_of(&shared.gateway_id));
+                concerned.for_each(|key| self.units.change(&Fact::Outcome(key)));
             }
         }
         changes
@@ -333,10 +334,11 @@ impl Index {
         }
     }
 
-    /// Translates all listeners where one is stale, and marks as stale only the routes at those that changed.
-    fn renew_stale_listeners(&mut self) {
+    /// Translates all listeners where one is stale, and marks as stale only the routes at those that changed. Says whether it
+    /// did.
+    fn renew_stale_listeners(&mut self) -> bool {
         if !std::mem::take(&mut self.units.stale.listeners) {
-            return;
+            return false;
         }
         let reader =
             Reader::new(&self.snapshot, &self.settings, None).with_owners(self.owners.as_ref()).noting();
@@ -348,11 +350,13 @@ impl Index {
         let mut facts: Vec<_> = now.changed_gateways(&before).into_iter().map(Fact::ListenersOf).collect();
         facts.extend(now.changed_hosts(&before).into_iter().map(Fact::ListenerAt));
         facts.extend(now.gateways.keys().chain(before.gateways.keys()).cloned().map(Fact::Outcome));
+        facts.extend(now.moved_ingresses(&before).cloned().map(Fact::Outcome));
         let (old, new) = (&before.ingress.messages, &now.ingress.messages);
         let others = old.keys().chain(new.keys()).filter(|key| old.get(*key) != new.get(*key));
         facts.extend(others.cloned().map(Fact::Outcome));
         facts.iter().for_each(|fact| self.units.change(fact));
         self.frame.get_or_insert(before.ports);
+        true
     }
 
     /// Looks up the endpoints of new pools, and of the pools of Services whose endpoints changed. No table is touched.

@@ -3,8 +3,7 @@
 //! ```text
 //! listeners()  Gateways, classes, certificates, hosts of Ingresses -> Listeners
 //! route()      one HTTPRoute or GRPCRoute at those listeners       -> Translated
-//! ingress()    one Ingress                                         -> Translated
-//! merge()      what all Ingresses have in one slot                 -> HostTable     again when one of them changes
+//! ingress_host() the Ingresses of one host                         -> HostTranslation
 //! SharedHosts  hosts that routes and Ingresses both name           -> who is asked first, and whose certificate is shown
 //! endpoints()  the EndpointSlices of one Service                   -> Resolved      into an EndpointPool; no table
 //! ```
@@ -45,13 +44,14 @@ pub use certificates::{CertificatePool, CertificateRefError};
 pub use dedicated::{Dedicated, DedicatedState, label_value, service_name};
 pub use endpoints::{Resolved, endpoints, fill};
 pub use full::full;
-pub use ingress::ingress;
+pub(crate) use ingress::closed;
+pub use ingress::ingress_host;
 use ingress::may_serve;
-pub(crate) use listeners::shared_with;
 pub use listeners::{
     Addressing, AttachPoint, Closer, Closure, FirstOf, GatewayRefusal, GatewayState, IngressHost,
     IngressSide, ListenerPlan, ListenerRefusal, ListenerState, Listeners, PortPlan, WayOut, listeners,
 };
+pub(crate) use listeners::{Classes, shared_with};
 pub use owners::HostOwners;
 pub(crate) use parameters::of_class as parameters_of_class;
 pub use patterns::{PatternPool, PatternQuotas};
@@ -68,7 +68,8 @@ pub(crate) use shared::{Change as SharedChange, Place};
 pub use shared::{SharedHost, SharedHosts};
 
 pub use crate::ir::Address;
-pub use slots::{Attachment, HostSlot, ListenerSlot, Loss, Owner, Translated, merge};
+use slots::merge;
+pub use slots::{Attachment, HostMessages, HostSlot, HostTranslation, ListenerSlot, Loss, Owner, Translated};
 pub use unclaimed::unclaimed;
 
 use std::sync::Arc;

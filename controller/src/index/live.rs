@@ -29,18 +29,22 @@ impl Index {
         self.settings.live != before
     }
 
-    /// Takes up which hostnames the stale routes and Ingresses serve. What reads of a hostname that now belongs to
-    /// somebody else becomes stale, too.
-    pub(super) fn renew_owners(&mut self) {
+    /// Takes up which hostnames the stale routes serve, and the Ingresses where listeners have been translated, since those
+    /// read of Ingresses what bears on it. What reads of a hostname that now belongs to somebody else becomes stale, too.
+    pub(super) fn renew_owners(&mut self, are_listeners_new: bool) {
         if !self.settings.live.entrance.first_namespace_owns {
             self.owners = None;
             return;
         }
-        let stale = &self.units.stale;
-        let keys: Vec<_> = match &self.owners {
-            None => self.snapshot.routes.keys().chain(self.snapshot.ingresses.keys()).cloned().collect(),
-            Some(_) => stale.routes.iter().chain(&stale.ingresses).cloned().collect(),
+        let mut keys: Vec<_> = match &self.owners {
+            None => self.snapshot.routes.keys().cloned().collect(),
+            Some(_) => self.units.stale.routes.iter().cloned().collect(),
         };
+        if are_listeners_new || self.owners.is_none() {
+            keys.extend(self.snapshot.ingresses.keys().cloned());
+            let known = self.owners.iter().flat_map(HostOwners::ingresses);
+            keys.extend(known.filter(|key| !self.snapshot.ingresses.contains_key(*key)).cloned());
+        }
         let owners = self.owners.get_or_insert_with(HostOwners::default);
         let reader = Reader::new(&self.snapshot, &self.settings, None);
         for key in &keys {

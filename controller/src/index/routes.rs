@@ -1,11 +1,11 @@
-//! Routes and Ingresses as they were translated, and the slots in which they meet.
+//! Routes and hosts of Ingresses as they were translated, and the slots in which their rules stand.
 //!
 //! What a route has in a slot stands in the slot's table and nowhere else: where another route of the slot changes, it
-//! is taken from there. Of Ingresses all is kept, since what one of them lost to another is in no table.
+//! is taken from there. The slots of a host of Ingresses are that host's alone.
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use portcullis_routing::{Entry, HostPattern, HostTable, ListenerId, PortKey, RouteId};
+use portcullis_routing::{Entry, HostPattern, HostTable, ListenerId, RouteId};
 
 use super::{
     Map, Set,
@@ -13,46 +13,39 @@ use super::{
 };
 use crate::{
     facts::Fact,
-    ir::{Kind, ObjectKey},
+    ir::{ObjectKey, Route},
     snapshot::Snapshot,
     status,
     translate::{
-        self, Attached, Attachment, HostSlot, Listeners, Loss, Owner, PatternQuotas, Pools, Reader, Slots,
-        Translated,
+        self, Attached, Attachment, HostMessages, HostSlot, HostTranslation, Listeners, PatternQuotas, Pools,
+        Reader, Slots, Translated,
     },
 };
 
-/// Every route and Ingress as it was translated last.
+/// Every route and host of Ingresses as it was translated last.
 #[derive(Debug, Default)]
 pub(super) struct Routes {
     /// Each by itself, as nearly half of a map's places are empty.
     known: Map<ObjectKey, Box<Known>>,
-    ingresses: Map<HostSlot, IngressSlot>,
+    hosts: Map<HostPattern, KnownHost>,
     tables: Slots,
     pub(super) attached: Attached,
     quotas: PatternQuotas,
 }
 
-/// What is kept of a translation.
+/// What is kept of the translation of a route.
 #[derive(Debug, Default)]
 struct Known {
     attached: Box<[Arc<ListenerId>]>,
-    place: Place,
+    /// It has its entries in these.
+    slots: Box<[HostSlot]>,
 }
 
-#[derive(Debug)]
-enum Place {
-    /// A route has its entries in these.
-    Slots(Box<[HostSlot]>),
-    Ingress(Box<Translated>),
-}
-
-/// The Ingresses of a slot.
+/// What is kept of the translation of a host of Ingresses.
 #[derive(Debug, Default)]
-struct IngressSlot {
-    /// With the place of the attachment among its own.
-    members: Vec<(ObjectKey, usize)>,
-    losses: Vec<Loss>,
+struct KnownHost {
+    slots: Box<[HostSlot]>,
+    messages: HostMessages,
 }
 
 /// What becomes of a slot.
@@ -63,7 +56,7 @@ struct Pending {
     fresh: Vec<Entry>,
 }
 
-/// What the translation of a route or Ingress needs.
+/// What translation needs.
 pub(super) struct Translator<'a> {
     pub(super) snapshot: &'a Snapshot,
     pub(super) reader: Reader<'a>,
@@ -76,17 +69,16 @@ impl Routes {
     pub(super) fn renew(&mut self, translator: &Translator<'_>, units: &mut Units) -> Vec<HostSlot> {
         self.renew_quotas(translator, units);
         let mut pending = Map::default();
-        let routes = std::mem::take(&mut units.stale.routes);
-        for key in routes.into_iter().chain(std::mem::take(&mut units.stale.ingresses)) {
+        for key in std::mem::take(&mut units.stale.routes) {
             self.renew_one(key, translator, units, &mut pending);
         }
         let mut renewed = Vec::with_capacity(pending.len());
         for (slot, pending) in pending {
-            match slot.at.owner {
-                Owner::Gateway(_) => self.put_together(&slot, pending),
-                Owner::Ingress | Owner::IngressDefault => self.merge(&slot, units),
-            }
+            self.put_together(&slot, pending);
             renewed.push(slot);
+        }
+        for host in std::mem::take(&mut units.stale.ingress_hosts) {
+            self.renew_host(host, translator, units, &mut renewed);
         }
         renewed
     }
@@ -96,22 +88,9 @@ impl Routes {
         &self.tables
     }
 
-    pub(super) fn ingress(&self, key: &ObjectKey) -> Option<&Translated> {
-        self.known.get(key)?.place.ingress()
-    }
-
-    /// The Ingresses that have rules at a host of theirs.
-    pub(super) fn ingresses_at(&self, port: PortKey, host: &HostPattern) -> impl Iterator<Item = ObjectKey> {
-        let slot = HostSlot::new(port, host, Owner::Ingress, host);
-        let members = self.ingresses.get(&slot).map(|slot| &*slot.members).unwrap_or_default();
-        members.iter().map(|(key, _)| key.clone())
-    }
-
-    /// What an Ingress asks for and another one has.
-    pub(super) fn losses<'r>(&'r self, key: &ObjectKey, translated: &Translated) -> BTreeSet<&'r Loss> {
-        let slots =
-            translated.attachments.iter().filter_map(|attachment| self.ingresses.get(&attachment.slot));
-        slots.flat_map(|slot| &slot.losses).filter(|loss| loss.is_of(key)).collect()
+    /// What the owners of the Ingresses of a host should know.
+    pub(super) fn said(&self, host: &HostPattern) -> Option<&HostMessages> {
+        Some(&self.hosts.get(host)?.messages)
     }
 
     /// Records which regular expressions the stale routes need. Other routes become stale where theirs are now granted or
@@ -140,59 +119,51 @@ impl Routes {
         units: &mut Units,
         pending: &mut Map<HostSlot, Pending>,
     ) {
-        let is_ingress = key.kind == Kind::Ingress;
-        let unit = if is_ingress { Unit::Ingress(key.clone()) } else { Unit::Route(key.clone()) };
-        let now = translator.translate(&key, self.quotas.grants(&key));
-        units.record(unit, &translator.reader);
+        let route = translator.snapshot.routes.get(&key);
+        let now = route.map(|route| translator.translate(route, self.quotas.grants(&key)));
+        units.record(Unit::Route(key.clone()), &translator.reader);
         let before = self.known.remove_entry(&key);
         let is_gone = now.is_none();
         let (who, before) = before.unwrap_or_else(|| (key.clone(), Box::default()));
-        for slot in before.place.slots() {
-            let pending = pending.entry(slot.clone()).or_default();
-            match slot.at.owner {
-                Owner::Gateway(_) => pending.gone.push(who.clone()),
-                Owner::Ingress | Owner::IngressDefault => {
-                    if let Some(slot) = self.ingresses.get_mut(slot) {
-                        slot.members.retain(|(member, _)| !member.ptr_eq(&who));
-                    }
-                }
-            }
+        for slot in &before.slots {
+            pending.entry(slot.clone()).or_default().gone.push(who.clone());
         }
         let mut now = now.unwrap_or_default();
         self.count(&before.attached, &now.attached, units);
-        if is_ingress {
-            // What it lost to others is not known yet.
-            units.change(&Fact::Outcome(key));
-        } else {
-            let report = if is_gone { None } else { status::route(&mut now) };
-            units.stale.reports.insert(key, report);
-        }
+        units.stale.reports.insert(key, if is_gone { None } else { status::route(&mut now) });
         if is_gone {
             return;
         }
-        let attached = std::mem::take(&mut now.attached).into();
-        let place = if is_ingress {
-            Place::Ingress(Box::new(self.enter(&who, now, pending)))
-        } else {
-            Place::Slots(
-                now.attachments.into_iter().map(|attachment| hand_over(attachment, pending)).collect(),
-            )
-        };
-        self.known.insert(who, Box::new(Known { attached, place }));
+        let attached = now.attached.into();
+        let slots = now.attachments.into_iter().map(|attachment| hand_over(attachment, pending)).collect();
+        self.known.insert(who, Box::new(Known { attached, slots }));
     }
 
-    /// Makes an Ingress a member of its slots.
-    fn enter(
+    fn renew_host(
         &mut self,
-        who: &ObjectKey,
-        translated: Translated,
-        pending: &mut Map<HostSlot, Pending>,
-    ) -> Translated {
-        for (index, Attachment { slot, .. }) in translated.attachments.iter().enumerate() {
-            self.ingresses.entry(slot.clone()).or_default().members.push((who.clone(), index));
-            pending.entry(slot.clone()).or_default();
+        host: HostPattern,
+        translator: &Translator<'_>,
+        units: &mut Units,
+        renewed: &mut Vec<HostSlot>,
+    ) {
+        let Translator { reader, listeners, pools, .. } = translator;
+        let HostTranslation { tables, messages } =
+            translate::ingress_host(reader, listeners, &pools.backends, &host);
+        units.record(Unit::IngressHost(host.clone()), reader);
+        let before = self.hosts.remove(&host).unwrap_or_default();
+        before.slots.iter().for_each(|slot| self.tables.remove(slot));
+        let slots: Box<[HostSlot]> = tables.iter().map(|(slot, _)| slot.clone()).collect();
+        for (slot, table) in tables {
+            self.tables.insert(slot, Arc::new(table));
         }
-        translated
+        renewed.extend(before.slots.into_iter().filter(|slot| !slots.contains(slot)));
+        renewed.extend(slots.iter().cloned());
+        let told: BTreeSet<_> = before.messages.keys().chain(messages.keys()).collect();
+        let others = told.into_iter().filter(|key| before.messages.get(*key) != messages.get(*key));
+        others.for_each(|key| units.change(&Fact::Outcome(key.clone())));
+        if !slots.is_empty() || !messages.is_empty() {
+            self.hosts.insert(host, KnownHost { slots, messages });
+        }
     }
 
     fn count(&mut self, before: &[Arc<ListenerId>], now: &[Arc<ListenerId>], units: &mut Units) {
@@ -224,60 +195,11 @@ impl Routes {
         entries.sort_by(|a, b| a.rule.route.cmp(&b.rule.route));
         self.tables.insert(slot.clone(), Arc::new(HostTable::compile(entries)));
     }
-
-    fn merge(&mut self, at: &HostSlot, units: &mut Units) {
-        let Some(slot) = self.ingresses.get_mut(at) else { return };
-        let attachments = slot.members.iter().filter_map(|(who, index)| {
-            let translated = self.known.get(who)?.place.ingress()?;
-            translated.attachments.get(*index)
-        });
-        let (table, losses) = translate::merge(at, attachments);
-        for loss in slot.losses.iter().chain(&losses) {
-            let loser = ObjectKey::new(Kind::Ingress, &loss.loser.namespace, &loss.loser.name);
-            units.change(&Fact::Outcome(loser));
-        }
-        slot.losses = losses;
-        if slot.members.is_empty() {
-            self.ingresses.remove(at);
-            self.tables.remove(at);
-        } else {
-            self.tables.insert(at.clone(), Arc::new(table));
-        }
-    }
-}
-
-impl Place {
-    fn slots(&self) -> Box<dyn Iterator<Item = &HostSlot> + '_> {
-        match self {
-            Self::Slots(slots) => Box::new(slots.iter()),
-            Self::Ingress(translated) => Box::new(translated.attachments.iter().map(|a| &a.slot)),
-        }
-    }
-
-    fn ingress(&self) -> Option<&Translated> {
-        match self {
-            Self::Slots(_) => None,
-            Self::Ingress(translated) => Some(translated),
-        }
-    }
-}
-
-impl Default for Place {
-    fn default() -> Self {
-        Self::Slots(Box::default())
-    }
 }
 
 impl Translator<'_> {
-    /// What a route or Ingress comes to; `None` where it is gone.
-    fn translate(&self, key: &ObjectKey, granted: bool) -> Option<Translated> {
-        let Self { snapshot, reader, listeners, pools } = self;
-        if key.kind == Kind::Ingress {
-            let ingress = snapshot.ingresses.get(key)?;
-            return Some(translate::ingress(reader, listeners, &pools.backends, ingress));
-        }
-        let route = snapshot.routes.get(key)?;
-        Some(translate::route(reader, listeners, pools, granted, route))
+    fn translate(&self, route: &Route, granted: bool) -> Translated {
+        translate::route(&self.reader, self.listeners, self.pools, granted, route)
     }
 }
 

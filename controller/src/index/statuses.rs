@@ -1,5 +1,7 @@
 //! Statuses of the objects whose translation changed, and of no others.
 
+use portcullis_routing::HostPattern;
+
 use super::{Index, units::Unit};
 use crate::{
     ir::{Object, ObjectKey},
@@ -41,10 +43,9 @@ impl Index {
                 let state = self.listeners.gateways.get(key)?;
                 Some(status::gateway(state, reader, &self.routes.attached, &self.shared))
             }
-            Object::Ingress(_) => {
-                let translated = self.routes.ingress(key).filter(|translated| translated.ours)?;
-                let losses = self.routes.losses(key, translated);
-                Some(status::ingress(key, translated, &self.listeners, &self.shared, reader, losses))
+            Object::Ingress(ingress) => {
+                let said = |host: &HostPattern| self.routes.said(host);
+                status::ingress(&ingress, &self.listeners, &self.shared, reader, said)
             }
             // Its report is made when it is translated.
             Object::Route(_) => None,

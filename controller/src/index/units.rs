@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use portcullis_routing::HostPattern;
+
 use super::dependencies::Dependencies;
 use crate::{facts::Fact, ir::ObjectKey, kinds::StatusShape, status::Report, translate::Reader};
 
@@ -12,7 +14,8 @@ pub(super) enum Unit {
     Listeners,
     /// A route, with its status.
     Route(ObjectKey),
-    Ingress(ObjectKey),
+    /// The Ingresses of a host.
+    IngressHost(HostPattern),
     /// The status of a GatewayClass, a Gateway or an Ingress.
     Status(ObjectKey),
     /// The list of objects that nobody serves.
@@ -25,11 +28,13 @@ impl Unit {
         match fact {
             Fact::Object(key) => match key.kind.resource().status_shape()? {
                 StatusShape::Parents => Some(Self::Route(key.clone())),
-                StatusShape::LoadBalancer => Some(Self::Ingress(key.clone())),
-                StatusShape::Conditions | StatusShape::Listeners => Some(Self::Status(key.clone())),
+                StatusShape::LoadBalancer | StatusShape::Conditions | StatusShape::Listeners => {
+                    Some(Self::Status(key.clone()))
+                }
             },
             Fact::Outcome(key) => Some(Self::Status(key.clone())),
             Fact::PatternsOf(key) => Some(Self::Route(key.clone())),
+            Fact::ListenerAt(host) => Some(Self::IngressHost(host.clone())),
             Fact::Existence(_)
             | Fact::Gateways
             | Fact::GrantsIn(_)
@@ -38,7 +43,6 @@ impl Unit {
             | Fact::EndpointsOf(_)
             | Fact::AddressesOf(_)
             | Fact::ListenersOf(_)
-            | Fact::ListenerAt(_)
             | Fact::RoutesOn(_)
             | Fact::OwnerOf(_)
             | Fact::OwnersBelow(_)
@@ -65,7 +69,7 @@ pub(super) struct Units {
 pub(super) struct Stale {
     pub(super) listeners: bool,
     pub(super) routes: BTreeSet<ObjectKey>,
-    pub(super) ingresses: BTreeSet<ObjectKey>,
+    pub(super) ingress_hosts: BTreeSet<HostPattern>,
     pub(super) statuses: BTreeSet<ObjectKey>,
     pub(super) unclaimed: bool,
     /// Services whose endpoints have to be looked up.
@@ -114,7 +118,7 @@ impl Stale {
         match unit {
             Unit::Listeners => self.listeners = true,
             Unit::Route(key) => drop(self.routes.insert(key.clone())),
-            Unit::Ingress(key) => drop(self.ingresses.insert(key.clone())),
+            Unit::IngressHost(host) => drop(self.ingress_hosts.insert(host.clone())),
             Unit::Status(key) => drop(self.statuses.insert(key.clone())),
             Unit::Unclaimed => self.unclaimed = true,
         }

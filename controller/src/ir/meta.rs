@@ -82,11 +82,6 @@ impl ObjectKey {
     pub fn new(kind: Kind, namespace: &str, name: &str) -> Self {
         Self(Arc::new(KeyParts { kind, namespace: namespace.into(), name: name.into() }))
     }
-
-    /// Whether one is a clone of the other.
-    pub(crate) fn ptr_eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
-    }
 }
 
 impl Deref for ObjectKey {

@@ -2,63 +2,94 @@
 
 use std::collections::BTreeSet;
 
-use portcullis_routing::PortKey;
+use portcullis_routing::{HostPattern, PortKey};
 
 use super::{
-    IngressLoadBalancer, IngressLoadBalancerIngress, IngressStatus, Message, Report, Status, bounded,
+    IngressLoadBalancer, IngressLoadBalancerIngress, IngressStatus, Message, Report, Status, bounded, refused,
 };
 use crate::{
-    ir::ObjectKey,
-    translate::{Address, Binding, Listeners, Loss, Owner, Reader, SharedHosts, Translated, shared_with},
+    ir::Ingress,
+    translate::{
+        Address, Binding, Classes, HostMessages, Listeners, Reader, Settings, SharedHosts, closed,
+        shared_with,
+    },
 };
 
-/// What is said about an Ingress of ours; `losses` are those of its paths that an older one has.
-pub fn ingress<'l>(
-    key: &ObjectKey,
-    translated: &Translated,
+/// What is said about an Ingress; nothing where it is not ours. `hosts` has what is said of each host.
+pub fn ingress<'h>(
+    ingress: &Ingress,
     listeners: &Listeners,
     shared: &SharedHosts,
     reader: &Reader<'_>,
-    losses: impl IntoIterator<Item = &'l Loss>,
-) -> Report {
-    let ports: BTreeSet<PortKey> = translated.attachments.iter().map(|a| a.slot.at.port).collect();
-    let unbound = ports.iter().filter_map(|bound| {
-        let Binding::Failed(why) = reader.binding(*bound) else { return None };
-        let port = bound.number.saturating_sub(reader.settings().port_offset);
-        Some(Message::refused(format!("not served on port {port}, which cannot be bound: {why}")))
-    });
-    let mut messages = translated.messages.clone();
+    hosts: impl Fn(&HostPattern) -> Option<&'h HostMessages>,
+) -> Option<Report> {
+    if !Classes::of(reader).is_ours(ingress) {
+        return None;
+    }
+    let (key, settings) = (&ingress.meta.key, reader.settings());
+    let own = ingress.served_hosts();
+    let mut messages: Vec<_> = match &ingress.refused {
+        Some(why) => vec![Message::refused(refused(why))],
+        None => Message::warnings(&ingress.meta).chain(closed(ingress, settings)).collect(),
+    };
+    messages.extend(own.iter().filter_map(|host| hosts(host)?.get(key)).flatten().cloned());
     messages.extend(listeners.ingress.messages.get(key).into_iter().flatten().cloned());
-    messages.extend(unbound);
-    messages.extend(shared_hosts(translated, shared, reader));
-    messages.extend(losses.into_iter().map(|loss| Message::refused(loss.to_string())));
+    messages.extend(unbound(&own, listeners, reader));
+    messages.extend(own.iter().flat_map(|host| shared_host(ingress, host, listeners, shared, settings)));
     messages.sort();
     messages.dedup();
     let ingress = reader.addresses().iter().map(|address| match address {
         Address::Ip(ip) => IngressLoadBalancerIngress::Ip(ip.to_string()),
         Address::Hostname(name) => IngressLoadBalancerIngress::Hostname(name.to_string()),
     });
-    Report {
+    Some(Report {
         status: Status::LoadBalancer(IngressStatus {
             load_balancer: IngressLoadBalancer { ingress: ingress.collect() },
         }),
         messages: bounded::messages(messages),
-    }
+    })
+}
+
+/// The ports that its hosts are served on and that are not bound.
+fn unbound(own: &BTreeSet<HostPattern>, listeners: &Listeners, reader: &Reader<'_>) -> Vec<Message> {
+    let settings = reader.settings();
+    let states: Vec<_> = own.iter().filter_map(|host| listeners.ingress.hosts.get(host)).collect();
+    let http = states.iter().any(|state| state.http.is_some());
+    let https = states.iter().any(|state| state.https.is_some());
+    let ports = [(http, settings.http_port), (https, settings.https_port)];
+    let unbound = ports.into_iter().filter(|(is_served, _)| *is_served).filter_map(|(_, port)| {
+        let Binding::Failed(why) = reader.binding(settings.bound(PortKey::tcp(port)).ok()?) else {
+            return None;
+        };
+        Some(Message::refused(format!("not served on port {port}, which cannot be bound: {why}")))
+    });
+    unbound.collect()
 }
 
 /// So many of the hosts are named that an Ingress with a wildcard shares.
 const SHARED: usize = 16;
 
-/// Hosts that are shared with routes, whose listener has another hostname.
-fn shared_hosts(translated: &Translated, shared: &SharedHosts, reader: &Reader<'_>) -> Vec<Message> {
+/// What it shares of a host with routes whose listener has another hostname.
+fn shared_host(
+    ingress: &Ingress,
+    host: &HostPattern,
+    listeners: &Listeners,
+    shared: &SharedHosts,
+    settings: &Settings,
+) -> Vec<Message> {
+    let Some(state) = listeners.ingress.hosts.get(host) else { return Vec::new() };
+    // The default backend alone has no rules there.
+    if ingress.rules.iter().all(|rule| rule.host != *host) {
+        return Vec::new();
+    }
     let mut messages = Vec::new();
-    for slot in translated.attachments.iter().map(|a| &a.slot).filter(|slot| slot.at.owner == Owner::Ingress)
+    for (hostname, port, is_tls) in
+        [(&state.http, settings.http_port, false), (&state.https, settings.https_port, true)]
     {
-        let (place, settings) = ((slot.at.port, slot.at.listener.clone()), reader.settings());
-        let port = slot.at.port.number.saturating_sub(settings.port_offset);
-        let is_tls = settings.bound_for_https() == Ok(slot.at.port);
+        let (Some(hostname), Ok(bound)) = (hostname, settings.bound(PortKey::tcp(port))) else { continue };
+        let place = (bound, hostname.clone());
         for (host, shared) in shared.of_ingress(&place).take(SHARED) {
-            messages.extend(shared_with(host, port, &shared.gateway_id, is_tls, translated.own_tls));
+            messages.extend(shared_with(host, port, &shared.gateway_id, is_tls, ingress.own_tls));
         }
     }
     messages

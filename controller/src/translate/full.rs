@@ -1,20 +1,17 @@
 //! Everything at once, from nothing but the objects.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
-use portcullis_routing::HostTable;
+use portcullis_routing::{HostPattern, HostTable};
 
 use super::{
-    Attached, Attachment, HostOwners, Listeners, Loss, PatternQuotas, Pools, Reader, Settings, SharedHosts,
-    Slots, Translated, Translation, assemble, fill, ingress, is_attached, listeners, merge, route,
+    Attached, Attachment, HostOwners, HostTranslation, Listeners, PatternQuotas, Pools, Reader, Settings,
+    SharedHosts, Slots, Translated, Translation, assemble, fill, ingress_host, is_attached, listeners, route,
     served_objects,
 };
 use crate::{
     Bindings,
-    ir::{Kind, ObjectKey},
+    ir::ObjectKey,
     snapshot::Snapshot,
     status::{self, Statuses},
 };
@@ -34,14 +31,17 @@ pub fn full(
     let owners = owners(snapshot, &reader, pools);
     let reader = reader.with_owners(Some(&owners));
     let listeners = listeners(&reader, &pools.certificates);
-    let mut translated = translate_all(snapshot, &reader, &listeners, pools);
-    let (slots, losses) = put_together(&mut translated);
+    let mut translated = translate_routes(snapshot, &reader, &listeners, pools);
+    let hosts = listeners.ingress.hosts.keys();
+    let hosts = hosts.map(|host| (host.clone(), ingress_host(&reader, &listeners, &pools.backends, host)));
+    let mut hosts: BTreeMap<_, _> = hosts.collect();
+    let slots = put_together(&mut translated, &mut hosts);
     let shared = SharedHosts::of(&listeners, &slots);
     fill(snapshot, pools.backends.take_fresh());
     Translation {
         table: Arc::new(assemble::table(&listeners, &slots, &shared)),
         certificates: shared.certificates(&listeners.certificates),
-        statuses: statuses(snapshot, &reader, &listeners, &shared, translated, &losses),
+        statuses: statuses(snapshot, &reader, &listeners, &shared, translated, &hosts),
     }
 }
 
@@ -56,25 +56,17 @@ fn owners(snapshot: &Snapshot, reader: &Reader<'_>, pools: &Pools) -> HostOwners
     owners
 }
 
-/// The host tables of all slots, and what Ingresses lost to each other. Takes the attachments out of the routes.
-fn put_together(translated: &mut BTreeMap<ObjectKey, Translated>) -> (Slots, BTreeSet<Loss>) {
-    // A status of an Ingress says something of them, one of a route does not.
-    let of_routes = translated.iter_mut().filter(|(key, _)| key.kind != Kind::Ingress);
-    let mut of_routes: Vec<_> = of_routes.flat_map(|(_, t)| std::mem::take(&mut t.attachments)).collect();
-    let of_ingresses = translated.iter().filter(|(key, _)| key.kind == Kind::Ingress);
-    let mut of_ingresses: Vec<_> = of_ingresses.flat_map(|(_, t)| &t.attachments).collect();
+/// The host tables of all slots. Takes the attachments out of the routes, and the tables out of the hosts.
+fn put_together(
+    translated: &mut BTreeMap<ObjectKey, Translated>,
+    hosts: &mut BTreeMap<HostPattern, HostTranslation>,
+) -> Slots {
+    let mut of_routes: Vec<_> =
+        translated.values_mut().flat_map(|t| std::mem::take(&mut t.attachments)).collect();
     // What meets in a slot is brought into an order there.
     of_routes.sort_unstable_by(|a, b| a.slot.cmp(&b.slot));
-    of_ingresses.sort_unstable_by(|a, b| a.slot.cmp(&b.slot));
-
-    let mut losses = BTreeSet::new();
-    let ingresses = of_ingresses.chunk_by(|a, b| a.slot == b.slot).map(|attachments| {
-        let slot = &attachments[0].slot;
-        let (table, lost) = merge(slot, attachments.iter().copied());
-        losses.extend(lost);
-        (slot.clone(), Arc::new(table))
-    });
-    let mut slots: Vec<_> = ingresses.collect();
+    let of_hosts = hosts.values_mut().flat_map(|host| std::mem::take(&mut host.tables));
+    let mut slots: Vec<_> = of_hosts.map(|(slot, table)| (slot, Arc::new(table))).collect();
     let mut rest = of_routes.into_iter().peekable();
     while let Some(Attachment { slot, mut entries, .. }) = rest.next() {
         while let Some(more) = rest.next_if(|more| more.slot == slot) {
@@ -82,10 +74,10 @@ fn put_together(translated: &mut BTreeMap<ObjectKey, Translated>) -> (Slots, BTr
         }
         slots.push((slot, Arc::new(HostTable::compile(entries))));
     }
-    (slots.into_iter().collect(), losses)
+    slots.into_iter().collect()
 }
 
-fn translate_all(
+fn translate_routes(
     snapshot: &Snapshot,
     reader: &Reader<'_>,
     listeners: &Listeners,
@@ -99,10 +91,7 @@ fn translate_all(
     }
     quotas.settle(reader.settings().pattern_budget);
     let routes = snapshot.routes.iter();
-    let routes = routes.map(|(key, r)| (key.clone(), route(reader, listeners, pools, quotas.grants(key), r)));
-    let ingresses = snapshot.ingresses.iter();
-    let ingresses = ingresses.map(|(key, i)| (key.clone(), ingress(reader, listeners, &pools.backends, i)));
-    routes.chain(ingresses).collect()
+    routes.map(|(key, r)| (key.clone(), route(reader, listeners, pools, quotas.grants(key), r))).collect()
 }
 
 fn statuses(
@@ -111,30 +100,20 @@ fn statuses(
     listeners: &Listeners,
     shared: &SharedHosts,
     translated: BTreeMap<ObjectKey, Translated>,
-    losses: &BTreeSet<Loss>,
+    hosts: &BTreeMap<HostPattern, HostTranslation>,
 ) -> Statuses {
     let mut attached = Attached::default();
     translated.values().flat_map(|t| &t.attached).for_each(|id| attached.add(id));
-    let mut lost: BTreeMap<(&str, &str), Vec<&Loss>> = BTreeMap::new();
-    for loss in losses {
-        lost.entry((&loss.loser.namespace, &loss.loser.name)).or_default().push(loss);
-    }
     let classes = snapshot.gateway_classes.values();
     let classes =
         classes.filter_map(|class| Some((class.meta.key.clone(), status::gateway_class(class, reader)?)));
     let gateways = listeners.gateways.iter();
     let gateways =
         gateways.map(|(key, state)| (key.clone(), status::gateway(state, reader, &attached, shared)));
-    let of_routes = translated.into_iter().filter_map(|(key, mut t)| {
-        let report = if key.kind != Kind::Ingress {
-            status::route(&mut t)?
-        } else if t.ours {
-            let lost = lost.get(&(&*key.namespace, &*key.name)).into_iter().flatten().copied();
-            status::ingress(&key, &t, listeners, shared, reader, lost)
-        } else {
-            return None;
-        };
-        Some((key, report))
+    let of_routes = translated.into_iter().filter_map(|(key, mut t)| Some((key, status::route(&mut t)?)));
+    let ingresses = snapshot.ingresses.iter().filter_map(|(key, ingress)| {
+        let said = |host: &HostPattern| Some(&hosts.get(host)?.messages);
+        Some((key.clone(), status::ingress(ingress, listeners, shared, reader, said)?))
     });
-    classes.chain(gateways).chain(of_routes).collect()
+    classes.chain(gateways).chain(of_routes).chain(ingresses).collect()
 }

@@ -1,6 +1,6 @@
 //! Ingress: hosts, paths, the default backend, and the redirect of plain HTTP for hosts with TLS.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use http::StatusCode;
 use portcullis_routing::{
@@ -9,76 +9,58 @@ use portcullis_routing::{
 };
 
 use super::{
-    Attachment, BackendPool, Closer, HostRefusal, HostSlot, IngressHost, Listeners, Owner, Reader, Settings,
-    Translated, listeners::Classes, services, tls_towards,
+    Attachment, BackendPool, Closer, HostRefusal, HostSlot, HostTranslation, IngressHost, Listeners, Owner,
+    Reader, Settings, merge, services, tls_towards,
 };
 use crate::{
     ir::{Ingress, ingress::IngressBackend},
     problem::Topic,
-    status::{self, Message},
+    status::Message,
 };
 
 /// Where ACME servers ask for their challenge (RFC 8555, section 8.3): in plain, so this is never redirected.
 const ACME: &str = "/.well-known/acme-challenge";
 
-/// What one Ingress comes to. Which of its paths an older Ingress has is found when slots are put together.
-pub fn ingress(
+/// What the Ingresses of a host come to: the locations of each, and then, when all of them are known, whose they are.
+pub fn ingress_host(
     reader: &Reader<'_>,
     listeners: &Listeners,
     backends: &BackendPool,
-    ingress: &Ingress,
-) -> Translated {
-    if !Classes::of(reader).is_ours(ingress) {
-        return Translated::default();
+    host: &HostPattern,
+) -> HostTranslation {
+    let mut translation = HostTranslation::default();
+    let Some(state) = listeners.at_host(reader, host) else { return translation };
+    let mut by_slot: BTreeMap<HostSlot, Vec<Attachment>> = BTreeMap::new();
+    for key in &state.ingresses {
+        let Some(ingress) = reader.ingress(key) else { continue };
+        let mut compiler = Compiler::new(reader, backends, ingress);
+        for attachment in compiler.locations(state, host) {
+            by_slot.entry(attachment.slot.clone()).or_default().push(attachment);
+        }
+        if !compiler.messages.is_empty() {
+            translation.messages.insert(key.clone(), compiler.messages.into_iter().collect());
+        }
     }
-    if let Some(why) = &ingress.refused {
-        let messages = vec![Message::refused(status::refused(why))];
-        return Translated { ours: true, messages, ..Translated::default() };
+    for (slot, attachments) in by_slot {
+        let (table, losses) = merge(&slot, &attachments);
+        for loss in losses {
+            let messages = translation.messages.entry(loss.of()).or_default();
+            messages.insert(Message::refused(loss.to_string()));
+        }
+        translation.tables.push((slot, table));
     }
-    let mut translated = Translated { ours: true, own_tls: ingress.own_tls, ..Translated::default() };
-    let settings = reader.settings();
-    let mut compiler = Compiler {
-        reader,
-        backends,
-        ingress,
-        id: Arc::new(RouteId {
-            kind: RouteKind::Ingress,
-            namespace: ingress.meta.namespace().into(),
-            name: ingress.meta.name().into(),
-        }),
-        name: format!("{}/{}", ingress.meta.namespace(), ingress.meta.name()).into(),
-        messages: Message::warnings(&ingress.meta).collect(),
-        closed: ingress.unserved.closed_by(settings.strict_annotations).map(Into::into),
-    };
-    compiler.tell_closed();
-    let last = ingress.rules.iter().map(|rule| rule.paths.len()).sum();
-    let default = ingress.default_backend.as_ref();
-    let default = default.map(|backend| compiler.rule(last, "default backend", backend));
-    let every_path = || PathMatch::Prefix("".into());
-    for host in ingress.hosts().iter().filter(|host| may_serve(reader, ingress, host).is_ok()) {
-        let Some(state) = listeners.at_host(reader, host) else { continue };
-        let closer = compiler.closer(state);
-        let (paths, default) = match &closer {
-            None => (compiler.paths(host), default.clone()),
-            // What nothing of the host matches must not be answered from elsewhere either.
-            Some(closer) => {
-                compiler.tell_closed_by(host, closer);
-                (compiler.closed_paths(host, &closer.by), Some(compiler.closed_rule(last, &closer.by)))
-            }
-        };
-        let default = default.map(|rule| compiler.entry(host, every_path(), &rule));
-        let is_closed = closer.is_some() || compiler.closed.is_some();
-        let place = Place { state, host, is_closed };
-        translated.attachments.extend(compiler.at_ports(settings, place, &paths, default.as_ref()));
-    }
-    if let Some(rule) = default.filter(|_| may_serve(reader, ingress, &HostPattern::Any).is_ok())
-        && let Some(state) = listeners.at_host(reader, &HostPattern::Any)
-    {
-        let closer = compiler.closer(state);
-        let rule = closer.map_or(rule, |closer| compiler.closed_rule(last, &closer.by));
-        translated.attachments.extend(compiler.for_the_rest(settings, state, &rule));
-    }
-    Translated { messages: compiler.messages, ..translated }
+    translation
+}
+
+/// What the owner of an Ingress should know that is closed as a whole.
+pub(crate) fn closed(ingress: &Ingress, settings: &Settings) -> Option<Message> {
+    let by = ingress.unserved.closed_by(settings.strict_annotations)?;
+    let what = if ingress.unserved.whole_hosts { "its hosts are" } else { "its paths are" };
+    let text = format!(
+        "{what} closed (503), since what protects them is not served yet: {by}; the annotation \
+         portcullis.dev/unsupported: ignore serves them without"
+    );
+    Some(Message::about(Topic::Closed, text))
 }
 
 /// Whether an Ingress may serve a host of its own.
@@ -112,7 +94,51 @@ struct Place<'a> {
     is_closed: bool,
 }
 
-impl Compiler<'_> {
+impl<'a> Compiler<'a> {
+    fn new(reader: &'a Reader<'a>, backends: &'a BackendPool, ingress: &'a Ingress) -> Self {
+        let (namespace, name) = (ingress.meta.namespace(), ingress.meta.name());
+        let closed = ingress.unserved.closed_by(reader.settings().strict_annotations);
+        let id = RouteId { kind: RouteKind::Ingress, namespace: namespace.into(), name: name.into() };
+        Self {
+            reader,
+            backends,
+            ingress,
+            id: Arc::new(id),
+            name: format!("{namespace}/{name}").into(),
+            messages: Vec::new(),
+            closed: closed.map(Into::into),
+        }
+    }
+
+    /// What it asks for at a host; which of that an older Ingress has is found when all of them are known.
+    fn locations(&mut self, state: &IngressHost, host: &HostPattern) -> Vec<Attachment> {
+        let (ingress, settings) = (self.ingress, self.reader.settings());
+        let last = ingress.rules.iter().map(|rule| rule.paths.len()).sum();
+        let closer = self.closer(state);
+        let default =
+            ingress.default_backend.as_ref().map(|backend| self.rule(last, "default backend", backend));
+        let mut attachments = Vec::new();
+        if ingress.rules.iter().any(|rule| rule.host == *host) {
+            let (paths, default) = match &closer {
+                None => (self.paths(host), default.clone()),
+                // What nothing of the host matches must not be answered from elsewhere either.
+                Some(closer) => {
+                    self.tell_closed_by(host, closer);
+                    (self.closed_paths(host, &closer.by), Some(self.closed_rule(last, &closer.by)))
+                }
+            };
+            let default = default.map(|rule| self.entry(host, PathMatch::Prefix("".into()), &rule));
+            let is_closed = closer.is_some() || self.closed.is_some();
+            let place = Place { state, host, is_closed };
+            attachments.extend(self.at_ports(settings, place, &paths, default.as_ref()));
+        }
+        if let Some(rule) = default.filter(|_| *host == HostPattern::Any) {
+            let rule = closer.map_or(rule, |closer| self.closed_rule(last, &closer.by));
+            attachments.extend(self.for_the_rest(settings, state, &rule));
+        }
+        attachments
+    }
+
     /// The entries of all rules of a host, as they are without a redirect.
     fn paths(&mut self, host: &HostPattern) -> Vec<Entry> {
         let ingress = self.ingress;
@@ -139,16 +165,6 @@ impl Compiler<'_> {
     /// Who closes the Ingress at a host.
     fn closer(&self, state: &IngressHost) -> Option<Closer> {
         state.closed.as_ref()?.of(self.ingress).cloned()
-    }
-
-    fn tell_closed(&mut self) {
-        let Some(by) = &self.closed else { return };
-        let what = if self.ingress.unserved.whole_hosts { "its hosts are" } else { "its paths are" };
-        let text = format!(
-            "{what} closed (503), since what protects them is not served yet: {by}; the annotation \
-             portcullis.dev/unsupported: ignore serves them without"
-        );
-        self.messages.push(Message::about(Topic::Closed, text));
     }
 
     fn tell_closed_by(&mut self, host: &HostPattern, Closer { ingress, by }: &Closer) {

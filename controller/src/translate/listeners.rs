@@ -21,8 +21,7 @@ mod plan;
 mod tls;
 
 pub use closed::{Closer, Closure};
-pub(super) use ingress::Classes;
-pub(crate) use ingress::shared_with;
+pub(crate) use ingress::{Classes, shared_with};
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -231,9 +230,11 @@ pub struct IngressSide {
     pub messages: BTreeMap<ObjectKey, Vec<Message>>,
 }
 
-/// A host of Ingresses. Where it stays equal, no Ingress that names it has to be translated again.
+/// A host of Ingresses. Where it stays equal, and its Ingresses do, it need not be translated again.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct IngressHost {
+    /// The Ingresses that have rules for it, or a default backend for every host; the oldest first.
+    pub ingresses: Vec<ObjectKey>,
     /// Under which hostname the plain port finds it; `None` where it is not served there.
     pub http: Option<HostPattern>,
     /// The same for the TLS port.
@@ -313,7 +314,19 @@ impl Listeners {
         keys.filter(|key| points(self, key) != points(before, key)).cloned().collect()
     }
 
-    /// The hosts whose Ingresses have to be translated again, compared with the listeners from before.
+    /// The Ingresses of hosts that are served at other ports than before, or under another hostname.
+    pub(crate) fn moved_ingresses<'l>(&'l self, before: &'l Self) -> impl Iterator<Item = &'l ObjectKey> {
+        let place = |state: &'l IngressHost| (&state.http, &state.https);
+        let moved = move |one: &'l Self, other: &'l Self| {
+            let hosts = one.ingress.hosts.iter();
+            hosts.filter(move |(host, state)| {
+                other.ingress.hosts.get(*host).is_none_or(|other| place(other) != place(state))
+            })
+        };
+        moved(self, before).chain(moved(before, self)).flat_map(|(_, state)| &state.ingresses)
+    }
+
+    /// The hosts that have to be translated again, compared with the listeners from before.
     pub fn changed_hosts(&self, before: &Self) -> Vec<HostPattern> {
         let (now, before) = (&self.ingress.hosts, &before.ingress.hosts);
         let hosts = now.keys().chain(before.keys().filter(|h| !now.contains_key(h)));

@@ -10,7 +10,7 @@ use portcullis_routing::HostPattern;
 use super::{Listeners, Reader, listeners::Classes, route};
 use crate::{
     facts::Fact,
-    ir::{Ingress, Meta, ObjectKey, Route},
+    ir::{Ingress, Kind, Meta, ObjectKey, Route},
 };
 
 /// The routes and Ingresses that serve each hostname without a wildcard at the shared addresses, the oldest first: the
@@ -58,6 +58,11 @@ impl HostOwners {
         let hosts = if Classes::of(reader).is_ours(ingress) { ingress.hosts() } else { BTreeSet::new() };
         let namespace = ingress.meta.namespace();
         self.set(&ingress.meta, exact(hosts.iter().filter(|host| reader.may_serve(namespace, host).is_ok())));
+    }
+
+    /// The Ingresses that serve a hostname.
+    pub(crate) fn ingresses(&self) -> impl Iterator<Item = &ObjectKey> {
+        self.claims.keys().filter(|key| key.kind == Kind::Ingress)
     }
 
     /// Takes up that an object is gone.

@@ -126,6 +126,11 @@ impl<'a> Reader<'a> {
         self.snapshot.ingress_classes.values().map(|class| &**class)
     }
 
+    pub(crate) fn ingress(&self, key: &ObjectKey) -> Option<&'a Ingress> {
+        self.note_object(key);
+        self.snapshot.ingresses.get(key).map(|ingress| &**ingress)
+    }
+
     /// All of them, for their hosts, their TLS and their classes.
     pub(crate) fn ingresses(&self) -> impl Iterator<Item = &'a Arc<Ingress>> + use<'a> {
         self.note(|| Fact::IngressHosts);

@@ -73,7 +73,6 @@ pub fn route(
         parents: parents.collect(),
         attached: if rules.invalid.all { Vec::new() } else { attached.into_keys().collect() },
         messages,
-        own_tls: None,
         ours: true,
     }
 }

@@ -13,26 +13,35 @@ use std::{
 use portcullis_routing::{Entry, HostPattern, HostTable, ListenerId, PathMatch, PortKey, RouteId};
 
 use crate::{
-    ir::ObjectKey,
+    ir::{Kind, ObjectKey},
     status::{Message, RouteParentStatus},
 };
 
-/// What an HTTPRoute, GRPCRoute or Ingress comes to.
+/// What an HTTPRoute or GRPCRoute comes to.
 #[derive(Clone, Debug, Default)]
 pub struct Translated {
     /// Its entries, by where they go; each slot stands once.
     pub attachments: Vec<Attachment>,
     /// The Gateway listeners that it is attached to, each once: they count it in `attachedRoutes`.
     pub attached: Vec<Arc<ListenerId>>,
-    /// What a route says of each of its parents that is ours. Empty for an Ingress.
+    /// What it says of each of its parents that is ours.
     pub parents: Vec<RouteParentStatus>,
     /// What its owner is told beside its status.
     pub messages: Vec<Message>,
-    /// The annotation by which an Ingress asks for TLS of its own.
-    pub own_tls: Option<&'static str>,
     /// Whether it has to do with us; where not, nothing is said of it.
     pub ours: bool,
 }
+
+/// What the Ingresses of a host come to.
+#[derive(Debug, Default)]
+pub struct HostTranslation {
+    pub tables: Vec<(HostSlot, HostTable)>,
+    /// What the owners of the Ingresses should know, of paths that others have, too.
+    pub messages: HostMessages,
+}
+
+/// By Ingress.
+pub type HostMessages = BTreeMap<ObjectKey, BTreeSet<Message>>;
 
 /// One place of the table: a [`HostTable`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -115,9 +124,9 @@ pub struct Loss {
 }
 
 impl Loss {
-    /// Whether it is this object that lost.
-    pub fn is_of(&self, key: &ObjectKey) -> bool {
-        self.loser.namespace == key.namespace && self.loser.name == key.name
+    /// The Ingress that lost.
+    pub fn of(&self) -> ObjectKey {
+        ObjectKey::new(Kind::Ingress, &self.loser.namespace, &self.loser.name)
     }
 }
 
@@ -141,7 +150,7 @@ impl std::fmt::Display for Loss {
 ///
 /// Routes of the Gateway API are ordered by their precedence, and all stay. Of Ingresses that ask for the same path
 /// the oldest has it.
-pub fn merge<'a>(
+pub(crate) fn merge<'a>(
     slot: &HostSlot,
     attachments: impl IntoIterator<Item = &'a Attachment>,
 ) -> (HostTable, Vec<Loss>) {

@@ -193,16 +193,16 @@ spec:
     let reader = Reader::new(&snapshot, &settings, None).noting();
     let listeners = listeners(&reader, &pools.certificates);
     reader.take_noted();
-    let web = &snapshot.ingresses[&ObjectKey::new(Kind::Ingress, "shop", "web")];
-    ingress(&reader, &listeners, &pools.backends, web);
-    let want = [
-        "Service shop/rest".to_owned(),
-        "Service shop/web".to_owned(),
-        format!("{:?}", Fact::IngressClasses),
-        format!("{:?}", Fact::ListenerAt(HostPattern::Any)),
-        format!("{:?}", Fact::ListenerAt(HostPattern::parse("a.example.com").unwrap())),
-    ];
-    assert_eq!(noted(&reader), want);
+    let host = HostPattern::parse("a.example.com").unwrap();
+    for (host, services) in
+        [(host, &["Service shop/rest", "Service shop/web"][..]), (HostPattern::Any, &["Service shop/rest"])]
+    {
+        ingress_host(&reader, &listeners, &pools.backends, &host);
+        let mut want = vec!["Ingress shop/web".to_owned()];
+        want.extend(services.iter().map(|service| (*service).to_owned()));
+        want.push(format!("{:?}", Fact::ListenerAt(host)));
+        assert_eq!(noted(&reader), want);
+    }
 }
 
 #[test]
@@ -253,10 +253,17 @@ spec: {{ ingressClassName: portcullis, rules: [{{ host: a.example.com }}]{rest} 
     let (settings, pools) = (Settings::default(), Pools::default());
     let of = |text: &str| listeners(&Reader::new(&snapshot(text), &settings, None), &pools.certificates);
     let before = of(&ingress("one", ""));
-    assert!(of(&(ingress("one", "") + &ingress("two", ""))).changed_hosts(&before).is_empty());
-    let changed = of(&(ingress("one", "") + &ingress("two", ", tls: [{ hosts: [a.example.com] }]")))
-        .changed_hosts(&before);
-    assert_eq!(changed, [HostPattern::parse("a.example.com").unwrap()]);
+    assert!(of(&ingress("one", ", tls: []")).changed_hosts(&before).is_empty());
+    for (what, other) in [
+        ("another Ingress has it, too", ingress("one", "") + &ingress("two", "")),
+        ("it has TLS", ingress("one", ", tls: [{ hosts: [a.example.com] }]")),
+    ] {
+        assert_eq!(
+            of(&other).changed_hosts(&before),
+            [HostPattern::parse("a.example.com").unwrap()],
+            "{what}"
+        );
+    }
 }
 
 #[test]

@@ -73,7 +73,9 @@ pub(super) fn side(ours: Vec<Arc<Ingress>>, claims: &Claims, settings: &Settings
     for ingress in &ours {
         for host in ingress.served_hosts() {
             let tls = tls(ingress, &host).is_some();
-            side.hosts.entry(host).or_default().tls |= tls;
+            let state = side.hosts.entry(host).or_default();
+            state.ingresses.push(ingress.meta.key.clone());
+            state.tls |= tls;
         }
     }
     for (host, state) in &mut side.hosts {
