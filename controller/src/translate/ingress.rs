@@ -1,6 +1,9 @@
 //! Ingress: hosts, paths, the default backend, and the redirect of plain HTTP for hosts with TLS.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, btree_map},
+    sync::Arc,
+};
 
 use http::StatusCode;
 use portcullis_routing::{
@@ -9,11 +12,14 @@ use portcullis_routing::{
 };
 
 use super::{
-    Attachment, BackendPool, Closer, HostRefusal, HostSlot, HostTranslation, IngressHost, Listeners, Owner,
-    Reader, Settings, merge, services, tls_towards,
+    Attachment, BackendPool, Closer, HostRefusal, HostSlot, HostTranslation, IngressHost, Listeners, Loss,
+    Owner, Reader, Settings, merge, services, slots::PathKey, tls_towards,
 };
 use crate::{
-    ir::{Ingress, ingress::IngressBackend},
+    ir::{
+        Ingress,
+        ingress::{IngressBackend, IngressPath},
+    },
     problem::Topic,
     status::Message,
 };
@@ -21,7 +27,7 @@ use crate::{
 /// Where ACME servers ask for their challenge (RFC 8555, section 8.3): in plain, so this is never redirected.
 const ACME: &str = "/.well-known/acme-challenge";
 
-/// What the Ingresses of a host come to: the locations of each, and then, when all of them are known, whose they are.
+/// What the Ingresses of a host come to: first who has each path, when all of them are known, and then what that is.
 pub fn ingress_host(
     reader: &Reader<'_>,
     listeners: &Listeners,
@@ -30,26 +36,70 @@ pub fn ingress_host(
 ) -> HostTranslation {
     let mut translation = HostTranslation::default();
     let Some(state) = listeners.at_host(reader, host) else { return translation };
+    let ingresses = state.ingresses.iter().filter_map(|key| reader.ingress(key));
+    let mut compilers: Vec<_> =
+        ingresses.map(|ingress| Compiler::new(reader, backends, ingress, host)).collect();
+    let mut losses = settle(&mut compilers, host);
+    choose_solver(&mut compilers);
     let mut by_slot: BTreeMap<HostSlot, Vec<Attachment>> = BTreeMap::new();
-    for key in &state.ingresses {
-        let Some(ingress) = reader.ingress(key) else { continue };
-        let mut compiler = Compiler::new(reader, backends, ingress);
-        for attachment in compiler.locations(state, host) {
+    for compiler in &mut compilers {
+        for attachment in compiler.at(state, host) {
             by_slot.entry(attachment.slot.clone()).or_default().push(attachment);
         }
-        if !compiler.messages.is_empty() {
-            translation.messages.insert(key.clone(), compiler.messages.into_iter().collect());
+        let messages = std::mem::take(&mut compiler.messages);
+        if !messages.is_empty() {
+            translation.messages.insert(compiler.ingress.meta.key.clone(), messages.into_iter().collect());
         }
     }
     for (slot, attachments) in by_slot {
-        let (table, losses) = merge(&slot, &attachments);
-        for loss in losses {
-            let messages = translation.messages.entry(loss.of()).or_default();
-            messages.insert(Message::refused(loss.to_string()));
-        }
+        let (table, lost) = merge(&slot, &attachments);
+        losses.extend(lost);
         translation.tables.push((slot, table));
     }
+    for loss in losses {
+        let messages = translation.messages.entry(loss.of()).or_default();
+        messages.insert(Message::refused(loss.to_string()));
+    }
     translation
+}
+
+/// Who has each path of a host: of Ingresses that ask for the same one, the oldest. What the others ask for is not compiled.
+fn settle(compilers: &mut [Compiler<'_>], host: &HostPattern) -> Vec<Loss> {
+    let age = |compiler: &Compiler<'_>| (compiler.ingress.meta.created, Arc::clone(&compiler.name));
+    compilers.sort_by_cached_key(age);
+    let (mut owners, mut losses) = (BTreeMap::new(), Vec::new());
+    for compiler in compilers {
+        let id = &compiler.id;
+        compiler.paths.retain(|(_, path)| match owners.entry(PathKey::of(&path.path)) {
+            btree_map::Entry::Vacant(free) => {
+                free.insert(Arc::clone(id));
+                true
+            }
+            btree_map::Entry::Occupied(owner) => {
+                let path = owner.key().to_string().into();
+                let (loser, winner) = (Arc::clone(id), Arc::clone(owner.get()));
+                losses.push(Loss { loser, winner, host: host.clone(), path });
+                false
+            }
+        });
+    }
+    losses
+}
+
+/// Who answers ACME challenges where plain HTTP is redirected: whoever would answer them if nothing were. Nobody else takes them
+/// from it, neither by another path nor by a default backend.
+fn choose_solver(compilers: &mut [Compiler<'_>]) {
+    let longest = |compiler: &Compiler<'_>| {
+        let prefixes = compiler.paths.iter().filter_map(|(_, path)| match &path.path {
+            PathMatch::Prefix(prefix) if covers(prefix, ACME) => Some(prefix.len()),
+            _ => None,
+        });
+        prefixes.max()
+    };
+    let best = compilers.iter().filter_map(longest).max();
+    for compiler in compilers {
+        compiler.solves = longest(compiler) == best;
+    }
 }
 
 /// What the owner of an Ingress should know that is closed as a whole.
@@ -83,6 +133,10 @@ struct Compiler<'a> {
     messages: Vec<Message>,
     /// What closes all paths of the Ingress.
     closed: Option<Box<str>>,
+    /// The paths that it has at the host, each with its place in the Ingress.
+    paths: Vec<(usize, &'a IngressPath)>,
+    /// Whether it answers ACME challenges of the host, where it redirects what else there is.
+    solves: bool,
 }
 
 /// A host of Ingresses.
@@ -95,7 +149,14 @@ struct Place<'a> {
 }
 
 impl<'a> Compiler<'a> {
-    fn new(reader: &'a Reader<'a>, backends: &'a BackendPool, ingress: &'a Ingress) -> Self {
+    fn new(
+        reader: &'a Reader<'a>,
+        backends: &'a BackendPool,
+        ingress: &'a Ingress,
+        host: &HostPattern,
+    ) -> Self {
+        let paths = ingress.rules.iter().flat_map(|rule| rule.paths.iter().map(move |path| (rule, path)));
+        let of_host = paths.enumerate().filter(|(_, (rule, _))| rule.host == *host);
         let (namespace, name) = (ingress.meta.namespace(), ingress.meta.name());
         let closed = ingress.unserved.closed_by(reader.settings().strict_annotations);
         let id = RouteId { kind: RouteKind::Ingress, namespace: namespace.into(), name: name.into() };
@@ -107,11 +168,13 @@ impl<'a> Compiler<'a> {
             name: format!("{namespace}/{name}").into(),
             messages: Vec::new(),
             closed: closed.map(Into::into),
+            paths: of_host.map(|(index, (_, path))| (index, path)).collect(),
+            solves: true,
         }
     }
 
-    /// What it asks for at a host; which of that an older Ingress has is found when all of them are known.
-    fn locations(&mut self, state: &IngressHost, host: &HostPattern) -> Vec<Attachment> {
+    /// What it has at the host.
+    fn at(&mut self, state: &IngressHost, host: &HostPattern) -> Vec<Attachment> {
         let (ingress, settings) = (self.ingress, self.reader.settings());
         let last = ingress.rules.iter().map(|rule| rule.paths.len()).sum();
         let closer = self.closer(state);
@@ -120,11 +183,11 @@ impl<'a> Compiler<'a> {
         let mut attachments = Vec::new();
         if ingress.rules.iter().any(|rule| rule.host == *host) {
             let (paths, default) = match &closer {
-                None => (self.paths(host), default.clone()),
+                None => (self.entries(host), default.clone()),
                 // What nothing of the host matches must not be answered from elsewhere either.
                 Some(closer) => {
                     self.tell_closed_by(host, closer);
-                    (self.closed_paths(host, &closer.by), Some(self.closed_rule(last, &closer.by)))
+                    (self.closed_entries(host, &closer.by), Some(self.closed_rule(last, &closer.by)))
                 }
             };
             let default = default.map(|rule| self.entry(host, PathMatch::Prefix("".into()), &rule));
@@ -139,13 +202,10 @@ impl<'a> Compiler<'a> {
         attachments
     }
 
-    /// The entries of all rules of a host, as they are without a redirect.
-    fn paths(&mut self, host: &HostPattern) -> Vec<Entry> {
-        let ingress = self.ingress;
-        let paths =
-            ingress.rules.iter().flat_map(|rule| rule.paths.iter().map(move |path| (&rule.host, path)));
-        let mut entries = Vec::new();
-        for (index, (_, path)) in paths.enumerate().filter(|(_, (of, _))| *of == host) {
+    /// The entries of its paths, as they are without a redirect.
+    fn entries(&mut self, host: &HostPattern) -> Vec<Entry> {
+        let mut entries = Vec::with_capacity(self.paths.len());
+        for (index, path) in self.paths.clone() {
             let rule = self.rule(index, &format!("{} of {host}", path_text(&path.path)), &path.backend);
             entries.push(self.entry(host, path.path.clone(), &rule));
         }
@@ -153,12 +213,10 @@ impl<'a> Compiler<'a> {
     }
 
     /// The same of a host that is closed.
-    fn closed_paths(&self, host: &HostPattern, by: &str) -> Vec<Entry> {
-        let paths =
-            self.ingress.rules.iter().flat_map(|rule| rule.paths.iter().map(move |path| (&rule.host, path)));
-        let of_host = paths.enumerate().filter(|(_, (of, _))| *of == host);
-        of_host
-            .map(|(index, (_, path))| self.entry(host, path.path.clone(), &self.closed_rule(index, by)))
+    fn closed_entries(&self, host: &HostPattern, by: &str) -> Vec<Entry> {
+        let paths = self.paths.iter();
+        paths
+            .map(|(index, path)| self.entry(host, path.path.clone(), &self.closed_rule(*index, by)))
             .collect()
     }
 
@@ -203,7 +261,7 @@ impl<'a> Compiler<'a> {
         let redirects = !is_closed && self.redirects(settings, state.tls && state.https.is_some());
         let (entries, implied) = match redirects {
             false => (paths.to_vec(), default.cloned().into_iter().collect()),
-            true => self.redirected(settings, host, paths, default),
+            true => self.redirected(settings, host, paths, default, self.solves),
         };
         attachments.push(attachment(port, listener, entries, implied));
         attachments
@@ -220,6 +278,7 @@ impl<'a> Compiler<'a> {
         host: &HostPattern,
         paths: &[Entry],
         default: Option<&Entry>,
+        solves: bool,
     ) -> (Vec<Entry>, Vec<Entry>) {
         let redirected = |entry: &Entry| match &entry.route_match.path {
             PathMatch::Exact(path) | PathMatch::Prefix(path) if covers(ACME, path) => entry.clone(),
@@ -230,7 +289,8 @@ impl<'a> Compiler<'a> {
             PathMatch::Prefix(prefix) => covers(prefix, ACME),
             _ => false,
         };
-        let solver = paths.iter().filter(challenged).max_by_key(|e| &e.precedence).or(default);
+        let solver =
+            paths.iter().filter(challenged).max_by_key(|e| &e.precedence).or(default).filter(|_| solves);
         let solver = solver.map(|entry| self.entry(host, PathMatch::Prefix(ACME.into()), &entry.rule));
         let implied = default.map(redirected).into_iter().chain(solver).collect();
         (paths.iter().map(redirected).collect(), implied)
@@ -262,7 +322,7 @@ impl<'a> Compiler<'a> {
         let http = state.http.as_ref().and(settings.bound_for_http().ok()).map(|port| {
             let redirects = !is_closed && self.redirects(settings, state.tls && state.https.is_some());
             let entries = match redirects {
-                true => self.redirected(settings, &any, &plain, None),
+                true => self.redirected(settings, &any, &plain, None, true),
                 false => (plain.clone(), Vec::new()),
             };
             attachment(port, entries)

@@ -191,14 +191,14 @@ fn by_precedence<'e>(entries: impl Iterator<Item = &'e Entry>) -> Vec<&'e Entry>
 
 /// A path by its kind and text. An Ingress asks for nothing else, so that two entries with the same one are at odds.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum PathKey {
+pub(super) enum PathKey {
     Exact(Box<str>),
     Prefix(Box<str>),
     Other(Box<str>),
 }
 
 impl PathKey {
-    fn of(path: &PathMatch) -> Self {
+    pub(super) fn of(path: &PathMatch) -> Self {
         match path {
             PathMatch::Exact(path) => Self::Exact((&**path).into()),
             PathMatch::Prefix(path) => Self::Prefix((&**path).into()),
