@@ -40,7 +40,7 @@ use crate::{
     kinds::Kind,
     snapshot::{Change, Snapshot},
     translate::{
-        self, Address, Allocation, Bundle, HostOwners, HostSlot, Listeners, Pools, PortPlan, Reader,
+        self, Address, Allocation, Bundle, HostOwners, HostTableKey, Listeners, Pools, PortPlan, Reader,
         ServedNamespaces, Settings, SharedChange, SharedHosts,
     },
 };
@@ -270,7 +270,7 @@ impl Index {
     }
 
     /// Finds out which hosts routes and Ingresses share; of all where the listeners may be others.
-    fn renew_shared(&mut self, is_frame_new: bool, slots: &[HostSlot]) -> Vec<SharedChange> {
+    fn renew_shared(&mut self, is_frame_new: bool, slots: &[HostTableKey]) -> Vec<SharedChange> {
         let tables = self.routes.tables();
         let changes = if is_frame_new {
             let before = std::mem::replace(&mut self.shared, SharedHosts::of(&self.listeners, tables));

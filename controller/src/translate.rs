@@ -69,7 +69,9 @@ pub use shared::{SharedHost, SharedHosts};
 
 pub use crate::ir::Address;
 use slots::merge;
-pub use slots::{Attachment, HostMessages, HostSlot, HostTranslation, ListenerSlot, Loss, Owner, Translated};
+pub use slots::{
+    Attachment, HostMessages, HostTableKey, HostTranslation, ListenerKey, Loss, RuleSource, Translated,
+};
 pub use unclaimed::unclaimed;
 
 use std::sync::Arc;

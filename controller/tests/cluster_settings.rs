@@ -17,6 +17,7 @@ use api_server::{ApiServer, objects::*, until};
 struct Running {
     publications: watch::Receiver<Option<Publication>>,
     handle: Handle,
+    progress: watch::Receiver<Progress>,
 }
 
 impl Running {
@@ -24,8 +25,8 @@ impl Running {
         let settings_map = Some(ObjectKey::new(Kind::ConfigMap, "edge", "settings"));
         let (to_deltas, deltas) = mpsc::channel(64);
         let (to_seen, mut seen) = mpsc::channel(64);
-        let outlets =
-            Outlets { deltas: to_deltas, seen: to_seen, progress: watch::Sender::new(Progress::default()) };
+        let (to_progress, progress) = watch::channel(Progress::default());
+        let outlets = Outlets { deltas: to_deltas, seen: to_seen, progress: to_progress };
         // Only these namespaces, of which that of the ConfigMap is none.
         let namespaces = vec!["infra".to_owned(), "shop".to_owned()];
         let options =
@@ -35,11 +36,15 @@ impl Running {
         let (controller, handle) = Controller::of(deltas, Settings { settings_map, ..Settings::default() });
         let (to, publications) = watch::channel(None);
         tokio::spawn(controller.run(move |publication| drop(to.send_replace(Some(publication)))));
-        Self { publications, handle }
+        Self { publications, handle, progress }
     }
 
     fn proxy(&self) -> Option<ProxySettings> {
         self.publications.borrow().as_ref().map(|publication| publication.live.proxy.clone())
+    }
+
+    fn unreadable(&self) -> Option<String> {
+        self.progress.borrow().unreadable.get("configmaps").cloned()
     }
 
     fn problems(&self) -> Vec<String> {
@@ -74,11 +79,25 @@ async fn an_edit_is_published_and_a_wrong_one_is_told() {
                    line applies";
     assert_eq!(running.problems(), [problem]);
 
+    // What it said stays in force, whoever deletes it.
     server.delete("configmaps", "edge", "settings");
-    until("it is gone", || (running.proxy()? == ProxySettings::default()).then_some(())).await;
-    let problem =
-        "ConfigMap edge/settings: not found; the settings of the command line apply (--settings-configmap)";
-    assert_eq!(running.problems(), [problem]);
+    tokio::time::sleep(std::time::Duration::from_secs(600)).await;
+    assert_eq!(running.proxy(), Some(want));
+    assert_eq!(running.unreadable(), Some("not found (--settings-configmap)".to_owned()));
+    server.apply("configmaps", settings("settings", json!({"max-connections": "20"})));
+    until("it is there again", || (running.proxy()?.max_connections == Some(20)).then_some(())).await;
+    until("nothing is missing", || running.unreadable().is_none().then_some(())).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_served_as_long_as_it_is_missing() {
+    let server = cluster();
+    let running = Running::of(&server);
+    tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+    assert_eq!(running.proxy(), None);
+    assert_eq!(running.unreadable(), Some("not found (--settings-configmap)".to_owned()));
+    server.apply("configmaps", settings("settings", json!({"max-connections": "10"})));
+    until("the first publication", || running.proxy()).await;
 }
 
 #[tokio::test(start_paused = true)]

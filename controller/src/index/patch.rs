@@ -9,7 +9,7 @@ use portcullis_routing::{HostMap, HostPattern, HostTable, Listener, Port, PortKe
 
 use super::{Map, Set};
 use crate::translate::{
-    HostSlot, Listeners, Owner, Place, PortPlan, SharedChange, SharedHosts, Slots, assemble,
+    HostTableKey, Listeners, Place, PortPlan, RuleSource, SharedChange, SharedHosts, Slots, assemble,
 };
 
 /// What is another than in the table from before.
@@ -18,7 +18,7 @@ pub(super) struct Patch {
     /// The frame from before, where there may be another one now.
     pub(super) frame: Option<BTreeMap<PortKey, PortPlan>>,
     /// The slots whose host tables are new or gone.
-    pub(super) slots: Vec<HostSlot>,
+    pub(super) slots: Vec<HostTableKey>,
     /// The hosts that routes and Ingresses share in another way.
     pub(super) shares: Vec<SharedChange>,
 }
@@ -41,7 +41,7 @@ impl Patch {
             changed |= renew_frame(table, &before, &listeners.ports, slots, &mut made);
         }
         let (defaults, slots_of_hosts): (Vec<_>, Vec<_>) =
-            self.slots.into_iter().partition(|slot| slot.at.owner == Owner::IngressDefault);
+            self.slots.into_iter().partition(|slot| slot.at.owner == RuleSource::IngressDefault);
         let defaults: BTreeSet<_> = defaults.iter().map(|slot| slot.at.port).collect();
         for port in &defaults {
             changed |= renew_default(table, *port, listeners, slots);
@@ -72,18 +72,18 @@ impl Patch {
 }
 
 /// The places whose listeners hold a slot's host table, since they share that host.
-fn sharing(shared: &SharedHosts, slot: &HostSlot) -> Vec<Place> {
+fn sharing(shared: &SharedHosts, slot: &HostTableKey) -> Vec<Place> {
     match slot.at.owner {
-        Owner::Gateway(_) => {
+        RuleSource::Gateway(_) => {
             let place = (slot.at.port, slot.host.clone());
             let shares = shared.get(&place).is_some_and(|shared| shared.gateway == slot.at);
             shares.then_some(place).into_iter().collect()
         }
-        Owner::Ingress => {
+        RuleSource::Ingress => {
             let place = (slot.at.port, slot.at.listener.clone());
             shared.of_ingress(&place).map(|(host, _)| (slot.at.port, host.clone())).collect()
         }
-        Owner::IngressDefault => Vec::new(),
+        RuleSource::IngressDefault => Vec::new(),
     }
 }
 
@@ -192,7 +192,7 @@ fn renew_hosts(
     table: &mut Arc<Table>,
     port: PortKey,
     hostname: &HostPattern,
-    dirty: &[HostSlot],
+    dirty: &[HostTableKey],
     slots: &Slots,
 ) -> bool {
     let in_place = |listener: &Listener| {
@@ -223,21 +223,21 @@ fn renew_hosts(
 
 type Hosts = HostMap<Arc<HostTable>>;
 
-fn hosts_of<'l>(listener: &'l Listener, owner: &Owner) -> Option<&'l Hosts> {
+fn hosts_of<'l>(listener: &'l Listener, owner: &RuleSource) -> Option<&'l Hosts> {
     let routes = listener.http_routes()?;
     match owner {
-        Owner::Gateway(id) => (listener.id == *id).then_some(&routes.hosts),
-        Owner::Ingress if listener.id.is_ingress() => Some(&routes.hosts),
-        Owner::Ingress => routes.fallback.as_ref()?.http_routes().map(|behind| &behind.hosts),
-        Owner::IngressDefault => None,
+        RuleSource::Gateway(id) => (listener.id == *id).then_some(&routes.hosts),
+        RuleSource::Ingress if listener.id.is_ingress() => Some(&routes.hosts),
+        RuleSource::Ingress => routes.fallback.as_ref()?.http_routes().map(|behind| &behind.hosts),
+        RuleSource::IngressDefault => None,
     }
 }
 
-fn hosts_of_mut<'l>(listener: &'l mut Listener, owner: &Owner) -> Option<&'l mut Hosts> {
+fn hosts_of_mut<'l>(listener: &'l mut Listener, owner: &RuleSource) -> Option<&'l mut Hosts> {
     let (is_its, is_ingress) = match owner {
-        Owner::Gateway(id) => (listener.id == *id, false),
-        Owner::Ingress => (listener.id.is_ingress(), true),
-        Owner::IngressDefault => return None,
+        RuleSource::Gateway(id) => (listener.id == *id, false),
+        RuleSource::Ingress => (listener.id.is_ingress(), true),
+        RuleSource::IngressDefault => return None,
     };
     let routes = listener.http_routes_mut()?;
     match (is_its, is_ingress) {

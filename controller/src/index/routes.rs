@@ -17,8 +17,8 @@ use crate::{
     snapshot::Snapshot,
     status,
     translate::{
-        self, Attached, Attachment, HostMessages, HostSlot, HostTranslation, Listeners, PatternQuotas, Pools,
-        Reader, Slots, Translated,
+        self, Attached, Attachment, HostMessages, HostTableKey, HostTranslation, Listeners, PatternQuotas,
+        Pools, Reader, Slots, Translated,
     },
 };
 
@@ -38,13 +38,13 @@ pub(super) struct Routes {
 struct Known {
     attached: Box<[Arc<ListenerId>]>,
     /// It has its entries in these.
-    slots: Box<[HostSlot]>,
+    slots: Box<[HostTableKey]>,
 }
 
 /// What is kept of the translation of a host of Ingresses.
 #[derive(Debug, Default)]
 struct KnownHost {
-    slots: Box<[HostSlot]>,
+    slots: Box<[HostTableKey]>,
     messages: HostMessages,
 }
 
@@ -66,7 +66,7 @@ pub(super) struct Translator<'a> {
 
 impl Routes {
     /// Translates what is stale and puts together the slots that it is in, or was. Returns those slots.
-    pub(super) fn renew(&mut self, translator: &Translator<'_>, units: &mut Units) -> Vec<HostSlot> {
+    pub(super) fn renew(&mut self, translator: &Translator<'_>, units: &mut Units) -> Vec<HostTableKey> {
         self.renew_quotas(translator, units);
         let mut pending = Map::default();
         for key in std::mem::take(&mut units.stale.routes) {
@@ -117,7 +117,7 @@ impl Routes {
         key: ObjectKey,
         translator: &Translator<'_>,
         units: &mut Units,
-        pending: &mut Map<HostSlot, Pending>,
+        pending: &mut Map<HostTableKey, Pending>,
     ) {
         let route = translator.snapshot.routes.get(&key);
         let now = route.map(|route| translator.translate(route, self.quotas.grants(&key)));
@@ -144,7 +144,7 @@ impl Routes {
         host: HostPattern,
         translator: &Translator<'_>,
         units: &mut Units,
-        renewed: &mut Vec<HostSlot>,
+        renewed: &mut Vec<HostTableKey>,
     ) {
         let Translator { reader, listeners, pools, .. } = translator;
         let HostTranslation { tables, messages } =
@@ -152,7 +152,7 @@ impl Routes {
         units.record(Unit::IngressHost(host.clone()), reader);
         let before = self.hosts.remove(&host).unwrap_or_default();
         before.slots.iter().for_each(|slot| self.tables.remove(slot));
-        let slots: Box<[HostSlot]> = tables.iter().map(|(slot, _)| slot.clone()).collect();
+        let slots: Box<[HostTableKey]> = tables.iter().map(|(slot, _)| slot.clone()).collect();
         for (slot, table) in tables {
             self.tables.insert(slot, Arc::new(table));
         }
@@ -178,7 +178,7 @@ impl Routes {
     }
 
     /// The table of a slot at a Gateway: what the routes have there that did not change, and what others have now.
-    fn put_together(&mut self, slot: &HostSlot, Pending { gone, fresh: mut entries }: Pending) {
+    fn put_together(&mut self, slot: &HostTableKey, Pending { gone, fresh: mut entries }: Pending) {
         if let Some(before) = self.tables.get(slot) {
             let gone: Set<_> =
                 gone.iter().map(|key| (key.kind.resource().route, &*key.namespace, &*key.name)).collect();
@@ -204,7 +204,7 @@ impl Translator<'_> {
 }
 
 /// Gives a route's entries to their slot.
-fn hand_over(attachment: Attachment, pending: &mut Map<HostSlot, Pending>) -> HostSlot {
+fn hand_over(attachment: Attachment, pending: &mut Map<HostTableKey, Pending>) -> HostTableKey {
     let Attachment { slot, entries, .. } = attachment;
     pending.entry(slot.clone()).or_default().fresh.extend(entries);
     slot

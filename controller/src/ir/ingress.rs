@@ -25,7 +25,7 @@ pub struct Ingress {
     pub legacy_class: Option<Box<str>>,
     pub default_backend: Option<IngressBackend>,
     pub tls: Vec<IngressTls>,
-    pub rules: Vec<IngressRule>,
+    pub rules: IngressRules,
     /// The annotation `nginx.ingress.kubernetes.io/ssl-redirect`.
     pub ssl_redirect: Option<bool>,
     pub unserved: Unserved,
@@ -84,6 +84,70 @@ pub struct IngressTls {
     pub secret: Option<Box<str>>,
 }
 
+/// `rules`, found by their hosts without a look at each: one Ingress may have thousands of hosts.
+#[derive(Clone, Debug, Default)]
+pub struct IngressRules {
+    rules: Vec<IngressRule>,
+    /// Place of each rule and of its first path, by host; empty where there are [`FEW`] rules.
+    by_host: Box<[(usize, usize)]>,
+}
+
+/// So few rules are looked at one by one.
+const FEW: usize = 8;
+
+impl IngressRules {
+    /// The rules of a host in their order, each with the place of its first path among all paths of the Ingress.
+    pub fn of_host(&self, host: &HostPattern) -> Vec<(usize, &IngressRule)> {
+        if self.by_host.is_empty() {
+            return with_first_paths(&self.rules).filter(|(_, rule)| rule.host == *host).collect();
+        }
+        let host_at = |(place, _): &(usize, usize)| &self.rules[*place].host;
+        let begin = self.by_host.partition_point(|at| host_at(at) < host);
+        let of_host = self.by_host[begin..].iter().take_while(|at| host_at(at) == host);
+        of_host.map(|(place, first)| (*first, &self.rules[*place])).collect()
+    }
+
+    /// How many paths there are.
+    pub fn paths(&self) -> usize {
+        self.rules.iter().map(|rule| rule.paths.len()).sum()
+    }
+
+    /// The same without some of them.
+    pub fn retain(&mut self, keep: impl FnMut(&IngressRule) -> bool) {
+        let mut rules = std::mem::take(&mut self.rules);
+        rules.retain(keep);
+        *self = rules.into();
+    }
+}
+
+fn with_first_paths(rules: &[IngressRule]) -> impl Iterator<Item = (usize, &IngressRule)> {
+    rules.iter().scan(0, |next, rule| {
+        let first = *next;
+        *next += rule.paths.len();
+        Some((first, rule))
+    })
+}
+
+impl From<Vec<IngressRule>> for IngressRules {
+    fn from(rules: Vec<IngressRule>) -> Self {
+        if rules.len() <= FEW {
+            return Self { rules, by_host: Box::default() };
+        }
+        let mut by_host: Vec<_> =
+            with_first_paths(&rules).enumerate().map(|(place, (first, _))| (place, first)).collect();
+        by_host.sort_by(|(a, _), (b, _)| (&rules[*a].host, a).cmp(&(&rules[*b].host, b)));
+        Self { rules, by_host: by_host.into() }
+    }
+}
+
+impl std::ops::Deref for IngressRules {
+    type Target = [IngressRule];
+
+    fn deref(&self) -> &[IngressRule] {
+        &self.rules
+    }
+}
+
 /// `rules[]`.
 #[derive(Clone, Debug)]
 pub struct IngressRule {
@@ -115,4 +179,47 @@ pub enum IngressBackend {
 pub enum PortRef {
     Number(u16),
     Name(Box<str>),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rules(count: usize) -> Vec<IngressRule> {
+        let path = |index: usize| IngressPath {
+            path: PathMatch::Exact(format!("/{index}").into()),
+            backend: IngressBackend::Service { name: "web".into(), port: PortRef::Number(80) },
+        };
+        let rule = |index: usize| IngressRule {
+            host: HostPattern::parse(&format!("{}.example.com", index % 5)).unwrap(),
+            paths: (0..index % 3).map(|n| path(10 * index + n)).collect(),
+        };
+        (0..count).map(rule).collect()
+    }
+
+    #[test]
+    fn the_rules_of_a_host_are_those_that_a_look_at_each_finds() {
+        for count in [0, 1, FEW, FEW + 1, 50] {
+            let all = rules(count);
+            let found = IngressRules::from(all.clone());
+            assert_eq!(found.paths(), all.iter().map(|rule| rule.paths.len()).sum::<usize>());
+            for host in 0..6 {
+                let host = HostPattern::parse(&format!("{host}.example.com")).unwrap();
+                let mut next = 0;
+                let mut want = Vec::new();
+                for rule in &all {
+                    if rule.host == host {
+                        want.push((next, format!("{rule:?}")));
+                    }
+                    next += rule.paths.len();
+                }
+                let got: Vec<_> = found
+                    .of_host(&host)
+                    .into_iter()
+                    .map(|(first, rule)| (first, format!("{rule:?}")))
+                    .collect();
+                assert_eq!(got, want, "{count} rules, {host}");
+            }
+        }
+    }
 }

@@ -50,6 +50,7 @@ pub struct SharedEntrance {
 /// Hostnames that some namespaces may serve.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostnameGrant {
-    pub namespaces: LabelSelector,
+    /// `None` selects no namespace: the entry is wrong, and its hostnames must not fall to a less specific one.
+    pub namespaces: Option<LabelSelector>,
     pub hostnames: Vec<HostPattern>,
 }

@@ -12,14 +12,14 @@ use portcullis_routing::{HostPattern, PathMatch, path::of_ingress};
 use serde_json::Value;
 
 use super::{
-    checks::{Checks, Path},
+    checks::{Checks, Origin, Path},
     names::{self, quoted},
     typed,
 };
 use crate::ir::{
     Ingress, Meta,
     gateway::Reference,
-    ingress::{IngressBackend, IngressPath, IngressRule, IngressTls, PortRef},
+    ingress::{IngressBackend, IngressPath, IngressRule, IngressTls, PortRef, Unserved},
 };
 use annotations::Annotations;
 
@@ -55,13 +55,33 @@ pub(crate) fn read(
         legacy_class: annotations.get(LEGACY_CLASS).map(|class| class.as_str().into()),
         default_backend,
         tls,
-        rules,
+        rules: rules.into(),
         ssl_redirect,
         unserved,
         own_tls,
         regex_paths,
         refused: None,
     })
+}
+
+/// What is known of an Ingress that is refused as a whole: what it protects, and the hosts that can be read, each without
+/// paths. Others of its namespace must not be served without its protection, and its hosts must not fall to other namespaces.
+pub(super) fn protected(
+    spec: &Value,
+    annotations: &BTreeMap<String, String>,
+) -> (Unserved, Vec<IngressRule>) {
+    // The problems of the object say already what is wrong with it.
+    let mut checks = Checks::of("", Origin::ApiServer);
+    let mut unserved = annotations::read(annotations, &mut checks).unserved;
+    // Which of its requests it would have protected is not known.
+    unserved.whole_hosts = !unserved.protections.is_empty() || unserved.unknown.is_some();
+    let rules = spec.get("rules").and_then(Value::as_array).into_iter().flatten();
+    let hosts = rules.filter_map(|rule| match rule.get("host") {
+        None => Some(HostPattern::Any),
+        Some(host) => HostPattern::parse_ingress(host.as_str()?).ok(),
+    });
+    let rules = hosts.map(|host| IngressRule { host, paths: Vec::new() });
+    (unserved, rules.collect())
 }
 
 fn check_class(

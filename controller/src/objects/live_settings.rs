@@ -4,11 +4,12 @@
 //! which then grants nothing for the entries that are wrong: what a replica does must not depend on what the ConfigMap said
 //! before it started.
 
-use std::{net::IpAddr, str::FromStr};
+use std::{collections::BTreeMap, net::IpAddr, str::FromStr};
 
 use gateway_api::experimental::gateways::GatewayListenersAllowedRoutesNamespacesSelector as Selector;
 use portcullis_routing::HostPattern;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{
     checks::{Checks, Origin, Path},
@@ -18,6 +19,7 @@ use crate::{
     Problem,
     ir::{
         ConfigMap,
+        gateway::LabelSelector,
         live_settings::{HostnameGrant, LiveSettings},
     },
     problem::Topic,
@@ -42,8 +44,13 @@ const KEYS: [(&str, Read); 11] = [
         to.entrance.hostnames = Some(grants(text, checks, at));
         Ok(())
     }),
-    ("first-namespace-owns", |to, text, _, _| {
-        boolean(text).map(|read| to.entrance.first_namespace_owns = read)
+    ("first-namespace-owns", |to, text, checks, at| {
+        // A protection that cannot be read closes.
+        to.entrance.first_namespace_owns = boolean(text).unwrap_or_else(|why| {
+            checks.error(at, format!("{why}; taken for true"));
+            true
+        });
+        Ok(())
     }),
     ("max-listeners-per-namespace", |to, text, _, _| {
         number(text).map(|read| to.entrance.max_listeners = Some(read))
@@ -64,7 +71,10 @@ pub(crate) fn read(flags: &LiveSettings, written: &ConfigMap) -> (LiveSettings, 
         match KEYS.iter().find(|(name, _)| *name == &**key) {
             Some((_, read)) => {
                 if let Err(why) = read(&mut settings, text, &mut checks, &at) {
-                    let message = format!("{why}; the value of the command line applies");
+                    let message = match key.starts_with("max-") && key.ends_with("-per-namespace") {
+                        true => format!("{why}; there is no such limit"),
+                        false => format!("{why}; the value of the command line applies"),
+                    };
                     checks.warning_of(Topic::Invalid, &at, message);
                 }
             }
@@ -127,49 +137,83 @@ fn boolean(text: &str) -> Result<bool, String> {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Grant {
-    namespace_selector: Selector,
-    hostnames: Vec<String>,
+    namespace_selector: WrittenSelector,
+    #[serde(rename = "hostnames")]
+    _hostnames: Vec<String>,
 }
 
-/// Entries that are right; an entry that is wrong grants nothing.
+/// `metav1.LabelSelector`. A field that is misspelt must not leave a selector that selects everything.
+#[derive(Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct WrittenSelector {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    match_labels: Option<BTreeMap<String, String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    match_expressions: Option<Vec<WrittenExpression>>,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct WrittenExpression {
+    key: String,
+    operator: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    values: Option<Vec<String>>,
+}
+
+/// The entries. One that is wrong grants nothing, to nobody.
 fn grants(text: &str, checks: &mut Checks, at: &Path<'_>) -> Vec<HostnameGrant> {
-    let written: Vec<Grant> = match serde_saphyr::from_str(text) {
+    let written: Vec<Value> = match serde_saphyr::from_str(text) {
         Ok(written) => written,
         Err(error) => {
-            let why = error.to_string();
-            let why = why.lines().next().unwrap_or_default();
             checks.error(
                 at,
-                format!("is not a list of namespaceSelector and hostnames, and so grants nothing: {why}"),
+                format!("is not a list, and so grants nothing: {}", first_line(&error.to_string())),
             );
             return Vec::new();
         }
     };
-    let at_entry = |i| at.index(i);
-    let grants = written.into_iter().enumerate();
-    grants.filter_map(|(i, written)| grant(written, checks, &at_entry(i))).collect()
+    written.into_iter().enumerate().map(|(i, written)| grant(written, checks, &at.index(i))).collect()
 }
 
-fn grant(written: Grant, checks: &mut Checks, at: &Path<'_>) -> Option<HostnameGrant> {
-    let mut of_selector = Checks::of("", Origin::Document);
-    let namespaces =
-        selector::read(written.namespace_selector, &mut of_selector, &at.field("namespaceSelector"));
-    // Half a selector would select more than it was meant to.
-    let Some(namespaces) = namespaces.filter(|_| !of_selector.refused()) else {
-        let why =
-            of_selector.first_error().unwrap_or_else(|| "its namespaceSelector cannot be read".to_owned());
-        checks.error(at, format!("grants nothing: {why}"));
-        return None;
-    };
+fn grant(written: Value, checks: &mut Checks, at: &Path<'_>) -> HostnameGrant {
+    let texts = written.get("hostnames").and_then(Value::as_array).into_iter().flatten();
+    let texts: Vec<_> = texts.map(|text| text.as_str().unwrap_or_default().to_owned()).collect();
     let at_names = at.field("hostnames");
     let mut hostnames = Vec::new();
-    for (i, text) in written.hostnames.iter().enumerate() {
+    for (i, text) in texts.iter().enumerate() {
         match HostPattern::parse(text) {
-            Ok(host) => hostnames.push(host),
+            Ok(host) if !text.is_empty() => hostnames.push(host),
+            Ok(_) => checks.error(&at_names.index(i), "must not be empty"),
             Err(why) => checks.error(&at_names.index(i), why.to_string()),
         }
     }
-    Some(HostnameGrant { namespaces, hostnames })
+    let namespaces = match namespaces(written, at) {
+        Ok(namespaces) => Some(namespaces),
+        Err(why) => {
+            checks.error(at, format!("grants nothing: {why}"));
+            None
+        }
+    };
+    HostnameGrant { namespaces, hostnames }
+}
+
+/// Whom an entry grants its hostnames; half a selector would select more than it was meant to.
+fn namespaces(written: Value, at: &Path<'_>) -> Result<LabelSelector, String> {
+    let wrong = |error: serde_json::Error| first_line(&error.to_string()).to_owned();
+    let written: Grant = serde_json::from_value(written).map_err(wrong)?;
+    let selector = serde_json::to_value(written.namespace_selector).map_err(wrong)?;
+    let selector: Selector = serde_json::from_value(selector).map_err(wrong)?;
+    let mut checks = Checks::of("", Origin::Document);
+    let namespaces = selector::read(selector, &mut checks, &at.field("namespaceSelector"));
+    match checks.first_error() {
+        Some(why) => Err(why),
+        None => namespaces.ok_or_else(|| "its namespaceSelector cannot be read".to_owned()),
+    }
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -228,13 +272,34 @@ mod tests {
         for (what, text, entries, hostnames, problem) in [
             ("all", all.to_owned(), 1, 1, None),
             ("none", "[]".to_owned(), 0, 0, None),
-            ("no list", "everything".to_owned(), 0, 0, Some("data.shared-hostnames: is not a list of")),
-            ("a typo", "- {namespaceSelectors: {}, hostnames: ['*']}".to_owned(), 0, 0, Some("data.shared-hostnames: ")),
+            ("no list", "everything".to_owned(), 0, 0, Some("data.shared-hostnames: is not a list")),
+            (
+                "a typo",
+                "- {namespaceSelectors: {}, hostnames: [a.example]}
+"
+                .to_owned()
+                    + all,
+                2,
+                2,
+                Some("data.shared-hostnames[0]: grants nothing: "),
+            ),
+            (
+                "a typo in the selector",
+                "- {namespaceSelector: {matchLabel: {a: b}}, hostnames: [a.example]}
+"
+                .to_owned()
+                    + all,
+                2,
+                2,
+                Some("data.shared-hostnames[0]: grants nothing: "),
+            ),
             (
                 "a selector",
-                "- {namespaceSelector: {matchExpressions: [{key: a, operator: Like}]}, hostnames: [a.example]}\n".to_owned() + all,
-                1,
-                1,
+                "- {namespaceSelector: {matchExpressions: [{key: a, operator: Like}]}, hostnames: [a.example]}
+"
+                .to_owned() + all,
+                2,
+                2,
                 Some("data.shared-hostnames[0]: grants nothing: "),
             ),
             (
@@ -248,6 +313,9 @@ mod tests {
             let (settings, problems) = of(&[("shared-hostnames", &text)]);
             let grants = settings.entrance.hostnames.expect("nothing is granted but what is listed");
             assert_eq!(grants.len(), entries, "{what}");
+            if problem.is_some_and(|problem| problem.contains("[0]: ")) {
+                assert_eq!(grants[0].namespaces, None, "{what}: its hostname is nobody's");
+            }
             assert_eq!(grants.iter().map(|grant| grant.hostnames.len()).sum::<usize>(), hostnames, "{what}");
             match (problem, problems.as_slice()) {
                 (None, []) => {}

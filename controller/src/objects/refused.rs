@@ -3,18 +3,17 @@
 
 use std::sync::Arc;
 
-use portcullis_routing::RouteKind;
+use portcullis_routing::{HostPattern, RouteKind};
 use serde_json::Value;
 
 use super::{
     checks::{Checks, Origin, Path},
     head::Annotated,
-    ingress::LEGACY_CLASS,
+    ingress::{self, LEGACY_CLASS},
     parent_refs, wire,
 };
 use crate::ir::{
-    Gateway, GatewayClass, Ingress, Kind, Meta, Object, Route, gateway::ClientValidation, ingress::Unserved,
-    route::ParentRef,
+    Gateway, GatewayClass, Ingress, Kind, Meta, Object, Route, gateway::ClientValidation, route::ParentRef,
 };
 
 /// The object in place of one that is refused; `None` for a kind whose status we do not write.
@@ -47,20 +46,23 @@ pub(super) fn object(
         .into(),
         Kind::HttpRoute => route(RouteKind::Http, spec, meta, refused).into(),
         Kind::GrpcRoute => route(RouteKind::Grpc, spec, meta, refused).into(),
-        Kind::Ingress => Ingress {
-            meta,
-            class: text("ingressClassName"),
-            legacy_class: annotations.get(LEGACY_CLASS).map(|class| class.as_str().into()),
-            default_backend: None,
-            tls: Vec::new(),
-            rules: Vec::new(),
-            ssl_redirect: None,
-            unserved: Unserved::default(),
-            regex_paths: false,
-            own_tls: None,
-            refused,
+        Kind::Ingress => {
+            let (unserved, rules) = ingress::protected(spec, annotations);
+            Ingress {
+                meta,
+                class: text("ingressClassName"),
+                legacy_class: annotations.get(LEGACY_CLASS).map(|class| class.as_str().into()),
+                default_backend: None,
+                tls: Vec::new(),
+                rules: rules.into(),
+                ssl_redirect: None,
+                unserved,
+                regex_paths: false,
+                own_tls: None,
+                refused,
+            }
+            .into()
         }
-        .into(),
         Kind::GatewayParameters
         | Kind::ReferenceGrant
         | Kind::IngressClass
@@ -94,12 +96,18 @@ fn route(kind: RouteKind, spec: &Value, meta: Meta, refused: Option<Box<str>>) -
     Route {
         kind,
         parents: parents(spec),
-        hostnames: Box::default(),
+        hostnames: hostnames(spec),
         rules: Box::default(),
         patterns: Box::default(),
         meta,
         refused,
     }
+}
+
+/// The hostnames that can be read: a namespace keeps them while one of its routes is refused.
+fn hostnames(spec: &Value) -> Box<[HostPattern]> {
+    let written = spec.get("hostnames").and_then(Value::as_array).into_iter().flatten();
+    written.filter_map(|host| HostPattern::parse(host.as_str()?).ok()).collect()
 }
 
 /// The parents that can be read.

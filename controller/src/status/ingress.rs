@@ -79,7 +79,7 @@ fn shared_host(
 ) -> Vec<Message> {
     let Some(state) = listeners.ingress.hosts.get(host) else { return Vec::new() };
     // The default backend alone has no rules there.
-    if ingress.rules.iter().all(|rule| rule.host != *host) {
+    if ingress.rules.of_host(host).is_empty() {
         return Vec::new();
     }
     let mut messages = Vec::new();

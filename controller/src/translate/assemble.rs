@@ -8,7 +8,7 @@ use portcullis_routing::{HostPattern, HttpRoutes, Listener, ListenerId, Port, Po
 
 pub use slots::Slots;
 
-use super::{ListenerPlan, ListenerSlot, Listeners, Owner, PortPlan, SharedHosts};
+use super::{ListenerKey, ListenerPlan, Listeners, PortPlan, RuleSource, SharedHosts};
 
 /// The whole table; a listener without routes is in it too.
 pub fn table(listeners: &Listeners, slots: &Slots, shared: &SharedHosts) -> Table {
@@ -44,23 +44,24 @@ pub fn listener(
     default: Option<&Arc<Listener>>,
 ) -> Option<Arc<Listener>> {
     let routes = |owner, fallback| {
-        let hosts = slots.hosts(&ListenerSlot { port, listener: hostname.clone(), owner });
+        let hosts = slots.hosts(&ListenerKey { port, listener: hostname.clone(), owner });
         HttpRoutes { hosts, fallback }
     };
     let made = |id: &Arc<ListenerId>, routes| {
         let serves = Serves::Http(routes);
         Arc::new(Listener { id: Arc::clone(id), tls: plan.tls.clone(), serves })
     };
-    let of_ingresses = plan.ingress.as_ref().map(|id| made(id, routes(Owner::Ingress, default.cloned())));
+    let of_ingresses =
+        plan.ingress.as_ref().map(|id| made(id, routes(RuleSource::Ingress, default.cloned())));
     match &plan.gateway {
-        Some(id) => Some(made(id, routes(Owner::Gateway(Arc::clone(id)), of_ingresses))),
+        Some(id) => Some(made(id, routes(RuleSource::Gateway(Arc::clone(id)), of_ingresses))),
         None => of_ingresses,
     }
 }
 
 /// What stands behind every Ingress host of a port: the default backend for what nothing matches.
 pub fn default_listener(slots: &Slots, port: PortKey) -> Option<Arc<Listener>> {
-    let at = ListenerSlot { port, listener: HostPattern::Any, owner: Owner::IngressDefault };
+    let at = ListenerKey { port, listener: HostPattern::Any, owner: RuleSource::IngressDefault };
     let hosts = slots.hosts(&at);
     let is_empty = hosts.is_empty();
     let made = || Listener::http(ListenerId::ingress(HostPattern::Any), HttpRoutes { hosts, fallback: None });

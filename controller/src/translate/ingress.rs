@@ -12,8 +12,8 @@ use portcullis_routing::{
 };
 
 use super::{
-    Attachment, BackendPool, Closer, HostRefusal, HostSlot, HostTranslation, IngressHost, Listeners, Loss,
-    Owner, Reader, Settings, merge, services, slots::PathKey, tls_towards,
+    Attachment, BackendPool, Closer, HostRefusal, HostTableKey, HostTranslation, IngressHost, Listeners,
+    Loss, Reader, RuleSource, Settings, merge, services, slots::PathKey, tls_towards,
 };
 use crate::{
     ir::{
@@ -41,7 +41,7 @@ pub fn ingress_host(
         ingresses.map(|ingress| Compiler::new(reader, backends, ingress, host)).collect();
     let mut losses = settle(&mut compilers, host);
     choose_solver(&mut compilers);
-    let mut by_slot: BTreeMap<HostSlot, Vec<Attachment>> = BTreeMap::new();
+    let mut by_slot: BTreeMap<HostTableKey, Vec<Attachment>> = BTreeMap::new();
     for compiler in &mut compilers {
         for attachment in compiler.at(state, host) {
             by_slot.entry(attachment.slot.clone()).or_default().push(attachment);
@@ -119,9 +119,8 @@ pub(super) fn may_serve(
     ingress: &Ingress,
     host: &HostPattern,
 ) -> Result<(), HostRefusal> {
-    let namespace = ingress.meta.namespace();
-    reader.may_serve(namespace, host)?;
-    reader.may_take(namespace, ingress.meta.created, host)
+    reader.may_serve(ingress.meta.namespace(), host)?;
+    reader.may_take(&ingress.meta, host)
 }
 
 struct Compiler<'a> {
@@ -155,8 +154,9 @@ impl<'a> Compiler<'a> {
         ingress: &'a Ingress,
         host: &HostPattern,
     ) -> Self {
-        let paths = ingress.rules.iter().flat_map(|rule| rule.paths.iter().map(move |path| (rule, path)));
-        let of_host = paths.enumerate().filter(|(_, (rule, _))| rule.host == *host);
+        let rules = ingress.rules.of_host(host).into_iter();
+        let of_host = rules
+            .flat_map(|(first, rule)| rule.paths.iter().enumerate().map(move |(i, path)| (first + i, path)));
         let (namespace, name) = (ingress.meta.namespace(), ingress.meta.name());
         let closed = ingress.unserved.closed_by(reader.settings().strict_annotations);
         let id = RouteId { kind: RouteKind::Ingress, namespace: namespace.into(), name: name.into() };
@@ -168,7 +168,7 @@ impl<'a> Compiler<'a> {
             name: format!("{namespace}/{name}").into(),
             messages: Vec::new(),
             closed: closed.map(Into::into),
-            paths: of_host.map(|(index, (_, path))| (index, path)).collect(),
+            paths: of_host.collect(),
             solves: true,
         }
     }
@@ -176,12 +176,12 @@ impl<'a> Compiler<'a> {
     /// What it has at the host.
     fn at(&mut self, state: &IngressHost, host: &HostPattern) -> Vec<Attachment> {
         let (ingress, settings) = (self.ingress, self.reader.settings());
-        let last = ingress.rules.iter().map(|rule| rule.paths.len()).sum();
+        let last = ingress.rules.paths();
         let closer = self.closer(state);
         let default =
             ingress.default_backend.as_ref().map(|backend| self.rule(last, "default backend", backend));
         let mut attachments = Vec::new();
-        if ingress.rules.iter().any(|rule| rule.host == *host) {
+        if !ingress.rules.of_host(host).is_empty() {
             let (paths, default) = match &closer {
                 None => (self.entries(host), default.clone()),
                 // What nothing of the host matches must not be answered from elsewhere either.
@@ -242,7 +242,7 @@ impl<'a> Compiler<'a> {
         default: Option<&Entry>,
     ) -> Vec<Attachment> {
         let attachment = |port, listener: &HostPattern, entries, implied| Attachment {
-            slot: HostSlot::new(port, listener, Owner::Ingress, host),
+            slot: HostTableKey::new(port, listener, RuleSource::Ingress, host),
             entries,
             implied,
         };
@@ -313,7 +313,7 @@ impl<'a> Compiler<'a> {
         let is_closed = self.closed.is_some() || self.closer(state).is_some();
         let plain = vec![self.entry(&any, PathMatch::Prefix("".into()), rule)];
         let attachment = |port, (entries, implied)| Attachment {
-            slot: HostSlot::new(port, &any, Owner::IngressDefault, &any),
+            slot: HostTableKey::new(port, &any, RuleSource::IngressDefault, &any),
             entries,
             implied,
         };

@@ -3,7 +3,7 @@
 //! ```text
 //! gateways.rs  each Gateway of our classes; each listener as it stands alone
 //! entrance.rs  what namespaces may take of the shared addresses
-//! claims.rs    who has a port and a hostname: the oldest
+//! conflicts.rs who has a port and a hostname: the oldest
 //! ingress.rs   the hosts of Ingresses, with or without TLS
 //! closed.rs    which of those hosts are closed, since what protects them is not served
 //! tls.rs       which certificates are shown for those hosts
@@ -11,8 +11,8 @@
 //! plan.rs      what each port of the table has, and with which certificates
 //! ```
 
-mod claims;
 mod closed;
+mod conflicts;
 mod entrance;
 mod gateways;
 mod ingress;
@@ -29,7 +29,7 @@ use portcullis_routing::{ClientAuth, HostPattern, ListenerId, PortKey, Protocol,
 use portcullis_tls::{Certificate, Certificates};
 
 use super::{
-    CertificatePool, CertificateRefError, Dedicated, DedicatedPorts, HostRefusal, ListenerSlot,
+    CertificatePool, CertificateRefError, Dedicated, DedicatedPorts, HostRefusal, ListenerKey,
     PortUnavailable, Reader, Settings,
 };
 use crate::{
@@ -147,7 +147,7 @@ pub struct AttachPoint {
     /// The port that it names.
     pub port: u16,
     /// Where its routes go in the table, once it is known which port is bound for it.
-    pub slot: Option<Arc<ListenerSlot>>,
+    pub slot: Option<Arc<ListenerKey>>,
     pub hostname: HostPattern,
     /// The kinds of routes that may attach.
     pub kinds: Vec<RouteKind>,
@@ -281,13 +281,15 @@ impl ListenerPlan {
 pub fn listeners(reader: &Reader<'_>, certificates: &CertificatePool) -> Listeners {
     let settings = reader.settings();
     let mut gateways = gateways::ours(reader, certificates);
-    let (ours, refused) = entrance::restrict(reader, &mut gateways, ingress::ours(reader));
-    let claims = claims::settle(&mut gateways, &ours, settings);
-    let mut ingress = ingress::side(ours, &claims, settings);
-    for (key, message) in refused {
+    let all = ingress::ours(reader);
+    let entrance::Restricted { ingresses, hosts, messages } = entrance::restrict(reader, &mut gateways, &all);
+    let closures = closed::closures(&all, &hosts, settings.strict_annotations);
+    let holders = conflicts::resolve(&mut gateways, &ingresses, settings);
+    let mut ingress = ingress::side(ingresses, closures, &holders, settings);
+    for (key, message) in messages {
         ingress.messages.entry(key).or_default().push(message);
     }
-    plan::plan(reader, certificates, gateways, ingress, &claims)
+    plan::plan(reader, certificates, gateways, ingress, &holders)
 }
 
 impl Listeners {

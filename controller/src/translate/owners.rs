@@ -21,8 +21,12 @@ pub struct HostOwners {
     /// The same hostnames with their labels in reverse order, so that those below a name stand together.
     reversed: BTreeSet<String>,
     claims: HashMap<ObjectKey, Claimed>,
+    /// The parents of the routes that have claims.
+    gateways: HashMap<ObjectKey, BTreeSet<ObjectKey>>,
     /// The hostnames whose claims have changed, each with its first claim before that.
     changed: BTreeMap<Arc<str>, Option<Claim>>,
+    /// The hostnames of routes that have other parents than before.
+    moved: BTreeSet<Arc<str>>,
 }
 
 /// When an object was created, and its key.
@@ -32,6 +36,11 @@ type Claim = (i64, ObjectKey);
 type Claimed = (i64, Box<[Arc<str>]>);
 
 impl HostOwners {
+    /// Whether a route that serves hostnames names a Gateway as its parent.
+    pub(super) fn attaches(&self, route: &ObjectKey, gateway: &ObjectKey) -> bool {
+        self.gateways.get(route).is_some_and(|gateways| gateways.contains(gateway))
+    }
+
     /// The oldest object that serves a hostname.
     pub(super) fn first(&self, host: &str) -> Option<(i64, &ObjectKey)> {
         self.hosts.get(host)?.first().map(|(created, key)| (*created, key))
@@ -49,8 +58,17 @@ impl HostOwners {
 
     /// Takes up which hostnames a route serves.
     pub fn set_route(&mut self, reader: &Reader<'_>, listeners: &Listeners, route: &Route) {
-        let hosts = route::shared_hosts(reader, listeners, route);
-        self.set(&route.meta, exact(hosts.iter()));
+        let hosts = exact(route::shared_hosts(reader, listeners, route).iter());
+        let gateways: BTreeSet<_> = route::gateways(route).collect();
+        let key = &route.meta.key;
+        if self.gateways.get(key).is_some_and(|before| *before != gateways) {
+            // The hostnames may stay the same, and yet other listeners may have them.
+            self.moved.extend(self.claims.get(key).into_iter().flat_map(|(_, hosts)| hosts.iter().cloned()));
+        }
+        self.set(&route.meta, hosts);
+        if self.claims.contains_key(key) {
+            self.gateways.insert(key.clone(), gateways);
+        }
     }
 
     /// Takes up which hostnames an Ingress serves.
@@ -67,6 +85,7 @@ impl HostOwners {
 
     /// Takes up that an object is gone.
     pub fn remove(&mut self, key: &ObjectKey) {
+        self.gateways.remove(key);
         let Some((created, hosts)) = self.claims.remove(key) else { return };
         let claim = (created, key.clone());
         for host in hosts {
@@ -113,8 +132,9 @@ impl HostOwners {
         let changed = std::mem::take(&mut self.changed).into_iter();
         let others = changed
             .filter(|(host, before)| self.hosts.get(host).and_then(BTreeSet::first) != before.as_ref());
+        let others = others.map(|(host, _)| host).chain(std::mem::take(&mut self.moved));
         let mut facts = BTreeSet::new();
-        for (host, _) in others {
+        for host in others {
             facts.extend(names_above(&host).map(|name| Fact::OwnersBelow(name.into())));
             facts.insert(Fact::OwnerOf(host));
         }

@@ -8,7 +8,7 @@ use super::{HostOwners, Reader};
 use crate::{
     facts::Fact,
     ir::{
-        ObjectKey,
+        Meta, ObjectKey,
         gateway::LabelSelector,
         live_settings::{HostnameGrant, SharedEntrance},
     },
@@ -75,7 +75,7 @@ impl<'a> Reader<'a> {
         let decisive = grants.iter().flat_map(covering).max_by_key(|pattern| pattern.specificity());
         let grants_it = |grant: &HostnameGrant| {
             decisive.is_some_and(|pattern| grant.hostnames.contains(pattern))
-                && self.selects(&grant.namespaces, namespace)
+                && grant.namespaces.as_ref().is_some_and(|selector| self.selects(selector, namespace))
         };
         match grants.iter().any(grants_it) {
             true => Ok(()),
@@ -85,16 +85,16 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Whether a listener or an Ingress that was created then may have a hostname: its requests would go there and not to
-    /// the object of another namespace that serves it already.
-    pub(crate) fn may_take(
-        &self,
-        namespace: &str,
-        created: i64,
-        hostname: &HostPattern,
-    ) -> Result<(), HostRefusal> {
+    /// Whether a Gateway's listener or an Ingress may have a hostname: its requests would go there and not to an older
+    /// object of another namespace that serves it already. A route that attaches to the Gateway wants them to.
+    pub(crate) fn may_take(&self, taker: &Meta, hostname: &HostPattern) -> Result<(), HostRefusal> {
+        let namespace = taker.namespace();
         self.permits(namespace, hostname)?;
-        let is_others = |since: i64, owner: &ObjectKey| since < created && *owner.namespace != *namespace;
+        let is_others = |since: i64, owner: &ObjectKey| {
+            since < taker.created
+                && *owner.namespace != *namespace
+                && !self.owners.is_some_and(|owners| owners.attaches(owner, &taker.key))
+        };
         match hostname {
             HostPattern::Any => Ok(()),
             HostPattern::Exact(name) => match self.owner(name) {

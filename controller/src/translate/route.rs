@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use portcullis_routing::{Entry, HostPattern, Precedence, RouteKind, RouteMatch};
 
-use super::{Attachment, HostSlot, Listeners, Pools, Reader, Translated};
+use super::{Attachment, HostTableKey, Listeners, Pools, Reader, Translated};
 use crate::{
     ir::Route,
     status::{self, Message},
@@ -18,7 +18,7 @@ use crate::{
 use attach::Parent;
 use rules::{Compile, Rules};
 
-pub(crate) use attach::{NotAttached, shared_hosts};
+pub(crate) use attach::{NotAttached, gateways, shared_hosts};
 pub(super) use http::spoken as spoken_by_http;
 pub(crate) use rules::{InvalidRules, Unresolved, tls_towards};
 
@@ -99,7 +99,7 @@ fn attachments<'p>(
             // The last one takes them, and as a rule it is the first.
             let entries =
                 if points.peek().is_some() { entries.clone() } else { std::mem::take(&mut entries) };
-            let slot = HostSlot { at: Arc::clone(at), host: host.clone() };
+            let slot = HostTableKey { at: Arc::clone(at), host: host.clone() };
             attachments.push(Attachment { slot, entries, implied: Vec::new() });
         }
     }

@@ -12,7 +12,7 @@ use std::{
 use portcullis_routing::{HostMap, HostPattern, HttpRoutes, Listener, ListenerId, PortKey, Serves};
 use portcullis_tls::Certificates;
 
-use super::{HostSlot, ListenerSlot, Listeners, Owner, PortPlan, Slots, assemble};
+use super::{HostTableKey, ListenerKey, Listeners, PortPlan, RuleSource, Slots, assemble};
 
 /// All of them, by port and host.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub(crate) type Place = (PortKey, HostPattern);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SharedHost {
     /// Where the Gateway's listener has its routes.
-    pub gateway: Arc<ListenerSlot>,
+    pub gateway: Arc<ListenerKey>,
     pub gateway_id: Arc<ListenerId>,
     /// Under which hostname the port finds the Ingresses'.
     pub ingress: HostPattern,
@@ -37,7 +37,7 @@ impl SharedHosts {
         let mut all = Self::default();
         for (port, plan) in listeners.ports.iter().filter(|(_, plan)| has_both(plan)) {
             for host in slots.exact_hosts(*port) {
-                if let Some(shared) = shared(*port, plan, slots, host) {
+                if let Some(shared) = shared(listeners, *port, plan, slots, host) {
                     all.0.insert((*port, host.clone()), shared);
                 }
             }
@@ -50,13 +50,13 @@ impl SharedHosts {
         &mut self,
         listeners: &Listeners,
         slots: &Slots,
-        dirty: impl IntoIterator<Item = &'s HostSlot>,
+        dirty: impl IntoIterator<Item = &'s HostTableKey>,
     ) -> Vec<Change> {
-        let of_gateways = dirty.into_iter().filter(|slot| matches!(slot.at.owner, Owner::Gateway(_)));
+        let of_gateways = dirty.into_iter().filter(|slot| matches!(slot.at.owner, RuleSource::Gateway(_)));
         let mut changes = Vec::new();
         for slot in of_gateways {
             let plan = listeners.ports.get(&slot.at.port);
-            let now = plan.and_then(|plan| shared(slot.at.port, plan, slots, &slot.host));
+            let now = plan.and_then(|plan| shared(listeners, slot.at.port, plan, slots, &slot.host));
             let place = (slot.at.port, slot.host.clone());
             let before = match &now {
                 Some(now) => self.0.insert(place.clone(), now.clone()),
@@ -122,7 +122,7 @@ impl SharedHosts {
         let of_ingress = plan.listeners.get(&shared.ingress)?;
         let fallback = assemble::listener(slots, *port, &shared.ingress, of_ingress, default);
         let mut hosts = HostMap::default();
-        let slot = HostSlot { at: Arc::clone(&shared.gateway), host: host.clone() };
+        let slot = HostTableKey { at: Arc::clone(&shared.gateway), host: host.clone() };
         hosts.insert(host.clone(), Arc::clone(slots.get(&slot)?));
         let tls = plan.listeners.get(&shared.gateway.listener)?.tls.clone();
         let (id, serves) = (Arc::clone(&shared.gateway_id), Serves::Http(HttpRoutes { hosts, fallback }));
@@ -158,8 +158,15 @@ fn has_both(plan: &PortPlan) -> bool {
 }
 
 /// Who shares a host: Ingresses, whose listener takes its requests, and the most specific listener of a Gateway behind it
-/// that has routes which name the host.
-fn shared(port: PortKey, plan: &PortPlan, slots: &Slots, host: &HostPattern) -> Option<SharedHost> {
+/// that has routes which name the host. On a port with TLS the Gateway's certificate is shown: without one it shares nothing, and
+/// the Ingresses keep theirs.
+fn shared(
+    listeners: &Listeners,
+    port: PortKey,
+    plan: &PortPlan,
+    slots: &Slots,
+    host: &HostPattern,
+) -> Option<SharedHost> {
     let HostPattern::Exact(name) = host else { return None };
     let mut covering = patterns(name).filter_map(|hostname| {
         let plan = plan.listeners.get(&hostname)?;
@@ -167,9 +174,13 @@ fn shared(port: PortKey, plan: &PortPlan, slots: &Slots, host: &HostPattern) -> 
     });
     let (ingress, _) = covering.next().filter(|(_, plan)| plan.gateway.is_none())?;
     let (listener, id) = covering.find_map(|(hostname, plan)| Some((hostname, plan.gateway.clone()?)))?;
-    let gateway = Arc::new(ListenerSlot { port, listener, owner: Owner::Gateway(Arc::clone(&id)) });
-    let has_routes = slots.get(&HostSlot { at: Arc::clone(&gateway), host: host.clone() }).is_some();
-    has_routes.then_some(SharedHost { gateway, gateway_id: id, ingress })
+    let gateway = Arc::new(ListenerKey { port, listener, owner: RuleSource::Gateway(Arc::clone(&id)) });
+    let has_routes = slots.get(&HostTableKey { at: Arc::clone(&gateway), host: host.clone() }).is_some();
+    let terminations = listeners.certificates.ports.get(&port);
+    let shows = terminations.is_none_or(|of_port| {
+        of_port.listeners.get(&gateway.listener).is_some_and(|shown| !shown.certificates.is_empty())
+    });
+    (has_routes && shows).then_some(SharedHost { gateway, gateway_id: id, ingress })
 }
 
 /// The patterns that cover a host, in the order of [`HostMap::matches`].

@@ -35,7 +35,7 @@ pub struct Translated {
 /// What the Ingresses of a host come to.
 #[derive(Debug, Default)]
 pub struct HostTranslation {
-    pub tables: Vec<(HostSlot, HostTable)>,
+    pub tables: Vec<(HostTableKey, HostTable)>,
     /// What the owners of the Ingresses should know, of paths that others have, too.
     pub messages: HostMessages,
 }
@@ -43,51 +43,51 @@ pub struct HostTranslation {
 /// By Ingress.
 pub type HostMessages = BTreeMap<ObjectKey, BTreeSet<Message>>;
 
-/// One place of the table: a [`HostTable`].
+/// Which [`HostTable`] of the table.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct HostSlot {
+pub struct HostTableKey {
     /// Shared by the thousands of routes of one listener.
-    pub at: Arc<ListenerSlot>,
+    pub at: Arc<ListenerKey>,
     /// The route's own hostname.
     pub host: HostPattern,
 }
 
-/// Where the rules of one owner stand at a listener.
+/// A listener, and whose rules there are meant.
 #[derive(Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ListenerSlot {
+pub struct ListenerKey {
     /// The one that is bound.
     pub port: PortKey,
     /// The hostname under which the port finds the listener.
     pub listener: HostPattern,
     /// Whose rules they are.
-    pub owner: Owner,
+    pub owner: RuleSource,
 }
 
-impl HostSlot {
-    pub fn new(port: PortKey, listener: &HostPattern, owner: Owner, host: &HostPattern) -> Self {
-        let at = Arc::new(ListenerSlot { port, listener: listener.clone(), owner });
+impl HostTableKey {
+    pub fn new(port: PortKey, listener: &HostPattern, owner: RuleSource, host: &HostPattern) -> Self {
+        let at = Arc::new(ListenerKey { port, listener: listener.clone(), owner });
         Self { at, host: host.clone() }
     }
 }
 
 /// The order of the fields. Written out for the one thing that `derive` leaves out: slots of thousands of routes are
 /// sorted, and nearly all of them are at one and the same listener.
-impl Ord for HostSlot {
+impl Ord for HostTableKey {
     fn cmp(&self, other: &Self) -> Ordering {
         let at = if Arc::ptr_eq(&self.at, &other.at) { Ordering::Equal } else { self.at.cmp(&other.at) };
         at.then_with(|| self.host.cmp(&other.host))
     }
 }
 
-impl PartialOrd for HostSlot {
+impl PartialOrd for HostTableKey {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-/// Whose rules a slot holds.
+/// Where the rules of a host table come from.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Owner {
+pub enum RuleSource {
     /// Those of routes at a Gateway's listener.
     Gateway(Arc<ListenerId>),
     /// Those of the Ingresses that name the host.
@@ -103,7 +103,7 @@ const DEFAULT_BACKEND: &str = "default backend";
 /// What a route has in one slot.
 #[derive(Clone, Debug)]
 pub struct Attachment {
-    pub slot: HostSlot,
+    pub slot: HostTableKey,
     /// What it asks.
     pub entries: Vec<Entry>,
     /// What an Ingress asks where no entry of the slot takes the same path: its default backend, and its backend for
@@ -151,12 +151,12 @@ impl std::fmt::Display for Loss {
 /// Routes of the Gateway API are ordered by their precedence, and all stay. Of Ingresses that ask for the same path
 /// the oldest has it.
 pub(crate) fn merge<'a>(
-    slot: &HostSlot,
+    slot: &HostTableKey,
     attachments: impl IntoIterator<Item = &'a Attachment>,
 ) -> (HostTable, Vec<Loss>) {
     let attachments: Vec<_> = attachments.into_iter().collect();
     let entries = attachments.iter().flat_map(|a| &a.entries);
-    if let Owner::Gateway(_) = slot.at.owner {
+    if let RuleSource::Gateway(_) = slot.at.owner {
         return (HostTable::compile(entries.cloned().collect()), Vec::new());
     }
     let mut kept: BTreeMap<PathKey, &Entry> = BTreeMap::new();
@@ -169,7 +169,7 @@ pub(crate) fn merge<'a>(
                 winner: Arc::clone(&winner.rule.route),
                 host: slot.host.clone(),
                 path: match slot.at.owner {
-                    Owner::IngressDefault => DEFAULT_BACKEND.into(),
+                    RuleSource::IngressDefault => DEFAULT_BACKEND.into(),
                     _ => path.to_string().into(),
                 },
             });
@@ -235,7 +235,7 @@ mod tests {
         let lost =
             "prefix / of host * is answered by Ingress shop/old, which comes first (by age, then by name)";
         for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0]] {
-            let (table, losses) = merge(&slot(Owner::Ingress), order.map(|index| &members[index]));
+            let (table, losses) = merge(&slot(RuleSource::Ingress), order.map(|index| &members[index]));
             assert_eq!(winners(&table), ["exact /a old", "prefix /a new", "prefix / old"], "{order:?}");
             assert_eq!(losses.len(), 3, "{order:?}");
             assert_eq!(losses.iter().filter(|l| l.to_string() == lost).count(), 2, "{order:?}");
@@ -249,10 +249,10 @@ mod tests {
             attachment("older", 0, &[], &[prefix("/"), prefix("/x")]),
             attachment("new", 2, &[prefix("/")], &[]),
         ];
-        let (table, losses) = merge(&slot(Owner::Ingress), &members);
+        let (table, losses) = merge(&slot(RuleSource::Ingress), &members);
         assert_eq!(winners(&table), ["prefix /x older", "prefix / new"]);
         assert!(losses.is_empty());
-        let (table, _) = merge(&slot(Owner::Ingress), &members[..2]);
+        let (table, _) = merge(&slot(RuleSource::Ingress), &members[..2]);
         assert_eq!(winners(&table), ["prefix /x older", "prefix / older"]);
     }
 
@@ -260,13 +260,13 @@ mod tests {
     fn routes_at_a_gateway_all_stay() {
         let members = [attachment("old", 1, &[prefix("/")], &[]), attachment("new", 2, &[prefix("/")], &[])];
         let (table, losses) =
-            merge(&slot(Owner::Gateway(Arc::new(ListenerId::gateway("n", "g", "l")))), &members);
+            merge(&slot(RuleSource::Gateway(Arc::new(ListenerId::gateway("n", "g", "l")))), &members);
         assert_eq!(winners(&table), ["prefix / old", "prefix / new"]);
         assert!(losses.is_empty());
     }
 
-    fn slot(owner: Owner) -> HostSlot {
-        HostSlot::new(PortKey::tcp(80), &HostPattern::Any, owner, &HostPattern::Any)
+    fn slot(owner: RuleSource) -> HostTableKey {
+        HostTableKey::new(PortKey::tcp(80), &HostPattern::Any, owner, &HostPattern::Any)
     }
 
     fn prefix(path: &str) -> PathMatch {
@@ -305,6 +305,6 @@ mod tests {
             Entry { route_match, precedence, rule: Arc::new(rule) }
         };
         let entries = |paths: &[PathMatch]| paths.iter().enumerate().map(entry).collect();
-        Attachment { slot: slot(Owner::Ingress), entries: entries(paths), implied: entries(implied) }
+        Attachment { slot: slot(RuleSource::Ingress), entries: entries(paths), implied: entries(implied) }
     }
 }

@@ -29,16 +29,24 @@ impl Addresses {
             return None;
         }
         if let Some(desired) = desired {
-            self.0.insert(key.clone(), (generation, desired["loadBalancer"].clone()));
+            // While our address is not known, the one that was written stays.
+            if !addresses(&desired["loadBalancer"]).is_empty() {
+                self.0.insert(key.clone(), (generation, desired["loadBalancer"].clone()));
+            }
             return None;
         }
         let (before, said) = self.0.get(key)?;
-        let is_edited = generation > *before;
-        (is_edited && addresses(said) == addresses(&live["loadBalancer"])).then(|| {
-            let mut status = live.clone();
-            status["loadBalancer"] = json!({});
-            status
-        })
+        if generation <= *before {
+            return None;
+        }
+        if addresses(said) != addresses(&live["loadBalancer"]) {
+            // It is cleared, or another controller has written its own.
+            self.0.remove(key);
+            return None;
+        }
+        let mut status = live.clone();
+        status["loadBalancer"] = json!({});
+        Some(status)
     }
 
     /// The object is gone.
@@ -79,5 +87,11 @@ mod tests {
             assert_eq!(noted().note(&key, generation, &live, None), want, "{what}");
         }
         assert_eq!(Addresses::default().note(&key, 2, &at("192.0.2.1"), None), None, "never ours");
+        let mut unknown = Addresses::default();
+        assert_eq!(unknown.note(&key, 1, &json!({}), Some(&json!({"loadBalancer": {}}))), None);
+        assert_eq!(unknown.note(&key, 2, &json!({}), None), None, "no address was known");
+        let mut cleared = noted();
+        assert_eq!(cleared.note(&key, 2, &json!({"loadBalancer": {}}), None), None, "it is cleared");
+        assert_eq!(cleared.note(&key, 2, &at("192.0.2.1"), None), None, "and what comes later is another's");
     }
 }

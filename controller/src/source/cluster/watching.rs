@@ -197,6 +197,9 @@ impl Watching {
             self.delete(name).await?;
         }
         (self.failures, self.refusals) = (0, 0);
+        if self.watched.reads == Reads::Settings && self.known.is_empty() {
+            return self.settings_are_missing().await;
+        }
         // Otherwise all is well only when a watch goes on from here.
         if self.lists == 0 {
             self.is_well().await?;
@@ -277,9 +280,14 @@ impl Watching {
             return Ok(());
         }
         let (content, happened) = self.read(&name, object, before.map(|known| known.content));
+        let is_first = self.known.is_empty();
         self.known.insert(name, Known { version, content });
         for happening in happened {
             self.tell(happening).await?;
+        }
+        if is_first && self.watched.reads == Reads::Settings {
+            self.tell(Happening::Recovered).await?;
+            self.tell(Happening::Synced).await?;
         }
         Ok(())
     }
@@ -361,7 +369,8 @@ impl Watching {
                 }
                 Ok(())
             }
-            Reads::Settings => self.tell(Happening::Changed(Change::Delete(name.key(Kind::ConfigMap)))).await,
+            // What it said stays in force: it may forbid something.
+            Reads::Settings => self.settings_are_missing().await,
             Reads::Certificates | Reads::OtherSecrets => {
                 self.tell(Happening::Secret(Noticed::Gone(name.key(Kind::Secret)))).await
             }
@@ -467,6 +476,11 @@ impl Watching {
     async fn suffer(&mut self, trouble: Trouble) -> Result<(), Stop> {
         self.troubled = true;
         self.tell(Happening::Trouble(trouble)).await
+    }
+
+    async fn settings_are_missing(&self) -> Result<(), Stop> {
+        let why = "not found (--settings-configmap)".to_owned();
+        self.tell(Happening::Trouble(Trouble::Failing(why))).await
     }
 
     async fn tell(&self, happening: Happening) -> Result<(), Stop> {

@@ -4,34 +4,36 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use portcullis_routing::{HostMap, HostPattern, HostTable, PortKey};
 
-use crate::translate::{HostSlot, ListenerSlot, Owner};
+use crate::translate::{HostTableKey, ListenerKey, RuleSource};
 
 /// The host tables of all slots that have one.
 #[derive(Clone, Debug, Default)]
 pub struct Slots {
     /// One listener of a Gateway has thousands of hosts, and they stand here as they stand in the table, which shares
     /// them.
-    of_gateways: BTreeMap<Arc<ListenerSlot>, HostMap<Arc<HostTable>>>,
+    of_gateways: BTreeMap<Arc<ListenerKey>, HostMap<Arc<HostTable>>>,
     /// Each host of an Ingress is a listener of its own.
-    of_ingresses: BTreeMap<HostSlot, Arc<HostTable>>,
+    of_ingresses: BTreeMap<HostTableKey, Arc<HostTable>>,
 }
 
 impl Slots {
-    pub fn get(&self, slot: &HostSlot) -> Option<&Arc<HostTable>> {
+    pub fn get(&self, slot: &HostTableKey) -> Option<&Arc<HostTable>> {
         match slot.at.owner {
-            Owner::Gateway(_) => self.of_gateways.get(&slot.at)?.get(&slot.host),
-            Owner::Ingress | Owner::IngressDefault => self.of_ingresses.get(slot),
+            RuleSource::Gateway(_) => self.of_gateways.get(&slot.at)?.get(&slot.host),
+            RuleSource::Ingress | RuleSource::IngressDefault => self.of_ingresses.get(slot),
         }
     }
 
-    pub fn insert(&mut self, slot: HostSlot, table: Arc<HostTable>) {
+    pub fn insert(&mut self, slot: HostTableKey, table: Arc<HostTable>) {
         match slot.at.owner {
-            Owner::Gateway(_) => drop(self.of_gateways.entry(slot.at).or_default().insert(slot.host, table)),
-            Owner::Ingress | Owner::IngressDefault => drop(self.of_ingresses.insert(slot, table)),
+            RuleSource::Gateway(_) => {
+                drop(self.of_gateways.entry(slot.at).or_default().insert(slot.host, table))
+            }
+            RuleSource::Ingress | RuleSource::IngressDefault => drop(self.of_ingresses.insert(slot, table)),
         }
     }
 
-    pub fn remove(&mut self, slot: &HostSlot) {
+    pub fn remove(&mut self, slot: &HostTableKey) {
         self.of_ingresses.remove(slot);
         let Some(hosts) = self.of_gateways.get_mut(&slot.at) else { return };
         hosts.remove(&slot.host);
@@ -48,13 +50,13 @@ impl Slots {
     }
 
     /// All of one listener and owner.
-    pub(crate) fn hosts(&self, at: &ListenerSlot) -> HostMap<Arc<HostTable>> {
-        if let Owner::Gateway(_) = at.owner {
+    pub(crate) fn hosts(&self, at: &ListenerKey) -> HostMap<Arc<HostTable>> {
+        if let RuleSource::Gateway(_) = at.owner {
             return self.of_gateways.get(at).cloned().unwrap_or_default();
         }
         let mut hosts = HostMap::default();
         // `Any` is the first of all hostnames in their order.
-        let first = HostSlot::new(at.port, &at.listener, at.owner.clone(), &HostPattern::Any);
+        let first = HostTableKey::new(at.port, &at.listener, at.owner.clone(), &HostPattern::Any);
         for (slot, table) in self.of_ingresses.range(first..).take_while(|(slot, _)| *slot.at == *at) {
             hosts.insert(slot.host.clone(), Arc::clone(table));
         }
@@ -62,8 +64,8 @@ impl Slots {
     }
 }
 
-impl FromIterator<(HostSlot, Arc<HostTable>)> for Slots {
-    fn from_iter<I: IntoIterator<Item = (HostSlot, Arc<HostTable>)>>(all: I) -> Self {
+impl FromIterator<(HostTableKey, Arc<HostTable>)> for Slots {
+    fn from_iter<I: IntoIterator<Item = (HostTableKey, Arc<HostTable>)>>(all: I) -> Self {
         let mut slots = Self::default();
         all.into_iter().for_each(|(slot, table)| slots.insert(slot, table));
         slots

@@ -52,9 +52,11 @@ impl<T> Default for Reach<T> {
 }
 
 impl<T> Reach<T> {
-    /// The oldest come first.
-    fn add(&mut self, ingress: &Ingress, with: impl FnOnce() -> T) {
-        self.oldest.get_or_insert_with(|| age(ingress));
+    /// The oldest come first. One that may not serve the host reaches those of its namespace alone.
+    fn add(&mut self, ingress: &Ingress, may_serve: bool, with: impl FnOnce() -> T) {
+        if may_serve {
+            self.oldest.get_or_insert_with(|| age(ingress));
+        }
         let namespace = ingress.meta.namespace();
         if !self.of_namespace.contains_key(namespace) {
             self.of_namespace.insert(namespace.into(), with());
@@ -73,13 +75,22 @@ fn age(ingress: &Ingress) -> (i64, ObjectKey) {
     (ingress.meta.created, ingress.meta.key.clone())
 }
 
-/// The hosts that are closed, out of the Ingresses that are ours, the oldest first. `strict` is whether annotations that
-/// are on no list close.
-pub(super) fn closures(ours: &[Arc<Ingress>], strict: bool) -> BTreeMap<HostPattern, Arc<Closure>> {
+/// The hosts that are closed, out of the Ingresses that are ours, the oldest first. `refused` are the hosts that they may not
+/// serve: what an Ingress protects stays closed for others of its namespace. `strict` is whether annotations that are on no list
+/// close.
+pub(super) fn closures(
+    ours: &[Arc<Ingress>],
+    refused: &BTreeMap<ObjectKey, BTreeSet<HostPattern>>,
+    strict: bool,
+) -> BTreeMap<HostPattern, Arc<Closure>> {
+    let may_serve = |ingress: &Ingress, host: &HostPattern| {
+        refused.get(&ingress.meta.key).is_none_or(|refused| !refused.contains(host))
+    };
     let mut regex: BTreeMap<HostPattern, Reach<()>> = BTreeMap::new();
     for ingress in ours.iter().filter(|ingress| ingress.regex_paths) {
         for host in protected_hosts(ingress) {
-            regex.entry(host).or_default().add(ingress, || ());
+            let may_serve = may_serve(ingress, &host);
+            regex.entry(host).or_default().add(ingress, may_serve, || ());
         }
     }
     let mut closed: BTreeMap<HostPattern, Reach<Closer>> = BTreeMap::new();
@@ -89,10 +100,9 @@ pub(super) fn closures(ours: &[Arc<Ingress>], strict: bool) -> BTreeMap<HostPatt
             // Where paths are regular expressions in ingress-nginx, it is not known which requests those of this one take.
             let is_regex = || regex.get(&host).is_some_and(|regex| regex.reaching(ingress).is_some());
             if ingress.unserved.whole_hosts || is_regex() {
-                closed
-                    .entry(host)
-                    .or_default()
-                    .add(ingress, || Closer { ingress: ingress.meta.key.clone(), by: by.as_str().into() });
+                let may_serve = may_serve(ingress, &host);
+                let closer = || Closer { ingress: ingress.meta.key.clone(), by: by.as_str().into() };
+                closed.entry(host).or_default().add(ingress, may_serve, closer);
             }
         }
     }

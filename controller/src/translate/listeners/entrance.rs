@@ -26,15 +26,22 @@ struct Taken {
 
 type ByNamespace = BTreeMap<Box<str>, Taken>;
 
-/// Refuses what Gateways and Ingresses (the oldest first) may not take. Returns the Ingresses without the hosts and Secrets
-/// that they may not have, and what their owners should know.
-pub(super) fn restrict(
-    reader: &Reader<'_>,
-    gateways: &mut States,
-    ingresses: Vec<Arc<Ingress>>,
-) -> (Vec<Arc<Ingress>>, Vec<(ObjectKey, Message)>) {
+/// Ingresses, cut down to what they may take.
+#[derive(Debug, Default)]
+pub(super) struct Restricted {
+    /// Without the hosts and Secrets that they may not have.
+    pub(super) ingresses: Vec<Arc<Ingress>>,
+    /// The hosts that each may not serve.
+    pub(super) hosts: BTreeMap<ObjectKey, BTreeSet<HostPattern>>,
+    /// What their owners should know.
+    pub(super) messages: Vec<(ObjectKey, Message)>,
+}
+
+/// Refuses what Gateways and Ingresses (the oldest first) may not take.
+pub(super) fn restrict(reader: &Reader<'_>, gateways: &mut States, ingresses: &[Arc<Ingress>]) -> Restricted {
+    let mut restricted = Restricted::default();
     if *reader.entrance() == SharedEntrance::default() {
-        return (ingresses, Vec::new());
+        return Restricted { ingresses: ingresses.to_vec(), ..restricted };
     }
     let mut taken = ByNamespace::new();
     let mut oldest_first: Vec<_> = gateways.values_mut().filter(|state| state.refused.is_none()).collect();
@@ -45,12 +52,11 @@ pub(super) fn restrict(
             restrict_gateway(reader, state, of_namespace);
         }
     }
-    let mut messages = Vec::new();
-    let ingresses = ingresses.into_iter().map(|ingress| {
+    for ingress in ingresses {
         let of_namespace = taken.entry(ingress.meta.namespace().into()).or_default();
-        restrict_ingress(reader, ingress, of_namespace, &mut messages)
-    });
-    (ingresses.collect(), messages)
+        restricted.add(reader, ingress, of_namespace);
+    }
+    restricted
 }
 
 fn restrict_gateway(reader: &Reader<'_>, state: &mut GatewayState, taken: &mut Taken) {
@@ -83,9 +89,6 @@ fn may_listen(
     port: u16,
     taken: &mut Taken,
 ) -> Result<(), ListenerRefusal> {
-    let namespace = gateway.meta.namespace();
-    // Whoever is older and serves the hostname keeps it; a listener that is older may let others attach.
-    reader.may_take(namespace, gateway.meta.created, hostname)?;
     let entrance = reader.entrance();
     if let Some(limit) = entrance.max_listeners.filter(|limit| taken.listeners >= *limit) {
         return Err(ListenerRefusal::OverLimit {
@@ -94,14 +97,16 @@ fn may_listen(
             setting: "max-listeners-per-namespace",
         });
     }
-    if !is_of_ingresses(reader.settings(), port) && !taken.ports.contains(&port) {
-        if let Some(limit) = entrance.max_ports.filter(|limit| taken.ports.len() >= *limit) {
-            return Err(ListenerRefusal::OverLimit {
-                of: "ports",
-                limit,
-                setting: "max-ports-per-namespace",
-            });
-        }
+    if !is_of_ingresses(reader.settings(), port)
+        && !taken.ports.contains(&port)
+        && let Some(limit) = entrance.max_ports.filter(|limit| taken.ports.len() >= *limit)
+    {
+        return Err(ListenerRefusal::OverLimit { of: "ports", limit, setting: "max-ports-per-namespace" });
+    }
+    // After the limits: a wildcard is compared with the hostnames below it. Whoever is older and serves the hostname keeps it; a
+    // listener that is older may let others attach.
+    reader.may_take(&gateway.meta, hostname)?;
+    if !is_of_ingresses(reader.settings(), port) {
         taken.ports.insert(port);
     }
     taken.listeners += 1;
@@ -126,39 +131,38 @@ impl Taken {
     }
 }
 
-fn restrict_ingress(
-    reader: &Reader<'_>,
-    ingress: Arc<Ingress>,
-    taken: &mut Taken,
-    messages: &mut Vec<(ObjectKey, Message)>,
-) -> Arc<Ingress> {
-    let (key, namespace) = (&ingress.meta.key, ingress.meta.namespace());
-    let mut tell = |text: String| messages.push((key.clone(), Message::refused(text)));
-    let mut refused = BTreeSet::new();
-    for host in ingress.served_hosts() {
-        if let Err(why) = may_serve(reader, &ingress, &host) {
-            tell(format!("not served: {why}"));
-            refused.insert(host);
+impl Restricted {
+    fn add(&mut self, reader: &Reader<'_>, ingress: &Arc<Ingress>, taken: &mut Taken) {
+        let (key, namespace) = (&ingress.meta.key, ingress.meta.namespace());
+        let mut tell = |text: String| self.messages.push((key.clone(), Message::refused(text)));
+        let mut refused = BTreeSet::new();
+        for host in ingress.served_hosts() {
+            if let Err(why) = may_serve(reader, ingress, &host) {
+                tell(format!("not served: {why}"));
+                refused.insert(host);
+            }
         }
-    }
-    let mut left_out = BTreeSet::new();
-    for secret in ingress.tls.iter().filter_map(|tls| tls.secret.as_deref()) {
-        if let Err(limit) = taken.secret(reader, ObjectKey::new(Kind::Secret, namespace, secret)) {
-            let error = CertificateRefError::OverLimit(limit);
-            tell(format!("TLS: the certificate in Secret {secret} cannot be shown: {error}"));
-            left_out.insert(Box::<str>::from(secret));
+        let mut left_out = BTreeSet::new();
+        for secret in ingress.tls.iter().filter_map(|tls| tls.secret.as_deref()) {
+            if let Err(limit) = taken.secret(reader, ObjectKey::new(Kind::Secret, namespace, secret)) {
+                let error = CertificateRefError::OverLimit(limit);
+                tell(format!("TLS: the certificate in Secret {secret} cannot be shown: {error}"));
+                left_out.insert(Box::<str>::from(secret));
+            }
         }
+        if refused.is_empty() && left_out.is_empty() {
+            self.ingresses.push(Arc::clone(ingress));
+            return;
+        }
+        let mut cut = Ingress::clone(ingress);
+        cut.rules.retain(|rule| !refused.contains(&rule.host));
+        if refused.contains(&HostPattern::Any) {
+            cut.default_backend = None;
+        }
+        for tls in &mut cut.tls {
+            tls.secret = tls.secret.take().filter(|secret| !left_out.contains(secret));
+        }
+        self.ingresses.push(Arc::new(cut));
+        self.hosts.insert(key.clone(), refused);
     }
-    if refused.is_empty() && left_out.is_empty() {
-        return ingress;
-    }
-    let mut ingress = Ingress::clone(&ingress);
-    ingress.rules.retain(|rule| !refused.contains(&rule.host));
-    if refused.contains(&HostPattern::Any) {
-        ingress.default_backend = None;
-    }
-    for tls in &mut ingress.tls {
-        tls.secret = tls.secret.take().filter(|secret| !left_out.contains(secret));
-    }
-    Arc::new(ingress)
 }

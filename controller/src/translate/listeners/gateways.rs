@@ -14,7 +14,7 @@ use crate::{
         parameters::Addressing as Asked,
     },
     translate::{
-        CertificatePool, DedicatedPorts, ListenerSlot, Owner, Reader, Settings, dedicated::dedicated,
+        CertificatePool, DedicatedPorts, ListenerKey, Reader, RuleSource, Settings, dedicated::dedicated,
         grants::GATEWAY_GROUP, parameters,
     },
 };
@@ -107,8 +107,8 @@ fn alone(
     let ends_tls = listener.protocol == ListenerProtocol::Https && refused.is_none();
     let id = Arc::new(id);
     let slot = |port| {
-        let (listener, owner) = (listener.hostname.clone(), Owner::Gateway(Arc::clone(&id)));
-        Arc::new(ListenerSlot { port, listener, owner })
+        let (listener, owner) = (listener.hostname.clone(), RuleSource::Gateway(Arc::clone(&id)));
+        Arc::new(ListenerKey { port, listener, owner })
     };
     let point = AttachPoint {
         slot: bound.map(slot),

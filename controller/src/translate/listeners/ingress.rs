@@ -5,9 +5,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use portcullis_routing::{HostPattern, ListenerId};
 
 use super::{
-    IngressHost, IngressSide,
-    claims::{Claim, Claims},
-    closed,
+    Closure, IngressHost, IngressSide, closed,
+    conflicts::{PortHolder, PortHolders},
 };
 use crate::{
     ir::Ingress,
@@ -67,9 +66,13 @@ pub(super) fn tls<'i>(ingress: &'i Ingress, host: &HostPattern) -> Option<Option
 }
 
 /// The hosts, without a decision yet on which port each is found.
-pub(super) fn side(ours: Vec<Arc<Ingress>>, claims: &Claims, settings: &Settings) -> IngressSide {
+pub(super) fn side(
+    ours: Vec<Arc<Ingress>>,
+    closures: BTreeMap<HostPattern, Arc<Closure>>,
+    holders: &PortHolders,
+    settings: &Settings,
+) -> IngressSide {
     let mut side = IngressSide::default();
-    let closures = closed::closures(&ours, settings.strict_annotations);
     for ingress in &ours {
         for host in ingress.served_hosts() {
             let tls = tls(ingress, &host).is_some();
@@ -79,12 +82,12 @@ pub(super) fn side(ours: Vec<Arc<Ingress>>, claims: &Claims, settings: &Settings
         }
     }
     for (host, state) in &mut side.hosts {
-        state.http = listener_hostname(claims.of_ingress(settings.http_port, settings), host);
-        state.https = listener_hostname(claims.of_ingress(settings.https_port, settings), host);
+        state.http = listener_hostname(holders.of_ingress(settings.http_port, settings), host);
+        state.https = listener_hostname(holders.of_ingress(settings.https_port, settings), host);
         state.closed = closures.get(host).cloned();
     }
     for ingress in &ours {
-        let messages = beside_gateways(ingress, &side.hosts, claims, settings);
+        let messages = beside_gateways(ingress, &side.hosts, holders, settings);
         if !messages.is_empty() {
             side.messages.insert(ingress.meta.key.clone(), messages);
         }
@@ -98,13 +101,13 @@ pub(super) fn side(ours: Vec<Arc<Ingress>>, claims: &Claims, settings: &Settings
 
 /// Under which hostname a port finds a host of Ingresses: that of a Gateway's listener of the same name, where there
 /// is one. `*` of an Ingress is one label, that of a Gateway any number, but it is the same name.
-fn listener_hostname(claim: Option<&Claim>, host: &HostPattern) -> Option<HostPattern> {
-    let claim = claim?;
+fn listener_hostname(held: Option<&PortHolder>, host: &HostPattern) -> Option<HostPattern> {
+    let held = held?;
     let same = match host {
         HostPattern::WildcardLabel(suffix) => HostPattern::Wildcard(Arc::clone(suffix)),
         host => host.clone(),
     };
-    Some(if claim.hosts.contains_key(&same) { same } else { host.clone() })
+    Some(if held.hosts.contains_key(&same) { same } else { host.clone() })
 }
 
 /// What the owner of an Ingress should know of a host that a Gateway's listener has, too.
@@ -130,16 +133,16 @@ pub(crate) fn shared_with(
 fn beside_gateways(
     ingress: &Ingress,
     all: &BTreeMap<HostPattern, IngressHost>,
-    claims: &Claims,
+    holders: &PortHolders,
     settings: &Settings,
 ) -> Vec<Message> {
     let mut messages = Vec::new();
-    messages.extend(claims.lost_by_ingress.values().map(Message::refused));
+    messages.extend(holders.lost_by_ingress.values().map(Message::refused));
     for host in ingress.served_hosts() {
         let Some(state) = all.get(&host) else { continue };
         for (port, hostname) in [(settings.http_port, &state.http), (settings.https_port, &state.https)] {
             let holder = hostname.as_ref();
-            let holder = holder.and_then(|hostname| claims.of_ingress(port, settings)?.hosts.get(hostname));
+            let holder = holder.and_then(|hostname| holders.of_ingress(port, settings)?.hosts.get(hostname));
             if let Some(holder) = holder {
                 let is_tls = port == settings.https_port;
                 messages.extend(shared_with(&host, port, holder, is_tls, ingress.own_tls));

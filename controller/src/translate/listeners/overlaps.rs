@@ -111,14 +111,14 @@ mod tests {
     use super::*;
     use crate::{
         ir::gateway::AllowedNamespaces,
-        translate::{ListenerSlot, Owner},
+        translate::{ListenerKey, RuleSource},
     };
 
     fn point(number: usize, (port, hostname): &(u16, HostPattern)) -> Arc<AttachPoint> {
         let section: Box<str> = number.to_string().into();
         let id = Arc::new(ListenerId::gateway("a", "g", &section));
-        let owner = Owner::Gateway(Arc::clone(&id));
-        let slot = ListenerSlot { port: PortKey::tcp(*port), listener: hostname.clone(), owner };
+        let owner = RuleSource::Gateway(Arc::clone(&id));
+        let slot = ListenerKey { port: PortKey::tcp(*port), listener: hostname.clone(), owner };
         Arc::new(AttachPoint {
             id,
             section,

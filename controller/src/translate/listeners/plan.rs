@@ -9,7 +9,7 @@ use portcullis_routing::{HostMap, HostPattern, ListenerId, PortKey};
 use portcullis_tls::{Certificate, Certificates, ClientAuth, PortCertificates, Termination};
 
 use super::{
-    IngressSide, ListenerPlan, Listeners, PortPlan, claims::Claims, gateways::States, overlaps, tls,
+    IngressSide, ListenerPlan, Listeners, PortPlan, conflicts::PortHolders, gateways::States, overlaps, tls,
 };
 use crate::translate::{CertificatePool, Reader};
 
@@ -21,13 +21,13 @@ pub(super) fn plan(
     certificates: &CertificatePool,
     mut gateways: States,
     mut side: IngressSide,
-    claims: &Claims,
+    holders: &PortHolders,
 ) -> Listeners {
     let settings = reader.settings();
-    let mut ports = frame(claims);
+    let mut ports = frame(holders);
     let mut shown = of_gateways(&gateways);
     let (http, https) = (settings.bound_for_http().ok(), settings.bound_for_https().ok());
-    if let Some(https) = https.filter(|_| claims.of_ingress(settings.https_port, settings).is_some()) {
+    if let Some(https) = https.filter(|_| holders.of_ingress(settings.https_port, settings).is_some()) {
         let hosts = shown.entry(https).or_default();
         tls::choose(reader, certificates, &mut side, hosts);
     }
@@ -72,16 +72,16 @@ impl PortPlan {
     }
 }
 
-fn frame(claims: &Claims) -> BTreeMap<PortKey, PortPlan> {
-    let port = |(port, claim): (&PortKey, &super::claims::Claim)| {
-        let listeners = claim.hosts.iter().map(|(hostname, id)| {
-            let plan = ListenerPlan { gateway: Some(Arc::clone(id)), ..ListenerPlan::on(claim.protocol) };
+fn frame(holders: &PortHolders) -> BTreeMap<PortKey, PortPlan> {
+    let port = |(port, held): (&PortKey, &super::conflicts::PortHolder)| {
+        let listeners = held.hosts.iter().map(|(hostname, id)| {
+            let plan = ListenerPlan { gateway: Some(Arc::clone(id)), ..ListenerPlan::on(held.protocol) };
             (hostname.clone(), plan)
         });
-        let (protocol, number, offset) = (claim.protocol, claim.number, claim.offset);
+        let (protocol, number, offset) = (held.protocol, held.number, held.offset);
         (*port, PortPlan { protocol, number, offset, listeners: listeners.collect() })
     };
-    claims.ports.iter().map(port).collect()
+    holders.ports.iter().map(port).collect()
 }
 
 /// A listener without any certificate stands there too, so that its hosts are not taken for those of another one.

@@ -59,8 +59,7 @@ pub(super) fn parents<'r>(
             )));
             continue;
         }
-        let namespace = parent_ref.namespace.as_deref().unwrap_or(route.meta.namespace());
-        let key = ObjectKey::new(Kind::Gateway, namespace, &parent_ref.name);
+        let key = gateway(route, parent_ref);
         match listeners.of_gateway(reader, &key) {
             Some(gateway) => {
                 let outcome = attach(reader, gateway, route, parent_ref, &mut messages);
@@ -117,7 +116,8 @@ fn attach(
 
 /// The hostnames that a route names; one that names none serves every host.
 pub(super) fn own_hosts(route: &Route) -> &[HostPattern] {
-    if route.hostnames.is_empty() { &[HostPattern::Any] } else { &route.hostnames }
+    // Of one that is refused it is not known what it names.
+    if route.hostnames.is_empty() && route.refused.is_none() { &[HostPattern::Any] } else { &route.hostnames }
 }
 
 /// The hostnames of a route that it serves at a listener.
@@ -145,6 +145,17 @@ pub(super) fn serves(
 /// Which hosts two hostnames have in common: those of the more specific one.
 fn common<'h>(one: &'h HostPattern, other: &'h HostPattern) -> &'h HostPattern {
     if one.covers(other) { other } else { one }
+}
+
+/// The Gateways that a route names as its parents.
+pub(crate) fn gateways(route: &Route) -> impl Iterator<Item = ObjectKey> + '_ {
+    let gateways = route.parents.iter().filter(|parent| !matches!(parent.kind, ParentKind::Other(_)));
+    gateways.map(|parent| gateway(route, parent))
+}
+
+fn gateway(route: &Route, parent: &ParentRef) -> ObjectKey {
+    let namespace = parent.namespace.as_deref().unwrap_or(route.meta.namespace());
+    ObjectKey::new(Kind::Gateway, namespace, &parent.name)
 }
 
 /// The hosts that a route serves at the shared addresses.

@@ -1,5 +1,6 @@
-//! Who has a port, and a hostname on it: the oldest. Listeners of one Gateway that are at odds all lose
-//! (GatewaySpec `listeners`, "Handling indistinct Listeners"); between Gateways, the older one keeps what it has.
+//! Resolves conflicts: of several listeners that want a port or a hostname on it, the oldest gets it. Conflicting listeners of one
+//! Gateway are all refused (GatewaySpec `listeners`, "Handling indistinct Listeners"); between Gateways, the older one keeps what it
+//! has.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,17 +15,17 @@ use crate::{
     translate::Settings,
 };
 
-/// Who has which of the ports that are bound.
+/// Who holds which of the bound ports.
 #[derive(Debug, Default)]
-pub(super) struct Claims {
-    pub(super) ports: BTreeMap<PortKey, Claim>,
+pub(super) struct PortHolders {
+    pub(super) ports: BTreeMap<PortKey, PortHolder>,
     /// Why Ingresses are not served on a port that should be theirs.
     pub(super) lost_by_ingress: BTreeMap<u16, String>,
 }
 
-/// A port that somebody has.
+/// A port, and who holds it and the hostnames on it.
 #[derive(Debug)]
-pub(super) struct Claim {
+pub(super) struct PortHolder {
     pub(super) protocol: Protocol,
     /// The port that listeners name.
     pub(super) number: u16,
@@ -35,26 +36,26 @@ pub(super) struct Claim {
     pub(super) ingress: bool,
 }
 
-/// Settles who has what, and refuses the listeners that lose.
-pub(super) fn settle(gateways: &mut States, ingresses: &[Arc<Ingress>], settings: &Settings) -> Claims {
-    let mut claims = Claims::default();
+/// Decides who holds which port and hostname, and refuses the other listeners.
+pub(super) fn resolve(gateways: &mut States, ingresses: &[Arc<Ingress>], settings: &Settings) -> PortHolders {
+    let mut holders = PortHolders::default();
     let mut oldest_first: Vec<_> = gateways.values_mut().filter(|state| state.refused.is_none()).collect();
     oldest_first.sort_by_key(|state| {
         let meta = &state.gateway.meta;
         (meta.created, meta.key.clone())
     });
     if !ingresses.is_empty() {
-        claims.claim_for_ingress(settings);
+        holders.add_ingresses(settings);
     }
     for state in oldest_first {
-        refuse_at_odds(state);
-        claims.claim(state, settings);
+        refuse_conflicting(state);
+        holders.add_gateway(state, settings);
     }
-    claims
+    holders
 }
 
-impl Claims {
-    fn claim(&mut self, state: &mut GatewayState, settings: &Settings) {
+impl PortHolders {
+    fn add_gateway(&mut self, state: &mut GatewayState, settings: &Settings) {
         // To a Gateway's own Service clients come at the port itself.
         let offset = match state.addressing {
             Addressing::Dedicated(_) => 0,
@@ -66,9 +67,9 @@ impl Claims {
             let Some(protocol) = protocol(&listener.protocol).filter(|_| slot.refused.is_none()) else {
                 continue;
             };
-            // Whoever has none yet is at odds with nobody.
+            // A listener without a port conflicts with nobody.
             let Some(bound) = slot.point.bound() else { continue };
-            let claim = self.ports.entry(bound).or_insert_with(|| Claim {
+            let held = self.ports.entry(bound).or_insert_with(|| PortHolder {
                 protocol,
                 number: listener.port,
                 offset,
@@ -76,11 +77,11 @@ impl Claims {
                 hosts: BTreeMap::new(),
                 ingress: false,
             });
-            let refusal = if claim.protocol != protocol {
-                let (with, port) = (claim.holder.clone(), listener.port);
+            let refusal = if held.protocol != protocol {
+                let (with, port) = (held.holder.clone(), listener.port);
                 Some(ListenerRefusal::ProtocolConflict { with, port, way_out })
             } else {
-                claim.hosts.get(&listener.hostname).map(|holder| ListenerRefusal::HostnameConflict {
+                held.hosts.get(&listener.hostname).map(|holder| ListenerRefusal::HostnameConflict {
                     with: holder.to_string().into(),
                     hostname: listener.hostname.clone(),
                     port: listener.port,
@@ -89,17 +90,17 @@ impl Claims {
             };
             match refusal {
                 Some(refusal) => slot.refuse(refusal),
-                None => drop(claim.hosts.insert(listener.hostname.clone(), Arc::clone(&slot.point.id))),
+                None => drop(held.hosts.insert(listener.hostname.clone(), Arc::clone(&slot.point.id))),
             }
         }
     }
 
-    /// Who has a port that Ingresses are served on.
-    pub(super) fn of_ingress(&self, port: u16, settings: &Settings) -> Option<&Claim> {
-        self.ports.get(&settings.bound(PortKey::tcp(port)).ok()?).filter(|claim| claim.ingress)
+    /// The holder of a port that Ingresses are served on.
+    pub(super) fn of_ingress(&self, port: u16, settings: &Settings) -> Option<&PortHolder> {
+        self.ports.get(&settings.bound(PortKey::tcp(port)).ok()?).filter(|held| held.ingress)
     }
 
-    fn claim_for_ingress(&mut self, settings: &Settings) {
+    fn add_ingresses(&mut self, settings: &Settings) {
         for (port, protocol) in [(settings.http_port, Protocol::Http), (settings.https_port, Protocol::Tls)] {
             let bound = match settings.bound(PortKey::tcp(port)) {
                 Ok(bound) => bound,
@@ -108,7 +109,7 @@ impl Claims {
                     continue;
                 }
             };
-            let claim = self.ports.entry(bound).or_insert_with(|| Claim {
+            let held = self.ports.entry(bound).or_insert_with(|| PortHolder {
                 protocol,
                 number: port,
                 offset: settings.offset_for_clients(),
@@ -117,7 +118,7 @@ impl Claims {
                 ingress: false,
             });
             // No listener of these ports speaks anything else (`Settings::always_speaks`).
-            claim.ingress = true;
+            held.ingress = true;
         }
     }
 }
@@ -129,7 +130,7 @@ impl super::ListenerState {
     }
 }
 
-fn refuse_at_odds(state: &mut GatewayState) {
+fn refuse_conflicting(state: &mut GatewayState) {
     let served = |index: usize| {
         let listener = &state.gateway.listeners[index];
         protocol(&listener.protocol)
