@@ -1,6 +1,6 @@
 //! Facts: what translation reads, and so what a change can make stale.
 //!
-//! A unit of translation notes each fact that it reads ([`crate::translate::Reader`]); [`facts_of`] says which facts a
+//! A unit of translation notes each fact that it reads ([`crate::translate::Reader`]); `facts_of` says which facts a
 //! change of an object changes; what translation makes of one unit may be a fact that others read.
 
 use std::sync::Arc;

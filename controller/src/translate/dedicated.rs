@@ -1,7 +1,7 @@
 //! Gateways with addresses of their own: what the Service of each is called, and which ports are bound for it.
 //!
 //! What the Service says of ports is nobody's evidence: whoever may write Services in a namespace may write there what it
-//! likes. The controller's own record says which port is whose ([`Allocation`]).
+//! likes. The controller's own record says which port is whose (`translate/allocation.rs`).
 
 use std::collections::BTreeMap;
 
