@@ -10,9 +10,9 @@
 //! update_statuses()  stale statuses                                   statuses.rs
 //! ```
 //!
-//! A unit of translation reads through a [`Reader`]; what it read is recorded, and when a fact changes, the
-//! units that read it become stale. One task owns it all; there are no locks. What it makes is what [`crate::translate::full`] makes
-//! of the same objects.
+//! A unit of translation reads through a [`Reader`]; what it read is recorded, and when a fact changes, the units that read it
+//! become stale. One task owns the index, so there are no locks. The result is what [`crate::translate::full`] makes of the same
+//! objects.
 
 mod addresses;
 mod dependencies;
@@ -54,14 +54,14 @@ use units::{Unit, Units};
 #[derive(Debug)]
 pub struct Index {
     settings: Settings,
-    /// The live settings before the ConfigMap of settings.
+    /// The live settings of the command line, before the ConfigMap of settings.
     flags: Arc<LiveSettings>,
-    /// To whom hostnames belong; `None` where they belong to nobody.
-    owners: Option<HostOwners>,
-    /// Whether that ConfigMap has to be read again.
+    /// Whether the ConfigMap of settings has to be read again.
     is_settings_map_new: bool,
     settings_problems: Vec<Problem>,
-    /// What is served of all objects.
+    /// Which namespace owns each hostname; `None` if hostnames have no owners.
+    owners: Option<HostOwners>,
+    /// The objects of served namespaces.
     snapshot: Snapshot,
     scope: Scope,
     bindings: Bindings,
@@ -75,7 +75,7 @@ pub struct Index {
     shared: SharedHosts,
     table: Arc<Table>,
     certificates: Arc<Certificates>,
-    /// Those of the listeners that `certificates` were made from.
+    /// The listeners' certificates, from which `certificates` was made.
     own_certificates: Arc<Certificates>,
     /// Whether listeners have been translated since the last call of [`Index::desired_services`].
     is_desired_new: bool,

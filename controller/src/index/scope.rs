@@ -65,7 +65,15 @@ impl Scope {
                 let back = self.aside.remove(namespace).unwrap_or_default();
                 back.into_values().map(Change::Apply).collect()
             }
-            (true, false) => self.renew(snapshot, settings),
+            (true, false) => {
+                self.served.remove(namespace);
+                let objects = snapshot.objects().filter(|object| *object.meta().key.namespace == *namespace);
+                let gone: Vec<_> =
+                    objects.filter(|object| !self.is_served(&object.meta().key, settings)).collect();
+                let changes = gone.iter().map(|object| Change::Delete(object.meta().key.clone())).collect();
+                gone.into_iter().for_each(|object| self.set_aside(object));
+                changes
+            }
             (true, true) | (false, false) => Vec::new(),
         }
     }

@@ -1,19 +1,20 @@
 //! The ConfigMap of settings that take effect without a restart (`--settings-configmap`).
 //!
-//! A key that is missing leaves what the command line says. So does one that cannot be read, but for `shared-hostnames`,
-//! which then grants nothing for the entries that are wrong: what a replica does must not depend on what the ConfigMap said
-//! before it started.
+//! A key that is missing, or whose value is wrong, leaves what the command line says. Two keys are stricter, since a mistake
+//! must not lift a restriction: a wrong entry of `shared-hostnames` grants nothing, and a wrong `first-namespace-owns` counts
+//! as `true`. What the ConfigMap said before plays no part: a replica that starts now would not know it.
 
-use std::{collections::BTreeMap, net::IpAddr, str::FromStr};
+use std::{net::IpAddr, str::FromStr};
 
 use gateway_api::experimental::gateways::GatewayListenersAllowedRoutesNamespacesSelector as Selector;
 use portcullis_routing::HostPattern;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
     checks::{Checks, Origin, Path},
     gateway::selector,
+    typed,
 };
 use crate::{
     Problem,
@@ -25,21 +26,23 @@ use crate::{
     problem::Topic,
 };
 
-/// Takes a key's text over, or says what is wrong with it.
+/// Takes over the value of a key, or says what is wrong with it and what applies instead.
 type Read = fn(&mut LiveSettings, &str, &mut Checks, &Path<'_>) -> Result<(), String>;
 
 /// Every key, in the order of `docs/settings.md`.
 const KEYS: [(&str, Read); 11] = [
-    ("trusted-proxies", |to, text, _, _| networks(text).map(|read| to.proxy.trusted_proxies = read)),
-    ("proxy-protocol", |to, text, _, _| networks(text).map(|read| to.proxy.proxy_protocol = read)),
-    ("max-connections", |to, text, _, _| count(text).map(|read| to.proxy.max_connections = Some(read))),
+    ("trusted-proxies", |to, text, _, _| or_flag(networks(text)).map(|read| to.proxy.trusted_proxies = read)),
+    ("proxy-protocol", |to, text, _, _| or_flag(networks(text)).map(|read| to.proxy.proxy_protocol = read)),
+    ("max-connections", |to, text, _, _| {
+        or_flag(count(text)).map(|read| to.proxy.max_connections = Some(read))
+    }),
     ("max-connections-per-port", |to, text, _, _| {
-        count(text).map(|read| to.proxy.max_connections_per_port = Some(read))
+        or_flag(count(text)).map(|read| to.proxy.max_connections_per_port = Some(read))
     }),
     ("max-connections-per-client", |to, text, _, _| {
-        count(text).map(|read| to.proxy.max_connections_per_client = Some(read))
+        or_flag(count(text)).map(|read| to.proxy.max_connections_per_client = Some(read))
     }),
-    ("access-log", |to, text, _, _| boolean(text).map(|read| to.proxy.access_log = read)),
+    ("access-log", |to, text, _, _| or_flag(boolean(text)).map(|read| to.proxy.access_log = read)),
     ("shared-hostnames", |to, text, checks, at| {
         to.entrance.hostnames = Some(grants(text, checks, at));
         Ok(())
@@ -53,11 +56,11 @@ const KEYS: [(&str, Read); 11] = [
         Ok(())
     }),
     ("max-listeners-per-namespace", |to, text, _, _| {
-        number(text).map(|read| to.entrance.max_listeners = Some(read))
+        limit(text).map(|read| to.entrance.max_listeners = Some(read))
     }),
-    ("max-ports-per-namespace", |to, text, _, _| number(text).map(|read| to.entrance.max_ports = Some(read))),
+    ("max-ports-per-namespace", |to, text, _, _| limit(text).map(|read| to.entrance.max_ports = Some(read))),
     ("max-certificates-per-namespace", |to, text, _, _| {
-        number(text).map(|read| to.entrance.max_certificates = Some(read))
+        limit(text).map(|read| to.entrance.max_certificates = Some(read))
     }),
 ];
 
@@ -71,11 +74,7 @@ pub(crate) fn read(flags: &LiveSettings, written: &ConfigMap) -> (LiveSettings, 
         match KEYS.iter().find(|(name, _)| *name == &**key) {
             Some((_, read)) => {
                 if let Err(why) = read(&mut settings, text, &mut checks, &at) {
-                    let message = match key.starts_with("max-") && key.ends_with("-per-namespace") {
-                        true => format!("{why}; there is no such limit"),
-                        false => format!("{why}; the value of the command line applies"),
-                    };
-                    checks.warning_of(Topic::Invalid, &at, message);
+                    checks.warning_of(Topic::Invalid, &at, why);
                 }
             }
             None => {
@@ -125,8 +124,13 @@ fn count(text: &str) -> Result<usize, String> {
     parse_count(text.trim())
 }
 
-fn number(text: &str) -> Result<usize, String> {
-    usize::from_str(text.trim()).map_err(|_| format!("{text:?} is not a number of 0 or more"))
+fn limit(text: &str) -> Result<usize, String> {
+    usize::from_str(text.trim())
+        .map_err(|_| format!("{text:?} is not a number of 0 or more; there is no such limit"))
+}
+
+fn or_flag<T>(read: Result<T, String>) -> Result<T, String> {
+    read.map_err(|why| format!("{why}; the value of the command line applies"))
 }
 
 fn boolean(text: &str) -> Result<bool, String> {
@@ -135,85 +139,55 @@ fn boolean(text: &str) -> Result<bool, String> {
 
 /// An entry of `shared-hostnames`.
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 struct Grant {
-    namespace_selector: WrittenSelector,
-    #[serde(rename = "hostnames")]
-    _hostnames: Vec<String>,
+    namespace_selector: Selector,
+    hostnames: Vec<String>,
 }
 
-/// `metav1.LabelSelector`. A field that is misspelt must not leave a selector that selects everything.
-#[derive(Deserialize, Serialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct WrittenSelector {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    match_labels: Option<BTreeMap<String, String>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    match_expressions: Option<Vec<WrittenExpression>>,
-}
-
-#[derive(Deserialize, Serialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct WrittenExpression {
-    key: String,
-    operator: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    values: Option<Vec<String>>,
-}
-
-/// The entries. One that is wrong grants nothing, to nobody.
+/// The entries. One that is wrong grants its hostnames to nobody.
 fn grants(text: &str, checks: &mut Checks, at: &Path<'_>) -> Vec<HostnameGrant> {
     let written: Vec<Value> = match serde_saphyr::from_str(text) {
         Ok(written) => written,
         Err(error) => {
-            checks.error(
-                at,
-                format!("is not a list, and so grants nothing: {}", first_line(&error.to_string())),
-            );
+            let error = error.to_string();
+            let why = error.lines().next().unwrap_or_default();
+            checks.error(at, format!("is not a list, and so grants nothing: {why}"));
             return Vec::new();
         }
     };
-    written.into_iter().enumerate().map(|(i, written)| grant(written, checks, &at.index(i))).collect()
+    written.iter().enumerate().map(|(i, written)| grant(written, checks, &at.index(i))).collect()
 }
 
-fn grant(written: Value, checks: &mut Checks, at: &Path<'_>) -> HostnameGrant {
+fn grant(written: &Value, checks: &mut Checks, at: &Path<'_>) -> HostnameGrant {
+    // A hostname that is spelt correctly counts even in a wrong entry, so that no less specific entry decides about it.
     let texts = written.get("hostnames").and_then(Value::as_array).into_iter().flatten();
-    let texts: Vec<_> = texts.map(|text| text.as_str().unwrap_or_default().to_owned()).collect();
-    let at_names = at.field("hostnames");
-    let mut hostnames = Vec::new();
-    for (i, text) in texts.iter().enumerate() {
-        match HostPattern::parse(text) {
-            Ok(host) if !text.is_empty() => hostnames.push(host),
-            Ok(_) => checks.error(&at_names.index(i), "must not be empty"),
-            Err(why) => checks.error(&at_names.index(i), why.to_string()),
-        }
-    }
-    let namespaces = match namespaces(written, at) {
-        Ok(namespaces) => Some(namespaces),
-        Err(why) => {
-            checks.error(at, format!("grants nothing: {why}"));
+    let texts = texts.filter_map(Value::as_str).filter(|text| !text.is_empty());
+    let hostnames = texts.filter_map(|text| HostPattern::parse(text).ok()).collect();
+    let mut own = Checks::of("", Origin::Document);
+    let namespaces = namespaces(written, &mut own, at);
+    // A field that is not known may have been meant to narrow the selector.
+    let namespaces = match own.into_problems().into_iter().next() {
+        None => namespaces,
+        Some(Problem { field, message, .. }) => {
+            checks.error(&Path::Root.field(&field), format!("{message}; the entry grants nothing"));
             None
         }
     };
     HostnameGrant { namespaces, hostnames }
 }
 
-/// Whom an entry grants its hostnames; half a selector would select more than it was meant to.
-fn namespaces(written: Value, at: &Path<'_>) -> Result<LabelSelector, String> {
-    let wrong = |error: serde_json::Error| first_line(&error.to_string()).to_owned();
-    let written: Grant = serde_json::from_value(written).map_err(wrong)?;
-    let selector = serde_json::to_value(written.namespace_selector).map_err(wrong)?;
-    let selector: Selector = serde_json::from_value(selector).map_err(wrong)?;
-    let mut checks = Checks::of("", Origin::Document);
-    let namespaces = selector::read(selector, &mut checks, &at.field("namespaceSelector"));
-    match checks.first_error() {
-        Some(why) => Err(why),
-        None => namespaces.ok_or_else(|| "its namespaceSelector cannot be read".to_owned()),
+/// The namespaces that an entry grants its hostnames to.
+fn namespaces(written: &Value, checks: &mut Checks, at: &Path<'_>) -> Option<LabelSelector> {
+    let Grant { namespace_selector, hostnames } = typed::part(written, at, checks).ok()?;
+    let at_names = at.field("hostnames");
+    for (i, text) in hostnames.iter().enumerate() {
+        match HostPattern::parse(text) {
+            Ok(_) => checks.require(!text.is_empty(), &at_names.index(i), "must not be empty"),
+            Err(why) => checks.error(&at_names.index(i), why.to_string()),
+        }
     }
-}
-
-fn first_line(text: &str) -> &str {
-    text.lines().next().unwrap_or_default()
+    selector::read(namespace_selector, checks, &at.field("namespaceSelector"))
 }
 
 #[cfg(test)]
@@ -281,7 +255,7 @@ mod tests {
                     + all,
                 2,
                 2,
-                Some("data.shared-hostnames[0]: grants nothing: "),
+                Some("data.shared-hostnames[0].namespaceSelectors: is not a field"),
             ),
             (
                 "a typo in the selector",
@@ -291,7 +265,7 @@ mod tests {
                     + all,
                 2,
                 2,
-                Some("data.shared-hostnames[0]: grants nothing: "),
+                Some("data.shared-hostnames[0].namespaceSelector.matchLabel: is not a field"),
             ),
             (
                 "a selector",
@@ -300,7 +274,7 @@ mod tests {
                 .to_owned() + all,
                 2,
                 2,
-                Some("data.shared-hostnames[0]: grants nothing: "),
+                Some("data.shared-hostnames[0].namespaceSelector.matchExpressions[0].operator: "),
             ),
             (
                 "a hostname",
@@ -313,7 +287,7 @@ mod tests {
             let (settings, problems) = of(&[("shared-hostnames", &text)]);
             let grants = settings.entrance.hostnames.expect("nothing is granted but what is listed");
             assert_eq!(grants.len(), entries, "{what}");
-            if problem.is_some_and(|problem| problem.contains("[0]: ")) {
+            if problem.is_some() && entries > 0 {
                 assert_eq!(grants[0].namespaces, None, "{what}: its hostname is nobody's");
             }
             assert_eq!(grants.iter().map(|grant| grant.hostnames.len()).sum::<usize>(), hostnames, "{what}");

@@ -28,6 +28,13 @@ impl ServedNamespaces {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = selected(snapshot, settings);
     }
 
+    /// Removes one.
+    pub(crate) fn remove(&self, namespace: &str) {
+        if let Some(served) = &mut *self.0.write().unwrap_or_else(PoisonError::into_inner) {
+            served.remove(namespace);
+        }
+    }
+
     /// Adds one.
     pub(crate) fn add(&self, namespace: &str) {
         if let Some(served) = &mut *self.0.write().unwrap_or_else(PoisonError::into_inner) {
