@@ -1,7 +1,7 @@
-//! Facts: what translation reads, and so what a change can make stale.
+//! Facts: everything that translation reads. A change of a fact makes the units stale that read it.
 //!
-//! A unit of translation notes each fact that it reads ([`crate::translate::Reader`]); `facts_of` says which facts a
-//! change of an object changes; what translation makes of one unit may be a fact that others read.
+//! A unit of translation records each fact that it reads ([`crate::translate::Reader`]). `facts_of` returns the facts that a change
+//! of an object affects. The result of one unit may in turn be a fact that other units read.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Fact {
     // What objects say
-    /// An object: those of its fields that translation reads.
+    /// The fields of an object that translation reads.
     Object(ObjectKey),
     /// Whether there is such an object.
     Existence(ObjectKey),
@@ -60,7 +60,7 @@ pub enum Fact {
     Allocation,
     /// The releases of the CRDs.
     Bundle,
-    /// What the operator lets namespaces take of the shared addresses.
+    /// The operator's limits on the shared addresses.
     Entrance,
     /// Everything else in the settings.
     Settings,

@@ -6,7 +6,7 @@
 //! publish()          stale listeners -> frame of the table            patch.rs
 //!                    stale routes, hosts of Ingresses -> slots -> tables  routes.rs
 //!                    stale endpoints -> endpoint pools, no table
-//!                    stale addresses -> whose each address is         addresses.rs
+//!                    stale addresses -> owners of addresses            addresses.rs
 //! update_statuses()  stale statuses                                   statuses.rs
 //! ```
 //!
@@ -245,7 +245,7 @@ impl Index {
         let is_live_new = self.renew_live_settings();
         let are_listeners_new = self.renew_stale_listeners();
         self.renew_owners(are_listeners_new);
-        // Some are refused where a hostname belongs to somebody else. What routes attach to stays the same.
+        // Ownership of hostnames can change which listeners are refused, but not which listeners routes attach to.
         self.renew_stale_listeners();
         let translator = routes::Translator {
             snapshot: &self.snapshot,
@@ -269,7 +269,7 @@ impl Index {
         changed.then(|| self.publication())
     }
 
-    /// Finds out which hosts routes and Ingresses share; of all where the listeners may be others.
+    /// Determines which hosts routes and Ingresses share: all of them if the listeners may have changed, else those of `slots`.
     fn renew_shared(&mut self, is_frame_new: bool, slots: &[HostTableKey]) -> Vec<SharedChange> {
         let tables = self.routes.tables();
         let changes = if is_frame_new {
@@ -334,8 +334,7 @@ impl Index {
         }
     }
 
-    /// Translates all listeners where one is stale, and marks as stale only the routes at those that changed. Says whether it
-    /// did.
+    /// Translates all listeners if one is stale, and marks the routes at changed listeners as stale. Returns whether it did.
     fn renew_stale_listeners(&mut self) -> bool {
         if !std::mem::take(&mut self.units.stale.listeners) {
             return false;
@@ -371,7 +370,7 @@ impl Index {
     }
 }
 
-/// The Gateway whose a listener is.
+/// The Gateway that a listener belongs to.
 fn gateway_of(listener: &ListenerId) -> Option<ObjectKey> {
     match &listener.owner {
         ListenerOwner::Gateway { namespace, name } => Some(ObjectKey::new(Kind::Gateway, namespace, name)),

@@ -43,7 +43,7 @@ pub struct Publication {
     pub table: Arc<Table>,
     /// With which certificates.
     pub certificates: Arc<Certificates>,
-    /// With which settings, of those that can change.
+    /// The settings that can change at run time.
     pub live: Arc<LiveSettings>,
 }
 

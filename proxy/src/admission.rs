@@ -70,7 +70,7 @@ pub(crate) const LIMITS: [Limit; 3] = [Limit::Process, Limit::Port, Limit::Clien
 
 /// How long a new connection waits for idle ones to close. They close at once unless their worker is stuck.
 const ROOM_TIMEOUT: Duration = Duration::from_secs(1);
-/// After this time others are asked as well: a connection stays open if a request arrives before it closes.
+/// After this time more idle connections are asked to close: one that gets a request before it closes stays open.
 const ROOM_CHECK: Duration = Duration::from_millis(20);
 /// If no connection was idle, the next search starts only after this many times the duration of the last one. There may be
 /// hundreds of thousands of connections to search, and each new one would trigger a search.

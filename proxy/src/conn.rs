@@ -46,7 +46,7 @@ pub(crate) struct ConnInfo {
 pub(crate) struct TlsInfo {
     /// The server name that the client sent, in lower case.
     pub(crate) server_name: Option<Box<str>>,
-    /// What was asked of the client.
+    /// The policy of client authentication of the handshake.
     pub(crate) client_auth: ClientAuth,
     /// `TLSv1.3` and so on.
     pub(crate) version: &'static str,

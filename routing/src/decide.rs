@@ -63,7 +63,7 @@ pub struct Connection<'c> {
 pub struct Tls<'c> {
     /// The server name of the handshake, in lower case.
     pub server_name: Option<&'c str>,
-    /// What was asked of the client.
+    /// The policy of client authentication of the handshake.
     pub client_auth: &'c ClientAuth,
 }
 

@@ -11,7 +11,7 @@ pub enum Rejection {
     NoRoute,
     /// The TLS connection was made for another listener's name (RFC 9110, 15.5.20).
     Misdirected,
-    /// The rule asks for TLS of its own, and the connection's ended for somebody else.
+    /// The rule asks for TLS settings of its own, and TLS was terminated with those of a Gateway.
     Forbidden,
     /// CONNECT or another method that is not served.
     MethodNotAllowed,

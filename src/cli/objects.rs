@@ -29,7 +29,7 @@ pub struct ObjectArgs {
         value_parser = parse_controller
     )]
     pub ingress_controller: String,
-    /// Serve only objects of namespaces whose labels this selects, in kubectl's syntax (`team=shop,env!=test`). A change of
+    /// Serve only objects in namespaces whose labels match this selector (kubectl's syntax: `team=shop,env!=test`). A change of
     /// labels takes effect at once.
     #[arg(long, value_name = "SELECTOR", env = "PORTCULLIS_NAMESPACE_SELECTOR")]
     pub namespace_selector: Option<LabelSelector>,
@@ -58,8 +58,8 @@ pub struct ObjectArgs {
             .try_map(|text| text.parse::<ExternalNames>())
     )]
     pub external_names: ExternalNames,
-    /// ConfigMap with settings that take effect without a restart; its keys go before flags. What may be set there is in
-    /// docs/settings.md.
+    /// ConfigMap with settings that take effect without a restart. Its keys take precedence over flags; docs/settings.md lists
+    /// them.
     #[arg(long, value_name = "NAMESPACE/NAME", env = "PORTCULLIS_SETTINGS_CONFIGMAP", value_parser = super::parse_namespaced)]
     pub settings_configmap: Option<(String, String)>,
 }

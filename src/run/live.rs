@@ -1,4 +1,4 @@
-//! Settings that take effect without a restart, as they come with publications.
+//! Applies the settings that take effect without a restart, as publications bring them.
 
 use std::sync::Arc;
 
@@ -8,19 +8,19 @@ use tracing::{info, warn};
 
 use crate::{cli::ServeArgs, logs};
 
-/// Hands them to whoever they are for.
+/// Applies live settings to the data plane and the log.
 pub(super) struct Live {
     capacity: Capacity,
     last: Arc<LiveSettings>,
 }
 
 impl Live {
-    /// `last` is what holds already.
+    /// `last` are the settings in force.
     pub(super) fn new(capacity: Capacity, last: Arc<LiveSettings>) -> Self {
         Self { capacity, last }
     }
 
-    /// Takes over what changed.
+    /// Applies what has changed.
     pub(super) fn apply(&mut self, now: Arc<LiveSettings>, proxy: &Proxy) {
         if self.last == now {
             return;
@@ -34,7 +34,7 @@ impl Live {
     }
 }
 
-/// What the command line says.
+/// The live settings of the command line.
 pub(super) fn of_flags(args: &ServeArgs) -> LiveSettings {
     let proxy = ProxySettings {
         trusted_proxies: args.trusted_proxies.clone(),
@@ -47,7 +47,7 @@ pub(super) fn of_flags(args: &ServeArgs) -> LiveSettings {
     LiveSettings { proxy, ..LiveSettings::default() }
 }
 
-/// What the data plane makes of them.
+/// The same as options of the data plane.
 pub(super) fn options(settings: &ProxySettings, capacity: Capacity) -> LiveOptions {
     LiveOptions {
         trusted: settings.trusted_proxies.clone(),

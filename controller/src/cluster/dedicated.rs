@@ -271,8 +271,8 @@ impl Provider {
         self.pace.clear();
     }
 
-    /// Begins what is to be done and may be done now; says what stands in the way of which Gateway. A leader whose term is
-    /// over may not write, as long as nobody has told it so.
+    /// Begins the writes that are due and allowed now, and returns the provisioning error of each Gateway. `may_write` is false
+    /// for a leader whose term is over, even before it learns that another one leads.
     fn go_on(&mut self, desired: &DesiredServices, leads: bool, may_write: bool) -> ProvisioningErrors {
         let now = Now {
             recorded: self.recorded.as_ref(),

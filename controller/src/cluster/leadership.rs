@@ -7,33 +7,33 @@ use tokio::{
     time::Instant,
 };
 
-/// Whether this process may write: it is told so, and its term is not over.
+/// The right to write: it lasts while this process is the leader and its term is not over.
 #[derive(Clone, Debug)]
 pub struct Leadership {
     leads: watch::Receiver<bool>,
     term: Option<Term>,
 }
 
-/// Until when this process leads. It is asked right before a write: a process that was frozen finds that its term is over
-/// before anybody tells it.
+/// The time until which this process leads. It is checked right before each write, so that a process that was frozen finds its
+/// term over before it learns of the next leader.
 #[derive(Clone, Debug, Default)]
 pub struct Term(Arc<Mutex<Option<Instant>>>);
 
 impl Leadership {
-    /// The leadership that `leads` tells of, for as long as the term runs.
+    /// The leadership that `leads` reports, limited to the term.
     pub fn within(leads: watch::Receiver<bool>, term: Term) -> Self {
         Self { leads, term: Some(term) }
     }
 
-    /// Waits until it is told something, which may be the same again.
+    /// Waits for the next report, which may be the same as the last.
     ///
     /// # Errors
-    /// Where nobody tells any more.
+    /// If the sender of reports is gone.
     pub async fn changed(&mut self) -> Result<(), RecvError> {
         self.leads.changed().await
     }
 
-    /// Whether it was told last that it leads. Its term may be over all the same.
+    /// The last report. The term may be over even if it says that this process leads.
     pub fn is_told(&mut self) -> bool {
         *self.leads.borrow_and_update()
     }
@@ -43,13 +43,13 @@ impl Leadership {
         *self.leads.borrow() && !self.is_over()
     }
 
-    /// Whether its term is over, whatever it was told.
+    /// Whether the term is over, whatever the last report says.
     pub fn is_over(&self) -> bool {
         self.term.as_ref().is_some_and(|term| !term.runs())
     }
 }
 
-/// Without a term: for as long as it is told so.
+/// A leadership without a term: only the reports count.
 impl From<watch::Receiver<bool>> for Leadership {
     fn from(leads: watch::Receiver<bool>) -> Self {
         Self { leads, term: None }

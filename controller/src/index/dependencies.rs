@@ -1,4 +1,4 @@
-//! Which unit read which fact, so that a changed fact leads to the units that it makes stale.
+//! Maps each fact to the units that read it.
 //!
 //! Facts and units are numbered, and a unit's reads are kept as numbers, since there are thousands of routes and each
 //! reads several facts.

@@ -1,4 +1,4 @@
-//! Settings that change at run time, and to whom hostnames belong under them.
+//! Settings that change at run time, and the owners of hostnames.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ impl Index {
         &self.settings_problems
     }
 
-    /// Reads the ConfigMap of settings where it changed; says whether the settings did.
+    /// Reads the ConfigMap of settings if it changed. Returns whether the settings changed.
     pub(super) fn renew_live_settings(&mut self) -> bool {
         if !std::mem::take(&mut self.is_settings_map_new) {
             return false;
@@ -29,8 +29,9 @@ impl Index {
         self.settings.live != before
     }
 
-    /// Takes up which hostnames the stale routes serve, and the Ingresses where listeners have been translated, since those
-    /// read of Ingresses what bears on it. What reads of a hostname that now belongs to somebody else becomes stale, too.
+    /// Updates the owners of hostnames from the stale routes, and from all Ingresses if listeners were translated again: a change
+    /// of an Ingress's hosts or class makes the listeners stale. Units that read the owner of a hostname become stale when it
+    /// changes.
     pub(super) fn renew_owners(&mut self, are_listeners_new: bool) {
         if !self.settings.live.entrance.first_namespace_owns {
             self.owners = None;

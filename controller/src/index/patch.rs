@@ -71,7 +71,7 @@ impl Patch {
     }
 }
 
-/// The places whose listeners hold a slot's host table, since they share that host.
+/// The places whose listeners contain a slot's host table because they share its host.
 fn sharing(shared: &SharedHosts, slot: &HostTableKey) -> Vec<Place> {
     match slot.at.owner {
         RuleSource::Gateway(_) => {
@@ -87,7 +87,7 @@ fn sharing(shared: &SharedHosts, slot: &HostTableKey) -> Vec<Place> {
     }
 }
 
-/// The listener of a place whose host is shared, or no longer.
+/// Replaces the listener of a place whose host is shared, or no longer is.
 fn renew_place(
     table: &mut Arc<Table>,
     place: &Place,

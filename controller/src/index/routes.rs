@@ -65,7 +65,8 @@ pub(super) struct Translator<'a> {
 }
 
 impl Routes {
-    /// Translates what is stale and puts together the slots that it is in, or was. Returns those slots.
+    /// Translates stale routes and hosts, and rebuilds the host tables that they are, or were, part of. Returns the keys of those
+    /// tables.
     pub(super) fn renew(&mut self, translator: &Translator<'_>, units: &mut Units) -> Vec<HostTableKey> {
         self.renew_quotas(translator, units);
         let mut pending = Map::default();
@@ -88,7 +89,7 @@ impl Routes {
         &self.tables
     }
 
-    /// What the owners of the Ingresses of a host should know.
+    /// The messages for the owners of a host's Ingresses.
     pub(super) fn said(&self, host: &HostPattern) -> Option<&HostMessages> {
         Some(&self.hosts.get(host)?.messages)
     }

@@ -23,7 +23,7 @@ pub(super) enum Unit {
 }
 
 impl Unit {
-    /// The unit whose own object or outcome the fact is. It becomes stale although it may never have read the fact.
+    /// The unit that translates or reports the fact's object. It becomes stale even if it has never read the fact.
     fn about(fact: &Fact) -> Option<Self> {
         match fact {
             Fact::Object(key) => match key.kind.resource().status_shape()? {

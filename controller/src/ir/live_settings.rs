@@ -6,7 +6,7 @@ use portcullis_routing::HostPattern;
 
 use super::gateway::LabelSelector;
 
-/// Settings that take effect without a restart: those of the command line, and over them the keys of a ConfigMap.
+/// Settings that take effect without a restart: those of the command line, overridden by the keys of a ConfigMap.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LiveSettings {
     /// For the data plane.
@@ -15,7 +15,7 @@ pub struct LiveSettings {
     pub entrance: SharedEntrance,
 }
 
-/// What the data plane is told.
+/// The settings of the data plane.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProxySettings {
     /// Peers whose `X-Forwarded-*` are believed, as `address/prefix length`.

@@ -80,7 +80,7 @@ pub(crate) fn read(document: &Value, meta: Meta, checks: &mut Checks) -> Option<
     let client_validation = match &tls {
         None => ClientValidation::default(),
         Some(Ok(tls)) => client_validation(tls),
-        // What it asks of clients is not known: no listener that it may be for is served.
+        // It is unknown what it asks of clients, so no listener that it may apply to is served.
         Some(Err(_)) => ClientValidation { default: true, ports: BTreeMap::new() },
     };
     Some(Gateway {

@@ -93,7 +93,7 @@ fn check_prefix_replacement(
             None => true,
             Some(path) => matches!(path.r#type, None | Some(wire::PathType::PathPrefix)),
         },
-        // It is not known what it matches, and no request gets there.
+        // It is unknown what it matches, so it matches no request.
         Some([Err(_)]) => true,
         Some(_) => false,
     };

@@ -64,8 +64,8 @@ pub(crate) fn read(
     })
 }
 
-/// What is known of an Ingress that is refused as a whole: what it protects, and the hosts that can be read, each without
-/// paths. Others of its namespace must not be served without its protection, and its hosts must not fall to other namespaces.
+/// What can still be read of an Ingress that is refused as a whole: its protections, and its hosts without their paths. Other
+/// Ingresses of its namespace must not be served without the protections, and other namespaces must not take the hosts.
 pub(super) fn protected(
     spec: &Value,
     annotations: &BTreeMap<String, String>,
@@ -73,7 +73,7 @@ pub(super) fn protected(
     // The problems of the object say already what is wrong with it.
     let mut checks = Checks::of("", Origin::ApiServer);
     let mut unserved = annotations::read(annotations, &mut checks).unserved;
-    // Which of its requests it would have protected is not known.
+    // It is unknown which paths it would have protected, so it protects the whole hosts.
     unserved.whole_hosts = !unserved.protections.is_empty() || unserved.unknown.is_some();
     let rules = spec.get("rules").and_then(Value::as_array).into_iter().flatten();
     let hosts = rules.filter_map(|rule| match rule.get("host") {

@@ -1,6 +1,6 @@
 //! The ConfigMap of settings that take effect without a restart (`--settings-configmap`).
 //!
-//! A key that is missing, or whose value is wrong, leaves what the command line says. Two keys are stricter, since a mistake
+//! If a key is missing or its value is wrong, the command line applies. Two keys are stricter, since a mistake
 //! must not lift a restriction: a wrong entry of `shared-hostnames` grants nothing, and a wrong `first-namespace-owns` counts
 //! as `true`. What the ConfigMap said before plays no part: a replica that starts now would not know it.
 

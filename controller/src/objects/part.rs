@@ -23,7 +23,7 @@ impl<'de, T> Deserialize<'de> for Part<T> {
 }
 
 impl<T: DeserializeOwned> Part<T> {
-    /// Reads it. What cannot be used is told in a condition.
+    /// Reads it. A part that cannot be used is reported in a condition.
     pub(crate) fn read(&self, checks: &mut Checks, at: &Path<'_>) -> Result<T, InvalidRule> {
         self.read_unused(checks, at).inspect_err(|InvalidRule { field, message }| {
             checks.warning_of(Topic::Condition, &Path::Root.field(field), message.clone());

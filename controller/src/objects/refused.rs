@@ -1,5 +1,5 @@
-//! What is kept of an object that is refused as a whole: whose it is, so that its status can say why. Nothing of it is
-//! served.
+//! What is kept of an object that is refused as a whole: enough to report the refusal in its status, and to keep its hostnames
+//! and protections. Nothing of it is served.
 
 use std::sync::Arc;
 
@@ -74,7 +74,7 @@ pub(super) fn object(
     })
 }
 
-/// Whether an object is one in place of one that is refused.
+/// Whether an object stands for one that is refused.
 pub(crate) fn is_refused(object: &Object) -> bool {
     match object {
         Object::GatewayClass(class) => class.refused.is_some(),

@@ -27,7 +27,7 @@ use crate::{
 /// Where ACME servers ask for their challenge (RFC 8555, section 8.3): in plain, so this is never redirected.
 const ACME: &str = "/.well-known/acme-challenge";
 
-/// What the Ingresses of a host come to: first who has each path, when all of them are known, and then what that is.
+/// Translates the Ingresses of a host: first decides which Ingress gets each path, then compiles the rules.
 pub fn ingress_host(
     reader: &Reader<'_>,
     listeners: &Listeners,
@@ -63,7 +63,7 @@ pub fn ingress_host(
     translation
 }
 
-/// Who has each path of a host: of Ingresses that ask for the same one, the oldest. What the others ask for is not compiled.
+/// Decides which Ingress gets each path of a host: the oldest one that asks for it. The rules of the others are not compiled.
 fn settle(compilers: &mut [Compiler<'_>], host: &HostPattern) -> Vec<Loss> {
     let age = |compiler: &Compiler<'_>| (compiler.ingress.meta.created, Arc::clone(&compiler.name));
     compilers.sort_by_cached_key(age);
@@ -344,7 +344,7 @@ impl<'a> Compiler<'a> {
         Arc::new(self.compiled(index, self.steps(), backends))
     }
 
-    /// What is done whoever answers.
+    /// Steps that apply whatever answers the request.
     fn steps(&self) -> Steps {
         Steps::new(self.ingress.own_tls.map(|_| Step::OwnTls))
     }

@@ -1,4 +1,4 @@
-//! To which namespace each hostname belongs where the first one that serves it owns it (`first-namespace-owns`).
+//! Owners of hostnames: the first namespace that serves a hostname owns it (`first-namespace-owns`).
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -13,19 +13,19 @@ use crate::{
     ir::{Ingress, Kind, Meta, ObjectKey, Route},
 };
 
-/// The routes and Ingresses that serve each hostname without a wildcard at the shared addresses, the oldest first: the
-/// hostname belongs to the namespace of that one.
+/// The routes and Ingresses that serve each exact hostname at the shared addresses, the oldest first. The namespace of the oldest
+/// owns the hostname.
 #[derive(Clone, Debug, Default)]
 pub struct HostOwners {
     hosts: HashMap<Arc<str>, BTreeSet<Claim>>,
-    /// The same hostnames with their labels in reverse order, so that those below a name stand together.
+    /// The hostnames with their labels reversed, so that all hostnames below a name are adjacent.
     reversed: BTreeSet<String>,
     claims: HashMap<ObjectKey, Claimed>,
     /// The parents of the routes that have claims.
     gateways: HashMap<ObjectKey, BTreeSet<ObjectKey>>,
-    /// The hostnames whose claims have changed, each with its first claim before that.
+    /// The hostnames whose claims have changed, each with its oldest claim before the change.
     changed: BTreeMap<Arc<str>, Option<Claim>>,
-    /// The hostnames of routes that have other parents than before.
+    /// The hostnames of routes whose parents have changed.
     moved: BTreeSet<Arc<str>>,
 }
 
@@ -56,13 +56,13 @@ impl HostOwners {
         })
     }
 
-    /// Takes up which hostnames a route serves.
+    /// Updates the hostnames that a route serves.
     pub fn set_route(&mut self, reader: &Reader<'_>, listeners: &Listeners, route: &Route) {
         let hosts = exact(route::shared_hosts(reader, listeners, route).iter());
         let gateways: BTreeSet<_> = route::gateways(route).collect();
         let key = &route.meta.key;
         if self.gateways.get(key).is_some_and(|before| *before != gateways) {
-            // The hostnames may stay the same, and yet other listeners may have them.
+            // Even if the hostnames stay the same, other listeners are now allowed to have them.
             self.moved.extend(self.claims.get(key).into_iter().flat_map(|(_, hosts)| hosts.iter().cloned()));
         }
         self.set(&route.meta, hosts);
@@ -71,19 +71,19 @@ impl HostOwners {
         }
     }
 
-    /// Takes up which hostnames an Ingress serves.
+    /// Updates the hostnames that an Ingress serves.
     pub fn set_ingress(&mut self, reader: &Reader<'_>, ingress: &Ingress) {
         let hosts = if Classes::of(reader).is_ours(ingress) { ingress.hosts() } else { BTreeSet::new() };
         let namespace = ingress.meta.namespace();
         self.set(&ingress.meta, exact(hosts.iter().filter(|host| reader.may_serve(namespace, host).is_ok())));
     }
 
-    /// The Ingresses that serve a hostname.
+    /// The Ingresses that serve at least one hostname.
     pub(crate) fn ingresses(&self) -> impl Iterator<Item = &ObjectKey> {
         self.claims.keys().filter(|key| key.kind == Kind::Ingress)
     }
 
-    /// Takes up that an object is gone.
+    /// Removes an object that is gone.
     pub fn remove(&mut self, key: &ObjectKey) {
         self.gateways.remove(key);
         let Some((created, hosts)) = self.claims.remove(key) else { return };

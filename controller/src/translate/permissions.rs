@@ -37,7 +37,7 @@ pub enum HostRefusal {
 }
 
 impl<'a> Reader<'a> {
-    /// What the operator lets namespaces take of the shared addresses.
+    /// The operator's limits on the shared addresses.
     pub(crate) fn entrance(&self) -> &'a SharedEntrance {
         self.note(|| Fact::Entrance);
         &self.settings.live.entrance
@@ -47,14 +47,14 @@ impl<'a> Reader<'a> {
     pub(crate) fn selects(&self, selector: &LabelSelector, namespace: &str) -> bool {
         match self.namespace(namespace) {
             Some(found) => selector.matches(&found.labels),
-            // A folder need not hold the Namespace; the one label that the API server gives it is known.
+            // A folder need not contain the Namespace object. The API server would give it this label.
             None => {
                 selector.matches(&BTreeMap::from([("kubernetes.io/metadata.name".into(), namespace.into())]))
             }
         }
     }
 
-    /// Whether a namespace may serve a hostname, and no older one of another namespace does.
+    /// Whether the operator permits a namespace to serve a hostname, and no other namespace owns it.
     pub(crate) fn may_serve(&self, namespace: &str, hostname: &HostPattern) -> Result<(), HostRefusal> {
         self.permits(namespace, hostname)?;
         let HostPattern::Exact(name) = hostname else { return Ok(()) };
@@ -85,8 +85,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Whether a Gateway's listener or an Ingress may have a hostname: its requests would go there and not to an older
-    /// object of another namespace that serves it already. A route that attaches to the Gateway wants them to.
+    /// Whether a Gateway's listener or an Ingress may have a hostname. It may not if it would take the hostname's requests away
+    /// from an older object of another namespace, unless that object is a route which attaches to the Gateway.
     pub(crate) fn may_take(&self, taker: &Meta, hostname: &HostPattern) -> Result<(), HostRefusal> {
         let namespace = taker.namespace();
         self.permits(namespace, hostname)?;
@@ -126,7 +126,7 @@ impl<'a> Reader<'a> {
         self.owners
     }
 
-    /// The oldest object that serves a hostname, and when it was created; `None` where hostnames belong to nobody.
+    /// The oldest object that serves a hostname, and when it was created; `None` if hostnames have no owners.
     pub(crate) fn owner(&self, hostname: &Arc<str>) -> Option<(i64, &'a ObjectKey)> {
         if !self.entrance().first_namespace_owns {
             return None;

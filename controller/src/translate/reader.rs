@@ -21,10 +21,10 @@ use crate::{
 pub struct Reader<'a> {
     snapshot: &'a Snapshot,
     pub(super) settings: &'a Settings,
-    /// `None` where it is not known yet.
+    /// `None` before the owners of hostnames are known.
     pub(super) owners: Option<&'a HostOwners>,
     bindings: Option<&'a Bindings>,
-    /// `None` where nobody needs to know what was read.
+    /// `None` if reads are not recorded.
     noted: Option<RefCell<Vec<Fact>>>,
 }
 
@@ -44,13 +44,13 @@ impl<'a> Reader<'a> {
         Self { snapshot, settings, owners: None, bindings, noted: None }
     }
 
-    /// The same, and notes what is read.
+    /// The same reader, recording what is read.
     #[must_use]
     pub fn noting(self) -> Self {
         Self { noted: Some(RefCell::default()), ..self }
     }
 
-    /// The same, and knows to whom hostnames belong.
+    /// The same reader with the owners of hostnames.
     #[must_use]
     pub fn with_owners(self, owners: Option<&'a HostOwners>) -> Self {
         Self { owners, ..self }
@@ -97,7 +97,7 @@ impl<'a> Reader<'a> {
         self.snapshot.gateways.values()
     }
 
-    /// Whether there is such a Gateway, whoever serves it.
+    /// Whether there is such a Gateway, of any class.
     pub(crate) fn has_gateway(&self, key: &ObjectKey) -> bool {
         self.note(|| Fact::Existence(key.clone()));
         self.snapshot.gateways.contains_key(key)

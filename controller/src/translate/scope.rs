@@ -43,7 +43,7 @@ impl ServedNamespaces {
     }
 }
 
-/// Whether an object is served only if its namespace is. The others are an operator's, for everybody.
+/// Whether an object is served only if its namespace is. Objects of the operator apply whatever their namespace.
 pub(crate) fn depends_on_namespace(key: &ObjectKey, settings: &Settings) -> bool {
     let named = [&settings.default_certificate, &settings.settings_map];
     let is_named = named.into_iter().flatten().any(|named| named == key);

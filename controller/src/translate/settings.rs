@@ -19,7 +19,7 @@ use crate::{
     snapshot::Snapshot,
 };
 
-/// What translation is told beside the objects. Addresses, provisioning errors, the allocation of ports and live settings change
+/// The input of translation besides the objects. Addresses, provisioning errors, the allocation of ports and live settings change
 /// while the process runs; nothing else does.
 #[derive(Clone, Debug)]
 pub struct Settings {

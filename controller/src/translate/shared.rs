@@ -1,8 +1,8 @@
 //! Hosts that a Gateway's routes and Ingresses share, though the Gateway's listener has another hostname.
 //!
-//! An Ingress host is a listener of its own and more specific than a Gateway's wildcard. All the same a route that names that
-//! very host is asked first, and the Ingresses answer what it leaves: so a site is moved path by path. Which hosts that
-//! concerns is known when routes have been translated; certificates and statuses follow from it.
+//! An Ingress host is a listener of its own and more specific than a Gateway's wildcard listener. Nevertheless, a route that names
+//! exactly that host takes precedence, and the Ingresses serve the remaining paths, so that a site can be migrated path by path.
+//! Which hosts are shared is known only after the routes have been translated; certificates and statuses depend on it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -45,7 +45,7 @@ impl SharedHosts {
         all
     }
 
-    /// Looks again where a route's slot is another one. Returns the places where something is different now.
+    /// Updates the hosts whose route tables have changed. Returns the differences.
     pub fn renew<'s>(
         &mut self,
         listeners: &Listeners,
@@ -69,7 +69,7 @@ impl SharedHosts {
         changes
     }
 
-    /// What is different from before, in all places.
+    /// All differences from `before`.
     pub fn changes(&self, before: &Self) -> Vec<Change> {
         let places: BTreeSet<&Place> = self.0.keys().chain(before.0.keys()).collect();
         let change = |place: &Place| {
@@ -129,7 +129,7 @@ impl SharedHosts {
         Some(Arc::new(Listener { id, tls, serves }))
     }
 
-    /// The certificates, with those of the Gateways at these hosts.
+    /// The certificates, with the Gateways' certificates for the shared hosts.
     pub fn certificates(&self, own: &Arc<Certificates>) -> Arc<Certificates> {
         let mut all = Arc::clone(own);
         for ((port, host), shared) in &self.0 {
@@ -143,7 +143,7 @@ impl SharedHosts {
     }
 }
 
-/// What is different at a place.
+/// A difference at one place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
     pub place: Place,
@@ -151,7 +151,7 @@ pub struct Change {
     pub now: Option<SharedHost>,
 }
 
-/// Whether there can be any at a port.
+/// Whether a port has listeners of both Gateways and Ingresses.
 fn has_both(plan: &PortPlan) -> bool {
     let mut plans = plan.listeners.values();
     plans.clone().any(|plan| plan.gateway.is_none()) && plans.any(|plan| plan.gateway.is_some())

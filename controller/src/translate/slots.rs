@@ -52,7 +52,7 @@ pub struct HostTableKey {
     pub host: HostPattern,
 }
 
-/// A listener, and whose rules there are meant.
+/// A listener of the table, and the source of rules there.
 #[derive(Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ListenerKey {
     /// The one that is bound.

@@ -1,4 +1,4 @@
-//! A listener: whose it is, what becomes of TLS there, and what it serves.
+//! A listener: its owner, how it handles TLS, and what it serves.
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
@@ -20,7 +20,7 @@ pub struct Listener {
     pub serves: Serves,
 }
 
-/// Whose a listener is, and which one of theirs.
+/// The owner of a listener, and its name there.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ListenerId {
     /// Whose it is.
@@ -67,7 +67,7 @@ pub enum TlsMode {
 /// sessions apart by this value.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ClientAuth {
-    /// Nothing: none is asked for.
+    /// No certificate is requested.
     #[default]
     Unasked,
     /// Something, for tests.
@@ -169,7 +169,7 @@ impl Listener {
         }
     }
 
-    /// Whether this listener or one behind it has this reading.
+    /// Whether this listener or its fallback reads paths in this way.
     fn asks(&self, reading: Reading) -> bool {
         let fallback = self.http_routes().and_then(|routes| routes.fallback.as_ref());
         self.id.reading() == reading || fallback.is_some_and(|fallback| fallback.asks(reading))
@@ -177,7 +177,7 @@ impl Listener {
 }
 
 impl TlsMode {
-    /// What is asked of clients where TLS ends.
+    /// The policy of client authentication, if TLS is terminated.
     pub fn client_auth(&self) -> Option<&ClientAuth> {
         match self {
             Self::Terminate(policy) => Some(policy),

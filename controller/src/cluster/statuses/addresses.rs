@@ -1,7 +1,7 @@
-//! Addresses of Ingresses that are no longer ours.
+//! Clears the addresses of Ingresses that no longer belong to our class.
 //!
-//! An address is never cleared because we do not know it: clients may use it, and names point to it. It goes where its
-//! owner edits the Ingress so that it belongs to another controller, as long as it is the address that we wrote.
+//! An address is never cleared because it is unknown: clients may use it, and DNS names may point to it. It is cleared only after
+//! the Ingress was edited so that another controller serves it, and only if it still is the address that we wrote.
 
 use std::collections::HashMap;
 
@@ -12,12 +12,13 @@ use crate::{
     kinds::StatusShape,
 };
 
-/// What was said last of each Ingress of ours, and of which generation.
+/// The last status written to each of our Ingresses, and the generation it was for.
 #[derive(Debug, Default)]
 pub(super) struct Addresses(HashMap<ObjectKey, (i64, Value)>);
 
 impl Addresses {
-    /// Notes what is said of an object. Returns what to say of one that was edited and is no longer ours.
+    /// Records the desired status of an object. For one that was edited and is no longer ours, returns its status without
+    /// our address.
     pub(super) fn note(
         &mut self,
         key: &ObjectKey,
@@ -29,7 +30,7 @@ impl Addresses {
             return None;
         }
         if let Some(desired) = desired {
-            // While our address is not known, the one that was written stays.
+            // While our address is unknown, the last one that was written is kept.
             if !addresses(&desired["loadBalancer"]).is_empty() {
                 self.0.insert(key.clone(), (generation, desired["loadBalancer"].clone()));
             }
@@ -49,7 +50,7 @@ impl Addresses {
         Some(status)
     }
 
-    /// The object is gone.
+    /// Forgets an object that is gone.
     pub(super) fn forget(&mut self, key: &ObjectKey) {
         if key.kind == Kind::Ingress {
             self.0.remove(key);

@@ -52,7 +52,7 @@ impl<T> Default for Reach<T> {
 }
 
 impl<T> Reach<T> {
-    /// The oldest come first. One that may not serve the host reaches those of its namespace alone.
+    /// Ingresses have to be added oldest first. One that may not serve the host affects only its own namespace.
     fn add(&mut self, ingress: &Ingress, may_serve: bool, with: impl FnOnce() -> T) {
         if may_serve {
             self.oldest.get_or_insert_with(|| age(ingress));

@@ -15,11 +15,11 @@ use crate::{
     translate::{CertificateRefError, Reader, Settings, may_serve},
 };
 
-/// What a namespace has taken so far; those who are older take first.
+/// What the objects of a namespace have taken so far, the oldest first.
 #[derive(Debug, Default)]
 struct Taken {
     listeners: usize,
-    /// But those of Ingresses, which everybody may use.
+    /// Ports of listeners, except those that Ingresses use, which every namespace may use.
     ports: BTreeSet<u16>,
     secrets: BTreeSet<ObjectKey>,
 }
@@ -33,7 +33,7 @@ pub(super) struct Restricted {
     pub(super) ingresses: Vec<Arc<Ingress>>,
     /// The hosts that each may not serve.
     pub(super) hosts: BTreeMap<ObjectKey, BTreeSet<HostPattern>>,
-    /// What their owners should know.
+    /// Messages for their owners.
     pub(super) messages: Vec<(ObjectKey, Message)>,
 }
 
@@ -103,8 +103,8 @@ fn may_listen(
     {
         return Err(ListenerRefusal::OverLimit { of: "ports", limit, setting: "max-ports-per-namespace" });
     }
-    // After the limits: a wildcard is compared with the hostnames below it. Whoever is older and serves the hostname keeps it; a
-    // listener that is older may let others attach.
+    // Checked after the limits, since it compares a wildcard with all hostnames below it. A listener that is older than the owner
+    // of a hostname is allowed: the owner may attach to it.
     reader.may_take(&gateway.meta, hostname)?;
     if !is_of_ingresses(reader.settings(), port) {
         taken.ports.insert(port);
@@ -118,7 +118,7 @@ fn is_of_ingresses(settings: &Settings, port: u16) -> bool {
 }
 
 impl Taken {
-    /// Takes one more Secret, or tells how many there may be.
+    /// Counts one more Secret, or returns the limit.
     fn secret(&mut self, reader: &Reader<'_>, secret: ObjectKey) -> Result<(), usize> {
         let limit = reader.entrance().max_certificates;
         match limit.filter(|limit| self.secrets.len() >= *limit && !self.secrets.contains(&secret)) {

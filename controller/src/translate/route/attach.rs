@@ -116,7 +116,7 @@ fn attach(
 
 /// The hostnames that a route names; one that names none serves every host.
 pub(super) fn own_hosts(route: &Route) -> &[HostPattern] {
-    // Of one that is refused it is not known what it names.
+    // A refused route does not serve every host just because its hostnames could not be read.
     if route.hostnames.is_empty() && route.refused.is_none() { &[HostPattern::Any] } else { &route.hostnames }
 }
 
@@ -142,7 +142,7 @@ pub(super) fn serves(
     Some(if point.shared { reader.may_serve(route.meta.namespace(), served) } else { Ok(()) })
 }
 
-/// Which hosts two hostnames have in common: those of the more specific one.
+/// The more specific of two hostnames that have hosts in common.
 fn common<'h>(one: &'h HostPattern, other: &'h HostPattern) -> &'h HostPattern {
     if one.covers(other) { other } else { one }
 }
