@@ -144,6 +144,10 @@ pub struct ServeArgs {
     /// watch does.
     #[arg(long, value_name = "DURATION", default_value = "5m", env = "PORTCULLIS_STREAM_IDLE_TIMEOUT", value_parser = parse_limit)]
     pub stream_idle_timeout: Duration,
+    /// What carries requests. `all`: Portcullis itself those to HTTP/1 backends, pingora those to HTTP/2 backends and
+    /// upgrades (WebSocket). `pingora`: pingora all of them.
+    #[arg(long, value_name = "CARRIERS", value_enum, default_value = "all", env = "PORTCULLIS_CARRIERS")]
+    pub carriers: CarriersArg,
     /// Connections that clients may hold at a time. When the limit is reached, a new connection closes an idle one; if none is
     /// idle, it is closed itself. The default, and the maximum, is what the limit of open files allows.
     #[arg(long, value_name = "N", env = "PORTCULLIS_MAX_CONNECTIONS", value_parser = parse_count)]
@@ -238,6 +242,15 @@ pub struct ExplainArgs {
     /// Form of the explanation.
     #[arg(long, value_name = "FORM", default_value = "text")]
     pub format: ReportFormat,
+}
+
+/// What carries requests to backends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CarriersArg {
+    /// Portcullis itself, where it can.
+    All,
+    /// pingora alone.
+    Pingora,
 }
 
 /// Form of the log.

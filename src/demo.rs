@@ -23,7 +23,7 @@ use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use crate::{
-    cli::{DemoArgs, LogFormat, ObjectArgs, ServeArgs},
+    cli::{CarriersArg, DemoArgs, LogFormat, ObjectArgs, ServeArgs},
     echo::{Echo, Identity},
     run::Running,
     signals::Stop,
@@ -183,6 +183,7 @@ fn serve_args(args: &DemoArgs) -> ServeArgs {
         trusted_proxies: Vec::new(),
         proxy_protocol: Vec::new(),
         stream_idle_timeout: Duration::from_secs(300),
+        carriers: CarriersArg::All,
         max_connections: None,
         max_connections_per_port: None,
         max_connections_per_client: None,

@@ -28,7 +28,7 @@ use portcullis_controller::{
     source::FolderOptions,
     translate::Address,
 };
-use portcullis_proxy::{Bindings, Capacity, LocalBackends, Options, Proxy};
+use portcullis_proxy::{Bindings, Capacity, Carriers, LocalBackends, Options, Proxy};
 use portcullis_routing::PortKey;
 use portcullis_tls::Certificate;
 use tokio::{
@@ -39,7 +39,7 @@ use tracing::{debug, info, warn};
 
 use crate::{
     admin,
-    cli::{ClusterArgs, RunArgs, ServeArgs},
+    cli::{CarriersArg, ClusterArgs, RunArgs, ServeArgs},
     server::Server,
     signals::Stop,
 };
@@ -272,6 +272,10 @@ fn workers(args: &ServeArgs) -> usize {
 
 fn options(args: &ServeArgs, capacity: Capacity) -> Options {
     Options {
+        carriers: match args.carriers {
+            CarriersArg::All => Carriers::All,
+            CarriersArg::Pingora => Carriers::Pingora,
+        },
         bind: args.bind.clone(),
         workers: workers(args),
         stream_idle_timeout: args.stream_idle_timeout,

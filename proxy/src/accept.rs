@@ -25,14 +25,17 @@ use tokio::{
 use tracing::{debug, warn};
 
 use crate::{
+    Carriers,
     admission::{Admitted, Count, Held, Limit},
     app::{self, Service},
     conn::ConnInfo,
-    http::{access_log, forwarded},
+    http::{access_log, forwarded, mirror::Mirrors},
+    http1,
     io::{DownIo, Socket, Transport},
     limits::Limits,
     shared::{Load, Shared},
     tls::{HandshakeError, TlsConfigs},
+    upstream::Dialler,
 };
 
 /// What connections need of their worker thread.
@@ -43,6 +46,14 @@ pub(crate) struct Worker {
     pub(crate) service: Service,
     pub(crate) tls: Arc<TlsConfigs>,
     pub(crate) limits: Limits,
+    pub(crate) outward: Arc<Outward>,
+}
+
+/// What requests need on their way out.
+#[derive(Debug)]
+pub(crate) struct Outward {
+    pub(crate) dialler: Dialler,
+    pub(crate) mirrors: Mirrors,
 }
 
 /// A port, from its first bind to the end of its last connection.
@@ -256,13 +267,16 @@ async fn serve(
         return Ok(());
     };
     let protocol = served.protocol;
+    let (client, client_port_text) = (forwarded::address(peer.ip()), forwarded::port(served.for_clients()));
+    let scheme = if protocol == Protocol::Tls { "https" } else { "http" };
     let mut info = ConnInfo {
         port: port.key,
         client_port: served.for_clients(),
         offset: served.offset,
         peer,
-        client: forwarded::address(peer.ip()),
-        client_port_text: forwarded::port(served.for_clients()),
+        forwarded: forwarded::of_connection(&client, &client_port_text, scheme),
+        client,
+        client_port_text,
         local,
         tls: None,
         draining: Arc::clone(&port.draining),
@@ -288,10 +302,13 @@ async fn serve(
         Protocol::Tcp | Protocol::Udp => return Ok(()),
     };
     let conn = Arc::new(info);
-    if h2 {
-        app::serve_http2(worker, down, conn, port, held).await;
-    } else {
-        app::serve_http1(worker, down, conn, port, &held).await;
+    match (h2, worker.shared.options.carriers) {
+        (true, _) => app::serve_http2(worker, down, conn, port, held).await,
+        (false, Carriers::Pingora) => app::serve_http1(worker, down, conn, port, &held).await,
+        (false, Carriers::All) => {
+            let (transport, Some(admitted), early) = down.into_parts() else { return Ok(()) };
+            http1::serve(worker, transport, &early, conn, port, admitted).await;
+        }
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use std::{
     cell::Cell,
+    fmt,
     net::SocketAddr,
     sync::{
         Arc,
@@ -14,7 +15,7 @@ use http::HeaderValue;
 use portcullis_routing::{ClientAuth, PortKey, Rejection};
 use tokio::time::Instant;
 
-use crate::{limits::Limits, shared::Load};
+use crate::{http::context::Context, limits::Limits, shared::Load};
 
 /// What is known of a client's connection. Made once at accept, shared by all its requests (h2 streams too).
 #[derive(Debug)]
@@ -31,6 +32,8 @@ pub(crate) struct ConnInfo {
     pub(crate) client: HeaderValue,
     /// `client_port` as backends are told it.
     pub(crate) client_port_text: HeaderValue,
+    /// The lines that tell a backend of a client that is not trusted.
+    pub(crate) forwarded: Box<[u8]>,
     /// Where the client connected to.
     pub(crate) local: SocketAddr,
     /// TLS that ended here.
@@ -53,7 +56,6 @@ pub(crate) struct TlsInfo {
 }
 
 /// Where a request is handled: its connection, and what the request path tells it.
-#[derive(Debug)]
 pub(crate) struct Scope {
     /// The connection of the request.
     pub(crate) conn: Arc<ConnInfo>,
@@ -62,6 +64,9 @@ pub(crate) struct Scope {
     cut: Cell<Option<Cut>>,
     read: Cell<bool>,
     refused: Cell<Option<Refused>>,
+    tunnel: Cell<bool>,
+    /// A request that was decided about, for the hooks that carry it.
+    decided: Cell<Option<Box<Context>>>,
 }
 
 /// Why a request has no context, which would tell of its end: its head was refused.
@@ -88,6 +93,11 @@ tokio::task_local! {
 }
 
 impl ConnInfo {
+    /// `https` where TLS ended here.
+    pub(crate) fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
+    }
+
     /// Whether a response that begins now must be the last one of an HTTP/1 connection.
     pub(crate) fn draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
@@ -103,7 +113,30 @@ impl Scope {
             cut: Cell::new(None),
             read: Cell::new(false),
             refused: Cell::new(None),
+            tunnel: Cell::new(false),
+            decided: Cell::new(None),
         }
+    }
+
+    /// Hands over a request that was decided about.
+    pub(crate) fn set_decided(&self, context: Box<Context>) {
+        self.read.set(true);
+        self.decided.set(Some(context));
+    }
+
+    /// The request that was decided about.
+    pub(crate) fn take_decided(&self) -> Option<Box<Context>> {
+        self.decided.take()
+    }
+
+    /// The connection becomes another protocol's.
+    pub(crate) fn set_tunnel(&self) {
+        self.tunnel.set(true);
+    }
+
+    /// Whether the connection has become another protocol's.
+    pub(crate) fn is_tunnel(&self) -> bool {
+        self.tunnel.get()
     }
 
     /// Another request of the connection begins.
@@ -168,6 +201,12 @@ impl Scope {
     }
 }
 
+impl fmt::Debug for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scope").field("conn", &self.conn).finish_non_exhaustive()
+    }
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
@@ -182,6 +221,7 @@ pub(crate) mod tests {
             peer,
             client: HeaderValue::from_static("192.0.2.1"),
             client_port_text: HeaderValue::from_static("80"),
+            forwarded: Box::default(),
             local: SocketAddr::from(([192, 0, 2, 2], 80)),
             tls: None,
             draining: Arc::default(),

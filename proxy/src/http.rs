@@ -12,36 +12,35 @@
 //! ```
 
 pub(crate) mod access_log;
-mod answer;
-mod attempt;
-mod client;
-mod context;
+pub(crate) mod answer;
+pub(crate) mod attempt;
+pub(crate) mod client;
+pub(crate) mod context;
 pub(crate) mod forwarded;
-mod headers;
+pub(crate) mod headers;
 mod hop;
 mod host;
-mod mirror;
-mod request;
+pub(crate) mod mirror;
+pub(crate) mod request;
 mod response;
-mod retry;
-mod upgrade;
+pub(crate) mod retry;
+pub(crate) mod upgrade;
 
 use std::{os::fd::RawFd, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use pingora_core::{
-    modules::http::HttpModules, protocols::Digest, server::configuration::ServerConf,
-    upstreams::peer::HttpPeer,
-};
+use http::Version;
+use pingora_core::{modules::http::HttpModules, protocols::Digest, upstreams::peer::HttpPeer};
 use pingora_error::{Error, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
-use portcullis_routing::Rejection;
+use portcullis_routing::{Answer, Carrier, Rejection};
 
 pub(crate) use self::mirror::Budget;
 use self::{context::Context, mirror::Mirrors};
 use crate::{
+    conn::{SCOPE, Scope},
     shared::Shared,
     upstream::{Dialler, kept::Kept},
 };
@@ -59,11 +58,24 @@ pub(crate) struct HttpService {
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl HttpService {
-    /// One per worker thread; `conf` is that of its connections to backends.
-    pub(crate) fn new(shared: Arc<Shared>, conf: Arc<ServerConf>) -> Self {
-        let dialler = Dialler::new(Arc::clone(&shared));
-        let mirrors = Mirrors::new(conf, dialler.clone(), &shared);
+    /// One per worker thread.
+    pub(crate) fn new(shared: Arc<Shared>, dialler: Dialler, mirrors: Mirrors) -> Self {
         Self { shared, dialler, mirrors, kept: Kept::default() }
+    }
+
+    /// What becomes of a request; it may have been decided before it came here.
+    fn decided(&self, session: &mut Session, context: &mut Context) -> std::result::Result<(), Box<Answer>> {
+        request::prepare(session.req_header_mut(), context);
+        if let Some(decided) = context.decided.take() {
+            return decided;
+        }
+        if request::is_coded(session.req_header(), context) {
+            session.set_keepalive(None);
+        }
+        let decided = request::decide(&self.shared, session.req_header(), context);
+        // All are carried here.
+        context.carrier = Carrier::Pingora;
+        decided
     }
 }
 
@@ -72,14 +84,18 @@ impl ProxyHttp for HttpService {
     type CTX = Context;
 
     fn new_ctx(&self) -> Context {
-        Context::new()
+        SCOPE.with(Scope::take_decided).map_or_else(Context::new, |context| *context)
     }
 
     /// None: pingora's default would make a compression module for each request.
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
 
     async fn request_filter(&self, session: &mut Session, context: &mut Context) -> Result<bool> {
-        match request::decide(&self.shared, session, context) {
+        if session.req_header().version == Version::HTTP_10 {
+            // It knows no informational answers.
+            session.downstream_session.set_ignore_info_resp(true);
+        }
+        match self.decided(session, context) {
             Ok(()) => Ok(false),
             Err(answer) => {
                 session.set_total_drain_timeout(Some(DRAIN_TIMEOUT));

@@ -4,7 +4,8 @@
 //! from a request's first byte to the end of its response.
 
 mod head;
-mod linger;
+pub(crate) mod linger;
+mod message;
 mod out;
 mod socket;
 mod traits;
@@ -24,15 +25,16 @@ use tokio::{
 };
 
 use self::{
-    head::{Head, HeadScan, Refusal},
+    head::{Head, HeadScan},
     out::Out,
     transport::Gathering,
 };
-pub(crate) use self::{socket::Socket, transport::Transport};
+pub(crate) use self::{message::Message, socket::Socket, transport::Transport};
 use crate::{
     admission::Admitted,
     conn::{ConnInfo, Cut, SCOPE, Scope},
     limits::Limits,
+    refusal::Refusal,
 };
 
 /// What an HTTP/2 client sends first (RFC 9113, 3.4).
@@ -65,6 +67,8 @@ pub(crate) struct DownIo {
     socket: Arc<SocketDigest>,
     tls: Option<Arc<SslDigest>>,
     admitted: Option<Admitted>,
+    /// The one request that may be read, where the connection is lent for that.
+    message: Option<Box<Message>>,
 }
 
 /// What is being read, as far as limits depend on it.
@@ -80,6 +84,24 @@ enum Reading {
 
 impl DownIo {
     pub(crate) fn new(transport: Transport, conn: &ConnInfo, limits: Limits, admitted: Admitted) -> Self {
+        Self::with(transport, conn, limits, Some(admitted))
+    }
+
+    /// A connection that is lent for one request: `early` is what of it has come, `message` the rest.
+    pub(crate) fn of_message(
+        transport: Transport,
+        conn: &ConnInfo,
+        limits: Limits,
+        admitted: Option<Admitted>,
+        early: Vec<u8>,
+        message: Message,
+    ) -> Self {
+        let mut down = Self::with(transport, conn, limits, admitted);
+        (down.early, down.message) = (early, Some(Box::new(message)));
+        down
+    }
+
+    fn with(transport: Transport, conn: &ConnInfo, limits: Limits, admitted: Option<Admitted>) -> Self {
         let socket = SocketDigest::from_raw_fd(transport.raw_fd());
         // Known from accept: nobody has to ask the kernel again.
         let _ = socket.peer_addr.set(Some(SocketAddr::Inet(conn.peer)));
@@ -102,8 +124,23 @@ impl DownIo {
             owes_flush: false,
             socket: Arc::new(socket),
             tls,
-            admitted: Some(admitted),
+            admitted,
+            message: None,
         }
+    }
+
+    /// Takes the connection apart, for whoever lent it.
+    pub(crate) fn into_message(mut self: Box<Self>) -> (Transport, Option<Admitted>, Option<Box<Message>>) {
+        self.ended = true;
+        let transport = std::mem::replace(&mut self.transport, Transport::Gone);
+        (transport, self.admitted.take(), self.message.take())
+    }
+
+    /// Takes a connection apart of which nothing was read but what was needed to know what is spoken.
+    pub(crate) fn into_parts(mut self: Box<Self>) -> (Transport, Option<Admitted>, Vec<u8>) {
+        self.ended = true;
+        let transport = std::mem::replace(&mut self.transport, Transport::Gone);
+        (transport, self.admitted.take(), std::mem::take(&mut self.early))
     }
 
     /// Ready when a request begins, or the client is gone; takes nothing out.
@@ -125,10 +162,7 @@ impl DownIo {
 
     /// Whether the client has ended the connection, or its side of it, though there be bytes of it that were not read.
     pub(crate) fn left(socket: &SocketDigest) -> bool {
-        // Of `enum tcp_state` in the kernel's include/net/tcp_states.h.
-        const CLOSE: u8 = 7;
-        const CLOSE_WAIT: u8 = 8;
-        socket.tcp_info().is_some_and(|info| matches!(info.tcpi_state, CLOSE | CLOSE_WAIT))
+        transport::left(socket)
     }
 
     /// By which [`Self::left`] knows the connection.
@@ -188,6 +222,50 @@ impl DownIo {
             (self.early, self.early_read) = (Vec::new(), 0);
         }
         true
+    }
+
+    /// Reads what belongs to the one request that may be read.
+    fn poll_message(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let Some(message) = &mut self.message else {
+            return Pin::new(&mut self.transport).poll_read(cx, buf);
+        };
+        if SCOPE.try_with(Scope::is_tunnel).unwrap_or_default() {
+            // From here on all bytes are the tunnel's.
+            let n = message.take_beyond(buf.initialize_unfilled());
+            buf.advance(n);
+            return if n > 0 {
+                Poll::Ready(Ok(()))
+            } else {
+                Pin::new(&mut self.transport).poll_read(cx, buf)
+            };
+        }
+        let before = buf.filled().len();
+        loop {
+            if message.is_over() {
+                // What comes now is another request, or the end.
+                if !message.has_room() {
+                    return Poll::Pending;
+                }
+                let mut room = [0; 1024];
+                let mut ahead = ReadBuf::new(&mut room);
+                ready!(Pin::new(&mut self.transport).poll_read(cx, &mut ahead))?;
+                if ahead.filled().is_empty() {
+                    return Poll::Ready(Ok(()));
+                }
+                message.put_beyond(ahead.filled());
+                continue;
+            }
+            ready!(Pin::new(&mut self.transport).poll_read(cx, buf))?;
+            let came = &mut buf.filled_mut()[before..];
+            if came.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            let kept = message.take(came)?;
+            buf.set_filled(before + kept);
+            if kept > 0 {
+                return Poll::Ready(Ok(()));
+            }
+        }
     }
 
     /// Holds what came in against the limits.
@@ -280,7 +358,7 @@ impl AsyncRead for DownIo {
             }
         }
         if !this.poll_early(buf) {
-            match Pin::new(&mut this.transport).poll_read(cx, buf) {
+            match this.poll_message(cx, buf) {
                 Poll::Ready(Ok(())) => {
                     this.ended |= buf.filled().len() == before && buf.remaining() > 0;
                     this.stale = buf.remaining() == 0;

@@ -6,14 +6,17 @@ mod accept;
 mod admission;
 mod app;
 mod capacity;
+mod clock;
 mod conn;
 mod drain;
 mod http;
+mod http1;
 mod io;
 mod limits;
 mod listener;
 mod random;
 mod ranges;
+mod refusal;
 mod roots;
 mod shared;
 mod stall;
@@ -47,9 +50,21 @@ use self::{
 
 pub use self::upstream::dial::{LocalBackends, Own};
 
+/// What carries requests to backends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Carriers {
+    /// Our own carries requests to HTTP/1 backends, pingora those to HTTP/2 backends and tunnels.
+    #[default]
+    All,
+    /// pingora carries everything.
+    Pingora,
+}
+
 /// How the data plane runs.
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// What carries requests.
+    pub carriers: Carriers,
     /// Addresses that every listener binds.
     pub bind: Vec<IpAddr>,
     /// Worker threads; each has its own listeners and its own connections to backends.
@@ -277,6 +292,7 @@ impl Default for Options {
         // The usual limit of open files in a container.
         let capacity = Capacity::of(1 << 20, workers);
         Self {
+            carriers: Carriers::default(),
             bind: vec![IpAddr::from([0, 0, 0, 0])],
             workers,
             connect_timeout: Duration::from_secs(5),

@@ -10,8 +10,11 @@ use portcullis_routing::Table;
 use portcullis_tls::Certificates;
 
 use crate::{
-    LiveOptions, Options, Own, admission::Admission, http::Budget, tls::HandshakeError,
-    upstream::refusals::Refusals,
+    LiveOptions, Options, Own,
+    admission::Admission,
+    http::Budget,
+    tls::HandshakeError,
+    upstream::{refusals::Refusals, tls::ClientConfigs},
 };
 
 /// What all worker threads have in common.
@@ -25,6 +28,8 @@ pub(crate) struct Shared {
     pub(crate) options: Options,
     /// What does.
     pub(crate) live: ArcSwap<LiveOptions>,
+    /// TLS towards backends of HTTP/1.
+    pub(crate) backend_tls: ClientConfigs,
     /// What backends must not be.
     pub(crate) own: ArcSwap<Own>,
     /// Addresses of backends that were refused.
@@ -70,6 +75,7 @@ impl Shared {
             live: ArcSwap::from_pointee(options.live.clone()),
             mirrors: Budget::new(options.mirror_bytes),
             options,
+            backend_tls: ClientConfigs::default(),
             own: ArcSwap::default(),
             refusals: Refusals::default(),
             failed_handshakes: Default::default(),

@@ -13,7 +13,7 @@ use tokio::{
 
 /// How often it is looked within the limit. What has not moved is noticed an eighth to two eighths after it: later than
 /// a limit of the same length that something else keeps, and can say what was wrong.
-const LOOKS: u32 = 8;
+pub(crate) const LOOKS: u32 = 8;
 
 /// Looks from time to time whether something has moved. What moves leaves a mark and no more, so that a fast transfer
 /// does not pay for a timer at each turn.

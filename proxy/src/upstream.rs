@@ -5,6 +5,7 @@ pub(crate) mod kept;
 pub(crate) mod names;
 pub(crate) mod peer;
 pub(crate) mod refusals;
+pub(crate) mod tls;
 
 use std::{net::SocketAddr, sync::Arc};
 

@@ -22,11 +22,14 @@ use tokio::{
 use tracing::error;
 
 use crate::{
-    accept::{self, Port, Worker},
-    http::HttpService,
+    accept::{self, Outward, Port, Worker},
+    clock,
+    http::{HttpService, mirror::Mirrors},
+    http1,
     limits::Limits,
     shared::Shared,
     tls::{TlsBase, TlsConfigs},
+    upstream::Dialler,
 };
 
 /// What a worker thread is told.
@@ -79,11 +82,16 @@ impl Handle {
                 Err(error) => return drop(started.send(Err(error))),
             };
             runtime.block_on(async {
-                tokio::spawn(heartbeat());
+                // Its next tick is due soon: where no timer is due before one that is set anew, tokio wakes its own thread
+                // to look at it, which is a system call for each request that has to wait.
+                tokio::spawn(clock::run());
+                http1::set_idle_backends(shared.options.upstream_idle_connections);
+                tokio::spawn(sweep());
                 let worker = worker(index, shared, tls, ca_file);
                 let _ = started.send(Ok(()));
                 run(worker, receiver).await;
             });
+            http1::close_idle_backends();
             // A lookup that hangs in a thread of its own must not hold up the end.
             runtime.shutdown_background();
         };
@@ -118,8 +126,10 @@ fn worker(index: usize, shared: Arc<Shared>, tls: Arc<TlsBase>, ca_file: Option<
         upstream_keepalive_pool_size: options.upstream_idle_connections,
         ..ServerConf::default()
     });
-    let mut service =
-        pingora_proxy::http_proxy(&conf, HttpService::new(Arc::clone(&shared), Arc::clone(&conf)));
+    let dialler = Dialler::new(Arc::clone(&shared));
+    let mirrors = Mirrors::new(Arc::clone(&conf), dialler.clone(), &shared);
+    let hooks = HttpService::new(Arc::clone(&shared), dialler.clone(), mirrors.clone());
+    let mut service = pingora_proxy::http_proxy(&conf, hooks);
     let mut server_options = HttpServerOptions::default();
     // Refused by the request path, whose answer says so without pingora's name.
     server_options.allow_connect_method_proxying = true;
@@ -130,19 +140,20 @@ fn worker(index: usize, shared: Arc<Shared>, tls: Arc<TlsBase>, ca_file: Option<
         service: Arc::new(service),
         tls: Arc::new(TlsConfigs::new(tls)),
         limits: Limits::new(options),
+        outward: Arc::new(Outward { dialler, mirrors }),
         shared,
     }
 }
 
-/// Keeps a timer due within a second. Where none is due before a timer that is set anew, tokio wakes its own thread to
-/// look at it: a system call for each request that has to wait.
-async fn heartbeat() {
+/// Looks after the idle connections to backends.
+async fn sweep() {
     loop {
-        tokio::time::sleep(HEARTBEAT).await;
+        tokio::time::sleep(SWEEP).await;
+        http1::sweep_idle_backends();
     }
 }
 
-const HEARTBEAT: Duration = Duration::from_secs(1);
+const SWEEP: Duration = Duration::from_secs(1);
 
 fn h2_options() -> H2Options {
     // Pingora's own, since h2's know no limit of streams and headers.

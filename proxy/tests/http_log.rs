@@ -5,6 +5,9 @@
 
 mod support;
 
+/// What carries the requests of these tests.
+const CARRIERS: portcullis_proxy::Carriers = portcullis_proxy::Carriers::All;
+
 use std::time::Duration;
 
 use portcullis_routing::{Rule, Timeouts};

@@ -4,6 +4,9 @@
 
 mod support;
 
+/// What carries the requests of these tests.
+const CARRIERS: portcullis_proxy::Carriers = portcullis_proxy::Carriers::All;
+
 use std::sync::Mutex;
 
 use log::{Level, Log, Metadata, Record};

@@ -6,6 +6,9 @@
 
 mod support;
 
+/// What carries the requests of these tests.
+const CARRIERS: portcullis_proxy::Carriers = portcullis_proxy::Carriers::All;
+
 use std::time::Duration;
 
 use portcullis_routing::{Protocol, Table};

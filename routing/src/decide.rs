@@ -18,7 +18,7 @@ use std::{fmt, sync::Arc};
 use http::{HeaderValue, Method};
 
 pub use answer::Answer;
-pub use forward::{Attempts, Forward, OnAnswer, Route};
+pub use forward::{Attempts, Carrier, Forward, OnAnswer, Route};
 
 use self::trace::Trace;
 use crate::{
@@ -229,7 +229,11 @@ impl<'t, 'r> Chosen<'t, 'r> {
             return Decision::Answer(Box::new(Answer::reject(rejection, why).of_route(route)));
         }
         match self.forwarded(&route) {
-            Ok(target) => Decision::Forward(Forward { target, route }),
+            Ok(target) => {
+                let protocol = route.backend().map(|backend| backend.protocol).unwrap_or_default();
+                let carrier = Carrier::of(protocol, self.request.upgrade);
+                Decision::Forward(Forward { target, route, carrier })
+            }
             Err(why) => {
                 let answer = Answer::reject(Rejection::BadRequest, why.why());
                 Decision::Answer(Box::new(answer.of_route(route)))

@@ -52,6 +52,9 @@
 {{- with .Values.limits.streamIdleTimeout }}
 - --stream-idle-timeout={{ . }}
 {{- end }}
+{{- with .Values.carriers }}
+- --carriers={{ . }}
+{{- end }}
 {{- range .Values.extraArgs }}
 - {{ . | quote }}
 {{- end }}

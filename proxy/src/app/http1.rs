@@ -20,7 +20,7 @@ use crate::{
     accept::{Port, Worker},
     admission::Held,
     conn::{ConnInfo, SCOPE, Scope},
-    http::access_log,
+    http::{access_log, context::Context},
     io::DownIo,
     limits::Limits,
     stall::{Stall, poll_timer},
@@ -65,6 +65,38 @@ pub(crate) async fn serve(worker: &Worker, down: Box<DownIo>, conn: Arc<ConnInfo
         }
     };
     SCOPE.scope(Scope::new(conn), requests).await;
+}
+
+/// Carries one request that was decided about; the connection, where it may carry another.
+pub(crate) async fn serve_one(
+    worker: &Worker,
+    down: Box<DownIo>,
+    mut context: Context,
+    port: &Port,
+) -> Option<Box<DownIo>> {
+    context.decided = Some(Ok(()));
+    let scope = Scope::new(Arc::clone(&context.conn));
+    scope.set_decided(Box::new(context));
+    let (shutdown, socket) = (port.shutdown(), down.socket());
+    let request = async {
+        let answer = answer(&worker.service, down, None, &shutdown, worker.limits.idle);
+        let reused = carry(answer, &mut Stall::default(), &worker.limits, Lent(&socket)).await?;
+        reused.consume().0.into_any().downcast::<DownIo>().ok()
+    };
+    SCOPE.scope(scope, request).await
+}
+
+/// The client of a request whose connection is lent.
+struct Lent<'c>(&'c SocketDigest);
+
+impl Client for Lent<'_> {
+    fn left(&self) -> bool {
+        DownIo::left(self.0)
+    }
+
+    fn woke(&mut self) -> bool {
+        false
+    }
 }
 
 /// A request that was refused has no context to tell of it.

@@ -14,19 +14,24 @@ use std::{
 use async_trait::async_trait;
 use pingora_core::{
     apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp},
-    protocols::http::{ServerSession, v2::server::H2Options},
+    protocols::http::{
+        ServerSession,
+        v2::server::{H2Options, HttpSession},
+    },
     server::ShutdownWatch,
 };
+use portcullis_routing::Carrier;
 use tokio::time::{Instant, sleep_until};
 
-use super::{Client, Service, carry};
+use super::{Client, carry};
 use crate::{
+    Carriers,
     accept::{Port, Worker},
     admission::Held,
     conn::{ConnInfo, SCOPE, Scope},
+    http::{context::Context, request},
+    http1,
     io::DownIo,
-    limits::Limits,
-    shared::Load,
     stall::{Stall, poll_timer},
 };
 
@@ -39,15 +44,8 @@ pub(crate) async fn serve(
     held: Arc<Held>,
 ) {
     down.begin_h2();
-    let Worker { service, load, limits, .. } = worker;
-    let (limits, streams) = (*limits, Arc::new(Streams::new(held)));
-    let app = H2App {
-        service: Arc::clone(service),
-        conn,
-        load: Arc::clone(load),
-        streams: Arc::clone(&streams),
-        limits,
-    };
+    let (limits, streams) = (worker.limits, Arc::new(Streams::new(held)));
+    let app = H2App { worker: worker.clone(), conn, streams: Arc::clone(&streams) };
     let _over = ConnectionOver(Arc::clone(&streams));
     let (app, shutdown) = (Arc::new(app), port.shutdown());
     let serving = async { drop(app.process_new(down, &shutdown).await) };
@@ -129,11 +127,23 @@ impl Drop for OpenStream {
 
 /// One HTTP/2 connection. Pingora runs each stream as a task of its own.
 struct H2App {
-    service: Service,
+    worker: Worker,
     conn: Arc<ConnInfo>,
-    load: Arc<Load>,
     streams: Arc<Streams>,
-    limits: Limits,
+}
+
+impl H2App {
+    /// Decides about a stream.
+    fn decide(&self, session: &mut HttpSession) -> Box<Context> {
+        let mut context = Box::new(Context::of(Arc::clone(&self.conn)));
+        request::prepare(session.req_header_mut(), &mut context);
+        let decided = request::decide(&self.worker.shared, session.req_header(), &mut context);
+        if decided.is_err() {
+            context.carrier = Carrier::Pingora;
+        }
+        context.decided = Some(decided);
+        context
+    }
 }
 
 /// The client of a stream.
@@ -161,20 +171,37 @@ impl HttpServerApp for H2App {
         's: 'f,
         'w: 'f,
     {
-        let (in_flight, client) = (self.load.request(), Http2Client(self.streams.open()));
-        let request = self.service.process_new_http(session, shutdown);
-        Box::pin(SCOPE.scope(Scope::new(Arc::clone(&self.conn)), async move {
+        let (in_flight, client) = (self.worker.load.request(), Http2Client(self.streams.open()));
+        let scope = Scope::new(Arc::clone(&self.conn));
+        let session = match (session, self.worker.shared.options.carriers) {
+            (ServerSession::H2(mut session), Carriers::All) => {
+                let context = self.decide(&mut session);
+                if context.carrier == Carrier::Http1 {
+                    let serving = http1::serve_stream(&self.worker, session, context);
+                    return Box::pin(async move {
+                        let _held = (in_flight, client);
+                        serving.await;
+                        None
+                    });
+                }
+                scope.set_decided(context);
+                ServerSession::H2(session)
+            }
+            (session, _) => session,
+        };
+        let request = self.worker.service.process_new_http(session, shutdown);
+        Box::pin(SCOPE.scope(scope, async move {
             let _in_flight = in_flight;
-            carry(request, &mut Stall::default(), &self.limits, client).await
+            carry(request, &mut Stall::default(), &self.worker.limits, client).await
         }))
     }
 
     fn h2_options(&self) -> Option<H2Options> {
-        self.service.h2_options()
+        self.worker.service.h2_options()
     }
 
     fn server_options(&self) -> Option<&HttpServerOptions> {
-        self.service.server_options()
+        self.worker.service.server_options()
     }
 }
 

@@ -4,7 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use http::Method;
-use portcullis_routing::{BackendKey, Rejection, Rule};
+use portcullis_routing::{BackendKey, Carrier, Rejection, Rule};
 use tokio::time::Instant;
 use tracing::Level;
 
@@ -24,6 +24,7 @@ pub(crate) struct Record {
 #[derive(Debug)]
 pub(crate) struct Outcome<'o> {
     pub(crate) tls: Option<&'o TlsInfo>,
+    pub(crate) carrier: Carrier,
     /// 0: it had no answer.
     pub(crate) status: u16,
     pub(crate) bytes: usize,
@@ -58,6 +59,7 @@ impl Record {
             path = %self.path,
             client = %self.client,
             tls = outcome.tls.map(|tls| tls.version),
+            carrier = outcome.backend.map(|_| tracing::field::display(outcome.carrier)),
             status = outcome.status,
             bytes = outcome.bytes,
             duration_us = u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX),

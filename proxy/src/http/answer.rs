@@ -3,14 +3,51 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use pingora_core::protocols::http::HttpTask;
 use pingora_error::Result;
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
-use portcullis_routing::{Answer, Rejection};
+use portcullis_routing::{Answer, Headers, Rejection, Route};
 
-use super::{context::Context, headers::Response};
+use super::context::Context;
+
+/// What a client is told that no backend said, whatever carries it.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Cow<'static, str>,
+}
+
+/// Puts an answer into words, in the terms of gRPC where the client understands no other. `request` is what the client
+/// sent, `route` the one that took it.
+pub(crate) fn reply(answer: &Answer, grpc: bool, route: Option<&Route>, request: &dyn Headers) -> Reply {
+    if let (Some((rejection, why)), true) = (answer.rejection, grpc) {
+        return trailers_only(rejection, why);
+    }
+    let body = body(answer);
+    let mut headers = HeaderMap::new();
+    for (name, value) in &answer.headers {
+        headers.append(name, value.clone());
+    }
+    if !body.is_empty() {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    }
+    if answer.status != StatusCode::NO_CONTENT {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+    }
+    if let Some((Rejection::MethodNotAllowed, _)) = answer.rejection {
+        let allow = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+        headers.insert(header::ALLOW, allow);
+    }
+    // A page may read our errors as it may read the backend's.
+    if let Some(route) = route.filter(|_| !answer.preflight) {
+        route.allow_origins(request, &mut headers);
+    }
+    Reply { status: answer.status, headers, body }
+}
 
 /// Writes an answer that no backend gave.
 ///
@@ -22,41 +59,19 @@ pub(crate) async fn send(answer: &Answer, session: &mut Session, context: &mut C
     if context.conn.draining() {
         session.set_keepalive(None);
     }
-    let tasks = match answer.rejection {
-        Some((rejection, why)) if context.grpc => grpc(rejection, why)?,
-        _ => http(answer, session, context)?,
-    };
-    session.downstream_session.response_duplex_vec(tasks).await?;
-    Ok(())
-}
-
-fn http(answer: &Answer, session: &Session, context: &Context) -> Result<Vec<HttpTask>> {
-    let body = body(answer);
-    let mut head = ResponseHeader::build(answer.status, Some(6 + answer.headers.len()))?;
-    for (name, value) in &answer.headers {
+    let request = session.req_header();
+    let reply = reply(answer, context.grpc, context.route.as_ref(), &request.headers);
+    let mut head = ResponseHeader::build(reply.status, Some(reply.headers.len()))?;
+    for (name, value) in &reply.headers {
         head.append_header(name, value.clone())?;
     }
-    if !body.is_empty() {
-        head.insert_header(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"))?;
-        head.insert_header("X-Content-Type-Options", HeaderValue::from_static("nosniff"))?;
-    }
-    if answer.status != StatusCode::NO_CONTENT {
-        head.insert_header(header::CONTENT_LENGTH, HeaderValue::from(body.len()))?;
-    }
-    if let Some((Rejection::MethodNotAllowed, _)) = answer.rejection {
-        let allow = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
-        head.insert_header(header::ALLOW, allow)?;
-    }
-    // A page may read our errors as it may read the backend's.
-    if let Some(route) = context.route.as_ref().filter(|_| !answer.preflight) {
-        route.allow_origins(&session.req_header().headers, &mut Response(&mut head));
-    }
-    let bare = body.is_empty() || session.req_header().method == Method::HEAD;
+    let bare = reply.body.is_empty() || request.method == Method::HEAD;
     let mut tasks = vec![HttpTask::Header(Box::new(head), bare)];
     if !bare {
-        tasks.push(HttpTask::Body(Some(Bytes::from(body.into_owned())), true));
+        tasks.push(HttpTask::Body(Some(Bytes::from(reply.body.into_owned())), true));
     }
-    Ok(tasks)
+    session.downstream_session.response_duplex_vec(tasks).await?;
+    Ok(())
 }
 
 fn body(answer: &Answer) -> Cow<'static, str> {
@@ -67,12 +82,13 @@ fn body(answer: &Answer) -> Cow<'static, str> {
 }
 
 /// Trailers-Only: the status in the one header block of the answer (gRPC over HTTP2, Responses).
-fn grpc(rejection: Rejection, why: &'static str) -> Result<Vec<HttpTask>> {
-    let mut head = ResponseHeader::build_no_case(StatusCode::OK, Some(4))?;
-    head.insert_header(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"))?;
-    head.insert_header("grpc-status", HeaderValue::from(grpc_status(rejection)))?;
-    head.insert_header("grpc-message", HeaderValue::from_static(why))?;
-    Ok(vec![HttpTask::Header(Box::new(head), true)])
+fn trailers_only(rejection: Rejection, why: &'static str) -> Reply {
+    let headers = HeaderMap::from_iter([
+        (header::CONTENT_TYPE, HeaderValue::from_static("application/grpc")),
+        (HeaderName::from_static("grpc-status"), HeaderValue::from(grpc_status(rejection))),
+        (HeaderName::from_static("grpc-message"), HeaderValue::from_static(why)),
+    ]);
+    Reply { status: StatusCode::OK, headers, body: "".into() }
 }
 
 /// The status of a rejection: as a client would read it from the HTTP status (gRPC, HTTP to gRPC Status Code
@@ -98,13 +114,16 @@ fn grpc_status(rejection: Rejection) -> u16 {
     }
 }
 
-/// Whether the client understands [`grpc`]; by the media type, as gRPC-Web is not gRPC.
+/// Whether the client understands answers of gRPC.
 pub(crate) fn is_grpc(content_type: Option<&HeaderValue>) -> bool {
-    content_type.map(HeaderValue::as_bytes).is_some_and(|value| {
-        value
-            .strip_prefix(b"application/grpc")
-            .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
-    })
+    content_type.is_some_and(|value| is_grpc_type(value.as_bytes()))
+}
+
+/// Whether this media type is gRPC's; gRPC-Web is not gRPC.
+pub(crate) fn is_grpc_type(content_type: &[u8]) -> bool {
+    content_type
+        .strip_prefix(b"application/grpc")
+        .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
 }
 
 #[cfg(test)]

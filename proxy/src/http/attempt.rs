@@ -39,30 +39,17 @@ pub(crate) async fn begin(
     dialler: &Dialler,
     context: &mut Context,
 ) -> Result<Box<HttpPeer>> {
-    if context.attempts.back_off {
-        Box::pin(back_off(context)).await?;
-    }
-    let (again, fresh) = (mem::take(&mut context.attempts.again), mem::take(&mut context.attempts.fresh));
-    if !again && let Some(before) = context.attempts.endpoint.take() {
-        context.attempts.tried.push(before.endpoint().address);
-    }
-    context.attempts.interim = false;
-    // Of an attempt that another one follows.
-    context.rejection = None;
-    let (Some(backend), Some(kind)) =
-        (context.backend().cloned(), context.rule().map(|rule| rule.route.kind))
-    else {
-        return Err(context.fail(Rejection::BrokenBackend, "the rule has no backend"));
+    let fail = |context: &mut Context, (rejection, why)| context.fail(rejection, why);
+    let Next { address, fresh } = match next(dialler, context).await {
+        Ok(next) => next,
+        Err(no) => return Err(fail(context, no)),
     };
-    let address = match &context.attempts.endpoint {
-        Some(same) => dialler.permit(&backend, kind, same.endpoint().address),
-        None => choose(&backend, kind, dialler, &mut context.attempts).await,
-    };
-    let address = address.map_err(|none| {
-        let (rejection, why) = none.rejection();
-        context.fail(rejection, why)
-    })?;
-    let left = set_deadline(context)?;
+    let Some(backend) = context.backend().cloned() else { return Err(fail(context, NO_BACKEND)) };
+    let left = start_time(context).map_err(|no| fail(context, no))?;
+    if left.is_some() {
+        let stop = if context.upgrade { context.attempt_deadline() } else { context.deadline };
+        SCOPE.with(|scope| scope.set_deadline(stop.map(|at| at + GRACE)));
+    }
     let within = |limit: Duration| left.map_or(limit, |left| left.min(limit));
     // pingora takes these for a tunnel as well, which may last; until it is made, the hard stop serves.
     let (read_timeout, write_timeout) = match context.upgrade {
@@ -84,6 +71,44 @@ pub(crate) async fn begin(
         }),
     };
     Ok(peer(&backend, &attempt))
+}
+
+/// Where the next attempt goes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Next {
+    pub(crate) address: Permitted,
+    /// Whether it takes a connection that no request has used.
+    pub(crate) fresh: bool,
+}
+
+/// Why no attempt is made.
+pub(crate) type No = (Rejection, &'static str);
+
+const NO_BACKEND: No = (Rejection::BrokenBackend, "the rule has no backend");
+const TOO_LATE: No = (Rejection::Timeout, "the request took too long");
+
+/// Waits as long as the next attempt has to, and chooses its endpoint.
+///
+/// # Errors
+/// Where there is none, or no time is left.
+pub(crate) async fn next(dialler: &Dialler, context: &mut Context) -> Result<Next, No> {
+    if context.attempts.back_off {
+        Box::pin(back_off(context)).await?;
+    }
+    let (again, fresh) = (mem::take(&mut context.attempts.again), mem::take(&mut context.attempts.fresh));
+    if !again && let Some(before) = context.attempts.endpoint.take() {
+        context.attempts.tried.push(before.endpoint().address);
+    }
+    context.attempts.interim = false;
+    // Of an attempt that another one follows.
+    context.rejection = None;
+    let Some(route) = &context.route else { return Err(NO_BACKEND) };
+    let (Some(backend), kind) = (route.backend(), route.rule().route.kind) else { return Err(NO_BACKEND) };
+    let address = match &context.attempts.endpoint {
+        Some(same) => dialler.permit(backend, kind, same.endpoint().address),
+        None => choose(backend, kind, dialler, &mut context.attempts).await,
+    };
+    Ok(Next { address: address.map_err(NoEndpoint::rejection)?, fresh })
 }
 
 /// Chooses an endpoint that was not tried, if there is one.
@@ -132,8 +157,11 @@ fn read_timeout(options: &Options, backend: &Backend, left: Option<Duration>) ->
     }
 }
 
-/// Starts this attempt's time; what is left of it.
-fn set_deadline(context: &mut Context) -> Result<Option<Duration>> {
+/// Starts this attempt's time; what is left of it, where it is limited.
+///
+/// # Errors
+/// Where nothing is left.
+pub(crate) fn start_time(context: &mut Context) -> Result<Option<Duration>, No> {
     let timeouts = context.rule().map(|rule| rule.timeouts).unwrap_or_default();
     if timeouts.request.is_none() && timeouts.backend_request.is_none() {
         return Ok(None);
@@ -142,14 +170,12 @@ fn set_deadline(context: &mut Context) -> Result<Option<Duration>> {
     context.attempts.deadline = timeouts.backend_request.map(|limit| now + limit);
     let Some(deadline) = context.attempt_deadline() else { return Ok(None) };
     if deadline <= now {
-        return Err(context.fail(Rejection::Timeout, "the request took too long"));
+        return Err(TOO_LATE);
     }
-    let stop = if context.upgrade { Some(deadline) } else { context.deadline };
-    SCOPE.with(|scope| scope.set_deadline(stop.map(|at| at + GRACE)));
     Ok(Some(deadline - now))
 }
 
-async fn back_off(context: &mut Context) -> Result<()> {
+async fn back_off(context: &mut Context) -> Result<(), No> {
     context.attempts.back_off = false;
     let pause = retry::pause(context);
     let left = context.deadline.map(|at| at.saturating_duration_since(Instant::now()));
@@ -157,7 +183,7 @@ async fn back_off(context: &mut Context) -> Result<()> {
         // An answer in time is worth more than another attempt.
         Some(left) if left <= pause => {
             sleep(left).await;
-            Err(context.fail(Rejection::Timeout, "the request took too long"))
+            Err(TOO_LATE)
         }
         _ => {
             sleep(pause).await;

@@ -16,12 +16,21 @@ const MAX_PROXIES: usize = 64;
 /// A proxy that says no valid address (`unknown`) is itself the client, and so is the first of a list of nothing but
 /// trusted proxies. Also returns whether the peer is a trusted proxy.
 pub(crate) fn address(peer: IpAddr, headers: &HeaderMap, trusted: &[(IpAddr, u8)]) -> (IpAddr, bool) {
+    let lists = || headers.get_all(&forwarded::FOR.name).iter().map(HeaderValue::as_bytes);
+    address_by(peer, lists, trusted)
+}
+
+/// The same, where `lists` are the values of `X-Forwarded-For` in their order; asked for of trusted peers alone.
+pub(crate) fn address_by<'l, L: DoubleEndedIterator<Item = &'l [u8]>>(
+    peer: IpAddr,
+    lists: impl FnOnce() -> L,
+    trusted: &[(IpAddr, u8)],
+) -> (IpAddr, bool) {
     let mut client = peer.to_canonical();
     if !ranges::hold(trusted, client) {
         return (client, false);
     }
-    let lists = headers.get_all(&forwarded::FOR.name).iter().map(HeaderValue::as_bytes);
-    let entries = lists.rev().flat_map(|list| list.rsplit(|byte| *byte == b','));
+    let entries = lists().rev().flat_map(|list| list.rsplit(|byte| *byte == b','));
     for entry in entries.take(MAX_PROXIES).map(<[u8]>::trim_ascii).filter(|entry| !entry.is_empty()) {
         let Some(before) = parse(entry) else { break };
         client = before;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use http::HeaderValue;
-use portcullis_routing::{Backend, Rejection, Route, Rule, backend::InFlight};
+use portcullis_routing::{Answer, Backend, Carrier, Rejection, Route, Rule, backend::InFlight};
 use tokio::time::Instant;
 
 use super::{
@@ -28,6 +28,10 @@ pub(crate) struct Context {
     pub(crate) trusted: bool,
     /// The time at which the client has to have its answer.
     pub(crate) deadline: Option<Instant>,
+    /// What was decided, where that was before pingora had the request.
+    pub(crate) decided: Option<Result<(), Box<Answer>>>,
+    /// What carries the request.
+    pub(crate) carrier: Carrier,
     /// The rule that takes the request, and which of its backends.
     pub(crate) route: Option<Route>,
     /// What headers the client sent, as far as anybody asks.
@@ -90,15 +94,21 @@ pub(crate) struct Attempts {
 impl Context {
     /// Called inside the scope of a request's connection.
     pub(crate) fn new() -> Self {
-        let conn = SCOPE.with(|scope| {
+        Self::of(SCOPE.with(|scope| {
             scope.set_read();
             Arc::clone(&scope.conn)
-        });
+        }))
+    }
+
+    /// Of a request on this connection.
+    pub(crate) fn of(conn: Arc<ConnInfo>) -> Self {
         Self {
             client: conn.peer.ip().to_canonical(),
             trusted: false,
             conn,
             deadline: None,
+            decided: None,
+            carrier: Carrier::Pingora,
             route: None,
             has: Has::default(),
             host: None,
@@ -144,6 +154,7 @@ impl Context {
         if let Some(record) = self.record.take() {
             record.emit(&Outcome {
                 tls: self.conn.tls.as_ref(),
+                carrier: self.carrier,
                 status: self.status,
                 bytes,
                 rule: self.rule(),

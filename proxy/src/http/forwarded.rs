@@ -80,7 +80,8 @@ impl Fill for Forwarded<'_> {
             }
         }
         if !(context.has.any(Has::REQUEST_ID) && headers.map().contains_key(&REQUEST_ID.name)) {
-            headers.put(&REQUEST_ID, request_id())?;
+            let id = HeaderValue::from_bytes(request_id().as_flattened());
+            headers.put(&REQUEST_ID, id.unwrap_or(HeaderValue::from_static("0")))?;
         }
         Ok(())
     }
@@ -161,10 +162,20 @@ pub(crate) fn port(port: u16) -> HeaderValue {
 }
 
 /// 128 random bits in hexadecimal, as ingress-nginx has it.
-fn request_id() -> HeaderValue {
+pub(crate) fn request_id() -> [[u8; 2]; 16] {
     let bits: [u8; 16] = random::with(|rng| rng.random());
-    let text = bits.map(|byte| HEXADECIMAL[usize::from(byte)]);
-    HeaderValue::from_bytes(text.as_flattened()).unwrap_or(HeaderValue::from_static("0"))
+    bits.map(|byte| HEXADECIMAL[usize::from(byte)])
+}
+
+/// What a backend is told of a client that is not trusted, but for the host: the same for all requests of a connection.
+pub(crate) fn of_connection(client: &HeaderValue, port: &HeaderValue, scheme: &str) -> Box<[u8]> {
+    let lines = [
+        (FOR.spelt(), client.as_bytes()),
+        (REAL_IP.spelt(), client.as_bytes()),
+        (PORT.spelt(), port.as_bytes()),
+        (PROTO.spelt(), scheme.as_bytes()),
+    ];
+    lines.iter().flat_map(|(name, value)| [name.as_bytes(), b": ", value, b"\r\n"].concat()).collect()
 }
 
 const HEXADECIMAL: [[u8; 2]; 256] = {
@@ -256,9 +267,6 @@ mod tests {
     fn request_ids_differ() {
         assert_ne!(request_id(), request_id());
         let id = request_id();
-        assert!(
-            id.len() == 32 && id.as_bytes().iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')),
-            "{id:?}"
-        );
+        assert!(id.as_flattened().iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')), "{id:?}");
     }
 }

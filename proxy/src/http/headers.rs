@@ -24,6 +24,11 @@ impl Name {
     pub(crate) const fn new(spelt: &'static str, lower: &'static str) -> Self {
         Self { spelt, name: HeaderName::from_static(lower) }
     }
+
+    /// As HTTP/1 backends see it.
+    pub(crate) fn spelt(&self) -> &'static str {
+        self.spelt
+    }
 }
 
 /// Headers of a request for a backend, to be added to.

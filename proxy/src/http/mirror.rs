@@ -33,6 +33,7 @@ use self::{
 };
 use crate::{
     random,
+    refusal::MAX_FIELDS,
     shared::Shared,
     upstream::{
         Dialler, NoEndpoint,
@@ -207,6 +208,19 @@ async fn read_answer(session: &mut HttpSession) -> Result<bool> {
         }
     }
     Ok(true)
+}
+
+/// The head of a request for an HTTP/1 backend, as pingora has heads.
+pub(crate) fn request_of(head: &[u8]) -> Option<RequestHeader> {
+    let mut room = [httparse::EMPTY_HEADER; MAX_FIELDS + 64];
+    let mut parsed = httparse::Request::new(&mut room);
+    parsed.parse(head).ok()?;
+    let target = parsed.path?.as_bytes();
+    let mut request = RequestHeader::build(parsed.method?, target, Some(parsed.headers.len())).ok()?;
+    for header in parsed.headers.iter() {
+        request.append_header(header.name.to_owned(), header.value).ok()?;
+    }
+    Some(request)
 }
 
 /// The request in the mirror's protocol.

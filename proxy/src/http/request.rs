@@ -1,7 +1,7 @@
 //! What becomes of a request before a backend is asked: the view of it that is decided about, and the decision noted.
 
 use http::{HeaderValue, Version, header};
-use pingora_proxy::Session;
+use pingora_http::RequestHeader;
 use portcullis_routing::{
     self as routing, Answer, Asked, Connection, Decision, Rejection, Request, decide::Tls,
 };
@@ -19,40 +19,37 @@ use super::{
 };
 use crate::{conn::ConnInfo, random, shared::Shared};
 
+/// Brings a request's headers to the form in which they are asked for and passed on.
+pub(crate) fn prepare(head: &mut RequestHeader, context: &mut Context) {
+    match head.version {
+        Version::HTTP_2 => headers::trim(head),
+        _ => headers::forget_spelling(head),
+    }
+    context.has = Has::of(&head.headers);
+    if context.has.any(Has::UPGRADE) {
+        let upgrade = Upgrade::of(head);
+        if upgrade == Upgrade::Drop {
+            head.remove_header(&header::UPGRADE);
+        }
+        context.upgrade = upgrade == Upgrade::Forward;
+    }
+    if head.version == Version::HTTP_10 {
+        // To be ignored (RFC 9110, 10.1.1).
+        head.remove_header(&header::EXPECT);
+        context.has.forget(Has::EXPECT);
+    }
+}
+
 /// Finds the request's way to a backend and notes it in the context.
 ///
 /// # Errors
 /// The answer, where no backend is asked.
 pub(crate) fn decide(
     shared: &Shared,
-    session: &mut Session,
+    head: &RequestHeader,
     context: &mut Context,
 ) -> Result<(), Box<Answer>> {
-    match session.req_header().version {
-        Version::HTTP_2 => headers::trim(session.req_header_mut()),
-        _ => headers::forget_spelling(session.req_header_mut()),
-    }
-    context.has = Has::of(&session.req_header().headers);
-    if context.has.any(Has::UPGRADE) {
-        let upgrade = Upgrade::of(session.req_header());
-        if upgrade == Upgrade::Drop {
-            session.req_header_mut().remove_header(&header::UPGRADE);
-        }
-        context.upgrade = upgrade == Upgrade::Forward;
-    }
-    if session.req_header().version == Version::HTTP_10 {
-        // It knows no informational answers, and its `Expect` is to be ignored (RFC 9110, 10.1.1).
-        session.downstream_session.set_ignore_info_resp(true);
-        session.req_header_mut().remove_header(&header::EXPECT);
-        context.has.forget(Has::EXPECT);
-    }
-    // The body would reach the backend without the coding that it is in. It is not read to its end.
-    let coded =
-        context.has.any(Has::TRANSFER_ENCODING) && !headers::is_chunked_alone(&session.req_header().headers);
-    if coded {
-        session.set_keepalive(None);
-    }
-    let head = session.req_header();
+    let coded = is_coded(head, context);
     if context.has.any(Has::CONTENT_TYPE) {
         context.grpc = is_grpc(head.headers.get(header::CONTENT_TYPE));
     }
@@ -92,6 +89,7 @@ pub(crate) fn decide(
         Ok(forward) => {
             context.deadline = forward.route.rule().timeouts.request.map(|limit| Instant::now() + limit);
             context.target = forward.target;
+            context.carrier = forward.carrier;
             context.route = Some(forward.route);
             context.host = Some(host.value).filter(|value| !value.is_empty());
             Ok(())
@@ -103,6 +101,11 @@ pub(crate) fn decide(
     }
 }
 
+/// Whether the body is in a coding that it would lose on its way to a backend. It is not read to its end.
+pub(crate) fn is_coded(head: &RequestHeader, context: &Context) -> bool {
+    context.has.any(Has::TRANSFER_ENCODING) && !headers::is_chunked_alone(&head.headers)
+}
+
 /// The client's connection as decisions see it.
 fn connection<'c>(conn: &'c ConnInfo, scheme: &'static str) -> Connection<'c> {
     let tls = conn.tls.as_ref();
@@ -111,7 +114,7 @@ fn connection<'c>(conn: &'c ConnInfo, scheme: &'static str) -> Connection<'c> {
 }
 
 /// Brings several values of a length, which the parser found equal, to one (RFC 9110, 8.6).
-pub(crate) fn one_length(request: &mut pingora_http::RequestHeader) {
+pub(crate) fn one_length(request: &mut RequestHeader) {
     let mut lengths = request.headers.get_all(header::CONTENT_LENGTH).iter();
     let Some(first) = lengths.next() else { return };
     let listed = first.as_bytes().contains(&b',');
@@ -125,7 +128,7 @@ pub(crate) fn one_length(request: &mut pingora_http::RequestHeader) {
 }
 
 /// h2 clients may send a cookie in crumbs; HTTP/1 knows one line (RFC 9113, 8.2.3).
-pub(crate) fn join_cookies(request: &mut pingora_http::RequestHeader) {
+pub(crate) fn join_cookies(request: &mut RequestHeader) {
     let mut crumbs = request.headers.get_all(header::COOKIE).iter();
     let (Some(first), Some(second)) = (crumbs.next(), crumbs.next()) else { return };
     let mut line = first.as_bytes().to_vec();

@@ -52,7 +52,7 @@ pub(crate) fn filter(
         return Err(context.fail(Rejection::BadGateway, "the backend answers in an unknown transfer coding"));
     }
     check_time(context)?;
-    if retry::on_status(answer.status.as_u16(), session, context) {
+    if retry::on_status(answer.status.as_u16(), retry::is_repeatable(session), context) {
         let mut error =
             Error::explain(ErrorType::HTTPStatus(answer.status.as_u16()), "another attempt").into_up();
         error.set_retry(true);
@@ -79,6 +79,9 @@ pub(crate) fn filter(
     }
     // From here on no 504 can be said any more; what is late is cut. A tunnel may last.
     let deadline = context.attempt_deadline().filter(|_| !switching);
+    if switching {
+        SCOPE.with(Scope::set_tunnel);
+    }
     if deadline.is_some() || switching {
         SCOPE.with(|scope| scope.set_deadline(deadline));
     }

@@ -41,40 +41,35 @@ pub(crate) fn stale() -> Box<Error> {
     Error::explain(STALE, "a pooled connection is closed, or about to be").into_up()
 }
 
+/// What another attempt depends on beside what became of this one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sent {
+    /// Whether nothing was answered, and all of the body that was read is still there.
+    pub(crate) repeatable: bool,
+    /// Whether the request may be carried out twice ([`is_idempotent`]).
+    pub(crate) idempotent: bool,
+    /// Whether it was sent on a pooled connection.
+    pub(crate) reused: bool,
+}
+
 /// Whether this answer of a backend is dropped for another attempt.
-pub(crate) fn on_status(status: u16, session: &Session, context: &mut Context) -> bool {
+pub(crate) fn on_status(status: u16, repeatable: bool, context: &mut Context) -> bool {
     let wanted = policy(context).is_some_and(|retry| retry.codes.contains(&status));
-    wanted && repeatable(session) && take(context)
+    wanted && repeatable && take(context)
 }
 
 /// Whether an attempt that got no connection is followed by another.
-pub(crate) fn on_connect_error(error: &Error, session: &Session, context: &mut Context) -> bool {
-    if !repeatable(session) {
-        return false;
-    }
-    // A pooled h2 connection that takes no more streams.
-    if error.etype == ErrorType::H2Error && context.attempts.unprocessed == 0 {
-        context.attempts.unprocessed += 1;
-        context.attempts.stay(true);
-        return true;
-    }
+pub(crate) fn on_no_connection(repeatable: bool, context: &mut Context) -> bool {
     // Several attempts at one address that refuses would only take longer to say so.
-    (policy(context).is_some() || context.attempts.others) && take(context)
+    repeatable && (policy(context).is_some() || context.attempts.others) && take(context)
 }
 
-/// Whether an attempt that failed on its connection is followed by another.
-pub(crate) fn on_error(error: &mut Error, reused: bool, session: &Session, context: &mut Context) -> bool {
-    // Ours, and decided.
-    if matches!(error.etype, ErrorType::HTTPStatus(_)) {
-        return error.retry == RetryType::Decided(true);
-    }
-    // What pingora thinks of it is not asked, but has to be decided.
-    error.retry.decide_reuse(reused);
-    if error.esource != ErrorSource::Upstream || !repeatable(session) {
+/// Whether an attempt with such a fate is followed by another.
+pub(crate) fn on_fate(fate: Fate, sent: Sent, context: &mut Context) -> bool {
+    if !sent.repeatable {
         return false;
     }
-    let idempotent = is_idempotent(&session.req_header().method);
-    match fate(error) {
+    match fate {
         Fate::NotSent => {
             let h2 = context.backend().is_some_and(|backend| backend.protocol == BackendProtocol::Http2);
             // A pooled HTTP/1 connection is gone from the pool with this; an h2 one may be found again.
@@ -86,18 +81,45 @@ pub(crate) fn on_error(error: &mut Error, reused: bool, session: &Session, conte
             context.attempts.unprocessed += 1;
             true
         }
-        Fate::NotAnswered if reused && idempotent && !context.attempts.broke && !context.attempts.interim => {
+        Fate::NotAnswered
+            if sent.reused && sent.idempotent && !context.attempts.broke && !context.attempts.interim =>
+        {
             context.attempts.broke = true;
             context.attempts.fresh = true;
             true
         }
-        _ => idempotent && policy(context).is_some() && take(context),
+        _ => sent.idempotent && policy(context).is_some() && take(context),
     }
+}
+
+/// [`on_no_connection`], as pingora says it.
+pub(crate) fn on_connect_error(error: &Error, session: &Session, context: &mut Context) -> bool {
+    let repeatable = is_repeatable(session);
+    // A pooled h2 connection that takes no more streams.
+    if repeatable && error.etype == ErrorType::H2Error && context.attempts.unprocessed == 0 {
+        context.attempts.unprocessed += 1;
+        context.attempts.stay(true);
+        return true;
+    }
+    on_no_connection(repeatable, context)
+}
+
+/// [`on_fate`], as pingora says it.
+pub(crate) fn on_error(error: &mut Error, reused: bool, session: &Session, context: &mut Context) -> bool {
+    // Ours, and decided.
+    if matches!(error.etype, ErrorType::HTTPStatus(_)) {
+        return error.retry == RetryType::Decided(true);
+    }
+    // What pingora thinks of it is not asked, but has to be decided.
+    error.retry.decide_reuse(reused);
+    let repeatable = error.esource == ErrorSource::Upstream && is_repeatable(session);
+    let idempotent = is_idempotent(&session.req_header().method);
+    on_fate(fate(error), Sent { repeatable, idempotent, reused }, context)
 }
 
 /// What is known of a request whose attempt failed on its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
+pub(crate) enum Fate {
     /// None of it was sent.
     NotSent,
     /// The backend cannot have acted on it: it has not got the whole head, or says so itself (RFC 9113, 8.7 and 6.8).
@@ -164,7 +186,7 @@ fn take(context: &mut Context) -> bool {
 }
 
 /// Whether nothing was answered, and all of the body that was read is still there (pingora keeps 64 KiB).
-fn repeatable(session: &Session) -> bool {
+pub(crate) fn is_repeatable(session: &Session) -> bool {
     let answered =
         session.response_written().is_some_and(|r| !r.status.is_informational() || r.status == 101);
     !answered && !session.as_ref().retry_buffer_truncated()

@@ -30,7 +30,8 @@ impl Upgrade {
     }
 }
 
-fn passes_routes(protocols: &[u8]) -> bool {
+/// Whether one of these protocols is HTTP or TLS.
+pub(crate) fn passes_routes(protocols: &[u8]) -> bool {
     protocols.split(|b| *b == b',').any(|protocol| {
         let name =
             protocol.split(|b| *b == b'/').next().unwrap_or_default().trim_ascii().to_ascii_lowercase();

@@ -1,14 +1,7 @@
 //! Where the head of an HTTP/1 request ends, and whether it is one: bytes, lines and the parts of the request line.
 //! What the head says is pingora's to read, which repairs what is refused here, or answers it with another status.
 
-use portcullis_routing::Rejection;
-
-use crate::conn::Refused;
-
-/// Headers that pingora's parser takes.
-const MAX_FIELDS: u32 = 256;
-/// The longest target that the type of URIs takes.
-const MAX_TARGET: usize = u16::MAX as usize - 1;
+use crate::refusal::{MAX_FIELDS, Refusal};
 
 /// How far the head has come in.
 #[derive(Clone, Debug, Default)]
@@ -24,7 +17,7 @@ pub(crate) struct HeadScan {
     /// The request line, as far as it has come, where it did not come at once.
     request_line: Vec<u8>,
     /// Lines behind it.
-    fields: u32,
+    fields: usize,
 }
 
 /// What is known of a head.
@@ -36,55 +29,6 @@ pub(crate) enum Head {
     Whole,
     /// It is not read any further.
     Refused(Refusal),
-}
-
-/// Why a head is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
-    /// It is none of HTTP/1: whoever sent it would not understand an answer.
-    Foreign,
-    /// The request line has other parts than three with one space between them (RFC 9112, 3).
-    Malformed,
-    /// Its target is too long.
-    TargetTooLong,
-    /// It has too many bytes or lines.
-    TooLarge,
-    /// It took too long.
-    TooSlow,
-    /// pingora cannot read it.
-    Unreadable,
-}
-
-impl Refusal {
-    /// What the client is told.
-    pub(crate) fn answer(self) -> &'static [u8] {
-        match self {
-            Self::Foreign => b"",
-            Self::Malformed | Self::Unreadable => {
-                b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-            }
-            Self::TargetTooLong => {
-                b"HTTP/1.1 414 URI Too Long\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-            }
-            Self::TooLarge => {
-                b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-            }
-            Self::TooSlow => b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
-        }
-    }
-
-    /// What the log is told.
-    pub(crate) fn reason(self) -> Refused {
-        let (status, rejection, why) = match self {
-            Self::Foreign => (0, Rejection::BadRequest, "neither HTTP/1 nor HTTP/2"),
-            Self::Malformed => (400, Rejection::BadRequest, "malformed request line"),
-            Self::Unreadable => (400, Rejection::BadRequest, "malformed headers"),
-            Self::TargetTooLong => (414, Rejection::HeaderTooLarge, "the target is too long"),
-            Self::TooLarge => (431, Rejection::HeaderTooLarge, "the headers are too large, or too many"),
-            Self::TooSlow => (408, Rejection::HeaderTimeout, "the head took too long"),
-        };
-        Refused { status, rejection, why }
-    }
 }
 
 impl HeadScan {
@@ -110,11 +54,11 @@ impl HeadScan {
         }
         let end = data.iter().position(|b| *b == b'\n')?;
         // More lines than there are headers: the end may be that of a body.
-        if data.iter().filter(|b| **b == b'\n').count() > MAX_FIELDS as usize {
+        if data.iter().filter(|b| **b == b'\n').count() > MAX_FIELDS {
             return None;
         }
         self.bytes = data.len();
-        Some(check(&data[..end]).map(|()| true))
+        Some(Refusal::of_line(&data[..end]).map(|()| true))
     }
 
     fn by_lines(&mut self, data: &[u8], limit: usize) -> Result<bool, Refusal> {
@@ -133,7 +77,7 @@ impl HeadScan {
                 (false, false) => {
                     self.begun = true;
                     self.request_line.extend_from_slice(line);
-                    check(&std::mem::take(&mut self.request_line))?;
+                    Refusal::of_line(&std::mem::take(&mut self.request_line))?;
                     if self.bytes > limit {
                         return Err(Refusal::TargetTooLong);
                     }
@@ -162,27 +106,6 @@ impl HeadScan {
             false => Ok(false),
         }
     }
-}
-
-/// Checks the parts of a request line.
-fn check(line: &[u8]) -> Result<(), Refusal> {
-    let mut parts = line.strip_suffix(b"\r").unwrap_or(line).split(|b| *b == b' ');
-    let (Some(method), Some(target), Some(version), None) =
-        (parts.next(), parts.next(), parts.next(), parts.next())
-    else {
-        return Err(Refusal::Malformed);
-    };
-    // `PRI` begins what was meant to be the preface of HTTP/2.
-    if !version.starts_with(b"HTTP/") || method == b"PRI" {
-        return Err(Refusal::Foreign);
-    }
-    if target.is_empty() || line.contains(&b'\t') {
-        return Err(Refusal::Malformed);
-    }
-    if target.len() > MAX_TARGET {
-        return Err(Refusal::TargetTooLong);
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ const TIME: Duration = Duration::from_secs(2);
 const BYTES: usize = 1 << 20;
 
 /// Sends what is left and the end, and reads on until the client closes too, in a task of its own.
-pub(super) fn close(mut transport: Transport, mut out: Out, admitted: Option<Admitted>) {
+pub(crate) fn close(mut transport: Transport, mut out: Out, admitted: Option<Admitted>) {
     let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
     runtime.spawn(async move {
         let _admitted = admitted;

@@ -7,7 +7,11 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
+use pingora_core::protocols::SocketDigest;
+use tokio::{
+    io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
 use tokio_rustls::server::TlsStream;
 
 use super::{out::SLICES, socket::Socket};
@@ -40,13 +44,31 @@ impl Transport {
         }
     }
 
-    pub(crate) fn raw_fd(&self) -> RawFd {
+    /// The socket under it.
+    pub(crate) fn tcp(&self) -> Option<&TcpStream> {
         match self {
-            Self::Plain(tcp) => tcp.tcp().as_raw_fd(),
-            Self::Tls(tls) => tls.get_ref().0.tcp().as_raw_fd(),
-            Self::Gone => -1,
+            Self::Plain(socket) => Some(socket.tcp()),
+            Self::Tls(tls) => Some(tls.get_ref().0.tcp()),
+            Self::Gone => None,
         }
     }
+
+    pub(crate) fn raw_fd(&self) -> RawFd {
+        self.tcp().map_or(-1, AsRawFd::as_raw_fd)
+    }
+
+    /// Whether the peer has ended the connection, or its side of it, though there be bytes of it that were not read.
+    pub(crate) fn left(&self) -> bool {
+        left(&SocketDigest::from_raw_fd(self.raw_fd()))
+    }
+}
+
+/// Whether the peer of a socket has ended the connection, or its side of it.
+pub(super) fn left(socket: &SocketDigest) -> bool {
+    // Of `enum tcp_state` in the kernel's include/net/tcp_states.h.
+    const CLOSE: u8 = 7;
+    const CLOSE_WAIT: u8 = 8;
+    socket.tcp_info().is_some_and(|info| matches!(info.tcpi_state, CLOSE | CLOSE_WAIT))
 }
 
 /// Most that one TLS record carries (RFC 8446, 5.1).
@@ -168,10 +190,7 @@ mod tests {
     use std::{future::poll_fn, io::Read as _, sync::Arc, time::Duration};
 
     use rustls::{ClientConfig, RootCertStore, ServerConfig};
-    use tokio::{
-        io::AsyncReadExt as _,
-        net::{TcpListener, TcpStream},
-    };
+    use tokio::{io::AsyncReadExt as _, net::TcpListener};
     use tokio_rustls::{TlsAcceptor, TlsConnector, client::TlsStream as ClientStream};
 
     use super::{super::out::Out, *};

@@ -18,7 +18,7 @@ use portcullis_routing::BackendProtocol;
 use tokio::time::Instant;
 
 /// The time that servers keep a connection without a request is 5 s and more, unless they say so.
-const MAX_IDLE: Duration = Duration::from_secs(4);
+pub(crate) const MAX_IDLE: Duration = Duration::from_secs(4);
 /// Connections that are noted before those are forgotten whose time is over.
 const SWEEP_AT: usize = 256;
 
@@ -81,6 +81,11 @@ enum Seen {
     Nothing,
     Bytes,
     End,
+}
+
+/// Whether a connection is open and nothing has come on it.
+pub(crate) fn is_silent(connection: RawFd) -> bool {
+    seen(connection) == Seen::Nothing
 }
 
 /// A look that takes nothing and does not wait.

@@ -18,7 +18,7 @@ use std::{
     net::{IpAddr, SocketAddr, TcpListener},
     sync::{
         Arc,
-        atomic::{AtomicU8, Ordering},
+        atomic::{AtomicU16, Ordering},
     },
     time::Duration,
 };
@@ -32,9 +32,11 @@ pub const BOUND: Duration = Duration::from_secs(20);
 
 /// A loopback address that no other test of this process uses, so that ports cannot meet.
 pub fn loopback() -> IpAddr {
-    static NEXT: AtomicU8 = AtomicU8::new(1);
-    let [_, _, high, low] = std::process::id().to_be_bytes();
-    IpAddr::from([127, high | 64, low, NEXT.fetch_add(1, Ordering::Relaxed)])
+    static NEXT: AtomicU16 = AtomicU16::new(1);
+    let [high, low] = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+    assert!(high < 8, "addresses for tests have run out");
+    let [_, _, _, process] = std::process::id().to_be_bytes();
+    IpAddr::from([127, 64 | high << 3 | process & 7, process, low])
 }
 
 /// A port of this address that is free.
@@ -57,7 +59,8 @@ pub fn start() -> Running {
 pub fn start_with(change: impl FnOnce(&mut Options)) -> Running {
     let ip = loopback();
     let local_backends = LocalBackends::Allowed;
-    let mut options = Options { bind: vec![ip], workers: 2, local_backends, ..Options::default() };
+    let carriers = crate::CARRIERS;
+    let mut options = Options { carriers, bind: vec![ip], workers: 2, local_backends, ..Options::default() };
     change(&mut options);
     Running { proxy: Proxy::start(options).unwrap(), ip }
 }

@@ -1,9 +1,9 @@
 //! A request that a backend is asked for: by which rule, with which steps, and what its answer leads to.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use crate::{
-    Backend, Headers, HeadersMut, Rule, Step, WeightedBackend,
+    Backend, BackendProtocol, Headers, HeadersMut, Rule, Step, WeightedBackend,
     step::{HostRewrite, Mirror, UrlRewrite},
 };
 
@@ -14,6 +14,36 @@ pub struct Forward {
     pub route: Route,
     /// Path and query for the backend, where they are not those of the client.
     pub target: Option<Box<str>>,
+    /// What carries it.
+    pub carrier: Carrier,
+}
+
+/// What carries requests to backends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carrier {
+    /// The proxy's own, for backends that speak HTTP/1.
+    Http1,
+    /// pingora, for backends that speak HTTP/2 and for connections that become another protocol's.
+    Pingora,
+}
+
+impl Carrier {
+    /// What carries a request to such a backend.
+    pub fn of(protocol: BackendProtocol, upgrade: bool) -> Self {
+        match protocol {
+            BackendProtocol::Http1 if !upgrade => Self::Http1,
+            BackendProtocol::Http1 | BackendProtocol::Http2 => Self::Pingora,
+        }
+    }
+}
+
+impl fmt::Display for Carrier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Http1 => "http1",
+            Self::Pingora => "pingora",
+        })
+    }
 }
 
 /// The rule that takes a request, and which of its backends.

@@ -1,21 +1,16 @@
 //! What filters do to requests and answers.
 
-// Clippy knows tests by their attribute; their helpers have none.
-#![allow(clippy::unwrap_used)]
-
-mod support;
-
-use http::{HeaderName, HeaderValue, StatusCode};
-use portcullis_routing::{
-    Backend, BackendError, PortKey, Rule, Step, Steps,
-    step::{Cors, HeaderModifier, Mirror, PathRewrite, Redirect, UrlRewrite},
-};
-use support::{
+use crate::support::{
     client::{connect, exchange, get},
     pki::{self, Key},
     raw::{H2Backend, RawBackend, Reply},
     site::{Site, backend, h2, listener, refusing, rule, share, to},
     start, start_with, until,
+};
+use http::{HeaderName, HeaderValue, StatusCode};
+use portcullis_routing::{
+    Backend, BackendError, PortKey, Rule, Step, Steps,
+    step::{Cors, HeaderModifier, Mirror, PathRewrite, Redirect, UrlRewrite},
 };
 
 fn with(rule: Rule, steps: impl IntoIterator<Item = Step>) -> Rule {
@@ -86,7 +81,7 @@ async fn a_rewrite_reaches_h2_backends_too() {
     let rule = with(rule([share(1, Ok(h2(backend(&[up.address]))))]), [Step::Rewrite(rewrite)]);
     let at = Site::http().add("", listener("all"), "/api", rule).serve(&proxy).await;
     get_any(at, "/api/x?q").await;
-    let mut client = support::client::h2(connect(at).await).await;
+    let mut client = crate::support::client::h2(connect(at).await).await;
     client.get("http://a.example/api/x?q").await.unwrap();
     for seen in up.seen() {
         assert_eq!(seen.uri, "http://new.example/v2/x?q", "{seen:?}");
@@ -98,7 +93,7 @@ async fn a_rewrite_reaches_h2_backends_too() {
 async fn get_any(at: std::net::SocketAddr, path: &str) {
     let url = format!("http://{at}{path}");
     let client = reqwest::Client::new();
-    support::within(client.get(url).header("host", "a.example").send()).await.unwrap();
+    crate::support::within(client.get(url).header("host", "a.example").send()).await.unwrap();
 }
 
 #[tokio::test]
@@ -305,7 +300,7 @@ async fn a_mirror_may_speak_another_protocol() {
     let to_h1 = [mirror(Ok(backend(&[copy.address])), 1, 1)];
     let rule = with(rule([share(1, Ok(h2(backend(&[two.address]))))]), to_h1.map(Step::Mirror));
     let at = Site::of(rule).serve(&proxy).await;
-    support::client::h2(connect(at).await).await.get("http://b.example/c").await.unwrap();
+    crate::support::client::h2(connect(at).await).await.get("http://b.example/c").await.unwrap();
     let seen = copy.has_seen(1).await;
     assert_eq!((seen[0].line(), seen[0].header("host")), ("GET /c HTTP/1.1", Some("b.example")));
 }
@@ -344,9 +339,10 @@ async fn a_mirror_that_takes_nothing_holds_up_nobody() {
 
 #[tokio::test]
 async fn an_attempt_that_follows_another_makes_no_second_copy() {
-    let up =
-        RawBackend::start(|n, _| if n == 0 { support::raw::status(503) } else { support::raw::ok("up") })
-            .await;
+    let up = RawBackend::start(|n, _| {
+        if n == 0 { crate::support::raw::status(503) } else { crate::support::raw::ok("up") }
+    })
+    .await;
     let copy = RawBackend::saying("copy").await;
     let proxy = start();
     let mut rule = with(to(up.address), [mirror(Ok(backend(&[copy.address])), 1, 1)].map(Step::Mirror));
@@ -375,8 +371,8 @@ async fn filters_work_over_tls_and_h2_alike() {
     proxy.serve(table, pki::on(port, &[("", &[&shown])])).await;
     let config = std::sync::Arc::new(pki::client(rustls::ALL_VERSIONS, &["h2"]));
     let tls = pki::tls(&config, proxy.at(port), "a.example").await.unwrap();
-    let mut client = support::client::h2(tls).await;
-    let answer = support::within(client.start("https://a.example/").await.unwrap()).await.unwrap();
+    let mut client = crate::support::client::h2(tls).await;
+    let answer = crate::support::within(client.start("https://a.example/").await.unwrap()).await.unwrap();
     assert_eq!(
         (answer.status().as_u16(), &answer.headers()["x-said"]),
         (200, &HeaderValue::from_static("1"))

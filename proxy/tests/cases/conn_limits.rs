@@ -1,20 +1,15 @@
 //! Rude clients: slow, silent, endless.
 
-// Clippy knows tests by their attribute; their helpers have none.
-#![allow(clippy::unwrap_used)]
-
-mod support;
-
 use std::time::Duration;
 
-use portcullis_proxy::Options;
-use portcullis_routing::{Protocol, Table, Timeouts};
-use support::{
+use crate::support::{
     Running,
     backend::TestBackend,
     client::{connect, exchange, finish, get, h2, is_closed, response},
     start_with, table, until, within,
 };
+use portcullis_proxy::Options;
+use portcullis_routing::{Protocol, Table, Timeouts};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const SHORT: Duration = Duration::from_millis(300);

@@ -1,19 +1,14 @@
 //! Ports come and go with the table, and nothing else does.
 
-// Clippy knows tests by their attribute; their helpers have none.
-#![allow(clippy::unwrap_used)]
-
-mod support;
-
 use std::sync::Arc;
 
-use portcullis_routing::{
-    HostMap, HostPattern, Listener, ListenerId, Port, PortKey, Protocol, Serves, Table, TlsMode,
-};
-use support::{
+use crate::support::{
     backend::TestBackend,
     client::{connect, exchange, get, h2, is_closed, response},
     start, start_with, table,
+};
+use portcullis_routing::{
+    HostMap, HostPattern, Listener, ListenerId, Port, PortKey, Protocol, Serves, Table, TlsMode,
 };
 use tokio::net::TcpStream;
 

@@ -1,19 +1,14 @@
 //! Messages of HTTP/1 as they have to be, from clients and from backends: heads, codings, versions.
 
-// Clippy knows tests by their attribute; their helpers have none.
-#![allow(clippy::unwrap_used)]
-
-mod support;
-
 use std::net::SocketAddr;
 
-use http::Request;
-use support::{
+use crate::support::{
     client::{self, connect},
     raw::{H2Backend, RawBackend, Reply},
     site::{Site, backend, h2, rule, share, to},
     start, start_with, within,
 };
+use http::Request;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Everything that comes until the connection ends.
@@ -106,7 +101,7 @@ async fn a_request_in_another_coding_than_chunked_is_refused() {
         let answer = told(at, &format!("{head}Connection: close\r\n\r\n2\r\nhi\r\n0\r\n\r\n")).await;
         assert_eq!(status(&answer), want, "{coding:?}: {answer}");
     }
-    assert_eq!(up.seen().len(), 2);
+    assert_eq!(up.seen().len(), 2, "{:?}", up.seen());
 }
 
 #[tokio::test]

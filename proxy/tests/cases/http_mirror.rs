@@ -1,20 +1,15 @@
 //! Mirrors that cannot keep up: what they hold is bounded, and counted.
 
-// Clippy knows tests by their attribute; their helpers have none.
-#![allow(clippy::unwrap_used)]
-
-mod support;
-
 use std::{net::SocketAddr, sync::Arc};
 
-use portcullis_routing::{Rule, Step, Steps, step::Mirror};
-use support::{
+use crate::support::{
     Running,
     client::{connect, exchange},
     raw::RawBackend,
     site::{Site, backend, listener, to},
     start_with, until, within,
 };
+use portcullis_routing::{Rule, Step, Steps, step::Mirror};
 
 fn mirrored(to_backend: SocketAddr, to_mirror: SocketAddr) -> Rule {
     let mirror = Mirror { backend: Ok(Arc::new(backend(&[to_mirror]))), numerator: 1, denominator: 1 };
@@ -61,7 +56,7 @@ async fn mirrors_that_take_nothing_hold_no_more_than_the_budget() {
 async fn a_mirror_that_cannot_be_reached_is_counted() {
     let up = RawBackend::saying("up").await;
     let proxy = start_with(|_| {});
-    let at = Site::of(mirrored(up.address, support::site::refusing())).serve(&proxy).await;
+    let at = Site::of(mirrored(up.address, crate::support::site::refusing())).serve(&proxy).await;
     let request = "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n";
     assert_eq!(exchange(&mut connect(at).await, request).await.body, "up");
     until("it is counted", || lost(&proxy, "failed") == 1).await;

@@ -1,22 +1,17 @@
 //! A Gateway's routes and the Ingresses of a host that both have.
 
-// Clippy knows tests by their attribute; their helpers have none.
-#![allow(clippy::unwrap_used)]
-
-mod support;
-
 use std::sync::Arc;
 
-use portcullis_routing::{
-    Entry, HostMap, HostPattern, HostTable, HttpRoutes, Listener, PathMatch, Port, PortKey, Precedence,
-    Protocol, RouteMatch, Rule, Step, Steps, Table,
-};
-use support::{
+use crate::support::{
     client::{connect, get},
     pki::{self, Key},
     raw::RawBackend,
     site::{ingress, listener, to},
     start, table,
+};
+use portcullis_routing::{
+    Entry, HostMap, HostPattern, HostTable, HttpRoutes, Listener, PathMatch, Port, PortKey, Precedence,
+    Protocol, RouteMatch, Rule, Step, Steps, Table,
 };
 
 const SHOP: &str = "shop.example";

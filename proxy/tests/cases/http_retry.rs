@@ -1,19 +1,14 @@
 //! Limits of time, and which attempts are followed by others.
 
-// Clippy knows tests by their attribute; their helpers have none.
-#![allow(clippy::unwrap_used)]
-
-mod support;
-
 use std::{net::SocketAddr, time::Duration};
 
-use portcullis_routing::{Retry, Rule, Timeouts};
-use support::{
+use crate::support::{
     client::{self, connect, exchange, get},
     raw::{RawBackend, Reply, ok, status},
     site::{Site, backend, h2, listener, refusing, rule, share, to},
     start, within,
 };
+use portcullis_routing::{Retry, Rule, Timeouts};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Short enough for a test, long enough for an answer.
@@ -52,7 +47,7 @@ async fn a_backend_that_does_not_answer_in_time_is_a_504() {
 
 #[tokio::test]
 async fn an_h2_backend_that_does_not_answer_in_time_is_a_504() {
-    let two = support::backend::TestBackend::start("two").await;
+    let two = crate::support::backend::TestBackend::start("two").await;
     let proxy = start();
     let rule = limited(rule([share(1, Ok(h2(backend(&[two.address]))))]), Some(SHORT), None);
     let at = Site::of(rule).serve(&proxy).await;
@@ -106,7 +101,7 @@ async fn a_tunnel_outlives_the_limits_of_its_request() {
 #[tokio::test]
 async fn an_idle_backend_is_given_up() {
     let silent = RawBackend::start(|_, _| Reply::Hang(Vec::new())).await;
-    let proxy = support::start_with(|options| options.idle_timeout = SHORT);
+    let proxy = crate::support::start_with(|options| options.idle_timeout = SHORT);
     let at = Site::of(to(silent.address)).serve(&proxy).await;
     assert_eq!(ask(at, GET).await.0, 504);
 }
@@ -205,7 +200,7 @@ async fn an_attempt_that_takes_too_long_is_followed_by_another_where_the_method_
 async fn a_backend_that_is_silent_for_too_long_is_asked_again_where_the_method_is_idempotent() {
     for (request, want) in [(GET, (200, 2)), (POST, (504, 1))] {
         let up = RawBackend::start(|n, _| if n == 0 { Reply::Hang(Vec::new()) } else { ok("up") }).await;
-        let proxy = support::start_with(|options| options.idle_timeout = SHORT);
+        let proxy = crate::support::start_with(|options| options.idle_timeout = SHORT);
         let at = Site::of(retried(to(up.address), &[], 1)).serve(&proxy).await;
         let status = ask(at, request).await.0;
         assert_eq!((status, up.seen().len()), want, "{request}");

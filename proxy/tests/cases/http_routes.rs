@@ -1,14 +1,8 @@
 //! Which listener, rule, backend and endpoint a request gets.
 
-// Clippy knows tests by their attribute; their helpers have none.
-#![allow(clippy::unwrap_used)]
-
-mod support;
-
 use std::collections::HashSet;
 
-use portcullis_routing::{BackendError, Endpoints, RouteId, RouteKind, Rule, Table};
-use support::{
+use crate::support::{
     Running,
     client::{connect, exchange, get},
     pki::{self, Key},
@@ -16,6 +10,7 @@ use support::{
     site::{self, Site, backend, listener, refusing, rule, share, to},
     start, until,
 };
+use portcullis_routing::{BackendError, Endpoints, RouteId, RouteKind, Rule, Table};
 
 async fn status(proxy: &Running, site: Site, host: &str, path: &str) -> u16 {
     let at = site.serve(proxy).await;
@@ -96,7 +91,8 @@ async fn backends_get_their_share_of_the_requests() {
 
 #[tokio::test]
 async fn requests_are_spread_over_endpoints_and_avoid_busy_ones() {
-    let (idle, busy) = (RawBackend::saying("idle").await, support::backend::TestBackend::start("busy").await);
+    let (idle, busy) =
+        (RawBackend::saying("idle").await, crate::support::backend::TestBackend::start("busy").await);
     let proxy = start();
     let backend = backend(&[idle.address, busy.address]);
     let endpoints = std::sync::Arc::clone(&backend.endpoints);

@@ -1,23 +1,18 @@
 //! HTTP/1, HTTP/2, gRPC, WebSocket and other upgrades, between every kind of client and backend.
 
-// Clippy knows tests by their attribute; their helpers have none.
-#![allow(clippy::unwrap_used)]
-
-mod support;
-
 use std::{net::SocketAddr, sync::Arc};
 
-use bytes::Bytes;
-use futures_util::{SinkExt, StreamExt};
-use http::{Request, Version};
-use portcullis_routing::{Backend, BackendError, BackendTls, Verify};
-use support::{
+use crate::support::{
     client::{self, connect, exchange, get, response},
     pki::{self, Key},
     raw::{H2Backend, RawBackend, Reply, status},
     site::{Site, backend, h2, listener, rule, share, tls, to},
     start, within,
 };
+use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt};
+use http::{Request, Version};
+use portcullis_routing::{Backend, BackendError, BackendTls, Verify};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_tungstenite::tungstenite::Message;
 
@@ -90,7 +85,7 @@ async fn an_h2_backend_is_told_the_scheme_of_its_own_connection() {
 #[tokio::test]
 async fn streams_share_a_connection_to_an_h2_backend() {
     let two = H2Backend::start().await;
-    let proxy = support::start_with(|options| options.workers = 1);
+    let proxy = crate::support::start_with(|options| options.workers = 1);
     let at = Site::of(only(h2(backend(&[two.address])))).serve(&proxy).await;
     let mut client = client::h2(connect(at).await).await;
     assert_eq!(client.get("http://a.example/").await.unwrap().0, 200);
@@ -107,7 +102,7 @@ async fn streams_share_a_connection_to_an_h2_backend() {
 #[tokio::test]
 async fn a_connection_stands_in_for_another_only_with_the_same_tls() {
     let up = H2Backend::start_tls(server_config(&["h2"])).await;
-    let proxy = support::start_with(|options| options.workers = 1);
+    let proxy = crate::support::start_with(|options| options.workers = 1);
     let with = |verify| only(tls(h2(backend(&[up.address])), encrypted(verify)));
     let at = Site::of(with(Verify::Nothing))
         .add("", listener("all"), "/strict", with(Verify::System))
@@ -123,7 +118,7 @@ async fn a_connection_stands_in_for_another_only_with_the_same_tls() {
 #[tokio::test]
 async fn connect_is_refused_on_h2_too() {
     let proxy = start();
-    let at = Site::of(to(support::site::refusing())).serve(&proxy).await;
+    let at = Site::of(to(crate::support::site::refusing())).serve(&proxy).await;
     let mut client = client::h2(connect(at).await).await;
     let request = Request::connect("a.example:443").body(()).unwrap();
     let (answer, _) = client.send.send_request(request, false).unwrap();
@@ -171,7 +166,7 @@ async fn expect_is_answered_by_the_backend_or_for_it() {
         tcp.write_all(b"hi").await.unwrap();
         let mut rest = String::new();
         while !rest.contains("\r\n\r\n") {
-            let n = support::Text(&mut rest).read(&mut tcp).await;
+            let n = crate::support::Text(&mut rest).read(&mut tcp).await;
             assert_ne!(n, 0, "{rest}");
         }
         assert!(rest.starts_with("HTTP/1.1 200"), "{path}: {rest}");
@@ -319,7 +314,7 @@ async fn a_body_is_streamed_and_not_collected() {
     tcp.write_all(b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n").await.unwrap();
     let mut got = String::new();
     while !got.contains("first") {
-        let n = support::Text(&mut got).read(&mut tcp).await;
+        let n = crate::support::Text(&mut got).read(&mut tcp).await;
         assert_ne!(n, 0, "{got}");
     }
 }
@@ -375,7 +370,7 @@ async fn grpc_clients_are_told_no_in_their_own_terms() {
     let at = Site::http()
         .add("", listener("all"), "/none", only(backend(&[])))
         .add("", listener("all"), "/broken", rule([share(1, Err(BackendError::NotFound("test/x".into())))]))
-        .add("", listener("all"), "/refuses", only(h2(backend(&[support::site::refusing()]))))
+        .add("", listener("all"), "/refuses", only(h2(backend(&[crate::support::site::refusing()]))))
         .serve(&proxy)
         .await;
     let mut client = grpc(at).await;

@@ -1,18 +1,9 @@
 //! Peers that stop: windows that stay closed, bytes that nobody takes, answers that do not come. What waits for them is
 //! let go.
 
-// Clippy knows tests by their attribute; their helpers have none.
-#![allow(clippy::unwrap_used)]
-
-mod support;
-
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use bytes::Bytes;
-use http::{Request, Response};
-use portcullis_proxy::Options;
-use portcullis_routing::{Backend, Protocol};
-use support::{
+use crate::support::{
     Running,
     backend::TestBackend,
     client::{H2, connect, finish, h2},
@@ -21,6 +12,10 @@ use support::{
     site::{Site, backend, h2 as over_h2, rule, share},
     start_with, table, until, within,
 };
+use bytes::Bytes;
+use http::{Request, Response};
+use portcullis_proxy::Options;
+use portcullis_routing::{Backend, Protocol};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -319,5 +314,5 @@ async fn an_http1_backend_that_goes_on_slowly_is_waited_for() {
     let mut client = h2(connect(at).await).await;
     assert_eq!(client.get("http://a.example/").await.unwrap(), (200, "aaaaaaaa".into()));
     let mut http1 = connect(at).await;
-    assert_eq!(support::client::get(&mut http1, "a.example", "/").await.body, "aaaaaaaa");
+    assert_eq!(crate::support::client::get(&mut http1, "a.example", "/").await.body, "aaaaaaaa");
 }

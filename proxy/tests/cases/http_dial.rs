@@ -1,21 +1,16 @@
 //! Addresses that no request may be carried to.
 
-// Clippy knows tests by their attribute; their helpers have none.
-#![allow(clippy::unwrap_used)]
-
-mod support;
-
 use std::{net::SocketAddr, sync::Arc};
 
-use portcullis_proxy::{LocalBackends, Own};
-use portcullis_routing::{Backend, EndpointPool, Endpoints, ExternalNames, Rule, Step, Steps, step::Mirror};
-use support::{
+use crate::support::{
     Running,
     client::{self, connect},
     raw::RawBackend,
     site::{Site, backend, listener, rule, share, to},
     start, start_with, until,
 };
+use portcullis_proxy::{LocalBackends, Own};
+use portcullis_routing::{Backend, EndpointPool, Endpoints, ExternalNames, Rule, Step, Steps, step::Mirror};
 
 /// A backend that is found by this name.
 fn named(host: &str, port: u16) -> Backend {

@@ -1,24 +1,19 @@
 //! More connections than there is room for: idle ones go, and where none is idle the new one does.
 
-// Clippy knows tests by their attribute; their helpers have none.
-#![allow(clippy::unwrap_used)]
-
-mod support;
-
 use std::{
     net::{IpAddr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
 
-use portcullis_proxy::{ConnectionLimits, Limit, LiveOptions, Options, OverLimit};
-use portcullis_routing::{PortKey, Protocol, Table};
-use support::{
+use crate::support::{
     Running,
     backend::TestBackend,
     client::{connect, finish, get, h2, is_closed, response},
     pki, start_with, table, until, within,
 };
+use portcullis_proxy::{ConnectionLimits, Limit, LiveOptions, Options, OverLimit};
+use portcullis_routing::{PortKey, Protocol, Table};
 use tokio::{
     io::AsyncWriteExt,
     net::{TcpSocket, TcpStream},

@@ -1,25 +1,20 @@
 //! TLS ends here: which certificate, which versions, what a swap does to live connections.
 
-// Clippy knows tests by their attribute; their helpers have none.
-#![allow(clippy::unwrap_used)]
-
-mod support;
-
 use std::{io::ErrorKind, sync::Arc};
 
+use crate::support::{
+    Running,
+    backend::TestBackend,
+    client::{get, h2},
+    pki::{self, Key, any_client, certificate, client, on, shows, tls},
+    start, table, within,
+};
 use portcullis_routing::{
     ClientAuth, HostMap, HostPattern, Listener, ListenerId, PortKey, Protocol, Serves, Table, TlsMode,
 };
 use rustls::{
     ClientConfig, HandshakeKind, ProtocolVersion, SignatureScheme,
     version::{TLS12, TLS13},
-};
-use support::{
-    Running,
-    backend::TestBackend,
-    client::{get, h2},
-    pki::{self, Key, any_client, certificate, client, on, shows, tls},
-    start, table, within,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -174,14 +169,14 @@ async fn a_port_changes_between_http_and_https_without_being_bound_again() {
     let shown = certificate(Key::Ecdsa, &["a.example.com"]);
     let certificates = on(port, &[("", &[&shown])]);
     running.serve(plain.clone(), certificates.clone()).await;
-    let mut held = support::client::connect(running.at(port)).await;
+    let mut held = crate::support::client::connect(running.at(port)).await;
     assert_eq!(get(&mut held, "a.example.com", "/").await.status, 200);
     running.serve(secure, certificates.clone()).await;
     let mut stream = tls(&any_client(), running.at(port), "a.example.com").await.unwrap();
     assert_eq!(get(&mut stream, "a.example.com", "/").await.status, 200);
     running.serve(plain, certificates).await;
     assert!(!get(&mut held, "a.example.com", "/").await.closes());
-    let mut fresh = support::client::connect(running.at(port)).await;
+    let mut fresh = crate::support::client::connect(running.at(port)).await;
     assert_eq!(get(&mut fresh, "a.example.com", "/").await.status, 200);
 }
 
@@ -236,7 +231,7 @@ async fn a_client_that_speaks_no_tls_is_let_go() {
     let (port, table, _backend) = https(&running).await;
     let shown = certificate(Key::Ecdsa, &["a.example.com"]);
     running.serve(table, on(port, &[("", &[&shown])])).await;
-    let mut plain = support::client::connect(running.at(port)).await;
+    let mut plain = crate::support::client::connect(running.at(port)).await;
     plain.write_all(b"GET / HTTP/1.1\r\nHost: a.example.com\r\n\r\n").await.unwrap();
     let mut answer = Vec::new();
     match within(plain.read_to_end(&mut answer)).await {
@@ -247,12 +242,12 @@ async fn a_client_that_speaks_no_tls_is_let_go() {
 
 #[tokio::test]
 async fn a_handshake_that_takes_too_long_is_cut() {
-    let running = support::start_with(|o| o.handshake_timeout = std::time::Duration::from_millis(200));
+    let running = crate::support::start_with(|o| o.handshake_timeout = std::time::Duration::from_millis(200));
     let (port, table, _backend) = https(&running).await;
     let shown = certificate(Key::Ecdsa, &["a.example.com"]);
     running.serve(table, on(port, &[("", &[&shown])])).await;
-    let mut silent = support::client::connect(running.at(port)).await;
-    assert!(support::client::is_closed(&mut silent).await);
+    let mut silent = crate::support::client::connect(running.at(port)).await;
+    assert!(crate::support::client::is_closed(&mut silent).await);
 }
 
 /// A client that knows no ECDSA.

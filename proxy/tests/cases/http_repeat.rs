@@ -1,15 +1,8 @@
 //! Which requests are sent again when a connection to a backend breaks, and how often backends see them.
 
-// Clippy knows tests by their attribute; their helpers have none.
-#![allow(clippy::unwrap_used)]
-
-mod support;
-
 use std::net::SocketAddr;
 
-use http::{Method, Request};
-use portcullis_routing::{Retry, Rule};
-use support::{
+use crate::support::{
     Running,
     breaking::{Deed, Frames},
     client::{self, connect, exchange, get},
@@ -17,6 +10,8 @@ use support::{
     site::{Site, backend, h2, rule, share, to},
     start_with, until, within,
 };
+use http::{Method, Request};
+use portcullis_routing::{Retry, Rule};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const IDEMPOTENT: [Method; 5] = [Method::GET, Method::HEAD, Method::PUT, Method::DELETE, Method::OPTIONS];
@@ -220,7 +215,7 @@ async fn a_request_that_kills_backends_kills_no_more_than_it_has_to() {
     for (method, most) in [(Method::GET, 2), (Method::PUT, 2), (Method::POST, 1)] {
         let mut ups = Vec::new();
         for _ in 0..3 {
-            let kills = |_, seen: &support::raw::Seen| match seen.line().contains("/deadly") {
+            let kills = |_, seen: &crate::support::raw::Seen| match seen.line().contains("/deadly") {
                 true => Reply::Close,
                 false => ok("up"),
             };

@@ -1,22 +1,17 @@
 //! Bodies of HTTP/2 requests as HTTP/1 backends get them: chunk by chunk, and one end.
 
-// Clippy knows tests by their attribute; their helpers have none.
-#![allow(clippy::unwrap_used)]
-
-mod support;
-
 use std::net::SocketAddr;
 
-use bytes::Bytes;
-use http::{HeaderMap, Method, Request};
-use portcullis_routing::{Retry, Rule, Step, Steps, step::Mirror};
-use support::{
+use crate::support::{
     Running,
     client::{self, H2, connect, get},
     raw::{RawBackend, Seen, ok, status},
     site::{Site, backend, to},
     start_with, within,
 };
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request};
+use portcullis_routing::{Retry, Rule, Step, Steps, step::Mirror};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -289,8 +284,10 @@ async fn empty_frames_of_an_answer_are_no_chunks() {
                 send_frames(&mut stream, frames);
             }
         });
-        let two = support::site::h2(backend(&[address]));
-        let at = Site::of(support::site::rule([support::site::share(1, Ok(two))])).serve(&proxy).await;
+        let two = crate::support::site::h2(backend(&[address]));
+        let at = Site::of(crate::support::site::rule([crate::support::site::share(1, Ok(two))]))
+            .serve(&proxy)
+            .await;
         let mut tcp = connect(at).await;
         for _ in 0..2 {
             tcp.write_all(b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n").await.unwrap();

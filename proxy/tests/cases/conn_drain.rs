@@ -1,20 +1,15 @@
 //! The end: what is in flight finishes, idle connections go, the rest is cut at the ceiling.
 
-// Clippy knows tests by their attribute; their helpers have none.
-#![allow(clippy::unwrap_used)]
-
-mod support;
-
 use std::{sync::Arc, time::Duration};
 
-use portcullis_routing::{Protocol, Table};
-use support::{
+use crate::support::{
     Running,
     backend::TestBackend,
     client::{connect, exchange, finish, get, h2, is_closed},
     pki::{Key, any_client, certificate, client, on, tls},
     start, table, until, within,
 };
+use portcullis_routing::{Protocol, Table};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,

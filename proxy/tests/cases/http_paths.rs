@@ -1,20 +1,15 @@
 //! How paths are read, and with which bytes they reach a backend.
 
-// Clippy knows tests by their attribute; their helpers have none.
-#![allow(clippy::unwrap_used)]
-
-mod support;
-
 use std::net::SocketAddr;
 
-use http::StatusCode;
-use portcullis_routing::{Step, Steps, step::Redirect};
-use support::{
+use crate::support::{
     client::{connect, exchange},
     raw::{H2Backend, RawBackend},
     site::{Site, backend, h2, ingress, listener, rule, share, to},
     start,
 };
+use http::StatusCode;
+use portcullis_routing::{Step, Steps, step::Redirect};
 
 /// What a request comes to: the status, who answered, and the request line that the backend saw.
 async fn outcome(at: SocketAddr, target: &str, backends: &[&RawBackend]) -> (u16, String, String) {
@@ -107,7 +102,7 @@ async fn an_h2_backend_gets_them_too() {
     let backend_h2 = H2Backend::start().await;
     let proxy = start();
     let at = Site::of(rule([share(1, Ok(h2(backend(&[backend_h2.address]))))])).serve(&proxy).await;
-    let mut client = support::client::h2(connect(at).await).await;
+    let mut client = crate::support::client::h2(connect(at).await).await;
     for (target, want) in [("/a//b/%7E|%2f?x", "/a//b/%7E|%2f?x"), ("/a/../%62", "/b")] {
         assert_eq!(client.get(&format!("http://a.example{target}")).await.unwrap().0, 200, "{target}");
         assert_eq!(backend_h2.last().uri.path_and_query().unwrap().as_str(), want, "{target}");

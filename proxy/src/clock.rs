@@ -1,0 +1,228 @@
+//! A coarse clock for limits of silence: a deadline is a store, and one look at all of them four times a second takes
+//! the place of a timer for each wait.
+//!
+//! The clock counts the time in which its thread ran. A thread that stood still for a minute does not find that all of its
+//! peers were silent for a minute.
+
+use std::{
+    cell::RefCell,
+    task::Waker,
+    time::{Duration, SystemTime},
+};
+
+use slab::Slab;
+use tokio::time::{MissedTickBehavior, interval};
+
+/// The time between two looks. A deadline is seen up to two of them late, and never early.
+pub(crate) const TICK: Duration = Duration::from_millis(250);
+
+thread_local! {
+    static CLOCK: RefCell<Clock> = const { RefCell::new(Clock { now: 0, watches: Slab::new() }) };
+    static DATE: RefCell<Date> = const { RefCell::new(Date { text: [0; 29], until: 0 }) };
+}
+
+/// The date as HTTP writes it (RFC 9110, 5.6.7).
+struct Date {
+    text: [u8; 29],
+    /// The tick from which on it is out of date.
+    until: u32,
+}
+
+#[derive(Debug)]
+struct Clock {
+    /// Ticks since the thread began.
+    now: u32,
+    watches: Slab<Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    due: u32,
+    waker: Option<Waker>,
+}
+
+/// A deadline of one task; its thread's clock wakes the task from then on. Belongs to the thread that made it.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    key: usize,
+}
+
+/// A time as the clock has it, in ticks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Ticks(u32);
+
+/// Runs the clock of this thread; never ends.
+pub(crate) async fn run() {
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        tick();
+    }
+}
+
+/// The time now.
+pub(crate) fn now() -> Ticks {
+    Ticks(CLOCK.with_borrow(|clock| clock.now))
+}
+
+/// Hands over the date as HTTP writes it; up to a second old.
+pub(crate) fn with_date<T>(use_it: impl FnOnce(&[u8]) -> T) -> T {
+    let now = now().0;
+    DATE.with_borrow_mut(|date| {
+        if date.until <= now {
+            let text = httpdate::fmt_http_date(SystemTime::now());
+            date.text.copy_from_slice(text.as_bytes());
+            date.until = now + 3;
+        }
+        use_it(&date.text)
+    })
+}
+
+fn tick() {
+    CLOCK.with_borrow_mut(|clock| {
+        clock.now += 1;
+        let now = clock.now;
+        for (_, entry) in &clock.watches {
+            if entry.due <= now
+                && let Some(waker) = &entry.waker
+            {
+                waker.wake_by_ref();
+            }
+        }
+    });
+}
+
+impl Ticks {
+    /// How many ticks at least make up so long a time.
+    pub(crate) fn of(time: Duration) -> Self {
+        Self(u32::try_from(time.as_millis().div_ceil(TICK.as_millis())).unwrap_or(u32::MAX))
+    }
+
+    /// So many ticks that they certainly take no longer; `None` where even one may.
+    pub(crate) fn within(time: Duration) -> Option<Self> {
+        let ticks = u32::try_from(time.as_millis() / TICK.as_millis()).unwrap_or(u32::MAX);
+        ticks.checked_sub(2).map(Self)
+    }
+
+    /// Whether at least so long a time has passed since this one.
+    pub(crate) fn is_past(self, limit: Self) -> bool {
+        // One more: this one may have been at the end of its tick.
+        now().0.saturating_sub(self.0) > limit.0
+    }
+}
+
+impl Watch {
+    /// A deadline that is not set.
+    pub(crate) fn new() -> Self {
+        let entry = Entry { due: u32::MAX, waker: None };
+        Self { key: CLOCK.with_borrow_mut(|clock| clock.watches.insert(entry)) }
+    }
+
+    /// Says whom to wake. The waker of a task stays the same for the task's life.
+    pub(crate) fn set_waker(&self, waker: &Waker) {
+        self.with(|entry, _| {
+            if entry.waker.as_ref().is_none_or(|before| !before.will_wake(waker)) {
+                entry.waker = Some(waker.clone());
+            }
+        });
+    }
+
+    /// Sets the deadline to so long from now.
+    pub(crate) fn set(&self, limit: Ticks) {
+        self.with(|entry, now| entry.due = now.saturating_add(limit.0).saturating_add(1));
+    }
+
+    /// Takes the deadline away.
+    pub(crate) fn lift(&self) {
+        self.with(|entry, _| entry.due = u32::MAX);
+    }
+
+    /// Whether the deadline has passed.
+    pub(crate) fn is_due(&self) -> bool {
+        self.with(|entry, now| entry.due <= now)
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut Entry, u32) -> T) -> T {
+        CLOCK.with_borrow_mut(|clock| {
+            let now = clock.now;
+            act(&mut clock.watches[self.key], now)
+        })
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        // The thread may be ending.
+        let _ = CLOCK.try_with(|clock| clock.borrow_mut().watches.try_remove(self.key));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{future::poll_fn, task::Poll};
+
+    use tokio::time::Instant;
+
+    use super::*;
+
+    async fn due(watch: &Watch) {
+        poll_fn(|cx| {
+            watch.set_waker(cx.waker());
+            if watch.is_due() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_is_never_early_and_at_most_two_ticks_late() {
+        tokio::spawn(run());
+        for ms in [1, 250, 251, 1000, 60_000] {
+            for offset in [0, 1, 100, 249] {
+                tokio::time::sleep(Duration::from_millis(offset)).await;
+                let (watch, begin, limit) = (Watch::new(), Instant::now(), Duration::from_millis(ms));
+                watch.set(Ticks::of(limit));
+                due(&watch).await;
+                let waited = begin.elapsed();
+                assert!(waited >= limit && waited <= limit + 2 * TICK, "{ms} ms: {waited:?}");
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_can_be_moved_and_lifted() {
+        tokio::spawn(run());
+        let (watch, begin) = (Watch::new(), Instant::now());
+        let second = Ticks::of(Duration::from_secs(1));
+        for _ in 0..10 {
+            watch.set(second);
+            tokio::time::sleep(Duration::from_millis(900)).await;
+            assert!(!watch.is_due());
+        }
+        watch.lift();
+        tokio::time::sleep(Duration::from_secs(100)).await;
+        assert!(!watch.is_due());
+        watch.set(second);
+        due(&watch).await;
+        assert!(begin.elapsed() >= Duration::from_secs(110));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_has_passed_is_known_within_a_tick() {
+        tokio::spawn(run());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let (since, limit) = (now(), Duration::from_secs(4));
+        tokio::time::sleep(limit - Duration::from_millis(1)).await;
+        assert!(!since.is_past(Ticks::of(limit)));
+        tokio::time::sleep(2 * TICK).await;
+        assert!(since.is_past(Ticks::of(limit)));
+    }
+
+    #[test]
+    fn watches_that_end_leave_their_place() {
+        let first = Watch::new();
+        let key = first.key;
+        drop(first);
+        assert_eq!(Watch::new().key, key);
+    }
+}

@@ -1,0 +1,40 @@
+//! The carrier of our own: from the bytes of a client to those of an HTTP/1 backend and back.
+//!
+//! ```text
+//! client     a connection: waits for requests, one after the other
+//!   plan     reads a head (head, message, name), decides (portcullis_routing::decide), writes what follows (request)
+//!   exchange attempts at backends (attempts, backend, pool), or an answer of ours (answer)
+//!     relay  both directions at a time: the request's body (upload), the answer's head (answer) and body (framing)
+//!   handover what pingora carries
+//! streams    a request of an HTTP/2 client: the same attempts, and both directions over its stream
+//! ```
+//!
+//! A head stays in the buffer that it was read into and is written once, for the other side; headers that are not changed
+//! are copied in runs. Buffers are lent while there is something in them. Nothing is allocated, armed or locked for a request
+//! that asks for nothing special.
+
+mod answer;
+mod attempts;
+mod backend;
+mod buffer;
+mod client;
+mod exchange;
+mod fields;
+mod framing;
+mod handover;
+mod head;
+mod message;
+mod name;
+mod plan;
+mod pool;
+mod relay;
+mod request;
+mod streams;
+mod upload;
+
+pub(crate) use self::{
+    client::serve,
+    framing::{Framing, Part},
+    pool::{clear as close_idle_backends, set_limit as set_idle_backends, sweep as sweep_idle_backends},
+    streams::serve as serve_stream,
+};

@@ -1,0 +1,359 @@
+//! Answers: that of a backend, checked and brought to the form that an HTTP/1 client gets, and our own.
+
+use std::{mem::MaybeUninit, ops::Range};
+
+use httparse::{Error, Header, ParserConfig, Status};
+use portcullis_routing::{Headers, Route, Step};
+
+use super::{
+    fields::{Edit, Runs, place, put, put_number},
+    framing::Framing,
+    message::{Seen, Why, is_named},
+    name::{Kind, kind},
+};
+use crate::{clock, http::answer::Reply, refusal::MAX_FIELDS};
+
+/// Room for the headers of one answer.
+pub(super) struct Room<'b> {
+    headers: [MaybeUninit<Header<'b>>; MAX_FIELDS],
+    kinds: [Kind; MAX_FIELDS],
+}
+
+/// The head of a backend's answer.
+pub(super) struct AnswerHead<'r, 'b> {
+    pub(super) status: u16,
+    /// The phrase behind it, which means nothing.
+    phrase: &'b str,
+    http10: bool,
+    headers: &'r [Header<'b>],
+    kinds: &'r [Kind],
+    pub(super) seen: Seen,
+    bytes: &'b [u8],
+    pub(super) len: usize,
+    /// Whether a value goes on over several lines.
+    folded: bool,
+}
+
+/// What an HTTP/1 client has to be told beside the answer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Form {
+    /// Whether it speaks HTTP/1.0.
+    pub(super) http10: bool,
+    /// Whether the connection ends behind the answer.
+    pub(super) close: bool,
+    /// Whether a body without a length is put in chunks.
+    pub(super) chunks: bool,
+}
+
+impl<'b> Room<'b> {
+    pub(super) fn new() -> Self {
+        Self { headers: [const { MaybeUninit::uninit() }; MAX_FIELDS], kinds: [Kind::Other; MAX_FIELDS] }
+    }
+
+    /// Reads the head of an answer; `None` where it goes on.
+    ///
+    /// # Errors
+    /// Where it is malformed.
+    pub(super) fn read(&mut self, bytes: &'b [u8]) -> Result<Option<AnswerHead<'_, 'b>>, Why> {
+        let mut parser = ParserConfig::default();
+        // Old servers do both.
+        parser.allow_spaces_after_header_name_in_responses(true);
+        parser.allow_obsolete_multiline_headers_in_responses(true);
+        let mut parsed = httparse::Response::new(&mut []);
+        let read = parser.parse_response_with_uninit_headers(&mut parsed, bytes, &mut self.headers);
+        let len = match read {
+            Ok(Status::Complete(len)) => len,
+            Ok(Status::Partial) => return Ok(None),
+            Err(Error::TooManyHeaders) => return Err("the backend's answer has too many headers"),
+            Err(_) => return Err("the backend's answer is malformed"),
+        };
+        let (Some(status), Some(version)) = (parsed.code, parsed.version) else {
+            return Err("the backend's answer is malformed");
+        };
+        if !(100..=999).contains(&status) {
+            return Err("the backend's answer has no valid status");
+        }
+        let (headers, mut seen) = (&*parsed.headers, Seen::default());
+        for (slot, header) in self.kinds.iter_mut().zip(headers) {
+            let kind = kind(header.name.as_bytes());
+            *slot = kind;
+            seen.read(kind, header.value).map_err(|_| "the backend's answer has no clear end")?;
+        }
+        // A line for each header, one before and one behind.
+        let folded = memchr::memchr_iter(b'\n', &bytes[..len]).count() > headers.len() + 2;
+        let (phrase, http10) = (parsed.reason.unwrap_or_default(), version == 0);
+        Ok(Some(AnswerHead {
+            status,
+            phrase,
+            http10,
+            headers,
+            kinds: &self.kinds[..headers.len()],
+            seen,
+            bytes,
+            len,
+            folded,
+        }))
+    }
+}
+
+impl AnswerHead<'_, '_> {
+    /// The body behind it.
+    ///
+    /// # Errors
+    /// Where it is in a coding that its version does not know.
+    pub(super) fn body(&self, to_head: bool) -> Result<Framing, Why> {
+        self.seen
+            .of_answer(self.status, to_head, self.http10)
+            .map_err(|_| "the backend answers in an unknown transfer coding")
+    }
+
+    /// Whether the backend's connection may carry another request.
+    pub(super) fn persists(&self) -> bool {
+        self.seen.persists(self.http10)
+    }
+
+    /// How many seconds the backend says that it keeps its connection without a request: `Keep-Alive: timeout=5, max=100`.
+    pub(super) fn keep_alive(&self) -> Option<u64> {
+        let value = self.values(Kind::KeepAlive).next()?;
+        std::str::from_utf8(value).ok()?.split(',').find_map(|part| {
+            let (name, value) = part.split_once('=')?;
+            name.trim()
+                .eq_ignore_ascii_case("timeout")
+                .then(|| value.trim().trim_matches('"').parse().ok())?
+        })
+    }
+
+    /// The headers that go on to a client of any version, but for those that frame the message.
+    pub(super) fn passed(&self) -> impl Iterator<Item = &Header<'_>> {
+        self.fields()
+            .filter(|(kind, header)| !kind.is_essential() && self.goes_on(*kind, header))
+            .map(|(_, header)| header)
+    }
+
+    /// The length of the body, where the answer says one.
+    pub(super) fn length(&self) -> Option<u64> {
+        self.seen.length().filter(|_| self.may_have_body() && !self.seen.is_chunked())
+    }
+
+    /// The bytes of the head.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+
+    /// Where a value stands in them.
+    pub(super) fn place(&self, value: &[u8]) -> Range<usize> {
+        place(self.bytes, value)
+    }
+
+    fn fields(&self) -> impl Iterator<Item = (Kind, &Header<'_>)> {
+        self.kinds.iter().copied().zip(self.headers)
+    }
+
+    fn values(&self, of: Kind) -> impl Iterator<Item = &[u8]> {
+        self.fields().filter(move |(kind, _)| *kind == of).map(|(_, header)| header.value)
+    }
+
+    fn goes_on(&self, kind: Kind, header: &Header<'_>) -> bool {
+        match kind {
+            Kind::Connection | Kind::KeepAlive | Kind::Hop | Kind::Upgrade => false,
+            kind => {
+                !self.seen.names_headers
+                    || kind.is_essential()
+                    || !is_named(header.name.as_bytes(), self.values(Kind::Connection))
+            }
+        }
+    }
+
+    /// Whether there is a body, or could be, that its framing speaks of.
+    fn may_have_body(&self) -> bool {
+        self.status >= 200 && self.status != 204
+    }
+
+    /// Writes it for an HTTP/1 client. `request` is what the client sent, where the route's steps ask for it.
+    pub(super) fn write(&self, form: Form, route: Option<&Route>, request: &dyn Headers, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"HTTP/1.1 ");
+        put_number(out, self.status.into());
+        put(out, &[b" ", self.phrase.as_bytes(), b"\r\n"]);
+        let begin = out.len();
+        self.write_headers(form, out);
+        if let Some(route) = route.filter(|route| bears_on_answers(route)) {
+            let mut edit = Edit::new(out, begin);
+            route.edit_answer(request, &mut edit);
+            edit.finish();
+        }
+        if self.status >= 200 {
+            write_connection(form, out);
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+
+    fn write_headers(&self, form: Form, out: &mut Vec<u8>) {
+        let (mut runs, mut has_date, mut has_length) = (Runs::new(self.bytes), false, false);
+        for (kind, header) in self.fields() {
+            let goes_on = match kind {
+                // Chunks are the last word on where the body ends (RFC 9112, 6.3).
+                Kind::ContentLength if self.seen.is_chunked() => false,
+                Kind::ContentLength => self.may_have_body() && !std::mem::replace(&mut has_length, true),
+                Kind::TransferEncoding => self.may_have_body() && !form.http10,
+                Kind::Date => {
+                    has_date = true;
+                    true
+                }
+                kind => self.goes_on(kind, header),
+            };
+            if goes_on && kind == Kind::ContentLength && self.seen.one_length().is_some() {
+                runs.flush(out);
+                out.extend_from_slice(b"Content-Length: ");
+                put_number(out, self.seen.one_length().unwrap_or_default());
+                out.extend_from_slice(b"\r\n");
+            } else if goes_on && self.folded && header.value.contains(&b'\n') {
+                runs.unfold(header, out);
+            } else if goes_on {
+                runs.keep(header, out);
+            }
+        }
+        runs.flush(out);
+        if form.chunks {
+            out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+        }
+        if !has_date && self.status >= 200 {
+            write_date(out);
+        }
+    }
+}
+
+/// Whether a step of the route changes its answers.
+pub(super) fn bears_on_answers(route: &Route) -> bool {
+    route.steps().any(|step| matches!(step, Step::ResponseHeaders(_) | Step::Cors(_)))
+}
+
+fn write_connection(form: Form, out: &mut Vec<u8>) {
+    match form {
+        Form { close: true, .. } => out.extend_from_slice(b"Connection: close\r\n"),
+        Form { http10: true, .. } => out.extend_from_slice(b"Connection: keep-alive\r\n"),
+        Form { .. } => {}
+    }
+}
+
+/// Whoever passes an answer on that has no date says when it came (RFC 9110, 6.6.1).
+fn write_date(out: &mut Vec<u8>) {
+    clock::with_date(|date| put(out, &[b"Date: ", date, b"\r\n"]));
+}
+
+/// Writes an answer of our own; `bare` where the client wants its head alone.
+pub(super) fn write_own(reply: &Reply, form: Form, bare: bool, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"HTTP/1.1 ");
+    put_number(out, reply.status.as_u16().into());
+    put(out, &[b" ", reply.status.canonical_reason().unwrap_or_default().as_bytes(), b"\r\n"]);
+    for (name, value) in &reply.headers {
+        put(out, &[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"]);
+    }
+    if reply.body.is_empty()
+        && !reply.headers.contains_key(http::header::CONTENT_LENGTH)
+        && reply.status != 204
+    {
+        out.extend_from_slice(b"content-length: 0\r\n");
+    }
+    write_date(out);
+    write_connection(form, out);
+    out.extend_from_slice(b"\r\n");
+    if !bare {
+        out.extend_from_slice(reply.body.as_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderMap;
+
+    use super::*;
+
+    const PERSISTS: Form = Form { http10: false, close: false, chunks: false };
+
+    fn written(answer: &str, form: Form) -> String {
+        let mut room = Room::new();
+        let head = room.read(answer.as_bytes()).unwrap().unwrap();
+        let mut out = Vec::new();
+        head.write(form, None, &HeaderMap::new(), &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn an_answer_goes_on_without_what_ends_here() {
+        let closes = Form { close: true, ..PERSISTS };
+        let old = Form { http10: true, ..PERSISTS };
+        for (answer, form, want) in [
+            (
+                "HTTP/1.1 200 OK\r\nDate: x\r\nA: 1\r\n\r\n",
+                PERSISTS,
+                "HTTP/1.1 200 OK\r\nDate: x\r\nA: 1\r\n\r\n",
+            ),
+            (
+                "HTTP/1.0 200 Fine\r\nDate: x\r\nConnection: close, X-Hop\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\nA: 1\r\n\r\n",
+                PERSISTS,
+                "HTTP/1.1 200 Fine\r\nDate: x\r\nA: 1\r\n\r\n",
+            ),
+            (
+                "HTTP/1.1 204 No\r\nDate: x\r\nContent-Length: 0\r\nTransfer-Encoding: chunked\r\n\r\n",
+                closes,
+                "HTTP/1.1 204 No\r\nDate: x\r\nConnection: close\r\n\r\n",
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+                PERSISTS,
+                "HTTP/1.1 200 OK\r\nDate: x\r\nTransfer-Encoding: chunked\r\n\r\n",
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nDate: x\r\nTransfer-Encoding: chunked\r\n\r\n",
+                old,
+                "HTTP/1.1 200 OK\r\nDate: x\r\nConnection: keep-alive\r\n\r\n",
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 5, 5\r\nContent-Length: 5\r\n\r\n",
+                PERSISTS,
+                "HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 5\r\n\r\n",
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nDate: x\r\nFolded: a\r\n b\r\nSpaced : c\r\n\r\n",
+                Form { chunks: true, ..PERSISTS },
+                "HTTP/1.1 200 OK\r\nDate: x\r\nFolded: a   b\r\nSpaced: c\r\nTransfer-Encoding: chunked\r\n\r\n",
+            ),
+            ("HTTP/1.1 103 Early\r\nLink: x\r\n\r\n", closes, "HTTP/1.1 103 Early\r\nLink: x\r\n\r\n"),
+        ] {
+            assert_eq!(written(answer, form), want, "{answer:?}");
+        }
+        assert!(written("HTTP/1.1 200 OK\r\n\r\n", PERSISTS).contains("\r\nDate: "));
+    }
+
+    #[test]
+    fn a_malformed_answer_is_refused() {
+        for answer in [
+            "HTTP/1.1 20 OK\r\n\r\n",
+            "HTTP/2.0 200 OK\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: cow\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nA\x00: b\r\n\r\n",
+        ] {
+            assert!(Room::new().read(answer.as_bytes()).is_err(), "{answer:?}");
+        }
+        assert!(matches!(Room::new().read(b"HTTP/1.1 200 OK\r\nA"), Ok(None)));
+    }
+
+    #[test]
+    fn a_backend_may_say_how_long_it_waits_for_another_request() {
+        for (value, want) in [
+            ("timeout=5", Some(5)),
+            ("timeout=5, max=100", Some(5)),
+            ("max=100,Timeout = 0", Some(0)),
+            ("timeout=\"7\"", Some(7)),
+            ("max=100", None),
+            ("timeout", None),
+            ("timeout=-1", None),
+            ("", None),
+        ] {
+            let answer = format!("HTTP/1.1 200 OK\r\nKeep-Alive: {value}\r\n\r\n");
+            let mut room = Room::new();
+            assert_eq!(room.read(answer.as_bytes()).unwrap().unwrap().keep_alive(), want, "{value:?}");
+        }
+    }
+}

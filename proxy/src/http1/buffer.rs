@@ -1,0 +1,258 @@
+//! Buffers that are lent while there is something in them. An idle connection holds none.
+
+use std::cell::RefCell;
+
+/// Sizes of buffers. What fills one is read on into the next.
+const SIZES: [usize; 3] = [16 << 10, 64 << 10, 256 << 10];
+/// So many of each size are kept by a thread for the next who needs one.
+const KEPT: [usize; 3] = [64, 16, 4];
+
+thread_local! {
+    static FREE: RefCell<[Vec<Box<[u8]>>; 3]> = const { RefCell::new([Vec::new(), Vec::new(), Vec::new()]) };
+    static LISTS: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The size of a buffer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Size {
+    /// Holds nearly every head.
+    #[default]
+    Small = 0,
+    /// For what goes on beyond it.
+    Large = 1,
+    /// For what does not end.
+    Huge = 2,
+}
+
+/// Bytes that were read and not used yet, and room for more. Holds no memory while it is empty, if it was given back.
+#[derive(Debug, Default)]
+pub(super) struct Buffer {
+    data: Box<[u8]>,
+    start: usize,
+    end: usize,
+}
+
+impl Size {
+    /// The next larger one.
+    pub(super) fn next(self) -> Self {
+        match self {
+            Self::Small => Self::Large,
+            Self::Large | Self::Huge => Self::Huge,
+        }
+    }
+}
+
+impl Buffer {
+    /// A buffer of this size.
+    pub(super) fn take(size: Size) -> Self {
+        let place = size as usize;
+        let data = FREE.with_borrow_mut(|free| free[place].pop());
+        let data = data.unwrap_or_else(|| vec![0; SIZES[place]].into_boxed_slice());
+        Self { data, start: 0, end: 0 }
+    }
+
+    /// A buffer that holds these bytes and has room for as many again.
+    pub(super) fn of(bytes: &[u8]) -> Self {
+        let mut buffer = Self::take(Size::Small);
+        buffer.put(bytes);
+        buffer
+    }
+
+    /// The bytes.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.data[self.start..self.end]
+    }
+
+    /// Where more can be read to; the caller says with [`Self::filled`] how much came.
+    pub(super) fn room(&mut self) -> &mut [u8] {
+        &mut self.data[self.end..]
+    }
+
+    /// So many bytes were read to the room.
+    pub(super) fn filled(&mut self, n: usize) {
+        self.end += n;
+        assert!(self.end <= self.data.len(), "no more than there was room for");
+    }
+
+    /// The first so many bytes are used.
+    pub(super) fn used(&mut self, n: usize) {
+        self.start += n;
+        assert!(self.start <= self.end, "no more than there was");
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+        }
+    }
+
+    /// Whether it holds no bytes.
+    pub(super) fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    /// Whether it has memory.
+    pub(super) fn is_lent(&self) -> bool {
+        !self.data.is_empty()
+    }
+
+    /// Makes room behind the bytes: by moving them to the front, or into a larger buffer.
+    pub(super) fn make_room(&mut self) {
+        if self.start > 0 {
+            self.data.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
+        }
+        if self.end == self.data.len() {
+            self.grow(self.data.len() + 1);
+        }
+    }
+
+    /// Adds bytes.
+    pub(super) fn put(&mut self, bytes: &[u8]) {
+        if self.data.len() - self.end < bytes.len() {
+            self.grow(self.end - self.start + bytes.len());
+        }
+        self.data[self.end..self.end + bytes.len()].copy_from_slice(bytes);
+        self.end += bytes.len();
+    }
+
+    /// Gives the memory back where there is nothing in it.
+    pub(super) fn give_back(&mut self) {
+        if self.is_empty() {
+            *self = Self::default();
+        }
+    }
+
+    /// Moves the bytes into a buffer of at least this size.
+    fn grow(&mut self, least: usize) {
+        let size =
+            [Size::Small, Size::Large, Size::Huge].into_iter().find(|size| SIZES[*size as usize] >= least);
+        let mut larger = match size {
+            Some(size) => Self::take(size),
+            None => Self { data: vec![0; least.next_power_of_two()].into_boxed_slice(), start: 0, end: 0 },
+        };
+        let held = self.end - self.start;
+        larger.data[..held].copy_from_slice(self.bytes());
+        larger.end = held;
+        *self = larger;
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        let Some(place) = SIZES.iter().position(|size| *size == self.data.len()) else { return };
+        let data = std::mem::take(&mut self.data);
+        let _ = FREE.try_with(|free| {
+            let free = &mut free.borrow_mut()[place];
+            if free.len() < KEPT[place] {
+                free.push(data);
+            }
+        });
+    }
+}
+
+/// Bytes that are put together to be sent, and how many of them were; lent like a buffer.
+#[derive(Debug, Default)]
+pub(super) struct Out {
+    pub(super) bytes: Vec<u8>,
+    sent: usize,
+}
+
+/// A list that has grown beyond this is not kept.
+const KEPT_LIST: usize = 16 << 10;
+
+impl Out {
+    /// Room that was used before.
+    pub(super) fn take() -> Self {
+        Self { bytes: LISTS.with_borrow_mut(Vec::pop).unwrap_or_default(), sent: 0 }
+    }
+
+    /// What is still to be sent.
+    pub(super) fn left(&self) -> &[u8] {
+        &self.bytes[self.sent..]
+    }
+
+    /// Whether all of it was sent.
+    pub(super) fn is_sent(&self) -> bool {
+        self.sent == self.bytes.len()
+    }
+
+    /// Takes note of bytes that were sent; returns how many of them were beyond these.
+    pub(super) fn sent(&mut self, n: usize) -> usize {
+        let of_these = n.min(self.bytes.len() - self.sent);
+        self.sent += of_these;
+        n - of_these
+    }
+
+    /// All of it is to be sent again.
+    pub(super) fn rewind(&mut self) {
+        self.sent = 0;
+    }
+
+    /// Drops what there is.
+    pub(super) fn clear(&mut self) {
+        self.bytes.clear();
+        self.sent = 0;
+    }
+}
+
+impl Drop for Out {
+    fn drop(&mut self) {
+        let mut bytes = std::mem::take(&mut self.bytes);
+        if bytes.capacity() == 0 || bytes.capacity() > KEPT_LIST {
+            return;
+        }
+        bytes.clear();
+        let _ = LISTS.try_with(|lists| {
+            let mut lists = lists.borrow_mut();
+            if lists.len() < KEPT[0] {
+                lists.push(bytes);
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_come_out_as_they_went_in_however_a_buffer_grows() {
+        let mut buffer = Buffer::default();
+        let (mut put, mut used) = (0_u32, 0_u32);
+        for step in [1, 10_000, 5000, 1, 60_000, 100, 300_000, 7] {
+            let bytes: Vec<u8> = (put..put + step).map(|n| n as u8).collect();
+            put += step;
+            buffer.put(&bytes);
+            buffer.make_room();
+            assert!(!buffer.room().is_empty());
+            let n = buffer.bytes().len() / 2;
+            for byte in &buffer.bytes()[..n] {
+                assert_eq!(*byte, used as u8);
+                used += 1;
+            }
+            buffer.used(n);
+        }
+        assert_eq!(buffer.bytes().len() as u32, put - used);
+    }
+
+    #[test]
+    fn what_is_given_back_is_lent_again() {
+        let mut buffer = Buffer::take(Size::Large);
+        let at = buffer.room().as_ptr();
+        buffer.put(b"x");
+        buffer.give_back();
+        assert!(buffer.is_lent(), "there is something in it");
+        buffer.used(1);
+        buffer.give_back();
+        assert!(!buffer.is_lent() && buffer.is_empty());
+        assert_eq!(Buffer::take(Size::Large).room().as_ptr(), at);
+    }
+
+    #[test]
+    fn what_was_sent_is_counted_once() {
+        let mut out = Out::take();
+        out.bytes.extend_from_slice(b"abcdef");
+        assert_eq!((out.sent(2), out.left()), (0, &b"cdef"[..]));
+        assert_eq!((out.sent(7), out.is_sent()), (3, true));
+        out.rewind();
+        assert_eq!(out.left(), b"abcdef");
+    }
+}

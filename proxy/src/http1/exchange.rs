@@ -1,0 +1,207 @@
+//! A request of an HTTP/1 client that an HTTP/1 backend answers, or we: attempts, and the end of the exchange.
+
+use std::{future::poll_fn, io::IoSlice, pin::Pin, task::Poll, time::Duration};
+
+use portcullis_routing::Answer;
+use tokio::time::Sleep;
+
+use super::{
+    answer::{self, Form},
+    attempts::{self, Attempted, End, note_cut},
+    backend::Connection,
+    buffer::Out,
+    client::{Client, Next},
+    framing::Framing,
+    plan::{About, Origin},
+    relay::{Relay, Request, Time},
+    upload::Upload,
+};
+use crate::{
+    accept::Worker,
+    clock::Ticks,
+    http::{
+        answer::{self as own, Reply},
+        attempt::No,
+        context::Context,
+        retry,
+    },
+    limits::Limits,
+};
+
+/// A body that nobody wants is read so far, and for so long, for the sake of the connection's next request.
+const DISCARDED: usize = 1 << 20;
+const DISCARD_TIME: Duration = Duration::from_secs(5);
+
+/// Answers without a backend.
+pub(super) async fn answer(
+    client: &mut Client,
+    mut context: Context,
+    reply: &Reply,
+    asked: &About,
+    body: Framing,
+    limits: &Limits,
+) -> Next {
+    context.status = reply.status.as_u16();
+    let short = match body {
+        Framing::Length(length) => length <= DISCARDED as u64,
+        Framing::Chunked(_) | Framing::Done => true,
+        Framing::Close => false,
+    };
+    let has_body = !body.is_done();
+    let keep_alive = asked.keep_alive && short && !(has_body && asked.expects) && !context.conn.draining();
+    let told = say(client, reply, asked, !keep_alive, limits).await;
+    let bytes = if asked.head_only { 0 } else { reply.body.len() };
+    context.finish(if told { bytes } else { 0 }, !told);
+    if !told || !keep_alive {
+        return Next::Close;
+    }
+    match has_body {
+        true => discard(client, body).await,
+        false => Next::Request,
+    }
+}
+
+/// Writes an answer of our own. False: the client does not take it.
+async fn say(client: &mut Client, reply: &Reply, asked: &About, close: bool, limits: &Limits) -> bool {
+    let form = Form { http10: asked.http10, close, chunks: false };
+    let mut out = Out::take();
+    answer::write_own(reply, form, asked.head_only, &mut out.bytes);
+    client.watch.set(Ticks::of(limits.idle));
+    let said = poll_fn(|cx| {
+        client.watch.set_waker(cx.waker());
+        while !out.is_sent() {
+            match client.poll_write(cx, &[IoSlice::new(out.left())]) {
+                Poll::Ready(Ok(n)) => {
+                    out.sent(n);
+                }
+                Poll::Ready(Err(_)) => return Poll::Ready(false),
+                Poll::Pending if client.watch.is_due() => return Poll::Ready(false),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        client.poll_flush(cx).map(|flushed| flushed.is_ok())
+    })
+    .await;
+    client.watch.lift();
+    said
+}
+
+/// Reads a body to its end.
+async fn discard(client: &mut Client, mut body: Framing) -> Next {
+    let mut left = DISCARDED;
+    client.watch.set(Ticks::of(DISCARD_TIME));
+    let ended = poll_fn(|cx| {
+        client.watch.set_waker(cx.waker());
+        loop {
+            while !client.input.is_empty() && !body.is_done() {
+                let Ok((n, _)) = body.next(client.input.bytes()) else { return Poll::Ready(false) };
+                if n == 0 || n > left {
+                    return Poll::Ready(false);
+                }
+                client.input.used(n);
+                left -= n;
+            }
+            if body.is_done() {
+                return Poll::Ready(true);
+            }
+            match client.poll_read(cx) {
+                Poll::Ready(Ok(n)) if n > 0 => {}
+                Poll::Ready(_) => return Poll::Ready(false),
+                Poll::Pending if client.watch.is_due() => return Poll::Ready(false),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    })
+    .await;
+    client.watch.lift();
+    if ended { Next::Request } else { Next::Close }
+}
+
+/// Carries a request to a backend, and the answer to the client.
+pub(super) async fn forward(
+    worker: &Worker,
+    client: &mut Client,
+    mut context: Context,
+    head: Out,
+    asked: About,
+    body: Framing,
+    origin: Origin,
+) -> Next {
+    let limits = &worker.limits;
+    let repeats =
+        retry::is_idempotent(&asked.method) || context.rule().is_some_and(|rule| rule.retry.is_some());
+    let mut side = Side { client, upload: Upload::new(body, repeats), asked, origin, idle: limits.idle };
+    let method = side.asked.method.clone();
+    let end = attempts::carry(worker, &mut context, head, &method, &mut side).await;
+    match end {
+        End::Answered { keep_alive, content } => {
+            context.finish(content, false);
+            if keep_alive { Next::Request } else { Next::Close }
+        }
+        End::Cut(broken, content) => {
+            note_cut(&mut context, broken, content);
+            // The client has to see that the answer is not whole.
+            side.client.ended = true;
+            Next::Close
+        }
+        End::No(no) => side.reject(context, no, limits).await,
+    }
+}
+
+/// The side of an HTTP/1 client.
+struct Side<'c> {
+    client: &'c mut Client,
+    upload: Upload,
+    asked: About,
+    origin: Origin,
+    idle: Duration,
+}
+
+impl attempts::Client for Side<'_> {
+    fn is_repeatable(&self) -> bool {
+        self.upload.is_repeatable()
+    }
+
+    fn is_bodiless(&self) -> bool {
+        self.upload.is_done()
+    }
+
+    async fn attempt(
+        &mut self,
+        context: &mut Context,
+        connection: &mut Connection,
+        head: &mut Out,
+        deadline: Option<Pin<Box<Sleep>>>,
+    ) -> Attempted {
+        self.upload.rewind();
+        let Self { client, upload, asked, origin, idle } = self;
+        let mut relay = Relay::new(
+            Request { client, upload, head, asked, origin },
+            context,
+            connection,
+            Time { idle: *idle, deadline },
+        );
+        let end = relay.run().await;
+        let attempted = Attempted { end, answered: relay.has_answered(), content: relay.content };
+        drop(relay);
+        self.client.watch.lift();
+        attempted
+    }
+}
+
+impl Side<'_> {
+    /// Tells the client why no backend answers.
+    async fn reject(self, mut context: Context, (rejection, why): No, limits: &Limits) -> Next {
+        let Self { client, upload, asked, origin, .. } = self;
+        let answer = Answer::reject(rejection, why);
+        context.rejection = Some((rejection, why));
+        let reply = own::reply(&answer, context.grpc, context.route.as_ref(), &origin);
+        context.status = reply.status.as_u16();
+        // What is left of the body would be read as the next request.
+        let close = !asked.keep_alive || !upload.is_done() || context.conn.draining();
+        let told = say(client, &reply, &asked, close, limits).await;
+        let bytes = if asked.head_only || !told { 0 } else { reply.body.len() };
+        context.finish(bytes, !told);
+        if told && !close { Next::Request } else { Next::Close }
+    }
+}

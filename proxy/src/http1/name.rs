@@ -1,0 +1,139 @@
+//! What the names of headers mean to a proxy. Most mean nothing to it, and their lines go on as they came.
+
+/// What is done with a header because of its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// It goes on.
+    Other,
+    Host,
+    Connection,
+    ContentLength,
+    TransferEncoding,
+    Expect,
+    Upgrade,
+    KeepAlive,
+    Trailer,
+    Date,
+    ContentType,
+    Origin,
+    /// It concerns this connection alone (RFC 9110, 7.6.1), or the proxy (11.7).
+    Hop,
+    /// `X-Forwarded-For`.
+    ForwardedFor,
+    /// `X-Forwarded-Host`.
+    ForwardedHost,
+    /// `X-Forwarded-Port`.
+    ForwardedPort,
+    /// `X-Forwarded-Proto`.
+    ForwardedProto,
+    /// `X-Scheme` and `X-Forwarded-Scheme`.
+    Scheme,
+    /// Others that say something of the client, which only trusted proxies may: `Forwarded`, `X-Forwarded-*`,
+    /// `X-Original-Forwarded-*`.
+    Claim,
+    RealIp,
+    RequestId,
+    /// `Proxy`, which CGI-like backends would read as the variable `HTTP_PROXY`; and names with an underscore, as far as
+    /// such backends would read them as one that is set here.
+    Forged,
+}
+
+/// What a header of this name is.
+pub(super) fn kind(name: &[u8]) -> Kind {
+    let is = |text: &str| name.eq_ignore_ascii_case(text.as_bytes());
+    // By length first: that alone is enough for nearly every name that means nothing here.
+    match name.len() {
+        2 if is("te") => Kind::Hop,
+        4 if is("host") => Kind::Host,
+        4 if is("date") => Kind::Date,
+        5 if is("proxy") => Kind::Forged,
+        6 if is("expect") => Kind::Expect,
+        6 if is("origin") => Kind::Origin,
+        7 if is("upgrade") => Kind::Upgrade,
+        7 if is("trailer") => Kind::Trailer,
+        8 if is("x-scheme") => Kind::Scheme,
+        9 if is("forwarded") => Kind::Claim,
+        9 if is("x-real-ip") => Kind::RealIp,
+        10 if is("connection") => Kind::Connection,
+        10 if is("keep-alive") => Kind::KeepAlive,
+        12 if is("content-type") => Kind::ContentType,
+        12 if is("x-request-id") => Kind::RequestId,
+        14 if is("content-length") => Kind::ContentLength,
+        14 if is("http2-settings") => Kind::Hop,
+        15 if is("x-forwarded-for") => Kind::ForwardedFor,
+        16 if is("x-forwarded-host") => Kind::ForwardedHost,
+        16 if is("x-forwarded-port") => Kind::ForwardedPort,
+        16 if is("proxy-connection") => Kind::Hop,
+        17 if is("transfer-encoding") => Kind::TransferEncoding,
+        17 if is("x-forwarded-proto") => Kind::ForwardedProto,
+        18 if is("proxy-authenticate") => Kind::Hop,
+        18 if is("x-forwarded-scheme") => Kind::Scheme,
+        19 if is("proxy-authorization") => Kind::Hop,
+        _ => rest(name),
+    }
+}
+
+fn rest(name: &[u8]) -> Kind {
+    let claims =
+        matches!(name.first(), Some(b'x' | b'X')) && CLAIMS.iter().any(|claim| reads_as(name, claim, false));
+    let underscore = name.contains(&b'_');
+    match (claims, underscore) {
+        (true, true) => Kind::Forged,
+        (true, false) => Kind::Claim,
+        (false, true) if OURS.iter().any(|ours| reads_as(name, ours, true)) => Kind::Forged,
+        (false, _) => Kind::Other,
+    }
+}
+
+/// What names begin with that say something of the client.
+const CLAIMS: [&str; 2] = ["x-forwarded-", "x-original-forwarded-"];
+const OURS: [&str; 3] = ["x-real-ip", "x-request-id", "x-scheme"];
+
+/// Whether a name (or its beginning) is this one, where `_` is as good as `-`.
+fn reads_as(name: &[u8], other: &str, whole: bool) -> bool {
+    let same = |(a, b): (&u8, u8)| a.to_ascii_lowercase() == b || (*a == b'_' && b == b'-');
+    (name.len() == other.len() || (!whole && name.len() > other.len()))
+        && name.iter().zip(other.bytes()).all(same)
+}
+
+impl Kind {
+    /// Whether `Connection` cannot take such a header away: it frames the message, or says who asked for what.
+    pub(super) fn is_essential(self) -> bool {
+        matches!(self, Self::Host | Self::ContentLength | Self::TransferEncoding)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_known_however_they_are_spelt() {
+        for (name, want) in [
+            ("Host", Kind::Host),
+            ("CONTENT-LENGTH", Kind::ContentLength),
+            ("te", Kind::Hop),
+            ("Trailer", Kind::Trailer),
+            ("Proxy-Authorization", Kind::Hop),
+            ("proxy", Kind::Forged),
+            ("X-Forwarded-For", Kind::ForwardedFor),
+            ("X-Forwarded-Prefix", Kind::Claim),
+            ("x-original-forwarded-for", Kind::Claim),
+            ("Forwarded", Kind::Claim),
+            ("X_Forwarded_For", Kind::Forged),
+            ("x-forwarded_prefix", Kind::Forged),
+            ("X_Original-Forwarded_For", Kind::Forged),
+            ("X_Real_IP", Kind::Forged),
+            ("x_request-id", Kind::Forged),
+            ("x_real_ip_", Kind::Other),
+            ("x_forwarded", Kind::Other),
+            ("X-Forwarded", Kind::Other),
+            ("my_header", Kind::Other),
+            ("Accept", Kind::Other),
+            ("x-te", Kind::Other),
+            ("", Kind::Other),
+        ] {
+            assert_eq!(kind(name.as_bytes()), want, "{name}");
+        }
+    }
+}

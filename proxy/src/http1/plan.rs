@@ -1,0 +1,280 @@
+//! What becomes of a request: read, decided about, and written for whoever carries it on, in one go over its bytes.
+
+use std::sync::Arc;
+
+use http::{HeaderName, HeaderValue, Method, header};
+use portcullis_routing::{
+    self as routing, Answer, Asked, Carrier, Connection, Decision, Headers, Rejection, Request, decide::Tls,
+};
+use tokio::time::Instant;
+
+use super::{
+    answer::bears_on_answers,
+    buffer::Out,
+    framing::Framing,
+    head::{Host, Read, RequestHead, Room},
+    name::Kind,
+    request,
+};
+use crate::{
+    conn::ConnInfo,
+    http::{
+        access_log::Record,
+        answer::{self, Reply},
+        client,
+        context::Context,
+        upgrade::passes_routes,
+    },
+    random,
+    refusal::Refusal,
+    shared::Shared,
+};
+
+/// A request that was read, and what becomes of it.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) context: Context,
+    pub(super) outcome: Outcome,
+    pub(super) asked: About,
+    /// The body that follows.
+    pub(super) body: Framing,
+    /// Its `Origin`, where an answer depends on it.
+    pub(super) origin: Origin,
+}
+
+/// What becomes of a request.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// We answer.
+    Answer(Box<Reply>),
+    /// An HTTP/1 backend gets this head.
+    Forward(Out),
+    /// pingora carries it; this is its head.
+    Handover(Vec<u8>),
+}
+
+/// What the answer to a request depends on.
+#[derive(Clone, Debug)]
+pub(super) struct About {
+    pub(super) method: Method,
+    pub(super) http10: bool,
+    /// Whether the client wants the head of an answer alone.
+    pub(super) head_only: bool,
+    /// Whether the connection may carry another request.
+    pub(super) keep_alive: bool,
+    /// Whether the client waits for a word before it sends the body.
+    pub(super) expects: bool,
+}
+
+/// What the answer's CORS headers depend on.
+#[derive(Debug, Default)]
+pub(super) struct Origin(Option<Box<[u8]>>);
+
+/// What came of reading a request.
+#[derive(Debug)]
+pub(super) enum Begun {
+    /// Its head goes on.
+    More,
+    /// It is all there; the head took so many bytes.
+    Plan(Box<Plan>, usize),
+}
+
+/// Whether a head may have ended in what came behind the first `seen` bytes.
+pub(super) fn may_be_whole(bytes: &[u8], seen: usize) -> bool {
+    let from = seen.saturating_sub(3);
+    let mut lines = memchr::memchr_iter(b'\n', &bytes[from..]).map(|at| &bytes[from + at + 1..]);
+    let ended = lines.any(|rest| rest.starts_with(b"\n") || rest.starts_with(b"\r\n"));
+    // The first line is looked at as soon as it has ended.
+    ended || (!bytes[..seen].contains(&b'\n') && bytes[seen..].contains(&b'\n'))
+}
+
+/// Reads a request and decides about it.
+///
+/// # Errors
+/// Where it is none.
+pub(super) fn begin(
+    shared: &Shared,
+    conn: &Arc<ConnInfo>,
+    bytes: &[u8],
+    limit: usize,
+) -> Result<Begun, Refusal> {
+    let mut room = Room::new();
+    let head = match room.read(bytes, limit) {
+        Read::Begun => return Ok(Begun::More),
+        Read::Refused(refusal) => return Err(refusal),
+        Read::Whole(head) => head,
+    };
+    let (asked, body, len) = (About::of(&head), head.body.clone(), head.len);
+    let mut context = Context::of(Arc::clone(conn));
+    let (outcome, origin) = decide(shared, &head, &mut context)?;
+    Ok(Begun::Plan(Box::new(Plan { context, outcome, asked, body, origin }), len))
+}
+
+/// Decides about a request, and writes what follows from it.
+fn decide(
+    shared: &Shared,
+    head: &RequestHead<'_, '_>,
+    context: &mut Context,
+) -> Result<(Outcome, Origin), Refusal> {
+    if head.takes_away_essentials() {
+        return Err(Refusal::Invalid("Connection names a header that is not the connection's"));
+    }
+    let live = shared.live.load();
+    let lists = || head.values(Kind::ForwardedFor);
+    (context.client, context.trusted) = client::address_by(context.conn.peer.ip(), lists, &live.trusted);
+    drop(live);
+    context.grpc = head.has(Kind::ContentType)
+        && head.values(Kind::ContentType).next().is_some_and(answer::is_grpc_type);
+    context.upgrade = asks_for_upgrade(head);
+    let (asked, host) = (Asked::parse(&head.method, head.target), head.host());
+    let named = host.as_ref().map_or("", |host| &*host.name);
+    context.record =
+        Record::begin(&head.method, named, asked.as_ref().map_or("", Asked::path), context.client);
+    let reject = |(rejection, why)| Box::new(Answer::reject(rejection, why));
+    let decided = match (&asked, &host) {
+        (Err(refused), _) => Err(reject(*refused)),
+        (_, Err(why)) => Err(reject((Rejection::BadRequest, *why))),
+        (Ok(asked), Ok(host)) => by_table(shared, head, asked, host, context),
+    };
+    let origin = Origin::of(head, context);
+    let outcome = match (decided, host) {
+        (Ok(Carrier::Http1), Ok(host)) => {
+            let mut out = Out::take();
+            request::write(head, &host, context, &mut out.bytes);
+            Outcome::Forward(out)
+        }
+        (Ok(_), Ok(host)) => {
+            context.host = HeaderValue::from_str(host.value).ok().filter(|value| !value.is_empty());
+            let mut plain = Vec::with_capacity(head.len + 16);
+            request::write_plain(head, &mut plain);
+            Outcome::Handover(plain)
+        }
+        (Err(answer), _) => Outcome::Answer(Box::new(reply(&answer, context, head))),
+        // Without a host there was no decision.
+        (Ok(_), Err(why)) => {
+            let answer = Answer::reject(Rejection::BadRequest, why);
+            Outcome::Answer(Box::new(reply(&answer, context, head)))
+        }
+    };
+    Ok((outcome, origin))
+}
+
+fn reply(answer: &Answer, context: &mut Context, request: &dyn Headers) -> Reply {
+    context.rejection = answer.rejection;
+    answer::reply(answer, context.grpc, context.route.as_ref(), request)
+}
+
+/// Asks the table, and notes what it says.
+fn by_table(
+    shared: &Shared,
+    head: &RequestHead<'_, '_>,
+    asked: &Asked<'_>,
+    host: &Host<'_>,
+    context: &mut Context,
+) -> Result<Carrier, Box<Answer>> {
+    let conn = &context.conn;
+    let tls = conn.tls.as_ref();
+    let tls = tls.map(|tls| Tls { server_name: tls.server_name.as_deref(), client_auth: &tls.client_auth });
+    let connection = Connection {
+        port: conn.port,
+        tls,
+        scheme: scheme(head, context),
+        client_port: conn.client_port,
+        port_offset: conn.offset,
+    };
+    let request =
+        Request { method: &head.method, host: &host.name, asked, headers: head, upgrade: context.upgrade };
+    let table = shared.table.load();
+    match routing::decide(&table, request, connection, random::number()) {
+        Decision::Forward(forward) => {
+            let timeouts = forward.route.rule().timeouts;
+            context.deadline = timeouts.request.map(|limit| Instant::now() + limit);
+            context.target = forward.target;
+            context.route = Some(forward.route);
+            context.carrier = forward.carrier;
+            Ok(forward.carrier)
+        }
+        Decision::Answer(mut answer) => {
+            context.route = answer.route.take();
+            Err(answer)
+        }
+        Decision::Ask(check, _) => match *check {},
+    }
+}
+
+/// The scheme that the client used, as far as it can be known.
+fn scheme(head: &RequestHead<'_, '_>, context: &Context) -> &'static str {
+    let own = context.conn.scheme();
+    if !context.trusted {
+        return own;
+    }
+    match head.values(Kind::ForwardedProto).next() {
+        Some(b"https") => "https",
+        Some(b"http") => "http",
+        _ => own,
+    }
+}
+
+/// Whether the connection is to become another protocol's. HTTP/1.0 knows no upgrade (RFC 9110, 7.8). A client that becomes
+/// h2 or TLS with the backend would take its next requests past the routes.
+fn asks_for_upgrade(head: &RequestHead<'_, '_>) -> bool {
+    if !head.has(Kind::Upgrade) || !head.seen.upgrade || head.http10 {
+        return false;
+    }
+    let mut protocols = head.values(Kind::Upgrade);
+    let (first, second) = (protocols.next(), protocols.next());
+    second.is_none() && first.is_some_and(|first| !passes_routes(first))
+}
+
+impl About {
+    fn of(head: &RequestHead<'_, '_>) -> Self {
+        Self {
+            method: head.method.clone(),
+            http10: head.http10,
+            head_only: head.method == Method::HEAD,
+            keep_alive: head.seen.persists(head.http10),
+            expects: head.has(Kind::Expect) && !head.http10,
+        }
+    }
+}
+
+impl Origin {
+    fn of(head: &RequestHead<'_, '_>, context: &Context) -> Self {
+        let asked_for = head.has(Kind::Origin) && context.route.as_ref().is_some_and(bears_on_answers);
+        Self(asked_for.then(|| head.values(Kind::Origin).next().unwrap_or_default().into()))
+    }
+}
+
+/// All that answers ask of a request's headers.
+impl Headers for Origin {
+    fn first(&self, name: &HeaderName) -> Option<&[u8]> {
+        self.0.as_deref().filter(|_| *name == header::ORIGIN)
+    }
+
+    fn each<'h>(&'h self, name: &HeaderName, visit: &mut dyn FnMut(&'h [u8]) -> std::ops::ControlFlow<()>) {
+        if let Some(value) = self.0.as_deref().filter(|_| *name == header::ORIGIN) {
+            let _ = visit(value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_head_is_noticed_wherever_it_is_torn() {
+        for head in
+            ["GET / HTTP/1.1\r\nA: b\r\n\r\n", "GET / HTTP/1.1\nA: b\n\n", "GET / HTTP/1.1\r\nA: b\n\r\n"]
+        {
+            for seen in 1..head.len() {
+                assert!(may_be_whole(head.as_bytes(), seen), "{head:?} {seen}");
+                let begun = &head.as_bytes()[..head.len() - 1];
+                let first_line_ends = !head[..seen].contains('\n') && head[seen..begun.len()].contains('\n');
+                if seen < begun.len() {
+                    assert_eq!(may_be_whole(begun, seen), first_line_ends, "{head:?} {seen}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! TLS towards backends that speak HTTP/1: one configuration for each way to verify, so that sessions are resumed.
+
+use std::sync::{Arc, OnceLock};
+
+use pingora_core::tls::{RootCertStore, load_platform_certs_incl_env_into_store};
+use portcullis_routing::Verify;
+use rustls::{
+    ClientConfig, DigitallySignedStruct, Error, SignatureScheme,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature},
+    pki_types::{CertificateDer, ServerName, UnixTime},
+};
+use tracing::warn;
+
+/// The configurations, each made when it is first needed. All workers share them, and so their sessions.
+#[derive(Debug, Default)]
+pub(crate) struct ClientConfigs {
+    system: OnceLock<Arc<ClientConfig>>,
+    nothing: OnceLock<Arc<ClientConfig>>,
+}
+
+impl ClientConfigs {
+    /// The configuration that verifies so.
+    pub(crate) fn of(&self, verify: Verify) -> Arc<ClientConfig> {
+        let config = match verify {
+            Verify::System => self.system.get_or_init(|| Arc::new(system())),
+            Verify::Nothing => self.nothing.get_or_init(|| Arc::new(nothing())),
+        };
+        Arc::clone(config)
+    }
+}
+
+fn system() -> ClientConfig {
+    let mut roots = RootCertStore::empty();
+    if let Err(error) = load_platform_certs_incl_env_into_store(&mut roots) {
+        warn!(%error, "the system's certificate authorities cannot be read; no backend's certificate can be verified");
+    }
+    let mut config = builder().with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config
+}
+
+fn nothing() -> ClientConfig {
+    let verifier = Arc::new(NoVerification(Arc::new(ring::default_provider())));
+    let mut config = builder().dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config
+}
+
+fn builder() -> rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier> {
+    ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("ring serves TLS 1.2 and 1.3")
+}
+
+/// Takes any certificate, as [`Verify::Nothing`] asks: the connection is encrypted, and nobody knows to whom.
+#[derive(Debug)]
+struct NoVerification(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for NoVerification {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

@@ -1,0 +1,23 @@
+//! What holds for every carrier. `http1.rs` and `pingora.rs` run all of it.
+
+// Clippy knows tests by their attribute; their helpers have none.
+#![allow(clippy::unwrap_used)]
+
+mod conn_drain;
+mod conn_limits;
+mod conn_listeners;
+mod conn_many;
+mod conn_stalls;
+mod conn_tls;
+mod http_beside;
+mod http_dial;
+mod http_filters;
+mod http_framing;
+mod http_messages;
+mod http_mirror;
+mod http_paths;
+mod http_protocols;
+mod http_repeat;
+mod http_requests;
+mod http_retry;
+mod http_routes;
