@@ -223,8 +223,10 @@ pub(crate) async fn request(
     if context.has.any(Has::PROXY_AUTHORIZATION) {
         request.remove_header(&header::PROXY_AUTHORIZATION);
     }
-    if context.has.any(Has::CONTENT_LENGTH) {
-        request::one_length(request);
+    if context.has.any(Has::CONTENT_LENGTH)
+        && let Some(length) = request::one_length(&request.headers)
+    {
+        request.insert_header("Content-Length", length)?;
     }
     // The 100 of an h2 backend never gets here, and none can be passed to an h2 client.
     let ends_here = context.has.any(Has::EXPECT) && (h2_backend || h2_client);

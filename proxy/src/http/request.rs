@@ -1,6 +1,6 @@
 //! What becomes of a request before a backend is asked: the view of it that is decided about, and the decision noted.
 
-use http::{HeaderValue, Version, header};
+use http::{HeaderMap, HeaderValue, Version, header};
 use pingora_http::RequestHeader;
 use portcullis_routing::{
     self as routing, Answer, Asked, Connection, Decision, Rejection, Request, decide::Tls,
@@ -113,18 +113,16 @@ fn connection<'c>(conn: &'c ConnInfo, scheme: &'static str) -> Connection<'c> {
     Connection { port: conn.port, tls, scheme, client_port: conn.client_port, port_offset: conn.offset }
 }
 
-/// Brings several values of a length, which the parser found equal, to one (RFC 9110, 8.6).
-pub(crate) fn one_length(request: &mut RequestHeader) {
-    let mut lengths = request.headers.get_all(header::CONTENT_LENGTH).iter();
-    let Some(first) = lengths.next() else { return };
+/// The one length that several stand for, which the parser found equal (RFC 9110, 8.6); `None` where there is one already.
+pub(crate) fn one_length(headers: &HeaderMap) -> Option<HeaderValue> {
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    let first = lengths.next()?;
     let listed = first.as_bytes().contains(&b',');
     if lengths.next().is_none() && !listed {
-        return;
+        return None;
     }
     let one = first.as_bytes().split(|b| *b == b',').next().unwrap_or_default().trim_ascii();
-    if let Ok(one) = HeaderValue::from_bytes(one) {
-        let _ = request.insert_header("Content-Length", one);
-    }
+    HeaderValue::from_bytes(one).ok()
 }
 
 /// h2 clients may send a cookie in crumbs; HTTP/1 knows one line (RFC 9113, 8.2.3).

@@ -11,7 +11,7 @@ use super::{
     answer,
     context::Context,
     headers::{self, Response},
-    hop, retry,
+    hop, request, retry,
 };
 use crate::{
     Options,
@@ -44,6 +44,9 @@ pub(crate) fn filter(
         // It has no body that they could speak of (RFC 9110, 8.6; RFC 9112, 6.1).
         answer.remove_header(&header::CONTENT_LENGTH);
         answer.remove_header(&header::TRANSFER_ENCODING);
+    }
+    if let Some(length) = request::one_length(&answer.headers) {
+        answer.insert_header("Content-Length", length)?;
     }
     if context.attempts.connection.is_some()
         && answer.headers.contains_key(header::TRANSFER_ENCODING)

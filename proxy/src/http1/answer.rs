@@ -77,7 +77,10 @@ impl<'b> Room<'b> {
         for (slot, header) in self.kinds.iter_mut().zip(headers) {
             let kind = kind(header.name.as_bytes());
             *slot = kind;
-            seen.read(kind, header.value).map_err(|_| "the backend's answer has no clear end")?;
+            seen.read(kind, header.value).map_err(|_| match kind {
+                Kind::TransferEncoding => UNKNOWN_CODING,
+                _ => "the backend's answer has no clear end",
+            })?;
         }
         // A line for each header, one before and one behind.
         let folded = memchr::memchr_iter(b'\n', &bytes[..len]).count() > headers.len() + 2;
@@ -96,15 +99,15 @@ impl<'b> Room<'b> {
     }
 }
 
+const UNKNOWN_CODING: Why = "the backend answers in an unknown transfer coding";
+
 impl AnswerHead<'_, '_> {
     /// The body behind it.
     ///
     /// # Errors
     /// Where it is in a coding that its version does not know.
     pub(super) fn body(&self, to_head: bool) -> Result<Framing, Why> {
-        self.seen
-            .of_answer(self.status, to_head, self.http10)
-            .map_err(|_| "the backend answers in an unknown transfer coding")
+        self.seen.of_answer(self.status, to_head, self.http10).map_err(|_| UNKNOWN_CODING)
     }
 
     /// Whether the backend's connection may carry another request.
@@ -316,7 +319,7 @@ mod tests {
             (
                 "HTTP/1.1 200 OK\r\nDate: x\r\nFolded: a\r\n b\r\nSpaced : c\r\n\r\n",
                 Form { chunks: true, ..PERSISTS },
-                "HTTP/1.1 200 OK\r\nDate: x\r\nFolded: a   b\r\nSpaced: c\r\nTransfer-Encoding: chunked\r\n\r\n",
+                "HTTP/1.1 200 OK\r\nDate: x\r\nFolded: a b\r\nSpaced: c\r\nTransfer-Encoding: chunked\r\n\r\n",
             ),
             ("HTTP/1.1 103 Early\r\nLink: x\r\n\r\n", closes, "HTTP/1.1 103 Early\r\nLink: x\r\n\r\n"),
         ] {

@@ -41,9 +41,7 @@ impl<'b> Runs<'b> {
     /// Copies a header whose value goes on over several lines, as one line (RFC 9112, 5.2).
     pub(super) fn unfold(&mut self, header: &Header<'_>, out: &mut Vec<u8>) {
         self.flush(out);
-        put(out, &[header.name.as_bytes(), b": "]);
-        out.extend(header.value.iter().map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte }));
-        out.extend_from_slice(b"\r\n");
+        put(out, &[header.name.as_bytes(), b": ", &unfolded(header.value), b"\r\n"]);
     }
 
     /// Copies what is left of the last run.
@@ -52,6 +50,12 @@ impl<'b> Runs<'b> {
         out.extend_from_slice(&self.bytes[self.run.clone()]);
         self.run = 0..0;
     }
+}
+
+/// A value that goes on over several lines, as one line (RFC 9112, 5.2).
+pub(super) fn unfolded(value: &[u8]) -> Vec<u8> {
+    let lines = value.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+    lines.collect::<Vec<_>>().join(&b' ')
 }
 
 /// Where a part of `bytes` stands in it.

@@ -21,7 +21,7 @@ use super::{
     attempts::{self, Attempted, Broken, Done, End, note_cut},
     backend::Connection,
     buffer::{Buffer, Out, Size},
-    fields::put,
+    fields::{put, unfolded},
     framing::{Framing, Part},
     name::{Kind, kind},
     request,
@@ -583,10 +583,6 @@ fn answer_head(
         route.edit_answer(&session.req_header().headers, &mut crate::http::headers::Response(&mut answer));
     }
     Some(answer)
-}
-
-fn unfolded(value: &[u8]) -> Vec<u8> {
-    value.iter().map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte }).collect()
 }
 
 /// The fields of a trailer section, but for those that cannot stand there (RFC 9110, 6.5.1).
