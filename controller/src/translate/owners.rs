@@ -1,5 +1,7 @@
 //! Owners of hostnames: the first namespace that serves a hostname owns it (`first-namespace-owns`).
 
+mod below;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
@@ -12,17 +14,16 @@ use crate::{
     facts::Fact,
     ir::{Ingress, Kind, Meta, ObjectKey, Route},
 };
+use below::{Below, Owner, Parents, names_above};
 
 /// The routes and Ingresses that serve each exact hostname at the shared addresses, the oldest first. The namespace of the oldest
 /// owns the hostname.
 #[derive(Clone, Debug, Default)]
 pub struct HostOwners {
     hosts: HashMap<Arc<str>, BTreeSet<Claim>>,
-    /// The hostnames with their labels reversed, so that all hostnames below a name are adjacent.
-    reversed: BTreeSet<String>,
+    /// The oldest claims, by the names above their hostnames.
+    below: Below,
     claims: HashMap<ObjectKey, Claimed>,
-    /// The parents of the routes that have claims.
-    gateways: HashMap<ObjectKey, BTreeSet<ObjectKey>>,
     /// The hostnames whose claims have changed, each with its oldest claim before the change.
     changed: BTreeMap<Arc<str>, Option<Claim>>,
     /// The hostnames of routes whose parents have changed.
@@ -32,13 +33,19 @@ pub struct HostOwners {
 /// When an object was created, and its key.
 type Claim = (i64, ObjectKey);
 
-/// When an object was created, and the hostnames that it serves.
-type Claimed = (i64, Box<[Arc<str>]>);
+/// What an object claims.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Claimed {
+    created: i64,
+    /// In order.
+    hosts: Box<[Arc<str>]>,
+    parents: Parents,
+}
 
 impl HostOwners {
     /// Whether a route that serves hostnames names a Gateway as its parent.
     pub(super) fn attaches(&self, route: &ObjectKey, gateway: &ObjectKey) -> bool {
-        self.gateways.get(route).is_some_and(|gateways| gateways.contains(gateway))
+        self.claims.get(route).is_some_and(|claimed| claimed.parents.contains(gateway))
     }
 
     /// The oldest object that serves a hostname.
@@ -46,36 +53,29 @@ impl HostOwners {
         self.hosts.get(host)?.first().map(|(created, key)| (*created, key))
     }
 
-    /// The hostnames below a name, each with the oldest object that serves it.
-    pub(super) fn below(&self, name: &str) -> impl Iterator<Item = (&Arc<str>, i64, &ObjectKey)> {
-        let prefix = reversed(name) + ".";
-        let names = self.reversed.range(prefix.clone()..).take_while(move |name| name.starts_with(&prefix));
-        names.filter_map(|name| {
-            let (host, claims) = self.hosts.get_key_value(&*reversed(name))?;
-            claims.first().map(|(created, key)| (host, *created, key))
-        })
+    /// The oldest hostname that a wildcard covers and that an older object of another namespace owns, unless that object is a route
+    /// which attaches to the taker; and its owner.
+    pub(super) fn in_the_way(&self, taker: &Meta, wildcard: &HostPattern) -> Option<(&Arc<str>, &ObjectKey)> {
+        let (name, is_one_label) = match wildcard {
+            HostPattern::Wildcard(name) => (name, false),
+            HostPattern::WildcardLabel(name) => (name, true),
+            HostPattern::Any | HostPattern::Exact(_) => return None,
+        };
+        self.below.in_the_way(taker, name, is_one_label).map(|(_, host, owner)| (host, owner))
     }
 
     /// Updates the hostnames that a route serves.
     pub fn set_route(&mut self, reader: &Reader<'_>, listeners: &Listeners, route: &Route) {
         let hosts = exact(route::shared_hosts(reader, listeners, route).iter());
-        let gateways: BTreeSet<_> = route::gateways(route).collect();
-        let key = &route.meta.key;
-        if self.gateways.get(key).is_some_and(|before| *before != gateways) {
-            // Even if the hostnames stay the same, other listeners are now allowed to have them.
-            self.moved.extend(self.claims.get(key).into_iter().flat_map(|(_, hosts)| hosts.iter().cloned()));
-        }
-        self.set(&route.meta, hosts);
-        if self.claims.contains_key(key) {
-            self.gateways.insert(key.clone(), gateways);
-        }
+        self.set(&route.meta, hosts, Arc::new(route::gateways(route).collect()));
     }
 
     /// Updates the hostnames that an Ingress serves.
     pub fn set_ingress(&mut self, reader: &Reader<'_>, ingress: &Ingress) {
         let hosts = if Classes::of(reader).is_ours(ingress) { ingress.hosts() } else { BTreeSet::new() };
         let namespace = ingress.meta.namespace();
-        self.set(&ingress.meta, exact(hosts.iter().filter(|host| reader.may_serve(namespace, host).is_ok())));
+        let hosts = exact(hosts.iter().filter(|host| reader.may_serve(namespace, host).is_ok()));
+        self.set(&ingress.meta, hosts, Parents::default());
     }
 
     /// The Ingresses that serve at least one hostname.
@@ -85,39 +85,57 @@ impl HostOwners {
 
     /// Removes an object that is gone.
     pub fn remove(&mut self, key: &ObjectKey) {
-        self.gateways.remove(key);
-        let Some((created, hosts)) = self.claims.remove(key) else { return };
-        let claim = (created, key.clone());
-        for host in hosts {
-            self.note_change(&host);
-            if let Some(claims) = self.hosts.get_mut(&host) {
-                claims.remove(&claim);
-                if claims.is_empty() {
-                    self.hosts.remove(&host);
-                    self.reversed.remove(&reversed(&host));
-                }
-            }
+        if let Some(before) = self.withdraw(key) {
+            before.hosts.iter().for_each(|host| self.renew_below(host));
         }
     }
 
-    fn set(&mut self, meta: &Meta, hosts: BTreeSet<Arc<str>>) {
-        let is_same = self
-            .claims
-            .get(&meta.key)
-            .is_some_and(|(created, before)| *created == meta.created && before.iter().eq(&hosts));
-        if is_same {
+    fn set(&mut self, meta: &Meta, hosts: BTreeSet<Arc<str>>, parents: Parents) {
+        let now = Claimed { created: meta.created, hosts: hosts.iter().cloned().collect(), parents };
+        if self.claims.get(&meta.key) == Some(&now) {
             return;
         }
-        self.remove(&meta.key);
-        if hosts.is_empty() {
-            return;
+        let before = self.withdraw(&meta.key);
+        if let Some(before) = &before
+            && before.parents != now.parents
+        {
+            // Even if the hostnames stay the same, other listeners are now allowed to have them.
+            self.moved.extend(before.hosts.iter().cloned());
         }
         for host in &hosts {
             self.note_change(host);
             self.hosts.entry(Arc::clone(host)).or_default().insert((meta.created, meta.key.clone()));
-            self.reversed.insert(reversed(host));
         }
-        self.claims.insert(meta.key.clone(), (meta.created, hosts.into_iter().collect()));
+        if !hosts.is_empty() {
+            self.claims.insert(meta.key.clone(), now);
+        }
+        let no_longer = before.iter().flat_map(|before| &before.hosts).filter(|host| !hosts.contains(*host));
+        hosts.iter().chain(no_longer).for_each(|host| self.renew_below(host));
+    }
+
+    /// Takes away the claims of an object.
+    fn withdraw(&mut self, key: &ObjectKey) -> Option<Claimed> {
+        let before = self.claims.remove(key)?;
+        let claim = (before.created, key.clone());
+        for host in &before.hosts {
+            self.note_change(host);
+            if let Some(claims) = self.hosts.get_mut(host) {
+                claims.remove(&claim);
+                if claims.is_empty() {
+                    self.hosts.remove(host);
+                }
+            }
+        }
+        Some(before)
+    }
+
+    fn renew_below(&mut self, host: &Arc<str>) {
+        let first = self.hosts.get(host).and_then(BTreeSet::first);
+        let owner = first.and_then(|(created, key)| {
+            let parents = Arc::clone(&self.claims.get(key)?.parents);
+            Some(Owner { created: *created, key: key.clone(), parents })
+        });
+        self.below.set(host, owner);
     }
 
     fn note_change(&mut self, host: &Arc<str>) {
@@ -142,16 +160,6 @@ impl HostOwners {
     }
 }
 
-/// `com.example.a` for `a.example.com`, and the other way round.
-fn reversed(name: &str) -> String {
-    name.rsplit('.').collect::<Vec<_>>().join(".")
-}
-
-/// `example.com` and `com` for `a.example.com`.
-fn names_above(name: &str) -> impl Iterator<Item = &str> {
-    std::iter::successors(name.split_once('.'), |(_, rest)| rest.split_once('.')).map(|(_, rest)| rest)
-}
-
 fn exact<'h>(hosts: impl Iterator<Item = &'h HostPattern>) -> BTreeSet<Arc<str>> {
     let name = |host: &HostPattern| match host {
         HostPattern::Exact(name) => Some(Arc::clone(name)),
@@ -174,21 +182,42 @@ mod tests {
         names.iter().map(|name| Arc::from(*name)).collect()
     }
 
+    impl HostOwners {
+        fn serve(&mut self, meta: &Meta, hosts: BTreeSet<Arc<str>>) {
+            self.set(meta, hosts, Parents::default());
+        }
+    }
+
     #[test]
-    fn hostnames_below_a_name_are_found() {
+    fn a_change_of_an_owner_concerns_all_names_above_its_hostname() {
         let mut owners = HostOwners::default();
-        owners.set(
-            &meta("a", "x", 1),
-            hosts(&["a.example.com", "b.a.example.com", "example.com", "a.xexample.com"]),
-        );
-        let below = |name: &str| owners.below(name).map(|(host, ..)| host.to_string()).collect::<Vec<_>>();
-        assert_eq!(below("example.com"), ["a.example.com", "b.a.example.com"]);
-        assert_eq!(below("a.example.com"), ["b.a.example.com"]);
-        assert!(below("b.a.example.com").is_empty());
+        owners.serve(&meta("a", "x", 1), hosts(&["b.a.example.com"]));
         let below = |name: &str| Fact::OwnersBelow(name.into());
-        let facts = owners.take_changed();
-        assert!(facts.contains(&below("com")) && facts.contains(&below("a.example.com")), "{facts:?}");
-        assert!(!facts.contains(&below("b.a.example.com")), "{facts:?}");
+        let facts = ["a.example.com", "com", "example.com"].map(below);
+        let own = Fact::OwnerOf("b.a.example.com".into());
+        assert_eq!(owners.take_changed(), [[own].as_slice(), &facts].concat());
+    }
+
+    #[test]
+    fn a_wildcard_may_be_taken_once_the_owner_below_it_attaches_to_the_taker() {
+        let mut owners = HostOwners::default();
+        let gateway = ObjectKey::new(Kind::Gateway, "infra", "public");
+        let taker = Meta { key: gateway.clone(), ..meta("infra", "public", 2) };
+        let wildcard = HostPattern::Wildcard("example.com".into());
+        let route = meta("a", "x", 1);
+        owners.serve(&route, hosts(&["a.example.com"]));
+        owners.take_changed();
+        assert_eq!(
+            owners.in_the_way(&taker, &wildcard),
+            Some((&Arc::from("a.example.com"), &route.key)),
+            "nothing attaches to it"
+        );
+        let parents = Parents::new([gateway].into());
+        owners.set(&route, hosts(&["a.example.com"]), parents);
+        assert_eq!(owners.in_the_way(&taker, &wildcard), None);
+        assert!(owners.take_changed().contains(&Fact::OwnersBelow("example.com".into())));
+        owners.remove(&route.key);
+        assert_eq!(owners.in_the_way(&taker, &wildcard), None);
     }
 
     #[test]
@@ -197,20 +226,20 @@ mod tests {
         let owner =
             |owners: &HostOwners, host: &str| owners.first(host).map(|(_, key)| key.namespace.to_string());
         let fact = |host: &str| Fact::OwnerOf(host.into());
-        owners.set(&meta("b", "young", 2), hosts(&["x", "y"]));
+        owners.serve(&meta("b", "young", 2), hosts(&["x", "y"]));
         assert_eq!(owners.take_changed(), [fact("x"), fact("y")]);
-        owners.set(&meta("a", "old", 1), hosts(&["x"]));
+        owners.serve(&meta("a", "old", 1), hosts(&["x"]));
         assert_eq!(owners.take_changed(), [fact("x")]);
         assert_eq!((owner(&owners, "x"), owner(&owners, "y")), (Some("a".into()), Some("b".into())));
-        owners.set(&meta("c", "younger", 3), hosts(&["x", "y"]));
+        owners.serve(&meta("c", "younger", 3), hosts(&["x", "y"]));
         assert!(owners.take_changed().is_empty(), "nothing changes for anybody");
-        owners.set(&meta("a", "old", 1), hosts(&["x", "z"]));
+        owners.serve(&meta("a", "old", 1), hosts(&["x", "z"]));
         assert_eq!(owners.take_changed(), [fact("z")]);
         owners.remove(&meta("a", "old", 1).key);
         owners.remove(&meta("b", "young", 2).key);
         assert_eq!(owners.take_changed(), [fact("x"), fact("y"), fact("z")]);
         assert_eq!(owner(&owners, "x"), Some("c".into()));
-        owners.set(&meta("c", "younger", 3), hosts(&[]));
-        assert!(owners.hosts.is_empty() && owners.claims.is_empty() && owners.reversed.is_empty());
+        owners.serve(&meta("c", "younger", 3), hosts(&[]));
+        assert!(owners.hosts.is_empty() && owners.claims.is_empty());
     }
 }

@@ -105,9 +105,8 @@ impl<'a> Reader<'a> {
             },
             HostPattern::Wildcard(suffix) | HostPattern::WildcardLabel(suffix) => {
                 let Some(owners) = self.owners_below(suffix) else { return Ok(()) };
-                let mut below = owners.below(suffix).filter(|(host, ..)| hostname.matches(host));
-                match below.find(|(_, since, owner)| is_others(*since, owner)) {
-                    Some((host, _, owner)) => Err(HostRefusal::OwnedBelow {
+                match owners.in_the_way(taker, hostname) {
+                    Some((host, owner)) => Err(HostRefusal::OwnedBelow {
                         pattern: hostname.clone(),
                         hostname: Arc::clone(host),
                         owner: owner.clone(),

@@ -103,8 +103,7 @@ fn may_listen(
     {
         return Err(ListenerRefusal::OverLimit { of: "ports", limit, setting: "max-ports-per-namespace" });
     }
-    // Checked after the limits, since it compares a wildcard with all hostnames below it. A listener that is older than the owner
-    // of a hostname is allowed: the owner may attach to it.
+    // A listener that is older than the owner of a hostname is allowed: the owner may attach to it.
     reader.may_take(&gateway.meta, hostname)?;
     if !is_of_ingresses(reader.settings(), port) {
         taken.ports.insert(port);
