@@ -6,6 +6,7 @@
 pub mod core;
 pub mod gateway;
 pub mod grant;
+pub(crate) mod hosts;
 pub mod ingress;
 pub mod live_settings;
 pub mod meta;

@@ -1,10 +1,13 @@
 //! Ingress and IngressClass.
 
+mod tls;
+
 use std::collections::BTreeSet;
 
 use portcullis_routing::{HostPattern, PathMatch};
 
 use super::{Meta, gateway::Reference};
+pub use tls::{IngressTls, TlsSections};
 
 /// An IngressClass.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +27,7 @@ pub struct Ingress {
     /// The annotation `kubernetes.io/ingress.class`.
     pub legacy_class: Option<Box<str>>,
     pub default_backend: Option<IngressBackend>,
-    pub tls: Vec<IngressTls>,
+    pub tls: TlsSections,
     pub rules: IngressRules,
     /// The annotation `nginx.ingress.kubernetes.io/ssl-redirect`.
     pub ssl_redirect: Option<bool>,
@@ -75,15 +78,6 @@ impl Ingress {
     }
 }
 
-/// `tls[]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct IngressTls {
-    /// Empty is every host of the Ingress.
-    pub hosts: Vec<HostPattern>,
-    /// `None` is the default certificate.
-    pub secret: Option<Box<str>>,
-}
-
 /// `rules`, found by their hosts without a look at each: one Ingress may have thousands of hosts.
 #[derive(Clone, Debug, Default)]
 pub struct IngressRules {
@@ -92,7 +86,7 @@ pub struct IngressRules {
     by_host: Box<[(usize, usize)]>,
 }
 
-/// So few rules are looked at one by one.
+/// So few rules or hosts are looked at one by one.
 const FEW: usize = 8;
 
 impl IngressRules {

@@ -47,14 +47,15 @@ pub(crate) fn read(
     let rules: Vec<_> = rules.collect();
     // Which requests a path that is left out would have taken is not known.
     unserved.whole_hosts |= rules.iter().map(|rule| rule.paths.len()).sum::<usize>() < written;
-    let tls = tls.into_iter().enumerate().map(|(i, t)| one_tls(t, checks, &at_tls.index(i))).collect();
+    let tls = tls.into_iter().enumerate().map(|(i, t)| one_tls(t, checks, &at_tls.index(i)));
+    let tls: Vec<_> = tls.collect();
     let default_backend = spec.default_backend.and_then(|b| backend(b, checks, &at.field("defaultBackend")));
     Some(Ingress {
         meta,
         class: spec.ingress_class_name.map(Into::into),
         legacy_class: annotations.get(LEGACY_CLASS).map(|class| class.as_str().into()),
         default_backend,
-        tls,
+        tls: tls.into(),
         rules: rules.into(),
         ssl_redirect,
         unserved,

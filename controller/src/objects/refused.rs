@@ -53,7 +53,7 @@ pub(super) fn object(
                 class: text("ingressClassName"),
                 legacy_class: annotations.get(LEGACY_CLASS).map(|class| class.as_str().into()),
                 default_backend: None,
-                tls: Vec::new(),
+                tls: Default::default(),
                 rules: rules.into(),
                 ssl_redirect: None,
                 unserved,

@@ -20,7 +20,7 @@ pub fn table(listeners: &Listeners, slots: &Slots, shared: &SharedHosts) -> Tabl
                 port.listeners.insert(hostname.clone(), made);
             }
         }
-        for (place, _) in shared.iter().filter(|((of, _), _)| of == number) {
+        for (place, _) in shared.of_port(*number) {
             if let Some(made) = shared.listener(slots, place, plan, default.as_ref()) {
                 port.listeners.insert(place.1.clone(), made);
             }

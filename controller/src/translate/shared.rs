@@ -13,10 +13,17 @@ use portcullis_routing::{HostMap, HostPattern, HttpRoutes, Listener, ListenerId,
 use portcullis_tls::Certificates;
 
 use super::{HostTableKey, ListenerKey, Listeners, PortPlan, RuleSource, Slots, assemble};
+use crate::ir::hosts::covering;
 
-/// All of them, by port and host.
+/// All of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SharedHosts(BTreeMap<Place, SharedHost>);
+pub struct SharedHosts {
+    /// By port and host.
+    hosts: BTreeMap<Place, SharedHost>,
+    by_gateway: BTreeMap<Arc<ListenerId>, BTreeSet<Place>>,
+    /// By the place of the Ingresses.
+    by_ingress: BTreeMap<Place, BTreeSet<HostPattern>>,
+}
 
 /// A port, and a hostname under which it finds a listener.
 pub(crate) type Place = (PortKey, HostPattern);
@@ -38,7 +45,7 @@ impl SharedHosts {
         for (port, plan) in listeners.ports.iter().filter(|(_, plan)| has_both(plan)) {
             for host in slots.exact_hosts(*port) {
                 if let Some(shared) = shared(listeners, *port, plan, slots, host) {
-                    all.0.insert((*port, host.clone()), shared);
+                    all.insert((*port, host.clone()), shared);
                 }
             }
         }
@@ -59,8 +66,8 @@ impl SharedHosts {
             let now = plan.and_then(|plan| shared(listeners, slot.at.port, plan, slots, &slot.host));
             let place = (slot.at.port, slot.host.clone());
             let before = match &now {
-                Some(now) => self.0.insert(place.clone(), now.clone()),
-                None => self.0.remove(&place),
+                Some(now) => self.insert(place.clone(), now.clone()),
+                None => self.remove(&place),
             };
             if before != now {
                 changes.push(Change { place, before, now });
@@ -71,9 +78,9 @@ impl SharedHosts {
 
     /// All differences from `before`.
     pub fn changes(&self, before: &Self) -> Vec<Change> {
-        let places: BTreeSet<&Place> = self.0.keys().chain(before.0.keys()).collect();
+        let places: BTreeSet<&Place> = self.hosts.keys().chain(before.hosts.keys()).collect();
         let change = |place: &Place| {
-            let (before, now) = (before.0.get(place), self.0.get(place));
+            let (before, now) = (before.hosts.get(place), self.hosts.get(place));
             let change = || Change { place: place.clone(), before: before.cloned(), now: now.cloned() };
             (before != now).then(change)
         };
@@ -81,32 +88,45 @@ impl SharedHosts {
     }
 
     pub fn get(&self, place: &Place) -> Option<&SharedHost> {
-        self.0.get(place)
+        self.hosts.get(place)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (&Place, &SharedHost)> {
-        self.0.iter()
+        self.hosts.iter()
+    }
+
+    /// Those of a port.
+    pub(crate) fn of_port(&self, port: PortKey) -> impl Iterator<Item = (&Place, &SharedHost)> {
+        self.hosts.range((port, HostPattern::Any)..).take_while(move |((of, _), _)| *of == port)
     }
 
     /// The hosts that a Gateway's listener shares.
-    pub fn of_gateway<'s>(&'s self, id: &'s ListenerId) -> impl Iterator<Item = &'s HostPattern> {
-        self.0.iter().filter(|(_, shared)| *shared.gateway_id == *id).map(|((_, host), _)| host)
+    pub fn of_gateway(&self, id: &ListenerId) -> impl Iterator<Item = &HostPattern> {
+        self.by_gateway.get(id).into_iter().flatten().map(|(_, host)| host)
     }
 
     /// The hosts that the Ingresses of a place share.
-    pub fn of_ingress<'s>(
-        &'s self,
-        place: &'s Place,
-    ) -> impl Iterator<Item = (&'s HostPattern, &'s SharedHost)> {
-        // One that is named exactly is shared under that name and no other.
-        let (port, hostname) = place;
-        let (first, most) = match hostname {
-            HostPattern::Exact(_) => (place.clone(), 1),
-            _ => ((*port, HostPattern::Any), usize::MAX),
-        };
-        let of_port = self.0.range(first..).take(most).take_while(move |((of, _), _)| of == port);
-        let of_ingress = of_port.filter(move |(_, shared)| shared.ingress == *hostname);
-        of_ingress.map(|((_, host), shared)| (host, shared))
+    pub fn of_ingress(&self, place: &Place) -> impl Iterator<Item = (&HostPattern, &SharedHost)> {
+        let port = place.0;
+        let hosts = self.by_ingress.get(place).into_iter().flatten();
+        hosts.filter_map(move |host| Some((host, self.hosts.get(&(port, host.clone()))?)))
+    }
+
+    fn insert(&mut self, place: Place, shared: SharedHost) -> Option<SharedHost> {
+        let before = self.remove(&place);
+        let (port, host) = &place;
+        self.by_gateway.entry(Arc::clone(&shared.gateway_id)).or_default().insert(place.clone());
+        self.by_ingress.entry((*port, shared.ingress.clone())).or_default().insert(host.clone());
+        self.hosts.insert(place, shared);
+        before
+    }
+
+    fn remove(&mut self, place: &Place) -> Option<SharedHost> {
+        let before = self.hosts.remove(place)?;
+        let (port, host) = place;
+        remove(&mut self.by_gateway, &before.gateway_id, place);
+        remove(&mut self.by_ingress, &(*port, before.ingress.clone()), host);
+        Some(before)
     }
 
     /// The listener of a place.
@@ -118,7 +138,7 @@ impl SharedHosts {
         default: Option<&Arc<Listener>>,
     ) -> Option<Arc<Listener>> {
         let (port, host) = place;
-        let shared = self.0.get(place)?;
+        let shared = self.hosts.get(place)?;
         let of_ingress = plan.listeners.get(&shared.ingress)?;
         let fallback = assemble::listener(slots, *port, &shared.ingress, of_ingress, default);
         let mut hosts = HostMap::default();
@@ -132,7 +152,7 @@ impl SharedHosts {
     /// The certificates, with the Gateways' certificates for the shared hosts.
     pub fn certificates(&self, own: &Arc<Certificates>) -> Arc<Certificates> {
         let mut all = Arc::clone(own);
-        for ((port, host), shared) in &self.0 {
+        for ((port, host), shared) in &self.hosts {
             let gateway = own.ports.get(port).and_then(|own| own.listeners.get(&shared.gateway.listener));
             let Some(termination) = gateway else { continue };
             if let Some(of_port) = Arc::make_mut(&mut all).ports.get_mut(port) {
@@ -149,6 +169,16 @@ pub struct Change {
     pub place: Place,
     pub before: Option<SharedHost>,
     pub now: Option<SharedHost>,
+}
+
+/// Takes an item out of a set, and the set out of the map once it is empty.
+fn remove<K: Ord, T: Ord>(sets: &mut BTreeMap<K, BTreeSet<T>>, key: &K, item: &T) {
+    if let Some(set) = sets.get_mut(key) {
+        set.remove(item);
+        if set.is_empty() {
+            sets.remove(key);
+        }
+    }
 }
 
 /// Whether a port has listeners of both Gateways and Ingresses.
@@ -168,7 +198,7 @@ fn shared(
     host: &HostPattern,
 ) -> Option<SharedHost> {
     let HostPattern::Exact(name) = host else { return None };
-    let mut covering = patterns(name).filter_map(|hostname| {
+    let mut covering = covering(name).filter_map(|hostname| {
         let plan = plan.listeners.get(&hostname)?;
         Some((hostname, plan))
     });
@@ -183,35 +213,56 @@ fn shared(
     (has_routes && shows).then_some(SharedHost { gateway, gateway_id: id, ingress })
 }
 
-/// The patterns that cover a host, in the order of [`HostMap::matches`].
-fn patterns(name: &Arc<str>) -> impl Iterator<Item = HostPattern> {
-    let parents = std::iter::successors(parent(name), |name| parent(name));
-    let wildcards = parents.map(Arc::from).enumerate().flat_map(|(number, suffix): (usize, Arc<str>)| {
-        let label = (number == 0).then(|| HostPattern::WildcardLabel(Arc::clone(&suffix)));
-        label.into_iter().chain([HostPattern::Wildcard(suffix)])
-    });
-    let exact = HostPattern::Exact(Arc::clone(name));
-    [exact].into_iter().chain(wildcards).chain([HostPattern::Any])
-}
-
-fn parent(name: &str) -> Option<&str> {
-    name.split_once('.').map(|(_, rest)| rest)
-}
-
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
-    #[test]
-    fn patterns_cover_a_host_in_the_order_in_which_a_port_asks_them() {
-        for name in ["a.b.example.com", "example.com", "localhost", "a.b.c.d.e"] {
-            let all: Vec<_> = patterns(&name.into()).collect();
-            let mut map = HostMap::default();
-            for pattern in &all {
-                map.insert(pattern.clone(), ());
+    const HOSTS: [&str; 3] = ["a.x.com", "b.x.com", "c.x.com"];
+    const INGRESSES: [&str; 3] = ["a.x.com", "*.x.com", ""];
+
+    fn place(port: u16, host: &str) -> Place {
+        (PortKey::tcp(port), HostPattern::parse(host).unwrap())
+    }
+
+    fn shared(port: u16, gateway: &str, ingress: &str) -> SharedHost {
+        let gateway_id = Arc::new(ListenerId::gateway("infra", gateway, "web"));
+        let owner = RuleSource::Gateway(Arc::clone(&gateway_id));
+        let gateway = ListenerKey { port: PortKey::tcp(port), listener: HostPattern::Any, owner };
+        SharedHost { gateway: Arc::new(gateway), gateway_id, ingress: HostPattern::parse(ingress).unwrap() }
+    }
+
+    proptest! {
+        #[test]
+        fn the_hosts_of_a_gateway_and_of_ingresses_are_those_that_a_look_at_each_finds(
+            edits in prop::collection::vec((80..82u16, 0..3usize, prop::option::of(("a|b", 0..3usize))), 0..24)
+        ) {
+            let mut all = SharedHosts::default();
+            for (port, host, edit) in edits {
+                let place = place(port, HOSTS[host]);
+                match edit {
+                    Some((gateway, ingress)) => all.insert(place, shared(port, &gateway, INGRESSES[ingress])),
+                    None => all.remove(&place),
+                };
             }
-            assert_eq!(map.matches(name).map(|(pattern, ())| pattern.clone()).collect::<Vec<_>>(), all);
-            assert!(all.len() >= 2 && all.iter().all(|pattern| pattern.matches(name)), "{all:?}");
+            for gateway in ["a", "b", "c"] {
+                let id = ListenerId::gateway("infra", gateway, "web");
+                let plain = all.iter().filter(|(_, shared)| *shared.gateway_id == id);
+                prop_assert!(all.of_gateway(&id).eq(plain.map(|((_, host), _)| host)));
+            }
+            for port in 80..83 {
+                let of_port = || all.iter().filter(|((of, _), _)| *of == PortKey::tcp(port));
+                prop_assert!(all.of_port(PortKey::tcp(port)).eq(of_port()));
+                for ingress in INGRESSES {
+                    let place = place(port, ingress);
+                    let plain = of_port().filter(|(_, shared)| shared.ingress == place.1);
+                    prop_assert!(all.of_ingress(&place).eq(plain.map(|((_, host), shared)| (host, shared))));
+                }
+            }
+            let places: Vec<_> = all.iter().map(|(place, _)| place.clone()).collect();
+            places.iter().for_each(|place| drop(all.remove(place)));
+            prop_assert_eq!(all, SharedHosts::default());
         }
     }
 }

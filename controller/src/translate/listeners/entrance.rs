@@ -158,9 +158,7 @@ impl Restricted {
         if refused.contains(&HostPattern::Any) {
             cut.default_backend = None;
         }
-        for tls in &mut cut.tls {
-            tls.secret = tls.secret.take().filter(|secret| !left_out.contains(secret));
-        }
+        cut.tls.keep_secrets(|secret| !left_out.contains(secret));
         self.ingresses.push(Arc::new(cut));
         self.hosts.insert(key.clone(), refused);
     }

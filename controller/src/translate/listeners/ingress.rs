@@ -54,17 +54,6 @@ pub(super) fn ours(reader: &Reader<'_>) -> Vec<Arc<Ingress>> {
     ours
 }
 
-/// Whether an Ingress asks for TLS on a host, and with which Secret; `Some(None)` is the default certificate.
-pub(super) fn tls<'i>(ingress: &'i Ingress, host: &HostPattern) -> Option<Option<&'i str>> {
-    let exact = ingress.tls.iter().find(|tls| tls.hosts.contains(host));
-    let covering = || {
-        let HostPattern::Exact(name) = host else { return None };
-        ingress.tls.iter().find(|tls| tls.hosts.iter().any(|pattern| pattern.matches(name)))
-    };
-    let every = || ingress.tls.iter().find(|tls| tls.hosts.is_empty());
-    exact.or_else(covering).or_else(every).map(|tls| tls.secret.as_deref())
-}
-
 /// The hosts, without a decision yet on which port each is found.
 pub(super) fn side(
     ours: Vec<Arc<Ingress>>,
@@ -75,7 +64,7 @@ pub(super) fn side(
     let mut side = IngressSide::default();
     for ingress in &ours {
         for host in ingress.served_hosts() {
-            let tls = tls(ingress, &host).is_some();
+            let tls = ingress.tls.of_host(&host).is_some();
             let state = side.hosts.entry(host).or_default();
             state.ingresses.push(ingress.meta.key.clone());
             state.tls |= tls;

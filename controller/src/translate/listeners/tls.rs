@@ -8,7 +8,7 @@ use std::{
 use portcullis_routing::HostPattern;
 use portcullis_tls::Certificate;
 
-use super::{IngressSide, ingress};
+use super::IngressSide;
 use crate::{
     ir::{Ingress, Kind, ObjectKey},
     status::Message,
@@ -47,7 +47,7 @@ pub(super) fn choose(
         shown.entry(HostPattern::Any).or_insert_with(|| vec![default]);
     }
     for ingress in side.ours.clone() {
-        let asked = ingress.hosts().into_iter().filter(|host| ingress::tls(&ingress, host).is_some());
+        let asked = ingress.hosts().into_iter().filter(|host| ingress.tls.of_host(host).is_some());
         for host in asked.filter(|host| dark.contains(host)) {
             let text =
                 format!("TLS: host {host} is served over plain HTTP only, since it has no certificate");
@@ -87,7 +87,8 @@ impl Own {
         let mut told = Vec::new();
         let hosts = ingress.served_hosts();
         for host in &hosts {
-            let Some(Some(secret)) = ingress::tls(ingress, host) else { continue };
+            let section = ingress.tls.of_host(host);
+            let Some(secret) = section.and_then(|section| section.secret.as_deref()) else { continue };
             match (read(secret), self.hosts.get(host)) {
                 (Err(error), _) => {
                     told.push(format!("TLS: the certificate of host {host} cannot be shown: {error}"))
