@@ -4,7 +4,9 @@ mod slots;
 
 use std::sync::Arc;
 
-use portcullis_routing::{HostPattern, HttpRoutes, Listener, ListenerId, Port, PortKey, Serves, Table};
+use portcullis_routing::{
+    HostMap, HostPattern, HttpRoutes, Listener, ListenerId, ListenerOwner, Port, PortKey, Serves, Table,
+};
 
 pub use slots::Slots;
 
@@ -51,8 +53,10 @@ pub fn listener(
         let serves = Serves::Http(routes);
         Arc::new(Listener { id: Arc::clone(id), tls: plan.tls.clone(), serves })
     };
-    let of_ingresses =
-        plan.ingress.as_ref().map(|id| made(id, routes(RuleSource::Ingress, default.cloned())));
+    let of_ingresses = plan
+        .ingress
+        .as_ref()
+        .map(|id| made(id, routes(RuleSource::Ingress, default_within(id, hostname, default))));
     match &plan.gateway {
         Some(id) => Some(made(id, routes(RuleSource::Gateway(Arc::clone(id)), of_ingresses))),
         None => of_ingresses,
@@ -66,4 +70,91 @@ pub fn default_listener(slots: &Slots, port: PortKey) -> Option<Arc<Listener>> {
     let is_empty = hosts.is_empty();
     let made = || Listener::http(ListenerId::ingress(HostPattern::Any), HttpRoutes { hosts, fallback: None });
     (!is_empty).then(|| Arc::new(made()))
+}
+
+/// The default backend behind an Ingress host. A Gateway's listener of the same name may cover more hosts: `*` is any number of
+/// labels there, and one in an Ingress. Hosts that the Ingress does not cover are the Gateway's alone.
+fn default_within(
+    id: &ListenerId,
+    hostname: &HostPattern,
+    default: Option<&Arc<Listener>>,
+) -> Option<Arc<Listener>> {
+    let default = default?;
+    match &id.owner {
+        ListenerOwner::IngressHost(host) if host != hostname => {
+            let table = default.http_routes()?.hosts.get(&HostPattern::Any)?;
+            let mut hosts = HostMap::default();
+            hosts.insert(host.clone(), Arc::clone(table));
+            let routes = HttpRoutes { hosts, fallback: None };
+            Some(Arc::new(Listener::http(Arc::clone(&default.id), routes)))
+        }
+        _ => Some(Arc::clone(default)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, Method};
+    use portcullis_routing::{RequestView, path::RequestPath};
+
+    use crate::translate::{
+        Pools, Settings, full,
+        testing::{CLASS, snapshot},
+    };
+
+    const DEFAULT: &str = "
+kind: Ingress
+metadata: { namespace: rest, name: default }
+spec: { ingressClassName: portcullis, defaultBackend: { service: { name: rest, port: { number: 80 } } } }
+---
+";
+    const WILDCARD: &str = "
+kind: Ingress
+metadata: { name: wild }
+spec:
+  ingressClassName: portcullis
+  rules:
+  - { host: '*.example.com', http: { paths: [{ path: /shop, pathType: Prefix, backend: { service: { name: web, port: { number: 80 } } } }] } }
+---
+";
+
+    fn gateway(hostname: &str) -> String {
+        format!(
+            "{CLASS}
+kind: Gateway
+metadata: {{ namespace: infra, name: public }}
+spec:
+  gatewayClassName: portcullis
+  listeners: [{{ name: http, port: 80, protocol: HTTP, hostname: '{hostname}' }}]
+---
+"
+        )
+    }
+
+    #[test]
+    fn the_default_backend_answers_hosts_of_ingresses_and_none_that_are_a_gateways_alone() {
+        let (label, deep, apex) = ("a.example.com", "a.b.example.com", "example.com");
+        for (gateway, ingress, host, path, want) in [
+            (Some("*.example.com"), WILDCARD, label, "/shop", Some("wild")),
+            (Some("*.example.com"), WILDCARD, label, "/", Some("default")),
+            (Some("*.example.com"), WILDCARD, deep, "/shop", None),
+            (Some("*.example.com"), WILDCARD, deep, "/", None),
+            (Some("*.example.com"), WILDCARD, apex, "/", Some("default")),
+            (Some("*.example.com"), "", label, "/", None),
+            (Some("*.com"), WILDCARD, label, "/", Some("default")),
+            (Some("*.com"), WILDCARD, deep, "/", None),
+            (None, WILDCARD, deep, "/", Some("default")),
+        ] {
+            let row = format!("{host}{path} at a Gateway's {gateway:?}, {ingress}");
+            let gateway = gateway.map(self::gateway).unwrap_or_default();
+            let snapshot = snapshot(&format!("{gateway}{ingress}{DEFAULT}"));
+            let table = full(&snapshot, &Settings::default(), None, &Pools::default()).table;
+            let port = table.ports.values().find(|port| port.number == 80).expect("a port");
+            let path = RequestPath::parse(path).unwrap();
+            let headers = HeaderMap::new();
+            let request = RequestView { method: &Method::GET, path: &path, query: None, headers: &headers };
+            let found = port.listener(host).and_then(|listener| listener.route(host, &request).unwrap());
+            assert_eq!(found.map(|selected| &*selected.rule.route.name), want, "{row}");
+        }
+    }
 }
