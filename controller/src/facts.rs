@@ -95,7 +95,7 @@ fn of_ingress(key: &ObjectKey, change: Difference<'_>) -> Vec<Fact> {
     // These fields decide about listeners; an edit of paths and backends does not concern them.
     let is_other = change.of(|ingress: &Ingress| {
         let Ingress { meta, class, legacy_class, default_backend, tls, rules, .. } = ingress;
-        let Ingress { unserved, regex_paths, own_tls, ssl_redirect: _, refused: _, .. } = ingress;
+        let Ingress { unserved, regex_paths, own_tls, redirect: _, refused: _, .. } = ingress;
         let hosts: Vec<_> = rules.iter().map(|rule| &rule.host).collect();
         let closes = (unserved, regex_paths, own_tls);
         (meta.created, class, legacy_class, default_backend.is_some(), tls, hosts, closes)

@@ -29,8 +29,7 @@ pub struct Ingress {
     pub default_backend: Option<IngressBackend>,
     pub tls: TlsSections,
     pub rules: IngressRules,
-    /// The annotation `nginx.ingress.kubernetes.io/ssl-redirect`.
-    pub ssl_redirect: Option<bool>,
+    pub redirect: Redirect,
     pub unserved: Unserved,
     /// The annotation by which it asks for TLS of its own: client certificates, or TLS that is passed through.
     pub own_tls: Option<&'static str>,
@@ -38,6 +37,13 @@ pub struct Ingress {
     pub regex_paths: bool,
     /// Why it is refused as a whole. Such an Ingress has no rules.
     pub refused: Option<Box<str>>,
+}
+
+/// What its annotations say of redirects.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Redirect {
+    /// `nginx.ingress.kubernetes.io/ssl-redirect`: whether plain HTTP is redirected to HTTPS on hosts with TLS.
+    pub ssl_redirect: Option<bool>,
 }
 
 /// The protections that an Ingress asks for and that are not served; what they protect is closed.

@@ -39,8 +39,7 @@ pub(crate) fn read(
     if rules.is_empty() && spec.default_backend.is_none() {
         checks.error(&at, "must have defaultBackend or rules");
     }
-    let Annotations { ssl_redirect, mut unserved, own_tls, regex_paths } =
-        annotations::read(annotations, checks);
+    let Annotations { redirect, mut unserved, own_tls, regex_paths } = annotations::read(annotations, checks);
     let written: usize = rules.iter().filter_map(|rule| Some(rule.http.as_ref()?.paths.len())).sum();
     let (at_rules, at_tls) = (at.field("rules"), at.field("tls"));
     let rules = rules.into_iter().enumerate().filter_map(|(i, r)| rule(r, checks, &at_rules.index(i)));
@@ -57,7 +56,7 @@ pub(crate) fn read(
         default_backend,
         tls: tls.into(),
         rules: rules.into(),
-        ssl_redirect,
+        redirect,
         unserved,
         own_tls,
         regex_paths,

@@ -55,7 +55,7 @@ pub(super) fn object(
                 default_backend: None,
                 tls: Default::default(),
                 rules: rules.into(),
-                ssl_redirect: None,
+                redirect: Default::default(),
                 unserved,
                 regex_paths: false,
                 own_tls: None,

@@ -268,7 +268,7 @@ impl<'a> Compiler<'a> {
     }
 
     fn redirects(&self, settings: &Settings, tls: bool) -> bool {
-        tls && self.ingress.ssl_redirect.unwrap_or(settings.ssl_redirect)
+        tls && self.ingress.redirect.ssl_redirect.unwrap_or(settings.ssl_redirect)
     }
 
     /// The same paths with a redirect to HTTPS in place of their backends, but for ACME challenges.

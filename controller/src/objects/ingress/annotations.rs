@@ -1,24 +1,29 @@
 //! Annotations of ingress-nginx, and ours, on an Ingress.
 //!
 //! ```text
-//! known.rs    the closed list: what each name protects, and whether it is served
-//! snippet.rs  whether a snippet does no more than set headers
+//! known.rs     the closed list: what each name protects, and whether it is served
+//! family.rs    what a family is: annotations that are served and read together
+//! redirect.rs  and so on: a family each
+//! snippet.rs   whether a snippet does no more than set headers
 //! ```
 //!
 //! What protects and is not served closes what it protects; `portcullis.dev/unsupported: ignore` on the object serves it
 //! without. What does not protect, and names that are on no list, are warnings.
 
+mod family;
 mod known;
+mod redirect;
 mod snippet;
 
 use std::collections::BTreeMap;
 
 use super::annotation;
 use crate::{
-    ir::ingress::Unserved,
+    ir::ingress::{Redirect, Unserved},
     objects::{checks::Checks, names::quoted},
     problem::Topic,
 };
+use family::{Denied, Family, Written};
 use known::{Known, Protects};
 
 const NGINX: &str = "nginx.ingress.kubernetes.io/";
@@ -29,7 +34,7 @@ const UNSUPPORTED: &str = "unsupported";
 /// What the annotations of an Ingress say.
 #[derive(Debug, Default)]
 pub(super) struct Annotations {
-    pub(super) ssl_redirect: Option<bool>,
+    pub(super) redirect: Redirect,
     pub(super) unserved: Unserved,
     pub(super) own_tls: Option<&'static str>,
     /// Whether ingress-nginx would read the paths of the host as regular expressions.
@@ -40,48 +45,92 @@ pub(super) struct Annotations {
 pub(super) fn read(annotations: &BTreeMap<String, String>, checks: &mut Checks) -> Annotations {
     let mut read = Annotations::default();
     let is_ignored = is_ignored(annotations, checks);
-    let (mut protections, mut unknown) = (Vec::new(), None);
-    for (full_name, value) in annotations {
-        let name = full_name.strip_prefix(NGINX);
-        let Some(known) = name.and_then(known::find) else {
-            let is_way_out = full_name.strip_prefix(OURS) == Some(UNSUPPORTED);
-            if (name.is_some() || full_name.starts_with(OURS)) && !is_way_out {
-                unknown.get_or_insert_with(|| full_name.as_str().into());
-                let message = "is not an annotation that is known; it has no effect";
-                checks.warning_of(Topic::UnknownAnnotation, &annotation(full_name), message);
-            }
-            continue;
-        };
+    let mut denied = Vec::new();
+    read.redirect = family(annotations, checks, &mut denied);
+    for (known, value) in annotations.iter().filter_map(|(name, value)| Some((find(name)?, value))) {
         read.regex_paths |= known.makes_regex(value);
         read.own_tls = read.own_tls.or(known.asks_for_own_tls(value).then_some(known.name));
-        match known.protects {
-            _ if known.is_served => {
-                if known.name == "ssl-redirect" {
-                    read.ssl_redirect = switch(full_name, value, checks);
-                }
-            }
-            Protects::Paths | Protects::Host if !known.asks_for_nothing(value) => {
-                warn_of_protection(full_name, known, is_ignored, checks);
-                protections.push(known);
-            }
-            _ => {
-                let message = match known.group {
-                    known::WITHOUT_EFFECT => "has no effect, and has none in ingress-nginx 1.15 either",
-                    _ => "is not served; it has no effect",
-                };
-                checks.warning_of(Topic::Annotation(known.name), &annotation(full_name), message);
-            }
+        if is_unserved_protection(known, value) {
+            denied.push(Denied { name: known.name, why: "is not served yet".to_owned() });
         }
     }
+    denied.sort_by_key(|denied| denied.name);
+    let unserved = close(denied, is_ignored, checks);
+    let unknown = warn_of_the_rest(annotations, checks);
     if !is_ignored {
-        let of_hosts = protections.iter().any(|known| known.protects == Protects::Host);
-        read.unserved = Unserved {
-            whole_hosts: of_hosts || read.regex_paths,
-            protections: protections.into_iter().map(|known| known.name).collect(),
-            unknown,
-        };
+        let whole_hosts = unserved.whole_hosts || read.regex_paths;
+        read.unserved = Unserved { whole_hosts, unknown, ..unserved };
     }
     read
+}
+
+fn find(full_name: &str) -> Option<&'static Known> {
+    known::find(full_name.strip_prefix(NGINX)?)
+}
+
+fn is_unserved_protection(known: &Known, value: &str) -> bool {
+    !known.is_served && known.protects != Protects::Nothing && !known.asks_for_nothing(value)
+}
+
+/// Reads a family. One that is denied is left at its default, and closes what it protects.
+fn family<F: Family>(
+    annotations: &BTreeMap<String, String>,
+    checks: &mut Checks,
+    denied: &mut Vec<Denied>,
+) -> F {
+    F::parse(Written(annotations), checks).unwrap_or_else(|why| {
+        denied.push(why);
+        F::default()
+    })
+}
+
+/// What is closed, and a warning for each annotation that closes it.
+fn close(denied: Vec<Denied>, is_ignored: bool, checks: &mut Checks) -> Unserved {
+    let mut unserved = Unserved::default();
+    let mut names = Vec::new();
+    for Denied { name, why } in denied {
+        let protects = known::find(name).map_or(Protects::Host, |known| known.protects);
+        let (what, what_is) = match protects {
+            Protects::Host => ("protects the whole host", "it is"),
+            Protects::Paths | Protects::Nothing => ("protects the paths of this Ingress", "they are"),
+        };
+        let message = match is_ignored {
+            false => format!("{what} and {why}, so that {what_is} closed"),
+            true => format!("{what} and {why}; portcullis.dev/unsupported: ignore serves without it"),
+        };
+        let full_name = format!("{NGINX}{name}");
+        checks.warning_of(Topic::Protection(name), &annotation(&full_name), message);
+        unserved.whole_hosts |= protects == Protects::Host;
+        names.push(name);
+    }
+    Unserved { protections: names.into(), ..unserved }
+}
+
+/// Warns of annotations that have no effect and close nothing. Returns the first that is on no list.
+fn warn_of_the_rest(annotations: &BTreeMap<String, String>, checks: &mut Checks) -> Option<Box<str>> {
+    let mut unknown = None;
+    for (full_name, value) in annotations {
+        let (topic, message) = match find(full_name) {
+            Some(known) if known.is_served || is_unserved_protection(known, value) => continue,
+            Some(known) => match known.group {
+                known::WITHOUT_EFFECT => (
+                    Topic::Annotation(known.name),
+                    "has no effect, and has none in ingress-nginx 1.15 either",
+                ),
+                _ => (Topic::Annotation(known.name), "is not served; it has no effect"),
+            },
+            None if full_name
+                .strip_prefix(OURS)
+                .map_or(full_name.starts_with(NGINX), |name| name != UNSUPPORTED) =>
+            {
+                unknown.get_or_insert_with(|| full_name.as_str().into());
+                (Topic::UnknownAnnotation, "is not an annotation that is known; it has no effect")
+            }
+            None => continue,
+        };
+        checks.warning_of(topic, &annotation(full_name), message);
+    }
+    unknown
 }
 
 fn is_ignored(annotations: &BTreeMap<String, String>, checks: &mut Checks) -> bool {
@@ -93,30 +142,6 @@ fn is_ignored(annotations: &BTreeMap<String, String>, checks: &mut Checks) -> bo
             let message = format!("{} is not a value that is known; use ignore", quoted(other));
             checks.warning_of(Topic::InvalidAnnotation, &annotation(&name), message);
             false
-        }
-    }
-}
-
-fn warn_of_protection(full_name: &str, known: &'static Known, is_ignored: bool, checks: &mut Checks) {
-    let (what, what_is) = match known.protects {
-        Protects::Host => ("protects the whole host", "it is"),
-        Protects::Paths | Protects::Nothing => ("protects the paths of this Ingress", "they are"),
-    };
-    let message = match is_ignored {
-        false => format!("{what} and is not served yet, so that {what_is} closed"),
-        true => format!("{what} and is not served yet; portcullis.dev/unsupported: ignore serves without it"),
-    };
-    checks.warning_of(Topic::Protection(known.name), &annotation(full_name), message);
-}
-
-fn switch(full_name: &str, value: &str, checks: &mut Checks) -> Option<bool> {
-    match value {
-        "true" => Some(true),
-        "false" => Some(false),
-        other => {
-            let message = format!("{} is neither true nor false; it has no effect", quoted(other));
-            checks.warning_of(Topic::InvalidAnnotation, &annotation(full_name), message);
-            None
         }
     }
 }

@@ -192,7 +192,7 @@ fn annotations_are_read_or_named() {
     );
     for (value, want) in [("'true'", Some(true)), ("'false'", Some(false)), ("'1'", None)] {
         let text = with(&format!("nginx.ingress.kubernetes.io/ssl-redirect: {value}"));
-        assert_eq!(ingress(&text).ssl_redirect, want, "{value}");
+        assert_eq!(ingress(&text).redirect.ssl_redirect, want, "{value}");
     }
     let legacy = document("kubernetes.io/ingress.class: nginx", "rules: [{host: a.com}]");
     assert_eq!(ingress(&legacy).legacy_class.as_deref(), Some("nginx"));

@@ -54,6 +54,12 @@ pub(super) fn find(name: &str) -> Option<&'static Known> {
     KNOWN.iter().find(|known| known.name == name)
 }
 
+/// The names of those that are served.
+#[cfg(test)]
+pub(super) fn served() -> impl Iterator<Item = &'static str> {
+    KNOWN.iter().filter(|known| known.is_served).map(|known| known.name)
+}
+
 impl Known {
     /// Whether this value asks for nothing: what it would protect is served as without it.
     pub(super) fn asks_for_nothing(&self, value: &str) -> bool {

@@ -1,9 +1,12 @@
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc};
 
+use super::*;
 use crate::{
     ir::{Ingress, Object},
-    objects::testing::{object, warns},
-    problem::Topic,
+    objects::{
+        checks::Origin,
+        testing::{object, warns},
+    },
 };
 
 fn document(annotations: &[(&str, &str)]) -> String {
@@ -16,7 +19,7 @@ fn document(annotations: &[(&str, &str)]) -> String {
     .to_string()
 }
 
-fn ingress(annotations: &[(&str, &str)]) -> Arc<Ingress> {
+pub(super) fn ingress(annotations: &[(&str, &str)]) -> Arc<Ingress> {
     let Object::Ingress(ingress) = object(&document(annotations)) else { panic!("no Ingress") };
     ingress
 }
@@ -27,7 +30,7 @@ const REGEX: (&str, &str) = ("nginx.ingress.kubernetes.io/use-regex", "true");
 const HEADERS: (&str, &str) = ("nginx.ingress.kubernetes.io/server-snippet", "add_header A b;");
 const DENY: (&str, &str) = ("nginx.ingress.kubernetes.io/server-snippet", "location /a { deny all; }");
 const UNKNOWN: (&str, &str) = ("nginx.ingress.kubernetes.io/auth-urls", "http://auth");
-const OURS: (&str, &str) = ("portcullis.dev/unsuported", "ignore");
+const MISSPELT: (&str, &str) = ("portcullis.dev/unsuported", "ignore");
 const FOREIGN: (&str, &str) = ("cert-manager.io/cluster-issuer", "a");
 const IGNORE: (&str, &str) = ("portcullis.dev/unsupported", "ignore");
 const IGNORE_WRONG: (&str, &str) = ("portcullis.dev/unsupported", "true");
@@ -44,7 +47,7 @@ fn what_protects_and_is_not_served_closes() {
         (&[HEADERS], None, None, false),
         (&[DENY], Some("server-snippet"), Some("server-snippet"), true),
         (&[UNKNOWN], None, Some(UNKNOWN.0), false),
-        (&[OURS], None, Some(OURS.0), false),
+        (&[MISSPELT], None, Some(MISSPELT.0), false),
         (&[AUTH, IGNORE], None, None, false),
         (&[TLS, UNKNOWN, IGNORE], None, None, false),
         (&[AUTH, IGNORE_WRONG], Some("auth-url"), Some("auth-url"), false),
@@ -72,7 +75,7 @@ fn what_has_no_effect_is_a_warning_of_its_topic() {
             "has no effect, and has none in ingress-nginx 1.15 either",
         ),
         (UNKNOWN, Topic::UnknownAnnotation, "is not an annotation that is known"),
-        (OURS, Topic::UnknownAnnotation, "is not an annotation that is known"),
+        (MISSPELT, Topic::UnknownAnnotation, "is not an annotation that is known"),
         (IGNORE_WRONG, Topic::InvalidAnnotation, "\"true\" is not a value that is known"),
     ] {
         let at = format!("metadata.annotations.{}: {text}", annotation.0);
@@ -100,4 +103,42 @@ fn warnings_that_are_kept_are_few() {
     let warnings = &ingress(&annotations).meta.warnings;
     assert_eq!(warnings.len(), 17);
     assert_eq!(&*warnings[16].text, "and 84 more warnings");
+}
+
+#[test]
+fn what_is_served_is_what_families_read() {
+    let of_families: BTreeSet<_> = [Redirect::NAMES].concat().into_iter().collect();
+    assert_eq!(of_families, known::served().collect());
+}
+
+/// A family that protects.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Limit(Option<u32>);
+
+impl Family for Limit {
+    const NAMES: &'static [&'static str] = &["limit-rps"];
+
+    fn parse(written: Written<'_>, _: &mut Checks) -> Result<Self, Denied> {
+        let Some(value) = written.value("limit-rps") else { return Ok(Self(None)) };
+        let why = || format!("{} is not a number", quoted(value));
+        let parsed = value.parse().map_err(|_| Denied { name: "limit-rps", why: why() })?;
+        Ok(Self(Some(parsed)))
+    }
+}
+
+#[test]
+fn a_family_that_is_denied_closes_what_its_annotation_protects() {
+    for (value, want, closed_by) in
+        [(None, None, None), (Some("5"), Some(5), None), (Some("many"), None, Some("limit-rps"))]
+    {
+        let annotations = value.map(|value| (format!("{NGINX}limit-rps"), value.to_owned()));
+        let annotations = annotations.into_iter().collect();
+        let mut checks = Checks::of("", Origin::ApiServer);
+        let mut denied = Vec::new();
+        assert_eq!(family::<Limit>(&annotations, &mut checks, &mut denied), Limit(want), "{value:?}");
+        let unserved = close(denied, false, &mut checks);
+        assert_eq!(unserved.closed_by(false).as_deref(), closed_by, "{value:?}");
+        let warnings = usize::from(closed_by.is_some());
+        assert_eq!(checks.into_problems().len(), warnings, "{value:?}");
+    }
 }
