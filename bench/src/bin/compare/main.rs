@@ -55,6 +55,9 @@ struct Arguments {
     /// The binary to measure; the one beside this program unless given.
     #[arg(long)]
     portcullis: Option<PathBuf>,
+    /// Another Portcullis to measure beside it: that of an earlier commit, say.
+    #[arg(long)]
+    baseline: Option<PathBuf>,
     /// Envoy's binary.
     #[arg(long, default_value = "envoy")]
     envoy: PathBuf,
@@ -97,6 +100,9 @@ fn compare(arguments: &Arguments, scratch: &Path) -> Result<(String, u64)> {
     let (_origin, origin) = start_origin(arguments, scratch)?;
     let mut peers = Vec::new();
     for name in Name::ALL {
+        if name == Name::Baseline && arguments.baseline.is_none() {
+            continue;
+        }
         if arguments.without.contains(&name) {
             println!("without {name}");
             continue;
@@ -166,7 +172,8 @@ fn measure(arguments: &Arguments, peers: &mut [Peer], scratch: &Path) -> Result<
         for (number, line) in LINES.iter().enumerate() {
             for turn in 0..peers.len() {
                 // Nobody is always the first, or always behind the same one.
-                let index = (turn + round) % peers.len();
+                let place = (turn + round) % peers.len();
+                let index = if round % 2 == 0 { place } else { peers.len() - 1 - place };
                 let peer = &mut peers[index];
                 let report =
                     ask(peer, line, arguments, scratch, &["--seconds", &seconds, "--warm-up", &warm_up])?;

@@ -25,6 +25,9 @@ const LOCK: &str = include_str!("../../../../Cargo.lock");
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Name {
     Portcullis,
+    /// Another binary of it. It takes part where one is given, so there is nothing to leave out.
+    #[value(skip)]
+    Baseline,
     Bare,
     Nginx,
     Haproxy,
@@ -52,13 +55,15 @@ struct Scene<'a> {
 }
 
 impl Name {
-    pub(crate) const ALL: [Self; 5] = [Self::Portcullis, Self::Bare, Self::Nginx, Self::Haproxy, Self::Envoy];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Portcullis, Self::Baseline, Self::Bare, Self::Nginx, Self::Haproxy, Self::Envoy];
 }
 
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Portcullis => "portcullis",
+            Self::Baseline => "baseline",
             Self::Bare => "bare",
             Self::Nginx => "nginx",
             Self::Haproxy => "haproxy",
@@ -78,7 +83,8 @@ impl Peer {
     ) -> Result<Self> {
         let scene = Scene { arguments, scratch, identity, origin, http: free_port()?, https: free_port()? };
         match name {
-            Name::Portcullis => scene.portcullis(),
+            Name::Portcullis => scene.portcullis(name, arguments.portcullis.as_deref()),
+            Name::Baseline => scene.portcullis(name, arguments.baseline.as_deref()),
             Name::Bare => scene.bare(),
             Name::Nginx => scene.nginx(),
             Name::Haproxy => scene.haproxy(),
@@ -88,22 +94,29 @@ impl Peer {
 }
 
 impl Scene<'_> {
-    fn portcullis(&self) -> Result<Peer> {
-        let binary = match &self.arguments.portcullis {
-            Some(binary) => binary.clone(),
-            None => sibling("portcullis")?,
+    /// With the binary that was given, or the one that was built here.
+    fn portcullis(&self, name: Name, given: Option<&Path>) -> Result<Peer> {
+        let (binary, version) = match given {
+            // From which commit, the binary does not say.
+            Some(given) => (given.to_owned(), format!("{} ({})", said(given, "--version")?, given.display())),
+            None => {
+                let built = sibling("portcullis")?;
+                let version = version_and_commit(&built)?;
+                (built, version)
+            }
         };
-        let folder = self.scratch.join("manifests");
+        // A folder for each: it is watched.
+        let folder = self.scratch.join(format!("{name}-manifests"));
         scene::write_gateway(&folder, self.identity, self.origin)?;
         fs::write(folder.join("route.yaml"), ROUTE)?;
-        let log = self.scratch.join("portcullis.log");
+        let log = self.scratch.join(format!("{name}.log"));
         let started = Portcullis::start(&binary, &self.arguments.proxy_cores, &folder, log)?;
         Ok(Peer {
-            name: Name::Portcullis,
+            name,
             process: started.process,
             http: started.http.port(),
             https: started.https.port(),
-            version: version_and_commit(&binary)?,
+            version,
         })
     }
 

@@ -19,6 +19,7 @@ pub(crate) fn markdown(arguments: &Arguments, peers: &[Peer], results: &Results)
         text.push_str("**A quick run: it shows that everything works; its figures mean nothing.**\n\n");
     }
     text.push_str("## CPU for each request, µs (median of the rounds)\n\n");
+    text.push_str("A ratio is the median of the rounds' ratios: in a round, one was measured right after the other.\n\n");
     text.push_str(&table(peers, results, cpu, |value| format!("{value:.1}"), true));
     text.push_str("\nThe lowest and the highest round:\n\n");
     text.push_str(&spread(peers, results));
@@ -66,34 +67,63 @@ fn table(
     ratios: bool,
 ) -> String {
     let mut columns: Vec<String> = peers.iter().map(|peer| peer.name.to_string()).collect();
-    if ratios {
-        columns
-            .extend([format!("portcullis / bare (aim: {AIM})"), "portcullis / envoy (aim: < 1)".to_owned()]);
-    }
+    let ratios = if ratios { ratios_shown(peers) } else { Vec::new() };
+    columns.extend(ratios.iter().map(|(_, title)| title.clone()));
     rows(&columns, |line| {
-        let medians: Vec<Option<f64>> =
-            results[line].iter().map(|reports| median(reports.iter().filter_map(&value).collect())).collect();
-        let of = |name| peers.iter().position(|peer| peer.name == name).and_then(|index| medians[index]);
-        let mut cells: Vec<String> =
-            medians.iter().map(|median| median.map_or_else(|| "-".to_owned(), &show)).collect();
-        if ratios {
-            cells.extend([Name::Bare, Name::Envoy].map(|other| match (of(Name::Portcullis), of(other)) {
-                (Some(ours), Some(theirs)) => format!("{:.2}", ours / theirs),
-                _ => "-".to_owned(),
-            }));
-        }
+        let cell = |reports: &Vec<Report>| median(reports.iter().filter_map(&value).collect()).map(&show);
+        let mut cells: Vec<Option<String>> = results[line].iter().map(cell).collect();
+        cells.extend(ratios.iter().map(|(other, _)| {
+            let rounds = ratios_to(*other, peers, &results[line], &value);
+            median(rounds).map(|ratio| format!("{ratio:.2}"))
+        }));
         cells
     })
 }
 
+/// Portcullis to whom, and the title. Those with an aim are shown even where the other was left out.
+fn ratios_shown(peers: &[Peer]) -> Vec<(Name, String)> {
+    let mut shown = vec![
+        (Name::Bare, format!("portcullis / bare (aim: {AIM})")),
+        (Name::Envoy, "portcullis / envoy (aim: < 1)".to_owned()),
+    ];
+    if has_baseline(peers) {
+        shown.insert(0, (Name::Baseline, "portcullis / baseline".to_owned()));
+    }
+    shown
+}
+
+/// Portcullis to another in each round.
+fn ratios_to(
+    other: Name,
+    peers: &[Peer],
+    by_peer: &[Vec<Report>],
+    value: impl Fn(&Report) -> Option<f64>,
+) -> Vec<f64> {
+    let of = |name| peers.iter().position(|peer| peer.name == name).map(|index| &by_peer[index]);
+    let (Some(ours), Some(theirs)) = (of(Name::Portcullis), of(other)) else { return Vec::new() };
+    ours.iter().zip(theirs).filter_map(|(ours, theirs)| Some(value(ours)? / value(theirs)?)).collect()
+}
+
+fn has_baseline(peers: &[Peer]) -> bool {
+    peers.iter().any(|peer| peer.name == Name::Baseline)
+}
+
 fn spread(peers: &[Peer], results: &Results) -> String {
-    rows(&names(peers), |line| {
+    let baseline = has_baseline(peers);
+    let mut columns = names(peers);
+    columns.extend(baseline.then(|| "portcullis / baseline".to_owned()));
+    rows(&columns, |line| {
         let range = |reports: &Vec<Report>| {
-            let lowest = reports.iter().filter_map(cpu).min_by(f64::total_cmp)?;
-            let highest = reports.iter().filter_map(cpu).max_by(f64::total_cmp)?;
+            let (lowest, highest) = ends(reports.iter().filter_map(cpu))?;
             Some(format!("{lowest:.1} to {highest:.1}"))
         };
-        results[line].iter().map(|reports| range(reports).unwrap_or_else(|| "-".to_owned())).collect()
+        let mut cells: Vec<Option<String>> = results[line].iter().map(range).collect();
+        if baseline {
+            let ratios = ratios_to(Name::Baseline, peers, &results[line], cpu);
+            let ends = ends(ratios.into_iter());
+            cells.push(ends.map(|(lowest, highest)| format!("{lowest:.2} to {highest:.2}")));
+        }
+        cells
     })
 }
 
@@ -103,7 +133,7 @@ fn latencies(peers: &[Peer], results: &Results) -> String {
         let cell = |reports: &Vec<Report>| {
             Some(format!("{:.0} / {:.0}", of(reports, |r| r.p50)?, of(reports, |r| r.p99)?))
         };
-        results[line].iter().map(|reports| cell(reports).unwrap_or_else(|| "-".to_owned())).collect()
+        results[line].iter().map(cell).collect()
     })
 }
 
@@ -111,10 +141,13 @@ fn names(peers: &[Peer]) -> Vec<String> {
     peers.iter().map(|peer| peer.name.to_string()).collect()
 }
 
-fn rows(columns: &[String], cells: impl Fn(usize) -> Vec<String>) -> String {
+/// One row a line; a cell without a figure is a dash.
+fn rows(columns: &[String], cells: impl Fn(usize) -> Vec<Option<String>>) -> String {
     let mut text = format!("| | {} |\n| --- |{}\n", columns.join(" | "), " ---: |".repeat(columns.len()));
     for (number, line) in LINES.iter().enumerate() {
-        let _ = writeln!(text, "| {} | {} |", line.name, cells(number).join(" | "));
+        let cells: Vec<String> =
+            cells(number).into_iter().map(|cell| cell.unwrap_or_else(|| "-".to_owned())).collect();
+        let _ = writeln!(text, "| {} | {} |", line.name, cells.join(" | "));
     }
     text
 }
@@ -142,6 +175,10 @@ fn versions(peers: &[Peer]) -> String {
         let _ = writeln!(text, "- {}: {}", peer.name, peer.version);
     }
     text
+}
+
+fn ends(values: impl Iterator<Item = f64> + Clone) -> Option<(f64, f64)> {
+    Some((values.clone().min_by(f64::total_cmp)?, values.max_by(f64::total_cmp)?))
 }
 
 fn median(mut values: Vec<f64>) -> Option<f64> {
