@@ -3,6 +3,7 @@
 //! Everything stays on loopback. Nothing here is used by the product.
 
 pub mod client;
+pub mod comparison;
 pub mod histogram;
 pub mod load;
 pub mod machine;

@@ -1,29 +1,20 @@
 //! The peers side by side: the same work for each, in rounds that take turns, and what it cost each of them.
 #![allow(clippy::print_stdout)] // progress and the report are its output
 
-mod lines;
-mod peers;
 mod report;
 
 use std::{
     fs,
     path::{Path, PathBuf},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail};
 use clap::Parser;
 use portcullis_bench::{
+    comparison::{Comparison, LINES, Peer, Setup},
     load::Report,
     origin::SMALL_PATH,
-    process::{Guard, run, sibling},
-    scene::{HOST, loopback},
-    tls::Identity,
-};
-
-use crate::{
-    lines::{LINES, Line},
-    peers::{Name, Peer},
 };
 
 /// How long a proxy may take to give its first good answer.
@@ -43,24 +34,8 @@ struct Arguments {
     /// Two short rounds, to see that everything works; the figures mean nothing.
     #[arg(long)]
     quick: bool,
-    /// Proxies to leave out. Any other that cannot be started is an error.
-    #[arg(long, value_enum, value_delimiter = ',')]
-    without: Vec<Name>,
-    /// The core of the proxies, as `taskset -c` takes it.
-    #[arg(long, default_value = "0")]
-    proxy_cores: String,
-    /// The core of the generator and of the backend.
-    #[arg(long, default_value = "1")]
-    load_cores: String,
-    /// The binary to measure; the one beside this program unless given.
-    #[arg(long)]
-    portcullis: Option<PathBuf>,
-    /// Another Portcullis to measure beside it: that of an earlier commit, say.
-    #[arg(long)]
-    baseline: Option<PathBuf>,
-    /// Envoy's binary.
-    #[arg(long, default_value = "envoy")]
-    envoy: PathBuf,
+    #[command(flatten)]
+    setup: Setup,
     /// Where `compare.md` goes.
     #[arg(long, default_value = "target/bench")]
     folder: PathBuf,
@@ -95,78 +70,30 @@ fn main() -> Result<()> {
 
 /// Returns the report and how many requests had no good answer.
 fn compare(arguments: &Arguments, scratch: &Path) -> Result<(String, u64)> {
-    let identity = Identity::new(&[HOST])?;
-    identity.write(scratch)?;
-    let (_origin, origin) = start_origin(arguments, scratch)?;
+    let comparison = Comparison::new(&arguments.setup, scratch)?;
     let mut peers = Vec::new();
-    for name in Name::ALL {
-        if name == Name::Baseline && arguments.baseline.is_none() {
-            continue;
+    for name in arguments.setup.names() {
+        let started = comparison.start(name);
+        let mut peer = started.with_context(|| format!("start {name} (--without {name} leaves it out)"))?;
+        for line in LINES.iter().filter(|line| line.path == SMALL_PATH) {
+            comparison.wait_until_good(&mut peer, line, START)?;
         }
-        if arguments.without.contains(&name) {
-            println!("without {name}");
-            continue;
-        }
-        let peer = Peer::start(name, arguments, scratch, &identity, origin);
-        let mut peer = peer.with_context(|| format!("start {name} (--without {name} leaves it out)"))?;
-        wait_until_good(&mut peer, arguments, scratch)?;
         println!("{name}: {}", peer.version);
         peers.push(peer);
     }
     if peers.is_empty() {
         bail!("nothing to compare");
     }
-    let results = measure(arguments, &mut peers, scratch)?;
+    let results = measure(arguments, &comparison, &mut peers)?;
     let failed = results.iter().flatten().flatten().map(|report| report.errors).sum();
     Ok((report::markdown(arguments, &peers, &results), failed))
 }
 
-fn start_origin(arguments: &Arguments, scratch: &Path) -> Result<(Guard, u16)> {
-    let mut origin =
-        Guard::start(&arguments.load_cores, &sibling("origin")?, &[], scratch.join("origin.log"))?;
-    let deadline = Instant::now() + START;
-    loop {
-        let said = origin.last_words();
-        if let Some((_, port)) =
-            said.rsplit_once(':').filter(|_| said.ends_with(|c: char| c.is_ascii_digit()))
-        {
-            return Ok((origin, port.parse()?));
-        }
-        if !origin.is_running() || Instant::now() > deadline {
-            bail!("the backend does not start: {said}");
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
-/// Every protocol must answer once: a proxy that speaks only half of them is not measured by half.
-fn wait_until_good(peer: &mut Peer, arguments: &Arguments, scratch: &Path) -> Result<()> {
-    let deadline = Instant::now() + START;
-    for line in LINES.iter().filter(|line| line.path == SMALL_PATH) {
-        loop {
-            let once = Line { connections: 1, streams: 1, ..*line };
-            let seen = ask(peer, &once, arguments, scratch, &["--seconds", "0.2", "--requests", "1"])?;
-            if seen.requests > 0 && seen.errors == 0 {
-                break;
-            }
-            if !peer.process.is_running() || Instant::now() > deadline {
-                let why = seen.first_error.unwrap_or_default();
-                bail!(
-                    "{} gives no good answer to {}: {why}\n{}",
-                    peer.name,
-                    line.name,
-                    peer.process.last_words()
-                );
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    }
-    Ok(())
-}
-
-fn measure(arguments: &Arguments, peers: &mut [Peer], scratch: &Path) -> Result<Results> {
+fn measure(arguments: &Arguments, comparison: &Comparison<'_>, peers: &mut [Peer]) -> Result<Results> {
     let mut results: Results = vec![vec![Vec::new(); peers.len()]; LINES.len()];
     let (seconds, warm_up) = (arguments.seconds.to_string(), arguments.warm_up.to_string());
+    let timing = ["--seconds", &seconds, "--warm-up", &warm_up];
+    let limit = Duration::from_secs_f64(arguments.seconds + arguments.warm_up + 15.0);
     for round in 0..arguments.rounds {
         println!("round {} of {}", round + 1, arguments.rounds);
         for (number, line) in LINES.iter().enumerate() {
@@ -175,8 +102,7 @@ fn measure(arguments: &Arguments, peers: &mut [Peer], scratch: &Path) -> Result<
                 let place = (turn + round) % peers.len();
                 let index = if round % 2 == 0 { place } else { peers.len() - 1 - place };
                 let peer = &mut peers[index];
-                let report =
-                    ask(peer, line, arguments, scratch, &["--seconds", &seconds, "--warm-up", &warm_up])?;
+                let report = comparison.ask(peer, line, &timing, limit)?;
                 if !peer.process.is_running() {
                     bail!("{} ended during {}:\n{}", peer.name, line.name, peer.process.last_words());
                 }
@@ -188,16 +114,4 @@ fn measure(arguments: &Arguments, peers: &mut [Peer], scratch: &Path) -> Result<
         }
     }
     Ok(results)
-}
-
-fn ask(peer: &Peer, line: &Line, arguments: &Arguments, scratch: &Path, more: &[&str]) -> Result<Report> {
-    let address = loopback(if line.over_tls() { peer.https } else { peer.http });
-    let mut all = line.arguments();
-    all.extend(["--json".to_owned(), "--connect".to_owned(), address.to_string()]);
-    all.extend(["--pid".to_owned(), peer.process.pid().to_string()]);
-    all.extend(["--certificate".to_owned(), scratch.join("cert.pem").display().to_string()]);
-    all.extend(more.iter().map(|&argument| argument.to_owned()));
-    let limit = Duration::from_secs_f64(arguments.seconds + arguments.warm_up + 15.0);
-    let printed = run(&arguments.load_cores, &sibling("load")?, &all, limit)?;
-    serde_json::from_str(&printed).context("report of the generator")
 }

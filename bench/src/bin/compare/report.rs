@@ -2,13 +2,13 @@
 
 use std::fmt::Write as _;
 
-use portcullis_bench::{load::Report, machine};
-
-use crate::{
-    Arguments, Results,
-    lines::LINES,
-    peers::{Name, Peer},
+use portcullis_bench::{
+    comparison::{LINES, Name, Peer},
+    load::Report,
+    machine,
 };
+
+use crate::{Arguments, Results};
 
 /// At most this much more CPU than pingora by itself is the aim.
 const AIM: f64 = 1.15;
@@ -50,7 +50,7 @@ fn conditions(arguments: &Arguments) -> String {
         "{} rounds of {} s for each proxy and line, taking turns. The proxy on core {}, generator and backend on \
          core {}. One worker each, TLS 1.3 with AES-128-GCM and X25519, one ECDSA P-256 certificate, connections to \
          the backend kept, no access logs; `bench/peers` has the settings.\n",
-        arguments.rounds, arguments.seconds, arguments.proxy_cores, arguments.load_cores
+        arguments.rounds, arguments.seconds, arguments.setup.proxy_cores, arguments.setup.load_cores
     )
 }
 

@@ -1,24 +1,25 @@
 //! What every proxy is asked to do.
 
 use clap::ValueEnum as _;
-use portcullis_bench::{
+
+use crate::{
     load::Mode,
     origin::{LARGE, LARGE_PATH, SMALL, SMALL_PATH},
 };
 
 /// One kind of work.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Line {
+pub struct Line {
     /// As the table calls it.
-    pub(crate) name: &'static str,
-    pub(crate) mode: Mode,
-    pub(crate) path: &'static str,
-    pub(crate) connections: usize,
-    pub(crate) streams: usize,
+    pub name: &'static str,
+    pub mode: Mode,
+    pub path: &'static str,
+    pub connections: usize,
+    pub streams: usize,
 }
 
 /// The backend speaks HTTP/1.1 in all of them.
-pub(crate) const LINES: [Line; 8] = [
+pub const LINES: [Line; 8] = [
     Line { name: "small GET", mode: Mode::H1, path: SMALL_PATH, connections: 64, streams: 1 },
     Line {
         name: "small GET, names spelt",
@@ -42,12 +43,12 @@ pub(crate) const LINES: [Line; 8] = [
 ];
 
 impl Line {
-    pub(crate) fn over_tls(&self) -> bool {
+    pub fn over_tls(&self) -> bool {
         !matches!(self.mode, Mode::H1 | Mode::H1Spelt)
     }
 
     /// What the generator is told.
-    pub(crate) fn arguments(&self) -> Vec<String> {
+    pub fn arguments(&self) -> Vec<String> {
         let mode = self.mode.to_possible_value().expect("no mode is hidden");
         let body = if self.path == LARGE_PATH { LARGE } else { SMALL };
         [

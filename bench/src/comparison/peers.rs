@@ -6,24 +6,23 @@ use std::{
 };
 
 use anyhow::Result;
-use portcullis_bench::{
+
+use super::Comparison;
+use crate::{
     machine::{said, said_all, version_and_commit},
     process::{Guard, free_port, sibling},
     scene::{self, Portcullis, fill, loopback},
-    tls::Identity,
 };
 
-use crate::Arguments;
-
-const NGINX: &str = include_str!("../../../peers/nginx.conf");
-const HAPROXY: &str = include_str!("../../../peers/haproxy.cfg");
-const ENVOY: &str = include_str!("../../../peers/envoy.yaml");
-const ROUTE: &str = include_str!("../../../peers/portcullis.yaml");
-const LOCK: &str = include_str!("../../../../Cargo.lock");
+const NGINX: &str = include_str!("../../peers/nginx.conf");
+const HAPROXY: &str = include_str!("../../peers/haproxy.cfg");
+const ENVOY: &str = include_str!("../../peers/envoy.yaml");
+const ROUTE: &str = include_str!("../../peers/portcullis.yaml");
+const LOCK: &str = include_str!("../../../Cargo.lock");
 
 /// Who is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Name {
+pub enum Name {
     Portcullis,
     /// Another binary of it. It takes part where one is given, so there is nothing to leave out.
     #[value(skip)]
@@ -36,26 +35,23 @@ pub(crate) enum Name {
 
 /// A proxy that runs.
 #[derive(Debug)]
-pub(crate) struct Peer {
-    pub(crate) name: Name,
-    pub(crate) process: Guard,
-    pub(crate) http: u16,
-    pub(crate) https: u16,
-    pub(crate) version: String,
+pub struct Peer {
+    pub name: Name,
+    pub process: Guard,
+    pub http: u16,
+    pub https: u16,
+    pub version: String,
 }
 
 /// What a proxy needs to know.
 struct Scene<'a> {
-    arguments: &'a Arguments,
-    scratch: &'a Path,
-    identity: &'a Identity,
-    origin: u16,
+    shared: &'a Comparison<'a>,
     http: u16,
     https: u16,
 }
 
 impl Name {
-    pub(crate) const ALL: [Self; 6] =
+    pub const ALL: [Self; 6] =
         [Self::Portcullis, Self::Baseline, Self::Bare, Self::Nginx, Self::Haproxy, Self::Envoy];
 }
 
@@ -72,19 +68,16 @@ impl fmt::Display for Name {
     }
 }
 
-impl Peer {
-    /// Starts it on the proxies' core. It need not be ready when this returns.
-    pub(crate) fn start(
-        name: Name,
-        arguments: &Arguments,
-        scratch: &Path,
-        identity: &Identity,
-        origin: u16,
-    ) -> Result<Self> {
-        let scene = Scene { arguments, scratch, identity, origin, http: free_port()?, https: free_port()? };
+impl Comparison<'_> {
+    /// Starts a proxy on the proxies' core. It need not be ready when this returns.
+    ///
+    /// # Errors
+    /// Where it cannot be started.
+    pub fn start(&self, name: Name) -> Result<Peer> {
+        let scene = Scene { shared: self, http: free_port()?, https: free_port()? };
         match name {
-            Name::Portcullis => scene.portcullis(name, arguments.portcullis.as_deref()),
-            Name::Baseline => scene.portcullis(name, arguments.baseline.as_deref()),
+            Name::Portcullis => scene.portcullis(name, self.setup.portcullis.as_deref()),
+            Name::Baseline => scene.portcullis(name, self.setup.baseline.as_deref()),
             Name::Bare => scene.bare(),
             Name::Nginx => scene.nginx(),
             Name::Haproxy => scene.haproxy(),
@@ -106,11 +99,11 @@ impl Scene<'_> {
             }
         };
         // A folder for each: it is watched.
-        let folder = self.scratch.join(format!("{name}-manifests"));
-        scene::write_gateway(&folder, self.identity, self.origin)?;
+        let folder = self.shared.scratch.join(format!("{name}-manifests"));
+        scene::write_gateway(&folder, &self.shared.identity, self.shared.origin)?;
         fs::write(folder.join("route.yaml"), ROUTE)?;
-        let log = self.scratch.join(format!("{name}.log"));
-        let started = Portcullis::start(&binary, &self.arguments.proxy_cores, &folder, log)?;
+        let log = self.shared.scratch.join(format!("{name}.log"));
+        let started = Portcullis::start(&binary, &self.shared.setup.proxy_cores, &folder, log)?;
         Ok(Peer {
             name,
             process: started.process,
@@ -121,11 +114,11 @@ impl Scene<'_> {
     }
 
     fn bare(&self) -> Result<Peer> {
-        let path = |name: &str| self.scratch.join(name).display().to_string();
+        let path = |name: &str| self.shared.scratch.join(name).display().to_string();
         let arguments = [
             ("--http", loopback(self.http).to_string()),
             ("--https", loopback(self.https).to_string()),
-            ("--origin", loopback(self.origin).to_string()),
+            ("--origin", loopback(self.shared.origin).to_string()),
             ("--certificate", path("cert.pem")),
             ("--key", path("key.pem")),
         ];
@@ -138,7 +131,7 @@ impl Scene<'_> {
     fn nginx(&self) -> Result<Peer> {
         let file = self.configuration("nginx.conf", NGINX)?;
         let nginx = PathBuf::from("nginx");
-        let arguments = ["-p".into(), self.scratch.display().to_string(), "-c".into(), file];
+        let arguments = ["-p".into(), self.shared.scratch.display().to_string(), "-c".into(), file];
         let version = format!("{}, {}", said(&nginx, "-v")?, openssl(&said_all(&nginx, "-V")?));
         self.started(Name::Nginx, &nginx, &arguments, version)
     }
@@ -153,7 +146,7 @@ impl Scene<'_> {
 
     fn envoy(&self) -> Result<Peer> {
         let file = self.configuration("envoy.yaml", ENVOY)?;
-        let envoy = self.arguments.envoy.clone();
+        let envoy = self.shared.setup.envoy.clone();
         let arguments =
             ["-c", &file, "--concurrency", "1", "--disable-hot-restart", "--log-level", "warning"];
         let version = said(&envoy, "--version")?;
@@ -164,8 +157,8 @@ impl Scene<'_> {
     }
 
     fn started(&self, name: Name, program: &Path, arguments: &[String], version: String) -> Result<Peer> {
-        let log = self.scratch.join(format!("{name}.log"));
-        let process = Guard::start(&self.arguments.proxy_cores, program, arguments, log)?;
+        let log = self.shared.scratch.join(format!("{name}.log"));
+        let process = Guard::start(&self.shared.setup.proxy_cores, program, arguments, log)?;
         Ok(Peer { name, process, http: self.http, https: self.https, version })
     }
 
@@ -173,10 +166,10 @@ impl Scene<'_> {
         let values = [
             ("HTTP", self.http.to_string()),
             ("HTTPS", self.https.to_string()),
-            ("ORIGIN", self.origin.to_string()),
-            ("DIR", self.scratch.display().to_string()),
+            ("ORIGIN", self.shared.origin.to_string()),
+            ("DIR", self.shared.scratch.display().to_string()),
         ];
-        let path = self.scratch.join(name);
+        let path = self.shared.scratch.join(name);
         fs::write(&path, fill(template, &values)?)?;
         Ok(path.display().to_string())
     }
