@@ -2,6 +2,7 @@
 
 mod http1;
 mod http2;
+mod request;
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -13,6 +14,7 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 pub use self::{
     http1::Http1,
     http2::{Http2, Refused},
+    request::Shape,
 };
 use crate::tls;
 

@@ -20,7 +20,7 @@ use tokio::{
 };
 
 use crate::{
-    client::{Http1, Http2, Refused, Target, Tls},
+    client::{Http1, Http2, Refused, Shape, Target, Tls},
     histogram::Histogram,
 };
 
@@ -34,6 +34,8 @@ pub enum Mode {
     H1,
     /// The same, names spelt as browsers and curl spell them.
     H1Spelt,
+    /// The same with the headers of a browser.
+    H1Browser,
     /// The same over TLS.
     H1Tls,
     /// A new connection with a full TLS handshake for each request.
@@ -96,8 +98,19 @@ pub struct Report {
     pub cpu_share: Option<f64>,
 }
 
+impl Mode {
+    /// Of its requests, where they are HTTP/1.1.
+    fn shape(self) -> Shape {
+        match self {
+            Self::H1Spelt => Shape::Spelt,
+            Self::H1Browser => Shape::Browser,
+            Self::H1 | Self::H1Tls | Self::Handshake | Self::H2 => Shape::Lower,
+        }
+    }
+}
+
 impl Tally {
-    /// From now on requests are counted; ends after `limit` of them (0: never).
+    /// From now on requests are counted. The clients stop after `limit` good answers (0: never).
     pub fn measure(&self, limit: u64) {
         self.limit.set(limit);
         self.requests.set(0);
@@ -157,7 +170,8 @@ impl Tally {
         self.requests.set(requests);
         self.latency.borrow_mut().record(began.elapsed());
         if requests == self.limit.get() {
-            self.measuring.set(false);
+            // Before the clients can ask once more.
+            self.stop();
             self.reached.notify_one();
         }
     }
@@ -183,7 +197,7 @@ pub fn start(
         let (target, tally, tls) = (target.clone(), tally.clone(), tls.clone());
         spawn_local(async move {
             match plan.mode {
-                Mode::H1 | Mode::H1Spelt => {
+                Mode::H1 | Mode::H1Spelt | Mode::H1Browser => {
                     http1(plan, &target, &tally, async || target.connect().await).await
                 }
                 Mode::H1Tls | Mode::Handshake => {
@@ -202,10 +216,7 @@ where
 {
     while !tally.stopped.get() {
         let connecting = Instant::now();
-        let connected = connect().await.map(|stream| match plan.mode {
-            Mode::H1Spelt => Http1::spelt(stream, target),
-            _ => Http1::new(stream, target),
-        });
+        let connected = connect().await.map(|stream| Http1::shaped(stream, target, plan.mode.shape()));
         let mut began = connecting;
         let ended = async {
             let mut connection = connected?;

@@ -14,6 +14,15 @@ use anyhow::{Context as _, Result, bail};
 /// A child ends by itself within this time after SIGTERM, or is killed.
 const TERM: Duration = Duration::from_secs(3);
 
+/// Where a child runs, and the program that it runs under, if any: one that counts what it does.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// Cores, as `taskset -c` takes them.
+    pub cores: &'a str,
+    /// A program and its arguments that end by starting another, in the same process.
+    pub under: &'a [String],
+}
+
 /// A child process. It ends when this is dropped, and when this process ends in any other way.
 #[derive(Debug)]
 pub struct Guard {
@@ -23,15 +32,20 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// Starts a program on these cores (as `taskset -c` takes them); what it writes goes to `log`.
+    /// Starts a program at this place; what it writes goes to `log`.
     ///
     /// Call it on the main thread: the child gets SIGTERM when the thread that started it ends.
     ///
     /// # Errors
     /// Where it cannot be started, or `setpriv` and `taskset` (util-linux) are missing.
-    pub fn start(cores: &str, program: &Path, arguments: &[String], log: PathBuf) -> Result<Self> {
+    pub fn start<'a>(
+        place: impl Into<Place<'a>>,
+        program: &Path,
+        arguments: &[String],
+        log: PathBuf,
+    ) -> Result<Self> {
         let file = fs::File::create(&log).with_context(|| log.display().to_string())?;
-        let mut command = pinned(cores, program, arguments);
+        let mut command = pinned(place.into(), program, arguments);
         command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
         let child = command.spawn().with_context(|| format!("start {}", program.display()))?;
         Ok(Self { child, log })
@@ -47,6 +61,29 @@ impl Guard {
         matches!(self.child.try_wait(), Ok(None))
     }
 
+    /// Ends it and its children with SIGTERM, and waits until it is gone.
+    ///
+    /// # Errors
+    /// Where it takes longer than `limit`.
+    pub fn end(mut self, limit: Duration) -> Result<()> {
+        if !self.terminate(limit) {
+            bail!("process {} does not end within {limit:?} after SIGTERM", self.pid());
+        }
+        Ok(())
+    }
+
+    /// Returns whether it is gone.
+    fn terminate(&mut self, limit: Duration) -> bool {
+        if self.is_running() {
+            signal("-TERM", &family(self.pid()));
+        }
+        let deadline = Instant::now() + limit;
+        while self.is_running() && Instant::now() < deadline {
+            sleep(Duration::from_millis(10));
+        }
+        !self.is_running()
+    }
+
     /// The last lines that it wrote.
     pub fn last_words(&self) -> String {
         let text = fs::read_to_string(&self.log).unwrap_or_default();
@@ -58,14 +95,7 @@ impl Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         let family = family(self.pid());
-        if self.is_running() {
-            signal("-TERM", &family);
-        }
-        let deadline = Instant::now() + TERM;
-        while self.is_running() && Instant::now() < deadline {
-            sleep(Duration::from_millis(10));
-        }
-        if self.is_running() {
+        if !self.terminate(TERM) {
             signal("-KILL", &family);
             drop(self.child.wait());
         }
@@ -77,7 +107,7 @@ impl Drop for Guard {
 /// # Errors
 /// Where it fails, or has not ended within `limit`.
 pub fn run(cores: &str, program: &Path, arguments: &[String], limit: Duration) -> Result<String> {
-    let mut command = pinned(cores, program, arguments);
+    let mut command = pinned(cores.into(), program, arguments);
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     let deadline = Instant::now() + limit;
     while child.try_wait()?.is_none() {
@@ -149,9 +179,16 @@ pub fn sibling(name: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-fn pinned(cores: &str, program: &Path, arguments: &[String]) -> Command {
+impl<'a> From<&'a str> for Place<'a> {
+    fn from(cores: &'a str) -> Self {
+        Self { cores, under: &[] }
+    }
+}
+
+fn pinned(place: Place<'_>, program: &Path, arguments: &[String]) -> Command {
     let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "TERM", "taskset", "-c", cores]).arg(program).args(arguments);
+    command.args(["--pdeathsig", "TERM", "taskset", "-c", place.cores]);
+    command.args(place.under).arg(program).args(arguments);
     command
 }
 

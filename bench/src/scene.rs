@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 
 use crate::{
-    process::{Guard, free_port},
+    process::{Guard, Place, free_port},
     tls::Identity,
 };
 
@@ -38,7 +38,12 @@ impl Portcullis {
     ///
     /// # Errors
     /// Where it cannot be started.
-    pub fn start(binary: &Path, cores: &str, manifests: &Path, log: PathBuf) -> Result<Self> {
+    pub fn start<'a>(
+        binary: &Path,
+        place: impl Into<Place<'a>>,
+        manifests: &Path,
+        log: PathBuf,
+    ) -> Result<Self> {
         let offset = free_offset()?;
         let admin = loopback(free_port()?);
         let arguments = [
@@ -50,7 +55,7 @@ impl Portcullis {
         ];
         let mut all = vec!["run".to_owned()];
         all.extend(arguments.into_iter().flat_map(|(name, value)| [name.to_owned(), value]));
-        let process = Guard::start(cores, binary, &all, log)?;
+        let process = Guard::start(place, binary, &all, log)?;
         Ok(Self { process, http: loopback(80 + offset), https: loopback(443 + offset), admin })
     }
 }

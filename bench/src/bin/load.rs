@@ -102,7 +102,10 @@ async fn measure(arguments: &Arguments) -> Result<Report> {
     };
     let tally = Rc::new(Tally::default());
     load::start(plan, &target, certificate, &tally)?;
-    sleep(Duration::from_secs_f64(arguments.warm_up)).await;
+    // Without a warm-up the first request counts, and --requests is how many are sent on one connection.
+    if arguments.warm_up > 0.0 {
+        sleep(Duration::from_secs_f64(arguments.warm_up)).await;
+    }
 
     let cpu = || arguments.pid.map(process::cpu).transpose();
     let (cpu_before, began) = (cpu()?, Instant::now());

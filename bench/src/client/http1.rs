@@ -5,7 +5,7 @@ use std::ops::Range;
 use anyhow::{Context as _, Result, bail};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
-use super::{Answer, Target};
+use super::{Answer, Shape, Target};
 
 /// Large enough for any head, and for a large body in few reads.
 const BUFFER: usize = 64 * 1024;
@@ -20,22 +20,14 @@ pub struct Http1<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Http1<S> {
-    /// Asks for this target on each [`Http1::get`]; names of headers are in lower case.
+    /// Asks for this target on each [`Http1::get`].
     pub fn new(stream: S, target: &Target) -> Self {
-        Self::asking(stream, target, ["host", "user-agent", "accept"])
+        Self::shaped(stream, target, Shape::Lower)
     }
 
-    /// The same, names spelt as browsers spell them.
-    pub fn spelt(stream: S, target: &Target) -> Self {
-        Self::asking(stream, target, ["Host", "User-Agent", "Accept"])
-    }
-
-    fn asking(stream: S, target: &Target, [host, agent, accept]: [&str; 3]) -> Self {
-        let request = format!(
-            "GET {} HTTP/1.1\r\n{host}: {}\r\n{agent}: load\r\n{accept}: */*\r\n\r\n",
-            target.path, target.host
-        );
-        Self { stream, request: request.into_bytes(), buffer: vec![0; BUFFER], head: 0..0 }
+    /// The same, with requests of this shape.
+    pub fn shaped(stream: S, target: &Target, shape: Shape) -> Self {
+        Self { stream, request: shape.bytes(target), buffer: vec![0; BUFFER], head: 0..0 }
     }
 
     /// Asks once and reads the whole answer.

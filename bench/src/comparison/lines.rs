@@ -19,7 +19,7 @@ pub struct Line {
 }
 
 /// The backend speaks HTTP/1.1 in all of them.
-pub const LINES: [Line; 8] = [
+pub const LINES: [Line; 9] = [
     Line { name: "small GET", mode: Mode::H1, path: SMALL_PATH, connections: 64, streams: 1 },
     Line {
         name: "small GET, names spelt",
@@ -28,6 +28,7 @@ pub const LINES: [Line; 8] = [
         connections: 64,
         streams: 1,
     },
+    Line { name: "small GET, browser", mode: Mode::H1Browser, path: SMALL_PATH, connections: 64, streams: 1 },
     Line { name: "small GET, TLS", mode: Mode::H1Tls, path: SMALL_PATH, connections: 64, streams: 1 },
     Line {
         name: "full handshake and a GET",
@@ -44,7 +45,7 @@ pub const LINES: [Line; 8] = [
 
 impl Line {
     pub fn over_tls(&self) -> bool {
-        !matches!(self.mode, Mode::H1 | Mode::H1Spelt)
+        !matches!(self.mode, Mode::H1 | Mode::H1Spelt | Mode::H1Browser)
     }
 
     /// What the generator is told.

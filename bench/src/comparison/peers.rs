@@ -10,7 +10,7 @@ use anyhow::Result;
 use super::Comparison;
 use crate::{
     machine::{said, said_all, version_and_commit},
-    process::{Guard, free_port, sibling},
+    process::{Guard, Place, free_port, sibling},
     scene::{self, Portcullis, fill, loopback},
 };
 
@@ -46,6 +46,7 @@ pub struct Peer {
 /// What a proxy needs to know.
 struct Scene<'a> {
     shared: &'a Comparison<'a>,
+    place: Place<'a>,
     http: u16,
     https: u16,
 }
@@ -69,12 +70,14 @@ impl fmt::Display for Name {
 }
 
 impl Comparison<'_> {
-    /// Starts a proxy on the proxies' core. It need not be ready when this returns.
+    /// Starts a proxy on the proxies' core, under another program if one is given. It need not be ready when this
+    /// returns.
     ///
     /// # Errors
     /// Where it cannot be started.
-    pub fn start(&self, name: Name) -> Result<Peer> {
-        let scene = Scene { shared: self, http: free_port()?, https: free_port()? };
+    pub fn start(&self, name: Name, under: &[String]) -> Result<Peer> {
+        let place = Place { cores: &self.setup.proxy_cores, under };
+        let scene = Scene { shared: self, place, http: free_port()?, https: free_port()? };
         match name {
             Name::Portcullis => scene.portcullis(name, self.setup.portcullis.as_deref()),
             Name::Baseline => scene.portcullis(name, self.setup.baseline.as_deref()),
@@ -103,7 +106,7 @@ impl Scene<'_> {
         scene::write_gateway(&folder, &self.shared.identity, self.shared.origin)?;
         fs::write(folder.join("route.yaml"), ROUTE)?;
         let log = self.shared.scratch.join(format!("{name}.log"));
-        let started = Portcullis::start(&binary, &self.shared.setup.proxy_cores, &folder, log)?;
+        let started = Portcullis::start(&binary, self.place, &folder, log)?;
         Ok(Peer {
             name,
             process: started.process,
@@ -158,7 +161,7 @@ impl Scene<'_> {
 
     fn started(&self, name: Name, program: &Path, arguments: &[String], version: String) -> Result<Peer> {
         let log = self.shared.scratch.join(format!("{name}.log"));
-        let process = Guard::start(&self.shared.setup.proxy_cores, program, arguments, log)?;
+        let process = Guard::start(self.place, program, arguments, log)?;
         Ok(Peer { name, process, http: self.http, https: self.https, version })
     }
 

@@ -73,7 +73,7 @@ fn compare(arguments: &Arguments, scratch: &Path) -> Result<(String, u64)> {
     let comparison = Comparison::new(&arguments.setup, scratch)?;
     let mut peers = Vec::new();
     for name in arguments.setup.names() {
-        let started = comparison.start(name);
+        let started = comparison.start(name, &[]);
         let mut peer = started.with_context(|| format!("start {name} (--without {name} leaves it out)"))?;
         for line in LINES.iter().filter(|line| line.path == SMALL_PATH) {
             comparison.wait_until_good(&mut peer, line, START)?;

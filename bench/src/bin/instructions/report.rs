@@ -1,0 +1,67 @@
+//! The counts as Markdown.
+
+use std::fmt::Write as _;
+
+use portcullis_bench::{comparison::Name, machine};
+
+use crate::{Arguments, COUNTED, Counted, Results, counter::PerRequest};
+
+pub(crate) fn markdown(arguments: &Arguments, peers: &[Counted], [instructions, calls]: &Results) -> String {
+    let mut text = format!(
+        "# Instructions and system calls of a request\n\n\
+         The difference between {} and {} requests, divided. One connection, one request at a time, one worker; \
+         `bench/peers` has the settings.\n\n",
+        arguments.few, arguments.many
+    );
+    text.push_str("## User instructions\n\n");
+    text.push_str(&table(peers, instructions, |value| format!("{value:.0}")));
+    text.push_str("\n## System calls\n\n");
+    text.push_str(&table(peers, calls, |value| format!("{value:.1}")));
+    text.push_str("\n## Which system calls\n\n");
+    text.push_str(&rows(&names(peers), calls, |of_line| of_line.iter().map(by_name).collect()));
+    let _ = write!(text, "\n## Machine and versions\n\n{}", machine::describe());
+    for (name, version) in peers {
+        let _ = writeln!(text, "- {name}: {version}");
+    }
+    text
+}
+
+/// Totals, and how portcullis compares to each of the others.
+fn table(peers: &[Counted], results: &[Vec<PerRequest>], show: impl Fn(f64) -> String) -> String {
+    let ours = peers.iter().position(|(name, _)| *name == Name::Portcullis);
+    let others = |index: &usize| ours.is_some_and(|ours| ours != *index);
+    let others: Vec<usize> = (0..peers.len()).filter(others).collect();
+    let mut columns = names(peers);
+    columns.extend(others.iter().map(|&other| format!("portcullis / {}", peers[other].0)));
+    rows(&columns, results, |of_line| {
+        let totals: Vec<f64> = of_line.iter().map(|counts| counts.values().sum()).collect();
+        let mut cells: Vec<String> = totals.iter().map(|&total| show(total)).collect();
+        let ours = ours.map(|ours| totals[ours]).unwrap_or_default();
+        cells.extend(others.iter().map(|&other| format!("{:.2}", ours / totals[other])));
+        cells
+    })
+}
+
+/// The most frequent first.
+fn by_name(counts: &PerRequest) -> String {
+    let mut counts: Vec<(&String, &f64)> = counts.iter().collect();
+    counts.sort_by(|(_, one), (_, other)| other.total_cmp(one));
+    let shown: Vec<String> = counts.into_iter().map(|(name, count)| format!("{name} {count:.1}")).collect();
+    shown.join(", ")
+}
+
+fn names(peers: &[Counted]) -> Vec<String> {
+    peers.iter().map(|(name, _)| name.to_string()).collect()
+}
+
+fn rows(
+    columns: &[String],
+    results: &[Vec<PerRequest>],
+    cells: impl Fn(&[PerRequest]) -> Vec<String>,
+) -> String {
+    let mut text = format!("| | {} |\n| --- |{}\n", columns.join(" | "), " ---: |".repeat(columns.len()));
+    for (name, of_line) in COUNTED.iter().zip(results) {
+        let _ = writeln!(text, "| {name} | {} |", cells(of_line).join(" | "));
+    }
+    text
+}
