@@ -201,13 +201,17 @@ mod tests {
                 "http://shop.example.com/",
                 "GET",
                 &[][..],
-                &["rule      HTTPRoute ", "backend   ", "outcome   forwarded\n"][..],
+                &["rule      HTTPRoute ", "backend   ", "outcome   forwarded, carried by http1\n"][..],
             ),
             (
                 "http://shop.example.com/",
                 "GET",
                 &["x-version: next"],
-                &["header x-version=next", "because it asks for more headers", "outcome   forwarded\n"],
+                &[
+                    "header x-version=next",
+                    "because it asks for more headers",
+                    "outcome   forwarded, carried by http1\n",
+                ],
             ),
             (
                 "http://shop.example.com/old/offer",

@@ -116,6 +116,8 @@ pub enum ExplainedOutcome {
         /// Path and query, where they are not those of the client.
         #[serde(skip_serializing_if = "Option::is_none")]
         target: Option<String>,
+        /// What carries the request, unless `--carriers` says otherwise ([`crate::Carrier`]).
+        carrier: Option<String>,
     },
     /// The proxy answers by itself.
     Answered {
@@ -197,7 +199,8 @@ fn endpoints(endpoints: &Endpoints) -> Vec<String> {
 fn outcome(decision: Decision<'_, '_>) -> ExplainedOutcome {
     match decision {
         Decision::Forward(forward) => {
-            ExplainedOutcome::Forwarded { target: forward.target.map(String::from) }
+            let carrier = Some(forward.carrier.to_string());
+            ExplainedOutcome::Forwarded { target: forward.target.map(String::from), carrier }
         }
         Decision::Answer(answer) => {
             let location = answer.headers.iter().find(|(name, _)| *name == http::header::LOCATION);
@@ -208,6 +211,6 @@ fn outcome(decision: Decision<'_, '_>) -> ExplainedOutcome {
             }
         }
         // Every check is passed before.
-        Decision::Ask(..) => ExplainedOutcome::Forwarded { target: None },
+        Decision::Ask(..) => ExplainedOutcome::Forwarded { target: None, carrier: None },
     }
 }

@@ -85,6 +85,7 @@ pub(crate) async fn serve(
         if next == Next::Close {
             return;
         }
+        client.skip_blank();
         client.input.give_back();
         fresh = false;
     }
@@ -136,11 +137,8 @@ impl Client {
             loop {
                 match self.poll_read(cx) {
                     Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(false),
-                    // Empty lines may stand before a request (RFC 9112, 2.2), and do not begin one.
                     Poll::Ready(Ok(_)) => {
-                        let blank =
-                            self.input.bytes().iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
-                        self.input.used(blank);
+                        self.skip_blank();
                         if !self.input.is_empty() {
                             return Poll::Ready(true);
                         }
@@ -159,6 +157,12 @@ impl Client {
         .await;
         self.watch.lift();
         begins
+    }
+
+    /// Empty lines may stand before a request (RFC 9112, 2.2), and do not begin one.
+    fn skip_blank(&mut self) {
+        let blank = self.input.bytes().iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+        self.input.used(blank);
     }
 
     /// Reads the head of a request, and finds out what becomes of it. `None`: the client is gone.

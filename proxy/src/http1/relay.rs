@@ -169,12 +169,17 @@ impl<'r> Relay<'r> {
         if let Poll::Ready(()) = self.poll_receive(cx)? {
             // What is still to be sent belongs to the request, and is awaited by the backend.
             let whole = self.sending == Sending::Done && sent.is_ready();
-            let waits = self.sending == Sending::On && self.persists();
+            let waits = self.sending == Sending::On && self.persists() && !self.comes_no_body();
             if whole || !waits {
                 return Poll::Ready(Ok(self.done()));
             }
         }
         self.poll_limits(cx)
+    }
+
+    /// Whether the client waited for a word before it would send the body, and has the final one.
+    fn comes_no_body(&self) -> bool {
+        self.asked.expects && !self.upload.has_begun()
     }
 
     fn persists(&self) -> bool {
@@ -445,7 +450,7 @@ impl<'r> Relay<'r> {
                 || bare
                 || (unbounded && self.asked.http10)
                 || self.sending == Sending::Broken
-                || (self.sending == Sending::On && !head.persists())
+                || (self.sending == Sending::On && (!head.persists() || self.comes_no_body()))
                 || self.context.conn.draining(),
             chunks: unbounded && !self.asked.http10,
         };

@@ -31,6 +31,7 @@ pub(super) struct Upload {
     lost: bool,
     /// Whether the end of it has been passed on to mirrors.
     mirrored: bool,
+    begun: bool,
 }
 
 /// What went wrong on the client's side.
@@ -46,12 +47,17 @@ impl Upload {
     /// A body that ends so. `keep`: another attempt may be made after it has been sent in part.
     pub(super) fn new(framing: Framing, keep: bool) -> Self {
         let kept = (keep || framing.is_done()).then(Vec::new);
-        Self { framing, ready: 0, skip: 0, kept, resent: 0, lost: false, mirrored: false }
+        Self { framing, ready: 0, skip: 0, kept, resent: 0, lost: false, mirrored: false, begun: false }
     }
 
     /// Whether there is no body at all, or all of it has been sent.
     pub(super) fn is_done(&self) -> bool {
         self.framing.is_done() && self.ready == 0 && self.skip == 0 && self.left_to_resend().is_empty()
+    }
+
+    /// Whether the client has sent any of it.
+    pub(super) fn has_begun(&self) -> bool {
+        self.begun
     }
 
     /// Whether all of it can be sent again.
@@ -108,6 +114,9 @@ impl Upload {
             let (n, part) = self.framing.next(rest).map_err(|_| ClientError::Malformed)?;
             match part {
                 _ if n == 0 => break,
+                _ => self.begun = true,
+            }
+            match part {
                 Part::Content => {
                     if let Some(copies) = copies {
                         copies.body(Some(&Bytes::copy_from_slice(&rest[..n])), false);

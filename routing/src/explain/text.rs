@@ -86,8 +86,11 @@ impl Display for ExplainedBackend {
 impl Display for ExplainedOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Forwarded { target: None } => f.write_str("forwarded"),
-            Self::Forwarded { target: Some(target) } => write!(f, "forwarded as {target}"),
+            Self::Forwarded { target, carrier } => {
+                f.write_str("forwarded")?;
+                target.iter().try_for_each(|target| write!(f, " as {target}"))?;
+                carrier.iter().try_for_each(|carrier| write!(f, ", carried by {carrier}"))
+            }
             Self::Answered { status, location, why } => {
                 write!(f, "answered with {status}")?;
                 location.iter().try_for_each(|location| write!(f, ", Location {location}"))?;
