@@ -104,9 +104,12 @@ pub(super) fn begin(
         Read::Refused(refusal) => return Err(refusal),
         Read::Whole(head) => head,
     };
+    if head.takes_away_essentials() {
+        return Err(Refusal::Invalid("Connection names a header that is not the connection's"));
+    }
     let (asked, body, len) = (About::of(&head), head.body.clone(), head.len);
     let mut context = Context::of(Arc::clone(conn));
-    let (outcome, origin) = decide(shared, &head, &mut context)?;
+    let (outcome, origin) = decide(shared, &head, &mut context);
     Ok(Begun::Plan(Box::new(Plan { context, outcome, asked, body, origin }), len))
 }
 
@@ -115,10 +118,7 @@ fn decide(
     shared: &Shared,
     head: &RequestHead<'_, '_>,
     context: &mut Context,
-) -> Result<(Outcome, Origin), Refusal> {
-    if head.takes_away_essentials() {
-        return Err(Refusal::Invalid("Connection names a header that is not the connection's"));
-    }
+) -> (Outcome, Origin) {
     let live = shared.live.load();
     let lists = || head.values(Kind::ForwardedFor);
     (context.client, context.trusted) = client::address_by(context.conn.peer.ip(), lists, &live.trusted);
@@ -156,7 +156,7 @@ fn decide(
             Outcome::Answer(Box::new(reply(&answer, context, head)))
         }
     };
-    Ok((outcome, origin))
+    (outcome, origin)
 }
 
 fn reply(answer: &Answer, context: &mut Context, request: &dyn Headers) -> Reply {

@@ -118,7 +118,7 @@ impl Stage {
     /// Starts Portcullis on this folder and waits until this host is answered well.
     async fn start(&self, name: &str, host: &str) -> Result<Portcullis> {
         let (folder, log) = (self.scratch.join(name), self.scratch.join(format!("{name}.log")));
-        let mut portcullis = Portcullis::start(&self.binary, &self.proxy_cores, &folder, log)?;
+        let mut portcullis = Portcullis::start(&self.binary, &*self.proxy_cores, &folder, log)?;
         let deadline = Instant::now() + START;
         while let Err(error) = self.answers(&portcullis, host).await {
             if !portcullis.process.is_running() || Instant::now() > deadline {
