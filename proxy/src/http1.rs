@@ -20,13 +20,17 @@ mod buffer;
 mod client;
 mod exchange;
 mod fields;
+mod frames;
 mod framing;
 mod handover;
 mod head;
+mod incoming;
 mod message;
 mod name;
 mod plan;
 mod pool;
+#[cfg(test)]
+mod properties;
 mod relay;
 mod request;
 mod streams;

@@ -77,6 +77,17 @@ pub(super) enum Broken {
     Retry,
 }
 
+/// How far the request is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sending {
+    /// It is being sent.
+    On,
+    /// All of it has been sent.
+    Done,
+    /// The backend takes no more of it.
+    Broken,
+}
+
 /// How an exchange ends.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum End {

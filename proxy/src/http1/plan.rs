@@ -114,11 +114,7 @@ pub(super) fn begin(
 }
 
 /// Decides about a request, and writes what follows from it.
-fn decide(
-    shared: &Shared,
-    head: &RequestHead<'_, '_>,
-    context: &mut Context,
-) -> (Outcome, Origin) {
+fn decide(shared: &Shared, head: &RequestHead<'_, '_>, context: &mut Context) -> (Outcome, Origin) {
     let live = shared.live.load();
     let lists = || head.values(Kind::ForwardedFor);
     (context.client, context.trusted) = client::address_by(context.conn.peer.ip(), lists, &live.trusted);

@@ -2,7 +2,7 @@
 
 use std::{
     future::poll_fn,
-    io::{self, IoSlice},
+    io::IoSlice,
     pin::Pin,
     task::{Context as Task, Poll},
     time::Duration,
@@ -13,21 +13,19 @@ use tokio::time::Sleep;
 
 use super::{
     answer::{Form, Room},
-    attempts::{Broken, Done},
+    attempts::{Broken, Done, Sending},
     backend::Connection,
-    buffer::{Buffer, Out, Size},
+    buffer::Out,
     client::Client,
     fields::put,
     framing::{Framing, Part},
+    incoming::{Incoming, MALFORMED},
     plan::{About, Origin},
     upload::{ClientError, Upload},
 };
 use crate::{
     clock::Ticks,
-    http::{
-        context::Context,
-        retry::{self, Fate},
-    },
+    http::{context::Context, retry},
     stall::LOOKS,
 };
 
@@ -61,16 +59,9 @@ pub(super) struct Relay<'r> {
     backend: &'r mut Connection,
     /// What is to be written to the client before what came from the backend.
     out: Out,
-    /// What came from the backend; so many bytes at its front go to the client next, so many behind them nowhere.
-    input: Buffer,
-    size: Size,
-    ready: usize,
-    skip: usize,
+    incoming: Incoming,
     /// The body of the answer, once its head has come.
     answer: Option<Answering>,
-    /// Whether any byte of an answer has come.
-    begun: bool,
-    interim: u32,
     sending: Sending,
     /// Whether the client is looked at for having gone.
     watching: bool,
@@ -80,17 +71,6 @@ pub(super) struct Relay<'r> {
     deadline: Option<Pin<Box<Sleep>>>,
     /// Bytes of the body that the client was sent.
     pub(super) content: usize,
-}
-
-/// How far the request is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Sending {
-    /// It is being sent.
-    On,
-    /// All of it has been sent.
-    Done,
-    /// The backend takes no more of it.
-    Broken,
 }
 
 /// An answer whose head has come.
@@ -116,9 +96,6 @@ struct Silence {
     quiet: u32,
 }
 
-/// So many informational answers may come before the final one.
-const MAX_INTERIM: u32 = 32;
-
 impl<'r> Relay<'r> {
     pub(super) fn new(
         request: Request<'r>,
@@ -136,13 +113,8 @@ impl<'r> Relay<'r> {
             context,
             backend,
             out: Out::take(),
-            input: Buffer::default(),
-            size: Size::default(),
-            ready: 0,
-            skip: 0,
+            incoming: Incoming::default(),
             answer: None,
-            begun: false,
-            interim: 0,
             sending: Sending::On,
             watching: true,
             waits_for_client: false,
@@ -190,7 +162,7 @@ impl<'r> Relay<'r> {
         let whole = self.sending == Sending::Done;
         let Some(answer) = &self.answer else { return Done { reuse: None, keep_alive: false } };
         // What a backend sends beyond its answer is nobody's.
-        let clean = whole && answer.persists && self.input.is_empty();
+        let clean = whole && answer.persists && self.incoming.is_empty();
         Done { reuse: clean.then_some(answer.keep_alive), keep_alive: whole && !answer.form.close }
     }
 
@@ -295,7 +267,7 @@ impl<'r> Relay<'r> {
             }
             let more = match self.answer {
                 Some(_) => self.advance()?,
-                None => !self.input.is_empty() && self.read_head()?,
+                None => !self.incoming.is_empty() && self.read_head()?,
             };
             if more {
                 continue;
@@ -312,8 +284,8 @@ impl<'r> Relay<'r> {
 
     /// Passes on to the client what is there for it.
     fn poll_pass(&mut self, cx: &mut Task<'_>) -> Result<Poll<()>, Broken> {
-        while self.ready > 0 || !self.out.is_sent() {
-            let body = &self.input.bytes()[..self.ready];
+        while self.incoming.ready > 0 || !self.out.is_sent() {
+            let body = self.incoming.next();
             let written = match (self.out.left(), body) {
                 (out, []) => self.client.poll_write(cx, &[IoSlice::new(out)]),
                 ([], body) => self.client.poll_write(cx, &[IoSlice::new(body)]),
@@ -325,77 +297,48 @@ impl<'r> Relay<'r> {
                 Poll::Pending => return Ok(Poll::Pending),
             };
             let beyond = self.out.sent(n);
-            self.input.used(beyond);
-            self.ready -= beyond;
+            self.incoming.passed(beyond);
             self.moved();
         }
         self.out.clear();
-        self.input.used(std::mem::take(&mut self.skip));
+        self.incoming.drop_skipped();
         Ok(Poll::Ready(()))
     }
 
     /// Reads more from the backend.
     fn poll_read(&mut self, cx: &mut Task<'_>) -> Result<Poll<()>, Broken> {
-        if self.input.is_lent() {
-            self.input.make_room();
-        } else {
-            self.input = Buffer::take(self.size);
+        match self.incoming.poll_read(cx, self.backend, self.head.is_sent())? {
+            Poll::Ready(true) => self.moved(),
+            Poll::Ready(false) => self.ended()?,
+            Poll::Pending => return Ok(Poll::Pending),
         }
-        let room = self.input.room();
-        let len = room.len();
-        match self.backend.poll_read(cx, room) {
-            Poll::Ready(Ok(n)) if n > 0 => {
-                self.input.filled(n);
-                self.begun = true;
-                if n == len {
-                    self.size = self.size.next();
-                }
-                self.moved();
-                Ok(Poll::Ready(()))
-            }
-            Poll::Ready(end) => {
-                self.ended(&end)?;
-                Ok(Poll::Ready(()))
-            }
-            Poll::Pending => {
-                self.input.give_back();
-                Ok(Poll::Pending)
-            }
-        }
+        Ok(Poll::Ready(()))
     }
 
-    /// The backend's connection has ended.
-    fn ended(&mut self, end: &io::Result<usize>) -> Result<(), Broken> {
-        match &mut self.answer {
-            Some(answer) if answer.framing == Framing::Close && end.is_ok() => {
-                answer.framing = Framing::Done;
-                if answer.form.chunks {
-                    let last: &[u8] = if answer.in_chunks { b"\r\n0\r\n\r\n" } else { b"0\r\n\r\n" };
-                    self.out.bytes.extend_from_slice(last);
-                }
-                Ok(())
-            }
-            _ => Err(Broken::Backend(match (self.begun, self.head.is_sent()) {
-                (false, false) => Fate::NotProcessed,
-                (false, true) => Fate::NotAnswered,
-                (true, _) => Fate::Unknown,
-            })),
+    /// The backend has ended its connection.
+    fn ended(&mut self) -> Result<(), Broken> {
+        let Some(answer) = self.answer.as_mut().filter(|answer| answer.framing == Framing::Close) else {
+            return Err(self.incoming.broken(self.head.is_sent()));
+        };
+        answer.framing = Framing::Done;
+        if answer.form.chunks {
+            let last: &[u8] = if answer.in_chunks { b"\r\n0\r\n\r\n" } else { b"0\r\n\r\n" };
+            self.out.bytes.extend_from_slice(last);
         }
+        Ok(())
     }
 
     /// Finds out what the bytes of the body are that came; whether anything follows from them.
     fn advance(&mut self) -> Result<bool, Broken> {
-        let Some(answer) = &mut self.answer else { return Ok(false) };
-        let bytes = self.input.bytes();
-        while !answer.framing.is_done() && self.skip == 0 {
-            let rest = &bytes[self.ready..];
-            let malformed = |_| Broken::Invalid("the backend's answer is malformed");
-            let (n, part) = answer.framing.next(rest).map_err(malformed)?;
+        let (Some(answer), incoming) = (&mut self.answer, &mut self.incoming) else { return Ok(false) };
+        while !answer.framing.is_done() && incoming.skip == 0 {
+            let (n, part) =
+                answer.framing.next(&incoming.bytes()[incoming.ready..]).map_err(|_| MALFORMED)?;
             match part {
                 _ if n == 0 => break,
                 Part::Content => {
                     self.content += n;
-                    self.ready += n;
+                    incoming.ready += n;
                     if answer.form.chunks {
                         let before: &[u8] = if answer.in_chunks { b"\r\n" } else { b"" };
                         put(&mut self.out.bytes, &[before, format!("{n:x}\r\n").as_bytes()]);
@@ -403,39 +346,29 @@ impl<'r> Relay<'r> {
                         break;
                     }
                 }
-                Part::Coding if !answer.bare => self.ready += n,
-                Part::Coding | Part::Extension | Part::Trailer => self.skip = n,
+                Part::Coding if !answer.bare => incoming.ready += n,
+                Part::Coding | Part::Extension | Part::Trailer => incoming.skip = n,
             }
         }
-        Ok(self.ready > 0 || self.skip > 0 || answer.framing.is_done())
+        Ok(incoming.ready > 0 || incoming.skip > 0 || answer.framing.is_done())
     }
 
     /// Reads the head of an answer, if all of it is there.
     fn read_head(&mut self) -> Result<bool, Broken> {
         let mut room = Room::new();
-        let Some(head) = room.read(self.input.bytes()).map_err(Broken::Invalid)? else {
-            return match self.input.bytes().len() > MAX_HEAD {
-                true => Err(Broken::Invalid("the backend's answer has too large a head")),
-                false => Ok(false),
-            };
+        let Some(head) = room.read(self.incoming.bytes()).map_err(Broken::Invalid)? else {
+            return self.incoming.head_goes_on().map(|()| false);
         };
-        let len = head.len;
-        match head.status {
-            101 => return Err(Broken::Invalid("the backend switched protocols unasked")),
-            100..200 => {
-                self.interim += 1;
-                if self.interim > MAX_INTERIM {
-                    return Err(Broken::Invalid("the backend sends informational answers without end"));
-                }
-                self.context.attempts.interim = true;
-                if !self.asked.http10 {
-                    let form = Form { http10: false, close: false, chunks: false };
-                    head.write(form, None, self.origin, &mut self.out.bytes);
-                }
-                self.input.used(len);
-                return Ok(true);
+        let (len, status) = (head.len, head.status);
+        if status < 200 {
+            if !self.asked.http10 {
+                let form = Form { http10: false, close: false, chunks: false };
+                head.write(form, None, self.origin, &mut self.out.bytes);
             }
-            _ => {}
+            self.incoming.is_interim(status)?;
+            self.context.attempts.interim = true;
+            self.incoming.used(len);
+            return Ok(true);
         }
         let framing = head.body(self.asked.head_only).map_err(Broken::Invalid)?;
         if retry::on_status(head.status, self.upload.is_repeatable(), self.context) {
@@ -458,12 +391,9 @@ impl<'r> Relay<'r> {
             (head.persists() && !unbounded, head.keep_alive().map(Duration::from_secs));
         let origin: &dyn Headers = self.origin;
         head.write(form, self.context.route.as_ref(), origin, &mut self.out.bytes);
-        self.input.used(len);
+        self.incoming.used(len);
         self.answer = Some(Answering { framing, persists, keep_alive, form, bare, in_chunks: false });
         // From here on no 504 can be said any more; what is late is cut.
         Ok(true)
     }
 }
-
-/// Bytes of an answer's head.
-const MAX_HEAD: usize = 128 << 10;

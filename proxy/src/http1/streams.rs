@@ -18,30 +18,22 @@ use tokio::time::Sleep;
 
 use super::{
     answer::{AnswerHead, Room, bears_on_answers},
-    attempts::{self, Attempted, Broken, Done, End, note_cut},
+    attempts::{self, Attempted, Broken, Done, End, Sending, note_cut},
     backend::Connection,
-    buffer::{Buffer, Out, Size},
-    fields::{put, unfolded},
+    buffer::Out,
+    fields::unfolded,
+    frames::Frames,
     framing::{Framing, Part},
+    incoming::{Incoming, MALFORMED},
     name::{Kind, kind},
     request,
 };
 use crate::{
     accept::Worker,
     clock::{Ticks, Watch},
-    http::{
-        answer as own,
-        context::Context,
-        retry::{self, Fate},
-    },
+    http::{answer as own, context::Context, retry},
     stall::LOOKS,
 };
-
-/// So much of a body is kept for another attempt.
-const KEPT: usize = 64 << 10;
-/// Bytes of an answer's head.
-const MAX_HEAD: usize = 128 << 10;
-const MAX_INTERIM: u32 = 32;
 
 /// Carries a request that was decided about.
 pub(crate) async fn serve(worker: &Worker, session: HttpSession, mut context: Box<Context>) {
@@ -52,7 +44,7 @@ pub(crate) async fn serve(worker: &Worker, session: HttpSession, mut context: Bo
     let mut out = Out::take();
     request::write_h2(head, &context, chunked, &mut out.bytes);
     let keeps = retry::is_idempotent(&method) || context.rule().is_some_and(|rule| rule.retry.is_some());
-    let upload = Upload::new(bodiless, chunked, keeps);
+    let upload = Frames::new(bodiless, chunked, keeps);
     let mut side = Side { session, upload, stream: None, watch: Watch::new(), idle: worker.limits.idle };
     let end = attempts::carry(worker, &mut context, out, &method, &mut side).await;
     match end {
@@ -82,103 +74,11 @@ pub(crate) async fn serve(worker: &Worker, session: HttpSession, mut context: Bo
 /// The client's side of a stream.
 struct Side {
     session: HttpSession,
-    upload: Upload,
+    upload: Frames,
     /// Where the answer's body goes, once its head has been sent.
     stream: Option<SendStream<Bytes>>,
     watch: Watch,
     idle: Duration,
-}
-
-/// The body of the request, as an HTTP/1 backend gets it.
-#[derive(Debug)]
-struct Upload {
-    chunked: bool,
-    /// Whether the client has sent all of it.
-    ended: bool,
-    /// What comes before the bytes: the end of one chunk and the size of the next.
-    before: Vec<u8>,
-    /// So much of `before` and `bytes` was sent.
-    sent: usize,
-    bytes: Bytes,
-    /// Whether a chunk was begun.
-    in_chunks: bool,
-    /// What was sent, for another attempt; `None` where it was too much, or none is made.
-    kept: Option<Vec<u8>>,
-    resent: usize,
-    lost: bool,
-}
-
-impl Upload {
-    fn new(bodiless: bool, chunked: bool, keep: bool) -> Self {
-        Self {
-            chunked,
-            ended: bodiless,
-            before: Vec::new(),
-            sent: 0,
-            bytes: Bytes::new(),
-            in_chunks: false,
-            kept: (keep || bodiless).then(Vec::new),
-            resent: 0,
-            lost: false,
-        }
-    }
-
-    /// What is to be sent next.
-    fn slices(&self) -> [&[u8]; 2] {
-        if let Some(kept) = self.kept.as_ref().filter(|kept| kept.len() > self.resent) {
-            return [&kept[self.resent..], &[]];
-        }
-        let in_before = self.sent.min(self.before.len());
-        [&self.before[in_before..], &self.bytes[self.sent - in_before..]]
-    }
-
-    fn has_bytes(&self) -> bool {
-        self.slices().iter().any(|slice| !slice.is_empty())
-    }
-
-    /// More of the body has come.
-    fn put(&mut self, bytes: Bytes) {
-        (self.sent, self.bytes) = (0, bytes);
-        self.before.clear();
-        if self.chunked {
-            let before: &[u8] = if self.in_chunks { b"\r\n" } else { b"" };
-            put(&mut self.before, &[before, format!("{:x}\r\n", self.bytes.len()).as_bytes()]);
-            self.in_chunks = true;
-        }
-    }
-
-    /// All of it has come.
-    fn end(&mut self) {
-        (self.ended, self.sent, self.bytes) = (true, 0, Bytes::new());
-        self.before.clear();
-        if self.chunked {
-            let last: &[u8] = if self.in_chunks { b"\r\n0\r\n\r\n" } else { b"0\r\n\r\n" };
-            self.before.extend_from_slice(last);
-        }
-    }
-
-    fn sent(&mut self, n: usize) {
-        if n == 0 {
-            return;
-        }
-        if self.kept.as_ref().is_some_and(|kept| kept.len() > self.resent) {
-            self.resent += n;
-            return;
-        }
-        match &mut self.kept {
-            Some(kept) if kept.len() + n <= KEPT => {
-                let in_before = self.sent.min(self.before.len());
-                let both = self.before[in_before..].iter().chain(&self.bytes[self.sent - in_before..]);
-                kept.extend(both.take(n));
-                self.resent = kept.len();
-            }
-            kept => {
-                *kept = None;
-                self.lost = true;
-            }
-        }
-        self.sent += n;
-    }
 }
 
 impl Side {
@@ -216,7 +116,7 @@ impl Side {
 
 impl attempts::Client for Side {
     fn is_repeatable(&self) -> bool {
-        !self.upload.lost
+        self.upload.is_repeatable()
     }
 
     fn is_bodiless(&self) -> bool {
@@ -230,7 +130,7 @@ impl attempts::Client for Side {
         head: &mut Out,
         deadline: Option<Pin<Box<Sleep>>>,
     ) -> Attempted {
-        self.upload.resent = 0;
+        self.upload.rewind();
         let step = Ticks::of(self.idle / LOOKS);
         let mut relay = Relay {
             side: self,
@@ -238,13 +138,8 @@ impl attempts::Client for Side {
             backend: connection,
             head,
             deadline,
-            input: Buffer::default(),
-            size: Size::default(),
-            ready: 0,
-            skip: 0,
+            incoming: Incoming::default(),
             answer: None,
-            begun: false,
-            interim: 0,
             sending: Sending::On,
             waits_for_client: false,
             step,
@@ -266,26 +161,13 @@ struct Relay<'r> {
     backend: &'r mut Connection,
     head: &'r mut Out,
     deadline: Option<Pin<Box<Sleep>>>,
-    /// What came from the backend; so many bytes at its front go to the client next, so many behind them nowhere.
-    input: Buffer,
-    size: Size,
-    ready: usize,
-    skip: usize,
+    incoming: Incoming,
     answer: Option<Answering>,
-    begun: bool,
-    interim: u32,
     sending: Sending,
     waits_for_client: bool,
     step: Ticks,
     quiet: u32,
     content: usize,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Sending {
-    On,
-    Done,
-    Broken,
 }
 
 #[derive(Debug)]
@@ -314,7 +196,7 @@ impl Relay<'_> {
     fn done(&mut self) -> Done {
         let whole = self.sending == Sending::Done;
         let Some(answer) = &self.answer else { return Done { reuse: None, keep_alive: true } };
-        let clean = whole && answer.persists && self.input.is_empty();
+        let clean = whole && answer.persists && self.incoming.is_empty();
         Done { reuse: clean.then_some(answer.keep_alive), keep_alive: true }
     }
 
@@ -405,7 +287,7 @@ impl Relay<'_> {
             }
             let more = match self.answer {
                 Some(_) => self.advance()?,
-                None => !self.input.is_empty() && self.read_head()?,
+                None => !self.incoming.is_empty() && self.read_head()?,
             };
             if !more && self.poll_read(cx)?.is_pending() {
                 return Ok(Poll::Pending);
@@ -415,13 +297,13 @@ impl Relay<'_> {
 
     /// Passes on what is there for the client, as far as its window is open.
     fn poll_pass(&mut self, cx: &mut Task<'_>) -> Result<Poll<()>, Broken> {
-        while self.ready > 0 {
+        while self.incoming.ready > 0 {
             let (Some(stream), Some(answer)) = (&mut self.side.stream, &mut self.answer) else {
                 return Err(Broken::ClientGone);
             };
-            let whole = answer.framing.is_done() && self.skip == 0 && answer.trailers.is_empty();
+            let whole = answer.framing.is_done() && self.incoming.skip == 0 && answer.trailers.is_empty();
             // Nothing is handed over that no window is open for: what waits there is out of sight.
-            stream.reserve_capacity(self.ready);
+            stream.reserve_capacity(self.incoming.ready);
             let room = match stream.capacity() {
                 0 => match stream.poll_capacity(cx) {
                     Poll::Ready(Some(Ok(room))) => room,
@@ -430,19 +312,18 @@ impl Relay<'_> {
                 },
                 room => room,
             };
-            let n = room.min(self.ready);
+            let n = room.min(self.incoming.ready);
             if n == 0 {
                 continue;
             }
-            let end = whole && n == self.ready;
-            let bytes = Bytes::copy_from_slice(&self.input.bytes()[..n]);
+            let end = whole && n == self.incoming.ready;
+            let bytes = Bytes::copy_from_slice(&self.incoming.next()[..n]);
             stream.send_data(bytes, end).map_err(|_| Broken::ClientGone)?;
             answer.ended = end;
-            self.input.used(n);
-            self.ready -= n;
+            self.incoming.passed(n);
             self.moved();
         }
-        self.input.used(std::mem::take(&mut self.skip));
+        self.incoming.drop_skipped();
         Ok(Poll::Ready(()))
     }
 
@@ -461,88 +342,53 @@ impl Relay<'_> {
     }
 
     fn poll_read(&mut self, cx: &mut Task<'_>) -> Result<Poll<()>, Broken> {
-        match self.input.is_lent() {
-            true => self.input.make_room(),
-            false => self.input = Buffer::take(self.size),
-        }
-        let room = self.input.room();
-        let len = room.len();
-        match self.backend.poll_read(cx, room) {
-            Poll::Ready(Ok(n)) if n > 0 => {
-                self.input.filled(n);
-                self.begun = true;
-                if n == len {
-                    self.size = self.size.next();
-                }
-                self.moved();
-                Ok(Poll::Ready(()))
-            }
-            Poll::Ready(end) => match &mut self.answer {
-                Some(answer) if answer.framing == Framing::Close && end.is_ok() => {
-                    answer.framing = Framing::Done;
-                    Ok(Poll::Ready(()))
-                }
-                _ => Err(Broken::Backend(match (self.begun, self.head.is_sent()) {
-                    (false, false) => Fate::NotProcessed,
-                    (false, true) => Fate::NotAnswered,
-                    (true, _) => Fate::Unknown,
-                })),
+        match self.incoming.poll_read(cx, self.backend, self.head.is_sent())? {
+            Poll::Ready(true) => self.moved(),
+            Poll::Ready(false) => match &mut self.answer {
+                Some(answer) if answer.framing == Framing::Close => answer.framing = Framing::Done,
+                _ => return Err(self.incoming.broken(self.head.is_sent())),
             },
-            Poll::Pending => {
-                self.input.give_back();
-                Ok(Poll::Pending)
-            }
+            Poll::Pending => return Ok(Poll::Pending),
         }
+        Ok(Poll::Ready(()))
     }
 
     fn advance(&mut self) -> Result<bool, Broken> {
-        let Some(answer) = &mut self.answer else { return Ok(false) };
-        let bytes = self.input.bytes();
-        while !answer.framing.is_done() && self.skip == 0 {
-            let rest = &bytes[self.ready..];
-            let malformed = |_| Broken::Invalid("the backend's answer is malformed");
-            let (n, part) = answer.framing.next(rest).map_err(malformed)?;
+        let (Some(answer), incoming) = (&mut self.answer, &mut self.incoming) else { return Ok(false) };
+        while !answer.framing.is_done() && incoming.skip == 0 {
+            let rest = &incoming.bytes()[incoming.ready..];
+            let (n, part) = answer.framing.next(rest).map_err(|_| MALFORMED)?;
             match part {
                 _ if n == 0 => break,
                 Part::Content => {
                     self.content += n;
-                    self.ready += n;
+                    incoming.ready += n;
                 }
                 Part::Trailer => {
                     answer.trailers.extend_from_slice(&rest[..n]);
-                    self.skip = n;
+                    incoming.skip = n;
                 }
-                Part::Coding | Part::Extension => self.skip = n,
+                Part::Coding | Part::Extension => incoming.skip = n,
             }
         }
-        Ok(self.ready > 0 || self.skip > 0 || answer.framing.is_done())
+        Ok(incoming.ready > 0 || incoming.skip > 0 || answer.framing.is_done())
     }
 
     fn read_head(&mut self) -> Result<bool, Broken> {
         let mut room = Room::new();
-        let Some(head) = room.read(self.input.bytes()).map_err(Broken::Invalid)? else {
-            return match self.input.bytes().len() > MAX_HEAD {
-                true => Err(Broken::Invalid("the backend's answer has too large a head")),
-                false => Ok(false),
-            };
+        let Some(head) = room.read(self.incoming.bytes()).map_err(Broken::Invalid)? else {
+            return self.incoming.head_goes_on().map(|()| false);
         };
-        let len = head.len;
-        match head.status {
-            101 => return Err(Broken::Invalid("the backend switched protocols unasked")),
-            100..200 => {
-                self.interim += 1;
-                if self.interim > MAX_INTERIM {
-                    return Err(Broken::Invalid("the backend sends informational answers without end"));
-                }
-                self.context.attempts.interim = true;
-                self.input.used(len);
-                return Ok(true);
-            }
-            _ => {}
+        let (len, status) = (head.len, head.status);
+        if status < 200 {
+            self.incoming.is_interim(status)?;
+            self.context.attempts.interim = true;
+            self.incoming.used(len);
+            return Ok(true);
         }
         let to_head = self.side.session.req_header().method == Method::HEAD;
         let framing = head.body(to_head).map_err(Broken::Invalid)?;
-        if retry::on_status(head.status, !self.side.upload.lost, self.context) {
+        if retry::on_status(head.status, self.side.upload.is_repeatable(), self.context) {
             return Err(Broken::Retry);
         }
         self.context.status = head.status;
@@ -552,7 +398,7 @@ impl Relay<'_> {
         let bare = framing.is_done();
         self.side.session.write_response_header(Box::new(answer), bare).map_err(|_| Broken::ClientGone)?;
         self.side.stream = self.side.session.take_response_body_writer();
-        self.input.used(len);
+        self.incoming.used(len);
         self.answer = Some(Answering { framing, persists, keep_alive, trailers: Vec::new(), ended: bare });
         Ok(true)
     }
@@ -604,32 +450,6 @@ fn trailers(lines: &[u8]) -> HeaderMap {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_body_is_put_in_chunks_and_sent_again_as_it_was() {
-        for step in 1..12 {
-            let mut upload = Upload::new(false, true, true);
-            let mut wire = Vec::new();
-            let drain = |upload: &mut Upload, wire: &mut Vec<u8>| {
-                while upload.has_bytes() {
-                    let next: Vec<u8> = upload.slices().concat().into_iter().take(step).collect();
-                    upload.sent(next.len());
-                    wire.extend(next);
-                }
-            };
-            for bytes in ["abc", "0123456789"] {
-                upload.put(Bytes::from_static(bytes.as_bytes()));
-                drain(&mut upload, &mut wire);
-            }
-            upload.end();
-            drain(&mut upload, &mut wire);
-            assert_eq!(wire, b"3\r\nabc\r\na\r\n0123456789\r\n0\r\n\r\n", "{step}");
-            (upload.resent, wire) = (0, Vec::new());
-            drain(&mut upload, &mut wire);
-            assert_eq!(wire, b"3\r\nabc\r\na\r\n0123456789\r\n0\r\n\r\n", "{step}");
-            assert!(!upload.lost && upload.ended);
-        }
-    }
 
     #[test]
     fn trailers_frame_nothing() {

@@ -69,9 +69,9 @@ impl Below {
         let below = self.names.get(name)?;
         let groups = if children { &below.children } else { &below.all };
         let mut oldest: Option<&Owned> = None;
-        for (created, parents, by_namespace) in groups.oldest_first() {
+        for (first, parents, by_namespace) in groups.oldest_first() {
             self.look();
-            if created >= taker.created || oldest.is_some_and(|oldest| oldest.0 < created) {
+            if first.0 >= taker.created || oldest.is_some_and(|oldest| oldest < first) {
                 break;
             }
             if parents.contains(&taker.key) {
@@ -80,9 +80,9 @@ impl Below {
             // The taker's namespace is one of the two oldest, or does not matter.
             let others = by_namespace.oldest_first().inspect(|_| self.look());
             let others = others.filter(|(_, namespace, _)| ***namespace != *taker.namespace());
-            let Some((since, _, of_others)) = { others }.next() else { continue };
-            if since < taker.created {
-                oldest = oldest.into_iter().chain(of_others.first()).min();
+            let Some((first, ..)) = { others }.next() else { continue };
+            if first.0 < taker.created {
+                oldest = oldest.into_iter().chain([first]).min();
             }
         }
         oldest
@@ -120,41 +120,41 @@ pub(super) fn names_above(name: &str) -> impl Iterator<Item = &str> {
 #[derive(Clone, Debug)]
 struct ByAge<K, G> {
     groups: BTreeMap<K, G>,
-    /// The groups by the age of the oldest in each.
-    order: BTreeSet<(i64, K)>,
+    /// The groups by the oldest in each.
+    order: BTreeSet<(Owned, K)>,
 }
 
 /// Something with an oldest member.
 trait Aged {
-    /// When the oldest was created; `None` if there is none.
-    fn oldest(&self) -> Option<i64>;
+    /// The oldest, if there is one.
+    fn oldest(&self) -> Option<&Owned>;
 }
 
 impl Aged for BTreeSet<Owned> {
-    fn oldest(&self) -> Option<i64> {
-        self.first().map(|(created, ..)| *created)
+    fn oldest(&self) -> Option<&Owned> {
+        self.first()
     }
 }
 
 impl<K: Ord, G> Aged for ByAge<K, G> {
-    fn oldest(&self) -> Option<i64> {
-        self.order.first().map(|(created, _)| *created)
+    fn oldest(&self) -> Option<&Owned> {
+        self.order.first().map(|(oldest, _)| oldest)
     }
 }
 
 impl<K: Ord + Clone, G: Aged + Default> ByAge<K, G> {
-    fn oldest_first(&self) -> impl Iterator<Item = (i64, &K, &G)> {
-        self.order.iter().filter_map(|(created, key)| Some((*created, key, self.groups.get(key)?)))
+    fn oldest_first(&self) -> impl Iterator<Item = (&Owned, &K, &G)> {
+        self.order.iter().filter_map(|(oldest, key)| Some((oldest, key, self.groups.get(key)?)))
     }
 
     fn edit(&mut self, key: &K, edit: impl FnOnce(&mut G)) {
         let group = self.groups.entry(key.clone()).or_default();
-        let before = group.oldest();
+        let before = group.oldest().cloned();
         edit(group);
-        let now = group.oldest();
+        let now = group.oldest().cloned();
         if now != before {
-            before.map(|created| self.order.remove(&(created, key.clone())));
-            now.map(|created| self.order.insert((created, key.clone())));
+            before.map(|oldest| self.order.remove(&(oldest, key.clone())));
+            now.clone().map(|oldest| self.order.insert((oldest, key.clone())));
         }
         if now.is_none() {
             self.groups.remove(key);
