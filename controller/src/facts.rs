@@ -46,6 +46,8 @@ pub enum Fact {
     OwnerOf(Arc<str>),
     /// The same of all hostnames below a name.
     OwnersBelow(Arc<str>),
+    /// The policies that name an object as their target.
+    PoliciesOn(ObjectKey),
     /// The outcome of an object's translation, which its status reports.
     Outcome(ObjectKey),
 

@@ -67,6 +67,8 @@ pub enum StatusShape {
     Listeners,
     /// Conditions at each parent.
     Parents,
+    /// Conditions of a policy at each ancestor of its targets.
+    Ancestors,
     /// Addresses.
     LoadBalancer,
 }

@@ -19,8 +19,8 @@ pub use route::route;
 pub(crate) use route::{refused_route_parent, route_parent};
 pub use types::{
     Condition, ConditionStatus, GatewayClassStatus, GatewayStatus, GatewayStatusAddress, IngressLoadBalancer,
-    IngressLoadBalancerIngress, IngressStatus, Level, ListenerStatus, Message, Report, RouteGroupKind,
-    RouteParentStatus, RouteStatus, Status, Subject, SupportedFeature,
+    IngressLoadBalancerIngress, IngressStatus, Level, ListenerStatus, Message, PolicyAncestorStatus,
+    PolicyStatus, Report, RouteGroupKind, RouteParentStatus, RouteStatus, Status, Subject, SupportedFeature,
 };
 
 use std::collections::BTreeMap;

@@ -26,6 +26,7 @@ mod owners;
 mod parameters;
 mod patterns;
 mod permissions;
+pub mod policies;
 mod ports;
 mod reader;
 mod route;

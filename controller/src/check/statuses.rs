@@ -2,8 +2,11 @@
 
 use super::{Finding, Level};
 use crate::{
-    ir::ObjectKey,
-    status::{self, Condition, ConditionType, Impact, Message, Report, RouteParentStatus, Statuses, Subject},
+    ir::{ObjectKey, route::ParentRef},
+    status::{
+        self, Condition, ConditionType, Impact, Message, PolicyAncestorStatus, Report, RouteParentStatus,
+        Statuses, Subject,
+    },
 };
 
 /// What is wrong with the objects, by what would be written on them.
@@ -16,7 +19,7 @@ fn of(report: &Report) -> Vec<Finding> {
     let all = report.status.conditions();
     let is_accepted = |c: &Condition| c.kind == ConditionType::Accepted && c.is_true();
     let anywhere = all.iter().any(|(subject, conditions)| {
-        matches!(subject, Subject::Parent(_)) && conditions.iter().any(is_accepted)
+        matches!(subject, Subject::Parent(_) | Subject::Ancestor(_)) && conditions.iter().any(is_accepted)
     });
     let (mut own, mut of_parts) = (Vec::new(), Vec::new());
     for (subject, conditions) in all {
@@ -26,8 +29,9 @@ fn of(report: &Report) -> Vec<Finding> {
             Subject::Listener(listener) => {
                 of_parts.extend(bad_ones(&format!("listener {}", listener.name), conditions).map(partly));
             }
-            Subject::Parent(parent) => {
-                let at = parent_name(parent);
+            Subject::Parent(RouteParentStatus { parent_ref: at, .. })
+            | Subject::Ancestor(PolicyAncestorStatus { ancestor_ref: at, .. }) => {
+                let at = parent_name(at);
                 let found = bad_ones(&at, conditions);
                 of_parts.extend(found.map(|finding| if anywhere { partly(finding) } else { finding }));
             }
@@ -64,8 +68,7 @@ fn message(message: &Message) -> Option<Finding> {
     }
 }
 
-fn parent_name(parent: &RouteParentStatus) -> String {
-    let to = &parent.parent_ref;
+fn parent_name(to: &ParentRef) -> String {
     let namespace = to.namespace.as_deref().map(|n| format!("{n}/")).unwrap_or_default();
     let section = to.section.as_deref().map(|s| format!(" listener {s}")).unwrap_or_default();
     format!("at {} {namespace}{}{section}", to.kind.kind(), to.name)

@@ -28,9 +28,10 @@ impl Unit {
         match fact {
             Fact::Object(key) => match key.kind.resource().status_shape()? {
                 StatusShape::Parents => Some(Self::Route(key.clone())),
-                StatusShape::LoadBalancer | StatusShape::Conditions | StatusShape::Listeners => {
-                    Some(Self::Status(key.clone()))
-                }
+                StatusShape::LoadBalancer
+                | StatusShape::Conditions
+                | StatusShape::Listeners
+                | StatusShape::Ancestors => Some(Self::Status(key.clone())),
             },
             Fact::Outcome(key) => Some(Self::Status(key.clone())),
             Fact::PatternsOf(key) => Some(Self::Route(key.clone())),
@@ -46,6 +47,7 @@ impl Unit {
             | Fact::RoutesOn(_)
             | Fact::OwnerOf(_)
             | Fact::OwnersBelow(_)
+            | Fact::PoliciesOn(_)
             | Fact::Binding(_)
             | Fact::Addresses
             | Fact::ProvisioningError(_)

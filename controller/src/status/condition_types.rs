@@ -75,7 +75,7 @@ impl ConditionType {
 
     /// Its row.
     pub const fn meaning(self) -> &'static Meaning {
-        use StatusShape::{Conditions, Listeners, Parents};
+        use StatusShape::{Ancestors, Conditions, Listeners, Parents};
         match self {
             Self::Accepted => &Meaning {
                 name: "Accepted",
@@ -83,7 +83,7 @@ impl ConditionType {
                 passing: false,
                 impact: Impact::Whole,
                 event: Some(EventLevel::Warning),
-                shapes: &[Conditions, Listeners, Parents],
+                shapes: &[Conditions, Listeners, Parents, Ancestors],
             },
             Self::Programmed => &Meaning {
                 name: "Programmed",
@@ -99,7 +99,7 @@ impl ConditionType {
                 passing: false,
                 impact: Impact::Part,
                 event: Some(EventLevel::Warning),
-                shapes: &[Listeners, Parents],
+                shapes: &[Listeners, Parents, Ancestors],
             },
             Self::Conflicted => &Meaning {
                 name: "Conflicted",

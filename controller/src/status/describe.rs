@@ -2,11 +2,8 @@
 
 use std::fmt;
 
-use super::{
-    Condition, ConditionStatus, Level, ListenerStatus, Message, Report, RouteParentStatus, Statuses, Subject,
-    list,
-};
-use crate::ir::ObjectKey;
+use super::{Condition, ConditionStatus, Level, ListenerStatus, Message, Report, Statuses, Subject, list};
+use crate::ir::{ObjectKey, route::ParentRef};
 
 impl fmt::Display for Statuses {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -20,7 +17,8 @@ fn object(f: &mut fmt::Formatter<'_>, key: &ObjectKey, report: &Report) -> fmt::
         match subject {
             Subject::Object => conditions(f, 2, of_subject)?,
             Subject::Listener(of) => listener(f, of)?,
-            Subject::Parent(of) => parent(f, of)?,
+            Subject::Parent(of) => parent(f, &of.parent_ref, &of.conditions)?,
+            Subject::Ancestor(of) => parent(f, &of.ancestor_ref, &of.conditions)?,
         }
     }
     messages(f, &report.messages)
@@ -33,13 +31,12 @@ fn listener(f: &mut fmt::Formatter<'_>, listener: &ListenerStatus) -> fmt::Resul
     conditions(f, 4, &listener.conditions)
 }
 
-fn parent(f: &mut fmt::Formatter<'_>, parent: &RouteParentStatus) -> fmt::Result {
-    let to = &parent.parent_ref;
+fn parent(f: &mut fmt::Formatter<'_>, to: &ParentRef, of_parent: &[Condition]) -> fmt::Result {
     let namespace = to.namespace.as_deref().map(|n| format!("{n}/")).unwrap_or_default();
     let section = to.section.as_deref().map(|s| format!(" listener {s}")).unwrap_or_default();
     let port = to.port.map(|p| format!(" port {p}")).unwrap_or_default();
     writeln!(f, "  at {} {namespace}{}{section}{port}", to.kind.kind(), to.name)?;
-    conditions(f, 4, &parent.conditions)
+    conditions(f, 4, of_parent)
 }
 
 fn conditions(f: &mut fmt::Formatter<'_>, indent: usize, conditions: &[Condition]) -> fmt::Result {

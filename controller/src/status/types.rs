@@ -47,6 +47,7 @@ pub enum Status {
     Conditions(Box<GatewayClassStatus>),
     Listeners(Box<GatewayStatus>),
     Parents(RouteStatus),
+    Ancestors(PolicyStatus),
     LoadBalancer(IngressStatus),
 }
 
@@ -57,6 +58,7 @@ pub enum Subject<'s> {
     Object,
     Listener(&'s ListenerStatus),
     Parent(&'s RouteParentStatus),
+    Ancestor(&'s PolicyAncestorStatus),
 }
 
 /// Something that the owner of an object should know.
@@ -144,6 +146,24 @@ pub struct RouteParentStatus {
     pub conditions: Box<[Condition]>,
 }
 
+/// The status of any kind of policy.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct PolicyStatus {
+    /// Ours alone, as with [`RouteStatus::parents`]. The API takes 16, of all controllers together.
+    pub ancestors: Box<[PolicyAncestorStatus]>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PolicyAncestorStatus {
+    /// The Gateway through which the policy has an effect.
+    #[serde(serialize_with = "shared")]
+    pub ancestor_ref: Arc<ParentRef>,
+    #[serde(serialize_with = "shared")]
+    pub controller_name: Arc<str>,
+    pub conditions: Box<[Condition]>,
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct IngressStatus {
@@ -214,7 +234,7 @@ impl Status {
     pub fn of_gateway(&self) -> Option<&GatewayStatus> {
         match self {
             Self::Listeners(status) => Some(status),
-            Self::Conditions(_) | Self::Parents(_) | Self::LoadBalancer(_) => None,
+            Self::Conditions(_) | Self::Parents(_) | Self::Ancestors(_) | Self::LoadBalancer(_) => None,
         }
     }
 
@@ -229,6 +249,9 @@ impl Status {
             Self::Parents(status) => {
                 status.parents.iter().map(|parent| (Subject::Parent(parent), &*parent.conditions)).collect()
             }
+            Self::Ancestors(status) => {
+                status.ancestors.iter().map(|of| (Subject::Ancestor(of), &*of.conditions)).collect()
+            }
             Self::LoadBalancer(_) => Vec::new(),
         }
     }
@@ -240,7 +263,7 @@ impl Status {
             Self::LoadBalancer(status) => {
                 status.load_balancer.ingress.iter().map(IngressLoadBalancerIngress::as_str).collect()
             }
-            Self::Conditions(_) | Self::Parents(_) => Vec::new(),
+            Self::Conditions(_) | Self::Parents(_) | Self::Ancestors(_) => Vec::new(),
         }
     }
 
@@ -250,6 +273,7 @@ impl Status {
             Self::Conditions(status) => &*status.conditions,
             Self::Listeners(status) => &*status.conditions,
             Self::Parents(status) => &status.parents.first()?.conditions,
+            Self::Ancestors(status) => &status.ancestors.first()?.conditions,
             Self::LoadBalancer(_) => return None,
         };
         conditions.first().map(|condition| condition.observed_generation)

@@ -29,20 +29,8 @@ pub(crate) fn transitions(
     controller: &str,
 ) -> Vec<Transition> {
     match shape {
-        StatusShape::Parents => {
-            let ours = |status: &Value| -> Vec<Value> {
-                let parents = status["parents"].as_array().cloned().unwrap_or_default();
-                parents.into_iter().filter(|p| p["controllerName"] == controller).collect()
-            };
-            let before = ours(before);
-            let parents = ours(after);
-            let told = parents.iter().flat_map(|parent| {
-                let known = before.iter().find(|b| b["parentRef"] == parent["parentRef"]);
-                let name = parent["parentRef"]["name"].as_str().unwrap_or_default();
-                conditions(known.unwrap_or(&Value::Null), parent, &format!("Gateway {name}: "))
-            });
-            told.collect()
-        }
+        StatusShape::Parents => entries(before, after, controller, "parents", "parentRef"),
+        StatusShape::Ancestors => entries(before, after, controller, "ancestors", "ancestorRef"),
         StatusShape::Listeners => {
             let listeners = after["listeners"].as_array().into_iter().flatten().flat_map(|listener| {
                 let known = before["listeners"].as_array().into_iter().flatten();
@@ -55,6 +43,21 @@ pub(crate) fn transitions(
         StatusShape::Conditions => conditions(before, after, ""),
         StatusShape::LoadBalancer => Vec::new(),
     }
+}
+
+/// Those of our entries in a list that controllers share; `reference` names the object that an entry is about.
+fn entries(before: &Value, after: &Value, controller: &str, list: &str, reference: &str) -> Vec<Transition> {
+    let ours = |status: &Value| -> Vec<Value> {
+        let entries = status[list].as_array().cloned().unwrap_or_default();
+        entries.into_iter().filter(|entry| entry["controllerName"] == controller).collect()
+    };
+    let before = ours(before);
+    let told = ours(after).into_iter().flat_map(|entry| {
+        let known = before.iter().find(|b| b[reference] == entry[reference]);
+        let name = entry[reference]["name"].as_str().unwrap_or_default();
+        conditions(known.unwrap_or(&Value::Null), &entry, &format!("Gateway {name}: "))
+    });
+    told.collect()
 }
 
 fn conditions(before: &Value, after: &Value, prefix: &str) -> Vec<Transition> {

@@ -11,8 +11,18 @@ use crate::{
 };
 
 /// What the API takes at most (`maxItems`). Entries and conditions of others stay; of ours the last are left out.
-const PARENTS: usize = 32;
 const CONDITIONS: usize = 8;
+
+/// A list in which each controller has entries of its own.
+struct EntryList {
+    name: &'static str,
+    /// What names the object that an entry is about.
+    reference: &'static str,
+    most: usize,
+}
+
+const PARENTS: EntryList = EntryList { name: "parents", reference: "parentRef", most: 32 };
+const ANCESTORS: EntryList = EntryList { name: "ancestors", reference: "ancestorRef", most: 16 };
 
 /// The status to write: `desired` put into `live`; `None` where that changes nothing, or where somebody who has seen
 /// a later generation wrote before us. `controller` marks the entries that are ours, `now` is RFC 3339.
@@ -24,7 +34,8 @@ pub(super) fn merge(
     now: &str,
 ) -> Option<Value> {
     let merged = match shape {
-        StatusShape::Parents => parents(live, desired, controller, now)?,
+        StatusShape::Parents => entries(&PARENTS, live, desired, controller, now)?,
+        StatusShape::Ancestors => entries(&ANCESTORS, live, desired, controller, now)?,
         StatusShape::Listeners => listeners(live, desired?, now)?,
         StatusShape::Conditions => with_conditions(live, desired?.clone(), now)?,
         StatusShape::LoadBalancer => load_balancer(live, desired?)?,
@@ -32,32 +43,38 @@ pub(super) fn merge(
     (merged != *live).then_some(merged)
 }
 
-fn parents(live: &Value, desired: Option<&Value>, controller: &str, now: &str) -> Option<Value> {
-    let mut wanted = items(desired, "parents").to_vec();
-    let mut parents = Vec::new();
-    for entry in items(Some(live), "parents") {
+fn entries(
+    list: &EntryList,
+    live: &Value,
+    desired: Option<&Value>,
+    controller: &str,
+    now: &str,
+) -> Option<Value> {
+    let EntryList { name, reference, most } = *list;
+    let mut wanted = items(desired, name).to_vec();
+    let mut entries = Vec::new();
+    for entry in items(Some(live), name) {
         if entry["controllerName"].as_str() != Some(controller) {
-            parents.push(entry.clone());
+            entries.push(entry.clone());
             continue;
         }
-        let Some(found) = wanted.iter().position(|w| same_parent(&w["parentRef"], &entry["parentRef"]))
-        else {
+        let Some(found) = wanted.iter().position(|w| same_object(&w[reference], &entry[reference])) else {
             continue;
         };
-        parents.push(with_conditions(entry, wanted.remove(found), now)?);
+        entries.push(with_conditions(entry, wanted.remove(found), now)?);
     }
     for entry in wanted {
-        parents.push(with_conditions(&Value::Null, entry, now)?);
+        entries.push(with_conditions(&Value::Null, entry, now)?);
     }
-    if parents.is_empty() && live.get("parents").is_none() {
+    if entries.is_empty() && live.get(name).is_none() {
         return None;
     }
-    leave_out(&mut parents, PARENTS, |parent| parent["controllerName"] == controller);
-    Some(set(live, "parents", parents.into()))
+    leave_out(&mut entries, most, |entry| entry["controllerName"] == controller);
+    Some(set(live, name, entries.into()))
 }
 
 /// The defaults of the API may be spelt out or not.
-fn same_parent(one: &Value, other: &Value) -> bool {
+fn same_object(one: &Value, other: &Value) -> bool {
     let part = |of: &Value, name: &str, default: &str| of[name].as_str().unwrap_or(default).to_owned();
     let text = |name, default| part(one, name, default) == part(other, name, default);
     text("group", "gateway.networking.k8s.io")
@@ -308,6 +325,32 @@ mod tests {
             kinds,
             ["Theirs0", "Theirs1", "Theirs2", "Theirs3", "Theirs4", "Theirs5", "Accepted", "ResolvedRefs"]
         );
+    }
+
+    #[test]
+    fn a_policy_keeps_the_ancestors_of_others_and_has_as_many_as_the_api_takes() {
+        let ancestor = |controller: &str, name: &str, time| {
+            let conditions = json!([condition("Accepted", "True", 1, time)]);
+            json!({"controllerName": controller, "ancestorRef": {"name": name}, "conditions": conditions})
+        };
+        let foreign = |count| (0..count).map(|n| ancestor("other.dev/x", &n.to_string(), Some(BEFORE)));
+        for (of_others, wanted, written) in [
+            (0, &["a", "b"][..], &["a", "b"][..]),
+            (2, &["b"], &["b"]),
+            (2, &[], &[]),
+            (15, &["a", "b"], &["a"]),
+            (16, &["a"], &[]),
+        ] {
+            // One that was ours and no longer is goes.
+            let live: Vec<_> = foreign(of_others).chain([ancestor(OURS, "gone", Some(BEFORE))]).collect();
+            let desired: Vec<_> = wanted.iter().map(|name| ancestor(OURS, name, None)).collect();
+            let (live, desired) = (json!({"ancestors": live}), json!({"ancestors": desired}));
+            let got = merge(StatusShape::Ancestors, &live, Some(&desired), OURS, NOW).unwrap();
+            let ours = written.iter().map(|name| ancestor(OURS, name, Some(NOW)));
+            let want: Vec<_> = foreign(of_others).chain(ours).collect();
+            assert_eq!(got, json!({"ancestors": want}), "{of_others} of others, {wanted:?}");
+            assert_eq!(merge(StatusShape::Ancestors, &got, Some(&desired), OURS, NOW), None, "written once");
+        }
     }
 
     #[test]

@@ -27,7 +27,10 @@ impl ControllerNames {
     /// The one that writes statuses of this shape.
     pub(super) fn of(&self, shape: StatusShape) -> &str {
         match shape {
-            StatusShape::Conditions | StatusShape::Listeners | StatusShape::Parents => &self.gateway,
+            StatusShape::Conditions
+            | StatusShape::Listeners
+            | StatusShape::Parents
+            | StatusShape::Ancestors => &self.gateway,
             StatusShape::LoadBalancer => &self.ingress,
         }
     }
