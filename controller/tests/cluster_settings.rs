@@ -101,6 +101,37 @@ async fn nothing_is_served_as_long_as_it_is_missing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_told_of_it_is_what_is_so_after_the_api_server_was_away() {
+    const MISSING: &str = "not found (--settings-configmap)";
+    let outage = async |server: &ApiServer, running: &Running, meanwhile: &str| {
+        server.is_down(true);
+        tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+        let told = running.unreadable().unwrap_or_default();
+        assert!(told != MISSING && !told.is_empty(), "{meanwhile}: {told:?}");
+        server.is_down(false);
+        tokio::time::sleep(std::time::Duration::from_secs(600)).await;
+    };
+    let server = cluster();
+    let running = Running::of(&server);
+    until("it is missing", || (running.unreadable()? == MISSING).then_some(())).await;
+    outage(&server, &running, "missing from the beginning").await;
+    assert_eq!(running.unreadable().as_deref(), Some(MISSING));
+
+    server.apply("configmaps", settings("settings", json!({"max-connections": "10"})));
+    until("the first publication", || running.proxy()).await;
+    assert_eq!(running.unreadable(), None);
+    outage(&server, &running, "it is there").await;
+    assert_eq!(running.unreadable(), None);
+
+    server.delete("configmaps", "edge", "settings");
+    until("it is missing again", || (running.unreadable()? == MISSING).then_some(())).await;
+    outage(&server, &running, "deleted").await;
+    assert_eq!(running.unreadable().as_deref(), Some(MISSING));
+    server.apply("configmaps", settings("settings", json!({"max-connections": "20"})));
+    until("nothing is missing", || running.unreadable().is_none().then_some(())).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn nothing_is_served_as_long_as_it_may_not_be_read() {
     let server = cluster();
     server.apply("configmaps", settings("settings", json!({"max-connections": "10"})));

@@ -150,6 +150,9 @@ impl Aggregation {
             self.settled.insert(watch);
         }
         let before = self.trouble.insert(watch, trouble.clone());
+        if before.as_ref() == Some(&trouble) {
+            return;
+        }
         if before.is_none_or(|before| !before.is_like(&trouble)) {
             match &trouble {
                 Trouble::Absent => {
@@ -165,8 +168,8 @@ impl Aggregation {
                     warn!(kind, why, "cannot be read; what is served stays, trying again")
                 }
             }
-            self.tell_progress();
         }
+        self.tell_progress();
     }
 
     fn tell_progress(&self) {

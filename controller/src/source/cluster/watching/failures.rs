@@ -7,6 +7,7 @@ use tokio::time::timeout;
 use super::{
     super::{
         Happening,
+        kinds::Reads,
         reading::Failure,
         trouble::{Trouble, pause},
     },
@@ -130,6 +131,10 @@ impl Watching {
     pub(super) async fn is_well(&mut self) -> Result<(), Stop> {
         (self.failures, self.refusals, self.lists) = (0, 0, 0);
         match std::mem::take(&mut self.troubled) {
+            // It can be asked for again, and is missing as before.
+            true if self.watched.reads == Reads::Settings && self.known.is_empty() => {
+                self.settings_are_missing().await
+            }
             true => self.tell(Happening::Recovered).await,
             false => Ok(()),
         }
