@@ -264,7 +264,7 @@ impl Running {
         let (mut bits, mut allocation) = (Bits::new(bits), Allocation::default());
         for _ in 0..bits.below(5) {
             let (port, ours) = (bits.of(&[80, 443, 8080]), bits.of(&[20_000, 20_001, 20_002, 9_999]));
-            allocation.insert(bits.of(&UIDS), port, ours);
+            allocation.insert(bits.of(&UIDS), PortKey::tcp(port), ours);
         }
         self.settings.allocation = Arc::new(allocation);
         self.index.set_allocation(Arc::clone(&self.settings.allocation));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use portcullis_routing::{HostPattern, Transport};
+use portcullis_routing::{HostPattern, PortKey, Transport};
 
 use super::Meta;
 
@@ -118,6 +118,13 @@ impl ListenerProtocol {
             Self::Udp => Transport::Udp,
             Self::Http | Self::Https | Self::Tls | Self::Tcp | Self::Other(_) => Transport::Tcp,
         }
+    }
+}
+
+impl GatewayListener {
+    /// The port that it names: TCP 53 and UDP 53 are two.
+    pub fn port_key(&self) -> PortKey {
+        PortKey { transport: self.protocol.transport(), number: self.port }
     }
 }
 

@@ -5,12 +5,17 @@
 //! ```text
 //! 6f0e2c5a-6d7c-4c0e-9a43-0d6a2a2f3f0b 80 20000
 //! 6f0e2c5a-6d7c-4c0e-9a43-0d6a2a2f3f0b 443 20001
+//! 6f0e2c5a-6d7c-4c0e-9a43-0d6a2a2f3f0b 53/udp 20002
 //! ```
+//!
+//! A port of TCP and one of UDP are two, and ours for them have two numbers.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
 };
+
+use portcullis_routing::PortKey;
 
 /// The most characters of a uid; the API server's have 36.
 const LONGEST_UID: usize = 128;
@@ -18,7 +23,7 @@ const LONGEST_UID: usize = 128;
 /// The ports of all Gateways; each of ours is of one of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Allocation {
-    gateways: BTreeMap<Box<str>, BTreeMap<u16, u16>>,
+    gateways: BTreeMap<Box<str>, BTreeMap<PortKey, u16>>,
     ours: BTreeSet<u16>,
 }
 
@@ -35,12 +40,12 @@ impl Allocation {
 
     fn take(&mut self, line: &str) -> Option<bool> {
         let mut words = line.split_ascii_whitespace();
-        let (uid, port, ours) = (words.next()?, number(words.next()?)?, number(words.next()?)?);
+        let (uid, port, ours) = (words.next()?, port_key(words.next()?)?, number(words.next()?)?);
         (words.next().is_none() && is_uid(uid)).then(|| self.insert(uid, port, ours))
     }
 
     /// Gives a port of ours to a Gateway's; `false` where either has another one already.
-    pub fn insert(&mut self, uid: &str, port: u16, ours: u16) -> bool {
+    pub fn insert(&mut self, uid: &str, port: PortKey, ours: u16) -> bool {
         let has = self.gateways.get(uid).is_some_and(|ports| ports.contains_key(&port));
         if has || !self.ours.insert(ours) {
             return false;
@@ -50,7 +55,7 @@ impl Allocation {
     }
 
     /// Takes a Gateway's port back.
-    pub fn remove(&mut self, uid: &str, port: u16) {
+    pub fn remove(&mut self, uid: &str, port: PortKey) {
         let Some(ports) = self.gateways.get_mut(uid) else { return };
         if let Some(ours) = ports.remove(&port) {
             self.ours.remove(&ours);
@@ -61,7 +66,7 @@ impl Allocation {
     }
 
     /// Ours for a Gateway's port.
-    pub fn of(&self, uid: &str, port: u16) -> Option<u16> {
+    pub fn of(&self, uid: &str, port: PortKey) -> Option<u16> {
         self.gateways.get(uid)?.get(&port).copied()
     }
 
@@ -76,7 +81,7 @@ impl Allocation {
     }
 
     /// Uid, the Gateway's port and ours.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, u16, u16)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&str, PortKey, u16)> {
         self.gateways.iter().flat_map(|(uid, ports)| {
             let uid: &str = uid;
             ports.iter().map(move |(port, ours)| (uid, *port, *ours))
@@ -87,6 +92,14 @@ impl Allocation {
 /// Whether a uid can be told from the rest of a line.
 pub fn is_uid(text: &str) -> bool {
     (1..=LONGEST_UID).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// A Gateway's port, as [`PortKey`] writes it.
+fn port_key(text: &str) -> Option<PortKey> {
+    match text.strip_suffix("/udp") {
+        Some(text) => number(text).map(PortKey::udp),
+        None => number(text).map(PortKey::tcp),
+    }
 }
 
 /// A port, in figures alone.
@@ -117,6 +130,10 @@ mod tests {
             "a 80 65536",
             "a +80 20001",
             "a -1 20001",
+            "a 80/tcp 20001",
+            "a /udp 20001",
+            "a +80/udp 20001",
+            "a 80 20001/udp",
             "a 80 20000",
             "a 81 20000",
             "b 80 20005",
@@ -127,7 +144,7 @@ mod tests {
             let text = format!("b 80 20000\n\n{line}\n  c  443  20001  \n");
             let (read, broken) = Allocation::parse(&text);
             let left: Vec<_> = read.iter().collect();
-            assert_eq!(left, [("b", 80, 20000), ("c", 443, 20001)], "{line}");
+            assert_eq!(left, [("b", PortKey::tcp(80), 20000), ("c", PortKey::tcp(443), 20001)], "{line}");
             assert_eq!(broken, [line], "{line}");
             assert_eq!(Allocation::parse(&read.to_string()), (read, vec![]), "{line}");
         }
@@ -136,13 +153,25 @@ mod tests {
     #[test]
     fn each_port_is_of_one() {
         let mut all = Allocation::default();
-        assert!(all.insert("a", 80, 20000) && all.insert("a", 443, 20001));
-        assert!(!all.insert("b", 80, 20001) && !all.insert("a", 80, 20002));
-        all.remove("a", 80);
-        assert!(!all.holds(20000) && all.holds(20001) && all.of("a", 80).is_none());
-        assert!(all.insert("b", 80, 20000));
-        all.remove("a", 443);
-        all.remove("a", 443);
-        assert_eq!(all.iter().collect::<Vec<_>>(), [("b", 80, 20000)]);
+        assert!(all.insert("a", PortKey::tcp(80), 20000) && all.insert("a", PortKey::tcp(443), 20001));
+        assert!(!all.insert("b", PortKey::tcp(80), 20001) && !all.insert("a", PortKey::tcp(80), 20002));
+        all.remove("a", PortKey::tcp(80));
+        assert!(!all.holds(20000) && all.holds(20001) && all.of("a", PortKey::tcp(80)).is_none());
+        assert!(all.insert("b", PortKey::tcp(80), 20000));
+        all.remove("a", PortKey::tcp(443));
+        all.remove("a", PortKey::tcp(443));
+        assert_eq!(all.iter().collect::<Vec<_>>(), [("b", PortKey::tcp(80), 20000)]);
+    }
+    #[test]
+    fn ports_of_tcp_and_udp_are_two() {
+        let (tcp, udp) = (PortKey::tcp(53), PortKey::udp(53));
+        let mut all = Allocation::default();
+        assert!(all.insert("a", tcp, 20000) && all.insert("a", udp, 20001));
+        assert!(!all.insert("a", udp, 20002), "it has one");
+        assert!(!all.insert("b", udp, 20000), "the number is that of a port of TCP");
+        assert_eq!(all.to_string(), "a 53 20000\na 53/udp 20001\n");
+        assert_eq!(Allocation::parse(&all.to_string()), (all.clone(), vec![]));
+        all.remove("a", tcp);
+        assert_eq!((all.of("a", tcp), all.of("a", udp)), (None, Some(20001)));
     }
 }

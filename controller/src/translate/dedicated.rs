@@ -5,9 +5,12 @@
 
 use std::collections::BTreeMap;
 
+use portcullis_routing::PortKey;
+
 use super::{PortRange, Reader};
 use crate::ir::{
-    Address, Gateway, Kind, ObjectKey, Service, core::GatewayService, parameters::ServiceParameters,
+    Address, Gateway, Kind, ObjectKey, Service, core::GatewayService, gateway::GatewayListener,
+    parameters::ServiceParameters,
 };
 
 /// A Gateway with addresses of its own.
@@ -19,7 +22,7 @@ pub struct Dedicated {
     pub parameters: ServiceParameters,
     pub state: DedicatedState,
     /// The port that is bound, by the listener's.
-    pub bound: BTreeMap<u16, u16>,
+    pub bound: BTreeMap<PortKey, u16>,
 }
 
 /// What there is of a Gateway's Service.
@@ -76,7 +79,7 @@ pub(super) fn dedicated(
         (None, None) => DedicatedState::Missing,
     };
     let (uid, allocation) = (gateway.meta.uid(), reader.allocation());
-    let ports = gateway.listeners.iter().map(|listener| listener.port);
+    let ports = gateway.listeners.iter().map(GatewayListener::port_key);
     let bound = ports.filter_map(|port| Some((port, allocation.of(&uid, port)?)));
     let bound = bound.filter(|(_, bound)| range.contains(*bound)).collect();
     Dedicated { service: service_key(gateway), parameters, state, bound }

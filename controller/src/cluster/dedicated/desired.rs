@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use portcullis_routing::PortKey;
+
 use crate::{
     ir::{Gateway, Kind, ObjectKey, parameters::ServiceParameters},
     snapshot::Snapshot,
@@ -33,7 +35,7 @@ pub struct DesiredService {
     /// The address that it asks for.
     pub address: Option<Box<str>>,
     /// The ports of its listeners.
-    pub ports: BTreeSet<u16>,
+    pub ports: BTreeSet<PortKey>,
 }
 
 impl DesiredServices {
@@ -80,7 +82,8 @@ impl DesiredServices {
 
 fn spec(state: &GatewayState, dedicated: &Dedicated) -> DesiredService {
     let gateway = &state.gateway;
-    let accepted = state.listeners.iter().filter(|listener| listener.refused.is_none());
+    let accepted =
+        gateway.listeners.iter().zip(&state.listeners).filter(|(_, state)| state.refused.is_none());
     let address = gateway.addresses.iter().filter(|address| &*address.kind == "IPAddress");
     DesiredService {
         uid: gateway.meta.uid().into(),
@@ -90,6 +93,6 @@ fn spec(state: &GatewayState, dedicated: &Dedicated) -> DesiredService {
         labels: gateway.labels.clone(),
         annotations: gateway.annotations.clone(),
         address: address.into_iter().find_map(|address| address.value.clone()),
-        ports: accepted.map(|listener| listener.point.port).collect(),
+        ports: accepted.map(|(listener, _)| listener.port_key()).collect(),
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use portcullis_crds::{IpFamilyPolicy, ServiceType, TrafficPolicy};
+use portcullis_routing::{PortKey, Transport};
 use serde_json::{Map, Value, json};
 
 use super::DesiredService;
@@ -12,7 +13,11 @@ use crate::{ir::ObjectKey, objects::MARK, translate::label_value};
 const MOST_ENDPOINTS: usize = 1000;
 
 /// The Service of a Gateway; `ports` are ours by the listeners'.
-pub(super) fn service(gateway: &ObjectKey, desired: &DesiredService, ports: &BTreeMap<u16, u16>) -> Value {
+pub(super) fn service(
+    gateway: &ObjectKey,
+    desired: &DesiredService,
+    ports: &BTreeMap<PortKey, u16>,
+) -> Value {
     let parameters = &desired.parameters;
     let kind = parameters.kind.unwrap_or_default();
     let mut annotations = parameters.annotations.clone();
@@ -22,7 +27,7 @@ pub(super) fn service(gateway: &ObjectKey, desired: &DesiredService, ports: &BTr
     set("type", type_name(kind).into());
     let node_ports = (kind != ServiceType::ClusterIp).then_some(&parameters.node_ports);
     let ports = ports.iter().map(|(port, bound)| {
-        let node_port = node_ports.and_then(|ports| ports.get(port));
+        let node_port = node_ports.and_then(|ports| ports.get(&port.number));
         service_port(*port, *bound, node_port.copied())
     });
     set("ports", ports.collect());
@@ -57,7 +62,7 @@ pub(super) fn service(gateway: &ObjectKey, desired: &DesiredService, ports: &BTr
 pub(super) fn slice(
     gateway: &ObjectKey,
     spec: &DesiredService,
-    (port, bound): (u16, u16),
+    (port, bound): (PortKey, u16),
     family: &str,
     endpoints: &[&Value],
 ) -> Value {
@@ -71,14 +76,14 @@ pub(super) fn slice(
         "kind": "EndpointSlice",
         "metadata": metadata(gateway, spec, slice_name(&spec.service, port, family), &labels, &spec.annotations),
         "addressType": family,
-        "ports": [{ "name": port_name(port), "port": bound, "protocol": "TCP" }],
+        "ports": [{ "name": port_name(port), "port": bound, "protocol": protocol(port) }],
         "endpoints": endpoints.iter().take(MOST_ENDPOINTS).map(|e| endpoint(e)).collect::<Vec<_>>(),
     })
 }
 
 /// What the slice of a Service's port and a family is called.
-pub(super) fn slice_name(service: &str, port: u16, family: &str) -> String {
-    format!("{service}-{port}-{}", family.to_ascii_lowercase())
+pub(super) fn slice_name(service: &str, port: PortKey, family: &str) -> String {
+    format!("{service}-{}-{}", text(port), family.to_ascii_lowercase())
 }
 
 /// A ConfigMap of the controller's own.
@@ -129,16 +134,31 @@ fn metadata(
     metadata
 }
 
-fn service_port(port: u16, bound: u16, node_port: Option<u16>) -> Value {
-    let mut value = json!({ "name": port_name(port), "port": port, "protocol": "TCP", "targetPort": bound });
+fn service_port(port: PortKey, bound: u16, node_port: Option<u16>) -> Value {
+    let mut value = json!({ "name": port_name(port), "port": port.number, "protocol": protocol(port), "targetPort": bound });
     if let Some(node_port) = node_port {
         value["nodePort"] = node_port.into();
     }
     value
 }
 
-fn port_name(port: u16) -> String {
-    format!("port-{port}")
+fn port_name(port: PortKey) -> String {
+    format!("port-{}", text(port))
+}
+
+/// A port as part of a name: `443`, `53-udp`.
+fn text(port: PortKey) -> String {
+    match port.transport {
+        Transport::Tcp => port.number.to_string(),
+        Transport::Udp => format!("{}-udp", port.number),
+    }
+}
+
+fn protocol(port: PortKey) -> &'static str {
+    match port.transport {
+        Transport::Tcp => "TCP",
+        Transport::Udp => "UDP",
+    }
 }
 
 /// What kube-proxy and load balancers ask of an endpoint.

@@ -110,7 +110,7 @@ pub(super) fn plan(desired: &DesiredServices, live: &Live, place: &Place, now: N
         if there.is_some_and(|there| owner(there) != Some(&*spec.uid)) {
             continue;
         }
-        let ports: BTreeMap<u16, u16> = spec
+        let ports: BTreeMap<PortKey, u16> = spec
             .ports
             .iter()
             .filter_map(|port| Some((*port, now.recorded?.allocation.of(&spec.uid, *port)?)))
@@ -168,7 +168,8 @@ impl Plan {
             return;
         }
         let waiting = desired.services.iter().filter(|(_, spec)| {
-            let has = |port: &u16| now.recorded.is_some_and(|r| r.allocation.of(&spec.uid, *port).is_some());
+            let has =
+                |port: &PortKey| now.recorded.is_some_and(|r| r.allocation.of(&spec.uid, *port).is_some());
             !spec.ports.iter().all(has)
         });
         let waiting = waiting.map(|(gateway, _)| gateway.clone()).collect();
@@ -202,7 +203,7 @@ impl Plan {
         gateway: &ObjectKey,
         spec: &DesiredService,
         there: Option<&Value>,
-        ports: &BTreeMap<u16, u16>,
+        ports: &BTreeMap<PortKey, u16>,
     ) {
         let wanted = identity.marked(manifests::service(gateway, spec, ports));
         if there.is_none_or(|there| differs(there, &wanted, &identity.field_manager)) {
@@ -217,7 +218,7 @@ impl Plan {
         gateway: &ObjectKey,
         spec: &DesiredService,
         live: &Live,
-        ports: &BTreeMap<u16, u16>,
+        ports: &BTreeMap<PortKey, u16>,
         is_recorded: bool,
     ) {
         // A Service of ours that is not there says nothing of where we are.
@@ -238,7 +239,9 @@ impl Plan {
                 if there.is_some_and(|there| owner(there) != Some(&*spec.uid)) {
                     continue;
                 }
-                let enters = |endpoint: &&Value| enters(endpoint, *ours, live, its.values().copied());
+                let enters = |endpoint: &&Value| {
+                    enters(endpoint, PortKey { number: *ours, ..*port }, live, its.values().copied())
+                };
                 let endpoints: Vec<_> = all.iter().copied().filter(enters).collect();
                 wanted_names.insert(name.clone());
                 // One that leads nowhere is not worth beginning.
@@ -320,12 +323,17 @@ impl Identity {
 
 /// Whether an endpoint of ours is in the slices that lead to a port of ours: its pod has it bound. One whose pod does not
 /// report (of a release that does not) stays where it is.
-fn enters<'s>(endpoint: &Value, ours: u16, live: &Live, mut slices: impl Iterator<Item = &'s Value>) -> bool {
+fn enters<'s>(
+    endpoint: &Value,
+    ours: PortKey,
+    live: &Live,
+    mut slices: impl Iterator<Item = &'s Value>,
+) -> bool {
     let Some(pod) = pod_of(endpoint) else { return true };
-    live.reports().has_bound(pod, PortKey::tcp(ours)).unwrap_or_else(|| {
+    live.reports().has_bound(pod, ours).unwrap_or_else(|| {
         slices.any(|slice| {
             let leads_there =
-                slice["ports"].as_array().into_iter().flatten().any(|port| port["port"] == ours);
+                slice["ports"].as_array().into_iter().flatten().any(|port| port["port"] == ours.number);
             leads_there && endpoints_of(slice).any(|there| there["addresses"][0] == endpoint["addresses"][0])
         })
     })
@@ -340,12 +348,19 @@ fn endpoints_of(slice: &Value) -> impl Iterator<Item = &Value> {
     slice["endpoints"].as_array().into_iter().flatten()
 }
 
-/// The TCP ports of a Service, and where each leads; nothing where that is no number.
-pub(super) fn ports_of_service(service: &Value) -> BTreeMap<u16, Option<u16>> {
+/// The ports of a Service, and where each leads; nothing where that is no number.
+pub(super) fn ports_of_service(service: &Value) -> BTreeMap<PortKey, Option<u16>> {
     let ports = service["spec"]["ports"].as_array().into_iter().flatten();
-    let tcp = ports.filter(|port| port.get("protocol").is_none_or(|protocol| protocol == "TCP"));
     let number = |value: &Value| u16::try_from(value.as_u64()?).ok();
-    tcp.filter_map(|port| Some((number(&port["port"])?, number(&port["targetPort"])))).collect()
+    let read = |port: &Value| {
+        let key = match port["protocol"].as_str() {
+            None | Some("TCP") => PortKey::tcp,
+            Some("UDP") => PortKey::udp,
+            Some(_) => return None,
+        };
+        Some((key(number(&port["port"])?), number(&port["targetPort"])))
+    };
+    ports.filter_map(read).collect()
 }
 
 /// The uid of the Gateway that an object was made for.

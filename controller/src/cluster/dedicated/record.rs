@@ -16,6 +16,7 @@ use std::{
     fmt,
 };
 
+use portcullis_routing::PortKey;
 use serde_json::{Value, json};
 
 use super::{
@@ -96,7 +97,7 @@ pub(super) struct Next {
 /// The ports of a Gateway that have none of ours, and why.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Without {
-    pub(super) ports: BTreeSet<u16>,
+    pub(super) ports: BTreeSet<PortKey>,
     pub(super) why: Why,
 }
 
@@ -148,7 +149,7 @@ pub(super) fn next(
                 continue;
             }
             let free = free.get_or_insert_with(|| Free::of(&record, range, now));
-            let refused = match free.take(&spec.uid) {
+            let refused = match free.take(&spec.uid, *port) {
                 Ok(ours) => {
                     record.released.remove(&ours);
                     record.allocation.insert(&spec.uid, *port, ours);
@@ -189,13 +190,13 @@ fn adopt(desired: &DesiredServices, live: &Live, range: PortRange) -> Record {
 /// Takes back the ports that nobody needs any more.
 fn release(record: &mut Record, desired: &DesiredServices, live: &Live, range: PortRange, now: u64) {
     let ports: BTreeMap<_, _> = desired.services.values().map(|spec| (&*spec.uid, &spec.ports)).collect();
-    let mut of_services: BTreeMap<&str, BTreeSet<u16>> = BTreeMap::new();
+    let mut of_services: BTreeMap<&str, BTreeSet<PortKey>> = BTreeMap::new();
     for (_, service) in live.made(TargetKind::Service) {
         if let Some(uid) = owner(service) {
             of_services.entry(uid).or_default().extend(ports_of_service(service).into_keys());
         }
     }
-    let is_needed = |uid: &str, port: u16| match ports.get(uid) {
+    let is_needed = |uid: &str, port: PortKey| match ports.get(uid) {
         Some(ports) => {
             ports.contains(&port) || of_services.get(uid).is_some_and(|ports| ports.contains(&port))
         }
@@ -237,12 +238,12 @@ impl Free {
         Self { ports: free.into_iter(), none: Why::NoPortLeft { range, waiting }, room }
     }
 
-    fn take(&mut self, uid: &str) -> Result<u16, Why> {
+    fn take(&mut self, uid: &str, port: PortKey) -> Result<u16, Why> {
         if !is_uid(uid) {
             return Err(Why::Uid);
         }
         // A line, and what is left of it when it is given up.
-        let bytes = uid.len() + " 65535 65535\n".len();
+        let bytes = format!("{uid} {port} 65535\n").len();
         let room = self.room.checked_sub(bytes).ok_or(Why::Full)?;
         let port = self.ports.next().ok_or(self.none)?;
         self.room = room;

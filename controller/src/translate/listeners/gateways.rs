@@ -89,10 +89,10 @@ fn alone(
 ) -> ListenerState {
     let namespace = gateway.meta.namespace();
     let id = ListenerId::gateway(namespace, gateway.meta.name(), &listener.name);
-    let key = PortKey { transport: listener.protocol.transport(), number: listener.port };
+    let key = listener.port_key();
     let (bound, unavailable) = match addressing {
         Addressing::Dedicated(dedicated) => {
-            let bound = dedicated.bound.get(&listener.port);
+            let bound = dedicated.bound.get(&key);
             (bound.map(|number| PortKey { number: *number, ..key }), None)
         }
         Addressing::Shared | Addressing::SharedInstead => match reader.settings().bound(key) {

@@ -20,7 +20,7 @@ fn spec(name: &str, ports: &[u16]) -> DesiredService {
         labels: BTreeMap::new(),
         annotations: BTreeMap::new(),
         address: None,
-        ports: ports.iter().copied().collect(),
+        ports: ports.iter().copied().map(PortKey::tcp).collect(),
     }
 }
 
@@ -35,7 +35,7 @@ fn desired(all: &[(&str, DesiredService)]) -> DesiredServices {
 
 /// The Service of a Gateway as the server has it.
 fn service(name: &str, ports: &[(u16, u16)]) -> Value {
-    let ports: BTreeMap<_, _> = ports.iter().copied().collect();
+    let ports: BTreeMap<_, _> = ports.iter().map(|(port, ours)| (PortKey::tcp(*port), *ours)).collect();
     let mut service = place().identity.marked(manifests::service(&gateway(name), &spec(name, &[]), &ports));
     service["metadata"]["uid"] = format!("of-svc-{name}").into();
     service["spec"]["clusterIP"] = "10.96.0.1".into();
@@ -128,6 +128,46 @@ fn texts(plan: &Plan) -> Vec<String> {
         }
     };
     plan.acts.iter().map(text).collect()
+}
+
+#[test]
+fn a_port_of_tcp_and_one_of_udp_lead_to_ports_of_their_own() {
+    let (tcp, udp) = (PortKey::tcp(53), PortKey::udp(53));
+    let spec = DesiredService { ports: [tcp, udp].into(), ..spec("a", &[]) };
+    let one = desired(&[("a", spec.clone())]);
+    assert_eq!(
+        texts(&planned(&one, &Live::of(&[], &[], &[]))),
+        ["create ConfigMap portcullis/ports: ports=\"uid-a 53 20000;uid-a 53/udp 20001;\""]
+    );
+    let live = Live::of(&[], &[], &[]).recorded(&recorded(&["a 53 20000", "a 53/udp 20001"]));
+    assert_eq!(texts(&planned(&one, &live)), ["Service infra/svc-a 53->20000 53->20001"]);
+
+    let ours = BTreeMap::from([(tcp, 20000), (udp, 20001)]);
+    let service = manifests::service(&gateway("a"), &spec, &ours);
+    let read: Vec<_> = ports_of_service(&service).into_iter().collect();
+    assert_eq!(read, [(tcp, Some(20000)), (udp, Some(20001))], "{service}");
+    for (port, name, protocol) in [(tcp, "53", "TCP"), (udp, "53-udp", "UDP")] {
+        let slice = manifests::slice(&gateway("a"), &spec, (port, ours[&port]), "IPv4", &[]);
+        assert_eq!(slice["metadata"]["name"], format!("svc-a-{name}-ipv4"));
+        let want = json!([{"name": format!("port-{name}"), "port": ours[&port], "protocol": protocol}]);
+        assert_eq!(slice["ports"], want);
+    }
+
+    // Each pod says of each transport for itself what it has bound.
+    let pods = [own("IPv4", &["10.0.0.1", "10.0.0.2"])];
+    let reports = reported(&[("10.0.0.1", "20000,20001/udp"), ("10.0.0.2", "20000-20001")]);
+    let live = Live::of(&[service], &[], &pods)
+        .recorded(&recorded(&["a 53 20000", "a 53/udp 20001"]))
+        .reported(&reports);
+    let acts = texts(&planned(&one, &live));
+    let slices: Vec<_> = acts.iter().filter(|act| act.starts_with("EndpointSlice")).collect();
+    assert_eq!(
+        slices,
+        [
+            "EndpointSlice infra/svc-a-53-ipv4 port-53->20000 10.0.0.1 10.0.0.2",
+            "EndpointSlice infra/svc-a-53-udp-ipv4 port-53-udp->20001 10.0.0.1",
+        ]
+    );
 }
 
 #[test]
@@ -278,7 +318,8 @@ fn pods_of_a_release_that_does_not_report_stay_where_they_are() {
     let services = [service("a", &[(80, 20000)])];
     let ours = [own("IPv4", &["10.0.0.1", "10.0.0.2"])];
     // As such a release wrote it: one for all ports.
-    let mut before = manifests::slice(&gateway("a"), &spec("a", &[80]), (80, 20000), "IPv4", &[]);
+    let mut before =
+        manifests::slice(&gateway("a"), &spec("a", &[80]), (PortKey::tcp(80), 20000), "IPv4", &[]);
     before["metadata"]["name"] = "svc-a-ipv4".into();
     before["metadata"]["uid"] = "of-before".into();
     before["endpoints"] = json!([{"addresses": ["10.0.0.1"]}]);
@@ -302,7 +343,13 @@ fn a_slice_that_leads_to_another_port_than_the_recorded_one_goes_at_once() {
     let services = [service("a", &[(80, 20000), (443, 20001)])];
     let slice = |port: u16, bound: u16| {
         let endpoints = json!({"addresses": ["10.0.0.1"]});
-        let slice = manifests::slice(&gateway("a"), &spec("a", &[]), (port, bound), "IPv4", &[&endpoints]);
+        let slice = manifests::slice(
+            &gateway("a"),
+            &spec("a", &[]),
+            (PortKey::tcp(port), bound),
+            "IPv4",
+            &[&endpoints],
+        );
         let mut slice = place().identity.marked(slice);
         slice["metadata"]["uid"] = format!("of-{port}").into();
         slice
@@ -502,7 +549,8 @@ fn a_service_is_as_its_parameters_say() {
 fn what_was_made_goes_with_the_mode_and_nothing_else_does() {
     let mut going = service("going", &[(80, 20003)]);
     going["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
-    let mut slice = manifests::slice(&gateway("left"), &spec("left", &[]), (80, 20000), "IPv4", &[]);
+    let mut slice =
+        manifests::slice(&gateway("left"), &spec("left", &[]), (PortKey::tcp(80), 20000), "IPv4", &[]);
     slice["metadata"]["uid"] = "of-slice".into();
     let mut unowned = service("unowned", &[(80, 20004)]);
     unowned["metadata"]["ownerReferences"] =

@@ -23,7 +23,7 @@ fn desired(all: &[(&str, &[u16])]) -> DesiredServices {
         labels: BTreeMap::new(),
         annotations: BTreeMap::new(),
         address: None,
-        ports: ports.iter().copied().collect(),
+        ports: ports.iter().copied().map(PortKey::tcp).collect(),
     };
     let mut desired = DesiredServices::default();
     for (name, ports) in all {
@@ -183,7 +183,7 @@ fn a_port_is_used_again_after_ten_minutes_the_oldest_first() {
         ("the oldest", [601, 900, 700, 900], Some(20002)),
     ] {
         let next = after(Some(&released(ages)), &two, &nothing(), NOW);
-        assert_eq!(next.record.allocation.of("uid-b", 80), want, "{what}");
+        assert_eq!(next.record.allocation.of("uid-b", PortKey::tcp(80)), want, "{what}");
         assert_eq!(next.record.released.len(), if want.is_some() { 3 } else { 4 }, "{what}");
         let why = next.without.get(&gateway("b")).map(|without| without.why.to_string());
         let none = "no port is left of 20000-20004 (--dedicated-ports); 4 that were given up are used again after 10 minutes";
