@@ -6,13 +6,11 @@ import (
 	"encoding/base64"
 	"encoding/pem"
 	"fmt"
-	"slices"
 	"strings"
 	"testing"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"portcullis.dev/e2e/internal/kit"
 )
@@ -78,13 +76,13 @@ spec:
           - { path: /bucket, pathType: Prefix, backend: { resource: { apiGroup: example.com, kind: Bucket, name: b } } }
           - { path: /web, pathType: Prefix, backend: { service: { name: web, port: { number: 80 } } } }
 `, elsewhere)
-	awaitParent(s, "regex", "Accepted", metav1.ConditionFalse, "UnsupportedValue")
-	awaitParent(s, "half", "Accepted", metav1.ConditionTrue, "Accepted")
-	awaitParent(s, "half", "PartiallyInvalid", metav1.ConditionTrue, "UnsupportedValue")
-	awaitParent(s, "ungranted", "ResolvedRefs", metav1.ConditionFalse, "RefNotPermitted")
-	awaitParent(s, "resource", "ResolvedRefs", metav1.ConditionFalse, "InvalidKind")
+	awaitParent(s, s.Namespace, "regex", "Accepted", metav1.ConditionFalse, "UnsupportedValue")
+	awaitParent(s, s.Namespace, "half", "Accepted", metav1.ConditionTrue, "Accepted")
+	awaitParent(s, s.Namespace, "half", "PartiallyInvalid", metav1.ConditionTrue, "UnsupportedValue")
+	awaitParent(s, s.Namespace, "ungranted", "ResolvedRefs", metav1.ConditionFalse, "RefNotPermitted")
+	awaitParent(s, s.Namespace, "resource", "ResolvedRefs", metav1.ConditionFalse, "InvalidKind")
 	s.AwaitIngress("resource")
-	awaitEvent(s, "Ingress", "resource", "example.com/Bucket")
+	awaitEvent(s, s.Namespace, "Ingress", "resource", "example.com/Bucket")
 
 	for path, want := range map[string]kit.Want{
 		"other-half": {Service: "web"}, "half": {Status: 500}, "ungranted": {Status: 500}, "resource": {Status: 500},
@@ -98,10 +96,10 @@ spec:
 }
 
 // awaitEvent waits for a warning about an object that names something.
-func awaitEvent(s *kit.S, kind, name, naming string) {
+func awaitEvent(s *kit.S, namespace, kind, name, naming string) {
 	s.T.Helper()
-	s.Eventually("a warning about "+kind+" "+name, func() error {
-		events, err := s.Kube.EventsV1().Events(s.Namespace).List(s.Context(), metav1.ListOptions{})
+	s.Eventually("a warning about "+kind+" "+namespace+"/"+name, func() error {
+		events, err := s.Kube.EventsV1().Events(namespace).List(s.Context(), metav1.ListOptions{})
 		if err != nil {
 			return err
 		}
@@ -172,7 +170,7 @@ spec:
 		{"opaque", "ResolvedRefs", metav1.ConditionFalse, "InvalidCertificateRef"},
 		{"absent", "ResolvedRefs", metav1.ConditionFalse, "InvalidCertificateRef"},
 	} {
-		awaitListener(s, "mixed", row.listener, row.condition, row.want, row.reason)
+		awaitListener(s, s.Namespace, "mixed", row.listener, row.condition, row.want, row.reason)
 	}
 	client := &kit.Client{Address: s.SharedAddress(), Roots: kit.Roots(certificate)}
 	s.Expect(client, "https://good.example.com/", kit.Want{Service: "web"})
@@ -183,26 +181,6 @@ spec:
 func padded(certificate []byte, size int) []byte {
 	const line = "what follows is a certificate\n"
 	return append(bytes.Repeat([]byte(line), size/len(line)), certificate...)
-}
-
-// awaitListener waits for a condition of one listener.
-func awaitListener(s *kit.S, gateway, listener, condition string, want metav1.ConditionStatus, reason string) {
-	s.T.Helper()
-	s.Eventually(condition+" of listener "+listener, func() error {
-		got, err := s.Gateway.GatewayV1().Gateways(s.Namespace).Get(s.Context(), gateway, metav1.GetOptions{})
-		if err != nil {
-			return err
-		}
-		at := slices.IndexFunc(got.Status.Listeners, func(l gatewayv1.ListenerStatus) bool { return string(l.Name) == listener })
-		if at < 0 {
-			return fmt.Errorf("it has no status; conditions of the Gateway: %+v", got.Status.Conditions)
-		}
-		found := meta.FindStatusCondition(got.Status.Listeners[at].Conditions, condition)
-		if found == nil || found.Status != want || found.Reason != reason || found.ObservedGeneration != got.Generation {
-			return fmt.Errorf("want %s %s, have %+v", want, reason, got.Status.Listeners[at].Conditions)
-		}
-		return nil
-	})
 }
 
 // TestManyListeners has as many as a Gateway may, on one port and on several.

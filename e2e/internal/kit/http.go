@@ -1,6 +1,7 @@
 package kit
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"portcullis.dev/e2e/internal/cluster"
+	"portcullis.dev/e2e/internal/portcullis"
 )
 
 // Client makes requests from outside the cluster to one address, whatever the host of the request is.
@@ -218,6 +220,21 @@ func (s *S) Expect(c *Client, target string, want Want, headers ...string) *Answ
 		return want.Check(got)
 	})
 	return answer
+}
+
+// ExpectOfEach is Expect of each of Portcullis's pods by itself, whichever the address leads to.
+func (s *S) ExpectOfEach(c *Client, target string, want Want) {
+	s.T.Helper()
+	pods := s.PortcullisPods()
+	if len(pods) == 0 {
+		s.T.Fatal("Portcullis has no pods")
+	}
+	for _, pod := range pods {
+		s.Expect(c.Another(func(c *Client) {
+			c.Address = pod.Status.PodIP
+			c.HTTPPort, c.HTTPSPort = cmp.Or(c.HTTPPort, 80)+portcullis.PortOffset, cmp.Or(c.HTTPSPort, 443)+portcullis.PortOffset
+		}), target, want)
+	}
 }
 
 // Refuse asks until the connection is refused or breaks off: nothing answers there.

@@ -152,12 +152,18 @@ func (s *S) Pods(namespace, selector string) []corev1.Pod {
 	return live
 }
 
-// AwaitIngress waits until an Ingress has an address, which it returns.
+// AwaitIngress waits until an Ingress of the scenario's namespace has an address, which it returns.
 func (s *S) AwaitIngress(name string) string {
 	s.T.Helper()
+	return s.AwaitIngressIn(s.Namespace, name)
+}
+
+// AwaitIngressIn is AwaitIngress in another namespace.
+func (s *S) AwaitIngressIn(namespace, name string) string {
+	s.T.Helper()
 	var address string
-	s.Eventually("the address of Ingress "+name, func() error {
-		ingress, err := s.Kube.NetworkingV1().Ingresses(s.Namespace).Get(s.ctx, name, metav1.GetOptions{})
+	s.Eventually("the address of Ingress "+namespace+"/"+name, func() error {
+		ingress, err := s.Kube.NetworkingV1().Ingresses(namespace).Get(s.ctx, name, metav1.GetOptions{})
 		if err != nil {
 			return err
 		}

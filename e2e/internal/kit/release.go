@@ -14,17 +14,24 @@ import (
 // scenario's end.
 func (s *S) WithValues(arguments ...string) {
 	s.T.Helper()
-	before := s.revision()
-	s.T.Cleanup(func() {
-		if s.revision() != before {
-			s.helm("rollback", portcullis.Release, strconv.Itoa(before), "--wait", "--timeout", "2m")
-			s.AwaitRelease()
-		}
-	})
+	if s.found == 0 {
+		s.found = s.revision()
+		s.T.Cleanup(s.WithoutValues)
+	}
 	upgrade := []string{"upgrade", portcullis.Release, portcullis.Chart(s.Repository), "--reuse-values", "--wait", "--timeout", "2m"}
 	s.helm(append(upgrade, arguments...)...)
 	// helm is content with pods that can be missed; those that are ending would still answer by the old values.
 	s.AwaitRelease()
+}
+
+// WithoutValues rolls the release back to what the scenario found.
+func (s *S) WithoutValues() {
+	s.T.Helper()
+	if s.found != 0 && s.revision() != s.found {
+		s.helm("rollback", portcullis.Release, strconv.Itoa(s.found), "--wait", "--timeout", "2m")
+		s.AwaitRelease()
+	}
+	s.found = 0
 }
 
 // AwaitRelease waits until Portcullis's pods are those that its Deployment asks for, and no others.

@@ -11,6 +11,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 
 	"portcullis.dev/e2e/internal/cluster"
 )
@@ -28,6 +29,8 @@ type S struct {
 
 	namespaces []string
 	figures    []string
+	// found is the release's revision that WithValues goes back to; 0 before a value is changed.
+	found int
 }
 
 // New begins a scenario. Its end prints a line, and keeps what explains a failure.
@@ -89,6 +92,17 @@ func (s *S) NewNamespace(suffix string, labels ...string) string {
 	})
 	s.namespaces = append(s.namespaces, name)
 	return name
+}
+
+// Label gives a namespace a label, or takes it away where the value is empty.
+func (s *S) Label(namespace, key, value string) {
+	s.T.Helper()
+	patch := fmt.Sprintf(`{"metadata":{"labels":{%q:%q}}}`, key, value)
+	if value == "" {
+		patch = fmt.Sprintf(`{"metadata":{"labels":{%q:null}}}`, key)
+	}
+	_, err := s.Kube.CoreV1().Namespaces().Patch(s.ctx, namespace, types.MergePatchType, []byte(patch), metav1.PatchOptions{})
+	s.Must(err)
 }
 
 // deleteNamespace does not wait for the end of it, which takes seconds. What is served goes first: the next scenario

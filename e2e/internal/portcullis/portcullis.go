@@ -27,6 +27,8 @@ const (
 
 	// AdminPort is the chart's.
 	AdminPort = 9080
+	// PortOffset is the chart's, too: what pods bind is a listener's port and this.
+	PortOffset = 8000
 
 	// mostBytes is what an image may have.
 	mostBytes = 40 << 20
