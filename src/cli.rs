@@ -145,7 +145,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "DURATION", default_value = "5m", env = "PORTCULLIS_STREAM_IDLE_TIMEOUT", value_parser = parse_limit)]
     pub stream_idle_timeout: Duration,
     /// What carries requests. `all`: Portcullis itself those to HTTP/1 backends, pingora those to HTTP/2 backends and
-    /// upgrades (WebSocket). `pingora`: pingora all of them.
+    /// upgrades (WebSocket). `pingora`: pingora all of them; of pipelined requests it answers the first alone.
     #[arg(long, value_name = "CARRIERS", value_enum, default_value = "all", env = "PORTCULLIS_CARRIERS")]
     pub carriers: CarriersArg,
     /// Connections that clients may hold at a time. When the limit is reached, a new connection closes an idle one; if none is

@@ -159,10 +159,10 @@ impl Aggregation {
                     info!(kind, "not known to the API server; served as soon as its CRD is installed")
                 }
                 Trouble::Unserved(why) => {
-                    warn!(kind, why, "cannot be read; what was read before is still served")
+                    warn!(kind, why, "cannot be read; objects of it that were read before are still served")
                 }
                 Trouble::Forbidden(why) => {
-                    warn!(kind, why, "may not be read; what was read before is still served")
+                    warn!(kind, why, "may not be read; objects of it that were read before are still served")
                 }
                 Trouble::Failing(why) => {
                     warn!(kind, why, "cannot be read; what is served stays, trying again")
