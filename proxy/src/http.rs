@@ -18,7 +18,7 @@ pub(crate) mod client;
 pub(crate) mod context;
 pub(crate) mod forwarded;
 pub(crate) mod headers;
-mod hop;
+pub(crate) mod hop;
 mod host;
 pub(crate) mod mirror;
 pub(crate) mod request;

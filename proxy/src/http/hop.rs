@@ -40,12 +40,15 @@ pub(crate) fn strip_response(answer: &mut ResponseHeader, switching: bool) {
 
 /// How long a backend says that it keeps its connection without a request: `Keep-Alive: timeout=5, max=100`.
 pub(crate) fn keep_alive(answer: &ResponseHeader) -> Option<Duration> {
-    let value = answer.headers.get(&KEEP_ALIVE)?.to_str().ok()?;
-    let seconds = value.split(',').find_map(|part| {
+    keep_alive_seconds(answer.headers.get(&KEEP_ALIVE)?.as_bytes()).map(Duration::from_secs)
+}
+
+/// The seconds in the value of a `Keep-Alive`.
+pub(crate) fn keep_alive_seconds(value: &[u8]) -> Option<u64> {
+    std::str::from_utf8(value).ok()?.split(',').find_map(|part| {
         let (name, value) = part.split_once('=')?;
         name.trim().eq_ignore_ascii_case("timeout").then(|| value.trim().trim_matches('"').parse().ok())?
-    });
-    seconds.map(Duration::from_secs)
+    })
 }
 
 /// Removes from a request for an upgrade all that concerns the client's connection but the upgrade itself.

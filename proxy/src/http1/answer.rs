@@ -1,23 +1,20 @@
 //! Answers: that of a backend, checked and brought to the form that an HTTP/1 client gets, and our own.
 
-use std::{mem::MaybeUninit, ops::Range};
+use std::ops::Range;
 
 use httparse::{Error, Header, ParserConfig, Status};
 use portcullis_routing::{Headers, Route, Step};
 
 use super::{
-    fields::{Edit, Runs, place, put, put_number},
+    fields::{Edit, Room, Runs, place, put, put_number},
     framing::Framing,
     message::{Seen, Why, is_named},
     name::{Kind, kind},
 };
-use crate::{clock, http::answer::Reply, refusal::MAX_FIELDS};
-
-/// Room for the headers of one answer.
-pub(super) struct Room<'b> {
-    headers: [MaybeUninit<Header<'b>>; MAX_FIELDS],
-    kinds: [Kind; MAX_FIELDS],
-}
+use crate::{
+    clock,
+    http::{answer::Reply, hop},
+};
 
 /// The head of a backend's answer.
 pub(super) struct AnswerHead<'r, 'b> {
@@ -46,15 +43,11 @@ pub(super) struct Form {
 }
 
 impl<'b> Room<'b> {
-    pub(super) fn new() -> Self {
-        Self { headers: [const { MaybeUninit::uninit() }; MAX_FIELDS], kinds: [Kind::Other; MAX_FIELDS] }
-    }
-
     /// Reads the head of an answer; `None` where it goes on.
     ///
     /// # Errors
     /// Where it is malformed.
-    pub(super) fn read(&mut self, bytes: &'b [u8]) -> Result<Option<AnswerHead<'_, 'b>>, Why> {
+    pub(super) fn read_answer(&mut self, bytes: &'b [u8]) -> Result<Option<AnswerHead<'_, 'b>>, Why> {
         let mut parser = ParserConfig::default();
         // Old servers do both.
         parser.allow_spaces_after_header_name_in_responses(true);
@@ -118,12 +111,7 @@ impl AnswerHead<'_, '_> {
     /// How many seconds the backend says that it keeps its connection without a request: `Keep-Alive: timeout=5, max=100`.
     pub(super) fn keep_alive(&self) -> Option<u64> {
         let value = self.values(Kind::KeepAlive).next()?;
-        std::str::from_utf8(value).ok()?.split(',').find_map(|part| {
-            let (name, value) = part.split_once('=')?;
-            name.trim()
-                .eq_ignore_ascii_case("timeout")
-                .then(|| value.trim().trim_matches('"').parse().ok())?
-        })
+        hop::keep_alive_seconds(value)
     }
 
     /// The headers that go on to a client of any version, but for those that frame the message.
@@ -275,7 +263,7 @@ mod tests {
 
     fn written(answer: &str, form: Form) -> String {
         let mut room = Room::new();
-        let head = room.read(answer.as_bytes()).unwrap().unwrap();
+        let head = room.read_answer(answer.as_bytes()).unwrap().unwrap();
         let mut out = Vec::new();
         head.write(form, None, &HeaderMap::new(), &mut out);
         String::from_utf8(out).unwrap()
@@ -337,26 +325,8 @@ mod tests {
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: cow\r\n\r\n",
             "HTTP/1.1 200 OK\r\nA\x00: b\r\n\r\n",
         ] {
-            assert!(Room::new().read(answer.as_bytes()).is_err(), "{answer:?}");
+            assert!(Room::new().read_answer(answer.as_bytes()).is_err(), "{answer:?}");
         }
-        assert!(matches!(Room::new().read(b"HTTP/1.1 200 OK\r\nA"), Ok(None)));
-    }
-
-    #[test]
-    fn a_backend_may_say_how_long_it_waits_for_another_request() {
-        for (value, want) in [
-            ("timeout=5", Some(5)),
-            ("timeout=5, max=100", Some(5)),
-            ("max=100,Timeout = 0", Some(0)),
-            ("timeout=\"7\"", Some(7)),
-            ("max=100", None),
-            ("timeout", None),
-            ("timeout=-1", None),
-            ("", None),
-        ] {
-            let answer = format!("HTTP/1.1 200 OK\r\nKeep-Alive: {value}\r\n\r\n");
-            let mut room = Room::new();
-            assert_eq!(room.read(answer.as_bytes()).unwrap().unwrap().keep_alive(), want, "{value:?}");
-        }
+        assert!(matches!(Room::new().read_answer(b"HTTP/1.1 200 OK\r\nA"), Ok(None)));
     }
 }

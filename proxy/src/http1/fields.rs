@@ -1,10 +1,25 @@
 //! Headers that are on their way out: copied in runs where they are as they came, and changed where a step asks for it.
 
-use std::ops::Range;
+use std::{mem::MaybeUninit, ops::Range};
 
 use http::{HeaderName, HeaderValue};
 use httparse::Header;
 use portcullis_routing::HeadersMut;
+
+use super::name::Kind;
+use crate::refusal::MAX_FIELDS;
+
+/// Room for the headers of one head, and what each of them means. They are ranges of the bytes that are read.
+pub(super) struct Room<'b> {
+    pub(super) headers: [MaybeUninit<Header<'b>>; MAX_FIELDS],
+    pub(super) kinds: [Kind; MAX_FIELDS],
+}
+
+impl Room<'_> {
+    pub(super) fn new() -> Self {
+        Self { headers: [const { MaybeUninit::uninit() }; MAX_FIELDS], kinds: [Kind::Other; MAX_FIELDS] }
+    }
+}
 
 /// Copies headers to the other side. Those that stand side by side and in plain form (`Name: value`) are copied at once.
 pub(super) struct Runs<'b> {

@@ -1,23 +1,18 @@
 //! The head of a request as it came: ranges of the buffer that it was read into, checked and not copied.
 
-use std::{borrow::Cow, mem::MaybeUninit, ops::ControlFlow};
+use std::{borrow::Cow, ops::ControlFlow};
 
 use http::{HeaderName, Method};
 use httparse::{Error, Header, Status};
 use portcullis_routing::{Headers, host::request_name};
 
 use super::{
+    fields::Room,
     framing::Framing,
     message::{Seen, Why, is_named},
     name::{Kind, kind},
 };
-use crate::refusal::{MAX_FIELDS, MAX_TARGET, Refusal};
-
-/// Room for the headers of one head. They are ranges of the bytes that are read.
-pub(super) struct Room<'b> {
-    headers: [MaybeUninit<Header<'b>>; MAX_FIELDS],
-    kinds: [Kind; MAX_FIELDS],
-}
+use crate::refusal::{MAX_TARGET, Refusal};
 
 /// What came of reading a head.
 pub(super) enum Read<'r, 'b> {
@@ -58,12 +53,8 @@ pub(super) struct Host<'b> {
 }
 
 impl<'b> Room<'b> {
-    pub(super) fn new() -> Self {
-        Self { headers: [const { MaybeUninit::uninit() }; MAX_FIELDS], kinds: [Kind::Other; MAX_FIELDS] }
-    }
-
     /// Reads a head that may have so many bytes.
-    pub(super) fn read(&mut self, bytes: &'b [u8], limit: usize) -> Read<'_, 'b> {
+    pub(super) fn read_request(&mut self, bytes: &'b [u8], limit: usize) -> Read<'_, 'b> {
         let mut parsed = httparse::Request::new(&mut []);
         let len = match parsed.parse_with_uninit_headers(bytes, &mut self.headers) {
             Ok(Status::Complete(len)) if len <= limit => len,
@@ -246,7 +237,7 @@ mod tests {
     /// What came of a head: the host, or why there is none.
     fn read(text: &str) -> String {
         let mut room = Room::new();
-        match room.read(text.as_bytes(), LIMIT) {
+        match room.read_request(text.as_bytes(), LIMIT) {
             Read::Begun => "begun".into(),
             Read::Refused(refusal) => format!("{refusal:?}"),
             Read::Whole(head) => match head.host() {
@@ -330,7 +321,7 @@ mod tests {
         ] {
             let text = format!("GET / HTTP/1.1\r\nHost: a\r\nConnection: {named}\r\n\r\n");
             let mut room = Room::new();
-            let Read::Whole(head) = room.read(text.as_bytes(), LIMIT) else { panic!("{named}") };
+            let Read::Whole(head) = room.read_request(text.as_bytes(), LIMIT) else { panic!("{named}") };
             assert_eq!(head.takes_away_essentials(), want, "{named}");
         }
     }

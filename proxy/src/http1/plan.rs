@@ -11,8 +11,9 @@ use tokio::time::Instant;
 use super::{
     answer::bears_on_answers,
     buffer::Out,
+    fields::Room,
     framing::Framing,
-    head::{Host, Read, RequestHead, Room},
+    head::{Host, Read, RequestHead},
     name::Kind,
     request,
 };
@@ -99,7 +100,7 @@ pub(super) fn begin(
     limit: usize,
 ) -> Result<Begun, Refusal> {
     let mut room = Room::new();
-    let head = match room.read(bytes, limit) {
+    let head = match room.read_request(bytes, limit) {
         Read::Begun => return Ok(Begun::More),
         Read::Refused(refusal) => return Err(refusal),
         Read::Whole(head) => head,

@@ -4,8 +4,9 @@
 use proptest::prelude::*;
 
 use super::{
+    fields::Room,
     framing::{Chunks, Framing},
-    head::{Read, RequestHead, Room},
+    head::{Read, RequestHead},
     request,
 };
 use crate::{conn::tests::conn, http::context::Context};
@@ -211,7 +212,7 @@ proptest! {
     #[test]
     fn what_is_accepted_means_what_it_says_and_goes_on_as_one_request(bytes in head()) {
         let mut room = Room::new();
-        let Read::Whole(head) = room.read(&bytes, 64 << 10) else { return Ok(()) };
+        let Read::Whole(head) = room.read_request(&bytes, 64 << 10) else { return Ok(()) };
         let Some(mut want) = plain(&bytes) else {
             return Err(TestCaseError::fail(format!("accepted: {}", bytes.escape_ascii())));
         };
@@ -241,14 +242,14 @@ proptest! {
     fn a_head_reads_the_same_however_it_comes(bytes in head(), tear in 0_usize..200) {
         let whole = {
             let mut room = Room::new();
-            match room.read(&bytes, 64 << 10) {
+            match room.read_request(&bytes, 64 << 10) {
                 Read::Whole(head) => Some(as_plain(&head)),
                 _ => None,
             }
         };
         // What is torn off is no head yet, or the same one.
         let mut room = Room::new();
-        if let Read::Whole(head) = room.read(&bytes[..tear.min(bytes.len())], 64 << 10) {
+        if let Read::Whole(head) = room.read_request(&bytes[..tear.min(bytes.len())], 64 << 10) {
             prop_assert_eq!(Some(as_plain(&head)), whole);
         }
     }

@@ -12,12 +12,12 @@ use portcullis_routing::Headers;
 use tokio::time::Sleep;
 
 use super::{
-    answer::{Form, Room},
+    answer::Form,
     attempts::{Broken, Done, Sending},
     backend::Connection,
     buffer::Out,
     client::Client,
-    fields::put,
+    fields::{Room, put},
     framing::{Framing, Part},
     incoming::{Incoming, MALFORMED},
     plan::{About, Origin},
@@ -356,7 +356,7 @@ impl<'r> Relay<'r> {
     /// Reads the head of an answer, if all of it is there.
     fn read_head(&mut self) -> Result<bool, Broken> {
         let mut room = Room::new();
-        let Some(head) = room.read(self.incoming.bytes()).map_err(Broken::Invalid)? else {
+        let Some(head) = room.read_answer(self.incoming.bytes()).map_err(Broken::Invalid)? else {
             return self.incoming.head_goes_on().map(|()| false);
         };
         let (len, status) = (head.len, head.status);

@@ -17,11 +17,11 @@ use portcullis_routing::{Answer, Rejection};
 use tokio::time::Sleep;
 
 use super::{
-    answer::{AnswerHead, Room, bears_on_answers},
+    answer::{AnswerHead, bears_on_answers},
     attempts::{self, Attempted, Broken, Done, End, Sending, note_cut},
     backend::Connection,
     buffer::Out,
-    fields::unfolded,
+    fields::{Room, unfolded},
     frames::Frames,
     framing::{Framing, Part},
     incoming::{Incoming, MALFORMED},
@@ -376,7 +376,7 @@ impl Relay<'_> {
 
     fn read_head(&mut self) -> Result<bool, Broken> {
         let mut room = Room::new();
-        let Some(head) = room.read(self.incoming.bytes()).map_err(Broken::Invalid)? else {
+        let Some(head) = room.read_answer(self.incoming.bytes()).map_err(Broken::Invalid)? else {
             return self.incoming.head_goes_on().map(|()| false);
         };
         let (len, status) = (head.len, head.status);
