@@ -220,7 +220,10 @@ impl Index {
         }
         // What holds now is compared with what the ConfigMap makes of the new ones.
         let live = Arc::clone(&self.settings.live);
-        let is_scope_new = self.settings.namespace_selector != settings.namespace_selector;
+        let scope = |of: &Settings| {
+            (of.namespace_selector.clone(), of.default_certificate.clone(), of.settings_map.clone())
+        };
+        let is_scope_new = scope(&self.settings) != scope(&settings);
         self.settings = settings;
         self.flags = std::mem::replace(&mut self.settings.live, live);
         self.is_settings_map_new = true;

@@ -87,3 +87,46 @@ impl Scope {
         self.aside.entry(key.namespace.clone()).or_default().insert(key, object);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        index::Index,
+        ir::{Kind, ObjectKey},
+        snapshot::Change,
+        translate::{Settings, testing::snapshot},
+    };
+
+    #[test]
+    fn objects_that_settings_come_to_name_are_served_whatever_their_namespace() {
+        let objects = snapshot(
+            "
+kind: Secret
+metadata: { namespace: operator, name: default }
+type: kubernetes.io/tls
+data: { tls.crt: '', tls.key: '' }
+---
+kind: ConfigMap
+metadata: { namespace: operator, name: settings }
+",
+        );
+        let secret = ObjectKey::new(Kind::Secret, "operator", "default");
+        let map = ObjectKey::new(Kind::ConfigMap, "operator", "settings");
+        let selected =
+            Settings { namespace_selector: Some("team=red".parse().unwrap()), ..Settings::default() };
+        let mut index = Index::new(selected.clone());
+        index.apply(objects.objects().map(Change::Apply));
+        for (default_certificate, settings_map) in
+            [(None, None), (Some(&secret), None), (None, Some(&map)), (None, None)]
+        {
+            index.set_settings(Settings {
+                default_certificate: default_certificate.cloned(),
+                settings_map: settings_map.cloned(),
+                ..selected.clone()
+            });
+            let is_served = |key| index.snapshot().get(key).is_some();
+            let served = (is_served(&secret), is_served(&map));
+            assert_eq!(served, (default_certificate.is_some(), settings_map.is_some()));
+        }
+    }
+}
