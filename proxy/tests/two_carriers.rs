@@ -176,13 +176,20 @@ struct Side {
     backend: RawBackend,
 }
 
+/// Names in lower case, and values.
+type Fields = Vec<(String, String)>;
+/// A request line, headers and a body, as a backend received them.
+type Received = (String, Fields, Vec<u8>);
+/// A status, headers and a body, as a client got them.
+type Got = (u16, Fields, Vec<u8>);
+
 /// What came of a case.
 #[derive(Debug, PartialEq, Eq)]
 struct Outcome {
     /// What the backend received: the request line, its headers in order of their names, the body.
-    received: Vec<(String, Vec<(String, String)>, Vec<u8>)>,
+    received: Vec<Received>,
     /// What the client got: the status, its headers in order, the body.
-    got: Option<(u16, Vec<(String, String)>, String)>,
+    got: Option<(u16, Fields, String)>,
 }
 
 static ANSWER: Mutex<usize> = Mutex::new(0);
@@ -221,7 +228,7 @@ impl Side {
     }
 }
 
-async fn http1(at: SocketAddr, case: &Case) -> Option<(u16, Vec<(String, String)>, Vec<u8>)> {
+async fn http1(at: SocketAddr, case: &Case) -> Option<Got> {
     let mut request = format!("{} {} {}\r\nHost: a.example\r\n", case.method, case.target, case.version);
     for (name, value) in &case.headers {
         request.push_str(&format!("{name}: {value}\r\n"));
@@ -259,14 +266,14 @@ async fn http1(at: SocketAddr, case: &Case) -> Option<(u16, Vec<(String, String)
 }
 
 /// The final answer, if all of it is there.
-fn whole(bytes: &[u8], head_only: bool, ended: bool) -> Option<(u16, Vec<(String, String)>, Vec<u8>)> {
+fn whole(bytes: &[u8], head_only: bool, ended: bool) -> Option<Got> {
     let end = bytes.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
     let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
     let status: u16 = head.split(' ').nth(1)?.parse().ok()?;
     if (100..200).contains(&status) && status != 101 {
         return whole(&bytes[end..], head_only, ended);
     }
-    let headers: Vec<(String, String)> = fields(&head);
+    let headers: Fields = fields(&head);
     let value =
         |wanted: &str| headers.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.clone());
     let body = &bytes[end..];
@@ -297,12 +304,12 @@ fn one_length(list: &str) -> &str {
     list.split(',').next().unwrap_or_default().trim()
 }
 
-fn fields(head: &str) -> Vec<(String, String)> {
+fn fields(head: &str) -> Fields {
     let lines = head.lines().skip(1).filter_map(|line| line.split_once(':'));
     lines.map(|(name, value)| (name.to_lowercase(), value.trim().to_owned())).collect()
 }
 
-async fn h2(at: SocketAddr, case: &Case) -> Option<(u16, Vec<(String, String)>, Vec<u8>)> {
+async fn h2(at: SocketAddr, case: &Case) -> Option<Got> {
     // What HTTP/2 has not.
     let own = ["connection", "keep-alive", "upgrade", "proxy-connection", "te"];
     let mut request = http::Request::builder().method(case.method);
@@ -340,7 +347,7 @@ async fn h2(at: SocketAddr, case: &Case) -> Option<(u16, Vec<(String, String)>, 
 }
 
 /// What a backend received, without what differs from run to run.
-fn received(seen: &Seen, at: SocketAddr) -> (String, Vec<(String, String)>, Vec<u8>) {
+fn received(seen: &Seen, at: SocketAddr) -> Received {
     let mut headers = fields(&seen.head);
     for (name, value) in &mut headers {
         match &**name {
@@ -357,9 +364,12 @@ fn received(seen: &Seen, at: SocketAddr) -> (String, Vec<(String, String)>, Vec<
 }
 
 /// What a client is told, without what the carriers say in their own ways.
-fn told(mut headers: Vec<(String, String)>) -> Vec<(String, String)> {
+fn told(mut headers: Fields) -> Fields {
     let own = ["date", "connection", "keep-alive", "transfer-encoding"];
-    headers.retain(|(name, value)| !own.contains(&&**name) && !(name == "content-length" && value == "0"));
+    headers.retain(|(name, value)| {
+        let empty = name == "content-length" && value == "0";
+        !empty && !own.contains(&&**name)
+    });
     for (_, value) in headers.iter_mut().filter(|(name, _)| name == "content-length") {
         *value = one_length(value).to_owned();
     }
