@@ -3,6 +3,7 @@
 mod http1;
 mod http2;
 mod request;
+mod websocket;
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -15,6 +16,7 @@ pub use self::{
     http1::Http1,
     http2::{Http2, Refused},
     request::Shape,
+    websocket::WebSocket,
 };
 use crate::tls;
 
@@ -29,6 +31,17 @@ pub struct Target {
     pub path: String,
     /// Bytes of body that a good answer has, exactly.
     pub body: usize,
+    /// A header that a good answer has (HTTP/1.1 only).
+    pub header: Option<String>,
+}
+
+/// What a kept connection can do again and again.
+pub trait Ask {
+    /// Asks once and takes the whole answer.
+    fn ask(&mut self) -> impl Future<Output = Result<Answer>>;
+
+    /// Whether the last answer had this header.
+    fn has(&self, name: &str) -> bool;
 }
 
 /// An answer's status and how many bytes of body came with it.

@@ -107,7 +107,7 @@ impl<'a> Comparison<'a> {
     /// # Errors
     /// Where the generator fails. What the peer fails at is in the report.
     pub fn ask(&self, peer: &Peer, line: &Line, more: &[&str], limit: Duration) -> Result<Report> {
-        let address = loopback(if line.over_tls() { peer.https } else { peer.http });
+        let address = loopback(if line.mode.over_tls() { peer.https } else { peer.http });
         let mut all = line.arguments();
         all.extend(["--json".to_owned(), "--connect".to_owned(), address.to_string()]);
         all.extend(["--pid".to_owned(), peer.process.pid().to_string()]);

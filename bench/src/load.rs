@@ -3,26 +3,18 @@
 //! The latencies of a closed loop hide what would have been asked during a stall (coordinated omission): they compare
 //! proxies under the same saturation, and say nothing of a service level.
 
+mod clients;
+
 use std::{
     cell::{Cell, RefCell},
-    rc::Rc,
     time::{Duration, Instant},
 };
 
-use anyhow::Result;
-use rustls::pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    sync::Notify,
-    task::{JoinSet, spawn_local},
-    time::sleep,
-};
+use tokio::sync::Notify;
 
-use crate::{
-    client::{Http1, Http2, Refused, Shape, Target, Tls},
-    histogram::Histogram,
-};
+pub use self::clients::start;
+use crate::{client::Shape, histogram::Histogram};
 
 /// A client that failed waits this long, so that a dead proxy is not asked a million times.
 const AFTER_FAILURE: Duration = Duration::from_millis(5);
@@ -42,6 +34,14 @@ pub enum Mode {
     Handshake,
     /// HTTP/2 over TLS, many streams on one connection.
     H2,
+    /// An upload of 1 MiB on a kept connection.
+    Post,
+    /// An upload of 64 KiB in chunks.
+    PostChunked,
+    /// Messages on a WebSocket, each of which comes back.
+    WebSocket,
+    /// Unary calls on HTTP/2 over TLS.
+    Grpc,
 }
 
 /// How many clients do it.
@@ -104,8 +104,19 @@ impl Mode {
         match self {
             Self::H1Spelt => Shape::Spelt,
             Self::H1Browser => Shape::Browser,
-            Self::H1 | Self::H1Tls | Self::Handshake | Self::H2 => Shape::Lower,
+            Self::Post => Shape::Post,
+            Self::PostChunked => Shape::PostChunked,
+            _ => Shape::Lower,
         }
+    }
+
+    /// Whether it speaks to the HTTPS port.
+    pub fn over_tls(self) -> bool {
+        matches!(self, Self::H1Tls | Self::Handshake) || self.is_http2()
+    }
+
+    fn is_http2(self) -> bool {
+        matches!(self, Self::H2 | Self::Grpc)
     }
 }
 
@@ -178,118 +189,5 @@ impl Tally {
 
     fn reconnected(&self) {
         self.reconnects.set(self.reconnects.get() + 1);
-    }
-}
-
-/// Starts the clients as tasks of the current `LocalSet`; they end when the tally is stopped.
-///
-/// # Errors
-/// Where the certificate is of no use.
-pub fn start(
-    plan: Plan,
-    target: &Rc<Target>,
-    certificate: CertificateDer<'static>,
-    tally: &Rc<Tally>,
-) -> Result<()> {
-    let alpn: &[u8] = if plan.mode == Mode::H2 { b"h2" } else { b"http/1.1" };
-    let tls = Tls::new(certificate, alpn)?;
-    for _ in 0..plan.connections {
-        let (target, tally, tls) = (target.clone(), tally.clone(), tls.clone());
-        spawn_local(async move {
-            match plan.mode {
-                Mode::H1 | Mode::H1Spelt | Mode::H1Browser => {
-                    http1(plan, &target, &tally, async || target.connect().await).await
-                }
-                Mode::H1Tls | Mode::Handshake => {
-                    http1(plan, &target, &tally, async || target.connect_tls(&tls).await).await;
-                }
-                Mode::H2 => http2(plan, &target, &tally, &tls).await,
-            }
-        });
-    }
-    Ok(())
-}
-
-async fn http1<S>(plan: Plan, target: &Target, tally: &Tally, connect: impl AsyncFn() -> Result<S>)
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    while !tally.stopped.get() {
-        let connecting = Instant::now();
-        let connected = connect().await.map(|stream| Http1::shaped(stream, target, plan.mode.shape()));
-        let mut began = connecting;
-        let ended = async {
-            let mut connection = connected?;
-            while !tally.stopped.get() {
-                if plan.mode != Mode::Handshake {
-                    began = Instant::now();
-                }
-                let answer = connection.get().await?;
-                target.check(answer)?;
-                tally.answered(began);
-                pause(plan).await;
-                if answer.closes {
-                    tally.reconnected();
-                }
-                if answer.closes || plan.mode == Mode::Handshake {
-                    break;
-                }
-            }
-            anyhow::Ok(())
-        }
-        .await;
-        if let Err(error) = ended {
-            tally.failed(&error);
-            sleep(AFTER_FAILURE).await;
-        }
-    }
-}
-
-async fn http2(plan: Plan, target: &Target, tally: &Rc<Tally>, tls: &Tls) {
-    while !tally.stopped.get() {
-        let connected = async { Http2::new(target.connect_tls(tls).await?, target).await };
-        let connection = match connected.await {
-            Ok(connection) => connection,
-            Err(error) => {
-                tally.failed(&error);
-                sleep(AFTER_FAILURE).await;
-                continue;
-            }
-        };
-        let mut streams = JoinSet::new();
-        for _ in 0..plan.streams {
-            streams.spawn_local(stream(plan, connection.clone(), target.clone(), tally.clone()));
-        }
-        streams.join_all().await;
-        if !tally.stopped.get() {
-            tally.reconnected();
-            sleep(AFTER_FAILURE).await;
-        }
-    }
-}
-
-/// Asks until the connection takes no more.
-async fn stream(plan: Plan, connection: Http2, target: Target, tally: Rc<Tally>) {
-    while !tally.stopped.get() {
-        let began = Instant::now();
-        let checked = match connection.get().await {
-            Ok(answer) => target.check(answer),
-            Err(Refused::Retired) => return,
-            Err(Refused::Failed(error)) => {
-                tally.failed(&error);
-                return;
-            }
-        };
-        match checked {
-            Ok(()) => tally.answered(began),
-            Err(error) => tally.failed(&error),
-        }
-        pause(plan).await;
-    }
-}
-
-async fn pause(plan: Plan) {
-    if !plan.pause.is_zero() {
-        sleep(plan.pause).await;
     }
 }

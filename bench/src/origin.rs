@@ -1,20 +1,36 @@
-//! The backend of all measurements: it answers any GET at once from memory. `/large` has 100 KiB, all else 100 bytes.
+//! The backend of all measurements, answering from memory: small and large bodies, uploads, WebSocket messages, gRPC.
+
+mod grpc;
+mod http1;
+mod upload;
+mod websocket;
 
 use std::{io, net::SocketAddr};
 
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
-};
+use tokio::net::{TcpListener, TcpStream};
 
-/// Bytes of body at every path but [`LARGE_PATH`].
+pub(crate) use self::websocket::{ACCEPT, KEY};
+
+/// Bytes of body at every path that is not named here.
 pub const SMALL: usize = 100;
 /// Bytes of body at [`LARGE_PATH`].
 pub const LARGE: usize = 100 * 1024;
+/// Bytes that a chunked upload must have.
+pub const CHUNKED: usize = 64 * 1024;
+/// Bytes of a WebSocket message.
+pub const MESSAGE: usize = 64;
+/// Bytes of a gRPC message with its prefix.
+pub const GRPC_MESSAGE: usize = 5 + MESSAGE;
 /// Where the small body is.
 pub const SMALL_PATH: &str = "/small";
 /// Where the large body is.
 pub const LARGE_PATH: &str = "/large";
+/// What asks for this prefix is to be rewritten on the way: it is not found here.
+pub const EDITED_PREFIX: &str = "/edited/";
+/// Where WebSocket messages are sent back.
+pub const SOCKET_PATH: &str = "/socket";
+/// A unary method that sends its message back.
+pub const GRPC_PATH: &str = "/bench.Echo/Unary";
 
 /// A listener on a free port of the loopback address, or on this one.
 ///
@@ -26,36 +42,16 @@ pub async fn bind(address: Option<SocketAddr>) -> io::Result<TcpListener> {
 
 /// Answers until the task is dropped.
 pub async fn serve(listener: TcpListener) {
-    let (small, large) = (answer(SMALL), answer(LARGE));
-    let (small, large): (&'static [u8], &'static [u8]) = (small.leak(), large.leak());
+    let answers = http1::Answers::new();
     while let Ok((stream, _)) = listener.accept().await {
-        tokio::spawn(async move { drop(connection(stream, small, large).await) });
+        tokio::spawn(async move { drop(connection(stream, answers).await) });
     }
 }
 
-async fn connection(mut stream: TcpStream, small: &[u8], large: &[u8]) -> io::Result<()> {
+/// HTTP/2 without TLS announces itself (RFC 9113, 3.4).
+async fn connection(stream: TcpStream, answers: http1::Answers) -> anyhow::Result<()> {
     stream.set_nodelay(true)?;
-    let mut buffer = vec![0; 4096];
-    let mut filled = 0;
-    loop {
-        let more = stream.read(&mut buffer[filled..]).await?;
-        if more == 0 {
-            return Ok(());
-        }
-        filled += more;
-        // A proxy sends one request at a time: what ends with an empty line is one whole head.
-        if buffer[..filled].ends_with(b"\r\n\r\n") {
-            let head = &buffer[..filled];
-            let large_wanted = head.get(4..).is_some_and(|rest| rest.starts_with(LARGE_PATH.as_bytes()));
-            stream.write_all(if large_wanted { large } else { small }).await?;
-            filled = 0;
-        }
-    }
-}
-
-fn answer(length: usize) -> Vec<u8> {
-    let head = format!("HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: {length}\r\n\r\n");
-    let mut answer = head.into_bytes();
-    answer.resize(answer.len() + length, b'x');
-    answer
+    let mut first = [0; 3];
+    stream.peek(&mut first).await?;
+    if &first == b"PRI" { grpc::serve(stream).await } else { http1::serve(stream, answers).await }
 }

@@ -1,4 +1,4 @@
-//! The baseline: pingora with nothing around it but an accept loop. One backend, no routing, no hooks, no headers.
+//! Pingora with nothing around it but an accept loop. One backend, no routing but for gRPC, no hooks, no headers.
 //!
 //! What Portcullis costs more than this is Portcullis.
 
@@ -25,6 +25,7 @@ use pingora_core::{
     upstreams::peer::HttpPeer,
 };
 use pingora_proxy::{HttpProxy, ProxyHttp, Session, http_proxy};
+use portcullis_bench::origin::GRPC_PATH;
 use rustls::{
     ServerConfig,
     crypto::ring,
@@ -67,8 +68,10 @@ async fn main() -> Result<()> {
     let arguments = Arguments::parse();
     drop(ring::default_provider().install_default());
     let conf = ServerConf { threads: 1, upstream_keepalive_pool_size: 512, ..ServerConf::default() };
-    let proxy =
-        Arc::new(http_proxy(&Arc::new(conf), Bare(HttpPeer::new(arguments.origin, false, String::new()))));
+    let http1 = HttpPeer::new(arguments.origin, false, String::new());
+    let mut grpc = http1.clone();
+    grpc.options.set_http_version(2, 2);
+    let proxy = Arc::new(http_proxy(&Arc::new(conf), Bare { http1, grpc }));
     let tls = TlsAcceptor::from(Arc::new(server_config(&arguments)?));
     let (http, https) = (TcpListener::bind(arguments.http).await?, TcpListener::bind(arguments.https).await?);
     // Kept to the end: to drop it would drain every connection.
@@ -116,8 +119,11 @@ fn server_config(arguments: &Arguments) -> Result<ServerConfig> {
     Ok(config)
 }
 
-/// Everything to one backend.
-struct Bare(HttpPeer);
+/// Everything to one backend, gRPC by HTTP/2.
+struct Bare {
+    http1: HttpPeer,
+    grpc: HttpPeer,
+}
 
 #[async_trait]
 impl ProxyHttp for Bare {
@@ -130,10 +136,11 @@ impl ProxyHttp for Bare {
 
     async fn upstream_peer(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         _ctx: &mut (),
     ) -> pingora_core::Result<Box<HttpPeer>> {
-        Ok(Box::new(self.0.clone()))
+        let grpc = session.req_header().uri.path() == GRPC_PATH;
+        Ok(Box::new(if grpc { self.grpc.clone() } else { self.http1.clone() }))
     }
 }
 

@@ -24,7 +24,7 @@ use tokio::{
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// Sends GETs in a closed loop and prints counts, latencies and the proxy's CPU for each request.
+/// Sends requests in a closed loop, and prints counts, latencies and the proxy's CPU for each request.
 ///
 /// The latencies are those of a closed loop: what would have been sent during a stall is not counted (coordinated
 /// omission).
@@ -45,6 +45,9 @@ struct Arguments {
     /// Bytes of body that a good answer has.
     #[arg(long, default_value_t = 100)]
     body: usize,
+    /// A header that a good answer has (HTTP/1.1 only).
+    #[arg(long)]
+    header: Option<String>,
     /// Connections at a time.
     #[arg(long, default_value_t = 64)]
     connections: usize,
@@ -89,6 +92,7 @@ async fn measure(arguments: &Arguments) -> Result<Report> {
         host: arguments.host.clone(),
         path: arguments.path.clone(),
         body: arguments.body,
+        header: arguments.header.clone(),
     });
     let certificate = match &arguments.certificate {
         Some(path) => CertificateDer::from_pem_file(path).with_context(|| path.display().to_string())?,

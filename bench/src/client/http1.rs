@@ -5,7 +5,7 @@ use std::ops::Range;
 use anyhow::{Context as _, Result, bail};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
-use super::{Answer, Shape, Target};
+use super::{Answer, Ask, Shape, Target};
 
 /// Large enough for any head, and for a large body in few reads.
 const BUFFER: usize = 64 * 1024;
@@ -83,6 +83,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Http1<S> {
     }
 }
 
+impl<S: AsyncRead + AsyncWrite + Unpin> Ask for Http1<S> {
+    async fn ask(&mut self) -> Result<Answer> {
+        self.get().await
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.header(name).is_some()
+    }
+}
+
 fn header_in<'h>(head: &'h str, name: &str) -> Option<&'h str> {
     head.split("\r\n").skip(1).find_map(|line| {
         let (key, value) = line.split_once(':')?;
@@ -143,6 +153,7 @@ mod tests {
     }
 
     fn target(body: usize) -> Target {
-        Target { address: ([127, 0, 0, 1], 0).into(), host: "a.example".into(), path: "/".into(), body }
+        let address = ([127, 0, 0, 1], 0).into();
+        Target { address, host: "a.example".into(), path: "/".into(), body, header: None }
     }
 }

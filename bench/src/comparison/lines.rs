@@ -2,9 +2,10 @@
 
 use clap::ValueEnum as _;
 
+use super::Name;
 use crate::{
     load::Mode,
-    origin::{LARGE, LARGE_PATH, SMALL, SMALL_PATH},
+    origin::{GRPC_MESSAGE, GRPC_PATH, LARGE, LARGE_PATH, MESSAGE, SMALL, SMALL_PATH, SOCKET_PATH},
 };
 
 /// One kind of work.
@@ -16,51 +17,93 @@ pub struct Line {
     pub path: &'static str,
     pub connections: usize,
     pub streams: usize,
+    /// A header that a good answer has: by it one sees that the route did its work.
+    pub header: Option<&'static str>,
+    /// Only Portcullis does it, and the figure is compared with this line's.
+    pub beside: Option<&'static str>,
 }
 
-/// The backend speaks HTTP/1.1 in all of them.
-pub const LINES: [Line; 9] = [
-    Line { name: "small GET", mode: Mode::H1, path: SMALL_PATH, connections: 64, streams: 1 },
-    Line {
-        name: "small GET, names spelt",
-        mode: Mode::H1Spelt,
-        path: SMALL_PATH,
-        connections: 64,
-        streams: 1,
-    },
-    Line { name: "small GET, browser", mode: Mode::H1Browser, path: SMALL_PATH, connections: 64, streams: 1 },
-    Line { name: "small GET, TLS", mode: Mode::H1Tls, path: SMALL_PATH, connections: 64, streams: 1 },
-    Line {
-        name: "full handshake and a GET",
-        mode: Mode::Handshake,
-        path: SMALL_PATH,
-        connections: 16,
-        streams: 1,
-    },
-    Line { name: "small GET, h2 (TLS) to h1", mode: Mode::H2, path: SMALL_PATH, connections: 4, streams: 16 },
-    Line { name: "100 KiB", mode: Mode::H1, path: LARGE_PATH, connections: 16, streams: 1 },
-    Line { name: "100 KiB, TLS", mode: Mode::H1Tls, path: LARGE_PATH, connections: 16, streams: 1 },
-    Line { name: "100 KiB, h2 (TLS) to h1", mode: Mode::H2, path: LARGE_PATH, connections: 4, streams: 4 },
+/// Headers as a browser sends them; the plain line of [`EDITED`].
+const BROWSER: &str = "small GET, browser";
+
+/// Of the rule with filters in `peers/portcullis.yaml`.
+const EDITED: Line = Line {
+    header: Some("access-control-allow-origin"),
+    beside: Some(BROWSER),
+    ..line("ten header edits, rewrite, CORS", Mode::H1Browser, "/edited/small", 64, 1)
+};
+
+/// The backend speaks HTTP/1.1 in all of them but gRPC.
+pub const LINES: [Line; 14] = [
+    line("small GET", Mode::H1, SMALL_PATH, 64, 1),
+    line("small GET, names spelt", Mode::H1Spelt, SMALL_PATH, 64, 1),
+    line(BROWSER, Mode::H1Browser, SMALL_PATH, 64, 1),
+    EDITED,
+    line("small GET, TLS", Mode::H1Tls, SMALL_PATH, 64, 1),
+    line("full handshake and a GET", Mode::Handshake, SMALL_PATH, 16, 1),
+    line("small GET, h2 (TLS) to h1", Mode::H2, SMALL_PATH, 4, 16),
+    line("100 KiB", Mode::H1, LARGE_PATH, 16, 1),
+    line("100 KiB, TLS", Mode::H1Tls, LARGE_PATH, 16, 1),
+    line("100 KiB, h2 (TLS) to h1", Mode::H2, LARGE_PATH, 4, 4),
+    line("POST 1 MiB", Mode::Post, SMALL_PATH, 16, 1),
+    line("POST 64 KiB, chunked", Mode::PostChunked, SMALL_PATH, 16, 1),
+    line("WebSocket message of 64 B", Mode::WebSocket, SOCKET_PATH, 64, 1),
+    line("gRPC, h2 (TLS) to h2c", Mode::Grpc, GRPC_PATH, 4, 16),
 ];
 
+const fn line(
+    name: &'static str,
+    mode: Mode,
+    path: &'static str,
+    connections: usize,
+    streams: usize,
+) -> Line {
+    Line { name, mode, path, connections, streams, header: None, beside: None }
+}
+
 impl Line {
-    pub fn over_tls(&self) -> bool {
-        !matches!(self.mode, Mode::H1 | Mode::H1Spelt | Mode::H1Browser)
+    /// Whether this proxy is asked for it.
+    pub fn is_for(&self, name: Name) -> bool {
+        self.beside.is_none() || matches!(name, Name::Portcullis | Name::Baseline)
+    }
+
+    /// Bytes that a good answer has.
+    fn body(&self) -> usize {
+        match self.mode {
+            Mode::WebSocket => MESSAGE,
+            Mode::Grpc => GRPC_MESSAGE,
+            _ if self.path == LARGE_PATH => LARGE,
+            _ => SMALL,
+        }
     }
 
     /// What the generator is told.
-    pub fn arguments(&self) -> Vec<String> {
+    pub(super) fn arguments(&self) -> Vec<String> {
         let mode = self.mode.to_possible_value().expect("no mode is hidden");
-        let body = if self.path == LARGE_PATH { LARGE } else { SMALL };
-        [
+        let mut arguments = vec![
             ("--mode", mode.get_name().to_owned()),
             ("--path", self.path.to_owned()),
-            ("--body", body.to_string()),
+            ("--body", self.body().to_string()),
             ("--connections", self.connections.to_string()),
             ("--streams", self.streams.to_string()),
-        ]
-        .into_iter()
-        .flat_map(|(name, value)| [name.to_owned(), value])
-        .collect()
+        ];
+        arguments.extend(self.header.map(|header| ("--header", header.to_owned())));
+        arguments.into_iter().flat_map(|(name, value)| [name.to_owned(), value]).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::origin::EDITED_PREFIX;
+
+    #[test]
+    fn a_line_that_is_ours_stands_beside_one_of_the_same_requests() {
+        assert!(EDITED.path.starts_with(EDITED_PREFIX));
+        for line in LINES {
+            let Some(beside) = line.beside else { continue };
+            let plain = LINES.into_iter().find(|plain| plain.name == beside).expect("a line");
+            assert_eq!((line.mode, line.connections), (plain.mode, plain.connections), "{}", line.name);
+        }
     }
 }

@@ -14,7 +14,6 @@ use clap::Parser;
 use portcullis_bench::{
     comparison::{Comparison, LINES, Peer, Setup},
     load::Report,
-    origin::SMALL_PATH,
 };
 
 /// How long a proxy may take to give its first good answer.
@@ -41,7 +40,7 @@ struct Arguments {
     folder: PathBuf,
 }
 
-/// Every report, by line, then by proxy, then by round.
+/// Every report, by line, then by proxy, then by round; none of a proxy that is not asked for a line.
 type Results = Vec<Vec<Vec<Report>>>;
 
 fn main() -> Result<()> {
@@ -75,7 +74,8 @@ fn compare(arguments: &Arguments, scratch: &Path) -> Result<(String, u64)> {
     for name in arguments.setup.names() {
         let started = comparison.start(name, &[]);
         let mut peer = started.with_context(|| format!("start {name} (--without {name} leaves it out)"))?;
-        for line in LINES.iter().filter(|line| line.path == SMALL_PATH) {
+        // A proxy that speaks only half of the protocols is not measured by half.
+        for line in LINES.iter().filter(|line| line.is_for(name)) {
             comparison.wait_until_good(&mut peer, line, START)?;
         }
         println!("{name}: {}", peer.version);
@@ -84,12 +84,13 @@ fn compare(arguments: &Arguments, scratch: &Path) -> Result<(String, u64)> {
     if peers.is_empty() {
         bail!("nothing to compare");
     }
-    let results = measure(arguments, &comparison, &mut peers)?;
+    let results = rounds(arguments, &comparison, &mut peers)?;
     let failed = results.iter().flatten().flatten().map(|report| report.errors).sum();
     Ok((report::markdown(arguments, &peers, &results), failed))
 }
 
-fn measure(arguments: &Arguments, comparison: &Comparison<'_>, peers: &mut [Peer]) -> Result<Results> {
+/// Each proxy asked for each line in every round.
+fn rounds(arguments: &Arguments, comparison: &Comparison<'_>, peers: &mut [Peer]) -> Result<Results> {
     let mut results: Results = vec![vec![Vec::new(); peers.len()]; LINES.len()];
     let (seconds, warm_up) = (arguments.seconds.to_string(), arguments.warm_up.to_string());
     let timing = ["--seconds", &seconds, "--warm-up", &warm_up];
@@ -102,6 +103,9 @@ fn measure(arguments: &Arguments, comparison: &Comparison<'_>, peers: &mut [Peer
                 let place = (turn + round) % peers.len();
                 let index = if round % 2 == 0 { place } else { peers.len() - 1 - place };
                 let peer = &mut peers[index];
+                if !line.is_for(peer.name) {
+                    continue;
+                }
                 let report = comparison.ask(peer, line, &timing, limit)?;
                 if !peer.process.is_running() {
                     bail!("{} ended during {}:\n{}", peer.name, line.name, peer.process.last_words());

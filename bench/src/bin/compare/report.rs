@@ -19,18 +19,17 @@ pub(crate) fn markdown(arguments: &Arguments, peers: &[Peer], results: &Results)
         text.push_str("**A quick run: it shows that everything works; its figures mean nothing.**\n\n");
     }
     text.push_str("## CPU for each request, µs (median of the rounds)\n\n");
-    text.push_str("A ratio is the median of the rounds' ratios: in a round, one was measured right after the other.\n\n");
+    text.push_str(
+        "A ratio is the median of the rounds' ratios: in a round, one was measured soon after the other.\n\n",
+    );
     text.push_str(&table(peers, results, cpu, |value| format!("{value:.1}"), true));
     text.push_str("\nThe lowest and the highest round:\n\n");
     text.push_str(&spread(peers, results));
+    text.push_str("\n## What a route's work costs\n\n");
+    text.push_str("CPU for each request, by CPU on a route without filters that got the same requests.\n\n");
+    text.push_str(&to_plain(peers, results));
     text.push_str("\n## Requests a second, with one core\n\n");
-    text.push_str(&table(
-        peers,
-        results,
-        |report| Some(report.per_second),
-        |value| format!("{value:.0}"),
-        false,
-    ));
+    text.push_str(&table(peers, results, |r| Some(r.per_second), |value| format!("{value:.0}"), false));
     text.push_str("\n## Share of that core in use, %\n\nWell under 100: the generator or the backend was the limit.\n\n");
     text.push_str(&table(peers, results, |r| r.cpu_share, |value| format!("{:.0}", value * 100.0), false));
     text.push_str("\n## Latency, median / 99th percentile, µs\n\n");
@@ -70,7 +69,7 @@ fn table(
     let ratios = if ratios { ratios_shown(peers) } else { Vec::new() };
     columns.extend(ratios.iter().map(|(_, title)| title.clone()));
     rows(&columns, |line| {
-        let cell = |reports: &Vec<Report>| median(reports.iter().filter_map(&value).collect()).map(&show);
+        let cell = |reports: &Vec<Report>| median_of(reports, &value).map(&show);
         let mut cells: Vec<Option<String>> = results[line].iter().map(cell).collect();
         cells.extend(ratios.iter().map(|(other, _)| {
             let rounds = ratios_to(*other, peers, &results[line], &value);
@@ -101,7 +100,11 @@ fn ratios_to(
 ) -> Vec<f64> {
     let of = |name| peers.iter().position(|peer| peer.name == name).map(|index| &by_peer[index]);
     let (Some(ours), Some(theirs)) = (of(Name::Portcullis), of(other)) else { return Vec::new() };
-    ours.iter().zip(theirs).filter_map(|(ours, theirs)| Some(value(ours)? / value(theirs)?)).collect()
+    ratios(ours, theirs, value)
+}
+
+fn ratios(these: &[Report], those: &[Report], value: impl Fn(&Report) -> Option<f64>) -> Vec<f64> {
+    these.iter().zip(those).filter_map(|(this, that)| Some(value(this)? / value(that)?)).collect()
 }
 
 fn has_baseline(peers: &[Peer]) -> bool {
@@ -127,11 +130,29 @@ fn spread(peers: &[Peer], results: &Results) -> String {
     })
 }
 
+/// One row for each line that stands beside a plain one.
+fn to_plain(peers: &[Peer], results: &Results) -> String {
+    let ours: Vec<usize> = (0..peers.len())
+        .filter(|&index| matches!(peers[index].name, Name::Portcullis | Name::Baseline))
+        .collect();
+    let columns: Vec<String> = ours.iter().map(|&index| peers[index].name.to_string()).collect();
+    let mut text = header(&columns);
+    for (number, line) in LINES.iter().enumerate() {
+        let Some(plain) = LINES.iter().position(|plain| line.beside == Some(plain.name)) else { continue };
+        let cells = ours.iter().map(|&index| {
+            let ratios = ratios(&results[number][index], &results[plain][index], cpu);
+            median(ratios).map(|ratio| format!("{ratio:.2}"))
+        });
+        text.push_str(&row(&format!("{} / {}", line.name, LINES[plain].name), cells));
+    }
+    text
+}
+
 fn latencies(peers: &[Peer], results: &Results) -> String {
     rows(&names(peers), |line| {
-        let of = |reports: &[Report], value: fn(&Report) -> f64| median(reports.iter().map(value).collect());
         let cell = |reports: &Vec<Report>| {
-            Some(format!("{:.0} / {:.0}", of(reports, |r| r.p50)?, of(reports, |r| r.p99)?))
+            let of = |value: fn(&Report) -> f64| median_of(reports, |report| Some(value(report)));
+            Some(format!("{:.0} / {:.0}", of(|r| r.p50)?, of(|r| r.p99)?))
         };
         results[line].iter().map(cell).collect()
     })
@@ -141,15 +162,23 @@ fn names(peers: &[Peer]) -> Vec<String> {
     peers.iter().map(|peer| peer.name.to_string()).collect()
 }
 
-/// One row a line; a cell without a figure is a dash.
+/// One row a line.
 fn rows(columns: &[String], cells: impl Fn(usize) -> Vec<Option<String>>) -> String {
-    let mut text = format!("| | {} |\n| --- |{}\n", columns.join(" | "), " ---: |".repeat(columns.len()));
+    let mut text = header(columns);
     for (number, line) in LINES.iter().enumerate() {
-        let cells: Vec<String> =
-            cells(number).into_iter().map(|cell| cell.unwrap_or_else(|| "-".to_owned())).collect();
-        let _ = writeln!(text, "| {} | {} |", line.name, cells.join(" | "));
+        text.push_str(&row(line.name, cells(number)));
     }
     text
+}
+
+fn header(columns: &[String]) -> String {
+    format!("| | {} |\n| --- |{}\n", columns.join(" | "), " ---: |".repeat(columns.len()))
+}
+
+/// A cell without a figure is a dash.
+fn row(name: &str, cells: impl IntoIterator<Item = Option<String>>) -> String {
+    let cells: Vec<String> = cells.into_iter().map(|cell| cell.unwrap_or_else(|| "-".to_owned())).collect();
+    format!("| {name} | {} |\n", cells.join(" | "))
 }
 
 fn errors(peers: &[Peer], results: &Results) -> String {
@@ -163,7 +192,7 @@ fn errors(peers: &[Peer], results: &Results) -> String {
         }
     }
     if lines.is_empty() {
-        "None: every answer was 200 with its whole body.".to_owned()
+        "None: every answer was 200 with its whole body, every message came back.".to_owned()
     } else {
         lines.join("\n")
     }
@@ -179,6 +208,11 @@ fn versions(peers: &[Peer]) -> String {
 
 fn ends(values: impl Iterator<Item = f64> + Clone) -> Option<(f64, f64)> {
     Some((values.clone().min_by(f64::total_cmp)?, values.max_by(f64::total_cmp)?))
+}
+
+/// Of all rounds that have this figure.
+fn median_of(rounds: &[Report], value: impl Fn(&Report) -> Option<f64>) -> Option<f64> {
+    median(rounds.iter().filter_map(value).collect())
 }
 
 fn median(mut values: Vec<f64>) -> Option<f64> {

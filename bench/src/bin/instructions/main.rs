@@ -20,8 +20,14 @@ use portcullis_bench::comparison::{Comparison, LINES, Line, Name, Setup};
 use crate::counter::{Counter, PerRequest};
 
 /// The lines of `compare` that are counted, each on one connection.
-const COUNTED: [&str; 5] =
-    ["small GET", "small GET, browser", "small GET, TLS", "small GET, h2 (TLS) to h1", "100 KiB"];
+const COUNTED: [&str; 6] = [
+    "small GET",
+    "small GET, browser",
+    "ten header edits, rewrite, CORS",
+    "small GET, TLS",
+    "small GET, h2 (TLS) to h1",
+    "100 KiB",
+];
 
 /// How long a proxy may take to give its first good answer, and to end: valgrind makes it fifty times slower.
 const START: Duration = Duration::from_secs(120);
@@ -45,7 +51,7 @@ struct Arguments {
     folder: PathBuf,
 }
 
-/// What was counted, by counter, then by line, then by proxy.
+/// What was counted, by counter, then by line, then by proxy: nothing where a line is not for it.
 type Results = [Vec<Vec<PerRequest>>; 2];
 
 /// A proxy that was counted, and its version.
@@ -79,6 +85,10 @@ fn count(arguments: &Arguments, scratch: &Path) -> Result<String> {
         for (by_line, counter) in results.iter_mut().zip(Counter::BOTH) {
             println!("{name}: {counter}");
             for (of_line, line) in by_line.iter_mut().zip(lines()) {
+                if !line.is_for(name) {
+                    of_line.push(PerRequest::new());
+                    continue;
+                }
                 let counted = run.per_request(counter, &line, arguments.few, arguments.many);
                 of_line.push(counted.with_context(|| format!("{counter} of {name} on {}", line.name))?);
             }

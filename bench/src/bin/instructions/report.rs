@@ -34,10 +34,11 @@ fn table(peers: &[Counted], results: &[Vec<PerRequest>], show: impl Fn(f64) -> S
     let mut columns = names(peers);
     columns.extend(others.iter().map(|&other| format!("portcullis / {}", peers[other].0)));
     rows(&columns, results, |of_line| {
-        let totals: Vec<f64> = of_line.iter().map(|counts| counts.values().sum()).collect();
-        let mut cells: Vec<String> = totals.iter().map(|&total| show(total)).collect();
-        let ours = ours.map(|ours| totals[ours]).unwrap_or_default();
-        cells.extend(others.iter().map(|&other| format!("{:.2}", ours / totals[other])));
+        let total = |index: usize| Some(of_line[index].values().sum::<f64>()).filter(|total| *total > 0.0);
+        let dash = |cell: Option<String>| cell.unwrap_or_else(|| "-".to_owned());
+        let mut cells: Vec<String> = (0..peers.len()).map(|index| dash(total(index).map(&show))).collect();
+        let ratio = |other: &usize| Some(format!("{:.2}", total(ours?)? / total(*other)?));
+        cells.extend(others.iter().map(|other| dash(ratio(other))));
         cells
     })
 }
@@ -47,7 +48,7 @@ fn by_name(counts: &PerRequest) -> String {
     let mut counts: Vec<(&String, &f64)> = counts.iter().collect();
     counts.sort_by(|(_, one), (_, other)| other.total_cmp(one));
     let shown: Vec<String> = counts.into_iter().map(|(name, count)| format!("{name} {count:.1}")).collect();
-    shown.join(", ")
+    if shown.is_empty() { "-".to_owned() } else { shown.join(", ") }
 }
 
 fn names(peers: &[Counted]) -> Vec<String> {

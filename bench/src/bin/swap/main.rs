@@ -141,7 +141,8 @@ impl Stage {
 /// The small body at this host, without and with TLS.
 fn targets(portcullis: &Portcullis, host: &str) -> (Rc<Target>, Rc<Target>) {
     let target = |address| {
-        Rc::new(Target { address, host: host.to_owned(), path: SMALL_PATH.to_owned(), body: SMALL })
+        let (host, path) = (host.to_owned(), SMALL_PATH.to_owned());
+        Rc::new(Target { address, host, path, body: SMALL, header: None })
     };
     (target(portcullis.http), target(portcullis.https))
 }
