@@ -1,9 +1,10 @@
-//! Closed-loop load: each client asks again when it has its answer, or a pause after it.
+//! Load in a closed loop, where each client asks again when it has its answer or a pause after it; or at a fixed rate.
 //!
 //! The latencies of a closed loop hide what would have been asked during a stall (coordinated omission): they compare
-//! proxies under the same saturation, and say nothing of a service level.
+//! proxies under the same saturation, and say nothing of a service level. Those at a fixed rate do.
 
 mod clients;
+mod pace;
 
 use std::{
     cell::{Cell, RefCell},
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 pub use self::clients::start;
+use self::pace::Pace;
 use crate::{client::Shape, histogram::Histogram};
 
 /// A client that failed waits this long, so that a dead proxy is not asked a million times.
@@ -69,6 +71,8 @@ pub struct Tally {
     latency: RefCell<Histogram>,
     limit: Cell<u64>,
     reached: Notify,
+    /// None in a closed loop.
+    pace: Option<Pace>,
 }
 
 /// What came of it.
@@ -90,6 +94,8 @@ pub struct Report {
     pub p50: f64,
     /// 99th percentile of the latencies, µs.
     pub p99: f64,
+    /// Its 99.9th percentile, µs.
+    pub p999: f64,
     /// Longest latency, µs.
     pub max: f64,
     /// CPU that the proxy (with its child processes) used for each good answer, µs.
@@ -121,12 +127,25 @@ impl Mode {
 }
 
 impl Tally {
+    /// Of clients that send so many requests in each second, whatever becomes of those before.
+    pub fn at_rate(per_second: f64) -> Self {
+        Self { pace: Some(Pace::new(per_second)), ..Self::default() }
+    }
+
     /// From now on requests are counted. The clients stop after `limit` good answers (0: never).
     pub fn measure(&self, limit: u64) {
         self.limit.set(limit);
         self.requests.set(0);
         self.latency.replace(Histogram::default());
         self.measuring.set(true);
+    }
+
+    /// Waits until a request may be sent. Returns when it should have been.
+    async fn turn(&self) -> Instant {
+        match &self.pace {
+            Some(pace) => pace.turn().await,
+            None => Instant::now(),
+        }
     }
 
     /// Waits until the limit is reached.
@@ -158,6 +177,7 @@ impl Tally {
             per_second: self.requests.get() as f64 / measured.as_secs_f64(),
             p50: micros(latency.percentile(50.0)),
             p99: micros(latency.percentile(99.0)),
+            p999: micros(latency.percentile(99.9)),
             max: micros(latency.max()),
             cpu_per_request: None,
             cpu_share: None,

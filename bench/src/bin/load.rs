@@ -24,10 +24,10 @@ use tokio::{
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// Sends requests in a closed loop, and prints counts, latencies and the proxy's CPU for each request.
+/// Sends requests, and prints counts, latencies and the proxy's CPU for each request.
 ///
-/// The latencies are those of a closed loop: what would have been sent during a stall is not counted (coordinated
-/// omission).
+/// Without --rate the latencies are those of a closed loop: what would have been sent during a stall is not counted
+/// (coordinated omission).
 #[derive(Debug, Parser)]
 struct Arguments {
     /// What a client does.
@@ -48,6 +48,9 @@ struct Arguments {
     /// A header that a good answer has (HTTP/1.1 only).
     #[arg(long)]
     header: Option<String>,
+    /// Requests to send in each second, whatever becomes of those before.
+    #[arg(long)]
+    rate: Option<f64>,
     /// Connections at a time.
     #[arg(long, default_value_t = 64)]
     connections: usize,
@@ -104,7 +107,7 @@ async fn measure(arguments: &Arguments) -> Result<Report> {
         streams: arguments.streams,
         pause: Duration::ZERO,
     };
-    let tally = Rc::new(Tally::default());
+    let tally = Rc::new(arguments.rate.map_or_else(Tally::default, Tally::at_rate));
     load::start(plan, &target, certificate, &tally)?;
     // Without a warm-up the first request counts, and --requests is how many are sent on one connection.
     if arguments.warm_up > 0.0 {
@@ -137,8 +140,8 @@ fn print(report: &Report) {
     );
     println!("reconnects  {}", report.reconnects);
     println!(
-        "latency     p50 {:.0} µs, p99 {:.0} µs, max {:.0} µs (closed loop)",
-        report.p50, report.p99, report.max
+        "latency     p50 {:.0} µs, p99 {:.0} µs, p99.9 {:.0} µs, max {:.0} µs",
+        report.p50, report.p99, report.p999, report.max
     );
     if let (Some(cpu), Some(share)) = (report.cpu_per_request, report.cpu_share) {
         println!("proxy CPU   {cpu:.1} µs a request, {:.0} % of a core", share * 100.0);

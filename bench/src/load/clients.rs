@@ -24,6 +24,15 @@ pub fn start(
 ) -> Result<()> {
     let alpn: &[u8] = if plan.mode.is_http2() { b"h2" } else { b"http/1.1" };
     let tls = Tls::new(certificate, alpn)?;
+    if tally.pace.is_some() {
+        let tally = tally.clone();
+        spawn_local(async move {
+            let Some(pace) = &tally.pace else { return };
+            if let Err(error) = pace.run().await {
+                tally.failed(&error);
+            }
+        });
+    }
     for _ in 0..plan.connections {
         let (target, tally, tls) = (target.clone(), tally.clone(), tls.clone());
         spawn_local(async move { client(plan, &target, &tally, &tls).await });
@@ -59,12 +68,12 @@ async fn one_by_one<C: Ask>(
 ) {
     let each_connects = plan.mode == Mode::Handshake;
     while !tally.stopped.get() {
-        let mut began = Instant::now();
+        let mut began = if each_connects { tally.turn().await } else { Instant::now() };
         let ended = async {
             let mut connection = connect().await?;
             while !tally.stopped.get() {
                 if !each_connects {
-                    began = Instant::now();
+                    began = tally.turn().await;
                 }
                 let answer = connection.ask().await?;
                 target.check(answer)?;
@@ -123,7 +132,7 @@ async fn http2(plan: Plan, target: &Target, tally: &Rc<Tally>, tls: &Tls) {
 /// Asks until the connection takes no more.
 async fn stream(plan: Plan, connection: Http2, target: Target, tally: Rc<Tally>) {
     while !tally.stopped.get() {
-        let began = Instant::now();
+        let began = tally.turn().await;
         let checked = match connection.ask().await {
             Ok(answer) => target.check(answer),
             Err(Refused::Retired) => return,

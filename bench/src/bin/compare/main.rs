@@ -30,6 +30,9 @@ struct Arguments {
     /// Seconds of the same load before that.
     #[arg(long, default_value_t = 0.3)]
     warm_up: f64,
+    /// Measure latencies too: as many rounds again, at half of the rate that the slowest proxy reaches on a line.
+    #[arg(long)]
+    latency: bool,
     /// Two short rounds, to see that everything works; the figures mean nothing.
     #[arg(long)]
     quick: bool,
@@ -42,6 +45,13 @@ struct Arguments {
 
 /// Every report, by line, then by proxy, then by round; none of a proxy that is not asked for a line.
 type Results = Vec<Vec<Vec<Report>>>;
+
+/// What was measured.
+struct Measured {
+    saturated: Results,
+    /// With --latency: requests in each second by line, and what came of them.
+    at_rate: Option<(Vec<f64>, Results)>,
+}
 
 fn main() -> Result<()> {
     let mut arguments = Arguments::parse();
@@ -84,20 +94,43 @@ fn compare(arguments: &Arguments, scratch: &Path) -> Result<(String, u64)> {
     if peers.is_empty() {
         bail!("nothing to compare");
     }
-    let results = rounds(arguments, &comparison, &mut peers)?;
-    let failed = results.iter().flatten().flatten().map(|report| report.errors).sum();
-    Ok((report::markdown(arguments, &peers, &results), failed))
+    let saturated = rounds(arguments, &comparison, &mut peers, |_| Vec::new())?;
+    let at_rate = if arguments.latency {
+        let rates: Vec<f64> = saturated.iter().map(|by_peer| half_of_the_slowest(by_peer)).collect();
+        println!("latencies, at a fixed rate");
+        let rate = |line: usize| vec!["--rate".to_owned(), rates[line].to_string()];
+        let results = rounds(arguments, &comparison, &mut peers, rate)?;
+        Some((rates, results))
+    } else {
+        None
+    };
+    let measured = Measured { saturated, at_rate };
+    Ok((report::markdown(arguments, &peers, &measured), measured.failed()))
 }
 
-/// Each proxy asked for each line in every round.
-fn rounds(arguments: &Arguments, comparison: &Comparison<'_>, peers: &mut [Peer]) -> Result<Results> {
+/// Of the medians of one line: a rate that every proxy can keep up, the same for all.
+fn half_of_the_slowest(by_peer: &[Vec<Report>]) -> f64 {
+    let reached =
+        by_peer.iter().filter_map(|rounds| report::median_of(rounds, |round| Some(round.per_second)));
+    (reached.min_by(f64::total_cmp).unwrap_or_default() / 2.0).max(1.0)
+}
+
+/// Each proxy asked for each line in every round; `more` is what the generator is told for a line.
+fn rounds(
+    arguments: &Arguments,
+    comparison: &Comparison<'_>,
+    peers: &mut [Peer],
+    more: impl Fn(usize) -> Vec<String>,
+) -> Result<Results> {
     let mut results: Results = vec![vec![Vec::new(); peers.len()]; LINES.len()];
-    let (seconds, warm_up) = (arguments.seconds.to_string(), arguments.warm_up.to_string());
-    let timing = ["--seconds", &seconds, "--warm-up", &warm_up];
     let limit = Duration::from_secs_f64(arguments.seconds + arguments.warm_up + 15.0);
     for round in 0..arguments.rounds {
         println!("round {} of {}", round + 1, arguments.rounds);
         for (number, line) in LINES.iter().enumerate() {
+            let mut words = more(number);
+            words.extend(["--seconds".to_owned(), arguments.seconds.to_string()]);
+            words.extend(["--warm-up".to_owned(), arguments.warm_up.to_string()]);
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
             for turn in 0..peers.len() {
                 // Nobody is always the first, or always behind the same one.
                 let place = (turn + round) % peers.len();
@@ -106,7 +139,7 @@ fn rounds(arguments: &Arguments, comparison: &Comparison<'_>, peers: &mut [Peer]
                 if !line.is_for(peer.name) {
                     continue;
                 }
-                let report = comparison.ask(peer, line, &timing, limit)?;
+                let report = comparison.ask(peer, line, &words, limit)?;
                 if !peer.process.is_running() {
                     bail!("{} ended during {}:\n{}", peer.name, line.name, peer.process.last_words());
                 }
@@ -118,4 +151,16 @@ fn rounds(arguments: &Arguments, comparison: &Comparison<'_>, peers: &mut [Peer]
         }
     }
     Ok(results)
+}
+
+impl Measured {
+    /// All rounds.
+    fn all(&self) -> impl Iterator<Item = &Results> {
+        [Some(&self.saturated), self.at_rate.as_ref().map(|(_, results)| results)].into_iter().flatten()
+    }
+
+    /// Requests without a good answer.
+    fn failed(&self) -> u64 {
+        self.all().flatten().flatten().flatten().map(|report| report.errors).sum()
+    }
 }

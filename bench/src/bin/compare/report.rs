@@ -8,12 +8,13 @@ use portcullis_bench::{
     machine,
 };
 
-use crate::{Arguments, Results};
+use crate::{Arguments, Measured, Results};
 
 /// At most this much more CPU than pingora by itself is the aim.
 const AIM: f64 = 1.15;
 
-pub(crate) fn markdown(arguments: &Arguments, peers: &[Peer], results: &Results) -> String {
+pub(crate) fn markdown(arguments: &Arguments, peers: &[Peer], measured: &Measured) -> String {
+    let results = &measured.saturated;
     let mut text = format!("# The peers side by side\n\n{}\n", conditions(arguments));
     if arguments.quick {
         text.push_str("**A quick run: it shows that everything works; its figures mean nothing.**\n\n");
@@ -32,13 +33,20 @@ pub(crate) fn markdown(arguments: &Arguments, peers: &[Peer], results: &Results)
     text.push_str(&table(peers, results, |r| Some(r.per_second), |value| format!("{value:.0}"), false));
     text.push_str("\n## Share of that core in use, %\n\nWell under 100: the generator or the backend was the limit.\n\n");
     text.push_str(&table(peers, results, |r| r.cpu_share, |value| format!("{:.0}", value * 100.0), false));
-    text.push_str("\n## Latency, median / 99th percentile, µs\n\n");
+    text.push_str("\n## Latency under saturation, median / 99th percentile, µs\n\n");
     text.push_str("Of a closed loop: what would have been asked during a stall is not counted (coordinated omission).\n\n");
     text.push_str(&latencies(peers, results));
+    if let Some((rates, results)) = &measured.at_rate {
+        text.push_str("\n## Latency at a fixed rate, median / 99th / 99.9th percentile, µs\n\n");
+        text.push_str(
+            "At half of what the slowest proxy reaches, each latency from when its request was due.\n\n",
+        );
+        text.push_str(&latencies_at_rate(peers, rates, results));
+    }
     let _ = write!(
         text,
         "\n## Errors\n\n{}\n\n## Machine and versions\n\n{}",
-        errors(peers, results),
+        errors(peers, measured),
         versions(peers)
     );
     text
@@ -158,6 +166,23 @@ fn latencies(peers: &[Peer], results: &Results) -> String {
     })
 }
 
+/// A proxy that did not keep the rate up is shown with what it reached.
+fn latencies_at_rate(peers: &[Peer], rates: &[f64], results: &Results) -> String {
+    let mut columns = vec!["requests a second".to_owned()];
+    columns.extend(names(peers));
+    rows(&columns, |line| {
+        let cell = |reports: &Vec<Report>| {
+            let of = |value: fn(&Report) -> f64| median_of(reports, |report| Some(value(report)));
+            let cell = format!("{:.0} / {:.0} / {:.0}", of(|r| r.p50)?, of(|r| r.p99)?, of(|r| r.p999)?);
+            let kept = of(|r| r.per_second)? / rates[line];
+            Some(if kept < 0.97 { format!("{cell} ({:.0} % of the rate)", kept * 100.0) } else { cell })
+        };
+        let mut cells = vec![Some(format!("{:.0}", rates[line]))];
+        cells.extend(results[line].iter().map(cell));
+        cells
+    })
+}
+
 fn names(peers: &[Peer]) -> Vec<String> {
     peers.iter().map(|peer| peer.name.to_string()).collect()
 }
@@ -181,13 +206,15 @@ fn row(name: &str, cells: impl IntoIterator<Item = Option<String>>) -> String {
     format!("| {name} | {} |\n", cells.join(" | "))
 }
 
-fn errors(peers: &[Peer], results: &Results) -> String {
+fn errors(peers: &[Peer], measured: &Measured) -> String {
     let mut lines = Vec::new();
-    for (line, by_peer) in LINES.iter().zip(results) {
-        for (peer, reports) in peers.iter().zip(by_peer) {
-            let errors: u64 = reports.iter().map(|report| report.errors).sum();
-            if let Some(first) = reports.iter().find_map(|report| report.first_error.as_ref()) {
-                lines.push(format!("- {} on {}: {errors}, the first: {first}", peer.name, line.name));
+    for results in measured.all() {
+        for (line, by_peer) in LINES.iter().zip(results) {
+            for (peer, reports) in peers.iter().zip(by_peer) {
+                let errors: u64 = reports.iter().map(|report| report.errors).sum();
+                if let Some(first) = reports.iter().find_map(|report| report.first_error.as_ref()) {
+                    lines.push(format!("- {} on {}: {errors}, the first: {first}", peer.name, line.name));
+                }
             }
         }
     }
@@ -211,7 +238,7 @@ fn ends(values: impl Iterator<Item = f64> + Clone) -> Option<(f64, f64)> {
 }
 
 /// Of all rounds that have this figure.
-fn median_of(rounds: &[Report], value: impl Fn(&Report) -> Option<f64>) -> Option<f64> {
+pub(crate) fn median_of(rounds: &[Report], value: impl Fn(&Report) -> Option<f64>) -> Option<f64> {
     median(rounds.iter().filter_map(value).collect())
 }
 
