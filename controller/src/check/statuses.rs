@@ -9,7 +9,7 @@ use crate::{
     },
 };
 
-/// What is wrong with the objects, by what would be written on them.
+/// What is wrong with the objects, as their statuses would say.
 pub(super) fn findings(statuses: &Statuses) -> Vec<(&ObjectKey, Finding)> {
     let of_object = |(key, report)| of(report).into_iter().map(move |finding| (key, finding));
     statuses.iter().flat_map(of_object).collect()
@@ -25,7 +25,7 @@ fn of(report: &Report) -> Vec<Finding> {
     for (subject, conditions) in all {
         match subject {
             Subject::Object => own.extend(bad_ones("", conditions)),
-            // A Gateway is accepted without its worst listener; the Gateway's own conditions tell the rest.
+            // A Gateway may be accepted while a listener is not; the Gateway's own conditions say if it is not.
             Subject::Listener(listener) => {
                 of_parts.extend(bad_ones(&format!("listener {}", listener.name), conditions).map(partly));
             }
@@ -58,7 +58,7 @@ fn partly(finding: Finding) -> Finding {
     Finding { level: finding.level.min(Level::Unresolved), ..finding }
 }
 
-/// `None` for what was found when the object was read: that is told with its line.
+/// `None` for what was found while the object was read: that is reported with its line.
 fn message(message: &Message) -> Option<Finding> {
     let warning = Finding::warning("", message.text.clone());
     match message.level {

@@ -7,20 +7,20 @@
 //!                what pods report---------------------------------- |
 //! proxy        --which ports are bound------------------------------|
 //! lease        --who leads-----------------------------------------/
-//! watches      --the record: which port of ours is whose----------> index, which binds it
+//! watches      --the record: which of our ports is whose----------> index, which binds them
 //! ```
 //!
-//! The leader writes, at once, and only where there is a difference. Which port of ours is whose is written first; every
-//! replica reads that, binds it and reports it; what has reported a port is among the endpoints that lead there. Slices
-//! have to follow when the leader dies too: the others write them when a difference stands for some seconds, each of them
-//! once for one difference.
+//! The leader writes at once, and only where desired and observed state differ. First it records which of our ports
+//! belongs to which Gateway. Every replica reads the record, binds the ports and reports them; a pod that has reported
+//! a port becomes an endpoint of it. Slices have to follow even if the leader dies: if a difference lasts for some
+//! seconds, the other replicas write them, each once per difference.
 //!
 //! - `desired.rs`: the desired Services, as translation has them
 //! - `plan.rs`: pure: desired and observed state -> what to write
-//! - `record.rs`: pure: which port of ours is whose, and how that goes on
+//! - `record.rs`: pure: which of our ports belongs to which Gateway, and what to record next
 //! - `reports.rs`: which ports pods have bound
-//! - `manifests.rs`: Services and slices as they are to be
-//! - `difference.rs`: whether what there is differs from that
+//! - `manifests.rs`: the desired Services and slices
+//! - `difference.rs`: whether the observed ones differ from those
 //! - `pace.rs`: what may be done now, and what has to wait
 //! - `live.rs`: watches
 //! - `target.rs`: what is written, by name
@@ -71,10 +71,10 @@ use target::{Target, TargetKind};
 const CALL: Duration = Duration::from_secs(5);
 /// Writes at a time.
 const AT_ONCE: usize = 8;
-/// What watches may tell before it is looked at.
+/// Events of watches that may wait to be handled.
 const WAITING: usize = 256;
 
-/// What keeps the Services of Gateways from being as they should be, by Gateway.
+/// By Gateway: why its Service could not be brought to its desired state.
 pub type ProvisioningErrors = BTreeMap<ObjectKey, Box<str>>;
 
 /// Where Services are made, and with what.
@@ -82,23 +82,23 @@ pub type ProvisioningErrors = BTreeMap<ObjectKey, Box<str>>;
 pub struct DedicatedOptions {
     /// Namespaces that are watched; all when empty.
     pub namespaces: Vec<String>,
-    /// The Service that everything else comes in through, whose endpoints we are: `(namespace, name)`.
+    /// The Service that all other traffic comes in through, and whose endpoints our pods are: `(namespace, name)`.
     pub own_service: Option<(String, String)>,
     /// The ports that Services may lead to.
     pub range: PortRange,
-    /// The ConfigMap that records which of them is whose: `(namespace, name)`.
+    /// The ConfigMap that records which port belongs to which Gateway: `(namespace, name)`.
     pub record: (String, String),
     /// The ConfigMap in which replicas report what they have bound.
     pub reports: (String, String),
-    /// What this replica is called, as its pod is: no two of them step in at the same time.
+    /// The name of this replica's pod; it keeps replicas from stepping in for the leader at the same time.
     pub identity: String,
-    /// The controller whose Gateways these are: what was made for those of another is left alone.
+    /// The controller whose Gateways these are; what was made for Gateways of another one is left alone.
     pub controller: Box<str>,
-    /// What we are called in `metadata.managedFields`.
+    /// Our name in `metadata.managedFields`.
     pub field_manager: String,
 }
 
-/// What the rest of the process tells of and learns from it.
+/// The channels to and from the rest of the process.
 #[derive(Debug)]
 pub struct DedicatedLinks {
     /// `None` until everything has been read.
@@ -108,11 +108,11 @@ pub struct DedicatedLinks {
     /// Which ports are bound.
     pub bindings: watch::Receiver<Arc<Bindings>>,
     pub provisioning_errors: watch::Sender<ProvisioningErrors>,
-    /// What is recorded; `None` until that is known, or known to be unreadable.
+    /// The recorded ports; `None` until the record has been read, or is known to be unreadable.
     pub allocation: watch::Sender<Option<Arc<Allocation>>>,
 }
 
-/// Makes and removes Services and EndpointSlices until nobody desires any.
+/// Creates and deletes Services and EndpointSlices until the sender of the desired ones is gone.
 pub async fn provide(client: Client, options: DedicatedOptions, mut links: DedicatedLinks) {
     let (tell, mut seen) = mpsc::channel(WAITING);
     let live = Live::watch(&client, &options, &tell);
@@ -123,7 +123,7 @@ pub async fn provide(client: Client, options: DedicatedOptions, mut links: Dedic
         let wake = provider.pace.wake();
         tokio::select! {
             Ok(()) = links.leadership.changed() => {
-                // It is told with each renewal of the Lease.
+                // A report comes with each renewal of the Lease.
                 let now = links.leadership.is_told();
                 if std::mem::replace(&mut leads, now) != now {
                     provider.turn();
@@ -140,7 +140,7 @@ pub async fn provide(client: Client, options: DedicatedOptions, mut links: Dedic
             },
             () = sleep_until(wake), if wake.is_some() => {}
         }
-        // What comes together is dealt with together.
+        // Events that have arrived together are handled together.
         while let Ok(happened) = seen.try_recv() {
             provider.live.take(happened);
         }
@@ -171,11 +171,11 @@ struct Provider {
     place: Place,
     live: Live,
     pace: Pace,
-    /// The record as it was read last: a ConfigMap that somebody deletes is made anew from it.
+    /// The record as it was read last; if somebody deletes the ConfigMap, it is created again from this.
     recorded: Option<Record>,
     /// Ports that were taken out of the record by hand, and when, in seconds since 1970.
     lost: BTreeMap<u16, u64>,
-    /// What is broken in the record, as the log has been told.
+    /// The broken lines of the record that were logged last.
     broken: Vec<String>,
     bound: Option<BTreeSet<PortKey>>,
     in_flight: BTreeSet<Target>,
@@ -209,7 +209,7 @@ impl Provider {
         }
     }
 
-    /// Takes up the record where it is another.
+    /// Takes up the record if it has changed.
     fn take_record(&mut self) {
         let record::Read { record, broken } = self.live.record();
         if let (Some(first), true) = (broken.first(), *broken != self.broken) {
@@ -229,7 +229,7 @@ impl Provider {
         self.recorded.clone_from(record);
     }
 
-    /// Tells what is recorded, as soon as that is known.
+    /// Sends the recorded ports, as soon as they are known.
     fn tell_allocation(&self, to: &watch::Sender<Option<Arc<Allocation>>>) {
         let now = match (self.live.knows_record(), &self.recorded) {
             (None, _) => return,
@@ -255,7 +255,7 @@ impl Provider {
         }
     }
 
-    /// What is said of Gateways while the record may not be read.
+    /// The errors of Gateways while the record may not be read.
     fn unreadable(&self, desired: &DesiredServices) -> Option<ProvisioningErrors> {
         let Some(Err(why)) = self.live.knows_record() else { return None };
         let (namespace, name) = &self.place.record;
@@ -263,16 +263,16 @@ impl Provider {
         Some(desired.services.keys().map(|gateway| (gateway.clone(), text.as_str().into())).collect())
     }
 
-    /// Leads from now on, or no longer.
+    /// This replica has become the leader, or no longer is.
     fn turn(&mut self) {
-        // What was begun as the leader ends with that.
+        // Writes that were begun in the former role are abandoned.
         self.writes.abort_all();
         self.in_flight.clear();
         self.pace.clear();
     }
 
-    /// Begins the writes that are due and allowed now, and returns the provisioning error of each Gateway. `may_write` is false
-    /// for a leader whose term is over, even before it learns that another one leads.
+    /// Begins the writes that are due and allowed now, and returns the provisioning error of each Gateway. `may_write`
+    /// is false for a leader whose term is over, even before it learns that another one leads.
     fn go_on(&mut self, desired: &DesiredServices, leads: bool, may_write: bool) -> ProvisioningErrors {
         let now = Now {
             recorded: self.recorded.as_ref(),
@@ -298,7 +298,7 @@ impl Provider {
                 self.begin(act);
             }
         }
-        // Others do not know what the leader meets.
+        // Only the leader knows what came of its writes.
         if leads { errors } else { ProvisioningErrors::new() }
     }
 
@@ -333,7 +333,7 @@ async fn carry_out(client: Client, field_manager: &str, act: &Act) -> kube::Resu
     let api: Api<DynamicObject> = Api::namespaced_with(client, namespace, &kind.resource());
     match &act.deed {
         Deed::Apply(manifest) => {
-            // Nobody else has a say in what is ours as a whole.
+            // The whole object is ours: fields of other managers are taken over.
             let params = PatchParams::apply(field_manager).force();
             api.patch(name, &params, &Patch::Apply(manifest)).await.map(drop)
         }
@@ -352,7 +352,7 @@ async fn carry_out(client: Client, field_manager: &str, act: &Act) -> kube::Resu
             let preconditions = Preconditions { uid: Some(uid.clone()), resource_version: None };
             let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
             match api.delete(name, &params).await {
-                // Gone, or another by now.
+                // It is gone, or another object has its name.
                 Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
                 done => done.map(drop),
             }

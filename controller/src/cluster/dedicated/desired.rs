@@ -1,4 +1,4 @@
-//! The desired Services: those of Gateways with addresses of their own, as translation has them.
+//! The desired Services: those of Gateways with addresses of their own, as translation determines them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,10 +15,10 @@ use crate::{
 pub struct DesiredServices {
     /// By Gateway.
     pub services: BTreeMap<ObjectKey, DesiredService>,
-    /// The uids of Gateways that have no Service by themselves any more: what was made for them goes. Of those whose
-    /// class or parameters cannot be seen nothing is known, so that they are not among them.
+    /// The uids of Gateways that no longer have a Service of their own: what was made for them is deleted. A Gateway
+    /// whose class or parameters cannot be seen is not among them.
     pub left: BTreeSet<Box<str>>,
-    /// The uids of all others, served or not, and namespace and name of the Service that each has or may have.
+    /// The uids of all other Gateways, served or not, and namespace and name of the Service that each has or may have.
     pub kept: BTreeMap<Box<str>, (Box<str>, Box<str>)>,
 }
 
@@ -27,7 +27,7 @@ pub struct DesiredServices {
 pub struct DesiredService {
     pub uid: Box<str>,
     pub class: Box<str>,
-    /// What the Service is called; its namespace is the Gateway's.
+    /// The name of the Service; its namespace is the Gateway's.
     pub service: Box<str>,
     pub parameters: ServiceParameters,
     pub labels: BTreeMap<Box<str>, Box<str>>,
@@ -71,7 +71,7 @@ impl DesiredServices {
                 self.keep(&state.gateway);
                 let spec = (state.refused.is_none() && dedicated.state != DedicatedState::Foreign)
                     .then(|| spec(state, dedicated));
-                // Without a port there can be no Service; one that is there keeps its address meanwhile.
+                // A Service needs a port. Without one an existing Service is left as it is and keeps its address.
                 if let Some(spec) = spec.filter(|spec| !spec.ports.is_empty()) {
                     self.services.insert(key.clone(), spec);
                 }

@@ -1,4 +1,4 @@
-//! Services and EndpointSlices of Gateways as they are to be.
+//! The desired Services and EndpointSlices of Gateways, as JSON.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::{ir::ObjectKey, objects::MARK, translate::label_value};
 /// The most endpoints that a slice may have.
 const MOST_ENDPOINTS: usize = 1000;
 
-/// The Service of a Gateway; `ports` are ours by the listeners'.
+/// The Service of a Gateway; `ports` maps the listeners' ports to ours.
 pub(super) fn service(
     gateway: &ObjectKey,
     desired: &DesiredService,
@@ -34,7 +34,7 @@ pub(super) fn service(
     if let Some(policy) = parameters.ip_family_policy {
         set("ipFamilyPolicy", family_policy(policy).into());
     }
-    // What the type does not have, the API server refuses.
+    // The API server refuses fields that the type does not have.
     if let Some(policy) = parameters.traffic_policy.filter(|_| kind != ServiceType::ClusterIp) {
         set("externalTrafficPolicy", traffic_policy(policy).into());
     }
@@ -57,8 +57,7 @@ pub(super) fn service(
     })
 }
 
-/// The slice of one port (the listener's, and ours) and one family: `endpoints` are those of the Service that we come in
-/// through.
+/// The slice of one port (the listener's, and ours) and one address family; `endpoints` are those of our own Service.
 pub(super) fn slice(
     gateway: &ObjectKey,
     spec: &DesiredService,
@@ -68,7 +67,7 @@ pub(super) fn slice(
 ) -> Value {
     let labels = [
         ("kubernetes.io/service-name", &*spec.service),
-        // Whoever finds another's value here takes the slice for his.
+        // A controller takes a slice with its own value here for its own.
         ("endpointslice.kubernetes.io/managed-by", "portcullis.dev"),
     ];
     json!({
@@ -81,7 +80,7 @@ pub(super) fn slice(
     })
 }
 
-/// What the slice of a Service's port and a family is called.
+/// The name of the slice of a Service's port and an address family.
 pub(super) fn slice_name(service: &str, port: PortKey, family: &str) -> String {
     format!("{service}-{}-{}", text(port), family.to_ascii_lowercase())
 }
@@ -109,7 +108,7 @@ fn metadata(
 ) -> Value {
     let mut labels: BTreeMap<&str, String> =
         spec.labels.iter().map(|(name, value)| (&**name, value.to_string())).collect();
-    // Ours go before those that the Gateway asks for: we find our own by them.
+    // Our labels override those that the Gateway asks for: we find our objects by them.
     labels.extend(more_labels.iter().map(|(name, value)| (*name, (*value).to_owned())));
     labels.insert("gateway.networking.k8s.io/gateway-name", label_value(&gateway.name));
     labels.insert("gateway.networking.k8s.io/gateway-class-name", label_value(&spec.class));
@@ -119,7 +118,7 @@ fn metadata(
         "name": name,
         "namespace": gateway.namespace,
         "labels": labels,
-        // It goes with the Gateway. Nobody has to wait for that: no blockOwnerDeletion.
+        // It is deleted with the Gateway. That deletion need not wait for it: no blockOwnerDeletion.
         "ownerReferences": [{
             "apiVersion": "gateway.networking.k8s.io/v1",
             "kind": "Gateway",
@@ -161,7 +160,7 @@ fn protocol(port: PortKey) -> &'static str {
     }
 }
 
-/// What kube-proxy and load balancers ask of an endpoint.
+/// The fields of an endpoint that kube-proxy and load balancers read.
 fn endpoint(own: &Value) -> Value {
     let mut endpoint = Map::new();
     for field in ["addresses", "conditions", "nodeName", "zone"] {

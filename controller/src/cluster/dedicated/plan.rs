@@ -23,36 +23,36 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Plan {
     pub(super) acts: Vec<Act>,
-    /// What cannot be done.
+    /// What cannot be done, by Gateway.
     pub(super) errors: ProvisioningErrors,
 }
 
 /// One write.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Act {
-    /// For whom.
+    /// The Gateways that it is done for.
     pub(super) gateways: Vec<ObjectKey>,
     pub(super) target: Target,
     pub(super) deed: Deed,
     pub(super) turn: Turn,
 }
 
-/// Whose it is to write.
+/// Which replica writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Turn {
-    /// The leader's alone.
+    /// The leader alone.
     Leader,
-    /// The leader's, and another's when it does not: requests get lost without it.
+    /// The leader, or another replica if the leader does not: requests are lost until it is written.
     LeaderFirst,
-    /// Each replica's: it is about itself.
+    /// Each replica, about itself.
     Everyone,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Deed {
-    /// All of ours, by server-side apply.
+    /// The whole object, by server-side apply.
     Apply(Value),
-    /// These fields, by a merge patch; where it names a version, only if nobody wrote meanwhile.
+    /// These fields, by a merge patch; with a resourceVersion among them only if nobody wrote meanwhile.
     Merge(Value),
     Create(Value),
     /// The object of this uid.
@@ -61,15 +61,15 @@ pub(super) enum Deed {
     },
 }
 
-/// What a replica knows of itself and of its place.
+/// What a replica knows about itself and its settings.
 #[derive(Clone, Debug)]
 pub(super) struct Place {
     pub(super) range: PortRange,
     /// The ConfigMap of the record.
     pub(super) record: Name,
-    /// The ConfigMap of what pods have bound.
+    /// The ConfigMap in which pods report what they have bound.
     pub(super) reports: Name,
-    /// What this replica is called in that one.
+    /// This replica's key there.
     pub(super) pod: String,
     pub(super) identity: Identity,
     /// Whether it is known which Service leads here.
@@ -90,7 +90,7 @@ pub(super) struct Identity {
 pub(super) struct Now<'n> {
     /// The record as it is, or as it was before somebody deleted it.
     pub(super) recorded: Option<&'n Record>,
-    /// Ports that were taken out of it by hand.
+    /// Ports that were removed from it by hand, and when.
     pub(super) lost: &'n BTreeMap<u16, u64>,
     /// The ports of the range that this replica has bound; `None` where that is not known yet.
     pub(super) bound: Option<&'n BTreeSet<PortKey>>,
@@ -106,7 +106,7 @@ pub(super) fn plan(desired: &DesiredServices, live: &Live, place: &Place, now: N
     plan.record(desired, live, place, now);
     for (gateway, spec) in &desired.services {
         let there = live.find(TargetKind::Service, &(gateway.namespace.clone(), spec.service.clone()));
-        // One of another owner goes with that one.
+        // A Service of another owner is deleted with that owner.
         if there.is_some_and(|there| owner(there) != Some(&*spec.uid)) {
             continue;
         }
@@ -116,7 +116,7 @@ pub(super) fn plan(desired: &DesiredServices, live: &Live, place: &Place, now: N
             .filter_map(|port| Some((*port, now.recorded?.allocation.of(&spec.uid, *port)?)))
             .filter(|(_, ours)| place.range.contains(*ours))
             .collect();
-        // A Service that is there keeps its address until it is known where it leads.
+        // While no port is recorded, an existing Service is left as it is and keeps its address.
         if !ports.is_empty() {
             plan.service(&place.identity, gateway, spec, there, &ports);
         }
@@ -138,12 +138,12 @@ pub(super) fn plan(desired: &DesiredServices, live: &Live, place: &Place, now: N
 }
 
 impl Plan {
-    /// What this replica has bound.
+    /// Reports what this replica has bound.
     fn report(&mut self, live: &Live, place: &Place, now: Now<'_>) {
         let Some(bound) = now.bound else { return };
         let text = reports::report(bound.iter().copied());
         let (pod, known) = (&*place.pod, live.reports());
-        // Whoever has never had anything to say need not say so.
+        // A replica that has never bound a port need not report that.
         if known.text(pod).unwrap_or_default() == text {
             return;
         }
@@ -177,7 +177,7 @@ impl Plan {
         self.config_map(place.record.clone(), next.record.data(), version, Turn::Leader, waiting);
     }
 
-    /// `version` is `None` where there is no such ConfigMap, and says which one may be written else.
+    /// `version` is `None` if the ConfigMap does not exist, else the resourceVersion that has to be current, if any.
     fn config_map(
         &mut self,
         (namespace, name): Name,
@@ -221,7 +221,7 @@ impl Plan {
         ports: &BTreeMap<PortKey, u16>,
         is_recorded: bool,
     ) {
-        // A Service of ours that is not there says nothing of where we are.
+        // Without our own Service it is not known where our pods are.
         if live.own_slices().next().is_none() {
             return;
         }
@@ -244,7 +244,7 @@ impl Plan {
                 };
                 let endpoints: Vec<_> = all.iter().copied().filter(enters).collect();
                 wanted_names.insert(name.clone());
-                // One that leads nowhere is not worth beginning.
+                // A slice without endpoints is not created.
                 if there.is_none() && endpoints.is_empty() {
                     continue;
                 }
@@ -258,8 +258,8 @@ impl Plan {
                 }
             }
         }
-        // What clients come by now goes when what they are to come by is there; what leads to a port that is not this
-        // Gateway's goes at once.
+        // Slices that are no longer desired are deleted once the desired ones are there; one that leads to a port that
+        // is not this Gateway's is deleted at once.
         let is_done = self.acts.len() == begun;
         let leads_astray = |slice: &Value| {
             let mut targets = slice["ports"].as_array().into_iter().flatten().map(|port| &port["port"]);
@@ -272,7 +272,7 @@ impl Plan {
         }
     }
 
-    /// What was made for Gateways that do not have it by themselves any more.
+    /// Deletes what was made for Gateways that no longer have a Service of their own.
     fn remove_what_is_left(
         &mut self,
         identity: &Identity,
@@ -292,7 +292,7 @@ impl Plan {
     }
 
     fn delete(&mut self, gateway: &ObjectKey, kind: TargetKind, name: Box<str>, there: &Value) {
-        // It is going already where it says so.
+        // With a deletionTimestamp it is being deleted already.
         let metadata = &there["metadata"];
         if let (Some(uid), None) = (metadata["uid"].as_str(), metadata["deletionTimestamp"].as_str()) {
             self.add(gateway, kind, name, Deed::Delete { uid: uid.to_owned() }, Turn::Leader);
@@ -314,15 +314,15 @@ impl Identity {
         manifest
     }
 
-    /// Whether we made an object. One that does not say who made it is of a release that was alone.
+    /// Whether we made an object. One without the annotation is of an earlier release, which was alone in its cluster.
     fn made(&self, object: &Value) -> bool {
         let controller = object["metadata"]["annotations"][CONTROLLER].as_str();
         controller.is_none_or(|controller| *controller == *self.controller)
     }
 }
 
-/// Whether an endpoint of ours is in the slices that lead to a port of ours: its pod has it bound. One whose pod does not
-/// report (of a release that does not) stays where it is.
+/// Whether an endpoint belongs in the slices that lead to a port of ours: its pod has bound that port. An endpoint
+/// whose pod does not report (of an earlier release) stays in the slices that it is in.
 fn enters<'s>(
     endpoint: &Value,
     ours: PortKey,
@@ -348,7 +348,7 @@ fn endpoints_of(slice: &Value) -> impl Iterator<Item = &Value> {
     slice["endpoints"].as_array().into_iter().flatten()
 }
 
-/// The ports of a Service, and where each leads; nothing where that is no number.
+/// The ports of a Service, and the target port of each; `None` where that is not a number.
 pub(super) fn ports_of_service(service: &Value) -> BTreeMap<PortKey, Option<u16>> {
     let ports = service["spec"]["ports"].as_array().into_iter().flatten();
     let number = |value: &Value| u16::try_from(value.as_u64()?).ok();
@@ -373,7 +373,7 @@ pub(super) fn owner(object: &Value) -> Option<&str> {
     owners.iter().find(is_gateway)?["uid"].as_str()
 }
 
-/// Our endpoints of a family, each once and in an order of their own; `None` where we have none of that family.
+/// Our endpoints of an address family, each once, sorted by address; `None` where we have no slice of that family.
 fn endpoints<'l>(live: &'l Live, family: &str) -> Option<Vec<&'l Value>> {
     let slices: Vec<_> = live.own_slices().filter(|slice| slice["addressType"] == family).collect();
     let all = slices.iter().flat_map(|slice| endpoints_of(slice));

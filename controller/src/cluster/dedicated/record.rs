@@ -1,7 +1,8 @@
-//! The record of which of our ports is whose, in a ConfigMap of the controller's own namespace, where no tenant writes.
+//! The record of which of our ports belongs to which Gateway, in a ConfigMap of the controller's own namespace, where
+//! no tenant writes.
 //!
-//! The leader writes it, naming the version that it has read, so that of two that take themselves for the leader one has
-//! to read again. Everybody reads it and binds what it says.
+//! The leader writes it, naming the resourceVersion that it has read: of two replicas that both believe to lead, one
+//! gets a conflict and reads again. All replicas read it and bind the ports that it names.
 //!
 //! ```text
 //! data:
@@ -33,14 +34,14 @@ use crate::{
 const PORTS: &str = "ports";
 const RELEASED: &str = "released";
 
-/// Seconds until a port that was given up is anybody's again: whoever still leads clients to it stops meanwhile.
+/// Seconds until a port that was given up may be given to another Gateway; until then clients may still be led to it.
 pub(super) const QUARANTINE: u64 = 600;
 /// A ConfigMap has room for 1 MiB (core/v1, `MaxSecretSize`), and etcd for little more.
 const MOST_BYTES: usize = 900 * 1024;
 /// The longest line of `released`.
 const RELEASED_BYTES: usize = "65535 18446744073709551615\n".len();
 
-/// Which of our ports is whose, and which were somebody's.
+/// Which of our ports belongs to which Gateway, and which were given up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Record {
     pub(super) allocation: Allocation,
@@ -87,14 +88,14 @@ impl Record {
     }
 }
 
-/// What the record is to be, and who gets nothing.
+/// The next record, and the Gateways that did not get all their ports.
 #[derive(Debug, Default)]
 pub(super) struct Next {
     pub(super) record: Record,
     pub(super) without: BTreeMap<ObjectKey, Without>,
 }
 
-/// The ports of a Gateway that have none of ours, and why.
+/// The ports of a Gateway that got none of ours, and why.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Without {
     pub(super) ports: BTreeSet<PortKey>,
@@ -128,8 +129,8 @@ impl fmt::Display for Why {
     }
 }
 
-/// What the record is to be after `now`, in seconds since 1970. `lost` are ports that were taken out of the record by
-/// hand, and when that was seen.
+/// The next record, at `now`, in seconds since 1970. `lost` are ports that were removed from the record by hand, and
+/// when that was seen.
 pub(super) fn next(
     recorded: Option<&Record>,
     lost: &BTreeMap<u16, u64>,
@@ -165,8 +166,8 @@ pub(super) fn next(
     Next { record, without }
 }
 
-/// What there is before anything has been recorded: the ports that Services of ours lead to. Of two that name one port
-/// the older one keeps it. Never again: whoever may write a Service may write there what it likes.
+/// The first record: the ports that our existing Services lead to. Of two that name the same port the older one keeps
+/// it. Services are read only this once, since whoever may write a Service can write any port into it.
 fn adopt(desired: &DesiredServices, live: &Live, range: PortRange) -> Record {
     let of_ours = |(name, service): &(&Name, &Value)| {
         owner(service).is_some_and(|uid| is_uid(uid) && desired.kept.get(uid) == Some(*name))
@@ -187,7 +188,7 @@ fn adopt(desired: &DesiredServices, live: &Live, range: PortRange) -> Record {
     record
 }
 
-/// Takes back the ports that nobody needs any more.
+/// Gives up the ports that are no longer needed.
 fn release(record: &mut Record, desired: &DesiredServices, live: &Live, range: PortRange, now: u64) {
     let ports: BTreeMap<_, _> = desired.services.values().map(|spec| (&*spec.uid, &spec.ports)).collect();
     let mut of_services: BTreeMap<&str, BTreeSet<PortKey>> = BTreeMap::new();
@@ -200,7 +201,7 @@ fn release(record: &mut Record, desired: &DesiredServices, live: &Live, range: P
         Some(ports) => {
             ports.contains(&port) || of_services.get(uid).is_some_and(|ports| ports.contains(&port))
         }
-        // Neither the Gateway nor its Service: then nobody leads clients there.
+        // Where neither the Gateway nor its Service exists, nothing leads clients there.
         None => desired.kept.contains_key(uid) || of_services.contains_key(uid),
     };
     let gone: Vec<_> = record
@@ -218,7 +219,7 @@ fn release(record: &mut Record, desired: &DesiredServices, live: &Live, range: P
     record.released.values_mut().for_each(|when| *when = (*when).min(now));
 }
 
-/// Ports that nobody has: those that nobody ever had, then the ones that were given up first.
+/// Free ports: those that were never used first, then in the order in which they were given up.
 struct Free {
     ports: std::vec::IntoIter<u16>,
     none: Why,
@@ -242,7 +243,7 @@ impl Free {
         if !is_uid(uid) {
             return Err(Why::Uid);
         }
-        // A line, and what is left of it when it is given up.
+        // A line of `ports`; one of `released`, which replaces it later, is shorter.
         let bytes = format!("{uid} {port} 65535\n").len();
         let room = self.room.checked_sub(bytes).ok_or(Why::Full)?;
         let port = self.ports.next().ok_or(self.none)?;

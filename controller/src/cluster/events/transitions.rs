@@ -1,4 +1,4 @@
-//! What about a status is worth an event.
+//! Which changes of a status are worth an event.
 
 use serde_json::Value;
 
@@ -15,13 +15,13 @@ pub(crate) struct Transition {
     pub(crate) reason: String,
     pub(crate) note: String,
     pub(crate) level: EventLevel,
-    /// Whether it is a state of the object, which is told once however often it is found, and not something that passed.
+    /// Whether it is a state that lasts, which is reported once however often it is found, and not a single occurrence.
     pub(crate) is_lasting: bool,
 }
 
 /// What changed between two statuses of an object, both as JSON; `controller` marks the entries that are ours.
 ///
-/// That something is as it should be is told where it was not; that it was so from the beginning goes without saying.
+/// A condition that is good is reported only if it was bad before.
 pub(crate) fn transitions(
     shape: StatusShape,
     before: &Value,
@@ -45,7 +45,7 @@ pub(crate) fn transitions(
     }
 }
 
-/// Those of our entries in a list that controllers share; `reference` names the object that an entry is about.
+/// The transitions of our entries in a list that controllers share; `reference` is the field that names the object.
 fn entries(before: &Value, after: &Value, controller: &str, list: &str, reference: &str) -> Vec<Transition> {
     let ours = |status: &Value| -> Vec<Value> {
         let entries = status[list].as_array().cloned().unwrap_or_default();
@@ -70,7 +70,7 @@ fn conditions(before: &Value, after: &Value, prefix: &str) -> Vec<Transition> {
         let now = find(after, name).filter(|c| c["status"] != "Unknown")?;
         let is_good = now["status"] == good;
         let was_good = find(before, name).filter(|c| c["status"] != "Unknown").map(|c| c["status"] == good);
-        // Without a status from before it is taken to have been good.
+        // Without an earlier status it counts as having been good.
         (is_good != was_good.unwrap_or(true)).then(|| Transition {
             action: name,
             reason: now["reason"].as_str().unwrap_or_default().to_owned(),
@@ -82,7 +82,7 @@ fn conditions(before: &Value, after: &Value, prefix: &str) -> Vec<Transition> {
     told.collect()
 }
 
-/// What there is to remark about an accepted object; that there is nothing any more, where `remarks` is empty.
+/// The event for remarks about an accepted object; with no `remarks` it says that there are none any more.
 pub(crate) fn remarked(remarks: &[Message]) -> Transition {
     let reason = match remarks.iter().map(|remark| remark.level).min() {
         Some(Level::Refused) => "NotServed",

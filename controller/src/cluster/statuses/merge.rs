@@ -1,7 +1,7 @@
 //! What to write over a status that others write to as well.
 //!
-//! Foreign entries and foreign conditions stay as they are and where they are; where nothing of ours is another,
-//! nothing is written (`status` of the Gateway API's kinds: read, change what is yours, write).
+//! Entries and conditions of others stay as they are and where they are; if nothing of ours differs, nothing is written
+//! (`status` of the Gateway API's kinds: read, change what is yours, write).
 
 use serde_json::{Map, Value, json};
 
@@ -10,7 +10,7 @@ use crate::{
     status::{ConditionType, shortened},
 };
 
-/// What the API takes at most (`maxItems`). Entries and conditions of others stay; of ours the last are left out.
+/// The API's limit (`maxItems`). Entries and conditions of others stay; the last of ours are left out.
 const CONDITIONS: usize = 8;
 
 /// A list in which each controller has entries of its own.
@@ -90,8 +90,8 @@ fn listeners(live: &Value, desired: &Value, now: &str) -> Option<Value> {
         with_conditions(before.unwrap_or(&Value::Null), listener.clone(), now)
     });
     status = set(&status, "listeners", listeners.collect::<Option<Vec<_>>>()?.into());
-    // Where we know of no address now, clients may well go on using those that we knew.
-    // What is not accepted is at none.
+    // While no address is known, the last ones stay: clients may still use them.
+    // A Gateway that is not accepted has none.
     let is_accepted = |c: &Value| c["type"] == "Accepted" && c["status"] == "True";
     if !items(Some(desired), "conditions").iter().any(is_accepted)
         && let Some(fields) = status.as_object_mut()
@@ -101,7 +101,7 @@ fn listeners(live: &Value, desired: &Value, now: &str) -> Option<Value> {
     Some(status)
 }
 
-/// Addresses are not cleared: whoever has none yet says nothing.
+/// Addresses are not cleared: while none is known, nothing is written.
 fn load_balancer(live: &Value, desired: &Value) -> Option<Value> {
     let addresses = items(desired.get("loadBalancer"), "ingress");
     if addresses.is_empty() {
@@ -126,7 +126,7 @@ fn with_conditions(live: &Value, desired: Value, now: &str) -> Option<Value> {
     for condition in before {
         let kind = condition["type"].as_str().unwrap_or_default();
         let Some(found) = wanted.iter().position(|w| w["type"] == condition["type"]) else {
-            // One of ours that comes and goes has gone.
+            // A passing condition of ours that is not desired is removed.
             if ConditionType::named(kind).is_none_or(|kind| !kind.meaning().passing) {
                 conditions.push(condition.clone());
             }
@@ -150,7 +150,7 @@ fn with_conditions(live: &Value, desired: Value, now: &str) -> Option<Value> {
     let is_passing = |kind: &Value| {
         kind.as_str().and_then(ConditionType::named).is_some_and(|kind| kind.meaning().passing)
     };
-    // First of all those that come and go.
+    // Passing ones are left out first.
     leave_out(&mut conditions, CONDITIONS, |condition| is_passing(&condition["type"]));
     leave_out(&mut conditions, CONDITIONS, |condition| is_ours(&condition["type"]));
     let mut merged = live.as_object().cloned().unwrap_or_default();

@@ -48,14 +48,14 @@ pub(super) struct Write {
 #[derive(Debug)]
 pub(super) enum Outcome {
     Written,
-    /// The object is another by now.
+    /// The object has changed since it was read.
     Conflict,
     Gone,
-    /// Another try would end the same way.
+    /// A retry would end the same way.
     Refused(String),
-    /// We may not.
+    /// We lack the permission.
     Forbidden(String),
-    /// Another try may do, after so long at least.
+    /// A retry may succeed, after this time at least.
     Failed(String, Option<Duration>),
 }
 
@@ -68,7 +68,7 @@ pub(super) async fn put(client: &Client, field_manager: &str, write: Write) -> O
     if !namespace.is_empty() {
         metadata["namespace"] = (&**namespace).into();
     }
-    // `spec` is asked for by the schema and left alone by the server.
+    // The schema requires `spec`; the server ignores it here.
     let object = json!({
         "apiVersion": api_version,
         "kind": kind.as_str(),
@@ -96,7 +96,7 @@ fn refused(status: Status) -> Outcome {
         404 => Outcome::Gone,
         400 | 413 | 422 => Outcome::Refused(status.message),
         403 => Outcome::Forbidden(status.message),
-        // Of those that are refused by priority and fairness the header says how long; it is one second.
+        // Priority and fairness names the delay in the header alone; it is always one second.
         429 => Outcome::Failed(status.message, after.or(Some(1)).map(|s| Duration::from_secs(s.into()))),
         _ => Outcome::Failed(status.message, after.map(|s| Duration::from_secs(s.into()))),
     }

@@ -153,7 +153,7 @@ fn a_port_of_tcp_and_one_of_udp_lead_to_ports_of_their_own() {
         assert_eq!(slice["ports"], want);
     }
 
-    // Each pod says of each transport for itself what it has bound.
+    // A pod reports the ports of each transport separately.
     let pods = [own("IPv4", &["10.0.0.1", "10.0.0.2"])];
     let reports = reported(&[("10.0.0.1", "20000,20001/udp"), ("10.0.0.2", "20000-20001")]);
     let live = Live::of(&[service], &[], &pods)
@@ -184,7 +184,7 @@ fn a_port_is_recorded_before_a_service_leads_there() {
         texts(&planned(&two, &live().recorded(&chart))),
         [format!("ConfigMap portcullis/ports at 7: ports=\"{lines}\"")]
     );
-    // Then as far as it goes.
+    // A Service gets the ports that are recorded so far.
     let some = recorded(&["a 443 20004"]);
     assert_eq!(
         texts(&planned(&two, &live().recorded(&some))),
@@ -299,7 +299,7 @@ fn a_pod_enters_a_slice_when_it_has_that_port_bound() {
     ] {
         assert_eq!(texts(&planned(&known, &live(reports))), want, "{what}");
     }
-    // Whoever is no pod cannot be asked.
+    // An endpoint that is not a pod cannot report: it enters at once.
     let mut by_hand = own("IPv4", &["10.0.0.9"]);
     by_hand["endpoints"][0]["targetRef"] = Value::Null;
     let live = Live::of(&services, &[], &[by_hand]).recorded(&record);
@@ -329,7 +329,7 @@ fn pods_of_a_release_that_does_not_report_stay_where_they_are() {
     };
     let begun = planned(&known, &live(std::slice::from_ref(&before)));
     assert_eq!(texts(&begun), ["EndpointSlice infra/svc-a-80-ipv4 port-80->20000 10.0.0.1 10.0.0.2"]);
-    // What was there goes when the other is.
+    // The old slice is deleted once the new one is there.
     let Deed::Apply(made) = &begun.acts[0].deed else { panic!("{begun:?}") };
     assert_eq!(
         texts(&planned(&known, &live(&[before, made.clone()]))),
@@ -399,7 +399,7 @@ fn each_replica_reports_what_it_has_bound() {
         ["ConfigMap portcullis/bound: pod-own=\"20000-20001\""]
     );
     assert_eq!(texts(&live(own("20000")), Some(&bound(&[]))), ["ConfigMap portcullis/bound:"]);
-    // Whoever writes takes away those of pods that are gone, where they are too many.
+    // A replica that writes removes the reports of pods that are gone, if there are too many.
     let gone: serde_json::Map<_, _> = (10..40).map(|i| (format!("gone-{i}"), json!("20000"))).collect();
     let mut many = config_map("bound", gone.into());
     many["data"][pod("10.0.0.1")] = "20000".into();

@@ -128,7 +128,7 @@ fn what_services_say_is_taken_once_and_only_of_our_own() {
     ] {
         let live = Live::of(&services, &[], &[]);
         assert_eq!(text(&after(None, &two, &live, NOW).record, NOW), want, "{what}");
-        // Later they say nothing.
+        // Once there is a record, Services are not read.
         let recorded = record("uid-a 80 20000\nuid-a 443 20001\nuid-b 80 20002\n", "");
         let later = after(Some(&recorded), &two, &live, NOW);
         assert_eq!(later.record, recorded, "{what}");
@@ -136,7 +136,7 @@ fn what_services_say_is_taken_once_and_only_of_our_own() {
         let later = after(Some(&empty), &two, &live, NOW);
         assert_eq!(text(&later.record, NOW), "a 80 20000; a 443 20001; b 80 20002 | ", "{what}");
     }
-    // Of a Gateway that is not accepted just now too.
+    // The same for a Gateway that is not accepted just now.
     let mut desired = desired(&[]);
     keep(&mut desired, "a");
     let live = Live::of(&[service("a", old, &[(80, 20003)])], &[], &[]);
@@ -189,7 +189,7 @@ fn a_port_is_used_again_after_ten_minutes_the_oldest_first() {
         let none = "no port is left of 20000-20004 (--dedicated-ports); 4 that were given up are used again after 10 minutes";
         assert_eq!(why.as_deref(), if want.is_some() { None } else { Some(none) }, "{what}");
     }
-    // Those that nobody ever had come first.
+    // Ports that were never used come first.
     let next = after(Some(&record("", "20000 0\n20001 0\n20002 0\n20003 0\n")), &two, &nothing(), NOW);
     assert_eq!(
         text(&next.record, NOW),
