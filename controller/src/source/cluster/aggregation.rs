@@ -1,4 +1,4 @@
-//! What the watches tell, brought together.
+//! Collects what the watches report.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -25,13 +25,13 @@ use crate::{
     source::Delta,
 };
 
-/// Nobody listens any more.
+/// The receiver is gone.
 pub(super) struct Closed;
 
-/// What has been told since it was handed on.
+/// What the watches have reported, and what of it has not been handed on yet.
 pub(super) struct Aggregation {
     watches: Vec<Watched>,
-    /// Those that have told everything once, or that nobody waits for.
+    /// The watches that have reported everything once, or that are not waited for.
     settled: BTreeSet<usize>,
     complete: bool,
     /// How many deltas were handed on.
@@ -42,7 +42,7 @@ pub(super) struct Aggregation {
     is_refused_new: bool,
     trouble: BTreeMap<usize, Trouble>,
     pub(super) secrets: Secrets,
-    /// Whether it is known to which Secrets somebody refers.
+    /// Whether it is known which Secrets are referred to.
     knows_references: bool,
     definitions: watch::Sender<Definitions>,
     are_definitions_new: bool,
@@ -144,8 +144,8 @@ impl Aggregation {
 
     fn suffer(&mut self, watch: usize, trouble: Trouble) {
         let kind = self.watches[watch].plural;
-        // A kind that fails may have objects that are served: it is waited for. One that does not exist has none, and
-        // one that we may not read is not ours to wait for. Without its settings nothing is served: they may forbid it.
+        // A kind that fails is waited for, since it may have objects. One that does not exist has none, and one that
+        // may not be read is not waited for. Settings always are: they may forbid something.
         if trouble.is_settled() && self.watches[watch].reads != Reads::Settings {
             self.settled.insert(watch);
         }
@@ -159,10 +159,16 @@ impl Aggregation {
                     info!(kind, "not known to the API server; served as soon as its CRD is installed")
                 }
                 Trouble::Unserved(why) => {
-                    warn!(kind, why, "cannot be read; objects of it that were read before are still served")
+                    warn!(
+                        kind,
+                        why, "cannot be read; objects of this kind that were read before are still served"
+                    )
                 }
                 Trouble::Forbidden(why) => {
-                    warn!(kind, why, "may not be read; objects of it that were read before are still served")
+                    warn!(
+                        kind,
+                        why, "may not be read; objects of this kind that were read before are still served"
+                    )
                 }
                 Trouble::Failing(why) => {
                     warn!(kind, why, "cannot be read; what is served stays, trying again")
@@ -218,7 +224,7 @@ impl Aggregation {
             self.outlets.deltas.send(delta).await.map_err(|_| Closed)?;
         }
         for what in self.seen.drain(..) {
-            // Whoever writes statuses may be gone; what is served is served all the same.
+            // The writer of statuses may be gone; serving does not depend on it.
             let _ = self.outlets.seen.send(Sighting { sequence: self.sequence, what }).await;
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! The watch of one kind, in one namespace or in all: list, watch, decode, compare.
 //!
-//! What becomes of failures is in `failures.rs`.
+//! Failures are handled in `failures.rs`.
 
 mod failures;
 
@@ -32,7 +32,7 @@ use crate::{
     snapshot::Change,
 };
 
-/// A watch that says nothing for so long, no error either, is open.
+/// A watch that is silent for this long, without an error, counts as open.
 const QUIET: Duration = Duration::from_secs(10);
 
 /// A watch that goes on for ever.
@@ -49,15 +49,15 @@ pub(super) struct Watching {
     hasher: RandomState,
     /// Which of the kind's versions is asked for.
     version: usize,
-    /// Where to go on from; everything is listed without one.
+    /// The `resourceVersion` to continue from; without one everything is listed.
     position: Option<Box<str>>,
     /// Whether lists are asked for as streams.
     streaming: bool,
     refusals: u32,
     failures: u32,
-    /// How often everything was listed since a watch last went on from a list.
+    /// How often everything was listed since a watch last continued from a list.
     lists: u32,
-    /// Whether trouble was told, and its end was not.
+    /// Whether trouble was reported, and its end was not.
     troubled: bool,
 }
 
@@ -78,7 +78,7 @@ struct Known {
 
 /// Why it stops for now, or for good.
 enum Stop {
-    /// Nobody listens any more.
+    /// The receiver is gone.
     Closed,
     Failed(Failure),
 }
@@ -117,7 +117,7 @@ impl Watching {
         }
     }
 
-    /// Watches until nobody listens.
+    /// Watches until the receiver is gone.
     pub(super) async fn run(mut self) {
         loop {
             let version = self.watched.versions()[self.version];
@@ -125,7 +125,7 @@ impl Watching {
             let reader = Reader::new(self.client.clone(), &self.watched, version, namespace, self.lasts);
             let outcome = match self.position.take() {
                 Some(position) => self.go_on(&reader, position).await,
-                // A streamed list is a watch too, and it is watches that fail.
+                // Not after a failed watch: a streamed list is a watch, too.
                 None if self.streaming && self.lists == 0 => self.list_by_watch(&reader).await,
                 None => self.list_by_pages(&reader).await,
             };
@@ -182,7 +182,7 @@ impl Watching {
         }
     }
 
-    /// All that was not listed is gone.
+    /// Deletes the objects that were not listed.
     async fn finish(&mut self, listed: HashSet<Name>) -> Result<(), Stop> {
         let gone: Vec<_> = self.known.keys().filter(|name| !listed.contains(*name)).cloned().collect();
         for name in gone {
@@ -192,7 +192,7 @@ impl Watching {
         if self.watched.reads == Reads::Settings && self.known.is_empty() {
             return self.settings_are_missing().await;
         }
-        // Otherwise all is well only when a watch goes on from here.
+        // After a failure all is well only once a watch continues from here.
         if self.lists == 0 {
             self.is_well().await?;
         }
@@ -206,13 +206,13 @@ impl Watching {
         self.position = Some(position);
         self.follow(events?).await?;
         if self.position.as_ref() == Some(&before) && begun.elapsed() < Duration::from_secs(1) {
-            // Whoever ends watches at once would be asked again and again.
+            // A server that ends watches at once must not be asked in a tight loop.
             return Err(Failure::Failing("the watch ended as soon as it began".to_owned()).into());
         }
         Ok(())
     }
 
-    /// Until the watch ends; where to go on from is in `position` all the time.
+    /// Follows the watch to its end; `position` is always where to continue.
     async fn follow(&mut self, mut events: Events) -> Result<(), Stop> {
         loop {
             let next = if self.troubled {
@@ -243,7 +243,7 @@ impl Watching {
         }
     }
 
-    /// Notes where an event stands; `false` for one that comes again or late.
+    /// Records the position of an event; `false` for one that is repeated or late.
     fn move_on(&mut self, object: &Value) -> bool {
         let version = text(object, "resourceVersion");
         let number = |version: &str| version.parse::<u64>().ok();
@@ -275,7 +275,7 @@ impl Watching {
         Ok(())
     }
 
-    /// What an object means to others, and the hash of its content.
+    /// The hash of an object's content, and what to report of it.
     fn read(&self, name: &Name, object: Value, before: Option<u64>) -> (u64, Vec<Happening>) {
         match self.watched.reads {
             Reads::Objects { kind, has_status } => {
@@ -317,7 +317,7 @@ impl Watching {
         before: Option<u64>,
     ) -> (u64, Option<Happening>) {
         if let Some(fields) = object.as_object_mut() {
-            // An item of a list does not say what it is.
+            // Items of a list have neither kind nor apiVersion.
             fields.insert("apiVersion".into(), kind.resource().api_version.into());
             fields.insert("kind".into(), kind.as_str().into());
         }
@@ -352,7 +352,7 @@ impl Watching {
                 }
                 Ok(())
             }
-            // What it said stays in force: it may forbid something.
+            // The deleted settings stay in force: they may forbid something.
             Reads::Settings => self.settings_are_missing().await,
             Reads::Certificates | Reads::OtherSecrets => {
                 self.tell(Happening::Secret(Noticed::Gone(name.key(Kind::Secret)))).await

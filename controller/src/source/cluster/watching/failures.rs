@@ -1,4 +1,4 @@
-//! What becomes of failures of a watch: what is told of them, how long is waited, and when everything is listed again.
+//! Handles failures of a watch: what to report, how long to wait, and when to list everything again.
 
 use std::time::Duration;
 
@@ -17,12 +17,12 @@ use super::{
 /// How long to wait for a kind that is refused, unless something happens to its CRD.
 const REFUSED_PAUSE: Duration = Duration::from_secs(5);
 const FIRST_REFUSED_PAUSE: Duration = Duration::from_millis(500);
-/// So many refusals in a row are believed: just after a start of the API server, or of ours, they may pass.
+/// Refusals are reported after this many in a row: just after the API server or this process starts, they may pass.
 const BELIEVED: u32 = 3;
 /// The same for a kind whose CRD is there: it may be about to be served.
 const UNSERVED: u32 = 8;
-/// After so many failures in a row it may be the place to go on from that is wrong: everything is listed. After a list
-/// that did not help twice as many are waited for, and so on.
+/// After this many failures in a row everything is listed, since the position may be what is wrong. After each list
+/// that did not help, the number doubles.
 const MISPLACED: u32 = 5;
 const MOST_DOUBLINGS: u32 = 4;
 
@@ -66,7 +66,7 @@ impl Watching {
 
     async fn failing(&mut self, why: String) -> Result<(), Stop> {
         self.failures = self.failures.saturating_add(1);
-        // One watch that broke is no trouble yet, as long as the next one goes on from there.
+        // A single failure is not reported if the next watch can continue from the position.
         if self.failures > 1 || self.position.is_none() {
             self.suffer(Trouble::Failing(why)).await?;
         }
@@ -79,15 +79,15 @@ impl Watching {
         self.lists = self.lists.saturating_add(1);
     }
 
-    /// None of its versions is known. Whether that is believed depends on what is known of its CRD: just after a start
-    /// the API server does not know the kinds of CRDs yet.
+    /// The API server knows none of the kind's versions. Whether that is reported depends on its CRD: just after a
+    /// start the API server does not know the kinds of CRDs yet.
     async fn is_absent(&mut self) -> Result<(), Stop> {
         self.position = None;
         let definition = self.watched.definition();
         let defined = definition.as_ref().and_then(|name| self.definitions.borrow_and_update().has(name));
         let trouble = match &defined {
             Some(None) => {
-                // They went with their CRD. A refusal alone says nothing of them.
+                // The objects were deleted with their CRD. A refusal alone does not prove that.
                 for name in self.known.keys().cloned().collect::<Vec<_>>() {
                     self.delete(name).await?;
                 }
@@ -107,7 +107,7 @@ impl Watching {
         self.refused(trouble).await
     }
 
-    /// Waits, a short time as long as a refusal is not believed.
+    /// Reports trouble and waits; a short time as long as there is none to report.
     async fn refused(&mut self, believed: Option<Trouble>) -> Result<(), Stop> {
         let pause = if believed.is_some() { REFUSED_PAUSE } else { FIRST_REFUSED_PAUSE };
         if let Some(trouble) = believed {
@@ -127,11 +127,11 @@ impl Watching {
         self.tell(Happening::Trouble(trouble)).await
     }
 
-    /// Something was read.
+    /// Something was read: the failure is over.
     pub(super) async fn is_well(&mut self) -> Result<(), Stop> {
         (self.failures, self.refusals, self.lists) = (0, 0, 0);
         match std::mem::take(&mut self.troubled) {
-            // It can be asked for again, and is missing as before.
+            // The settings can be asked for again, and are missing as before.
             true if self.watched.reads == Reads::Settings && self.known.is_empty() => {
                 self.settings_are_missing().await
             }
