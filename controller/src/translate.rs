@@ -9,7 +9,7 @@
 //! ```
 //!
 //! The first three are units: each reads through a [`Reader`], and is translated again when a fact that it read changes.
-//! [`full()`] does all of it at once. It is what start-up does, and what an incremental build is held against.
+//! [`full()`] does all of it at once. It is used at start-up, and tests compare incremental builds with it.
 
 mod allocation;
 pub mod assemble;
@@ -85,14 +85,14 @@ use crate::status::Statuses;
 /// Everything that the objects mean.
 #[derive(Clone, Debug, Default)]
 pub struct Translation {
-    /// Its generation is 0; whoever publishes it counts.
+    /// Its generation is 0; the publisher numbers it.
     pub table: Arc<Table>,
     pub certificates: Arc<Certificates>,
     pub statuses: Statuses,
 }
 
-/// What outlives a translation: backends with what is known of their endpoints, certificates that were read, and regular
-/// expressions that were compiled.
+/// What outlives a translation: backends with their endpoints, certificates that were read, and regular expressions
+/// that were compiled.
 #[derive(Debug, Default)]
 pub struct Pools {
     pub backends: BackendPool,

@@ -8,7 +8,7 @@
 //! 6f0e2c5a-6d7c-4c0e-9a43-0d6a2a2f3f0b 53/udp 20002
 //! ```
 //!
-//! A port of TCP and one of UDP are two, and ours for them have two numbers.
+//! TCP and UDP ports of the same number are two ports, and get two numbers of ours.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,7 +20,7 @@ use portcullis_routing::PortKey;
 /// The most characters of a uid; the API server's have 36.
 const LONGEST_UID: usize = 128;
 
-/// The ports of all Gateways; each of ours is of one of them.
+/// The ports of all Gateways; each of our ports belongs to one of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Allocation {
     gateways: BTreeMap<Box<str>, BTreeMap<PortKey, u16>>,
@@ -28,8 +28,8 @@ pub struct Allocation {
 }
 
 impl Allocation {
-    /// Reads the lines of a text. A line that cannot be read costs itself, and so does one that names a port of a line
-    /// before it: those are returned.
+    /// Reads the lines of a text. Lines that cannot be read, and those that name a port of an earlier line, are left
+    /// out and returned.
     pub fn parse(text: &str) -> (Self, Vec<&str>) {
         let mut read = Self::default();
         let lines = text.lines().filter(|line| !line.trim().is_empty());
@@ -44,7 +44,7 @@ impl Allocation {
         (words.next().is_none() && is_uid(uid)).then(|| self.insert(uid, port, ours))
     }
 
-    /// Gives a port of ours to a Gateway's; `false` where either has another one already.
+    /// Assigns a port of ours to a Gateway's; `false` if either is assigned already.
     pub fn insert(&mut self, uid: &str, port: PortKey, ours: u16) -> bool {
         let has = self.gateways.get(uid).is_some_and(|ports| ports.contains_key(&port));
         if has || !self.ours.insert(ours) {
@@ -54,7 +54,7 @@ impl Allocation {
         true
     }
 
-    /// Takes a Gateway's port back.
+    /// Removes a Gateway's port.
     pub fn remove(&mut self, uid: &str, port: PortKey) {
         let Some(ports) = self.gateways.get_mut(uid) else { return };
         if let Some(ours) = ports.remove(&port) {
@@ -65,17 +65,17 @@ impl Allocation {
         }
     }
 
-    /// Ours for a Gateway's port.
+    /// The port of ours that is assigned to a Gateway's.
     pub fn of(&self, uid: &str, port: PortKey) -> Option<u16> {
         self.gateways.get(uid)?.get(&port).copied()
     }
 
-    /// Whether a port of ours is some Gateway's.
+    /// Whether a port of ours is assigned.
     pub fn holds(&self, ours: u16) -> bool {
         self.ours.contains(&ours)
     }
 
-    /// Ports of ours that are some Gateway's.
+    /// The ports of ours that are assigned.
     pub fn ours(&self) -> impl Iterator<Item = u16> {
         self.ours.iter().copied()
     }
@@ -162,6 +162,7 @@ mod tests {
         all.remove("a", PortKey::tcp(443));
         assert_eq!(all.iter().collect::<Vec<_>>(), [("b", PortKey::tcp(80), 20000)]);
     }
+
     #[test]
     fn ports_of_tcp_and_udp_are_two() {
         let (tcp, udp) = (PortKey::tcp(53), PortKey::udp(53));

@@ -63,7 +63,7 @@ pub fn listener(
     }
 }
 
-/// What stands behind every Ingress host of a port: the default backend for what nothing matches.
+/// The listener behind every Ingress host of a port: the default backend, for requests that no rule matches.
 pub fn default_listener(slots: &Slots, port: PortKey) -> Option<Arc<Listener>> {
     let at = ListenerKey { port, listener: HostPattern::Any, owner: RuleSource::IngressDefault };
     let hosts = slots.hosts(&at);
@@ -72,8 +72,8 @@ pub fn default_listener(slots: &Slots, port: PortKey) -> Option<Arc<Listener>> {
     (!is_empty).then(|| Arc::new(made()))
 }
 
-/// The default backend behind an Ingress host. A Gateway's listener of the same name may cover more hosts: `*` is any number of
-/// labels there, and one in an Ingress. Hosts that the Ingress does not cover are the Gateway's alone.
+/// The default backend behind an Ingress host. A Gateway's listener of the same name may cover more hosts: there `*` is
+/// any number of labels, in an Ingress it is one. Hosts that the Ingress does not cover are the Gateway's alone.
 fn default_within(
     id: &ListenerId,
     hostname: &HostPattern,

@@ -1,7 +1,7 @@
-//! Gateways with addresses of their own: what the Service of each is called, and which ports are bound for it.
+//! Gateways with addresses of their own: the name of each one's Service, and which ports are bound for it.
 //!
-//! What the Service says of ports is nobody's evidence: whoever may write Services in a namespace may write there what it
-//! likes. The controller's own record says which port is whose (`translate/allocation.rs`).
+//! The ports in the Service are not trusted: whoever may write Services in a namespace can write anything there. The
+//! controller's own record says which port belongs to which Gateway (`translate/allocation.rs`).
 
 use std::collections::BTreeMap;
 
@@ -18,14 +18,14 @@ use crate::ir::{
 pub struct Dedicated {
     /// The Service that is or will be made for it.
     pub service: ObjectKey,
-    /// What that Service is asked to be.
+    /// The parameters of that Service.
     pub parameters: ServiceParameters,
     pub state: DedicatedState,
-    /// The port that is bound, by the listener's.
+    /// Maps the ports of listeners to those that are bound.
     pub bound: BTreeMap<PortKey, u16>,
 }
 
-/// What there is of a Gateway's Service.
+/// The state of a Gateway's Service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DedicatedState {
     /// Nothing yet.
@@ -39,11 +39,11 @@ pub enum DedicatedState {
 /// How the names of those Services begin.
 const PREFIX: &str = "portcullis-";
 
-/// What the Service of a Gateway is called: a DNS label that begins with a letter, whatever the Gateway is called.
+/// The name of a Gateway's Service: a DNS label that begins with a letter, whatever the Gateway is called.
 pub fn service_name(gateway: &str) -> String {
     let dashed = gateway.replace('.', "-");
     let hash = hash(gateway);
-    // The longest name has 63 characters; so much of it is the prefix, the hash and the dash before that.
+    // A name has at most 63 characters; nine of them are the hash and the dash before it.
     let kept = cut(&dashed, 63 - PREFIX.len() - 9);
     format!("{PREFIX}{kept}-{hash:08x}")
 }
@@ -66,7 +66,7 @@ fn hash(text: &str) -> u32 {
     text.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
 
-/// What there is of a Gateway.
+/// Looks up the Service and the bound ports of a Gateway.
 pub(super) fn dedicated(
     reader: &Reader<'_>,
     gateway: &Gateway,
@@ -89,12 +89,12 @@ fn service_key(gateway: &Gateway) -> ObjectKey {
     ObjectKey::new(Kind::Service, gateway.meta.namespace(), &service_name(gateway.meta.name()))
 }
 
-/// The Service of the name that the one of a Gateway has.
+/// The Service with the name of the Gateway's, whoever made it.
 fn service_of<'s>(reader: &Reader<'s>, gateway: &Gateway) -> Option<&'s Service> {
     reader.service(gateway.meta.namespace(), &service_name(gateway.meta.name()))
 }
 
-/// The Service that was made for this Gateway, and for none of the same name before it.
+/// The Service that was made for this Gateway, not for an earlier one of the same name.
 fn own_service<'s>(reader: &Reader<'s>, gateway: &Gateway) -> Option<&'s Service> {
     let service = service_of(reader, gateway)?;
     let owner = &service.gateway.as_ref()?.owner;

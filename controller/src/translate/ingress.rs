@@ -24,7 +24,7 @@ use crate::{
     status::Message,
 };
 
-/// Where ACME servers ask for their challenge (RFC 8555, section 8.3): in plain, so this is never redirected.
+/// Where ACME servers ask for their challenge (RFC 8555, section 8.3): over plain HTTP, so this is never redirected.
 const ACME: &str = "/.well-known/acme-challenge";
 
 /// Translates the Ingresses of a host: first decides which Ingress gets each path, then compiles the rules.
@@ -63,7 +63,8 @@ pub fn ingress_host(
     translation
 }
 
-/// Decides which Ingress gets each path of a host: the oldest one that asks for it. The rules of the others are not compiled.
+/// Decides which Ingress gets each path of a host: the oldest one that asks for it. The rules of the others are not
+/// compiled.
 fn settle(compilers: &mut [Compiler<'_>], host: &HostPattern) -> Vec<Loss> {
     let age = |compiler: &Compiler<'_>| (compiler.ingress.meta.created, Arc::clone(&compiler.name));
     compilers.sort_by_cached_key(age);
@@ -86,8 +87,8 @@ fn settle(compilers: &mut [Compiler<'_>], host: &HostPattern) -> Vec<Loss> {
     losses
 }
 
-/// Who answers ACME challenges where plain HTTP is redirected: whoever would answer them if nothing were. Nobody else takes them
-/// from it, neither by another path nor by a default backend.
+/// Decides which Ingress answers ACME challenges where plain HTTP is redirected: the one that would answer them without
+/// redirects. No other takes them from it, neither by another path nor by a default backend.
 fn choose_solver(compilers: &mut [Compiler<'_>]) {
     let longest = |compiler: &Compiler<'_>| {
         let prefixes = compiler.paths.iter().filter_map(|(_, path)| match &path.path {
@@ -102,7 +103,7 @@ fn choose_solver(compilers: &mut [Compiler<'_>]) {
     }
 }
 
-/// What the owner of an Ingress should know that is closed as a whole.
+/// The message for the owner of an Ingress that is closed as a whole.
 pub(crate) fn closed(ingress: &Ingress, settings: &Settings) -> Option<Message> {
     let by = ingress.unserved.closed_by(settings.strict_annotations)?;
     let what = if ingress.unserved.whole_hosts { "its hosts are" } else { "its paths are" };
@@ -134,7 +135,7 @@ struct Compiler<'a> {
     closed: Option<Box<str>>,
     /// The paths that it has at the host, each with its place in the Ingress.
     paths: Vec<(usize, &'a IngressPath)>,
-    /// Whether it answers ACME challenges of the host, where it redirects what else there is.
+    /// Whether it answers ACME challenges of the host, even if it redirects everything else.
     solves: bool,
 }
 
@@ -173,7 +174,7 @@ impl<'a> Compiler<'a> {
         }
     }
 
-    /// What it has at the host.
+    /// Its attachments at the host.
     fn at(&mut self, state: &IngressHost, host: &HostPattern) -> Vec<Attachment> {
         let (ingress, settings) = (self.ingress, self.reader.settings());
         let last = ingress.rules.paths();
@@ -184,7 +185,7 @@ impl<'a> Compiler<'a> {
         if !ingress.rules.of_host(host).is_empty() {
             let (paths, default) = match &closer {
                 None => (self.entries(host), default.clone()),
-                // What nothing of the host matches must not be answered from elsewhere either.
+                // Requests that no path of the host matches must not be answered from elsewhere either.
                 Some(closer) => {
                     self.tell_closed_by(host, closer);
                     (self.closed_entries(host, &closer.by), Some(self.closed_rule(last, &closer.by)))
@@ -202,7 +203,7 @@ impl<'a> Compiler<'a> {
         attachments
     }
 
-    /// The entries of its paths, as they are without a redirect.
+    /// The entries of its paths, without redirects.
     fn entries(&mut self, host: &HostPattern) -> Vec<Entry> {
         let mut entries = Vec::with_capacity(self.paths.len());
         for (index, path) in self.paths.clone() {
@@ -284,7 +285,7 @@ impl<'a> Compiler<'a> {
             PathMatch::Exact(path) | PathMatch::Prefix(path) if covers(ACME, path) => entry.clone(),
             _ => Entry { rule: self.redirect(settings, entry.rule.index), ..entry.clone() },
         };
-        // Whoever would answer a challenge if nothing were redirected.
+        // The entry that would answer a challenge if nothing were redirected.
         let challenged = |entry: &&Entry| match &entry.route_match.path {
             PathMatch::Prefix(prefix) => covers(prefix, ACME),
             _ => false,
@@ -337,7 +338,7 @@ impl<'a> Compiler<'a> {
         Entry { route_match, precedence, rule: Arc::clone(rule) }
     }
 
-    /// Answers everything with 503.
+    /// A rule that answers everything with 503.
     fn closed_rule(&self, index: usize, by: &str) -> Arc<Rule> {
         let backend = Err(BackendError::Closed(by.into()));
         let backends = Backends::new([WeightedBackend { weight: 1, backend, steps: Steps::default() }]);
@@ -394,8 +395,8 @@ impl<'a> Compiler<'a> {
     }
 }
 
-/// What is spoken to a port with this `appProtocol`. ingress-nginx never reads it, so that one which says nothing of
-/// HTTP must not take a working Ingress down.
+/// The protocol for a port with this `appProtocol`. ingress-nginx never reads it, so one that is not HTTP must not
+/// break a working Ingress.
 fn spoken(app_protocol: Option<&str>) -> (BackendProtocol, bool) {
     super::route::spoken_by_http(app_protocol).unwrap_or((BackendProtocol::Http1, false))
 }

@@ -4,8 +4,8 @@
 //! there before those for the whole target. Of those that name the same, the oldest holds, then the first by namespace and name; the
 //! others are in conflict.
 //!
-//! A kind of policy becomes a unit of translation that keeps [`Policies`] up to date. Whoever asks for the policy of a target notes
-//! [`Fact::PoliciesOn`].
+//! A kind of policy becomes a unit of translation that keeps [`Policies`] up to date. A unit that asks for the policy of
+//! a target notes [`Fact::PoliciesOn`].
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -55,7 +55,7 @@ struct Known {
 type Sections = BTreeMap<Option<Box<str>>, BTreeSet<(i64, ObjectKey)>>;
 
 impl Policies {
-    /// Takes up a policy, in place of what it was before.
+    /// Adds or replaces a policy.
     pub fn set(&mut self, policy: Policy) {
         let Policy { key, created, targets } = policy;
         let targets: BTreeSet<_> = targets.into_iter().collect();
@@ -90,7 +90,7 @@ impl Policies {
         }
     }
 
-    /// The policy of a kind that holds for a section of a target; `None` is what is in no section.
+    /// The policy of a kind that holds for a section of a target; `section` is `None` for what is in no section.
     pub fn holding(&self, kind: Kind, target: &ObjectKey, section: Option<&str>) -> Option<&ObjectKey> {
         let sections = self.on.get(&(target.clone(), kind))?;
         let oldest = |section: &Option<Box<str>>| sections.get(section)?.first().map(|(_, key)| key);

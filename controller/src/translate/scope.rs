@@ -23,7 +23,7 @@ impl ServedNamespaces {
         namespace.is_empty() || served.as_ref().is_none_or(|served| served.contains(namespace))
     }
 
-    /// Takes up all of them.
+    /// Determines all of them again.
     pub(crate) fn renew(&self, snapshot: &Snapshot, settings: &Settings) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = selected(snapshot, settings);
     }

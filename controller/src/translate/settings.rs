@@ -19,8 +19,8 @@ use crate::{
     snapshot::Snapshot,
 };
 
-/// The input of translation besides the objects. Addresses, provisioning errors, the allocation of ports and live settings change
-/// while the process runs; nothing else does.
+/// The input of translation besides the objects. Addresses, provisioning errors, the allocation of ports, the releases
+/// of CRDs and live settings change while the process runs; nothing else does.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// GatewayClasses with this `controllerName` are ours.
@@ -31,10 +31,10 @@ pub struct Settings {
     pub ingress_class: Box<str>,
     /// Whether an Ingress that names no class is ours where no IngressClass is the default one.
     pub watch_ingress_without_class: bool,
-    /// Whether plain HTTP is redirected for the hosts of an Ingress that have TLS; its annotation goes first.
+    /// Whether plain HTTP is redirected for the hosts of an Ingress that have TLS; its annotation overrides this.
     pub ssl_redirect: bool,
-    /// Whether an annotation of an Ingress that has our prefix or that of ingress-nginx and is on no list closes its paths,
-    /// as one does that protects and is not served.
+    /// Whether an annotation of an Ingress with our prefix or that of ingress-nginx that is on no list closes its paths,
+    /// as one that protects and is not served does.
     pub strict_annotations: bool,
     /// Objects of namespaces whose labels this does not select are not served; `None` selects all.
     pub namespace_selector: Option<LabelSelector>,
@@ -43,7 +43,7 @@ pub struct Settings {
     /// Shown where `default_certificate` names none or cannot be used. Without either, Ingress hosts that have no
     /// certificate are not served over TLS.
     pub fallback_certificate: Option<Arc<Certificate>>,
-    /// Where Ingress hosts are served in plain.
+    /// Where Ingress hosts are served over plain HTTP.
     pub http_port: u16,
     /// Where Ingress hosts are served over TLS.
     pub https_port: u16,
@@ -53,20 +53,20 @@ pub struct Settings {
     pub direct: bool,
     /// How Gateways are served that ask for addresses of their own.
     pub dedicated: DedicatedPorts,
-    /// Which port is bound for each of theirs.
+    /// Which port is bound for each port of such a Gateway.
     pub allocation: Arc<Allocation>,
     /// Where the names of ExternalName Services may lead.
     pub external_names: ExternalNames,
     /// The most memory that the compiled regular expressions of a namespace's attached routes may take, in bytes, including
     /// the caches of their searches.
     pub pattern_budget: usize,
-    /// What can change while the process runs; keys of `settings_map` go before it.
+    /// What can change while the process runs; keys of `settings_map` override it.
     pub live: Arc<LiveSettings>,
-    /// The ConfigMap that says more of [`Settings::live`].
+    /// The ConfigMap whose keys override [`Settings::live`].
     pub settings_map: Option<ObjectKey>,
     /// Where clients reach us, as Gateways and Ingresses say in their status.
     pub addresses: Vec<Address>,
-    /// What keeps the Services of Gateways from being as they should be.
+    /// Why Services of Gateways could not be brought to their desired state.
     pub provisioning_errors: BTreeMap<ObjectKey, Box<str>>,
     /// The releases of the Gateway API's CRDs; `None` where they are not known.
     pub bundle: Option<Bundle>,
@@ -76,7 +76,7 @@ pub struct Settings {
 pub type Bundle = BTreeSet<Box<str>>;
 
 impl Settings {
-    /// [`Settings::live`] with what the ConfigMap says over it, and what is wrong with the ConfigMap.
+    /// [`Settings::live`], overridden by the ConfigMap, and what is wrong with the ConfigMap.
     pub fn with_settings_map(&self, snapshot: &Snapshot) -> (Arc<LiveSettings>, Vec<Problem>) {
         let Some(key) = &self.settings_map else { return (Arc::clone(&self.live), Vec::new()) };
         match snapshot.config_maps.get(key) {
@@ -97,7 +97,7 @@ impl Settings {
         Ok(PortKey { number, ..port })
     }
 
-    /// The port that is bound for the hosts of Ingresses in plain.
+    /// The port that is bound for the hosts of Ingresses over plain HTTP.
     pub fn bound_for_http(&self) -> Result<PortKey, PortUnavailable> {
         self.bound(PortKey::tcp(self.http_port))
     }
@@ -107,8 +107,8 @@ impl Settings {
         self.bound(PortKey::tcp(self.https_port))
     }
 
-    /// What a port of the shared addresses always speaks, whoever names it first: nobody takes it from Ingresses, nor
-    /// from Gateways that are made later.
+    /// The protocol that a port of the shared addresses always speaks, whichever listener names it first: none takes it
+    /// from Ingresses, or from Gateways that are created later.
     pub fn always_speaks(&self, port: u16) -> Option<Protocol> {
         match port {
             port if port == self.http_port => Some(Protocol::Http),

@@ -15,7 +15,7 @@ use portcullis_tls::Certificates;
 use super::{HostTableKey, ListenerKey, Listeners, PortPlan, RuleSource, Slots, assemble};
 use crate::ir::hosts::covering;
 
-/// All of them.
+/// All shared hosts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SharedHosts {
     /// By port and host.

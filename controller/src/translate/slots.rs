@@ -1,4 +1,4 @@
-//! Where a route's entries go in the table, and what becomes of entries that meet in one place.
+//! Where a route's entries go in the table, and how entries of the same place are merged.
 //!
 //! A slot is one [`HostTable`]: the rules that share a port, a listener and a hostname of their own. A route is
 //! translated without a look at others; what depends on others (which Ingress keeps a path) is decided here, when the
@@ -17,26 +17,26 @@ use crate::{
     status::{Message, RouteParentStatus},
 };
 
-/// What an HTTPRoute or GRPCRoute comes to.
+/// The translation of an HTTPRoute or GRPCRoute.
 #[derive(Clone, Debug, Default)]
 pub struct Translated {
     /// Its entries, by where they go; each slot stands once.
     pub attachments: Vec<Attachment>,
     /// The Gateway listeners that it is attached to, each once: they count it in `attachedRoutes`.
     pub attached: Vec<Arc<ListenerId>>,
-    /// What it says of each of its parents that is ours.
+    /// The status for each of its parents that is ours.
     pub parents: Vec<RouteParentStatus>,
-    /// What its owner is told beside its status.
+    /// Messages for its owner, beside its status.
     pub messages: Vec<Message>,
-    /// Whether it has to do with us; where not, nothing is said of it.
+    /// Whether it concerns us; if not, nothing is reported of it.
     pub ours: bool,
 }
 
-/// What the Ingresses of a host come to.
+/// The translation of the Ingresses of a host.
 #[derive(Debug, Default)]
 pub struct HostTranslation {
     pub tables: Vec<(HostTableKey, HostTable)>,
-    /// What the owners of the Ingresses should know, of paths that others have, too.
+    /// Messages for the owners of the Ingresses, also about paths that other Ingresses have.
     pub messages: HostMessages,
 }
 
@@ -55,7 +55,7 @@ pub struct HostTableKey {
 /// A listener of the table, and the source of rules there.
 #[derive(Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ListenerKey {
-    /// The one that is bound.
+    /// The port that is bound.
     pub port: PortKey,
     /// The hostname under which the port finds the listener.
     pub listener: HostPattern,
@@ -70,8 +70,8 @@ impl HostTableKey {
     }
 }
 
-/// The order of the fields. Written out for the one thing that `derive` leaves out: slots of thousands of routes are
-/// sorted, and nearly all of them are at one and the same listener.
+/// The order of the fields. Written by hand for a shortcut that `derive` does not take: slots of thousands of routes
+/// are sorted, and nearly all of them are at the same listener.
 impl Ord for HostTableKey {
     fn cmp(&self, other: &Self) -> Ordering {
         let at = if Arc::ptr_eq(&self.at, &other.at) { Ordering::Equal } else { self.at.cmp(&other.at) };
@@ -92,22 +92,22 @@ pub enum RuleSource {
     Gateway(Arc<ListenerId>),
     /// Those of the Ingresses that name the host.
     Ingress,
-    /// What answers where no Ingress has a rule: behind every Ingress host of the port. The slot's `listener` and
-    /// `host` are [`HostPattern::Any`].
+    /// The default backend, which answers where no Ingress has a rule: behind every Ingress host of the port. The
+    /// slot's `listener` and `host` are [`HostPattern::Any`].
     IngressDefault,
 }
 
 /// The path of a [`Loss`] of the default backend.
 const DEFAULT_BACKEND: &str = "default backend";
 
-/// What a route has in one slot.
+/// The entries of a route in one slot.
 #[derive(Clone, Debug)]
 pub struct Attachment {
     pub slot: HostTableKey,
-    /// What it asks.
+    /// The entries that it asks for.
     pub entries: Vec<Entry>,
-    /// What an Ingress asks where no entry of the slot takes the same path: its default backend, and its backend for
-    /// ACME challenges on a host that is redirected.
+    /// Entries of an Ingress that apply only if no entry of the slot has the same path: its default backend, and its
+    /// backend for ACME challenges on a host that is redirected.
     pub implied: Vec<Entry>,
 }
 
@@ -189,7 +189,7 @@ fn by_precedence<'e>(entries: impl Iterator<Item = &'e Entry>) -> Vec<&'e Entry>
     entries
 }
 
-/// A path by its kind and text. An Ingress asks for nothing else, so that two entries with the same one are at odds.
+/// A path by its kind and text. Entries of Ingresses match by nothing else, so two with the same key are in conflict.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum PathKey {
     Exact(Box<str>),

@@ -3,8 +3,8 @@
 use super::{Reader, listeners::Classes};
 use crate::Problem;
 
-/// Gateways and Ingresses of a folder whose class does not exist, which usually is a mistake. In a cluster such objects may belong to
-/// other controllers.
+/// Gateways and Ingresses of a folder whose class does not exist, which usually is a mistake. In a cluster such objects
+/// may belong to other controllers.
 pub fn unclaimed(reader: &Reader<'_>) -> Vec<Problem> {
     if !reader.settings().direct {
         return Vec::new();

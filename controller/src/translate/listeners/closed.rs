@@ -1,8 +1,8 @@
-//! Hosts that are closed as a whole, since one of their Ingresses protects them with what is not served.
+//! Hosts that are closed as a whole, since one of their Ingresses protects them with an annotation that is not served.
 //!
-//! ingress-nginx sets some annotations for a server: whichever Ingress of the host has one, all of them are behind it. Here
-//! they are closed with it, but for those that are older and of another namespace: a tenant who adds an Ingress to a host
-//! takes nothing away from those who have been there.
+//! ingress-nginx applies some annotations to a whole server: if one Ingress of the host has such an annotation, it
+//! protects all of them. Here all of them are closed, except older ones of other namespaces: a tenant who adds an
+//! Ingress to a host takes nothing away from those who were there first.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -36,7 +36,7 @@ impl Closure {
     }
 }
 
-/// The Ingresses of a host that have to do with others there: with those of their namespace, and with younger ones.
+/// The Ingresses of a host that affect others there: those of their own namespace, and younger ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Reach<T> {
     /// The oldest of each namespace.
@@ -75,9 +75,8 @@ fn age(ingress: &Ingress) -> (i64, ObjectKey) {
     (ingress.meta.created, ingress.meta.key.clone())
 }
 
-/// The hosts that are closed, out of the Ingresses that are ours, the oldest first. `refused` are the hosts that they may not
-/// serve: what an Ingress protects stays closed for others of its namespace. `strict` is whether annotations that are on no list
-/// close.
+/// The closed hosts of the Ingresses that are ours (the oldest first). `refused` are the hosts that they may not serve:
+/// what an Ingress protects stays closed for others of its namespace. `strict`: annotations that are on no list close, too.
 pub(super) fn closures(
     ours: &[Arc<Ingress>],
     refused: &BTreeMap<ObjectKey, BTreeSet<HostPattern>>,
@@ -97,7 +96,7 @@ pub(super) fn closures(
     for ingress in ours {
         let Some(by) = ingress.unserved.closed_by(strict) else { continue };
         for host in protected_hosts(ingress) {
-            // Where paths are regular expressions in ingress-nginx, it is not known which requests those of this one take.
+            // Where paths are regular expressions in ingress-nginx, it is unknown which requests they match.
             let is_regex = || regex.get(&host).is_some_and(|regex| regex.reaching(ingress).is_some());
             if ingress.unserved.whole_hosts || is_regex() {
                 let may_serve = may_serve(ingress, &host);
@@ -109,7 +108,7 @@ pub(super) fn closures(
     closed.into_iter().map(|(host, reach)| (host, Arc::new(Closure(reach)))).collect()
 }
 
-/// What those who close hosts should know: who of others is served there all the same.
+/// Messages for the Ingresses that close hosts: which others are served there all the same.
 pub(super) fn messages(
     ours: &[Arc<Ingress>],
     closures: &BTreeMap<HostPattern, Arc<Closure>>,

@@ -66,7 +66,7 @@ fn addressing(
     let addressing = match (parameters.addressing.unwrap_or(Asked::Shared), reader.settings().dedicated) {
         (Asked::Shared, _) => Addressing::Shared,
         (Asked::Dedicated, DedicatedPorts::AsShared) => Addressing::SharedInstead,
-        // At the addresses of all others it would be reached by clients that it was not meant for.
+        // At the shared addresses clients would reach it that it is not meant for.
         (Asked::Dedicated, DedicatedPorts::Refused) => {
             let why = "addressing Dedicated is not offered by this installation (--dedicated-ports none)";
             return (Addressing::Shared, Some(GatewayRefusal::InvalidParameters(why.to_owned())));
@@ -79,7 +79,7 @@ fn addressing(
     (addressing, address.map(|a| GatewayRefusal::UnsupportedAddress(a.kind.clone())))
 }
 
-/// A listener without a look at any other.
+/// The state of a listener, regardless of all others.
 fn alone(
     reader: &Reader<'_>,
     certificates: &CertificatePool,
@@ -143,7 +143,7 @@ fn check(gateway: &Gateway, listener: &GatewayListener) -> Option<ListenerRefusa
         ListenerProtocol::Https if passthrough => Some(ListenerRefusal::UnsupportedValue(
             "tls.mode Passthrough is not for protocol HTTPS; use Terminate".into(),
         )),
-        // Served without, it would let anybody in.
+        // Served without client certificates, it would let anybody in.
         ListenerProtocol::Https if gateway.client_validation.on(listener.port) => {
             Some(ListenerRefusal::UnsupportedValue(
                 "spec.tls.frontend asks for client certificates, which is not served yet".into(),
@@ -159,7 +159,7 @@ fn check(gateway: &Gateway, listener: &GatewayListener) -> Option<ListenerRefusa
     }
 }
 
-/// Why a listener may not have its port at the shared addresses, whoever else names that.
+/// Why a listener may not have its port at the shared addresses, regardless of all others.
 fn speaks_otherwise(settings: &Settings, listener: &GatewayListener) -> Option<ListenerRefusal> {
     let (speaks, fits) = match settings.always_speaks(listener.port)? {
         Protocol::Http => ("HTTP", listener.protocol == ListenerProtocol::Http),

@@ -25,7 +25,7 @@ impl<'a> Classes<'a> {
     pub(crate) fn of(reader: &'a Reader<'a>) -> Self {
         let settings = reader.settings();
         let mut defaults = reader.ingress_classes().filter(|class| class.default).peekable();
-        // The API server gives an Ingress the default class when it is made; a folder has nobody who does.
+        // The API server gives an Ingress the default class when it is created; in a folder nothing does that.
         let without = match defaults.peek() {
             Some(_) => defaults.any(|class| class.controller == settings.ingress_controller),
             None => settings.watch_ingress_without_class,
@@ -88,8 +88,8 @@ pub(super) fn side(
     side
 }
 
-/// Under which hostname a port finds a host of Ingresses: that of a Gateway's listener of the same name, where there
-/// is one. `*` of an Ingress is one label, that of a Gateway any number, but it is the same name.
+/// The hostname under which a port finds an Ingress host: that of a Gateway's listener of the same name, if there is
+/// one. `*` is one label in an Ingress and any number in a Gateway, but it is the same name.
 fn listener_hostname(held: Option<&PortHolder>, host: &HostPattern) -> Option<HostPattern> {
     let held = held?;
     let same = match host {
@@ -99,7 +99,7 @@ fn listener_hostname(held: Option<&PortHolder>, host: &HostPattern) -> Option<Ho
     Some(if held.hosts.contains_key(&same) { same } else { host.clone() })
 }
 
-/// What the owner of an Ingress should know of a host that a Gateway's listener has, too.
+/// Messages for the owner of an Ingress about a host that a Gateway's listener has, too.
 pub(crate) fn shared_with(
     host: &HostPattern,
     port: u16,

@@ -42,7 +42,7 @@ pub(super) fn choose(
             shown.insert(hostname, chosen);
         }
     }
-    // Whoever names a host that nobody has is shown the default certificate.
+    // A client that names a host without a listener is shown the default certificate.
     if let Some(default) = default {
         shown.entry(HostPattern::Any).or_insert_with(|| vec![default]);
     }
@@ -65,7 +65,7 @@ struct Own {
 }
 
 impl Own {
-    /// Reads them; whoever does not get to show its own is told.
+    /// Reads them. An Ingress whose certificate is not shown gets a message.
     fn of(reader: &Reader<'_>, certificates: &CertificatePool, side: &mut IngressSide) -> Self {
         let mut own = Self::default();
         for ingress in side.ours.clone() {

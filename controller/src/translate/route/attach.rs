@@ -14,14 +14,14 @@ use crate::{
     translate::{AttachPoint, GatewayState, HostRefusal, Listeners, Reader},
 };
 
-/// A parent that is ours, and how far the route came there.
+/// A parent that is ours, and whether the route attaches to it.
 pub(super) struct Parent<'r> {
     pub(super) parent_ref: &'r Arc<ParentRef>,
     /// At least one listener.
     pub(super) outcome: Result<Vec<Arc<AttachPoint>>, NotAttached>,
 }
 
-/// Why no listener of a parent takes a route; in the order in which it is asked.
+/// Why no listener of a parent takes a route; in the order of the checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NotAttached {
     #[error("the Gateway has no listener with the sectionName and port of this parentRef")]
