@@ -10,9 +10,9 @@
 //! update_statuses()  stale statuses                                   statuses.rs
 //! ```
 //!
-//! A unit of translation reads through a [`Reader`]; what it read is recorded, and when a fact changes, the units that read it
-//! become stale. One task owns the index, so there are no locks. The result is what [`crate::translate::full`] makes of the same
-//! objects.
+//! A unit of translation reads through a [`Reader`]; what it read is recorded, and when a fact changes, the units that
+//! read it become stale. One task owns the index, so there are no locks. The result is what [`crate::translate::full`]
+//! makes of the same objects.
 
 mod addresses;
 mod dependencies;
@@ -69,7 +69,7 @@ pub struct Index {
     addresses: Addresses,
     units: Units,
     listeners: Listeners,
-    /// The frame of the table as it is, where that of `listeners` is a later one.
+    /// The frame of the current table, if that of `listeners` is newer.
     frame: Option<BTreeMap<PortKey, PortPlan>>,
     routes: Routes,
     shared: SharedHosts,
@@ -83,8 +83,8 @@ pub struct Index {
     publications: u64,
 }
 
-/// Nobody outside chooses the keys of these to make them collide: they are names of objects that were admitted, and
-/// the hasher is seeded all the same.
+/// A fast hasher suffices: the keys are names of admitted objects, which nobody chooses to make them collide, and the
+/// hasher is seeded.
 type Map<K, V> = std::collections::HashMap<K, V, foldhash::fast::RandomState>;
 type Set<K> = std::collections::HashSet<K, foldhash::fast::RandomState>;
 
@@ -127,23 +127,23 @@ impl Index {
         &self.snapshot
     }
 
-    /// Which addresses are whose, as far as that is asked for ([`Settings::external_names`]). It is this one always, and
-    /// kept up to date by [`Index::publish`].
+    /// Which namespace each address belongs to, as far as [`Settings::external_names`] needs it. Always the same value,
+    /// which [`Index::publish`] updates.
     pub fn cluster_addresses(&self) -> &Arc<ClusterAddresses> {
         self.addresses.all()
     }
 
-    /// The addresses of the Services before Gateways, which lead to us.
+    /// The addresses of Gateways' Services, which lead to us.
     pub fn gateway_addresses(&self) -> BTreeSet<IpAddr> {
         self.addresses.of_gateways()
     }
 
-    /// Which namespaces are served. It is this one always, and kept up to date.
+    /// Which namespaces are served. Always the same value, which is kept up to date.
     pub fn served_namespaces(&self) -> &Arc<ServedNamespaces> {
         &self.scope.served
     }
 
-    /// Takes up changes; nothing is translated before [`Index::publish`].
+    /// Applies changes; nothing is translated before [`Index::publish`].
     pub fn apply(&mut self, changes: impl IntoIterator<Item = Change>) {
         for change in changes {
             let Some(change) = self.scope.filter(change, &self.settings) else { continue };
@@ -169,7 +169,7 @@ impl Index {
         }
     }
 
-    /// Takes up which ports are bound.
+    /// Sets which ports are bound.
     pub fn set_bindings(&mut self, bindings: &Bindings) {
         let before = std::mem::replace(&mut self.bindings, bindings.clone());
         let ports = before.keys().chain(bindings.keys());
@@ -177,7 +177,7 @@ impl Index {
         others.for_each(|port| self.units.change(&Fact::Binding(*port)));
     }
 
-    /// Takes up at which addresses clients reach us.
+    /// Sets the addresses at which clients reach us.
     pub fn set_addresses(&mut self, addresses: Vec<Address>) {
         if self.settings.addresses != addresses {
             self.settings.addresses = addresses;
@@ -185,7 +185,7 @@ impl Index {
         }
     }
 
-    /// Takes up why Services of Gateways could not be brought to their desired state.
+    /// Sets why Services of Gateways could not be brought to their desired state.
     pub fn set_provisioning_errors(&mut self, errors: ProvisioningErrors) {
         let before = std::mem::replace(&mut self.settings.provisioning_errors, errors);
         let now = &self.settings.provisioning_errors;
@@ -194,7 +194,7 @@ impl Index {
         others.for_each(|key| self.units.change(&Fact::ProvisioningError(key.clone())));
     }
 
-    /// Takes up which ports are bound for Gateways with addresses of their own.
+    /// Sets which ports are bound for Gateways with addresses of their own.
     pub fn set_allocation(&mut self, allocation: Arc<Allocation>) {
         if self.settings.allocation != allocation {
             self.settings.allocation = allocation;
@@ -202,7 +202,7 @@ impl Index {
         }
     }
 
-    /// Takes up of which releases the CRDs are.
+    /// Sets the releases of the CRDs.
     pub fn set_bundle(&mut self, bundle: Bundle) {
         if self.settings.bundle.as_ref() != Some(&bundle) {
             self.settings.bundle = Some(bundle);
@@ -210,7 +210,7 @@ impl Index {
         }
     }
 
-    /// Takes up other settings.
+    /// Replaces the settings.
     pub fn set_settings(&mut self, settings: Settings) {
         let Settings { addresses, provisioning_errors, bundle, .. } = settings.clone();
         self.set_addresses(addresses);
@@ -218,7 +218,7 @@ impl Index {
         if self.settings.bundle != bundle {
             self.units.change(&Fact::Bundle);
         }
-        // What holds now is compared with what the ConfigMap makes of the new ones.
+        // The live settings stay until the ConfigMap is applied to the new ones, so that the two can be compared.
         let live = Arc::clone(&self.settings.live);
         let scope = |of: &Settings| {
             (of.namespace_selector.clone(), of.default_certificate.clone(), of.settings_map.clone())
@@ -234,13 +234,13 @@ impl Index {
         }
     }
 
-    /// Says that every object that exists has been applied. Before, nothing is published.
+    /// Says that every object that exists has been applied. Until then nothing is published.
     pub fn complete(&mut self) {
         self.complete = true;
     }
 
-    /// Brings everything up to date but the statuses. `None` where table and certificates are those from before;
-    /// endpoints may have changed all the same, in the pools that the table refers to.
+    /// Brings everything but the statuses up to date. `None` if nothing of a publication has changed; endpoints may
+    /// have changed all the same, in the pools that the table refers to.
     pub fn publish(&mut self) -> Option<Publication> {
         if !self.complete {
             return None;
@@ -292,7 +292,7 @@ impl Index {
         changes
     }
 
-    /// Whether other certificates are shown than before.
+    /// Returns whether the certificates that are shown have changed.
     fn renew_certificates(&mut self, is_shared_new: bool) -> bool {
         if !is_shared_new && Arc::ptr_eq(&self.own_certificates, &self.listeners.certificates) {
             return false;
@@ -306,7 +306,7 @@ impl Index {
         is_other
     }
 
-    /// Objects that nobody serves, as [`translate::unclaimed`] finds them; `None` where they are those from before.
+    /// Objects that nobody serves, as [`translate::unclaimed`] finds them; `None` if they are the same as before.
     pub fn unclaimed(&mut self) -> Option<Vec<Problem>> {
         if !self.complete || !std::mem::take(&mut self.units.stale.unclaimed) {
             return None;
@@ -381,7 +381,7 @@ fn gateway_of(listener: &ListenerId) -> Option<ObjectKey> {
     }
 }
 
-/// Whether the same certificates are shown for the same hosts. They are the same ones: their pool keeps them.
+/// Whether the same certificates are shown for the same hosts. The pool keeps equal ones as one value.
 fn same_certificates(one: &Certificates, other: &Certificates) -> bool {
     let same_listener = |other: &PortCertificates, host: &HostPattern, certificates: &[Arc<_>]| {
         other.listeners.get(host).is_some_and(|found| {

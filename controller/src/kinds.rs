@@ -19,7 +19,7 @@ pub struct Resource {
     /// The kind as manifests write it.
     pub name: &'static str,
     pub plural: &'static str,
-    /// What it is written with.
+    /// The `apiVersion` that we write.
     pub api_version: &'static str,
     /// Other versions of the group that manifests may name: of the same shape.
     pub other_versions: &'static [&'static str],
@@ -31,7 +31,7 @@ pub struct Resource {
     pub status: StatusUse,
     /// The kinds whose objects decide what one of this kind means.
     pub reads: &'static [Kind],
-    /// What its rules are called in the routing table.
+    /// The kind of its rules in the routing table.
     pub route: Option<RouteKind>,
     pub name_form: NameForm,
     /// Whether everything that an author writes is in `spec`.
@@ -44,11 +44,11 @@ pub enum Scope {
     Cluster,
     /// In the namespaces that are watched.
     Namespace,
-    /// In a namespace that need not be watched: with whoever runs the cluster.
+    /// In a namespace of the operator's, which need not be watched.
     OperatorNamespace,
 }
 
-/// What the status of a kind's objects is here.
+/// How the status of a kind's objects is used here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StatusUse {
     Ignored,

@@ -36,7 +36,7 @@ use ir::LiveSettings;
 use portcullis_routing::Table;
 use portcullis_tls::Certificates;
 
-/// What the index hands to whoever serves it.
+/// What the index hands over to be served.
 #[derive(Clone, Debug)]
 pub struct Publication {
     /// What is served.

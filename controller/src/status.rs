@@ -1,5 +1,5 @@
-//! What to say about each object: its status, exactly as it would be written to the cluster, and what has no place
-//! there. When a condition last changed is known to whoever writes it, and added there.
+//! What to report about each object: its status, exactly as it would be written to the cluster, and messages that have
+//! no place there. The writer adds the times of transition.
 
 mod bounded;
 mod condition_types;
@@ -30,15 +30,15 @@ use crate::{
     problem::Topic,
 };
 
-/// What is said about every object that is ours, and about routes that tried to be.
+/// The reports of all objects that are ours, and of routes that tried to be.
 ///
-/// A route without `parents` has nothing to be written. Its [`Display`](std::fmt::Display) is for people: a line for
-/// each object, parent, listener, condition and message.
+/// For a route without `parents` nothing is written. [`Display`](std::fmt::Display) is for people: a line for each
+/// object, parent, listener, condition and message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Statuses(BTreeMap<ObjectKey, Report>);
 
 impl Statuses {
-    /// What is said about an object.
+    /// The report of an object.
     pub fn get(&self, key: &ObjectKey) -> Option<&Report> {
         self.0.get(key)
     }
@@ -48,7 +48,7 @@ impl Statuses {
         self.0.iter()
     }
 
-    /// Says something else about an object, or nothing; tells whether that is another thing than before.
+    /// Replaces or removes the report of an object; returns whether that changes anything.
     pub(crate) fn set(&mut self, key: &ObjectKey, report: Option<Report>) -> bool {
         match report {
             None => self.0.remove(key).is_some(),
@@ -78,7 +78,7 @@ impl FromIterator<(ObjectKey, Report)> for Statuses {
     }
 }
 
-/// What is said of an object that is refused as a whole.
+/// The message for an object that is refused as a whole.
 pub(crate) fn refused(why: &str) -> String {
     format!("it cannot be read, and nothing of it is served: {why}")
 }

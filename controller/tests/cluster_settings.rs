@@ -27,7 +27,7 @@ impl Running {
         let (to_seen, mut seen) = mpsc::channel(64);
         let (to_progress, progress) = watch::channel(Progress::default());
         let outlets = Outlets { deltas: to_deltas, seen: to_seen, progress: to_progress };
-        // Only these namespaces, of which that of the ConfigMap is none.
+        // Only these namespaces; that of the ConfigMap is not among them.
         let namespaces = vec!["infra".to_owned(), "shop".to_owned()];
         let options =
             ClusterOptions { settings_map: settings_map.clone(), namespaces, ..ClusterOptions::default() };
@@ -79,7 +79,7 @@ async fn an_edit_is_published_and_a_wrong_one_is_told() {
                    line applies";
     assert_eq!(running.problems(), [problem]);
 
-    // What it said stays in force, whoever deletes it.
+    // After it is deleted, its settings stay in force.
     server.delete("configmaps", "edge", "settings");
     tokio::time::sleep(std::time::Duration::from_secs(600)).await;
     assert_eq!(running.proxy(), Some(want));

@@ -1,4 +1,4 @@
-//! The index makes of any events in any order what a full translation makes of the objects that they leave.
+//! After any events in any order, the index has made what a full translation makes of the objects that are left.
 
 #![allow(clippy::unwrap_used)] // a panic is how a test fails
 
@@ -25,12 +25,12 @@ use serde_json::Value;
 enum Event {
     Apply(u64),
     Delete(u64),
-    /// One object alone is another, between two publications.
+    /// One object alone changes between two publications.
     Edit(u64),
-    /// An object is deleted and made anew; seen as that, or as one that has become another.
+    /// An object is deleted and created again; seen as both, or as one change.
     Recreate(u64),
     Rename(u64),
-    /// A Service or a Secret is of another type, a Namespace has other labels, a ReferenceGrant is another's.
+    /// A Service or a Secret changes its type, a Namespace its labels, a ReferenceGrant whom it is for.
     Turn(u64),
     /// An object is edited into one that is refused.
     Spoil(u64),
@@ -66,7 +66,7 @@ proptest! {
     fn incremental_is_full(events in events(), default_certificate: bool, watch_without_class: bool) {
         let settings = settings(default_certificate, watch_without_class);
         let mut running = Running::new(settings);
-        // A class from the start: without one there is little to be at odds about.
+        // A class from the start: without one there is little that could differ.
         running.apply(class());
         for event in events {
             match event {
@@ -116,7 +116,7 @@ struct Running {
     index: Index,
     /// Every object, served or not.
     all: Snapshot,
-    /// As the objects are written.
+    /// The objects as manifests.
     manifests: BTreeMap<ObjectKey, Value>,
     bindings: Bindings,
     statuses: Statuses,
@@ -151,7 +151,7 @@ impl Running {
         self.index.apply([Change::Delete(key)]);
     }
 
-    /// One that is there, or one that is not.
+    /// Deletes an object, whether it is there or not.
     fn delete(&mut self, bits: u64) {
         let key = read(&manifest(&mut Bits::new(bits))).unwrap().meta().key.clone();
         self.remove(key);
@@ -165,7 +165,7 @@ impl Running {
         Some((key.clone(), manifest.clone()))
     }
 
-    /// A route, an Ingress or a Service, since of these an edit need not concern all that they are read for.
+    /// Edits a route, an Ingress or a Service, since an edit of these need not affect everything that reads them.
     fn edit(&mut self, bits: u64) -> Result<(), TestCaseError> {
         self.compare()?;
         let mut bits = Bits::new(bits);
@@ -202,7 +202,7 @@ impl Running {
         }
     }
 
-    /// What is told of an object of another kind that is refused is that it is gone.
+    /// A refused object of a kind whose status we do not write counts as gone.
     fn spoil(&mut self, bits: u64) {
         let mut bits = Bits::new(bits);
         let Some((key, before)) = self.pick(&mut bits, |_| true) else { return };

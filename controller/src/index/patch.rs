@@ -1,4 +1,4 @@
-//! From one table to the next: what is not concerned stays the very same, by its `Arc`.
+//! Makes the next table out of the last one: parts that did not change keep their `Arc`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,19 +12,19 @@ use crate::translate::{
     HostTableKey, Listeners, Place, PortPlan, RuleSource, SharedChange, SharedHosts, Slots, assemble,
 };
 
-/// What is another than in the table from before.
+/// What differs from the last table.
 #[derive(Debug)]
 pub(super) struct Patch {
-    /// The frame from before, where there may be another one now.
+    /// The last frame, if it may have changed.
     pub(super) frame: Option<BTreeMap<PortKey, PortPlan>>,
     /// The slots whose host tables are new or gone.
     pub(super) slots: Vec<HostTableKey>,
-    /// The hosts that routes and Ingresses share in another way.
+    /// The changes in which hosts routes and Ingresses share, and how.
     pub(super) shares: Vec<SharedChange>,
 }
 
 impl Patch {
-    /// Makes the next table out of this one; says whether it is another.
+    /// Makes the next table out of this one; returns whether it differs.
     pub(super) fn carry_out(
         self,
         table: &mut Arc<Table>,
@@ -35,7 +35,7 @@ impl Patch {
         let mut changed = false;
         let mut to_share: BTreeSet<Place> = self.shares.into_iter().map(|change| change.place).collect();
         to_share.extend(self.slots.iter().flat_map(|slot| sharing(shared, slot)));
-        // Listeners that have been put together anew have all their host tables.
+        // Listeners that were assembled again already have all their host tables.
         let mut made = Set::default();
         if let Some(before) = self.frame {
             changed |= renew_frame(table, &before, &listeners.ports, slots, &mut made);
@@ -113,7 +113,7 @@ fn renew_place(
     true
 }
 
-/// Ports and listeners that are new, others, or gone.
+/// Adds, replaces and removes ports and listeners.
 fn renew_frame(
     table: &mut Arc<Table>,
     before: &BTreeMap<PortKey, PortPlan>,
@@ -174,7 +174,7 @@ fn renew_port(
     }
 }
 
-/// What stands behind all Ingress hosts of a port is another: each of their listeners has to know.
+/// The rules behind all Ingress hosts of a port have changed: each listener of these hosts refers to them.
 fn renew_default(table: &mut Arc<Table>, number: PortKey, listeners: &Listeners, slots: &Slots) -> bool {
     let Some(plan) = listeners.ports.get(&number) else { return false };
     let Some(port) = Arc::make_mut(table).ports.get_mut(&number).map(Arc::make_mut) else { return false };
@@ -187,7 +187,7 @@ fn renew_default(table: &mut Arc<Table>, number: PortKey, listeners: &Listeners,
     true
 }
 
-/// Puts the host tables of one listener in their places.
+/// Replaces the changed host tables of one listener.
 fn renew_hosts(
     table: &mut Arc<Table>,
     port: PortKey,

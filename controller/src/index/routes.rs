@@ -1,7 +1,7 @@
-//! Routes and hosts of Ingresses as they were translated, and the slots in which their rules stand.
+//! Routes and hosts of Ingresses as they were translated, and the slots that hold their rules.
 //!
-//! What a route has in a slot stands in the slot's table and nowhere else: where another route of the slot changes, it
-//! is taken from there. The slots of a host of Ingresses are that host's alone.
+//! A route's entries are kept in the tables of its slots and nowhere else: when another route of the slot changes, they
+//! are copied from there. The slots of an Ingress host belong to that host alone.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -25,7 +25,7 @@ use crate::{
 /// Every route and host of Ingresses as it was translated last.
 #[derive(Debug, Default)]
 pub(super) struct Routes {
-    /// Each by itself, as nearly half of a map's places are empty.
+    /// Boxed, as nearly half of a map's places are empty.
     known: Map<ObjectKey, Box<Known>>,
     hosts: Map<HostPattern, KnownHost>,
     tables: Slots,
@@ -37,7 +37,7 @@ pub(super) struct Routes {
 #[derive(Debug, Default)]
 struct Known {
     attached: Box<[Arc<ListenerId>]>,
-    /// It has its entries in these.
+    /// The slots that hold its entries.
     slots: Box<[HostTableKey]>,
 }
 
@@ -48,10 +48,10 @@ struct KnownHost {
     messages: HostMessages,
 }
 
-/// What becomes of a slot.
+/// The changes of a slot.
 #[derive(Debug, Default)]
 struct Pending {
-    /// Routes whose entries there are no longer theirs.
+    /// Routes whose old entries are removed.
     gone: Vec<ObjectKey>,
     fresh: Vec<Entry>,
 }
@@ -178,7 +178,7 @@ impl Routes {
         }
     }
 
-    /// The table of a slot at a Gateway: what the routes have there that did not change, and what others have now.
+    /// Builds the table of a slot at a Gateway from the entries of unchanged routes and the fresh ones.
     fn put_together(&mut self, slot: &HostTableKey, Pending { gone, fresh: mut entries }: Pending) {
         if let Some(before) = self.tables.get(slot) {
             let gone: Set<_> =
@@ -192,7 +192,7 @@ impl Routes {
             self.tables.remove(slot);
             return;
         }
-        // Where precedence leaves two equal, their order must not depend on which of them came last.
+        // The order of entries of equal precedence must not depend on which was translated last.
         entries.sort_by(|a, b| a.rule.route.cmp(&b.rule.route));
         self.tables.insert(slot.clone(), Arc::new(HostTable::compile(entries)));
     }

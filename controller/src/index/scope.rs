@@ -32,7 +32,7 @@ impl Scope {
         None
     }
 
-    /// Finds out which namespaces are served now. Returns which objects come and go with that.
+    /// Finds out which namespaces are served now. Returns the changes of served objects that follow from that.
     pub(super) fn renew(&mut self, snapshot: &Snapshot, settings: &Settings) -> Vec<Change> {
         self.served.renew(snapshot, settings);
         let mut changes = Vec::new();

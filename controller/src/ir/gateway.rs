@@ -39,9 +39,9 @@ pub struct Gateway {
     pub addresses: Vec<GatewayAddress>,
     /// `spec.infrastructure.parametersRef`.
     pub parameters: Option<Reference>,
-    /// `spec.infrastructure.labels`: those of what is made for it.
+    /// `spec.infrastructure.labels`: labels of the objects that are made for it.
     pub labels: BTreeMap<Box<str>, Box<str>>,
-    /// `spec.infrastructure.annotations`: the same.
+    /// `spec.infrastructure.annotations`: their annotations.
     pub annotations: BTreeMap<Box<str>, Box<str>>,
     /// Where clients have to show a certificate.
     pub client_validation: ClientValidation,
@@ -83,7 +83,7 @@ pub struct GatewayListener {
     pub protocol: ListenerProtocol,
     pub tls: Option<ListenerTls>,
     pub allowed: AllowedRoutes,
-    /// A value that a later release of the API may have added: the listener is not served for it.
+    /// A value that a later release of the API may have added; such a listener is not served.
     pub unsupported: Option<Box<str>>,
 }
 
@@ -112,7 +112,7 @@ impl ListenerProtocol {
         }
     }
 
-    /// What its port is a port of.
+    /// The transport of its port.
     pub fn transport(&self) -> Transport {
         match self {
             Self::Udp => Transport::Udp,

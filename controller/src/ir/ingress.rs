@@ -51,7 +51,7 @@ pub struct Redirect {
 pub struct Unserved {
     /// Annotations of ingress-nginx, without their prefix.
     pub protections: Box<[&'static str]>,
-    /// The first annotation that is on no list: where those close, too.
+    /// The first annotation that is on no list; it closes paths if annotations are strict.
     pub unknown: Option<Box<str>>,
     /// Whether its hosts are protected as a whole, or it is not known which of their requests are.
     pub whole_hosts: bool,
@@ -71,8 +71,8 @@ impl Unserved {
 }
 
 impl Ingress {
-    /// The hosts that its rules name. Those of its TLS are no hosts of their own: what they ask for is answered by rules
-    /// without a host.
+    /// The hosts that its rules name. Hosts that only its TLS names are not among them: rules without a host answer
+    /// their requests.
     pub fn hosts(&self) -> BTreeSet<HostPattern> {
         self.rules.iter().map(|rule| rule.host.clone()).collect()
     }
@@ -84,15 +84,15 @@ impl Ingress {
     }
 }
 
-/// `rules`, found by their hosts without a look at each: one Ingress may have thousands of hosts.
+/// `rules`, indexed by host: one Ingress may have thousands of hosts.
 #[derive(Clone, Debug, Default)]
 pub struct IngressRules {
     rules: Vec<IngressRule>,
-    /// Place of each rule and of its first path, by host; empty where there are [`FEW`] rules.
+    /// Place of each rule and of its first path, sorted by host; empty if there are no more than [`FEW`] rules.
     by_host: Box<[(usize, usize)]>,
 }
 
-/// So few rules or hosts are looked at one by one.
+/// Up to so many rules or hosts are searched one by one.
 const FEW: usize = 8;
 
 impl IngressRules {

@@ -24,7 +24,7 @@ use crate::ir::{
     gateway::{ClientValidation, GatewayAddress, GatewayListener, Reference},
 };
 
-/// `spec`, with those of its parts that have values which later releases may add to.
+/// `spec`. Parts with values that later releases may add to are read by themselves.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct GatewaySpec {
@@ -38,7 +38,7 @@ struct GatewaySpec {
     default_scope: Option<Part<GatewayDefaultScope>>,
 }
 
-/// `validation` of a frontend; the generated types of a default and of a port are two.
+/// `validation` of a frontend. A macro, since the generated types of the default and of a port differ.
 macro_rules! check_authorities {
     ($validation:expr, $checks:expr, $at:expr) => {{
         let (refs, at) = (&$validation.ca_certificate_refs, $at);
@@ -191,7 +191,7 @@ fn check_allowed_listeners(allowed: &Part<GatewayAllowedListeners>, checks: &mut
     }
 }
 
-/// `spec.tls` is checked and not served yet; a client certificate that would be asked for is not.
+/// `spec.tls` is checked and not served yet: clients are not asked for certificates.
 fn check_tls(tls: &GatewayTls, checks: &mut Checks, at: &Path<'_>) {
     if let Some(r) = tls.backend.as_ref().and_then(|b| b.client_certificate_ref.as_ref()) {
         let at = at.field("backend");

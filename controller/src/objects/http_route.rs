@@ -72,7 +72,7 @@ fn check_redirect(filters: &[ReadFilter], backends: &[ReadBackend], checks: &mut
     }
 }
 
-/// A prefix can be replaced where it is clear which one.
+/// A prefix can be replaced only where it is clear which one matched.
 fn check_prefix_replacement(
     matches: Option<&[Result<wire::HttpMatch, InvalidRule>]>,
     filters: &[ReadFilter],
@@ -82,7 +82,7 @@ fn check_prefix_replacement(
 ) {
     let of_backends: Vec<_> = backends.iter().map(|b| filters::replaces_prefix(&b.filters)).collect();
     let of_rule = filters::replaces_prefix(filters);
-    // The API server looks at backends only where exactly one of them has such a filter; what it takes is taken.
+    // The API server checks backends only where exactly one of them has such a filter; what it accepts is accepted.
     let is_asked = |kind: usize| of_rule[kind] || of_backends.iter().filter(|b| b[kind]).count() == 1;
     if !is_asked(0) && !is_asked(1) {
         return;
@@ -201,7 +201,7 @@ fn query(
         let value = matches::value(is_regex, param.value, checks, &at.field("value"))?;
         Ok(QueryMatch { name: param.name.into(), value })
     });
-    // All of them, so that each says what is wrong with it.
+    // All are read before an error returns, so that each reports its own.
     let all: Vec<_> = read.collect();
     all.into_iter().collect()
 }
@@ -228,7 +228,7 @@ fn duration(text: Option<&str>, checks: &mut Checks, at: &Path<'_>) -> Option<Du
     duration
 }
 
-/// The API server takes up to four parts in any order; GEP-2257 means the same by them.
+/// The API server accepts up to four parts in any order, with the meaning that GEP-2257 gives them.
 fn api_duration(text: &str) -> Option<Duration> {
     parse_duration(text).or_else(|| {
         let mut rest = text;

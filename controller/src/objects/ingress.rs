@@ -44,7 +44,7 @@ pub(crate) fn read(
     let (at_rules, at_tls) = (at.field("rules"), at.field("tls"));
     let rules = rules.into_iter().enumerate().filter_map(|(i, r)| rule(r, checks, &at_rules.index(i)));
     let rules: Vec<_> = rules.collect();
-    // Which requests a path that is left out would have taken is not known.
+    // It is unknown which requests a path that is left out would have matched.
     unserved.whole_hosts |= rules.iter().map(|rule| rule.paths.len()).sum::<usize>() < written;
     let tls = tls.into_iter().enumerate().map(|(i, t)| one_tls(t, checks, &at_tls.index(i)));
     let tls: Vec<_> = tls.collect();
@@ -70,7 +70,7 @@ pub(super) fn protected(
     spec: &Value,
     annotations: &BTreeMap<String, String>,
 ) -> (Unserved, Vec<IngressRule>) {
-    // The problems of the object say already what is wrong with it.
+    // The problems of the object already say what is wrong with it.
     let mut checks = Checks::of("", Origin::ApiServer);
     let mut unserved = annotations::read(annotations, &mut checks).unserved;
     // It is unknown which paths it would have protected, so it protects the whole hosts.
@@ -110,7 +110,7 @@ fn rule(rule: WrittenRule, checks: &mut Checks, at: &Path<'_>) -> Option<Ingress
     let host = host(rule.host.as_deref().unwrap_or_default(), checks, &at.field("host"));
     let at = at.field("http");
     let paths = match rule.http {
-        // A rule of a host alone is for the default backend.
+        // A host without paths is served by the default backend.
         None => Vec::new(),
         Some(http) => {
             let at = at.field("paths");
@@ -122,7 +122,7 @@ fn rule(rule: WrittenRule, checks: &mut Checks, at: &Path<'_>) -> Option<Ingress
     Some(IngressRule { host: host?, paths })
 }
 
-/// A host of a rule or of `tls`; `None` is refused.
+/// A host of a rule or of `tls`; `None` if it is refused.
 fn host(text: &str, checks: &mut Checks, at: &Path<'_>) -> Option<HostPattern> {
     if text.parse::<IpAddr>().is_ok() {
         checks.error(at, "must be a DNS name, not an IP address");

@@ -114,7 +114,7 @@ pub fn parse_count(text: &str) -> Result<usize, String> {
     count.ok_or_else(|| format!("{text:?} is not a number of 1 or more"))
 }
 
-/// Networks, between commas or white space.
+/// Networks, separated by commas or white space.
 fn networks(text: &str) -> Result<Vec<(IpAddr, u8)>, String> {
     let parts = text.split(|c: char| c == ',' || c.is_whitespace()).filter(|part| !part.is_empty());
     parts.map(parse_network).collect()

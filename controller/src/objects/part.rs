@@ -35,7 +35,7 @@ impl<T: DeserializeOwned> Part<T> {
         typed::part(&self.0, at, checks)
     }
 
-    /// As much of it as another type has.
+    /// Reads those of its fields that another type has.
     pub(crate) fn read_as<U: DeserializeOwned>(&self) -> Option<U> {
         U::deserialize(&self.0).ok()
     }

@@ -115,7 +115,7 @@ fn parents(spec: &Value) -> Box<[Arc<ParentRef>]> {
     let written = spec.get("parentRefs").and_then(Value::as_array);
     let refs = written.into_iter().flatten().take(parent_refs::MOST).filter_map(|parent| {
         let parent: wire::ParentRef = serde_json::from_value(parent.clone()).ok()?;
-        // The problems of the object say already what is wrong with it.
+        // The problems of the object already say what is wrong with it.
         let mut checks = Checks::of("", Origin::ApiServer);
         let read = parent_refs::read(vec![parent], &mut checks, &Path::Root);
         (!checks.refused()).then_some(read)

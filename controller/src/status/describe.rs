@@ -44,7 +44,7 @@ fn conditions(f: &mut fmt::Formatter<'_>, indent: usize, conditions: &[Condition
         let Condition { kind, status, reason, message, .. } = condition;
         let status = format!("{status:?}");
         write!(f, "{:indent$}{:<20}  {status:<5}  {reason}", "", kind.as_str())?;
-        // Where all is well, the reason says it.
+        // If all is well, the reason says enough.
         match condition.is_good() {
             true => writeln!(f)?,
             false => writeln!(f, ": {message}")?,
@@ -72,7 +72,7 @@ impl Condition {
         if meaning.passing || self.status != meaning.good {
             return false;
         }
-        // Accepted in part, or served in part
+        // Not if it is accepted or served only in part.
         meaning.good == ConditionStatus::False
             || self.reason == meaning.name && !self.message.starts_with("not ")
     }

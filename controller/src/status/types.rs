@@ -35,7 +35,7 @@ pub enum ConditionStatus {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Report {
     pub status: Status,
-    /// For the owner's eyes: the admin port and `portcullis check`.
+    /// For the owner; shown at the admin port and by `portcullis check`.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     pub messages: Box<[Message]>,
 }
@@ -66,7 +66,7 @@ pub enum Subject<'s> {
 pub struct Message {
     pub level: Level,
     pub text: String,
-    /// What it is about, where it is counted.
+    /// The topic under which it is counted, if it is.
     #[serde(skip)]
     pub topic: Option<Topic>,
 }
@@ -131,7 +131,7 @@ pub struct RouteGroupKind {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct RouteStatus {
-    /// Ours alone; those of other controllers are kept by whoever writes.
+    /// Ours alone; the writer keeps those of other controllers.
     pub parents: Box<[RouteParentStatus]>,
 }
 
@@ -256,7 +256,7 @@ impl Status {
         }
     }
 
-    /// Where clients reach what it is about.
+    /// The addresses at which clients reach the object.
     pub fn addresses(&self) -> Vec<&str> {
         match self {
             Self::Listeners(status) => status.addresses.iter().map(|a| &*a.value).collect(),
@@ -267,7 +267,7 @@ impl Status {
         }
     }
 
-    /// The generation of the object that it was made of, where it says so: all its conditions are of one.
+    /// The generation of the object that it was made from, if it has conditions: they all name the same one.
     pub fn observed_generation(&self) -> Option<i64> {
         let conditions = match self {
             Self::Conditions(status) => &*status.conditions,

@@ -14,11 +14,11 @@ pub struct IngressTls {
     pub secret: Option<Box<str>>,
 }
 
-/// `tls`, found by host without a look at each: one Ingress may name thousands of hosts.
+/// `tls`, indexed by host: one Ingress may name thousands of hosts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsSections {
     sections: Vec<IngressTls>,
-    /// Each host as `(section, host in it)`, in the order of hosts and then of sections; empty where there are [`FEW`].
+    /// Each host as `(section, host in it)`, sorted by host, then by section; empty if there are no more than [`FEW`].
     by_host: Box<[(u32, u32)]>,
 }
 
@@ -35,14 +35,14 @@ impl TlsSections {
         exact.or_else(covering).or_else(every).map(|place| &self.sections[place])
     }
 
-    /// Replaces the Secrets of sections.
+    /// Removes the Secrets that `keep` does not accept; these sections get the default certificate.
     pub fn keep_secrets(&mut self, keep: impl Fn(&str) -> bool) {
         for section in &mut self.sections {
             section.secret = section.secret.take().filter(|secret| keep(secret));
         }
     }
 
-    /// The place of the first section that names a host just so.
+    /// The place of the first section that names exactly this host.
     fn first_with(&self, host: &HostPattern) -> Option<usize> {
         if self.by_host.is_empty() {
             return self.sections.iter().position(|section| section.hosts.contains(host));

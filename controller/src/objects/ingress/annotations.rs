@@ -7,8 +7,8 @@
 //! snippet.rs   whether a snippet does no more than set headers
 //! ```
 //!
-//! What protects and is not served closes what it protects; `portcullis.dev/unsupported: ignore` on the object serves it
-//! without. What does not protect, and names that are on no list, are warnings.
+//! An annotation that protects and is not served closes what it protects; with `portcullis.dev/unsupported: ignore` the
+//! object is served without it. Annotations that do not protect, and names that are on no list, are warnings.
 
 mod family;
 mod known;

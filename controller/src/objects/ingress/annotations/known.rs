@@ -8,7 +8,7 @@
 use super::snippet;
 use Protects::{Host, Nothing, Paths};
 
-/// Other names of the same, in the source alone.
+/// Other names of listed annotations, which only the source has.
 const ALIASES: &str = "aliases of other annotations";
 /// Written by users, and read by no release from 1.15 on.
 pub(super) const WITHOUT_EFFECT: &str = "without effect in 1.15";
@@ -72,7 +72,7 @@ impl Known {
         }
     }
 
-    /// Whether it asks for something of the connection's TLS that a Gateway's listener does not ask for it.
+    /// Whether it asks for something of the connection's TLS that a Gateway's listener does not do.
     pub(super) fn asks_for_own_tls(&self, value: &str) -> bool {
         matches!(self.group, "CertificateAuth" | "SSLPassthrough") && !self.asks_for_nothing(value)
     }
