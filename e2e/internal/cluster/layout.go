@@ -20,7 +20,9 @@ import (
 
 // The addresses exist only inside the namespaces.
 const (
-	OutsideIP   = "172.18.0.1"
+	OutsideIP = "172.18.0.1"
+	// LoadSources are further addresses of the outside: each load comes from one of its own.
+	LoadSources = "172.18.128.0/17"
 	NodeNetwork = "172.18.0.0/16"
 	PodNetwork  = "10.244.0.0/16"
 	Services    = "10.96.0.0/16"

@@ -26,6 +26,7 @@ func (c *Cluster) network(ctx context.Context) error {
 		"link set br0 up",
 		"addr add " + OutsideIP + "/16 dev br0",
 		"addr add " + OutsideIP6 + "/64 dev br0 nodad",
+		"route add local " + LoadSources + " dev lo",
 	}
 	if err := ip(ctx, "netns add "+c.Outside); err != nil {
 		return err

@@ -2,13 +2,19 @@ package kit
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptrace"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"portcullis.dev/e2e/internal/cluster"
 )
 
 // Load asks for the same thing over and over, from several workers.
@@ -66,7 +72,7 @@ const (
 	shownLines   = 20
 )
 
-// Start begins it; it ends with the scenario at the latest.
+// Start begins it, from an address of its own unless the client names one; it ends with the scenario at the latest.
 func (s *S) Start(l Load) *Running {
 	s.T.Helper()
 	if l.Pace == 0 {
@@ -75,14 +81,36 @@ func (s *S) Start(l Load) *Running {
 	if l.AtMost == 0 {
 		l.AtMost = 10 * time.Minute
 	}
+	source := l.Client.Source
+	if source == "" && l.Client.Netns == "" {
+		source = nextLoadSource()
+	}
 	ctx, cancel := context.WithTimeout(s.ctx, l.AtMost)
 	r := &Running{s: s, cancel: cancel, begun: time.Now()}
 	for i := range l.Workers + l.Fresh {
-		client := l.Client.Another(func(c *Client) { c.Fresh = i >= l.Workers })
+		client := l.Client.Another(func(c *Client) { c.Fresh = i >= l.Workers; c.Source = source })
 		r.wait.Go(func() { r.work(ctx, client, l) })
 	}
 	s.T.Cleanup(func() { cancel(); r.wait.Wait() })
 	return r
+}
+
+// loadSources counts the addresses given out, from a random one on: a kept cluster remembers those of the run before.
+var loadSources atomic.Uint32
+
+func init() { loadSources.Store(rand.Uint32()) }
+
+// nextLoadSource is an address that no load before this one came from. After a pod has been killed, connection tracking
+// on the nodes remembers the connections to it for minutes, and sends a new connection that comes from the same address
+// and port to the dead pod (`no route to host`). Real clients are many; here one address would stand for all of them,
+// and come to the same port again within a few thousand connections.
+func nextLoadSource() string {
+	network := netip.MustParsePrefix(cluster.LoadSources)
+	first := binary.BigEndian.Uint32(network.Addr().AsSlice())
+	hosts := uint32(1)<<(32-network.Bits()) - 2 // neither the network's address nor its broadcast address
+	var address [4]byte
+	binary.BigEndian.PutUint32(address[:], first+1+loadSources.Add(1)%hosts)
+	return netip.AddrFrom4(address).String()
 }
 
 // Stop ends it.
