@@ -84,12 +84,12 @@ pub struct ClusterArgs {
         value_parser = parse_namespaced
     )]
     pub lease: (String, String),
-    /// Carry requests to loopback and to the addresses of this machine too, but for the ports that are bound here: for
-    /// backends on the same node as pods on the nodes' network. Whoever may write EndpointSlices then reaches what else
-    /// listens there. From a folder it is always so.
+    /// Carry requests also to loopback and to the addresses of this machine, except the ports that are bound here: for
+    /// backends on the same node, where pods are on the nodes' network. Whoever may write EndpointSlices then reaches
+    /// what else listens there. Always so with objects of a folder.
     #[arg(long, env = "PORTCULLIS_LOCAL_BACKENDS")]
     pub local_backends: bool,
-    /// What this replica is called in the Lease; the machine's name when not given.
+    /// Name of this replica in the Lease; the machine's name when not given.
     #[arg(long, value_name = "NAME", env = "POD_NAME")]
     pub identity: Option<String>,
     /// Name of this manager in `metadata.managedFields` of the objects that it writes.
@@ -140,12 +140,13 @@ pub struct ServeArgs {
     /// be given several times.
     #[arg(long, value_name = "CIDR", env = "PORTCULLIS_PROXY_PROTOCOL", value_delimiter = ',', value_parser = parse_network)]
     pub proxy_protocol: Vec<(IpAddr, u8)>,
-    /// How long an answer of an HTTP/2 backend that has begun may go on with nothing in either direction, as that of a gRPC
-    /// watch does.
+    /// How long an answer of an HTTP/2 backend that has begun may be silent in both directions, as that of a gRPC watch
+    /// may be.
     #[arg(long, value_name = "DURATION", default_value = "5m", env = "PORTCULLIS_STREAM_IDLE_TIMEOUT", value_parser = parse_limit)]
     pub stream_idle_timeout: Duration,
-    /// What carries requests. `all`: Portcullis itself those to HTTP/1 backends, pingora those to HTTP/2 backends and
-    /// upgrades (WebSocket). `pingora`: pingora all of them; of pipelined requests it answers the first alone.
+    /// What carries requests. `all`: Portcullis itself carries those to HTTP/1 backends, pingora those to HTTP/2
+    /// backends and upgrades (WebSocket). `pingora`: pingora carries all of them; of pipelined requests it answers only
+    /// the first.
     #[arg(long, value_name = "CARRIERS", value_enum, default_value = "all", env = "PORTCULLIS_CARRIERS")]
     pub carriers: CarriersArg,
     /// Connections that clients may hold at a time. When the limit is reached, a new connection closes an idle one; if none is
@@ -222,7 +223,7 @@ pub struct CheckArgs {
 
 #[derive(Clone, Debug, Args)]
 pub struct ExplainArgs {
-    /// The request's URL; its scheme and port say which listeners are asked.
+    /// The request's URL; its scheme and port decide which listeners are asked.
     #[arg(value_name = "URL")]
     pub url: String,
     /// The request's method.
@@ -231,7 +232,7 @@ pub struct ExplainArgs {
     /// A header of the request; may be given several times.
     #[arg(long, value_name = "NAME: VALUE")]
     pub header: Vec<String>,
-    /// Folder whose objects are asked, as they stand; they need not be served.
+    /// Folder of objects to explain the request by; they need not be served.
     #[arg(long, value_name = "DIR", conflicts_with = "admin")]
     pub manifests: Option<PathBuf>,
     #[command(flatten)]
@@ -277,7 +278,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| format!("{text:?} is not a duration such as 30s, 1m30s or 500ms"))
 }
 
-/// Reads a duration that is not nothing.
+/// Reads a duration longer than zero.
 pub fn parse_limit(text: &str) -> Result<Duration, String> {
     let limit = parse_duration(text)?;
     if limit.is_zero() { Err(format!("{text:?} would leave no time at all")) } else { Ok(limit) }

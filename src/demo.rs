@@ -55,7 +55,7 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<()> {
         anyhow::bail!("{why}; --port-offset chooses other ports");
     }
     let invitation = invitation(folder.path(), &args, running.admin());
-    // Whoever closed the standard output does not want to read it.
+    // If standard output is closed, nobody reads it.
     let _ = std::io::stdout().write_all(invitation.as_bytes());
     running.until_stopped(stop, &serve).await;
     following.abort();
@@ -136,7 +136,7 @@ impl Backends {
             }
         }
         let wanted = wanted(self.slices.values().map(|slice| &**slice));
-        // The ones that go first, so that an address can change hands.
+        // Old backends are stopped first, so that an address can change hands.
         for (_, (_, echo)) in self.running.extract_if(.., |address, (is, _)| wanted.get(address) != Some(is))
         {
             echo.stop().await;
@@ -172,7 +172,7 @@ fn wanted<'s>(slices: impl IntoIterator<Item = &'s EndpointSlice>) -> BTreeMap<S
     wanted
 }
 
-/// On loopback alone: the key of the example's certificate is known to everybody.
+/// On loopback only: everybody knows the key of the example's certificate.
 fn serve_args(args: &DemoArgs) -> ServeArgs {
     ServeArgs {
         objects: ObjectArgs::default(),

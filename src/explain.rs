@@ -1,4 +1,4 @@
-//! `portcullis explain`: what becomes of a request, and why. The decision is the proxy's own; nothing is sent.
+//! `portcullis explain`: what happens to a request, and why. The decision is the proxy's own; nothing is sent.
 //!
 //! ```text
 //! --manifests DIR  objects -> table -> explain
@@ -28,7 +28,7 @@ pub struct Question {
     headers: HeaderMap,
 }
 
-/// A running instance has so long to answer.
+/// How long a running instance may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// An explanation of a rule with thousands of header edits stays below this.
 const MAX_ANSWER: usize = 4 << 20;
@@ -138,7 +138,7 @@ impl Question {
         query
     }
 
-    /// What becomes of the request.
+    /// What happens to the request.
     ///
     /// # Errors
     /// Where it is refused before anything is decided about it.
@@ -173,8 +173,8 @@ impl Question {
     }
 }
 
-/// The port of the table that clients reach by this number. Gateways with addresses of their own may share one; then it is
-/// the one that has a listener for the host.
+/// The port of the table that clients reach by this number. If Gateways with addresses of their own use the same one,
+/// it is the port that has a listener for the host.
 fn port(table: &Table, number: u16, tls: bool, host: &str) -> PortKey {
     let spoken = if tls { Protocol::Tls } else { Protocol::Http };
     let reached = table.ports.iter().filter(|(_, port)| {

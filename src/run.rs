@@ -58,13 +58,13 @@ pub struct Running {
 
 /// What differs between a folder and a cluster.
 struct Links {
-    /// Whether listeners are made by whoever may, and not by whoever runs this process.
+    /// Whether listeners are made by other people than those who run this process.
     many_owners: bool,
     local: LocalBackends,
     known: own::Known,
 }
 
-/// Changes of objects that may wait; a source that is faster waits itself.
+/// Deltas that may wait for the controller; a source that is faster has to wait.
 const DELTAS_WAITING: usize = 64;
 
 /// Serves the objects of a folder, or of a cluster, until a signal says to stop.
@@ -221,10 +221,10 @@ impl Running {
     }
 }
 
-/// Ports that our own Service lacks, by those that are bound for them, and why.
+/// Ports that our own Service lacks, by the bound port, and why.
 type Lacking = BTreeMap<PortKey, String>;
 
-/// Which ports are bound, and which of them nobody reaches all the same.
+/// Reports which ports are bound, and which of these clients cannot reach.
 async fn report_bindings(
     mut bindings: watch::Receiver<Arc<Bindings>>,
     mut lacking: watch::Receiver<Lacking>,
@@ -262,8 +262,8 @@ fn raise_file_limit() -> usize {
 /// The limit of open files that is assumed if it cannot be read.
 const FEW_FILES: u64 = 1024;
 
-/// How often an HTTP/2 backend is pinged: not more often than makes sense, and no less often than servers of gRPC put up
-/// with for ever.
+/// The shortest and the longest interval between pings of an HTTP/2 backend. gRPC servers tolerate one ping in five
+/// minutes for ever.
 const PINGS: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(300));
 
 fn workers(args: &ServeArgs) -> usize {
@@ -308,7 +308,7 @@ fn settings(args: &ServeArgs) -> anyhow::Result<Settings> {
     })
 }
 
-/// What is shown for hosts without a certificate of their own: encrypted, and known to nobody.
+/// The certificate for hosts without one of their own: it encrypts, and no client trusts it.
 fn self_signed() -> anyhow::Result<Certificate> {
     let mut params = rcgen::CertificateParams::new(["default.portcullis.invalid".to_owned()])?;
     params.distinguished_name.push(rcgen::DnType::CommonName, "Portcullis default certificate");

@@ -1,4 +1,4 @@
-//! What becomes of a request. One pure function decides, and carriers carry out what it says:
+//! Decides what happens to a request. One pure function decides, and carriers carry out its decision:
 //!
 //! ```text
 //! decide(table, request, connection, random) -> Answer | Forward | Ask(check, cursor)
@@ -6,7 +6,7 @@
 //! route.on_answer(status, attempts)          -> Pass | Retry
 //! ```
 //!
-//! Total: whatever a client sends gets an answer. Nothing here reads a clock or a socket, and chance comes in as an
+//! Total: whatever a client sends gets an answer. Nothing here reads a clock or a socket, and randomness comes in as an
 //! argument.
 
 mod answer;
@@ -67,7 +67,7 @@ pub struct Tls<'c> {
     pub client_auth: &'c ClientAuth,
 }
 
-/// What becomes of a request.
+/// What happens to a request.
 #[derive(Debug)]
 pub enum Decision<'t, 'r> {
     /// The proxy answers by itself.
@@ -78,7 +78,7 @@ pub enum Decision<'t, 'r> {
     Ask(&'t Check, Cursor<'t, 'r>),
 }
 
-/// What a check came to.
+/// The outcome of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The request goes on.
@@ -87,7 +87,7 @@ pub enum Outcome {
     Deny(Rejection, &'static str),
 }
 
-/// Where a decision stands that waits for a check.
+/// A decision that waits for a check.
 #[derive(Debug)]
 pub struct Cursor<'t, 'r> {
     chosen: Chosen<'t, 'r>,
@@ -161,12 +161,12 @@ fn select<'t>(
     Ok(selected)
 }
 
-/// Whether a connection may ask for what is a listener's. One that reuses a connection for another host must not pass by
-/// what that host asks of its clients.
+/// Whether a connection may send requests to a listener. A client that reuses a connection for another host must not
+/// bypass what that host requires of its clients.
 ///
-/// At a Gateway the handshake was for that very listener. Between hosts of Ingresses server name and Host may differ, as with
-/// ingress-nginx; but the policy of client authentication has to be that of the handshake. An unknown or missing server name
-/// was greeted with their default certificate.
+/// At a Gateway the handshake has to be for the same listener. Among hosts of Ingresses server name and Host may
+/// differ, as with ingress-nginx; but the policy of client authentication has to be that of the handshake. Clients with
+/// an unknown or missing server name were shown the default certificate of Ingresses.
 fn is_directed(connection: &Connection<'_>, port: &Port, listener: &Arc<Listener>) -> bool {
     let Some(tls) = connection.tls else { return true };
     let greeted = port.greeted(tls.server_name);
@@ -189,7 +189,7 @@ struct Chosen<'t, 'r> {
 }
 
 impl<'t, 'r> Chosen<'t, 'r> {
-    /// Does the steps of the rule that bear on the request's way, from this one on.
+    /// Goes through the rule's steps, from this place on, and carries out those that decide where the request goes.
     fn follow(self, from: usize, trace: &mut impl Trace<'t>) -> Decision<'t, 'r> {
         let rule = self.selected.rule;
         for (place, step) in rule.steps.iter().enumerate().skip(from) {
@@ -258,7 +258,7 @@ impl<'t, 'r> Chosen<'t, 'r> {
         Ok(())
     }
 
-    /// Path and query for the backend, where they are not those of the client.
+    /// Path and query for the backend, if they differ from the client's.
     fn forwarded(&self, route: &Route) -> Result<Option<Box<str>>, InvalidPath> {
         let reading = self.selected.reading;
         let Some(rewrite) = route.rewritten(|rewrite| rewrite.path.as_ref()) else {
@@ -294,7 +294,7 @@ impl<'t, 'r> Chosen<'t, 'r> {
 }
 
 impl Connection<'_> {
-    /// The listener's port; behind a proxy that ended the client's TLS, that of the client's scheme.
+    /// The port for redirects: the listener's; behind a proxy that ended the client's TLS, that of the client's scheme.
     fn redirected_port(&self) -> u16 {
         match (self.scheme, &self.tls) {
             ("https", None) => 443,

@@ -1,8 +1,8 @@
-//! Why a request goes where it goes: the decision itself, with somebody listening.
+//! Explains why a request goes where it goes: makes the decision itself, and records what it passes.
 //!
-//! Nothing is decided here. The listener, the rule and the steps are those that [`decide`](crate::decide()) passed; what
-//! is added is what it did not have to look at: the rule that comes next, and the rule that nearly took the request.
-//! Checks are taken as passed.
+//! Nothing is decided here. The listener, the rule and the steps are those that [`decide`](crate::decide()) passed.
+//! Added is what it does not look at: the rule that comes next, and the rule that nearly took the request. Checks are
+//! taken as passed.
 
 mod listen;
 mod next;
@@ -16,7 +16,7 @@ use crate::{
 };
 use listen::Listened;
 
-/// What became of a request, and why.
+/// What happens to a request, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Explanation {
     /// The request: method, host, path and query.
@@ -36,7 +36,7 @@ pub struct Explanation {
     /// What the rule does, in the order of work.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<String>,
-    /// Who may answer; one of them does, by weight.
+    /// The backends; one of them answers, by weight.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub backends: Vec<ExplainedBackend>,
     /// What comes out.
@@ -95,9 +95,9 @@ pub struct NearestMiss {
 pub struct ExplainedBackend {
     /// `namespace/service:port`, or why there is none.
     pub backend: String,
-    /// Its share of the requests is this by the sum of all.
+    /// Its share of the requests is this divided by the sum of all.
     pub weight: u32,
-    /// What is spoken to it.
+    /// The protocol that is spoken to it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub protocol: Option<String>,
     /// What is done for this backend alone.
@@ -113,7 +113,7 @@ pub struct ExplainedBackend {
 pub enum ExplainedOutcome {
     /// A backend is asked.
     Forwarded {
-        /// Path and query, where they are not those of the client.
+        /// Path and query, if they differ from the client's.
         #[serde(skip_serializing_if = "Option::is_none")]
         target: Option<String>,
         /// What carries the request, unless `--carriers` says otherwise ([`crate::Carrier`]).
@@ -132,10 +132,10 @@ pub enum ExplainedOutcome {
     },
 }
 
-/// So many endpoints are listed; more are counted.
+/// Up to so many endpoints are listed; the others are counted.
 const ENDPOINTS: usize = 16;
 
-/// Explains what becomes of a request.
+/// Explains what happens to a request.
 pub fn explain(table: &Table, request: Request<'_>, connection: Connection<'_>) -> Explanation {
     let mut listened = Listened::default();
     let mut decision = decide_with(table, request, connection, 0, &mut listened);
@@ -210,7 +210,7 @@ fn outcome(decision: Decision<'_, '_>) -> ExplainedOutcome {
                 why: answer.rejection.map(|(_, why)| why.to_owned()),
             }
         }
-        // Every check is passed before.
+        // Not reached: every check was passed above.
         Decision::Ask(..) => ExplainedOutcome::Forwarded { target: None, carrier: None },
     }
 }

@@ -1,7 +1,7 @@
 //! The immutable routing table: which route takes a request, and what is decided about it.
 //!
-//! No I/O, no clock, no Kubernetes client, no proxy: what a table is built from has been read, checked and
-//! resolved before; what carries out its answer stands elsewhere.
+//! No I/O, no clock, no Kubernetes client, no proxy: the parts of a table have been read, checked and resolved
+//! before; decisions are carried out elsewhere.
 //!
 //! ```text
 //! Table -> Port (80, 443, ...) -> Listener (by host) -> HostTable (by the route's own host) -> Rule -> Backends

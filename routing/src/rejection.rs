@@ -21,7 +21,7 @@ pub enum Rejection {
     HeaderTooLarge,
     /// The rule has no backend, or the one chosen is broken.
     BrokenBackend,
-    /// What protects the rule is not served, so that nobody gets past it.
+    /// A protection of the rule is not served, so the rule is closed.
     Closed,
     /// The backend could not be reached, or broke off.
     BadGateway,

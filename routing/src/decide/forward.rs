@@ -1,4 +1,4 @@
-//! A request that a backend is asked for: by which rule, with which steps, and what its answer leads to.
+//! A request that goes to a backend: by which rule, with which steps, and what happens to the answer.
 
 use std::{fmt, sync::Arc};
 
@@ -12,7 +12,7 @@ use crate::{
 pub struct Forward {
     /// The rule that takes it, and the backend that was chosen.
     pub route: Route,
-    /// Path and query for the backend, where they are not those of the client.
+    /// Path and query for the backend, if they differ from the client's.
     pub target: Option<Box<str>>,
     /// What carries it.
     pub carrier: Carrier,
@@ -50,7 +50,7 @@ impl fmt::Display for Carrier {
 #[derive(Debug)]
 pub struct Route {
     rule: Arc<Rule>,
-    /// Its place in the rule; beyond the last one, none was chosen.
+    /// The place of the backend in the rule; past the last one if none was chosen.
     choice: usize,
 }
 
@@ -63,7 +63,7 @@ pub struct Attempts {
     pub repeatable: bool,
 }
 
-/// What becomes of a backend's answer.
+/// What happens to a backend's answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnAnswer {
     /// It goes to the client, changed by [`Route::edit_answer`].
@@ -78,7 +78,7 @@ impl Route {
         Self { rule: Arc::clone(rule), choice: choice.unwrap_or(usize::MAX) }
     }
 
-    /// What becomes of an answer with this status (HTTPRouteRetry `codes` and `attempts`).
+    /// What happens to an answer with this status (HTTPRouteRetry `codes` and `attempts`).
     pub fn on_answer(&self, status: u16, attempts: Attempts) -> OnAnswer {
         match &self.rule.retry {
             Some(retry)
@@ -131,7 +131,7 @@ impl Route {
         self.allow_origins(request, answer);
     }
 
-    /// Says on an answer which pages of other origins may read it; those of our own are no exception.
+    /// Adds the CORS headers to an answer: a backend's, or one of our own.
     pub fn allow_origins(&self, request: &dyn Headers, answer: &mut impl HeadersMut) {
         for step in self.steps() {
             if let Step::Cors(cors) = step {
@@ -140,12 +140,12 @@ impl Route {
         }
     }
 
-    /// The Host that the backend sees, where it is not the client's.
+    /// The Host that the backend sees, if it differs from the client's.
     pub fn host(&self) -> Option<&HostRewrite> {
         self.rewritten(|rewrite| rewrite.hostname.as_ref())
     }
 
-    /// Whom a copy of the request may go to ([`Mirror::takes`]).
+    /// The mirrors that may get a copy of the request ([`Mirror::takes`]).
     pub fn mirrors(&self) -> impl Iterator<Item = &Mirror> {
         self.steps().filter_map(|step| match step {
             Step::Mirror(mirror) => Some(mirror),
@@ -153,7 +153,7 @@ impl Route {
         })
     }
 
-    /// What is rewritten: the backend's word before the rule's.
+    /// A part of what is rewritten; the backend's rewrite overrides the rule's.
     pub(super) fn rewritten<'r, T>(
         &'r self,
         part: impl Fn(&'r UrlRewrite) -> Option<&'r T>,

@@ -8,8 +8,8 @@ use crate::{
     path::{InvalidPath, Reading},
 };
 
-/// A listener of a port. What it serves and what becomes of TLS are its own: one port may end TLS for a hostname and pass it
-/// through for another.
+/// A listener of a port. What it serves and what happens to TLS are its own: one port may end TLS for a hostname and
+/// pass it through for another.
 #[derive(Clone, Debug)]
 pub struct Listener {
     /// Whose it is.
@@ -25,7 +25,7 @@ pub struct Listener {
 pub struct ListenerId {
     /// Whose it is.
     pub owner: ListenerOwner,
-    /// Its name among theirs; empty where there is one alone.
+    /// Its name among the owner's listeners; empty if there is only one.
     pub section: Box<str>,
 }
 
@@ -63,8 +63,8 @@ pub enum TlsMode {
 
 /// What a listener asks of its clients' certificates.
 ///
-/// A session is resumed without asking again, and so under the policy alone under which it began: whoever ends TLS keeps
-/// sessions apart by this value.
+/// A session is resumed without asking again, and so only under the policy under which it began: what ends TLS has to
+/// keep sessions apart by this value.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ClientAuth {
     /// No certificate is requested.
@@ -92,12 +92,12 @@ pub struct HttpRoutes {
     /// By the hostname that the route itself names ([`HostPattern::Any`] where it names none); asked from the most specific
     /// one down, so that the route's own hostname comes first in precedence.
     pub hosts: HostMap<Arc<HostTable>>,
-    /// Asked for what `hosts` leave: the Ingress of the same hostname behind a Gateway's listener.
+    /// Asked if no rule of `hosts` matches: the Ingress of the same hostname behind a Gateway's listener.
     pub fallback: Option<Arc<Listener>>,
 }
 
 impl Listener {
-    /// One that serves HTTP in plain.
+    /// A listener for plain HTTP.
     pub fn http(id: impl Into<Arc<ListenerId>>, routes: HttpRoutes) -> Self {
         Self { id: id.into(), tls: TlsMode::None, serves: Serves::Http(routes) }
     }
@@ -120,9 +120,9 @@ impl Listener {
 
     /// The rule that takes a request for `host` (lower case, no port).
     ///
-    /// Whoever reads the path in another way (the backend, another listener of this host) finds the same rule, so that
-    /// nobody passes by a rule with a second reading. Does not allocate for a path that is canonical and has no escapes
-    /// that are read in two ways.
+    /// If the path is read in another way (by the backend, or another listener of this host), the rule is the same, so
+    /// that no rule can be bypassed by a second reading. Does not allocate for a path that is canonical and has no
+    /// escapes that are read in two ways.
     ///
     /// # Errors
     /// [`InvalidPath::Ambiguous`] where another reading leads to another rule, [`InvalidPath::AboveRoot`] where Ingresses
