@@ -13,8 +13,8 @@ import (
 	"portcullis.dev/e2e/internal/portcullis"
 )
 
-// owners has a Gateway for everybody's routes in one namespace. In another one are a route and an Ingress at it, which a
-// rival in the first one can outdo.
+// owners has a Gateway in one namespace, for routes of all namespaces. In another namespace are a route at it and an
+// Ingress, whose requests a rival in the first namespace can take.
 const owners = `
 apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
@@ -85,17 +85,17 @@ spec:
   rules: [{ backendRefs: [{ name: rival, port: 80 }] }]
 `
 
-// contest is what both of them are asked.
+// contest is a scenario with objects of both.
 type contest struct {
 	s      *kit.S
 	owner  string // the owner's namespace
 	client *kit.Client
 	load   *kit.Running
-	// processes are those that serve.
+	// processes are the containers that serve.
 	processes []string
 }
 
-// begin makes the owner's objects, then the rival's, and asks for something else all the time.
+// begin makes the owner's objects, then the rival's, with load on another route all the time.
 func begin(s *kit.S, labels ...string) contest {
 	s.T.Helper()
 	c := contest{s: s, owner: s.NewNamespace("owner", labels...)}
@@ -111,7 +111,7 @@ func begin(s *kit.S, labels ...string) contest {
 	return c
 }
 
-// awaitSecondAfterOwner has what is made afterwards be younger: the API server's times have seconds and no more.
+// awaitSecondAfterOwner makes sure that later objects are younger: the API server's times are in whole seconds.
 func (c contest) awaitSecondAfterOwner() {
 	c.s.T.Helper()
 	route, err := c.s.Gateway.GatewayV1().HTTPRoutes(c.owner).Get(c.s.Context(), "owner", metav1.GetOptions{})
@@ -136,7 +136,7 @@ func (c contest) served() {
 	awaitListener(c.s, c.s.Namespace, "taker", "http", "Accepted", metav1.ConditionTrue, "Accepted")
 }
 
-// refused expects the hostnames that the owner has, too, to be answered by the owner, and the rival to be told why.
+// refused expects the owner to answer the hostnames that both have, and the rival's statuses to say why.
 func (c contest) refused() {
 	c.s.T.Helper()
 	for _, host := range []string{"route", "listener", "ingress"} {
@@ -150,7 +150,7 @@ func (c contest) refused() {
 	c.s.AwaitRoute(c.owner, "owner")
 }
 
-// end expects that nothing was restarted for it, and no request of others lost.
+// end expects that no container was restarted, and no request of the load lost.
 func (c contest) end(what string) {
 	c.s.T.Helper()
 	if now := processes(c.s); !slices.Equal(now, c.processes) {
@@ -186,8 +186,8 @@ func awaitSettings(s *kit.S, missing bool) {
 	}
 }
 
-// TestSharedHostnames leaves hostnames to the namespaces with a label: by a value, by the label, and lifted again; without
-// a restart. What was said stays in force where somebody deletes the ConfigMap.
+// TestSharedHostnames reserves hostnames for namespaces with a label: by a value, by the label, and lifted again;
+// without a restart. The settings stay in force if somebody deletes the ConfigMap.
 func TestSharedHostnames(t *testing.T) {
 	s := kit.New(t)
 	c := begin(s, "hostnames", "shop")
@@ -219,8 +219,8 @@ func TestSharedHostnames(t *testing.T) {
 	c.end("hostnames restricted twice, and free again")
 }
 
-// TestFirstNamespaceOwns keeps hostnames for the namespace that served them first, until it serves them no more, or until
-// that is lifted; without a restart.
+// TestFirstNamespaceOwns keeps hostnames for the namespace that served them first, until it no longer serves them, or
+// until the setting is lifted; without a restart.
 func TestFirstNamespaceOwns(t *testing.T) {
 	s := kit.New(t)
 	c := begin(s)
@@ -232,7 +232,7 @@ func TestFirstNamespaceOwns(t *testing.T) {
 	awaitEvent(s, s.Namespace, "Ingress", "rival", "belongs to namespace "+c.owner)
 	s.ExpectOfEach(c.client, "http://alone.shop.example.com/rival", kit.Want{Service: "rival"})
 
-	// The owner leaves: the rival is the next oldest. What the owner makes anew is younger.
+	// The owner leaves: the rival is the next oldest. Objects that the owner makes again are younger.
 	s.Must(s.Gateway.GatewayV1().HTTPRoutes(c.owner).Delete(s.Context(), "owner", metav1.DeleteOptions{}))
 	s.Must(s.Kube.NetworkingV1().Ingresses(c.owner).Delete(s.Context(), "owner", metav1.DeleteOptions{}))
 	c.served()

@@ -15,8 +15,8 @@ import (
 	"portcullis.dev/e2e/internal/kit"
 )
 
-// TestSenselessObjects has what the API server lets through and nobody can serve. Each says so, and what is beside it
-// is served all the time.
+// TestSenselessObjects has objects that the API server accepts and that cannot be served. Each says so, and others are
+// served all the time.
 func TestSenselessObjects(t *testing.T) {
 	s := kit.New(t)
 	s.Echo("web")
@@ -117,7 +117,7 @@ func awaitEvent(s *kit.S, namespace, kind, name, naming string) {
 	})
 }
 
-// TestSenselessListeners has listeners that cannot be, beside one in the same Gateway that can.
+// TestSenselessListeners has listeners that cannot be served, beside others of the same Gateway that can.
 func TestSenselessListeners(t *testing.T) {
 	s := kit.New(t)
 	s.Echo("web")

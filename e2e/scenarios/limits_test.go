@@ -9,7 +9,7 @@ import (
 	"portcullis.dev/e2e/internal/kit"
 )
 
-// many has three listeners more than the limits of TestLimitsOfNamespaces leave it, and an Ingress that is younger.
+// many has three listeners more than the limits of TestLimitsOfNamespaces allow, and an Ingress that is younger.
 const many = `
 apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
@@ -42,7 +42,7 @@ spec:
       http: { paths: [{ path: /, pathType: Prefix, backend: { service: { name: many, port: { number: 80 } } } }] }
 `
 
-// TestLimitsOfNamespaces counts listeners, ports and certificates of each namespace, and stops to; without a restart.
+// TestLimitsOfNamespaces limits listeners, ports and certificates of each namespace, and lifts that; without a restart.
 func TestLimitsOfNamespaces(t *testing.T) {
 	s := kit.New(t)
 	namespace := s.NewNamespace("many")
@@ -53,7 +53,7 @@ func TestLimitsOfNamespaces(t *testing.T) {
 	s.ApplyTo(namespace, many)
 	s.Echo("web")
 	s.AwaitDeployment(namespace, "many")
-	_, load := underLoad(s, "web", "") // its namespace has a listener and a certificate, which no limit is below
+	_, load := underLoad(s, "web", "") // its namespace, with a listener and a certificate, is within every limit
 	before := processes(s)
 
 	// Each request on a connection of its own, as certificates and ports are those of connections.

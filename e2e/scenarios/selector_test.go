@@ -11,9 +11,9 @@ import (
 	"portcullis.dev/e2e/internal/kit"
 )
 
-// guests has a Gateway that lets everybody attach, and a route to another namespace; there, a route that attaches, a
-// Gateway with a route of its own, an Ingress, and the leave to come. The last argument is the path of the routes at the
-// first Gateway.
+// guests has a Gateway for routes of all namespaces, and a route to a Service of another namespace; there, a route at
+// the first Gateway, a Gateway with a route of its own, an Ingress, and the ReferenceGrant. The last argument is the
+// path of the routes at the first Gateway.
 const guests = `
 apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
@@ -70,8 +70,8 @@ spec:
       http: { paths: [{ path: /, pathType: Prefix, backend: { service: { name: guest, port: { number: 80 } } } }] }
 `
 
-// TestNamespaceSelector serves the namespaces with a label: what has lost it does not exist, and is as it was once it has
-// it again; without a restart. Statuses are left as they are in the meantime.
+// TestNamespaceSelector serves the namespaces with a label: objects of one that loses it are not served until it has it
+// again; without a restart. Their statuses are left as they are in the meantime.
 func TestNamespaceSelector(t *testing.T) {
 	s := kit.New(t)
 	s.Label(s.Namespace, "served-by", "edge")
@@ -112,7 +112,7 @@ func TestNamespaceSelector(t *testing.T) {
 	s.WithValues("--set-json", `namespaceSelector="served-by=edge"`)
 	since := processes(s)
 	gone()
-	// An edit of both namespaces, which is taken up in one.
+	// An edit in both namespaces, which takes effect in one.
 	s.ApplyTo("", guests, s.Namespace, guest, "/x")
 	awaitParent(s, s.Namespace, "visit", "ResolvedRefs", metav1.ConditionFalse, "RefNotPermitted")
 	s.ExpectOfEach(client, "http://attached.guest.example.com/x", kit.Want{Status: 404})
@@ -142,8 +142,8 @@ func TestNamespaceSelector(t *testing.T) {
 	load.StopClean("selected by labels, 4 changes of them")
 }
 
-// left expects statuses of a namespace to be as they were. It proves nothing alone: whatever changed with them has to be
-// in other statuses already.
+// left expects the statuses of a namespace to be as they were. By itself it proves nothing: call it once other statuses
+// show that the change has taken effect.
 func left(s *kit.S, namespace, before string) {
 	s.T.Helper()
 	if now := statuses(s, namespace); now != before {

@@ -12,7 +12,7 @@ import (
 	"portcullis.dev/e2e/internal/kit"
 )
 
-// TestStatuses reads what kubectl would show: whose is accepted, why another is not, and where it is reached.
+// TestStatuses reads what kubectl would show: what is accepted, why something is not, and where it is reached.
 func TestStatuses(t *testing.T) {
 	s := kit.New(t)
 	s.Echo("web")

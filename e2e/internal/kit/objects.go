@@ -18,7 +18,7 @@ import (
 // EchoImage says what it received (HTTP, h2c, WebSocket at /ws, gRPC on demand).
 const EchoImage = "registry.k8s.io/gateway-api/conformance/echo-basic:v0.1.0"
 
-// echoText: preStop gives those who route the time to hear of the end, as every rolling update in the world needs; the
+// echoText has a preStop hook, which gives proxies time to learn that the pod ends, as every rolling update needs; the
 // server itself ends at once.
 const echoText = `
 apiVersion: apps/v1
@@ -73,7 +73,7 @@ func (s *S) Echo(names ...string) {
 	}
 }
 
-// EchoIn makes one of a size; it does not wait. Settings are NAME=VALUE for its environment.
+// EchoIn makes one with a number of replicas, and does not wait for it. Settings are NAME=VALUE for its environment.
 func (s *S) EchoIn(namespace, name string, replicas int, settings ...string) {
 	s.T.Helper()
 	var env strings.Builder
@@ -92,7 +92,7 @@ func (s *S) OwnEcho(name string, replicas int) {
 	s.AwaitDeployment(s.Namespace, name)
 }
 
-// AwaitDeployment waits until all of a Deployment is of its newest version and available, and nothing else is left.
+// AwaitDeployment waits until all pods of a Deployment are of its newest version and available, and no others are left.
 func (s *S) AwaitDeployment(namespace, name string) {
 	s.T.Helper()
 	s.Within(2*Patience, "Deployment "+namespace+"/"+name, func() error {

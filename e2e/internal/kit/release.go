@@ -10,8 +10,7 @@ import (
 	"portcullis.dev/e2e/internal/portcullis"
 )
 
-// WithValues upgrades the release to what it is with further arguments (--set and its kin), and rolls it back at the
-// scenario's end.
+// WithValues upgrades the release with further arguments (such as --set), and rolls it back at the scenario's end.
 func (s *S) WithValues(arguments ...string) {
 	s.T.Helper()
 	if s.found == 0 {
@@ -20,7 +19,7 @@ func (s *S) WithValues(arguments ...string) {
 	}
 	upgrade := []string{"upgrade", portcullis.Release, portcullis.Chart(s.Repository), "--reuse-values", "--wait", "--timeout", "2m"}
 	s.helm(append(upgrade, arguments...)...)
-	// helm is content with pods that can be missed; those that are ending would still answer by the old values.
+	// helm does not wait for every pod, nor for old ones to end, which would still answer by the old values.
 	s.AwaitRelease()
 }
 

@@ -82,7 +82,7 @@ func (s *S) NewNamespace(suffix string, labels ...string) string {
 		name += "-" + suffix
 	}
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: pairs(labels)}}
-	// One of a run that was broken off may still be going.
+	// The namespace of an aborted run may still be terminating.
 	s.Eventually("namespace "+name, func() error {
 		_, err := s.Kube.CoreV1().Namespaces().Create(s.ctx, namespace, metav1.CreateOptions{})
 		if apierrors.IsAlreadyExists(err) {
@@ -94,7 +94,7 @@ func (s *S) NewNamespace(suffix string, labels ...string) string {
 	return name
 }
 
-// Label gives a namespace a label, or takes it away where the value is empty.
+// Label gives a namespace a label, or removes it if the value is empty.
 func (s *S) Label(namespace, key, value string) {
 	s.T.Helper()
 	patch := fmt.Sprintf(`{"metadata":{"labels":{%q:%q}}}`, key, value)
@@ -105,8 +105,8 @@ func (s *S) Label(namespace, key, value string) {
 	s.Must(err)
 }
 
-// deleteNamespace does not wait for the end of it, which takes seconds. What is served goes first: the next scenario
-// shares the address.
+// deleteNamespace does not wait until it is gone, which takes seconds. Served objects are deleted first: the next
+// scenario shares the address.
 func (s *S) deleteNamespace(name string) {
 	for _, kind := range served {
 		err := s.Dynamic.Resource(kind).Namespace(name).DeleteCollection(s.ctx, metav1.DeleteOptions{}, metav1.ListOptions{})
@@ -157,7 +157,7 @@ func (s *S) Must(err error) {
 	}
 }
 
-// Eventually waits until a check has no error, and ends the scenario with its last one when it always has.
+// Eventually waits until a check has no error; if it still has one in the end, that ends the scenario.
 func (s *S) Eventually(what string, check func() error) {
 	s.T.Helper()
 	s.Within(Patience, what, check)

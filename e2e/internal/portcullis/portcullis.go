@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	// Release and Namespace are what it is installed as.
+	// Release and Namespace are the names that it is installed under.
 	Release   = "portcullis"
 	Namespace = "portcullis"
 	// Repository is the chart's own, so that the values of the run say as little as possible.
@@ -30,7 +30,7 @@ const (
 	// PortOffset is the chart's, too: what pods bind is a listener's port and this.
 	PortOffset = 8000
 
-	// mostBytes is what an image may have.
+	// mostBytes is the largest size of an image.
 	mostBytes = 40 << 20
 
 	target       = "x86_64-unknown-linux-gnu"
