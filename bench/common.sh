@@ -23,7 +23,7 @@ packages=()
 needs() { command -v "$1" >/dev/null || packages+=("$2"); }
 needs taskset util-linux
 needs setpriv util-linux
-# The core package: no modules that no line here uses.
+# The core package: without modules that no line here uses.
 if wanted nginx; then needs nginx nginx-light; fi
 if wanted haproxy; then needs haproxy haproxy; fi
 

@@ -52,7 +52,7 @@ pub struct Comparison<'a> {
     scratch: &'a Path,
     identity: Identity,
     origin: u16,
-    /// Ends with this.
+    /// Ends when this is dropped.
     _backend: Guard,
 }
 
@@ -76,8 +76,7 @@ impl<'a> Comparison<'a> {
         Ok(Self { setup, scratch, identity, origin, _backend: backend })
     }
 
-    /// Waits until this peer has answered a line once. A proxy that speaks only half of the protocols is not measured
-    /// by half.
+    /// Waits until this peer has answered a line once.
     ///
     /// # Errors
     /// Where it ends, or has given no good answer within `limit`.

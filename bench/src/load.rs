@@ -94,7 +94,7 @@ pub struct Report {
     pub p50: f64,
     /// 99th percentile of the latencies, µs.
     pub p99: f64,
-    /// Its 99.9th percentile, µs.
+    /// 99.9th percentile of the latencies, µs.
     pub p999: f64,
     /// Longest latency, µs.
     pub max: f64,

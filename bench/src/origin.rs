@@ -25,7 +25,7 @@ pub const GRPC_MESSAGE: usize = 5 + MESSAGE;
 pub const SMALL_PATH: &str = "/small";
 /// Where the large body is.
 pub const LARGE_PATH: &str = "/large";
-/// What asks for this prefix is to be rewritten on the way: it is not found here.
+/// Requests for this prefix have to be rewritten by the proxy: they are not found here.
 pub const EDITED_PREFIX: &str = "/edited/";
 /// Where WebSocket messages are sent back.
 pub const SOCKET_PATH: &str = "/socket";

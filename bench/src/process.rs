@@ -19,7 +19,7 @@ const TERM: Duration = Duration::from_secs(3);
 pub struct Place<'a> {
     /// Cores, as `taskset -c` takes them.
     pub cores: &'a str,
-    /// A program and its arguments that end by starting another, in the same process.
+    /// A program and its arguments that ends by starting another, in the same process.
     pub under: &'a [String],
 }
 

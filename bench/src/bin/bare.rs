@@ -1,6 +1,6 @@
 //! Pingora with nothing around it but an accept loop. One backend, no routing but for gRPC, no hooks, no headers.
 //!
-//! What Portcullis costs more than this is Portcullis.
+//! What Portcullis costs beyond this is its own cost.
 
 use std::{
     io,
@@ -106,7 +106,7 @@ async fn accept(
     }
 }
 
-/// Tickets as the other proxies hand them out.
+/// Hands out session tickets, as the other proxies do.
 fn server_config(arguments: &Arguments) -> Result<ServerConfig> {
     let read = |path: &PathBuf| path.display().to_string();
     let certificate = CertificateDer::from_pem_file(&arguments.certificate)

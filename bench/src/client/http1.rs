@@ -36,7 +36,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Http1<S> {
     /// Where the connection fails, ends early, or what comes is not an answer with a `Content-Length`.
     pub async fn get(&mut self) -> Result<Answer> {
         self.stream.write_all(&self.request).await.context("write")?;
-        // TLS keeps what it has encrypted until then.
+        // TLS holds encrypted data back until it is flushed.
         self.stream.flush().await.context("write")?;
         let filled = self.read_head().await?;
         let head = std::str::from_utf8(&self.buffer[self.head.clone()]).context("head")?;
@@ -45,7 +45,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Http1<S> {
         let closes = header_in(head, "connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
         let mut body = filled - self.head.end;
         if body < length {
-            // What is kept of the head must stay: the body is read behind it.
+            // The head has to stay in the buffer: the body is read behind it.
             let end = self.head.end;
             while body < length {
                 let space = (BUFFER - end).min(length - body);

@@ -13,7 +13,7 @@ use crate::origin::GRPC_MESSAGE;
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 1 << 24;
 
-/// One connection, for as many streams as it is cloned.
+/// One connection; each clone asks on streams of its own.
 #[derive(Clone, Debug)]
 pub struct Http2 {
     send: SendRequest<Bytes>,
@@ -105,7 +105,7 @@ async fn handshake(stream: impl AsyncRead + AsyncWrite + Unpin + 'static) -> Res
         .handshake(stream)
         .await
         .context("h2 preface")?;
-    // What ends it, its streams say too.
+    // Its streams say why it ended.
     tokio::task::spawn_local(async move { drop(connection.await) });
     Ok(send)
 }

@@ -17,9 +17,9 @@ pub struct Line {
     pub path: &'static str,
     pub connections: usize,
     pub streams: usize,
-    /// A header that a good answer has: by it one sees that the route did its work.
+    /// A header that a good answer has: it shows that the route did its work.
     pub header: Option<&'static str>,
-    /// Only Portcullis does it, and the figure is compared with this line's.
+    /// If only Portcullis does it: the line that the figure is compared with.
     pub beside: Option<&'static str>,
 }
 

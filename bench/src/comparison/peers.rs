@@ -93,7 +93,7 @@ impl Scene<'_> {
     /// With the binary that was given, or the one that was built here.
     fn portcullis(&self, name: Name, given: Option<&Path>) -> Result<Peer> {
         let (binary, version) = match given {
-            // From which commit, the binary does not say.
+            // The binary does not say which commit it is from.
             Some(given) => (given.to_owned(), format!("{} ({})", said(given, "--version")?, given.display())),
             None => {
                 let built = sibling("portcullis")?;
@@ -101,7 +101,7 @@ impl Scene<'_> {
                 (built, version)
             }
         };
-        // A folder for each: it is watched.
+        // A folder for each, since Portcullis watches it.
         let folder = self.shared.scratch.join(format!("{name}-manifests"));
         scene::write_gateway(&folder, &self.shared.identity, self.shared.origin)?;
         fs::write(folder.join("route.yaml"), ROUTE)?;
@@ -178,7 +178,7 @@ impl Scene<'_> {
     }
 }
 
-/// The library in use, of a text that may name the one at build time too.
+/// The OpenSSL in use, from a text that may also name the one at build time.
 fn openssl(text: &str) -> String {
     let lines = || text.lines().filter(|line| line.contains("OpenSSL "));
     let line = lines().find(|line| line.to_ascii_lowercase().contains("running")).or_else(|| lines().next());

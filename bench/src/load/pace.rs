@@ -49,7 +49,7 @@ impl Pace {
         timerfd_settime(&timer, TimerfdTimerFlags::empty(), &periodic)?;
         // It is read as a pipe is; `AsyncFd` would need unsafe code.
         let mut timer = pipe::Receiver::from_file_unchecked(File::from(timer))?;
-        // More than the eight bytes that are there, so that tokio does not look for more of them.
+        // Longer than the eight bytes that are read: a short read tells tokio that there are no more.
         let mut read = [0; 16];
         loop {
             timer.read(&mut read).await.context("timer")?;

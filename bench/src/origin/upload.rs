@@ -17,18 +17,18 @@ pub(super) struct Chunks {
     at: At,
 }
 
-/// What the next byte is.
+/// Where the next byte is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum At {
-    /// Of a line with a size, or, behind its digits, of an extension.
+    /// In a line with a size, or, behind its digits, in an extension.
     Size { size: usize, digits: bool },
-    /// Of a chunk that has so many bytes left.
+    /// In a chunk that has so many bytes left.
     Data(usize),
-    /// Of the line break behind a chunk.
+    /// In the line break behind a chunk.
     Behind,
-    /// Of the trailers; in an empty line so far?
+    /// In the trailers; `empty`: in a line that is empty so far.
     Trailer { empty: bool },
-    /// Of nothing.
+    /// Behind the body.
     End,
 }
 

@@ -13,7 +13,7 @@ pub(crate) const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 /// Masked, as a client's frames are: two bytes of head, four of mask.
 const HEAD: usize = 2 + 4;
 
-/// Every request to upgrade is the generator's.
+/// The request to upgrade has been read: it is always the generator's.
 pub(super) async fn serve(mut stream: TcpStream) -> Result<()> {
     let answer = format!(
         "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\

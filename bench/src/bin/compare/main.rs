@@ -84,7 +84,7 @@ fn compare(arguments: &Arguments, scratch: &Path) -> Result<(String, u64)> {
     for name in arguments.setup.names() {
         let started = comparison.start(name, &[]);
         let mut peer = started.with_context(|| format!("start {name} (--without {name} leaves it out)"))?;
-        // A proxy that speaks only half of the protocols is not measured by half.
+        // A proxy that cannot serve every line is not measured at all.
         for line in LINES.iter().filter(|line| line.is_for(name)) {
             comparison.wait_until_good(&mut peer, line, START)?;
         }
@@ -115,7 +115,7 @@ fn half_of_the_slowest(by_peer: &[Vec<Report>]) -> f64 {
     (reached.min_by(f64::total_cmp).unwrap_or_default() / 2.0).max(1.0)
 }
 
-/// Each proxy asked for each line in every round; `more` is what the generator is told for a line.
+/// Asks each proxy for each line in every round; `more` are further arguments of the generator for a line.
 fn rounds(
     arguments: &Arguments,
     comparison: &Comparison<'_>,
@@ -132,7 +132,7 @@ fn rounds(
             words.extend(["--warm-up".to_owned(), arguments.warm_up.to_string()]);
             let words: Vec<&str> = words.iter().map(String::as_str).collect();
             for turn in 0..peers.len() {
-                // Nobody is always the first, or always behind the same one.
+                // No proxy is always the first, or always after the same one.
                 let place = (turn + round) % peers.len();
                 let index = if round % 2 == 0 { place } else { peers.len() - 1 - place };
                 let peer = &mut peers[index];

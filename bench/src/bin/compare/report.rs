@@ -10,7 +10,7 @@ use portcullis_bench::{
 
 use crate::{Arguments, Measured, Results};
 
-/// At most this much more CPU than pingora by itself is the aim.
+/// The aim: at most this many times the CPU of pingora by itself.
 const AIM: f64 = 1.15;
 
 pub(crate) fn markdown(arguments: &Arguments, peers: &[Peer], measured: &Measured) -> String {
@@ -87,7 +87,7 @@ fn table(
     })
 }
 
-/// Portcullis to whom, and the title. Those with an aim are shown even where the other was left out.
+/// Which proxies Portcullis is compared with, and the titles. Ratios with an aim are shown even without that proxy.
 fn ratios_shown(peers: &[Peer]) -> Vec<(Name, String)> {
     let mut shown = vec![
         (Name::Bare, format!("portcullis / bare (aim: {AIM})")),
@@ -99,7 +99,7 @@ fn ratios_shown(peers: &[Peer]) -> Vec<(Name, String)> {
     shown
 }
 
-/// Portcullis to another in each round.
+/// The ratio of Portcullis to another proxy, in each round.
 fn ratios_to(
     other: Name,
     peers: &[Peer],

@@ -1,4 +1,4 @@
-//! The programs that count, and how what they write is read.
+//! The programs that count, and how their output is read.
 
 use std::{
     collections::BTreeMap,
@@ -40,7 +40,7 @@ impl Counter {
         Ok(folder)
     }
 
-    /// What the proxy is to be started under. Both keep its process id.
+    /// The command under which the proxy is started. Both programs keep its process id.
     pub(crate) fn under(self, folder: &Path) -> Vec<String> {
         let log = |name: &str| folder.join(name).display().to_string();
         let words: Vec<String> = match self {
@@ -50,7 +50,7 @@ impl Counter {
                 "--callgrind-out-file=/dev/null".into(),
                 format!("--log-file={}", log("%p")),
             ],
-            // -D: the tracer is the grandchild, so that signals meet the proxy.
+            // -D: the tracer is the grandchild, so that signals reach the proxy.
             Self::SystemCalls => ["strace", "-D", "-f", "-c", "-o"]
                 .map(String::from)
                 .into_iter()

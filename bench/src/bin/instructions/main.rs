@@ -1,7 +1,7 @@
-//! What a request costs in figures that no clock is needed for: user instructions, and system calls.
+//! What a request costs, in figures that need no clock: user instructions, and system calls.
 //!
-//! Each is counted over a few requests and over many, and the difference is divided: what a proxy does at its start and
-//! its end, and what a connection costs, falls out.
+//! Each is counted over a few requests and over many, and the difference is divided: the cost of a proxy's start and
+//! end, and of a connection, cancels out.
 #![allow(clippy::print_stdout)] // progress and the report are its output
 
 mod counter;
