@@ -4,8 +4,8 @@
 //! there before those for the whole target. Of those that name the same, the oldest holds, then the first by namespace and name; the
 //! others are in conflict.
 //!
-//! A kind of policy becomes a unit of translation that keeps [`Policies`] up to date. A unit that asks for the policy of
-//! a target notes [`Fact::PoliciesOn`].
+//! A kind of policy becomes a unit of translation that keeps [`Policies`] up to date. A unit that asks for the policy
+//! of a target notes [`Fact::PoliciesOn`].
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 

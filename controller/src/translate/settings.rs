@@ -33,8 +33,8 @@ pub struct Settings {
     pub watch_ingress_without_class: bool,
     /// Whether plain HTTP is redirected for the hosts of an Ingress that have TLS; its annotation overrides this.
     pub ssl_redirect: bool,
-    /// Whether an annotation of an Ingress with our prefix or that of ingress-nginx that is on no list closes its paths,
-    /// as one that protects and is not served does.
+    /// Whether an annotation of an Ingress with our prefix or that of ingress-nginx that is on no list closes its
+    /// paths, as one that protects and is not served does.
     pub strict_annotations: bool,
     /// Objects of namespaces whose labels this does not select are not served; `None` selects all.
     pub namespace_selector: Option<LabelSelector>,

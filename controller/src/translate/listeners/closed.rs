@@ -76,7 +76,7 @@ fn age(ingress: &Ingress) -> (i64, ObjectKey) {
 }
 
 /// The closed hosts of the Ingresses that are ours (the oldest first). `refused` are the hosts that they may not serve:
-/// what an Ingress protects stays closed for others of its namespace. `strict`: annotations that are on no list close, too.
+/// what an Ingress protects stays closed for others of its namespace. `strict`: annotations on no list close, too.
 pub(super) fn closures(
     ours: &[Arc<Ingress>],
     refused: &BTreeMap<ObjectKey, BTreeSet<HostPattern>>,
