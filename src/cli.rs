@@ -66,8 +66,9 @@ pub struct ClusterArgs {
     #[arg(long, env = "PORTCULLIS_NO_SERVICE_PORTS")]
     pub no_service_ports: bool,
     /// Ports of this machine for Gateways with addresses of their own (addressing Dedicated): each of their listeners'
-    /// ports gets one, which its Service leads to. Which one is recorded in the ConfigMap NAME-ports beside the Lease, and
-    /// what each replica has bound in NAME-bound-ports. With `none` such Gateways are refused, and nothing is made for them.
+    /// ports gets one, which its Service leads to. Which one is recorded in the ConfigMap NAME-ports beside the Lease,
+    /// and what each replica has bound in NAME-bound-ports. With `none` such Gateways are refused, and nothing is made
+    /// for them.
     #[arg(
         long,
         value_name = "FIRST-LAST|none",
@@ -149,15 +150,15 @@ pub struct ServeArgs {
     /// the first.
     #[arg(long, value_name = "CARRIERS", value_enum, default_value = "all", env = "PORTCULLIS_CARRIERS")]
     pub carriers: CarriersArg,
-    /// Connections that clients may hold at a time. When the limit is reached, a new connection closes an idle one; if none is
-    /// idle, it is closed itself. The default, and the maximum, is what the limit of open files allows.
+    /// Connections that clients may hold at a time. When the limit is reached, a new connection closes an idle one; if
+    /// none is idle, it is closed itself. The default, and the maximum, is what the limit of open files allows.
     #[arg(long, value_name = "N", env = "PORTCULLIS_MAX_CONNECTIONS", value_parser = parse_count)]
     pub max_connections: Option<usize>,
     /// The same limit for each port; three quarters of --max-connections by default.
     #[arg(long, value_name = "N", env = "PORTCULLIS_MAX_CONNECTIONS_PER_PORT", value_parser = parse_count)]
     pub max_connections_per_port: Option<usize>,
-    /// The same limit for each client (an IPv4 address or a /64 network of IPv6); none by default. It does not apply to trusted
-    /// proxies.
+    /// The same limit for each client (an IPv4 address or a /64 network of IPv6); none by default. It does not apply
+    /// to trusted proxies.
     #[arg(long, value_name = "N", env = "PORTCULLIS_MAX_CONNECTIONS_PER_CLIENT", value_parser = parse_count)]
     pub max_connections_per_client: Option<usize>,
     /// Secret with the certificate for Ingress hosts that have none of their own; a self-signed one is made when not

@@ -70,8 +70,8 @@ const DELTAS_WAITING: usize = 64;
 /// Serves the objects of a folder, or of a cluster, until a signal says to stop.
 ///
 /// # Errors
-/// Where the folder cannot be read, it is not known how to reach the cluster, the admin port cannot be bound, or threads
-/// cannot be started.
+/// Where the folder cannot be read, it is not known how to reach the cluster, the admin port cannot be bound, or
+/// threads cannot be started.
 pub async fn run(args: &RunArgs) -> anyhow::Result<()> {
     // Taken before anything serves, so that no signal is lost in between.
     let signals = Stop::listen()?;

@@ -1,7 +1,7 @@
 //! Facts: everything that translation reads. A change of a fact makes the units stale that read it.
 //!
-//! A unit of translation records each fact that it reads ([`crate::translate::Reader`]). `facts_of` returns the facts that a change
-//! of an object affects. The result of one unit may in turn be a fact that other units read.
+//! A unit of translation records each fact that it reads ([`crate::translate::Reader`]). `facts_of` returns the facts
+//! that a change of an object affects. The result of one unit may in turn be a fact that other units read.
 
 use std::sync::Arc;
 

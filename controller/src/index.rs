@@ -88,8 +88,8 @@ pub struct Index {
 type Map<K, V> = std::collections::HashMap<K, V, foldhash::fast::RandomState>;
 type Set<K> = std::collections::HashSet<K, foldhash::fast::RandomState>;
 
-/// How many publications pass between two searches for entries of the pools that are no longer used. Such a search looks
-/// at every entry.
+/// How many publications pass between two searches for entries of the pools that are no longer used. Such a search
+/// looks at every entry.
 const TIDY: u64 = 64;
 
 impl Index {
@@ -272,7 +272,8 @@ impl Index {
         changed.then(|| self.publication())
     }
 
-    /// Determines which hosts routes and Ingresses share: all of them if the listeners may have changed, else those of `slots`.
+    /// Determines which hosts routes and Ingresses share: all of them if the listeners may have changed, else those of
+    /// `slots`.
     fn renew_shared(&mut self, is_frame_new: bool, slots: &[HostTableKey]) -> Vec<SharedChange> {
         let tables = self.routes.tables();
         let changes = if is_frame_new {
@@ -337,7 +338,8 @@ impl Index {
         }
     }
 
-    /// Translates all listeners if one is stale, and marks the routes at changed listeners as stale. Returns whether it did.
+    /// Translates all listeners if one is stale, and marks the routes at changed listeners as stale. Returns whether
+    /// it did.
     fn renew_stale_listeners(&mut self) -> bool {
         if !std::mem::take(&mut self.units.stale.listeners) {
             return false;

@@ -8,8 +8,8 @@
 //! endpoints()  the EndpointSlices of one Service                   -> Resolved      into an EndpointPool; no table
 //! ```
 //!
-//! The first three are units: each reads through a [`Reader`], and is translated again when a fact that it read changes.
-//! [`full()`] does all of it at once. It is used at start-up, and tests compare incremental builds with it.
+//! The first three are units: each reads through a [`Reader`], and is translated again when a fact that it read
+//! changes. [`full()`] does all of it at once. It is used at start-up, and tests compare incremental builds with it.
 
 mod allocation;
 pub mod assemble;

@@ -42,8 +42,8 @@ spec:
       http: { paths: [{ path: /, pathType: Prefix, backend: { service: { name: owner, port: { number: 80 } } } }] }
 `
 
-// rivals serve the path /rival of the same hostnames: by a route, by a listener that is more specific, and by an Ingress;
-// and one hostname that nobody else has.
+// rivals serve the path /rival of the same hostnames: by a route, by a listener that is more specific, and by an
+// Ingress; and one hostname that nobody else has.
 const rivals = `
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute

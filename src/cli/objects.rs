@@ -29,8 +29,8 @@ pub struct ObjectArgs {
         value_parser = parse_controller
     )]
     pub ingress_controller: String,
-    /// Serve only objects in namespaces whose labels match this selector (kubectl's syntax: `team=shop,env!=test`). A change of
-    /// labels takes effect at once.
+    /// Serve only objects in namespaces whose labels match this selector (kubectl's syntax: `team=shop,env!=test`). A
+    /// change of labels takes effect at once.
     #[arg(long, value_name = "SELECTOR", env = "PORTCULLIS_NAMESPACE_SELECTOR")]
     pub namespace_selector: Option<LabelSelector>,
     /// The IngressClass that is ours even where no such object exists.
@@ -42,8 +42,8 @@ pub struct ObjectArgs {
     /// Answer plain HTTP for Ingress hosts with TLS instead of redirecting it to HTTPS.
     #[arg(long, env = "PORTCULLIS_NO_SSL_REDIRECT")]
     pub no_ssl_redirect: bool,
-    /// Close the paths of an Ingress (503) that has an annotation with the prefix of ingress-nginx, or with ours, that is
-    /// on no list, as if it protected them.
+    /// Close the paths of an Ingress (503) that has an annotation with the prefix of ingress-nginx, or with ours, that
+    /// is on no list, as if it protected them.
     #[arg(long, env = "PORTCULLIS_STRICT_ANNOTATIONS")]
     pub strict_annotations: bool,
     /// Where the names of ExternalName Services may lead: nowhere (none); out of the cluster and to their own namespace
@@ -58,8 +58,8 @@ pub struct ObjectArgs {
             .try_map(|text| text.parse::<ExternalNames>())
     )]
     pub external_names: ExternalNames,
-    /// ConfigMap with settings that take effect without a restart. Its keys take precedence over flags; docs/settings.md lists
-    /// them.
+    /// ConfigMap with settings that take effect without a restart. Its keys take precedence over flags;
+    /// docs/settings.md lists them.
     #[arg(long, value_name = "NAMESPACE/NAME", env = "PORTCULLIS_SETTINGS_CONFIGMAP", value_parser = super::parse_namespaced)]
     pub settings_configmap: Option<(String, String)>,
 }

@@ -14,8 +14,8 @@ pub struct Leadership {
     term: Option<Term>,
 }
 
-/// The time until which this process leads. It is checked right before each write, so that a process that was frozen finds its
-/// term over before it learns of the next leader.
+/// The time until which this process leads. It is checked right before each write, so that a process that was frozen
+/// finds its term over before it learns of the next leader.
 #[derive(Clone, Debug, Default)]
 pub struct Term(Arc<Mutex<Option<Instant>>>);
 

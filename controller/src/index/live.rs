@@ -29,9 +29,9 @@ impl Index {
         self.settings.live != before
     }
 
-    /// Updates the owners of hostnames from the stale routes, and from all Ingresses if listeners were translated again: a change
-    /// of an Ingress's hosts or class makes the listeners stale. Units that read the owner of a hostname become stale when it
-    /// changes.
+    /// Updates the owners of hostnames from the stale routes, and from all Ingresses if listeners were translated
+    /// again: a change of an Ingress's hosts or class makes the listeners stale. Units that read the owner of a
+    /// hostname become stale when it changes.
     pub(super) fn renew_owners(&mut self, are_listeners_new: bool) {
         if !self.settings.live.entrance.first_namespace_owns {
             self.owners = None;

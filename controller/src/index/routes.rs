@@ -65,8 +65,8 @@ pub(super) struct Translator<'a> {
 }
 
 impl Routes {
-    /// Translates stale routes and hosts, and rebuilds the host tables that they are, or were, part of. Returns the keys of those
-    /// tables.
+    /// Translates stale routes and hosts, and rebuilds the host tables that they are, or were, part of. Returns the
+    /// keys of those tables.
     pub(super) fn renew(&mut self, translator: &Translator<'_>, units: &mut Units) -> Vec<HostTableKey> {
         self.renew_quotas(translator, units);
         let mut pending = Map::default();
@@ -94,8 +94,8 @@ impl Routes {
         Some(&self.hosts.get(host)?.messages)
     }
 
-    /// Records which regular expressions the stale routes need. Other routes become stale where theirs are now granted or
-    /// refused because of that.
+    /// Records which regular expressions the stale routes need. Other routes become stale where theirs are now granted
+    /// or refused because of that.
     fn renew_quotas(&mut self, translator: &Translator<'_>, units: &mut Units) {
         let Translator { snapshot, reader, listeners, .. } = translator;
         for key in &units.stale.routes {

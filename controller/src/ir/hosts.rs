@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use portcullis_routing::HostPattern;
 
-/// The patterns that cover a host, the most specific first: the order in which a port looks for its listeners. As many as the host
-/// has labels, and a few more.
+/// The patterns that cover a host, the most specific first: the order in which a port looks for its listeners. As many
+/// as the host has labels, and a few more.
 pub(crate) fn covering(name: &Arc<str>) -> impl Iterator<Item = HostPattern> {
     let parents = std::iter::successors(parent(name), |name| parent(name));
     let wildcards = parents.map(Arc::from).enumerate().flat_map(|(number, suffix): (usize, Arc<str>)| {

@@ -58,8 +58,8 @@ pub struct Unserved {
 }
 
 impl Unserved {
-    /// What closes the Ingress, as messages name it; `None` where nothing does. `strict` is whether an annotation that is
-    /// on no list does.
+    /// What closes the Ingress, as messages name it; `None` where nothing does. `strict` is whether an annotation that
+    /// is on no list does.
     pub fn closed_by(&self, strict: bool) -> Option<String> {
         const NAMED: usize = 5;
         let unknown = self.unknown.as_deref().filter(|_| strict);

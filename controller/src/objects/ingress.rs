@@ -64,8 +64,9 @@ pub(crate) fn read(
     })
 }
 
-/// What can still be read of an Ingress that is refused as a whole: its protections, and its hosts without their paths. Other
-/// Ingresses of its namespace must not be served without the protections, and other namespaces must not take the hosts.
+/// What can still be read of an Ingress that is refused as a whole: its protections, and its hosts without their
+/// paths. Other Ingresses of its namespace must not be served without the protections, and other namespaces must not
+/// take the hosts.
 pub(super) fn protected(
     spec: &Value,
     annotations: &BTreeMap<String, String>,

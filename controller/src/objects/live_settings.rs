@@ -1,8 +1,8 @@
 //! The ConfigMap of settings that take effect without a restart (`--settings-configmap`).
 //!
-//! If a key is missing or its value is wrong, the command line applies. Two keys are stricter, since a mistake
-//! must not lift a restriction: a wrong entry of `shared-hostnames` grants nothing, and a wrong `first-namespace-owns` counts
-//! as `true`. What the ConfigMap said before plays no part: a replica that starts now would not know it.
+//! If a key is missing or its value is wrong, the command line applies. Two keys are stricter, since a mistake must
+//! not lift a restriction: a wrong entry of `shared-hostnames` grants nothing, and a wrong `first-namespace-owns`
+//! counts as `true`. What the ConfigMap said before plays no part: a replica that starts now would not know it.
 
 use std::{net::IpAddr, str::FromStr};
 

@@ -1,5 +1,5 @@
-//! Parts of an object that are read by themselves: a value of a later release of the API costs the part that has it, and
-//! not the whole object ([`typed::part`]).
+//! Parts of an object that are read by themselves: a value of a later release of the API costs the part that has it,
+//! and not the whole object ([`typed::part`]).
 
 use std::marker::PhantomData;
 

@@ -1,5 +1,5 @@
-//! What is kept of an object that is refused as a whole: enough to report the refusal in its status, and to keep its hostnames
-//! and protections. Nothing of it is served.
+//! What is kept of an object that is refused as a whole: enough to report the refusal in its status, and to keep its
+//! hostnames and protections. Nothing of it is served.
 
 use std::sync::Arc;
 

@@ -29,8 +29,8 @@ pub struct Meaning {
     pub passing: bool,
     /// How much of the object is lost if its status is not good.
     pub impact: Impact,
-    /// The level of the event that reports that it is no longer good; that it is good again is a Normal event. Without a level
-    /// there is no event.
+    /// The level of the event that reports that it is no longer good; that it is good again is a Normal event. Without
+    /// a level there is no event.
     pub event: Option<EventLevel>,
     /// The shapes of the statuses that have it.
     pub shapes: &'static [StatusShape],

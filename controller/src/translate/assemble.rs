@@ -37,7 +37,8 @@ pub fn empty(plan: &PortPlan) -> Port {
     Port { offset: plan.offset, ..Port::new(plan.protocol, plan.number) }
 }
 
-/// One listener of a port; `None` if neither a Gateway nor an Ingress has it. `default` is the port's [`default_listener`].
+/// One listener of a port; `None` if neither a Gateway nor an Ingress has it. `default` is the port's
+/// [`default_listener`].
 pub fn listener(
     slots: &Slots,
     port: PortKey,

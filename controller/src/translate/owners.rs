@@ -16,8 +16,8 @@ use crate::{
 };
 use below::{Below, Owner, Parents, names_above};
 
-/// The routes and Ingresses that serve each exact hostname at the shared addresses, the oldest first. The namespace of the oldest
-/// owns the hostname.
+/// The routes and Ingresses that serve each exact hostname at the shared addresses, the oldest first. The namespace of
+/// the oldest owns the hostname.
 #[derive(Clone, Debug, Default)]
 pub struct HostOwners {
     hosts: HashMap<Arc<str>, BTreeSet<Claim>>,
@@ -53,8 +53,8 @@ impl HostOwners {
         self.hosts.get(host)?.first().map(|(created, key)| (*created, key))
     }
 
-    /// The oldest hostname that a wildcard covers and that an older object of another namespace owns, unless that object is a route
-    /// which attaches to the taker; and its owner.
+    /// The oldest hostname that a wildcard covers and that an older object of another namespace owns, unless that
+    /// object is a route which attaches to the taker; and its owner.
     pub(super) fn in_the_way(&self, taker: &Meta, wildcard: &HostPattern) -> Option<(&Arc<str>, &ObjectKey)> {
         let (name, is_one_label) = match wildcard {
             HostPattern::Wildcard(name) => (name, false),

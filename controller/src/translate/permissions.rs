@@ -66,8 +66,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Whether the operator permits a namespace to serve a hostname: of the patterns that cover it, the most specific one
-    /// decides.
+    /// Whether the operator permits a namespace to serve a hostname: of the patterns that cover it, the most specific
+    /// one decides.
     pub(crate) fn permits(&self, namespace: &str, hostname: &HostPattern) -> Result<(), HostRefusal> {
         let Some(grants) = &self.entrance().hostnames else { return Ok(()) };
         let covering =
@@ -85,8 +85,9 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Whether a Gateway's listener or an Ingress may have a hostname. It may not if it would take the hostname's requests away
-    /// from an older object of another namespace, unless that object is a route which attaches to the Gateway.
+    /// Whether a Gateway's listener or an Ingress may have a hostname. It may not if it would take the hostname's
+    /// requests away from an older object of another namespace, unless that object is a route which attaches to the
+    /// Gateway.
     pub(crate) fn may_take(&self, taker: &Meta, hostname: &HostPattern) -> Result<(), HostRefusal> {
         let namespace = taker.namespace();
         self.permits(namespace, hostname)?;

@@ -1,8 +1,9 @@
-//! Policies and their targets: which policy holds, and which ones are in conflict. Any kind of policy, whatever it says.
+//! Policies and their targets: which policy holds, and which ones are in conflict. Any kind of policy, whatever it
+//! says.
 //!
-//! Of several policies of one kind, the one that names a section of a target (a port of a Service, a listener of a Gateway) holds
-//! there before those for the whole target. Of those that name the same, the oldest holds, then the first by namespace and name; the
-//! others are in conflict.
+//! Of several policies of one kind, the one that names a section of a target (a port of a Service, a listener of a
+//! Gateway) holds there before those for the whole target. Of those that name the same, the oldest holds, then the
+//! first by namespace and name; the others are in conflict.
 //!
 //! A kind of policy becomes a unit of translation that keeps [`Policies`] up to date. A unit that asks for the policy
 //! of a target notes [`Fact::PoliciesOn`].

@@ -57,8 +57,8 @@ pub struct Settings {
     pub allocation: Arc<Allocation>,
     /// Where the names of ExternalName Services may lead.
     pub external_names: ExternalNames,
-    /// The most memory that the compiled regular expressions of a namespace's attached routes may take, in bytes, including
-    /// the caches of their searches.
+    /// The most memory that the compiled regular expressions of a namespace's attached routes may take, in bytes,
+    /// including the caches of their searches.
     pub pattern_budget: usize,
     /// What can change while the process runs; keys of `settings_map` override it.
     pub live: Arc<LiveSettings>,

@@ -1,8 +1,9 @@
 //! Hosts that a Gateway's routes and Ingresses share, though the Gateway's listener has another hostname.
 //!
-//! An Ingress host is a listener of its own and more specific than a Gateway's wildcard listener. Nevertheless, a route that names
-//! exactly that host takes precedence, and the Ingresses serve the remaining paths, so that a site can be migrated path by path.
-//! Which hosts are shared is known only after the routes have been translated; certificates and statuses depend on it.
+//! An Ingress host is a listener of its own and more specific than a Gateway's wildcard listener. Nevertheless, a
+//! route that names exactly that host takes precedence, and the Ingresses serve the remaining paths, so that a site
+//! can be migrated path by path. Which hosts are shared is known only after the routes have been translated;
+//! certificates and statuses depend on it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -187,9 +188,9 @@ fn has_both(plan: &PortPlan) -> bool {
     plans.clone().any(|plan| plan.gateway.is_none()) && plans.any(|plan| plan.gateway.is_some())
 }
 
-/// Who shares a host: Ingresses, whose listener takes its requests, and the most specific listener of a Gateway behind it
-/// that has routes which name the host. On a port with TLS the Gateway's certificate is shown: without one it shares nothing, and
-/// the Ingresses keep theirs.
+/// Who shares a host: Ingresses, whose listener takes its requests, and the most specific listener of a Gateway behind
+/// it that has routes which name the host. On a port with TLS the Gateway's certificate is shown: without one it
+/// shares nothing, and the Ingresses keep theirs.
 fn shared(
     listeners: &Listeners,
     port: PortKey,

@@ -89,8 +89,8 @@ pub enum Serves {
 /// The HTTP routes of a listener.
 #[derive(Clone, Debug, Default)]
 pub struct HttpRoutes {
-    /// By the hostname that the route itself names ([`HostPattern::Any`] where it names none); asked from the most specific
-    /// one down, so that the route's own hostname comes first in precedence.
+    /// By the hostname that the route itself names ([`HostPattern::Any`] where it names none); asked from the most
+    /// specific one down, so that the route's own hostname comes first in precedence.
     pub hosts: HostMap<Arc<HostTable>>,
     /// Asked if no rule of `hosts` matches: the Ingress of the same hostname behind a Gateway's listener.
     pub fallback: Option<Arc<Listener>>,
@@ -125,8 +125,8 @@ impl Listener {
     /// escapes that are read in two ways.
     ///
     /// # Errors
-    /// [`InvalidPath::Ambiguous`] where another reading leads to another rule, [`InvalidPath::AboveRoot`] where Ingresses
-    /// are asked for a path that nginx refuses.
+    /// [`InvalidPath::Ambiguous`] where another reading leads to another rule, [`InvalidPath::AboveRoot`] where
+    /// Ingresses are asked for a path that nginx refuses.
     pub fn route(&self, host: &str, request: &RequestView<'_>) -> Result<Option<Selected<'_>>, InvalidPath> {
         let path = request.path;
         let mut selected = self.select(host, request, &|reading| path.read(reading))?;

@@ -1,7 +1,8 @@
 //! Clears the addresses of Ingresses that no longer belong to our class.
 //!
-//! An address is never cleared because it is unknown: clients may use it, and DNS names may point to it. It is cleared only after
-//! the Ingress was edited so that another controller serves it, and only if it still is the address that we wrote.
+//! An address is never cleared because it is unknown: clients may use it, and DNS names may point to it. It is cleared
+//! only after the Ingress was edited so that another controller serves it, and only if it still is the address that we
+//! wrote.
 
 use std::collections::HashMap;
 
@@ -17,8 +18,8 @@ use crate::{
 pub(super) struct Addresses(HashMap<ObjectKey, (i64, Value)>);
 
 impl Addresses {
-    /// Records the desired status of an object. For one that was edited and is no longer ours, returns its status without
-    /// our address.
+    /// Records the desired status of an object. For one that was edited and is no longer ours, returns its status
+    /// without our address.
     pub(super) fn note(
         &mut self,
         key: &ObjectKey,

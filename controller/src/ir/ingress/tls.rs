@@ -23,8 +23,8 @@ pub struct TlsSections {
 }
 
 impl TlsSections {
-    /// The section that a host of the Ingress uses: the first that names it; or else the first with a wildcard that covers it; or
-    /// else the first without hosts.
+    /// The section that a host of the Ingress uses: the first that names it; or else the first with a wildcard that
+    /// covers it; or else the first without hosts.
     pub fn of_host(&self, host: &HostPattern) -> Option<&IngressTls> {
         let exact = self.first_with(host);
         let covering = || {

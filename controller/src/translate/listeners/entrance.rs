@@ -1,5 +1,5 @@
-//! What namespaces may take of the shared addresses (`docs/settings.md`): how many listeners, ports and certificates, and
-//! which hostnames.
+//! What namespaces may take of the shared addresses (`docs/settings.md`): how many listeners, ports and certificates,
+//! and which hostnames.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

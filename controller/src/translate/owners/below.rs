@@ -1,11 +1,12 @@
-//! Finds the oldest hostname below a name that stands in the way of a wildcard, without a walk over all hostnames below it.
+//! Finds the oldest hostname below a name that stands in the way of a wildcard, without a walk over all hostnames
+//! below it.
 //!
 //! ```text
 //! example.com -> { the Gateways to which a route attaches -> { its namespace -> hostnames } }    the oldest first everywhere
 //! ```
 //!
-//! Two kinds of owners do not stand in the way: those of the taker's own namespace, and routes that attach to the taker. Each is
-//! passed over as a whole.
+//! Two kinds of owners do not stand in the way: those of the taker's own namespace, and routes that attach to the
+//! taker. Each is passed over as a whole.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -63,8 +64,8 @@ impl Below {
         }
     }
 
-    /// The oldest hostname below a name, of those that an older object of another namespace owns, unless that object is a route
-    /// which attaches to the taker. `children`: only hostnames with exactly one label more than the name.
+    /// The oldest hostname below a name, of those that an older object of another namespace owns, unless that object
+    /// is a route which attaches to the taker. `children`: only hostnames with exactly one label more than the name.
     pub(super) fn in_the_way(&self, taker: &Meta, name: &str, children: bool) -> Option<&Owned> {
         let below = self.names.get(name)?;
         let groups = if children { &below.children } else { &below.all };

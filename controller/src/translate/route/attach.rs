@@ -131,7 +131,8 @@ fn hosts_at<'r>(
         .filter(|host| serves(reader, point, route, host).is_some_and(|serves| serves.is_ok()))
 }
 
-/// Whether a route may serve a hostname of its own at a listener; `None` where the listener has no host in common with it.
+/// Whether a route may serve a hostname of its own at a listener; `None` where the listener has no host in common with
+/// it.
 pub(super) fn serves(
     reader: &Reader<'_>,
     point: &AttachPoint,
