@@ -54,7 +54,7 @@ pub(crate) struct HttpService {
     kept: Kept,
 }
 
-/// A client that was told no by itself may send on what it began to send, for so long.
+/// How long a client whose request was refused may go on sending the body that it began to send.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl HttpService {
@@ -63,10 +63,14 @@ impl HttpService {
         Self { shared, dialler, mirrors, kept: Kept::default() }
     }
 
-    /// What becomes of a request; it may have been decided before it came here.
+    /// Decides about a request, unless that was done before pingora got it.
     fn decided(&self, session: &mut Session, context: &mut Context) -> std::result::Result<(), Box<Answer>> {
-        request::prepare(session.req_header_mut(), context);
-        if let Some(decided) = context.decided.take() {
+        let decided = context.decided.take();
+        // An HTTP/2 head was prepared in place before it was decided about; an HTTP/1 head was parsed by pingora anew.
+        if decided.is_none() || session.req_header().version != Version::HTTP_2 {
+            request::prepare(session.req_header_mut(), context);
+        }
+        if let Some(decided) = decided {
             return decided;
         }
         if request::is_coded(session.req_header(), context) {

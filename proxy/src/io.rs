@@ -67,7 +67,7 @@ pub(crate) struct DownIo {
     socket: Arc<SocketDigest>,
     tls: Option<Arc<SslDigest>>,
     admitted: Option<Admitted>,
-    /// The one request that may be read, where the connection is lent for that.
+    /// The only request that may be read, on a connection that is lent for one request.
     message: Option<Box<Message>>,
 }
 
@@ -87,7 +87,8 @@ impl DownIo {
         Self::with(transport, conn, limits, Some(admitted))
     }
 
-    /// A connection that is lent for one request: `early` is what of it has come, `message` the rest.
+    /// A connection that is lent for one request: `early` is the part of the request that has been read, `message` what
+    /// is known of the rest.
     pub(crate) fn of_message(
         transport: Transport,
         conn: &ConnInfo,
@@ -129,14 +130,14 @@ impl DownIo {
         }
     }
 
-    /// Takes the connection apart, for whoever lent it.
+    /// Takes the connection apart and returns it to the owner that lent it for one request.
     pub(crate) fn into_message(mut self: Box<Self>) -> (Transport, Option<Admitted>, Option<Box<Message>>) {
         self.ended = true;
         let transport = std::mem::replace(&mut self.transport, Transport::Gone);
         (transport, self.admitted.take(), self.message.take())
     }
 
-    /// Takes a connection apart of which nothing was read but what was needed to know what is spoken.
+    /// Takes a connection apart after its protocol was detected. The last part is what was read to detect it.
     pub(crate) fn into_parts(mut self: Box<Self>) -> (Transport, Option<Admitted>, Vec<u8>) {
         self.ended = true;
         let transport = std::mem::replace(&mut self.transport, Transport::Gone);
@@ -231,13 +232,11 @@ impl DownIo {
         };
         if SCOPE.try_with(Scope::is_tunnel).unwrap_or_default() {
             // From here on all bytes are the tunnel's.
-            let n = message.take_beyond(buf.initialize_unfilled());
-            buf.advance(n);
-            return if n > 0 {
-                Poll::Ready(Ok(()))
-            } else {
-                Pin::new(&mut self.transport).poll_read(cx, buf)
-            };
+            if message.beyond().is_empty() {
+                return Pin::new(&mut self.transport).poll_read(cx, buf);
+            }
+            message.take_beyond(buf);
+            return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
         loop {

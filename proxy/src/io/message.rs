@@ -1,21 +1,23 @@
-//! One request out of a connection that has more: its body, and what came behind it, which is nobody's here.
+//! The body of one request on a connection that may carry more requests, and the bytes that followed it.
 
 use std::io;
 
+use tokio::io::ReadBuf;
+
 use crate::http1::{Framing, Part};
 
-/// The body of the request that is being carried, and what came behind it.
+/// The body of the request that is being carried, and the bytes of the connection that followed it.
 #[derive(Debug)]
 pub(crate) struct Message {
     body: Framing,
     beyond: Vec<u8>,
 }
 
-/// So much is read ahead, to notice a client that goes.
+/// Bytes that are read beyond the body, so that a client that closes its connection is noticed.
 pub(super) const MAX_BEYOND: usize = 16 << 10;
 
 impl Message {
-    /// A body of which so much is still to come.
+    /// A body of which `body` is still to come; `beyond` has been read already and follows it.
     pub(crate) fn new(body: Framing, beyond: Vec<u8>) -> Self {
         Self { body, beyond }
     }
@@ -25,7 +27,7 @@ impl Message {
         self.body.is_done()
     }
 
-    /// What came behind it.
+    /// The bytes read so far that follow the body.
     pub(crate) fn beyond(&self) -> &[u8] {
         &self.beyond
     }
@@ -40,18 +42,18 @@ impl Message {
         self.beyond.extend_from_slice(bytes);
     }
 
-    /// Hands out what came behind the body, where it belongs to a tunnel; how many bytes.
-    pub(super) fn take_beyond(&mut self, to: &mut [u8]) -> usize {
-        let n = to.len().min(self.beyond.len());
-        to[..n].copy_from_slice(&self.beyond[..n]);
+    /// Moves bytes that followed the body to `to`: they belong to the tunnel that the connection has become.
+    pub(super) fn take_beyond(&mut self, to: &mut ReadBuf<'_>) {
+        let n = to.remaining().min(self.beyond.len());
+        to.put_slice(&self.beyond[..n]);
         self.beyond.drain(..n);
-        n
     }
 
-    /// Takes bytes that came: those of the body are moved to the front, in plain form; how many those are.
+    /// Takes bytes that were read. Those of the body are moved to the front, without chunk extensions and trailers;
+    /// returns how many they are.
     ///
     /// # Errors
-    /// Where they are none of a body.
+    /// If the body is malformed.
     pub(super) fn take(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         let (mut at, mut kept) = (0, 0);
         while at < bytes.len() && !self.body.is_done() {
@@ -89,7 +91,9 @@ mod tests {
             );
             assert!(message.is_over());
             let mut room = [0; 4];
-            assert_eq!((message.take_beyond(&mut room), &room), (4, b"GET "));
+            let mut buf = ReadBuf::new(&mut room);
+            message.take_beyond(&mut buf);
+            assert_eq!((buf.filled(), message.beyond()), (&b"GET "[..], &b"/next"[..]));
         }
     }
 }
