@@ -3,12 +3,14 @@
 //! Labels come from our own enumerations and from kinds of objects, never from a request.
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
     sync::atomic::AtomicU64,
 };
 
 use portcullis_controller::{Severity, Topic, ir::Kind};
 use portcullis_proxy::{Limit, OverLimit};
+use portcullis_routing::BackendKey;
 use procfs::{ProcResult, WithCurrentSystemInfo as _, process::Process};
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
@@ -37,6 +39,8 @@ pub struct Figures {
     pub failed_handshakes: Vec<(&'static str, u64)>,
     /// Mirrored requests that were given up or failed, by reason.
     pub lost_mirrors: Vec<(&'static str, u64)>,
+    /// Connections to backends that have any.
+    pub backend_connections: Vec<(BackendKey, usize)>,
     /// Log lines that were dropped because they were not read in time, by log.
     pub dropped_log_lines: Vec<(&'static str, u64)>,
     /// Connections by the port that listeners name.
@@ -65,6 +69,14 @@ struct Class {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfPort {
+    port: u16,
+}
+
+/// A Service's port.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfBackend {
+    namespace: String,
+    service: String,
     port: u16,
 }
 
@@ -164,6 +176,9 @@ fn traffic(registry: &mut Registry, figures: &Figures) {
         "Log lines that were dropped because they were not read in time",
         dropped,
     );
+    let by_backend = by_backend(&figures.backend_connections);
+    let help = "Connections to HTTP/1 backends that are not carried by pingora, idle ones too";
+    registry.register("backend_connections", help, by_backend);
     let by_port = Family::<OfPort, Gauge>::default();
     for (port, count) in &figures.connections_by_port {
         by_port.get_or_create(&OfPort { port: *port }).set(gauge(*count));
@@ -189,6 +204,33 @@ fn traffic(registry: &mut Registry, figures: &Figures) {
         "New connections that were closed because no connection was idle, by the limit that was reached",
         refused,
     );
+}
+
+/// The most backends that have a series of their own.
+const MAX_BACKENDS: usize = 1000;
+
+/// Those with the most connections by themselves, and the sum of the others.
+fn by_backend(connections: &[(BackendKey, usize)]) -> Family<OfBackend, Gauge> {
+    let mut connections: Vec<_> = connections.iter().collect();
+    connections.sort_by_key(|(backend, count)| (Reverse(*count), backend));
+    let family = Family::<OfBackend, Gauge>::default();
+    for (place, (backend, count)) in connections.into_iter().enumerate() {
+        let labels = if place < MAX_BACKENDS { OfBackend::of(backend) } else { OfBackend::others() };
+        family.get_or_create(&labels).inc_by(gauge(*count));
+    }
+    family
+}
+
+impl OfBackend {
+    fn of(backend: &BackendKey) -> Self {
+        let BackendKey { namespace, service, port } = backend;
+        Self { namespace: namespace.to_string(), service: service.to_string(), port: *port }
+    }
+
+    /// No Service has such a name.
+    fn others() -> Self {
+        Self { namespace: String::new(), service: "_others".into(), port: 0 }
+    }
 }
 
 fn state(registry: &mut Registry, figures: &Figures) {
@@ -267,6 +309,7 @@ mod tests {
             refused_addresses: vec![("loopback", 9)],
             failed_handshakes: vec![("timeout", 11)],
             lost_mirrors: vec![("memory", 10)],
+            backend_connections: vec![(backend("web"), 13)],
             dropped_log_lines: vec![("access", 12)],
             connections_by_port: BTreeMap::from([(80, 3), (443, 5)]),
             over_limit: BTreeMap::from([(Limit::Process, OverLimit { shed: 6, refused: 1 })]),
@@ -291,6 +334,7 @@ mod tests {
             "portcullis_refused_addresses_total{reason=\"loopback\"} 9",
             "portcullis_failed_handshakes_total{reason=\"timeout\"} 11",
             "portcullis_lost_mirrors_total{reason=\"memory\"} 10",
+            "portcullis_backend_connections{namespace=\"shop\",service=\"web\",port=\"80\"} 13",
             "portcullis_dropped_log_lines_total{log=\"access\"} 12",
             "portcullis_port_connections{port=\"443\"} 5",
             "portcullis_connections_shed_total{limit=\"process\"} 6",
@@ -312,6 +356,21 @@ mod tests {
         }
         assert_eq!(text.matches(END).count(), 1);
         assert!(text.ends_with(END));
+    }
+
+    fn backend(service: &str) -> BackendKey {
+        BackendKey { namespace: "shop".into(), service: service.into(), port: 80 }
+    }
+
+    #[test]
+    fn backends_beyond_the_most_are_summed_up() {
+        let connections = (0..MAX_BACKENDS + 2).map(|n| (backend(&format!("s{n}")), n + 1)).collect();
+        let text = text(&Figures { backend_connections: connections, ..Figures::default() });
+        let lines: Vec<_> =
+            text.lines().filter(|line| line.starts_with("portcullis_backend_connections{")).collect();
+        assert_eq!(lines.len(), MAX_BACKENDS + 1);
+        let others = "portcullis_backend_connections{namespace=\"\",service=\"_others\",port=\"0\"} 3";
+        assert!(lines.contains(&others), "{text}");
     }
 
     #[test]

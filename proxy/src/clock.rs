@@ -1,8 +1,8 @@
-//! A coarse clock for limits of silence: a deadline is a store, and one look at all of them four times a second takes
-//! the place of a timer for each wait.
+//! A coarse clock for limits on silence. Setting a deadline is one store; instead of a timer for each wait, all deadlines of
+//! a thread are checked four times a second.
 //!
-//! The clock counts the time in which its thread ran. A thread that stood still for a minute does not find that all of its
-//! peers were silent for a minute.
+//! The clock counts the time in which its thread ran: a thread that was suspended for a minute does not conclude that all
+//! of its peers were silent for a minute.
 
 use std::{
     cell::RefCell,
@@ -13,7 +13,7 @@ use std::{
 use slab::Slab;
 use tokio::time::{MissedTickBehavior, interval};
 
-/// The time between two looks. A deadline is seen up to two of them late, and never early.
+/// The time between two checks. A deadline is noticed up to two ticks late, and never early.
 pub(crate) const TICK: Duration = Duration::from_millis(250);
 
 thread_local! {
@@ -24,7 +24,7 @@ thread_local! {
 /// The date as HTTP writes it (RFC 9110, 5.6.7).
 struct Date {
     text: [u8; 29],
-    /// The tick from which on it is out of date.
+    /// The tick at which the text is out of date.
     until: u32,
 }
 
@@ -41,17 +41,18 @@ struct Entry {
     waker: Option<Waker>,
 }
 
-/// A deadline of one task; its thread's clock wakes the task from then on. Belongs to the thread that made it.
+/// A deadline of one task. Once it has passed, the thread's clock wakes the task at each tick. It belongs to the thread that
+/// made it.
 #[derive(Debug)]
 pub(crate) struct Watch {
     key: usize,
 }
 
-/// A time as the clock has it, in ticks.
+/// A time of the clock, or a duration, in ticks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Ticks(u32);
 
-/// Runs the clock of this thread; never ends.
+/// Runs this thread's clock. Never returns.
 pub(crate) async fn run() {
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -66,7 +67,7 @@ pub(crate) fn now() -> Ticks {
     Ticks(CLOCK.with_borrow(|clock| clock.now))
 }
 
-/// Hands over the date as HTTP writes it; up to a second old.
+/// Passes the current date in HTTP's format to `use_it`. It may be up to a second old.
 pub(crate) fn with_date<T>(use_it: impl FnOnce(&[u8]) -> T) -> T {
     let now = now().0;
     DATE.with_borrow_mut(|date| {
@@ -94,20 +95,20 @@ fn tick() {
 }
 
 impl Ticks {
-    /// How many ticks at least make up so long a time.
+    /// The number of ticks in `time`, rounded up.
     pub(crate) fn of(time: Duration) -> Self {
         Self(u32::try_from(time.as_millis().div_ceil(TICK.as_millis())).unwrap_or(u32::MAX))
     }
 
-    /// So many ticks that they certainly take no longer; `None` where even one may.
+    /// A number of ticks that certainly pass within `time`; `None` if there is none.
     pub(crate) fn within(time: Duration) -> Option<Self> {
         let ticks = u32::try_from(time.as_millis() / TICK.as_millis()).unwrap_or(u32::MAX);
         ticks.checked_sub(2).map(Self)
     }
 
-    /// Whether at least so long a time has passed since this one.
+    /// Whether at least `limit` has passed since this time.
     pub(crate) fn is_past(self, limit: Self) -> bool {
-        // One more: this one may have been at the end of its tick.
+        // One tick more: this time may have been at the end of its tick.
         now().0.saturating_sub(self.0) > limit.0
     }
 }
@@ -119,7 +120,7 @@ impl Watch {
         Self { key: CLOCK.with_borrow_mut(|clock| clock.watches.insert(entry)) }
     }
 
-    /// Says whom to wake. The waker of a task stays the same for the task's life.
+    /// Sets the task to wake. A task's waker stays the same for its life, so the clone is made once.
     pub(crate) fn set_waker(&self, waker: &Waker) {
         self.with(|entry, _| {
             if entry.waker.as_ref().is_none_or(|before| !before.will_wake(waker)) {
@@ -128,7 +129,7 @@ impl Watch {
         });
     }
 
-    /// Sets the deadline to so long from now.
+    /// Sets the deadline to `limit` from now.
     pub(crate) fn set(&self, limit: Ticks) {
         self.with(|entry, now| entry.due = now.saturating_add(limit.0).saturating_add(1));
     }

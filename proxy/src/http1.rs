@@ -1,17 +1,18 @@
-//! The carrier of our own: from the bytes of a client to those of an HTTP/1 backend and back.
+//! Our own carrier: from the bytes of a client to those of an HTTP/1 backend and back.
 //!
 //! ```text
-//! client     a connection: waits for requests, one after the other
+//! client     a connection of HTTP/1: serves its requests one after the other
 //!   plan     reads a head (head, message, name), decides (portcullis_routing::decide), writes what follows (request)
 //!   exchange attempts at backends (attempts, backend, pool), or an answer of ours (answer)
-//!     relay  both directions at a time: the request's body (upload), the answer's head (answer) and body (framing)
-//!   handover what pingora carries
-//! streams    a request of an HTTP/2 client: the same attempts, and both directions over its stream
+//!     relay  one attempt, both directions at a time: the request's body (upload, replay), the answer's head (answer)
+//!            and body (incoming, framing)
+//!   handover requests that pingora carries
+//! streams    a request of an HTTP/2 client (frames): the same attempts, both directions over its stream
 //! ```
 //!
 //! A head stays in the buffer that it was read into and is written once, for the other side; headers that are not changed
-//! are copied in runs. Buffers are lent while there is something in them. Nothing is allocated, armed or locked for a request
-//! that asks for nothing special.
+//! are copied in runs. Buffers are lent only while there is something in them. A request with nothing special about it sets no
+//! timer and takes no lock.
 
 mod answer;
 mod attempts;
@@ -32,6 +33,7 @@ mod pool;
 #[cfg(test)]
 mod properties;
 mod relay;
+mod replay;
 mod request;
 mod streams;
 mod upload;

@@ -33,7 +33,7 @@ use std::{
 };
 
 use pingora_timeout::fast_timeout::set_fast_timeout_to_tokio_threshold;
-use portcullis_routing::{ClusterAddresses, ExternalNames, PortKey, Table};
+use portcullis_routing::{BackendKey, ClusterAddresses, ExternalNames, PortKey, Table};
 use portcullis_tls::Certificates;
 use tokio::sync::watch;
 
@@ -242,6 +242,11 @@ impl Proxy {
     /// Requests that are over, by the first digit of their status; 0 is those that were cut before any answer.
     pub fn answered(&self) -> [u64; 6] {
         self.shared.answered()
+    }
+
+    /// Connections that our own carrier has to backends now, idle ones too, by backend; only backends that have any.
+    pub fn backend_connections(&self) -> Vec<(BackendKey, usize)> {
+        self.shared.backend_connections.counts()
     }
 
     /// Connections that clients hold now, idle ones too.

@@ -1,20 +1,20 @@
-//! Heads of HTTP/1 requests that are refused before it is known what they ask for, and what their clients are told.
+//! Refusals of HTTP/1 requests whose head cannot be read, and what their clients and the log are told.
 
 use portcullis_routing::Rejection;
 
 use crate::conn::Refused;
 
-/// Headers of one head.
+/// The most headers of one head.
 pub(crate) const MAX_FIELDS: usize = 256;
-/// The longest target that the type of URIs takes.
+/// The longest target in bytes; `http::Uri` takes no longer ones.
 pub(crate) const MAX_TARGET: usize = u16::MAX as usize - 1;
 
 /// Why a head is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// It is none of HTTP/1: whoever sent it would not understand an answer.
+    /// It is not HTTP/1: the client would not understand an answer, and gets none.
     Foreign,
-    /// The request line has other parts than three with one space between them (RFC 9112, 3).
+    /// The request line does not consist of three parts with one space between them (RFC 9112, 3).
     Malformed,
     /// Its target is too long.
     TargetTooLong,
@@ -24,15 +24,15 @@ pub(crate) enum Refusal {
     TooSlow,
     /// It is malformed elsewhere.
     Unreadable,
-    /// It can be read in more ways than one; the text says why.
+    /// It can be read in more than one way; the text says why.
     Invalid(&'static str),
 }
 
 impl Refusal {
-    /// Checks the parts of a request line.
+    /// Checks a request line.
     ///
     /// # Errors
-    /// Where it is none.
+    /// If it is malformed.
     pub(crate) fn of_line(line: &[u8]) -> Result<(), Self> {
         let mut parts = line.strip_suffix(b"\r").unwrap_or(line).split(|b| *b == b' ');
         let (Some(method), Some(target), Some(version), None) =

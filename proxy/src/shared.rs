@@ -14,7 +14,7 @@ use crate::{
     admission::Admission,
     http::Budget,
     tls::HandshakeError,
-    upstream::{refusals::Refusals, tls::ClientConfigs},
+    upstream::{connections::Connections, refusals::Refusals, tls::ClientConfigs},
 };
 
 /// What all worker threads have in common.
@@ -30,6 +30,8 @@ pub(crate) struct Shared {
     pub(crate) live: ArcSwap<LiveOptions>,
     /// TLS towards backends of HTTP/1.
     pub(crate) backend_tls: ClientConfigs,
+    /// The connections of our own carrier to backends.
+    pub(crate) backend_connections: Connections,
     /// What backends must not be.
     pub(crate) own: ArcSwap<Own>,
     /// Addresses of backends that were refused.
@@ -76,6 +78,7 @@ impl Shared {
             mirrors: Budget::new(options.mirror_bytes),
             options,
             backend_tls: ClientConfigs::default(),
+            backend_connections: Connections::new(),
             own: ArcSwap::default(),
             refusals: Refusals::default(),
             failed_handshakes: Default::default(),

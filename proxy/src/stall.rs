@@ -11,6 +11,8 @@ use tokio::{
     time::{Instant, Sleep, sleep},
 };
 
+use crate::clock::{Ticks, Watch};
+
 /// How often it is looked within the limit. What has not moved is noticed an eighth to two eighths after it: later than
 /// a limit of the same length that something else keeps, and can say what was wrong.
 pub(crate) const LOOKS: u32 = 8;
@@ -49,6 +51,39 @@ impl Stall {
         ready!(poll_timer(timer.as_mut(), cx));
         timer.as_mut().reset(Instant::now() + pause);
         self.quiet = if std::mem::take(&mut self.moved) { 0 } else { self.quiet + 1 };
+        Poll::Ready(self.quiet > LOOKS)
+    }
+}
+
+/// The same by the coarse clock, for the carrier `http1`: it sets no timer.
+#[derive(Debug)]
+pub(crate) struct CoarseStall {
+    pause: Ticks,
+    quiet: u32,
+}
+
+impl CoarseStall {
+    /// Begins to count to `limit`, by this deadline of the clock.
+    pub(crate) fn begin(limit: Duration, watch: &Watch) -> Self {
+        let mut stall = Self { pause: Ticks::of(limit / LOOKS), quiet: 0 };
+        stall.moved(watch);
+        stall
+    }
+
+    /// Something has moved.
+    pub(crate) fn moved(&mut self, watch: &Watch) {
+        self.quiet = 0;
+        watch.set(self.pause);
+    }
+
+    /// Ready at each look: whether nothing has moved for the limit. To be polled again then.
+    pub(crate) fn poll_look(&mut self, cx: &mut Context<'_>, watch: &Watch) -> Poll<bool> {
+        watch.set_waker(cx.waker());
+        if !watch.is_due() {
+            return Poll::Pending;
+        }
+        self.quiet += 1;
+        watch.set(self.pause);
         Poll::Ready(self.quiet > LOOKS)
     }
 }

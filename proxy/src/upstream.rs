@@ -1,5 +1,6 @@
 //! Backends as pingora sees them: endpoints to connect to, peers, their identity, and the addresses of DNS names.
 
+pub(crate) mod connections;
 pub(crate) mod dial;
 pub(crate) mod kept;
 pub(crate) mod names;

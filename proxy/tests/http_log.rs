@@ -5,7 +5,7 @@
 
 mod support;
 
-/// What carries the requests of these tests.
+/// The carriers of these tests' proxies.
 const CARRIERS: portcullis_proxy::Carriers = portcullis_proxy::Carriers::All;
 
 use std::time::Duration;
@@ -15,7 +15,7 @@ use support::{
     client::{connect, exchange, get},
     log::{self, Line, lines},
     raw::{RawBackend, Reply},
-    site::{Site, backend, listener, refusing, rule, share, to},
+    site::{Site, backend, h2, listener, refusing, rule, share, to},
     start_with, until,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -40,6 +40,7 @@ async fn every_request_has_one_line_however_it_ends() {
         .add("", listener("all"), "/refuses", rule([share(1, Ok(backend(&[refusing(), refusing()])))]))
         .add("", listener("all"), "/cut", Rule { timeouts: short, ..to(slow.address) })
         .add("", listener("all"), "/left", to(slow.address))
+        .add("", listener("all"), "/h2", rule([share(1, Ok(h2(backend(&[refusing()]))))]))
         .serve(&proxy)
         .await;
 
@@ -55,6 +56,7 @@ async fn every_request_has_one_line_however_it_ends() {
         ("backend", "test/backend:80"),
         ("endpoint", &*up.address.to_string()),
         ("attempts", "1"),
+        ("carrier", "http1"),
         ("aborted", "false"),
     ] {
         assert_eq!(got.get(name).map(|v| &**v), Some(want), "{name} in {got:?}");
@@ -89,6 +91,16 @@ async fn every_request_has_one_line_however_it_ends() {
     drop(left);
     assert_eq!(line("/left").await["aborted"], "true");
 
+    // Found malformed before pingora gets the request.
+    let request = "POST /h2 HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked\r\n\r\nno size\r\n";
+    assert_eq!(exchange(&mut connect(at).await, request).await.status, 400);
+    let got = line("/h2").await;
+    assert_eq!((&*got["status"], &*got["rejection"], &*got["why"]), ("400", "BadRequest", "malformed body"));
+
     let all = lines().lock().unwrap();
-    assert_eq!(all.len(), 6, "{all:?}");
+    assert_eq!(all.len(), 7, "{all:?}");
+    let documented = include_str!("../../docs/operations.md");
+    for field in all.iter().flat_map(|line| line.keys()).filter(|field| **field != "message") {
+        assert!(documented.contains(&format!("`{field}`")), "docs/operations.md does not explain {field}");
+    }
 }

@@ -4,7 +4,7 @@
 
 mod support;
 
-/// What carries the requests of these tests.
+/// The carriers of these tests' proxies.
 const CARRIERS: portcullis_proxy::Carriers = portcullis_proxy::Carriers::All;
 
 use std::sync::Mutex;

@@ -18,8 +18,8 @@ use crate::support::{
     start, start_with, within,
 };
 
-/// Everything that comes until the connection ends.
-async fn told(at: SocketAddr, request: &str) -> String {
+/// Sends a request and reads until the proxy closes the connection.
+async fn ask_once(at: SocketAddr, request: &str) -> String {
     let mut tcp = connect(at).await;
     tcp.write_all(request.as_bytes()).await.unwrap();
     let mut all = String::new();
@@ -45,7 +45,7 @@ async fn requests_that_come_together_are_answered_in_order() {
         }
     }
     requests.push_str("GET /last HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n");
-    let all = told(at, &requests).await;
+    let all = ask_once(at, &requests).await;
     let bodies: Vec<_> =
         all.split("HTTP/1.1 200").skip(1).map(|one| one.split("\r\n\r\n").nth(1).unwrap()).collect();
     let want: Vec<_> = (0..50).map(|n| format!("/{n}")).chain(["/last".to_owned()]).collect();
@@ -54,7 +54,7 @@ async fn requests_that_come_together_are_answered_in_order() {
     assert!(seen.iter().all(|seen| matches!(&*seen.body, b"" | b"abc" | b"x")), "{seen:?}");
 }
 
-/// A client that ends a body with a line of its own (as old ones do) has not begun a request with it.
+/// Old clients send an empty line after a body; it does not begin a request.
 #[tokio::test]
 async fn an_empty_line_begins_no_request() {
     let up = RawBackend::saying("up").await;
@@ -76,7 +76,7 @@ async fn chunks_reach_the_backend_in_their_plain_form() {
     let at = Site::of(to(up.address)).serve(&proxy).await;
     let request = "POST / HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: Chunked\r\nConnection: close\r\n\r\n\
                    3;name=\"value\"\r\nabc\r\n2 \r\nde\r\n0\r\nX-Trailer: 1\r\n\r\n";
-    assert!(told(at, request).await.starts_with("HTTP/1.1 200"));
+    assert!(ask_once(at, request).await.starts_with("HTTP/1.1 200"));
     let seen = up.last();
     assert_eq!(seen.wire.escape_ascii().to_string(), "3\\r\\nabc\\r\\n2\\r\\nde\\r\\n0\\r\\n\\r\\n");
     assert_eq!(seen.header("transfer-encoding"), Some("chunked"));
@@ -89,7 +89,7 @@ async fn what_is_no_body_ends_its_request_alone() {
     let at = Site::of(to(up.address)).serve(&proxy).await;
     let head = "POST / HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked\r\n\r\n";
     for body in ["x\r\n", "3\r\nabcd\r\n0\r\n\r\n", "3\nabc\n0\n\n", "-1\r\n", "3\r\nabc0\r\n\r\n"] {
-        let got = told(at, &format!("{head}{body}")).await;
+        let got = ask_once(at, &format!("{head}{body}")).await;
         assert!(got.starts_with("HTTP/1.1 400") && got.matches("HTTP/1.1").count() == 1, "{body:?}: {got}");
     }
     assert!(up.seen().is_empty(), "{:?}", up.seen());
@@ -130,11 +130,11 @@ async fn trailers_of_an_http_1_backend_reach_http_2_clients() {
     let trailers = within(body.trailers()).await.unwrap().unwrap();
     assert_eq!((trailers.len(), trailers.get("x-sum").unwrap().as_bytes()), (1, &b"7"[..]));
     // An HTTP/1 client gets none.
-    let got = told(at, "GET / HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n").await;
+    let got = ask_once(at, "GET / HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n").await;
     assert!(got.ends_with("2\r\nhi\r\n0\r\n\r\n"), "{got}");
 }
 
-/// It may never send the body that it asked about.
+/// Its body may never come.
 #[tokio::test]
 async fn a_client_that_waited_for_a_word_and_got_the_last_one_is_not_waited_for() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -147,7 +147,7 @@ async fn a_client_that_waited_for_a_word_and_got_the_last_one_is_not_waited_for(
         std::future::pending::<()>().await;
     });
     let request = "POST / HTTP/1.1\r\nHost: a.example\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n";
-    let got = told(at, request).await;
+    let got = ask_once(at, request).await;
     assert!(got.starts_with("HTTP/1.1 413") && got.contains("Connection: close"), "{got}");
 }
 

@@ -3,5 +3,5 @@
 mod cases;
 mod support;
 
-/// What carries the requests of these tests.
+/// The carriers of these tests' proxies.
 const CARRIERS: portcullis_proxy::Carriers = portcullis_proxy::Carriers::Pingora;

@@ -102,6 +102,7 @@ impl Told for Readiness {
             refused_addresses: self.proxy.refused_addresses(),
             failed_handshakes: self.proxy.failed_handshakes(),
             lost_mirrors: self.proxy.lost_mirrors(),
+            backend_connections: self.proxy.backend_connections(),
             dropped_log_lines: logs::dropped().into(),
             connections_by_port: self.connections_by_port(),
             over_limit: self.proxy.over_limit(),

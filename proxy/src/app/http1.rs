@@ -67,16 +67,16 @@ pub(crate) async fn serve(worker: &Worker, down: Box<DownIo>, conn: Arc<ConnInfo
     SCOPE.scope(Scope::new(conn), requests).await;
 }
 
-/// Carries one request that was decided about; the connection, where it may carry another.
+/// Carries one request that was decided about. Returns the connection if it may carry another request.
 pub(crate) async fn serve_one(
     worker: &Worker,
     down: Box<DownIo>,
-    mut context: Context,
+    mut context: Box<Context>,
     port: &Port,
 ) -> Option<Box<DownIo>> {
     context.decided = Some(Ok(()));
     let scope = Scope::new(Arc::clone(&context.conn));
-    scope.set_decided(Box::new(context));
+    scope.set_decided(context);
     let (shutdown, socket) = (port.shutdown(), down.socket());
     let request = async {
         let answer = answer(&worker.service, down, None, &shutdown, worker.limits.idle);

@@ -42,10 +42,10 @@ pub(crate) async fn begin(
     let fail = |context: &mut Context, (rejection, why)| context.fail(rejection, why);
     let Next { address, fresh } = match next(dialler, context).await {
         Ok(next) => next,
-        Err(no) => return Err(fail(context, no)),
+        Err(failure) => return Err(fail(context, failure)),
     };
     let Some(backend) = context.backend().cloned() else { return Err(fail(context, NO_BACKEND)) };
-    let left = start_time(context).map_err(|no| fail(context, no))?;
+    let left = start_time(context).map_err(|failure| fail(context, failure))?;
     if left.is_some() {
         let stop = if context.upgrade { context.attempt_deadline() } else { context.deadline };
         SCOPE.with(|scope| scope.set_deadline(stop.map(|at| at + GRACE)));
@@ -81,17 +81,17 @@ pub(crate) struct Next {
     pub(crate) fresh: bool,
 }
 
-/// Why no attempt is made.
-pub(crate) type No = (Rejection, &'static str);
+/// Why no backend answers a request, and the text that says so to the client.
+pub(crate) type Failure = (Rejection, &'static str);
 
-const NO_BACKEND: No = (Rejection::BrokenBackend, "the rule has no backend");
-const TOO_LATE: No = (Rejection::Timeout, "the request took too long");
+const NO_BACKEND: Failure = (Rejection::BrokenBackend, "the rule has no backend");
+const TOO_LATE: Failure = (Rejection::Timeout, "the request took too long");
 
 /// Waits as long as the next attempt has to, and chooses its endpoint.
 ///
 /// # Errors
 /// Where there is none, or no time is left.
-pub(crate) async fn next(dialler: &Dialler, context: &mut Context) -> Result<Next, No> {
+pub(crate) async fn next(dialler: &Dialler, context: &mut Context) -> Result<Next, Failure> {
     if context.attempts.back_off {
         Box::pin(back_off(context)).await?;
     }
@@ -161,7 +161,7 @@ fn read_timeout(options: &Options, backend: &Backend, left: Option<Duration>) ->
 ///
 /// # Errors
 /// Where nothing is left.
-pub(crate) fn start_time(context: &mut Context) -> Result<Option<Duration>, No> {
+pub(crate) fn start_time(context: &mut Context) -> Result<Option<Duration>, Failure> {
     let timeouts = context.rule().map(|rule| rule.timeouts).unwrap_or_default();
     if timeouts.request.is_none() && timeouts.backend_request.is_none() {
         return Ok(None);
@@ -175,7 +175,7 @@ pub(crate) fn start_time(context: &mut Context) -> Result<Option<Duration>, No> 
     Ok(Some(deadline - now))
 }
 
-async fn back_off(context: &mut Context) -> Result<(), No> {
+async fn back_off(context: &mut Context) -> Result<(), Failure> {
     context.attempts.back_off = false;
     let pause = retry::pause(context);
     let left = context.deadline.map(|at| at.saturating_duration_since(Instant::now()));

@@ -212,7 +212,7 @@ async fn read_answer(session: &mut HttpSession) -> Result<bool> {
 
 /// The head of a request for an HTTP/1 backend, as pingora has heads.
 pub(crate) fn request_of(head: &[u8]) -> Option<RequestHeader> {
-    let mut room = [httparse::EMPTY_HEADER; MAX_FIELDS + 64];
+    let mut room = [httparse::EMPTY_HEADER; 2 * MAX_FIELDS];
     let mut parsed = httparse::Request::new(&mut room);
     parsed.parse(head).ok()?;
     let target = parsed.path?.as_bytes();

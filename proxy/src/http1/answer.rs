@@ -1,4 +1,4 @@
-//! Answers: that of a backend, checked and brought to the form that an HTTP/1 client gets, and our own.
+//! The heads of answers: those of backends, checked and rewritten for HTTP/1 clients, and those of our own answers.
 
 use std::ops::Range;
 
@@ -19,7 +19,7 @@ use crate::{
 /// The head of a backend's answer.
 pub(super) struct AnswerHead<'r, 'b> {
     pub(super) status: u16,
-    /// The phrase behind it, which means nothing.
+    /// The reason phrase.
     phrase: &'b str,
     http10: bool,
     headers: &'r [Header<'b>],
@@ -27,29 +27,29 @@ pub(super) struct AnswerHead<'r, 'b> {
     pub(super) seen: Seen,
     bytes: &'b [u8],
     pub(super) len: usize,
-    /// Whether a value goes on over several lines.
+    /// Whether a value is folded over several lines.
     folded: bool,
 }
 
-/// What an HTTP/1 client has to be told beside the answer.
+/// How an answer is framed for an HTTP/1 client.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Form {
-    /// Whether it speaks HTTP/1.0.
+    /// Whether the client speaks HTTP/1.0.
     pub(super) http10: bool,
-    /// Whether the connection ends behind the answer.
+    /// Whether the connection is closed after the answer.
     pub(super) close: bool,
-    /// Whether a body without a length is put in chunks.
+    /// Whether the body, which has no length, is put in chunks.
     pub(super) chunks: bool,
 }
 
 impl<'b> Room<'b> {
-    /// Reads the head of an answer; `None` where it goes on.
+    /// Reads the head of an answer; `None` if it is not complete.
     ///
     /// # Errors
-    /// Where it is malformed.
+    /// If it is malformed.
     pub(super) fn read_answer(&mut self, bytes: &'b [u8]) -> Result<Option<AnswerHead<'_, 'b>>, Why> {
         let mut parser = ParserConfig::default();
-        // Old servers do both.
+        // Old servers send both.
         parser.allow_spaces_after_header_name_in_responses(true);
         parser.allow_obsolete_multiline_headers_in_responses(true);
         let mut parsed = httparse::Response::new(&mut []);
@@ -75,7 +75,7 @@ impl<'b> Room<'b> {
                 _ => "the backend's answer has no clear end",
             })?;
         }
-        // A line for each header, one before and one behind.
+        // Without folded values there is a line for each header, the status line, and the empty line.
         let folded = memchr::memchr_iter(b'\n', &bytes[..len]).count() > headers.len() + 2;
         let (phrase, http10) = (parsed.reason.unwrap_or_default(), version == 0);
         Ok(Some(AnswerHead {
@@ -95,10 +95,10 @@ impl<'b> Room<'b> {
 const UNKNOWN_CODING: Why = "the backend answers in an unknown transfer coding";
 
 impl AnswerHead<'_, '_> {
-    /// The body behind it.
+    /// The framing of its body. `to_head`: it answers a HEAD request.
     ///
     /// # Errors
-    /// Where it is in a coding that its version does not know.
+    /// If the body is in a transfer coding that its version does not have.
     pub(super) fn body(&self, to_head: bool) -> Result<Framing, Why> {
         self.seen.of_answer(self.status, to_head, self.http10).map_err(|_| UNKNOWN_CODING)
     }
@@ -108,20 +108,20 @@ impl AnswerHead<'_, '_> {
         self.seen.persists(self.http10)
     }
 
-    /// How many seconds the backend says that it keeps its connection without a request: `Keep-Alive: timeout=5, max=100`.
+    /// How many seconds the backend keeps its connection idle, if it says so: `Keep-Alive: timeout=5, max=100`.
     pub(super) fn keep_alive(&self) -> Option<u64> {
         let value = self.values(Kind::KeepAlive).next()?;
         hop::keep_alive_seconds(value)
     }
 
-    /// The headers that go on to a client of any version, but for those that frame the message.
+    /// The headers that are passed on to a client of any version, without those that frame the message.
     pub(super) fn passed(&self) -> impl Iterator<Item = &Header<'_>> {
         self.fields()
             .filter(|(kind, header)| !kind.is_essential() && self.goes_on(*kind, header))
             .map(|(_, header)| header)
     }
 
-    /// The length of the body, where the answer says one.
+    /// The Content-Length that is passed on.
     pub(super) fn length(&self) -> Option<u64> {
         self.seen.length().filter(|_| self.may_have_body() && !self.seen.is_chunked())
     }
@@ -131,9 +131,9 @@ impl AnswerHead<'_, '_> {
         &self.bytes[..self.len]
     }
 
-    /// Where a value stands in them.
-    pub(super) fn place(&self, value: &[u8]) -> Range<usize> {
-        place(self.bytes, value)
+    /// The range of them in which a value lies, unless it was made up by the parser.
+    pub(super) fn place(&self, value: &[u8]) -> Option<Range<usize>> {
+        place(self.bytes(), value)
     }
 
     fn fields(&self) -> impl Iterator<Item = (Kind, &Header<'_>)> {
@@ -155,12 +155,12 @@ impl AnswerHead<'_, '_> {
         }
     }
 
-    /// Whether there is a body, or could be, that its framing speaks of.
+    /// Whether an answer with this status may have headers that frame a body.
     fn may_have_body(&self) -> bool {
         self.status >= 200 && self.status != 204
     }
 
-    /// Writes it for an HTTP/1 client. `request` is what the client sent, where the route's steps ask for it.
+    /// Writes it for an HTTP/1 client. The steps of `route` change its headers, and may look at those of `request`.
     pub(super) fn write(&self, form: Form, route: Option<&Route>, request: &dyn Headers, out: &mut Vec<u8>) {
         out.extend_from_slice(b"HTTP/1.1 ");
         put_number(out, self.status.into());
@@ -179,12 +179,14 @@ impl AnswerHead<'_, '_> {
     }
 
     fn write_headers(&self, form: Form, out: &mut Vec<u8>) {
-        let (mut runs, mut has_date, mut has_length) = (Runs::new(self.bytes), false, false);
+        let (mut runs, mut has_date) = (Runs::new(self.bytes), false);
         for (kind, header) in self.fields() {
             let goes_on = match kind {
-                // Chunks are the last word on where the body ends (RFC 9112, 6.3).
+                // Transfer-Encoding overrides it (RFC 9112, 6.3).
                 Kind::ContentLength if self.seen.is_chunked() => false,
-                Kind::ContentLength => self.may_have_body() && !std::mem::replace(&mut has_length, true),
+                Kind::ContentLength => {
+                    self.may_have_body() && !runs.collapse_length(self.seen.one_length(), out)
+                }
                 Kind::TransferEncoding => self.may_have_body() && !form.http10,
                 Kind::Date => {
                     has_date = true;
@@ -192,14 +194,12 @@ impl AnswerHead<'_, '_> {
                 }
                 kind => self.goes_on(kind, header),
             };
-            if goes_on && kind == Kind::ContentLength && self.seen.one_length().is_some() {
-                runs.flush(out);
-                out.extend_from_slice(b"Content-Length: ");
-                put_number(out, self.seen.one_length().unwrap_or_default());
-                out.extend_from_slice(b"\r\n");
-            } else if goes_on && self.folded && header.value.contains(&b'\n') {
+            if !goes_on {
+                continue;
+            }
+            if self.folded && header.value.contains(&b'\n') {
                 runs.unfold(header, out);
-            } else if goes_on {
+            } else {
                 runs.keep(header, out);
             }
         }
@@ -226,12 +226,12 @@ fn write_connection(form: Form, out: &mut Vec<u8>) {
     }
 }
 
-/// Whoever passes an answer on that has no date says when it came (RFC 9110, 6.6.1).
+/// Writes a Date, as a recipient does that passes on an answer without one (RFC 9110, 6.6.1).
 fn write_date(out: &mut Vec<u8>) {
     clock::with_date(|date| put(out, &[b"Date: ", date, b"\r\n"]));
 }
 
-/// Writes an answer of our own; `bare` where the client wants its head alone.
+/// Writes an answer of our own. `bare`: without its body.
 pub(super) fn write_own(reply: &Reply, form: Form, bare: bool, out: &mut Vec<u8>) {
     out.extend_from_slice(b"HTTP/1.1 ");
     put_number(out, reply.status.as_u16().into());

@@ -1,8 +1,7 @@
-//! Attempts at backends until one answers: the same for clients of every version.
+//! Attempts at backends until one answers; the same for HTTP/1 and HTTP/2 clients.
 
 use std::{pin::Pin, time::Duration};
 
-use http::Method;
 use portcullis_routing::Rejection;
 use tokio::time::{Sleep, sleep_until};
 
@@ -14,7 +13,7 @@ use super::{
 use crate::{
     accept::Worker,
     http::{
-        attempt::{self, No},
+        attempt::{self, Failure},
         context::Context,
         mirror,
         retry::{self, Fate, Sent},
@@ -23,13 +22,13 @@ use crate::{
 
 /// The client's side of an exchange.
 pub(super) trait Client {
-    /// Whether all of the request that was sent can be sent again.
+    /// Whether all that was sent of the body can be sent again.
     fn is_repeatable(&self) -> bool;
 
     /// Whether no body is left to be sent.
     fn is_bodiless(&self) -> bool;
 
-    /// Makes one attempt on a connection: sends the request, whose head this is, and passes the answer on.
+    /// Makes one attempt on a connection: sends `head` and the body, and passes the answer on.
     fn attempt(
         &mut self,
         context: &mut Context,
@@ -39,7 +38,7 @@ pub(super) trait Client {
     ) -> impl Future<Output = Attempted> + Send;
 }
 
-/// What came of one attempt.
+/// The outcome of one attempt.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Attempted {
     pub(super) end: Result<Done, Broken>,
@@ -49,79 +48,81 @@ pub(super) struct Attempted {
     pub(super) content: usize,
 }
 
-/// An attempt that has come to its end.
+/// An attempt that passed on a complete answer.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Done {
-    /// How long the backend's connection may wait for another request; `None` where it carries none.
+    /// `None` if the backend's connection cannot be used again; else how long the backend keeps it idle, if it says so.
     pub(super) reuse: Option<Option<Duration>>,
     /// Whether the client's connection may carry another request.
     pub(super) keep_alive: bool,
 }
 
-/// An attempt that has not.
+/// Why an attempt did not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Broken {
     /// The client is gone.
     ClientGone,
-    /// The client sends what is no body.
+    /// The client's body is malformed.
     ClientMalformed,
-    /// Nothing moved for too long; whether it is the client that was waited for.
+    /// Nothing moved for too long. `client`: it was the client that we waited for.
     Stalled { client: bool },
-    /// The time of the attempt, or of the request, is over.
+    /// The timeout of the attempt or of the request has passed.
     Late,
     /// The backend's connection broke.
     Backend(Fate),
     /// The backend's answer cannot be passed on.
     Invalid(&'static str),
-    /// The answer is dropped for another attempt.
+    /// The answer is dropped, since the route's policy retries its status.
     Retry,
 }
 
-/// How far the request is.
+/// How far the request has been sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sending {
-    /// It is being sent.
+    /// A part of it is still to be sent.
     On,
     /// All of it has been sent.
     Done,
-    /// The backend takes no more of it.
+    /// The backend does not accept more of it.
     Broken,
 }
 
 /// How an exchange ends.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum End {
-    /// The client has its answer, of so many bytes; whether its connection may carry another request.
+    /// The client has its answer. `content`: bytes of its body; `keep_alive`: the connection may carry another request.
     Answered { keep_alive: bool, content: usize },
-    /// It has a part of it, or is gone.
+    /// The client has a part of the answer, with so many bytes of its body, or is gone.
     Cut(Broken, usize),
-    /// It is to be told why there is none.
-    No(No),
+    /// No backend answered; the client is still to be told why.
+    Failed(Failure),
 }
 
 const UNREACHABLE: &str = "the backend could not be reached, or broke off";
 const TOO_SLOW: &str = "the backend took too long";
 
-/// Carries a request to a backend, in as many attempts as it takes. `head` is what the backend gets.
+/// Carries a request to a backend, in as many attempts as it takes and the route permits. `head` is what the backend gets;
+/// `idempotent`, whether the request may be sent again though a backend may have processed it.
 pub(super) async fn carry(
     worker: &Worker,
     context: &mut Context,
     mut head: Out,
-    method: &Method,
+    idempotent: bool,
     client: &mut impl Client,
 ) -> End {
     if worker.shared.is_full(&context.conn.load) {
-        return End::No((Rejection::Overloaded, "too many requests at a time"));
+        return End::Failed((Rejection::Overloaded, "too many requests at a time"));
     }
-    let idempotent = retry::is_idempotent(method);
     loop {
         let Attempt { mut connection, identity, reused, deadline } =
             match Attempt::begin(worker, context, idempotent).await {
                 Ok(attempt) => attempt,
-                Err(NoAttempt::Connect(_)) if retry::on_no_connection(client.is_repeatable(), context) => {
+                Err(AttemptError::Connect(_)) if retry::on_no_connection(client.is_repeatable(), context) => {
                     continue;
                 }
-                Err(NoAttempt::Connect(no) | NoAttempt::Final(no)) => return End::No(no),
+                Err(AttemptError::Connect(failure) | AttemptError::Final(failure)) => {
+                    return End::Failed(failure);
+                }
             };
         begin_mirrors(worker, context, &head, client.is_bodiless());
         let Attempted { end, answered, content } =
@@ -143,38 +144,37 @@ pub(super) async fn carry(
         let again =
             broken == Broken::Retry || broken.fate().is_some_and(|fate| retry::on_fate(fate, sent, context));
         if !again {
-            return End::No(broken.rejection().unwrap_or((Rejection::BadGateway, UNREACHABLE)));
+            return End::Failed(broken.rejection().unwrap_or((Rejection::BadGateway, UNREACHABLE)));
         }
         head.rewind();
     }
 }
 
-/// An attempt that has a connection.
+/// An attempt with its connection.
 struct Attempt {
     connection: Connection,
     identity: Identity,
-    /// Whether another request has used it.
+    /// Whether the connection has carried another request before.
     reused: bool,
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
-enum NoAttempt {
-    /// There is no connection to the endpoint.
-    Connect(No),
-    /// No other attempt would be better.
-    Final(No),
+enum AttemptError {
+    /// The endpoint could not be connected to; another may be tried.
+    Connect(Failure),
+    /// Another attempt would not help.
+    Final(Failure),
 }
 
 impl Attempt {
-    async fn begin(worker: &Worker, context: &mut Context, idempotent: bool) -> Result<Self, NoAttempt> {
-        let next = attempt::next(&worker.outward.dialler, context).await.map_err(NoAttempt::Final)?;
-        let left = attempt::start_time(context).map_err(NoAttempt::Final)?;
+    async fn begin(worker: &Worker, context: &mut Context, idempotent: bool) -> Result<Self, AttemptError> {
+        let next = attempt::next(&worker.outward.dialler, context).await.map_err(AttemptError::Final)?;
+        let left = attempt::start_time(context).map_err(AttemptError::Final)?;
         let deadline = left.and(context.attempt_deadline()).map(|at| Box::pin(sleep_until(at)));
         let Some(backend) = context.backend() else {
-            return Err(NoAttempt::Final((Rejection::BrokenBackend, "the rule has no backend")));
+            return Err(AttemptError::Final((Rejection::BrokenBackend, "the rule has no backend")));
         };
-        let tls = backend.tls.as_ref();
-        let identity = Identity { address: next.address.address(), tls: TlsId::of(tls) };
+        let identity = Identity { address: next.address.address(), tls: TlsId::of(backend.tls.as_ref()) };
         if !next.fresh
             && let Some(connection) = pool::take(&identity, !idempotent)
         {
@@ -182,14 +182,13 @@ impl Attempt {
         }
         let limit = worker.shared.options.connect_timeout;
         let limit = left.map_or(limit, |left| left.min(limit));
-        // Boxed, so that the requests that find a pooled connection do not pay for its size.
-        let connected =
-            Box::pin(backend::connect(next.address, tls, &worker.shared.backend_tls, limit)).await;
+        // Boxed, so that requests that find a pooled connection do not pay for the future's size.
+        let connected = Box::pin(backend::connect(next.address, backend, &worker.shared, limit)).await;
         match connected {
             Ok(connection) => Ok(Self { connection, identity, reused: false, deadline }),
             Err(error) => {
                 tracing::debug!(backend = %backend.key, address = %identity.address, %error, "no connection");
-                Err(NoAttempt::Connect(match error {
+                Err(AttemptError::Connect(match error {
                     ConnectError::TimedOut => (Rejection::Timeout, TOO_SLOW),
                     ConnectError::Io(_) | ConnectError::ServerName => (Rejection::BadGateway, UNREACHABLE),
                 }))
@@ -198,7 +197,7 @@ impl Attempt {
     }
 }
 
-/// Begins the copies that the route asks for; another attempt begins none anew.
+/// Begins the mirror copies that the route asks for, at the first attempt only.
 fn begin_mirrors(worker: &Worker, context: &mut Context, head: &Out, bodiless: bool) {
     if std::mem::replace(&mut context.mirrored, true) {
         return;
@@ -210,8 +209,8 @@ fn begin_mirrors(worker: &Worker, context: &mut Context, head: &Out, bodiless: b
 }
 
 impl Broken {
-    /// What the client is told, where it can be told anything.
-    pub(super) fn rejection(self) -> Option<No> {
+    /// What the client is told; `None` if it is gone.
+    pub(super) fn rejection(self) -> Option<Failure> {
         match self {
             Self::ClientGone => None,
             Self::ClientMalformed => Some((Rejection::BadRequest, "malformed body")),
@@ -223,7 +222,7 @@ impl Broken {
         }
     }
 
-    /// What is known of the request.
+    /// Whether the backend may have processed the request; `None` if it is not sent again anyway.
     fn fate(self) -> Option<Fate> {
         match self {
             Self::Backend(fate) => Some(fate),
@@ -237,7 +236,7 @@ impl Broken {
     }
 }
 
-/// Notes in the context that an exchange was cut.
+/// Records in the context why an exchange was cut.
 pub(super) fn note_cut(context: &mut Context, broken: Broken, content: usize) {
     match broken {
         // As nginx logs a client that left.

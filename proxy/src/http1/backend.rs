@@ -1,4 +1,4 @@
-//! A connection to an HTTP/1 backend: TCP, or TLS over it.
+//! A connection to an HTTP/1 backend: TCP, or TLS over TCP.
 
 use std::{
     cell::RefCell,
@@ -12,7 +12,7 @@ use std::{
 };
 
 use foldhash::HashMap;
-use portcullis_routing::BackendTls;
+use portcullis_routing::{Backend, BackendTls};
 use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -21,23 +21,32 @@ use tokio::{
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use crate::upstream::{dial::Permitted, tls::ClientConfigs};
+use crate::{
+    shared::Shared,
+    upstream::{connections::Open, dial::Permitted},
+};
 
 /// A connection to a backend.
 #[derive(Debug)]
-pub(super) enum Connection {
+pub(super) struct Connection {
+    pub(super) stream: Stream,
+    _open: Open,
+}
+
+#[derive(Debug)]
+pub(super) enum Stream {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-/// What TLS towards a backend is like; a number for each that differs, 0 for none.
+/// A number for each different TLS configuration towards backends; 0 stands for no TLS.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct TlsId(u32);
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ConnectError {
-    #[error("too slow")]
+    #[error("the backend did not answer in time")]
     TimedOut,
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -45,7 +54,7 @@ pub(super) enum ConnectError {
     ServerName,
 }
 
-/// What this thread knows of backends' TLS.
+/// The TLS configurations that this thread has numbered.
 #[derive(Default)]
 struct Known {
     ids: HashMap<BackendTls, TlsId>,
@@ -56,11 +65,11 @@ thread_local! {
     static KNOWN: RefCell<Known> = RefCell::default();
 }
 
-/// More than that are not configured at a time; those that went would stay else.
+/// How many are remembered. Removed ones would be remembered for ever; when there are this many, all are forgotten.
 const MAX_KNOWN: usize = 4096;
 
 impl TlsId {
-    /// The number of this TLS.
+    /// The number of this configuration.
     pub(super) fn of(tls: Option<&BackendTls>) -> Self {
         let Some(tls) = tls else { return Self::default() };
         KNOWN.with_borrow_mut(|known| {
@@ -78,73 +87,79 @@ impl TlsId {
     }
 }
 
-/// Connects to a backend; `limit` is that of TCP, and again of TLS.
+/// Connects to a backend. `limit` holds for the TCP handshake, and again for the TLS handshake.
 ///
 /// # Errors
-/// Where there is no connection.
+/// If there is no connection.
 pub(super) async fn connect(
     address: Permitted,
-    tls: Option<&BackendTls>,
-    configs: &ClientConfigs,
+    backend: &Backend,
+    shared: &Shared,
     limit: Duration,
 ) -> Result<Connection, ConnectError> {
     let late = |_| ConnectError::TimedOut;
     let tcp = timeout(limit, TcpStream::connect(address.address())).await.map_err(late)??;
     tcp.set_nodelay(true)?;
-    let Some(tls) = tls else { return Ok(Connection::Plain(tcp)) };
+    let open = shared.backend_connections.open(&backend.key);
+    let Some(tls) = &backend.tls else { return Ok(Connection::new(Stream::Plain(tcp), open)) };
     let name = ServerName::try_from(tls.server_name.to_string()).map_err(|_| ConnectError::ServerName)?;
-    let config: Arc<ClientConfig> = configs.of(tls.verify);
+    let config: Arc<ClientConfig> = shared.backend_tls.of(tls.verify);
     let stream = timeout(limit, TlsConnector::from(config).connect(name, tcp)).await.map_err(late)??;
-    Ok(Connection::Tls(Box::new(stream)))
+    Ok(Connection::new(Stream::Tls(Box::new(stream)), open))
 }
 
 impl Connection {
-    /// Reads; no bytes are the end.
+    pub(super) fn new(stream: Stream, open: Open) -> Self {
+        Self { stream, _open: open }
+    }
+
+    /// Reads into `room`; 0 bytes are the end of the connection.
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, room: &mut [u8]) -> Poll<io::Result<usize>> {
         let mut buf = ReadBuf::new(room);
-        ready!(match self {
-            Self::Plain(tcp) => Pin::new(tcp).poll_read(cx, &mut buf),
-            Self::Tls(tls) => Pin::new(&mut **tls).poll_read(cx, &mut buf),
+        ready!(match &mut self.stream {
+            Stream::Plain(tcp) => Pin::new(tcp).poll_read(cx, &mut buf),
+            Stream::Tls(tls) => Pin::new(&mut **tls).poll_read(cx, &mut buf),
         })?;
         Poll::Ready(Ok(buf.filled().len()))
     }
 
-    /// Writes as much of these as it takes.
+    /// Writes as much of `bufs` as the connection accepts; returns how many bytes that is, never 0.
     pub(super) fn poll_write(
         &mut self,
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let n = ready!(match (self, bufs) {
-            (Self::Plain(tcp), [one]) => Pin::new(tcp).poll_write(cx, one),
-            (Self::Plain(tcp), bufs) => Pin::new(tcp).poll_write_vectored(cx, bufs),
-            (Self::Tls(tls), bufs) => Pin::new(&mut **tls).poll_write_vectored(cx, bufs),
+        let n = ready!(match (&mut self.stream, bufs) {
+            (Stream::Plain(tcp), [one]) => Pin::new(tcp).poll_write(cx, one),
+            (Stream::Plain(tcp), bufs) => Pin::new(tcp).poll_write_vectored(cx, bufs),
+            (Stream::Tls(tls), bufs) => Pin::new(&mut **tls).poll_write_vectored(cx, bufs),
         })?;
         Poll::Ready(if n == 0 { Err(io::ErrorKind::WriteZero.into()) } else { Ok(n) })
     }
 
-    /// Sends what was written and is still here.
+    /// Sends what TLS has buffered.
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Self::Plain(_) => Poll::Ready(Ok(())),
-            Self::Tls(tls) => Pin::new(&mut **tls).poll_flush(cx),
+        match &mut self.stream {
+            Stream::Plain(_) => Poll::Ready(Ok(())),
+            Stream::Tls(tls) => Pin::new(&mut **tls).poll_flush(cx),
         }
     }
 
-    /// Whether nothing has come, as far as the runtime knows: no system call is made while the kernel has said nothing.
+    /// Whether nothing has come on the idle connection, not even its end. Costs no system call unless the runtime has been
+    /// told of an event.
     pub(super) fn is_quiet(&mut self) -> bool {
         let mut cx = Context::from_waker(Waker::noop());
         let mut byte = [0];
-        match self {
-            Self::Plain(tcp) => match tcp.poll_read_ready(&mut cx) {
+        match &mut self.stream {
+            Stream::Plain(tcp) => match tcp.poll_read_ready(&mut cx) {
                 Poll::Pending => true,
                 Poll::Ready(Err(_)) => false,
                 Poll::Ready(Ok(())) => {
                     Pin::new(tcp).poll_read(&mut cx, &mut ReadBuf::new(&mut byte)).is_pending()
                 }
             },
-            // Tickets come when they come, and are read here.
-            Self::Tls(tls) => match tls.get_ref().0.poll_read_ready(&mut cx) {
+            // Session tickets may come at any time; they are read here.
+            Stream::Tls(tls) => match tls.get_ref().0.poll_read_ready(&mut cx) {
                 Poll::Pending => true,
                 Poll::Ready(Err(_)) => false,
                 Poll::Ready(Ok(())) => {
@@ -154,11 +169,11 @@ impl Connection {
         }
     }
 
-    /// By which the kernel knows it.
+    /// The socket's file descriptor.
     pub(super) fn raw_fd(&self) -> RawFd {
-        match self {
-            Self::Plain(tcp) => tcp.as_raw_fd(),
-            Self::Tls(tls) => tls.get_ref().0.as_raw_fd(),
+        match &self.stream {
+            Stream::Plain(tcp) => tcp.as_raw_fd(),
+            Stream::Tls(tls) => tls.get_ref().0.as_raw_fd(),
         }
     }
 }

@@ -1,30 +1,34 @@
-//! Buffers that are lent while there is something in them. An idle connection holds none.
+//! Buffers, lent by the thread while there is something in them. An idle connection holds none.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
-/// Sizes of buffers. What fills one is read on into the next.
+/// Sizes of buffers in bytes. A read that fills one is followed by a read into the next larger one.
 const SIZES: [usize; 3] = [16 << 10, 64 << 10, 256 << 10];
-/// So many of each size are kept by a thread for the next who needs one.
+/// How many free buffers of each size a thread keeps.
 const KEPT: [usize; 3] = [64, 16, 4];
+/// How many buffers of each size a thread lends for the sake of speed; beyond them it lends the next smaller size. Peers
+/// that stop reading hold 80 MiB of larger ones at most in each thread.
+const MOST: [usize; 3] = [usize::MAX, 1024, 64];
 
 thread_local! {
     static FREE: RefCell<[Vec<Box<[u8]>>; 3]> = const { RefCell::new([Vec::new(), Vec::new(), Vec::new()]) };
+    static LENT: Cell<[usize; 3]> = const { Cell::new([0; 3]) };
     static LISTS: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// The size of a buffer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Size {
-    /// Holds nearly every head.
+    /// 16 KiB, which nearly every head fits.
     #[default]
     Small = 0,
-    /// For what goes on beyond it.
+    /// 64 KiB, for a message that filled a small one.
     Large = 1,
-    /// For what does not end.
+    /// 256 KiB, for a message that filled a large one.
     Huge = 2,
 }
 
-/// Bytes that were read and not used yet, and room for more. Holds no memory while it is empty, if it was given back.
+/// Bytes that were read and not used yet, and room for more.
 #[derive(Debug, Default)]
 pub(super) struct Buffer {
     data: Box<[u8]>,
@@ -40,18 +44,35 @@ impl Size {
             Self::Large | Self::Huge => Self::Huge,
         }
     }
+
+    /// The largest size up to this one of which the thread has not lent the most that it lends.
+    fn permitted(self) -> Self {
+        let lent = LENT.get();
+        match self {
+            Self::Huge if lent[Self::Huge as usize] < MOST[Self::Huge as usize] => Self::Huge,
+            Self::Huge | Self::Large if lent[Self::Large as usize] < MOST[Self::Large as usize] => {
+                Self::Large
+            }
+            _ => Self::Small,
+        }
+    }
 }
 
 impl Buffer {
-    /// A buffer of this size.
+    /// A buffer of this size, or of a smaller one if too many of this size are lent.
     pub(super) fn take(size: Size) -> Self {
+        Self::exactly(size.permitted())
+    }
+
+    fn exactly(size: Size) -> Self {
         let place = size as usize;
         let data = FREE.with_borrow_mut(|free| free[place].pop());
         let data = data.unwrap_or_else(|| vec![0; SIZES[place]].into_boxed_slice());
+        count_lent(place, 1);
         Self { data, start: 0, end: 0 }
     }
 
-    /// A buffer that holds these bytes and has room for as many again.
+    /// A buffer that holds these bytes.
     pub(super) fn of(bytes: &[u8]) -> Self {
         let mut buffer = Self::take(Size::Small);
         buffer.put(bytes);
@@ -104,6 +125,15 @@ impl Buffer {
         }
     }
 
+    /// Gives back the memory that holds no bytes; [`Self::make_room`] takes new memory.
+    pub(super) fn shrink(&mut self) {
+        let held = self.end - self.start;
+        if held == self.data.len() || SIZES.contains(&held) {
+            return; // what has the length of a lent buffer would be counted as one
+        }
+        *self = Self { data: self.bytes().into(), start: 0, end: self.end - self.start };
+    }
+
     /// Adds bytes.
     pub(super) fn put(&mut self, bytes: &[u8]) {
         if self.data.len() - self.end < bytes.len() {
@@ -125,7 +155,8 @@ impl Buffer {
         let size =
             [Size::Small, Size::Large, Size::Huge].into_iter().find(|size| SIZES[*size as usize] >= least);
         let mut larger = match size {
-            Some(size) => Self::take(size),
+            // A head needs the room.
+            Some(size) => Self::exactly(size),
             None => Self { data: vec![0; least.next_power_of_two()].into_boxed_slice(), start: 0, end: 0 },
         };
         let held = self.end - self.start;
@@ -135,9 +166,16 @@ impl Buffer {
     }
 }
 
+fn count_lent(place: usize, change: isize) {
+    let mut lent = LENT.get();
+    lent[place] = lent[place].saturating_add_signed(change);
+    LENT.set(lent);
+}
+
 impl Drop for Buffer {
     fn drop(&mut self) {
         let Some(place) = SIZES.iter().position(|size| *size == self.data.len()) else { return };
+        count_lent(place, -1);
         let data = std::mem::take(&mut self.data);
         let _ = FREE.try_with(|free| {
             let free = &mut free.borrow_mut()[place];
@@ -244,6 +282,28 @@ mod tests {
         buffer.give_back();
         assert!(!buffer.is_lent() && buffer.is_empty());
         assert_eq!(Buffer::take(Size::Large).room().as_ptr(), at);
+    }
+
+    #[test]
+    fn beyond_the_most_that_is_lent_buffers_are_smaller() {
+        let mut lent: Vec<_> = (0..MOST[2]).map(|_| Buffer::take(Size::Huge)).collect();
+        assert_eq!(Buffer::take(Size::Huge).room().len(), SIZES[1]);
+        lent.pop();
+        assert_eq!(Buffer::take(Size::Huge).room().len(), SIZES[2]);
+        // A head that needs the room has it.
+        lent.push(Buffer::take(Size::Huge));
+        let mut head = Buffer::of(&vec![0; SIZES[1] + 1]);
+        assert_eq!(head.room().len(), SIZES[2] - SIZES[1] - 1);
+    }
+
+    #[test]
+    fn a_buffer_shrinks_to_what_it_holds() {
+        let mut buffer = Buffer::of(b"abc");
+        buffer.used(1);
+        buffer.shrink();
+        assert_eq!((buffer.bytes(), buffer.data.len()), (&b"bc"[..], 2));
+        buffer.make_room();
+        assert_eq!((buffer.bytes(), buffer.data.len()), (&b"bc"[..], SIZES[0]));
     }
 
     #[test]

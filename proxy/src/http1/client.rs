@@ -1,4 +1,4 @@
-//! A client's connection of HTTP/1: its bytes, and its requests one after the other.
+//! An HTTP/1 connection of a client, whose requests are served one after the other.
 
 use std::{
     future::poll_fn,
@@ -17,7 +17,7 @@ use tokio::{
 use super::{
     buffer::{Buffer, Size},
     exchange, handover,
-    plan::{self, Begun, Outcome, Plan},
+    plan::{self, Arriving, Outcome, Plan},
 };
 use crate::{
     accept::{Port, Worker},
@@ -34,31 +34,31 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Client {
     transport: Transport,
-    /// What was read and belongs to no request yet, or to the one that is being answered.
+    /// Bytes that were read: the rest of the current request, and the requests behind it.
     pub(super) input: Buffer,
     size: Size,
     pub(super) watch: Watch,
-    /// Whether the client has ended its side, or the connection is broken.
+    /// Whether the client has closed its side, or the connection is broken.
     pub(super) ended: bool,
     /// Whether anything was sent on it.
     wrote: bool,
     admitted: Option<Admitted>,
 }
 
-/// What comes behind a request.
+/// What follows a request on its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next {
-    /// Another one may.
+    /// Another request may come.
     Request,
-    /// The end, once the client has what was sent.
+    /// The connection is closed, once the client has received what was sent.
     Close,
 }
 
-/// How long a connection that had no request yet may have to send one while its listener closes: whoever has been
-/// answered once knows that a connection may end, and asks again; a first request may be on its way.
+/// How long a new connection may wait for its first request while its listener drains: that request may be on its way. A
+/// client that was answered before knows that idle connections may be closed, and sends its request again.
 const FRESH_WHILE_DRAINING: Duration = Duration::from_secs(1);
 
-/// Serves HTTP/1 until either side ends it. `early` is what was read before it was known what is spoken.
+/// Serves HTTP/1 on a connection until either side closes it. `early` is what was read to detect the protocol.
 pub(crate) async fn serve(
     worker: &Worker,
     transport: Transport,
@@ -77,7 +77,7 @@ pub(crate) async fn serve(
         let next = {
             let _in_flight = worker.load.request();
             held.begin();
-            // Boxed, so that an idle connection does not keep the room.
+            // Boxed, so that an idle connection does not hold the memory.
             let next = Box::pin(serve_one(worker, &mut client, &conn, port)).await;
             held.end(Instant::now());
             next
@@ -128,7 +128,7 @@ impl Client {
         }
     }
 
-    /// Waits for a request. False: there will be none.
+    /// Waits for the first byte of a request. `false`: none will come.
     async fn request_begins(&mut self, port: &Port, fresh: bool, limits: &Limits) -> bool {
         self.watch.set(Ticks::of(limits.keepalive));
         let mut draining = false;
@@ -159,38 +159,39 @@ impl Client {
         begins
     }
 
-    /// Empty lines may stand before a request (RFC 9112, 2.2), and do not begin one.
+    /// Skips empty lines, which may precede a request (RFC 9112, 2.2).
     fn skip_blank(&mut self) {
         let blank = self.input.bytes().iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
         self.input.used(blank);
     }
 
-    /// Reads the head of a request, and finds out what becomes of it. `None`: the client is gone.
+    /// Reads the head of a request and decides about it. `None`: the client is gone.
     async fn read_request(&mut self, worker: &Worker, conn: &Arc<ConnInfo>) -> Result<Option<Plan>, Refusal> {
         let limit = worker.limits.head_bytes;
-        // Nearly every head is there at once.
-        let mut seen = 0;
+        // Nearly every head comes in one read.
+        let mut arriving = Arriving::default();
         loop {
-            let bytes = self.input.bytes();
-            if seen == 0 || plan::may_be_whole(bytes, seen) || bytes.len() > limit {
-                match plan::begin(&worker.shared, conn, bytes, limit)? {
-                    Begun::Plan(plan, len) => {
-                        self.watch.lift();
-                        self.input.used(len);
-                        return Ok(Some(*plan));
-                    }
-                    Begun::More => {}
-                }
+            let (bytes, new) = (self.input.bytes(), arriving.is_new());
+            if (arriving.may_be_read(bytes) || bytes.len() > limit)
+                && let Some((plan, len)) = plan::begin(&worker.shared, conn, bytes, limit)?
+            {
+                self.watch.lift();
+                self.input.used(len);
+                return Ok(Some(plan));
             }
-            if seen == 0 {
+            if new {
                 self.watch.set(Ticks::of(worker.limits.head_time));
             }
-            seen = self.input.bytes().len();
-            self.input.make_room();
             let read = poll_fn(|cx| {
                 self.watch.set_waker(cx.waker());
+                self.input.make_room();
                 match self.poll_read(cx) {
                     Poll::Pending if self.watch.is_due() => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+                    Poll::Pending => {
+                        // Whoever sends heads that never end gets no more memory than they fill.
+                        self.input.shrink();
+                        Poll::Pending
+                    }
                     read => read,
                 }
             });
@@ -203,15 +204,15 @@ impl Client {
         }
     }
 
-    /// Reads more input. A buffer is taken when there is something to be read, and one that was filled is followed by a
-    /// larger one. No bytes: the client has ended its side.
+    /// Reads more input and returns how many bytes came; 0 where the client has closed its side. The buffer is given back
+    /// if nothing came, and the size of the next one follows how much did.
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if !self.input.is_lent() {
             self.input = Buffer::take(self.size);
         }
         let mut buf = ReadBuf::new(self.input.room());
         let room = buf.remaining();
-        debug_assert!(room > 0, "whoever reads has made room");
+        debug_assert!(room > 0, "the caller has made room");
         let read = Pin::new(&mut self.transport).poll_read(cx, &mut buf);
         let n = buf.filled().len();
         if read.is_pending() {
@@ -228,7 +229,7 @@ impl Client {
         Poll::Ready(Ok(n))
     }
 
-    /// Writes as much of these as the client takes.
+    /// Writes as much of `bufs` as the client accepts; returns how many bytes that is, never 0.
     pub(super) fn poll_write(
         &mut self,
         cx: &mut Context<'_>,
@@ -243,7 +244,7 @@ impl Client {
         Poll::Ready(if n == 0 { Err(io::ErrorKind::WriteZero.into()) } else { Ok(n) })
     }
 
-    /// Sends what was written and is still here.
+    /// Sends what TLS has buffered.
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.transport {
             Transport::Plain(_) => Poll::Ready(Ok(())),
@@ -251,7 +252,7 @@ impl Client {
         }
     }
 
-    /// Ready when something has come, or the client is gone (`true`), so that nobody waits for it any more.
+    /// Ready with `true` when the client has closed its side, and with `false` when it has sent more bytes.
     pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         let Some(tcp) = self.transport.tcp() else { return Poll::Ready(true) };
         loop {
@@ -262,18 +263,18 @@ impl Client {
             match tcp.poll_peek(cx, &mut ReadBuf::new(&mut byte)) {
                 Poll::Ready(Ok(n)) => return Poll::Ready(n == 0),
                 Poll::Ready(Err(_)) => return Poll::Ready(true),
-                // What the runtime knew was out of date.
+                // The runtime's readiness was out of date.
                 Poll::Pending => {}
             }
         }
     }
 
-    /// Whether the client has ended the connection, though there be bytes of it that were not read.
+    /// Whether the client has closed the connection, even if there are bytes that were not read. Asks the kernel.
     pub(super) fn left(&self) -> bool {
         self.transport.left()
     }
 
-    /// Sends bytes, as long as the client takes them.
+    /// Sends all of `bytes`. There is no limit of time here.
     pub(super) async fn write_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
             let n = poll_fn(|cx| self.poll_write(cx, &[IoSlice::new(bytes)])).await?;
@@ -282,7 +283,7 @@ impl Client {
         poll_fn(|cx| self.poll_flush(cx)).await
     }
 
-    /// Takes the bytes' way out, for somebody else to carry a request; [`Self::put_back`] brings it back.
+    /// Lends the transport to another carrier for one request; [`Self::put_back`] ends that.
     pub(super) fn take_out(&mut self) -> (Transport, Option<Admitted>) {
         (std::mem::replace(&mut self.transport, Transport::Gone), self.admitted.take())
     }
@@ -291,7 +292,7 @@ impl Client {
         (self.transport, self.admitted, self.wrote) = (transport, admitted, true);
     }
 
-    /// Ends a connection between two requests.
+    /// Closes the connection between two requests.
     async fn close_idle(mut self) {
         let _ = self.transport.shutdown().await;
         self.ended = true;
@@ -306,7 +307,7 @@ impl Drop for Client {
     fn drop(&mut self) {
         let mut transport = std::mem::replace(&mut self.transport, Transport::Gone);
         if self.is_asked_to_go() {
-            // To make room, at once; where it can be said without waiting, it is said.
+            // Closed at once to make room for others, with TLS's close_notify if that needs no waiting.
             let _ = Pin::new(&mut transport).poll_shutdown(&mut Context::from_waker(Waker::noop()));
         } else if self.wrote && !self.ended && !matches!(transport, Transport::Gone) {
             linger::close(transport, Default::default(), self.admitted.take());

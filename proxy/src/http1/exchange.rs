@@ -1,4 +1,4 @@
-//! A request of an HTTP/1 client that an HTTP/1 backend answers, or we: attempts, and the end of the exchange.
+//! A request of an HTTP/1 client that an HTTP/1 backend answers, or that we answer.
 
 use std::{future::poll_fn, io::IoSlice, pin::Pin, task::Poll, time::Duration};
 
@@ -21,21 +21,20 @@ use crate::{
     clock::Ticks,
     http::{
         answer::{self as own, Reply},
-        attempt::No,
+        attempt::Failure,
         context::Context,
-        retry,
     },
     limits::Limits,
 };
 
-/// A body that nobody wants is read so far, and for so long, for the sake of the connection's next request.
+/// How many bytes of an unwanted body are read, and for how long, so that the connection can carry another request.
 const DISCARDED: usize = 1 << 20;
 const DISCARD_TIME: Duration = Duration::from_secs(5);
 
 /// Answers without a backend.
 pub(super) async fn answer(
     client: &mut Client,
-    mut context: Context,
+    mut context: Box<Context>,
     reply: &Reply,
     asked: &About,
     body: Framing,
@@ -49,10 +48,10 @@ pub(super) async fn answer(
     };
     let has_body = !body.is_done();
     let keep_alive = asked.keep_alive && short && !(has_body && asked.expects) && !context.conn.draining();
-    let told = say(client, reply, asked, !keep_alive, limits).await;
+    let sent = send_reply(client, reply, asked, !keep_alive, limits).await;
     let bytes = if asked.head_only { 0 } else { reply.body.len() };
-    context.finish(if told { bytes } else { 0 }, !told);
-    if !told || !keep_alive {
+    context.finish(if sent { bytes } else { 0 }, !sent);
+    if !sent || !keep_alive {
         return Next::Close;
     }
     match has_body {
@@ -61,13 +60,13 @@ pub(super) async fn answer(
     }
 }
 
-/// Writes an answer of our own. False: the client does not take it.
-async fn say(client: &mut Client, reply: &Reply, asked: &About, close: bool, limits: &Limits) -> bool {
+/// Sends an answer of our own; returns whether the client took it.
+async fn send_reply(client: &mut Client, reply: &Reply, asked: &About, close: bool, limits: &Limits) -> bool {
     let form = Form { http10: asked.http10, close, chunks: false };
     let mut out = Out::take();
     answer::write_own(reply, form, asked.head_only, &mut out.bytes);
     client.watch.set(Ticks::of(limits.idle));
-    let said = poll_fn(|cx| {
+    let taken = poll_fn(|cx| {
         client.watch.set_waker(cx.waker());
         while !out.is_sent() {
             match client.poll_write(cx, &[IoSlice::new(out.left())]) {
@@ -83,10 +82,10 @@ async fn say(client: &mut Client, reply: &Reply, asked: &About, close: bool, lim
     })
     .await;
     client.watch.lift();
-    said
+    taken
 }
 
-/// Reads a body to its end.
+/// Reads a body to its end, within limits.
 async fn discard(client: &mut Client, mut body: Framing) -> Next {
     let mut left = DISCARDED;
     client.watch.set(Ticks::of(DISCARD_TIME));
@@ -117,22 +116,21 @@ async fn discard(client: &mut Client, mut body: Framing) -> Next {
     if ended { Next::Request } else { Next::Close }
 }
 
-/// Carries a request to a backend, and the answer to the client.
+/// Carries a request to a backend and the answer to the client.
 pub(super) async fn forward(
     worker: &Worker,
     client: &mut Client,
-    mut context: Context,
+    mut context: Box<Context>,
     head: Out,
     asked: About,
     body: Framing,
     origin: Origin,
 ) -> Next {
     let limits = &worker.limits;
-    let repeats =
-        retry::is_idempotent(&asked.method) || context.rule().is_some_and(|rule| rule.retry.is_some());
+    let idempotent = asked.idempotent;
+    let repeats = idempotent || context.rule().is_some_and(|rule| rule.retry.is_some());
     let mut side = Side { client, upload: Upload::new(body, repeats), asked, origin, idle: limits.idle };
-    let method = side.asked.method.clone();
-    let end = attempts::carry(worker, &mut context, head, &method, &mut side).await;
+    let end = attempts::carry(worker, &mut context, head, idempotent, &mut side).await;
     match end {
         End::Answered { keep_alive, content } => {
             context.finish(content, false);
@@ -140,15 +138,15 @@ pub(super) async fn forward(
         }
         End::Cut(broken, content) => {
             note_cut(&mut context, broken, content);
-            // The client has to see that the answer is not whole.
+            // Closed without a lingering end, so that the client sees that the answer is not complete.
             side.client.ended = true;
             Next::Close
         }
-        End::No(no) => side.reject(context, no, limits).await,
+        End::Failed(failure) => side.reject(context, failure, limits).await,
     }
 }
 
-/// The side of an HTTP/1 client.
+/// The client's side of the exchange.
 struct Side<'c> {
     client: &'c mut Client,
     upload: Upload,
@@ -191,17 +189,17 @@ impl attempts::Client for Side<'_> {
 
 impl Side<'_> {
     /// Tells the client why no backend answers.
-    async fn reject(self, mut context: Context, (rejection, why): No, limits: &Limits) -> Next {
+    async fn reject(self, mut context: Box<Context>, (rejection, why): Failure, limits: &Limits) -> Next {
         let Self { client, upload, asked, origin, .. } = self;
         let answer = Answer::reject(rejection, why);
         context.rejection = Some((rejection, why));
         let reply = own::reply(&answer, context.grpc, context.route.as_ref(), &origin);
         context.status = reply.status.as_u16();
-        // What is left of the body would be read as the next request.
+        // The rest of the body would be taken for the next request.
         let close = !asked.keep_alive || !upload.is_done() || context.conn.draining();
-        let told = say(client, &reply, &asked, close, limits).await;
-        let bytes = if asked.head_only || !told { 0 } else { reply.body.len() };
-        context.finish(bytes, !told);
-        if told && !close { Next::Request } else { Next::Close }
+        let sent = send_reply(client, &reply, &asked, close, limits).await;
+        let bytes = if asked.head_only || !sent { 0 } else { reply.body.len() };
+        context.finish(bytes, !sent);
+        if sent && !close { Next::Request } else { Next::Close }
     }
 }

@@ -1,4 +1,4 @@
-//! Headers that are on their way out: copied in runs where they are as they came, and changed where a step asks for it.
+//! Writes headers: those that are not changed are copied in runs, and steps change the others.
 
 use std::{mem::MaybeUninit, ops::Range};
 
@@ -9,7 +9,7 @@ use portcullis_routing::HeadersMut;
 use super::name::Kind;
 use crate::refusal::MAX_FIELDS;
 
-/// Room for the headers of one head, and what each of them means. They are ranges of the bytes that are read.
+/// Room for the parsed headers of one head, which point into the bytes that were read, and for the kind of each.
 pub(super) struct Room<'b> {
     pub(super) headers: [MaybeUninit<Header<'b>>; MAX_FIELDS],
     pub(super) kinds: [Kind; MAX_FIELDS],
@@ -21,42 +21,61 @@ impl Room<'_> {
     }
 }
 
-/// Copies headers to the other side. Those that stand side by side and in plain form (`Name: value`) are copied at once.
+/// Copies headers. Neighbours in plain form (`Name: value`, CR, LF) are copied in one piece.
 pub(super) struct Runs<'b> {
     bytes: &'b [u8],
     run: Range<usize>,
+    /// Whether the one length that stands for several has been written.
+    has_length: bool,
 }
 
 impl<'b> Runs<'b> {
-    /// Of headers that were read from these bytes.
+    /// For headers that were parsed from these bytes.
     pub(super) fn new(bytes: &'b [u8]) -> Self {
-        Self { bytes, run: 0..0 }
+        Self { bytes, run: 0..0, has_length: false }
     }
 
     /// Copies a header.
     #[inline]
     pub(super) fn keep(&mut self, header: &Header<'_>, out: &mut Vec<u8>) {
-        let name = place(self.bytes, header.name.as_bytes());
-        let value = place(self.bytes, header.value);
-        let plain = value.start == name.end + 2
-            && self.bytes.get(name.end..value.start) == Some(b": ")
-            && self.bytes.get(value.end..value.end + 2) == Some(b"\r\n");
-        if plain && name.start == self.run.end {
-            self.run.end = value.end + 2;
-            return;
+        match self.line(header) {
+            Some(line) if line.start == self.run.end => self.run.end = line.end,
+            Some(line) => {
+                self.flush(out);
+                self.run = line;
+            }
+            None => {
+                self.flush(out);
+                put(out, &[header.name.as_bytes(), b": ", header.value, b"\r\n"]);
+            }
         }
-        self.flush(out);
-        if plain {
-            self.run = name.start..value.end + 2;
-            return;
-        }
-        put(out, &[header.name.as_bytes(), b": ", header.value, b"\r\n"]);
     }
 
-    /// Copies a header whose value goes on over several lines, as one line (RFC 9112, 5.2).
+    /// The line of a header, if it is in plain form.
+    #[inline]
+    fn line(&self, header: &Header<'_>) -> Option<Range<usize>> {
+        let (name, value) = (place(self.bytes, header.name.as_bytes())?, place(self.bytes, header.value)?);
+        let plain = self.bytes.get(name.end..value.start) == Some(b": ")
+            && self.bytes.get(value.end..value.end + 2) == Some(b"\r\n");
+        plain.then_some(name.start..value.end + 2)
+    }
+
+    /// Copies a header whose value is folded over several lines, as one line (RFC 9112, 5.2).
     pub(super) fn unfold(&mut self, header: &Header<'_>, out: &mut Vec<u8>) {
         self.flush(out);
         put(out, &[header.name.as_bytes(), b": ", &unfolded(header.value), b"\r\n"]);
+    }
+
+    /// Replaces the header lines of a Content-Length that stands there more than once by one line.
+    ///
+    /// `several` is that length; `None` where it stands there once. Whether the header was taken care of.
+    pub(super) fn collapse_length(&mut self, several: Option<u64>, out: &mut Vec<u8>) -> bool {
+        let Some(length) = several else { return false };
+        if !std::mem::replace(&mut self.has_length, true) {
+            self.flush(out);
+            put_length(out, length);
+        }
+        true
     }
 
     /// Copies what is left of the last run.
@@ -67,19 +86,21 @@ impl<'b> Runs<'b> {
     }
 }
 
-/// A value that goes on over several lines, as one line (RFC 9112, 5.2).
+/// A value that is folded over several lines, as one line (RFC 9112, 5.2).
 pub(super) fn unfolded(value: &[u8]) -> Vec<u8> {
     let lines = value.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
     lines.collect::<Vec<_>>().join(&b' ')
 }
 
-/// Where a part of `bytes` stands in it.
-pub(super) fn place(bytes: &[u8], part: &[u8]) -> Range<usize> {
-    let start = (part.as_ptr() as usize).wrapping_sub(bytes.as_ptr() as usize);
-    start..start.wrapping_add(part.len())
+/// The range of `bytes` in which `part` lies; `None` where it is not a part of them, such as an empty value that the
+/// parser has made up.
+pub(super) fn place(bytes: &[u8], part: &[u8]) -> Option<Range<usize>> {
+    let start = (part.as_ptr() as usize).checked_sub(bytes.as_ptr() as usize)?;
+    let end = start.checked_add(part.len())?;
+    (end <= bytes.len()).then_some(start..end)
 }
 
-/// Writes parts one behind the other.
+/// Writes parts one after the other.
 #[inline]
 pub(super) fn put(out: &mut Vec<u8>, parts: &[&[u8]]) {
     for part in parts {
@@ -89,12 +110,22 @@ pub(super) fn put(out: &mut Vec<u8>, parts: &[&[u8]]) {
 
 /// Writes a number in decimal digits.
 pub(super) fn put_number(out: &mut Vec<u8>, number: u64) {
+    put_digits::<10>(out, number);
+}
+
+/// Writes a number in hexadecimal digits, as sizes of chunks are.
+pub(super) fn put_hex(out: &mut Vec<u8>, number: usize) {
+    put_digits::<16>(out, number as u64);
+}
+
+#[inline]
+fn put_digits<const BASE: u64>(out: &mut Vec<u8>, number: u64) {
     let mut digits = [0; 20];
     let (mut at, mut rest) = (digits.len(), number);
     loop {
         at -= 1;
-        digits[at] = b'0' + (rest % 10) as u8;
-        rest /= 10;
+        digits[at] = b"0123456789abcdef"[(rest % BASE) as usize];
+        rest /= BASE;
         if rest == 0 {
             break;
         }
@@ -102,8 +133,15 @@ pub(super) fn put_number(out: &mut Vec<u8>, number: u64) {
     out.extend_from_slice(&digits[at..]);
 }
 
-/// The headers of a head that was written, to be changed. Names and values are ranges of it; what is changed is added
-/// behind it.
+/// Writes a Content-Length.
+pub(super) fn put_length(out: &mut Vec<u8>, length: u64) {
+    out.extend_from_slice(b"Content-Length: ");
+    put_number(out, length);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Changes the headers of a head that was written. Names and values are ranges of its text; new ones are appended to the
+/// text until [`Edit::finish`] writes all headers anew.
 #[derive(Debug)]
 pub(super) struct Edit<'o> {
     text: &'o mut Vec<u8>,
@@ -119,7 +157,7 @@ struct Line {
 }
 
 impl<'o> Edit<'o> {
-    /// Of lines in plain form from `begin` on, without the empty one.
+    /// For the header lines from `begin` on, which are in plain form; the empty line has not been written.
     pub(super) fn new(text: &'o mut Vec<u8>, begin: usize) -> Self {
         let (mut lines, mut at) = (Vec::with_capacity(24), begin);
         for end in memchr::memchr_iter(b'\n', &text[begin..]).map(|end| begin + end) {
@@ -132,7 +170,7 @@ impl<'o> Edit<'o> {
         Self { text, begin, lines }
     }
 
-    /// Writes the headers as they are now in the place of those that were there.
+    /// Replaces the header lines by the changed ones.
     pub(super) fn finish(self) {
         let Self { text, begin, lines } = self;
         let mut changed = Vec::with_capacity(text.len() - begin + 64);
@@ -143,7 +181,7 @@ impl<'o> Edit<'o> {
         text.extend_from_slice(&changed);
     }
 
-    /// Replaces all values of a header by this one.
+    /// Sets a header to one value.
     pub(super) fn replace(&mut self, name: &str, value: &[u8]) {
         let value = self.add_text(value);
         let same = |line: &Line, text: &[u8]| text[line.name.clone()].eq_ignore_ascii_case(name.as_bytes());
@@ -210,9 +248,11 @@ mod tests {
     #[test]
     fn numbers_are_written_in_digits() {
         for number in [0, 7, 10, 65_535, u64::MAX] {
-            let mut out = Vec::new();
-            put_number(&mut out, number);
-            assert_eq!(out, number.to_string().as_bytes());
+            let (mut decimal, mut hexadecimal) = (Vec::new(), Vec::new());
+            put_number(&mut decimal, number);
+            put_hex(&mut hexadecimal, number as usize);
+            assert_eq!(decimal, number.to_string().as_bytes());
+            assert_eq!(hexadecimal, format!("{number:x}").as_bytes());
         }
     }
 

@@ -1,116 +1,97 @@
-//! The body of a request that comes in frames of HTTP/2, on its way to an HTTP/1 backend, and what is kept of it for another
-//! attempt.
+//! The body of a request on its way from the DATA frames of an HTTP/2 client to an HTTP/1 backend.
 
 use bytes::Bytes;
 
-use super::fields::put;
+use super::{framing::ChunkWriter, replay::Replay};
 
-/// So much of a body is kept for another attempt.
-const KEPT: usize = 64 << 10;
-
-/// The body of the request, as an HTTP/1 backend gets it.
+/// The body of a request, as an HTTP/1 backend gets it.
 #[derive(Debug)]
 pub(super) struct Frames {
-    chunked: bool,
+    /// `None` where the body has a length, and goes without chunks.
+    chunks: Option<ChunkWriter>,
     /// Whether the client has sent all of it.
     pub(super) ended: bool,
-    /// What comes before the bytes: the end of one chunk and the size of the next.
+    /// What is sent before `bytes`: the end of one chunk and the size of the next.
     before: Vec<u8>,
-    /// So much of `before` and `bytes` was sent.
+    /// How much of `before` and `bytes` was sent.
     sent: usize,
     bytes: Bytes,
-    /// Whether a chunk was begun.
-    in_chunks: bool,
-    /// What was sent, for another attempt; `None` where it was too much, or none is made.
-    kept: Option<Vec<u8>>,
-    resent: usize,
-    /// Whether anything was sent that was not kept.
-    lost: bool,
+    replay: Replay,
 }
 
 impl Frames {
-    /// A body, or none; `chunked` where it has no length. `keep`: another attempt may be made.
+    /// A body that is still to come, unless the request is `bodiless`; `chunked` where it has no length. `keep`: another
+    /// attempt may be made after a part of it has been sent.
     pub(super) fn new(bodiless: bool, chunked: bool, keep: bool) -> Self {
         Self {
-            chunked,
+            chunks: chunked.then(ChunkWriter::default),
             ended: bodiless,
             before: Vec::new(),
             sent: 0,
             bytes: Bytes::new(),
-            in_chunks: false,
-            kept: (keep || bodiless).then(Vec::new),
-            resent: 0,
-            lost: false,
+            replay: Replay::new(keep || bodiless),
         }
     }
 
-    /// What is to be sent next.
+    /// What is sent next.
     pub(super) fn slices(&self) -> [&[u8]; 2] {
-        if let Some(kept) = self.kept.as_ref().filter(|kept| kept.len() > self.resent) {
-            return [&kept[self.resent..], &[]];
+        match self.replay.left() {
+            [] => self.unsent(),
+            kept => [kept, &[]],
         }
+    }
+
+    /// What was never sent.
+    fn unsent(&self) -> [&[u8]; 2] {
         let in_before = self.sent.min(self.before.len());
         [&self.before[in_before..], &self.bytes[self.sent - in_before..]]
     }
 
-    /// Whether anything is to be sent.
+    /// Whether there are bytes to send.
     pub(super) fn has_bytes(&self) -> bool {
         self.slices().iter().any(|slice| !slice.is_empty())
     }
 
-    /// More of the body has come.
+    /// Takes the content of a DATA frame, once what came before it has been sent.
     pub(super) fn put(&mut self, bytes: Bytes) {
         (self.sent, self.bytes) = (0, bytes);
         self.before.clear();
-        if self.chunked {
-            let before: &[u8] = if self.in_chunks { b"\r\n" } else { b"" };
-            put(&mut self.before, &[before, format!("{:x}\r\n", self.bytes.len()).as_bytes()]);
-            self.in_chunks = true;
+        if let Some(chunks) = &mut self.chunks {
+            chunks.begin(self.bytes.len(), &mut self.before);
         }
     }
 
-    /// All of it has come.
+    /// Notes that the client has sent all of the body.
     pub(super) fn end(&mut self) {
         (self.ended, self.sent, self.bytes) = (true, 0, Bytes::new());
         self.before.clear();
-        if self.chunked {
-            let last: &[u8] = if self.in_chunks { b"\r\n0\r\n\r\n" } else { b"0\r\n\r\n" };
-            self.before.extend_from_slice(last);
+        if let Some(chunks) = &mut self.chunks {
+            chunks.end(&mut self.before);
         }
     }
 
-    /// So much was sent.
+    /// Notes that `n` bytes of [`Self::slices`] were sent.
     pub(super) fn sent(&mut self, n: usize) {
         if n == 0 {
             return;
         }
-        if self.kept.as_ref().is_some_and(|kept| kept.len() > self.resent) {
-            self.resent += n;
+        if !self.replay.left().is_empty() {
+            self.replay.resent(n);
             return;
         }
-        match &mut self.kept {
-            Some(kept) if kept.len() + n <= KEPT => {
-                let in_before = self.sent.min(self.before.len());
-                let both = self.before[in_before..].iter().chain(&self.bytes[self.sent - in_before..]);
-                kept.extend(both.take(n));
-                self.resent = kept.len();
-            }
-            kept => {
-                *kept = None;
-                self.lost = true;
-            }
-        }
+        let in_before = self.sent.min(self.before.len());
+        self.replay.keep(&[&self.before[in_before..], &self.bytes[self.sent - in_before..]], n);
         self.sent += n;
     }
 
-    /// Whether all of it can be sent again.
+    /// Whether all that was sent of it can be sent again.
     pub(super) fn is_repeatable(&self) -> bool {
-        !self.lost
+        self.replay.is_whole()
     }
 
-    /// Begins anew, for another attempt.
+    /// Begins another attempt.
     pub(super) fn rewind(&mut self) {
-        self.resent = 0;
+        self.replay.rewind();
     }
 }
 

@@ -1,13 +1,15 @@
-//! Where the body of an HTTP/1 message ends (RFC 9112, 6), and what its bytes are until then.
+//! The framing of bodies of HTTP/1 messages (RFC 9112, 6): where a body ends, and what its bytes are.
 
-/// How a body ends, and how much of it is still to come.
+use super::fields::put_hex;
+
+/// How the end of a body is found, and how much of it is still to come.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Framing {
-    /// After so many bytes.
+    /// It ends after this many bytes.
     Length(u64),
-    /// With its last chunk.
+    /// It ends with its last chunk and the trailers.
     Chunked(Chunks),
-    /// With the connection; answers alone.
+    /// It ends with the connection. Only answers have such bodies.
     Close,
     /// It has ended, or there is none.
     Done,
@@ -18,33 +20,33 @@ pub(crate) enum Framing {
 pub(crate) enum Part {
     /// Content.
     Content,
-    /// The size of a chunk and the ends of lines: all that the next reader needs to find the content.
+    /// The sizes of chunks and the ends of lines: what the next recipient needs to find the content.
     Coding,
-    /// Extensions of chunks and blanks around their size, which end here (RFC 9112, 7.1.1).
+    /// Chunk extensions and blanks around a chunk's size, which are not forwarded (RFC 9112, 7.1.1).
     Extension,
-    /// Lines of the trailer section, each with its end.
+    /// Lines of the trailer section, including their ends.
     Trailer,
 }
 
-/// Why a body is malformed.
+/// A body is malformed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Malformed;
 
-/// The chunked coding (RFC 9112, 7.1).
+/// The state of a body in chunked coding (RFC 9112, 7.1).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Chunks {
     state: State,
-    /// Content of this chunk that is still to come.
+    /// Bytes of this chunk's content that are still to come.
     left: u64,
     /// Digits of this chunk's size.
     digits: u8,
-    /// Bytes of this chunk's extensions, or of all trailers.
+    /// Bytes of this chunk's extensions so far, or of all trailers.
     extra: u16,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum State {
-    /// In front of a chunk, or in its size.
+    /// Before a chunk, or in its size.
     #[default]
     Size,
     Extension,
@@ -52,7 +54,7 @@ enum State {
     Content,
     ContentCr,
     ContentLf,
-    /// At the beginning of a line behind the last chunk.
+    /// At the beginning of a line after the last chunk.
     Line,
     Trailer,
     TrailerLf,
@@ -60,18 +62,18 @@ enum State {
     Over,
 }
 
-/// A size of more digits would not fit 60 bits.
+/// The most digits of a chunk's size, which is 60 bits.
 const MAX_DIGITS: u8 = 15;
-/// Bytes of one chunk's extensions; of all trailers together.
+/// The most bytes of one chunk's extensions, and of all trailers together.
 const MAX_EXTENSIONS: u16 = 1 << 10;
 const MAX_TRAILERS: u16 = 16 << 10;
 
 impl Framing {
-    /// Says of how many of these bytes, the next ones of the connection, one thing is true. No bytes: the body has ended,
-    /// or there are none.
+    /// Looks at the connection's next bytes; returns what the first of them are, and how many are the same. 0: the body has
+    /// ended, or `bytes` is empty.
     ///
     /// # Errors
-    /// Where they cannot be the next bytes of this body.
+    /// If they cannot be the next bytes of this body.
     pub(crate) fn next(&mut self, bytes: &[u8]) -> Result<(usize, Part), Malformed> {
         match self {
             Self::Done => Ok((0, Part::Content)),
@@ -96,6 +98,35 @@ impl Framing {
 
     pub(crate) fn is_done(&self) -> bool {
         matches!(self, Self::Done)
+    }
+}
+
+/// Puts a body in chunks (RFC 9112, 7.1): writes what stands around its pieces.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct ChunkWriter {
+    /// Whether a chunk has been begun, whose end is still to be written.
+    begun: bool,
+}
+
+impl ChunkWriter {
+    /// Writes what stands before a piece of `len` bytes, which must not be 0: that would end the body.
+    pub(super) fn begin(&mut self, len: usize, out: &mut Vec<u8>) {
+        self.end_chunk(out);
+        put_hex(out, len);
+        out.extend_from_slice(b"\r\n");
+        self.begun = true;
+    }
+
+    /// Writes what stands behind the last piece.
+    pub(super) fn end(&mut self, out: &mut Vec<u8>) {
+        self.end_chunk(out);
+        out.extend_from_slice(b"0\r\n\r\n");
+    }
+
+    fn end_chunk(&mut self, out: &mut Vec<u8>) {
+        if std::mem::take(&mut self.begun) {
+            out.extend_from_slice(b"\r\n");
+        }
     }
 }
 
@@ -157,7 +188,7 @@ impl Chunks {
             (State::ContentCr, b'\r') => (State::ContentLf, Part::Coding),
             (State::ContentLf, b'\n') => (State::Size, Part::Coding),
             (State::Line, b'\r') => (State::LastLf, Part::Coding),
-            // A name, and no line that goes on from the one before.
+            // A name: a line that begins with a blank would be folded.
             (State::Line, _) if byte.is_ascii_graphic() && byte != b':' => {
                 self.count(MAX_TRAILERS)?;
                 (State::Trailer, Part::Trailer)
@@ -181,7 +212,7 @@ impl Chunks {
     }
 }
 
-/// What the value of a field may hold (RFC 9110, 5.5).
+/// Whether the value of a header may contain this byte (RFC 9110, 5.5).
 fn is_text(byte: u8) -> bool {
     byte == b'\t' || (byte >= b' ' && byte != 0x7f)
 }

@@ -1,34 +1,37 @@
-//! A request that pingora carries: to an HTTP/2 backend, or one that turns its connection into another protocol's. pingora
-//! gets the head in plain form and exactly the body behind it; what came beyond that stays here, and the connection comes
-//! back.
+//! Requests of HTTP/1 clients that pingora carries: those for an HTTP/2 backend, and upgrades to another protocol.
+//!
+//! pingora gets the head in plain form and exactly the body that belongs to it. Bytes that follow the body stay here, and
+//! so does the connection when pingora is done.
+
+use portcullis_routing::Rejection;
 
 use super::{
     buffer::Buffer,
     client::{Client, Next},
-    framing::{Framing, Part},
+    framing::{Framing, Malformed, Part},
 };
 use crate::{
     accept::{Port, Worker},
     app,
     http::context::Context,
     io::{DownIo, Message},
+    refusal::Refusal,
 };
 
 /// Has pingora carry a request that was decided about.
 pub(super) async fn carry(
     worker: &Worker,
     client: &mut Client,
-    context: Context,
+    mut context: Box<Context>,
     mut head: Vec<u8>,
     mut body: Framing,
     port: &Port,
 ) -> Next {
     if take_body(client, &mut body, &mut head).is_err() {
-        // pingora would find the same, and could say no more.
-        let mut context = context;
         context.status = 400;
+        context.rejection = Some((Rejection::BadRequest, "malformed body"));
         context.finish(0, false);
-        let _ = client.write_all(crate::refusal::Refusal::Unreadable.answer()).await;
+        let _ = client.write_all(Refusal::Unreadable.answer()).await;
         return Next::Close;
     }
     let beyond = client.input.bytes().to_vec();
@@ -52,12 +55,8 @@ pub(super) async fn carry(
     }
 }
 
-/// Moves what is there of the body behind the head.
-fn take_body(
-    client: &mut Client,
-    body: &mut Framing,
-    head: &mut Vec<u8>,
-) -> Result<(), super::framing::Malformed> {
+/// Moves the part of the body that was read to the end of `head`, without chunk extensions and trailers.
+fn take_body(client: &mut Client, body: &mut Framing, head: &mut Vec<u8>) -> Result<(), Malformed> {
     while !body.is_done() && !client.input.is_empty() {
         let bytes = client.input.bytes();
         let (n, part) = body.next(bytes)?;

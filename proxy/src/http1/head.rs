@@ -1,4 +1,4 @@
-//! The head of a request as it came: ranges of the buffer that it was read into, checked and not copied.
+//! The head of a request, parsed and checked. Its parts point into the buffer that it was read into; nothing is copied.
 
 use std::{borrow::Cow, ops::ControlFlow};
 
@@ -14,46 +14,46 @@ use super::{
 };
 use crate::refusal::{MAX_TARGET, Refusal};
 
-/// What came of reading a head.
+/// The outcome of reading a head.
 pub(super) enum Read<'r, 'b> {
-    /// It goes on.
+    /// It is not complete.
     Begun,
-    /// It is all there.
+    /// It is complete.
     Whole(RequestHead<'r, 'b>),
-    /// It is none that can be answered with more than a status.
+    /// It is malformed or too large, and answered with a bare status.
     Refused(Refusal),
 }
 
 /// The head of a request.
 pub(super) struct RequestHead<'r, 'b> {
     pub(super) method: Method,
-    /// As it came.
+    /// As the client sent it, without a fragment.
     pub(super) target: &'b [u8],
-    /// Whether it is of HTTP/1.0.
+    /// Whether its version is HTTP/1.0.
     pub(super) http10: bool,
-    /// Each header and what it means.
+    /// Its headers, and in parallel the kind of each.
     headers: &'r [Header<'b>],
     kinds: &'r [Kind],
     pub(super) seen: Seen,
-    /// The body behind it.
+    /// The framing of the body that follows.
     pub(super) body: Framing,
-    /// The bytes that it was read from, of which it takes so many.
+    /// The bytes that it was parsed from, of which the first `len` are its own.
     pub(super) bytes: &'b [u8],
     pub(super) len: usize,
     has: u32,
 }
 
-/// Host of a request.
+/// The host of a request.
 #[derive(Debug)]
 pub(super) struct Host<'b> {
-    /// As it came, port included; empty where HTTP/1.0 has none.
+    /// As the client sent it, including a port; empty in an HTTP/1.0 request without one.
     pub(super) value: &'b str,
-    /// What listeners and routes are looked up by.
+    /// The normalized name by which listeners and routes are found.
     pub(super) name: Cow<'b, str>,
 }
 
 impl<'b> Room<'b> {
-    /// Reads a head that may have so many bytes.
+    /// Reads a head of at most `limit` bytes.
     pub(super) fn read_request(&mut self, bytes: &'b [u8], limit: usize) -> Read<'_, 'b> {
         let mut parsed = httparse::Request::new(&mut []);
         let len = match parsed.parse_with_uninit_headers(bytes, &mut self.headers) {
@@ -70,7 +70,7 @@ impl<'b> Room<'b> {
         let (Some(method), Some(target), Some(version)) = (parsed.method, parsed.path, parsed.version) else {
             return Read::Refused(Refusal::Unreadable);
         };
-        // A fragment is no part of what is asked for (RFC 9110, 4.2.5), and no client should send one.
+        // A fragment is not part of a request target (RFC 9110, 4.2.5), and no client should send one.
         let target = target.as_bytes();
         let target = memchr::memchr(b'#', target).map_or(target, |end| &target[..end]);
         if target.len() > MAX_TARGET {
@@ -98,8 +98,8 @@ impl<'b> Room<'b> {
     }
 }
 
-/// A head that goes on; its first line is looked at as soon as it is there, since whoever speaks something else may wait
-/// for an answer.
+/// A head that is not complete. Its first line is checked as soon as it has ended: a client of another protocol may wait for
+/// an answer before it sends more.
 fn begun<'r, 'b>(bytes: &'b [u8]) -> Read<'r, 'b> {
     match first_line(bytes).map(Refusal::of_line) {
         Some(Err(refusal)) => Read::Refused(refusal),
@@ -122,14 +122,14 @@ fn refusal(error: Error, bytes: &[u8]) -> Refusal {
     }
 }
 
-/// The first line that is not empty, if all of it is there.
+/// The first line that is not empty, if it is complete.
 fn first_line(bytes: &[u8]) -> Option<&[u8]> {
     let begin = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n'))?;
     let line = &bytes[begin..];
     Some(&line[..memchr::memchr(b'\n', line)?])
 }
 
-/// The bit of those kinds that are asked for.
+/// The bit of a kind in [`RequestHead::has`].
 fn bit(kind: Kind) -> u32 {
     1 << (kind as u32)
 }
@@ -140,25 +140,25 @@ impl<'b> RequestHead<'_, 'b> {
         self.has & bit(kind) != 0
     }
 
-    /// All headers in their order.
+    /// All headers in order, each with its kind.
     pub(super) fn fields(&self) -> impl DoubleEndedIterator<Item = (Kind, &Header<'b>)> {
         self.kinds.iter().copied().zip(self.headers)
     }
 
-    /// The values of the headers of a kind, in their order.
+    /// The values of all headers of a kind, in order.
     pub(super) fn values(&self, of: Kind) -> impl DoubleEndedIterator<Item = &'b [u8]> {
         self.fields().filter(move |(kind, _)| *kind == of).map(|(_, header)| header.value)
     }
 
-    /// Whether `Connection` names this header, so that it ends here.
+    /// Whether `Connection` names this header, so that it is not forwarded (RFC 9110, 7.6.1).
     pub(super) fn names(&self, name: &[u8]) -> bool {
         self.seen.names_headers && is_named(name, self.values(Kind::Connection))
     }
 
-    /// The host (RFC 9112, 3.2); the authority of an absolute target is one too.
+    /// The host, from the Host header or the authority of an absolute target (RFC 9112, 3.2).
     ///
     /// # Errors
-    /// What the client is told where there is no valid one.
+    /// What is wrong with it, for the client and the log.
     pub(super) fn host(&self) -> Result<Host<'b>, Why> {
         let mut fields = self.values(Kind::Host);
         let (field, second) = (fields.next(), fields.next());
@@ -179,7 +179,7 @@ impl<'b> RequestHead<'_, 'b> {
         Ok(Host { value, name: request_name(value).ok_or("invalid Host")? })
     }
 
-    /// The authority of a target in the absolute form.
+    /// The authority of a target in absolute form.
     fn authority(&self) -> Result<Option<&'b [u8]>, Why> {
         if matches!(self.target.first(), Some(b'/' | b'*')) {
             return Ok(None);
@@ -194,7 +194,7 @@ impl<'b> RequestHead<'_, 'b> {
         Ok(Some(authority))
     }
 
-    /// Whether `Connection` asks for what it must not take away (RFC 9110, 7.6.1).
+    /// Whether `Connection` names a header that it must not remove (RFC 9110, 7.6.1).
     pub(super) fn takes_away_essentials(&self) -> bool {
         let mut tokens = self
             .values(Kind::Connection)
@@ -234,7 +234,7 @@ mod tests {
 
     const LIMIT: usize = 64 << 10;
 
-    /// What came of a head: the host, or why there is none.
+    /// The outcome of reading a head, as text.
     fn read(text: &str) -> String {
         let mut room = Room::new();
         match room.read_request(text.as_bytes(), LIMIT) {

@@ -1,4 +1,4 @@
-//! What comes from a backend: read into a lent buffer, and handed on from its front.
+//! Bytes from a backend: read into a lent buffer, and passed on from its front.
 
 use std::task::{Context, Poll};
 
@@ -9,28 +9,30 @@ use super::{
 };
 use crate::http::retry::Fate;
 
-/// Bytes of an answer's head.
+/// The most bytes of an answer's head.
 const MAX_HEAD: usize = 128 << 10;
-/// So many informational answers may come before the final one.
+/// The most informational answers before the final one.
 const MAX_INTERIM: u32 = 32;
 
-/// Bytes from a backend: so many at the front go to the client next, so many behind them nowhere.
+/// Bytes that were read from a backend.
 #[derive(Debug, Default)]
 pub(super) struct Incoming {
     buffer: Buffer,
     size: Size,
+    /// Bytes at the front that go to the client next.
     pub(super) ready: usize,
+    /// Bytes behind those that are dropped.
     pub(super) skip: usize,
     /// Whether anything has come.
     begun: bool,
     interim: u32,
 }
 
-/// What a look at the bytes came to.
+/// How an attempt ends whose answer has a malformed body.
 pub(super) const MALFORMED: Broken = Broken::Invalid("the backend's answer is malformed");
 
 impl Incoming {
-    /// All that has come and was not used.
+    /// The bytes that were read and not used yet.
     pub(super) fn bytes(&self) -> &[u8] {
         self.buffer.bytes()
     }
@@ -44,24 +46,24 @@ impl Incoming {
         &self.buffer.bytes()[..self.ready]
     }
 
-    /// So much of it went.
+    /// Notes that `n` bytes of it were passed on.
     pub(super) fn passed(&mut self, n: usize) {
         self.buffer.used(n);
         self.ready -= n;
     }
 
-    /// Drops what goes nowhere; nothing is ready before it any more.
+    /// Drops the bytes to skip, once nothing is ready before them.
     pub(super) fn drop_skipped(&mut self) {
         self.buffer.used(std::mem::take(&mut self.skip));
     }
 
-    /// A head of so many bytes was read.
+    /// Removes the `n` bytes of a head that was read.
     pub(super) fn used(&mut self, n: usize) {
         self.buffer.used(n);
     }
 
-    /// Reads more; `false` where the backend has ended the connection cleanly. `head_sent`: it has got the whole head of
-    /// the request.
+    /// Reads more; `false` where the backend has closed the connection cleanly. `head_sent`: whether the whole head of the
+    /// request was sent to it.
     pub(super) fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
@@ -93,7 +95,7 @@ impl Incoming {
         }
     }
 
-    /// What is known of a request whose backend's connection has ended.
+    /// What a closed connection means for the request.
     pub(super) fn broken(&self, head_sent: bool) -> Broken {
         Broken::Backend(match (self.begun, head_sent) {
             (false, false) => Fate::NotProcessed,
@@ -102,10 +104,10 @@ impl Incoming {
         })
     }
 
-    /// Whether more of a head may come.
+    /// Checks that a head that is not whole yet may go on.
     ///
     /// # Errors
-    /// Where it is too large.
+    /// If it is too large already.
     pub(super) fn head_goes_on(&self) -> Result<(), Broken> {
         match self.bytes().len() > MAX_HEAD {
             true => Err(Broken::Invalid("the backend's answer has too large a head")),
@@ -113,21 +115,18 @@ impl Incoming {
         }
     }
 
-    /// Looks at an answer's status: whether it is an informational one.
+    /// Counts an informational answer.
     ///
     /// # Errors
-    /// Where it is one too many, or of a switch that nobody asked for.
-    pub(super) fn is_interim(&mut self, status: u16) -> Result<bool, Broken> {
+    /// If it is one too many, or switches protocols though nobody asked for that.
+    pub(super) fn count_interim(&mut self, status: u16) -> Result<(), Broken> {
+        self.interim += 1;
         match status {
             101 => Err(Broken::Invalid("the backend switched protocols unasked")),
-            100..200 if self.interim == MAX_INTERIM => {
+            _ if self.interim > MAX_INTERIM => {
                 Err(Broken::Invalid("the backend sends informational answers without end"))
             }
-            100..200 => {
-                self.interim += 1;
-                Ok(true)
-            }
-            _ => Ok(false),
+            _ => Ok(()),
         }
     }
 }

@@ -1,30 +1,30 @@
-//! What the headers of a message say of its body and its connection (RFC 9112, 6 and 9.3), in every combination.
+//! What the headers of a message say about its body and its connection (RFC 9112, 6 and 9.3), in every combination.
 
 use super::{
     framing::{Chunks, Framing},
     name::Kind,
 };
 
-/// What has been read so far of the headers that frame a message.
+/// What was read of the headers that frame a message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Seen {
     length: Option<u64>,
-    /// Whether the length stands there more than once, which the next reader is spared.
+    /// Whether the length is given more than once; it is passed on once.
     several: bool,
     chunked: bool,
-    /// Of `Connection`.
+    /// Whether `Connection` has these options.
     pub(super) close: bool,
     pub(super) keep_alive: bool,
     pub(super) upgrade: bool,
-    /// Whether it names other headers, which end here too.
+    /// Whether `Connection` names headers, which are not forwarded.
     pub(super) names_headers: bool,
 }
 
-/// Why a message is malformed, in the words of the log.
+/// Why a message is malformed, as text for the log.
 pub(super) type Why = &'static str;
 
 impl Seen {
-    /// Reads a header, if it is one of them.
+    /// Reads a header, if it is one of those.
     pub(super) fn read(&mut self, kind: Kind, value: &[u8]) -> Result<(), Why> {
         match kind {
             Kind::ContentLength => self.read_length(value),
@@ -37,10 +37,10 @@ impl Seen {
         }
     }
 
-    /// A list of equal lengths is one length (RFC 9110, 8.6).
+    /// Reads a Content-Length. A list of equal lengths is one length (RFC 9110, 8.6).
     fn read_length(&mut self, value: &[u8]) -> Result<(), Why> {
         for one in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
-            // 18 digits fit an u64; longer ones are nobody's.
+            // 18 digits fit a u64; no body is longer.
             if one.is_empty() || one.len() > 18 || !one.iter().all(u8::is_ascii_digit) {
                 return Err("invalid Content-Length");
             }
@@ -73,25 +73,25 @@ impl Seen {
         }
     }
 
-    /// The length, where it has to be written anew to stand there once.
+    /// The length, if it is given more than once, so that it has to be written anew.
     pub(super) fn one_length(&self) -> Option<u64> {
         self.length.filter(|_| self.several)
     }
 
-    /// The length that is said.
+    /// The Content-Length.
     pub(super) fn length(&self) -> Option<u64> {
         self.length
     }
 
-    /// Whether the message comes in chunks.
+    /// Whether the body is in chunked coding.
     pub(super) fn is_chunked(&self) -> bool {
         self.chunked
     }
 
-    /// The body of a request.
+    /// The framing of a request's body.
     ///
     /// # Errors
-    /// Where there is more than one way to read it.
+    /// If there is more than one way to read it.
     pub(super) fn of_request(&self, http10: bool) -> Result<Framing, Why> {
         match (self.chunked, self.length) {
             (true, Some(_)) => Err("both Content-Length and Transfer-Encoding"),
@@ -102,10 +102,10 @@ impl Seen {
         }
     }
 
-    /// The body of an answer with this status.
+    /// The framing of the body of an answer with this status. `to_head`: it answers a HEAD request.
     ///
     /// # Errors
-    /// Where it has a coding that its version does not know.
+    /// If it has a transfer coding, which HTTP/1.0 does not have.
     pub(super) fn of_answer(&self, status: u16, to_head: bool, http10: bool) -> Result<Framing, Why> {
         if self.chunked && http10 {
             return Err("Transfer-Encoding in HTTP/1.0");
@@ -121,15 +121,15 @@ impl Seen {
         })
     }
 
-    /// Whether the connection may carry another message behind this one.
+    /// Whether the connection may carry another message after this one.
     pub(super) fn persists(&self, http10: bool) -> bool {
-        // With both, somebody in front of the sender may have read another end of it (RFC 9112, 6.1).
+        // With both, an intermediary may have seen another end of the body (RFC 9112, 6.1).
         let twofold = self.chunked && self.length.is_some();
         !self.close && !twofold && (!http10 || self.keep_alive)
     }
 }
 
-/// Whether a header named by `Connection` is this one.
+/// Whether one of these values of `Connection` names this header.
 pub(super) fn is_named<'v>(name: &[u8], mut connection: impl Iterator<Item = &'v [u8]>) -> bool {
     connection.any(|value| {
         value.split(|byte| *byte == b',').any(|token| token.trim_ascii().eq_ignore_ascii_case(name))

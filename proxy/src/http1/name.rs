@@ -1,9 +1,9 @@
-//! What the names of headers mean to a proxy. Most mean nothing to it, and their lines go on as they came.
+//! The kinds of headers that a proxy tells apart by name. Most headers are of no such kind, and are forwarded unchanged.
 
-/// What is done with a header because of its name.
+/// The kind of a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// It goes on.
+    /// It is forwarded.
     Other,
     Host,
     Connection,
@@ -16,7 +16,7 @@ pub(super) enum Kind {
     Date,
     ContentType,
     Origin,
-    /// It concerns this connection alone (RFC 9110, 7.6.1), or the proxy (11.7).
+    /// It is meant for this connection only (RFC 9110, 7.6.1), or for the proxy (11.7).
     Hop,
     /// `X-Forwarded-For`.
     ForwardedFor,
@@ -28,20 +28,20 @@ pub(super) enum Kind {
     ForwardedProto,
     /// `X-Scheme` and `X-Forwarded-Scheme`.
     Scheme,
-    /// Others that say something of the client, which only trusted proxies may: `Forwarded`, `X-Forwarded-*`,
+    /// Other headers that describe the client, which only trusted proxies may set: `Forwarded`, `X-Forwarded-*`,
     /// `X-Original-Forwarded-*`.
     Claim,
     RealIp,
     RequestId,
-    /// `Proxy`, which CGI-like backends would read as the variable `HTTP_PROXY`; and names with an underscore, as far as
-    /// such backends would read them as one that is set here.
+    /// `Proxy`, which CGI-like backends would take for the variable `HTTP_PROXY`; and names with an underscore that such
+    /// backends would take for a header that is set here.
     Forged,
 }
 
-/// What a header of this name is.
+/// The kind of a header with this name.
 pub(super) fn kind(name: &[u8]) -> Kind {
     let is = |text: &str| name.eq_ignore_ascii_case(text.as_bytes());
-    // By length first: that alone is enough for nearly every name that means nothing here.
+    // By length first, which alone rules out nearly every other name.
     match name.len() {
         2 if is("te") => Kind::Hop,
         4 if is("host") => Kind::Host,

@@ -1,4 +1,4 @@
-//! What becomes of a request: read, decided about, and written for whoever carries it on, in one go over its bytes.
+//! Reads the head of a request, decides about it, and writes the head that goes on, all while its bytes are at hand.
 
 use std::sync::Arc;
 
@@ -24,6 +24,7 @@ use crate::{
         answer::{self, Reply},
         client,
         context::Context,
+        retry,
         upgrade::passes_routes,
     },
     random,
@@ -31,15 +32,15 @@ use crate::{
     shared::Shared,
 };
 
-/// A request that was read, and what becomes of it.
+/// A request that was read and decided about.
 #[derive(Debug)]
 pub(super) struct Plan {
-    pub(super) context: Context,
+    pub(super) context: Box<Context>,
     pub(super) outcome: Outcome,
     pub(super) asked: About,
     /// The body that follows.
     pub(super) body: Framing,
-    /// Its `Origin`, where an answer depends on it.
+    /// The request's `Origin`, if the answer depends on it.
     pub(super) origin: Origin,
 }
 
@@ -54,54 +55,65 @@ pub(super) enum Outcome {
     Handover(Vec<u8>),
 }
 
-/// What the answer to a request depends on.
+/// What is known of the request when it is answered.
 #[derive(Clone, Debug)]
 pub(super) struct About {
-    pub(super) method: Method,
+    /// Whether it may be sent again though a backend may have processed it (RFC 9110, 9.2.2).
+    pub(super) idempotent: bool,
     pub(super) http10: bool,
-    /// Whether the client wants the head of an answer alone.
+    /// Whether it is a HEAD request, which gets an answer without its body.
     pub(super) head_only: bool,
     /// Whether the connection may carry another request.
     pub(super) keep_alive: bool,
-    /// Whether the client waits for a word before it sends the body.
+    /// Whether the client waits for a 100 before it sends the body.
     pub(super) expects: bool,
 }
 
-/// What the answer's CORS headers depend on.
+/// The `Origin` that the answer's CORS headers depend on.
 #[derive(Debug, Default)]
 pub(super) struct Origin(Option<Box<[u8]>>);
 
-/// What came of reading a request.
-#[derive(Debug)]
-pub(super) enum Begun {
-    /// Its head goes on.
-    More,
-    /// It is all there; the head took so many bytes.
-    Plan(Box<Plan>, usize),
+/// Tells when it is worth parsing a head that comes in several reads, so that a client that sends it byte by byte does not
+/// have it parsed for each byte.
+#[derive(Debug, Default)]
+pub(super) struct Arriving {
+    /// How many bytes have been looked at.
+    seen: usize,
+    /// Whether the first line has ended.
+    has_line: bool,
 }
 
-/// Whether a head may have ended in what came behind the first `seen` bytes.
-pub(super) fn may_be_whole(bytes: &[u8], seen: usize) -> bool {
-    let from = seen.saturating_sub(3);
-    let mut lines = memchr::memchr_iter(b'\n', &bytes[from..]).map(|at| &bytes[from + at + 1..]);
-    let ended = lines.any(|rest| rest.starts_with(b"\n") || rest.starts_with(b"\r\n"));
-    // The first line is looked at as soon as it has ended.
-    ended || (!bytes[..seen].contains(&b'\n') && bytes[seen..].contains(&b'\n'))
+impl Arriving {
+    /// Whether nothing has been looked at yet.
+    pub(super) fn is_new(&self) -> bool {
+        self.seen == 0
+    }
+
+    /// Looks at all bytes that have come so far: whether the head may be whole, or is to be refused for its first line.
+    pub(super) fn may_be_read(&mut self, bytes: &[u8]) -> bool {
+        let (from, first) = (self.seen.saturating_sub(3), self.is_new());
+        let mut lines =
+            memchr::memchr_iter(b'\n', &bytes[from..]).map(|at| &bytes[from + at + 1..]).peekable();
+        let line_ends =
+            lines.peek().is_some() && !std::mem::replace(&mut self.has_line, lines.peek().is_some());
+        self.seen = bytes.len();
+        first || line_ends || lines.any(|rest| rest.starts_with(b"\n") || rest.starts_with(b"\r\n"))
+    }
 }
 
-/// Reads a request and decides about it.
+/// Reads a request and decides about it. `None`: its head goes on. The number is that of the head's bytes.
 ///
 /// # Errors
-/// Where it is none.
+/// If it is malformed, or its head is larger than `limit`, in bytes.
 pub(super) fn begin(
     shared: &Shared,
     conn: &Arc<ConnInfo>,
     bytes: &[u8],
     limit: usize,
-) -> Result<Begun, Refusal> {
+) -> Result<Option<(Plan, usize)>, Refusal> {
     let mut room = Room::new();
     let head = match room.read_request(bytes, limit) {
-        Read::Begun => return Ok(Begun::More),
+        Read::Begun => return Ok(None),
         Read::Refused(refusal) => return Err(refusal),
         Read::Whole(head) => head,
     };
@@ -109,12 +121,12 @@ pub(super) fn begin(
         return Err(Refusal::Invalid("Connection names a header that is not the connection's"));
     }
     let (asked, body, len) = (About::of(&head), head.body.clone(), head.len);
-    let mut context = Context::of(Arc::clone(conn));
+    let mut context = Box::new(Context::of(Arc::clone(conn)));
     let (outcome, origin) = decide(shared, &head, &mut context);
-    Ok(Begun::Plan(Box::new(Plan { context, outcome, asked, body, origin }), len))
+    Ok(Some((Plan { context, outcome, asked, body, origin }, len)))
 }
 
-/// Decides about a request, and writes what follows from it.
+/// Decides about a request, and writes the head that goes on or the answer.
 fn decide(shared: &Shared, head: &RequestHead<'_, '_>, context: &mut Context) -> (Outcome, Origin) {
     let live = shared.live.load();
     let lists = || head.values(Kind::ForwardedFor);
@@ -161,7 +173,7 @@ fn reply(answer: &Answer, context: &mut Context, request: &dyn Headers) -> Reply
     answer::reply(answer, context.grpc, context.route.as_ref(), request)
 }
 
-/// Asks the table, and notes what it says.
+/// Asks the table, and records its decision in the context.
 fn by_table(
     shared: &Shared,
     head: &RequestHead<'_, '_>,
@@ -199,7 +211,7 @@ fn by_table(
     }
 }
 
-/// The scheme that the client used, as far as it can be known.
+/// The scheme that the client used; that of the trusted proxy's word, if one is in between.
 fn scheme(head: &RequestHead<'_, '_>, context: &Context) -> &'static str {
     let own = context.conn.scheme();
     if !context.trusted {
@@ -212,8 +224,8 @@ fn scheme(head: &RequestHead<'_, '_>, context: &Context) -> &'static str {
     }
 }
 
-/// Whether the connection is to become another protocol's. HTTP/1.0 knows no upgrade (RFC 9110, 7.8). A client that becomes
-/// h2 or TLS with the backend would take its next requests past the routes.
+/// Whether the request asks for an upgrade that may be forwarded. HTTP/1.0 has none (RFC 9110, 7.8). An upgrade to h2 or TLS
+/// is not forwarded: the client's next requests would bypass the routes.
 fn asks_for_upgrade(head: &RequestHead<'_, '_>) -> bool {
     if !head.has(Kind::Upgrade) || !head.seen.upgrade || head.http10 {
         return false;
@@ -226,7 +238,7 @@ fn asks_for_upgrade(head: &RequestHead<'_, '_>) -> bool {
 impl About {
     fn of(head: &RequestHead<'_, '_>) -> Self {
         Self {
-            method: head.method.clone(),
+            idempotent: retry::is_idempotent(&head.method),
             http10: head.http10,
             head_only: head.method == Method::HEAD,
             keep_alive: head.seen.persists(head.http10),
@@ -242,7 +254,7 @@ impl Origin {
     }
 }
 
-/// All that answers ask of a request's headers.
+/// Answers look at no other header of the request.
 impl Headers for Origin {
     fn first(&self, name: &HeaderName) -> Option<&[u8]> {
         self.0.as_deref().filter(|_| *name == header::ORIGIN)
@@ -264,14 +276,16 @@ mod tests {
         for head in
             ["GET / HTTP/1.1\r\nA: b\r\n\r\n", "GET / HTTP/1.1\nA: b\n\n", "GET / HTTP/1.1\r\nA: b\n\r\n"]
         {
-            for seen in 1..head.len() {
-                assert!(may_be_whole(head.as_bytes(), seen), "{head:?} {seen}");
-                let begun = &head.as_bytes()[..head.len() - 1];
-                let first_line_ends = !head[..seen].contains('\n') && head[seen..begun.len()].contains('\n');
-                if seen < begun.len() {
-                    assert_eq!(may_be_whole(begun, seen), first_line_ends, "{head:?} {seen}");
-                }
+            let line = head.find('\n').expect("a first line") + 1;
+            for torn in 1..head.len() {
+                let mut arriving = Arriving::default();
+                assert!(arriving.may_be_read(&head.as_bytes()[..torn]), "{head:?} {torn}: the first bytes");
+                assert!(arriving.may_be_read(head.as_bytes()), "{head:?} {torn}: the end");
             }
+            // Byte by byte, it is worth a look at the beginning, behind the first line and at the end.
+            let mut arriving = Arriving::default();
+            let worth = (1..=head.len()).filter(|end| arriving.may_be_read(&head.as_bytes()[..*end]));
+            assert_eq!(worth.collect::<Vec<_>>(), [1, line, head.len()], "{head:?}");
         }
     }
 }

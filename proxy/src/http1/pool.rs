@@ -1,7 +1,7 @@
-//! Idle connections of a worker thread to HTTP/1 backends: no lock, no task and no timer of their own.
+//! A worker thread's idle connections to HTTP/1 backends. They have no lock, no task and no timer of their own.
 //!
-//! The connection that was used last is lent first, so that those that are not needed grow old. They go after a minute, when
-//! their backend closes them, when their endpoint goes, and when there are too many.
+//! The connection that was used last is lent first, so that those that are not needed grow old. A connection is closed after
+//! a minute, when its backend closes it, when its endpoint is removed, and when there are too many.
 
 use std::{
     cell::RefCell,
@@ -19,9 +19,8 @@ use crate::{
     upstream::kept::{self, MAX_IDLE},
 };
 
-/// What tells connections apart that must not stand in for each other.
-///
-/// The Service is not part of it: a plain connection to an address is the same whichever Service led there.
+/// Connections with the same identity are interchangeable. The Service is not part of it: a connection to an address is the
+/// same whichever Service led there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Identity {
     pub(super) address: SocketAddr,
@@ -32,16 +31,16 @@ pub(super) struct Identity {
 struct Idle {
     connection: Connection,
     since: Ticks,
-    /// How long it is good for a request that must not be sent twice; `None`: not at all.
+    /// For how long it may carry a request that must not be sent twice; `None`: not at all.
     good_for: Option<Ticks>,
 }
 
-/// The connections to one address.
+/// The idle connections with one identity.
 #[derive(Debug)]
 struct Stack {
-    /// Whose they are; when it has gone, they go.
+    /// The connections are closed once this endpoint has been removed.
     endpoint: Weak<Endpoint>,
-    /// The one that was used last is the last.
+    /// In the order of their last use.
     idle: Vec<Idle>,
 }
 
@@ -56,9 +55,9 @@ thread_local! {
     static POOL: RefCell<Pool> = RefCell::new(Pool { stacks: HashMap::new(), len: 0, most: 0 });
 }
 
-/// Connections are kept idle for so long.
+/// How long a connection is kept idle.
 const KEPT: Duration = Duration::from_secs(60);
-/// When there are too many, this part of them goes at a time.
+/// When there are too many, one in so many is closed at a time.
 const PART: usize = 16;
 
 /// Sets how many idle connections this thread keeps.
@@ -66,12 +65,12 @@ pub(crate) fn set_limit(most: usize) {
     POOL.with_borrow_mut(|pool| pool.most = most);
 }
 
-/// Closes those whose time is over, or whose backend has closed them. Called from time to time.
+/// Closes connections that were idle for too long, or that their backend has closed. Called from time to time.
 pub(crate) fn sweep() {
     POOL.with_borrow_mut(Pool::sweep);
 }
 
-/// Closes all.
+/// Closes all connections.
 pub(crate) fn clear() {
     POOL.with_borrow_mut(|pool| {
         pool.stacks.clear();
@@ -79,14 +78,13 @@ pub(crate) fn clear() {
     });
 }
 
-/// Lends a connection. `once`: the request must not be sent twice, so that the connection has to be open for certain, and
-/// not about to be closed.
+/// Takes a connection out of the pool. `once`: for a request that must not be sent twice, so the connection must certainly
+/// be open, and not about to be closed by its backend.
 pub(super) fn take(identity: &Identity, once: bool) -> Option<Connection> {
     POOL.with_borrow_mut(|pool| pool.take(identity, once))
 }
 
-/// Takes a connection back whose exchange is over. `keep_alive` is how long the backend says that it waits for another
-/// request.
+/// Puts a connection into the pool after a request. `keep_alive`: how long the backend says that it keeps it idle.
 pub(super) fn give_back(
     identity: Identity,
     endpoint: &Arc<Endpoint>,
@@ -102,7 +100,7 @@ impl Pool {
         while let Some(mut last) = stack.idle.pop() {
             self.len -= 1;
             if once && last.good_for.is_none_or(|limit| last.since.is_past(limit)) {
-                // Those below are older, but good for others.
+                // Those below are older; all of them may still carry other requests.
                 stack.idle.push(last);
                 self.len += 1;
                 return None;
@@ -172,9 +170,11 @@ impl Pool {
 
 #[cfg(test)]
 mod tests {
+    use portcullis_routing::BackendKey;
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
+    use crate::{http1::backend::Stream, upstream::connections::Connections};
 
     struct Rig {
         pool: Pool,
@@ -193,11 +193,12 @@ mod tests {
             Identity { address: self.endpoint.address, tls: TlsId::default() }
         }
 
-        /// Gives a connection to the pool; its other end.
+        /// Puts a new connection into the pool; returns the backend's end of it.
         async fn add(&mut self, keep_alive: Option<u64>) -> TcpStream {
             let (ours, theirs) =
                 tokio::join!(TcpStream::connect(self.endpoint.address), self.listener.accept());
-            let connection = Connection::Plain(ours.unwrap());
+            let backend = BackendKey { namespace: "test".into(), service: "backend".into(), port: 80 };
+            let connection = Connection::new(Stream::Plain(ours.unwrap()), Connections::new().open(&backend));
             let keep_alive = keep_alive.map(Duration::from_secs);
             self.pool.give_back(self.identity(), &self.endpoint, connection, keep_alive);
             theirs.unwrap().0
@@ -212,11 +213,11 @@ mod tests {
     }
 
     fn port(connection: &Connection) -> u16 {
-        let Connection::Plain(tcp) = connection else { panic!("no TLS here") };
+        let Stream::Plain(tcp) = &connection.stream else { panic!("no TLS here") };
         tcp.local_addr().unwrap().port()
     }
 
-    /// Lets the runtime see what the kernel knows.
+    /// Lets the runtime learn of events from the kernel.
     async fn seen() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
@@ -236,7 +237,7 @@ mod tests {
         let mut rig = Rig::new(10).await;
         let kept = rig.add(None).await;
         drop(rig.add(None).await);
-        // For a request that must not be sent twice the kernel is asked.
+        // For a request that must not be sent twice, the kernel is asked.
         assert_eq!(port(&rig.take(true).unwrap()), kept.peer_addr().unwrap().port());
         drop((rig.add(None).await, kept));
         seen().await;

@@ -17,34 +17,33 @@ use super::{
     backend::Connection,
     buffer::Out,
     client::Client,
-    fields::{Room, put},
-    framing::{Framing, Part},
+    fields::Room,
+    framing::{ChunkWriter, Framing, Part},
     incoming::{Incoming, MALFORMED},
     plan::{About, Origin},
     upload::{ClientError, Upload},
 };
 use crate::{
-    clock::Ticks,
     http::{context::Context, retry},
-    stall::LOOKS,
+    stall::CoarseStall,
 };
 
-/// A request, and who sends it.
+/// A request and its client.
 pub(super) struct Request<'r> {
     pub(super) client: &'r mut Client,
     /// Its body.
     pub(super) upload: &'r mut Upload,
-    /// Its head for the backend.
+    /// The head that the backend gets.
     pub(super) head: &'r mut Out,
     pub(super) asked: &'r About,
     pub(super) origin: &'r Origin,
 }
 
-/// How long an attempt may take.
+/// Limits of time for an attempt.
 pub(super) struct Time {
-    /// Without a byte in any direction.
+    /// How long no byte may move in either direction.
     pub(super) idle: Duration,
-    /// In all.
+    /// When the attempt is given up.
     pub(super) deadline: Option<Pin<Box<Sleep>>>,
 }
 
@@ -57,17 +56,17 @@ pub(super) struct Relay<'r> {
     origin: &'r Origin,
     context: &'r mut Context,
     backend: &'r mut Connection,
-    /// What is to be written to the client before what came from the backend.
+    /// Bytes of ours for the client, written before the next bytes from the backend.
     out: Out,
     incoming: Incoming,
     /// The body of the answer, once its head has come.
     answer: Option<Answering>,
     sending: Sending,
-    /// Whether the client is looked at for having gone.
+    /// Whether it is checked that the client is still there.
     watching: bool,
-    /// Whether the request waits for more of its body from the client.
+    /// Whether the request waits for the client to send more of its body.
     waits_for_client: bool,
-    silence: Silence,
+    stall: CoarseStall,
     deadline: Option<Pin<Box<Sleep>>>,
     /// Bytes of the body that the client was sent.
     pub(super) content: usize,
@@ -80,20 +79,12 @@ struct Answering {
     /// Whether the backend's connection may be used again.
     persists: bool,
     keep_alive: Option<Duration>,
-    form: Form,
-    /// Whether the coding of a body in chunks ends here.
+    /// Whether the client's connection ends behind the answer.
+    close: bool,
+    /// Whether the backend's chunks are taken off, since the client speaks HTTP/1.0.
     bare: bool,
-    /// Whether a chunk of ours has been written.
-    in_chunks: bool,
-}
-
-/// How long nothing has moved.
-#[derive(Debug)]
-struct Silence {
-    /// A part of the limit.
-    step: Ticks,
-    /// How many of them have passed.
-    quiet: u32,
+    /// The chunks that the body is put in, where it has no length of its own.
+    chunks: Option<ChunkWriter>,
 }
 
 impl<'r> Relay<'r> {
@@ -104,6 +95,7 @@ impl<'r> Relay<'r> {
         time: Time,
     ) -> Self {
         let Request { client, upload, head, asked, origin } = request;
+        let stall = CoarseStall::begin(time.idle, &client.watch);
         Self {
             client,
             upload,
@@ -118,7 +110,7 @@ impl<'r> Relay<'r> {
             sending: Sending::On,
             watching: true,
             waits_for_client: false,
-            silence: Silence { step: Ticks::of(time.idle / LOOKS), quiet: 0 },
+            stall,
             deadline: time.deadline,
             content: 0,
         }
@@ -126,20 +118,19 @@ impl<'r> Relay<'r> {
 
     /// Carries the attempt to its end.
     pub(super) async fn run(&mut self) -> Result<Done, Broken> {
-        self.moved();
         poll_fn(|cx| self.poll(cx)).await
     }
 
-    /// Whether the client has got anything of the final answer.
+    /// Whether the head of the final answer has come.
     pub(super) fn has_answered(&self) -> bool {
         self.answer.is_some()
     }
 
-    /// Carries the attempt on.
+    /// Does what can be done without waiting.
     fn poll(&mut self, cx: &mut Task<'_>) -> Poll<Result<Done, Broken>> {
         let sent = self.poll_send(cx)?;
         if let Poll::Ready(()) = self.poll_receive(cx)? {
-            // What is still to be sent belongs to the request, and is awaited by the backend.
+            // The backend keeps its connection only if it gets the rest of the request.
             let whole = self.sending == Sending::Done && sent.is_ready();
             let waits = self.sending == Sending::On && self.persists() && !self.comes_no_body();
             if whole || !waits {
@@ -149,7 +140,7 @@ impl<'r> Relay<'r> {
         self.poll_limits(cx)
     }
 
-    /// Whether the client waited for a word before it would send the body, and has the final one.
+    /// Whether the client waited for a 100 to send its body, and has got the final answer instead.
     fn comes_no_body(&self) -> bool {
         self.asked.expects && !self.upload.has_begun()
     }
@@ -161,19 +152,19 @@ impl<'r> Relay<'r> {
     fn done(&mut self) -> Done {
         let whole = self.sending == Sending::Done;
         let Some(answer) = &self.answer else { return Done { reuse: None, keep_alive: false } };
-        // What a backend sends beyond its answer is nobody's.
+        // Bytes behind the answer belong to no request: the connection cannot be used again.
         let clean = whole && answer.persists && self.incoming.is_empty();
-        Done { reuse: clean.then_some(answer.keep_alive), keep_alive: whole && !answer.form.close }
+        Done { reuse: clean.then_some(answer.keep_alive), keep_alive: whole && !answer.close }
     }
 
-    /// Ready where time is up, or the client gone.
+    /// Ready when a limit of time has passed, or the client is gone.
     fn poll_limits(&mut self, cx: &mut Task<'_>) -> Poll<Result<Done, Broken>> {
         if let Some(deadline) = &mut self.deadline
             && deadline.as_mut().poll(cx).is_ready()
         {
             return Poll::Ready(Err(Broken::Late));
         }
-        // Who has sent all of the request is looked at while the backend thinks.
+        // A client that has sent its whole request may leave while the backend works on it.
         if self.watching
             && self.sending != Sending::On
             && self.answer.is_none()
@@ -185,28 +176,24 @@ impl<'r> Relay<'r> {
                 Poll::Pending => {}
             }
         }
-        self.client.watch.set_waker(cx.waker());
-        while self.client.watch.is_due() {
-            self.silence.quiet += 1;
-            if self.silence.quiet > LOOKS {
+        while let Poll::Ready(stalled) = self.stall.poll_look(cx, &self.client.watch) {
+            if stalled {
                 let client = self.waits_for_client && self.sending == Sending::On;
                 return Poll::Ready(Err(Broken::Stalled { client }));
             }
             if self.client.left() {
                 return Poll::Ready(Err(Broken::ClientGone));
             }
-            self.client.watch.set(self.silence.step);
         }
         Poll::Pending
     }
 
-    /// Something has moved.
+    /// Notes that bytes have moved.
     fn moved(&mut self) {
-        self.silence.quiet = 0;
-        self.client.watch.set(self.silence.step);
+        self.stall.moved(&self.client.watch);
     }
 
-    /// Sends the request: its head, with what is there of the body, and then the rest of it.
+    /// Sends the request: its head together with the body's first bytes, then the rest of the body.
     fn poll_send(&mut self, cx: &mut Task<'_>) -> Result<Poll<()>, Broken> {
         while self.sending == Sending::On {
             let more = self.upload.poll_ready(cx, self.client, &mut self.context.mirrors);
@@ -216,7 +203,7 @@ impl<'r> Relay<'r> {
                 Poll::Ready(Err(ClientError::Gone)) => return Err(Broken::ClientGone),
                 Poll::Ready(Err(ClientError::Malformed)) => return Err(Broken::ClientMalformed),
                 Poll::Pending if self.head.is_sent() => {
-                    // The backend gets what is ready before the client is waited for.
+                    // The backend gets what is buffered before we wait for the client.
                     let _ = self.backend.poll_flush(cx);
                     return Ok(Poll::Pending);
                 }
@@ -243,7 +230,7 @@ impl<'r> Relay<'r> {
                     self.upload.sent(beyond, self.client);
                     self.moved();
                 }
-                // It may have said why.
+                // The backend may have answered before it stopped reading.
                 Poll::Ready(Err(_)) => self.sending = Sending::Broken,
                 Poll::Pending => return Ok(Poll::Pending),
             }
@@ -251,10 +238,10 @@ impl<'r> Relay<'r> {
         Ok(Poll::Ready(()))
     }
 
-    /// Receives the answer, and passes it on.
+    /// Receives the answer and passes it on.
     fn poll_receive(&mut self, cx: &mut Task<'_>) -> Result<Poll<()>, Broken> {
         loop {
-            // What is there goes first, so one buffer is what an answer holds at most.
+            // Nothing is read before the client has taken what was read: an answer holds one buffer at most.
             if self.poll_pass(cx)?.is_pending() {
                 return Ok(Poll::Pending);
             }
@@ -273,7 +260,7 @@ impl<'r> Relay<'r> {
                 continue;
             }
             if self.poll_read(cx)?.is_pending() {
-                // The client gets what is ready before the backend is waited for.
+                // The client gets what is buffered before we wait for the backend.
                 if let Poll::Ready(Err(_)) = self.client.poll_flush(cx) {
                     return Err(Broken::ClientGone);
                 }
@@ -282,7 +269,7 @@ impl<'r> Relay<'r> {
         }
     }
 
-    /// Passes on to the client what is there for it.
+    /// Passes on to the client what is ready for it.
     fn poll_pass(&mut self, cx: &mut Task<'_>) -> Result<Poll<()>, Broken> {
         while self.incoming.ready > 0 || !self.out.is_sent() {
             let body = self.incoming.next();
@@ -315,20 +302,19 @@ impl<'r> Relay<'r> {
         Ok(Poll::Ready(()))
     }
 
-    /// The backend has ended its connection.
+    /// Handles the end of the backend's connection: the end of an answer without a length, an error elsewhere.
     fn ended(&mut self) -> Result<(), Broken> {
         let Some(answer) = self.answer.as_mut().filter(|answer| answer.framing == Framing::Close) else {
             return Err(self.incoming.broken(self.head.is_sent()));
         };
         answer.framing = Framing::Done;
-        if answer.form.chunks {
-            let last: &[u8] = if answer.in_chunks { b"\r\n0\r\n\r\n" } else { b"0\r\n\r\n" };
-            self.out.bytes.extend_from_slice(last);
+        if let Some(chunks) = &mut answer.chunks {
+            chunks.end(&mut self.out.bytes);
         }
         Ok(())
     }
 
-    /// Finds out what the bytes of the body are that came; whether anything follows from them.
+    /// Sorts the bytes of the body into those to pass on and those to drop; returns whether there were any.
     fn advance(&mut self) -> Result<bool, Broken> {
         let (Some(answer), incoming) = (&mut self.answer, &mut self.incoming) else { return Ok(false) };
         while !answer.framing.is_done() && incoming.skip == 0 {
@@ -339,10 +325,8 @@ impl<'r> Relay<'r> {
                 Part::Content => {
                     self.content += n;
                     incoming.ready += n;
-                    if answer.form.chunks {
-                        let before: &[u8] = if answer.in_chunks { b"\r\n" } else { b"" };
-                        put(&mut self.out.bytes, &[before, format!("{n:x}\r\n").as_bytes()]);
-                        answer.in_chunks = true;
+                    if let Some(chunks) = &mut answer.chunks {
+                        chunks.begin(n, &mut self.out.bytes);
                         break;
                     }
                 }
@@ -353,7 +337,7 @@ impl<'r> Relay<'r> {
         Ok(incoming.ready > 0 || incoming.skip > 0 || answer.framing.is_done())
     }
 
-    /// Reads the head of an answer, if all of it is there.
+    /// Reads the head of an answer, if it is complete; returns whether it was.
     fn read_head(&mut self) -> Result<bool, Broken> {
         let mut room = Room::new();
         let Some(head) = room.read_answer(self.incoming.bytes()).map_err(Broken::Invalid)? else {
@@ -365,7 +349,7 @@ impl<'r> Relay<'r> {
                 let form = Form { http10: false, close: false, chunks: false };
                 head.write(form, None, self.origin, &mut self.out.bytes);
             }
-            self.incoming.is_interim(status)?;
+            self.incoming.count_interim(status)?;
             self.context.attempts.interim = true;
             self.incoming.used(len);
             return Ok(true);
@@ -392,8 +376,9 @@ impl<'r> Relay<'r> {
         let origin: &dyn Headers = self.origin;
         head.write(form, self.context.route.as_ref(), origin, &mut self.out.bytes);
         self.incoming.used(len);
-        self.answer = Some(Answering { framing, persists, keep_alive, form, bare, in_chunks: false });
-        // From here on no 504 can be said any more; what is late is cut.
+        // From here on it is too late for a 504; an answer that is late is cut.
+        let chunks = form.chunks.then(ChunkWriter::default);
+        self.answer = Some(Answering { framing, persists, keep_alive, close: form.close, bare, chunks });
         Ok(true)
     }
 }

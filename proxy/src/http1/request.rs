@@ -1,11 +1,12 @@
-//! The request as the backend gets it: the client's own lines but for those that end here, and what we say of the client.
+//! The head of a request as the backend gets it: the client's header lines without those that must not be forwarded, and
+//! the headers that describe the client.
 
 use http::{HeaderValue, header};
 use pingora_http::RequestHeader;
 use portcullis_routing::{RouteKind, Step};
 
 use super::{
-    fields::{Edit, Runs, put, put_number},
+    fields::{Edit, Runs, put},
     head::{Host, RequestHead},
     name::{Kind, kind},
 };
@@ -19,7 +20,7 @@ pub(super) fn write(head: &RequestHead<'_, '_>, host: &Host<'_>, context: &Conte
     write_own(head, context.trusted, out);
     if !head.has(Kind::Host) || host.value.is_empty() {
         match host.value {
-            // HTTP/1.1 asks for one.
+            // HTTP/1.1 requires one.
             "" => put(out, &[b"Host: ", context.conn.local.to_string().as_bytes(), b"\r\n"]),
             value => put(out, &[b"Host: ", value.as_bytes(), b"\r\n"]),
         }
@@ -33,7 +34,7 @@ pub(super) fn write(head: &RequestHead<'_, '_>, host: &Host<'_>, context: &Conte
     finish(begin, context, out);
 }
 
-/// Changes the headers from `begin` on as the route's steps have it, and ends the head.
+/// Applies the route's steps to the headers from `begin` on, and ends the head.
 fn finish(begin: usize, context: &Context, out: &mut Vec<u8>) {
     if let Some(route) = &context.route {
         let changes = route.steps().any(|step| matches!(step, Step::RequestHeaders(_)));
@@ -50,41 +51,29 @@ fn finish(begin: usize, context: &Context, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// The client's own headers that go on.
+/// Writes the client's headers that are forwarded.
 fn write_own(head: &RequestHead<'_, '_>, trusted: bool, out: &mut Vec<u8>) {
-    let (mut runs, mut has_length) = (Runs::new(head.bytes), false);
+    let mut runs = Runs::new(head.bytes);
     for (kind, header) in head.fields() {
         let goes_on = match kind {
-            Kind::Other | Kind::ContentType | Kind::Origin | Kind::Date => {
+            Kind::Other | Kind::ContentType | Kind::Origin | Kind::Date | Kind::RequestId => {
                 !head.names(header.name.as_bytes())
             }
             Kind::Host => !header.value.is_empty(),
-            // In the one spelling that every reader knows: one that does not would read another body.
+            // In the spelling that every backend knows: one that ignores another spelling would read another body.
             Kind::TransferEncoding if header.value != b"chunked" => {
                 runs.flush(out);
                 out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
                 false
             }
             Kind::TransferEncoding => true,
-            Kind::RequestId => !head.names(header.name.as_bytes()),
-            // HTTP/1.0 knows none (RFC 9110, 10.1.1).
+            // To be ignored in HTTP/1.0 (RFC 9110, 10.1.1).
             Kind::Expect => !head.http10,
-            Kind::ContentLength => match head.seen.one_length() {
-                None => true,
-                Some(length) => {
-                    if !std::mem::replace(&mut has_length, true) {
-                        runs.flush(out);
-                        out.extend_from_slice(b"Content-Length: ");
-                        put_number(out, length);
-                        out.extend_from_slice(b"\r\n");
-                    }
-                    false
-                }
-            },
+            Kind::ContentLength => !runs.collapse_length(head.seen.one_length(), out),
             Kind::ForwardedHost | Kind::ForwardedPort | Kind::ForwardedProto | Kind::Scheme | Kind::Claim => {
                 trusted
             }
-            // Written anew.
+            // Replaced by ours.
             Kind::ForwardedFor | Kind::RealIp => false,
             Kind::Connection | Kind::KeepAlive | Kind::Hop | Kind::Trailer | Kind::Upgrade | Kind::Forged => {
                 false
@@ -97,18 +86,18 @@ fn write_own(head: &RequestHead<'_, '_>, trusted: bool, out: &mut Vec<u8>) {
     runs.flush(out);
 }
 
-/// What a client says of itself and of where it came from.
+/// What the request's own headers claim about the client.
 struct Claims<H, B> {
-    /// Whether it sent headers of a kind.
+    /// Whether it has headers of a kind.
     has: H,
-    /// Whether it sent an id for the request.
+    /// Whether it has an `X-Request-ID`.
     has_id: bool,
-    /// The values of `X-Forwarded-For`.
+    /// The values of its `X-Forwarded-For`.
     before: B,
 }
 
 impl<'b, H: Fn(Kind) -> bool, B: Iterator<Item = &'b [u8]>> Claims<H, B> {
-    /// Writes what the backend is told of the client.
+    /// Writes the headers that describe the client to the backend.
     fn write(self, host: &[u8], context: &Context, out: &mut Vec<u8>) {
         let conn = &context.conn;
         let keeps_host = context.trusted && (self.has)(Kind::ForwardedHost);
@@ -117,7 +106,7 @@ impl<'b, H: Fn(Kind) -> bool, B: Iterator<Item = &'b [u8]>> Claims<H, B> {
             self.write_trusted(context, out);
         } else {
             out.extend_from_slice(&conn.forwarded);
-            // What ingress-nginx sends beside; nobody else expects it.
+            // ingress-nginx sends these too; backends of other routes do not expect them.
             if context.rule().is_some_and(|rule| rule.route.kind == RouteKind::Ingress) {
                 let scheme = conn.scheme().as_bytes();
                 put(out, &[b"X-Forwarded-Scheme: ", scheme, b"\r\nX-Scheme: ", scheme, b"\r\n"]);
@@ -131,7 +120,7 @@ impl<'b, H: Fn(Kind) -> bool, B: Iterator<Item = &'b [u8]>> Claims<H, B> {
         }
     }
 
-    /// What a trusted proxy has not said itself.
+    /// Writes the headers that a trusted proxy in front of us has not set itself.
     fn write_trusted(self, context: &Context, out: &mut Vec<u8>) {
         let conn = &context.conn;
         let line = |out: &mut Vec<u8>, name: &str, value: &HeaderValue| {
@@ -155,7 +144,7 @@ impl<'b, H: Fn(Kind) -> bool, B: Iterator<Item = &'b [u8]>> Claims<H, B> {
     }
 }
 
-/// Writes the head of a request that came over HTTP/2; `chunked` where its body has no length.
+/// Writes the head of a request that came over HTTP/2. `chunked`: its body has no length.
 pub(super) fn write_h2(head: &RequestHeader, context: &Context, chunked: bool, out: &mut Vec<u8>) {
     let target = context.target.as_deref().map_or(head.raw_path(), str::as_bytes);
     put(out, &[head.method.as_str().as_bytes(), b" ", target, b" HTTP/1.1\r\nHost: "]);
@@ -170,13 +159,13 @@ pub(super) fn write_h2(head: &RequestHeader, context: &Context, chunked: bool, o
             Kind::Other | Kind::ContentType | Kind::Origin | Kind::Date | Kind::RequestId => {
                 *name != header::COOKIE
             }
-            // The 100 of the backend cannot be passed on.
+            // A 100 of the backend cannot be passed on to the client.
             Kind::Expect | Kind::Host => false,
             Kind::ContentLength => !chunked && !std::mem::replace(&mut has_length, true),
             Kind::ForwardedHost | Kind::ForwardedPort | Kind::ForwardedProto | Kind::Scheme | Kind::Claim => {
                 context.trusted
             }
-            // Written anew.
+            // Replaced by ours.
             Kind::ForwardedFor | Kind::RealIp => false,
             Kind::TransferEncoding
             | Kind::Connection
@@ -210,7 +199,7 @@ pub(super) fn write_h2(head: &RequestHeader, context: &Context, chunked: bool, o
     finish(begin, context, out);
 }
 
-/// h2 clients may send a cookie in crumbs; HTTP/1 knows one line (RFC 9113, 8.2.3).
+/// Joins the Cookie headers of an HTTP/2 request: HTTP/1 has one line for all (RFC 9113, 8.2.3).
 fn write_cookies(head: &RequestHeader, out: &mut Vec<u8>) {
     let mut crumbs = head.headers.get_all(header::COOKIE).iter();
     let Some(first) = crumbs.next() else { return };
@@ -221,22 +210,15 @@ fn write_cookies(head: &RequestHeader, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Writes the head as the client sent it, in plain form: for whoever carries the request on from there.
+/// Writes the head as the client sent it, in plain form, for pingora to carry the request.
 pub(super) fn write_plain(head: &RequestHead<'_, '_>, out: &mut Vec<u8>) {
     let version: &[u8] = if head.http10 { b" HTTP/1.0\r\n" } else { b" HTTP/1.1\r\n" };
     put(out, &[head.method.as_str().as_bytes(), b" ", head.target, version]);
-    let (mut runs, mut has_length) = (Runs::new(head.bytes), false);
+    let mut runs = Runs::new(head.bytes);
     for (kind, header) in head.fields() {
-        match (kind, head.seen.one_length()) {
-            (Kind::ContentLength, Some(length)) => {
-                if !std::mem::replace(&mut has_length, true) {
-                    runs.flush(out);
-                    out.extend_from_slice(b"Content-Length: ");
-                    put_number(out, length);
-                    out.extend_from_slice(b"\r\n");
-                }
-            }
-            _ => runs.keep(header, out),
+        let collapsed = kind == Kind::ContentLength && runs.collapse_length(head.seen.one_length(), out);
+        if !collapsed {
+            runs.keep(header, out);
         }
     }
     runs.flush(out);

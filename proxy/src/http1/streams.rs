@@ -1,4 +1,6 @@
-//! A request of an HTTP/2 client that an HTTP/1 backend answers: one stream. pingora has accepted it, and checked its head.
+//! One stream of an HTTP/2 client whose request goes to an HTTP/1 backend. pingora has accepted it and checked its head.
+
+mod head;
 
 use std::{
     future::{Future as _, poll_fn},
@@ -10,63 +12,62 @@ use std::{
 
 use bytes::Bytes;
 use h2::{Reason, SendStream};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use http::{Method, header};
 use pingora_core::protocols::http::v2::server::HttpSession;
 use pingora_http::ResponseHeader;
 use portcullis_routing::{Answer, Rejection};
 use tokio::time::Sleep;
 
+use self::head::{answer_head, trailers};
 use super::{
-    answer::{AnswerHead, bears_on_answers},
     attempts::{self, Attempted, Broken, Done, End, Sending, note_cut},
     backend::Connection,
     buffer::Out,
-    fields::{Room, unfolded},
+    fields::Room,
     frames::Frames,
     framing::{Framing, Part},
     incoming::{Incoming, MALFORMED},
-    name::{Kind, kind},
     request,
 };
 use crate::{
     accept::Worker,
-    clock::{Ticks, Watch},
+    clock::Watch,
     http::{answer as own, context::Context, retry},
-    stall::LOOKS,
+    stall::CoarseStall,
 };
 
-/// Carries a request that was decided about.
+/// Serves a request that the table has sent to an HTTP/1 backend.
 pub(crate) async fn serve(worker: &Worker, session: HttpSession, mut context: Box<Context>) {
     let head = session.req_header();
-    let method = head.method.clone();
+    let (to_head, idempotent) = (head.method == Method::HEAD, retry::is_idempotent(&head.method));
     let bodiless = session.is_body_empty();
     let chunked = !bodiless && !head.headers.contains_key(header::CONTENT_LENGTH);
     let mut out = Out::take();
     request::write_h2(head, &context, chunked, &mut out.bytes);
-    let keeps = retry::is_idempotent(&method) || context.rule().is_some_and(|rule| rule.retry.is_some());
+    let keeps = idempotent || context.rule().is_some_and(|rule| rule.retry.is_some());
     let upload = Frames::new(bodiless, chunked, keeps);
     let mut side = Side { session, upload, stream: None, watch: Watch::new(), idle: worker.limits.idle };
-    let end = attempts::carry(worker, &mut context, out, &method, &mut side).await;
+    let end = attempts::carry(worker, &mut context, out, idempotent, &mut side).await;
     match end {
         End::Answered { content, .. } => context.finish(content, false),
         End::Cut(broken, content) => {
             note_cut(&mut context, broken, content);
             side.reset();
         }
-        End::No(no) => {
-            // An HTTP/2 client is not told that it was too slow by a status that means its whole connection.
-            let (rejection, why) = match no {
+        End::Failed(failure) => {
+            // 408 speaks of the whole connection; the client of one slow stream gets another status.
+            let (rejection, why) = match failure {
                 (Rejection::HeaderTimeout, why) => (Rejection::Timeout, why),
-                no => no,
+                failure => failure,
             };
             context.rejection = Some((rejection, why));
             let answer = Answer::reject(rejection, why);
             let headers = &side.session.req_header().headers;
             let reply = own::reply(&answer, context.grpc, context.route.as_ref(), headers);
             context.status = reply.status.as_u16();
-            let bytes = if method == Method::HEAD { 0 } else { reply.body.len() };
-            let told = side.say(&reply, method == Method::HEAD);
-            context.finish(bytes, told.is_none());
+            let bytes = if to_head { 0 } else { reply.body.len() };
+            let sent = side.send_reply(&reply, to_head);
+            context.finish(bytes, sent.is_none());
         }
     }
 }
@@ -75,15 +76,15 @@ pub(crate) async fn serve(worker: &Worker, session: HttpSession, mut context: Bo
 struct Side {
     session: HttpSession,
     upload: Frames,
-    /// Where the answer's body goes, once its head has been sent.
+    /// Takes the answer's body, once its head has been sent.
     stream: Option<SendStream<Bytes>>,
     watch: Watch,
     idle: Duration,
 }
 
 impl Side {
-    /// Sends an answer of our own; `None` where the client is gone.
-    fn say(&mut self, reply: &own::Reply, bare: bool) -> Option<()> {
+    /// Sends an answer of our own; `None` if the client is gone. `bare`: without its body.
+    fn send_reply(&mut self, reply: &own::Reply, bare: bool) -> Option<()> {
         let mut head = ResponseHeader::build_no_case(reply.status, Some(reply.headers.len() + 1)).ok()?;
         for (name, value) in &reply.headers {
             head.append_header(name, value.clone()).ok()?;
@@ -97,7 +98,7 @@ impl Side {
         Some(())
     }
 
-    /// Ends the stream, where its answer is not whole.
+    /// Resets the stream, whose answer is not complete.
     fn reset(&mut self) {
         match &mut self.stream {
             Some(stream) => stream.send_reset(Reason::INTERNAL_ERROR),
@@ -105,7 +106,7 @@ impl Side {
         }
     }
 
-    /// Ready when the client has given up the stream.
+    /// Ready when the client has reset the stream, or closed its connection.
     fn poll_gone(&mut self, cx: &mut Task<'_>) -> Poll<()> {
         match &mut self.stream {
             Some(stream) => stream.poll_reset(cx).map(drop),
@@ -131,7 +132,7 @@ impl attempts::Client for Side {
         deadline: Option<Pin<Box<Sleep>>>,
     ) -> Attempted {
         self.upload.rewind();
-        let step = Ticks::of(self.idle / LOOKS);
+        let stall = CoarseStall::begin(self.idle, &self.watch);
         let mut relay = Relay {
             side: self,
             context,
@@ -142,11 +143,9 @@ impl attempts::Client for Side {
             answer: None,
             sending: Sending::On,
             waits_for_client: false,
-            step,
-            quiet: 0,
+            stall,
             content: 0,
         };
-        relay.moved();
         let end = poll_fn(|cx| relay.poll(cx)).await;
         let (answered, content) = (relay.answer.is_some(), relay.content);
         self.watch.lift();
@@ -165,8 +164,7 @@ struct Relay<'r> {
     answer: Option<Answering>,
     sending: Sending,
     waits_for_client: bool,
-    step: Ticks,
-    quiet: u32,
+    stall: CoarseStall,
     content: usize,
 }
 
@@ -175,9 +173,9 @@ struct Answering {
     framing: Framing,
     persists: bool,
     keep_alive: Option<Duration>,
-    /// Lines of the trailer section.
+    /// The lines of the trailer section.
     trailers: Vec<u8>,
-    /// Whether the end of the stream was sent.
+    /// Whether END_STREAM was sent.
     ended: bool,
 }
 
@@ -210,31 +208,27 @@ impl Relay<'_> {
         if !ended && self.side.poll_gone(cx).is_ready() {
             return Poll::Ready(Err(Broken::ClientGone));
         }
-        self.side.watch.set_waker(cx.waker());
-        while self.side.watch.is_due() {
-            self.quiet += 1;
-            if self.quiet > LOOKS {
+        while let Poll::Ready(stalled) = self.stall.poll_look(cx, &self.side.watch) {
+            if stalled {
                 let client = self.waits_for_client && self.sending == Sending::On;
                 return Poll::Ready(Err(Broken::Stalled { client }));
             }
-            self.side.watch.set(self.step);
         }
         Poll::Pending
     }
 
     fn moved(&mut self) {
-        self.quiet = 0;
-        self.side.watch.set(self.step);
+        self.stall.moved(&self.side.watch);
     }
 
-    /// Sends the request: its head, with what is there of the body, and then the rest of it.
+    /// Sends the request: its head together with the body's first bytes, then the rest of the body.
     fn poll_send(&mut self, cx: &mut Task<'_>) -> Result<(), Broken> {
         while self.sending == Sending::On {
             if !self.side.upload.has_bytes() && !self.side.upload.ended {
                 let read = self.side.session.poll_read_body_bytes(cx);
                 self.waits_for_client = read.is_pending();
                 match read {
-                    // An empty frame is no chunk.
+                    // An empty chunk would end the body.
                     Poll::Ready(Some(Ok(bytes))) if bytes.is_empty() => continue,
                     Poll::Ready(Some(Ok(bytes))) => {
                         if let Some(copies) = &mut self.context.mirrors {
@@ -267,7 +261,7 @@ impl Relay<'_> {
                     self.side.upload.sent(beyond);
                     self.moved();
                 }
-                // It may have said why.
+                // The backend may have answered before it stopped reading.
                 Poll::Ready(Err(_)) => self.sending = Sending::Broken,
                 Poll::Pending => return Ok(()),
             }
@@ -275,7 +269,7 @@ impl Relay<'_> {
         Ok(())
     }
 
-    /// Receives the answer, and passes it on.
+    /// Receives the answer and passes it on.
     fn poll_receive(&mut self, cx: &mut Task<'_>) -> Result<Poll<()>, Broken> {
         loop {
             if self.poll_pass(cx)?.is_pending() {
@@ -295,14 +289,14 @@ impl Relay<'_> {
         }
     }
 
-    /// Passes on what is there for the client, as far as its window is open.
+    /// Passes on to the client what is ready for it, as far as its window is open.
     fn poll_pass(&mut self, cx: &mut Task<'_>) -> Result<Poll<()>, Broken> {
         while self.incoming.ready > 0 {
             let (Some(stream), Some(answer)) = (&mut self.side.stream, &mut self.answer) else {
                 return Err(Broken::ClientGone);
             };
             let whole = answer.framing.is_done() && self.incoming.skip == 0 && answer.trailers.is_empty();
-            // Nothing is handed over that no window is open for: what waits there is out of sight.
+            // h2 gets only what the window has room for: what it buffers is beyond our limits of memory and time.
             stream.reserve_capacity(self.incoming.ready);
             let room = match stream.capacity() {
                 0 => match stream.poll_capacity(cx) {
@@ -327,7 +321,7 @@ impl Relay<'_> {
         Ok(Poll::Ready(()))
     }
 
-    /// Ends the stream behind its last data.
+    /// Ends the stream, with trailers if there are any.
     fn end_stream(&mut self) -> Result<(), Broken> {
         let (Some(stream), Some(answer)) = (&mut self.side.stream, &mut self.answer) else { return Ok(()) };
         if std::mem::replace(&mut answer.ended, true) {
@@ -381,7 +375,7 @@ impl Relay<'_> {
         };
         let (len, status) = (head.len, head.status);
         if status < 200 {
-            self.incoming.is_interim(status)?;
+            self.incoming.count_interim(status)?;
             self.context.attempts.interim = true;
             self.incoming.used(len);
             return Ok(true);
@@ -404,59 +398,5 @@ impl Relay<'_> {
     }
 }
 
-const INVALID_HEADERS: Broken = Broken::Invalid("the backend's answer has headers that HTTP/2 has not");
-
-/// The head of an answer as an HTTP/2 client gets it.
-fn answer_head(
-    head: &AnswerHead<'_, '_>,
-    context: &Context,
-    session: &HttpSession,
-) -> Option<ResponseHeader> {
-    let mut answer = ResponseHeader::build_no_case(head.status, Some(12)).ok()?;
-    // One allocation for all values.
-    let bytes = Bytes::copy_from_slice(head.bytes());
-    for header in head.passed() {
-        let value = match header.value.contains(&b'\n') {
-            true => HeaderValue::from_bytes(&unfolded(header.value)),
-            false => HeaderValue::from_maybe_shared(bytes.slice(head.place(header.value))),
-        };
-        answer.append_header(HeaderName::from_bytes(header.name.as_bytes()).ok()?, value.ok()?).ok()?;
-    }
-    if let Some(length) = head.length() {
-        answer.insert_header(header::CONTENT_LENGTH, HeaderValue::from(length)).ok()?;
-    }
-    if let Some(route) = context.route.as_ref().filter(|route| bears_on_answers(route)) {
-        route.edit_answer(&session.req_header().headers, &mut crate::http::headers::Response(&mut answer));
-    }
-    Some(answer)
-}
-
-/// The fields of a trailer section, but for those that cannot stand there (RFC 9110, 6.5.1).
-fn trailers(lines: &[u8]) -> HeaderMap {
-    let fields = lines.split(|byte| *byte == b'\n').filter_map(|line| {
-        let colon = line.iter().position(|byte| *byte == b':')?;
-        let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
-        let may_stand = matches!(kind(name), Kind::Other | Kind::Date | Kind::Origin | Kind::RequestId);
-        let (name, value) = (HeaderName::from_bytes(name).ok()?, HeaderValue::from_bytes(value).ok()?);
-        may_stand.then_some((name, value))
-    });
-    let mut trailers = HeaderMap::new();
-    fields.for_each(|(name, value)| {
-        trailers.append(name, value);
-    });
-    trailers
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn trailers_frame_nothing() {
-        let got = trailers(
-            b"X-Sum: 1\r\nContent-Length: 5\r\nHost: a\r\nTransfer-Encoding: chunked\r\nX-Sum:2\r\n",
-        );
-        assert_eq!(got.len(), 2);
-        assert_eq!(got.get_all("x-sum").iter().collect::<Vec<_>>(), ["1", "2"]);
-    }
-}
+const INVALID_HEADERS: Broken =
+    Broken::Invalid("the backend's answer has headers that HTTP/2 does not allow");

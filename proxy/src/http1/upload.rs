@@ -1,35 +1,26 @@
-//! The body of a request on its way from an HTTP/1 client to a backend, and what is kept of it for another attempt.
+//! The body of a request on its way from an HTTP/1 client to a backend.
 
-use std::{
-    io,
-    task::{Context, Poll, ready},
-};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 
 use super::{
     client::Client,
     framing::{Framing, Part},
+    replay::Replay,
 };
 use crate::http::mirror::Copies;
 
-/// So much of a body is kept for another attempt.
-const KEPT: usize = 64 << 10;
-
-/// The body of a request.
+/// The body of a request. Its bytes stay in the client's input buffer until they are sent.
 #[derive(Debug)]
 pub(super) struct Upload {
     framing: Framing,
-    /// So many bytes at the front of the client's input are the next to be sent; so many behind them go nowhere.
+    /// Bytes at the front of the client's input that are sent next.
     ready: usize,
+    /// Bytes behind those that are dropped.
     skip: usize,
-    /// What was sent, for another attempt; `None` where it was too much, or none is made.
-    kept: Option<Vec<u8>>,
-    /// How much of it this attempt has sent.
-    resent: usize,
-    /// Whether anything was sent that was not kept.
-    lost: bool,
-    /// Whether the end of it has been passed on to mirrors.
+    replay: Replay,
+    /// Whether mirrors have been told that the body has ended.
     mirrored: bool,
     begun: bool,
 }
@@ -37,22 +28,22 @@ pub(super) struct Upload {
 /// What went wrong on the client's side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ClientError {
-    /// It is gone.
+    /// It has closed its connection.
     Gone,
     /// Its body is malformed.
     Malformed,
 }
 
 impl Upload {
-    /// A body that ends so. `keep`: another attempt may be made after it has been sent in part.
+    /// A body with this framing. `keep`: another attempt may be made after a part of it has been sent.
     pub(super) fn new(framing: Framing, keep: bool) -> Self {
-        let kept = (keep || framing.is_done()).then(Vec::new);
-        Self { framing, ready: 0, skip: 0, kept, resent: 0, lost: false, mirrored: false, begun: false }
+        let replay = Replay::new(keep || framing.is_done());
+        Self { framing, ready: 0, skip: 0, replay, mirrored: false, begun: false }
     }
 
-    /// Whether there is no body at all, or all of it has been sent.
+    /// Whether nothing of a body is left to be sent.
     pub(super) fn is_done(&self) -> bool {
-        self.framing.is_done() && self.ready == 0 && self.skip == 0 && self.left_to_resend().is_empty()
+        self.framing.is_done() && self.ready == 0 && self.skip == 0 && self.replay.left().is_empty()
     }
 
     /// Whether the client has sent any of it.
@@ -60,21 +51,20 @@ impl Upload {
         self.begun
     }
 
-    /// Whether all of it can be sent again.
+    /// Whether all that was sent of it can be sent again.
     pub(super) fn is_repeatable(&self) -> bool {
-        !self.lost
+        self.replay.is_whole()
     }
 
-    /// Begins anew, for another attempt.
+    /// Begins another attempt.
     pub(super) fn rewind(&mut self) {
-        self.resent = 0;
+        self.replay.rewind();
     }
 
-    fn left_to_resend(&self) -> &[u8] {
-        self.kept.as_ref().map_or(&[], |kept| &kept[self.resent..])
-    }
-
-    /// Waits until there is something to be sent (`true`), or it has all been sent.
+    /// Ready with `true` when [`Self::bytes`] has bytes to send, and with `false` when all of the body has been sent.
+    ///
+    /// # Errors
+    /// If the client is gone, or its body is malformed.
     pub(super) fn poll_ready(
         &mut self,
         cx: &mut Context<'_>,
@@ -82,7 +72,7 @@ impl Upload {
         copies: &mut Option<Box<Copies>>,
     ) -> Poll<Result<bool, ClientError>> {
         loop {
-            if self.ready > 0 || !self.left_to_resend().is_empty() {
+            if self.ready > 0 || !self.replay.left().is_empty() {
                 return Poll::Ready(Ok(true));
             }
             client.input.used(std::mem::take(&mut self.skip));
@@ -97,7 +87,7 @@ impl Upload {
             if self.ready > 0 || self.skip > 0 || self.framing.is_done() {
                 continue;
             }
-            // All that came has been sent: the buffer is taken anew, and of the size that fits.
+            // All that was read has been sent: the next read takes a buffer of the size that fits by now.
             client.input.give_back();
             match ready!(client.poll_read(cx)) {
                 Ok(n) if n > 0 => {}
@@ -106,7 +96,7 @@ impl Upload {
         }
     }
 
-    /// Finds out what the bytes are that came.
+    /// Sorts the bytes that were read into those to send and those to drop.
     fn advance(&mut self, client: &mut Client, copies: &mut Option<Box<Copies>>) -> Result<(), ClientError> {
         let bytes = client.input.bytes();
         while !self.framing.is_done() && self.skip == 0 {
@@ -124,50 +114,32 @@ impl Upload {
                     self.ready += n;
                 }
                 Part::Coding => self.ready += n,
-                // Nobody has said that it wants the trailers (RFC 9110, 6.5.1).
+                // The backend has not said that it accepts trailers (RFC 9110, 6.5.1).
                 Part::Extension | Part::Trailer => self.skip = n,
             }
         }
         Ok(())
     }
 
-    /// What is to be sent next.
+    /// What is sent next.
     pub(super) fn bytes<'b>(&'b self, client: &'b Client) -> &'b [u8] {
-        match self.left_to_resend() {
+        match self.replay.left() {
             [] => &client.input.bytes()[..self.ready],
             kept => kept,
         }
     }
 
-    /// So many of those bytes were sent.
+    /// Notes that `n` of those bytes were sent.
     pub(super) fn sent(&mut self, n: usize, client: &mut Client) {
         if n == 0 {
             return;
         }
-        if !self.left_to_resend().is_empty() {
-            self.resent += n;
+        if !self.replay.left().is_empty() {
+            self.replay.resent(n);
             return;
         }
-        match &mut self.kept {
-            Some(kept) if kept.len() + n <= KEPT => {
-                kept.extend_from_slice(&client.input.bytes()[..n]);
-                self.resent = kept.len();
-            }
-            kept => {
-                *kept = None;
-                self.lost = true;
-            }
-        }
+        self.replay.keep(&[client.input.bytes()], n);
         client.input.used(n);
         self.ready -= n;
-    }
-}
-
-impl From<ClientError> for io::ErrorKind {
-    fn from(error: ClientError) -> Self {
-        match error {
-            ClientError::Gone => Self::ConnectionAborted,
-            ClientError::Malformed => Self::InvalidData,
-        }
     }
 }

@@ -1,4 +1,4 @@
-//! TLS towards backends that speak HTTP/1: one configuration for each way to verify, so that sessions are resumed.
+//! TLS towards HTTP/1 backends: one client configuration for each way to verify them, so that sessions are resumed.
 
 use std::sync::{Arc, OnceLock};
 
@@ -12,7 +12,7 @@ use rustls::{
 };
 use tracing::warn;
 
-/// The configurations, each made when it is first needed. All workers share them, and so their sessions.
+/// The client configurations, each made when it is first needed. All workers share them, including their sessions.
 #[derive(Debug, Default)]
 pub(crate) struct ClientConfigs {
     system: OnceLock<Arc<ClientConfig>>,
@@ -20,7 +20,7 @@ pub(crate) struct ClientConfigs {
 }
 
 impl ClientConfigs {
-    /// The configuration that verifies so.
+    /// The configuration for this way to verify.
     pub(crate) fn of(&self, verify: Verify) -> Arc<ClientConfig> {
         let config = match verify {
             Verify::System => self.system.get_or_init(|| Arc::new(system())),
@@ -53,7 +53,7 @@ fn builder() -> rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier> {
         .expect("ring serves TLS 1.2 and 1.3")
 }
 
-/// Takes any certificate, as [`Verify::Nothing`] asks: the connection is encrypted, and nobody knows to whom.
+/// Accepts any certificate, as [`Verify::Nothing`] asks: the connection is encrypted, but its peer is not known.
 #[derive(Debug)]
 struct NoVerification(Arc<CryptoProvider>);
 

@@ -1,0 +1,71 @@
+//! Heads and trailers of HTTP/1 answers in the form that HTTP/2 clients get.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use pingora_core::protocols::http::v2::server::HttpSession;
+use pingora_http::ResponseHeader;
+
+use crate::{
+    http::{context::Context, headers::Response},
+    http1::{
+        answer::{AnswerHead, bears_on_answers},
+        fields::unfolded,
+        name::{Kind, kind},
+    },
+};
+
+/// The head of an answer as an HTTP/2 client gets it; `None` if HTTP/2 cannot express one of its headers.
+pub(super) fn answer_head(
+    head: &AnswerHead<'_, '_>,
+    context: &Context,
+    session: &HttpSession,
+) -> Option<ResponseHeader> {
+    let mut answer = ResponseHeader::build_no_case(head.status, Some(12)).ok()?;
+    // One allocation for all values.
+    let bytes = Bytes::copy_from_slice(head.bytes());
+    for header in head.passed() {
+        let value = match head.place(header.value) {
+            _ if header.value.contains(&b'\n') => HeaderValue::from_bytes(&unfolded(header.value)),
+            Some(place) => HeaderValue::from_maybe_shared(bytes.slice(place)),
+            None => HeaderValue::from_bytes(header.value),
+        };
+        answer.append_header(HeaderName::from_bytes(header.name.as_bytes()).ok()?, value.ok()?).ok()?;
+    }
+    if let Some(length) = head.length() {
+        answer.insert_header(header::CONTENT_LENGTH, HeaderValue::from(length)).ok()?;
+    }
+    if let Some(route) = context.route.as_ref().filter(|route| bears_on_answers(route)) {
+        route.edit_answer(&session.req_header().headers, &mut Response(&mut answer));
+    }
+    Some(answer)
+}
+
+/// The fields of a trailer section without those that must not stand in one (RFC 9110, 6.5.1).
+pub(super) fn trailers(lines: &[u8]) -> HeaderMap {
+    let fields = lines.split(|byte| *byte == b'\n').filter_map(|line| {
+        let colon = line.iter().position(|byte| *byte == b':')?;
+        let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
+        let may_stand = matches!(kind(name), Kind::Other | Kind::Date | Kind::Origin | Kind::RequestId);
+        let (name, value) = (HeaderName::from_bytes(name).ok()?, HeaderValue::from_bytes(value).ok()?);
+        may_stand.then_some((name, value))
+    });
+    let mut trailers = HeaderMap::new();
+    fields.for_each(|(name, value)| {
+        trailers.append(name, value);
+    });
+    trailers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trailers_frame_nothing() {
+        let got = trailers(
+            b"X-Sum: 1\r\nContent-Length: 5\r\nHost: a\r\nTransfer-Encoding: chunked\r\nX-Sum:2\r\n",
+        );
+        assert_eq!(got.len(), 2);
+        assert_eq!(got.get_all("x-sum").iter().collect::<Vec<_>>(), ["1", "2"]);
+    }
+}
