@@ -23,6 +23,8 @@ mod exchange;
 mod fields;
 mod frames;
 mod framing;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod handover;
 mod head;
 mod incoming;
@@ -32,6 +34,8 @@ mod plan;
 mod pool;
 #[cfg(test)]
 mod properties;
+#[cfg(any(test, fuzzing))]
+mod reference;
 mod relay;
 mod replay;
 mod request;

@@ -50,6 +50,9 @@ use self::{
 
 pub use self::upstream::dial::{LocalBackends, Own};
 
+#[cfg(any(test, fuzzing))]
+pub use self::http1::fuzz;
+
 /// What carries requests to backends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Carriers {
