@@ -103,7 +103,8 @@ mod tests {
         for line in LINES {
             let Some(beside) = line.beside else { continue };
             let plain = LINES.into_iter().find(|plain| plain.name == beside).expect("a line");
-            assert_eq!((line.mode, line.connections), (plain.mode, plain.connections), "{}", line.name);
+            let requests = |of: &Line| (of.mode, of.connections, of.streams, of.body());
+            assert_eq!(requests(&line), requests(&plain), "{}", line.name);
         }
     }
 }
