@@ -212,9 +212,10 @@ impl Index {
 
     /// Replaces the settings.
     pub fn set_settings(&mut self, settings: Settings) {
-        let Settings { addresses, provisioning_errors, bundle, .. } = settings.clone();
+        let Settings { addresses, provisioning_errors, allocation, bundle, .. } = settings.clone();
         self.set_addresses(addresses);
         self.set_provisioning_errors(provisioning_errors);
+        self.set_allocation(allocation);
         if self.settings.bundle != bundle {
             self.units.change(&Fact::Bundle);
         }

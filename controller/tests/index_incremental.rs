@@ -216,7 +216,7 @@ impl Running {
         let is_set = |bit: u16| bits & (1 << bit) != 0;
         self.settings = Settings {
             provisioning_errors: self.settings.provisioning_errors.clone(),
-            allocation: Arc::clone(&self.settings.allocation),
+            allocation: if is_set(13) { Arc::default() } else { Arc::clone(&self.settings.allocation) },
             addresses: if is_set(0) { vec![Address::Ip([192, 0, 2, 9].into())] } else { Vec::new() },
             port_offset: if is_set(1) { 1000 } else { 0 },
             ssl_redirect: is_set(2),
