@@ -47,8 +47,12 @@ pub(super) fn choose(
         shown.entry(HostPattern::Any).or_insert_with(|| vec![default]);
     }
     for ingress in side.ours.clone() {
-        let asked = ingress.hosts().into_iter().filter(|host| ingress.tls.of_host(host).is_some());
-        for host in asked.filter(|host| dark.contains(host)) {
+        let asks = |host: &HostPattern| match host {
+            // What its default backend answers may be shown the certificate of any section.
+            HostPattern::Any => !ingress.tls.is_empty(),
+            host => ingress.tls.of_host(host).is_some(),
+        };
+        for host in ingress.served_hosts().into_iter().filter(asks).filter(|host| dark.contains(host)) {
             let text =
                 format!("TLS: host {host} is served over plain HTTP only, since it has no certificate");
             tell(side, &ingress, text);
