@@ -2,7 +2,7 @@
 
 use super::{Finding, Level};
 use crate::{
-    ir::{ObjectKey, route::ParentRef},
+    ir::ObjectKey,
     status::{
         self, Condition, ConditionType, Impact, Message, PolicyAncestorStatus, Report, RouteParentStatus,
         Statuses, Subject,
@@ -31,7 +31,7 @@ fn of(report: &Report) -> Vec<Finding> {
             }
             Subject::Parent(RouteParentStatus { parent_ref: at, .. })
             | Subject::Ancestor(PolicyAncestorStatus { ancestor_ref: at, .. }) => {
-                let at = parent_name(at);
+                let at = format!("at {at}");
                 let found = bad_ones(&at, conditions);
                 of_parts.extend(found.map(|finding| if anywhere { partly(finding) } else { finding }));
             }
@@ -66,10 +66,4 @@ fn message(message: &Message) -> Option<Finding> {
         status::Level::Warning => None,
         status::Level::Note => Some(warning),
     }
-}
-
-fn parent_name(to: &ParentRef) -> String {
-    let namespace = to.namespace.as_deref().map(|n| format!("{n}/")).unwrap_or_default();
-    let section = to.section.as_deref().map(|s| format!(" listener {s}")).unwrap_or_default();
-    format!("at {} {namespace}{}{section}", to.kind.kind(), to.name)
 }

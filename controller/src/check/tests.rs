@@ -39,6 +39,8 @@ fn what_leads_nowhere_says_so() {
         "routes.yaml:1: HTTPRoute shop/nothing-behind: served in part\n  lost: at Gateway public: ResolvedRefs: BackendNotFound: ",
         "routes.yaml:14: HTTPRoute shop/not-granted: served in part\n  lost: at Gateway public: ResolvedRefs: RefNotPermitted: ",
         "routes.yaml:28: HTTPRoute shop/nowhere: refused\n  error: at Gateway public listener https: Accepted: NoMatchingParent: ",
+        "error: at Gateway public port 81: Accepted: NoMatchingParent: ",
+        "error: at Gateway public port 82: Accepted: NoMatchingParent: ",
     ] {
         assert!(text.contains(line), "want: {line}\nsays: {text}");
     }

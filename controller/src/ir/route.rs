@@ -1,6 +1,6 @@
 //! HTTPRoute and GRPCRoute, in one form.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use portcullis_routing::{
     HostPattern, Retry, RouteKind, RouteMatch, Timeouts,
@@ -154,6 +154,18 @@ impl Serialize for ParentKind {
         fields.serialize_field("group", self.group())?;
         fields.serialize_field("kind", self.kind())?;
         fields.end()
+    }
+}
+
+/// `Gateway infra/public listener http port 80`, as far as the reference names it.
+impl fmt::Display for ParentRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kind, namespace, name, section, port } = self;
+        write!(f, "{} ", kind.kind())?;
+        namespace.iter().try_for_each(|namespace| write!(f, "{namespace}/"))?;
+        write!(f, "{name}")?;
+        section.iter().try_for_each(|section| write!(f, " listener {section}"))?;
+        port.iter().try_for_each(|port| write!(f, " port {port}"))
     }
 }
 

@@ -32,10 +32,7 @@ fn listener(f: &mut fmt::Formatter<'_>, listener: &ListenerStatus) -> fmt::Resul
 }
 
 fn parent(f: &mut fmt::Formatter<'_>, to: &ParentRef, of_parent: &[Condition]) -> fmt::Result {
-    let namespace = to.namespace.as_deref().map(|n| format!("{n}/")).unwrap_or_default();
-    let section = to.section.as_deref().map(|s| format!(" listener {s}")).unwrap_or_default();
-    let port = to.port.map(|p| format!(" port {p}")).unwrap_or_default();
-    writeln!(f, "  at {} {namespace}{}{section}{port}", to.kind.kind(), to.name)?;
+    writeln!(f, "  at {to}")?;
     conditions(f, 4, of_parent)
 }
 
