@@ -41,6 +41,7 @@ pub use core::addresses::addresses_of_service;
 pub(crate) use core::service::MARK;
 pub(crate) use head::{Identity, identify, key, title};
 pub use live_settings::{parse_count, parse_network};
+pub(crate) use parent_refs::parse as parse_parent_ref;
 pub(crate) use refused::is_refused;
 
 /// Whether a text is the name of a controller of classes: a domain and a path (`GatewayController` of the Gateway API).

@@ -18,6 +18,7 @@ mod refusals;
 mod remarks;
 mod rounds;
 
+pub(super) use merge::same_object;
 pub use put::ControllerNames;
 pub use refusals::RefusedStatuses;
 

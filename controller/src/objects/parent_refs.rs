@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use serde_json::Value;
+
 use super::{
-    checks::{Checks, Path},
+    checks::{Checks, Origin, Path},
     names, wire,
 };
 use crate::ir::route::{GroupKind, ParentKind, ParentRef};
@@ -18,6 +20,14 @@ pub(crate) fn read(refs: Vec<wire::ParentRef>, checks: &mut Checks, at: &Path<'_
     let refs: Box<[_]> = refs.map(|(i, r)| Arc::new(one(r, checks, &at.index(i)))).collect();
     check_pairs(&refs, checks, at);
     refs
+}
+
+/// Reads one reference, if it can be read.
+pub(crate) fn parse(parent: &Value) -> Option<ParentRef> {
+    let parent: wire::ParentRef = serde_json::from_value(parent.clone()).ok()?;
+    let mut checks = Checks::of("", Origin::ApiServer);
+    let read = one(parent, &mut checks, &Path::Root);
+    (!checks.refused()).then_some(read)
 }
 
 fn one(parent: wire::ParentRef, checks: &mut Checks, at: &Path<'_>) -> ParentRef {

@@ -7,10 +7,9 @@ use portcullis_routing::{HostPattern, RouteKind};
 use serde_json::Value;
 
 use super::{
-    checks::{Checks, Origin, Path},
     head::Annotated,
     ingress::{self, LEGACY_CLASS},
-    parent_refs, wire,
+    parent_refs,
 };
 use crate::ir::{
     Gateway, GatewayClass, Ingress, Kind, Meta, Object, Route, gateway::ClientValidation, route::ParentRef,
@@ -110,15 +109,9 @@ fn hostnames(spec: &Value) -> Box<[HostPattern]> {
     written.filter_map(|host| HostPattern::parse(host.as_str()?).ok()).collect()
 }
 
-/// The parents that can be read.
+/// The parents that can be read; the problems of the object already say what is wrong with the others.
 fn parents(spec: &Value) -> Box<[Arc<ParentRef>]> {
     let written = spec.get("parentRefs").and_then(Value::as_array);
-    let refs = written.into_iter().flatten().take(parent_refs::MOST).filter_map(|parent| {
-        let parent: wire::ParentRef = serde_json::from_value(parent.clone()).ok()?;
-        // The problems of the object already say what is wrong with it.
-        let mut checks = Checks::of("", Origin::ApiServer);
-        let read = parent_refs::read(vec![parent], &mut checks, &Path::Root);
-        (!checks.refused()).then_some(read)
-    });
-    refs.flatten().collect()
+    let refs = written.into_iter().flatten().take(parent_refs::MOST);
+    refs.filter_map(parent_refs::parse).map(Arc::new).collect()
 }

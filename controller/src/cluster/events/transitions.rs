@@ -3,7 +3,9 @@
 use serde_json::Value;
 
 use crate::{
+    cluster::statuses::same_object,
     kinds::StatusShape,
+    objects::parse_parent_ref,
     status::{ConditionType, EventLevel, Level, Meaning, Message, sentences},
 };
 
@@ -53,9 +55,9 @@ fn entries(before: &Value, after: &Value, controller: &str, list: &str, referenc
     };
     let before = ours(before);
     let told = ours(after).into_iter().flat_map(|entry| {
-        let known = before.iter().find(|b| b[reference] == entry[reference]);
-        let name = entry[reference]["name"].as_str().unwrap_or_default();
-        conditions(known.unwrap_or(&Value::Null), &entry, &format!("Gateway {name}: "))
+        let known = before.iter().find(|b| same_object(&b[reference], &entry[reference]));
+        let prefix = parse_parent_ref(&entry[reference]).map(|to| format!("{to}: ")).unwrap_or_default();
+        conditions(known.unwrap_or(&Value::Null), &entry, &prefix)
     });
     told.collect()
 }
@@ -139,5 +141,38 @@ mod tests {
             is_lasting: false,
         };
         assert_eq!(transitions(StatusShape::Parents, &before, &after, "ours"), [want]);
+    }
+
+    #[test]
+    fn a_note_names_the_parent_as_fully_as_the_object_does() {
+        for (parent, want) in [
+            (json!({"name": "public"}), "Gateway public: why"),
+            (
+                json!({"kind": "Gateway", "namespace": "infra", "name": "public", "sectionName": "http", "port": 80}),
+                "Gateway infra/public listener http port 80: why",
+            ),
+            (json!({"group": "", "kind": "Service", "name": "web"}), "Service web: why"),
+        ] {
+            let conditions =
+                json!([{"type": "Accepted", "status": "False", "reason": "R", "message": "why"}]);
+            let entry = json!({"controllerName": "ours", "parentRef": parent, "conditions": conditions});
+            let told = transitions(StatusShape::Parents, &json!(null), &json!({"parents": [entry]}), "ours");
+            assert_eq!(told.iter().map(|told| &*told.note).collect::<Vec<_>>(), [want]);
+        }
+    }
+
+    #[test]
+    fn an_entry_is_the_same_with_and_without_its_defaults() {
+        let status = |parent: Value| {
+            let conditions =
+                json!([{"type": "Accepted", "status": "False", "reason": "R", "message": "why"}]);
+            json!({"parents": [{"controllerName": "ours", "parentRef": parent, "conditions": conditions}]})
+        };
+        let before = status(json!({"name": "public"}));
+        let spelt = json!({"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "public"});
+        for (parent, count) in [(spelt, 0), (json!({"name": "public", "port": 80}), 1)] {
+            let told = transitions(StatusShape::Parents, &before, &status(parent.clone()), "ours");
+            assert_eq!(told.len(), count, "{parent}");
+        }
     }
 }

@@ -73,8 +73,8 @@ fn entries(
     Some(set(live, name, entries.into()))
 }
 
-/// The defaults of the API may be spelt out or not.
-fn same_object(one: &Value, other: &Value) -> bool {
+/// Whether two references name the same object; the defaults of the API may be spelt out or not.
+pub(in crate::cluster) fn same_object(one: &Value, other: &Value) -> bool {
     let part = |of: &Value, name: &str, default: &str| of[name].as_str().unwrap_or(default).to_owned();
     let text = |name, default| part(one, name, default) == part(other, name, default);
     text("group", "gateway.networking.k8s.io")
