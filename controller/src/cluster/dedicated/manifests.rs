@@ -10,7 +10,7 @@ use super::DesiredService;
 use crate::{ir::ObjectKey, objects::MARK, translate::label_value};
 
 /// The most endpoints that a slice may have.
-const MOST_ENDPOINTS: usize = 1000;
+pub(super) const MOST_ENDPOINTS: usize = 1000;
 
 /// The Service of a Gateway; `ports` maps the listeners' ports to ours.
 pub(super) fn service(
@@ -57,14 +57,16 @@ pub(super) fn service(
     })
 }
 
-/// The slice of one port (the listener's, and ours) and one address family; `endpoints` are those of our own Service.
+/// A slice of one port (the listener's, and ours) and one address family; `endpoints` are some of our own Service's.
 pub(super) fn slice(
     gateway: &ObjectKey,
     spec: &DesiredService,
     (port, bound): (PortKey, u16),
     family: &str,
+    number: usize,
     endpoints: &[&Value],
 ) -> Value {
+    let name = slice_name(&spec.service, port, family, number);
     let labels = [
         ("kubernetes.io/service-name", &*spec.service),
         // A controller takes a slice with its own value here for its own.
@@ -73,16 +75,17 @@ pub(super) fn slice(
     json!({
         "apiVersion": "discovery.k8s.io/v1",
         "kind": "EndpointSlice",
-        "metadata": metadata(gateway, spec, slice_name(&spec.service, port, family), &labels, &spec.annotations),
+        "metadata": metadata(gateway, spec, name, &labels, &spec.annotations),
         "addressType": family,
         "ports": [{ "name": port_name(port), "port": bound, "protocol": protocol(port) }],
-        "endpoints": endpoints.iter().take(MOST_ENDPOINTS).map(|e| endpoint(e)).collect::<Vec<_>>(),
+        "endpoints": endpoints.iter().map(|e| endpoint(e)).collect::<Vec<_>>(),
     })
 }
 
-/// The name of the slice of a Service's port and an address family.
-pub(super) fn slice_name(service: &str, port: PortKey, family: &str) -> String {
-    format!("{service}-{}-{}", text(port), family.to_ascii_lowercase())
+/// The name of a slice of a Service's port and an address family; they are numbered from 0.
+pub(super) fn slice_name(service: &str, port: PortKey, family: &str, number: usize) -> String {
+    let first = format!("{service}-{}-{}", text(port), family.to_ascii_lowercase());
+    if number == 0 { first } else { format!("{first}-{}", number + 1) }
 }
 
 /// A ConfigMap of the controller's own.

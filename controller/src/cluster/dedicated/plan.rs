@@ -9,7 +9,7 @@ use super::{
     DesiredService, DesiredServices, ProvisioningErrors,
     difference::{differs, differs_in},
     live::Live,
-    manifests,
+    manifests::{self, MOST_ENDPOINTS},
     record::{self, Record},
     reports,
     target::{Name, Target, TargetKind},
@@ -211,7 +211,7 @@ impl Plan {
         }
     }
 
-    /// A slice for each port and family: a pod that has not bound one port is in the slices of the others.
+    /// Slices of their own for each port and family: a pod that has not bound one port is in the slices of the others.
     fn slices(
         &mut self,
         identity: &Identity,
@@ -233,28 +233,30 @@ impl Plan {
         for family in FAMILIES {
             let Some(all) = endpoints(live, family) else { continue };
             for (port, ours) in ports {
-                let name: Name =
-                    (gateway.namespace.clone(), manifests::slice_name(&spec.service, *port, family).into());
-                let there = live.find(TargetKind::EndpointSlice, &name);
-                if there.is_some_and(|there| owner(there) != Some(&*spec.uid)) {
-                    continue;
-                }
                 let enters = |endpoint: &&Value| {
                     enters(endpoint, PortKey { number: *ours, ..*port }, live, its.values().copied())
                 };
                 let endpoints: Vec<_> = all.iter().copied().filter(enters).collect();
-                wanted_names.insert(name.clone());
-                // A slice without endpoints is not created.
-                if there.is_none() && endpoints.is_empty() {
-                    continue;
-                }
-                let wanted = manifests::slice(gateway, spec, (*port, *ours), family, &endpoints);
-                let wanted = identity.marked(wanted);
-                if there.is_none_or(|there| differs(there, &wanted, &identity.field_manager)) {
-                    let is_urgent =
-                        there.is_some_and(|there| differs_in(there, &wanted, &["endpoints", "ports"]));
-                    let turn = if is_urgent { Turn::LeaderFirst } else { Turn::Leader };
-                    self.add(gateway, TargetKind::EndpointSlice, name.1, Deed::Apply(wanted), turn);
+                for (number, endpoints) in parts(&endpoints).enumerate() {
+                    let name = manifests::slice_name(&spec.service, *port, family, number);
+                    let name: Name = (gateway.namespace.clone(), name.into());
+                    let there = live.find(TargetKind::EndpointSlice, &name);
+                    if there.is_some_and(|there| owner(there) != Some(&*spec.uid)) {
+                        continue;
+                    }
+                    wanted_names.insert(name.clone());
+                    // A slice without endpoints is not created.
+                    if there.is_none() && endpoints.is_empty() {
+                        continue;
+                    }
+                    let wanted = manifests::slice(gateway, spec, (*port, *ours), family, number, endpoints);
+                    let wanted = identity.marked(wanted);
+                    if there.is_none_or(|there| differs(there, &wanted, &identity.field_manager)) {
+                        let is_urgent =
+                            there.is_some_and(|there| differs_in(there, &wanted, &["endpoints", "ports"]));
+                        let turn = if is_urgent { Turn::LeaderFirst } else { Turn::Leader };
+                        self.add(gateway, TargetKind::EndpointSlice, name.1, Deed::Apply(wanted), turn);
+                    }
                 }
             }
         }
@@ -319,6 +321,12 @@ impl Identity {
         let controller = object["metadata"]["annotations"][CONTROLLER].as_str();
         controller.is_none_or(|controller| *controller == *self.controller)
     }
+}
+
+/// The endpoints of each slice, the first of which is there even without any.
+fn parts<'e, 'v>(endpoints: &'e [&'v Value]) -> impl Iterator<Item = &'e [&'v Value]> {
+    let none = endpoints.is_empty().then_some(endpoints);
+    none.into_iter().chain(endpoints.chunks(MOST_ENDPOINTS))
 }
 
 /// Whether an endpoint belongs in the slices that lead to a port of ours: its pod has bound that port. An endpoint

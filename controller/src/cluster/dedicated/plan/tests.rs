@@ -147,7 +147,7 @@ fn a_port_of_tcp_and_one_of_udp_lead_to_ports_of_their_own() {
     let read: Vec<_> = ports_of_service(&service).into_iter().collect();
     assert_eq!(read, [(tcp, Some(20000)), (udp, Some(20001))], "{service}");
     for (port, name, protocol) in [(tcp, "53", "TCP"), (udp, "53-udp", "UDP")] {
-        let slice = manifests::slice(&gateway("a"), &spec, (port, ours[&port]), "IPv4", &[]);
+        let slice = manifests::slice(&gateway("a"), &spec, (port, ours[&port]), "IPv4", 0, &[]);
         assert_eq!(slice["metadata"]["name"], format!("svc-a-{name}-ipv4"));
         let want = json!([{"name": format!("port-{name}"), "port": ours[&port], "protocol": protocol}]);
         assert_eq!(slice["ports"], want);
@@ -278,6 +278,45 @@ fn slices_are_those_of_our_own_service_at_the_ports_of_the_gateway() {
 }
 
 #[test]
+fn what_is_too_much_for_one_slice_is_in_several() {
+    let known = desired(&[("a", spec("a", &[80]))]);
+    let addresses: Vec<_> =
+        (0..2 * MOST_ENDPOINTS + 1).map(|n| format!("10.0.{}.{}", n / 256, n % 256)).collect();
+    let addresses: Vec<_> = addresses.iter().map(|address| &**address).collect();
+    for (pods, want) in [
+        (MOST_ENDPOINTS, &[("svc-a-80-ipv4", 1000)][..]),
+        (MOST_ENDPOINTS + 1, &[("svc-a-80-ipv4", 1000), ("svc-a-80-ipv4-2", 1)]),
+        (
+            2 * MOST_ENDPOINTS + 1,
+            &[("svc-a-80-ipv4", 1000), ("svc-a-80-ipv4-2", 1000), ("svc-a-80-ipv4-3", 1)],
+        ),
+    ] {
+        let addresses = &addresses[..pods];
+        let bound: Vec<_> = addresses.iter().map(|address| (*address, "20000")).collect();
+        let services = [service("a", &[(80, 20000)])];
+        let ours = [own("IPv4", addresses)];
+        let live = |slices: &[Value]| {
+            let live = Live::of(&services, slices, &ours).recorded(&recorded(&["a 80 20000"]));
+            live.reported(&reported(&bound))
+        };
+        let planned_first = planned(&known, &live(&[]));
+        let written = planned_first.acts.iter().map(|act| match &act.deed {
+            Deed::Apply(slice) => slice.clone(),
+            other => panic!("{other:?}"),
+        });
+        let written: Vec<_> = written.collect();
+        let of = |slice: &Value| slice["endpoints"].as_array().unwrap().len();
+        let slices: Vec<_> =
+            written.iter().map(|s| (s["metadata"]["name"].as_str().unwrap(), of(s))).collect();
+        assert_eq!(slices, want, "{pods} pods");
+        let all: BTreeSet<_> =
+            written.iter().flat_map(endpoints_of).map(|e| e["addresses"][0].as_str()).collect();
+        assert_eq!(all.len(), pods);
+        assert_eq!(texts(&planned(&known, &live(&written))), [""; 0], "{pods} pods, written once");
+    }
+}
+
+#[test]
 fn a_pod_enters_a_slice_when_it_has_that_port_bound() {
     let known = desired(&[("a", spec("a", &[80, 443]))]);
     let services = [service("a", &[(80, 20000), (443, 20001)])];
@@ -319,7 +358,7 @@ fn pods_of_a_release_that_does_not_report_stay_where_they_are() {
     let ours = [own("IPv4", &["10.0.0.1", "10.0.0.2"])];
     // As such a release wrote it: one for all ports.
     let mut before =
-        manifests::slice(&gateway("a"), &spec("a", &[80]), (PortKey::tcp(80), 20000), "IPv4", &[]);
+        manifests::slice(&gateway("a"), &spec("a", &[80]), (PortKey::tcp(80), 20000), "IPv4", 0, &[]);
     before["metadata"]["name"] = "svc-a-ipv4".into();
     before["metadata"]["uid"] = "of-before".into();
     before["endpoints"] = json!([{"addresses": ["10.0.0.1"]}]);
@@ -348,6 +387,7 @@ fn a_slice_that_leads_to_another_port_than_the_recorded_one_goes_at_once() {
             &spec("a", &[]),
             (PortKey::tcp(port), bound),
             "IPv4",
+            0,
             &[&endpoints],
         );
         let mut slice = place().identity.marked(slice);
@@ -550,7 +590,7 @@ fn what_was_made_goes_with_the_mode_and_nothing_else_does() {
     let mut going = service("going", &[(80, 20003)]);
     going["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
     let mut slice =
-        manifests::slice(&gateway("left"), &spec("left", &[]), (PortKey::tcp(80), 20000), "IPv4", &[]);
+        manifests::slice(&gateway("left"), &spec("left", &[]), (PortKey::tcp(80), 20000), "IPv4", 0, &[]);
     slice["metadata"]["uid"] = "of-slice".into();
     let mut unowned = service("unowned", &[(80, 20004)]);
     unowned["metadata"]["ownerReferences"] =
