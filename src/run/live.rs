@@ -17,6 +17,7 @@ pub(super) struct Live {
 impl Live {
     /// `last` are the settings in force.
     pub(super) fn new(capacity: Capacity, last: Arc<LiveSettings>) -> Self {
+        warn_of_too_many(None, last.proxy.max_connections, capacity);
         Self { capacity, last }
     }
 
@@ -26,6 +27,7 @@ impl Live {
             return;
         }
         if self.last.proxy != now.proxy {
+            warn_of_too_many(self.last.proxy.max_connections, now.proxy.max_connections, self.capacity);
             proxy.set_live_options(options(&now.proxy, self.capacity));
             logs::set_access_log(now.proxy.access_log);
         }
@@ -57,19 +59,48 @@ pub(super) fn options(settings: &ProxySettings, capacity: Capacity) -> LiveOptio
 }
 
 fn connection_limits(settings: &ProxySettings, capacity: Capacity) -> ConnectionLimits {
-    let process = settings.max_connections.unwrap_or(capacity.clients);
-    if process > capacity.clients {
-        warn!(
-            allowed = capacity.clients,
-            "max-connections is more than the limit of open files (ulimit -n) allows"
-        );
-    }
-    let clients = process.min(capacity.clients);
+    let clients = settings.max_connections.unwrap_or(capacity.clients).min(capacity.clients);
     let of_all = Capacity { clients, ..capacity }.connections();
     ConnectionLimits {
         port: settings.max_connections_per_port.unwrap_or(of_all.port),
         client: settings.max_connections_per_client,
         descriptors: capacity.clients,
         ..of_all
+    }
+}
+
+fn warn_of_too_many(before: Option<usize>, max_connections: Option<usize>, capacity: Capacity) {
+    if is_newly_too_many(before, max_connections, capacity) {
+        warn!(
+            allowed = capacity.clients,
+            "max-connections is more than the limit of open files (ulimit -n) allows"
+        );
+    }
+}
+
+fn is_newly_too_many(before: Option<usize>, max_connections: Option<usize>, capacity: Capacity) -> bool {
+    max_connections != before && max_connections.is_some_and(|asked| asked > capacity.clients)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_many_connections_are_warned_of_when_their_number_changes() {
+        let capacity = Capacity::of(10_000, 1);
+        let (few, many, more) =
+            (Some(capacity.clients), Some(capacity.clients + 1), Some(capacity.clients + 2));
+        for (before, now, want) in [
+            (None, None, false),
+            (None, few, false),
+            (None, many, true),
+            (many, many, false),
+            (many, more, true),
+            (more, few, false),
+            (more, None, false),
+        ] {
+            assert_eq!(is_newly_too_many(before, now, capacity), want, "{before:?} -> {now:?}");
+        }
     }
 }
