@@ -4,14 +4,17 @@ use std::io::{self, Write};
 
 use portcullis_controller::check::{Report, check};
 
-use crate::cli::{CheckArgs, ReportFormat};
+use crate::{
+    cli::{CheckArgs, ReportFormat},
+    settings,
+};
 
 /// Checks and prints; says whether all of it would be served.
 ///
 /// # Errors
 /// Where the standard output cannot be written.
 pub fn run(args: &CheckArgs) -> anyhow::Result<bool> {
-    let report = check(&args.paths, &args.objects.settings());
+    let report = check(&args.paths, &settings::of(&args.objects)?);
     print(&report, args.format, &mut io::stdout().lock())?;
     Ok(report.is_ok())
 }

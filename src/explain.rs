@@ -12,13 +12,16 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri}
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
-use portcullis_controller::{Settings, check};
+use portcullis_controller::check;
 use portcullis_routing::{
     Asked, ClientAuth, Connection, Explanation, PortKey, Protocol, Request as View, Table, decide::Tls,
     host::request_name,
 };
 
-use crate::cli::{ExplainArgs, ReportFormat};
+use crate::{
+    cli::{ExplainArgs, ObjectArgs, ReportFormat},
+    settings,
+};
 
 /// A request that is asked about.
 #[derive(Clone, Debug)]
@@ -40,7 +43,7 @@ const MAX_ANSWER: usize = 4 << 20;
 pub async fn run(args: &ExplainArgs) -> anyhow::Result<()> {
     let question = Question::of(&args.url, &args.method, &args.header)?;
     let explanation = match &args.manifests {
-        Some(folder) => of_folder(folder, &args.objects.settings(), &question)?,
+        Some(folder) => of_folder(folder, &args.objects, &question)?,
         None => of_instance(args.admin, &question).await?,
     };
     print(&explanation, args.format)
@@ -55,11 +58,11 @@ fn print(explanation: &Explanation, format: ReportFormat) -> anyhow::Result<()> 
     Ok(())
 }
 
-fn of_folder(folder: &Path, settings: &Settings, question: &Question) -> anyhow::Result<Explanation> {
+fn of_folder(folder: &Path, objects: &ObjectArgs, question: &Question) -> anyhow::Result<Explanation> {
     if !folder.exists() {
         bail!("--manifests {}: no such file or folder", folder.display());
     }
-    let table = check::table(&[folder.to_owned()], settings);
+    let table = check::table(&[folder.to_owned()], &settings::of(objects)?);
     question.explain(&table).map_err(|why| anyhow!(why))
 }
 
@@ -186,6 +189,8 @@ fn port(table: &Table, number: u16, tls: bool, host: &str) -> PortKey {
 
 #[cfg(test)]
 mod tests {
+    use portcullis_controller::Settings;
+
     use super::*;
 
     fn quickstart() -> std::sync::Arc<Table> {
@@ -243,6 +248,23 @@ mod tests {
             for part in wanted {
                 assert!(text.contains(part), "{url} {headers:?}: no {part:?} in\n{text}");
             }
+        }
+    }
+
+    #[test]
+    fn a_host_with_tls_and_no_secret_is_explained_as_it_is_served() {
+        let folder = tempfile::tempdir().unwrap();
+        let manifest = "{kind: Ingress, apiVersion: networking.k8s.io/v1, metadata: {namespace: shop, name: web},\n\
+            spec: {ingressClassName: portcullis, tls: [{hosts: [a.example]}], rules: [{host: a.example, http: {paths:\n\
+            [{path: /, pathType: Prefix, backend: {service: {name: web, port: {number: 80}}}}]}}]}}\n";
+        std::fs::write(folder.path().join("web.yaml"), manifest).unwrap();
+        for (url, wanted) in [
+            ("https://a.example/", "rule      Ingress shop/web"),
+            ("http://a.example/", "answered with 308, Location https://a.example/"),
+        ] {
+            let question = Question::of(url, "GET", &[]).unwrap();
+            let text = of_folder(folder.path(), &ObjectArgs::default(), &question).unwrap().to_string();
+            assert!(text.contains(wanted), "{url}: no {wanted:?} in\n{text}");
         }
     }
 

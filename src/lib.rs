@@ -11,4 +11,5 @@ pub mod logs;
 pub mod metrics;
 pub mod run;
 pub mod server;
+mod settings;
 pub mod signals;

@@ -30,7 +30,6 @@ use portcullis_controller::{
 };
 use portcullis_proxy::{Bindings, Capacity, Carriers, LocalBackends, Options, Proxy};
 use portcullis_routing::PortKey;
-use portcullis_tls::Certificate;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
@@ -41,6 +40,7 @@ use crate::{
     admin,
     cli::{CarriersArg, ClusterArgs, RunArgs, ServeArgs},
     server::Server,
+    settings,
     signals::Stop,
 };
 use live::Live;
@@ -301,18 +301,8 @@ fn settings(args: &ServeArgs) -> anyhow::Result<Settings> {
     let secret = |(namespace, name): &(String, String)| ObjectKey::new(Kind::Secret, namespace, name);
     Ok(Settings {
         default_certificate: args.default_certificate.as_ref().map(secret),
-        fallback_certificate: Some(Arc::new(self_signed().context("the default certificate")?)),
         port_offset: args.port_offset,
         live: Arc::new(live::of_flags(args)),
-        ..args.objects.settings()
+        ..settings::of(&args.objects)?
     })
-}
-
-/// The certificate for hosts without one of their own: it encrypts, and no client trusts it.
-fn self_signed() -> anyhow::Result<Certificate> {
-    let mut params = rcgen::CertificateParams::new(["default.portcullis.invalid".to_owned()])?;
-    params.distinguished_name.push(rcgen::DnType::CommonName, "Portcullis default certificate");
-    let key = rcgen::KeyPair::generate()?;
-    let certificate = params.self_signed(&key)?;
-    Ok(Certificate::from_pem(certificate.pem().as_bytes(), key.serialize_pem().as_bytes())?)
 }

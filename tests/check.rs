@@ -36,6 +36,20 @@ fn what_is_refused_is_named_with_its_place_and_ends_with_1() {
 }
 
 #[test]
+fn an_ingress_host_without_a_secret_is_served_over_tls_as_run_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let manifests = "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {name: web, namespace: shop}\n\
+        spec:\n  ingressClassName: portcullis\n  tls: [{hosts: [a.example]}]\n  rules:\n  - host: a.example\n    \
+        http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: web, port: {number: 80}}}}]}\n---\n\
+        apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: shop}\nspec: {ports: [{port: 80}]}\n";
+    std::fs::write(folder.path().join("web.yaml"), manifests).unwrap();
+    let (code, text) = check(&[folder.path().to_str().unwrap()]);
+    assert!(text.contains("Ingress shop/web: accepted"), "{text}");
+    assert!(!text.contains("plain HTTP only"), "{text}");
+    assert_eq!(code, 0, "{text}");
+}
+
+#[test]
 fn a_path_that_is_not_there_ends_with_1() {
     let (code, text) = check(&["/nowhere/at/all.yaml"]);
     assert_eq!(code, 1, "{text}");
