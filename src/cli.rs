@@ -5,12 +5,13 @@ mod objects;
 pub use objects::ObjectArgs;
 
 use std::{
+    ffi::OsString,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
     time::Duration,
 };
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum, error::ErrorKind};
 use portcullis_controller::{
     cluster::FIELD_MANAGER,
     objects::{parse_count, parse_network},
@@ -23,6 +24,30 @@ use portcullis_controller::{
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Cli {
+    /// Reads a command line, the program's name first.
+    ///
+    /// # Errors
+    /// Where it cannot be read, or asks for what has no meaning, or for help.
+    pub fn read(
+        arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+    ) -> Result<Self, clap::Error> {
+        let mut command = Self::command();
+        let matches = command.try_get_matches_from_mut(arguments)?;
+        let cli = Self::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
+        if let (Command::Explain(args), Some((name, matches))) = (&cli.command, matches.subcommand())
+            && let (None, Some(flag)) = (&args.manifests, objects::first_given(matches))
+        {
+            let command = command.find_subcommand_mut(name).expect("it has been read");
+            let why = format!(
+                "--{flag} says which objects of --manifests are served; a running instance has its own settings"
+            );
+            return Err(command.error(ErrorKind::MissingRequiredArgument, why));
+        }
+        Ok(cli)
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -233,7 +258,7 @@ pub struct ExplainArgs {
     /// A header of the request; may be given several times.
     #[arg(long, value_name = "NAME: VALUE")]
     pub header: Vec<String>,
-    /// Folder of objects to explain the request by; they need not be served.
+    /// Folder of objects to explain the request by; they need not be served. The flags under Objects need it.
     #[arg(long, value_name = "DIR", conflicts_with = "admin")]
     pub manifests: Option<PathBuf>,
     #[command(flatten)]
@@ -310,13 +335,34 @@ pub fn reference() -> String {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_of_objects_are_for_the_objects_of_a_folder() {
+        for (flags, refused) in [
+            (&["explain", "a.example"][..], None),
+            (&["explain", "a.example", "--ingress-class=web"], Some("--ingress-class")),
+            (
+                &["explain", "a.example", "--no-ssl-redirect", "--admin=127.0.0.1:1"],
+                Some("--no-ssl-redirect"),
+            ),
+            (&["explain", "a.example", "--ingress-class=web", "--manifests=."], None),
+            (&["check", ".", "--ingress-class=web"], None),
+        ] {
+            let read = Cli::read([&["portcullis"], flags].concat()).map_err(|error| error.to_string());
+            match (read, refused) {
+                (Ok(_), None) => {}
+                (Err(error), Some(flag)) => {
+                    assert!(error.contains(&format!("{flag} says which objects of --manifests")), "{error}");
+                }
+                (read, _) => panic!("{flags:?}: {read:?}"),
+            }
+        }
     }
 
     #[test]

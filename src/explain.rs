@@ -116,7 +116,8 @@ impl Question {
     /// As those of [`Question::of`].
     pub fn of_query(query: &str) -> anyhow::Result<Self> {
         let (mut url, mut method, mut headers) = (None, "GET".to_owned(), Vec::new());
-        for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let value = percent_decode_str(value).decode_utf8_lossy().into_owned();
             match name {
                 "url" => url = Some(value),
@@ -292,6 +293,14 @@ mod tests {
             let error = Question::of(url, method, &[header.to_owned()]).unwrap_err();
             assert!(format!("{error:#}").contains(wanted), "{url} {method} {header}: {error:#}");
         }
-        assert!(Question::of_query("uri=x").is_err() && Question::of_query("").is_err());
+        for (query, wanted) in [
+            ("", "name the request"),
+            ("uri=x", "uri is not a parameter"),
+            ("url=a.example&verbose", "verbose is not a parameter"),
+            ("url=a.example&header", "write NAME: VALUE"),
+        ] {
+            let error = Question::of_query(query).unwrap_err();
+            assert!(format!("{error:#}").contains(wanted), "{query}: {error:#}");
+        }
     }
 }

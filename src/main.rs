@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use portcullis::{
     check,
     cli::{Cli, Command, LogFormat},
@@ -15,10 +14,11 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 fn main() -> ExitCode {
     // Before anything makes a TLS configuration. An error says that one is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let code = command(Cli::parse().command).unwrap_or_else(|error| {
-        tracing::error!("{error:#}");
-        ExitCode::FAILURE
-    });
+    let code = command(Cli::read(std::env::args_os()).unwrap_or_else(|error| error.exit()).command)
+        .unwrap_or_else(|error| {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        });
     logs::flush();
     code
 }

@@ -1,6 +1,6 @@
 //! The flags that decide which objects are ours and what they mean: the same for `run`, `check` and `explain`.
 
-use clap::{Args, builder::TypedValueParser as _};
+use clap::{ArgMatches, Args, builder::TypedValueParser as _, parser::ValueSource};
 use portcullis_controller::{
     Settings,
     ir::{Kind, ObjectKey, gateway::LabelSelector},
@@ -112,6 +112,15 @@ impl Default for ObjectArgs {
             settings_configmap: None,
         }
     }
+}
+
+/// The first of these flags that is on the command line; those of the environment are for every command.
+pub(super) fn first_given(matches: &ArgMatches) -> Option<String> {
+    let all = ObjectArgs::augment_args(clap::Command::default());
+    let mut given = all
+        .get_arguments()
+        .filter(|arg| matches.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine));
+    given.next()?.get_long().map(str::to_owned)
 }
 
 fn parse_controller(text: &str) -> Result<String, String> {
