@@ -148,6 +148,13 @@ impl Tally {
         }
     }
 
+    /// The request of this turn was not sent; another connection sends it.
+    fn not_sent(&self, began: Instant) {
+        if let Some(pace) = &self.pace {
+            pace.take_back(began);
+        }
+    }
+
     /// Waits until the limit is reached.
     pub async fn reached(&self) {
         self.reached.notified().await;

@@ -135,7 +135,10 @@ async fn stream(plan: Plan, connection: Http2, target: Target, tally: Rc<Tally>)
         let began = tally.turn().await;
         let checked = match connection.ask().await {
             Ok(answer) => target.check(answer),
-            Err(Refused::Retired) => return,
+            Err(Refused::Retired) => {
+                tally.not_sent(began);
+                return;
+            }
             Err(Refused::Failed(error)) => {
                 tally.failed(&error);
                 return;
@@ -152,5 +155,43 @@ async fn stream(plan: Plan, connection: Http2, target: Target, tally: Rc<Tally>)
 async fn pause(plan: Plan) {
     if !plan.pause.is_zero() {
         sleep(plan.pause).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::{io::duplex, task::LocalSet, time::timeout};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_request_that_a_retired_connection_does_not_take_is_still_due() {
+        let plan = Plan { mode: Mode::H2, connections: 1, streams: 1, pause: Duration::ZERO };
+        let target = Target {
+            address: ([127, 0, 0, 1], 1).into(),
+            host: "a.example".to_owned(),
+            path: "/".to_owned(),
+            body: 0,
+            header: None,
+        };
+        let test = async {
+            let (client, server) = duplex(1 << 16);
+            let retired = spawn_local(async move {
+                let mut connection = h2::server::handshake(server).await.unwrap();
+                connection.abrupt_shutdown(h2::Reason::NO_ERROR);
+                while connection.accept().await.is_some() {}
+            });
+            let connection = Http2::new(client, &target).await.unwrap();
+            retired.await.unwrap();
+            let tally = Rc::new(Tally::at_rate(1.0));
+            let due = Instant::now();
+            tally.not_sent(due);
+            stream(plan, connection, target, tally.clone()).await;
+            assert_eq!(tally.turn().await, due);
+            assert_eq!(tally.errors(), 0);
+        };
+        timeout(Duration::from_secs(5), LocalSet::new().run_until(test)).await.expect("it is due");
     }
 }

@@ -36,6 +36,14 @@ impl Pace {
         self.due.borrow_mut().pop_front().expect("as many as there are permits")
     }
 
+    /// Takes back a request that could not be sent: it is still due since then.
+    pub(super) fn take_back(&self, due: Instant) {
+        let mut all = self.due.borrow_mut();
+        let place = all.partition_point(|earlier| *earlier <= due);
+        all.insert(place, due);
+        self.ready.add_permits(1);
+    }
+
     /// Makes requests due, until it is dropped.
     pub(super) async fn run(&self) -> Result<()> {
         let interval = Duration::try_from_secs_f64(1.0 / self.per_second).context("rate")?;
@@ -71,6 +79,18 @@ mod tests {
     use tokio::task::{LocalSet, spawn_local};
 
     use super::*;
+
+    #[tokio::test]
+    async fn what_could_not_be_sent_is_still_due_since_then() {
+        let pace = Pace::new(1.0);
+        let due = [0, 1, 2].map(|seconds| Instant::now() + Duration::from_secs(seconds));
+        for index in [1, 2, 0] {
+            pace.take_back(due[index]);
+        }
+        for wanted in due {
+            assert_eq!(pace.turn().await, wanted);
+        }
+    }
 
     #[tokio::test]
     async fn what_was_due_meanwhile_counts_from_when_it_was_due() {
