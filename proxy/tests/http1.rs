@@ -1,8 +1,9 @@
 //! Requests as they are carried by default: our own carrier, and pingora behind it.
 
 mod cases;
+mod connection_model;
 mod own;
 mod support;
 
-/// What carries the requests of these tests.
+/// The carriers of these tests' proxies.
 const CARRIERS: portcullis_proxy::Carriers = portcullis_proxy::Carriers::All;

@@ -77,6 +77,12 @@ pub(crate) fn forget_spelling(request: &mut RequestHeader) {
     }
 }
 
+/// Whether a header of an HTTP/2 request has a name that HTTP/1 cannot express: the type of names permits quotation marks, which
+/// are no token characters (RFC 9110, 5.6.2).
+pub(crate) fn has_invalid_name(headers: &HeaderMap) -> bool {
+    headers.keys().any(|name| memchr::memchr(b'"', name.as_str().as_bytes()).is_some())
+}
+
 /// Cuts the blanks around values, which HTTP/1 parsers cut, and which an h2 client must not send (RFC 9113, 8.2.1) but may:
 /// what is matched is what an HTTP/1 backend will read.
 pub(crate) fn trim(request: &mut RequestHeader) {

@@ -68,6 +68,9 @@ pub(crate) fn decide(
     if coded {
         return Err(bad("no transfer coding but chunked is supported"));
     }
+    if head.version == Version::HTTP_2 && headers::has_invalid_name(&head.headers) {
+        return Err(bad("a header's name is invalid"));
+    }
     let host = host.map_err(bad)?;
 
     let table = shared.table.load();

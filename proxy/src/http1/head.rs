@@ -70,6 +70,10 @@ impl<'b> Room<'b> {
         let (Some(method), Some(target), Some(version)) = (parsed.method, parsed.path, parsed.version) else {
             return Read::Refused(Refusal::Unreadable);
         };
+        // As of an incomplete head: `PRI` begins the preface of HTTP/2.
+        if method == "PRI" {
+            return Read::Refused(Refusal::Foreign);
+        }
         // A fragment is not part of a request target (RFC 9110, 4.2.5), and no client should send one.
         let target = target.as_bytes();
         let target = memchr::memchr(b'#', target).map_or(target, |end| &target[..end]);
@@ -269,6 +273,7 @@ mod tests {
             ("GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", "invalid Host"),
             ("INVALID CONNECTION PREFACE\r\n", "Foreign"),
             ("PRI * HTTP/2.0\r\n\r\nXX", "Foreign"),
+            ("PRI * HTTP/1.1\r\nHost: a\r\n\r\n", "Foreign"),
             ("GET / HTTP/2.0\r\n\r\n", "Unreadable"),
             ("GET /a b HTTP/1.1\r\n", "Malformed"),
             ("GET  / HTTP/1.1\r\n\r\n", "Malformed"),

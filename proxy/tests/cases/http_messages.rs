@@ -11,7 +11,7 @@ use crate::support::{
 use http::Request;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-/// Everything that comes until the connection ends.
+/// Sends a request and reads until the proxy closes the connection.
 async fn told(at: SocketAddr, request: &str) -> String {
     let mut tcp = connect(at).await;
     tcp.write_all(request.as_bytes()).await.unwrap();
@@ -36,10 +36,29 @@ async fn what_is_neither_http_1_nor_a_preface_is_ended_without_a_word() {
         "PRI * HTTP/2.0\r\n\r\nSM\r\n\rX",
         "PRI * HTTP/2.0\r\nHost: a.example\r\n\r\n",
         "PRI / HTTP/2.0\r\n\r\n",
+        "PRI * HTTP/1.1\r\nHost: a.example\r\n\r\n",
     ] {
         assert_eq!(told(at, bytes).await, "", "{bytes:?}");
     }
     assert!(up.seen().is_empty());
+}
+
+/// Found by fuzzing: the type of names permits quotation marks, and HTTP/1 does not (RFC 9110, 5.6.2).
+#[tokio::test]
+async fn a_name_that_http_1_cannot_express_is_refused_over_http_2() {
+    let up = RawBackend::saying("up").await;
+    let proxy = start();
+    let at = Site::of(to(up.address)).serve(&proxy).await;
+    let client = client::h2(connect(at).await).await;
+    for (name, want) in [("x-plain", 200), ("x\"y", 400), ("\"", 400)] {
+        // As a frame of HTTP/2 is read: the stricter reading of text knows no such names.
+        let name = http::HeaderName::from_lowercase(name.as_bytes()).unwrap();
+        let request = Request::get("http://a.example/").header(&name, "1").body(()).unwrap();
+        let mut ready = within(client.send.clone().ready()).await.unwrap();
+        let answer = within(ready.send_request(request, true).unwrap().0).await.unwrap();
+        assert_eq!(answer.status(), want, "{name}");
+    }
+    assert_eq!(up.seen().len(), 1);
 }
 
 #[tokio::test]
