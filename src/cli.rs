@@ -42,7 +42,7 @@ impl Cli {
         {
             let command = command.find_subcommand_mut(name).expect("it has been read");
             let why = format!(
-                "--{flag} says which objects of --manifests are served; a running instance has its own settings"
+                "--{flag} is for the objects of --manifests; a running instance has its own settings"
             );
             return Err(command.error(ErrorKind::MissingRequiredArgument, why));
         }
@@ -358,7 +358,7 @@ mod tests {
             match (read, refused) {
                 (Ok(_), None) => {}
                 (Err(error), Some(flag)) => {
-                    assert!(error.contains(&format!("{flag} says which objects of --manifests")), "{error}");
+                    assert!(error.contains(&format!("{flag} is for the objects of --manifests")), "{error}");
                 }
                 (read, _) => panic!("{flags:?}: {read:?}"),
             }
