@@ -177,7 +177,7 @@ fn traffic(registry: &mut Registry, figures: &Figures) {
         dropped,
     );
     let by_backend = by_backend(&figures.backend_connections);
-    let help = "Connections to HTTP/1 backends that are not carried by pingora, idle ones too";
+    let help = "Connections that the carrier http1 has to backends, idle ones too";
     registry.register("backend_connections", help, by_backend);
     let by_port = Family::<OfPort, Gauge>::default();
     for (port, count) in &figures.connections_by_port {
