@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::ErrorKind,
     net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -125,6 +126,9 @@ pub fn run(cores: &str, program: &Path, arguments: &[String], limit: Duration) -
     Ok(String::from_utf8(output.stdout)?)
 }
 
+/// No such process.
+const ESRCH: i32 = 3;
+
 /// CPU time that a process and its children have used, user and system.
 ///
 /// The scheduler's own count in nanoseconds: the ticks of `/proc/PID/stat` are 10 ms, a hundredth of a short round.
@@ -136,8 +140,12 @@ pub fn cpu(pid: u32) -> Result<Duration> {
     for pid in family(pid) {
         for task in fs::read_dir(format!("/proc/{pid}/task")).with_context(|| format!("process {pid}"))? {
             let path = task?.path().join("schedstat");
-            let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-            nanos += first_number(&text).context("schedstat")?;
+            match fs::read_to_string(&path) {
+                Ok(text) => nanos += first_number(&text).context("schedstat")?,
+                // It ended after it was listed.
+                Err(error) if error.raw_os_error() == Some(ESRCH) || error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(error).with_context(|| path.display().to_string()),
+            }
         }
     }
     Ok(Duration::from_nanos(nanos))

@@ -254,7 +254,14 @@ impl<'r> Relay<'r> {
             }
             let more = match self.answer {
                 Some(_) => self.advance()?,
-                None => !self.incoming.is_empty() && self.read_head()?,
+                None => {
+                    let read = !self.incoming.is_empty() && self.read_head()?;
+                    // The part of the body that came with the head is sent with it, by one system call.
+                    if read {
+                        self.advance()?;
+                    }
+                    read
+                }
             };
             if more {
                 continue;
