@@ -95,6 +95,17 @@ async fn what_is_no_body_ends_its_request_alone() {
     assert!(up.seen().is_empty(), "{:?}", up.seen());
 }
 
+/// What of a body comes with its head is looked at before the client gets any of it.
+#[tokio::test]
+async fn an_answer_whose_body_begins_malformed_is_a_bad_gateway() {
+    let answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nno size\r\n";
+    let up = RawBackend::start(move |_, _| Reply::Last(answer.into())).await;
+    let proxy = start();
+    let at = Site::of(to(up.address)).serve(&proxy).await;
+    let got = ask_once(at, "GET / HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n").await;
+    assert!(got.starts_with("HTTP/1.1 502") && got.matches("HTTP/1.1").count() == 1, "{got}");
+}
+
 #[tokio::test]
 async fn an_answer_without_a_length_comes_in_chunks_and_the_connection_stays() {
     let up =

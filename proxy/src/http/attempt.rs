@@ -84,7 +84,8 @@ pub(crate) struct Next {
 /// Why no backend answers a request, and the text that says so to the client.
 pub(crate) type Failure = (Rejection, &'static str);
 
-const NO_BACKEND: Failure = (Rejection::BrokenBackend, "the rule has no backend");
+/// A rule whose backends all have weight 0.
+pub(crate) const NO_BACKEND: Failure = (Rejection::BrokenBackend, "the rule has no backend");
 const TOO_LATE: Failure = (Rejection::Timeout, "the request took too long");
 
 /// Waits as long as the next attempt has to, and chooses its endpoint.

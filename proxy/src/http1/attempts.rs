@@ -172,7 +172,7 @@ impl Attempt {
         let left = attempt::start_time(context).map_err(AttemptError::Final)?;
         let deadline = left.and(context.attempt_deadline()).map(|at| Box::pin(sleep_until(at)));
         let Some(backend) = context.backend() else {
-            return Err(AttemptError::Final((Rejection::BrokenBackend, "the rule has no backend")));
+            return Err(AttemptError::Final(attempt::NO_BACKEND));
         };
         let identity = Identity { address: next.address.address(), tls: TlsId::of(backend.tls.as_ref()) };
         if !next.fresh

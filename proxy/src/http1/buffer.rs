@@ -48,13 +48,8 @@ impl Size {
     /// The largest size up to this one of which the thread has not lent the most that it lends.
     fn permitted(self) -> Self {
         let lent = LENT.get();
-        match self {
-            Self::Huge if lent[Self::Huge as usize] < MOST[Self::Huge as usize] => Self::Huge,
-            Self::Huge | Self::Large if lent[Self::Large as usize] < MOST[Self::Large as usize] => {
-                Self::Large
-            }
-            _ => Self::Small,
-        }
+        let permitted = |place: usize| place <= self as usize && lent[place] < MOST[place];
+        [Self::Huge, Self::Large].into_iter().find(|size| permitted(*size as usize)).unwrap_or_default()
     }
 }
 

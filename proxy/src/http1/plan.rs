@@ -94,8 +94,9 @@ impl Arriving {
         let (from, first) = (self.seen.saturating_sub(3), self.is_new());
         let mut lines =
             memchr::memchr_iter(b'\n', &bytes[from..]).map(|at| &bytes[from + at + 1..]).peekable();
-        let line_ends =
-            lines.peek().is_some() && !std::mem::replace(&mut self.has_line, lines.peek().is_some());
+        let has_line = lines.peek().is_some();
+        let line_ends = has_line && !self.has_line;
+        self.has_line |= has_line;
         self.seen = bytes.len();
         first || line_ends || lines.any(|rest| rest.starts_with(b"\n") || rest.starts_with(b"\r\n"))
     }

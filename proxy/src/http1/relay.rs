@@ -257,8 +257,11 @@ impl<'r> Relay<'r> {
                 None => {
                     let read = !self.incoming.is_empty() && self.read_head()?;
                     // The part of the body that came with the head is sent with it, by one system call.
-                    if read {
-                        self.advance()?;
+                    if read && let Err(broken) = self.advance() {
+                        // The client has got nothing of this answer, and can still be told.
+                        self.answer = None;
+                        self.out.clear();
+                        return Err(broken);
                     }
                     read
                 }

@@ -22,12 +22,17 @@ impl Connections {
         Self(Mutex::new(HashMap::new()))
     }
 
-    /// Counts a connection that was opened for a backend.
+    /// Counts a connection that was opened for a backend. Backends without connections are forgotten before the map grows.
     pub(crate) fn open(&self, backend: &BackendKey) -> Open {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let count = match counts.get(backend) {
             Some(count) => Arc::clone(count),
-            None => Arc::clone(counts.entry(backend.clone()).or_default()),
+            None => {
+                if counts.len() == counts.capacity() {
+                    counts.retain(|_, count| count.load(Ordering::Relaxed) > 0);
+                }
+                Arc::clone(counts.entry(backend.clone()).or_default())
+            }
         };
         count.fetch_add(1, Ordering::Relaxed);
         Open(count)
