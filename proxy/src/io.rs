@@ -71,12 +71,12 @@ pub(crate) struct DownIo {
     message: Option<Box<Message>>,
 }
 
-/// What is being read, as far as limits depend on it.
+/// What is being read; the limits depend on it.
 #[derive(Debug)]
 enum Reading {
     /// The head of an HTTP/1 request.
     Head(HeadScan),
-    /// The preface of an HTTP/2 connection, of which so many bytes are to come.
+    /// The preface of an HTTP/2 connection, and how many bytes of it are still to come.
     Preface(usize),
     /// Anything else.
     Rest,

@@ -66,7 +66,7 @@ enum Body {
     Close(usize),
 }
 
-/// What happens to one side's bytes behind the first so many of them.
+/// What happens to one side's bytes after the first ones.
 #[derive(Clone, Copy, Debug)]
 struct Fault {
     kind: Kind,
@@ -165,7 +165,7 @@ fn requests(number: usize, script: &Script) -> Vec<u8> {
     wire
 }
 
-/// Writes bytes in pieces, up to a fault. `false`: nothing is to be written behind them.
+/// Writes bytes in pieces, up to a fault. `false`: nothing may be written after them.
 async fn write(tcp: &mut OwnedWriteHalf, wire: &[u8], pieces: &[usize], fault: Option<Fault>) -> bool {
     let end = fault.map_or(wire.len(), |fault| fault.after.min(wire.len()));
     let (mut at, mut sizes) = (0, pieces.iter().cycle());
@@ -219,7 +219,7 @@ impl Reader {
         n > 0
     }
 
-    /// A head, with the empty line behind it; `None`: the connection has ended before it was whole.
+    /// A head, including its empty line; `None`: the connection has ended before it was whole.
     async fn head(&mut self) -> Option<String> {
         loop {
             if let Some(end) = self.bytes.windows(4).position(|four| four == b"\r\n\r\n") {

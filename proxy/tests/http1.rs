@@ -1,4 +1,4 @@
-//! Requests as they are carried by default: our own carrier, and pingora behind it.
+//! Tests of the default carriers: our own, and pingora for what it does not carry.
 
 mod cases;
 mod connection_model;

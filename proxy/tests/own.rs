@@ -174,7 +174,7 @@ async fn a_connection_works_with_requests_for_either_carrier_in_turn() {
         .await;
     let mut tcp = connect(at).await;
     for n in 0..6 {
-        // Together, so that what comes behind a request is kept while the other carrier has the connection.
+        // Together, so that what follows a request is kept while the other carrier has the connection.
         let pair = "POST /two HTTP/1.1\r\nHost: a.example\r\nContent-Length: 2\r\n\r\nhi\
                     GET /one HTTP/1.1\r\nHost: a.example\r\n\r\n";
         tcp.write_all(pair.as_bytes()).await.unwrap();

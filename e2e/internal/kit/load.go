@@ -107,7 +107,7 @@ func init() { loadSources.Store(rand.Uint32()) }
 func nextLoadSource() string {
 	network := netip.MustParsePrefix(cluster.LoadSources)
 	first := binary.BigEndian.Uint32(network.Addr().AsSlice())
-	hosts := uint32(1)<<(32-network.Bits()) - 2 // neither the network's address nor its broadcast address
+	hosts := uint32(1)<<(32-network.Bits()) - 2 // without the network and broadcast addresses
 	var address [4]byte
 	binary.BigEndian.PutUint32(address[:], first+1+loadSources.Add(1)%hosts)
 	return netip.AddrFrom4(address).String()

@@ -45,7 +45,7 @@ impl Size {
         }
     }
 
-    /// The largest size up to this one of which the thread has not lent the most that it lends.
+    /// This size, or the next smaller one that the thread may still lend.
     fn permitted(self) -> Self {
         let lent = LENT.get();
         let permitted = |place: usize| place <= self as usize && lent[place] < MOST[place];
@@ -90,7 +90,7 @@ impl Buffer {
         assert!(self.end <= self.data.len(), "no more than there was room for");
     }
 
-    /// The first so many bytes are used.
+    /// Removes the first `n` bytes, which have been used.
     pub(super) fn used(&mut self, n: usize) {
         self.start += n;
         assert!(self.start <= self.end, "no more than there was");
@@ -109,7 +109,7 @@ impl Buffer {
         !self.data.is_empty()
     }
 
-    /// Makes room behind the bytes: by moving them to the front, or into a larger buffer.
+    /// Makes room after the bytes, by moving them to the front, or into a larger buffer.
     pub(super) fn make_room(&mut self) {
         if self.start > 0 {
             self.data.copy_within(self.start..self.end, 0);

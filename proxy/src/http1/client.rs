@@ -34,7 +34,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Client {
     transport: Transport,
-    /// Bytes that were read: the rest of the current request, and the requests behind it.
+    /// Bytes that were read: the rest of the current request, and the requests after it.
     pub(super) input: Buffer,
     size: Size,
     pub(super) watch: Watch,

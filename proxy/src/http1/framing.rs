@@ -117,7 +117,7 @@ impl ChunkWriter {
         self.begun = true;
     }
 
-    /// Writes what stands behind the last piece.
+    /// Writes what stands after the last piece.
     pub(super) fn end(&mut self, out: &mut Vec<u8>) {
         self.end_chunk(out);
         out.extend_from_slice(b"0\r\n\r\n");
@@ -223,10 +223,10 @@ mod tests {
 
     use super::*;
 
-    /// Parts, each with its bytes, and how many bytes are left behind the end.
+    /// Parts, each with its bytes, and how many bytes follow the body.
     type Parts = (Vec<(Part, Vec<u8>)>, usize);
 
-    /// The parts of a body that comes in pieces of this size, and what is left behind its end.
+    /// The parts of a body that comes in pieces of this size, and how many bytes follow it.
     fn parts(mut framing: Framing, wire: &[u8], step: usize) -> Result<Parts, Malformed> {
         let mut parts: Vec<(Part, Vec<u8>)> = Vec::new();
         let mut at = 0;

@@ -6,7 +6,7 @@
 //! answer_head    the same of a backend's bytes, and the client gets the same answer
 //! chunked_body   content, coding, and what ends here; no byte more
 //! h2_head        a request in frames of HTTP/2 becomes one request of HTTP/1
-//! differential   requests of one connection, one behind the other: each becomes the same one request
+//! differential   the requests of one connection in turn: each becomes the same one request
 //! ```
 
 mod answer_head;

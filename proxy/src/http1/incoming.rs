@@ -21,7 +21,7 @@ pub(super) struct Incoming {
     size: Size,
     /// Bytes at the front that go to the client next.
     pub(super) ready: usize,
-    /// Bytes behind those that are dropped.
+    /// Bytes after those that are dropped.
     pub(super) skip: usize,
     /// Whether anything has come.
     begun: bool,

@@ -283,7 +283,7 @@ mod tests {
                 assert!(arriving.may_be_read(&head.as_bytes()[..torn]), "{head:?} {torn}: the first bytes");
                 assert!(arriving.may_be_read(head.as_bytes()), "{head:?} {torn}: the end");
             }
-            // Byte by byte, it is worth a look at the beginning, behind the first line and at the end.
+            // Byte by byte, it is worth a look at the beginning, after the first line and at the end.
             let mut arriving = Arriving::default();
             let worth = (1..=head.len()).filter(|end| arriving.may_be_read(&head.as_bytes()[..*end]));
             assert_eq!(worth.collect::<Vec<_>>(), [1, line, head.len()], "{head:?}");

@@ -57,7 +57,7 @@ thread_local! {
 
 /// How long a connection is kept idle.
 const KEPT: Duration = Duration::from_secs(60);
-/// When there are too many, one in so many is closed at a time.
+/// When there are too many, one part in this many is closed at once, the oldest ones.
 const PART: usize = 16;
 
 /// Sets how many idle connections this thread keeps.

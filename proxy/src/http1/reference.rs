@@ -26,7 +26,7 @@ pub(super) struct Answer {
 /// Names in lower case, and their values.
 pub(super) type Fields = Vec<(Vec<u8>, Vec<u8>)>;
 
-/// How the body behind a head ends.
+/// How the body after a head ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Body {
     None,
@@ -58,7 +58,7 @@ pub(super) enum NotWhole {
 pub(super) enum Senders {
     /// Nothing.
     Strict,
-    /// Values over several lines, and blanks behind a name (RFC 9112, 5.1 and 5.2): a proxy takes them out of answers.
+    /// Values over several lines, and blanks after a name (RFC 9112, 5.1 and 5.2): a proxy takes them out of answers.
     Old,
 }
 
@@ -94,7 +94,7 @@ pub(super) fn answer(bytes: &[u8], senders: Senders) -> Option<Answer> {
 }
 
 impl Answer {
-    /// The body behind it, where there is one way to read it (RFC 9112, 6.3); `to_head`: HEAD was asked.
+    /// The body that follows, where there is one way to read it (RFC 9112, 6.3); `to_head`: HEAD was asked.
     pub(super) fn body(&self, to_head: bool) -> Option<Body> {
         let length = length(&self.fields)?;
         let chunked = match &values(&self.fields, b"transfer-encoding")[..] {
@@ -148,7 +148,7 @@ pub(super) fn chunked(bytes: &[u8]) -> Result<Chunked, NotWhole> {
         let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
         let (digits, extension) = line.split_at(digits);
         let extends = matches!(extension.first(), None | Some(b';' | b' ' | b'\t'));
-        // Limits: 60 bits, and a kilobyte behind the byte that begins an extension.
+        // Limits: 60 bits, and 1 KiB after the byte that begins an extension.
         let fits = (1..=15).contains(&digits.len()) && extension.len() <= 1 + (1 << 10);
         if !extends || !fits || !extension.iter().all(is_text) {
             return Err(NotWhole::Malformed);

@@ -79,7 +79,7 @@ struct Answering {
     /// Whether the backend's connection may be used again.
     persists: bool,
     keep_alive: Option<Duration>,
-    /// Whether the client's connection ends behind the answer.
+    /// Whether the client's connection is closed after the answer.
     close: bool,
     /// Whether the backend's chunks are taken off, since the client speaks HTTP/1.0.
     bare: bool,
@@ -152,7 +152,7 @@ impl<'r> Relay<'r> {
     fn done(&mut self) -> Done {
         let whole = self.sending == Sending::Done;
         let Some(answer) = &self.answer else { return Done { reuse: None, keep_alive: false } };
-        // Bytes behind the answer belong to no request: the connection cannot be used again.
+        // Bytes after the answer belong to no request: the connection cannot be used again.
         let clean = whole && answer.persists && self.incoming.is_empty();
         Done { reuse: clean.then_some(answer.keep_alive), keep_alive: whole && !answer.close }
     }

@@ -17,7 +17,7 @@ pub(super) struct Upload {
     framing: Framing,
     /// Bytes at the front of the client's input that are sent next.
     ready: usize,
-    /// Bytes behind those that are dropped.
+    /// Bytes after those that are dropped.
     skip: usize,
     replay: Replay,
     /// Whether mirrors have been told that the body has ended.

@@ -238,7 +238,7 @@ async fn a_mirror_gets_the_body_once_too() {
     }
 }
 
-/// The backend answers as soon as it has the head; what comes behind is on the same connection as the next request.
+/// The backend answers as soon as it has the head; what follows comes on the same connection as the next request.
 #[tokio::test]
 async fn an_early_answer_leaves_the_connection_in_order() {
     let proxy = start();

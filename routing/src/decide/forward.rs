@@ -50,7 +50,7 @@ impl fmt::Display for Carrier {
 #[derive(Debug)]
 pub struct Route {
     rule: Arc<Rule>,
-    /// The place of the backend in the rule; past the last one if none was chosen.
+    /// The index of the backend in the rule; the number of backends if none was chosen.
     choice: usize,
 }
 

@@ -1,4 +1,4 @@
-//! A connection's requests, one behind the other, on their way to a backend.
+//! The requests of one connection in turn, on their way to a backend.
 
 use super::{
     body,

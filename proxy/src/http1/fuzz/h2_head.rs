@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// Input: a byte for who asks ([`Asker::of`]); then lines. Each up to an empty one is a field, `name: value`, in which
-/// `\r`, `\n` and `\0` stand for those bytes; each behind it is a DATA frame.
+/// `\r`, `\n` and `\0` stand for those bytes; each further one is a DATA frame.
 pub fn h2_head(data: &[u8]) {
     let Some((asker, data)) = data.split_first() else { return };
     if data.len() > 8 << 10 {
@@ -204,7 +204,7 @@ fn accept(wire: &[u8]) -> Option<Accepted> {
     let mut connection = handshake(Box::new(server), None).now_or_never()?.ok()?;
     let accepted = HttpSession::from_h2_conn(&mut connection, Arc::new(Digest::default())).now_or_never()?;
     let Ok(Some(H2Accept::Session(mut session))) = accepted else { return None };
-    // The frames behind the head are read while the next stream is waited for.
+    // The frames after the head are read while the next stream is waited for.
     let _ = connection.accept().now_or_never();
     let bodiless = session.is_body_empty();
     let mut frames = Vec::new();

@@ -13,7 +13,7 @@ impl Sizes {
         (Self(sizes.iter().map(|size| usize::from(size % 64) + 1).collect()), rest)
     }
 
-    /// Where each piece of so many bytes ends.
+    /// Where each piece ends.
     pub(super) fn ends(&self, len: usize) -> Vec<usize> {
         let mut ends = Vec::new();
         let mut at = 0;

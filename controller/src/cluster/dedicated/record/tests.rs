@@ -136,7 +136,7 @@ fn what_services_say_is_taken_once_and_only_of_our_own() {
         let later = after(Some(&empty), &two, &live, NOW);
         assert_eq!(text(&later.record, NOW), "a 80 20000; a 443 20001; b 80 20002 | ", "{what}");
     }
-    // The same for a Gateway that is not accepted just now.
+    // The same for a Gateway that is currently not accepted.
     let mut desired = desired(&[]);
     keep(&mut desired, "a");
     let live = Live::of(&[service("a", old, &[(80, 20003)])], &[], &[]);
