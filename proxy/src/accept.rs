@@ -139,8 +139,9 @@ impl Port {
 
     /// Runs a connection until it ends, is cut, or is idle after it was asked to close.
     async fn hold(&self, held: Arc<Held>, connection: impl Future<Output = ()>) {
-        let mut connection = pin!(connection);
+        // In this order: a connection that goes is seen going until its place is free. Otherwise another one would be asked, too.
         let mut registered = None;
+        let mut connection = pin!(connection);
         poll_fn(|cx| {
             registered.get_or_insert_with(|| {
                 held.set_waker(cx.waker());

@@ -72,9 +72,10 @@ pub(crate) const LIMITS: [Limit; 3] = [Limit::Process, Limit::Port, Limit::Clien
 const ROOM_TIMEOUT: Duration = Duration::from_secs(1);
 /// After this time more idle connections are asked to close: one that gets a request before it closes stays open.
 const ROOM_CHECK: Duration = Duration::from_millis(20);
-/// If no connection was idle, the next search starts only after this many times the duration of the last one. There may be
-/// hundreds of thousands of connections to search, and each new one would trigger a search.
-const SEARCH_PAUSE: u32 = 50;
+/// If no connection was idle, the next search starts only after this time for each connection that the last one looked at,
+/// about 50 times what looking takes. There may be hundreds of thousands of connections to search, and each new one would
+/// trigger a search. It is not measured: a thread that was preempted during its search would refuse clients for long.
+const SEARCH_PAUSE: Duration = Duration::from_micros(5);
 /// One connection in this many is asked to close at a time, so that not every new connection has to search.
 const BATCH: usize = 32;
 /// How often it is logged that connections are refused.
@@ -216,14 +217,15 @@ impl Admission {
             Limit::Port => (&**port.count(), self.limits.load().port),
             Limit::Process | Limit::Client => (&self.all, self.most()),
         };
-        let (mut no_search_until, begin) = (locked(&count.no_search_until), Instant::now());
-        if no_search_until.is_some_and(|until| begin < until) {
+        let mut no_search_until = locked(&count.no_search_until);
+        if no_search_until.is_some_and(|until| Instant::now() < until) {
             return false;
         }
         let ports: Vec<_> = locked(&self.ports).iter().filter_map(Weak::upgrade).collect();
-        let (mut idle, mut going) = (Vec::<(Instant, Arc<Held>)>::new(), false);
+        let (mut idle, mut going, mut searched) = (Vec::<(Instant, Arc<Held>)>::new(), false, 0);
         for port in ports.iter().filter(|p| limit != Limit::Port || p.key() == port.key()) {
             port.each_held(|held| {
+                searched += 1;
                 if held.goes() {
                     going = true;
                 } else if let Some(since) = held.idle_since() {
@@ -236,7 +238,7 @@ impl Admission {
         }
         let batch = (most / BATCH).max(1).min(idle.len());
         let Some(last) = batch.checked_sub(1) else {
-            *no_search_until = Some(Instant::now() + begin.elapsed() * SEARCH_PAUSE);
+            *no_search_until = Some(Instant::now() + SEARCH_PAUSE * searched);
             return false;
         };
         idle.select_nth_unstable_by_key(last, |(since, _)| *since);

@@ -179,7 +179,8 @@ impl HttpServerApp for H2App {
                 if context.carrier == Carrier::Http1 {
                     let serving = http1::serve_stream(&self.worker, session, context);
                     return Box::pin(async move {
-                        let _held = (in_flight, client);
+                        // In this order: what is no longer in flight is idle.
+                        let (_in_flight, _client) = (in_flight, client);
                         serving.await;
                         None
                     });

@@ -24,7 +24,13 @@ const MANY: ConnectionLimits =
     ConnectionLimits { process: 1000, port: 1000, client: None, descriptors: 1000 };
 
 async fn http(limits: ConnectionLimits) -> (Running, u16, TestBackend) {
+    http_by(2, limits).await
+}
+
+/// One worker takes connections in and sees them idle in the order in which the test does so.
+async fn http_by(workers: usize, limits: ConnectionLimits) -> (Running, u16, TestBackend) {
     let change = |options: &mut Options| {
+        options.workers = workers;
         options.live.connections = limits;
         options.keepalive_timeout = Duration::from_secs(600);
     };
@@ -56,7 +62,7 @@ async fn is_answered(tcp: &mut TcpStream) {
 
 #[tokio::test]
 async fn the_connection_that_is_idle_for_longest_makes_room() {
-    let (running, port, backend) = http(ConnectionLimits { process: 3, ..MANY }).await;
+    let (running, port, backend) = http_by(1, ConnectionLimits { process: 3, ..MANY }).await;
     let at = running.at(port);
     let mut busy = connect(at).await;
     busy.write_all(HOLD).await.unwrap();
@@ -216,7 +222,7 @@ async fn requests_beyond_what_descriptors_allow_are_answered_503() {
 
 #[tokio::test]
 async fn a_limit_that_changes_holds_for_new_connections() {
-    let (running, port, _backend) = http(MANY).await;
+    let (running, port, _backend) = http_by(1, MANY).await;
     let at = running.at(port);
     let mut open = Vec::new();
     for _ in 0..3 {
