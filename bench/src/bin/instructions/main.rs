@@ -19,7 +19,7 @@ use portcullis_bench::comparison::{Comparison, LINES, Line, Name, Setup};
 
 use crate::counter::{Counter, PerRequest};
 
-/// The lines of `compare` that are counted, each on one connection.
+/// The lines of `compare` that are counted.
 const COUNTED: [&str; 6] = [
     "small GET",
     "small GET, browser",
@@ -44,6 +44,10 @@ struct Arguments {
     /// Requests of the long run.
     #[arg(long, default_value_t = 4200)]
     many: u64,
+    /// Connections that ask at the same time, each one request after the other. With one, each request wakes a sleeping
+    /// proxy twice; with more, one wake-up serves several.
+    #[arg(long, default_value_t = 1)]
+    connections: usize,
     #[command(flatten)]
     setup: Setup,
     /// Where `instructions.md` goes.
@@ -84,7 +88,7 @@ fn count(arguments: &Arguments, scratch: &Path) -> Result<String> {
         let run = Run { comparison: &comparison, name, scratch };
         for (by_line, counter) in results.iter_mut().zip(Counter::BOTH) {
             println!("{name}: {counter}");
-            for (of_line, line) in by_line.iter_mut().zip(lines()) {
+            for (of_line, line) in by_line.iter_mut().zip(lines(arguments.connections)) {
                 if !line.is_for(name) {
                     of_line.push(PerRequest::new());
                     continue;
@@ -100,10 +104,10 @@ fn count(arguments: &Arguments, scratch: &Path) -> Result<String> {
     Ok(report::markdown(arguments, &peers, &results))
 }
 
-/// One request at a time.
-fn lines() -> impl Iterator<Item = Line> {
+/// One request at a time on each connection.
+fn lines(connections: usize) -> impl Iterator<Item = Line> {
     let counted = |name| LINES.into_iter().find(|line| line.name == name).expect("a line of `compare`");
-    COUNTED.into_iter().map(counted).map(|line| Line { connections: 1, streams: 1, ..line })
+    COUNTED.into_iter().map(counted).map(move |line| Line { connections, streams: 1, ..line })
 }
 
 /// One proxy, started anew for each count.

@@ -9,9 +9,9 @@ use crate::{Arguments, COUNTED, Counted, Results, counter::PerRequest};
 pub(crate) fn markdown(arguments: &Arguments, peers: &[Counted], [instructions, calls]: &Results) -> String {
     let mut text = format!(
         "# Instructions and system calls of a request\n\n\
-         The difference between {} and {} requests, divided. One connection, one request at a time, one worker; \
+         The difference between {} and {} requests, divided. Connections: {}, one request at a time on each; one worker; \
          `bench/peers` has the settings.\n\n",
-        arguments.few, arguments.many
+        arguments.few, arguments.many, arguments.connections
     );
     text.push_str("## User instructions\n\n");
     text.push_str(&table(peers, instructions, |value| format!("{value:.0}")));
