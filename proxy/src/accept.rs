@@ -30,7 +30,7 @@ use crate::{
     app::{self, Service},
     conn::ConnInfo,
     http::{access_log, forwarded, mirror::Mirrors},
-    http1,
+    http1, http2,
     io::{DownIo, Socket, Transport},
     limits::Limits,
     shared::{Load, Shared},
@@ -304,7 +304,8 @@ async fn serve(
     };
     let conn = Arc::new(info);
     match (h2, worker.shared.options.carriers) {
-        (true, _) => app::serve_http2(worker, down, conn, port, held).await,
+        (true, Carriers::Pingora) => app::serve_http2(worker, down, conn, port, held).await,
+        (true, Carriers::All) => http2::serve(worker, down, conn, port, held).await,
         (false, Carriers::Pingora) => app::serve_http1(worker, down, conn, port, &held).await,
         (false, Carriers::All) => {
             let (transport, Some(admitted), early) = down.into_parts() else { return Ok(()) };

@@ -15,7 +15,7 @@ use tokio::time::{Sleep, sleep_until};
 
 pub(crate) use self::{
     http1::{serve as serve_http1, serve_one as serve_one_http1, speaks_h2},
-    http2::serve as serve_http2,
+    http2::{carry_stream, serve as serve_http2},
 };
 use crate::{
     conn::{Cut, SCOPE, Scope},

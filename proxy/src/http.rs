@@ -109,11 +109,16 @@ impl ProxyHttp for HttpService {
         }
     }
 
-    async fn upstream_peer(&self, _session: &mut Session, context: &mut Context) -> Result<Box<HttpPeer>> {
+    async fn upstream_peer(&self, session: &mut Session, context: &mut Context) -> Result<Box<HttpPeer>> {
         if context.attempts.begun == 0 && self.shared.is_full(&context.conn.load) {
             return Err(context.fail(Rejection::Overloaded, "too many requests at a time"));
         }
-        attempt::begin(&self.shared.options, &self.dialler, context).await
+        let mut peer = attempt::begin(&self.shared.options, &self.dialler, context).await?;
+        if session.downstream_session.is_custom() {
+            // A stream that we accepted, for an HTTP/2 backend. Of hop-by-hop headers HTTP/2 has TE alone, which gRPC needs.
+            peer.options.http_upstream_request_policy.strip_hop_by_hop = false;
+        }
+        Ok(peer)
     }
 
     async fn connected_to_upstream(

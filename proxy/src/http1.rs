@@ -46,5 +46,5 @@ pub(crate) use self::{
     client::serve,
     framing::{Framing, Part},
     pool::{clear as close_idle_backends, set_limit as set_idle_backends, sweep as sweep_idle_backends},
-    streams::serve as serve_stream,
+    streams::{answer as answer_stream, serve as serve_stream},
 };

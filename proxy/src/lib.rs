@@ -11,6 +11,7 @@ mod conn;
 mod drain;
 mod http;
 mod http1;
+mod http2;
 mod io;
 mod limits;
 mod listener;

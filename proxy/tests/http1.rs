@@ -3,6 +3,7 @@
 mod cases;
 mod connection_model;
 mod own;
+mod own_http2;
 mod support;
 
 /// The carriers of these tests' proxies.

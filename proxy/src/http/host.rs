@@ -26,8 +26,11 @@ impl<'r> Host<'r> {
         if fields.next().is_some() {
             return Err("more than one Host");
         }
-        // Where both are there, they are equal: pingora refuses the request otherwise.
         let (value, text) = match (field, authority) {
+            // RFC 9113, 8.3.1.
+            (Some(value), Some(authority)) if value.as_bytes() != authority.as_str().as_bytes() => {
+                return Err("Host differs from the authority");
+            }
             (Some(value), _) => (value.clone(), value.to_str().map_err(|_| "invalid Host")?),
             (None, Some(authority)) => {
                 let value = HeaderValue::from_str(authority.as_str()).map_err(|_| "invalid Host")?;

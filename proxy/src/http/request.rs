@@ -68,8 +68,8 @@ pub(crate) fn decide(
     if coded {
         return Err(bad("no transfer coding but chunked is supported"));
     }
-    if head.version == Version::HTTP_2 && headers::has_invalid_name(&head.headers) {
-        return Err(bad("a header's name is invalid"));
+    if head.version == Version::HTTP_2 {
+        check_h2(head).map_err(bad)?;
     }
     let host = host.map_err(bad)?;
 
@@ -107,6 +107,20 @@ pub(crate) fn decide(
 /// Whether the body is in a coding that it would lose on its way to a backend. It is not read to its end.
 pub(crate) fn is_coded(head: &RequestHeader, context: &Context) -> bool {
     context.has.any(Has::TRANSFER_ENCODING) && !headers::is_chunked_alone(&head.headers)
+}
+
+/// Checks of an HTTP/2 head what its parser permits and HTTP/1 cannot express.
+///
+/// # Errors
+/// What the client is told.
+fn check_h2(head: &RequestHeader) -> Result<(), &'static str> {
+    if headers::has_invalid_name(&head.headers) {
+        return Err("a header's name is invalid");
+    }
+    if !matches!(head.raw_path(), [b'/', ..] | b"*") {
+        return Err("the path is not in origin form");
+    }
+    Ok(())
 }
 
 /// The client's connection as decisions see it.

@@ -52,6 +52,11 @@ impl Frames {
         self.slices().iter().any(|slice| !slice.is_empty())
     }
 
+    /// Whether the client has sent any of it.
+    pub(super) fn has_begun(&self) -> bool {
+        self.ended || !self.bytes.is_empty()
+    }
+
     /// Takes the content of a DATA frame, once what came before it has been sent.
     pub(super) fn put(&mut self, bytes: Bytes) {
         (self.sent, self.bytes) = (0, bytes);

@@ -15,7 +15,7 @@ const MAX_HEAD: usize = 128 << 10;
 const MAX_INTERIM: u32 = 32;
 
 /// Bytes that were read from a backend.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Incoming {
     buffer: Buffer,
     size: Size,
@@ -30,6 +30,14 @@ pub(super) struct Incoming {
 
 /// How an attempt ends whose answer has a malformed body.
 pub(super) const MALFORMED: Broken = Broken::Invalid("the backend's answer is malformed");
+
+impl Default for Incoming {
+    fn default() -> Self {
+        // Larger than nearly every head: what a backend has sent of a body comes with it by one system call. It is held only
+        // while a client does not take what it holds.
+        Self { buffer: Buffer::default(), size: Size::Large, ready: 0, skip: 0, begun: false, interim: 0 }
+    }
+}
 
 impl Incoming {
     /// The bytes that were read and not used yet.
@@ -70,6 +78,8 @@ impl Incoming {
         backend: &mut Connection,
         head_sent: bool,
     ) -> Poll<Result<bool, Broken>> {
+        // If all that was read has been passed on, the next read takes a buffer of the size that fits by now.
+        self.buffer.give_back();
         if self.buffer.is_lent() {
             self.buffer.make_room();
         } else {

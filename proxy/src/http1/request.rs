@@ -159,8 +159,8 @@ pub(super) fn write_h2(head: &RequestHeader, context: &Context, chunked: bool, o
             Kind::Other | Kind::ContentType | Kind::Origin | Kind::Date | Kind::RequestId => {
                 *name != header::COOKIE
             }
-            // A 100 of the backend cannot be passed on to the client.
-            Kind::Expect | Kind::Host => false,
+            Kind::Expect => true,
+            Kind::Host => false,
             Kind::ContentLength => !chunked && !std::mem::replace(&mut has_length, true),
             Kind::ForwardedHost | Kind::ForwardedPort | Kind::ForwardedProto | Kind::Scheme | Kind::Claim => {
                 context.trusted

@@ -1,24 +1,22 @@
-//! One stream of an HTTP/2 client whose request goes to an HTTP/1 backend. pingora has accepted it and checked its head.
+//! One stream of an HTTP/2 client whose request goes to an HTTP/1 backend, or is answered by us.
 
 mod head;
 
 use std::{
-    future::{Future as _, poll_fn},
+    future::poll_fn,
     io::IoSlice,
-    pin::{Pin, pin},
+    pin::Pin,
     task::{Context as Task, Poll},
     time::Duration,
 };
 
 use bytes::Bytes;
-use h2::{Reason, SendStream};
-use http::{Method, header};
-use pingora_core::protocols::http::v2::server::HttpSession;
-use pingora_http::ResponseHeader;
+use h2::Reason;
+use http::{Method, StatusCode, header};
 use portcullis_routing::{Answer, Rejection};
 use tokio::time::Sleep;
 
-use self::head::{answer_head, trailers};
+use self::head::{answer_headers, trailers};
 use super::{
     attempts::{self, Attempted, Broken, Done, End, Sending, note_cut},
     backend::Connection,
@@ -33,26 +31,28 @@ use crate::{
     accept::Worker,
     clock::Watch,
     http::{answer as own, context::Context, retry},
+    http2::Stream,
     stall::CoarseStall,
 };
 
 /// Serves a request that the table has sent to an HTTP/1 backend.
-pub(crate) async fn serve(worker: &Worker, session: HttpSession, mut context: Box<Context>) {
-    let head = session.req_header();
-    let (to_head, idempotent) = (head.method == Method::HEAD, retry::is_idempotent(&head.method));
-    let bodiless = session.is_body_empty();
+pub(crate) async fn serve(worker: &Worker, stream: Stream, mut context: Box<Context>) {
+    let head = &stream.head;
+    let idempotent = retry::is_idempotent(&head.method);
+    let bodiless = stream.is_bodiless();
     let chunked = !bodiless && !head.headers.contains_key(header::CONTENT_LENGTH);
     let mut out = Out::take();
     request::write_h2(head, &context, chunked, &mut out.bytes);
     let keeps = idempotent || context.rule().is_some_and(|rule| rule.retry.is_some());
     let upload = Frames::new(bodiless, chunked, keeps);
-    let mut side = Side { session, upload, stream: None, watch: Watch::new(), idle: worker.limits.idle };
+    let expects = !bodiless && head.headers.contains_key(header::EXPECT);
+    let mut side = Side { stream, upload, expects, watch: Watch::new(), idle: worker.limits.idle };
     let end = attempts::carry(worker, &mut context, out, idempotent, &mut side).await;
     match end {
         End::Answered { content, .. } => context.finish(content, false),
         End::Cut(broken, content) => {
             note_cut(&mut context, broken, content);
-            side.reset();
+            side.stream.reset(Reason::INTERNAL_ERROR);
         }
         End::Failed(failure) => {
             // 408 speaks of the whole connection; the client of one slow stream gets another status.
@@ -60,59 +60,42 @@ pub(crate) async fn serve(worker: &Worker, session: HttpSession, mut context: Bo
                 (Rejection::HeaderTimeout, why) => (Rejection::Timeout, why),
                 failure => failure,
             };
-            context.rejection = Some((rejection, why));
-            let answer = Answer::reject(rejection, why);
-            let headers = &side.session.req_header().headers;
-            let reply = own::reply(&answer, context.grpc, context.route.as_ref(), headers);
-            context.status = reply.status.as_u16();
-            let bytes = if to_head { 0 } else { reply.body.len() };
-            let sent = side.send_reply(&reply, to_head);
-            context.finish(bytes, sent.is_none());
+            answer(side.stream, context, &Answer::reject(rejection, why));
         }
+    }
+}
+
+/// Answers without a backend.
+pub(crate) fn answer(mut stream: Stream, mut context: Box<Context>, answer: &Answer) {
+    context.rejection = answer.rejection;
+    let reply = own::reply(answer, context.grpc, context.route.as_ref(), &stream.head.headers);
+    context.status = reply.status.as_u16();
+    let bare = stream.head.method == Method::HEAD || reply.body.is_empty();
+    let sent = send_reply(&mut stream, &reply, bare);
+    context.finish(if bare { 0 } else { reply.body.len() }, sent.is_err());
+}
+
+/// Sends an answer of our own. `bare`: without its body.
+///
+/// # Errors
+/// If the client is gone.
+fn send_reply(stream: &mut Stream, reply: &own::Reply, bare: bool) -> Result<(), h2::Error> {
+    let headers = reply.headers.iter().map(|(name, value)| (name.clone(), value.clone()));
+    stream.send_head(reply.status, headers.collect(), bare)?;
+    match stream.content().filter(|_| !bare) {
+        Some(content) => content.send_data(Bytes::copy_from_slice(reply.body.as_bytes()), true),
+        None => Ok(()),
     }
 }
 
 /// The client's side of a stream.
 struct Side {
-    session: HttpSession,
+    stream: Stream,
     upload: Frames,
-    /// Takes the answer's body, once its head has been sent.
-    stream: Option<SendStream<Bytes>>,
+    /// Whether the client waits for a 100 before it sends the body.
+    expects: bool,
     watch: Watch,
     idle: Duration,
-}
-
-impl Side {
-    /// Sends an answer of our own; `None` if the client is gone. `bare`: without its body.
-    fn send_reply(&mut self, reply: &own::Reply, bare: bool) -> Option<()> {
-        let mut head = ResponseHeader::build_no_case(reply.status, Some(reply.headers.len() + 1)).ok()?;
-        for (name, value) in &reply.headers {
-            head.append_header(name, value.clone()).ok()?;
-        }
-        let bare = bare || reply.body.is_empty();
-        self.session.write_response_header(Box::new(head), bare).ok()?;
-        if !bare {
-            let body = Bytes::copy_from_slice(reply.body.as_bytes());
-            self.session.take_response_body_writer()?.send_data(body, true).ok()?;
-        }
-        Some(())
-    }
-
-    /// Resets the stream, whose answer is not complete.
-    fn reset(&mut self) {
-        match &mut self.stream {
-            Some(stream) => stream.send_reset(Reason::INTERNAL_ERROR),
-            None => self.session.shutdown(),
-        }
-    }
-
-    /// Ready when the client has reset the stream, or closed its connection.
-    fn poll_gone(&mut self, cx: &mut Task<'_>) -> Poll<()> {
-        match &mut self.stream {
-            Some(stream) => stream.poll_reset(cx).map(drop),
-            None => pin!(self.session.idle()).poll(cx).map(drop),
-        }
-    }
 }
 
 impl attempts::Client for Side {
@@ -184,11 +167,16 @@ impl Relay<'_> {
         self.poll_send(cx)?;
         if self.poll_receive(cx)?.is_ready() {
             let persists = self.answer.as_ref().is_some_and(|answer| answer.persists);
-            if self.sending != Sending::On || !persists {
+            if self.sending != Sending::On || !persists || self.comes_no_body() {
                 return Poll::Ready(Ok(self.done()));
             }
         }
         self.poll_limits(cx)
+    }
+
+    /// Whether the client waited for a 100 to send its body, and has got the final answer instead.
+    fn comes_no_body(&self) -> bool {
+        self.side.expects && !self.side.upload.has_begun()
     }
 
     fn done(&mut self) -> Done {
@@ -205,7 +193,7 @@ impl Relay<'_> {
             return Poll::Ready(Err(Broken::Late));
         }
         let ended = self.answer.as_ref().is_some_and(|answer| answer.ended);
-        if !ended && self.side.poll_gone(cx).is_ready() {
+        if !ended && self.side.stream.poll_reset(cx).is_ready() {
             return Poll::Ready(Err(Broken::ClientGone));
         }
         while let Poll::Ready(stalled) = self.stall.poll_look(cx, &self.side.watch) {
@@ -225,7 +213,7 @@ impl Relay<'_> {
     fn poll_send(&mut self, cx: &mut Task<'_>) -> Result<(), Broken> {
         while self.sending == Sending::On {
             if !self.side.upload.has_bytes() && !self.side.upload.ended {
-                let read = self.side.session.poll_read_body_bytes(cx);
+                let read = self.side.stream.poll_body(cx);
                 self.waits_for_client = read.is_pending();
                 match read {
                     // An empty chunk would end the body.
@@ -292,14 +280,14 @@ impl Relay<'_> {
     /// Passes on to the client what is ready for it, as far as its window is open.
     fn poll_pass(&mut self, cx: &mut Task<'_>) -> Result<Poll<()>, Broken> {
         while self.incoming.ready > 0 {
-            let (Some(stream), Some(answer)) = (&mut self.side.stream, &mut self.answer) else {
+            let (Some(content), Some(answer)) = (self.side.stream.content(), &mut self.answer) else {
                 return Err(Broken::ClientGone);
             };
             let whole = answer.framing.is_done() && self.incoming.skip == 0 && answer.trailers.is_empty();
             // h2 gets only what the window has room for: what it buffers is beyond our limits of memory and time.
-            stream.reserve_capacity(self.incoming.ready);
-            let room = match stream.capacity() {
-                0 => match stream.poll_capacity(cx) {
+            content.reserve_capacity(self.incoming.ready);
+            let room = match content.capacity() {
+                0 => match content.poll_capacity(cx) {
                     Poll::Ready(Some(Ok(room))) => room,
                     Poll::Ready(_) => return Err(Broken::ClientGone),
                     Poll::Pending => return Ok(Poll::Pending),
@@ -312,7 +300,7 @@ impl Relay<'_> {
             }
             let end = whole && n == self.incoming.ready;
             let bytes = Bytes::copy_from_slice(&self.incoming.next()[..n]);
-            stream.send_data(bytes, end).map_err(|_| Broken::ClientGone)?;
+            content.send_data(bytes, end).map_err(|_| Broken::ClientGone)?;
             answer.ended = end;
             self.incoming.passed(n);
             self.moved();
@@ -323,14 +311,16 @@ impl Relay<'_> {
 
     /// Ends the stream, with trailers if there are any.
     fn end_stream(&mut self) -> Result<(), Broken> {
-        let (Some(stream), Some(answer)) = (&mut self.side.stream, &mut self.answer) else { return Ok(()) };
+        let (Some(content), Some(answer)) = (self.side.stream.content(), &mut self.answer) else {
+            return Ok(());
+        };
         if std::mem::replace(&mut answer.ended, true) {
             return Ok(());
         }
         let trailers = trailers(&answer.trailers);
         let sent = match trailers.is_empty() {
-            true => stream.send_data(Bytes::new(), true),
-            false => stream.send_trailers(trailers),
+            true => content.send_data(Bytes::new(), true),
+            false => content.send_trailers(trailers),
         };
         sent.map_err(|_| Broken::ClientGone)
     }
@@ -373,25 +363,31 @@ impl Relay<'_> {
         let Some(head) = room.read_answer(self.incoming.bytes()).map_err(Broken::Invalid)? else {
             return self.incoming.head_goes_on().map(|()| false);
         };
-        let (len, status) = (head.len, head.status);
-        if status < 200 {
-            self.incoming.count_interim(status)?;
+        let status = StatusCode::from_u16(head.status).map_err(|_| INVALID_HEADERS)?;
+        let len = head.len;
+        if status.is_informational() {
+            let headers = head::headers(&head);
+            self.incoming.count_interim(status.as_u16())?;
             self.context.attempts.interim = true;
+            // One that HTTP/2 cannot express is left out. A client that is gone is noticed elsewhere.
+            if let Some(headers) = headers {
+                let _ = self.side.stream.inform(status, headers);
+            }
             self.incoming.used(len);
             return Ok(true);
         }
-        let to_head = self.side.session.req_header().method == Method::HEAD;
+        let to_head = self.side.stream.head.method == Method::HEAD;
         let framing = head.body(to_head).map_err(Broken::Invalid)?;
         if retry::on_status(head.status, self.side.upload.is_repeatable(), self.context) {
             return Err(Broken::Retry);
         }
         self.context.status = head.status;
-        let answer = answer_head(&head, self.context, &self.side.session).ok_or(INVALID_HEADERS)?;
+        let headers =
+            answer_headers(&head, self.context, &self.side.stream.head.headers).ok_or(INVALID_HEADERS)?;
         let (persists, keep_alive) =
             (head.persists() && framing != Framing::Close, head.keep_alive().map(Duration::from_secs));
         let bare = framing.is_done();
-        self.side.session.write_response_header(Box::new(answer), bare).map_err(|_| Broken::ClientGone)?;
-        self.side.stream = self.side.session.take_response_body_writer();
+        self.side.stream.send_head(status, headers, bare).map_err(|_| Broken::ClientGone)?;
         self.incoming.used(len);
         self.answer = Some(Answering { framing, persists, keep_alive, trailers: Vec::new(), ended: bare });
         Ok(true)

@@ -1,17 +1,10 @@
 //! A request that comes in frames of HTTP/2. They go through the parsers that a connection has.
 
-use std::{
-    sync::Arc,
-    task::{Context as Task, Poll, Waker},
-};
+use std::task::{Context as Task, Poll, Waker};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http::header;
-use pingora_core::protocols::{
-    Digest,
-    http::v2::server::{H2Accept, HttpSession, handshake},
-};
 use portcullis_routing::Carrier;
 use tokio::io::AsyncWriteExt;
 
@@ -26,6 +19,7 @@ use crate::{
         reference::{Body, Fields, Request, trim, values},
         request,
     },
+    http2::Stream,
 };
 
 /// Input: a byte for who asks ([`Asker::of`]); then lines. Each up to an empty one is a field, `name: value`, in which
@@ -44,27 +38,22 @@ pub fn h2_head(data: &[u8]) {
 
 /// A request that was accepted, and what has come of its body; `None` where that is malformed, or goes on.
 struct Accepted {
-    session: HttpSession,
+    stream: Stream,
     bodiless: bool,
     frames: Option<Vec<Bytes>>,
 }
 
 /// It becomes one request.
-fn check(
-    Accepted { mut session, bodiless, frames }: Accepted,
-    fields: &Fields,
-    content: &[u8],
-    asker: Asker,
-) {
+fn check(Accepted { mut stream, bodiless, frames }: Accepted, fields: &Fields, content: &[u8], asker: Asker) {
     let mut context = Context::of(asker.conn());
-    // As `app::http2` does it.
-    decided::prepare(session.req_header_mut(), &mut context);
-    let forwards = decided::decide(&shared(), session.req_header(), &mut context).is_ok();
+    // As `http2` does it.
+    decided::prepare(&mut stream.head, &mut context);
+    let forwards = decided::decide(&shared(), &stream.head, &mut context).is_ok();
     if !forwards || context.carrier != Carrier::Http1 {
         return;
     }
     // As `streams` does it.
-    let head = session.req_header();
+    let head = &stream.head;
     let chunked = !bodiless && !head.headers.contains_key(header::CONTENT_LENGTH);
     let mut out = Vec::new();
     request::write_h2(head, &context, chunked, &mut out);
@@ -201,19 +190,19 @@ fn text(bytes: &[u8]) -> Vec<u8> {
 fn accept(wire: &[u8]) -> Option<Accepted> {
     let (mut client, server) = tokio::io::duplex(64 << 10);
     client.write_all(wire).now_or_never().expect("there is room").expect("it is open");
-    let mut connection = handshake(Box::new(server), None).now_or_never()?.ok()?;
-    let accepted = HttpSession::from_h2_conn(&mut connection, Arc::new(Digest::default())).now_or_never()?;
-    let Ok(Some(H2Accept::Session(mut session))) = accepted else { return None };
+    let mut connection = h2::server::handshake(server).now_or_never()?.ok()?;
+    let (request, respond) = connection.accept().now_or_never()??.ok()?;
+    let mut stream = Stream::new(request, respond);
     // The frames after the head are read while the next stream is waited for.
     let _ = connection.accept().now_or_never();
-    let bodiless = session.is_body_empty();
+    let bodiless = stream.is_bodiless();
     let mut frames = Vec::new();
     let frames = loop {
-        match session.poll_read_body_bytes(&mut Task::from_waker(Waker::noop())) {
+        match stream.poll_body(&mut Task::from_waker(Waker::noop())) {
             Poll::Ready(Some(Ok(bytes))) => frames.push(bytes),
             Poll::Ready(None) => break Some(frames),
             Poll::Ready(Some(Err(_))) | Poll::Pending => break None,
         }
     };
-    Some(Accepted { session, bodiless, frames })
+    Some(Accepted { stream, bodiless, frames })
 }

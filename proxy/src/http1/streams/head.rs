@@ -2,11 +2,9 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-use pingora_core::protocols::http::v2::server::HttpSession;
-use pingora_http::ResponseHeader;
 
 use crate::{
-    http::{context::Context, headers::Response},
+    http::context::Context,
     http1::{
         answer::{AnswerHead, bears_on_answers},
         fields::unfolded,
@@ -14,13 +12,26 @@ use crate::{
     },
 };
 
-/// The head of an answer as an HTTP/2 client gets it; `None` if HTTP/2 cannot express one of its headers.
-pub(super) fn answer_head(
+/// The headers of an answer as an HTTP/2 client gets them; `None` if HTTP/2 cannot express one of them. `request` are those
+/// of the request.
+pub(super) fn answer_headers(
     head: &AnswerHead<'_, '_>,
     context: &Context,
-    session: &HttpSession,
-) -> Option<ResponseHeader> {
-    let mut answer = ResponseHeader::build_no_case(head.status, Some(12)).ok()?;
+    request: &HeaderMap,
+) -> Option<HeaderMap> {
+    let mut headers = headers(head)?;
+    if let Some(length) = head.length() {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    if let Some(route) = context.route.as_ref().filter(|route| bears_on_answers(route)) {
+        route.edit_answer(request, &mut headers);
+    }
+    Some(headers)
+}
+
+/// The headers that are passed on; `None` if HTTP/2 cannot express one of them.
+pub(super) fn headers(head: &AnswerHead<'_, '_>) -> Option<HeaderMap> {
+    let mut headers = HeaderMap::with_capacity(12);
     // One allocation for all values.
     let bytes = Bytes::copy_from_slice(head.bytes());
     for header in head.passed() {
@@ -29,15 +40,9 @@ pub(super) fn answer_head(
             Some(place) => HeaderValue::from_maybe_shared(bytes.slice(place)),
             None => HeaderValue::from_bytes(header.value),
         };
-        answer.append_header(HeaderName::from_bytes(header.name.as_bytes()).ok()?, value.ok()?).ok()?;
+        headers.try_append(HeaderName::from_bytes(header.name.as_bytes()).ok()?, value.ok()?).ok()?;
     }
-    if let Some(length) = head.length() {
-        answer.insert_header(header::CONTENT_LENGTH, HeaderValue::from(length)).ok()?;
-    }
-    if let Some(route) = context.route.as_ref().filter(|route| bears_on_answers(route)) {
-        route.edit_answer(&session.req_header().headers, &mut Response(&mut answer));
-    }
-    Some(answer)
+    Some(headers)
 }
 
 /// The fields of a trailer section without those that must not stand in one (RFC 9110, 6.5.1).

@@ -1,0 +1,120 @@
+//! What our own carrier does for HTTP/2 clients beyond pingora: informational answers, and heads that are refused in words.
+
+// Clippy knows tests by their attribute; their helpers have none.
+#![allow(clippy::unwrap_used)]
+
+use std::{future::poll_fn, net::SocketAddr};
+
+use bytes::Bytes;
+use h2::client::{ResponseFuture, SendRequest};
+use http::{Request, Response, request::Builder};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
+
+use crate::support::{
+    client::{connect, finish, h2},
+    raw::{RawBackend, Reply},
+    site::{Site, backend, rule, share, to},
+    start, within,
+};
+
+async fn client(at: SocketAddr) -> SendRequest<Bytes> {
+    within(h2(connect(at).await).await.send.ready()).await.unwrap()
+}
+
+fn request(method: &str) -> Builder {
+    Request::builder().method(method).uri("http://a.example/")
+}
+
+/// The next informational answer.
+async fn informed(response: &mut ResponseFuture) -> Response<()> {
+    within(poll_fn(|cx| response.poll_informational(cx))).await.expect("one comes").unwrap()
+}
+
+#[tokio::test]
+async fn early_hints_reach_http_2_clients() {
+    let answer = "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\nConnection: close\r\n\r\n\
+                  HTTP/1.1 103 Early Hints\r\nLink: </b.css>\r\n\r\n\
+                  HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    let up = RawBackend::start(move |_, _| Reply::Bytes(answer.into())).await;
+    let proxy = start();
+    let at = Site::of(to(up.address)).serve(&proxy).await;
+    let mut client = client(at).await;
+    let (mut response, _) = client.send_request(request("GET").body(()).unwrap(), true).unwrap();
+    for link in ["</a.css>", "</b.css>"] {
+        let hints = informed(&mut response).await;
+        assert_eq!((hints.status().as_u16(), &hints.headers()["link"]), (103, &link.parse().unwrap()));
+        assert_eq!(hints.headers().len(), 1, "{hints:?}");
+    }
+    assert_eq!(finish(response).await.unwrap(), (200, "ok".to_owned()));
+}
+
+#[tokio::test]
+async fn a_client_that_waits_for_a_100_gets_the_backends() {
+    let up = RawBackend::saying("up").await;
+    let proxy = start();
+    let at = Site::of(to(up.address)).serve(&proxy).await;
+    let mut client = client(at).await;
+    let asks = request("POST").header("expect", "100-continue").body(()).unwrap();
+    let (mut response, mut body) = client.send_request(asks, false).unwrap();
+    assert_eq!(informed(&mut response).await.status(), 100);
+    body.send_data(Bytes::from_static(b"hi"), true).unwrap();
+    assert_eq!(finish(response).await.unwrap().0, 200);
+    assert_eq!(up.last().body, b"hi");
+    assert_eq!(up.last().header("expect"), Some("100-continue"));
+}
+
+#[tokio::test]
+async fn a_client_that_waits_for_a_100_gets_a_refusal_instead() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut kept = Vec::new();
+        loop {
+            let (mut tcp, _) = listener.accept().await.unwrap();
+            let mut seen = [0; 4096];
+            let n = tcp.read(&mut seen).await.unwrap();
+            assert!(seen[..n].ends_with(b"\r\n\r\n"), "no body");
+            tcp.write_all(b"HTTP/1.1 403 No\r\nContent-Length: 2\r\n\r\nno").await.unwrap();
+            kept.push(tcp);
+        }
+    });
+    let proxy = start();
+    let at = Site::of(to(address)).serve(&proxy).await;
+    let mut client = client(at).await;
+    for _ in 0..2 {
+        let asks = request("POST").header("expect", "100-continue").header("content-length", "5");
+        let (response, mut body) = client.send_request(asks.body(()).unwrap(), false).unwrap();
+        assert_eq!(finish(response).await.unwrap(), (403, "no".to_owned()));
+        // The body is not wanted any more, and the connection goes on.
+        let reason = within(poll_fn(|cx| body.poll_reset(cx))).await.unwrap();
+        assert_eq!(reason, h2::Reason::NO_ERROR);
+        client = within(client.ready()).await.unwrap();
+    }
+    within(async {
+        while proxy.proxy.in_flight() > 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_answered_by_us_needs_no_backend() {
+    let up = RawBackend::saying("up").await;
+    let proxy = start();
+    let at = Site::of(to(up.address)).serve(&proxy).await;
+    let asks = request("GET").header("host", "b.example").body(()).unwrap();
+    let (response, _) = client(at).await.send_request(asks, true).unwrap();
+    let (status, body) = finish(response).await.unwrap();
+    assert_eq!(status, 400);
+    assert!(body.contains("Host differs"), "{body}");
+    assert_eq!(proxy.proxy.answered()[4], 1, "it is counted");
+    assert!(up.seen().is_empty());
+    // A route without a backend is answered by us, as well.
+    let at = Site::of(rule([share(1, Ok(backend(&[])))])).serve(&proxy).await;
+    let (response, _) = client(at).await.send_request(request("HEAD").body(()).unwrap(), true).unwrap();
+    assert_eq!(finish(response).await.unwrap(), (503, String::new()));
+}
