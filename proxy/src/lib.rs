@@ -203,8 +203,7 @@ impl Proxy {
 
     /// Takes these options from the next connection and the next request on.
     pub fn set_live_options(&self, options: LiveOptions) {
-        self.shared.admission.set_limits(options.connections);
-        self.shared.live.store(Arc::new(options));
+        self.shared.set_live(options);
     }
 
     /// The table that is served now.

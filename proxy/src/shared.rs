@@ -1,8 +1,11 @@
 //! What all worker threads have in common.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
 };
 
 use arc_swap::ArcSwap;
@@ -12,7 +15,7 @@ use portcullis_tls::Certificates;
 use crate::{
     LiveOptions, Options, Own,
     admission::Admission,
-    http::Budget,
+    http::{Budget, client},
     tls::HandshakeError,
     upstream::{connections::Connections, refusals::Refusals, tls::ClientConfigs},
 };
@@ -26,8 +29,10 @@ pub(crate) struct Shared {
     pub(crate) certificates: ArcSwap<Certificates>,
     /// What does not change.
     pub(crate) options: Options,
-    /// What does.
+    /// What does; set by [`Self::set_live`].
     pub(crate) live: ArcSwap<LiveOptions>,
+    /// Whether any peer is trusted: most deployments need not look at `live` for each request.
+    trusts: AtomicBool,
     /// TLS towards backends of HTTP/1.
     pub(crate) backend_tls: ClientConfigs,
     /// The connections of our own carrier to backends.
@@ -74,6 +79,7 @@ impl Shared {
             table: ArcSwap::from_pointee(Table::default()),
             certificates: ArcSwap::from_pointee(Certificates::default()),
             admission: Admission::new(options.live.connections),
+            trusts: AtomicBool::new(!options.live.trusted.is_empty()),
             live: ArcSwap::from_pointee(options.live.clone()),
             mirrors: Budget::new(options.mirror_bytes),
             options,
@@ -85,6 +91,26 @@ impl Shared {
             draining: AtomicBool::new(false),
             loads,
         })
+    }
+
+    /// Changes the options that can change.
+    pub(crate) fn set_live(&self, options: LiveOptions) {
+        self.admission.set_limits(options.connections);
+        let trusts = !options.trusted.is_empty();
+        self.live.store(Arc::new(options));
+        self.trusts.store(trusts, Ordering::Release);
+    }
+
+    /// The address of the client behind a peer, and whether the peer is trusted to name it; see [`client::address`].
+    pub(crate) fn client<'l, L: DoubleEndedIterator<Item = &'l [u8]>>(
+        &self,
+        peer: IpAddr,
+        lists: impl FnOnce() -> L,
+    ) -> (IpAddr, bool) {
+        match self.trusts.load(Ordering::Acquire) {
+            true => client::address(peer, lists, &self.live.load().trusted),
+            false => (peer.to_canonical(), false),
+        }
     }
 
     /// Requests, h2 streams and tunnels that are being answered.

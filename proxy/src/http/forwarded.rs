@@ -80,7 +80,7 @@ impl Fill for Forwarded<'_> {
             }
         }
         if !(context.has.any(Has::REQUEST_ID) && headers.map().contains_key(&REQUEST_ID.name)) {
-            let id = HeaderValue::from_bytes(request_id().as_flattened());
+            let id = HeaderValue::from_bytes(&request_id());
             headers.put(&REQUEST_ID, id.unwrap_or(HeaderValue::from_static("0")))?;
         }
         Ok(())
@@ -162,9 +162,28 @@ pub(crate) fn port(port: u16) -> HeaderValue {
 }
 
 /// 128 random bits in hexadecimal, as ingress-nginx has it.
-pub(crate) fn request_id() -> [[u8; 2]; 16] {
-    let bits: [u8; 16] = random::with(|rng| rng.random());
-    bits.map(|byte| HEXADECIMAL[usize::from(byte)])
+pub(crate) fn request_id() -> [u8; 32] {
+    let [high, low]: [u64; 2] = random::with(|rng| rng.random());
+    let eights = [
+        hexadecimal(high as u32),
+        hexadecimal((high >> 32) as u32),
+        hexadecimal(low as u32),
+        hexadecimal((low >> 32) as u32),
+    ];
+    let mut id = [0; 32];
+    id.as_chunks_mut().0.iter_mut().zip(eights).for_each(|(part, eight)| *part = eight.to_be_bytes());
+    id
+}
+
+/// The eight digits of a number, the highest first, computed for all eight at a time.
+fn hexadecimal(number: u32) -> u64 {
+    // Each digit comes into a byte of its own.
+    let mut digits = u64::from(number);
+    digits = (digits | digits << 16) & 0x0000_ffff_0000_ffff;
+    digits = (digits | digits << 8) & 0x00ff_00ff_00ff_00ff;
+    digits = (digits | digits << 4) & 0x0f0f_0f0f_0f0f_0f0f;
+    let letters = ((digits + 0x0606_0606_0606_0606) >> 4) & 0x0101_0101_0101_0101;
+    digits + 0x3030_3030_3030_3030 + letters * u64::from(b'a' - b'9' - 1)
 }
 
 /// What a backend is told of a client that is not trusted, but for the host: the same for all requests of a connection.
@@ -177,17 +196,6 @@ pub(crate) fn of_connection(client: &HeaderValue, port: &HeaderValue, scheme: &s
     ];
     lines.iter().flat_map(|(name, value)| [name.as_bytes(), b": ", value, b"\r\n"].concat()).collect()
 }
-
-const HEXADECIMAL: [[u8; 2]; 256] = {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut table = [[0; 2]; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        table[byte] = [DIGITS[byte >> 4], DIGITS[byte & 15]];
-        byte += 1;
-    }
-    table
-};
 
 #[cfg(test)]
 mod tests {
@@ -266,7 +274,8 @@ mod tests {
     #[test]
     fn request_ids_differ() {
         assert_ne!(request_id(), request_id());
-        let id = request_id();
-        assert!(id.as_flattened().iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')), "{id:?}");
+        for number in [0, 1, 0x0123_4567, 0x89ab_cdef, 0xf0e1_d2c3, u32::MAX] {
+            assert_eq!(hexadecimal(number).to_be_bytes(), *format!("{number:08x}").as_bytes(), "{number:x}");
+        }
     }
 }

@@ -10,7 +10,6 @@ use tokio::time::Instant;
 use super::{
     access_log::Record,
     answer::is_grpc,
-    client,
     context::Context,
     forwarded,
     headers::{self, Has},
@@ -58,9 +57,8 @@ pub(crate) fn decide(
     let host = Host::of(head);
     let named = host.as_ref().map_or("", |host| &*host.name);
     let path = asked.as_ref().map_or("", Asked::path);
-    let live = shared.live.load();
-    (context.client, context.trusted) = client::address(context.conn.peer.ip(), &head.headers, &live.trusted);
-    drop(live);
+    let lists = || head.headers.get_all(&forwarded::FOR.name).iter().map(HeaderValue::as_bytes);
+    (context.client, context.trusted) = shared.client(context.conn.peer.ip(), lists);
     context.record = Record::begin(&head.method, named, path, context.client);
     let refused = |(rejection, why)| Box::new(Answer::reject(rejection, why));
     let bad = |why| refused((Rejection::BadRequest, why));

@@ -11,9 +11,14 @@ const KEPT: [usize; 3] = [64, 16, 4];
 const MOST: [usize; 3] = [usize::MAX, 1024, 64];
 
 thread_local! {
-    static FREE: RefCell<[Vec<Box<[u8]>>; 3]> = const { RefCell::new([Vec::new(), Vec::new(), Vec::new()]) };
-    static LENT: Cell<[usize; 3]> = const { Cell::new([0; 3]) };
+    static STOCKS: [Stock; 3] = const { [Stock::new(), Stock::new(), Stock::new()] };
     static LISTS: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A thread's buffers of one size.
+struct Stock {
+    free: RefCell<Vec<Box<[u8]>>>,
+    lent: Cell<usize>,
 }
 
 /// The size of a buffer.
@@ -47,9 +52,13 @@ impl Size {
 
     /// This size, or the next smaller one that the thread may still lend.
     fn permitted(self) -> Self {
-        let lent = LENT.get();
-        let permitted = |place: usize| place <= self as usize && lent[place] < MOST[place];
-        [Self::Huge, Self::Large].into_iter().find(|size| permitted(*size as usize)).unwrap_or_default()
+        let is_permitted =
+            |size: Self| STOCKS.with(|stocks| stocks[size as usize].lent.get() < MOST[size as usize]);
+        match self {
+            Self::Huge if is_permitted(Self::Huge) => Self::Huge,
+            Self::Huge | Self::Large if is_permitted(Self::Large) => Self::Large,
+            Self::Huge | Self::Large | Self::Small => Self::Small,
+        }
     }
 }
 
@@ -61,9 +70,11 @@ impl Buffer {
 
     fn exactly(size: Size) -> Self {
         let place = size as usize;
-        let data = FREE.with_borrow_mut(|free| free[place].pop());
-        let data = data.unwrap_or_else(|| vec![0; SIZES[place]].into_boxed_slice());
-        count_lent(place, 1);
+        let free = STOCKS.with(|stocks| {
+            stocks[place].count(1);
+            stocks[place].free.borrow_mut().pop()
+        });
+        let data = free.unwrap_or_else(|| vec![0; SIZES[place]].into_boxed_slice());
         Self { data, start: 0, end: 0 }
     }
 
@@ -140,7 +151,7 @@ impl Buffer {
 
     /// Gives the memory back where there is nothing in it.
     pub(super) fn give_back(&mut self) {
-        if self.is_empty() {
+        if self.is_lent() && self.is_empty() {
             *self = Self::default();
         }
     }
@@ -161,19 +172,26 @@ impl Buffer {
     }
 }
 
-fn count_lent(place: usize, change: isize) {
-    let mut lent = LENT.get();
-    lent[place] = lent[place].saturating_add_signed(change);
-    LENT.set(lent);
+impl Stock {
+    const fn new() -> Self {
+        Self { free: RefCell::new(Vec::new()), lent: Cell::new(0) }
+    }
+
+    fn count(&self, change: isize) {
+        self.lent.set(self.lent.get().saturating_add_signed(change));
+    }
 }
 
 impl Drop for Buffer {
     fn drop(&mut self) {
+        if self.data.is_empty() {
+            return;
+        }
         let Some(place) = SIZES.iter().position(|size| *size == self.data.len()) else { return };
-        count_lent(place, -1);
         let data = std::mem::take(&mut self.data);
-        let _ = FREE.try_with(|free| {
-            let free = &mut free.borrow_mut()[place];
+        let _ = STOCKS.try_with(|stocks| {
+            stocks[place].count(-1);
+            let mut free = stocks[place].free.borrow_mut();
             if free.len() < KEPT[place] {
                 free.push(data);
             }

@@ -40,44 +40,45 @@ pub(super) enum Kind {
 
 /// The kind of a header with this name.
 pub(super) fn kind(name: &[u8]) -> Kind {
+    let Some(first) = name.first().map(u8::to_ascii_lowercase) else { return Kind::Other };
     let is = |text: &str| name.eq_ignore_ascii_case(text.as_bytes());
-    // By length first, which alone rules out nearly every other name.
-    match name.len() {
-        2 if is("te") => Kind::Hop,
-        4 if is("host") => Kind::Host,
-        4 if is("date") => Kind::Date,
-        5 if is("proxy") => Kind::Forged,
-        6 if is("expect") => Kind::Expect,
-        6 if is("origin") => Kind::Origin,
-        7 if is("upgrade") => Kind::Upgrade,
-        7 if is("trailer") => Kind::Trailer,
-        8 if is("x-scheme") => Kind::Scheme,
-        9 if is("forwarded") => Kind::Claim,
-        9 if is("x-real-ip") => Kind::RealIp,
-        10 if is("connection") => Kind::Connection,
-        10 if is("keep-alive") => Kind::KeepAlive,
-        12 if is("content-type") => Kind::ContentType,
-        12 if is("x-request-id") => Kind::RequestId,
-        14 if is("content-length") => Kind::ContentLength,
-        14 if is("http2-settings") => Kind::Hop,
-        15 if is("x-forwarded-for") => Kind::ForwardedFor,
-        16 if is("x-forwarded-host") => Kind::ForwardedHost,
-        16 if is("x-forwarded-port") => Kind::ForwardedPort,
-        16 if is("proxy-connection") => Kind::Hop,
-        17 if is("transfer-encoding") => Kind::TransferEncoding,
-        17 if is("x-forwarded-proto") => Kind::ForwardedProto,
-        18 if is("proxy-authenticate") => Kind::Hop,
-        18 if is("x-forwarded-scheme") => Kind::Scheme,
-        19 if is("proxy-authorization") => Kind::Hop,
-        _ => rest(name),
+    // By length and first letter, which alone rule out nearly every other name.
+    match (name.len(), first) {
+        (2, b't') if is("te") => Kind::Hop,
+        (4, b'h') if is("host") => Kind::Host,
+        (4, b'd') if is("date") => Kind::Date,
+        (5, b'p') if is("proxy") => Kind::Forged,
+        (6, b'e') if is("expect") => Kind::Expect,
+        (6, b'o') if is("origin") => Kind::Origin,
+        (7, b'u') if is("upgrade") => Kind::Upgrade,
+        (7, b't') if is("trailer") => Kind::Trailer,
+        (8, b'x') if is("x-scheme") => Kind::Scheme,
+        (9, b'f') if is("forwarded") => Kind::Claim,
+        (9, b'x') if is("x-real-ip") => Kind::RealIp,
+        (10, b'c') if is("connection") => Kind::Connection,
+        (10, b'k') if is("keep-alive") => Kind::KeepAlive,
+        (12, b'c') if is("content-type") => Kind::ContentType,
+        (12, b'x') if is("x-request-id") => Kind::RequestId,
+        (14, b'c') if is("content-length") => Kind::ContentLength,
+        (14, b'h') if is("http2-settings") => Kind::Hop,
+        (15, b'x') if is("x-forwarded-for") => Kind::ForwardedFor,
+        (16, b'x') if is("x-forwarded-host") => Kind::ForwardedHost,
+        (16, b'x') if is("x-forwarded-port") => Kind::ForwardedPort,
+        (16, b'p') if is("proxy-connection") => Kind::Hop,
+        (17, b't') if is("transfer-encoding") => Kind::TransferEncoding,
+        (17, b'x') if is("x-forwarded-proto") => Kind::ForwardedProto,
+        (18, b'p') if is("proxy-authenticate") => Kind::Hop,
+        (18, b'x') if is("x-forwarded-scheme") => Kind::Scheme,
+        (19, b'p') if is("proxy-authorization") => Kind::Hop,
+        (_, b'x') => extension(name),
+        _ => Kind::Other,
     }
 }
 
-fn rest(name: &[u8]) -> Kind {
-    let claims =
-        matches!(name.first(), Some(b'x' | b'X')) && CLAIMS.iter().any(|claim| reads_as(name, claim, false));
-    let underscore = name.contains(&b'_');
-    match (claims, underscore) {
+/// The kind of a header whose name begins with `X` and is none of the known ones.
+fn extension(name: &[u8]) -> Kind {
+    let claims = CLAIMS.iter().any(|claim| reads_as(name, claim, false));
+    match (claims, name.contains(&b'_')) {
         (true, true) => Kind::Forged,
         (true, false) => Kind::Claim,
         (false, true) if OURS.iter().any(|ours| reads_as(name, ours, true)) => Kind::Forged,
@@ -85,7 +86,7 @@ fn rest(name: &[u8]) -> Kind {
     }
 }
 
-/// What names begin with that say something of the client.
+/// What names begin with that say something of the client. All of these begin with `x`.
 const CLAIMS: [&str; 2] = ["x-forwarded-", "x-original-forwarded-"];
 const OURS: [&str; 3] = ["x-real-ip", "x-request-id", "x-scheme"];
 

@@ -22,7 +22,6 @@ use crate::{
     http::{
         access_log::Record,
         answer::{self, Reply},
-        client,
         context::Context,
         retry,
         upgrade::passes_routes,
@@ -129,10 +128,8 @@ pub(super) fn begin(
 
 /// Decides about a request, and writes the head that goes on or the answer.
 fn decide(shared: &Shared, head: &RequestHead<'_, '_>, context: &mut Context) -> (Outcome, Origin) {
-    let live = shared.live.load();
     let lists = || head.values(Kind::ForwardedFor);
-    (context.client, context.trusted) = client::address_by(context.conn.peer.ip(), lists, &live.trusted);
-    drop(live);
+    (context.client, context.trusted) = shared.client(context.conn.peer.ip(), lists);
     context.grpc = head.has(Kind::ContentType)
         && head.values(Kind::ContentType).next().is_some_and(answer::is_grpc_type);
     context.upgrade = asks_for_upgrade(head);
