@@ -22,7 +22,7 @@ use crate::{
     cluster::dedicated::{DesiredServices, ProvisioningErrors},
     index::Index,
     problem::Severity,
-    source::{Delta, Folder, FolderError, FolderOptions},
+    source::{Delta, Demand, Extent, Folder, FolderError, FolderOptions},
     status::Statuses,
     status_feed::Changed,
     translate::{Address, Allocation, DedicatedPorts},
@@ -62,6 +62,9 @@ pub struct Controller {
     of_settings: Vec<Problem>,
     ready: watch::Sender<bool>,
     changed: Arc<Changed>,
+    demand: watch::Sender<Demand>,
+    /// Whether the source has asked what it has to fetch, and was not answered.
+    asked: bool,
     /// The last delta that was taken up.
     taken: u64,
     /// Whether every object has been read.
@@ -93,6 +96,7 @@ impl Controller {
         let (statuses, of_objects) = watch::channel(Arc::default());
         let (problems, all_problems) = watch::channel(Arc::default());
         let (ready, is_ready) = watch::channel(false);
+        let (demand, demanded) = watch::channel(Demand::default());
         let changed = Arc::<Changed>::default();
         let index = Index::new(settings);
         let cluster_addresses = Arc::clone(index.cluster_addresses());
@@ -115,6 +119,8 @@ impl Controller {
             of_settings: Vec::new(),
             ready,
             changed: Arc::clone(&changed),
+            demand,
+            asked: false,
             taken: 0,
             read: false,
             complete: false,
@@ -132,6 +138,7 @@ impl Controller {
             cluster_addresses,
             served,
             changed,
+            demand: demanded,
         };
         (controller, handle)
     }
@@ -201,7 +208,7 @@ impl Controller {
     }
 
     fn take(&mut self, delta: Delta) {
-        let Delta { changes, problems, complete, bundle, sequence } = delta;
+        let Delta { changes, problems, released, extent, bundle, sequence } = delta;
         self.taken = self.taken.max(sequence);
         if let Some(bundle) = bundle {
             self.index.set_bundle(bundle);
@@ -215,9 +222,14 @@ impl Controller {
             self.index.apply(changes);
             debug!(changes = count, took = ?begun.elapsed(), "objects changed");
         }
-        if complete {
-            self.read = true;
-            self.ports_by = Some(tokio::time::Instant::now() + PORTS_WAITED_FOR);
+        self.index.release(released);
+        match extent {
+            Extent::Partial => {}
+            Extent::References => self.asked = true,
+            Extent::Complete => {
+                self.read = true;
+                self.ports_by = Some(tokio::time::Instant::now() + PORTS_WAITED_FOR);
+            }
         }
         self.complete_when_known();
     }
@@ -233,7 +245,12 @@ impl Controller {
     /// Brings everything up to date; says whether there was a publication.
     fn publish(&mut self, publish: &mut impl FnMut(Publication)) -> bool {
         let begun = Instant::now();
+        let is_asked = std::mem::take(&mut self.asked);
+        if is_asked {
+            self.index.survey();
+        }
         let publication = self.index.publish();
+        self.tell_demand(is_asked);
         let is_published = publication.is_some();
         if self.index.settings_problems() != self.of_settings {
             self.of_settings = self.index.settings_problems().to_vec();
@@ -278,6 +295,16 @@ impl Controller {
                 *before = Some(Arc::new(now));
             }
             is_other
+        });
+    }
+
+    /// Tells the source what it has to fetch. Nobody waits for the source: it takes up the latest as it gets to it.
+    fn tell_demand(&self, is_asked: bool) {
+        let (sequence, objects) = (self.taken, self.index.demand());
+        self.demand.send_if_modified(|demand| {
+            let is_same = Arc::ptr_eq(&demand.objects, objects) || demand.objects == *objects;
+            *demand = Demand { sequence, objects: Arc::clone(objects) };
+            is_asked || !is_same
         });
     }
 

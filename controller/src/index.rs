@@ -8,6 +8,7 @@
 //!                    stale endpoints -> endpoint pools, no table
 //!                    stale addresses -> owners of addresses            addresses.rs
 //! update_statuses()  stale statuses                                   statuses.rs
+//! survey()           as publish(), for what the units read             demand.rs
 //! ```
 //!
 //! A unit of translation reads through a [`Reader`]; what it read is recorded, and when a fact changes, the units that
@@ -15,6 +16,7 @@
 //! makes of the same objects.
 
 mod addresses;
+mod demand;
 mod dependencies;
 mod live;
 mod patch;
@@ -80,6 +82,10 @@ pub struct Index {
     /// Whether listeners have been translated since the last call of [`Index::desired_services`].
     is_desired_new: bool,
     complete: bool,
+    /// Whether everything has been translated once.
+    is_translated: bool,
+    /// Whether a publication would differ from the last one.
+    is_unpublished: bool,
     publications: u64,
 }
 
@@ -118,6 +124,8 @@ impl Index {
             own_certificates: Arc::default(),
             is_desired_new: false,
             complete: false,
+            is_translated: false,
+            is_unpublished: true,
             publications: 0,
         }
     }
@@ -246,6 +254,12 @@ impl Index {
         if !self.complete {
             return None;
         }
+        self.renew();
+        std::mem::take(&mut self.is_unpublished).then(|| self.publication())
+    }
+
+    /// Translates what is stale.
+    fn renew(&mut self) {
         let is_live_new = self.renew_live_settings();
         let are_listeners_new = self.renew_stale_listeners();
         self.renew_owners(are_listeners_new);
@@ -263,14 +277,15 @@ impl Index {
         self.addresses.renew(&self.snapshot, &self.settings, &mut self.units.stale);
         self.fill_pools();
 
-        let mut changed = self.publications == 0 || is_live_new;
         let frame = self.frame.take();
         let shares = self.renew_shared(frame.is_some(), &slots);
         let is_shared_new = !shares.is_empty();
         let patch = Patch { frame, slots, shares };
-        changed |= patch.carry_out(&mut self.table, &self.listeners, self.routes.tables(), &self.shared);
-        changed |= self.renew_certificates(is_shared_new);
-        changed.then(|| self.publication())
+        let is_table_new =
+            patch.carry_out(&mut self.table, &self.listeners, self.routes.tables(), &self.shared);
+        let are_certificates_new = self.renew_certificates(is_shared_new);
+        self.is_unpublished |= is_live_new || is_table_new || are_certificates_new;
+        self.is_translated = true;
     }
 
     /// Determines which hosts routes and Ingresses share: all of them if the listeners may have changed, else those of
@@ -321,6 +336,9 @@ impl Index {
 
     /// The desired Services of Gateways; `None` where nothing that they depend on has changed since the last call.
     pub fn desired_services(&mut self) -> Option<DesiredServices> {
+        if !self.complete {
+            return None;
+        }
         std::mem::take(&mut self.is_desired_new).then(|| DesiredServices::of(&self.snapshot, &self.listeners))
     }
 
@@ -370,7 +388,7 @@ impl Index {
         let stale = std::mem::take(&mut self.units.stale.endpoints);
         translate::fill(&self.snapshot, backends.take_fresh());
         // At first every pool is fresh.
-        for service in stale.iter().filter(|_| self.publications > 0) {
+        for service in stale.iter().filter(|_| self.is_translated) {
             translate::fill(&self.snapshot, backends.of_service(&service.namespace, &service.name));
         }
     }

@@ -15,6 +15,7 @@ use crate::{
     ir::Kind,
     problem::Topic,
     report,
+    source::Demand,
     status::Statuses,
     status_feed::{Changed, StatusFeed},
     translate::{Address, Allocation, ServedNamespaces},
@@ -35,6 +36,7 @@ pub struct Handle {
     pub(super) cluster_addresses: Arc<ClusterAddresses>,
     pub(super) served: Arc<ServedNamespaces>,
     pub(super) changed: Arc<Changed>,
+    pub(super) demand: watch::Receiver<Demand>,
 }
 
 impl Handle {
@@ -92,6 +94,11 @@ impl Handle {
     /// The addresses of the Services before Gateways that have addresses of their own: they lead to us.
     pub fn gateway_addresses(&self) -> watch::Receiver<BTreeSet<IpAddr>> {
         self.gateway_addresses.clone()
+    }
+
+    /// What has to be fetched of the kinds that are fetched on demand: for a source that does so.
+    pub fn demand(&self) -> watch::Receiver<Demand> {
+        self.demand.clone()
     }
 
     /// Whether the first table has been published.

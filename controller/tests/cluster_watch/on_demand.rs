@@ -1,4 +1,4 @@
-//! Secrets: those that somebody refers to.
+//! What is fetched on demand: the Secrets that translation reads.
 
 use super::*;
 
@@ -32,7 +32,7 @@ async fn secrets_are_read_as_far_as_somebody_refers_to_them() {
     server.apply("gateways", secure_gateway("two", "unused"));
     assert_eq!(
         reading.settled().await,
-        ["+Gateway infra/two", "+Secret infra/unused", "-Secret infra/opaque"]
+        ["+Gateway infra/two", "+Secret infra/unused", "released Secret infra/opaque"]
     );
     server.apply("gateways", secure_gateway("two", "late"));
     reading.settled().await;
