@@ -66,6 +66,9 @@ pub struct Index {
     /// The objects of served namespaces.
     snapshot: Snapshot,
     scope: Scope,
+    /// The objects that the source has fetched, if only to find that there is none; `None` if it has everything at
+    /// hand.
+    fetched: Option<BTreeSet<ObjectKey>>,
     bindings: Bindings,
     pools: Pools,
     addresses: Addresses,
@@ -111,6 +114,7 @@ impl Index {
             settings,
             snapshot: Snapshot::default(),
             scope,
+            fetched: None,
             bindings: Bindings::new(),
             pools: Pools::default(),
             addresses: Addresses::default(),
@@ -154,6 +158,7 @@ impl Index {
     /// Applies changes; nothing is translated before [`Index::publish`].
     pub fn apply(&mut self, changes: impl IntoIterator<Item = Change>) {
         for change in changes {
+            self.note_fetched(change.key());
             let Some(change) = self.scope.filter(change, &self.settings) else { continue };
             let key = change.key().clone();
             self.apply_served([change]);
@@ -269,6 +274,7 @@ impl Index {
             snapshot: &self.snapshot,
             reader: Reader::new(&self.snapshot, &self.settings, None)
                 .with_owners(self.owners.as_ref())
+                .with_fetched(self.fetched.as_ref())
                 .noting(),
             listeners: &self.listeners,
             pools: &self.pools,
@@ -363,8 +369,10 @@ impl Index {
         if !std::mem::take(&mut self.units.stale.listeners) {
             return false;
         }
-        let reader =
-            Reader::new(&self.snapshot, &self.settings, None).with_owners(self.owners.as_ref()).noting();
+        let reader = Reader::new(&self.snapshot, &self.settings, None)
+            .with_owners(self.owners.as_ref())
+            .with_fetched(self.fetched.as_ref())
+            .noting();
         let now = translate::listeners(&reader, &self.pools.certificates);
         self.units.record(Unit::Listeners, &reader);
         let before = std::mem::replace(&mut self.listeners, now);

@@ -274,11 +274,18 @@ impl Running {
         self.index.set_allocation(Arc::clone(&self.settings.allocation));
     }
 
-    /// Publishes, and holds what is served and said since then against a full translation.
+    fn publish(&mut self) {
+        self.last = self.index.publish().or(self.last.take());
+    }
+
+    /// Publishes, says of what is read that it is not there, as a source that fetches does, and holds what is served and
+    /// said since then against a full translation.
     fn compare(&mut self) -> Result<(), TestCaseError> {
-        if let Some(publication) = self.index.publish() {
-            self.last = Some(publication);
-        }
+        self.publish();
+        let is_missing = |key: &&ObjectKey| self.all.get(key).is_none();
+        let missing: Vec<_> = self.index.demand().iter().filter(is_missing).cloned().collect();
+        self.index.apply(missing.into_iter().map(Change::Delete));
+        self.publish();
         self.index.update_statuses(&mut self.statuses);
         let Some(Publication { table, certificates, live }) = &self.last else {
             return Err(TestCaseError::fail("nothing was published"));

@@ -94,6 +94,7 @@ impl Own {
             let section = ingress.tls.of_host(host);
             let Some(secret) = section.and_then(|section| section.secret.as_deref()) else { continue };
             match (read(secret), self.hosts.get(host)) {
+                (Err(error), _) if error.is_pending() => {}
                 (Err(error), _) => {
                     told.push(format!("TLS: the certificate of host {host} cannot be shown: {error}"))
                 }
@@ -110,6 +111,7 @@ impl Own {
             for secret in ingress.tls.iter().filter_map(|tls| tls.secret.as_deref()) {
                 match read(secret) {
                     Ok(certificate) => self.every_host.push(certificate),
+                    Err(error) if error.is_pending() => {}
                     Err(error) => told.push(format!("TLS: {error}")),
                 }
             }
