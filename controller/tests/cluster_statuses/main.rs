@@ -6,6 +6,7 @@
 mod api_server;
 mod events;
 mod leading;
+mod pending;
 mod refused;
 
 use std::{

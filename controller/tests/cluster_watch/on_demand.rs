@@ -1,5 +1,10 @@
 //! What is fetched on demand: the Secrets that translation reads.
 
+use std::{collections::BTreeSet, sync::Arc};
+
+use portcullis_controller::source::Demand;
+use tokio::task::JoinHandle;
+
 use super::*;
 
 fn data_of(reading: &Reading, name: &str) -> Option<Vec<String>> {
@@ -8,7 +13,7 @@ fn data_of(reading: &Reading, name: &str) -> Option<Vec<String>> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn secrets_are_read_as_far_as_somebody_refers_to_them() {
+async fn secrets_are_read_as_far_as_listeners_refer_to_them() {
     let server = shop();
     let megabyte = "x".repeat(900_000);
     let large: Vec<_> = PAIR.into_iter().chain([("other", megabyte.as_str())]).collect();
@@ -110,4 +115,180 @@ async fn an_ingress_and_the_settings_name_secrets_too() {
     reading.settled().await;
     let names: Vec<_> = reading.snapshot.secrets.keys().map(ToString::to_string).collect();
     assert_eq!(names, ["Secret infra/default", "Secret shop/site"]);
+}
+
+/// The Secrets that were asked for one by one.
+fn fetched(server: &ApiServer) -> BTreeSet<String> {
+    server.asked("GET", "/secrets/").into_iter().map(|request| request.path).collect()
+}
+
+fn fetches(server: &ApiServer, secrets: &[&str]) -> bool {
+    let paths = secrets.iter().map(|secret| {
+        let (namespace, name) = secret.split_once('/').unwrap();
+        format!("/api/v1/namespaces/{namespace}/secrets/{name}")
+    });
+    fetched(server) == paths.collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn objects_of_other_controllers_cause_no_reads() {
+    let server = shop();
+    let class_of = |controller: &str| {
+        let mut theirs = class();
+        theirs["metadata"]["name"] = "theirs".into();
+        theirs["spec"]["controllerName"] = controller.into();
+        theirs
+    };
+    server.apply("gatewayclasses", class_of("example.com/controller"));
+    let mut theirs = secure_gateway("theirs", "site");
+    theirs["spec"]["gatewayClassName"] = "theirs".into();
+    server.apply("gateways", theirs);
+    let mut ingress = ingress("theirs", "theirs.example.com");
+    ingress["spec"]["ingressClassName"] = "nginx".into();
+    ingress["spec"]["tls"] = json!([{"secretName": "site"}]);
+    server.apply("ingresses", ingress);
+    for (namespace, kind) in [("infra", "Opaque"), ("shop", "kubernetes.io/tls")] {
+        server.apply("secrets", secret(namespace, "site", kind, &PAIR));
+    }
+    let mut reading = Reading::of(&server);
+    reading.settled().await;
+    assert_eq!((reading.complete, reading.snapshot.secrets.len()), (1, 0));
+    assert!(fetches(&server, &[]), "{:?}", fetched(&server));
+    // The class becomes ours, and is another's again.
+    server.apply("gatewayclasses", class_of(OURS));
+    assert_eq!(reading.settled().await, ["+GatewayClass theirs", "+Secret infra/site"]);
+    server.apply("gatewayclasses", class_of("example.com/controller"));
+    assert_eq!(reading.settled().await, ["+GatewayClass theirs", "released Secret infra/site"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_of_another_namespace_is_read_once_a_grant_permits_it() {
+    let server = shop();
+    let mut crossing = secure_gateway("crossing", "site");
+    crossing["spec"]["listeners"][0]["tls"]["certificateRefs"][0]["namespace"] = "vault".into();
+    server.apply("gateways", crossing);
+    server.apply("secrets", secret("vault", "site", "Opaque", &PAIR));
+    let mut reading = Reading::of(&server);
+    reading.settled().await;
+    assert_eq!(reading.complete, 1);
+    assert!(fetches(&server, &[]), "{:?}", fetched(&server));
+    let mut grant = grant();
+    grant["metadata"] = json!({"namespace": "vault", "name": "gateways"});
+    grant["spec"]["from"][0]["kind"] = "Gateway".into();
+    grant["spec"]["to"][0]["kind"] = "Secret".into();
+    server.apply("referencegrants", grant);
+    assert_eq!(reading.settled().await, ["+ReferenceGrant vault/gateways", "+Secret vault/site"]);
+    server.delete("referencegrants", "vault", "gateways");
+    assert_eq!(reading.settled().await, ["-ReferenceGrant vault/gateways", "released Secret vault/site"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_of_a_namespace_that_is_not_watched_is_not_read() {
+    let server = shop();
+    for namespace in ["infra", "vault"] {
+        server.apply("secrets", secret(namespace, "site", "Opaque", &PAIR));
+    }
+    server.apply("gateways", secure_gateway("one", "site"));
+    let options = ClusterOptions {
+        namespaces: vec!["infra".to_owned()],
+        default_certificate: Some(ObjectKey::new(Kind::Secret, "vault", "site")),
+        ..ClusterOptions::default()
+    };
+    let mut reading = Reading::with(&server, options);
+    reading.settled().await;
+    assert_eq!(reading.complete, 1);
+    assert!(fetches(&server, &["infra/site"]), "{:?}", fetched(&server));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_missing_secret_is_told_as_missing() {
+    let server = shop();
+    server.apply("gateways", secure_gateway("one", "late"));
+    let mut reading = Reading::of(&server);
+    assert!(reading.settled().await.contains(&"-Secret infra/late".to_owned()));
+    assert_eq!(reading.complete, 1);
+    server.apply("gateways", secure_gateway("two", "later"));
+    assert_eq!(reading.settled().await, ["+Gateway infra/two", "-Secret infra/later"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_secret_is_no_problem_once_it_is_not_read() {
+    let server = shop();
+    let mut broken = secret("infra", "broken", "Opaque", &PAIR);
+    broken["data"]["tls.crt"] = "not base64".into();
+    server.apply("secrets", broken);
+    server.apply("gateways", secure_gateway("one", "broken"));
+    let mut reading = Reading::of(&server);
+    reading.settled().await;
+    assert_eq!((reading.complete, reading.refused.len()), (1, 1), "{:?}", reading.refused);
+    server.delete("gateways", "infra", "one");
+    assert_eq!(reading.settled().await, ["-Gateway infra/one", "released Secret infra/broken"]);
+    assert_eq!(reading.refused, [""; 0]);
+}
+
+/// A source, what it tells, and what it is told to fetch.
+fn by_hand(server: &ApiServer) -> (JoinHandle<()>, mpsc::Receiver<Delta>, watch::Sender<Demand>) {
+    let (to_deltas, deltas) = mpsc::channel(64);
+    let (demand, demanded) = watch::channel(Demand::default());
+    let (seen, progress) = (mpsc::channel(1).0, watch::Sender::default());
+    let outlets = Outlets { deltas: to_deltas, seen, progress };
+    let source = tokio::spawn(cluster::watch(server.client(), ClusterOptions::default(), demanded, outlets));
+    (source, deltas, demand)
+}
+
+/// Waits until a delta says so much, and returns its sequence.
+async fn told(deltas: &mut mpsc::Receiver<Delta>, extent: Extent) -> Option<u64> {
+    let next = async {
+        loop {
+            match deltas.recv().await {
+                Some(delta) if delta.extent == extent => return delta.sequence,
+                Some(delta) => assert_ne!(delta.extent, Extent::Complete),
+                None => panic!("the source has ended"),
+            }
+        }
+    };
+    timeout(Duration::from_secs(60), next).await.ok()
+}
+
+#[tokio::test(start_paused = true)]
+async fn everything_is_told_once_nothing_more_is_wanted() {
+    let server = shop();
+    for name in ["first", "second"] {
+        server.apply("secrets", secret("infra", name, "Opaque", &PAIR));
+    }
+    let (_source, mut deltas, demand) = by_hand(&server);
+    let wants = |sequence, names: &[&str]| {
+        let keys = names.iter().map(|name| ObjectKey::new(Kind::Secret, "infra", name));
+        demand.send_replace(Demand { sequence, objects: Arc::new(keys.collect()) });
+    };
+    let mut asked = told(&mut deltas, Extent::References).await.unwrap();
+    // Before the answer nothing is complete, and what changes is told all the same.
+    wants(asked - 1, &[]);
+    server.apply("httproutes", route("a", "/other"));
+    let change = timeout(Duration::from_secs(1), deltas.recv()).await.unwrap().unwrap();
+    assert_eq!((change.changes.len(), change.extent), (1, Extent::Partial));
+    assert_eq!(told(&mut deltas, Extent::Complete).await, None);
+    assert!(fetches(&server, &[]), "{:?}", fetched(&server));
+    // What is fetched leads to more.
+    for wanted in [&["first"][..], &["first", "second"]] {
+        wants(asked, wanted);
+        asked = told(&mut deltas, Extent::References).await.unwrap();
+        assert_eq!(fetched(&server).len(), wanted.len());
+    }
+    wants(asked, &["first", "second"]);
+    assert!(told(&mut deltas, Extent::Complete).await.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_ends_with_the_controller() {
+    let server = shop();
+    let (source, mut deltas, demand) = by_hand(&server);
+    told(&mut deltas, Extent::References).await.unwrap();
+    drop(demand);
+    assert!(timeout(Duration::from_secs(1), source).await.is_ok(), "nobody says what to fetch");
+    let (source, mut deltas, _demand) = by_hand(&server);
+    told(&mut deltas, Extent::References).await.unwrap();
+    drop(deltas);
+    server.apply("httproutes", route("a", "/another"));
+    assert!(timeout(Duration::from_secs(1), source).await.is_ok(), "nobody listens");
 }
