@@ -7,6 +7,7 @@
 //!                    stale routes, hosts of Ingresses -> slots -> tables  routes.rs
 //!                    stale endpoints -> endpoint pools, no table
 //!                    stale addresses -> owners of addresses            addresses.rs
+//!                    certificates that are shown                       certificates.rs
 //! update_statuses()  stale statuses                                   statuses.rs
 //! survey()           as publish(), for what the units read             demand.rs
 //! ```
@@ -16,6 +17,7 @@
 //! makes of the same objects.
 
 mod addresses;
+mod certificates;
 mod demand;
 mod dependencies;
 mod live;
@@ -31,8 +33,8 @@ use std::{
     sync::Arc,
 };
 
-use portcullis_routing::{ClusterAddresses, HostPattern, ListenerId, ListenerOwner, PortKey, Table};
-use portcullis_tls::{Certificates, PortCertificates};
+use portcullis_routing::{ClusterAddresses, ListenerId, ListenerOwner, PortKey, Table};
+use portcullis_tls::Certificates;
 
 use crate::{
     Bindings, Problem, Publication,
@@ -315,20 +317,6 @@ impl Index {
         changes
     }
 
-    /// Returns whether the certificates that are shown have changed.
-    fn renew_certificates(&mut self, is_shared_new: bool) -> bool {
-        if !is_shared_new && Arc::ptr_eq(&self.own_certificates, &self.listeners.certificates) {
-            return false;
-        }
-        self.own_certificates = Arc::clone(&self.listeners.certificates);
-        let now = self.shared.certificates(&self.own_certificates);
-        let is_other = !same_certificates(&self.certificates, &now);
-        if is_other {
-            self.certificates = now;
-        }
-        is_other
-    }
-
     /// Objects that nobody serves, as [`translate::unclaimed`] finds them; `None` if they are the same as before.
     pub fn unclaimed(&mut self) -> Option<Vec<Problem>> {
         if !self.complete || !std::mem::take(&mut self.units.stale.unclaimed) {
@@ -408,23 +396,4 @@ fn gateway_of(listener: &ListenerId) -> Option<ObjectKey> {
         ListenerOwner::Gateway { namespace, name } => Some(ObjectKey::new(Kind::Gateway, namespace, name)),
         ListenerOwner::ListenerSet { .. } | ListenerOwner::IngressHost(_) => None,
     }
-}
-
-/// Whether the same certificates are shown for the same hosts. The pool keeps equal ones as one value.
-fn same_certificates(one: &Certificates, other: &Certificates) -> bool {
-    let same_listener = |other: &PortCertificates, host: &HostPattern, certificates: &[Arc<_>]| {
-        other.listeners.get(host).is_some_and(|found| {
-            found.certificates.len() == certificates.len()
-                && found.certificates.iter().zip(certificates).all(|(a, b)| Arc::ptr_eq(a, b))
-        })
-    };
-    let same_port = |one: &PortCertificates, other: &PortCertificates| {
-        one.listeners.len() == other.listeners.len()
-            && one.listeners.iter().all(|(host, t)| same_listener(other, host, &t.certificates))
-    };
-    one.ports.len() == other.ports.len()
-        && one
-            .ports
-            .iter()
-            .all(|(port, one)| other.ports.get(port).is_some_and(|other| same_port(one, other)))
 }

@@ -37,3 +37,73 @@ impl Index {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        index::Index,
+        ir::{Kind, Object, ObjectKey},
+        snapshot::Change,
+        status::{ConditionType, Statuses},
+        translate::{
+            Settings,
+            testing::{CLASS, snapshot},
+        },
+    };
+
+    const GATEWAY: &str = "
+kind: Gateway
+metadata: { name: edge, namespace: shop }
+spec:
+  gatewayClassName: portcullis
+  listeners:
+  - { name: https, port: 443, protocol: HTTPS, tls: { certificateRefs: [{ name: site }] } }
+";
+
+    /// The reason of the listener's `ResolvedRefs`; empty without the Gateway.
+    fn reason(index: &mut Index) -> &'static str {
+        index.publish();
+        let mut statuses = Statuses::default();
+        let (gateway, _) = gateway();
+        index.units.stale.statuses.insert(gateway.clone());
+        index.update_statuses(&mut statuses);
+        let Some(report) = statuses.get(&gateway) else { return "" };
+        let status = report.status.of_gateway().expect("it is one");
+        let mut conditions = status.listeners[0].conditions.iter();
+        conditions
+            .find(|condition| condition.kind == ConditionType::ResolvedRefs)
+            .expect("always there")
+            .reason
+    }
+
+    fn gateway() -> (ObjectKey, Change) {
+        let object = snapshot(GATEWAY).gateways.into_values().next().map(Object::Gateway).expect("one");
+        (object.meta().key.clone(), Change::Apply(object))
+    }
+
+    #[test]
+    fn what_was_released_is_pending_when_it_is_read_again() {
+        let secret = ObjectKey::new(Kind::Secret, "shop", "site");
+        let mut index = Index::new(Settings::default());
+        index.apply(snapshot(CLASS).objects().map(Change::Apply));
+        let (key, gateway) = gateway();
+        index.apply([gateway.clone()]);
+        index.survey();
+        assert!(index.demand().iter().eq([&secret]));
+        index.complete();
+        assert_eq!(reason(&mut index), "Pending");
+        index.apply([Change::Delete(secret.clone())]);
+        assert_eq!(reason(&mut index), "InvalidCertificateRef", "there is none");
+        // The source sees nothing of this as long as it is not told in between.
+        index.apply([Change::Delete(key.clone()), gateway.clone()]);
+        assert_eq!(reason(&mut index), "InvalidCertificateRef");
+        index.apply([Change::Delete(key)]);
+        assert_eq!((reason(&mut index), index.demand().len()), ("", 0));
+        index.apply([gateway]);
+        assert_eq!(reason(&mut index), "InvalidCertificateRef", "not released yet");
+        index.release([secret.clone()]);
+        assert_eq!(reason(&mut index), "Pending");
+        index.apply([Change::Delete(secret)]);
+        assert_eq!(reason(&mut index), "InvalidCertificateRef");
+    }
+}
