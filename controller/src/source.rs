@@ -56,7 +56,8 @@ pub enum Extent {
 }
 
 /// What a source has to fetch of the kinds that are fetched on demand: what translation reads, whether it exists or
-/// not. A source that has every object at hand, as a folder has, needs none of this.
+/// not. The source tells of each, with a [`Change::Delete`] where there is none. A source that has every object at
+/// hand, as a folder has, needs none of this.
 #[derive(Clone, Debug, Default)]
 pub struct Demand {
     /// The last delta whose objects were translated for it.

@@ -6,8 +6,8 @@ use super::Index;
 use crate::{facts::Fact, ir::ObjectKey, snapshot::Change};
 
 impl Index {
-    /// Translates what has been applied, so that it is known what has to be fetched. Nothing is published for that. From
-    /// now on an object of [`Index::demand`] is pending until it is applied, as a change or as a deletion.
+    /// Translates what has been applied, so that it is known what has to be fetched. Nothing is published for that.
+    /// From now on an object of [`Index::demand`] is pending until it is applied, as a change or as a deletion.
     pub fn survey(&mut self) {
         self.fetched.get_or_insert_default();
         self.renew();

@@ -258,17 +258,19 @@ impl Aggregation {
 
     /// How much has been told with what is handed on now.
     fn extent(&self) -> Extent {
-        let are_settled = |on_demand| {
+        let are_settled = |is_waited_for: fn(&Watched) -> bool| {
             let watches = self.watches.iter().enumerate();
-            let mut ids = watches.filter(|(_, watched)| on_demand || !watched.is_on_demand());
-            ids.all(|(id, _)| self.settled.contains(&id))
+            let mut ids = watches.filter(|(_, watched)| is_waited_for(watched)).map(|(id, _)| id);
+            ids.all(|id| self.settled.contains(&id))
         };
         match self.stage {
-            Stage::References if are_settled(false) => Extent::References,
-            Stage::Fetching if are_settled(true) && self.on_demand.is_settled() => match self.leads_further {
-                true => Extent::References,
-                false => Extent::Complete,
-            },
+            Stage::References if are_settled(|watched| !watched.is_on_demand()) => Extent::References,
+            Stage::Fetching if are_settled(|_| true) && self.on_demand.is_settled() => {
+                match self.leads_further {
+                    true => Extent::References,
+                    false => Extent::Complete,
+                }
+            }
             _ => Extent::Partial,
         }
     }
