@@ -16,7 +16,7 @@ use anyhow::Context as _;
 use portcullis_controller::{
     ir::{EndpointSlice, Kind, Object, ObjectKey},
     snapshot::Change,
-    source::{Delta, Folder, FolderOptions},
+    source::{Delta, Extent, Folder, FolderOptions},
 };
 use tempfile::TempDir;
 use tokio::sync::mpsc;
@@ -110,7 +110,7 @@ impl Backends {
         Folder::open(FolderOptions::new(path))?.watch(sender)?;
         let mut backends = Self { deltas, slices: BTreeMap::new(), running: BTreeMap::new() };
         while let Some(delta) = backends.deltas.recv().await {
-            let complete = delta.complete;
+            let complete = delta.extent == Extent::Complete;
             backends.take(delta).await;
             if complete {
                 break;

@@ -1,13 +1,16 @@
 //! The task that owns everything: deltas and bindings in, publications and statuses out.
 
+mod handle;
+
+pub use handle::Handle;
+
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
+    collections::{BTreeSet, HashSet},
     net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use portcullis_routing::ClusterAddresses;
 use tokio::{
     sync::{mpsc, watch},
     time::timeout_at,
@@ -18,13 +21,11 @@ use crate::{
     Bindings, Problem, Publication, Settings,
     cluster::dedicated::{DesiredServices, ProvisioningErrors},
     index::Index,
-    ir::Kind,
-    problem::{Severity, Topic},
-    report,
-    source::{Delta, Folder, FolderError, FolderOptions},
+    problem::Severity,
+    source::{Delta, Demand, Extent, Folder, FolderError, FolderOptions},
     status::Statuses,
-    status_feed::{Changed, StatusFeed},
-    translate::{Address, Allocation, DedicatedPorts, ServedNamespaces},
+    status_feed::Changed,
+    translate::{Address, Allocation, DedicatedPorts},
 };
 
 /// Deltas that may wait; a source that is faster waits itself.
@@ -61,28 +62,14 @@ pub struct Controller {
     of_settings: Vec<Problem>,
     ready: watch::Sender<bool>,
     changed: Arc<Changed>,
+    demand: watch::Sender<Demand>,
+    /// Whether the source has asked what it has to fetch, and was not answered.
+    asked: bool,
     /// The last delta that was taken up.
     taken: u64,
     /// Whether every object has been read.
     read: bool,
     complete: bool,
-}
-
-/// What the rest of the process asks of a running [`Controller`], and tells it.
-#[derive(Clone, Debug)]
-pub struct Handle {
-    bindings: watch::Sender<Arc<Bindings>>,
-    addresses: watch::Sender<Vec<Address>>,
-    provisioning_errors: watch::Sender<ProvisioningErrors>,
-    allocation: watch::Sender<Option<Arc<Allocation>>>,
-    desired_services: watch::Receiver<Option<Arc<DesiredServices>>>,
-    gateway_addresses: watch::Receiver<BTreeSet<IpAddr>>,
-    statuses: watch::Receiver<Arc<Statuses>>,
-    problems: watch::Receiver<Arc<[Problem]>>,
-    ready: watch::Receiver<bool>,
-    cluster_addresses: Arc<ClusterAddresses>,
-    served: Arc<ServedNamespaces>,
-    changed: Arc<Changed>,
 }
 
 impl Controller {
@@ -109,6 +96,7 @@ impl Controller {
         let (statuses, of_objects) = watch::channel(Arc::default());
         let (problems, all_problems) = watch::channel(Arc::default());
         let (ready, is_ready) = watch::channel(false);
+        let (demand, demanded) = watch::channel(Demand::default());
         let changed = Arc::<Changed>::default();
         let index = Index::new(settings);
         let cluster_addresses = Arc::clone(index.cluster_addresses());
@@ -131,6 +119,8 @@ impl Controller {
             of_settings: Vec::new(),
             ready,
             changed: Arc::clone(&changed),
+            demand,
+            asked: false,
             taken: 0,
             read: false,
             complete: false,
@@ -148,6 +138,7 @@ impl Controller {
             cluster_addresses,
             served,
             changed,
+            demand: demanded,
         };
         (controller, handle)
     }
@@ -217,7 +208,7 @@ impl Controller {
     }
 
     fn take(&mut self, delta: Delta) {
-        let Delta { changes, problems, complete, bundle, sequence } = delta;
+        let Delta { changes, problems, released, extent, bundle, sequence } = delta;
         self.taken = self.taken.max(sequence);
         if let Some(bundle) = bundle {
             self.index.set_bundle(bundle);
@@ -231,9 +222,14 @@ impl Controller {
             self.index.apply(changes);
             debug!(changes = count, took = ?begun.elapsed(), "objects changed");
         }
-        if complete {
-            self.read = true;
-            self.ports_by = Some(tokio::time::Instant::now() + PORTS_WAITED_FOR);
+        self.index.release(released);
+        match extent {
+            Extent::Partial => {}
+            Extent::References => self.asked = true,
+            Extent::Complete => {
+                self.read = true;
+                self.ports_by = Some(tokio::time::Instant::now() + PORTS_WAITED_FOR);
+            }
         }
         self.complete_when_known();
     }
@@ -249,7 +245,12 @@ impl Controller {
     /// Brings everything up to date; says whether there was a publication.
     fn publish(&mut self, publish: &mut impl FnMut(Publication)) -> bool {
         let begun = Instant::now();
+        let is_asked = std::mem::take(&mut self.asked);
+        if is_asked {
+            self.index.survey();
+        }
         let publication = self.index.publish();
+        self.tell_demand(is_asked);
         let is_published = publication.is_some();
         if self.index.settings_problems() != self.of_settings {
             self.of_settings = self.index.settings_problems().to_vec();
@@ -297,81 +298,22 @@ impl Controller {
         });
     }
 
+    /// Tells the source what it has to fetch. Nobody waits for the source: it takes up the latest as it gets to it.
+    fn tell_demand(&self, is_asked: bool) {
+        let (sequence, objects) = (self.taken, self.index.demand());
+        self.demand.send_if_modified(|demand| {
+            let is_same = Arc::ptr_eq(&demand.objects, objects) || demand.objects == *objects;
+            *demand = Demand { sequence, objects: Arc::clone(objects) };
+            is_asked || !is_same
+        });
+    }
+
     fn tell_problems(&self) {
         let problems: Arc<[_]> =
             self.of_documents.iter().chain(&self.of_settings).chain(&self.unclaimed).cloned().collect();
         let before = self.problems.send_replace(Arc::clone(&problems));
         let known: HashSet<_> = before.iter().collect();
         problems.iter().filter(|problem| !known.contains(problem)).for_each(log);
-    }
-}
-
-impl Handle {
-    /// Tells which ports are bound, as often as that changes. Until the first time, ports are taken for pending.
-    pub fn bindings(&self, bindings: Bindings) {
-        self.bindings.send_replace(Arc::new(bindings));
-    }
-
-    /// Tells at which addresses clients reach us, as often as that changes; at first they are those of the settings.
-    pub fn addresses(&self, addresses: Vec<Address>) {
-        self.addresses.send_replace(addresses);
-    }
-
-    /// The Services of Gateways that are to be; `None` until every object has been read.
-    pub fn desired_services(&self) -> watch::Receiver<Option<Arc<DesiredServices>>> {
-        self.desired_services.clone()
-    }
-
-    /// What keeps those Services from being as they should be is told here.
-    pub fn provisioning_errors(&self) -> watch::Sender<ProvisioningErrors> {
-        self.provisioning_errors.clone()
-    }
-
-    /// Which ports Gateways with addresses of their own have is told here. Where there may be such Gateways, nothing is
-    /// served before.
-    pub fn allocation(&self) -> watch::Sender<Option<Arc<Allocation>>> {
-        self.allocation.clone()
-    }
-
-    /// What is said of every object that is ours. Whoever keeps a value for long makes the next change copy it.
-    pub fn statuses(&self) -> watch::Receiver<Arc<Statuses>> {
-        self.statuses.clone()
-    }
-
-    /// How many remarks there are about accepted objects, by kind and topic.
-    pub fn remarks(&self) -> BTreeMap<(Kind, Topic), usize> {
-        self.statuses.borrow().topics()
-    }
-
-    /// The same for whoever writes them: which ones are new, and what they should be.
-    pub fn status_feed(&self) -> StatusFeed {
-        StatusFeed::new(self.statuses.clone(), Arc::clone(&self.changed), Arc::clone(&self.served))
-    }
-
-    /// What is wrong with documents, refused ones and others, and the objects that nobody serves.
-    pub fn problems(&self) -> watch::Receiver<Arc<[Problem]>> {
-        self.problems.clone()
-    }
-
-    /// Which addresses are whose in the cluster: for whoever connects to what a name resolved to. Changes in place.
-    pub fn cluster_addresses(&self) -> Arc<ClusterAddresses> {
-        Arc::clone(&self.cluster_addresses)
-    }
-
-    /// The addresses of the Services before Gateways that have addresses of their own: they lead to us.
-    pub fn gateway_addresses(&self) -> watch::Receiver<BTreeSet<IpAddr>> {
-        self.gateway_addresses.clone()
-    }
-
-    /// Whether the first table has been published.
-    pub fn ready(&self) -> watch::Receiver<bool> {
-        self.ready.clone()
-    }
-
-    /// The conditions of every object and the problems of documents, as JSON: `{"objects": [...], "problems": [...]}`.
-    pub fn report(&self) -> serde_json::Value {
-        let (statuses, problems) = (self.statuses.borrow().clone(), self.problems.borrow().clone());
-        report::of(&statuses, &problems)
     }
 }
 

@@ -18,7 +18,7 @@ pub enum Fact {
     // What objects say
     /// The fields of an object that translation reads.
     Object(ObjectKey),
-    /// Whether there is such an object.
+    /// Whether there is such an object; of none that is fetched on demand.
     Existence(ObjectKey),
     /// All Gateways, with all their fields.
     Gateways,
@@ -66,6 +66,16 @@ pub enum Fact {
     Entrance,
     /// Everything else in the settings.
     Settings,
+}
+
+impl Fact {
+    /// The object that has to be fetched for it, if it is of a kind that is fetched on demand.
+    pub(crate) fn on_demand(&self) -> Option<&ObjectKey> {
+        match self {
+            Self::Object(key) if key.kind.resource().on_demand => Some(key),
+            _ => None,
+        }
+    }
 }
 
 /// The facts that differ once an object has changed from `before` to `after`. One of the two may be missing.

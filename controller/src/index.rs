@@ -7,7 +7,9 @@
 //!                    stale routes, hosts of Ingresses -> slots -> tables  routes.rs
 //!                    stale endpoints -> endpoint pools, no table
 //!                    stale addresses -> owners of addresses            addresses.rs
+//!                    certificates that are shown                       certificates.rs
 //! update_statuses()  stale statuses                                   statuses.rs
+//! survey()           as publish(), for what the units read             demand.rs
 //! ```
 //!
 //! A unit of translation reads through a [`Reader`]; what it read is recorded, and when a fact changes, the units that
@@ -15,6 +17,8 @@
 //! makes of the same objects.
 
 mod addresses;
+mod certificates;
+mod demand;
 mod dependencies;
 mod live;
 mod patch;
@@ -29,8 +33,8 @@ use std::{
     sync::Arc,
 };
 
-use portcullis_routing::{ClusterAddresses, HostPattern, ListenerId, ListenerOwner, PortKey, Table};
-use portcullis_tls::{Certificates, PortCertificates};
+use portcullis_routing::{ClusterAddresses, ListenerId, ListenerOwner, PortKey, Table};
+use portcullis_tls::Certificates;
 
 use crate::{
     Bindings, Problem, Publication,
@@ -64,6 +68,9 @@ pub struct Index {
     /// The objects of served namespaces.
     snapshot: Snapshot,
     scope: Scope,
+    /// The objects that the source has fetched, if only to find that there is none; `None` if it has everything at
+    /// hand.
+    fetched: Option<BTreeSet<ObjectKey>>,
     bindings: Bindings,
     pools: Pools,
     addresses: Addresses,
@@ -80,6 +87,10 @@ pub struct Index {
     /// Whether listeners have been translated since the last call of [`Index::desired_services`].
     is_desired_new: bool,
     complete: bool,
+    /// Whether everything has been translated once.
+    is_translated: bool,
+    /// Whether a publication would differ from the last one.
+    is_unpublished: bool,
     publications: u64,
 }
 
@@ -105,6 +116,7 @@ impl Index {
             settings,
             snapshot: Snapshot::default(),
             scope,
+            fetched: None,
             bindings: Bindings::new(),
             pools: Pools::default(),
             addresses: Addresses::default(),
@@ -118,6 +130,8 @@ impl Index {
             own_certificates: Arc::default(),
             is_desired_new: false,
             complete: false,
+            is_translated: false,
+            is_unpublished: true,
             publications: 0,
         }
     }
@@ -146,6 +160,7 @@ impl Index {
     /// Applies changes; nothing is translated before [`Index::publish`].
     pub fn apply(&mut self, changes: impl IntoIterator<Item = Change>) {
         for change in changes {
+            self.note_fetched(change.key());
             let Some(change) = self.scope.filter(change, &self.settings) else { continue };
             let key = change.key().clone();
             self.apply_served([change]);
@@ -246,6 +261,12 @@ impl Index {
         if !self.complete {
             return None;
         }
+        self.renew();
+        std::mem::take(&mut self.is_unpublished).then(|| self.publication())
+    }
+
+    /// Translates what is stale.
+    fn renew(&mut self) {
         let is_live_new = self.renew_live_settings();
         let are_listeners_new = self.renew_stale_listeners();
         self.renew_owners(are_listeners_new);
@@ -255,6 +276,7 @@ impl Index {
             snapshot: &self.snapshot,
             reader: Reader::new(&self.snapshot, &self.settings, None)
                 .with_owners(self.owners.as_ref())
+                .with_fetched(self.fetched.as_ref())
                 .noting(),
             listeners: &self.listeners,
             pools: &self.pools,
@@ -263,14 +285,15 @@ impl Index {
         self.addresses.renew(&self.snapshot, &self.settings, &mut self.units.stale);
         self.fill_pools();
 
-        let mut changed = self.publications == 0 || is_live_new;
         let frame = self.frame.take();
         let shares = self.renew_shared(frame.is_some(), &slots);
         let is_shared_new = !shares.is_empty();
         let patch = Patch { frame, slots, shares };
-        changed |= patch.carry_out(&mut self.table, &self.listeners, self.routes.tables(), &self.shared);
-        changed |= self.renew_certificates(is_shared_new);
-        changed.then(|| self.publication())
+        let is_table_new =
+            patch.carry_out(&mut self.table, &self.listeners, self.routes.tables(), &self.shared);
+        let are_certificates_new = self.renew_certificates(is_shared_new);
+        self.is_unpublished |= is_live_new || is_table_new || are_certificates_new;
+        self.is_translated = true;
     }
 
     /// Determines which hosts routes and Ingresses share: all of them if the listeners may have changed, else those of
@@ -294,20 +317,6 @@ impl Index {
         changes
     }
 
-    /// Returns whether the certificates that are shown have changed.
-    fn renew_certificates(&mut self, is_shared_new: bool) -> bool {
-        if !is_shared_new && Arc::ptr_eq(&self.own_certificates, &self.listeners.certificates) {
-            return false;
-        }
-        self.own_certificates = Arc::clone(&self.listeners.certificates);
-        let now = self.shared.certificates(&self.own_certificates);
-        let is_other = !same_certificates(&self.certificates, &now);
-        if is_other {
-            self.certificates = now;
-        }
-        is_other
-    }
-
     /// Objects that nobody serves, as [`translate::unclaimed`] finds them; `None` if they are the same as before.
     pub fn unclaimed(&mut self) -> Option<Vec<Problem>> {
         if !self.complete || !std::mem::take(&mut self.units.stale.unclaimed) {
@@ -321,6 +330,9 @@ impl Index {
 
     /// The desired Services of Gateways; `None` where nothing that they depend on has changed since the last call.
     pub fn desired_services(&mut self) -> Option<DesiredServices> {
+        if !self.complete {
+            return None;
+        }
         std::mem::take(&mut self.is_desired_new).then(|| DesiredServices::of(&self.snapshot, &self.listeners))
     }
 
@@ -345,8 +357,10 @@ impl Index {
         if !std::mem::take(&mut self.units.stale.listeners) {
             return false;
         }
-        let reader =
-            Reader::new(&self.snapshot, &self.settings, None).with_owners(self.owners.as_ref()).noting();
+        let reader = Reader::new(&self.snapshot, &self.settings, None)
+            .with_owners(self.owners.as_ref())
+            .with_fetched(self.fetched.as_ref())
+            .noting();
         let now = translate::listeners(&reader, &self.pools.certificates);
         self.units.record(Unit::Listeners, &reader);
         let before = std::mem::replace(&mut self.listeners, now);
@@ -370,7 +384,7 @@ impl Index {
         let stale = std::mem::take(&mut self.units.stale.endpoints);
         translate::fill(&self.snapshot, backends.take_fresh());
         // At first every pool is fresh.
-        for service in stale.iter().filter(|_| self.publications > 0) {
+        for service in stale.iter().filter(|_| self.is_translated) {
             translate::fill(&self.snapshot, backends.of_service(&service.namespace, &service.name));
         }
     }
@@ -382,23 +396,4 @@ fn gateway_of(listener: &ListenerId) -> Option<ObjectKey> {
         ListenerOwner::Gateway { namespace, name } => Some(ObjectKey::new(Kind::Gateway, namespace, name)),
         ListenerOwner::ListenerSet { .. } | ListenerOwner::IngressHost(_) => None,
     }
-}
-
-/// Whether the same certificates are shown for the same hosts. The pool keeps equal ones as one value.
-fn same_certificates(one: &Certificates, other: &Certificates) -> bool {
-    let same_listener = |other: &PortCertificates, host: &HostPattern, certificates: &[Arc<_>]| {
-        other.listeners.get(host).is_some_and(|found| {
-            found.certificates.len() == certificates.len()
-                && found.certificates.iter().zip(certificates).all(|(a, b)| Arc::ptr_eq(a, b))
-        })
-    };
-    let same_port = |one: &PortCertificates, other: &PortCertificates| {
-        one.listeners.len() == other.listeners.len()
-            && one.listeners.iter().all(|(host, t)| same_listener(other, host, &t.certificates))
-    };
-    one.ports.len() == other.ports.len()
-        && one
-            .ports
-            .iter()
-            .all(|(port, one)| other.ports.get(port).is_some_and(|other| same_port(one, other)))
 }

@@ -29,8 +29,8 @@ pub struct Resource {
     /// Whether a CRD defines it.
     pub has_definition: bool,
     pub status: StatusUse,
-    /// The kinds whose objects decide what one of this kind means.
-    pub reads: &'static [Kind],
+    /// Whether only those objects are read that translation asks for; watches tell which there are.
+    pub on_demand: bool,
     /// The kind of its rules in the routing table.
     pub route: Option<RouteKind>,
     pub name_form: NameForm,
@@ -116,7 +116,7 @@ const fn built_in(api_version: &'static str, name: &'static str, plural: &'stati
         scope: Scope::Namespace,
         has_definition: false,
         status: StatusUse::Ignored,
-        reads: &[],
+        on_demand: false,
         route: None,
         name_form: NameForm::Subdomain,
         has_spec: true,
@@ -249,17 +249,12 @@ kinds! {
         GatewayClass = Resource {
             scope: Scope::Cluster,
             status: StatusUse::Written(StatusShape::Conditions),
-            reads: &[Kind::GatewayParameters],
             ..gateway_api("GatewayClass", "gatewayclasses")
         };
     }
     Gateway in gateways: Sorted<ir::Gateway> {
         Gateway = Resource {
             status: StatusUse::Written(StatusShape::Listeners),
-            reads: &[
-                Kind::GatewayClass, Kind::GatewayParameters, Kind::ReferenceGrant, Kind::Ingress, Kind::Service,
-                Kind::Secret,
-            ],
             ..gateway_api("Gateway", "gateways")
         };
     }
@@ -276,14 +271,12 @@ kinds! {
     Route in routes: Sorted<ir::Route> {
         HttpRoute = Resource {
             status: StatusUse::Written(StatusShape::Parents),
-            reads: &[Kind::Gateway, Kind::ReferenceGrant, Kind::Service, Kind::Namespace],
             route: Some(RouteKind::Http),
             ..gateway_api("HTTPRoute", "httproutes")
         };
         GrpcRoute = Resource {
             other_versions: &[],
             status: StatusUse::Written(StatusShape::Parents),
-            reads: &[Kind::Gateway, Kind::ReferenceGrant, Kind::Service, Kind::Namespace],
             route: Some(RouteKind::Grpc),
             ..gateway_api("GRPCRoute", "grpcroutes")
         };
@@ -298,7 +291,6 @@ kinds! {
     Ingress in ingresses: Sorted<ir::Ingress> {
         Ingress = Resource {
             status: StatusUse::Written(StatusShape::LoadBalancer),
-            reads: &[Kind::Gateway, Kind::IngressClass, Kind::Service, Kind::Secret],
             route: Some(RouteKind::Ingress),
             ..built_in("networking.k8s.io/v1", "Ingress", "ingresses")
         };
@@ -325,8 +317,8 @@ kinds! {
     }
     Secret in secrets: Sorted<ir::Secret> {
         Secret = Resource {
-            // Only those that somebody refers to are read.
             watched_versions: &[],
+            on_demand: true,
             has_spec: false,
             ..built_in("v1", "Secret", "secrets")
         };

@@ -5,9 +5,9 @@ pub mod folder;
 
 pub use folder::{Folder, FolderError, FolderOptions};
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
-use crate::{Problem, snapshot::Change, translate::Bundle};
+use crate::{Problem, ir::ObjectKey, snapshot::Change, translate::Bundle};
 
 /// What a source tells at one time.
 ///
@@ -20,17 +20,47 @@ pub struct Delta {
     pub changes: Vec<Change>,
     /// All that is wrong with what the source reads, as it is now; `None` is as before.
     pub problems: Option<Arc<[Problem]>>,
-    /// Whether every object that exists has now been told; nothing is published before.
-    pub complete: bool,
+    /// Objects that were fetched on demand and are not watched any more, since nothing reads them.
+    pub released: Vec<ObjectKey>,
+    /// How much of what exists has now been told.
+    pub extent: Extent,
     /// The releases that the CRDs of the Gateway API are of; `None` is as before.
     pub bundle: Option<Bundle>,
-    /// Which one it is, for a source whose deltas are referred to ([`crate::StatusFeed::news`]).
+    /// Which one it is, for a source whose deltas are referred to ([`Demand`], [`crate::StatusFeed::news`]).
     pub sequence: u64,
 }
 
 impl Delta {
     /// Whether it says nothing.
     pub fn is_empty(&self) -> bool {
-        self.changes.is_empty() && self.problems.is_none() && !self.complete && self.bundle.is_none()
+        let Self { changes, problems, released, extent, bundle, sequence: _ } = self;
+        changes.is_empty()
+            && problems.is_none()
+            && released.is_empty()
+            && *extent == Extent::Partial
+            && bundle.is_none()
     }
+}
+
+/// How much of what exists has been told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Extent {
+    /// As much as before, or a part of the rest.
+    #[default]
+    Partial,
+    /// Every object but those that are fetched on demand ([`crate::kinds::Resource::on_demand`]): it is asked which of
+    /// these are read, and [`Demand`] answers. Asked again once those have been told, since they may lead to others.
+    References,
+    /// Every object. Nothing is published before.
+    Complete,
+}
+
+/// What a source has to fetch of the kinds that are fetched on demand: what translation reads, whether it exists or
+/// not. The source tells of each, with a [`Change::Delete`] where there is none. A source that has every object at
+/// hand, as a folder has, needs none of this.
+#[derive(Clone, Debug, Default)]
+pub struct Demand {
+    /// The last delta whose objects were translated for it.
+    pub sequence: u64,
+    pub objects: Arc<BTreeSet<ObjectKey>>,
 }

@@ -31,9 +31,9 @@ impl Running {
         let namespaces = vec!["infra".to_owned(), "shop".to_owned()];
         let options =
             ClusterOptions { settings_map: settings_map.clone(), namespaces, ..ClusterOptions::default() };
-        tokio::spawn(cluster::watch(server.client(), options, outlets));
         tokio::spawn(async move { while seen.recv().await.is_some() {} });
         let (controller, handle) = Controller::of(deltas, Settings { settings_map, ..Settings::default() });
+        tokio::spawn(cluster::watch(server.client(), options, handle.demand(), outlets));
         let (to, publications) = watch::channel(None);
         tokio::spawn(controller.run(move |publication| drop(to.send_replace(Some(publication)))));
         Self { publications, handle, progress }

@@ -13,7 +13,7 @@ use portcullis_controller::{
     Problem, Severity,
     ir::{Kind, Namespace, Object, ObjectKey},
     snapshot::{Change, Snapshot},
-    source::{Delta, Folder, FolderError, FolderOptions},
+    source::{Delta, Extent, Folder, FolderError, FolderOptions},
 };
 use tempfile::TempDir;
 
@@ -30,9 +30,9 @@ fn the_first_scan_tells_everything_and_is_complete() {
     site.write(".hidden.yaml", &service("hidden", 80));
     site.write(".git/config.yaml", &service("git", 80));
     let delta = site.scan();
-    assert!(delta.complete);
+    assert_eq!(delta.extent, Extent::Complete);
     assert_eq!(site.services(), ["api", "json", "web"]);
-    assert!(!site.scan().complete, "only once");
+    assert_eq!(site.scan().extent, Extent::Partial, "only once");
 }
 
 #[test]

@@ -38,6 +38,8 @@ enum Event {
     FailProvisioning(u8),
     Allocate(u64),
     Settings(u16),
+    /// Everything is translated, and nothing is published.
+    Survey,
     Publish,
 }
 
@@ -54,6 +56,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         1 => any::<u8>().prop_map(Event::FailProvisioning),
         2 => any::<u64>().prop_map(Event::Allocate),
         1 => any::<u16>().prop_map(Event::Settings),
+        1 => Just(Event::Survey),
         4 => Just(Event::Publish),
     ];
     prop::collection::vec(event, 1..120)
@@ -81,11 +84,12 @@ proptest! {
                 Event::FailProvisioning(bits) => running.fail_provisioning(bits),
                 Event::Allocate(bits) => running.allocate(bits),
                 Event::Settings(bits) => running.set(bits),
+                Event::Survey => running.index.survey(),
                 Event::Publish => running.compare()?,
             }
         }
         running.compare()?;
-        running.compare_addresses()?;
+        running.compare_beside_table()?;
     }
 
     #[test]
@@ -107,7 +111,7 @@ proptest! {
             running.compare()?;
         }
         prop_assert_eq!(running.index.snapshot().routes.len(), snapshot.routes.len());
-        running.compare_addresses()?;
+        running.compare_beside_table()?;
     }
 }
 
@@ -270,11 +274,18 @@ impl Running {
         self.index.set_allocation(Arc::clone(&self.settings.allocation));
     }
 
-    /// Publishes, and holds what is served and said since then against a full translation.
+    fn publish(&mut self) {
+        self.last = self.index.publish().or(self.last.take());
+    }
+
+    /// Publishes, says of what is read that it is not there, as a source that fetches does, and holds what is served and
+    /// said since then against a full translation.
     fn compare(&mut self) -> Result<(), TestCaseError> {
-        if let Some(publication) = self.index.publish() {
-            self.last = Some(publication);
-        }
+        self.publish();
+        let is_missing = |key: &&ObjectKey| self.all.get(key).is_none();
+        let missing: Vec<_> = self.index.demand().iter().filter(is_missing).cloned().collect();
+        self.index.apply(missing.into_iter().map(Change::Delete));
+        self.publish();
         self.index.update_statuses(&mut self.statuses);
         let Some(Publication { table, certificates, live }) = &self.last else {
             return Err(TestCaseError::fail("nothing was published"));
@@ -288,12 +299,13 @@ impl Running {
         Ok(())
     }
 
-    /// Holds what is known of addresses against what another index knows, which has seen nothing else.
-    fn compare_addresses(&self) -> Result<(), TestCaseError> {
+    /// Holds what is known of addresses, and what is read on demand, against what another index knows, which has seen
+    /// nothing else.
+    fn compare_beside_table(&self) -> Result<(), TestCaseError> {
         let mut fresh = Index::new(self.settings.clone());
         fresh.apply(self.all.objects().map(Change::Apply));
-        fresh.complete();
-        fresh.publish();
+        fresh.survey();
+        prop_assert_eq!(self.index.demand(), fresh.demand());
         let (known, want) = (self.index.cluster_addresses(), fresh.cluster_addresses());
         prop_assert_eq!(known.owners(), want.owners());
         prop_assert_eq!(known.grants(), want.grants());

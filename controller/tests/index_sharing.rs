@@ -7,7 +7,7 @@ use std::sync::Arc;
 use portcullis_controller::{
     Bindings, Index, Publication, Settings, ir::ObjectKey, objects, snapshot::Change, status::Statuses, yaml,
 };
-use portcullis_routing::{Backend, HostPattern, HostTable, Listener, PortKey, Table};
+use portcullis_routing::{Backend, Endpoints, HostPattern, HostTable, Listener, PortKey, Table};
 
 const ROUTES: usize = 200;
 
@@ -39,15 +39,7 @@ fn endpoint_slices_reach_pools_and_no_table() {
     let mut site = Site::new();
     let before = site.publish().unwrap();
     site.index.update_statuses(&mut Statuses::default());
-    let address = || {
-        let backend = backend(&before, 7);
-        match &**backend.endpoints.load() {
-            portcullis_routing::Endpoints::Addresses(all) => {
-                all.iter().map(|e| e.address.to_string()).collect()
-            }
-            portcullis_routing::Endpoints::Name { .. } => Vec::new(),
-        }
-    };
+    let address = || addresses(&backend(&before, 7));
     assert_eq!(address(), ["10.0.0.1:8080"]);
     site.apply(&slice("s7", "10.0.0.9"));
     assert!(site.publish().is_none());
@@ -118,6 +110,19 @@ fn nothing_is_published_before_everything_was_told() {
     assert!(index.publish().is_none(), "nothing happened since");
 }
 
+#[test]
+fn a_survey_translates_and_publishes_nothing() {
+    let mut site = Site::incomplete();
+    site.index.survey();
+    assert!(site.publish().is_none() && site.index.desired_services().is_none());
+    assert!(!site.index.has_stale_statuses() && site.index.unclaimed().is_none());
+    site.apply(&slice("s7", "10.0.0.9"));
+    site.index.complete();
+    let first = site.publish().unwrap();
+    assert_eq!(addresses(&backend(&first, 7)), ["10.0.0.9:8080"]);
+    assert!(site.index.desired_services().is_some() && site.index.has_stale_statuses());
+}
+
 /// One Gateway of many routes, another listener on its port, and one on another port.
 struct Site {
     index: Index,
@@ -125,6 +130,12 @@ struct Site {
 
 impl Site {
     fn new() -> Self {
+        let mut site = Self::incomplete();
+        site.index.complete();
+        site
+    }
+
+    fn incomplete() -> Self {
         let mut site = Self { index: Index::new(Settings::default()) };
         site.apply(
             "apiVersion: gateway.networking.k8s.io/v1\nkind: GatewayClass\nmetadata: {name: c}\n\
@@ -140,7 +151,6 @@ impl Site {
             site.apply(&slice(&name, "10.0.0.1"));
         }
         site.apply(&service("other"));
-        site.index.complete();
         site
     }
 
@@ -165,6 +175,13 @@ fn host(publication: &Publication, i: usize) -> Arc<HostTable> {
 fn backend(publication: &Publication, i: usize) -> Arc<Backend> {
     let table = host(publication, i);
     Arc::clone(table.entries()[0].rule.backends.all()[0].backend.as_ref().unwrap())
+}
+
+fn addresses(backend: &Backend) -> Vec<String> {
+    match &**backend.endpoints.load() {
+        Endpoints::Addresses(all) => all.iter().map(|e| e.address.to_string()).collect(),
+        Endpoints::Name { .. } => Vec::new(),
+    }
 }
 
 fn exact(host: &str) -> HostPattern {

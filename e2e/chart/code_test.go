@@ -135,18 +135,20 @@ func TestMessagesInTheRunbookAreThoseOfTheCode(t *testing.T) {
 // A kind that the controller reads, as it says itself: up to its plural what differs from the usual, then the next one.
 var kindRow = regexp.MustCompile(`(?s)= Resource \{(.*?)\.\.\w+\([^)]*"([a-z]+)"\)`)
 
-// What is watched beside the kinds: some of its Secrets, and which CRDs there are.
+// What is watched beside the kinds: which CRDs there are.
 var alsoWatched = regexp.MustCompile(`plural: "([a-z]+)"`)
 
 func TestMayReadWhatIsWatchedAndWriteItsStatus(t *testing.T) {
 	rows := kindRow.FindAllStringSubmatch(read(t, "controller/src/kinds.rs"), -1)
 	also := alsoWatched.FindAllStringSubmatch(read(t, "controller/src/source/cluster/kinds.rs"), -1)
-	if len(rows) < 13 || len(also) < 2 {
+	if len(rows) < 13 || len(also) < 1 {
 		t.Fatalf("only %d kinds found in kinds.rs, and %d resources beside them", len(rows), len(also))
 	}
-	var watched, written []string
+	var watched, written, fetched []string
 	for _, row := range rows {
-		if !strings.Contains(row[1], "watched_versions: &[]") {
+		if strings.Contains(row[1], "on_demand: true") {
+			fetched = append(fetched, row[2])
+		} else if !strings.Contains(row[1], "watched_versions: &[]") {
 			watched = append(watched, row[2])
 		}
 		if strings.Contains(row[1], "StatusUse::Written(") {
@@ -156,8 +158,9 @@ func TestMayReadWhatIsWatchedAndWriteItsStatus(t *testing.T) {
 	for _, resource := range also {
 		watched = append(watched, resource[1])
 	}
-	if len(watched) < 13 || len(written) < 5 {
-		t.Fatalf("only %v are watched, and statuses written of %v", watched, written)
+	watched = append(watched, fetched...)
+	if len(watched) < 13 || len(written) < 5 || len(fetched) < 1 {
+		t.Fatalf("only %v are watched, %v fetched, and statuses written of %v", watched, fetched, written)
 	}
 	forEachCase(t, func(t *testing.T, objects objects) {
 		for namespace, rules := range permissions(objects) {
@@ -166,6 +169,11 @@ func TestMayReadWhatIsWatchedAndWriteItsStatus(t *testing.T) {
 					if !allowed(rules, plural, verb) {
 						t.Errorf("namespace %q: may not %s %s", namespace, verb, plural)
 					}
+				}
+			}
+			for _, plural := range fetched {
+				if !allowed(rules, plural, "get") {
+					t.Errorf("namespace %q: may not get %s", namespace, plural)
 				}
 			}
 			for _, plural := range written {

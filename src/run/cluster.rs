@@ -89,7 +89,8 @@ pub(super) fn start(
         ..ClusterOptions::default()
     };
     let outlets = Outlets { deltas, seen, progress: readiness.progress.clone() };
-    tokio::spawn(cluster::watch(client.clone(), options, outlets));
+    let demand = readiness.controller.demand();
+    tokio::spawn(cluster::watch(client.clone(), options, demand, outlets));
 
     let (leads, leading) = watch::channel(false);
     let _ = readiness.leads.set(leading.clone());

@@ -3,13 +3,17 @@
 //! Facts and units are numbered, and a unit's reads are kept as numbers, since there are thousands of routes and each
 //! reads several facts.
 
-use std::hash::{BuildHasher, Hash};
+use std::{
+    collections::BTreeSet,
+    hash::{BuildHasher, Hash},
+    sync::Arc,
+};
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
 use super::Unit;
-use crate::facts::Fact;
+use crate::{facts::Fact, ir::ObjectKey};
 
 /// What each unit of translation read when it was translated last.
 #[derive(Debug, Default)]
@@ -20,6 +24,8 @@ pub(super) struct Dependencies {
     readers: Vec<Numbers>,
     /// By unit: the facts that it read, in the order of their numbers.
     reads: Vec<Box<[u32]>>,
+    /// The objects that units read, of the kinds that are fetched on demand.
+    on_demand: Arc<BTreeSet<ObjectKey>>,
 }
 
 impl Dependencies {
@@ -54,9 +60,18 @@ impl Dependencies {
         readers.into_iter().flatten().filter_map(|unit| self.units.get(*unit))
     }
 
+    /// The objects that units read or found missing, of the kinds that are fetched on demand. Another value where it
+    /// may have changed.
+    pub(super) fn on_demand(&self) -> &Arc<BTreeSet<ObjectKey>> {
+        &self.on_demand
+    }
+
     fn enter(&mut self, fact: Fact) -> u32 {
         if let Some(number) = self.facts.find(&fact) {
             return number;
+        }
+        if let Some(key) = fact.on_demand() {
+            Arc::make_mut(&mut self.on_demand).insert(key.clone());
         }
         let number = self.facts.enter(fact);
         place(&mut self.readers, number, Numbers::default());
@@ -64,9 +79,13 @@ impl Dependencies {
     }
 
     fn forget_unread(&mut self, fact: u32) {
-        if self.readers[fact as usize].all().is_empty() {
-            self.facts.forget(fact);
+        if !self.readers[fact as usize].all().is_empty() {
+            return;
         }
+        if let Some(key) = self.facts.get(fact).and_then(Fact::on_demand) {
+            Arc::make_mut(&mut self.on_demand).remove(key);
+        }
+        self.facts.forget(fact);
     }
 }
 
@@ -216,6 +235,30 @@ mod tests {
         }
         assert!(dependencies.facts.numbers.is_empty() && dependencies.units.numbers.is_empty());
         assert!(readers(&dependencies, &service(0)).is_empty());
+    }
+
+    #[test]
+    fn what_is_on_demand_has_a_reader() {
+        let secret = |name: &str| ObjectKey::new(Kind::Secret, "shop", name);
+        let reads = |names: &[&str]| names.iter().map(|name| Fact::Object(secret(name))).collect::<Vec<_>>();
+        let mut dependencies = Dependencies::default();
+        for (route_number, names, want) in [
+            (0, &["a", "b"][..], &["a", "b"][..]),
+            (1, &["b", "c"], &["a", "b", "c"]),
+            (0, &["a"], &["a", "b", "c"]),
+            (1, &["c"], &["a", "c"]),
+            (0, &[], &["c"]),
+            (0, &["b"], &["b", "c"]),
+            (1, &[], &["b"]),
+        ] {
+            let others = [service(0), Fact::Existence(secret("d"))];
+            dependencies.record(route(route_number), reads(names).into_iter().chain(others).collect());
+            let on_demand: Vec<_> = dependencies.on_demand().iter().map(|key| &*key.name).collect();
+            assert_eq!(on_demand, want, "after route {route_number} read {names:?}");
+        }
+        let before = Arc::clone(dependencies.on_demand());
+        dependencies.record(route(2), [reads(&["b"]), vec![service(1)]].concat());
+        assert!(Arc::ptr_eq(&before, dependencies.on_demand()), "a second reader changes nothing");
     }
 
     #[test]

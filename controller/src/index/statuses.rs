@@ -24,7 +24,9 @@ impl Index {
             return changed;
         }
         for key in std::mem::take(&mut self.units.stale.statuses) {
-            let reader = Reader::new(&self.snapshot, &self.settings, Some(&self.bindings)).noting();
+            let reader = Reader::new(&self.snapshot, &self.settings, Some(&self.bindings))
+                .with_fetched(self.fetched.as_ref())
+                .noting();
             let report = self.report(&key, &reader);
             self.units.record(Unit::Status(key.clone()), &reader);
             changed.extend(statuses.set(&key, report).then_some(key));

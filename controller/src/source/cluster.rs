@@ -4,8 +4,8 @@
 //! a task for each kind (and namespace): list, watch, decode, compare   watching.rs, reading.rs, trouble.rs
 //!   -> one task that aggregates what they tell                         aggregation.rs
 //!        the CRDs that there are                                       definitions.rs
-//!        the Secrets that somebody refers to                           secrets.rs
-//!   -> Delta        to the controller
+//!        the objects that translation reads, fetched on demand         on_demand.rs
+//!   -> Delta        to the controller; Demand comes back from it
 //!   -> Sighting     to whoever writes statuses
 //!   -> Progress     what is not read yet, and what cannot be
 //! ```
@@ -18,8 +18,8 @@
 mod aggregation;
 mod definitions;
 mod kinds;
+mod on_demand;
 mod reading;
-mod secrets;
 mod trouble;
 mod watching;
 
@@ -34,7 +34,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::Delta;
+use super::{Delta, Demand};
 use crate::{
     Problem,
     cluster::{Observation, Sighting},
@@ -43,8 +43,8 @@ use crate::{
 };
 use aggregation::Aggregation;
 use definitions::Definitions;
-use kinds::{SECRETS, Watched, watched};
-use secrets::Noticed;
+use kinds::{Watched, watched};
+use on_demand::Noticed;
 use trouble::Trouble;
 use watching::Watching;
 
@@ -104,7 +104,8 @@ enum Happening {
     Changed(Change),
     Refused(Refusal),
     Seen(Observation),
-    Secret(Noticed),
+    /// Something about an object of a kind that is fetched on demand.
+    Noticed(Noticed),
     /// A CRD, by its name, and its release; nothing where it is gone.
     Definition(Box<str>, Option<Box<str>>),
     /// All that exists has been told.
@@ -122,11 +123,16 @@ struct Refusal {
     change: Option<Change>,
 }
 
-/// Watches until the receiver of deltas is gone.
-pub async fn watch(client: Client, options: ClusterOptions, outlets: Outlets) {
+/// Watches until the receiver of deltas is gone, or the sender of `demand`.
+pub async fn watch(
+    client: Client,
+    options: ClusterOptions,
+    mut demand: watch::Receiver<Demand>,
+    outlets: Outlets,
+) {
     let (to, mut told) = mpsc::channel(WAITING);
-    let mut watches: Vec<_> =
-        watched().iter().chain(SECRETS).flat_map(|watched| places(watched, &options.namespaces)).collect();
+    let kinds = watched().into_iter().chain(kinds::on_demand());
+    let mut watches: Vec<_> = kinds.flat_map(|watched| places(&watched, &options.namespaces)).collect();
     if let Some(map) = &options.settings_map {
         watches.push((kinds::settings(&map.name), Some((*map.namespace).to_owned())));
     }
@@ -135,10 +141,10 @@ pub async fn watch(client: Client, options: ClusterOptions, outlets: Outlets) {
     let mut later = Vec::new();
     for (id, (watched, namespace)) in watches.iter().cloned().enumerate() {
         let (to, definitions) = (to.clone(), definitions.subscribe());
-        let is_secret = watched.is_secret();
+        let is_on_demand = watched.is_on_demand();
         let place = (id, watched, namespace);
         let watching = Watching::new(place, client.clone(), options.watch_lasts, to, definitions);
-        match is_secret {
+        match is_on_demand {
             true => later.push(watching),
             false => drop(tasks.spawn(watching.run())),
         }
@@ -147,11 +153,6 @@ pub async fn watch(client: Client, options: ClusterOptions, outlets: Outlets) {
     let watched = watches.into_iter().map(|(watched, _)| watched).collect();
     let mut aggregation = Aggregation::new(client, &options, watched, definitions, outlets);
     loop {
-        if aggregation.knows_references() {
-            for watching in later.drain(..) {
-                tasks.spawn(watching.run());
-            }
-        }
         tokio::select! {
             first = told.recv() => {
                 let Some(first) = first else { return };
@@ -160,10 +161,20 @@ pub async fn watch(client: Client, options: ClusterOptions, outlets: Outlets) {
                     aggregation.take(more);
                 }
             }
-            (key, got) = aggregation.secrets.next() => aggregation.take_secret(&key, got),
+            (key, fetched) = aggregation.on_demand.next() => aggregation.take_fetched(&key, fetched),
+            changed = demand.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                let demand = demand.borrow_and_update().clone();
+                aggregation.take_demand(&demand);
+            }
         }
         if aggregation.hand_on().await.is_err() {
             return;
+        }
+        if aggregation.knows_demand() {
+            later.drain(..).for_each(|watching| drop(tasks.spawn(watching.run())));
         }
     }
 }

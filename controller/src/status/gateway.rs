@@ -170,8 +170,11 @@ fn listener_conditions(
 
 fn resolved_refs(listener: &ListenerState, condition: Condition) -> Condition {
     let errors: Vec<_> = listener.certificates.iter().flatten().filter_map(|c| c.as_ref().err()).collect();
-    if let Some(first) = errors.first() {
+    if let Some(first) = errors.iter().find(|error| !error.is_pending()) {
         return condition.no(first.reason(), sentences(&errors));
+    }
+    if let Some(pending) = errors.first() {
+        return condition.unknown(pending.reason(), sentences(&errors));
     }
     if listener.certificates.as_ref().is_some_and(Vec::is_empty) {
         return condition.no("InvalidCertificateRef", "tls.certificateRefs names no certificate");
@@ -247,7 +250,11 @@ fn programmed(listener: &ListenerState, own: Own<'_>, reader: &Reader<'_>) -> Re
         return not("Invalid", "the Gateway is not accepted".into());
     }
     if listener.certificates.is_some() && listener.usable_certificates().next().is_none() {
-        return not("Invalid", "no certificate can be loaded".into());
+        let mut errors = listener.certificates.iter().flatten().filter_map(|c| c.as_ref().err());
+        return match errors.find(|error| error.is_pending()) {
+            Some(pending) => not(pending.reason(), pending.to_string()),
+            None => not("Invalid", "no certificate can be loaded".into()),
+        };
     }
     let port = listener.point.port;
     if !reader.runs() {

@@ -30,6 +30,9 @@ pub enum CertificateRefError {
     NotPermitted { namespace: Box<str>, name: Box<str> },
     #[error("{0} not found")]
     NotFound(ObjectKey),
+    /// It is being fetched.
+    #[error("{0} has not been read yet")]
+    Pending(ObjectKey),
     #[error("{0} has no {1}")]
     Missing(ObjectKey, &'static str),
     #[error(
@@ -45,10 +48,16 @@ impl CertificateRefError {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::NotPermitted { .. } | Self::OverLimit(_) => "RefNotPermitted",
+            Self::Pending(_) => "Pending",
             Self::InvalidKind(_) | Self::NotFound(_) | Self::Missing(..) | Self::Invalid(..) => {
                 "InvalidCertificateRef"
             }
         }
+    }
+
+    /// Whether it is not known yet if there is anything wrong.
+    pub fn is_pending(&self) -> bool {
+        matches!(self, Self::Pending(_))
     }
 }
 
@@ -91,7 +100,11 @@ impl CertificatePool {
         reader: &Reader<'_>,
         key: &ObjectKey,
     ) -> Result<Arc<Certificate>, CertificateRefError> {
-        let secret = reader.secret(key).ok_or_else(|| CertificateRefError::NotFound(key.clone()))?;
+        let missing = || match reader.is_pending(key) {
+            true => CertificateRefError::Pending(key.clone()),
+            false => CertificateRefError::NotFound(key.clone()),
+        };
+        let secret = reader.secret(key).ok_or_else(missing)?;
         let part = |name| secret.data.get(name).ok_or(CertificateRefError::Missing(key.clone(), name));
         let (chain, private) = (part("tls.crt")?, part("tls.key")?);
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,7 +1,7 @@
 //! The view through which a unit of translation reads. It notes everything that the unit asks for, whether it exists or
 //! not, so that a later change of it makes the unit stale. No dependency is kept by hand.
 
-use std::{cell::RefCell, sync::Arc};
+use std::{cell::RefCell, collections::BTreeSet, sync::Arc};
 
 use portcullis_routing::PortKey;
 
@@ -24,6 +24,8 @@ pub struct Reader<'a> {
     /// `None` before the owners of hostnames are known.
     pub(super) owners: Option<&'a HostOwners>,
     bindings: Option<&'a Bindings>,
+    /// Of the objects that are fetched on demand, those that have been; `None` if every object is at hand.
+    fetched: Option<&'a BTreeSet<ObjectKey>>,
     /// `None` if reads are not recorded.
     noted: Option<RefCell<Vec<Fact>>>,
 }
@@ -41,7 +43,7 @@ pub enum Binding<'a> {
 impl<'a> Reader<'a> {
     /// Notes nothing. `bindings` is `None` where nothing runs.
     pub fn new(snapshot: &'a Snapshot, settings: &'a Settings, bindings: Option<&'a Bindings>) -> Self {
-        Self { snapshot, settings, owners: None, bindings, noted: None }
+        Self { snapshot, settings, owners: None, bindings, fetched: None, noted: None }
     }
 
     /// The same reader, recording what is read.
@@ -54,6 +56,12 @@ impl<'a> Reader<'a> {
     #[must_use]
     pub fn with_owners(self, owners: Option<&'a HostOwners>) -> Self {
         Self { owners, ..self }
+    }
+
+    /// The same reader with the objects that have been fetched, of those that are fetched on demand.
+    #[must_use]
+    pub fn with_fetched(self, fetched: Option<&'a BTreeSet<ObjectKey>>) -> Self {
+        Self { fetched, ..self }
     }
 
     /// What was read since the last call.
@@ -149,6 +157,12 @@ impl<'a> Reader<'a> {
     pub(crate) fn secret(&self, key: &ObjectKey) -> Option<&'a Arc<Secret>> {
         self.note_object(key);
         self.snapshot.secrets.get(key)
+    }
+
+    /// Whether an object that was not found is being fetched, so that it is not known yet whether there is one.
+    pub(crate) fn is_pending(&self, key: &ObjectKey) -> bool {
+        self.note_object(key);
+        self.fetched.is_some_and(|fetched| !fetched.contains(key))
     }
 
     pub(crate) fn namespace(&self, name: &str) -> Option<&'a Namespace> {

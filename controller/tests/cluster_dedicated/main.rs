@@ -19,7 +19,7 @@ use portcullis_controller::{
     ir::{Kind, ObjectKey},
     objects,
     snapshot::Change,
-    source::Delta,
+    source::{Delta, Extent},
     status::{Condition, ConditionType, GatewayStatus},
     translate::{DedicatedPorts, PortRange},
 };
@@ -99,7 +99,7 @@ const GATEWAYS: [&str; 3] = ["one", "two", "two.with.dots"];
 
 async fn read(server: Arc<ApiServer>, deltas: mpsc::Sender<Delta>) {
     let mut known = BTreeMap::new();
-    let mut complete = true;
+    let mut extent = Extent::Complete;
     loop {
         let mut changes = Vec::new();
         for (plural, api_version, key) in places() {
@@ -112,7 +112,7 @@ async fn read(server: Arc<ApiServer>, deltas: mpsc::Sender<Delta>) {
                 changes.push(object.map_or(Change::Delete(key), Change::Apply));
             }
         }
-        let delta = Delta { changes, complete: std::mem::take(&mut complete), ..Delta::default() };
+        let delta = Delta { changes, extent: std::mem::take(&mut extent), ..Delta::default() };
         if !delta.is_empty() && deltas.send(delta).await.is_err() {
             return;
         }

@@ -6,6 +6,7 @@
 mod api_server;
 mod events;
 mod leading;
+mod pending;
 mod refused;
 
 use std::{
@@ -74,7 +75,7 @@ impl Replica {
         let writer = Writer::new(server.client(), feed, seen, leadership, controllers, "pod-1");
         let refused = writer.refused();
         let mut tasks = JoinSet::new();
-        tasks.spawn(cluster::watch(server.client(), ClusterOptions::default(), outlets));
+        tasks.spawn(cluster::watch(server.client(), ClusterOptions::default(), handle.demand(), outlets));
         let bound = handle.clone();
         let table = Arc::new(Mutex::new(None));
         let published = Arc::clone(&table);

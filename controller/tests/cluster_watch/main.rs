@@ -5,16 +5,17 @@
 #[path = "../api_server/mod.rs"]
 mod api_server;
 mod kinds;
-mod secrets;
+mod on_demand;
 
 use std::time::Duration;
 
 use portcullis_controller::{
+    Controller, Settings,
     cluster::{Observation, Sighting},
     ir::{Kind, ObjectKey},
     snapshot::{Change, Snapshot},
     source::{
-        Delta,
+        Delta, Extent,
         cluster::{self, ClusterOptions, Outlets, Progress},
     },
 };
@@ -26,9 +27,9 @@ use tokio::{
 
 use api_server::{Answer, ApiServer, Fault, Log, objects::*};
 
-/// A source of the server's objects, and what it said.
+/// A source of the server's objects, and what it said; a controller says what is to be fetched.
 struct Reading {
-    deltas: mpsc::Receiver<Delta>,
+    deltas: mpsc::UnboundedReceiver<Delta>,
     seen: mpsc::Receiver<Sighting>,
     progress: watch::Receiver<Progress>,
     snapshot: Snapshot,
@@ -42,11 +43,18 @@ impl Reading {
     }
 
     fn with(server: &ApiServer, options: ClusterOptions) -> Self {
-        let (to_deltas, deltas) = mpsc::channel(64);
+        let (to_deltas, told) = mpsc::channel(64);
+        let (to_controller, of_controller) = mpsc::channel(64);
+        let (to_test, deltas) = mpsc::unbounded_channel();
+        let default_certificate = options.default_certificate.clone();
+        let settings = Settings { default_certificate, ..Settings::default() };
+        let (controller, handle) = Controller::of(of_controller, settings);
+        tokio::spawn(controller.run(drop));
+        tokio::spawn(tell_both(told, to_controller, to_test));
         let (to_seen, seen) = mpsc::channel(65536);
         let (to_progress, progress) = watch::channel(Progress::default());
         let outlets = Outlets { deltas: to_deltas, seen: to_seen, progress: to_progress };
-        tokio::spawn(cluster::watch(server.client(), options, outlets));
+        tokio::spawn(cluster::watch(server.client(), options, handle.demand(), outlets));
         let snapshot = Snapshot::default();
         Self { deltas, seen, progress, snapshot, complete: 0, refused: Vec::new() }
     }
@@ -55,8 +63,8 @@ impl Reading {
     async fn for_a_while(&mut self, seconds: u64) -> Vec<String> {
         let mut told = Vec::new();
         while let Ok(Some(delta)) = timeout(Duration::from_secs(seconds), self.deltas.recv()).await {
-            let Delta { changes, problems, complete, .. } = delta;
-            self.complete += usize::from(complete);
+            let Delta { changes, problems, released, extent, .. } = delta;
+            self.complete += usize::from(extent == Extent::Complete);
             if let Some(problems) = problems {
                 self.refused = problems.iter().map(ToString::to_string).collect();
             }
@@ -66,6 +74,10 @@ impl Reading {
                     Change::Delete(key) => format!("-{key}"),
                 });
                 self.snapshot.apply(change);
+            }
+            for key in released {
+                told.push(format!("released {key}"));
+                self.snapshot.apply(Change::Delete(key));
             }
         }
         told.sort();
@@ -86,6 +98,19 @@ impl Reading {
 
     fn unread(&self) -> Vec<&'static str> {
         self.progress.borrow().unread.iter().copied().collect()
+    }
+}
+
+async fn tell_both(
+    mut told: mpsc::Receiver<Delta>,
+    controller: mpsc::Sender<Delta>,
+    test: mpsc::UnboundedSender<Delta>,
+) {
+    while let Some(delta) = told.recv().await {
+        let _ = test.send(delta.clone());
+        if controller.send(delta).await.is_err() {
+            return;
+        }
     }
 }
 

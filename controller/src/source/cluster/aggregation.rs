@@ -13,7 +13,7 @@ use super::{
     ClusterOptions, Happening, Outlets, Progress, Refusal, Told,
     definitions::Definitions,
     kinds::{Reads, Watched},
-    secrets::{Got, Secrets},
+    on_demand::{Fetched, OnDemand},
     trouble::Trouble,
 };
 use crate::{
@@ -22,7 +22,7 @@ use crate::{
     ir::ObjectKey,
     problem::Severity,
     snapshot::Change,
-    source::Delta,
+    source::{Delta, Demand, Extent},
 };
 
 /// The receiver is gone.
@@ -33,20 +33,33 @@ pub(super) struct Aggregation {
     watches: Vec<Watched>,
     /// The watches that have reported everything once, or that are not waited for.
     settled: BTreeSet<usize>,
-    complete: bool,
+    stage: Stage,
     /// How many deltas were handed on.
     sequence: u64,
     changes: Vec<Change>,
+    released: Vec<ObjectKey>,
     seen: Vec<Observation>,
     refused: BTreeMap<ObjectKey, Vec<Problem>>,
     is_refused_new: bool,
     trouble: BTreeMap<usize, Trouble>,
-    pub(super) secrets: Secrets,
-    /// Whether it is known which Secrets are referred to.
-    knows_references: bool,
+    pub(super) on_demand: OnDemand,
+    /// Whether any of those was handed on since it was asked what to fetch: what it says may lead to others.
+    leads_further: bool,
     definitions: watch::Sender<Definitions>,
     are_definitions_new: bool,
     outlets: Outlets,
+}
+
+/// How far the start has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Objects are read that may refer to those that are fetched on demand.
+    References,
+    /// It is asked what to fetch, with the delta of this sequence.
+    Asked(u64),
+    /// That is being fetched.
+    Fetching,
+    Complete,
 }
 
 impl Aggregation {
@@ -60,15 +73,16 @@ impl Aggregation {
         let aggregation = Self {
             watches,
             settled: BTreeSet::new(),
-            complete: false,
+            stage: Stage::References,
             sequence: 0,
             changes: Vec::new(),
+            released: Vec::new(),
             seen: Vec::new(),
             refused: BTreeMap::new(),
             is_refused_new: false,
             trouble: BTreeMap::new(),
-            secrets: Secrets::new(client, &options.namespaces, options.default_certificate.as_ref()),
-            knows_references: false,
+            on_demand: OnDemand::new(client, &options.namespaces, options.default_certificate.clone()),
+            leads_further: false,
             definitions,
             are_definitions_new: false,
             outlets,
@@ -82,8 +96,8 @@ impl Aggregation {
             Happening::Changed(change) => self.change(change),
             Happening::Refused(refusal) => self.refuse(refusal),
             Happening::Seen(observation) => self.seen.push(observation),
-            Happening::Secret(noticed) => {
-                if let Some(change) = self.secrets.notice(noticed) {
+            Happening::Noticed(noticed) => {
+                if let Some(change) = self.on_demand.notice(noticed) {
                     self.change(change);
                 }
             }
@@ -105,12 +119,29 @@ impl Aggregation {
         }
     }
 
-    pub(super) fn take_secret(&mut self, key: &ObjectKey, got: Got) {
-        match self.secrets.done(key, got) {
+    pub(super) fn take_fetched(&mut self, key: &ObjectKey, fetched: Fetched) {
+        match self.on_demand.done(key, fetched) {
             Some(Ok(change)) => self.change(change),
             Some(Err(refusal)) => self.refuse(refusal),
             None => {}
         }
+    }
+
+    pub(super) fn take_demand(&mut self, demand: &Demand) {
+        for key in self.on_demand.want(&demand.objects) {
+            self.is_refused_new |= self.refused.remove(&key).is_some();
+            self.released.push(key);
+        }
+        if let Stage::Asked(sequence) = self.stage
+            && demand.sequence >= sequence
+        {
+            self.stage = Stage::Fetching;
+        }
+    }
+
+    /// Whether it is known what is wanted of the kinds that are fetched on demand.
+    pub(super) fn knows_demand(&self) -> bool {
+        matches!(self.stage, Stage::Fetching | Stage::Complete)
     }
 
     fn change(&mut self, change: Change) {
@@ -126,9 +157,8 @@ impl Aggregation {
     }
 
     fn hand_over(&mut self, change: Change) {
-        let released = self.secrets.refer(&change, self.knows_references);
+        self.leads_further |= change.key().kind.resource().on_demand;
         self.changes.push(change);
-        self.changes.extend(released);
     }
 
     fn settle(&mut self, watch: usize) {
@@ -192,42 +222,57 @@ impl Aggregation {
         self.outlets.progress.send_replace(Progress { unread, unreadable: unreadable.collect() });
     }
 
-    /// Whether all objects that may name a Secret have been read; Secrets are read from then on.
-    pub(super) fn knows_references(&mut self) -> bool {
-        let is_settled = |(watch, watched): (usize, &Watched)| {
-            !watched.refers_to_secrets() || self.settled.contains(&watch)
-        };
-        if !self.knows_references && self.watches.iter().enumerate().all(is_settled) {
-            self.knows_references = true;
-            self.secrets.begin();
-        }
-        self.knows_references
-    }
-
+    /// Hands on everything that is new.
     pub(super) async fn hand_on(&mut self) -> Result<(), Closed> {
-        let is_settled = self.settled.len() == self.watches.len() && self.secrets.is_settled();
-        let is_complete = !self.complete && is_settled;
-        if is_complete {
-            self.complete = true;
-            self.say_what_is_missing();
-        }
+        let extent = self.extent();
         let problems = std::mem::take(&mut self.is_refused_new)
             .then(|| self.refused.values().flatten().cloned().collect::<Arc<[_]>>());
         let bundle = std::mem::take(&mut self.are_definitions_new)
             .then(|| self.definitions.borrow().bundle())
             .flatten();
         let changes = last_of_each(std::mem::take(&mut self.changes));
-        let mut delta = Delta { changes, problems, complete: is_complete, bundle, sequence: 0 };
+        let released = std::mem::take(&mut self.released);
+        let mut delta = Delta { changes, problems, released, extent, bundle, sequence: 0 };
         if !delta.is_empty() {
             self.sequence += 1;
             delta.sequence = self.sequence;
             self.outlets.deltas.send(delta).await.map_err(|_| Closed)?;
+        }
+        match extent {
+            Extent::Partial => {}
+            Extent::References => {
+                self.stage = Stage::Asked(self.sequence);
+                self.leads_further = false;
+            }
+            Extent::Complete => {
+                self.stage = Stage::Complete;
+                self.say_what_is_missing();
+            }
         }
         for what in self.seen.drain(..) {
             // The writer of statuses may be gone; serving does not depend on it.
             let _ = self.outlets.seen.send(Sighting { sequence: self.sequence, what }).await;
         }
         Ok(())
+    }
+
+    /// How much has been told with what is handed on now.
+    fn extent(&self) -> Extent {
+        let are_settled = |is_waited_for: fn(&Watched) -> bool| {
+            let watches = self.watches.iter().enumerate();
+            let mut ids = watches.filter(|(_, watched)| is_waited_for(watched)).map(|(id, _)| id);
+            ids.all(|id| self.settled.contains(&id))
+        };
+        match self.stage {
+            Stage::References if are_settled(|watched| !watched.is_on_demand()) => Extent::References,
+            Stage::Fetching if are_settled(|_| true) && self.on_demand.is_settled() => {
+                match self.leads_further {
+                    true => Extent::References,
+                    false => Extent::Complete,
+                }
+            }
+            _ => Extent::Partial,
+        }
     }
 
     fn say_what_is_missing(&self) {

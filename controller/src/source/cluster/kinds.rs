@@ -2,10 +2,16 @@
 
 use std::borrow::Cow;
 
-use kube::api::{ApiResource, GroupVersionKind};
+use kube::{
+    Resource as _,
+    api::{ApiResource, DynamicObject, GroupVersionKind},
+};
 use serde_json::Value;
 
-use crate::kinds::{Kind, Scope, StatusUse};
+use crate::{
+    ir::ObjectKey,
+    kinds::{Kind, Scope, StatusUse},
+};
 
 /// A kind that is watched.
 #[derive(Clone, Debug)]
@@ -21,10 +27,8 @@ pub(super) struct Watched {
 pub(super) enum Reads {
     /// Objects, all of them.
     Objects { kind: Kind, has_status: bool },
-    /// Secrets of certificates, with their data.
-    Certificates,
-    /// Which other Secrets there are; those that somebody refers to are read one by one.
-    OtherSecrets,
+    /// Objects of a kind that is fetched on demand: whole, where many of them are wanted, or only which ones there are.
+    OnDemand { kind: Kind, whole: bool },
     /// Which kinds there are, and of which release.
     Definitions,
     /// The ConfigMap of settings.
@@ -36,14 +40,15 @@ impl Watched {
     pub(super) fn versions(&self) -> &'static [&'static str] {
         match self.reads {
             Reads::Objects { kind, .. } => kind.resource().watched_versions,
-            Reads::Certificates | Reads::OtherSecrets | Reads::Definitions | Reads::Settings => &["v1"],
+            Reads::OnDemand { .. } | Reads::Definitions | Reads::Settings => &["v1"],
         }
     }
 
     pub(super) fn resource(&self, version: &str) -> ApiResource {
         let (group, kind) = match self.reads {
-            Reads::Objects { kind, .. } => (kind.resource().group(), kind.as_str()),
-            Reads::Certificates | Reads::OtherSecrets => ("", "Secret"),
+            Reads::Objects { kind, .. } | Reads::OnDemand { kind, .. } => {
+                (kind.resource().group(), kind.as_str())
+            }
             Reads::Definitions => ("apiextensions.k8s.io", "CustomResourceDefinition"),
             Reads::Settings => ("", "ConfigMap"),
         };
@@ -54,7 +59,7 @@ impl Watched {
     pub(super) fn is_namespaced(&self) -> bool {
         match self.reads {
             Reads::Objects { kind, .. } => kind.resource().scope == Scope::Namespace,
-            Reads::Certificates | Reads::OtherSecrets | Reads::Settings => true,
+            Reads::OnDemand { .. } | Reads::Settings => true,
             Reads::Definitions => false,
         }
     }
@@ -63,22 +68,17 @@ impl Watched {
     pub(super) fn definition(&self) -> Option<String> {
         match self.reads {
             Reads::Objects { kind, .. } => kind.resource().definition(),
-            Reads::Certificates | Reads::OtherSecrets | Reads::Definitions | Reads::Settings => None,
+            Reads::OnDemand { .. } | Reads::Definitions | Reads::Settings => None,
         }
     }
 
     /// Whether of each object its metadata is enough.
     pub(super) fn metadata_only(&self) -> bool {
-        matches!(self.reads, Reads::OtherSecrets | Reads::Definitions)
+        matches!(self.reads, Reads::OnDemand { whole: false, .. } | Reads::Definitions)
     }
 
-    pub(super) fn is_secret(&self) -> bool {
-        matches!(self.reads, Reads::Certificates | Reads::OtherSecrets)
-    }
-
-    /// Whether its objects name Secrets.
-    pub(super) fn refers_to_secrets(&self) -> bool {
-        matches!(self.reads, Reads::Objects { kind, .. } if kind.resource().reads.contains(&Kind::Secret))
+    pub(super) fn is_on_demand(&self) -> bool {
+        matches!(self.reads, Reads::OnDemand { .. })
     }
 }
 
@@ -101,22 +101,42 @@ pub(super) fn settings(name: &str) -> Watched {
     Watched { plural: Kind::ConfigMap.resource().plural, reads: Reads::Settings, fields }
 }
 
-/// Watched as soon as it is known to which of them somebody refers.
-pub(super) const SECRETS: &[Watched] = &[
-    Watched {
-        plural: "secrets",
-        reads: Reads::Certificates,
-        fields: Some(Cow::Borrowed("type=kubernetes.io/tls")),
-    },
-    Watched {
-        plural: "secrets",
-        reads: Reads::OtherSecrets,
-        // Releases of Helm and tokens are many, large, and none of our business.
-        fields: Some(Cow::Borrowed(
-            "type!=kubernetes.io/tls,type!=helm.sh/release.v1,type!=kubernetes.io/service-account-token",
-        )),
-    },
-];
+/// The kinds that are fetched on demand. They are watched as soon as it is known which of their objects are wanted.
+pub(super) fn on_demand() -> impl Iterator<Item = Watched> {
+    let kinds = Kind::ALL.iter().filter(|kind| kind.resource().on_demand);
+    kinds.flat_map(|kind| {
+        parts(*kind).iter().map(|(whole, fields)| Watched {
+            plural: kind.resource().plural,
+            reads: Reads::OnDemand { kind: *kind, whole: *whole },
+            fields: fields.map(Cow::Borrowed),
+        })
+    })
+}
+
+/// By which watches the objects of a kind are noticed: whether whole, and which of them.
+fn parts(kind: Kind) -> &'static [(bool, Option<&'static str>)] {
+    match kind {
+        Kind::Secret => &[
+            (true, Some("type=kubernetes.io/tls")),
+            // Releases of Helm and tokens are many, large, and none of our business.
+            (
+                false,
+                Some(
+                    "type!=kubernetes.io/tls,type!=helm.sh/release.v1,type!=kubernetes.io/service-account-token",
+                ),
+            ),
+        ],
+        _ => &[(false, None)],
+    }
+}
+
+/// Where an object of a kind that is fetched on demand is had by itself.
+pub(super) fn path(key: &ObjectKey) -> String {
+    let resource = key.kind.resource();
+    let kind = GroupVersionKind::gvk(resource.group(), resource.version(), resource.name);
+    let of_kind = ApiResource::from_gvk_with_plural(&kind, resource.plural);
+    format!("{}/{}", DynamicObject::url_path(&of_kind, Some(&key.namespace)), key.name)
+}
 
 /// Of Secrets nothing else is ever used, and it is secret or large.
 const KEPT: [&str; 3] = ["tls.crt", "tls.key", "ca.crt"];

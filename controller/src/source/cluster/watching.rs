@@ -21,8 +21,8 @@ use super::{
     Happening, Refusal, Told,
     definitions::{Definitions, bundle},
     kinds::{Reads, Watched, reduce},
+    on_demand::Noticed,
     reading::{Events, Failure, Reader},
-    secrets::Noticed,
 };
 use crate::{
     cluster::{Live, Observation},
@@ -285,23 +285,24 @@ impl Watching {
                 let seen = live.map(|live| Happening::Seen(Observation::Seen(key, live)));
                 (content, happened.into_iter().chain(seen).collect())
             }
-            Reads::Certificates => {
-                let key = name.key(Kind::Secret);
-                let noticed = |change| match change {
+            Reads::OnDemand { kind, whole: true } => {
+                let noticed = |happening| match happening {
                     Happening::Changed(Change::Apply(object)) => {
-                        Happening::Secret(Noticed::Read(Box::new(object)))
+                        Happening::Noticed(Noticed::Read(Box::new(object)))
                     }
                     other => other,
                 };
-                let (content, happened) = self.decode(Kind::Secret, key, object, before);
+                let (content, happened) = self.decode(kind, name.key(kind), object, before);
                 (content, happened.map(noticed).into_iter().collect())
+            }
+            Reads::OnDemand { kind, whole: false } => {
+                (0, vec![Happening::Noticed(Noticed::Changed(name.key(kind)))])
             }
             Reads::Settings => {
                 let (content, happened) =
                     self.decode(Kind::ConfigMap, name.key(Kind::ConfigMap), object, before);
                 (content, happened.into_iter().collect())
             }
-            Reads::OtherSecrets => (0, vec![Happening::Secret(Noticed::Changed(name.key(Kind::Secret)))]),
             Reads::Definitions => {
                 let (plural, bundle) = (name.name.clone(), bundle(&object));
                 (0, vec![Happening::Definition(plural, Some(bundle))])
@@ -354,8 +355,8 @@ impl Watching {
             }
             // The deleted settings stay in force: they may forbid something.
             Reads::Settings => self.settings_are_missing().await,
-            Reads::Certificates | Reads::OtherSecrets => {
-                self.tell(Happening::Secret(Noticed::Gone(name.key(Kind::Secret)))).await
+            Reads::OnDemand { kind, .. } => {
+                self.tell(Happening::Noticed(Noticed::Gone(name.key(kind)))).await
             }
             Reads::Definitions => self.tell(Happening::Definition(name.name, None)).await,
         }

@@ -21,7 +21,7 @@ use crate::{
     objects,
     problem::Problem,
     snapshot::Change,
-    source::Delta,
+    source::{Delta, Extent},
 };
 
 /// The most problems that are told: they are for people to read.
@@ -105,9 +105,12 @@ impl State {
             self.problems = problems.into();
             Arc::clone(&self.problems)
         });
-        let complete = !std::mem::replace(&mut self.complete, true);
+        let extent = match std::mem::replace(&mut self.complete, true) {
+            false => Extent::Complete,
+            true => Extent::Partial,
+        };
         Scan {
-            delta: Delta { changes, problems, complete, ..Delta::default() },
+            delta: Delta { changes, problems, extent, ..Delta::default() },
             directories: listing.directories,
             again,
         }

@@ -37,7 +37,9 @@ pub(super) fn choose(
         let chosen = own.of_host(host, default.as_ref());
         if chosen.is_empty() {
             state.https = None;
-            dark.insert(host.clone());
+            if !own.pending.contains(host) {
+                dark.insert(host.clone());
+            }
         } else {
             shown.insert(hostname, chosen);
         }
@@ -66,6 +68,8 @@ struct Own {
     hosts: BTreeMap<HostPattern, (ObjectKey, Arc<Certificate>)>,
     /// Those of Ingresses that answer for every host: of several, the one that fits the server name is shown.
     every_host: Vec<Arc<Certificate>>,
+    /// The hosts whose certificate is being fetched.
+    pending: BTreeSet<HostPattern>,
 }
 
 impl Own {
@@ -94,6 +98,9 @@ impl Own {
             let section = ingress.tls.of_host(host);
             let Some(secret) = section.and_then(|section| section.secret.as_deref()) else { continue };
             match (read(secret), self.hosts.get(host)) {
+                (Err(error), _) if error.is_pending() => {
+                    self.pending.insert(host.clone());
+                }
                 (Err(error), _) => {
                     told.push(format!("TLS: the certificate of host {host} cannot be shown: {error}"))
                 }
@@ -110,6 +117,9 @@ impl Own {
             for secret in ingress.tls.iter().filter_map(|tls| tls.secret.as_deref()) {
                 match read(secret) {
                     Ok(certificate) => self.every_host.push(certificate),
+                    Err(error) if error.is_pending() => {
+                        self.pending.insert(HostPattern::Any);
+                    }
                     Err(error) => told.push(format!("TLS: {error}")),
                 }
             }

@@ -1,0 +1,109 @@
+//! What a source has to fetch of the kinds that are fetched on demand: what the units read.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use super::Index;
+use crate::{facts::Fact, ir::ObjectKey, snapshot::Change};
+
+impl Index {
+    /// Translates what has been applied, so that it is known what has to be fetched. Nothing is published for that.
+    /// From now on an object of [`Index::demand`] is pending until it is applied, as a change or as a deletion.
+    pub fn survey(&mut self) {
+        self.fetched.get_or_insert_default();
+        self.renew();
+    }
+
+    /// The objects that units read, or found missing, of the kinds that are fetched on demand. Another value where it
+    /// may have changed.
+    pub fn demand(&self) -> &Arc<BTreeSet<ObjectKey>> {
+        self.units.dependencies.on_demand()
+    }
+
+    /// Says that objects are not fetched any more. One that is read again by now is pending again.
+    pub fn release(&mut self, keys: impl IntoIterator<Item = ObjectKey>) {
+        for key in keys {
+            self.apply([Change::Delete(key.clone())]);
+            if self.fetched.as_mut().is_some_and(|fetched| fetched.remove(&key)) {
+                self.units.change(&Fact::Object(key));
+            }
+        }
+    }
+
+    /// Notes that the source has told of an object, if only that there is none.
+    pub(super) fn note_fetched(&mut self, key: &ObjectKey) {
+        let fetched = self.fetched.as_mut().filter(|_| key.kind.resource().on_demand);
+        if fetched.is_some_and(|fetched| fetched.insert(key.clone())) {
+            self.units.change(&Fact::Object(key.clone()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        index::Index,
+        ir::{Kind, Object, ObjectKey},
+        snapshot::Change,
+        status::{ConditionType, Statuses},
+        translate::{
+            Settings,
+            testing::{CLASS, snapshot},
+        },
+    };
+
+    const GATEWAY: &str = "
+kind: Gateway
+metadata: { name: edge, namespace: shop }
+spec:
+  gatewayClassName: portcullis
+  listeners:
+  - { name: https, port: 443, protocol: HTTPS, tls: { certificateRefs: [{ name: site }] } }
+";
+
+    /// The reason of the listener's `ResolvedRefs`; empty without the Gateway.
+    fn reason(index: &mut Index) -> &'static str {
+        index.publish();
+        let mut statuses = Statuses::default();
+        let (gateway, _) = gateway();
+        index.units.stale.statuses.insert(gateway.clone());
+        index.update_statuses(&mut statuses);
+        let Some(report) = statuses.get(&gateway) else { return "" };
+        let status = report.status.of_gateway().expect("it is one");
+        let mut conditions = status.listeners[0].conditions.iter();
+        conditions
+            .find(|condition| condition.kind == ConditionType::ResolvedRefs)
+            .expect("always there")
+            .reason
+    }
+
+    fn gateway() -> (ObjectKey, Change) {
+        let object = snapshot(GATEWAY).gateways.into_values().next().map(Object::Gateway).expect("one");
+        (object.meta().key.clone(), Change::Apply(object))
+    }
+
+    #[test]
+    fn what_was_released_is_pending_when_it_is_read_again() {
+        let secret = ObjectKey::new(Kind::Secret, "shop", "site");
+        let mut index = Index::new(Settings::default());
+        index.apply(snapshot(CLASS).objects().map(Change::Apply));
+        let (key, gateway) = gateway();
+        index.apply([gateway.clone()]);
+        index.survey();
+        assert!(index.demand().iter().eq([&secret]));
+        index.complete();
+        assert_eq!(reason(&mut index), "Pending");
+        index.apply([Change::Delete(secret.clone())]);
+        assert_eq!(reason(&mut index), "InvalidCertificateRef", "there is none");
+        // The source sees nothing of this as long as it is not told in between.
+        index.apply([Change::Delete(key.clone()), gateway.clone()]);
+        assert_eq!(reason(&mut index), "InvalidCertificateRef");
+        index.apply([Change::Delete(key)]);
+        assert_eq!((reason(&mut index), index.demand().len()), ("", 0));
+        index.apply([gateway]);
+        assert_eq!(reason(&mut index), "InvalidCertificateRef", "not released yet");
+        index.release([secret.clone()]);
+        assert_eq!(reason(&mut index), "Pending");
+        index.apply([Change::Delete(secret)]);
+        assert_eq!(reason(&mut index), "InvalidCertificateRef");
+    }
+}
