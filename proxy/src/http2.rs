@@ -11,6 +11,7 @@ mod streams;
 use std::{future::poll_fn, sync::Arc};
 
 use bytes::Bytes;
+use h2::Reason;
 use pingora_core::{
     apps::HttpServerApp as _,
     protocols::{Digest, http::ServerSession},
@@ -71,6 +72,10 @@ async fn accept(connection: Arc<Connection>, down: Box<DownIo>, port: &Port) {
     let mut draining = false;
     loop {
         let accepted = poll_fn(|cx| {
+            // Polled for the last time: the client reads in the GOAWAY which of its requests it may send again.
+            if connection.streams.is_closing() {
+                h2.abrupt_shutdown(Reason::NO_ERROR);
+            }
             // This task is woken when draining begins. New streams are still accepted until the client has seen the GOAWAY.
             if port.draining() && !std::mem::replace(&mut draining, true) {
                 h2.graceful_shutdown();

@@ -429,12 +429,15 @@ impl AsyncWrite for DownIo {
 
 impl Drop for DownIo {
     fn drop(&mut self) {
-        let mut transport = std::mem::replace(&mut self.transport, Transport::Gone);
         if self.admitted.as_ref().is_some_and(|admitted| admitted.held().goes()) {
-            // To make room, at once; where it can be said without waiting, it is said.
-            let _ = Pin::new(&mut transport).poll_shutdown(&mut Context::from_waker(Waker::noop()));
+            // To make room, at once; what can be said without waiting is said.
+            let cx = &mut Context::from_waker(Waker::noop());
+            if self.poll_out(cx).is_ready() {
+                let _ = Pin::new(&mut self.transport).poll_shutdown(cx);
+            }
             return;
         }
+        let transport = std::mem::replace(&mut self.transport, Transport::Gone);
         let stalled = matches!(SCOPE.try_with(Scope::cut), Ok(Some(Cut::Stalled)));
         if stalled && !self.h2 && !self.answered {
             self.answer(STALLED);

@@ -3,21 +3,25 @@
 // Clippy knows tests by their attribute; their helpers have none.
 #![allow(clippy::unwrap_used)]
 
-use std::{future::poll_fn, net::SocketAddr};
+use std::{future::poll_fn, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
 use http::{Request, Response, request::Builder};
+use portcullis_proxy::Options;
+use portcullis_routing::{Protocol, Table};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpListener,
 };
 
 use crate::support::{
+    Running,
     client::{connect, finish, h2},
+    frames, pki,
     raw::{RawBackend, Reply},
     site::{Site, backend, rule, share, to},
-    start, within,
+    start, start_with, table, until, within,
 };
 
 async fn client(at: SocketAddr) -> SendRequest<Bytes> {
@@ -99,6 +103,45 @@ async fn a_client_that_waits_for_a_100_gets_a_refusal_instead() {
         }
     })
     .await;
+}
+
+/// The client reads in it which of its requests were processed, and need not guess when its connection is closed.
+#[tokio::test]
+async fn a_connection_that_is_closed_for_being_idle_is_told_so() {
+    let up = RawBackend::saying("up").await;
+    let expires = |options: &mut Options| options.keepalive_timeout = Duration::from_secs(1);
+    let makes_room = |options: &mut Options| options.live.connections.process = 1;
+    for (why, change) in [("idle", &expires as &dyn Fn(&mut Options)), ("shed", &makes_room)] {
+        let running = start_with(|options| change(options));
+        let [plain, encrypted] = [(); 2].map(|()| running.port());
+        let shown = pki::certificate(pki::Key::Ecdsa, &["a.example"]);
+        let table = table::to(Table::default(), plain, Protocol::Http, up.address);
+        let table = table::to(table, encrypted, Protocol::Tls, up.address);
+        running.serve(table, pki::on(encrypted, &[("", &[&shown])])).await;
+        let other = (why == "shed").then(|| running.at(plain));
+        told_so(&running, connect(running.at(plain)).await, other).await;
+        let config = Arc::new(pki::client(rustls::ALL_VERSIONS, &["h2"]));
+        told_so(&running, pki::tls(&config, running.at(encrypted), "a.example").await.unwrap(), other).await;
+    }
+}
+
+/// Sees that a connection is told so after a request; it is shed for a connection to `other`, if there is one.
+async fn told_so(running: &Running, mut io: impl AsyncRead + AsyncWrite + Unpin, other: Option<SocketAddr>) {
+    let before = running.proxy.answered()[2];
+    frames::send(&mut io, &[frames::open_windows(), frames::get(1)].concat()).await;
+    let mut seen = Vec::new();
+    within(io.read_buf(&mut seen)).await.unwrap();
+    until("it is answered", || running.proxy.answered()[2] > before && running.proxy.in_flight() == 0).await;
+    let other = match other {
+        Some(at) => Some(connect(at).await),
+        None => None,
+    };
+    within(io.read_to_end(&mut seen)).await.unwrap();
+    // GOAWAY, NO_ERROR; stream 1 was processed.
+    let goaway = [0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0];
+    assert!(seen.ends_with(&goaway), "{other:?}: {seen:?}");
+    drop((io, other));
+    until("they have gone", || running.proxy.connections() == 0).await;
 }
 
 #[tokio::test]

@@ -18,6 +18,8 @@ use crate::{admission::Held, stall::poll_timer};
 /// The streams of a connection.
 pub(crate) struct Streams {
     held: Arc<Held>,
+    /// Whether the connection has been without a stream for too long.
+    expired: AtomicBool,
     /// Whether the connection has ended, and its streams are without a client.
     over: AtomicBool,
 }
@@ -36,7 +38,7 @@ pub(crate) struct OpenStream(Arc<Streams>);
 
 impl Streams {
     pub(crate) fn new(held: Arc<Held>) -> Self {
-        Self { held, over: AtomicBool::new(false) }
+        Self { held, expired: AtomicBool::new(false), over: AtomicBool::new(false) }
     }
 
     /// Its streams are without a client once the returned value is dropped.
@@ -50,12 +52,19 @@ impl Streams {
         OpenStream(Arc::clone(self))
     }
 
+    /// Whether the connection is about to be closed though nothing is wrong with it: without a stream for too long, or to make
+    /// room for others.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.expired.load(Ordering::Relaxed) || self.held.goes()
+    }
+
     /// When it will have been idle for that long, as far as can be said now.
     fn ends_at(&self, limit: Duration) -> Instant {
         self.held.idle_since().unwrap_or_else(Instant::now) + limit
     }
 
-    /// Carries a connection until it ends, or is idle for too long.
+    /// Carries a connection until it ends, or is idle for too long; in that case it is polled once more, so that it can tell
+    /// its client.
     pub(crate) async fn serve(&self, connection: impl Future<Output = ()>, limit: Duration) {
         let mut connection = pin!(connection);
         let mut timer = pin!(sleep_until(self.ends_at(limit)));
@@ -63,6 +72,8 @@ impl Streams {
         poll_fn(|cx| {
             // A stream that was accepted in the last turn has been counted by now, as its task has run.
             if std::mem::take(&mut leaving) && self.ends_at(limit) <= Instant::now() {
+                self.expired.store(true, Ordering::Relaxed);
+                let _ = connection.as_mut().poll(cx);
                 return Poll::Ready(());
             }
             if connection.as_mut().poll(cx).is_ready() {
