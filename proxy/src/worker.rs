@@ -150,6 +150,7 @@ async fn sweep() {
     loop {
         tokio::time::sleep(SWEEP).await;
         http1::sweep_idle_backends();
+        http1::sweep_buffers();
     }
 }
 

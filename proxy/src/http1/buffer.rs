@@ -4,8 +4,8 @@ use std::cell::{Cell, RefCell};
 
 /// Sizes of buffers in bytes. A read that fills one is followed by a read into the next larger one.
 const SIZES: [usize; 3] = [16 << 10, 64 << 10, 256 << 10];
-/// How many free buffers of each size a thread keeps.
-const KEPT: [usize; 3] = [64, 16, 4];
+/// How many free buffers of each size a thread keeps; those that it has no use for are freed by [`sweep`].
+const KEPT: [usize; 3] = [64, 64, 16];
 /// How many buffers of each size a thread lends for the sake of speed; beyond them it lends the next smaller size. Peers
 /// that stop reading hold 80 MiB of larger ones at most in each thread.
 const MOST: [usize; 3] = [usize::MAX, 1024, 64];
@@ -18,6 +18,8 @@ thread_local! {
 /// A thread's buffers of one size.
 struct Stock {
     free: RefCell<Vec<Box<[u8]>>>,
+    /// How many of the free ones have not been lent since the last sweep.
+    unused: Cell<usize>,
     lent: Cell<usize>,
 }
 
@@ -42,6 +44,12 @@ pub(super) struct Buffer {
 }
 
 impl Size {
+    /// The size for a read of which so many bytes are expected.
+    pub(super) fn of(bytes: usize) -> Self {
+        let fits = |size: &Self| SIZES[*size as usize] >= bytes;
+        [Self::Small, Self::Large].into_iter().find(fits).unwrap_or(Self::Huge)
+    }
+
     /// The next larger one.
     pub(super) fn next(self) -> Self {
         match self {
@@ -70,10 +78,7 @@ impl Buffer {
 
     fn exactly(size: Size) -> Self {
         let place = size as usize;
-        let free = STOCKS.with(|stocks| {
-            stocks[place].count(1);
-            stocks[place].free.borrow_mut().pop()
-        });
+        let free = STOCKS.with(|stocks| stocks[place].take());
         let data = free.unwrap_or_else(|| vec![0; SIZES[place]].into_boxed_slice());
         Self { data, start: 0, end: 0 }
     }
@@ -172,9 +177,31 @@ impl Buffer {
     }
 }
 
+/// Frees the thread's buffers that have not been used since the last call.
+pub(crate) fn sweep() {
+    STOCKS.with(|stocks| stocks.iter().for_each(Stock::sweep));
+}
+
 impl Stock {
     const fn new() -> Self {
-        Self { free: RefCell::new(Vec::new()), lent: Cell::new(0) }
+        Self { free: RefCell::new(Vec::new()), unused: Cell::new(0), lent: Cell::new(0) }
+    }
+
+    /// A free buffer, if there is one; a lent one more in any case.
+    fn take(&self) -> Option<Box<[u8]>> {
+        self.count(1);
+        let mut free = self.free.borrow_mut();
+        let data = free.pop();
+        self.unused.set(self.unused.get().min(free.len()));
+        data
+    }
+
+    /// Frees the buffers that were not lent since the last time.
+    fn sweep(&self) {
+        let mut free = self.free.borrow_mut();
+        // The ones at the front: the last one that came back is lent first.
+        free.drain(..self.unused.get());
+        self.unused.set(free.len());
     }
 
     fn count(&self, change: isize) {
@@ -295,6 +322,24 @@ mod tests {
         buffer.give_back();
         assert!(!buffer.is_lent() && buffer.is_empty());
         assert_eq!(Buffer::take(Size::Large).room().as_ptr(), at);
+    }
+
+    #[test]
+    fn what_is_not_used_between_two_sweeps_is_freed() {
+        let free = || STOCKS.with(|stocks| stocks[Size::Large as usize].free.borrow().len());
+        let lend = |number: usize| drop((0..number).map(|_| Buffer::take(Size::Large)).collect::<Vec<_>>());
+        lend(KEPT[1] + 1);
+        assert_eq!(free(), KEPT[1]);
+        sweep();
+        assert_eq!(free(), KEPT[1], "they were used since the last sweep");
+        lend(3);
+        sweep();
+        assert_eq!(free(), 3);
+        sweep();
+        assert_eq!(free(), 0);
+        sweep();
+        lend(1);
+        assert_eq!(free(), 1);
     }
 
     #[test]

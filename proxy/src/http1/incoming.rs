@@ -70,6 +70,12 @@ impl Incoming {
         self.buffer.used(n);
     }
 
+    /// Notes that a body of so many bytes begins here, of which some may have been read.
+    pub(super) fn expect(&mut self, body: u64) {
+        let left = usize::try_from(body).unwrap_or(usize::MAX).saturating_sub(self.bytes().len());
+        self.size = Size::of(left);
+    }
+
     /// Reads more; `false` where the backend has closed the connection cleanly. `head_sent`: whether the whole head of the
     /// request was sent to it.
     pub(super) fn poll_read(

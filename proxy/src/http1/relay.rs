@@ -386,6 +386,9 @@ impl<'r> Relay<'r> {
         let origin: &dyn Headers = self.origin;
         head.write(form, self.context.route.as_ref(), origin, &mut self.out.bytes);
         self.incoming.used(len);
+        if let Framing::Length(length) = framing {
+            self.incoming.expect(length);
+        }
         // From here on it is too late for a 504; an answer that is late is cut.
         let chunks = form.chunks.then(ChunkWriter::default);
         self.answer = Some(Answering { framing, persists, keep_alive, close: form.close, bare, chunks });

@@ -389,6 +389,9 @@ impl Relay<'_> {
         let bare = framing.is_done();
         self.side.stream.send_head(status, headers, bare).map_err(|_| Broken::ClientGone)?;
         self.incoming.used(len);
+        if let Framing::Length(length) = framing {
+            self.incoming.expect(length);
+        }
         self.answer = Some(Answering { framing, persists, keep_alive, trailers: Vec::new(), ended: bare });
         Ok(true)
     }
