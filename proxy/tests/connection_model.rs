@@ -75,7 +75,8 @@ impl Model {
         let proxy = start_with(|options: &mut Options| {
             options.header_timeout = LIMIT;
             options.idle_timeout = LIMIT;
-            options.keepalive_timeout = LIMIT;
+            // Longer than it takes a client of HTTP/2 to go through an answer that has come: the connection is idle then.
+            options.keepalive_timeout = LIMIT * 3;
         });
         let (mut served, mut pools, mut ports) = (Table::default(), Vec::new(), Vec::new());
         for protocol in [Protocol::Http, Protocol::Tls] {
