@@ -41,7 +41,7 @@ use crate::support::{
 };
 
 /// How many connections are played at a time, most of which wait for a limit.
-const AT_A_TIME: usize = 120;
+const AT_A_TIME: usize = 48;
 
 /// The pause before each: those that begin together would slow each other down until limits pass that are for stalls.
 const PACE: Duration = Duration::from_millis(20);
@@ -76,7 +76,7 @@ impl Model {
             options.header_timeout = LIMIT;
             options.idle_timeout = LIMIT;
             // Longer than it takes a client of HTTP/2 to go through an answer that has come: the connection is idle then.
-            options.keepalive_timeout = LIMIT * 3;
+            options.keepalive_timeout = LIMIT * 2;
         });
         let (mut served, mut pools, mut ports) = (Table::default(), Vec::new(), Vec::new());
         for protocol in [Protocol::Http, Protocol::Tls] {

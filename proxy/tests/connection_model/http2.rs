@@ -21,7 +21,7 @@ use super::{
 };
 use crate::support::within;
 
-const CONNECTIONS: usize = 320;
+const CONNECTIONS: usize = 240;
 
 /// One connection of a client.
 #[derive(Clone, Debug)]
@@ -122,7 +122,7 @@ fn script() -> impl Strategy<Value = Script> {
     (streams, window, over, script::fault(2, 10_000), any::<bool>()).prop_map(
         |(streams, window, over, fault, beneath)| {
             let longest = streams.iter().map(|stream| stream.exchange.answer.len()).max().unwrap();
-            let (window, beneath) = (window.max(longest / 500), beneath && over != Over::Plain);
+            let (window, beneath) = (window.max(longest / 100), beneath && over != Over::Plain);
             Script { streams, window, over, fault, beneath }
         },
     )
