@@ -77,9 +77,12 @@ func (s *S) AwaitRoutes(namespace string, want int) {
 	})
 }
 
-// Disband deletes all HTTPRoutes of a namespace.
+// Disband deletes all HTTPRoutes of a namespace. The API server gives a request up after a minute: on a busy machine it has
+// deleted a part of thousands by then, and is asked again.
 func (s *S) Disband(namespace string) {
 	s.T.Helper()
 	routes := s.Gateway.GatewayV1().HTTPRoutes(namespace)
-	s.Must(routes.DeleteCollection(s.ctx, metav1.DeleteOptions{}, metav1.ListOptions{}))
+	s.Eventually("the routes of "+namespace+" are deleted", func() error {
+		return routes.DeleteCollection(s.ctx, metav1.DeleteOptions{}, metav1.ListOptions{})
+	})
 }
