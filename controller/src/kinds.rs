@@ -29,7 +29,7 @@ pub struct Resource {
     /// Whether a CRD defines it.
     pub has_definition: bool,
     pub status: StatusUse,
-    /// Whether only those objects are read that translation asks for; watches tell which there are.
+    /// Whether only the objects that translation reads are fetched; watches report which objects exist.
     pub on_demand: bool,
     /// The kind of its rules in the routing table.
     pub route: Option<RouteKind>,

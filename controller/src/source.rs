@@ -48,16 +48,16 @@ pub enum Extent {
     /// As much as before, or a part of the rest.
     #[default]
     Partial,
-    /// Every object but those that are fetched on demand ([`crate::kinds::Resource::on_demand`]): it is asked which of
-    /// these are read, and [`Demand`] answers. Asked again once those have been told, since they may lead to others.
+    /// Every object except those that are fetched on demand ([`crate::kinds::Resource::on_demand`]). This asks which of
+    /// those are needed; [`Demand`] is the answer. It is asked again after they were fetched, since they may refer to more.
     References,
     /// Every object. Nothing is published before.
     Complete,
 }
 
-/// What a source has to fetch of the kinds that are fetched on demand: what translation reads, whether it exists or
-/// not. The source tells of each, with a [`Change::Delete`] where there is none. A source that has every object at
-/// hand, as a folder has, needs none of this.
+/// The objects that a source has to fetch, of the kinds that are fetched on demand: those that translation reads, whether
+/// they exist or not. The source reports each of them, as a [`Change::Delete`] if it does not exist. A source that has all
+/// objects at hand, such as a folder, ignores this.
 #[derive(Clone, Debug, Default)]
 pub struct Demand {
     /// The last delta whose objects were translated for it.

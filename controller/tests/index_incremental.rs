@@ -278,8 +278,8 @@ impl Running {
         self.last = self.index.publish().or(self.last.take());
     }
 
-    /// Publishes, says of what is read that it is not there, as a source that fetches does, and holds what is served and
-    /// said since then against a full translation.
+    /// Publishes, reports every object on demand as missing, as a source would, and compares the table and the statuses with
+    /// those of a full translation.
     fn compare(&mut self) -> Result<(), TestCaseError> {
         self.publish();
         let is_missing = |key: &&ObjectKey| self.all.get(key).is_none();

@@ -139,7 +139,8 @@ impl Port {
 
     /// Runs a connection until it ends, is cut, or is idle after it was asked to close.
     async fn hold(&self, held: Arc<Held>, connection: impl Future<Output = ()>) {
-        // In this order: a connection that goes is seen going until its place is free. Otherwise another one would be asked, too.
+        // Declared in this order so that a closing connection stays registered until its place is free. Otherwise another
+        // connection would be asked to close, too.
         let mut registered = None;
         let mut connection = pin!(connection);
         poll_fn(|cx| {

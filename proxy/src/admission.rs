@@ -72,9 +72,9 @@ pub(crate) const LIMITS: [Limit; 3] = [Limit::Process, Limit::Port, Limit::Clien
 const ROOM_TIMEOUT: Duration = Duration::from_secs(1);
 /// After this time more idle connections are asked to close: one that gets a request before it closes stays open.
 const ROOM_CHECK: Duration = Duration::from_millis(20);
-/// If no connection was idle, the next search starts only after this time for each connection that the last one looked at,
-/// about 50 times what looking takes. There may be hundreds of thousands of connections to search, and each new one would
-/// trigger a search. It is not measured: a thread that was preempted during its search would refuse clients for long.
+/// If no connection was idle, the next search waits this long for each connection that the last one examined, roughly 50 times
+/// the cost of examining it. There may be hundreds of thousands of connections, and each new one would trigger a search. The
+/// cost is fixed rather than measured: a thread preempted during its search would refuse clients for too long.
 const SEARCH_PAUSE: Duration = Duration::from_micros(5);
 /// One connection in this many is asked to close at a time, so that not every new connection has to search.
 const BATCH: usize = 32;

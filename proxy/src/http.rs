@@ -115,7 +115,7 @@ impl ProxyHttp for HttpService {
         }
         let mut peer = attempt::begin(&self.shared.options, &self.dialler, context).await?;
         if session.downstream_session.is_custom() {
-            // A stream that we accepted, for an HTTP/2 backend. Of hop-by-hop headers HTTP/2 has TE alone, which gRPC needs.
+            // A stream that we accepted, for an HTTP/2 backend. The only hop-by-hop header that HTTP/2 has is TE, and gRPC needs it.
             peer.options.http_upstream_request_policy.strip_hop_by_hop = false;
         }
         Ok(peer)

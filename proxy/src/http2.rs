@@ -1,4 +1,4 @@
-//! A connection of an HTTP/2 client. Each of its streams is decided about, and then answered by us or given to its carrier.
+//! An HTTP/2 client's connection. For each of its streams a decision is made; then we answer it, or its carrier gets it.
 //!
 //! With `--carriers pingora`, pingora accepts the streams too ([`app::serve_http2`]).
 //!
@@ -60,7 +60,7 @@ struct Connection {
     worker: Worker,
     conn: Arc<ConnInfo>,
     streams: Arc<Streams>,
-    /// pingora asks for one; ours says nothing, since the connection is described by `conn`.
+    /// pingora requires one. It is empty: `conn` describes the connection.
     digest: Arc<Digest>,
     shutdown: ShutdownWatch,
 }
@@ -72,22 +72,24 @@ async fn accept(connection: Arc<Connection>, down: Box<DownIo>, port: &Port) {
     let mut draining = false;
     loop {
         let accepted = poll_fn(|cx| {
-            // Polled for the last time: the client reads in the GOAWAY which of its requests it may send again.
-            if connection.streams.is_closing() {
-                h2.abrupt_shutdown(Reason::NO_ERROR);
-            }
             // This task is woken when draining begins. New streams are still accepted until the client has seen the GOAWAY.
             if port.draining() && !std::mem::replace(&mut draining, true) {
                 h2.graceful_shutdown();
             }
+            let accepted = h2.poll_accept(cx);
+            if accepted.is_ready() || !connection.streams.is_closing() {
+                return accepted;
+            }
+            // This is the last poll. The GOAWAY tells the client which of its requests it may send again.
+            h2.abrupt_shutdown(Reason::NO_ERROR);
             h2.poll_accept(cx)
         });
         let Some(Ok((request, respond))) = accepted.await else { return };
-        let connection = Arc::clone(&connection);
+        // Counted from here on: a connection with a new stream is no longer idle, and is not closed to make room.
+        let (connection, open) = (Arc::clone(&connection), connection.streams.open());
         tokio::spawn(async move {
-            // Dropped in the reverse order: what is no longer in flight is idle.
+            // Dropped after `open`: when no request is in flight, the connection is idle.
             let _in_flight = connection.worker.load.request();
-            let open = connection.streams.open();
             connection.carry(Stream::new(request, respond), open).await;
         });
     }
@@ -107,7 +109,7 @@ impl Connection {
         }
     }
 
-    /// Has pingora carry a stream that was decided about.
+    /// Has pingora carry a stream for which the decision has been made.
     async fn hand_over(&self, stream: Stream, mut context: Box<Context>, open: OpenStream) {
         context.decided = Some(Ok(()));
         let scope = Scope::new(Arc::clone(&self.conn));

@@ -430,7 +430,7 @@ impl AsyncWrite for DownIo {
 impl Drop for DownIo {
     fn drop(&mut self) {
         if self.admitted.as_ref().is_some_and(|admitted| admitted.held().goes()) {
-            // To make room, at once; what can be said without waiting is said.
+            // Closed at once to make room; what can be sent without waiting is sent.
             let cx = &mut Context::from_waker(Waker::noop());
             if self.poll_out(cx).is_ready() {
                 let _ = Pin::new(&mut self.transport).poll_shutdown(cx);

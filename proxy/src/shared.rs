@@ -29,9 +29,9 @@ pub(crate) struct Shared {
     pub(crate) certificates: ArcSwap<Certificates>,
     /// What does not change.
     pub(crate) options: Options,
-    /// What does; set by [`Self::set_live`].
+    /// What can change; set by [`Self::set_live`].
     pub(crate) live: ArcSwap<LiveOptions>,
-    /// Whether any peer is trusted: most deployments need not look at `live` for each request.
+    /// Whether any peer is trusted. Where none is, requests need not load `live`.
     trusts: AtomicBool,
     /// TLS towards backends of HTTP/1.
     pub(crate) backend_tls: ClientConfigs,

@@ -1,4 +1,4 @@
-//! What our own carrier does for HTTP/2 clients beyond pingora: informational answers, and heads that are refused in words.
+//! What only our own carrier does for HTTP/2 clients: informational answers, refused heads that get an answer, GOAWAY.
 
 // Clippy knows tests by their attribute; their helpers have none.
 #![allow(clippy::unwrap_used)]
@@ -19,8 +19,8 @@ use crate::support::{
     Running,
     client::{connect, finish, h2},
     frames, pki,
-    raw::{RawBackend, Reply},
-    site::{Site, backend, rule, share, to},
+    raw::{H2Backend, RawBackend, Reply},
+    site::{Site, backend, h2 as h2_only, rule, share, to},
     start, start_with, table, until, within,
 };
 
@@ -92,7 +92,7 @@ async fn a_client_that_waits_for_a_100_gets_a_refusal_instead() {
         let asks = request("POST").header("expect", "100-continue").header("content-length", "5");
         let (response, mut body) = client.send_request(asks.body(()).unwrap(), false).unwrap();
         assert_eq!(finish(response).await.unwrap(), (403, "no".to_owned()));
-        // The body is not wanted any more, and the connection goes on.
+        // The client is told to stop sending the body, and the connection stays usable.
         let reason = within(poll_fn(|cx| body.poll_reset(cx))).await.unwrap();
         assert_eq!(reason, h2::Reason::NO_ERROR);
         client = within(client.ready()).await.unwrap();
@@ -107,7 +107,7 @@ async fn a_client_that_waits_for_a_100_gets_a_refusal_instead() {
 
 /// The client reads in it which of its requests were processed, and need not guess when its connection is closed.
 #[tokio::test]
-async fn a_connection_that_is_closed_for_being_idle_is_told_so() {
+async fn an_idle_connection_is_closed_with_a_goaway() {
     let up = RawBackend::saying("up").await;
     let expires = |options: &mut Options| options.keepalive_timeout = Duration::from_secs(1);
     let makes_room = |options: &mut Options| options.live.connections.process = 1;
@@ -119,14 +119,23 @@ async fn a_connection_that_is_closed_for_being_idle_is_told_so() {
         let table = table::to(table, encrypted, Protocol::Tls, up.address);
         running.serve(table, pki::on(encrypted, &[("", &[&shown])])).await;
         let other = (why == "shed").then(|| running.at(plain));
-        told_so(&running, connect(running.at(plain)).await, other).await;
+        ends_with_goaway(&running, connect(running.at(plain)).await, other).await;
         let config = Arc::new(pki::client(rustls::ALL_VERSIONS, &["h2"]));
-        told_so(&running, pki::tls(&config, running.at(encrypted), "a.example").await.unwrap(), other).await;
+        ends_with_goaway(
+            &running,
+            pki::tls(&config, running.at(encrypted), "a.example").await.unwrap(),
+            other,
+        )
+        .await;
     }
 }
 
-/// Sees that a connection is told so after a request; it is shed for a connection to `other`, if there is one.
-async fn told_so(running: &Running, mut io: impl AsyncRead + AsyncWrite + Unpin, other: Option<SocketAddr>) {
+/// Sends a request, and checks that its connection then ends with a GOAWAY; a connection to `other`, if given, displaces it.
+async fn ends_with_goaway(
+    running: &Running,
+    mut io: impl AsyncRead + AsyncWrite + Unpin,
+    other: Option<SocketAddr>,
+) {
     let before = running.proxy.answered()[2];
     frames::send(&mut io, &[frames::open_windows(), frames::get(1)].concat()).await;
     let mut seen = Vec::new();
@@ -160,4 +169,18 @@ async fn what_is_answered_by_us_needs_no_backend() {
     let at = Site::of(rule([share(1, Ok(backend(&[])))])).serve(&proxy).await;
     let (response, _) = client(at).await.send_request(request("HEAD").body(()).unwrap(), true).unwrap();
     assert_eq!(finish(response).await.unwrap(), (503, String::new()));
+}
+
+#[tokio::test]
+async fn a_client_that_waits_for_a_100_gets_ours_where_the_backend_speaks_http_2() {
+    let up = H2Backend::start().await;
+    let proxy = start();
+    let at = Site::of(rule([share(1, Ok(h2_only(backend(&[up.address]))))])).serve(&proxy).await;
+    let mut client = client(at).await;
+    let asks = request("POST").header("expect", "100-continue").body(()).unwrap();
+    let (mut response, mut body) = client.send_request(asks, false).unwrap();
+    assert_eq!(informed(&mut response).await.status(), 100);
+    body.send_data(Bytes::from_static(b"hi"), true).unwrap();
+    assert_eq!(finish(response).await.unwrap().0, 200);
+    assert!(!up.last().headers.contains_key("expect"));
 }

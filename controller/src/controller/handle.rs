@@ -55,7 +55,7 @@ impl Handle {
         self.desired_services.clone()
     }
 
-    /// What keeps those Services from being as they should be is told here.
+    /// Receives why those Services could not be brought to their desired state.
     pub fn provisioning_errors(&self) -> watch::Sender<ProvisioningErrors> {
         self.provisioning_errors.clone()
     }

@@ -1,4 +1,4 @@
-//! What a source has to fetch of the kinds that are fetched on demand: what the units read.
+//! The objects that a source has to fetch on demand: those that the units read.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -13,13 +13,13 @@ impl Index {
         self.renew();
     }
 
-    /// The objects that units read, or found missing, of the kinds that are fetched on demand. Another value where it
-    /// may have changed.
+    /// The objects that units read or found missing, of the kinds that are fetched on demand. A new `Arc` if the set may
+    /// have changed.
     pub fn demand(&self) -> &Arc<BTreeSet<ObjectKey>> {
         self.units.dependencies.on_demand()
     }
 
-    /// Says that objects are not fetched any more. One that is read again by now is pending again.
+    /// Notes that objects are no longer fetched. One that is read again by now is pending again.
     pub fn release(&mut self, keys: impl IntoIterator<Item = ObjectKey>) {
         for key in keys {
             self.apply([Change::Delete(key.clone())]);
@@ -29,7 +29,7 @@ impl Index {
         }
     }
 
-    /// Notes that the source has told of an object, if only that there is none.
+    /// Notes that the source has reported an object, or that it does not exist.
     pub(super) fn note_fetched(&mut self, key: &ObjectKey) {
         let fetched = self.fetched.as_mut().filter(|_| key.kind.resource().on_demand);
         if fetched.is_some_and(|fetched| fetched.insert(key.clone())) {

@@ -60,8 +60,8 @@ impl Dependencies {
         readers.into_iter().flatten().filter_map(|unit| self.units.get(*unit))
     }
 
-    /// The objects that units read or found missing, of the kinds that are fetched on demand. Another value where it
-    /// may have changed.
+    /// The objects that units read or found missing, of the kinds that are fetched on demand. A new `Arc` if the set may
+    /// have changed.
     pub(super) fn on_demand(&self) -> &Arc<BTreeSet<ObjectKey>> {
         &self.on_demand
     }

@@ -1,4 +1,4 @@
-//! What is said of an object while a Secret that it refers to is being fetched.
+//! The status of an object while a Secret that it refers to is being fetched.
 
 use super::*;
 

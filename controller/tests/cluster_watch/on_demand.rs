@@ -33,7 +33,7 @@ async fn secrets_are_read_as_far_as_listeners_refer_to_them() {
     let read: Vec<_> = server.asked("GET", "/secrets/").into_iter().map(|r| r.path).collect();
     assert!(read.iter().all(|path| path.ends_with("/opaque") || path.ends_with("/tls")), "{read:?}");
 
-    // One that nobody referred to, one that was not there, and one that changes.
+    // A Secret that had no references, one that did not exist, and one that changes.
     server.apply("gateways", secure_gateway("two", "unused"));
     assert_eq!(
         reading.settled().await,

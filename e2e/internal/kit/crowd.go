@@ -77,8 +77,8 @@ func (s *S) AwaitRoutes(namespace string, want int) {
 	})
 }
 
-// Disband deletes all HTTPRoutes of a namespace. The API server gives a request up after a minute: on a busy machine it has
-// deleted a part of thousands by then, and is asked again.
+// Disband deletes all HTTPRoutes of a namespace. The API server aborts a request after a minute; on a busy machine it has
+// deleted only some of thousands by then, so the request is repeated.
 func (s *S) Disband(namespace string) {
 	s.T.Helper()
 	routes := s.Gateway.GatewayV1().HTTPRoutes(namespace)

@@ -1,4 +1,4 @@
-//! A connection of HTTP/2 whose streams pingora accepts and carries: all of them with `--carriers pingora`.
+//! An HTTP/2 connection whose streams pingora accepts and carries (`--carriers pingora`).
 
 use std::{pin::Pin, sync::Arc};
 

@@ -229,10 +229,10 @@ pub(crate) async fn request(
     {
         request.insert_header("Content-Length", length)?;
     }
-    // The 100 of an h2 backend never gets here, and none can be passed to an h2 client.
+    // The 100 of an h2 backend never gets here, so the client gets one from us. pingora's own session for h2 clients drops it.
     let ends_here = context.has.any(Has::EXPECT) && (h2_backend || h2_client);
     let expects = ends_here && request.remove_header(&header::EXPECT).is_some();
-    if expects && !h2_client {
+    if expects && (!h2_client || session.downstream_session.is_custom()) {
         session.write_continue_response().await?;
     }
     if let Some(target) = &context.target {

@@ -175,9 +175,9 @@ pub(crate) fn request_id() -> [u8; 32] {
     id
 }
 
-/// The eight digits of a number, the highest first, computed for all eight at a time.
+/// The eight hexadecimal digits of a number, the most significant first; all eight are computed at once.
 fn hexadecimal(number: u32) -> u64 {
-    // Each digit comes into a byte of its own.
+    // Spread the digits to one per byte.
     let mut digits = u64::from(number);
     digits = (digits | digits << 16) & 0x0000_ffff_0000_ffff;
     digits = (digits | digits << 8) & 0x00ff_00ff_00ff_00ff;

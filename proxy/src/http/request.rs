@@ -107,7 +107,7 @@ pub(crate) fn is_coded(head: &RequestHeader, context: &Context) -> bool {
     context.has.any(Has::TRANSFER_ENCODING) && !headers::is_chunked_alone(&head.headers)
 }
 
-/// Checks of an HTTP/2 head what its parser permits and HTTP/1 cannot express.
+/// Refuses HTTP/2 heads that the parser accepts but that cannot be expressed in HTTP/1.
 ///
 /// # Errors
 /// What the client is told.

@@ -92,7 +92,7 @@ pub(super) enum Sending {
 pub(super) enum End {
     /// The client has its answer. `content`: bytes of its body; `keep_alive`: the connection may carry another request.
     Answered { keep_alive: bool, content: usize },
-    /// The client has a part of the answer, or is gone. The number is that of the bytes of the body that it was sent.
+    /// The client has a part of the answer, or is gone. The number is how many bytes of the body it was sent.
     Cut(Broken, usize),
     /// No backend answered; the client is still to be told why.
     Failed(Failure),

@@ -44,7 +44,7 @@ pub(super) struct Buffer {
 }
 
 impl Size {
-    /// The size for a read of which so many bytes are expected.
+    /// The size for a read that is expected to return this many bytes.
     pub(super) fn of(bytes: usize) -> Self {
         let fits = |size: &Self| SIZES[*size as usize] >= bytes;
         [Self::Small, Self::Large].into_iter().find(fits).unwrap_or(Self::Huge)
@@ -187,7 +187,7 @@ impl Stock {
         Self { free: RefCell::new(Vec::new()), unused: Cell::new(0), lent: Cell::new(0) }
     }
 
-    /// A free buffer, if there is one; a lent one more in any case.
+    /// Takes a free buffer, if there is one, and counts a buffer as lent in any case.
     fn take(&self) -> Option<Box<[u8]>> {
         self.count(1);
         let mut free = self.free.borrow_mut();
@@ -199,7 +199,7 @@ impl Stock {
     /// Frees the buffers that were not lent since the last time.
     fn sweep(&self) {
         let mut free = self.free.borrow_mut();
-        // The ones at the front: the last one that came back is lent first.
+        // Those at the front: the buffer that came back last is lent first.
         free.drain(..self.unused.get());
         self.unused.set(free.len());
     }

@@ -33,8 +33,8 @@ pub(super) const MALFORMED: Broken = Broken::Invalid("the backend's answer is ma
 
 impl Default for Incoming {
     fn default() -> Self {
-        // Larger than nearly every head: what a backend has sent of a body comes with it by one system call. It is held only
-        // while a client does not take what it holds.
+        // Much larger than most heads, so that one system call reads the head and the first part of the body. The buffer is kept
+        // only while the client has not taken what is in it.
         Self { buffer: Buffer::default(), size: Size::Large, ready: 0, skip: 0, begun: false, interim: 0 }
     }
 }
@@ -70,7 +70,7 @@ impl Incoming {
         self.buffer.used(n);
     }
 
-    /// Notes that a body of so many bytes begins here, of which some may have been read.
+    /// Notes the length of the body that begins here; a part of it may have been read already.
     pub(super) fn expect(&mut self, body: u64) {
         let left = usize::try_from(body).unwrap_or(usize::MAX).saturating_sub(self.bytes().len());
         self.size = Size::of(left);
@@ -84,7 +84,7 @@ impl Incoming {
         backend: &mut Connection,
         head_sent: bool,
     ) -> Poll<Result<bool, Broken>> {
-        // If all that was read has been passed on, the next read takes a buffer of the size that fits by now.
+        // If everything read so far was passed on, the next read takes a buffer of the current size.
         self.buffer.give_back();
         if self.buffer.is_lent() {
             self.buffer.make_room();

@@ -42,7 +42,7 @@ pub(super) enum Kind {
 pub(super) fn kind(name: &[u8]) -> Kind {
     let Some(first) = name.first().map(u8::to_ascii_lowercase) else { return Kind::Other };
     let is = |text: &str| name.eq_ignore_ascii_case(text.as_bytes());
-    // By length and first letter, which alone rule out nearly every other name.
+    // Length and first letter alone rule out nearly all other names.
     match (name.len(), first) {
         (2, b't') if is("te") => Kind::Hop,
         (4, b'h') if is("host") => Kind::Host,
@@ -75,7 +75,7 @@ pub(super) fn kind(name: &[u8]) -> Kind {
     }
 }
 
-/// The kind of a header whose name begins with `X` and is none of the known ones.
+/// The kind of a header whose name begins with `X` and is not one of those that [`kind`] lists.
 fn extension(name: &[u8]) -> Kind {
     let claims = CLAIMS.iter().any(|claim| reads_as(name, claim, false));
     match (claims, name.contains(&b'_')) {
@@ -86,7 +86,7 @@ fn extension(name: &[u8]) -> Kind {
     }
 }
 
-/// What names begin with that say something of the client. All of these begin with `x`.
+/// Prefixes of names that describe the client. All of them, and all of [`OURS`], begin with `x`.
 const CLAIMS: [&str; 2] = ["x-forwarded-", "x-original-forwarded-"];
 const OURS: [&str; 3] = ["x-real-ip", "x-request-id", "x-scheme"];
 

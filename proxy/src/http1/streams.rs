@@ -1,4 +1,4 @@
-//! One stream of an HTTP/2 client whose request goes to an HTTP/1 backend, or is answered by us.
+//! A stream of an HTTP/2 client whose request goes to an HTTP/1 backend or is answered by us.
 
 mod head;
 
@@ -369,7 +369,7 @@ impl Relay<'_> {
             let headers = head::headers(&head);
             self.incoming.count_interim(status.as_u16())?;
             self.context.attempts.interim = true;
-            // One that HTTP/2 cannot express is left out. A client that is gone is noticed elsewhere.
+            // It is left out if HTTP/2 cannot express it. That the client has gone is noticed elsewhere.
             if let Some(headers) = headers {
                 let _ = self.side.stream.inform(status, headers);
             }

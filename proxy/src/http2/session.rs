@@ -1,4 +1,4 @@
-//! A stream as pingora sees it, when it carries one that we have accepted and decided about.
+//! A stream as pingora sees it: we have accepted it and made the decision, and pingora carries it.
 
 use std::{future::poll_fn, sync::Arc, time::Duration};
 
@@ -22,7 +22,7 @@ use tokio::time::timeout;
 
 use super::Stream;
 
-/// How much of a request's body is kept so that it can be sent again.
+/// How many bytes of a request's body are kept for a retry.
 const KEPT_BODY: usize = 64 << 10;
 
 /// A stream that pingora carries.
@@ -133,7 +133,7 @@ impl Session {
         content.send_trailers(trailers).map_err(gone)
     }
 
-    /// Ends the answer, unless it has ended or not begun; one that has not begun resets the stream.
+    /// Ends the answer if it has begun and not ended. If it has not begun, dropping the stream resets it.
     fn end(&mut self) -> Result<()> {
         let Some(content) = self.stream.content().filter(|_| !self.ended) else { return Ok(()) };
         self.ended = true;
@@ -276,7 +276,7 @@ impl server::Session for Session {
         if !no_body_expected && !self.is_body_done() {
             return self.receive().await;
         }
-        // There is nothing to read: this waits for the client to leave.
+        // Nothing is left to read; wait for the client to leave.
         match poll_fn(|cx| self.stream.poll_reset(cx)).await {
             Ok(reason) => Err(Error::explain(ErrorType::H2Error, format!("reset by the client: {reason}"))),
             Err(error) => Err(Error::because(ErrorType::H2Error, "the client is gone", error)),
@@ -307,7 +307,7 @@ impl server::Session for Session {
         None
     }
 
-    /// For requests that pingora makes of requests; none of ours are.
+    /// For pingora's subrequests, which we do not use.
     fn pseudo_raw_h1_request_header(&self) -> Bytes {
         Bytes::new()
     }

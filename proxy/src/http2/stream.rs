@@ -28,7 +28,7 @@ impl Stream {
         Self { head: head.into(), body, respond, content: None }
     }
 
-    /// Whether the request ended with its head, or says that its body is empty.
+    /// Whether the request has no body: it ended with its head, or its Content-Length is 0.
     pub(crate) fn is_bodiless(&self) -> bool {
         let is_zero = |length: &HeaderValue| length.as_bytes() == b"0";
         self.body.is_end_stream() || self.head.headers.get(header::CONTENT_LENGTH).is_some_and(is_zero)
@@ -39,7 +39,7 @@ impl Stream {
         self.body.is_end_stream()
     }
 
-    /// Receives a part of the body; `None` is its end. The client may send as much again.
+    /// Receives a part of the body, or `None` at its end, and opens the client's window by that much.
     pub(crate) fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, h2::Error>>> {
         let Some(received) = ready!(self.body.poll_data(cx)) else { return Poll::Ready(None) };
         let released = received.and_then(|bytes| {

@@ -1,4 +1,4 @@
-//! How many streams an HTTP/2 connection has, and since when it has had none.
+//! The open streams of an HTTP/2 connection, and how long it has been without any.
 
 use std::{
     future::poll_fn,
@@ -52,8 +52,8 @@ impl Streams {
         OpenStream(Arc::clone(self))
     }
 
-    /// Whether the connection is about to be closed though nothing is wrong with it: without a stream for too long, or to make
-    /// room for others.
+    /// Whether the connection is about to be closed because it has been without a stream for too long, or to make room for
+    /// others.
     pub(crate) fn is_closing(&self) -> bool {
         self.expired.load(Ordering::Relaxed) || self.held.goes()
     }
@@ -63,8 +63,8 @@ impl Streams {
         self.held.idle_since().unwrap_or_else(Instant::now) + limit
     }
 
-    /// Carries a connection until it ends, or is idle for too long; in that case it is polled once more, so that it can tell
-    /// its client.
+    /// Polls a connection until it ends or has been idle for too long. In the latter case it is polled once more with
+    /// [`Self::is_closing`] set, so that it can tell its client.
     pub(crate) async fn serve(&self, connection: impl Future<Output = ()>, limit: Duration) {
         let mut connection = pin!(connection);
         let mut timer = pin!(sleep_until(self.ends_at(limit)));

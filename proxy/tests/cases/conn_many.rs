@@ -27,7 +27,7 @@ async fn http(limits: ConnectionLimits) -> (Running, u16, TestBackend) {
     http_by(2, limits).await
 }
 
-/// One worker takes connections in and sees them idle in the order in which the test does so.
+/// With one worker, connections are accepted and become idle in the order in which the test causes it.
 async fn http_by(workers: usize, limits: ConnectionLimits) -> (Running, u16, TestBackend) {
     let change = |options: &mut Options| {
         options.workers = workers;

@@ -1,5 +1,5 @@
-//! Connections of clients of HTTP/2. A stream is no part of what befalls another one: not of a backend's fault, not of what the
-//! client does to the other. A fault of the connection strikes all of them.
+//! HTTP/2 clients. A stream is not affected by what happens to another one: neither by a fault of its backend, nor by what the
+//! client does to it. A fault of the connection affects all of them.
 
 use std::{future::poll_fn, sync::Arc};
 

@@ -54,7 +54,7 @@ impl Model {
     }
 }
 
-/// A pause between two pieces. Now and then the other side gets to see a piece alone.
+/// A pause between two pieces, now and then long enough for the other side to receive a piece by itself.
 pub(super) async fn pause(at: usize) {
     match at % 3 {
         0 => tokio::time::sleep(Duration::from_millis(1)).await,

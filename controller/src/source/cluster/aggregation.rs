@@ -43,7 +43,7 @@ pub(super) struct Aggregation {
     is_refused_new: bool,
     trouble: BTreeMap<usize, Trouble>,
     pub(super) on_demand: OnDemand,
-    /// Whether any of those was handed on since it was asked what to fetch: what it says may lead to others.
+    /// Whether any of those was handed on since the last request for the demand: it may refer to more.
     leads_further: bool,
     definitions: watch::Sender<Definitions>,
     are_definitions_new: bool,
@@ -53,9 +53,9 @@ pub(super) struct Aggregation {
 /// How far the start has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    /// Objects are read that may refer to those that are fetched on demand.
+    /// Reading objects that may refer to those that are fetched on demand.
     References,
-    /// It is asked what to fetch, with the delta of this sequence.
+    /// The delta with this sequence has asked what to fetch.
     Asked(u64),
     /// That is being fetched.
     Fetching,

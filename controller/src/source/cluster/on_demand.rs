@@ -50,7 +50,7 @@ pub(super) struct OnDemand {
     client: Client,
     /// The namespaces that are watched; all when empty.
     namespaces: BTreeSet<String>,
-    /// Wanted whether translation reads it or not.
+    /// Wanted even if translation does not read it.
     always: Option<ObjectKey>,
     wanted: BTreeSet<ObjectKey>,
     /// Those whose data was handed on.
@@ -62,7 +62,7 @@ pub(super) struct OnDemand {
 }
 
 impl OnDemand {
-    /// `always` is wanted whether translation reads it or not, from the first call of [`OnDemand::want`].
+    /// `always` is wanted from the first call of [`OnDemand::want`] on, even if translation does not read it.
     pub(super) fn new(client: Client, namespaces: &[String], always: Option<ObjectKey>) -> Self {
         Self {
             client,
