@@ -72,7 +72,7 @@ impl Fact {
     /// The object that has to be fetched for it, if it is of a kind that is fetched on demand.
     pub(crate) fn on_demand(&self) -> Option<&ObjectKey> {
         match self {
-            Self::Object(key) if key.kind.resource().on_demand => Some(key),
+            Self::Object(key) if key.kind.resource().is_on_demand() => Some(key),
             _ => None,
         }
     }

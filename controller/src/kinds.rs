@@ -29,8 +29,8 @@ pub struct Resource {
     /// Whether a CRD defines it.
     pub has_definition: bool,
     pub status: StatusUse,
-    /// Whether only the objects that translation reads are fetched; watches report which objects exist.
-    pub on_demand: bool,
+    /// How its objects are watched if only those that translation reads are fetched; empty if all objects are read.
+    pub on_demand: &'static [OnDemandWatch],
     /// The kind of its rules in the routing table.
     pub route: Option<RouteKind>,
     pub name_form: NameForm,
@@ -116,7 +116,7 @@ const fn built_in(api_version: &'static str, name: &'static str, plural: &'stati
         scope: Scope::Namespace,
         has_definition: false,
         status: StatusUse::Ignored,
-        on_demand: false,
+        on_demand: &[],
         route: None,
         name_form: NameForm::Subdomain,
         has_spec: true,
@@ -318,7 +318,14 @@ kinds! {
     Secret in secrets: Sorted<ir::Secret> {
         Secret = Resource {
             watched_versions: &[],
-            on_demand: true,
+            on_demand: &[
+                OnDemandWatch { whole: true, fields: "type=kubernetes.io/tls" },
+                // Releases of Helm and tokens are many and large, and are never referred to.
+                OnDemandWatch {
+                    whole: false,
+                    fields: "type!=kubernetes.io/tls,type!=helm.sh/release.v1,type!=kubernetes.io/service-account-token",
+                },
+            ],
             has_spec: false,
             ..built_in("v1", "Secret", "secrets")
         };
@@ -340,7 +347,21 @@ kinds! {
     }
 }
 
+/// A watch that reports which objects of a kind exist that is fetched on demand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OnDemandWatch {
+    /// Whether it reports objects as a whole, since many of them are needed.
+    pub whole: bool,
+    /// The field selector of the objects that it reports.
+    pub fields: &'static str,
+}
+
 impl Resource {
+    /// Whether only the objects that translation reads are fetched.
+    pub fn is_on_demand(&self) -> bool {
+        !self.on_demand.is_empty()
+    }
+
     /// The API group; empty is the core group.
     pub fn group(&self) -> &'static str {
         self.api_version.rsplit_once('/').map_or("", |(group, _)| group)

@@ -146,7 +146,7 @@ func TestMayReadWhatIsWatchedAndWriteItsStatus(t *testing.T) {
 	}
 	var watched, written, fetched []string
 	for _, row := range rows {
-		if strings.Contains(row[1], "on_demand: true") {
+		if strings.Contains(row[1], "on_demand: &[") {
 			fetched = append(fetched, row[2])
 		} else if !strings.Contains(row[1], "watched_versions: &[]") {
 			watched = append(watched, row[2])

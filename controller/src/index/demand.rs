@@ -31,7 +31,7 @@ impl Index {
 
     /// Notes that the source has reported an object, or that it does not exist.
     pub(super) fn note_fetched(&mut self, key: &ObjectKey) {
-        let fetched = self.fetched.as_mut().filter(|_| key.kind.resource().on_demand);
+        let fetched = self.fetched.as_mut().filter(|_| key.kind.resource().is_on_demand());
         if fetched.is_some_and(|fetched| fetched.insert(key.clone())) {
             self.units.change(&Fact::Object(key.clone()));
         }

@@ -157,7 +157,7 @@ impl Aggregation {
     }
 
     fn hand_over(&mut self, change: Change) {
-        self.leads_further |= change.key().kind.resource().on_demand;
+        self.leads_further |= change.key().kind.resource().is_on_demand();
         self.changes.push(change);
     }
 

@@ -103,34 +103,16 @@ pub(super) fn settings(name: &str) -> Watched {
 
 /// The kinds that are fetched on demand. They are watched as soon as it is known which of their objects are wanted.
 pub(super) fn on_demand() -> impl Iterator<Item = Watched> {
-    let kinds = Kind::ALL.iter().filter(|kind| kind.resource().on_demand);
-    kinds.flat_map(|kind| {
-        parts(*kind).iter().map(|(whole, fields)| Watched {
+    Kind::ALL.iter().flat_map(|kind| {
+        kind.resource().on_demand.iter().map(|watch| Watched {
             plural: kind.resource().plural,
-            reads: Reads::OnDemand { kind: *kind, whole: *whole },
-            fields: fields.map(Cow::Borrowed),
+            reads: Reads::OnDemand { kind: *kind, whole: watch.whole },
+            fields: Some(Cow::Borrowed(watch.fields)),
         })
     })
 }
 
-/// By which watches the objects of a kind are noticed: whether whole, and which of them.
-fn parts(kind: Kind) -> &'static [(bool, Option<&'static str>)] {
-    match kind {
-        Kind::Secret => &[
-            (true, Some("type=kubernetes.io/tls")),
-            // Releases of Helm and tokens are many, large, and none of our business.
-            (
-                false,
-                Some(
-                    "type!=kubernetes.io/tls,type!=helm.sh/release.v1,type!=kubernetes.io/service-account-token",
-                ),
-            ),
-        ],
-        _ => &[(false, None)],
-    }
-}
-
-/// Where an object of a kind that is fetched on demand is had by itself.
+/// The path of a single object in the API.
 pub(super) fn path(key: &ObjectKey) -> String {
     let resource = key.kind.resource();
     let kind = GroupVersionKind::gvk(resource.group(), resource.version(), resource.name);
