@@ -2,6 +2,8 @@
 
 use std::cell::{Cell, RefCell};
 
+use bytes::Bytes;
+
 /// Sizes of buffers in bytes. A read that fills one is followed by a read into the next larger one.
 const SIZES: [usize; 3] = [16 << 10, 64 << 10, 256 << 10];
 /// How many free buffers of each size a thread keeps; those that it has no use for are freed by [`sweep`].
@@ -38,10 +40,18 @@ pub(super) enum Size {
 /// Bytes that were read and not used yet, and room for more.
 #[derive(Debug, Default)]
 pub(super) struct Buffer {
-    data: Box<[u8]>,
+    data: Memory,
     start: usize,
     end: usize,
 }
+
+/// The memory of a buffer. It returns to the thread's stock when it is dropped.
+#[derive(Debug, Default)]
+struct Memory(Box<[u8]>);
+
+/// Bytes that fill less than one part in this many of their buffer are copied out of it, so that somebody who keeps few bytes
+/// does not keep a large buffer.
+const SPARSE: usize = 4;
 
 impl Size {
     /// The size for a read that is expected to return this many bytes.
@@ -80,7 +90,7 @@ impl Buffer {
         let place = size as usize;
         let free = STOCKS.with(|stocks| stocks[place].take());
         let data = free.unwrap_or_else(|| vec![0; SIZES[place]].into_boxed_slice());
-        Self { data, start: 0, end: 0 }
+        Self { data: Memory(data), start: 0, end: 0 }
     }
 
     /// A buffer that holds these bytes.
@@ -92,18 +102,18 @@ impl Buffer {
 
     /// The bytes.
     pub(super) fn bytes(&self) -> &[u8] {
-        &self.data[self.start..self.end]
+        &self.data.0[self.start..self.end]
     }
 
     /// Where more can be read to; the caller says with [`Self::filled`] how much came.
     pub(super) fn room(&mut self) -> &mut [u8] {
-        &mut self.data[self.end..]
+        &mut self.data.0[self.end..]
     }
 
     /// So many bytes were read to the room.
     pub(super) fn filled(&mut self, n: usize) {
         self.end += n;
-        assert!(self.end <= self.data.len(), "no more than there was room for");
+        assert!(self.end <= self.data.0.len(), "no more than there was room for");
     }
 
     /// Removes the first `n` bytes, which have been used.
@@ -115,6 +125,17 @@ impl Buffer {
         }
     }
 
+    /// Takes the first `n` bytes out, without a copy if they are all that it holds and most of what it has room for.
+    pub(super) fn take_front(&mut self, n: usize) -> Bytes {
+        if n == self.end - self.start && n >= self.data.0.len() / SPARSE {
+            let Self { data, start, end } = std::mem::take(self);
+            return Bytes::from_owner(data).slice(start..end);
+        }
+        let bytes = Bytes::copy_from_slice(&self.bytes()[..n]);
+        self.used(n);
+        bytes
+    }
+
     /// Whether it holds no bytes.
     pub(super) fn is_empty(&self) -> bool {
         self.start == self.end
@@ -122,35 +143,35 @@ impl Buffer {
 
     /// Whether it has memory.
     pub(super) fn is_lent(&self) -> bool {
-        !self.data.is_empty()
+        !self.data.0.is_empty()
     }
 
     /// Makes room after the bytes, by moving them to the front, or into a larger buffer.
     pub(super) fn make_room(&mut self) {
         if self.start > 0 {
-            self.data.copy_within(self.start..self.end, 0);
+            self.data.0.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
         }
-        if self.end == self.data.len() {
-            self.grow(self.data.len() + 1);
+        if self.end == self.data.0.len() {
+            self.grow(self.data.0.len() + 1);
         }
     }
 
     /// Gives back the memory that holds no bytes; [`Self::make_room`] takes new memory.
     pub(super) fn shrink(&mut self) {
         let held = self.end - self.start;
-        if held == self.data.len() || SIZES.contains(&held) {
+        if held == self.data.0.len() || SIZES.contains(&held) {
             return; // what has the length of a lent buffer would be counted as one
         }
-        *self = Self { data: self.bytes().into(), start: 0, end: self.end - self.start };
+        *self = Self { data: Memory(self.bytes().into()), start: 0, end: self.end - self.start };
     }
 
     /// Adds bytes.
     pub(super) fn put(&mut self, bytes: &[u8]) {
-        if self.data.len() - self.end < bytes.len() {
+        if self.data.0.len() - self.end < bytes.len() {
             self.grow(self.end - self.start + bytes.len());
         }
-        self.data[self.end..self.end + bytes.len()].copy_from_slice(bytes);
+        self.data.0[self.end..self.end + bytes.len()].copy_from_slice(bytes);
         self.end += bytes.len();
     }
 
@@ -168,10 +189,10 @@ impl Buffer {
         let mut larger = match size {
             // A head needs the room.
             Some(size) => Self::exactly(size),
-            None => Self { data: vec![0; least.next_power_of_two()].into_boxed_slice(), start: 0, end: 0 },
+            None => Self { data: Memory(vec![0; least.next_power_of_two()].into()), start: 0, end: 0 },
         };
         let held = self.end - self.start;
-        larger.data[..held].copy_from_slice(self.bytes());
+        larger.data.0[..held].copy_from_slice(self.bytes());
         larger.end = held;
         *self = larger;
     }
@@ -209,13 +230,19 @@ impl Stock {
     }
 }
 
-impl Drop for Buffer {
+impl AsRef<[u8]> for Memory {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Memory {
     fn drop(&mut self) {
-        if self.data.is_empty() {
+        if self.0.is_empty() {
             return;
         }
-        let Some(place) = SIZES.iter().position(|size| *size == self.data.len()) else { return };
-        let data = std::mem::take(&mut self.data);
+        let Some(place) = SIZES.iter().position(|size| *size == self.0.len()) else { return };
+        let data = std::mem::take(&mut self.0);
         let _ = STOCKS.try_with(|stocks| {
             stocks[place].count(-1);
             let mut free = stocks[place].free.borrow_mut();
@@ -359,9 +386,41 @@ mod tests {
         let mut buffer = Buffer::of(b"abc");
         buffer.used(1);
         buffer.shrink();
-        assert_eq!((buffer.bytes(), buffer.data.len()), (&b"bc"[..], 2));
+        assert_eq!((buffer.bytes(), buffer.data.0.len()), (&b"bc"[..], 2));
         buffer.make_room();
-        assert_eq!((buffer.bytes(), buffer.data.len()), (&b"bc"[..], SIZES[0]));
+        assert_eq!((buffer.bytes(), buffer.data.0.len()), (&b"bc"[..], SIZES[0]));
+    }
+
+    #[test]
+    fn bytes_that_fill_a_buffer_leave_with_it() {
+        let lent = || STOCKS.with(|stocks| stocks[Size::Small as usize].lent.get());
+        let before = lent();
+        for (held, used, taken, is_copied) in [
+            (SIZES[0], 0, SIZES[0], false),
+            (SIZES[0] / 2, 100, SIZES[0] / 2 - 100, false),
+            (SIZES[0] / SPARSE, 0, SIZES[0] / SPARSE, false),
+            (SIZES[0] / SPARSE - 1, 0, SIZES[0] / SPARSE - 1, true),
+            (SIZES[0], 0, SIZES[0] - 1, true),
+            (0, 0, 0, true),
+        ] {
+            let row = format!("{taken} of {held} after {used}");
+            let bytes: Vec<u8> = (0..held).map(|n| n as u8).collect();
+            let mut buffer = Buffer::of(&bytes);
+            let at = buffer.bytes().as_ptr();
+            buffer.used(used);
+            let front = buffer.take_front(taken);
+            assert_eq!(front, bytes[used..used + taken], "{row}");
+            assert_eq!(buffer.bytes(), &bytes[used + taken..], "{row}");
+            assert_eq!(
+                (front.as_ptr() != at.wrapping_add(used), buffer.is_lent()),
+                (is_copied, is_copied),
+                "{row}"
+            );
+            drop(buffer);
+            assert_eq!(lent() - before, usize::from(!is_copied), "{row}: what is kept is still lent");
+            drop(front);
+            assert_eq!(lent(), before, "{row}");
+        }
     }
 
     #[test]

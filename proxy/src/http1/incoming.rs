@@ -2,6 +2,8 @@
 
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
+
 use super::{
     attempts::Broken,
     backend::Connection,
@@ -58,6 +60,12 @@ impl Incoming {
     pub(super) fn passed(&mut self, n: usize) {
         self.buffer.used(n);
         self.ready -= n;
+    }
+
+    /// Takes `n` bytes of it out, to be passed on.
+    pub(super) fn take_front(&mut self, n: usize) -> Bytes {
+        self.ready -= n;
+        self.buffer.take_front(n)
     }
 
     /// Drops the bytes to skip, once nothing is ready before them.

@@ -299,10 +299,8 @@ impl Relay<'_> {
                 continue;
             }
             let end = whole && n == self.incoming.ready;
-            let bytes = Bytes::copy_from_slice(&self.incoming.next()[..n]);
-            content.send_data(bytes, end).map_err(|_| Broken::ClientGone)?;
+            content.send_data(self.incoming.take_front(n), end).map_err(|_| Broken::ClientGone)?;
             answer.ended = end;
-            self.incoming.passed(n);
             self.moved();
         }
         self.incoming.drop_skipped();
