@@ -126,7 +126,7 @@ fn step(number: usize) -> Step {
             allow_origins: ["https://a.example".into()].into(),
             allow_credentials: true,
             allow_methods: ["GET".into()].into(),
-            allow_headers: Box::default(),
+            allow_headers: Default::default(),
             expose_headers: ["x-set".into()].into(),
             max_age: HeaderValue::from_static("5"),
         })),

@@ -275,7 +275,8 @@ impl Display for Mirror {
 
 impl Display for Cors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cors {}", self.allow_origins.join(" "))
+        f.write_str("cors")?;
+        self.allow_origins.iter().try_for_each(|origin| write!(f, " {}", origin.as_str()))
     }
 }
 

@@ -6,12 +6,15 @@
 use std::ops::Deref;
 
 pub mod cors;
+pub mod edits;
 pub mod headers;
 pub mod mirror;
 pub mod redirect;
 pub mod rewrite;
 
 pub use cors::Cors;
+pub(crate) use edits::StepEdits;
+pub use edits::{AnswerEdits, RequestEdits};
 pub use headers::{Change, ForbiddenHeader, HeaderModifier};
 pub use mirror::Mirror;
 pub use redirect::{Origin, Redirect};
@@ -55,14 +58,24 @@ pub enum Check {
 
 /// The steps of a rule, or of one of its backends, in the order of work. No steps take no room beside themselves.
 #[derive(Clone, Debug, Default)]
-pub struct Steps(Box<[Step]>);
+pub struct Steps {
+    steps: Box<[Step]>,
+    /// What they do to headers; `None` if nothing.
+    edits: Option<Box<StepEdits>>,
+}
 
 impl Steps {
     /// Brings steps into the order of work; several of one kind stay in the order in which they were written.
     pub fn new(steps: impl IntoIterator<Item = Step>) -> Self {
         let mut steps: Box<[_]> = steps.into_iter().collect();
         steps.sort_by_key(Step::rank);
-        Self(steps)
+        let edits = StepEdits::of(&steps).map(Box::new);
+        Self { steps, edits }
+    }
+
+    /// What they do to headers; `None` if nothing.
+    pub(crate) fn edits(&self) -> Option<&StepEdits> {
+        self.edits.as_deref()
     }
 }
 
@@ -70,7 +83,7 @@ impl Deref for Steps {
     type Target = [Step];
 
     fn deref(&self) -> &[Step] {
-        &self.0
+        &self.steps
     }
 }
 

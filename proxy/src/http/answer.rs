@@ -44,7 +44,7 @@ pub(crate) fn reply(answer: &Answer, grpc: bool, route: Option<&Route>, request:
     }
     // A page may read our errors as it may read the backend's.
     if let Some(route) = route.filter(|_| !answer.preflight) {
-        route.allow_origins(request, &mut headers);
+        route.cors_edits(request).apply(&mut headers);
     }
     Reply { status: answer.status, headers, body }
 }

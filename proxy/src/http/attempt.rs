@@ -239,9 +239,6 @@ pub(crate) async fn request(
         request.set_raw_path(target.as_bytes())?;
     }
     let mut headers = Request(request);
-    route.edit_request(&mut headers);
-    if let Some(host) = route.host() {
-        request.insert_header("Host", &**host)?;
-    }
+    route.request_edits().apply(&mut headers);
     Ok(())
 }

@@ -67,7 +67,7 @@ pub(crate) fn filter(
     hop::strip_response(answer, switching);
     if let Some(route) = &context.route {
         let mut headers = Response(answer);
-        route.edit_answer(&session.req_header().headers, &mut headers);
+        route.answer_edits(&session.req_header().headers).apply(&mut headers);
     }
     context.status = answer.status.as_u16();
     if context.conn.draining() {

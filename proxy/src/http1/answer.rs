@@ -3,10 +3,10 @@
 use std::ops::Range;
 
 use httparse::{Error, Header, ParserConfig, Status};
-use portcullis_routing::{Headers, Route, Step};
+use portcullis_routing::{Headers, Route, step::AnswerEdits};
 
 use super::{
-    fields::{Edit, Room, Runs, place, put, put_number},
+    fields::{Room, Runs, place, put, put_number},
     framing::Framing,
     message::{Seen, Why, is_named},
     name::{Kind, kind},
@@ -165,20 +165,16 @@ impl AnswerHead<'_, '_> {
         out.extend_from_slice(b"HTTP/1.1 ");
         put_number(out, self.status.into());
         put(out, &[b" ", self.phrase.as_bytes(), b"\r\n"]);
-        let begin = out.len();
-        self.write_headers(form, out);
-        if let Some(route) = route.filter(|route| bears_on_answers(route)) {
-            let mut edit = Edit::new(out, begin);
-            route.edit_answer(request, &mut edit);
-            edit.finish();
-        }
+        let edits = route.map(|route| route.answer_edits(request)).unwrap_or_default();
+        self.write_headers(form, &edits, out);
+        edits.write(out);
         if self.status >= 200 {
             write_connection(form, out);
         }
         out.extend_from_slice(b"\r\n");
     }
 
-    fn write_headers(&self, form: Form, out: &mut Vec<u8>) {
+    fn write_headers(&self, form: Form, edits: &AnswerEdits<'_>, out: &mut Vec<u8>) {
         let (mut runs, mut has_date) = (Runs::new(self.bytes), false);
         for (kind, header) in self.fields() {
             let goes_on = match kind {
@@ -194,7 +190,7 @@ impl AnswerHead<'_, '_> {
                 }
                 kind => self.goes_on(kind, header),
             };
-            if !goes_on {
+            if !goes_on || edits.replaces(header.name.as_bytes()) {
                 continue;
             }
             if self.folded && header.value.contains(&b'\n') {
@@ -207,15 +203,10 @@ impl AnswerHead<'_, '_> {
         if form.chunks {
             out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
         }
-        if !has_date && self.status >= 200 {
+        if !has_date && self.status >= 200 && !edits.replaces(b"date") {
             write_date(out);
         }
     }
-}
-
-/// Whether a step of the route changes its answers.
-pub(super) fn bears_on_answers(route: &Route) -> bool {
-    route.steps().any(|step| matches!(step, Step::ResponseHeaders(_) | Step::Cors(_)))
 }
 
 fn write_connection(form: Form, out: &mut Vec<u8>) {

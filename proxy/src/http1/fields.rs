@@ -1,10 +1,8 @@
-//! Writes headers: those that are not changed are copied in runs, and steps change the others.
+//! Writes headers: neighbours that are passed on are copied in one piece.
 
 use std::{mem::MaybeUninit, ops::Range};
 
-use http::{HeaderName, HeaderValue};
 use httparse::Header;
-use portcullis_routing::HeadersMut;
 
 use super::name::Kind;
 use crate::refusal::MAX_FIELDS;
@@ -140,88 +138,18 @@ pub(super) fn put_length(out: &mut Vec<u8>, length: u64) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Changes the headers of a head that was written. Names and values are ranges of its text; new ones are appended to the
-/// text until [`Edit::finish`] writes all headers anew.
-#[derive(Debug)]
-pub(super) struct Edit<'o> {
-    text: &'o mut Vec<u8>,
-    /// Where the first header begins.
-    begin: usize,
-    lines: Vec<Line>,
-}
-
-#[derive(Clone, Debug)]
-struct Line {
-    name: Range<usize>,
-    value: Range<usize>,
-}
-
-impl<'o> Edit<'o> {
-    /// For the header lines from `begin` on, which are in plain form; the empty line has not been written.
-    pub(super) fn new(text: &'o mut Vec<u8>, begin: usize) -> Self {
-        let (mut lines, mut at) = (Vec::with_capacity(24), begin);
-        for end in memchr::memchr_iter(b'\n', &text[begin..]).map(|end| begin + end) {
-            let line = &text[at..end];
-            if let Some(colon) = memchr::memchr(b':', line) {
-                lines.push(Line { name: at..at + colon, value: at + colon + 2..end - 1 });
-            }
-            at = end + 1;
+/// Removes the header lines from `begin` on whose names are meant. The lines are in plain form.
+pub(super) fn remove_lines(out: &mut Vec<u8>, begin: usize, is_meant: impl Fn(&[u8]) -> bool) {
+    let (mut from, mut to) = (begin, begin);
+    while let Some(end) = memchr::memchr(b'\n', &out[from..]).map(|end| from + end + 1) {
+        let name = memchr::memchr(b':', &out[from..end]).map_or(from..end, |colon| from..from + colon);
+        if !is_meant(&out[name]) {
+            out.copy_within(from..end, to);
+            to += end - from;
         }
-        Self { text, begin, lines }
+        from = end;
     }
-
-    /// Replaces the header lines by the changed ones.
-    pub(super) fn finish(self) {
-        let Self { text, begin, lines } = self;
-        let mut changed = Vec::with_capacity(text.len() - begin + 64);
-        for Line { name, value } in lines {
-            put(&mut changed, &[&text[name], b": ", &text[value], b"\r\n"]);
-        }
-        text.truncate(begin);
-        text.extend_from_slice(&changed);
-    }
-
-    /// Sets a header to one value.
-    pub(super) fn replace(&mut self, name: &str, value: &[u8]) {
-        let value = self.add_text(value);
-        let same = |line: &Line, text: &[u8]| text[line.name.clone()].eq_ignore_ascii_case(name.as_bytes());
-        match self.lines.iter().position(|line| same(line, self.text)) {
-            Some(first) => {
-                self.lines[first].value = value;
-                let (mut at, text) = (0, &*self.text);
-                self.lines.retain(|line| {
-                    at += 1;
-                    at - 1 <= first || !same(line, text)
-                });
-            }
-            None => {
-                let name = self.add_text(name.as_bytes());
-                self.lines.push(Line { name, value });
-            }
-        }
-    }
-
-    fn add_text(&mut self, part: &[u8]) -> Range<usize> {
-        let begin = self.text.len();
-        self.text.extend_from_slice(part);
-        begin..self.text.len()
-    }
-}
-
-impl HeadersMut for Edit<'_> {
-    fn set(&mut self, name: &HeaderName, value: &HeaderValue) {
-        self.replace(name.as_str(), value.as_bytes());
-    }
-
-    fn add(&mut self, name: &HeaderName, value: &HeaderValue) {
-        let (name, value) = (self.add_text(name.as_str().as_bytes()), self.add_text(value.as_bytes()));
-        self.lines.push(Line { name, value });
-    }
-
-    fn remove(&mut self, name: &HeaderName) {
-        let text = &*self.text;
-        self.lines.retain(|line| !text[line.name.clone()].eq_ignore_ascii_case(name.as_str().as_bytes()));
-    }
+    out.truncate(to);
 }
 
 #[cfg(test)]
@@ -257,23 +185,18 @@ mod tests {
     }
 
     #[test]
-    fn headers_are_set_added_and_removed() {
-        let name = HeaderName::from_static;
-        let value = HeaderValue::from_static;
-        let mut text =
-            b"GET / HTTP/1.1\r\nSet: 1\r\nHost: a\r\nset: 2\r\nRemove: 1\r\nREMOVE: 2\r\nOther: a: b\r\n"
-                .to_vec();
-        let begin = text.iter().position(|byte| *byte == b'\n').unwrap() + 1;
-        let mut edit = Edit::new(&mut text, begin);
-        edit.set(&name("set"), &value("new"));
-        edit.set(&name("absent"), &value("new"));
-        edit.add(&name("other"), &value("c"));
-        edit.remove(&name("remove"));
-        edit.remove(&name("nobody"));
-        edit.finish();
-        assert_eq!(
-            String::from_utf8(text).unwrap(),
-            "GET / HTTP/1.1\r\nSet: new\r\nHost: a\r\nOther: a: b\r\nabsent: new\r\nother: c\r\n"
-        );
+    fn lines_are_removed_by_their_names() {
+        for (removed, want) in [
+            (&["a"][..], "A: 0\r\nbb: x:y\r\nCc: \r\n"),
+            (&["bb"], "A: 0\r\na: 1\r\nCc: \r\nA: 2\r\n"),
+            (&["a", "bb", "cc"], "A: 0\r\n"),
+            (&["x", ""], "A: 0\r\na: 1\r\nbb: x:y\r\nCc: \r\nA: 2\r\n"),
+        ] {
+            let mut out = b"A: 0\r\na: 1\r\nbb: x:y\r\nCc: \r\nA: 2\r\n".to_vec();
+            let is_meant =
+                |name: &[u8]| removed.iter().any(|other| name.eq_ignore_ascii_case(other.as_bytes()));
+            remove_lines(&mut out, b"A: 0\r\n".len(), is_meant);
+            assert_eq!(String::from_utf8(out).unwrap(), want, "{removed:?}");
+        }
     }
 }

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, Method, header};
 use portcullis_routing::{
-    self as routing, Answer, Asked, Carrier, Connection, Decision, Headers, Rejection, Request, decide::Tls,
+    self as routing, Answer, Asked, Carrier, Connection, Decision, Headers, Rejection, Request, Route,
+    decide::Tls,
 };
 use tokio::time::Instant;
 
 use super::{
-    answer::bears_on_answers,
     buffer::Out,
     fields::Room,
     framing::Framing,
@@ -247,7 +247,7 @@ impl About {
 
 impl Origin {
     fn of(head: &RequestHead<'_, '_>, context: &Context) -> Self {
-        let asked_for = head.has(Kind::Origin) && context.route.as_ref().is_some_and(bears_on_answers);
+        let asked_for = head.has(Kind::Origin) && context.route.as_ref().is_some_and(Route::has_cors);
         Self(asked_for.then(|| head.values(Kind::Origin).next().unwrap_or_default().into()))
     }
 }

@@ -3,10 +3,10 @@
 
 use http::{HeaderValue, header};
 use pingora_http::RequestHeader;
-use portcullis_routing::{RouteKind, Step};
+use portcullis_routing::{Route, RouteKind, step::RequestEdits};
 
 use super::{
-    fields::{Edit, Runs, put},
+    fields::{Runs, put, remove_lines},
     head::{Host, RequestHead},
     name::{Kind, kind},
 };
@@ -16,9 +16,12 @@ use crate::http::{context::Context, forwarded};
 pub(super) fn write(head: &RequestHead<'_, '_>, host: &Host<'_>, context: &Context, out: &mut Vec<u8>) {
     let target = context.target.as_deref().map_or(head.target, str::as_bytes);
     put(out, &[head.method.as_str().as_bytes(), b" ", target, b" HTTP/1.1\r\n"]);
-    let begin = out.len();
-    write_own(head, context.trusted, out);
-    if !head.has(Kind::Host) || host.value.is_empty() {
+    let edits = edits(context);
+    if let Some(host) = edits.host() {
+        put(out, &[b"Host: ", host, b"\r\n"]);
+    }
+    write_own(head, context.trusted, &edits, out);
+    if edits.host().is_none() && (!head.has(Kind::Host) || host.value.is_empty()) {
         match host.value {
             // HTTP/1.1 requires one.
             "" => put(out, &[b"Host: ", context.conn.local.to_string().as_bytes(), b"\r\n"]),
@@ -30,36 +33,25 @@ pub(super) fn write(head: &RequestHead<'_, '_>, host: &Host<'_>, context: &Conte
         has_id: head.has(Kind::RequestId) && !head.names(b"x-request-id"),
         before: head.values(Kind::ForwardedFor),
     };
-    claims.write(host.value.as_bytes(), context, out);
-    finish(begin, context, out);
-}
-
-/// Applies the route's steps to the headers from `begin` on, and ends the head.
-fn finish(begin: usize, context: &Context, out: &mut Vec<u8>) {
-    if let Some(route) = &context.route {
-        let changes = route.steps().any(|step| matches!(step, Step::RequestHeaders(_)));
-        let host = route.host();
-        if changes || host.is_some() {
-            let mut edit = Edit::new(out, begin);
-            route.edit_request(&mut edit);
-            if let Some(host) = host {
-                edit.replace("Host", host.as_bytes());
-            }
-            edit.finish();
-        }
-    }
+    claims.write(host.value.as_bytes(), context, &edits, out);
+    edits.write(out);
     out.extend_from_slice(b"\r\n");
 }
 
+/// What the route's steps do to the headers of the request.
+fn edits(context: &Context) -> RequestEdits<'_> {
+    context.route.as_ref().map(Route::request_edits).unwrap_or_default()
+}
+
 /// Writes the client's headers that are forwarded.
-fn write_own(head: &RequestHead<'_, '_>, trusted: bool, out: &mut Vec<u8>) {
+fn write_own(head: &RequestHead<'_, '_>, trusted: bool, edits: &RequestEdits<'_>, out: &mut Vec<u8>) {
     let mut runs = Runs::new(head.bytes);
     for (kind, header) in head.fields() {
         let goes_on = match kind {
             Kind::Other | Kind::ContentType | Kind::Origin | Kind::Date | Kind::RequestId => {
                 !head.names(header.name.as_bytes())
             }
-            Kind::Host => !header.value.is_empty(),
+            Kind::Host => edits.host().is_none() && !header.value.is_empty(),
             // In the spelling that every backend knows: one that ignores another spelling would read another body.
             Kind::TransferEncoding if header.value != b"chunked" => {
                 runs.flush(out);
@@ -79,12 +71,24 @@ fn write_own(head: &RequestHead<'_, '_>, trusted: bool, out: &mut Vec<u8>) {
                 false
             }
         };
-        if goes_on {
+        if goes_on && !edits.replaces(header.name.as_bytes()) {
             runs.keep(header, out);
         }
     }
     runs.flush(out);
 }
+
+/// The names of the headers that [`Claims`] writes.
+const CLAIMED: [&str; 8] = [
+    "x-forwarded-for",
+    "x-real-ip",
+    "x-forwarded-port",
+    "x-forwarded-proto",
+    "x-forwarded-scheme",
+    "x-scheme",
+    "x-forwarded-host",
+    "x-request-id",
+];
 
 /// What the request's own headers claim about the client.
 struct Claims<H, B> {
@@ -97,8 +101,16 @@ struct Claims<H, B> {
 }
 
 impl<'b, H: Fn(Kind) -> bool, B: Iterator<Item = &'b [u8]>> Claims<H, B> {
-    /// Writes the headers that describe the client to the backend.
-    fn write(self, host: &[u8], context: &Context, out: &mut Vec<u8>) {
+    /// Writes the headers that describe the client to the backend, but for those that `edits` replace.
+    fn write(self, host: &[u8], context: &Context, edits: &RequestEdits<'_>, out: &mut Vec<u8>) {
+        let begin = out.len();
+        self.write_all(host, context, out);
+        if CLAIMED.iter().any(|name| edits.replaces(name.as_bytes())) {
+            remove_lines(out, begin, |name| edits.replaces(name));
+        }
+    }
+
+    fn write_all(self, host: &[u8], context: &Context, out: &mut Vec<u8>) {
         let conn = &context.conn;
         let keeps_host = context.trusted && (self.has)(Kind::ForwardedHost);
         let has_id = self.has_id;
@@ -147,10 +159,9 @@ impl<'b, H: Fn(Kind) -> bool, B: Iterator<Item = &'b [u8]>> Claims<H, B> {
 /// Writes the head of a request that came over HTTP/2. `chunked`: its body has no length.
 pub(super) fn write_h2(head: &RequestHeader, context: &Context, chunked: bool, out: &mut Vec<u8>) {
     let target = context.target.as_deref().map_or(head.raw_path(), str::as_bytes);
+    let (host, edits) = (context.host.as_ref().map_or(&b""[..], HeaderValue::as_bytes), edits(context));
     put(out, &[head.method.as_str().as_bytes(), b" ", target, b" HTTP/1.1\r\nHost: "]);
-    let begin = out.len() - b"Host: ".len();
-    let host = context.host.as_ref().map_or(&b""[..], HeaderValue::as_bytes);
-    put(out, &[host, b"\r\n"]);
+    put(out, &[edits.host().unwrap_or(host), b"\r\n"]);
     let (mut has, mut has_length) = (0_u32, false);
     for (name, value) in &head.headers {
         let kind = kind(name.as_str().as_bytes());
@@ -175,7 +186,7 @@ pub(super) fn write_h2(head: &RequestHeader, context: &Context, chunked: bool, o
             | Kind::Upgrade
             | Kind::Forged => false,
         };
-        if goes_on {
+        if goes_on && !edits.replaces(name.as_str().as_bytes()) {
             let value = match kind {
                 // A list of equal lengths is one length (RFC 9110, 8.6).
                 Kind::ContentLength => {
@@ -186,17 +197,20 @@ pub(super) fn write_h2(head: &RequestHeader, context: &Context, chunked: bool, o
             put(out, &[name.as_str().as_bytes(), b": ", value, b"\r\n"]);
         }
     }
-    write_cookies(head, out);
+    if !edits.replaces(b"cookie") {
+        write_cookies(head, out);
+    }
     let claims = Claims {
         has: |kind| has & (1 << (kind as u32)) != 0,
         has_id: has & (1 << (Kind::RequestId as u32)) != 0,
         before: head.headers.get_all("x-forwarded-for").iter().map(HeaderValue::as_bytes),
     };
-    claims.write(host, context, out);
+    claims.write(host, context, &edits, out);
     if chunked {
         out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
     }
-    finish(begin, context, out);
+    edits.write(out);
+    out.extend_from_slice(b"\r\n");
 }
 
 /// Joins the Cookie headers of an HTTP/2 request: HTTP/1 has one line for all (RFC 9113, 8.2.3).

@@ -3,8 +3,8 @@
 use std::{fmt, sync::Arc};
 
 use crate::{
-    Backend, BackendProtocol, Headers, HeadersMut, Rule, Step, WeightedBackend,
-    step::{HostRewrite, Mirror, UrlRewrite},
+    Backend, BackendProtocol, Headers, Rule, Step, WeightedBackend,
+    step::{AnswerEdits, Cors, Mirror, RequestEdits, StepEdits, UrlRewrite},
 };
 
 /// A request that goes to a backend.
@@ -66,7 +66,7 @@ pub struct Attempts {
 /// What happens to a backend's answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnAnswer {
-    /// It goes to the client, changed by [`Route::edit_answer`].
+    /// It goes to the client, changed by [`Route::answer_edits`].
     Pass,
     /// It is dropped for another attempt.
     Retry,
@@ -112,37 +112,45 @@ impl Route {
         self.rule.steps.iter().chain(self.choice().into_iter().flat_map(|choice| choice.steps.iter()))
     }
 
-    /// Changes the headers of the request.
-    pub fn edit_request(&self, headers: &mut impl HeadersMut) {
-        for step in self.steps() {
-            if let Step::RequestHeaders(modifier) = step {
-                modifier.apply(headers);
-            }
+    /// What the steps do to the headers of the request, Host included.
+    pub fn request_edits(&self) -> RequestEdits<'_> {
+        let (rule, backend) = self.edits();
+        RequestEdits::of(rule, backend, self.host())
+    }
+
+    /// What the steps do to the headers of a backend's answer; `request` are those that the client sent.
+    pub fn answer_edits<'r>(&'r self, request: &'r dyn Headers) -> AnswerEdits<'r> {
+        match self.edits() {
+            (None, None) => AnswerEdits::default(),
+            (rule, backend) => AnswerEdits::of(rule, backend, self.cors(), request),
         }
     }
 
-    /// Changes the headers of an answer; `request` is what the client sent.
-    pub fn edit_answer(&self, request: &dyn Headers, answer: &mut impl HeadersMut) {
-        for step in self.steps() {
-            if let Step::ResponseHeaders(modifier) = step {
-                modifier.apply(answer);
-            }
-        }
-        self.allow_origins(request, answer);
+    /// What CORS adds to an answer of our own.
+    pub fn cors_edits<'r>(&'r self, request: &'r dyn Headers) -> AnswerEdits<'r> {
+        AnswerEdits::of_cors(self.cors(), request)
     }
 
-    /// Adds the CORS headers to an answer: a backend's, or one of our own.
-    pub fn allow_origins(&self, request: &dyn Headers, answer: &mut impl HeadersMut) {
-        for step in self.steps() {
-            if let Step::Cors(cors) = step {
-                cors.response(request, answer);
-            }
-        }
+    /// What the steps of the rule and those of the backend do to headers.
+    fn edits(&self) -> (Option<&StepEdits>, Option<&StepEdits>) {
+        (self.rule.steps.edits(), self.choice().and_then(|choice| choice.steps.edits()))
     }
 
-    /// The Host that the backend sees, if it differs from the client's.
-    pub fn host(&self) -> Option<&HostRewrite> {
-        self.rewritten(|rewrite| rewrite.hostname.as_ref())
+    /// Whether answers depend on the request's origin.
+    pub fn has_cors(&self) -> bool {
+        self.cors().next().is_some()
+    }
+
+    fn cors(&self) -> impl Iterator<Item = &Cors> {
+        self.steps().filter_map(|step| match step {
+            Step::Cors(cors) => Some(&**cors),
+            _ => None,
+        })
+    }
+
+    /// The Host that a rewrite puts in place of the client's.
+    fn host(&self) -> Option<&str> {
+        self.rewritten(|rewrite| rewrite.hostname.as_ref()).map(|host| &**host)
     }
 
     /// The mirrors that may get a copy of the request ([`Mirror::takes`]).

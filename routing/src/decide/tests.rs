@@ -150,9 +150,9 @@ fn steps_are_asked_in_the_order_of_work() {
         Step::Cors(Box::new(Cors {
             allow_origins: ["*".into()].into(),
             allow_credentials: false,
-            allow_methods: Box::default(),
-            allow_headers: Box::default(),
-            expose_headers: Box::default(),
+            allow_methods: Default::default(),
+            allow_headers: Default::default(),
+            expose_headers: Default::default(),
             max_age: HeaderValue::from_static("5"),
         }))
     };

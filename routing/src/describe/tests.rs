@@ -131,9 +131,9 @@ fn rules() -> [(RouteMatch, Rule); 3] {
         Step::Cors(Box::new(Cors {
             allow_origins: ["https://a.example".into()].into(),
             allow_credentials: false,
-            allow_methods: Box::default(),
-            allow_headers: Box::default(),
-            expose_headers: Box::default(),
+            allow_methods: Default::default(),
+            allow_headers: Default::default(),
+            expose_headers: Default::default(),
             max_age: HeaderValue::from_static("5"),
         })),
     ]);

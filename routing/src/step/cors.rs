@@ -1,27 +1,143 @@
 //! CORS: which pages of other origins may read an answer (Fetch standard, section 3.2).
 //!
-//! The proxy asks in two places: [`Cors::preflight`] for an OPTIONS request, which it then answers by itself, and
-//! [`Cors::response`] for the answer to any other.
+//! It is asked for in two places: [`Cors::preflight`] for an OPTIONS request, which is then answered by us, and
+//! [`Cors::allowed`] for the answer to any other.
+
+use std::ops::Deref;
 
 use http::{HeaderName, HeaderValue, header};
 
-use crate::{Headers, HeadersMut};
+use crate::Headers;
 
 /// What other origins may do (HTTPCORSFilter).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cors {
     /// Origins that may read answers: `*`, `scheme://host[:port]`, or with `*` as the leftmost label of the host.
-    pub allow_origins: Box<[Box<str>]>,
+    pub allow_origins: Origins,
     /// Whether requests with credentials are allowed.
     pub allow_credentials: bool,
     /// Methods, or `*`.
-    pub allow_methods: Box<[Box<str>]>,
+    pub allow_methods: Names,
     /// Headers, or `*`.
-    pub allow_headers: Box<[Box<str>]>,
+    pub allow_headers: Names,
     /// Headers of the answer that the page may read, or `*`.
-    pub expose_headers: Box<[Box<str>]>,
+    pub expose_headers: Names,
     /// How many seconds a browser may keep the answer to a preflight.
     pub max_age: HeaderValue,
+}
+
+/// Origins that may read answers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origins {
+    patterns: Box<[OriginPattern]>,
+    any: bool,
+}
+
+/// `https://www.example.com`, with `*` in place of any number of labels, or alone for every origin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OriginPattern {
+    text: Box<str>,
+    /// Whether it is the text of one origin, so that the same text matches.
+    is_exact: bool,
+}
+
+/// Methods or names of headers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    any: bool,
+    /// All of them, as the value of a header; `None` if there are none.
+    joined: Option<HeaderValue>,
+}
+
+/// What the answer to a request tells its browser.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Allowed<'r> {
+    /// `None` if the request's origin may not read it.
+    origin: Option<&'r [u8]>,
+    credentials: bool,
+    expose: Option<&'r HeaderValue>,
+}
+
+impl<const N: usize> From<[Box<str>; N]> for Origins {
+    fn from(texts: [Box<str>; N]) -> Self {
+        texts.into_iter().collect()
+    }
+}
+
+impl FromIterator<Box<str>> for Origins {
+    fn from_iter<T: IntoIterator<Item = Box<str>>>(texts: T) -> Self {
+        let patterns: Box<[_]> = texts
+            .into_iter()
+            .map(|text| OriginPattern {
+                is_exact: split_origin(&text).is_some() && !text.contains('*'),
+                text,
+            })
+            .collect();
+        Self { any: patterns.iter().any(|pattern| &*pattern.text == "*"), patterns }
+    }
+}
+
+impl Deref for Origins {
+    type Target = [OriginPattern];
+
+    fn deref(&self) -> &[OriginPattern] {
+        &self.patterns
+    }
+}
+
+impl OriginPattern {
+    /// The pattern as it was written.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    fn matches(&self, origin: &[u8]) -> bool {
+        (self.is_exact && self.text.as_bytes() == origin)
+            || std::str::from_utf8(origin).is_ok_and(|origin| origin_matches(&self.text, origin))
+    }
+}
+
+impl<const N: usize> From<[Box<str>; N]> for Names {
+    fn from(names: [Box<str>; N]) -> Self {
+        names.into_iter().collect()
+    }
+}
+
+impl FromIterator<Box<str>> for Names {
+    fn from_iter<T: IntoIterator<Item = Box<str>>>(names: T) -> Self {
+        let names: Vec<_> = names.into_iter().collect();
+        let joined = HeaderValue::try_from(names.join(", ")).ok().filter(|joined| !joined.is_empty());
+        Self { any: names.iter().any(|name| &**name == "*"), joined }
+    }
+}
+
+impl Allowed<'_> {
+    /// The headers that it has the last word on.
+    pub(crate) const NAMES: [HeaderName; 3] = [
+        header::ACCESS_CONTROL_ALLOW_ORIGIN,
+        header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
+        header::ACCESS_CONTROL_EXPOSE_HEADERS,
+    ];
+
+    /// Whether it has the last word on a header of this name, in any spelling.
+    pub(crate) fn sets(name: &[u8]) -> bool {
+        matches!(name.first(), Some(b'a' | b'A'))
+            && Self::NAMES.iter().any(|set| name.eq_ignore_ascii_case(set.as_str().as_bytes()))
+    }
+
+    /// Hands over the headers that it adds.
+    pub(crate) fn each(&self, mut visit: impl FnMut(&HeaderName, &HeaderValue)) {
+        let Some(origin) = self.origin.and_then(|origin| HeaderValue::from_bytes(origin).ok()) else {
+            return;
+        };
+        visit(&header::ACCESS_CONTROL_ALLOW_ORIGIN, &origin);
+        if self.credentials {
+            visit(&header::ACCESS_CONTROL_ALLOW_CREDENTIALS, &HeaderValue::from_static("true"));
+        }
+        if let Some(expose) = self.expose {
+            visit(&header::ACCESS_CONTROL_EXPOSE_HEADERS, expose);
+        }
+    }
 }
 
 impl Cors {
@@ -36,77 +152,66 @@ impl Cors {
         let method = request.first(&header::ACCESS_CONTROL_REQUEST_METHOD)?;
         let mut answer = Vec::with_capacity(7);
         answer.push((header::VARY, HeaderValue::from_static(VARY_PREFLIGHT)));
-        let Some(allowed) = self.allow_origin(origin) else { return Some(answer) };
+        let allowed = self.allow_origin(origin).and_then(|origin| HeaderValue::from_bytes(origin).ok());
+        let Some(allowed) = allowed else { return Some(answer) };
         answer.push((header::ACCESS_CONTROL_ALLOW_ORIGIN, allowed));
         if self.allow_credentials {
             answer.push((header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true")));
         }
         let headers = request.first(&header::ACCESS_CONTROL_REQUEST_HEADERS);
         let lists = [
-            (header::ACCESS_CONTROL_ALLOW_METHODS, self.list(&self.allow_methods, Some(method))),
-            (header::ACCESS_CONTROL_ALLOW_HEADERS, self.list(&self.allow_headers, headers)),
-            (header::ACCESS_CONTROL_EXPOSE_HEADERS, self.list(&self.expose_headers, None)),
+            (header::ACCESS_CONTROL_ALLOW_METHODS, self.list_for(&self.allow_methods, Some(method))),
+            (header::ACCESS_CONTROL_ALLOW_HEADERS, self.list_for(&self.allow_headers, headers)),
+            (header::ACCESS_CONTROL_EXPOSE_HEADERS, self.list_for(&self.expose_headers, None)),
         ];
         answer.extend(lists.into_iter().filter_map(|(name, value)| Some((name, value?))));
         answer.push((header::ACCESS_CONTROL_MAX_AGE, self.max_age.clone()));
         Some(answer)
     }
 
-    /// Sets the headers of the answer to a request (other than a preflight) with these headers.
+    /// What the answer to a request (other than a preflight) of this origin says.
     ///
     /// What the backend says of CORS by itself gives way: two `Access-Control-Allow-Origin` would allow nothing,
     /// and one for an origin that the filter does not allow would allow too much.
-    pub fn response(&self, request: &dyn Headers, answer: &mut impl HeadersMut) {
-        if !self.is_public() {
-            answer.add(&header::VARY, &HeaderValue::from_static("Origin"));
+    pub(crate) fn allowed<'r>(&'r self, origin: &'r [u8]) -> Allowed<'r> {
+        let origin = self.allow_origin(origin);
+        Allowed {
+            origin,
+            credentials: origin.is_some() && self.allow_credentials,
+            expose: origin.and_then(|_| self.list(&self.expose_headers)),
         }
-        let Some(origin) = request.first(&header::ORIGIN) else { return };
-        let allowed = self.allow_origin(origin);
-        let credentials =
-            (allowed.is_some() && self.allow_credentials).then(|| HeaderValue::from_static("true"));
-        let expose = allowed.as_ref().and_then(|_| self.list(&self.expose_headers, None));
-        set_or_remove(answer, &header::ACCESS_CONTROL_ALLOW_ORIGIN, allowed);
-        set_or_remove(answer, &header::ACCESS_CONTROL_ALLOW_CREDENTIALS, credentials);
-        set_or_remove(answer, &header::ACCESS_CONTROL_EXPOSE_HEADERS, expose);
     }
 
     /// Whether every origin gets the same answer.
-    fn is_public(&self) -> bool {
-        !self.allow_credentials && self.allow_origins.iter().any(|o| &**o == "*")
+    pub(crate) fn is_public(&self) -> bool {
+        !self.allow_credentials && self.allow_origins.any
     }
 
     /// The `Access-Control-Allow-Origin` for a request's `Origin`.
-    fn allow_origin(&self, origin: &[u8]) -> Option<HeaderValue> {
+    fn allow_origin<'o>(&self, origin: &'o [u8]) -> Option<&'o [u8]> {
         if self.is_public() {
-            return Some(HeaderValue::from_static("*"));
+            return Some(b"*");
         }
-        let text = std::str::from_utf8(origin).ok()?;
-        let allowed = self.allow_origins.iter().any(|pattern| origin_matches(pattern, text));
-        HeaderValue::from_bytes(origin).ok().filter(|_| allowed)
+        self.allow_origins.iter().any(|pattern| pattern.matches(origin)).then_some(origin)
     }
 
-    /// A list as a header's value. `*` means nothing to a browser that sends credentials (Fetch standard,
-    /// section 3.2.5), so what the request asks for takes its place there.
-    fn list(&self, names: &[Box<str>], asked: Option<&[u8]>) -> Option<HeaderValue> {
-        if self.allow_credentials && names.iter().any(|n| &**n == "*") {
-            return asked.and_then(|asked| HeaderValue::from_bytes(asked).ok());
+    /// A list as a header's value; `None` if it is empty, and for `*` with credentials, where it means nothing to a browser
+    /// (Fetch standard, section 3.2.5).
+    fn list<'n>(&self, names: &'n Names) -> Option<&'n HeaderValue> {
+        names.joined.as_ref().filter(|_| !(self.allow_credentials && names.any))
+    }
+
+    /// The same, but with what the request asks for in place of such a `*`.
+    fn list_for(&self, names: &Names, asked: Option<&[u8]>) -> Option<HeaderValue> {
+        match self.allow_credentials && names.any {
+            true => HeaderValue::from_bytes(asked?).ok(),
+            false => names.joined.clone(),
         }
-        if names.is_empty() {
-            return None;
-        }
-        HeaderValue::try_from(names.join(", ")).ok()
     }
 }
 
 /// OPTIONS is not cacheable (RFC 9110, 9.3.7), but caches that think otherwise exist.
 const VARY_PREFLIGHT: &str = "Origin, Access-Control-Request-Method, Access-Control-Request-Headers";
-
-fn set_or_remove(answer: &mut impl HeadersMut, name: &HeaderName, value: Option<HeaderValue>) {
-    match value {
-        Some(value) => answer.set(name, &value),
-        None => answer.remove(name),
-    }
-}
 
 /// Whether a configured origin covers the `Origin` of a request. A port that is not named is its scheme's
 /// (HTTPCORSFilter `allowOrigins`); a `*` takes any number of labels.
@@ -145,9 +250,12 @@ fn split_origin(origin: &str) -> Option<OriginParts<'_>> {
 
 #[cfg(test)]
 mod tests {
+    use std::iter;
+
     use http::HeaderMap;
 
     use super::*;
+    use crate::step::AnswerEdits;
 
     #[test]
     fn an_origin_is_scheme_host_and_port() {
@@ -246,9 +354,9 @@ mod tests {
     #[test]
     fn what_is_not_configured_is_not_mentioned() {
         let cors = Cors {
-            allow_methods: Box::default(),
-            allow_headers: Box::default(),
-            expose_headers: Box::default(),
+            allow_methods: Default::default(),
+            allow_headers: Default::default(),
+            expose_headers: Default::default(),
             ..any(false)
         };
         let answer = cors.preflight(&request("https://a.example", "GET", "x-1")).unwrap();
@@ -273,7 +381,7 @@ mod tests {
             }
             let backend = HeaderValue::from_static("https://from.backend");
             let mut answer = HeaderMap::from_iter([(header::ACCESS_CONTROL_ALLOW_ORIGIN, backend)]);
-            cors.response(&request, &mut answer);
+            AnswerEdits::of_cors(iter::once(&cors), &request).apply(&mut answer);
             let mut lines: Vec<_> =
                 answer.iter().map(|(n, v)| format!("{n}: {}\n", v.to_str().unwrap())).collect();
             lines.sort();
@@ -284,7 +392,8 @@ mod tests {
     #[test]
     fn an_answer_for_everybody_does_not_vary() {
         let mut answer = HeaderMap::new();
-        any(false).response(&request("https://a.example", "GET", ""), &mut answer);
+        let request = request("https://a.example", "GET", "");
+        AnswerEdits::of_cors(iter::once(&any(false)), &request).apply(&mut answer);
         assert_eq!(answer.get(header::VARY), None);
         assert_eq!(answer[header::ACCESS_CONTROL_ALLOW_ORIGIN], "*");
         assert_eq!(answer[header::ACCESS_CONTROL_EXPOSE_HEADERS], "*");

@@ -22,7 +22,7 @@ pub(super) fn read(cors: wire::Cors, checks: &mut Checks, at: &Path<'_>) -> Cors
                 checks.error(&at, "must not have '*' beside other entries");
             }
             texts.iter().enumerate().for_each(|(i, text)| check(text, checks, &at.index(i)));
-            texts.into_iter().map(Into::into).collect::<Box<[Box<str>]>>()
+            texts.into_iter().map(Into::into).collect::<Vec<Box<str>>>()
         };
     let header = |text: &str, checks: &mut Checks, at: &Path<'_>| checks.form(text, names::HEADER_NAME, at);
     let allow_origins = list(cors.allow_origins, "allowOrigins", 64, true, origin);
@@ -32,11 +32,11 @@ pub(super) fn read(cors: wire::Cors, checks: &mut Checks, at: &Path<'_>) -> Cors
     let max_age = cors.max_age.unwrap_or(5);
     checks.range(max_age.into(), 1, i64::from(i32::MAX), &at.field("maxAge"));
     Cors {
-        allow_origins,
+        allow_origins: allow_origins.into_iter().collect(),
         allow_credentials: cors.allow_credentials.unwrap_or_default(),
-        allow_methods,
-        allow_headers,
-        expose_headers,
+        allow_methods: allow_methods.into_iter().collect(),
+        allow_headers: allow_headers.into_iter().collect(),
+        expose_headers: expose_headers.into_iter().collect(),
         max_age: HeaderValue::from(max_age),
     }
 }

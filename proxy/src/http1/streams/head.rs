@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use crate::{
     http::context::Context,
     http1::{
-        answer::{AnswerHead, bears_on_answers},
+        answer::AnswerHead,
         fields::unfolded,
         name::{Kind, kind},
     },
@@ -23,8 +23,8 @@ pub(super) fn answer_headers(
     if let Some(length) = head.length() {
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
-    if let Some(route) = context.route.as_ref().filter(|route| bears_on_answers(route)) {
-        route.edit_answer(request, &mut headers);
+    if let Some(route) = &context.route {
+        route.answer_edits(request).apply(&mut headers);
     }
     Some(headers)
 }
