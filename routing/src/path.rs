@@ -13,7 +13,7 @@ mod form;
 use std::{borrow::Cow, fmt};
 
 pub(crate) use form::Escapes;
-use form::{Features, Slashes, Written, look, write};
+use form::{Features, Slashes, Written, is_plain, look, write};
 
 /// Why a path is refused (400).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,6 +131,9 @@ impl<'r> RequestPath<'r> {
     pub fn parse(sent: &'r str) -> Result<Self, InvalidPath> {
         if !sent.starts_with('/') {
             return Err(InvalidPath::NotAbsolute);
+        }
+        if is_plain(sent.as_bytes()) {
+            return Ok(Self { sent, features: Features::default(), canonical: Cow::Borrowed(sent) });
         }
         let features = look(sent.as_bytes())?;
         if !features.any(Features::DIFFERS) {

@@ -114,6 +114,41 @@ fn class(byte: u8) -> Class {
     CLASSES[usize::from(byte)]
 }
 
+/// Bits of a byte in a path: whether it takes [`look`] to say what it means, whether it is a slash, and whether it means
+/// something behind a slash.
+const SPECIAL: u8 = 1;
+const SLASH: u8 = 1 << 1;
+const BEHIND_SLASH: u8 = 1 << 2;
+
+const BITS: [u8; 256] = {
+    let mut bits = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        bits[byte] = match CLASSES[byte] {
+            Class::Slash => SLASH | BEHIND_SLASH,
+            Class::Unreserved if byte as u8 == b'.' => BEHIND_SLASH,
+            Class::Unreserved | Class::Reserved => 0,
+            Class::Percent | Class::Backslash | Class::Control | Class::End | Class::Encode => SPECIAL,
+        };
+        byte += 1;
+    }
+    bits
+};
+
+/// Whether a path that begins with `/` has no features, as nearly all have none. It may say no of one that has none. Without
+/// a branch for each byte, which the processor would have to guess.
+pub(super) fn is_plain(path: &[u8]) -> bool {
+    let (mut all, mut behind_slash, mut before) = (0, 0, 0);
+    for &byte in path {
+        let bits = BITS[usize::from(byte)];
+        all |= bits;
+        // The bit of a slash, moved to that of what means something behind it.
+        behind_slash |= before << 1 & bits;
+        before = bits;
+    }
+    all & SPECIAL == 0 && behind_slash & BEHIND_SLASH == 0
+}
+
 /// Checks a whole path that begins with `/`, and says what is in it.
 pub(super) fn look(path: &[u8]) -> Result<Features, InvalidPath> {
     let mut found = Features::default();

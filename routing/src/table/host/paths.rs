@@ -1,28 +1,33 @@
 //! The entries of exact paths and prefixes, found by a request's path.
 
-use std::ops::Range;
+use std::{iter, ops::Range};
 
 use matchit::Router;
 
+mod filter;
+
+use filter::Filter;
+
 /// Exact paths and prefixes, each with its entries.
 ///
-/// One tree holds both. A path that is not in it as a whole is looked up by its first segments, and bisection finds by
-/// how many of them. For that the tree also holds *marks*: the first segments of a prefix, at each depth at which
-/// bisection has to go on to a greater one.
+/// One tree holds the texts of both. Of a path it is asked for one text: the whole path, or the longest run of its first
+/// segments that is there. How long that is, a filter of hashes tells beforehand, in one pass along the path.
 ///
 /// ```text
-/// prefixes  /a  /a/b/c     depth 3     path  /a/b/x/y
-/// marks     /a/b                         2   /a/b      found, covered by /a: try 3
-///                                        3   /a/b/x    not found, so /a it is
+/// prefixes    /a   /a/b/c
+/// path        /a/b/x/y
+/// texts       /a   /a/b   /a/b/x   /a/b/x/y
+/// filter      yes  no     no       no          so the tree is asked for /a
 /// ```
 ///
-/// A prefix of n segments takes log2(n) marks at most, and a lookup so many walks along the path, whatever the path.
+/// So a path that has a rule takes one walk along the tree, and a path that has none takes none. Where the filter says
+/// yes of a text that is not there, the tree says no, and the next shorter text is tried.
 #[derive(Debug, Default)]
 pub(super) struct Paths {
     tree: Router<Place>,
+    filter: Filter,
+    /// By number.
     prefixes: Vec<Prefix>,
-    /// Segments of the prefix that has most of them.
-    depth: usize,
     /// Bytes of the longest prefix.
     longest: usize,
     /// Bytes of the longest text of all.
@@ -37,47 +42,57 @@ pub(super) type Places = Range<u32>;
 pub(super) const MAX_TEXT: usize = 1024;
 
 /// What one text leads to.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct Place {
     exact: Places,
-    /// The longest prefix that covers the text.
-    prefix: Option<u32>,
+    /// The longest prefix that covers the text; a copy, so that nothing but the tree is read to find its entries.
+    prefix: Prefix,
 }
 
 /// The entries of one prefix.
 #[derive(Clone, Debug)]
 struct Prefix {
     entries: Places,
-    /// The longest of the other prefixes that cover this one.
-    shorter: Option<u32>,
+    /// The number of the longest of the other prefixes that cover this one, or [`NONE`].
+    shorter: u32,
+}
+
+/// The number of no prefix. An `Option` would take four bytes more, in each node of the tree.
+const NONE: u32 = u32::MAX;
+
+impl Prefix {
+    /// Stands where no prefix covers a text.
+    const ABSENT: Self = Self { entries: 0..0, shorter: NONE };
 }
 
 impl Paths {
-    /// Texts of 1 to [`MAX_TEXT`] bytes, each once among the exact paths and once among the prefixes.
-    pub(super) fn new(exact: Vec<(&str, Places)>, mut prefixes: Vec<(&str, Places)>) -> Self {
-        // What covers a text goes in before it.
-        prefixes.sort_by_key(|(text, _)| text.len());
+    /// Texts of 1 to [`MAX_TEXT`] bytes that begin with a slash, each once among the exact paths and once among the
+    /// prefixes. The prefixes come in the order of their entries, a longer one before a shorter one.
+    pub(super) fn new(exact: Vec<(&str, Places)>, prefixes: Vec<(&str, Places)>) -> Self {
+        let longest_of =
+            |texts: &[(&str, Places)]| texts.iter().map(|(text, _)| text.len()).max().unwrap_or(0);
+        let longest = longest_of(&prefixes);
         let mut paths = Self {
-            depth: prefixes.iter().map(|(text, _)| segments(text)).max().unwrap_or_default(),
-            longest: prefixes.last().map_or(0, |(text, _)| text.len()),
+            tree: Router::new(),
+            filter: Filter::with_room_for(exact.len() + prefixes.len()),
             prefixes: Vec::with_capacity(prefixes.len()),
-            ..Self::default()
+            longest,
+            longest_text: longest.max(longest_of(&exact)),
         };
-        for (number, (text, entries)) in (0..).zip(prefixes) {
-            let shorter = paths.longest_prefix_of(text);
-            paths.prefixes.push(Prefix { entries, shorter });
-            paths.place(text).prefix = Some(number);
-            bisect(paths.depth, |depth| match segments(text) {
-                whole if depth < whole => {
-                    let end = end_of_segment(text.as_bytes(), (0, 1), depth).unwrap_or(text.len());
-                    paths.place(&text[..end]);
-                    true
-                }
-                whole => depth == whole,
-            });
+        // What covers a text goes in before it.
+        for (text, entries) in prefixes.into_iter().rev() {
+            let prefix = Prefix { entries, shorter: paths.number(&paths.covering(text)) };
+            paths.prefixes.push(prefix.clone());
+            paths.insert(text, Place { exact: Places::default(), prefix });
         }
         for (text, entries) in exact {
-            paths.place(text).exact = entries;
+            match paths.tree.at_mut(text) {
+                Ok(found) => found.value.exact = entries,
+                Err(_) => {
+                    let prefix = paths.covering(text);
+                    paths.insert(text, Place { exact: entries, prefix });
+                }
+            }
         }
         // A copy has no room to spare, and its nodes lie in the order of a walk.
         paths.tree = paths.tree.clone();
@@ -86,89 +101,97 @@ impl Paths {
 
     /// The entries of the exact path, and of the prefixes that cover the path, the longest first. Does not allocate.
     pub(super) fn find(&self, path: &str) -> (Places, impl Iterator<Item = &Places>) {
-        let whole = if path.len() > self.longest_text { None } else { self.tree.at(path).ok() };
-        let (exact, mut next) = match whole {
-            Some(found) => (found.value.exact.clone(), found.value.prefix),
-            None => (Places::default(), self.longest_prefix_of(path)),
+        let (exact, longest) = match self.longest_text_of(path) {
+            Some((place, len)) if len == path.len() => (place.exact.clone(), &place.prefix),
+            Some((place, _)) => (Places::default(), &place.prefix),
+            None => (Places::default(), &Prefix::ABSENT),
         };
-        let prefixes = std::iter::from_fn(move || {
-            let prefix = &self.prefixes[next? as usize];
-            next = prefix.shorter;
-            Some(&prefix.entries)
-        });
-        (exact, prefixes)
+        let shorter = |prefix: &&Prefix| self.prefixes.get(prefix.shorter as usize);
+        (exact, iter::successors(Some(longest), shorter).map(|prefix| &prefix.entries))
     }
 
-    fn longest_prefix_of(&self, path: &str) -> Option<u32> {
-        // No segment that ends beyond the longest prefix is of use, however long the path is.
-        let bytes = &path.as_bytes()[..path.len().min(self.longest + 1)];
-        // Texts in the tree start with a slash, so segments are looked for behind it.
-        let mut known = (0, 1);
-        let mut prefix = None;
-        bisect(self.depth, |depth| {
-            let end = end_of_segment(bytes, known, depth).filter(|end| *end <= self.longest);
-            let Some(end) = end else { return false };
-            let Ok(found) = self.tree.at(&path[..end]) else { return false };
-            known = (depth, end + 1);
-            prefix = found.value.prefix;
-            true
-        });
-        prefix
-    }
-
-    /// The place of a text, a new one if it has none.
-    fn place(&mut self, text: &str) -> &mut Place {
-        if self.tree.at(text).is_err() {
-            let place = Place { exact: Places::default(), prefix: self.longest_prefix_of(text) };
-            let literal = text.replace('{', "{{").replace('}', "}}");
-            self.longest_text = self.longest_text.max(text.len());
-            self.tree.insert(literal, place).expect("a text without parameters that is not there yet");
+    /// The place of the longest text that is the path or its first segments, and the length of that text.
+    ///
+    /// Its prefix is the longest one that covers the path, since a longer one would be a longer text.
+    fn longest_text_of(&self, path: &str) -> Option<(&Place, usize)> {
+        // Of a path longer than all texts, no segment is of use that ends beyond the longest prefix.
+        let (read, whole) = match path.len() <= self.longest_text {
+            true => (path.as_bytes(), true),
+            false => (&path.as_bytes()[..path.len().min(self.longest + 1)], false),
+        };
+        let mut below = usize::MAX;
+        loop {
+            let len = self.filter.longest(read, whole, below)?;
+            if let Ok(found) = self.tree.at(&path[..len]) {
+                return Some((found.value, len));
+            }
+            below = len;
         }
-        self.tree.at_mut(text).expect("it is there").value
     }
-}
 
-/// Finds a depth from 1 to `depth`: `reaches` says of one whether to go on to greater ones.
-fn bisect(depth: usize, mut reaches: impl FnMut(usize) -> bool) {
-    let (mut low, mut high) = (0, depth);
-    while low < high {
-        let middle = low + (high - low).div_ceil(2);
-        if reaches(middle) { low = middle } else { high = middle - 1 }
+    fn covering(&self, text: &str) -> Prefix {
+        self.longest_text_of(text).map_or(Prefix::ABSENT, |(place, _)| place.prefix.clone())
     }
-}
 
-fn segments(text: &str) -> usize {
-    text.bytes().filter(|byte| *byte == b'/').count()
-}
-
-/// Where so many segments end, seen from the segments that are known: their number, and where the next one begins.
-fn end_of_segment(path: &[u8], (segments, mut begin): (usize, usize), wanted: usize) -> Option<usize> {
-    let slash =
-        |begin: usize| Some(path.get(begin..)?.iter().position(|byte| *byte == b'/').map(|at| begin + at));
-    for _ in segments + 1..wanted {
-        begin = slash(begin)?? + 1;
+    /// Prefixes are numbered from the last entries to the first.
+    fn number(&self, prefix: &Prefix) -> u32 {
+        let number = self.prefixes.binary_search_by(|other| prefix.entries.start.cmp(&other.entries.start));
+        number.ok().and_then(|number| u32::try_from(number).ok()).unwrap_or(NONE)
     }
-    Some(slash(begin)?.unwrap_or(path.len()))
+
+    fn insert(&mut self, text: &str, place: Place) {
+        self.filter.add(text);
+        let literal = text.replace('{', "{{").replace('}', "}}");
+        self.tree.insert(literal, place).expect("a text without parameters that is not there yet");
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
     use super::*;
 
-    /// What a client can make a lookup cost.
-    #[test]
-    fn bisection_finds_each_depth_in_few_steps() {
-        for deepest in [1, 2, 3, 7, 8, 512, MAX_TEXT] {
-            for depth in 0..=deepest {
-                let (mut found, mut steps) = (0, 0);
-                bisect(deepest, |there| {
-                    steps += 1;
-                    found = if there <= depth { there } else { found };
-                    there <= depth
-                });
-                assert_eq!(found, depth, "of {deepest}");
-                assert!(steps <= deepest.ilog2() + 1, "{steps} steps to {depth} of {deepest}");
+    proptest! {
+        /// What the filter says bears on the time that a lookup takes, and on nothing else: half of all questions are
+        /// answered with a yes that is not true, and then all of them.
+        #[test]
+        fn a_filter_that_says_yes_too_often_changes_nothing(
+            exact in prop::collection::btree_set("(/[ab]{0,2}){1,4}", 0..12),
+            prefixes in prop::collection::btree_set("(/[ab]{0,2}){0,3}/[ab]{1,2}", 0..12),
+            requests in prop::collection::vec("(/[ab]{0,2}){1,6}|[ab/*]{0,3}", 1..12),
+            wrong in any::<u64>(),
+        ) {
+            let (exact, prefixes) = numbered(&exact, &prefixes);
+            let mut paths = Paths::new(exact.clone(), prefixes.clone());
+            for wrong in [0, wrong, u64::MAX] {
+                paths.filter.also_says_yes(wrong);
+                for path in &requests {
+                    let (found, covering) = paths.find(path);
+                    let is_it = |(text, _): &&(&str, Places)| text == path;
+                    let want = exact.iter().find(is_it).map(|(_, places)| places.clone());
+                    prop_assert_eq!(found, want.unwrap_or_default(), "{}", path);
+                    let covers = |(text, _): &&(&str, Places)| {
+                        path.strip_prefix(text).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+                    };
+                    let want = prefixes.iter().filter(covers).map(|(_, places)| places);
+                    let covering = covering.filter(|places| !places.is_empty());
+                    prop_assert_eq!(covering.collect::<Vec<_>>(), want.collect::<Vec<_>>(), "{}", path);
+                }
             }
         }
+    }
+
+    type Texts<'t> = Vec<(&'t str, Places)>;
+
+    /// Each text with a place of its own, in the order of entries.
+    fn numbered<'t>(exact: &'t BTreeSet<String>, prefixes: &'t BTreeSet<String>) -> (Texts<'t>, Texts<'t>) {
+        let mut prefixes: Vec<_> = prefixes.iter().map(String::as_str).collect();
+        prefixes.sort_by_key(|text| std::cmp::Reverse(text.len()));
+        let mut places = (0..).map(|place| place..place + 1);
+        let exact = exact.iter().map(String::as_str).zip(&mut places).collect();
+        (exact, prefixes.into_iter().zip(&mut places).collect())
     }
 }
