@@ -13,6 +13,12 @@ pub enum RouteKind {
     Http,
     /// `gateway.networking.k8s.io/v1` GRPCRoute.
     Grpc,
+    /// `gateway.networking.k8s.io/v1` TLSRoute.
+    Tls,
+    /// `gateway.networking.k8s.io/v1` TCPRoute.
+    Tcp,
+    /// `gateway.networking.k8s.io/v1` UDPRoute.
+    Udp,
 }
 
 /// Which object a rule was written in.
@@ -71,6 +77,9 @@ impl fmt::Display for RouteKind {
             Self::Ingress => "Ingress",
             Self::Http => "HTTPRoute",
             Self::Grpc => "GRPCRoute",
+            Self::Tls => "TLSRoute",
+            Self::Tcp => "TCPRoute",
+            Self::Udp => "UDPRoute",
         })
     }
 }

@@ -345,6 +345,9 @@ fn group_kind(kind: RouteKind) -> RouteGroupKind {
     let kind = match kind {
         RouteKind::Http => "HTTPRoute",
         RouteKind::Grpc => "GRPCRoute",
+        RouteKind::Tls => "TLSRoute",
+        RouteKind::Tcp => "TCPRoute",
+        RouteKind::Udp => "UDPRoute",
         RouteKind::Ingress => "Ingress",
     };
     RouteGroupKind { group: "gateway.networking.k8s.io", kind }

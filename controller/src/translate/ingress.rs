@@ -391,7 +391,7 @@ impl<'a> Compiler<'a> {
         let port = services::port_of_ingress(service, wanted)?;
         let (protocol, tls) = spoken(port.app_protocol);
         let tls = tls.then(|| tls_towards(&service.meta.key));
-        Ok(self.backends.backend(&service.meta.key, port.number, protocol, tls))
+        Ok(self.backends.backend(&service.meta.key, port.port, protocol, tls))
     }
 }
 

@@ -121,6 +121,8 @@ fn entries_of(route: &Route, rules: &Rules, host: &HostPattern, name: &Arc<str>)
 fn finish(kind: RouteKind, route_match: &RouteMatch) -> RouteMatch {
     match kind {
         RouteKind::Grpc => grpc::only_grpc(route_match),
-        RouteKind::Http | RouteKind::Ingress => route_match.clone(),
+        RouteKind::Http | RouteKind::Ingress | RouteKind::Tls | RouteKind::Tcp | RouteKind::Udp => {
+            route_match.clone()
+        }
     }
 }
