@@ -173,8 +173,7 @@ impl Running {
     fn edit(&mut self, bits: u64) -> Result<(), TestCaseError> {
         self.compare()?;
         let mut bits = Bits::new(bits);
-        let is_wanted =
-            |kind| matches!(kind, Kind::HttpRoute | Kind::GrpcRoute | Kind::Ingress | Kind::Service);
+        let is_wanted = |kind: Kind| kind.resource().route.is_some() || kind == Kind::Service;
         if let Some((_, before)) = self.pick(&mut bits, is_wanted) {
             self.apply(edited(&before, &mut bits));
         }

@@ -21,7 +21,7 @@ pub fn route(translated: &mut Translated) -> Option<Report> {
     })
 }
 
-/// What is said about a route at one parent. `attached` says what of it older routes have instead, if it is attached.
+/// What is said about a route at one parent. `attached` says what of it other routes have instead, if it is attached.
 pub(crate) fn route_parent(
     route: &Route,
     settings: &Settings,
@@ -79,7 +79,7 @@ fn accepted(
             condition.no("UnsupportedValue", format!("no rule can be served: {}", text(invalid)))
         }
         // It is attached all the same, and counted at the listener.
-        Ok(Some(of_older)) => condition.yes("Accepted", of_older),
+        Ok(Some(of_others)) => condition.yes("Accepted", of_others),
         Ok(None) => condition.yes("Accepted", "the route is attached"),
     }
 }

@@ -69,8 +69,8 @@ pub fn route(
     };
     let rules = rules::compile(reader, &pools.backends, patterns, route);
     let parents = parents.iter().map(|Parent { parent_ref, outcome }| {
-        let of_older = |points: &Vec<_>| streams::of_older(reader, others.streams, route, points);
-        let outcome = outcome.as_ref().map(of_older).map_err(|error| *error);
+        let of_others = |points: &Vec<_>| streams::of_others(reader, others.streams, route, points);
+        let outcome = outcome.as_ref().map(of_others).map_err(|error| *error);
         status::route_parent(route, settings, parent_ref, outcome, &rules.invalid, &rules.unresolved)
     });
     messages.extend(Message::warnings(&route.meta));

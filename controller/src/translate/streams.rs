@@ -54,9 +54,9 @@ struct Told {
 /// statuses of all: whoever deletes thousands of routes would have thousands written for each.
 const NAMED: usize = 8;
 
-/// Why a route does not have a place.
+/// Another route has a place.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Older<'c>(Option<&'c ObjectKey>);
+pub(crate) struct Taken<'c>(Option<&'c ObjectKey>);
 
 impl StreamClaims {
     /// Sets what a route wants; each place once.
@@ -109,11 +109,11 @@ impl StreamClaims {
         affected
     }
 
-    /// Whether a route has a place that it wants; else an older one has it.
-    pub(crate) fn has(&self, route: &ObjectKey, place: &StreamPlace) -> Result<(), Older<'_>> {
+    /// Whether a route has a place that it wants.
+    pub(crate) fn has(&self, route: &ObjectKey, place: &StreamPlace) -> Result<(), Taken<'_>> {
         let Some(claims) = self.places.get(place) else { return Ok(()) };
         match claims.first() {
-            Some(first) if first.key != *route => Err(Older((claims.len() <= NAMED).then_some(&first.key))),
+            Some(first) if first.key != *route => Err(Taken((claims.len() <= NAMED).then_some(&first.key))),
             _ => Ok(()),
         }
     }
@@ -131,12 +131,12 @@ impl StreamClaims {
     }
 }
 
-/// `TCPRoute infra/old is older`.
-impl fmt::Display for Older<'_> {
+/// `TCPRoute infra/old comes first`.
+impl fmt::Display for Taken<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            Some(route) => write!(f, "{route} is older"),
-            None => f.write_str("another route is older"),
+            Some(route) => write!(f, "{route} comes first"),
+            None => f.write_str("another route comes first"),
         }
     }
 }
@@ -164,7 +164,7 @@ mod tests {
         let of = |key: &ObjectKey, claimed: &Claimed| {
             let said = claimed.places.iter().map(|place| match claims.has(key, place) {
                 Ok(()) => "has it".to_owned(),
-                Err(older) => older.to_string(),
+                Err(taken) => taken.to_string(),
             });
             (key.clone(), said.collect())
         };

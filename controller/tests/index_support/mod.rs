@@ -22,7 +22,7 @@ const CLASSES: [&str; 2] = ["c", "d"];
 const INGRESS_CLASSES: [&str; 2] = ["portcullis", "other"];
 const PATHS: [&str; 4] = ["/", "/p", "/p/q", "/r"];
 /// Every kind that is read; those with the most to go wrong more than once.
-const KINDS: [Kind; 21] = [
+const KINDS: [Kind; 27] = [
     Kind::GatewayClass,
     Kind::GatewayParameters,
     Kind::GatewayParameters,
@@ -33,6 +33,12 @@ const KINDS: [Kind; 21] = [
     Kind::HttpRoute,
     Kind::HttpRoute,
     Kind::GrpcRoute,
+    Kind::TlsRoute,
+    Kind::TlsRoute,
+    Kind::TcpRoute,
+    Kind::TcpRoute,
+    Kind::UdpRoute,
+    Kind::UdpRoute,
     Kind::ReferenceGrant,
     Kind::Ingress,
     Kind::Ingress,

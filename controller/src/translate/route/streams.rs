@@ -51,8 +51,8 @@ pub(super) fn streams<'p>(
     streams
 }
 
-/// What older routes have of that, as a sentence.
-pub(super) fn of_older(
+/// What other routes, which come first, have of that, as a sentence.
+pub(super) fn of_others(
     reader: &Reader<'_>,
     claims: &StreamClaims,
     route: &Route,
@@ -64,12 +64,12 @@ pub(super) fn of_older(
     let mut lost = FirstOf::default();
     for point in points {
         for host in hosts(reader, point, route) {
-            let Err(older) = claims.has(&route.meta.key, &(Arc::clone(&point.id), host.clone())) else {
+            let Err(taken) = claims.has(&route.meta.key, &(Arc::clone(&point.id), host.clone())) else {
                 continue;
             };
             lost.add(|| match host {
-                HostPattern::Any => format!("listener {} ({older})", point.section),
-                host => format!("{host} at listener {} ({older})", point.section),
+                HostPattern::Any => format!("listener {} ({taken})", point.section),
+                host => format!("{host} at listener {} ({taken})", point.section),
             });
         }
     }
