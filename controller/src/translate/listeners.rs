@@ -259,6 +259,8 @@ pub struct IngressHost {
     pub http: Option<HostPattern>,
     /// The same for the TLS port.
     pub https: Option<HostPattern>,
+    /// Whether a Gateway's listener of that name takes the connections to the TLS port as a whole.
+    pub https_is_others: bool,
     /// Whether an Ingress asks for TLS.
     pub tls: bool,
     /// Who closes it as a whole, and for whom; `None` where nobody does.
@@ -355,6 +357,14 @@ impl Listeners {
         let (now, before) = (&self.ingress.hosts, &before.ingress.hosts);
         let hosts = now.keys().chain(before.keys().filter(|h| !now.contains_key(h)));
         hosts.filter(|host| now.get(host) != before.get(host)).cloned().collect()
+    }
+}
+
+impl IngressHost {
+    /// Whether plain HTTP may be redirected: an Ingress asks for TLS, and it is spoken at that host, by us or by the
+    /// backend of another one's route. What is meant for TLS is not served in plain because of that route.
+    pub(crate) fn may_redirect(&self) -> bool {
+        self.tls && (self.https.is_some() || self.https_is_others)
     }
 }
 

@@ -247,6 +247,47 @@ fn grpc_route(bits: &mut Bits) -> Value {
     json!({ "spec": { "parentRefs": parents(bits), "hostnames": hostnames(bits), "rules": rules } })
 }
 
+/// One Gateway with listeners of streams and datagrams, as two or three edits have it.
+pub(crate) fn stream_gateway(bits: &mut Bits) -> Value {
+    let tls = match bits.below(3) {
+        0 => {
+            json!({ "name": "l2", "port": 443, "protocol": "HTTPS", "tls": { "certificateRefs": [{ "name": "x" }] } })
+        }
+        1 => {
+            let mut tls =
+                json!({ "name": "l2", "port": 443, "protocol": "TLS", "tls": { "mode": "Passthrough" } });
+            tls["hostname"] = bits.of(&HOSTS).into();
+            tls
+        }
+        _ => {
+            json!({ "name": "l2", "port": 8443, "protocol": "TLS", "tls": { "certificateRefs": [{ "name": "x" }] } })
+        }
+    };
+    let port = bits.of(&[53, 53, 54]);
+    json!({
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "Gateway",
+        "metadata": { "namespace": "a", "name": "x", "uid": "uid-1" },
+        "spec": { "gatewayClassName": "c", "listeners": [
+            { "name": "l0", "port": port, "protocol": "TCP" },
+            { "name": "l1", "port": 53, "protocol": "UDP" },
+            tls,
+        ] },
+    })
+}
+
+/// A route that wants the streams of that Gateway, if it is of its namespace.
+pub(crate) fn stream_route(bits: &mut Bits) -> Value {
+    let kind = bits.of(&[Kind::TlsRoute, Kind::TlsRoute, Kind::TcpRoute, Kind::UdpRoute]);
+    let mut route = manifest_of(kind, bits);
+    route["metadata"]["namespace"] = bits.of(&["a", "a", "a", "b"]).into();
+    route["spec"]["parentRefs"] = json!([{ "namespace": "a", "name": "x" }]);
+    if bits.one_in(4) {
+        route["spec"]["parentRefs"][0]["sectionName"] = bits.of(&["l0", "l1", "l2"]).into();
+    }
+    route
+}
+
 fn tls_route(bits: &mut Bits) -> Value {
     let hostnames = if bits.one_in(2) { json!([bits.of(&HOSTS)]) } else { json!(["h.test", "*.test"]) };
     let mut route = port_route(bits);

@@ -10,6 +10,8 @@ use portcullis_routing::PortKey;
 use portcullis_tls::Certificates;
 use serde_json::{Value, json};
 
+pub(crate) use manifests::{stream_gateway, stream_route};
+
 use manifests::manifest_of;
 
 const NAMESPACES: [&str; 2] = ["a", "b"];

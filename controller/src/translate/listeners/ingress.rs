@@ -72,7 +72,9 @@ pub(super) fn side(
     }
     for (host, state) in &mut side.hosts {
         state.http = listener_hostname(holders.of_ingress(settings.http_port, settings), host);
-        state.https = listener_hostname(holders.of_ingress(settings.https_port, settings), host);
+        let held = holders.of_ingress(settings.https_port, settings);
+        state.https = listener_hostname(held, host);
+        state.https_is_others = held.is_some() && state.https.is_none();
         state.closed = closures.get(host).cloned();
     }
     for ingress in &ours {
