@@ -18,6 +18,7 @@ use portcullis_controller::{
     snapshot::Change,
     source::{Delta, Extent, Folder, FolderOptions},
 };
+use portcullis_routing::Transport;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
@@ -164,8 +165,10 @@ fn wanted<'s>(slices: impl IntoIterator<Item = &'s EndpointSlice>) -> BTreeMap<S
         identity.pod = Some(key.name.to_string());
         let addresses = slice.endpoints.iter().map(|endpoint| &endpoint.address);
         for address in addresses.filter(|address| address.is_loopback()) {
-            for port in slice.ports.iter().filter_map(|port| port.port) {
-                wanted.entry(SocketAddr::new(*address, port)).or_insert_with(|| identity.clone());
+            // The echo backend speaks over connections alone.
+            let ports = slice.ports.iter().filter_map(|port| port.port);
+            for port in ports.filter(|port| port.transport == Transport::Tcp) {
+                wanted.entry(SocketAddr::new(*address, port.number)).or_insert_with(|| identity.clone());
             }
         }
     }

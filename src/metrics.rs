@@ -77,7 +77,8 @@ struct OfPort {
 struct OfBackend {
     namespace: String,
     service: String,
-    port: u16,
+    /// `80`, or `53/udp`.
+    port: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -224,12 +225,12 @@ fn by_backend(connections: &[(BackendKey, usize)]) -> Family<OfBackend, Gauge> {
 impl OfBackend {
     fn of(backend: &BackendKey) -> Self {
         let BackendKey { namespace, service, port } = backend;
-        Self { namespace: namespace.to_string(), service: service.to_string(), port: *port }
+        Self { namespace: namespace.to_string(), service: service.to_string(), port: port.to_string() }
     }
 
     /// No Service has such a name.
     fn others() -> Self {
-        Self { namespace: String::new(), service: "_others".into(), port: 0 }
+        Self { namespace: String::new(), service: "_others".into(), port: "0".into() }
     }
 }
 
@@ -359,7 +360,11 @@ mod tests {
     }
 
     fn backend(service: &str) -> BackendKey {
-        BackendKey { namespace: "shop".into(), service: service.into(), port: 80 }
+        BackendKey {
+            namespace: "shop".into(),
+            service: service.into(),
+            port: portcullis_routing::PortKey::tcp(80),
+        }
     }
 
     #[test]

@@ -18,6 +18,7 @@ use portcullis_controller::{
     snapshot::Change,
     source::{Folder, FolderOptions},
 };
+use portcullis_routing::Transport;
 use rustls::{
     ClientConfig, DigitallySignedStruct, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -326,8 +327,9 @@ async fn serve(folder: &Path, without: &str) -> Site {
     for object in objects(folder) {
         let Object::EndpointSlice(slice) = object else { continue };
         let service = slice.service.as_deref().unwrap();
-        for port in slice.ports.iter().filter_map(|port| port.port).filter(|_| service != without) {
-            site.backend(service, port).await;
+        let ports = slice.ports.iter().filter_map(|port| port.port).filter(|_| service != without);
+        for port in ports.filter(|port| port.transport == Transport::Tcp) {
+            site.backend(service, port.number).await;
         }
     }
     site

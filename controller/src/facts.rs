@@ -42,6 +42,8 @@ pub enum Fact {
     RoutesOn(ObjectKey),
     /// Whether the regular expressions of a route are within the budget of its namespace.
     PatternsOf(ObjectKey),
+    /// Which of the streams that a route wants it has.
+    StreamsOf(ObjectKey),
     /// The oldest object that serves a hostname.
     OwnerOf(Arc<str>),
     /// The same of all hostnames below a name.
@@ -85,7 +87,13 @@ pub(crate) fn facts_of(before: Option<&Object>, after: Option<&Object>) -> Vec<F
     let object = || vec![Fact::Object(key.clone())];
     let object_if = |differs: bool| if differs { object() } else { Vec::new() };
     let mut facts = match key.kind {
-        Kind::GatewayClass | Kind::GatewayParameters | Kind::HttpRoute | Kind::GrpcRoute => object(),
+        Kind::GatewayClass
+        | Kind::GatewayParameters
+        | Kind::HttpRoute
+        | Kind::GrpcRoute
+        | Kind::TlsRoute
+        | Kind::TcpRoute
+        | Kind::UdpRoute => object(),
         Kind::Gateway => vec![Fact::Object(key.clone()), Fact::Gateways],
         Kind::ReferenceGrant => vec![Fact::GrantsIn(key.namespace.clone())],
         Kind::Ingress => of_ingress(key, change),

@@ -83,13 +83,8 @@ pub enum NameForm {
 }
 
 /// Kinds that will be served: a document of one is no mistake.
-pub(crate) const NOT_YET: [(&str, &str); 5] = [
-    (GATEWAY_API, "TLSRoute"),
-    (GATEWAY_API, "TCPRoute"),
-    (GATEWAY_API, "UDPRoute"),
-    (GATEWAY_API, "ListenerSet"),
-    (GATEWAY_API, "BackendTLSPolicy"),
-];
+pub(crate) const NOT_YET: [(&str, &str); 2] =
+    [(GATEWAY_API, "ListenerSet"), (GATEWAY_API, "BackendTLSPolicy")];
 
 /// The group of the Gateway API.
 pub(crate) const GATEWAY_API: &str = "gateway.networking.k8s.io";
@@ -279,6 +274,25 @@ kinds! {
             status: StatusUse::Written(StatusShape::Parents),
             route: Some(RouteKind::Grpc),
             ..gateway_api("GRPCRoute", "grpcroutes")
+        };
+        // The standard channel serves v1 of these three alone.
+        TlsRoute = Resource {
+            other_versions: &[],
+            status: StatusUse::Written(StatusShape::Parents),
+            route: Some(RouteKind::Tls),
+            ..gateway_api("TLSRoute", "tlsroutes")
+        };
+        TcpRoute = Resource {
+            other_versions: &[],
+            status: StatusUse::Written(StatusShape::Parents),
+            route: Some(RouteKind::Tcp),
+            ..gateway_api("TCPRoute", "tcproutes")
+        };
+        UdpRoute = Resource {
+            other_versions: &[],
+            status: StatusUse::Written(StatusShape::Parents),
+            route: Some(RouteKind::Udp),
+            ..gateway_api("UDPRoute", "udproutes")
         };
     }
     ReferenceGrant in grants: Sorted<ir::ReferenceGrant> {

@@ -29,11 +29,13 @@ mod names;
 mod parent_refs;
 mod part;
 mod patterns;
+mod port_route;
 mod reference_grant;
 mod refused;
 mod routes;
 #[cfg(test)]
 mod testing;
+mod tls_route;
 mod typed;
 mod wire;
 
@@ -51,6 +53,7 @@ pub fn is_controller_name(text: &str) -> bool {
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use portcullis_routing::RouteKind;
 use serde_json::Value;
 
 use crate::{
@@ -228,6 +231,9 @@ fn convert(
         Kind::GatewayParameters => gateway_parameters::read(document, meta, checks).into(),
         Kind::HttpRoute => http_route::read(document, meta, checks)?.into(),
         Kind::GrpcRoute => grpc_route::read(document, meta, checks)?.into(),
+        Kind::TlsRoute => tls_route::read(document, meta, checks)?.into(),
+        Kind::TcpRoute => port_route::read(RouteKind::Tcp, document, meta, checks)?.into(),
+        Kind::UdpRoute => port_route::read(RouteKind::Udp, document, meta, checks)?.into(),
         Kind::ReferenceGrant => reference_grant::read(document, meta, checks)?.into(),
         Kind::Ingress => ingress::read(document, meta, annotations, checks)?.into(),
         Kind::IngressClass => ingress_class::read(document, meta, annotations, checks)?.into(),

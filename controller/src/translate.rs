@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! listeners()  Gateways, classes, certificates, hosts of Ingresses -> Listeners
-//! route()      one HTTPRoute or GRPCRoute at those listeners       -> Translated
+//! route()      one route at those listeners                        -> Translated
 //! ingress_host() the Ingresses of one host                         -> HostTranslation
 //! SharedHosts  hosts that routes and Ingresses both name           -> who is asked first, and whose certificate is shown
 //! endpoints()  the EndpointSlices of one Service                   -> Resolved      into an EndpointPool; no table
@@ -35,6 +35,7 @@ mod services;
 mod settings;
 mod shared;
 mod slots;
+mod streams;
 mod unclaimed;
 
 pub use allocation::{Allocation, is_uid};
@@ -50,7 +51,8 @@ pub use ingress::ingress_host;
 use ingress::may_serve;
 pub use listeners::{
     Addressing, AttachPoint, Closer, Closure, FirstOf, GatewayRefusal, GatewayState, IngressHost,
-    IngressSide, ListenerPlan, ListenerRefusal, ListenerState, Listeners, PortPlan, WayOut, listeners,
+    IngressSide, ListenerPlan, ListenerRefusal, ListenerState, Listeners, Mode, PortPlan, Traffic, WayOut,
+    listeners,
 };
 pub(crate) use listeners::{Classes, shared_with};
 pub use owners::HostOwners;
@@ -60,7 +62,7 @@ pub use permissions::HostRefusal;
 pub use ports::{DedicatedPorts, PortRange, PortUnavailable};
 pub use reader::{Binding, Reader};
 pub(crate) use route::{InvalidRules, NotAttached, Unresolved, tls_towards};
-pub use route::{is_attached, route};
+pub use route::{OtherRoutes, is_attached, route, stream_places};
 pub use scope::ServedNamespaces;
 pub(crate) use scope::{depends_on_namespace, is_selected, served_objects};
 pub(crate) use services::reason as backend_reason;
@@ -73,6 +75,7 @@ use slots::merge;
 pub use slots::{
     Attachment, HostMessages, HostTableKey, HostTranslation, ListenerKey, Loss, RuleSource, Translated,
 };
+pub use streams::{StreamClaims, StreamPlace};
 pub use unclaimed::unclaimed;
 
 use std::sync::Arc;

@@ -13,6 +13,7 @@ use portcullis_controller::{
     cluster::{Leadership, ServiceLinks, SharedService, Term},
     translate::Address,
 };
+use portcullis_routing::PortKey;
 use serde_json::{Value, json};
 use tokio::{
     sync::watch,
@@ -23,12 +24,12 @@ use api_server::{Answer, ApiServer, Fault, Log};
 
 /// The Service, and what is told of it.
 struct Followed {
-    ports: watch::Sender<Option<BTreeSet<u16>>>,
+    ports: watch::Sender<Option<BTreeSet<PortKey>>>,
     leads: watch::Sender<bool>,
     term: Term,
     addresses: watch::Receiver<Vec<Address>>,
     read: watch::Receiver<bool>,
-    missing: watch::Receiver<BTreeMap<u16, String>>,
+    missing: watch::Receiver<BTreeMap<PortKey, String>>,
 }
 
 impl Followed {
@@ -59,7 +60,12 @@ impl Followed {
     }
 
     async fn need(&self, ports: &[u16]) {
-        self.ports.send_replace(Some(ports.iter().copied().collect()));
+        self.need_both(ports, &[]).await;
+    }
+
+    async fn need_both(&self, tcp: &[u16], udp: &[u16]) {
+        let udp = udp.iter().copied().map(PortKey::udp);
+        self.ports.send_replace(Some(tcp.iter().copied().map(PortKey::tcp).chain(udp).collect()));
         sleep(Duration::from_secs(1)).await;
     }
 }
@@ -110,6 +116,23 @@ async fn ports_of_listeners_come_and_go_and_those_of_others_stay() {
     sleep(Duration::from_secs(600)).await;
     assert_eq!((server.asked("PATCH", "").len(), patches), (3, 3), "each once");
     assert_eq!(*followed.missing.borrow(), BTreeMap::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn ports_of_tcp_and_udp_of_one_number_stand_side_by_side() {
+    let server = ApiServer::new();
+    chart_service(&server);
+    let followed = Followed::start(&server, true);
+    // Somebody else has put UDP 443 there.
+    followed.need_both(&[80, 53], &[53, 443]).await;
+    let others = ["80/TCP->8080", "443/UDP->8443"];
+    assert_eq!(ports(&server), [&others[..], &["53/TCP->8053", "53/UDP->8053"]].concat());
+    followed.need_both(&[80], &[53]).await;
+    assert_eq!(ports(&server), [&others[..], &["53/UDP->8053"]].concat());
+    server.deny("patch", "services");
+    followed.need_both(&[80, 53], &[53, 54]).await;
+    let missing: Vec<_> = followed.missing.borrow().keys().copied().collect();
+    assert_eq!(missing, [PortKey::tcp(53), PortKey::udp(54)]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -173,9 +196,10 @@ async fn a_port_that_is_not_added_is_named_with_the_reason() {
         followed.need(&[80, 8443]).await;
         sleep(Duration::from_secs(60)).await;
         let missing = followed.missing.borrow().clone();
-        assert_eq!(missing.keys().copied().collect::<Vec<_>>(), [8443], "{what}");
-        assert!(missing[&8443].starts_with("Service infra/portcullis has no port 8443, and "), "{what}");
-        assert!(missing[&8443].contains(reason), "{what}: {}", missing[&8443]);
+        let port = PortKey::tcp(8443);
+        assert_eq!(missing.keys().copied().collect::<Vec<_>>(), [port], "{what}");
+        assert!(missing[&port].starts_with("Service infra/portcullis has no port 8443, and "), "{what}");
+        assert!(missing[&port].contains(reason), "{what}: {}", missing[&port]);
         assert_eq!(log.lines(&["WARN", "does not take the ports"]).len(), usize::from(add_ports), "{what}");
         server.allow("patch", "services");
         sleep(Duration::from_secs(60)).await;
@@ -236,7 +260,7 @@ async fn one_refused_port_costs_one_listener() {
         let needed: Vec<u16> = [80].into_iter().chain(9000..9008).collect();
         followed.need(&needed).await;
         let missing = followed.missing.borrow().clone();
-        assert_eq!(missing.keys().copied().collect::<Vec<_>>(), refused, "{what}");
+        assert_eq!(missing.keys().map(|port| port.number).collect::<Vec<_>>(), refused, "{what}");
         for (port, why) in &missing {
             let want = format!(
                 "Service infra/portcullis has no port {port}, and it could not be added: port {port} is not for you"
@@ -330,7 +354,7 @@ async fn a_port_that_the_load_balancer_does_not_serve_is_named_with_its_reason()
     ] {
         server.set_status("services", "infra", "portcullis", status(errors));
         sleep(Duration::from_secs(1)).await;
-        let want = want.map(|why| (8081, why.to_owned())).into_iter().collect();
+        let want = want.map(|why| (PortKey::tcp(8081), why.to_owned())).into_iter().collect();
         assert_eq!(*followed.missing.borrow(), want, "{what}");
     }
 }

@@ -9,7 +9,10 @@ mod index_support;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use index_support::{Bits, UIDS, edited, fingerprints, made_anew, manifest, read, renamed, spoilt, turned};
+use index_support::{
+    Bits, UIDS, edited, fingerprints, made_anew, manifest, read, renamed, spoilt, stream_gateway,
+    stream_route, turned,
+};
 use portcullis_controller::{
     Bindings, Index, Publication, Settings,
     ir::{Kind, ObjectKey},
@@ -90,6 +93,24 @@ proptest! {
         }
         running.compare()?;
         running.compare_beside_table()?;
+    }
+
+    /// Routes that want the streams of the same few listeners.
+    #[test]
+    fn streams_go_from_route_to_route(events in prop::collection::vec((0..9u8, any::<u64>()), 1..60)) {
+        let mut running = Running::new(settings(false, false));
+        running.apply(class());
+        running.apply(stream_gateway(&mut Bits::new(0)));
+        for (event, bits) in events {
+            match event {
+                0..4 => running.apply(stream_route(&mut Bits::new(bits))),
+                4 => running.remove(read(&stream_route(&mut Bits::new(bits))).unwrap().meta().key.clone()),
+                5 => running.apply(stream_gateway(&mut Bits::new(bits))),
+                6 => running.recreate(bits),
+                _ => running.compare()?,
+            }
+        }
+        running.compare()?;
     }
 
     #[test]
@@ -173,8 +194,7 @@ impl Running {
     fn edit(&mut self, bits: u64) -> Result<(), TestCaseError> {
         self.compare()?;
         let mut bits = Bits::new(bits);
-        let is_wanted =
-            |kind| matches!(kind, Kind::HttpRoute | Kind::GrpcRoute | Kind::Ingress | Kind::Service);
+        let is_wanted = |kind: Kind| kind.resource().route.is_some() || kind == Kind::Service;
         if let Some((_, before)) = self.pick(&mut bits, is_wanted) {
             self.apply(edited(&before, &mut bits));
         }
@@ -248,9 +268,10 @@ impl Running {
     }
 
     fn bind(&mut self, bits: u8) {
-        let port = [80, 443, 8080, 8443, 20_000, 20_001, 20_002, 81][usize::from(bits & 7)];
+        let port = [80, 443, 8080, 8443, 20_000, 20_001, 20_002, 53][usize::from(bits & 7)];
         let bound = if bits & 8 == 0 { Ok(()) } else { Err("in use".to_owned()) };
-        self.bindings.insert(PortKey::tcp(port), bound);
+        let port = if bits & 0x30 == 0 { PortKey::udp(port) } else { PortKey::tcp(port) };
+        self.bindings.insert(port, bound);
         self.index.set_bindings(&self.bindings);
     }
 
@@ -267,8 +288,10 @@ impl Running {
     fn allocate(&mut self, bits: u64) {
         let (mut bits, mut allocation) = (Bits::new(bits), Allocation::default());
         for _ in 0..bits.below(5) {
-            let (port, ours) = (bits.of(&[80, 443, 8080]), bits.of(&[20_000, 20_001, 20_002, 9_999]));
-            allocation.insert(bits.of(&UIDS), PortKey::tcp(port), ours);
+            let port =
+                [PortKey::tcp(80), PortKey::tcp(443), PortKey::tcp(8080), PortKey::tcp(53), PortKey::udp(53)];
+            let (port, ours) = (bits.of(&port), bits.of(&[20_000, 20_001, 20_002, 9_999]));
+            allocation.insert(bits.of(&UIDS), port, ours);
         }
         self.settings.allocation = Arc::new(allocation);
         self.index.set_allocation(Arc::clone(&self.settings.allocation));

@@ -11,7 +11,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 
-use crate::{Rejection, Steps};
+use crate::{PortKey, Rejection, Steps, Transport};
 
 /// The backends of a rule, each with its share of the requests.
 #[derive(Debug, Default)]
@@ -36,7 +36,7 @@ pub struct WeightedBackend {
 pub struct Backend {
     /// Which port of which Service.
     pub key: BackendKey,
-    /// The protocol that it speaks.
+    /// The protocol in which requests are carried to it. Streams and datagrams are carried as they come.
     pub protocol: BackendProtocol,
     /// TLS towards it, where it is asked for.
     pub tls: Option<BackendTls>,
@@ -52,7 +52,7 @@ pub struct BackendKey {
     /// The Service's name.
     pub service: Box<str>,
     /// The Service's port (not the endpoint's).
-    pub port: u16,
+    pub port: PortKey,
 }
 
 /// What is spoken to a backend.
@@ -124,6 +124,16 @@ pub enum BackendError {
         /// The `appProtocol`.
         protocol: Box<str>,
     },
+    /// The Service's port is one of another transport than the route carries.
+    #[error("port {port} of Service {service} is not a {} port", transport_name(*wanted))]
+    OtherTransport {
+        /// `namespace/name`.
+        service: Box<str>,
+        /// The port's number.
+        port: u16,
+        /// What the route carries.
+        wanted: Transport,
+    },
     /// A filter of the backend cannot be carried out.
     #[error("{0}")]
     InvalidFilter(Box<str>),
@@ -171,9 +181,17 @@ impl BackendError {
             | Self::NotPermitted { .. }
             | Self::InvalidKind(_)
             | Self::UnsupportedProtocol { .. }
+            | Self::OtherTransport { .. }
             | Self::ExternalName(_)
             | Self::InvalidFilter(_) => Rejection::BrokenBackend,
         }
+    }
+}
+
+fn transport_name(transport: Transport) -> &'static str {
+    match transport {
+        Transport::Tcp => "TCP",
+        Transport::Udp => "UDP",
     }
 }
 

@@ -1,8 +1,8 @@
-//! Which port of this machine something listens on.
+//! A port, of this machine or of a Service.
 
 use std::{fmt, str::FromStr};
 
-/// A port that is bound: TCP 53 and UDP 53 are two.
+/// A port: TCP 53 and UDP 53 are two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PortKey {
     /// What runs over it.

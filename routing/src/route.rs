@@ -13,6 +13,12 @@ pub enum RouteKind {
     Http,
     /// `gateway.networking.k8s.io/v1` GRPCRoute.
     Grpc,
+    /// `gateway.networking.k8s.io/v1` TLSRoute.
+    Tls,
+    /// `gateway.networking.k8s.io/v1` TCPRoute.
+    Tcp,
+    /// `gateway.networking.k8s.io/v1` UDPRoute.
+    Udp,
 }
 
 /// Which object a rule was written in.
@@ -65,12 +71,33 @@ pub struct Retry {
     pub backoff: Option<Duration>,
 }
 
+impl RouteKind {
+    /// Whether routes of the kind name hostnames.
+    pub fn has_hostnames(self) -> bool {
+        match self {
+            Self::Ingress | Self::Http | Self::Grpc | Self::Tls => true,
+            Self::Tcp | Self::Udp => false,
+        }
+    }
+
+    /// Whether their rules take requests; those of the others take streams or datagrams.
+    pub fn takes_requests(self) -> bool {
+        match self {
+            Self::Ingress | Self::Http | Self::Grpc => true,
+            Self::Tls | Self::Tcp | Self::Udp => false,
+        }
+    }
+}
+
 impl fmt::Display for RouteKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Ingress => "Ingress",
             Self::Http => "HTTPRoute",
             Self::Grpc => "GRPCRoute",
+            Self::Tls => "TLSRoute",
+            Self::Tcp => "TCPRoute",
+            Self::Udp => "UDPRoute",
         })
     }
 }

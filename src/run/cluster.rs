@@ -23,7 +23,7 @@ use portcullis_controller::{
     },
     translate::{DedicatedPorts, PortRange},
 };
-use portcullis_routing::{PortKey, Transport};
+use portcullis_routing::PortKey;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
@@ -217,7 +217,9 @@ fn follow(
                 Ok(()) = is_read.changed() => drop(known.send_replace(true)),
                 Ok(()) = lacks.changed() => {
                     // Listeners say their own ports; bindings go by those that are bound.
-                    let bound = |(port, why): (&u16, &String)| Some((PortKey::tcp(port.checked_add(offset)?), why.clone()));
+                    let bound = |(port, why): (&PortKey, &String)| {
+                        Some((PortKey { number: port.number.checked_add(offset)?, ..*port }, why.clone()))
+                    };
                     lacking.send_replace(lacks.borrow_and_update().iter().filter_map(bound).collect());
                 }
                 else => return,
@@ -228,13 +230,11 @@ fn follow(
 }
 
 /// The ports of listeners that come in through our own Service; `None` before the first table.
-fn shared_ports(readiness: &Readiness, dedicated: PortRange) -> watch::Receiver<Option<BTreeSet<u16>>> {
+fn shared_ports(readiness: &Readiness, dedicated: PortRange) -> watch::Receiver<Option<BTreeSet<PortKey>>> {
     let (mut ports, mut ready) = (readiness.ports.subscribe(), readiness.controller.ready());
-    // UDP is not served yet, so that the Service gets no port for it.
-    let is_shared =
-        move |bound: &PortKey| bound.transport == Transport::Tcp && !dedicated.contains(bound.number);
-    let shared = move |ports: &BTreeMap<PortKey, u16>| -> BTreeSet<u16> {
-        ports.iter().filter(|(bound, _)| is_shared(bound)).map(|(_, port)| *port).collect()
+    let shared = move |ports: &BTreeMap<PortKey, u16>| -> BTreeSet<PortKey> {
+        let shared = ports.iter().filter(|(bound, _)| !dedicated.contains(bound.number));
+        shared.map(|(bound, number)| PortKey { number: *number, ..*bound }).collect()
     };
     let (to, told) = watch::channel(None);
     tokio::spawn(async move {

@@ -19,6 +19,7 @@ use kube::{
     api::{Patch, PatchParams},
     runtime::watcher,
 };
+use portcullis_routing::PortKey;
 use serde_json::json;
 use tokio::{
     sync::watch,
@@ -59,7 +60,7 @@ pub struct SharedService {
 pub struct ServiceLinks {
     /// The ports that listeners are served on; `None` before it is known which those are. Whoever begins to lead just
     /// after its start would take the ports of all listeners from the Service until it has read them.
-    pub ports: watch::Receiver<Option<BTreeSet<u16>>>,
+    pub ports: watch::Receiver<Option<BTreeSet<PortKey>>>,
     /// Whether this process may write.
     pub leadership: Leadership,
     /// Where clients reach us.
@@ -67,7 +68,7 @@ pub struct ServiceLinks {
     /// Whether it has been read, or is known to be missing; addresses are told before.
     pub read: watch::Sender<bool>,
     /// The ports of listeners that the Service lacks and does not get, each with a sentence for the listener's owner.
-    pub missing: watch::Sender<BTreeMap<u16, String>>,
+    pub missing: watch::Sender<BTreeMap<PortKey, String>>,
 }
 
 /// Why the Service was not written.
@@ -142,9 +143,14 @@ impl SharedService {
     }
 
     /// The ports that clients do not reach, each with a sentence.
-    fn missing(&self, live: &Service, needed: &BTreeSet<u16>, refusals: &Refusals) -> BTreeMap<u16, String> {
+    fn missing(
+        &self,
+        live: &Service,
+        needed: &BTreeSet<PortKey>,
+        refusals: &Refusals,
+    ) -> BTreeMap<PortKey, String> {
         let (has, unserved) = (ports(live), unserved(live));
-        let sentence = |port: u16| {
+        let sentence = |port: PortKey| {
             let why = refusals.of(port);
             match (has.contains_key(&port), why, unserved.get(&port)) {
                 (false, _, _) if !self.add_ports => Some(format!(
@@ -171,7 +177,7 @@ impl SharedService {
         &self,
         services: &Api<Service>,
         live: &mut Service,
-        needed: &BTreeSet<u16>,
+        needed: &BTreeSet<PortKey>,
         refusals: &mut Refusals,
     ) {
         let changes = changes(&ours(live), &wanted(live, needed, self.port_offset));
@@ -225,14 +231,14 @@ impl SharedService {
     fn refuse(&self, change: Change, why: String, refusals: &mut Refusals) {
         let port = change.port();
         if refusals.of(port) != Some(&*why) {
-            warn!(service = %self, ports = ?[port], why, "the Service does not take the ports of listeners");
+            warn!(service = %self, ports = ?[port.to_string()], why, "the Service does not take the ports of listeners");
         }
         refusals.refuse(change, why, Instant::now());
     }
 
     fn fail(&self, why: String, changes: Vec<Change>, refusals: &mut Refusals) {
         if refusals.failure() != Some(&*why) {
-            let ports: Vec<_> = changes.iter().map(|change| change.port()).collect();
+            let ports: Vec<_> = changes.iter().map(|change| change.port().to_string()).collect();
             warn!(service = %self, ?ports, why, "the Service does not take the ports of listeners");
         }
         refusals.fail(why, changes, Instant::now());
@@ -256,7 +262,8 @@ impl SharedService {
             Ok(Ok(now)) => {
                 *live = now;
                 if !changes.is_empty() {
-                    info!(service = %self, ports = ?ours(live).keys(), "ports of listeners on the Service");
+                    let ports: Vec<_> = ours(live).keys().map(ToString::to_string).collect();
+                    info!(service = %self, ?ports, "ports of listeners on the Service");
                 }
                 Ok(())
             }

@@ -116,6 +116,9 @@ fn route_kind(group: &str, kind: &str) -> Option<RouteKind> {
     match (group, kind) {
         ("gateway.networking.k8s.io", "HTTPRoute") => Some(RouteKind::Http),
         ("gateway.networking.k8s.io", "GRPCRoute") => Some(RouteKind::Grpc),
+        ("gateway.networking.k8s.io", "TLSRoute") => Some(RouteKind::Tls),
+        ("gateway.networking.k8s.io", "TCPRoute") => Some(RouteKind::Tcp),
+        ("gateway.networking.k8s.io", "UDPRoute") => Some(RouteKind::Udp),
         _ => None,
     }
 }

@@ -5,7 +5,9 @@ use std::{
     sync::Arc,
 };
 
-use portcullis_routing::{HostMap, HostPattern, HostTable, Listener, Port, PortKey, Table};
+use portcullis_routing::{
+    HostMap, HostPattern, HostTable, Listener, ListenerId, Port, PortKey, Rule, Serves, Table,
+};
 
 use super::{Map, Set};
 use crate::translate::{
@@ -198,10 +200,7 @@ fn renew_hosts(
     let in_place = |listener: &Listener| {
         dirty.iter().all(|slot| {
             let there = hosts_of(listener, &slot.at.owner).and_then(|hosts| hosts.get(&slot.host));
-            match (there, slots.get(slot)) {
-                (Some(there), Some(wanted)) => Arc::ptr_eq(there, wanted),
-                (there, wanted) => there.is_none() && wanted.is_none(),
-            }
+            is_same(there, slots.get(slot)) && is_same(stream_of(listener, slot), slots.stream(slot))
         })
     };
     // A listener that is gone needs none.
@@ -214,11 +213,35 @@ fn renew_hosts(
         if let Some(hosts) = hosts_of_mut(&mut listener, &at.owner) {
             *hosts = slots.hosts(at);
         }
+        if at.owner == RuleSource::Gateway(Arc::clone(&listener.id)) {
+            match &mut listener.serves {
+                Serves::Http(_) => {}
+                Serves::Stream(rules) => *rules = slots.streams(at),
+                Serves::Datagram(rule) => *rule = slots.streams(at).get(&HostPattern::Any).cloned(),
+            }
+        }
     }
     if let Some(port) = Arc::make_mut(table).ports.get_mut(&port) {
         Arc::make_mut(port).listeners.insert(hostname.clone(), Arc::new(listener));
     }
     true
+}
+
+fn is_same<T>(there: Option<&Arc<T>>, wanted: Option<&Arc<T>>) -> bool {
+    match (there, wanted) {
+        (Some(there), Some(wanted)) => Arc::ptr_eq(there, wanted),
+        (there, wanted) => there.is_none() && wanted.is_none(),
+    }
+}
+
+/// The rule that has the streams of a slot in this listener.
+fn stream_of<'l>(listener: &'l Listener, slot: &HostTableKey) -> Option<&'l Arc<Rule>> {
+    let is_its = |id: &Arc<ListenerId>| listener.id == *id;
+    match (&slot.at.owner, &listener.serves) {
+        (RuleSource::Gateway(id), Serves::Stream(rules)) if is_its(id) => rules.get(&slot.host),
+        (RuleSource::Gateway(id), Serves::Datagram(rule)) if is_its(id) => rule.as_ref(),
+        _ => None,
+    }
 }
 
 type Hosts = HostMap<Arc<HostTable>>;

@@ -1,11 +1,12 @@
 //! Routes and hosts of Ingresses as they were translated, and the slots that hold their rules.
 //!
 //! A route's entries are kept in the tables of its slots and nowhere else: when another route of the slot changes, they
-//! are copied from there. The slots of an Ingress host belong to that host alone.
+//! are copied from there. The slots of an Ingress host belong to that host alone, and so does a slot of streams to the
+//! route that has it.
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use portcullis_routing::{Entry, HostPattern, HostTable, ListenerId, RouteId};
+use portcullis_routing::{Entry, HostPattern, HostTable, ListenerId, RouteId, Rule};
 
 use super::{
     Map, Set,
@@ -17,8 +18,8 @@ use crate::{
     snapshot::Snapshot,
     status,
     translate::{
-        self, Attached, Attachment, HostMessages, HostTableKey, HostTranslation, Listeners, PatternQuotas,
-        Pools, Reader, Slots, Translated,
+        self, Attached, Attachment, HostMessages, HostTableKey, HostTranslation, Listeners, OtherRoutes,
+        PatternQuotas, Pools, Reader, Slots, StreamClaims, Translated,
     },
 };
 
@@ -31,13 +32,14 @@ pub(super) struct Routes {
     tables: Slots,
     pub(super) attached: Attached,
     quotas: PatternQuotas,
+    claims: StreamClaims,
 }
 
 /// What is kept of the translation of a route.
 #[derive(Debug, Default)]
 struct Known {
     attached: Box<[Arc<ListenerId>]>,
-    /// The slots that hold its entries.
+    /// The slots that hold its entries, or whose streams it has.
     slots: Box<[HostTableKey]>,
 }
 
@@ -54,6 +56,8 @@ struct Pending {
     /// Routes whose old entries are removed.
     gone: Vec<ObjectKey>,
     fresh: Vec<Entry>,
+    /// The rule that has its streams.
+    stream: Option<Arc<Rule>>,
 }
 
 /// What translation needs.
@@ -69,6 +73,7 @@ impl Routes {
     /// keys of those tables.
     pub(super) fn renew(&mut self, translator: &Translator<'_>, units: &mut Units) -> Vec<HostTableKey> {
         self.renew_quotas(translator, units);
+        self.renew_claims(translator, units);
         let mut pending = Map::default();
         for key in std::mem::take(&mut units.stale.routes) {
             self.renew_one(key, translator, units, &mut pending);
@@ -113,6 +118,22 @@ impl Routes {
         reader.take_noted();
     }
 
+    /// Records which streams the stale routes want. Other routes become stale where that changes what they get.
+    fn renew_claims(&mut self, translator: &Translator<'_>, units: &mut Units) {
+        let Translator { snapshot, reader, listeners, .. } = translator;
+        for key in &units.stale.routes {
+            match snapshot.routes.get(key) {
+                Some(route) if !route.kind.takes_requests() => {
+                    self.claims.set(&route.meta, translate::stream_places(reader, listeners, route));
+                }
+                _ => self.claims.remove(key),
+            }
+        }
+        self.claims.settle().into_iter().for_each(|route| units.change(&Fact::StreamsOf(route)));
+        // Each route notes the same reads again when it is translated.
+        reader.take_noted();
+    }
+
     fn renew_one(
         &mut self,
         key: ObjectKey,
@@ -121,7 +142,8 @@ impl Routes {
         pending: &mut Map<HostTableKey, Pending>,
     ) {
         let route = translator.snapshot.routes.get(&key);
-        let now = route.map(|route| translator.translate(route, self.quotas.grants(&key)));
+        let others = OtherRoutes { patterns_granted: self.quotas.grants(&key), streams: &self.claims };
+        let now = route.map(|route| translator.translate(route, others));
         units.record(Unit::Route(key.clone()), &translator.reader);
         let before = self.known.remove_entry(&key);
         let is_gone = now.is_none();
@@ -136,8 +158,13 @@ impl Routes {
             return;
         }
         let attached = now.attached.into();
-        let slots = now.attachments.into_iter().map(|attachment| hand_over(attachment, pending)).collect();
-        self.known.insert(who, Box::new(Known { attached, slots }));
+        let mut slots: Vec<_> =
+            now.attachments.into_iter().map(|attachment| hand_over(attachment, pending)).collect();
+        for (slot, rule) in now.streams {
+            pending.entry(slot.clone()).or_default().stream = Some(rule);
+            slots.push(slot);
+        }
+        self.known.insert(who, Box::new(Known { attached, slots: slots.into() }));
     }
 
     fn renew_host(
@@ -178,14 +205,20 @@ impl Routes {
         }
     }
 
-    /// Builds the table of a slot at a Gateway from the entries of unchanged routes and the fresh ones.
-    fn put_together(&mut self, slot: &HostTableKey, Pending { gone, fresh: mut entries }: Pending) {
+    /// Builds the table of a slot at a Gateway from the entries of unchanged routes and the fresh ones, or sets the rule
+    /// that has its streams.
+    fn put_together(&mut self, slot: &HostTableKey, Pending { gone, fresh: mut entries, stream }: Pending) {
+        let gone: Set<_> =
+            gone.iter().map(|key| (key.kind.resource().route, &*key.namespace, &*key.name)).collect();
+        let is_gone = |RouteId { kind, namespace, name }: &RouteId| {
+            gone.contains(&(Some(*kind), &**namespace, &**name))
+        };
+        match (stream, self.tables.stream(slot)) {
+            (Some(rule), _) => self.tables.insert_stream(slot.clone(), rule),
+            (None, Some(before)) if is_gone(&before.route) => self.tables.remove_stream(slot),
+            (None, _) => {}
+        }
         if let Some(before) = self.tables.get(slot) {
-            let gone: Set<_> =
-                gone.iter().map(|key| (key.kind.resource().route, &*key.namespace, &*key.name)).collect();
-            let is_gone = |RouteId { kind, namespace, name }: &RouteId| {
-                gone.contains(&(Some(*kind), &**namespace, &**name))
-            };
             entries.extend(before.entries().iter().filter(|entry| !is_gone(&entry.rule.route)).cloned());
         }
         if entries.is_empty() {
@@ -199,8 +232,8 @@ impl Routes {
 }
 
 impl Translator<'_> {
-    fn translate(&self, route: &Route, granted: bool) -> Translated {
-        translate::route(&self.reader, self.listeners, self.pools, granted, route)
+    fn translate(&self, route: &Route, others: OtherRoutes<'_>) -> Translated {
+        translate::route(&self.reader, self.listeners, self.pools, others, route)
     }
 }
 

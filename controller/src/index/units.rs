@@ -34,7 +34,7 @@ impl Unit {
                 | StatusShape::Ancestors => Some(Self::Status(key.clone())),
             },
             Fact::Outcome(key) => Some(Self::Status(key.clone())),
-            Fact::PatternsOf(key) => Some(Self::Route(key.clone())),
+            Fact::PatternsOf(key) | Fact::StreamsOf(key) => Some(Self::Route(key.clone())),
             Fact::ListenerAt(host) => Some(Self::IngressHost(host.clone())),
             Fact::Existence(_)
             | Fact::Gateways

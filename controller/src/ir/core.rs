@@ -5,6 +5,8 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
+use portcullis_routing::{PortKey, Transport};
+
 use super::{Meta, ingress::PortRef};
 
 /// A Service.
@@ -61,9 +63,9 @@ impl ClusterIps {
 }
 
 impl Service {
-    /// The port of this number that HTTP can be spoken to; a number may stand there once for each protocol.
-    pub fn tcp_port(&self, number: u16) -> Option<&ServicePort> {
-        self.ports.iter().find(|p| p.port == number && p.protocol == TransportProtocol::Tcp)
+    /// A port of it; a number may stand there once for each protocol.
+    pub fn port(&self, port: PortKey) -> Option<&ServicePort> {
+        self.ports.iter().find(|p| p.port == port.number && p.protocol.transport() == Some(port.transport))
     }
 }
 
@@ -87,6 +89,17 @@ pub enum TransportProtocol {
     Sctp,
 }
 
+impl TransportProtocol {
+    /// What ports of ours are of it; `None` where it is not served.
+    pub fn transport(self) -> Option<Transport> {
+        match self {
+            Self::Tcp => Some(Transport::Tcp),
+            Self::Udp => Some(Transport::Udp),
+            Self::Sctp => None,
+        }
+    }
+}
+
 /// An EndpointSlice.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointSlice {
@@ -101,8 +114,8 @@ pub struct EndpointSlice {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SlicePort {
     pub name: Box<str>,
-    /// `None` is every port; not served.
-    pub port: Option<u16>,
+    /// `None` is every port, or one of a protocol that is not served.
+    pub port: Option<PortKey>,
 }
 
 /// `endpoints[]`.

@@ -112,6 +112,14 @@ impl ListenerProtocol {
         }
     }
 
+    /// Whether several listeners of a port can be told apart by their hostnames.
+    pub fn has_hostnames(&self) -> bool {
+        match self {
+            Self::Http | Self::Https | Self::Tls | Self::Other(_) => true,
+            Self::Tcp | Self::Udp => false,
+        }
+    }
+
     /// The transport of its port.
     pub fn transport(&self) -> Transport {
         match self {

@@ -1,4 +1,4 @@
-//! HTTPRoute and GRPCRoute, in one form.
+//! Routes of every kind, in one form.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -11,11 +11,11 @@ use serde::{Serialize, Serializer, ser::SerializeStruct};
 
 use super::Meta;
 
-/// An HTTPRoute or GRPCRoute.
+/// An HTTPRoute, GRPCRoute, TLSRoute, TCPRoute or UDPRoute.
 #[derive(Clone, Debug)]
 pub struct Route {
     pub meta: Meta,
-    /// [`RouteKind::Http`] or [`RouteKind::Grpc`].
+    /// Any but [`RouteKind::Ingress`].
     pub kind: RouteKind,
     /// Shared with what is said of the route at each.
     pub parents: Box<[Arc<ParentRef>]>,
@@ -62,7 +62,8 @@ pub struct GroupKind {
 #[derive(Clone, Debug)]
 pub struct RouteRule {
     pub name: Option<Box<str>>,
-    /// At least one; a rule without matches takes everything.
+    /// At least one where the rule takes requests: one without matches takes everything. Rules of streams and datagrams
+    /// have none.
     pub matches: Box<[Result<RouteMatch<Regex>, InvalidRule>]>,
     pub filters: Box<[Result<RouteFilter, InvalidRule>]>,
     pub backends: Box<[BackendRef]>,

@@ -39,12 +39,26 @@ pub(crate) fn read(
     backends.into_iter().enumerate().map(|(i, backend)| one(backend, owner, checks, &at.index(i))).collect()
 }
 
+/// Reads the backends of a rule that has no filters; such a rule has one at least.
+pub(crate) fn plain(
+    refs: Vec<wire::PlainBackendRef>,
+    checks: &mut Checks,
+    at: &Path<'_>,
+) -> Box<[BackendRef]> {
+    checks.entries(refs.len(), 1..=16, at);
+    refs.into_iter().enumerate().map(|(i, written)| without_filters(written, checks, &at.index(i))).collect()
+}
+
 fn one(backend: ReadBackend, owner: Owner, checks: &mut Checks, at: &Path<'_>) -> BackendRef {
     let ReadBackend { written, filters } = backend;
-    let weight = written.weight.unwrap_or(1);
-    checks.range(weight.into(), 0, 1_000_000, &at.field("weight"));
     let filters = filters::read(filters, owner, checks, &at.field("filters"));
-    let wire::BackendRef { group, kind, name, namespace, port, .. } = written;
+    BackendRef { filters, ..without_filters(written.plain(), checks, at) }
+}
+
+fn without_filters(written: wire::PlainBackendRef, checks: &mut Checks, at: &Path<'_>) -> BackendRef {
+    let wire::PlainBackendRef { group, kind, name, namespace, port, weight } = written;
+    let weight = weight.unwrap_or(1);
+    checks.range(weight.into(), 0, 1_000_000, &at.field("weight"));
     let target = object_ref(group, kind, name, namespace, port, checks, at);
-    BackendRef { target, weight: weight.try_into().unwrap_or_default(), filters }
+    BackendRef { target, weight: weight.try_into().unwrap_or_default(), filters: Box::default() }
 }

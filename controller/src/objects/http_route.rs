@@ -39,7 +39,7 @@ pub(crate) fn read(document: &Value, meta: Meta, checks: &mut Checks) -> Option<
         meta,
         kind: RouteKind::Http,
         parents: parent_refs::read(spec.parent_refs, checks, &at.field("parentRefs")),
-        hostnames: hostnames(&spec.hostnames, checks, &at.field("hostnames")),
+        hostnames: hostnames(&spec.hostnames, 0..=16, checks, &at.field("hostnames")),
         rules: rules.into_iter().enumerate().map(|(i, r)| rule(r, checks, &at_rules.index(i))).collect(),
         patterns: checks.patterns.take(),
         refused: None,

@@ -45,6 +45,9 @@ pub(super) fn object(
         .into(),
         Kind::HttpRoute => route(RouteKind::Http, spec, meta, refused).into(),
         Kind::GrpcRoute => route(RouteKind::Grpc, spec, meta, refused).into(),
+        Kind::TlsRoute => route(RouteKind::Tls, spec, meta, refused).into(),
+        Kind::TcpRoute => route(RouteKind::Tcp, spec, meta, refused).into(),
+        Kind::UdpRoute => route(RouteKind::Udp, spec, meta, refused).into(),
         Kind::Ingress => {
             let (unserved, rules) = ingress::protected(spec, annotations);
             Ingress {
@@ -95,7 +98,7 @@ fn route(kind: RouteKind, spec: &Value, meta: Meta, refused: Option<Box<str>>) -
     Route {
         kind,
         parents: parents(spec),
-        hostnames: hostnames(spec),
+        hostnames: if kind.has_hostnames() { hostnames(spec) } else { Box::default() },
         rules: Box::default(),
         patterns: Box::default(),
         meta,

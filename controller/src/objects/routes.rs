@@ -1,22 +1,50 @@
-//! What HTTPRoute and GRPCRoute have alike: hostnames, rule names, the number of matches.
+//! What several kinds of routes have alike: hostnames, rule names, the number of matches, rules of streams.
 
-use portcullis_routing::HostPattern;
+use portcullis_routing::{HostPattern, Timeouts};
 
 use super::{
-    checks::{Checks, Path},
-    names,
+    backends,
+    checks::{Checks, Limits, Path},
+    names, wire,
 };
-use crate::{ir::route::InvalidRule, problem::Topic};
+use crate::{
+    ir::route::{InvalidRule, RouteRule},
+    problem::Topic,
+};
 
 /// `spec.hostnames`.
-pub(crate) fn hostnames(hostnames: &[String], checks: &mut Checks, at: &Path<'_>) -> Box<[HostPattern]> {
-    checks.entries(hostnames.len(), 0..=16, at);
+pub(crate) fn hostnames(
+    hostnames: &[String],
+    limits: Limits,
+    checks: &mut Checks,
+    at: &Path<'_>,
+) -> Box<[HostPattern]> {
+    checks.entries(hostnames.len(), limits, at);
     let mut patterns = Vec::with_capacity(hostnames.len());
     for (i, text) in hostnames.iter().enumerate() {
         checks.form(text, names::HOSTNAME, &at.index(i));
         patterns.extend(HostPattern::parse(text).ok());
     }
     patterns.into()
+}
+
+/// `spec.rules` of a TLSRoute, TCPRoute or UDPRoute: exactly one, which takes all that the route does.
+pub(crate) fn stream_rules(
+    rules: Vec<wire::StreamRule>,
+    checks: &mut Checks,
+    at: &Path<'_>,
+) -> Box<[RouteRule]> {
+    checks.entries(rules.len(), 1..=1, at);
+    check_rules(rules.iter().map(|rule| rule.name.as_deref()), std::iter::empty(), checks, at);
+    let read = rules.into_iter().enumerate().map(|(i, rule)| RouteRule {
+        name: rule.name.map(Into::into),
+        matches: Box::default(),
+        filters: Box::default(),
+        backends: backends::plain(rule.backend_refs, checks, &at.index(i).field("backendRefs")),
+        timeouts: Timeouts::default(),
+        retry: None,
+    });
+    read.collect()
 }
 
 /// The limits and names of `spec.rules`.

@@ -1,5 +1,5 @@
-//! Routes as they are written: the leaves are the generated types, put together so that HTTPRoute and GRPCRoute,
-//! rules and backends share one parent reference, one backend and one filter.
+//! Routes as they are written: the leaves are the generated types, put together so that all kinds of routes, their
+//! rules and their backends share one parent reference, one backend and one filter.
 
 use gateway_api::experimental::{grpcroutes, httproutes};
 use serde::Deserialize;
@@ -47,6 +47,27 @@ pub(crate) struct RouteSpec<R> {
     pub(crate) use_default_gateways: Option<Part<httproutes::HttpRouteUseDefaultGateways>>,
 }
 
+/// `spec` of a TLSRoute.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct TlsRouteSpec {
+    pub(crate) hostnames: Vec<String>,
+    #[serde(default)]
+    pub(crate) parent_refs: Vec<ParentRef>,
+    pub(crate) rules: Vec<StreamRule>,
+    pub(crate) use_default_gateways: Option<Part<httproutes::HttpRouteUseDefaultGateways>>,
+}
+
+/// `spec` of a TCPRoute or UDPRoute.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct PortRouteSpec {
+    #[serde(default)]
+    pub(crate) parent_refs: Vec<ParentRef>,
+    pub(crate) rules: Vec<StreamRule>,
+    pub(crate) use_default_gateways: Option<Part<httproutes::HttpRouteUseDefaultGateways>>,
+}
+
 /// `rules[]` of an HTTPRoute.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -76,6 +97,26 @@ pub(crate) struct GrpcRule {
     pub(crate) session_persistence: Option<Part<GrpcSessionPersistence>>,
 }
 
+/// `rules[]` of a TLSRoute, TCPRoute or UDPRoute.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct StreamRule {
+    pub(crate) name: Option<String>,
+    pub(crate) backend_refs: Vec<PlainBackendRef>,
+}
+
+/// `backendRefs[]` of rules that have no filters.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct PlainBackendRef {
+    pub(crate) group: Option<String>,
+    pub(crate) kind: Option<String>,
+    pub(crate) name: String,
+    pub(crate) namespace: Option<String>,
+    pub(crate) port: Option<i32>,
+    pub(crate) weight: Option<i32>,
+}
+
 /// `backendRefs[]`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -88,4 +129,12 @@ pub(crate) struct BackendRef {
     pub(crate) weight: Option<i32>,
     #[serde(default)]
     pub(crate) filters: Vec<Part<Filter>>,
+}
+
+impl BackendRef {
+    /// The same without its filters.
+    pub(crate) fn plain(self) -> PlainBackendRef {
+        let Self { group, kind, name, namespace, port, weight, filters: _ } = self;
+        PlainBackendRef { group, kind, name, namespace, port, weight }
+    }
 }

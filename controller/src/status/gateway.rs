@@ -68,9 +68,12 @@ fn beside_ingresses(listener: &ListenerState, shared: &SharedHosts) -> Vec<Messa
         )));
     }
     if before.count > 0 {
+        let rest = match listener.point.takes_requests() {
+            true => "of its routes only those that name such a host get its requests",
+            false => "its routes get none of their connections",
+        };
         messages.push(Message::note(format!(
-            "listener {name}: on port {port} hosts of Ingresses ({before}) are more specific than its hostname; of its \
-             routes only those that name such a host get its requests"
+            "listener {name}: on port {port} hosts of Ingresses ({before}) are more specific than its hostname; {rest}"
         )));
     }
     messages
@@ -276,7 +279,7 @@ impl ListenerRefusal {
             Self::UnsupportedProtocol(_) => "UnsupportedProtocol",
             Self::UnsupportedValue(_) => "UnsupportedValue",
             Self::HostnameConflict { .. } | Self::HostnameRefused(_) => "HostnameConflict",
-            Self::ProtocolConflict { .. } => "ProtocolConflict",
+            Self::ProtocolConflict { .. } | Self::PortTaken { .. } => "ProtocolConflict",
             // "The port is not supported by the implementation": no protocol is, and no other listener is at odds with it.
             Self::PortUnavailable(_) | Self::PortSpeaks { .. } | Self::OverLimit { .. } => "PortUnavailable",
         }
@@ -288,6 +291,7 @@ impl ListenerRefusal {
             Self::HostnameConflict { .. }
                 | Self::HostnameRefused(HostRefusal::Owned { .. } | HostRefusal::OwnedBelow { .. })
                 | Self::ProtocolConflict { .. }
+                | Self::PortTaken { .. }
         )
     }
 }
@@ -345,6 +349,9 @@ fn group_kind(kind: RouteKind) -> RouteGroupKind {
     let kind = match kind {
         RouteKind::Http => "HTTPRoute",
         RouteKind::Grpc => "GRPCRoute",
+        RouteKind::Tls => "TLSRoute",
+        RouteKind::Tcp => "TCPRoute",
+        RouteKind::Udp => "UDPRoute",
         RouteKind::Ingress => "Ingress",
     };
     RouteGroupKind { group: "gateway.networking.k8s.io", kind }

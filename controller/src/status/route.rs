@@ -21,12 +21,12 @@ pub fn route(translated: &mut Translated) -> Option<Report> {
     })
 }
 
-/// What is said about a route at one parent.
+/// What is said about a route at one parent. `attached` says what of it other routes have instead, if it is attached.
 pub(crate) fn route_parent(
     route: &Route,
     settings: &Settings,
     parent: &Arc<ParentRef>,
-    attached: Result<(), NotAttached>,
+    attached: Result<Option<String>, NotAttached>,
     invalid: &InvalidRules,
     unresolved: &Unresolved,
 ) -> RouteParentStatus {
@@ -67,14 +67,20 @@ pub(crate) fn refused_route_parent(
     }
 }
 
-fn accepted(generation: i64, attached: Result<(), NotAttached>, invalid: &InvalidRules) -> Condition {
+fn accepted(
+    generation: i64,
+    attached: Result<Option<String>, NotAttached>,
+    invalid: &InvalidRules,
+) -> Condition {
     let condition = condition(generation, ConditionType::Accepted);
     match attached {
         Err(why) => condition.no(why.reason(), why.to_string()),
-        Ok(()) if invalid.all => {
+        Ok(_) if invalid.all => {
             condition.no("UnsupportedValue", format!("no rule can be served: {}", text(invalid)))
         }
-        Ok(()) => condition.yes("Accepted", "the route is attached"),
+        // It is attached all the same, and counted at the listener.
+        Ok(Some(of_others)) => condition.yes("Accepted", of_others),
+        Ok(None) => condition.yes("Accepted", "the route is attached"),
     }
 }
 

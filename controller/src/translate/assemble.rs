@@ -10,7 +10,7 @@ use portcullis_routing::{
 
 pub use slots::Slots;
 
-use super::{ListenerKey, ListenerPlan, Listeners, PortPlan, RuleSource, SharedHosts};
+use super::{ListenerKey, ListenerPlan, Listeners, PortPlan, RuleSource, SharedHosts, Traffic};
 
 /// The whole table; a listener without routes is in it too.
 pub fn table(listeners: &Listeners, slots: &Slots, shared: &SharedHosts) -> Table {
@@ -50,18 +50,22 @@ pub fn listener(
         let hosts = slots.hosts(&ListenerKey { port, listener: hostname.clone(), owner });
         HttpRoutes { hosts, fallback }
     };
-    let made = |id: &Arc<ListenerId>, routes| {
-        let serves = Serves::Http(routes);
+    let serving = |id: &Arc<ListenerId>, serves| {
         Arc::new(Listener { id: Arc::clone(id), tls: plan.tls.clone(), serves })
     };
+    let made = |id: &Arc<ListenerId>, routes| serving(id, Serves::Http(routes));
     let of_ingresses = plan
         .ingress
         .as_ref()
         .map(|id| made(id, routes(RuleSource::Ingress, default_within(id, hostname, default))));
-    match &plan.gateway {
-        Some(id) => Some(made(id, routes(RuleSource::Gateway(Arc::clone(id)), of_ingresses))),
-        None => of_ingresses,
-    }
+    let Some(id) = &plan.gateway else { return of_ingresses };
+    let owner = RuleSource::Gateway(Arc::clone(id));
+    let streams = |owner| slots.streams(&ListenerKey { port, listener: hostname.clone(), owner });
+    Some(match plan.traffic {
+        Traffic::Requests => made(id, routes(owner, of_ingresses)),
+        Traffic::Streams => serving(id, Serves::Stream(streams(owner))),
+        Traffic::Datagrams => serving(id, Serves::Datagram(streams(owner).get(&HostPattern::Any).cloned())),
+    })
 }
 
 /// The listener behind every Ingress host of a port: the default backend, for requests that no rule matches.

@@ -7,7 +7,9 @@ use std::{
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
-use portcullis_routing::{Backend, BackendKey, BackendProtocol, BackendTls, EndpointPool, Endpoints};
+use portcullis_routing::{
+    Backend, BackendKey, BackendProtocol, BackendTls, EndpointPool, Endpoints, PortKey,
+};
 
 use crate::ir::ObjectKey;
 
@@ -33,7 +35,7 @@ impl BackendPool {
     pub fn backend(
         &self,
         service: &ObjectKey,
-        port: u16,
+        port: PortKey,
         protocol: BackendProtocol,
         tls: Option<BackendTls>,
     ) -> Arc<Backend> {
@@ -110,7 +112,7 @@ mod tests {
     use BackendProtocol::{Http1, Http2};
 
     fn backend(pool: &BackendPool, name: &str, port: u16, protocol: BackendProtocol) -> Arc<Backend> {
-        pool.backend(&ObjectKey::new(Kind::Service, "shop", name), port, protocol, None)
+        pool.backend(&ObjectKey::new(Kind::Service, "shop", name), PortKey::tcp(port), protocol, None)
     }
 
     #[test]
@@ -120,11 +122,13 @@ mod tests {
         let again = backend(&pool, "web", 80, Http1);
         let http2 = backend(&pool, "web", 80, Http2);
         let other = backend(&pool, "web", 81, Http1);
+        let udp = pool.backend(&ObjectKey::new(Kind::Service, "shop", "web"), PortKey::udp(80), Http1, None);
         assert!(Arc::ptr_eq(&http1, &again));
         assert!(!Arc::ptr_eq(&http1, &http2));
         assert!(Arc::ptr_eq(&http1.endpoints, &http2.endpoints));
         assert!(!Arc::ptr_eq(&http1.endpoints, &other.endpoints));
-        assert_eq!(pool.take_fresh().len(), 2);
+        assert!(!Arc::ptr_eq(&http1.endpoints, &udp.endpoints));
+        assert_eq!(pool.take_fresh().len(), 3);
         assert!(pool.take_fresh().is_empty());
     }
 
@@ -141,9 +145,10 @@ mod tests {
             (service("shop", "web2"), 80, Http1),
             (service("sho", "pweb"), 80, Http1),
         ] {
-            pool.backend(&service, port, protocol, None);
+            pool.backend(&service, PortKey::tcp(port), protocol, None);
         }
-        let found = pool.of_service("shop", "web").into_iter().map(|(key, _)| key.port).collect::<Vec<_>>();
+        let found = pool.of_service("shop", "web").into_iter();
+        let found = found.map(|(key, _)| key.port.number).collect::<Vec<_>>();
         assert_eq!(found, [1, 65535]);
     }
 

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use portcullis_routing::{BackendKey, EndpointPool};
+use portcullis_routing::{BackendKey, EndpointPool, PortKey};
 
 use crate::{
     ir::{EndpointSlice, Kind, Service, core::SlicePort},
@@ -44,16 +44,20 @@ pub fn fill(snapshot: &Snapshot, pools: impl IntoIterator<Item = (BackendKey, Ar
 pub fn endpoints<'s>(
     slices: impl IntoIterator<Item = &'s EndpointSlice>,
     service: Option<&Service>,
-    port: u16,
+    port: PortKey,
 ) -> Resolved {
     let Some(service) = service else { return Resolved::Addresses(Vec::new()) };
     if let Some(host) = &service.external_name {
-        return Resolved::Name { host: host.clone(), port };
+        return Resolved::Name { host: host.clone(), port: port.number };
     }
-    let Some(name) = service.tcp_port(port).map(|p| &p.name) else { return Resolved::Addresses(Vec::new()) };
+    let Some(name) = service.port(port).map(|p| &p.name) else { return Resolved::Addresses(Vec::new()) };
+    let target = |of_slice: &SlicePort| {
+        let is_its = |target: &PortKey| of_slice.name == *name && target.transport == port.transport;
+        of_slice.port.filter(is_its).map(|target| target.number)
+    };
     let (mut ready, mut draining) = (Vec::new(), Vec::new());
     for slice in slices {
-        for port in slice.ports.iter().filter(|p| p.name == *name).filter_map(|p: &SlicePort| p.port) {
+        for port in slice.ports.iter().filter_map(target) {
             ready.reserve(slice.endpoints.len());
             for endpoint in &slice.endpoints {
                 let address = SocketAddr::new(endpoint.address, port);
@@ -92,7 +96,7 @@ mod tests {
             (&[&[("10.0.0.1", DRAINING)], &[("10.0.0.2", READY)]], &["10.0.0.2:8080"]),
             (&[], &[]),
         ] {
-            let Resolved::Addresses(found) = resolve("{ port: 80 }", slices, 80) else {
+            let Resolved::Addresses(found) = resolve("{ port: 80 }", slices, PortKey::tcp(80)) else {
                 panic!("no addresses")
             };
             let found: Vec<_> = found.iter().map(ToString::to_string).collect();
@@ -101,22 +105,49 @@ mod tests {
     }
 
     #[test]
-    fn a_port_is_found_by_its_name() {
+    fn a_port_is_found_by_its_name_and_protocol() {
+        let (tcp, udp) = (PortKey::tcp(80), PortKey::udp(80));
         let one: &[&[(&str, &str)]] = &[&[("10.0.0.1", READY)]];
         for (ports, port, found) in [
-            ("{ port: 80 }", 80, true),
-            ("{ port: 80 }", 81, false),
-            ("{ name: other, port: 80 }", 80, false),
-            ("{ port: 80, protocol: UDP }", 80, false),
+            ("{ port: 80 }", tcp, true),
+            ("{ port: 80 }", PortKey::tcp(81), false),
+            ("{ port: 80 }", udp, false),
+            ("{ name: other, port: 80 }", tcp, false),
+            ("{ port: 80, protocol: UDP }", tcp, false),
+            // The slice's port of that name is one of TCP.
+            ("{ port: 80, protocol: UDP }", udp, false),
         ] {
             let addresses =
                 Resolved::Addresses(if found { vec!["10.0.0.1:8080".parse().unwrap()] } else { vec![] });
             assert_eq!(resolve(ports, one, port), addresses, "{port} of {ports}");
         }
-        assert_eq!(endpoints([], None, 80), Resolved::Addresses(vec![]), "a Service that is gone");
+        assert_eq!(endpoints([], None, tcp), Resolved::Addresses(vec![]), "a Service that is gone");
     }
 
-    fn resolve(ports: &str, slices: &[&[(&str, &str)]], port: u16) -> Resolved {
+    #[test]
+    fn ports_of_both_protocols_have_endpoints_of_their_own() {
+        let snapshot = snapshot(
+            "
+kind: Service
+metadata: { name: dns }
+spec: { ports: [{ name: tcp, port: 53 }, { name: udp, port: 53, protocol: UDP }] }
+---
+kind: EndpointSlice
+metadata: { name: dns-1 }
+addressType: IPv4
+ports: [{ name: tcp, port: 5301 }, { name: udp, port: 5302, protocol: UDP }]
+endpoints: [{ addresses: [10.0.0.1] }]
+",
+        );
+        let service = snapshot.services.values().next().map(|service| &**service);
+        for (port, want) in [(PortKey::tcp(53), "10.0.0.1:5301"), (PortKey::udp(53), "10.0.0.1:5302")] {
+            let slices = snapshot.endpoint_slices.values().map(|slice| &**slice);
+            let want = Resolved::Addresses(vec![want.parse().unwrap()]);
+            assert_eq!(endpoints(slices, service, port), want, "{port}");
+        }
+    }
+
+    fn resolve(ports: &str, slices: &[&[(&str, &str)]], port: PortKey) -> Resolved {
         let mut text =
             format!("kind: Service\nmetadata: {{ name: web }}\nspec: {{ ports: [{ports}] }}\n---\n");
         for (index, slice) in slices.iter().enumerate() {

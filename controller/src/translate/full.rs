@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, sync::Arc};
 use portcullis_routing::{HostPattern, HostTable};
 
 use super::{
-    Attached, Attachment, HostOwners, HostTranslation, Listeners, PatternQuotas, Pools, Reader, Settings,
-    SharedHosts, Slots, Translated, Translation, assemble, fill, ingress_host, is_attached, listeners, route,
-    served_objects,
+    Attached, Attachment, HostOwners, HostTranslation, Listeners, OtherRoutes, PatternQuotas, Pools, Reader,
+    Settings, SharedHosts, Slots, StreamClaims, Translated, Translation, assemble, fill, ingress_host,
+    is_attached, listeners, route, served_objects, stream_places,
 };
 use crate::{
     Bindings,
@@ -65,6 +65,7 @@ fn put_together(
         translated.values_mut().flat_map(|t| std::mem::take(&mut t.attachments)).collect();
     // What meets in a slot is brought into an order there.
     of_routes.sort_unstable_by(|a, b| a.slot.cmp(&b.slot));
+    let streams = translated.values_mut().flat_map(|t| std::mem::take(&mut t.streams)).collect::<Vec<_>>();
     let of_hosts = hosts.values_mut().flat_map(|host| std::mem::take(&mut host.tables));
     let mut slots: Vec<_> = of_hosts.map(|(slot, table)| (slot, Arc::new(table))).collect();
     let mut rest = of_routes.into_iter().peekable();
@@ -74,7 +75,9 @@ fn put_together(
         }
         slots.push((slot, Arc::new(HostTable::compile(entries))));
     }
-    slots.into_iter().collect()
+    let mut slots: Slots = slots.into_iter().collect();
+    streams.into_iter().for_each(|(slot, rule)| slots.insert_stream(slot, rule));
+    slots
 }
 
 fn translate_routes(
@@ -90,8 +93,13 @@ fn translate_routes(
         quotas.set(&with_patterns.meta, needs);
     }
     quotas.settle(reader.settings().pattern_budget);
+    let mut claims = StreamClaims::default();
+    for of_streams in snapshot.routes.values().filter(|route| !route.kind.takes_requests()) {
+        claims.set(&of_streams.meta, stream_places(reader, listeners, of_streams));
+    }
+    let others = |key: &ObjectKey| OtherRoutes { patterns_granted: quotas.grants(key), streams: &claims };
     let routes = snapshot.routes.iter();
-    routes.map(|(key, r)| (key.clone(), route(reader, listeners, pools, quotas.grants(key), r))).collect()
+    routes.map(|(key, r)| (key.clone(), route(reader, listeners, pools, others(key), r))).collect()
 }
 
 fn statuses(

@@ -259,7 +259,7 @@ impl<'a> Compiler<'a> {
         let (Some(listener), Ok(port)) = (&state.http, settings.bound_for_http()) else {
             return attachments;
         };
-        let redirects = !is_closed && self.redirects(settings, state.tls && state.https.is_some());
+        let redirects = !is_closed && self.redirects(settings, state.may_redirect());
         let (entries, implied) = match redirects {
             false => (paths.to_vec(), default.cloned().into_iter().collect()),
             true => self.redirected(settings, host, paths, default, self.solves),
@@ -321,7 +321,7 @@ impl<'a> Compiler<'a> {
         let https = state.https.as_ref().and(settings.bound_for_https().ok());
         let https = https.map(|port| attachment(port, (plain.clone(), Vec::new())));
         let http = state.http.as_ref().and(settings.bound_for_http().ok()).map(|port| {
-            let redirects = !is_closed && self.redirects(settings, state.tls && state.https.is_some());
+            let redirects = !is_closed && self.redirects(settings, state.may_redirect());
             let entries = match redirects {
                 true => self.redirected(settings, &any, &plain, None, true),
                 false => (plain.clone(), Vec::new()),
@@ -391,7 +391,7 @@ impl<'a> Compiler<'a> {
         let port = services::port_of_ingress(service, wanted)?;
         let (protocol, tls) = spoken(port.app_protocol);
         let tls = tls.then(|| tls_towards(&service.meta.key));
-        Ok(self.backends.backend(&service.meta.key, port.number, protocol, tls))
+        Ok(self.backends.backend(&service.meta.key, port.port, protocol, tls))
     }
 }
 

@@ -7,6 +7,7 @@
 //! ingress.rs   the hosts of Ingresses, with or without TLS
 //! closed.rs    which of those hosts are closed, since what protects them is not served
 //! tls.rs       which certificates are shown for those hosts
+//! mode.rs      what a listener of a protocol speaks, and which kinds of routes it takes
 //! overlaps.rs  which listeners of a port have hosts in common
 //! plan.rs      what each port of the table has, and with which certificates
 //! ```
@@ -16,12 +17,14 @@ mod conflicts;
 mod entrance;
 mod gateways;
 mod ingress;
+mod mode;
 mod overlaps;
 mod plan;
 mod tls;
 
 pub use closed::{Closer, Closure};
 pub(crate) use ingress::{Classes, shared_with};
+pub use mode::{Mode, Traffic};
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -149,6 +152,8 @@ pub struct AttachPoint {
     /// Where its routes go in the table, once it is known which port is bound for it.
     pub slot: Option<Arc<ListenerKey>>,
     pub hostname: HostPattern,
+    /// `None` where its protocol is not served.
+    pub mode: Option<Mode>,
     /// The kinds of routes that may attach.
     pub kinds: Vec<RouteKind>,
     pub namespaces: AllowedNamespaces,
@@ -159,6 +164,16 @@ pub struct AttachPoint {
 }
 
 impl AttachPoint {
+    /// Whether its routes serve hostnames: those of TCP and UDP take all that comes to the port.
+    pub fn has_hostnames(&self) -> bool {
+        self.mode.as_ref().is_none_or(|mode| matches!(mode.protocol, Protocol::Http | Protocol::Tls))
+    }
+
+    /// Whether it takes requests, as Ingresses do.
+    pub fn takes_requests(&self) -> bool {
+        self.mode.as_ref().is_some_and(|mode| mode.traffic == Traffic::Requests)
+    }
+
     /// The port that is bound for it, once that is known.
     pub fn bound(&self) -> Option<PortKey> {
         self.slot.as_ref().map(|slot| slot.port)
@@ -168,7 +183,7 @@ impl AttachPoint {
 /// Why a listener is not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ListenerRefusal {
-    #[error("protocol {0} is not served; use HTTP or HTTPS")]
+    #[error("protocol {0} is not served; use HTTP, HTTPS, TLS, TCP or UDP")]
     UnsupportedProtocol(Box<str>),
     #[error("{0}")]
     UnsupportedValue(Box<str>),
@@ -176,6 +191,11 @@ pub enum ListenerRefusal {
     HostnameConflict { with: Box<str>, hostname: HostPattern, port: u16, way_out: WayOut },
     #[error("port {port} speaks another protocol for {with}{way_out}")]
     ProtocolConflict { with: Box<str>, port: u16, way_out: WayOut },
+    /// Nothing tells connections or datagrams of one listener from those of another.
+    #[error(
+        "port {port} is already that of {with}, and only one listener of protocol TCP or UDP can have it{way_out}"
+    )]
+    PortTaken { with: Box<str>, port: u16, way_out: WayOut },
     #[error(transparent)]
     PortUnavailable(#[from] PortUnavailable),
     #[error(transparent)]
@@ -239,6 +259,8 @@ pub struct IngressHost {
     pub http: Option<HostPattern>,
     /// The same for the TLS port.
     pub https: Option<HostPattern>,
+    /// Whether a Gateway's listener of that name takes the connections to the TLS port as a whole.
+    pub https_is_others: bool,
     /// Whether an Ingress asks for TLS.
     pub tls: bool,
     /// Who closes it as a whole, and for whom; `None` where nobody does.
@@ -261,19 +283,21 @@ pub struct PortPlan {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenerPlan {
     pub tls: TlsMode,
+    /// Only where it is requests, there may be Ingresses too.
+    pub traffic: Traffic,
     pub gateway: Option<Arc<ListenerId>>,
     /// The host of Ingresses; its listeners on all ports are called the same.
     pub ingress: Option<Arc<ListenerId>>,
 }
 
 impl ListenerPlan {
-    /// One without anything, on a port that speaks this.
+    /// One of requests without anything, on a port that speaks this.
     fn on(protocol: Protocol) -> Self {
         let tls = match protocol {
             Protocol::Tls => TlsMode::Terminate(ClientAuth::Unasked),
             Protocol::Http | Protocol::Tcp | Protocol::Udp => TlsMode::None,
         };
-        Self { tls, gateway: None, ingress: None }
+        Self { tls, traffic: Traffic::Requests, gateway: None, ingress: None }
     }
 }
 
@@ -333,6 +357,14 @@ impl Listeners {
         let (now, before) = (&self.ingress.hosts, &before.ingress.hosts);
         let hosts = now.keys().chain(before.keys().filter(|h| !now.contains_key(h)));
         hosts.filter(|host| now.get(host) != before.get(host)).cloned().collect()
+    }
+}
+
+impl IngressHost {
+    /// Whether plain HTTP may be redirected: an Ingress asks for TLS, and it is spoken at that host, by us or by the
+    /// backend of another one's route. What is meant for TLS is not served in plain because of that route.
+    pub(crate) fn may_redirect(&self) -> bool {
+        self.tls && (self.https.is_some() || self.https_is_others)
     }
 }
 

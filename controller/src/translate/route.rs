@@ -1,16 +1,17 @@
-//! HTTPRoute and GRPCRoute: to which listeners they attach, and their entries there.
+//! Routes: to which listeners they attach, and what they have there: entries, or streams as a whole.
 
 mod attach;
 mod filters;
 mod grpc;
 mod http;
 mod rules;
+mod streams;
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use portcullis_routing::{Entry, HostPattern, Precedence, RouteKind, RouteMatch};
 
-use super::{Attachment, HostTableKey, Listeners, Pools, Reader, Translated};
+use super::{Attachment, HostTableKey, Listeners, Pools, Reader, StreamClaims, Translated};
 use crate::{
     ir::Route,
     status::{self, Message},
@@ -21,6 +22,15 @@ use rules::{Compile, Rules};
 pub(crate) use attach::{NotAttached, gateways, shared_hosts};
 pub(super) use http::spoken as spoken_by_http;
 pub(crate) use rules::{InvalidRules, Unresolved, tls_towards};
+pub use streams::places as stream_places;
+
+/// What other routes have a say in.
+#[derive(Clone, Copy, Debug)]
+pub struct OtherRoutes<'a> {
+    /// Whether the regular expressions of the route are within the budget of its namespace ([`super::PatternQuotas`]).
+    pub patterns_granted: bool,
+    pub streams: &'a StreamClaims,
+}
 
 /// Whether a route is attached to a listener. Only then are its regular expressions compiled and counted against the
 /// budget of its namespace.
@@ -29,13 +39,12 @@ pub fn is_attached(reader: &Reader<'_>, listeners: &Listeners, route: &Route) ->
     parents.iter().any(|parent| parent.outcome.is_ok())
 }
 
-/// What one route comes to at these listeners. Total: a route that cannot be served costs its own requests. `granted` is
-/// whether its regular expressions are within the budget of its namespace ([`super::PatternQuotas`]).
+/// What one route comes to at these listeners. Total: a route that cannot be served costs its own requests.
 pub fn route(
     reader: &Reader<'_>,
     listeners: &Listeners,
     pools: &Pools,
-    granted: bool,
+    others: OtherRoutes<'_>,
     route: &Route,
 ) -> Translated {
     let (parents, mut messages) = attach::parents(reader, listeners, route);
@@ -53,14 +62,15 @@ pub fn route(
     for point in parents.iter().flat_map(|parent| parent.outcome.iter().flatten()) {
         attached.insert(Arc::clone(&point.id), Arc::clone(point));
     }
-    let patterns = match (attached.is_empty(), granted) {
+    let patterns = match (attached.is_empty(), others.patterns_granted) {
         (true, _) => Compile::Nothing,
         (false, true) => Compile::Patterns(&pools.patterns),
         (false, false) => Compile::OverBudget(settings.pattern_budget),
     };
     let rules = rules::compile(reader, &pools.backends, patterns, route);
     let parents = parents.iter().map(|Parent { parent_ref, outcome }| {
-        let outcome = outcome.as_ref().map(|_| ()).map_err(|error| *error);
+        let of_others = |points: &Vec<_>| streams::of_others(reader, others.streams, route, points);
+        let outcome = outcome.as_ref().map(of_others).map_err(|error| *error);
         status::route_parent(route, settings, parent_ref, outcome, &rules.invalid, &rules.unresolved)
     });
     messages.extend(Message::warnings(&route.meta));
@@ -68,8 +78,13 @@ pub fn route(
     messages.extend(
         unserved.map(|point| Message::refused(format!("{} is not served; its Gateway says why", point.id))),
     );
+    let (attachments, streams) = match route.kind.takes_requests() {
+        true => (attachments(reader, route, &rules, attached.values()), Vec::new()),
+        false => (Vec::new(), streams::streams(reader, others.streams, route, &rules, attached.values())),
+    };
     Translated {
-        attachments: attachments(reader, route, &rules, attached.values()),
+        attachments,
+        streams,
         parents: parents.collect(),
         attached: if rules.invalid.all { Vec::new() } else { attached.into_keys().collect() },
         messages,
@@ -121,6 +136,8 @@ fn entries_of(route: &Route, rules: &Rules, host: &HostPattern, name: &Arc<str>)
 fn finish(kind: RouteKind, route_match: &RouteMatch) -> RouteMatch {
     match kind {
         RouteKind::Grpc => grpc::only_grpc(route_match),
-        RouteKind::Http | RouteKind::Ingress => route_match.clone(),
+        RouteKind::Http | RouteKind::Ingress | RouteKind::Tls | RouteKind::Tcp | RouteKind::Udp => {
+            route_match.clone()
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Services and their ports, as backends refer to them.
 
-use portcullis_routing::{BackendError, ExternalNames};
+use portcullis_routing::{BackendError, ExternalNames, PortKey};
 
 use super::{Reader, Settings};
 use crate::ir::{ObjectKey, Service, core::TransportProtocol, ingress::PortRef};
@@ -8,7 +8,7 @@ use crate::ir::{ObjectKey, Service, core::TransportProtocol, ingress::PortRef};
 /// A port of a Service that was found.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FoundPort<'s> {
-    pub(super) number: u16,
+    pub(super) port: PortKey,
     pub(super) app_protocol: Option<&'s str>,
 }
 
@@ -29,13 +29,21 @@ pub(super) fn check(service: &Service, settings: &Settings) -> Result<(), Backen
     }
 }
 
-/// A port by its number. An ExternalName Service need not list its ports: the name is reached at any.
-pub(super) fn port(service: &Service, number: u16) -> Result<FoundPort<'_>, BackendError> {
-    match service.tcp_port(number) {
-        Some(port) => Ok(FoundPort { number, app_protocol: port.app_protocol.as_deref() }),
-        None if service.external_name.is_some() => Ok(FoundPort { number, app_protocol: None }),
-        None => Err(not_found(service, &number)),
+/// A port of a Service. An ExternalName Service need not list its ports: the name is reached at any.
+pub(super) fn port(service: &Service, wanted: PortKey) -> Result<FoundPort<'_>, BackendError> {
+    if let Some(port) = service.port(wanted) {
+        return Ok(FoundPort { port: wanted, app_protocol: port.app_protocol.as_deref() });
     }
+    if service.external_name.is_some() {
+        return Ok(FoundPort { port: wanted, app_protocol: None });
+    }
+    let PortKey { transport, number } = wanted;
+    Err(match service.ports.iter().any(|port| port.port == number) {
+        true => {
+            BackendError::OtherTransport { service: name(&service.meta.key), port: number, wanted: transport }
+        }
+        false => not_found(service, &number),
+    })
 }
 
 /// A port as an Ingress names it: by number or by name, and as ingress-nginx has it, also by the number of its
@@ -46,14 +54,16 @@ pub(super) fn port_of_ingress<'s>(
 ) -> Result<FoundPort<'s>, BackendError> {
     let tcp = || service.ports.iter().filter(|port| port.protocol == TransportProtocol::Tcp);
     let found = match wanted {
-        PortRef::Number(number) => match port(service, *number) {
+        PortRef::Number(number) => match port(service, PortKey::tcp(*number)) {
             Ok(found) => return Ok(found),
             Err(_) => tcp().find(|port| port.target == *wanted),
         },
         PortRef::Name(name) => tcp().find(|port| port.name == *name),
     };
     match (found, wanted) {
-        (Some(port), _) => Ok(FoundPort { number: port.port, app_protocol: port.app_protocol.as_deref() }),
+        (Some(found), _) => {
+            Ok(FoundPort { port: PortKey::tcp(found.port), app_protocol: found.app_protocol.as_deref() })
+        }
         (None, PortRef::Number(number)) => Err(not_found(service, number)),
         (None, PortRef::Name(name)) => Err(not_found(service, name)),
     }
@@ -76,7 +86,9 @@ pub(crate) fn reason(error: &BackendError) -> &'static str {
         }
         BackendError::NotPermitted { .. } | BackendError::ExternalName(_) => "RefNotPermitted",
         BackendError::InvalidKind(_) => "InvalidKind",
-        BackendError::UnsupportedProtocol { .. } => "UnsupportedProtocol",
+        BackendError::UnsupportedProtocol { .. } | BackendError::OtherTransport { .. } => {
+            "UnsupportedProtocol"
+        }
         BackendError::InvalidFilter(_) | BackendError::Closed(_) => "UnsupportedValue",
     }
 }

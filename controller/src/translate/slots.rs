@@ -1,6 +1,7 @@
 //! Where a route's entries go in the table, and how entries of the same place are merged.
 //!
-//! A slot is one [`HostTable`]: the rules that share a port, a listener and a hostname of their own. A route is
+//! A slot is one [`HostTable`]: the rules that share a port, a listener and a hostname of their own. At a listener of
+//! streams or datagrams it is one rule. A route is
 //! translated without a look at others; what depends on others (which Ingress keeps a path) is decided here, when the
 //! attachments of one slot are put together.
 
@@ -10,18 +11,20 @@ use std::{
     sync::Arc,
 };
 
-use portcullis_routing::{Entry, HostPattern, HostTable, ListenerId, PathMatch, PortKey, RouteId};
+use portcullis_routing::{Entry, HostPattern, HostTable, ListenerId, PathMatch, PortKey, RouteId, Rule};
 
 use crate::{
     ir::{Kind, ObjectKey},
     status::{Message, RouteParentStatus},
 };
 
-/// The translation of an HTTPRoute or GRPCRoute.
+/// The translation of a route.
 #[derive(Clone, Debug, Default)]
 pub struct Translated {
     /// Its entries, by where they go; each slot stands once.
     pub attachments: Vec<Attachment>,
+    /// The slots whose streams or datagrams it has, and with which rule; each slot stands once.
+    pub streams: Vec<(HostTableKey, Arc<Rule>)>,
     /// The Gateway listeners that it is attached to, each once: they count it in `attachedRoutes`.
     pub attached: Vec<Arc<ListenerId>>,
     /// The status for each of its parents that is ours.
@@ -43,7 +46,7 @@ pub struct HostTranslation {
 /// By Ingress.
 pub type HostMessages = BTreeMap<ObjectKey, BTreeSet<Message>>;
 
-/// Which [`HostTable`] of the table.
+/// Which [`HostTable`] of the table, or which rule of streams or datagrams.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct HostTableKey {
     /// Shared by the thousands of routes of one listener.

@@ -54,7 +54,9 @@ spec:
     let of_listeners = reader.take_noted();
     assert!(of_listeners.contains(&Fact::Gateways), "{of_listeners:?}");
     let web = &snapshot.routes[&ObjectKey::new(Kind::HttpRoute, "shop", "web")];
-    route(&reader, &listeners, &pools, true, web);
+    let streams = StreamClaims::default();
+    let others = OtherRoutes { patterns_granted: true, streams: &streams };
+    route(&reader, &listeners, &pools, others, web);
     let gateway = |namespace, name| ObjectKey::new(Kind::Gateway, namespace, name);
     let want = [
         "Service shop/missing".to_owned(),

@@ -5,14 +5,16 @@ use super::*;
 #[tokio::test(start_paused = true)]
 async fn a_kind_that_is_not_installed_is_picked_up_when_it_is() {
     let (server, log) = (ApiServer::new(), Log::begin());
-    for plural in ["gatewayclasses", "gateways", "httproutes", "grpcroutes", "referencegrants"] {
+    let of_gateways = ["gatewayclasses", "gateways", "httproutes", "grpcroutes", "referencegrants"];
+    for plural in of_gateways.into_iter().chain(["tlsroutes", "tcproutes", "udproutes"]) {
         server.uninstall(plural);
     }
     server.apply("ingresses", ingress("old", "old.example.com"));
     let mut reading = Reading::of(&server);
     assert_eq!(reading.settled().await, ["+Ingress shop/old"]);
     assert_eq!((reading.complete, reading.unreadable().as_str()), (1, "{}"));
-    let missing = log.lines(&["CRDs are not installed", "httproutes", "grpcroutes"]);
+    let missing =
+        log.lines(&["CRDs are not installed", "httproutes", "grpcroutes", "tcproutes", "udproutes"]);
     assert_eq!(missing.len(), 1, "a line that names them");
     // Its CRD appears, and is served a moment later.
     server.apply("customresourcedefinitions", definition("httproutes", "v1.7.0"));
@@ -20,6 +22,14 @@ async fn a_kind_that_is_not_installed_is_picked_up_when_it_is() {
     server.install("httproutes");
     server.apply("httproutes", route("a", "/"));
     assert_eq!(reading.settled().await, ["+HTTPRoute shop/a"]);
+    // So does that of a kind of the Gateway API that was left out alone.
+    server.apply("customresourcedefinitions", definition("udproutes", "v1.7.0"));
+    server.install("udproutes");
+    let mut dns = route("dns", "/");
+    dns["kind"] = "UDPRoute".into();
+    dns["spec"]["rules"][0].as_object_mut().unwrap().remove("matches");
+    server.apply("udproutes", dns);
+    assert_eq!(reading.settled().await, ["+UDPRoute shop/dns"]);
     assert_eq!(reading.complete, 1);
 }
 

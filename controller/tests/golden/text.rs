@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use portcullis_routing::{Backend, BackendKey, Endpoints, Listener, Rule, Step, Table};
+use portcullis_routing::{Backend, BackendKey, Endpoints, Listener, Rule, Serves, Step, Table};
 use portcullis_tls::Certificates;
 
 /// The table, and below it the endpoints of each backend that it leads to.
@@ -35,13 +35,18 @@ pub(crate) fn certificates(certificates: &Certificates) -> String {
 }
 
 fn collect(listener: &Listener, endpoints: &mut BTreeMap<BackendKey, String>) {
-    let Some(routes) = listener.http_routes() else { return };
-    let entries = routes.hosts.iter().flat_map(|(_, table)| table.entries());
-    for backend in entries.flat_map(|entry| backends(&entry.rule)) {
-        endpoints.insert(backend.key.clone(), text(&backend.endpoints.load()));
+    let mut rules: Vec<&Rule> = Vec::new();
+    match &listener.serves {
+        Serves::Http(routes) => {
+            let entries = routes.hosts.iter().flat_map(|(_, table)| table.entries());
+            rules.extend(entries.map(|entry| &*entry.rule));
+            routes.fallback.iter().for_each(|fallback| collect(fallback, endpoints));
+        }
+        Serves::Stream(routes) => rules.extend(routes.iter().map(|(_, rule)| &**rule)),
+        Serves::Datagram(rule) => rules.extend(rule.as_deref()),
     }
-    if let Some(fallback) = &routes.fallback {
-        collect(fallback, endpoints);
+    for backend in rules.into_iter().flat_map(backends) {
+        endpoints.insert(backend.key.clone(), text(&backend.endpoints.load()));
     }
 }
 

@@ -15,6 +15,8 @@ pub(super) fn manifest_of(kind: Kind, bits: &mut Bits) -> Value {
         Kind::GatewayParameters => parameters(bits),
         Kind::HttpRoute => http_route(bits),
         Kind::GrpcRoute => grpc_route(bits),
+        Kind::TlsRoute => tls_route(bits),
+        Kind::TcpRoute | Kind::UdpRoute => port_route(bits),
         Kind::ReferenceGrant => grant(bits),
         Kind::Ingress => ingress(bits),
         Kind::IngressClass => ingress_class(bits),
@@ -132,7 +134,32 @@ fn gateway_service(bits: &mut Bits) -> Value {
     service
 }
 
+/// A listener of streams or datagrams, on ports that those of requests have too.
+fn stream_listener(index: usize, bits: &mut Bits) -> Value {
+    let protocol = bits.of(&["TLS", "TLS", "TCP", "UDP"]);
+    let port = if protocol == "TLS" { bits.of(&[443, 443, 8443]) } else { bits.of(&[53, 53, 8080, 443]) };
+    let mut listener = json!({
+        "name": format!("l{index}"),
+        "port": port,
+        "protocol": protocol,
+        "allowedRoutes": { "namespaces": { "from": bits.of(&["All", "All", "Same"]) } },
+    });
+    if protocol == "TLS" {
+        listener["tls"] = match bits.below(2) {
+            0 => json!({ "mode": "Passthrough" }),
+            _ => json!({ "certificateRefs": [reference("Secret", bits)] }),
+        };
+        if bits.one_in(2) {
+            listener["hostname"] = bits.of(&HOSTS).into();
+        }
+    }
+    listener
+}
+
 fn listener(index: usize, bits: &mut Bits) -> Value {
+    if bits.one_in(3) {
+        return stream_listener(index, bits);
+    }
     let tls = bits.one_in(3);
     let port = if tls { bits.of(&[443, 443, 8443, 80]) } else { bits.of(&[80, 80, 80, 8080]) };
     let from = match bits.below(4) {
@@ -220,8 +247,67 @@ fn grpc_route(bits: &mut Bits) -> Value {
     json!({ "spec": { "parentRefs": parents(bits), "hostnames": hostnames(bits), "rules": rules } })
 }
 
+/// One Gateway with listeners of streams and datagrams, as two or three edits have it.
+pub(crate) fn stream_gateway(bits: &mut Bits) -> Value {
+    let tls = match bits.below(3) {
+        0 => {
+            json!({ "name": "l2", "port": 443, "protocol": "HTTPS", "tls": { "certificateRefs": [{ "name": "x" }] } })
+        }
+        1 => {
+            let mut tls =
+                json!({ "name": "l2", "port": 443, "protocol": "TLS", "tls": { "mode": "Passthrough" } });
+            tls["hostname"] = bits.of(&HOSTS).into();
+            tls
+        }
+        _ => {
+            json!({ "name": "l2", "port": 8443, "protocol": "TLS", "tls": { "certificateRefs": [{ "name": "x" }] } })
+        }
+    };
+    let port = bits.of(&[53, 53, 54]);
+    json!({
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "Gateway",
+        "metadata": { "namespace": "a", "name": "x", "uid": "uid-1" },
+        "spec": { "gatewayClassName": "c", "listeners": [
+            { "name": "l0", "port": port, "protocol": "TCP" },
+            { "name": "l1", "port": 53, "protocol": "UDP" },
+            tls,
+        ] },
+    })
+}
+
+/// A route that wants the streams of that Gateway, if it is of its namespace.
+pub(crate) fn stream_route(bits: &mut Bits) -> Value {
+    let kind = bits.of(&[Kind::TlsRoute, Kind::TlsRoute, Kind::TcpRoute, Kind::UdpRoute]);
+    let mut route = manifest_of(kind, bits);
+    route["metadata"]["namespace"] = bits.of(&["a", "a", "a", "b"]).into();
+    route["spec"]["parentRefs"] = json!([{ "namespace": "a", "name": "x" }]);
+    if bits.one_in(4) {
+        route["spec"]["parentRefs"][0]["sectionName"] = bits.of(&["l0", "l1", "l2"]).into();
+    }
+    route
+}
+
+fn tls_route(bits: &mut Bits) -> Value {
+    let hostnames = if bits.one_in(2) { json!([bits.of(&HOSTS)]) } else { json!(["h.test", "*.test"]) };
+    let mut route = port_route(bits);
+    route["spec"]["hostnames"] = hostnames;
+    route
+}
+
+fn port_route(bits: &mut Bits) -> Value {
+    let backends: Vec<_> = (0..=bits.below(2)).map(|_| reference("Service", bits)).collect();
+    json!({ "spec": { "parentRefs": parents(bits), "rules": [{ "backendRefs": backends }] } })
+}
+
 fn grant(bits: &mut Bits) -> Value {
-    let (from, to) = bits.of(&[("HTTPRoute", "Service"), ("GRPCRoute", "Service"), ("Gateway", "Secret")]);
+    let (from, to) = bits.of(&[
+        ("HTTPRoute", "Service"),
+        ("GRPCRoute", "Service"),
+        ("TLSRoute", "Service"),
+        ("UDPRoute", "Service"),
+        ("Gateway", "Secret"),
+    ]);
     let mut target = json!({ "group": "", "kind": to });
     if bits.one_in(2) {
         target["name"] = bits.of(&NAMES).into();
@@ -314,9 +400,13 @@ fn service(bits: &mut Bits) -> Value {
     };
     let first = port(80, "web", bits);
     let cluster_ip = bits.of(&["10.96.0.1", "10.96.0.2", "None"]);
-    match bits.below(4) {
+    match bits.below(5) {
         0 => json!({ "spec": { "type": "ExternalName", "externalName": "elsewhere.test" } }),
-        1 => json!({ "spec": { "clusterIP": cluster_ip, "ports": [first, port(81, "more", bits)] } }),
+        1 => {
+            let udp = json!({ "name": "udp", "port": 80, "protocol": "UDP" });
+            json!({ "spec": { "clusterIP": cluster_ip, "ports": [first, udp] } })
+        }
+        2 => json!({ "spec": { "clusterIP": cluster_ip, "ports": [first, port(81, "more", bits)] } }),
         _ => json!({ "spec": { "clusterIP": cluster_ip, "ports": [first] } }),
     }
 }
@@ -334,7 +424,10 @@ fn slice(bits: &mut Bits) -> Value {
     json!({
         "metadata": { "labels": { "kubernetes.io/service-name": bits.of(&NAMES) } },
         "addressType": "IPv4",
-        "ports": [{ "name": bits.of(&["web", "more"]), "port": 8080 }],
+        "ports": [
+            { "name": bits.of(&["web", "more"]), "port": 8080 },
+            { "name": "udp", "port": 8080, "protocol": bits.of(&["UDP", "UDP", "TCP"]) },
+        ],
         "endpoints": endpoints,
     })
 }

@@ -10,6 +10,8 @@ use portcullis_routing::PortKey;
 use portcullis_tls::Certificates;
 use serde_json::{Value, json};
 
+pub(crate) use manifests::{stream_gateway, stream_route};
+
 use manifests::manifest_of;
 
 const NAMESPACES: [&str; 2] = ["a", "b"];
@@ -22,7 +24,7 @@ const CLASSES: [&str; 2] = ["c", "d"];
 const INGRESS_CLASSES: [&str; 2] = ["portcullis", "other"];
 const PATHS: [&str; 4] = ["/", "/p", "/p/q", "/r"];
 /// Every kind that is read; those with the most to go wrong more than once.
-const KINDS: [Kind; 21] = [
+const KINDS: [Kind; 27] = [
     Kind::GatewayClass,
     Kind::GatewayParameters,
     Kind::GatewayParameters,
@@ -33,6 +35,12 @@ const KINDS: [Kind; 21] = [
     Kind::HttpRoute,
     Kind::HttpRoute,
     Kind::GrpcRoute,
+    Kind::TlsRoute,
+    Kind::TlsRoute,
+    Kind::TcpRoute,
+    Kind::TcpRoute,
+    Kind::UdpRoute,
+    Kind::UdpRoute,
     Kind::ReferenceGrant,
     Kind::Ingress,
     Kind::Ingress,

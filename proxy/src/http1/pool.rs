@@ -170,7 +170,7 @@ impl Pool {
 
 #[cfg(test)]
 mod tests {
-    use portcullis_routing::BackendKey;
+    use portcullis_routing::{BackendKey, PortKey};
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
@@ -197,7 +197,8 @@ mod tests {
         async fn add(&mut self, keep_alive: Option<u64>) -> TcpStream {
             let (ours, theirs) =
                 tokio::join!(TcpStream::connect(self.endpoint.address), self.listener.accept());
-            let backend = BackendKey { namespace: "test".into(), service: "backend".into(), port: 80 };
+            let backend =
+                BackendKey { namespace: "test".into(), service: "backend".into(), port: PortKey::tcp(80) };
             let connection = Connection::new(Stream::Plain(ours.unwrap()), Connections::new().open(&backend));
             let keep_alive = keep_alive.map(Duration::from_secs);
             self.pool.give_back(self.identity(), &self.endpoint, connection, keep_alive);

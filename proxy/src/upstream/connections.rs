@@ -54,11 +54,17 @@ impl Drop for Open {
 
 #[cfg(test)]
 mod tests {
+    use portcullis_routing::PortKey;
+
     use super::*;
 
     #[test]
     fn connections_are_counted_by_backend_and_forgotten_when_closed() {
-        let key = |service: &str| BackendKey { namespace: "a".into(), service: service.into(), port: 80 };
+        let key = |service: &str| BackendKey {
+            namespace: "a".into(),
+            service: service.into(),
+            port: PortKey::tcp(80),
+        };
         let connections = Connections::new();
         let open =
             [connections.open(&key("one")), connections.open(&key("two")), connections.open(&key("one"))];

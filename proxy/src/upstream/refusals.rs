@@ -66,10 +66,12 @@ impl Refusals {
 
 #[cfg(test)]
 mod tests {
+    use portcullis_routing::PortKey;
+
     use super::*;
 
     fn backend(service: usize) -> BackendKey {
-        BackendKey { namespace: "shop".into(), service: service.to_string().into(), port: 80 }
+        BackendKey { namespace: "shop".into(), service: service.to_string().into(), port: PortKey::tcp(80) }
     }
 
     #[tokio::test(start_paused = true)]

@@ -97,7 +97,7 @@ pub fn backend(addresses: &[SocketAddr]) -> Backend {
     let endpoints = Arc::new(EndpointPool::new(Endpoints::Addresses(Box::default())));
     endpoints.store_addresses(addresses);
     Backend {
-        key: BackendKey { namespace: "test".into(), service: "backend".into(), port: 80 },
+        key: BackendKey { namespace: "test".into(), service: "backend".into(), port: PortKey::tcp(80) },
         protocol: BackendProtocol::Http1,
         tls: None,
         endpoints,

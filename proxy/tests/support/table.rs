@@ -42,7 +42,11 @@ pub fn tls_of(protocol: Protocol) -> TlsMode {
 /// A rule with one backend.
 pub fn rule(backend: SocketAddr, timeouts: Timeouts) -> Rule {
     let backend = Backend {
-        key: BackendKey { namespace: "test".into(), service: "echo".into(), port: backend.port() },
+        key: BackendKey {
+            namespace: "test".into(),
+            service: "echo".into(),
+            port: PortKey::tcp(backend.port()),
+        },
         protocol: BackendProtocol::Http1,
         tls: None,
         endpoints: Arc::new(EndpointPool::new(Endpoints::Addresses(Box::default()))),

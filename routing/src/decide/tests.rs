@@ -283,7 +283,7 @@ fn ready() -> Result<Endpoints, BackendError> {
 fn weighted(endpoints: Result<Endpoints, BackendError>) -> WeightedBackend {
     let backend = endpoints.map(|endpoints| {
         Arc::new(Backend {
-            key: BackendKey { namespace: "n".into(), service: "s".into(), port: 80 },
+            key: BackendKey { namespace: "n".into(), service: "s".into(), port: PortKey::tcp(80) },
             protocol: BackendProtocol::Http1,
             tls: None,
             endpoints: Arc::new(EndpointPool::new(endpoints)),

@@ -175,7 +175,7 @@ fn rule(index: usize, steps: Steps, backends: impl IntoIterator<Item = WeightedB
 
 fn to(weight: u32, service: &str, port: u16) -> WeightedBackend {
     let backend = Backend {
-        key: BackendKey { namespace: "shop".into(), service: service.into(), port },
+        key: BackendKey { namespace: "shop".into(), service: service.into(), port: PortKey::tcp(port) },
         protocol: BackendProtocol::Http1,
         tls: None,
         endpoints: Arc::new(EndpointPool::new(Endpoints::Addresses(Box::default()))),

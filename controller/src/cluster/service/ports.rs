@@ -6,6 +6,7 @@ use k8s_openapi::{
     api::core::v1::{Service, ServicePort},
     apimachinery::pkg::util::intstr::IntOrString,
 };
+use portcullis_routing::{PortKey, Transport};
 use serde_json::{Value, json};
 
 /// How the ports that we add are called; whoever else adds ports calls them otherwise.
@@ -24,26 +25,25 @@ pub(super) struct Port {
 pub(super) enum Change {
     /// The port leads there.
     Set {
-        port: u16,
+        port: PortKey,
         target: u16,
     },
     Remove {
-        port: u16,
+        port: PortKey,
     },
 }
 
 impl Change {
-    pub(super) fn port(self) -> u16 {
+    pub(super) fn port(self) -> PortKey {
         match self {
             Self::Set { port, .. } | Self::Remove { port } => port,
         }
     }
 }
 
-/// The TCP ports.
-pub(super) fn ports(service: &Service) -> BTreeMap<u16, Port> {
+/// The ports of TCP and UDP.
+pub(super) fn ports(service: &Service) -> BTreeMap<PortKey, Port> {
     let ports = service.spec.iter().flat_map(|spec| spec.ports.iter().flatten());
-    let tcp = ports.filter(|port| is_tcp(port.protocol.as_deref()));
     let read = |port: &ServicePort| {
         let is_ours = port.name.as_deref().is_some_and(|name| name.starts_with(PORT_NAME));
         let target = match port.target_port {
@@ -51,27 +51,27 @@ pub(super) fn ports(service: &Service) -> BTreeMap<u16, Port> {
             Some(IntOrString::String(_)) => 0,
             None => u16::try_from(port.port).unwrap_or_default(),
         };
-        Some((u16::try_from(port.port).ok()?, Port { is_ours, target }))
+        Some((port_key(port.protocol.as_deref(), port.port)?, Port { is_ours, target }))
     };
-    tcp.filter_map(read).collect()
+    ports.filter_map(read).collect()
 }
 
 /// Those that we put there, and where each leads.
-pub(super) fn ours(service: &Service) -> BTreeMap<u16, u16> {
+pub(super) fn ours(service: &Service) -> BTreeMap<PortKey, u16> {
     let ours = ports(service).into_iter().filter(|(_, port)| port.is_ours);
-    ours.map(|(number, port)| (number, port.target)).collect()
+    ours.map(|(key, port)| (key, port.target)).collect()
 }
 
 /// The ports of listeners that nobody else put on the Service, and where each is to lead.
-pub(super) fn wanted(service: &Service, needed: &BTreeSet<u16>, offset: u16) -> BTreeMap<u16, u16> {
+pub(super) fn wanted(service: &Service, needed: &BTreeSet<PortKey>, offset: u16) -> BTreeMap<PortKey, u16> {
     let has = ports(service);
-    let of_others = |port: &u16| has.get(port).is_some_and(|port| !port.is_ours);
+    let of_others = |port: &PortKey| has.get(port).is_some_and(|port| !port.is_ours);
     let wanted = needed.iter().filter(|port| !of_others(port));
-    wanted.map(|port| (*port, port.saturating_add(offset))).collect()
+    wanted.map(|port| (*port, port.number.saturating_add(offset))).collect()
 }
 
 /// What has to change.
-pub(super) fn changes(ours: &BTreeMap<u16, u16>, wanted: &BTreeMap<u16, u16>) -> Vec<Change> {
+pub(super) fn changes(ours: &BTreeMap<PortKey, u16>, wanted: &BTreeMap<PortKey, u16>) -> Vec<Change> {
     let set = wanted.iter().filter(|(port, target)| ours.get(port) != Some(target));
     let set = set.map(|(port, target)| Change::Set { port: *port, target: *target });
     let gone = ours.keys().filter(|port| !wanted.contains_key(port));
@@ -79,7 +79,7 @@ pub(super) fn changes(ours: &BTreeMap<u16, u16>, wanted: &BTreeMap<u16, u16>) ->
 }
 
 /// Our ports after these changes, as they are written.
-pub(super) fn changed(ours: &BTreeMap<u16, u16>, changes: &[Change]) -> Vec<Value> {
+pub(super) fn changed(ours: &BTreeMap<PortKey, u16>, changes: &[Change]) -> Vec<Value> {
     let mut ports = ours.clone();
     for change in changes {
         match *change {
@@ -87,26 +87,40 @@ pub(super) fn changed(ours: &BTreeMap<u16, u16>, changes: &[Change]) -> Vec<Valu
             Change::Remove { port } => drop(ports.remove(&port)),
         }
     }
-    let written = |(port, target): (&u16, &u16)| json!({ "name": format!("{PORT_NAME}{port}"), "port": port, "protocol": "TCP", "targetPort": target });
-    ports.iter().map(written).collect()
+    ports.iter().map(|(port, target)| written(*port, *target)).collect()
+}
+
+fn written(port: PortKey, target: u16) -> Value {
+    let PortKey { transport, number } = port;
+    let (name, protocol) = match transport {
+        Transport::Tcp => (format!("{PORT_NAME}{number}"), "TCP"),
+        Transport::Udp => (format!("{PORT_NAME}{number}-udp"), "UDP"),
+    };
+    json!({ "name": name, "port": number, "protocol": protocol, "targetPort": target })
 }
 
 /// The ports that the load balancer says it does not serve, at none of its addresses, and why (`PortStatus.error`).
-pub(super) fn unserved(service: &Service) -> BTreeMap<u16, String> {
+pub(super) fn unserved(service: &Service) -> BTreeMap<PortKey, String> {
     let balancer = service.status.as_ref().and_then(|status| status.load_balancer.as_ref());
     let points = balancer.into_iter().flat_map(|balancer| balancer.ingress.iter().flatten());
     let ports = points.flat_map(|point| point.ports.iter().flatten());
-    let mut served: BTreeMap<u16, Option<String>> = BTreeMap::new();
-    for port in ports.filter(|port| is_tcp(Some(&port.protocol))) {
-        let Ok(number) = u16::try_from(port.port) else { continue };
+    let mut served: BTreeMap<PortKey, Option<String>> = BTreeMap::new();
+    for port in ports {
+        let Some(key) = port_key(Some(&port.protocol), port.port) else { continue };
         let error = port.error.clone();
-        served.entry(number).and_modify(|before| *before = before.take().and(error.clone())).or_insert(error);
+        served.entry(key).and_modify(|before| *before = before.take().and(error.clone())).or_insert(error);
     }
     served.into_iter().filter_map(|(port, error)| Some((port, error?))).collect()
 }
 
-fn is_tcp(protocol: Option<&str>) -> bool {
-    protocol.is_none_or(|protocol| protocol == "TCP")
+/// `None` where it is of another protocol.
+fn port_key(protocol: Option<&str>, number: i32) -> Option<PortKey> {
+    let transport = match protocol {
+        None | Some("TCP") => Transport::Tcp,
+        Some("UDP") => Transport::Udp,
+        Some(_) => return None,
+    };
+    Some(PortKey { transport, number: u16::try_from(number).ok()? })
 }
 
 #[cfg(test)]
@@ -117,37 +131,50 @@ mod tests {
     fn ports_of_others_are_not_asked_for_again() {
         let object: Service = serde_json::from_value(json!({"spec": {"ports": [
             {"name": "http", "port": 80}, {"name": "listener-8081", "port": 8081}, {"name": "dns", "port": 53, "protocol": "UDP"},
+            {"name": "listener-5353-udp", "port": 5353, "protocol": "UDP"},
         ]}}))
         .unwrap();
+        let (tcp, udp) = (PortKey::tcp, PortKey::udp);
         for (needed, want) in [
-            (&[80][..], &[][..]),
-            (&[80, 8081], &[(8081, 16081)]),
-            (&[80, 443, 53], &[(53, 8053), (443, 8443)]),
+            (&[tcp(80)][..], &[][..]),
+            (&[tcp(80), tcp(8081)], &[(tcp(8081), 16081)]),
+            (&[tcp(80), tcp(443), tcp(53)], &[(tcp(53), 8053), (tcp(443), 8443)]),
+            (&[udp(53)], &[]),
+            (&[udp(80), udp(5353)], &[(udp(80), 8080), (udp(5353), 13353)]),
         ] {
             let needed = needed.iter().copied().collect();
             assert_eq!(wanted(&object, &needed, 8000), want.iter().copied().collect(), "{needed:?}");
         }
-        assert_eq!(ours(&object), BTreeMap::from([(8081, 8081)]));
+        assert_eq!(ours(&object), BTreeMap::from([(tcp(8081), 8081), (udp(5353), 5353)]));
     }
 
     #[test]
     fn what_changes_is_carried_out_and_nothing_else() {
-        let ours = BTreeMap::from([(8081, 16081), (8082, 8082), (8083, 16083)]);
-        let wanted = BTreeMap::from([(8081, 16081), (8082, 16082), (8084, 16084)]);
+        let (tcp, udp) = (PortKey::tcp, PortKey::udp);
+        let ours = BTreeMap::from([(tcp(8081), 16081), (tcp(8082), 8082), (tcp(8083), 16083)]);
+        let wanted = BTreeMap::from([(tcp(8081), 16081), (tcp(8082), 16082), (udp(8082), 16082)]);
         let all = changes(&ours, &wanted);
         assert_eq!(
             all,
             [
-                Change::Set { port: 8082, target: 16082 },
-                Change::Set { port: 8084, target: 16084 },
-                Change::Remove { port: 8083 },
+                Change::Set { port: tcp(8082), target: 16082 },
+                Change::Set { port: udp(8082), target: 16082 },
+                Change::Remove { port: tcp(8083) },
             ]
         );
         let targets = |changes: &[Change]| {
             let ports = changed(&ours, changes);
-            ports.iter().map(|port| format!("{}->{}", port["port"], port["targetPort"])).collect::<Vec<_>>()
+            let text = |port: &Value| {
+                let name = port["name"].as_str().unwrap_or_default();
+                format!("{name} {} -> {}", port["protocol"].as_str().unwrap_or_default(), port["targetPort"])
+            };
+            ports.iter().map(text).collect::<Vec<_>>()
         };
-        assert_eq!(targets(&all), ["8081->16081", "8082->16082", "8084->16084"]);
-        assert_eq!(targets(&all[1..2]), ["8081->16081", "8082->8082", "8083->16083", "8084->16084"]);
+        let (first, udp) = ("listener-8081 TCP -> 16081", "listener-8082-udp UDP -> 16082");
+        assert_eq!(targets(&all), [first, "listener-8082 TCP -> 16082", udp]);
+        assert_eq!(
+            targets(&all[1..2]),
+            [first, "listener-8082 TCP -> 8082", "listener-8083 TCP -> 16083", udp]
+        );
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use portcullis_routing::PortKey;
 use tokio::time::Instant;
 
 use super::{PAUSE, ports::Change};
@@ -12,7 +13,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// What is refused.
 #[derive(Debug, Default)]
 pub(super) struct Refusals {
-    each: BTreeMap<u16, Refusal>,
+    each: BTreeMap<PortKey, Refusal>,
     /// Why the rest of what was asked for last came to nothing.
     failure: Option<Failed>,
 }
@@ -85,7 +86,7 @@ impl Refusals {
     }
 
     /// Why a port is out of sync.
-    pub(super) fn of(&self, port: u16) -> Option<&str> {
+    pub(super) fn of(&self, port: PortKey) -> Option<&str> {
         let refused = self.each.get(&port).map(|refusal| &*refusal.why);
         let failed =
             || self.failure.as_ref().filter(|failed| failed.changes.iter().any(|c| c.port() == port));

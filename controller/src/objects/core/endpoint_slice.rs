@@ -6,14 +6,14 @@ use std::{
 };
 
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointPort, EndpointSlice as Written};
-use portcullis_routing::Special;
+use portcullis_routing::{PortKey, Special};
 use serde_json::Value;
 
 use super::service;
 use crate::{
     ir::{
         EndpointSlice, Meta,
-        core::{SliceEndpoint, SlicePort},
+        core::{SliceEndpoint, SlicePort, TransportProtocol},
     },
     objects::{
         checks::{Checks, Path},
@@ -83,13 +83,14 @@ fn port(written: EndpointPort, checks: &mut Checks, at: &Path<'_>) -> SlicePort 
     if !name.is_empty() {
         checks.form(&name, names::LABEL, &at.field("name"));
     }
-    let is_known = service::protocol(written.protocol.as_deref(), checks, &at.field("protocol")).is_some();
+    let protocol = service::protocol(written.protocol.as_deref(), checks, &at.field("protocol"));
     checks.optional_form(written.app_protocol.as_deref(), names::QUALIFIED, &at.field("appProtocol"));
     if written.port.is_none() {
         checks.warning(&at.field("port"), "is missing: a port without a number is not served");
     }
-    let port = written.port.map(|port| checks.port(port, &at.field("port")));
-    SlicePort { name: name.into(), port: port.filter(|_| is_known) }
+    let number = written.port.map(|port| checks.port(port, &at.field("port")));
+    let port = number.zip(protocol.and_then(TransportProtocol::transport));
+    SlicePort { name: name.into(), port: port.map(|(number, transport)| PortKey { transport, number }) }
 }
 
 fn endpoint(

@@ -1,12 +1,12 @@
-//! The host tables of all slots.
+//! The host tables of all slots, and the rules of streams and datagrams.
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use portcullis_routing::{HostMap, HostPattern, HostTable, PortKey};
+use portcullis_routing::{HostMap, HostPattern, HostTable, PortKey, Rule};
 
 use crate::translate::{HostTableKey, ListenerKey, RuleSource};
 
-/// The host tables of all slots that have one.
+/// The host tables and rules of all slots that have one.
 #[derive(Clone, Debug, Default)]
 pub struct Slots {
     /// One listener of a Gateway has thousands of hosts, and they stand here as they stand in the table, which shares
@@ -14,6 +14,8 @@ pub struct Slots {
     of_gateways: BTreeMap<Arc<ListenerKey>, HostMap<Arc<HostTable>>>,
     /// Each host of an Ingress is a listener of its own.
     of_ingresses: BTreeMap<HostTableKey, Arc<HostTable>>,
+    /// Those of streams and datagrams.
+    streams: BTreeMap<Arc<ListenerKey>, HostMap<Arc<Rule>>>,
 }
 
 impl Slots {
@@ -39,6 +41,28 @@ impl Slots {
         hosts.remove(&slot.host);
         if hosts.is_empty() {
             self.of_gateways.remove(&slot.at);
+        }
+    }
+
+    /// The rule that has the streams of a slot.
+    pub(crate) fn stream(&self, slot: &HostTableKey) -> Option<&Arc<Rule>> {
+        self.streams.get(&slot.at)?.get(&slot.host)
+    }
+
+    /// The rules of streams of one listener.
+    pub(crate) fn streams(&self, at: &ListenerKey) -> HostMap<Arc<Rule>> {
+        self.streams.get(at).cloned().unwrap_or_default()
+    }
+
+    pub(crate) fn insert_stream(&mut self, slot: HostTableKey, rule: Arc<Rule>) {
+        self.streams.entry(slot.at).or_default().insert(slot.host, rule);
+    }
+
+    pub(crate) fn remove_stream(&mut self, slot: &HostTableKey) {
+        let Some(hosts) = self.streams.get_mut(&slot.at) else { return };
+        hosts.remove(&slot.host);
+        if hosts.is_empty() {
+            self.streams.remove(&slot.at);
         }
     }
 

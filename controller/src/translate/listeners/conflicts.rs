@@ -9,9 +9,9 @@ use std::{
 
 use portcullis_routing::{HostPattern, ListenerId, PortKey, Protocol};
 
-use super::{Addressing, GatewayState, ListenerRefusal, WayOut, gateways::States};
+use super::{Addressing, GatewayState, ListenerRefusal, Mode, WayOut, gateways::States};
 use crate::{
-    ir::{Ingress, gateway::ListenerProtocol},
+    ir::{Ingress, gateway::GatewayListener},
     translate::Settings,
 };
 
@@ -32,8 +32,15 @@ pub(super) struct PortHolder {
     /// What clients add to it.
     pub(super) offset: u16,
     holder: Box<str>,
-    pub(super) hosts: BTreeMap<HostPattern, Arc<ListenerId>>,
+    pub(super) hosts: BTreeMap<HostPattern, HostHolder>,
     pub(super) ingress: bool,
+}
+
+/// A Gateway's listener that holds a hostname.
+#[derive(Debug)]
+pub(super) struct HostHolder {
+    pub(super) id: Arc<ListenerId>,
+    pub(super) mode: Mode,
 }
 
 /// Decides who holds which port and hostname, and refuses the other listeners.
@@ -64,9 +71,8 @@ impl PortHolders {
         let way_out = WayOut::of(settings);
         for (index, listener) in state.gateway.listeners.iter().enumerate() {
             let slot = &mut state.listeners[index];
-            let Some(protocol) = protocol(&listener.protocol).filter(|_| slot.refused.is_none()) else {
-                continue;
-            };
+            let Some(mode) = slot.point.mode.clone().filter(|_| slot.refused.is_none()) else { continue };
+            let protocol = mode.protocol;
             // A listener without a port conflicts with nobody.
             let Some(bound) = slot.point.bound() else { continue };
             let held = self.ports.entry(bound).or_insert_with(|| PortHolder {
@@ -81,16 +87,15 @@ impl PortHolders {
                 let (with, port) = (held.holder.clone(), listener.port);
                 Some(ListenerRefusal::ProtocolConflict { with, port, way_out })
             } else {
-                held.hosts.get(&listener.hostname).map(|holder| ListenerRefusal::HostnameConflict {
-                    with: holder.to_string().into(),
-                    hostname: listener.hostname.clone(),
-                    port: listener.port,
-                    way_out,
-                })
+                let holder = held.hosts.get(&listener.hostname);
+                holder.map(|holder| taken(listener, &holder.id.to_string(), way_out))
             };
             match refusal {
                 Some(refusal) => slot.refuse(refusal),
-                None => drop(held.hosts.insert(listener.hostname.clone(), Arc::clone(&slot.point.id))),
+                None => {
+                    let id = Arc::clone(&slot.point.id);
+                    held.hosts.insert(listener.hostname.clone(), HostHolder { id, mode });
+                }
             }
         }
     }
@@ -132,40 +137,36 @@ impl super::ListenerState {
 
 fn refuse_conflicting(state: &mut GatewayState) {
     let served = |index: usize| {
-        let listener = &state.gateway.listeners[index];
-        protocol(&listener.protocol)
-            .filter(|_| state.listeners[index].refused.is_none())
-            .map(|p| (listener, p))
+        let (listener, slot) = (&state.gateway.listeners[index], &state.listeners[index]);
+        let mode = slot.point.mode.as_ref().filter(|_| slot.refused.is_none())?;
+        Some((listener, mode.protocol))
     };
     let mut refusals = BTreeMap::new();
     for one in 0..state.listeners.len() {
         let Some((listener, protocol)) = served(one) else { continue };
         let same_port = (0..state.listeners.len())
             .filter(|other| *other != one)
-            .filter_map(|other| served(other).filter(|(o, _)| o.port == listener.port));
-        let (mut protocols, mut hostnames) = (BTreeSet::new(), BTreeSet::new());
+            .filter_map(|other| served(other).filter(|(o, _)| o.port_key() == listener.port_key()));
+        let (mut protocols, mut same) = (BTreeSet::new(), BTreeSet::new());
         for (other, other_protocol) in same_port {
             if other_protocol != protocol {
                 protocols.insert(format!("listener {}", other.name));
             } else if other.hostname == listener.hostname {
-                hostnames.insert(format!("listener {}", other.name));
+                same.insert(format!("listener {}", other.name));
             }
         }
-        let with = |names: BTreeSet<String>| crate::status::list(names).into();
+        let with = |names: BTreeSet<String>| crate::status::list(names);
         if !protocols.is_empty() {
             refusals.insert(
                 one,
                 ListenerRefusal::ProtocolConflict {
-                    with: with(protocols),
+                    with: with(protocols).into(),
                     port: listener.port,
                     way_out: WayOut::Nothing,
                 },
             );
-        } else if !hostnames.is_empty() {
-            let hostname = listener.hostname.clone();
-            let (with, port, way_out) = (with(hostnames), listener.port, WayOut::Nothing);
-            let refusal = ListenerRefusal::HostnameConflict { with, hostname, port, way_out };
-            refusals.insert(one, refusal);
+        } else if !same.is_empty() {
+            refusals.insert(one, taken(listener, &with(same), WayOut::Nothing));
         }
     }
     for (index, refusal) in refusals {
@@ -173,11 +174,12 @@ fn refuse_conflicting(state: &mut GatewayState) {
     }
 }
 
-/// What a port speaks for listeners of this protocol, where it is served.
-fn protocol(protocol: &ListenerProtocol) -> Option<Protocol> {
-    match protocol {
-        ListenerProtocol::Http => Some(Protocol::Http),
-        ListenerProtocol::Https => Some(Protocol::Tls),
-        _ => None,
+/// Another listener has what this one wants.
+fn taken(listener: &GatewayListener, with: &str, way_out: WayOut) -> ListenerRefusal {
+    let (with, port) = (with.into(), listener.port);
+    if listener.protocol.has_hostnames() {
+        ListenerRefusal::HostnameConflict { with, hostname: listener.hostname.clone(), port, way_out }
+    } else {
+        ListenerRefusal::PortTaken { with, port, way_out }
     }
 }

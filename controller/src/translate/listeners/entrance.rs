@@ -6,11 +6,11 @@ use std::{
     sync::Arc,
 };
 
-use portcullis_routing::HostPattern;
+use portcullis_routing::{HostPattern, PortKey};
 
 use super::{Addressing, GatewayState, ListenerRefusal, gateways::States};
 use crate::{
-    ir::{Gateway, Ingress, Kind, ObjectKey, live_settings::SharedEntrance},
+    ir::{Gateway, Ingress, Kind, ObjectKey, gateway::GatewayListener, live_settings::SharedEntrance},
     status::Message,
     translate::{CertificateRefError, Reader, Settings, may_serve},
 };
@@ -20,7 +20,7 @@ use crate::{
 struct Taken {
     listeners: usize,
     /// Ports of listeners, except those that Ingresses use, which every namespace may use.
-    ports: BTreeSet<u16>,
+    ports: BTreeSet<PortKey>,
     secrets: BTreeSet<ObjectKey>,
 }
 
@@ -65,7 +65,7 @@ fn restrict_gateway(reader: &Reader<'_>, state: &mut GatewayState, taken: &mut T
         if slot.refused.is_some() {
             continue;
         }
-        if let Err(refusal) = may_listen(reader, &gateway, &listener.hostname, listener.port, taken) {
+        if let Err(refusal) = may_listen(reader, &gateway, listener, taken) {
             slot.refuse(refusal);
             continue;
         }
@@ -85,11 +85,10 @@ fn restrict_gateway(reader: &Reader<'_>, state: &mut GatewayState, taken: &mut T
 fn may_listen(
     reader: &Reader<'_>,
     gateway: &Gateway,
-    hostname: &HostPattern,
-    port: u16,
+    listener: &GatewayListener,
     taken: &mut Taken,
 ) -> Result<(), ListenerRefusal> {
-    let entrance = reader.entrance();
+    let (entrance, port) = (reader.entrance(), listener.port_key());
     if let Some(limit) = entrance.max_listeners.filter(|limit| taken.listeners >= *limit) {
         return Err(ListenerRefusal::OverLimit {
             of: "listeners",
@@ -104,7 +103,9 @@ fn may_listen(
         return Err(ListenerRefusal::OverLimit { of: "ports", limit, setting: "max-ports-per-namespace" });
     }
     // A listener that is older than the owner of a hostname is allowed: the owner may attach to it.
-    reader.may_take(&gateway.meta, hostname)?;
+    if listener.protocol.has_hostnames() {
+        reader.may_take(&gateway.meta, &listener.hostname)?;
+    }
     if !is_of_ingresses(reader.settings(), port) {
         taken.ports.insert(port);
     }
@@ -112,8 +113,8 @@ fn may_listen(
     Ok(())
 }
 
-fn is_of_ingresses(settings: &Settings, port: u16) -> bool {
-    [settings.http_port, settings.https_port].contains(&port)
+fn is_of_ingresses(settings: &Settings, port: PortKey) -> bool {
+    [settings.http_port, settings.https_port].map(PortKey::tcp).contains(&port)
 }
 
 impl Taken {

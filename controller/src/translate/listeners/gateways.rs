@@ -2,10 +2,12 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use portcullis_routing::{ListenerId, PortKey, Protocol, RouteKind};
+use portcullis_routing::{ListenerId, PortKey, Protocol, Transport};
 
 use super::{
-    Addressing, AttachPoint, FirstOf, GatewayRefusal, GatewayState, ListenerRefusal, ListenerState, WayOut,
+    Addressing, AttachPoint, FirstOf, GatewayRefusal, GatewayState, ListenerRefusal, ListenerState, Mode,
+    WayOut,
+    mode::{kinds, passes_through},
 };
 use crate::{
     ir::{
@@ -15,7 +17,7 @@ use crate::{
     },
     translate::{
         CertificatePool, DedicatedPorts, ListenerKey, Reader, RuleSource, Settings, dedicated::dedicated,
-        grants::GATEWAY_GROUP, parameters,
+        parameters,
     },
 };
 
@@ -104,7 +106,8 @@ fn alone(
     let refused = check(gateway, listener).or(unavailable);
     let (kinds, unknown_kinds) = kinds(listener);
     let references = listener.tls.as_ref().map(|tls| &*tls.certificates).unwrap_or_default();
-    let ends_tls = listener.protocol == ListenerProtocol::Https && refused.is_none();
+    let mode = Mode::of(listener);
+    let ends_tls = mode.as_ref().is_some_and(Mode::ends_tls) && refused.is_none();
     let id = Arc::new(id);
     let slot = |port| {
         let (listener, owner) = (listener.hostname.clone(), RuleSource::Gateway(Arc::clone(&id)));
@@ -116,6 +119,7 @@ fn alone(
         section: listener.name.clone(),
         port: listener.port,
         hostname: listener.hostname.clone(),
+        mode,
         kinds,
         namespaces: listener.allowed.namespaces.clone(),
         shared: !matches!(addressing, Addressing::Dedicated(_)),
@@ -137,30 +141,29 @@ fn check(gateway: &Gateway, listener: &GatewayListener) -> Option<ListenerRefusa
     if let Some(why) = &listener.unsupported {
         return Some(ListenerRefusal::UnsupportedValue(why.clone()));
     }
-    let passthrough = listener.tls.as_ref().is_some_and(|tls| tls.passthrough);
+    let passthrough = passes_through(listener);
     match &listener.protocol {
-        ListenerProtocol::Http => None,
+        ListenerProtocol::Http | ListenerProtocol::Tcp | ListenerProtocol::Udp => None,
         ListenerProtocol::Https if passthrough => Some(ListenerRefusal::UnsupportedValue(
-            "tls.mode Passthrough is not for protocol HTTPS; use Terminate".into(),
+            "tls.mode Passthrough is not for protocol HTTPS; use TLS, or Terminate".into(),
         )),
+        ListenerProtocol::Tls if passthrough => None,
         // Served without client certificates, it would let anybody in.
-        ListenerProtocol::Https if gateway.client_validation.on(listener.port) => {
+        ListenerProtocol::Https | ListenerProtocol::Tls if gateway.client_validation.on(listener.port) => {
             Some(ListenerRefusal::UnsupportedValue(
                 "spec.tls.frontend asks for client certificates, which is not served yet".into(),
             ))
         }
-        ListenerProtocol::Https => None,
-        ListenerProtocol::Tls
-        | ListenerProtocol::Tcp
-        | ListenerProtocol::Udp
-        | ListenerProtocol::Other(_) => {
-            Some(ListenerRefusal::UnsupportedProtocol(listener.protocol.as_str().into()))
-        }
+        ListenerProtocol::Https | ListenerProtocol::Tls => None,
+        ListenerProtocol::Other(protocol) => Some(ListenerRefusal::UnsupportedProtocol(protocol.clone())),
     }
 }
 
 /// Why a listener may not have its port at the shared addresses, regardless of all others.
 fn speaks_otherwise(settings: &Settings, listener: &GatewayListener) -> Option<ListenerRefusal> {
+    if listener.protocol.transport() != Transport::Tcp {
+        return None;
+    }
     let (speaks, fits) = match settings.always_speaks(listener.port)? {
         Protocol::Http => ("HTTP", listener.protocol == ListenerProtocol::Http),
         Protocol::Tls => {
@@ -171,26 +174,4 @@ fn speaks_otherwise(settings: &Settings, listener: &GatewayListener) -> Option<L
     let asked = listener.protocol.as_str().into();
     let (port, way_out) = (listener.port, WayOut::of(settings));
     (!fits).then_some(ListenerRefusal::PortSpeaks { port, speaks, asked, way_out })
-}
-
-/// The kinds of routes that may attach, and those asked for that are not served.
-fn kinds(listener: &GatewayListener) -> (Vec<RouteKind>, Vec<Box<str>>) {
-    let served: &[RouteKind] = match listener.protocol {
-        ListenerProtocol::Http | ListenerProtocol::Https => &[RouteKind::Http, RouteKind::Grpc],
-        _ => return (Vec::new(), Vec::new()),
-    };
-    if listener.allowed.kinds.is_empty() {
-        return (served.to_vec(), Vec::new());
-    }
-    let (mut known, mut unknown) = (Vec::new(), Vec::new());
-    for (group, kind) in &listener.allowed.kinds {
-        let found = served.iter().find(|k| &**group == GATEWAY_GROUP && k.to_string() == **kind);
-        match found {
-            Some(kind) if known.contains(kind) => {}
-            Some(kind) => known.push(*kind),
-            None if &**group == GATEWAY_GROUP => unknown.push(kind.clone()),
-            None => unknown.push(format!("{group}/{kind}").into()),
-        }
-    }
-    (known, unknown)
 }

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use portcullis_routing::{HostPattern, ListenerId};
 
 use super::{
-    Closure, IngressHost, IngressSide, closed,
-    conflicts::{PortHolder, PortHolders},
+    Closure, IngressHost, IngressSide, Traffic, closed,
+    conflicts::{HostHolder, PortHolder, PortHolders},
 };
 use crate::{
     ir::Ingress,
@@ -72,7 +72,9 @@ pub(super) fn side(
     }
     for (host, state) in &mut side.hosts {
         state.http = listener_hostname(holders.of_ingress(settings.http_port, settings), host);
-        state.https = listener_hostname(holders.of_ingress(settings.https_port, settings), host);
+        let held = holders.of_ingress(settings.https_port, settings);
+        state.https = listener_hostname(held, host);
+        state.https_is_others = held.is_some() && state.https.is_none();
         state.closed = closures.get(host).cloned();
     }
     for ingress in &ours {
@@ -89,14 +91,23 @@ pub(super) fn side(
 }
 
 /// The hostname under which a port finds an Ingress host: that of a Gateway's listener of the same name, if there is
-/// one. `*` is one label in an Ingress and any number in a Gateway, but it is the same name.
+/// one. None where that listener takes streams: each is one of its routes' as a whole.
 fn listener_hostname(held: Option<&PortHolder>, host: &HostPattern) -> Option<HostPattern> {
     let held = held?;
-    let same = match host {
+    let same = same_name(host);
+    match held.hosts.get(&same) {
+        Some(holder) if holder.mode.traffic == Traffic::Requests => Some(same),
+        Some(_) => None,
+        None => Some(host.clone()),
+    }
+}
+
+/// `*` is one label in an Ingress and any number in a Gateway, but it is the same name.
+fn same_name(host: &HostPattern) -> HostPattern {
+    match host {
         HostPattern::WildcardLabel(suffix) => HostPattern::Wildcard(Arc::clone(suffix)),
         host => host.clone(),
-    };
-    Some(if held.hosts.contains_key(&same) { same } else { host.clone() })
+    }
 }
 
 /// Messages for the owner of an Ingress about a host that a Gateway's listener has, too.
@@ -130,11 +141,17 @@ fn beside_gateways(
     for host in ingress.served_hosts() {
         let Some(state) = all.get(&host) else { continue };
         for (port, hostname) in [(settings.http_port, &state.http), (settings.https_port, &state.https)] {
-            let holder = hostname.as_ref();
-            let holder = holder.and_then(|hostname| holders.of_ingress(port, settings)?.hosts.get(hostname));
-            if let Some(holder) = holder {
-                let is_tls = port == settings.https_port;
-                messages.extend(shared_with(&host, port, holder, is_tls, ingress.own_tls));
+            let is_tls = port == settings.https_port;
+            let wanted = hostname.clone().unwrap_or_else(|| same_name(&host));
+            let held = holders.of_ingress(port, settings);
+            match (hostname, held.and_then(|held| held.hosts.get(&wanted))) {
+                (Some(_), Some(holder)) => {
+                    messages.extend(shared_with(&host, port, &holder.id, is_tls, ingress.own_tls));
+                }
+                (None, Some(HostHolder { id, .. })) => messages.push(Message::refused(format!(
+                    "host {host} is not served on port {port}: {id} takes its connections as a whole"
+                ))),
+                (_, None) => {}
             }
         }
     }

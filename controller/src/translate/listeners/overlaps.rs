@@ -15,7 +15,9 @@ use super::{AttachPoint, FirstOf, PortPlan, gateways::States};
 /// Finds the TLS listeners of the same port that a listener has hosts in common with.
 pub(super) fn between_listeners(gateways: &mut States) {
     let listeners = gateways.values().flat_map(|state| &state.listeners);
-    let ends_tls = listeners.filter(|l| l.point.served && l.certificates.is_some());
+    // Clients send requests for other hosts over the same connection; streams are of one host.
+    let ends_tls =
+        listeners.filter(|l| l.point.served && l.certificates.is_some() && l.point.takes_requests());
     let points: Vec<_> = ends_tls.map(|listener| Arc::clone(&listener.point)).collect();
     let wide = Wide::of(&points);
     let mut pairs: Vec<Vec<usize>> = vec![Vec::new(); points.len()];
@@ -125,6 +127,7 @@ mod tests {
             port: *port,
             slot: Some(Arc::new(slot)),
             hostname: hostname.clone(),
+            mode: None,
             kinds: Vec::new(),
             namespaces: AllowedNamespaces::All,
             shared: true,

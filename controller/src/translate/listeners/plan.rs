@@ -5,11 +5,12 @@ use std::{
     sync::Arc,
 };
 
-use portcullis_routing::{HostMap, HostPattern, ListenerId, PortKey};
+use portcullis_routing::{HostMap, HostPattern, ListenerId, PortKey, TlsMode};
 use portcullis_tls::{Certificate, Certificates, ClientAuth, PortCertificates, Termination};
 
 use super::{
-    IngressSide, ListenerPlan, Listeners, PortPlan, conflicts::PortHolders, gateways::States, overlaps, tls,
+    IngressSide, ListenerPlan, Listeners, Mode, PortPlan, conflicts::PortHolders, gateways::States, overlaps,
+    tls,
 };
 use crate::translate::{CertificatePool, Reader};
 
@@ -29,7 +30,12 @@ pub(super) fn plan(
     let (http, https) = (settings.bound_for_http().ok(), settings.bound_for_https().ok());
     if let Some(https) = https.filter(|_| holders.of_ingress(settings.https_port, settings).is_some()) {
         let hosts = shown.entry(https).or_default();
-        tls::choose(reader, certificates, &mut side, hosts);
+        let is_passed_on = |plan: &PortPlan| {
+            let any = plan.listeners.get(&HostPattern::Any);
+            any.is_some_and(|any| any.tls == TlsMode::Passthrough)
+        };
+        let has_default = !ports.get(&https).is_some_and(is_passed_on);
+        tls::choose(reader, certificates, &mut side, hosts, has_default);
     }
     for (host, state) in &side.hosts {
         let id = Arc::new(ListenerId::ingress(host.clone()));
@@ -74,8 +80,9 @@ impl PortPlan {
 
 fn frame(holders: &PortHolders) -> BTreeMap<PortKey, PortPlan> {
     let port = |(port, held): (&PortKey, &super::conflicts::PortHolder)| {
-        let listeners = held.hosts.iter().map(|(hostname, id)| {
-            let plan = ListenerPlan { gateway: Some(Arc::clone(id)), ..ListenerPlan::on(held.protocol) };
+        let listeners = held.hosts.iter().map(|(hostname, holder)| {
+            let Mode { protocol: _, tls, traffic } = holder.mode.clone();
+            let plan = ListenerPlan { tls, traffic, gateway: Some(Arc::clone(&holder.id)), ingress: None };
             (hostname.clone(), plan)
         });
         let (protocol, number, offset) = (held.protocol, held.number, held.offset);

@@ -19,12 +19,14 @@ use crate::{
 pub(super) type ShownHosts = BTreeMap<HostPattern, Vec<Arc<Certificate>>>;
 
 /// Chooses the certificate of each host: the Gateway's (which is in `shown`), that of the oldest Ingress with TLS for
-/// it, the default one. A host with none of them is not served over TLS.
+/// it, the default one. A host with none of them is not served over TLS. `has_default` is whether TLS ends here for
+/// clients that name a host without a listener.
 pub(super) fn choose(
     reader: &Reader<'_>,
     certificates: &CertificatePool,
     side: &mut IngressSide,
     shown: &mut ShownHosts,
+    has_default: bool,
 ) {
     let default = default_certificate(reader, certificates);
     let own = Own::of(reader, certificates, side);
@@ -45,7 +47,7 @@ pub(super) fn choose(
         }
     }
     // A client that names a host without a listener is shown the default certificate.
-    if let Some(default) = default {
+    if let Some(default) = default.filter(|_| has_default) {
         shown.entry(HostPattern::Any).or_insert_with(|| vec![default]);
     }
     for ingress in side.ours.clone() {

@@ -140,7 +140,11 @@ pub(super) fn serves(
     host: &HostPattern,
 ) -> Option<Result<(), HostRefusal>> {
     let served = host.intersects(&point.hostname).then(|| common(host, &point.hostname))?;
-    Some(if point.shared { reader.may_serve(route.meta.namespace(), served) } else { Ok(()) })
+    Some(if point.shared && point.has_hostnames() {
+        reader.may_serve(route.meta.namespace(), served)
+    } else {
+        Ok(())
+    })
 }
 
 /// The more specific of two hostnames that have hosts in common.

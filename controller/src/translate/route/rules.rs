@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use portcullis_routing::{
-    Backend, BackendError, BackendTls, Backends, Pattern, RouteId, RouteKind, RouteMatch, Rule, Steps,
-    Verify, WeightedBackend, step::Mirror,
+    Backend, BackendError, BackendProtocol, BackendTls, Backends, Pattern, PortKey, RouteId, RouteKind,
+    RouteMatch, Rule, Steps, Transport, Verify, WeightedBackend, step::Mirror,
 };
 
 use super::{filters, grpc, http};
@@ -222,18 +222,20 @@ impl<'r> Compiler<'r, '_> {
         services::check(service, self.reader.settings())?;
         let key = &service.meta.key;
         let number = target.port.ok_or_else(|| BackendError::PortMissing(services::name(key)))?;
-        let port = services::port(service, number)?;
+        let port = services::port(service, PortKey { transport: transport(self.route.kind), number })?;
         let app_protocol = port.app_protocol;
         let spoken = match self.route.kind {
             RouteKind::Grpc => grpc::spoken(app_protocol),
             RouteKind::Http | RouteKind::Ingress => http::spoken(app_protocol),
+            // Streams and datagrams are carried as they come, whatever they are.
+            RouteKind::Tls | RouteKind::Tcp | RouteKind::Udp => Some((BackendProtocol::default(), false)),
         };
         let (protocol, tls) = spoken.ok_or_else(|| BackendError::UnsupportedProtocol {
             service: services::name(key),
             port: number,
             protocol: app_protocol.unwrap_or_default().into(),
         })?;
-        Ok(self.backends.backend(key, number, protocol, tls.then(|| tls_towards(key))))
+        Ok(self.backends.backend(key, port.port, protocol, tls.then(|| tls_towards(key))))
     }
 
     fn key(&self, target: &ObjectBackendRef) -> ObjectKey {
@@ -245,6 +247,16 @@ impl<'r> Compiler<'r, '_> {
         if !self.unresolved.0.contains(error) {
             self.unresolved.0.push(error.clone());
         }
+    }
+}
+
+/// What routes of a kind carry to their backends.
+fn transport(kind: RouteKind) -> Transport {
+    match kind {
+        RouteKind::Ingress | RouteKind::Http | RouteKind::Grpc | RouteKind::Tls | RouteKind::Tcp => {
+            Transport::Tcp
+        }
+        RouteKind::Udp => Transport::Udp,
     }
 }
 

@@ -75,7 +75,7 @@ impl Asker {
         let endpoints = Arc::new(EndpointPool::new(Endpoints::Addresses(Box::default())));
         endpoints.store_addresses(&[SocketAddr::from(([192, 0, 2, 4], 80))]);
         let backend = Backend {
-            key: BackendKey { namespace: "fuzz".into(), service: "backend".into(), port: 80 },
+            key: BackendKey { namespace: "fuzz".into(), service: "backend".into(), port: PortKey::tcp(80) },
             protocol: BackendProtocol::Http1,
             tls: None,
             endpoints,
