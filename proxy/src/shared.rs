@@ -16,6 +16,7 @@ use crate::{
     LiveOptions, Options, Own,
     admission::Admission,
     http::{Budget, client},
+    stream,
     tls::HandshakeError,
     upstream::{connections::Connections, refusals::Refusals, tls::ClientConfigs},
 };
@@ -62,6 +63,8 @@ pub(crate) struct Load {
     in_flight: AtomicUsize,
     /// Requests that are over, by the first digit of their status; the first ones had no answer.
     answered: [AtomicU64; 6],
+    /// Streams that are over, and what streams have moved.
+    pub(crate) streams: stream::Tally,
 }
 
 /// A connection; it is over when this is dropped.

@@ -28,6 +28,7 @@ use crate::{
     http1,
     limits::Limits,
     shared::Shared,
+    stream,
     tls::{TlsBase, TlsConfigs},
     upstream::Dialler,
 };
@@ -85,6 +86,7 @@ impl Handle {
                 // Its next tick is due soon: where no timer is due before one that is set anew, tokio wakes its own thread
                 // to look at it, which is a system call for each request that has to wait.
                 tokio::spawn(clock::run());
+                stream::set_pipes(shared.options.pipes);
                 http1::set_idle_backends(shared.options.upstream_idle_connections);
                 tokio::spawn(sweep());
                 let worker = worker(index, shared, tls, ca_file);
