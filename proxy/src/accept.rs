@@ -152,7 +152,7 @@ impl Port {
     }
 
     /// Runs a connection until it ends, is cut, or is idle after it was asked to close.
-    async fn hold(&self, held: Arc<Held>, connection: impl Future<Output = ()>) {
+    pub(crate) async fn hold(&self, held: Arc<Held>, connection: impl Future<Output = ()>) {
         // Declared in this order so that a closing connection stays registered until its place is free. Otherwise another
         // connection would be asked to close, too.
         let mut registered = None;

@@ -8,6 +8,7 @@ mod app;
 mod capacity;
 mod clock;
 mod conn;
+mod datagram;
 mod drain;
 mod http;
 mod http1;
@@ -97,6 +98,11 @@ pub struct Options {
     /// Limit of time in which nothing moves in either direction of a stream: TCP, or TLS that is passed through or ends here
     /// for what is not HTTP.
     pub tcp_idle_timeout: Duration,
+    /// Limit of time in which no datagram of a flow comes in either direction.
+    pub udp_idle_timeout: Duration,
+    /// Limit of flows: of clients' addresses whose datagrams go to a backend. Datagrams that would begin another one are
+    /// dropped. A listener has three quarters of them at most.
+    pub max_flows: usize,
     /// Pipes of the kernel for streams that move much; each worker has so many at most, each of two descriptors.
     pub pipes: usize,
     /// Limit of time for the connections of a port that is no longer in the table to end (WebSockets do not end by
@@ -137,7 +143,7 @@ pub struct LiveOptions {
 /// Streams of clients that speak this: connections that are carried as a whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Streams {
-    /// `tcp`, or `tls`, whether it is passed through or ends here.
+    /// `tcp`; `tls`, whether it is passed through or ends here; `udp`, where a flow of datagrams is one.
     pub protocol: &'static str,
     /// How many are over, by how they ended.
     pub ended: Vec<(&'static str, u64)>,
@@ -251,6 +257,11 @@ impl Proxy {
         stream::Tally::sum(self.shared.loads.iter().map(|load| &load.streams))
     }
 
+    /// How many datagrams were dropped, by reason.
+    pub fn dropped_datagrams(&self) -> Vec<(&'static str, u64)> {
+        datagram::Drops::sum(self.shared.loads.iter().map(|load| &load.drops))
+    }
+
     /// How many mirrored requests were given up or failed, by reason.
     pub fn lost_mirrors(&self) -> Vec<(&'static str, u64)> {
         self.shared.mirrors.counts().into()
@@ -336,6 +347,8 @@ impl Default for Options {
             keepalive_timeout: Duration::from_secs(75),
             handshake_timeout: Duration::from_secs(10),
             tcp_idle_timeout: Duration::from_secs(3600),
+            udp_idle_timeout: Duration::from_secs(60),
+            max_flows: capacity.flows,
             pipes: capacity.pipes,
             port_drain: Duration::from_secs(240),
             local_backends: LocalBackends::Refused,

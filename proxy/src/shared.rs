@@ -15,6 +15,7 @@ use portcullis_tls::Certificates;
 use crate::{
     LiveOptions, Options, Own,
     admission::Admission,
+    datagram::Drops,
     http::{Budget, client},
     stream,
     tls::HandshakeError,
@@ -65,6 +66,8 @@ pub(crate) struct Load {
     answered: [AtomicU64; 6],
     /// Streams that are over, and what streams have moved.
     pub(crate) streams: stream::Tally,
+    /// Datagrams that were dropped.
+    pub(crate) drops: Drops,
 }
 
 /// A connection; it is over when this is dropped.

@@ -16,14 +16,12 @@ use std::{net::SocketAddr, sync::Arc};
 use portcullis_routing::{Listener, ListenerId, Port, Rejection, Rule, Serves, TlsMode};
 use tokio::{net::TcpStream, time::Instant};
 
+use self::relay::Relay;
 pub(crate) use self::{
+    connect::choose,
     pipe::set_limit as set_pipes,
-    record::{Spoken, Tally},
+    record::{End, Moved, Record, Spoken, Tally},
     side::Side,
-};
-use self::{
-    record::{End, Record},
-    relay::Relay,
 };
 use crate::{
     accept::Worker,

@@ -254,7 +254,10 @@ impl TlsConfigs {
         };
         let mut stream = Box::new(stream);
         let Some(route) = ending.route else {
-            return Ok(Accepted::Http(stream, TlsInfo { server_name, client_auth: ending.client_auth, version }));
+            return Ok(Accepted::Http(
+                stream,
+                TlsInfo { server_name, client_auth: ending.client_auth, version },
+            ));
         };
         // A stream has one limit for both sides, which its relay keeps.
         stream.get_mut().0.set_limit(shared.options.tcp_idle_timeout * 2);

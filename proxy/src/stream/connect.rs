@@ -24,7 +24,7 @@ pub(super) struct Connected {
 }
 
 /// Why there is none.
-pub(super) type Failure = (Rejection, &'static str);
+pub(crate) type Failure = (Rejection, &'static str);
 
 /// So many endpoints are tried.
 const ATTEMPTS: u32 = 3;
@@ -65,7 +65,10 @@ pub(super) async fn connect(worker: &Worker, record: &mut Record<'_>) -> Result<
 }
 
 /// One of the rule's backends, by weight.
-fn choose(rule: &Rule) -> Result<Arc<Backend>, Failure> {
+///
+/// # Errors
+/// Where that cannot be used, or there is none.
+pub(crate) fn choose(rule: &Rule) -> Result<Arc<Backend>, Failure> {
     let choice = rule.backends.pick(random::number()).ok_or(NO_BACKEND)?;
     if rule.steps.iter().chain(choice.steps.iter()).next().is_some() {
         // Steps are done to requests. One of them may be what protects the backend.
@@ -77,11 +80,7 @@ fn choose(rule: &Rule) -> Result<Arc<Backend>, Failure> {
     }
 }
 
-async fn connect_to(
-    address: Permitted,
-    backend: &Backend,
-    shared: &Shared,
-) -> Result<(Side, Open), Failure> {
+async fn connect_to(address: Permitted, backend: &Backend, shared: &Shared) -> Result<(Side, Open), Failure> {
     let limit = shared.options.connect_timeout;
     let tcp = timeout(limit, dial(address)).await.map_err(|_| TOO_SLOW)?.map_err(|_| UNREACHABLE)?;
     let open = shared.backend_connections.open(&backend.key);

@@ -22,6 +22,8 @@ pub(crate) enum Spoken {
     Tcp,
     /// TLS, passed through or ended here.
     Tls,
+    /// Datagrams.
+    Udp,
 }
 
 /// How a stream ended.
@@ -54,14 +56,14 @@ struct Tallied {
 
 /// The bytes that a stream has moved: that the backend was sent and that the client was sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Moved {
-    pub(super) received: u64,
-    pub(super) sent: u64,
+pub(crate) struct Moved {
+    pub(crate) received: u64,
+    pub(crate) sent: u64,
 }
 
 /// A stream, as it is counted and logged when this is dropped.
 #[derive(Debug)]
-pub(super) struct Record<'w> {
+pub(crate) struct Record<'w> {
     load: &'w Load,
     spoken: Spoken,
     client: Client,
@@ -69,21 +71,22 @@ pub(super) struct Record<'w> {
     tls: Option<&'static str>,
     route: Route,
     began: Instant,
-    pub(super) backend: Option<Arc<Backend>>,
-    pub(super) endpoint: Option<SocketAddr>,
-    pub(super) attempts: u32,
+    pub(crate) backend: Option<Arc<Backend>>,
+    pub(crate) endpoint: Option<SocketAddr>,
+    pub(crate) attempts: u32,
     moved: Moved,
     end: End,
 }
 
 impl Spoken {
-    const ALL: [Self; 2] = [Self::Tcp, Self::Tls];
+    const ALL: [Self; 3] = [Self::Tcp, Self::Tls, Self::Udp];
 
     /// What metrics and the log call it.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Tcp => "tcp",
             Self::Tls => "tls",
+            Self::Udp => "udp",
         }
     }
 }
@@ -164,7 +167,7 @@ impl Tally {
 }
 
 impl<'w> Record<'w> {
-    pub(super) fn begin(
+    pub(crate) fn begin(
         load: &'w Load,
         spoken: Spoken,
         client: Client,
@@ -177,12 +180,12 @@ impl<'w> Record<'w> {
         Self { load, spoken, client, server_name, tls, route, began, backend, endpoint, attempts, moved, end }
     }
 
-    pub(super) fn rule(&self) -> Option<Arc<Rule>> {
+    pub(crate) fn rule(&self) -> Option<Arc<Rule>> {
         self.route.rule.clone()
     }
 
     /// Notes what has been moved so far; whether that is more than before.
-    pub(super) fn moved(&mut self, now: Moved) -> bool {
+    pub(crate) fn moved(&mut self, now: Moved) -> bool {
         let before = std::mem::replace(&mut self.moved, now);
         let tally = self.tally();
         for (count, more) in
@@ -196,7 +199,7 @@ impl<'w> Record<'w> {
     }
 
     /// It is over, and not because it was cut.
-    pub(super) fn end(mut self, end: End) {
+    pub(crate) fn end(mut self, end: End) {
         self.end = end;
     }
 
