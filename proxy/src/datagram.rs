@@ -51,8 +51,8 @@ pub(crate) struct Listening {
     /// Of the task that reads the socket.
     held: Arc<Held>,
     flows: Mutex<HashMap<Key, Known>>,
-    /// The most flows of this socket.
-    most: usize,
+    /// The most flows of this socket, and of all of the worker's.
+    most: (usize, usize),
 }
 
 /// What makes a flow.
@@ -111,7 +111,7 @@ impl Listening {
         let kind = Kind::of_listener(&socket)?;
         // A port leaves a quarter to the others.
         let share = worker.shared.options.max_flows / worker.shared.loads.len();
-        let most = (share - share / 4).max(1);
+        let most = ((share - share / 4).max(1), share.max(1));
         let (port, held) = (Arc::clone(port), Arc::clone(held));
         Ok(Self { socket, kind, port, worker, held, flows: Mutex::default(), most })
     }
@@ -176,7 +176,7 @@ impl Listening {
             return Err(Dropped::Source);
         }
         let plan = self.plan(key.client)?;
-        if self.flows().len() >= self.most || shared.is_full(load) {
+        if self.flows().len() >= self.most.0 || shared.is_full(load) {
             return Err(Dropped::Full);
         }
         let (outward, backend, kind) = (Arc::clone(outward), Arc::clone(&plan.backend), plan.kind);
@@ -225,7 +225,9 @@ impl Listening {
         choice: Result<Choice, NoEndpoint>,
     ) -> Result<Arc<Flow>, Dropped> {
         let choice = choice.map_err(|none| Dropped::of(none.rejection().0))?;
-        let flow = Arc::new(Flow::connect(key, &plan.backend, choice).map_err(|_| Dropped::Full)?);
+        let place = self.worker.load.flow(self.most.1).ok_or(Dropped::Full)?;
+        let flow = Flow::connect(key, &plan.backend, choice, place).map_err(|_| Dropped::Full)?;
+        let flow = Arc::new(flow);
         self.flows().insert(key, Known::Flow(Arc::clone(&flow)));
         tokio::spawn(flow::run(Arc::clone(&flow), Arc::clone(self), plan));
         Ok(flow)

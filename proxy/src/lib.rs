@@ -116,7 +116,7 @@ pub struct Options {
     pub external_names: ExternalNames,
     /// Which addresses are whose; asked where that limits names.
     pub cluster_addresses: Arc<ClusterAddresses>,
-    /// Limit of requests in flight; more are answered 503.
+    /// Limit of requests, streams of TCP and flows of datagrams in flight; more requests are answered 503, more streams closed.
     pub max_requests: usize,
     /// Limit of mirrored requests that each worker has in flight; more are not begun.
     pub max_mirrors: usize,
@@ -272,7 +272,7 @@ impl Proxy {
         self.bindings.clone()
     }
 
-    /// Requests, h2 streams and WebSockets that are being answered now.
+    /// Requests, h2 streams and WebSockets that are being answered now; streams of TCP, and flows of datagrams.
     pub fn in_flight(&self) -> usize {
         self.shared.in_flight()
     }

@@ -253,19 +253,25 @@ async fn beyond_the_limit_of_flows_none_begins_and_the_others_live() {
         options.max_flows = 16;
         options.udp_idle_timeout = Duration::from_secs(2);
     });
-    let at = serve(&proxy, to(echo("").await)).await;
+    let (one, other, echo) = (port(), port(), echo("").await);
+    let mut table = udp(one, Some(to(echo)));
+    table.ports.extend(udp(other, Some(to(echo))).ports);
+    proxy.serve_http(table).await;
+    let (at, other) = (proxy.at(one), proxy.at(other));
     let mut clients = Vec::new();
     // A quarter is left to other listeners.
-    for _ in 0..12 {
+    for at in [[at; 12].as_slice(), &[other; 4]].concat() {
         let client = client(at).await;
         assert_eq!(ask(&client, b"in").await, b"in");
         clients.push(client);
     }
-    let late = client(at).await;
+    let (late, of_other) = (client(at).await, client(other).await);
     for n in 1..=3 {
         late.send(b"out").await.unwrap();
         until("it is dropped", || dropped(&proxy, "full") == n).await;
     }
+    of_other.send(b"out").await.unwrap();
+    until("it is dropped", || dropped(&proxy, "full") == 4).await;
     for client in &clients {
         assert_eq!(ask(client, b"still").await, b"still");
     }
@@ -313,6 +319,27 @@ async fn an_endpoint_that_is_taken_off_gets_nothing_more() {
     }
     pool.store_addresses(&[new]);
     assert_eq!(ask(&client, b"3").await, b"new 3");
+}
+
+#[tokio::test]
+async fn datagrams_wait_while_a_name_is_looked_up() {
+    let proxy = start();
+    for (name, answers) in [("localhost", true), ("nobody.invalid", false)] {
+        let named = backend(&[]);
+        named.endpoints.store_name(name, echo("").await.port());
+        let at = serve(&proxy, rule([share(1, Ok(named))])).await;
+        let (client, before) = (client(at).await, dropped(&proxy, "no-endpoint"));
+        for n in 0..3 {
+            client.send(&[n]).await.unwrap();
+        }
+        if answers {
+            let got =
+                BTreeSet::from([received(&client).await, received(&client).await, received(&client).await]);
+            assert_eq!(got, (0..3).map(|n| vec![n]).collect());
+        } else {
+            until("they are dropped", || dropped(&proxy, "no-endpoint") == before + 3).await;
+        }
+    }
 }
 
 #[tokio::test]

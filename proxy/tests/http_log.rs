@@ -15,7 +15,7 @@ use support::{
     client::{connect, exchange, get},
     log::{self, Line, lines},
     raw::{RawBackend, Reply},
-    site::{Site, backend, h2, listener, refusing, rule, share, tcp, to},
+    site::{self, Site, backend, h2, listener, refusing, rule, share, to},
     start_with, until,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -99,7 +99,7 @@ async fn every_request_has_one_line_however_it_ends() {
 
     // A connection that is carried as a whole.
     let (peer, port) = (tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap(), proxy.port());
-    proxy.serve_http(tcp(port, to(peer.local_addr().unwrap()))).await;
+    proxy.serve_http(site::tcp(port, to(peer.local_addr().unwrap()))).await;
     let mut client = connect(proxy.at(port)).await;
     client.write_all(b"hello").await.unwrap();
     client.shutdown().await.unwrap();
@@ -125,7 +125,7 @@ async fn every_request_has_one_line_however_it_ends() {
     ] {
         assert_eq!(got.get(name).map(|v| &**v), Some(want), "{name} in {got:?}");
     }
-    proxy.serve_http(tcp(port, rule([]))).await;
+    proxy.serve_http(site::tcp(port, rule([]))).await;
     let mut closed = connect(proxy.at(port)).await;
     closed.read_to_end(&mut Vec::new()).await.unwrap();
     let find = || {

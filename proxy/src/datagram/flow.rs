@@ -23,6 +23,7 @@ use super::{
 use crate::{
     admission::Held,
     clock::{Ticks, Watch},
+    shared::Flowing,
     stream::{End, Moved, Record, Spoken},
     upstream::Choice,
 };
@@ -43,6 +44,7 @@ pub(super) struct Flow {
     watch: Watch,
     held: Arc<Held>,
     over: AtomicBool,
+    _place: Flowing,
     received: AtomicU64,
     sent: AtomicU64,
 }
@@ -63,7 +65,12 @@ impl Flow {
     ///
     /// # Errors
     /// Where there is no file or port for another socket.
-    pub(super) fn connect(key: Key, backend: &Arc<Backend>, choice: Choice) -> io::Result<Self> {
+    pub(super) fn connect(
+        key: Key,
+        backend: &Arc<Backend>,
+        choice: Choice,
+        place: Flowing,
+    ) -> io::Result<Self> {
         let address = choice.address.address();
         let socket =
             Socket::new(Domain::for_address(address), Type::DGRAM.nonblocking(), Some(Protocol::UDP))?;
@@ -81,6 +88,7 @@ impl Flow {
             watch: Watch::new(),
             held,
             over: AtomicBool::new(false),
+            _place: place,
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
         })
