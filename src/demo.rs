@@ -186,6 +186,8 @@ fn serve_args(args: &DemoArgs) -> ServeArgs {
         trusted_proxies: Vec::new(),
         proxy_protocol: Vec::new(),
         stream_idle_timeout: Duration::from_secs(300),
+        tcp_idle_timeout: Duration::from_secs(3600),
+        udp_idle_timeout: Duration::from_secs(60),
         carriers: CarriersArg::All,
         max_connections: None,
         max_connections_per_port: None,

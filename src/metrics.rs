@@ -9,7 +9,7 @@ use std::{
 };
 
 use portcullis_controller::{Severity, Topic, ir::Kind};
-use portcullis_proxy::{Limit, OverLimit};
+use portcullis_proxy::{Limit, OverLimit, Streams};
 use portcullis_routing::BackendKey;
 use procfs::{ProcResult, WithCurrentSystemInfo as _, process::Process};
 use prometheus_client::{
@@ -39,6 +39,10 @@ pub struct Figures {
     pub failed_handshakes: Vec<(&'static str, u64)>,
     /// Mirrored requests that were given up or failed, by reason.
     pub lost_mirrors: Vec<(&'static str, u64)>,
+    /// Streams and flows of datagrams, by what clients speak.
+    pub streams: Vec<Streams>,
+    /// Datagrams that were dropped, by reason.
+    pub dropped_datagrams: Vec<(&'static str, u64)>,
     /// Connections to backends that have any.
     pub backend_connections: Vec<(BackendKey, usize)>,
     /// Log lines that were dropped because they were not read in time, by log.
@@ -96,6 +100,20 @@ struct OfReason {
     reason: &'static str,
 }
 
+/// How streams ended.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfEnd {
+    protocol: &'static str,
+    end: &'static str,
+}
+
+/// From clients (`in`), or to them (`out`).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfDirection {
+    protocol: &'static str,
+    direction: &'static str,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfLog {
     log: &'static str,
@@ -148,7 +166,7 @@ fn traffic(registry: &mut Registry, figures: &Figures) {
     registry.register("requests", "Requests that are over, by the class of their status", requests);
     registry.register(
         "requests_in_flight",
-        "Requests, HTTP/2 streams and WebSockets that are being answered",
+        "Requests, HTTP/2 streams and WebSockets that are being answered, streams of TCP, and flows of datagrams",
         ConstGauge::new(gauge(figures.in_flight)),
     );
     registry.register(
@@ -160,6 +178,7 @@ fn traffic(registry: &mut Registry, figures: &Figures) {
         ("refused_addresses", "Addresses of backends that were not connected to", &figures.refused_addresses),
         ("failed_handshakes", "TLS handshakes of clients that failed", &figures.failed_handshakes),
         ("lost_mirrors", "Mirrored requests that were given up or failed", &figures.lost_mirrors),
+        ("dropped_datagrams", "Datagrams that were dropped", &figures.dropped_datagrams),
     ];
     for (name, help, counts) in by_reason {
         let family = Family::<OfReason, Counter<u64, AtomicU64>>::default();
@@ -168,6 +187,7 @@ fn traffic(registry: &mut Registry, figures: &Figures) {
         }
         registry.register(name, help, family);
     }
+    streams(registry, &figures.streams);
     let dropped = Family::<OfLog, Counter<u64, AtomicU64>>::default();
     for (log, count) in &figures.dropped_log_lines {
         dropped.get_or_create(&OfLog { log }).inc_by(*count);
@@ -178,7 +198,7 @@ fn traffic(registry: &mut Registry, figures: &Figures) {
         dropped,
     );
     let by_backend = by_backend(&figures.backend_connections);
-    let help = "Connections that the carrier http1 has to backends, idle ones too";
+    let help = "Connections that the carrier http1 has to backends, idle ones too, and those of streams";
     registry.register("backend_connections", help, by_backend);
     let by_port = Family::<OfPort, Gauge>::default();
     for (port, count) in &figures.connections_by_port {
@@ -204,6 +224,26 @@ fn traffic(registry: &mut Registry, figures: &Figures) {
         "connections_refused",
         "New connections that were closed because no connection was idle, by the limit that was reached",
         refused,
+    );
+}
+
+fn streams(registry: &mut Registry, streams: &[Streams]) {
+    let ended = Family::<OfEnd, Counter<u64, AtomicU64>>::default();
+    let bytes = Family::<OfDirection, Counter<u64, AtomicU64>>::default();
+    for Streams { protocol, ended: ends, received, sent } in streams {
+        for (end, count) in ends {
+            ended.get_or_create(&OfEnd { protocol, end }).inc_by(*count);
+        }
+        for (direction, count) in [("in", received), ("out", sent)] {
+            bytes.get_or_create(&OfDirection { protocol, direction }).inc_by(*count);
+        }
+    }
+    let help = "Streams of TCP and TLS, and flows of datagrams, that are over, by how they ended";
+    registry.register("streams", help, ended);
+    registry.register(
+        "stream_bytes",
+        "Bytes of streams and flows, from clients (in) and to them (out)",
+        bytes,
     );
 }
 
@@ -310,6 +350,13 @@ mod tests {
             refused_addresses: vec![("loopback", 9)],
             failed_handshakes: vec![("timeout", 11)],
             lost_mirrors: vec![("memory", 10)],
+            streams: vec![Streams {
+                protocol: "tcp",
+                ended: vec![("done", 14), ("idle", 0)],
+                received: 15,
+                sent: 16,
+            }],
+            dropped_datagrams: vec![("full", 17)],
             backend_connections: vec![(backend("web"), 13)],
             dropped_log_lines: vec![("access", 12)],
             connections_by_port: BTreeMap::from([(80, 3), (443, 5)]),
@@ -335,6 +382,11 @@ mod tests {
             "portcullis_refused_addresses_total{reason=\"loopback\"} 9",
             "portcullis_failed_handshakes_total{reason=\"timeout\"} 11",
             "portcullis_lost_mirrors_total{reason=\"memory\"} 10",
+            "portcullis_streams_total{protocol=\"tcp\",end=\"done\"} 14",
+            "portcullis_streams_total{protocol=\"tcp\",end=\"idle\"} 0",
+            "portcullis_stream_bytes_total{protocol=\"tcp\",direction=\"in\"} 15",
+            "portcullis_stream_bytes_total{protocol=\"tcp\",direction=\"out\"} 16",
+            "portcullis_dropped_datagrams_total{reason=\"full\"} 17",
             "portcullis_backend_connections{namespace=\"shop\",service=\"web\",port=\"80\"} 13",
             "portcullis_dropped_log_lines_total{log=\"access\"} 12",
             "portcullis_port_connections{port=\"443\"} 5",

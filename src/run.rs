@@ -279,10 +279,14 @@ fn options(args: &ServeArgs, capacity: Capacity) -> Options {
         bind: args.bind.clone(),
         workers: workers(args),
         stream_idle_timeout: args.stream_idle_timeout,
+        tcp_idle_timeout: args.tcp_idle_timeout,
+        udp_idle_timeout: args.udp_idle_timeout,
         backend_ping_interval: (args.stream_idle_timeout / 3).clamp(PINGS.0, PINGS.1),
         upstream_idle_connections: capacity.idle_backends,
         max_requests: capacity.requests,
         max_mirrors: capacity.mirrors,
+        max_flows: capacity.flows,
+        pipes: capacity.pipes,
         live: live::options(&live::of_flags(args).proxy, capacity),
         ..Options::default()
     }

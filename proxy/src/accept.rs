@@ -9,7 +9,7 @@ use std::{
     net::SocketAddr,
     pin::pin,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::Poll,
@@ -17,7 +17,7 @@ use std::{
 };
 
 use pingora_core::server::ShutdownWatch;
-use portcullis_routing::{PortKey, Protocol};
+use portcullis_routing::{Port as Served, PortKey, Protocol};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
@@ -28,13 +28,14 @@ use crate::{
     Carriers,
     admission::{Admitted, Count, Held, Limit},
     app::{self, Service},
-    conn::ConnInfo,
+    conn::{ConnInfo, TlsInfo},
     http::{access_log, forwarded, mirror::Mirrors},
     http1, http2,
     io::{DownIo, Socket, Transport},
     limits::Limits,
     shared::{Load, Shared},
-    tls::{HandshakeError, TlsConfigs},
+    stream::{self, Incoming},
+    tls::{Accepted, HandshakeError, TlsConfigs},
     upstream::Dialler,
 };
 
@@ -68,6 +69,8 @@ pub(crate) struct Port {
     next: AtomicU64,
     /// Connections of all worker threads.
     count: Arc<Count>,
+    /// Whether a listener passes TLS through, as of this publication of the port.
+    passes: Mutex<(Weak<Served>, bool)>,
 }
 
 /// A connection's place in [`Port::held`].
@@ -87,6 +90,7 @@ impl Port {
             held: Mutex::default(),
             next: AtomicU64::new(0),
             count,
+            passes: Mutex::default(),
         })
     }
 
@@ -127,6 +131,16 @@ impl Port {
         self.held().is_empty()
     }
 
+    /// Whether a listener of the port passes TLS through. There may be thousands, so they are looked at once for each
+    /// publication.
+    fn passes_through(&self, served: &Arc<Served>) -> bool {
+        let mut passes = self.passes.lock().unwrap_or_else(PoisonError::into_inner);
+        if passes.0.as_ptr() != Arc::as_ptr(served) {
+            *passes = (Arc::downgrade(served), stream::passes_through(served));
+        }
+        passes.1
+    }
+
     fn wake(&self) {
         // A set rather than a signal that connections wait for: waiting would cost each request something, and
         // this is needed once in a port's life.
@@ -138,7 +152,7 @@ impl Port {
     }
 
     /// Runs a connection until it ends, is cut, or is idle after it was asked to close.
-    async fn hold(&self, held: Arc<Held>, connection: impl Future<Output = ()>) {
+    pub(crate) async fn hold(&self, held: Arc<Held>, connection: impl Future<Output = ()>) {
         // Declared in this order so that a closing connection stays registered until its place is free. Otherwise another
         // connection would be asked to close, too.
         let mut registered = None;
@@ -268,40 +282,58 @@ async fn serve(
         // Removed in the moment in which the client came.
         return Ok(());
     };
-    let protocol = served.protocol;
-    let (client, client_port_text) = (forwarded::address(peer.ip()), forwarded::port(served.for_clients()));
-    let scheme = if protocol == Protocol::Tls { "https" } else { "http" };
-    let mut info = ConnInfo {
-        port: port.key,
-        client_port: served.for_clients(),
-        offset: served.offset,
-        peer,
-        forwarded: forwarded::of_connection(&client, &client_port_text, scheme),
-        client,
-        client_port_text,
-        local,
-        tls: None,
-        draining: Arc::clone(&port.draining),
-        load: Arc::clone(&worker.load),
+    let (protocol, client_port, offset) = (served.protocol, served.for_clients(), served.offset);
+    let from = stream::Client { peer, port: client_port };
+    let info = |tls: Option<TlsInfo>| {
+        let (client, client_port_text) = (forwarded::address(peer.ip()), forwarded::port(client_port));
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        ConnInfo {
+            port: port.key,
+            client_port,
+            offset,
+            peer,
+            forwarded: forwarded::of_connection(&client, &client_port_text, scheme),
+            client,
+            client_port_text,
+            local,
+            tls,
+            draining: Arc::clone(&port.draining),
+            load: Arc::clone(&worker.load),
+        }
     };
-    drop(table);
-    let socket = Socket::new(tcp, worker.limits.idle);
-    let (down, h2) = match protocol {
+    // Boxed: a task keeps the room of the largest thing that it ever waits for, and a handshake is large and short.
+    let (info, down, h2) = match protocol {
         Protocol::Tls => {
-            // Boxed: a task keeps the room of the largest thing that it ever waits for, and this is large and short.
-            let handshake = Box::pin(worker.tls.accept(socket, port.key, &worker.shared));
-            let (stream, tls) = handshake.await.inspect_err(|error| tell(error, &info, worker))?;
-            let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-            info.tls = Some(tls);
-            (down_io(Transport::Tls(stream), &info, worker, admitted), h2)
+            let passes = port.passes_through(served);
+            drop(table);
+            let handshake = Box::pin(worker.tls.accept(tcp, port.key, passes, &worker.shared));
+            match handshake.await.inspect_err(|error| tell(error, from, worker))? {
+                Accepted::Http(stream, tls) => {
+                    let (info, h2) = (info(Some(tls)), stream.get_ref().1.alpn_protocol() == Some(b"h2"));
+                    let down = down_io(Transport::Tls(stream), &info, worker, admitted);
+                    (info, down, h2)
+                }
+                Accepted::Stream(incoming) => {
+                    Box::pin(stream::carry(worker, *incoming, from, admitted)).await;
+                    return Ok(());
+                }
+            }
         }
         Protocol::Http => {
+            drop(table);
+            let (info, socket) = (info(None), Socket::new(tcp, worker.limits.idle));
             let mut down = down_io(Transport::Plain(socket), &info, worker, admitted);
             let Some(h2) = app::speaks_h2(&mut down, port, worker.limits).await else { return Ok(()) };
-            (down, h2)
+            (info, down, h2)
         }
-        // Nothing of what these serve is carried yet.
-        Protocol::Tcp | Protocol::Udp => return Ok(()),
+        Protocol::Tcp => {
+            let incoming = Incoming::plain(tcp, served);
+            drop(table);
+            Box::pin(stream::carry(worker, incoming, from, admitted)).await;
+            return Ok(());
+        }
+        // A port of TCP does not speak it.
+        Protocol::Udp => return Ok(()),
     };
     let conn = Arc::new(info);
     match (h2, worker.shared.options.carriers) {
@@ -317,11 +349,11 @@ async fn serve(
 }
 
 /// Counts a failed handshake, and logs it unless the client closed the connection.
-fn tell(error: &HandshakeError, info: &ConnInfo, worker: &Worker) {
+fn tell(error: &HandshakeError, from: stream::Client, worker: &Worker) {
     let reason = error.reason();
     worker.shared.failed_handshakes[reason].fetch_add(1, Ordering::Relaxed);
     if reason != HandshakeError::CLOSED {
-        access_log::handshake_failed(info.peer.ip(), info.client_port, &error.to_string());
+        access_log::handshake_failed(from.peer.ip(), from.port, &error.to_string());
     }
 }
 

@@ -14,6 +14,10 @@ pub struct Capacity {
     pub mirrors: usize,
     /// Idle connections in each pool to backends.
     pub idle_backends: usize,
+    /// Flows of datagrams; each is a request in flight, and leaves a quarter of those to others.
+    pub flows: usize,
+    /// Pipes of each worker, for streams that move much.
+    pub pipes: usize,
 }
 
 /// The admin port's connections, watches, lookups of names, logs.
@@ -25,6 +29,9 @@ const POOLS: usize = 4;
 /// More are of no use.
 const MOST_IDLE: usize = 1024;
 const MOST_MIRRORS: usize = 1024;
+const MOST_PIPES: usize = 64;
+/// Descriptors of a pipe.
+const OF_PIPE: usize = 2;
 
 impl Capacity {
     /// What so many descriptors are enough for.
@@ -34,11 +41,15 @@ impl Capacity {
         let rest = descriptors.saturating_sub((RESERVED + OF_WORKER * workers).min(descriptors / 2));
         let backends = rest / 3;
         let (idle, mirrors) = (backends / 4, backends / 8);
+        let pipes = (backends / 16 / (OF_PIPE * workers)).min(MOST_PIPES);
+        let requests = (backends - idle - mirrors - OF_PIPE * workers * pipes).max(1);
         Self {
             clients: rest - backends,
-            requests: (backends - idle - mirrors).max(1),
+            requests,
+            flows: (requests - requests / 4).max(1),
             mirrors: (mirrors / workers).min(MOST_MIRRORS),
             idle_backends: (idle / (POOLS * workers)).clamp(1, MOST_IDLE),
+            pipes,
         }
     }
 
@@ -63,7 +74,9 @@ mod tests {
         for descriptors in [128, 256, 1024, 20_000, 1 << 20] {
             for workers in [1, 2, 8] {
                 let of = Capacity::of(descriptors, workers);
-                let held = of.clients + of.requests + workers * (of.mirrors + POOLS * of.idle_backends);
+                let held = of.clients
+                    + of.requests
+                    + workers * (of.mirrors + POOLS * of.idle_backends + OF_PIPE * of.pipes);
                 let spare = descriptors - held.min(descriptors);
                 let wanted = (RESERVED + OF_WORKER * workers).min(descriptors / 2);
                 assert!(spare + POOLS * workers >= wanted, "{descriptors} {workers} {of:?}");

@@ -43,7 +43,7 @@ mod streams;
 mod upload;
 
 pub(crate) use self::{
-    buffer::sweep as sweep_buffers,
+    buffer::{Buffer, Size, sweep as sweep_buffers},
     client::serve,
     framing::{Framing, Part},
     pool::{clear as close_idle_backends, set_limit as set_idle_backends, sweep as sweep_idle_backends},

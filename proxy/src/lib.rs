@@ -8,6 +8,7 @@ mod app;
 mod capacity;
 mod clock;
 mod conn;
+mod datagram;
 mod drain;
 mod http;
 mod http1;
@@ -21,6 +22,7 @@ mod refusal;
 mod roots;
 mod shared;
 mod stall;
+mod stream;
 mod tls;
 mod upstream;
 mod worker;
@@ -91,8 +93,18 @@ pub struct Options {
     pub max_header_bytes: usize,
     /// Limit of time for a client's connection without a request.
     pub keepalive_timeout: Duration,
-    /// Limit of time for a TLS handshake.
+    /// Limit of time for a TLS handshake; for a ClientHello that is passed through, too.
     pub handshake_timeout: Duration,
+    /// Limit of time in which nothing moves in either direction of a stream: TCP, or TLS that is passed through or ends here
+    /// for what is not HTTP.
+    pub tcp_idle_timeout: Duration,
+    /// Limit of time in which no datagram of a flow comes in either direction.
+    pub udp_idle_timeout: Duration,
+    /// Limit of flows: of clients' addresses whose datagrams go to a backend. Datagrams that would begin another one are
+    /// dropped. A listener has three quarters of them at most.
+    pub max_flows: usize,
+    /// Pipes of the kernel for streams that move much; each worker has so many at most, each of two descriptors.
+    pub pipes: usize,
     /// Limit of time for the connections of a port that is no longer in the table to end (WebSockets do not end by
     /// themselves); then they are cut.
     pub port_drain: Duration,
@@ -104,7 +116,7 @@ pub struct Options {
     pub external_names: ExternalNames,
     /// Which addresses are whose; asked where that limits names.
     pub cluster_addresses: Arc<ClusterAddresses>,
-    /// Limit of requests in flight; more are answered 503.
+    /// Limit of requests, streams of TCP and flows of datagrams in flight; more requests are answered 503, more streams closed.
     pub max_requests: usize,
     /// Limit of mirrored requests that each worker has in flight; more are not begun.
     pub max_mirrors: usize,
@@ -126,6 +138,19 @@ pub struct LiveOptions {
     /// Limits of clients' connections. Connections that are open when a limit is lowered stay open; idle ones make room for
     /// new ones.
     pub connections: ConnectionLimits,
+}
+
+/// Streams of clients that speak this: connections that are carried as a whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Streams {
+    /// `tcp`; `tls`, whether it is passed through or ends here; `udp`, where a flow of datagrams is one.
+    pub protocol: &'static str,
+    /// How many are over, by how they ended.
+    pub ended: Vec<(&'static str, u64)>,
+    /// Bytes that backends were sent; of streams that go on, too.
+    pub received: u64,
+    /// Bytes that clients were sent.
+    pub sent: u64,
 }
 
 /// Whether each port of the table is bound; the text says why not, and calls it by the number that its listeners have.
@@ -227,6 +252,16 @@ impl Proxy {
         tls::HandshakeError::REASONS.into_iter().zip(counts).collect()
     }
 
+    /// Streams, by what clients speak.
+    pub fn streams(&self) -> Vec<Streams> {
+        stream::Tally::sum(self.shared.loads.iter().map(|load| &load.streams))
+    }
+
+    /// How many datagrams were dropped, by reason.
+    pub fn dropped_datagrams(&self) -> Vec<(&'static str, u64)> {
+        datagram::Drops::sum(self.shared.loads.iter().map(|load| &load.drops))
+    }
+
     /// How many mirrored requests were given up or failed, by reason.
     pub fn lost_mirrors(&self) -> Vec<(&'static str, u64)> {
         self.shared.mirrors.counts().into()
@@ -237,7 +272,7 @@ impl Proxy {
         self.bindings.clone()
     }
 
-    /// Requests, h2 streams and WebSockets that are being answered now.
+    /// Requests, h2 streams and WebSockets that are being answered now; streams of TCP, and flows of datagrams.
     pub fn in_flight(&self) -> usize {
         self.shared.in_flight()
     }
@@ -311,6 +346,10 @@ impl Default for Options {
             max_header_bytes: 64 << 10,
             keepalive_timeout: Duration::from_secs(75),
             handshake_timeout: Duration::from_secs(10),
+            tcp_idle_timeout: Duration::from_secs(3600),
+            udp_idle_timeout: Duration::from_secs(60),
+            max_flows: capacity.flows,
+            pipes: capacity.pipes,
             port_drain: Duration::from_secs(240),
             local_backends: LocalBackends::Refused,
             external_names: ExternalNames::External,

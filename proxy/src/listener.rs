@@ -4,7 +4,7 @@ mod bind;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{IpAddr, SocketAddr, TcpListener},
+    net::{IpAddr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
@@ -13,6 +13,7 @@ use portcullis_routing::{PortKey, Transport};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{info, warn};
 
+pub(crate) use self::bind::Bound as Socket;
 use crate::{Bindings, admission::Admission, worker::Command};
 
 /// The ports that are to be bound; counts up, so that somebody can wait for one of them.
@@ -54,6 +55,7 @@ impl Listeners {
         loop {
             let wanted = self.wanted.borrow_and_update().clone();
             self.close_others(&wanted.ports).await;
+            self.release(&wanted.ports).await;
             let bindings: Bindings =
                 wanted.ports.iter().map(|(port, number)| (*port, self.open(*port, *number))).collect();
             let sockets = self.bound.values().map(|bound| bound.ips.len()).sum::<usize>();
@@ -91,20 +93,33 @@ impl Listeners {
         }
     }
 
+    /// Ends what is left of ports of UDP that are to be bound again: their sockets are there until the last flow has ended.
+    async fn release(&self, wanted: &BTreeMap<PortKey, u16>) {
+        let again = |port: &&PortKey| port.transport == Transport::Udp && !self.bound.contains_key(port);
+        let mut releasing = Vec::new();
+        for port in wanted.keys().filter(again) {
+            for worker in &self.workers {
+                let (released, wait) = oneshot::channel();
+                let _ = worker.send(Command::Release { port: *port, released });
+                releasing.push(wait);
+            }
+        }
+        for wait in releasing {
+            let _ = wait.await;
+        }
+    }
+
     /// Binds the addresses of a port that are not bound yet.
     fn open(&mut self, port: PortKey, number: u16) -> Result<(), String> {
-        if port.transport == Transport::Udp {
-            return Err(format!("port {number}/udp: UDP is not served yet"));
-        }
         let mut problems = Vec::new();
         for ip in self.bind.clone() {
             if self.bound.get(&port).is_some_and(|bound| bound.ips.contains(&ip)) {
                 continue;
             }
             let address = SocketAddr::new(ip, port.number);
-            match bind::bind(address, self.workers.len()) {
+            match bind::bind(address, port.transport, self.workers.len()) {
                 Ok(sockets) => {
-                    info!(port = number, %address, "bound");
+                    info!(port = number, transport = ?port.transport, %address, "bound");
                     self.hand_out(port, number, ip, sockets);
                 }
                 Err(error) => problems.push(bind::explain(number, address, &error)),
@@ -116,7 +131,7 @@ impl Listeners {
         }
     }
 
-    fn hand_out(&mut self, port: PortKey, number: u16, ip: IpAddr, sockets: Vec<TcpListener>) {
+    fn hand_out(&mut self, port: PortKey, number: u16, ip: IpAddr, sockets: Vec<Socket>) {
         for (worker, socket) in self.workers.iter().zip(sockets) {
             let _ = worker.send(Command::Open { port, sockets: vec![socket] });
         }

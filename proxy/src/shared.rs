@@ -15,7 +15,9 @@ use portcullis_tls::Certificates;
 use crate::{
     LiveOptions, Options, Own,
     admission::Admission,
+    datagram::Drops,
     http::{Budget, client},
+    stream,
     tls::HandshakeError,
     upstream::{connections::Connections, refusals::Refusals, tls::ClientConfigs},
 };
@@ -62,11 +64,20 @@ pub(crate) struct Load {
     in_flight: AtomicUsize,
     /// Requests that are over, by the first digit of their status; the first ones had no answer.
     answered: [AtomicU64; 6],
+    /// Streams that are over, and what streams have moved.
+    pub(crate) streams: stream::Tally,
+    /// Datagrams that were dropped.
+    pub(crate) drops: Drops,
+    flows: AtomicUsize,
 }
 
 /// A connection; it is over when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Connection(Arc<Load>);
+
+/// A flow of datagrams that is in a table; it is not any more when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Flowing(Arc<Load>);
 
 /// A request, h2 stream or tunnel; it is over when this is dropped.
 #[derive(Debug)]
@@ -145,6 +156,15 @@ impl Load {
         Connection(Arc::clone(self))
     }
 
+    /// A flow of datagrams begins, if there are fewer than `most`.
+    pub(crate) fn flow(self: &Arc<Self>, most: usize) -> Option<Flowing> {
+        if self.flows.load(Ordering::Relaxed) >= most {
+            return None;
+        }
+        self.flows.fetch_add(1, Ordering::Relaxed);
+        Some(Flowing(Arc::clone(self)))
+    }
+
     /// A request begins.
     pub(crate) fn request(&self) -> InFlight<'_> {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
@@ -161,6 +181,12 @@ impl Load {
 impl Drop for Connection {
     fn drop(&mut self) {
         self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Flowing {
+    fn drop(&mut self) {
+        self.0.flows.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

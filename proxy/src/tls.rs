@@ -1,4 +1,4 @@
-//! The server's side of the handshake: ClientHello -> listener -> certificate.
+//! The server's side of the handshake: ClientHello -> listener -> certificate, or a backend that is passed all of it.
 
 use std::{
     collections::HashMap,
@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use portcullis_routing::{Listener, PortKey};
+use portcullis_routing::{PortKey, Serves, TlsMode};
 use portcullis_tls::{Certificates, ClientAuth, Termination};
 use rustls::{
     ProtocolVersion, ServerConfig,
@@ -17,10 +17,21 @@ use rustls::{
         StoresServerSessions,
     },
 };
-use tokio::io::AsyncWriteExt;
+use tokio::{
+    io::{AsyncWrite, AsyncWriteExt},
+    net::TcpStream,
+};
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 
-use crate::{conn::TlsInfo, io::Socket, shared::Shared};
+use crate::{
+    conn::TlsInfo,
+    io::Socket,
+    shared::Shared,
+    stream::{
+        self, Incoming, Route, Side, Spoken,
+        hello::{Hello, HelloError},
+    },
+};
 
 /// Sessions of TLS 1.2 clients that do not support tickets, under one policy.
 const SESSIONS: usize = 1024;
@@ -28,6 +39,8 @@ const SESSIONS: usize = 1024;
 /// The alert `unrecognized_name` (RFC 6066, 3), fatal, in a record of its own. No key has been agreed on yet, so
 /// it goes in the clear in every version.
 const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
+/// The alert `decode_error` (RFC 8446, 6.2), in the same way.
+const DECODE_ERROR: [u8; 7] = [21, 3, 3, 0, 2, 2, 50];
 
 /// What all handshakes have in common.
 #[derive(Debug)]
@@ -54,17 +67,42 @@ pub(crate) struct TlsConfigs {
     made: Mutex<Made>,
 }
 
-/// Configurations of one publication, by the address of a [`Termination`] that `of` keeps alive.
+/// Configurations of one publication, by the address of a [`Termination`] that `of` keeps alive, and by what they are for.
 #[derive(Debug, Default)]
 struct Made {
     of: Option<Arc<Certificates>>,
-    configs: HashMap<usize, Arc<ServerConfig>>,
+    configs: HashMap<(usize, Inside), Arc<ServerConfig>>,
+}
+
+/// What is spoken inside TLS that ends here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Inside {
+    /// HTTP, of a version that is agreed on.
+    Http,
+    /// Anything: the backend's business, and so is ALPN, of which nothing is said.
+    Stream,
+}
+
+/// What a connection became.
+pub(crate) enum Accepted {
+    /// TLS ended here, for HTTP.
+    Http(Box<TlsStream<Socket>>, TlsInfo),
+    /// It is a stream: TLS is passed through, or ended here.
+    Stream(Box<Incoming>),
+}
+
+/// How TLS ends.
+struct Ending {
+    config: Arc<ServerConfig>,
+    client_auth: ClientAuth,
+    /// For a stream: where that goes.
+    route: Option<Route>,
 }
 
 /// Why a handshake came to nothing. All are the client's doing, or its network's.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HandshakeError {
-    #[error("no listener for this server name")]
+    #[error("no listener for this server name, or no route of a listener for streams")]
     UnrecognizedName,
     #[error("the handshake took too long")]
     TimedOut,
@@ -149,28 +187,49 @@ impl TlsConfigs {
         Self { base, made: Mutex::default() }
     }
 
-    fn config(&self, certificates: &Arc<Certificates>, termination: &Arc<Termination>) -> Arc<ServerConfig> {
+    fn config(
+        &self,
+        certificates: &Arc<Certificates>,
+        termination: &Arc<Termination>,
+        inside: Inside,
+    ) -> Arc<ServerConfig> {
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         if !made.of.as_ref().is_some_and(|of| Arc::ptr_eq(of, certificates)) {
             *made = Made { of: Some(Arc::clone(certificates)), configs: HashMap::new() };
         }
         let address = Arc::as_ptr(termination).addr();
-        let config = made.configs.entry(address).or_insert_with(|| Arc::new(self.base.config(termination)));
-        Arc::clone(config)
+        let make = || {
+            let mut config = self.base.config(termination);
+            if inside == Inside::Stream {
+                config.alpn_protocols.clear();
+            }
+            Arc::new(config)
+        };
+        Arc::clone(made.configs.entry((address, inside)).or_insert_with(make))
     }
 
-    /// Ends TLS on a connection to `port`.
+    /// Ends TLS on a connection to `port`, or finds out that it is passed through. That is looked for if `passes` says that a
+    /// listener of the port does so.
     ///
     /// # Errors
     /// [`HandshakeError`]; where it can be told, the client has been.
     pub(crate) async fn accept(
         &self,
-        socket: Socket,
+        tcp: TcpStream,
         port: PortKey,
+        passes: bool,
         shared: &Shared,
-    ) -> Result<(Box<TlsStream<Socket>>, TlsInfo), HandshakeError> {
-        let limit = shared.options.handshake_timeout;
-        within(limit, self.handshake(socket, port, shared)).await
+    ) -> Result<Accepted, HandshakeError> {
+        within(shared.options.handshake_timeout, async {
+            if !passes {
+                return self.handshake(Socket::new(tcp, shared.options.idle_timeout), port, shared).await;
+            }
+            match Box::pin(greet(tcp, port, shared)).await? {
+                Greeted::Passed(incoming) => Ok(Accepted::Stream(incoming)),
+                Greeted::Other(socket) => self.handshake(socket, port, shared).await,
+            }
+        })
+        .await
     }
 
     async fn handshake(
@@ -178,48 +237,116 @@ impl TlsConfigs {
         socket: Socket,
         port: PortKey,
         shared: &Shared,
-    ) -> Result<(Box<TlsStream<Socket>>, TlsInfo), HandshakeError> {
+    ) -> Result<Accepted, HandshakeError> {
         let mut start = LazyConfigAcceptor::new(Acceptor::default(), socket).await?;
         let server_name = start.client_hello().server_name().map(|name| {
             let mut name: Box<str> = name.into();
             name.make_ascii_lowercase();
             name
         });
-        let Some((config, client_auth)) = self.find(port, server_name.as_deref(), shared) else {
-            start.io.write_all(&UNRECOGNIZED_NAME).await?;
-            start.io.shutdown().await?;
-            return Err(HandshakeError::UnrecognizedName);
+        let Some(ending) = self.find(port, server_name.as_deref(), shared) else {
+            return Err(refuse(&mut start.io, UNRECOGNIZED_NAME, HandshakeError::UnrecognizedName).await);
         };
-        let stream = start.into_stream(config).await?;
+        let stream = start.into_stream(ending.config).await?;
         let version = match stream.get_ref().1.protocol_version() {
             Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
             _ => "TLSv1.2",
         };
-        Ok((Box::new(stream), TlsInfo { server_name, client_auth, version }))
+        let mut stream = Box::new(stream);
+        let Some(route) = ending.route else {
+            return Ok(Accepted::Http(
+                stream,
+                TlsInfo { server_name, client_auth: ending.client_auth, version },
+            ));
+        };
+        // A stream has one limit for both sides, which its relay keeps.
+        stream.get_mut().0.set_limit(shared.options.tcp_idle_timeout * 2);
+        Ok(Accepted::Stream(Box::new(Incoming {
+            client: Side::Client(stream),
+            early: Vec::new(),
+            spoken: Spoken::Tls,
+            server_name,
+            tls: Some(version),
+            route,
+        })))
     }
 
-    /// How TLS ends for a server name, and what is asked of the client.
-    fn find(
-        &self,
-        port: PortKey,
-        server_name: Option<&str>,
-        shared: &Shared,
-    ) -> Option<(Arc<ServerConfig>, ClientAuth)> {
+    /// How TLS ends for a server name, what is asked of the client, and where a stream goes.
+    fn find(&self, port: PortKey, server_name: Option<&str>, shared: &Shared) -> Option<Ending> {
         let table = shared.table.load();
         let greeted = table.ports.get(&port).and_then(|port| port.greeted(server_name));
-        if greeted.is_some_and(|listener| !ends_tls(listener)) {
-            return None;
-        }
+        let (inside, route) = match greeted {
+            None => (Inside::Http, None),
+            // What its name is for must not be answered by a wider listener, nor with its certificate.
+            Some(listener) if listener.tls.client_auth().is_none() => return None,
+            Some(listener) => match &listener.serves {
+                Serves::Http(_) => (Inside::Http, None),
+                Serves::Stream(_) => (Inside::Stream, Some(stream::route(listener, server_name)?)),
+                Serves::Datagram(_) => return None,
+            },
+        };
         let certificates = shared.certificates.load();
         let termination = certificates.ports.get(&port)?.termination(server_name)?;
-        Some((self.config(&certificates, termination), termination.client_auth.clone()))
+        let config = self.config(&certificates, termination, inside);
+        Some(Ending { config, client_auth: termination.client_auth.clone(), route })
     }
 }
 
-/// Whether TLS ends at a listener, for HTTP. Of another one nothing is carried yet; and what its name is for must not be
-/// answered by a wider one, nor with its certificate.
-fn ends_tls(listener: &Listener) -> bool {
-    listener.tls.client_auth().is_some() && listener.http_routes().is_some()
+/// What a ClientHello was for.
+enum Greeted {
+    /// A listener that passes it on.
+    Passed(Box<Incoming>),
+    /// Another one, or none, or it is no ClientHello: rustls gets the same bytes, and says what is to be said.
+    Other(Socket),
+}
+
+/// Reads a ClientHello, to see whether it is for a listener that passes TLS through.
+async fn greet(mut tcp: TcpStream, port: PortKey, shared: &Shared) -> Result<Greeted, HandshakeError> {
+    let mut hello = Hello::default();
+    let server_name = match hello.read_from(&mut tcp).await? {
+        Ok(server_name) => server_name,
+        Err(error @ HelloError::TooLong) => {
+            let error = io::Error::new(io::ErrorKind::InvalidData, error);
+            return Err(refuse(&mut tcp, DECODE_ERROR, error.into()).await);
+        }
+        // rustls alone says what is wrong. If it can read it after all, no listener that passes through gets it.
+        Err(HelloError::Malformed) => return Ok(other(tcp, hello, shared)),
+    };
+    let table = shared.table.load_full();
+    let greeted = table.ports.get(&port).and_then(|port| port.greeted(server_name.as_deref()));
+    let Some(listener) = greeted.filter(|listener| listener.tls == TlsMode::Passthrough) else {
+        return Ok(other(tcp, hello, shared));
+    };
+    let Some(route) = stream::route(listener, server_name.as_deref()) else {
+        return Err(refuse(&mut tcp, UNRECOGNIZED_NAME, HandshakeError::UnrecognizedName).await);
+    };
+    Ok(Greeted::Passed(Box::new(Incoming {
+        client: Side::Tcp(tcp),
+        early: hello.into_raw(),
+        spoken: Spoken::Tls,
+        server_name,
+        tls: None,
+        route,
+    })))
+}
+
+fn other(tcp: TcpStream, hello: Hello, shared: &Shared) -> Greeted {
+    Greeted::Other(Socket::with_early(tcp, shared.options.idle_timeout, hello.into_raw()))
+}
+
+/// Tells a client why, before there are keys.
+async fn refuse(
+    client: &mut (impl AsyncWrite + Unpin),
+    alert: [u8; 7],
+    error: HandshakeError,
+) -> HandshakeError {
+    match client.write_all(&alert).await {
+        Ok(()) => match client.shutdown().await {
+            Ok(()) => error,
+            Err(failed) => failed.into(),
+        },
+        Err(failed) => failed.into(),
+    }
 }
 
 async fn within<T>(
@@ -230,121 +357,4 @@ async fn within<T>(
 }
 
 #[cfg(test)]
-mod tests {
-    use portcullis_tls::Certificate;
-    use rcgen::generate_simple_self_signed;
-    use rustls::{
-        ClientConfig, ClientConnection, HandshakeKind, RootCertStore, ServerConnection,
-        SupportedProtocolVersion,
-        client::{
-            ClientSessionMemoryCache, ClientSessionStore, Resumption, Tls12ClientSessionValue,
-            Tls13ClientSessionValue,
-        },
-        version::{TLS12, TLS13},
-    };
-    use rustls_pki_types::ServerName;
-
-    use super::*;
-
-    /// Sessions of a client that offers them to every server.
-    #[derive(Debug)]
-    struct Everywhere(ClientSessionMemoryCache);
-
-    fn anywhere() -> ServerName<'static> {
-        ServerName::try_from("anywhere").unwrap()
-    }
-
-    impl ClientSessionStore for Everywhere {
-        fn set_kx_hint(&self, _: ServerName<'static>, group: rustls::NamedGroup) {
-            self.0.set_kx_hint(anywhere(), group);
-        }
-
-        fn kx_hint(&self, _: &ServerName<'_>) -> Option<rustls::NamedGroup> {
-            self.0.kx_hint(&anywhere())
-        }
-
-        fn set_tls12_session(&self, _: ServerName<'static>, value: Tls12ClientSessionValue) {
-            self.0.set_tls12_session(anywhere(), value);
-        }
-
-        fn tls12_session(&self, _: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
-            self.0.tls12_session(&anywhere())
-        }
-
-        fn remove_tls12_session(&self, _: &ServerName<'static>) {
-            self.0.remove_tls12_session(&anywhere());
-        }
-
-        fn insert_tls13_ticket(&self, _: ServerName<'static>, value: Tls13ClientSessionValue) {
-            self.0.insert_tls13_ticket(anywhere(), value);
-        }
-
-        fn take_tls13_ticket(&self, _: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
-            self.0.take_tls13_ticket(&anywhere())
-        }
-    }
-
-    fn client(version: &'static SupportedProtocolVersion, root: &Certificate) -> ClientConfig {
-        let mut roots = RootCertStore::empty();
-        roots.add(root.key.cert[0].clone()).unwrap();
-        let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_protocol_versions(&[version])
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        config.resumption = Resumption::store(Arc::new(Everywhere(ClientSessionMemoryCache::new(8))));
-        config
-    }
-
-    /// How a handshake went.
-    fn shake(server: &Arc<ServerConfig>, client: &Arc<ClientConfig>, name: &'static str) -> HandshakeKind {
-        let name = ServerName::try_from(name).unwrap();
-        let mut client = ClientConnection::new(Arc::clone(client), name).unwrap();
-        let mut server = ServerConnection::new(Arc::clone(server)).unwrap();
-        let mut wire = Vec::new();
-        // The last flight brings the tickets.
-        for _ in 0..4 {
-            client.write_tls(&mut wire).unwrap();
-            server.read_tls(&mut &*std::mem::take(&mut wire)).unwrap();
-            server.process_new_packets().unwrap();
-            server.write_tls(&mut wire).unwrap();
-            client.read_tls(&mut &*std::mem::take(&mut wire)).unwrap();
-            client.process_new_packets().unwrap();
-        }
-        assert!(!client.is_handshaking() && !server.is_handshaking());
-        client.handshake_kind().unwrap()
-    }
-
-    #[test]
-    fn a_session_is_resumed_under_its_own_policy_and_for_its_own_name_alone() {
-        use HandshakeKind::{Full, Resumed};
-        let names = ["a.example.com", "b.example.com"].map(str::to_owned).to_vec();
-        let made = generate_simple_self_signed(names).unwrap();
-        let (chain, key) = (made.cert.pem(), made.signing_key.serialize_pem());
-        let shown = Arc::new(Certificate::from_pem(chain.as_bytes(), key.as_bytes()).unwrap());
-        let base = TlsBase::new().unwrap();
-        let listener = || {
-            let certificates = vec![Arc::clone(&shown)];
-            Arc::new(Termination { certificates, client_auth: ClientAuth::Unasked })
-        };
-        let [one, same] = [listener(), listener()].map(|listener| Arc::new(base.config(&listener)));
-        let other_policy = Arc::new(base.resuming(&Sessions::default(), &listener()));
-        for version in [&TLS12, &TLS13] {
-            let client = Arc::new(client(version, &shown));
-            let (a, b) = ("a.example.com", "b.example.com");
-            for (server, name, want) in [
-                (&one, a, Full),
-                (&one, a, Resumed),
-                (&same, a, Resumed),
-                (&other_policy, a, Full),
-                (&other_policy, a, Resumed),
-                (&one, a, Full),
-                (&one, b, Full),
-                (&one, b, Resumed),
-                (&one, a, Full),
-            ] {
-                assert_eq!(shake(server, &client, name), want, "{version:?} {name}");
-            }
-        }
-    }
-}
+mod tests;

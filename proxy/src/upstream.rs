@@ -10,7 +10,7 @@ pub(crate) mod tls;
 
 use std::{net::SocketAddr, sync::Arc};
 
-use portcullis_routing::{Backend, Endpoint, Endpoints, PortKey, Rejection, RouteKind};
+use portcullis_routing::{Backend, Endpoint, Endpoints, PortKey, Rejection, RouteKind, Transport};
 
 use crate::{random, shared::Shared};
 use dial::{Origin, Permitted, Policy, Refusal};
@@ -60,12 +60,29 @@ impl Dialler {
         kind: RouteKind,
         tried: &[SocketAddr],
     ) -> Result<Choice, NoEndpoint> {
+        self.choose_for(Transport::Tcp, backend, kind, tried).await
+    }
+
+    /// The same for what runs over this transport. Waits only where a name has to be looked up.
+    ///
+    /// # Errors
+    /// As [`Self::choose`].
+    pub(crate) async fn choose_for(
+        &self,
+        transport: Transport,
+        backend: &Backend,
+        kind: RouteKind,
+        tried: &[SocketAddr],
+    ) -> Result<Choice, NoEndpoint> {
         let Outcome { choice, refused } = match &**backend.endpoints.load() {
             Endpoints::Name { host, port } => {
                 // Boxed, so that the requests of other backends do not pay for a resolver's size.
-                Box::pin(self.choose_by_name(host.clone(), *port, backend, kind, tried)).await
+                let host = host.clone();
+                Box::pin(self.choose_by_name(transport, host, *port, backend, kind, tried)).await
             }
-            endpoints => self.with_policy(|policy| choose(endpoints, tried, policy, Origin::Endpoints)),
+            endpoints => {
+                self.with_policy(transport, |policy| choose(endpoints, tried, policy, Origin::Endpoints))
+            }
         };
         let none = if refused.is_some() { NoEndpoint::Refused } else { NoEndpoint::Missing };
         if let Some((address, refusal)) = refused {
@@ -88,34 +105,43 @@ impl Dialler {
             Endpoints::Name { .. } => Origin::Name { namespace: &backend.key.namespace, kind },
             Endpoints::Addresses(_) => Origin::Endpoints,
         };
-        self.with_policy(|policy| policy.check(address, origin)).map_err(|refusal| {
+        self.with_policy(Transport::Tcp, |policy| policy.check(address, origin)).map_err(|refusal| {
             self.shared.refusals.note(&backend.key, Some(address), &refusal);
             NoEndpoint::Refused
         })
     }
 
+    /// Whether an address is that of a listener of ours.
+    pub(crate) fn is_ours(&self, transport: Transport, address: SocketAddr) -> bool {
+        self.with_policy(transport, |policy| {
+            let ip = address.ip();
+            (policy.own.addresses.contains(&ip) || ip.is_loopback()) && (policy.listens)(address)
+        })
+    }
+
     async fn choose_by_name(
         &self,
+        transport: Transport,
         host: Box<str>,
         port: u16,
         backend: &Backend,
         kind: RouteKind,
         tried: &[SocketAddr],
     ) -> Outcome {
-        if let Err(refusal) = self.with_policy(|policy| policy.check_names()) {
+        if let Err(refusal) = self.with_policy(transport, |policy| policy.check_names()) {
             return Outcome { choice: None, refused: Some((None, refusal)) };
         }
         let Some(endpoints) = self.names.endpoints(&host, port).await else { return Outcome::default() };
         let origin = Origin::Name { namespace: &backend.key.namespace, kind };
-        self.with_policy(|policy| choose(&endpoints, tried, policy, origin))
+        self.with_policy(transport, |policy| choose(&endpoints, tried, policy, origin))
     }
 
-    fn with_policy<T>(&self, ask: impl FnOnce(&Policy<'_>) -> T) -> T {
+    fn with_policy<T>(&self, transport: Transport, ask: impl FnOnce(&Policy<'_>) -> T) -> T {
         let Shared { options, own, table, .. } = &*self.shared;
         let listens = |address: SocketAddr| {
             let is_ours = |ip| dial::is_bound_by(address, SocketAddr::new(ip, address.port()));
             options.bind.iter().any(|ip| is_ours(*ip))
-                && table.load().ports.contains_key(&PortKey::tcp(address.port()))
+                && table.load().ports.contains_key(&PortKey { transport, number: address.port() })
         };
         ask(&Policy {
             local: options.local_backends,

@@ -3,7 +3,6 @@
 use std::{
     collections::HashMap,
     fmt, io,
-    net::TcpListener,
     sync::{Arc, mpsc as blocking},
     thread::JoinHandle,
     time::Duration,
@@ -14,7 +13,7 @@ use pingora_core::{
     protocols::http::v2::server::{H2Options, default_h2_options},
     server::configuration::ServerConf,
 };
-use portcullis_routing::PortKey;
+use portcullis_routing::{PortKey, Transport};
 use tokio::{
     sync::{mpsc, oneshot},
     task,
@@ -23,11 +22,13 @@ use tracing::error;
 
 use crate::{
     accept::{self, Outward, Port, Worker},
-    clock,
+    clock, datagram,
     http::{HttpService, mirror::Mirrors},
     http1,
     limits::Limits,
+    listener::Socket,
     shared::Shared,
+    stream,
     tls::{TlsBase, TlsConfigs},
     upstream::Dialler,
 };
@@ -35,9 +36,12 @@ use crate::{
 /// What a worker thread is told.
 pub(crate) enum Command {
     /// Serve these sockets of a port too.
-    Open { port: PortKey, sockets: Vec<TcpListener> },
-    /// Close a port's sockets and let its connections go; sent back when the sockets are closed.
+    Open { port: PortKey, sockets: Vec<Socket> },
+    /// Close a port's sockets and let its connections go; sent back when the sockets are closed. Those of UDP stay until the
+    /// last flow has ended, but begin no other.
     Close { port: PortKey, closed: oneshot::Sender<()> },
+    /// End what is left of a port of UDP that was closed; sent back when its sockets are closed.
+    Release { port: PortKey, released: oneshot::Sender<()> },
     /// End all connections.
     Cut,
     /// End the thread.
@@ -54,6 +58,13 @@ pub(crate) struct Handle {
 struct Open {
     port: Arc<Port>,
     sockets: Vec<(oneshot::Sender<()>, task::JoinHandle<()>)>,
+}
+
+/// A port that is no longer served, while something of it is left.
+struct Leaving {
+    port: Arc<Port>,
+    /// The tasks of sockets that are not closed yet.
+    sockets: Vec<task::JoinHandle<()>>,
 }
 
 /// Upstream errors are retried as often as the request path asks; it does the counting.
@@ -85,6 +96,7 @@ impl Handle {
                 // Its next tick is due soon: where no timer is due before one that is set anew, tokio wakes its own thread
                 // to look at it, which is a system call for each request that has to wait.
                 tokio::spawn(clock::run());
+                stream::set_pipes(shared.options.pipes);
                 http1::set_idle_backends(shared.options.upstream_idle_connections);
                 tokio::spawn(sweep());
                 let worker = worker(index, shared, tls, ca_file);
@@ -169,7 +181,7 @@ fn h2_options() -> H2Options {
 
 async fn run(worker: Worker, mut commands: mpsc::UnboundedReceiver<Command>) {
     let mut open: HashMap<PortKey, Open> = HashMap::new();
-    let mut leaving: Vec<Arc<Port>> = Vec::new();
+    let mut leaving: Vec<Leaving> = Vec::new();
     while let Some(command) = commands.recv().await {
         match command {
             Command::Open { port, sockets } => {
@@ -181,13 +193,20 @@ async fn run(worker: Worker, mut commands: mpsc::UnboundedReceiver<Command>) {
             }
             Command::Close { port, closed } => {
                 if let Some(open) = open.remove(&port) {
-                    leaving.retain(|port| !port.is_empty());
+                    leaving.retain(|left| !left.port.is_empty());
                     leaving.push(open.close(&worker).await);
                 }
                 let _ = closed.send(());
             }
+            Command::Release { port, released } => {
+                let (ending, others) = leaving.into_iter().partition(|left| left.port.key() == port);
+                leaving = others;
+                end(ending).await;
+                let _ = released.send(());
+            }
             Command::Cut => {
-                open.values().map(|open| &open.port).chain(&leaving).for_each(|port| port.cut());
+                let left = leaving.iter().map(|left| &left.port);
+                open.values().map(|open| &open.port).chain(left).for_each(|port| port.cut());
                 worker.service.http_cleanup().await;
             }
             Command::Stop => return,
@@ -195,24 +214,43 @@ async fn run(worker: Worker, mut commands: mpsc::UnboundedReceiver<Command>) {
     }
 }
 
+/// Ends ports, whatever is left of them.
+async fn end(leaving: Vec<Leaving>) {
+    for Leaving { port, sockets } in leaving {
+        port.cut();
+        for socket in sockets {
+            let _ = socket.await;
+        }
+        // Flows have the socket, too.
+        while !port.is_empty() {
+            task::yield_now().await;
+        }
+    }
+}
+
 impl Open {
-    fn add(&mut self, socket: TcpListener, worker: &Worker) {
-        let listener = match tokio::net::TcpListener::from_std(socket) {
-            Ok(listener) => listener,
-            Err(error) => return error!(%error, "a socket cannot be served"),
-        };
+    fn add(&mut self, socket: Socket, worker: &Worker) {
         let (stop, stopped) = oneshot::channel();
         let stopped = async move { drop(stopped.await) };
-        let accepting = accept::accept(listener, Arc::clone(&self.port), worker.clone(), stopped);
-        self.sockets.push((stop, tokio::spawn(accepting)));
+        let (port, worker) = (Arc::clone(&self.port), worker.clone());
+        let task = match socket {
+            Socket::Tcp(socket) => match tokio::net::TcpListener::from_std(socket) {
+                Ok(listener) => tokio::spawn(accept::accept(listener, port, worker, stopped)),
+                Err(error) => return error!(%error, "a socket cannot be served"),
+            },
+            Socket::Udp(socket) => tokio::spawn(datagram::serve(socket, port, worker, stopped)),
+        };
+        self.sockets.push((stop, task));
     }
 
-    /// Closes the sockets, and leaves the connections some time to go.
-    async fn close(self, worker: &Worker) -> Arc<Port> {
-        let (stops, tasks): (Vec<_>, Vec<_>) = self.sockets.into_iter().unzip();
+    /// Closes the sockets, and leaves the connections and flows some time to go.
+    async fn close(self, worker: &Worker) -> Leaving {
+        let (stops, mut tasks): (Vec<_>, Vec<_>) = self.sockets.into_iter().unzip();
         drop(stops);
-        for task in tasks {
-            let _ = task.await;
+        if self.port.key().transport == Transport::Tcp {
+            for task in tasks.drain(..) {
+                let _ = task.await;
+            }
         }
         self.port.drain();
         let port = Arc::downgrade(&self.port);
@@ -223,6 +261,6 @@ impl Open {
                 port.cut();
             }
         });
-        self.port
+        Leaving { port: self.port, sockets: tasks }
     }
 }

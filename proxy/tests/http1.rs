@@ -2,8 +2,11 @@
 
 mod cases;
 mod connection_model;
+mod datagrams;
 mod own;
 mod own_http2;
+mod streams;
+mod streams_tls;
 mod support;
 
 /// The carriers of these tests' proxies.

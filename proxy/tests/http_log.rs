@@ -15,7 +15,7 @@ use support::{
     client::{connect, exchange, get},
     log::{self, Line, lines},
     raw::{RawBackend, Reply},
-    site::{Site, backend, h2, listener, refusing, rule, share, to},
+    site::{self, Site, backend, h2, listener, refusing, rule, share, to},
     start_with, until,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -97,8 +97,50 @@ async fn every_request_has_one_line_however_it_ends() {
     let got = line("/h2").await;
     assert_eq!((&*got["status"], &*got["rejection"], &*got["why"]), ("400", "BadRequest", "malformed body"));
 
+    // A connection that is carried as a whole.
+    let (peer, port) = (tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap(), proxy.port());
+    proxy.serve_http(site::tcp(port, to(peer.local_addr().unwrap()))).await;
+    let mut client = connect(proxy.at(port)).await;
+    client.write_all(b"hello").await.unwrap();
+    client.shutdown().await.unwrap();
+    let mut peer = peer.accept().await.unwrap().0;
+    peer.write_all(b"hi").await.unwrap();
+    drop(peer);
+    client.read_to_end(&mut Vec::new()).await.unwrap();
+    let find = || lines().lock().unwrap().iter().find(|line| line.contains_key("protocol")).cloned();
+    until("the line is written", || find().is_some()).await;
+    let got = find().unwrap();
+    for (name, want) in [
+        ("protocol", "tcp"),
+        ("client", "127.0.0.1"),
+        ("port", &*port.to_string()),
+        ("listener", "Gateway test/gateway listener l0"),
+        ("route", "HTTPRoute test/route"),
+        ("rule", "0"),
+        ("backend", "test/backend:80"),
+        ("attempts", "1"),
+        ("received", "5"),
+        ("sent", "2"),
+        ("end", "done"),
+    ] {
+        assert_eq!(got.get(name).map(|v| &**v), Some(want), "{name} in {got:?}");
+    }
+    proxy.serve_http(site::tcp(port, rule([]))).await;
+    let mut closed = connect(proxy.at(port)).await;
+    closed.read_to_end(&mut Vec::new()).await.unwrap();
+    let find = || {
+        lines()
+            .lock()
+            .unwrap()
+            .iter()
+            .find(|line| line.get("end").is_some_and(|e| e == "no-backend"))
+            .cloned()
+    };
+    until("the line is written", || find().is_some()).await;
+    assert_eq!(find().unwrap()["why"], "the rule has no backend");
+
     let all = lines().lock().unwrap();
-    assert_eq!(all.len(), 7, "{all:?}");
+    assert_eq!(all.len(), 9, "{all:?}");
     let documented = include_str!("../../docs/operations.md");
     for field in all.iter().flat_map(|line| line.keys()).filter(|field| **field != "message") {
         assert!(documented.contains(&format!("`{field}`")), "docs/operations.md does not explain {field}");

@@ -102,6 +102,8 @@ impl Told for Readiness {
             refused_addresses: self.proxy.refused_addresses(),
             failed_handshakes: self.proxy.failed_handshakes(),
             lost_mirrors: self.proxy.lost_mirrors(),
+            streams: self.proxy.streams(),
+            dropped_datagrams: self.proxy.dropped_datagrams(),
             backend_connections: self.proxy.backend_connections(),
             dropped_log_lines: logs::dropped().into(),
             connections_by_port: self.connections_by_port(),

@@ -27,7 +27,7 @@ struct Stock {
 
 /// The size of a buffer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Size {
+pub(crate) enum Size {
     /// 16 KiB, which nearly every head fits.
     #[default]
     Small = 0,
@@ -39,7 +39,7 @@ pub(super) enum Size {
 
 /// Bytes that were read and not used yet, and room for more.
 #[derive(Debug, Default)]
-pub(super) struct Buffer {
+pub(crate) struct Buffer {
     data: Memory,
     start: usize,
     end: usize,
@@ -55,13 +55,13 @@ const SPARSE: usize = 4;
 
 impl Size {
     /// The size for a read that is expected to return this many bytes.
-    pub(super) fn of(bytes: usize) -> Self {
+    pub(crate) fn of(bytes: usize) -> Self {
         let fits = |size: &Self| SIZES[*size as usize] >= bytes;
         [Self::Small, Self::Large].into_iter().find(fits).unwrap_or(Self::Huge)
     }
 
     /// The next larger one.
-    pub(super) fn next(self) -> Self {
+    pub(crate) fn next(self) -> Self {
         match self {
             Self::Small => Self::Large,
             Self::Large | Self::Huge => Self::Huge,
@@ -82,7 +82,7 @@ impl Size {
 
 impl Buffer {
     /// A buffer of this size, or of a smaller one if too many of this size are lent.
-    pub(super) fn take(size: Size) -> Self {
+    pub(crate) fn take(size: Size) -> Self {
         Self::exactly(size.permitted())
     }
 
@@ -94,30 +94,30 @@ impl Buffer {
     }
 
     /// A buffer that holds these bytes.
-    pub(super) fn of(bytes: &[u8]) -> Self {
+    pub(crate) fn of(bytes: &[u8]) -> Self {
         let mut buffer = Self::take(Size::Small);
         buffer.put(bytes);
         buffer
     }
 
     /// The bytes.
-    pub(super) fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         &self.data.0[self.start..self.end]
     }
 
     /// Where more can be read to; the caller says with [`Self::filled`] how much came.
-    pub(super) fn room(&mut self) -> &mut [u8] {
+    pub(crate) fn room(&mut self) -> &mut [u8] {
         &mut self.data.0[self.end..]
     }
 
     /// So many bytes were read to the room.
-    pub(super) fn filled(&mut self, n: usize) {
+    pub(crate) fn filled(&mut self, n: usize) {
         self.end += n;
         assert!(self.end <= self.data.0.len(), "no more than there was room for");
     }
 
     /// Removes the first `n` bytes, which have been used.
-    pub(super) fn used(&mut self, n: usize) {
+    pub(crate) fn used(&mut self, n: usize) {
         self.start += n;
         assert!(self.start <= self.end, "no more than there was");
         if self.start == self.end {
@@ -126,7 +126,7 @@ impl Buffer {
     }
 
     /// Takes the first `n` bytes out, without a copy if they are all that it holds and most of what it has room for.
-    pub(super) fn take_front(&mut self, n: usize) -> Bytes {
+    pub(crate) fn take_front(&mut self, n: usize) -> Bytes {
         if n == self.end - self.start && n >= self.data.0.len() / SPARSE {
             let Self { data, start, end } = std::mem::take(self);
             return Bytes::from_owner(data).slice(start..end);
@@ -137,17 +137,17 @@ impl Buffer {
     }
 
     /// Whether it holds no bytes.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.start == self.end
     }
 
     /// Whether it has memory.
-    pub(super) fn is_lent(&self) -> bool {
+    pub(crate) fn is_lent(&self) -> bool {
         !self.data.0.is_empty()
     }
 
     /// Makes room after the bytes, by moving them to the front, or into a larger buffer.
-    pub(super) fn make_room(&mut self) {
+    pub(crate) fn make_room(&mut self) {
         if self.start > 0 {
             self.data.0.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
@@ -158,7 +158,7 @@ impl Buffer {
     }
 
     /// Gives back the memory that holds no bytes; [`Self::make_room`] takes new memory.
-    pub(super) fn shrink(&mut self) {
+    pub(crate) fn shrink(&mut self) {
         let held = self.end - self.start;
         if held == self.data.0.len() || SIZES.contains(&held) {
             return; // what has the length of a lent buffer would be counted as one
@@ -167,7 +167,7 @@ impl Buffer {
     }
 
     /// Adds bytes.
-    pub(super) fn put(&mut self, bytes: &[u8]) {
+    pub(crate) fn put(&mut self, bytes: &[u8]) {
         if self.data.0.len() - self.end < bytes.len() {
             self.grow(self.end - self.start + bytes.len());
         }
@@ -176,7 +176,7 @@ impl Buffer {
     }
 
     /// Gives the memory back where there is nothing in it.
-    pub(super) fn give_back(&mut self) {
+    pub(crate) fn give_back(&mut self) {
         if self.is_lent() && self.is_empty() {
             *self = Self::default();
         }

@@ -21,11 +21,29 @@ pub(crate) struct Socket {
     tcp: TcpStream,
     stall: Stall,
     limit: Duration,
+    early: Option<Box<Early>>,
+}
+
+/// Bytes that were read before it was known what becomes of the connection.
+#[derive(Debug)]
+struct Early {
+    bytes: Vec<u8>,
+    read: usize,
 }
 
 impl Socket {
     pub(crate) fn new(tcp: TcpStream, limit: Duration) -> Self {
-        Self { tcp, stall: Stall::default(), limit }
+        Self { tcp, stall: Stall::default(), limit, early: None }
+    }
+
+    /// A socket from which these bytes have been read already; it gives them out first.
+    pub(crate) fn with_early(tcp: TcpStream, limit: Duration, bytes: Vec<u8>) -> Self {
+        Self { early: Some(Box::new(Early { bytes, read: 0 })), ..Self::new(tcp, limit) }
+    }
+
+    /// Changes how long the client may take nothing.
+    pub(crate) fn set_limit(&mut self, limit: Duration) {
+        self.limit = limit;
     }
 
     pub(crate) fn tcp(&self) -> &TcpStream {
@@ -45,7 +63,16 @@ impl Socket {
 
 impl AsyncRead for Socket {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().tcp).poll_read(cx, buf)
+        let this = self.get_mut();
+        let Some(early) = &mut this.early else { return Pin::new(&mut this.tcp).poll_read(cx, buf) };
+        let rest = &early.bytes[early.read..];
+        let taken = rest.len().min(buf.remaining());
+        buf.put_slice(&rest[..taken]);
+        early.read += taken;
+        if early.read == early.bytes.len() {
+            this.early = None;
+        }
+        Poll::Ready(Ok(()))
     }
 }
 

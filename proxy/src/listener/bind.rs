@@ -2,23 +2,53 @@
 
 use std::{
     io,
-    net::{SocketAddr, TcpListener},
+    net::{SocketAddr, TcpListener, UdpSocket},
     time::Duration,
 };
 
+use portcullis_routing::Transport;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 /// Connections that wait for accept, of one socket; the kernel has a limit of its own (`net.core.somaxconn`).
 const BACKLOG: i32 = 4096;
 
+/// What datagrams may take that have not been read yet, in bytes, as far as the system lets us (`net.core.rmem_max`).
+const DATAGRAMS: usize = 4 << 20;
+
+/// A socket of a listener.
+#[derive(Debug)]
+pub(crate) enum Bound {
+    /// Of connections.
+    Tcp(TcpListener),
+    /// Of datagrams.
+    Udp(UdpSocket),
+}
+
 /// As many sockets of one address as there are worker threads. None of them is ours yet.
 ///
 /// # Errors
 /// Where the address cannot be bound; sockets of other processes count, those that would share the port too.
-pub(super) fn bind(address: SocketAddr, count: usize) -> io::Result<Vec<TcpListener>> {
+pub(super) fn bind(address: SocketAddr, transport: Transport, count: usize) -> io::Result<Vec<Bound>> {
+    let one = |shared| match transport {
+        Transport::Tcp => listen(address, shared).map(Bound::Tcp),
+        Transport::Udp => receive(address, shared).map(Bound::Udp),
+    };
     // With SO_REUSEPORT alone another process of this user could hold the port, and get a part of the connections.
-    drop(listen(address, false)?);
-    (0..count).map(|_| listen(address, true)).collect()
+    drop(one(false)?);
+    (0..count).map(|_| one(true)).collect()
+}
+
+fn receive(address: SocketAddr, shared: bool) -> io::Result<UdpSocket> {
+    // Not SO_REUSEADDR: with it, others could bind the same address of UDP.
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_reuse_port(shared)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    let _ = socket.set_recv_buffer_size(DATAGRAMS);
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket.into())
 }
 
 fn listen(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
@@ -50,7 +80,7 @@ pub(super) fn explain(port: u16, address: SocketAddr, error: &io::Error) -> Stri
         ),
         io::ErrorKind::AddrInUse => {
             format!(
-                "port {port}: {address} is in use by another process (`ss -ltnp 'sport = :{number}'` tells which)"
+                "port {port}: {address} is in use by another process (`ss -lntup 'sport = :{number}'` tells which)"
             )
         }
         io::ErrorKind::AddrNotAvailable => {
@@ -69,18 +99,23 @@ mod tests {
     #[test]
     fn each_worker_gets_a_socket_of_the_same_address() {
         let address = free();
-        let sockets = bind(address, 3).unwrap();
-        assert_eq!(sockets.len(), 3);
-        assert!(sockets.iter().all(|s| s.local_addr().unwrap() == address));
+        for transport in [Transport::Tcp, Transport::Udp] {
+            let sockets = bind(address, transport, 3).unwrap();
+            assert_eq!(sockets.len(), 3);
+            assert!(sockets.iter().all(|socket| match socket {
+                Bound::Tcp(socket) => socket.local_addr().unwrap() == address,
+                Bound::Udp(socket) => socket.local_addr().unwrap() == address,
+            }));
+        }
     }
 
     #[test]
     fn accepted_connections_inherit_the_options() {
         let address = free();
-        let sockets = bind(address, 1).unwrap();
+        let socket = listen(address, true).unwrap();
         let _client = TcpStream::connect(address).unwrap();
         let accepted = loop {
-            match sockets[0].accept() {
+            match socket.accept() {
                 Ok((accepted, _)) => break accepted,
                 Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
             }
@@ -93,26 +128,31 @@ mod tests {
     fn a_port_of_somebody_else_is_not_shared() {
         let address = free();
         for shared in [false, true] {
-            let _other = listen(address, shared).unwrap();
-            let error = bind(address, 2).unwrap_err();
-            assert_eq!(error.kind(), io::ErrorKind::AddrInUse, "shared by the other: {shared}");
-            let text = explain(80, address, &error);
-            assert!(text.starts_with("port 80: ") && text.contains("in use by another process"), "{text}");
+            let _others = (listen(address, shared).unwrap(), receive(address, shared).unwrap());
+            for transport in [Transport::Tcp, Transport::Udp] {
+                let error = bind(address, transport, 2).unwrap_err();
+                assert_eq!(error.kind(), io::ErrorKind::AddrInUse, "shared by the other: {shared}");
+                let text = explain(80, address, &error);
+                assert!(
+                    text.starts_with("port 80: ") && text.contains("in use by another process"),
+                    "{text}"
+                );
+            }
         }
     }
 
     #[test]
     fn connections_that_are_left_do_not_keep_the_port() {
         let address = free();
-        let sockets = bind(address, 1).unwrap();
+        let socket = listen(address, true).unwrap();
         let _client = TcpStream::connect(address).unwrap();
         let accepted = loop {
-            if let Ok((accepted, _)) = sockets[0].accept() {
+            if let Ok((accepted, _)) = socket.accept() {
                 break accepted;
             }
         };
-        drop(sockets);
-        assert!(bind(address, 2).is_ok());
+        drop(socket);
+        assert!(bind(address, Transport::Tcp, 2).is_ok());
         drop(accepted);
     }
 

@@ -1,4 +1,4 @@
-//! TLS towards HTTP/1 backends: one client configuration for each way to verify them, so that sessions are resumed.
+//! TLS towards HTTP/1 backends and those of streams: one client configuration for each way to verify them, so that sessions are resumed.
 
 use std::sync::{Arc, OnceLock};
 
@@ -17,6 +17,8 @@ use tracing::warn;
 pub(crate) struct ClientConfigs {
     system: OnceLock<Arc<ClientConfig>>,
     nothing: OnceLock<Arc<ClientConfig>>,
+    system_without_alpn: OnceLock<Arc<ClientConfig>>,
+    nothing_without_alpn: OnceLock<Arc<ClientConfig>>,
 }
 
 impl ClientConfigs {
@@ -27,6 +29,20 @@ impl ClientConfigs {
             Verify::Nothing => self.nothing.get_or_init(|| Arc::new(nothing())),
         };
         Arc::clone(config)
+    }
+
+    /// The same for backends of streams, which speak anything.
+    pub(crate) fn without_alpn(&self, verify: Verify) -> Arc<ClientConfig> {
+        let cell = match verify {
+            Verify::System => &self.system_without_alpn,
+            Verify::Nothing => &self.nothing_without_alpn,
+        };
+        let make = || {
+            let mut config = ClientConfig::clone(&self.of(verify));
+            config.alpn_protocols.clear();
+            Arc::new(config)
+        };
+        Arc::clone(cell.get_or_init(make))
     }
 }
 

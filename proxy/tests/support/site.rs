@@ -4,8 +4,9 @@ use std::{net::SocketAddr, sync::Arc};
 
 use portcullis_routing::{
     Backend, BackendError, BackendKey, BackendProtocol, BackendTls, Backends, EndpointPool, Endpoints, Entry,
-    HeaderMatch, HostPattern, HostTable, HttpRoutes, Listener, ListenerId, PathMatch, Port, PortKey,
-    Precedence, Protocol, RouteId, RouteKind, RouteMatch, Rule, Steps, Table, Timeouts, WeightedBackend,
+    HeaderMatch, HostMap, HostPattern, HostTable, HttpRoutes, Listener, ListenerId, PathMatch, Port, PortKey,
+    Precedence, Protocol, RouteId, RouteKind, RouteMatch, Rule, Serves, Steps, Table, Timeouts, TlsMode,
+    WeightedBackend,
 };
 
 use super::{Running, table};
@@ -133,6 +134,36 @@ pub fn rule(backends: impl IntoIterator<Item = WeightedBackend>) -> Rule {
 /// A rule with one backend of one endpoint.
 pub fn to(address: SocketAddr) -> Rule {
     rule([share(1, Ok(backend(&[address])))])
+}
+
+/// A table of one port with these listeners, each with its hostname.
+pub fn port_of(
+    key: PortKey,
+    protocol: Protocol,
+    listeners: impl IntoIterator<Item = (&'static str, TlsMode, Serves)>,
+) -> Table {
+    let mut served = Port::new(protocol, key.number);
+    for (n, (host, tls, serves)) in listeners.into_iter().enumerate() {
+        let id = Arc::new(listener(&format!("l{n}")));
+        served.listeners.insert(HostPattern::parse(host).unwrap(), Arc::new(Listener { id, tls, serves }));
+    }
+    let mut table = Table::default();
+    table.ports.insert(key, Arc::new(served));
+    table
+}
+
+/// Streams by the server names of routes.
+pub fn streams<const N: usize>(routes: [(&str, Rule); N]) -> Serves {
+    let mut map = HostMap::default();
+    for (host, rule) in routes {
+        map.insert(HostPattern::parse(host).unwrap(), Arc::new(rule));
+    }
+    Serves::Stream(map)
+}
+
+/// A port of plain TCP with this rule.
+pub fn tcp(port: u16, rule: Rule) -> Table {
+    port_of(PortKey::tcp(port), Protocol::Tcp, [("", TlsMode::None, streams([("", rule)]))])
 }
 
 /// An address where nobody listens.

@@ -1,0 +1,279 @@
+//! Datagrams. What a client's address sends to one of ours is a *flow*: it goes to one endpoint, by a socket of its own, so
+//! that the endpoint's answers can be told from those to other clients.
+//!
+//! ```text
+//! client -> socket of the listener -> flows, by the client's address -> socket of the flow -> endpoint
+//!                   ^------------------------------------------------------------'
+//! ```
+//!
+//! A flow ends when nothing has come in either direction for a while, or its endpoint is gone; the next datagram begins another
+//! one. Nobody is sent more than a backend sends.
+
+mod batch;
+mod drops;
+mod flow;
+
+use std::{
+    collections::hash_map::Entry,
+    future::poll_fn,
+    io,
+    net::{IpAddr, SocketAddr},
+    pin::pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll},
+};
+
+use foldhash::HashMap;
+use futures_util::FutureExt as _;
+use portcullis_routing::{Backend, RouteKind, Serves, Transport};
+use tokio::net::UdpSocket;
+use tracing::{debug, error};
+
+pub(crate) use self::drops::Drops;
+use self::{
+    batch::{Datagram, Kind},
+    drops::Dropped,
+    flow::{Flow, Sent},
+};
+use crate::{
+    accept::{Port, Worker},
+    admission::Held,
+    stream::{self, Client, Route},
+    upstream::{Choice, NoEndpoint},
+};
+
+/// A socket of a listener on one worker thread, and its flows.
+pub(crate) struct Listening {
+    socket: UdpSocket,
+    kind: Kind,
+    port: Arc<Port>,
+    worker: Worker,
+    /// Of the task that reads the socket.
+    held: Arc<Held>,
+    flows: Mutex<HashMap<Key, Known>>,
+    /// The most flows of this socket, and of all of the worker's.
+    most: (usize, usize),
+}
+
+/// What makes a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    client: SocketAddr,
+    /// The address that it asked, where the socket has several.
+    asked: Option<IpAddr>,
+}
+
+/// A flow of the table.
+#[derive(Clone)]
+enum Known {
+    Flow(Arc<Flow>),
+    /// The name of its backend is being looked up; these datagrams wait for that.
+    Waiting(Arc<Mutex<Vec<Box<[u8]>>>>),
+}
+
+/// So many datagrams, and bytes of them, wait for the name of a backend.
+const WAITING: usize = 8;
+const WAITING_BYTES: usize = 16 << 10;
+
+/// Serves a socket until `stop`, and then the flows that there are.
+pub(crate) async fn serve(
+    socket: std::net::UdpSocket,
+    port: Arc<Port>,
+    worker: Worker,
+    stop: impl Future<Output = ()>,
+) {
+    let held = Arc::new(Held::new());
+    let listening = match Listening::new(socket, &port, worker, &held) {
+        Ok(listening) => Arc::new(listening),
+        Err(error) => return error!(%error, "a socket cannot be served"),
+    };
+    // Nothing that could be closed to make room.
+    held.begin();
+    port.hold(held, async {
+        let (mut stop, mut stopping) = (pin!(stop), false);
+        poll_fn(|cx| {
+            stopping = stopping || stop.as_mut().poll(cx).is_ready();
+            listening.poll(cx, stopping)
+        })
+        .await;
+    })
+    .await;
+}
+
+impl Listening {
+    fn new(
+        socket: std::net::UdpSocket,
+        port: &Arc<Port>,
+        worker: Worker,
+        held: &Arc<Held>,
+    ) -> io::Result<Self> {
+        let socket = UdpSocket::from_std(socket)?;
+        let kind = Kind::of_listener(&socket)?;
+        // A port leaves a quarter to the others.
+        let share = worker.shared.options.max_flows / worker.shared.loads.len();
+        let most = ((share - share / 4).max(1), share.max(1));
+        let (port, held) = (Arc::clone(port), Arc::clone(held));
+        Ok(Self { socket, kind, port, worker, held, flows: Mutex::default(), most })
+    }
+
+    fn poll(self: &Arc<Self>, cx: &mut Context<'_>, stopping: bool) -> Poll<()> {
+        loop {
+            if stopping && self.flows().is_empty() {
+                return Poll::Ready(());
+            }
+            if self.socket.poll_recv_ready(cx).is_pending() {
+                return Poll::Pending;
+            }
+            match batch::receive(&self.socket, self.kind, |datagram| self.received(datagram, stopping)) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                // Of a datagram that was sent before; the socket is as good as it was.
+                Err(error) => debug!(port = %self.port.key(), %error, "a datagram was lost"),
+            }
+        }
+    }
+
+    fn flows(&self) -> MutexGuard<'_, HashMap<Key, Known>> {
+        self.flows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn drops(&self) -> &Drops {
+        &self.worker.load.drops
+    }
+
+    /// A datagram of a client.
+    fn received(self: &Arc<Self>, datagram: Datagram<'_>, stopping: bool) {
+        let key = Key { client: datagram.from, asked: datagram.to };
+        let known = self.flows().get(&key).cloned();
+        let tried = match known {
+            Some(Known::Flow(flow)) => match flow.send(self, datagram.bytes) {
+                Sent::Done => return,
+                Sent::Lost => return self.drops().note(Dropped::Send),
+                Sent::Over(endpoint) => Some(endpoint),
+            },
+            Some(Known::Waiting(waiting)) => {
+                let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
+                let bytes = waiting.iter().map(|datagram| datagram.len()).sum::<usize>();
+                if waiting.len() >= WAITING || bytes + datagram.bytes.len() > WAITING_BYTES {
+                    return self.drops().note(Dropped::Full);
+                }
+                return waiting.push(datagram.bytes.into());
+            }
+            None => None,
+        };
+        if stopping {
+            return self.drops().note(Dropped::Closing);
+        }
+        if let Err(why) = self.begin(key, datagram.bytes, tried) {
+            self.drops().note(why);
+        }
+    }
+
+    /// Begins a flow with its first datagram; not to the endpoint that was tried before, if there is another.
+    fn begin(self: &Arc<Self>, key: Key, first: &[u8], tried: Option<SocketAddr>) -> Result<(), Dropped> {
+        let Worker { shared, load, outward, .. } = &self.worker;
+        if key.client.port() == 0 || outward.dialler.is_ours(Transport::Udp, key.client) {
+            return Err(Dropped::Source);
+        }
+        let plan = self.plan(key.client)?;
+        if self.flows().len() >= self.most.0 || shared.is_full(load) {
+            return Err(Dropped::Full);
+        }
+        let (outward, backend, kind) = (Arc::clone(outward), Arc::clone(&plan.backend), plan.kind);
+        let mut choosing = Box::pin(async move {
+            outward.dialler.choose_for(Transport::Udp, &backend, kind, tried.as_slice()).await
+        });
+        if let Some(choice) = choosing.as_mut().now_or_never() {
+            let flow = self.connect(key, plan, choice)?;
+            return match flow.send(self, first) {
+                Sent::Done => Ok(()),
+                Sent::Lost | Sent::Over(_) => Err(Dropped::Send),
+            };
+        }
+        let waiting = Arc::new(Mutex::new(vec![first.into()]));
+        self.flows().insert(key, Known::Waiting(Arc::clone(&waiting)));
+        // A socket that is to be closed does not wait for that.
+        let listening = Arc::downgrade(self);
+        tokio::spawn(async move {
+            let choice = choosing.await;
+            if let Some(listening) = listening.upgrade() {
+                listening.found(key, plan, choice, &waiting);
+            }
+        });
+        Ok(())
+    }
+
+    /// Where a new flow goes.
+    fn plan(&self, client: SocketAddr) -> Result<Plan, Dropped> {
+        let table = self.worker.shared.table.load();
+        let port = table.ports.get(&self.port.key()).ok_or(Dropped::NoRoute)?;
+        let listener = port.listener("").ok_or(Dropped::NoRoute)?;
+        let Serves::Datagram(Some(rule)) = &listener.serves else { return Err(Dropped::NoRoute) };
+        let backend = stream::choose(rule).map_err(|(rejection, _)| Dropped::of(rejection))?;
+        Ok(Plan {
+            client: Client { peer: client, port: port.for_clients() },
+            route: Route { listener: Some(Arc::clone(&listener.id)), rule: Some(Arc::clone(rule)) },
+            kind: rule.route.kind,
+            backend,
+        })
+    }
+
+    fn connect(
+        self: &Arc<Self>,
+        key: Key,
+        plan: Plan,
+        choice: Result<Choice, NoEndpoint>,
+    ) -> Result<Arc<Flow>, Dropped> {
+        let choice = choice.map_err(|none| Dropped::of(none.rejection().0))?;
+        let place = self.worker.load.flow(self.most.1).ok_or(Dropped::Full)?;
+        let flow = Flow::connect(key, &plan.backend, choice, place).map_err(|_| Dropped::Full)?;
+        let flow = Arc::new(flow);
+        self.flows().insert(key, Known::Flow(Arc::clone(&flow)));
+        tokio::spawn(flow::run(Arc::clone(&flow), Arc::clone(self), plan));
+        Ok(flow)
+    }
+
+    /// The name of a backend has been looked up.
+    fn found(
+        self: &Arc<Self>,
+        key: Key,
+        plan: Plan,
+        choice: Result<Choice, NoEndpoint>,
+        waiting: &Mutex<Vec<Box<[u8]>>>,
+    ) {
+        let waiting = std::mem::take(&mut *waiting.lock().unwrap_or_else(PoisonError::into_inner));
+        match self.connect(key, plan, choice) {
+            Ok(flow) => {
+                let lost = waiting.iter().filter(|datagram| !matches!(flow.send(self, datagram), Sent::Done));
+                lost.for_each(|_| self.drops().note(Dropped::Send));
+            }
+            Err(why) => {
+                self.flows().remove(&key);
+                waiting.iter().for_each(|_| self.drops().note(why));
+                self.held.wake();
+            }
+        }
+    }
+
+    /// A flow is over.
+    fn leave(&self, flow: &Arc<Flow>) {
+        let mut flows = self.flows();
+        if let Entry::Occupied(entry) = flows.entry(flow.key)
+            && matches!(entry.get(), Known::Flow(known) if Arc::ptr_eq(known, flow))
+        {
+            entry.remove();
+        }
+        if flows.is_empty() {
+            // A socket that is being closed waits for that.
+            self.held.wake();
+        }
+    }
+}
+
+/// Where a flow goes.
+struct Plan {
+    client: Client,
+    route: Route,
+    kind: RouteKind,
+    backend: Arc<Backend>,
+}

@@ -1,0 +1,99 @@
+//! A stream's connection to its backend: the backend by weight, then endpoint after endpoint until one accepts it.
+
+use std::{io, net::SocketAddr, sync::Arc};
+
+use portcullis_routing::{Backend, Rejection, Rule, backend::InFlight};
+use rustls_pki_types::ServerName;
+use tokio::{net::TcpStream, time::timeout};
+use tokio_rustls::TlsConnector;
+
+use super::{NO_ROUTE, Side, record::Record};
+use crate::{
+    accept::Worker,
+    http::attempt::NO_BACKEND,
+    random,
+    shared::Shared,
+    upstream::{Choice, connections::Open, dial::Permitted},
+};
+
+/// A connection to a backend.
+pub(super) struct Connected {
+    pub(super) side: Side,
+    pub(super) open: Open,
+    pub(super) in_flight: InFlight,
+}
+
+/// Why there is none.
+pub(crate) type Failure = (Rejection, &'static str);
+
+/// So many endpoints are tried.
+const ATTEMPTS: u32 = 3;
+
+const FULL: Failure = (Rejection::Overloaded, "too many requests and streams at a time");
+const CLOSED: Failure = (Rejection::Closed, "the rule asks for what cannot be done to a stream");
+const BROKEN: Failure = (Rejection::BrokenBackend, "the backend is invalid");
+const UNREACHABLE: Failure = (Rejection::BadGateway, "the backend could not be reached");
+const TOO_SLOW: Failure = (Rejection::Timeout, "the backend did not accept the connection in time");
+
+/// Connects to the backend of a stream's rule, and notes in its record which one that is.
+///
+/// # Errors
+/// Where there is no connection.
+pub(super) async fn connect(worker: &Worker, record: &mut Record<'_>) -> Result<Connected, Failure> {
+    let Some(rule) = record.rule() else { return Err(NO_ROUTE) };
+    if worker.shared.is_full(&worker.load) {
+        return Err(FULL);
+    }
+    let backend = choose(&rule)?;
+    record.backend = Some(Arc::clone(&backend));
+    let mut tried: Vec<SocketAddr> = Vec::new();
+    loop {
+        let choice = worker.outward.dialler.choose(&backend, rule.route.kind, &tried).await;
+        let Choice { endpoint, address, others } = choice.map_err(|none| none.rejection())?;
+        let in_flight = endpoint.begin();
+        record.attempts += 1;
+        record.endpoint = Some(address.address());
+        let failure = match connect_to(address, &backend, &worker.shared).await {
+            Ok((side, open)) => return Ok(Connected { side, open, in_flight }),
+            Err(failure) => failure,
+        };
+        tried.push(address.address());
+        if !others || record.attempts >= ATTEMPTS {
+            return Err(failure);
+        }
+    }
+}
+
+/// One of the rule's backends, by weight.
+///
+/// # Errors
+/// Where that cannot be used, or there is none.
+pub(crate) fn choose(rule: &Rule) -> Result<Arc<Backend>, Failure> {
+    let choice = rule.backends.pick(random::number()).ok_or(NO_BACKEND)?;
+    if rule.steps.iter().chain(choice.steps.iter()).next().is_some() {
+        // Steps are done to requests. One of them may be what protects the backend.
+        return Err(CLOSED);
+    }
+    match &choice.backend {
+        Ok(backend) => Ok(Arc::clone(backend)),
+        Err(error) => Err((error.rejection(), BROKEN.1)),
+    }
+}
+
+async fn connect_to(address: Permitted, backend: &Backend, shared: &Shared) -> Result<(Side, Open), Failure> {
+    let limit = shared.options.connect_timeout;
+    let tcp = timeout(limit, dial(address)).await.map_err(|_| TOO_SLOW)?.map_err(|_| UNREACHABLE)?;
+    let open = shared.backend_connections.open(&backend.key);
+    let Some(tls) = &backend.tls else { return Ok((Side::Tcp(tcp), open)) };
+    let name = ServerName::try_from(tls.server_name.to_string()).map_err(|_| BROKEN)?;
+    let connector = TlsConnector::from(shared.backend_tls.without_alpn(tls.verify));
+    let stream = timeout(limit, connector.connect(name, tcp)).await.map_err(|_| TOO_SLOW)?;
+    let stream = stream.map_err(|_| UNREACHABLE)?;
+    Ok((Side::Backend(Box::new(stream)), open))
+}
+
+async fn dial(address: Permitted) -> io::Result<TcpStream> {
+    let tcp = TcpStream::connect(address.address()).await?;
+    tcp.set_nodelay(true)?;
+    Ok(tcp)
+}

@@ -1,0 +1,237 @@
+//! Both directions of a stream. Each holds one piece at a time and reads the next when the other side has taken it, so that a
+//! side that does not read makes the other one wait, and nothing grows. An end is passed on by itself: the other direction goes
+//! on.
+
+use std::{
+    future::poll_fn,
+    io,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::{io::Interest, net::TcpStream};
+
+use super::{
+    Side,
+    pipe::Pipe,
+    record::{End, Moved, Record},
+};
+use crate::{
+    clock::{Ticks, Watch},
+    http1::{Buffer, Size},
+};
+
+/// A stream that is being carried.
+#[derive(Debug)]
+pub(super) struct Relay {
+    client: Side,
+    backend: Side,
+    up: Way,
+    down: Way,
+    idle: Ticks,
+    watch: Watch,
+}
+
+/// One direction.
+#[derive(Debug, Default)]
+struct Way {
+    buffer: Buffer,
+    /// Of the next buffer.
+    size: Size,
+    /// Whether it moves much at a time, and so goes through a pipe if there is one.
+    bulk: bool,
+    pipe: Option<Pipe>,
+    state: State,
+    moved: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum State {
+    #[default]
+    Open,
+    /// Nothing more comes; the other side is still to be told.
+    Ending,
+    Ended,
+    /// The other side takes nothing more. What it has sent is still passed on, in the other direction.
+    Broken,
+}
+
+/// The side that a direction comes from broke off. What it had sent has been passed on.
+#[derive(Debug)]
+struct Unreadable;
+
+/// Less than this at a time is not worth a pipe.
+const LITTLE: usize = 16 << 10;
+
+impl Relay {
+    /// A stream of which `early` has been read already. It ends where nothing moves for `idle`.
+    pub(super) fn new(client: Side, backend: Side, early: Vec<u8>, idle: Duration) -> Self {
+        let buffer = if early.is_empty() { Buffer::default() } else { Buffer::of(&early) };
+        let up = Way { buffer, ..Way::default() };
+        let (idle, watch) = (Ticks::of(idle), Watch::new());
+        watch.set(idle);
+        Self { client, backend, up, down: Way::default(), idle, watch }
+    }
+
+    /// Carries it to its end.
+    pub(super) async fn run(mut self, record: &mut Record<'_>) -> End {
+        poll_fn(|cx| self.poll(cx, record)).await
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, record: &mut Record<'_>) -> Poll<End> {
+        self.watch.set_waker(cx.waker());
+        let Self { client, backend, up, down, .. } = self;
+        let results = (up.poll(cx, client, backend), down.poll(cx, backend, client));
+        let moved = record.moved(Moved { received: up.moved, sent: down.moved });
+        match results {
+            (Err(Unreadable), _) => {
+                backend.reset();
+                Poll::Ready(End::ClientLeft)
+            }
+            (_, Err(Unreadable)) => {
+                client.reset();
+                Poll::Ready(End::BackendLeft)
+            }
+            (Ok(()), Ok(())) if up.is_over() && down.is_over() => Poll::Ready(match (up.state, down.state) {
+                (_, State::Broken) => End::ClientLeft,
+                (State::Broken, _) => End::BackendLeft,
+                _ => End::Done,
+            }),
+            (Ok(()), Ok(())) if moved => {
+                self.watch.set(self.idle);
+                Poll::Pending
+            }
+            (Ok(()), Ok(())) if self.watch.is_due() => Poll::Ready(End::Idle),
+            (Ok(()), Ok(())) => Poll::Pending,
+        }
+    }
+}
+
+impl Way {
+    fn is_over(&self) -> bool {
+        match self.state {
+            State::Ended | State::Broken => true,
+            State::Open | State::Ending => false,
+        }
+    }
+
+    /// Moves what can be moved now.
+    fn poll(&mut self, cx: &mut Context<'_>, from: &mut Side, to: &mut Side) -> Result<(), Unreadable> {
+        while !self.is_over() && self.poll_step(cx, from, to)?.is_ready() {}
+        Ok(())
+    }
+
+    /// Writes what has been read, or reads more.
+    fn poll_step(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut Side,
+        to: &mut Side,
+    ) -> Result<Poll<()>, Unreadable> {
+        if !self.buffer.is_empty() {
+            let written = to.poll_write(cx, self.buffer.bytes());
+            return Ok(self.written(written));
+        }
+        if self.state == State::Ending {
+            self.pipe = None;
+            self.buffer.give_back();
+            // A peer that is gone needs no end.
+            return Ok(to.poll_shutdown(cx).map(|_| self.state = State::Ended));
+        }
+        if (self.bulk || self.pipe.is_some())
+            && let (Some(from), Some(to)) = (from.plain(), to.plain())
+            && let Some(step) = self.poll_pipe(cx, from, to)
+        {
+            return step;
+        }
+        if !self.buffer.is_lent() {
+            self.buffer = Buffer::take(self.size);
+        }
+        match from.poll_read(cx, self.buffer.room()) {
+            Poll::Ready(read) => self.read(read.map_err(|_| Unreadable)?),
+            Poll::Pending => {
+                self.buffer.give_back();
+                return Ok(self.flushed(to.poll_flush(cx)));
+            }
+        }
+        Ok(Poll::Ready(()))
+    }
+
+    /// The same through a pipe; `None` where there is none.
+    fn poll_pipe(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &TcpStream,
+        to: &TcpStream,
+    ) -> Option<Result<Poll<()>, Unreadable>> {
+        if let Some(pipe) = &mut self.pipe
+            && pipe.holds() > 0
+        {
+            if to.poll_write_ready(cx).is_pending() {
+                return Some(Ok(Poll::Pending));
+            }
+            let drained = to.try_io(Interest::WRITABLE, || pipe.drain(to));
+            return Some(Ok(match drained {
+                // Is asked for its readiness again.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Ready(()),
+                drained => self.written(Poll::Ready(drained)),
+            }));
+        }
+        if !self.bulk {
+            self.pipe = None;
+            return None;
+        }
+        if from.poll_read_ready(cx).is_pending() {
+            self.pipe = None;
+            return Some(Ok(Poll::Pending));
+        }
+        if self.pipe.is_none() {
+            self.pipe = Pipe::take();
+        }
+        let pipe = self.pipe.as_mut()?;
+        Some(match from.try_io(Interest::READABLE, || pipe.fill(from)) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Poll::Ready(())),
+            Err(_) => Err(Unreadable),
+            Ok(n) => {
+                self.bulk = n >= LITTLE;
+                if n == 0 {
+                    self.state = State::Ending;
+                }
+                Ok(Poll::Ready(()))
+            }
+        })
+    }
+
+    fn written(&mut self, written: Poll<io::Result<usize>>) -> Poll<()> {
+        written.map(|written| match written {
+            Ok(n) => {
+                if !self.buffer.is_empty() {
+                    self.buffer.used(n);
+                }
+                self.moved += n as u64;
+            }
+            Err(_) => self.state = State::Broken,
+        })
+    }
+
+    fn flushed(&mut self, flushed: Poll<io::Result<()>>) -> Poll<()> {
+        match flushed {
+            Poll::Ready(Err(_)) => {
+                self.state = State::Broken;
+                Poll::Ready(())
+            }
+            Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn read(&mut self, n: usize) {
+        if n == 0 {
+            self.state = State::Ending;
+            return;
+        }
+        let is_full = n == self.buffer.room().len();
+        self.buffer.filled(n);
+        self.bulk = is_full && self.size != Size::Small;
+        self.size = if is_full { self.size.next() } else { Size::of(n) };
+    }
+}

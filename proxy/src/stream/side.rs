@@ -1,0 +1,97 @@
+//! One of the two connections of a stream.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+use tokio_rustls::{client, server};
+
+use crate::io::Socket;
+
+/// One of the two connections of a stream.
+#[derive(Debug)]
+pub(crate) enum Side {
+    /// Bytes as they come.
+    Tcp(TcpStream),
+    /// A client whose TLS ends here.
+    Client(Box<server::TlsStream<Socket>>),
+    /// A backend that is spoken to over TLS.
+    Backend(Box<client::TlsStream<TcpStream>>),
+}
+
+impl Side {
+    /// The socket of a connection without TLS of ours.
+    pub(super) fn plain(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Tcp(tcp) => Some(tcp),
+            Self::Client(_) | Self::Backend(_) => None,
+        }
+    }
+
+    fn tcp(&self) -> &TcpStream {
+        match self {
+            Self::Tcp(tcp) => tcp,
+            Self::Client(tls) => tls.get_ref().0.tcp(),
+            Self::Backend(tls) => tls.get_ref().0,
+        }
+    }
+
+    /// Ends it in a way that cannot be taken for the end of what was to come.
+    pub(super) fn reset(&self) {
+        let _ = self.tcp().set_zero_linger();
+    }
+
+    /// Reads into `room`; 0 bytes are the end of what comes.
+    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, room: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut buf = ReadBuf::new(room);
+        let read = match self {
+            Self::Tcp(tcp) => Pin::new(tcp).poll_read(cx, &mut buf),
+            Self::Client(tls) => Pin::new(&mut **tls).poll_read(cx, &mut buf),
+            Self::Backend(tls) => Pin::new(&mut **tls).poll_read(cx, &mut buf),
+        };
+        match ready!(read) {
+            // Many peers end TLS without saying so. What that means is for the protocol inside to say; the other side sees an
+            // end as it would without TLS.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(0)),
+            Err(error) => Poll::Ready(Err(error)),
+            Ok(()) => Poll::Ready(Ok(buf.filled().len())),
+        }
+    }
+
+    /// Writes some of the bytes; never 0.
+    pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = match self {
+            Self::Tcp(tcp) => Pin::new(tcp).poll_write(cx, bytes),
+            Self::Client(tls) => Pin::new(&mut **tls).poll_write(cx, bytes),
+            Self::Backend(tls) => Pin::new(&mut **tls).poll_write(cx, bytes),
+        };
+        Poll::Ready(match ready!(written)? {
+            0 => Err(io::ErrorKind::WriteZero.into()),
+            n => Ok(n),
+        })
+    }
+
+    /// Sends what TLS holds back.
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(_) => Poll::Ready(Ok(())),
+            Self::Client(tls) => Pin::new(&mut **tls).poll_flush(cx),
+            Self::Backend(tls) => Pin::new(&mut **tls).poll_flush(cx),
+        }
+    }
+
+    /// Tells the peer that nothing more comes. It may still send.
+    pub(super) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            Self::Client(tls) => Pin::new(&mut **tls).poll_shutdown(cx),
+            Self::Backend(tls) => Pin::new(&mut **tls).poll_shutdown(cx),
+        }
+    }
+}

@@ -1,0 +1,385 @@
+//! Streams of plain TCP: to which endpoint, both directions, their ends, and the limits.
+
+use std::{io::ErrorKind, net::SocketAddr, sync::Arc, time::Duration};
+
+use portcullis_routing::{BackendError, BackendProtocol, PortKey, Protocol, Table, TlsMode};
+use portcullis_tls::Certificates;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
+
+use crate::support::{
+    Running,
+    client::{connect, is_closed},
+    site::{backend, port_of, refusing, rule, share, streams, tcp, to},
+    start, start_with, until, within,
+};
+
+/// A backend whose connections the test has in hand.
+pub(crate) struct Peer(TcpListener);
+
+impl Peer {
+    pub(crate) async fn start() -> Self {
+        Self(TcpListener::bind("127.0.0.1:0").await.unwrap())
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.0.local_addr().unwrap()
+    }
+
+    pub(crate) async fn accept(&self) -> TcpStream {
+        within(self.0.accept()).await.unwrap().0
+    }
+}
+
+/// A port of TCP with one backend.
+async fn served(proxy: &Running) -> (SocketAddr, Peer) {
+    let (port, peer) = (proxy.port(), Peer::start().await);
+    proxy.serve_http(tcp(port, to(peer.address()))).await;
+    (proxy.at(port), peer)
+}
+
+/// Both ends of a stream.
+async fn stream(proxy: &Running) -> (TcpStream, TcpStream) {
+    let (at, peer) = served(proxy).await;
+    let client = connect(at).await;
+    (client, peer.accept().await)
+}
+
+pub(crate) async fn send(io: &mut (impl AsyncWriteExt + Unpin), bytes: &[u8]) {
+    within(io.write_all(bytes)).await.unwrap();
+    within(io.flush()).await.unwrap();
+}
+
+pub(crate) async fn receives(io: &mut (impl AsyncReadExt + Unpin), want: &[u8]) {
+    let mut got = vec![0; want.len()];
+    within(io.read_exact(&mut got)).await.unwrap();
+    assert!(got == want, "{} bytes are other ones", got.len());
+}
+
+pub(crate) async fn passes(from: &mut TcpStream, to: &mut TcpStream, text: &[u8]) {
+    send(from, text).await;
+    receives(to, text).await;
+}
+
+/// How many streams of a protocol have ended in this way.
+pub(crate) fn ended(proxy: &Running, protocol: &str, end: &str) -> u64 {
+    let all = proxy.proxy.streams();
+    let of = all.iter().find(|streams| streams.protocol == protocol).unwrap();
+    of.ended.iter().find(|(name, _)| *name == end).unwrap().1
+}
+
+pub(crate) async fn ends(proxy: &Running, protocol: &str, end: &str) {
+    until(&format!("{protocol} ends as {end}: {:?}", proxy.proxy.streams()), || {
+        ended(proxy, protocol, end) == 1
+    })
+    .await;
+}
+
+/// Bytes that are not alike.
+fn noise(seed: u32, length: usize) -> Vec<u8> {
+    let mut state = seed;
+    let next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    };
+    std::iter::repeat_with(next).take(length).collect()
+}
+
+#[tokio::test]
+async fn each_side_may_end_first_and_the_other_goes_on() {
+    for client_first in [true, false] {
+        let proxy = start();
+        let (mut client, mut peer) = stream(&proxy).await;
+        let (first, second) = if client_first { (&mut client, &mut peer) } else { (&mut peer, &mut client) };
+        passes(first, second, b"the last words").await;
+        first.shutdown().await.unwrap();
+        assert_eq!(within(second.read(&mut [0; 1])).await.unwrap(), 0);
+        for text in [&b"one"[..], b"two"] {
+            passes(second, first, text).await;
+        }
+        assert_eq!((proxy.proxy.in_flight(), ended(&proxy, "tcp", "done")), (1, 0));
+        second.shutdown().await.unwrap();
+        assert_eq!(within(first.read(&mut [0; 1])).await.unwrap(), 0);
+        ends(&proxy, "tcp", "done").await;
+        until("nothing is left", || proxy.proxy.in_flight() == 0 && proxy.proxy.connections() == 0).await;
+        let of = proxy.proxy.streams().remove(0);
+        let want = if client_first { (14, 6) } else { (6, 14) };
+        assert_eq!((of.received, of.sent), want);
+    }
+}
+
+#[tokio::test]
+async fn much_goes_both_ways_at_a_time_unchanged() {
+    const LENGTH: usize = 24 << 20;
+    for pipes in [0, 1, 64] {
+        let proxy = start_with(|options| options.pipes = pipes);
+        let (client, peer) = stream(&proxy).await;
+        let whole = |io: TcpStream, seed: u32| async move {
+            let (mut read, mut write) = io.into_split();
+            let sending = tokio::spawn(async move {
+                // In pieces of several sizes, so that it goes through pipes and buffers by turns.
+                for (n, piece) in noise(seed, LENGTH).chunks(1 << 20).enumerate() {
+                    for part in piece.chunks(if n % 4 == 3 { 3000 } else { 1 << 18 }) {
+                        write.write_all(part).await.unwrap();
+                    }
+                }
+                write.shutdown().await.unwrap();
+            });
+            let mut got = Vec::new();
+            read.read_to_end(&mut got).await.unwrap();
+            sending.await.unwrap();
+            got
+        };
+        let (at_client, at_peer) = within(async { tokio::join!(whole(client, 1), whole(peer, 2)) }).await;
+        assert!(at_client == noise(2, LENGTH) && at_peer == noise(1, LENGTH), "pipes: {pipes}");
+        ends(&proxy, "tcp", "done").await;
+    }
+}
+
+#[tokio::test]
+async fn a_side_that_does_not_read_makes_the_other_one_wait() {
+    for pipes in [0, 64] {
+        for client_stalls in [true, false] {
+            let proxy = start_with(|options| options.pipes = pipes);
+            let (mut client, mut peer) = stream(&proxy).await;
+            let (reader, writer) =
+                if client_stalls { (&mut client, &mut peer) } else { (&mut peer, &mut client) };
+            let (piece, mut written) = (noise(3, 1 << 20), 0);
+            let quiet = Duration::from_millis(500);
+            while let Ok(n) = tokio::time::timeout(quiet, writer.write(&piece[written % piece.len()..])).await
+            {
+                written += n.unwrap();
+                // What sockets hold; ours holds a quarter of a MiB.
+                assert!(written < 64 << 20, "it never waits");
+            }
+            // The other direction goes on.
+            passes(reader, writer, b"still here").await;
+            let mut left = written;
+            let mut got = vec![0; 1 << 20];
+            while left > 0 {
+                let n = within(reader.read(&mut got)).await.unwrap();
+                let at = written - left;
+                assert!((0..n).all(|i| got[i] == piece[(at + i) % piece.len()]), "after {at} bytes");
+                left -= n;
+            }
+            passes(writer, reader, b"and on").await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_stream_on_which_nothing_moves_ends() {
+    let proxy = start_with(|options| options.tcp_idle_timeout = Duration::from_secs(2));
+    let (mut client, mut peer) = stream(&proxy).await;
+    // One direction is enough, for longer than the limit.
+    for _ in 0..12 {
+        passes(&mut peer, &mut client, b"x").await;
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+    assert!(is_closed(&mut client).await && is_closed(&mut peer).await);
+    ends(&proxy, "tcp", "idle").await;
+}
+
+#[tokio::test]
+async fn a_side_that_breaks_off_is_not_taken_for_one_that_has_ended() {
+    for client_breaks in [true, false] {
+        let proxy = start();
+        let (mut client, mut peer) = stream(&proxy).await;
+        passes(&mut client, &mut peer, b"some").await;
+        let (mut other, end) = if client_breaks {
+            client.set_zero_linger().unwrap();
+            drop(client);
+            (peer, "client")
+        } else {
+            peer.set_zero_linger().unwrap();
+            drop(peer);
+            (client, "backend")
+        };
+        let error = within(other.read(&mut [0; 1])).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+        ends(&proxy, "tcp", end).await;
+    }
+}
+
+#[tokio::test]
+async fn what_a_backend_said_before_it_left_reaches_a_client_that_still_sends() {
+    let proxy = start();
+    let (mut client, mut peer) = stream(&proxy).await;
+    send(&mut client, &[1; 1000]).await;
+    peer.readable().await.unwrap();
+    send(&mut peer, b"too much").await;
+    // With bytes unread, so that it is a reset.
+    drop(peer);
+    let mut got = [0; 8];
+    within(client.read_exact(&mut got)).await.unwrap();
+    assert_eq!(&got, b"too much");
+}
+
+#[tokio::test]
+async fn an_endpoint_that_refuses_is_followed_by_another() {
+    let (proxy, peer) = (start(), Peer::start().await);
+    let port = proxy.port();
+    let endpoints = [refusing(), peer.address(), refusing()];
+    proxy.serve_http(tcp(port, rule([share(1, Ok(backend(&endpoints)))]))).await;
+    for _ in 0..12 {
+        let mut client = connect(proxy.at(port)).await;
+        passes(&mut client, &mut peer.accept().await, b"hello").await;
+    }
+    assert_eq!(ended(&proxy, "tcp", "unreachable"), 0);
+}
+
+#[tokio::test]
+async fn weights_share_out_connections() {
+    let (proxy, one, two) = (start(), Peer::start().await, Peer::start().await);
+    let port = proxy.port();
+    let shares = [
+        share(3, Ok(backend(&[one.address()]))),
+        share(0, Err(BackendError::NotFound("never".into()))),
+        share(1, Ok(backend(&[two.address()]))),
+    ];
+    proxy.serve_http(tcp(port, rule(shares))).await;
+    let mut counts = [0; 2];
+    for _ in 0..200 {
+        let _client = connect(proxy.at(port)).await;
+        tokio::select! {
+            _ = one.accept() => counts[0] += 1,
+            _ = two.accept() => counts[1] += 1,
+        }
+    }
+    // 150 +- 6 standard deviations.
+    assert!((113..=187).contains(&counts[0]), "{counts:?}");
+}
+
+#[tokio::test]
+async fn a_connection_that_can_go_nowhere_is_closed_and_counted() {
+    let proxy = start();
+    let missing = || Err(BackendError::NotFound("shop/db".into()));
+    let h2 = |mut backend: portcullis_routing::Backend| {
+        backend.protocol = BackendProtocol::Http2;
+        backend
+    };
+    for (end, rule) in [
+        ("no-backend", rule([share(1, missing())])),
+        ("no-backend", rule([share(0, Ok(backend(&[refusing()])))])),
+        ("no-backend", rule([])),
+        ("closed", rule([share(1, Err(BackendError::Closed("auth-url".into())))])),
+        ("no-endpoint", rule([share(1, Ok(backend(&[])))])),
+        ("unreachable", rule([share(1, Ok(h2(backend(&[refusing()]))))])),
+        ("refused-address", rule([share(1, Ok(backend(&["169.254.169.254:80".parse().unwrap()])))])),
+    ] {
+        let (port, before) = (proxy.port(), ended(&proxy, "tcp", end));
+        proxy.serve_http(tcp(port, rule)).await;
+        assert!(is_closed(&mut connect(proxy.at(port)).await).await, "{end}");
+        until(end, || ended(&proxy, "tcp", end) == before + 1).await;
+    }
+    for routes in [streams([]), streams([("db.example.com", to(refusing()))])] {
+        let (port, before) = (proxy.port(), ended(&proxy, "tcp", "no-route"));
+        let table = port_of(PortKey::tcp(port), Protocol::Tcp, [("", TlsMode::None, routes)]);
+        proxy.serve_http(table).await;
+        assert!(is_closed(&mut connect(proxy.at(port)).await).await);
+        until("no-route", || ended(&proxy, "tcp", "no-route") == before + 1).await;
+    }
+}
+
+#[tokio::test]
+async fn a_listener_of_ours_is_no_backend() {
+    let proxy = start();
+    let port = proxy.port();
+    proxy.serve_http(tcp(port, to(proxy.at(port)))).await;
+    assert!(is_closed(&mut connect(proxy.at(port)).await).await);
+    ends(&proxy, "tcp", "refused-address").await;
+}
+
+#[tokio::test]
+async fn streams_outlive_the_tables_that_they_began_with() {
+    let (proxy, old, new) = (start(), Peer::start().await, Peer::start().await);
+    let port = proxy.port();
+    proxy.serve_http(tcp(port, to(old.address()))).await;
+    let mut first = connect(proxy.at(port)).await;
+    let mut first_peer = old.accept().await;
+    proxy.serve_http(tcp(port, to(new.address()))).await;
+    let mut second = connect(proxy.at(port)).await;
+    let mut second_peer = new.accept().await;
+    // Without a route, and then without a listener.
+    let none = port_of(PortKey::tcp(port), Protocol::Tcp, [("", TlsMode::None, streams([]))]);
+    proxy.serve_http(none).await;
+    assert!(is_closed(&mut connect(proxy.at(port)).await).await);
+    proxy.serve_http(Table::default()).await;
+    assert!(TcpStream::connect(proxy.at(port)).await.is_err());
+    for (client, peer) in [(&mut first, &mut first_peer), (&mut second, &mut second_peer)] {
+        passes(client, peer, b"to the backend").await;
+        passes(peer, client, b"to the client").await;
+    }
+    proxy.serve_http(tcp(port, to(old.address()))).await;
+    let mut third = connect(proxy.at(port)).await;
+    passes(&mut third, &mut old.accept().await, b"again").await;
+}
+
+#[tokio::test]
+async fn a_drain_waits_for_streams_up_to_the_ceiling() {
+    let proxy = Arc::new(start());
+    let (mut client, mut peer) = stream(&proxy).await;
+    passes(&mut client, &mut peer, b"before").await;
+    let draining = Arc::clone(&proxy);
+    let draining = tokio::spawn(async move { draining.proxy.drain(Duration::from_secs(3600)).await });
+    proxy.bindings(|bindings| bindings.is_empty()).await;
+    passes(&mut peer, &mut client, b"while it drains").await;
+    assert!(!draining.is_finished());
+    drop((client, peer));
+    within(draining).await.unwrap();
+    ends(&proxy, "tcp", "done").await;
+
+    let proxy = start();
+    let (mut client, mut peer) = stream(&proxy).await;
+    passes(&mut client, &mut peer, b"before").await;
+    within(proxy.proxy.drain(Duration::from_millis(200))).await;
+    assert!(is_closed(&mut client).await && is_closed(&mut peer).await);
+    ends(&proxy, "tcp", "cut").await;
+}
+
+#[tokio::test]
+async fn a_proxy_header_is_read_and_not_passed_on() {
+    let proxy = start_with(|options| options.live.proxy_protocol = vec![("127.0.0.0".parse().unwrap(), 8)]);
+    let (at, peer) = served(&proxy).await;
+    let mut client = connect(at).await;
+    send(&mut client, b"PROXY TCP4 192.0.2.7 192.0.2.1 50000 5432\r\nhello").await;
+    receives(&mut peer.accept().await, b"hello").await;
+    let mut other = connect(at).await;
+    send(&mut other, b"no such header, and then some").await;
+    assert!(is_closed(&mut other).await);
+}
+
+#[tokio::test]
+async fn streams_count_as_connections_and_as_requests_in_flight() {
+    let proxy = start_with(|options| {
+        options.live.connections.port = 2;
+        options.max_requests = 1;
+    });
+    let (at, peer) = served(&proxy).await;
+    let mut first = connect(at).await;
+    let mut first_peer = peer.accept().await;
+    // The limit of requests is over both workers, and found out by one that has more than its share.
+    let mut refused = 0;
+    for _ in 0..8 {
+        let mut more = connect(at).await;
+        tokio::select! {
+            biased;
+            _ = peer.accept() => {}
+            closed = is_closed(&mut more) => refused += u64::from(closed),
+        }
+    }
+    assert!(refused > 0);
+    passes(&mut first, &mut first_peer, b"nobody made room of it").await;
+}
+
+#[tokio::test]
+async fn a_port_may_change_what_it_speaks() {
+    let (proxy, peer) = (start(), Peer::start().await);
+    let port = proxy.port();
+    proxy.serve_http(crate::support::site::Site::of(to(peer.address())).table(port)).await;
+    proxy.serve(tcp(port, to(peer.address())), Certificates::default()).await;
+    let mut client = connect(proxy.at(port)).await;
+    passes(&mut client, &mut peer.accept().await, b"\0 not HTTP").await;
+}
