@@ -42,7 +42,7 @@ func TestConformance(t *testing.T) {
 	cmd := exec.CommandContext(context.WithoutCancel(s.Context()), suite,
 		"-test.run="+run, "-test.v", "-test.parallel=8", "-test.timeout=40m",
 		"--gateway-class="+class.Name,
-		"--conformance-profiles=GATEWAY-HTTP,GATEWAY-GRPC",
+		"--conformance-profiles=GATEWAY-HTTP,GATEWAY-GRPC,GATEWAY-TLS,GATEWAY-TCP,GATEWAY-UDP",
 		"--usable-address=172.19.0.200", "--unusable-address=unusable.example.com",
 		"--organization=portcullis", "--project=portcullis", "--url=https://portcullis.dev", "--version=e2e",
 		"--contact=https://portcullis.dev", "--report-output="+report,
