@@ -104,6 +104,7 @@ async fn every_request_has_one_line_however_it_ends() {
     client.write_all(b"hello").await.unwrap();
     client.shutdown().await.unwrap();
     let mut peer = peer.accept().await.unwrap().0;
+    peer.read_exact(&mut [0; 5]).await.unwrap();
     peer.write_all(b"hi").await.unwrap();
     drop(peer);
     client.read_to_end(&mut Vec::new()).await.unwrap();
