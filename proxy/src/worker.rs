@@ -86,7 +86,7 @@ impl Handle {
                 // to look at it, which is a system call for each request that has to wait.
                 tokio::spawn(clock::run());
                 http1::set_idle_backends(shared.options.upstream_idle_connections);
-                tokio::spawn(sweep());
+                tokio::spawn(sweep(Arc::clone(&shared)));
                 let worker = worker(index, shared, tls, ca_file);
                 let _ = started.send(Ok(()));
                 run(worker, receiver).await;
@@ -118,7 +118,7 @@ impl fmt::Debug for Handle {
     }
 }
 
-fn worker(index: usize, shared: Arc<Shared>, tls: Arc<TlsBase>, ca_file: Option<String>) -> Worker {
+fn worker(index: usize, shared: Arc<Shared>, tls: Arc<TlsBase>, ca_file: Option<String>) -> Arc<Worker> {
     let options = &shared.options;
     let conf = Arc::new(ServerConf {
         ca_file,
@@ -135,22 +135,24 @@ fn worker(index: usize, shared: Arc<Shared>, tls: Arc<TlsBase>, ca_file: Option<
     server_options.allow_connect_method_proxying = true;
     service.server_options = Some(server_options);
     service.h2_options = Some(h2_options());
-    Worker {
+    Arc::new(Worker {
         load: Arc::clone(&shared.loads[index]),
         service: Arc::new(service),
         tls: Arc::new(TlsConfigs::new(tls)),
         limits: Limits::new(options),
         outward: Arc::new(Outward { dialler, mirrors }),
         shared,
-    }
+    })
 }
 
-/// Looks after the idle connections to backends.
-async fn sweep() {
+/// Looks after the idle connections to backends, and after what else the thread keeps.
+async fn sweep(shared: Arc<Shared>) {
     loop {
-        tokio::time::sleep(SWEEP).await;
+        // Before the connections: an endpoint has gone only once nobody keeps it.
+        shared.renew();
         http1::sweep_idle_backends();
         http1::sweep_buffers();
+        tokio::time::sleep(SWEEP).await;
     }
 }
 
@@ -167,7 +169,7 @@ fn h2_options() -> H2Options {
     options
 }
 
-async fn run(worker: Worker, mut commands: mpsc::UnboundedReceiver<Command>) {
+async fn run(worker: Arc<Worker>, mut commands: mpsc::UnboundedReceiver<Command>) {
     let mut open: HashMap<PortKey, Open> = HashMap::new();
     let mut leaving: Vec<Arc<Port>> = Vec::new();
     while let Some(command) = commands.recv().await {
@@ -196,14 +198,14 @@ async fn run(worker: Worker, mut commands: mpsc::UnboundedReceiver<Command>) {
 }
 
 impl Open {
-    fn add(&mut self, socket: TcpListener, worker: &Worker) {
+    fn add(&mut self, socket: TcpListener, worker: &Arc<Worker>) {
         let listener = match tokio::net::TcpListener::from_std(socket) {
             Ok(listener) => listener,
             Err(error) => return error!(%error, "a socket cannot be served"),
         };
         let (stop, stopped) = oneshot::channel();
         let stopped = async move { drop(stopped.await) };
-        let accepting = accept::accept(listener, Arc::clone(&self.port), worker.clone(), stopped);
+        let accepting = accept::accept(listener, Arc::clone(&self.port), Arc::clone(worker), stopped);
         self.sockets.push((stop, tokio::spawn(accepting)));
     }
 
