@@ -39,8 +39,8 @@ use crate::{
     upstream::Dialler,
 };
 
-/// What connections need of their worker thread.
-#[derive(Clone)]
+/// What connections need of their worker thread. They share one, so that none of them counts references that other threads
+/// count, too.
 pub(crate) struct Worker {
     pub(crate) shared: Arc<Shared>,
     pub(crate) load: Arc<Load>,
@@ -187,7 +187,7 @@ impl Drop for Registered<'_> {
 pub(crate) async fn accept(
     listener: TcpListener,
     port: Arc<Port>,
-    worker: Worker,
+    worker: Arc<Worker>,
     stop: impl Future<Output = ()>,
 ) {
     let mut stop = pin!(stop);
@@ -207,7 +207,8 @@ pub(crate) async fn accept(
                 pause = Pause::default();
                 match worker.shared.admission.enter(&port, &worker.load).await {
                     Ok(admitted) => {
-                        tokio::spawn(connection(tcp, peer, Arc::clone(&port), worker.clone(), admitted));
+                        let (port, worker) = (Arc::clone(&port), Arc::clone(&worker));
+                        tokio::spawn(connection(tcp, peer, port, worker, admitted));
                     }
                     Err(limit) => debug!(port = %port.key, %peer, ?limit, "connection refused"),
                 }
@@ -239,7 +240,13 @@ impl Pause {
     }
 }
 
-async fn connection(tcp: TcpStream, peer: SocketAddr, port: Arc<Port>, worker: Worker, admitted: Admitted) {
+async fn connection(
+    tcp: TcpStream,
+    peer: SocketAddr,
+    port: Arc<Port>,
+    worker: Arc<Worker>,
+    admitted: Admitted,
+) {
     let held = Arc::clone(admitted.held());
     let serving = async {
         if let Err(error) = serve(admitted, tcp, peer, &port, &worker).await {
@@ -267,7 +274,7 @@ async fn serve(
     mut tcp: TcpStream,
     peer: SocketAddr,
     port: &Port,
-    worker: &Worker,
+    worker: &Arc<Worker>,
 ) -> Result<(), ConnectionError> {
     let (peer, local) = addresses(&mut tcp, peer, worker).await?;
     // The address of a trusted proxy stands for many clients.

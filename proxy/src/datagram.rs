@@ -47,7 +47,7 @@ pub(crate) struct Listening {
     socket: UdpSocket,
     kind: Kind,
     port: Arc<Port>,
-    worker: Worker,
+    worker: Arc<Worker>,
     /// Of the task that reads the socket.
     held: Arc<Held>,
     flows: Mutex<HashMap<Key, Known>>,
@@ -79,7 +79,7 @@ const WAITING_BYTES: usize = 16 << 10;
 pub(crate) async fn serve(
     socket: std::net::UdpSocket,
     port: Arc<Port>,
-    worker: Worker,
+    worker: Arc<Worker>,
     stop: impl Future<Output = ()>,
 ) {
     let held = Arc::new(Held::new());
@@ -104,7 +104,7 @@ impl Listening {
     fn new(
         socket: std::net::UdpSocket,
         port: &Arc<Port>,
-        worker: Worker,
+        worker: Arc<Worker>,
         held: &Arc<Held>,
     ) -> io::Result<Self> {
         let socket = UdpSocket::from_std(socket)?;
@@ -171,7 +171,7 @@ impl Listening {
 
     /// Begins a flow with its first datagram; not to the endpoint that was tried before, if there is another.
     fn begin(self: &Arc<Self>, key: Key, first: &[u8], tried: Option<SocketAddr>) -> Result<(), Dropped> {
-        let Worker { shared, load, outward, .. } = &self.worker;
+        let Worker { shared, load, outward, .. } = &*self.worker;
         if key.client.port() == 0 || outward.dialler.is_ours(Transport::Udp, key.client) {
             return Err(Dropped::Source);
         }

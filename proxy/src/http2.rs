@@ -36,7 +36,7 @@ use crate::{
 
 /// Serves HTTP/2 until either side closes the connection, or it has been without a stream for too long.
 pub(crate) async fn serve(
-    worker: &Worker,
+    worker: &Arc<Worker>,
     mut down: Box<DownIo>,
     conn: Arc<ConnInfo>,
     port: &Port,
@@ -45,7 +45,7 @@ pub(crate) async fn serve(
     down.begin_h2();
     let streams = Arc::new(Streams::new(held));
     let connection = Connection {
-        worker: worker.clone(),
+        worker: Arc::clone(worker),
         conn,
         streams: Arc::clone(&streams),
         digest: Arc::default(),
@@ -57,7 +57,7 @@ pub(crate) async fn serve(
 
 /// What the tasks of a connection's streams share.
 struct Connection {
-    worker: Worker,
+    worker: Arc<Worker>,
     conn: Arc<ConnInfo>,
     streams: Arc<Streams>,
     /// pingora requires one. It is empty: `conn` describes the connection.

@@ -1,15 +1,17 @@
 //! What all worker threads have in common.
 
 use std::{
+    cell::RefCell,
     net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
+    thread::LocalKey,
 };
 
-use arc_swap::ArcSwap;
-use portcullis_routing::Table;
+use arc_swap::{ArcSwap, Cache};
+use portcullis_routing::{self as routing, Table};
 use portcullis_tls::Certificates;
 
 use crate::{
@@ -25,8 +27,8 @@ use crate::{
 /// What all worker threads have in common.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    /// The table of requests that begin now.
-    pub(crate) table: ArcSwap<Table>,
+    /// The table of requests that begin now. They read it by [`Self::with_table`].
+    pub(crate) table: Arc<ArcSwap<Table>>,
     /// The certificates of connections that begin now.
     pub(crate) certificates: ArcSwap<Certificates>,
     /// What does not change.
@@ -39,8 +41,8 @@ pub(crate) struct Shared {
     pub(crate) backend_tls: ClientConfigs,
     /// The connections of our own carrier to backends.
     pub(crate) backend_connections: Connections,
-    /// What backends must not be.
-    pub(crate) own: ArcSwap<Own>,
+    /// What backends must not be. Requests read it by [`Self::with_own`].
+    pub(crate) own: Arc<ArcSwap<Own>>,
     /// Addresses of backends that were refused.
     pub(crate) refusals: Refusals,
     /// Handshakes that failed, by [`HandshakeError::reason`].
@@ -53,6 +55,14 @@ pub(crate) struct Shared {
     pub(crate) admission: Arc<Admission>,
     /// One for each worker thread.
     pub(crate) loads: Box<[Arc<Load>]>,
+}
+
+/// A thread's own reference to a value that is replaced as a whole. Reading it writes nothing that other threads see.
+type Cached<T> = RefCell<Option<Cache<Arc<ArcSwap<T>>, Arc<T>>>>;
+
+thread_local! {
+    static TABLE: Cached<Table> = const { RefCell::new(None) };
+    static OWN: Cached<Own> = const { RefCell::new(None) };
 }
 
 /// What one worker thread is doing. Counted for each thread apart, so that no request waits for another core's
@@ -87,7 +97,7 @@ impl Shared {
     pub(crate) fn new(options: Options) -> Arc<Self> {
         let loads = (0..options.workers.max(1)).map(|_| Arc::default()).collect();
         Arc::new(Self {
-            table: ArcSwap::from_pointee(Table::default()),
+            table: Arc::default(),
             certificates: ArcSwap::from_pointee(Certificates::default()),
             admission: Admission::new(options.live.connections),
             trusts: AtomicBool::new(!options.live.trusted.is_empty()),
@@ -96,12 +106,30 @@ impl Shared {
             options,
             backend_tls: ClientConfigs::default(),
             backend_connections: Connections::new(),
-            own: ArcSwap::default(),
+            own: Arc::default(),
             refusals: Refusals::default(),
             failed_handshakes: Default::default(),
             draining: AtomicBool::new(false),
             loads,
         })
+    }
+
+    /// Reads the table that is served now.
+    pub(crate) fn with_table<R>(&self, read: impl FnOnce(&Table) -> R) -> R {
+        with_cached(&TABLE, &self.table, read)
+    }
+
+    /// Reads what backends must not be.
+    pub(crate) fn with_own<R>(&self, read: impl FnOnce(&Own) -> R) -> R {
+        with_cached(&OWN, &self.own, read)
+    }
+
+    /// Lets go of what this thread keeps for its requests and is no longer in use. Called from time to time by threads that
+    /// serve requests, which may be idle.
+    pub(crate) fn renew(&self) {
+        routing::renew_rules();
+        self.with_table(|_| ());
+        self.with_own(|_| ());
     }
 
     /// Changes the options that can change.
@@ -147,6 +175,21 @@ impl Shared {
     pub(crate) fn connections(&self) -> usize {
         self.loads.iter().map(|load| load.connections.load(Ordering::Relaxed)).sum()
     }
+}
+
+fn with_cached<T, R>(
+    cached: &'static LocalKey<Cached<T>>,
+    value: &Arc<ArcSwap<T>>,
+    read: impl FnOnce(&T) -> R,
+) -> R {
+    cached.with_borrow_mut(|cached| {
+        // A thread serves one proxy, but those of tests may ask several.
+        let cache = match cached {
+            Some(cache) if std::ptr::eq(cache.arc_swap(), &**value) => cache,
+            _ => cached.insert(Cache::new(Arc::clone(value))),
+        };
+        read(cache.load())
+    })
 }
 
 impl Load {

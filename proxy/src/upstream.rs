@@ -8,9 +8,14 @@ pub(crate) mod peer;
 pub(crate) mod refusals;
 pub(crate) mod tls;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Weak},
+};
 
-use portcullis_routing::{Backend, Endpoint, Endpoints, PortKey, Rejection, RouteKind, Transport};
+use portcullis_routing::{
+    Backend, Endpoint, Endpoints, PortKey, Rejection, RouteKind, Transport, backend::InFlight,
+};
 
 use crate::{random, shared::Shared};
 use dial::{Origin, Permitted, Policy, Refusal};
@@ -26,8 +31,9 @@ pub(crate) struct Dialler {
 /// An endpoint that was chosen, and whether others are left.
 #[derive(Debug)]
 pub(crate) struct Choice {
-    pub(crate) endpoint: Arc<Endpoint>,
-    /// Its address.
+    /// Counts the request at the endpoint.
+    pub(crate) in_flight: InFlight,
+    /// The endpoint's address.
     pub(crate) address: Permitted,
     /// Whether an endpoint is neither this one nor one of those tried before.
     pub(crate) others: bool,
@@ -119,6 +125,16 @@ impl Dialler {
         })
     }
 
+    /// The endpoint of a backend that has this address, unless it has gone.
+    pub(crate) fn endpoint(&self, backend: &Backend, address: SocketAddr) -> Weak<Endpoint> {
+        let of = |endpoints: &Endpoints| endpoints.find(address).map(Arc::downgrade);
+        let found = match &**backend.endpoints.load() {
+            Endpoints::Name { host, port } => self.names.known(host, *port).and_then(|known| of(&known)),
+            endpoints => of(endpoints),
+        };
+        found.unwrap_or_default()
+    }
+
     async fn choose_by_name(
         &self,
         transport: Transport,
@@ -137,18 +153,21 @@ impl Dialler {
     }
 
     fn with_policy<T>(&self, transport: Transport, ask: impl FnOnce(&Policy<'_>) -> T) -> T {
-        let Shared { options, own, table, .. } = &*self.shared;
+        let Shared { options, .. } = &*self.shared;
         let listens = |address: SocketAddr| {
             let is_ours = |ip| dial::is_bound_by(address, SocketAddr::new(ip, address.port()));
+            let port = PortKey { transport, number: address.port() };
             options.bind.iter().any(|ip| is_ours(*ip))
-                && table.load().ports.contains_key(&PortKey { transport, number: address.port() })
+                && self.shared.with_table(|table| table.ports.contains_key(&port))
         };
-        ask(&Policy {
-            local: options.local_backends,
-            names: options.external_names,
-            own: &own.load(),
-            cluster: &options.cluster_addresses,
-            listens: &listens,
+        self.shared.with_own(|own| {
+            ask(&Policy {
+                local: options.local_backends,
+                names: options.external_names,
+                own,
+                cluster: &options.cluster_addresses,
+                listens: &listens,
+            })
         })
     }
 }
@@ -163,8 +182,8 @@ struct Outcome {
 
 fn choose(endpoints: &Endpoints, tried: &[SocketAddr], policy: &Policy<'_>, origin: Origin<'_>) -> Outcome {
     let Some(endpoint) = endpoints.pick(random::number(), tried) else { return Outcome::default() };
-    let choose = |from: &Endpoints, endpoint: &Arc<Endpoint>, address| {
-        Some(Choice { endpoint: Arc::clone(endpoint), address, others: others(from, endpoint, tried) })
+    let choose = |from: &Endpoints, endpoint: &Endpoint, address| {
+        Some(Choice { in_flight: endpoint.begin(), address, others: others(from, endpoint, tried) })
     };
     match policy.check(endpoint.address, origin) {
         Ok(address) => Outcome { choice: choose(endpoints, endpoint, address), refused: None },

@@ -98,7 +98,7 @@ impl Handle {
                 tokio::spawn(clock::run());
                 stream::set_pipes(shared.options.pipes);
                 http1::set_idle_backends(shared.options.upstream_idle_connections);
-                tokio::spawn(sweep());
+                tokio::spawn(sweep(Arc::clone(&shared)));
                 let worker = worker(index, shared, tls, ca_file);
                 let _ = started.send(Ok(()));
                 run(worker, receiver).await;
@@ -130,7 +130,7 @@ impl fmt::Debug for Handle {
     }
 }
 
-fn worker(index: usize, shared: Arc<Shared>, tls: Arc<TlsBase>, ca_file: Option<String>) -> Worker {
+fn worker(index: usize, shared: Arc<Shared>, tls: Arc<TlsBase>, ca_file: Option<String>) -> Arc<Worker> {
     let options = &shared.options;
     let conf = Arc::new(ServerConf {
         ca_file,
@@ -147,22 +147,24 @@ fn worker(index: usize, shared: Arc<Shared>, tls: Arc<TlsBase>, ca_file: Option<
     server_options.allow_connect_method_proxying = true;
     service.server_options = Some(server_options);
     service.h2_options = Some(h2_options());
-    Worker {
+    Arc::new(Worker {
         load: Arc::clone(&shared.loads[index]),
         service: Arc::new(service),
         tls: Arc::new(TlsConfigs::new(tls)),
         limits: Limits::new(options),
         outward: Arc::new(Outward { dialler, mirrors }),
         shared,
-    }
+    })
 }
 
-/// Looks after the idle connections to backends.
-async fn sweep() {
+/// Looks after the idle connections to backends, and after what else the thread keeps.
+async fn sweep(shared: Arc<Shared>) {
     loop {
-        tokio::time::sleep(SWEEP).await;
+        // Before the connections: an endpoint has gone only once nobody keeps it.
+        shared.renew();
         http1::sweep_idle_backends();
         http1::sweep_buffers();
+        tokio::time::sleep(SWEEP).await;
     }
 }
 
@@ -179,7 +181,7 @@ fn h2_options() -> H2Options {
     options
 }
 
-async fn run(worker: Worker, mut commands: mpsc::UnboundedReceiver<Command>) {
+async fn run(worker: Arc<Worker>, mut commands: mpsc::UnboundedReceiver<Command>) {
     let mut open: HashMap<PortKey, Open> = HashMap::new();
     let mut leaving: Vec<Leaving> = Vec::new();
     while let Some(command) = commands.recv().await {
@@ -229,10 +231,10 @@ async fn end(leaving: Vec<Leaving>) {
 }
 
 impl Open {
-    fn add(&mut self, socket: Socket, worker: &Worker) {
+    fn add(&mut self, socket: Socket, worker: &Arc<Worker>) {
         let (stop, stopped) = oneshot::channel();
         let stopped = async move { drop(stopped.await) };
-        let (port, worker) = (Arc::clone(&self.port), worker.clone());
+        let (port, worker) = (Arc::clone(&self.port), Arc::clone(worker));
         let task = match socket {
             Socket::Tcp(socket) => match tokio::net::TcpListener::from_std(socket) {
                 Ok(listener) => tokio::spawn(accept::accept(listener, port, worker, stopped)),

@@ -1,15 +1,14 @@
 //! Backends and their endpoints: who answers a rule's requests.
 
-use std::{
-    fmt,
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
-};
+mod in_flight;
+
+use std::{fmt, net::SocketAddr, sync::Arc};
 
 use arc_swap::ArcSwap;
+
+pub use in_flight::InFlight;
+
+use in_flight::Number;
 
 use crate::{PortKey, Rejection, Steps, Transport};
 
@@ -167,7 +166,7 @@ pub enum Endpoints {
 pub struct Endpoint {
     /// Where it listens.
     pub address: SocketAddr,
-    in_flight: AtomicU32,
+    number: Number,
 }
 
 impl BackendError {
@@ -290,6 +289,14 @@ fn carry_over_few(known: &[Arc<Endpoint>], addresses: &[SocketAddr]) -> Box<[Arc
 }
 
 impl Endpoints {
+    /// The endpoint with this address, if it is one of them.
+    pub fn find(&self, address: SocketAddr) -> Option<&Arc<Endpoint>> {
+        match self {
+            Self::Addresses(endpoints) => endpoints.iter().find(|endpoint| endpoint.address == address),
+            Self::Name { .. } => None,
+        }
+    }
+
     /// One of the addresses, as [`pick`] chooses; `None` where there is none, and for a DNS name, whose
     /// addresses somebody else looks up.
     pub fn pick(&self, random: u64, avoid: &[SocketAddr]) -> Option<&Arc<Endpoint>> {
@@ -300,7 +307,7 @@ impl Endpoints {
     }
 }
 
-/// Chooses an endpoint by the power of two choices: of two at random, the one with fewer requests in flight.
+/// Chooses an endpoint by the power of two choices: of two at random, the one with fewer requests of this thread in flight.
 /// Those in `avoid` (tried before for this request) are left out as long as there is another.
 ///
 /// `random` is uniformly random over all of `u64`.
@@ -336,41 +343,23 @@ fn two_of(len: usize, random: u64) -> Option<(usize, usize)> {
 }
 
 fn less_loaded<'e>(a: &'e Arc<Endpoint>, b: &'e Arc<Endpoint>) -> &'e Arc<Endpoint> {
-    if b.in_flight() < a.in_flight() { b } else { a }
+    if b.number.own() < a.number.own() { b } else { a }
 }
 
 impl Endpoint {
     /// An endpoint of which nothing is known yet.
     pub fn new(address: SocketAddr) -> Self {
-        Self { address, in_flight: AtomicU32::new(0) }
+        Self { address, number: Number::new() }
     }
 
-    /// Requests that are with it now.
+    /// Requests of all threads that are with it now. For metrics: it takes a lock and reads what other threads write.
     pub fn in_flight(&self) -> u32 {
-        self.in_flight.load(Ordering::Relaxed)
+        self.number.sum()
     }
 
-    /// Counts a request as in flight until the guard is dropped.
-    pub fn begin(self: Arc<Self>) -> InFlight {
-        self.in_flight.fetch_add(1, Ordering::Relaxed);
-        InFlight(self)
-    }
-}
-
-/// A request that is with an endpoint.
-#[derive(Debug)]
-pub struct InFlight(Arc<Endpoint>);
-
-impl InFlight {
-    /// The endpoint that the request is with.
-    pub fn endpoint(&self) -> &Arc<Endpoint> {
-        &self.0
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    /// Counts a request of this thread as in flight until the guard is dropped.
+    pub fn begin(&self) -> InFlight {
+        InFlight::begin(self.address, &self.number)
     }
 }
 

@@ -11,6 +11,7 @@
 
 mod answer;
 mod forward;
+mod held;
 pub(crate) mod trace;
 
 use std::{fmt, sync::Arc};
@@ -19,6 +20,7 @@ use http::{HeaderValue, Method};
 
 pub use answer::Answer;
 pub use forward::{Attempts, Carrier, Forward, OnAnswer, Route};
+pub use held::renew_rules;
 
 use self::trace::Trace;
 use crate::{

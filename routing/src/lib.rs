@@ -31,7 +31,7 @@ pub use backend::{
     Backend, BackendError, BackendKey, BackendProtocol, BackendTls, Backends, Endpoint, EndpointPool,
     Endpoints, Verify, WeightedBackend,
 };
-pub use decide::{Answer, Carrier, Connection, Decision, Request, Route, decide, resume};
+pub use decide::{Answer, Carrier, Connection, Decision, Request, Route, decide, renew_rules, resume};
 pub use explain::{Explanation, explain};
 pub use headers::{Headers, HeadersMut};
 pub use host::{HostMap, HostPattern, InvalidHost};

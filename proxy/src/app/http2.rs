@@ -22,7 +22,7 @@ use crate::{
 
 /// Serves HTTP/2 until either side ends it, or it has been without a stream for too long.
 pub(crate) async fn serve(
-    worker: &Worker,
+    worker: &Arc<Worker>,
     mut down: Box<DownIo>,
     conn: Arc<ConnInfo>,
     port: &Port,
@@ -30,7 +30,7 @@ pub(crate) async fn serve(
 ) {
     down.begin_h2();
     let (limits, streams) = (worker.limits, Arc::new(Streams::new(held)));
-    let app = H2App { worker: worker.clone(), conn, streams: Arc::clone(&streams) };
+    let app = H2App { worker: Arc::clone(worker), conn, streams: Arc::clone(&streams) };
     let _over = streams.until_dropped();
     let (app, shutdown) = (Arc::new(app), port.shutdown());
     let serving = async { drop(app.process_new(down, &shutdown).await) };
@@ -48,7 +48,7 @@ pub(crate) async fn carry_stream<T>(
 
 /// One HTTP/2 connection. Pingora runs each stream as a task of its own.
 struct H2App {
-    worker: Worker,
+    worker: Arc<Worker>,
     conn: Arc<ConnInfo>,
     streams: Arc<Streams>,
 }

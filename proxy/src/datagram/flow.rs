@@ -82,7 +82,7 @@ impl Flow {
             key,
             socket: UdpSocket::from_std(socket.into())?,
             kind: Kind::of_backend(address),
-            endpoint: choice.endpoint.begin(),
+            endpoint: choice.in_flight,
             backend: Arc::clone(backend),
             seen: Mutex::new(Arc::clone(&backend.endpoints.load())),
             watch: Watch::new(),
@@ -95,7 +95,7 @@ impl Flow {
     }
 
     fn address(&self) -> SocketAddr {
-        self.endpoint.endpoint().address
+        self.endpoint.address()
     }
 
     /// Sends a datagram of the client to the endpoint.

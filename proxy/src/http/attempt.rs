@@ -98,7 +98,7 @@ pub(crate) async fn next(dialler: &Dialler, context: &mut Context) -> Result<Nex
     }
     let (again, fresh) = (mem::take(&mut context.attempts.again), mem::take(&mut context.attempts.fresh));
     if !again && let Some(before) = context.attempts.endpoint.take() {
-        context.attempts.tried.push(before.endpoint().address);
+        context.attempts.tried.push(before.address());
     }
     context.attempts.interim = false;
     // Of an attempt that another one follows.
@@ -106,7 +106,7 @@ pub(crate) async fn next(dialler: &Dialler, context: &mut Context) -> Result<Nex
     let Some(route) = &context.route else { return Err(NO_BACKEND) };
     let (Some(backend), kind) = (route.backend(), route.rule().route.kind) else { return Err(NO_BACKEND) };
     let address = match &context.attempts.endpoint {
-        Some(same) => dialler.permit(backend, kind, same.endpoint().address),
+        Some(same) => dialler.permit(backend, kind, same.address()),
         None => choose(backend, kind, dialler, &mut context.attempts).await,
     };
     Ok(Next { address: address.map_err(NoEndpoint::rejection)?, fresh })
@@ -122,7 +122,7 @@ async fn choose(
     let choice = dialler.choose(backend, kind, &attempts.tried).await?;
     attempts.begun += 1;
     attempts.others = choice.others;
-    attempts.endpoint = Some(choice.endpoint.begin());
+    attempts.endpoint = Some(choice.in_flight);
     Ok(choice.address)
 }
 

@@ -159,7 +159,7 @@ impl Context {
                 bytes,
                 rule: self.rule(),
                 backend: self.backend().map(|backend| &backend.key),
-                endpoint: self.attempts.endpoint.as_ref().map(|guard| guard.endpoint().address),
+                endpoint: self.attempts.endpoint.as_ref().map(InFlight::address),
                 attempts: self.attempts.begun,
                 rejection: self.rejection,
                 aborted,

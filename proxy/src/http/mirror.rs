@@ -36,7 +36,7 @@ use crate::{
     refusal::MAX_FIELDS,
     shared::Shared,
     upstream::{
-        Dialler, NoEndpoint,
+        Choice, Dialler, NoEndpoint,
         peer::{Attempt, peer},
     },
 };
@@ -139,8 +139,7 @@ impl Mirrors {
                 return Error::e_explain(ErrorType::ConnectNoRoute, "no endpoint");
             }
         };
-        let address = choice.address;
-        let _in_flight = choice.endpoint.begin();
+        let Choice { address, in_flight: _in_flight, .. } = choice;
         let peer = peer(
             backend,
             &Attempt {

@@ -71,7 +71,6 @@ pub(crate) fn decide(
     }
     let host = host.map_err(bad)?;
 
-    let table = shared.table.load();
     let request = Request {
         method: &head.method,
         host: &host.name,
@@ -81,11 +80,12 @@ pub(crate) fn decide(
     };
     let scheme = forwarded::scheme(head, context);
     let connection = connection(&context.conn, scheme);
-    let decision = match routing::decide(&table, request, connection, random::number()) {
+    let decide = |table: &_| match routing::decide(table, request, connection, random::number()) {
         Decision::Forward(forward) => Ok(forward),
         Decision::Answer(answer) => Err(answer),
         Decision::Ask(check, _) => match *check {},
     };
+    let decision = shared.with_table(decide);
     match decision {
         Ok(forward) => {
             context.deadline = forward.route.rule().timeouts.request.map(|limit| Instant::now() + limit);

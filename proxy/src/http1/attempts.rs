@@ -129,8 +129,8 @@ pub(super) async fn carry(
             client.attempt(context, &mut connection, &mut head, deadline).await;
         let broken = match end {
             Ok(Done { reuse, keep_alive }) => {
-                if let (Some(limit), Some(endpoint)) = (reuse, &context.attempts.endpoint) {
-                    pool::give_back(identity, endpoint.endpoint(), connection, limit);
+                if let Some(limit) = reuse {
+                    pool::give_back(identity, connection, limit);
                 }
                 return End::Answered { keep_alive, content };
             }
@@ -182,8 +182,10 @@ impl Attempt {
         }
         let limit = worker.shared.options.connect_timeout;
         let limit = left.map_or(limit, |left| left.min(limit));
+        let endpoint = worker.outward.dialler.endpoint(backend, identity.address);
         // Boxed, so that requests that find a pooled connection do not pay for the future's size.
-        let connected = Box::pin(backend::connect(next.address, backend, &worker.shared, limit)).await;
+        let connected =
+            Box::pin(backend::connect(next.address, endpoint, backend, &worker.shared, limit)).await;
         match connected {
             Ok(connection) => Ok(Self { connection, identity, reused: false, deadline }),
             Err(error) => {

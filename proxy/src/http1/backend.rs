@@ -6,13 +6,13 @@ use std::{
     io::IoSlice,
     os::fd::{AsRawFd, RawFd},
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Weak},
     task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
 use foldhash::HashMap;
-use portcullis_routing::{Backend, BackendTls};
+use portcullis_routing::{Backend, BackendTls, Endpoint};
 use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -30,6 +30,8 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) stream: Stream,
+    /// Whether its endpoint is still there; where it has gone, the connection is not kept.
+    pub(super) endpoint: Weak<Endpoint>,
     _open: Open,
 }
 
@@ -87,12 +89,13 @@ impl TlsId {
     }
 }
 
-/// Connects to a backend. `limit` holds for the TCP handshake, and again for the TLS handshake.
+/// Connects to an endpoint of a backend. `limit` holds for the TCP handshake, and again for the TLS handshake.
 ///
 /// # Errors
 /// If there is no connection.
 pub(super) async fn connect(
     address: Permitted,
+    endpoint: Weak<Endpoint>,
     backend: &Backend,
     shared: &Shared,
     limit: Duration,
@@ -101,16 +104,16 @@ pub(super) async fn connect(
     let tcp = timeout(limit, TcpStream::connect(address.address())).await.map_err(late)??;
     tcp.set_nodelay(true)?;
     let open = shared.backend_connections.open(&backend.key);
-    let Some(tls) = &backend.tls else { return Ok(Connection::new(Stream::Plain(tcp), open)) };
+    let Some(tls) = &backend.tls else { return Ok(Connection::new(Stream::Plain(tcp), endpoint, open)) };
     let name = ServerName::try_from(tls.server_name.to_string()).map_err(|_| ConnectError::ServerName)?;
     let config: Arc<ClientConfig> = shared.backend_tls.of(tls.verify);
     let stream = timeout(limit, TlsConnector::from(config).connect(name, tcp)).await.map_err(late)??;
-    Ok(Connection::new(Stream::Tls(Box::new(stream)), open))
+    Ok(Connection::new(Stream::Tls(Box::new(stream)), endpoint, open))
 }
 
 impl Connection {
-    pub(super) fn new(stream: Stream, open: Open) -> Self {
-        Self { stream, _open: open }
+    pub(super) fn new(stream: Stream, endpoint: Weak<Endpoint>, open: Open) -> Self {
+        Self { stream, endpoint, _open: open }
     }
 
     /// Reads into `room`; 0 bytes are the end of the connection.

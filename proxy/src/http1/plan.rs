@@ -191,8 +191,7 @@ fn by_table(
     };
     let request =
         Request { method: &head.method, host: &host.name, asked, headers: head, upgrade: context.upgrade };
-    let table = shared.table.load();
-    match routing::decide(&table, request, connection, random::number()) {
+    shared.with_table(|table| match routing::decide(table, request, connection, random::number()) {
         Decision::Forward(forward) => {
             let timeouts = forward.route.rule().timeouts;
             context.deadline = timeouts.request.map(|limit| Instant::now() + limit);
@@ -206,7 +205,7 @@ fn by_table(
             Err(answer)
         }
         Decision::Ask(check, _) => match *check {},
-    }
+    })
 }
 
 /// The scheme that the client used; that of the trusted proxy's word, if one is in between.

@@ -3,15 +3,9 @@
 //! The connection that was used last is lent first, so that those that are not needed grow old. A connection is closed after
 //! a minute, when its backend closes it, when its endpoint is removed, and when there are too many.
 
-use std::{
-    cell::RefCell,
-    net::SocketAddr,
-    sync::{Arc, Weak},
-    time::Duration,
-};
+use std::{cell::RefCell, net::SocketAddr, time::Duration};
 
 use foldhash::{HashMap, HashMapExt as _};
-use portcullis_routing::Endpoint;
 
 use super::backend::{Connection, TlsId};
 use crate::{
@@ -36,10 +30,8 @@ struct Idle {
 }
 
 /// The idle connections with one identity.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Stack {
-    /// The connections are closed once this endpoint has been removed.
-    endpoint: Weak<Endpoint>,
     /// In the order of their last use.
     idle: Vec<Idle>,
 }
@@ -85,13 +77,8 @@ pub(super) fn take(identity: &Identity, once: bool) -> Option<Connection> {
 }
 
 /// Puts a connection into the pool after a request. `keep_alive`: how long the backend says that it keeps it idle.
-pub(super) fn give_back(
-    identity: Identity,
-    endpoint: &Arc<Endpoint>,
-    connection: Connection,
-    keep_alive: Option<Duration>,
-) {
-    POOL.with_borrow_mut(|pool| pool.give_back(identity, endpoint, connection, keep_alive));
+pub(super) fn give_back(identity: Identity, connection: Connection, keep_alive: Option<Duration>) {
+    POOL.with_borrow_mut(|pool| pool.give_back(identity, connection, keep_alive));
 }
 
 impl Pool {
@@ -112,32 +99,22 @@ impl Pool {
         None
     }
 
-    fn give_back(
-        &mut self,
-        identity: Identity,
-        endpoint: &Arc<Endpoint>,
-        connection: Connection,
-        keep_alive: Option<Duration>,
-    ) {
+    fn give_back(&mut self, identity: Identity, connection: Connection, keep_alive: Option<Duration>) {
         if self.len >= self.most {
             self.make_room();
         }
         let good_for = Ticks::within(keep_alive.map_or(MAX_IDLE, |limit| limit.min(MAX_IDLE)));
         let idle = Idle { connection, since: clock::now(), good_for };
-        let stack = self
-            .stacks
-            .entry(identity)
-            .or_insert_with(|| Stack { endpoint: Arc::downgrade(endpoint), idle: Vec::new() });
-        if stack.endpoint.as_ptr() != Arc::as_ptr(endpoint) {
-            stack.endpoint = Arc::downgrade(endpoint);
-        }
-        stack.idle.push(idle);
+        self.stacks.entry(identity).or_default().idle.push(idle);
         self.len += 1;
     }
 
     fn sweep(&mut self) {
         let limit = Ticks::of(KEPT);
-        self.retain(|idle| !idle.since.is_past(limit) && idle.connection.is_quiet());
+        self.retain(|idle| {
+            let has_endpoint = idle.connection.endpoint.strong_count() > 0;
+            has_endpoint && !idle.since.is_past(limit) && idle.connection.is_quiet()
+        });
     }
 
     /// Closes the oldest ones.
@@ -158,10 +135,7 @@ impl Pool {
     fn retain(&mut self, mut stays: impl FnMut(&mut Idle) -> bool) {
         for stack in self.stacks.values_mut() {
             let before = stack.idle.len();
-            match stack.endpoint.strong_count() {
-                0 => stack.idle.clear(),
-                _ => stack.idle.retain_mut(&mut stays),
-            }
+            stack.idle.retain_mut(&mut stays);
             self.len -= before - stack.idle.len();
         }
         self.stacks.retain(|_, stack| !stack.idle.is_empty());
@@ -170,7 +144,9 @@ impl Pool {
 
 #[cfg(test)]
 mod tests {
-    use portcullis_routing::{BackendKey, PortKey};
+    use std::sync::Arc;
+
+    use portcullis_routing::{BackendKey, Endpoint, PortKey};
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
@@ -199,9 +175,13 @@ mod tests {
                 tokio::join!(TcpStream::connect(self.endpoint.address), self.listener.accept());
             let backend =
                 BackendKey { namespace: "test".into(), service: "backend".into(), port: PortKey::tcp(80) };
-            let connection = Connection::new(Stream::Plain(ours.unwrap()), Connections::new().open(&backend));
+            let connection = Connection::new(
+                Stream::Plain(ours.unwrap()),
+                Arc::downgrade(&self.endpoint),
+                Connections::new().open(&backend),
+            );
             let keep_alive = keep_alive.map(Duration::from_secs);
-            self.pool.give_back(self.identity(), &self.endpoint, connection, keep_alive);
+            self.pool.give_back(self.identity(), connection, keep_alive);
             theirs.unwrap().0
         }
 
@@ -254,7 +234,7 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(good)).await;
             let connection = rig.take(true).expect("good");
             let limit = keep_alive.map(Duration::from_secs);
-            rig.pool.give_back(rig.identity(), &rig.endpoint, connection, limit);
+            rig.pool.give_back(rig.identity(), connection, limit);
             tokio::time::sleep(Duration::from_millis(bad)).await;
             assert!(rig.take(true).is_none(), "{keep_alive:?}");
             assert!(rig.take(false).is_some(), "{keep_alive:?}: good for others");

@@ -49,8 +49,7 @@ pub(super) async fn connect(worker: &Worker, record: &mut Record<'_>) -> Result<
     let mut tried: Vec<SocketAddr> = Vec::new();
     loop {
         let choice = worker.outward.dialler.choose(&backend, rule.route.kind, &tried).await;
-        let Choice { endpoint, address, others } = choice.map_err(|none| none.rejection())?;
-        let in_flight = endpoint.begin();
+        let Choice { in_flight, address, others } = choice.map_err(|none| none.rejection())?;
         record.attempts += 1;
         record.endpoint = Some(address.address());
         let failure = match connect_to(address, &backend, &worker.shared).await {

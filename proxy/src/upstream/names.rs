@@ -67,7 +67,12 @@ impl Names {
             (true, false) => name.refresh_behind(self.source, host, port),
             (false, false) => name.look_up(self.source, host, port).await,
         }
-        name.state().0.then(|| Arc::clone(&name.endpoints.load()))
+        name.found()
+    }
+
+    /// The endpoints of a name as far as they are known now.
+    pub(crate) fn known(&self, host: &str, port: u16) -> Option<Arc<Endpoints>> {
+        self.name(host, port).found()
     }
 
     fn name(&self, host: &str, port: u16) -> Arc<Name> {
@@ -94,6 +99,10 @@ impl Name {
     fn state(&self) -> (bool, bool) {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         (state.found, Instant::now() < state.until)
+    }
+
+    fn found(&self) -> Option<Arc<Endpoints>> {
+        self.state().0.then(|| Arc::clone(&self.endpoints.load()))
     }
 
     fn refresh_behind(self: &Arc<Self>, source: Source, host: &str, port: u16) {

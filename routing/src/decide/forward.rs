@@ -2,6 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
+use super::held::Held;
 use crate::{
     Backend, BackendProtocol, Headers, Rule, Step, WeightedBackend,
     step::{AnswerEdits, Cors, Mirror, RequestEdits, StepEdits, UrlRewrite},
@@ -49,7 +50,7 @@ impl fmt::Display for Carrier {
 /// The rule that takes a request, and which of its backends.
 #[derive(Debug)]
 pub struct Route {
-    rule: Arc<Rule>,
+    rule: Arc<Held>,
     /// The index of the backend in the rule; the number of backends if none was chosen.
     choice: usize,
 }
@@ -75,7 +76,7 @@ pub enum OnAnswer {
 impl Route {
     /// A rule that takes a request, and the place of one of its backends where one was chosen.
     pub(crate) fn new(rule: &Arc<Rule>, choice: Option<usize>) -> Self {
-        Self { rule: Arc::clone(rule), choice: choice.unwrap_or(usize::MAX) }
+        Self { rule: Held::new(rule), choice: choice.unwrap_or(usize::MAX) }
     }
 
     /// What happens to an answer with this status (HTTPRouteRetry `codes` and `attempts`).

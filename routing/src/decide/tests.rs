@@ -292,7 +292,7 @@ fn weighted(endpoints: Result<Endpoints, BackendError>) -> WeightedBackend {
     WeightedBackend { weight: 1, backend, steps: Steps::default() }
 }
 
-fn rule(
+pub(super) fn rule(
     steps: impl IntoIterator<Item = Step>,
     backends: impl IntoIterator<Item = Result<Endpoints, BackendError>>,
 ) -> Rule {
