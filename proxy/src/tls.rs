@@ -102,7 +102,7 @@ struct Ending {
 /// Why a handshake came to nothing. All are the client's doing, or its network's.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HandshakeError {
-    #[error("no listener for this server name, or no route of a listener for streams")]
+    #[error("no listener or route for this server name")]
     UnrecognizedName,
     #[error("the handshake took too long")]
     TimedOut,
