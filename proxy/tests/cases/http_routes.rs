@@ -8,7 +8,7 @@ use crate::support::{
     pki::{self, Key},
     raw::RawBackend,
     site::{self, Site, backend, listener, refusing, rule, share, to},
-    start, until,
+    start, start_with, until,
 };
 use portcullis_routing::{BackendError, Endpoints, RouteId, RouteKind, Rule, Table};
 
@@ -93,7 +93,8 @@ async fn backends_get_their_share_of_the_requests() {
 async fn requests_are_spread_over_endpoints_and_avoid_busy_ones() {
     let (idle, busy) =
         (RawBackend::saying("idle").await, crate::support::backend::TestBackend::start("busy").await);
-    let proxy = start();
+    // Each worker goes by its own requests.
+    let proxy = start_with(|options| options.workers = 1);
     let backend = backend(&[idle.address, busy.address]);
     let endpoints = std::sync::Arc::clone(&backend.endpoints);
     let at = Site::of(rule([share(1, Ok(backend))])).serve(&proxy).await;
