@@ -245,7 +245,10 @@ impl TlsConfigs {
             name
         });
         let Some(ending) = self.find(port, server_name.as_deref(), shared) else {
-            return Err(refuse(&mut start.io, UNRECOGNIZED_NAME, HandshakeError::UnrecognizedName).await);
+            return Err(match has_streams(port, shared) {
+                true => HandshakeError::UnrecognizedName,
+                false => refuse(&mut start.io, UNRECOGNIZED_NAME, HandshakeError::UnrecognizedName).await,
+            });
         };
         let stream = start.into_stream(ending.config).await?;
         let version = match stream.get_ref().1.protocol_version() {
@@ -318,7 +321,7 @@ async fn greet(mut tcp: TcpStream, port: PortKey, shared: &Shared) -> Result<Gre
         return Ok(other(tcp, hello, shared));
     };
     let Some(route) = stream::route(listener, server_name.as_deref()) else {
-        return Err(refuse(&mut tcp, UNRECOGNIZED_NAME, HandshakeError::UnrecognizedName).await);
+        return Err(HandshakeError::UnrecognizedName);
     };
     Ok(Greeted::Passed(Box::new(Incoming {
         client: Side::Tcp(tcp),
@@ -332,6 +335,16 @@ async fn greet(mut tcp: TcpStream, port: PortKey, shared: &Shared) -> Result<Gre
 
 fn other(tcp: TcpStream, hello: Hello, shared: &Shared) -> Greeted {
     Greeted::Other(Socket::with_early(tcp, shared.options.idle_timeout, hello.into_raw()))
+}
+
+/// Whether a port has a listener for streams. There a server name that is for nobody ends the connection without an alert: an
+/// alert of ours would pass for one of the backend that the client asked for, and the conformance suite of the Gateway API
+/// (TLSRouteHostnameIntersection) takes nothing else for a refusal. It looks at every listener.
+fn has_streams(port: PortKey, shared: &Shared) -> bool {
+    shared.with_table(|table| {
+        let mut listeners = table.ports.get(&port).into_iter().flat_map(|port| port.listeners.iter());
+        listeners.any(|(_, listener)| matches!(listener.serves, Serves::Stream(_)))
+    })
 }
 
 /// Tells a client why, before there are keys.

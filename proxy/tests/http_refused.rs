@@ -60,7 +60,10 @@ async fn what_is_refused_before_it_is_read_is_answered_logged_and_counted() {
 
     tls(&any_client(), proxy.at(secure), "b.example.com").await.unwrap_err();
     let got = line(5).await;
-    assert_eq!((&*got["rejection"], &*got["why"]), ("Handshake", "no listener or route for this server name"));
+    assert_eq!(
+        (&*got["rejection"], &*got["why"]),
+        ("Handshake", "no listener or route for this server name")
+    );
     // As health checks do: counted, and not logged.
     drop(connect(proxy.at(secure)).await);
     let counts = || proxy.proxy.failed_handshakes();
