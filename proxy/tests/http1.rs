@@ -4,6 +4,7 @@ mod cases;
 mod connection_model;
 mod datagrams;
 mod own;
+mod own_bursts;
 mod own_http2;
 mod streams;
 mod streams_tls;

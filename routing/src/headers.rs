@@ -35,14 +35,23 @@ impl Headers for HeaderMap {
 
 impl HeadersMut for HeaderMap {
     fn set(&mut self, name: &HeaderName, value: &HeaderValue) {
-        self.insert(name, value.clone());
+        self.insert(copied_name(name), copied(value));
     }
 
     fn add(&mut self, name: &HeaderName, value: &HeaderValue) {
-        self.append(name, value.clone());
+        self.append(copied_name(name), copied(value));
     }
 
     fn remove(&mut self, name: &HeaderName) {
         HeaderMap::remove(self, name);
     }
+}
+
+/// A copy with memory of its own. A clone would count a reference that the requests of all threads share.
+fn copied(value: &HeaderValue) -> HeaderValue {
+    HeaderValue::from_bytes(value.as_bytes()).unwrap_or_else(|_| value.clone())
+}
+
+fn copied_name(name: &HeaderName) -> HeaderName {
+    HeaderName::from_bytes(name.as_str().as_bytes()).unwrap_or_else(|_| name.clone())
 }

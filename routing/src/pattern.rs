@@ -111,7 +111,7 @@ impl Source {
             // automaton.
             .unicode_word_boundary(true);
         let automaton = DFA::builder().configure(config).build_from_nfa(built).map_err(|_| too_large())?;
-        let caches = std::array::from_fn(|_| Mutex::default());
+        let caches = std::array::from_fn(|_| Slot::default());
         Ok(Pattern(Arc::new(Compiled { text: Arc::clone(&self.text), automaton, caches })))
     }
 
@@ -148,8 +148,13 @@ struct Compiled {
     /// Its states are computed during searches and kept in a cache.
     automaton: DFA,
     /// Only a few, since their memory counts. A search takes one that is free, or waits for one.
-    caches: [Mutex<Option<Box<Cache>>>; CACHES],
+    caches: [Slot; CACHES],
 }
+
+/// A cache, on a cache line of its own: threads that search at the same time would otherwise wait for each other's.
+#[derive(Default)]
+#[repr(align(64))]
+struct Slot(Mutex<Option<Box<Cache>>>);
 
 impl Pattern {
     /// Parses and compiles a text.
@@ -214,12 +219,12 @@ impl Compiled {
         };
         let own = OWN_CACHE.with(|own| *own);
         for turn in 0..CACHES {
-            if let Ok(mut cache) = self.caches[(own + turn) % CACHES].try_lock() {
+            if let Ok(mut cache) = self.caches[(own + turn) % CACHES].0.try_lock() {
                 return search(cache.get_or_insert_with(|| Box::new(self.automaton.create_cache())));
             }
         }
         // Searches are short, so this wait is too. A search that panicked does no harm: the next one starts anew.
-        let mut cache = self.caches[own].lock().unwrap_or_else(PoisonError::into_inner);
+        let mut cache = self.caches[own].0.lock().unwrap_or_else(PoisonError::into_inner);
         search(cache.get_or_insert_with(|| Box::new(self.automaton.create_cache())))
     }
 

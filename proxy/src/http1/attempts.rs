@@ -1,6 +1,12 @@
 //! Attempts at backends until one answers; the same for HTTP/1 and HTTP/2 clients.
 
-use std::{pin::Pin, time::Duration};
+use std::{
+    future::poll_fn,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{self, Poll},
+    time::Duration,
+};
 
 use portcullis_routing::Rejection;
 use tokio::time::{Sleep, sleep_until};
@@ -8,7 +14,7 @@ use tokio::time::{Sleep, sleep_until};
 use super::{
     backend::{self, ConnectError, Connection, TlsId},
     buffer::Out,
-    pool::{self, Identity},
+    pool::{self, Identity, Lent, Takes},
 };
 use crate::{
     accept::Worker,
@@ -27,6 +33,9 @@ pub(super) trait Client {
 
     /// Whether no body is left to be sent.
     fn is_bodiless(&self) -> bool;
+
+    /// Ready when the client has gone, as far as that can be seen while nothing is read of it.
+    fn poll_gone(&mut self, cx: &mut task::Context<'_>) -> Poll<()>;
 
     /// Makes one attempt on a connection: sends `head` and the body, and passes the answer on.
     fn attempt(
@@ -115,8 +124,9 @@ pub(super) async fn carry(
     }
     loop {
         let Attempt { mut connection, identity, reused, deadline } =
-            match Attempt::begin(worker, context, idempotent).await {
+            match Attempt::begin(worker, context, idempotent, client).await {
                 Ok(attempt) => attempt,
+                Err(AttemptError::ClientGone) => return End::Cut(Broken::ClientGone, 0),
                 Err(AttemptError::Connect(_)) if retry::on_no_connection(client.is_repeatable(), context) => {
                     continue;
                 }
@@ -164,10 +174,31 @@ enum AttemptError {
     Connect(Failure),
     /// Another attempt would not help.
     Final(Failure),
+    /// The client has gone.
+    ClientGone,
 }
 
 impl Attempt {
-    async fn begin(worker: &Worker, context: &mut Context, idempotent: bool) -> Result<Self, AttemptError> {
+    /// Begins an attempt, unless the client goes while it has to wait.
+    async fn begin(
+        worker: &Worker,
+        context: &mut Context,
+        idempotent: bool,
+        client: &mut impl Client,
+    ) -> Result<Self, AttemptError> {
+        let mut connected = pin!(Self::connected(worker, context, idempotent));
+        poll_fn(|cx| match connected.as_mut().poll(cx) {
+            Poll::Pending => client.poll_gone(cx).map(|()| Err(AttemptError::ClientGone)),
+            connected => connected,
+        })
+        .await
+    }
+
+    async fn connected(
+        worker: &Worker,
+        context: &mut Context,
+        idempotent: bool,
+    ) -> Result<Self, AttemptError> {
         let next = attempt::next(&worker.outward.dialler, context).await.map_err(AttemptError::Final)?;
         let left = attempt::start_time(context).map_err(AttemptError::Final)?;
         let deadline = left.and(context.attempt_deadline()).map(|at| Box::pin(sleep_until(at)));
@@ -175,24 +206,29 @@ impl Attempt {
             return Err(AttemptError::Final(attempt::NO_BACKEND));
         };
         let identity = Identity { address: next.address.address(), tls: TlsId::of(backend.tls.as_ref()) };
-        if !next.fresh
-            && let Some(connection) = pool::take(&identity, !idempotent)
-        {
+        let takes = match (next.fresh, idempotent) {
+            (true, _) => Takes::New,
+            (false, true) => Takes::Any,
+            (false, false) => Takes::Open,
+        };
+        if let Some(connection) = pool::take(&identity, takes) {
             return Ok(Self { connection, identity, reused: true, deadline });
         }
         let limit = worker.shared.options.connect_timeout;
         let limit = left.map_or(limit, |left| left.min(limit));
         let endpoint = worker.outward.dialler.endpoint(backend, identity.address);
+        let (to, shared) = (Arc::clone(backend), Arc::clone(&worker.shared));
+        let connect = |limit| backend::connect(next.address, endpoint, to, shared, limit);
         // Boxed, so that requests that find a pooled connection do not pay for the future's size.
-        let connected =
-            Box::pin(backend::connect(next.address, endpoint, backend, &worker.shared, limit)).await;
-        match connected {
-            Ok(connection) => Ok(Self { connection, identity, reused: false, deadline }),
+        match Box::pin(pool::lend(identity, takes, limit, connect)).await {
+            Ok(Lent { connection, reused }) => Ok(Self { connection, identity, reused, deadline }),
             Err(error) => {
                 tracing::debug!(backend = %backend.key, address = %identity.address, %error, "no connection");
                 Err(AttemptError::Connect(match error {
                     ConnectError::TimedOut => (Rejection::Timeout, TOO_SLOW),
-                    ConnectError::Io(_) | ConnectError::ServerName => (Rejection::BadGateway, UNREACHABLE),
+                    ConnectError::Io(_) | ConnectError::ServerName | ConnectError::Others => {
+                        (Rejection::BadGateway, UNREACHABLE)
+                    }
                 }))
             }
         }

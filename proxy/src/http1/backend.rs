@@ -54,6 +54,8 @@ pub(super) enum ConnectError {
     Io(#[from] io::Error),
     #[error("the server name of the backend's TLS is invalid")]
     ServerName,
+    #[error("the connections that were being made for other requests failed")]
+    Others,
 }
 
 /// The TLS configurations that this thread has numbered.
@@ -96,8 +98,8 @@ impl TlsId {
 pub(super) async fn connect(
     address: Permitted,
     endpoint: Weak<Endpoint>,
-    backend: &Backend,
-    shared: &Shared,
+    backend: Arc<Backend>,
+    shared: Arc<Shared>,
     limit: Duration,
 ) -> Result<Connection, ConnectError> {
     let late = |_| ConnectError::TimedOut;

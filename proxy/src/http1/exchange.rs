@@ -1,6 +1,12 @@
 //! A request of an HTTP/1 client that an HTTP/1 backend answers, or that we answer.
 
-use std::{future::poll_fn, io::IoSlice, pin::Pin, task::Poll, time::Duration};
+use std::{
+    future::poll_fn,
+    io::IoSlice,
+    pin::Pin,
+    task::{self, Poll},
+    time::Duration,
+};
 
 use portcullis_routing::Answer;
 use tokio::time::Sleep;
@@ -162,6 +168,17 @@ impl attempts::Client for Side<'_> {
 
     fn is_bodiless(&self) -> bool {
         self.upload.is_done()
+    }
+
+    fn poll_gone(&mut self, cx: &mut task::Context<'_>) -> Poll<()> {
+        if !self.client.input.is_empty() {
+            return Poll::Pending;
+        }
+        // If it has sent more, that hides whether it goes.
+        match self.client.poll_gone(cx) {
+            Poll::Ready(true) => Poll::Ready(()),
+            Poll::Ready(false) | Poll::Pending => Poll::Pending,
+        }
     }
 
     async fn attempt(

@@ -107,6 +107,10 @@ impl attempts::Client for Side {
         self.upload.ended && !self.upload.has_bytes()
     }
 
+    fn poll_gone(&mut self, cx: &mut Task<'_>) -> Poll<()> {
+        self.stream.poll_reset(cx).map(drop)
+    }
+
     async fn attempt(
         &mut self,
         context: &mut Context,

@@ -124,9 +124,7 @@ fn a_pattern_keeps_no_more_memory_than_was_counted() {
         text.push(char::from_u32('a' as u32 + n * n % 26).unwrap());
         pattern.is_match(&text);
     }
-    let cache = |cache: &Mutex<Option<Box<Cache>>>| {
-        cache.lock().unwrap().as_ref().map_or(0, |cache| cache.memory_usage())
-    };
+    let cache = |Slot(cache): &Slot| cache.lock().unwrap().as_ref().map_or(0, |cache| cache.memory_usage());
     let kept: usize = pattern.0.caches.iter().map(cache).sum();
     assert!(kept > 0 && kept <= CACHES * source.cache(), "{kept}");
     assert!(pattern.0.automaton.get_nfa().memory_usage() <= source.size);
