@@ -149,6 +149,12 @@ const ROWS: &[Row] = &[
     row("quickstart", "GET http://shop.example.com/", &[("x-version", "next")], 200, "shop-v2", "< x-served-by: shop-v2"),
     row("quickstart", "GET http://shop.example.com/old/offer", &[], 301, "", "< location: http://shop.example.com:8080/new/offer"),
 
+    row("tcp-route", "GET http://db.test:5433/", &[], 200, "replica", ""),
+
+    row("tls-route", "GET https://mqtt.streams.example.com:8883/", &[], 200, "mqtt", ""),
+
+    row("udp-route", "GET http://dns.test:53/", &[], 200, "dns", ""),
+
     row("websocket", "GET http://chat.websocket.example.com/socket", WEBSOCKET, 101, "", "< upgrade: websocket"),
     row("websocket", "GET http://chat.websocket.example.com/", &[], 200, "web", ""),
 ];
