@@ -109,7 +109,7 @@ async fn a_client_that_waits_for_a_100_gets_a_refusal_instead() {
 #[tokio::test]
 async fn an_idle_connection_is_closed_with_a_goaway() {
     let up = RawBackend::saying("up").await;
-    let expires = |options: &mut Options| options.keepalive_timeout = Duration::from_secs(1);
+    let expires = |options: &mut Options| options.keepalive_timeout = Duration::from_secs(3);
     let makes_room = |options: &mut Options| options.live.connections.process = 1;
     for (why, change) in [("idle", &expires as &dyn Fn(&mut Options)), ("shed", &makes_room)] {
         let running = start_with(|options| change(options));
