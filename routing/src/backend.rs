@@ -2,7 +2,14 @@
 
 mod in_flight;
 
-use std::{fmt, net::SocketAddr, sync::Arc};
+use std::{
+    fmt,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use arc_swap::ArcSwap;
 
@@ -145,6 +152,8 @@ pub enum BackendError {
 #[derive(Debug)]
 pub struct EndpointPool {
     now: ArcSwap<Endpoints>,
+    /// Whether there is none. Follows `now` a moment later.
+    empty: AtomicBool,
 }
 
 /// Where a backend's requests can go.
@@ -230,7 +239,14 @@ impl Backends {
 impl EndpointPool {
     /// A pool that begins with these endpoints.
     pub fn new(endpoints: Endpoints) -> Self {
-        Self { now: ArcSwap::from_pointee(endpoints) }
+        let empty = AtomicBool::new(endpoints.is_empty());
+        Self { now: ArcSwap::from_pointee(endpoints), empty }
+    }
+
+    /// Whether there is no endpoint, which costs less than to load them. While they are replaced, it may still be what was
+    /// before.
+    pub fn is_empty(&self) -> bool {
+        self.empty.load(Ordering::Relaxed)
     }
 
     /// The endpoints as they are now.
@@ -250,12 +266,18 @@ impl EndpointPool {
             0..=FEW => carry_over_few(known, addresses),
             _ => carry_over(known, addresses),
         };
-        self.now.store(Arc::new(Endpoints::Addresses(endpoints)));
+        self.store(Endpoints::Addresses(endpoints));
     }
 
     /// Replaces the endpoints by a DNS name.
     pub fn store_name(&self, host: &str, port: u16) {
-        self.now.store(Arc::new(Endpoints::Name { host: host.into(), port }));
+        self.store(Endpoints::Name { host: host.into(), port });
+    }
+
+    fn store(&self, endpoints: Endpoints) {
+        let empty = endpoints.is_empty();
+        self.now.store(Arc::new(endpoints));
+        self.empty.store(empty, Ordering::Relaxed);
     }
 }
 
@@ -289,6 +311,11 @@ fn carry_over_few(known: &[Arc<Endpoint>], addresses: &[SocketAddr]) -> Box<[Arc
 }
 
 impl Endpoints {
+    /// Whether there is no address. A name may have some.
+    fn is_empty(&self) -> bool {
+        matches!(self, Self::Addresses(all) if all.is_empty())
+    }
+
     /// The endpoint with this address, if it is one of them.
     pub fn find(&self, address: SocketAddr) -> Option<&Arc<Endpoint>> {
         match self {
@@ -343,7 +370,11 @@ fn two_of(len: usize, random: u64) -> Option<(usize, usize)> {
 }
 
 fn less_loaded<'e>(a: &'e Arc<Endpoint>, b: &'e Arc<Endpoint>) -> &'e Arc<Endpoint> {
-    if b.number.own() < a.number.own() { b } else { a }
+    if std::ptr::eq(a, b) {
+        return a;
+    }
+    let [of_a, of_b] = Number::own([&a.number, &b.number]);
+    if of_b < of_a { b } else { a }
 }
 
 impl Endpoint {

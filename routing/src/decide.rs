@@ -24,8 +24,8 @@ pub use held::renew_rules;
 
 use self::trace::Trace;
 use crate::{
-    Asked, BackendProtocol, ClientAuth, Endpoints, Headers, Listener, Port, PortKey, Rejection, RequestView,
-    Selected, Step, Table, Target,
+    Asked, BackendProtocol, ClientAuth, Headers, Listener, Port, PortKey, Rejection, RequestView, Selected,
+    Step, Table, Target,
     path::InvalidPath,
     step::{Check, Origin, Redirect},
 };
@@ -251,7 +251,7 @@ impl<'t, 'r> Chosen<'t, 'r> {
             rejection => (rejection, "the backend cannot be used"),
         })?;
         // Here rather than when connecting, so that the client's connection outlives the answer.
-        if matches!(&**backend.endpoints.load(), Endpoints::Addresses(all) if all.is_empty()) {
+        if backend.endpoints.is_empty() {
             return Err((Rejection::NoEndpoints, "the backend has no endpoint that is ready"));
         }
         if self.request.upgrade && backend.protocol == BackendProtocol::Http2 {

@@ -7,10 +7,11 @@
 //! ```
 
 use std::{
+    cell::RefCell,
     collections::VecDeque,
     net::SocketAddr,
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicU32, Ordering},
     },
 };
@@ -36,35 +37,30 @@ struct Numbers {
     next: u32,
 }
 
-/// The counts of one thread, by number. They are in blocks, so that other threads can read them while there come more. Block
-/// `n` has `FIRST << n` counts, and exists once one of them was needed.
-#[derive(Default)]
-struct Counts([OnceLock<Box<[AtomicU32]>>; BLOCKS]);
+/// The counts of one thread, by number. Where they end, no number beyond was counted.
+type Counts = [AtomicU32];
 
-/// The number of counts in the first block.
-const FIRST: u32 = 1 << FIRST_BITS;
-const FIRST_BITS: u32 = 10;
-/// Enough for all numbers.
-const BLOCKS: usize = (u32::BITS - FIRST_BITS) as usize + 1;
+/// The counts that a thread begins with; when a number is beyond them, their number doubles.
+const FIRST: usize = 1024;
 
 static NUMBERS: Mutex<Numbers> = Mutex::new(Numbers { free: VecDeque::new(), next: 0 });
 /// The counts of all threads.
 static THREADS: Mutex<Vec<Weak<Counts>>> = Mutex::new(Vec::new());
 
 thread_local! {
-    static OWN: Arc<Counts> = {
-        let own = Arc::<Counts>::default();
-        let mut threads = lock(&THREADS);
-        threads.retain(|counts| counts.strong_count() > 0);
-        threads.push(Arc::downgrade(&own));
-        own
-    };
+    static OWN: RefCell<Option<Arc<Counts>>> = const { RefCell::new(None) };
 }
 
 impl InFlight {
     /// A request of this thread begins.
     pub(super) fn begin(address: SocketAddr, number: &Number) -> Self {
-        OWN.with(|own| own.change(number.0, |count| count.wrapping_add(1)));
+        let counted = OWN.with_borrow(|own| change(own.as_deref(), number.0, 1));
+        if !counted {
+            OWN.with_borrow_mut(|own| {
+                grow(own, number.0);
+                change(own.as_deref(), number.0, 1)
+            });
+        }
         Self { address, number: number.0 }
     }
 
@@ -77,7 +73,7 @@ impl InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         // A thread that ends takes its counts with it.
-        let _ = OWN.try_with(|own| own.change(self.number, |count| count.wrapping_sub(1)));
+        let _ = OWN.try_with(|own| change(own.borrow().as_deref(), self.number, u32::MAX));
     }
 }
 
@@ -90,15 +86,17 @@ impl Number {
         }))
     }
 
-    /// The requests of this thread.
-    pub(super) fn own(&self) -> u32 {
-        OWN.with(|own| own.of(self.0))
+    /// The requests that this thread has with each of two.
+    pub(super) fn own(two: [&Self; 2]) -> [u32; 2] {
+        OWN.with_borrow(|own| match own {
+            Some(counts) => two.map(|number| count(counts, number.0)),
+            None => [0; 2],
+        })
     }
 
     /// The requests of all threads. Takes a lock.
     pub(super) fn sum(&self) -> u32 {
-        let threads = lock(&THREADS);
-        threads.iter().filter_map(Weak::upgrade).map(|counts| counts.of(self.0)).sum()
+        lock(&THREADS).iter().filter_map(Weak::upgrade).map(|counts| count(&counts, self.0)).sum()
     }
 }
 
@@ -108,24 +106,28 @@ impl Drop for Number {
     }
 }
 
-impl Counts {
-    fn of(&self, number: u32) -> u32 {
-        let (block, place) = place(number);
-        self.0[block].get().map_or(0, |counts| counts[place].load(Ordering::Relaxed))
-    }
-
-    /// Called by the thread that they belong to alone, so there is no other change at the same time.
-    fn change(&self, number: u32, by: impl FnOnce(u32) -> u32) {
-        let (block, place) = place(number);
-        let counts = self.0[block].get_or_init(|| (0..FIRST << block).map(|_| AtomicU32::new(0)).collect());
-        counts[place].store(by(counts[place].load(Ordering::Relaxed)), Ordering::Relaxed);
-    }
+fn count(counts: &Counts, number: u32) -> u32 {
+    counts.get(number as usize).map_or(0, |count| count.load(Ordering::Relaxed))
 }
 
-/// The block of a number's count, and its place in that.
-fn place(number: u32) -> (usize, usize) {
-    let block = ((number >> FIRST_BITS) + 1).ilog2();
-    (block as usize, (number - (((1 << block) - 1) << FIRST_BITS)) as usize)
+/// Adds to a count of this thread, wrapping; `false` where there is none. No other thread writes, so two steps are enough.
+fn change(counts: Option<&Counts>, number: u32, by: u32) -> bool {
+    let Some(count) = counts.and_then(|counts| counts.get(number as usize)) else { return false };
+    count.store(count.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
+    true
+}
+
+/// Makes room for a number.
+#[cold]
+fn grow(own: &mut Option<Arc<Counts>>, number: u32) {
+    let len = (number as usize + 1).next_power_of_two().max(FIRST);
+    let before = own.as_deref().unwrap_or_default();
+    let larger: Arc<Counts> = (0..len).map(|n| AtomicU32::new(count(before, n as u32))).collect();
+    // In one step for those who sum up: what was before goes while they are locked out.
+    let mut threads = lock(&THREADS);
+    threads.push(Arc::downgrade(&larger));
+    *own = Some(larger);
+    threads.retain(|counts| counts.strong_count() > 0);
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -137,33 +139,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_number_has_a_count_of_its_own() {
-        let mut next = (0, 0);
-        for number in 0..20 * FIRST {
-            let (block, place) = place(number);
-            assert_eq!((block, place), next, "{number}");
-            next = if place + 1 == (FIRST << block) as usize { (block + 1, 0) } else { (block, place + 1) };
-        }
-        assert!(place(u32::MAX).0 < BLOCKS);
-    }
-
-    #[test]
     fn a_thread_counts_its_own_requests_and_all_are_summed_up() {
         let (number, address) = (Number::new(), SocketAddr::from(([127, 0, 0, 1], 80)));
         let begin = || InFlight::begin(address, &number);
-        let own = [begin(), begin()];
+        let own = || Number::own([&number; 2])[0];
+        let here = [begin(), begin()];
         std::thread::scope(|scope| {
             let elsewhere = scope.spawn(|| {
                 let others = [begin(), begin(), begin()];
-                let counted = (number.own(), number.sum());
+                let counted = (own(), number.sum());
                 drop(others);
-                (counted, number.own())
+                (counted, own())
             });
             assert_eq!(elsewhere.join().unwrap(), ((3, 5), 0));
         });
-        assert_eq!((number.own(), number.sum()), (2, 2));
-        drop(own);
-        assert_eq!((number.own(), number.sum()), (0, 0));
+        assert_eq!((own(), number.sum()), (2, 2));
+        drop(here);
+        assert_eq!((own(), number.sum()), (0, 0));
     }
 
     #[test]
@@ -174,5 +166,15 @@ mod tests {
         let given = std::iter::repeat_with(Number::new).take(1 << 16);
         let mut kept = Vec::new();
         assert!(given.map(|number| (again(&number), kept.push(number)).0).any(|is_it| is_it));
+    }
+
+    #[test]
+    fn counts_outlive_the_room_for_them() {
+        let address = SocketAddr::from(([127, 0, 0, 1], 80));
+        let numbers: Vec<_> = (0..4 * FIRST).map(|_| Number::new()).collect();
+        let requests: Vec<_> = numbers.iter().map(|number| InFlight::begin(address, number)).collect();
+        assert!(numbers.iter().all(|number| Number::own([number; 2]) == [1; 2] && number.sum() == 1));
+        drop(requests);
+        assert!(numbers.iter().all(|number| number.sum() == 0));
     }
 }

@@ -102,6 +102,7 @@ proptest! {
         let _guards: Vec<_> = old.iter().map(|endpoint| endpoint.begin()).collect();
         pool.store_addresses(&addresses(&after));
         let new = list(&pool);
+        prop_assert_eq!(pool.is_empty(), new.is_empty());
 
         let mut once = Vec::new();
         for address in addresses(&after) {

@@ -3,20 +3,19 @@
 
 use std::{cell::RefCell, ops::Deref, sync::Arc};
 
-use foldhash::HashMap;
-
 use crate::Rule;
 
 /// A rule that requests hold; one of the rule's references for all requests of a thread.
 #[derive(Debug)]
 pub(super) struct Held(Arc<Rule>);
 
-/// By the address of the rule, which is in use as long as the rule is held.
-type All = HashMap<*const Rule, Arc<Held>>;
+/// How many rules a thread holds for its requests. Each has one place; of two with the same place, it holds the last one.
+const PLACES: usize = 1 << PLACE_BITS;
+const PLACE_BITS: u32 = 10;
 
 thread_local! {
-    /// `None` in threads that have never called [`renew_rules`].
-    static HELD: RefCell<Option<All>> = const { RefCell::new(None) };
+    /// Empty in threads that have never called [`renew_rules`].
+    static HELD: RefCell<Vec<Option<Arc<Held>>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Lets go of the rules that this thread holds for its requests; those that are used from now on are held until the next
@@ -24,17 +23,24 @@ thread_local! {
 /// in the table live until then. A thread that never does holds a rule only as long as its requests do.
 pub fn renew_rules() {
     // Dropped after the borrow has ended.
-    let _before = HELD.replace(Some(All::default()));
+    let _before = HELD.replace(vec![None; PLACES]);
 }
 
 impl Held {
     pub(super) fn new(rule: &Arc<Rule>) -> Arc<Self> {
-        let new = || Arc::new(Self(Arc::clone(rule)));
-        HELD.with_borrow_mut(|held| match held {
-            Some(held) => Arc::clone(held.entry(Arc::as_ptr(rule)).or_insert_with(new)),
-            None => new(),
+        HELD.with_borrow_mut(|held| match held.get_mut(place(rule)) {
+            Some(Some(known)) if Arc::ptr_eq(&known.0, rule) => Arc::clone(known),
+            Some(place) => Arc::clone(place.insert(Arc::new(Self(Arc::clone(rule))))),
+            None => Arc::new(Self(Arc::clone(rule))),
         })
     }
+}
+
+/// A place for a rule, by its address.
+fn place(rule: &Arc<Rule>) -> usize {
+    let address = Arc::as_ptr(rule).addr() as u64;
+    // A multiplication by the golden ratio spreads what differs over the upper bits.
+    (address.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - PLACE_BITS)) as usize
 }
 
 impl Deref for Held {
@@ -68,5 +74,18 @@ mod tests {
         assert_eq!(references(), 2);
         renew_rules();
         assert_eq!(references(), 1, "nobody uses it");
+    }
+
+    #[test]
+    fn rules_that_share_a_place_take_turns() {
+        renew_rules();
+        let rules: Vec<_> = (0..4 * PLACES).map(|_| Arc::new(rule([], []))).collect();
+        for _ in 0..2 {
+            for rule in &rules {
+                assert!(Arc::ptr_eq(&Held::new(rule).0, rule));
+            }
+        }
+        let held = rules.iter().filter(|rule| Arc::strong_count(rule) > 1).count();
+        assert!(held <= PLACES && held > PLACES / 2, "{held}");
     }
 }

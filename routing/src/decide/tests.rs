@@ -4,9 +4,9 @@ use http::{HeaderMap, StatusCode};
 
 use super::*;
 use crate::{
-    Backend, BackendError, BackendKey, Backends, Endpoint, EndpointPool, Entry, HostMap, HostPattern,
-    HostTable, HttpRoutes, ListenerId, PathMatch, Precedence, Protocol, Retry, RouteId, RouteKind,
-    RouteMatch, Rule, Serves, Steps, Timeouts, TlsMode, WeightedBackend,
+    Backend, BackendError, BackendKey, Backends, Endpoint, EndpointPool, Endpoints, Entry, HostMap,
+    HostPattern, HostTable, HttpRoutes, ListenerId, PathMatch, Precedence, Protocol, Retry, RouteId,
+    RouteKind, RouteMatch, Rule, Serves, Steps, Timeouts, TlsMode, WeightedBackend,
     step::{Cors, PathRewrite, UrlRewrite},
 };
 
