@@ -126,12 +126,14 @@ impl Demand {
         }
     }
 
-    /// Begins another round. `false`: nobody waits for it.
+    /// Begins another round for the requests that wait for one. `false`: nobody does.
     pub(super) fn next_round(&mut self, now: Instant) -> bool {
-        if self.round.is_over(now) {
-            self.begin_round(now);
+        if self.next_without_place().is_some() {
+            if self.round.is_over(now) {
+                self.begin_round(now);
+            }
+            self.share_out();
         }
-        self.share_out();
         self.paced = self.next_without_place().is_some();
         self.paced
     }
