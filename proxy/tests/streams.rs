@@ -1,5 +1,8 @@
 //! Streams of plain TCP: to which endpoint, both directions, their ends, and the limits.
 
+// Clippy knows tests by their attribute; their helpers have none.
+#![allow(clippy::unwrap_used)]
+
 use std::{io::ErrorKind, net::SocketAddr, sync::Arc, time::Duration};
 
 use portcullis_routing::{BackendError, BackendProtocol, PortKey, Protocol, Table, TlsMode};

@@ -1,5 +1,8 @@
 //! TLS that is passed through, by its server name, and TLS that ends here for streams.
 
+// Clippy knows tests by their attribute; their helpers have none.
+#![allow(clippy::unwrap_used)]
+
 use std::{io::ErrorKind, sync::Arc, time::Duration};
 
 use portcullis_routing::{BackendTls, ClientAuth, PortKey, Protocol, Rule, Serves, Table, TlsMode, Verify};

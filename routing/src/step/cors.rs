@@ -1,7 +1,7 @@
 //! CORS: which pages of other origins may read an answer (Fetch standard, section 3.2).
 //!
 //! It is asked for in two places: [`Cors::preflight`] for an OPTIONS request, which is then answered by us, and
-//! [`Cors::allowed`] for the answer to any other.
+//! [`AnswerEdits`](super::AnswerEdits) for the answer to any other.
 
 use std::ops::Deref;
 

@@ -34,9 +34,10 @@ struct Backend {
     /// Its ends of the connections.
     ends: Rc<RefCell<Vec<std::net::TcpStream>>>,
     begun: Rc<Cell<usize>>,
-    making: Rc<RefCell<Vec<oneshot::Sender<Result<Connection, ConnectError>>>>>,
+    making: Rc<RefCell<Vec<Making>>>,
 }
 
+type Making = oneshot::Sender<Result<Connection, ConnectError>>;
 type Request = JoinHandle<Result<Lent, ConnectError>>;
 
 impl Backend {
