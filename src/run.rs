@@ -285,7 +285,7 @@ fn options(args: &ServeArgs, capacity: Capacity) -> Options {
         upstream_idle_connections: capacity.idle_backends,
         max_requests: capacity.requests,
         max_mirrors: capacity.mirrors,
-        max_flows: capacity.flows,
+        max_streams: capacity.streams,
         pipes: capacity.pipes,
         live: live::options(&live::of_flags(args).proxy, capacity),
         ..Options::default()

@@ -1,32 +1,26 @@
-//! One port on one worker thread: takes connections in, finds out what is spoken, and can tell them all to go.
+//! Accepts the connections of a port on one worker thread, and finds out which protocol each of them speaks.
 
+mod port;
 mod proxy_protocol;
 
 use std::{
-    collections::HashMap,
     future::poll_fn,
     io,
     net::SocketAddr,
     pin::pin,
-    sync::{
-        Arc, Mutex, PoisonError, Weak,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     task::Poll,
     time::Duration,
 };
 
-use pingora_core::server::ShutdownWatch;
-use portcullis_routing::{Port as Served, PortKey, Protocol};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::watch,
-};
+use portcullis_routing::{PortKey, Protocol};
+use tokio::net::{TcpListener, TcpStream};
 use tracing::{debug, warn};
 
+pub(crate) use self::port::Port;
 use crate::{
     Carriers,
-    admission::{Admitted, Count, Held, Limit},
+    admission::{Admitted, Limit},
     app::{self, Service},
     conn::{ConnInfo, TlsInfo},
     http::{access_log, forwarded, mirror::Mirrors},
@@ -39,8 +33,8 @@ use crate::{
     upstream::Dialler,
 };
 
-/// What connections need of their worker thread. They share one, so that none of them counts references that other threads
-/// count, too.
+/// What connections need of their worker thread. All connections of a thread share one `Worker`, so that a new connection does
+/// not change reference counts that other threads change, too.
 pub(crate) struct Worker {
     pub(crate) shared: Arc<Shared>,
     pub(crate) load: Arc<Load>,
@@ -55,132 +49,6 @@ pub(crate) struct Worker {
 pub(crate) struct Outward {
     pub(crate) dialler: Dialler,
     pub(crate) mirrors: Mirrors,
-}
-
-/// A port, from its first bind to the end of its last connection.
-#[derive(Debug)]
-pub(crate) struct Port {
-    key: PortKey,
-    draining: Arc<AtomicBool>,
-    cut: AtomicBool,
-    /// Pingora's side of `draining`. One for each worker thread: pingora looks at it in each request.
-    told: watch::Sender<bool>,
-    held: Mutex<HashMap<u64, Arc<Held>>>,
-    next: AtomicU64,
-    /// Connections of all worker threads.
-    count: Arc<Count>,
-    /// Whether a listener passes TLS through, as of this publication of the port.
-    passes: Mutex<(Weak<Served>, bool)>,
-}
-
-/// A connection's place in [`Port::held`].
-struct Registered<'p> {
-    port: &'p Port,
-    id: u64,
-}
-
-impl Port {
-    /// `count` is shared with the same port on other worker threads.
-    pub(crate) fn new(key: PortKey, count: Arc<Count>) -> Arc<Self> {
-        Arc::new(Self {
-            key,
-            draining: Arc::default(),
-            cut: AtomicBool::new(false),
-            told: watch::Sender::new(false),
-            held: Mutex::default(),
-            next: AtomicU64::new(0),
-            count,
-            passes: Mutex::default(),
-        })
-    }
-
-    pub(crate) fn key(&self) -> PortKey {
-        self.key
-    }
-
-    pub(crate) fn count(&self) -> &Arc<Count> {
-        &self.count
-    }
-
-    pub(crate) fn each_held(&self, mut look: impl FnMut(&Arc<Held>)) {
-        self.held().values().for_each(&mut look);
-    }
-
-    pub(crate) fn draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn shutdown(&self) -> ShutdownWatch {
-        self.told.subscribe()
-    }
-
-    /// Tells the connections to go: idle ones at once, the others with what they are doing.
-    pub(crate) fn drain(&self) {
-        self.draining.store(true, Ordering::Relaxed);
-        self.told.send_replace(true);
-        self.wake();
-    }
-
-    /// Ends the connections, whatever they are doing.
-    pub(crate) fn cut(&self) {
-        self.cut.store(true, Ordering::Relaxed);
-        self.wake();
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.held().is_empty()
-    }
-
-    /// Whether a listener of the port passes TLS through. There may be thousands, so they are looked at once for each
-    /// publication.
-    fn passes_through(&self, served: &Arc<Served>) -> bool {
-        let mut passes = self.passes.lock().unwrap_or_else(PoisonError::into_inner);
-        if passes.0.as_ptr() != Arc::as_ptr(served) {
-            *passes = (Arc::downgrade(served), stream::passes_through(served));
-        }
-        passes.1
-    }
-
-    fn wake(&self) {
-        // A set rather than a signal that connections wait for: waiting would cost each request something, and
-        // this is needed once in a port's life.
-        self.held().values().for_each(|held| held.wake());
-    }
-
-    fn held(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Arc<Held>>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Runs a connection until it ends, is cut, or is idle after it was asked to close.
-    pub(crate) async fn hold(&self, held: Arc<Held>, connection: impl Future<Output = ()>) {
-        // Declared in this order so that a closing connection stays registered until its place is free. Otherwise another
-        // connection would be asked to close, too.
-        let mut registered = None;
-        let mut connection = pin!(connection);
-        poll_fn(|cx| {
-            registered.get_or_insert_with(|| {
-                held.set_waker(cx.waker());
-                self.register(Arc::clone(&held))
-            });
-            if self.cut.load(Ordering::Relaxed) || connection.as_mut().poll(cx).is_ready() || held.goes() {
-                return Poll::Ready(());
-            }
-            Poll::Pending
-        })
-        .await;
-    }
-
-    fn register(&self, held: Arc<Held>) -> Registered<'_> {
-        let id = self.next.fetch_add(1, Ordering::Relaxed);
-        self.held().insert(id, held);
-        Registered { port: self, id }
-    }
-}
-
-impl Drop for Registered<'_> {
-    fn drop(&mut self) {
-        self.port.held().remove(&self.id);
-    }
 }
 
 /// Takes connections in until `stop`, and then those that the kernel has already.
@@ -308,12 +176,12 @@ async fn serve(
             load: Arc::clone(&worker.load),
         }
     };
-    // Boxed: a task keeps the room of the largest thing that it ever waits for, and a handshake is large and short.
+    // Boxed: a task is as large as the largest future that it ever awaits, and a handshake's future is large but short-lived.
     let (info, down, h2) = match protocol {
         Protocol::Tls => {
-            let passes = port.passes_through(served);
+            let streams = port.tls_streams(served);
             drop(table);
-            let handshake = Box::pin(worker.tls.accept(tcp, port.key, passes, &worker.shared));
+            let handshake = Box::pin(worker.tls.accept(tcp, port.key, streams, &worker.shared));
             match handshake.await.inspect_err(|error| tell(error, from, worker))? {
                 Accepted::Http(stream, tls) => {
                     let (info, h2) = (info(Some(tls)), stream.get_ref().1.alpn_protocol() == Some(b"h2"));
@@ -339,7 +207,7 @@ async fn serve(
             Box::pin(stream::carry(worker, incoming, from, admitted)).await;
             return Ok(());
         }
-        // A port of TCP does not speak it.
+        // A TCP socket is never opened for a UDP port.
         Protocol::Udp => return Ok(()),
     };
     let conn = Arc::new(info);
@@ -383,83 +251,4 @@ async fn addresses(
 
 fn down_io(transport: Transport, info: &ConnInfo, worker: &Worker, admitted: Admitted) -> Box<DownIo> {
     Box::new(DownIo::new(transport, info, worker.limits, admitted))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::admission::{Admission, ConnectionLimits};
-
-    fn held(
-        port: &Arc<Port>,
-        connection: impl Future<Output = ()> + Send + 'static,
-    ) -> tokio::task::JoinHandle<()> {
-        let port = Arc::clone(port);
-        tokio::spawn(async move { port.hold(Arc::new(Held::new()), connection).await })
-    }
-
-    #[tokio::test]
-    async fn a_panic_ends_its_own_connection_only() {
-        let port = Port::new(PortKey::tcp(80), Arc::default());
-        let (go, gone) = tokio::sync::oneshot::channel::<()>();
-        let other = held(&port, async move { drop(gone.await) });
-        let broken = held(&port, async { panic!("a request that is none") });
-        assert!(broken.await.unwrap_err().is_panic());
-        assert!(!port.is_empty() && !other.is_finished());
-        go.send(()).unwrap();
-        other.await.unwrap();
-        assert!(port.is_empty());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn another_makes_room_where_a_request_comes_before_its_connection_goes() {
-        let limits = ConnectionLimits { process: 2, port: 2, client: None, descriptors: 2 };
-        let (admission, load) = (Admission::new(limits), Arc::<Load>::default());
-        let port = admission.port(PortKey::tcp(80));
-        let mut tasks = Vec::new();
-        for busy_when_asked in [true, false] {
-            let admitted = admission.enter(&port, &load).await.unwrap();
-            let (of_port, held, mut polled) = (Arc::clone(&port), Arc::clone(admitted.held()), false);
-            tasks.push(tokio::spawn(async move {
-                let connection = poll_fn(|_| {
-                    if std::mem::replace(&mut polled, true) && busy_when_asked {
-                        admitted.held().begin();
-                    }
-                    Poll::Pending
-                });
-                of_port.hold(held, connection).await;
-            }));
-            tokio::time::sleep(Duration::from_secs(1)).await;
-        }
-        assert!(admission.enter(&port, &load).await.is_ok());
-        assert_eq!(tasks.iter().map(|task| task.is_finished()).collect::<Vec<_>>(), [false, true]);
-    }
-
-    #[tokio::test]
-    async fn a_drain_wakes_every_connection_and_a_cut_ends_it() {
-        let port = Port::new(PortKey::tcp(80), Arc::default());
-        let told = Arc::new(AtomicU64::new(0));
-        let connections: Vec<_> = (0..3)
-            .map(|_| {
-                let (watched, told) = (Arc::clone(&port), Arc::clone(&told));
-                held(
-                    &port,
-                    poll_fn(move |_| {
-                        told.fetch_add(u64::from(watched.draining()), Ordering::Relaxed);
-                        Poll::Pending
-                    }),
-                )
-            })
-            .collect();
-        tokio::task::yield_now().await;
-        port.drain();
-        tokio::task::yield_now().await;
-        assert_eq!(told.load(Ordering::Relaxed), 3);
-        assert!(*port.shutdown().borrow());
-        port.cut();
-        for connection in connections {
-            connection.await.unwrap();
-        }
-        assert!(port.is_empty());
-    }
 }

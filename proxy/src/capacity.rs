@@ -14,9 +14,9 @@ pub struct Capacity {
     pub mirrors: usize,
     /// Idle connections in each pool to backends.
     pub idle_backends: usize,
-    /// Flows of datagrams; each is a request in flight, and leaves a quarter of those to others.
-    pub flows: usize,
-    /// Pipes of each worker, for streams that move much.
+    /// Streams and flows of datagrams. Each counts as a request in flight, too; a quarter of those is left to HTTP.
+    pub streams: usize,
+    /// Pipes of each worker for streams that transfer many bytes.
     pub pipes: usize,
 }
 
@@ -30,7 +30,7 @@ const POOLS: usize = 4;
 const MOST_IDLE: usize = 1024;
 const MOST_MIRRORS: usize = 1024;
 const MOST_PIPES: usize = 64;
-/// Descriptors of a pipe.
+/// File descriptors of one pipe.
 const OF_PIPE: usize = 2;
 
 impl Capacity {
@@ -46,7 +46,7 @@ impl Capacity {
         Self {
             clients: rest - backends,
             requests,
-            flows: (requests - requests / 4).max(1),
+            streams: (requests - requests / 4).max(1),
             mirrors: (mirrors / workers).min(MOST_MIRRORS),
             idle_backends: (idle / (POOLS * workers)).clamp(1, MOST_IDLE),
             pipes,

@@ -1,13 +1,13 @@
-//! Datagrams. What a client's address sends to one of ours is a *flow*: it goes to one endpoint, by a socket of its own, so
-//! that the endpoint's answers can be told from those to other clients.
+//! Datagrams. All datagrams from one client address to one address of ours are a *flow*. A flow has one endpoint and a socket of
+//! its own towards it, which tells the endpoint's answers to this client from those to others.
 //!
 //! ```text
 //! client -> socket of the listener -> flows, by the client's address -> socket of the flow -> endpoint
 //!                   ^------------------------------------------------------------'
 //! ```
 //!
-//! A flow ends when nothing has come in either direction for a while, or its endpoint is gone; the next datagram begins another
-//! one. Nobody is sent more than a backend sends.
+//! A flow ends when it has been idle in both directions for a while, or when its endpoint is gone; the client's next datagram
+//! begins a new flow. A client is never sent more than a backend has sent.
 
 mod batch;
 mod drops;
@@ -19,7 +19,10 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     pin::pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Context, Poll},
 };
 
@@ -42,40 +45,45 @@ use crate::{
     upstream::{Choice, NoEndpoint},
 };
 
-/// A socket of a listener on one worker thread, and its flows.
+/// The socket of a listener on one worker thread, and the flows of that socket.
 pub(crate) struct Listening {
     socket: UdpSocket,
     kind: Kind,
     port: Arc<Port>,
     worker: Arc<Worker>,
-    /// Of the task that reads the socket.
+    /// The task that reads the socket.
     held: Arc<Held>,
     flows: Mutex<HashMap<Key, Known>>,
-    /// The most flows of this socket, and of all of the worker's.
+    /// How many flows wait for the name of their backend.
+    waiting: AtomicUsize,
+    /// The maximum number of flows of this socket, and of streams and flows of the whole worker.
     most: (usize, usize),
 }
 
-/// What makes a flow.
+/// What identifies a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Key {
     client: SocketAddr,
-    /// The address that it asked, where the socket has several.
+    /// Our address that the client sent to, if the socket is bound to several.
     asked: Option<IpAddr>,
 }
 
-/// A flow of the table.
+/// A flow in the table.
 #[derive(Clone)]
 enum Known {
     Flow(Arc<Flow>),
-    /// The name of its backend is being looked up; these datagrams wait for that.
+    /// The name of the backend is being looked up; these datagrams wait for the result.
     Waiting(Arc<Mutex<Vec<Box<[u8]>>>>),
 }
 
-/// So many datagrams, and bytes of them, wait for the name of a backend.
+/// The maximum number of datagrams, and of their bytes, that one flow holds while the name of its backend is looked up.
 const WAITING: usize = 8;
 const WAITING_BYTES: usize = 16 << 10;
+/// The maximum number of flows of one socket that wait for a name. Each holds up to [`WAITING_BYTES`], and anybody can begin
+/// flows from forged source addresses.
+const WAITING_FLOWS: usize = 256;
 
-/// Serves a socket until `stop`, and then the flows that there are.
+/// Serves a socket. After `stop`, existing flows are served until they end, and no new ones begin.
 pub(crate) async fn serve(
     socket: std::net::UdpSocket,
     port: Arc<Port>,
@@ -87,7 +95,7 @@ pub(crate) async fn serve(
         Ok(listening) => Arc::new(listening),
         Err(error) => return error!(%error, "a socket cannot be served"),
     };
-    // Nothing that could be closed to make room.
+    // Marked as busy: the socket is not an idle connection that could be closed to make room.
     held.begin();
     port.hold(held, async {
         let (mut stop, mut stopping) = (pin!(stop), false);
@@ -109,11 +117,20 @@ impl Listening {
     ) -> io::Result<Self> {
         let socket = UdpSocket::from_std(socket)?;
         let kind = Kind::of_listener(&socket)?;
-        // A port leaves a quarter to the others.
-        let share = worker.shared.options.max_flows / worker.shared.loads.len();
-        let most = ((share - share / 4).max(1), share.max(1));
+        // One port leaves a quarter of the places to other ports.
+        let share = worker.shared.max_streams_of_worker();
+        let most = ((share - share / 4).max(1), share);
         let (port, held) = (Arc::clone(port), Arc::clone(held));
-        Ok(Self { socket, kind, port, worker, held, flows: Mutex::default(), most })
+        Ok(Self {
+            socket,
+            kind,
+            port,
+            worker,
+            held,
+            flows: Mutex::default(),
+            waiting: AtomicUsize::new(0),
+            most,
+        })
     }
 
     fn poll(self: &Arc<Self>, cx: &mut Context<'_>, stopping: bool) -> Poll<()> {
@@ -127,7 +144,7 @@ impl Listening {
             match batch::receive(&self.socket, self.kind, |datagram| self.received(datagram, stopping)) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                // Of a datagram that was sent before; the socket is as good as it was.
+                // The error belongs to a datagram that was sent earlier; the socket still works.
                 Err(error) => debug!(port = %self.port.key(), %error, "a datagram was lost"),
             }
         }
@@ -141,7 +158,7 @@ impl Listening {
         &self.worker.load.drops
     }
 
-    /// A datagram of a client.
+    /// Handles a datagram from a client.
     fn received(self: &Arc<Self>, datagram: Datagram<'_>, stopping: bool) {
         let key = Key { client: datagram.from, asked: datagram.to };
         let known = self.flows().get(&key).cloned();
@@ -169,7 +186,7 @@ impl Listening {
         }
     }
 
-    /// Begins a flow with its first datagram; not to the endpoint that was tried before, if there is another.
+    /// Begins a flow with its first datagram. Avoids the endpoint `tried` if there is another one.
     fn begin(self: &Arc<Self>, key: Key, first: &[u8], tried: Option<SocketAddr>) -> Result<(), Dropped> {
         let Worker { shared, load, outward, .. } = &*self.worker;
         if key.client.port() == 0 || outward.dialler.is_ours(Transport::Udp, key.client) {
@@ -190,9 +207,13 @@ impl Listening {
                 Sent::Lost | Sent::Over(_) => Err(Dropped::Send),
             };
         }
+        if self.waiting.load(Ordering::Relaxed) >= WAITING_FLOWS || first.len() > WAITING_BYTES {
+            return Err(Dropped::Full);
+        }
+        self.waiting.fetch_add(1, Ordering::Relaxed);
         let waiting = Arc::new(Mutex::new(vec![first.into()]));
         self.flows().insert(key, Known::Waiting(Arc::clone(&waiting)));
-        // A socket that is to be closed does not wait for that.
+        // The lookup does not keep a socket open that is being closed.
         let listening = Arc::downgrade(self);
         tokio::spawn(async move {
             let choice = choosing.await;
@@ -203,7 +224,7 @@ impl Listening {
         Ok(())
     }
 
-    /// Where a new flow goes.
+    /// Chooses the backend of a new flow.
     fn plan(&self, client: SocketAddr) -> Result<Plan, Dropped> {
         let table = self.worker.shared.table.load();
         let port = table.ports.get(&self.port.key()).ok_or(Dropped::NoRoute)?;
@@ -225,7 +246,7 @@ impl Listening {
         choice: Result<Choice, NoEndpoint>,
     ) -> Result<Arc<Flow>, Dropped> {
         let choice = choice.map_err(|none| Dropped::of(none.rejection().0))?;
-        let place = self.worker.load.flow(self.most.1).ok_or(Dropped::Full)?;
+        let place = self.worker.load.stream_place(self.most.1).ok_or(Dropped::Full)?;
         let flow = Flow::connect(key, &plan.backend, choice, place).map_err(|_| Dropped::Full)?;
         let flow = Arc::new(flow);
         self.flows().insert(key, Known::Flow(Arc::clone(&flow)));
@@ -233,7 +254,7 @@ impl Listening {
         Ok(flow)
     }
 
-    /// The name of a backend has been looked up.
+    /// Connects a flow once the name of its backend has been looked up.
     fn found(
         self: &Arc<Self>,
         key: Key,
@@ -241,6 +262,7 @@ impl Listening {
         choice: Result<Choice, NoEndpoint>,
         waiting: &Mutex<Vec<Box<[u8]>>>,
     ) {
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
         let waiting = std::mem::take(&mut *waiting.lock().unwrap_or_else(PoisonError::into_inner));
         match self.connect(key, plan, choice) {
             Ok(flow) => {
@@ -255,7 +277,7 @@ impl Listening {
         }
     }
 
-    /// A flow is over.
+    /// Removes a flow that has ended.
     fn leave(&self, flow: &Arc<Flow>) {
         let mut flows = self.flows();
         if let Entry::Occupied(entry) = flows.entry(flow.key)
@@ -264,13 +286,13 @@ impl Listening {
             entry.remove();
         }
         if flows.is_empty() {
-            // A socket that is being closed waits for that.
+            // A socket that is being closed waits for its last flow.
             self.held.wake();
         }
     }
 }
 
-/// Where a flow goes.
+/// The backend of a new flow, and why it was chosen.
 struct Plan {
     client: Client,
     route: Route,

@@ -93,17 +93,16 @@ pub struct Options {
     pub max_header_bytes: usize,
     /// Limit of time for a client's connection without a request.
     pub keepalive_timeout: Duration,
-    /// Limit of time for a TLS handshake; for a ClientHello that is passed through, too.
+    /// Time limit for a TLS handshake, or for the ClientHello of a connection whose TLS is passed through.
     pub handshake_timeout: Duration,
-    /// Limit of time in which nothing moves in either direction of a stream: TCP, or TLS that is passed through or ends here
-    /// for what is not HTTP.
+    /// How long a stream (TCP, TLS passthrough, or TLS terminated for TCP) may be idle in both directions.
     pub tcp_idle_timeout: Duration,
-    /// Limit of time in which no datagram of a flow comes in either direction.
+    /// How long a flow of datagrams may be idle in both directions.
     pub udp_idle_timeout: Duration,
-    /// Limit of flows: of clients' addresses whose datagrams go to a backend. Datagrams that would begin another one are
-    /// dropped. A listener has three quarters of them at most.
-    pub max_flows: usize,
-    /// Pipes of the kernel for streams that move much; each worker has so many at most, each of two descriptors.
+    /// The maximum number of streams and flows of datagrams. At the limit, a new stream is closed, and a datagram that would
+    /// begin a flow is dropped. The flows of one listener take three quarters of it at most.
+    pub max_streams: usize,
+    /// The maximum number of kernel pipes of each worker, for streams that transfer many bytes. A pipe takes two descriptors.
     pub pipes: usize,
     /// Limit of time for the connections of a port that is no longer in the table to end (WebSockets do not end by
     /// themselves); then they are cut.
@@ -348,7 +347,7 @@ impl Default for Options {
             handshake_timeout: Duration::from_secs(10),
             tcp_idle_timeout: Duration::from_secs(3600),
             udp_idle_timeout: Duration::from_secs(60),
-            max_flows: capacity.flows,
+            max_streams: capacity.streams,
             pipes: capacity.pipes,
             port_drain: Duration::from_secs(240),
             local_backends: LocalBackends::Refused,

@@ -80,7 +80,7 @@ impl Listeners {
         let mut closing = Vec::new();
         let close: BTreeMap<PortKey, Bound> = close;
         for (port, bound) in close {
-            info!(port = bound.number, "closing");
+            info!(port = %PortKey { number: bound.number, ..port }, "closing");
             for worker in &self.workers {
                 let (closed, wait) = oneshot::channel();
                 let _ = worker.send(Command::Close { port, closed });
@@ -119,7 +119,7 @@ impl Listeners {
             let address = SocketAddr::new(ip, port.number);
             match bind::bind(address, port.transport, self.workers.len()) {
                 Ok(sockets) => {
-                    info!(port = number, transport = ?port.transport, %address, "bound");
+                    info!(port = %PortKey { number, ..port }, %address, "bound");
                     self.hand_out(port, number, ip, sockets);
                 }
                 Err(error) => problems.push(bind::explain(number, address, &error)),

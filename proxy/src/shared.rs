@@ -27,7 +27,7 @@ use crate::{
 /// What all worker threads have in common.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    /// The table of requests that begin now. They read it by [`Self::with_table`].
+    /// The current table. Requests read it by [`Self::with_table`].
     pub(crate) table: Arc<ArcSwap<Table>>,
     /// The certificates of connections that begin now.
     pub(crate) certificates: ArcSwap<Certificates>,
@@ -41,7 +41,7 @@ pub(crate) struct Shared {
     pub(crate) backend_tls: ClientConfigs,
     /// The connections of our own carrier to backends.
     pub(crate) backend_connections: Connections,
-    /// What backends must not be. Requests read it by [`Self::with_own`].
+    /// Addresses that backends must not have. Requests read them by [`Self::with_own`].
     pub(crate) own: Arc<ArcSwap<Own>>,
     /// Addresses of backends that were refused.
     pub(crate) refusals: Refusals,
@@ -57,7 +57,8 @@ pub(crate) struct Shared {
     pub(crate) loads: Box<[Arc<Load>]>,
 }
 
-/// A thread's own reference to a value that is replaced as a whole. Reading it writes nothing that other threads see.
+/// A thread's own reference to a value that is replaced as a whole. Reading the value writes to no memory that other threads
+/// read.
 type Cached<T> = RefCell<Option<Cache<Arc<ArcSwap<T>>, Arc<T>>>>;
 
 thread_local! {
@@ -74,20 +75,21 @@ pub(crate) struct Load {
     in_flight: AtomicUsize,
     /// Requests that are over, by the first digit of their status; the first ones had no answer.
     answered: [AtomicU64; 6],
-    /// Streams that are over, and what streams have moved.
+    /// Counts of ended streams, and of the bytes that streams have transferred.
     pub(crate) streams: stream::Tally,
-    /// Datagrams that were dropped.
+    /// Counts of dropped datagrams.
     pub(crate) drops: Drops,
-    flows: AtomicUsize,
+    /// Streams and flows of datagrams that have a place.
+    streaming: AtomicUsize,
 }
 
 /// A connection; it is over when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Connection(Arc<Load>);
 
-/// A flow of datagrams that is in a table; it is not any more when this is dropped.
+/// The place of a stream or of a flow of datagrams among those of its worker. Dropping it frees the place.
 #[derive(Debug)]
-pub(crate) struct Flowing(Arc<Load>);
+pub(crate) struct StreamPlace(Arc<Load>);
 
 /// A request, h2 stream or tunnel; it is over when this is dropped.
 #[derive(Debug)]
@@ -114,18 +116,18 @@ impl Shared {
         })
     }
 
-    /// Reads the table that is served now.
+    /// Calls `read` with the current table.
     pub(crate) fn with_table<R>(&self, read: impl FnOnce(&Table) -> R) -> R {
         with_cached(&TABLE, &self.table, read)
     }
 
-    /// Reads what backends must not be.
+    /// Calls `read` with the addresses that backends must not have.
     pub(crate) fn with_own<R>(&self, read: impl FnOnce(&Own) -> R) -> R {
         with_cached(&OWN, &self.own, read)
     }
 
-    /// Lets go of what this thread keeps for its requests and is no longer in use. Called from time to time by threads that
-    /// serve requests, which may be idle.
+    /// Releases the rules and the table that this thread has cached and no longer uses. Worker threads call this once a second,
+    /// so that an idle thread does not keep an old table alive.
     pub(crate) fn renew(&self) {
         routing::renew_rules();
         self.with_table(|_| ());
@@ -164,6 +166,11 @@ impl Shared {
         load.in_flight.load(Ordering::Relaxed) > most / self.loads.len() && self.in_flight() > most
     }
 
+    /// The maximum number of streams and flows of datagrams of one worker.
+    pub(crate) fn max_streams_of_worker(&self) -> usize {
+        (self.options.max_streams / self.loads.len()).max(1)
+    }
+
     /// Requests that are over, by the first digit of their status; 0 is those that were cut before any answer.
     pub(crate) fn answered(&self) -> [u64; 6] {
         std::array::from_fn(|class| {
@@ -183,7 +190,7 @@ fn with_cached<T, R>(
     read: impl FnOnce(&T) -> R,
 ) -> R {
     cached.with_borrow_mut(|cached| {
-        // A thread serves one proxy, but those of tests may ask several.
+        // A worker thread serves one proxy; a test's thread may read the values of several.
         let cache = match cached {
             Some(cache) if std::ptr::eq(cache.arc_swap(), &**value) => cache,
             _ => cached.insert(Cache::new(Arc::clone(value))),
@@ -199,13 +206,13 @@ impl Load {
         Connection(Arc::clone(self))
     }
 
-    /// A flow of datagrams begins, if there are fewer than `most`.
-    pub(crate) fn flow(self: &Arc<Self>, most: usize) -> Option<Flowing> {
-        if self.flows.load(Ordering::Relaxed) >= most {
+    /// Takes a place for a stream or a flow of datagrams. Returns `None` if `most` places are taken.
+    pub(crate) fn stream_place(self: &Arc<Self>, most: usize) -> Option<StreamPlace> {
+        if self.streaming.load(Ordering::Relaxed) >= most {
             return None;
         }
-        self.flows.fetch_add(1, Ordering::Relaxed);
-        Some(Flowing(Arc::clone(self)))
+        self.streaming.fetch_add(1, Ordering::Relaxed);
+        Some(StreamPlace(Arc::clone(self)))
     }
 
     /// A request begins.
@@ -227,9 +234,9 @@ impl Drop for Connection {
     }
 }
 
-impl Drop for Flowing {
+impl Drop for StreamPlace {
     fn drop(&mut self) {
-        self.0.flows.fetch_sub(1, Ordering::Relaxed);
+        self.0.streaming.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -1,4 +1,4 @@
-//! Streams: connections of which nothing is read but, over TLS, the server name. Each goes to one backend as a whole.
+//! Streams: connections that are forwarded as a whole to one backend. Of their bytes only the TLS server name is read.
 //!
 //! ```text
 //! accept -> tls (ClientHello -> listener) -> Incoming -> connect (backend -> endpoint) -> relay until both sides have ended
@@ -28,38 +28,38 @@ use crate::{
     admission::{Admitted, Held},
 };
 
-/// A connection that is a stream, and where it goes.
+/// A stream that was accepted, and its route.
 #[derive(Debug)]
 pub(crate) struct Incoming {
     pub(crate) client: Side,
-    /// What has been read of it, which the backend gets first.
+    /// The bytes that were read already; they are forwarded first.
     pub(crate) early: Vec<u8>,
     pub(crate) spoken: Spoken,
     /// The server name that the client sent, in lower case.
     pub(crate) server_name: Option<Box<str>>,
-    /// The version of TLS that ended here.
+    /// The TLS version, if TLS was terminated.
     pub(crate) tls: Option<&'static str>,
     pub(crate) route: Route,
 }
 
-/// Where a stream goes.
+/// The route of a stream.
 #[derive(Clone, Debug)]
 pub(crate) struct Route {
     pub(crate) listener: Option<Arc<ListenerId>>,
-    /// `None`: nowhere.
+    /// `None` if no route takes the stream.
     pub(crate) rule: Option<Arc<Rule>>,
 }
 
-/// Whose connection it is.
+/// The client of a stream.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Client {
     pub(crate) peer: SocketAddr,
-    /// The port that it connected to, as far as it can know.
+    /// The port that the client connected to: in front of a Service, the Service's.
     pub(crate) port: u16,
 }
 
 impl Incoming {
-    /// A connection to a port of plain TCP.
+    /// A connection to a TCP listener.
     pub(crate) fn plain(tcp: TcpStream, port: &Port) -> Self {
         let listener = port.listener("");
         let route = listener.and_then(|listener| route(listener, None)).unwrap_or_else(|| Route {
@@ -71,22 +71,35 @@ impl Incoming {
     }
 }
 
-/// Whether a port has a listener that passes TLS through, so that the server name has to be found before TLS is ended. It looks
-/// at every listener.
-pub(crate) fn passes_through(port: &Port) -> bool {
-    port.listeners.iter().any(|(_, listener)| listener.tls == TlsMode::Passthrough)
+/// Which streams the listeners of a TLS port serve.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct TlsStreams {
+    /// Whether a listener serves streams.
+    pub(crate) any: bool,
+    /// Whether a listener passes TLS through, so that the server name has to be read before TLS is terminated.
+    pub(crate) passthrough: bool,
 }
 
-/// Where a listener for streams sends those with this server name: by the route with the most specific hostname.
+impl TlsStreams {
+    /// Looks at every listener of the port.
+    pub(crate) fn of(port: &Port) -> Self {
+        port.listeners.iter().fold(Self::default(), |found, (_, listener)| Self {
+            any: found.any || matches!(listener.serves, Serves::Stream(_)),
+            passthrough: found.passthrough || listener.tls == TlsMode::Passthrough,
+        })
+    }
+}
+
+/// The route of a listener for streams with this server name: the one with the most specific hostname.
 pub(crate) fn route(listener: &Listener, server_name: Option<&str>) -> Option<Route> {
     let Serves::Stream(routes) = &listener.serves else { return None };
-    // A server name has no last dot (RFC 6066, section 3), but clients send it.
+    // A server name has no trailing dot (RFC 6066, section 3), but some clients send one.
     let name = server_name.map_or("", |name| name.strip_suffix('.').unwrap_or(name));
     let rule = routes.most_specific(name)?;
     Some(Route { listener: Some(Arc::clone(&listener.id)), rule: Some(Arc::clone(rule)) })
 }
 
-/// Carries a stream to its end.
+/// Forwards a stream until it ends.
 pub(crate) async fn carry(
     worker: &Worker,
     incoming: Incoming,
@@ -95,13 +108,13 @@ pub(crate) async fn carry(
     admitted: Admitted,
 ) {
     let Incoming { client: side, early, spoken, server_name, tls, route } = incoming;
-    // Nobody's idle connection: what it waits for cannot be known.
+    // A stream is never counted as idle: what its peers are waiting for is unknown.
     let _busy = Busy::begin(Arc::clone(admitted.held()));
     let _in_flight = worker.load.request();
     let mut record = Record::begin(&worker.load, spoken, client, server_name, tls, route);
     let end = match connect::connect(worker, &mut record).await {
         Ok(connected) => {
-            let (backend, _open) = (connected.side, (connected.open, connected.in_flight));
+            let (backend, _open) = (connected.side, (connected.open, connected.in_flight, connected.place));
             let idle = worker.shared.options.tcp_idle_timeout;
             Relay::new(side, backend, early, idle).run(&mut record).await
         }
@@ -110,7 +123,7 @@ pub(crate) async fn carry(
     record.end(end);
 }
 
-/// A connection that is busy until this is dropped.
+/// Marks a connection as busy until this is dropped.
 struct Busy(Arc<Held>);
 
 impl Busy {
@@ -126,5 +139,5 @@ impl Drop for Busy {
     }
 }
 
-/// What a stream that no route takes is told of in the log.
+/// Why a stream without a route is refused.
 const NO_ROUTE: (Rejection, &str) = (Rejection::NoRoute, "no route takes this connection");

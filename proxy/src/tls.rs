@@ -1,4 +1,4 @@
-//! The server's side of the handshake: ClientHello -> listener -> certificate, or a backend that is passed all of it.
+//! The server's side of TLS: ClientHello -> listener -> handshake with its certificate, or passthrough to a backend.
 
 use std::{
     collections::HashMap,
@@ -28,7 +28,7 @@ use crate::{
     io::Socket,
     shared::Shared,
     stream::{
-        self, Incoming, Route, Side, Spoken,
+        self, Incoming, Route, Side, Spoken, TlsStreams,
         hello::{Hello, HelloError},
     },
 };
@@ -39,7 +39,7 @@ const SESSIONS: usize = 1024;
 /// The alert `unrecognized_name` (RFC 6066, 3), fatal, in a record of its own. No key has been agreed on yet, so
 /// it goes in the clear in every version.
 const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
-/// The alert `decode_error` (RFC 8446, 6.2), in the same way.
+/// The alert `decode_error` (RFC 8446, 6.2), fatal, in a record of its own.
 const DECODE_ERROR: [u8; 7] = [21, 3, 3, 0, 2, 2, 50];
 
 /// What all handshakes have in common.
@@ -67,35 +67,35 @@ pub(crate) struct TlsConfigs {
     made: Mutex<Made>,
 }
 
-/// Configurations of one publication, by the address of a [`Termination`] that `of` keeps alive, and by what they are for.
+/// The configurations of one publication, by the address of a [`Termination`], which `of` keeps alive, and by [`Inside`].
 #[derive(Debug, Default)]
 struct Made {
     of: Option<Arc<Certificates>>,
     configs: HashMap<(usize, Inside), Arc<ServerConfig>>,
 }
 
-/// What is spoken inside TLS that ends here.
+/// The protocol inside TLS that is terminated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Inside {
-    /// HTTP, of a version that is agreed on.
+    /// HTTP; ALPN negotiates the version.
     Http,
-    /// Anything: the backend's business, and so is ALPN, of which nothing is said.
+    /// Any other protocol. No ALPN protocol is offered, since only the backend knows which ones it speaks.
     Stream,
 }
 
-/// What a connection became.
+/// The result of accepting a TLS connection.
 pub(crate) enum Accepted {
-    /// TLS ended here, for HTTP.
+    /// TLS was terminated for HTTP.
     Http(Box<TlsStream<Socket>>, TlsInfo),
-    /// It is a stream: TLS is passed through, or ended here.
+    /// The connection is a stream: TLS is passed through, or was terminated.
     Stream(Box<Incoming>),
 }
 
-/// How TLS ends.
+/// How TLS is terminated for a server name.
 struct Ending {
     config: Arc<ServerConfig>,
     client_auth: ClientAuth,
-    /// For a stream: where that goes.
+    /// The route, if the connection is a stream.
     route: Option<Route>,
 }
 
@@ -208,8 +208,7 @@ impl TlsConfigs {
         Arc::clone(made.configs.entry((address, inside)).or_insert_with(make))
     }
 
-    /// Ends TLS on a connection to `port`, or finds out that it is passed through. That is looked for if `passes` says that a
-    /// listener of the port does so.
+    /// Terminates TLS on a connection to `port`, or finds its passthrough route. `streams` says which streams the port serves.
     ///
     /// # Errors
     /// [`HandshakeError`]; where it can be told, the client has been.
@@ -217,16 +216,18 @@ impl TlsConfigs {
         &self,
         tcp: TcpStream,
         port: PortKey,
-        passes: bool,
+        streams: TlsStreams,
         shared: &Shared,
     ) -> Result<Accepted, HandshakeError> {
         within(shared.options.handshake_timeout, async {
-            if !passes {
-                return self.handshake(Socket::new(tcp, shared.options.idle_timeout), port, shared).await;
+            if !streams.passthrough {
+                return self
+                    .handshake(Socket::new(tcp, shared.options.idle_timeout), port, streams, shared)
+                    .await;
             }
             match Box::pin(greet(tcp, port, shared)).await? {
                 Greeted::Passed(incoming) => Ok(Accepted::Stream(incoming)),
-                Greeted::Other(socket) => self.handshake(socket, port, shared).await,
+                Greeted::Other(socket) => self.handshake(socket, port, streams, shared).await,
             }
         })
         .await
@@ -236,6 +237,7 @@ impl TlsConfigs {
         &self,
         socket: Socket,
         port: PortKey,
+        streams: TlsStreams,
         shared: &Shared,
     ) -> Result<Accepted, HandshakeError> {
         let mut start = LazyConfigAcceptor::new(Acceptor::default(), socket).await?;
@@ -245,7 +247,9 @@ impl TlsConfigs {
             name
         });
         let Some(ending) = self.find(port, server_name.as_deref(), shared) else {
-            return Err(match has_streams(port, shared) {
+            return Err(match streams.any {
+                // An alert of ours would pass for one of the backend that the client asked for, and the Gateway API's conformance
+                // suite (TLSRouteHostnameIntersection) accepts no alert as a refusal.
                 true => HandshakeError::UnrecognizedName,
                 false => refuse(&mut start.io, UNRECOGNIZED_NAME, HandshakeError::UnrecognizedName).await,
             });
@@ -262,7 +266,7 @@ impl TlsConfigs {
                 TlsInfo { server_name, client_auth: ending.client_auth, version },
             ));
         };
-        // A stream has one limit for both sides, which its relay keeps.
+        // The relay enforces one idle limit for both sides of a stream; the socket's own limit must not end it earlier.
         stream.get_mut().0.set_limit(shared.options.tcp_idle_timeout * 2);
         Ok(Accepted::Stream(Box::new(Incoming {
             client: Side::Client(stream),
@@ -274,13 +278,13 @@ impl TlsConfigs {
         })))
     }
 
-    /// How TLS ends for a server name, what is asked of the client, and where a stream goes.
+    /// How TLS is terminated for a server name; `None` if no listener, certificate or route has that name.
     fn find(&self, port: PortKey, server_name: Option<&str>, shared: &Shared) -> Option<Ending> {
         let table = shared.table.load();
         let greeted = table.ports.get(&port).and_then(|port| port.greeted(server_name));
         let (inside, route) = match greeted {
             None => (Inside::Http, None),
-            // What its name is for must not be answered by a wider listener, nor with its certificate.
+            // The name belongs to a passthrough listener: no less specific listener may answer it with another certificate.
             Some(listener) if listener.tls.client_auth().is_none() => return None,
             Some(listener) => match &listener.serves {
                 Serves::Http(_) => (Inside::Http, None),
@@ -295,15 +299,15 @@ impl TlsConfigs {
     }
 }
 
-/// What a ClientHello was for.
+/// Which listener a ClientHello is for.
 enum Greeted {
-    /// A listener that passes it on.
+    /// One that passes TLS through.
     Passed(Box<Incoming>),
-    /// Another one, or none, or it is no ClientHello: rustls gets the same bytes, and says what is to be said.
+    /// Another listener, or none, or the bytes are not a ClientHello. rustls gets the same bytes and answers them.
     Other(Socket),
 }
 
-/// Reads a ClientHello, to see whether it is for a listener that passes TLS through.
+/// Reads a ClientHello to find out whether a listener passes its connection through.
 async fn greet(mut tcp: TcpStream, port: PortKey, shared: &Shared) -> Result<Greeted, HandshakeError> {
     let mut hello = Hello::default();
     let server_name = match hello.read_from(&mut tcp).await? {
@@ -312,7 +316,7 @@ async fn greet(mut tcp: TcpStream, port: PortKey, shared: &Shared) -> Result<Gre
             let error = io::Error::new(io::ErrorKind::InvalidData, error);
             return Err(refuse(&mut tcp, DECODE_ERROR, error.into()).await);
         }
-        // rustls alone says what is wrong. If it can read it after all, no listener that passes through gets it.
+        // rustls answers with the proper alert. If it accepts these bytes after all, the connection is not passed through.
         Err(HelloError::Malformed) => return Ok(other(tcp, hello, shared)),
     };
     let table = shared.table.load_full();
@@ -337,17 +341,7 @@ fn other(tcp: TcpStream, hello: Hello, shared: &Shared) -> Greeted {
     Greeted::Other(Socket::with_early(tcp, shared.options.idle_timeout, hello.into_raw()))
 }
 
-/// Whether a port has a listener for streams. There a server name that is for nobody ends the connection without an alert: an
-/// alert of ours would pass for one of the backend that the client asked for, and the conformance suite of the Gateway API
-/// (TLSRouteHostnameIntersection) takes nothing else for a refusal. It looks at every listener.
-fn has_streams(port: PortKey, shared: &Shared) -> bool {
-    shared.with_table(|table| {
-        let mut listeners = table.ports.get(&port).into_iter().flat_map(|port| port.listeners.iter());
-        listeners.any(|(_, listener)| matches!(listener.serves, Serves::Stream(_)))
-    })
-}
-
-/// Tells a client why, before there are keys.
+/// Sends an alert in the clear, before any keys are agreed on, and closes the connection.
 async fn refuse(
     client: &mut (impl AsyncWrite + Unpin),
     alert: [u8; 7],

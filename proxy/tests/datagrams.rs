@@ -253,7 +253,7 @@ async fn a_flow_ends_when_it_is_idle_and_the_next_datagram_begins_another() {
 async fn beyond_the_limit_of_flows_none_begins_and_the_others_live() {
     let proxy = start_with(|options| {
         options.workers = 1;
-        options.max_flows = 16;
+        options.max_streams = 16;
         options.udp_idle_timeout = Duration::from_secs(2);
     });
     let (one, other, echo) = (port(), port(), echo("").await);

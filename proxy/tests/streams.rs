@@ -378,6 +378,24 @@ async fn streams_count_as_connections_and_as_requests_in_flight() {
 }
 
 #[tokio::test]
+async fn beyond_the_limit_of_streams_none_begins_and_the_others_go_on() {
+    let proxy = start_with(|options| {
+        options.workers = 1;
+        options.max_streams = 2;
+    });
+    let (at, peer) = served(&proxy).await;
+    let (mut first, mut first_peer) = (connect(at).await, peer.accept().await);
+    let (second, second_peer) = (connect(at).await, peer.accept().await);
+    assert!(is_closed(&mut connect(at).await).await);
+    ends(&proxy, "tcp", "overloaded").await;
+    passes(&mut first, &mut first_peer, b"goes on").await;
+    drop((second, second_peer));
+    until("the second one has ended", || proxy.proxy.in_flight() == 1).await;
+    let (mut third, mut third_peer) = (connect(at).await, peer.accept().await);
+    passes(&mut third, &mut third_peer, b"has its place").await;
+}
+
+#[tokio::test]
 async fn a_port_may_change_what_it_speaks() {
     let (proxy, peer) = (start(), Peer::start().await);
     let port = proxy.port();

@@ -180,9 +180,10 @@ mod tests {
         let has = |claims: &StreamClaims| {
             (0..4).filter(|name| claims.has(&meta(*name, 0).key, &place(0)).is_ok()).collect::<Vec<_>>()
         };
+        assert_eq!(has(&claims), [2]);
         for (gone, want) in [(2, 3), (3, 0), (0, 1)] {
             claims.remove(&meta(gone, 0).key);
-            assert_eq!(has(&claims).iter().filter(|name| **name == want).count(), 1, "{gone} is gone");
+            assert_eq!(has(&claims), [want], "{gone} is gone");
         }
     }
 

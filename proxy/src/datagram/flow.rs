@@ -23,7 +23,7 @@ use super::{
 use crate::{
     admission::Held,
     clock::{Ticks, Watch},
-    shared::Flowing,
+    shared::StreamPlace,
     stream::{End, Moved, Record, Spoken},
     upstream::Choice,
 };
@@ -44,7 +44,7 @@ pub(super) struct Flow {
     watch: Watch,
     held: Arc<Held>,
     over: AtomicBool,
-    _place: Flowing,
+    _place: StreamPlace,
     received: AtomicU64,
     sent: AtomicU64,
 }
@@ -69,7 +69,7 @@ impl Flow {
         key: Key,
         backend: &Arc<Backend>,
         choice: Choice,
-        place: Flowing,
+        place: StreamPlace,
     ) -> io::Result<Self> {
         let address = choice.address.address();
         let socket =

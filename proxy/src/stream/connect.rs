@@ -12,7 +12,7 @@ use crate::{
     accept::Worker,
     http::attempt::NO_BACKEND,
     random,
-    shared::Shared,
+    shared::{Shared, StreamPlace},
     upstream::{Choice, connections::Open, dial::Permitted},
 };
 
@@ -21,6 +21,7 @@ pub(super) struct Connected {
     pub(super) side: Side,
     pub(super) open: Open,
     pub(super) in_flight: InFlight,
+    pub(super) place: StreamPlace,
 }
 
 /// Why there is none.
@@ -41,9 +42,10 @@ const TOO_SLOW: Failure = (Rejection::Timeout, "the backend did not accept the c
 /// Where there is no connection.
 pub(super) async fn connect(worker: &Worker, record: &mut Record<'_>) -> Result<Connected, Failure> {
     let Some(rule) = record.rule() else { return Err(NO_ROUTE) };
-    if worker.shared.is_full(&worker.load) {
+    let most = worker.shared.max_streams_of_worker();
+    let Some(place) = worker.load.stream_place(most).filter(|_| !worker.shared.is_full(&worker.load)) else {
         return Err(FULL);
-    }
+    };
     let backend = choose(&rule)?;
     record.backend = Some(Arc::clone(&backend));
     let mut tried: Vec<SocketAddr> = Vec::new();
@@ -53,7 +55,7 @@ pub(super) async fn connect(worker: &Worker, record: &mut Record<'_>) -> Result<
         record.attempts += 1;
         record.endpoint = Some(address.address());
         let failure = match connect_to(address, &backend, &worker.shared).await {
-            Ok((side, open)) => return Ok(Connected { side, open, in_flight }),
+            Ok((side, open)) => return Ok(Connected { side, open, in_flight, place }),
             Err(failure) => failure,
         };
         tried.push(address.address());
