@@ -204,7 +204,7 @@ fn invitation(folder: &Path, args: &DemoArgs, admin: SocketAddr) -> String {
     let folder = folder.display();
     let status = format!("  curl -s http://{admin}/status\n");
     if args.manifests.is_some() {
-        return format!("\nServing {folder}. What became of its objects:\n\n{status}\n");
+        return format!("\nServing {folder}. The statuses of its objects:\n\n{status}\n");
     }
     let (http, https) = (80 + u32::from(args.port_offset), 443 + u32::from(args.port_offset));
     format!(
@@ -225,7 +225,7 @@ Serving {folder}. In another terminal:
   grpcurl -plaintext -authority grpc.example.com -proto src/echo/echo.proto -d '{{\"message\": \"hello\"}}' \\
     127.0.0.1:{http} portcullis.echo.v1.Echo/Echo
 
-  # What became of the objects.
+  # The statuses of the objects.
 {status}
 "
     )

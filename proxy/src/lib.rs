@@ -115,7 +115,8 @@ pub struct Options {
     pub external_names: ExternalNames,
     /// Which addresses are whose; asked where that limits names.
     pub cluster_addresses: Arc<ClusterAddresses>,
-    /// Limit of requests, streams of TCP and flows of datagrams in flight; more requests are answered 503, more streams closed.
+    /// The maximum number of requests, streams and flows of datagrams in flight. At the limit, a request is answered
+    /// 503, and a stream is closed.
     pub max_requests: usize,
     /// Limit of mirrored requests that each worker has in flight; more are not begun.
     pub max_mirrors: usize,
@@ -139,16 +140,16 @@ pub struct LiveOptions {
     pub connections: ConnectionLimits,
 }
 
-/// Streams of clients that speak this: connections that are carried as a whole.
+/// Counts of the streams of one protocol. A stream is a connection that is forwarded as a whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Streams {
-    /// `tcp`; `tls`, whether it is passed through or ends here; `udp`, where a flow of datagrams is one.
+    /// `tcp`, `tls` (passed through or terminated) or `udp` (each flow of datagrams counts as a stream).
     pub protocol: &'static str,
-    /// How many are over, by how they ended.
+    /// The number of streams that have ended, by how they ended.
     pub ended: Vec<(&'static str, u64)>,
-    /// Bytes that backends were sent; of streams that go on, too.
+    /// Bytes sent to backends, including those of streams that have not ended.
     pub received: u64,
-    /// Bytes that clients were sent.
+    /// Bytes sent to clients, including those of streams that have not ended.
     pub sent: u64,
 }
 
@@ -251,7 +252,7 @@ impl Proxy {
         tls::HandshakeError::REASONS.into_iter().zip(counts).collect()
     }
 
-    /// Streams, by what clients speak.
+    /// Counts of streams, by protocol.
     pub fn streams(&self) -> Vec<Streams> {
         stream::Tally::sum(self.shared.loads.iter().map(|load| &load.streams))
     }
@@ -271,7 +272,8 @@ impl Proxy {
         self.bindings.clone()
     }
 
-    /// Requests, h2 streams and WebSockets that are being answered now; streams of TCP, and flows of datagrams.
+    /// The number of requests, h2 streams, WebSockets, TCP and TLS streams, and flows of datagrams that are being
+    /// served now.
     pub fn in_flight(&self) -> usize {
         self.shared.in_flight()
     }

@@ -93,7 +93,8 @@ impl Listeners {
         }
     }
 
-    /// Ends what is left of ports of UDP that are to be bound again: their sockets are there until the last flow has ended.
+    /// Ends the remaining flows of UDP ports that are to be bound again. The sockets of such a port stay open until its
+    /// last flow has ended.
     async fn release(&self, wanted: &BTreeMap<PortKey, u16>) {
         let again = |port: &&PortKey| port.transport == Transport::Udp && !self.bound.contains_key(port);
         let mut releasing = Vec::new();

@@ -69,7 +69,8 @@ impl Dialler {
         self.choose_for(Transport::Tcp, backend, kind, tried).await
     }
 
-    /// The same for what runs over this transport. Waits only where a name has to be looked up.
+    /// Chooses an endpoint as [`Self::choose`] does, for traffic over this transport. Waits only if a name has to be
+    /// looked up.
     ///
     /// # Errors
     /// As [`Self::choose`].
@@ -117,7 +118,7 @@ impl Dialler {
         })
     }
 
-    /// Whether an address is that of a listener of ours.
+    /// Whether a listener of ours has this address.
     pub(crate) fn is_ours(&self, transport: Transport, address: SocketAddr) -> bool {
         self.with_policy(transport, |policy| {
             let ip = address.ip();
@@ -125,7 +126,7 @@ impl Dialler {
         })
     }
 
-    /// The endpoint of a backend that has this address, unless it has gone.
+    /// Returns the backend's endpoint with this address; an empty reference if there is none.
     pub(crate) fn endpoint(&self, backend: &Backend, address: SocketAddr) -> Weak<Endpoint> {
         let of = |endpoints: &Endpoints| endpoints.find(address).map(Arc::downgrade);
         let found = match &**backend.endpoints.load() {

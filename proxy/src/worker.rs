@@ -37,10 +37,10 @@ use crate::{
 pub(crate) enum Command {
     /// Serve these sockets of a port too.
     Open { port: PortKey, sockets: Vec<Socket> },
-    /// Close a port's sockets and let its connections go; sent back when the sockets are closed. Those of UDP stay until the
-    /// last flow has ended, but begin no other.
+    /// Close a port's sockets and let its connections end; `closed` is sent when the sockets are closed. UDP sockets
+    /// stay open until their last flow has ended, but begin no new flow; `closed` does not wait for them.
     Close { port: PortKey, closed: oneshot::Sender<()> },
-    /// End what is left of a port of UDP that was closed; sent back when its sockets are closed.
+    /// End the remaining flows of a UDP port that was closed; `released` is sent when the port's sockets are closed.
     Release { port: PortKey, released: oneshot::Sender<()> },
     /// End all connections.
     Cut,
@@ -60,7 +60,7 @@ struct Open {
     sockets: Vec<(oneshot::Sender<()>, task::JoinHandle<()>)>,
 }
 
-/// A port that is no longer served, while something of it is left.
+/// A port that is no longer served, but still has sockets, connections or flows.
 struct Leaving {
     port: Arc<Port>,
     /// The tasks of sockets that are not closed yet.
@@ -157,10 +157,11 @@ fn worker(index: usize, shared: Arc<Shared>, tls: Arc<TlsBase>, ca_file: Option<
     })
 }
 
-/// Looks after the idle connections to backends, and after what else the thread keeps.
+/// Regularly releases what the thread keeps and no longer needs: cached rules and tables, idle connections to backends,
+/// and buffers.
 async fn sweep(shared: Arc<Shared>) {
     loop {
-        // Before the connections: an endpoint has gone only once nobody keeps it.
+        // Before the connections are swept: an endpoint is gone only once nothing holds a reference to it.
         shared.renew();
         http1::sweep_idle_backends();
         http1::sweep_buffers();
@@ -216,14 +217,14 @@ async fn run(worker: Arc<Worker>, mut commands: mpsc::UnboundedReceiver<Command>
     }
 }
 
-/// Ends ports, whatever is left of them.
+/// Ends these ports with all their remaining connections and flows, and waits until their sockets are closed.
 async fn end(leaving: Vec<Leaving>) {
     for Leaving { port, sockets } in leaving {
         port.cut();
         for socket in sockets {
             let _ = socket.await;
         }
-        // Flows have the socket, too.
+        // Flows hold the socket, too.
         while !port.is_empty() {
             task::yield_now().await;
         }
@@ -245,7 +246,7 @@ impl Open {
         self.sockets.push((stop, task));
     }
 
-    /// Closes the sockets, and leaves the connections and flows some time to go.
+    /// Closes the sockets, and gives the connections and flows time to end.
     async fn close(self, worker: &Worker) -> Leaving {
         let (stops, mut tasks): (Vec<_>, Vec<_>) = self.sockets.into_iter().unzip();
         drop(stops);

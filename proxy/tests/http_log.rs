@@ -97,7 +97,7 @@ async fn every_request_has_one_line_however_it_ends() {
     let got = line("/h2").await;
     assert_eq!((&*got["status"], &*got["rejection"], &*got["why"]), ("400", "BadRequest", "malformed body"));
 
-    // A connection that is carried as a whole.
+    // A connection that is forwarded as a whole.
     let (peer, port) = (tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap(), proxy.port());
     proxy.serve_http(site::tcp(port, to(peer.local_addr().unwrap()))).await;
     let mut client = connect(proxy.at(port)).await;

@@ -1,4 +1,4 @@
-//! Streams of plain TCP: to which endpoint, both directions, their ends, and the limits.
+//! Streams of plain TCP: the choice of an endpoint, both directions, how streams end, and the limits.
 
 // Clippy knows tests by their attribute; their helpers have none.
 #![allow(clippy::unwrap_used)]
@@ -19,7 +19,7 @@ use crate::support::{
     start, start_with, until, within,
 };
 
-/// A backend whose connections the test has in hand.
+/// A backend whose connections the test accepts and controls.
 pub(crate) struct Peer(TcpListener);
 
 impl Peer {
@@ -36,14 +36,14 @@ impl Peer {
     }
 }
 
-/// A port of TCP with one backend.
+/// Serves a TCP port with one backend.
 async fn served(proxy: &Running) -> (SocketAddr, Peer) {
     let (port, peer) = (proxy.port(), Peer::start().await);
     proxy.serve_http(tcp(port, to(peer.address()))).await;
     (proxy.at(port), peer)
 }
 
-/// Both ends of a stream.
+/// Opens a stream and returns both its ends.
 async fn stream(proxy: &Running) -> (TcpStream, TcpStream) {
     let (at, peer) = served(proxy).await;
     let client = connect(at).await;
@@ -58,7 +58,7 @@ pub(crate) async fn send(io: &mut (impl AsyncWriteExt + Unpin), bytes: &[u8]) {
 pub(crate) async fn receives(io: &mut (impl AsyncReadExt + Unpin), want: &[u8]) {
     let mut got = vec![0; want.len()];
     within(io.read_exact(&mut got)).await.unwrap();
-    assert!(got == want, "{} bytes are other ones", got.len());
+    assert!(got == want, "the {} bytes received differ from those expected", got.len());
 }
 
 pub(crate) async fn passes(from: &mut TcpStream, to: &mut TcpStream, text: &[u8]) {
@@ -66,7 +66,7 @@ pub(crate) async fn passes(from: &mut TcpStream, to: &mut TcpStream, text: &[u8]
     receives(to, text).await;
 }
 
-/// How many streams of a protocol have ended in this way.
+/// The number of streams of a protocol that have ended in this way.
 pub(crate) fn ended(proxy: &Running, protocol: &str, end: &str) -> u64 {
     let all = proxy.proxy.streams();
     let of = all.iter().find(|streams| streams.protocol == protocol).unwrap();
@@ -80,7 +80,7 @@ pub(crate) async fn ends(proxy: &Running, protocol: &str, end: &str) {
     .await;
 }
 
-/// Bytes that are not alike.
+/// Pseudo-random bytes.
 fn noise(seed: u32, length: usize) -> Vec<u8> {
     let mut state = seed;
     let next = || {
@@ -122,7 +122,7 @@ async fn much_goes_both_ways_at_a_time_unchanged() {
         let whole = |io: TcpStream, seed: u32| async move {
             let (mut read, mut write) = io.into_split();
             let sending = tokio::spawn(async move {
-                // In pieces of several sizes, so that it goes through pipes and buffers by turns.
+                // Pieces of several sizes, so that the bytes go through pipes and buffers in turn.
                 for (n, piece) in noise(seed, LENGTH).chunks(1 << 20).enumerate() {
                     for part in piece.chunks(if n % 4 == 3 { 3000 } else { 1 << 18 }) {
                         write.write_all(part).await.unwrap();
@@ -154,10 +154,10 @@ async fn a_side_that_does_not_read_makes_the_other_one_wait() {
             while let Ok(n) = tokio::time::timeout(quiet, writer.write(&piece[written % piece.len()..])).await
             {
                 written += n.unwrap();
-                // What sockets hold; ours holds a quarter of a MiB.
-                assert!(written < 64 << 20, "it never waits");
+                // A bound on what the sockets hold; the proxy holds 256 KiB.
+                assert!(written < 64 << 20, "the writer never waits");
             }
-            // The other direction goes on.
+            // The other direction continues.
             passes(reader, writer, b"still here").await;
             let mut left = written;
             let mut got = vec![0; 1 << 20];
@@ -176,7 +176,7 @@ async fn a_side_that_does_not_read_makes_the_other_one_wait() {
 async fn a_stream_on_which_nothing_moves_ends() {
     let proxy = start_with(|options| options.tcp_idle_timeout = Duration::from_secs(2));
     let (mut client, mut peer) = stream(&proxy).await;
-    // One direction is enough, for longer than the limit.
+    // Bytes in one direction are enough to keep the stream open for longer than the limit.
     for _ in 0..12 {
         passes(&mut peer, &mut client, b"x").await;
         tokio::time::sleep(Duration::from_millis(250)).await;
@@ -213,7 +213,7 @@ async fn what_a_backend_said_before_it_left_reaches_a_client_that_still_sends() 
     send(&mut client, &[1; 1000]).await;
     peer.readable().await.unwrap();
     send(&mut peer, b"too much").await;
-    // With bytes unread, so that it is a reset.
+    // The peer has not read all bytes, so the kernel sends a reset.
     drop(peer);
     let mut got = [0; 8];
     within(client.read_exact(&mut got)).await.unwrap();
@@ -251,7 +251,7 @@ async fn weights_share_out_connections() {
             _ = two.accept() => counts[1] += 1,
         }
     }
-    // 150 +- 6 standard deviations.
+    // The expected 150, plus or minus 6 standard deviations.
     assert!((113..=187).contains(&counts[0]), "{counts:?}");
 }
 
@@ -305,7 +305,7 @@ async fn streams_outlive_the_tables_that_they_began_with() {
     proxy.serve_http(tcp(port, to(new.address()))).await;
     let mut second = connect(proxy.at(port)).await;
     let mut second_peer = new.accept().await;
-    // Without a route, and then without a listener.
+    // First the route is removed, then the listener.
     let none = port_of(PortKey::tcp(port), Protocol::Tcp, [("", TlsMode::None, streams([]))]);
     proxy.serve_http(none).await;
     assert!(is_closed(&mut connect(proxy.at(port)).await).await);
@@ -363,7 +363,7 @@ async fn streams_count_as_connections_and_as_requests_in_flight() {
     let (at, peer) = served(&proxy).await;
     let mut first = connect(at).await;
     let mut first_peer = peer.accept().await;
-    // The limit of requests is over both workers, and found out by one that has more than its share.
+    // The limit of requests applies to both workers together, and a worker checks it once it has more than its share.
     let mut refused = 0;
     for _ in 0..8 {
         let mut more = connect(at).await;

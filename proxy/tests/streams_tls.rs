@@ -1,4 +1,4 @@
-//! TLS that is passed through, by its server name, and TLS that ends here for streams.
+//! TLS that is passed through by its server name, and TLS that is terminated for streams.
 
 // Clippy knows tests by their attribute; their helpers have none.
 #![allow(clippy::unwrap_used)]
@@ -26,7 +26,7 @@ use crate::{
     },
 };
 
-/// A backend that ends TLS, and says its name to whoever comes.
+/// A backend that terminates TLS and sends its name to every client.
 struct TlsPeer {
     peer: Arc<Peer>,
     shown: Arc<Certificate>,
@@ -103,7 +103,7 @@ async fn the_most_specific_listener_and_route_of_a_server_name_take_its_connecti
         let mut said = String::new();
         within(stream.read_to_string(&mut said)).await.unwrap();
     }
-    until("all are over", || ended(&proxy, "tls", "done") + ended(&proxy, "tls", "client") == 9).await;
+    until("all have ended", || ended(&proxy, "tls", "done") + ended(&proxy, "tls", "client") == 9).await;
 }
 
 #[tokio::test]
@@ -124,12 +124,12 @@ async fn a_name_that_no_route_takes_ends_the_connection_without_an_alert() {
     assert!(tls(&any_client(), proxy.at(port), "db.example.com").await.is_ok());
 }
 
-/// A ClientHello with this server name and as much of another extension, in records of this length.
+/// A ClientHello with this server name and another extension of `padding` bytes, in records of length `record`.
 fn hello(name: &str, padding: usize, record: usize) -> Vec<u8> {
     let long = |bytes: &[u8]| [&u16::try_from(bytes.len()).unwrap().to_be_bytes()[..], bytes].concat();
     let entry = [&[0][..], &long(name.as_bytes())].concat();
     let sni = [&[0, 0][..], &long(&long(&entry))].concat();
-    // GREASE and an encrypted ClientHello, which nobody here can read.
+    // GREASE, and an encrypted ClientHello that nothing in this test can decrypt.
     let others = [&[0x3a, 0x3a, 0, 0, 0xfe, 0x0d][..], &long(&vec![9; padding])].concat();
     let body = [&[3, 3][..], &[5; 32], &[0, 0, 4, 0x0a, 0x0a, 0x13, 1, 1, 0], &long(&[others, sni].concat())]
         .concat();
@@ -181,7 +181,7 @@ async fn what_is_no_hello_is_refused_in_bounded_time_and_memory() {
         let (mut client, before) = (connect(proxy.at(port)).await, handshakes(&proxy, "tls"));
         send(&mut client, bytes).await;
         let mut answer = Vec::new();
-        // The bytes that nobody read may turn the end into a reset.
+        // Bytes that the proxy has not read may turn the end into a reset.
         let _ = within(client.read_to_end(&mut answer)).await;
         assert!(answer.is_empty() || answer[0] == 21, "{answer:?}");
         until("it is counted", || handshakes(&proxy, "tls") == before + 1).await;
@@ -192,7 +192,7 @@ async fn what_is_no_hello_is_refused_in_bounded_time_and_memory() {
         let _ = within(client.read_to_end(&mut Vec::new())).await;
         until("it is counted", || handshakes(&proxy, "tls") == before + 1).await;
     }
-    // Silence, from the beginning or in the middle.
+    // The client sends nothing, or stops in the middle of the ClientHello.
     for bytes in [&b""[..], &hello("db.example.com", 10, 16_384)[..40]] {
         let (mut client, before) = (connect(proxy.at(port)).await, handshakes(&proxy, "timeout"));
         send(&mut client, bytes).await;
@@ -206,7 +206,8 @@ async fn what_is_no_hello_is_refused_in_bounded_time_and_memory() {
     until("nothing is left", || proxy.proxy.connections() == 0).await;
 }
 
-/// `a.example.com` is HTTPS, `db.example.com` passed through, `mail.example.com` ends here for TCP.
+/// Serves a port where `a.example.com` is HTTPS, `db.example.com` is passed through, and the TLS of `mail.example.com`
+/// is terminated for TCP.
 async fn mixed(proxy: &Running) -> (u16, Arc<Certificate>, TlsPeer, Peer, TestBackend) {
     let (web, db, mail) = (TestBackend::start("a").await, TlsPeer::start("db").await, Peer::start().await);
     let (port, shown) = (proxy.port(), certificate(Key::Ecdsa, &["*.example.com"]));
@@ -240,13 +241,13 @@ async fn one_port_ends_tls_for_http_and_for_tcp_and_passes_it_through() {
         let mut stream = tls(&config, proxy.at(port), "a.example.com").await.unwrap();
         assert!(shows(&stream, &shown));
         assert_eq!(get(&mut stream, "a.example.com", "/x").await.body, "a /x 0");
-        // Another host over the same connection is none of that listener's.
+        // Another host over the same connection does not belong to that listener.
         assert_eq!(get(&mut stream, "db.example.com", "/x").await.status, 421);
     }
     let stream = tls(&any_client(), proxy.at(port), "db.example.com").await.unwrap();
     assert!(shows(&stream, &db.shown));
 
-    // Not even a client that would speak HTTP/2 is promised it.
+    // HTTP/2 is not negotiated, even if the client offers it.
     let config = Arc::new(client(rustls::ALL_VERSIONS, &["h2", "imap"]));
     let mut stream = tls(&config, proxy.at(port), "mail.example.com").await.unwrap();
     assert!(shows(&stream, &shown));
@@ -256,7 +257,7 @@ async fn one_port_ends_tls_for_http_and_for_tcp_and_passes_it_through() {
     receives(&mut inside, b"a LOGIN").await;
     send(&mut inside, b"a OK").await;
     receives(&mut stream, b"a OK").await;
-    // Each side ends by itself.
+    // Each side ends independently of the other.
     within(stream.shutdown()).await.unwrap();
     assert_eq!(within(inside.read(&mut [0; 1])).await.unwrap(), 0);
     send(&mut inside, b"* BYE").await;
@@ -295,7 +296,7 @@ async fn much_goes_through_tls_that_ends_here() {
 
 #[tokio::test]
 async fn a_client_that_does_not_read_keeps_its_stream_over_tls() {
-    // What limits HTTP does not limit streams.
+    // The idle timeout of HTTP does not apply to streams.
     let proxy = start_with(|options| options.idle_timeout = Duration::from_millis(500));
     let (port, _, _db, mail, _web) = mixed(&proxy).await;
     let mut stream = tls(&any_client(), proxy.at(port), "mail.example.com").await.unwrap();
@@ -303,7 +304,7 @@ async fn a_client_that_does_not_read_keeps_its_stream_over_tls() {
     let (piece, mut written) = (vec![7; 1 << 20], 0);
     while let Ok(n) = tokio::time::timeout(Duration::from_secs(2), inside.write(&piece)).await {
         written += n.unwrap();
-        assert!(written < 64 << 20, "it never waits");
+        assert!(written < 64 << 20, "the writer never waits");
     }
     drop(inside);
     let mut got = Vec::new();
@@ -322,7 +323,7 @@ async fn a_backend_that_asks_for_tls_gets_it() {
     let mut said = String::new();
     within(client.read_to_string(&mut said)).await.unwrap();
     assert_eq!(said, "db");
-    // Its certificate is its own: nothing is sent to it where that matters.
+    // The certificate is self-signed: nothing is sent to the backend if the certificate is verified.
     let port = proxy.port();
     let verified = BackendTls { verify: Verify::System, ..asked };
     let refused = rule([share(1, Ok(over_tls(backend(&[db.peer.address()]), verified)))]);

@@ -1,4 +1,5 @@
-//! Datagrams, several with one system call, and the address that each was sent to.
+//! Receives several datagrams with one system call, each with the address that it was sent to, and sends replies from
+//! that address.
 
 use std::{
     array,
@@ -17,37 +18,39 @@ use nix::{
 };
 use tokio::{io::Interest, net::UdpSocket};
 
-/// The most datagrams of one call.
+/// The maximum number of datagrams that one call receives from a listener's socket.
 const BATCH: usize = 32;
-/// The same of a backend, of which there are many, each with few.
+/// The maximum number of datagrams that one call receives from a flow's socket. There are many such sockets, and each
+/// receives few datagrams.
 const BATCH_OF_BACKEND: usize = 8;
-/// No datagram is longer.
+/// The size of a receive buffer in bytes. No datagram is longer.
 const LONGEST: usize = 1 << 16;
 
 thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch::new());
 }
 
-/// Room for a batch. One for each thread: it is used between two waits alone.
+/// The buffers and headers for one batch. One of each thread is enough, because no task waits while it uses them.
 struct Scratch {
     buffers: [Box<[u8]>; BATCH],
     headers: [Option<MultiHeaders<SockaddrStorage>>; Kind::COUNT],
 }
 
-/// What a socket's messages have in common. The kernel leaves the length of what it wrote (addresses, control messages) in the
-/// headers, as the room that there is the next time: so each kind has headers of its own.
+/// What the messages of a socket have in common. The kernel overwrites the buffer sizes in the headers with the lengths
+/// of the address and the control messages that it wrote, and the next call takes these lengths as the buffer sizes. So
+/// each kind has headers of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Kind {
     v6: bool,
-    /// Whether each message says which address it was sent to.
+    /// Whether each message carries the address that it was sent to.
     asked: bool,
 }
 
-/// A datagram, for as long as it is looked at.
+/// A received datagram, whose bytes are borrowed from the thread's buffers.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Datagram<'d> {
     pub(super) from: SocketAddr,
-    /// The address that it was sent to, if that is not the socket's own.
+    /// Our address that the datagram was sent to, if the socket is bound to several.
     pub(super) to: Option<IpAddr>,
     pub(super) bytes: &'d [u8],
 }
@@ -55,7 +58,8 @@ pub(super) struct Datagram<'d> {
 impl Kind {
     const COUNT: usize = 4;
 
-    /// Makes a socket that listens tell which of its addresses was asked, if it has several.
+    /// Returns the kind of a listener's socket. If the socket is bound to several addresses, makes the kernel report
+    /// which of them each datagram was sent to.
     pub(super) fn of_listener(socket: &UdpSocket) -> io::Result<Self> {
         let address = socket.local_addr()?;
         let kind = Self { v6: address.is_ipv6(), asked: address.ip().is_unspecified() };
@@ -67,7 +71,7 @@ impl Kind {
         Ok(kind)
     }
 
-    /// Of a socket that is connected to this backend.
+    /// Returns the kind of a socket that is connected to this backend.
     pub(super) fn of_backend(backend: SocketAddr) -> Self {
         Self { v6: backend.is_ipv6(), asked: false }
     }
@@ -92,12 +96,13 @@ impl Scratch {
     }
 }
 
-/// Takes what a listener has got, up to a batch. To be called again until it would block.
+/// Receives up to [`BATCH`] datagrams from a listener's socket. To be called again until it returns `WouldBlock`.
 pub(super) fn receive(socket: &UdpSocket, kind: Kind, each: impl FnMut(Datagram<'_>)) -> io::Result<()> {
     receive_up_to(BATCH, socket, kind, each)
 }
 
-/// The same of what a backend has sent.
+/// Receives up to [`BATCH_OF_BACKEND`] datagrams from a flow's socket. To be called again until it returns
+/// `WouldBlock`.
 pub(super) fn receive_from_backend(
     socket: &UdpSocket,
     kind: Kind,
@@ -125,7 +130,8 @@ fn receive_up_to(
                     each(datagram);
                 }
             }
-            // Fewer than could be had: the socket is empty. The runtime would find that out by another call.
+            // Fewer datagrams than the batch has room for: the socket is empty. `WouldBlock` saves the runtime another
+            // call to find that out.
             if count < most { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
         })
     })
@@ -140,7 +146,7 @@ fn datagram<'m>(message: &'m RecvMsg<'_, 'm, SockaddrStorage>) -> Option<Datagra
         ControlMessageOwned::Ipv6PacketInfo(info) => Some(IpAddr::from(info.ipi6_addr.s6_addr)),
         _ => None,
     });
-    // One without content is a datagram, too.
+    // A datagram may be empty.
     Some(Datagram { from, to, bytes: message.iovs().next().unwrap_or_default() })
 }
 
@@ -149,7 +155,7 @@ fn address(storage: &SockaddrStorage) -> Option<SocketAddr> {
     v4.or_else(|| storage.as_sockaddr_in6().map(|address| SocketAddr::from(*address)))
 }
 
-/// Sends a client a datagram, from the address that it had asked.
+/// Sends a datagram to a client from `from`, the address that the client had sent to.
 pub(super) fn reply(
     socket: &UdpSocket,
     to: SocketAddr,
@@ -166,7 +172,7 @@ pub(super) fn reply(
         }
         Some(IpAddr::V6(ip)) => {
             let ipi6_addr = libc::in6_addr { s6_addr: ip.octets() };
-            // The scope of a link-local address comes with the client's.
+            // The scope of a link-local address is part of the client's address.
             v6 = libc::in6_pktinfo { ipi6_addr, ipi6_ifindex: 0 };
             Some(ControlMessage::Ipv6PacketInfo(&v6))
         }

@@ -1,40 +1,40 @@
-//! Datagrams that are dropped, by the reason.
+//! Counts dropped datagrams by reason.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use portcullis_routing::Rejection;
 
-/// Why a datagram goes no further.
+/// Why a datagram is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Dropped {
     /// The listener has no route.
     NoRoute = 0,
-    /// The rule has no backend, or the one chosen is broken.
+    /// The rule has no backend, or the chosen backend is broken.
     NoBackend = 1,
     /// The backend has no endpoint.
     NoEndpoint = 2,
-    /// No datagram is carried to the backend's address.
+    /// The backend's address is one that datagrams must not be forwarded to.
     RefusedAddress = 3,
-    /// There are as many flows as there may be, or the machine has no file or port for another one.
+    /// The maximum number of flows is reached, or the system has no file descriptor or port for another flow.
     Full = 4,
-    /// The port is being closed, and takes no new flows.
+    /// The port is being closed, and begins no new flows.
     Closing = 5,
-    /// Nobody can be answered at the address that it comes from, or we would answer ourselves.
+    /// The source address cannot be answered, or belongs to a listener of ours.
     Source = 6,
-    /// The socket that it would go out by has no room, or cannot send it.
+    /// The socket that has to send the datagram has no buffer space, or cannot send it.
     Send = 7,
 }
 
-/// What one worker thread has dropped.
+/// The number of datagrams that one worker thread has dropped, by reason.
 #[derive(Debug, Default)]
 pub(crate) struct Drops([AtomicU64; Dropped::NAMES.len()]);
 
 impl Dropped {
-    /// What metrics call them, in their order.
+    /// The names of the reasons in metrics, in the order of the variants.
     const NAMES: [&str; 8] =
         ["no-route", "no-backend", "no-endpoint", "refused-address", "full", "closing", "source", "send"];
 
-    /// A rule or backend that cannot be used.
+    /// Returns the reason for a rule or backend that cannot be used.
     pub(super) fn of(rejection: Rejection) -> Self {
         match rejection {
             Rejection::NoRoute => Self::NoRoute,
@@ -60,7 +60,7 @@ impl Drops {
         self.0[why as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The sums of all threads.
+    /// Returns the sums over all worker threads, by reason.
     pub(crate) fn sum<'d>(all: impl Iterator<Item = &'d Self>) -> Vec<(&'static str, u64)> {
         let mut sums = Dropped::NAMES.map(|name| (name, 0));
         for drops in all {

@@ -1,4 +1,4 @@
-//! A flow: the datagrams of one client with one endpoint.
+//! A flow: the datagrams between one client and one endpoint.
 
 use std::{
     future::poll_fn,
@@ -28,18 +28,18 @@ use crate::{
     upstream::Choice,
 };
 
-/// How long a flow of a port that is being closed may be idle: an answer that was asked for still comes.
+/// How long a flow may be idle while its port is being closed: long enough for an outstanding answer.
 const CLOSING_IDLE: Duration = Duration::from_secs(5);
 
-/// A flow.
+/// The datagrams between one client and one endpoint.
 pub(super) struct Flow {
     pub(super) key: Key,
-    /// Connected to the endpoint: nobody else can answer.
+    /// Connected to the endpoint, so that no other sender can answer.
     socket: UdpSocket,
     kind: Kind,
     endpoint: InFlight,
     backend: Arc<Backend>,
-    /// The backend's endpoints when the flow's was last seen among them.
+    /// The backend's endpoints when the flow's endpoint was last found among them.
     seen: Mutex<Arc<Endpoints>>,
     watch: Watch,
     held: Arc<Held>,
@@ -49,22 +49,22 @@ pub(super) struct Flow {
     sent: AtomicU64,
 }
 
-/// What became of a client's datagram.
+/// The result of sending a client's datagram to the endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sent {
-    /// It is on its way.
+    /// The datagram was sent.
     Done,
-    /// It could not be sent.
+    /// The datagram could not be sent.
     Lost,
-    /// It has not been sent: the flow's endpoint, which was this one, is gone.
+    /// The datagram was not sent, because the flow's endpoint is gone. Holds the address of that endpoint.
     Over(SocketAddr),
 }
 
 impl Flow {
-    /// A flow to this endpoint.
+    /// Begins a flow to the chosen endpoint.
     ///
     /// # Errors
-    /// Where there is no file or port for another socket.
+    /// If the system has no file descriptor or port for another socket.
     pub(super) fn connect(
         key: Key,
         backend: &Arc<Backend>,
@@ -76,7 +76,7 @@ impl Flow {
             Socket::new(Domain::for_address(address), Type::DGRAM.nonblocking(), Some(Protocol::UDP))?;
         socket.connect(&address.into())?;
         let held = Arc::new(Held::new());
-        // Nothing that could be closed to make room.
+        // Marked as busy: the flow is not an idle connection that could be closed to make room.
         held.begin();
         Ok(Self {
             key,
@@ -98,7 +98,7 @@ impl Flow {
         self.endpoint.address()
     }
 
-    /// Sends a datagram of the client to the endpoint.
+    /// Sends a datagram from the client to the endpoint.
     pub(super) fn send(&self, listening: &Listening, datagram: &[u8]) -> Sent {
         if self.over.load(Ordering::Relaxed) || !self.is_listed() {
             return self.end();
@@ -109,13 +109,14 @@ impl Flow {
                 self.touch(listening);
                 Sent::Done
             }
-            // Of a datagram before this one: nobody listens there any more.
+            // The error belongs to an earlier datagram: nothing listens at the endpoint's address any more.
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => self.end(),
             Err(_) => Sent::Lost,
         }
     }
 
-    /// Whether the endpoint is still one of the backend's. Clients that never fall silent would send to one that is gone for ever.
+    /// Whether the flow's endpoint is still one of the backend's endpoints. Without this check, a client that never
+    /// stops sending would send to a removed endpoint for ever.
     fn is_listed(&self) -> bool {
         let now = self.backend.endpoints.load();
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -144,7 +145,7 @@ impl Flow {
         self.watch.set(Ticks::of(if closing { idle.min(CLOSING_IDLE) } else { idle }));
     }
 
-    /// Passes on what the endpoint sends, until the flow is over.
+    /// Forwards the endpoint's datagrams to the client until the flow is over.
     fn poll(
         &self,
         cx: &mut Context<'_>,
@@ -188,7 +189,7 @@ impl Flow {
     }
 }
 
-/// Takes a flow off the table when it is dropped.
+/// Removes a flow from the table when this is dropped.
 struct Listed<'f>(&'f Arc<Flow>, &'f Listening);
 
 impl Drop for Listed<'_> {

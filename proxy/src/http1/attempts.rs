@@ -34,7 +34,8 @@ pub(super) trait Client {
     /// Whether no body is left to be sent.
     fn is_bodiless(&self) -> bool;
 
-    /// Ready when the client has gone, as far as that can be seen while nothing is read of it.
+    /// Ready when the client has closed its side or reset the stream, as far as this can be seen without reading from
+    /// it.
     fn poll_gone(&mut self, cx: &mut task::Context<'_>) -> Poll<()>;
 
     /// Makes one attempt on a connection: sends `head` and the body, and passes the answer on.
@@ -174,12 +175,12 @@ enum AttemptError {
     Connect(Failure),
     /// Another attempt would not help.
     Final(Failure),
-    /// The client has gone.
+    /// The client has disconnected or reset the stream.
     ClientGone,
 }
 
 impl Attempt {
-    /// Begins an attempt, unless the client goes while it has to wait.
+    /// Begins an attempt, unless the client disconnects or resets the stream while the attempt waits for a connection.
     async fn begin(
         worker: &Worker,
         context: &mut Context,

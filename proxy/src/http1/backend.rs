@@ -30,7 +30,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) stream: Stream,
-    /// Whether its endpoint is still there; where it has gone, the connection is not kept.
+    /// The endpoint. Once it has been removed, the pool closes the idle connection.
     pub(super) endpoint: Weak<Endpoint>,
     _open: Open,
 }
@@ -54,7 +54,7 @@ pub(super) enum ConnectError {
     Io(#[from] io::Error),
     #[error("the server name of the backend's TLS is invalid")]
     ServerName,
-    #[error("the connections that were being made for other requests failed")]
+    #[error("the connections that were being established for other requests failed")]
     Others,
 }
 
@@ -91,7 +91,8 @@ impl TlsId {
     }
 }
 
-/// Connects to an endpoint of a backend. `limit` holds for the TCP handshake, and again for the TLS handshake.
+/// Connects to an endpoint of a backend. `limit` is the time limit for the TCP handshake, and again for the TLS
+/// handshake.
 ///
 /// # Errors
 /// If there is no connection.

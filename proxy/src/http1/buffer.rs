@@ -45,12 +45,12 @@ pub(crate) struct Buffer {
     end: usize,
 }
 
-/// The memory of a buffer. It returns to the thread's stock when it is dropped.
+/// The memory of a buffer. Dropping this returns the memory to the thread's stock.
 #[derive(Debug, Default)]
 struct Memory(Box<[u8]>);
 
-/// Bytes that fill less than one part in this many of their buffer are copied out of it, so that somebody who keeps few bytes
-/// does not keep a large buffer.
+/// Bytes that fill less than one `SPARSE`th of their buffer are copied out of it, so that a holder of few bytes does
+/// not keep a large buffer.
 const SPARSE: usize = 4;
 
 impl Size {
@@ -125,7 +125,8 @@ impl Buffer {
         }
     }
 
-    /// Takes the first `n` bytes out, without a copy if they are all that it holds and most of what it has room for.
+    /// Takes out the first `n` bytes. They are not copied if the buffer holds no others and they fill at least one
+    /// [`SPARSE`]th of it.
     pub(crate) fn take_front(&mut self, n: usize) -> Bytes {
         if n == self.end - self.start && n >= self.data.0.len() / SPARSE {
             let Self { data, start, end } = std::mem::take(self);
@@ -417,7 +418,7 @@ mod tests {
                 "{row}"
             );
             drop(buffer);
-            assert_eq!(lent() - before, usize::from(!is_copied), "{row}: what is kept is still lent");
+            assert_eq!(lent() - before, usize::from(!is_copied), "{row}: memory in use is still lent");
             drop(front);
             assert_eq!(lent(), before, "{row}");
         }

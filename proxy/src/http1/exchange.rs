@@ -174,7 +174,7 @@ impl attempts::Client for Side<'_> {
         if !self.client.input.is_empty() {
             return Poll::Pending;
         }
-        // If it has sent more, that hides whether it goes.
+        // Bytes that the client has sent and we have not read hide whether it has closed its side.
         match self.client.poll_gone(cx) {
             Poll::Ready(true) => Poll::Ready(()),
             Poll::Ready(false) | Poll::Pending => Poll::Pending,

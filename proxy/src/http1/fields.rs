@@ -1,4 +1,4 @@
-//! Writes headers: neighbours that are passed on are copied in one piece.
+//! Writes headers. Consecutive header lines that are forwarded unchanged are copied in one piece.
 
 use std::{mem::MaybeUninit, ops::Range};
 
@@ -138,7 +138,7 @@ pub(super) fn put_length(out: &mut Vec<u8>, length: u64) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Removes the header lines from `begin` on whose names are meant. The lines are in plain form.
+/// Removes every header line from `begin` on whose name satisfies `is_meant`. The lines are in plain form.
 pub(super) fn remove_lines(out: &mut Vec<u8>, begin: usize, is_meant: impl Fn(&[u8]) -> bool) {
     let (mut from, mut to) = (begin, begin);
     while let Some(end) = memchr::memchr(b'\n', &out[from..]).map(|end| from + end + 1) {

@@ -62,7 +62,7 @@ impl Incoming {
         self.ready -= n;
     }
 
-    /// Takes `n` bytes of it out, to be passed on.
+    /// Takes out the first `n` bytes, which are ready to be passed on.
     pub(super) fn take_front(&mut self, n: usize) -> Bytes {
         self.ready -= n;
         self.buffer.take_front(n)

@@ -1,8 +1,9 @@
 //! A worker thread's idle connections to HTTP/1 backends. They have no lock, no task and no timer of their own.
 //!
 //! ```text
-//! take  an idle connection, if there is one
-//! lend  the first that comes: one that another request gives back, or one that is made   demand: how many are made
+//! take    returns an idle connection, if there is one
+//! lend    waits for a connection: one that another request gives back or a new one, whichever comes first
+//! demand  decides how many new connections are begun
 //! ```
 //!
 //! The connection that was used last is lent first, so that those that are not needed grow old. A connection is closed after
@@ -45,12 +46,12 @@ struct Idle {
     good_for: Option<Ticks>,
 }
 
-/// The idle connections with one identity, and the requests that wait for one.
+/// The idle connections with one identity, and the requests that wait for such a connection.
 #[derive(Debug, Default)]
 struct Stack {
     /// In the order of their last use.
     idle: Vec<Idle>,
-    /// For as long as requests wait, and a moment after.
+    /// `Some` while requests wait, and for a short time after.
     demand: Option<Box<Demand>>,
 }
 
@@ -88,7 +89,7 @@ pub(crate) fn clear() {
     });
 }
 
-/// Takes a connection out of the pool, if there is one that the request takes.
+/// Takes a connection out of the pool, if there is one that the request may use.
 pub(super) fn take(identity: &Identity, takes: Takes) -> Option<Connection> {
     POOL.with_borrow_mut(|pool| pool.take(identity, takes))
 }
@@ -124,7 +125,7 @@ impl Pool {
         self.put(identity, Idle { connection, since: clock::now(), good_for });
     }
 
-    /// Gives a connection to a request that waits for one, or keeps it.
+    /// Gives a connection to a waiting request, or keeps it if no request waits for it.
     fn put(&mut self, identity: Identity, mut idle: Idle) {
         if let Some(demand) = self.waiting(&identity) {
             match demand.give(idle) {
@@ -139,13 +140,13 @@ impl Pool {
         self.len += 1;
     }
 
-    /// The requests that wait for a connection.
+    /// Returns the requests that wait for a connection with this identity.
     fn demand(&mut self, identity: Identity) -> &mut Demand {
         let demand = &mut self.stacks.entry(identity).or_default().demand;
         demand.get_or_insert_with(|| Box::new(Demand::new(Instant::now())))
     }
 
-    /// The same, if any have waited lately.
+    /// Returns the requests that wait for a connection with this identity, if any wait or have waited recently.
     fn waiting(&mut self, identity: &Identity) -> Option<&mut Demand> {
         self.stacks.get_mut(identity)?.demand.as_deref_mut()
     }
@@ -191,7 +192,7 @@ impl Pool {
 }
 
 impl Idle {
-    /// The connection, unless its backend has closed it.
+    /// Returns the connection, unless its backend has closed it.
     fn lend(mut self, takes: Takes) -> Option<Connection> {
         let is_open =
             self.connection.is_quiet() && (takes != Takes::Open || kept::is_silent(self.connection.raw_fd()));

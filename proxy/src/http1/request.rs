@@ -38,7 +38,7 @@ pub(super) fn write(head: &RequestHead<'_, '_>, host: &Host<'_>, context: &Conte
     out.extend_from_slice(b"\r\n");
 }
 
-/// What the route's steps do to the headers of the request.
+/// Returns the changes that the route's steps make to the headers of the request.
 fn edits(context: &Context) -> RequestEdits<'_> {
     context.route.as_ref().map(Route::request_edits).unwrap_or_default()
 }
@@ -101,7 +101,7 @@ struct Claims<H, B> {
 }
 
 impl<'b, H: Fn(Kind) -> bool, B: Iterator<Item = &'b [u8]>> Claims<H, B> {
-    /// Writes the headers that describe the client to the backend, but for those that `edits` replace.
+    /// Writes the headers that describe the client to the backend, except those that `edits` replaces.
     fn write(self, host: &[u8], context: &Context, edits: &RequestEdits<'_>, out: &mut Vec<u8>) {
         let begin = out.len();
         self.write_all(host, context, out);

@@ -24,7 +24,7 @@ pub(crate) struct Socket {
     early: Option<Box<Early>>,
 }
 
-/// Bytes that were read before it was known what becomes of the connection.
+/// Bytes that were read before it was known how to serve the connection.
 #[derive(Debug)]
 struct Early {
     bytes: Vec<u8>,
@@ -36,12 +36,12 @@ impl Socket {
         Self { tcp, stall: Stall::default(), limit, early: None }
     }
 
-    /// A socket from which these bytes have been read already; it gives them out first.
+    /// A socket from which these bytes have been read already. Reads return them first.
     pub(crate) fn with_early(tcp: TcpStream, limit: Duration, bytes: Vec<u8>) -> Self {
         Self { early: Some(Box::new(Early { bytes, read: 0 })), ..Self::new(tcp, limit) }
     }
 
-    /// Changes how long the client may take nothing.
+    /// Changes how long the client may take no bytes before writes fail.
     pub(crate) fn set_limit(&mut self, limit: Duration) {
         self.limit = limit;
     }

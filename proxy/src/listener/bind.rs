@@ -12,15 +12,15 @@ use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 /// Connections that wait for accept, of one socket; the kernel has a limit of its own (`net.core.somaxconn`).
 const BACKLOG: i32 = 4096;
 
-/// What datagrams may take that have not been read yet, in bytes, as far as the system lets us (`net.core.rmem_max`).
+/// The size in bytes of the receive buffer of a UDP socket. The kernel grants `net.core.rmem_max` at most.
 const DATAGRAMS: usize = 4 << 20;
 
 /// A socket of a listener.
 #[derive(Debug)]
 pub(crate) enum Bound {
-    /// Of connections.
+    /// Accepts connections.
     Tcp(TcpListener),
-    /// Of datagrams.
+    /// Receives datagrams.
     Udp(UdpSocket),
 }
 
@@ -39,7 +39,7 @@ pub(super) fn bind(address: SocketAddr, transport: Transport, count: usize) -> i
 }
 
 fn receive(address: SocketAddr, shared: bool) -> io::Result<UdpSocket> {
-    // Not SO_REUSEADDR: with it, others could bind the same address of UDP.
+    // SO_REUSEADDR is not set: with it, other sockets could bind the same UDP address.
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_reuse_port(shared)?;
     if address.is_ipv6() {

@@ -1,62 +1,62 @@
-//! A ClientHello, read as far as the server name and kept as it came, so that a backend can be given the same bytes
-//! (RFC 8446, 4.1.2 and 5.1; RFC 6066, 3).
+//! Reads a ClientHello to find its server name, and keeps its bytes unchanged, so that they can be forwarded to a
+//! backend (RFC 8446, 4.1.2 and 5.1; RFC 6066, 3).
 //!
-//! It may come in any number of packets and records. Versions, cipher suites and all other extensions are for whoever
-//! ends TLS: those of old clients, GREASE (RFC 8701) and an encrypted ClientHello (RFC 9849), whose outer server name is
-//! the one that is found, are all the same here.
+//! A ClientHello may arrive in any number of packets and records. The versions, the cipher suites and all extensions
+//! except the server name are left to the peer that terminates TLS. So old clients, GREASE (RFC 8701) and an encrypted
+//! ClientHello (RFC 9849) need no special treatment. The server name of an encrypted ClientHello is the outer one.
 
 use std::io;
 
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// The most bytes of a ClientHello, the heads of its records included. Those of today's clients have less than 2 KiB,
-/// with post-quantum key shares less than 8.
+/// The maximum length of a ClientHello in bytes, including the headers of its records. Today's clients send less than 2
+/// KiB, or less than 8 KiB with post-quantum key shares.
 const MAX: usize = 16 << 10;
 
-/// Read at once, if it is there.
+/// The number of bytes that are reserved for the first read.
 const USUAL: usize = 2 << 10;
-/// `handshake` (RFC 8446, 5.1).
+/// The content type `handshake` (RFC 8446, 5.1).
 const HANDSHAKE: u8 = 22;
-/// What a record carries at most (RFC 8446, 5.1).
+/// The maximum length of a record's content in bytes (RFC 8446, 5.1).
 const MAX_RECORD: usize = 1 << 14;
 const RECORD_HEAD: usize = 5;
-/// `client_hello` (RFC 8446, 4).
+/// The handshake type `client_hello` (RFC 8446, 4).
 const CLIENT_HELLO: u8 = 1;
-/// The type of the message and three bytes of length.
+/// The length of a handshake message's header: one byte of type and three bytes of length.
 const MESSAGE_HEAD: usize = 4;
-/// `server_name` (RFC 6066, 3).
+/// The extension type `server_name` (RFC 6066, 3).
 const SERVER_NAME: u16 = 0;
 const HOST_NAME: u8 = 0;
 
 /// A ClientHello that is being read.
 #[derive(Debug, Default)]
 pub(crate) struct Hello {
-    /// All that came, in one piece with what follows the ClientHello.
+    /// All bytes that were read, including any that follow the ClientHello.
     raw: Vec<u8>,
-    /// How much of it has been looked at.
+    /// The number of bytes of `raw` that have been parsed.
     seen: usize,
-    /// How much of the current record is still to come.
+    /// The number of bytes of the current record's content that have not been parsed yet.
     left: usize,
-    /// What the records carried.
+    /// The contents of the records, joined.
     message: Vec<u8>,
 }
 
-/// What is known of a ClientHello.
+/// What has been parsed of a ClientHello.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Greeting {
-    /// More has to come.
+    /// More bytes are needed.
     Incomplete,
-    /// The server name, in lower case, if it has one.
+    /// The server name, in lower case, if the ClientHello has one.
     Complete(Option<Box<str>>),
 }
 
-/// Why something is no ClientHello.
+/// Why the bytes are not a valid ClientHello.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum HelloError {
     #[error("the ClientHello is longer than 16 KiB")]
     TooLong,
-    #[error("what came is no ClientHello")]
+    #[error("the bytes are not a valid ClientHello")]
     Malformed,
 }
 
@@ -64,8 +64,9 @@ impl Hello {
     /// Reads from a client until the server name is known.
     ///
     /// # Errors
-    /// Those of the connection, `UnexpectedEof` where it ends before. The second one says that what came is no ClientHello; the
-    /// bytes are there all the same.
+    /// The outer error is that of the connection, `UnexpectedEof` if the connection ends before the server name is
+    /// known. The inner error says why the bytes are not a valid ClientHello; [`Self::into_raw`] still returns these
+    /// bytes.
     pub(crate) async fn read_from(
         &mut self,
         client: &mut (impl AsyncRead + Unpin),
@@ -84,15 +85,15 @@ impl Hello {
         }
     }
 
-    /// The bytes so far.
+    /// Returns all bytes that were read.
     pub(crate) fn into_raw(self) -> Vec<u8> {
         self.raw
     }
 
-    /// Looks at the bytes that have come since the last time. The work is in proportion to them.
+    /// Parses the bytes that were read since the last call. The work is proportional to their number.
     ///
     /// # Errors
-    /// Where they do not begin with a ClientHello, or its end does not fit into [`MAX`].
+    /// If the bytes do not begin with a valid ClientHello, or the ClientHello is longer than [`MAX`].
     fn read(&mut self) -> Result<Greeting, HelloError> {
         while self.seen < self.raw.len() {
             if self.left == 0 {
@@ -113,15 +114,15 @@ impl Hello {
     }
 }
 
-/// What follows the head of a record that has a part of a ClientHello.
+/// Returns the length of a record's content from the record's header. The record has to carry a part of a ClientHello.
 fn record([kind, major, _, high, low]: [u8; RECORD_HEAD]) -> Result<usize, HelloError> {
     let length = usize::from(u16::from_be_bytes([high, low]));
-    // Records without content are forbidden for handshakes, and would make the work for nothing endless.
+    // Handshake records without content are forbidden, and parsing them would be work without progress.
     let is_valid = kind == HANDSHAKE && major == 3 && (1..=MAX_RECORD).contains(&length);
     if is_valid { Ok(length) } else { Err(HelloError::Malformed) }
 }
 
-/// The body of the ClientHello, once all of it is there.
+/// Returns the body of the ClientHello, once all of its bytes have been read.
 fn complete(message: &[u8]) -> Result<Option<&[u8]>, HelloError> {
     match message {
         [CLIENT_HELLO, high, middle, low, body @ ..] => {
@@ -136,13 +137,13 @@ fn complete(message: &[u8]) -> Result<Option<&[u8]>, HelloError> {
     }
 }
 
-/// The host name of a ClientHello, if it has one; `None` where its parts do not fit into each other.
+/// Returns the host name of a ClientHello, `Some(None)` if the ClientHello has no host name; `None` if it is malformed.
 fn server_name(body: &[u8]) -> Option<Option<&[u8]>> {
     let mut body = Reader(body);
     let (_version, _random) = (body.take(2)?, body.take(32)?);
     let (_session, _suites, _compression) = (body.short()?, body.long()?, body.short()?);
     if body.is_empty() {
-        // Before TLS 1.3 there may be no extensions at all.
+        // Before TLS 1.3, a ClientHello may have no extensions at all.
         return Some(None);
     }
     let (mut extensions, mut name) = (body.long()?, None);
@@ -153,14 +154,15 @@ fn server_name(body: &[u8]) -> Option<Option<&[u8]>> {
         let kind = extensions.number()?;
         let content = extensions.long()?;
         if kind == SERVER_NAME && name.replace(host_name(content)?).is_some() {
-            // Two readers could take one each (RFC 8446, 4.2: none comes twice).
+            // Two readers could take different names (RFC 8446, 4.2: no extension may appear twice).
             return None;
         }
     }
     Some(name.flatten())
 }
 
-/// The host name in the extension `server_name`.
+/// Returns the host name in the extension `server_name`, `Some(None)` if the extension has no host name; `None` if it
+/// is malformed.
 fn host_name(mut content: Reader<'_>) -> Option<Option<&[u8]>> {
     let mut list = content.long()?;
     if list.is_empty() || !content.is_empty() {
@@ -170,7 +172,7 @@ fn host_name(mut content: Reader<'_>) -> Option<Option<&[u8]>> {
     while !list.is_empty() {
         let [kind] = list.take(1)? else { return None };
         if *kind != HOST_NAME {
-            // How long a name of another kind is is not known.
+            // The length of a name of another type is unknown, so the rest of the list cannot be parsed.
             break;
         }
         let found = list.long()?;
@@ -181,7 +183,7 @@ fn host_name(mut content: Reader<'_>) -> Option<Option<&[u8]>> {
     Some(name)
 }
 
-/// A host name in lower case. An address is none (RFC 6066, 3), and taken for no name.
+/// Returns a host name in lower case. An IP address is not a host name (RFC 6066, 3), and is treated as no name.
 fn host(name: &[u8]) -> Result<Option<Box<str>>, HelloError> {
     match ServerName::try_from(name) {
         Ok(ServerName::DnsName(name)) => Ok(Some(name.as_ref().to_ascii_lowercase().into())),
@@ -190,7 +192,7 @@ fn host(name: &[u8]) -> Result<Option<Box<str>>, HelloError> {
     }
 }
 
-/// Bytes that are taken from the front.
+/// Bytes that are parsed from the front.
 struct Reader<'b>(&'b [u8]);
 
 impl<'b> Reader<'b> {
@@ -210,13 +212,13 @@ impl<'b> Reader<'b> {
         Some(u16::from_be_bytes(*number))
     }
 
-    /// What has its length in one byte before it.
+    /// Takes a field that is preceded by its length in one byte.
     fn short(&mut self) -> Option<Reader<'b>> {
         let [length] = self.take(1)? else { return None };
         self.take(usize::from(*length)).map(Reader)
     }
 
-    /// What has its length in two bytes before it.
+    /// Takes a field that is preceded by its length in two bytes.
     fn long(&mut self) -> Option<Reader<'b>> {
         let length = self.number()?;
         self.take(usize::from(length)).map(Reader)

@@ -1,5 +1,5 @@
-//! Pipes of the kernel, through which a direction that moves much goes from socket to socket without being copied here
-//! (splice(2)). A thread lends them while there is something in them.
+//! Kernel pipes. If a direction of a stream transfers many bytes, they go from socket to socket through a pipe, without
+//! being copied to user space (splice(2)). A thread lends a pipe while there are bytes in it.
 
 use std::{
     cell::{Cell, RefCell},
@@ -13,7 +13,7 @@ use nix::{
 };
 use tokio::net::TcpStream;
 
-/// What a pipe takes, in bytes.
+/// The capacity of a pipe in bytes.
 const ROOM: usize = 256 << 10;
 
 thread_local! {
@@ -25,7 +25,7 @@ thread_local! {
 /// A pipe that is lent.
 #[derive(Debug)]
 pub(super) struct Pipe {
-    /// `None` when it is given back.
+    /// `None` once the pipe has been given back.
     ends: Option<Ends>,
     holds: usize,
 }
@@ -36,20 +36,20 @@ struct Ends {
     write: OwnedFd,
 }
 
-/// How many pipes this thread has at most; each takes two file descriptors.
+/// Sets the maximum number of pipes of this thread. Each pipe takes two file descriptors.
 pub(crate) fn set_limit(most: usize) {
     MOST.set(most);
 }
 
 impl Pipe {
-    /// An empty pipe; `None` where the thread has lent all of them, or the system gives no more.
+    /// Returns an empty pipe; `None` if the thread has lent all its pipes, or the system provides no more.
     pub(super) fn take() -> Option<Self> {
         let free = FREE.with_borrow_mut(Vec::pop);
         if free.is_none() && LENT.get() >= MOST.get() {
             return None;
         }
         let Some(ends) = free.or_else(|| Ends::new().ok()) else {
-            // The system's limit of memory for pipes. Asking at each read would cost more than a copy.
+            // The system's memory limit for pipes is reached. Another attempt at each read would cost more than a copy.
             MOST.set(LENT.get());
             return None;
         };
@@ -57,13 +57,14 @@ impl Pipe {
         Some(Self { ends: Some(ends), holds: 0 })
     }
 
-    /// How many bytes are in it.
+    /// The number of bytes in the pipe.
     pub(super) fn holds(&self) -> usize {
         self.holds
     }
 
-    /// Takes what a socket has, as far as there is room. The pipe is empty; else it would not be clear which of the two has to be
-    /// waited for. 0 bytes are the end of what comes.
+    /// Moves bytes from a socket into the pipe, up to the pipe's capacity. The pipe must be empty; otherwise
+    /// `WouldBlock` would not say whether the socket or the pipe has to be waited for. Returns 0 at the end of the
+    /// socket's bytes.
     pub(super) fn fill(&mut self, from: &TcpStream) -> io::Result<usize> {
         let Some(ends) = &self.ends else { return Ok(0) };
         let n = splice(from, None, &ends.write, None, ROOM, FLAGS)?;
@@ -71,7 +72,7 @@ impl Pipe {
         Ok(n)
     }
 
-    /// Gives a socket what it takes.
+    /// Moves bytes from the pipe to a socket, as many as the socket takes.
     pub(super) fn drain(&mut self, to: &TcpStream) -> io::Result<usize> {
         let Some(ends) = &self.ends else { return Ok(0) };
         let n = splice(&ends.read, None, to, None, self.holds, FLAGS)?;

@@ -1,4 +1,4 @@
-//! What becomes of streams: counted, and one line of the access log for each.
+//! Counts streams and their bytes, and writes one line of the access log for each stream.
 
 use std::{
     net::SocketAddr,
@@ -15,12 +15,12 @@ use tracing::Level;
 use super::{Client, Route};
 use crate::shared::Load;
 
-/// What a client speaks, as far as we know it.
+/// The protocol that a client speaks, as far as we know it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Spoken {
-    /// Anything.
+    /// Any protocol over TCP.
     Tcp,
-    /// TLS, passed through or ended here.
+    /// TLS, passed through or terminated.
     Tls,
     /// Datagrams.
     Udp,
@@ -29,21 +29,21 @@ pub(crate) enum Spoken {
 /// How a stream ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
-    /// Both sides have sent all that they had.
+    /// Both sides have sent all their bytes and ended.
     Done,
-    /// The client broke off.
+    /// The client broke off the stream.
     ClientLeft,
-    /// The backend broke off.
+    /// The backend broke off the stream, or its endpoint is gone.
     BackendLeft,
-    /// Nothing moved in either direction for too long.
+    /// The stream was idle in both directions for too long.
     Idle,
-    /// It was cut: the port or the process went.
+    /// The proxy cut the stream, because the port was closed or the process stopped.
     Cut,
-    /// It had no backend, for this reason.
+    /// The stream got no backend, for this reason.
     Refused(Rejection, &'static str),
 }
 
-/// Streams of one worker thread that are over, and bytes, by what clients speak.
+/// Counts of one worker thread, by protocol: the streams that have ended, and the bytes of all streams.
 #[derive(Debug, Default)]
 pub(crate) struct Tally([Tallied; Spoken::ALL.len()]);
 
@@ -54,14 +54,15 @@ struct Tallied {
     sent: AtomicU64,
 }
 
-/// The bytes that a stream has moved: that the backend was sent and that the client was sent.
+/// The number of bytes that a stream has moved: those sent to the backend (`received`) and those sent to the client
+/// (`sent`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Moved {
     pub(crate) received: u64,
     pub(crate) sent: u64,
 }
 
-/// A stream, as it is counted and logged when this is dropped.
+/// What is counted and logged of a stream. Dropping this counts and logs the stream as ended.
 #[derive(Debug)]
 pub(crate) struct Record<'w> {
     load: &'w Load,
@@ -81,7 +82,7 @@ pub(crate) struct Record<'w> {
 impl Spoken {
     const ALL: [Self; 3] = [Self::Tcp, Self::Tls, Self::Udp];
 
-    /// What metrics and the log call it.
+    /// The protocol's name in metrics and in the access log.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Tcp => "tcp",
@@ -92,7 +93,7 @@ impl Spoken {
 }
 
 impl End {
-    /// What metrics and the log call them, by [`End::index`].
+    /// The names in metrics and in the access log, by [`End::index`].
     const NAMES: [&str; 12] = [
         "done",
         "client",
@@ -124,7 +125,7 @@ impl End {
                 Rejection::Overloaded => 10,
                 Rejection::BadGateway
                 | Rejection::Timeout
-                // What is said of requests alone.
+                // These rejections apply to requests only.
                 | Rejection::BadRequest
                 | Rejection::Misdirected
                 | Rejection::Forbidden
@@ -144,7 +145,7 @@ impl End {
 }
 
 impl Tally {
-    /// The sums of all threads.
+    /// Returns the sums over all worker threads, by protocol.
     pub(crate) fn sum<'t>(all: impl Iterator<Item = &'t Self>) -> Vec<crate::Streams> {
         let mut sums: Vec<_> = Spoken::ALL
             .map(|spoken| crate::Streams {
@@ -184,7 +185,7 @@ impl<'w> Record<'w> {
         self.route.rule.clone()
     }
 
-    /// Notes what has been moved so far; whether that is more than before.
+    /// Notes the number of bytes that have been moved so far. Returns whether there are more than before.
     pub(crate) fn moved(&mut self, now: Moved) -> bool {
         let before = std::mem::replace(&mut self.moved, now);
         let tally = self.tally();
@@ -198,7 +199,7 @@ impl<'w> Record<'w> {
         before != now
     }
 
-    /// It is over, and not because it was cut.
+    /// Ends the record of a stream that was not cut.
     pub(crate) fn end(mut self, end: End) {
         self.end = end;
     }

@@ -1,6 +1,6 @@
-//! Both directions of a stream. Each holds one piece at a time and reads the next when the other side has taken it, so that a
-//! side that does not read makes the other one wait, and nothing grows. An end is passed on by itself: the other direction goes
-//! on.
+//! Relays both directions of a stream. Each direction holds one piece of bytes at a time, and reads the next piece once
+//! the other side has taken this one. So a side that does not read makes the other side wait, and no buffer grows. The
+//! end of one direction is passed on; the other direction continues.
 
 use std::{
     future::poll_fn,
@@ -21,7 +21,7 @@ use crate::{
     http1::{Buffer, Size},
 };
 
-/// A stream that is being carried.
+/// A stream that is being relayed.
 #[derive(Debug)]
 pub(super) struct Relay {
     client: Side,
@@ -32,13 +32,13 @@ pub(super) struct Relay {
     watch: Watch,
 }
 
-/// One direction.
+/// One direction of a stream.
 #[derive(Debug, Default)]
 struct Way {
     buffer: Buffer,
-    /// Of the next buffer.
+    /// The size of the next buffer.
     size: Size,
-    /// Whether it moves much at a time, and so goes through a pipe if there is one.
+    /// Whether this direction moves many bytes at a time, so that it uses a pipe if one is available.
     bulk: bool,
     pipe: Option<Pipe>,
     state: State,
@@ -49,22 +49,23 @@ struct Way {
 enum State {
     #[default]
     Open,
-    /// Nothing more comes; the other side is still to be told.
+    /// The source has ended; the other side has not been told yet.
     Ending,
     Ended,
-    /// The other side takes nothing more. What it has sent is still passed on, in the other direction.
+    /// The other side takes no more bytes. The bytes that it has sent are still passed on in the other direction.
     Broken,
 }
 
-/// The side that a direction comes from broke off. What it had sent has been passed on.
+/// The source of a direction broke off the stream. The bytes that it had sent before have been passed on.
 #[derive(Debug)]
 struct Unreadable;
 
-/// Less than this at a time is not worth a pipe.
+/// A direction that moves fewer bytes than this at a time is not worth a pipe.
 const LITTLE: usize = 16 << 10;
 
 impl Relay {
-    /// A stream of which `early` has been read already. It ends where nothing moves for `idle`.
+    /// A stream. `early` holds the bytes that were already read from the client; they are forwarded first. The stream
+    /// ends if no bytes move for `idle`.
     pub(super) fn new(client: Side, backend: Side, early: Vec<u8>, idle: Duration) -> Self {
         let buffer = if early.is_empty() { Buffer::default() } else { Buffer::of(&early) };
         let up = Way { buffer, ..Way::default() };
@@ -73,7 +74,7 @@ impl Relay {
         Self { client, backend, up, down: Way::default(), idle, watch }
     }
 
-    /// Carries it to its end.
+    /// Relays the stream until it ends, and returns how it ended.
     pub(super) async fn run(mut self, record: &mut Record<'_>) -> End {
         poll_fn(|cx| self.poll(cx, record)).await
     }
@@ -115,13 +116,13 @@ impl Way {
         }
     }
 
-    /// Moves what can be moved now.
+    /// Moves the bytes that can be moved now.
     fn poll(&mut self, cx: &mut Context<'_>, from: &mut Side, to: &mut Side) -> Result<(), Unreadable> {
         while !self.is_over() && self.poll_step(cx, from, to)?.is_ready() {}
         Ok(())
     }
 
-    /// Writes what has been read, or reads more.
+    /// Writes the bytes that have been read, or reads more.
     fn poll_step(
         &mut self,
         cx: &mut Context<'_>,
@@ -135,7 +136,7 @@ impl Way {
         if self.state == State::Ending {
             self.pipe = None;
             self.buffer.give_back();
-            // A peer that is gone needs no end.
+            // An error does not matter: a peer that is gone need not be told of the end.
             return Ok(to.poll_shutdown(cx).map(|_| self.state = State::Ended));
         }
         if (self.bulk || self.pipe.is_some())
@@ -157,7 +158,7 @@ impl Way {
         Ok(Poll::Ready(()))
     }
 
-    /// The same through a pipe; `None` where there is none.
+    /// Does what [`Self::poll_step`] does, through a pipe. Returns `None` if no pipe is used.
     fn poll_pipe(
         &mut self,
         cx: &mut Context<'_>,
@@ -172,7 +173,7 @@ impl Way {
             }
             let drained = to.try_io(Interest::WRITABLE, || pipe.drain(to));
             return Some(Ok(match drained {
-                // Is asked for its readiness again.
+                // The next step asks for the socket's readiness again.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Ready(()),
                 drained => self.written(Poll::Ready(drained)),
             }));

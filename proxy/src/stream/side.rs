@@ -17,16 +17,16 @@ use crate::io::Socket;
 /// One of the two connections of a stream.
 #[derive(Debug)]
 pub(crate) enum Side {
-    /// Bytes as they come.
+    /// A connection whose bytes are passed on unchanged.
     Tcp(TcpStream),
-    /// A client whose TLS ends here.
+    /// A client's connection whose TLS is terminated here.
     Client(Box<server::TlsStream<Socket>>),
-    /// A backend that is spoken to over TLS.
+    /// A connection to a backend over TLS.
     Backend(Box<client::TlsStream<TcpStream>>),
 }
 
 impl Side {
-    /// The socket of a connection without TLS of ours.
+    /// Returns the socket, if its bytes are passed on unchanged.
     pub(super) fn plain(&self) -> Option<&TcpStream> {
         match self {
             Self::Tcp(tcp) => Some(tcp),
@@ -42,12 +42,13 @@ impl Side {
         }
     }
 
-    /// Ends it in a way that cannot be taken for the end of what was to come.
+    /// Makes the connection end with a reset when it is closed, so that the peer does not take it for a regular end of
+    /// the bytes.
     pub(super) fn reset(&self) {
         let _ = self.tcp().set_zero_linger();
     }
 
-    /// Reads into `room`; 0 bytes are the end of what comes.
+    /// Reads into `room`. Returns 0 at the end of the peer's bytes.
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, room: &mut [u8]) -> Poll<io::Result<usize>> {
         let mut buf = ReadBuf::new(room);
         let read = match self {
@@ -56,15 +57,15 @@ impl Side {
             Self::Backend(tls) => Pin::new(&mut **tls).poll_read(cx, &mut buf),
         };
         match ready!(read) {
-            // Many peers end TLS without saying so. What that means is for the protocol inside to say; the other side sees an
-            // end as it would without TLS.
+            // Many peers close the connection without a `close_notify` alert. The protocol inside TLS has to judge
+            // whether its bytes are complete; the other side sees a regular end, as it would without TLS.
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(0)),
             Err(error) => Poll::Ready(Err(error)),
             Ok(()) => Poll::Ready(Ok(buf.filled().len())),
         }
     }
 
-    /// Writes some of the bytes; never 0.
+    /// Writes some of the bytes, and returns their number. Never returns 0.
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = match self {
             Self::Tcp(tcp) => Pin::new(tcp).poll_write(cx, bytes),
@@ -77,7 +78,7 @@ impl Side {
         })
     }
 
-    /// Sends what TLS holds back.
+    /// Sends the bytes that TLS holds back.
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Tcp(_) => Poll::Ready(Ok(())),
@@ -86,7 +87,7 @@ impl Side {
         }
     }
 
-    /// Tells the peer that nothing more comes. It may still send.
+    /// Tells the peer that no more bytes follow. The peer may still send.
     pub(super) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Tcp(tcp) => Pin::new(tcp).poll_shutdown(cx),

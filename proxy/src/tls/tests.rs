@@ -12,7 +12,7 @@ use rustls_pki_types::ServerName;
 
 use super::*;
 
-/// Sessions of a client that offers them to every server.
+/// The session store of a client that offers every session to every server.
 #[derive(Debug)]
 struct Everywhere(ClientSessionMemoryCache);
 
@@ -62,13 +62,13 @@ fn client(version: &'static SupportedProtocolVersion, root: &Certificate) -> Cli
     config
 }
 
-/// How a handshake went.
+/// Performs a handshake and returns its kind.
 fn shake(server: &Arc<ServerConfig>, client: &Arc<ClientConfig>, name: &'static str) -> HandshakeKind {
     let name = ServerName::try_from(name).unwrap();
     let mut client = ClientConnection::new(Arc::clone(client), name).unwrap();
     let mut server = ServerConnection::new(Arc::clone(server)).unwrap();
     let mut wire = Vec::new();
-    // The last flight brings the tickets.
+    // The server's last flight brings the session tickets.
     for _ in 0..4 {
         client.write_tls(&mut wire).unwrap();
         server.read_tls(&mut &*std::mem::take(&mut wire)).unwrap();

@@ -70,7 +70,7 @@ impl Names {
         name.found()
     }
 
-    /// The endpoints of a name as far as they are known now.
+    /// Returns the endpoints of a name that are known now, without a lookup; `None` if the name has never been found.
     pub(crate) fn known(&self, host: &str, port: u16) -> Option<Arc<Endpoints>> {
         self.name(host, port).found()
     }

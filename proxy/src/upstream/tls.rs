@@ -1,4 +1,5 @@
-//! TLS towards HTTP/1 backends and those of streams: one client configuration for each way to verify them, so that sessions are resumed.
+//! TLS towards HTTP/1 backends and backends of streams: one client configuration for each way to verify them, so that
+//! sessions are resumed.
 
 use std::sync::{Arc, OnceLock};
 
@@ -31,7 +32,8 @@ impl ClientConfigs {
         Arc::clone(config)
     }
 
-    /// The same for backends of streams, which speak anything.
+    /// The configuration for backends of streams, with this way to verify. It offers no ALPN protocol, because such a
+    /// backend may speak any protocol.
     pub(crate) fn without_alpn(&self, verify: Verify) -> Arc<ClientConfig> {
         let cell = match verify {
             Verify::System => &self.system_without_alpn,

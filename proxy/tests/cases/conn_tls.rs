@@ -120,7 +120,7 @@ async fn a_name_whose_tls_is_passed_through_is_answered_by_no_other_listener_of_
     }
     running.serve(table, on(port, &[("", &[&shown])])).await;
     for name in ["db.example.com", "DB.example.com", "terminated.example.com"] {
-        // Without an alert, since the port has listeners for streams.
+        // The connection ends without an alert, because the port has listeners for streams.
         let error = tls(&any_client(), running.at(port), name).await.unwrap_err();
         let is_end = matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset);
         assert!(is_end, "{name}: {error}");

@@ -93,7 +93,7 @@ async fn backends_get_their_share_of_the_requests() {
 async fn requests_are_spread_over_endpoints_and_avoid_busy_ones() {
     let (idle, busy) =
         (RawBackend::saying("idle").await, crate::support::backend::TestBackend::start("busy").await);
-    // Each worker goes by its own requests.
+    // Each worker chooses an endpoint by its own requests in flight only.
     let proxy = start_with(|options| options.workers = 1);
     let backend = backend(&[idle.address, busy.address]);
     let endpoints = std::sync::Arc::clone(&backend.endpoints);

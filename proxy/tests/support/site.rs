@@ -152,7 +152,7 @@ pub fn port_of(
     table
 }
 
-/// Streams by the server names of routes.
+/// Routes for streams, by server name.
 pub fn streams<const N: usize>(routes: [(&str, Rule); N]) -> Serves {
     let mut map = HostMap::default();
     for (host, rule) in routes {
@@ -161,7 +161,7 @@ pub fn streams<const N: usize>(routes: [(&str, Rule); N]) -> Serves {
     Serves::Stream(map)
 }
 
-/// A port of plain TCP with this rule.
+/// A table of one plain TCP port with this rule.
 pub fn tcp(port: u16, rule: Rule) -> Table {
     port_of(PortKey::tcp(port), Protocol::Tcp, [("", TlsMode::None, streams([("", rule)]))])
 }

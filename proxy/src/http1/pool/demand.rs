@@ -1,9 +1,11 @@
-//! The requests of a thread that found no idle connection to an endpoint, and how many connections may be made for them.
+//! The requests of a thread that found no idle connection to an endpoint, and the number of connections that may be
+//! established for them.
 //!
-//! When many requests come at once, those that are answered within milliseconds need few connections: each of these is given
-//! back and carries the next request. Those that take long need a connection each, and must not wait for it without need. So
-//! connections are begun in rounds of [`PACE`]: [`FIRST`] in the first one and, as long as requests are left over that no
-//! connection was begun for, twice as many in each one that follows.
+//! When many requests arrive at once and are answered within milliseconds, they need few connections: each connection
+//! is given back and carries the next request. Requests that take long need a connection each, and should not wait for
+//! it longer than necessary. So connections are begun in rounds of [`PACE`]. The first round begins up to [`FIRST`]
+//! connections. Each following round may begin twice as many as the round before, as long as requests remain for which
+//! no connection was begun.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -11,31 +13,31 @@ use tokio::{sync::oneshot, time::Instant};
 
 use super::Idle;
 
-/// So many connections are begun in the first round, and as many may be in the making at any time.
+/// The maximum number of connections that are begun in the first round, and that are being established at any time.
 pub(super) const FIRST: usize = 16;
-/// The length of a round.
+/// The duration of a round.
 pub(super) const PACE: Duration = Duration::from_millis(10);
 
-/// What one endpoint's requests wait for.
+/// The requests that wait for a connection to one endpoint.
 #[derive(Debug)]
 pub(super) struct Demand {
-    /// By their order of arrival.
+    /// The waiting requests, by their order of arrival.
     waiting: BTreeMap<u64, Waiting>,
     arrived: u64,
-    /// How many connections are in the making.
+    /// The number of connections that are being established.
     making: usize,
     round: Round,
-    /// How many could not be made since the last one was, or one was given back.
+    /// The number of connections that could not be established since one last was established or given back.
     failed: usize,
-    /// Whether somebody calls [`Self::next_round`].
+    /// Whether a task calls [`Self::next_round`] after each [`PACE`].
     paced: bool,
 }
 
-/// A request that waits.
+/// A waiting request.
 #[derive(Debug)]
 struct Waiting {
     takes: Takes,
-    /// Whether a connection is in the making for it meanwhile.
+    /// Whether a connection is being established for this request.
     has_place: bool,
     tell: oneshot::Sender<Given>,
 }
@@ -44,38 +46,38 @@ struct Waiting {
 struct Round {
     began: Instant,
     size: usize,
-    /// How many connections may still be begun in it.
+    /// The number of connections that may still be begun in this round.
     left: usize,
 }
 
-/// Which connections a request takes.
+/// Which connections a request may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::http1) enum Takes {
-    /// All.
+    /// Any connection.
     Any,
-    /// Those that are certainly open, as it must not be sent twice.
+    /// Only connections that are certainly open, because the request must not be sent twice.
     Open,
-    /// Those that no request has used.
+    /// Only connections that no request has used.
     New,
 }
 
-/// What a request that waits is given.
+/// What a waiting request receives.
 #[derive(Debug)]
 pub(super) enum Given {
     /// A connection.
     Connection(Idle),
-    /// It may make one.
+    /// Permission to establish a connection.
     Place,
-    /// None can be made.
+    /// No connection: none can be established.
     Nothing,
 }
 
-/// How the making of a connection ended.
+/// Whether a connection was established.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Made {
     Yes,
     No,
-    /// It was given up.
+    /// The attempt was given up.
     GivenUp,
 }
 
@@ -91,12 +93,12 @@ impl Demand {
         }
     }
 
-    /// Whether it can be forgotten.
+    /// Whether this demand is over and can be removed.
     pub(super) fn is_over(&self, now: Instant) -> bool {
         self.waiting.is_empty() && self.making == 0 && !self.paced && self.round.is_over(now)
     }
 
-    /// The place of a request in the order of arrival.
+    /// Returns the place of a new request in the order of arrival. Begins a round if the last one is over.
     pub(super) fn arrive(&mut self, now: Instant) -> u64 {
         if self.round.is_over(now) {
             self.begin_round(now);
@@ -105,7 +107,7 @@ impl Demand {
         self.arrived
     }
 
-    /// A request waits. `has_place`: while a connection is in the making for it.
+    /// Makes a request wait. `has_place`: whether a connection is being established for it.
     pub(super) fn wait(&mut self, place: u64, takes: Takes, has_place: bool) -> oneshot::Receiver<Given> {
         let (tell, given) = oneshot::channel();
         self.waiting.insert(place, Waiting { takes, has_place, tell });
@@ -113,12 +115,12 @@ impl Demand {
         given
     }
 
-    /// A request does not wait any more.
+    /// Removes a request that no longer waits.
     pub(super) fn leave(&mut self, place: u64) {
         self.waiting.remove(&place);
     }
 
-    /// Whether somebody has to begin to call [`Self::next_round`] after each [`PACE`].
+    /// Whether the caller has to start a task that calls [`Self::next_round`] after each [`PACE`].
     pub(super) fn wants_pace(&mut self) -> bool {
         !self.paced && self.next_without_place().is_some() && {
             self.paced = true;
@@ -126,7 +128,7 @@ impl Demand {
         }
     }
 
-    /// Begins another round for the requests that wait for one. `false`: nobody does.
+    /// Begins another round if requests wait for one. Returns whether requests still wait for a round.
     pub(super) fn next_round(&mut self, now: Instant) -> bool {
         if self.next_without_place().is_some() {
             if self.round.is_over(now) {
@@ -138,12 +140,12 @@ impl Demand {
         self.paced
     }
 
-    /// Gives a connection to the first request that takes it; returns it if none does.
+    /// Gives a connection to the first request that may use it; returns the connection if no request may.
     pub(super) fn give(&mut self, idle: Idle) -> Option<Idle> {
         self.failed = 0;
         match self.first_for(&idle).and_then(|place| self.waiting.remove(&place)) {
             Some(waiting) => {
-                // Nobody waits who is not there: a request that goes leaves first.
+                // The receiver exists: a request that ends calls `leave` first.
                 let _ = waiting.tell.send(Given::Connection(idle));
                 None
             }
@@ -151,7 +153,7 @@ impl Demand {
         }
     }
 
-    /// A connection is not in the making any more.
+    /// Notes that a connection is no longer being established.
     pub(super) fn made(&mut self, made: Made) {
         self.making = self.making.saturating_sub(1);
         match made {
@@ -170,7 +172,7 @@ impl Demand {
         self.share_out();
     }
 
-    /// Lets requests make connections, as many as may be made, in the order of their arrival.
+    /// Lets as many requests establish connections as may, in their order of arrival.
     fn share_out(&mut self) {
         while self.making < FIRST
             && self.round.left > 0
@@ -187,13 +189,13 @@ impl Demand {
         let size = match (self.next_without_place(), &self.round) {
             (None, _) => FIRST,
             (Some(_), Round { left: 0, size, .. }) => size.saturating_mul(2),
-            // It was not for the round that they had to wait.
+            // The requests did not have to wait because of the round's size.
             (Some(_), Round { size, .. }) => *size,
         };
         self.round = Round { began: now, size, left: size };
     }
 
-    /// The first request that takes this connection.
+    /// The first request that may use this connection.
     fn first_for(&self, idle: &Idle) -> Option<u64> {
         let takes = |waiting: &Waiting| match waiting.takes {
             Takes::Any => true,
@@ -203,7 +205,8 @@ impl Demand {
         self.waiting.iter().find(|(_, waiting)| takes(waiting)).map(|(place, _)| *place)
     }
 
-    /// The first request for which no connection is in the making. Those for which one is are few, and came before.
+    /// The first request for which no connection is being established. Those for which one is being established are few
+    /// and arrived earlier.
     fn next_without_place(&self) -> Option<u64> {
         self.waiting.iter().find(|(_, waiting)| !waiting.has_place).map(|(place, _)| *place)
     }

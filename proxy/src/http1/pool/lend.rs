@@ -1,4 +1,4 @@
-//! Lends a connection to a request that found no idle one: the first that another request gives back, or one that is made.
+//! Lends a connection to a request that found no idle one: a connection that another request gives back, or a new one.
 
 use std::{
     future::poll_fn,
@@ -18,20 +18,20 @@ use super::{
 };
 use crate::http1::backend::{ConnectError, Connection};
 
-/// A connection for a request.
+/// A connection that is lent to a request.
 #[derive(Debug)]
 pub(in crate::http1) struct Lent {
     pub(in crate::http1) connection: Connection,
-    /// Whether it may have carried another request before.
+    /// Whether the connection may have carried another request before.
     pub(in crate::http1) reused: bool,
 }
 
-/// Waits for a connection that another request gives back, and makes one meanwhile as soon as it may. A connection that was
-/// made in vain is for the next request. `limit` holds for the wait together with what `connect` is passed, which is how long
-/// it may take.
+/// Waits for a connection that another request gives back, and meanwhile establishes a new one as soon as this is
+/// permitted. If the request gets another connection first, the next request gets the new one. `limit` is the time
+/// limit for the wait and for `connect` together: `connect` is passed the time that is left for it.
 ///
 /// # Errors
-/// If there is none in time, or it could not be made.
+/// If there is no connection in time, or it could not be established.
 pub(in crate::http1) async fn lend<C>(
     identity: Identity,
     takes: Takes,
@@ -85,14 +85,14 @@ async fn make(
     made
 }
 
-/// Has a connection made that its request does not need any more.
+/// Finishes establishing a connection that its request no longer needs, and gives it back to the pool.
 async fn keep(identity: Identity, making: Pin<Box<impl Future<Output = Result<Connection, ConnectError>>>>) {
     if let Ok(connection) = making.await {
         super::give_back(identity, connection, None);
     }
 }
 
-/// Begins rounds for as long as requests wait for them.
+/// Begins rounds as long as requests wait for them.
 async fn pace(identity: Identity) {
     loop {
         sleep(PACE).await;
@@ -108,7 +108,8 @@ impl Lent {
     }
 }
 
-/// A request's turn. If the request goes, so does its turn, and what it was given is for the next one.
+/// A waiting request's turn. Dropping the turn makes the request stop waiting; what the request was given and did not
+/// use goes to the next request.
 struct Turn {
     identity: Identity,
     takes: Takes,
@@ -130,7 +131,7 @@ impl Turn {
         Self { identity, takes, place, given }
     }
 
-    /// Waits again, at the same place in the order.
+    /// Makes the request wait again, at the same place in the order of arrival.
     fn wait(&mut self, has_place: bool) {
         let Self { identity, takes, place, .. } = *self;
         let (given, wants_pace) = POOL.with_borrow_mut(|pool| {
@@ -144,7 +145,7 @@ impl Turn {
     }
 
     async fn given(&mut self) -> Given {
-        // Nobody can tell any more when the thread's pool is closed.
+        // The sender is gone if the thread's pool was closed.
         poll_fn(|cx| Pin::new(&mut self.given).poll(cx)).await.unwrap_or(Given::Nothing)
     }
 }
@@ -165,7 +166,7 @@ impl Drop for Turn {
     }
 }
 
-/// The making of a connection, which ends when this is dropped.
+/// Permission to establish a connection. Dropping it notes how the attempt ended.
 struct Place {
     identity: Identity,
     made: Made,
@@ -182,7 +183,7 @@ impl Drop for Place {
     }
 }
 
-/// Does nothing once the thread ends.
+/// Changes the thread's pool. Does nothing once the thread ends.
 fn with_pool(change: impl FnOnce(&mut Pool)) {
     let _ = POOL.try_with(|pool| change(&mut pool.borrow_mut()));
 }

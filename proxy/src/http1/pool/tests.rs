@@ -76,7 +76,7 @@ async fn what_its_backend_has_closed_is_not_lent() {
     let mut rig = Rig::new(10).await;
     let kept = rig.add(None).await;
     drop(rig.add(None).await);
-    // For a request that must not be sent twice, the kernel is asked.
+    // For a request that must not be sent twice, the pool asks the kernel whether the connection is open.
     assert_eq!(port(&rig.take(Open).unwrap()), kept.peer_addr().unwrap().port());
     drop((rig.add(None).await, kept));
     seen().await;
@@ -95,7 +95,7 @@ async fn a_connection_is_good_for_as_long_as_the_backend_says_and_four_seconds_a
         rig.pool.give_back(rig.identity(), connection, limit);
         tokio::time::sleep(Duration::from_millis(bad)).await;
         assert!(rig.take(Open).is_none(), "{keep_alive:?}");
-        assert!(rig.take(Any).is_some(), "{keep_alive:?}: good for others");
+        assert!(rig.take(Any).is_some(), "{keep_alive:?}: good for other requests");
     }
     let mut rig = Rig::new(10).await;
     let _end = rig.add(Some(0)).await;

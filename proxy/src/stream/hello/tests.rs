@@ -10,7 +10,7 @@ use rustls::{
 
 use super::*;
 
-/// What comes of these bytes, read in pieces of this length.
+/// The result of reading these bytes in pieces of this length.
 fn read(bytes: &[u8], piece: usize) -> Result<Greeting, HelloError> {
     let mut hello = Hello::default();
     for piece in bytes.chunks(piece) {
@@ -20,7 +20,7 @@ fn read(bytes: &[u8], piece: usize) -> Result<Greeting, HelloError> {
             Ok(Greeting::Incomplete) => {}
             done => {
                 let read = hello.raw.len();
-                assert_eq!(hello.into_raw(), bytes[..read], "the bytes are kept as they came");
+                assert_eq!(hello.into_raw(), bytes[..read], "the bytes are kept unchanged");
                 return done;
             }
         }
@@ -32,7 +32,7 @@ fn named(name: &str) -> Result<Greeting, HelloError> {
     Ok(Greeting::Complete(Some(name.into())))
 }
 
-/// A ClientHello of rustls.
+/// A ClientHello that rustls makes.
 fn hello(name: &str, alpn: &[&str], tls12: bool) -> Vec<u8> {
     let versions = if tls12 { &[&TLS12][..] } else { &[&TLS12, &TLS13] };
     let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -47,7 +47,7 @@ fn hello(name: &str, alpn: &[&str], tls12: bool) -> Vec<u8> {
     wire
 }
 
-/// A ClientHello made by hand: its extensions as they are given.
+/// A ClientHello made by hand, with these extensions.
 fn made(extensions: &[u8]) -> Vec<u8> {
     let mut body = vec![3, 3];
     body.extend([7; 32]);
@@ -74,7 +74,7 @@ fn sni(name: &[u8]) -> Vec<u8> {
     extension(SERVER_NAME, &[&u16::try_from(entry.len()).unwrap().to_be_bytes()[..], &entry].concat())
 }
 
-/// A message in records of this length.
+/// Splits a message into records of this length.
 fn in_records(message: &[u8], length: usize) -> Vec<u8> {
     let record = |part: &[u8]| {
         [&[HANDSHAKE, 3, 1][..], &u16::try_from(part.len()).unwrap().to_be_bytes(), part].concat()
@@ -82,7 +82,7 @@ fn in_records(message: &[u8], length: usize) -> Vec<u8> {
     message.chunks(length).flat_map(record).collect()
 }
 
-/// The message in these records.
+/// Joins the message that these records carry.
 fn message_of(mut wire: &[u8]) -> Vec<u8> {
     let mut message = Vec::new();
     while let [_, _, _, high, low, rest @ ..] = wire {
@@ -112,7 +112,7 @@ fn what_follows_the_hello_is_kept_and_not_looked_at() {
     let mut wire = hello("a.example", &[], false);
     wire.extend(b"\x14\x03\x03\x00\x01\x01\x17\x03\x03 early data");
     assert_eq!(read(&wire, MAX), named("a.example"));
-    // In the same record, too.
+    // Bytes that follow the ClientHello in the same record are not parsed either.
     let message = [message_of(&hello("a.example", &[], false)), vec![99; 50]].concat();
     assert_eq!(read(&in_records(&message, MAX_RECORD), MAX), named("a.example"));
 }
@@ -125,7 +125,7 @@ fn extensions_of_any_kind_are_harmless() {
     let all = [grease, inner, sni(b"outer.example"), grease_with_content].concat();
     assert_eq!(read(&made(&all), MAX), named("outer.example"));
     assert_eq!(read(&made(&[]), MAX), Ok(Greeting::Complete(None)));
-    // Neither extensions nor their length.
+    // A ClientHello with neither extensions nor their length.
     let mut old = vec![3, 1];
     old.extend([7; 32]);
     old.extend([0, 0, 2, 0, 0x2f, 1, 0]);
@@ -169,7 +169,7 @@ fn what_is_no_hello_is_refused_at_its_first_bytes() {
         &b"GET / HTTP/1.1\r\n"[..],
         b"\x16\x02\x00\x00\x10",
         b"\x17\x03\x01\x00\x10",
-        // A record without content, and one that is too long.
+        // A record without content, and a record that is too long.
         b"\x16\x03\x01\x00\x00",
         b"\x16\x03\x01\x40\x01",
         // A ServerHello.
@@ -182,14 +182,14 @@ fn what_is_no_hello_is_refused_at_its_first_bytes() {
 #[test]
 fn a_hello_that_is_too_long_is_refused_before_it_is_read() {
     assert_eq!(read(b"\x16\x03\x01\x40\x00\x01\x00\x40\x00", 1), Err(HelloError::TooLong));
-    // Of a permitted length, in so many records that it is not.
+    // The message has a permitted length, but the headers of many records make the ClientHello too long.
     let padding = extension(21, &[0; 4000]);
     let long = made(&[sni(b"a.example"), padding].concat());
     assert_eq!(read(&long, MAX), named("a.example"));
     assert_eq!(read(&in_records(&message_of(&long), 1), 100), Err(HelloError::TooLong));
 }
 
-/// What rustls makes of it.
+/// The ClientHello as rustls parses it, if rustls accepts it.
 fn accepted(mut wire: &[u8]) -> Option<Accepted> {
     let mut acceptor = Acceptor::default();
     while !wire.is_empty() {
@@ -234,7 +234,7 @@ proptest! {
             let theirs = accepted.client_hello().server_name().map(|name| name.to_ascii_lowercase().into());
             prop_assert_eq!(ours, Ok(Greeting::Complete(theirs)));
         } else {
-            prop_assert!(!changes.is_empty(), "rustls reads its own");
+            prop_assert!(!changes.is_empty(), "rustls accepts its own ClientHello");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Requests that come at once while there is no idle connection.
+//! Requests that arrive at once while there is no idle connection.
 
 use std::{
     cell::{Cell, RefCell},
@@ -27,11 +27,11 @@ fn identity() -> Identity {
     Identity { address: ([127, 0, 0, 1], 80).into(), tls: TlsId::default() }
 }
 
-/// A backend whose connections are made when a test says so.
+/// A backend to which connections are established when the test says so.
 #[derive(Clone)]
 struct Backend {
     listener: Rc<std::net::TcpListener>,
-    /// Its ends of the connections.
+    /// The backend's ends of the connections.
     ends: Rc<RefCell<Vec<std::net::TcpStream>>>,
     begun: Rc<Cell<usize>>,
     making: Rc<RefCell<Vec<Making>>>,
@@ -71,7 +71,7 @@ impl Backend {
         (0..count).map(|_| self.request(Any)).collect()
     }
 
-    /// Ends what is in the making, the first ones first.
+    /// Ends the attempts to connect with the results of `make`, in the order in which they began.
     async fn make(&self, make: impl Fn(&Self) -> Result<Connection, ConnectError>) {
         let making = self.making.take();
         making.into_iter().for_each(|one| drop(one.send(make(self))));
@@ -83,7 +83,7 @@ impl Backend {
     }
 }
 
-/// Lets a round pass, and what is to be done after it: timers have a resolution of a millisecond.
+/// Lets a round pass, and then lets all tasks run. The extra millisecond is the resolution of timers.
 async fn pass_round() {
     advance(PACE + Duration::from_millis(1)).await;
     settle().await;
@@ -156,7 +156,7 @@ async fn requests_that_take_long_wait_for_a_few_rounds_only() {
             advance(PACE).await;
             settle().await;
         }
-        // When nobody has waited for a round, the next one is a first one again.
+        // When no request has waited for a round, the next round has the size of the first one again.
         advance(PACE).await;
         let _more = backend.requests(2 * FIRST);
         settle().await;
@@ -172,7 +172,7 @@ async fn while_none_can_be_made_no_more_are_tried_and_requests_wait_for_the_limi
         let requests = backend.requests(100);
         sleep(LIMIT - Duration::from_millis(1)).await;
         assert_eq!((backend.begun.get(), done(&requests).len()), (FIRST, 0));
-        // Whatever is given back carries them nevertheless, in the order in which they came.
+        // A connection that is given back still serves the waiting requests, in their order of arrival.
         let connection = backend.connection();
         give(connection);
         settle().await;
@@ -218,7 +218,7 @@ async fn requests_take_only_what_they_may() {
         let backend = Backend::new();
         let (new, open, any) = (backend.request(New), backend.request(Open), backend.request(Any));
         settle().await;
-        // Its backend keeps it for no time at all.
+        // The backend says that it keeps this connection idle for no time at all.
         give_back(identity(), backend.connection(), Some(Duration::ZERO));
         settle().await;
         assert_eq!([&new, &open, &any].map(|request| request.is_finished()), [false, false, true]);
@@ -245,7 +245,7 @@ async fn what_its_backend_has_closed_is_for_nobody() {
         assert!(!request.is_finished());
         give(backend.connection());
         settle().await;
-        assert!(request.is_finished(), "it waits at its place");
+        assert!(request.is_finished(), "the request waits at its place");
     })
     .await;
 }
@@ -257,7 +257,7 @@ async fn where_a_backend_refuses_all_fail_at_once() {
         let requests = backend.requests(500);
         settle().await;
         backend.make(refused).await;
-        // Each that failed made room for another, until as many had failed as are in the making at a time.
+        // Each failed attempt made room for another, until `FIRST` attempts had failed.
         let tried = 2 * FIRST - 1;
         assert_eq!((backend.begun.get(), done(&requests).len()), (tried, 500 - (FIRST - 1)));
         backend.make(refused).await;
@@ -268,7 +268,7 @@ async fn where_a_backend_refuses_all_fail_at_once() {
                 other => panic!("{other:?}"),
             }
         }
-        // Those that come later try again.
+        // Requests that arrive later try again.
         let requests = backend.requests(500);
         settle().await;
         backend.make(refused).await;
@@ -301,21 +301,21 @@ async fn a_request_that_goes_leaves_nothing_behind() {
         let backend = Backend::new();
         let requests = backend.requests(3 * FIRST);
         settle().await;
-        // It goes after it was given a connection, before it knows.
+        // The first request ends after it was given a connection, before its task has run.
         give(backend.connection());
         requests[0].abort();
         settle().await;
         assert!(requests[1].is_finished() && !requests[2].is_finished());
-        // One that waits goes, and one for which a connection is in the making; the next one takes the place.
+        // Two requests end while connections are being established for them; the next requests take their places.
         requests[FIRST].abort();
         requests[2].abort();
         settle().await;
-        assert_eq!(backend.begun.get(), FIRST + 3, "the first one's place is taken, too");
+        assert_eq!(backend.begun.get(), FIRST + 3, "the first request's place is taken, too");
         requests.iter().for_each(Request::abort);
         settle().await;
         advance(PACE).await;
         settle().await;
-        // The connection of the second one is still in the making, for whoever comes.
+        // The connection of the second request is still being established, for any later request.
         backend.make_all().await;
         POOL.with_borrow(|pool| assert_eq!(pool.len, 1));
         clear();
