@@ -22,6 +22,8 @@ pub enum Fact {
     Existence(ObjectKey),
     /// All Gateways, with all their fields.
     Gateways,
+    /// All ListenerSets, with all their fields.
+    ListenerSets,
     /// The ReferenceGrants in a namespace.
     GrantsIn(Box<str>),
     /// The IngressClasses.
@@ -34,11 +36,11 @@ pub enum Fact {
     AddressesOf(ObjectKey),
 
     // What translation made of the objects
-    /// What routes read of a Gateway's listeners.
+    /// What routes read of the listeners of a Gateway or a ListenerSet.
     ListenersOf(ObjectKey),
     /// Which Ingresses name a host, and where its requests arrive.
     ListenerAt(HostPattern),
-    /// How many routes are attached to the listeners of a Gateway.
+    /// How many routes are attached to the listeners of a Gateway or a ListenerSet.
     RoutesOn(ObjectKey),
     /// Whether the regular expressions of a route are within the budget of its namespace.
     PatternsOf(ObjectKey),
@@ -95,6 +97,7 @@ pub(crate) fn facts_of(before: Option<&Object>, after: Option<&Object>) -> Vec<F
         | Kind::TcpRoute
         | Kind::UdpRoute => object(),
         Kind::Gateway => vec![Fact::Object(key.clone()), Fact::Gateways],
+        Kind::ListenerSet => vec![Fact::Object(key.clone()), Fact::ListenerSets],
         Kind::ReferenceGrant => vec![Fact::GrantsIn(key.namespace.clone())],
         Kind::Ingress => of_ingress(key, change),
         Kind::IngressClass => vec![Fact::IngressClasses],

@@ -310,7 +310,7 @@ impl Index {
             for shared in before.iter().chain(now) {
                 let host = self.listeners.ingress.hosts.get(&shared.ingress);
                 let of_ingresses = host.into_iter().flat_map(|host| host.ingresses.iter().cloned());
-                let concerned = of_ingresses.chain(gateway_of(&shared.gateway_id));
+                let concerned = of_ingresses.chain(owner_of(&shared.gateway_id));
                 concerned.for_each(|key| self.units.change(&Fact::Outcome(key)));
             }
         }
@@ -366,9 +366,9 @@ impl Index {
         let before = std::mem::replace(&mut self.listeners, now);
         self.is_desired_new = true;
         let now = &self.listeners;
-        let mut facts: Vec<_> = now.changed_gateways(&before).into_iter().map(Fact::ListenersOf).collect();
+        let mut facts: Vec<_> = now.changed_owners(&before).into_iter().map(Fact::ListenersOf).collect();
         facts.extend(now.changed_hosts(&before).into_iter().map(Fact::ListenerAt));
-        facts.extend(now.gateways.keys().chain(before.gateways.keys()).cloned().map(Fact::Outcome));
+        facts.extend(now.owners().chain(before.owners()).cloned().map(Fact::Outcome));
         facts.extend(now.moved_ingresses(&before).cloned().map(Fact::Outcome));
         let (old, new) = (&before.ingress.messages, &now.ingress.messages);
         let others = old.keys().chain(new.keys()).filter(|key| old.get(*key) != new.get(*key));
@@ -390,10 +390,13 @@ impl Index {
     }
 }
 
-/// The Gateway that a listener belongs to.
-fn gateway_of(listener: &ListenerId) -> Option<ObjectKey> {
+/// Returns the Gateway or ListenerSet that a listener belongs to.
+fn owner_of(listener: &ListenerId) -> Option<ObjectKey> {
     match &listener.owner {
         ListenerOwner::Gateway { namespace, name } => Some(ObjectKey::new(Kind::Gateway, namespace, name)),
-        ListenerOwner::ListenerSet { .. } | ListenerOwner::IngressHost(_) => None,
+        ListenerOwner::ListenerSet { namespace, name } => {
+            Some(ObjectKey::new(Kind::ListenerSet, namespace, name))
+        }
+        ListenerOwner::IngressHost(_) => None,
     }
 }

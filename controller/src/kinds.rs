@@ -63,7 +63,7 @@ pub enum StatusUse {
 pub enum StatusShape {
     /// Conditions of the object.
     Conditions,
-    /// The same, its addresses, and conditions of each of its listeners.
+    /// The same, conditions of each of its listeners, and the addresses of a Gateway.
     Listeners,
     /// Conditions at each parent.
     Parents,
@@ -83,8 +83,7 @@ pub enum NameForm {
 }
 
 /// Kinds that will be served: a document of one is no mistake.
-pub(crate) const NOT_YET: [(&str, &str); 2] =
-    [(GATEWAY_API, "ListenerSet"), (GATEWAY_API, "BackendTLSPolicy")];
+pub(crate) const NOT_YET: [(&str, &str); 1] = [(GATEWAY_API, "BackendTLSPolicy")];
 
 /// The group of the Gateway API.
 pub(crate) const GATEWAY_API: &str = "gateway.networking.k8s.io";
@@ -251,6 +250,13 @@ kinds! {
         Gateway = Resource {
             status: StatusUse::Written(StatusShape::Listeners),
             ..gateway_api("Gateway", "gateways")
+        };
+    }
+    ListenerSet in listener_sets: Sorted<ir::ListenerSet> {
+        ListenerSet = Resource {
+            other_versions: &[],
+            status: StatusUse::Written(StatusShape::Listeners),
+            ..gateway_api("ListenerSet", "listenersets")
         };
     }
     GatewayParameters in gateway_parameters: Sorted<ir::GatewayParameters> {

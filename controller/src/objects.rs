@@ -23,6 +23,7 @@ mod head;
 mod http_route;
 mod ingress;
 mod ingress_class;
+mod listener_set;
 pub(crate) mod live_settings;
 mod matches;
 mod names;
@@ -228,6 +229,7 @@ fn convert(
     Some(match kind {
         Kind::GatewayClass => gateway_class::read(document, meta, checks)?.into(),
         Kind::Gateway => gateway::read(document, meta, checks)?.into(),
+        Kind::ListenerSet => listener_set::read(document, meta, checks)?.into(),
         Kind::GatewayParameters => gateway_parameters::read(document, meta, checks).into(),
         Kind::HttpRoute => http_route::read(document, meta, checks)?.into(),
         Kind::GrpcRoute => grpc_route::read(document, meta, checks)?.into(),

@@ -7,6 +7,8 @@ mod describe;
 mod gateway;
 mod gateway_class;
 mod ingress;
+mod listener;
+mod listener_set;
 mod route;
 mod types;
 
@@ -15,6 +17,7 @@ pub use condition_types::{ConditionType, EventLevel, Impact, Meaning};
 pub use gateway::gateway;
 pub use gateway_class::gateway_class;
 pub use ingress::ingress;
+pub use listener_set::listener_set;
 pub use route::route;
 pub(crate) use route::{refused_route_parent, route_parent};
 pub use types::{

@@ -51,8 +51,8 @@ pub use ingress::ingress_host;
 use ingress::may_serve;
 pub use listeners::{
     Addressing, AttachPoint, Closer, Closure, FirstOf, GatewayRefusal, GatewayState, IngressHost,
-    IngressSide, ListenerPlan, ListenerRefusal, ListenerState, Listeners, Mode, PortPlan, Traffic, WayOut,
-    listeners,
+    IngressSide, ListenerPlan, ListenerRefusal, ListenerSetRefusal, ListenerSetState, ListenerState,
+    Listeners, Mode, PortPlan, Traffic, WayOut, listeners,
 };
 pub(crate) use listeners::{Classes, shared_with};
 pub use owners::HostOwners;

@@ -199,8 +199,8 @@ impl Routes {
         let gone: Vec<_> = gone.collect();
         let new = now.iter().filter(|id| !before.contains(id)).inspect(|id| self.attached.add(id));
         for id in gone.into_iter().chain(new) {
-            if let Some(gateway) = super::gateway_of(id) {
-                units.change(&Fact::RoutesOn(gateway));
+            if let Some(owner) = super::owner_of(id) {
+                units.change(&Fact::RoutesOn(owner));
             }
         }
     }

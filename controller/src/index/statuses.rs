@@ -45,6 +45,10 @@ impl Index {
                 let state = self.listeners.gateways.get(key)?;
                 Some(status::gateway(state, reader, &self.routes.attached, &self.shared))
             }
+            Object::ListenerSet(_) => {
+                let state = self.listeners.sets.get(key)?;
+                Some(status::listener_set(state, reader, &self.routes.attached, &self.shared))
+            }
             Object::Ingress(ingress) => {
                 let said = |host: &HostPattern| self.routes.said(host);
                 status::ingress(&ingress, &self.listeners, &self.shared, reader, said)

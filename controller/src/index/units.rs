@@ -16,7 +16,7 @@ pub(super) enum Unit {
     Route(ObjectKey),
     /// The Ingresses of a host.
     IngressHost(HostPattern),
-    /// The status of a GatewayClass, a Gateway or an Ingress.
+    /// The status of a GatewayClass, a Gateway, a ListenerSet or an Ingress.
     Status(ObjectKey),
     /// The list of objects that nobody serves.
     Unclaimed,
@@ -38,6 +38,7 @@ impl Unit {
             Fact::ListenerAt(host) => Some(Self::IngressHost(host.clone())),
             Fact::Existence(_)
             | Fact::Gateways
+            | Fact::ListenerSets
             | Fact::GrantsIn(_)
             | Fact::IngressClasses
             | Fact::IngressHosts

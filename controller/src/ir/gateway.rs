@@ -1,10 +1,10 @@
-//! GatewayClass and Gateway.
+//! GatewayClass, Gateway and ListenerSet.
 
 use std::collections::BTreeMap;
 
 use portcullis_routing::{HostPattern, PortKey, Transport};
 
-use super::Meta;
+use super::{Meta, ObjectKey};
 
 /// A GatewayClass.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,6 +36,8 @@ pub struct Gateway {
     /// `spec.gatewayClassName`.
     pub class: Box<str>,
     pub listeners: Vec<GatewayListener>,
+    /// `spec.allowedListeners`: the namespaces whose ListenerSets may add listeners.
+    pub allowed_listeners: AllowedNamespaces,
     pub addresses: Vec<GatewayAddress>,
     /// `spec.infrastructure.parametersRef`.
     pub parameters: Option<Reference>,
@@ -46,6 +48,17 @@ pub struct Gateway {
     /// Where clients have to show a certificate.
     pub client_validation: ClientValidation,
     /// Why it is refused as a whole. Such a Gateway has no listeners.
+    pub refused: Option<Box<str>>,
+}
+
+/// A ListenerSet: more listeners of a Gateway.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ListenerSet {
+    pub meta: Meta,
+    /// `spec.parentRef`; `None` where it is not a Gateway.
+    pub gateway: Option<ObjectKey>,
+    pub listeners: Vec<GatewayListener>,
+    /// Why it is refused as a whole. Such a ListenerSet has no listeners.
     pub refused: Option<Box<str>>,
 }
 
@@ -73,7 +86,7 @@ pub struct GatewayAddress {
     pub value: Option<Box<str>>,
 }
 
-/// A listener of a Gateway.
+/// A listener of a Gateway or a ListenerSet.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GatewayListener {
     pub name: Box<str>,
@@ -152,11 +165,12 @@ pub struct AllowedRoutes {
     pub kinds: Vec<(Box<str>, Box<str>)>,
 }
 
-/// From which namespaces routes may attach.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// From which namespaces routes, or ListenerSets, may attach.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum AllowedNamespaces {
     Same,
     All,
+    #[default]
     None,
     Selector(LabelSelector),
 }

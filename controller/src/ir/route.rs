@@ -47,6 +47,7 @@ pub struct ParentRef {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ParentKind {
     Gateway,
+    ListenerSet,
     /// One that is not served.
     Other(Box<GroupKind>),
 }
@@ -136,7 +137,7 @@ pub enum BackendKind {
 impl ParentKind {
     pub fn group(&self) -> &str {
         match self {
-            Self::Gateway => "gateway.networking.k8s.io",
+            Self::Gateway | Self::ListenerSet => "gateway.networking.k8s.io",
             Self::Other(other) => &other.group,
         }
     }
@@ -144,6 +145,7 @@ impl ParentKind {
     pub fn kind(&self) -> &str {
         match self {
             Self::Gateway => "Gateway",
+            Self::ListenerSet => "ListenerSet",
             Self::Other(other) => &other.kind,
         }
     }

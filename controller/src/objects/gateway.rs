@@ -6,8 +6,9 @@ pub(super) mod selector;
 use std::collections::BTreeMap;
 
 use gateway_api::experimental::gateways::{
-    GatewayAddresses, GatewayAllowedListeners, GatewayDefaultScope, GatewayInfrastructure, GatewayListeners,
-    GatewayTls, GatewayTlsFrontend,
+    GatewayAddresses, GatewayAllowedListenersNamespacesFrom as ListenersFrom, GatewayDefaultScope,
+    GatewayInfrastructure, GatewayListeners, GatewayListenersAllowedRoutesNamespacesSelector, GatewayTls,
+    GatewayTlsFrontend,
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -21,7 +22,7 @@ use super::{
 };
 use crate::ir::{
     Gateway, Meta,
-    gateway::{ClientValidation, GatewayAddress, GatewayListener, Reference},
+    gateway::{AllowedNamespaces, ClientValidation, GatewayAddress, GatewayListener, Reference},
 };
 
 /// `spec`. Parts with values that later releases may add to are read by themselves.
@@ -33,9 +34,21 @@ struct GatewaySpec {
     #[serde(default)]
     addresses: Vec<GatewayAddresses>,
     infrastructure: Option<GatewayInfrastructure>,
-    allowed_listeners: Option<Part<GatewayAllowedListeners>>,
+    allowed_listeners: Option<Part<AllowedListeners>>,
     tls: Option<Part<GatewayTls>>,
     default_scope: Option<Part<GatewayDefaultScope>>,
+}
+
+/// `spec.allowedListeners`. Its label selector is read as that of `allowedRoutes`.
+#[derive(Debug, Deserialize)]
+struct AllowedListeners {
+    namespaces: Option<ListenersNamespaces>,
+}
+
+#[derive(Debug, Deserialize)]
+struct ListenersNamespaces {
+    from: Option<ListenersFrom>,
+    selector: Option<GatewayListenersAllowedRoutesNamespacesSelector>,
 }
 
 /// `validation` of a frontend. A macro, since the generated types of the default and of a port differ.
@@ -56,22 +69,30 @@ macro_rules! check_authorities {
     }};
 }
 
+/// Reads the listeners of a Gateway or a ListenerSet.
+pub(super) fn listeners(
+    parts: &[Part<GatewayListeners>],
+    checks: &mut Checks,
+    at: &Path<'_>,
+) -> Vec<GatewayListener> {
+    checks.entries(parts.len(), 1..=64, at);
+    let listeners = parts.iter().enumerate();
+    let listeners: Vec<_> =
+        listeners.filter_map(|(i, part)| listener::read(part, checks, &at.index(i))).collect();
+    check_unique(&listeners, checks, at);
+    listeners
+}
+
 /// Reads a Gateway.
 pub(crate) fn read(document: &Value, meta: Meta, checks: &mut Checks) -> Option<Gateway> {
     let spec: GatewaySpec = typed::field(document, "spec", checks)?;
     let at = Path::Root.field("spec");
     checks.form(&spec.gateway_class_name, names::OBJECT_NAME, &at.field("gatewayClassName"));
-    let at_listeners = at.field("listeners");
-    checks.entries(spec.listeners.len(), 1..=64, &at_listeners);
-    let listeners = spec.listeners.iter().enumerate();
-    let listeners: Vec<_> =
-        listeners.filter_map(|(i, l)| listener::read(l, checks, &at_listeners.index(i))).collect();
-    check_unique(&listeners, checks, &at_listeners);
+    let listeners = listeners(&spec.listeners, checks, &at.field("listeners"));
     let infrastructure = spec.infrastructure.unwrap_or_default();
     check_infrastructure(&infrastructure, checks, &at.field("infrastructure"));
-    if let Some(allowed) = &spec.allowed_listeners {
-        check_allowed_listeners(allowed, checks, &at.field("allowedListeners"));
-    }
+    let at_allowed = at.field("allowedListeners");
+    let allowed_listeners = spec.allowed_listeners.map(|part| allowed_listeners(&part, checks, &at_allowed));
     let tls = spec.tls.map(|tls| tls.read(checks, &at.field("tls")));
     if let Some(Ok(tls)) = &tls {
         check_tls(tls, checks, &at.field("tls"));
@@ -87,6 +108,7 @@ pub(crate) fn read(document: &Value, meta: Meta, checks: &mut Checks) -> Option<
         meta,
         class: spec.gateway_class_name.into(),
         listeners,
+        allowed_listeners: allowed_listeners.unwrap_or_default(),
         addresses: addresses(spec.addresses, checks, &at.field("addresses")),
         parameters: infrastructure.parameters_ref.map(|r| Reference {
             group: r.group.into(),
@@ -178,16 +200,18 @@ fn check_infrastructure(infrastructure: &GatewayInfrastructure, checks: &mut Che
     }
 }
 
-fn check_allowed_listeners(allowed: &Part<GatewayAllowedListeners>, checks: &mut Checks, at: &Path<'_>) {
-    use gateway_api::experimental::gateways::GatewayAllowedListenersNamespacesFrom::None as NoNamespace;
-    let has_effect = match allowed.read_unused(checks, at) {
-        Ok(allowed) => {
-            allowed.namespaces.and_then(|namespaces| namespaces.from).is_some_and(|from| from != NoNamespace)
-        }
-        Err(_) => true,
+/// Returns the namespaces whose ListenerSets may attach: none where they cannot be read.
+fn allowed_listeners(part: &Part<AllowedListeners>, checks: &mut Checks, at: &Path<'_>) -> AllowedNamespaces {
+    let Some(namespaces) = part.read(checks, at).ok().and_then(|allowed| allowed.namespaces) else {
+        return AllowedNamespaces::None;
     };
-    if has_effect {
-        checks.warning(at, "is not served yet: ListenerSets have no effect");
+    let at = at.field("namespaces");
+    let selector = namespaces.selector.map(|s| selector::read(s, checks, &at.field("selector")));
+    match namespaces.from.unwrap_or(ListenersFrom::None) {
+        ListenersFrom::Same => AllowedNamespaces::Same,
+        ListenersFrom::All => AllowedNamespaces::All,
+        ListenersFrom::None => AllowedNamespaces::None,
+        ListenersFrom::Selector => listener::selected(selector, checks, &at),
     }
 }
 

@@ -46,16 +46,12 @@ fn one(parent: wire::ParentRef, checks: &mut Checks, at: &Path<'_>) -> ParentRef
 }
 
 fn kind(group: Option<String>, kind: Option<String>) -> ParentKind {
-    let is = |written: &Option<String>, default| written.as_deref().is_none_or(|written| written == default);
-    let gateway = ParentKind::Gateway;
-    if is(&group, gateway.group()) && is(&kind, gateway.kind()) {
-        return gateway;
-    }
-    let or = |written: Option<String>, default: &str| written.map_or_else(|| default.into(), Into::into);
-    ParentKind::Other(Box::new(GroupKind {
-        group: or(group, gateway.group()),
-        kind: or(kind, gateway.kind()),
-    }))
+    let default = ParentKind::Gateway;
+    let group = group.as_deref().unwrap_or(default.group());
+    let kind = kind.as_deref().unwrap_or(default.kind());
+    let served = [ParentKind::Gateway, ParentKind::ListenerSet];
+    let found = served.into_iter().find(|served| served.group() == group && served.kind() == kind);
+    found.unwrap_or_else(|| ParentKind::Other(Box::new(GroupKind { group: group.into(), kind: kind.into() })))
 }
 
 /// Several references to one parent must tell its listeners apart (CommonRouteSpec `parentRefs`).

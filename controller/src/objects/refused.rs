@@ -9,10 +9,12 @@ use serde_json::Value;
 use super::{
     head::Annotated,
     ingress::{self, LEGACY_CLASS},
-    parent_refs,
+    listener_set, parent_refs,
 };
 use crate::ir::{
-    Gateway, GatewayClass, Ingress, Kind, Meta, Object, Route, gateway::ClientValidation, route::ParentRef,
+    Gateway, GatewayClass, Ingress, Kind, ListenerSet, Meta, Object, Route,
+    gateway::{AllowedNamespaces, ClientValidation},
+    route::ParentRef,
 };
 
 /// The object in place of one that is refused; `None` for a kind whose status we do not write.
@@ -35,6 +37,7 @@ pub(super) fn object(
             meta,
             class: text("gatewayClassName").unwrap_or_default(),
             listeners: Vec::new(),
+            allowed_listeners: AllowedNamespaces::None,
             addresses: Vec::new(),
             parameters: None,
             labels: Default::default(),
@@ -43,6 +46,10 @@ pub(super) fn object(
             refused,
         }
         .into(),
+        Kind::ListenerSet => {
+            let gateway = listener_set::gateway(spec, &meta);
+            ListenerSet { meta, gateway, listeners: Vec::new(), refused }.into()
+        }
         Kind::HttpRoute => route(RouteKind::Http, spec, meta, refused).into(),
         Kind::GrpcRoute => route(RouteKind::Grpc, spec, meta, refused).into(),
         Kind::TlsRoute => route(RouteKind::Tls, spec, meta, refused).into(),
@@ -81,6 +88,7 @@ pub(crate) fn is_refused(object: &Object) -> bool {
     match object {
         Object::GatewayClass(class) => class.refused.is_some(),
         Object::Gateway(gateway) => gateway.refused.is_some(),
+        Object::ListenerSet(set) => set.refused.is_some(),
         Object::Route(route) => route.refused.is_some(),
         Object::Ingress(ingress) => ingress.refused.is_some(),
         Object::GatewayParameters(_)

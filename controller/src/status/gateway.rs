@@ -1,14 +1,14 @@
 //! The status of a Gateway and its listeners.
 
-use portcullis_routing::RouteKind;
-
 use super::{
-    Condition, ConditionType, GatewayStatus, GatewayStatusAddress, ListenerStatus, Message, Report,
-    RouteGroupKind, Status, bounded, list, sentences, types::condition,
+    Condition, ConditionType, GatewayStatus, GatewayStatusAddress, Message, Report, Status, bounded, list,
+    listener::{NotProgrammed, Own, beside_ingresses, listener, programmed},
+    sentences,
+    types::condition,
 };
 use crate::translate::{
-    Address, Addressing, Attached, Binding, Dedicated, DedicatedState, FirstOf, GatewayRefusal, GatewayState,
-    HostRefusal, ListenerRefusal, ListenerState, Reader, SharedHosts,
+    Address, Addressing, Attached, DedicatedState, GatewayRefusal, GatewayState, ListenerState, Reader,
+    SharedHosts,
 };
 
 /// What is said about a Gateway.
@@ -20,20 +20,17 @@ pub fn gateway(
     attached: &Attached,
     shared: &SharedHosts,
 ) -> Report {
-    let generation = state.gateway.meta.generation;
     let key = &state.gateway.meta.key;
     let addresses = addresses(state, reader);
-    let own = Own::of(state, reader.provisioning_error(key));
-    let programmed = |listener: &ListenerState| programmed(listener, own, reader);
-    let listeners = state.listeners.iter().map(|listener| ListenerStatus {
-        name: listener.point.section.clone(),
-        supported_kinds: listener.point.kinds.iter().map(|kind| group_kind(*kind)).collect(),
-        attached_routes: attached.to(reader, key, &listener.point.id),
-        conditions: listener_conditions(listener, generation, programmed(listener)),
-    });
+    let own = Own::of(&state.addressing, reader.provisioning_error(key));
+    let listeners = state
+        .listeners
+        .iter()
+        .map(|one| listener(one, key, state.gateway.meta.generation, own, reader, attached));
     let accepted = accepted(state);
     let is_accepted = accepted.is_true();
-    let waits: Vec<_> = state.listeners.iter().filter_map(|l| Some((l, programmed(l).err()?))).collect();
+    let wait = |one| Some((one, programmed(one, own, reader).err()?));
+    let waits: Vec<_> = state.listeners.iter().filter_map(wait).collect();
     let programmed = gateway_programmed(state, is_accepted, own, &addresses, &waits, reader.runs());
     let mut messages: Vec<_> = state.listeners.iter().flat_map(|l| beside_ingresses(l, shared)).collect();
     messages.extend(Message::warnings(&state.gateway.meta));
@@ -47,36 +44,10 @@ pub fn gateway(
             listeners: listeners.collect(),
             conditions: vec![accepted, programmed],
             addresses: if is_accepted { bounded::addresses(addresses.usable) } else { Vec::new() },
+            attached_listener_sets: state.attached_sets,
         })),
         messages: bounded::messages(messages),
     }
-}
-
-/// What Ingresses have to do with a listener.
-fn beside_ingresses(listener: &ListenerState, shared: &SharedHosts) -> Vec<Message> {
-    let (name, port, before) = (&listener.point.section, listener.point.port, &listener.ingress_before);
-    let mut messages = Vec::new();
-    if listener.ingress_behind {
-        let text = format!("listener {name}: Ingresses answer on port {port} what its routes leave");
-        messages.push(Message::note(text));
-    }
-    let mut of_both = FirstOf::default();
-    shared.of_gateway(&listener.point.id).for_each(|host| of_both.add(|| host.clone()));
-    if of_both.count > 0 {
-        messages.push(Message::note(format!(
-            "listener {name}: on port {port} Ingresses answer what its routes for these hosts leave: {of_both}"
-        )));
-    }
-    if before.count > 0 {
-        let rest = match listener.point.takes_requests() {
-            true => "of its routes only those that name such a host get its requests",
-            false => "its routes get none of their connections",
-        };
-        messages.push(Message::note(format!(
-            "listener {name}: on port {port} hosts of Ingresses ({before}) are more specific than its hostname; {rest}"
-        )));
-    }
-    messages
 }
 
 fn accepted(state: &GatewayState) -> Condition {
@@ -92,7 +63,8 @@ fn accepted(state: &GatewayState) -> Condition {
         }
         Some(why @ GatewayRefusal::UnsupportedValue(_)) => condition.no("UnsupportedValue", why.to_string()),
         None if refused.is_empty() => condition.yes("Accepted", "every listener is accepted"),
-        None if refused.len() == state.listeners.len() => {
+        // The listeners of its ListenerSets are its own, too (ListenerSetSpec `listeners`).
+        None if refused.len() == state.listeners.len() && state.attached_sets == 0 => {
             condition.no("ListenersNotValid", format!("no listener is accepted: {}", names()))
         }
         None => condition.yes("ListenersNotValid", format!("not accepted: {}", names())),
@@ -130,170 +102,16 @@ fn gateway_programmed(
         [] if out_of_sync.is_some() => condition
             .yes("Programmed", format!("every listener is served; {}", out_of_sync.unwrap_or_default())),
         [] => condition.yes("Programmed", "every listener is served"),
-        [(_, first), ..] if waits.len() == state.listeners.len() => {
-            condition.no(first.gateway_reason(), why())
+        [(_, first), ..] if waits.len() == state.listeners.len() && state.attached_sets == 0 => {
+            condition.no(reason(first), why())
         }
         _ => condition.yes("Programmed", format!("not served: {}", why())),
     }
 }
 
-fn listener_conditions(
-    listener: &ListenerState,
-    generation: i64,
-    programmed: Result<(), NotProgrammed>,
-) -> Vec<Condition> {
-    let named = |kind| condition(generation, kind);
-    let conflict = listener.refused.as_ref().filter(|refused| refused.is_conflict());
-    let mut conditions = vec![
-        match &listener.refused {
-            None => named(ConditionType::Accepted).yes("Accepted", "the listener is valid"),
-            Some(why) => named(ConditionType::Accepted).no(why.reason(), why.to_string()),
-        },
-        match programmed {
-            Ok(()) => named(ConditionType::Programmed).yes("Programmed", "the listener is served"),
-            Err(why) => named(ConditionType::Programmed).no(why.reason, why.message),
-        },
-        resolved_refs(listener, named(ConditionType::ResolvedRefs)),
-        match conflict {
-            None => {
-                named(ConditionType::Conflicted).no("NoConflicts", "no other listener is at odds with it")
-            }
-            Some(why) => named(ConditionType::Conflicted).yes(why.reason(), why.to_string()),
-        },
-    ];
-    if listener.overlaps.count > 0 {
-        let others = listener.overlaps.to_string();
-        let message = format!(
-            "has hosts in common with {others}; a connection made for one of them gets 421 for the hosts of another"
-        );
-        conditions.push(named(ConditionType::OverlappingTlsConfig).yes("OverlappingHostnames", message));
-    }
-    conditions
-}
-
-fn resolved_refs(listener: &ListenerState, condition: Condition) -> Condition {
-    let errors: Vec<_> = listener.certificates.iter().flatten().filter_map(|c| c.as_ref().err()).collect();
-    if let Some(first) = errors.iter().find(|error| !error.is_pending()) {
-        return condition.no(first.reason(), sentences(&errors));
-    }
-    if let Some(pending) = errors.first() {
-        return condition.unknown(pending.reason(), sentences(&errors));
-    }
-    if listener.certificates.as_ref().is_some_and(Vec::is_empty) {
-        return condition.no("InvalidCertificateRef", "tls.certificateRefs names no certificate");
-    }
-    if !listener.unknown_kinds.is_empty() {
-        let kinds = list(&listener.unknown_kinds);
-        return condition
-            .no("InvalidRouteKinds", format!("not a kind of route that is served here: {kinds}"));
-    }
-    condition.yes("ResolvedRefs", "every reference is resolved")
-}
-
-/// The Service of a Gateway with addresses of its own, and what keeps it from being as it should be.
-#[derive(Clone, Copy)]
-struct Own<'s>(Option<(&'s Dedicated, Option<&'s str>)>);
-
-impl<'s> Own<'s> {
-    fn of(state: &'s GatewayState, error: Option<&'s str>) -> Self {
-        match &state.addressing {
-            Addressing::Dedicated(dedicated) => Self(Some((dedicated, error))),
-            _ => Self(None),
-        }
-    }
-
-    /// Why there is no such Service.
-    fn missing(self) -> Option<String> {
-        let (dedicated, error) = self.0?;
-        let service = &dedicated.service;
-        match (&dedicated.state, error) {
-            (DedicatedState::Made(_), _) => None,
-            (DedicatedState::Foreign, _) => {
-                Some(format!("{service} exists and is not this Gateway's: rename it, or the Gateway"))
-            }
-            (DedicatedState::Missing, Some(why)) => Some(format!("{service} cannot be made: {why}")),
-            (DedicatedState::Missing, None) => Some(format!("{service} is not there yet")),
-        }
-    }
-
-    /// Why it is out of sync.
-    fn out_of_sync(self) -> Option<String> {
-        let (dedicated, error) = self.0?;
-        Some(format!("{} is out of sync: {}", dedicated.service, error?))
-    }
-
-    /// Why a port has none of ours behind it.
-    fn unbound(self, port: u16) -> String {
-        let Some((dedicated, _)) = self.0 else { return format!("port {port} is not bound yet") };
-        let none = || format!("no port has been allocated to port {port} of {} yet", dedicated.service);
-        self.missing().or_else(|| self.out_of_sync()).unwrap_or_else(none)
-    }
-}
-
-/// Why a listener is not served.
-struct NotProgrammed {
-    reason: &'static str,
-    message: String,
-}
-
-impl NotProgrammed {
-    /// A Gateway's condition has no reasons of its own for conflicts.
-    fn gateway_reason(&self) -> &'static str {
-        if self.reason == "Pending" { "Pending" } else { "Invalid" }
-    }
-}
-
-fn programmed(listener: &ListenerState, own: Own<'_>, reader: &Reader<'_>) -> Result<(), NotProgrammed> {
-    let not = |reason, message: String| Err(NotProgrammed { reason, message });
-    if let Some(why) = &listener.refused {
-        let reason = if why.is_conflict() { why.reason() } else { "Invalid" };
-        return not(reason, why.to_string());
-    }
-    if !listener.point.served {
-        return not("Invalid", "the Gateway is not accepted".into());
-    }
-    if listener.certificates.is_some() && listener.usable_certificates().next().is_none() {
-        let mut errors = listener.certificates.iter().flatten().filter_map(|c| c.as_ref().err());
-        return match errors.find(|error| error.is_pending()) {
-            Some(pending) => not(pending.reason(), pending.to_string()),
-            None => not("Invalid", "no certificate can be loaded".into()),
-        };
-    }
-    let port = listener.point.port;
-    if !reader.runs() {
-        return Ok(());
-    }
-    let Some(bound) = listener.point.bound() else { return not("Pending", own.unbound(port)) };
-    match reader.binding(bound) {
-        // Nobody comes there.
-        Binding::Bound if own.missing().is_some() => not("Pending", own.unbound(port)),
-        Binding::Bound | Binding::Assumed => Ok(()),
-        Binding::Failed(why) => not("Pending", format!("port {port} cannot be bound: {why}")),
-        Binding::Pending => not("Pending", format!("port {port} is not bound yet")),
-    }
-}
-
-impl ListenerRefusal {
-    fn reason(&self) -> &'static str {
-        match self {
-            Self::UnsupportedProtocol(_) => "UnsupportedProtocol",
-            Self::UnsupportedValue(_) => "UnsupportedValue",
-            Self::HostnameConflict { .. } | Self::HostnameRefused(_) => "HostnameConflict",
-            Self::ProtocolConflict { .. } | Self::PortTaken { .. } => "ProtocolConflict",
-            // "The port is not supported by the implementation": no protocol is, and no other listener is at odds with it.
-            Self::PortUnavailable(_) | Self::PortSpeaks { .. } | Self::OverLimit { .. } => "PortUnavailable",
-        }
-    }
-
-    fn is_conflict(&self) -> bool {
-        matches!(
-            self,
-            Self::HostnameConflict { .. }
-                | Self::HostnameRefused(HostRefusal::Owned { .. } | HostRefusal::OwnedBelow { .. })
-                | Self::ProtocolConflict { .. }
-                | Self::PortTaken { .. }
-        )
-    }
+/// Returns the reason of a Gateway's condition, which has no reasons of its own for conflicts.
+fn reason(why: &NotProgrammed) -> &'static str {
+    if why.reason == "Pending" { "Pending" } else { "Invalid" }
 }
 
 /// The addresses of a Gateway, out of those that there are.
@@ -343,16 +161,4 @@ fn status_address(address: &Address) -> GatewayStatusAddress {
         Address::Ip(ip) => GatewayStatusAddress { kind: "IPAddress", value: ip.to_string() },
         Address::Hostname(name) => GatewayStatusAddress { kind: "Hostname", value: name.to_string() },
     }
-}
-
-fn group_kind(kind: RouteKind) -> RouteGroupKind {
-    let kind = match kind {
-        RouteKind::Http => "HTTPRoute",
-        RouteKind::Grpc => "GRPCRoute",
-        RouteKind::Tls => "TLSRoute",
-        RouteKind::Tcp => "TCPRoute",
-        RouteKind::Udp => "UDPRoute",
-        RouteKind::Ingress => "Ingress",
-    };
-    RouteGroupKind { group: "gateway.networking.k8s.io", kind }
 }

@@ -97,6 +97,7 @@ pub struct SupportedFeature {
     pub name: &'static str,
 }
 
+/// The status of a Gateway. That of a ListenerSet has its conditions and listeners.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GatewayStatus {
@@ -104,6 +105,9 @@ pub struct GatewayStatus {
     pub addresses: Vec<GatewayStatusAddress>,
     pub conditions: Vec<Condition>,
     pub listeners: Vec<ListenerStatus>,
+    /// Left out where it is 0: CRDs before release 1.5 have no such field.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub attached_listener_sets: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -310,6 +314,11 @@ impl Message {
     pub(crate) fn note(text: impl Into<String>) -> Self {
         Self::new(Level::Note, None, text)
     }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // the signature that serde calls
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 fn shared<T: Serialize + ?Sized, S: Serializer>(value: &Arc<T>, serializer: S) -> Result<S::Ok, S::Error> {

@@ -13,9 +13,9 @@ use crate::{facts::Fact, ir::ObjectKey};
 pub struct Attached(HashMap<Arc<ListenerId>, u32, RandomState>);
 
 impl Attached {
-    /// How many are attached to a listener of a Gateway.
-    pub(crate) fn to(&self, reader: &Reader<'_>, gateway: &ObjectKey, listener: &Arc<ListenerId>) -> u32 {
-        reader.note(|| Fact::RoutesOn(gateway.clone()));
+    /// Returns how many routes are attached to a listener of `owner`, a Gateway or a ListenerSet.
+    pub(crate) fn to(&self, reader: &Reader<'_>, owner: &ObjectKey, listener: &Arc<ListenerId>) -> u32 {
+        reader.note(|| Fact::RoutesOn(owner.clone()));
         self.0.get(listener).copied().unwrap_or_default()
     }
 

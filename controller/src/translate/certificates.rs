@@ -62,7 +62,7 @@ impl CertificateRefError {
 }
 
 impl CertificatePool {
-    /// The certificate that a listener of a Gateway refers to.
+    /// The certificate that a listener of `owner`, a Gateway or a ListenerSet, refers to.
     ///
     /// # Errors
     /// [`CertificateRefError`]; whether the reference is permitted comes before whether there is such a Secret, so
@@ -70,7 +70,7 @@ impl CertificatePool {
     pub fn resolve(
         &self,
         reader: &Reader<'_>,
-        namespace: &str,
+        owner: &ObjectKey,
         reference: &Reference,
     ) -> Result<Arc<Certificate>, CertificateRefError> {
         if !reference.group.is_empty() || &*reference.kind != "Secret" {
@@ -80,8 +80,9 @@ impl CertificatePool {
             };
             return Err(CertificateRefError::InvalidKind(kind.into()));
         }
+        let namespace = &*owner.namespace;
         let target = reference.namespace.as_deref().unwrap_or(namespace);
-        let from = grants::From { group: grants::GATEWAY_GROUP, kind: "Gateway", namespace };
+        let from = grants::From { group: grants::GATEWAY_GROUP, kind: owner.kind.as_str(), namespace };
         if !grants::permitted(reader, from, "Secret", target, &reference.name) {
             return Err(CertificateRefError::NotPermitted {
                 namespace: target.into(),

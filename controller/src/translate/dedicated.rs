@@ -9,8 +9,7 @@ use portcullis_routing::PortKey;
 
 use super::{PortRange, Reader};
 use crate::ir::{
-    Address, Gateway, Kind, ObjectKey, Service, core::GatewayService, gateway::GatewayListener,
-    parameters::ServiceParameters,
+    Address, Gateway, Kind, ObjectKey, Service, core::GatewayService, parameters::ServiceParameters,
 };
 
 /// A Gateway with addresses of its own.
@@ -66,10 +65,11 @@ fn hash(text: &str) -> u32 {
     text.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
 
-/// Looks up the Service and the bound ports of a Gateway.
+/// Looks up the Service of a Gateway, and which ports are bound for those of its listeners and ListenerSets.
 pub(super) fn dedicated(
     reader: &Reader<'_>,
     gateway: &Gateway,
+    ports: impl Iterator<Item = PortKey>,
     parameters: ServiceParameters,
     range: PortRange,
 ) -> Dedicated {
@@ -79,7 +79,6 @@ pub(super) fn dedicated(
         (None, None) => DedicatedState::Missing,
     };
     let (uid, allocation) = (gateway.meta.uid(), reader.allocation());
-    let ports = gateway.listeners.iter().map(GatewayListener::port_key);
     let bound = ports.filter_map(|port| Some((port, allocation.of(&uid, port)?)));
     let bound = bound.filter(|(_, bound)| range.contains(*bound)).collect();
     Dedicated { service: service_key(gateway), parameters, state, bound }

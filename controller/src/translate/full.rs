@@ -118,10 +118,12 @@ fn statuses(
     let gateways = listeners.gateways.iter();
     let gateways =
         gateways.map(|(key, state)| (key.clone(), status::gateway(state, reader, &attached, shared)));
+    let sets = listeners.sets.iter();
+    let sets = sets.map(|(key, state)| (key.clone(), status::listener_set(state, reader, &attached, shared)));
     let of_routes = translated.into_iter().filter_map(|(key, mut t)| Some((key, status::route(&mut t)?)));
     let ingresses = snapshot.ingresses.iter().filter_map(|(key, ingress)| {
         let said = |host: &HostPattern| Some(&hosts.get(host)?.messages);
         Some((key.clone(), status::ingress(ingress, listeners, shared, reader, said)?))
     });
-    classes.chain(gateways).chain(of_routes).chain(ingresses).collect()
+    classes.chain(gateways).chain(sets).chain(of_routes).chain(ingresses).collect()
 }

@@ -1,9 +1,11 @@
-//! Every listener that is ours: those of Gateways, and the hosts of Ingresses beside them.
+//! Every listener that is ours: those of Gateways and their ListenerSets, and the hosts of Ingresses beside them.
 //!
 //! ```text
-//! gateways.rs  each Gateway of our classes; each listener as it stands alone
+//! gateways.rs  each Gateway of our classes, and its ListenerSets
+//! alone.rs     each listener, regardless of all others
+//! states.rs    both of them, in the order of precedence
 //! entrance.rs  what namespaces may take of the shared addresses
-//! conflicts.rs who has a port and a hostname: the oldest
+//! conflicts.rs which listener has a port and a hostname: that of the oldest object
 //! ingress.rs   the hosts of Ingresses, with or without TLS
 //! closed.rs    which of those hosts are closed, since what protects them is not served
 //! tls.rs       which certificates are shown for those hosts
@@ -12,6 +14,7 @@
 //! plan.rs      what each port of the table has, and with which certificates
 //! ```
 
+mod alone;
 mod closed;
 mod conflicts;
 mod entrance;
@@ -20,6 +23,7 @@ mod ingress;
 mod mode;
 mod overlaps;
 mod plan;
+mod states;
 mod tls;
 
 pub use closed::{Closer, Closure};
@@ -37,15 +41,17 @@ use super::{
 };
 use crate::{
     facts::Fact,
-    ir::{Gateway, Ingress, ObjectKey, gateway::AllowedNamespaces},
+    ir::{Gateway, Ingress, Kind, ListenerSet, ObjectKey, gateway::AllowedNamespaces},
     status::Message,
 };
 
-/// Every listener that is ours. Routes read this and not the Gateways.
+/// Every listener that is ours. Routes read this and not the Gateways and ListenerSets.
 #[derive(Clone, Debug, Default)]
 pub struct Listeners {
     /// The Gateways of our classes.
     pub gateways: BTreeMap<ObjectKey, Arc<GatewayState>>,
+    /// The ListenerSets that name one of those Gateways.
+    pub sets: BTreeMap<ObjectKey, Arc<ListenerSetState>>,
     pub ingress: IngressSide,
     /// The frame of the table: every port and listener that is served, with or without routes. By the port that is bound.
     pub ports: BTreeMap<PortKey, PortPlan>,
@@ -61,6 +67,35 @@ pub struct GatewayState {
     pub addressing: Addressing,
     /// In the order of the Gateway.
     pub listeners: Vec<ListenerState>,
+    /// The number of its ListenerSets that are accepted.
+    pub attached_sets: u32,
+}
+
+/// A ListenerSet of a Gateway of ours and what its listeners come to.
+#[derive(Clone, Debug)]
+pub struct ListenerSetState {
+    pub set: Arc<ListenerSet>,
+    /// The Gateway that it names.
+    pub gateway: ObjectKey,
+    /// Why none of it is served.
+    pub refused: Option<ListenerSetRefusal>,
+    /// That of the Gateway.
+    pub addressing: Addressing,
+    /// When the younger one of the ListenerSet and its Gateway was created.
+    pub since: i64,
+    /// In the order of the ListenerSet.
+    pub listeners: Vec<ListenerState>,
+}
+
+/// Why a ListenerSet is not accepted as a whole.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ListenerSetRefusal {
+    #[error("{gateway} does not allow ListenerSets from namespace {namespace} (spec.allowedListeners)")]
+    NotAllowed { gateway: ObjectKey, namespace: Box<str> },
+    #[error("{0} is not accepted")]
+    ParentNotAccepted(ObjectKey),
+    #[error("{}", crate::status::refused(.0))]
+    Invalid(Box<str>),
 }
 
 /// At which addresses a Gateway is served.
@@ -87,7 +122,7 @@ pub enum GatewayRefusal {
     UnsupportedValue(Box<str>),
 }
 
-/// A listener of a Gateway and what it comes to.
+/// A listener of a Gateway or a ListenerSet and what it comes to.
 #[derive(Clone, Debug)]
 pub struct ListenerState {
     /// What routes read of it.
@@ -145,7 +180,7 @@ impl<T: std::fmt::Display> std::fmt::Display for FirstOf<T> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttachPoint {
     pub id: Arc<ListenerId>,
-    /// The listener's name in its Gateway.
+    /// The listener's name in its Gateway or ListenerSet.
     pub section: Box<str>,
     /// The port that it names.
     pub port: u16,
@@ -200,10 +235,10 @@ pub enum ListenerRefusal {
     PortUnavailable(#[from] PortUnavailable),
     #[error(transparent)]
     HostnameRefused(#[from] HostRefusal),
-    #[error(
-        "the Gateways of its namespace have {limit} {of} at the shared addresses already (limit {setting})"
-    )]
+    #[error("its namespace already has {limit} {of} at the shared addresses (limit {setting})")]
     OverLimit { of: &'static str, limit: usize, setting: &'static str },
+    #[error("its Gateway has {limit} ports already, and ListenerSets may not add others")]
+    TooManyPorts { limit: usize },
     /// No `Conflicted`: it is refused whether another listener names the port or not.
     #[error(
         "port {port} always speaks {speaks} at shared addresses; use another port for protocol {asked}{way_out}"
@@ -301,26 +336,38 @@ impl ListenerPlan {
     }
 }
 
-/// What all Gateways, GatewayClasses, Secrets and Ingresses say of listeners.
+/// What all Gateways, GatewayClasses, ListenerSets, Secrets and Ingresses say of listeners.
 pub fn listeners(reader: &Reader<'_>, certificates: &CertificatePool) -> Listeners {
     let settings = reader.settings();
-    let mut gateways = gateways::ours(reader, certificates);
+    let mut states = gateways::ours(reader, certificates);
     let all = ingress::ours(reader);
-    let entrance::Restricted { ingresses, hosts, messages } = entrance::restrict(reader, &mut gateways, &all);
+    let entrance::Restricted { ingresses, hosts, messages } = entrance::restrict(reader, &mut states, &all);
     let closures = closed::closures(&all, &hosts, settings.strict_annotations);
-    let holders = conflicts::resolve(&mut gateways, &ingresses, settings);
+    let holders = conflicts::resolve(&mut states, &ingresses, settings);
     let mut ingress = ingress::side(ingresses, closures, &holders, settings);
     for (key, message) in messages {
         ingress.messages.entry(key).or_default().push(message);
     }
-    plan::plan(reader, certificates, gateways, ingress, &holders)
+    plan::plan(reader, certificates, states, ingress, &holders)
 }
 
 impl Listeners {
-    /// What a unit reads of a Gateway of ours.
-    pub(crate) fn of_gateway(&self, reader: &Reader<'_>, key: &ObjectKey) -> Option<&Arc<GatewayState>> {
+    /// Returns the listeners of a Gateway or a ListenerSet for a unit that reads them; `None` where it is not ours.
+    pub(crate) fn of_parent(&self, reader: &Reader<'_>, key: &ObjectKey) -> Option<&[ListenerState]> {
         reader.note(|| Fact::ListenersOf(key.clone()));
-        self.gateways.get(key)
+        self.of_owner(key)
+    }
+
+    fn of_owner(&self, key: &ObjectKey) -> Option<&[ListenerState]> {
+        match key.kind {
+            Kind::ListenerSet => self.sets.get(key).map(|state| &*state.listeners),
+            _ => self.gateways.get(key).map(|state| &*state.listeners),
+        }
+    }
+
+    /// Returns the Gateways and ListenerSets.
+    pub(crate) fn owners(&self) -> impl Iterator<Item = &ObjectKey> {
+        self.gateways.keys().chain(self.sets.keys())
     }
 
     /// What a unit reads of a host of Ingresses.
@@ -329,15 +376,16 @@ impl Listeners {
         self.ingress.hosts.get(host)
     }
 
-    /// The Gateways whose routes have to be translated again, compared with the listeners from before.
-    pub fn changed_gateways(&self, before: &Self) -> Vec<ObjectKey> {
-        let points = |listeners: &Self, key| {
-            let state: Option<&Arc<GatewayState>> = listeners.gateways.get(key);
-            state.map(|s| s.listeners.iter().map(|l| Arc::clone(&l.point)).collect::<Vec<_>>())
+    /// Returns the Gateways and ListenerSets whose routes have to be translated again, compared with the listeners from
+    /// before.
+    pub fn changed_owners(&self, before: &Self) -> Vec<ObjectKey> {
+        let points = |listeners: &Self, key: &ObjectKey| {
+            let of_owner = listeners.of_owner(key);
+            of_owner.map(|all| all.iter().map(|l| Arc::clone(&l.point)).collect::<Vec<_>>())
         };
-        let keys =
-            self.gateways.keys().chain(before.gateways.keys().filter(|k| !self.gateways.contains_key(k)));
-        keys.filter(|key| points(self, key) != points(before, key)).cloned().collect()
+        let gone = before.owners().filter(|key| self.of_owner(key).is_none());
+        let changed = self.owners().chain(gone).filter(|key| points(self, key) != points(before, key));
+        changed.cloned().collect()
     }
 
     /// The Ingresses of hosts that are served at other ports than before, or under another hostname.
@@ -375,7 +423,23 @@ impl GatewayState {
     }
 }
 
+impl ListenerSetState {
+    /// Whether the ListenerSet is accepted: at least one of its listeners is valid.
+    pub fn is_accepted(&self) -> bool {
+        self.refused.is_none() && self.listeners.iter().any(ListenerState::is_valid)
+    }
+}
+
 impl ListenerState {
+    /// Whether nothing keeps it from being served but what is pending.
+    pub fn is_valid(&self) -> bool {
+        let is_usable = |certificate: &Result<_, CertificateRefError>| match certificate {
+            Ok(_) => true,
+            Err(error) => error.is_pending(),
+        };
+        self.refused.is_none() && self.certificates.as_ref().is_none_or(|all| all.iter().any(is_usable))
+    }
+
     /// The certificates that can be shown.
     pub fn usable_certificates(&self) -> impl Iterator<Item = &Arc<Certificate>> {
         self.certificates.iter().flatten().filter_map(|c| c.as_ref().ok())

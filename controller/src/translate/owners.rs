@@ -67,7 +67,7 @@ impl HostOwners {
     /// Updates the hostnames that a route serves.
     pub fn set_route(&mut self, reader: &Reader<'_>, listeners: &Listeners, route: &Route) {
         let hosts = exact(route::shared_hosts(reader, listeners, route).iter());
-        self.set(&route.meta, hosts, Arc::new(route::gateways(route).collect()));
+        self.set(&route.meta, hosts, Arc::new(route::parent_keys(route).collect()));
     }
 
     /// Updates the hostnames that an Ingress serves.

@@ -9,7 +9,7 @@ use crate::{
     facts::Fact,
     ir::{
         Meta, ObjectKey,
-        gateway::LabelSelector,
+        gateway::{AllowedNamespaces, LabelSelector},
         live_settings::{HostnameGrant, SharedEntrance},
     },
 };
@@ -51,6 +51,16 @@ impl<'a> Reader<'a> {
             None => {
                 selector.matches(&BTreeMap::from([("kubernetes.io/metadata.name".into(), namespace.into())]))
             }
+        }
+    }
+
+    /// Whether an object of namespace `owner` allows routes or ListenerSets of `namespace`.
+    pub(crate) fn allows(&self, allowed: &AllowedNamespaces, owner: &str, namespace: &str) -> bool {
+        match allowed {
+            AllowedNamespaces::Same => namespace == owner,
+            AllowedNamespaces::All => true,
+            AllowedNamespaces::None => false,
+            AllowedNamespaces::Selector(selector) => self.selects(selector, namespace),
         }
     }
 

@@ -10,8 +10,8 @@ use crate::{
     Bindings,
     facts::Fact,
     ir::{
-        Address, Gateway, GatewayClass, GatewayParameters, Ingress, IngressClass, Kind, Namespace, ObjectKey,
-        ReferenceGrant, Secret, Service,
+        Address, Gateway, GatewayClass, GatewayParameters, Ingress, IngressClass, Kind, ListenerSet,
+        Namespace, ObjectKey, ReferenceGrant, Secret, Service,
     },
     snapshot::Snapshot,
 };
@@ -105,10 +105,16 @@ impl<'a> Reader<'a> {
         self.snapshot.gateways.values()
     }
 
-    /// Whether there is such a Gateway, of any class.
-    pub(crate) fn has_gateway(&self, key: &ObjectKey) -> bool {
+    /// All of them.
+    pub(crate) fn listener_sets(&self) -> impl Iterator<Item = &'a Arc<ListenerSet>> + use<'a> {
+        self.note(|| Fact::ListenerSets);
+        self.snapshot.listener_sets.values()
+    }
+
+    /// Whether there is such a Gateway or ListenerSet, of any class.
+    pub(crate) fn has_parent(&self, key: &ObjectKey) -> bool {
         self.note(|| Fact::Existence(key.clone()));
-        self.snapshot.gateways.contains_key(key)
+        self.snapshot.gateways.contains_key(key) || self.snapshot.listener_sets.contains_key(key)
     }
 
     /// Those of a namespace.

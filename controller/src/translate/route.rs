@@ -19,7 +19,7 @@ use crate::{
 use attach::Parent;
 use rules::{Compile, Rules};
 
-pub(crate) use attach::{NotAttached, gateways, shared_hosts};
+pub(crate) use attach::{NotAttached, parent_keys, shared_hosts};
 pub(super) use http::spoken as spoken_by_http;
 pub(crate) use rules::{InvalidRules, Unresolved, tls_towards};
 pub use streams::places as stream_places;

@@ -3,7 +3,8 @@
 use super::{Reader, listeners::Classes};
 use crate::Problem;
 
-/// Gateways and Ingresses of a folder whose class does not exist, which usually is a mistake. In a cluster such objects
+/// Gateways and Ingresses of a folder whose class does not exist, and ListenerSets whose Gateway does not, which usually
+/// is a mistake. In a cluster such objects
 /// may belong to other controllers.
 pub fn unclaimed(reader: &Reader<'_>) -> Vec<Problem> {
     if !reader.settings().direct {
@@ -15,6 +16,11 @@ pub fn unclaimed(reader: &Reader<'_>) -> Vec<Problem> {
             let text = format!("GatewayClass {} not found, so no controller serves it", gateway.class);
             Problem::warning(&gateway.meta.key, "spec.gatewayClassName", text)
         })
+    });
+    let sets = reader.listener_sets().filter_map(|set| {
+        let gateway = set.gateway.as_ref().filter(|gateway| !reader.has_parent(gateway))?;
+        let text = format!("{gateway} not found, so its listeners are not served");
+        Some(Problem::warning(&set.meta.key, "spec.parentRef", text))
     });
     let classes = Classes::of(reader);
     let ingresses = reader.ingresses().filter(|ingress| !classes.is_ours(ingress));
@@ -29,5 +35,5 @@ pub fn unclaimed(reader: &Reader<'_>) -> Vec<Problem> {
         let message = format!("IngressClass {name} not found; it is not served here");
         missing.then(|| Problem::warning(key, "spec.ingressClassName", message))
     });
-    gateways.chain(ingresses).collect()
+    gateways.chain(sets).chain(ingresses).collect()
 }

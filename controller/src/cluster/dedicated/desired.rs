@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use portcullis_routing::PortKey;
 
 use crate::{
-    ir::{Gateway, Kind, ObjectKey, parameters::ServiceParameters},
+    ir::{Gateway, Kind, ObjectKey, gateway::GatewayListener, parameters::ServiceParameters},
     snapshot::Snapshot,
-    translate::{Addressing, Dedicated, DedicatedState, GatewayState, Listeners, service_name},
+    translate::{
+        Addressing, Dedicated, DedicatedState, GatewayState, ListenerState, Listeners, service_name,
+    },
 };
 
 /// The desired Services.
@@ -34,7 +36,7 @@ pub struct DesiredService {
     pub annotations: BTreeMap<Box<str>, Box<str>>,
     /// The address that it asks for.
     pub address: Option<Box<str>>,
-    /// The ports of its listeners.
+    /// The ports of its listeners, and of those of its ListenerSets.
     pub ports: BTreeSet<PortKey>,
 }
 
@@ -53,6 +55,13 @@ impl DesiredServices {
                 }
             }
         }
+        for state in listeners.sets.values().filter(|state| state.refused.is_none()) {
+            if let Some(service) = desired.services.get_mut(&state.gateway) {
+                service.ports.extend(accepted_ports(&state.set.listeners, &state.listeners));
+            }
+        }
+        // A Service needs a port. Without one an existing Service is left as it is and keeps its address.
+        desired.services.retain(|_, service| !service.ports.is_empty());
         desired
     }
 
@@ -69,11 +78,8 @@ impl DesiredServices {
             }
             Addressing::Dedicated(dedicated) => {
                 self.keep(&state.gateway);
-                let spec = (state.refused.is_none() && dedicated.state != DedicatedState::Foreign)
-                    .then(|| spec(state, dedicated));
-                // A Service needs a port. Without one an existing Service is left as it is and keeps its address.
-                if let Some(spec) = spec.filter(|spec| !spec.ports.is_empty()) {
-                    self.services.insert(key.clone(), spec);
+                if state.refused.is_none() && dedicated.state != DedicatedState::Foreign {
+                    self.services.insert(key.clone(), spec(state, dedicated));
                 }
             }
         }
@@ -82,8 +88,6 @@ impl DesiredServices {
 
 fn spec(state: &GatewayState, dedicated: &Dedicated) -> DesiredService {
     let gateway = &state.gateway;
-    let accepted =
-        gateway.listeners.iter().zip(&state.listeners).filter(|(_, state)| state.refused.is_none());
     let address = gateway.addresses.iter().filter(|address| &*address.kind == "IPAddress");
     DesiredService {
         uid: gateway.meta.uid().into(),
@@ -93,6 +97,14 @@ fn spec(state: &GatewayState, dedicated: &Dedicated) -> DesiredService {
         labels: gateway.labels.clone(),
         annotations: gateway.annotations.clone(),
         address: address.into_iter().find_map(|address| address.value.clone()),
-        ports: accepted.map(|(listener, _)| listener.port_key()).collect(),
+        ports: accepted_ports(&gateway.listeners, &state.listeners).collect(),
     }
+}
+
+fn accepted_ports<'l>(
+    listeners: &'l [GatewayListener],
+    states: &'l [ListenerState],
+) -> impl Iterator<Item = PortKey> + 'l {
+    let accepted = listeners.iter().zip(states).filter(|(_, state)| state.refused.is_none());
+    accepted.map(|(listener, _)| listener.port_key())
 }

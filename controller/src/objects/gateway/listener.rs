@@ -11,7 +11,8 @@ use serde::Deserialize;
 use super::selector;
 use crate::{
     ir::gateway::{
-        AllowedNamespaces, AllowedRoutes, GatewayListener, ListenerProtocol, ListenerTls, Reference,
+        AllowedNamespaces, AllowedRoutes, GatewayListener, LabelSelector, ListenerProtocol, ListenerTls,
+        Reference,
     },
     objects::{
         checks::{Checks, Path},
@@ -152,13 +153,24 @@ fn namespaces(
     at: &Path<'_>,
 ) -> AllowedNamespaces {
     let selector = namespaces.selector.map(|s| selector::read(s, checks, &at.field("selector")));
-    match (namespaces.from.unwrap_or(From::Same), selector) {
-        (From::Same, _) => AllowedNamespaces::Same,
-        (From::All, _) => AllowedNamespaces::All,
-        (From::Selector, Some(Some(selector))) => AllowedNamespaces::Selector(selector),
-        (From::Selector, Some(None)) => AllowedNamespaces::None,
+    match namespaces.from.unwrap_or(From::Same) {
+        From::Same => AllowedNamespaces::Same,
+        From::All => AllowedNamespaces::All,
+        From::Selector => selected(selector, checks, at),
+    }
+}
+
+/// Returns the namespaces that a selector selects. `Some(None)` is a selector that cannot be used.
+pub(super) fn selected(
+    selector: Option<Option<LabelSelector>>,
+    checks: &mut Checks,
+    at: &Path<'_>,
+) -> AllowedNamespaces {
+    match selector {
+        Some(Some(selector)) => AllowedNamespaces::Selector(selector),
+        Some(None) => AllowedNamespaces::None,
         // The API server takes it; a selector that is not there selects nothing (metav1.LabelSelectorAsSelector).
-        (From::Selector, None) => {
+        None => {
             checks.warning(&at.field("selector"), "is missing, so that no namespace is allowed");
             AllowedNamespaces::None
         }

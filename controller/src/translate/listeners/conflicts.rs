@@ -1,15 +1,18 @@
-//! Resolves conflicts: of several listeners that want a port or a hostname on it, the oldest gets it. Conflicting listeners of one
-//! Gateway are all refused (GatewaySpec `listeners`, "Handling indistinct Listeners"); between Gateways, the older one keeps what it
-//! has.
+//! Resolves conflicts: of several listeners that want a port or a hostname on it, that of the oldest object gets it.
+//! Conflicting listeners of one Gateway or ListenerSet are all refused (GatewaySpec `listeners`, "Handling indistinct
+//! Listeners").
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
-use portcullis_routing::{HostPattern, ListenerId, PortKey, Protocol};
+use portcullis_routing::{HostPattern, ListenerId, ListenerOwner, PortKey, Protocol};
 
-use super::{Addressing, GatewayState, ListenerRefusal, Mode, WayOut, gateways::States};
+use super::{
+    Addressing, ListenerRefusal, Mode, WayOut,
+    states::{Owner, States, UsedPorts},
+};
 use crate::{
     ir::{Ingress, gateway::GatewayListener},
     translate::Settings,
@@ -31,12 +34,13 @@ pub(super) struct PortHolder {
     pub(super) number: u16,
     /// What clients add to it.
     pub(super) offset: u16,
-    holder: Box<str>,
+    /// The listener that was the first to have it; `None` for Ingresses.
+    holder: Option<Arc<ListenerId>>,
     pub(super) hosts: BTreeMap<HostPattern, HostHolder>,
     pub(super) ingress: bool,
 }
 
-/// A Gateway's listener that holds a hostname.
+/// A listener of a Gateway or a ListenerSet that holds a hostname.
 #[derive(Debug)]
 pub(super) struct HostHolder {
     pub(super) id: Arc<ListenerId>,
@@ -44,34 +48,36 @@ pub(super) struct HostHolder {
 }
 
 /// Decides who holds which port and hostname, and refuses the other listeners.
-pub(super) fn resolve(gateways: &mut States, ingresses: &[Arc<Ingress>], settings: &Settings) -> PortHolders {
+pub(super) fn resolve(states: &mut States, ingresses: &[Arc<Ingress>], settings: &Settings) -> PortHolders {
     let mut holders = PortHolders::default();
-    let mut oldest_first: Vec<_> = gateways.values_mut().filter(|state| state.refused.is_none()).collect();
-    oldest_first.sort_by_key(|state| {
-        let meta = &state.gateway.meta;
-        (meta.created, meta.key.clone())
-    });
     if !ingresses.is_empty() {
         holders.add_ingresses(settings);
     }
-    for state in oldest_first {
-        refuse_conflicting(state);
-        holders.add_gateway(state, settings);
+    let mut used = UsedPorts::default();
+    for mut owner in states.by_precedence() {
+        refuse_conflicting(&mut owner);
+        holders.add_owner(&mut owner, &mut used, settings);
     }
     holders
 }
 
 impl PortHolders {
-    fn add_gateway(&mut self, state: &mut GatewayState, settings: &Settings) {
+    fn add_owner(&mut self, owner: &mut Owner<'_>, used: &mut UsedPorts, settings: &Settings) {
         // To a Gateway's own Service clients come at the port itself.
-        let offset = match state.addressing {
+        let offset = match owner.addressing {
             Addressing::Dedicated(_) => 0,
             _ => settings.offset_for_clients(),
         };
-        let way_out = WayOut::of(settings);
-        for (index, listener) in state.gateway.listeners.iter().enumerate() {
-            let slot = &mut state.listeners[index];
+        let is_set = owner.is_set();
+        let of_set = is_set.then_some(owner.meta.namespace());
+        // A ListenerSet cannot choose the addresses.
+        let way_out = if is_set { WayOut::Nothing } else { WayOut::of(settings) };
+        for (listener, slot) in owner.specs.iter().zip(&mut *owner.listeners) {
             let Some(mode) = slot.point.mode.clone().filter(|_| slot.refused.is_none()) else { continue };
+            if let Err(refusal) = used.add(owner.gateway, is_set, listener) {
+                slot.refuse(refusal);
+                continue;
+            }
             let protocol = mode.protocol;
             // A listener without a port conflicts with nobody.
             let Some(bound) = slot.point.bound() else { continue };
@@ -79,16 +85,16 @@ impl PortHolders {
                 protocol,
                 number: listener.port,
                 offset,
-                holder: slot.point.id.to_string().into(),
+                holder: Some(Arc::clone(&slot.point.id)),
                 hosts: BTreeMap::new(),
                 ingress: false,
             });
             let refusal = if held.protocol != protocol {
-                let (with, port) = (held.holder.clone(), listener.port);
+                let (with, port) = (with(held.holder.as_deref(), of_set), listener.port);
                 Some(ListenerRefusal::ProtocolConflict { with, port, way_out })
             } else {
                 let holder = held.hosts.get(&listener.hostname);
-                holder.map(|holder| taken(listener, &holder.id.to_string(), way_out))
+                holder.map(|holder| taken(listener, with(Some(&holder.id), of_set), way_out))
             };
             match refusal {
                 Some(refusal) => slot.refuse(refusal),
@@ -118,7 +124,7 @@ impl PortHolders {
                 protocol,
                 number: port,
                 offset: settings.offset_for_clients(),
-                holder: "Ingresses".into(),
+                holder: None,
                 hosts: BTreeMap::new(),
                 ingress: false,
             });
@@ -135,16 +141,30 @@ impl super::ListenerState {
     }
 }
 
-fn refuse_conflicting(state: &mut GatewayState) {
+/// Names the holder of a port or hostname to the owner of a listener that wants it. `of_set` is the namespace of a
+/// ListenerSet: it is not told the names of ListenerSets in other namespaces.
+fn with(holder: Option<&ListenerId>, of_set: Option<&str>) -> Box<str> {
+    match (holder, of_set) {
+        (None, _) => "Ingresses".into(),
+        (Some(ListenerId { owner: ListenerOwner::ListenerSet { namespace, .. }, .. }), Some(own))
+            if **namespace != *own =>
+        {
+            "a listener of another namespace".into()
+        }
+        (Some(holder), _) => holder.to_string().into(),
+    }
+}
+
+fn refuse_conflicting(owner: &mut Owner<'_>) {
     let served = |index: usize| {
-        let (listener, slot) = (&state.gateway.listeners[index], &state.listeners[index]);
+        let (listener, slot) = (&owner.specs[index], &owner.listeners[index]);
         let mode = slot.point.mode.as_ref().filter(|_| slot.refused.is_none())?;
         Some((listener, mode.protocol))
     };
     let mut refusals = BTreeMap::new();
-    for one in 0..state.listeners.len() {
+    for one in 0..owner.listeners.len() {
         let Some((listener, protocol)) = served(one) else { continue };
-        let same_port = (0..state.listeners.len())
+        let same_port = (0..owner.listeners.len())
             .filter(|other| *other != one)
             .filter_map(|other| served(other).filter(|(o, _)| o.port_key() == listener.port_key()));
         let (mut protocols, mut same) = (BTreeSet::new(), BTreeSet::new());
@@ -155,28 +175,28 @@ fn refuse_conflicting(state: &mut GatewayState) {
                 same.insert(format!("listener {}", other.name));
             }
         }
-        let with = |names: BTreeSet<String>| crate::status::list(names);
+        let list = |names: BTreeSet<String>| crate::status::list(names).into();
         if !protocols.is_empty() {
             refusals.insert(
                 one,
                 ListenerRefusal::ProtocolConflict {
-                    with: with(protocols).into(),
+                    with: list(protocols),
                     port: listener.port,
                     way_out: WayOut::Nothing,
                 },
             );
         } else if !same.is_empty() {
-            refusals.insert(one, taken(listener, &with(same), WayOut::Nothing));
+            refusals.insert(one, taken(listener, list(same), WayOut::Nothing));
         }
     }
     for (index, refusal) in refusals {
-        state.listeners[index].refuse(refusal);
+        owner.listeners[index].refuse(refusal);
     }
 }
 
 /// Another listener has what this one wants.
-fn taken(listener: &GatewayListener, with: &str, way_out: WayOut) -> ListenerRefusal {
-    let (with, port) = (with.into(), listener.port);
+fn taken(listener: &GatewayListener, with: Box<str>, way_out: WayOut) -> ListenerRefusal {
+    let port = listener.port;
     if listener.protocol.has_hostnames() {
         ListenerRefusal::HostnameConflict { with, hostname: listener.hostname.clone(), port, way_out }
     } else {

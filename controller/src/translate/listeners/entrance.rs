@@ -8,9 +8,12 @@ use std::{
 
 use portcullis_routing::{HostPattern, PortKey};
 
-use super::{Addressing, GatewayState, ListenerRefusal, gateways::States};
+use super::{
+    Addressing, ListenerRefusal,
+    states::{Owner, States},
+};
 use crate::{
-    ir::{Gateway, Ingress, Kind, ObjectKey, gateway::GatewayListener, live_settings::SharedEntrance},
+    ir::{Ingress, Kind, Meta, ObjectKey, gateway::GatewayListener, live_settings::SharedEntrance},
     status::Message,
     translate::{CertificateRefError, Reader, Settings, may_serve},
 };
@@ -37,19 +40,17 @@ pub(super) struct Restricted {
     pub(super) messages: Vec<(ObjectKey, Message)>,
 }
 
-/// Refuses what Gateways and Ingresses (the oldest first) may not take.
-pub(super) fn restrict(reader: &Reader<'_>, gateways: &mut States, ingresses: &[Arc<Ingress>]) -> Restricted {
+/// Refuses what Gateways, ListenerSets and Ingresses (the oldest first) may not take.
+pub(super) fn restrict(reader: &Reader<'_>, states: &mut States, ingresses: &[Arc<Ingress>]) -> Restricted {
     let mut restricted = Restricted::default();
     if *reader.entrance() == SharedEntrance::default() {
         return Restricted { ingresses: ingresses.to_vec(), ..restricted };
     }
     let mut taken = ByNamespace::new();
-    let mut oldest_first: Vec<_> = gateways.values_mut().filter(|state| state.refused.is_none()).collect();
-    oldest_first.sort_by_key(|state| (state.gateway.meta.created, state.gateway.meta.key.clone()));
-    for state in oldest_first {
-        if !matches!(state.addressing, Addressing::Dedicated(_)) {
-            let of_namespace = taken.entry(state.gateway.meta.namespace().into()).or_default();
-            restrict_gateway(reader, state, of_namespace);
+    for mut owner in states.by_precedence() {
+        if !matches!(owner.addressing, Addressing::Dedicated(_)) {
+            let of_namespace = taken.entry(owner.meta.namespace().into()).or_default();
+            restrict_owner(reader, &mut owner, of_namespace);
         }
     }
     for ingress in ingresses {
@@ -59,19 +60,19 @@ pub(super) fn restrict(reader: &Reader<'_>, gateways: &mut States, ingresses: &[
     restricted
 }
 
-fn restrict_gateway(reader: &Reader<'_>, state: &mut GatewayState, taken: &mut Taken) {
-    let gateway = Arc::clone(&state.gateway);
-    for (listener, slot) in gateway.listeners.iter().zip(&mut state.listeners) {
+fn restrict_owner(reader: &Reader<'_>, owner: &mut Owner<'_>, taken: &mut Taken) {
+    let meta = owner.meta;
+    for (listener, slot) in owner.specs.iter().zip(&mut *owner.listeners) {
         if slot.refused.is_some() {
             continue;
         }
-        if let Err(refusal) = may_listen(reader, &gateway, listener, taken) {
+        if let Err(refusal) = may_listen(reader, meta, listener, taken) {
             slot.refuse(refusal);
             continue;
         }
         let references = listener.tls.as_ref().map(|tls| &*tls.certificates).unwrap_or_default();
         for (reference, certificate) in references.iter().zip(slot.certificates.iter_mut().flatten()) {
-            let namespace = reference.namespace.as_deref().unwrap_or(gateway.meta.namespace());
+            let namespace = reference.namespace.as_deref().unwrap_or(meta.namespace());
             let secret = ObjectKey::new(Kind::Secret, namespace, &reference.name);
             if certificate.is_ok()
                 && let Err(limit) = taken.secret(reader, secret)
@@ -84,7 +85,7 @@ fn restrict_gateway(reader: &Reader<'_>, state: &mut GatewayState, taken: &mut T
 
 fn may_listen(
     reader: &Reader<'_>,
-    gateway: &Gateway,
+    meta: &Meta,
     listener: &GatewayListener,
     taken: &mut Taken,
 ) -> Result<(), ListenerRefusal> {
@@ -104,7 +105,7 @@ fn may_listen(
     }
     // A listener that is older than the owner of a hostname is allowed: the owner may attach to it.
     if listener.protocol.has_hostnames() {
-        reader.may_take(&gateway.meta, &listener.hostname)?;
+        reader.may_take(meta, &listener.hostname)?;
     }
     if !is_of_ingresses(reader.settings(), port) {
         taken.ports.insert(port);

@@ -1,27 +1,19 @@
-//! Gateways of our classes, and each listener as it stands alone.
+//! Gateways of our classes and the ListenerSets that name them, each with its listeners as they stand alone.
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use portcullis_routing::{ListenerId, PortKey, Protocol, Transport};
-
 use super::{
-    Addressing, AttachPoint, FirstOf, GatewayRefusal, GatewayState, ListenerRefusal, ListenerState, Mode,
-    WayOut,
-    mode::{kinds, passes_through},
+    Addressing, GatewayRefusal, GatewayState, ListenerSetRefusal, ListenerSetState,
+    alone::{Place, alone},
+    states::States,
 };
 use crate::{
     ir::{
-        Gateway, GatewayClass, ObjectKey,
-        gateway::{GatewayListener, ListenerProtocol},
+        Gateway, GatewayClass, ListenerSet, gateway::GatewayListener,
         parameters::Addressing as Asked,
     },
-    translate::{
-        CertificatePool, DedicatedPorts, ListenerKey, Reader, RuleSource, Settings, dedicated::dedicated,
-        parameters,
-    },
+    translate::{CertificatePool, DedicatedPorts, Reader, dedicated::dedicated, parameters},
 };
-
-pub(super) type States = BTreeMap<ObjectKey, GatewayState>;
 
 pub(super) fn ours(reader: &Reader<'_>, certificates: &CertificatePool) -> States {
     let settings = reader.settings();
@@ -30,26 +22,63 @@ pub(super) fn ours(reader: &Reader<'_>, certificates: &CertificatePool) -> State
         (*class.controller == *settings.gateway_controller).then_some(class)
     };
     let ours: Vec<_> = reader.gateways().filter_map(|gateway| Some((gateway, class_of(gateway)?))).collect();
-    let states = ours.into_iter().map(|(gateway, class)| {
-        let (addressing, refused) = addressing(reader, gateway, class);
-        let listeners = gateway.listeners.iter().map(|listener| {
-            let mut state = alone(reader, certificates, gateway, &addressing, listener);
-            if refused.is_some() {
-                Arc::make_mut(&mut state.point).served = false;
-            }
-            state
-        });
+    let mut sets_of = BTreeMap::<_, Vec<_>>::new();
+    for set in reader.listener_sets() {
+        if let Some(gateway) = &set.gateway {
+            sets_of.entry(gateway).or_default().push(set);
+        }
+    }
+    let mut states = States::default();
+    for (gateway, class) in ours {
+        let key = &gateway.meta.key;
+        let sets = sets_of.remove(key).unwrap_or_default();
+        let sets: Vec<_> = sets.into_iter().map(|set| (set, refusal(reader, gateway, set))).collect();
+        let (addressing, refused) = addressing(reader, gateway, class, &sets);
+        let place = |key, is_refused| {
+            let (addressing, client_validation) = (&addressing, &gateway.client_validation);
+            Place { key, addressing, client_validation, is_refused }
+        };
+        for (set, set_refused) in sets {
+            let is_parent_refused =
+                refused.is_some().then(|| ListenerSetRefusal::ParentNotAccepted(key.clone()));
+            let refused = set_refused.or(is_parent_refused);
+            let place = place(&set.meta.key, refused.is_some());
+            let listeners = set.listeners.iter().map(|listener| alone(reader, certificates, place, listener));
+            let state = ListenerSetState {
+                listeners: listeners.collect(),
+                set: Arc::clone(set),
+                gateway: key.clone(),
+                refused,
+                addressing: addressing.clone(),
+                since: set.meta.created.max(gateway.meta.created),
+            };
+            states.sets.insert(set.meta.key.clone(), state);
+        }
+        let place = place(key, refused.is_some());
+        let listeners = gateway.listeners.iter().map(|listener| alone(reader, certificates, place, listener));
         let listeners = listeners.collect();
-        let state = GatewayState { gateway: Arc::clone(gateway), listeners, addressing, refused };
-        (gateway.meta.key.clone(), state)
-    });
-    states.collect()
+        let gateway = Arc::clone(gateway);
+        let state = GatewayState { gateway, listeners, addressing, refused, attached_sets: 0 };
+        states.gateways.insert(key.clone(), state);
+    }
+    states
+}
+
+/// Why a ListenerSet may not add listeners to its Gateway.
+fn refusal(reader: &Reader<'_>, gateway: &Gateway, set: &ListenerSet) -> Option<ListenerSetRefusal> {
+    let namespace = set.meta.namespace();
+    if !reader.allows(&gateway.allowed_listeners, gateway.meta.namespace(), namespace) {
+        let gateway = gateway.meta.key.clone();
+        return Some(ListenerSetRefusal::NotAllowed { gateway, namespace: namespace.into() });
+    }
+    set.refused.clone().map(ListenerSetRefusal::Invalid)
 }
 
 fn addressing(
     reader: &Reader<'_>,
     gateway: &Gateway,
     class: &GatewayClass,
+    sets: &[(&Arc<ListenerSet>, Option<ListenerSetRefusal>)],
 ) -> (Addressing, Option<GatewayRefusal>) {
     if let Some(why) = &gateway.refused {
         return (Addressing::Unknown, Some(GatewayRefusal::UnsupportedValue(why.clone())));
@@ -74,104 +103,12 @@ fn addressing(
             return (Addressing::Shared, Some(GatewayRefusal::InvalidParameters(why.to_owned())));
         }
         (Asked::Dedicated, DedicatedPorts::Of(range)) => {
-            Addressing::Dedicated(Arc::new(dedicated(reader, gateway, parameters.service, range)))
+            let sets = sets.iter().filter(|(_, refused)| refused.is_none());
+            let of_sets = sets.flat_map(|(set, _)| &set.listeners);
+            let ports = gateway.listeners.iter().chain(of_sets).map(GatewayListener::port_key);
+            Addressing::Dedicated(Arc::new(dedicated(reader, gateway, ports, parameters.service, range)))
         }
     };
     let address = gateway.addresses.iter().find(|a| !matches!(&*a.kind, "IPAddress" | "Hostname"));
     (addressing, address.map(|a| GatewayRefusal::UnsupportedAddress(a.kind.clone())))
-}
-
-/// The state of a listener, regardless of all others.
-fn alone(
-    reader: &Reader<'_>,
-    certificates: &CertificatePool,
-    gateway: &Gateway,
-    addressing: &Addressing,
-    listener: &GatewayListener,
-) -> ListenerState {
-    let namespace = gateway.meta.namespace();
-    let id = ListenerId::gateway(namespace, gateway.meta.name(), &listener.name);
-    let key = listener.port_key();
-    let (bound, unavailable) = match addressing {
-        Addressing::Dedicated(dedicated) => {
-            let bound = dedicated.bound.get(&key);
-            (bound.map(|number| PortKey { number: *number, ..key }), None)
-        }
-        Addressing::Shared | Addressing::SharedInstead => match reader.settings().bound(key) {
-            Ok(bound) => (Some(bound), speaks_otherwise(reader.settings(), listener)),
-            Err(why) => (None, Some(ListenerRefusal::from(why))),
-        },
-        Addressing::Unknown => (None, None),
-    };
-    let refused = check(gateway, listener).or(unavailable);
-    let (kinds, unknown_kinds) = kinds(listener);
-    let references = listener.tls.as_ref().map(|tls| &*tls.certificates).unwrap_or_default();
-    let mode = Mode::of(listener);
-    let ends_tls = mode.as_ref().is_some_and(Mode::ends_tls) && refused.is_none();
-    let id = Arc::new(id);
-    let slot = |port| {
-        let (listener, owner) = (listener.hostname.clone(), RuleSource::Gateway(Arc::clone(&id)));
-        Arc::new(ListenerKey { port, listener, owner })
-    };
-    let point = AttachPoint {
-        slot: bound.map(slot),
-        id,
-        section: listener.name.clone(),
-        port: listener.port,
-        hostname: listener.hostname.clone(),
-        mode,
-        kinds,
-        namespaces: listener.allowed.namespaces.clone(),
-        shared: !matches!(addressing, Addressing::Dedicated(_)),
-        served: refused.is_none(),
-    };
-    ListenerState {
-        point: Arc::new(point),
-        refused,
-        certificates: ends_tls
-            .then(|| references.iter().map(|r| certificates.resolve(reader, namespace, r)).collect()),
-        unknown_kinds,
-        overlaps: FirstOf::default(),
-        ingress_behind: false,
-        ingress_before: FirstOf::default(),
-    }
-}
-
-fn check(gateway: &Gateway, listener: &GatewayListener) -> Option<ListenerRefusal> {
-    if let Some(why) = &listener.unsupported {
-        return Some(ListenerRefusal::UnsupportedValue(why.clone()));
-    }
-    let passthrough = passes_through(listener);
-    match &listener.protocol {
-        ListenerProtocol::Http | ListenerProtocol::Tcp | ListenerProtocol::Udp => None,
-        ListenerProtocol::Https if passthrough => Some(ListenerRefusal::UnsupportedValue(
-            "tls.mode Passthrough is not for protocol HTTPS; use TLS, or Terminate".into(),
-        )),
-        ListenerProtocol::Tls if passthrough => None,
-        // Served without client certificates, it would let anybody in.
-        ListenerProtocol::Https | ListenerProtocol::Tls if gateway.client_validation.on(listener.port) => {
-            Some(ListenerRefusal::UnsupportedValue(
-                "spec.tls.frontend asks for client certificates, which is not served yet".into(),
-            ))
-        }
-        ListenerProtocol::Https | ListenerProtocol::Tls => None,
-        ListenerProtocol::Other(protocol) => Some(ListenerRefusal::UnsupportedProtocol(protocol.clone())),
-    }
-}
-
-/// Why a listener may not have its port at the shared addresses, regardless of all others.
-fn speaks_otherwise(settings: &Settings, listener: &GatewayListener) -> Option<ListenerRefusal> {
-    if listener.protocol.transport() != Transport::Tcp {
-        return None;
-    }
-    let (speaks, fits) = match settings.always_speaks(listener.port)? {
-        Protocol::Http => ("HTTP", listener.protocol == ListenerProtocol::Http),
-        Protocol::Tls => {
-            ("TLS", matches!(listener.protocol, ListenerProtocol::Https | ListenerProtocol::Tls))
-        }
-        Protocol::Tcp | Protocol::Udp => return None,
-    };
-    let asked = listener.protocol.as_str().into();
-    let (port, way_out) = (listener.port, WayOut::of(settings));
-    (!fits).then_some(ListenerRefusal::PortSpeaks { port, speaks, asked, way_out })
 }

@@ -10,11 +10,11 @@ use std::{
 
 use portcullis_routing::{HostPattern, PortKey};
 
-use super::{AttachPoint, FirstOf, PortPlan, gateways::States};
+use super::{AttachPoint, FirstOf, PortPlan, states::States};
 
 /// Finds the TLS listeners of the same port that a listener has hosts in common with.
-pub(super) fn between_listeners(gateways: &mut States) {
-    let listeners = gateways.values().flat_map(|state| &state.listeners);
+pub(super) fn between_listeners(states: &mut States) {
+    let listeners = states.listeners();
     // Clients send requests for other hosts over the same connection; streams are of one host.
     let ends_tls =
         listeners.filter(|l| l.point.served && l.certificates.is_some() && l.point.takes_requests());
@@ -35,14 +35,14 @@ pub(super) fn between_listeners(gateways: &mut States) {
         overlaps.insert(Arc::clone(&points[one].id), found);
     }
     drop(points);
-    for listener in gateways.values_mut().flat_map(|state| &mut state.listeners) {
+    for listener in states.listeners_mut() {
         listener.overlaps = overlaps.remove(&listener.point.id).unwrap_or_default();
     }
 }
 
 /// Finds the hosts of Ingresses that a listener's hostname covers and that are listeners of their own.
-pub(super) fn with_ingresses(gateways: &mut States, ports: &BTreeMap<PortKey, PortPlan>) {
-    let served = gateways.values().flat_map(|state| &state.listeners).filter(|l| l.point.served);
+pub(super) fn with_ingresses(states: &mut States, ports: &BTreeMap<PortKey, PortPlan>) {
+    let served = states.listeners().filter(|l| l.point.served);
     let points: Vec<_> = served.map(|listener| Arc::clone(&listener.point)).collect();
     let wide = Wide::of(&points);
     let mut before: BTreeMap<_, FirstOf<HostPattern>> = BTreeMap::new();
@@ -53,7 +53,7 @@ pub(super) fn with_ingresses(gateways: &mut States, ports: &BTreeMap<PortKey, Po
             }
         }
     }
-    for listener in gateways.values_mut().flat_map(|state| &mut state.listeners) {
+    for listener in states.listeners_mut() {
         listener.ingress_before = before.remove(&listener.point.id).unwrap_or_default();
     }
 }

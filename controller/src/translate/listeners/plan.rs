@@ -9,7 +9,7 @@ use portcullis_routing::{HostMap, HostPattern, ListenerId, PortKey, TlsMode};
 use portcullis_tls::{Certificate, Certificates, ClientAuth, PortCertificates, Termination};
 
 use super::{
-    IngressSide, ListenerPlan, Listeners, Mode, PortPlan, conflicts::PortHolders, gateways::States, overlaps,
+    IngressSide, ListenerPlan, Listeners, Mode, PortPlan, conflicts::PortHolders, overlaps, states::States,
     tls,
 };
 use crate::translate::{CertificatePool, Reader};
@@ -20,13 +20,13 @@ type Shown = BTreeMap<PortKey, tls::ShownHosts>;
 pub(super) fn plan(
     reader: &Reader<'_>,
     certificates: &CertificatePool,
-    mut gateways: States,
+    mut states: States,
     mut side: IngressSide,
     holders: &PortHolders,
 ) -> Listeners {
     let settings = reader.settings();
     let mut ports = frame(holders);
-    let mut shown = of_gateways(&gateways);
+    let mut shown = of_listeners(&states);
     let (http, https) = (settings.bound_for_http().ok(), settings.bound_for_https().ok());
     if let Some(https) = https.filter(|_| holders.of_ingress(settings.https_port, settings).is_some()) {
         let hosts = shown.entry(https).or_default();
@@ -56,19 +56,15 @@ pub(super) fn plan(
         }
     }
     ports.retain(|_, plan| !plan.listeners.is_empty());
-    for listener in gateways.values_mut().flat_map(|state| &mut state.listeners).filter(|l| l.point.served) {
+    for listener in states.listeners_mut().filter(|l| l.point.served) {
         let Some(port) = listener.point.bound().and_then(|bound| ports.get(&bound)) else { continue };
         listener.ingress_behind =
             port.listeners.get(&listener.point.hostname).is_some_and(|plan| plan.ingress.is_some());
     }
-    overlaps::between_listeners(&mut gateways);
-    overlaps::with_ingresses(&mut gateways, &ports);
-    Listeners {
-        gateways: gateways.into_iter().map(|(key, state)| (key, Arc::new(state))).collect(),
-        ingress: side,
-        ports,
-        certificates: Arc::new(compile(shown)),
-    }
+    overlaps::between_listeners(&mut states);
+    overlaps::with_ingresses(&mut states, &ports);
+    let (gateways, sets) = states.finish();
+    Listeners { gateways, sets, ingress: side, ports, certificates: Arc::new(compile(shown)) }
 }
 
 impl PortPlan {
@@ -92,9 +88,9 @@ fn frame(holders: &PortHolders) -> BTreeMap<PortKey, PortPlan> {
 }
 
 /// A listener without any certificate stands there too, so that its hosts are not taken for those of another one.
-fn of_gateways(gateways: &States) -> Shown {
+fn of_listeners(states: &States) -> Shown {
     let mut shown = Shown::new();
-    for listener in gateways.values().flat_map(|state| &state.listeners).filter(|l| l.point.served) {
+    for listener in states.listeners().filter(|l| l.point.served) {
         if let (Some(bound), Some(_)) = (listener.point.bound(), &listener.certificates) {
             let hosts = shown.entry(bound).or_default();
             hosts.insert(listener.point.hostname.clone(), listener.usable_certificates().cloned().collect());

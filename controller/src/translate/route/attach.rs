@@ -7,11 +7,10 @@ use portcullis_routing::HostPattern;
 use crate::{
     ir::{
         Kind, ObjectKey, Route,
-        gateway::AllowedNamespaces,
         route::{ParentKind, ParentRef},
     },
     status::Message,
-    translate::{AttachPoint, GatewayState, HostRefusal, Listeners, Reader},
+    translate::{AttachPoint, HostRefusal, ListenerState, Listeners, Reader},
 };
 
 /// A parent that is ours, and whether the route attaches to it.
@@ -24,11 +23,11 @@ pub(super) struct Parent<'r> {
 /// Why no listener of a parent takes a route; in the order of the checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NotAttached {
-    #[error("the Gateway has no listener with the sectionName and port of this parentRef")]
+    #[error("no listener of the parent has the sectionName and port of this parentRef")]
     NoMatchingParent,
-    #[error("no listener of the Gateway allows routes of this kind from this namespace")]
+    #[error("no listener of the parent allows routes of this kind from this namespace")]
     NotAllowedByListeners,
-    #[error("no listener of the Gateway has a hostname in common with this route")]
+    #[error("no listener of the parent has a hostname in common with this route")]
     NoMatchingListenerHostname,
     #[error("the namespace of this route may serve none of its hostnames at the shared addresses")]
     HostnamesRefused,
@@ -52,20 +51,21 @@ pub(super) fn parents<'r>(
 ) -> (Vec<Parent<'r>>, Vec<Message>) {
     let (mut parents, mut messages) = (Vec::new(), Vec::new());
     for parent_ref in &route.parents {
-        if let ParentKind::Other(other) = &parent_ref.kind {
+        let Some(key) = parent(route, parent_ref) else {
             messages.push(Message::refused(format!(
-                "parentRef {} {} is not a kind of parent that is served; use a Gateway",
-                other.kind, parent_ref.name
+                "parentRef {} {} is not a kind of parent that is served; use a Gateway or a ListenerSet",
+                parent_ref.kind.kind(),
+                parent_ref.name
             )));
             continue;
-        }
-        let key = gateway(route, parent_ref);
-        match listeners.of_gateway(reader, &key) {
-            Some(gateway) => {
-                let outcome = attach(reader, gateway, route, parent_ref, &mut messages);
+        };
+        match listeners.of_parent(reader, &key) {
+            Some(of_parent) => {
+                let parent = (&*key.namespace, of_parent);
+                let outcome = attach(reader, parent, route, parent_ref, &mut messages);
                 parents.push(Parent { parent_ref, outcome });
             }
-            None if reader.has_gateway(&key) => {} // another controller's
+            None if reader.has_parent(&key) => {} // another controller's
             None => messages.push(Message::refused(format!("parentRef: {key} not found"))),
         }
     }
@@ -74,12 +74,12 @@ pub(super) fn parents<'r>(
 
 fn attach(
     reader: &Reader<'_>,
-    gateway: &GatewayState,
+    (namespace, listeners): (&str, &[ListenerState]),
     route: &Route,
     parent_ref: &ParentRef,
     messages: &mut Vec<Message>,
 ) -> Result<Vec<Arc<AttachPoint>>, NotAttached> {
-    let mut points: Vec<_> = gateway.listeners.iter().map(|listener| &listener.point).collect();
+    let mut points: Vec<_> = listeners.iter().map(|listener| &listener.point).collect();
     let mut keep = |wanted: &mut dyn FnMut(&AttachPoint) -> bool, otherwise| {
         points.retain(|point| wanted(point));
         if points.is_empty() { Err(otherwise) } else { Ok(()) }
@@ -91,9 +91,9 @@ fn attach(
         },
         NotAttached::NoMatchingParent,
     )?;
-    let from = gateway.gateway.meta.namespace();
+    let from = route.meta.namespace();
     keep(
-        &mut |point| point.kinds.contains(&route.kind) && allowed(reader, point, from, route),
+        &mut |point| point.kinds.contains(&route.kind) && reader.allows(&point.namespaces, namespace, from),
         NotAttached::NotAllowedByListeners,
     )?;
     keep(
@@ -152,15 +152,20 @@ fn common<'h>(one: &'h HostPattern, other: &'h HostPattern) -> &'h HostPattern {
     if one.covers(other) { other } else { one }
 }
 
-/// The Gateways that a route names as its parents.
-pub(crate) fn gateways(route: &Route) -> impl Iterator<Item = ObjectKey> + '_ {
-    let gateways = route.parents.iter().filter(|parent| !matches!(parent.kind, ParentKind::Other(_)));
-    gateways.map(|parent| gateway(route, parent))
+/// Returns the Gateways and ListenerSets that a route names as its parents.
+pub(crate) fn parent_keys(route: &Route) -> impl Iterator<Item = ObjectKey> + '_ {
+    route.parents.iter().filter_map(|parent_ref| parent(route, parent_ref))
 }
 
-fn gateway(route: &Route, parent: &ParentRef) -> ObjectKey {
+/// Returns the object that a `parentRef` names; `None` for a kind that is not served.
+fn parent(route: &Route, parent: &ParentRef) -> Option<ObjectKey> {
+    let kind = match &parent.kind {
+        ParentKind::Gateway => Kind::Gateway,
+        ParentKind::ListenerSet => Kind::ListenerSet,
+        ParentKind::Other(_) => return None,
+    };
     let namespace = parent.namespace.as_deref().unwrap_or(route.meta.namespace());
-    ObjectKey::new(Kind::Gateway, namespace, &parent.name)
+    Some(ObjectKey::new(kind, namespace, &parent.name))
 }
 
 /// The hosts that a route serves at the shared addresses.
@@ -175,14 +180,4 @@ pub(crate) fn shared_hosts(
     points
         .flat_map(|point| hosts_at(reader, point, route).map(|host| common(host, &point.hostname).clone()))
         .collect()
-}
-
-fn allowed(reader: &Reader<'_>, point: &AttachPoint, gateway_namespace: &str, route: &Route) -> bool {
-    let namespace = route.meta.namespace();
-    match &point.namespaces {
-        AllowedNamespaces::Same => namespace == gateway_namespace,
-        AllowedNamespaces::All => true,
-        AllowedNamespaces::None => false,
-        AllowedNamespaces::Selector(selector) => reader.selects(selector, namespace),
-    }
 }

@@ -1,0 +1,228 @@
+//! What is said about a listener of a Gateway or a ListenerSet.
+
+use portcullis_routing::RouteKind;
+
+use super::{
+    Condition, ConditionType, ListenerStatus, Message, RouteGroupKind, list, sentences, types::condition,
+};
+use crate::{
+    ir::ObjectKey,
+    translate::{
+        Addressing, Attached, Binding, Dedicated, DedicatedState, FirstOf, HostRefusal, ListenerRefusal,
+        ListenerState, Reader, SharedHosts,
+    },
+};
+
+/// Returns the status of a listener of `owner`, a Gateway or a ListenerSet of this generation.
+pub(super) fn listener(
+    state: &ListenerState,
+    owner: &ObjectKey,
+    generation: i64,
+    service: Own<'_>,
+    reader: &Reader<'_>,
+    attached: &Attached,
+) -> ListenerStatus {
+    ListenerStatus {
+        name: state.point.section.clone(),
+        supported_kinds: state.point.kinds.iter().map(|kind| group_kind(*kind)).collect(),
+        attached_routes: attached.to(reader, owner, &state.point.id),
+        conditions: listener_conditions(state, generation, programmed(state, service, reader)),
+    }
+}
+
+/// What Ingresses have to do with a listener.
+pub(super) fn beside_ingresses(listener: &ListenerState, shared: &SharedHosts) -> Vec<Message> {
+    let (name, port, before) = (&listener.point.section, listener.point.port, &listener.ingress_before);
+    let mut messages = Vec::new();
+    if listener.ingress_behind {
+        let text = format!("listener {name}: Ingresses answer on port {port} what its routes leave");
+        messages.push(Message::note(text));
+    }
+    let mut of_both = FirstOf::default();
+    shared.of_gateway(&listener.point.id).for_each(|host| of_both.add(|| host.clone()));
+    if of_both.count > 0 {
+        messages.push(Message::note(format!(
+            "listener {name}: on port {port} Ingresses answer what its routes for these hosts leave: {of_both}"
+        )));
+    }
+    if before.count > 0 {
+        let rest = match listener.point.takes_requests() {
+            true => "of its routes only those that name such a host get its requests",
+            false => "its routes get none of their connections",
+        };
+        messages.push(Message::note(format!(
+            "listener {name}: on port {port} hosts of Ingresses ({before}) are more specific than its hostname; {rest}"
+        )));
+    }
+    messages
+}
+
+fn listener_conditions(
+    listener: &ListenerState,
+    generation: i64,
+    programmed: Result<(), NotProgrammed>,
+) -> Vec<Condition> {
+    let named = |kind| condition(generation, kind);
+    let conflict = listener.refused.as_ref().filter(|refused| refused.is_conflict());
+    let mut conditions = vec![
+        match &listener.refused {
+            None => named(ConditionType::Accepted).yes("Accepted", "the listener is valid"),
+            Some(why) => named(ConditionType::Accepted).no(why.reason(), why.to_string()),
+        },
+        match programmed {
+            Ok(()) => named(ConditionType::Programmed).yes("Programmed", "the listener is served"),
+            Err(why) => named(ConditionType::Programmed).no(why.reason, why.message),
+        },
+        resolved_refs(listener, named(ConditionType::ResolvedRefs)),
+        match conflict {
+            None => {
+                named(ConditionType::Conflicted).no("NoConflicts", "no other listener is at odds with it")
+            }
+            Some(why) => named(ConditionType::Conflicted).yes(why.reason(), why.to_string()),
+        },
+    ];
+    if listener.overlaps.count > 0 {
+        let others = listener.overlaps.to_string();
+        let message = format!(
+            "has hosts in common with {others}; a connection made for one of them gets 421 for the hosts of another"
+        );
+        conditions.push(named(ConditionType::OverlappingTlsConfig).yes("OverlappingHostnames", message));
+    }
+    conditions
+}
+
+fn resolved_refs(listener: &ListenerState, condition: Condition) -> Condition {
+    let errors: Vec<_> = listener.certificates.iter().flatten().filter_map(|c| c.as_ref().err()).collect();
+    if let Some(first) = errors.iter().find(|error| !error.is_pending()) {
+        return condition.no(first.reason(), sentences(&errors));
+    }
+    if let Some(pending) = errors.first() {
+        return condition.unknown(pending.reason(), sentences(&errors));
+    }
+    if listener.certificates.as_ref().is_some_and(Vec::is_empty) {
+        return condition.no("InvalidCertificateRef", "tls.certificateRefs names no certificate");
+    }
+    if !listener.unknown_kinds.is_empty() {
+        let kinds = list(&listener.unknown_kinds);
+        return condition
+            .no("InvalidRouteKinds", format!("not a kind of route that is served here: {kinds}"));
+    }
+    condition.yes("ResolvedRefs", "every reference is resolved")
+}
+
+/// The Service of a Gateway with addresses of its own, and what keeps it from being as it should be.
+#[derive(Clone, Copy)]
+pub(super) struct Own<'s>(Option<(&'s Dedicated, Option<&'s str>)>);
+
+impl<'s> Own<'s> {
+    /// Returns the Service of this addressing; `error` is why it could not be brought to its desired state.
+    pub(super) fn of(addressing: &'s Addressing, error: Option<&'s str>) -> Self {
+        match addressing {
+            Addressing::Dedicated(dedicated) => Self(Some((dedicated, error))),
+            _ => Self(None),
+        }
+    }
+
+    /// Why there is no such Service.
+    pub(super) fn missing(self) -> Option<String> {
+        let (dedicated, error) = self.0?;
+        let service = &dedicated.service;
+        match (&dedicated.state, error) {
+            (DedicatedState::Made(_), _) => None,
+            (DedicatedState::Foreign, _) => {
+                Some(format!("{service} exists and is not this Gateway's: rename it, or the Gateway"))
+            }
+            (DedicatedState::Missing, Some(why)) => Some(format!("{service} cannot be made: {why}")),
+            (DedicatedState::Missing, None) => Some(format!("{service} is not there yet")),
+        }
+    }
+
+    /// Why it is out of sync.
+    pub(super) fn out_of_sync(self) -> Option<String> {
+        let (dedicated, error) = self.0?;
+        Some(format!("{} is out of sync: {}", dedicated.service, error?))
+    }
+
+    /// Why a port has none of ours behind it.
+    fn unbound(self, port: u16) -> String {
+        let Some((dedicated, _)) = self.0 else { return format!("port {port} is not bound yet") };
+        let none = || format!("no port has been allocated to port {port} of {} yet", dedicated.service);
+        self.missing().or_else(|| self.out_of_sync()).unwrap_or_else(none)
+    }
+}
+
+/// Why a listener is not served.
+pub(super) struct NotProgrammed {
+    pub(super) reason: &'static str,
+    pub(super) message: String,
+}
+
+pub(super) fn programmed(
+    listener: &ListenerState,
+    own: Own<'_>,
+    reader: &Reader<'_>,
+) -> Result<(), NotProgrammed> {
+    let not = |reason, message: String| Err(NotProgrammed { reason, message });
+    if let Some(why) = &listener.refused {
+        let reason = if why.is_conflict() { why.reason() } else { "Invalid" };
+        return not(reason, why.to_string());
+    }
+    if !listener.point.served {
+        return not("Invalid", "its Gateway or ListenerSet is not accepted".into());
+    }
+    if listener.certificates.is_some() && listener.usable_certificates().next().is_none() {
+        let mut errors = listener.certificates.iter().flatten().filter_map(|c| c.as_ref().err());
+        return match errors.find(|error| error.is_pending()) {
+            Some(pending) => not(pending.reason(), pending.to_string()),
+            None => not("Invalid", "no certificate can be loaded".into()),
+        };
+    }
+    let port = listener.point.port;
+    if !reader.runs() {
+        return Ok(());
+    }
+    let Some(bound) = listener.point.bound() else { return not("Pending", own.unbound(port)) };
+    match reader.binding(bound) {
+        // Nobody comes there.
+        Binding::Bound if own.missing().is_some() => not("Pending", own.unbound(port)),
+        Binding::Bound | Binding::Assumed => Ok(()),
+        Binding::Failed(why) => not("Pending", format!("port {port} cannot be bound: {why}")),
+        Binding::Pending => not("Pending", format!("port {port} is not bound yet")),
+    }
+}
+
+impl ListenerRefusal {
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::UnsupportedProtocol(_) => "UnsupportedProtocol",
+            Self::UnsupportedValue(_) => "UnsupportedValue",
+            Self::HostnameConflict { .. } | Self::HostnameRefused(_) => "HostnameConflict",
+            Self::ProtocolConflict { .. } | Self::PortTaken { .. } => "ProtocolConflict",
+            // "The port is not supported by the implementation": no protocol is, and no other listener is at odds with it.
+            Self::PortUnavailable(_) | Self::PortSpeaks { .. } | Self::OverLimit { .. } => "PortUnavailable",
+            Self::TooManyPorts { .. } => "TooManyListeners",
+        }
+    }
+
+    fn is_conflict(&self) -> bool {
+        matches!(
+            self,
+            Self::HostnameConflict { .. }
+                | Self::HostnameRefused(HostRefusal::Owned { .. } | HostRefusal::OwnedBelow { .. })
+                | Self::ProtocolConflict { .. }
+                | Self::PortTaken { .. }
+        )
+    }
+}
+
+fn group_kind(kind: RouteKind) -> RouteGroupKind {
+    let kind = match kind {
+        RouteKind::Http => "HTTPRoute",
+        RouteKind::Grpc => "GRPCRoute",
+        RouteKind::Tls => "TLSRoute",
+        RouteKind::Tcp => "TCPRoute",
+        RouteKind::Udp => "UDPRoute",
+        RouteKind::Ingress => "Ingress",
+    };
+    RouteGroupKind { group: "gateway.networking.k8s.io", kind }
+}

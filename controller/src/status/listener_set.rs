@@ -1,0 +1,93 @@
+//! The status of a ListenerSet and its listeners.
+
+use super::{
+    Condition, ConditionType, GatewayStatus, Message, Report, Status, bounded, list,
+    listener::{NotProgrammed, Own, beside_ingresses, listener, programmed},
+    sentences,
+    types::condition,
+};
+use crate::translate::{Attached, ListenerSetRefusal, ListenerSetState, ListenerState, Reader, SharedHosts};
+
+/// What is said about a ListenerSet of a Gateway of ours.
+pub fn listener_set(
+    state: &ListenerSetState,
+    reader: &Reader<'_>,
+    attached: &Attached,
+    shared: &SharedHosts,
+) -> Report {
+    let (key, generation) = (&state.set.meta.key, state.set.meta.generation);
+    let own = Own::of(&state.addressing, reader.provisioning_error(&state.gateway));
+    let listeners =
+        state.listeners.iter().map(|one| listener(one, key, generation, own, reader, attached)).collect();
+    let mut messages: Vec<_> = state.listeners.iter().flat_map(|one| beside_ingresses(one, shared)).collect();
+    messages.extend(Message::warnings(&state.set.meta));
+    let conditions = match &state.refused {
+        Some(why) => refused(generation, why).into(),
+        None => {
+            let wait = |one| Some((one, programmed(one, own, reader).err()?));
+            let waits: Vec<_> = state.listeners.iter().filter_map(wait).collect();
+            let missing = own.missing().filter(|_| reader.runs());
+            vec![accepted(state), set_programmed(state, missing, &waits)]
+        }
+    };
+    Report {
+        status: Status::Listeners(Box::new(GatewayStatus {
+            listeners,
+            conditions,
+            ..GatewayStatus::default()
+        })),
+        messages: bounded::messages(messages),
+    }
+}
+
+fn refused(generation: i64, why: &ListenerSetRefusal) -> [Condition; 2] {
+    let (accepted, programmed) = match why {
+        ListenerSetRefusal::NotAllowed { .. } => ("NotAllowed", "NotAllowed"),
+        ListenerSetRefusal::ParentNotAccepted(_) => ("ParentNotAccepted", "ParentNotProgrammed"),
+        ListenerSetRefusal::Invalid(_) => ("Invalid", "Invalid"),
+    };
+    [
+        condition(generation, ConditionType::Accepted).no(accepted, why.to_string()),
+        condition(generation, ConditionType::Programmed).no(programmed, why.to_string()),
+    ]
+}
+
+/// A ListenerSet is accepted if one of its listeners is valid, the references of that listener included.
+fn accepted(state: &ListenerSetState) -> Condition {
+    let condition = condition(state.set.meta.generation, ConditionType::Accepted);
+    let invalid: Vec<_> = state.listeners.iter().filter(|one| !one.is_valid()).collect();
+    let names = || list(invalid.iter().map(|one| &one.point.section));
+    if invalid.is_empty() {
+        condition.yes("Accepted", "every listener is valid")
+    } else if invalid.len() == state.listeners.len() {
+        condition.no("ListenersNotValid", format!("no listener is valid: {}", names()))
+    } else {
+        condition.yes("ListenersNotValid", format!("not valid: {}", names()))
+    }
+}
+
+fn set_programmed(
+    state: &ListenerSetState,
+    missing: Option<String>,
+    waits: &[(&ListenerState, NotProgrammed)],
+) -> Condition {
+    let condition = condition(state.set.meta.generation, ConditionType::Programmed);
+    let why = || {
+        sentences(waits.iter().map(|(one, why)| format!("listener {}: {}", one.point.section, why.message)))
+    };
+    if !state.is_accepted() {
+        return condition.no("ListenersNotValid", format!("no listener is valid: {}", why()));
+    }
+    if let Some(missing) = missing {
+        return condition.no("ParentNotProgrammed", missing);
+    }
+    if waits.is_empty() {
+        return condition.yes("Programmed", "every listener is served");
+    }
+    let pending = waits.iter().filter(|(one, _)| one.is_valid()).count();
+    let valid = state.listeners.iter().filter(|one| one.is_valid()).count();
+    if pending == valid {
+        return condition.no("Pending", why());
+    }
+    condition.yes("Programmed", format!("not served: {}", why()))
+}

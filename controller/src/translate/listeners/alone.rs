@@ -1,0 +1,132 @@
+//! Each listener as it stands alone: which port is bound for it, its certificates, and what refuses it regardless of
+//! all others.
+
+use std::sync::Arc;
+
+use portcullis_routing::{ListenerId, ListenerOwner, PortKey, Protocol, Transport};
+
+use super::{
+    Addressing, AttachPoint, FirstOf, ListenerRefusal, ListenerState, Mode, WayOut,
+    mode::{kinds, passes_through},
+};
+use crate::{
+    ir::{
+        Kind, ObjectKey,
+        gateway::{ClientValidation, GatewayListener, ListenerProtocol},
+    },
+    translate::{CertificatePool, ListenerKey, Reader, RuleSource, Settings},
+};
+
+/// The Gateway or ListenerSet of a listener.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place<'a> {
+    pub(super) key: &'a ObjectKey,
+    pub(super) addressing: &'a Addressing,
+    /// That of the Gateway.
+    pub(super) client_validation: &'a ClientValidation,
+    /// Whether the object is refused as a whole.
+    pub(super) is_refused: bool,
+}
+
+/// Returns the state of a listener, regardless of all others.
+pub(super) fn alone(
+    reader: &Reader<'_>,
+    certificates: &CertificatePool,
+    place: Place<'_>,
+    listener: &GatewayListener,
+) -> ListenerState {
+    let Place { key: owner, addressing, client_validation, is_refused } = place;
+    let key = listener.port_key();
+    let (bound, unavailable) = match addressing {
+        Addressing::Dedicated(dedicated) => {
+            let bound = dedicated.bound.get(&key);
+            (bound.map(|number| PortKey { number: *number, ..key }), None)
+        }
+        Addressing::Shared | Addressing::SharedInstead => match reader.settings().bound(key) {
+            Ok(bound) => (Some(bound), speaks_otherwise(reader.settings(), listener)),
+            Err(why) => (None, Some(ListenerRefusal::from(why))),
+        },
+        Addressing::Unknown => (None, None),
+    };
+    let refused = check(client_validation, listener).or(unavailable);
+    let (kinds, unknown_kinds) = kinds(listener);
+    let references = listener.tls.as_ref().map(|tls| &*tls.certificates).unwrap_or_default();
+    let mode = Mode::of(listener);
+    let ends_tls = mode.as_ref().is_some_and(Mode::ends_tls) && refused.is_none() && !is_refused;
+    let id = Arc::new(id(owner, &listener.name));
+    let slot = |port| {
+        let (listener, owner) = (listener.hostname.clone(), RuleSource::Gateway(Arc::clone(&id)));
+        Arc::new(ListenerKey { port, listener, owner })
+    };
+    let point = AttachPoint {
+        slot: bound.map(slot),
+        id,
+        section: listener.name.clone(),
+        port: listener.port,
+        hostname: listener.hostname.clone(),
+        mode,
+        kinds,
+        namespaces: listener.allowed.namespaces.clone(),
+        shared: !matches!(addressing, Addressing::Dedicated(_)),
+        served: refused.is_none() && !is_refused,
+    };
+    ListenerState {
+        point: Arc::new(point),
+        refused,
+        certificates: ends_tls
+            .then(|| references.iter().map(|r| certificates.resolve(reader, owner, r)).collect()),
+        unknown_kinds,
+        overlaps: FirstOf::default(),
+        ingress_behind: false,
+        ingress_before: FirstOf::default(),
+    }
+}
+
+fn id(owner: &ObjectKey, section: &str) -> ListenerId {
+    let (namespace, name) = (owner.namespace.clone(), owner.name.clone());
+    let owner = match owner.kind {
+        Kind::ListenerSet => ListenerOwner::ListenerSet { namespace, name },
+        _ => ListenerOwner::Gateway { namespace, name },
+    };
+    ListenerId { owner, section: section.into() }
+}
+
+fn check(client_validation: &ClientValidation, listener: &GatewayListener) -> Option<ListenerRefusal> {
+    if let Some(why) = &listener.unsupported {
+        return Some(ListenerRefusal::UnsupportedValue(why.clone()));
+    }
+    let passthrough = passes_through(listener);
+    match &listener.protocol {
+        ListenerProtocol::Http | ListenerProtocol::Tcp | ListenerProtocol::Udp => None,
+        ListenerProtocol::Https if passthrough => Some(ListenerRefusal::UnsupportedValue(
+            "tls.mode Passthrough is not for protocol HTTPS; use TLS, or Terminate".into(),
+        )),
+        ListenerProtocol::Tls if passthrough => None,
+        // Served without client certificates, it would let anybody in.
+        ListenerProtocol::Https | ListenerProtocol::Tls if client_validation.on(listener.port) => {
+            Some(ListenerRefusal::UnsupportedValue(
+                "spec.tls.frontend of the Gateway asks for client certificates, which is not served yet"
+                    .into(),
+            ))
+        }
+        ListenerProtocol::Https | ListenerProtocol::Tls => None,
+        ListenerProtocol::Other(protocol) => Some(ListenerRefusal::UnsupportedProtocol(protocol.clone())),
+    }
+}
+
+/// Why a listener may not have its port at the shared addresses, regardless of all others.
+fn speaks_otherwise(settings: &Settings, listener: &GatewayListener) -> Option<ListenerRefusal> {
+    if listener.protocol.transport() != Transport::Tcp {
+        return None;
+    }
+    let (speaks, fits) = match settings.always_speaks(listener.port)? {
+        Protocol::Http => ("HTTP", listener.protocol == ListenerProtocol::Http),
+        Protocol::Tls => {
+            ("TLS", matches!(listener.protocol, ListenerProtocol::Https | ListenerProtocol::Tls))
+        }
+        Protocol::Tcp | Protocol::Udp => return None,
+    };
+    let asked = listener.protocol.as_str().into();
+    let (port, way_out) = (listener.port, WayOut::of(settings));
+    (!fits).then_some(ListenerRefusal::PortSpeaks { port, speaks, asked, way_out })
+}

@@ -1,0 +1,134 @@
+//! Gateways and ListenerSets while their listeners are being decided on, and the order in which they take ports and
+//! hostnames.
+
+use std::{
+    cmp::Ordering,
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use super::{Addressing, GatewayState, ListenerRefusal, ListenerSetState, ListenerState};
+use crate::ir::{Meta, ObjectKey, gateway::GatewayListener};
+
+/// The Gateways of our classes, and the ListenerSets that name them.
+#[derive(Debug, Default)]
+pub(super) struct States {
+    pub(super) gateways: BTreeMap<ObjectKey, GatewayState>,
+    pub(super) sets: BTreeMap<ObjectKey, ListenerSetState>,
+}
+
+/// A Gateway or a ListenerSet with its listeners.
+#[derive(Debug)]
+pub(super) struct Owner<'s> {
+    pub(super) meta: &'s Meta,
+    /// The Gateway itself, or that of the ListenerSet.
+    pub(super) gateway: &'s ObjectKey,
+    pub(super) addressing: &'s Addressing,
+    /// The listeners as they are written, in the order of `listeners`.
+    pub(super) specs: &'s [GatewayListener],
+    pub(super) listeners: &'s mut [ListenerState],
+    since: i64,
+}
+
+impl States {
+    /// Returns what is not refused as a whole, in the order of precedence: the oldest first, and a Gateway before its
+    /// ListenerSets (ListenerSetSpec `listeners`). A ListenerSet is never older than its Gateway: otherwise somebody
+    /// could take a hostname from an older Gateway by creating one under the name that an old ListenerSet refers to.
+    pub(super) fn by_precedence(&mut self) -> Vec<Owner<'_>> {
+        let gateways =
+            self.gateways.values_mut().filter(|state| state.refused.is_none()).map(|state| Owner {
+                meta: &state.gateway.meta,
+                gateway: &state.gateway.meta.key,
+                addressing: &state.addressing,
+                specs: &state.gateway.listeners,
+                listeners: &mut state.listeners,
+                since: state.gateway.meta.created,
+            });
+        let sets = self.sets.values_mut().filter(|state| state.refused.is_none()).map(|state| Owner {
+            meta: &state.set.meta,
+            gateway: &state.gateway,
+            addressing: &state.addressing,
+            specs: &state.set.listeners,
+            listeners: &mut state.listeners,
+            since: state.since,
+        });
+        let mut owners: Vec<_> = gateways.chain(sets).collect();
+        owners.sort_by(Owner::precedence);
+        owners
+    }
+
+    /// Returns all listeners.
+    pub(super) fn listeners(&self) -> impl Iterator<Item = &ListenerState> {
+        let of_gateways = self.gateways.values().flat_map(|state| &state.listeners);
+        of_gateways.chain(self.sets.values().flat_map(|state| &state.listeners))
+    }
+
+    /// Returns all listeners, to be changed.
+    pub(super) fn listeners_mut(&mut self) -> impl Iterator<Item = &mut ListenerState> {
+        let of_gateways = self.gateways.values_mut().flat_map(|state| &mut state.listeners);
+        of_gateways.chain(self.sets.values_mut().flat_map(|state| &mut state.listeners))
+    }
+
+    /// Counts the ListenerSets that are accepted at each Gateway, and completes the states.
+    pub(super) fn finish(
+        mut self,
+    ) -> (BTreeMap<ObjectKey, Arc<GatewayState>>, BTreeMap<ObjectKey, Arc<ListenerSetState>>) {
+        for set in self.sets.values().filter(|set| set.is_accepted()) {
+            if let Some(gateway) = self.gateways.get_mut(&set.gateway) {
+                gateway.attached_sets += 1;
+            }
+        }
+        let gateways = self.gateways.into_iter().map(|(key, state)| (key, Arc::new(state)));
+        let sets = self.sets.into_iter().map(|(key, state)| (key, Arc::new(state)));
+        (gateways.collect(), sets.collect())
+    }
+}
+
+impl Owner<'_> {
+    /// Whether it is a ListenerSet.
+    pub(super) fn is_set(&self) -> bool {
+        *self.gateway != self.meta.key
+    }
+
+    fn precedence(&self, other: &Self) -> Ordering {
+        let ages = |owner: &Self| (owner.since, owner.is_set(), owner.meta.created);
+        ages(self).cmp(&ages(other)).then_with(|| title(self.meta).cmp(title(other.meta)))
+    }
+}
+
+/// The bytes of `namespace/name`, whose order is the alphabetical one that the API asks for.
+fn title(meta: &Meta) -> impl Iterator<Item = u8> {
+    meta.namespace().bytes().chain([b'/']).chain(meta.name().bytes())
+}
+
+/// The ports that the listeners of each Gateway use, those of its ListenerSets included.
+#[derive(Debug, Default)]
+pub(super) struct UsedPorts(BTreeMap<ObjectKey, BTreeSet<portcullis_routing::PortKey>>);
+
+/// The maximum number of ports of one Gateway to which ListenerSets may add others. A Gateway has as many listeners at
+/// most.
+const MAX_PORTS: usize = 64;
+
+impl UsedPorts {
+    /// Counts the port of a listener.
+    ///
+    /// # Errors
+    /// If a ListenerSet would give its Gateway more ports than it may have.
+    pub(super) fn add(
+        &mut self,
+        gateway: &ObjectKey,
+        is_set: bool,
+        listener: &GatewayListener,
+    ) -> Result<(), ListenerRefusal> {
+        let port = listener.port_key();
+        if !self.0.contains_key(gateway) {
+            self.0.insert(gateway.clone(), BTreeSet::new());
+        }
+        let Some(ports) = self.0.get_mut(gateway) else { return Ok(()) };
+        if is_set && ports.len() >= MAX_PORTS && !ports.contains(&port) {
+            return Err(ListenerRefusal::TooManyPorts { limit: MAX_PORTS });
+        }
+        ports.insert(port);
+        Ok(())
+    }
+}
