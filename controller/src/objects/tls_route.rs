@@ -1,4 +1,4 @@
-//! TLSRoute.
+//! Reads TLSRoutes.
 
 use std::net::IpAddr;
 

@@ -1,6 +1,6 @@
-//! Resolves conflicts: of several listeners that want a port or a hostname on it, the oldest gets it. Conflicting listeners of one
-//! Gateway are all refused (GatewaySpec `listeners`, "Handling indistinct Listeners"); between Gateways, the older one keeps what it
-//! has.
+//! Resolves conflicts: of several listeners that want a port or a hostname on it, the oldest gets it. Conflicting
+//! listeners of one Gateway are all refused (GatewaySpec `listeners`, "Handling indistinct Listeners"); between
+//! Gateways, the older one keeps what it has.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,7 +15,7 @@ use crate::{
     translate::Settings,
 };
 
-/// Who holds which of the bound ports.
+/// The holder of each bound port.
 #[derive(Debug, Default)]
 pub(super) struct PortHolders {
     pub(super) ports: BTreeMap<PortKey, PortHolder>,
@@ -29,7 +29,7 @@ pub(super) struct PortHolder {
     pub(super) protocol: Protocol,
     /// The port that listeners name.
     pub(super) number: u16,
-    /// What clients add to it.
+    /// The offset that clients add to the number.
     pub(super) offset: u16,
     holder: Box<str>,
     pub(super) hosts: BTreeMap<HostPattern, HostHolder>,
@@ -100,7 +100,7 @@ impl PortHolders {
         }
     }
 
-    /// The holder of a port that Ingresses are served on.
+    /// Returns the holder of a port that Ingresses are served on.
     pub(super) fn of_ingress(&self, port: u16, settings: &Settings) -> Option<&PortHolder> {
         self.ports.get(&settings.bound(PortKey::tcp(port)).ok()?).filter(|held| held.ingress)
     }
@@ -174,7 +174,7 @@ fn refuse_conflicting(state: &mut GatewayState) {
     }
 }
 
-/// Another listener has what this one wants.
+/// Returns the refusal of a listener whose port and hostname another listener holds.
 fn taken(listener: &GatewayListener, with: &str, way_out: WayOut) -> ListenerRefusal {
     let (with, port) = (with.into(), listener.port);
     if listener.protocol.has_hostnames() {

@@ -1,7 +1,7 @@
 //! Which listeners of a port have hosts in common.
 //!
-//! From each hostname to the wildcards above it: as many steps as it has labels, however many listeners there are. Two exact
-//! hostnames have a host in common only where they are the same, and then they are at odds.
+//! From each hostname to the wildcards above it: as many steps as it has labels, however many listeners there are. Two
+//! exact hostnames have a host in common only where they are the same, and then they are at odds.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -15,7 +15,7 @@ use super::{AttachPoint, FirstOf, PortPlan, gateways::States};
 /// Finds the TLS listeners of the same port that a listener has hosts in common with.
 pub(super) fn between_listeners(gateways: &mut States) {
     let listeners = gateways.values().flat_map(|state| &state.listeners);
-    // Clients send requests for other hosts over the same connection; streams are of one host.
+    // Clients may send requests for other hosts over the same connection. A stream belongs to one host.
     let ends_tls =
         listeners.filter(|l| l.point.served && l.certificates.is_some() && l.point.takes_requests());
     let points: Vec<_> = ends_tls.map(|listener| Arc::clone(&listener.point)).collect();

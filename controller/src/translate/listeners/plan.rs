@@ -14,7 +14,7 @@ use super::{
 };
 use crate::translate::{CertificatePool, Reader};
 
-/// The certificates of each port that is bound, by the hostname under which it finds a listener.
+/// The certificates of each bound port, by the hostname under which the port finds a listener.
 type Shown = BTreeMap<PortKey, tls::ShownHosts>;
 
 pub(super) fn plan(
@@ -103,8 +103,8 @@ fn of_gateways(gateways: &States) -> Shown {
     shown
 }
 
-/// Listeners that show the same share how TLS ends there, as thousands of hosts of Ingresses do with one certificate: what
-/// the proxy makes of it, it makes once for all of them.
+/// Listeners that show the same share how TLS ends there, as thousands of hosts of Ingresses do with one certificate:
+/// what the proxy makes of it, it makes once for all of them.
 fn compile(shown: Shown) -> Certificates {
     let mut known: HashMap<Vec<*const Certificate>, Arc<Termination>> = HashMap::new();
     let mut shared = |certificates: Vec<Arc<Certificate>>| {
