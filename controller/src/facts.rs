@@ -42,7 +42,7 @@ pub enum Fact {
     RoutesOn(ObjectKey),
     /// Whether the regular expressions of a route are within the budget of its namespace.
     PatternsOf(ObjectKey),
-    /// Which of the streams that a route claims it gets.
+    /// Which of its claimed streams a route gets.
     StreamsOf(ObjectKey),
     /// The oldest object that serves a hostname.
     OwnerOf(Arc<str>),

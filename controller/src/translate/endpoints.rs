@@ -9,7 +9,7 @@ use crate::{
     snapshot::Snapshot,
 };
 
-/// Where requests, streams or datagrams for a Service's port go.
+/// The destination of requests, streams or datagrams for a Service's port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Resolved {
     /// To these addresses, in their order. If there are none, requests get a 503.

@@ -24,7 +24,7 @@ pub(super) use http::spoken as spoken_by_http;
 pub(crate) use rules::{InvalidRules, Unresolved, tls_towards};
 pub use streams::places as stream_places;
 
-/// What a route's translation depends on besides the route itself, because other routes decide it too.
+/// What the translation of a route depends on in other routes.
 #[derive(Clone, Copy, Debug)]
 pub struct OtherRoutes<'a> {
     /// Whether the regular expressions of the route are within the budget of its namespace ([`super::PatternQuotas`]).

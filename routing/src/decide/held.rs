@@ -75,7 +75,7 @@ mod tests {
         drop(Held::new(&rule));
         assert_eq!(references(), 2);
         renew_rules();
-        assert_eq!(references(), 1, "nobody uses it");
+        assert_eq!(references(), 1, "no request uses it");
     }
 
     #[test]

@@ -85,7 +85,7 @@ impl Refusals {
         self.failure = None;
     }
 
-    /// Returns why a port is not as it should be.
+    /// Returns why the last change to a port failed, if it did.
     pub(super) fn of(&self, port: PortKey) -> Option<&str> {
         let refused = self.each.get(&port).map(|refusal| &*refusal.why);
         let failed =

@@ -9,8 +9,8 @@ use crate::translate::{HostTableKey, ListenerKey, RuleSource};
 /// The host tables, and the rules of streams and datagrams, of all slots that have one.
 #[derive(Clone, Debug, Default)]
 pub struct Slots {
-    /// The host tables at Gateways. A listener of a Gateway may have thousands of hosts, so each map here is the same
-    /// one as in the table, which shares it.
+    /// The host tables at Gateways. A listener of a Gateway may have thousands of hosts, so each map has the same form
+    /// as in the table, and the table shares it.
     of_gateways: BTreeMap<Arc<ListenerKey>, HostMap<Arc<HostTable>>>,
     /// The host tables of Ingresses. Each host of an Ingress is a listener of its own.
     of_ingresses: BTreeMap<HostTableKey, Arc<HostTable>>,

@@ -15,7 +15,7 @@ use crate::{
     translate::{CertificateRefError, Reader, Settings, may_serve},
 };
 
-/// What the objects of a namespace have taken so far. The oldest objects take first.
+/// What the objects of a namespace have taken so far. The oldest objects are counted first.
 #[derive(Debug, Default)]
 struct Taken {
     listeners: usize,

@@ -103,8 +103,9 @@ fn of_gateways(gateways: &States) -> Shown {
     shown
 }
 
-/// Listeners that show the same share how TLS ends there, as thousands of hosts of Ingresses do with one certificate:
-/// what the proxy makes of it, it makes once for all of them.
+/// Compiles the certificates of all ports. Listeners that show the same certificates share one [`Termination`], such as
+/// thousands of hosts of Ingresses with one certificate, so that the proxy builds its TLS configuration only once for
+/// them.
 fn compile(shown: Shown) -> Certificates {
     let mut known: HashMap<Vec<*const Certificate>, Arc<Termination>> = HashMap::new();
     let mut shared = |certificates: Vec<Arc<Certificate>>| {
