@@ -198,7 +198,7 @@ fn traffic(registry: &mut Registry, figures: &Figures) {
         dropped,
     );
     let by_backend = by_backend(&figures.backend_connections);
-    let help = "Connections to backends of the carrier http1, including idle ones, and of streams";
+    let help = "Connections of the carrier http1 to backends, including idle ones, and those of streams";
     registry.register("backend_connections", help, by_backend);
     let by_port = Family::<OfPort, Gauge>::default();
     for (port, count) in &figures.connections_by_port {
