@@ -170,11 +170,12 @@ pub struct ServeArgs {
     /// may be.
     #[arg(long, value_name = "DURATION", default_value = "5m", env = "PORTCULLIS_STREAM_IDLE_TIMEOUT", value_parser = parse_limit)]
     pub stream_idle_timeout: Duration,
-    /// How long nothing may move in either direction of a stream: TCP, or TLS that is passed through or ends here for what
-    /// is not HTTP.
+    /// How long a stream may be idle in both directions. A stream is a TCP connection, or a TLS connection that is
+    /// passed through or terminated here for another protocol than HTTP.
     #[arg(long, value_name = "DURATION", default_value = "1h", env = "PORTCULLIS_TCP_IDLE_TIMEOUT", value_parser = parse_limit)]
     pub tcp_idle_timeout: Duration,
-    /// How long no datagram of a client may come in either direction; the next one may go to another endpoint.
+    /// How long a client's flow of datagrams may be idle in both directions. After that, the client's next datagram may
+    /// go to another endpoint.
     #[arg(long, value_name = "DURATION", default_value = "1m", env = "PORTCULLIS_UDP_IDLE_TIMEOUT", value_parser = parse_limit)]
     pub udp_idle_timeout: Duration,
     /// What carries requests. `all`: Portcullis itself carries those to HTTP/1 backends, pingora those to HTTP/2

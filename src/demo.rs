@@ -165,7 +165,7 @@ fn wanted<'s>(slices: impl IntoIterator<Item = &'s EndpointSlice>) -> BTreeMap<S
         identity.pod = Some(key.name.to_string());
         let addresses = slice.endpoints.iter().map(|endpoint| &endpoint.address);
         for address in addresses.filter(|address| address.is_loopback()) {
-            // The echo backend speaks over connections alone.
+            // The echo backend serves TCP only.
             let ports = slice.ports.iter().filter_map(|port| port.port);
             for port in ports.filter(|port| port.transport == Transport::Tcp) {
                 wanted.entry(SocketAddr::new(*address, port.number)).or_insert_with(|| identity.clone());

@@ -39,7 +39,7 @@ pub struct Figures {
     pub failed_handshakes: Vec<(&'static str, u64)>,
     /// Mirrored requests that were given up or failed, by reason.
     pub lost_mirrors: Vec<(&'static str, u64)>,
-    /// Streams and flows of datagrams, by what clients speak.
+    /// Streams and flows of datagrams, by the protocol that clients speak.
     pub streams: Vec<Streams>,
     /// Datagrams that were dropped, by reason.
     pub dropped_datagrams: Vec<(&'static str, u64)>,
@@ -81,7 +81,7 @@ struct OfPort {
 struct OfBackend {
     namespace: String,
     service: String,
-    /// `80`, or `53/udp`.
+    /// The port: `80`, or `53/udp`.
     port: String,
 }
 
@@ -100,14 +100,14 @@ struct OfReason {
     reason: &'static str,
 }
 
-/// How streams ended.
+/// The labels of ended streams and flows.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfEnd {
     protocol: &'static str,
     end: &'static str,
 }
 
-/// From clients (`in`), or to them (`out`).
+/// The labels of a direction: from clients (`in`), or to them (`out`).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfDirection {
     protocol: &'static str,
@@ -166,7 +166,7 @@ fn traffic(registry: &mut Registry, figures: &Figures) {
     registry.register("requests", "Requests that are over, by the class of their status", requests);
     registry.register(
         "requests_in_flight",
-        "Requests, HTTP/2 streams and WebSockets that are being answered, streams of TCP, and flows of datagrams",
+        "Requests, HTTP/2 streams and WebSockets that are being answered, TCP and TLS streams, and flows of datagrams",
         ConstGauge::new(gauge(figures.in_flight)),
     );
     registry.register(
@@ -198,7 +198,7 @@ fn traffic(registry: &mut Registry, figures: &Figures) {
         dropped,
     );
     let by_backend = by_backend(&figures.backend_connections);
-    let help = "Connections that the carrier http1 has to backends, idle ones too, and those of streams";
+    let help = "Connections of the carrier http1 to backends, including idle ones, and those of streams";
     registry.register("backend_connections", help, by_backend);
     let by_port = Family::<OfPort, Gauge>::default();
     for (port, count) in &figures.connections_by_port {
@@ -238,7 +238,7 @@ fn streams(registry: &mut Registry, streams: &[Streams]) {
             bytes.get_or_create(&OfDirection { protocol, direction }).inc_by(*count);
         }
     }
-    let help = "Streams of TCP and TLS, and flows of datagrams, that are over, by how they ended";
+    let help = "TCP and TLS streams, and flows of datagrams, that are over, by how they ended";
     registry.register("streams", help, ended);
     registry.register(
         "stream_bytes",
@@ -247,10 +247,10 @@ fn streams(registry: &mut Registry, streams: &[Streams]) {
     );
 }
 
-/// The most backends that have a series of their own.
+/// The maximum number of backends that have a series of their own.
 const MAX_BACKENDS: usize = 1000;
 
-/// Those with the most connections by themselves, and the sum of the others.
+/// Returns a series for each of the backends with the most connections, and one with the sum of all others.
 fn by_backend(connections: &[(BackendKey, usize)]) -> Family<OfBackend, Gauge> {
     let mut connections: Vec<_> = connections.iter().collect();
     connections.sort_by_key(|(backend, count)| (Reverse(*count), backend));

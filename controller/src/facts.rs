@@ -44,7 +44,7 @@ pub enum Fact {
     RoutesOn(ObjectKey),
     /// Whether the regular expressions of a route are within the budget of its namespace.
     PatternsOf(ObjectKey),
-    /// Which of the streams that a route wants it has.
+    /// Which of its claimed streams a route gets.
     StreamsOf(ObjectKey),
     /// The oldest object that serves a hostname.
     OwnerOf(Arc<str>),

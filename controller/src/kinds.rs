@@ -82,7 +82,7 @@ pub enum NameForm {
     Label1035,
 }
 
-/// Kinds that will be served: a document of one is no mistake.
+/// The kinds that will be served later. A document of such a kind is a warning, not an error.
 pub(crate) const NOT_YET: [(&str, &str); 1] = [(GATEWAY_API, "BackendTLSPolicy")];
 
 /// The group of the Gateway API.
@@ -281,7 +281,7 @@ kinds! {
             route: Some(RouteKind::Grpc),
             ..gateway_api("GRPCRoute", "grpcroutes")
         };
-        // The standard channel serves v1 of these three alone.
+        // Of these three kinds, the standard channel serves only v1.
         TlsRoute = Resource {
             other_versions: &[],
             status: StatusUse::Written(StatusShape::Parents),
@@ -303,7 +303,7 @@ kinds! {
     }
     ReferenceGrant in grants: Sorted<ir::ReferenceGrant> {
         ReferenceGrant = Resource {
-            // v1beta1 is the only one up to release 1.4.
+            // Up to release 1.4, v1beta1 is the only version.
             watched_versions: &["v1", "v1beta1"],
             ..gateway_api("ReferenceGrant", "referencegrants")
         };

@@ -1,4 +1,4 @@
-//! What the objects mean: pure, from a [`Snapshot`](crate::snapshot::Snapshot) to table, certificates and statuses.
+//! Translates a [`Snapshot`](crate::snapshot::Snapshot) into table, certificates and statuses, without I/O.
 //!
 //! ```text
 //! listeners()  Gateways, classes, certificates, hosts of Ingresses -> Listeners

@@ -123,7 +123,7 @@ async fn ports_of_tcp_and_udp_of_one_number_stand_side_by_side() {
     let server = ApiServer::new();
     chart_service(&server);
     let followed = Followed::start(&server, true);
-    // Somebody else has put UDP 443 there.
+    // Another owner has added UDP 443 to the Service.
     followed.need_both(&[80, 53], &[53, 443]).await;
     let others = ["80/TCP->8080", "443/UDP->8443"];
     assert_eq!(ports(&server), [&others[..], &["53/TCP->8053", "53/UDP->8053"]].concat());

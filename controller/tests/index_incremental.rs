@@ -95,7 +95,7 @@ proptest! {
         running.compare_beside_table()?;
     }
 
-    /// Routes that want the streams of the same few listeners.
+    /// Routes that claim the streams of the same few listeners.
     #[test]
     fn streams_go_from_route_to_route(events in prop::collection::vec((0..9u8, any::<u64>()), 1..60)) {
         let mut running = Running::new(settings(false, false));
@@ -301,8 +301,8 @@ impl Running {
         self.last = self.index.publish().or(self.last.take());
     }
 
-    /// Publishes, reports every object on demand as missing, as a source would, and compares the table and the statuses with
-    /// those of a full translation.
+    /// Publishes, reports every object on demand as missing, as a source would, and compares the table and the statuses
+    /// with those of a full translation.
     fn compare(&mut self) -> Result<(), TestCaseError> {
         self.publish();
         let is_missing = |key: &&ObjectKey| self.all.get(key).is_none();

@@ -1,4 +1,4 @@
-//! Backends and their endpoints: who answers a rule's requests.
+//! Backends, which answer a rule's requests, and their endpoints.
 
 mod in_flight;
 
@@ -42,11 +42,11 @@ pub struct WeightedBackend {
 pub struct Backend {
     /// Which port of which Service.
     pub key: BackendKey,
-    /// The protocol in which requests are carried to it. Streams and datagrams are carried as they come.
+    /// The protocol in which requests are forwarded to the backend. Streams and datagrams are forwarded unchanged.
     pub protocol: BackendProtocol,
-    /// TLS towards it, where it is asked for.
+    /// TLS towards the backend, if it is used.
     pub tls: Option<BackendTls>,
-    /// Its endpoints; shared by all backends of the same key, and swapped without the table.
+    /// The backend's endpoints. All backends with the same key share them, and they are replaced without a new table.
     pub endpoints: Arc<EndpointPool>,
 }
 
@@ -114,7 +114,7 @@ pub enum BackendError {
         /// The Service's name.
         name: Box<str>,
     },
-    /// The Service is a DNS name, and names may lead nowhere.
+    /// The Service is a DNS name, and such Services are forbidden.
     #[error("Service {0} is of type ExternalName, which --external-names none forbids")]
     ExternalName(Box<str>),
     /// The reference's kind is not one that we serve.
@@ -130,20 +130,20 @@ pub enum BackendError {
         /// The `appProtocol`.
         protocol: Box<str>,
     },
-    /// The Service's port is one of another transport than the route carries.
+    /// The Service's port has another transport than the route needs.
     #[error("port {port} of Service {service} is not a {} port", transport_name(*wanted))]
     OtherTransport {
         /// `namespace/name`.
         service: Box<str>,
         /// The port's number.
         port: u16,
-        /// What the route carries.
+        /// The transport that the route needs.
         wanted: Transport,
     },
-    /// A filter of the backend cannot be carried out.
+    /// A filter of the backend is invalid.
     #[error("{0}")]
     InvalidFilter(Box<str>),
-    /// What protects the rule is not served, so that nobody gets past it. Names what that is.
+    /// A protection of the rule is not served, so the rule is closed. Names the protection.
     #[error("closed, not served yet: {0}")]
     Closed(Box<str>),
 }
@@ -152,16 +152,16 @@ pub enum BackendError {
 #[derive(Debug)]
 pub struct EndpointPool {
     now: ArcSwap<Endpoints>,
-    /// Whether there is none. Follows `now` a moment later.
+    /// Whether `now` has no endpoint. Updated a moment after `now`.
     empty: AtomicBool,
 }
 
 /// Where a backend's requests can go.
 #[derive(Debug)]
 pub enum Endpoints {
-    /// These addresses; none is 503.
+    /// These addresses. If there are none, requests get a 503.
     Addresses(Box<[Arc<Endpoint>]>),
-    /// The addresses of a DNS name (ExternalName), looked up as its TTL asks.
+    /// The addresses of a DNS name (ExternalName). They are looked up again when the TTL has passed.
     Name {
         /// The name.
         host: Box<str>,
@@ -170,16 +170,16 @@ pub enum Endpoints {
     },
 }
 
-/// One address and what is known of it; outlives the edits of routes and of its neighbours.
+/// One address, with the count of its requests. It stays the same when routes or other endpoints are edited.
 #[derive(Debug)]
 pub struct Endpoint {
-    /// Where it listens.
+    /// The address that the endpoint listens on.
     pub address: SocketAddr,
     number: Number,
 }
 
 impl BackendError {
-    /// How requests for the backend end.
+    /// Returns the rejection that requests for the backend get.
     pub fn rejection(&self) -> Rejection {
         match self {
             Self::Closed(_) => Rejection::Closed,
@@ -204,24 +204,24 @@ fn transport_name(transport: Transport) -> &'static str {
 }
 
 impl Backends {
-    /// The backends in the order of the rule.
+    /// Takes the backends in the order of the rule.
     pub fn new(choices: impl IntoIterator<Item = WeightedBackend>) -> Self {
         let choices: Box<[_]> = choices.into_iter().collect();
         let total = choices.iter().map(|c| u64::from(c.weight)).sum();
         Self { choices, total }
     }
 
-    /// All backends, those of weight 0 too.
+    /// Returns all backends, including those of weight 0.
     pub fn all(&self) -> &[WeightedBackend] {
         &self.choices
     }
 
-    /// The sum of all weights.
+    /// Returns the sum of all weights.
     pub fn total_weight(&self) -> u64 {
         self.total
     }
 
-    /// The backend for a uniformly random number; `None` when the weights add up to 0.
+    /// Picks the backend for a uniformly random number. Returns `None` if the weights add up to 0.
     pub fn pick(&self, random: u64) -> Option<&WeightedBackend> {
         if self.total == 0 {
             return None;
@@ -237,24 +237,24 @@ impl Backends {
 }
 
 impl EndpointPool {
-    /// A pool that begins with these endpoints.
+    /// Makes a pool with these endpoints.
     pub fn new(endpoints: Endpoints) -> Self {
         let empty = AtomicBool::new(endpoints.is_empty());
         Self { now: ArcSwap::from_pointee(endpoints), empty }
     }
 
-    /// Whether there is no endpoint, which costs less than to load them. While they are replaced, it may still be what was
-    /// before.
+    /// Returns whether there is no endpoint. This costs less than loading the endpoints. While they are being replaced,
+    /// it may still describe the previous ones.
     pub fn is_empty(&self) -> bool {
         self.empty.load(Ordering::Relaxed)
     }
 
-    /// The endpoints as they are now.
+    /// Returns the current endpoints.
     pub fn load(&self) -> arc_swap::Guard<Arc<Endpoints>> {
         self.now.load()
     }
 
-    /// Replaces the endpoints; an address that stays keeps its [`Endpoint`], so what is known of it stays too.
+    /// Replaces the endpoints. An address that stays keeps its [`Endpoint`], and so the count of its requests.
     /// Addresses are used in the order given, each once.
     pub fn store_addresses(&self, addresses: &[SocketAddr]) {
         let before = self.now.load();
@@ -281,10 +281,11 @@ impl EndpointPool {
     }
 }
 
-/// So many addresses are compared in the time in which a set of them is made.
+/// The number of addresses up to which comparing all pairs takes no longer than making a set.
 const FEW: usize = 16;
 
-/// The endpoints of these addresses, each once and in their order: those that are known, and new ones.
+/// Returns the endpoints of these addresses, each once and in their order: the known endpoint of an address, or else a
+/// new one.
 fn carry_over(known: &[Arc<Endpoint>], addresses: &[SocketAddr]) -> Box<[Arc<Endpoint>]> {
     let by_address: foldhash::HashMap<_, _> = known.iter().map(|e| (e.address, e)).collect();
     let mut seen = foldhash::HashSet::default();
@@ -297,7 +298,7 @@ fn carry_over(known: &[Arc<Endpoint>], addresses: &[SocketAddr]) -> Box<[Arc<End
         .collect()
 }
 
-/// The same for a few, as nearly all backends have them.
+/// Does the same as [`carry_over`] for at most [`FEW`] addresses; nearly all backends have so few.
 fn carry_over_few(known: &[Arc<Endpoint>], addresses: &[SocketAddr]) -> Box<[Arc<Endpoint>]> {
     let mut endpoints: Vec<Arc<Endpoint>> = Vec::with_capacity(addresses.len());
     for address in addresses {
@@ -311,12 +312,12 @@ fn carry_over_few(known: &[Arc<Endpoint>], addresses: &[SocketAddr]) -> Box<[Arc
 }
 
 impl Endpoints {
-    /// Whether there is no address. A name may have some.
+    /// Returns whether there is no address. A DNS name may have addresses, so it does not count as empty.
     fn is_empty(&self) -> bool {
         matches!(self, Self::Addresses(all) if all.is_empty())
     }
 
-    /// The endpoint with this address, if it is one of them.
+    /// Returns the endpoint with this address, if there is one.
     pub fn find(&self, address: SocketAddr) -> Option<&Arc<Endpoint>> {
         match self {
             Self::Addresses(endpoints) => endpoints.iter().find(|endpoint| endpoint.address == address),
@@ -324,8 +325,8 @@ impl Endpoints {
         }
     }
 
-    /// One of the addresses, as [`pick`] chooses; `None` where there is none, and for a DNS name, whose
-    /// addresses somebody else looks up.
+    /// Returns one of the endpoints, as [`pick`] chooses it. Returns `None` if there is none, and for a DNS name, whose
+    /// addresses the proxy looks up.
     pub fn pick(&self, random: u64, avoid: &[SocketAddr]) -> Option<&Arc<Endpoint>> {
         match self {
             Self::Addresses(endpoints) => pick(endpoints, random, avoid),
@@ -334,8 +335,8 @@ impl Endpoints {
     }
 }
 
-/// Chooses an endpoint by the power of two choices: of two at random, the one with fewer requests of this thread in flight.
-/// Those in `avoid` (tried before for this request) are left out as long as there is another.
+/// Chooses an endpoint by the power of two choices: of two endpoints at random, the one with fewer requests of this
+/// thread in flight. Leaves out the endpoints in `avoid` (tried before for this request) as long as there is another.
 ///
 /// `random` is uniformly random over all of `u64`.
 pub fn pick<'e>(
@@ -354,7 +355,7 @@ pub fn pick<'e>(
     }
 }
 
-/// Two places of `0..len`, different ones where there are two.
+/// Returns two indices below `len`, which differ if `len` is at least 2; `None` if `len` is 0.
 fn two_of(len: usize, random: u64) -> Option<(usize, usize)> {
     // Each half of the random number serves one choice; a multiplication maps it to the range evenly.
     let below = |random: u64, len: usize| (((random & 0xffff_ffff) * len as u64) >> 32) as usize;
@@ -378,12 +379,13 @@ fn less_loaded<'e>(a: &'e Arc<Endpoint>, b: &'e Arc<Endpoint>) -> &'e Arc<Endpoi
 }
 
 impl Endpoint {
-    /// An endpoint of which nothing is known yet.
+    /// Makes an endpoint without requests.
     pub fn new(address: SocketAddr) -> Self {
         Self { address, number: Number::new() }
     }
 
-    /// Requests of all threads that are with it now. For metrics: it takes a lock and reads what other threads write.
+    /// Returns the number of requests in flight to the endpoint, over all threads. For metrics: it takes a lock and
+    /// reads memory that other threads write.
     pub fn in_flight(&self) -> u32 {
         self.number.sum()
     }

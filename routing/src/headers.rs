@@ -47,7 +47,8 @@ impl HeadersMut for HeaderMap {
     }
 }
 
-/// A copy with memory of its own. A clone would count a reference that the requests of all threads share.
+/// Copies a value into memory of its own. A clone would change a reference count that the requests of all threads
+/// share.
 fn copied(value: &HeaderValue) -> HeaderValue {
     HeaderValue::from_bytes(value.as_bytes()).unwrap_or_else(|_| value.clone())
 }

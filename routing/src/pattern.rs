@@ -84,8 +84,8 @@ impl Source {
         &self.text
     }
 
-    /// The most memory that its compiled form takes, in bytes, including the caches of its searches. It depends on nothing
-    /// but the text.
+    /// The most memory that its compiled form takes, in bytes, including the caches of its searches. It depends on
+    /// nothing but the text.
     pub fn cost(&self) -> usize {
         self.size + CACHES * self.cache()
     }
@@ -134,8 +134,8 @@ pub(crate) fn anchored(text: &str) -> Result<Hir, InvalidPattern> {
     Ok(Hir::concat(vec![Hir::look(Look::Start), parsed, Hir::look(Look::End)]))
 }
 
-/// A compiled regular expression that has to match a whole text. A search takes time linear in the text's length. Clones
-/// share the compiled form.
+/// A compiled regular expression that has to match a whole text. A search takes time linear in the text's length.
+/// Clones share the compiled form.
 #[derive(Clone)]
 pub struct Pattern(Arc<Compiled>);
 
@@ -151,7 +151,8 @@ struct Compiled {
     caches: [Slot; CACHES],
 }
 
-/// A cache, on a cache line of its own: threads that search at the same time would otherwise wait for each other's.
+/// A cache for searches, on a processor cache line of its own. Otherwise threads that search at the same time would
+/// wait for each other's cache lines.
 #[derive(Default)]
 #[repr(align(64))]
 struct Slot(Mutex<Option<Box<Cache>>>);

@@ -2,16 +2,16 @@
 
 use std::{fmt, str::FromStr};
 
-/// A port: TCP 53 and UDP 53 are two.
+/// A port, with its transport: TCP 53 and UDP 53 are two ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PortKey {
-    /// What runs over it.
+    /// TCP or UDP.
     pub transport: Transport,
     /// Its number.
     pub number: u16,
 }
 
-/// What a port is a port of.
+/// The transport protocol of a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Transport {
     /// Connections.
@@ -21,18 +21,18 @@ pub enum Transport {
 }
 
 impl PortKey {
-    /// A port of TCP.
+    /// Returns the TCP port of this number.
     pub const fn tcp(number: u16) -> Self {
         Self { transport: Transport::Tcp, number }
     }
 
-    /// A port of UDP.
+    /// Returns the UDP port of this number.
     pub const fn udp(number: u16) -> Self {
         Self { transport: Transport::Udp, number }
     }
 }
 
-/// The number alone is a port of TCP, as in `kubectl`: `443`, `53/udp`.
+/// A number alone means TCP, as in `kubectl`: `443`, `53/udp`.
 impl fmt::Display for PortKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.transport {

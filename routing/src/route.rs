@@ -72,7 +72,7 @@ pub struct Retry {
 }
 
 impl RouteKind {
-    /// Whether routes of the kind name hostnames.
+    /// Returns whether routes of this kind can name hostnames.
     pub fn has_hostnames(self) -> bool {
         match self {
             Self::Ingress | Self::Http | Self::Grpc | Self::Tls => true,
@@ -80,7 +80,7 @@ impl RouteKind {
         }
     }
 
-    /// Whether their rules take requests; those of the others take streams or datagrams.
+    /// Returns whether the rules of this kind take requests. The rules of the other kinds take streams or datagrams.
     pub fn takes_requests(self) -> bool {
         match self {
             Self::Ingress | Self::Http | Self::Grpc => true,

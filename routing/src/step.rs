@@ -26,11 +26,11 @@ pub use rewrite::{HostRewrite, PathRewrite, UrlRewrite};
 /// changes the request, then what changes the answer.
 #[derive(Clone, Debug)]
 pub enum Step {
-    /// Asks for TLS of its own: client certificates, or TLS that ends at the backend. Answers 403 where TLS has ended for a
-    /// Gateway's listener, which knows nothing of that.
+    /// The rule asks for TLS of its own: client certificates, or TLS that the backend terminates. Answers 403 if TLS
+    /// was terminated for a Gateway's listener, which does not have these settings.
     OwnTls,
-    /// CORS: answers a preflight, and has the last word on the headers of any other answer. Boxed: it is four times
-    /// as large as the others.
+    /// CORS: answers a preflight, and its headers take precedence in any other answer. Boxed: it is four times as large
+    /// as the others.
     Cors(Box<Cors>),
     /// A check that the carrier carries out.
     Check(Check),
@@ -56,11 +56,11 @@ pub enum Check {
     Probe(&'static str),
 }
 
-/// The steps of a rule, or of one of its backends, in the order of work. No steps take no room beside themselves.
+/// The steps of a rule, or of one of its backends, in the order of work. An empty list allocates nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Steps {
     steps: Box<[Step]>,
-    /// What they do to headers; `None` if nothing.
+    /// The header changes of all steps; `None` if no step changes headers.
     edits: Option<Box<StepEdits>>,
 }
 
@@ -73,7 +73,7 @@ impl Steps {
         Self { steps, edits }
     }
 
-    /// What they do to headers; `None` if nothing.
+    /// Returns the header changes of all steps; `None` if no step changes headers.
     pub(crate) fn edits(&self) -> Option<&StepEdits> {
         self.edits.as_deref()
     }
@@ -88,7 +88,7 @@ impl Deref for Steps {
 }
 
 impl Step {
-    /// Its place in the order of work, which is that of the variants.
+    /// Returns the step's place in the order of work, which is the order of the variants.
     fn rank(&self) -> u8 {
         match self {
             Self::OwnTls => 0,

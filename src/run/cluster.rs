@@ -216,7 +216,7 @@ fn follow(
                 Ok(()) = located.changed() => controller.addresses(located.borrow_and_update().clone()),
                 Ok(()) = is_read.changed() => drop(known.send_replace(true)),
                 Ok(()) = lacks.changed() => {
-                    // Listeners say their own ports; bindings go by those that are bound.
+                    // `lacks` has the ports that listeners name; bindings are keyed by the bound ports.
                     let bound = |(port, why): (&PortKey, &String)| {
                         Some((PortKey { number: port.number.checked_add(offset)?, ..*port }, why.clone()))
                     };
@@ -229,7 +229,7 @@ fn follow(
     is_known
 }
 
-/// The ports of listeners that come in through our own Service; `None` before the first table.
+/// Returns the ports of the listeners that clients reach through our own Service; `None` before the first table.
 fn shared_ports(readiness: &Readiness, dedicated: PortRange) -> watch::Receiver<Option<BTreeSet<PortKey>>> {
     let (mut ports, mut ready) = (readiness.ports.subscribe(), readiness.controller.ready());
     let shared = move |ports: &BTreeMap<PortKey, u16>| -> BTreeSet<PortKey> {

@@ -55,19 +55,21 @@ pub struct SharedService {
     pub field_manager: String,
 }
 
-/// What the rest of the process tells of and learns from the Service.
+/// What the Service is told by the rest of the process, and what it reports back.
 #[derive(Debug)]
 pub struct ServiceLinks {
-    /// The ports that listeners are served on; `None` before it is known which those are. Whoever begins to lead just
-    /// after its start would take the ports of all listeners from the Service until it has read them.
+    /// The ports that listeners are served on; `None` before they are known. Without `None`, a process that begins to
+    /// lead just after its start would remove the ports of all listeners from the Service until it has read the
+    /// listeners.
     pub ports: watch::Receiver<Option<BTreeSet<PortKey>>>,
     /// Whether this process may write.
     pub leadership: Leadership,
-    /// Where clients reach us.
+    /// The addresses at which clients reach us.
     pub addresses: watch::Sender<Vec<Address>>,
-    /// Whether it has been read, or is known to be missing; addresses are told before.
+    /// Whether the Service has been read, or is known to be missing. The addresses are sent before this becomes true.
     pub read: watch::Sender<bool>,
-    /// The ports of listeners that the Service lacks and does not get, each with a sentence for the listener's owner.
+    /// The ports of listeners that clients do not reach through the Service, each with a sentence for the listener's
+    /// owner.
     pub missing: watch::Sender<BTreeMap<PortKey, String>>,
 }
 
@@ -142,7 +144,7 @@ impl SharedService {
         tell(&links.missing, self.missing(live, &needed, refusals));
     }
 
-    /// The ports that clients do not reach, each with a sentence.
+    /// Returns the ports that clients do not reach, each with a sentence that says why.
     fn missing(
         &self,
         live: &Service,
@@ -171,8 +173,8 @@ impl SharedService {
         needed.iter().filter_map(|port| Some((*port, sentence(*port)?))).collect()
     }
 
-    /// Asks the Service for the ports that it lacks: for all of them at once and, where that is refused, for so few that
-    /// one port that is refused costs no other.
+    /// Asks the Service for the ports that it lacks: for all of them at once and, where that is refused, for so few
+    /// that one port that is refused costs no other.
     async fn ask(
         &self,
         services: &Api<Service>,

@@ -234,7 +234,7 @@ fn is_same<T>(there: Option<&Arc<T>>, wanted: Option<&Arc<T>>) -> bool {
     }
 }
 
-/// The rule that has the streams of a slot in this listener.
+/// Returns the rule that takes the streams or datagrams of a slot in this listener.
 fn stream_of<'l>(listener: &'l Listener, slot: &HostTableKey) -> Option<&'l Arc<Rule>> {
     let is_its = |id: &Arc<ListenerId>| listener.id == *id;
     match (&slot.at.owner, &listener.serves) {

@@ -1,8 +1,8 @@
 //! Routes and hosts of Ingresses as they were translated, and the slots that hold their rules.
 //!
-//! A route's entries are kept in the tables of its slots and nowhere else: when another route of the slot changes, they
-//! are copied from there. The slots of an Ingress host belong to that host alone, and so does a slot of streams to the
-//! route that has it.
+//! A route's entries are kept only in the tables of its slots: when another route of the slot changes, they are copied
+//! from there. The slots of an Ingress host belong to that host alone, and a slot of streams belongs to one route
+//! alone.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -39,7 +39,7 @@ pub(super) struct Routes {
 #[derive(Debug, Default)]
 struct Known {
     attached: Box<[Arc<ListenerId>]>,
-    /// The slots that hold its entries, or whose streams it has.
+    /// The slots that hold the route's entries, and the slots whose streams the route gets.
     slots: Box<[HostTableKey]>,
 }
 
@@ -56,7 +56,7 @@ struct Pending {
     /// Routes whose old entries are removed.
     gone: Vec<ObjectKey>,
     fresh: Vec<Entry>,
-    /// The rule that has its streams.
+    /// The rule that takes the slot's streams or datagrams.
     stream: Option<Arc<Rule>>,
 }
 
@@ -118,7 +118,8 @@ impl Routes {
         reader.take_noted();
     }
 
-    /// Records which streams the stale routes want. Other routes become stale where that changes what they get.
+    /// Records which streams the stale routes claim. If that changes what other routes get, these routes become stale
+    /// too.
     fn renew_claims(&mut self, translator: &Translator<'_>, units: &mut Units) {
         let Translator { snapshot, reader, listeners, .. } = translator;
         for key in &units.stale.routes {
@@ -205,8 +206,8 @@ impl Routes {
         }
     }
 
-    /// Builds the table of a slot at a Gateway from the entries of unchanged routes and the fresh ones, or sets the rule
-    /// that has its streams.
+    /// Builds the table of a slot at a Gateway from the entries of unchanged routes and the fresh entries, or sets the
+    /// rule that takes the slot's streams.
     fn put_together(&mut self, slot: &HostTableKey, Pending { gone, fresh: mut entries, stream }: Pending) {
         let gone: Set<_> =
             gone.iter().map(|key| (key.kind.resource().route, &*key.namespace, &*key.name)).collect();

@@ -63,7 +63,7 @@ impl ClusterIps {
 }
 
 impl Service {
-    /// A port of it; a number may stand there once for each protocol.
+    /// Returns a port of the Service. A Service may have the same number once for each protocol.
     pub fn port(&self, port: PortKey) -> Option<&ServicePort> {
         self.ports.iter().find(|p| p.port == port.number && p.protocol.transport() == Some(port.transport))
     }
@@ -90,7 +90,7 @@ pub enum TransportProtocol {
 }
 
 impl TransportProtocol {
-    /// What ports of ours are of it; `None` where it is not served.
+    /// Returns the transport that corresponds to the protocol; `None` if the protocol is not served.
     pub fn transport(self) -> Option<Transport> {
         match self {
             Self::Tcp => Some(Transport::Tcp),
@@ -114,7 +114,7 @@ pub struct EndpointSlice {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SlicePort {
     pub name: Box<str>,
-    /// `None` is every port, or one of a protocol that is not served.
+    /// `None` means every port, or a port of a protocol that is not served. Neither is served.
     pub port: Option<PortKey>,
 }
 

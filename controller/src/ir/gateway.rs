@@ -125,7 +125,7 @@ impl ListenerProtocol {
         }
     }
 
-    /// Whether several listeners of a port can be told apart by their hostnames.
+    /// Returns whether several listeners of one port can be distinguished by their hostnames.
     pub fn has_hostnames(&self) -> bool {
         match self {
             Self::Http | Self::Https | Self::Tls | Self::Other(_) => true,
@@ -133,7 +133,7 @@ impl ListenerProtocol {
         }
     }
 
-    /// The transport of its port.
+    /// Returns the transport of the listener's port.
     pub fn transport(&self) -> Transport {
         match self {
             Self::Udp => Transport::Udp,

@@ -15,7 +15,7 @@ use super::Meta;
 #[derive(Clone, Debug)]
 pub struct Route {
     pub meta: Meta,
-    /// Any but [`RouteKind::Ingress`].
+    /// Any kind except [`RouteKind::Ingress`].
     pub kind: RouteKind,
     /// Shared with what is said of the route at each.
     pub parents: Box<[Arc<ParentRef>]>,
@@ -63,8 +63,8 @@ pub struct GroupKind {
 #[derive(Clone, Debug)]
 pub struct RouteRule {
     pub name: Option<Box<str>>,
-    /// At least one where the rule takes requests: one without matches takes everything. Rules of streams and datagrams
-    /// have none.
+    /// A rule that takes requests has at least one match: if it is written without matches, it has one that takes every
+    /// request. Rules of streams and datagrams have none.
     pub matches: Box<[Result<RouteMatch<Regex>, InvalidRule>]>,
     pub filters: Box<[Result<RouteFilter, InvalidRule>]>,
     pub backends: Box<[BackendRef]>,

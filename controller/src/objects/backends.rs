@@ -39,7 +39,7 @@ pub(crate) fn read(
     backends.into_iter().enumerate().map(|(i, backend)| one(backend, owner, checks, &at.index(i))).collect()
 }
 
-/// Reads the backends of a rule that has no filters; such a rule has one at least.
+/// Reads the backends of a rule whose backends have no filters. Such a rule has at least one backend.
 pub(crate) fn plain(
     refs: Vec<wire::PlainBackendRef>,
     checks: &mut Checks,

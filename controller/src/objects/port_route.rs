@@ -1,4 +1,4 @@
-//! TCPRoute and UDPRoute, which are written alike: they take everything that comes to a port.
+//! Reads TCPRoutes and UDPRoutes, which have the same fields: both take all traffic of a listener's port.
 
 use portcullis_routing::RouteKind;
 use serde_json::Value;
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::ir::{Meta, Route};
 
-/// Reads a route of this kind.
+/// Reads a TCPRoute or UDPRoute.
 pub(crate) fn read(kind: RouteKind, document: &Value, meta: Meta, checks: &mut Checks) -> Option<Route> {
     let spec: wire::PortRouteSpec = typed::field(document, "spec", checks)?;
     let at = Path::Root.field("spec");

@@ -1,4 +1,4 @@
-//! What several kinds of routes have alike: hostnames, rule names, the number of matches, rules of streams.
+//! Reads what several kinds of routes have in common: hostnames, rule names, the number of matches, rules of streams.
 
 use portcullis_routing::{HostPattern, Timeouts};
 
@@ -12,7 +12,7 @@ use crate::{
     problem::Topic,
 };
 
-/// `spec.hostnames`.
+/// Reads `spec.hostnames`.
 pub(crate) fn hostnames(
     hostnames: &[String],
     limits: Limits,
@@ -28,7 +28,7 @@ pub(crate) fn hostnames(
     patterns.into()
 }
 
-/// `spec.rules` of a TLSRoute, TCPRoute or UDPRoute: exactly one, which takes all that the route does.
+/// Reads `spec.rules` of a TLSRoute, TCPRoute or UDPRoute: exactly one rule, which takes all traffic of the route.
 pub(crate) fn stream_rules(
     rules: Vec<wire::StreamRule>,
     checks: &mut Checks,
@@ -47,7 +47,7 @@ pub(crate) fn stream_rules(
     read.collect()
 }
 
-/// The limits and names of `spec.rules`.
+/// Checks the limits and names of `spec.rules`.
 pub(crate) fn check_rules<'r>(
     names: impl Iterator<Item = Option<&'r str>>,
     matches: impl Iterator<Item = usize>,

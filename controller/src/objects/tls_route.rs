@@ -1,4 +1,4 @@
-//! TLSRoute.
+//! Reads TLSRoutes.
 
 use std::net::IpAddr;
 
@@ -20,7 +20,11 @@ pub(crate) fn read(document: &Value, meta: Meta, checks: &mut Checks) -> Option<
     let at_hostnames = at.field("hostnames");
     for (i, hostname) in spec.hostnames.iter().enumerate() {
         let is_ip = hostname.parse::<IpAddr>().is_ok();
-        checks.require(!is_ip, &at_hostnames.index(i), "must not be an IP address: no server name is one");
+        checks.require(
+            !is_ip,
+            &at_hostnames.index(i),
+            "must not be an IP address; server names are DNS names",
+        );
     }
     part::not_served(spec.use_default_gateways.as_ref(), checks, &at.field("useDefaultGateways"));
     Some(Route {

@@ -1,5 +1,5 @@
-//! Routes as they are written: the leaves are the generated types, put together so that all kinds of routes, their
-//! rules and their backends share one parent reference, one backend and one filter.
+//! Routes as they are written. The leaves are the generated types; they are combined so that all kinds of routes share
+//! one type each for parent references, backends and filters.
 
 use gateway_api::experimental::{grpcroutes, httproutes};
 use serde::Deserialize;
@@ -132,7 +132,7 @@ pub(crate) struct BackendRef {
 }
 
 impl BackendRef {
-    /// The same without its filters.
+    /// Returns the reference without its filters.
     pub(crate) fn plain(self) -> PlainBackendRef {
         let Self { group, kind, name, namespace, port, weight, filters: _ } = self;
         PlainBackendRef { group, kind, name, namespace, port, weight }

@@ -48,7 +48,7 @@ pub(super) fn beside_ingresses(listener: &ListenerState, shared: &SharedHosts) -
     if before.count > 0 {
         let rest = match listener.point.takes_requests() {
             true => "of its routes only those that name such a host get its requests",
-            false => "its routes get none of their connections",
+            false => "its routes get no connections for these hosts",
         };
         messages.push(Message::note(format!(
             "listener {name}: on port {port} hosts of Ingresses ({before}) are more specific than its hostname; {rest}"

@@ -21,7 +21,8 @@ pub fn route(translated: &mut Translated) -> Option<Report> {
     })
 }
 
-/// What is said about a route at one parent. `attached` says what of it other routes have instead, if it is attached.
+/// Returns the status of a route at one parent. If the route is attached, `attached` may hold a sentence about the
+/// places that other routes get instead.
 pub(crate) fn route_parent(
     route: &Route,
     settings: &Settings,
@@ -78,7 +79,7 @@ fn accepted(
         Ok(_) if invalid.all => {
             condition.no("UnsupportedValue", format!("no rule can be served: {}", text(invalid)))
         }
-        // It is attached all the same, and counted at the listener.
+        // The route is attached nevertheless, and counted at the listener.
         Ok(Some(of_others)) => condition.yes("Accepted", of_others),
         Ok(None) => condition.yes("Accepted", "the route is attached"),
     }

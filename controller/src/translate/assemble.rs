@@ -12,7 +12,7 @@ pub use slots::Slots;
 
 use super::{ListenerKey, ListenerPlan, Listeners, PortPlan, RuleSource, SharedHosts, Traffic};
 
-/// The whole table; a listener without routes is in it too.
+/// Builds the whole table, including the listeners without routes.
 pub fn table(listeners: &Listeners, slots: &Slots, shared: &SharedHosts) -> Table {
     let ports = listeners.ports.iter().map(|(number, plan)| {
         let mut port = empty(plan);
@@ -68,7 +68,7 @@ pub fn listener(
     })
 }
 
-/// The listener behind every Ingress host of a port: the default backend, for requests that no rule matches.
+/// Returns the listener behind every Ingress host of a port: the default backend, for requests that no rule matches.
 pub fn default_listener(slots: &Slots, port: PortKey) -> Option<Arc<Listener>> {
     let at = ListenerKey { port, listener: HostPattern::Any, owner: RuleSource::IngressDefault };
     let hosts = slots.hosts(&at);

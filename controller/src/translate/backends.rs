@@ -13,7 +13,7 @@ use portcullis_routing::{
 
 use crate::ir::ObjectKey;
 
-/// Every backend that a table refers to, each once: tables come and go, and what is known of endpoints stays.
+/// Every backend that a table refers to, each once. The pool outlives the tables, and so do the backends' endpoints.
 #[derive(Debug, Default)]
 pub struct BackendPool {
     inner: Mutex<Inner>,
@@ -30,8 +30,8 @@ struct Inner {
 }
 
 impl BackendPool {
-    /// The backend of a Service's port, made where there is none yet. Its endpoints are then empty until somebody who
-    /// heeds [`BackendPool::take_fresh`] fills them.
+    /// Returns the backend of a Service's port, and makes it if there is none yet. A new backend has no endpoints until
+    /// the caller of [`BackendPool::take_fresh`] fills them.
     pub fn backend(
         &self,
         service: &ObjectKey,

@@ -1,4 +1,4 @@
-//! The endpoints of a Service's port.
+//! Finds the endpoints of a Service's port.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -9,17 +9,17 @@ use crate::{
     snapshot::Snapshot,
 };
 
-/// Where the requests for a Service's port go.
+/// The destination of requests, streams or datagrams for a Service's port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Resolved {
-    /// To these addresses, in their order; to none is 503.
+    /// To these addresses, in their order. If there are none, requests get a 503.
     Addresses(Vec<SocketAddr>),
     /// To the addresses of a DNS name.
     Name { host: Box<str>, port: u16 },
 }
 
 impl Resolved {
-    /// Makes them the endpoints of a pool.
+    /// Stores the addresses or the name as the endpoints of a pool.
     pub fn store(&self, pool: &EndpointPool) {
         match self {
             Self::Addresses(addresses) => pool.store_addresses(addresses),
@@ -39,8 +39,9 @@ pub fn fill(snapshot: &Snapshot, pools: impl IntoIterator<Item = (BackendKey, Ar
 
 /// The endpoints of a Service's port, out of the EndpointSlices of that Service (in any order).
 ///
-/// The ready ones; where none is ready, those that still serve while they terminate. An endpoint that moves between
-/// slices stands in both for a while and counts once. A Service that is gone, or has no such port, has none.
+/// Returns the endpoints that are ready; if none is ready, those that still serve while they terminate. An endpoint
+/// that moves between slices stands in both for a while, and counts once. A Service that is gone, or has no such port,
+/// has no endpoints.
 pub fn endpoints<'s>(
     slices: impl IntoIterator<Item = &'s EndpointSlice>,
     service: Option<&Service>,

@@ -63,7 +63,7 @@ fn put_together(
 ) -> Slots {
     let mut of_routes: Vec<_> =
         translated.values_mut().flat_map(|t| std::mem::take(&mut t.attachments)).collect();
-    // What meets in a slot is brought into an order there.
+    // Brings the attachments of a slot together. `HostTable::compile` sorts the entries within the slot.
     of_routes.sort_unstable_by(|a, b| a.slot.cmp(&b.slot));
     let streams = translated.values_mut().flat_map(|t| std::mem::take(&mut t.streams)).collect::<Vec<_>>();
     let of_hosts = hosts.values_mut().flat_map(|host| std::mem::take(&mut host.tables));

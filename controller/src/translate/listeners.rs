@@ -9,7 +9,7 @@
 //! ingress.rs   the hosts of Ingresses, with or without TLS
 //! closed.rs    which of those hosts are closed, since what protects them is not served
 //! tls.rs       which certificates are shown for those hosts
-//! mode.rs      what a listener of a protocol speaks, and which kinds of routes it takes
+//! mode.rs      what a listener of a protocol speaks, and which kinds of routes may attach
 //! overlaps.rs  which listeners of a port have hosts in common
 //! plan.rs      what each port of the table has, and with which certificates
 //! ```
@@ -53,7 +53,8 @@ pub struct Listeners {
     /// The ListenerSets that name one of those Gateways.
     pub sets: BTreeMap<ObjectKey, Arc<ListenerSetState>>,
     pub ingress: IngressSide,
-    /// The frame of the table: every port and listener that is served, with or without routes. By the port that is bound.
+    /// The frame of the table: every port and listener that is served, with or without routes. By the port that is
+    /// bound.
     pub ports: BTreeMap<PortKey, PortPlan>,
     pub certificates: Arc<Certificates>,
 }
@@ -187,7 +188,7 @@ pub struct AttachPoint {
     /// Where its routes go in the table, once it is known which port is bound for it.
     pub slot: Option<Arc<ListenerKey>>,
     pub hostname: HostPattern,
-    /// `None` where its protocol is not served.
+    /// `None` if the listener's protocol is not served.
     pub mode: Option<Mode>,
     /// The kinds of routes that may attach.
     pub kinds: Vec<RouteKind>,
@@ -199,17 +200,18 @@ pub struct AttachPoint {
 }
 
 impl AttachPoint {
-    /// Whether its routes serve hostnames: those of TCP and UDP take all that comes to the port.
+    /// Returns whether the listener's routes serve hostnames. The routes of TCP and UDP listeners take all traffic of
+    /// the port.
     pub fn has_hostnames(&self) -> bool {
         self.mode.as_ref().is_none_or(|mode| matches!(mode.protocol, Protocol::Http | Protocol::Tls))
     }
 
-    /// Whether it takes requests, as Ingresses do.
+    /// Returns whether the listener takes requests, as Ingresses do.
     pub fn takes_requests(&self) -> bool {
         self.mode.as_ref().is_some_and(|mode| mode.traffic == Traffic::Requests)
     }
 
-    /// The port that is bound for it, once that is known.
+    /// Returns the port that is bound for the listener, once it is known.
     pub fn bound(&self) -> Option<PortKey> {
         self.slot.as_ref().map(|slot| slot.port)
     }
@@ -226,9 +228,9 @@ pub enum ListenerRefusal {
     HostnameConflict { with: Box<str>, hostname: HostPattern, port: u16, way_out: WayOut },
     #[error("port {port} speaks another protocol for {with}{way_out}")]
     ProtocolConflict { with: Box<str>, port: u16, way_out: WayOut },
-    /// Nothing tells connections or datagrams of one listener from those of another.
+    /// Two listeners have the same TCP or UDP port. Nothing distinguishes their connections or datagrams.
     #[error(
-        "port {port} is already that of {with}, and only one listener of protocol TCP or UDP can have it{way_out}"
+        "port {port} is already in use by {with}, and only one listener of protocol TCP or UDP can use it{way_out}"
     )]
     PortTaken { with: Box<str>, port: u16, way_out: WayOut },
     #[error(transparent)]
@@ -290,11 +292,11 @@ pub struct IngressSide {
 pub struct IngressHost {
     /// The Ingresses that have rules for it, or a default backend for every host; the oldest first.
     pub ingresses: Vec<ObjectKey>,
-    /// Under which hostname the plain port finds it; `None` where it is not served there.
+    /// The hostname under which the plain HTTP port finds the host; `None` if the host is not served there.
     pub http: Option<HostPattern>,
-    /// The same for the TLS port.
+    /// The hostname under which the TLS port finds the host; `None` if the host is not served there.
     pub https: Option<HostPattern>,
-    /// Whether a Gateway's listener of that name takes the connections to the TLS port as a whole.
+    /// Whether a Gateway's listener of the same name takes the host's connections to the TLS port as streams.
     pub https_is_others: bool,
     /// Whether an Ingress asks for TLS.
     pub tls: bool,
@@ -318,15 +320,15 @@ pub struct PortPlan {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenerPlan {
     pub tls: TlsMode,
-    /// Only where it is requests, there may be Ingresses too.
+    /// Only a listener of requests may also have Ingresses.
     pub traffic: Traffic,
     pub gateway: Option<Arc<ListenerId>>,
-    /// The host of Ingresses; its listeners on all ports are called the same.
+    /// The host of Ingresses; its listeners on all ports have the same id.
     pub ingress: Option<Arc<ListenerId>>,
 }
 
 impl ListenerPlan {
-    /// One of requests without anything, on a port that speaks this.
+    /// Returns a listener of requests without routes and Ingresses, on a port that speaks this protocol.
     fn on(protocol: Protocol) -> Self {
         let tls = match protocol {
             Protocol::Tls => TlsMode::Terminate(ClientAuth::Unasked),
@@ -409,15 +411,16 @@ impl Listeners {
 }
 
 impl IngressHost {
-    /// Whether plain HTTP may be redirected: an Ingress asks for TLS, and it is spoken at that host, by us or by the
-    /// backend of another one's route. What is meant for TLS is not served in plain because of that route.
+    /// Returns whether plain HTTP may be redirected to HTTPS: an Ingress asks for TLS, and the host is served over TLS,
+    /// by the Ingresses or by a Gateway's listener of streams. Such a listener must not cause the host to be served
+    /// over plain HTTP instead.
     pub(crate) fn may_redirect(&self) -> bool {
         self.tls && (self.https.is_some() || self.https_is_others)
     }
 }
 
 impl GatewayState {
-    /// Whether any listener of it is in the table.
+    /// Returns whether any listener of the Gateway is in the table.
     pub fn served(&self) -> bool {
         self.listeners.iter().any(|l| l.point.served)
     }

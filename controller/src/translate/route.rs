@@ -1,4 +1,4 @@
-//! Routes: to which listeners they attach, and what they have there: entries, or streams as a whole.
+//! Translates routes: to which listeners they attach, and what they get there, entries or whole streams.
 
 mod attach;
 mod filters;
@@ -24,7 +24,7 @@ pub(super) use http::spoken as spoken_by_http;
 pub(crate) use rules::{InvalidRules, Unresolved, tls_towards};
 pub use streams::places as stream_places;
 
-/// What other routes have a say in.
+/// What the translation of a route depends on in other routes.
 #[derive(Clone, Copy, Debug)]
 pub struct OtherRoutes<'a> {
     /// Whether the regular expressions of the route are within the budget of its namespace ([`super::PatternQuotas`]).
@@ -32,14 +32,14 @@ pub struct OtherRoutes<'a> {
     pub streams: &'a StreamClaims,
 }
 
-/// Whether a route is attached to a listener. Only then are its regular expressions compiled and counted against the
-/// budget of its namespace.
+/// Returns whether a route is attached to a listener. Only then are its regular expressions compiled and counted
+/// against the budget of its namespace.
 pub fn is_attached(reader: &Reader<'_>, listeners: &Listeners, route: &Route) -> bool {
     let (parents, _) = attach::parents(reader, listeners, route);
     parents.iter().any(|parent| parent.outcome.is_ok())
 }
 
-/// What one route comes to at these listeners. Total: a route that cannot be served costs its own requests.
+/// Translates one route at these listeners. Total: a route that cannot be served affects only its own traffic.
 pub fn route(
     reader: &Reader<'_>,
     listeners: &Listeners,
@@ -132,7 +132,7 @@ fn entries_of(route: &Route, rules: &Rules, host: &HostPattern, name: &Arc<str>)
     entries.collect()
 }
 
-/// Conditions that the kind of route implies; they have no part in the order of precedence.
+/// Adds the conditions that the kind of route implies. They do not count in the order of precedence.
 fn finish(kind: RouteKind, route_match: &RouteMatch) -> RouteMatch {
     match kind {
         RouteKind::Grpc => grpc::only_grpc(route_match),

@@ -1,4 +1,4 @@
-//! Services and their ports, as backends refer to them.
+//! Resolves references of backends to Services and their ports.
 
 use portcullis_routing::{BackendError, ExternalNames, PortKey};
 
@@ -29,7 +29,7 @@ pub(super) fn check(service: &Service, settings: &Settings) -> Result<(), Backen
     }
 }
 
-/// A port of a Service. An ExternalName Service need not list its ports: the name is reached at any.
+/// Finds a port of a Service. An ExternalName Service need not list its ports: its name can be reached at any port.
 pub(super) fn port(service: &Service, wanted: PortKey) -> Result<FoundPort<'_>, BackendError> {
     if let Some(port) = service.port(wanted) {
         return Ok(FoundPort { port: wanted, app_protocol: port.app_protocol.as_deref() });
@@ -46,8 +46,8 @@ pub(super) fn port(service: &Service, wanted: PortKey) -> Result<FoundPort<'_>, 
     })
 }
 
-/// A port as an Ingress names it: by number or by name, and as ingress-nginx has it, also by the number of its
-/// target where no port has that number itself.
+/// Finds a port as an Ingress names it: by number or by name and, as in ingress-nginx, also by the number of its target
+/// if no port has that number itself.
 pub(super) fn port_of_ingress<'s>(
     service: &'s Service,
     wanted: &PortRef,

@@ -1,9 +1,8 @@
-//! Where a route's entries go in the table, and how entries of the same place are merged.
+//! Names the places in the table that a route's entries go to, and merges the entries of the same place.
 //!
-//! A slot is one [`HostTable`]: the rules that share a port, a listener and a hostname of their own. At a listener of
-//! streams or datagrams it is one rule. A route is
-//! translated without a look at others; what depends on others (which Ingress keeps a path) is decided here, when the
-//! attachments of one slot are put together.
+//! A slot is one [`HostTable`]: the rules with the same port, listener and own hostname. At a listener of streams or
+//! datagrams, a slot is one rule. A route is translated without its neighbours; what depends on them (which Ingress
+//! keeps a path) is decided here, when the attachments of one slot are put together.
 
 use std::{
     cmp::Ordering,
@@ -21,11 +20,11 @@ use crate::{
 /// The translation of a route.
 #[derive(Clone, Debug, Default)]
 pub struct Translated {
-    /// Its entries, by where they go; each slot stands once.
+    /// The route's entries, by slot; each slot stands once.
     pub attachments: Vec<Attachment>,
-    /// The slots whose streams or datagrams it has, and with which rule; each slot stands once.
+    /// The slots whose streams or datagrams the route gets, each with the rule that takes them; each slot stands once.
     pub streams: Vec<(HostTableKey, Arc<Rule>)>,
-    /// The Gateway listeners that it is attached to, each once: they count it in `attachedRoutes`.
+    /// The Gateway listeners that the route is attached to, each once: they count the route in `attachedRoutes`.
     pub attached: Vec<Arc<ListenerId>>,
     /// The status for each of its parents that is ours.
     pub parents: Vec<RouteParentStatus>,
@@ -46,7 +45,7 @@ pub struct HostTranslation {
 /// By Ingress.
 pub type HostMessages = BTreeMap<ObjectKey, BTreeSet<Message>>;
 
-/// Which [`HostTable`] of the table, or which rule of streams or datagrams.
+/// The key of a [`HostTable`] in the table, or of a rule of streams or datagrams.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct HostTableKey {
     /// Shared by the thousands of routes of one listener.

@@ -1,8 +1,8 @@
-//! Which route has a listener's streams or datagrams. Of several that want the same, at the same listener and for the
-//! same hostname, the oldest has them; then the first by name.
+//! Decides which route gets a listener's streams or datagrams. If several routes claim the same listener and hostname,
+//! the oldest route gets them; of routes of the same age, the first by name.
 //!
-//! What a route wants does not depend on other routes, and what it gets does: so all claims are gathered before routes
-//! are translated, and a route becomes stale when another one's claims change what it gets.
+//! What a route claims does not depend on other routes, but what it gets does. So all claims are recorded before any
+//! route is translated, and a route becomes stale when the claims of another route change what it gets.
 
 use std::{
     collections::{BTreeSet, HashMap, hash_map::Entry},
@@ -15,19 +15,20 @@ use portcullis_routing::{HostPattern, ListenerId};
 
 use crate::ir::{Meta, ObjectKey};
 
-/// A listener, and the hostname that a route names itself ([`HostPattern::Any`] where it names none).
+/// A listener, and a route's own hostname ([`HostPattern::Any`] if the route has none).
 pub type StreamPlace = (Arc<ListenerId>, HostPattern);
 
-/// What every route wants, and who has it.
+/// The places that every route claims, and which route gets each place.
 #[derive(Clone, Debug, Default)]
 pub struct StreamClaims {
     places: HashMap<StreamPlace, BTreeSet<Arc<Claim>>, RandomState>,
     routes: HashMap<ObjectKey, Claimed, RandomState>,
-    /// The places whose claims have changed, each as it was told before.
+    /// The places whose claims have changed since the last [`StreamClaims::settle`], each with what routes were told
+    /// before.
     changed: HashMap<StreamPlace, Told, RandomState>,
 }
 
-/// A route that wants a place. The fields stand in the order of precedence.
+/// A route that claims a place. The fields stand in the order of precedence.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Claim {
     created: i64,
@@ -42,24 +43,25 @@ struct Claimed {
     places: Box<[StreamPlace]>,
 }
 
-/// What the routes of a place are told of it.
+/// What the routes that claim a place are told about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Told {
     first: Option<Arc<Claim>>,
-    /// Whether the others are told who is first.
+    /// Whether the other routes are told the name of the first one.
     is_named: bool,
 }
 
-/// So many routes of a place are told by name who has it. With more of them, a change of the first would change the
-/// statuses of all: whoever deletes thousands of routes would have thousands written for each.
+/// The maximum number of routes that claim a place and are told the name of the route that gets it. With the name, each
+/// change of the first route changes the statuses of all others: deleting thousands of routes one after the other would
+/// write thousands of statuses for each deleted route.
 const NAMED: usize = 8;
 
-/// Another route has a place.
+/// Another route gets the place. Holds the key of that route if it is named.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Taken<'c>(Option<&'c ObjectKey>);
 
 impl StreamClaims {
-    /// Sets what a route wants; each place once.
+    /// Sets the places that a route claims. Each place stands once in `places`.
     pub fn set(&mut self, meta: &Meta, places: Vec<StreamPlace>) {
         let before = self.routes.get(&meta.key);
         if before.is_some_and(|before| before.claim.created == meta.created && *before.places == *places) {
@@ -78,7 +80,7 @@ impl StreamClaims {
         self.routes.insert(meta.key.clone(), Claimed { claim, places: places.into() });
     }
 
-    /// Forgets a route.
+    /// Removes the claims of a route.
     pub fn remove(&mut self, key: &ObjectKey) {
         let Some(Claimed { claim, places }) = self.routes.remove(key) else { return };
         for place in places {
@@ -92,7 +94,7 @@ impl StreamClaims {
         }
     }
 
-    /// The routes that get, or are told, something else than at the last call.
+    /// Returns the routes that get other places, or are told something else, than after the last call.
     pub fn settle(&mut self) -> BTreeSet<ObjectKey> {
         let mut affected = BTreeSet::new();
         for (place, before) in std::mem::take(&mut self.changed) {
@@ -109,7 +111,10 @@ impl StreamClaims {
         affected
     }
 
-    /// Whether a route has a place that it wants.
+    /// Returns whether a route gets a place that it claims.
+    ///
+    /// # Errors
+    /// If another route gets the place.
     pub(crate) fn has(&self, route: &ObjectKey, place: &StreamPlace) -> Result<(), Taken<'_>> {
         let Some(claims) = self.places.get(place) else { return Ok(()) };
         match claims.first() {
@@ -159,7 +164,7 @@ mod tests {
         (Arc::new(ListenerId::gateway("infra", "public", &number.to_string())), HostPattern::Any)
     }
 
-    /// What every route is told of each of its places.
+    /// Returns the text that each route is told about each of its places.
     fn told(claims: &StreamClaims) -> BTreeMap<ObjectKey, Vec<String>> {
         let of = |key: &ObjectKey, claimed: &Claimed| {
             let said = claimed.places.iter().map(|place| match claims.has(key, place) {

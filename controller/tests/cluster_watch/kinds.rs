@@ -22,7 +22,7 @@ async fn a_kind_that_is_not_installed_is_picked_up_when_it_is() {
     server.install("httproutes");
     server.apply("httproutes", route("a", "/"));
     assert_eq!(reading.settled().await, ["+HTTPRoute shop/a"]);
-    // So does that of a kind of the Gateway API that was left out alone.
+    // The CRD of another kind of the Gateway API appears later, and is served too.
     server.apply("customresourcedefinitions", definition("udproutes", "v1.7.0"));
     server.install("udproutes");
     let mut dns = route("dns", "/");

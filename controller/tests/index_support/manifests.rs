@@ -134,7 +134,7 @@ fn gateway_service(bits: &mut Bits) -> Value {
     service
 }
 
-/// A listener of streams or datagrams, on ports that those of requests have too.
+/// A listener of streams or datagrams, on ports that listeners of requests also use.
 fn stream_listener(index: usize, bits: &mut Bits) -> Value {
     let protocol = bits.of(&["TLS", "TLS", "TCP", "UDP"]);
     let port = if protocol == "TLS" { bits.of(&[443, 443, 8443]) } else { bits.of(&[53, 53, 8080, 443]) };
@@ -247,7 +247,7 @@ fn grpc_route(bits: &mut Bits) -> Value {
     json!({ "spec": { "parentRefs": parents(bits), "hostnames": hostnames(bits), "rules": rules } })
 }
 
-/// One Gateway with listeners of streams and datagrams, as two or three edits have it.
+/// One Gateway with listeners of streams and datagrams, in one of a few variants.
 pub(crate) fn stream_gateway(bits: &mut Bits) -> Value {
     let tls = match bits.below(3) {
         0 => {
@@ -276,7 +276,7 @@ pub(crate) fn stream_gateway(bits: &mut Bits) -> Value {
     })
 }
 
-/// A route that wants the streams of that Gateway, if it is of its namespace.
+/// A route that claims the streams of the Gateway of [`stream_gateway`], if it is in that Gateway's namespace.
 pub(crate) fn stream_route(bits: &mut Bits) -> Value {
     let kind = bits.of(&[Kind::TlsRoute, Kind::TlsRoute, Kind::TcpRoute, Kind::UdpRoute]);
     let mut route = manifest_of(kind, bits);

@@ -23,7 +23,7 @@ const TIMES: [&str; 2] = ["2024-01-01T00:00:00Z", "2025-01-01T00:00:00Z"];
 const CLASSES: [&str; 2] = ["c", "d"];
 const INGRESS_CLASSES: [&str; 2] = ["portcullis", "other"];
 const PATHS: [&str; 4] = ["/", "/p", "/p/q", "/r"];
-/// Every kind that is read; those with the most to go wrong more than once.
+/// Every kind that is read. The kinds with the most cases stand more than once.
 const KINDS: [Kind; 27] = [
     Kind::GatewayClass,
     Kind::GatewayParameters,

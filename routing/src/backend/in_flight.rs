@@ -1,9 +1,9 @@
-//! How many requests are with each endpoint. Each thread counts its own, in memory that no other thread writes: a count that
-//! all threads shared would make each request wait for another core's cache line.
+//! Counts the requests in flight to each endpoint. Each thread counts its own requests, in memory that no other thread
+//! writes: a count that all threads shared would make each request wait for another core's cache line.
 //!
 //! ```text
-//! endpoint  -> its number            given when it is made, used again after it is gone
-//! thread    -> counts, by number     written by the thread alone; others read them for sums
+//! endpoint  -> its number            assigned when the endpoint is made, reused after it is dropped
+//! thread    -> counts, by number     written only by this thread; other threads read them for sums
 //! ```
 
 use std::{
@@ -16,31 +16,32 @@ use std::{
     },
 };
 
-/// A request that is with an endpoint; it is over when this is dropped.
+/// A request in flight to an endpoint. The request is over when this guard is dropped.
 ///
-/// Has to be dropped by the thread that began it, since that thread counts it. It does not keep the endpoint: if the endpoint
-/// is removed meanwhile, the one that gets its number next seems to have this request, too, until it is over.
+/// The thread that began the request has to drop the guard, because the request is in that thread's count. The guard
+/// does not keep the endpoint: if the endpoint is removed meanwhile, its number goes to another endpoint, which is then
+/// counted as having this request too, until the request is over.
 #[derive(Debug)]
 pub struct InFlight {
     address: SocketAddr,
     number: u32,
 }
 
-/// The number of an endpoint, which no other endpoint has at the same time.
+/// The number of an endpoint. No other endpoint has the same number at the same time.
 #[derive(Debug)]
 pub(super) struct Number(u32);
 
-/// Which numbers are free. Those that became free first are given first.
+/// The free numbers. The number that became free first is assigned first.
 struct Numbers {
     free: VecDeque<u32>,
-    /// The lowest number that was never given.
+    /// The lowest number that was never assigned.
     next: u32,
 }
 
-/// The counts of one thread, by number. Where they end, no number beyond was counted.
+/// The counts of one thread, by the endpoint's number. The counts of all higher numbers are 0.
 type Counts = [AtomicU32];
 
-/// The counts that a thread begins with; when a number is beyond them, their number doubles.
+/// The number of counts that a thread begins with. A higher number doubles them until they include it.
 const FIRST: usize = 1024;
 
 static NUMBERS: Mutex<Numbers> = Mutex::new(Numbers { free: VecDeque::new(), next: 0 });
@@ -52,7 +53,7 @@ thread_local! {
 }
 
 impl InFlight {
-    /// A request of this thread begins.
+    /// Counts a request of this thread as in flight to the endpoint with this address and number.
     pub(super) fn begin(address: SocketAddr, number: &Number) -> Self {
         let counted = OWN.with_borrow(|own| change(own.as_deref(), number.0, 1));
         if !counted {
@@ -64,7 +65,7 @@ impl InFlight {
         Self { address, number: number.0 }
     }
 
-    /// The address of the endpoint that the request is with.
+    /// Returns the address of the endpoint that the request is in flight to.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -72,7 +73,7 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        // A thread that ends takes its counts with it.
+        // While the thread ends, its counts are gone already.
         let _ = OWN.try_with(|own| change(own.borrow().as_deref(), self.number, u32::MAX));
     }
 }
@@ -86,7 +87,7 @@ impl Number {
         }))
     }
 
-    /// The requests that this thread has with each of two.
+    /// Returns the number of this thread's requests in flight to each of two endpoints.
     pub(super) fn own(two: [&Self; 2]) -> [u32; 2] {
         OWN.with_borrow(|own| match own {
             Some(counts) => two.map(|number| count(counts, number.0)),
@@ -94,7 +95,7 @@ impl Number {
         })
     }
 
-    /// The requests of all threads. Takes a lock.
+    /// Returns the number of requests in flight to the endpoint, over all threads. Takes a lock.
     pub(super) fn sum(&self) -> u32 {
         lock(&THREADS).iter().filter_map(Weak::upgrade).map(|counts| count(&counts, self.0)).sum()
     }
@@ -110,20 +111,21 @@ fn count(counts: &Counts, number: u32) -> u32 {
     counts.get(number as usize).map_or(0, |count| count.load(Ordering::Relaxed))
 }
 
-/// Adds to a count of this thread, wrapping; `false` where there is none. No other thread writes, so two steps are enough.
+/// Adds to a count of this thread, wrapping. Returns `false` if the thread has no such count. No other thread writes
+/// the count, so a load and a store are enough.
 fn change(counts: Option<&Counts>, number: u32, by: u32) -> bool {
     let Some(count) = counts.and_then(|counts| counts.get(number as usize)) else { return false };
     count.store(count.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
     true
 }
 
-/// Makes room for a number.
+/// Enlarges the counts of this thread, so that they include this number.
 #[cold]
 fn grow(own: &mut Option<Arc<Counts>>, number: u32) {
     let len = (number as usize + 1).next_power_of_two().max(FIRST);
     let before = own.as_deref().unwrap_or_default();
     let larger: Arc<Counts> = (0..len).map(|n| AtomicU32::new(count(before, n as u32))).collect();
-    // In one step for those who sum up: what was before goes while they are locked out.
+    // The old counts are dropped while the lock is held, so that a sum never includes both the old and the new counts.
     let mut threads = lock(&THREADS);
     threads.push(Arc::downgrade(&larger));
     *own = Some(larger);
@@ -162,7 +164,7 @@ mod tests {
     fn numbers_that_are_free_are_given_again() {
         let first = Number::new().0;
         let again = |number: &Number| number.0 == first;
-        // Other tests give and take numbers, too.
+        // Other tests assign and free numbers at the same time.
         let given = std::iter::repeat_with(Number::new).take(1 << 16);
         let mut kept = Vec::new();
         assert!(given.into_iter().any(|number| {

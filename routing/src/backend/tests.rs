@@ -36,7 +36,7 @@ fn the_less_loaded_of_two_is_chosen() {
     for random in RANDOMS {
         assert_eq!(chosen(random), endpoints[1].address);
     }
-    // Another thread knows nothing of it, and goes by what it has sent itself.
+    // Another thread does not see this request, and considers only its own requests.
     std::thread::scope(|scope| {
         let elsewhere = scope.spawn(|| {
             let _busy = endpoints[1].begin();

@@ -1,4 +1,5 @@
-//! A request that goes to a backend: by which rule, with which steps, and what happens to the answer.
+//! A request that is forwarded to a backend: which rule takes it, which steps change it, and what happens to the
+//! answer.
 
 use std::{fmt, sync::Arc};
 
@@ -8,28 +9,28 @@ use crate::{
     step::{AnswerEdits, Cors, Mirror, RequestEdits, StepEdits, UrlRewrite},
 };
 
-/// A request that goes to a backend.
+/// A request that is forwarded to a backend.
 #[derive(Debug)]
 pub struct Forward {
     /// The rule that takes it, and the backend that was chosen.
     pub route: Route,
     /// Path and query for the backend, if they differ from the client's.
     pub target: Option<Box<str>>,
-    /// What carries it.
+    /// The carrier that forwards the request.
     pub carrier: Carrier,
 }
 
-/// What carries requests to backends.
+/// The part of the proxy that forwards a request to a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Carrier {
-    /// The proxy's own, for backends that speak HTTP/1.
+    /// The proxy's own carrier, for backends that speak HTTP/1.
     Http1,
-    /// pingora, for backends that speak HTTP/2 and for connections that become another protocol's.
+    /// pingora, for backends that speak HTTP/2 and for connections that are upgraded to another protocol.
     Pingora,
 }
 
 impl Carrier {
-    /// What carries a request to such a backend.
+    /// Returns the carrier for requests to a backend of this protocol.
     pub fn of(protocol: BackendProtocol, upgrade: bool) -> Self {
         match protocol {
             BackendProtocol::Http1 if !upgrade => Self::Http1,
@@ -55,31 +56,32 @@ pub struct Route {
     choice: usize,
 }
 
-/// What was tried before an answer came.
+/// The attempts before an answer, and whether another one is possible.
 #[derive(Clone, Copy, Debug)]
 pub struct Attempts {
-    /// Attempts that followed the first one.
+    /// The number of attempts after the first one.
     pub retries: u32,
-    /// Whether another one is possible: nothing was answered, the body is still there, and time is left.
+    /// Whether another attempt is possible: nothing was answered, the body is still available, and time is left.
     pub repeatable: bool,
 }
 
 /// What happens to a backend's answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnAnswer {
-    /// It goes to the client, changed by [`Route::answer_edits`].
+    /// The answer is forwarded to the client, changed by [`Route::answer_edits`].
     Pass,
-    /// It is dropped for another attempt.
+    /// The answer is dropped, and another attempt is made.
     Retry,
 }
 
 impl Route {
-    /// A rule that takes a request, and the place of one of its backends where one was chosen.
+    /// Makes a route of the rule that takes a request, and the index of the chosen backend in the rule, if one was
+    /// chosen.
     pub(crate) fn new(rule: &Arc<Rule>, choice: Option<usize>) -> Self {
         Self { rule: Held::new(rule), choice: choice.unwrap_or(usize::MAX) }
     }
 
-    /// What happens to an answer with this status (HTTPRouteRetry `codes` and `attempts`).
+    /// Decides what happens to an answer with this status (HTTPRouteRetry `codes` and `attempts`).
     pub fn on_answer(&self, status: u16, attempts: Attempts) -> OnAnswer {
         match &self.rule.retry {
             Some(retry)
@@ -93,33 +95,34 @@ impl Route {
         }
     }
 
-    /// The rule.
+    /// Returns the rule.
     pub fn rule(&self) -> &Rule {
         &self.rule
     }
 
-    /// The backend that was chosen, usable or not.
+    /// Returns the chosen backend, usable or not.
     pub fn choice(&self) -> Option<&WeightedBackend> {
         self.rule.backends.all().get(self.choice)
     }
 
-    /// The backend that was chosen, where it can be used.
+    /// Returns the chosen backend, if it can be used.
     pub fn backend(&self) -> Option<&Arc<Backend>> {
         self.choice()?.backend.as_ref().ok()
     }
 
-    /// The steps of the rule and then those of the backend, so that the more specific one has the last word.
+    /// Returns the steps of the rule, followed by those of the backend, which are more specific and take precedence.
     pub fn steps(&self) -> impl Iterator<Item = &Step> {
         self.rule.steps.iter().chain(self.choice().into_iter().flat_map(|choice| choice.steps.iter()))
     }
 
-    /// What the steps do to the headers of the request, Host included.
+    /// Returns the changes that the steps make to the headers of the request, including Host.
     pub fn request_edits(&self) -> RequestEdits<'_> {
         let (rule, backend) = self.edits();
         RequestEdits::of(rule, backend, self.host())
     }
 
-    /// What the steps do to the headers of a backend's answer; `request` are those that the client sent.
+    /// Returns the changes that the steps make to the headers of a backend's answer. `request` holds the headers that
+    /// the client sent.
     pub fn answer_edits<'r>(&'r self, request: &'r dyn Headers) -> AnswerEdits<'r> {
         match self.edits() {
             (None, None) => AnswerEdits::default(),
@@ -127,17 +130,17 @@ impl Route {
         }
     }
 
-    /// What CORS adds to an answer of our own.
+    /// Returns the changes that CORS makes to the headers of an answer of our own.
     pub fn cors_edits<'r>(&'r self, request: &'r dyn Headers) -> AnswerEdits<'r> {
         AnswerEdits::of_cors(self.cors(), request)
     }
 
-    /// What the steps of the rule and those of the backend do to headers.
+    /// Returns the header changes of the rule's steps and of the backend's steps.
     fn edits(&self) -> (Option<&StepEdits>, Option<&StepEdits>) {
         (self.rule.steps.edits(), self.choice().and_then(|choice| choice.steps.edits()))
     }
 
-    /// Whether answers depend on the request's origin.
+    /// Returns whether a step applies CORS to answers.
     pub fn has_cors(&self) -> bool {
         self.cors().next().is_some()
     }
@@ -149,12 +152,12 @@ impl Route {
         })
     }
 
-    /// The Host that a rewrite puts in place of the client's.
+    /// Returns the value that a rewrite puts in place of the client's Host.
     fn host(&self) -> Option<&str> {
         self.rewritten(|rewrite| rewrite.hostname.as_ref()).map(|host| &**host)
     }
 
-    /// The mirrors that may get a copy of the request ([`Mirror::takes`]).
+    /// Returns the mirrors that may get a copy of the request ([`Mirror::takes`]).
     pub fn mirrors(&self) -> impl Iterator<Item = &Mirror> {
         self.steps().filter_map(|step| match step {
             Step::Mirror(mirror) => Some(mirror),
@@ -162,7 +165,7 @@ impl Route {
         })
     }
 
-    /// A part of what is rewritten; the backend's rewrite overrides the rule's.
+    /// Returns a part of the rewrite. The backend's rewrite overrides the rule's.
     pub(super) fn rewritten<'r, T>(
         &'r self,
         part: impl Fn(&'r UrlRewrite) -> Option<&'r T>,

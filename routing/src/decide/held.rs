@@ -1,28 +1,30 @@
-//! Rules as requests hold them. A rule's own reference count is shared by all threads, so a request that changed it would wait
-//! for another core's cache line. Threads that serve requests count references of their own.
+//! References of requests to their rules. All threads share a rule's own reference count, so a request that changed it
+//! would wait for another core's cache line. Therefore each thread that serves requests counts its own references.
 
 use std::{cell::RefCell, ops::Deref, sync::Arc};
 
 use crate::Rule;
 
-/// A rule that requests hold; one of the rule's references for all requests of a thread.
+/// A rule that requests of one thread hold. All of them share one of the rule's own references.
 #[derive(Debug)]
 pub(super) struct Held(Arc<Rule>);
 
-/// How many rules a thread holds for its requests. Each has one place; of two with the same place, it holds the last one.
+/// The maximum number of rules that a thread holds for its requests. Each rule has one place; if two rules have the
+/// same place, the thread holds the one that was used last.
 const PLACES: usize = 1 << PLACE_BITS;
 const PLACE_BITS: u32 = 10;
 
 thread_local! {
-    /// Empty in threads that have never called [`renew_rules`].
+    /// The rules that this thread holds, by place. Empty in threads that have never called [`renew_rules`].
     static HELD: RefCell<Vec<Option<Arc<Held>>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Lets go of the rules that this thread holds for its requests; those that are used from now on are held until the next
-/// call. A thread that serves requests calls this when it begins and then once a second or so, as rules that are no longer
-/// in the table live until then. A thread that never does holds a rule only as long as its requests do.
+/// Releases the rules that this thread holds for its requests. The thread then holds each rule that its requests use,
+/// until the next call. A thread that serves requests calls this when it begins and then about once a second, because
+/// rules that are no longer in the table stay in memory until the next call. A thread that never calls this holds a
+/// rule only as long as its requests do.
 pub fn renew_rules() {
-    // Dropped after the borrow has ended.
+    // The old rules are dropped after the borrow has ended.
     let _before = HELD.replace(vec![None; PLACES]);
 }
 
@@ -36,10 +38,10 @@ impl Held {
     }
 }
 
-/// A place for a rule, by its address.
+/// Returns the place of a rule, computed from the rule's address.
 fn place(rule: &Arc<Rule>) -> usize {
     let address = Arc::as_ptr(rule).addr() as u64;
-    // A multiplication by the golden ratio spreads what differs over the upper bits.
+    // A multiplication by the golden ratio spreads the differences between addresses over the upper bits.
     (address.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - PLACE_BITS)) as usize
 }
 
@@ -73,7 +75,7 @@ mod tests {
         drop(Held::new(&rule));
         assert_eq!(references(), 2);
         renew_rules();
-        assert_eq!(references(), 1, "nobody uses it");
+        assert_eq!(references(), 1, "no request uses it");
     }
 
     #[test]

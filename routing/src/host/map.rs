@@ -17,7 +17,7 @@ use super::HostPattern;
 #[derive(Clone, Debug)]
 pub struct HostMap<T> {
     hasher: foldhash::fast::RandomState,
-    /// As long as there are no shards; the most specific one first.
+    /// All hostnames except [`HostPattern::Any`] as long as there are no shards, the most specific first.
     few: Vec<(HostPattern, T)>,
     /// None, or a power of two; once there are some, they stay.
     shards: Vec<Arc<Shard<T>>>,
@@ -195,10 +195,10 @@ pub struct Matches<'m, 'h, T> {
     next: Step,
 }
 
-/// What is looked up next; the suffix of a host begins after the dot at the place.
+/// What is looked up next. The number of a wildcard is the index of the dot before the host's suffix.
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    /// Of those that are compared one by one.
+    /// The hostname at this index of [`HostMap::few`].
     Few(usize),
     Exact,
     WildcardLabel(usize),
@@ -273,7 +273,8 @@ impl<'m, T> Matches<'m, '_, T> {
     }
 }
 
-/// Labels are so short that `str::find` takes longer to begin than this does in all.
+/// Returns the index of the first dot. Labels are so short that `str::find` would take longer to start than this takes
+/// in total.
 fn dot(host: &str) -> Option<usize> {
     host.bytes().position(|byte| byte == b'.')
 }
@@ -332,7 +333,7 @@ mod tests {
             let found: Vec<_> = map.matches(host).map(|(_, value)| *value).collect();
             assert_eq!(found, want, "{host}");
         }
-        // The others keep their order.
+        // After a removal, the other hostnames keep their order.
         map.remove(&HostPattern::parse("a.b.example").unwrap());
         let found: Vec<_> = map.matches("a.b.example").map(|(_, value)| *value).collect();
         assert_eq!(found, ["one label", "*.b.example", "*.example", ""]);

@@ -114,10 +114,11 @@ fn class(byte: u8) -> Class {
     CLASSES[usize::from(byte)]
 }
 
-/// Bits of a byte in a path: whether it takes [`look`] to say what it means, whether it is a slash, and whether it means
-/// something behind a slash.
+/// Set for bytes whose meaning only [`look`] can tell.
 const SPECIAL: u8 = 1;
+/// Set for the slash.
 const SLASH: u8 = 1 << 1;
+/// Set for bytes that have a meaning of their own directly after a slash: another slash and a dot.
 const BEHIND_SLASH: u8 = 1 << 2;
 
 const BITS: [u8; 256] = {
@@ -135,14 +136,14 @@ const BITS: [u8; 256] = {
     bits
 };
 
-/// Whether a path that begins with `/` has no features, as nearly all have none. It may say no of one that has none. Without
-/// a branch for each byte, which the processor would have to guess.
+/// Returns whether a path that begins with `/` surely has no features; nearly all paths have none. It may return
+/// `false` for a path without features. It has no branch for each byte, which the processor would have to predict.
 pub(super) fn is_plain(path: &[u8]) -> bool {
     let (mut all, mut behind_slash, mut before) = (0, 0, 0);
     for &byte in path {
         let bits = BITS[usize::from(byte)];
         all |= bits;
-        // The bit of a slash, moved to that of what means something behind it.
+        // Moves the bit of a slash before this byte to the place of `BEHIND_SLASH`.
         behind_slash |= before << 1 & bits;
         before = bits;
     }
@@ -209,8 +210,8 @@ pub(super) enum Slashes {
     Keep,
 }
 
-/// Writes a form of a path that has been checked: unreserved characters and what is in `decoded` are decoded, what may not
-/// stand there is encoded, and dot segments are removed (RFC 3986, 5.2.4).
+/// Writes a form of a path that has been checked: unreserved characters and what is in `decoded` are decoded, what may
+/// not stand there is encoded, and dot segments are removed (RFC 3986, 5.2.4).
 pub(super) fn write(path: &str, decoded: Escapes, slashes: Slashes) -> Written {
     let mut form = Form {
         text: String::with_capacity(path.len() + 16),

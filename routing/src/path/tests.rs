@@ -25,13 +25,13 @@ fn equivalent_paths_have_one_form() {
     }
 }
 
-/// All that one byte, or two beside each other, can mean within a segment, at its start and at the path's end.
+/// Tries all pairs of bytes within a segment, at its start and at the path's end.
 #[test]
 fn a_path_is_plain_if_a_look_finds_nothing_in_it() {
     for (first, second) in (0..=255).flat_map(|first| (0..=255).map(move |second| (first, second))) {
         for (before, after) in [("/", ""), ("/", "b"), ("/a", "b"), ("/a/", "/b"), ("/a", "/")] {
             let path = [before.as_bytes(), &[first, second], after.as_bytes()].concat();
-            // There a look has to tell whether it is a dot segment.
+            // Only `look` can tell whether a segment that begins with a dot is a dot segment.
             let begins_with_dot = path.windows(2).any(|two| two == b"/.");
             let nothing = look(&path) == Ok(Features::default());
             assert_eq!(is_plain(&path), nothing && !begins_with_dot, "{}", path.escape_ascii());

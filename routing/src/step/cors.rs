@@ -1,7 +1,7 @@
 //! CORS: which pages of other origins may read an answer (Fetch standard, section 3.2).
 //!
-//! It is asked for in two places: [`Cors::preflight`] for an OPTIONS request, which is then answered by us, and
-//! [`AnswerEdits`](super::AnswerEdits) for the answer to any other.
+//! Two callers apply it: [`Cors::preflight`] answers an OPTIONS request that is a preflight, and
+//! [`AnswerEdits`](super::AnswerEdits) changes the answers to all other requests.
 
 use std::ops::Deref;
 
@@ -9,18 +9,19 @@ use http::{HeaderName, HeaderValue, header};
 
 use crate::Headers;
 
-/// What other origins may do (HTTPCORSFilter).
+/// What pages of other origins may do (HTTPCORSFilter).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cors {
-    /// Origins that may read answers: `*`, `scheme://host[:port]`, or with `*` as the leftmost label of the host.
+    /// The origins that may read answers: `*`, or `scheme://host[:port]`, whose host may have `*` as its leftmost
+    /// label.
     pub allow_origins: Origins,
     /// Whether requests with credentials are allowed.
     pub allow_credentials: bool,
-    /// Methods, or `*`.
+    /// The methods that requests may use, or `*`.
     pub allow_methods: Names,
-    /// Headers, or `*`.
+    /// The headers that requests may have, or `*`.
     pub allow_headers: Names,
-    /// Headers of the answer that the page may read, or `*`.
+    /// The headers of the answer that the page may read, or `*`.
     pub expose_headers: Names,
     /// How many seconds a browser may keep the answer to a preflight.
     pub max_age: HeaderValue,
@@ -37,7 +38,7 @@ pub struct Origins {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OriginPattern {
     text: Box<str>,
-    /// Whether it is the text of one origin, so that the same text matches.
+    /// Whether the text is that of a single origin, so that an equal text matches.
     is_exact: bool,
 }
 
@@ -45,14 +46,14 @@ pub struct OriginPattern {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Names {
     any: bool,
-    /// All of them, as the value of a header; `None` if there are none.
+    /// All names, as the value of a header; `None` if there are none.
     joined: Option<HeaderValue>,
 }
 
-/// What the answer to a request tells its browser.
+/// What the answer to a request that is no preflight allows.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Allowed<'r> {
-    /// `None` if the request's origin may not read it.
+    /// The `Access-Control-Allow-Origin`; `None` if the request's origin may not read the answer.
     origin: Option<&'r [u8]>,
     credentials: bool,
     expose: Option<&'r HeaderValue>,
@@ -86,7 +87,7 @@ impl Deref for Origins {
 }
 
 impl OriginPattern {
-    /// The pattern as it was written.
+    /// Returns the pattern as it was written.
     pub fn as_str(&self) -> &str {
         &self.text
     }
@@ -112,20 +113,20 @@ impl FromIterator<Box<str>> for Names {
 }
 
 impl Allowed<'_> {
-    /// The headers that it has the last word on.
+    /// The headers that CORS replaces, whatever the backend and the other steps set.
     pub(crate) const NAMES: [HeaderName; 3] = [
         header::ACCESS_CONTROL_ALLOW_ORIGIN,
         header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
         header::ACCESS_CONTROL_EXPOSE_HEADERS,
     ];
 
-    /// Whether it has the last word on a header of this name, in any spelling.
+    /// Returns whether CORS replaces a header of this name, in upper or lower case.
     pub(crate) fn sets(name: &[u8]) -> bool {
         matches!(name.first(), Some(b'a' | b'A'))
             && Self::NAMES.iter().any(|set| name.eq_ignore_ascii_case(set.as_str().as_bytes()))
     }
 
-    /// Hands over the headers that it adds.
+    /// Calls `visit` with each header that CORS adds.
     pub(crate) fn each(&self, mut visit: impl FnMut(&HeaderName, &HeaderValue)) {
         let Some(origin) = self.origin.and_then(|origin| HeaderValue::from_bytes(origin).ok()) else {
             return;
@@ -141,12 +142,12 @@ impl Allowed<'_> {
 }
 
 impl Cors {
-    /// The headers of the answer (204, without body) to an OPTIONS request with these headers, if that is a
-    /// preflight: it has an `Origin` and an `Access-Control-Request-Method`. `None` is an OPTIONS request like
-    /// any other, for the backend to answer.
+    /// Returns the headers of the answer (204, without body) to an OPTIONS request with these headers, if the request
+    /// is a preflight, which has an `Origin` and an `Access-Control-Request-Method`. Returns `None` for any other
+    /// OPTIONS request; the backend answers it.
     ///
-    /// An origin that is not allowed gets an answer too, without any header that would allow something; its
-    /// browser stops there.
+    /// An origin that is not allowed also gets an answer, but without the headers that would allow something, so its
+    /// browser sends no further request.
     pub fn preflight(&self, request: &dyn Headers) -> Option<Vec<(HeaderName, HeaderValue)>> {
         let origin = request.first(&header::ORIGIN)?;
         let method = request.first(&header::ACCESS_CONTROL_REQUEST_METHOD)?;
@@ -169,10 +170,10 @@ impl Cors {
         Some(answer)
     }
 
-    /// What the answer to a request (other than a preflight) of this origin says.
+    /// Returns what the answer to a request of this origin allows, if the request is no preflight.
     ///
-    /// What the backend says of CORS by itself gives way: two `Access-Control-Allow-Origin` would allow nothing,
-    /// and one for an origin that the filter does not allow would allow too much.
+    /// The backend's own CORS headers are replaced: two `Access-Control-Allow-Origin` would allow nothing, and one for
+    /// an origin that the filter does not allow would allow too much.
     pub(crate) fn allowed<'r>(&'r self, origin: &'r [u8]) -> Allowed<'r> {
         let origin = self.allow_origin(origin);
         Allowed {
@@ -182,12 +183,12 @@ impl Cors {
         }
     }
 
-    /// Whether every origin gets the same answer.
+    /// Returns whether every origin gets the same answer.
     pub(crate) fn is_public(&self) -> bool {
         !self.allow_credentials && self.allow_origins.any
     }
 
-    /// The `Access-Control-Allow-Origin` for a request's `Origin`.
+    /// Returns the `Access-Control-Allow-Origin` for a request's `Origin`; `None` if the origin is not allowed.
     fn allow_origin<'o>(&self, origin: &'o [u8]) -> Option<&'o [u8]> {
         if self.is_public() {
             return Some(b"*");
@@ -195,13 +196,14 @@ impl Cors {
         self.allow_origins.iter().any(|pattern| pattern.matches(origin)).then_some(origin)
     }
 
-    /// A list as a header's value; `None` if it is empty, and for `*` with credentials, where it means nothing to a browser
-    /// (Fetch standard, section 3.2.5).
+    /// Returns a list as a header's value. Returns `None` if the list is empty, and for `*` with credentials: there a
+    /// browser does not take `*` as a wildcard (Fetch standard, section 3.2.5).
     fn list<'n>(&self, names: &'n Names) -> Option<&'n HeaderValue> {
         names.joined.as_ref().filter(|_| !(self.allow_credentials && names.any))
     }
 
-    /// The same, but with what the request asks for in place of such a `*`.
+    /// Returns a list as a header's value, as [`Self::list`] does, but replaces a `*` with credentials by `asked`, the
+    /// names that the request asks for.
     fn list_for(&self, names: &Names, asked: Option<&[u8]>) -> Option<HeaderValue> {
         match self.allow_credentials && names.any {
             true => HeaderValue::from_bytes(asked?).ok(),
@@ -213,8 +215,8 @@ impl Cors {
 /// OPTIONS is not cacheable (RFC 9110, 9.3.7), but caches that think otherwise exist.
 const VARY_PREFLIGHT: &str = "Origin, Access-Control-Request-Method, Access-Control-Request-Headers";
 
-/// Whether a configured origin covers the `Origin` of a request. A port that is not named is its scheme's
-/// (HTTPCORSFilter `allowOrigins`); a `*` takes any number of labels.
+/// Returns whether a configured origin covers the `Origin` of a request. A missing port means the scheme's default port
+/// (HTTPCORSFilter `allowOrigins`); a `*` covers any number of labels.
 fn origin_matches(pattern: &str, origin: &str) -> bool {
     if pattern == "*" {
         return true;
@@ -237,7 +239,7 @@ struct OriginParts<'o> {
     port: u16,
 }
 
-/// `None` for what is no tuple origin, `null` for one.
+/// Splits an origin into its parts. Returns `None` for a text that is no tuple origin, such as `null`.
 fn split_origin(origin: &str) -> Option<OriginParts<'_>> {
     let (scheme, rest) = origin.split_once("://")?;
     let host_end = rest.find(']').map_or(0, |bracket| bracket + 1);

@@ -1,43 +1,43 @@
-//! What all steps of a request do to headers, ready to be carried out in one pass.
+//! Merges the header changes of all steps of a request, so that a carrier makes them in one pass.
 //!
-//! A carrier asks of each header that it has whether a step [replaces](RequestEdits::replaces) it, and leaves it out; after the
-//! others it writes what the steps add.
+//! For each header that it has, a carrier asks whether a step [replaces](RequestEdits::replaces) the header, and if so
+//! leaves it out. After the remaining headers, the carrier writes the headers that the steps add.
 
 use http::{HeaderName, HeaderValue, header};
 
 use super::{Cors, HeaderModifier, Step, cors::Allowed};
 use crate::{Headers, HeadersMut};
 
-/// What the steps of a rule, or of one of its backends, do to headers.
+/// The header changes of the steps of a rule, or of one of its backends.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct StepEdits {
     request: HeaderEdits,
     answer: HeaderEdits,
 }
 
-/// Several [`HeaderModifier`]s, one after the other, as one change of each header.
+/// Several [`HeaderModifier`]s, applied one after the other, merged into one change for each header.
 #[derive(Clone, Debug, Default)]
 struct HeaderEdits {
     /// Each header once, in the order in which the modifiers name them.
     headers: Box<[HeaderEdit]>,
-    /// For each of those that are replaced, the [`bit`] of its name.
+    /// The [`bit`]s of the names of all headers that are replaced or removed.
     replaced: u64,
-    /// What is added, as lines of HTTP/1.
+    /// The headers that are added, as lines of HTTP/1.
     lines: Box<[u8]>,
-    /// What Host is set to, in requests.
+    /// The value that Host is set to, in requests.
     host: Option<HeaderValue>,
 }
 
 #[derive(Clone, Debug)]
 struct HeaderEdit {
     name: HeaderName,
-    /// Whether the values that are there are removed.
+    /// Whether the existing values of the header are removed.
     replaces: bool,
     added: Vec<HeaderValue>,
 }
 
 impl StepEdits {
-    /// `None` if no step changes headers.
+    /// Merges the header changes of these steps. Returns `None` if no step changes headers.
     pub(crate) fn of(steps: &[Step]) -> Option<Self> {
         let request = steps.iter().filter_map(|step| match step {
             Step::RequestHeaders(modifier) => Some(modifier),
@@ -56,7 +56,7 @@ impl StepEdits {
 }
 
 impl HeaderEdits {
-    /// `of_request`: Host is set apart, since a rewrite goes before it.
+    /// Merges these modifiers. If they are `of_request`, keeps Host apart, because a rewrite takes precedence over it.
     fn of<'m>(modifiers: impl Iterator<Item = &'m HeaderModifier>, of_request: bool) -> Self {
         let (mut headers, mut host) = (Vec::<HeaderEdit>::new(), None);
         let mut edit = |name: &HeaderName, replaces: bool, value: Option<&HeaderValue>| {
@@ -99,7 +99,7 @@ impl HeaderEdits {
         self.headers.iter().any(|edit| !edit.added.is_empty() && is_meant(edit.name.as_str().as_bytes()))
     }
 
-    /// What is added, without the headers of these names.
+    /// Returns the headers that are added, as lines of HTTP/1, without those that `is_left_out` names.
     fn lines_except(&self, is_left_out: impl Fn(&[u8]) -> bool) -> Vec<u8> {
         let mut lines = Vec::new();
         for HeaderEdit { name, added, .. } in &self.headers {
@@ -124,7 +124,8 @@ impl HeaderEdits {
     }
 }
 
-/// One of 64 bits for a name in any spelling: most names that are not meant have another one.
+/// Returns one of 64 bits for a header name in upper or lower case. Most other names have another bit, so this bit
+/// alone rules them out.
 fn bit(name: &[u8]) -> u64 {
     let first = name.first().map_or(0, u8::to_ascii_lowercase);
     1 << ((usize::from(first) + 5 * name.len()) % 64)
@@ -136,7 +137,8 @@ fn put_line(lines: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
     }
 }
 
-/// The edits of a rule and then those of its backend, so that the more specific ones have the last word.
+/// The edits of a rule, followed by those of its backend. The backend's edits are more specific, so they take
+/// precedence.
 #[derive(Clone, Copy, Debug, Default)]
 struct Chain<'r> {
     rule: Option<&'r HeaderEdits>,
@@ -150,7 +152,7 @@ impl Chain<'_> {
             || self.backend.is_some_and(|edits| edits.replaces(name))
     }
 
-    /// Writes what is added as lines of HTTP/1, without the headers of these names.
+    /// Writes the headers that are added, as lines of HTTP/1, without those that `is_left_out` names.
     fn write(&self, is_left_out: impl Fn(&[u8]) -> bool, out: &mut Vec<u8>) {
         let mut write =
             |edits: &HeaderEdits, is_left_out: &dyn Fn(&[u8]) -> bool| match edits.adds(is_left_out) {
@@ -173,7 +175,7 @@ impl Chain<'_> {
     }
 }
 
-/// What the steps of a request do to its headers.
+/// The changes that the steps of a request make to its headers.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RequestEdits<'r> {
     chain: Chain<'r>,
@@ -181,7 +183,8 @@ pub struct RequestEdits<'r> {
 }
 
 impl<'r> RequestEdits<'r> {
-    /// Of the steps of a rule and of the backend that was chosen. `host`: what a rewrite puts in place of Host.
+    /// Chains the changes of a rule and of the chosen backend. `host` is the value that a rewrite puts in place of
+    /// Host.
     pub(crate) fn of(
         rule: Option<&'r StepEdits>,
         backend: Option<&'r StepEdits>,
@@ -194,23 +197,24 @@ impl<'r> RequestEdits<'r> {
         Self { chain, host }
     }
 
-    /// Whether a header of this name, in any spelling, is not passed on. Host is another matter.
+    /// Returns whether the request's headers of this name, in upper or lower case, are not forwarded. Host is not
+    /// covered here; see [`Self::host`].
     #[inline]
     pub fn replaces(&self, name: &[u8]) -> bool {
         self.chain.replaces(name)
     }
 
-    /// What takes the place of Host.
+    /// Returns the value that replaces the request's Host.
     pub fn host(&self) -> Option<&'r [u8]> {
         self.host
     }
 
-    /// Writes the headers that are added, but for Host, as lines of HTTP/1.
+    /// Writes the headers that are added, except Host, as lines of HTTP/1.
     pub fn write(&self, out: &mut Vec<u8>) {
         self.chain.write(|_| false, out);
     }
 
-    /// Carries out the changes.
+    /// Makes the changes, including that of Host.
     pub fn apply(&self, headers: &mut impl HeadersMut) {
         self.chain.apply(headers);
         if let Some(host) = self.host.and_then(|host| HeaderValue::from_bytes(host).ok()) {
@@ -219,18 +223,18 @@ impl<'r> RequestEdits<'r> {
     }
 }
 
-/// What the steps of a request do to the headers of its answer.
+/// The changes that the steps of a request make to the headers of its answer.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AnswerEdits<'r> {
     chain: Chain<'r>,
     /// Whether the answer depends on the request's origin.
     varies: bool,
-    /// What CORS says, if the request has an origin. It has the last word on its headers.
+    /// The result of CORS, if the request has an origin. Its headers take precedence over those of the other steps.
     cors: Option<Allowed<'r>>,
 }
 
 impl<'r> AnswerEdits<'r> {
-    /// Of the steps of a rule and of the backend that was chosen.
+    /// Chains the changes of a rule and of the chosen backend, followed by those of CORS.
     pub(crate) fn of(
         rule: Option<&'r StepEdits>,
         backend: Option<&'r StepEdits>,
@@ -242,7 +246,7 @@ impl<'r> AnswerEdits<'r> {
         Self { chain, ..Self::of_cors(cors, request) }
     }
 
-    /// Of CORS alone.
+    /// Returns the changes of CORS alone.
     pub(crate) fn of_cors(cors: impl Iterator<Item = &'r Cors>, request: &'r dyn Headers) -> Self {
         let mut edits = Self::default();
         for cors in cors {
@@ -252,19 +256,19 @@ impl<'r> AnswerEdits<'r> {
         edits
     }
 
-    /// Whether a header of this name, in any spelling, is not passed on.
+    /// Returns whether the answer's headers of this name, in upper or lower case, are not forwarded.
     #[inline]
     pub fn replaces(&self, name: &[u8]) -> bool {
         self.chain.replaces(name) || (self.cors.is_some() && Allowed::sets(name))
     }
 
-    /// Writes the headers that are added as lines of HTTP/1.
+    /// Writes the headers that are added, as lines of HTTP/1.
     pub fn write(&self, out: &mut Vec<u8>) {
         self.chain.write(|name| self.cors.is_some() && Allowed::sets(name), out);
         self.each_of_cors(|name, value| put_line(out, name, value));
     }
 
-    /// Carries out the changes.
+    /// Makes the changes.
     pub fn apply(&self, headers: &mut impl HeadersMut) {
         self.chain.apply(headers);
         if self.cors.is_some() {

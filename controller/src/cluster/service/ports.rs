@@ -1,4 +1,4 @@
-//! Which ports the Service has, whose they are, and what has to change: no I/O.
+//! Reads which ports the Service has and who added them, and computes what has to change. No I/O.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,21 +9,21 @@ use k8s_openapi::{
 use portcullis_routing::{PortKey, Transport};
 use serde_json::{Value, json};
 
-/// How the ports that we add are called; whoever else adds ports calls them otherwise.
+/// The prefix of the names of the ports that we add. Nobody else gives ports such names.
 const PORT_NAME: &str = "listener-";
 
 /// A port that the Service has.
 pub(super) struct Port {
-    /// Whether it is called as ours are.
+    /// Whether the port's name is one of ours.
     is_ours: bool,
-    /// 0 where it leads to a port by name.
+    /// The number of the target port; 0 if the target is a name.
     target: u16,
 }
 
-/// A change to the ports of ours.
+/// A change to our ports on the Service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Change {
-    /// The port leads there.
+    /// The port is added, or gets another target.
     Set {
         port: PortKey,
         target: u16,
@@ -41,7 +41,7 @@ impl Change {
     }
 }
 
-/// The ports of TCP and UDP.
+/// Returns the TCP and UDP ports of the Service.
 pub(super) fn ports(service: &Service) -> BTreeMap<PortKey, Port> {
     let ports = service.spec.iter().flat_map(|spec| spec.ports.iter().flatten());
     let read = |port: &ServicePort| {
@@ -56,13 +56,13 @@ pub(super) fn ports(service: &Service) -> BTreeMap<PortKey, Port> {
     ports.filter_map(read).collect()
 }
 
-/// Those that we put there, and where each leads.
+/// Returns the ports that we added to the Service, each with its target.
 pub(super) fn ours(service: &Service) -> BTreeMap<PortKey, u16> {
     let ours = ports(service).into_iter().filter(|(_, port)| port.is_ours);
     ours.map(|(key, port)| (key, port.target)).collect()
 }
 
-/// The ports of listeners that nobody else put on the Service, and where each is to lead.
+/// Returns the ports of listeners that nobody else added to the Service, each with the target that it has to have.
 pub(super) fn wanted(service: &Service, needed: &BTreeSet<PortKey>, offset: u16) -> BTreeMap<PortKey, u16> {
     let has = ports(service);
     let of_others = |port: &PortKey| has.get(port).is_some_and(|port| !port.is_ours);
@@ -70,7 +70,7 @@ pub(super) fn wanted(service: &Service, needed: &BTreeSet<PortKey>, offset: u16)
     wanted.map(|port| (*port, port.number.saturating_add(offset))).collect()
 }
 
-/// What has to change.
+/// Returns the changes that lead from our ports to the wanted ones.
 pub(super) fn changes(ours: &BTreeMap<PortKey, u16>, wanted: &BTreeMap<PortKey, u16>) -> Vec<Change> {
     let set = wanted.iter().filter(|(port, target)| ours.get(port) != Some(target));
     let set = set.map(|(port, target)| Change::Set { port: *port, target: *target });
@@ -78,7 +78,7 @@ pub(super) fn changes(ours: &BTreeMap<PortKey, u16>, wanted: &BTreeMap<PortKey, 
     set.chain(gone.map(|port| Change::Remove { port: *port })).collect()
 }
 
-/// Our ports after these changes, as they are written.
+/// Returns our ports after these changes, in the form in which they are written.
 pub(super) fn changed(ours: &BTreeMap<PortKey, u16>, changes: &[Change]) -> Vec<Value> {
     let mut ports = ours.clone();
     for change in changes {
@@ -99,7 +99,7 @@ fn written(port: PortKey, target: u16) -> Value {
     json!({ "name": name, "port": number, "protocol": protocol, "targetPort": target })
 }
 
-/// The ports that the load balancer says it does not serve, at none of its addresses, and why (`PortStatus.error`).
+/// Returns the ports that the load balancer serves at none of its addresses, each with the reason (`PortStatus.error`).
 pub(super) fn unserved(service: &Service) -> BTreeMap<PortKey, String> {
     let balancer = service.status.as_ref().and_then(|status| status.load_balancer.as_ref());
     let points = balancer.into_iter().flat_map(|balancer| balancer.ingress.iter().flatten());
@@ -113,7 +113,7 @@ pub(super) fn unserved(service: &Service) -> BTreeMap<PortKey, String> {
     served.into_iter().filter_map(|(port, error)| Some((port, error?))).collect()
 }
 
-/// `None` where it is of another protocol.
+/// Returns the key of a port; `None` if its protocol is neither TCP nor UDP, or its number is out of range.
 fn port_key(protocol: Option<&str>, number: i32) -> Option<PortKey> {
     let transport = match protocol {
         None | Some("TCP") => Transport::Tcp,

@@ -1,4 +1,4 @@
-//! Changes of ports that the API server does not take: each is asked for again by itself, ever more rarely.
+//! Changes of ports that the API server refuses. Each change is tried again by itself, at growing intervals.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -7,14 +7,14 @@ use tokio::time::Instant;
 
 use super::{PAUSE, ports::Change};
 
-/// The longest wait until a port is asked for again.
+/// The longest pause before a refused change is tried again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// What is refused.
+/// The changes that are refused.
 #[derive(Debug, Default)]
 pub(super) struct Refusals {
     each: BTreeMap<PortKey, Refusal>,
-    /// Why the rest of what was asked for last came to nothing.
+    /// Why the remaining changes of the last attempt failed.
     failure: Option<Failed>,
 }
 
@@ -85,7 +85,7 @@ impl Refusals {
         self.failure = None;
     }
 
-    /// Why a port is out of sync.
+    /// Returns why the last change to a port failed, if it did.
     pub(super) fn of(&self, port: PortKey) -> Option<&str> {
         let refused = self.each.get(&port).map(|refusal| &*refusal.why);
         let failed =

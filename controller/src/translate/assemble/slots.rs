@@ -1,4 +1,4 @@
-//! The host tables of all slots, and the rules of streams and datagrams.
+//! Keeps the host tables of all slots, and the rules of streams and datagrams.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -6,15 +6,15 @@ use portcullis_routing::{HostMap, HostPattern, HostTable, PortKey, Rule};
 
 use crate::translate::{HostTableKey, ListenerKey, RuleSource};
 
-/// The host tables and rules of all slots that have one.
+/// The host tables, and the rules of streams and datagrams, of all slots that have one.
 #[derive(Clone, Debug, Default)]
 pub struct Slots {
-    /// One listener of a Gateway has thousands of hosts, and they stand here as they stand in the table, which shares
-    /// them.
+    /// The host tables at Gateways. A listener of a Gateway may have thousands of hosts, so each map has the same form
+    /// as in the table, and the table shares it.
     of_gateways: BTreeMap<Arc<ListenerKey>, HostMap<Arc<HostTable>>>,
-    /// Each host of an Ingress is a listener of its own.
+    /// The host tables of Ingresses. Each host of an Ingress is a listener of its own.
     of_ingresses: BTreeMap<HostTableKey, Arc<HostTable>>,
-    /// Those of streams and datagrams.
+    /// The rules of streams and datagrams.
     streams: BTreeMap<Arc<ListenerKey>, HostMap<Arc<Rule>>>,
 }
 
@@ -44,12 +44,12 @@ impl Slots {
         }
     }
 
-    /// The rule that has the streams of a slot.
+    /// Returns the rule that takes the streams or datagrams of a slot.
     pub(crate) fn stream(&self, slot: &HostTableKey) -> Option<&Arc<Rule>> {
         self.streams.get(&slot.at)?.get(&slot.host)
     }
 
-    /// The rules of streams of one listener.
+    /// Returns the rules of streams or datagrams of one listener.
     pub(crate) fn streams(&self, at: &ListenerKey) -> HostMap<Arc<Rule>> {
         self.streams.get(at).cloned().unwrap_or_default()
     }
@@ -66,7 +66,7 @@ impl Slots {
         }
     }
 
-    /// The hosts of one name that routes have at a port.
+    /// Returns the hosts without a wildcard that routes have at a port.
     pub(crate) fn exact_hosts(&self, port: PortKey) -> impl Iterator<Item = &HostPattern> {
         let of_port = self.of_gateways.iter().filter(move |(at, _)| at.port == port);
         let hosts = of_port.flat_map(|(_, hosts)| hosts.iter().map(|(host, _)| host));

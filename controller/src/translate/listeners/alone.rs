@@ -99,10 +99,10 @@ fn check(client_validation: &ClientValidation, listener: &GatewayListener) -> Op
     match &listener.protocol {
         ListenerProtocol::Http | ListenerProtocol::Tcp | ListenerProtocol::Udp => None,
         ListenerProtocol::Https if passthrough => Some(ListenerRefusal::UnsupportedValue(
-            "tls.mode Passthrough is not for protocol HTTPS; use TLS, or Terminate".into(),
+            "tls.mode Passthrough is not for protocol HTTPS; use protocol TLS or tls.mode Terminate".into(),
         )),
         ListenerProtocol::Tls if passthrough => None,
-        // Served without client certificates, it would let anybody in.
+        // If the listener were served without client certificates, it would let anybody in.
         ListenerProtocol::Https | ListenerProtocol::Tls if client_validation.on(listener.port) => {
             Some(ListenerRefusal::UnsupportedValue(
                 "spec.tls.frontend of the Gateway asks for client certificates, which is not served yet"
@@ -114,7 +114,7 @@ fn check(client_validation: &ClientValidation, listener: &GatewayListener) -> Op
     }
 }
 
-/// Why a listener may not have its port at the shared addresses, regardless of all others.
+/// Returns why a listener may not have its port at the shared addresses, whatever other listeners there are.
 fn speaks_otherwise(settings: &Settings, listener: &GatewayListener) -> Option<ListenerRefusal> {
     if listener.protocol.transport() != Transport::Tcp {
         return None;

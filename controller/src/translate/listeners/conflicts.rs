@@ -18,7 +18,7 @@ use crate::{
     translate::Settings,
 };
 
-/// Who holds which of the bound ports.
+/// The holder of each bound port.
 #[derive(Debug, Default)]
 pub(super) struct PortHolders {
     pub(super) ports: BTreeMap<PortKey, PortHolder>,
@@ -32,7 +32,7 @@ pub(super) struct PortHolder {
     pub(super) protocol: Protocol,
     /// The port that listeners name.
     pub(super) number: u16,
-    /// What clients add to it.
+    /// The offset that clients add to the number.
     pub(super) offset: u16,
     /// The listener that was the first to have it; `None` for Ingresses.
     holder: Option<Arc<ListenerId>>,
@@ -106,7 +106,7 @@ impl PortHolders {
         }
     }
 
-    /// The holder of a port that Ingresses are served on.
+    /// Returns the holder of a port that Ingresses are served on.
     pub(super) fn of_ingress(&self, port: u16, settings: &Settings) -> Option<&PortHolder> {
         self.ports.get(&settings.bound(PortKey::tcp(port)).ok()?).filter(|held| held.ingress)
     }
@@ -194,7 +194,7 @@ fn refuse_conflicting(owner: &mut Owner<'_>) {
     }
 }
 
-/// Another listener has what this one wants.
+/// Returns the refusal of a listener whose port and hostname another listener holds.
 fn taken(listener: &GatewayListener, with: Box<str>, way_out: WayOut) -> ListenerRefusal {
     let port = listener.port;
     if listener.protocol.has_hostnames() {

@@ -18,11 +18,11 @@ use crate::{
     translate::{CertificateRefError, Reader, Settings, may_serve},
 };
 
-/// What the objects of a namespace have taken so far, the oldest first.
+/// What the objects of a namespace have taken so far. The oldest objects are counted first.
 #[derive(Debug, Default)]
 struct Taken {
     listeners: usize,
-    /// Ports of listeners, except those that Ingresses use, which every namespace may use.
+    /// The ports of listeners, except the ports of Ingresses, which every namespace may use.
     ports: BTreeSet<PortKey>,
     secrets: BTreeSet<ObjectKey>,
 }

@@ -90,8 +90,9 @@ pub(super) fn side(
     side
 }
 
-/// The hostname under which a port finds an Ingress host: that of a Gateway's listener of the same name, if there is
-/// one. None where that listener takes streams: each is one of its routes' as a whole.
+/// Returns the hostname under which a port finds an Ingress host: that of a Gateway's listener of the same name, if
+/// there is one. Returns `None` if that listener takes streams, because each of its streams goes to one of its routes
+/// as a whole.
 fn listener_hostname(held: Option<&PortHolder>, host: &HostPattern) -> Option<HostPattern> {
     let held = held?;
     let same = same_name(host);
@@ -102,7 +103,8 @@ fn listener_hostname(held: Option<&PortHolder>, host: &HostPattern) -> Option<Ho
     }
 }
 
-/// `*` is one label in an Ingress and any number in a Gateway, but it is the same name.
+/// Returns the hostname of a Gateway's listener that is written like this Ingress host. `*` covers one label in an
+/// Ingress and any number of labels in a Gateway, but the names count as the same.
 fn same_name(host: &HostPattern) -> HostPattern {
     match host {
         HostPattern::WildcardLabel(suffix) => HostPattern::Wildcard(Arc::clone(suffix)),
@@ -110,7 +112,7 @@ fn same_name(host: &HostPattern) -> HostPattern {
     }
 }
 
-/// Messages for the owner of an Ingress about a host that a Gateway's listener has, too.
+/// Returns messages for the owner of an Ingress about a host that a Gateway's listener also has.
 pub(crate) fn shared_with(
     host: &HostPattern,
     port: u16,
@@ -149,7 +151,7 @@ fn beside_gateways(
                     messages.extend(shared_with(&host, port, &holder.id, is_tls, ingress.own_tls));
                 }
                 (None, Some(HostHolder { id, .. })) => messages.push(Message::refused(format!(
-                    "host {host} is not served on port {port}: {id} takes its connections as a whole"
+                    "host {host} is not served on port {port}: {id} takes all connections for that host"
                 ))),
                 (_, None) => {}
             }

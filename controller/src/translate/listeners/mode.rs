@@ -1,4 +1,4 @@
-//! What a listener of a protocol speaks with clients, and which kinds of routes it takes.
+//! Derives from a listener's protocol what it speaks with clients, and which kinds of routes may attach to it.
 
 use portcullis_routing::{ClientAuth, Protocol, RouteKind, TlsMode};
 
@@ -7,16 +7,16 @@ use crate::{
     translate::grants::GATEWAY_GROUP,
 };
 
-/// What a listener speaks with clients, and what it takes.
+/// What a listener speaks with clients, and what it forwards.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mode {
-    /// What its port has to speak.
+    /// The protocol that the listener's port has to speak.
     pub protocol: Protocol,
     pub tls: TlsMode,
     pub traffic: Traffic,
 }
 
-/// What the rules of a listener take.
+/// What the rules of a listener forward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)] // each is what it is called
 pub enum Traffic {
@@ -26,7 +26,7 @@ pub enum Traffic {
 }
 
 impl Mode {
-    /// `None` where the protocol is not served.
+    /// Returns the mode of a listener; `None` if its protocol is not served.
     pub(super) fn of(listener: &GatewayListener) -> Option<Self> {
         let ends = TlsMode::Terminate(ClientAuth::Unasked);
         let (protocol, tls, traffic) = match &listener.protocol {
@@ -43,23 +43,24 @@ impl Mode {
         Some(Self { protocol, tls, traffic })
     }
 
-    /// Whether TLS ends at the listener.
+    /// Returns whether the listener terminates TLS.
     pub(super) fn ends_tls(&self) -> bool {
         matches!(self.tls, TlsMode::Terminate(_))
     }
 }
 
-/// Whether a listener asks for TLS to be passed on as it is.
+/// Returns whether a listener's `tls.mode` is Passthrough.
 pub(super) fn passes_through(listener: &GatewayListener) -> bool {
     listener.tls.as_ref().is_some_and(|tls| tls.passthrough)
 }
 
-/// The kinds of routes that may attach to a listener, and those asked for that it does not take.
+/// Returns the kinds of routes that may attach to a listener, and those in `allowedRoutes.kinds` that its protocol does
+/// not allow.
 pub(super) fn kinds(listener: &GatewayListener) -> (Vec<RouteKind>, Vec<Box<str>>) {
     let served: &[RouteKind] = match &listener.protocol {
         ListenerProtocol::Http | ListenerProtocol::Https => &[RouteKind::Http, RouteKind::Grpc],
         ListenerProtocol::Tls if passes_through(listener) => &[RouteKind::Tls],
-        // What is left when TLS has ended is a connection like any other.
+        // After TLS is terminated, the rest is a TCP connection.
         ListenerProtocol::Tls => &[RouteKind::Tls, RouteKind::Tcp],
         ListenerProtocol::Tcp => &[RouteKind::Tcp],
         ListenerProtocol::Udp => &[RouteKind::Udp],

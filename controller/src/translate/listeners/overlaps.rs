@@ -1,7 +1,7 @@
 //! Which listeners of a port have hosts in common.
 //!
-//! From each hostname to the wildcards above it: as many steps as it has labels, however many listeners there are. Two exact
-//! hostnames have a host in common only where they are the same, and then they are at odds.
+//! From each hostname to the wildcards above it: as many steps as it has labels, however many listeners there are. Two
+//! exact hostnames have a host in common only where they are the same, and then they are at odds.
 
 use std::{
     collections::{BTreeMap, HashMap},

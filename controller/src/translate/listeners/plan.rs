@@ -14,7 +14,7 @@ use super::{
 };
 use crate::translate::{CertificatePool, Reader};
 
-/// The certificates of each port that is bound, by the hostname under which it finds a listener.
+/// The certificates of each bound port, by the hostname under which the port finds a listener.
 type Shown = BTreeMap<PortKey, tls::ShownHosts>;
 
 pub(super) fn plan(
@@ -99,8 +99,9 @@ fn of_listeners(states: &States) -> Shown {
     shown
 }
 
-/// Listeners that show the same share how TLS ends there, as thousands of hosts of Ingresses do with one certificate: what
-/// the proxy makes of it, it makes once for all of them.
+/// Compiles the certificates of all ports. Listeners that show the same certificates share one [`Termination`], such as
+/// thousands of hosts of Ingresses with one certificate, so that the proxy builds its TLS configuration only once for
+/// them.
 fn compile(shown: Shown) -> Certificates {
     let mut known: HashMap<Vec<*const Certificate>, Arc<Termination>> = HashMap::new();
     let mut shared = |certificates: Vec<Arc<Certificate>>| {

@@ -15,12 +15,12 @@ use crate::{
     translate::{CertificatePool, CertificateRefError, Reader},
 };
 
-/// The certificates of a port, by the hostname under which it finds a listener.
+/// The certificates of a port, by the hostname under which the port finds a listener.
 pub(super) type ShownHosts = BTreeMap<HostPattern, Vec<Arc<Certificate>>>;
 
-/// Chooses the certificate of each host: the Gateway's (which is in `shown`), that of the oldest Ingress with TLS for
-/// it, the default one. A host with none of them is not served over TLS. `has_default` is whether TLS ends here for
-/// clients that name a host without a listener.
+/// Chooses the certificate of each host: the Gateway's (which is in `shown`), else that of the oldest Ingress with TLS
+/// for the host, else the default certificate. A host with none of them is not served over TLS. `has_default` says
+/// whether we terminate TLS for clients that name a host without a listener.
 pub(super) fn choose(
     reader: &Reader<'_>,
     certificates: &CertificatePool,

@@ -227,7 +227,7 @@ impl<'r> Compiler<'r, '_> {
         let spoken = match self.route.kind {
             RouteKind::Grpc => grpc::spoken(app_protocol),
             RouteKind::Http | RouteKind::Ingress => http::spoken(app_protocol),
-            // Streams and datagrams are carried as they come, whatever they are.
+            // Streams and datagrams are forwarded unchanged, whatever protocol they carry.
             RouteKind::Tls | RouteKind::Tcp | RouteKind::Udp => Some((BackendProtocol::default(), false)),
         };
         let (protocol, tls) = spoken.ok_or_else(|| BackendError::UnsupportedProtocol {
@@ -250,7 +250,7 @@ impl<'r> Compiler<'r, '_> {
     }
 }
 
-/// What routes of a kind carry to their backends.
+/// Returns the transport that routes of a kind need of their backends.
 fn transport(kind: RouteKind) -> Transport {
     match kind {
         RouteKind::Ingress | RouteKind::Http | RouteKind::Grpc | RouteKind::Tls | RouteKind::Tcp => {
@@ -260,7 +260,8 @@ fn transport(kind: RouteKind) -> Transport {
     }
 }
 
-/// A port that says `https` or `wss` names no authority to trust: what is sent is encrypted, and no more.
+/// Returns the TLS settings for a port with the `appProtocol` `https` or `wss`. It names no authority to trust, so the
+/// connection is encrypted, but not authenticated.
 pub(crate) fn tls_towards(service: &ObjectKey) -> BackendTls {
     let server_name = format!("{}.{}.svc", service.name, service.namespace).into();
     BackendTls { server_name, verify: Verify::Nothing }

@@ -1,5 +1,5 @@
-//! What is special about TLSRoute, TCPRoute and UDPRoute: their one rule takes streams or datagrams as a whole, and so
-//! has a listener's for itself, or those of a server name.
+//! Translates TLSRoutes, TCPRoutes and UDPRoutes. Their single rule takes whole streams or datagrams, so only one route
+//! can get those of a listener, or of a server name at a listener.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -14,8 +14,8 @@ use crate::{
     translate::{AttachPoint, FirstOf, HostTableKey, Listeners, Reader, StreamClaims, StreamPlace},
 };
 
-/// What a route wants: those of its hostnames that it may serve, at each listener that it is attached to, whether that
-/// is served or not. None where it takes requests, or is refused.
+/// Returns the places that a route claims: the hostnames that it may serve, at each listener that it is attached to,
+/// whether the listener is served or not. A route that takes requests, or is refused, claims none.
 pub fn places(reader: &Reader<'_>, listeners: &Listeners, route: &Route) -> Vec<StreamPlace> {
     if route.kind.takes_requests() || route.refused.is_some() {
         return Vec::new();
@@ -28,7 +28,7 @@ pub fn places(reader: &Reader<'_>, listeners: &Listeners, route: &Route) -> Vec<
     places.into_iter().collect()
 }
 
-/// What it gets of that at listeners that are served.
+/// Returns the slots that a route gets at the listeners that are served, each with the route's rule.
 pub(super) fn streams<'p>(
     reader: &Reader<'_>,
     claims: &StreamClaims,
@@ -43,7 +43,7 @@ pub(super) fn streams<'p>(
         let has = |host: &&HostPattern| {
             claims.has(&route.meta.key, &(Arc::clone(&point.id), (*host).clone())).is_ok()
         };
-        // A hostname may stand twice in it.
+        // A route may name a hostname twice.
         let hosts: BTreeSet<_> = hosts(reader, point, route).filter(has).collect();
         let slots = hosts.into_iter().map(|host| HostTableKey { at: Arc::clone(at), host: host.clone() });
         streams.extend(slots.map(|slot| (slot, Arc::clone(&compiled.rule))));
@@ -51,7 +51,7 @@ pub(super) fn streams<'p>(
     streams
 }
 
-/// What other routes, which come first, have of that, as a sentence.
+/// Returns a sentence about the places that a route claims and other routes get; `None` if there are none.
 pub(super) fn of_others(
     reader: &Reader<'_>,
     claims: &StreamClaims,
@@ -76,7 +76,7 @@ pub(super) fn of_others(
     (lost.count > 0).then(|| format!("not served: {lost}"))
 }
 
-/// The hostnames of a route that it may serve at a listener.
+/// Returns the hostnames of a route that it may serve at a listener.
 fn hosts<'r>(
     reader: &Reader<'_>,
     point: &AttachPoint,

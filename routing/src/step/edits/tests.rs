@@ -7,7 +7,7 @@ use crate::step::HeaderModifier;
 const NAMES: [&str; 6] =
     ["x-a", "x-bb", "host", "date", "access-control-allow-origin", "access-control-expose-headers"];
 
-/// Any modifier of these names.
+/// Any modifier of the headers in [`NAMES`].
 fn modifier() -> impl Strategy<Value = HeaderModifier> {
     let name = || (0..NAMES.len()).prop_map(|name| HeaderName::from_static(NAMES[name]));
     let pair =
@@ -39,7 +39,7 @@ fn cors(origin: &str) -> Step {
     }))
 }
 
-/// What a carrier writes that has its headers as text.
+/// The headers that a carrier of HTTP/1 writes, read back into a map.
 fn written(
     head: &HeaderMap,
     replaces: impl Fn(&[u8]) -> bool,
@@ -60,7 +60,7 @@ fn written(
 }
 
 proptest! {
-    /// One pass has the result of one modifier after the other, in a map and in text.
+    /// One pass has the same result as the modifiers one after the other, in a map and in text.
     #[test]
     fn edits_are_the_modifiers_one_after_the_other(
         rule in vec(modifier(), 0..3),
@@ -84,7 +84,7 @@ proptest! {
         prop_assert_eq!(&text, &want);
     }
 
-    /// CORS has the last word on its headers.
+    /// The headers of CORS take precedence over those of the modifiers.
     #[test]
     fn cors_comes_after_the_modifiers(modifiers in vec(modifier(), 0..3), head in headers(), origin in 0_usize..3) {
         let mut steps: Vec<_> = modifiers.iter().cloned().map(Step::ResponseHeaders).collect();

@@ -1,4 +1,4 @@
-//! The entries of exact paths and prefixes, found by a request's path.
+//! Finds the entries of exact paths and prefixes by a request's path.
 
 use std::{iter, ops::Range};
 
@@ -10,42 +10,43 @@ use filter::Filter;
 
 /// Exact paths and prefixes, each with its entries.
 ///
-/// One tree holds the texts of both. Of a path it is asked for one text: the whole path, or the longest run of its first
-/// segments that is there. How long that is, a filter of hashes tells beforehand, in one pass along the path.
+/// One tree holds the texts of both. A lookup searches the tree for the longest text in it that is the whole path or
+/// its first segments. A filter of hashes finds the length of that text beforehand, in one pass along the path.
 ///
 /// ```text
 /// prefixes    /a   /a/b/c
 /// path        /a/b/x/y
 /// texts       /a   /a/b   /a/b/x   /a/b/x/y
-/// filter      yes  no     no       no          so the tree is asked for /a
+/// filter      yes  no     no       no          so the tree is searched for /a
 /// ```
 ///
-/// So a path that has a rule takes one walk along the tree, and a path that has none takes none. Where the filter says
-/// yes of a text that is not there, the tree says no, and the next shorter text is tried.
+/// So a path that has a rule needs one search of the tree, and a path that has none needs no search. Where the filter
+/// wrongly says yes, the tree does not have the text, and the lookup tries the next shorter text.
 #[derive(Debug, Default)]
 pub(super) struct Paths {
     tree: Router<Place>,
     filter: Filter,
-    /// By number.
+    /// The prefixes, by their number.
     prefixes: Vec<Prefix>,
-    /// Bytes of the longest prefix.
+    /// The length of the longest prefix, in bytes.
     longest: usize,
-    /// Bytes of the longest text of all.
+    /// The length of the longest exact path or prefix, in bytes.
     longest_text: usize,
 }
 
-/// Places of entries; four bytes each are plenty.
+/// A range of entries. Four bytes for each end are enough.
 pub(super) type Places = Range<u32>;
 
-/// The longest text in the tree, in bytes: what the Gateway API allows for a path. A tree is as deep as its longest text
-/// may be, and is dropped by recursion.
+/// The maximum length of a text in the tree, in bytes, which is the Gateway API's limit for a path. The tree is dropped
+/// by recursion, which can be as deep as the longest text is long.
 pub(super) const MAX_TEXT: usize = 1024;
 
-/// What one text leads to.
+/// The entries that one text leads to.
 #[derive(Clone, Debug)]
 struct Place {
     exact: Places,
-    /// The longest prefix that covers the text; a copy, so that nothing but the tree is read to find its entries.
+    /// The longest prefix that covers the text. A copy, so that a lookup finds the prefix's entries without reading
+    /// [`Paths::prefixes`].
     prefix: Prefix,
 }
 
@@ -57,17 +58,18 @@ struct Prefix {
     shorter: u32,
 }
 
-/// The number of no prefix. An `Option` would take four bytes more, in each node of the tree.
+/// Stands for the absence of a prefix's number. An `Option` would take four more bytes in each node of the tree.
 const NONE: u32 = u32::MAX;
 
 impl Prefix {
-    /// Stands where no prefix covers a text.
+    /// Stands for the absence of a prefix that covers a text.
     const ABSENT: Self = Self { entries: 0..0, shorter: NONE };
 }
 
 impl Paths {
-    /// Texts of 1 to [`MAX_TEXT`] bytes that begin with a slash, each once among the exact paths and once among the
-    /// prefixes. The prefixes come in the order of their entries, a longer one before a shorter one.
+    /// Builds the tree and the filter. The texts have 1 to [`MAX_TEXT`] bytes and begin with a slash; each stands at
+    /// most once among the exact paths and once among the prefixes. The prefixes stand in the order of their entries,
+    /// longer ones before shorter ones.
     pub(super) fn new(exact: Vec<(&str, Places)>, prefixes: Vec<(&str, Places)>) -> Self {
         let longest_of =
             |texts: &[(&str, Places)]| texts.iter().map(|(text, _)| text.len()).max().unwrap_or(0);
@@ -79,7 +81,7 @@ impl Paths {
             longest,
             longest_text: longest.max(longest_of(&exact)),
         };
-        // What covers a text goes in before it.
+        // From the shortest to the longest, so that a prefix is inserted before the texts that it covers.
         for (text, entries) in prefixes.into_iter().rev() {
             let prefix = Prefix { entries, shorter: paths.number(&paths.covering(text)) };
             paths.prefixes.push(prefix.clone());
@@ -94,12 +96,13 @@ impl Paths {
                 }
             }
         }
-        // A copy has no room to spare, and its nodes lie in the order of a walk.
+        // The copy has no spare capacity, and its nodes lie in memory in the order in which a search reads them.
         paths.tree = paths.tree.clone();
         paths
     }
 
-    /// The entries of the exact path, and of the prefixes that cover the path, the longest first. Does not allocate.
+    /// Returns the entries of the exact path, and those of the prefixes that cover the path, the longest first. Does
+    /// not allocate.
     pub(super) fn find(&self, path: &str) -> (Places, impl Iterator<Item = &Places>) {
         let (exact, longest) = match self.longest_text_of(path) {
             Some((place, len)) if len == path.len() => (place.exact.clone(), &place.prefix),
@@ -110,11 +113,13 @@ impl Paths {
         (exact, iter::successors(Some(longest), shorter).map(|prefix| &prefix.entries))
     }
 
-    /// The place of the longest text that is the path or its first segments, and the length of that text.
+    /// Returns the place of the longest text that is the path or its first segments, and the length of that text.
     ///
-    /// Its prefix is the longest one that covers the path, since a longer one would be a longer text.
+    /// The prefix in that place is the longest prefix that covers the path, because a longer one would be a longer
+    /// text.
     fn longest_text_of(&self, path: &str) -> Option<(&Place, usize)> {
-        // Of a path longer than all texts, no segment is of use that ends beyond the longest prefix.
+        // If the path is longer than all texts, only a prefix can cover it, so segments beyond the longest prefix are
+        // not read.
         let (read, whole) = match path.len() <= self.longest_text {
             true => (path.as_bytes(), true),
             false => (&path.as_bytes()[..path.len().min(self.longest + 1)], false),
@@ -133,7 +138,7 @@ impl Paths {
         self.longest_text_of(text).map_or(Prefix::ABSENT, |(place, _)| place.prefix.clone())
     }
 
-    /// Prefixes are numbered from the last entries to the first.
+    /// Returns the number of a prefix, or [`NONE`]. Prefixes are numbered from the last entries to the first.
     fn number(&self, prefix: &Prefix) -> u32 {
         let number = self.prefixes.binary_search_by(|other| prefix.entries.start.cmp(&other.entries.start));
         number.ok().and_then(|number| u32::try_from(number).ok()).unwrap_or(NONE)
@@ -142,7 +147,7 @@ impl Paths {
     fn insert(&mut self, text: &str, place: Place) {
         self.filter.add(text);
         let literal = text.replace('{', "{{").replace('}', "}}");
-        self.tree.insert(literal, place).expect("a text without parameters that is not there yet");
+        self.tree.insert(literal, place).expect("the text has no parameters and is not in the tree yet");
     }
 }
 
@@ -155,8 +160,8 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// What the filter says bears on the time that a lookup takes, and on nothing else: half of all questions are
-        /// answered with a yes that is not true, and then all of them.
+        /// Wrong answers of the filter change only the time that a lookup takes, not its result. The filter first gives
+        /// random wrong answers, and then answers every question with yes.
         #[test]
         fn a_filter_that_says_yes_too_often_changes_nothing(
             exact in prop::collection::btree_set("(/[ab]{0,2}){1,4}", 0..12),
@@ -186,7 +191,7 @@ mod tests {
 
     type Texts<'t> = Vec<(&'t str, Places)>;
 
-    /// Each text with a place of its own, in the order of entries.
+    /// Gives each text an entry of its own, in the order of entries.
     fn numbered<'t>(exact: &'t BTreeSet<String>, prefixes: &'t BTreeSet<String>) -> (Texts<'t>, Texts<'t>) {
         let mut prefixes: Vec<_> = prefixes.iter().map(String::as_str).collect();
         prefixes.sort_by_key(|text| std::cmp::Reverse(text.len()));

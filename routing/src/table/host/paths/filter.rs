@@ -1,23 +1,24 @@
-//! Tells that a text is not in a tree of paths, without a walk along the tree.
+//! Tells that a text is not in a tree of paths, without a search of the tree.
 
 use std::hash::{BuildHasher, Hasher};
 
 use foldhash::fast::RandomState;
 
-/// A Bloom filter: it says yes of each text that was added, and no of nearly all others.
+/// A Bloom filter: it says yes for each text that was added, and no for nearly all others.
 ///
-/// The hash of a text chooses one word and a few bits of it, so a question reads one word. The hash is taken segment by
-/// segment: one pass along a path has the hashes of all runs of its first segments. It is seeded at random, so that nobody
-/// can choose paths of which the filter says yes without cause.
+/// The hash of a text chooses one word and a few bits in it, so a question reads one word. The hash is computed segment
+/// by segment, so that one pass along a path yields the hashes of the path's first one, two, three, ... segments. The
+/// hash has a random seed, so that no client can choose paths for which the filter wrongly says yes.
 #[derive(Debug, Default)]
 pub(super) struct Filter {
     words: Box<[u64]>,
     seed: RandomState,
 }
 
-/// On average. With 16 bits for each text, it says yes of one in some hundred and fifty others.
+/// The average number of texts for each word. With 16 bits for each text, the filter wrongly says yes for about one in
+/// 150 other texts.
 const TEXTS_PER_WORD: usize = 4;
-/// Bits that a text sets, if they do not coincide.
+/// The number of bits that a text sets; fewer if some coincide.
 const BITS: u32 = 3;
 
 impl Filter {
@@ -37,8 +38,8 @@ impl Filter {
         self.words[word] |= bits;
     }
 
-    /// The length of the longest text that may be there, of those shorter than `below` that end where a segment does: before
-    /// one of the path's slashes or, if it is `whole`, at its end.
+    /// Returns the length of the longest text that the tree may have, among the path's beginnings that are shorter than
+    /// `below` and end where a segment ends: before one of the path's slashes or, if the path is `whole`, at its end.
     pub(super) fn longest(&self, path: &[u8], whole: bool, below: usize) -> Option<usize> {
         let mut hasher = self.seed.build_hasher();
         let (mut longest, mut begin) = (None, 0);
@@ -56,7 +57,7 @@ impl Filter {
         longest
     }
 
-    /// Sets these bits in each word.
+    /// Makes the filter also say yes wrongly, by setting these bits in each word.
     #[cfg(test)]
     pub(super) fn also_says_yes(&mut self, bits: u64) {
         self.words.iter_mut().for_each(|word| *word |= bits);
@@ -68,14 +69,15 @@ impl Filter {
     }
 }
 
-/// The word of a hash among so many, and its bits there: by the upper half and by the lowest bits.
+/// Returns the index of a hash's word, from the upper half of the hash, and its bits in that word, from the lowest
+/// bits.
 fn place_of(hash: u64, words: usize) -> (usize, u64) {
     let word = ((hash >> 32) * words as u64) >> 32;
     let bits = (0..BITS).fold(0, |bits, i| bits | 1 << (hash >> (6 * i) & 63));
     (word as usize, bits)
 }
 
-/// Bytes of the first segment, with the slash that it begins with.
+/// Returns the length of the first segment in bytes, including the slash that it begins with.
 fn segment_len(path: &[u8]) -> usize {
     path[1..].iter().position(|byte| *byte == b'/').map_or(path.len(), |at| at + 1)
 }
