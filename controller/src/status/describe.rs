@@ -15,13 +15,23 @@ fn object(f: &mut fmt::Formatter<'_>, key: &ObjectKey, report: &Report) -> fmt::
     writeln!(f, "{key}{}", at(&list(report.status.addresses())))?;
     for (subject, of_subject) in report.status.conditions() {
         match subject {
-            Subject::Object => conditions(f, 2, of_subject)?,
+            Subject::Object => {
+                conditions(f, 2, of_subject)?;
+                attached_sets(f, report)?;
+            }
             Subject::Listener(of) => listener(f, of)?,
             Subject::Parent(of) => parent(f, &of.parent_ref, &of.conditions)?,
             Subject::Ancestor(of) => parent(f, &of.ancestor_ref, &of.conditions)?,
         }
     }
     messages(f, &report.messages)
+}
+
+fn attached_sets(f: &mut fmt::Formatter<'_>, report: &Report) -> fmt::Result {
+    match report.status.of_gateway().map_or(0, |status| status.attached_listener_sets) {
+        0 => Ok(()),
+        count => writeln!(f, "  ListenerSets: {count} attached"),
+    }
 }
 
 fn listener(f: &mut fmt::Formatter<'_>, listener: &ListenerStatus) -> fmt::Result {

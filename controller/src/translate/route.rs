@@ -76,7 +76,7 @@ pub fn route(
     messages.extend(Message::warnings(&route.meta));
     let unserved = attached.values().filter(|point| !point.served);
     messages.extend(
-        unserved.map(|point| Message::refused(format!("{} is not served; its Gateway says why", point.id))),
+        unserved.map(|point| Message::refused(format!("{} is not served; its status says why", point.id))),
     );
     let (attachments, streams) = match route.kind.takes_requests() {
         true => (attachments(reader, route, &rules, attached.values()), Vec::new()),

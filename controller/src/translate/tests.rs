@@ -232,12 +232,12 @@ spec: {{ gatewayClassName: portcullis, listeners: [{{ name: tls, port: 443, prot
     ] {
         let mut second = first.clone();
         apply(&mut second, &gateway(&listener));
-        assert_eq!(!of(&second).changed_gateways(&of(&first)).is_empty(), changed, "{listener}");
+        assert_eq!(!of(&second).changed_owners(&of(&first)).is_empty(), changed, "{listener}");
     }
     let mut gone = first.clone();
     gone.apply(Change::Delete(ObjectKey::new(Kind::Gateway, "infra", "public")));
-    assert_eq!(of(&gone).changed_gateways(&of(&first)).len(), 1, "a Gateway that is gone");
-    assert_eq!(of(&first).changed_gateways(&of(&gone)).len(), 1, "a Gateway that is new");
+    assert_eq!(of(&gone).changed_owners(&of(&first)).len(), 1, "a Gateway that is gone");
+    assert_eq!(of(&first).changed_owners(&of(&gone)).len(), 1, "a Gateway that is new");
 }
 
 #[test]

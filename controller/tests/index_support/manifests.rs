@@ -12,6 +12,7 @@ pub(super) fn manifest_of(kind: Kind, bits: &mut Bits) -> Value {
     let mut manifest = match kind {
         Kind::GatewayClass => gateway_class(bits),
         Kind::Gateway => gateway(bits),
+        Kind::ListenerSet => listener_set(bits),
         Kind::GatewayParameters => parameters(bits),
         Kind::HttpRoute => http_route(bits),
         Kind::GrpcRoute => grpc_route(bits),
@@ -92,7 +93,22 @@ fn gateway(bits: &mut Bits) -> Value {
         1 => spec["addresses"] = json!([{ "value": bits.of(&ADDRESSES) }]),
         _ => {}
     }
+    match bits.below(4) {
+        0 => {}
+        1 => spec["allowedListeners"] = json!({ "namespaces": { "from": "Same" } }),
+        2 => {
+            let selector = json!({ "matchLabels": { "team": "red" } });
+            spec["allowedListeners"] = json!({ "namespaces": { "from": "Selector", "selector": selector } });
+        }
+        _ => spec["allowedListeners"] = json!({ "namespaces": { "from": "All" } }),
+    }
     json!({ "metadata": { "uid": bits.of(&UIDS) }, "spec": spec })
+}
+
+fn listener_set(bits: &mut Bits) -> Value {
+    let listeners: Vec<_> = (0..=bits.below(2)).map(|index| listener(index, bits)).collect();
+    let parent = json!({ "name": bits.of(&NAMES), "namespace": bits.of(&NAMESPACES) });
+    json!({ "spec": { "parentRef": parent, "listeners": listeners } })
 }
 
 fn parameters_ref(bits: &mut Bits) -> Value {
@@ -203,6 +219,9 @@ fn parents(bits: &mut Bits) -> Vec<Value> {
         if bits.one_in(3) {
             parent["sectionName"] = bits.of(&["l0", "l1"]).into();
         }
+        if bits.one_in(4) {
+            parent["kind"] = "ListenerSet".into();
+        }
         parent
     };
     let first = parent(bits);
@@ -307,6 +326,7 @@ fn grant(bits: &mut Bits) -> Value {
         ("TLSRoute", "Service"),
         ("UDPRoute", "Service"),
         ("Gateway", "Secret"),
+        ("ListenerSet", "Secret"),
     ]);
     let mut target = json!({ "group": "", "kind": to });
     if bits.one_in(2) {

@@ -24,13 +24,15 @@ const CLASSES: [&str; 2] = ["c", "d"];
 const INGRESS_CLASSES: [&str; 2] = ["portcullis", "other"];
 const PATHS: [&str; 4] = ["/", "/p", "/p/q", "/r"];
 /// Every kind that is read. The kinds with the most cases stand more than once.
-const KINDS: [Kind; 27] = [
+const KINDS: [Kind; 29] = [
     Kind::GatewayClass,
     Kind::GatewayParameters,
     Kind::GatewayParameters,
     Kind::Gateway,
     Kind::Gateway,
     Kind::Gateway,
+    Kind::ListenerSet,
+    Kind::ListenerSet,
     Kind::HttpRoute,
     Kind::HttpRoute,
     Kind::HttpRoute,

@@ -223,7 +223,10 @@ fn what_is_not_served_yet_says_so() {
                 &format!("tls: {{frontend: {{default: {{validation: {{{refs}}}}}}}}}"),
                 "spec.tls: is not served yet",
             ),
-            ("allowedListeners: {namespaces: {from: Selector}}", "spec.allowedListeners.namespaces.selector: is missing"),
+            (
+                "allowedListeners: {namespaces: {from: Selector}}",
+                "spec.allowedListeners.namespaces.selector: is missing",
+            ),
             ("defaultScope: All", "spec.defaultScope: is not served"),
         ],
         rest,

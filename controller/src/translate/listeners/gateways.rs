@@ -8,10 +8,7 @@ use super::{
     states::States,
 };
 use crate::{
-    ir::{
-        Gateway, GatewayClass, ListenerSet, gateway::GatewayListener,
-        parameters::Addressing as Asked,
-    },
+    ir::{Gateway, GatewayClass, ListenerSet, gateway::GatewayListener, parameters::Addressing as Asked},
     translate::{CertificatePool, DedicatedPorts, Reader, dedicated::dedicated, parameters},
 };
 
