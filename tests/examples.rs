@@ -143,6 +143,10 @@ const ROWS: &[Row] = &[
     row("ingress-beside-gateway", "GET http://shop.beside.example.com/cart", &[], 200, "cart", ""),
     row("ingress-beside-gateway", "GET http://shop.beside.example.com/orders", &[], 200, "legacy", ""),
 
+    row("listener-sets", "GET https://shop.sets.example.com/", &[], 200, "shop", ""),
+    row("listener-sets", "GET http://blog.sets.example.com/", &[], 200, "blog", ""),
+    row("listener-sets", "GET http://other.sets.example.com/", &[], 404, "", ""),
+
     row("quickstart", "GET https://foo.yourdomain.com/hello", &[], 200, "foo", ""),
     row("quickstart", "GET https://yourdomain.com/bar/hello", &[], 200, "bar", ""),
     row("quickstart", "GET http://foo.yourdomain.com/hello", &[], 308, "", "< location: https://foo.yourdomain.com:8443/hello"),

@@ -1,8 +1,11 @@
 //! What an edit costs, from changed objects to what is published: processor time by kind of edit among 10,000 routes
-//! with 50,000 endpoints, and the memory of the whole controller with 5,000 routes in a folder.
+//! with 50,000 endpoints, and among ListenerSets; and the memory of the whole controller with 5,000 routes, and with
+//! 1,000 ListenerSets, in a folder.
 //!
 //! Processor time of the index's thread; each figure is the median of its runs.
 #![allow(clippy::print_stdout)] // the table is its output
+
+mod sets;
 
 use std::{fmt::Write as _, fs, path::Path, process::Command, sync::Arc, time::Duration};
 
@@ -24,6 +27,8 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 const ROUTES: usize = 10_000;
 const ENDPOINTS_OF_EACH: usize = 5;
 const ROUTES_IN_MEMORY: usize = 5_000;
+const LISTENER_SETS: [usize; 2] = [1_000, 40_000];
+const LISTENER_SETS_IN_MEMORY: usize = 1_000;
 const FULL_RUNS: usize = 15;
 const EDITS: usize = 501;
 /// Objects of a kind in one file.
@@ -34,6 +39,7 @@ fn main() -> Result<()> {
         Some(folder) => serve(Path::new(&folder)),
         None => {
             edits()?;
+            LISTENER_SETS.into_iter().try_for_each(sets::edits)?;
             memory()
         }
     }
@@ -124,16 +130,24 @@ fn memory() -> Result<()> {
 }
 
 fn measure_memory(folder: &Path) -> Result<()> {
-    println!("\n| routes in a folder | resident MiB of a controller alone |");
-    println!("| ---: | ---: |");
+    println!("\n| objects in a folder | resident MiB of a controller alone |");
+    println!("| --- | ---: |");
     for routes in [0, ROUTES_IN_MEMORY] {
         write_folder(folder, routes)?;
-        let output = Command::new(std::env::current_exe()?).arg(folder).output()?;
-        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let kib: f64 = String::from_utf8(output.stdout)?.trim().parse()?;
-        println!("| {routes} | {:.1} |", kib / 1024.0);
+        println!("| {routes} routes | {:.1} |", resident(folder)?);
     }
+    fs::remove_dir_all(folder)?;
+    sets::write_folder(folder, LISTENER_SETS_IN_MEMORY)?;
+    println!("| {LISTENER_SETS_IN_MEMORY} ListenerSets | {:.1} |", resident(folder)?);
     Ok(())
+}
+
+/// Returns the resident memory, in MiB, of a controller that serves a folder.
+fn resident(folder: &Path) -> Result<f64> {
+    let output = Command::new(std::env::current_exe()?).arg(folder).output()?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let kib: f64 = String::from_utf8(output.stdout)?.trim().parse()?;
+    Ok(kib / 1024.0)
 }
 
 fn write_folder(folder: &Path, routes: usize) -> Result<()> {

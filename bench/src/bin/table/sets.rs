@@ -1,0 +1,163 @@
+//! ListenerSets: what an edit of one among many costs, and the memory of many.
+
+use std::{fmt::Write as _, fs, path::Path};
+
+use anyhow::{Context as _, Result, ensure};
+use portcullis_bench::tls::Identity;
+use portcullis_controller::{Index, Settings, snapshot::Change, status::Statuses};
+
+use crate::{Edit, IN_ONE_FILE, Runs, changes};
+
+const EDITS: usize = 101;
+
+/// Prints the processor time of edits among `count` ListenerSets.
+pub(crate) fn edits(count: usize) -> Result<()> {
+    let identity = Identity::new(&["sets.bench.test"])?;
+    let objects: Vec<_> =
+        (0..count).map(|i| [set(i, 0), secret(i, 0, &identity), route(i, 0)].concat()).collect();
+    let objects: Vec<Change> = changes(&(frame() + &objects.concat())).collect();
+
+    println!("\n{count} ListenerSets, each with a hostname, a certificate and an HTTPRoute");
+    println!("| what | CPU ms, median | most |");
+    println!("| --- | ---: | ---: |");
+    let mut index = Index::new(Settings::default());
+    let mut statuses = Statuses::default();
+    let mut first = Runs::default();
+    let mut served = None;
+    first.run(|| {
+        index.apply(objects);
+        index.complete();
+        served = index.publish();
+        index.update_statuses(&mut statuses);
+    });
+    first.print("all of it, by the index from nothing (as at the start)");
+    let mut served = served.context("the first table")?;
+    let edits = [
+        Edit { name: "one ListenerSet edited, new hostname", published: true, text: set },
+        Edit { name: "one HTTPRoute edited", published: true, text: route },
+    ];
+    for Edit { name, published, text } in edits {
+        let (mut table, mut tell) = (Runs::default(), Runs::default());
+        for n in 1..=EDITS {
+            let edit: Vec<_> = changes(&text((n * 7919) % count, n)).collect();
+            let mut publication = None;
+            table.run(|| {
+                index.apply(edit);
+                publication = index.publish();
+            });
+            tell.run(|| index.update_statuses(&mut statuses));
+            ensure!(publication.is_some() == published, "{name}: a publication was {published}");
+            served = publication.unwrap_or(served);
+        }
+        table.print(name);
+        tell.print("  its statuses");
+    }
+    let listeners = served.table.ports.values().map(|port| port.listeners.len()).sum::<usize>();
+    ensure!(listeners > count, "not every ListenerSet is served");
+    Ok(())
+}
+
+/// Writes a folder of `count` ListenerSets.
+pub(crate) fn write_folder(folder: &Path, count: usize) -> Result<()> {
+    let identity = Identity::new(&["sets.bench.test"])?;
+    fs::create_dir_all(folder)?;
+    fs::write(folder.join("frame.yaml"), frame())?;
+    let all: Vec<_> = (0..count).collect();
+    for (number, some) in all.chunks(IN_ONE_FILE).enumerate() {
+        let text: Vec<_> =
+            some.iter().map(|i| [set(*i, 0), secret(*i, 0, &identity), route(*i, 0)].concat()).collect();
+        fs::write(folder.join(format!("sets-{number}.yaml")), text.concat())?;
+    }
+    Ok(())
+}
+
+fn frame() -> String {
+    "---
+apiVersion: gateway.networking.k8s.io/v1
+kind: GatewayClass
+metadata:
+  name: portcullis
+spec:
+  controllerName: portcullis.dev/gateway-controller
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata:
+  name: bench
+spec:
+  gatewayClassName: portcullis
+  allowedListeners:
+    namespaces:
+      from: All
+  listeners:
+  - name: http
+    port: 80
+    protocol: HTTP
+"
+    .to_owned()
+}
+
+/// Returns a ListenerSet in a namespace of its own, after so many edits.
+fn set(i: usize, edit: usize) -> String {
+    format!(
+        "---
+apiVersion: gateway.networking.k8s.io/v1
+kind: ListenerSet
+metadata:
+  name: set
+  namespace: tenant-{i}
+spec:
+  parentRef:
+    name: bench
+    namespace: default
+  listeners:
+  - name: https
+    port: 443
+    protocol: HTTPS
+    hostname: host-{i}-{edit}.bench.test
+    tls:
+      certificateRefs:
+      - name: certificate
+"
+    )
+}
+
+fn secret(i: usize, _edit: usize, identity: &Identity) -> String {
+    let mut text = format!(
+        "---
+apiVersion: v1
+kind: Secret
+metadata:
+  name: certificate
+  namespace: tenant-{i}
+type: kubernetes.io/tls
+stringData:
+"
+    );
+    for (name, pem) in [("tls.crt", &identity.certificate), ("tls.key", &identity.key)] {
+        let _ = writeln!(text, "  {name}: |");
+        for line in pem.lines() {
+            let _ = writeln!(text, "    {line}");
+        }
+    }
+    text
+}
+
+fn route(i: usize, edit: usize) -> String {
+    format!(
+        "---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata:
+  name: route
+  namespace: tenant-{i}
+spec:
+  parentRefs:
+  - kind: ListenerSet
+    name: set
+  rules:
+  - matches:
+    - path: {{type: PathPrefix, value: /v{edit}}}
+"
+    )
+}
