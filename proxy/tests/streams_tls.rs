@@ -316,7 +316,7 @@ async fn a_client_that_does_not_read_keeps_its_stream_over_tls() {
 async fn a_backend_that_asks_for_tls_gets_it() {
     let (proxy, db) = (start(), TlsPeer::start("db").await);
     let port = proxy.port();
-    let asked = BackendTls { server_name: "db".into(), verify: Verify::Nothing };
+    let asked = BackendTls::new("db", Verify::Nothing);
     let secure = rule([share(1, Ok(over_tls(backend(&[db.peer.address()]), asked.clone())))]);
     proxy.serve_http(crate::support::site::tcp(port, secure)).await;
     let mut client = connect(proxy.at(port)).await;

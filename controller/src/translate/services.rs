@@ -89,6 +89,8 @@ pub(crate) fn reason(error: &BackendError) -> &'static str {
         BackendError::UnsupportedProtocol { .. } | BackendError::OtherTransport { .. } => {
             "UnsupportedProtocol"
         }
-        BackendError::InvalidFilter(_) | BackendError::Closed(_) => "UnsupportedValue",
+        BackendError::InvalidFilter(_) | BackendError::Closed(_) | BackendError::InvalidPolicy { .. } => {
+            "UnsupportedValue"
+        }
     }
 }

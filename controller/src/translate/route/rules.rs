@@ -262,8 +262,7 @@ fn transport(kind: RouteKind) -> Transport {
 
 /// A port that says `https` or `wss` names no authority to trust: what is sent is encrypted, and no more.
 pub(crate) fn tls_towards(service: &ObjectKey) -> BackendTls {
-    let server_name = format!("{}.{}.svc", service.name, service.namespace).into();
-    BackendTls { server_name, verify: Verify::Nothing }
+    BackendTls::new(format!("{}.{}.svc", service.name, service.namespace), Verify::Nothing)
 }
 
 fn broken(error: BackendError) -> WeightedBackend {
