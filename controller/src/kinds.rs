@@ -83,8 +83,7 @@ pub enum NameForm {
 }
 
 /// Kinds that will be served: a document of one is no mistake.
-pub(crate) const NOT_YET: [(&str, &str); 2] =
-    [(GATEWAY_API, "ListenerSet"), (GATEWAY_API, "BackendTLSPolicy")];
+pub(crate) const NOT_YET: [(&str, &str); 1] = [(GATEWAY_API, "ListenerSet")];
 
 /// The group of the Gateway API.
 pub(crate) const GATEWAY_API: &str = "gateway.networking.k8s.io";
@@ -295,6 +294,13 @@ kinds! {
             ..gateway_api("UDPRoute", "udproutes")
         };
     }
+    BackendTlsPolicy in backend_tls_policies: Sorted<ir::BackendTlsPolicy> {
+        BackendTlsPolicy = Resource {
+            other_versions: &[],
+            status: StatusUse::Written(StatusShape::Ancestors),
+            ..gateway_api("BackendTLSPolicy", "backendtlspolicies")
+        };
+    }
     ReferenceGrant in grants: Sorted<ir::ReferenceGrant> {
         ReferenceGrant = Resource {
             // v1beta1 is the only one up to release 1.4.
@@ -346,8 +352,9 @@ kinds! {
     }
     ConfigMap in config_maps: Sorted<ir::ConfigMap> {
         ConfigMap = Resource {
-            // Nothing refers to one.
             watched_versions: &[],
+            // Policies refer to few of them.
+            on_demand: &[OnDemandWatch { whole: false, fields: "" }],
             has_spec: false,
             ..built_in("v1", "ConfigMap", "configmaps")
         };
@@ -366,7 +373,7 @@ kinds! {
 pub struct OnDemandWatch {
     /// Whether it reports objects as a whole, since many of them are needed.
     pub whole: bool,
-    /// The field selector of the objects that it reports.
+    /// The field selector of the objects that it reports; empty selects all.
     pub fields: &'static str,
 }
 

@@ -10,6 +10,7 @@
 //! the object as a value.
 
 mod backend_object;
+mod backend_tls_policy;
 mod backends;
 mod checks;
 mod core;
@@ -234,6 +235,7 @@ fn convert(
         Kind::TlsRoute => tls_route::read(document, meta, checks)?.into(),
         Kind::TcpRoute => port_route::read(RouteKind::Tcp, document, meta, checks)?.into(),
         Kind::UdpRoute => port_route::read(RouteKind::Udp, document, meta, checks)?.into(),
+        Kind::BackendTlsPolicy => backend_tls_policy::read(document, meta, checks)?.into(),
         Kind::ReferenceGrant => reference_grant::read(document, meta, checks)?.into(),
         Kind::Ingress => ingress::read(document, meta, annotations, checks)?.into(),
         Kind::IngressClass => ingress_class::read(document, meta, annotations, checks)?.into(),

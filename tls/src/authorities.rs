@@ -13,8 +13,6 @@ use crate::digest;
 pub struct Authorities {
     roots: Arc<RootCertStore>,
     fingerprint: [u8; 32],
-    /// The size of the certificates in DER.
-    bytes: usize,
 }
 
 /// Why a text holds no authorities that can be used.
@@ -73,29 +71,7 @@ impl Authorities {
             return Err(AuthoritiesError::NoCertificate);
         }
         let fingerprint = digest::of(all.iter().map(|der| &**der));
-        Ok(Self { roots: Arc::new(roots), fingerprint, bytes })
-    }
-
-    /// Joins several sets to one; `None` if there is no set.
-    ///
-    /// # Errors
-    /// [`AuthoritiesError`] if there are too many together.
-    pub fn join(sets: &[Self]) -> Option<Result<Self, AuthoritiesError>> {
-        match sets {
-            [] => None,
-            [one] => Some(Ok(one.clone())),
-            many => Some(Self::join_many(many)),
-        }
-    }
-
-    fn join_many(sets: &[Self]) -> Result<Self, AuthoritiesError> {
-        let count: usize = sets.iter().map(|set| set.roots.len()).sum();
-        let bytes = sets.iter().map(|set| set.bytes).sum();
-        check_size(count, bytes)?;
-        let mut roots = RootCertStore::empty();
-        sets.iter().for_each(|set| roots.roots.extend(set.roots.roots.iter().cloned()));
-        let fingerprint = digest::of(sets.iter().map(|set| &set.fingerprint[..]));
-        Ok(Self { roots: Arc::new(roots), fingerprint, bytes })
+        Ok(Self { roots: Arc::new(roots), fingerprint })
     }
 
     /// The set as a part of [`portcullis_routing::BackendTls`]; its value is a [`RootCertStore`].
@@ -156,18 +132,11 @@ mod tests {
     }
 
     #[test]
-    fn joined_sets_are_equal_if_their_parts_are() {
-        let read = |text: &str| Authorities::from_pem(text.as_bytes()).unwrap();
-        let (one, two) = (read(&pem("one", 0)), read(&pem("two", 0)));
-        let join = |sets: &[Authorities]| Authorities::join(sets).unwrap().unwrap();
-        assert!(Authorities::join(&[]).is_none());
-        assert_eq!(join(&[one.clone()]).to_material(), one.to_material());
-        let both = join(&[one.clone(), two.clone()]);
-        assert_eq!(both.roots.len(), 2);
-        assert_eq!(both.to_material(), join(&[one.clone(), two.clone()]).to_material());
-        assert_ne!(both.to_material(), join(&[two.clone(), one.clone()]).to_material());
-        assert_ne!(one.to_material(), two.to_material());
-        let many = vec![one; Authorities::MAX + 1];
-        assert_eq!(Authorities::join(&many).unwrap().unwrap_err(), AuthoritiesError::TooMany);
+    fn sets_of_the_same_certificates_are_equal() {
+        let read = |text: &str| Authorities::from_pem(text.as_bytes()).unwrap().to_material();
+        let (one, two) = (pem("one", 0), pem("two", 0));
+        assert_eq!(read(&one), read(&format!("a comment\n{one}")));
+        assert_ne!(read(&one), read(&two));
+        assert_ne!(read(&one), read(&format!("{one}{two}")));
     }
 }

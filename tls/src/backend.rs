@@ -22,7 +22,8 @@ use x509_parser::{
 /// the server name or, if there are subject names, have one of these.
 #[derive(Debug)]
 pub struct BackendVerifier {
-    roots: Arc<RootCertStore>,
+    /// Sets of authorities, one of which has to have issued the certificate.
+    roots: Box<[Arc<RootCertStore>]>,
     subject_names: Box<[SubjectName]>,
     algorithms: WebPkiSupportedAlgorithms,
 }
@@ -35,11 +36,30 @@ struct OtherNames(String);
 impl BackendVerifier {
     /// Verifies with these algorithms.
     pub fn new(
-        roots: Arc<RootCertStore>,
+        roots: Box<[Arc<RootCertStore>]>,
         subject_names: Box<[SubjectName]>,
         algorithms: WebPkiSupportedAlgorithms,
     ) -> Self {
         Self { roots, subject_names, algorithms }
+    }
+
+    fn verify_chain(
+        &self,
+        parsed: &ParsedCertificate<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<(), Error> {
+        let mut refusal = Error::from(CertificateError::UnknownIssuer);
+        for roots in &self.roots {
+            let algorithms = self.algorithms.all;
+            match verify_server_cert_signed_by_trust_anchor(parsed, roots, intermediates, now, algorithms) {
+                Ok(()) => return Ok(()),
+                // Other sets do not know the issuer; that one of them does says more.
+                Err(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {}
+                Err(other) => refusal = other,
+            }
+        }
+        Err(refusal)
     }
 
     fn verify_names(
@@ -97,8 +117,7 @@ impl ServerCertVerifier for BackendVerifier {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let parsed = ParsedCertificate::try_from(end_entity)?;
-        let Self { roots, algorithms, .. } = self;
-        verify_server_cert_signed_by_trust_anchor(&parsed, roots, intermediates, now, algorithms.all)?;
+        self.verify_chain(&parsed, intermediates, now)?;
         self.verify_names(end_entity, &parsed, server_name)?;
         Ok(ServerCertVerified::assertion())
     }
@@ -157,15 +176,18 @@ mod tests {
     }
 
     fn verifier(roots: &[&CertifiedIssuer<'_, KeyPair>], names: &[&str]) -> BackendVerifier {
-        let mut store = RootCertStore::empty();
-        roots.iter().for_each(|root| store.add(root.der().clone()).unwrap());
+        let set = |root: &&CertifiedIssuer<'_, KeyPair>| {
+            let mut store = RootCertStore::empty();
+            store.add(root.der().clone()).unwrap();
+            Arc::new(store)
+        };
         let name = |text: &&str| match text.contains(':') {
             true => SubjectName::Uri((*text).into()),
             false => SubjectName::Dns((*text).into()),
         };
         let names = names.iter().map(name).collect();
         let algorithms = ring::default_provider().signature_verification_algorithms;
-        BackendVerifier::new(Arc::new(store), names, algorithms)
+        BackendVerifier::new(roots.iter().map(set).collect(), names, algorithms)
     }
 
     fn verify(verifier: &BackendVerifier, leaf: &CertificateDer<'_>) -> Result<(), Error> {

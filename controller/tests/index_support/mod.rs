@@ -24,7 +24,7 @@ const CLASSES: [&str; 2] = ["c", "d"];
 const INGRESS_CLASSES: [&str; 2] = ["portcullis", "other"];
 const PATHS: [&str; 4] = ["/", "/p", "/p/q", "/r"];
 /// Every kind that is read; those with the most to go wrong more than once.
-const KINDS: [Kind; 27] = [
+const KINDS: [Kind; 29] = [
     Kind::GatewayClass,
     Kind::GatewayParameters,
     Kind::GatewayParameters,
@@ -41,6 +41,8 @@ const KINDS: [Kind; 27] = [
     Kind::TcpRoute,
     Kind::UdpRoute,
     Kind::UdpRoute,
+    Kind::BackendTlsPolicy,
+    Kind::BackendTlsPolicy,
     Kind::ReferenceGrant,
     Kind::Ingress,
     Kind::Ingress,

@@ -147,7 +147,7 @@ mod tests {
     #[test]
     fn connections_are_shared_only_where_address_protocol_and_tls_are_the_same() {
         let addresses = [SocketAddr::from(([192, 0, 2, 1], 443)), SocketAddr::from(([192, 0, 2, 2], 443))];
-        let authorities = |byte| Verify::Authorities(TlsMaterial::new([byte; 32], Arc::new(())));
+        let authorities = |byte| Verify::Authorities([TlsMaterial::new([byte; 32], Arc::new(()))].into());
         let mut all = vec![
             BackendTls::new("a.example", Verify::System),
             BackendTls::new("b.example", Verify::System),
@@ -177,7 +177,7 @@ mod tests {
         for (tls, want) in [
             (plain.clone(), false),
             (BackendTls::new("a.example", Verify::Nothing), false),
-            (BackendTls::new("a.example", Verify::Authorities(material())), true),
+            (BackendTls::new("a.example", Verify::Authorities([material()].into())), true),
             (BackendTls { subject_names: [SubjectName::Uri("a:b".into())].into(), ..plain.clone() }, true),
             (BackendTls { client_certificate: Some(material()), ..plain }, true),
         ] {

@@ -10,7 +10,7 @@ use std::{
 };
 
 use pingora_core::tls::{RootCertStore, load_platform_certs_incl_env_into_store};
-use portcullis_routing::{BackendKey, BackendProtocol, BackendTls, Rejection, Verify};
+use portcullis_routing::{BackendKey, BackendProtocol, BackendTls, Rejection, TlsMaterial, Verify};
 use portcullis_tls::BackendVerifier;
 use rustls::{
     ClientConfig, DigitallySignedStruct, Error, SignatureScheme,
@@ -190,14 +190,18 @@ impl ClientConfigs {
         Ok(config)
     }
 
-    /// The authorities; `None` if nothing is verified.
-    fn roots(&self, verify: &Verify) -> Result<Option<Arc<RootCertStore>>, TlsError> {
+    /// The sets of authorities; `None` if nothing is verified.
+    fn roots(&self, verify: &Verify) -> Result<Option<Box<[Arc<RootCertStore>]>>, TlsError> {
         match verify {
             Verify::Nothing => Ok(None),
             Verify::System => {
-                Ok(Some(Arc::clone(self.system_roots.get_or_init(|| Arc::new(system_roots())))))
+                let system = self.system_roots.get_or_init(|| Arc::new(system_roots()));
+                Ok(Some([Arc::clone(system)].into()))
             }
-            Verify::Authorities(authorities) => authorities.get().map(Some).ok_or(TlsError::Material),
+            Verify::Authorities(sets) => {
+                let sets: Option<Box<[_]>> = sets.iter().map(TlsMaterial::get).collect();
+                sets.map(Some).ok_or(TlsError::Material)
+            }
         }
     }
 }
@@ -256,7 +260,7 @@ impl ServerCertVerifier for NoVerification {
 
 #[cfg(test)]
 mod tests {
-    use portcullis_routing::{SubjectName, TlsMaterial};
+    use portcullis_routing::SubjectName;
 
     use super::*;
 
@@ -266,7 +270,7 @@ mod tests {
 
     #[test]
     fn each_identity_has_a_number_and_a_configuration_of_its_own() {
-        let authorities = |byte| Verify::Authorities(material(byte, RootCertStore::empty()));
+        let authorities = |byte| Verify::Authorities([material(byte, RootCertStore::empty())].into());
         let named = BackendTls::new("a.example", authorities(1));
         let all = [
             BackendTls::new("a.example", Verify::System),
@@ -319,7 +323,7 @@ mod tests {
 
     #[test]
     fn material_of_another_type_is_no_configuration() {
-        let tls = BackendTls::new("a.example", Verify::Authorities(material(1, 0_u8)));
+        let tls = BackendTls::new("a.example", Verify::Authorities([material(1, 0_u8)].into()));
         assert!(matches!(ClientConfigs::default().of(&Arc::new(tls), Offer::Http1), Err(TlsError::Material)));
         let mut tls = BackendTls::new("a.example", Verify::Nothing);
         tls.client_certificate = Some(material(1, 0_u8));

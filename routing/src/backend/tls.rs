@@ -26,8 +26,8 @@ pub struct BackendTls {
 pub enum Verify {
     /// The authorities that the system trusts.
     System,
-    /// These authorities alone.
-    Authorities(TlsMaterial),
+    /// The authorities of these sets alone.
+    Authorities(Box<[TlsMaterial]>),
     /// Nothing: encrypted, not authenticated.
     Nothing,
 }
@@ -103,7 +103,11 @@ impl Display for BackendTls {
         f.write_str(&self.server_name)?;
         match &self.verify {
             Verify::System => {}
-            Verify::Authorities(authorities) => write!(f, " verified by {authorities:?}")?,
+            Verify::Authorities(sets) => {
+                for (n, set) in sets.iter().enumerate() {
+                    write!(f, "{}{set:?}", if n == 0 { " verified by " } else { " or " })?;
+                }
+            }
             Verify::Nothing => f.write_str(" unverified")?,
         }
         for (n, name) in self.subject_names.iter().enumerate() {
@@ -130,12 +134,13 @@ mod tests {
     #[test]
     fn all_of_it_is_told() {
         let material = |byte| TlsMaterial::new([byte; 32], Arc::new(()));
-        let mut tls = BackendTls::new("a.example", Verify::Authorities(material(1)));
-        assert_eq!(tls.to_string(), "a.example verified by 01010101");
+        let mut tls = BackendTls::new("a.example", Verify::Authorities([material(1), material(3)].into()));
+        assert_eq!(tls.to_string(), "a.example verified by 01010101 or 03030303");
         tls.subject_names =
             [SubjectName::Dns("b.example".into()), SubjectName::Uri("spiffe://c".into())].into();
         tls.client_certificate = Some(material(2));
-        let want = "a.example verified by 01010101 as b.example or spiffe://c, presenting 02020202";
+        let want =
+            "a.example verified by 01010101 or 03030303 as b.example or spiffe://c, presenting 02020202";
         assert_eq!(tls.to_string(), want);
         assert_eq!(BackendTls::new("a.example", Verify::Nothing).to_string(), "a.example unverified");
     }

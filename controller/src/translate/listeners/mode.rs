@@ -44,7 +44,7 @@ impl Mode {
     }
 
     /// Whether TLS ends at the listener.
-    pub(super) fn ends_tls(&self) -> bool {
+    pub(crate) fn ends_tls(&self) -> bool {
         matches!(self.tls, TlsMode::Terminate(_))
     }
 }

@@ -158,7 +158,8 @@ pub(crate) fn gateways(route: &Route) -> impl Iterator<Item = ObjectKey> + '_ {
     gateways.map(|parent| gateway(route, parent))
 }
 
-fn gateway(route: &Route, parent: &ParentRef) -> ObjectKey {
+/// The Gateway that a parent of a route is.
+pub(super) fn gateway(route: &Route, parent: &ParentRef) -> ObjectKey {
     let namespace = parent.namespace.as_deref().unwrap_or(route.meta.namespace());
     ObjectKey::new(Kind::Gateway, namespace, &parent.name)
 }
