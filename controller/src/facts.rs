@@ -95,7 +95,8 @@ pub(crate) fn facts_of(before: Option<&Object>, after: Option<&Object>) -> Vec<F
         | Kind::GrpcRoute
         | Kind::TlsRoute
         | Kind::TcpRoute
-        | Kind::UdpRoute => object(),
+        | Kind::UdpRoute
+        | Kind::BackendTlsPolicy => object(),
         Kind::Gateway => vec![Fact::Object(key.clone()), Fact::Gateways],
         Kind::ListenerSet => vec![Fact::Object(key.clone()), Fact::ListenerSets],
         Kind::ReferenceGrant => vec![Fact::GrantsIn(key.namespace.clone())],

@@ -4,6 +4,7 @@
 //! apply()            changes -> served ones -> Snapshot               scope.rs
 //!                    facts -> stale units                             ../facts.rs, units.rs, dependencies.rs
 //! publish()          stale listeners -> frame of the table            patch.rs
+//!                    stale policies -> TLS towards backends
 //!                    stale routes, hosts of Ingresses -> slots -> tables  routes.rs
 //!                    stale endpoints -> endpoint pools, no table
 //!                    stale addresses -> owners of addresses            addresses.rs
@@ -44,8 +45,8 @@ use crate::{
     kinds::Kind,
     snapshot::{Change, Snapshot},
     translate::{
-        self, Address, Allocation, Bundle, HostOwners, HostTableKey, Listeners, Pools, PortPlan, Reader,
-        ServedNamespaces, Settings, SharedChange, SharedHosts,
+        self, Address, Allocation, BackendTlsPolicies, Bundle, HostOwners, HostTableKey, Listeners, Pools,
+        PortPlan, Reader, ServedNamespaces, Settings, SharedChange, SharedHosts,
     },
 };
 use addresses::Addresses;
@@ -80,6 +81,7 @@ pub struct Index {
     frame: Option<BTreeMap<PortKey, PortPlan>>,
     routes: Routes,
     shared: SharedHosts,
+    policies: BackendTlsPolicies,
     table: Arc<Table>,
     certificates: Arc<Certificates>,
     /// The listeners' certificates, from which `certificates` was made.
@@ -125,6 +127,7 @@ impl Index {
             frame: None,
             routes: Routes::default(),
             shared: SharedHosts::default(),
+            policies: BackendTlsPolicies::default(),
             table: Arc::default(),
             certificates: Arc::default(),
             own_certificates: Arc::default(),
@@ -272,10 +275,12 @@ impl Index {
         self.renew_owners(are_listeners_new);
         // Ownership of hostnames can change which listeners are refused, but not which listeners routes attach to.
         self.renew_stale_listeners();
+        self.renew_policies();
         let translator = routes::Translator {
             snapshot: &self.snapshot,
             reader: Reader::new(&self.snapshot, &self.settings, None)
                 .with_owners(self.owners.as_ref())
+                .with_policies(&self.policies)
                 .with_fetched(self.fetched.as_ref())
                 .noting(),
             listeners: &self.listeners,
@@ -343,6 +348,7 @@ impl Index {
             self.pools.backends.forget_unused();
             self.pools.patterns.forget_unused();
             self.pools.certificates.forget_unused(&self.snapshot);
+            self.pools.authorities.forget_unused(&self.snapshot);
         }
         Publication {
             table: Arc::clone(&self.table),
@@ -376,6 +382,21 @@ impl Index {
         facts.iter().for_each(|fact| self.units.change(fact));
         self.frame.get_or_insert(before.ports);
         true
+    }
+
+    /// Translates stale policies, and marks what reads their targets as stale.
+    fn renew_policies(&mut self) {
+        let reader =
+            Reader::new(&self.snapshot, &self.settings, None).with_fetched(self.fetched.as_ref()).noting();
+        for key in std::mem::take(&mut self.units.stale.policies) {
+            match self.snapshot.backend_tls_policies.get(&key) {
+                Some(policy) => self.policies.set(&reader, &self.pools.authorities, policy),
+                None => self.policies.remove(&key),
+            }
+            self.units.record(Unit::Policy(key.clone()), &reader);
+            self.units.change(&Fact::Outcome(key));
+        }
+        self.policies.take_changed().iter().for_each(|fact| self.units.change(fact));
     }
 
     /// Looks up the endpoints of new pools, and of the pools of Services whose endpoints changed. No table is touched.

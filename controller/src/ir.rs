@@ -11,6 +11,7 @@ pub mod ingress;
 pub mod live_settings;
 pub mod meta;
 pub mod parameters;
+pub mod policy;
 pub mod route;
 pub mod selector;
 
@@ -21,6 +22,7 @@ pub use ingress::{Ingress, IngressClass};
 pub use live_settings::LiveSettings;
 pub use meta::{KeyParts, Meta, ObjectKey};
 pub use parameters::GatewayParameters;
+pub use policy::BackendTlsPolicy;
 pub use route::Route;
 
 pub use crate::kinds::{Kind, Object};

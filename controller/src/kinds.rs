@@ -82,9 +82,6 @@ pub enum NameForm {
     Label1035,
 }
 
-/// The kinds that will be served later. A document of such a kind is a warning, not an error.
-pub(crate) const NOT_YET: [(&str, &str); 1] = [(GATEWAY_API, "BackendTLSPolicy")];
-
 /// The group of the Gateway API.
 pub(crate) const GATEWAY_API: &str = "gateway.networking.k8s.io";
 
@@ -301,6 +298,13 @@ kinds! {
             ..gateway_api("UDPRoute", "udproutes")
         };
     }
+    BackendTlsPolicy in backend_tls_policies: Sorted<ir::BackendTlsPolicy> {
+        BackendTlsPolicy = Resource {
+            other_versions: &[],
+            status: StatusUse::Written(StatusShape::Ancestors),
+            ..gateway_api("BackendTLSPolicy", "backendtlspolicies")
+        };
+    }
     ReferenceGrant in grants: Sorted<ir::ReferenceGrant> {
         ReferenceGrant = Resource {
             // Up to release 1.4, v1beta1 is the only version.
@@ -352,8 +356,9 @@ kinds! {
     }
     ConfigMap in config_maps: Sorted<ir::ConfigMap> {
         ConfigMap = Resource {
-            // Nothing refers to one.
             watched_versions: &[],
+            // Policies refer to few of them.
+            on_demand: &[OnDemandWatch { whole: false, fields: "" }],
             has_spec: false,
             ..built_in("v1", "ConfigMap", "configmaps")
         };
@@ -372,7 +377,7 @@ kinds! {
 pub struct OnDemandWatch {
     /// Whether it reports objects as a whole, since many of them are needed.
     pub whole: bool,
-    /// The field selector of the objects that it reports.
+    /// The field selector of the objects that it reports; empty selects all.
     pub fields: &'static str,
 }
 

@@ -10,6 +10,7 @@
 //! the object as a value.
 
 mod backend_object;
+mod backend_tls_policy;
 mod backends;
 mod checks;
 mod core;
@@ -145,10 +146,6 @@ fn read(mut document: Value, origin: Origin) -> Decoded {
     let identity = identify(api_version, kind);
     match identity {
         Identity::Served(kind) => served(kind, &document, origin),
-        Identity::NotYet => {
-            checks.warning(&Path::Root, format!("{kind} is not served yet; it has no effect"));
-            without_object(checks, None)
-        }
         Identity::Foreign => {
             checks.warning(
                 &Path::Root,
@@ -236,6 +233,7 @@ fn convert(
         Kind::TlsRoute => tls_route::read(document, meta, checks)?.into(),
         Kind::TcpRoute => port_route::read(RouteKind::Tcp, document, meta, checks)?.into(),
         Kind::UdpRoute => port_route::read(RouteKind::Udp, document, meta, checks)?.into(),
+        Kind::BackendTlsPolicy => backend_tls_policy::read(document, meta, checks)?.into(),
         Kind::ReferenceGrant => reference_grant::read(document, meta, checks)?.into(),
         Kind::Ingress => ingress::read(document, meta, annotations, checks)?.into(),
         Kind::IngressClass => ingress_class::read(document, meta, annotations, checks)?.into(),

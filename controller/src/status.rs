@@ -1,6 +1,7 @@
 //! What to report about each object: its status, exactly as it would be written to the cluster, and messages that have
 //! no place there. The writer adds the times of transition.
 
+mod backend_tls_policy;
 mod bounded;
 mod condition_types;
 mod describe;
@@ -12,6 +13,7 @@ mod listener_set;
 mod route;
 mod types;
 
+pub use backend_tls_policy::backend_tls_policy;
 pub(crate) use bounded::shortened;
 pub use condition_types::{ConditionType, EventLevel, Impact, Meaning};
 pub use gateway::gateway;

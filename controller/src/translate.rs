@@ -5,6 +5,7 @@
 //! route()      one route at those listeners                        -> Translated
 //! ingress_host() the Ingresses of one host                         -> HostTranslation
 //! SharedHosts  hosts that routes and Ingresses both name           -> who is asked first, and whose certificate is shown
+//! BackendTlsPolicies what TLS policies ask for towards Services   -> PolicyState
 //! endpoints()  the EndpointSlices of one Service                   -> Resolved      into an EndpointPool; no table
 //! ```
 //!
@@ -14,6 +15,8 @@
 mod allocation;
 pub mod assemble;
 mod attached;
+mod authorities;
+mod backend_tls;
 mod backends;
 mod certificates;
 mod dedicated;
@@ -41,6 +44,8 @@ mod unclaimed;
 pub use allocation::{Allocation, is_uid};
 pub use assemble::Slots;
 pub use attached::Attached;
+pub use authorities::{AuthoritiesPool, AuthorityRefError};
+pub use backend_tls::{BackendTlsPolicies, PolicyError, PolicyState, PolicyUse, PolicyUser, PolicyUsers};
 pub use backends::BackendPool;
 pub use certificates::{CertificatePool, CertificateRefError};
 pub use dedicated::{Dedicated, DedicatedState, label_value, service_name};
@@ -94,12 +99,13 @@ pub struct Translation {
     pub statuses: Statuses,
 }
 
-/// What outlives a translation: backends with their endpoints, certificates that were read, and regular expressions
-/// that were compiled.
+/// What outlives a translation: backends with their endpoints, certificates and authorities that were read, and regular
+/// expressions that were compiled.
 #[derive(Debug, Default)]
 pub struct Pools {
     pub backends: BackendPool,
     pub certificates: CertificatePool,
+    pub authorities: AuthoritiesPool,
     pub patterns: PatternPool,
 }
 

@@ -113,7 +113,7 @@ impl ProxyHttp for HttpService {
         if context.attempts.begun == 0 && self.shared.is_full(&context.conn.load) {
             return Err(context.fail(Rejection::Overloaded, "too many requests at a time"));
         }
-        let mut peer = attempt::begin(&self.shared.options, &self.dialler, context).await?;
+        let mut peer = attempt::begin(&self.shared, &self.dialler, context).await?;
         if session.downstream_session.is_custom() {
             // A stream that we accepted, for an HTTP/2 backend. The only hop-by-hop header that HTTP/2 has is TE, and gRPC needs it.
             peer.options.http_upstream_request_policy.strip_hop_by_hop = false;

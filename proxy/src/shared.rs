@@ -37,7 +37,7 @@ pub(crate) struct Shared {
     pub(crate) live: ArcSwap<LiveOptions>,
     /// Whether any peer is trusted. Where none is, requests need not load `live`.
     trusts: AtomicBool,
-    /// TLS towards backends of HTTP/1.
+    /// TLS towards backends.
     pub(crate) backend_tls: ClientConfigs,
     /// The connections of our own carrier to backends.
     pub(crate) backend_connections: Connections,
@@ -126,10 +126,12 @@ impl Shared {
         with_cached(&OWN, &self.own, read)
     }
 
-    /// Releases the rules and the table that this thread has cached and no longer uses. Worker threads call this once a second,
-    /// so that an idle thread does not keep an old table alive.
+    /// Releases the rules and the table that this thread has cached and no longer uses, and the TLS configurations of
+    /// backends that are gone. Worker threads call this once a second, so that an idle thread does not keep an old table
+    /// alive.
     pub(crate) fn renew(&self) {
         routing::renew_rules();
+        self.backend_tls.forget_unused();
         self.with_table(|_| ());
         self.with_own(|_| ());
     }

@@ -6,6 +6,8 @@ pub(crate) mod kept;
 pub(crate) mod names;
 pub(crate) mod peer;
 pub(crate) mod refusals;
+mod relayed;
+mod said;
 pub(crate) mod tls;
 
 use std::{

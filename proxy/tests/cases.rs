@@ -3,6 +3,7 @@
 // Clippy knows tests by their attribute; their helpers have none.
 #![allow(clippy::unwrap_used)]
 
+mod backend_tls;
 mod conn_drain;
 mod conn_limits;
 mod conn_listeners;

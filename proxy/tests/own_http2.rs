@@ -20,7 +20,8 @@ use crate::support::{
     client::{connect, finish, h2},
     frames, pki,
     raw::{H2Backend, RawBackend, Reply},
-    site::{Site, backend, h2 as h2_only, rule, share, to},
+    secure::{Issuer, server_config},
+    site::{Site, backend, h2 as h2_only, rule, share, tls as over_tls, to},
     start, start_with, table, until, within,
 };
 
@@ -183,4 +184,19 @@ async fn a_client_that_waits_for_a_100_gets_ours_where_the_backend_speaks_http_2
     body.send_data(Bytes::from_static(b"hi"), true).unwrap();
     assert_eq!(finish(response).await.unwrap().0, 200);
     assert!(!up.last().headers.contains_key("expect"));
+}
+
+#[tokio::test]
+async fn a_backend_under_a_policy_is_told_the_scheme_of_its_own_connection() {
+    let ours = Issuer::new();
+    let config = server_config(&ours.certificate(&["shop.example"]), None, &["h2"]);
+    let up = H2Backend::start_tls(config).await;
+    let proxy = start();
+    let backend = over_tls(h2_only(backend(&[up.address])), ours.tls("shop.example"));
+    let at = Site::of(rule([share(1, Ok(backend))])).serve(&proxy).await;
+    let mut client = client(at).await;
+    let (response, _) = client.send_request(request("GET").body(()).unwrap(), true).unwrap();
+    assert_eq!(finish(response).await.unwrap().0, 200);
+    let seen: Vec<_> = up.seen().iter().map(|seen| seen.uri.to_string()).collect();
+    assert_eq!(seen, ["https://a.example/"]);
 }

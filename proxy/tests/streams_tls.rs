@@ -5,7 +5,9 @@
 
 use std::{io::ErrorKind, sync::Arc, time::Duration};
 
-use portcullis_routing::{BackendTls, ClientAuth, PortKey, Protocol, Rule, Serves, Table, TlsMode, Verify};
+use portcullis_routing::{
+    BackendTls, ClientAuth, PortKey, Protocol, Rule, Serves, SubjectName, Table, TlsMode, Verify,
+};
 use portcullis_tls::{Certificate, Certificates};
 use rustls::{ServerConfig, crypto::ring};
 use tokio::{
@@ -21,6 +23,7 @@ use crate::{
         backend::TestBackend,
         client::{connect, get, is_closed},
         pki::{Key, any_client, certificate, client, on, shows, tls},
+        secure::Issuer,
         site::{Site, backend, listener, port_of, rule, share, streams, tls as over_tls, to},
         start, start_with, until, within,
     },
@@ -34,7 +37,11 @@ struct TlsPeer {
 
 impl TlsPeer {
     async fn start(name: &'static str) -> Self {
-        let (peer, shown) = (Arc::new(Peer::start().await), certificate(Key::Ecdsa, &[name]));
+        Self::showing(name, certificate(Key::Ecdsa, &[name])).await
+    }
+
+    async fn showing(name: &'static str, shown: Arc<Certificate>) -> Self {
+        let peer = Arc::new(Peer::start().await);
         let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .unwrap()
@@ -316,7 +323,7 @@ async fn a_client_that_does_not_read_keeps_its_stream_over_tls() {
 async fn a_backend_that_asks_for_tls_gets_it() {
     let (proxy, db) = (start(), TlsPeer::start("db").await);
     let port = proxy.port();
-    let asked = BackendTls { server_name: "db".into(), verify: Verify::Nothing };
+    let asked = BackendTls::new("db", Verify::Nothing);
     let secure = rule([share(1, Ok(over_tls(backend(&[db.peer.address()]), asked.clone())))]);
     proxy.serve_http(crate::support::site::tcp(port, secure)).await;
     let mut client = connect(proxy.at(port)).await;
@@ -330,6 +337,35 @@ async fn a_backend_that_asks_for_tls_gets_it() {
     proxy.serve_http(crate::support::site::tcp(port, refused)).await;
     assert!(is_closed(&mut connect(proxy.at(port)).await).await);
     ends(&proxy, "tcp", "unreachable").await;
+}
+
+#[tokio::test]
+async fn the_backend_of_a_stream_is_verified_as_its_policy_asks() {
+    let (ours, theirs) = (Issuer::new(), Issuer::new());
+    let (proxy, db) = (start(), TlsPeer::showing("db", ours.certificate(&["db.example"])).await);
+    let subject_names = |name: &str| [SubjectName::Dns(name.into())].into();
+    for (what, asked, accepted) in [
+        ("the authority", ours.tls("db.example"), true),
+        ("another authority", theirs.tls("db.example"), false),
+        ("another name", ours.tls("other.example"), false),
+        (
+            "a subject name",
+            BackendTls { subject_names: subject_names("db.example"), ..ours.tls("other.example") },
+            true,
+        ),
+        (
+            "another subject name",
+            BackendTls { subject_names: subject_names("other.example"), ..ours.tls("db.example") },
+            false,
+        ),
+    ] {
+        let port = proxy.port();
+        let rule = rule([share(1, Ok(over_tls(backend(&[db.peer.address()]), asked)))]);
+        proxy.serve_http(crate::support::site::tcp(port, rule)).await;
+        let (mut client, mut said) = (connect(proxy.at(port)).await, String::new());
+        let _ = within(client.read_to_string(&mut said)).await;
+        assert_eq!(said, if accepted { "db" } else { "" }, "{what}");
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Backends, which answer a rule's requests, and their endpoints.
 
 mod in_flight;
+mod tls;
 
 use std::{
     fmt,
@@ -14,6 +15,7 @@ use std::{
 use arc_swap::ArcSwap;
 
 pub use in_flight::InFlight;
+pub use tls::{BackendTls, SubjectName, TlsMaterial, Verify};
 
 use in_flight::Number;
 
@@ -45,7 +47,7 @@ pub struct Backend {
     /// The protocol in which requests are forwarded to the backend. Streams and datagrams are forwarded unchanged.
     pub protocol: BackendProtocol,
     /// TLS towards the backend, if it is used.
-    pub tls: Option<BackendTls>,
+    pub tls: Option<Arc<BackendTls>>,
     /// The backend's endpoints. All backends with the same key share them, and they are replaced without a new table.
     pub endpoints: Arc<EndpointPool>,
 }
@@ -69,24 +71,6 @@ pub enum BackendProtocol {
     Http1,
     /// HTTP/2 by prior knowledge, or by ALPN over TLS (`kubernetes.io/h2c`, GRPCRoute).
     Http2,
-}
-
-/// TLS towards a backend.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct BackendTls {
-    /// The name sent as SNI and expected in the certificate.
-    pub server_name: Box<str>,
-    /// What the certificate is held against.
-    pub verify: Verify,
-}
-
-/// What a backend's certificate is held against.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Verify {
-    /// The system's roots.
-    System,
-    /// Nothing: encrypted, not authenticated.
-    Nothing,
 }
 
 /// Why a backend cannot be used; its share of the requests is rejected.
@@ -146,6 +130,17 @@ pub enum BackendError {
     /// A protection of the rule is not served, so the rule is closed. Names the protection.
     #[error("closed, not served yet: {0}")]
     Closed(Box<str>),
+    /// The policy that says how to connect to it cannot be carried out. Without TLS, or without verifying the
+    /// certificate, nothing is sent.
+    #[error("{policy} holds for Service {service} and cannot be carried out: {why}")]
+    InvalidPolicy {
+        /// The policy's kind, namespace and name.
+        policy: Box<str>,
+        /// `namespace/name`.
+        service: Box<str>,
+        /// What is wrong with it.
+        why: Box<str>,
+    },
 }
 
 /// The endpoints of a backend as they are now. Lives as long as its Service's port and outlives tables.
@@ -182,7 +177,7 @@ impl BackendError {
     /// Returns the rejection that requests for the backend get.
     pub fn rejection(&self) -> Rejection {
         match self {
-            Self::Closed(_) => Rejection::Closed,
+            Self::Closed(_) | Self::InvalidPolicy { .. } => Rejection::Closed,
             Self::NotFound(_)
             | Self::PortNotFound { .. }
             | Self::PortMissing(_)

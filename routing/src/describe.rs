@@ -19,7 +19,7 @@ use std::{
 
 use crate::{
     Backend, BackendProtocol, Entry, HostPattern, HostTable, HttpRoutes, Listener, PathMatch, RouteMatch,
-    Rule, Serves, Step, Steps, Table, TlsMode, ValueMatch, Verify, WeightedBackend,
+    Rule, Serves, Step, Steps, Table, TlsMode, ValueMatch, WeightedBackend,
     step::{Check, Cors, HeaderModifier, Mirror, PathRewrite, Redirect, UrlRewrite},
 };
 
@@ -187,11 +187,7 @@ impl Display for Backend {
         if self.protocol == BackendProtocol::Http2 {
             f.write_str(" h2")?;
         }
-        match &self.tls {
-            Some(tls) if tls.verify == Verify::Nothing => write!(f, " tls {} unverified", tls.server_name),
-            Some(tls) => write!(f, " tls {}", tls.server_name),
-            None => Ok(()),
-        }
+        self.tls.iter().try_for_each(|tls| write!(f, " tls {tls}"))
     }
 }
 

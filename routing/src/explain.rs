@@ -167,8 +167,8 @@ fn no_route(decision: &Decision<'_, '_>) -> bool {
 
 fn backend(choice: &WeightedBackend) -> ExplainedBackend {
     let protocol = |backend: &Backend| {
-        let tls = if backend.tls.is_some() { " over TLS" } else { "" };
-        format!("{}{tls}", backend.protocol)
+        let tls = backend.tls.as_ref().map(|tls| format!(" over TLS to {tls}"));
+        format!("{}{}", backend.protocol, tls.unwrap_or_default())
     };
     ExplainedBackend {
         backend: match &choice.backend {

@@ -29,7 +29,7 @@ mod target;
 pub use address::Special;
 pub use backend::{
     Backend, BackendError, BackendKey, BackendProtocol, BackendTls, Backends, Endpoint, EndpointPool,
-    Endpoints, Verify, WeightedBackend,
+    Endpoints, SubjectName, TlsMaterial, Verify, WeightedBackend,
 };
 pub use decide::{Answer, Carrier, Connection, Decision, Request, Route, decide, renew_rules, resume};
 pub use explain::{Explanation, explain};

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use portcullis_routing::HostPattern;
+use portcullis_routing::{HostPattern, TlsMaterial};
 use rustls::{
     SignatureAlgorithm, SignatureScheme,
     crypto::ring::sign::any_supported_type,
@@ -12,6 +12,8 @@ use rustls::{
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+
+use crate::digest;
 
 /// A certificate chain whose key has been found to fit.
 #[derive(Debug)]
@@ -94,6 +96,11 @@ impl Certificate {
         })
     }
 
+    /// The chain and its key, as what we present to a backend.
+    pub fn to_material(&self) -> TlsMaterial {
+        TlsMaterial::new(digest::of(self.key.cert.iter().map(|der| &**der)), Arc::clone(&self.key))
+    }
+
     /// Whether the key can sign with one of the schemes that a client offers.
     pub(crate) fn signs(&self, offered: &[SignatureScheme]) -> bool {
         self.key.key.choose_scheme(offered).is_some()
@@ -168,8 +175,7 @@ fn names_of<'n>(names: impl Iterator<Item = &'n str>) -> Box<[HostPattern]> {
 }
 
 fn fingerprint(leaf: &CertificateDer<'_>) -> Box<str> {
-    let digest = ring::digest::digest(&ring::digest::SHA256, leaf);
-    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect::<String>().into()
+    digest::of([&**leaf]).iter().map(|byte| format!("{byte:02x}")).collect::<String>().into()
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
-//! Certificates: which one a server name gets. No I/O, no clock, no Kubernetes client, no proxy.
+//! Certificates: which one a server name gets, and which ones of backends are accepted. No I/O, no clock, no Kubernetes
+//! client, no proxy.
 //!
 //! ```text
-//! Certificates -> PortCertificates (443, ...) -> Termination (by server name) -> CertifiedKey (by name and key type)
+//! clients   Certificates -> PortCertificates (443, ...) -> Termination (by server name) -> CertifiedKey (by name and key type)
+//! backends  Authorities, names -> BackendVerifier
 //! ```
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -9,9 +11,14 @@ use std::{collections::BTreeMap, sync::Arc};
 pub use portcullis_routing::ClientAuth;
 use portcullis_routing::{HostMap, PortKey};
 
+pub mod authorities;
+pub mod backend;
 pub mod certificate;
+mod digest;
 pub mod termination;
 
+pub use authorities::{Authorities, AuthoritiesError};
+pub use backend::BackendVerifier;
 pub use certificate::{Certificate, CertificateError};
 pub use termination::Termination;
 

@@ -19,7 +19,7 @@ use crate::{
     status,
     translate::{
         self, Attached, Attachment, HostMessages, HostTableKey, HostTranslation, Listeners, OtherRoutes,
-        PatternQuotas, Pools, Reader, Slots, StreamClaims, Translated,
+        PatternQuotas, PolicyUse, PolicyUser, PolicyUsers, Pools, Reader, Slots, StreamClaims, Translated,
     },
 };
 
@@ -31,6 +31,7 @@ pub(super) struct Routes {
     hosts: Map<HostPattern, KnownHost>,
     tables: Slots,
     pub(super) attached: Attached,
+    pub(super) policy_users: PolicyUsers,
     quotas: PatternQuotas,
     claims: StreamClaims,
 }
@@ -41,12 +42,14 @@ struct Known {
     attached: Box<[Arc<ListenerId>]>,
     /// The slots that hold the route's entries, and the slots whose streams the route gets.
     slots: Box<[HostTableKey]>,
+    policies: Box<[PolicyUse]>,
 }
 
 /// What is kept of the translation of a host of Ingresses.
 #[derive(Debug, Default)]
 struct KnownHost {
     slots: Box<[HostTableKey]>,
+    policies: Box<[PolicyUse]>,
     messages: HostMessages,
 }
 
@@ -154,6 +157,7 @@ impl Routes {
         }
         let mut now = now.unwrap_or_default();
         self.count(&before.attached, &now.attached, units);
+        self.use_policies(&before.policies, &now.policies, units);
         units.stale.reports.insert(key, if is_gone { None } else { status::route(&mut now) });
         if is_gone {
             return;
@@ -165,7 +169,7 @@ impl Routes {
             pending.entry(slot.clone()).or_default().stream = Some(rule);
             slots.push(slot);
         }
-        self.known.insert(who, Box::new(Known { attached, slots: slots.into() }));
+        self.known.insert(who, Box::new(Known { attached, slots: slots.into(), policies: now.policies }));
     }
 
     fn renew_host(
@@ -176,10 +180,12 @@ impl Routes {
         renewed: &mut Vec<HostTableKey>,
     ) {
         let Translator { reader, listeners, pools, .. } = translator;
-        let HostTranslation { tables, messages } =
+        let HostTranslation { tables, policies, messages } =
             translate::ingress_host(reader, listeners, &pools.backends, &host);
         units.record(Unit::IngressHost(host.clone()), reader);
         let before = self.hosts.remove(&host).unwrap_or_default();
+        let policies: Box<[_]> = policies.into_iter().map(|policy| (policy, PolicyUser::Ingresses)).collect();
+        self.use_policies(&before.policies, &policies, units);
         before.slots.iter().for_each(|slot| self.tables.remove(slot));
         let slots: Box<[HostTableKey]> = tables.iter().map(|(slot, _)| slot.clone()).collect();
         for (slot, table) in tables {
@@ -190,9 +196,14 @@ impl Routes {
         let told: BTreeSet<_> = before.messages.keys().chain(messages.keys()).collect();
         let others = told.into_iter().filter(|key| before.messages.get(*key) != messages.get(*key));
         others.for_each(|key| units.change(&Fact::Outcome(key.clone())));
-        if !slots.is_empty() || !messages.is_empty() {
-            self.hosts.insert(host, KnownHost { slots, messages });
+        if !slots.is_empty() || !messages.is_empty() || !policies.is_empty() {
+            self.hosts.insert(host, KnownHost { slots, policies, messages });
         }
+    }
+
+    fn use_policies(&mut self, before: &[PolicyUse], now: &[PolicyUse], units: &mut Units) {
+        let changed = self.policy_users.replace(before, now);
+        changed.into_iter().for_each(|policy| units.change(&Fact::Outcome(policy)));
     }
 
     fn count(&mut self, before: &[Arc<ListenerId>], now: &[Arc<ListenerId>], units: &mut Units) {

@@ -53,6 +53,9 @@ impl Index {
                 let said = |host: &HostPattern| self.routes.said(host);
                 status::ingress(&ingress, &self.listeners, &self.shared, reader, said)
             }
+            Object::BackendTlsPolicy(policy) => {
+                status::backend_tls_policy(&policy, reader, &self.policies, &self.routes.policy_users)
+            }
             // Its report is made when it is translated.
             Object::Route(_) => None,
             // We write no status for these.

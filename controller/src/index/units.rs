@@ -16,7 +16,9 @@ pub(super) enum Unit {
     Route(ObjectKey),
     /// The Ingresses of a host.
     IngressHost(HostPattern),
-    /// The status of a GatewayClass, a Gateway, a ListenerSet or an Ingress.
+    /// A policy, without its status.
+    Policy(ObjectKey),
+    /// The status of a GatewayClass, a Gateway, a ListenerSet, a policy or an Ingress.
     Status(ObjectKey),
     /// The list of objects that nobody serves.
     Unclaimed,
@@ -28,10 +30,10 @@ impl Unit {
         match fact {
             Fact::Object(key) => match key.kind.resource().status_shape()? {
                 StatusShape::Parents => Some(Self::Route(key.clone())),
-                StatusShape::LoadBalancer
-                | StatusShape::Conditions
-                | StatusShape::Listeners
-                | StatusShape::Ancestors => Some(Self::Status(key.clone())),
+                StatusShape::Ancestors => Some(Self::Policy(key.clone())),
+                StatusShape::LoadBalancer | StatusShape::Conditions | StatusShape::Listeners => {
+                    Some(Self::Status(key.clone()))
+                }
             },
             Fact::Outcome(key) => Some(Self::Status(key.clone())),
             Fact::PatternsOf(key) | Fact::StreamsOf(key) => Some(Self::Route(key.clone())),
@@ -73,6 +75,7 @@ pub(super) struct Stale {
     pub(super) listeners: bool,
     pub(super) routes: BTreeSet<ObjectKey>,
     pub(super) ingress_hosts: BTreeSet<HostPattern>,
+    pub(super) policies: BTreeSet<ObjectKey>,
     pub(super) statuses: BTreeSet<ObjectKey>,
     pub(super) unclaimed: bool,
     /// Services whose endpoints have to be looked up.
@@ -122,6 +125,7 @@ impl Stale {
             Unit::Listeners => self.listeners = true,
             Unit::Route(key) => drop(self.routes.insert(key.clone())),
             Unit::IngressHost(host) => drop(self.ingress_hosts.insert(host.clone())),
+            Unit::Policy(key) => drop(self.policies.insert(key.clone())),
             Unit::Status(key) => drop(self.statuses.insert(key.clone())),
             Unit::Unclaimed => self.unclaimed = true,
         }

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     ir::{Kind, Meta, ObjectKey},
-    kinds::{NOT_YET, NameForm, StatusUse},
+    kinds::{NameForm, StatusUse},
 };
 
 /// What a document says that it is.
@@ -23,8 +23,6 @@ use crate::{
 pub(crate) enum Identity {
     /// An object that is read.
     Served(Kind),
-    /// A kind that comes later.
-    NotYet,
     /// A kind that means nothing here.
     Foreign,
     /// Another version of a kind that is read; the one to use.
@@ -47,7 +45,7 @@ pub(crate) fn identify(api_version: &str, kind: &str) -> Identity {
     if group == former && kind == known.as_str() {
         return Identity::Version(known.resource().api_version);
     }
-    if NOT_YET.contains(&(group, kind)) { Identity::NotYet } else { Identity::Foreign }
+    Identity::Foreign
 }
 
 /// The key of an object, with the namespace that the API server's default would be. Says nothing of its form.

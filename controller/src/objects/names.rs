@@ -103,6 +103,15 @@ pub(crate) const PORT_NAME: Form = Form {
     max: 15,
     message: "must be a port's name: at most 15 lower case letters, digits and single '-', with one letter at least",
 };
+/// `AbsoluteURI` of the Gateway API.
+pub(crate) const ABSOLUTE_URI: Form = Form {
+    fits: |text| {
+        text.split_once("://")
+            .is_some_and(|(scheme, _)| !scheme.is_empty() && !scheme.contains([':', '/', '?', '#']))
+    },
+    max: 253,
+    message: "must be a URI with a scheme and an authority, such as spiffe://example.com/web",
+};
 /// A key of a Secret or ConfigMap.
 pub(crate) const DATA_KEY: Form = Form {
     fits: |text| {

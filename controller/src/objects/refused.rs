@@ -1,5 +1,5 @@
 //! What is kept of an object that is refused as a whole: enough to report the refusal in its status, and to keep its
-//! hostnames and protections. Nothing of it is served.
+//! hostnames, targets and protections. Nothing of it is served.
 
 use std::sync::Arc;
 
@@ -7,6 +7,7 @@ use portcullis_routing::{HostPattern, RouteKind};
 use serde_json::Value;
 
 use super::{
+    backend_tls_policy,
     head::Annotated,
     ingress::{self, LEGACY_CLASS},
     listener_set, parent_refs,
@@ -55,6 +56,10 @@ pub(super) fn object(
         Kind::TlsRoute => route(RouteKind::Tls, spec, meta, refused).into(),
         Kind::TcpRoute => route(RouteKind::Tcp, spec, meta, refused).into(),
         Kind::UdpRoute => route(RouteKind::Udp, spec, meta, refused).into(),
+        Kind::BackendTlsPolicy => {
+            let why = refused.unwrap_or_default();
+            backend_tls_policy::refused(spec, meta, why).into()
+        }
         Kind::Ingress => {
             let (unserved, rules) = ingress::protected(spec, annotations);
             Ingress {
@@ -90,6 +95,7 @@ pub(crate) fn is_refused(object: &Object) -> bool {
         Object::Gateway(gateway) => gateway.refused.is_some(),
         Object::ListenerSet(set) => set.refused.is_some(),
         Object::Route(route) => route.refused.is_some(),
+        Object::BackendTlsPolicy(policy) => policy.validation.is_err(),
         Object::Ingress(ingress) => ingress.refused.is_some(),
         Object::GatewayParameters(_)
         | Object::ReferenceGrant(_)

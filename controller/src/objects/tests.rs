@@ -18,7 +18,11 @@ fn a_document_says_what_it_is() {
     for (api_version, kind, want) in [
         ("v1", "Deployment", "Warning: : v1 Deployment is not a kind that is served"),
         ("apps/v1", "Deployment", "Warning: : apps/v1 Deployment is not a kind that is served"),
-        (&format!("{gateway}/v1"), "BackendTLSPolicy", "Warning: : BackendTLSPolicy is not served yet"),
+        (
+            &format!("{gateway}/v1"),
+            "Mesh",
+            "Warning: : gateway.networking.k8s.io/v1 Mesh is not a kind that is served",
+        ),
         (
             "extensions/v1beta1",
             "Ingress",

@@ -1,6 +1,7 @@
 //! Backends: one [`Backend`] for each port of a Service and way to speak to it, one [`EndpointPool`] for each port.
 
 use std::{
+    collections::HashSet,
     hash::BuildHasher,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -25,6 +26,8 @@ struct Inner {
     /// By their Service: its few ports, and the ways to speak to each, are told apart by a look. So no key is made to
     /// find one, and none is kept beside the backend's own.
     backends: HashTable<Arc<Backend>>,
+    /// The TLS of backends: equal ones are one value. The proxy forgets what it keeps for one when nothing refers to it.
+    tls: HashSet<Arc<BackendTls>, RandomState>,
     /// Those whose endpoints nobody has looked up yet.
     fresh: Vec<(BackendKey, Arc<EndpointPool>)>,
 }
@@ -42,7 +45,7 @@ impl BackendPool {
         let inner = &mut *self.lock();
         let mut endpoints = None;
         for backend in inner.of_service(&service.namespace, &service.name).filter(|b| b.key.port == port) {
-            if backend.protocol == protocol && backend.tls == tls {
+            if backend.protocol == protocol && backend.tls.as_deref() == tls.as_ref() {
                 return Arc::clone(backend);
             }
             endpoints = Some(Arc::clone(&backend.endpoints));
@@ -53,6 +56,7 @@ impl BackendPool {
             inner.fresh.push((key.clone(), Arc::clone(&made)));
             made
         });
+        let tls = tls.map(|tls| inner.shared_tls(tls));
         let made = Arc::new(Backend { key, protocol, tls, endpoints });
         inner.insert(Arc::clone(&made));
         made
@@ -76,8 +80,9 @@ impl BackendPool {
 
     /// Forgets backends that nothing else refers to; to be called now and then, with the table in use alive.
     pub fn forget_unused(&self) {
-        let Inner { backends, fresh, .. } = &mut *self.lock();
+        let Inner { backends, tls, fresh, .. } = &mut *self.lock();
         backends.retain(|backend| Arc::strong_count(backend) > 1);
+        tls.retain(|tls| Arc::strong_count(tls) > 1);
         fresh.retain(|(_, pool)| Arc::strong_count(pool) > 1);
     }
 
@@ -93,6 +98,15 @@ impl Inner {
         same_hash.filter(move |b| *b.key.service == *service && *b.key.namespace == *namespace)
     }
 
+    fn shared_tls(&mut self, tls: BackendTls) -> Arc<BackendTls> {
+        if let Some(known) = self.tls.get(&tls) {
+            return Arc::clone(known);
+        }
+        let made = Arc::new(tls);
+        self.tls.insert(Arc::clone(&made));
+        made
+    }
+
     fn insert(&mut self, backend: Arc<Backend>) {
         let Self { hasher, backends, .. } = self;
         let hash_of = |backend: &Arc<Backend>| hash(hasher, &backend.key.namespace, &backend.key.service);
@@ -106,6 +120,8 @@ fn hash(hasher: &RandomState, namespace: &str, service: &str) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use portcullis_routing::Verify;
+
     use super::*;
     use crate::ir::Kind;
 
@@ -158,8 +174,18 @@ mod tests {
         let held = backend(&pool, "web", 80, Http1);
         backend(&pool, "web", 80, Http2);
         backend(&pool, "old", 80, Http1);
+        let old = ObjectKey::new(Kind::Service, "shop", "old");
+        let tls = || Some(BackendTls::new("old", Verify::System));
+        let one = pool.backend(&old, PortKey::tcp(80), Http1, tls());
+        let other = pool.backend(&old, PortKey::tcp(81), Http1, tls());
+        assert!(
+            Arc::ptr_eq(one.tls.as_ref().unwrap(), other.tls.as_ref().unwrap()),
+            "equal TLS is one value"
+        );
+        drop((one, other));
         pool.forget_unused();
         assert!(pool.of_service("shop", "old").is_empty());
+        assert!(pool.lock().tls.is_empty());
         let (_, endpoints) = &pool.of_service("shop", "web")[0];
         assert!(Arc::ptr_eq(endpoints, &held.endpoints));
         assert_eq!(pool.take_fresh().len(), 1, "the pool that stays has not been filled");

@@ -5,9 +5,10 @@ use std::{collections::BTreeMap, sync::Arc};
 use portcullis_routing::{HostPattern, HostTable};
 
 use super::{
-    Attached, Attachment, HostOwners, HostTranslation, Listeners, OtherRoutes, PatternQuotas, Pools, Reader,
-    Settings, SharedHosts, Slots, StreamClaims, Translated, Translation, assemble, fill, ingress_host,
-    is_attached, listeners, route, served_objects, stream_places,
+    Attached, Attachment, BackendTlsPolicies, HostOwners, HostTranslation, Listeners, OtherRoutes,
+    PatternQuotas, PolicyUser, PolicyUsers, Pools, Reader, Settings, SharedHosts, Slots, StreamClaims,
+    Translated, Translation, assemble, fill, ingress_host, is_attached, listeners, route, served_objects,
+    stream_places,
 };
 use crate::{
     Bindings,
@@ -29,7 +30,8 @@ pub fn full(
     let snapshot = served.as_ref().unwrap_or(snapshot);
     let reader = Reader::new(snapshot, settings, bindings);
     let owners = owners(snapshot, &reader, pools);
-    let reader = reader.with_owners(Some(&owners));
+    let policies = BackendTlsPolicies::of(&reader, &pools.authorities, snapshot);
+    let reader = reader.with_owners(Some(&owners)).with_policies(&policies);
     let listeners = listeners(&reader, &pools.certificates);
     let mut translated = translate_routes(snapshot, &reader, &listeners, pools);
     let hosts = listeners.ingress.hosts.keys();
@@ -41,7 +43,7 @@ pub fn full(
     Translation {
         table: Arc::new(assemble::table(&listeners, &slots, &shared)),
         certificates: shared.certificates(&listeners.certificates),
-        statuses: statuses(snapshot, &reader, &listeners, &shared, translated, &hosts),
+        statuses: statuses(snapshot, &reader, &listeners, &shared, translated, &hosts, &policies),
     }
 }
 
@@ -109,7 +111,15 @@ fn statuses(
     shared: &SharedHosts,
     translated: BTreeMap<ObjectKey, Translated>,
     hosts: &BTreeMap<HostPattern, HostTranslation>,
+    policies: &BackendTlsPolicies,
 ) -> Statuses {
+    let mut users = PolicyUsers::default();
+    translated.values().for_each(|t| users.add(&t.policies));
+    let of_hosts = hosts.values().flat_map(|host| &host.policies);
+    of_hosts.for_each(|policy| users.add(&[(policy.clone(), PolicyUser::Ingresses)]));
+    let of_policies = snapshot.backend_tls_policies.iter().filter_map(|(key, policy)| {
+        Some((key.clone(), status::backend_tls_policy(policy, reader, policies, &users)?))
+    });
     let mut attached = Attached::default();
     translated.values().flat_map(|t| &t.attached).for_each(|id| attached.add(id));
     let classes = snapshot.gateway_classes.values();
@@ -125,5 +135,6 @@ fn statuses(
         let said = |host: &HostPattern| Some(&hosts.get(host)?.messages);
         Some((key.clone(), status::ingress(ingress, listeners, shared, reader, said)?))
     });
-    classes.chain(gateways).chain(sets).chain(of_routes).chain(ingresses).collect()
+    let of_gateways = gateways.chain(sets);
+    classes.chain(of_gateways).chain(of_routes).chain(of_policies).chain(ingresses).collect()
 }

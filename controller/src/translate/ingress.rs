@@ -13,7 +13,7 @@ use portcullis_routing::{
 
 use super::{
     Attachment, BackendPool, Closer, HostRefusal, HostTableKey, HostTranslation, IngressHost, Listeners,
-    Loss, Reader, RuleSource, Settings, merge, services, slots::PathKey, tls_towards,
+    Loss, Reader, RuleSource, Settings, backend_tls::Finder, merge, services, slots::PathKey, tls_towards,
 };
 use crate::{
     ir::{
@@ -46,6 +46,7 @@ pub fn ingress_host(
         for attachment in compiler.at(state, host) {
             by_slot.entry(attachment.slot.clone()).or_default().push(attachment);
         }
+        translation.policies.append(&mut compiler.policies.found);
         let messages = std::mem::take(&mut compiler.messages);
         if !messages.is_empty() {
             translation.messages.insert(compiler.ingress.meta.key.clone(), messages.into_iter().collect());
@@ -131,6 +132,7 @@ struct Compiler<'a> {
     id: Arc<RouteId>,
     name: Arc<str>,
     messages: Vec<Message>,
+    policies: Finder<'a>,
     /// What closes all paths of the Ingress.
     closed: Option<Box<str>>,
     /// The paths that it has at the host, each with its place in the Ingress.
@@ -168,6 +170,7 @@ impl<'a> Compiler<'a> {
             id: Arc::new(id),
             name: format!("{namespace}/{name}").into(),
             messages: Vec::new(),
+            policies: Finder::new(reader),
             closed: closed.map(Into::into),
             paths: of_host.collect(),
             solves: true,
@@ -356,7 +359,8 @@ impl<'a> Compiler<'a> {
         }
         let backend = self.resolve(backend);
         if let Err(error) = &backend {
-            let text = format!("{what}: {error}; its requests are answered with 500");
+            let status = error.rejection().status().as_u16();
+            let text = format!("{what}: {error}; its requests are answered with {status}");
             self.messages.push(Message::refused(text));
         }
         let backends = Backends::new([WeightedBackend { weight: 1, backend, steps: Steps::default() }]);
@@ -390,7 +394,8 @@ impl<'a> Compiler<'a> {
         services::check(service, self.reader.settings())?;
         let port = services::port_of_ingress(service, wanted)?;
         let (protocol, tls) = spoken(port.app_protocol);
-        let tls = tls.then(|| tls_towards(&service.meta.key));
+        let by_policy = self.policies.towards(service, port.name)?;
+        let tls = by_policy.or_else(|| tls.then(|| tls_towards(&service.meta.key)));
         Ok(self.backends.backend(&service.meta.key, port.port, protocol, tls))
     }
 }

@@ -360,6 +360,11 @@ impl Listeners {
         self.of_owner(key)
     }
 
+    /// Returns the Gateway of a ListenerSet, and any other key as it is. The caller has read the listeners of `key`.
+    pub(crate) fn gateway_of(&self, key: &ObjectKey) -> ObjectKey {
+        self.sets.get(key).map_or_else(|| key.clone(), |set| set.gateway.clone())
+    }
+
     fn of_owner(&self, key: &ObjectKey) -> Option<&[ListenerState]> {
         match key.kind {
             Kind::ListenerSet => self.sets.get(key).map(|state| &*state.listeners),

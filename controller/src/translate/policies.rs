@@ -72,6 +72,22 @@ impl Policies {
         self.known.insert(key, Known { created, targets });
     }
 
+    /// Marks the targets of a policy as changed: what it says has.
+    pub fn touch(&mut self, key: &ObjectKey) {
+        let targets = self.known.get(key).into_iter().flat_map(|known| &known.targets);
+        self.changed.extend(targets.map(|of| of.target.clone()));
+    }
+
+    /// The policies of a kind that name a target, with the section that each names.
+    pub fn on(
+        &self,
+        kind: Kind,
+        target: &ObjectKey,
+    ) -> impl Iterator<Item = (&Option<Box<str>>, &ObjectKey)> {
+        let sections = self.on.get(&(target.clone(), kind)).into_iter().flatten();
+        sections.flat_map(|(section, policies)| policies.iter().map(move |(_, key)| (section, key)))
+    }
+
     /// Forgets a policy.
     pub fn remove(&mut self, key: &ObjectKey) {
         let Some(Known { created, targets }) = self.known.remove(key) else { return };
@@ -134,8 +150,8 @@ mod tests {
 
     use super::*;
 
-    // No kind of policy is read yet: another kind stands for one.
-    const KIND: Kind = Kind::GatewayParameters;
+    const KIND: Kind = Kind::BackendTlsPolicy;
+    // There is one kind of policy alone: another kind stands for a second one.
     const OTHER: Kind = Kind::ConfigMap;
 
     fn service(name: &str) -> ObjectKey {
@@ -214,6 +230,8 @@ mod tests {
         assert!(policies.take_changed().is_empty(), "the same again");
         policies.set(policy(KIND, "a", 1, &["api"]));
         assert_eq!(policies.take_changed(), [on("api"), on("web")]);
+        policies.touch(&policy(KIND, "a", 1, &[]).key);
+        assert_eq!(policies.take_changed(), [on("api")]);
         let (snapshot, settings) = Default::default();
         let reader = Reader::new(&snapshot, &settings, None).noting();
         assert!(policies.holding_for(&reader, KIND, &service("db"), None).is_none());

@@ -5,13 +5,13 @@ use std::{cell::RefCell, collections::BTreeSet, sync::Arc};
 
 use portcullis_routing::PortKey;
 
-use super::{Allocation, Bundle, HostOwners, Settings};
+use super::{Allocation, BackendTlsPolicies, Bundle, HostOwners, Settings};
 use crate::{
     Bindings,
     facts::Fact,
     ir::{
-        Address, Gateway, GatewayClass, GatewayParameters, Ingress, IngressClass, Kind, ListenerSet,
-        Namespace, ObjectKey, ReferenceGrant, Secret, Service,
+        Address, ConfigMap, Gateway, GatewayClass, GatewayParameters, Ingress, IngressClass, Kind,
+        ListenerSet, Namespace, ObjectKey, ReferenceGrant, Secret, Service,
     },
     snapshot::Snapshot,
 };
@@ -23,6 +23,8 @@ pub struct Reader<'a> {
     pub(super) settings: &'a Settings,
     /// `None` before the owners of hostnames are known.
     pub(super) owners: Option<&'a HostOwners>,
+    /// `None` where no policy is asked for.
+    pub(super) policies: Option<&'a BackendTlsPolicies>,
     bindings: Option<&'a Bindings>,
     /// Of the objects that are fetched on demand, those that have been; `None` if every object is at hand.
     fetched: Option<&'a BTreeSet<ObjectKey>>,
@@ -43,7 +45,7 @@ pub enum Binding<'a> {
 impl<'a> Reader<'a> {
     /// Notes nothing. `bindings` is `None` where nothing runs.
     pub fn new(snapshot: &'a Snapshot, settings: &'a Settings, bindings: Option<&'a Bindings>) -> Self {
-        Self { snapshot, settings, owners: None, bindings, fetched: None, noted: None }
+        Self { snapshot, settings, owners: None, policies: None, bindings, fetched: None, noted: None }
     }
 
     /// The same reader, recording what is read.
@@ -56,6 +58,12 @@ impl<'a> Reader<'a> {
     #[must_use]
     pub fn with_owners(self, owners: Option<&'a HostOwners>) -> Self {
         Self { owners, ..self }
+    }
+
+    /// The same reader with the policies.
+    #[must_use]
+    pub fn with_policies(self, policies: &'a BackendTlsPolicies) -> Self {
+        Self { policies: Some(policies), ..self }
     }
 
     /// The same reader with the objects that have been fetched, of those that are fetched on demand.
@@ -163,6 +171,11 @@ impl<'a> Reader<'a> {
     pub(crate) fn secret(&self, key: &ObjectKey) -> Option<&'a Arc<Secret>> {
         self.note_object(key);
         self.snapshot.secrets.get(key)
+    }
+
+    pub(crate) fn config_map(&self, key: &ObjectKey) -> Option<&'a Arc<ConfigMap>> {
+        self.note_object(key);
+        self.snapshot.config_maps.get(key)
     }
 
     /// Whether an object that was not found is being fetched, so that it is not known yet whether there is one.

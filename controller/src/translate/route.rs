@@ -7,17 +7,23 @@ mod http;
 mod rules;
 mod streams;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use portcullis_routing::{Entry, HostPattern, Precedence, RouteKind, RouteMatch};
 
-use super::{Attachment, HostTableKey, Listeners, Pools, Reader, StreamClaims, Translated};
+use super::{
+    AttachPoint, Attachment, HostTableKey, Listeners, PolicyUse, PolicyUser, Pools, Reader, StreamClaims,
+    Translated,
+};
 use crate::{
-    ir::Route,
+    ir::{ObjectKey, Route},
     status::{self, Message},
 };
 use attach::Parent;
-use rules::{Compile, Rules};
+use rules::{Compile, Connecting, Rules};
 
 pub(crate) use attach::{NotAttached, parent_keys, shared_hosts};
 pub(super) use http::spoken as spoken_by_http;
@@ -67,29 +73,88 @@ pub fn route(
         (false, true) => Compile::Patterns(&pools.patterns),
         (false, false) => Compile::OverBudget(settings.pattern_budget),
     };
-    let rules = rules::compile(reader, &pools.backends, patterns, route);
-    let parents = parents.iter().map(|Parent { parent_ref, outcome }| {
+    let groups = groups(route, attached.values());
+    let compiled = groups.iter().map(|(connecting, points)| {
+        (rules::compile(reader, &pools.backends, patterns, route, connecting), points)
+    });
+    let compiled: Vec<_> = compiled.collect();
+    // What they cannot serve, and what they do not find, is the same in all of them.
+    let Some((rules, _)) = compiled.first() else { return Translated { messages, ..Translated::default() } };
+    let (invalid, unresolved) = (&rules.invalid, &rules.unresolved);
+    let policies = compiled.iter().flat_map(|(rules, points)| policy_uses(rules, &parents, points));
+    let policies: BTreeSet<_> = policies.collect();
+    let parents = parents.iter().map(|Parent { parent_ref, outcome, .. }| {
         let of_others = |points: &Vec<_>| streams::of_others(reader, others.streams, route, points);
         let outcome = outcome.as_ref().map(of_others).map_err(|error| *error);
-        status::route_parent(route, settings, parent_ref, outcome, &rules.invalid, &rules.unresolved)
+        status::route_parent(route, settings, parent_ref, outcome, invalid, unresolved)
     });
     messages.extend(Message::warnings(&route.meta));
     let unserved = attached.values().filter(|point| !point.served);
     messages.extend(
         unserved.map(|point| Message::refused(format!("{} is not served; its status says why", point.id))),
     );
-    let (attachments, streams) = match route.kind.takes_requests() {
-        true => (attachments(reader, route, &rules, attached.values()), Vec::new()),
-        false => (Vec::new(), streams::streams(reader, others.streams, route, &rules, attached.values())),
-    };
+    let closed: BTreeSet<_> =
+        compiled.iter().flat_map(|(rules, _)| &rules.closed).map(ToString::to_string).collect();
+    let closed = closed.into_iter().map(|why| format!("{why}; what would be sent to it is refused"));
+    messages.extend(closed.map(Message::refused));
+    let (mut attached_entries, mut attached_streams) = (Vec::new(), Vec::new());
+    for (rules, points) in &compiled {
+        let points = points.iter().copied();
+        match route.kind.takes_requests() {
+            true => attached_entries.extend(attachments(reader, route, rules, points)),
+            false => {
+                attached_streams.extend(streams::streams(reader, others.streams, route, rules, points));
+            }
+        }
+    }
     Translated {
-        attachments,
-        streams,
+        attachments: attached_entries,
+        streams: attached_streams,
+        policies: policies.into_iter().collect(),
         parents: parents.collect(),
-        attached: if rules.invalid.all { Vec::new() } else { attached.into_keys().collect() },
+        attached: if invalid.all { Vec::new() } else { attached.keys().cloned().collect() },
         messages,
         ours: true,
     }
+}
+
+/// The listeners of a route, those together from which backends are connected to in the same way; one group without any
+/// if it has none.
+fn groups<'p>(
+    route: &Route,
+    points: impl Iterator<Item = &'p Arc<AttachPoint>>,
+) -> Vec<(Connecting, Vec<&'p Arc<AttachPoint>>)> {
+    let mut groups: Vec<(Connecting, Vec<_>)> = Vec::new();
+    for point in points {
+        let connecting = Connecting::from(point, route);
+        match groups.iter_mut().find(|(known, _)| *known == connecting) {
+            Some((_, points)) => points.push(point),
+            None => groups.push((connecting, vec![point])),
+        }
+    }
+    if groups.is_empty() {
+        groups.push((Connecting::default(), Vec::new()));
+    }
+    groups
+}
+
+/// The policies that concern the backends of rules, each with the Gateways of these listeners.
+fn policy_uses(
+    rules: &Rules,
+    parents: &[Parent<'_>],
+    points: &[&Arc<AttachPoint>],
+) -> Vec<PolicyUse> {
+    if rules.policies.is_empty() {
+        return Vec::new();
+    }
+    let is_one = |point: &Arc<AttachPoint>| points.iter().any(|one| one.id == point.id);
+    let attached = parents.iter().filter(|parent| parent.outcome.iter().flatten().any(is_one));
+    let gateways: BTreeSet<_> = attached.map(|parent| &parent.gateway).collect();
+    let of_policy = |policy: &ObjectKey| {
+        let uses = gateways.iter().map(|gateway| (policy.clone(), PolicyUser::Gateway((*gateway).clone())));
+        uses.collect::<Vec<_>>()
+    };
+    rules.policies.iter().flat_map(of_policy).collect()
 }
 
 fn attachments<'p>(

@@ -3,12 +3,18 @@
 use portcullis_routing::{BackendError, ExternalNames, PortKey};
 
 use super::{Reader, Settings};
-use crate::ir::{ObjectKey, Service, core::TransportProtocol, ingress::PortRef};
+use crate::ir::{
+    ObjectKey, Service,
+    core::{ServicePort, TransportProtocol},
+    ingress::PortRef,
+};
 
 /// A port of a Service that was found.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FoundPort<'s> {
     pub(super) port: PortKey,
+    /// Its name; empty if it has none.
+    pub(super) name: &'s str,
     pub(super) app_protocol: Option<&'s str>,
 }
 
@@ -32,10 +38,10 @@ pub(super) fn check(service: &Service, settings: &Settings) -> Result<(), Backen
 /// Finds a port of a Service. An ExternalName Service need not list its ports: its name can be reached at any port.
 pub(super) fn port(service: &Service, wanted: PortKey) -> Result<FoundPort<'_>, BackendError> {
     if let Some(port) = service.port(wanted) {
-        return Ok(FoundPort { port: wanted, app_protocol: port.app_protocol.as_deref() });
+        return Ok(found_at(wanted, port));
     }
     if service.external_name.is_some() {
-        return Ok(FoundPort { port: wanted, app_protocol: None });
+        return Ok(FoundPort { port: wanted, name: "", app_protocol: None });
     }
     let PortKey { transport, number } = wanted;
     Err(match service.ports.iter().any(|port| port.port == number) {
@@ -44,6 +50,10 @@ pub(super) fn port(service: &Service, wanted: PortKey) -> Result<FoundPort<'_>, 
         }
         false => not_found(service, &number),
     })
+}
+
+fn found_at(key: PortKey, port: &ServicePort) -> FoundPort<'_> {
+    FoundPort { port: key, name: &port.name, app_protocol: port.app_protocol.as_deref() }
 }
 
 /// Finds a port as an Ingress names it: by number or by name and, as in ingress-nginx, also by the number of its target
@@ -61,9 +71,7 @@ pub(super) fn port_of_ingress<'s>(
         PortRef::Name(name) => tcp().find(|port| port.name == *name),
     };
     match (found, wanted) {
-        (Some(found), _) => {
-            Ok(FoundPort { port: PortKey::tcp(found.port), app_protocol: found.app_protocol.as_deref() })
-        }
+        (Some(port), _) => Ok(found_at(PortKey::tcp(port.port), port)),
         (None, PortRef::Number(number)) => Err(not_found(service, number)),
         (None, PortRef::Name(name)) => Err(not_found(service, name)),
     }
@@ -89,6 +97,8 @@ pub(crate) fn reason(error: &BackendError) -> &'static str {
         BackendError::UnsupportedProtocol { .. } | BackendError::OtherTransport { .. } => {
             "UnsupportedProtocol"
         }
-        BackendError::InvalidFilter(_) | BackendError::Closed(_) => "UnsupportedValue",
+        BackendError::InvalidFilter(_) | BackendError::Closed(_) | BackendError::InvalidPolicy { .. } => {
+            "UnsupportedValue"
+        }
     }
 }

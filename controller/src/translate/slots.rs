@@ -12,6 +12,7 @@ use std::{
 
 use portcullis_routing::{Entry, HostPattern, HostTable, ListenerId, PathMatch, PortKey, RouteId, Rule};
 
+use super::PolicyUse;
 use crate::{
     ir::{Kind, ObjectKey},
     status::{Message, RouteParentStatus},
@@ -28,6 +29,8 @@ pub struct Translated {
     pub attached: Vec<Arc<ListenerId>>,
     /// The status for each of its parents that is ours.
     pub parents: Vec<RouteParentStatus>,
+    /// The policies that concern its backends, each with the Gateways through which it does, in their order.
+    pub policies: Box<[PolicyUse]>,
     /// Messages for its owner, beside its status.
     pub messages: Vec<Message>,
     /// Whether it concerns us; if not, nothing is reported of it.
@@ -38,6 +41,8 @@ pub struct Translated {
 #[derive(Debug, Default)]
 pub struct HostTranslation {
     pub tables: Vec<(HostTableKey, HostTable)>,
+    /// The policies that concern its backends.
+    pub policies: BTreeSet<ObjectKey>,
     /// Messages for the owners of the Ingresses, also about paths that other Ingresses have.
     pub messages: HostMessages,
 }

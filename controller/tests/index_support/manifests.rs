@@ -18,6 +18,7 @@ pub(super) fn manifest_of(kind: Kind, bits: &mut Bits) -> Value {
         Kind::GrpcRoute => grpc_route(bits),
         Kind::TlsRoute => tls_route(bits),
         Kind::TcpRoute | Kind::UdpRoute => port_route(bits),
+        Kind::BackendTlsPolicy => backend_tls_policy(bits),
         Kind::ReferenceGrant => grant(bits),
         Kind::Ingress => ingress(bits),
         Kind::IngressClass => ingress_class(bits),
@@ -51,7 +52,7 @@ pub(super) fn manifest_of(kind: Kind, bits: &mut Bits) -> Value {
     manifest
 }
 
-/// Settings of the shared addresses, in the ConfigMap that is read or in another one.
+/// Settings of the shared addresses, in the ConfigMap that is read or in another one. Policies may refer to either.
 fn settings(bits: &mut Bits) -> Value {
     let mut data = json!({ "first-namespace-owns": bits.of(&["true", "true", "false", "wrong"]) });
     if bits.one_in(2) {
@@ -72,7 +73,40 @@ fn settings(bits: &mut Bits) -> Value {
     if bits.one_in(4) {
         data["max-connections"] = "7".into();
     }
+    match bits.below(4) {
+        0 => {}
+        1 => data["ca.crt"] = "no certificate".into(),
+        n => data["ca.crt"] = PAIRS[n % 2].0.clone().into(),
+    }
     json!({ "data": data })
+}
+
+/// For one or two targets, which may have been chosen by others too.
+fn backend_tls_policy(bits: &mut Bits) -> Value {
+    let mut target = || {
+        let mut target = json!({ "group": "", "kind": "Service", "name": bits.of(&NAMES) });
+        if let Some(section) = bits.of(&[None, Some("web"), Some("more"), Some("absent")]) {
+            target["sectionName"] = section.into();
+        }
+        target
+    };
+    let targets = [target(), target()];
+    let targets = &targets[..1 + bits.below(2)];
+    let reference = |bits: &mut Bits| {
+        let kind = if bits.one_in(8) { "Secret" } else { "ConfigMap" };
+        json!({ "group": "", "kind": kind, "name": bits.of(&NAMES) })
+    };
+    let mut validation = json!({ "hostname": bits.of(&HOSTS.map(|host| host.trim_start_matches("*."))) });
+    match bits.below(6) {
+        0 => validation["wellKnownCACertificates"] = "System".into(),
+        1 => validation["wellKnownCACertificates"] = "example.com/own".into(),
+        2 => validation["caCertificateRefs"] = json!([reference(bits), reference(bits)]),
+        _ => validation["caCertificateRefs"] = json!([reference(bits)]),
+    }
+    if bits.one_in(3) {
+        validation["subjectAltNames"] = json!([{ "type": "URI", "uri": "spiffe://a.test/b" }]);
+    }
+    json!({ "spec": { "targetRefs": targets, "validation": validation } })
 }
 
 fn gateway_class(bits: &mut Bits) -> Value {

@@ -24,7 +24,7 @@ const CLASSES: [&str; 2] = ["c", "d"];
 const INGRESS_CLASSES: [&str; 2] = ["portcullis", "other"];
 const PATHS: [&str; 4] = ["/", "/p", "/p/q", "/r"];
 /// Every kind that is read. The kinds with the most cases stand more than once.
-const KINDS: [Kind; 29] = [
+const KINDS: [Kind; 31] = [
     Kind::GatewayClass,
     Kind::GatewayParameters,
     Kind::GatewayParameters,
@@ -43,6 +43,8 @@ const KINDS: [Kind; 29] = [
     Kind::TcpRoute,
     Kind::UdpRoute,
     Kind::UdpRoute,
+    Kind::BackendTlsPolicy,
+    Kind::BackendTlsPolicy,
     Kind::ReferenceGrant,
     Kind::Ingress,
     Kind::Ingress,

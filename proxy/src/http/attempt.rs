@@ -1,10 +1,13 @@
 //! One attempt at a backend: the endpoint, the limits of time, and the request as the backend gets it.
 
-use std::{mem, os::fd::RawFd, time::Duration};
+use std::{mem, os::fd::RawFd, sync::Arc, time::Duration};
 
-use http::{Version, header};
+use http::{
+    Uri, Version, header,
+    uri::{Authority, PathAndQuery},
+};
 use pingora_core::upstreams::peer::HttpPeer;
-use pingora_error::Result;
+use pingora_error::{ErrorType, OrErr, Result};
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 use portcullis_routing::{Backend, BackendProtocol, Rejection, RouteKind};
@@ -19,11 +22,12 @@ use super::{
 use crate::{
     Options,
     conn::SCOPE,
+    shared::Shared,
     upstream::{
         Dialler, NoEndpoint,
         dial::Permitted,
         kept::Kept,
-        peer::{Attempt, Liveness, peer},
+        peer::{Attempt, Liveness, is_relayed, peer},
     },
 };
 
@@ -35,10 +39,11 @@ const GRACE: Duration = Duration::from_millis(500);
 /// # Errors
 /// Where there is none, or no time is left.
 pub(crate) async fn begin(
-    options: &Options,
+    shared: &Arc<Shared>,
     dialler: &Dialler,
     context: &mut Context,
 ) -> Result<Box<HttpPeer>> {
+    let options = &shared.options;
     let fail = |context: &mut Context, (rejection, why)| context.fail(rejection, why);
     let Next { address, fresh } = match next(dialler, context).await {
         Ok(next) => next,
@@ -70,7 +75,7 @@ pub(crate) async fn begin(
             ping_interval: options.backend_ping_interval,
         }),
     };
-    Ok(peer(&backend, &attempt))
+    Ok(peer(shared, &backend, &attempt))
 }
 
 /// Where the next attempt goes.
@@ -240,5 +245,22 @@ pub(crate) async fn request(
     }
     let mut headers = Request(request);
     route.request_edits().apply(&mut headers);
+    let tls = route.backend().and_then(|backend| backend.tls.as_deref());
+    if h2_backend && tls.is_some_and(is_relayed) && session.downstream_session.is_custom() {
+        set_https(request)?;
+    }
+    Ok(())
+}
+
+/// Says in the target what Host says, with the scheme of TLS: pingora, which knows nothing of TLS that is relayed, would
+/// make `http` of it. Without Host it leaves the target of a session of ours alone.
+fn set_https(request: &mut RequestHeader) -> Result<()> {
+    let Some(host) = request.headers.get(header::HOST) else { return Ok(()) };
+    let authority = Authority::try_from(host.as_bytes());
+    let authority = authority.or_err(ErrorType::InvalidHTTPHeader, "Host is no authority")?;
+    let target = request.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+    let uri = Uri::builder().scheme("https").authority(authority).path_and_query(target).build();
+    request.set_uri(uri.or_err(ErrorType::InvalidHTTPHeader, "no target")?);
+    request.remove_header(&header::HOST);
     Ok(())
 }

@@ -57,19 +57,19 @@ pub(crate) struct Mirrors {
     connector: Arc<OnceLock<Connector>>,
     running: Arc<AtomicUsize>,
     dialler: Dialler,
-    connect_timeout: Duration,
+    shared: Arc<Shared>,
     max_running: usize,
     budget: Arc<Budget>,
 }
 
 impl Mirrors {
-    pub(crate) fn new(conf: Arc<ServerConf>, dialler: Dialler, shared: &Shared) -> Self {
+    pub(crate) fn new(conf: Arc<ServerConf>, dialler: Dialler, shared: &Arc<Shared>) -> Self {
         Self {
             conf,
             connector: Arc::default(),
             running: Arc::default(),
             dialler,
-            connect_timeout: shared.options.connect_timeout,
+            shared: Arc::clone(shared),
             max_running: shared.options.max_mirrors,
             budget: Arc::clone(&shared.mirrors),
         }
@@ -128,7 +128,7 @@ impl Mirrors {
 
     async fn send(
         &self,
-        backend: &Backend,
+        backend: &Arc<Backend>,
         kind: RouteKind,
         request: Box<RequestHeader>,
         mut parts: mpsc::Receiver<Part>,
@@ -141,10 +141,11 @@ impl Mirrors {
         };
         let Choice { address, in_flight: _in_flight, .. } = choice;
         let peer = peer(
+            &self.shared,
             backend,
             &Attempt {
                 address,
-                connect_timeout: self.connect_timeout,
+                connect_timeout: self.shared.options.connect_timeout,
                 read_timeout: Some(STEP_TIMEOUT),
                 write_timeout: Some(STEP_TIMEOUT),
                 upgrade: false,

@@ -16,7 +16,10 @@ use super::{
 use crate::{
     Options,
     conn::{SCOPE, Scope},
-    upstream::kept::Kept,
+    upstream::{
+        kept::Kept,
+        tls::{CERTIFICATE_REFUSED, HANDSHAKE_FAILED},
+    },
 };
 
 /// Checks the head of an answer and brings it to the form that the client gets.
@@ -137,8 +140,8 @@ pub(crate) async fn fail(session: &mut Session, error: &Error, context: &mut Con
 /// `None` where the client is gone.
 fn rejection(error: &Error) -> Option<(Rejection, &'static str)> {
     use ErrorType::{
-        ConnectTimedout, ConnectionClosed, H2Error, ReadError, ReadTimedout, TLSHandshakeTimedout,
-        WriteError, WriteTimedout,
+        ConnectTimedout, ConnectionClosed, H2Error, InvalidCert, ReadError, ReadTimedout,
+        TLSHandshakeFailure, TLSHandshakeTimedout, WriteError, WriteTimedout,
     };
     Some(match (&error.esource, &error.etype) {
         (ErrorSource::Downstream, ReadTimedout) => (Rejection::HeaderTimeout, "the request took too long"),
@@ -149,6 +152,8 @@ fn rejection(error: &Error) -> Option<(Rejection, &'static str)> {
         (_, ReadTimedout | WriteTimedout | ConnectTimedout | TLSHandshakeTimedout) => {
             (Rejection::Timeout, TIMEOUT)
         }
+        (ErrorSource::Upstream, InvalidCert) => (Rejection::BadGateway, CERTIFICATE_REFUSED),
+        (ErrorSource::Upstream, TLSHandshakeFailure) => (Rejection::BadGateway, HANDSHAKE_FAILED),
         (ErrorSource::Upstream, _) => {
             (Rejection::BadGateway, "the backend could not be reached, or broke off")
         }
@@ -178,6 +183,9 @@ mod tests {
             (ErrorType::ReadTimedout, ErrorSource::Upstream, Some(Rejection::Timeout)),
             (ErrorType::ConnectTimedout, ErrorSource::Upstream, Some(Rejection::Timeout)),
             (ErrorType::ConnectRefused, ErrorSource::Upstream, Some(Rejection::BadGateway)),
+            (ErrorType::InvalidCert, ErrorSource::Upstream, Some(Rejection::BadGateway)),
+            (ErrorType::TLSHandshakeFailure, ErrorSource::Upstream, Some(Rejection::BadGateway)),
+            (ErrorType::TLSHandshakeTimedout, ErrorSource::Upstream, Some(Rejection::Timeout)),
             (ErrorType::InvalidHTTPHeader, ErrorSource::Upstream, Some(Rejection::BadGateway)),
             (ErrorType::InvalidHTTPHeader, ErrorSource::Downstream, Some(Rejection::BadRequest)),
             (ErrorType::ReadTimedout, ErrorSource::Downstream, Some(Rejection::HeaderTimeout)),

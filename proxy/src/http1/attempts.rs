@@ -206,7 +206,7 @@ impl Attempt {
         let Some(backend) = context.backend() else {
             return Err(AttemptError::Final(attempt::NO_BACKEND));
         };
-        let identity = Identity { address: next.address.address(), tls: TlsId::of(backend.tls.as_ref()) };
+        let identity = Identity { address: next.address.address(), tls: TlsId::of(backend.tls.as_deref()) };
         let takes = match (next.fresh, idempotent) {
             (true, _) => Takes::New,
             (false, true) => Takes::Any,
@@ -227,9 +227,8 @@ impl Attempt {
                 tracing::debug!(backend = %backend.key, address = %identity.address, %error, "no connection");
                 Err(AttemptError::Connect(match error {
                     ConnectError::TimedOut => (Rejection::Timeout, TOO_SLOW),
-                    ConnectError::Io(_) | ConnectError::ServerName | ConnectError::Others => {
-                        (Rejection::BadGateway, UNREACHABLE)
-                    }
+                    ConnectError::Tls(error) => error.rejection(),
+                    ConnectError::Io(_) | ConnectError::Others => (Rejection::BadGateway, UNREACHABLE),
                 }))
             }
         }

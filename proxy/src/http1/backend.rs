@@ -1,8 +1,7 @@
 //! A connection to an HTTP/1 backend: TCP, or TLS over TCP.
 
 use std::{
-    cell::RefCell,
-    fmt, io,
+    io,
     io::IoSlice,
     os::fd::{AsRawFd, RawFd},
     pin::Pin,
@@ -11,19 +10,21 @@ use std::{
     time::Duration,
 };
 
-use foldhash::HashMap;
 use portcullis_routing::{Backend, BackendTls, Endpoint};
-use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
     time::timeout,
 };
-use tokio_rustls::{TlsConnector, client::TlsStream};
+use tokio_rustls::client::TlsStream;
 
 use crate::{
     shared::Shared,
-    upstream::{connections::Open, dial::Permitted},
+    upstream::{
+        connections::Open,
+        dial::Permitted,
+        tls::{self, Offer, TlsError},
+    },
 };
 
 /// A connection to a backend.
@@ -41,9 +42,9 @@ pub(super) enum Stream {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-/// A number for each different TLS configuration towards backends; 0 stands for no TLS.
+/// The number of a TLS identity ([`tls::identity`]).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct TlsId(u32);
+pub(super) struct TlsId(u64);
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -52,42 +53,15 @@ pub(super) enum ConnectError {
     TimedOut,
     #[error(transparent)]
     Io(#[from] io::Error),
-    #[error("the server name of the backend's TLS is invalid")]
-    ServerName,
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     #[error("the connections that were being established for other requests failed")]
     Others,
 }
 
-/// The TLS configurations that this thread has numbered.
-#[derive(Default)]
-struct Known {
-    ids: HashMap<BackendTls, TlsId>,
-    last: u32,
-}
-
-thread_local! {
-    static KNOWN: RefCell<Known> = RefCell::default();
-}
-
-/// How many are remembered. Removed ones would be remembered for ever; when there are this many, all are forgotten.
-const MAX_KNOWN: usize = 4096;
-
 impl TlsId {
-    /// The number of this configuration.
     pub(super) fn of(tls: Option<&BackendTls>) -> Self {
-        let Some(tls) = tls else { return Self::default() };
-        KNOWN.with_borrow_mut(|known| {
-            if let Some(id) = known.ids.get(tls) {
-                return *id;
-            }
-            if known.ids.len() >= MAX_KNOWN {
-                known.ids.clear();
-            }
-            known.last += 1;
-            let id = Self(known.last);
-            known.ids.insert(tls.clone(), id);
-            id
-        })
+        Self(tls::identity(tls))
     }
 }
 
@@ -108,9 +82,9 @@ pub(super) async fn connect(
     tcp.set_nodelay(true)?;
     let open = shared.backend_connections.open(&backend.key);
     let Some(tls) = &backend.tls else { return Ok(Connection::new(Stream::Plain(tcp), endpoint, open)) };
-    let name = ServerName::try_from(tls.server_name.to_string()).map_err(|_| ConnectError::ServerName)?;
-    let config: Arc<ClientConfig> = shared.backend_tls.of(tls.verify);
-    let stream = timeout(limit, TlsConnector::from(config).connect(name, tcp)).await.map_err(late)??;
+    let stream = shared.backend_tls.connect(tcp, tls, Offer::Http1, limit).await;
+    let stream =
+        stream.inspect_err(|error| shared.backend_tls.note(&backend.key, address.address(), error))?;
     Ok(Connection::new(Stream::Tls(Box::new(stream)), endpoint, open))
 }
 
@@ -180,35 +154,6 @@ impl Connection {
         match &self.stream {
             Stream::Plain(tcp) => tcp.as_raw_fd(),
             Stream::Tls(tls) => tls.get_ref().0.as_raw_fd(),
-        }
-    }
-}
-
-impl fmt::Debug for Known {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Known").field("last", &self.last).finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use portcullis_routing::Verify;
-
-    use super::*;
-
-    #[test]
-    fn each_tls_has_a_number_of_its_own() {
-        let tls = |name: &str, verify| BackendTls { server_name: name.into(), verify };
-        let all = [
-            None,
-            Some(tls("a.example", Verify::System)),
-            Some(tls("b.example", Verify::System)),
-            Some(tls("a.example", Verify::Nothing)),
-        ];
-        let ids: Vec<_> = all.iter().map(|tls| TlsId::of(tls.as_ref())).collect();
-        for (i, id) in ids.iter().enumerate() {
-            assert_eq!(TlsId::of(all[i].as_ref()), *id);
-            assert!(!ids[..i].contains(id), "{i}");
         }
     }
 }

@@ -3,9 +3,7 @@
 use std::{io, net::SocketAddr, sync::Arc};
 
 use portcullis_routing::{Backend, Rejection, Rule, backend::InFlight};
-use rustls_pki_types::ServerName;
 use tokio::{net::TcpStream, time::timeout};
-use tokio_rustls::TlsConnector;
 
 use super::{NO_ROUTE, Side, record::Record};
 use crate::{
@@ -13,7 +11,7 @@ use crate::{
     http::attempt::NO_BACKEND,
     random,
     shared::{Shared, StreamPlace},
-    upstream::{Choice, connections::Open, dial::Permitted},
+    upstream::{Choice, connections::Open, dial::Permitted, tls::Offer},
 };
 
 /// A connection to a backend.
@@ -86,10 +84,10 @@ async fn connect_to(address: Permitted, backend: &Backend, shared: &Shared) -> R
     let tcp = timeout(limit, dial(address)).await.map_err(|_| TOO_SLOW)?.map_err(|_| UNREACHABLE)?;
     let open = shared.backend_connections.open(&backend.key);
     let Some(tls) = &backend.tls else { return Ok((Side::Tcp(tcp), open)) };
-    let name = ServerName::try_from(tls.server_name.to_string()).map_err(|_| BROKEN)?;
-    let connector = TlsConnector::from(shared.backend_tls.without_alpn(tls.verify));
-    let stream = timeout(limit, connector.connect(name, tcp)).await.map_err(|_| TOO_SLOW)?;
-    let stream = stream.map_err(|_| UNREACHABLE)?;
+    let stream = shared.backend_tls.connect(tcp, tls, Offer::Nothing, limit).await.map_err(|error| {
+        shared.backend_tls.note(&backend.key, address.address(), &error);
+        error.rejection()
+    })?;
     Ok((Side::Backend(Box::new(stream)), open))
 }
 

@@ -1,7 +1,9 @@
 //! pingora's peer: where to connect, how, and which pooled connections are as good.
 
 use std::{
-    hash::{DefaultHasher, Hash, Hasher},
+    hash::{BuildHasher, RandomState},
+    net::{Ipv4Addr, SocketAddr},
+    sync::{Arc, LazyLock},
     time::Duration,
 };
 
@@ -11,8 +13,8 @@ use pingora_core::{
 };
 use portcullis_routing::{Backend, BackendProtocol, BackendTls, Verify};
 
-use super::dial::Permitted;
-use crate::random;
+use super::{dial::Permitted, relayed::Relayed};
+use crate::{random, shared::Shared};
 
 /// Streams on one h2 connection; what most servers allow at least (RFC 9113, 6.5.2).
 const H2_STREAMS: usize = 100;
@@ -49,16 +51,48 @@ pub(crate) struct Liveness {
     pub(crate) ping_interval: Duration,
 }
 
+impl Liveness {
+    /// How long the kernel waits before it asks whether the other machine is there. It counts in seconds.
+    pub(super) fn probe_interval(self) -> Duration {
+        (self.idle_limit / 4).max(Duration::from_secs(1))
+    }
+}
+
+/// Whether TLS to a backend is ours, under pingora ([`Relayed`]); else it is pingora's own.
+pub(crate) fn is_relayed(tls: &BackendTls) -> bool {
+    let BackendTls { server_name: _, verify, subject_names, client_certificate } = tls;
+    matches!(verify, Verify::Authorities(_)) || !subject_names.is_empty() || client_certificate.is_some()
+}
+
 /// The peer of one attempt.
-pub(crate) fn peer(backend: &Backend, attempt: &Attempt) -> Box<HttpPeer> {
-    let sni = backend.tls.as_ref().map_or_else(String::new, |tls| tls.server_name.to_string());
-    let mut peer = Box::new(HttpPeer::new(attempt.address.address(), backend.tls.is_some(), sni));
+pub(crate) fn peer(shared: &Arc<Shared>, backend: &Arc<Backend>, attempt: &Attempt) -> Box<HttpPeer> {
+    let address = attempt.address.address();
+    let relayed = backend.tls.as_ref().filter(|tls| is_relayed(tls)).map(|tls| Relayed {
+        shared: Arc::clone(shared),
+        backend: Arc::clone(backend),
+        tls: Arc::clone(tls),
+        address: attempt.address,
+        limit: attempt.connect_timeout,
+        liveness: attempt.liveness.filter(|_| backend.protocol == BackendProtocol::Http2),
+    });
+    let mut peer = Box::new(match (&relayed, &backend.tls) {
+        // pingora compares a pooled connection's address with that of the peer, unless this is 0.0.0.0.
+        (Some(_), _) => {
+            let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port()));
+            HttpPeer::new(nowhere, false, String::new())
+        }
+        (None, tls) => {
+            let sni = tls.as_ref().map_or_else(String::new, |tls| tls.server_name.to_string());
+            HttpPeer::new(address, tls.is_some(), sni)
+        }
+    });
     peer.group_key = match attempt.fresh {
         // pingora takes what the pool has under a key; there is nothing under this one.
         true => random::number(),
-        false => group_key(backend.protocol, backend.tls.as_ref()),
+        false => group_key(address, backend.protocol, backend.tls.as_deref()),
     };
     let options = &mut peer.options;
+    options.custom_l4 = relayed.map(|relayed| Arc::new(relayed) as _);
     options.connection_timeout = Some(attempt.connect_timeout);
     options.total_connection_timeout = Some(match backend.tls {
         Some(_) => attempt.connect_timeout * 2,
@@ -75,33 +109,30 @@ pub(crate) fn peer(backend: &Backend, attempt: &Attempt) -> Box<HttpPeer> {
         options.max_h2_streams = H2_STREAMS;
         options.h2_stream_window_size = Some(H2_STREAM_WINDOW);
         options.h2_connection_window_size = Some(H2_CONNECTION_WINDOW);
-        if let Some(Liveness { idle_limit, ping_interval }) = attempt.liveness {
+        if let Some(liveness @ Liveness { idle_limit, ping_interval }) = attempt.liveness {
             options.h2_ping_interval = Some(ping_interval);
-            // The kernel counts in seconds.
-            let probes = (idle_limit / 4).max(Duration::from_secs(1));
+            let probes = liveness.probe_interval();
             options.tcp_keepalive =
                 Some(TcpKeepalive { idle: probes, interval: probes, count: 3, user_timeout: idle_limit });
         }
     }
-    if let Some(BackendTls { verify: Verify::Nothing, .. }) = backend.tls {
+    if backend.tls.as_ref().is_some_and(|tls| tls.verify == Verify::Nothing) {
         options.verify_cert = false;
         options.verify_hostname = false;
     }
     peer
 }
 
-/// Tells apart connections to one address that must not stand in for each other. pingora's own key knows address,
-/// SNI and the flags of verification, but neither the protocol nor what the certificate was held against.
+/// Tells apart connections that must not stand in for each other. pingora's own key knows address, SNI and the flags of
+/// verification, but neither the protocol nor what the certificate was verified against, and not the address of a relayed
+/// connection. Like the number of an identity ([`super::tls::identity`]), the hash has a random key.
 ///
-/// The Service is not part of it: a plain connection to an address is the same whichever Service led there.
-fn group_key(protocol: BackendProtocol, tls: Option<&BackendTls>) -> u64 {
+/// The Service is not part of it: a connection to an address is the same whichever Service led there.
+fn group_key(address: SocketAddr, protocol: BackendProtocol, tls: Option<&BackendTls>) -> u64 {
+    static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
     match tls {
         None => protocol as u64,
-        Some(tls) => {
-            let mut hasher = DefaultHasher::new();
-            (protocol, tls).hash(&mut hasher);
-            hasher.finish()
-        }
+        Some(tls) => HASHER.hash_one((address, protocol, tls)),
     }
 }
 
@@ -109,22 +140,48 @@ fn group_key(protocol: BackendProtocol, tls: Option<&BackendTls>) -> u64 {
 mod tests {
     use std::collections::HashSet;
 
+    use portcullis_routing::{SubjectName, TlsMaterial};
+
     use super::*;
 
     #[test]
-    fn connections_are_shared_only_where_protocol_and_tls_are_the_same() {
-        let tls = |name: &str, verify| Some(BackendTls { server_name: name.into(), verify });
+    fn connections_are_shared_only_where_address_protocol_and_tls_are_the_same() {
+        let addresses = [SocketAddr::from(([192, 0, 2, 1], 443)), SocketAddr::from(([192, 0, 2, 2], 443))];
+        let authorities = |byte| Verify::Authorities([TlsMaterial::new([byte; 32], Arc::new(()))].into());
+        let mut all = vec![
+            BackendTls::new("a.example", Verify::System),
+            BackendTls::new("b.example", Verify::System),
+            BackendTls::new("a.example", Verify::Nothing),
+            BackendTls::new("a.example", authorities(1)),
+            BackendTls::new("a.example", authorities(2)),
+        ];
+        let names = [SubjectName::Dns("b.example".into())].into();
+        all.push(BackendTls { subject_names: names, ..all[3].clone() });
+        let certificate = TlsMaterial::new([3; 32], Arc::new(()));
+        all.push(BackendTls { client_certificate: Some(certificate), ..all[3].clone() });
         let mut keys = HashSet::new();
         for protocol in [BackendProtocol::Http1, BackendProtocol::Http2] {
-            for tls in [
-                None,
-                tls("a.example", Verify::System),
-                tls("b.example", Verify::System),
-                tls("a.example", Verify::Nothing),
-            ] {
-                assert_eq!(group_key(protocol, tls.as_ref()), group_key(protocol, tls.as_ref()));
-                assert!(keys.insert(group_key(protocol, tls.as_ref())), "{protocol:?} {tls:?}");
+            assert!(keys.insert(group_key(addresses[0], protocol, None)), "{protocol:?}");
+            for (address, tls) in addresses.iter().flat_map(|a| all.iter().map(move |tls| (*a, tls))) {
+                let key = group_key(address, protocol, Some(tls));
+                assert_eq!(key, group_key(address, protocol, Some(&tls.clone())));
+                assert!(keys.insert(key), "{address} {protocol:?} {tls}");
             }
+        }
+    }
+
+    #[test]
+    fn what_pingora_cannot_do_is_relayed() {
+        let plain = BackendTls::new("a.example", Verify::System);
+        let material = || TlsMaterial::new([1; 32], Arc::new(()));
+        for (tls, want) in [
+            (plain.clone(), false),
+            (BackendTls::new("a.example", Verify::Nothing), false),
+            (BackendTls::new("a.example", Verify::Authorities([material()].into())), true),
+            (BackendTls { subject_names: [SubjectName::Uri("a:b".into())].into(), ..plain.clone() }, true),
+            (BackendTls { client_certificate: Some(material()), ..plain }, true),
+        ] {
+            assert_eq!(is_relayed(&tls), want, "{tls}");
         }
     }
 }

@@ -1,74 +1,222 @@
-//! TLS towards HTTP/1 backends and backends of streams: one client configuration for each way to verify them, so that
-//! sessions are resumed.
+//! TLS towards backends: the handshake, and one client configuration for each identity, so that sessions are resumed.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher, RandomState},
+    io,
+    net::SocketAddr,
+    sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError},
+    time::Duration,
+};
 
 use pingora_core::tls::{RootCertStore, load_platform_certs_incl_env_into_store};
-use portcullis_routing::Verify;
+use portcullis_routing::{BackendKey, BackendProtocol, BackendTls, Rejection, TlsMaterial, Verify};
+use portcullis_tls::BackendVerifier;
 use rustls::{
     ClientConfig, DigitallySignedStruct, Error, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature},
     pki_types::{CertificateDer, ServerName, UnixTime},
+    sign::{CertifiedKey, SingleCertAndKey},
 };
+use tokio::{net::TcpStream, time::timeout};
+use tokio_rustls::{TlsConnector, client::TlsStream};
 use tracing::warn;
 
-/// The client configurations, each made when it is first needed. All workers share them, including their sessions.
+use super::said::Said;
+
+/// The client configurations. All workers share them, including their sessions.
 #[derive(Debug, Default)]
 pub(crate) struct ClientConfigs {
-    system: OnceLock<Arc<ClientConfig>>,
-    nothing: OnceLock<Arc<ClientConfig>>,
-    system_without_alpn: OnceLock<Arc<ClientConfig>>,
-    nothing_without_alpn: OnceLock<Arc<ClientConfig>>,
+    system_roots: OnceLock<Arc<RootCertStore>>,
+    /// By identity. Each key is the value of a backend, as long as there is one.
+    known: Mutex<HashMap<Arc<BackendTls>, ByOffer>>,
+    /// Backends to which no TLS connection could be made.
+    said: Said<BackendKey>,
+}
+
+/// One configuration for each [`Offer`], made when it is first needed.
+type ByOffer = [Option<Arc<ClientConfig>>; 3];
+
+/// The application protocol that is offered to a backend (ALPN).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Offer {
+    Http1,
+    Http2,
+    /// None: a backend of streams may speak any protocol.
+    Nothing,
+}
+
+/// Why there is no TLS connection to a backend.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TlsError {
+    #[error("the backend did not finish the TLS handshake in time")]
+    TimedOut,
+    #[error("the server name {0} is not a DNS name")]
+    ServerName(Box<str>),
+    #[error("the certificates of its TLS configuration cannot be used")]
+    Material,
+    #[error("its certificate is refused: {0}")]
+    Certificate(Error),
+    #[error("the TLS handshake failed: {0}")]
+    Handshake(io::Error),
+    #[error("it does not agree to HTTP/2 (ALPN)")]
+    NoHttp2,
+}
+
+impl TlsError {
+    /// What the client is told.
+    pub(crate) fn rejection(&self) -> (Rejection, &'static str) {
+        match self {
+            Self::TimedOut => (Rejection::Timeout, "the backend took too long"),
+            Self::Certificate(_) => (Rejection::BadGateway, CERTIFICATE_REFUSED),
+            Self::ServerName(_) | Self::Material | Self::Handshake(_) | Self::NoHttp2 => {
+                (Rejection::BadGateway, HANDSHAKE_FAILED)
+            }
+        }
+    }
+}
+
+pub(crate) const CERTIFICATE_REFUSED: &str = "the backend's certificate is refused";
+pub(crate) const HANDSHAKE_FAILED: &str = "the TLS handshake with the backend failed";
+
+/// A number for each different TLS identity; 0 stands for no TLS. Two identities have the same number only by a chance
+/// of 1 in 2^64, which nobody can improve: the hash has a random key.
+pub(crate) fn identity(tls: Option<&BackendTls>) -> u64 {
+    static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    tls.map_or(0, |tls| HASHER.hash_one(tls).max(1))
+}
+
+impl Offer {
+    /// What is offered to a backend of requests.
+    pub(crate) fn of(protocol: BackendProtocol) -> Self {
+        match protocol {
+            BackendProtocol::Http1 => Self::Http1,
+            BackendProtocol::Http2 => Self::Http2,
+        }
+    }
+
+    fn protocols(self) -> Vec<Vec<u8>> {
+        match self {
+            Self::Http1 => vec![b"http/1.1".to_vec()],
+            Self::Http2 => vec![b"h2".to_vec()],
+            Self::Nothing => Vec::new(),
+        }
+    }
 }
 
 impl ClientConfigs {
-    /// The configuration for this way to verify.
-    pub(crate) fn of(&self, verify: Verify) -> Arc<ClientConfig> {
-        let config = match verify {
-            Verify::System => self.system.get_or_init(|| Arc::new(system())),
-            Verify::Nothing => self.nothing.get_or_init(|| Arc::new(nothing())),
-        };
-        Arc::clone(config)
+    /// Makes a TLS connection out of a TCP connection. `limit` is the time limit of the handshake.
+    ///
+    /// # Errors
+    /// [`TlsError`] if the handshake fails, or the certificate is not accepted.
+    pub(crate) async fn connect(
+        &self,
+        tcp: TcpStream,
+        tls: &Arc<BackendTls>,
+        offer: Offer,
+        limit: Duration,
+    ) -> Result<TlsStream<TcpStream>, TlsError> {
+        let name = ServerName::try_from(tls.server_name.to_string());
+        let name = name.map_err(|_| TlsError::ServerName(tls.server_name.clone()))?;
+        let connector = TlsConnector::from(self.of(tls, offer)?);
+        let stream = timeout(limit, connector.connect(name, tcp)).await.map_err(|_| TlsError::TimedOut)?;
+        let stream =
+            stream.map_err(|error| match error.get_ref().and_then(|e| e.downcast_ref::<Error>()) {
+                Some(refused @ Error::InvalidCertificate(_)) => TlsError::Certificate(refused.clone()),
+                _ => TlsError::Handshake(error),
+            })?;
+        // HTTP/2 over TLS has to be agreed upon (RFC 9113, section 3.2).
+        if offer == Offer::Http2 && stream.get_ref().1.alpn_protocol() != Some(b"h2") {
+            return Err(TlsError::NoHttp2);
+        }
+        Ok(stream)
     }
 
-    /// The configuration for backends of streams, with this way to verify. It offers no ALPN protocol, because such a
-    /// backend may speak any protocol.
-    pub(crate) fn without_alpn(&self, verify: Verify) -> Arc<ClientConfig> {
-        let cell = match verify {
-            Verify::System => &self.system_without_alpn,
-            Verify::Nothing => &self.nothing_without_alpn,
+    /// Logs why there is no TLS connection to a backend, once a minute for each backend.
+    pub(crate) fn note(&self, backend: &BackendKey, address: SocketAddr, error: &TlsError) {
+        if self.said.is_new(backend) {
+            warn!(%backend, %address, "no TLS connection to this backend: {error}");
+        }
+    }
+
+    /// Forgets the configurations of backends that are gone. Worker threads call this once a second.
+    pub(crate) fn forget_unused(&self) {
+        self.known().retain(|tls, _| is_used(tls));
+    }
+
+    fn of(&self, tls: &Arc<BackendTls>, offer: Offer) -> Result<Arc<ClientConfig>, TlsError> {
+        let mut known = self.known();
+        // The backend whose value is the key may be gone, and another one have the same identity.
+        let before = match known.get_key_value(tls) {
+            Some((key, _)) if !is_used(key) => known.remove(tls),
+            _ => None,
         };
-        let make = || {
-            let mut config = ClientConfig::clone(&self.of(verify));
-            config.alpn_protocols.clear();
-            Arc::new(config)
+        let by_offer = known.entry(Arc::clone(tls)).or_insert_with(|| before.unwrap_or_default());
+        let config = &mut by_offer[offer as usize];
+        Ok(Arc::clone(match config {
+            Some(config) => config,
+            None => config.insert(Arc::new(self.make(tls, offer)?)),
+        }))
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<Arc<BackendTls>, ByOffer>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn make(&self, tls: &BackendTls, offer: Offer) -> Result<ClientConfig, TlsError> {
+        let provider = Arc::new(ring::default_provider());
+        let verifier: Arc<dyn ServerCertVerifier> = match self.roots(&tls.verify)? {
+            None => Arc::new(NoVerification(Arc::clone(&provider))),
+            Some(roots) => Arc::new(BackendVerifier::new(
+                roots,
+                tls.subject_names.clone(),
+                provider.signature_verification_algorithms,
+            )),
         };
-        Arc::clone(cell.get_or_init(make))
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("ring serves TLS 1.2 and 1.3")
+            .dangerous()
+            .with_custom_certificate_verifier(verifier);
+        let mut config = match &tls.client_certificate {
+            None => config.with_no_client_auth(),
+            Some(ours) => {
+                let ours = ours.get::<CertifiedKey>().ok_or(TlsError::Material)?;
+                config.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(ours)))
+            }
+        };
+        config.alpn_protocols = offer.protocols();
+        Ok(config)
+    }
+
+    /// The sets of authorities; `None` if nothing is verified.
+    fn roots(&self, verify: &Verify) -> Result<Option<Box<[Arc<RootCertStore>]>>, TlsError> {
+        match verify {
+            Verify::Nothing => Ok(None),
+            Verify::System => {
+                let system = self.system_roots.get_or_init(|| Arc::new(system_roots()));
+                Ok(Some([Arc::clone(system)].into()))
+            }
+            Verify::Authorities(sets) => {
+                let sets: Option<Box<[_]>> = sets.iter().map(TlsMaterial::get).collect();
+                sets.map(Some).ok_or(TlsError::Material)
+            }
+        }
     }
 }
 
-fn system() -> ClientConfig {
+/// Whether a backend refers to a key of the known configurations.
+fn is_used(key: &Arc<BackendTls>) -> bool {
+    Arc::strong_count(key) > 1
+}
+
+fn system_roots() -> RootCertStore {
     let mut roots = RootCertStore::empty();
     if let Err(error) = load_platform_certs_incl_env_into_store(&mut roots) {
         warn!(%error, "the system's certificate authorities cannot be read; no backend's certificate can be verified");
     }
-    let mut config = builder().with_root_certificates(roots).with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    config
-}
-
-fn nothing() -> ClientConfig {
-    let verifier = Arc::new(NoVerification(Arc::new(ring::default_provider())));
-    let mut config = builder().dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    config
-}
-
-fn builder() -> rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier> {
-    ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .expect("ring serves TLS 1.2 and 1.3")
+    roots
 }
 
 /// Accepts any certificate, as [`Verify::Nothing`] asks: the connection is encrypted, but its peer is not known.
@@ -107,5 +255,78 @@ impl ServerCertVerifier for NoVerification {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use portcullis_routing::SubjectName;
+
+    use super::*;
+
+    fn material<T: Send + Sync + 'static>(byte: u8, value: T) -> TlsMaterial {
+        TlsMaterial::new([byte; 32], Arc::new(value))
+    }
+
+    #[test]
+    fn each_identity_has_a_number_and_a_configuration_of_its_own() {
+        let authorities = |byte| Verify::Authorities([material(byte, RootCertStore::empty())].into());
+        let named = BackendTls::new("a.example", authorities(1));
+        let all = [
+            BackendTls::new("a.example", Verify::System),
+            BackendTls::new("b.example", Verify::System),
+            BackendTls::new("a.example", Verify::Nothing),
+            BackendTls::new("a.example", authorities(2)),
+            BackendTls { subject_names: [SubjectName::Dns("b.example".into())].into(), ..named.clone() },
+            BackendTls { subject_names: [SubjectName::Uri("b.example".into())].into(), ..named.clone() },
+            named,
+        ];
+        let configs = ClientConfigs::default();
+        let mut known: Vec<(u64, Arc<ClientConfig>)> = vec![];
+        for tls in all.map(Arc::new) {
+            let (number, again) = (identity(Some(&tls)), identity(Some(&BackendTls::clone(&tls))));
+            assert_eq!(number, again);
+            let config = configs.of(&tls, Offer::Http1).unwrap();
+            assert!(Arc::ptr_eq(
+                &config,
+                &configs.of(&Arc::new(BackendTls::clone(&tls)), Offer::Http1).unwrap()
+            ));
+            assert!(known.iter().all(|(n, c)| *n != number && !Arc::ptr_eq(c, &config)), "{tls}");
+            known.push((number, config));
+        }
+        assert!(known.iter().all(|(number, _)| *number != identity(None)));
+    }
+
+    #[test]
+    fn a_configuration_lives_as_long_as_a_backend_of_its_identity() {
+        let configs = ClientConfigs::default();
+        let tls = || Arc::new(BackendTls::new("a.example", Verify::Nothing));
+        let (one, other) = (tls(), tls());
+        let config = configs.of(&one, Offer::Http2).unwrap();
+        let other_offer = configs.of(&one, Offer::Nothing).unwrap();
+        assert_eq!(
+            (&config.alpn_protocols[..], &other_offer.alpn_protocols[..]),
+            (&[b"h2".to_vec()][..], &[][..])
+        );
+        configs.forget_unused();
+        drop(one);
+        assert!(
+            Arc::ptr_eq(&configs.of(&other, Offer::Http2).unwrap(), &config),
+            "another backend has it now"
+        );
+        configs.forget_unused();
+        assert!(Arc::ptr_eq(&configs.of(&other, Offer::Http2).unwrap(), &config), "it is still used");
+        drop(other);
+        configs.forget_unused();
+        assert!(configs.known().is_empty());
+    }
+
+    #[test]
+    fn material_of_another_type_is_no_configuration() {
+        let tls = BackendTls::new("a.example", Verify::Authorities([material(1, 0_u8)].into()));
+        assert!(matches!(ClientConfigs::default().of(&Arc::new(tls), Offer::Http1), Err(TlsError::Material)));
+        let mut tls = BackendTls::new("a.example", Verify::Nothing);
+        tls.client_certificate = Some(material(1, 0_u8));
+        assert!(matches!(ClientConfigs::default().of(&Arc::new(tls), Offer::Http1), Err(TlsError::Material)));
     }
 }

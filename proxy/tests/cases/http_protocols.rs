@@ -37,7 +37,7 @@ fn server_config(alpn: &[&str]) -> rustls::ServerConfig {
 }
 
 fn encrypted(verify: Verify) -> BackendTls {
-    BackendTls { server_name: "backend.example".into(), verify }
+    BackendTls::new("backend.example", verify)
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ pub mod frames;
 pub mod log;
 pub mod pki;
 pub mod raw;
+pub mod secure;
 pub mod site;
 pub mod table;
 

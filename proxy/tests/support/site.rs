@@ -110,7 +110,7 @@ pub fn h2(backend: Backend) -> Backend {
 }
 
 pub fn tls(backend: Backend, tls: BackendTls) -> Backend {
-    Backend { tls: Some(tls), ..backend }
+    Backend { tls: Some(Arc::new(tls)), ..backend }
 }
 
 /// The backend's share.

@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     BackendError, BackendKey, BackendTls, Backends, ClientAuth, EndpointPool, Endpoints, HeaderMatch,
     HostMap, ListenerId, ListenerOwner, Pattern, Port, PortKey, Precedence, Protocol, QueryMatch, Retry,
-    RouteId, RouteKind, Timeouts,
+    RouteId, RouteKind, Timeouts, Verify,
 };
 
 #[test]
@@ -111,7 +111,7 @@ fn rules() -> [(RouteMatch, Rule); 3] {
         Arc::new(Backend {
             key: backend.key.clone(),
             protocol: BackendProtocol::Http2,
-            tls: Some(BackendTls { server_name: "next.shop".into(), verify: Verify::Nothing }),
+            tls: Some(Arc::new(BackendTls::new("next.shop", Verify::Nothing))),
             endpoints: Arc::clone(&backend.endpoints),
         })
     });

@@ -81,7 +81,7 @@ impl Aggregation {
             refused: BTreeMap::new(),
             is_refused_new: false,
             trouble: BTreeMap::new(),
-            on_demand: OnDemand::new(client, &options.namespaces, options.default_certificate.clone()),
+            on_demand: OnDemand::new(client, options),
             leads_further: false,
             definitions,
             are_definitions_new: false,

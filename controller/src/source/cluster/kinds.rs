@@ -107,7 +107,7 @@ pub(super) fn on_demand() -> impl Iterator<Item = Watched> {
         kind.resource().on_demand.iter().map(|watch| Watched {
             plural: kind.resource().plural,
             reads: Reads::OnDemand { kind: *kind, whole: watch.whole },
-            fields: Some(Cow::Borrowed(watch.fields)),
+            fields: (!watch.fields.is_empty()).then_some(Cow::Borrowed(watch.fields)),
         })
     })
 }

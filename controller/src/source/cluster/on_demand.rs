@@ -11,7 +11,7 @@ use tokio::{sync::Semaphore, task::JoinSet};
 use tracing::{info, warn};
 
 use super::{
-    Refusal,
+    ClusterOptions, Refusal,
     kinds::{path, reduce},
     reading::{self, Failure},
     trouble::pause,
@@ -52,6 +52,8 @@ pub(super) struct OnDemand {
     namespaces: BTreeSet<String>,
     /// Wanted even if translation does not read it.
     always: Option<ObjectKey>,
+    /// The ConfigMap of settings, which is watched by itself.
+    settings_map: Option<ObjectKey>,
     wanted: BTreeSet<ObjectKey>,
     /// Those whose data was handed on.
     told: BTreeSet<ObjectKey>,
@@ -62,12 +64,14 @@ pub(super) struct OnDemand {
 }
 
 impl OnDemand {
-    /// `always` is wanted from the first call of [`OnDemand::want`] on, even if translation does not read it.
-    pub(super) fn new(client: Client, namespaces: &[String], always: Option<ObjectKey>) -> Self {
+    /// The default certificate is wanted from the first call of [`OnDemand::want`] on, even if translation does not read
+    /// it.
+    pub(super) fn new(client: Client, options: &ClusterOptions) -> Self {
         Self {
             client,
-            namespaces: namespaces.iter().cloned().collect(),
-            always,
+            namespaces: options.namespaces.iter().cloned().collect(),
+            always: options.default_certificate.clone(),
+            settings_map: options.settings_map.clone(),
             wanted: BTreeSet::new(),
             told: BTreeSet::new(),
             fetching: HashMap::new(),
@@ -83,7 +87,8 @@ impl OnDemand {
 
     /// Takes up what translation reads; returns what was wanted until now.
     pub(super) fn want(&mut self, read: &BTreeSet<ObjectKey>) -> Vec<ObjectKey> {
-        let now = read.iter().chain(&self.always).cloned().collect();
+        let is_other = |key: &&ObjectKey| self.settings_map.as_ref() != Some(*key);
+        let now = read.iter().chain(&self.always).filter(is_other).cloned().collect();
         let before = std::mem::replace(&mut self.wanted, now);
         let new: Vec<_> = self.wanted.difference(&before).cloned().collect();
         new.into_iter().for_each(|key| self.fetch(key));

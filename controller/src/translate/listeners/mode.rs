@@ -44,7 +44,7 @@ impl Mode {
     }
 
     /// Returns whether the listener terminates TLS.
-    pub(super) fn ends_tls(&self) -> bool {
+    pub(crate) fn ends_tls(&self) -> bool {
         matches!(self.tls, TlsMode::Terminate(_))
     }
 }

@@ -16,6 +16,8 @@ use crate::{
 /// A parent that is ours, and whether the route attaches to it.
 pub(super) struct Parent<'r> {
     pub(super) parent_ref: &'r Arc<ParentRef>,
+    /// The Gateway that the parent is, or that of the ListenerSet.
+    pub(super) gateway: ObjectKey,
     /// At least one listener.
     pub(super) outcome: Result<Vec<Arc<AttachPoint>>, NotAttached>,
 }
@@ -63,7 +65,8 @@ pub(super) fn parents<'r>(
             Some(of_parent) => {
                 let parent = (&*key.namespace, of_parent);
                 let outcome = attach(reader, parent, route, parent_ref, &mut messages);
-                parents.push(Parent { parent_ref, outcome });
+                let gateway = listeners.gateway_of(&key);
+                parents.push(Parent { parent_ref, gateway, outcome });
             }
             None if reader.has_parent(&key) => {} // another controller's
             None => messages.push(Message::refused(format!("parentRef: {key} not found"))),

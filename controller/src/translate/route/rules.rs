@@ -1,6 +1,6 @@
-//! The rules of a route, compiled once for all its listeners.
+//! The rules of a route, compiled once for all its listeners from which backends are connected to in the same way.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use portcullis_routing::{
     Backend, BackendError, BackendProtocol, BackendTls, Backends, Pattern, PortKey, RouteId, RouteKind,
@@ -14,7 +14,8 @@ use crate::{
         route::{BackendKind, BackendRef, InvalidRule, MirrorFilter, ObjectBackendRef, Regex, RouteRule},
     },
     translate::{
-        BackendPool, PatternPool, Reader,
+        AttachPoint, BackendPool, PatternPool, Reader,
+        backend_tls::Finder,
         grants::{self, GATEWAY_GROUP},
         services,
     },
@@ -25,6 +26,33 @@ pub(super) struct Rules {
     pub(super) compiled: Vec<CompiledRule>,
     pub(super) invalid: InvalidRules,
     pub(super) unresolved: Unresolved,
+    /// Backends that are closed since a policy for them cannot be carried out, each once.
+    pub(super) closed: Vec<BackendError>,
+    /// The policies that concern its backends.
+    pub(super) policies: BTreeSet<ObjectKey>,
+}
+
+/// How backends are connected to from a listener.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Connecting {
+    /// Whether policies say how.
+    by_policy: bool,
+}
+
+impl Connecting {
+    /// How a route's backends are connected to from a listener: as BackendTLSPolicies say, if its requests or what is
+    /// left when TLS has ended is sent. TLS that is passed through is the client's own, and what a TCPRoute carries is
+    /// sent as it comes.
+    pub(super) fn from(point: &AttachPoint, route: &Route) -> Self {
+        let ends_tls = || point.mode.as_ref().is_some_and(|mode| mode.ends_tls());
+        Self {
+            by_policy: match route.kind {
+                RouteKind::Http | RouteKind::Grpc | RouteKind::Ingress => true,
+                RouteKind::Tls => ends_tls(),
+                RouteKind::Tcp | RouteKind::Udp => false,
+            },
+        }
+    }
 }
 
 /// A rule and its matches.
@@ -64,9 +92,19 @@ pub(super) fn compile(
     backends: &BackendPool,
     patterns: Compile<'_>,
     route: &Route,
+    connecting: &Connecting,
 ) -> Rules {
-    let unresolved = Unresolved::default();
-    let mut compiler = Compiler { reader, backends, patterns, route, unresolved, found: Vec::new() };
+    let mut compiler = Compiler {
+        reader,
+        backends,
+        patterns,
+        route,
+        connecting,
+        policies: Finder::new(reader),
+        unresolved: Unresolved::default(),
+        closed: Vec::new(),
+        found: Vec::new(),
+    };
     let id = Arc::new(RouteId {
         kind: route.kind,
         namespace: route.meta.namespace().into(),
@@ -79,7 +117,8 @@ pub(super) fn compile(
         invalid.rules.extend(why.map(|why| (index, why)));
     }
     invalid.all = !route.rules.is_empty() && invalid.rules.len() == route.rules.len();
-    Rules { compiled, invalid, unresolved: compiler.unresolved }
+    let Compiler { unresolved, closed, policies, .. } = compiler;
+    Rules { compiled, invalid, unresolved, closed, policies: policies.found }
 }
 
 struct Compiler<'r, 'a> {
@@ -87,7 +126,10 @@ struct Compiler<'r, 'a> {
     backends: &'a BackendPool,
     patterns: Compile<'a>,
     route: &'r Route,
+    connecting: &'a Connecting,
+    policies: Finder<'a>,
     unresolved: Unresolved,
+    closed: Vec<BackendError>,
     /// The first [`FOUND`] references that led somewhere: rules of one route refer to the same few Services.
     found: Vec<(&'r ObjectBackendRef, Arc<Backend>)>,
 }
@@ -218,7 +260,11 @@ impl<'r> Compiler<'r, '_> {
                 name: target.name.clone(),
             });
         }
-        let service = services::find(self.reader, namespace, &target.name)?;
+        let service = services::find(self.reader, namespace, &target.name);
+        if service.is_err() && self.connecting.by_policy {
+            self.policies.note_missing(namespace, &target.name);
+        }
+        let service = service?;
         services::check(service, self.reader.settings())?;
         let key = &service.meta.key;
         let number = target.port.ok_or_else(|| BackendError::PortMissing(services::name(key)))?;
@@ -235,7 +281,12 @@ impl<'r> Compiler<'r, '_> {
             port: number,
             protocol: app_protocol.unwrap_or_default().into(),
         })?;
-        Ok(self.backends.backend(key, port.port, protocol, tls.then(|| tls_towards(key))))
+        let by_policy = match self.connecting.by_policy {
+            true => self.policies.towards(service, port.name)?,
+            false => None,
+        };
+        let tls = by_policy.or_else(|| tls.then(|| tls_towards(key)));
+        Ok(self.backends.backend(key, port.port, protocol, tls))
     }
 
     fn key(&self, target: &ObjectBackendRef) -> ObjectKey {
@@ -244,8 +295,13 @@ impl<'r> Compiler<'r, '_> {
     }
 
     fn note(&mut self, error: &BackendError) {
-        if !self.unresolved.0.contains(error) {
-            self.unresolved.0.push(error.clone());
+        let errors = match error {
+            // The reference is resolved.
+            BackendError::InvalidPolicy { .. } => &mut self.closed,
+            _ => &mut self.unresolved.0,
+        };
+        if !errors.contains(error) {
+            errors.push(error.clone());
         }
     }
 }
@@ -263,8 +319,7 @@ fn transport(kind: RouteKind) -> Transport {
 /// Returns the TLS settings for a port with the `appProtocol` `https` or `wss`. It names no authority to trust, so the
 /// connection is encrypted, but not authenticated.
 pub(crate) fn tls_towards(service: &ObjectKey) -> BackendTls {
-    let server_name = format!("{}.{}.svc", service.name, service.namespace).into();
-    BackendTls { server_name, verify: Verify::Nothing }
+    BackendTls::new(format!("{}.{}.svc", service.name, service.namespace), Verify::Nothing)
 }
 
 fn broken(error: BackendError) -> WeightedBackend {

@@ -1,0 +1,139 @@
+//! The status of a BackendTLSPolicy at each Gateway through which it has an effect.
+
+use std::sync::Arc;
+
+use super::{
+    Condition, ConditionType, Message, PolicyAncestorStatus, PolicyStatus, Report, Status, bounded,
+    sentences, types::condition,
+};
+use crate::{
+    ir::{
+        BackendTlsPolicy, ObjectKey,
+        policy::PolicyTarget,
+        route::{ParentKind, ParentRef},
+    },
+    translate::{
+        AuthorityRefError, BackendTlsPolicies, PolicyError, PolicyState, PolicyUser, PolicyUsers, Reader,
+    },
+};
+
+/// The maximum number of ancestors (`maxItems`).
+const ANCESTORS: usize = 16;
+
+/// What is said about a policy; nothing if no route or Ingress of ours leads to its targets.
+pub fn backend_tls_policy(
+    policy: &BackendTlsPolicy,
+    reader: &Reader<'_>,
+    policies: &BackendTlsPolicies,
+    users: &PolicyUsers,
+) -> Option<Report> {
+    let key = &policy.meta.key;
+    let state = policies.state(key)?;
+    let (users, controller) = (users.of(key), &reader.settings().gateway_controller);
+    let users: Vec<_> = users.collect();
+    if users.is_empty() {
+        return None;
+    }
+    let conditions =
+        [accepted(policy, reader, policies, state), resolved_refs(policy.meta.generation, state)];
+    let gateways = users.iter().filter_map(|user| match user {
+        PolicyUser::Gateway(gateway) => Some(gateway),
+        PolicyUser::Ingresses => None,
+    });
+    let gateways: Vec<_> = gateways.collect();
+    let ancestors = gateways.iter().take(ANCESTORS).map(|gateway| PolicyAncestorStatus {
+        ancestor_ref: Arc::new(reference(gateway)),
+        controller_name: Arc::clone(controller),
+        conditions: conditions.clone().into(),
+    });
+    let ancestors: Box<[_]> = ancestors.collect();
+    let mut messages: Vec<_> = Message::warnings(&policy.meta).collect();
+    if let Some(more) = gateways.len().checked_sub(ANCESTORS).filter(|more| *more > 0) {
+        messages.push(Message::note(format!("it has an effect through {more} more Gateways")));
+    }
+    // An Ingress is nobody's ancestor: then there are no conditions that say what is wrong.
+    if ancestors.is_empty() {
+        let bad = conditions.iter().filter(|condition| condition.is_bad());
+        messages.extend(bad.map(|c| Message::refused(format!("{}: {}", c.reason, c.message))));
+    }
+    Some(Report {
+        status: Status::Ancestors(PolicyStatus { ancestors }),
+        messages: bounded::messages(messages),
+    })
+}
+
+fn reference(gateway: &ObjectKey) -> ParentRef {
+    let namespace = Some(gateway.namespace.clone());
+    ParentRef { kind: ParentKind::Gateway, namespace, name: gateway.name.clone(), section: None, port: None }
+}
+
+fn accepted(
+    policy: &BackendTlsPolicy,
+    reader: &Reader<'_>,
+    policies: &BackendTlsPolicies,
+    state: &PolicyState,
+) -> Condition {
+    let condition = condition(policy.meta.generation, ConditionType::Accepted);
+    let conflicts = policies.conflicts(reader, policy);
+    let missing: Vec<_> =
+        policy.targets.iter().filter_map(|target| missing(policy, reader, target)).collect();
+    if let Err(why @ PolicyError::Refused(_)) = &state.tls {
+        return condition.no("Invalid", why.to_string());
+    }
+    if !conflicts.is_empty() {
+        let lost = conflicts.iter().map(|conflict| {
+            let section = conflict.target.section.as_ref().map(|name| format!(" port {name}"));
+            format!(
+                "for {}{} {} holds, which is older",
+                conflict.target.target,
+                section.unwrap_or_default(),
+                conflict.with
+            )
+        });
+        let rest = if conflicts.len() < policy.targets.len() {
+            "; for its other targets this one holds"
+        } else {
+            ""
+        };
+        return condition.no("Conflicted", sentences(lost) + rest);
+    }
+    if !missing.is_empty() && missing.len() == policy.targets.len() {
+        return condition.no("TargetNotFound", sentences(missing));
+    }
+    match &state.tls {
+        Err(why @ (PolicyError::Refused(_) | PolicyError::UnknownAuthorities(_))) => {
+            condition.no("Invalid", why.to_string())
+        }
+        Err(why @ PolicyError::NoAuthority(_)) => condition.no("NoValidCACertificate", why.to_string()),
+        Err(why @ PolicyError::Pending(_)) => condition.unknown("Pending", why.to_string()),
+        Ok(_) if missing.is_empty() => condition.yes("Accepted", "the policy holds for every target"),
+        Ok(_) => condition
+            .yes("Accepted", format!("the policy holds for its other targets: {}", sentences(missing))),
+    }
+}
+
+/// Why a target is not there.
+fn missing(policy: &BackendTlsPolicy, reader: &Reader<'_>, target: &PolicyTarget) -> Option<String> {
+    let namespace = policy.meta.namespace();
+    let PolicyTarget { service: name, section } = target;
+    match (reader.service(namespace, name), section) {
+        (None, _) => Some(format!("Service {namespace}/{name} not found")),
+        (Some(service), Some(section)) if service.ports.iter().all(|port| port.name != *section) => {
+            Some(format!("Service {namespace}/{name} has no port named {section}"))
+        }
+        (Some(_), _) => None,
+    }
+}
+
+fn resolved_refs(generation: i64, state: &PolicyState) -> Condition {
+    let condition = condition(generation, ConditionType::ResolvedRefs);
+    if let Err(PolicyError::Refused(_)) = &state.tls {
+        return condition.unknown("Invalid", "its references cannot be read");
+    }
+    let errors = &state.unresolved;
+    match (errors.iter().find(|error| !error.is_pending()), errors.first()) {
+        (Some(first), _) => condition.no(first.reason(), sentences(errors)),
+        (None, Some(pending)) => condition.unknown(AuthorityRefError::reason(pending), sentences(errors)),
+        (None, None) => condition.yes("ResolvedRefs", "every reference is resolved"),
+    }
+}

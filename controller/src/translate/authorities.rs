@@ -1,0 +1,105 @@
+//! Certificate authorities out of ConfigMaps.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use portcullis_routing::TlsMaterial;
+use portcullis_tls::{Authorities, AuthoritiesError};
+
+use super::Reader;
+use crate::{
+    ir::{ConfigMap, Kind, ObjectKey, gateway::Reference},
+    snapshot::Snapshot,
+};
+
+/// Authorities that were read, by their ConfigMap: each is read once, however many policies refer to it.
+#[derive(Debug, Default)]
+pub struct AuthoritiesPool {
+    read: Mutex<HashMap<ObjectKey, (Arc<ConfigMap>, Read)>>,
+}
+
+type Read = Result<Authorities, AuthoritiesError>;
+
+/// The key that holds the certificates.
+const CA: &str = "ca.crt";
+
+/// Why certificates cannot be verified against what a reference names.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AuthorityRefError {
+    #[error("{0} is not a kind of certificate authority that is served; use a ConfigMap")]
+    InvalidKind(Box<str>),
+    #[error("{0} not found")]
+    NotFound(ObjectKey),
+    /// It is being fetched.
+    #[error("{0} has not been read yet")]
+    Pending(ObjectKey),
+    #[error("{0} has no {CA}")]
+    Missing(ObjectKey),
+    #[error("{CA} of {0}: {1}")]
+    Invalid(ObjectKey, AuthoritiesError),
+}
+
+impl AuthorityRefError {
+    /// The reason of a policy's `ResolvedRefs`.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::InvalidKind(_) => "InvalidKind",
+            Self::Pending(_) => "Pending",
+            Self::NotFound(_) | Self::Missing(_) | Self::Invalid(..) => "InvalidCACertificateRef",
+        }
+    }
+
+    /// Whether it is not known yet if there is anything wrong.
+    pub fn is_pending(&self) -> bool {
+        matches!(self, Self::Pending(_))
+    }
+}
+
+impl AuthoritiesPool {
+    /// The authorities that an object of a namespace refers to, in that namespace.
+    ///
+    /// # Errors
+    /// [`AuthorityRefError`] if there are none that can be used.
+    pub fn resolve(
+        &self,
+        reader: &Reader<'_>,
+        namespace: &str,
+        reference: &Reference,
+    ) -> Result<TlsMaterial, AuthorityRefError> {
+        let Reference { group, kind, namespace: _, name } = reference;
+        if !group.is_empty() || &**kind != "ConfigMap" {
+            let named = if group.is_empty() { kind.clone() } else { format!("{group}/{kind}").into() };
+            return Err(AuthorityRefError::InvalidKind(named));
+        }
+        let key = ObjectKey::new(Kind::ConfigMap, namespace, name);
+        let missing = || match reader.is_pending(&key) {
+            true => AuthorityRefError::Pending(key.clone()),
+            false => AuthorityRefError::NotFound(key.clone()),
+        };
+        let map = reader.config_map(&key).ok_or_else(missing)?;
+        // An empty text is as good as none.
+        let text = map.data.get(CA).filter(|text| !text.is_empty());
+        let text = text.ok_or_else(|| AuthorityRefError::Missing(key.clone()))?;
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        let known =
+            read.get(&key).filter(|(known, _)| Arc::ptr_eq(known, map) || known.data.get(CA) == Some(text));
+        let authorities = match known {
+            Some((_, authorities)) => authorities.clone(),
+            None => {
+                let authorities = Authorities::from_pem(text.as_bytes());
+                read.insert(key.clone(), (Arc::clone(map), authorities.clone()));
+                authorities
+            }
+        };
+        let material = authorities.as_ref().map(Authorities::to_material);
+        material.map_err(|error| AuthorityRefError::Invalid(key, error.clone()))
+    }
+
+    /// Forgets the authorities of ConfigMaps that are gone.
+    pub fn forget_unused(&self, snapshot: &Snapshot) {
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        read.retain(|key, _| snapshot.config_maps.contains_key(key));
+    }
+}
