@@ -8,14 +8,11 @@ use std::{
 };
 
 use portcullis_routing::{PortKey, Serves, TlsMode};
-use portcullis_tls::{Certificates, ClientAuth, Termination};
+use portcullis_tls::{Certificates, ClientAuth, ClientVerifier, Termination};
 use rustls::{
     ProtocolVersion, ServerConfig,
     crypto::{CryptoProvider, ring},
-    server::{
-        Acceptor, NoServerSessionStorage, ProducesTickets, ResolvesServerCert, ServerSessionMemoryCache,
-        StoresServerSessions,
-    },
+    server::{Acceptor, ServerSessionMemoryCache},
 };
 use tokio::{
     io::{AsyncWrite, AsyncWriteExt},
@@ -33,8 +30,12 @@ use crate::{
     },
 };
 
-/// Sessions of TLS 1.2 clients that do not support tickets, under one policy.
+/// The number of sessions that are kept of TLS 1.2 clients without support for tickets.
 const SESSIONS: usize = 1024;
+/// The same for clients that are asked for certificates, under one policy.
+const SESSIONS_OF_POLICY: usize = 64;
+/// The maximum number of policies whose sessions are kept.
+const POLICIES: usize = 256;
 
 /// The alert `unrecognized_name` (RFC 6066, 3), fatal, in a record of its own. No key has been agreed on yet, so
 /// it goes in the clear in every version.
@@ -45,19 +46,12 @@ const DECODE_ERROR: [u8; 7] = [21, 3, 3, 0, 2, 2, 50];
 /// What all handshakes have in common.
 #[derive(Debug)]
 pub(crate) struct TlsBase {
-    /// A configuration that resumes no session.
-    config: ServerConfig,
-    sessions: Mutex<HashMap<ClientAuth, Arc<Sessions>>>,
-}
-
-/// What it takes to resume a session: on any thread and port, and after the certificates changed, but under the same
-/// policy of client authentication, since a client that resumes shows no certificate. rustls sees to it that the server
-/// name is the same.
-#[derive(Debug)]
-struct Sessions {
-    /// `None` if the machine provides no randomness.
-    tickets: Option<Arc<dyn ProducesTickets>>,
-    store: Arc<dyn StoresServerSessions>,
+    provider: Arc<CryptoProvider>,
+    /// The configuration for each policy of client authentication, without certificates. Whatever it takes to resume a
+    /// session is in it: a session is resumed on any thread and port, and after the certificates changed, but only under
+    /// the same policy, since a client that resumes shows no certificate. rustls sees to it that the server name is the
+    /// same.
+    policies: Mutex<HashMap<ClientAuth, Arc<ServerConfig>>>,
 }
 
 /// The configuration of each listener, made at its first handshake. One for each worker thread.
@@ -133,52 +127,54 @@ impl HandshakeError {
 
 impl TlsBase {
     /// # Errors
-    /// Where the machine gives no randomness.
+    /// If the provider supports no version of TLS.
     pub(crate) fn new() -> Result<Arc<Self>, rustls::Error> {
-        let provider = Arc::new(CryptoProvider { ..ring::default_provider() });
-        let mut config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::new(Termination {
-                certificates: Vec::new(),
-                client_auth: ClientAuth::Unasked,
-            }));
+        let base = Self {
+            provider: Arc::new(CryptoProvider { ..ring::default_provider() }),
+            policies: Mutex::default(),
+        };
+        base.of_policy(&ClientAuth::Unasked)?;
+        Ok(Arc::new(base))
+    }
+
+    /// Returns the configuration of a listener.
+    fn config(&self, termination: &Arc<Termination>) -> Result<ServerConfig, rustls::Error> {
+        let mut config = ServerConfig::clone(&*self.of_policy(&termination.client_auth)?);
+        config.cert_resolver = Arc::<Termination>::clone(termination);
+        Ok(config)
+    }
+
+    fn of_policy(&self, policy: &ClientAuth) -> Result<Arc<ServerConfig>, rustls::Error> {
+        let mut all = self.policies.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(config) = all.get(policy) {
+            return Ok(Arc::clone(config));
+        }
+        if all.len() >= POLICIES {
+            // Which policies are still in use is not known here. Clients of those do a full handshake once.
+            all.retain(|policy, _| *policy == ClientAuth::Unasked);
+        }
+        let config = Arc::new(self.make(policy)?);
+        all.insert(policy.clone(), Arc::clone(&config));
+        Ok(config)
+    }
+
+    fn make(&self, policy: &ClientAuth) -> Result<ServerConfig, rustls::Error> {
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
+            .with_safe_default_protocol_versions()?;
+        let (builder, sessions) = match ClientVerifier::of(policy, &self.provider) {
+            None => (builder.with_no_client_auth(), SESSIONS),
+            Some(verifier) => (builder.with_client_cert_verifier(verifier), SESSIONS_OF_POLICY),
+        };
+        let none = Termination { certificates: Vec::new(), client_auth: policy.clone() };
+        let mut config = builder.with_cert_resolver(Arc::new(none));
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        config.session_storage = Arc::new(NoServerSessionStorage {});
-        Ok(Arc::new(Self { config, sessions: Mutex::default() }))
-    }
-
-    /// The configuration of a listener.
-    fn config(&self, termination: &Arc<Termination>) -> ServerConfig {
-        // Exhaustive: each policy has to be handed to rustls here.
-        match &termination.client_auth {
-            policy @ ClientAuth::Unasked => self.resuming(&self.sessions(policy), termination),
+        config.session_storage = ServerSessionMemoryCache::new(sessions);
+        match ring::Ticketer::new() {
+            Ok(tickets) => config.ticketer = tickets,
+            // The machine provides no randomness.
+            Err(error) => tracing::warn!(%error, "TLS sessions are resumed without tickets"),
         }
-    }
-
-    fn sessions(&self, policy: &ClientAuth) -> Arc<Sessions> {
-        let mut all = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(all.entry(policy.clone()).or_default())
-    }
-
-    fn resuming(&self, sessions: &Sessions, termination: &Arc<Termination>) -> ServerConfig {
-        let resolver: Arc<dyn ResolvesServerCert> = Arc::<Termination>::clone(termination);
-        let mut config = self.config.clone();
-        config.cert_resolver = resolver;
-        config.session_storage = Arc::clone(&sessions.store);
-        if let Some(tickets) = &sessions.tickets {
-            config.ticketer = Arc::clone(tickets);
-        }
-        config
-    }
-}
-
-impl Default for Sessions {
-    fn default() -> Self {
-        let tickets = ring::Ticketer::new().inspect_err(|error| {
-            tracing::warn!(%error, "TLS sessions are resumed without tickets");
-        });
-        Self { tickets: tickets.ok(), store: ServerSessionMemoryCache::new(SESSIONS) }
+        Ok(config)
     }
 }
 
@@ -192,20 +188,26 @@ impl TlsConfigs {
         certificates: &Arc<Certificates>,
         termination: &Arc<Termination>,
         inside: Inside,
-    ) -> Arc<ServerConfig> {
+    ) -> Option<Arc<ServerConfig>> {
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         if !made.of.as_ref().is_some_and(|of| Arc::ptr_eq(of, certificates)) {
             *made = Made { of: Some(Arc::clone(certificates)), configs: HashMap::new() };
         }
         let address = Arc::as_ptr(termination).addr();
-        let make = || {
-            let mut config = self.base.config(termination);
-            if inside == Inside::Stream {
-                config.alpn_protocols.clear();
-            }
-            Arc::new(config)
-        };
-        Arc::clone(made.configs.entry((address, inside)).or_insert_with(make))
+        if let Some(config) = made.configs.get(&(address, inside)) {
+            return Some(Arc::clone(config));
+        }
+        let mut config = self
+            .base
+            .config(termination)
+            .inspect_err(|error| tracing::warn!(%error, "no TLS configuration for a listener"))
+            .ok()?;
+        if inside == Inside::Stream {
+            config.alpn_protocols.clear();
+        }
+        let config = Arc::new(config);
+        made.configs.insert((address, inside), Arc::clone(&config));
+        Some(config)
     }
 
     /// Terminates TLS on a connection to `port`, or finds its passthrough route. `streams` says which streams the port serves.
@@ -294,7 +296,12 @@ impl TlsConfigs {
         };
         let certificates = shared.certificates.load();
         let termination = certificates.ports.get(&port)?.termination(server_name)?;
-        let config = self.config(&certificates, termination, inside);
+        // Table and certificates may be of two publications. Requests are held to the policy one by one, a stream only here.
+        let policy = greeted.and_then(|listener| listener.tls.client_auth());
+        if route.is_some() && policy != Some(&termination.client_auth) {
+            return None;
+        }
+        let config = self.config(&certificates, termination, inside)?;
         Some(Ending { config, client_auth: termination.client_auth.clone(), route })
     }
 }

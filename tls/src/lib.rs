@@ -14,12 +14,14 @@ use portcullis_routing::{HostMap, PortKey};
 pub mod authorities;
 pub mod backend;
 pub mod certificate;
+pub mod client;
 mod digest;
 pub mod termination;
 
 pub use authorities::{Authorities, AuthoritiesError};
 pub use backend::BackendVerifier;
 pub use certificate::{Certificate, CertificateError};
+pub use client::ClientVerifier;
 pub use termination::Termination;
 
 /// Every certificate that is served. Immutable once published, as [`portcullis_routing::Table`] is.

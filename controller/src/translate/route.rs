@@ -139,11 +139,7 @@ fn groups<'p>(
 }
 
 /// The policies that concern the backends of rules, each with the Gateways of these listeners.
-fn policy_uses(
-    rules: &Rules,
-    parents: &[Parent<'_>],
-    points: &[&Arc<AttachPoint>],
-) -> Vec<PolicyUse> {
+fn policy_uses(rules: &Rules, parents: &[Parent<'_>], points: &[&Arc<AttachPoint>]) -> Vec<PolicyUse> {
     if rules.policies.is_empty() {
         return Vec::new();
     }

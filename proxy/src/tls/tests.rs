@@ -89,12 +89,14 @@ fn a_session_is_resumed_under_its_own_policy_and_for_its_own_name_alone() {
     let (chain, key) = (made.cert.pem(), made.signing_key.serialize_pem());
     let shown = Arc::new(Certificate::from_pem(chain.as_bytes(), key.as_bytes()).unwrap());
     let base = TlsBase::new().unwrap();
-    let listener = || {
-        let certificates = vec![Arc::clone(&shown)];
-        Arc::new(Termination { certificates, client_auth: ClientAuth::Unasked })
+    let listener = |client_auth: &ClientAuth| {
+        let termination =
+            Termination { certificates: vec![Arc::clone(&shown)], client_auth: client_auth.clone() };
+        Arc::new(base.config(&Arc::new(termination)).unwrap())
     };
-    let [one, same] = [listener(), listener()].map(|listener| Arc::new(base.config(&listener)));
-    let other_policy = Arc::new(base.resuming(&Sessions::default(), &listener()));
+    let optional = ClientAuth::Optional(Arc::from([]));
+    let (one, same) = (listener(&ClientAuth::Unasked), listener(&ClientAuth::Unasked));
+    let other_policy = listener(&optional);
     for version in [&TLS12, &TLS13] {
         let client = Arc::new(client(version, &shown));
         let (a, b) = ("a.example.com", "b.example.com");

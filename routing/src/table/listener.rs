@@ -4,7 +4,7 @@ use std::{borrow::Cow, fmt, sync::Arc};
 
 use super::{HostTable, Selected};
 use crate::{
-    HostMap, HostPattern, RequestView, Rule,
+    HostMap, HostPattern, RequestView, Rule, TlsMaterial,
     path::{InvalidPath, Reading},
 };
 
@@ -70,6 +70,11 @@ pub enum ClientAuth {
     /// No certificate is requested.
     #[default]
     Unasked,
+    /// A certificate is requested and may be missing or invalid: whether to trust the client is left to the backend.
+    Optional(Arc<[TlsMaterial]>),
+    /// The client must show a certificate that is valid and issued by an authority of one of these sets. Without any
+    /// set, no client is accepted.
+    Required(Arc<[TlsMaterial]>),
     /// Something, for tests.
     #[cfg(test)]
     Probe(&'static str),
