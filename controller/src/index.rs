@@ -367,7 +367,7 @@ impl Index {
             .with_owners(self.owners.as_ref())
             .with_fetched(self.fetched.as_ref())
             .noting();
-        let now = translate::listeners(&reader, &self.pools.certificates);
+        let now = translate::listeners(&reader, &self.pools);
         self.units.record(Unit::Listeners, &reader);
         let before = std::mem::replace(&mut self.listeners, now);
         self.is_desired_new = true;

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod backend_tls;
+mod client_certificates;
 mod conn_drain;
 mod conn_limits;
 mod conn_listeners;

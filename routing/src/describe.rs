@@ -18,8 +18,8 @@ use std::{
 };
 
 use crate::{
-    Backend, BackendProtocol, Entry, HostPattern, HostTable, HttpRoutes, Listener, PathMatch, RouteMatch,
-    Rule, Serves, Step, Steps, Table, TlsMode, ValueMatch, WeightedBackend,
+    Backend, BackendProtocol, ClientAuth, Entry, HostPattern, HostTable, HttpRoutes, Listener, PathMatch,
+    RouteMatch, Rule, Serves, Step, Steps, Table, TlsMode, ValueMatch, WeightedBackend,
     step::{Check, Cors, HeaderModifier, Mirror, PathRewrite, Redirect, UrlRewrite},
 };
 
@@ -32,12 +32,29 @@ impl Display for Table {
                 if bound.number != port.number {
                     write!(f, " (bound as {bound})")?;
                 }
-                let passes = if listener.tls == TlsMode::Passthrough { " passed through" } else { "" };
-                writeln!(f, " {}{passes} at {}", Host(host), listener.id)?;
+                writeln!(f, " {}{} at {}", Host(host), listener.tls, listener.id)?;
                 listener.fmt(f)?;
             }
         }
         Ok(())
+    }
+}
+
+/// What is special about it, with a space before it.
+impl Display for TlsMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (asks, sets) = match self {
+            Self::None | Self::Terminate(ClientAuth::Unasked) => return Ok(()),
+            Self::Passthrough => return f.write_str(" passed through"),
+            Self::Terminate(ClientAuth::Optional(sets)) => ("requests", sets),
+            Self::Terminate(ClientAuth::Required(sets)) => ("requires", sets),
+            #[cfg(test)]
+            Self::Terminate(ClientAuth::Probe(name)) => return write!(f, " probes {name}"),
+        };
+        write!(f, " {asks} client certificates")?;
+        sets.iter()
+            .enumerate()
+            .try_for_each(|(n, set)| write!(f, "{}{set:?}", if n == 0 { " verified by " } else { " or " }))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use portcullis_routing::HostPattern;
-use portcullis_tls::{Certificates, PortCertificates};
+use portcullis_tls::{Certificates, PortCertificates, Termination};
 
 use super::Index;
 
@@ -23,17 +23,18 @@ impl Index {
     }
 }
 
-/// Whether the same certificates are shown for the same hosts. The pool keeps equal ones as one value.
+/// Whether TLS is terminated in the same way for the same hosts. The pool keeps equal certificates as one value.
 fn same_certificates(one: &Certificates, other: &Certificates) -> bool {
-    let same_listener = |other: &PortCertificates, host: &HostPattern, certificates: &[Arc<_>]| {
+    let same_listener = |other: &PortCertificates, host: &HostPattern, termination: &Termination| {
         other.listeners.get(host).is_some_and(|found| {
-            found.certificates.len() == certificates.len()
-                && found.certificates.iter().zip(certificates).all(|(a, b)| Arc::ptr_eq(a, b))
+            found.client_auth == termination.client_auth
+                && found.certificates.len() == termination.certificates.len()
+                && found.certificates.iter().zip(&termination.certificates).all(|(a, b)| Arc::ptr_eq(a, b))
         })
     };
     let same_port = |one: &PortCertificates, other: &PortCertificates| {
         one.listeners.len() == other.listeners.len()
-            && one.listeners.iter().all(|(host, t)| same_listener(other, host, &t.certificates))
+            && one.listeners.iter().all(|(host, t)| same_listener(other, host, t))
     };
     one.ports.len() == other.ports.len()
         && one

@@ -45,8 +45,8 @@ pub struct Gateway {
     pub labels: BTreeMap<Box<str>, Box<str>>,
     /// `spec.infrastructure.annotations`: their annotations.
     pub annotations: BTreeMap<Box<str>, Box<str>>,
-    /// Where clients have to show a certificate.
-    pub client_validation: ClientValidation,
+    /// `spec.tls.frontend`, or why it cannot be read: then it is unknown what it asks of clients.
+    pub client_validation: Result<ClientValidation, Box<str>>,
     /// Why it is refused as a whole. Such a Gateway has no listeners.
     pub refused: Option<Box<str>>,
 }
@@ -62,18 +62,33 @@ pub struct ListenerSet {
     pub refused: Option<Box<str>>,
 }
 
-/// `spec.tls.frontend` of a Gateway: whether its HTTPS listeners ask clients for a certificate.
+/// `spec.tls.frontend` of a Gateway: what the listeners that terminate TLS ask of clients.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClientValidation {
     /// On ports that `ports` does not name.
-    pub default: bool,
-    pub ports: BTreeMap<u16, bool>,
+    pub default: Option<ClientCertificates>,
+    pub ports: BTreeMap<u16, Option<ClientCertificates>>,
+}
+
+/// The certificates that clients are asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificates {
+    /// `caCertificateRefs`.
+    pub authorities: Vec<Reference>,
+    /// Whether a client without a valid certificate is refused (`mode`).
+    pub is_required: bool,
 }
 
 impl ClientValidation {
-    /// Whether clients of a port have to show a certificate.
-    pub fn on(&self, port: u16) -> bool {
-        self.ports.get(&port).copied().unwrap_or(self.default)
+    /// Returns what the clients of a port are asked for.
+    pub fn on(&self, port: u16) -> Option<&ClientCertificates> {
+        self.ports.get(&port).unwrap_or(&self.default).as_ref()
+    }
+
+    /// Whether clients without a valid certificate are accepted somewhere, though they are asked for one.
+    pub fn is_insecure(&self) -> bool {
+        let all = self.default.iter().chain(self.ports.values().flatten());
+        all.into_iter().any(|certificates| !certificates.is_required)
     }
 }
 

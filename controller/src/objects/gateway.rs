@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 
 use gateway_api::experimental::gateways::{
     GatewayAddresses, GatewayAllowedListenersNamespacesFrom as ListenersFrom, GatewayDefaultScope,
-    GatewayInfrastructure, GatewayListeners, GatewayListenersAllowedRoutesNamespacesSelector, GatewayTls,
-    GatewayTlsFrontend,
+    GatewayInfrastructure, GatewayListeners, GatewayListenersAllowedRoutesNamespacesSelector,
+    GatewayTlsBackend, GatewayTlsFrontendDefault as FrontendTls,
+    GatewayTlsFrontendDefaultValidationMode as ValidationMode,
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -22,7 +23,9 @@ use super::{
 };
 use crate::ir::{
     Gateway, Meta,
-    gateway::{AllowedNamespaces, ClientValidation, GatewayAddress, GatewayListener, Reference},
+    gateway::{
+        AllowedNamespaces, ClientCertificates, ClientValidation, GatewayAddress, GatewayListener, Reference,
+    },
 };
 
 /// `spec`. Parts with values that later releases may add to are read by themselves.
@@ -51,22 +54,25 @@ struct ListenersNamespaces {
     selector: Option<GatewayListenersAllowedRoutesNamespacesSelector>,
 }
 
-/// `validation` of a frontend. A macro, since the generated types of the default and of a port differ.
-macro_rules! check_authorities {
-    ($validation:expr, $checks:expr, $at:expr) => {{
-        let (refs, at) = (&$validation.ca_certificate_refs, $at);
-        let at = at.field("caCertificateRefs");
-        $checks.entries(refs.len(), 1..=16, &at);
-        for (i, r) in refs.iter().enumerate() {
-            let authority = Reference {
-                group: r.group.as_str().into(),
-                kind: r.kind.as_str().into(),
-                namespace: r.namespace.as_deref().map(Into::into),
-                name: r.name.as_str().into(),
-            };
-            reference(authority, $checks, &at.index(i));
-        }
-    }};
+/// `spec.tls`. The TLS of a port has the same fields as the default one.
+#[derive(Debug, Deserialize)]
+struct GatewayTls {
+    backend: Option<GatewayTlsBackend>,
+    frontend: Option<Frontend>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Frontend {
+    default: FrontendTls,
+    #[serde(default)]
+    per_port: Vec<FrontendPort>,
+}
+
+#[derive(Debug, Deserialize)]
+struct FrontendPort {
+    port: i32,
+    tls: FrontendTls,
 }
 
 /// Reads the listeners of a Gateway or a ListenerSet.
@@ -93,17 +99,19 @@ pub(crate) fn read(document: &Value, meta: Meta, checks: &mut Checks) -> Option<
     check_infrastructure(&infrastructure, checks, &at.field("infrastructure"));
     let at_allowed = at.field("allowedListeners");
     let allowed_listeners = spec.allowed_listeners.map(|part| allowed_listeners(&part, checks, &at_allowed));
-    let tls = spec.tls.map(|tls| tls.read(checks, &at.field("tls")));
-    if let Some(Ok(tls)) = &tls {
-        check_tls(tls, checks, &at.field("tls"));
-    }
-    part::not_served(spec.default_scope.as_ref(), checks, &at.field("defaultScope"));
-    let client_validation = match &tls {
-        None => ClientValidation::default(),
-        Some(Ok(tls)) => client_validation(tls),
-        // It is unknown what it asks of clients, so no listener that it may apply to is served.
-        Some(Err(_)) => ClientValidation { default: true, ports: BTreeMap::new() },
+    let client_validation = match spec.tls.map(|tls| tls.read(checks, &at.field("tls"))) {
+        None => Ok(ClientValidation::default()),
+        Some(Ok(tls)) => {
+            if let Some(backend) = &tls.backend {
+                check_backend(backend, checks, &at.field("tls").field("backend"));
+            }
+            let at = at.field("tls");
+            let at = at.field("frontend");
+            Ok(tls.frontend.map(|frontend| client_validation(frontend, checks, &at)).unwrap_or_default())
+        }
+        Some(Err(why)) => Err(why.to_string().into()),
     };
+    part::not_served(spec.default_scope.as_ref(), checks, &at.field("defaultScope"));
     Some(Gateway {
         meta,
         class: spec.gateway_class_name.into(),
@@ -123,15 +131,39 @@ pub(crate) fn read(document: &Value, meta: Meta, checks: &mut Checks) -> Option<
     })
 }
 
-fn client_validation(tls: &GatewayTls) -> ClientValidation {
-    let Some(frontend) = &tls.frontend else { return ClientValidation::default() };
-    let ports = frontend.per_port.iter().flatten();
-    ClientValidation {
-        default: frontend.default.validation.is_some(),
-        ports: ports
-            .filter_map(|port| Some((u16::try_from(port.port).ok()?, port.tls.validation.is_some())))
-            .collect(),
-    }
+fn client_validation(frontend: Frontend, checks: &mut Checks, at: &Path<'_>) -> ClientValidation {
+    let default = client_certificates(frontend.default, checks, &at.field("default"));
+    let at = at.field("perPort");
+    checks.entries(frontend.per_port.len(), 0..=64, &at);
+    checks.unique(frontend.per_port.iter().map(|p| p.port), &at, |port| {
+        format!("port {port} stands here twice")
+    });
+    let ports = frontend.per_port.into_iter().enumerate().map(|(i, of_port)| {
+        let at = at.index(i);
+        let port = checks.port(of_port.port, &at.field("port"));
+        (port, client_certificates(of_port.tls, checks, &at.field("tls")))
+    });
+    ClientValidation { default, ports: ports.collect() }
+}
+
+fn client_certificates(tls: FrontendTls, checks: &mut Checks, at: &Path<'_>) -> Option<ClientCertificates> {
+    let validation = tls.validation?;
+    let at = at.field("validation");
+    let at = at.field("caCertificateRefs");
+    checks.entries(validation.ca_certificate_refs.len(), 1..=16, &at);
+    let authorities = validation.ca_certificate_refs.into_iter().enumerate().map(|(i, r)| {
+        let authority = Reference {
+            group: r.group.into(),
+            kind: r.kind.into(),
+            namespace: r.namespace.map(Into::into),
+            name: r.name.into(),
+        };
+        reference(authority, checks, &at.index(i))
+    });
+    Some(ClientCertificates {
+        authorities: authorities.collect(),
+        is_required: validation.mode != Some(ValidationMode::AllowInsecureFallback),
+    })
 }
 
 fn check_unique(listeners: &[GatewayListener], checks: &mut Checks, at: &Path<'_>) {
@@ -215,40 +247,16 @@ fn allowed_listeners(part: &Part<AllowedListeners>, checks: &mut Checks, at: &Pa
     }
 }
 
-/// `spec.tls` is checked and not served yet: clients are not asked for certificates.
-fn check_tls(tls: &GatewayTls, checks: &mut Checks, at: &Path<'_>) {
-    if let Some(r) = tls.backend.as_ref().and_then(|b| b.client_certificate_ref.as_ref()) {
-        let at = at.field("backend");
-        let certificate = Reference {
-            group: r.group.as_deref().unwrap_or_default().into(),
-            kind: r.kind.as_deref().unwrap_or("Secret").into(),
-            namespace: r.namespace.as_deref().map(Into::into),
-            name: r.name.as_str().into(),
-        };
-        reference(certificate, checks, &at.field("clientCertificateRef"));
-    }
-    if let Some(frontend) = &tls.frontend {
-        check_frontend(frontend, checks, &at.field("frontend"));
-    }
-    checks.warning(at, "is not served yet; listeners that would ask for client certificates are closed");
-}
-
-fn check_frontend(frontend: &GatewayTlsFrontend, checks: &mut Checks, at: &Path<'_>) {
-    if let Some(validation) = &frontend.default.validation {
-        let at = at.field("default");
-        check_authorities!(validation, checks, at.field("validation"));
-    }
-    let (ports, at) = (frontend.per_port.as_deref().unwrap_or_default(), at.field("perPort"));
-    checks.entries(ports.len(), 0..=64, &at);
-    checks.unique(ports.iter().map(|p| p.port), &at, |port| format!("port {port} stands here twice"));
-    for (i, port) in ports.iter().enumerate() {
-        let at = at.index(i);
-        checks.port(port.port, &at.field("port"));
-        if let Some(validation) = &port.tls.validation {
-            let at = at.field("tls");
-            check_authorities!(validation, checks, at.field("validation"));
-        }
-    }
+fn check_backend(backend: &GatewayTlsBackend, checks: &mut Checks, at: &Path<'_>) {
+    let Some(r) = &backend.client_certificate_ref else { return };
+    let certificate = Reference {
+        group: r.group.as_deref().unwrap_or_default().into(),
+        kind: r.kind.as_deref().unwrap_or("Secret").into(),
+        namespace: r.namespace.as_deref().map(Into::into),
+        name: r.name.as_str().into(),
+    };
+    reference(certificate, checks, &at.field("clientCertificateRef"));
+    checks.warning(at, "is not served yet; backends get no certificate");
 }
 
 #[cfg(test)]

@@ -43,7 +43,7 @@ pub(super) fn object(
             parameters: None,
             labels: Default::default(),
             annotations: Default::default(),
-            client_validation: ClientValidation::default(),
+            client_validation: Ok(ClientValidation::default()),
             refused,
         }
         .into(),

@@ -11,6 +11,7 @@ use crate::kinds::StatusShape;
 pub enum ConditionType {
     Accepted,
     Conflicted,
+    InsecureFrontendValidationMode,
     OverlappingTlsConfig,
     PartiallyInvalid,
     Programmed,
@@ -63,13 +64,14 @@ impl EventLevel {
 
 impl ConditionType {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Accepted,
         Self::Programmed,
         Self::ResolvedRefs,
         Self::Conflicted,
         Self::PartiallyInvalid,
         Self::OverlappingTlsConfig,
+        Self::InsecureFrontendValidationMode,
         Self::SupportedVersion,
     ];
 
@@ -123,6 +125,14 @@ impl ConditionType {
                 passing: true,
                 impact: Impact::Nothing,
                 event: None,
+                shapes: &[Listeners],
+            },
+            Self::InsecureFrontendValidationMode => &Meaning {
+                name: "InsecureFrontendValidationMode",
+                good: ConditionStatus::False,
+                passing: true,
+                impact: Impact::Nothing,
+                event: Some(EventLevel::Warning),
                 shapes: &[Listeners],
             },
             Self::SupportedVersion => &Meaning {

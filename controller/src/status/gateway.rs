@@ -42,7 +42,7 @@ pub fn gateway(
     Report {
         status: Status::Listeners(Box::new(GatewayStatus {
             listeners: listeners.collect(),
-            conditions: vec![accepted, programmed],
+            conditions: [accepted, programmed].into_iter().chain(insecure(state)).collect(),
             addresses: if is_accepted { bounded::addresses(addresses.usable) } else { Vec::new() },
             attached_listener_sets: state.attached_sets,
         })),
@@ -50,9 +50,21 @@ pub fn gateway(
     }
 }
 
+/// Present while clients without a valid certificate are accepted though they are asked for one.
+fn insecure(state: &GatewayState) -> Option<Condition> {
+    let validation =
+        state.gateway.client_validation.as_ref().ok().filter(|validation| validation.is_insecure());
+    let condition = condition(state.gateway.meta.generation, ConditionType::InsecureFrontendValidationMode);
+    validation.map(|_| {
+        let message = "mode AllowInsecureFallback: clients without a valid certificate are accepted, too";
+        condition.yes("ConfigurationChanged", message)
+    })
+}
+
 fn accepted(state: &GatewayState) -> Condition {
     let condition = condition(state.gateway.meta.generation, ConditionType::Accepted);
-    let refused: Vec<_> = state.listeners.iter().filter(|l| l.refused.is_some()).collect();
+    let is_refused = |l: &&ListenerState| l.refused.is_some() || l.lacks_authorities();
+    let refused: Vec<_> = state.listeners.iter().filter(is_refused).collect();
     let names = || list(refused.iter().map(|l| &l.point.section));
     match &state.refused {
         Some(why @ GatewayRefusal::InvalidParameters(_)) => {

@@ -66,8 +66,11 @@ fn listener_conditions(
     let conflict = listener.refused.as_ref().filter(|refused| refused.is_conflict());
     let mut conditions = vec![
         match &listener.refused {
-            None => named(ConditionType::Accepted).yes("Accepted", "the listener is valid"),
             Some(why) => named(ConditionType::Accepted).no(why.reason(), why.to_string()),
+            None if listener.lacks_authorities() => {
+                named(ConditionType::Accepted).no("NoValidCACertificate", NO_AUTHORITY)
+            }
+            None => named(ConditionType::Accepted).yes("Accepted", "the listener is valid"),
         },
         match programmed {
             Ok(()) => named(ConditionType::Programmed).yes("Programmed", "the listener is served"),
@@ -91,7 +94,18 @@ fn listener_conditions(
     conditions
 }
 
+/// Why a listener that has to ask for client certificates is not served.
+const NO_AUTHORITY: &str =
+    "clients' certificates cannot be verified, since no caCertificateRef of spec.tls.frontend can be used";
+
 fn resolved_refs(listener: &ListenerState, condition: Condition) -> Condition {
+    let authorities = &listener.authority_errors;
+    if let Some(first) = authorities.iter().find(|error| !error.is_pending()) {
+        return condition.no(first.listener_reason(), sentences(authorities));
+    }
+    if let Some(pending) = authorities.first() {
+        return condition.unknown(pending.listener_reason(), sentences(authorities));
+    }
     let errors: Vec<_> = listener.certificates.iter().flatten().filter_map(|c| c.as_ref().err()).collect();
     if let Some(first) = errors.iter().find(|error| !error.is_pending()) {
         return condition.no(first.reason(), sentences(&errors));
@@ -169,6 +183,12 @@ pub(super) fn programmed(
     }
     if !listener.point.served {
         return not("Invalid", "its Gateway or ListenerSet is not accepted".into());
+    }
+    if listener.lacks_authorities() {
+        return not("Invalid", NO_AUTHORITY.into());
+    }
+    if listener.is_closed {
+        return not("Pending", sentences(&listener.authority_errors));
     }
     if listener.certificates.is_some() && listener.usable_certificates().next().is_none() {
         let mut errors = listener.certificates.iter().flatten().filter_map(|c| c.as_ref().err());

@@ -1,4 +1,4 @@
-//! Certificate authorities out of ConfigMaps.
+//! Certificate authorities out of ConfigMaps, for backends' certificates and for clients'.
 
 use std::{
     collections::HashMap,
@@ -8,13 +8,13 @@ use std::{
 use portcullis_routing::TlsMaterial;
 use portcullis_tls::{Authorities, AuthoritiesError};
 
-use super::Reader;
+use super::{Reader, grants};
 use crate::{
     ir::{ConfigMap, Kind, ObjectKey, gateway::Reference},
     snapshot::Snapshot,
 };
 
-/// Authorities that were read, by their ConfigMap: each is read once, however many policies refer to it.
+/// Authorities that were read, by their ConfigMap: each is read once, however many objects refer to it.
 #[derive(Debug, Default)]
 pub struct AuthoritiesPool {
     read: Mutex<HashMap<ObjectKey, (Arc<ConfigMap>, Read)>>,
@@ -30,6 +30,8 @@ const CA: &str = "ca.crt";
 pub enum AuthorityRefError {
     #[error("{0} is not a kind of certificate authority that is served; use a ConfigMap")]
     InvalidKind(Box<str>),
+    #[error("no ReferenceGrant in namespace {namespace} allows a reference to ConfigMap {name}")]
+    NotPermitted { namespace: Box<str>, name: Box<str> },
     #[error("{0} not found")]
     NotFound(ObjectKey),
     /// It is being fetched.
@@ -46,8 +48,17 @@ impl AuthorityRefError {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::InvalidKind(_) => "InvalidKind",
+            Self::NotPermitted { .. } => "RefNotPermitted",
             Self::Pending(_) => "Pending",
             Self::NotFound(_) | Self::Missing(_) | Self::Invalid(..) => "InvalidCACertificateRef",
+        }
+    }
+
+    /// The reason of a listener's `ResolvedRefs`.
+    pub fn listener_reason(&self) -> &'static str {
+        match self {
+            Self::InvalidKind(_) => "InvalidCACertificateKind",
+            other => other.reason(),
         }
     }
 
@@ -58,6 +69,27 @@ impl AuthorityRefError {
 }
 
 impl AuthoritiesPool {
+    /// Returns the authorities that a Gateway refers to, in its own namespace or another one.
+    ///
+    /// # Errors
+    /// [`AuthorityRefError`] if there are none that can be used. Whether the reference is permitted comes before whether
+    /// there is such a ConfigMap.
+    pub fn resolve_for_gateway(
+        &self,
+        reader: &Reader<'_>,
+        gateway: &ObjectKey,
+        reference: &Reference,
+    ) -> Result<TlsMaterial, AuthorityRefError> {
+        let own = &*gateway.namespace;
+        let namespace = reference.namespace.as_deref().unwrap_or(own);
+        let from = grants::From { group: grants::GATEWAY_GROUP, kind: gateway.kind.as_str(), namespace: own };
+        if !grants::permitted(reader, from, "ConfigMap", namespace, &reference.name) {
+            let name = reference.name.clone();
+            return Err(AuthorityRefError::NotPermitted { namespace: namespace.into(), name });
+        }
+        self.resolve(reader, namespace, reference)
+    }
+
     /// The authorities that an object of a namespace refers to, in that namespace.
     ///
     /// # Errors

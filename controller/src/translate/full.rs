@@ -32,7 +32,7 @@ pub fn full(
     let owners = owners(snapshot, &reader, pools);
     let policies = BackendTlsPolicies::of(&reader, &pools.authorities, snapshot);
     let reader = reader.with_owners(Some(&owners)).with_policies(&policies);
-    let listeners = listeners(&reader, &pools.certificates);
+    let listeners = listeners(&reader, pools);
     let mut translated = translate_routes(snapshot, &reader, &listeners, pools);
     let hosts = listeners.ingress.hosts.keys();
     let hosts = hosts.map(|host| (host.clone(), ingress_host(&reader, &listeners, &pools.backends, host)));
@@ -51,7 +51,7 @@ pub fn full(
 fn owners(snapshot: &Snapshot, reader: &Reader<'_>, pools: &Pools) -> HostOwners {
     let mut owners = HostOwners::default();
     if reader.entrance().first_namespace_owns {
-        let listeners = listeners(reader, &pools.certificates);
+        let listeners = listeners(reader, pools);
         snapshot.routes.values().for_each(|route| owners.set_route(reader, &listeners, route));
         snapshot.ingresses.values().for_each(|ingress| owners.set_ingress(reader, ingress));
     }

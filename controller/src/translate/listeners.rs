@@ -36,7 +36,7 @@ use portcullis_routing::{ClientAuth, HostPattern, ListenerId, PortKey, Protocol,
 use portcullis_tls::{Certificate, Certificates};
 
 use super::{
-    CertificatePool, CertificateRefError, Dedicated, DedicatedPorts, HostRefusal, ListenerKey,
+    AuthorityRefError, CertificateRefError, Dedicated, DedicatedPorts, HostRefusal, ListenerKey, Pools,
     PortUnavailable, Reader, Settings,
 };
 use crate::{
@@ -132,6 +132,11 @@ pub struct ListenerState {
     pub refused: Option<ListenerRefusal>,
     /// `None` where no TLS ends here; else one for each reference.
     pub certificates: Option<Vec<Result<Arc<Certificate>, CertificateRefError>>>,
+    /// The references to authorities for clients' certificates that cannot be used.
+    pub authority_errors: Vec<AuthorityRefError>,
+    /// Whether the listener shows no certificate, since none of those references can be used: clients would have to be
+    /// refused for certificates that nobody can verify.
+    pub is_closed: bool,
     /// The `allowedRoutes.kinds` that are not served here.
     pub unknown_kinds: Vec<Box<str>>,
     /// TLS listeners of the same port whose hostnames have hosts in common with this one's.
@@ -339,9 +344,9 @@ impl ListenerPlan {
 }
 
 /// What all Gateways, GatewayClasses, ListenerSets, Secrets and Ingresses say of listeners.
-pub fn listeners(reader: &Reader<'_>, certificates: &CertificatePool) -> Listeners {
+pub fn listeners(reader: &Reader<'_>, pools: &Pools) -> Listeners {
     let settings = reader.settings();
-    let mut states = gateways::ours(reader, certificates);
+    let mut states = gateways::ours(reader, pools);
     let all = ingress::ours(reader);
     let entrance::Restricted { ingresses, hosts, messages } = entrance::restrict(reader, &mut states, &all);
     let closures = closed::closures(&all, &hosts, settings.strict_annotations);
@@ -350,7 +355,7 @@ pub fn listeners(reader: &Reader<'_>, certificates: &CertificatePool) -> Listene
     for (key, message) in messages {
         ingress.messages.entry(key).or_default().push(message);
     }
-    plan::plan(reader, certificates, states, ingress, &holders)
+    plan::plan(reader, &pools.certificates, states, ingress, &holders)
 }
 
 impl Listeners {
@@ -445,12 +450,20 @@ impl ListenerState {
             Ok(_) => true,
             Err(error) => error.is_pending(),
         };
-        self.refused.is_none() && self.certificates.as_ref().is_none_or(|all| all.iter().any(is_usable))
+        self.refused.is_none()
+            && !self.lacks_authorities()
+            && self.certificates.as_ref().is_none_or(|all| all.iter().any(is_usable))
+    }
+
+    /// Whether no authority can be used to verify the certificates that clients have to show.
+    pub fn lacks_authorities(&self) -> bool {
+        self.is_closed && !self.authority_errors.iter().any(AuthorityRefError::is_pending)
     }
 
     /// The certificates that can be shown.
     pub fn usable_certificates(&self) -> impl Iterator<Item = &Arc<Certificate>> {
-        self.certificates.iter().flatten().filter_map(|c| c.as_ref().ok())
+        let all = self.certificates.iter().flatten().filter(|_| !self.is_closed);
+        all.filter_map(|c| c.as_ref().ok())
     }
 }
 

@@ -50,7 +50,7 @@ spec:
     let settings = Settings::default();
     let pools = Pools::default();
     let reader = Reader::new(&snapshot, &settings, None).noting();
-    let listeners = listeners(&reader, &pools.certificates);
+    let listeners = listeners(&reader, &pools);
     let of_listeners = reader.take_noted();
     assert!(of_listeners.contains(&Fact::Gateways), "{of_listeners:?}");
     let web = &snapshot.routes[&ObjectKey::new(Kind::HttpRoute, "shop", "web")];
@@ -193,7 +193,7 @@ spec:
     let settings = Settings::default();
     let pools = Pools::default();
     let reader = Reader::new(&snapshot, &settings, None).noting();
-    let listeners = listeners(&reader, &pools.certificates);
+    let listeners = listeners(&reader, &pools);
     reader.take_noted();
     let host = HostPattern::parse("a.example.com").unwrap();
     for (host, services) in
@@ -220,7 +220,7 @@ spec: {{ gatewayClassName: portcullis, listeners: [{{ name: tls, port: 443, prot
     };
     let tls = "tls: { certificateRefs: [{ name: one }] }";
     let (settings, pools) = (Settings::default(), Pools::default());
-    let of = |snapshot: &Snapshot| listeners(&Reader::new(snapshot, &settings, None), &pools.certificates);
+    let of = |snapshot: &Snapshot| listeners(&Reader::new(snapshot, &settings, None), &pools);
     let first = snapshot(&format!("{CLASS}{}", gateway(tls)));
     for (listener, changed) in [
         (tls.to_owned(), false),
@@ -253,7 +253,7 @@ spec: {{ ingressClassName: portcullis, rules: [{{ host: a.example.com }}]{rest} 
         )
     };
     let (settings, pools) = (Settings::default(), Pools::default());
-    let of = |text: &str| listeners(&Reader::new(&snapshot(text), &settings, None), &pools.certificates);
+    let of = |text: &str| listeners(&Reader::new(&snapshot(text), &settings, None), &pools);
     let before = of(&ingress("one", ""));
     assert!(of(&ingress("one", ", tls: []")).changed_hosts(&before).is_empty());
     for (what, other) in [

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use portcullis_routing::{Backend, BackendKey, Endpoints, Listener, Rule, Serves, Step, Table};
-use portcullis_tls::Certificates;
+use portcullis_tls::{Certificates, ClientAuth};
 
 /// The table, and below it the endpoints of each backend that it leads to.
 pub(crate) fn table(table: &Table) -> String {
@@ -28,7 +28,12 @@ pub(crate) fn certificates(certificates: &Certificates) -> String {
             });
             let shown: Vec<_> = shown.collect();
             let shown = if shown.is_empty() { "no certificate".into() } else { shown.join(", ") };
-            out += &format!("tls:{number} {hostname} shows {shown}\n");
+            let asks = match &termination.client_auth {
+                ClientAuth::Unasked => "",
+                ClientAuth::Optional(_) => " and requests client certificates",
+                ClientAuth::Required(_) => " and requires client certificates",
+            };
+            out += &format!("tls:{number} {hostname} shows {shown}{asks}\n");
         }
     }
     out

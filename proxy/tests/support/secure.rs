@@ -48,7 +48,8 @@ impl Issuer {
         Arc::new(Certificate::from_pem(chain.as_bytes(), key.serialize_pem().as_bytes()).unwrap())
     }
 
-    fn material(&self) -> TlsMaterial {
+    /// This authority as what certificates are verified against.
+    pub fn material(&self) -> TlsMaterial {
         Authorities::from_pem(self.0.pem().as_bytes()).unwrap().to_material()
     }
 

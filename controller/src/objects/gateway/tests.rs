@@ -220,10 +220,6 @@ fn what_is_not_served_yet_says_so() {
     warns(
         &[
             (
-                &format!("tls: {{frontend: {{default: {{validation: {{{refs}}}}}}}}}"),
-                "spec.tls: is not served yet",
-            ),
-            (
                 "allowedListeners: {namespaces: {from: Selector}}",
                 "spec.allowedListeners.namespaces.selector: is missing",
             ),
@@ -237,6 +233,11 @@ fn what_is_not_served_yet_says_so() {
             (
                 "allowedListeners: {namespaces: {from: Some}}",
                 "spec.allowedListeners.namespaces.from: unknown variant",
+            ),
+            (&format!("tls: {{frontend: {{default: {{validation: {{{refs}}}}}}}}}"), ""),
+            (
+                &format!("tls: {{frontend: {{default: {{validation: {{mode: Maybe, {refs}}}}}}}}}"),
+                "spec.tls.frontend.default.validation.mode: unknown variant",
             ),
             (&format!("tls: {{frontend: {{default: {{}}, perPort: [{}, {}]}}}}", port(1), port(2)), ""),
             (

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use portcullis_routing::{ListenerId, ListenerOwner, PortKey, Protocol, Transport};
+use portcullis_routing::{ClientAuth, ListenerId, ListenerOwner, PortKey, Protocol, TlsMode, Transport};
 
 use super::{
     Addressing, AttachPoint, FirstOf, ListenerRefusal, ListenerState, Mode, WayOut,
@@ -11,19 +11,19 @@ use super::{
 };
 use crate::{
     ir::{
-        Kind, ObjectKey,
-        gateway::{ClientValidation, GatewayListener, ListenerProtocol},
+        Gateway, Kind, ObjectKey,
+        gateway::{GatewayListener, ListenerProtocol},
     },
-    translate::{CertificatePool, ListenerKey, Reader, RuleSource, Settings},
+    translate::{AuthorityRefError, ListenerKey, Pools, Reader, RuleSource, Settings},
 };
 
 /// The Gateway or ListenerSet of a listener.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place<'a> {
     pub(super) key: &'a ObjectKey,
+    /// The Gateway itself, or that of the ListenerSet.
+    pub(super) gateway: &'a Gateway,
     pub(super) addressing: &'a Addressing,
-    /// That of the Gateway.
-    pub(super) client_validation: &'a ClientValidation,
     /// Whether the object is refused as a whole.
     pub(super) is_refused: bool,
 }
@@ -31,11 +31,11 @@ pub(super) struct Place<'a> {
 /// Returns the state of a listener, regardless of all others.
 pub(super) fn alone(
     reader: &Reader<'_>,
-    certificates: &CertificatePool,
+    pools: &Pools,
     place: Place<'_>,
     listener: &GatewayListener,
 ) -> ListenerState {
-    let Place { key: owner, addressing, client_validation, is_refused } = place;
+    let Place { key: owner, gateway, addressing, is_refused } = place;
     let key = listener.port_key();
     let (bound, unavailable) = match addressing {
         Addressing::Dedicated(dedicated) => {
@@ -48,11 +48,15 @@ pub(super) fn alone(
         },
         Addressing::Unknown => (None, None),
     };
-    let refused = check(client_validation, listener).or(unavailable);
+    let refused = check(gateway, listener).or(unavailable);
     let (kinds, unknown_kinds) = kinds(listener);
     let references = listener.tls.as_ref().map(|tls| &*tls.certificates).unwrap_or_default();
-    let mode = Mode::of(listener);
+    let mut mode = Mode::of(listener);
     let ends_tls = mode.as_ref().is_some_and(Mode::ends_tls) && refused.is_none() && !is_refused;
+    let asked = ends_tls.then(|| Asked::on(reader, pools, gateway, listener.port)).unwrap_or_default();
+    if let Some(mode) = mode.as_mut().filter(|_| ends_tls) {
+        mode.tls = TlsMode::Terminate(asked.policy);
+    }
     let id = Arc::new(id(owner, &listener.name));
     let slot = |port| {
         let (listener, owner) = (listener.hostname.clone(), RuleSource::Gateway(Arc::clone(&id)));
@@ -74,7 +78,9 @@ pub(super) fn alone(
         point: Arc::new(point),
         refused,
         certificates: ends_tls
-            .then(|| references.iter().map(|r| certificates.resolve(reader, owner, r)).collect()),
+            .then(|| references.iter().map(|r| pools.certificates.resolve(reader, owner, r)).collect()),
+        authority_errors: asked.errors,
+        is_closed: asked.is_closed,
         unknown_kinds,
         overlaps: FirstOf::default(),
         ingress_behind: false,
@@ -91,7 +97,39 @@ fn id(owner: &ObjectKey, section: &str) -> ListenerId {
     ListenerId { owner, section: section.into() }
 }
 
-fn check(client_validation: &ClientValidation, listener: &GatewayListener) -> Option<ListenerRefusal> {
+/// What the clients of a listener that terminates TLS are asked for.
+#[derive(Default)]
+struct Asked {
+    policy: ClientAuth,
+    /// The references to authorities that cannot be used.
+    errors: Vec<AuthorityRefError>,
+    /// Whether none can be used.
+    is_closed: bool,
+}
+
+impl Asked {
+    fn on(reader: &Reader<'_>, pools: &Pools, gateway: &Gateway, port: u16) -> Self {
+        let validation = gateway.client_validation.as_ref().ok();
+        let Some(certificates) = validation.and_then(|validation| validation.on(port)) else {
+            return Self::default();
+        };
+        let (mut sets, mut errors) = (Vec::new(), Vec::new());
+        for reference in &certificates.authorities {
+            match pools.authorities.resolve_for_gateway(reader, &gateway.meta.key, reference) {
+                Ok(set) => sets.push(set),
+                Err(error) => errors.push(error),
+            }
+        }
+        let is_closed = sets.is_empty();
+        let policy = match certificates.is_required {
+            true => ClientAuth::Required(sets.into()),
+            false => ClientAuth::Optional(sets.into()),
+        };
+        Self { policy, errors, is_closed }
+    }
+}
+
+fn check(gateway: &Gateway, listener: &GatewayListener) -> Option<ListenerRefusal> {
     if let Some(why) = &listener.unsupported {
         return Some(ListenerRefusal::UnsupportedValue(why.clone()));
     }
@@ -102,14 +140,10 @@ fn check(client_validation: &ClientValidation, listener: &GatewayListener) -> Op
             "tls.mode Passthrough is not for protocol HTTPS; use protocol TLS or tls.mode Terminate".into(),
         )),
         ListenerProtocol::Tls if passthrough => None,
-        // If the listener were served without client certificates, it would let anybody in.
-        ListenerProtocol::Https | ListenerProtocol::Tls if client_validation.on(listener.port) => {
-            Some(ListenerRefusal::UnsupportedValue(
-                "spec.tls.frontend of the Gateway asks for client certificates, which is not served yet"
-                    .into(),
-            ))
+        // If it is unknown what clients are asked for, the listener could let anybody in.
+        ListenerProtocol::Https | ListenerProtocol::Tls => {
+            gateway.client_validation.as_ref().err().map(|why| ListenerRefusal::UnsupportedValue(why.clone()))
         }
-        ListenerProtocol::Https | ListenerProtocol::Tls => None,
         ListenerProtocol::Other(protocol) => Some(ListenerRefusal::UnsupportedProtocol(protocol.clone())),
     }
 }

@@ -9,10 +9,10 @@ use super::{
 };
 use crate::{
     ir::{Gateway, GatewayClass, ListenerSet, gateway::GatewayListener, parameters::Addressing as Asked},
-    translate::{CertificatePool, DedicatedPorts, Reader, dedicated::dedicated, parameters},
+    translate::{DedicatedPorts, Pools, Reader, dedicated::dedicated, parameters},
 };
 
-pub(super) fn ours(reader: &Reader<'_>, certificates: &CertificatePool) -> States {
+pub(super) fn ours(reader: &Reader<'_>, pools: &Pools) -> States {
     let settings = reader.settings();
     let class_of = |gateway: &Gateway| {
         let class = reader.gateway_class(&gateway.class)?;
@@ -31,16 +31,13 @@ pub(super) fn ours(reader: &Reader<'_>, certificates: &CertificatePool) -> State
         let sets = sets_of.remove(key).unwrap_or_default();
         let sets: Vec<_> = sets.into_iter().map(|set| (set, refusal(reader, gateway, set))).collect();
         let (addressing, refused) = addressing(reader, gateway, class, &sets);
-        let place = |key, is_refused| {
-            let (addressing, client_validation) = (&addressing, &gateway.client_validation);
-            Place { key, addressing, client_validation, is_refused }
-        };
+        let place = |key, is_refused| Place { key, gateway, addressing: &addressing, is_refused };
         for (set, set_refused) in sets {
             let is_parent_refused =
                 refused.is_some().then(|| ListenerSetRefusal::ParentNotAccepted(key.clone()));
             let refused = set_refused.or(is_parent_refused);
             let place = place(&set.meta.key, refused.is_some());
-            let listeners = set.listeners.iter().map(|listener| alone(reader, certificates, place, listener));
+            let listeners = set.listeners.iter().map(|listener| alone(reader, pools, place, listener));
             let state = ListenerSetState {
                 listeners: listeners.collect(),
                 set: Arc::clone(set),
@@ -52,7 +49,7 @@ pub(super) fn ours(reader: &Reader<'_>, certificates: &CertificatePool) -> State
             states.sets.insert(set.meta.key.clone(), state);
         }
         let place = place(key, refused.is_some());
-        let listeners = gateway.listeners.iter().map(|listener| alone(reader, certificates, place, listener));
+        let listeners = gateway.listeners.iter().map(|listener| alone(reader, pools, place, listener));
         let listeners = listeners.collect();
         let gateway = Arc::clone(gateway);
         let state = GatewayState { gateway, listeners, addressing, refused, attached_sets: 0 };

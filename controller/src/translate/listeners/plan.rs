@@ -93,7 +93,12 @@ fn of_listeners(states: &States) -> Shown {
     for listener in states.listeners().filter(|l| l.point.served) {
         if let (Some(bound), Some(_)) = (listener.point.bound(), &listener.certificates) {
             let hosts = shown.entry(bound).or_default();
-            hosts.insert(listener.point.hostname.clone(), listener.usable_certificates().cloned().collect());
+            let mode = listener.point.mode.as_ref();
+            let shown = tls::Shown {
+                certificates: listener.usable_certificates().cloned().collect(),
+                client_auth: mode.and_then(|mode| mode.tls.client_auth()).cloned().unwrap_or_default(),
+            };
+            hosts.insert(listener.point.hostname.clone(), shown);
         }
     }
     shown
@@ -103,16 +108,16 @@ fn of_listeners(states: &States) -> Shown {
 /// thousands of hosts of Ingresses with one certificate, so that the proxy builds its TLS configuration only once for
 /// them.
 fn compile(shown: Shown) -> Certificates {
-    let mut known: HashMap<Vec<*const Certificate>, Arc<Termination>> = HashMap::new();
-    let mut shared = |certificates: Vec<Arc<Certificate>>| {
-        let same = certificates.iter().map(Arc::as_ptr).collect();
-        let made = || Arc::new(Termination { certificates, client_auth: ClientAuth::Unasked });
+    let mut known: HashMap<(Vec<*const Certificate>, ClientAuth), Arc<Termination>> = HashMap::new();
+    let mut shared = |tls::Shown { certificates, client_auth }: tls::Shown| {
+        let same = (certificates.iter().map(Arc::as_ptr).collect(), client_auth.clone());
+        let made = || Arc::new(Termination { certificates, client_auth });
         Arc::clone(known.entry(same).or_insert_with(made))
     };
     let port = |(port, hosts): (PortKey, tls::ShownHosts)| {
         let mut listeners = HostMap::default();
-        for (hostname, certificates) in hosts {
-            listeners.insert(hostname, shared(certificates));
+        for (hostname, shown) in hosts {
+            listeners.insert(hostname, shared(shown));
         }
         (port, Arc::new(PortCertificates { listeners }))
     };

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use portcullis_routing::HostPattern;
+use portcullis_routing::{ClientAuth, HostPattern};
 use portcullis_tls::Certificate;
 
 use super::IngressSide;
@@ -15,8 +15,17 @@ use crate::{
     translate::{CertificatePool, CertificateRefError, Reader},
 };
 
-/// The certificates of a port, by the hostname under which the port finds a listener.
-pub(super) type ShownHosts = BTreeMap<HostPattern, Vec<Arc<Certificate>>>;
+/// How TLS is terminated on a port, by the hostname under which the port finds a listener.
+pub(super) type ShownHosts = BTreeMap<HostPattern, Shown>;
+
+/// How TLS is terminated for a hostname.
+#[derive(Debug)]
+pub(super) struct Shown {
+    /// The certificates that clients are shown.
+    pub(super) certificates: Vec<Arc<Certificate>>,
+    /// What clients are asked for.
+    pub(super) client_auth: ClientAuth,
+}
 
 /// Chooses the certificate of each host: the Gateway's (which is in `shown`), else that of the oldest Ingress with TLS
 /// for the host, else the default certificate. A host with none of them is not served over TLS. `has_default` says
@@ -43,12 +52,13 @@ pub(super) fn choose(
                 dark.insert(host.clone());
             }
         } else {
-            shown.insert(hostname, chosen);
+            shown.insert(hostname, Shown { certificates: chosen, client_auth: ClientAuth::Unasked });
         }
     }
     // A client that names a host without a listener is shown the default certificate.
     if let Some(default) = default.filter(|_| has_default) {
-        shown.entry(HostPattern::Any).or_insert_with(|| vec![default]);
+        let shown_default = || Shown { certificates: vec![default], client_auth: ClientAuth::Unasked };
+        shown.entry(HostPattern::Any).or_insert_with(shown_default);
     }
     for ingress in side.ours.clone() {
         let asks = |host: &HostPattern| match host {
