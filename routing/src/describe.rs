@@ -48,8 +48,6 @@ impl Display for TlsMode {
             Self::Passthrough => return f.write_str(" passed through"),
             Self::Terminate(ClientAuth::Optional(sets)) => ("requests", sets),
             Self::Terminate(ClientAuth::Required(sets)) => ("requires", sets),
-            #[cfg(test)]
-            Self::Terminate(ClientAuth::Probe(name)) => return write!(f, " probes {name}"),
         };
         write!(f, " {asks} client certificates")?;
         sets.iter()

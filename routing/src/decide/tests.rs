@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     Backend, BackendError, BackendKey, Backends, Endpoint, EndpointPool, Endpoints, Entry, HostMap,
     HostPattern, HostTable, HttpRoutes, ListenerId, PathMatch, Precedence, Protocol, Retry, RouteId,
-    RouteKind, RouteMatch, Rule, Serves, Steps, Timeouts, TlsMode, WeightedBackend,
+    RouteKind, RouteMatch, Rule, Serves, Steps, Timeouts, TlsMaterial, TlsMode, WeightedBackend,
     step::{Cors, PathRewrite, UrlRewrite},
 };
 
@@ -31,24 +31,37 @@ fn a_request_ends_where_the_first_thing_that_stops_it_says() {
 }
 
 #[test]
-fn a_connection_answers_for_the_listener_of_its_handshake_alone() {
-    let mut table = table(rule([], [ready()]));
-    let port = Arc::make_mut(table.ports.get_mut(&PortKey::tcp(80)).unwrap());
-    let other = ListenerId::gateway("n", "g", "other");
-    port.listeners.insert(
-        HostPattern::parse("b.example").unwrap(),
-        Arc::new(Listener::http(other, HttpRoutes::default())),
-    );
-    for (server_name, wanted) in [
-        (Some("a.example"), "forward"),
-        (Some("b.example"), "421 the connection was made for another host's listener"),
-        (None, "421 the connection was made for another host's listener"),
+fn a_connection_answers_for_the_listener_and_policy_of_its_handshake_alone() {
+    let (open, asking, misdirected) =
+        (ClientAuth::Unasked, asking(), "421 the connection was made for another host's listener");
+    for (policy, server_name, client_auth, wanted) in [
+        (&open, Some("a.example"), &open, "forward"),
+        (&open, Some("b.example"), &open, misdirected),
+        (&open, None, &open, misdirected),
+        (&asking, Some("a.example"), &asking, "forward"),
+        // The policy has changed since.
+        (&asking, Some("a.example"), &open, misdirected),
+        (&open, Some("a.example"), &asking, misdirected),
     ] {
-        let connection =
-            Connection { tls: Some(Tls { server_name, client_auth: &ClientAuth::Unasked }), ..plain() };
+        let mut table = table(rule([], [ready()]));
+        let port = Arc::make_mut(table.ports.get_mut(&PortKey::tcp(80)).unwrap());
+        let mut listener = Listener::clone(port.listener("a.example").unwrap());
+        listener.tls = TlsMode::Terminate(policy.clone());
+        port.listeners.insert(HostPattern::parse("a.example").unwrap(), Arc::new(listener));
+        let other = Listener {
+            tls: TlsMode::Terminate(ClientAuth::Unasked),
+            ..Listener::http(ListenerId::gateway("n", "g", "other"), HttpRoutes::default())
+        };
+        port.listeners.insert(HostPattern::parse("b.example").unwrap(), Arc::new(other));
+        let connection = Connection { tls: Some(Tls { server_name, client_auth }), ..plain() };
         let got = with_target(&table, &Method::GET, "/", connection);
-        assert_eq!(got, wanted, "{server_name:?}");
+        assert_eq!(got, wanted, "{server_name:?} under {client_auth:?} at {policy:?}");
     }
+}
+
+/// A policy that asks for certificates.
+fn asking() -> ClientAuth {
+    ClientAuth::Required([TlsMaterial::new([1; 32], Arc::new(()))].into())
 }
 
 #[test]
@@ -57,7 +70,7 @@ fn hosts_of_ingresses_are_told_apart_by_what_they_ask_of_clients_alone() {
     let port = Arc::make_mut(table.ports.get_mut(&PortKey::tcp(80)).unwrap());
     let routes = port.listener("a.example").unwrap().http_routes().unwrap();
     let hosts: Vec<_> = routes.hosts.iter().map(|(_, table)| Arc::clone(table)).collect();
-    let (open, asking) = (ClientAuth::Unasked, ClientAuth::Probe("ca"));
+    let (open, asking) = (ClientAuth::Unasked, asking());
     for (host, policy) in [("open.example", &open), ("other.example", &open), ("asking.example", &asking)] {
         let host = HostPattern::parse(host).unwrap();
         let mut routes = HttpRoutes::default();
@@ -122,11 +135,11 @@ fn an_ingress_that_asks_for_tls_of_its_own_is_forbidden_behind_that_of_a_gateway
         let port = &table.ports[&PortKey::tcp(80)];
         let routes = port.listener("a.example").unwrap().http_routes().unwrap().clone();
         let mut listener = Listener::http(ingress(), routes);
-        listener.tls = TlsMode::Terminate(ClientAuth::Unasked);
         if fallback {
             let routes = HttpRoutes { hosts: HostMap::default(), fallback: Some(Arc::new(listener)) };
             listener = Listener::http(ListenerId::gateway("n", "g", "s"), routes);
         }
+        listener.tls = TlsMode::Terminate(ClientAuth::Unasked);
         let mut port = Port::clone(port);
         port.listeners.insert(HostPattern::parse("a.example").unwrap(), Arc::new(listener));
         let mut table = Table::default();

@@ -75,9 +75,6 @@ pub enum ClientAuth {
     /// The client must show a certificate that is valid and issued by an authority of one of these sets. Without any
     /// set, no client is accepted.
     Required(Arc<[TlsMaterial]>),
-    /// Something, for tests.
-    #[cfg(test)]
-    Probe(&'static str),
 }
 
 /// What a listener serves.
