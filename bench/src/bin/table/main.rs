@@ -36,6 +36,7 @@ const IN_ONE_FILE: usize = 50;
 
 fn main() -> Result<()> {
     match std::env::args().nth(1) {
+        Some(part) if part == "sets" => LISTENER_SETS.into_iter().try_for_each(sets::edits),
         Some(folder) => serve(Path::new(&folder)),
         None => {
             edits()?;
