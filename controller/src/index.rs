@@ -374,7 +374,7 @@ impl Index {
         let now = &self.listeners;
         let mut facts: Vec<_> = now.changed_owners(&before).into_iter().map(Fact::ListenersOf).collect();
         facts.extend(now.changed_hosts(&before).into_iter().map(Fact::ListenerAt));
-        facts.extend(now.owners().chain(before.owners()).cloned().map(Fact::Outcome));
+        facts.extend(now.changed_states(&before).cloned().map(Fact::Outcome));
         facts.extend(now.moved_ingresses(&before).cloned().map(Fact::Outcome));
         let (old, new) = (&before.ingress.messages, &now.ingress.messages);
         let others = old.keys().chain(new.keys()).filter(|key| old.get(*key) != new.get(*key));

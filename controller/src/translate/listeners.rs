@@ -11,6 +11,7 @@
 //! tls.rs       which certificates are shown for those hosts
 //! mode.rs      what a listener of a protocol speaks, and which kinds of routes may attach
 //! overlaps.rs  which listeners of a port have hosts in common
+//! same.rs      which Gateways and ListenerSets come to something else than before
 //! plan.rs      what each port of the table has, and with which certificates
 //! ```
 
@@ -23,6 +24,7 @@ mod ingress;
 mod mode;
 mod overlaps;
 mod plan;
+mod same;
 mod states;
 mod tls;
 
