@@ -201,14 +201,13 @@ mod tests {
         let authority = authority();
         for (has, names, want) in [
             (&["shop.example"][..], &[][..], true),
-            (&["*.example"], &[], true),
             (&["other.example"], &[], false),
             (&[SHOP], &[], false),
             (&[], &[], false),
             // Subject names take the place of the server name.
             (&["shop.example"], &["other.example"], false),
             (&["other.example"], &["other.example"], true),
-            (&["*.example"], &["other.example"], true),
+            (&["*.b.example"], &["a.b.example"], true),
             (&["a.b.example"], &["*.b.example"], true),
             (&["*.b.example"], &["*.b.example"], true),
             (&["A.B.example"], &["*.b.example"], true),

@@ -43,6 +43,8 @@ pub struct Gateway {
     pub labels: BTreeMap<Box<str>, Box<str>>,
     /// `spec.infrastructure.annotations`: their annotations.
     pub annotations: BTreeMap<Box<str>, Box<str>>,
+    /// `spec.tls.backend.clientCertificateRef`: the certificate that is presented to backends.
+    pub backend_certificate: Option<Reference>,
     /// Where clients have to show a certificate.
     pub client_validation: ClientValidation,
     /// Why it is refused as a whole. Such a Gateway has no listeners.

@@ -96,8 +96,19 @@ pub(crate) fn read(document: &Value, meta: Meta, checks: &mut Checks) -> Option<
         }),
         labels: texts(infrastructure.labels),
         annotations: texts(infrastructure.annotations),
+        backend_certificate: tls.as_ref().and_then(|tls| backend_certificate(tls.as_ref().ok()?)),
         client_validation,
         refused: None,
+    })
+}
+
+fn backend_certificate(tls: &GatewayTls) -> Option<Reference> {
+    let r = tls.backend.as_ref()?.client_certificate_ref.as_ref()?;
+    Some(Reference {
+        group: r.group.as_deref().unwrap_or_default().into(),
+        kind: r.kind.as_deref().unwrap_or("Secret").into(),
+        namespace: r.namespace.as_deref().map(Into::into),
+        name: r.name.as_str().into(),
     })
 }
 
@@ -191,22 +202,16 @@ fn check_allowed_listeners(allowed: &Part<GatewayAllowedListeners>, checks: &mut
     }
 }
 
-/// `spec.tls` is checked and not served yet: clients are not asked for certificates.
+/// `spec.tls.frontend` is checked and not served yet: clients are not asked for certificates.
 fn check_tls(tls: &GatewayTls, checks: &mut Checks, at: &Path<'_>) {
-    if let Some(r) = tls.backend.as_ref().and_then(|b| b.client_certificate_ref.as_ref()) {
-        let at = at.field("backend");
-        let certificate = Reference {
-            group: r.group.as_deref().unwrap_or_default().into(),
-            kind: r.kind.as_deref().unwrap_or("Secret").into(),
-            namespace: r.namespace.as_deref().map(Into::into),
-            name: r.name.as_str().into(),
-        };
-        reference(certificate, checks, &at.field("clientCertificateRef"));
+    if let Some(certificate) = backend_certificate(tls) {
+        reference(certificate, checks, &at.field("backend").field("clientCertificateRef"));
     }
     if let Some(frontend) = &tls.frontend {
-        check_frontend(frontend, checks, &at.field("frontend"));
+        let at = at.field("frontend");
+        check_frontend(frontend, checks, &at);
+        checks.warning(&at, "is not served yet; listeners that would ask for client certificates are closed");
     }
-    checks.warning(at, "is not served yet; listeners that would ask for client certificates are closed");
 }
 
 fn check_frontend(frontend: &GatewayTlsFrontend, checks: &mut Checks, at: &Path<'_>) {

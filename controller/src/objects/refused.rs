@@ -40,6 +40,7 @@ pub(super) fn object(
             parameters: None,
             labels: Default::default(),
             annotations: Default::default(),
+            backend_certificate: None,
             client_validation: ClientValidation::default(),
             refused,
         }

@@ -19,7 +19,8 @@ fn a_document_says_what_it_is() {
         ("v1", "Deployment", "Warning: : v1 Deployment is not a kind that is served"),
         ("apps/v1", "Deployment", "Warning: : apps/v1 Deployment is not a kind that is served"),
         (&format!("{gateway}/v1"), "ListenerSet", "Warning: : ListenerSet is not served yet"),
-        (&format!("{gateway}/v1"), "BackendTLSPolicy", "Warning: : BackendTLSPolicy is not served yet"),
+        // Older releases served it as v1alpha3.
+        (&format!("{gateway}/v1alpha3"), "BackendTLSPolicy", "Error: apiVersion:"),
         (
             "extensions/v1beta1",
             "Ingress",

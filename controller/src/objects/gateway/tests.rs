@@ -221,7 +221,7 @@ fn what_is_not_served_yet_says_so() {
         &[
             (
                 &format!("tls: {{frontend: {{default: {{validation: {{{refs}}}}}}}}}"),
-                "spec.tls: is not served yet",
+                "spec.tls.frontend: is not served yet",
             ),
             ("allowedListeners: {namespaces: {from: All}}", "spec.allowedListeners: is not served yet"),
             ("defaultScope: All", "spec.defaultScope: is not served"),

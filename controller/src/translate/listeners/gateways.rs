@@ -32,16 +32,23 @@ pub(super) fn ours(reader: &Reader<'_>, certificates: &CertificatePool) -> State
     let ours: Vec<_> = reader.gateways().filter_map(|gateway| Some((gateway, class_of(gateway)?))).collect();
     let states = ours.into_iter().map(|(gateway, class)| {
         let (addressing, refused) = addressing(reader, gateway, class);
+        let backend_certificate = gateway.backend_certificate.as_ref();
+        let backend_certificate =
+            backend_certificate.map(|r| certificates.resolve(reader, gateway.meta.namespace(), r));
+        let presented =
+            backend_certificate.iter().flatten().map(|certificate| certificate.to_material()).next();
         let listeners = gateway.listeners.iter().map(|listener| {
             let mut state = alone(reader, certificates, gateway, &addressing, listener);
+            Arc::make_mut(&mut state.point).backend_certificate.clone_from(&presented);
             if refused.is_some() {
                 Arc::make_mut(&mut state.point).served = false;
             }
             state
         });
         let listeners = listeners.collect();
-        let state = GatewayState { gateway: Arc::clone(gateway), listeners, addressing, refused };
-        (gateway.meta.key.clone(), state)
+        let gateway = Arc::clone(gateway);
+        let state = GatewayState { gateway, listeners, addressing, refused, backend_certificate };
+        (state.gateway.meta.key.clone(), state)
     });
     states.collect()
 }
@@ -122,6 +129,7 @@ fn alone(
         mode,
         kinds,
         namespaces: listener.allowed.namespaces.clone(),
+        backend_certificate: None,
         shared: !matches!(addressing, Addressing::Dedicated(_)),
         served: refused.is_none(),
     };
