@@ -1,6 +1,6 @@
 //! Verifies the certificate of a backend: its chain, and that it has the right name.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use portcullis_routing::SubjectName;
 use rustls::{
@@ -29,9 +29,16 @@ pub struct BackendVerifier {
 }
 
 /// The certificate has other names.
-#[derive(Debug, thiserror::Error)]
-#[error("the certificate has none of the subjectAltNames {0}")]
+#[derive(thiserror::Error)]
+#[error("it has none of the subjectAltNames {0}")]
 struct OtherNames(String);
+
+/// As it is displayed: of an error that rustls does not know, it displays the debug text.
+impl fmt::Debug for OtherNames {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
 
 impl BackendVerifier {
     /// Verifies with these algorithms.
