@@ -1,7 +1,8 @@
 //! `portcullis demo`: serves a folder together with the backends that it points to.
 //!
 //! Every loopback address that an EndpointSlice of the folder names gets an echo backend, which says the name of its
-//! Service. They follow the folder as the routes do.
+//! Service. One at a port that is called `https` speaks TLS, with the certificate in the Secret that has the Service's
+//! name. They follow the folder as the routes do.
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
@@ -14,7 +15,7 @@ use std::{
 
 use anyhow::Context as _;
 use portcullis_controller::{
-    ir::{EndpointSlice, Kind, Object, ObjectKey},
+    ir::{EndpointSlice, Kind, Object, ObjectKey, Secret},
     snapshot::Change,
     source::{Delta, Extent, Folder, FolderOptions},
 };
@@ -25,7 +26,7 @@ use tracing::{info, warn};
 
 use crate::{
     cli::{CarriersArg, DemoArgs, LogFormat, ObjectArgs, ServeArgs},
-    echo::{Echo, Identity},
+    echo::{self, Echo, Identity},
     run::Running,
     signals::Stop,
 };
@@ -101,7 +102,16 @@ impl Manifests {
 struct Backends {
     deltas: mpsc::Receiver<Delta>,
     slices: BTreeMap<ObjectKey, Arc<EndpointSlice>>,
-    running: BTreeMap<SocketAddr, (Identity, Echo)>,
+    secrets: BTreeMap<ObjectKey, Arc<Secret>>,
+    running: BTreeMap<SocketAddr, (Wanted, Echo)>,
+}
+
+/// An echo backend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Wanted {
+    identity: Identity,
+    /// The certificate that it shows, if it speaks TLS.
+    certificate: Option<Arc<Secret>>,
 }
 
 impl Backends {
@@ -109,7 +119,8 @@ impl Backends {
     async fn start(path: &Path) -> anyhow::Result<Self> {
         let (sender, deltas) = mpsc::channel(1);
         Folder::open(FolderOptions::new(path))?.watch(sender)?;
-        let mut backends = Self { deltas, slices: BTreeMap::new(), running: BTreeMap::new() };
+        let (slices, secrets, running) = Default::default();
+        let mut backends = Self { deltas, slices, secrets, running };
         while let Some(delta) = backends.deltas.recv().await {
             let complete = delta.extent == Extent::Complete;
             backends.take(delta).await;
@@ -132,43 +143,66 @@ impl Backends {
                 Change::Apply(Object::EndpointSlice(slice)) => {
                     self.slices.insert(slice.meta.key.clone(), slice);
                 }
-                Change::Delete(key) if key.kind == Kind::EndpointSlice => drop(self.slices.remove(&key)),
-                Change::Apply(_) | Change::Delete(_) => {}
+                Change::Apply(Object::Secret(secret)) => {
+                    self.secrets.insert(secret.meta.key.clone(), secret);
+                }
+                Change::Delete(key) => {
+                    self.slices.remove(&key);
+                    self.secrets.remove(&key);
+                }
+                Change::Apply(_) => {}
             }
         }
-        let wanted = wanted(self.slices.values().map(|slice| &**slice));
+        let wanted = wanted(self.slices.values().map(|slice| &**slice), &self.secrets);
         // Old backends are stopped first, so that an address can change hands.
         for (_, (_, echo)) in self.running.extract_if(.., |address, (is, _)| wanted.get(address) != Some(is))
         {
             echo.stop().await;
         }
-        for (address, identity) in wanted {
+        for (address, wanted) in wanted {
             let Entry::Vacant(vacant) = self.running.entry(address) else { continue };
-            match Echo::bind(address, identity.clone()).await {
+            match wanted.start(address).await {
                 Ok(echo) => {
-                    info!(%address, service = identity.service.as_deref(), "echo backend");
-                    vacant.insert((identity, echo));
+                    info!(%address, service = wanted.identity.service.as_deref(), "echo backend");
+                    vacant.insert((wanted, echo));
                 }
-                Err(error) => warn!(%address, "no echo backend: {error}"),
+                Err(error) => warn!(%address, "no echo backend: {error:#}"),
             }
         }
     }
 }
 
+impl Wanted {
+    async fn start(&self, address: SocketAddr) -> anyhow::Result<Echo> {
+        let identity = self.identity.clone();
+        let Some(secret) = &self.certificate else { return Ok(Echo::bind(address, identity).await?) };
+        let part = |name: &str| secret.data.get(name).map(Vec::as_slice).unwrap_or_default();
+        let config = echo::tls::from_pem(part("tls.crt"), part("tls.key"));
+        let config = config.with_context(|| secret.meta.key.to_string())?;
+        Ok(Echo::bind_tls(address, identity, config).await?)
+    }
+}
+
 /// Which backends the slices ask for. An address that two Services name answers for the first one.
-fn wanted<'s>(slices: impl IntoIterator<Item = &'s EndpointSlice>) -> BTreeMap<SocketAddr, Identity> {
+fn wanted<'s>(
+    slices: impl IntoIterator<Item = &'s EndpointSlice>,
+    secrets: &BTreeMap<ObjectKey, Arc<Secret>>,
+) -> BTreeMap<SocketAddr, Wanted> {
     let mut wanted = BTreeMap::new();
     for slice in slices {
         let key = &slice.meta.key;
         let service = slice.service.as_deref().unwrap_or(&key.name);
         let mut identity = Identity::of_service(&*key.namespace, service);
         identity.pod = Some(key.name.to_string());
+        let secret = secrets.get(&ObjectKey::new(Kind::Secret, &key.namespace, service));
         let addresses = slice.endpoints.iter().map(|endpoint| &endpoint.address);
         for address in addresses.filter(|address| address.is_loopback()) {
             // The echo backend serves TCP only.
-            let ports = slice.ports.iter().filter_map(|port| port.port);
-            for port in ports.filter(|port| port.transport == Transport::Tcp) {
-                wanted.entry(SocketAddr::new(*address, port.number)).or_insert_with(|| identity.clone());
+            let ports = slice.ports.iter().filter_map(|port| Some((&*port.name, port.port?)));
+            for (name, port) in ports.filter(|(_, port)| port.transport == Transport::Tcp) {
+                let certificate = secret.filter(|_| name == "https").cloned();
+                let echo = || Wanted { identity: identity.clone(), certificate };
+                wanted.entry(SocketAddr::new(*address, port.number)).or_insert_with(echo);
             }
         }
     }
@@ -268,7 +302,7 @@ mod tests {
 
     fn services(backends: &Backends) -> Vec<(u16, String)> {
         let services = backends.running.iter();
-        services.map(|(address, (is, _))| (address.port(), is.service.clone().unwrap())).collect()
+        services.map(|(address, (is, _))| (address.port(), is.identity.service.clone().unwrap())).collect()
     }
 
     fn slice(service: &str, address: &str, port: u16) -> String {

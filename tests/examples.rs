@@ -68,6 +68,10 @@ const HEADERS: &[(&str, &str)] = &[("x-env", "mine"), ("x-via", "me"), ("x-secre
 
 #[rustfmt::skip]
 const ROWS: &[Row] = &[
+    row("backend-tls-policy", "GET http://shop.btls.example.com/", &[], 200, "shop", ""),
+    row("backend-tls-policy", "GET http://shop.btls.example.com/stock", &[], 200, "stock", ""),
+    row("backend-tls-policy", "GET http://shop.btls.example.com/other", &[], 502, "", ""),
+
     row("gateway-cors", "OPTIONS http://api.cors.example.com/", PREFLIGHT, 204, "", "< access-control-allow-origin: https://app.example.com"),
     row("gateway-cors", "OPTIONS http://api.cors.example.com/", PREFLIGHT, 204, "", "< access-control-allow-methods: GET, PUT"),
     row("gateway-cors", "OPTIONS http://api.cors.example.com/", PREFLIGHT, 204, "", "< access-control-max-age: 600"),
@@ -334,12 +338,29 @@ async fn serve(folder: &Path, without: &str) -> Site {
     let files: Vec<_> = files.collect();
     let files: Vec<_> = files.iter().map(|(name, text)| (&**name, &**text)).collect();
     let mut site = Site::serve(&files).await;
-    for object in objects(folder) {
+    let objects = objects(folder);
+    for object in &objects {
         let Object::EndpointSlice(slice) = object else { continue };
         let service = slice.service.as_deref().unwrap();
-        let ports = slice.ports.iter().filter_map(|port| port.port).filter(|_| service != without);
-        for port in ports.filter(|port| port.transport == Transport::Tcp) {
-            site.backend(service, port.number).await;
+        // As `portcullis demo` finds it.
+        let certificate = objects.iter().find_map(|object| match object {
+            Object::Secret(secret) => {
+                let is_its =
+                    secret.meta.namespace() == slice.meta.namespace() && secret.meta.name() == service;
+                is_its.then_some(secret)
+            }
+            _ => None,
+        });
+        let ports = slice.ports.iter().filter_map(|port| Some((&*port.name, port.port?)));
+        let ports = ports.filter(|(_, port)| service != without && port.transport == Transport::Tcp);
+        for (name, port) in ports {
+            match certificate.filter(|_| name == "https") {
+                None => drop(site.backend(service, port.number).await),
+                Some(secret) => {
+                    let (chain, key) = (&secret.data["tls.crt"], &secret.data["tls.key"]);
+                    site.backend_with_tls(service, port.number, chain, key).await;
+                }
+            }
         }
     }
     site

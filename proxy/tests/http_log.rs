@@ -15,7 +15,8 @@ use support::{
     client::{connect, exchange, get},
     log::{self, Line, lines},
     raw::{RawBackend, Reply},
-    site::{self, Site, backend, h2, listener, refusing, rule, share, to},
+    secure::{Issuer, SecureBackend},
+    site::{self, Site, backend, h2, listener, refusing, rule, share, tls, to},
     start_with, until,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -34,12 +35,17 @@ async fn every_request_has_one_line_however_it_ends() {
     let slow = RawBackend::start(move |_, _| Reply::Hang(begun.into())).await;
     // A client's address counts as a proxy in 127.0.0.0/8 says it.
     let proxy = start_with(|options| options.live.trusted = vec![("127.0.0.0".parse().unwrap(), 8)]);
+    let (issuer, other) = (Issuer::new(), Issuer::new());
+    let secure = SecureBackend::start(&issuer.certificate(&["shop.example"])).await;
+    let untrusted = tls(backend(&[secure.address]), other.tls("shop.example"));
+    let untrusted = rule([share(1, Ok(untrusted))]);
     let short = Timeouts { request: Some(Duration::from_millis(200)), backend_request: None };
     let at = Site::http()
         .add("", listener("all"), "/up", to(up.address))
         .add("", listener("all"), "/refuses", rule([share(1, Ok(backend(&[refusing(), refusing()])))]))
         .add("", listener("all"), "/cut", Rule { timeouts: short, ..to(slow.address) })
         .add("", listener("all"), "/left", to(slow.address))
+        .add("", listener("all"), "/untrusted", untrusted)
         .add("", listener("all"), "/h2", rule([share(1, Ok(h2(backend(&[refusing()]))))]))
         .serve(&proxy)
         .await;
@@ -74,6 +80,11 @@ async fn every_request_has_one_line_however_it_ends() {
     assert_eq!(get(&mut tcp, "a.example", "/refuses").await.status, 502);
     let got = line("/refuses").await;
     assert_eq!((&*got["status"], &*got["rejection"], &*got["attempts"]), ("502", "BadGateway", "2"));
+
+    assert_eq!(get(&mut tcp, "a.example", "/untrusted").await.status, 502);
+    let got = line("/untrusted").await;
+    let said = (&*got["rejection"], &*got["backend"], &*got["why"]);
+    assert_eq!(said, ("BadGateway", "test/backend:80", "the backend's certificate is refused"));
 
     // Cut by its deadline: the future is dropped and nobody calls `logging`.
     let mut cut = connect(at).await;
@@ -141,7 +152,7 @@ async fn every_request_has_one_line_however_it_ends() {
     assert_eq!(find().unwrap()["why"], "the rule has no backend");
 
     let all = lines().lock().unwrap();
-    assert_eq!(all.len(), 9, "{all:?}");
+    assert_eq!(all.len(), 10, "{all:?}");
     let documented = include_str!("../../docs/operations.md");
     for field in all.iter().flat_map(|line| line.keys()).filter(|field| **field != "message") {
         assert!(documented.contains(&format!("`{field}`")), "docs/operations.md does not explain {field}");

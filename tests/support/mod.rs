@@ -61,6 +61,14 @@ impl Site {
         self
     }
 
+    /// Starts one that speaks TLS with a certificate and a key in PEM.
+    pub async fn backend_with_tls(&mut self, service: &str, port: u16, chain: &[u8], key: &[u8]) {
+        let config = portcullis::echo::tls::from_pem(chain, key).unwrap();
+        let address = SocketAddr::new(self.ip, port);
+        let echo = Echo::bind_tls(address, Identity::of_service("", service), config).await;
+        self.echoes.push(echo.unwrap());
+    }
+
     /// Replaces a file as editors and mounts do: by a rename.
     pub fn edit(&self, name: &str, text: &str) {
         write(self.folder.path(), name, &text.replace("{ip}", &self.ip.to_string()));

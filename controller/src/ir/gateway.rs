@@ -45,6 +45,8 @@ pub struct Gateway {
     pub labels: BTreeMap<Box<str>, Box<str>>,
     /// `spec.infrastructure.annotations`: their annotations.
     pub annotations: BTreeMap<Box<str>, Box<str>>,
+    /// `spec.tls.backend.clientCertificateRef`: the certificate that is presented to backends.
+    pub backend_certificate: Option<Reference>,
     /// `spec.tls.frontend`, or why it cannot be read: then it is unknown what it asks of clients.
     pub client_validation: Result<ClientValidation, Box<str>>,
     /// Why it is refused as a whole. Such a Gateway has no listeners.

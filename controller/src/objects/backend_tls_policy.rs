@@ -196,7 +196,10 @@ mod tests {
             (format!("[{{{web}}}, {{{web}, sectionName: a}}]"), twice),
             (format!("[{{{web}, sectionName: a}}, {{{web}, sectionName: ''}}]"), twice),
             (format!("[{{{web}, sectionName: a}}, {{{web}, sectionName: a}}]"), twice),
-            ("[{group: '', kind: Service, name: ''}]".into(), "spec.targetRefs[0].name: must not be empty"),
+            (
+                "[{group: '', kind: Service, name: ''}]".into(),
+                "spec.targetRefs[0].name: \"\" must not be empty",
+            ),
             ("[{kind: Service, name: web}]".into(), "spec.targetRefs[0]: lacks the field `group`"),
         ] {
             holds(&[(&targets, want)], with_targets);

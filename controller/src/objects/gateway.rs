@@ -99,17 +99,16 @@ pub(crate) fn read(document: &Value, meta: Meta, checks: &mut Checks) -> Option<
     check_infrastructure(&infrastructure, checks, &at.field("infrastructure"));
     let at_allowed = at.field("allowedListeners");
     let allowed_listeners = spec.allowed_listeners.map(|part| allowed_listeners(&part, checks, &at_allowed));
-    let client_validation = match spec.tls.map(|tls| tls.read(checks, &at.field("tls"))) {
-        None => Ok(ClientValidation::default()),
-        Some(Ok(tls)) => {
-            if let Some(backend) = &tls.backend {
-                check_backend(backend, checks, &at.field("tls").field("backend"));
-            }
-            let at = at.field("tls");
-            let at = at.field("frontend");
-            Ok(tls.frontend.map(|frontend| client_validation(frontend, checks, &at)).unwrap_or_default())
+    let at_tls = at.field("tls");
+    let (backend_certificate, client_validation) = match spec.tls.map(|tls| tls.read(checks, &at_tls)) {
+        None => (None, Ok(ClientValidation::default())),
+        Some(Ok(GatewayTls { backend, frontend })) => {
+            let (at_backend, at_frontend) = (at_tls.field("backend"), at_tls.field("frontend"));
+            let certificate = backend.and_then(|backend| backend_certificate(backend, checks, &at_backend));
+            let validation = frontend.map(|frontend| client_validation(frontend, checks, &at_frontend));
+            (certificate, Ok(validation.unwrap_or_default()))
         }
-        Some(Err(why)) => Err(why.to_string().into()),
+        Some(Err(why)) => (None, Err(why.to_string().into())),
     };
     part::not_served(spec.default_scope.as_ref(), checks, &at.field("defaultScope"));
     Some(Gateway {
@@ -126,6 +125,7 @@ pub(crate) fn read(document: &Value, meta: Meta, checks: &mut Checks) -> Option<
         }),
         labels: texts(infrastructure.labels),
         annotations: texts(infrastructure.annotations),
+        backend_certificate,
         client_validation,
         refused: None,
     })
@@ -247,16 +247,16 @@ fn allowed_listeners(part: &Part<AllowedListeners>, checks: &mut Checks, at: &Pa
     }
 }
 
-fn check_backend(backend: &GatewayTlsBackend, checks: &mut Checks, at: &Path<'_>) {
-    let Some(r) = &backend.client_certificate_ref else { return };
+/// Reads `spec.tls.backend.clientCertificateRef`.
+fn backend_certificate(backend: GatewayTlsBackend, checks: &mut Checks, at: &Path<'_>) -> Option<Reference> {
+    let r = backend.client_certificate_ref?;
     let certificate = Reference {
-        group: r.group.as_deref().unwrap_or_default().into(),
-        kind: r.kind.as_deref().unwrap_or("Secret").into(),
-        namespace: r.namespace.as_deref().map(Into::into),
-        name: r.name.as_str().into(),
+        group: r.group.unwrap_or_default().into(),
+        kind: r.kind.unwrap_or_else(|| "Secret".to_owned()).into(),
+        namespace: r.namespace.map(Into::into),
+        name: r.name.into(),
     };
-    reference(certificate, checks, &at.field("clientCertificateRef"));
-    checks.warning(at, "is not served yet; backends get no certificate");
+    Some(reference(certificate, checks, &at.field("clientCertificateRef")))
 }
 
 #[cfg(test)]

@@ -43,6 +43,7 @@ pub(super) fn object(
             parameters: None,
             labels: Default::default(),
             annotations: Default::default(),
+            backend_certificate: None,
             client_validation: Ok(ClientValidation::default()),
             refused,
         }

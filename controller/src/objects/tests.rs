@@ -23,6 +23,8 @@ fn a_document_says_what_it_is() {
             "Mesh",
             "Warning: : gateway.networking.k8s.io/v1 Mesh is not a kind that is served",
         ),
+        // Older releases served it as v1alpha3.
+        (&format!("{gateway}/v1alpha3"), "BackendTLSPolicy", "Error: apiVersion:"),
         (
             "extensions/v1beta1",
             "Ingress",

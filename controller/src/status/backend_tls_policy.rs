@@ -14,6 +14,7 @@ use crate::{
     },
     translate::{
         AuthorityRefError, BackendTlsPolicies, PolicyError, PolicyState, PolicyUser, PolicyUsers, Reader,
+        policies::{Conflict, TargetRef},
     },
 };
 
@@ -81,21 +82,16 @@ fn accepted(
         return condition.no("Invalid", why.to_string());
     }
     if !conflicts.is_empty() {
-        let lost = conflicts.iter().map(|conflict| {
-            let section = conflict.target.section.as_ref().map(|name| format!(" port {name}"));
-            format!(
-                "for {}{} {} holds, which is older",
-                conflict.target.target,
-                section.unwrap_or_default(),
-                conflict.with
-            )
+        let lost = conflicts.iter().map(|Conflict { target: TargetRef { target, section }, with }| {
+            let section = section.as_ref().map(|name| format!(" port {name}"));
+            format!("{with} takes precedence for {target}{}", section.unwrap_or_default())
         });
-        let rest = if conflicts.len() < policy.targets.len() {
-            "; for its other targets this one holds"
-        } else {
-            ""
+        let why = "of policies for the same target the oldest holds, then the first by name";
+        let rest = match conflicts.len() < policy.targets.len() {
+            true => "; for its other targets this one holds",
+            false => "",
         };
-        return condition.no("Conflicted", sentences(lost) + rest);
+        return condition.no("Conflicted", format!("{} ({why}){rest}", sentences(lost)));
     }
     if !missing.is_empty() && missing.len() == policy.targets.len() {
         return condition.no("TargetNotFound", sentences(missing));

@@ -7,8 +7,8 @@ use super::{
     types::condition,
 };
 use crate::translate::{
-    Address, Addressing, Attached, DedicatedState, GatewayRefusal, GatewayState, ListenerState, Reader,
-    SharedHosts,
+    Address, Addressing, Attached, CertificateRefError, DedicatedState, GatewayRefusal, GatewayState,
+    ListenerState, Reader, SharedHosts,
 };
 
 /// What is said about a Gateway.
@@ -42,7 +42,10 @@ pub fn gateway(
     Report {
         status: Status::Listeners(Box::new(GatewayStatus {
             listeners: listeners.collect(),
-            conditions: [accepted, programmed].into_iter().chain(insecure(state)).collect(),
+            conditions: [Some(accepted), Some(programmed), own_references(state), insecure(state)]
+                .into_iter()
+                .flatten()
+                .collect(),
             addresses: if is_accepted { bounded::addresses(addresses.usable) } else { Vec::new() },
             attached_listener_sets: state.attached_sets,
         })),
@@ -81,6 +84,28 @@ fn accepted(state: &GatewayState) -> Condition {
         }
         None => condition.yes("ListenersNotValid", format!("not accepted: {}", names())),
     }
+}
+
+/// What is said about the references of the Gateway itself; nothing if it has none. Its listeners say what is to be said
+/// about theirs.
+fn own_references(state: &GatewayState) -> Option<Condition> {
+    let condition = condition(state.gateway.meta.generation, ConditionType::ResolvedRefs);
+    Some(match state.backend_certificate.as_ref()? {
+        Ok(_) => condition.yes("ResolvedRefs", "every reference of the Gateway itself is resolved"),
+        Err(error) => {
+            let why = format!("tls.backend.clientCertificateRef: {error}");
+            match error {
+                CertificateRefError::Pending(_) => condition.unknown("Pending", why),
+                CertificateRefError::NotPermitted { .. } | CertificateRefError::OverLimit(_) => {
+                    condition.no("RefNotPermitted", why)
+                }
+                CertificateRefError::InvalidKind(_)
+                | CertificateRefError::NotFound(_)
+                | CertificateRefError::Missing(..)
+                | CertificateRefError::Invalid(..) => condition.no("InvalidClientCertificateRef", why),
+            }
+        }
+    })
 }
 
 fn gateway_programmed(

@@ -79,7 +79,8 @@ fn statuses_are_written_as_the_api_has_them() {
         json!({ "loadBalancer": { "ingress": [{ "ip": "192.0.2.1" }, { "hostname": "edge.example.com" }] } })
     );
     let class = &statuses.get(&ObjectKey::new(Kind::GatewayClass, "", "portcullis")).unwrap().status;
-    assert_eq!(value(serde_json::to_value(class))["supportedFeatures"][0], json!({ "name": "GRPCRoute" }));
+    let features = value(serde_json::to_value(class))["supportedFeatures"].clone();
+    assert_eq!(features[0], json!({ "name": "BackendTLSPolicy" }));
 }
 
 #[test]

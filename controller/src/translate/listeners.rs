@@ -34,7 +34,9 @@ pub use mode::{Mode, Traffic};
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use portcullis_routing::{ClientAuth, HostPattern, ListenerId, PortKey, Protocol, RouteKind, TlsMode};
+use portcullis_routing::{
+    ClientAuth, HostPattern, ListenerId, PortKey, Protocol, RouteKind, TlsMaterial, TlsMode,
+};
 use portcullis_tls::{Certificate, Certificates};
 
 use super::{
@@ -70,6 +72,8 @@ pub struct GatewayState {
     pub addressing: Addressing,
     /// In the order of the Gateway.
     pub listeners: Vec<ListenerState>,
+    /// The certificate that it presents to backends, if it names one.
+    pub backend_certificate: Option<Result<Arc<Certificate>, CertificateRefError>>,
     /// The number of its ListenerSets that are accepted.
     pub attached_sets: u32,
 }
@@ -200,6 +204,8 @@ pub struct AttachPoint {
     /// The kinds of routes that may attach.
     pub kinds: Vec<RouteKind>,
     pub namespaces: AllowedNamespaces,
+    /// The certificate that is presented to backends that ask for one.
+    pub backend_certificate: Option<TlsMaterial>,
     /// Whether it shares its addresses with other Gateways and with Ingresses.
     pub shared: bool,
     /// Whether it is in the table as soon as a port is bound for it. Routes attach all the same where it is not.

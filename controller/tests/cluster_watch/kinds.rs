@@ -157,8 +157,9 @@ async fn two_kinds_that_fail_hold_up_readiness_and_nothing_else() {
     let mut reading = Reading::of(&server);
     let told = reading.for_a_while(60).await;
     assert!(told.contains(&"+Ingress shop/old".to_owned()));
-    // Which Secrets are read is known once all others are.
-    assert_eq!((reading.complete, reading.unread()), (0, vec!["endpointslices", "httproutes", "secrets"]));
+    // Which Secrets and ConfigMaps are read is known once all others are.
+    let unread = vec!["configmaps", "endpointslices", "httproutes", "secrets"];
+    assert_eq!((reading.complete, reading.unread()), (0, unread));
     assert!(reading.unreadable().contains("endpointslices") && reading.unreadable().contains("httproutes"));
     server.heal();
     server.fault(Fault { method: "GET", path: "/httproutes?", times: 20, answer: Answer::TooMany });

@@ -1,8 +1,9 @@
-//! What is fetched on demand: the Secrets that translation reads.
+//! What is fetched on demand: the Secrets and ConfigMaps that translation reads.
 
 use std::{collections::BTreeSet, sync::Arc};
 
 use portcullis_controller::source::Demand;
+use serde_json::Value;
 use tokio::task::JoinHandle;
 
 use super::*;
@@ -291,4 +292,57 @@ async fn a_source_ends_with_the_controller() {
     drop(deltas);
     server.apply("httproutes", route("a", "/another"));
     assert!(timeout(Duration::from_secs(1), source).await.is_ok(), "nobody listens");
+}
+
+fn policy(name: &str, config_map: &str) -> Value {
+    json!({
+        "apiVersion": "gateway.networking.k8s.io/v1", "kind": "BackendTLSPolicy",
+        "metadata": { "namespace": "infra", "name": name },
+        "spec": {
+            "targetRefs": [{ "group": "", "kind": "Service", "name": "web" }],
+            "validation": {
+                "hostname": "web.example.com",
+                "caCertificateRefs": [{ "group": "", "kind": "ConfigMap", "name": config_map }],
+            },
+        },
+    })
+}
+
+fn config_map(name: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "namespace": "infra", "name": name },
+        "data": { "ca.crt": "roots", "max-connections": "7" },
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn config_maps_are_read_as_far_as_policies_refer_to_them() {
+    let server = shop();
+    for name in ["ca", "settings", "unused"] {
+        server.apply("configmaps", config_map(name));
+    }
+    server.apply("backendtlspolicies", policy("one", "ca"));
+    // A policy that names the settings neither reduces them nor takes them away when it goes.
+    server.apply("backendtlspolicies", policy("two", "settings"));
+    let settings_map = Some(ObjectKey::new(Kind::ConfigMap, "infra", "settings"));
+    let mut reading = Reading::with(&server, ClusterOptions { settings_map, ..ClusterOptions::default() });
+    reading.settled().await;
+    assert_eq!(reading.complete, 1);
+    let keys = |reading: &Reading, name: &str| {
+        let map = reading.snapshot.config_maps.get(&ObjectKey::new(Kind::ConfigMap, "infra", name))?;
+        Some(map.data.keys().map(ToString::to_string).collect::<Vec<_>>())
+    };
+    let (all, authorities) =
+        (Some(vec!["ca.crt".into(), "max-connections".into()]), Some(vec!["ca.crt".into()]));
+    assert_eq!((keys(&reading, "ca"), keys(&reading, "settings")), (authorities, all.clone()));
+    assert_eq!(reading.snapshot.config_maps.len(), 2);
+    let read: Vec<_> = server.asked("GET", "/configmaps/").into_iter().map(|r| r.path).collect();
+    assert!(!read.is_empty() && read.iter().all(|path| path.ends_with("/configmaps/ca")), "{read:?}");
+    server.delete("backendtlspolicies", "infra", "one");
+    server.delete("backendtlspolicies", "infra", "two");
+    let mut told = reading.settled().await;
+    told.sort();
+    let gone = ["-BackendTLSPolicy infra/one", "-BackendTLSPolicy infra/two", "released ConfigMap infra/ca"];
+    assert_eq!(told, gone);
+    assert_eq!(keys(&reading, "settings"), all);
 }

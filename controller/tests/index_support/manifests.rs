@@ -125,6 +125,7 @@ fn gateway(bits: &mut Bits) -> Value {
     match bits.below(4) {
         0 => spec["infrastructure"] = json!({ "parametersRef": parameters_ref(bits) }),
         1 => spec["addresses"] = json!([{ "value": bits.of(&ADDRESSES) }]),
+        2 => spec["tls"] = json!({ "backend": { "clientCertificateRef": reference("Secret", bits) } }),
         _ => {}
     }
     match bits.below(4) {

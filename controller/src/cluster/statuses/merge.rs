@@ -85,6 +85,13 @@ pub(in crate::cluster) fn same_object(one: &Value, other: &Value) -> bool {
 
 fn listeners(live: &Value, desired: &Value, now: &str) -> Option<Value> {
     let mut status = with_conditions(live, desired.clone(), now)?;
+    // A Gateway has this one only as long as it has references of its own.
+    let resolved = |condition: &Value| condition["type"] == ConditionType::ResolvedRefs.as_str();
+    if !items(Some(desired), "conditions").iter().any(resolved)
+        && let Some(conditions) = status.get_mut("conditions").and_then(Value::as_array_mut)
+    {
+        conditions.retain(|condition| !resolved(condition));
+    }
     let listeners = items(Some(desired), "listeners").iter().map(|listener| {
         let before = items(Some(live), "listeners").iter().find(|l| l["name"] == listener["name"]);
         with_conditions(before.unwrap_or(&Value::Null), listener.clone(), now)
@@ -391,6 +398,23 @@ mod tests {
                 "{what}"
             );
         }
+    }
+
+    #[test]
+    fn a_gateway_without_references_of_its_own_says_nothing_of_them() {
+        let status = |conditions: Value| json!({"conditions": conditions, "listeners": []});
+        let both = json!([
+            condition("Accepted", "True", 1, Some(BEFORE)),
+            condition("ResolvedRefs", "False", 1, Some(BEFORE))
+        ]);
+        let desired = status(json!([condition("Accepted", "True", 2, None)]));
+        let got = merge(StatusShape::Listeners, &status(both.clone()), Some(&desired), OURS, NOW).unwrap();
+        assert_eq!(got["conditions"], json!([condition("Accepted", "True", 2, Some(BEFORE))]));
+        let desired = status(json!([
+            condition("Accepted", "True", 1, None),
+            condition("ResolvedRefs", "False", 1, None)
+        ]));
+        assert_eq!(merge(StatusShape::Listeners, &status(both), Some(&desired), OURS, NOW), None);
     }
 
     #[test]

@@ -120,7 +120,7 @@ pub(super) fn path(key: &ObjectKey) -> String {
     format!("{}/{}", DynamicObject::url_path(&of_kind, Some(&key.namespace)), key.name)
 }
 
-/// Of Secrets nothing else is ever used, and it is secret or large.
+/// Of Secrets and ConfigMaps that objects refer to nothing else is ever used, and it is secret or large.
 const KEPT: [&str; 3] = ["tls.crt", "tls.key", "ca.crt"];
 
 /// Takes out what nobody looks at, before anything is kept.
@@ -135,9 +135,17 @@ pub(super) fn reduce(kind: Kind, object: &mut Value) {
             annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
         }
     }
-    if kind == Kind::Secret
-        && let Some(data) = fields.get_mut("data").and_then(Value::as_object_mut)
-    {
+    if kind == Kind::Secret {
+        reduce_data(object);
+    }
+}
+
+/// Takes out the data of a Secret or ConfigMap that is never used.
+pub(super) fn reduce_data(object: &mut Value) {
+    if let Some(data) = object.get_mut("data").and_then(Value::as_object_mut) {
         data.retain(|name, _| KEPT.contains(&name.as_str()));
+    }
+    if let Some(fields) = object.as_object_mut() {
+        fields.remove("binaryData");
     }
 }

@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use portcullis_routing::{ClientAuth, ListenerId, ListenerOwner, PortKey, Protocol, TlsMode, Transport};
+use portcullis_routing::{
+    ClientAuth, ListenerId, ListenerOwner, PortKey, Protocol, TlsMaterial, TlsMode, Transport,
+};
 
 use super::{
     Addressing, AttachPoint, FirstOf, ListenerRefusal, ListenerState, Mode, WayOut,
@@ -24,6 +26,8 @@ pub(super) struct Place<'a> {
     /// The Gateway itself, or that of the ListenerSet.
     pub(super) gateway: &'a Gateway,
     pub(super) addressing: &'a Addressing,
+    /// The certificate that the Gateway presents to backends.
+    pub(super) backend_certificate: Option<&'a TlsMaterial>,
     /// Whether the object is refused as a whole.
     pub(super) is_refused: bool,
 }
@@ -35,7 +39,7 @@ pub(super) fn alone(
     place: Place<'_>,
     listener: &GatewayListener,
 ) -> ListenerState {
-    let Place { key: owner, gateway, addressing, is_refused } = place;
+    let Place { key: owner, gateway, addressing, backend_certificate, is_refused } = place;
     let key = listener.port_key();
     let (bound, unavailable) = match addressing {
         Addressing::Dedicated(dedicated) => {
@@ -71,6 +75,7 @@ pub(super) fn alone(
         mode,
         kinds,
         namespaces: listener.allowed.namespaces.clone(),
+        backend_certificate: backend_certificate.cloned(),
         shared: !matches!(addressing, Addressing::Dedicated(_)),
         served: refused.is_none() && !is_refused,
     };

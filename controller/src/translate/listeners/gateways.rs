@@ -31,7 +31,17 @@ pub(super) fn ours(reader: &Reader<'_>, pools: &Pools) -> States {
         let sets = sets_of.remove(key).unwrap_or_default();
         let sets: Vec<_> = sets.into_iter().map(|set| (set, refusal(reader, gateway, set))).collect();
         let (addressing, refused) = addressing(reader, gateway, class, &sets);
-        let place = |key, is_refused| Place { key, gateway, addressing: &addressing, is_refused };
+        let backend_certificate = gateway.backend_certificate.as_ref();
+        let backend_certificate = backend_certificate.map(|r| pools.certificates.resolve(reader, key, r));
+        let presented =
+            backend_certificate.iter().flatten().map(|certificate| certificate.to_material()).next();
+        let place = |key, is_refused| Place {
+            key,
+            gateway,
+            addressing: &addressing,
+            backend_certificate: presented.as_ref(),
+            is_refused,
+        };
         for (set, set_refused) in sets {
             let is_parent_refused =
                 refused.is_some().then(|| ListenerSetRefusal::ParentNotAccepted(key.clone()));
@@ -52,7 +62,8 @@ pub(super) fn ours(reader: &Reader<'_>, pools: &Pools) -> States {
         let listeners = gateway.listeners.iter().map(|listener| alone(reader, pools, place, listener));
         let listeners = listeners.collect();
         let gateway = Arc::clone(gateway);
-        let state = GatewayState { gateway, listeners, addressing, refused, attached_sets: 0 };
+        let state =
+            GatewayState { gateway, listeners, addressing, refused, backend_certificate, attached_sets: 0 };
         states.gateways.insert(key.clone(), state);
     }
     states

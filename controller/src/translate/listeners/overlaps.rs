@@ -130,6 +130,7 @@ mod tests {
             mode: None,
             kinds: Vec::new(),
             namespaces: AllowedNamespaces::All,
+            backend_certificate: None,
             shared: true,
             served: true,
         })

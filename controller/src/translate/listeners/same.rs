@@ -25,11 +25,15 @@ impl Listeners {
 
 impl GatewayState {
     fn is_same(&self, other: &Self) -> bool {
-        let Self { gateway, refused, addressing, listeners, attached_sets } = self;
+        let Self { gateway, refused, addressing, listeners, backend_certificate, attached_sets } = self;
         (Arc::ptr_eq(gateway, &other.gateway) || *gateway == other.gateway)
             && *refused == other.refused
             && *addressing == other.addressing
             && *attached_sets == other.attached_sets
+            && same_certificates(
+                backend_certificate.as_ref().map(std::slice::from_ref),
+                other.backend_certificate.as_ref().map(std::slice::from_ref),
+            )
             && are_same(listeners, &other.listeners)
     }
 }

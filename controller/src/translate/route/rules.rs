@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use portcullis_routing::{
     Backend, BackendError, BackendProtocol, BackendTls, Backends, Pattern, PortKey, RouteId, RouteKind,
-    RouteMatch, Rule, Steps, Transport, Verify, WeightedBackend, step::Mirror,
+    RouteMatch, Rule, Steps, TlsMaterial, Transport, Verify, WeightedBackend, step::Mirror,
 };
 
 use super::{filters, grpc, http};
@@ -37,6 +37,8 @@ pub(super) struct Rules {
 pub(super) struct Connecting {
     /// Whether policies say how.
     by_policy: bool,
+    /// The certificate that is presented under a policy to a backend that asks for one.
+    certificate: Option<TlsMaterial>,
 }
 
 impl Connecting {
@@ -44,14 +46,12 @@ impl Connecting {
     /// left when TLS has ended is sent. TLS that is passed through is the client's own, and what a TCPRoute carries is
     /// sent as it comes.
     pub(super) fn from(point: &AttachPoint, route: &Route) -> Self {
-        let ends_tls = || point.mode.as_ref().is_some_and(|mode| mode.ends_tls());
-        Self {
-            by_policy: match route.kind {
-                RouteKind::Http | RouteKind::Grpc | RouteKind::Ingress => true,
-                RouteKind::Tls => ends_tls(),
-                RouteKind::Tcp | RouteKind::Udp => false,
-            },
-        }
+        let by_policy = match route.kind {
+            RouteKind::Http | RouteKind::Grpc | RouteKind::Ingress => true,
+            RouteKind::Tls => point.mode.as_ref().is_some_and(|mode| mode.ends_tls()),
+            RouteKind::Tcp | RouteKind::Udp => false,
+        };
+        Self { by_policy, certificate: point.backend_certificate.clone().filter(|_| by_policy) }
     }
 }
 
@@ -285,6 +285,8 @@ impl<'r> Compiler<'r, '_> {
             true => self.policies.towards(service, port.name)?,
             false => None,
         };
+        let by_policy = by_policy
+            .map(|tls| BackendTls { client_certificate: self.connecting.certificate.clone(), ..tls });
         let tls = by_policy.or_else(|| tls.then(|| tls_towards(key)));
         Ok(self.backends.backend(key, port.port, protocol, tls))
     }
