@@ -213,7 +213,7 @@ mod tests {
     #[test]
     fn validation_names_authorities_a_hostname_and_subject_names() {
         let with_names = |names: &str| format!("hostname: a.example, {AUTHORITY}, subjectAltNames: {names}");
-        let nine = vec!["{group: '', kind: ConfigMap, name: ca}"; 9].join(", ");
+        let nine = ["{group: '', kind: ConfigMap, name: ca}"; 9].join(", ");
         let at = "spec.validation.subjectAltNames[0]";
         for (validation, want) in [
             (format!("hostname: a.example, {AUTHORITY}"), String::new()),

@@ -28,7 +28,7 @@ pub(super) fn object(
 ) -> Option<Object> {
     let spec = document.get("spec").unwrap_or(&Value::Null);
     let text = |name: &str| spec.get(name).and_then(Value::as_str).map(Box::<str>::from);
-    let refused = Some(why);
+    let refused = Some(why.clone());
     Some(match kind {
         Kind::GatewayClass => {
             let controller = text("controllerName").unwrap_or_default();
@@ -57,10 +57,7 @@ pub(super) fn object(
         Kind::TlsRoute => route(RouteKind::Tls, spec, meta, refused).into(),
         Kind::TcpRoute => route(RouteKind::Tcp, spec, meta, refused).into(),
         Kind::UdpRoute => route(RouteKind::Udp, spec, meta, refused).into(),
-        Kind::BackendTlsPolicy => {
-            let why = refused.unwrap_or_default();
-            backend_tls_policy::refused(spec, meta, why).into()
-        }
+        Kind::BackendTlsPolicy => backend_tls_policy::refused(spec, meta, why).into(),
         Kind::Ingress => {
             let (unserved, rules) = ingress::protected(spec, annotations);
             Ingress {
