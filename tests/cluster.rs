@@ -157,6 +157,12 @@ async fn a_pod_is_ready_when_it_serves_and_says_so_once() {
     assert_eq!(pod.status("/").await, 200);
 
     until("a status of the route", async || generation_said(&server) == 1).await;
+    let has_conditions = || {
+        server
+            .get("gateways", "infra", "public")
+            .is_some_and(|gateway| gateway["status"]["conditions"].is_array())
+    };
+    until("a status of the Gateway", async || has_conditions()).await;
     let gateway = server.get("gateways", "infra", "public").unwrap()["status"].clone();
     let said = |kind: &str| {
         gateway["conditions"].as_array().unwrap().iter().any(|c| c["type"] == kind && c["status"] == "True")
