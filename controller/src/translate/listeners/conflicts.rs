@@ -1,6 +1,6 @@
 //! Resolves conflicts: of several listeners that want a port or a hostname on it, that of the oldest object gets it.
-//! Conflicting listeners of one Gateway or ListenerSet are all refused (GatewaySpec `listeners`, "Handling indistinct
-//! Listeners").
+//! Of those that are left of one Gateway or ListenerSet, the conflicting ones are all refused (GatewaySpec `listeners`,
+//! "Handling indistinct Listeners").
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -55,6 +55,7 @@ pub(super) fn resolve(states: &mut States, ingresses: &[Arc<Ingress>], settings:
     }
     let mut used = UsedPorts::default();
     for mut owner in states.by_precedence() {
+        holders.refuse_taken(&mut owner, settings);
         refuse_conflicting(&mut owner);
         holders.add_owner(&mut owner, &mut used, settings);
     }
@@ -62,6 +63,27 @@ pub(super) fn resolve(states: &mut States, ingresses: &[Arc<Ingress>], settings:
 }
 
 impl PortHolders {
+    /// Refuses the listeners whose port or hostname an object with precedence has.
+    fn refuse_taken(&self, owner: &mut Owner<'_>, settings: &Settings) {
+        let is_set = owner.is_set();
+        let of_set = is_set.then_some(owner.meta.namespace());
+        // A ListenerSet cannot choose the addresses.
+        let way_out = if is_set { WayOut::Nothing } else { WayOut::of(settings) };
+        for (listener, slot) in owner.specs.iter().zip(&mut *owner.listeners) {
+            let mode = slot.point.mode.as_ref().filter(|_| slot.refused.is_none());
+            // A listener without a port conflicts with nobody.
+            let held = slot.point.bound().and_then(|bound| self.ports.get(&bound));
+            let (Some(mode), Some(held)) = (mode, held) else { continue };
+            if held.protocol != mode.protocol {
+                let (with, port) = (with(held.holder.as_deref(), of_set), listener.port);
+                slot.refuse(ListenerRefusal::ProtocolConflict { with, port, way_out });
+            } else if let Some(holder) = held.hosts.get(&listener.hostname) {
+                slot.refuse(taken(listener, with(Some(&holder.id), of_set), way_out));
+            }
+        }
+    }
+
+    /// Adds the listeners that are left.
     fn add_owner(&mut self, owner: &mut Owner<'_>, used: &mut UsedPorts, settings: &Settings) {
         // To a Gateway's own Service clients come at the port itself.
         let offset = match owner.addressing {
@@ -69,40 +91,23 @@ impl PortHolders {
             _ => settings.offset_for_clients(),
         };
         let is_set = owner.is_set();
-        let of_set = is_set.then_some(owner.meta.namespace());
-        // A ListenerSet cannot choose the addresses.
-        let way_out = if is_set { WayOut::Nothing } else { WayOut::of(settings) };
         for (listener, slot) in owner.specs.iter().zip(&mut *owner.listeners) {
             let Some(mode) = slot.point.mode.clone().filter(|_| slot.refused.is_none()) else { continue };
             if let Err(refusal) = used.add(owner.gateway, is_set, listener) {
                 slot.refuse(refusal);
                 continue;
             }
-            let protocol = mode.protocol;
-            // A listener without a port conflicts with nobody.
             let Some(bound) = slot.point.bound() else { continue };
             let held = self.ports.entry(bound).or_insert_with(|| PortHolder {
-                protocol,
+                protocol: mode.protocol,
                 number: listener.port,
                 offset,
                 holder: Some(Arc::clone(&slot.point.id)),
                 hosts: BTreeMap::new(),
                 ingress: false,
             });
-            let refusal = if held.protocol != protocol {
-                let (with, port) = (with(held.holder.as_deref(), of_set), listener.port);
-                Some(ListenerRefusal::ProtocolConflict { with, port, way_out })
-            } else {
-                let holder = held.hosts.get(&listener.hostname);
-                holder.map(|holder| taken(listener, with(Some(&holder.id), of_set), way_out))
-            };
-            match refusal {
-                Some(refusal) => slot.refuse(refusal),
-                None => {
-                    let id = Arc::clone(&slot.point.id);
-                    held.hosts.insert(listener.hostname.clone(), HostHolder { id, mode });
-                }
-            }
+            let id = Arc::clone(&slot.point.id);
+            held.hosts.insert(listener.hostname.clone(), HostHolder { id, mode });
         }
     }
 
