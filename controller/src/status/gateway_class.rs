@@ -122,6 +122,8 @@ const FEATURES: &[&str] = &[
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::{
         ir::{Kind, ObjectKey},
@@ -161,6 +163,47 @@ spec: { addressing: Dedicated }
             assert!(names.is_sorted(), "{names:?}");
             assert_eq!(names.contains(&"GatewayStaticAddresses"), want, "{class:?} {dedicated:?}");
             assert_eq!(names.contains(&"GatewayInfrastructure"), want, "{class:?} {dedicated:?}");
+        }
+    }
+
+    /// Features that no list of extended features in a report has: the core of each profile, and two that belong to no
+    /// profile.
+    const IN_NO_LIST: [&str; 9] = [
+        "GRPCRoute",
+        "GRPCRouteNamedRouteRule",
+        "GRPCRouteRequestHeaderModifier",
+        "Gateway",
+        "HTTPRoute",
+        "ReferenceGrant",
+        "TCPRoute",
+        "TLSRoute",
+        "UDPRoute",
+    ];
+
+    /// The report is that of a run against the class with addressing Dedicated (`e2e/run`).
+    #[test]
+    fn what_is_claimed_is_what_the_conformance_report_says() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/conformance/v1.7.0-report.yaml");
+        let text = std::fs::read_to_string(path).unwrap();
+        let report = crate::yaml::documents(&text, path).remove(0).content.unwrap();
+        let profiles = report["profiles"].as_array().unwrap();
+        let features = |list: &str| -> BTreeSet<String> {
+            let all = profiles.iter().flat_map(|profile| profile["extended"][list].as_array().unwrap());
+            all.map(|name| name.as_str().unwrap().to_owned()).collect()
+        };
+        let claimed = FEATURES.iter().chain(OF_OWN_ADDRESSES).filter(|name| !IN_NO_LIST.contains(name));
+        let claimed: BTreeSet<_> = claimed.map(|name| (*name).to_owned()).collect();
+        let mut reported = features("supportedFeatures");
+        reported.retain(|name| !IN_NO_LIST.contains(&&**name));
+        assert_eq!(reported, claimed);
+        for profile in profiles {
+            for part in ["core", "extended"] {
+                let (result, counts) = (&profile[part]["result"], &profile[part]["statistics"]);
+                assert!(
+                    result == "success" && counts["Failed"] == 0 && counts["Skipped"] == 0,
+                    "{profile:#}"
+                );
+            }
         }
     }
 }

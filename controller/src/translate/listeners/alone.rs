@@ -57,7 +57,7 @@ pub(super) fn alone(
     let references = listener.tls.as_ref().map(|tls| &*tls.certificates).unwrap_or_default();
     let mut mode = Mode::of(listener);
     let ends_tls = mode.as_ref().is_some_and(Mode::ends_tls) && refused.is_none() && !is_refused;
-    let asked = ends_tls.then(|| Asked::on(reader, pools, gateway, listener.port)).unwrap_or_default();
+    let asked = if ends_tls { Asked::on(reader, pools, gateway, listener.port) } else { Asked::default() };
     if let Some(mode) = mode.as_mut().filter(|_| ends_tls) {
         mode.tls = TlsMode::Terminate(asked.policy);
     }
