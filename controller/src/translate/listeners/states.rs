@@ -132,3 +132,20 @@ impl UsedPorts {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ir::Kind;
+
+    #[test]
+    fn the_alphabetical_order_is_that_of_namespace_slash_name() {
+        let meta = |(namespace, name): (&str, &str)| {
+            let key = ObjectKey::new(Kind::ListenerSet, namespace, name);
+            Meta { key, uid: None, generation: 1, version: 0, created: 0, warnings: Box::default() }
+        };
+        // A dash is before the slash, and letters are after it.
+        let sorted = [("zoo-a", "twin"), ("zoo", "a"), ("zoo", "x"), ("zooa", "b")].map(meta);
+        assert!(sorted.windows(2).all(|pair| title(&pair[0]).lt(title(&pair[1]))));
+    }
+}
