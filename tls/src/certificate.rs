@@ -28,6 +28,15 @@ pub struct Certificate {
     pub not_after: i64,
 }
 
+/// Two are equal if their chains are; the key belongs to the leaf.
+impl PartialEq for Certificate {
+    fn eq(&self, other: &Self) -> bool {
+        self.key.cert == other.key.cert
+    }
+}
+
+impl Eq for Certificate {}
+
 /// Why a Secret's `tls.crt` and `tls.key` cannot be served.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CertificateError {

@@ -11,7 +11,6 @@
 //! tls.rs       which certificates are shown for those hosts
 //! mode.rs      what a listener of a protocol speaks, and which kinds of routes may attach
 //! overlaps.rs  which listeners of a port have hosts in common
-//! same.rs      which Gateways and ListenerSets come to something else than before
 //! plan.rs      what each port of the table has, and with which certificates
 //! ```
 
@@ -24,7 +23,6 @@ mod ingress;
 mod mode;
 mod overlaps;
 mod plan;
-mod same;
 mod states;
 mod tls;
 
@@ -45,7 +43,7 @@ use super::{
 };
 use crate::{
     facts::Fact,
-    ir::{Gateway, Ingress, Kind, ListenerSet, ObjectKey, gateway::AllowedNamespaces},
+    ir::{Gateway, Ingress, ListenerSet, ObjectKey, gateway::AllowedNamespaces},
     status::Message,
 };
 
@@ -64,7 +62,7 @@ pub struct Listeners {
 }
 
 /// A Gateway of ours and what its listeners come to.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct GatewayState {
     pub gateway: Arc<Gateway>,
     /// Why none of it is served.
@@ -78,8 +76,8 @@ pub struct GatewayState {
     pub attached_sets: u32,
 }
 
-/// A ListenerSet of a Gateway of ours and what its listeners come to.
-#[derive(Clone, Debug)]
+/// A ListenerSet of a Gateway of ours, and the states of its listeners.
+#[derive(Clone, Debug, PartialEq)]
 pub struct ListenerSetState {
     pub set: Arc<ListenerSet>,
     /// The Gateway that it names.
@@ -88,7 +86,7 @@ pub struct ListenerSetState {
     pub refused: Option<ListenerSetRefusal>,
     /// That of the Gateway.
     pub addressing: Addressing,
-    /// When the younger one of the ListenerSet and its Gateway was created.
+    /// The later of the creation times of the ListenerSet and its Gateway.
     pub since: i64,
     /// In the order of the ListenerSet.
     pub listeners: Vec<ListenerState>,
@@ -129,8 +127,8 @@ pub enum GatewayRefusal {
     UnsupportedValue(Box<str>),
 }
 
-/// A listener of a Gateway or a ListenerSet and what it comes to.
-#[derive(Clone, Debug)]
+/// The state of a listener of a Gateway or a ListenerSet.
+#[derive(Clone, Debug, PartialEq)]
 pub struct ListenerState {
     /// What routes read of it.
     pub point: Arc<AttachPoint>,
@@ -140,8 +138,8 @@ pub struct ListenerState {
     pub certificates: Option<Vec<Result<Arc<Certificate>, CertificateRefError>>>,
     /// The references to authorities for clients' certificates that cannot be used.
     pub authority_errors: Vec<AuthorityRefError>,
-    /// Whether the listener shows no certificate, since none of those references can be used: clients would have to be
-    /// refused for certificates that nobody can verify.
+    /// Whether clients have to show a certificate and no authority is available to verify it. Such a listener shows no
+    /// certificate itself, so every handshake fails.
     pub is_closed: bool,
     /// The `allowedRoutes.kinds` that are not served here.
     pub unknown_kinds: Vec<Box<str>>,
@@ -379,10 +377,8 @@ impl Listeners {
     }
 
     fn of_owner(&self, key: &ObjectKey) -> Option<&[ListenerState]> {
-        match key.kind {
-            Kind::ListenerSet => self.sets.get(key).map(|state| &*state.listeners),
-            _ => self.gateways.get(key).map(|state| &*state.listeners),
-        }
+        let of_gateway = self.gateways.get(key).map(|state| &*state.listeners);
+        of_gateway.or_else(|| self.sets.get(key).map(|state| &*state.listeners))
     }
 
     /// Returns the Gateways and ListenerSets.
@@ -394,6 +390,15 @@ impl Listeners {
     pub(crate) fn at_host(&self, reader: &Reader<'_>, host: &HostPattern) -> Option<&IngressHost> {
         reader.note(|| Fact::ListenerAt(host.clone()));
         self.ingress.hosts.get(host)
+    }
+
+    /// Returns the Gateways and ListenerSets whose states differ from those before, or that are new or gone: their statuses
+    /// have to be made again.
+    pub(crate) fn changed_states<'l>(&'l self, before: &'l Self) -> impl Iterator<Item = &'l ObjectKey> {
+        let gateways = self.gateways.iter().filter(|(key, now)| before.gateways.get(*key) != Some(*now));
+        let sets = self.sets.iter().filter(|(key, now)| before.sets.get(*key) != Some(*now));
+        let changed = gateways.map(|(key, _)| key).chain(sets.map(|(key, _)| key));
+        changed.chain(before.owners().filter(|key| self.of_owner(key).is_none()))
     }
 
     /// Returns the Gateways and ListenerSets whose routes have to be translated again, compared with the listeners from
@@ -445,14 +450,14 @@ impl GatewayState {
 }
 
 impl ListenerSetState {
-    /// Whether the ListenerSet is accepted: at least one of its listeners is valid.
+    /// Returns whether the ListenerSet is accepted: at least one of its listeners is valid.
     pub fn is_accepted(&self) -> bool {
         self.refused.is_none() && self.listeners.iter().any(ListenerState::is_valid)
     }
 }
 
 impl ListenerState {
-    /// Whether nothing keeps it from being served but what is pending.
+    /// Returns whether the listener is valid. References that have not been read yet count as valid.
     pub fn is_valid(&self) -> bool {
         let is_usable = |certificate: &Result<_, CertificateRefError>| match certificate {
             Ok(_) => true,
@@ -463,7 +468,8 @@ impl ListenerState {
             && self.certificates.as_ref().is_none_or(|all| all.iter().any(is_usable))
     }
 
-    /// Whether no authority can be used to verify the certificates that clients have to show.
+    /// Returns whether none of the references to authorities for clients' certificates can be used. References that have
+    /// not been read yet count as usable.
     pub fn lacks_authorities(&self) -> bool {
         self.is_closed && !self.authority_errors.iter().any(AuthorityRefError::is_pending)
     }

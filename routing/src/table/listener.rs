@@ -195,12 +195,6 @@ impl ListenerId {
         Self { owner, section: section.into() }
     }
 
-    /// A listener of a ListenerSet.
-    pub fn listener_set(namespace: &str, name: &str, section: &str) -> Self {
-        let owner = ListenerOwner::ListenerSet { namespace: namespace.into(), name: name.into() };
-        Self { owner, section: section.into() }
-    }
-
     /// The listener of a host of Ingresses.
     pub fn ingress(host: HostPattern) -> Self {
         Self { owner: ListenerOwner::IngressHost(host), section: Box::default() }

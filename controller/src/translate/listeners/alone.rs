@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     ir::{
-        Gateway, Kind, ObjectKey,
+        Gateway, ObjectKey,
         gateway::{GatewayListener, ListenerProtocol},
     },
     translate::{AuthorityRefError, ListenerKey, Pools, Reader, RuleSource, Settings},
@@ -23,6 +23,8 @@ use crate::{
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place<'a> {
     pub(super) key: &'a ObjectKey,
+    /// The same object as the owner of listeners.
+    pub(super) owner: &'a ListenerOwner,
     /// The Gateway itself, or that of the ListenerSet.
     pub(super) gateway: &'a Gateway,
     pub(super) addressing: &'a Addressing,
@@ -39,7 +41,7 @@ pub(super) fn alone(
     place: Place<'_>,
     listener: &GatewayListener,
 ) -> ListenerState {
-    let Place { key: owner, gateway, addressing, backend_certificate, is_refused } = place;
+    let Place { key: object, owner, gateway, addressing, backend_certificate, is_refused } = place;
     let key = listener.port_key();
     let (bound, unavailable) = match addressing {
         Addressing::Dedicated(dedicated) => {
@@ -61,7 +63,7 @@ pub(super) fn alone(
     if let Some(mode) = mode.as_mut().filter(|_| ends_tls) {
         mode.tls = TlsMode::Terminate(asked.policy);
     }
-    let id = Arc::new(id(owner, &listener.name));
+    let id = Arc::new(ListenerId { owner: owner.clone(), section: listener.name.clone() });
     let slot = |port| {
         let (listener, owner) = (listener.hostname.clone(), RuleSource::Gateway(Arc::clone(&id)));
         Arc::new(ListenerKey { port, listener, owner })
@@ -83,7 +85,7 @@ pub(super) fn alone(
         point: Arc::new(point),
         refused,
         certificates: ends_tls
-            .then(|| references.iter().map(|r| pools.certificates.resolve(reader, owner, r)).collect()),
+            .then(|| references.iter().map(|r| pools.certificates.resolve(reader, object, r)).collect()),
         authority_errors: asked.errors,
         is_closed: asked.is_closed,
         unknown_kinds,
@@ -91,15 +93,6 @@ pub(super) fn alone(
         ingress_behind: false,
         ingress_before: FirstOf::default(),
     }
-}
-
-fn id(owner: &ObjectKey, section: &str) -> ListenerId {
-    let (namespace, name) = (owner.namespace.clone(), owner.name.clone());
-    let owner = match owner.kind {
-        Kind::ListenerSet => ListenerOwner::ListenerSet { namespace, name },
-        _ => ListenerOwner::Gateway { namespace, name },
-    };
-    ListenerId { owner, section: section.into() }
 }
 
 /// What the clients of a listener that terminates TLS are asked for.

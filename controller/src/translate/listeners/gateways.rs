@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use portcullis_routing::ListenerOwner;
+
 use super::{
     Addressing, GatewayRefusal, GatewayState, ListenerSetRefusal, ListenerSetState,
     alone::{Place, alone},
@@ -34,19 +36,23 @@ pub(super) fn ours(reader: &Reader<'_>, pools: &Pools) -> States {
         let backend_certificate = gateway.backend_certificate.as_ref();
         let backend_certificate = backend_certificate.map(|r| pools.certificates.resolve(reader, key, r));
         let presented =
-            backend_certificate.iter().flatten().map(|certificate| certificate.to_material()).next();
-        let place = |key, is_refused| Place {
+            backend_certificate.iter().flatten().next().map(|certificate| certificate.to_material());
+        let (namespace, name) = (key.namespace.clone(), key.name.clone());
+        let own = Place {
             key,
+            owner: &ListenerOwner::Gateway { namespace, name },
             gateway,
             addressing: &addressing,
             backend_certificate: presented.as_ref(),
-            is_refused,
+            is_refused: refused.is_some(),
         };
         for (set, set_refused) in sets {
             let is_parent_refused =
                 refused.is_some().then(|| ListenerSetRefusal::ParentNotAccepted(key.clone()));
             let refused = set_refused.or(is_parent_refused);
-            let place = place(&set.meta.key, refused.is_some());
+            let (namespace, name) = (set.meta.namespace().into(), set.meta.name().into());
+            let owner = ListenerOwner::ListenerSet { namespace, name };
+            let place = Place { key: &set.meta.key, owner: &owner, is_refused: refused.is_some(), ..own };
             let listeners = set.listeners.iter().map(|listener| alone(reader, pools, place, listener));
             let state = ListenerSetState {
                 listeners: listeners.collect(),
@@ -58,8 +64,7 @@ pub(super) fn ours(reader: &Reader<'_>, pools: &Pools) -> States {
             };
             states.sets.insert(set.meta.key.clone(), state);
         }
-        let place = place(key, refused.is_some());
-        let listeners = gateway.listeners.iter().map(|listener| alone(reader, pools, place, listener));
+        let listeners = gateway.listeners.iter().map(|listener| alone(reader, pools, own, listener));
         let listeners = listeners.collect();
         let gateway = Arc::clone(gateway);
         let state =
