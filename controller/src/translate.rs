@@ -25,6 +25,7 @@ mod full;
 mod grants;
 mod ingress;
 mod listeners;
+mod memo;
 mod owners;
 mod parameters;
 mod patterns;

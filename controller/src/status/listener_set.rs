@@ -84,9 +84,7 @@ fn set_programmed(
     if waits.is_empty() {
         return condition.yes("Programmed", "every listener is served");
     }
-    let pending = waits.iter().filter(|(one, _)| one.is_valid()).count();
-    let valid = state.listeners.iter().filter(|one| one.is_valid()).count();
-    if pending == valid {
+    if waits.len() == state.listeners.len() {
         return condition.no("Pending", why());
     }
     condition.yes("Programmed", format!("not served: {}", why()))

@@ -1,14 +1,9 @@
 //! Certificate authorities out of ConfigMaps, for backends' certificates and for clients'.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-};
-
 use portcullis_routing::TlsMaterial;
 use portcullis_tls::{Authorities, AuthoritiesError};
 
-use super::{Reader, grants};
+use super::{Reader, grants, memo::Memo};
 use crate::{
     ir::{ConfigMap, Kind, ObjectKey, gateway::Reference},
     snapshot::Snapshot,
@@ -17,7 +12,7 @@ use crate::{
 /// Authorities that were read, by their ConfigMap: each is read once, however many objects refer to it.
 #[derive(Debug, Default)]
 pub struct AuthoritiesPool {
-    read: Mutex<HashMap<ObjectKey, (Arc<ConfigMap>, Read)>>,
+    read: Memo<ConfigMap, Read>,
 }
 
 type Read = Result<Authorities, AuthoritiesError>;
@@ -73,7 +68,7 @@ impl AuthoritiesPool {
     ///
     /// # Errors
     /// [`AuthorityRefError`] if there are none that can be used. Whether the reference is permitted comes before whether
-    /// there is such a ConfigMap.
+    /// there is such a ConfigMap, so that nobody learns of ConfigMaps in other namespaces.
     pub fn resolve_for_gateway(
         &self,
         reader: &Reader<'_>,
@@ -83,7 +78,9 @@ impl AuthoritiesPool {
         let own = &*gateway.namespace;
         let namespace = reference.namespace.as_deref().unwrap_or(own);
         let from = grants::From { group: grants::GATEWAY_GROUP, kind: gateway.kind.as_str(), namespace: own };
-        if !grants::permitted(reader, from, "ConfigMap", namespace, &reference.name) {
+        if is_config_map(reference)
+            && !grants::permitted(reader, from, "ConfigMap", namespace, &reference.name)
+        {
             let name = reference.name.clone();
             return Err(AuthorityRefError::NotPermitted { namespace: namespace.into(), name });
         }
@@ -101,7 +98,7 @@ impl AuthoritiesPool {
         reference: &Reference,
     ) -> Result<TlsMaterial, AuthorityRefError> {
         let Reference { group, kind, namespace: _, name } = reference;
-        if !group.is_empty() || &**kind != "ConfigMap" {
+        if !is_config_map(reference) {
             let named = if group.is_empty() { kind.clone() } else { format!("{group}/{kind}").into() };
             return Err(AuthorityRefError::InvalidKind(named));
         }
@@ -114,24 +111,18 @@ impl AuthoritiesPool {
         // An empty text is as good as none.
         let text = map.data.get(CA).filter(|text| !text.is_empty());
         let text = text.ok_or_else(|| AuthorityRefError::Missing(key.clone()))?;
-        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        let known =
-            read.get(&key).filter(|(known, _)| Arc::ptr_eq(known, map) || known.data.get(CA) == Some(text));
-        let authorities = match known {
-            Some((_, authorities)) => authorities.clone(),
-            None => {
-                let authorities = Authorities::from_pem(text.as_bytes());
-                read.insert(key.clone(), (Arc::clone(map), authorities.clone()));
-                authorities
-            }
-        };
+        let is_same = |known: &ConfigMap| known.data.get(CA) == Some(text);
+        let authorities = self.read.get(&key, map, is_same, || Authorities::from_pem(text.as_bytes()));
         let material = authorities.as_ref().map(Authorities::to_material);
         material.map_err(|error| AuthorityRefError::Invalid(key, error.clone()))
     }
 
     /// Forgets the authorities of ConfigMaps that are gone.
     pub fn forget_unused(&self, snapshot: &Snapshot) {
-        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        read.retain(|key, _| snapshot.config_maps.contains_key(key));
+        self.read.retain(|key| snapshot.config_maps.contains_key(key));
     }
+}
+
+fn is_config_map(reference: &Reference) -> bool {
+    reference.group.is_empty() && &*reference.kind == Kind::ConfigMap.as_str()
 }

@@ -1,13 +1,10 @@
 //! Certificates out of Secrets.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::Arc;
 
 use portcullis_tls::{Certificate, CertificateError};
 
-use super::{Reader, grants};
+use super::{Reader, grants, memo::Memo};
 use crate::{
     ir::{Kind, ObjectKey, Secret, gateway::Reference},
     snapshot::Snapshot,
@@ -16,7 +13,7 @@ use crate::{
 /// Certificates that were read, by their Secret: reading one costs more than all the rest of a listener.
 #[derive(Debug, Default)]
 pub struct CertificatePool {
-    read: Mutex<HashMap<ObjectKey, (Arc<Secret>, Read)>>,
+    read: Memo<Secret, Read>,
 }
 
 type Read = Result<Arc<Certificate>, CertificateError>;
@@ -108,23 +105,13 @@ impl CertificatePool {
         let secret = reader.secret(key).ok_or_else(missing)?;
         let part = |name| secret.data.get(name).ok_or(CertificateRefError::Missing(key.clone(), name));
         let (chain, private) = (part("tls.crt")?, part("tls.key")?);
-        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        let known =
-            read.get(key).filter(|(known, _)| Arc::ptr_eq(known, secret) || known.data == secret.data);
-        let certificate = match known {
-            Some((_, certificate)) => certificate.clone(),
-            None => {
-                let certificate = Certificate::from_pem(chain, private).map(Arc::new);
-                read.insert(key.clone(), (Arc::clone(secret), certificate.clone()));
-                certificate
-            }
-        };
+        let read = || Certificate::from_pem(chain, private).map(Arc::new);
+        let certificate = self.read.get(key, secret, |known| known.data == secret.data, read);
         certificate.map_err(|error| CertificateRefError::Invalid(key.clone(), error))
     }
 
     /// Forgets the certificates of Secrets that are gone.
     pub fn forget_unused(&self, snapshot: &Snapshot) {
-        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        read.retain(|key, _| snapshot.secrets.contains_key(key));
+        self.read.retain(|key| snapshot.secrets.contains_key(key));
     }
 }

@@ -12,7 +12,7 @@ use std::{fmt::Write as _, fs, path::Path, process::Command, sync::Arc, time::Du
 use anyhow::{Context as _, Result, ensure};
 use portcullis_bench::process;
 use portcullis_controller::{
-    Controller, FolderOptions, Index, Settings,
+    Controller, FolderOptions, Index, Publication, Settings,
     objects::decode_document,
     snapshot::Change,
     status::Statuses,
@@ -72,7 +72,6 @@ fn edits() -> Result<()> {
     index.apply(objects);
     index.complete();
     let mut statuses = Statuses::default();
-    // Whoever serves holds the last one; it is what the next one is copied from.
     let mut served = index.publish().context("the first table")?;
     index.update_statuses(&mut statuses);
     let edits = [
@@ -94,21 +93,8 @@ fn edits() -> Result<()> {
             text: |_, n| frame().replace("labels: {}", &format!("labels: {{edit: \"{n}\"}}")),
         },
     ];
-    for Edit { name, published, text } in edits {
-        let (mut table, mut tell) = (Runs::default(), Runs::default());
-        for n in 1..=EDITS {
-            let edit: Vec<_> = changes(&text((n * 7919) % ROUTES, n)).collect();
-            let mut publication = None;
-            table.run(|| {
-                index.apply(edit);
-                publication = index.publish();
-            });
-            tell.run(|| index.update_statuses(&mut statuses));
-            ensure!(publication.is_some() == published, "{name}: a publication was {published}");
-            served = publication.unwrap_or(served);
-        }
-        table.print(name);
-        tell.print("  its statuses");
+    for edit in &edits {
+        served = edit.measure(&mut index, &mut statuses, served, ROUTES, EDITS)?;
     }
     let addresses = served.table.ports.values().map(|port| port.listeners.len()).sum::<usize>();
     ensure!(addresses > 0, "nothing is served");
@@ -119,7 +105,38 @@ struct Edit {
     name: &'static str,
     /// Whether it makes another table.
     published: bool,
+    /// The object of a number after so many edits.
     text: fn(usize, usize) -> String,
+}
+
+impl Edit {
+    /// Edits one of `objects` at a time, `edits` times, and prints what that costs. Returns the last publication; whoever
+    /// serves holds it, and the next one is copied from it.
+    fn measure(
+        &self,
+        index: &mut Index,
+        statuses: &mut Statuses,
+        mut served: Publication,
+        objects: usize,
+        edits: usize,
+    ) -> Result<Publication> {
+        let (mut table, mut tell) = (Runs::default(), Runs::default());
+        for n in 1..=edits {
+            let edit: Vec<_> = changes(&(self.text)((n * 7919) % objects, n)).collect();
+            let mut publication = None;
+            table.run(|| {
+                index.apply(edit);
+                publication = index.publish();
+            });
+            tell.run(|| index.update_statuses(statuses));
+            let (name, published) = (self.name, self.published);
+            ensure!(publication.is_some() == published, "{name}: a publication was {published}");
+            served = publication.unwrap_or(served);
+        }
+        table.print(self.name);
+        tell.print("  its statuses");
+        Ok(served)
+    }
 }
 
 /// Writes a folder and reads it in a process of its own, whose memory is then looked at.

@@ -35,21 +35,8 @@ pub(crate) fn edits(count: usize) -> Result<()> {
         Edit { name: "one ListenerSet edited, new hostname", published: true, text: set },
         Edit { name: "one HTTPRoute edited", published: true, text: route },
     ];
-    for Edit { name, published, text } in edits {
-        let (mut table, mut tell) = (Runs::default(), Runs::default());
-        for n in 1..=EDITS {
-            let edit: Vec<_> = changes(&text((n * 7919) % count, n)).collect();
-            let mut publication = None;
-            table.run(|| {
-                index.apply(edit);
-                publication = index.publish();
-            });
-            tell.run(|| index.update_statuses(&mut statuses));
-            ensure!(publication.is_some() == published, "{name}: a publication was {published}");
-            served = publication.unwrap_or(served);
-        }
-        table.print(name);
-        tell.print("  its statuses");
+    for edit in &edits {
+        served = edit.measure(&mut index, &mut statuses, served, count, EDITS)?;
     }
     let listeners = served.table.ports.values().map(|port| port.listeners.len()).sum::<usize>();
     ensure!(listeners > count, "not every ListenerSet is served");

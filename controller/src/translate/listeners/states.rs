@@ -1,11 +1,13 @@
-//! Gateways and ListenerSets while their listeners are being decided on, and the order in which they take ports and
-//! hostnames.
+//! Gateways and ListenerSets while it is decided which of their listeners are served, and the order in which they take
+//! ports and hostnames.
 
 use std::{
     cmp::Ordering,
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
+
+use portcullis_routing::PortKey;
 
 use super::{Addressing, GatewayState, ListenerRefusal, ListenerSetState, ListenerState};
 use crate::ir::{Meta, ObjectKey, gateway::GatewayListener};
@@ -31,7 +33,7 @@ pub(super) struct Owner<'s> {
 }
 
 impl States {
-    /// Returns what is not refused as a whole, in the order of precedence: the oldest first, and a Gateway before its
+    /// Returns the Gateways and ListenerSets that are not refused as a whole, in the order of precedence: the oldest first, and a Gateway before its
     /// ListenerSets (ListenerSetSpec `listeners`). A ListenerSet is never older than its Gateway: otherwise somebody
     /// could take a hostname from an older Gateway by creating one under the name that an old ListenerSet refers to.
     pub(super) fn by_precedence(&mut self) -> Vec<Owner<'_>> {
@@ -69,7 +71,7 @@ impl States {
         of_gateways.chain(self.sets.values_mut().flat_map(|state| &mut state.listeners))
     }
 
-    /// Counts the ListenerSets that are accepted at each Gateway, and completes the states.
+    /// Returns the finished states, with the number of accepted ListenerSets at each Gateway.
     pub(super) fn finish(
         mut self,
     ) -> (BTreeMap<ObjectKey, Arc<GatewayState>>, BTreeMap<ObjectKey, Arc<ListenerSetState>>) {
@@ -103,10 +105,10 @@ fn title(meta: &Meta) -> impl Iterator<Item = u8> {
 
 /// The ports that the listeners of each Gateway use, those of its ListenerSets included.
 #[derive(Debug, Default)]
-pub(super) struct UsedPorts(BTreeMap<ObjectKey, BTreeSet<portcullis_routing::PortKey>>);
+pub(super) struct UsedPorts(BTreeMap<ObjectKey, BTreeSet<PortKey>>);
 
-/// The maximum number of ports of one Gateway to which ListenerSets may add others. A Gateway has as many listeners at
-/// most.
+/// The maximum number of ports of one Gateway, including those that its ListenerSets add. A Gateway without
+/// ListenerSets has at most 64 listeners, and so as many ports.
 const MAX_PORTS: usize = 64;
 
 impl UsedPorts {
@@ -120,11 +122,7 @@ impl UsedPorts {
         is_set: bool,
         listener: &GatewayListener,
     ) -> Result<(), ListenerRefusal> {
-        let port = listener.port_key();
-        if !self.0.contains_key(gateway) {
-            self.0.insert(gateway.clone(), BTreeSet::new());
-        }
-        let Some(ports) = self.0.get_mut(gateway) else { return Ok(()) };
+        let (port, ports) = (listener.port_key(), self.0.entry(gateway.clone()).or_default());
         if is_set && ports.len() >= MAX_PORTS && !ports.contains(&port) {
             return Err(ListenerRefusal::TooManyPorts { limit: MAX_PORTS });
         }
