@@ -171,7 +171,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "DURATION", default_value = "5m", env = "PORTCULLIS_STREAM_IDLE_TIMEOUT", value_parser = parse_limit)]
     pub stream_idle_timeout: Duration,
     /// How long a stream may be idle in both directions. A stream is a TCP connection, or a TLS connection that is
-    /// passed through or terminated here for another protocol than HTTP.
+    /// passed through or terminated here for a protocol other than HTTP.
     #[arg(long, value_name = "DURATION", default_value = "1h", env = "PORTCULLIS_TCP_IDLE_TIMEOUT", value_parser = parse_limit)]
     pub tcp_idle_timeout: Duration,
     /// How long a client's flow of datagrams may be idle in both directions. After that, the client's next datagram may

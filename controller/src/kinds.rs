@@ -357,7 +357,7 @@ kinds! {
     ConfigMap in config_maps: Sorted<ir::ConfigMap> {
         ConfigMap = Resource {
             watched_versions: &[],
-            // Policies refer to few of them.
+            // Policies and Gateways refer to only a few of them.
             on_demand: &[OnDemandWatch { whole: false, fields: "" }],
             has_spec: false,
             ..built_in("v1", "ConfigMap", "configmaps")

@@ -60,11 +60,12 @@ pub use listeners::{
     IngressSide, ListenerPlan, ListenerRefusal, ListenerSetRefusal, ListenerSetState, ListenerState,
     Listeners, Mode, PortPlan, Traffic, WayOut, listeners,
 };
-pub(crate) use listeners::{Classes, shared_with};
+pub(crate) use listeners::{Classes, name_for, shared_with};
 pub use owners::HostOwners;
 pub(crate) use parameters::of_class as parameters_of_class;
 pub use patterns::{PatternPool, PatternQuotas};
 pub use permissions::HostRefusal;
+pub(crate) use permissions::Taker;
 pub use ports::{DedicatedPorts, PortRange, PortUnavailable};
 pub use reader::{Binding, Reader};
 pub(crate) use route::{InvalidRules, NotAttached, Unresolved, tls_towards};

@@ -179,7 +179,7 @@ impl Proxy {
         // a hundred times a second. Limits below a second use them all the same.
         set_fast_timeout_to_tokio_threshold(Some(Duration::ZERO));
         let shared = Shared::new(options);
-        let tls = TlsBase::new().map_err(std::io::Error::other)?;
+        let tls = TlsBase::new();
         let roots = Roots::find()?;
         let workers = (0..shared.loads.len())
             .map(|i| worker::Handle::start(i, Arc::clone(&shared), Arc::clone(&tls), roots.file()))

@@ -1,7 +1,7 @@
 //! The server's side of TLS: ClientHello -> listener -> handshake with its certificate, or passthrough to a backend.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     io,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -32,7 +32,7 @@ use crate::{
 
 /// The number of sessions that are kept of TLS 1.2 clients without support for tickets.
 const SESSIONS: usize = 1024;
-/// The same for clients that are asked for certificates, under one policy.
+/// The number of such sessions that are kept for each policy that asks for client certificates.
 const SESSIONS_OF_POLICY: usize = 64;
 /// The maximum number of policies whose sessions are kept.
 const POLICIES: usize = 256;
@@ -126,41 +126,39 @@ impl HandshakeError {
 }
 
 impl TlsBase {
-    /// # Errors
-    /// If the provider supports no version of TLS.
-    pub(crate) fn new() -> Result<Arc<Self>, rustls::Error> {
-        let base = Self {
-            provider: Arc::new(CryptoProvider { ..ring::default_provider() }),
-            policies: Mutex::default(),
-        };
-        base.of_policy(&ClientAuth::Unasked)?;
-        Ok(Arc::new(base))
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self { provider: Arc::new(ring::default_provider()), policies: Mutex::default() })
     }
 
-    /// Returns the configuration of a listener.
-    fn config(&self, termination: &Arc<Termination>) -> Result<ServerConfig, rustls::Error> {
-        let mut config = ServerConfig::clone(&*self.of_policy(&termination.client_auth)?);
+    /// Returns the configuration of a listener, which is one of `certificates`.
+    fn config(&self, termination: &Arc<Termination>, certificates: &Certificates) -> ServerConfig {
+        let mut config = ServerConfig::clone(&*self.of_policy(&termination.client_auth, certificates));
         config.cert_resolver = Arc::<Termination>::clone(termination);
-        Ok(config)
+        config
     }
 
-    fn of_policy(&self, policy: &ClientAuth) -> Result<Arc<ServerConfig>, rustls::Error> {
+    fn of_policy(&self, policy: &ClientAuth, certificates: &Certificates) -> Arc<ServerConfig> {
         let mut all = self.policies.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(config) = all.get(policy) {
-            return Ok(Arc::clone(config));
+            return Arc::clone(config);
         }
+        // Policies change with their authorities: those that no listener has any more go, with all that they hold.
+        let listeners = certificates.ports.values().flat_map(|port| port.listeners.iter());
+        let live: HashSet<_> = listeners.map(|(_, termination)| &termination.client_auth).collect();
+        all.retain(|policy, _| *policy == ClientAuth::Unasked || live.contains(policy));
         if all.len() >= POLICIES {
-            // Which policies are still in use is not known here. Clients of those do a full handshake once.
+            // Clients of the other policies do a full handshake once.
             all.retain(|policy, _| *policy == ClientAuth::Unasked);
         }
-        let config = Arc::new(self.make(policy)?);
+        let config = Arc::new(self.make(policy));
         all.insert(policy.clone(), Arc::clone(&config));
-        Ok(config)
+        config
     }
 
-    fn make(&self, policy: &ClientAuth) -> Result<ServerConfig, rustls::Error> {
+    fn make(&self, policy: &ClientAuth) -> ServerConfig {
         let builder = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
-            .with_safe_default_protocol_versions()?;
+            .with_safe_default_protocol_versions()
+            .expect("ring serves TLS 1.2 and 1.3");
         let (builder, sessions) = match ClientVerifier::of(policy, &self.provider) {
             None => (builder.with_no_client_auth(), SESSIONS),
             Some(verifier) => (builder.with_client_cert_verifier(verifier), SESSIONS_OF_POLICY),
@@ -174,7 +172,7 @@ impl TlsBase {
             // The machine provides no randomness.
             Err(error) => tracing::warn!(%error, "TLS sessions are resumed without tickets"),
         }
-        Ok(config)
+        config
     }
 }
 
@@ -188,26 +186,20 @@ impl TlsConfigs {
         certificates: &Arc<Certificates>,
         termination: &Arc<Termination>,
         inside: Inside,
-    ) -> Option<Arc<ServerConfig>> {
+    ) -> Arc<ServerConfig> {
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         if !made.of.as_ref().is_some_and(|of| Arc::ptr_eq(of, certificates)) {
             *made = Made { of: Some(Arc::clone(certificates)), configs: HashMap::new() };
         }
         let address = Arc::as_ptr(termination).addr();
-        if let Some(config) = made.configs.get(&(address, inside)) {
-            return Some(Arc::clone(config));
-        }
-        let mut config = self
-            .base
-            .config(termination)
-            .inspect_err(|error| tracing::warn!(%error, "no TLS configuration for a listener"))
-            .ok()?;
-        if inside == Inside::Stream {
-            config.alpn_protocols.clear();
-        }
-        let config = Arc::new(config);
-        made.configs.insert((address, inside), Arc::clone(&config));
-        Some(config)
+        let make = || {
+            let mut config = self.base.config(termination, certificates);
+            if inside == Inside::Stream {
+                config.alpn_protocols.clear();
+            }
+            Arc::new(config)
+        };
+        Arc::clone(made.configs.entry((address, inside)).or_insert_with(make))
     }
 
     /// Terminates TLS on a connection to `port`, or finds its passthrough route. `streams` says which streams the port serves.
@@ -301,7 +293,7 @@ impl TlsConfigs {
         if route.is_some() && policy != Some(&termination.client_auth) {
             return None;
         }
-        let config = self.config(&certificates, termination, inside)?;
+        let config = self.config(&certificates, termination, inside);
         Some(Ending { config, client_auth: termination.client_auth.clone(), route })
     }
 }

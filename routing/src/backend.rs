@@ -130,9 +130,9 @@ pub enum BackendError {
     /// A protection of the rule is not served, so the rule is closed. Names the protection.
     #[error("closed, not served yet: {0}")]
     Closed(Box<str>),
-    /// The policy that says how to connect to it cannot be carried out. Without TLS, or without verifying the
-    /// certificate, nothing is sent.
-    #[error("{policy} holds for Service {service} and cannot be carried out: {why}")]
+    /// The policy for connections to the Service cannot be carried out. Requests are rejected rather than sent without
+    /// the verification that it asks for.
+    #[error("{policy} applies to Service {service}, but cannot be carried out: {why}")]
     InvalidPolicy {
         /// The policy's kind, namespace and name.
         policy: Box<str>,

@@ -166,22 +166,19 @@ fn select<'t>(
 /// Whether a connection may send requests to a listener. A client that reuses a connection for another host must not
 /// bypass what that host requires of its clients.
 ///
-/// In any case the policy of client authentication has to be that of the handshake. At a Gateway the handshake also has
-/// to be for the same listener. Among hosts of Ingresses server name and Host may differ, as with ingress-nginx. Clients with
-/// an unknown or missing server name were shown the default certificate of Ingresses.
+/// The policy of client authentication has to be that of the handshake. At a Gateway the handshake also has to be for the
+/// same listener. Among hosts of Ingresses server name and Host may differ, as with ingress-nginx. Clients with an unknown
+/// or missing server name were shown the default certificate of Ingresses.
 fn is_directed(connection: &Connection<'_>, port: &Port, listener: &Arc<Listener>) -> bool {
     let Some(tls) = connection.tls else { return true };
+    // A handshake from before a change of the policy is not one under the policy.
+    if listener.tls.client_auth() != Some(tls.client_auth) {
+        return false;
+    }
     let greeted = port.greeted(tls.server_name);
     match listener.id.is_ingress() {
-        true => {
-            greeted.is_none_or(|greeted| greeted.id.is_ingress())
-                && listener.tls.client_auth() == Some(tls.client_auth)
-        }
-        // A handshake from before a change of the policy is not one under the policy.
-        false => {
-            greeted.is_some_and(|greeted| Arc::ptr_eq(greeted, listener) || greeted.id == listener.id)
-                && listener.tls.client_auth() == Some(tls.client_auth)
-        }
+        true => greeted.is_none_or(|greeted| greeted.id.is_ingress()),
+        false => greeted.is_some_and(|greeted| Arc::ptr_eq(greeted, listener) || greeted.id == listener.id),
     }
 }
 

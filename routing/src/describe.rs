@@ -40,7 +40,7 @@ impl Display for Table {
     }
 }
 
-/// What is special about it, with a space before it.
+/// Writes, after a space, whether TLS is passed through or client certificates are asked for; otherwise nothing.
 impl Display for TlsMode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (asks, sets) = match self {

@@ -1,4 +1,4 @@
-//! Certificate authorities that backends' certificates are verified against.
+//! Certificate authorities that the certificates of backends and clients are verified against.
 
 use std::sync::Arc;
 

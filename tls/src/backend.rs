@@ -33,7 +33,7 @@ pub struct BackendVerifier {
 #[error("it has none of the subjectAltNames {0}")]
 struct OtherNames(String);
 
-/// As it is displayed: of an error that rustls does not know, it displays the debug text.
+/// Writes the same as `Display`, because rustls prints errors of other crates by their `Debug`.
 impl fmt::Debug for OtherNames {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)

@@ -184,7 +184,8 @@ fn names_of<'n>(names: impl Iterator<Item = &'n str>) -> Box<[HostPattern]> {
 }
 
 fn fingerprint(leaf: &CertificateDer<'_>) -> Box<str> {
-    digest::of([&**leaf]).iter().map(|byte| format!("{byte:02x}")).collect::<String>().into()
+    let digest = ring::digest::digest(&ring::digest::SHA256, leaf);
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect::<String>().into()
 }
 
 #[cfg(test)]

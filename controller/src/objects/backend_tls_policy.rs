@@ -39,13 +39,22 @@ pub(crate) fn read(document: &Value, meta: Meta, checks: &mut Checks) -> Option<
     Some(BackendTlsPolicy { meta, targets, validation: Ok(validation) })
 }
 
-/// The policy in place of one that is refused: with the targets that can be read, so that nothing is sent to them.
+/// The policy in place of one that is refused: with every Service that a target may stand for, so that nothing is sent to
+/// them. A group or kind that is missing counts as that of a Service, and a section that cannot be read as the whole
+/// Service.
 pub(super) fn refused(spec: &Value, meta: Meta, why: Box<str>) -> BackendTlsPolicy {
     let written = spec.get("targetRefs").and_then(Value::as_array).into_iter().flatten();
-    let read = written.take(TARGETS).filter_map(|target| serde_json::from_value(target.clone()).ok());
+    let target = |target: &Value| {
+        let is =
+            |name: &str, wanted: &str| target.get(name).and_then(Value::as_str).is_none_or(|is| is == wanted);
+        let service = target.get("name")?.as_str()?.into();
+        let section = target.get("sectionName").and_then(Value::as_str).filter(|s| names::SUBDOMAIN.fits(s));
+        (is("group", "") && is("kind", "Service"))
+            .then(|| PolicyTarget { service, section: section.map(Into::into) })
+    };
     BackendTlsPolicy {
         meta,
-        targets: read.filter_map(|target| service(&target)).collect(),
+        targets: written.take(TARGETS).filter_map(target).collect(),
         validation: Err(why),
     }
 }
@@ -263,13 +272,17 @@ mod tests {
     #[test]
     fn one_that_is_refused_keeps_its_targets() {
         let text = document(
-            "targetRefs: [{group: '', kind: Service, name: web, sectionName: a}, {name: odd}, 7], validation: {}",
+            "targetRefs: [{group: '', kind: Service, name: web, sectionName: a}, {name: odd}, {kind: Service, name: db, \
+             sectionName: -}, {group: '', kind: Pod, name: pod}, 7], validation: {}",
         );
         let Some(Object::BackendTlsPolicy(policy)) = decode_text(&text).refused else {
             panic!("none is kept")
         };
-        let want = PolicyTarget { service: "web".into(), section: Some("a".into()) };
-        assert_eq!(*policy.targets, [want]);
+        let target = |service: &str, section: Option<&str>| PolicyTarget {
+            service: service.into(),
+            section: section.map(Into::into),
+        };
+        assert_eq!(*policy.targets, [target("web", Some("a")), target("odd", None), target("db", None)]);
         assert!(policy.validation.is_err());
     }
 }

@@ -2,8 +2,7 @@
 
 use super::{
     Condition, ConditionType, GatewayStatus, GatewayStatusAddress, Message, Report, Status, bounded, list,
-    listener::{NotProgrammed, Own, beside_ingresses, listener, programmed},
-    sentences,
+    listener::{NotProgrammed, Own, Waits, beside_ingresses, listener},
     types::condition,
 };
 use crate::translate::{
@@ -29,8 +28,7 @@ pub fn gateway(
         .map(|one| listener(one, key, state.gateway.meta.generation, own, reader, attached));
     let accepted = accepted(state);
     let is_accepted = accepted.is_true();
-    let wait = |one| Some((one, programmed(one, own, reader).err()?));
-    let waits: Vec<_> = state.listeners.iter().filter_map(wait).collect();
+    let waits = Waits::of(&state.listeners, own, reader);
     let programmed = gateway_programmed(state, is_accepted, own, &addresses, &waits, reader.runs());
     let mut messages: Vec<_> = state.listeners.iter().flat_map(|l| beside_ingresses(l, shared)).collect();
     messages.extend(Message::warnings(&state.gateway.meta));
@@ -113,12 +111,10 @@ fn gateway_programmed(
     accepted: bool,
     own: Own<'_>,
     addresses: &Addresses,
-    waits: &[(&ListenerState, NotProgrammed)],
+    waits: &Waits<'_>,
     runs: bool,
 ) -> Condition {
     let condition = condition(state.gateway.meta.generation, ConditionType::Programmed);
-    let why =
-        || sentences(waits.iter().map(|(l, why)| format!("listener {}: {}", l.point.section, why.message)));
     if !accepted {
         return condition.no("Invalid", "the Gateway is not accepted");
     }
@@ -135,14 +131,18 @@ fn gateway_programmed(
         return condition.no("AddressNotAssigned", "no address is known yet at which clients reach it");
     }
     let out_of_sync = own.out_of_sync();
-    match waits {
+    let is_pending = || waits.0.iter().any(|(_, why)| why.reason == "Pending");
+    match &waits.0[..] {
         [] if out_of_sync.is_some() => condition
             .yes("Programmed", format!("every listener is served; {}", out_of_sync.unwrap_or_default())),
         [] => condition.yes("Programmed", "every listener is served"),
-        [(_, first), ..] if waits.len() == state.listeners.len() && state.attached_sets == 0 => {
-            condition.no(reason(first), why())
+        // Where all its own listeners are refused, those of its ListenerSets are served.
+        all @ [(_, first), ..]
+            if all.len() == state.listeners.len() && (state.attached_sets == 0 || is_pending()) =>
+        {
+            condition.no(reason(first), waits.text())
         }
-        _ => condition.yes("Programmed", format!("not served: {}", why())),
+        _ => condition.yes("Programmed", format!("not served: {}", waits.text())),
     }
 }
 

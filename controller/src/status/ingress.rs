@@ -10,8 +10,8 @@ use super::{
 use crate::{
     ir::Ingress,
     translate::{
-        Address, Binding, Classes, HostMessages, Listeners, Reader, Settings, SharedHosts, closed,
-        shared_with,
+        Address, Binding, Classes, HostMessages, IngressHost, Listeners, Reader, Settings, SharedHosts,
+        closed, shared_with,
     },
 };
 
@@ -34,7 +34,7 @@ pub fn ingress<'h>(
     };
     messages.extend(own.iter().filter_map(|host| hosts(host)?.get(key)).flatten().cloned());
     messages.extend(listeners.ingress.messages.get(key).into_iter().flatten().cloned());
-    messages.extend(unbound(&own, listeners, reader));
+    messages.extend(unbound(ingress, &own, listeners, reader));
     messages.extend(own.iter().flat_map(|host| shared_host(ingress, host, listeners, shared, settings)));
     messages.sort();
     messages.dedup();
@@ -51,9 +51,14 @@ pub fn ingress<'h>(
 }
 
 /// The ports that its hosts are served on and that are not bound.
-fn unbound(own: &BTreeSet<HostPattern>, listeners: &Listeners, reader: &Reader<'_>) -> Vec<Message> {
+fn unbound(
+    ingress: &Ingress,
+    own: &BTreeSet<HostPattern>,
+    listeners: &Listeners,
+    reader: &Reader<'_>,
+) -> Vec<Message> {
     let settings = reader.settings();
-    let states: Vec<_> = own.iter().filter_map(|host| listeners.ingress.hosts.get(host)).collect();
+    let states: Vec<_> = own.iter().filter_map(|host| served(ingress, host, listeners)).collect();
     let http = states.iter().any(|state| state.http.is_some());
     let https = states.iter().any(|state| state.https.is_some());
     let ports = [(http, settings.http_port), (https, settings.https_port)];
@@ -64,6 +69,12 @@ fn unbound(own: &BTreeSet<HostPattern>, listeners: &Listeners, reader: &Reader<'
         Some(Message::refused(format!("not served on port {port}, which cannot be bound: {why}")))
     });
     unbound.collect()
+}
+
+/// Returns the state of a host that the Ingress serves. Other Ingresses may serve a host that this one may not.
+fn served<'l>(ingress: &Ingress, host: &HostPattern, listeners: &'l Listeners) -> Option<&'l IngressHost> {
+    let state = listeners.ingress.hosts.get(host)?;
+    state.ingresses.contains(&ingress.meta.key).then_some(state)
 }
 
 /// So many of the hosts are named that an Ingress with a wildcard shares.
@@ -77,7 +88,7 @@ fn shared_host(
     shared: &SharedHosts,
     settings: &Settings,
 ) -> Vec<Message> {
-    let Some(state) = listeners.ingress.hosts.get(host) else { return Vec::new() };
+    let Some(state) = served(ingress, host, listeners) else { return Vec::new() };
     // The default backend alone has no rules there.
     if ingress.rules.of_host(host).is_empty() {
         return Vec::new();

@@ -6,10 +6,10 @@ use super::{
     Condition, ConditionType, ListenerStatus, Message, RouteGroupKind, list, sentences, types::condition,
 };
 use crate::{
-    ir::ObjectKey,
+    ir::{Kind, ObjectKey},
     translate::{
         Addressing, Attached, Binding, Dedicated, DedicatedState, FirstOf, HostRefusal, ListenerRefusal,
-        ListenerState, Reader, SharedHosts,
+        ListenerState, Reader, SharedHosts, name_for,
     },
 };
 
@@ -26,7 +26,22 @@ pub(super) fn listener(
         name: state.point.section.clone(),
         supported_kinds: state.point.kinds.iter().map(|kind| group_kind(*kind)).collect(),
         attached_routes: attached.to(reader, owner, &state.point.id),
-        conditions: listener_conditions(state, generation, programmed(state, service, reader)),
+        conditions: listener_conditions(state, owner, generation, programmed(state, service, reader)),
+    }
+}
+
+/// Listeners that are not served, and why.
+pub(super) struct Waits<'l>(pub(super) Vec<(&'l ListenerState, NotProgrammed)>);
+
+impl<'l> Waits<'l> {
+    pub(super) fn of(listeners: &'l [ListenerState], service: Own<'_>, reader: &Reader<'_>) -> Self {
+        let wait = |one| Some((one, programmed(one, service, reader).err()?));
+        Self(listeners.iter().filter_map(wait).collect())
+    }
+
+    /// Returns why, as a sentence for each listener.
+    pub(super) fn text(&self) -> String {
+        sentences(self.0.iter().map(|(one, why)| format!("listener {}: {}", one.point.section, why.message)))
     }
 }
 
@@ -59,6 +74,7 @@ pub(super) fn beside_ingresses(listener: &ListenerState, shared: &SharedHosts) -
 
 fn listener_conditions(
     listener: &ListenerState,
+    owner: &ObjectKey,
     generation: i64,
     programmed: Result<(), NotProgrammed>,
 ) -> Vec<Condition> {
@@ -85,7 +101,10 @@ fn listener_conditions(
         },
     ];
     if listener.overlaps.count > 0 {
-        let others = listener.overlaps.to_string();
+        let of_set = (owner.kind == Kind::ListenerSet).then_some(&*owner.namespace);
+        let FirstOf { first, count } = &listener.overlaps;
+        let first = first.iter().map(|other| name_for(of_set, other)).collect();
+        let others = FirstOf { first, count: *count };
         let message = format!(
             "has hosts in common with {others}; a connection made for one of them gets 421 for the hosts of another"
         );
@@ -99,19 +118,18 @@ const NO_AUTHORITY: &str =
     "clients' certificates cannot be verified, since no caCertificateRef of spec.tls.frontend can be used";
 
 fn resolved_refs(listener: &ListenerState, condition: Condition) -> Condition {
-    let authorities = &listener.authority_errors;
-    if let Some(first) = authorities.iter().find(|error| !error.is_pending()) {
-        return condition.no(first.listener_reason(), sentences(authorities));
+    let certificates = listener.certificates.iter().flatten().filter_map(|c| c.as_ref().err());
+    let certificates = certificates.map(|error| (error.is_pending(), error.reason(), error.to_string()));
+    let authorities = listener.authority_errors.iter();
+    let authorities =
+        authorities.map(|error| (error.is_pending(), error.listener_reason(), error.to_string()));
+    let errors: Vec<_> = certificates.chain(authorities).collect();
+    let text = || sentences(errors.iter().map(|(.., text)| text));
+    if let Some((_, reason, _)) = errors.iter().find(|(is_pending, ..)| !is_pending) {
+        return condition.no(reason, text());
     }
-    if let Some(pending) = authorities.first() {
-        return condition.unknown(pending.listener_reason(), sentences(authorities));
-    }
-    let errors: Vec<_> = listener.certificates.iter().flatten().filter_map(|c| c.as_ref().err()).collect();
-    if let Some(first) = errors.iter().find(|error| !error.is_pending()) {
-        return condition.no(first.reason(), sentences(&errors));
-    }
-    if let Some(pending) = errors.first() {
-        return condition.unknown(pending.reason(), sentences(&errors));
+    if let Some((_, reason, _)) = errors.first() {
+        return condition.unknown(reason, text());
     }
     if listener.certificates.as_ref().is_some_and(Vec::is_empty) {
         return condition.no("InvalidCertificateRef", "tls.certificateRefs names no certificate");

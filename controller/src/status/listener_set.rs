@@ -2,11 +2,10 @@
 
 use super::{
     Condition, ConditionType, GatewayStatus, Message, Report, Status, bounded, list,
-    listener::{NotProgrammed, Own, beside_ingresses, listener, programmed},
-    sentences,
+    listener::{Own, Waits, beside_ingresses, listener},
     types::condition,
 };
-use crate::translate::{Attached, ListenerSetRefusal, ListenerSetState, ListenerState, Reader, SharedHosts};
+use crate::translate::{Attached, ListenerSetRefusal, ListenerSetState, Reader, SharedHosts};
 
 /// What is said about a ListenerSet of a Gateway of ours.
 pub fn listener_set(
@@ -24,8 +23,7 @@ pub fn listener_set(
     let conditions = match &state.refused {
         Some(why) => refused(generation, why).into(),
         None => {
-            let wait = |one| Some((one, programmed(one, own, reader).err()?));
-            let waits: Vec<_> = state.listeners.iter().filter_map(wait).collect();
+            let waits = Waits::of(&state.listeners, own, reader);
             let missing = own.missing().filter(|_| reader.runs());
             vec![accepted(state), set_programmed(state, missing, &waits)]
         }
@@ -40,6 +38,7 @@ pub fn listener_set(
     }
 }
 
+/// The conformance suite demands NotAllowed for both conditions.
 fn refused(generation: i64, why: &ListenerSetRefusal) -> [Condition; 2] {
     let (accepted, programmed) = match why {
         ListenerSetRefusal::NotAllowed { .. } => ("NotAllowed", "NotAllowed"),
@@ -66,26 +65,19 @@ fn accepted(state: &ListenerSetState) -> Condition {
     }
 }
 
-fn set_programmed(
-    state: &ListenerSetState,
-    missing: Option<String>,
-    waits: &[(&ListenerState, NotProgrammed)],
-) -> Condition {
+fn set_programmed(state: &ListenerSetState, missing: Option<String>, waits: &Waits<'_>) -> Condition {
     let condition = condition(state.set.meta.generation, ConditionType::Programmed);
-    let why = || {
-        sentences(waits.iter().map(|(one, why)| format!("listener {}: {}", one.point.section, why.message)))
-    };
     if !state.is_accepted() {
-        return condition.no("ListenersNotValid", format!("no listener is valid: {}", why()));
+        return condition.no("ListenersNotValid", format!("no listener is valid: {}", waits.text()));
     }
     if let Some(missing) = missing {
         return condition.no("ParentNotProgrammed", missing);
     }
-    if waits.is_empty() {
+    if waits.0.is_empty() {
         return condition.yes("Programmed", "every listener is served");
     }
-    if waits.len() == state.listeners.len() {
-        return condition.no("Pending", why());
+    if waits.0.len() == state.listeners.len() {
+        return condition.unknown("Pending", waits.text());
     }
-    condition.yes("Programmed", format!("not served: {}", why()))
+    condition.yes("Programmed", format!("not served: {}", waits.text()))
 }

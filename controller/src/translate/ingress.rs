@@ -122,7 +122,7 @@ pub(super) fn may_serve(
     host: &HostPattern,
 ) -> Result<(), HostRefusal> {
     reader.may_serve(ingress.meta.namespace(), host)?;
-    reader.may_take(&ingress.meta, host)
+    reader.may_take((&ingress.meta).into(), host)
 }
 
 struct Compiler<'a> {

@@ -27,6 +27,7 @@ mod states;
 mod tls;
 
 pub use closed::{Closer, Closure};
+pub(crate) use conflicts::name_for;
 pub(crate) use ingress::{Classes, shared_with};
 pub use mode::{Mode, Traffic};
 
@@ -204,6 +205,8 @@ pub struct AttachPoint {
     pub namespaces: AllowedNamespaces,
     /// The certificate that is presented to backends that ask for one.
     pub backend_certificate: Option<TlsMaterial>,
+    /// Whether its Gateway allows it; only a ListenerSet may not be allowed.
+    pub is_allowed: bool,
     /// Whether it shares its addresses with other Gateways and with Ingresses.
     pub shared: bool,
     /// Whether it is in the table as soon as a port is bound for it. Routes attach all the same where it is not.
@@ -250,7 +253,9 @@ pub enum ListenerRefusal {
     HostnameRefused(#[from] HostRefusal),
     #[error("its namespace already has {limit} {of} at the shared addresses (limit {setting})")]
     OverLimit { of: &'static str, limit: usize, setting: &'static str },
-    #[error("its Gateway has {limit} ports already, and ListenerSets may not add others")]
+    #[error(
+        "its Gateway already uses {limit} ports, the maximum; use one of those ports, or another Gateway"
+    )]
     TooManyPorts { limit: usize },
     /// No `Conflicted`: it is refused whether another listener names the port or not.
     #[error(
@@ -405,8 +410,9 @@ impl Listeners {
     /// before.
     pub fn changed_owners(&self, before: &Self) -> Vec<ObjectKey> {
         let points = |listeners: &Self, key: &ObjectKey| {
-            let of_owner = listeners.of_owner(key);
-            of_owner.map(|all| all.iter().map(|l| Arc::clone(&l.point)).collect::<Vec<_>>())
+            let of_owner = listeners.of_owner(key)?;
+            let points: Vec<_> = of_owner.iter().map(|l| Arc::clone(&l.point)).collect();
+            Some((listeners.gateway_of(key), points))
         };
         let gone = before.owners().filter(|key| self.of_owner(key).is_none());
         let changed = self.owners().chain(gone).filter(|key| points(self, key) != points(before, key));

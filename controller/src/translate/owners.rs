@@ -9,7 +9,7 @@ use std::{
 
 use portcullis_routing::HostPattern;
 
-use super::{Listeners, Reader, listeners::Classes, route};
+use super::{Listeners, Reader, Taker, listeners::Classes, route};
 use crate::{
     facts::Fact,
     ir::{Ingress, Kind, Meta, ObjectKey, Route},
@@ -43,9 +43,9 @@ struct Claimed {
 }
 
 impl HostOwners {
-    /// Whether a route that serves hostnames names a Gateway as its parent.
-    pub(super) fn attaches(&self, route: &ObjectKey, gateway: &ObjectKey) -> bool {
-        self.claims.get(route).is_some_and(|claimed| claimed.parents.contains(gateway))
+    /// Whether a route that serves hostnames names a Gateway or ListenerSet as its parent.
+    pub(super) fn attaches(&self, route: &ObjectKey, parent: &ObjectKey) -> bool {
+        self.claims.get(route).is_some_and(|claimed| claimed.parents.contains(parent))
     }
 
     /// The oldest object that serves a hostname.
@@ -55,7 +55,11 @@ impl HostOwners {
 
     /// The oldest hostname that a wildcard covers and that an older object of another namespace owns, unless that
     /// object is a route which attaches to the taker; and its owner.
-    pub(super) fn in_the_way(&self, taker: &Meta, wildcard: &HostPattern) -> Option<(&Arc<str>, &ObjectKey)> {
+    pub(super) fn in_the_way(
+        &self,
+        taker: Taker<'_>,
+        wildcard: &HostPattern,
+    ) -> Option<(&Arc<str>, &ObjectKey)> {
         let (name, is_one_label) = match wildcard {
             HostPattern::Wildcard(name) => (name, false),
             HostPattern::WildcardLabel(name) => (name, true),
@@ -208,16 +212,16 @@ mod tests {
         owners.serve(&route, hosts(&["a.example.com"]));
         owners.take_changed();
         assert_eq!(
-            owners.in_the_way(&taker, &wildcard),
+            owners.in_the_way((&taker).into(), &wildcard),
             Some((&Arc::from("a.example.com"), &route.key)),
             "nothing attaches to it"
         );
         let parents = Parents::new([gateway].into());
         owners.set(&route, hosts(&["a.example.com"]), parents);
-        assert_eq!(owners.in_the_way(&taker, &wildcard), None);
+        assert_eq!(owners.in_the_way((&taker).into(), &wildcard), None);
         assert!(owners.take_changed().contains(&Fact::OwnersBelow("example.com".into())));
         owners.remove(&route.key);
-        assert_eq!(owners.in_the_way(&taker, &wildcard), None);
+        assert_eq!(owners.in_the_way((&taker).into(), &wildcard), None);
     }
 
     #[test]

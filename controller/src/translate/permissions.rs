@@ -36,6 +36,20 @@ pub enum HostRefusal {
     OwnedBelow { pattern: HostPattern, hostname: Arc<str>, owner: ObjectKey },
 }
 
+/// An object that would take a hostname: a Gateway, a ListenerSet or an Ingress.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Taker<'a> {
+    pub(crate) key: &'a ObjectKey,
+    /// The time that counts as its age.
+    pub(crate) since: i64,
+}
+
+impl<'a> From<&'a Meta> for Taker<'a> {
+    fn from(meta: &'a Meta) -> Self {
+        Self { key: &meta.key, since: meta.created }
+    }
+}
+
 impl<'a> Reader<'a> {
     /// The operator's limits on the shared addresses.
     pub(crate) fn entrance(&self) -> &'a SharedEntrance {
@@ -95,16 +109,16 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Whether a Gateway's listener or an Ingress may have a hostname. It may not if it would take the hostname's
-    /// requests away from an older object of another namespace, unless that object is a route which attaches to the
-    /// Gateway.
-    pub(crate) fn may_take(&self, taker: &Meta, hostname: &HostPattern) -> Result<(), HostRefusal> {
-        let namespace = taker.namespace();
+    /// Whether a listener or an Ingress may have a hostname. It may not if it would take the hostname's requests away
+    /// from an older object of another namespace, unless that object is a route which attaches to the listener's
+    /// Gateway or ListenerSet.
+    pub(crate) fn may_take(&self, taker: Taker<'_>, hostname: &HostPattern) -> Result<(), HostRefusal> {
+        let namespace = &*taker.key.namespace;
         self.permits(namespace, hostname)?;
         let is_others = |since: i64, owner: &ObjectKey| {
-            since < taker.created
+            since < taker.since
                 && *owner.namespace != *namespace
-                && !self.owners.is_some_and(|owners| owners.attaches(owner, &taker.key))
+                && !self.owners.is_some_and(|owners| owners.attaches(owner, taker.key))
         };
         match hostname {
             HostPattern::Any => Ok(()),

@@ -72,7 +72,7 @@ impl Policies {
         self.known.insert(key, Known { created, targets });
     }
 
-    /// Marks the targets of a policy as changed: what it says has.
+    /// Marks the targets of a policy as changed, because its content has changed.
     pub fn touch(&mut self, key: &ObjectKey) {
         let targets = self.known.get(key).into_iter().flat_map(|known| &known.targets);
         self.changed.extend(targets.map(|of| of.target.clone()));

@@ -143,7 +143,7 @@ fn policy_uses(rules: &Rules, parents: &[Parent<'_>], points: &[&Arc<AttachPoint
     if rules.policies.is_empty() {
         return Vec::new();
     }
-    let is_one = |point: &Arc<AttachPoint>| points.iter().any(|one| one.id == point.id);
+    let is_one = |point: &Arc<AttachPoint>| point.served && points.iter().any(|one| one.id == point.id);
     let attached = parents.iter().filter(|parent| parent.outcome.iter().flatten().any(is_one));
     let gateways: BTreeSet<_> = attached.map(|parent| &parent.gateway).collect();
     let of_policy = |policy: &ObjectKey| {

@@ -3,9 +3,8 @@
 use super::{Reader, listeners::Classes};
 use crate::Problem;
 
-/// Gateways and Ingresses of a folder whose class does not exist, and ListenerSets whose Gateway does not, which usually
-/// is a mistake. In a cluster such objects
-/// may belong to other controllers.
+/// Returns the objects of a folder that nobody serves, usually by mistake: Gateways and Ingresses whose class does not
+/// exist, and ListenerSets whose Gateway does not. In a cluster such objects may belong to other controllers.
 pub fn unclaimed(reader: &Reader<'_>) -> Vec<Problem> {
     if !reader.settings().direct {
         return Vec::new();

@@ -144,9 +144,11 @@ pub(crate) fn connected(
 ) -> Result<()> {
     let Some(backend) = context.backend() else { return Ok(()) };
     let protocol = backend.protocol;
+    // Of a relayed connection only the relay learns when the backend closes it.
+    let is_relayed = protocol == BackendProtocol::Http1 && backend.tls.as_deref().is_some_and(is_relayed);
     context.attempts.connection = (protocol == BackendProtocol::Http1).then_some(connection);
     let once = !retry::is_idempotent(&session.req_header().method);
-    if reused && once && !kept.is_good(connection, protocol) {
+    if reused && once && (is_relayed || !kept.is_good(connection, protocol)) {
         return Err(retry::stale());
     }
     Ok(())
@@ -252,8 +254,9 @@ pub(crate) async fn request(
     Ok(())
 }
 
-/// Says in the target what Host says, with the scheme of TLS: pingora, which knows nothing of TLS that is relayed, would
-/// make `http` of it. Without Host it leaves the target of a session of ours alone.
+/// Writes the target in absolute form, with the scheme `https` and the authority from Host, and removes Host: pingora does
+/// not know of relayed TLS, and would write `http`. If there is no Host, pingora leaves the targets of our own sessions
+/// unchanged.
 fn set_https(request: &mut RequestHeader) -> Result<()> {
     let Some(host) = request.headers.get(header::HOST) else { return Ok(()) };
     let authority = Authority::try_from(host.as_bytes());

@@ -1,4 +1,5 @@
-use portcullis_tls::Certificate;
+use portcullis_routing::{HostPattern, TlsMaterial};
+use portcullis_tls::{Certificate, PortCertificates};
 use rcgen::generate_simple_self_signed;
 use rustls::{
     ClientConfig, ClientConnection, HandshakeKind, RootCertStore, ServerConnection, SupportedProtocolVersion,
@@ -88,11 +89,11 @@ fn a_session_is_resumed_under_its_own_policy_and_for_its_own_name_alone() {
     let made = generate_simple_self_signed(names).unwrap();
     let (chain, key) = (made.cert.pem(), made.signing_key.serialize_pem());
     let shown = Arc::new(Certificate::from_pem(chain.as_bytes(), key.as_bytes()).unwrap());
-    let base = TlsBase::new().unwrap();
+    let base = TlsBase::new();
     let listener = |client_auth: &ClientAuth| {
         let termination =
             Termination { certificates: vec![Arc::clone(&shown)], client_auth: client_auth.clone() };
-        Arc::new(base.config(&Arc::new(termination)).unwrap())
+        Arc::new(base.config(&Arc::new(termination), &Certificates::default()))
     };
     let optional = ClientAuth::Optional(Arc::from([]));
     let (one, same) = (listener(&ClientAuth::Unasked), listener(&ClientAuth::Unasked));
@@ -114,4 +115,22 @@ fn a_session_is_resumed_under_its_own_policy_and_for_its_own_name_alone() {
             assert_eq!(shake(server, &client, name), want, "{version:?} {name}");
         }
     }
+}
+
+#[test]
+fn policies_that_no_listener_has_any_more_are_forgotten() {
+    let base = TlsBase::new();
+    let policy = |byte| ClientAuth::Required([TlsMaterial::new([byte; 32], Arc::new(()))].into());
+    let mut port = PortCertificates::default();
+    let of_listener = Termination { certificates: Vec::new(), client_auth: policy(0) };
+    port.listeners.insert(HostPattern::Any, Arc::new(of_listener));
+    let certificates = Certificates { ports: [(PortKey::tcp(443), Arc::new(port))].into_iter().collect() };
+    let known = |base: &TlsBase| base.policies.lock().unwrap().len();
+    let kept = base.of_policy(&policy(0), &certificates);
+    base.of_policy(&ClientAuth::Unasked, &certificates);
+    for byte in 1..10 {
+        base.of_policy(&policy(byte), &certificates);
+    }
+    assert_eq!(known(&base), 3, "that of the listener, that of no certificates, and the last one");
+    assert!(Arc::ptr_eq(&kept, &base.of_policy(&policy(0), &certificates)));
 }

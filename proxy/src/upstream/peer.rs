@@ -123,7 +123,7 @@ pub(crate) fn peer(shared: &Arc<Shared>, backend: &Arc<Backend>, attempt: &Attem
     peer
 }
 
-/// Tells apart connections that must not stand in for each other. pingora's own key knows address, SNI and the flags of
+/// Returns a different key for connections that must not be used in place of each other. pingora's own key knows address, SNI and the flags of
 /// verification, but neither the protocol nor what the certificate was verified against, and not the address of a relayed
 /// connection. Like the number of an identity ([`super::tls::identity`]), the hash has a random key.
 ///

@@ -1,4 +1,4 @@
-//! What the log says once in a while, however often it happens.
+//! Limits how often the log says the same thing.
 
 use std::{
     collections::HashMap,
@@ -9,17 +9,17 @@ use std::{
 
 use tokio::time::Instant;
 
-/// The same thing is said once in so long a time.
+/// How long the same thing is not logged again.
 const SILENCE: Duration = Duration::from_secs(60);
-/// The maximum number of things that are told apart; others are not said.
+/// The maximum number of things that are remembered. Further ones are not logged.
 const MOST: usize = 1024;
 
-/// When each thing was said last.
+/// When each thing was logged last.
 #[derive(Debug)]
 pub(crate) struct Said<K>(Mutex<HashMap<K, Instant>>);
 
 impl<K: Clone + Eq + Hash> Said<K> {
-    /// Whether this is to be said now. It is taken for said then.
+    /// Returns whether this has to be logged now, and if so, notes that it was.
     pub(crate) fn is_new(&self, what: &K) -> bool {
         let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();

@@ -85,7 +85,7 @@ pub(in crate::cluster) fn same_object(one: &Value, other: &Value) -> bool {
 
 fn listeners(live: &Value, desired: &Value, now: &str) -> Option<Value> {
     let mut status = with_conditions(live, desired.clone(), now)?;
-    // A Gateway has this one only as long as it has references of its own.
+    // Only a Gateway with references of its own has this condition beside those of its listeners.
     let resolved = |condition: &Value| condition["type"] == ConditionType::ResolvedRefs.as_str();
     if !items(Some(desired), "conditions").iter().any(resolved)
         && let Some(conditions) = status.get_mut("conditions").and_then(Value::as_array_mut)

@@ -120,7 +120,8 @@ pub(super) fn path(key: &ObjectKey) -> String {
     format!("{}/{}", DynamicObject::url_path(&of_kind, Some(&key.namespace)), key.name)
 }
 
-/// Of Secrets and ConfigMaps that objects refer to nothing else is ever used, and it is secret or large.
+/// The only keys that are used of Secrets, and of ConfigMaps that objects refer to. The rest is secret or large, so it is
+/// not kept.
 const KEPT: [&str; 3] = ["tls.crt", "tls.key", "ca.crt"];
 
 /// Takes out what nobody looks at, before anything is kept.

@@ -30,6 +30,8 @@ pub(super) struct Place<'a> {
     pub(super) addressing: &'a Addressing,
     /// The certificate that the Gateway presents to backends.
     pub(super) backend_certificate: Option<&'a TlsMaterial>,
+    /// Whether the Gateway allows the object.
+    pub(super) is_allowed: bool,
     /// Whether the object is refused as a whole.
     pub(super) is_refused: bool,
 }
@@ -41,7 +43,8 @@ pub(super) fn alone(
     place: Place<'_>,
     listener: &GatewayListener,
 ) -> ListenerState {
-    let Place { key: object, owner, gateway, addressing, backend_certificate, is_refused } = place;
+    let Place { key: object, owner, gateway, addressing, backend_certificate, is_allowed, is_refused } =
+        place;
     let key = listener.port_key();
     let (bound, unavailable) = match addressing {
         Addressing::Dedicated(dedicated) => {
@@ -78,6 +81,7 @@ pub(super) fn alone(
         kinds,
         namespaces: listener.allowed.namespaces.clone(),
         backend_certificate: backend_certificate.cloned(),
+        is_allowed,
         shared: !matches!(addressing, Addressing::Dedicated(_)),
         served: refused.is_none() && !is_refused,
     };

@@ -14,7 +14,7 @@ use super::{
     states::{Owner, States, UsedPorts},
 };
 use crate::{
-    ir::{Ingress, gateway::GatewayListener},
+    ir::{Ingress, ObjectKey, gateway::GatewayListener},
     translate::Settings,
 };
 
@@ -22,6 +22,9 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct PortHolders {
     pub(super) ports: BTreeMap<PortKey, PortHolder>,
+    /// The ports of Gateways with addresses of their own that are not bound yet, by Gateway and the port that listeners
+    /// name.
+    unbound: BTreeMap<(ObjectKey, PortKey), PortHolder>,
     /// Why Ingresses are not served on a port that should be theirs.
     pub(super) lost_by_ingress: BTreeMap<u16, String>,
 }
@@ -71,8 +74,10 @@ impl PortHolders {
         let way_out = if is_set { WayOut::Nothing } else { WayOut::of(settings) };
         for (listener, slot) in owner.specs.iter().zip(&mut *owner.listeners) {
             let mode = slot.point.mode.as_ref().filter(|_| slot.refused.is_none());
-            // A listener without a port conflicts with nobody.
-            let held = slot.point.bound().and_then(|bound| self.ports.get(&bound));
+            let held = match slot.point.bound() {
+                Some(bound) => self.ports.get(&bound),
+                None => self.unbound.get(&(owner.gateway.clone(), listener.port_key())),
+            };
             let (Some(mode), Some(held)) = (mode, held) else { continue };
             if held.protocol != mode.protocol {
                 let (with, port) = (with(held.holder.as_deref(), of_set), listener.port);
@@ -97,15 +102,21 @@ impl PortHolders {
                 slot.refuse(refusal);
                 continue;
             }
-            let Some(bound) = slot.point.bound() else { continue };
-            let held = self.ports.entry(bound).or_insert_with(|| PortHolder {
+            let new = || PortHolder {
                 protocol: mode.protocol,
                 number: listener.port,
                 offset,
                 holder: Some(Arc::clone(&slot.point.id)),
                 hosts: BTreeMap::new(),
                 ingress: false,
-            });
+            };
+            let held = match slot.point.bound() {
+                Some(bound) => self.ports.entry(bound).or_insert_with(new),
+                None => {
+                    let place = (owner.gateway.clone(), listener.port_key());
+                    self.unbound.entry(place).or_insert_with(new)
+                }
+            };
             let id = Arc::clone(&slot.point.id);
             held.hosts.insert(listener.hostname.clone(), HostHolder { id, mode });
         }
@@ -146,17 +157,19 @@ impl super::ListenerState {
     }
 }
 
-/// Names the holder of a port or hostname to the owner of a listener that wants it. `of_set` is the namespace of a
-/// ListenerSet: it is not told the names of ListenerSets in other namespaces.
+/// Names the holder of a port or hostname to the owner of a listener that wants it.
 fn with(holder: Option<&ListenerId>, of_set: Option<&str>) -> Box<str> {
-    match (holder, of_set) {
-        (None, _) => "Ingresses".into(),
-        (Some(ListenerId { owner: ListenerOwner::ListenerSet { namespace, .. }, .. }), Some(own))
-            if **namespace != *own =>
-        {
+    holder.map_or_else(|| "Ingresses".into(), |holder| name_for(of_set, holder))
+}
+
+/// Names a listener to the owner of another one. `of_set` is the owner's namespace if that is a ListenerSet, which is not
+/// told the names of ListenerSets in other namespaces.
+pub(crate) fn name_for(of_set: Option<&str>, listener: &ListenerId) -> Box<str> {
+    match (&listener.owner, of_set) {
+        (ListenerOwner::ListenerSet { namespace, .. }, Some(own)) if **namespace != *own => {
             "a listener of another namespace".into()
         }
-        (Some(holder), _) => holder.to_string().into(),
+        _ => listener.to_string().into(),
     }
 }
 

@@ -13,9 +13,9 @@ use super::{
     states::{Owner, States},
 };
 use crate::{
-    ir::{Ingress, Kind, Meta, ObjectKey, gateway::GatewayListener, live_settings::SharedEntrance},
+    ir::{Ingress, Kind, ObjectKey, gateway::GatewayListener, live_settings::SharedEntrance},
     status::Message,
-    translate::{CertificateRefError, Reader, Settings, may_serve},
+    translate::{CertificateRefError, Reader, Settings, Taker, may_serve},
 };
 
 /// What the objects of a namespace have taken so far. The oldest objects are counted first.
@@ -61,12 +61,12 @@ pub(super) fn restrict(reader: &Reader<'_>, states: &mut States, ingresses: &[Ar
 }
 
 fn restrict_owner(reader: &Reader<'_>, owner: &mut Owner<'_>, taken: &mut Taken) {
-    let meta = owner.meta;
+    let (meta, taker) = (owner.meta, Taker { key: &owner.meta.key, since: owner.since });
     for (listener, slot) in owner.specs.iter().zip(&mut *owner.listeners) {
         if slot.refused.is_some() {
             continue;
         }
-        if let Err(refusal) = may_listen(reader, meta, listener, taken) {
+        if let Err(refusal) = may_listen(reader, taker, listener, taken) {
             slot.refuse(refusal);
             continue;
         }
@@ -85,7 +85,7 @@ fn restrict_owner(reader: &Reader<'_>, owner: &mut Owner<'_>, taken: &mut Taken)
 
 fn may_listen(
     reader: &Reader<'_>,
-    meta: &Meta,
+    taker: Taker<'_>,
     listener: &GatewayListener,
     taken: &mut Taken,
 ) -> Result<(), ListenerRefusal> {
@@ -105,7 +105,7 @@ fn may_listen(
     }
     // A listener that is older than the owner of a hostname is allowed: the owner may attach to it.
     if listener.protocol.has_hostnames() {
-        reader.may_take(meta, &listener.hostname)?;
+        reader.may_take(taker, &listener.hostname)?;
     }
     if !is_of_ingresses(reader.settings(), port) {
         taken.ports.insert(port);

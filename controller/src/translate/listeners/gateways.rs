@@ -44,6 +44,7 @@ pub(super) fn ours(reader: &Reader<'_>, pools: &Pools) -> States {
             gateway,
             addressing: &addressing,
             backend_certificate: presented.as_ref(),
+            is_allowed: true,
             is_refused: refused.is_some(),
         };
         for (set, set_refused) in sets {
@@ -52,7 +53,9 @@ pub(super) fn ours(reader: &Reader<'_>, pools: &Pools) -> States {
             let refused = set_refused.or(is_parent_refused);
             let (namespace, name) = (set.meta.namespace().into(), set.meta.name().into());
             let owner = ListenerOwner::ListenerSet { namespace, name };
-            let place = Place { key: &set.meta.key, owner: &owner, is_refused: refused.is_some(), ..own };
+            let is_allowed = !matches!(refused, Some(ListenerSetRefusal::NotAllowed { .. }));
+            let is_refused = refused.is_some();
+            let place = Place { key: &set.meta.key, owner: &owner, is_allowed, is_refused, ..own };
             let listeners = set.listeners.iter().map(|listener| alone(reader, pools, place, listener));
             let state = ListenerSetState {
                 listeners: listeners.collect(),

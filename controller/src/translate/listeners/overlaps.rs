@@ -131,6 +131,7 @@ mod tests {
             kinds: Vec::new(),
             namespaces: AllowedNamespaces::All,
             backend_certificate: None,
+            is_allowed: true,
             shared: true,
             served: true,
         })

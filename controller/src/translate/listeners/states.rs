@@ -29,7 +29,8 @@ pub(super) struct Owner<'s> {
     /// The listeners as they are written, in the order of `listeners`.
     pub(super) specs: &'s [GatewayListener],
     pub(super) listeners: &'s mut [ListenerState],
-    since: i64,
+    /// The time that counts as its age.
+    pub(super) since: i64,
 }
 
 impl States {

@@ -2,7 +2,7 @@
 //! below it.
 //!
 //! ```text
-//! example.com -> { the Gateways to which a route attaches -> { its namespace -> hostnames } }    the oldest first everywhere
+//! example.com -> { the parents to which a route attaches -> { its namespace -> hostnames } }    the oldest first everywhere
 //! ```
 //!
 //! Two kinds of owners do not stand in the way: those of the taker's own namespace, and routes that attach to the
@@ -13,9 +13,9 @@ use std::{
     sync::Arc,
 };
 
-use crate::ir::{Meta, ObjectKey};
+use crate::{ir::ObjectKey, translate::Taker};
 
-/// The Gateways to which a route attaches; none for an Ingress.
+/// The Gateways and ListenerSets to which a route attaches; none for an Ingress.
 pub(super) type Parents = Arc<BTreeSet<ObjectKey>>;
 
 /// The owner of a hostname.
@@ -66,23 +66,23 @@ impl Below {
 
     /// The oldest hostname below a name, of those that an older object of another namespace owns, unless that object
     /// is a route which attaches to the taker. `children`: only hostnames with exactly one label more than the name.
-    pub(super) fn in_the_way(&self, taker: &Meta, name: &str, children: bool) -> Option<&Owned> {
+    pub(super) fn in_the_way(&self, taker: Taker<'_>, name: &str, children: bool) -> Option<&Owned> {
         let below = self.names.get(name)?;
         let groups = if children { &below.children } else { &below.all };
         let mut oldest: Option<&Owned> = None;
         for (first, parents, by_namespace) in groups.oldest_first() {
             self.look();
-            if first.0 >= taker.created || oldest.is_some_and(|oldest| oldest < first) {
+            if first.0 >= taker.since || oldest.is_some_and(|oldest| oldest < first) {
                 break;
             }
-            if parents.contains(&taker.key) {
+            if parents.contains(taker.key) {
                 continue;
             }
             // The taker's namespace is one of the two oldest, or does not matter.
             let others = by_namespace.oldest_first().inspect(|_| self.look());
-            let others = others.filter(|(_, namespace, _)| ***namespace != *taker.namespace());
+            let others = others.filter(|(_, namespace, _)| ***namespace != *taker.key.namespace);
             let Some((first, ..)) = { others }.next() else { continue };
-            if first.0 < taker.created {
+            if first.0 < taker.since {
                 oldest = oldest.into_iter().chain([first]).min();
             }
         }
@@ -178,7 +178,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::ir::Kind;
+    use crate::ir::{Kind, Meta};
 
     fn gateway(name: &str) -> ObjectKey {
         ObjectKey::new(Kind::Gateway, "infra", name)
@@ -200,7 +200,7 @@ mod tests {
 
         fn looks_for(&self, taker: &Meta, name: &str) -> usize {
             self.looks.set(0);
-            self.in_the_way(taker, name, false);
+            self.in_the_way(taker.into(), name, false);
             self.looks.get()
         }
     }
@@ -212,7 +212,8 @@ mod tests {
             below.set(&host.into(), Some(owner("a", 1, &[])));
         }
         let taker = taker(gateway("public"), 2);
-        let find = |name, children| below.in_the_way(&taker, name, children).map(|(_, host, _)| &**host);
+        let find =
+            |name, children| below.in_the_way((&taker).into(), name, children).map(|(_, host, _)| &**host);
         assert_eq!(find("example.com", false), Some("b.a.example.com"));
         assert_eq!(find("example.com", true), None);
         assert_eq!(find("a.example.com", true), Some("b.a.example.com"));
@@ -281,7 +282,7 @@ mod tests {
                 let taker = taker(key, created);
                 for above in ["com", "x.com", "a.x.com", "y.com", "localhost", "org"] {
                     for children in [false, true] {
-                        let found = below.in_the_way(&taker, above, children).cloned();
+                        let found = below.in_the_way((&taker).into(), above, children).cloned();
                         prop_assert_eq!(found, walk(&plain, &taker, above, children), "{} {}", above, children);
                     }
                 }

@@ -178,8 +178,9 @@ pub(crate) fn shared_hosts(
     route: &Route,
 ) -> BTreeSet<HostPattern> {
     let (parents, _) = parents(reader, listeners, route);
-    let points =
-        parents.iter().flat_map(|parent| parent.outcome.iter().flatten()).filter(|point| point.shared);
+    let points = parents.iter().flat_map(|parent| parent.outcome.iter().flatten());
+    // Otherwise anybody could claim hostnames by a ListenerSet that no Gateway allows.
+    let points = points.filter(|point| point.shared && point.is_allowed);
     points
         .flat_map(|point| hosts_at(reader, point, route).map(|host| common(host, &point.hostname).clone()))
         .collect()
