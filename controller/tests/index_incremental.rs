@@ -17,12 +17,12 @@ use portcullis_controller::{
     Bindings, Index, Publication, Settings,
     ir::{Kind, ObjectKey},
     snapshot::{Change, Snapshot},
-    status::Statuses,
+    status::{Status, Statuses},
     translate::{Address, Allocation, DedicatedPorts, Pools, full},
 };
 use portcullis_routing::{ExternalNames, PortKey};
 use proptest::prelude::*;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 #[derive(Clone, Debug)]
 enum Event {
@@ -134,6 +134,85 @@ proptest! {
         prop_assert_eq!(running.index.snapshot().routes.len(), snapshot.routes.len());
         running.compare_beside_table()?;
     }
+}
+
+/// An object as the API has it, in the namespace `a` if it names none.
+fn object(group: &str, kind: &str, metadata: Value, spec: Value) -> Value {
+    let mut object = json!({ "apiVersion": group, "kind": kind, "metadata": metadata, "spec": spec });
+    if object["metadata"].get("namespace").is_none() {
+        object["metadata"]["namespace"] = "a".into();
+    }
+    object
+}
+
+const GATEWAY_API: &str = "gateway.networking.k8s.io/v1";
+
+#[test]
+fn an_ingress_is_not_told_of_a_host_that_it_may_not_serve() -> Result<(), TestCaseError> {
+    let mut running = Running::new(settings(false, false));
+    running.apply(class());
+    running.apply(json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "x", "namespace": "a" },
+        "data": { "first-namespace-owns": "true" },
+    }));
+    running.apply(json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "IngressClass", "metadata": { "name": "portcullis" },
+        "spec": { "controller": "portcullis.dev/ingress-controller" },
+    }));
+    let listeners = json!([{
+        "name": "l0", "port": 80, "protocol": "HTTP", "allowedRoutes": { "namespaces": { "from": "All" } },
+    }]);
+    let spec = json!({ "gatewayClassName": "c", "listeners": listeners });
+    running.apply(object(GATEWAY_API, "Gateway", json!({ "name": "x" }), spec));
+    let backend = json!({ "service": { "name": "x", "port": { "number": 80 } } });
+    let paths = json!([{ "path": "/", "pathType": "Prefix", "backend": backend }]);
+    let spec = json!({ "ingressClassName": "portcullis", "rules": [{ "host": "h.test", "http": { "paths": paths } }] });
+    for (namespace, created) in [("a", "2024-01-01T00:00:00Z"), ("b", "2025-01-01T00:00:00Z")] {
+        let metadata = json!({ "name": "x", "namespace": namespace, "creationTimestamp": created });
+        running.apply(object("networking.k8s.io/v1", "Ingress", metadata, spec.clone()));
+    }
+    running.compare()?;
+    // It shares the host with the Ingress of its own namespace alone.
+    let metadata = json!({ "name": "x", "creationTimestamp": "2025-01-01T00:00:00Z" });
+    let spec = json!({ "parentRefs": [{ "name": "x" }], "hostnames": ["h.test"], "rules": [{}] });
+    running.apply(object(GATEWAY_API, "HTTPRoute", metadata, spec));
+    running.compare()?;
+    let other = ObjectKey::new(Kind::Ingress, "b", "x");
+    let told = running.statuses.get(&other).unwrap().messages.iter();
+    prop_assert!(told.clone().all(|message| !message.text.contains("is shared")), "{:?}", told);
+    Ok(())
+}
+
+#[test]
+fn a_listener_set_that_moves_to_another_gateway_takes_its_policies_along() -> Result<(), TestCaseError> {
+    let mut running = Running::new(settings(false, false));
+    running.apply(class());
+    for name in ["x", "y"] {
+        let listener =
+            json!({ "name": "l0", "port": 80, "protocol": "HTTP", "hostname": format!("{name}.test") });
+        let mut spec = json!({ "gatewayClassName": "c", "listeners": [listener] });
+        spec["allowedListeners"] = json!({ "namespaces": { "from": "Same" } });
+        running.apply(object(GATEWAY_API, "Gateway", json!({ "name": name }), spec));
+    }
+    running.apply(object("v1", "Service", json!({ "name": "x" }), json!({ "ports": [{ "port": 80 }] })));
+    let rules = json!([{ "backendRefs": [{ "name": "x", "port": 80 }] }]);
+    let spec = json!({ "parentRefs": [{ "kind": "ListenerSet", "name": "x" }], "rules": rules });
+    running.apply(object(GATEWAY_API, "HTTPRoute", json!({ "name": "x" }), spec));
+    let validation = json!({ "hostname": "h.test", "wellKnownCACertificates": "System" });
+    let targets = json!([{ "group": "", "kind": "Service", "name": "x" }]);
+    let spec = json!({ "targetRefs": targets, "validation": validation });
+    running.apply(object(GATEWAY_API, "BackendTLSPolicy", json!({ "name": "x" }), spec));
+    for gateway in ["x", "y"] {
+        let listener = json!({ "name": "l0", "port": 80, "protocol": "HTTP", "hostname": "set.test" });
+        let spec = json!({ "parentRef": { "name": gateway }, "listeners": [listener] });
+        running.apply(object(GATEWAY_API, "ListenerSet", json!({ "name": "x" }), spec));
+        running.compare()?;
+        let status = running.statuses.get(&ObjectKey::new(Kind::BackendTlsPolicy, "a", "x")).unwrap();
+        let Status::Ancestors(status) = &status.status else { panic!("{status:?}") };
+        let names: Vec<_> = status.ancestors.iter().map(|of| &*of.ancestor_ref.name).collect();
+        prop_assert_eq!(names, [gateway]);
+    }
+    Ok(())
 }
 
 struct Running {
@@ -352,7 +431,7 @@ fn settings(default_certificate: bool, watch_ingress_without_class: bool) -> Set
 }
 
 fn class() -> Value {
-    serde_json::json!({
+    json!({
         "apiVersion": "gateway.networking.k8s.io/v1",
         "kind": "GatewayClass",
         "metadata": { "name": "c" },

@@ -273,7 +273,7 @@ mod tests {
     fn one_that_is_refused_keeps_its_targets() {
         let text = document(
             "targetRefs: [{group: '', kind: Service, name: web, sectionName: a}, {name: odd}, {kind: Service, name: db, \
-             sectionName: -}, {group: '', kind: Pod, name: pod}, 7], validation: {}",
+             sectionName: '-'}, {group: '', kind: Pod, name: pod}, 7], validation: {}",
         );
         let Some(Object::BackendTlsPolicy(policy)) = decode_text(&text).refused else {
             panic!("none is kept")
