@@ -36,6 +36,11 @@ pub enum Fact {
     AddressesOf(ObjectKey),
 
     // What translation made of the objects
+    /// What ListenerSets read of their Gateway.
+    GatewayOfSets(ObjectKey),
+    /// Which hosts of Ingresses Gateways and ListenerSets have, too, and how much of the limits of their namespaces they
+    /// leave.
+    LeftToIngresses,
     /// What routes read of the listeners of a Gateway or a ListenerSet.
     ListenersOf(ObjectKey),
     /// Which Ingresses name a host, and where its requests arrive.

@@ -3,7 +3,7 @@
 //! ```text
 //! apply()            changes -> served ones -> Snapshot               scope.rs
 //!                    facts -> stale units                             ../facts.rs, units.rs, dependencies.rs
-//! publish()          stale listeners -> frame of the table            patch.rs
+//! publish()          stale listeners -> places in the table           listeners.rs, patch.rs
 //!                    stale policies -> TLS towards backends
 //!                    stale routes, hosts of Ingresses -> slots -> tables  routes.rs
 //!                    stale endpoints -> endpoint pools, no table
@@ -21,6 +21,7 @@ mod addresses;
 mod certificates;
 mod demand;
 mod dependencies;
+mod listeners;
 mod live;
 mod patch;
 mod routes;
@@ -28,13 +29,9 @@ mod scope;
 mod statuses;
 mod units;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
-    sync::Arc,
-};
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
-use portcullis_routing::{ClusterAddresses, ListenerId, ListenerOwner, PortKey, Table};
+use portcullis_routing::{ClusterAddresses, HostPattern, ListenerId, ListenerOwner, Table};
 use portcullis_tls::Certificates;
 
 use crate::{
@@ -45,8 +42,8 @@ use crate::{
     kinds::Kind,
     snapshot::{Change, Snapshot},
     translate::{
-        self, Address, Allocation, BackendTlsPolicies, Bundle, HostOwners, HostTableKey, Listeners, Pools,
-        PortPlan, Reader, ServedNamespaces, Settings, SharedChange, SharedHosts,
+        self, Address, Allocation, BackendTlsPolicies, Bundle, ChangedPlaces, HostOwners, HostTableKey,
+        Listeners, Pools, Reader, RuleSource, ServedNamespaces, Settings, SharedChange, SharedHosts,
     },
 };
 use addresses::Addresses;
@@ -77,16 +74,12 @@ pub struct Index {
     addresses: Addresses,
     units: Units,
     listeners: Listeners,
-    /// The frame of the current table, if that of `listeners` is newer.
-    frame: Option<BTreeMap<PortKey, PortPlan>>,
     routes: Routes,
     shared: SharedHosts,
     policies: BackendTlsPolicies,
     table: Arc<Table>,
     certificates: Arc<Certificates>,
-    /// The listeners' certificates, from which `certificates` was made.
-    own_certificates: Arc<Certificates>,
-    /// Whether listeners have been translated since the last call of [`Index::desired_services`].
+    /// Whether anything that [`Index::desired_services`] reads may have changed since its last call.
     is_desired_new: bool,
     complete: bool,
     /// Whether everything has been translated once.
@@ -124,13 +117,11 @@ impl Index {
             addresses: Addresses::default(),
             units: Units::new(),
             listeners: Listeners::default(),
-            frame: None,
             routes: Routes::default(),
             shared: SharedHosts::default(),
             policies: BackendTlsPolicies::default(),
             table: Arc::default(),
             certificates: Arc::default(),
-            own_certificates: Arc::default(),
             is_desired_new: false,
             complete: false,
             is_translated: false,
@@ -271,8 +262,8 @@ impl Index {
     /// Translates what is stale.
     fn renew(&mut self) {
         let is_live_new = self.renew_live_settings();
-        let are_listeners_new = self.renew_stale_listeners();
-        self.renew_owners(are_listeners_new);
+        let are_hosts_new = self.renew_stale_listeners();
+        self.renew_owners(are_hosts_new);
         // Ownership of hostnames can change which listeners are refused, but not which listeners routes attach to.
         self.renew_stale_listeners();
         self.renew_policies();
@@ -290,26 +281,27 @@ impl Index {
         self.addresses.renew(&self.snapshot, &self.settings, &mut self.units.stale);
         self.fill_pools();
 
-        let frame = self.frame.take();
-        let shares = self.renew_shared(frame.is_some(), &slots);
-        let is_shared_new = !shares.is_empty();
-        let patch = Patch { frame, slots, shares };
+        let places = self.listeners.take_changed_places();
+        let shares = self.renew_shared(&places, &slots);
+        let are_certificates_new = self.renew_certificates(&places, &shares);
+        let patch = Patch { places, slots, shares };
         let is_table_new =
             patch.carry_out(&mut self.table, &self.listeners, self.routes.tables(), &self.shared);
-        let are_certificates_new = self.renew_certificates(is_shared_new);
         self.is_unpublished |= is_live_new || is_table_new || are_certificates_new;
         self.is_translated = true;
     }
 
-    /// Determines which hosts routes and Ingresses share: all of them if the listeners may have changed, else those of
-    /// `slots`.
-    fn renew_shared(&mut self, is_frame_new: bool, slots: &[HostTableKey]) -> Vec<SharedChange> {
+    /// Determines which hosts routes and Ingresses share: all of them if a listener of many hosts may have changed, else
+    /// those of `places` and `slots`.
+    fn renew_shared(&mut self, places: &ChangedPlaces, slots: &[HostTableKey]) -> Vec<SharedChange> {
         let tables = self.routes.tables();
-        let changes = if is_frame_new {
+        let changes = if places.keys().all(|(_, host)| matches!(host, HostPattern::Exact(_))) {
+            let of_gateways = slots.iter().filter(|slot| matches!(slot.at.owner, RuleSource::Gateway(_)));
+            let of_routes = of_gateways.map(|slot| (slot.at.port, slot.host.clone()));
+            self.shared.renew(&self.listeners, tables, places.keys().cloned().chain(of_routes))
+        } else {
             let before = std::mem::replace(&mut self.shared, SharedHosts::of(&self.listeners, tables));
             self.shared.changes(&before)
-        } else {
-            self.shared.renew(&self.listeners, tables, slots)
         };
         for SharedChange { before, now, .. } in &changes {
             for shared in before.iter().chain(now) {
@@ -345,6 +337,7 @@ impl Index {
         self.publications += 1;
         Arc::make_mut(&mut self.table).generation = self.publications;
         if self.publications.is_multiple_of(TIDY) {
+            self.listeners.forget_unused();
             self.pools.backends.forget_unused();
             self.pools.patterns.forget_unused();
             self.pools.certificates.forget_unused(&self.snapshot);
@@ -355,33 +348,6 @@ impl Index {
             certificates: Arc::clone(&self.certificates),
             live: Arc::clone(&self.settings.live),
         }
-    }
-
-    /// Translates all listeners if one is stale, and marks the routes at changed listeners as stale. Returns whether
-    /// it did.
-    fn renew_stale_listeners(&mut self) -> bool {
-        if !std::mem::take(&mut self.units.stale.listeners) {
-            return false;
-        }
-        let reader = Reader::new(&self.snapshot, &self.settings, None)
-            .with_owners(self.owners.as_ref())
-            .with_fetched(self.fetched.as_ref())
-            .noting();
-        let now = translate::listeners(&reader, &self.pools);
-        self.units.record(Unit::Listeners, &reader);
-        let before = std::mem::replace(&mut self.listeners, now);
-        self.is_desired_new = true;
-        let now = &self.listeners;
-        let mut facts: Vec<_> = now.changed_owners(&before).into_iter().map(Fact::ListenersOf).collect();
-        facts.extend(now.changed_hosts(&before).into_iter().map(Fact::ListenerAt));
-        facts.extend(now.changed_states(&before).cloned().map(Fact::Outcome));
-        facts.extend(now.moved_ingresses(&before).cloned().map(Fact::Outcome));
-        let (old, new) = (&before.ingress.messages, &now.ingress.messages);
-        let others = old.keys().chain(new.keys()).filter(|key| old.get(*key) != new.get(*key));
-        facts.extend(others.cloned().map(Fact::Outcome));
-        facts.iter().for_each(|fact| self.units.change(fact));
-        self.frame.get_or_insert(before.ports);
-        true
     }
 
     /// Translates stale policies, and marks what reads their targets as stale.

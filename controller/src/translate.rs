@@ -9,8 +9,9 @@
 //! endpoints()  the EndpointSlices of one Service                   -> Resolved      into an EndpointPool; no table
 //! ```
 //!
-//! The first three are units: each reads through a [`Reader`], and is translated again when a fact that it read
-//! changes. [`full()`] does all of it at once. It is used at start-up, and tests compare incremental builds with it.
+//! Each Gateway, ListenerSet, route and host of Ingresses is a unit: it reads through a [`Reader`], and is translated
+//! again when a fact that it read changes. [`full()`] does all of it at once. It is used at start-up, and tests compare
+//! incremental builds with it.
 
 mod allocation;
 pub mod assemble;
@@ -60,7 +61,7 @@ pub use listeners::{
     IngressSide, ListenerPlan, ListenerRefusal, ListenerSetRefusal, ListenerSetState, ListenerState,
     Listeners, Mode, PortPlan, Traffic, WayOut, listeners,
 };
-pub(crate) use listeners::{Classes, name_for, shared_with};
+pub(crate) use listeners::{ChangedPlaces, Classes, name_for, shared_with};
 pub use owners::HostOwners;
 pub(crate) use parameters::of_class as parameters_of_class;
 pub use patterns::{PatternPool, PatternQuotas};

@@ -82,6 +82,44 @@ fn a_new_listener_leaves_the_others() {
 }
 
 #[test]
+fn a_changed_listener_set_concerns_itself_alone() {
+    let mut site = Site::new();
+    site.apply(
+        &gateway("main", 80, "").replace("spec:", "spec:\n  allowedListeners: {namespaces: {from: Same}}"),
+    );
+    let set = |i: usize, hostname: &str| {
+        format!(
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: ListenerSet\nmetadata: {{name: s{i}}}\n\
+             spec:\n  parentRef: {{name: main}}\n  listeners:\n  \
+             - {{name: http, port: 80, protocol: HTTP, hostname: {hostname}}}\n"
+        )
+    };
+    let hostname = |i: usize| format!("s{i}.set.test");
+    (0..20).for_each(|i| site.apply(&set(i, &hostname(i))));
+    let mut statuses = Statuses::default();
+    let before = site.publish().unwrap();
+    site.index.update_statuses(&mut statuses);
+    site.apply(&set(7, "new.set.test"));
+    let after = site.publish().unwrap();
+    let at = |publication: &Publication, hostname: &str| {
+        publication.table.ports[&PortKey::tcp(80)].listeners.get(&exact(hostname)).cloned()
+    };
+    for i in (0..20).filter(|i| *i != 7) {
+        let (before, after) = (at(&before, &hostname(i)).unwrap(), at(&after, &hostname(i)).unwrap());
+        assert!(Arc::ptr_eq(&before, &after), "{}", hostname(i));
+    }
+    assert!(at(&after, &hostname(7)).is_none() && at(&after, "new.set.test").is_some());
+    assert!(site.index.desired_services().is_some(), "those of the first time");
+    assert!(site.index.update_statuses(&mut statuses).is_empty(), "a status names no hostname");
+    // Another one wants the same hostname. It comes later by its name, so it is left with nothing, and its Gateway has one
+    // ListenerSet less.
+    site.apply(&set(8, "new.set.test"));
+    assert!(site.publish().is_some(), "it loses its own");
+    assert_eq!(site.index.update_statuses(&mut statuses), [key(&gateway("main", 80, "")), key(&set(8, ""))]);
+    assert!(site.index.desired_services().is_none(), "no Gateway has a Service of its own");
+}
+
+#[test]
 fn bindings_are_a_matter_of_statuses() {
     let mut site = Site::new();
     site.publish().unwrap();

@@ -34,7 +34,7 @@ pub struct Port {
 }
 
 /// What a port speaks before it is known which of its listeners is meant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Protocol {
     /// HTTP/1 and h2c; the listener is that of the request's host.
     Http,

@@ -2,20 +2,22 @@
 
 use std::sync::Arc;
 
-use portcullis_routing::HostPattern;
-use portcullis_tls::{Certificates, PortCertificates, Termination};
+use portcullis_tls::{Certificates, Termination};
 
 use super::Index;
+use crate::translate::{ChangedPlaces, Place, SharedChange};
 
 impl Index {
-    /// Returns whether the certificates that are shown have changed.
-    pub(super) fn renew_certificates(&mut self, is_shared_new: bool) -> bool {
-        if !is_shared_new && Arc::ptr_eq(&self.own_certificates, &self.listeners.certificates) {
+    /// Brings the certificates that are shown up to date; returns whether any has changed. Only `places` and `shares` can
+    /// have changed.
+    pub(super) fn renew_certificates(&mut self, places: &ChangedPlaces, shares: &[SharedChange]) -> bool {
+        if places.is_empty() && shares.is_empty() {
             return false;
         }
-        self.own_certificates = Arc::clone(&self.listeners.certificates);
-        let now = self.shared.certificates(&self.own_certificates);
-        let is_other = !same_certificates(&self.certificates, &now);
+        let now = self.shared.certificates(&self.listeners.certificates);
+        let of_listeners = places.keys().chain(shares.iter().map(|change| &change.place));
+        let mut all = of_listeners.chain(self.shared.iter().map(|(place, _)| place));
+        let is_other = !all.all(|place| is_same_at(place, &self.certificates, &now));
         if is_other {
             self.certificates = now;
         }
@@ -23,22 +25,18 @@ impl Index {
     }
 }
 
-/// Whether TLS is terminated in the same way for the same hosts. The pool keeps equal certificates as one value.
-fn same_certificates(one: &Certificates, other: &Certificates) -> bool {
-    let same_listener = |other: &PortCertificates, host: &HostPattern, termination: &Termination| {
-        other.listeners.get(host).is_some_and(|found| {
-            found.client_auth == termination.client_auth
-                && found.certificates.len() == termination.certificates.len()
-                && found.certificates.iter().zip(&termination.certificates).all(|(a, b)| Arc::ptr_eq(a, b))
-        })
+/// Whether TLS is terminated in the same way at a place. The pool keeps equal certificates as one value.
+fn is_same_at((port, host): &Place, one: &Certificates, other: &Certificates) -> bool {
+    let at = |certificates: &'_ Certificates| -> Option<Arc<Termination>> {
+        certificates.ports.get(port)?.listeners.get(host).cloned()
     };
-    let same_port = |one: &PortCertificates, other: &PortCertificates| {
-        one.listeners.len() == other.listeners.len()
-            && one.listeners.iter().all(|(host, t)| same_listener(other, host, t))
-    };
-    one.ports.len() == other.ports.len()
-        && one
-            .ports
-            .iter()
-            .all(|(port, one)| other.ports.get(port).is_some_and(|other| same_port(one, other)))
+    match (at(one), at(other)) {
+        (Some(one), Some(other)) => {
+            let (these, those) = (&one.certificates, &other.certificates);
+            one.client_auth == other.client_auth
+                && these.len() == those.len()
+                && these.iter().zip(those).all(|(a, b)| Arc::ptr_eq(a, b))
+        }
+        (one, other) => one.is_none() && other.is_none(),
+    }
 }

@@ -29,10 +29,10 @@ impl Index {
         self.settings.live != before
     }
 
-    /// Updates the owners of hostnames from the stale routes, and from all Ingresses if listeners were translated
-    /// again: a change of an Ingress's hosts or class makes the listeners stale. Units that read the owner of a
+    /// Updates the owners of hostnames from the stale routes, and from all Ingresses if their hosts were translated
+    /// again, since a change of an Ingress's hosts or class makes them stale. Units that read the owner of a
     /// hostname become stale when it changes.
-    pub(super) fn renew_owners(&mut self, are_listeners_new: bool) {
+    pub(super) fn renew_owners(&mut self, are_hosts_new: bool) {
         if !self.settings.live.entrance.first_namespace_owns {
             self.owners = None;
             return;
@@ -41,7 +41,7 @@ impl Index {
             None => self.snapshot.routes.keys().cloned().collect(),
             Some(_) => self.units.stale.routes.iter().cloned().collect(),
         };
-        if are_listeners_new || self.owners.is_none() {
+        if are_hosts_new || self.owners.is_none() {
             keys.extend(self.snapshot.ingresses.keys().cloned());
             let known = self.owners.iter().flat_map(HostOwners::ingresses);
             keys.extend(known.filter(|key| !self.snapshot.ingresses.contains_key(*key)).cloned());

@@ -11,14 +11,15 @@ use portcullis_routing::{
 
 use super::{Map, Set};
 use crate::translate::{
-    HostTableKey, Listeners, Place, PortPlan, RuleSource, SharedChange, SharedHosts, Slots, assemble,
+    ChangedPlaces, HostTableKey, Listeners, Place, PortPlan, RuleSource, SharedChange, SharedHosts, Slots,
+    assemble,
 };
 
 /// What differs from the last table.
 #[derive(Debug)]
 pub(super) struct Patch {
-    /// The last frame, if it may have changed.
-    pub(super) frame: Option<BTreeMap<PortKey, PortPlan>>,
+    /// The places whose listeners may have changed, each with its plan from before.
+    pub(super) places: ChangedPlaces,
     /// The slots whose host tables are new or gone.
     pub(super) slots: Vec<HostTableKey>,
     /// The changes in which hosts routes and Ingresses share, and how.
@@ -39,9 +40,7 @@ impl Patch {
         to_share.extend(self.slots.iter().flat_map(|slot| sharing(shared, slot)));
         // Listeners that were assembled again already have all their host tables.
         let mut made = Set::default();
-        if let Some(before) = self.frame {
-            changed |= renew_frame(table, &before, &listeners.ports, slots, &mut made);
-        }
+        changed |= renew_frame(table, &self.places, &listeners.ports, slots, &mut made);
         let (defaults, slots_of_hosts): (Vec<_>, Vec<_>) =
             self.slots.into_iter().partition(|slot| slot.at.owner == RuleSource::IngressDefault);
         let defaults: BTreeSet<_> = defaults.iter().map(|slot| slot.at.port).collect();
@@ -118,59 +117,65 @@ fn renew_place(
 /// Adds, replaces and removes ports and listeners.
 fn renew_frame(
     table: &mut Arc<Table>,
-    before: &BTreeMap<PortKey, PortPlan>,
+    changed_places: &ChangedPlaces,
     now: &BTreeMap<PortKey, PortPlan>,
     slots: &Slots,
     made: &mut Set<Place>,
 ) -> bool {
     let mut changed = false;
-    for number in before.keys().filter(|number| !now.contains_key(number)) {
-        Arc::make_mut(table).ports.remove(number);
-        changed = true;
-    }
-    for (number, plan) in now {
-        let kind = |plan: &PortPlan| (plan.protocol, plan.number, plan.offset);
-        let before = before.get(number).filter(|before| kind(before) == kind(plan));
-        if before.is_some_and(|before| before.listeners == plan.listeners) {
+    let numbers: BTreeSet<_> = changed_places.keys().map(|(number, _)| *number).collect();
+    for number in &numbers {
+        let before = table.ports.get(number);
+        let Some(plan) = now.get(number) else {
+            if before.is_some() {
+                Arc::make_mut(table).ports.remove(number);
+                changed = true;
+            }
+            continue;
+        };
+        if !before.is_some_and(|port| is_of_plan(port, plan)) {
+            let mut port = assemble::empty(plan);
+            renew_listeners(&mut port, *number, plan.listeners.keys(), plan, slots, made);
+            Arc::make_mut(table).ports.insert(*number, Arc::new(port));
+            changed = true;
             continue;
         }
-        changed = true;
-        let ports = &mut Arc::make_mut(table).ports;
-        let port = match before {
-            Some(_) => ports.get_mut(number).map(Arc::make_mut),
-            None => None,
-        };
-        match (port, before) {
-            (Some(port), Some(before)) => renew_port(port, *number, before, plan, slots, made),
-            _ => {
-                let mut port = assemble::empty(plan);
-                let nothing = PortPlan { listeners: BTreeMap::new(), ..plan.clone() };
-                renew_port(&mut port, *number, &nothing, plan, slots, made);
-                ports.insert(*number, Arc::new(port));
-            }
+        let of_port = changed_places.range((*number, HostPattern::Any)..);
+        let of_port =
+            of_port.take_while(|((of, _), _)| of == number).map(|((_, hostname), before)| (hostname, before));
+        let mut others =
+            of_port.filter(|(hostname, before)| before.as_ref() != plan.listeners.get(*hostname)).peekable();
+        if others.peek().is_some()
+            && let Some(port) = Arc::make_mut(table).ports.get_mut(number).map(Arc::make_mut)
+        {
+            renew_listeners(port, *number, others.map(|(hostname, _)| hostname), plan, slots, made);
+            changed = true;
         }
     }
     changed
 }
 
-fn renew_port(
+fn is_of_plan(port: &Port, plan: &PortPlan) -> bool {
+    (port.protocol, port.number, port.offset) == (plan.protocol, plan.number, plan.offset)
+}
+
+/// Makes the listeners of these hostnames anew.
+fn renew_listeners<'h>(
     port: &mut Port,
     number: PortKey,
-    before: &PortPlan,
+    hostnames: impl Iterator<Item = &'h HostPattern>,
     now: &PortPlan,
     slots: &Slots,
     made: &mut Set<Place>,
 ) {
-    for hostname in before.listeners.keys().filter(|hostname| !now.listeners.contains_key(hostname)) {
-        port.listeners.remove(hostname);
-    }
     let default = assemble::default_listener(slots, number);
-    for (hostname, plan) in &now.listeners {
-        if before.listeners.get(hostname) != Some(plan) {
-            match assemble::listener(slots, number, hostname, plan, default.as_ref()) {
-                Some(listener) => drop(port.listeners.insert(hostname.clone(), listener)),
-                None => drop(port.listeners.remove(hostname)),
-            }
+    for hostname in hostnames {
+        let plan = now.listeners.get(hostname);
+        match plan.and_then(|plan| assemble::listener(slots, number, hostname, plan, default.as_ref())) {
+            Some(listener) => drop(port.listeners.insert(hostname.clone(), listener)),
+            None => drop(port.listeners.remove(hostname)),
+        }
+        if plan.is_some() {
             made.insert((number, hostname.clone()));
         }
     }

@@ -42,11 +42,11 @@ impl Index {
         match self.snapshot.get(key)? {
             Object::GatewayClass(class) => status::gateway_class(&class, reader),
             Object::Gateway(_) => {
-                let state = self.listeners.gateways.get(key)?;
+                let state = self.listeners.gateway(key)?;
                 Some(status::gateway(state, reader, &self.routes.attached, &self.shared))
             }
             Object::ListenerSet(_) => {
-                let state = self.listeners.sets.get(key)?;
+                let state = self.listeners.set(key)?;
                 Some(status::listener_set(state, reader, &self.routes.attached, &self.shared))
             }
             Object::Ingress(ingress) => {

@@ -10,8 +10,10 @@ use crate::{facts::Fact, ir::ObjectKey, kinds::StatusShape, status::Report, tran
 /// What is translated on its own, and again when a fact that it read changes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Unit {
-    /// All listeners, of Gateways and of the hosts of Ingresses.
-    Listeners,
+    /// The listeners of a Gateway or a ListenerSet, regardless of all others.
+    Listeners(ObjectKey),
+    /// The hosts of all Ingresses, as listeners.
+    IngressHosts,
     /// A route, with its status.
     Route(ObjectKey),
     /// The Ingresses of a host.
@@ -31,9 +33,9 @@ impl Unit {
             Fact::Object(key) => match key.kind.resource().status_shape()? {
                 StatusShape::Parents => Some(Self::Route(key.clone())),
                 StatusShape::Ancestors => Some(Self::Policy(key.clone())),
-                StatusShape::LoadBalancer | StatusShape::Conditions | StatusShape::Listeners => {
-                    Some(Self::Status(key.clone()))
-                }
+                // Its status is about the outcome.
+                StatusShape::Listeners => Some(Self::Listeners(key.clone())),
+                StatusShape::LoadBalancer | StatusShape::Conditions => Some(Self::Status(key.clone())),
             },
             Fact::Outcome(key) => Some(Self::Status(key.clone())),
             Fact::PatternsOf(key) | Fact::StreamsOf(key) => Some(Self::Route(key.clone())),
@@ -46,6 +48,8 @@ impl Unit {
             | Fact::IngressHosts
             | Fact::EndpointsOf(_)
             | Fact::AddressesOf(_)
+            | Fact::GatewayOfSets(_)
+            | Fact::LeftToIngresses
             | Fact::ListenersOf(_)
             | Fact::RoutesOn(_)
             | Fact::OwnerOf(_)
@@ -72,7 +76,10 @@ pub(super) struct Units {
 /// Units that have to be translated again, and what else has to be brought up to date.
 #[derive(Debug, Default)]
 pub(super) struct Stale {
-    pub(super) listeners: bool,
+    /// The Gateways and ListenerSets whose listeners have to be translated again.
+    pub(super) listeners: BTreeSet<ObjectKey>,
+    /// Whether the hosts of Ingresses, as listeners, have to be translated again.
+    pub(super) are_ingress_hosts_stale: bool,
     pub(super) routes: BTreeSet<ObjectKey>,
     pub(super) ingress_hosts: BTreeSet<HostPattern>,
     pub(super) policies: BTreeSet<ObjectKey>,
@@ -91,7 +98,7 @@ pub(super) struct Stale {
 impl Units {
     /// Nothing has been translated yet.
     pub(super) fn new() -> Self {
-        let stale = Stale { listeners: true, unclaimed: true, ..Stale::default() };
+        let stale = Stale { are_ingress_hosts_stale: true, unclaimed: true, ..Stale::default() };
         Self { dependencies: Dependencies::default(), stale }
     }
 
@@ -122,7 +129,8 @@ impl Units {
 impl Stale {
     fn add(&mut self, unit: &Unit) {
         match unit {
-            Unit::Listeners => self.listeners = true,
+            Unit::Listeners(key) => drop(self.listeners.insert(key.clone())),
+            Unit::IngressHosts => self.are_ingress_hosts_stale = true,
             Unit::Route(key) => drop(self.routes.insert(key.clone())),
             Unit::IngressHost(host) => drop(self.ingress_hosts.insert(host.clone())),
             Unit::Policy(key) => drop(self.policies.insert(key.clone())),

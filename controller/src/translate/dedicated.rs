@@ -3,11 +3,9 @@
 //! The ports in the Service are not trusted: whoever may write Services in a namespace can write anything there. The
 //! controller's own record says which port belongs to which Gateway (`translate/allocation.rs`).
 
-use std::collections::BTreeMap;
-
 use portcullis_routing::PortKey;
 
-use super::{PortRange, Reader};
+use super::Reader;
 use crate::ir::{
     Address, Gateway, Kind, ObjectKey, Service, core::GatewayService, parameters::ServiceParameters,
 };
@@ -20,8 +18,6 @@ pub struct Dedicated {
     /// The parameters of that Service.
     pub parameters: ServiceParameters,
     pub state: DedicatedState,
-    /// Maps the ports of listeners to those that are bound.
-    pub bound: BTreeMap<PortKey, u16>,
 }
 
 /// The state of a Gateway's Service.
@@ -65,23 +61,21 @@ fn hash(text: &str) -> u32 {
     text.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
 
-/// Looks up the Service of a Gateway, and which ports are bound for those of its listeners and ListenerSets.
-pub(super) fn dedicated(
-    reader: &Reader<'_>,
-    gateway: &Gateway,
-    ports: impl Iterator<Item = PortKey>,
-    parameters: ServiceParameters,
-    range: PortRange,
-) -> Dedicated {
+/// Looks up the Service of a Gateway.
+pub(super) fn dedicated(reader: &Reader<'_>, gateway: &Gateway, parameters: ServiceParameters) -> Dedicated {
     let state = match (own_service(reader, gateway), service_of(reader, gateway)) {
         (Some(service), _) => DedicatedState::Made(addresses(service)),
         (None, Some(_)) => DedicatedState::Foreign,
         (None, None) => DedicatedState::Missing,
     };
-    let (uid, allocation) = (gateway.meta.uid(), reader.allocation());
-    let bound = ports.filter_map(|port| Some((port, allocation.of(&uid, port)?)));
-    let bound = bound.filter(|(_, bound)| range.contains(*bound)).collect();
-    Dedicated { service: service_key(gateway), parameters, state, bound }
+    Dedicated { service: service_key(gateway), parameters, state }
+}
+
+/// Returns the port that is bound for a port of a Gateway with addresses of its own, once there is one.
+pub(super) fn bound(reader: &Reader<'_>, gateway: &Gateway, port: PortKey) -> Option<PortKey> {
+    let number = reader.allocation().of(&gateway.meta.uid(), port)?;
+    let is_ours = reader.settings().dedicated.range().contains(number);
+    is_ours.then_some(PortKey { number, ..port })
 }
 
 fn service_key(gateway: &Gateway) -> ObjectKey {

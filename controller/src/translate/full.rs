@@ -125,10 +125,10 @@ fn statuses(
     let classes = snapshot.gateway_classes.values();
     let classes =
         classes.filter_map(|class| Some((class.meta.key.clone(), status::gateway_class(class, reader)?)));
-    let gateways = listeners.gateways.iter();
+    let gateways = listeners.gateways();
     let gateways =
         gateways.map(|(key, state)| (key.clone(), status::gateway(state, reader, &attached, shared)));
-    let sets = listeners.sets.iter();
+    let sets = listeners.sets();
     let sets = sets.map(|(key, state)| (key.clone(), status::listener_set(state, reader, &attached, shared)));
     let of_routes = translated.into_iter().filter_map(|(key, mut t)| Some((key, status::route(&mut t)?)));
     let ingresses = snapshot.ingresses.iter().filter_map(|(key, ingress)| {

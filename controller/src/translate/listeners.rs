@@ -1,17 +1,19 @@
 //! Every listener that is ours: those of Gateways and their ListenerSets, and the hosts of Ingresses beside them.
 //!
 //! ```text
-//! gateways.rs  each Gateway of our classes, and its ListenerSets
+//! renew.rs     all of them, kept up to date
+//! gateways.rs  a Gateway of our classes, and a ListenerSet of one
 //! alone.rs     each listener, regardless of all others
-//! states.rs    both of them, in the order of precedence
+//! states.rs    a Gateway or a ListenerSet, in the order of precedence
 //! entrance.rs  what namespaces may take of the shared addresses
 //! conflicts.rs which listener has a port and a hostname: that of the oldest object
 //! ingress.rs   the hosts of Ingresses, with or without TLS
 //! closed.rs    which of those hosts are closed, since what protects them is not served
 //! tls.rs       which certificates are shown for those hosts
+//! places.rs    where those hosts are in the table
 //! mode.rs      what a listener of a protocol speaks, and which kinds of routes may attach
 //! overlaps.rs  which listeners of a port have hosts in common
-//! plan.rs      what each port of the table has, and with which certificates
+//! plan.rs      what each place of the table has, and with which certificates
 //! ```
 
 mod alone;
@@ -22,7 +24,9 @@ mod gateways;
 mod ingress;
 mod mode;
 mod overlaps;
+mod places;
 mod plan;
+mod renew;
 mod states;
 mod tls;
 
@@ -30,37 +34,25 @@ pub use closed::{Closer, Closure};
 pub(crate) use conflicts::name_for;
 pub(crate) use ingress::{Classes, shared_with};
 pub use mode::{Mode, Traffic};
+pub(crate) use renew::ChangedPlaces;
+use renew::Touched;
+pub use renew::{Listeners, listeners};
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use portcullis_routing::{
     ClientAuth, HostPattern, ListenerId, PortKey, Protocol, RouteKind, TlsMaterial, TlsMode,
 };
-use portcullis_tls::{Certificate, Certificates};
+use portcullis_tls::Certificate;
 
 use super::{
-    AuthorityRefError, CertificateRefError, Dedicated, DedicatedPorts, HostRefusal, ListenerKey, Pools,
-    PortUnavailable, Reader, Settings,
+    AuthorityRefError, CertificateRefError, Dedicated, DedicatedPorts, HostRefusal, ListenerKey,
+    PortUnavailable, Settings,
 };
 use crate::{
-    facts::Fact,
     ir::{Gateway, Ingress, ListenerSet, ObjectKey, gateway::AllowedNamespaces},
     status::Message,
 };
-
-/// Every listener that is ours. Routes read this and not the Gateways and ListenerSets.
-#[derive(Clone, Debug, Default)]
-pub struct Listeners {
-    /// The Gateways of our classes.
-    pub gateways: BTreeMap<ObjectKey, Arc<GatewayState>>,
-    /// The ListenerSets that name one of those Gateways.
-    pub sets: BTreeMap<ObjectKey, Arc<ListenerSetState>>,
-    pub ingress: IngressSide,
-    /// The frame of the table: every port and listener that is served, with or without routes. By the port that is
-    /// bound.
-    pub ports: BTreeMap<PortKey, PortPlan>,
-    pub certificates: Arc<Certificates>,
-}
 
 /// A Gateway of ours and what its listeners come to.
 #[derive(Clone, Debug, PartialEq)]
@@ -343,6 +335,14 @@ pub struct ListenerPlan {
     pub ingress: Option<Arc<ListenerId>>,
 }
 
+impl PortPlan {
+    /// Returns whether the port itself is the same, whatever its listeners are.
+    pub(crate) fn is_same_port(&self, other: &Self) -> bool {
+        let port = |plan: &Self| (plan.protocol, plan.number, plan.offset);
+        port(self) == port(other)
+    }
+}
+
 impl ListenerPlan {
     /// Returns a listener of requests without routes and Ingresses, on a port that speaks this protocol.
     fn on(protocol: Protocol) -> Self {
@@ -351,91 +351,6 @@ impl ListenerPlan {
             Protocol::Http | Protocol::Tcp | Protocol::Udp => TlsMode::None,
         };
         Self { tls, traffic: Traffic::Requests, gateway: None, ingress: None }
-    }
-}
-
-/// What all Gateways, GatewayClasses, ListenerSets, Secrets and Ingresses say of listeners.
-pub fn listeners(reader: &Reader<'_>, pools: &Pools) -> Listeners {
-    let settings = reader.settings();
-    let mut states = gateways::ours(reader, pools);
-    let all = ingress::ours(reader);
-    let entrance::Restricted { ingresses, hosts, messages } = entrance::restrict(reader, &mut states, &all);
-    let closures = closed::closures(&all, &hosts, settings.strict_annotations);
-    let holders = conflicts::resolve(&mut states, &ingresses, settings);
-    let mut ingress = ingress::side(ingresses, closures, &holders, settings);
-    for (key, message) in messages {
-        ingress.messages.entry(key).or_default().push(message);
-    }
-    plan::plan(reader, &pools.certificates, states, ingress, &holders)
-}
-
-impl Listeners {
-    /// Returns the listeners of a Gateway or a ListenerSet for a unit that reads them; `None` where it is not ours.
-    pub(crate) fn of_parent(&self, reader: &Reader<'_>, key: &ObjectKey) -> Option<&[ListenerState]> {
-        reader.note(|| Fact::ListenersOf(key.clone()));
-        self.of_owner(key)
-    }
-
-    /// Returns the Gateway of a ListenerSet, and any other key as it is. The caller has read the listeners of `key`.
-    pub(crate) fn gateway_of(&self, key: &ObjectKey) -> ObjectKey {
-        self.sets.get(key).map_or_else(|| key.clone(), |set| set.gateway.clone())
-    }
-
-    fn of_owner(&self, key: &ObjectKey) -> Option<&[ListenerState]> {
-        let of_gateway = self.gateways.get(key).map(|state| &*state.listeners);
-        of_gateway.or_else(|| self.sets.get(key).map(|state| &*state.listeners))
-    }
-
-    /// Returns the Gateways and ListenerSets.
-    pub(crate) fn owners(&self) -> impl Iterator<Item = &ObjectKey> {
-        self.gateways.keys().chain(self.sets.keys())
-    }
-
-    /// What a unit reads of a host of Ingresses.
-    pub(crate) fn at_host(&self, reader: &Reader<'_>, host: &HostPattern) -> Option<&IngressHost> {
-        reader.note(|| Fact::ListenerAt(host.clone()));
-        self.ingress.hosts.get(host)
-    }
-
-    /// Returns the Gateways and ListenerSets whose states differ from those before, or that are new or gone: their statuses
-    /// have to be made again.
-    pub(crate) fn changed_states<'l>(&'l self, before: &'l Self) -> impl Iterator<Item = &'l ObjectKey> {
-        let gateways = self.gateways.iter().filter(|(key, now)| before.gateways.get(*key) != Some(*now));
-        let sets = self.sets.iter().filter(|(key, now)| before.sets.get(*key) != Some(*now));
-        let changed = gateways.map(|(key, _)| key).chain(sets.map(|(key, _)| key));
-        changed.chain(before.owners().filter(|key| self.of_owner(key).is_none()))
-    }
-
-    /// Returns the Gateways and ListenerSets whose routes have to be translated again, compared with the listeners from
-    /// before.
-    pub fn changed_owners(&self, before: &Self) -> Vec<ObjectKey> {
-        let points = |listeners: &Self, key: &ObjectKey| {
-            let of_owner = listeners.of_owner(key)?;
-            let points: Vec<_> = of_owner.iter().map(|l| Arc::clone(&l.point)).collect();
-            Some((listeners.gateway_of(key), points))
-        };
-        let gone = before.owners().filter(|key| self.of_owner(key).is_none());
-        let changed = self.owners().chain(gone).filter(|key| points(self, key) != points(before, key));
-        changed.cloned().collect()
-    }
-
-    /// The Ingresses of hosts that are served at other ports than before, or under another hostname.
-    pub(crate) fn moved_ingresses<'l>(&'l self, before: &'l Self) -> impl Iterator<Item = &'l ObjectKey> {
-        let place = |state: &'l IngressHost| (&state.http, &state.https);
-        let moved = move |one: &'l Self, other: &'l Self| {
-            let hosts = one.ingress.hosts.iter();
-            hosts.filter(move |(host, state)| {
-                other.ingress.hosts.get(*host).is_none_or(|other| place(other) != place(state))
-            })
-        };
-        moved(self, before).chain(moved(before, self)).flat_map(|(_, state)| &state.ingresses)
-    }
-
-    /// The hosts that have to be translated again, compared with the listeners from before.
-    pub fn changed_hosts(&self, before: &Self) -> Vec<HostPattern> {
-        let (now, before) = (&self.ingress.hosts, &before.ingress.hosts);
-        let hosts = now.keys().chain(before.keys().filter(|h| !now.contains_key(h)));
-        hosts.filter(|host| now.get(host) != before.get(host)).cloned().collect()
     }
 }
 

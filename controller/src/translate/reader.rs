@@ -113,6 +113,16 @@ impl<'a> Reader<'a> {
         self.snapshot.gateways.values()
     }
 
+    pub(crate) fn gateway(&self, key: &ObjectKey) -> Option<&'a Arc<Gateway>> {
+        self.note_object(key);
+        self.snapshot.gateways.get(key)
+    }
+
+    pub(crate) fn listener_set(&self, key: &ObjectKey) -> Option<&'a Arc<ListenerSet>> {
+        self.note_object(key);
+        self.snapshot.listener_sets.get(key)
+    }
+
     /// All of them.
     pub(crate) fn listener_sets(&self) -> impl Iterator<Item = &'a Arc<ListenerSet>> + use<'a> {
         self.note(|| Fact::ListenerSets);

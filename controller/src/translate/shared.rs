@@ -43,7 +43,7 @@ impl SharedHosts {
     /// Those of all ports.
     pub fn of(listeners: &Listeners, slots: &Slots) -> Self {
         let mut all = Self::default();
-        for (port, plan) in listeners.ports.iter().filter(|(_, plan)| has_both(plan)) {
+        for (port, plan) in listeners.ports.iter().filter(|(port, plan)| has_both(listeners, **port, plan)) {
             for host in slots.exact_hosts(*port) {
                 if let Some(shared) = shared(listeners, *port, plan, slots, host) {
                     all.insert((*port, host.clone()), shared);
@@ -53,19 +53,18 @@ impl SharedHosts {
         all
     }
 
-    /// Updates the hosts whose route tables have changed. Returns the differences.
-    pub fn renew<'s>(
+    /// Updates the hosts at these places, where routes or the listener have changed. Returns the differences.
+    pub(crate) fn renew(
         &mut self,
         listeners: &Listeners,
         slots: &Slots,
-        dirty: impl IntoIterator<Item = &'s HostTableKey>,
+        places: impl IntoIterator<Item = Place>,
     ) -> Vec<Change> {
-        let of_gateways = dirty.into_iter().filter(|slot| matches!(slot.at.owner, RuleSource::Gateway(_)));
         let mut changes = Vec::new();
-        for slot in of_gateways {
-            let plan = listeners.ports.get(&slot.at.port);
-            let now = plan.and_then(|plan| shared(listeners, slot.at.port, plan, slots, &slot.host));
-            let place = (slot.at.port, slot.host.clone());
+        for place in places {
+            let (port, host) = &place;
+            let plan = listeners.ports.get(port);
+            let now = plan.and_then(|plan| shared(listeners, *port, plan, slots, host));
             let before = match &now {
                 Some(now) => self.insert(place.clone(), now.clone()),
                 None => self.remove(&place),
@@ -183,9 +182,8 @@ fn remove<K: Ord, T: Ord>(sets: &mut BTreeMap<K, BTreeSet<T>>, key: &K, item: &T
 }
 
 /// Whether a port has listeners of both Gateways and Ingresses.
-fn has_both(plan: &PortPlan) -> bool {
-    let mut plans = plan.listeners.values();
-    plans.clone().any(|plan| plan.gateway.is_none()) && plans.any(|plan| plan.gateway.is_some())
+fn has_both(listeners: &Listeners, port: PortKey, plan: &PortPlan) -> bool {
+    listeners.has_ingress_hosts(port) && plan.listeners.values().any(|plan| plan.gateway.is_some())
 }
 
 /// Who shares a host: Ingresses, whose listener takes its requests, and the most specific listener of a Gateway behind

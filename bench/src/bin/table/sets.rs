@@ -3,22 +3,38 @@
 use std::{fmt::Write as _, fs, path::Path};
 
 use anyhow::{Context as _, Result, ensure};
-use portcullis_bench::tls::Identity;
+use portcullis_bench::{process, tls::Identity};
 use portcullis_controller::{Index, Settings, snapshot::Change, status::Statuses};
 
 use crate::{Edit, IN_ONE_FILE, Runs, changes};
 
 const EDITS: usize = 101;
+/// The most that the API allows.
+const LISTENERS_OF_FULL: usize = 64;
 
-/// Prints the processor time of edits among `count` ListenerSets.
+/// Prints the processor time of edits among ListenerSets: `count` of them with a listener and a certificate each, and
+/// full ones with as many listeners in all.
 pub(crate) fn edits(count: usize) -> Result<()> {
     let identity = Identity::new(&["sets.bench.test"])?;
-    let of_each = |i| changes(&[set(i, 0), secret(i, &identity), route(i, 0)].concat()).collect::<Vec<_>>();
-    let objects: Vec<Change> = changes(&frame()).chain((0..count).flat_map(of_each)).collect();
-
+    let of_each = |i| [set(i, 0), secret(i, &identity), route(i, 0)].concat();
     println!("\n{count} ListenerSets, each with a hostname, a certificate and an HTTPRoute");
+    let one = Edit { name: "one ListenerSet edited, new hostname", published: true, text: set };
+    edits_among(count, count, of_each, one)?;
+    let full = count / LISTENERS_OF_FULL;
+    let of_each = |i| [full_set(i, 0), secret(i, &identity), route(i, 0)].concat();
+    println!(
+        "\n{full} ListenerSets of {LISTENERS_OF_FULL} hostnames, each with a certificate and an HTTPRoute"
+    );
+    let one = Edit { name: "one ListenerSet edited, one new hostname", published: true, text: full_set };
+    edits_among(full, full * LISTENERS_OF_FULL, of_each, one)
+}
+
+fn edits_among(sets: usize, listeners: usize, of_each: impl Fn(usize) -> String, one: Edit) -> Result<()> {
+    let objects = (0..sets).flat_map(|i| changes(&of_each(i)).collect::<Vec<_>>());
+    let objects: Vec<Change> = changes(&frame()).chain(objects).collect();
     println!("| what | CPU ms, median | most |");
     println!("| --- | ---: | ---: |");
+    let before = process::memory(std::process::id())?.0;
     let mut index = Index::new(Settings::default());
     let mut statuses = Statuses::default();
     let mut first = Runs::default();
@@ -30,16 +46,17 @@ pub(crate) fn edits(count: usize) -> Result<()> {
         index.update_statuses(&mut statuses);
     });
     first.print("all of it, by the index from nothing (as at the start)");
+    let now = process::memory(std::process::id())?.0;
     let mut served = served.context("the first table")?;
-    let edits = [
-        Edit { name: "one ListenerSet edited, new hostname", published: true, text: set },
-        Edit { name: "one HTTPRoute edited", published: true, text: route },
-    ];
-    for edit in &edits {
-        served = edit.measure(&mut index, &mut statuses, served, count, EDITS)?;
+    for edit in [one, Edit { name: "one HTTPRoute edited", published: true, text: route }] {
+        served = edit.measure(&mut index, &mut statuses, served, sets, EDITS)?;
     }
-    let listeners = served.table.ports.values().map(|port| port.listeners.len()).sum::<usize>();
-    ensure!(listeners > count, "not every ListenerSet is served");
+    println!(
+        "\nResident MiB that all of it added to the objects: {:.1}",
+        (now as f64 - before as f64) / 1024.0
+    );
+    let there = served.table.ports.values().map(|port| port.listeners.len()).sum::<usize>();
+    ensure!(there > listeners, "not every listener is served");
     Ok(())
 }
 
@@ -85,6 +102,17 @@ spec:
 
 /// Returns a ListenerSet in a namespace of its own, after so many edits.
 fn set(i: usize, edit: usize) -> String {
+    head(i) + &listener("https", &format!("host-{i}-{edit}.bench.test"))
+}
+
+/// Returns a ListenerSet with as many listeners as it may have, of which an edit changes the first.
+fn full_set(i: usize, edit: usize) -> String {
+    let rest =
+        (1..LISTENERS_OF_FULL).map(|n| listener(&format!("l{n}"), &format!("{n}.host-{i}.bench.test")));
+    set(i, edit) + &rest.collect::<String>()
+}
+
+fn head(i: usize) -> String {
     format!(
         "---
 apiVersion: gateway.networking.k8s.io/v1
@@ -97,10 +125,16 @@ spec:
     name: bench
     namespace: default
   listeners:
-  - name: https
+"
+    )
+}
+
+fn listener(name: &str, hostname: &str) -> String {
+    format!(
+        "  - name: {name}
     port: 443
     protocol: HTTPS
-    hostname: host-{i}-{edit}.bench.test
+    hostname: {hostname}
     tls:
       certificateRefs:
       - name: certificate

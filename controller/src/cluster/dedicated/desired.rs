@@ -44,7 +44,7 @@ impl DesiredServices {
     pub(crate) fn of(snapshot: &Snapshot, listeners: &Listeners) -> Self {
         let mut desired = Self::default();
         for (key, gateway) in &snapshot.gateways {
-            match listeners.gateways.get(key) {
+            match listeners.gateway(key) {
                 Some(state) => desired.add(key, state),
                 None => {
                     let class = ObjectKey::new(Kind::GatewayClass, "", &gateway.class);
@@ -55,7 +55,7 @@ impl DesiredServices {
                 }
             }
         }
-        for state in listeners.sets.values().filter(|state| state.refused.is_none()) {
+        for (_, state) in listeners.sets().filter(|(_, state)| state.refused.is_none()) {
             if let Some(service) = desired.services.get_mut(&state.gateway) {
                 service.ports.extend(accepted_ports(&state.set.listeners, &state.listeners));
             }

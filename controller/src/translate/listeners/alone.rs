@@ -3,9 +3,7 @@
 
 use std::sync::Arc;
 
-use portcullis_routing::{
-    ClientAuth, ListenerId, ListenerOwner, PortKey, Protocol, TlsMaterial, TlsMode, Transport,
-};
+use portcullis_routing::{ClientAuth, ListenerId, ListenerOwner, Protocol, TlsMaterial, TlsMode, Transport};
 
 use super::{
     Addressing, AttachPoint, FirstOf, ListenerRefusal, ListenerState, Mode, WayOut,
@@ -16,7 +14,7 @@ use crate::{
         Gateway, ObjectKey,
         gateway::{GatewayListener, ListenerProtocol},
     },
-    translate::{AuthorityRefError, ListenerKey, Pools, Reader, RuleSource, Settings},
+    translate::{AuthorityRefError, ListenerKey, Pools, Reader, RuleSource, Settings, Taker, dedicated},
 };
 
 /// The Gateway or ListenerSet of a listener.
@@ -34,6 +32,8 @@ pub(super) struct Place<'a> {
     pub(super) is_allowed: bool,
     /// Whether the object is refused as a whole.
     pub(super) is_refused: bool,
+    /// The time that counts as its age.
+    pub(super) since: i64,
 }
 
 /// Returns the state of a listener, regardless of all others.
@@ -43,14 +43,25 @@ pub(super) fn alone(
     place: Place<'_>,
     listener: &GatewayListener,
 ) -> ListenerState {
-    let Place { key: object, owner, gateway, addressing, backend_certificate, is_allowed, is_refused } =
-        place;
+    let mut state = served(reader, pools, place, listener);
+    // A listener that is older than the owner of a hostname is allowed: the owner may attach to it.
+    if state.point.served && state.point.shared && listener.protocol.has_hostnames() {
+        let taker = Taker { key: place.key, since: place.since };
+        if let Err(refusal) = reader.may_take(taker, &listener.hostname) {
+            state.refuse(refusal.into());
+        }
+    }
+    state
+}
+
+/// Returns the state of a listener that may have its hostname.
+fn served(reader: &Reader<'_>, pools: &Pools, place: Place<'_>, listener: &GatewayListener) -> ListenerState {
+    let Place {
+        key: object, owner, gateway, addressing, backend_certificate, is_allowed, is_refused, ..
+    } = place;
     let key = listener.port_key();
     let (bound, unavailable) = match addressing {
-        Addressing::Dedicated(dedicated) => {
-            let bound = dedicated.bound.get(&key);
-            (bound.map(|number| PortKey { number: *number, ..key }), None)
-        }
+        Addressing::Dedicated(_) => (dedicated::bound(reader, gateway, key), None),
         Addressing::Shared | Addressing::SharedInstead => match reader.settings().bound(key) {
             Ok(bound) => (Some(bound), speaks_otherwise(reader.settings(), listener)),
             Err(why) => (None, Some(ListenerRefusal::from(why))),

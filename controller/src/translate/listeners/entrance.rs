@@ -1,33 +1,29 @@
 //! What namespaces may take of the shared addresses (`docs/settings.md`): how many listeners, ports and certificates,
 //! and which hostnames.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use portcullis_routing::{HostPattern, PortKey};
 
-use super::{
-    Addressing, ListenerRefusal,
-    states::{Owner, States},
-};
+use super::{ListenerRefusal, states::Owner};
 use crate::{
     ir::{Ingress, Kind, ObjectKey, gateway::GatewayListener, live_settings::SharedEntrance},
     status::Message,
-    translate::{CertificateRefError, Reader, Settings, Taker, may_serve},
+    translate::{CertificateRefError, Reader, Settings, may_serve},
 };
 
 /// What the objects of a namespace have taken so far. The oldest objects are counted first.
-#[derive(Debug, Default)]
-struct Taken {
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Taken {
     listeners: usize,
     /// The ports of listeners, except the ports of Ingresses, which every namespace may use.
     ports: BTreeSet<PortKey>,
     secrets: BTreeSet<ObjectKey>,
 }
 
-type ByNamespace = BTreeMap<Box<str>, Taken>;
+/// What Gateways and ListenerSets have taken, for each namespace that has taken anything.
+pub(super) type ByNamespace = BTreeMap<Box<str>, Taken>;
 
 /// Ingresses, cut down to what they may take.
 #[derive(Debug, Default)]
@@ -40,19 +36,19 @@ pub(super) struct Restricted {
     pub(super) messages: Vec<(ObjectKey, Message)>,
 }
 
-/// Refuses what Gateways, ListenerSets and Ingresses (the oldest first) may not take.
-pub(super) fn restrict(reader: &Reader<'_>, states: &mut States, ingresses: &[Arc<Ingress>]) -> Restricted {
+/// Whether there is any limit to count for.
+pub(super) fn is_limited(entrance: &SharedEntrance) -> bool {
+    let SharedEntrance { max_listeners, max_ports, max_certificates, .. } = entrance;
+    [max_listeners, max_ports, max_certificates].into_iter().any(Option::is_some)
+}
+
+/// Refuses what Ingresses (the oldest first) may not take beside what Gateways and ListenerSets have taken.
+pub(super) fn restrict(reader: &Reader<'_>, taken: &ByNamespace, ingresses: &[Arc<Ingress>]) -> Restricted {
     let mut restricted = Restricted::default();
     if *reader.entrance() == SharedEntrance::default() {
         return Restricted { ingresses: ingresses.to_vec(), ..restricted };
     }
-    let mut taken = ByNamespace::new();
-    for mut owner in states.by_precedence() {
-        if !matches!(owner.addressing, Addressing::Dedicated(_)) {
-            let of_namespace = taken.entry(owner.meta.namespace().into()).or_default();
-            restrict_owner(reader, &mut owner, of_namespace);
-        }
-    }
+    let mut taken = taken.clone();
     for ingress in ingresses {
         let of_namespace = taken.entry(ingress.meta.namespace().into()).or_default();
         restricted.add(reader, ingress, of_namespace);
@@ -60,58 +56,47 @@ pub(super) fn restrict(reader: &Reader<'_>, states: &mut States, ingresses: &[Ar
     restricted
 }
 
-fn restrict_owner(reader: &Reader<'_>, owner: &mut Owner<'_>, taken: &mut Taken) {
-    let (meta, taker) = (owner.meta, Taker { key: &owner.meta.key, since: owner.since });
-    for (listener, slot) in owner.specs.iter().zip(&mut *owner.listeners) {
-        if slot.refused.is_some() {
+/// Refuses the listeners and certificates of an object beyond the limits. The objects of a namespace have to come in
+/// the order of their precedence.
+pub(super) fn restrict_owner(reader: &Reader<'_>, owner: &mut Owner, taken: &mut Taken) {
+    if owner.is_refused() || owner.is_dedicated() {
+        return;
+    }
+    for index in 0..owner.listeners().len() {
+        let (listener, state) = (&owner.specs()[index], &owner.listeners()[index]);
+        match &state.refused {
+            // Whatever the hostname: the limits are checked first, as without them it might be another's tomorrow.
+            None | Some(ListenerRefusal::HostnameRefused(_)) => {}
+            Some(_) => continue,
+        }
+        if let Err(refusal) = taken.allow(reader, listener) {
+            owner.listener_mut(index).refuse(refusal);
             continue;
         }
-        if let Err(refusal) = may_listen(reader, taker, listener, taken) {
-            slot.refuse(refusal);
+        if state.refused.is_some() {
             continue;
         }
+        taken.listener(reader, listener);
         let references = listener.tls.as_ref().map(|tls| &*tls.certificates).unwrap_or_default();
-        for (reference, certificate) in references.iter().zip(slot.certificates.iter_mut().flatten()) {
-            let namespace = reference.namespace.as_deref().unwrap_or(meta.namespace());
+        let mut over = Vec::new();
+        for (number, (reference, certificate)) in
+            references.iter().zip(state.certificates.iter().flatten()).enumerate()
+        {
+            let namespace = reference.namespace.as_deref().unwrap_or(owner.meta().namespace());
             let secret = ObjectKey::new(Kind::Secret, namespace, &reference.name);
             if certificate.is_ok()
                 && let Err(limit) = taken.secret(reader, secret)
             {
+                over.push((number, limit));
+            }
+        }
+        for (number, limit) in over {
+            let certificates = owner.listener_mut(index).certificates.as_mut();
+            if let Some(certificate) = certificates.and_then(|certificates| certificates.get_mut(number)) {
                 *certificate = Err(CertificateRefError::OverLimit(limit));
             }
         }
     }
-}
-
-fn may_listen(
-    reader: &Reader<'_>,
-    taker: Taker<'_>,
-    listener: &GatewayListener,
-    taken: &mut Taken,
-) -> Result<(), ListenerRefusal> {
-    let (entrance, port) = (reader.entrance(), listener.port_key());
-    if let Some(limit) = entrance.max_listeners.filter(|limit| taken.listeners >= *limit) {
-        return Err(ListenerRefusal::OverLimit {
-            of: "listeners",
-            limit,
-            setting: "max-listeners-per-namespace",
-        });
-    }
-    if !is_of_ingresses(reader.settings(), port)
-        && !taken.ports.contains(&port)
-        && let Some(limit) = entrance.max_ports.filter(|limit| taken.ports.len() >= *limit)
-    {
-        return Err(ListenerRefusal::OverLimit { of: "ports", limit, setting: "max-ports-per-namespace" });
-    }
-    // A listener that is older than the owner of a hostname is allowed: the owner may attach to it.
-    if listener.protocol.has_hostnames() {
-        reader.may_take(taker, &listener.hostname)?;
-    }
-    if !is_of_ingresses(reader.settings(), port) {
-        taken.ports.insert(port);
-    }
-    taken.listeners += 1;
-    Ok(())
 }
 
 fn is_of_ingresses(settings: &Settings, port: PortKey) -> bool {
@@ -119,6 +104,32 @@ fn is_of_ingresses(settings: &Settings, port: PortKey) -> bool {
 }
 
 impl Taken {
+    pub(super) fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Returns whether one more listener is within the limits.
+    fn allow(&self, reader: &Reader<'_>, listener: &GatewayListener) -> Result<(), ListenerRefusal> {
+        let (entrance, port) = (reader.entrance(), listener.port_key());
+        let over = |of, limit, setting| Err(ListenerRefusal::OverLimit { of, limit, setting });
+        if let Some(limit) = entrance.max_listeners.filter(|limit| self.listeners >= *limit) {
+            return over("listeners", limit, "max-listeners-per-namespace");
+        }
+        let is_new = !is_of_ingresses(reader.settings(), port) && !self.ports.contains(&port);
+        if let Some(limit) = entrance.max_ports.filter(|limit| is_new && self.ports.len() >= *limit) {
+            return over("ports", limit, "max-ports-per-namespace");
+        }
+        Ok(())
+    }
+
+    /// Counts one more listener.
+    fn listener(&mut self, reader: &Reader<'_>, listener: &GatewayListener) {
+        if !is_of_ingresses(reader.settings(), listener.port_key()) {
+            self.ports.insert(listener.port_key());
+        }
+        self.listeners += 1;
+    }
+
     /// Counts one more Secret, or returns the limit.
     fn secret(&mut self, reader: &Reader<'_>, secret: ObjectKey) -> Result<(), usize> {
         let limit = reader.entrance().max_certificates;

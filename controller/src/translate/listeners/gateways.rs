@@ -1,80 +1,104 @@
 //! Gateways of our classes and the ListenerSets that name them, each with its listeners as they stand alone.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
-use portcullis_routing::ListenerOwner;
+use portcullis_routing::{ListenerOwner, TlsMaterial};
 
 use super::{
-    Addressing, GatewayRefusal, GatewayState, ListenerSetRefusal, ListenerSetState,
+    Addressing, GatewayRefusal, GatewayState, ListenerSetRefusal, ListenerSetState, Listeners,
     alone::{Place, alone},
-    states::States,
 };
 use crate::{
-    ir::{Gateway, GatewayClass, ListenerSet, gateway::GatewayListener, parameters::Addressing as Asked},
+    ir::{Gateway, GatewayClass, ListenerSet, ObjectKey, parameters::Addressing as Asked},
     translate::{DedicatedPorts, Pools, Reader, dedicated::dedicated, parameters},
 };
 
-pub(super) fn ours(reader: &Reader<'_>, pools: &Pools) -> States {
-    let settings = reader.settings();
-    let class_of = |gateway: &Gateway| {
-        let class = reader.gateway_class(&gateway.class)?;
-        (*class.controller == *settings.gateway_controller).then_some(class)
+/// Returns a Gateway with its own listeners; `None` if it is not of our classes, or there is none.
+pub(super) fn gateway(reader: &Reader<'_>, pools: &Pools, key: &ObjectKey) -> Option<GatewayState> {
+    let gateway = reader.gateway(key)?;
+    let class = reader.gateway_class(&gateway.class)?;
+    if *class.controller != *reader.settings().gateway_controller {
+        return None;
+    }
+    let (addressing, refused) = addressing(reader, gateway, class);
+    let backend_certificate = gateway.backend_certificate.as_ref();
+    let backend_certificate = backend_certificate.map(|r| pools.certificates.resolve(reader, key, r));
+    let mut state = GatewayState {
+        gateway: Arc::clone(gateway),
+        listeners: Vec::new(),
+        addressing,
+        refused,
+        backend_certificate,
+        attached_sets: 0,
     };
-    let ours: Vec<_> = reader.gateways().filter_map(|gateway| Some((gateway, class_of(gateway)?))).collect();
-    let mut sets_of = BTreeMap::<_, Vec<_>>::new();
-    for set in reader.listener_sets() {
-        if let Some(gateway) = &set.gateway {
-            sets_of.entry(gateway).or_default().push(set);
-        }
-    }
-    let mut states = States::default();
-    for (gateway, class) in ours {
-        let key = &gateway.meta.key;
-        let sets = sets_of.remove(key).unwrap_or_default();
-        let sets: Vec<_> = sets.into_iter().map(|set| (set, refusal(reader, gateway, set))).collect();
-        let (addressing, refused) = addressing(reader, gateway, class, &sets);
-        let backend_certificate = gateway.backend_certificate.as_ref();
-        let backend_certificate = backend_certificate.map(|r| pools.certificates.resolve(reader, key, r));
-        let presented =
-            backend_certificate.iter().flatten().next().map(|certificate| certificate.to_material());
-        let (namespace, name) = (key.namespace.clone(), key.name.clone());
-        let own = Place {
-            key,
-            owner: &ListenerOwner::Gateway { namespace, name },
-            gateway,
-            addressing: &addressing,
-            backend_certificate: presented.as_ref(),
-            is_allowed: true,
-            is_refused: refused.is_some(),
-        };
-        for (set, set_refused) in sets {
-            let is_parent_refused =
-                refused.is_some().then(|| ListenerSetRefusal::ParentNotAccepted(key.clone()));
-            let refused = set_refused.or(is_parent_refused);
-            let (namespace, name) = (set.meta.namespace().into(), set.meta.name().into());
-            let owner = ListenerOwner::ListenerSet { namespace, name };
-            let is_allowed = !matches!(refused, Some(ListenerSetRefusal::NotAllowed { .. }));
-            let is_refused = refused.is_some();
-            let place = Place { key: &set.meta.key, owner: &owner, is_allowed, is_refused, ..own };
-            let listeners = set.listeners.iter().map(|listener| alone(reader, pools, place, listener));
-            let state = ListenerSetState {
-                listeners: listeners.collect(),
-                set: Arc::clone(set),
-                gateway: key.clone(),
-                refused,
-                addressing: addressing.clone(),
-                since: set.meta.created.max(gateway.meta.created),
-            };
-            states.sets.insert(set.meta.key.clone(), state);
-        }
-        let listeners = gateway.listeners.iter().map(|listener| alone(reader, pools, own, listener));
-        let listeners = listeners.collect();
-        let gateway = Arc::clone(gateway);
-        let state =
-            GatewayState { gateway, listeners, addressing, refused, backend_certificate, attached_sets: 0 };
-        states.gateways.insert(key.clone(), state);
-    }
-    states
+    let (namespace, name) = (key.namespace.clone(), key.name.clone());
+    let owner = ListenerOwner::Gateway { namespace, name };
+    let presented = presented(&state);
+    let place = Place {
+        key,
+        owner: &owner,
+        gateway,
+        addressing: &state.addressing,
+        backend_certificate: presented.as_ref(),
+        is_allowed: true,
+        is_refused: state.refused.is_some(),
+        since: gateway.meta.created,
+    };
+    state.listeners = gateway.listeners.iter().map(|one| alone(reader, pools, place, one)).collect();
+    Some(state)
+}
+
+/// Returns a ListenerSet with its listeners; `None` if it does not name a Gateway of our classes, or there is none.
+pub(super) fn listener_set(
+    reader: &Reader<'_>,
+    pools: &Pools,
+    listeners: &Listeners,
+    key: &ObjectKey,
+) -> Option<ListenerSetState> {
+    let set = reader.listener_set(key)?;
+    let parent = listeners.for_set(reader, set.gateway.as_ref()?)?;
+    let GatewayState { gateway, refused: parent_refused, addressing, .. } = parent;
+    let is_parent_refused =
+        || parent_refused.is_some().then(|| ListenerSetRefusal::ParentNotAccepted(gateway.meta.key.clone()));
+    let refused = refusal(reader, gateway, set).or_else(is_parent_refused);
+    let (namespace, name) = (key.namespace.clone(), key.name.clone());
+    let since = set.meta.created.max(gateway.meta.created);
+    let presented = presented(parent);
+    let place = Place {
+        key,
+        owner: &ListenerOwner::ListenerSet { namespace, name },
+        gateway,
+        addressing,
+        backend_certificate: presented.as_ref(),
+        is_allowed: !matches!(refused, Some(ListenerSetRefusal::NotAllowed { .. })),
+        is_refused: refused.is_some(),
+        since,
+    };
+    Some(ListenerSetState {
+        listeners: set.listeners.iter().map(|one| alone(reader, pools, place, one)).collect(),
+        set: Arc::clone(set),
+        gateway: gateway.meta.key.clone(),
+        refused,
+        addressing: addressing.clone(),
+        since,
+    })
+}
+
+/// Returns whether a Gateway's ListenerSets read the same of it.
+pub(super) fn is_same_for_sets(one: &GatewayState, other: &GatewayState) -> bool {
+    let for_sets = |state: &'_ GatewayState| {
+        let GatewayState { gateway, refused, addressing, .. } = state;
+        let uid = gateway.meta.uid().into_owned();
+        let Gateway { meta, allowed_listeners, client_validation, .. } = &**gateway;
+        let of_gateway = (uid, meta.created, allowed_listeners.clone(), client_validation.clone());
+        (of_gateway, refused.clone(), addressing.clone(), presented(state))
+    };
+    for_sets(one) == for_sets(other)
+}
+
+/// Returns the certificate that a Gateway presents to backends.
+fn presented(state: &GatewayState) -> Option<TlsMaterial> {
+    state.backend_certificate.iter().flatten().next().map(|certificate| certificate.to_material())
 }
 
 /// Why a ListenerSet may not add listeners to its Gateway.
@@ -91,7 +115,6 @@ fn addressing(
     reader: &Reader<'_>,
     gateway: &Gateway,
     class: &GatewayClass,
-    sets: &[(&Arc<ListenerSet>, Option<ListenerSetRefusal>)],
 ) -> (Addressing, Option<GatewayRefusal>) {
     if let Some(why) = &gateway.refused {
         return (Addressing::Unknown, Some(GatewayRefusal::UnsupportedValue(why.clone())));
@@ -115,11 +138,8 @@ fn addressing(
             let why = "addressing Dedicated is not offered by this installation (--dedicated-ports none)";
             return (Addressing::Shared, Some(GatewayRefusal::InvalidParameters(why.to_owned())));
         }
-        (Asked::Dedicated, DedicatedPorts::Of(range)) => {
-            let sets = sets.iter().filter(|(_, refused)| refused.is_none());
-            let of_sets = sets.flat_map(|(set, _)| &set.listeners);
-            let ports = gateway.listeners.iter().chain(of_sets).map(GatewayListener::port_key);
-            Addressing::Dedicated(Arc::new(dedicated(reader, gateway, ports, parameters.service, range)))
+        (Asked::Dedicated, DedicatedPorts::Of(_)) => {
+            Addressing::Dedicated(Arc::new(dedicated(reader, gateway, parameters.service)))
         }
     };
     let address = gateway.addresses.iter().find(|a| !matches!(&*a.kind, "IPAddress" | "Hostname"));

@@ -2,14 +2,12 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use portcullis_routing::{HostPattern, ListenerId};
+use portcullis_routing::{HostPattern, ListenerId, PortKey};
 
-use super::{
-    Closure, IngressHost, IngressSide, Traffic, closed,
-    conflicts::{HostHolder, PortHolder, PortHolders},
-};
+use super::{Closure, IngressHost, IngressSide, Listeners, closed};
 use crate::{
-    ir::Ingress,
+    facts::Fact,
+    ir::{Ingress, ObjectKey},
     status::Message,
     translate::{Reader, Settings},
 };
@@ -58,7 +56,7 @@ pub(super) fn ours(reader: &Reader<'_>) -> Vec<Arc<Ingress>> {
 pub(super) fn side(
     ours: Vec<Arc<Ingress>>,
     closures: BTreeMap<HostPattern, Arc<Closure>>,
-    holders: &PortHolders,
+    listeners: &Listeners,
     settings: &Settings,
 ) -> IngressSide {
     let mut side = IngressSide::default();
@@ -71,14 +69,14 @@ pub(super) fn side(
         }
     }
     for (host, state) in &mut side.hosts {
-        state.http = listener_hostname(holders.of_ingress(settings.http_port, settings), host);
-        let held = holders.of_ingress(settings.https_port, settings);
-        state.https = listener_hostname(held, host);
-        state.https_is_others = held.is_some() && state.https.is_none();
+        state.http = listener_hostname(listeners, settings.bound_for_http().ok(), host);
+        let https = settings.bound_for_https().ok();
+        state.https = listener_hostname(listeners, https, host);
+        state.https_is_others = https.is_some() && state.https.is_none();
         state.closed = closures.get(host).cloned();
     }
     for ingress in &ours {
-        let messages = beside_gateways(ingress, &side.hosts, holders, settings);
+        let messages = beside_gateways(ingress, &side.hosts, listeners, settings);
         if !messages.is_empty() {
             side.messages.insert(ingress.meta.key.clone(), messages);
         }
@@ -93,11 +91,14 @@ pub(super) fn side(
 /// Returns the hostname under which a port finds an Ingress host: that of a Gateway's listener of the same name, if
 /// there is one. Returns `None` if that listener takes streams, because each of its streams goes to one of its routes
 /// as a whole.
-fn listener_hostname(held: Option<&PortHolder>, host: &HostPattern) -> Option<HostPattern> {
-    let held = held?;
+fn listener_hostname(
+    listeners: &Listeners,
+    port: Option<PortKey>,
+    host: &HostPattern,
+) -> Option<HostPattern> {
     let same = same_name(host);
-    match held.hosts.get(&same) {
-        Some(holder) if holder.mode.traffic == Traffic::Requests => Some(same),
+    match listeners.holding(port?, &same).map(|holding| &holding.point) {
+        Some(point) if point.takes_requests() => Some(same),
         Some(_) => None,
         None => Some(host.clone()),
     }
@@ -109,6 +110,38 @@ fn same_name(host: &HostPattern) -> HostPattern {
     match host {
         HostPattern::WildcardLabel(suffix) => HostPattern::Wildcard(Arc::clone(suffix)),
         host => host.clone(),
+    }
+}
+
+impl IngressSide {
+    /// Returns whether an Ingress names a host that is written like this hostname of a Gateway's listener.
+    pub(super) fn has_host(&self, hostname: &HostPattern) -> bool {
+        match hostname {
+            HostPattern::Wildcard(suffix) => {
+                self.hosts.contains_key(&HostPattern::WildcardLabel(Arc::clone(suffix)))
+            }
+            hostname => self.hosts.contains_key(hostname),
+        }
+    }
+
+    /// Returns the facts that differ, compared with the hosts from before.
+    pub(super) fn facts(&self, before: &Self) -> Vec<Fact> {
+        let messages = self.messages.keys().chain(before.messages.keys());
+        let told = messages.filter(|key| self.messages.get(*key) != before.messages.get(*key));
+        let outcomes = told.chain(self.moved_from(before)).chain(before.moved_from(self));
+        let hosts =
+            self.hosts.keys().chain(before.hosts.keys().filter(|host| !self.hosts.contains_key(host)));
+        let hosts = hosts.filter(|host| self.hosts.get(*host) != before.hosts.get(*host));
+        hosts.cloned().map(Fact::ListenerAt).chain(outcomes.cloned().map(Fact::Outcome)).collect()
+    }
+
+    /// Returns the Ingresses of hosts that `other` has at other ports or under another hostname, or not at all.
+    fn moved_from<'s>(&'s self, other: &'s Self) -> impl Iterator<Item = &'s ObjectKey> {
+        let place = |state: &'s IngressHost| (&state.http, &state.https);
+        let moved = self.hosts.iter().filter(move |(host, state)| {
+            other.hosts.get(*host).is_none_or(|other| place(other) != place(state))
+        });
+        moved.flat_map(|(_, state)| &state.ingresses)
     }
 }
 
@@ -135,22 +168,22 @@ pub(crate) fn shared_with(
 fn beside_gateways(
     ingress: &Ingress,
     all: &BTreeMap<HostPattern, IngressHost>,
-    holders: &PortHolders,
+    listeners: &Listeners,
     settings: &Settings,
 ) -> Vec<Message> {
-    let mut messages = Vec::new();
-    messages.extend(holders.lost_by_ingress.values().map(Message::refused));
+    let mut messages: Vec<_> = not_served(settings).into_values().map(Message::refused).collect();
     for host in ingress.served_hosts() {
         let Some(state) = all.get(&host) else { continue };
         for (port, hostname) in [(settings.http_port, &state.http), (settings.https_port, &state.https)] {
             let is_tls = port == settings.https_port;
             let wanted = hostname.clone().unwrap_or_else(|| same_name(&host));
-            let held = holders.of_ingress(port, settings);
-            match (hostname, held.and_then(|held| held.hosts.get(&wanted))) {
-                (Some(_), Some(holder)) => {
-                    messages.extend(shared_with(&host, port, &holder.id, is_tls, ingress.own_tls));
+            let bound = settings.bound(PortKey::tcp(port)).ok();
+            let holding = bound.and_then(|bound| listeners.holding(bound, &wanted));
+            match (hostname, holding.map(|holding| &holding.point.id)) {
+                (Some(_), Some(id)) => {
+                    messages.extend(shared_with(&host, port, id, is_tls, ingress.own_tls));
                 }
-                (None, Some(HostHolder { id, .. })) => messages.push(Message::refused(format!(
+                (None, Some(id)) => messages.push(Message::refused(format!(
                     "host {host} is not served on port {port}: {id} takes all connections for that host"
                 ))),
                 (_, None) => {}
@@ -158,4 +191,11 @@ fn beside_gateways(
         }
     }
     messages
+}
+
+/// Says why Ingresses are not served on a port that should be theirs.
+fn not_served(settings: &Settings) -> BTreeMap<u16, String> {
+    let ports = [settings.http_port, settings.https_port].into_iter();
+    let why = |port| settings.bound(PortKey::tcp(port)).err();
+    ports.filter_map(|port| Some((port, format!("not served on port {port}: {}", why(port)?)))).collect()
 }

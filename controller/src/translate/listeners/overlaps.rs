@@ -1,103 +1,111 @@
-//! Which listeners of a port have hosts in common.
+//! Which hostnames of a port have hosts in common: a wildcard, or no hostname at all, and what is beneath it.
 //!
-//! From each hostname to the wildcards above it: as many steps as it has labels, however many listeners there are. Two
-//! exact hostnames have a host in common only where they are the same, and then they are at odds.
+//! From each hostname to the wildcards above it there are as many steps as it has labels, however many listeners there
+//! are. Two exact hostnames have a host in common only where they are the same, and then they are at odds.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use portcullis_routing::{HostPattern, PortKey};
 
-use super::{AttachPoint, FirstOf, PortPlan, states::States};
+use super::FirstOf;
+use crate::translate::Place;
 
-/// Finds the TLS listeners of the same port that a listener has hosts in common with.
-pub(super) fn between_listeners(states: &mut States) {
-    let listeners = states.listeners();
-    // Clients send requests for other hosts over the same connection; streams are of one host.
-    let ends_tls =
-        listeners.filter(|l| l.point.served && l.certificates.is_some() && l.point.takes_requests());
-    let points: Vec<_> = ends_tls.map(|listener| Arc::clone(&listener.point)).collect();
-    let wide = Wide::of(&points);
-    let mut pairs: Vec<Vec<usize>> = vec![Vec::new(); points.len()];
-    for (one, point) in points.iter().enumerate() {
-        for other in wide.above(point.bound(), &point.hostname) {
-            pairs[one].push(other);
-            pairs[other].push(one);
-        }
-    }
-    let mut overlaps = BTreeMap::new();
-    for (one, mut others) in pairs.into_iter().enumerate().filter(|(_, others)| !others.is_empty()) {
-        let mut found = FirstOf::default();
-        others.sort_unstable();
-        others.into_iter().for_each(|other| found.add(|| Arc::clone(&points[other].id)));
-        overlaps.insert(Arc::clone(&points[one].id), found);
-    }
-    drop(points);
-    for listener in states.listeners_mut() {
-        listener.overlaps = overlaps.remove(&listener.point.id).unwrap_or_default();
+/// Members, each at a hostname of a port, and which of them are beneath each wide hostname. `K` is the order in which
+/// they are told.
+#[derive(Clone, Debug)]
+pub(super) struct Beneath<K, V> {
+    members: BTreeMap<Place, (K, V)>,
+    wide: BTreeMap<Place, BTreeMap<K, V>>,
+}
+
+impl<K, V> Default for Beneath<K, V> {
+    fn default() -> Self {
+        Self { members: BTreeMap::new(), wide: BTreeMap::new() }
     }
 }
 
-/// Finds the hosts of Ingresses that a listener's hostname covers and that are listeners of their own.
-pub(super) fn with_ingresses(states: &mut States, ports: &BTreeMap<PortKey, PortPlan>) {
-    let served = states.listeners().filter(|l| l.point.served);
-    let points: Vec<_> = served.map(|listener| Arc::clone(&listener.point)).collect();
-    let wide = Wide::of(&points);
-    let mut before: BTreeMap<_, FirstOf<HostPattern>> = BTreeMap::new();
-    for (bound, plan) in ports {
-        for (host, _) in plan.listeners.iter().filter(|(_, plan)| plan.gateway.is_none()) {
-            for covering in wide.above(Some(*bound), host) {
-                before.entry(Arc::clone(&points[covering].id)).or_default().add(|| host.clone());
-            }
-        }
-    }
-    for listener in states.listeners_mut() {
-        listener.ingress_before = before.remove(&listener.point.id).unwrap_or_default();
-    }
-}
-
-/// The listeners whose hostname is a wildcard, or none at all. Of the same port none has the hostname of another.
-struct Wide<'p> {
-    any: HashMap<PortKey, usize>,
-    wildcards: HashMap<(PortKey, &'p str), usize>,
-}
-
-impl<'p> Wide<'p> {
-    fn of(points: &'p [Arc<AttachPoint>]) -> Self {
-        let mut wide = Self { any: HashMap::new(), wildcards: HashMap::new() };
-        for (index, point) in points.iter().enumerate() {
-            let Some(bound) = point.bound() else { continue };
-            match &point.hostname {
-                HostPattern::Any => drop(wide.any.insert(bound, index)),
-                HostPattern::Wildcard(suffix) | HostPattern::WildcardLabel(suffix) => {
-                    wide.wildcards.insert((bound, suffix), index);
-                }
-                HostPattern::Exact(_) => {}
-            }
-        }
-        wide
-    }
-
-    /// Those whose hostname covers all of another one's hosts, and more.
-    fn above<'s>(
-        &'s self,
-        bound: Option<PortKey>,
-        host: &'s HostPattern,
-    ) -> impl Iterator<Item = usize> + 's {
-        let (own, rest) = match host {
-            HostPattern::Any => (None, None),
-            HostPattern::Exact(name) => (None, parent(name)),
-            HostPattern::Wildcard(suffix) => (None, parent(suffix)),
-            // One label under that name, of all that a wildcard covers.
-            HostPattern::WildcardLabel(suffix) => (Some(&**suffix), parent(suffix)),
+impl<K: Ord + Clone, V: PartialEq + Clone> Beneath<K, V> {
+    /// Sets the member at a place; returns whether it is another one than before.
+    pub(super) fn set(&mut self, place: &Place, member: Option<(K, V)>) -> bool {
+        let before = match &member {
+            Some(member) => self.members.insert(place.clone(), member.clone()),
+            None => self.members.remove(place),
         };
-        let names = own.into_iter().chain(std::iter::successors(rest, |name| parent(name)));
-        let wildcards = bound.into_iter().flat_map(move |bound| names.clone().map(move |name| (bound, name)));
-        let any = bound.filter(|_| *host != HostPattern::Any).and_then(|bound| self.any.get(&bound).copied());
-        wildcards.filter_map(|place| self.wildcards.get(&place).copied()).chain(any)
+        if before == member {
+            return false;
+        }
+        let (port, host) = place;
+        for above in above(host) {
+            let Some(beneath) = self.wide.get_mut(&(*port, above)) else { continue };
+            before.as_ref().map(|(order, _)| beneath.remove(order));
+            member.clone().map(|(order, value)| beneath.insert(order, value));
+        }
+        true
     }
+
+    /// Sets whether something at a place asks what is beneath it.
+    pub(super) fn set_wide(&mut self, place: &Place, is_wide: bool) {
+        if !is_wide {
+            self.wide.remove(place);
+        } else if !self.wide.contains_key(place) {
+            let (port, wide) = place;
+            let of_port =
+                self.members.range((*port, HostPattern::Any)..).take_while(|((of, _), _)| of == port);
+            let beneath = of_port.filter(|((_, host), _)| host != wide && wide.covers(host));
+            let beneath = beneath.map(|(_, member)| member.clone()).collect();
+            self.wide.insert(place.clone(), beneath);
+        }
+    }
+
+    /// Returns the member at a place.
+    pub(super) fn get(&self, place: &Place) -> Option<&(K, V)> {
+        self.members.get(place)
+    }
+
+    /// Returns whether a port has a member.
+    pub(super) fn has(&self, port: PortKey) -> bool {
+        self.members.range((port, HostPattern::Any)..).next().is_some_and(|((of, _), _)| *of == port)
+    }
+
+    /// Returns the members beneath a place, in their order.
+    pub(super) fn beneath(&self, place: &Place) -> impl Iterator<Item = (&K, &V)> {
+        self.wide.get(place).into_iter().flatten()
+    }
+
+    /// Returns how many members are beneath a place.
+    pub(super) fn count(&self, place: &Place) -> usize {
+        self.wide.get(place).map_or(0, BTreeMap::len)
+    }
+
+    /// Returns the wide hostnames above a place.
+    pub(super) fn above(&self, (port, host): &Place) -> impl Iterator<Item = Place> {
+        above(host).map(|above| (*port, above)).filter(|place| self.wide.contains_key(place))
+    }
+
+    /// Returns the members that have hosts in common with a place: those above it and those beneath it.
+    pub(super) fn overlaps(&self, place: &Place) -> FirstOf<V> {
+        let above = self.above(place).filter_map(|above| self.members.get(&above));
+        let mut all: Vec<_> = above.map(|(order, value)| (order, value)).collect();
+        let count = all.len() + self.count(place);
+        all.extend(self.beneath(place).take(FirstOf::<V>::KEPT));
+        all.sort_by_key(|(order, _)| *order);
+        let first = all.into_iter().take(FirstOf::<V>::KEPT).map(|(_, value)| value.clone());
+        FirstOf { first: first.collect(), count }
+    }
+}
+
+/// Returns the hostnames of listeners that cover all hosts of a hostname, and more.
+fn above(host: &HostPattern) -> impl Iterator<Item = HostPattern> {
+    let (own, rest) = match host {
+        HostPattern::Any => (None, None),
+        HostPattern::Exact(name) => (None, parent(name)),
+        HostPattern::Wildcard(suffix) => (None, parent(suffix)),
+        // One label under that name, of all that a wildcard covers.
+        HostPattern::WildcardLabel(suffix) => (Some(&**suffix), parent(suffix)),
+    };
+    let names = own.into_iter().chain(std::iter::successors(rest, |name| parent(name)));
+    let any = (*host != HostPattern::Any).then_some(HostPattern::Any);
+    names.map(|name| HostPattern::Wildcard(Arc::from(name))).chain(any)
 }
 
 /// A name without its first label.
@@ -107,61 +115,63 @@ fn parent(name: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use portcullis_routing::ListenerId;
+    use std::collections::BTreeSet;
+
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{
-        ir::gateway::AllowedNamespaces,
-        translate::{ListenerKey, RuleSource},
-    };
 
-    fn point(number: usize, (port, hostname): &(u16, HostPattern)) -> Arc<AttachPoint> {
-        let section: Box<str> = number.to_string().into();
-        let id = Arc::new(ListenerId::gateway("a", "g", &section));
-        let owner = RuleSource::Gateway(Arc::clone(&id));
-        let slot = ListenerKey { port: PortKey::tcp(*port), listener: hostname.clone(), owner };
-        Arc::new(AttachPoint {
-            id,
-            section,
-            port: *port,
-            slot: Some(Arc::new(slot)),
-            hostname: hostname.clone(),
-            mode: None,
-            kinds: Vec::new(),
-            namespaces: AllowedNamespaces::All,
-            backend_certificate: None,
-            is_allowed: true,
-            shared: true,
-            served: true,
-        })
+    const PORTS: std::ops::Range<u16> = 80..82;
+
+    fn edits() -> impl Strategy<Value = Vec<((u16, HostPattern), Option<u8>, bool)>> {
+        let name = "([ab]\\.){0,3}[ab]";
+        let host = prop_oneof![
+            1 => Just(HostPattern::Any),
+            3 => name.prop_map(|name| HostPattern::Exact(name.into())),
+            3 => name.prop_map(|name| HostPattern::Wildcard(name.into())),
+            1 => name.prop_map(|name| HostPattern::WildcardLabel(name.into())),
+        ];
+        prop::collection::vec(((PORTS, host), prop::option::of(any::<u8>()), any::<bool>()), 0..40)
     }
 
     proptest! {
         #[test]
-        fn pairs_are_those_that_a_look_at_all_finds(texts in prop::collection::btree_set((80..82_u16, "(\\*\\.)?([ab]\\.){0,3}[ab]|"), 0..20)) {
-            let all: Vec<_> =
-                texts.iter().map(|(port, text)| (*port, HostPattern::parse(text).unwrap())).collect();
-            let points: Vec<_> = all.iter().enumerate().map(|(number, one)| point(number, one)).collect();
-            let wide = Wide::of(&points);
-            for (port, host) in &all {
-                let mut found: Vec<_> = wide.above(Some(PortKey::tcp(*port)), host).collect();
-                found.sort_unstable();
-                let is_above = |(_, (other_port, other)): &(usize, &(u16, HostPattern))| {
-                    other_port == port && other != host && other.intersects(host) && other.specificity() < host.specificity()
+        fn overlaps_are_those_that_a_look_at_all_finds(edits in edits()) {
+            let mut beneath = Beneath::<u8, u8>::default();
+            let (mut plain, mut wide) = (BTreeMap::new(), BTreeSet::new());
+            for ((port, host), order, is_wide) in edits {
+                let place = (PortKey::tcp(port), host);
+                // As listeners, each member has an order of its own.
+                let order = order.filter(|order| plain.iter().all(|(other, known)| *other == place || known != order));
+                let before = plain.get(&place).copied();
+                prop_assert_eq!(beneath.set(&place, order.map(|order| (order, order))), before != order);
+                match order {
+                    Some(order) => plain.insert(place.clone(), order),
+                    None => plain.remove(&place),
                 };
-                let want: Vec<_> = all.iter().enumerate().filter(is_above).map(|(index, _)| index).collect();
-                prop_assert_eq!(found, want, "{} on {}", host, port);
+                let may_be_wide = matches!(place.1, HostPattern::Any | HostPattern::Wildcard(_));
+                match is_wide && may_be_wide {
+                    true => wide.insert(place.clone()),
+                    false => wide.remove(&place),
+                };
+                beneath.set_wide(&place, is_wide && may_be_wide);
+            }
+            for port in PORTS {
+                prop_assert_eq!(beneath.has(PortKey::tcp(port)), plain.keys().any(|(of, _)| of.number == port));
+            }
+            let covers = |wide: &Place, other: &Place| wide.0 == other.0 && wide.1 != other.1 && wide.1.covers(&other.1);
+            for place in plain.keys() {
+                let above: Vec<_> = beneath.above(place).collect();
+                let want: BTreeSet<_> = wide.iter().filter(|wide| covers(wide, place)).cloned().collect();
+                prop_assert_eq!(above.iter().cloned().collect::<BTreeSet<_>>(), want, "above {:?}", place);
+                let is_beneath = |other: &Place| wide.contains(place) && covers(place, other);
+                let others = plain.iter().filter(|(other, _)| above.contains(other) || is_beneath(other));
+                let mut orders: Vec<_> = others.map(|(_, order)| *order).collect();
+                orders.sort_unstable();
+                let found = beneath.overlaps(place);
+                prop_assert_eq!(found.count, orders.len());
+                prop_assert_eq!(found.first, orders.into_iter().take(5).collect::<Vec<_>>(), "{:?}", place);
             }
         }
-    }
-
-    #[test]
-    fn one_label_of_an_ingress_is_below_the_wildcard_of_the_same_name() {
-        let wildcard = HostPattern::parse("*.a.test").unwrap();
-        let points = [point(0, &(80, wildcard)), point(1, &(80, HostPattern::Any))];
-        let label = HostPattern::parse_ingress("*.a.test").unwrap();
-        assert_eq!(Wide::of(&points).above(Some(PortKey::tcp(80)), &label).collect::<Vec<_>>(), [0, 1]);
-        assert_eq!(Wide::of(&points).above(None, &label).count(), 0);
     }
 }

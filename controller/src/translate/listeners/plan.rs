@@ -1,125 +1,166 @@
-//! What each port of the table has, and with which certificates.
+//! What each place of the table has, and with which certificates.
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::Arc,
+    sync::{Arc, Weak},
 };
 
-use portcullis_routing::{HostMap, HostPattern, ListenerId, PortKey, TlsMode};
-use portcullis_tls::{Certificate, Certificates, ClientAuth, PortCertificates, Termination};
+use foldhash::fast::RandomState;
+use portcullis_routing::{HostPattern, PortKey};
+use portcullis_tls::{ClientAuth, Termination};
 
-use super::{
-    IngressSide, ListenerPlan, Listeners, Mode, PortPlan, conflicts::PortHolders, overlaps, states::States,
-    tls,
+use super::{ListenerPlan, ListenerState, Listeners, Mode, PortPlan, tls::Shown};
+use crate::{
+    ir::ObjectKey,
+    translate::{Place, Settings},
 };
-use crate::translate::{CertificatePool, Reader};
 
-/// The certificates of each bound port, by the hostname under which the port finds a listener.
-type Shown = BTreeMap<PortKey, tls::ShownHosts>;
-
-pub(super) fn plan(
-    reader: &Reader<'_>,
-    certificates: &CertificatePool,
-    mut states: States,
-    mut side: IngressSide,
-    holders: &PortHolders,
-) -> Listeners {
-    let settings = reader.settings();
-    let mut ports = frame(holders);
-    let mut shown = of_listeners(&states);
-    let (http, https) = (settings.bound_for_http().ok(), settings.bound_for_https().ok());
-    if let Some(https) = https.filter(|_| holders.of_ingress(settings.https_port, settings).is_some()) {
-        let hosts = shown.entry(https).or_default();
-        let is_passed_on = |plan: &PortPlan| {
-            let any = plan.listeners.get(&HostPattern::Any);
-            any.is_some_and(|any| any.tls == TlsMode::Passthrough)
-        };
-        let has_default = !ports.get(&https).is_some_and(is_passed_on);
-        tls::choose(reader, certificates, &mut side, hosts, has_default);
+impl Listeners {
+    /// Brings one place up to date, and marks the objects that it concerns.
+    pub(super) fn renew_place(&mut self, place: &Place, settings: &Settings) {
+        let (port, hostname) = place;
+        let frame = self.empty_port(*port, settings);
+        let plan = self.plan_at(place, frame.as_ref());
+        self.mark_overlaps(place, plan.as_ref());
+        let shown = self.shown_at(place);
+        let mut is_other = self.set_termination(place, shown);
+        let of_port = self.ports.get(port);
+        is_other |= of_port.zip(frame.as_ref()).is_some_and(|(before, now)| !before.is_same_port(now));
+        let before = of_port.and_then(|of_port| of_port.listeners.get(hostname)).cloned();
+        if is_other || before != plan {
+            self.changed_places.entry(place.clone()).or_insert(before);
+            self.set_plan(place, plan, frame);
+        }
     }
-    for (host, state) in &side.hosts {
-        let id = Arc::new(ListenerId::ingress(host.clone()));
-        for (port, hostname) in [(http, &state.http), (https, &state.https)] {
-            if let (Some(hostname), Some(plan)) = (hostname, port.and_then(|port| ports.get_mut(&port))) {
-                plan.listener(hostname).ingress = Some(Arc::clone(&id));
+
+    /// Returns what a port of the table speaks, with no listeners yet; `None` if neither listeners nor Ingresses use it.
+    fn empty_port(&self, port: PortKey, settings: &Settings) -> Option<PortPlan> {
+        let of_clients = settings.offset_for_clients();
+        let (protocol, number, offset) = match (self.places.ports.get(&port), self.claims.port(port)) {
+            (Some(ingress), _) => (ingress.protocol, ingress.number, of_clients),
+            // To a Gateway's own Service clients come at the port itself.
+            (None, Some(held)) => {
+                (held.protocol, held.number, if held.is_dedicated { 0 } else { of_clients })
             }
+            (None, None) => return None,
+        };
+        Some(PortPlan { protocol, number, offset, listeners: BTreeMap::new() })
+    }
+
+    fn plan_at(&self, place: &Place, frame: Option<&PortPlan>) -> Option<ListenerPlan> {
+        let (port, hostname) = place;
+        let empty = ListenerPlan::on(frame?.protocol);
+        let ingress = self.places.hosts.get(place).map(|place| Arc::clone(&place.id));
+        let of_ingress = ingress.map(|id| ListenerPlan { ingress: Some(id), ..empty.clone() });
+        let Some(point) = self.holding(*port, hostname).map(|listener| &listener.point) else {
+            return of_ingress;
+        };
+        let Mode { protocol: _, tls, traffic } = point.mode.clone()?;
+        let gateway = Some(Arc::clone(&point.id));
+        Some(ListenerPlan { tls, traffic, gateway, ..of_ingress.unwrap_or(empty) })
+    }
+
+    /// A listener without any certificate stands there too, so that its hosts are not taken for those of another one.
+    fn shown_at(&self, place: &Place) -> Option<Shown> {
+        let (port, hostname) = place;
+        let of_listener = self.holding(*port, hostname).filter(|listener| listener.certificates.is_some());
+        match of_listener {
+            Some(listener) => {
+                let mode = listener.point.mode.as_ref();
+                Some(Shown {
+                    certificates: listener.usable_certificates().cloned().collect(),
+                    client_auth: mode.and_then(|mode| mode.tls.client_auth()).cloned().unwrap_or_default(),
+                })
+            }
+            None => self.places.hosts.get(place)?.shown.clone(),
         }
     }
-    // Whoever names a host that nobody has is shown the default certificate, and then a 404.
-    if let Some(https) = https
-        && shown.get(&https).is_some_and(|hosts| hosts.contains_key(&HostPattern::Any))
-        && let Some(plan) = ports.get_mut(&https)
-    {
-        let any = plan.listener(&HostPattern::Any);
-        if any.gateway.is_none() && any.ingress.is_none() {
-            any.ingress = Some(Arc::new(ListenerId::ingress(HostPattern::Any)));
+
+    /// Marks the holder of a place, and the objects that have listeners above it or beneath it, if it matters to them.
+    fn mark_overlaps(&mut self, place: &Place, plan: Option<&ListenerPlan>) {
+        let (port, hostname) = place;
+        let is_wide = !matches!(hostname, HostPattern::Exact(_));
+        let holder = self.claims.holder(*port, hostname).map(|holder| (holder.owner.clone(), holder.index));
+        let ends_tls =
+            |listener: &&ListenerState| listener.certificates.is_some() && listener.point.takes_requests();
+        let of_tls =
+            self.holding(*port, hostname).filter(ends_tls).map(|listener| Arc::clone(&listener.point.id));
+        let of_tls = holder.clone().zip(of_tls);
+        let mut concerned: Vec<_> = holder.iter().map(|(owner, _)| owner.clone()).collect();
+        let is_wide_tls = is_wide && of_tls.is_some();
+        if self.tls.set(place, of_tls) {
+            let owner = |(owner, _): &(ObjectKey, usize)| owner.clone();
+            let above = self.tls.above(place).filter_map(|above| self.tls.get(&above));
+            concerned.extend(above.map(|(order, _)| owner(order)));
+            concerned.extend(self.tls.beneath(place).map(|(order, _)| owner(order)));
+            self.tls.set_wide(place, is_wide_tls);
+            concerned.extend(self.tls.beneath(place).map(|(order, _)| owner(order)));
+        }
+        self.ingress_hosts.set_wide(place, is_wide && holder.is_some());
+        let of_ingress = plan.filter(|plan| plan.gateway.is_none()).map(|_| (hostname.clone(), ()));
+        if self.ingress_hosts.set(place, of_ingress) {
+            let above = self.ingress_hosts.above(place);
+            let holders = above.filter_map(|(port, hostname)| self.claims.holder(port, &hostname));
+            concerned.extend(holders.map(|holder| holder.owner.clone()));
+        }
+        self.touched.owners.extend(concerned);
+    }
+
+    /// Returns whether TLS is terminated differently than before.
+    fn set_termination(&mut self, (port, hostname): &Place, shown: Option<Shown>) -> bool {
+        let now = shown.map(|shown| self.terminations.share(shown));
+        let before = self.certificates.ports.get(port).and_then(|of_port| of_port.listeners.get(hostname));
+        if before.map(Arc::as_ptr) == now.as_ref().map(Arc::as_ptr) {
+            return false;
+        }
+        let ports = &mut Arc::make_mut(&mut self.certificates).ports;
+        let of_port = Arc::make_mut(ports.entry(*port).or_default());
+        match now {
+            Some(now) => drop(of_port.listeners.insert(hostname.clone(), now)),
+            None => drop(of_port.listeners.remove(hostname)),
+        }
+        if of_port.listeners.is_empty() {
+            ports.remove(port);
+        }
+        true
+    }
+
+    fn set_plan(&mut self, (port, hostname): &Place, plan: Option<ListenerPlan>, frame: Option<PortPlan>) {
+        let Some(frame) = frame else {
+            self.ports.remove(port);
+            return;
+        };
+        let of_port = self.ports.entry(*port).or_insert_with(|| frame.clone());
+        (of_port.protocol, of_port.number, of_port.offset) = (frame.protocol, frame.number, frame.offset);
+        match plan {
+            Some(plan) => drop(of_port.listeners.insert(hostname.clone(), plan)),
+            None => drop(of_port.listeners.remove(hostname)),
+        }
+        if of_port.listeners.is_empty() {
+            self.ports.remove(port);
         }
     }
-    ports.retain(|_, plan| !plan.listeners.is_empty());
-    for listener in states.listeners_mut().filter(|l| l.point.served) {
-        let Some(port) = listener.point.bound().and_then(|bound| ports.get(&bound)) else { continue };
-        listener.ingress_behind =
-            port.listeners.get(&listener.point.hostname).is_some_and(|plan| plan.ingress.is_some());
-    }
-    overlaps::between_listeners(&mut states);
-    overlaps::with_ingresses(&mut states, &ports);
-    let (gateways, sets) = states.finish();
-    Listeners { gateways, sets, ingress: side, ports, certificates: Arc::new(compile(shown)) }
 }
 
-impl PortPlan {
-    fn listener(&mut self, hostname: &HostPattern) -> &mut ListenerPlan {
-        let protocol = self.protocol;
-        self.listeners.entry(hostname.clone()).or_insert_with(|| ListenerPlan::on(protocol))
-    }
-}
+/// Every [`Termination`] in use. Listeners that show the same certificates share one, such as thousands of hosts of
+/// Ingresses with one certificate, so that the proxy builds its TLS configuration only once for them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Terminations(HashMap<(Box<[usize]>, ClientAuth), Weak<Termination>, RandomState>);
 
-fn frame(holders: &PortHolders) -> BTreeMap<PortKey, PortPlan> {
-    let port = |(port, held): (&PortKey, &super::conflicts::PortHolder)| {
-        let listeners = held.hosts.iter().map(|(hostname, holder)| {
-            let Mode { protocol: _, tls, traffic } = holder.mode.clone();
-            let plan = ListenerPlan { tls, traffic, gateway: Some(Arc::clone(&holder.id)), ingress: None };
-            (hostname.clone(), plan)
-        });
-        let (protocol, number, offset) = (held.protocol, held.number, held.offset);
-        (*port, PortPlan { protocol, number, offset, listeners: listeners.collect() })
-    };
-    holders.ports.iter().map(port).collect()
-}
-
-/// A listener without any certificate stands there too, so that its hosts are not taken for those of another one.
-fn of_listeners(states: &States) -> Shown {
-    let mut shown = Shown::new();
-    for listener in states.listeners().filter(|l| l.point.served) {
-        if let (Some(bound), Some(_)) = (listener.point.bound(), &listener.certificates) {
-            let hosts = shown.entry(bound).or_default();
-            let mode = listener.point.mode.as_ref();
-            let shown = tls::Shown {
-                certificates: listener.usable_certificates().cloned().collect(),
-                client_auth: mode.and_then(|mode| mode.tls.client_auth()).cloned().unwrap_or_default(),
-            };
-            hosts.insert(listener.point.hostname.clone(), shown);
+impl Terminations {
+    fn share(&mut self, Shown { certificates, client_auth }: Shown) -> Arc<Termination> {
+        // The addresses of certificates are theirs as long as the termination lives, which holds them.
+        let addresses = certificates.iter().map(|certificate| Arc::as_ptr(certificate).addr());
+        let same = (addresses.collect(), client_auth.clone());
+        if let Some(known) = self.0.get(&same).and_then(Weak::upgrade) {
+            return known;
         }
+        let made = Arc::new(Termination { certificates, client_auth });
+        self.0.insert(same, Arc::downgrade(&made));
+        made
     }
-    shown
-}
 
-/// Compiles the certificates of all ports. Listeners that show the same certificates share one [`Termination`], such as
-/// thousands of hosts of Ingresses with one certificate, so that the proxy builds its TLS configuration only once for
-/// them.
-fn compile(shown: Shown) -> Certificates {
-    let mut known: HashMap<(Vec<*const Certificate>, ClientAuth), Arc<Termination>> = HashMap::new();
-    let mut shared = |tls::Shown { certificates, client_auth }: tls::Shown| {
-        let same = (certificates.iter().map(Arc::as_ptr).collect(), client_auth.clone());
-        let made = || Arc::new(Termination { certificates, client_auth });
-        Arc::clone(known.entry(same).or_insert_with(made))
-    };
-    let port = |(port, hosts): (PortKey, tls::ShownHosts)| {
-        let mut listeners = HostMap::default();
-        for (hostname, shown) in hosts {
-            listeners.insert(hostname, shared(shown));
-        }
-        (port, Arc::new(PortCertificates { listeners }))
-    };
-    Certificates { ports: shown.into_iter().filter(|(_, hosts)| !hosts.is_empty()).map(port).collect() }
+    pub(super) fn forget_unused(&mut self) {
+        self.0.retain(|_, termination| termination.strong_count() > 0);
+    }
 }

@@ -19,7 +19,7 @@ use crate::{
 pub(super) type ShownHosts = BTreeMap<HostPattern, Shown>;
 
 /// How TLS is terminated for a hostname.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Shown {
     /// The certificates that clients are shown.
     pub(super) certificates: Vec<Arc<Certificate>>,
@@ -27,22 +27,23 @@ pub(super) struct Shown {
     pub(super) client_auth: ClientAuth,
 }
 
-/// Chooses the certificate of each host: the Gateway's (which is in `shown`), else that of the oldest Ingress with TLS
-/// for the host, else the default certificate. A host with none of them is not served over TLS. `has_default` says
+/// Chooses the certificate of each host for which no Gateway shows one (`of_gateway`): that of the oldest Ingress with
+/// TLS for the host, else the default certificate. A host with none of them is not served over TLS. `has_default` says
 /// whether we terminate TLS for clients that name a host without a listener.
 pub(super) fn choose(
     reader: &Reader<'_>,
     certificates: &CertificatePool,
     side: &mut IngressSide,
-    shown: &mut ShownHosts,
+    of_gateway: impl Fn(&HostPattern) -> bool,
     has_default: bool,
-) {
+) -> ShownHosts {
+    let mut shown = ShownHosts::new();
     let default = default_certificate(reader, certificates);
     let own = Own::of(reader, certificates, side);
     let mut dark = BTreeSet::new();
     for (host, state) in &mut side.hosts {
         let Some(hostname) = state.https.clone() else { continue };
-        if shown.contains_key(&hostname) {
+        if of_gateway(&hostname) {
             continue;
         }
         let chosen = own.of_host(host, default.as_ref());
@@ -56,7 +57,7 @@ pub(super) fn choose(
         }
     }
     // A client that names a host without a listener is shown the default certificate.
-    if let Some(default) = default.filter(|_| has_default) {
+    if let Some(default) = default.filter(|_| has_default && !of_gateway(&HostPattern::Any)) {
         let shown_default = || Shown { certificates: vec![default], client_auth: ClientAuth::Unasked };
         shown.entry(HostPattern::Any).or_insert_with(shown_default);
     }
@@ -72,6 +73,7 @@ pub(super) fn choose(
             tell(side, &ingress, text);
         }
     }
+    shown
 }
 
 /// The certificates that Ingresses name.
