@@ -23,7 +23,7 @@ use crate::{
     admission::{Admitted, Limit},
     app::{self, Service},
     conn::{ConnInfo, TlsInfo},
-    http::{access_log, forwarded, mirror::Mirrors},
+    http::{access_log, check::Checks, forwarded, mirror::Mirrors},
     http1, http2,
     io::{DownIo, Socket, Transport},
     limits::Limits,
@@ -45,10 +45,11 @@ pub(crate) struct Worker {
 }
 
 /// What requests need on their way out.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Outward {
     pub(crate) dialler: Dialler,
     pub(crate) mirrors: Mirrors,
+    pub(crate) checks: Checks,
 }
 
 /// Takes connections in until `stop`, and then those that the kernel has already.

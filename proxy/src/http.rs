@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! request_filter          request   the decision (portcullis_routing::decide)
+//!                         check     what the decision waits for
 //! upstream_peer           attempt   endpoint, connection
 //! connected_to_upstream   attempt   whether a pooled connection is good for it
 //! upstream_request_filter attempt   what the backend gets; mirrors
@@ -14,6 +15,7 @@
 pub(crate) mod access_log;
 pub(crate) mod answer;
 pub(crate) mod attempt;
+pub(crate) mod check;
 pub(crate) mod client;
 pub(crate) mod context;
 pub(crate) mod forwarded;
@@ -24,6 +26,7 @@ pub(crate) mod mirror;
 pub(crate) mod request;
 mod response;
 pub(crate) mod retry;
+pub(crate) mod side;
 pub(crate) mod upgrade;
 
 use std::{os::fd::RawFd, sync::Arc, time::Duration};
@@ -38,8 +41,9 @@ use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use portcullis_routing::{Answer, Carrier, Rejection};
 
 pub(crate) use self::mirror::Budget;
-use self::{context::Context, mirror::Mirrors};
+use self::{check::Checks, context::Context, mirror::Mirrors};
 use crate::{
+    accept::Outward,
     conn::{SCOPE, Scope},
     shared::Shared,
     upstream::{Dialler, kept::Kept},
@@ -51,6 +55,7 @@ pub(crate) struct HttpService {
     shared: Arc<Shared>,
     dialler: Dialler,
     mirrors: Mirrors,
+    checks: Checks,
     kept: Kept,
 }
 
@@ -59,12 +64,17 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl HttpService {
     /// One per worker thread.
-    pub(crate) fn new(shared: Arc<Shared>, dialler: Dialler, mirrors: Mirrors) -> Self {
-        Self { shared, dialler, mirrors, kept: Kept::default() }
+    pub(crate) fn new(shared: Arc<Shared>, outward: Outward) -> Self {
+        let Outward { dialler, mirrors, checks } = outward;
+        Self { shared, dialler, mirrors, checks, kept: Kept::default() }
     }
 
     /// Decides about a request, unless that was done before pingora got it.
-    fn decided(&self, session: &mut Session, context: &mut Context) -> std::result::Result<(), Box<Answer>> {
+    async fn decided(
+        &self,
+        session: &mut Session,
+        context: &mut Context,
+    ) -> std::result::Result<(), Box<Answer>> {
         let decided = context.decided.take();
         // An HTTP/2 head was prepared in place before it was decided about; an HTTP/1 head was parsed by pingora anew.
         if decided.is_none() || session.req_header().version != Version::HTTP_2 {
@@ -76,10 +86,17 @@ impl HttpService {
         if request::is_coded(session.req_header(), context) {
             session.set_keepalive(None);
         }
-        let decided = request::decide(&self.shared, session.req_header(), context);
+        let mut decided = request::decide(&self.shared, session.req_header(), context);
+        while let Ok(Some(cursor)) = decided {
+            let head = session.req_header();
+            let request = request::for_check(&cursor, head, context)?;
+            // Boxed, so that requests without checks do not pay for its size.
+            let outcome = Box::pin(self.checks.carry_out(&cursor, &request, context)).await;
+            decided = request::resume(*cursor, outcome, head, context);
+        }
         // All are carried here.
         context.carrier = Carrier::Pingora;
-        decided
+        decided.map(drop)
     }
 }
 
@@ -99,7 +116,7 @@ impl ProxyHttp for HttpService {
             // It knows no informational answers.
             session.downstream_session.set_ignore_info_resp(true);
         }
-        match self.decided(session, context) {
+        match self.decided(session, context).await {
             Ok(()) => Ok(false),
             Err(answer) => {
                 session.set_total_drain_timeout(Some(DRAIN_TIMEOUT));

@@ -8,7 +8,7 @@ mod session;
 mod stream;
 mod streams;
 
-use std::{future::poll_fn, sync::Arc};
+use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll};
 
 use bytes::Bytes;
 use h2::Reason;
@@ -17,7 +17,7 @@ use pingora_core::{
     protocols::{Digest, http::ServerSession},
     server::ShutdownWatch,
 };
-use portcullis_routing::Carrier;
+use portcullis_routing::{Answer, Carrier, Cursor};
 
 use self::session::Session;
 pub(crate) use self::{
@@ -100,13 +100,45 @@ impl Connection {
     async fn carry(&self, mut stream: Stream, open: OpenStream) {
         let mut context = Box::new(Context::of(Arc::clone(&self.conn)));
         request::prepare(&mut stream.head, &mut context);
-        let decided = request::decide(&self.worker.shared, &stream.head, &mut context);
+        let mut decided = request::decide(&self.worker.shared, &stream.head, &mut context);
+        while let Ok(Some(cursor)) = decided {
+            // Boxed, so that streams without checks do not hold the memory.
+            let Some(next) = Box::pin(self.check(*cursor, &mut stream, &mut context)).await else { return };
+            decided = next;
+        }
         match (decided, context.carrier) {
             (Err(answer), _) => http1::answer_stream(stream, context, &answer),
-            (Ok(()), Carrier::Http1) => http1::serve_stream(&self.worker, stream, context).await,
+            (Ok(_), Carrier::Http1) => http1::serve_stream(&self.worker, stream, context).await,
             // Boxed, so that the other streams do not hold the memory that pingora takes.
-            (Ok(()), Carrier::Pingora) => Box::pin(self.hand_over(stream, context, open)).await,
+            (Ok(_), Carrier::Pingora) => Box::pin(self.hand_over(stream, context, open)).await,
         }
+    }
+
+    /// Carries out a check and goes on with the decision. Returns `None` if the client has reset the stream meanwhile.
+    async fn check(
+        &self,
+        cursor: Cursor,
+        stream: &mut Stream,
+        context: &mut Context,
+    ) -> Option<Result<Option<Box<Cursor>>, Box<Answer>>> {
+        let request = match request::for_check(&cursor, &stream.head, context) {
+            Ok(request) => request,
+            Err(answer) => return Some(Err(answer)),
+        };
+        let outcome = {
+            let mut check = pin!(self.worker.outward.checks.carry_out(&cursor, &request, context));
+            poll_fn(|cx| match stream.poll_reset(cx) {
+                Poll::Ready(_) => Poll::Ready(None),
+                Poll::Pending => check.as_mut().poll(cx).map(Some),
+            })
+            .await
+        };
+        let Some(outcome) = outcome else {
+            // As nginx logs a client that left.
+            context.status = 499;
+            return None;
+        };
+        Some(request::resume(cursor, outcome, &stream.head, context))
     }
 
     /// Has pingora carry a stream for which the decision has been made.

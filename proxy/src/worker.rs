@@ -23,7 +23,7 @@ use tracing::error;
 use crate::{
     accept::{self, Outward, Port, Worker},
     clock, datagram,
-    http::{HttpService, mirror::Mirrors},
+    http::{HttpService, check::Checks, mirror::Mirrors, side::SideRequests},
     http1,
     limits::Limits,
     listener::Socket,
@@ -139,8 +139,10 @@ fn worker(index: usize, shared: Arc<Shared>, tls: Arc<TlsBase>, ca_file: Option<
         ..ServerConf::default()
     });
     let dialler = Dialler::new(Arc::clone(&shared));
-    let mirrors = Mirrors::new(Arc::clone(&conf), dialler.clone(), &shared);
-    let hooks = HttpService::new(Arc::clone(&shared), dialler.clone(), mirrors.clone());
+    let side = SideRequests::new(Arc::clone(&conf), dialler.clone(), &shared);
+    let outward =
+        Outward { dialler, mirrors: Mirrors::new(side.clone(), &shared), checks: Checks::new(side) };
+    let hooks = HttpService::new(Arc::clone(&shared), outward.clone());
     let mut service = pingora_proxy::http_proxy(&conf, hooks);
     let mut server_options = HttpServerOptions::default();
     // Refused by the request path, whose answer says so without pingora's name.
@@ -152,7 +154,7 @@ fn worker(index: usize, shared: Arc<Shared>, tls: Arc<TlsBase>, ca_file: Option<
         service: Arc::new(service),
         tls: Arc::new(TlsConfigs::new(tls)),
         limits: Limits::new(options),
-        outward: Arc::new(Outward { dialler, mirrors }),
+        outward: Arc::new(outward),
         shared,
     })
 }

@@ -7,14 +7,15 @@ use std::net::SocketAddr;
 
 use http::Request;
 use portcullis_proxy::Options;
+use portcullis_routing::step::{AuthProtocol, HttpAuth};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::{
     Text,
     client::{self, connect, exchange, get},
-    raw::{H2Backend, RawBackend, Reply, ok},
-    site::{Site, backend, h2, listener, rule, share, to},
+    raw::{H2Backend, RawBackend, Reply, ok, status},
+    site::{Site, backend, guarded, h2, listener, rule, share, to},
     start, start_with, within,
 };
 
@@ -52,6 +53,23 @@ async fn requests_that_come_together_are_answered_in_order() {
     assert_eq!(bodies, want);
     let seen = up.seen();
     assert!(seen.iter().all(|seen| matches!(&*seen.body, b"" | b"abc" | b"x")), "{seen:?}");
+}
+
+#[tokio::test]
+async fn requests_that_come_together_are_each_checked() {
+    let auth =
+        RawBackend::start(|_, seen| if seen.line().contains("/no") { status(401) } else { ok("") }).await;
+    let up = RawBackend::start(|_, seen| ok(seen.line())).await;
+    let proxy = start();
+    let by_http = AuthProtocol::Http(HttpAuth::default());
+    let at = Site::of(guarded(auth.address, by_http, to(up.address))).serve(&proxy).await;
+    let mut client = connect(at).await;
+    let requests = ["/1", "/no", "/3"].map(|path| format!("GET {path} HTTP/1.1\r\nHost: a.example\r\n\r\n"));
+    within(client.write_all(requests.concat().as_bytes())).await.unwrap();
+    for wanted in [(200, "GET /1 HTTP/1.1"), (401, ""), (200, "GET /3 HTTP/1.1")] {
+        let answer = client::response(&mut client).await;
+        assert_eq!((answer.status, &*answer.body), wanted);
+    }
 }
 
 /// Old clients send an empty line after a body; it does not begin a request.

@@ -1,9 +1,9 @@
 //! Decides what happens to a request. One pure function decides, and carriers carry out its decision:
 //!
 //! ```text
-//! decide(table, request, connection, random) -> Answer | Forward | Ask(check, cursor)
-//! resume(cursor, outcome of the check)       -> Answer | Forward | Ask(check, cursor)
-//! route.on_answer(status, attempts)          -> Pass | Retry
+//! decide(table, request, connection, random)         -> Answer | Forward | Ask(cursor)
+//! resume(cursor, request, connection, outcome)       -> Answer | Forward | Ask(cursor)
+//! route.on_answer(status, attempts)                  -> Pass | Retry
 //! ```
 //!
 //! Total: whatever a client sends gets an answer. Nothing here reads a clock or a socket, and randomness comes in as an
@@ -18,15 +18,15 @@ use std::{fmt, sync::Arc};
 
 use http::{HeaderValue, Method};
 
-pub use answer::Answer;
+pub use answer::{Answer, Reply};
 pub use forward::{Attempts, Carrier, Forward, OnAnswer, Route};
 pub use held::renew_rules;
 
 use self::trace::Trace;
 use crate::{
-    Asked, BackendProtocol, ClientAuth, Headers, Listener, Port, PortKey, Rejection, RequestView, Selected,
-    Step, Table, Target,
-    path::InvalidPath,
+    Asked, BackendProtocol, ClientAuth, Headers, Listener, PathMatch, Port, PortKey, Rejection, RequestView,
+    Rule, Selected, Step, Table, Target,
+    path::{InvalidPath, Reading},
     step::{Check, Origin, Redirect},
 };
 
@@ -71,65 +71,111 @@ pub struct Tls<'c> {
 
 /// What happens to a request.
 #[derive(Debug)]
-pub enum Decision<'t, 'r> {
+pub enum Decision {
     /// The proxy answers by itself.
     Answer(Box<Answer>),
     /// A backend is asked.
     Forward(Forward),
-    /// The carrier carries out a check first, and goes on with [`resume`].
-    Ask(&'t Check, Cursor<'t, 'r>),
+    /// The carrier carries out [`Cursor::check`] first, and goes on with [`resume`].
+    Ask(Box<Cursor>),
 }
 
 /// The outcome of a check.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Outcome {
-    /// The request goes on.
-    Pass,
+    /// The request goes on, and these steps are done for it before those of its rule. Only steps that change headers
+    /// have an effect.
+    Pass(Vec<Step>),
     /// It does not; the text says so to the client.
     Deny(Rejection, &'static str),
+    /// It does not, and the client gets this answer.
+    Reply(Reply),
 }
 
-/// A decision that waits for a check.
+/// A decision that waits for a check. It refers to nothing of the table that it was made from, so that a carrier can wait
+/// while the table is replaced.
 #[derive(Debug)]
-pub struct Cursor<'t, 'r> {
-    chosen: Chosen<'t, 'r>,
-    /// The place of the step after the check.
-    next: usize,
-}
-
-/// Decides about a request. `random` is uniformly random over all of `u64`.
-pub fn decide<'t, 'r>(
-    table: &'t Table,
-    request: Request<'r>,
-    connection: Connection<'r>,
+pub struct Cursor {
+    rule: Arc<Rule>,
+    /// The place of the check among the rule's steps.
+    place: usize,
+    path: PathMatch,
+    reading: Reading,
+    behind_gateway: bool,
     random: u64,
-) -> Decision<'t, 'r> {
-    decide_with(table, request, connection, random, &mut trace::Silent)
+    /// Path and query for whoever checks, if they differ from the client's.
+    target: Option<Box<str>>,
+    /// The steps that the checks before have brought.
+    passed: Vec<Step>,
 }
 
-/// Goes on with a decision whose check has been carried out.
-pub fn resume<'t, 'r>(cursor: Cursor<'t, 'r>, outcome: Outcome) -> Decision<'t, 'r> {
-    let Cursor { chosen, next } = cursor;
-    match outcome {
-        Outcome::Pass => chosen.follow(next, &mut trace::Silent),
-        Outcome::Deny(rejection, why) => chosen.answer(Answer::reject(rejection, why)),
+impl Cursor {
+    /// Returns the check that the decision waits for.
+    pub fn check(&self) -> Option<&Check> {
+        match self.rule.steps.get(self.place) {
+            Some(Step::Check(check)) => Some(check),
+            _ => None,
+        }
+    }
+
+    /// Returns the rule that takes the request.
+    pub fn rule(&self) -> &Rule {
+        &self.rule
+    }
+
+    /// Returns path and query for whoever checks, in the form that the backend gets without a rewrite; `None` if they are
+    /// those of the client.
+    pub fn target(&self) -> Option<&str> {
+        self.target.as_deref()
     }
 }
 
-pub(crate) fn decide_with<'t, 'r>(
+/// Decides about a request. `random` is uniformly random over all of `u64`.
+pub fn decide(table: &Table, request: Request<'_>, connection: Connection<'_>, random: u64) -> Decision {
+    decide_with(table, request, connection, random, &mut trace::Silent)
+}
+
+/// Goes on with a decision whose check has been carried out. `request` and `connection` are those that it began with.
+pub fn resume(
+    cursor: Cursor,
+    request: Request<'_>,
+    connection: Connection<'_>,
+    outcome: Outcome,
+) -> Decision {
+    let Cursor { rule, place, path, reading, behind_gateway, random, mut passed, target: _ } = cursor;
+    // A check is part of a rule, which takes requests for resources alone.
+    let Asked::Resource(target) = request.asked else {
+        return Decision::Answer(Box::new(Answer::options(Vec::new())));
+    };
+    let selected = Selected { rule: &rule, path: &path, reading, behind_gateway };
+    let mut chosen = Chosen { selected, request, target, connection, random, passed: Vec::new() };
+    match outcome {
+        Outcome::Pass(steps) => {
+            passed.extend(steps);
+            chosen.passed = passed;
+            chosen.follow(place + 1, &mut trace::Silent)
+        }
+        Outcome::Deny(rejection, why) => chosen.answer(Answer::reject(rejection, why)),
+        Outcome::Reply(reply) => chosen.answer(Answer::reply(reply)),
+    }
+}
+
+pub(crate) fn decide_with<'t>(
     table: &'t Table,
-    request: Request<'r>,
-    connection: Connection<'r>,
+    request: Request<'_>,
+    connection: Connection<'_>,
     random: u64,
     trace: &mut impl Trace<'t>,
-) -> Decision<'t, 'r> {
+) -> Decision {
     let answer = |answer| Decision::Answer(Box::new(answer));
     let target = match request.asked {
         Asked::Resource(target) => target,
         Asked::Server => return answer(Answer::options(Vec::new())),
     };
     match select(table, &request, target, &connection, trace) {
-        Ok(selected) => Chosen { selected, request, target, connection, random }.follow(0, trace),
+        Ok(selected) => {
+            Chosen { selected, request, target, connection, random, passed: Vec::new() }.follow(0, trace)
+        }
         Err((rejection, why)) => answer(Answer::reject(rejection, why)),
     }
 }
@@ -182,6 +228,19 @@ fn is_directed(connection: &Connection<'_>, port: &Port, listener: &Arc<Listener
     }
 }
 
+/// Whether a check can be carried out.
+///
+/// # Errors
+/// What the client is told if it cannot, and no request passes.
+fn usable(check: &Check) -> Result<(), &'static str> {
+    match check {
+        Check::ExternalAuth(auth) if auth.backend.is_err() => {
+            Err("closed: the service that authorizes requests cannot be used")
+        }
+        Check::ExternalAuth(_) => Ok(()),
+    }
+}
+
 /// A rule and the request that it takes.
 struct Chosen<'t, 'r> {
     selected: Selected<'t>,
@@ -189,16 +248,23 @@ struct Chosen<'t, 'r> {
     target: &'r Target<'r>,
     connection: Connection<'r>,
     random: u64,
+    /// The steps that checks have brought.
+    passed: Vec<Step>,
 }
 
-impl<'t, 'r> Chosen<'t, 'r> {
+impl<'t> Chosen<'t, '_> {
     /// Goes through the rule's steps, from this place on, and carries out those that decide where the request goes.
-    fn follow(self, from: usize, trace: &mut impl Trace<'t>) -> Decision<'t, 'r> {
+    fn follow(self, from: usize, trace: &mut impl Trace<'t>) -> Decision {
         let rule = self.selected.rule;
         for (place, step) in rule.steps.iter().enumerate().skip(from) {
             trace.step(step);
             match step {
-                Step::Check(check) => return Decision::Ask(check, Cursor { chosen: self, next: place + 1 }),
+                Step::Check(check) => {
+                    if let Err(why) = usable(check) {
+                        return self.answer(Answer::reject(Rejection::Closed, why));
+                    }
+                    return self.ask(place);
+                }
                 Step::Cors(cors) if *self.request.method == Method::OPTIONS => {
                     if let Some(headers) = cors.preflight(self.request.headers) {
                         return self.answer(Answer::options(headers));
@@ -223,11 +289,26 @@ impl<'t, 'r> Chosen<'t, 'r> {
         self.forward()
     }
 
-    fn forward(self) -> Decision<'t, 'r> {
+    /// Waits for the outcome of the check at this place.
+    fn ask(self, place: usize) -> Decision {
+        let Selected { rule, path, reading, behind_gateway } = self.selected;
+        Decision::Ask(Box::new(Cursor {
+            rule: Arc::clone(rule),
+            place,
+            path: path.clone(),
+            reading,
+            behind_gateway,
+            random: self.random,
+            target: self.target.forwarded(reading, None),
+            passed: self.passed,
+        }))
+    }
+
+    fn forward(self) -> Decision {
         let backends = &self.selected.rule.backends;
         let choice = backends.pick(self.random);
         let place = choice.and_then(|c| backends.all().iter().position(|other| std::ptr::eq(other, c)));
-        let route = Route::new(self.selected.rule, place);
+        let route = Route::new(self.selected.rule, place).passed(&self.passed);
         if let Err((rejection, why)) = self.check_backend(&route) {
             return Decision::Answer(Box::new(Answer::reject(rejection, why).of_route(route)));
         }
@@ -291,7 +372,7 @@ impl<'t, 'r> Chosen<'t, 'r> {
         }
     }
 
-    fn answer(&self, answer: Answer) -> Decision<'t, 'r> {
+    fn answer(&self, answer: Answer) -> Decision {
         Decision::Answer(Box::new(answer.of_route(Route::new(self.selected.rule, None))))
     }
 }

@@ -20,7 +20,10 @@ use std::{
 use crate::{
     Backend, BackendProtocol, ClientAuth, Entry, HostPattern, HostTable, HttpRoutes, Listener, PathMatch,
     RouteMatch, Rule, Serves, Step, Steps, Table, TlsMode, ValueMatch, WeightedBackend,
-    step::{Check, Cors, HeaderModifier, Mirror, PathRewrite, Redirect, UrlRewrite},
+    step::{
+        AuthProtocol, Check, Cors, ExternalAuth, HeaderModifier, HttpAuth, Mirror, PathRewrite, Redirect,
+        UrlRewrite,
+    },
 };
 
 /// Everything that is served, by port, by the listener's hostname, by the route's, by precedence.
@@ -222,10 +225,37 @@ impl Display for Step {
 }
 
 impl Display for Check {
-    fn fmt(&self, _f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            #[cfg(test)]
-            Self::Probe(name) => write!(_f, "check {name}"),
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ExternalAuth(auth) => auth.fmt(f),
+        }
+    }
+}
+
+impl Display for ExternalAuth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |f: &mut fmt::Formatter<'_>, what: &str, names: &[http::HeaderName]| {
+            let names: Vec<_> = names.iter().map(http::HeaderName::as_str).collect();
+            if names.is_empty() { Ok(()) } else { write!(f, " {what} {}", names.join(",")) }
+        };
+        f.write_str("external auth ")?;
+        match &self.backend {
+            Ok(backend) => backend.fmt(f)?,
+            Err(error) => write!(f, "closed ({error})")?,
+        }
+        match &self.protocol {
+            AuthProtocol::Http(HttpAuth { path_prefix, request_headers, answer_headers }) => {
+                f.write_str(" by HTTP")?;
+                if !path_prefix.is_empty() {
+                    write!(f, " at {path_prefix}")?;
+                }
+                list(f, "with", request_headers)?;
+                list(f, "taking", answer_headers)
+            }
+            AuthProtocol::Grpc { request_headers } => {
+                f.write_str(" by gRPC")?;
+                list(f, "with", request_headers)
+            }
         }
     }
 }

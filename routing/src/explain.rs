@@ -139,8 +139,8 @@ const ENDPOINTS: usize = 16;
 pub fn explain(table: &Table, request: Request<'_>, connection: Connection<'_>) -> Explanation {
     let mut listened = Listened::default();
     let mut decision = decide_with(table, request, connection, 0, &mut listened);
-    while let Decision::Ask(_, cursor) = decision {
-        decision = resume(cursor, Outcome::Pass);
+    while let Decision::Ask(cursor) = decision {
+        decision = resume(*cursor, request, connection, Outcome::Pass(Vec::new()));
     }
     let Listened { listener, selected } = listened;
     let found = selected.as_ref().zip(listener.as_ref());
@@ -161,7 +161,7 @@ pub fn explain(table: &Table, request: Request<'_>, connection: Connection<'_>) 
     }
 }
 
-fn no_route(decision: &Decision<'_, '_>) -> bool {
+fn no_route(decision: &Decision) -> bool {
     matches!(decision, Decision::Answer(answer) if matches!(answer.rejection, Some((Rejection::NoRoute, _))))
 }
 
@@ -196,7 +196,7 @@ fn endpoints(endpoints: &Endpoints) -> Vec<String> {
     }
 }
 
-fn outcome(decision: Decision<'_, '_>) -> ExplainedOutcome {
+fn outcome(decision: Decision) -> ExplainedOutcome {
     match decision {
         Decision::Forward(forward) => {
             let carrier = Some(forward.carrier.to_string());

@@ -31,7 +31,10 @@ pub use backend::{
     Backend, BackendError, BackendKey, BackendProtocol, BackendTls, Backends, Endpoint, EndpointPool,
     Endpoints, SubjectName, TlsMaterial, Verify, WeightedBackend,
 };
-pub use decide::{Answer, Carrier, Connection, Decision, Request, Route, decide, renew_rules, resume};
+pub use decide::{
+    Answer, Carrier, Connection, Cursor, Decision, Outcome, Reply, Request, Route, decide, renew_rules,
+    resume,
+};
 pub use explain::{Explanation, explain};
 pub use headers::{Headers, HeadersMut};
 pub use host::{HostMap, HostPattern, InvalidHost};

@@ -13,6 +13,10 @@ pub enum Rejection {
     Misdirected,
     /// The rule asks for TLS settings of its own, and TLS was terminated with those of a Gateway.
     Forbidden,
+    /// The service that authorizes requests has denied this one.
+    Unauthorized,
+    /// The service that authorizes requests gave no usable answer.
+    CheckFailed,
     /// CONNECT or another method that is not served.
     MethodNotAllowed,
     /// The request's head took too long.
@@ -42,11 +46,11 @@ impl Rejection {
             Self::BadRequest => StatusCode::BAD_REQUEST,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
-            Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::Forbidden | Self::Unauthorized => StatusCode::FORBIDDEN,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::HeaderTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::HeaderTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            Self::BrokenBackend => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::BrokenBackend | Self::CheckFailed => StatusCode::INTERNAL_SERVER_ERROR,
             Self::BadGateway => StatusCode::BAD_GATEWAY,
             Self::Closed | Self::NoEndpoints | Self::RefusedAddress | Self::Overloaded => {
                 StatusCode::SERVICE_UNAVAILABLE

@@ -3,10 +3,11 @@
 //! Whatever language a step was written in (a filter of the Gateway API, an annotation, a policy), it is one of
 //! these. Each has its file: its type, and how it is applied.
 
-use std::ops::Deref;
+use std::{ops::Deref, sync::Arc};
 
 pub mod cors;
 pub mod edits;
+pub mod external_auth;
 pub mod headers;
 pub mod mirror;
 pub mod redirect;
@@ -15,6 +16,7 @@ pub mod rewrite;
 pub use cors::Cors;
 pub(crate) use edits::StepEdits;
 pub use edits::{AnswerEdits, RequestEdits};
+pub use external_auth::{AuthProtocol, ExternalAuth, HttpAuth};
 pub use headers::{Change, ForbiddenHeader, HeaderModifier};
 pub use mirror::Mirror;
 pub use redirect::{Origin, Redirect};
@@ -47,13 +49,11 @@ pub enum Step {
 }
 
 /// Something that is found out before a request goes on: by a limiter, by comparing a password, by asking a service.
-/// The carrier carries it out and [`resume`](crate::resume)s the decision. None is served yet; with the first variant
-/// each carrier has to say how.
+/// The carrier carries it out and [`resume`](crate::resume)s the decision.
 #[derive(Clone, Debug)]
 pub enum Check {
-    /// Stands for any check in the tests of the order of work.
-    #[cfg(test)]
-    Probe(&'static str),
+    /// ExternalAuth: a service decides. It is an `Arc` because a request that waits for the service keeps it.
+    ExternalAuth(Arc<ExternalAuth>),
 }
 
 /// The steps of a rule, or of one of its backends, in the order of work. An empty list allocates nothing.

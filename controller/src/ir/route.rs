@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use portcullis_routing::{
     HostPattern, Retry, RouteKind, RouteMatch, Timeouts,
     pattern::Source,
-    step::{Cors, HeaderModifier, Redirect, UrlRewrite},
+    step::{AuthProtocol, Cors, HeaderModifier, Redirect, UrlRewrite},
 };
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 
@@ -98,6 +98,7 @@ pub enum RouteFilter {
     Rewrite(UrlRewrite),
     Mirror(MirrorFilter),
     Cors(Cors),
+    ExternalAuth(ExternalAuthFilter),
 }
 
 /// RequestMirror before its backend is resolved.
@@ -106,6 +107,13 @@ pub struct MirrorFilter {
     pub backend: ObjectBackendRef,
     pub numerator: u32,
     pub denominator: u32,
+}
+
+/// ExternalAuth before its backend is resolved.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExternalAuthFilter {
+    pub backend: ObjectBackendRef,
+    pub protocol: AuthProtocol,
 }
 
 /// `backendRefs[]`.

@@ -1,6 +1,7 @@
 //! `filters` of a rule or a backend; each filter has its file.
 
 mod cors;
+mod external_auth;
 mod headers;
 mod mirror;
 mod paths;
@@ -91,7 +92,10 @@ fn one(
             checks.form(&reference.name, names::OBJECT_NAME, &field.field("name"));
             not_served(&field, format!("no filter of kind {} is served", reference.kind), checks)
         }
-        FilterType::ExternalAuth => not_served(&at.field("externalAuth"), "is not served", checks),
+        FilterType::ExternalAuth => {
+            external_auth::read(filter.external_auth?, checks, &at.field("externalAuth"))
+                .map(RouteFilter::ExternalAuth)
+        }
     })
 }
 

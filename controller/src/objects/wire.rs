@@ -10,6 +10,9 @@ pub(crate) use grpcroutes::{
 };
 pub(crate) use httproutes::{
     HttpRouteParentRefs as ParentRef, HttpRouteRulesFilters as Filter, HttpRouteRulesFiltersCors as Cors,
+    HttpRouteRulesFiltersExternalAuth as ExternalAuth,
+    HttpRouteRulesFiltersExternalAuthHttp as ExternalAuthHttp,
+    HttpRouteRulesFiltersExternalAuthProtocol as ExternalAuthProtocol,
     HttpRouteRulesFiltersRequestHeaderModifier as RequestHeaderModifier,
     HttpRouteRulesFiltersRequestMirror as RequestMirror,
     HttpRouteRulesFiltersRequestRedirect as RequestRedirect,

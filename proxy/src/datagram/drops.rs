@@ -48,6 +48,8 @@ impl Dropped {
             | Rejection::BadRequest
             | Rejection::Misdirected
             | Rejection::Forbidden
+            | Rejection::Unauthorized
+            | Rejection::CheckFailed
             | Rejection::MethodNotAllowed
             | Rejection::HeaderTimeout
             | Rejection::HeaderTooLarge => Self::NoBackend,

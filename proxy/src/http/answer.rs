@@ -17,7 +17,7 @@ use super::context::Context;
 pub(crate) struct Reply {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
-    pub(crate) body: Cow<'static, str>,
+    pub(crate) body: Cow<'static, [u8]>,
 }
 
 /// Puts an answer into words, in the terms of gRPC where the client understands no other. `request` is what the client
@@ -31,7 +31,7 @@ pub(crate) fn reply(answer: &Answer, grpc: bool, route: Option<&Route>, request:
     for (name, value) in &answer.headers {
         headers.append(name, value.clone());
     }
-    if !body.is_empty() {
+    if !body.is_empty() && answer.content.is_none() {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     }
@@ -74,10 +74,11 @@ pub(crate) async fn send(answer: &Answer, session: &mut Session, context: &mut C
     Ok(())
 }
 
-fn body(answer: &Answer) -> Cow<'static, str> {
-    match answer.rejection {
-        Some((_, why)) => format!("{}: {why}\n", answer.status).into(),
-        None => "".into(),
+fn body(answer: &Answer) -> Cow<'static, [u8]> {
+    match (&answer.content, answer.rejection) {
+        (Some(content), _) => content.to_vec().into(),
+        (None, Some((_, why))) => format!("{}: {why}\n", answer.status).into_bytes().into(),
+        (None, None) => Cow::default(),
     }
 }
 
@@ -88,7 +89,7 @@ fn trailers_only(rejection: Rejection, why: &'static str) -> Reply {
         (HeaderName::from_static("grpc-status"), HeaderValue::from(grpc_status(rejection))),
         (HeaderName::from_static("grpc-message"), HeaderValue::from_static(why)),
     ]);
-    Reply { status: StatusCode::OK, headers, body: "".into() }
+    Reply { status: StatusCode::OK, headers, body: Cow::default() }
 }
 
 /// The status of a rejection: as a client would read it from the HTTP status (gRPC, HTTP to gRPC Status Code
@@ -100,11 +101,12 @@ fn grpc_status(rejection: Rejection) -> u16 {
     const INTERNAL: u16 = 13;
     const UNAVAILABLE: u16 = 14;
     match rejection {
-        Rejection::Forbidden => PERMISSION_DENIED,
+        Rejection::Forbidden | Rejection::Unauthorized => PERMISSION_DENIED,
         Rejection::NoRoute => UNIMPLEMENTED,
         Rejection::BadRequest | Rejection::HeaderTooLarge => INTERNAL,
         Rejection::Misdirected | Rejection::MethodNotAllowed | Rejection::HeaderTimeout => UNKNOWN,
         Rejection::BrokenBackend
+        | Rejection::CheckFailed
         | Rejection::Closed
         | Rejection::BadGateway
         | Rejection::NoEndpoints

@@ -7,7 +7,9 @@ use std::{
 };
 
 use http::HeaderValue;
-use portcullis_routing::{Answer, Backend, Carrier, Rejection, Route, Rule, backend::InFlight};
+use portcullis_routing::{
+    Answer, Backend, Carrier, Cursor, Decision, Rejection, Route, Rule, backend::InFlight,
+};
 use tokio::time::Instant;
 
 use super::{
@@ -122,6 +124,37 @@ impl Context {
             status: 0,
             counted: false,
             record: None,
+        }
+    }
+
+    /// Records a decision. Returns a cursor if a check has to be carried out first.
+    ///
+    /// # Errors
+    /// The answer, if no backend is asked.
+    pub(crate) fn record_decision(&mut self, decision: Decision) -> Result<Option<Box<Cursor>>, Box<Answer>> {
+        match decision {
+            Decision::Forward(forward) => {
+                self.begin_time(forward.route.rule());
+                self.target = forward.target;
+                self.carrier = forward.carrier;
+                self.route = Some(forward.route);
+                Ok(None)
+            }
+            Decision::Ask(cursor) => {
+                self.begin_time(cursor.rule());
+                Ok(Some(cursor))
+            }
+            Decision::Answer(mut answer) => {
+                self.route = answer.route.take();
+                Err(answer)
+            }
+        }
+    }
+
+    /// The rule's time for a request begins with the first decision.
+    fn begin_time(&mut self, rule: &Rule) {
+        if self.deadline.is_none() {
+            self.deadline = rule.timeouts.request.map(|limit| Instant::now() + limit);
         }
     }
 

@@ -9,37 +9,26 @@ mod copies;
 use std::{
     fmt,
     sync::{
-        Arc, OnceLock,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
-use http::{HeaderValue, Uri, Version, header};
-use pingora_core::{
-    connectors::{ConnectorOptions, http::Connector},
-    protocols::http::client::HttpSession,
-    server::configuration::ServerConf,
-};
-use pingora_error::{Error, ErrorType, OrErr, Result};
+use http::header;
+use pingora_core::protocols::http::client::HttpSession;
+use pingora_error::Result;
 use pingora_http::RequestHeader;
-use portcullis_routing::{Backend, BackendProtocol, RouteKind, step::Mirror};
-use tokio::{sync::mpsc, time::timeout};
+use portcullis_routing::{Backend, RouteKind, step::Mirror};
+use tokio::sync::mpsc;
 
 pub(crate) use self::{budget::Budget, copies::Copies};
 use self::{
     budget::Lost,
     copies::{CHUNKS, Copy, Part},
 };
-use crate::{
-    random,
-    refusal::MAX_FIELDS,
-    shared::Shared,
-    upstream::{
-        Choice, Dialler, NoEndpoint,
-        peer::{Attempt, peer},
-    },
-};
+use super::side::{self, SideRequests, within};
+use crate::{random, shared::Shared};
 
 /// Limit of time for a mirror's connection, and for each write to it.
 const STEP_TIMEOUT: Duration = Duration::from_secs(30);
@@ -53,23 +42,17 @@ const MAX_ANSWER: usize = 1 << 20;
 /// What the mirrors of a worker have in common.
 #[derive(Clone)]
 pub(crate) struct Mirrors {
-    conf: Arc<ServerConf>,
-    connector: Arc<OnceLock<Connector>>,
+    side: SideRequests,
     running: Arc<AtomicUsize>,
-    dialler: Dialler,
-    shared: Arc<Shared>,
     max_running: usize,
     budget: Arc<Budget>,
 }
 
 impl Mirrors {
-    pub(crate) fn new(conf: Arc<ServerConf>, dialler: Dialler, shared: &Arc<Shared>) -> Self {
+    pub(crate) fn new(side: SideRequests, shared: &Shared) -> Self {
         Self {
-            conf,
-            connector: Arc::default(),
+            side,
             running: Arc::default(),
-            dialler,
-            shared: Arc::clone(shared),
             max_running: shared.options.max_mirrors,
             budget: Arc::clone(&shared.mirrors),
         }
@@ -133,32 +116,8 @@ impl Mirrors {
         request: Box<RequestHeader>,
         mut parts: mpsc::Receiver<Part>,
     ) -> Result<()> {
-        let choice = match self.dialler.choose(backend, kind, &[]).await {
-            Ok(choice) => choice,
-            Err(NoEndpoint::Missing | NoEndpoint::Refused) => {
-                return Error::e_explain(ErrorType::ConnectNoRoute, "no endpoint");
-            }
-        };
-        let Choice { address, in_flight: _in_flight, .. } = choice;
-        let peer = peer(
-            &self.shared,
-            backend,
-            &Attempt {
-                address,
-                connect_timeout: self.shared.options.connect_timeout,
-                read_timeout: Some(STEP_TIMEOUT),
-                write_timeout: Some(STEP_TIMEOUT),
-                upgrade: false,
-                liveness: None,
-                fresh: false,
-            },
-        );
-        let connector = self
-            .connector
-            .get_or_init(|| Connector::new(Some(ConnectorOptions::from_server_conf(&self.conf))));
-        let (mut session, _) = within(STEP_TIMEOUT, connector.get_http_session(&*peer)).await?;
-        session.set_read_timeout(Some(STEP_TIMEOUT));
-        session.set_write_timeout(Some(STEP_TIMEOUT));
+        let mut side = self.side.connect(backend, kind, STEP_TIMEOUT, false).await?;
+        let session = &mut side.session;
         within(STEP_TIMEOUT, session.write_request_header(request)).await?;
         loop {
             match parts.recv().await {
@@ -174,17 +133,11 @@ impl Mirrors {
             }
         }
         within(STEP_TIMEOUT, session.finish_request_body()).await?;
-        if within(ANSWER_TIMEOUT, read_answer(&mut session)).await? {
-            connector.release_http_session(session, &*peer, peer.options.idle_timeout).await;
+        if within(ANSWER_TIMEOUT, read_answer(session)).await? {
+            self.side.release(side).await;
         }
         Ok(())
     }
-}
-
-/// Pingora's own limits do not hold in every direction of every protocol.
-async fn within<T>(limit: Duration, step: impl Future<Output = Result<T>>) -> Result<T> {
-    let late = |_| Error::explain(ErrorType::WriteTimedout, "a mirror took too long");
-    timeout(limit, step).await.map_err(late)?
 }
 
 /// About so many bytes are kept of a head.
@@ -210,49 +163,13 @@ async fn read_answer(session: &mut HttpSession) -> Result<bool> {
     Ok(true)
 }
 
-/// The head of a request for an HTTP/1 backend, as pingora has heads.
-pub(crate) fn request_of(head: &[u8]) -> Option<RequestHeader> {
-    let mut room = [httparse::EMPTY_HEADER; 2 * MAX_FIELDS];
-    let mut parsed = httparse::Request::new(&mut room);
-    parsed.parse(head).ok()?;
-    let target = parsed.path?.as_bytes();
-    let mut request = RequestHeader::build(parsed.method?, target, Some(parsed.headers.len())).ok()?;
-    for header in parsed.headers.iter() {
-        request.append_header(header.name.to_owned(), header.value).ok()?;
-    }
-    Some(request)
-}
-
 /// The request in the mirror's protocol.
 fn copy(request: &RequestHeader, backend: &Backend, bodiless: bool) -> Option<Box<RequestHeader>> {
     let mut copy = Box::new(request.clone());
     // Nobody waits for the backend's word before sending the body.
     copy.remove_header(&header::EXPECT);
     copy.remove_header(&header::TE);
-    let target = request.uri.path_and_query()?.clone();
-    match backend.protocol {
-        BackendProtocol::Http1 => {
-            copy.set_version(Version::HTTP_11);
-            copy.set_raw_path(target.as_str().as_bytes()).ok()?;
-            if !bodiless && !copy.headers.contains_key(header::CONTENT_LENGTH) {
-                copy.insert_header("Transfer-Encoding", HeaderValue::from_static("chunked")).ok()?;
-            }
-        }
-        BackendProtocol::Http2 => {
-            copy.set_version(Version::HTTP_2);
-            copy.remove_header(&header::TRANSFER_ENCODING);
-            let host = copy.remove_header(&header::HOST);
-            let authority = match host {
-                Some(host) => host.as_bytes().try_into().ok()?,
-                None => request.uri.authority()?.clone(),
-            };
-            let scheme = if backend.tls.is_some() { "https" } else { "http" };
-            let uri = Uri::builder().scheme(scheme).authority::<http::uri::Authority>(authority);
-            copy.set_uri(
-                uri.path_and_query(target).build().or_err(ErrorType::InvalidHTTPHeader, "mirror").ok()?,
-            );
-        }
-    }
+    side::set_protocol(&mut copy, backend, !bodiless).ok()?;
     Some(copy)
 }
 

@@ -3,9 +3,8 @@
 use http::{HeaderMap, HeaderValue, Version, header};
 use pingora_http::RequestHeader;
 use portcullis_routing::{
-    self as routing, Answer, Asked, Connection, Decision, Rejection, Request, decide::Tls,
+    self as routing, Answer, Asked, Connection, Cursor, Outcome, Rejection, Request, decide::Tls,
 };
-use tokio::time::Instant;
 
 use super::{
     access_log::Record,
@@ -39,7 +38,8 @@ pub(crate) fn prepare(head: &mut RequestHeader, context: &mut Context) {
     }
 }
 
-/// Finds the request's way to a backend and notes it in the context.
+/// Decides about a request and records the decision in the context. Returns a cursor if a check has to be carried out
+/// first; [`resume`] then goes on.
 ///
 /// # Errors
 /// The answer, where no backend is asked.
@@ -47,7 +47,7 @@ pub(crate) fn decide(
     shared: &Shared,
     head: &RequestHeader,
     context: &mut Context,
-) -> Result<(), Box<Answer>> {
+) -> Result<Option<Box<Cursor>>, Box<Answer>> {
     let coded = is_coded(head, context);
     if context.has.any(Has::CONTENT_TYPE) {
         context.grpc = is_grpc(head.headers.get(header::CONTENT_TYPE));
@@ -60,8 +60,6 @@ pub(crate) fn decide(
     let lists = || head.headers.get_all(&forwarded::FOR.name).iter().map(HeaderValue::as_bytes);
     (context.client, context.trusted) = shared.client(context.conn.peer.ip(), lists);
     context.record = Record::begin(&head.method, named, path, context.client);
-    let refused = |(rejection, why)| Box::new(Answer::reject(rejection, why));
-    let bad = |why| refused((Rejection::BadRequest, why));
     let asked = asked.map_err(refused)?;
     if coded {
         return Err(bad("no transfer coding but chunked is supported"));
@@ -70,36 +68,77 @@ pub(crate) fn decide(
         check_h2(head).map_err(bad)?;
     }
     let host = host.map_err(bad)?;
+    let (request, connection) = views(head, &host, &asked, context);
+    let decision = shared.with_table(|table| routing::decide(table, request, connection, random::number()));
+    context.host = Some(host.value).filter(|value| !value.is_empty());
+    context.record_decision(decision)
+}
 
+/// Goes on with a decision whose check has been carried out, as [`decide`] does.
+///
+/// # Errors
+/// As [`decide`].
+pub(crate) fn resume(
+    cursor: Cursor,
+    outcome: Outcome,
+    head: &RequestHeader,
+    context: &mut Context,
+) -> Result<Option<Box<Cursor>>, Box<Answer>> {
+    let asked = Asked::parse(&head.method, head.raw_path()).map_err(refused)?;
+    let host = Host::of(head).map_err(bad)?;
+    let (request, connection) = views(head, &host, &asked, context);
+    let decision = routing::resume(cursor, request, connection, outcome);
+    context.record_decision(decision)
+}
+
+/// The request as its backend would get it without the steps of its rule, for whoever checks it.
+///
+/// # Errors
+/// The answer, if it has no such form.
+pub(crate) fn for_check(
+    cursor: &Cursor,
+    head: &RequestHeader,
+    context: &Context,
+) -> Result<RequestHeader, Box<Answer>> {
+    let mut request = head.clone();
+    let made = (|| {
+        forwarded::apply(&mut request, context)?;
+        if let Some(host) = &context.host {
+            request.insert_header("Host", host.clone())?;
+        }
+        join_cookies(&mut request);
+        match cursor.target() {
+            Some(target) => request.set_raw_path(target.as_bytes()),
+            None => Ok(()),
+        }
+    })();
+    let invalid = |_: Box<pingora_error::Error>| bad("the request cannot be passed on");
+    made.map(|()| request).map_err(invalid)
+}
+
+fn refused((rejection, why): (Rejection, &'static str)) -> Box<Answer> {
+    Box::new(Answer::reject(rejection, why))
+}
+
+fn bad(why: &'static str) -> Box<Answer> {
+    refused((Rejection::BadRequest, why))
+}
+
+/// A request and its connection as decisions see them.
+fn views<'r>(
+    head: &'r RequestHeader,
+    host: &'r Host,
+    asked: &'r Asked<'r>,
+    context: &'r Context,
+) -> (Request<'r>, Connection<'r>) {
     let request = Request {
         method: &head.method,
         host: &host.name,
-        asked: &asked,
+        asked,
         headers: &head.headers,
         upgrade: context.upgrade,
     };
-    let scheme = forwarded::scheme(head, context);
-    let connection = connection(&context.conn, scheme);
-    let decide = |table: &_| match routing::decide(table, request, connection, random::number()) {
-        Decision::Forward(forward) => Ok(forward),
-        Decision::Answer(answer) => Err(answer),
-        Decision::Ask(check, _) => match *check {},
-    };
-    let decision = shared.with_table(decide);
-    match decision {
-        Ok(forward) => {
-            context.deadline = forward.route.rule().timeouts.request.map(|limit| Instant::now() + limit);
-            context.target = forward.target;
-            context.carrier = forward.carrier;
-            context.route = Some(forward.route);
-            context.host = Some(host.value).filter(|value| !value.is_empty());
-            Ok(())
-        }
-        Err(mut answer) => {
-            context.route = answer.route.take();
-            Err(answer)
-        }
-    }
+    (request, connection(&context.conn, forwarded::scheme(head, context)))
 }
 
 /// Whether the body is in a coding that it would lose on its way to a backend. It is not read to its end.

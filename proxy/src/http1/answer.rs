@@ -240,7 +240,7 @@ pub(super) fn write_own(reply: &Reply, form: Form, bare: bool, out: &mut Vec<u8>
     write_connection(form, out);
     out.extend_from_slice(b"\r\n");
     if !bare {
-        out.extend_from_slice(reply.body.as_bytes());
+        out.extend_from_slice(&reply.body);
     }
 }
 

@@ -21,8 +21,8 @@ use crate::{
     http::{
         attempt::{self, Failure},
         context::Context,
-        mirror,
         retry::{self, Fate, Sent},
+        side,
     },
 };
 
@@ -241,7 +241,7 @@ fn begin_mirrors(worker: &Worker, context: &mut Context, head: &Out, bodiless: b
         return;
     }
     let Some(route) = context.with_mirrors() else { return };
-    let Some(request) = mirror::request_of(&head.bytes) else { return };
+    let Some(request) = side::request_of(&head.bytes) else { return };
     let kind = route.rule().route.kind;
     context.mirrors = worker.outward.mirrors.begin(route.mirrors(), kind, &request, bodiless);
 }

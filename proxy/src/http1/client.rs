@@ -17,7 +17,7 @@ use tokio::{
 use super::{
     buffer::{Buffer, Size},
     exchange, handover,
-    plan::{self, Arriving, Outcome, Plan},
+    plan::{self, Arriving, Checking, Outcome, Plan},
 };
 use crate::{
     accept::{Port, Worker},
@@ -104,13 +104,25 @@ async fn serve_one(worker: &Worker, client: &mut Client, conn: &Arc<ConnInfo>, p
             return Next::Close;
         }
     };
-    let Plan { context, outcome, asked, body, origin } = plan;
+    let Plan { mut context, mut outcome, asked, body, mut origin } = plan;
+    while let Outcome::Check(checking) = outcome {
+        // Boxed, so that requests without checks do not pay for its size.
+        match Box::pin(exchange::check(worker, client, &mut context, &checking)).await {
+            Some(checked) => {
+                let Checking { cursor, head, .. } = *checking;
+                (outcome, origin) = plan::resume(&head, *cursor, checked, &mut context);
+            }
+            None => return Next::Close,
+        }
+    }
     match outcome {
         Outcome::Answer(reply) => {
             exchange::answer(client, context, &reply, &asked, body, &worker.limits).await
         }
         Outcome::Forward(head) => exchange::forward(worker, client, context, head, asked, body, origin).await,
         Outcome::Handover(head) => handover::carry(worker, client, context, head, body, port).await,
+        // Not reached: every check has been carried out.
+        Outcome::Check(_) => Next::Close,
     }
 }
 

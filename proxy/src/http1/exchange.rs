@@ -3,12 +3,12 @@
 use std::{
     future::poll_fn,
     io::IoSlice,
-    pin::Pin,
+    pin::{Pin, pin},
     task::{self, Poll},
     time::Duration,
 };
 
-use portcullis_routing::Answer;
+use portcullis_routing::{self as routing, Answer};
 use tokio::time::Sleep;
 
 use super::{
@@ -18,7 +18,7 @@ use super::{
     buffer::Out,
     client::{Client, Next},
     framing::Framing,
-    plan::{About, Origin},
+    plan::{About, Checking, Origin},
     relay::{Relay, Request, Time},
     upload::Upload,
 };
@@ -120,6 +120,32 @@ async fn discard(client: &mut Client, mut body: Framing) -> Next {
     .await;
     client.watch.lift();
     if ended { Next::Request } else { Next::Close }
+}
+
+/// Carries out the check that a decision waits for. Returns `None` if the client is gone.
+pub(super) async fn check(
+    worker: &Worker,
+    client: &mut Client,
+    context: &mut Context,
+    Checking { cursor, request, .. }: &Checking,
+) -> Option<routing::Outcome> {
+    let outcome = {
+        let mut check = pin!(worker.outward.checks.carry_out(cursor, request, context));
+        poll_fn(|cx| {
+            // Bytes that the client has sent and we have not read hide whether it has closed its side.
+            match client.input.is_empty() && matches!(client.poll_gone(cx), Poll::Ready(true)) {
+                true => Poll::Ready(None),
+                false => check.as_mut().poll(cx).map(Some),
+            }
+        })
+        .await
+    };
+    if outcome.is_none() {
+        // As nginx logs a client that left.
+        context.status = 499;
+        context.finish(0, true);
+    }
+    outcome
 }
 
 /// Carries a request to a backend and the answer to the client.

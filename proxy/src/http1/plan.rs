@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, Method, header};
+use pingora_http::RequestHeader;
 use portcullis_routing::{
-    self as routing, Answer, Asked, Carrier, Connection, Decision, Headers, Rejection, Request, Route,
-    decide::Tls,
+    self as routing, Answer, Asked, Carrier, Connection, Cursor, Decision, Headers, Rejection, Request,
+    Route, decide::Tls,
 };
-use tokio::time::Instant;
 
 use super::{
     buffer::Out,
@@ -23,7 +23,7 @@ use crate::{
         access_log::Record,
         answer::{self, Reply},
         context::Context,
-        retry,
+        retry, side,
         upgrade::passes_routes,
     },
     random,
@@ -52,6 +52,18 @@ pub(super) enum Outcome {
     Forward(Out),
     /// pingora carries it; this is its head.
     Handover(Vec<u8>),
+    /// A check is carried out first; [`resume`] goes on.
+    Check(Box<Checking>),
+}
+
+/// A request whose decision waits for a check.
+#[derive(Debug)]
+pub(super) struct Checking {
+    pub(super) cursor: Box<Cursor>,
+    /// The head as the client sent it.
+    pub(super) head: Box<[u8]>,
+    /// The request as its backend would get it without the steps of its rule.
+    pub(super) request: RequestHeader,
 }
 
 /// What is known of the request when it is answered.
@@ -137,25 +149,61 @@ fn decide(shared: &Shared, head: &RequestHead<'_, '_>, context: &mut Context) ->
     let named = host.as_ref().map_or("", |host| &*host.name);
     context.record =
         Record::begin(&head.method, named, asked.as_ref().map_or("", Asked::path), context.client);
+    settle(head, asked, host, context, |request, connection| {
+        shared.with_table(|table| routing::decide(table, request, connection, random::number()))
+    })
+}
+
+/// Goes on with a decision whose check has been carried out, as [`begin`] does.
+pub(super) fn resume(
+    head: &[u8],
+    cursor: Cursor,
+    outcome: routing::Outcome,
+    context: &mut Context,
+) -> (Outcome, Origin) {
+    let mut room = Room::new();
+    // It was read before, so it is whole.
+    let Read::Whole(head) = room.read_request(head, head.len()) else {
+        let answer = Answer::reject(Rejection::CheckFailed, "the request could not be read again");
+        return (Outcome::Answer(Box::new(reply(&answer, context, &Origin::default()))), Origin::default());
+    };
+    let (asked, host) = (Asked::parse(&head.method, head.target), head.host());
+    settle(&head, asked, host, context, |request, connection| {
+        routing::resume(cursor, request, connection, outcome)
+    })
+}
+
+/// Makes a decision, records it in the context, and writes what follows from it.
+fn settle<'h>(
+    head: &'h RequestHead<'h, '_>,
+    asked: Result<Asked<'_>, (Rejection, &'static str)>,
+    host: Result<Host<'h>, &'static str>,
+    context: &mut Context,
+    decision: impl FnOnce(Request<'_>, Connection<'_>) -> Decision,
+) -> (Outcome, Origin) {
     let reject = |(rejection, why)| Box::new(Answer::reject(rejection, why));
     let decided = match (&asked, &host) {
         (Err(refused), _) => Err(reject(*refused)),
         (_, Err(why)) => Err(reject((Rejection::BadRequest, *why))),
-        (Ok(asked), Ok(host)) => by_table(shared, head, asked, host, context),
+        (Ok(asked), Ok(host)) => {
+            let decision = with_views(head, asked, host, context, decision);
+            context.record_decision(decision)
+        }
     };
     let origin = Origin::of(head, context);
     let outcome = match (decided, host) {
-        (Ok(Carrier::Http1), Ok(host)) => {
+        (Ok(None), Ok(host)) if context.carrier == Carrier::Http1 => {
             let mut out = Out::take();
             request::write(head, &host, context, &mut out.bytes);
             Outcome::Forward(out)
         }
-        (Ok(_), Ok(host)) => {
+        (Ok(None), Ok(host)) => {
             context.host = HeaderValue::from_str(host.value).ok().filter(|value| !value.is_empty());
             let mut plain = Vec::with_capacity(head.len + 16);
             request::write_plain(head, &mut plain);
             Outcome::Handover(plain)
         }
+        (Ok(Some(cursor)), Ok(host)) => check(head, &host, cursor, context),
         (Err(answer), _) => Outcome::Answer(Box::new(reply(&answer, context, head))),
         // Without a host there was no decision.
         (Ok(_), Err(why)) => {
@@ -166,19 +214,37 @@ fn decide(shared: &Shared, head: &RequestHead<'_, '_>, context: &mut Context) ->
     (outcome, origin)
 }
 
+/// Writes the request as its backend would get it without the steps of its rule, for whoever checks it.
+fn check(head: &RequestHead<'_, '_>, host: &Host<'_>, cursor: Box<Cursor>, context: &mut Context) -> Outcome {
+    let mut bytes = Vec::with_capacity(2 * head.len);
+    context.target = cursor.target().map(Into::into);
+    request::write(head, host, context, &mut bytes);
+    context.target = None;
+    match side::request_of(&bytes) {
+        Some(request) => {
+            let head = head.bytes[..head.len].into();
+            Outcome::Check(Box::new(Checking { cursor, head, request }))
+        }
+        None => {
+            let answer = Answer::reject(Rejection::BadRequest, "the request cannot be passed on");
+            Outcome::Answer(Box::new(reply(&answer, context, head)))
+        }
+    }
+}
+
 fn reply(answer: &Answer, context: &mut Context, request: &dyn Headers) -> Reply {
     context.rejection = answer.rejection;
     answer::reply(answer, context.grpc, context.route.as_ref(), request)
 }
 
-/// Asks the table, and records its decision in the context.
-fn by_table(
-    shared: &Shared,
+/// Hands over a request and its connection as decisions see them.
+fn with_views<T>(
     head: &RequestHead<'_, '_>,
     asked: &Asked<'_>,
     host: &Host<'_>,
-    context: &mut Context,
-) -> Result<Carrier, Box<Answer>> {
+    context: &Context,
+    run: impl FnOnce(Request<'_>, Connection<'_>) -> T,
+) -> T {
     let conn = &context.conn;
     let tls = conn.tls.as_ref();
     let tls = tls.map(|tls| Tls { server_name: tls.server_name.as_deref(), client_auth: &tls.client_auth });
@@ -191,21 +257,7 @@ fn by_table(
     };
     let request =
         Request { method: &head.method, host: &host.name, asked, headers: head, upgrade: context.upgrade };
-    shared.with_table(|table| match routing::decide(table, request, connection, random::number()) {
-        Decision::Forward(forward) => {
-            let timeouts = forward.route.rule().timeouts;
-            context.deadline = timeouts.request.map(|limit| Instant::now() + limit);
-            context.target = forward.target;
-            context.route = Some(forward.route);
-            context.carrier = forward.carrier;
-            Ok(forward.carrier)
-        }
-        Decision::Answer(mut answer) => {
-            context.route = answer.route.take();
-            Err(answer)
-        }
-        Decision::Ask(check, _) => match *check {},
-    })
+    run(request, connection)
 }
 
 /// The scheme that the client used; that of the trusted proxy's word, if one is in between.

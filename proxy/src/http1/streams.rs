@@ -83,7 +83,7 @@ fn send_reply(stream: &mut Stream, reply: &own::Reply, bare: bool) -> Result<(),
     let headers = reply.headers.iter().map(|(name, value)| (name.clone(), value.clone()));
     stream.send_head(reply.status, headers.collect(), bare)?;
     match stream.content().filter(|_| !bare) {
-        Some(content) => content.send_data(Bytes::copy_from_slice(reply.body.as_bytes()), true),
+        Some(content) => content.send_data(Bytes::copy_from_slice(&reply.body), true),
         None => Ok(()),
     }
 }

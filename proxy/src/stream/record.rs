@@ -129,6 +129,8 @@ impl End {
                 | Rejection::BadRequest
                 | Rejection::Misdirected
                 | Rejection::Forbidden
+                | Rejection::Unauthorized
+                | Rejection::CheckFailed
                 | Rejection::MethodNotAllowed
                 | Rejection::HeaderTimeout
                 | Rejection::HeaderTooLarge => 11,

@@ -5,8 +5,9 @@ use std::{net::SocketAddr, sync::Arc};
 use portcullis_routing::{
     Backend, BackendError, BackendKey, BackendProtocol, BackendTls, Backends, EndpointPool, Endpoints, Entry,
     HeaderMatch, HostMap, HostPattern, HostTable, HttpRoutes, Listener, ListenerId, PathMatch, Port, PortKey,
-    Precedence, Protocol, RouteId, RouteKind, RouteMatch, Rule, Serves, Steps, Table, Timeouts, TlsMode,
-    WeightedBackend,
+    Precedence, Protocol, RouteId, RouteKind, RouteMatch, Rule, Serves, Step, Steps, Table, Timeouts,
+    TlsMode, WeightedBackend,
+    step::{AuthProtocol, Check, ExternalAuth},
 };
 
 use super::{Running, table};
@@ -134,6 +135,16 @@ pub fn rule(backends: impl IntoIterator<Item = WeightedBackend>) -> Rule {
 /// A rule with one backend of one endpoint.
 pub fn to(address: SocketAddr) -> Rule {
     rule([share(1, Ok(backend(&[address])))])
+}
+
+/// A rule whose requests a service at this address authorizes.
+pub fn guarded(service: SocketAddr, protocol: AuthProtocol, rule: Rule) -> Rule {
+    let to = match protocol {
+        AuthProtocol::Http(_) => backend(&[service]),
+        AuthProtocol::Grpc { .. } => h2(backend(&[service])),
+    };
+    let auth = ExternalAuth { backend: Ok(Arc::new(to)), protocol };
+    Rule { steps: Steps::new([Step::Check(Check::ExternalAuth(Arc::new(auth)))]), ..rule }
 }
 
 /// A table of one port with these listeners, each with its hostname.

@@ -18,6 +18,21 @@ pub struct Answer {
     pub route: Option<Route>,
     /// Whether CORS has had its say already.
     pub preflight: bool,
+    /// The body, if it is not the text of the rejection.
+    pub content: Option<Box<[u8]>>,
+}
+
+/// An answer that somebody else gave in the backend's place.
+#[derive(Debug)]
+pub struct Reply {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers, without those that frame the message or concern one connection alone.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// The body.
+    pub content: Box<[u8]>,
+    /// Why the client gets it, for the access log.
+    pub why: (Rejection, &'static str),
 }
 
 impl Answer {
@@ -36,12 +51,18 @@ impl Answer {
         Self { preflight: true, ..Self::of(StatusCode::NO_CONTENT, headers) }
     }
 
+    /// Passes on an answer that somebody else gave.
+    pub(super) fn reply(reply: Reply) -> Self {
+        let Reply { status, headers, content, why } = reply;
+        Self { rejection: Some(why), content: Some(content), ..Self::of(status, headers) }
+    }
+
     /// The same, of a rule that takes the request.
     pub(super) fn of_route(self, route: Route) -> Self {
         Self { route: Some(route), ..self }
     }
 
     fn of(status: StatusCode, headers: Vec<(HeaderName, HeaderValue)>) -> Self {
-        Self { status, headers, rejection: None, route: None, preflight: false }
+        Self { status, headers, rejection: None, route: None, preflight: false, content: None }
     }
 }

@@ -54,6 +54,8 @@ pub struct Route {
     rule: Arc<Held>,
     /// The index of the backend in the rule; the number of backends if none was chosen.
     choice: usize,
+    /// The header changes that checks have brought; they come before those of the rule.
+    checked: Option<Box<StepEdits>>,
 }
 
 /// The attempts before an answer, and whether another one is possible.
@@ -78,7 +80,12 @@ impl Route {
     /// Makes a route of the rule that takes a request, and the index of the chosen backend in the rule, if one was
     /// chosen.
     pub(crate) fn new(rule: &Arc<Rule>, choice: Option<usize>) -> Self {
-        Self { rule: Held::new(rule), choice: choice.unwrap_or(usize::MAX) }
+        Self { rule: Held::new(rule), choice: choice.unwrap_or(usize::MAX), checked: None }
+    }
+
+    /// Adds the steps that checks have brought.
+    pub(super) fn passed(self, steps: &[Step]) -> Self {
+        Self { checked: StepEdits::of(steps).map(Box::new), ..self }
     }
 
     /// Decides what happens to an answer with this status (HTTPRouteRetry `codes` and `attempts`).
@@ -117,16 +124,15 @@ impl Route {
 
     /// Returns the changes that the steps make to the headers of the request, including Host.
     pub fn request_edits(&self) -> RequestEdits<'_> {
-        let (rule, backend) = self.edits();
-        RequestEdits::of(rule, backend, self.host())
+        RequestEdits::of(self.edits(), self.host())
     }
 
     /// Returns the changes that the steps make to the headers of a backend's answer. `request` holds the headers that
     /// the client sent.
     pub fn answer_edits<'r>(&'r self, request: &'r dyn Headers) -> AnswerEdits<'r> {
         match self.edits() {
-            (None, None) => AnswerEdits::default(),
-            (rule, backend) => AnswerEdits::of(rule, backend, self.cors(), request),
+            [None, None, None] => AnswerEdits::default(),
+            edits => AnswerEdits::of(edits, self.cors(), request),
         }
     }
 
@@ -135,9 +141,10 @@ impl Route {
         AnswerEdits::of_cors(self.cors(), request)
     }
 
-    /// Returns the header changes of the rule's steps and of the backend's steps.
-    fn edits(&self) -> (Option<&StepEdits>, Option<&StepEdits>) {
-        (self.rule.steps.edits(), self.choice().and_then(|choice| choice.steps.edits()))
+    /// Returns the header changes that checks have brought, those of the rule's steps, and those of the backend's steps.
+    fn edits(&self) -> [Option<&StepEdits>; 3] {
+        let backend = self.choice().and_then(|choice| choice.steps.edits());
+        [self.checked.as_deref(), self.rule.steps.edits(), backend]
     }
 
     /// Returns whether a step applies CORS to answers.

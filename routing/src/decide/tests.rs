@@ -7,7 +7,7 @@ use crate::{
     Backend, BackendError, BackendKey, Backends, Endpoint, EndpointPool, Endpoints, Entry, HostMap,
     HostPattern, HostTable, HttpRoutes, ListenerId, PathMatch, Precedence, Protocol, Retry, RouteId,
     RouteKind, RouteMatch, Rule, Serves, Steps, Timeouts, TlsMaterial, TlsMode, WeightedBackend,
-    step::{Cors, PathRewrite, UrlRewrite},
+    step::{AuthProtocol, Cors, ExternalAuth, HeaderModifier, HttpAuth, PathRewrite, UrlRewrite},
 };
 
 #[test]
@@ -170,12 +170,15 @@ fn steps_are_asked_in_the_order_of_work() {
         }))
     };
     let away = || Step::Redirect(redirect());
-    let probe = |name| Step::Check(Check::Probe(name));
+    let asks = |name: &str| asks(name, ready());
+    type Outcomes = fn() -> Outcome;
+    let pass: Outcomes = || Outcome::Pass(Vec::new());
+    let denied: Outcomes = || Outcome::Deny(Rejection::Overloaded, "denied");
     for (steps, method, outcome, wanted) in [
-        (vec![away(), probe("one")], Method::GET, Outcome::Pass, "ask one, 302 "),
-        (vec![probe("one"), probe("two")], Method::GET, Outcome::Pass, "ask one, ask two, forward"),
-        (vec![probe("one"), cors()], Method::OPTIONS, Outcome::Pass, "204 "),
-        (vec![probe("one"), away()], Method::GET, DENIED, "ask one, 503 denied"),
+        (vec![away(), asks("one")], Method::GET, pass, "ask /one, 302 "),
+        (vec![asks("one"), asks("two")], Method::GET, pass, "ask /one, ask /two, forward"),
+        (vec![asks("one"), cors()], Method::OPTIONS, pass, "204 "),
+        (vec![asks("one"), away()], Method::GET, denied, "ask /one, 503 denied"),
     ] {
         let table = table(rule(steps, [ready()]));
         let asked = Asked::parse(&method, b"/").unwrap();
@@ -186,13 +189,59 @@ fn steps_are_asked_in_the_order_of_work() {
         let request = Request { headers: &headers, ..request(&method, "a.example", &asked) };
         let mut said = Vec::new();
         let mut decision = decide(&table, request, plain(), 0);
-        while let Decision::Ask(Check::Probe(name), cursor) = decision {
-            said.push(format!("ask {name}"));
-            decision = resume(cursor, outcome);
+        while let Decision::Ask(cursor) = decision {
+            said.push(question(&cursor));
+            decision = resume(*cursor, request, plain(), outcome());
         }
         said.push(text(&decision));
         assert_eq!(said.join(", "), wanted);
     }
+}
+
+#[test]
+fn what_checks_bring_comes_before_what_the_rule_does() {
+    let headers = |name: &'static str, value: &'static str| {
+        let set = [(http::HeaderName::from_static(name), HeaderValue::from_static(value))];
+        HeaderModifier::new(set, [], []).unwrap()
+    };
+    let bring = |name, value| vec![Step::RequestHeaders(headers(name, value))];
+    let of_rule = Step::RequestHeaders(headers("x-both", "rule"));
+    let table = table(rule([of_rule, asks("one", ready()), asks("two", ready())], [ready()]));
+    let asked = Asked::parse(&Method::GET, b"/").unwrap();
+    let request = request(&Method::GET, "a.example", &asked);
+    let mut decision = decide(&table, request, plain(), 0);
+    for steps in [bring("x-one", "1"), bring("x-both", "check")] {
+        let Decision::Ask(cursor) = decision else { panic!("{decision:?}") };
+        decision = resume(*cursor, request, plain(), Outcome::Pass(steps));
+    }
+    let Decision::Forward(forward) = decision else { panic!("{decision:?}") };
+    let mut text = Vec::new();
+    forward.route.request_edits().write(&mut text);
+    assert_eq!(String::from_utf8(text).unwrap(), "x-one: 1\r\nx-both: rule\r\n");
+}
+
+#[test]
+fn a_check_that_nobody_can_carry_out_closes_the_rule() {
+    let gone = || asks("one", Err(BackendError::NotFound("n/gone".into())));
+    let table = table(rule([gone()], [ready()]));
+    let wanted = "503 closed: the service that authorizes requests cannot be used";
+    assert_eq!(with_target(&table, &Method::GET, "/", plain()), wanted);
+}
+
+#[test]
+fn an_answer_of_a_check_is_that_of_the_request() {
+    let table = table(rule([asks("one", ready())], [ready()]));
+    let asked = Asked::parse(&Method::GET, b"/").unwrap();
+    let request = request(&Method::GET, "a.example", &asked);
+    let Decision::Ask(cursor) = decide(&table, request, plain(), 0) else { panic!("nobody is asked") };
+    let headers = vec![(http::header::LOCATION, HeaderValue::from_static("/login"))];
+    let why = (Rejection::Unauthorized, "denied");
+    let reply = Reply { status: StatusCode::FOUND, headers, content: (*b"go").into(), why };
+    let decision = resume(*cursor, request, plain(), Outcome::Reply(reply));
+    let Decision::Answer(answer) = decision else { panic!("{decision:?}") };
+    assert_eq!((answer.status, answer.content.as_deref()), (StatusCode::FOUND, Some(&b"go"[..])));
+    assert_eq!(answer.headers[0].1, "/login");
+    assert!(answer.route.is_some(), "CORS applies to it");
 }
 
 #[test]
@@ -253,21 +302,36 @@ fn an_answer_is_dropped_for_another_attempt_as_the_rule_says() {
     assert_eq!(none.on_answer(503, Attempts { retries: 0, repeatable: true }), OnAnswer::Pass);
 }
 
-const DENIED: Outcome = Outcome::Deny(Rejection::Overloaded, "denied");
+/// A check by a service, which is told by the prefix of its path.
+fn asks(name: &str, endpoints: Result<Endpoints, BackendError>) -> Step {
+    let http = HttpAuth { path_prefix: format!("/{name}").into(), ..HttpAuth::default() };
+    let (backend, protocol) = (weighted(endpoints).backend, AuthProtocol::Http(http));
+    Step::Check(Check::ExternalAuth(Arc::new(ExternalAuth { backend, protocol })))
+}
 
 fn with_target(table: &Table, method: &Method, target: &str, connection: Connection<'_>) -> String {
     let asked = Asked::parse(method, target.as_bytes()).unwrap();
     text(&decide(table, request(method, "a.example", &asked), connection, 0))
 }
 
-fn text(decision: &Decision<'_, '_>) -> String {
+fn text(decision: &Decision) -> String {
     match decision {
         Decision::Answer(answer) => {
             let why = answer.rejection.map_or("", |(_, why)| why);
             format!("{} {why}", answer.status.as_u16())
         }
         Decision::Forward(_) => "forward".to_owned(),
-        Decision::Ask(check, _) => format!("{check:?}"),
+        Decision::Ask(cursor) => question(cursor),
+    }
+}
+
+fn question(cursor: &Cursor) -> String {
+    match cursor.check() {
+        Some(Check::ExternalAuth(auth)) => match &auth.protocol {
+            AuthProtocol::Http(http) => format!("ask {}", http.path_prefix),
+            AuthProtocol::Grpc { .. } => "ask by gRPC".to_owned(),
+        },
+        None => "no check".to_owned(),
     }
 }
 

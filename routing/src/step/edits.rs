@@ -137,41 +137,36 @@ fn put_line(lines: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
     }
 }
 
-/// The edits of a rule, followed by those of its backend. The backend's edits are more specific, so they take
+/// The edits that checks have brought, those of a rule, and those of its backend. Later ones are more specific, so they take
 /// precedence.
 #[derive(Clone, Copy, Debug, Default)]
-struct Chain<'r> {
-    rule: Option<&'r HeaderEdits>,
-    backend: Option<&'r HeaderEdits>,
-}
+struct Chain<'r>([Option<&'r HeaderEdits>; 3]);
 
-impl Chain<'_> {
+impl<'r> Chain<'r> {
     #[inline]
     fn replaces(&self, name: &[u8]) -> bool {
-        self.rule.is_some_and(|edits| edits.replaces(name))
-            || self.backend.is_some_and(|edits| edits.replaces(name))
+        self.links().any(|edits| edits.replaces(name))
+    }
+
+    fn links(&self) -> impl Iterator<Item = &'r HeaderEdits> {
+        self.0.into_iter().flatten()
     }
 
     /// Writes the headers that are added, as lines of HTTP/1, without those that `is_left_out` names.
     fn write(&self, is_left_out: impl Fn(&[u8]) -> bool, out: &mut Vec<u8>) {
-        let mut write =
-            |edits: &HeaderEdits, is_left_out: &dyn Fn(&[u8]) -> bool| match edits.adds(is_left_out) {
+        for (at, link) in self.0.iter().enumerate() {
+            let Some(edits) = link else { continue };
+            let later = || self.0[at + 1..].iter().flatten();
+            let is_left_out = |name: &[u8]| is_left_out(name) || later().any(|edits| edits.replaces(name));
+            match edits.adds(is_left_out) {
                 true => out.extend_from_slice(&edits.lines_except(is_left_out)),
                 false => out.extend_from_slice(&edits.lines),
-            };
-        if let Some(rule) = self.rule {
-            match self.backend.filter(|backend| backend.replaced != 0) {
-                Some(backend) => write(rule, &|name| is_left_out(name) || backend.replaces(name)),
-                None => write(rule, &is_left_out),
             }
-        }
-        if let Some(backend) = self.backend {
-            write(backend, &is_left_out);
         }
     }
 
     fn apply(&self, headers: &mut impl HeadersMut) {
-        self.rule.into_iter().chain(self.backend).for_each(|edits| edits.apply(headers));
+        self.links().for_each(|edits| edits.apply(headers));
     }
 }
 
@@ -183,17 +178,12 @@ pub struct RequestEdits<'r> {
 }
 
 impl<'r> RequestEdits<'r> {
-    /// Chains the changes of a rule and of the chosen backend. `host` is the value that a rewrite puts in place of
-    /// Host.
-    pub(crate) fn of(
-        rule: Option<&'r StepEdits>,
-        backend: Option<&'r StepEdits>,
-        host: Option<&'r str>,
-    ) -> Self {
-        let chain =
-            Chain { rule: rule.map(|edits| &edits.request), backend: backend.map(|edits| &edits.request) };
-        let set = |edits: Option<&'r HeaderEdits>| edits?.host.as_ref().map(HeaderValue::as_bytes);
-        let host = host.map(str::as_bytes).or_else(|| set(chain.backend)).or_else(|| set(chain.rule));
+    /// Chains the changes that checks have brought, those of a rule, and those of the chosen backend. `host` is the value
+    /// that a rewrite puts in place of Host.
+    pub(crate) fn of(links: [Option<&'r StepEdits>; 3], host: Option<&'r str>) -> Self {
+        let chain = Chain(links.map(|link| link.map(|edits| &edits.request)));
+        let set = || chain.links().filter_map(|edits| edits.host.as_ref()).last();
+        let host = host.map(str::as_bytes).or_else(|| set().map(HeaderValue::as_bytes));
         Self { chain, host }
     }
 
@@ -234,15 +224,13 @@ pub struct AnswerEdits<'r> {
 }
 
 impl<'r> AnswerEdits<'r> {
-    /// Chains the changes of a rule and of the chosen backend, followed by those of CORS.
+    /// Chains the changes that checks have brought, those of a rule, those of the chosen backend, and those of CORS.
     pub(crate) fn of(
-        rule: Option<&'r StepEdits>,
-        backend: Option<&'r StepEdits>,
+        links: [Option<&'r StepEdits>; 3],
         cors: impl Iterator<Item = &'r Cors>,
         request: &'r dyn Headers,
     ) -> Self {
-        let chain =
-            Chain { rule: rule.map(|edits| &edits.answer), backend: backend.map(|edits| &edits.answer) };
+        let chain = Chain(links.map(|link| link.map(|edits| &edits.answer)));
         Self { chain, ..Self::of_cors(cors, request) }
     }
 

@@ -1,21 +1,30 @@
 //! Filters of a rule or a backend, compiled to steps.
 
-use std::mem::discriminant;
+use std::{mem::discriminant, sync::Arc};
 
-use portcullis_routing::{BackendError, Step, Steps, step::Mirror};
+use portcullis_routing::{
+    BackendError, Step, Steps,
+    step::{Check, ExternalAuth, Mirror},
+};
 
 use crate::ir::{
     ObjectKey,
-    route::{InvalidRule, MirrorFilter, RouteFilter},
+    route::{ExternalAuthFilter, InvalidRule, MirrorFilter, RouteFilter},
 };
 
 /// Why filters cannot be carried out.
 pub(super) type InvalidFilters = Box<str>;
 
-/// The steps that filters ask for; `mirror` resolves the backend of each mirror.
+/// Resolves the backends that filters refer to.
+pub(super) trait Resolve<'f> {
+    fn mirror(&mut self, filter: &'f MirrorFilter) -> Mirror;
+    fn external_auth(&mut self, filter: &'f ExternalAuthFilter) -> ExternalAuth;
+}
+
+/// The steps that filters ask for.
 pub(super) fn compile<'f>(
     filters: &'f [Result<RouteFilter, InvalidRule>],
-    mut mirror: impl FnMut(&'f MirrorFilter) -> Mirror,
+    resolve: &mut impl Resolve<'f>,
 ) -> Result<Steps, InvalidFilters> {
     let mut steps: Vec<Step> = Vec::with_capacity(filters.len());
     for filter in filters {
@@ -26,11 +35,15 @@ pub(super) fn compile<'f>(
             RouteFilter::Redirect(f) => ("RequestRedirect", Step::Redirect(f.clone())),
             RouteFilter::Rewrite(f) => ("URLRewrite", Step::Rewrite(f.clone())),
             RouteFilter::Cors(f) => ("CORS", Step::Cors(Box::new(f.clone()))),
-            RouteFilter::Mirror(f) => ("RequestMirror", Step::Mirror(mirror(f))),
+            RouteFilter::Mirror(f) => ("RequestMirror", Step::Mirror(resolve.mirror(f))),
+            RouteFilter::ExternalAuth(f) => {
+                let auth = resolve.external_auth(f);
+                ("ExternalAuth", Step::Check(Check::ExternalAuth(Arc::new(auth))))
+            }
         };
         let stands = |other: &Step| discriminant(other) == discriminant(&step);
-        // A rule may have many mirrors, and one of every other filter (HTTPRouteRule `filters`).
-        if !matches!(step, Step::Mirror(_)) && steps.iter().any(stands) {
+        // A rule may have many mirrors and checks, and one of every other filter (HTTPRouteRule `filters`).
+        if !matches!(step, Step::Mirror(_) | Step::Check(_)) && steps.iter().any(stands) {
             return Err(format!("{name} stands twice").into());
         }
         steps.push(step);
@@ -46,16 +59,16 @@ pub(super) fn compile<'f>(
 pub(super) fn compile_for_backend<'f>(
     filters: &'f [Result<RouteFilter, InvalidRule>],
     backend: &ObjectKey,
-    mirror: impl FnMut(&'f MirrorFilter) -> Mirror,
+    resolve: &mut impl Resolve<'f>,
 ) -> Result<Steps, BackendError> {
     let invalid =
         |why: &str| BackendError::InvalidFilter(format!("filters of backend {backend}: {why}").into());
-    let steps = compile(filters, mirror).map_err(|why| invalid(&why))?;
+    let steps = compile(filters, resolve).map_err(|why| invalid(&why))?;
     for step in steps.iter() {
         match step {
             Step::Redirect(_) => return Err(invalid("RequestRedirect is for rules")),
             Step::Cors(_) => return Err(invalid("CORS is for rules")),
-            Step::Check(check) => match *check {},
+            Step::Check(_) => return Err(invalid("ExternalAuth is for rules")),
             Step::OwnTls
             | Step::RequestHeaders(_)
             | Step::Rewrite(_)

@@ -4,14 +4,18 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use portcullis_routing::{
     Backend, BackendError, BackendProtocol, BackendTls, Backends, Pattern, PortKey, RouteId, RouteKind,
-    RouteMatch, Rule, Steps, TlsMaterial, Transport, Verify, WeightedBackend, step::Mirror,
+    RouteMatch, Rule, Steps, TlsMaterial, Transport, Verify, WeightedBackend,
+    step::{AuthProtocol, ExternalAuth, Mirror},
 };
 
 use super::{filters, grpc, http};
 use crate::{
     ir::{
         Kind, ObjectKey, Route,
-        route::{BackendKind, BackendRef, InvalidRule, MirrorFilter, ObjectBackendRef, Regex, RouteRule},
+        route::{
+            BackendKind, BackendRef, ExternalAuthFilter, InvalidRule, MirrorFilter, ObjectBackendRef, Regex,
+            RouteRule,
+        },
     },
     translate::{
         AttachPoint, BackendPool, PatternPool, Reader,
@@ -145,7 +149,7 @@ impl<'r> Compiler<'r, '_> {
         rule: &'r RouteRule,
     ) -> (CompiledRule, Option<Box<str>>) {
         let (matches, bad_match) = self.matches(index, rule);
-        let steps = filters::compile(&rule.filters, |mirror| self.mirror(mirror));
+        let steps = filters::compile(&rule.filters, self);
         // A filter that cannot be carried out must not be skipped (HTTPRouteFilter): the rule answers with 500.
         let (steps, why) = match (steps, bad_match) {
             (Ok(steps), None) => (steps, None),
@@ -208,7 +212,7 @@ impl<'r> Compiler<'r, '_> {
             true => Ok(Steps::default()),
             false => {
                 let key = self.key(&backend.target);
-                filters::compile_for_backend(&backend.filters, &key, |mirror| self.mirror(mirror))
+                filters::compile_for_backend(&backend.filters, &key, self)
             }
         };
         match (resolved, steps) {
@@ -223,19 +227,11 @@ impl<'r> Compiler<'r, '_> {
         }
     }
 
-    fn mirror(&mut self, mirror: &'r MirrorFilter) -> Mirror {
-        Mirror {
-            backend: self.resolve(&mirror.backend),
-            numerator: mirror.numerator,
-            denominator: mirror.denominator,
-        }
-    }
-
     fn resolve(&mut self, target: &'r ObjectBackendRef) -> Result<Arc<Backend>, BackendError> {
         if let Some((_, backend)) = self.found.iter().find(|(before, _)| *before == target) {
             return Ok(Arc::clone(backend));
         }
-        let resolved = self.find(target);
+        let resolved = self.find(target, self.route.kind);
         match &resolved {
             Ok(backend) if self.found.len() < FOUND => self.found.push((target, Arc::clone(backend))),
             Ok(_) => {}
@@ -244,9 +240,15 @@ impl<'r> Compiler<'r, '_> {
         resolved
     }
 
+    /// Finds the backend of a reference. It is spoken to as backends of this kind of route are.
+    ///
     /// The kind is asked first, then whether the reference is permitted, and only then whether there is such a
     /// Service.
-    fn find(&mut self, target: &ObjectBackendRef) -> Result<Arc<Backend>, BackendError> {
+    fn find(
+        &mut self,
+        target: &ObjectBackendRef,
+        spoken_as: RouteKind,
+    ) -> Result<Arc<Backend>, BackendError> {
         if let BackendKind::Other(kind) = &target.kind {
             return Err(BackendError::InvalidKind(kind.clone()));
         }
@@ -268,9 +270,9 @@ impl<'r> Compiler<'r, '_> {
         services::check(service, self.reader.settings())?;
         let key = &service.meta.key;
         let number = target.port.ok_or_else(|| BackendError::PortMissing(services::name(key)))?;
-        let port = services::port(service, PortKey { transport: transport(self.route.kind), number })?;
+        let port = services::port(service, PortKey { transport: transport(spoken_as), number })?;
         let app_protocol = port.app_protocol;
-        let spoken = match self.route.kind {
+        let spoken = match spoken_as {
             RouteKind::Grpc => grpc::spoken(app_protocol),
             RouteKind::Http | RouteKind::Ingress => http::spoken(app_protocol),
             // Streams and datagrams are forwarded unchanged, whatever protocol they carry.
@@ -305,6 +307,25 @@ impl<'r> Compiler<'r, '_> {
         if !errors.contains(error) {
             errors.push(error.clone());
         }
+    }
+}
+
+impl<'r> filters::Resolve<'r> for Compiler<'r, '_> {
+    fn mirror(&mut self, filter: &'r MirrorFilter) -> Mirror {
+        Mirror {
+            backend: self.resolve(&filter.backend),
+            numerator: filter.numerator,
+            denominator: filter.denominator,
+        }
+    }
+
+    fn external_auth(&mut self, filter: &'r ExternalAuthFilter) -> ExternalAuth {
+        let spoken_as = match filter.protocol {
+            AuthProtocol::Http(_) => RouteKind::Http,
+            AuthProtocol::Grpc { .. } => RouteKind::Grpc,
+        };
+        let backend = self.find(&filter.backend, spoken_as).inspect_err(|error| self.note(error));
+        ExternalAuth { backend, protocol: filter.protocol.clone() }
     }
 }
 

@@ -31,6 +31,7 @@ pub fn differential(data: &[u8]) {
             Outcome::Answer(_) => {}
             Outcome::Forward(head) => check_sent(&head.bytes, &carried, &said, asker),
             Outcome::Handover(head) => check_handover(head, &said),
+            Outcome::Check(_) => panic!("no rule of the site has a check"),
         }
         let Some((content, len)) = content else { return };
         assert_eq!((&carried.content, carried.len), (&content, len));

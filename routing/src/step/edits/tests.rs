@@ -63,17 +63,18 @@ proptest! {
     /// One pass has the same result as the modifiers one after the other, in a map and in text.
     #[test]
     fn edits_are_the_modifiers_one_after_the_other(
+        checked in vec(modifier(), 0..2),
         rule in vec(modifier(), 0..3),
         backend in vec(modifier(), 0..2),
         head in headers(),
     ) {
         let mut want = head.clone();
-        rule.iter().chain(&backend).for_each(|modifier| modifier.apply(&mut want));
+        checked.iter().chain(&rule).chain(&backend).for_each(|modifier| modifier.apply(&mut want));
         let of = |modifiers: &[HeaderModifier]| {
             StepEdits::of(&modifiers.iter().cloned().map(Step::RequestHeaders).collect::<Vec<_>>())
         };
-        let (rule, backend) = (of(&rule), of(&backend));
-        let edits = RequestEdits::of(rule.as_ref(), backend.as_ref(), None);
+        let links = [of(&checked), of(&rule), of(&backend)];
+        let edits = RequestEdits::of(links.each_ref().map(Option::as_ref), None);
         let mut map = head.clone();
         edits.apply(&mut map);
         prop_assert_eq!(&map, &want);
@@ -106,7 +107,7 @@ proptest! {
         }
         let edits = StepEdits::of(&steps);
         let cors = steps.iter().filter_map(|step| if let Step::Cors(cors) = step { Some(&**cors) } else { None });
-        let edits = AnswerEdits::of(edits.as_ref(), None, cors, &request);
+        let edits = AnswerEdits::of([None, edits.as_ref(), None], cors, &request);
         let mut map = head.clone();
         edits.apply(&mut map);
         prop_assert_eq!(&map, &want);
@@ -128,7 +129,7 @@ fn a_rewritten_host_goes_before_one_that_is_set() {
         (None, backend.as_ref(), None, Some("backend")),
         (rule.as_ref(), backend.as_ref(), Some("rewrite"), Some("rewrite")),
     ] {
-        let edits = RequestEdits::of(rule, backend, rewrite);
+        let edits = RequestEdits::of([None, rule, backend], rewrite);
         assert_eq!(edits.host(), want.map(str::as_bytes), "{rewrite:?}");
     }
 }

@@ -46,6 +46,45 @@ fn a_filter_has_the_field_of_its_type_alone() {
 }
 
 #[test]
+fn external_auth_is_asked_by_one_protocol() {
+    let of = |rest: &str| {
+        format!("type: ExternalAuth, externalAuth: {{backendRef: {{name: a, port: 1}}, {rest}}}")
+    };
+    let at = "spec.rules[0].filters[0].externalAuth";
+    let many: Vec<_> = (0..65).map(|n| format!("x-{n}")).collect();
+    let many = format!("protocol: GRPC, grpc: {{allowedHeaders: [{}]}}", many.join(", "));
+    for (rest, want) in [
+        ("protocol: HTTP, http: {}", String::new()),
+        ("protocol: GRPC, grpc: {}", String::new()),
+        ("protocol: HTTP, http: {}, forwardBody: {maxSize: 0}", String::new()),
+        ("protocol: HTTP", format!("{at}.http: is required by")),
+        ("protocol: GRPC", format!("{at}.grpc: is required by")),
+        ("protocol: HTTP, http: {}, grpc: {}", format!("{at}.grpc: must not stand")),
+        ("protocol: GRPC, http: {}, grpc: {}", format!("{at}.http: must not stand")),
+        (
+            "protocol: HTTP, http: {}, forwardBody: {maxSize: -1}",
+            format!("{at}.forwardBody.maxSize: must be"),
+        ),
+        ("protocol: HTTP, http: {allowedHeaders: [x, x]}", format!("{at}.http.allowedHeaders")),
+        (&*many, format!("{at}.grpc.allowedHeaders: must have at most 64 entries")),
+    ] {
+        holds(&[(&of(rest), &want)], filter);
+    }
+    for (rest, want) in [
+        ("protocol: HTTP, http: {}, forwardBody: {maxSize: 1}", "forwardBody.maxSize: bodies are not sent"),
+        ("protocol: HTTP, http: {path: 'a b'}", "http.path: is not a valid path"),
+        ("protocol: HTTP, http: {path: 'a?b'}", "http.path: is not a valid path"),
+        ("protocol: HTTP, http: {allowedHeaders: ['a b']}", "http.allowedHeaders[0]: is not a valid header"),
+        (
+            "protocol: HTTP, http: {allowedResponseHeaders: [te]}",
+            "http.allowedResponseHeaders[0]: te cannot be",
+        ),
+    ] {
+        warns(&[(&of(rest), &format!("{at}.{want}"))], filter);
+    }
+}
+
+#[test]
 fn filters_that_exclude_each_other() {
     let header = "{type: RequestHeaderModifier, requestHeaderModifier: {}}";
     let answer = "{type: ResponseHeaderModifier, responseHeaderModifier: {}}";

@@ -1,0 +1,117 @@
+//! ExternalAuth (HTTPExternalAuthFilter, experimental channel).
+
+use http::{HeaderName, header};
+use portcullis_routing::{
+    path::replacement,
+    step::{AuthProtocol, Change, HttpAuth},
+};
+
+use crate::{
+    ir::route::{ExternalAuthFilter, InvalidRule},
+    objects::{
+        backend_object::object_ref,
+        checks::{Checks, Path},
+        routes::not_served,
+        wire::{ExternalAuth, ExternalAuthHttp, ExternalAuthProtocol as Protocol},
+    },
+};
+
+/// The maximum number of headers that are named (`maxItems`).
+const HEADERS: usize = 64;
+/// The maximum length of `path`, in bytes (`maxLength`).
+const PATH: usize = 1024;
+
+pub(super) fn read(
+    filter: ExternalAuth,
+    checks: &mut Checks,
+    at: &Path<'_>,
+) -> Result<ExternalAuthFilter, InvalidRule> {
+    let ExternalAuth { backend_ref: b, forward_body, grpc, http, protocol } = filter;
+    let at_backend = at.field("backendRef");
+    let backend = object_ref(b.group, b.kind, b.name, b.namespace, b.port, checks, &at_backend);
+    for (field, of, is_there) in
+        [("http", Protocol::Http, http.is_some()), ("grpc", Protocol::Grpc, grpc.is_some())]
+    {
+        match (of == protocol, is_there) {
+            (true, false) => checks.error(&at.field(field), "is required by the protocol"),
+            (false, true) => checks.error(&at.field(field), "must not stand beside another protocol"),
+            (true, true) | (false, false) => {}
+        }
+    }
+    let protocol = match protocol {
+        Protocol::Http => {
+            by_http(http.unwrap_or_default(), checks, &at.field("http")).map(AuthProtocol::Http)
+        }
+        Protocol::Grpc => {
+            let named = grpc.and_then(|grpc| grpc.allowed_headers).unwrap_or_default();
+            header_names(&named, checks, &at.field("grpc").field("allowedHeaders"))
+                .map(|request_headers| AuthProtocol::Grpc { request_headers })
+        }
+    };
+    let max_size = forward_body.and_then(|body| body.max_size).unwrap_or_default();
+    let at_body = at.field("forwardBody");
+    let at_size = at_body.field("maxSize");
+    checks.range(max_size, 0, i64::from(i32::MAX), &at_size);
+    let body = if max_size > 0 {
+        not_served(&at_size, "bodies are not sent to the service", checks)
+    } else {
+        Ok(())
+    };
+    Ok(ExternalAuthFilter { backend, protocol: protocol.and_then(|protocol| body.map(|()| protocol))? })
+}
+
+fn by_http(settings: ExternalAuthHttp, checks: &mut Checks, at: &Path<'_>) -> Result<HttpAuth, InvalidRule> {
+    let ExternalAuthHttp { allowed_headers, allowed_response_headers, path } = settings;
+    let (path, at_path) = (path.unwrap_or_default(), at.field("path"));
+    checks.length(&path, 0..=PATH, &at_path);
+    let prefix = path.trim_matches('/');
+    // The client's path, which begins with a slash, follows it.
+    let path_prefix = match prefix.is_empty() {
+        true => Ok(Box::default()),
+        false => match replacement(&format!("/{prefix}")) {
+            Ok(path) if !path.contains('?') => Ok(path.into()),
+            _ => not_served(&at_path, "is not a valid path", checks),
+        },
+    };
+    let request_headers =
+        header_names(&allowed_headers.unwrap_or_default(), checks, &at.field("allowedHeaders"));
+    let answer_headers = header_names(
+        &allowed_response_headers.unwrap_or_default(),
+        checks,
+        &at.field("allowedResponseHeaders"),
+    );
+    Ok(HttpAuth {
+        path_prefix: path_prefix?,
+        request_headers: request_headers?,
+        answer_headers: answer_headers?,
+    })
+}
+
+/// The headers that a list names, without those that are always sent.
+fn header_names(
+    list: &[String],
+    checks: &mut Checks,
+    at: &Path<'_>,
+) -> Result<Box<[HeaderName]>, InvalidRule> {
+    checks.entries(list.len(), 0..=HEADERS, at);
+    checks.unique(list, at, |name| format!("{name} stands here twice"));
+    let (mut names, mut refused) = (Vec::with_capacity(list.len()), None);
+    for (i, text) in list.iter().enumerate() {
+        // The API server takes any text here.
+        let Ok(name) = HeaderName::try_from(text) else {
+            refused = refused.or(not_served::<()>(&at.index(i), "is not a valid header name", checks).err());
+            continue;
+        };
+        if [header::HOST, header::CONTENT_LENGTH, header::AUTHORIZATION].contains(&name) {
+            continue;
+        }
+        match Change::Add.check(&name) {
+            Ok(()) if names.contains(&name) => {}
+            Ok(()) => names.push(name),
+            Err(forbidden) => {
+                refused = refused.or(not_served::<()>(&at.index(i), forbidden.to_string(), checks).err());
+            }
+        }
+    }
+    refused.map_or(Ok(names.into()), Err)
+}

@@ -1,0 +1,159 @@
+//! Requests of our own to backends, beside those of clients: mirrors, checks. pingora carries them, over HTTP/1 and HTTP/2,
+//! with a connection pool of their own for each worker.
+
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use http::{HeaderValue, Uri, Version, header};
+use pingora_core::{
+    connectors::{ConnectorOptions, http::Connector},
+    protocols::http::client::HttpSession,
+    server::configuration::ServerConf,
+    upstreams::peer::HttpPeer,
+};
+use pingora_error::{Error, ErrorType, OrErr, Result};
+use pingora_http::RequestHeader;
+use portcullis_routing::{Backend, BackendProtocol, RouteKind, backend::InFlight};
+use tokio::time::timeout;
+
+use super::context::Context;
+use crate::{
+    refusal::MAX_FIELDS,
+    shared::Shared,
+    upstream::{
+        Choice, Dialler, NoEndpoint,
+        peer::{Attempt, peer},
+    },
+};
+
+/// The connections of a worker for requests of our own; clones share them.
+#[derive(Clone)]
+pub(crate) struct SideRequests {
+    conf: Arc<ServerConf>,
+    connector: Arc<OnceLock<Connector>>,
+    dialler: Dialler,
+    shared: Arc<Shared>,
+}
+
+/// A connection to a backend that carries one request.
+pub(crate) struct Side {
+    pub(crate) session: HttpSession,
+    /// Whether the connection has carried a request before.
+    pub(crate) reused: bool,
+    peer: Box<HttpPeer>,
+    /// Counts the request at the endpoint.
+    _in_flight: InFlight,
+}
+
+impl SideRequests {
+    pub(crate) fn new(conf: Arc<ServerConf>, dialler: Dialler, shared: &Arc<Shared>) -> Self {
+        Self { conf, connector: Arc::default(), dialler, shared: Arc::clone(shared) }
+    }
+
+    /// Returns whether the limit of requests in flight is reached.
+    pub(crate) fn is_full(&self, context: &Context) -> bool {
+        self.shared.is_full(&context.conn.load)
+    }
+
+    /// Connects to an endpoint of a backend. `step` limits the time for connecting, and for each later read and write.
+    /// `fresh`: the connection has carried no request.
+    ///
+    /// # Errors
+    /// If no endpoint may be connected to, or the one that was chosen is unreachable.
+    pub(crate) async fn connect(
+        &self,
+        backend: &Arc<Backend>,
+        kind: RouteKind,
+        step: Duration,
+        fresh: bool,
+    ) -> Result<Side> {
+        let choice = match self.dialler.choose(backend, kind, &[]).await {
+            Ok(choice) => choice,
+            Err(NoEndpoint::Missing | NoEndpoint::Refused) => {
+                return Error::e_explain(ErrorType::ConnectNoRoute, "no endpoint");
+            }
+        };
+        let Choice { address, in_flight, .. } = choice;
+        let attempt = Attempt {
+            address,
+            connect_timeout: self.shared.options.connect_timeout,
+            read_timeout: Some(step),
+            write_timeout: Some(step),
+            upgrade: false,
+            liveness: None,
+            fresh,
+        };
+        let peer = peer(&self.shared, backend, &attempt);
+        let (mut session, reused) = within(step, self.connector().get_http_session(&*peer)).await?;
+        session.set_read_timeout(Some(step));
+        session.set_write_timeout(Some(step));
+        Ok(Side { session, reused, peer, _in_flight: in_flight })
+    }
+
+    /// Keeps a connection whose request was answered to the end, for other requests.
+    pub(crate) async fn release(&self, side: Side) {
+        let idle = side.peer.options.idle_timeout;
+        self.connector().release_http_session(side.session, &*side.peer, idle).await;
+    }
+
+    fn connector(&self) -> &Connector {
+        self.connector.get_or_init(|| Connector::new(Some(ConnectorOptions::from_server_conf(&self.conf))))
+    }
+}
+
+/// Limits the time of one step. pingora's own limits do not hold in every direction of every protocol.
+pub(crate) async fn within<T>(limit: Duration, step: impl Future<Output = Result<T>>) -> Result<T> {
+    let late = |_| Error::explain(ErrorType::WriteTimedout, "the backend took too long");
+    timeout(limit, step).await.map_err(late)?
+}
+
+/// Brings a request into the form that a backend's protocol has. `body`: whether one follows.
+pub(crate) fn set_protocol(request: &mut RequestHeader, backend: &Backend, body: bool) -> Result<()> {
+    let target = request.uri.path_and_query().cloned();
+    let target = target.ok_or_else(|| Error::explain(ErrorType::InvalidHTTPHeader, "no target"))?;
+    match backend.protocol {
+        BackendProtocol::Http1 => {
+            request.set_version(Version::HTTP_11);
+            request.set_raw_path(target.as_str().as_bytes())?;
+            if body && !request.headers.contains_key(header::CONTENT_LENGTH) {
+                request.insert_header("Transfer-Encoding", HeaderValue::from_static("chunked"))?;
+            }
+        }
+        BackendProtocol::Http2 => {
+            request.set_version(Version::HTTP_2);
+            request.remove_header(&header::TRANSFER_ENCODING);
+            let authority = match request.remove_header(&header::HOST) {
+                Some(host) => host.as_bytes().try_into().ok(),
+                None => request.uri.authority().cloned(),
+            };
+            let authority: http::uri::Authority = authority
+                .ok_or_else(|| Error::explain(ErrorType::InvalidHTTPHeader, "Host is no authority"))?;
+            let scheme = if backend.tls.is_some() { "https" } else { "http" };
+            let uri = Uri::builder().scheme(scheme).authority(authority).path_and_query(target).build();
+            request.set_uri(uri.or_err(ErrorType::InvalidHTTPHeader, "no target")?);
+        }
+    }
+    Ok(())
+}
+
+/// Reads the head of a request for an HTTP/1 backend into pingora's type.
+pub(crate) fn request_of(head: &[u8]) -> Option<RequestHeader> {
+    let mut room = [httparse::EMPTY_HEADER; 2 * MAX_FIELDS];
+    let mut parsed = httparse::Request::new(&mut room);
+    parsed.parse(head).ok()?;
+    let target = parsed.path?.as_bytes();
+    let mut request = RequestHeader::build(parsed.method?, target, Some(parsed.headers.len())).ok()?;
+    for header in parsed.headers.iter() {
+        request.append_header(header.name.to_owned(), header.value).ok()?;
+    }
+    Some(request)
+}
+
+impl fmt::Debug for SideRequests {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SideRequests").finish_non_exhaustive()
+    }
+}
