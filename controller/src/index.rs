@@ -211,7 +211,7 @@ impl Index {
         }
     }
 
-    /// Sets the releases of the CRDs.
+    /// Sets what the CRDs say about themselves.
     pub fn set_bundle(&mut self, bundle: Bundle) {
         if self.settings.bundle.as_ref() != Some(&bundle) {
             self.settings.bundle = Some(bundle);

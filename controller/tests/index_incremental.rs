@@ -18,7 +18,7 @@ use portcullis_controller::{
     ir::{Kind, ObjectKey},
     snapshot::{Change, Snapshot},
     status::{Status, Statuses},
-    translate::{Address, Allocation, DedicatedPorts, Pools, full},
+    translate::{Address, Allocation, Bundle, DedicatedPorts, Pools, full},
 };
 use portcullis_routing::{ExternalNames, PortKey};
 use proptest::prelude::*;
@@ -329,7 +329,7 @@ impl Running {
                 "portcullis.dev/gateway-controller"
             }
             .into(),
-            bundle: is_set(5).then(|| ["v1.7.0".into()].into()),
+            bundle: is_set(5).then(|| Bundle { releases: ["v1.7.0".into()].into(), ..Bundle::default() }),
             external_names: match (is_set(8), is_set(9)) {
                 (true, true) => ExternalNames::None,
                 (true, false) => ExternalNames::All,

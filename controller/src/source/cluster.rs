@@ -42,7 +42,7 @@ use crate::{
     snapshot::Change,
 };
 use aggregation::Aggregation;
-use definitions::Definitions;
+use definitions::{Definitions, Release};
 use kinds::{Watched, watched};
 use on_demand::Noticed;
 use trouble::Trouble;
@@ -107,7 +107,7 @@ enum Happening {
     /// Something about an object of a kind that is fetched on demand.
     Noticed(Noticed),
     /// A CRD, by its name, and its release; nothing where it is gone.
-    Definition(Box<str>, Option<Box<str>>),
+    Definition(Box<str>, Option<Release>),
     /// All that exists has been told.
     Synced,
     Trouble(Trouble),

@@ -42,9 +42,9 @@ const RELEASE: &str = "v1.7.";
 fn supported_version(class: &GatewayClass, bundle: Option<&Bundle>) -> Option<Condition> {
     let bundle = bundle?;
     let condition = condition(class.meta.generation, ConditionType::SupportedVersion);
-    let others: Vec<_> = bundle.iter().filter(|version| !version.starts_with(RELEASE)).collect();
+    let others: Vec<_> = bundle.releases.iter().filter(|version| !version.starts_with(RELEASE)).collect();
     Some(match others.as_slice() {
-        [] => condition.yes("SupportedVersion", format!("the CRDs are of {}", list(bundle))),
+        [] => condition.yes("SupportedVersion", format!("the CRDs are of {}", list(&bundle.releases))),
         others => condition.no(
             "UnsupportedVersion",
             format!(
@@ -61,13 +61,19 @@ fn features(class: &GatewayClass, reader: &Reader<'_>) -> Vec<SupportedFeature> 
     let has_own =
         addressing == Some(Addressing::Dedicated) && reader.settings().dedicated != DedicatedPorts::AsShared;
     let own = OF_OWN_ADDRESSES.iter().filter(|_| has_own);
-    let mut names: Vec<_> = FEATURES.iter().chain(own).copied().collect();
+    let has_crd = |name: &str| reader.bundle().is_some_and(|bundle| bundle.experimental.contains(name));
+    let experimental = EXPERIMENTAL.iter().filter(|(_, crd)| has_crd(crd)).map(|(feature, _)| feature);
+    let mut names: Vec<_> = FEATURES.iter().chain(own).chain(experimental).copied().collect();
     names.sort_unstable();
     names.into_iter().map(|name| SupportedFeature { name }).collect()
 }
 
 /// What a Gateway has with a Service of its own alone.
 const OF_OWN_ADDRESSES: &[&str] = &["GatewayInfrastructure", "GatewayStaticAddresses"];
+
+/// What every Gateway has where this CRD is of the experimental channel.
+const EXPERIMENTAL: &[(&str, &str)] =
+    &[("HTTPRouteDestinationPortMatching", "httproutes.gateway.networking.k8s.io")];
 
 /// What every Gateway has.
 const FEATURES: &[&str] = &[

@@ -68,12 +68,18 @@ pub struct Settings {
     pub addresses: Vec<Address>,
     /// Why Services of Gateways could not be brought to their desired state.
     pub provisioning_errors: BTreeMap<ObjectKey, Box<str>>,
-    /// The releases of the Gateway API's CRDs; `None` where they are not known.
+    /// What the Gateway API's CRDs say about themselves; `None` where that is not known.
     pub bundle: Option<Bundle>,
 }
 
-/// The releases that CRDs are of, all of the same one as a rule: `v1.7.0`.
-pub type Bundle = BTreeSet<Box<str>>;
+/// What the CRDs of the Gateway API say about themselves.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bundle {
+    /// The releases that they are of, all of the same one as a rule: `v1.7.0`.
+    pub releases: BTreeSet<Box<str>>,
+    /// Those of the experimental channel: `httproutes.gateway.networking.k8s.io`.
+    pub experimental: BTreeSet<Box<str>>,
+}
 
 impl Settings {
     /// [`Settings::live`], overridden by the ConfigMap, and what is wrong with the ConfigMap.

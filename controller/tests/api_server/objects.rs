@@ -63,3 +63,9 @@ pub fn definition(plural: &str, release: &str) -> Value {
         "metadata": {"name": format!("{plural}.gateway.networking.k8s.io"), "annotations": {"gateway.networking.k8s.io/bundle-version": release}},
         "spec": {"group": "gateway.networking.k8s.io"}})
 }
+
+/// The same CRD in its experimental channel.
+pub fn experimental(mut definition: Value) -> Value {
+    definition["metadata"]["annotations"]["gateway.networking.k8s.io/channel"] = "experimental".into();
+    definition
+}

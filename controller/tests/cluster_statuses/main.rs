@@ -321,6 +321,13 @@ async fn a_class_says_whether_the_crds_are_of_the_release_that_is_served() {
     assert_eq!(condition().as_deref(), Some("True SupportedVersion"));
     let features = status(&server, "gatewayclasses", "", "portcullis")["supportedFeatures"].clone();
     assert!(features.as_array().unwrap().contains(&json!({"name": "HTTPRoute"})));
+    let of_ports = json!({"name": "HTTPRouteDestinationPortMatching"});
+    assert!(!features.as_array().unwrap().contains(&of_ports));
+    server.apply("customresourcedefinitions", experimental(definition("httproutes", "v1.7.0")));
+    sleep(Duration::from_secs(5)).await;
+    let features = status(&server, "gatewayclasses", "", "portcullis")["supportedFeatures"].clone();
+    assert!(features.as_array().unwrap().contains(&of_ports));
+    assert_eq!(condition().as_deref(), Some("True SupportedVersion"));
     server.apply("customresourcedefinitions", definition("httproutes", "v1.4.0"));
     sleep(Duration::from_secs(5)).await;
     assert_eq!(condition().as_deref(), Some("False UnsupportedVersion"));

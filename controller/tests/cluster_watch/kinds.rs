@@ -179,10 +179,13 @@ async fn the_releases_of_the_crds_are_told() {
     while let Ok(Some(delta)) = timeout(Duration::from_secs(3), reading.deltas.recv()).await {
         bundle = delta.bundle.or(bundle);
     }
-    assert_eq!(bundle.unwrap().into_iter().collect::<Vec<_>>(), ["v1.7.0".into()]);
+    assert_eq!(bundle.unwrap().releases.into_iter().collect::<Vec<_>>(), ["v1.7.0".into()]);
     server.apply("customresourcedefinitions", definition("httproutes", "v1.5.1"));
     let delta = reading.deltas.recv().await.unwrap();
-    assert_eq!(delta.bundle.unwrap().into_iter().collect::<Vec<_>>(), ["v1.5.1".into(), "v1.7.0".into()]);
+    assert_eq!(
+        delta.bundle.unwrap().releases.into_iter().collect::<Vec<_>>(),
+        ["v1.5.1".into(), "v1.7.0".into()]
+    );
     let asked = server.asked("GET", "customresourcedefinitions");
     assert!(!asked.is_empty());
 }

@@ -101,9 +101,9 @@ impl Aggregation {
                     self.change(change);
                 }
             }
-            Happening::Definition(name, bundle) => {
+            Happening::Definition(name, release) => {
                 self.definitions.send_if_modified(|definitions| {
-                    let is_new = definitions.take(name, bundle);
+                    let is_new = definitions.take(name, release);
                     self.are_definitions_new |= is_new;
                     is_new
                 });

@@ -11,39 +11,57 @@ use crate::translate::Bundle;
 pub(super) struct Definitions {
     /// Whether all of them have been seen.
     pub(super) complete: bool,
-    /// The release of each.
-    found: BTreeMap<Box<str>, Box<str>>,
+    found: BTreeMap<Box<str>, Release>,
+}
+
+/// What a CRD says about itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Release {
+    pub(super) version: Box<str>,
+    /// Whether it is of the experimental channel.
+    experimental: bool,
 }
 
 impl Definitions {
     /// Takes up a CRD, or that it is gone; says whether anything of ours is another.
-    pub(super) fn take(&mut self, name: Box<str>, bundle: Option<Box<str>>) -> bool {
+    pub(super) fn take(&mut self, name: Box<str>, release: Option<Release>) -> bool {
         if !name.ends_with(".gateway.networking.k8s.io") && !name.ends_with(".portcullis.dev") {
             return false;
         }
-        match bundle {
+        match release {
             None => self.found.remove(&name).is_some(),
-            Some(bundle) => self.found.insert(name, bundle.clone()) != Some(bundle),
+            Some(release) => self.found.insert(name, release.clone()) != Some(release),
         }
     }
 
     /// The release of a CRD, or that there is none; nothing where that is not known.
-    pub(super) fn has(&self, name: &str) -> Option<Option<Box<str>>> {
+    pub(super) fn has(&self, name: &str) -> Option<Option<Release>> {
         self.complete.then(|| self.found.get(name).cloned())
     }
 
-    /// The releases that the CRDs of the Gateway API are of; `None` as long as that is not known, or without any.
+    /// What the CRDs of the Gateway API say about themselves; `None` as long as that is not known, or without any.
     pub(super) fn bundle(&self) -> Option<Bundle> {
-        let of_gateway_api =
-            self.found.iter().filter(|(name, _)| name.ends_with("gateway.networking.k8s.io"));
-        let versions: Bundle = of_gateway_api.map(|(_, version)| version.clone()).collect();
-        Some(versions).filter(|versions| self.complete && !versions.is_empty())
+        let mut bundle = Bundle::default();
+        for (name, release) in &self.found {
+            if name.ends_with("gateway.networking.k8s.io") {
+                bundle.releases.insert(release.version.clone());
+                if release.experimental {
+                    bundle.experimental.insert(name.clone());
+                }
+            }
+        }
+        Some(bundle).filter(|bundle| self.complete && !bundle.releases.is_empty())
     }
 }
 
-/// The release that a CRD says it is of.
-pub(super) fn bundle(definition: &Value) -> Box<str> {
-    let annotations = definition.get("metadata").and_then(|metadata| metadata.get("annotations"));
-    let version = annotations.and_then(|a| a.get("gateway.networking.k8s.io/bundle-version"));
-    version.and_then(Value::as_str).unwrap_or("an unknown release").into()
+/// The release and the channel that a CRD says it is of.
+pub(super) fn release(definition: &Value) -> Release {
+    let annotation = |name| {
+        let annotations = definition.get("metadata")?.get("annotations")?;
+        annotations.get(format!("gateway.networking.k8s.io/{name}"))?.as_str()
+    };
+    Release {
+        version: annotation("bundle-version").unwrap_or("an unknown release").into(),
+        experimental: annotation("channel") == Some("experimental"),
+    }
 }

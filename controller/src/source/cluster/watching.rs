@@ -19,7 +19,7 @@ use tokio::{
 
 use super::{
     Happening, Refusal, Told,
-    definitions::{Definitions, bundle},
+    definitions::{Definitions, release},
     kinds::{Reads, Watched, reduce},
     on_demand::Noticed,
     reading::{Events, Failure, Reader},
@@ -304,8 +304,8 @@ impl Watching {
                 (content, happened.into_iter().collect())
             }
             Reads::Definitions => {
-                let (plural, bundle) = (name.name.clone(), bundle(&object));
-                (0, vec![Happening::Definition(plural, Some(bundle))])
+                let (plural, release) = (name.name.clone(), release(&object));
+                (0, vec![Happening::Definition(plural, Some(release))])
             }
         }
     }

@@ -93,9 +93,9 @@ impl Watching {
                 }
                 Some(Trouble::Absent)
             }
-            Some(Some(bundle)) if self.refusals >= UNSERVED => {
+            Some(Some(release)) if self.refusals >= UNSERVED => {
                 let versions = self.watched.versions().join(" or ");
-                Some(Trouble::Unserved(format!("its CRD, of {bundle}, does not serve {versions}")))
+                Some(Trouble::Unserved(format!("its CRD, of {}, does not serve {versions}", release.version)))
             }
             Some(Some(_)) => None,
             None if self.refusals >= BELIEVED && self.known.is_empty() => Some(Trouble::Absent),
