@@ -8,7 +8,9 @@ use std::sync::Arc;
 use portcullis_routing::{HostPattern, PortKey};
 
 use crate::{
-    ir::{ConfigMap, EndpointSlice, Ingress, Namespace, Object, ObjectKey, Secret, Service},
+    ir::{
+        ClusterTrustBundle, ConfigMap, EndpointSlice, Ingress, Namespace, Object, ObjectKey, Secret, Service,
+    },
     kinds::{Kind, Typed},
 };
 
@@ -111,6 +113,7 @@ pub(crate) fn facts_of(before: Option<&Object>, after: Option<&Object>) -> Vec<F
         Kind::EndpointSlice => of_slice(key, change),
         Kind::Secret => object_if(change.of(|secret: &Secret| (&secret.kind, &secret.data))),
         Kind::ConfigMap => object_if(change.of(|config: &ConfigMap| &config.data)),
+        Kind::ClusterTrustBundle => object_if(change.of(|bundle: &ClusterTrustBundle| &bundle.certificates)),
         Kind::Namespace => object_if(change.of(|namespace: &Namespace| &namespace.labels)),
     };
     if before.is_some() != after.is_some() {

@@ -15,7 +15,7 @@ pub mod policy;
 pub mod route;
 pub mod selector;
 
-pub use core::{Address, ConfigMap, EndpointSlice, Namespace, Secret, Service};
+pub use core::{Address, ClusterTrustBundle, ConfigMap, EndpointSlice, Namespace, Secret, Service};
 pub use gateway::{Gateway, GatewayClass, ListenerSet};
 pub use grant::ReferenceGrant;
 pub use ingress::{Ingress, IngressClass};

@@ -28,6 +28,8 @@ pub struct Resource {
     pub scope: Scope,
     /// Whether a CRD defines it.
     pub has_definition: bool,
+    /// Whether Kubernetes itself may be without it: in an older release, or because it is switched off.
+    pub is_optional: bool,
     pub status: StatusUse,
     /// How its objects are watched if only those that translation reads are fetched; empty if all objects are read.
     pub on_demand: &'static [OnDemandWatch],
@@ -80,6 +82,8 @@ pub enum NameForm {
     Label,
     /// A label that begins with a letter.
     Label1035,
+    /// Subdomains with colons between them.
+    SignedSubdomain,
 }
 
 /// The group of the Gateway API.
@@ -106,6 +110,7 @@ const fn built_in(api_version: &'static str, name: &'static str, plural: &'stati
         watched_versions: &["v1"],
         scope: Scope::Namespace,
         has_definition: false,
+        is_optional: false,
         status: StatusUse::Ignored,
         on_demand: &[],
         route: None,
@@ -361,6 +366,17 @@ kinds! {
             on_demand: &[OnDemandWatch { whole: false, fields: "" }],
             has_spec: false,
             ..built_in("v1", "ConfigMap", "configmaps")
+        };
+    }
+    ClusterTrustBundle in trust_bundles: Sorted<ir::ClusterTrustBundle> {
+        ClusterTrustBundle = Resource {
+            // Up to release 1.36 of Kubernetes, v1beta1 is the latest version.
+            other_versions: &["v1beta1"],
+            watched_versions: &["v1", "v1beta1"],
+            scope: Scope::Cluster,
+            is_optional: true,
+            name_form: NameForm::SignedSubdomain,
+            ..built_in("certificates.k8s.io/v1", "ClusterTrustBundle", "clustertrustbundles")
         };
     }
     Namespace in namespaces: Sorted<ir::Namespace> {

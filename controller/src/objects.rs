@@ -241,6 +241,7 @@ fn convert(
         Kind::EndpointSlice => core::endpoint_slice::read(document, meta, labels, checks)?.into(),
         Kind::Secret => core::secret::read(document, meta, checks)?.into(),
         Kind::ConfigMap => core::config_map::read(document, meta, checks)?.into(),
+        Kind::ClusterTrustBundle => core::trust_bundle::read(document, meta, checks)?.into(),
         Kind::Namespace => core::namespace::read(meta, labels).into(),
     })
 }

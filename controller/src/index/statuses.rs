@@ -66,6 +66,7 @@ impl Index {
             | Object::EndpointSlice(_)
             | Object::Secret(_)
             | Object::ConfigMap(_)
+            | Object::ClusterTrustBundle(_)
             | Object::Namespace(_) => None,
         }
     }

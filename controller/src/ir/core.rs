@@ -1,4 +1,4 @@
-//! Service, EndpointSlice, Secret, ConfigMap, Namespace.
+//! Service, EndpointSlice, Secret, ConfigMap, ClusterTrustBundle, Namespace.
 
 use std::{
     collections::BTreeMap,
@@ -142,6 +142,14 @@ pub struct Secret {
 pub struct ConfigMap {
     pub meta: Meta,
     pub data: BTreeMap<Box<str>, Box<str>>,
+}
+
+/// A ClusterTrustBundle.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterTrustBundle {
+    pub meta: Meta,
+    /// Certificates of authorities, as PEM.
+    pub certificates: Box<str>,
 }
 
 /// A Namespace.

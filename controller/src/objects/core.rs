@@ -6,6 +6,7 @@ pub(crate) mod endpoint_slice;
 pub(crate) mod namespace;
 pub(crate) mod secret;
 pub(crate) mod service;
+pub(crate) mod trust_bundle;
 
 #[cfg(test)]
 mod tests;

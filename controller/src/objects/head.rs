@@ -115,6 +115,7 @@ fn name_form(kind: Kind) -> Form {
         NameForm::Subdomain => names::SUBDOMAIN,
         NameForm::Label => names::LABEL,
         NameForm::Label1035 => names::LABEL_1035,
+        NameForm::SignedSubdomain => names::SIGNED_SUBDOMAIN,
     }
 }
 

@@ -25,6 +25,12 @@ pub(crate) const SUBDOMAIN: Form = Form {
     max: 253,
     message: "must be a DNS name (lower case letters, digits, '-' and '.', each part beginning and ending with a letter or digit)",
 };
+/// A ClusterTrustBundle: one of the signer `example.com/foo` has a name that begins with `example.com:foo:`.
+pub(crate) const SIGNED_SUBDOMAIN: Form = Form {
+    fits: |text| text.split(':').all(dns_subdomain),
+    max: 253,
+    message: "must be a DNS name, optionally with the name of a signer before it (example.com:signer:name)",
+};
 /// `Hostname` of the Gateway API.
 pub(crate) const HOSTNAME: Form = Form {
     fits: |text| dns_subdomain(text.strip_prefix("*.").unwrap_or(text)),

@@ -82,6 +82,7 @@ pub(super) fn object(
         | Kind::EndpointSlice
         | Kind::Secret
         | Kind::ConfigMap
+        | Kind::ClusterTrustBundle
         | Kind::Namespace => return None,
     })
 }
@@ -102,6 +103,7 @@ pub(crate) fn is_refused(object: &Object) -> bool {
         | Object::EndpointSlice(_)
         | Object::Secret(_)
         | Object::ConfigMap(_)
+        | Object::ClusterTrustBundle(_)
         | Object::Namespace(_) => false,
     }
 }

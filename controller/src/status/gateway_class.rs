@@ -72,8 +72,10 @@ fn features(class: &GatewayClass, reader: &Reader<'_>) -> Vec<SupportedFeature> 
 const OF_OWN_ADDRESSES: &[&str] = &["GatewayInfrastructure", "GatewayStaticAddresses"];
 
 /// What every Gateway has where this CRD is of the experimental channel.
-const EXPERIMENTAL: &[(&str, &str)] =
-    &[("HTTPRouteDestinationPortMatching", "httproutes.gateway.networking.k8s.io")];
+const EXPERIMENTAL: &[(&str, &str)] = &[
+    ("ClusterTrustBundle", "backendtlspolicies.gateway.networking.k8s.io"),
+    ("HTTPRouteDestinationPortMatching", "httproutes.gateway.networking.k8s.io"),
+];
 
 /// What every Gateway has.
 const FEATURES: &[&str] = &[

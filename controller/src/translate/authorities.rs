@@ -1,29 +1,32 @@
-//! Certificate authorities out of ConfigMaps, for backends' certificates and for clients'.
+//! Certificate authorities out of ConfigMaps and ClusterTrustBundles, for backends' certificates and for clients'.
 
 use portcullis_routing::TlsMaterial;
 use portcullis_tls::{Authorities, AuthoritiesError};
 
 use super::{Reader, grants, memo::Memo};
 use crate::{
-    ir::{ConfigMap, Kind, ObjectKey, gateway::Reference},
+    ir::{ClusterTrustBundle, ConfigMap, Kind, ObjectKey, gateway::Reference},
     snapshot::Snapshot,
 };
 
-/// Authorities that were read, by their ConfigMap: each is read once, however many objects refer to it.
+/// Authorities that were read, by the object that holds them: each is read once, however many others refer to it.
 #[derive(Debug, Default)]
 pub struct AuthoritiesPool {
-    read: Memo<ConfigMap, Read>,
+    config_maps: Memo<ConfigMap, Read>,
+    trust_bundles: Memo<ClusterTrustBundle, Read>,
 }
 
 type Read = Result<Authorities, AuthoritiesError>;
 
-/// The key that holds the certificates.
+/// The key of a ConfigMap that holds the certificates.
 const CA: &str = "ca.crt";
 
 /// Why certificates cannot be verified against what a reference names.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AuthorityRefError {
-    #[error("{0} is not a kind of certificate authority that is served; use a ConfigMap")]
+    #[error(
+        "{0} is not a kind of certificate authority that is served; use a ConfigMap or a ClusterTrustBundle"
+    )]
     InvalidKind(Box<str>),
     #[error("no ReferenceGrant in namespace {namespace} allows a reference to ConfigMap {name}")]
     NotPermitted { namespace: Box<str>, name: Box<str> },
@@ -36,6 +39,10 @@ pub enum AuthorityRefError {
     Missing(ObjectKey),
     #[error("{CA} of {0}: {1}")]
     Invalid(ObjectKey, AuthoritiesError),
+    #[error("{0}: {1}")]
+    InvalidBundle(ObjectKey, AuthoritiesError),
+    #[error("a reference to ClusterTrustBundle {0} must have no namespace")]
+    NotNamespaced(Box<str>),
 }
 
 impl AuthorityRefError {
@@ -45,7 +52,11 @@ impl AuthorityRefError {
             Self::InvalidKind(_) => "InvalidKind",
             Self::NotPermitted { .. } => "RefNotPermitted",
             Self::Pending(_) => "Pending",
-            Self::NotFound(_) | Self::Missing(_) | Self::Invalid(..) => "InvalidCACertificateRef",
+            Self::NotFound(_)
+            | Self::Missing(_)
+            | Self::Invalid(..)
+            | Self::InvalidBundle(..)
+            | Self::NotNamespaced(_) => "InvalidCACertificateRef",
         }
     }
 
@@ -68,7 +79,8 @@ impl AuthoritiesPool {
     ///
     /// # Errors
     /// [`AuthorityRefError`] if there are none that can be used. Whether the reference is permitted comes before whether
-    /// there is such a ConfigMap, so that nobody learns of ConfigMaps in other namespaces.
+    /// there is such a ConfigMap, so that nobody learns of ConfigMaps in other namespaces. A ClusterTrustBundle is
+    /// readable for everybody, so nobody has to permit it (GEP-5075).
     pub fn resolve_for_gateway(
         &self,
         reader: &Reader<'_>,
@@ -98,11 +110,17 @@ impl AuthoritiesPool {
         reference: &Reference,
     ) -> Result<TlsMaterial, AuthorityRefError> {
         let Reference { group, kind, namespace: _, name } = reference;
-        if !is_config_map(reference) {
+        if is_config_map(reference) {
+            self.of_config_map(reader, ObjectKey::new(Kind::ConfigMap, namespace, name))
+        } else if is_trust_bundle(reference) {
+            self.of_trust_bundle(reader, reference)
+        } else {
             let named = if group.is_empty() { kind.clone() } else { format!("{group}/{kind}").into() };
-            return Err(AuthorityRefError::InvalidKind(named));
+            Err(AuthorityRefError::InvalidKind(named))
         }
-        let key = ObjectKey::new(Kind::ConfigMap, namespace, name);
+    }
+
+    fn of_config_map(&self, reader: &Reader<'_>, key: ObjectKey) -> Result<TlsMaterial, AuthorityRefError> {
         let missing = || match reader.is_pending(&key) {
             true => AuthorityRefError::Pending(key.clone()),
             false => AuthorityRefError::NotFound(key.clone()),
@@ -112,17 +130,40 @@ impl AuthoritiesPool {
         let text = map.data.get(CA).filter(|text| !text.is_empty());
         let text = text.ok_or_else(|| AuthorityRefError::Missing(key.clone()))?;
         let is_same = |known: &ConfigMap| known.data.get(CA) == Some(text);
-        let authorities = self.read.get(&key, map, is_same, || Authorities::from_pem(text.as_bytes()));
+        let authorities = self.config_maps.get(&key, map, is_same, || Authorities::from_pem(text.as_bytes()));
         let material = authorities.as_ref().map(Authorities::to_material);
         material.map_err(|error| AuthorityRefError::Invalid(key, error.clone()))
     }
 
-    /// Forgets the authorities of ConfigMaps that are gone.
+    fn of_trust_bundle(
+        &self,
+        reader: &Reader<'_>,
+        Reference { namespace, name, .. }: &Reference,
+    ) -> Result<TlsMaterial, AuthorityRefError> {
+        if namespace.is_some() {
+            return Err(AuthorityRefError::NotNamespaced(name.clone()));
+        }
+        let key = ObjectKey::new(Kind::ClusterTrustBundle, "", name);
+        let bundle = reader.trust_bundle(&key).ok_or_else(|| AuthorityRefError::NotFound(key.clone()))?;
+        let is_same = |known: &ClusterTrustBundle| known.certificates == bundle.certificates;
+        let read = || Authorities::from_pem(bundle.certificates.as_bytes());
+        let authorities = self.trust_bundles.get(&key, bundle, is_same, read);
+        let material = authorities.as_ref().map(Authorities::to_material);
+        material.map_err(|error| AuthorityRefError::InvalidBundle(key, error.clone()))
+    }
+
+    /// Forgets the authorities of objects that are gone.
     pub fn forget_unused(&self, snapshot: &Snapshot) {
-        self.read.retain(|key| snapshot.config_maps.contains_key(key));
+        self.config_maps.retain(|key| snapshot.config_maps.contains_key(key));
+        self.trust_bundles.retain(|key| snapshot.trust_bundles.contains_key(key));
     }
 }
 
 fn is_config_map(reference: &Reference) -> bool {
     reference.group.is_empty() && &*reference.kind == Kind::ConfigMap.as_str()
+}
+
+fn is_trust_bundle(reference: &Reference) -> bool {
+    let resource = Kind::ClusterTrustBundle.resource();
+    &*reference.group == resource.group() && &*reference.kind == resource.name
 }

@@ -10,8 +10,8 @@ use crate::{
     Bindings,
     facts::Fact,
     ir::{
-        Address, ConfigMap, Gateway, GatewayClass, GatewayParameters, Ingress, IngressClass, Kind,
-        ListenerSet, Namespace, ObjectKey, ReferenceGrant, Secret, Service,
+        Address, ClusterTrustBundle, ConfigMap, Gateway, GatewayClass, GatewayParameters, Ingress,
+        IngressClass, Kind, ListenerSet, Namespace, ObjectKey, ReferenceGrant, Secret, Service,
     },
     snapshot::Snapshot,
 };
@@ -186,6 +186,11 @@ impl<'a> Reader<'a> {
     pub(crate) fn config_map(&self, key: &ObjectKey) -> Option<&'a Arc<ConfigMap>> {
         self.note_object(key);
         self.snapshot.config_maps.get(key)
+    }
+
+    pub(crate) fn trust_bundle(&self, key: &ObjectKey) -> Option<&'a Arc<ClusterTrustBundle>> {
+        self.note_object(key);
+        self.snapshot.trust_bundles.get(key)
     }
 
     /// Whether an object that was not found is being fetched, so that it is not known yet whether there is one.

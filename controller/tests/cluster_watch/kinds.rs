@@ -34,6 +34,24 @@ async fn a_kind_that_is_not_installed_is_picked_up_when_it_is() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_kind_that_kubernetes_is_without_delays_nothing_and_is_picked_up_when_it_is_served() {
+    let (server, log) = (shop(), Log::begin());
+    server.uninstall("clustertrustbundles");
+    let begun = tokio::time::Instant::now();
+    let mut reading = Reading::of(&server);
+    while reading.deltas.recv().await.unwrap().extent != Extent::Complete {}
+    assert!(begun.elapsed() < Duration::from_millis(500), "no pause is waited for");
+    reading.settled().await;
+    assert_eq!(reading.unreadable(), "{}");
+    assert_eq!(log.lines(&["CRDs are not installed"]), [""; 0], "it has none");
+    server.install("clustertrustbundles");
+    let bundle = json!({"apiVersion": "certificates.k8s.io/v1", "kind": "ClusterTrustBundle",
+        "metadata": {"name": "example.com:mesh:v1"}, "spec": {"trustBundle": "-"}});
+    server.apply("clustertrustbundles", bundle);
+    assert_eq!(reading.for_a_while(90).await, ["+ClusterTrustBundle example.com:mesh:v1"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_new_crd_is_noticed_at_once() {
     let server = ApiServer::new();
     server.uninstall("httproutes");

@@ -27,6 +27,7 @@ pub(super) fn manifest_of(kind: Kind, bits: &mut Bits) -> Value {
         Kind::Secret => secret(bits),
         Kind::Namespace => json!({}),
         Kind::ConfigMap => settings(bits),
+        Kind::ClusterTrustBundle => trust_bundle(bits),
     };
     manifest["apiVersion"] = kind.resource().api_version.into();
     manifest["kind"] = kind.as_str().into();
@@ -34,6 +35,7 @@ pub(super) fn manifest_of(kind: Kind, bits: &mut Bits) -> Value {
     match kind {
         Kind::GatewayClass => metadata["name"] = bits.of(&CLASSES).into(),
         Kind::IngressClass => metadata["name"] = bits.of(&INGRESS_CLASSES).into(),
+        Kind::ClusterTrustBundle => metadata["name"] = bits.of(&NAMES).into(),
         Kind::Namespace => {
             metadata["name"] = bits.of(&NAMESPACES).into();
             metadata["labels"] = json!({ "team": bits.of(&["red", "blue"]) });
@@ -81,6 +83,11 @@ fn settings(bits: &mut Bits) -> Value {
     json!({ "data": data })
 }
 
+fn trust_bundle(bits: &mut Bits) -> Value {
+    let certificates = bits.of(&[&*PAIRS[0].0, &*PAIRS[1].0, "no certificate"]);
+    json!({ "spec": { "trustBundle": certificates } })
+}
+
 /// For one or two targets, which may have been chosen by others too.
 fn backend_tls_policy(bits: &mut Bits) -> Value {
     let mut target = || {
@@ -93,8 +100,12 @@ fn backend_tls_policy(bits: &mut Bits) -> Value {
     let targets = [target(), target()];
     let targets = &targets[..1 + bits.below(2)];
     let reference = |bits: &mut Bits| {
-        let kind = if bits.one_in(8) { "Secret" } else { "ConfigMap" };
-        json!({ "group": "", "kind": kind, "name": bits.of(&NAMES) })
+        let (group, kind) = match bits.below(8) {
+            0 => ("", "Secret"),
+            1 | 2 => ("certificates.k8s.io", "ClusterTrustBundle"),
+            _ => ("", "ConfigMap"),
+        };
+        json!({ "group": group, "kind": kind, "name": bits.of(&NAMES) })
     };
     let mut validation = json!({ "hostname": bits.of(&HOSTS.map(|host| host.trim_start_matches("*."))) });
     match bits.below(6) {

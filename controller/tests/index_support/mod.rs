@@ -24,7 +24,7 @@ const CLASSES: [&str; 2] = ["c", "d"];
 const INGRESS_CLASSES: [&str; 2] = ["portcullis", "other"];
 const PATHS: [&str; 4] = ["/", "/p", "/p/q", "/r"];
 /// Every kind that is read. The kinds with the most cases stand more than once.
-const KINDS: [Kind; 31] = [
+const KINDS: [Kind; 32] = [
     Kind::GatewayClass,
     Kind::GatewayParameters,
     Kind::GatewayParameters,
@@ -55,6 +55,7 @@ const KINDS: [Kind; 31] = [
     Kind::Secret,
     Kind::ConfigMap,
     Kind::ConfigMap,
+    Kind::ClusterTrustBundle,
     Kind::Namespace,
 ];
 

@@ -186,7 +186,7 @@ impl Aggregation {
         if before.is_none_or(|before| !before.is_like(&trouble)) {
             match &trouble {
                 Trouble::Absent => {
-                    info!(kind, "not known to the API server; served as soon as its CRD is installed")
+                    info!(kind, "not known to the API server; read as soon as it is")
                 }
                 Trouble::Unserved(why) => {
                     warn!(
@@ -277,8 +277,11 @@ impl Aggregation {
 
     fn say_what_is_missing(&self) {
         let absent = |watch: &usize| self.trouble.get(watch) == Some(&Trouble::Absent);
-        let missing: BTreeSet<_> =
-            (0..self.watches.len()).filter(absent).map(|watch| self.watches[watch].plural).collect();
+        let has_crd = |watch: &usize| self.watches[*watch].definition().is_some();
+        let missing: BTreeSet<_> = (0..self.watches.len())
+            .filter(|watch| absent(watch) && has_crd(watch))
+            .map(|watch| self.watches[watch].plural)
+            .collect();
         if !missing.is_empty() {
             warn!(
                 ?missing,

@@ -72,6 +72,11 @@ impl Watched {
         }
     }
 
+    /// Whether Kubernetes itself may be without the kind.
+    pub(super) fn is_optional(&self) -> bool {
+        matches!(self.reads, Reads::Objects { kind, .. } if kind.resource().is_optional)
+    }
+
     /// Whether of each object its metadata is enough.
     pub(super) fn metadata_only(&self) -> bool {
         matches!(self.reads, Reads::OnDemand { whole: false, .. } | Reads::Definitions)

@@ -17,6 +17,8 @@ use super::{
 /// How long to wait for a kind that is refused, unless something happens to its CRD.
 const REFUSED_PAUSE: Duration = Duration::from_secs(5);
 const FIRST_REFUSED_PAUSE: Duration = Duration::from_millis(500);
+/// The same for a kind that Kubernetes itself is without: that changes with an upgrade only.
+const OPTIONAL_PAUSE: Duration = Duration::from_mins(1);
 /// Refusals are reported after this many in a row: just after the API server or this process starts, they may pass.
 const BELIEVED: u32 = 3;
 /// The same for a kind whose CRD is there: it may be about to be served.
@@ -98,6 +100,7 @@ impl Watching {
                 Some(Trouble::Unserved(format!("its CRD, of {}, does not serve {versions}", release.version)))
             }
             Some(Some(_)) => None,
+            None if self.watched.is_optional() && self.known.is_empty() => Some(Trouble::Absent),
             None if self.refusals >= BELIEVED && self.known.is_empty() => Some(Trouble::Absent),
             None if self.refusals >= BELIEVED => {
                 Some(Trouble::Unserved("the API server answers that it does not know the kind".to_owned()))
@@ -109,7 +112,11 @@ impl Watching {
 
     /// Reports trouble and waits; a short time as long as there is none to report.
     async fn refused(&mut self, believed: Option<Trouble>) -> Result<(), Stop> {
-        let pause = if believed.is_some() { REFUSED_PAUSE } else { FIRST_REFUSED_PAUSE };
+        let pause = match believed {
+            None => FIRST_REFUSED_PAUSE,
+            Some(Trouble::Absent) if self.watched.is_optional() => OPTIONAL_PAUSE,
+            Some(_) => REFUSED_PAUSE,
+        };
         if let Some(trouble) = believed {
             self.suffer(trouble).await?;
         }
