@@ -145,8 +145,8 @@ fn of_service(key: &ObjectKey, change: Difference<'_>) -> Vec<Fact> {
         facts.push(Fact::EndpointsOf(key.clone()));
     }
     let is_other = change.of(|service: &Service| {
-        let Service { meta: _, external_name, ports, gateway, cluster_ips: _ } = service;
-        (external_name, ports, gateway)
+        let Service { meta: _, external_name, ports, proxy_protocol, gateway, cluster_ips: _ } = service;
+        (external_name, ports, proxy_protocol, gateway)
     });
     if is_other {
         facts.push(Fact::Object(key.clone()));

@@ -237,7 +237,7 @@ fn convert(
         Kind::ReferenceGrant => reference_grant::read(document, meta, checks)?.into(),
         Kind::Ingress => ingress::read(document, meta, annotations, checks)?.into(),
         Kind::IngressClass => ingress_class::read(document, meta, annotations, checks)?.into(),
-        Kind::Service => core::service::read(document, meta, labels, checks)?.into(),
+        Kind::Service => core::service::read(document, meta, labels, annotations, checks)?.into(),
         Kind::EndpointSlice => core::endpoint_slice::read(document, meta, labels, checks)?.into(),
         Kind::Secret => core::secret::read(document, meta, checks)?.into(),
         Kind::ConfigMap => core::config_map::read(document, meta, checks)?.into(),

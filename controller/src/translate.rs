@@ -48,7 +48,7 @@ pub use assemble::Slots;
 pub use attached::Attached;
 pub use authorities::{AuthoritiesPool, AuthorityRefError};
 pub use backend_tls::{BackendTlsPolicies, PolicyError, PolicyState, PolicyUse, PolicyUser, PolicyUsers};
-pub use backends::BackendPool;
+pub use backends::{BackendPool, ConnectionSettings};
 pub use certificates::{CertificatePool, CertificateRefError};
 pub use dedicated::{Dedicated, DedicatedState, label_value, service_name};
 pub use endpoints::{Resolved, endpoints, fill};

@@ -1,7 +1,6 @@
 //! Accepts the connections of a port on one worker thread, and finds out which protocol each of them speaks.
 
 mod port;
-mod proxy_protocol;
 
 use std::{
     future::poll_fn,
@@ -27,6 +26,7 @@ use crate::{
     http1, http2,
     io::{DownIo, Socket, Transport},
     limits::Limits,
+    proxy_protocol,
     shared::{Load, Shared},
     stream::{self, Incoming},
     tls::{Accepted, HandshakeError, TlsConfigs},
@@ -190,7 +190,7 @@ async fn serve(
                     (info, down, h2)
                 }
                 Accepted::Stream(incoming) => {
-                    Box::pin(stream::carry(worker, *incoming, from, admitted)).await;
+                    Box::pin(stream::carry(worker, *incoming, from, local.ip(), admitted)).await;
                     return Ok(());
                 }
             }
@@ -205,7 +205,7 @@ async fn serve(
         Protocol::Tcp => {
             let incoming = Incoming::plain(tcp, served);
             drop(table);
-            Box::pin(stream::carry(worker, incoming, from, admitted)).await;
+            Box::pin(stream::carry(worker, incoming, from, local.ip(), admitted)).await;
             return Ok(());
         }
         // A TCP socket is never opened for a UDP port.

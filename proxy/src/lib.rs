@@ -16,6 +16,7 @@ mod http2;
 mod io;
 mod limits;
 mod listener;
+mod proxy_protocol;
 mod random;
 mod ranges;
 mod refusal;

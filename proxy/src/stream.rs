@@ -11,7 +11,10 @@ mod record;
 mod relay;
 mod side;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use portcullis_routing::{Listener, ListenerId, Port, Rejection, Rule, Serves, TlsMode};
 use tokio::{net::TcpStream, time::Instant};
@@ -104,6 +107,8 @@ pub(crate) async fn carry(
     worker: &Worker,
     incoming: Incoming,
     client: Client,
+    // The address that it connected to.
+    local: IpAddr,
     // Dropped after the socket.
     admitted: Admitted,
 ) {
@@ -112,7 +117,9 @@ pub(crate) async fn carry(
     let _busy = Busy::begin(Arc::clone(admitted.held()));
     let _in_flight = worker.load.request();
     let mut record = Record::begin(&worker.load, spoken, client, server_name, tls, route);
-    let end = match connect::connect(worker, &mut record).await {
+    let end = match connect::connect(worker, &mut record, (client.peer, SocketAddr::new(local, client.port)))
+        .await
+    {
         Ok(connected) => {
             let (backend, _open) = (connected.side, (connected.open, connected.in_flight, connected.place));
             let idle = worker.shared.options.tcp_idle_timeout;

@@ -5,7 +5,9 @@
 
 use std::{io::ErrorKind, net::SocketAddr, sync::Arc, time::Duration};
 
-use portcullis_routing::{BackendError, BackendProtocol, PortKey, Protocol, Table, TlsMode};
+use portcullis_routing::{
+    Backend, BackendError, BackendProtocol, PortKey, Protocol, ProxyProtocol, Table, TlsMode,
+};
 use portcullis_tls::Certificates;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -352,6 +354,36 @@ async fn a_proxy_header_is_read_and_not_passed_on() {
     let mut other = connect(at).await;
     send(&mut other, b"no such header, and then some").await;
     assert!(is_closed(&mut other).await);
+}
+
+#[tokio::test]
+async fn a_backend_is_told_of_the_client_before_the_first_byte() {
+    for version in [ProxyProtocol::V1, ProxyProtocol::V2] {
+        let (proxy, peer) = (start(), Peer::start().await);
+        let told = Backend { proxy_protocol: Some(version), ..backend(&[peer.address()]) };
+        let port = proxy.port();
+        proxy.serve_http(tcp(port, rule([share(1, Ok(told))]))).await;
+        let at = proxy.at(port);
+        let mut client = connect(at).await;
+        let mut up = peer.accept().await;
+        let own = client.local_addr().unwrap();
+        let (SocketAddr::V4(from), SocketAddr::V4(to)) = (own, at) else { panic!("{own} {at}") };
+        let header = match version {
+            ProxyProtocol::V1 => {
+                let (ips, ports) = ([from.ip(), to.ip()], [from.port(), to.port()]);
+                format!("PROXY TCP4 {} {} {} {}\r\n", ips[0], ips[1], ports[0], ports[1]).into_bytes()
+            }
+            ProxyProtocol::V2 => {
+                let start = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c";
+                let ports = [from.port(), to.port()].map(u16::to_be_bytes).concat();
+                [&start[..], &from.ip().octets(), &to.ip().octets(), &ports].concat()
+            }
+        };
+        // A backend that speaks first knows whom it speaks to.
+        receives(&mut up, &header).await;
+        passes(&mut client, &mut up, b"to the backend").await;
+        passes(&mut up, &mut client, b"and back").await;
+    }
 }
 
 #[tokio::test]

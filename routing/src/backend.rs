@@ -48,6 +48,9 @@ pub struct Backend {
     pub protocol: BackendProtocol,
     /// TLS towards the backend, if it is used.
     pub tls: Option<Arc<BackendTls>>,
+    /// The version of the PROXY protocol that tells the backend of a stream which client it is from. Connections that
+    /// carry the requests of many clients, and datagrams, have no such header.
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// The backend's endpoints. All backends with the same key share them, and they are replaced without a new table.
     pub endpoints: Arc<EndpointPool>,
 }
@@ -71,6 +74,17 @@ pub enum BackendProtocol {
     Http1,
     /// HTTP/2 by prior knowledge, or by ALPN over TLS (`kubernetes.io/h2c`, GRPCRoute).
     Http2,
+}
+
+/// A version of the PROXY protocol.
+///
+/// <https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt>
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ProxyProtocol {
+    /// A line of text.
+    V1,
+    /// Binary.
+    V2,
 }
 
 /// Why a backend cannot be used; its share of the requests is rejected.
@@ -123,6 +137,18 @@ pub enum BackendError {
         port: u16,
         /// The transport that the route needs.
         wanted: Transport,
+    },
+    /// An annotation of the Service is invalid.
+    #[error("Service {service} has the annotation {annotation}: {value}, which is not {expected}")]
+    InvalidAnnotation {
+        /// `namespace/name`.
+        service: Box<str>,
+        /// The annotation's name.
+        annotation: &'static str,
+        /// The annotation's value.
+        value: Box<str>,
+        /// The valid values.
+        expected: &'static str,
     },
     /// A filter of the backend is invalid.
     #[error("{0}")]
@@ -186,6 +212,7 @@ impl BackendError {
             | Self::UnsupportedProtocol { .. }
             | Self::OtherTransport { .. }
             | Self::ExternalName(_)
+            | Self::InvalidAnnotation { .. }
             | Self::InvalidFilter(_) => Rejection::BrokenBackend,
         }
     }

@@ -19,7 +19,7 @@ use std::{
 
 use crate::{
     Backend, BackendProtocol, ClientAuth, Entry, HostPattern, HostTable, HttpRoutes, Listener, PathMatch,
-    RouteMatch, Rule, Serves, Step, Steps, Table, TlsMode, ValueMatch, WeightedBackend,
+    ProxyProtocol, RouteMatch, Rule, Serves, Step, Steps, Table, TlsMode, ValueMatch, WeightedBackend,
     step::{
         AuthProtocol, Check, Cors, ExternalAuth, HeaderModifier, HttpAuth, Mirror, PathRewrite, Redirect,
         UrlRewrite,
@@ -205,6 +205,11 @@ impl Display for Backend {
         if self.protocol == BackendProtocol::Http2 {
             f.write_str(" h2")?;
         }
+        f.write_str(match self.proxy_protocol {
+            None => "",
+            Some(ProxyProtocol::V1) => " proxy-v1",
+            Some(ProxyProtocol::V2) => " proxy-v2",
+        })?;
         self.tls.iter().try_for_each(|tls| write!(f, " tls {tls}"))
     }
 }

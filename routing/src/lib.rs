@@ -29,7 +29,7 @@ mod target;
 pub use address::Special;
 pub use backend::{
     Backend, BackendError, BackendKey, BackendProtocol, BackendTls, Backends, Endpoint, EndpointPool,
-    Endpoints, SubjectName, TlsMaterial, Verify, WeightedBackend,
+    Endpoints, ProxyProtocol, SubjectName, TlsMaterial, Verify, WeightedBackend,
 };
 pub use decide::{
     Answer, Carrier, Connection, Cursor, Decision, Outcome, Reply, Request, Route, decide, renew_rules,

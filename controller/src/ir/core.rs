@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-use portcullis_routing::{PortKey, Transport};
+use portcullis_routing::{PortKey, ProxyProtocol, Transport};
 
 use super::{Meta, ingress::PortRef};
 
@@ -17,9 +17,14 @@ pub struct Service {
     pub external_name: Option<Box<str>>,
     pub cluster_ips: ClusterIps,
     pub ports: Box<[ServicePort]>,
+    /// Which PROXY protocol its backends of streams are spoken to with; the annotation's value where it is not valid.
+    pub proxy_protocol: Result<Option<ProxyProtocol>, Box<str>>,
     /// What is known of one that was made for a Gateway.
     pub gateway: Option<Box<GatewayService>>,
 }
+
+/// The annotation of a Service that says with which version of the PROXY protocol streams to it begin.
+pub const PROXY_PROTOCOL: &str = "portcullis.dev/proxy-protocol";
 
 /// `clusterIPs` of a Service: one of a family at most; none where it is headless.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use std::{
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use portcullis_routing::{
-    Backend, BackendKey, BackendProtocol, BackendTls, EndpointPool, Endpoints, PortKey,
+    Backend, BackendKey, BackendProtocol, BackendTls, EndpointPool, Endpoints, PortKey, ProxyProtocol,
 };
 
 use crate::ir::ObjectKey;
@@ -18,6 +18,14 @@ use crate::ir::ObjectKey;
 #[derive(Debug, Default)]
 pub struct BackendPool {
     inner: Mutex<Inner>,
+}
+
+/// How a Service's port is connected to.
+#[derive(Debug, Default)]
+pub struct ConnectionSettings {
+    pub protocol: BackendProtocol,
+    pub tls: Option<BackendTls>,
+    pub proxy_protocol: Option<ProxyProtocol>,
 }
 
 #[derive(Debug, Default)]
@@ -39,13 +47,15 @@ impl BackendPool {
         &self,
         service: &ObjectKey,
         port: PortKey,
-        protocol: BackendProtocol,
-        tls: Option<BackendTls>,
+        ConnectionSettings { protocol, tls, proxy_protocol }: ConnectionSettings,
     ) -> Arc<Backend> {
         let inner = &mut *self.lock();
         let mut endpoints = None;
         for backend in inner.of_service(&service.namespace, &service.name).filter(|b| b.key.port == port) {
-            if backend.protocol == protocol && backend.tls.as_deref() == tls.as_ref() {
+            if backend.protocol == protocol
+                && backend.tls.as_deref() == tls.as_ref()
+                && backend.proxy_protocol == proxy_protocol
+            {
                 return Arc::clone(backend);
             }
             endpoints = Some(Arc::clone(&backend.endpoints));
@@ -57,7 +67,7 @@ impl BackendPool {
             made
         });
         let tls = tls.map(|tls| inner.shared_tls(tls));
-        let made = Arc::new(Backend { key, protocol, tls, endpoints });
+        let made = Arc::new(Backend { key, protocol, tls, proxy_protocol, endpoints });
         inner.insert(Arc::clone(&made));
         made
     }
@@ -128,7 +138,11 @@ mod tests {
     use BackendProtocol::{Http1, Http2};
 
     fn backend(pool: &BackendPool, name: &str, port: u16, protocol: BackendProtocol) -> Arc<Backend> {
-        pool.backend(&ObjectKey::new(Kind::Service, "shop", name), PortKey::tcp(port), protocol, None)
+        pool.backend(
+            &ObjectKey::new(Kind::Service, "shop", name),
+            PortKey::tcp(port),
+            ConnectionSettings { protocol, ..ConnectionSettings::default() },
+        )
     }
 
     #[test]
@@ -138,7 +152,11 @@ mod tests {
         let again = backend(&pool, "web", 80, Http1);
         let http2 = backend(&pool, "web", 80, Http2);
         let other = backend(&pool, "web", 81, Http1);
-        let udp = pool.backend(&ObjectKey::new(Kind::Service, "shop", "web"), PortKey::udp(80), Http1, None);
+        let udp = pool.backend(
+            &ObjectKey::new(Kind::Service, "shop", "web"),
+            PortKey::udp(80),
+            ConnectionSettings::default(),
+        );
         assert!(Arc::ptr_eq(&http1, &again));
         assert!(!Arc::ptr_eq(&http1, &http2));
         assert!(Arc::ptr_eq(&http1.endpoints, &http2.endpoints));
@@ -161,7 +179,11 @@ mod tests {
             (service("shop", "web2"), 80, Http1),
             (service("sho", "pweb"), 80, Http1),
         ] {
-            pool.backend(&service, PortKey::tcp(port), protocol, None);
+            pool.backend(
+                &service,
+                PortKey::tcp(port),
+                ConnectionSettings { protocol, ..ConnectionSettings::default() },
+            );
         }
         let found = pool.of_service("shop", "web").into_iter();
         let found = found.map(|(key, _)| key.port.number).collect::<Vec<_>>();
@@ -175,9 +197,12 @@ mod tests {
         backend(&pool, "web", 80, Http2);
         backend(&pool, "old", 80, Http1);
         let old = ObjectKey::new(Kind::Service, "shop", "old");
-        let tls = || Some(BackendTls::new("old", Verify::System));
-        let one = pool.backend(&old, PortKey::tcp(80), Http1, tls());
-        let other = pool.backend(&old, PortKey::tcp(81), Http1, tls());
+        let tls = || ConnectionSettings {
+            tls: Some(BackendTls::new("old", Verify::System)),
+            ..ConnectionSettings::default()
+        };
+        let one = pool.backend(&old, PortKey::tcp(80), tls());
+        let other = pool.backend(&old, PortKey::tcp(81), tls());
         assert!(
             Arc::ptr_eq(one.tls.as_ref().unwrap(), other.tls.as_ref().unwrap()),
             "equal TLS is one value"

@@ -12,8 +12,9 @@ use portcullis_routing::{
 };
 
 use super::{
-    Attachment, BackendPool, Closer, HostRefusal, HostTableKey, HostTranslation, IngressHost, Listeners,
-    Loss, Reader, RuleSource, Settings, backend_tls::Finder, merge, services, slots::PathKey, tls_towards,
+    Attachment, BackendPool, Closer, ConnectionSettings, HostRefusal, HostTableKey, HostTranslation,
+    IngressHost, Listeners, Loss, Reader, RuleSource, Settings, backend_tls::Finder, merge, services,
+    slots::PathKey, tls_towards,
 };
 use crate::{
     ir::{
@@ -396,7 +397,11 @@ impl<'a> Compiler<'a> {
         let (protocol, tls) = spoken(port.app_protocol);
         let by_policy = self.policies.towards(service, port.name)?;
         let tls = by_policy.or_else(|| tls.then(|| tls_towards(&service.meta.key)));
-        Ok(self.backends.backend(&service.meta.key, port.port, protocol, tls))
+        Ok(self.backends.backend(
+            &service.meta.key,
+            port.port,
+            ConnectionSettings { protocol, tls, proxy_protocol: None },
+        ))
     }
 }
 

@@ -1,11 +1,11 @@
 //! Resolves references of backends to Services and their ports.
 
-use portcullis_routing::{BackendError, ExternalNames, PortKey};
+use portcullis_routing::{BackendError, ExternalNames, PortKey, ProxyProtocol};
 
 use super::{Reader, Settings};
 use crate::ir::{
     ObjectKey, Service,
-    core::{ServicePort, TransportProtocol},
+    core::{PROXY_PROTOCOL, ServicePort, TransportProtocol},
     ingress::PortRef,
 };
 
@@ -77,6 +77,16 @@ pub(super) fn port_of_ingress<'s>(
     }
 }
 
+/// The PROXY protocol with which streams to a Service begin.
+pub(super) fn proxy_protocol(service: &Service) -> Result<Option<ProxyProtocol>, BackendError> {
+    service.proxy_protocol.clone().map_err(|value| BackendError::InvalidAnnotation {
+        service: name(&service.meta.key),
+        annotation: PROXY_PROTOCOL,
+        value,
+        expected: "v1 or v2",
+    })
+}
+
 /// `namespace/name`, as messages have it.
 pub(super) fn name(key: &ObjectKey) -> Box<str> {
     format!("{}/{}", key.namespace, key.name).into()
@@ -97,8 +107,9 @@ pub(crate) fn reason(error: &BackendError) -> &'static str {
         BackendError::UnsupportedProtocol { .. } | BackendError::OtherTransport { .. } => {
             "UnsupportedProtocol"
         }
-        BackendError::InvalidFilter(_) | BackendError::Closed(_) | BackendError::InvalidPolicy { .. } => {
-            "UnsupportedValue"
-        }
+        BackendError::InvalidFilter(_)
+        | BackendError::InvalidAnnotation { .. }
+        | BackendError::Closed(_)
+        | BackendError::InvalidPolicy { .. } => "UnsupportedValue",
     }
 }

@@ -466,7 +466,7 @@ fn service(bits: &mut Bits) -> Value {
     };
     let first = port(80, "web", bits);
     let cluster_ip = bits.of(&["10.96.0.1", "10.96.0.2", "None"]);
-    match bits.below(5) {
+    let mut service = match bits.below(5) {
         0 => json!({ "spec": { "type": "ExternalName", "externalName": "elsewhere.test" } }),
         1 => {
             let udp = json!({ "name": "udp", "port": 80, "protocol": "UDP" });
@@ -474,7 +474,12 @@ fn service(bits: &mut Bits) -> Value {
         }
         2 => json!({ "spec": { "clusterIP": cluster_ip, "ports": [first, port(81, "more", bits)] } }),
         _ => json!({ "spec": { "clusterIP": cluster_ip, "ports": [first] } }),
+    };
+    if bits.one_in(4) {
+        service["metadata"]["annotations"]["portcullis.dev/proxy-protocol"] =
+            bits.of(&["v1", "v2", "v3"]).into();
     }
+    service
 }
 
 fn slice(bits: &mut Bits) -> Value {

@@ -3,12 +3,13 @@
 use std::{io, net::SocketAddr, sync::Arc};
 
 use portcullis_routing::{Backend, Rejection, Rule, backend::InFlight};
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{io::AsyncWriteExt as _, net::TcpStream, time::timeout};
 
 use super::{NO_ROUTE, Side, record::Record};
 use crate::{
     accept::Worker,
     http::attempt::NO_BACKEND,
+    proxy_protocol::{self, Addresses},
     random,
     shared::{Shared, StreamPlace},
     upstream::{Choice, connections::Open, dial::Permitted, tls::Offer},
@@ -34,11 +35,16 @@ const BROKEN: Failure = (Rejection::BrokenBackend, "the backend is invalid");
 const UNREACHABLE: Failure = (Rejection::BadGateway, "the backend could not be reached");
 const TOO_SLOW: Failure = (Rejection::Timeout, "the backend did not accept the connection in time");
 
-/// Connects to the backend of a stream's rule, and notes in its record which one that is.
+/// Connects to the backend of a stream's rule, and notes in its record which one that is. `client`: its address and the
+/// one that it connected to, for backends that are told.
 ///
 /// # Errors
 /// Where there is no connection.
-pub(super) async fn connect(worker: &Worker, record: &mut Record<'_>) -> Result<Connected, Failure> {
+pub(super) async fn connect(
+    worker: &Worker,
+    record: &mut Record<'_>,
+    client: Addresses,
+) -> Result<Connected, Failure> {
     let Some(rule) = record.rule() else { return Err(NO_ROUTE) };
     let most = worker.shared.max_streams_of_worker();
     let Some(place) = worker.load.stream_place(most).filter(|_| !worker.shared.is_full(&worker.load)) else {
@@ -52,7 +58,7 @@ pub(super) async fn connect(worker: &Worker, record: &mut Record<'_>) -> Result<
         let Choice { in_flight, address, others } = choice.map_err(|none| none.rejection())?;
         record.attempts += 1;
         record.endpoint = Some(address.address());
-        let failure = match connect_to(address, &backend, &worker.shared).await {
+        let failure = match connect_to(address, &backend, client, &worker.shared).await {
             Ok((side, open)) => return Ok(Connected { side, open, in_flight, place }),
             Err(failure) => failure,
         };
@@ -79,9 +85,21 @@ pub(crate) fn choose(rule: &Rule) -> Result<Arc<Backend>, Failure> {
     }
 }
 
-async fn connect_to(address: Permitted, backend: &Backend, shared: &Shared) -> Result<(Side, Open), Failure> {
+async fn connect_to(
+    address: Permitted,
+    backend: &Backend,
+    client: Addresses,
+    shared: &Shared,
+) -> Result<(Side, Open), Failure> {
     let limit = shared.options.connect_timeout;
-    let tcp = timeout(limit, dial(address)).await.map_err(|_| TOO_SLOW)?.map_err(|_| UNREACHABLE)?;
+    let dial = async {
+        let mut tcp = dial(address).await?;
+        if let Some(version) = backend.proxy_protocol {
+            tcp.write_all(&proxy_protocol::header(version, client)).await?;
+        }
+        io::Result::Ok(tcp)
+    };
+    let tcp = timeout(limit, dial).await.map_err(|_| TOO_SLOW)?.map_err(|_| UNREACHABLE)?;
     let open = shared.backend_connections.open(&backend.key);
     let Some(tls) = &backend.tls else { return Ok((Side::Tcp(tcp), open)) };
     let stream = shared.backend_tls.connect(tcp, tls, Offer::Nothing, limit).await.map_err(|error| {

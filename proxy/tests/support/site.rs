@@ -102,6 +102,7 @@ pub fn backend(addresses: &[SocketAddr]) -> Backend {
         key: BackendKey { namespace: "test".into(), service: "backend".into(), port: PortKey::tcp(80) },
         protocol: BackendProtocol::Http1,
         tls: None,
+        proxy_protocol: None,
         endpoints,
     }
 }

@@ -49,6 +49,7 @@ pub fn rule(backend: SocketAddr, timeouts: Timeouts) -> Rule {
         },
         protocol: BackendProtocol::Http1,
         tls: None,
+        proxy_protocol: None,
         endpoints: Arc::new(EndpointPool::new(Endpoints::Addresses(Box::default()))),
     }
     .with_address(backend);

@@ -363,6 +363,7 @@ fn weighted(endpoints: Result<Endpoints, BackendError>) -> WeightedBackend {
             key: BackendKey { namespace: "n".into(), service: "s".into(), port: PortKey::tcp(80) },
             protocol: BackendProtocol::Http1,
             tls: None,
+            proxy_protocol: None,
             endpoints: Arc::new(EndpointPool::new(endpoints)),
         })
     });

@@ -112,6 +112,7 @@ fn rules() -> [(RouteMatch, Rule); 3] {
             key: backend.key.clone(),
             protocol: BackendProtocol::Http2,
             tls: Some(Arc::new(BackendTls::new("next.shop", Verify::Nothing))),
+            proxy_protocol: None,
             endpoints: Arc::clone(&backend.endpoints),
         })
     });
@@ -178,6 +179,7 @@ fn to(weight: u32, service: &str, port: u16) -> WeightedBackend {
         key: BackendKey { namespace: "shop".into(), service: service.into(), port: PortKey::tcp(port) },
         protocol: BackendProtocol::Http1,
         tls: None,
+        proxy_protocol: None,
         endpoints: Arc::new(EndpointPool::new(Endpoints::Addresses(Box::default()))),
     };
     WeightedBackend { weight, backend: Ok(Arc::new(backend)), steps: Default::default() }

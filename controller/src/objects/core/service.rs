@@ -6,6 +6,7 @@ use k8s_openapi::{
     api::core::v1::{Service as WrittenService, ServicePort as WrittenPort, ServiceSpec},
     apimachinery::pkg::{apis::meta::v1::OwnerReference, util::intstr::IntOrString},
 };
+use portcullis_routing::ProxyProtocol;
 use serde::Deserialize as _;
 use serde_json::Value;
 
@@ -14,7 +15,7 @@ use super::addresses::addresses_of_service;
 use crate::{
     ir::{
         Meta, Service,
-        core::{ClusterIps, GatewayService, ServicePort, TransportProtocol},
+        core::{ClusterIps, GatewayService, PROXY_PROTOCOL, ServicePort, TransportProtocol},
         ingress::PortRef,
     },
     objects::{
@@ -27,11 +28,15 @@ use crate::{
 /// The label of what is made for a Gateway that has addresses of its own.
 pub(crate) const MARK: (&str, &str) = ("portcullis.dev/addressing", "Dedicated");
 
+/// The maximum number of characters of an invalid value that are kept for messages.
+const SHOWN: usize = 40;
+
 /// Reads a Service.
 pub(crate) fn read(
     document: &Value,
     meta: Meta,
     labels: &BTreeMap<String, String>,
+    annotations: &BTreeMap<String, String>,
     checks: &mut Checks,
 ) -> Option<Service> {
     let spec: ServiceSpec = typed::field(document, "spec", checks)?;
@@ -63,7 +68,26 @@ pub(crate) fn read(
     if is_external {
         checks.form(name, names::SUBDOMAIN, &at.field("externalName"));
     }
-    Some(Service { meta, external_name: is_external.then(|| name.into()), cluster_ips, ports, gateway })
+    let external_name = is_external.then(|| name.into());
+    let proxy_protocol = proxy_protocol(annotations, checks);
+    Some(Service { meta, external_name, cluster_ips, ports, proxy_protocol, gateway })
+}
+
+fn proxy_protocol(
+    annotations: &BTreeMap<String, String>,
+    checks: &mut Checks,
+) -> Result<Option<ProxyProtocol>, Box<str>> {
+    match annotations.get(PROXY_PROTOCOL).map(String::as_str) {
+        None => Ok(None),
+        Some("v1") => Ok(Some(ProxyProtocol::V1)),
+        Some("v2") => Ok(Some(ProxyProtocol::V2)),
+        Some(other) => {
+            let at = Path::Root.field("metadata");
+            let message = format!("{} is not v1 or v2; streams to the Service are refused", quoted(other));
+            checks.warning(&at.field("annotations").field(PROXY_PROTOCOL), message);
+            Err(other.chars().take(SHOWN).collect::<String>().into())
+        }
+    }
 }
 
 /// What is known of a Service that was made for a Gateway. What does not fit is an API server's affair.

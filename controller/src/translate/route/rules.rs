@@ -18,7 +18,7 @@ use crate::{
         },
     },
     translate::{
-        AttachPoint, BackendPool, PatternPool, Reader,
+        AttachPoint, BackendPool, ConnectionSettings, PatternPool, Reader,
         backend_tls::Finder,
         grants::{self, GATEWAY_GROUP},
         services,
@@ -290,7 +290,12 @@ impl<'r> Compiler<'r, '_> {
         let by_policy = by_policy
             .map(|tls| BackendTls { client_certificate: self.connecting.certificate.clone(), ..tls });
         let tls = by_policy.or_else(|| tls.then(|| tls_towards(key)));
-        Ok(self.backends.backend(key, port.port, protocol, tls))
+        let proxy_protocol = match spoken_as {
+            RouteKind::Tls | RouteKind::Tcp => services::proxy_protocol(service)?,
+            // A connection is for the requests of many clients, and a datagram has no header.
+            RouteKind::Http | RouteKind::Grpc | RouteKind::Ingress | RouteKind::Udp => None,
+        };
+        Ok(self.backends.backend(key, port.port, ConnectionSettings { protocol, tls, proxy_protocol }))
     }
 
     fn key(&self, target: &ObjectBackendRef) -> ObjectKey {

@@ -78,6 +78,7 @@ impl Asker {
             key: BackendKey { namespace: "fuzz".into(), service: "backend".into(), port: PortKey::tcp(80) },
             protocol: BackendProtocol::Http1,
             tls: None,
+            proxy_protocol: None,
             endpoints,
         };
         let backend = WeightedBackend { weight: 1, backend: Ok(Arc::new(backend)), steps: Steps::default() };

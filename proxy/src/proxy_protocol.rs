@@ -1,4 +1,5 @@
-//! The PROXY protocol, versions 1 and 2: a load balancer in front says whose connection it is.
+//! The PROXY protocol, versions 1 and 2: a load balancer in front says whose connection it is, and the backend of a
+//! stream is told whose it is.
 //!
 //! <https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt>
 
@@ -7,15 +8,22 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
+use portcullis_routing::ProxyProtocol;
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
     net::TcpStream,
 };
 
 /// The client's address and the one that it connected to, as the load balancer saw them.
-pub(super) type Addresses = (SocketAddr, SocketAddr);
+pub(crate) type Addresses = (SocketAddr, SocketAddr);
 
 const V2: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
+/// Version 2 and the command: the load balancer speaks for itself, or for a client.
+const LOCAL: u8 = 0x20;
+const PROXIED: u8 = 0x21;
+/// The family of the addresses, and the transport.
+const TCP_4: u8 = 0x11;
+const TCP_6: u8 = 0x21;
 const V1: &[u8] = b"PROXY ";
 /// The longest line of version 1, with its end.
 const V1_MAX: usize = 107;
@@ -35,8 +43,45 @@ pub(crate) enum ProxyHeaderError {
 
 /// Reads the header and nothing that comes after it. `None`: the load balancer speaks for itself (its health check),
 /// or of something that is no TCP.
-pub(super) async fn read(tcp: &mut TcpStream) -> Result<Option<Addresses>, ProxyHeaderError> {
+pub(crate) async fn read(tcp: &mut TcpStream) -> Result<Option<Addresses>, ProxyHeaderError> {
     read_from(tcp).await
+}
+
+/// The header of a client's connection.
+pub(crate) fn header(version: ProxyProtocol, (source, destination): Addresses) -> Vec<u8> {
+    let (from, to) = (source.ip().to_canonical(), destination.ip().to_canonical());
+    let (from_port, to_port) = (source.port(), destination.port());
+    match (version, from, to) {
+        (ProxyProtocol::V1, IpAddr::V4(_), IpAddr::V4(_)) => {
+            format!("PROXY TCP4 {from} {to} {from_port} {to_port}\r\n").into()
+        }
+        (ProxyProtocol::V1, ..) => {
+            let (from, to) = (v6(from), v6(to));
+            format!("PROXY TCP6 {from} {to} {from_port} {to_port}\r\n").into()
+        }
+        (ProxyProtocol::V2, IpAddr::V4(from), IpAddr::V4(to)) => {
+            binary(TCP_4, &[&from.octets()[..], &to.octets()], [from_port, to_port])
+        }
+        (ProxyProtocol::V2, ..) => {
+            binary(TCP_6, &[&v6(from).octets()[..], &v6(to).octets()], [from_port, to_port])
+        }
+    }
+}
+
+/// Both addresses have to be of one family.
+fn v6(ip: IpAddr) -> Ipv6Addr {
+    match ip {
+        IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+        IpAddr::V6(ip) => ip,
+    }
+}
+
+fn binary(family: u8, addresses: &[&[u8]; 2], ports: [u16; 2]) -> Vec<u8> {
+    let ports = ports.map(u16::to_be_bytes).concat();
+    let content = [addresses[0], addresses[1], &ports].concat();
+    // At most 36.
+    let len = u8::try_from(content.len()).unwrap_or_default();
+    [&V2[..], &[PROXIED, family, 0, len], &content].concat()
 }
 
 async fn read_from(io: &mut (impl AsyncRead + Unpin)) -> Result<Option<Addresses>, ProxyHeaderError> {
@@ -93,13 +138,13 @@ fn v1(line: &[u8]) -> Result<Option<Addresses>, ProxyHeaderError> {
 
 fn v2(command: u8, family: u8, body: &[u8]) -> Result<Option<Addresses>, ProxyHeaderError> {
     match command {
-        0x20 => return Ok(None),
-        0x21 => {}
+        LOCAL => return Ok(None),
+        PROXIED => {}
         _ => return Err(ProxyHeaderError::Malformed),
     }
     let port = |at: &[u8; 2]| u16::from_be_bytes(*at);
     match family {
-        0x11 => {
+        TCP_4 => {
             let (source, rest) = body.split_first_chunk::<4>().ok_or(ProxyHeaderError::Malformed)?;
             let (destination, rest) = rest.split_first_chunk::<4>().ok_or(ProxyHeaderError::Malformed)?;
             let (source_port, rest) = rest.split_first_chunk().ok_or(ProxyHeaderError::Malformed)?;
@@ -107,7 +152,7 @@ fn v2(command: u8, family: u8, body: &[u8]) -> Result<Option<Addresses>, ProxyHe
             let address = |ip: &[u8; 4], at| SocketAddr::new(Ipv4Addr::from(*ip).into(), port(at));
             Ok(Some((address(source, source_port), address(destination, destination_port))))
         }
-        0x21 => {
+        TCP_6 => {
             let (source, rest) = body.split_first_chunk::<16>().ok_or(ProxyHeaderError::Malformed)?;
             let (destination, rest) = rest.split_first_chunk::<16>().ok_or(ProxyHeaderError::Malformed)?;
             let (source_port, rest) = rest.split_first_chunk().ok_or(ProxyHeaderError::Malformed)?;
@@ -122,6 +167,31 @@ fn v2(command: u8, family: u8, body: &[u8]) -> Result<Option<Addresses>, ProxyHe
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_header_is_read_as_it_was_written() {
+        for (from, to) in [
+            ("192.0.2.7:50000", "198.51.100.1:443"),
+            ("[2001:db8::7]:50000", "[2001:db8::1]:443"),
+            ("[::ffff:192.0.2.7]:50000", "[::ffff:198.51.100.1]:443"),
+            ("192.0.2.7:50000", "[2001:db8::1]:443"),
+        ] {
+            let addresses: Addresses = (from.parse().unwrap(), to.parse().unwrap());
+            for version in [ProxyProtocol::V1, ProxyProtocol::V2] {
+                let header = [header(version, addresses), b"the stream".to_vec()].concat();
+                let mut rest = &header[..];
+                let (source, destination) = read_from(&mut rest).await.unwrap().unwrap();
+                let canonical = |a: SocketAddr| SocketAddr::new(a.ip().to_canonical(), a.port());
+                let read = (canonical(source), canonical(destination));
+                assert_eq!(read, (canonical(addresses.0), canonical(addresses.1)), "{version:?}");
+                assert_eq!(rest, b"the stream");
+            }
+        }
+        let v4 = ("192.0.2.7:50000".parse().unwrap(), "198.51.100.1:443".parse().unwrap());
+        assert_eq!(header(ProxyProtocol::V1, v4), b"PROXY TCP4 192.0.2.7 198.51.100.1 50000 443\r\n");
+        let text = header(ProxyProtocol::V1, ("[::ffff:192.0.2.7]:1".parse().unwrap(), v4.1));
+        assert_eq!(text, b"PROXY TCP4 192.0.2.7 198.51.100.1 1 443\r\n");
+    }
 
     #[tokio::test]
     async fn the_addresses_of_both_versions_are_read_and_no_byte_more() {
