@@ -22,8 +22,14 @@ type built struct {
 	agent    []string
 }
 
-// conformance is the scenario that needs the suite; building it takes minutes, so it is built for that one alone.
-const conformance = "TestConformance"
+// conformance are the scenarios that need the suite, each by the flag --long; building it takes minutes, so it is built
+// for those alone.
+var conformance = map[string]bool{
+	"TestConformance":             false,
+	"TestLongConformanceShared":   true,
+	"TestLongConformanceRepeated": true,
+	"TestLongConformanceRestarts": true,
+}
 
 func build(ctx context.Context, p *stage.Printer, o options) (*built, error) {
 	store := store(o)
@@ -53,7 +59,9 @@ func build(ctx context.Context, p *stage.Printer, o options) (*built, error) {
 	if err != nil {
 		return nil, err
 	}
-	b.crds, err = filepath.Glob(filepath.Join(module, "config", "crd", "standard", "gateway*.yaml"))
+	// Among them is a ValidatingAdmissionPolicy that forbids the experimental CRDs where the standard ones are: each channel
+	// has a cluster of its own.
+	b.crds, err = filepath.Glob(filepath.Join(module, "config", "crd", o.channel, "gateway*.yaml"))
 	if err == nil && len(b.crds) == 0 {
 		err = fmt.Errorf("no CRDs in %s", module)
 	}
@@ -126,14 +134,19 @@ func (b *built) portcullis(ctx context.Context, p *stage.Printer, o options) err
 	return portcullis.Image(p, binary, archive)
 }
 
-// needsSuite tells whether the conformance scenario will be run.
+// needsSuite tells whether one of the conformance scenarios will be run.
 func needsSuite(o options) (bool, error) {
 	if o.bare || o.filter == "" {
 		return !o.bare, nil
 	}
-	matched, err := regexp.MatchString(o.filter, conformance)
+	filter, err := regexp.Compile(o.filter)
 	if err != nil {
 		return false, fmt.Errorf("--filter: %w", err)
 	}
-	return matched, nil
+	for name, long := range conformance {
+		if filter.MatchString(name) && (o.long || !long) {
+			return true, nil
+		}
+	}
+	return false, nil
 }

@@ -8,6 +8,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -52,7 +54,10 @@ func runCommand(ctx context.Context, args []string) error {
 		return fmt.Errorf("the cluster %s is kept since %s: --attach to use it, --down to take it down",
 			o.name, have.Created.Format(time.TimeOnly))
 	}
-	return whole(ctx, o)
+	if err := whole(ctx, o); err != nil || !o.long || o.channel == experimental || o.keep {
+		return err
+	}
+	return whole(ctx, o.inExperimentalChannel())
 }
 
 func attach(ctx context.Context, o options, c *cluster.Cluster) error {
@@ -175,8 +180,20 @@ func lock(path string) (release func(), err error) {
 
 func listScenarios(ctx context.Context) error {
 	cmd := exec.CommandContext(ctx, sibling("scenarios.test"), "-test.list", ".*")
-	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	return cmd.Run()
+	cmd.Stderr = os.Stderr
+	names, err := cmd.Output()
+	if err != nil {
+		return err
+	}
+	onlyLong := regexp.MustCompile(long)
+	for name := range strings.Lines(string(names)) {
+		name = strings.TrimSuffix(name, "\n")
+		if onlyLong.MatchString(name) {
+			name += "   (with --long)"
+		}
+		fmt.Println(name)
+	}
+	return nil
 }
 
 // sibling is a program that was built beside this one.

@@ -25,6 +25,8 @@ type Env struct {
 	Class string
 	// Features are those claimed to the suite, those of the class when empty; SuiteTests, a pattern for its tests, all of them when empty.
 	Features, SuiteTests string
+	// Seed is of the order of the suite's tests where that is random.
+	Seed uint64
 	// Samples is how often propagation is measured beside each of these numbers of routes, which ascend.
 	Samples int
 	Routes  []int
@@ -64,6 +66,9 @@ var load = sync.OnceValues(func() (*Env, error) {
 func (e *Env) numbers() (err error) {
 	if e.Samples, err = strconv.Atoi(os.Getenv("PORTCULLIS_E2E_SAMPLES")); err != nil || e.Samples < 1 {
 		return fmt.Errorf("--samples: a number from 1 on is needed (%v)", err)
+	}
+	if e.Seed, err = strconv.ParseUint(os.Getenv("PORTCULLIS_E2E_SEED"), 10, 64); err != nil {
+		return fmt.Errorf("--seed: %w", err)
 	}
 	for field := range strings.SplitSeq(os.Getenv("PORTCULLIS_E2E_ROUTES"), ",") {
 		count, err := strconv.Atoi(strings.TrimSpace(field))

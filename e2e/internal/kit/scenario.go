@@ -71,6 +71,11 @@ func (s *S) Figure(format string, args ...any) {
 	s.figures = append(s.figures, fmt.Sprintf(format, args...))
 }
 
+// Say prints a line at once.
+func (s *S) Say(format string, args ...any) {
+	fmt.Printf("      "+format+"\n", args...)
+}
+
 // NewNamespace makes a further namespace, called after the scenario.
 func (s *S) NewNamespace(suffix string, labels ...string) string {
 	s.T.Helper()
