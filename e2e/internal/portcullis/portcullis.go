@@ -33,7 +33,7 @@ const (
 	// mostBytes is the largest size of an image.
 	mostBytes = 40 << 20
 
-	target       = "x86_64-unknown-linux-gnu"
+	target = "x86_64-unknown-linux-gnu"
 	// profile is of Cargo.toml: without what makes a release build slow.
 	profile      = "e2e"
 	certificates = "/etc/ssl/certs/ca-certificates.crt"
