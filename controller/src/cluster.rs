@@ -15,7 +15,7 @@ pub mod live;
 pub mod own;
 pub mod service;
 pub mod statuses;
-mod tokens;
+mod token_bucket;
 mod turns;
 
 pub use dedicated::{DedicatedLinks, DedicatedOptions};

@@ -314,7 +314,7 @@ impl Display for Mirror {
         write!(f, "mirror {}/{} to ", self.numerator, self.denominator)?;
         match &self.backend {
             Ok(backend) => backend.fmt(f),
-            Err(error) => write!(f, "nobody ({error})"),
+            Err(error) => write!(f, "no backend ({error})"),
         }
     }
 }

@@ -177,7 +177,7 @@ impl FromStr for ExternalNames {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let found = Self::ALL.into_iter().find(|value| value.as_str() == text);
-        found.ok_or_else(|| format!("{text:?} is none of none, external, ingress, all"))
+        found.ok_or_else(|| format!("{text:?} is not one of none, external, ingress, all"))
     }
 }
 

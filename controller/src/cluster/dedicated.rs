@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! index        --DesiredServices--------------------------------\
-//! watches      --Live: Services and slices of ours, the slices of   > plan() -> Acts -> pace -> apply, patch, delete
+//! watches      --Live: Services and slices of ours, the slices of   > plan() -> Acts -> backoff -> apply, patch, delete
 //!                the Service that we come in through, the record,   |
 //!                what pods report---------------------------------- |
 //! proxy        --which ports are bound------------------------------|
@@ -21,15 +21,15 @@
 //! - `reports.rs`: which ports pods have bound
 //! - `manifests.rs`: the desired Services and slices
 //! - `difference.rs`: whether the observed ones differ from those
-//! - `pace.rs`: what may be done now, and what has to wait
+//! - `backoff.rs`: what may be done now, and what has to wait
 //! - `live.rs`: watches
 //! - `target.rs`: what is written, by name
 
+mod backoff;
 mod desired;
 mod difference;
 mod live;
 mod manifests;
-mod pace;
 mod plan;
 mod record;
 mod reports;
@@ -61,8 +61,8 @@ use crate::{
     ir::ObjectKey,
     translate::{Allocation, PortRange},
 };
+use backoff::WriteBackoff;
 use live::Live;
-use pace::Pace;
 use plan::{Act, Deed, Identity, Now, Place, Plan, plan};
 use record::{QUARANTINE, Record};
 use target::{Target, TargetKind};
@@ -120,7 +120,7 @@ pub async fn provide(client: Client, options: DedicatedOptions, mut links: Dedic
     let mut provider = Provider::new(client, &options, live);
     let mut leads = links.leadership.is_told();
     loop {
-        let wake = provider.pace.wake();
+        let wake = provider.backoff.wake();
         tokio::select! {
             Ok(()) = links.leadership.changed() => {
                 // A report comes with each renewal of the Lease.
@@ -170,7 +170,7 @@ struct Provider {
     client: Client,
     place: Place,
     live: Live,
-    pace: Pace,
+    backoff: WriteBackoff,
     /// The record as it was read last; if somebody deletes the ConfigMap, it is created again from this.
     recorded: Option<Record>,
     /// Ports that were taken out of the record by hand, and when, in seconds since 1970.
@@ -187,7 +187,7 @@ impl Provider {
         let name = |(namespace, name): &(String, String)| (namespace.as_str().into(), name.as_str().into());
         Self {
             client,
-            pace: Pace::new(&options.identity),
+            backoff: WriteBackoff::new(&options.identity),
             place: Place {
                 range: options.range,
                 record: name(&options.record),
@@ -268,7 +268,7 @@ impl Provider {
         // Writes that were begun in the former role are abandoned.
         self.writes.abort_all();
         self.in_flight.clear();
-        self.pace.clear();
+        self.backoff.clear();
     }
 
     /// Begins the writes that are due and allowed now, and returns the provisioning error of each Gateway. `may_write`
@@ -282,9 +282,9 @@ impl Provider {
         };
         let Plan { acts, mut errors } = plan(desired, &self.live, &self.place, now);
         let now = Instant::now();
-        self.pace.settle_all_but(acts.iter().map(|act| &act.target), now);
+        self.backoff.settle_all_but(acts.iter().map(|act| &act.target), now);
         for act in acts {
-            if let Some(why) = self.pace.trouble(&act.target) {
+            if let Some(why) = self.backoff.trouble(&act.target) {
                 let text = match act.target.kind {
                     TargetKind::ConfigMap => format!("{}: {why}", act.target),
                     TargetKind::Service | TargetKind::EndpointSlice => why.to_owned(),
@@ -294,7 +294,7 @@ impl Provider {
                 }
             }
             let is_free = !self.in_flight.contains(&act.target) && self.in_flight.len() < AT_ONCE;
-            if is_free && self.pace.lets_go(&act, may_write, now) {
+            if is_free && self.backoff.lets_go(&act, may_write, now) {
                 self.begin(act);
             }
         }
@@ -319,12 +319,12 @@ impl Provider {
         self.in_flight.remove(&target);
         match &outcome {
             Ok(()) => info!(%target, "written for Gateways with addresses of their own"),
-            Err(why) if self.pace.is_news(&target, why) => {
+            Err(why) if self.backoff.is_news(&target, why) => {
                 warn!(%target, why, "cannot be written; trying again")
             }
             Err(_) => {}
         }
-        self.pace.done(target, outcome, Instant::now());
+        self.backoff.done(target, outcome, Instant::now());
     }
 }
 

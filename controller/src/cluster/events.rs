@@ -26,7 +26,7 @@ use tokio::{
 };
 use tracing::debug;
 
-use super::{statuses::ControllerNames, tokens::Tokens, turns::Turns};
+use super::{statuses::ControllerNames, token_bucket::TokenBucket, turns::Turns};
 use crate::ir::ObjectKey;
 
 /// Events that may wait to be written.
@@ -137,7 +137,7 @@ async fn write_all(
     waiting: Arc<Mutex<Waiting>>,
     mut rings: mpsc::Receiver<()>,
 ) {
-    let mut tokens = Tokens::full(BURST, A_SECOND, Instant::now());
+    let mut tokens = TokenBucket::full(BURST, A_SECOND, Instant::now());
     while rings.recv().await.is_some() {
         loop {
             // Whoever records lasting events limits their rate.

@@ -16,7 +16,7 @@ mod put;
 mod queue;
 mod refusals;
 mod remarks;
-mod rounds;
+mod rewrite_backoff;
 
 pub(super) use merge::same_object;
 pub use put::ControllerNames;
@@ -37,7 +37,7 @@ use tracing::{debug, info, warn};
 use super::{
     Leadership, Live, Observation, Sighting,
     events::{self, Recorder, Transition},
-    tokens::Tokens,
+    token_bucket::TokenBucket,
 };
 use crate::{
     StatusFeed,
@@ -48,7 +48,7 @@ use put::{Outcome, Write, put};
 use queue::Queue;
 use refusals::{Manner, Refusals};
 use remarks::Remarks;
-use rounds::Rounds;
+use rewrite_backoff::RewriteBackoff;
 
 /// Writes at a time.
 const AT_ONCE: usize = 8;
@@ -84,10 +84,10 @@ pub struct Writer {
     early: VecDeque<Sighting>,
     queue: Queue,
     writes: JoinSet<(ObjectKey, Done)>,
-    tokens: Tokens,
+    tokens: TokenBucket,
     failures: u32,
     paused: Option<Instant>,
-    rounds: Rounds,
+    rewrites: RewriteBackoff,
     /// How often writes of an object conflicted since it was seen.
     conflicts: HashMap<ObjectKey, u32>,
     /// The kinds that we may not write.
@@ -139,10 +139,10 @@ impl Writer {
             early: VecDeque::new(),
             queue: Queue::default(),
             writes: JoinSet::new(),
-            tokens: Tokens::full(BURST, A_SECOND, Instant::now()),
+            tokens: TokenBucket::full(BURST, A_SECOND, Instant::now()),
             failures: 0,
             paused: None,
-            rounds: Rounds::default(),
+            rewrites: RewriteBackoff::default(),
             conflicts: HashMap::new(),
             forbidden: BTreeSet::new(),
             remarks: Remarks::new(Instant::now()),
@@ -198,7 +198,7 @@ impl Writer {
     /// What was begun as the leader ends with it; whoever becomes the leader looks at everything once.
     fn turn(&mut self, leading: bool) {
         self.queue = Queue::default();
-        self.rounds = Rounds::default();
+        self.rewrites = RewriteBackoff::default();
         self.writes.abort_all();
         if leading {
             self.live.keys().for_each(|key| self.queue.add(key.clone()));
@@ -317,7 +317,7 @@ impl Writer {
     /// Until what was written is seen; a Gateway in any case for a while, and one for whose status somebody fights
     /// with us for longer each time.
     fn wait_after(&mut self, key: ObjectKey, desired: u64, now: Instant) {
-        let (pause, is_new) = self.rounds.again(&key, desired, now);
+        let (pause, is_new) = self.rewrites.again(&key, desired, now);
         if is_new {
             warn!(object = %key, "somebody else changes what we say in its status, again and again");
         }

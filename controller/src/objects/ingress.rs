@@ -148,7 +148,7 @@ fn path(written: HTTPIngressPath, checks: &mut Checks, at: &Path<'_>) -> Option<
         "" => checks.error(&at.field("pathType"), "is required: Exact, Prefix or ImplementationSpecific"),
         _ => checks.error(
             &at.field("pathType"),
-            format!("{} is none of Exact, Prefix, ImplementationSpecific", quoted(kind)),
+            format!("{} is not one of Exact, Prefix, ImplementationSpecific", quoted(kind)),
         ),
     }
     let text = if text.is_empty() { "/" } else { text };

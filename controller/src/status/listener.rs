@@ -94,9 +94,7 @@ fn listener_conditions(
         },
         resolved_refs(listener, named(ConditionType::ResolvedRefs)),
         match conflict {
-            None => {
-                named(ConditionType::Conflicted).no("NoConflicts", "no other listener is at odds with it")
-            }
+            None => named(ConditionType::Conflicted).no("NoConflicts", "no other listener conflicts with it"),
             Some(why) => named(ConditionType::Conflicted).yes(why.reason(), why.to_string()),
         },
     ];
@@ -236,7 +234,7 @@ impl ListenerRefusal {
             Self::UnsupportedValue(_) => "UnsupportedValue",
             Self::HostnameConflict { .. } | Self::HostnameRefused(_) => "HostnameConflict",
             Self::ProtocolConflict { .. } | Self::PortTaken { .. } => "ProtocolConflict",
-            // "The port is not supported by the implementation": no protocol is, and no other listener is at odds with it.
+            // "The port is not supported by the implementation": no protocol is, and no other listener conflicts with it.
             Self::PortUnavailable(_) | Self::PortSpeaks { .. } | Self::OverLimit { .. } => "PortUnavailable",
             Self::TooManyPorts { .. } => "TooManyListeners",
         }

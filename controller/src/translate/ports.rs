@@ -49,7 +49,7 @@ pub enum PortUnavailable {
     #[error("port {port} is unavailable: with the port offset {offset} it is past 65535")]
     PastTheLast { port: u16, offset: u16 },
     #[error(
-        "port {port} cannot be had: it would be bound as {bound}, and {range} are for Gateways with addresses of their \
+        "port {port} is unavailable: it would be bound as {bound}, and {range} are for Gateways with addresses of their \
          own (--dedicated-ports)"
     )]
     Reserved { port: u16, bound: u16, range: PortRange },

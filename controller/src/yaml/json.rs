@@ -25,7 +25,7 @@ pub(super) fn chunks(text: &str) -> impl Iterator<Item = (Chunk<'_>, Result<Valu
             Ok(Strict(value)) => (chunk, Ok(value)),
             Err(error) => {
                 let at = u32::try_from(error.line()).unwrap_or(1);
-                let error = SyntaxError { line: at, message: format!("this is no JSON: {error}") };
+                let error = SyntaxError { line: at, message: format!("this is not valid JSON: {error}") };
                 (Chunk { line, text: &text[start..] }, Err(error))
             }
         })

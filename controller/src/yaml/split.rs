@@ -62,7 +62,7 @@ fn parse(chunk: Chunk<'_>) -> Result<Value, SyntaxError> {
         let message = error.to_string();
         // Its line is of the document; the file's stands in the problem's place.
         let message = message.split(" at line ").next().unwrap_or_default();
-        SyntaxError { line: chunk.line + line, message: format!("this is no YAML: {message}") }
+        SyntaxError { line: chunk.line + line, message: format!("this is not valid YAML: {message}") }
     })
 }
 

@@ -58,9 +58,9 @@ fn what_is_no_yaml_says_why() {
     for (text, want) in [
         ("a: 1\nb: 2\na: 3\n", "duplicate"),
         ("a:\n\tb: 1\n", "tab"),
-        ("a: [", "this is no YAML"),
-        ("a: *nothing\n", "this is no YAML"),
-        ("a: {{ .Values.a }}\n", "this is no YAML"),
+        ("a: [", "this is not valid YAML"),
+        ("a: *nothing\n", "this is not valid YAML"),
+        ("a: {{ .Values.a }}\n", "this is not valid YAML"),
     ] {
         let message = message(text, "in.yaml");
         assert!(message.to_lowercase().contains(&want.to_lowercase()), "{text}: {message}");

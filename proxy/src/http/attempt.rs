@@ -260,7 +260,7 @@ pub(crate) async fn request(
 fn set_https(request: &mut RequestHeader) -> Result<()> {
     let Some(host) = request.headers.get(header::HOST) else { return Ok(()) };
     let authority = Authority::try_from(host.as_bytes());
-    let authority = authority.or_err(ErrorType::InvalidHTTPHeader, "Host is no authority")?;
+    let authority = authority.or_err(ErrorType::InvalidHTTPHeader, "Host is not a valid authority")?;
     let target = request.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
     let uri = Uri::builder().scheme("https").authority(authority).path_and_query(target).build();
     request.set_uri(uri.or_err(ErrorType::InvalidHTTPHeader, "no target")?);

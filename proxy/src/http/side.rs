@@ -129,8 +129,9 @@ pub(crate) fn set_protocol(request: &mut RequestHeader, backend: &Backend, body:
                 Some(host) => host.as_bytes().try_into().ok(),
                 None => request.uri.authority().cloned(),
             };
-            let authority: http::uri::Authority = authority
-                .ok_or_else(|| Error::explain(ErrorType::InvalidHTTPHeader, "Host is no authority"))?;
+            let authority: http::uri::Authority = authority.ok_or_else(|| {
+                Error::explain(ErrorType::InvalidHTTPHeader, "Host is not a valid authority")
+            })?;
             let scheme = if backend.tls.is_some() { "https" } else { "http" };
             let uri = Uri::builder().scheme(scheme).authority(authority).path_and_query(target).build();
             request.set_uri(uri.or_err(ErrorType::InvalidHTTPHeader, "no target")?);

@@ -39,7 +39,7 @@ http:80 *.example.com at Gateway infra/public listener web
         [HTTPRoute shop/web rule 0]
     grpc method Get -> redirect 301 https host b.example port 8443 path /new; [HTTPRoute shop/web rule 2]
     prefix / -> cors https://a.example; rewrite host b.example prefix /; \
-        mirror 1/4 to nobody (Service shop/copy not found); response headers x-a=1 +x-b=2 -x-c; \
+        mirror 1/4 to no backend (Service shop/copy not found); response headers x-a=1 +x-b=2 -x-c; \
         1 500 (Service shop/gone not found) [HTTPRoute shop/web rule 1]
   then Ingress
   *.example.com (one label)

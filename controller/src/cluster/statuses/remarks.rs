@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use tokio::time::Instant;
 
-use super::super::{tokens::Tokens, turns::Turns};
+use super::super::{token_bucket::TokenBucket, turns::Turns};
 use crate::ir::ObjectKey;
 
 /// Remarks in a second, once the first [`BURST`] are told.
@@ -18,7 +18,7 @@ const BURST: f64 = 20.0;
 pub(super) struct Remarks {
     known: HashMap<ObjectKey, Known>,
     waiting: Turns<ObjectKey>,
-    tokens: Tokens,
+    tokens: TokenBucket,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -31,7 +31,11 @@ struct Known {
 
 impl Remarks {
     pub(super) fn new(now: Instant) -> Self {
-        Self { known: HashMap::new(), waiting: Turns::default(), tokens: Tokens::full(BURST, A_SECOND, now) }
+        Self {
+            known: HashMap::new(),
+            waiting: Turns::default(),
+            tokens: TokenBucket::full(BURST, A_SECOND, now),
+        }
     }
 
     /// Takes up what there is to remark about an object.

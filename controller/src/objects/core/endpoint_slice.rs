@@ -71,7 +71,7 @@ impl Family {
                 Self::Name
             }
             other => {
-                checks.unknown_value(&at, format!("{} is none of IPv4, IPv6, FQDN", quoted(other)));
+                checks.unknown_value(&at, format!("{} is not one of IPv4, IPv6, FQDN", quoted(other)));
                 Self::Unknown
             }
         }
@@ -128,11 +128,11 @@ fn address(text: &str, family: Family, checks: &mut Checks, at: &Path<'_>) -> Op
             Some(ip)
         }
         (Family::V4, _) => {
-            checks.error(at, format!("{} is no IPv4 address", quoted(text)));
+            checks.error(at, format!("{} is not an IPv4 address", quoted(text)));
             None
         }
         (Family::V6, _) => {
-            checks.error(at, format!("{} is no IPv6 address", quoted(text)));
+            checks.error(at, format!("{} is not an IPv6 address", quoted(text)));
             None
         }
         (Family::Name, _) => {

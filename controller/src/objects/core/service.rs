@@ -44,7 +44,8 @@ pub(crate) fn read(
     let kind = spec.type_.as_deref().unwrap_or("ClusterIP");
     let is_external = kind == "ExternalName";
     if !matches!(kind, "ClusterIP" | "NodePort" | "LoadBalancer" | "ExternalName") {
-        let message = format!("{} is none of ClusterIP, NodePort, LoadBalancer, ExternalName", quoted(kind));
+        let message =
+            format!("{} is not one of ClusterIP, NodePort, LoadBalancer, ExternalName", quoted(kind));
         checks.unknown_value(&at.field("type"), message);
     }
     let is_headless = spec.cluster_ip.as_deref() == Some("None");
@@ -158,7 +159,7 @@ pub(super) fn protocol(
         Some("UDP") => Some(TransportProtocol::Udp),
         Some("SCTP") => Some(TransportProtocol::Sctp),
         Some(other) => {
-            checks.unknown_value(at, format!("{} is none of TCP, UDP, SCTP", quoted(other)));
+            checks.unknown_value(at, format!("{} is not one of TCP, UDP, SCTP", quoted(other)));
             None
         }
     }

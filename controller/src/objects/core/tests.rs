@@ -49,7 +49,7 @@ fn a_service_has_ports() {
             ("ports: [{port: 80, name: A}]", "spec.ports[0].name:"),
             (
                 "ports: [{port: 80, protocol: tcp}]",
-                "spec.ports[0].protocol: \"tcp\" is none of TCP, UDP, SCTP",
+                "spec.ports[0].protocol: \"tcp\" is not one of TCP, UDP, SCTP",
             ),
             ("ports: [{port: 80, targetPort: 65536}]", "spec.ports[0].targetPort:"),
             (
@@ -90,7 +90,7 @@ fn an_endpoint_has_addresses_of_its_family() {
             ("addressType: FQDN\nendpoints: [{addresses: [a.com]}]", ""),
             (
                 "addressType: IPv4\nendpoints: [{addresses: ['::1']}]",
-                "endpoints[0].addresses[0]: \"::1\" is no IPv4 address",
+                "endpoints[0].addresses[0]: \"::1\" is not an IPv4 address",
             ),
             (
                 "addressType: IPv6\nendpoints: [{addresses: [10.0.0.1]}]",

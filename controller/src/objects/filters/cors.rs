@@ -43,7 +43,7 @@ pub(super) fn read(cors: wire::Cors, checks: &mut Checks, at: &Path<'_>) -> Cors
 
 fn method(text: &str, checks: &mut Checks, at: &Path<'_>) {
     if !METHODS.contains(&text) {
-        checks.error(at, format!("{} is none of {}", quoted(text), METHODS.join(", ")));
+        checks.error(at, format!("{} is not one of {}", quoted(text), METHODS.join(", ")));
     }
 }
 

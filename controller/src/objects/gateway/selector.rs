@@ -29,7 +29,7 @@ pub(in crate::objects) fn read(
         let values: Vec<Box<str>> = expression.values.into_iter().flatten().map(Into::into).collect();
         let Some(operator) = operator(&expression.operator) else {
             let message =
-                format!("{} is none of In, NotIn, Exists, DoesNotExist", quoted(&expression.operator));
+                format!("{} is not one of In, NotIn, Exists, DoesNotExist", quoted(&expression.operator));
             checks.unknown_value(&at.field("operator"), message);
             is_known = false;
             continue;

@@ -300,7 +300,7 @@ fn read_text(path: &Path, limit: u64) -> Result<String, Problem> {
         return Err(file_problem(path, format!("is not read: it is larger than {limit} bytes")));
     }
     String::from_utf8(bytes)
-        .map_err(|_| file_problem(path, "is not read, what was read before stays: it is no UTF-8"))
+        .map_err(|_| file_problem(path, "is not read, what was read before stays: it is not valid UTF-8"))
 }
 
 fn hash(text: &str) -> u64 {

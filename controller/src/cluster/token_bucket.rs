@@ -5,14 +5,14 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 #[derive(Debug)]
-pub(super) struct Tokens {
+pub(super) struct TokenBucket {
     most: f64,
     a_second: f64,
     left: f64,
     counted: Instant,
 }
 
-impl Tokens {
+impl TokenBucket {
     pub(super) fn full(most: f64, a_second: f64, now: Instant) -> Self {
         Self { most, a_second, left: most, counted: now }
     }

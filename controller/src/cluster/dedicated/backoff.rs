@@ -24,7 +24,7 @@ const STEP_IN: Duration = Duration::from_secs(3);
 
 /// What stands between differences and writes.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(super) struct WriteBackoff {
     standing: BTreeMap<Target, Standing>,
     /// How much later than others this replica steps in.
     later: Duration,
@@ -47,7 +47,7 @@ struct Standing {
     waits_for_leader: bool,
 }
 
-impl Pace {
+impl WriteBackoff {
     pub(super) fn new(identity: &str) -> Self {
         let mut hasher = DefaultHasher::new();
         identity.hash(&mut hasher);
@@ -154,96 +154,96 @@ mod tests {
         }
     }
 
-    fn pace() -> Pace {
-        Pace { standing: BTreeMap::new(), later: Duration::from_millis(500) }
+    fn backoff() -> WriteBackoff {
+        WriteBackoff { standing: BTreeMap::new(), later: Duration::from_millis(500) }
     }
 
     #[test]
     fn the_leader_writes_at_once_and_waits_until_that_is_seen() {
-        let (mut pace, act, begin) = (pace(), act(Turn::Leader, 1), Instant::now());
+        let (mut backoff, act, begin) = (backoff(), act(Turn::Leader, 1), Instant::now());
         let at = |millis| begin + Duration::from_millis(millis);
-        assert!(pace.lets_go(&act, true, at(0)));
-        pace.done(act.target.clone(), Ok(()), at(10));
-        assert!(!pace.lets_go(&act, true, at(2009)));
-        assert_eq!(pace.wake(), Some(at(2010)));
-        assert!(pace.lets_go(&act, true, at(2010)), "nobody saw it");
-        pace.done(act.target.clone(), Ok(()), at(2010));
-        assert!(!pace.lets_go(&act, true, at(6009)), "somebody undoes it");
-        assert!(pace.lets_go(&act, true, at(6010)));
-        pace.done(act.target.clone(), Ok(()), at(6020));
+        assert!(backoff.lets_go(&act, true, at(0)));
+        backoff.done(act.target.clone(), Ok(()), at(10));
+        assert!(!backoff.lets_go(&act, true, at(2009)));
+        assert_eq!(backoff.wake(), Some(at(2010)));
+        assert!(backoff.lets_go(&act, true, at(2010)), "nobody saw it");
+        backoff.done(act.target.clone(), Ok(()), at(2010));
+        assert!(!backoff.lets_go(&act, true, at(6009)), "somebody undoes it");
+        assert!(backoff.lets_go(&act, true, at(6010)));
+        backoff.done(act.target.clone(), Ok(()), at(6020));
         assert!(
-            pace.lets_go(&self::act(Turn::Leader, 2), true, at(6021)),
+            backoff.lets_go(&self::act(Turn::Leader, 2), true, at(6021)),
             "something else is wanted meanwhile"
         );
     }
 
     #[test]
     fn failures_wait_longer_each_time_and_never_too_long() {
-        let (mut pace, act, mut now) = (pace(), act(Turn::Leader, 1), Instant::now());
+        let (mut backoff, act, mut now) = (backoff(), act(Turn::Leader, 1), Instant::now());
         for millis in [200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 51_200, 60_000, 60_000] {
-            assert!(pace.lets_go(&act, true, now));
-            assert!(pace.is_news(&act.target, "full") == (millis == 200));
-            pace.done(act.target.clone(), Err("full".into()), now);
-            assert_eq!(pace.trouble(&act.target), Some("full"));
+            assert!(backoff.lets_go(&act, true, now));
+            assert!(backoff.is_news(&act.target, "full") == (millis == 200));
+            backoff.done(act.target.clone(), Err("full".into()), now);
+            assert_eq!(backoff.trouble(&act.target), Some("full"));
             let until = now + Duration::from_millis(millis);
-            assert_eq!(pace.wake(), Some(until));
+            assert_eq!(backoff.wake(), Some(until));
             now = until;
         }
     }
 
     #[test]
     fn whoever_undoes_it_again_and_again_is_answered_ever_more_slowly() {
-        let (mut pace, act, mut now) = (pace(), act(Turn::Leader, 1), Instant::now());
+        let (mut backoff, act, mut now) = (backoff(), act(Turn::Leader, 1), Instant::now());
         for millis in [2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000] {
-            assert!(pace.lets_go(&act, true, now));
-            pace.done(act.target.clone(), Ok(()), now);
+            assert!(backoff.lets_go(&act, true, now));
+            backoff.done(act.target.clone(), Ok(()), now);
             // It was seen, and then undone.
-            pace.settle_all_but([].into_iter(), now);
-            assert_eq!(pace.wake(), None);
+            backoff.settle_all_but([].into_iter(), now);
+            assert_eq!(backoff.wake(), None);
             let until = now + Duration::from_millis(millis);
-            assert!(!pace.lets_go(&act, true, until - Duration::from_millis(1)));
-            pace.settle_all_but([&act.target].into_iter(), now);
-            assert_eq!(pace.wake(), Some(until));
+            assert!(!backoff.lets_go(&act, true, until - Duration::from_millis(1)));
+            backoff.settle_all_but([&act.target].into_iter(), now);
+            assert_eq!(backoff.wake(), Some(until));
             now = until;
         }
-        assert!(pace.lets_go(&act, true, now));
-        pace.done(act.target.clone(), Ok(()), now);
+        assert!(backoff.lets_go(&act, true, now));
+        backoff.done(act.target.clone(), Ok(()), now);
         now += 2 * LONGEST_PAUSE;
-        pace.settle_all_but([].into_iter(), now);
-        assert!(pace.standing.is_empty(), "peace");
+        backoff.settle_all_but([].into_iter(), now);
+        assert!(backoff.standing.is_empty(), "peace");
     }
 
     #[test]
     fn others_step_in_for_endpoints_and_once() {
-        let (mut pace, begin) = (pace(), Instant::now());
+        let (mut backoff, begin) = (backoff(), Instant::now());
         let at = |millis| begin + Duration::from_millis(millis);
         let calm = act(Turn::Leader, 1);
-        assert!(!pace.lets_go(&calm, false, at(0)));
-        assert!(!pace.lets_go(&calm, false, at(60_000)), "the leader's alone");
-        assert_eq!(pace.wake(), None);
-        pace.clear();
+        assert!(!backoff.lets_go(&calm, false, at(0)));
+        assert!(!backoff.lets_go(&calm, false, at(60_000)), "the leader's alone");
+        assert_eq!(backoff.wake(), None);
+        backoff.clear();
         let urgent = act(Turn::LeaderFirst, 1);
-        assert!(!pace.lets_go(&urgent, false, at(0)));
-        assert_eq!(pace.wake(), Some(at(3500)));
-        assert!(pace.lets_go(&urgent, false, at(3500)));
-        pace.done(urgent.target.clone(), Ok(()), at(3510));
-        assert!(!pace.lets_go(&urgent, false, at(60_000)), "it did");
-        assert_eq!(pace.wake(), None);
+        assert!(!backoff.lets_go(&urgent, false, at(0)));
+        assert_eq!(backoff.wake(), Some(at(3500)));
+        assert!(backoff.lets_go(&urgent, false, at(3500)));
+        backoff.done(urgent.target.clone(), Ok(()), at(3510));
+        assert!(!backoff.lets_go(&urgent, false, at(60_000)), "it did");
+        assert_eq!(backoff.wake(), None);
         assert!(
-            !pace.lets_go(&act(Turn::LeaderFirst, 2), false, at(60_000)),
+            !backoff.lets_go(&act(Turn::LeaderFirst, 2), false, at(60_000)),
             "the leader has its time again"
         );
-        assert!(pace.lets_go(&act(Turn::LeaderFirst, 2), false, at(63_500)), "other endpoints");
+        assert!(backoff.lets_go(&act(Turn::LeaderFirst, 2), false, at(63_500)), "other endpoints");
     }
 
     #[test]
     fn what_a_replica_says_of_itself_waits_for_nobody() {
-        let (mut pace, act, begin) = (pace(), act(Turn::Everyone, 1), Instant::now());
+        let (mut backoff, act, begin) = (backoff(), act(Turn::Everyone, 1), Instant::now());
         let at = |millis| begin + Duration::from_millis(millis);
-        assert!(pace.lets_go(&act, false, at(0)));
-        pace.done(act.target.clone(), Err("full".into()), at(0));
-        assert!(!pace.lets_go(&act, false, at(199)) && pace.lets_go(&act, false, at(200)));
-        pace.done(act.target.clone(), Ok(()), at(200));
-        assert!(pace.lets_go(&act, false, at(60_000)), "somebody took it away");
+        assert!(backoff.lets_go(&act, false, at(0)));
+        backoff.done(act.target.clone(), Err("full".into()), at(0));
+        assert!(!backoff.lets_go(&act, false, at(199)) && backoff.lets_go(&act, false, at(200)));
+        backoff.done(act.target.clone(), Ok(()), at(200));
+        assert!(backoff.lets_go(&act, false, at(60_000)), "somebody took it away");
     }
 }

@@ -17,7 +17,7 @@ const KEPT: usize = 1024;
 
 /// What was written last of each object.
 #[derive(Debug, Default)]
-pub(super) struct Rounds {
+pub(super) struct RewriteBackoff {
     last: HashMap<ObjectKey, Written>,
 }
 
@@ -30,7 +30,7 @@ struct Written {
     times: u32,
 }
 
-impl Rounds {
+impl RewriteBackoff {
     /// Notes a write; returns how long the next one of the object has to wait, and whether that is so for the first
     /// time.
     pub(super) fn again(&mut self, key: &ObjectKey, desired: u64, now: Instant) -> (Duration, bool) {
@@ -55,13 +55,13 @@ mod tests {
 
     #[test]
     fn the_same_again_and_again_takes_longer_each_time() {
-        let (mut rounds, mut now) = (Rounds::default(), Instant::now());
+        let (mut rewrites, mut now) = (RewriteBackoff::default(), Instant::now());
         let key = ObjectKey::new(Kind::HttpRoute, "shop", "web");
         for (desired, later, want) in
             [(1, 1, 0), (1, 1, 0), (1, 1, 1), (1, 1, 2), (1, 2, 4), (2, 4, 0), (1, 1, 0), (1, 301, 0)]
         {
             now += Duration::from_secs(later);
-            let (pause, _) = rounds.again(&key, desired, now);
+            let (pause, _) = rewrites.again(&key, desired, now);
             assert_eq!(pause, Duration::from_secs(want), "{desired} after {later} s");
         }
     }
