@@ -12,6 +12,7 @@ use portcullis_routing::{ClusterAddresses, NameGrant, RouteKind, ServiceName};
 use super::units::Stale;
 use crate::{
     ir::{Kind, ObjectKey, ReferenceGrant, core::ClusterIps},
+    kinds::{GATEWAY_API, Resource},
     snapshot::Snapshot,
     translate::Settings,
 };
@@ -112,15 +113,11 @@ fn name_grants(grant: &ReferenceGrant) -> impl Iterator<Item = NameGrant> {
     })
 }
 
+/// The kind of a route that a ReferenceGrant names.
 fn route_kind(group: &str, kind: &str) -> Option<RouteKind> {
-    match (group, kind) {
-        ("gateway.networking.k8s.io", "HTTPRoute") => Some(RouteKind::Http),
-        ("gateway.networking.k8s.io", "GRPCRoute") => Some(RouteKind::Grpc),
-        ("gateway.networking.k8s.io", "TLSRoute") => Some(RouteKind::Tls),
-        ("gateway.networking.k8s.io", "TCPRoute") => Some(RouteKind::Tcp),
-        ("gateway.networking.k8s.io", "UDPRoute") => Some(RouteKind::Udp),
-        _ => None,
-    }
+    let of_kind = |resource: &&Resource| resource.group() == group && resource.name == kind;
+    let resource = Kind::ALL.iter().map(|kind| kind.resource()).find(of_kind)?;
+    resource.route.filter(|_| group == GATEWAY_API)
 }
 
 #[cfg(test)]
