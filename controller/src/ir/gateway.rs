@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use portcullis_routing::{HostPattern, PortKey, Transport};
 
-use super::{Meta, ObjectKey};
+use super::{
+    Meta, ObjectKey,
+    route::{ExternalAuthFilter, InvalidRule},
+};
 
 /// A GatewayClass.
 #[derive(Clone, Debug, PartialEq)]
@@ -113,8 +116,29 @@ pub struct GatewayListener {
     pub protocol: ListenerProtocol,
     pub tls: Option<ListenerTls>,
     pub allowed: AllowedRoutes,
+    /// `filters.requests`: what requests have to pass before a route is chosen, in this order.
+    pub filters: Box<[Result<ExternalAuthFilter, InvalidFilter>]>,
     /// A value that a later release of the API may have added; such a listener is not served.
     pub unsupported: Option<Box<str>>,
+}
+
+/// Why a filter of a listener cannot be carried out.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{why}")]
+pub struct InvalidFilter {
+    pub fault: FilterFault,
+    pub why: InvalidRule,
+}
+
+/// What is wrong with a filter of a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FilterFault {
+    /// It is not served.
+    Unserved,
+    /// It is an ExtensionRef to a kind that is not served.
+    Extension,
+    /// A value in it cannot be used.
+    Invalid,
 }
 
 /// `protocol` of a listener.

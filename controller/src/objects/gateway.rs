@@ -1,5 +1,6 @@
 //! Gateway.
 
+mod filters;
 mod listener;
 pub(super) mod selector;
 
@@ -7,13 +8,13 @@ use std::collections::BTreeMap;
 
 use gateway_api::experimental::gateways::{
     GatewayAddresses, GatewayAllowedListenersNamespacesFrom as ListenersFrom, GatewayDefaultScope,
-    GatewayInfrastructure, GatewayListeners, GatewayListenersAllowedRoutesNamespacesSelector,
-    GatewayTlsBackend, GatewayTlsFrontendDefault as FrontendTls,
-    GatewayTlsFrontendDefaultValidationMode as ValidationMode,
+    GatewayInfrastructure, GatewayListenersAllowedRoutesNamespacesSelector, GatewayTlsBackend,
+    GatewayTlsFrontendDefault as FrontendTls, GatewayTlsFrontendDefaultValidationMode as ValidationMode,
 };
 use serde::Deserialize;
 use serde_json::Value;
 
+pub(super) use self::listener::Listener;
 use super::{
     checks::{Checks, Path},
     gateway_class::reference,
@@ -33,7 +34,7 @@ use crate::ir::{
 #[serde(rename_all = "camelCase")]
 struct GatewaySpec {
     gateway_class_name: String,
-    listeners: Vec<Part<GatewayListeners>>,
+    listeners: Vec<Part<Listener>>,
     #[serde(default)]
     addresses: Vec<GatewayAddresses>,
     infrastructure: Option<GatewayInfrastructure>,
@@ -77,7 +78,7 @@ struct FrontendPort {
 
 /// Reads the listeners of a Gateway or a ListenerSet.
 pub(super) fn listeners(
-    parts: &[Part<GatewayListeners>],
+    parts: &[Part<Listener>],
     checks: &mut Checks,
     at: &Path<'_>,
 ) -> Vec<GatewayListener> {

@@ -64,7 +64,7 @@ fn insecure(state: &GatewayState) -> Option<Condition> {
 
 fn accepted(state: &GatewayState) -> Condition {
     let condition = condition(state.gateway.meta.generation, ConditionType::Accepted);
-    let is_refused = |l: &&ListenerState| l.refused.is_some() || l.lacks_authorities();
+    let is_refused = |l: &&ListenerState| !l.is_accepted();
     let refused: Vec<_> = state.listeners.iter().filter(is_refused).collect();
     let names = || list(refused.iter().map(|l| &l.point.section));
     match &state.refused {

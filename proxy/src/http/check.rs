@@ -1,7 +1,7 @@
 //! Checks: what is found out elsewhere before a request goes on.
 //!
-//! A check is carried out with the request as its backend would get it, before the steps of its rule. One that cannot be
-//! carried out, or takes too long, denies.
+//! A check is carried out with the request as its backend would get it, as the checks before have left it, and before the
+//! steps of its rule. One that cannot be carried out, or takes too long, denies.
 
 mod grpc;
 mod http;
@@ -21,7 +21,7 @@ use tokio::time::{Instant, timeout};
 
 use super::{
     context::Context,
-    hop,
+    headers, hop,
     side::{Side, SideRequests, set_protocol, within},
 };
 
@@ -51,7 +51,8 @@ impl Checks {
         Self { side }
     }
 
-    /// Carries out the check that a decision waits for. `request` is the request as a backend would get it.
+    /// Carries out the check that a decision waits for. `request` is the request as a backend would get it without what the
+    /// checks before have brought.
     pub(crate) async fn carry_out(
         &self,
         cursor: &Cursor,
@@ -65,7 +66,14 @@ impl Checks {
             return Outcome::Deny(Rejection::Overloaded, "too many requests at a time");
         }
         let auth = Arc::clone(auth);
-        let kind = cursor.rule().route.kind;
+        // Filters of a listener come before a rule, and are the Gateway API's.
+        let kind = cursor.rule().map_or(RouteKind::Http, |rule| rule.route.kind);
+        let edited = cursor.request_edits().map(|edits| {
+            let mut request = request.clone();
+            edits.apply(&mut headers::Request(&mut request));
+            request
+        });
+        let request = edited.as_ref().unwrap_or(request);
         let left = context.deadline.map(|at| at.saturating_duration_since(Instant::now()));
         let limit = left.map_or(CHECK_TIME, |left| left.min(CHECK_TIME));
         let asked = self.ask(&auth, kind, request, context);

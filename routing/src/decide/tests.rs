@@ -1,13 +1,15 @@
 use std::sync::Arc;
 
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::*;
 use crate::{
-    Backend, BackendError, BackendKey, Backends, Endpoint, EndpointPool, Endpoints, Entry, HostMap,
-    HostPattern, HostTable, HttpRoutes, ListenerId, PathMatch, Precedence, Protocol, Retry, RouteId,
-    RouteKind, RouteMatch, Rule, Serves, Steps, Timeouts, TlsMaterial, TlsMode, WeightedBackend,
-    step::{AuthProtocol, Cors, ExternalAuth, HeaderModifier, HttpAuth, PathRewrite, UrlRewrite},
+    Backend, BackendError, BackendKey, BackendProtocol, Backends, Endpoint, EndpointPool, Endpoints, Entry,
+    HostMap, HostPattern, HostTable, HttpRoutes, ListenerId, PathMatch, Precedence, Protocol, Retry, RouteId,
+    RouteKind, RouteMatch, Rule, Serves, Step, Steps, Timeouts, TlsMaterial, TlsMode, WeightedBackend,
+    step::{
+        AuthProtocol, Check, Cors, ExternalAuth, HeaderModifier, HttpAuth, PathRewrite, Redirect, UrlRewrite,
+    },
 };
 
 #[test]
@@ -136,7 +138,7 @@ fn an_ingress_that_asks_for_tls_of_its_own_is_forbidden_behind_that_of_a_gateway
         let routes = port.listener("a.example").unwrap().http_routes().unwrap().clone();
         let mut listener = Listener::http(ingress(), routes);
         if fallback {
-            let routes = HttpRoutes { hosts: HostMap::default(), fallback: Some(Arc::new(listener)) };
+            let routes = HttpRoutes { fallback: Some(Arc::new(listener)), ..HttpRoutes::default() };
             listener = Listener::http(ListenerId::gateway("n", "g", "s"), routes);
         }
         listener.tls = TlsMode::Terminate(ClientAuth::Unasked);
@@ -331,6 +333,7 @@ fn question(cursor: &Cursor) -> String {
             AuthProtocol::Http(http) => format!("ask {}", http.path_prefix),
             AuthProtocol::Grpc { .. } => "ask by gRPC".to_owned(),
         },
+        Some(Check::Closed(why)) => format!("closed: {why}"),
         None => "no check".to_owned(),
     }
 }

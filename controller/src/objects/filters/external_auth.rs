@@ -21,7 +21,7 @@ const HEADERS: usize = 64;
 /// The maximum length of `path`, in bytes (`maxLength`).
 const PATH: usize = 1024;
 
-pub(super) fn read(
+pub(in crate::objects) fn read(
     filter: ExternalAuth,
     checks: &mut Checks,
     at: &Path<'_>,
