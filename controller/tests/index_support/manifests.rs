@@ -234,7 +234,27 @@ fn listener(index: usize, bits: &mut Bits) -> Value {
     if tls {
         listener["tls"] = json!({ "certificateRefs": [reference("Secret", bits)] });
     }
+    if bits.one_in(3) {
+        let filters: Vec<_> = (0..=bits.below(2)).map(|_| listener_filter(bits)).collect();
+        listener["filters"] = json!({ "requests": filters });
+    }
     listener
+}
+
+fn listener_filter(bits: &mut Bits) -> Value {
+    if bits.one_in(8) {
+        let extension = json!({ "group": "example.com", "kind": "Other", "name": bits.of(&NAMES) });
+        return json!({ "type": "ExtensionRef", "extensionRef": extension });
+    }
+    let mut auth = json!({ "backendRef": reference("Service", bits) });
+    match bits.of(&["HTTP", "HTTP", "GRPC"]) {
+        "HTTP" => {
+            auth["http"] = json!({ "allowedResponseHeaders": [bits.of(&["x", "x", "y", "Connection"])] })
+        }
+        _ => auth["grpc"] = json!({}),
+    }
+    auth["protocol"] = if auth.get("http").is_some() { "HTTP" } else { "GRPC" }.into();
+    json!({ "type": "ExternalAuth", "externalAuth": auth })
 }
 
 fn reference(kind: &str, bits: &mut Bits) -> Value {
@@ -360,6 +380,8 @@ fn grant(bits: &mut Bits) -> Value {
         ("GRPCRoute", "Service"),
         ("TLSRoute", "Service"),
         ("UDPRoute", "Service"),
+        ("Gateway", "Service"),
+        ("ListenerSet", "Service"),
         ("Gateway", "Secret"),
         ("ListenerSet", "Secret"),
     ]);

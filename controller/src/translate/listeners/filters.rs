@@ -1,8 +1,8 @@
 //! The filters of a listener, resolved: what every request has to pass before a route is chosen.
 //!
-//! A filter that cannot be carried out stays in its place and lets no request pass. So a protection that cannot be given
-//! closes the listener, and the listener keeps its hosts: another listener with the same routes, but without the filter,
-//! must not get their requests.
+//! A filter that cannot be carried out lets no request pass, so that the others need not be asked. The protection that
+//! cannot be given closes the listener, which keeps its hosts: another listener with the same routes, but without the
+//! filter, must not get their requests.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -22,7 +22,7 @@ use crate::{
 /// The filters of a listener.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ListenerFilters {
-    /// In the order of the listener.
+    /// In the order of the listener; those alone that let no request pass, if there are any.
     pub checks: Arc<[Check]>,
     /// Why no request passes; empty if requests may pass.
     pub errors: Vec<FilterError>,
@@ -52,7 +52,7 @@ impl ListenerFilters {
             return Self::default();
         }
         let mut refs = BackendRefs::new(reader, &pools.backends, owner, connecting);
-        let (mut checks, mut errors) = (Vec::with_capacity(listener.filters.len()), Vec::new());
+        let (mut checks, mut closed, mut errors) = (Vec::new(), Vec::new(), Vec::new());
         for (index, filter) in listener.filters.iter().enumerate() {
             let (check, error) = match filter {
                 Ok(filter) => {
@@ -66,9 +66,15 @@ impl ListenerFilters {
                     (Check::Closed(error.to_string().into()), Some(error))
                 }
             };
-            checks.push(check);
-            errors.extend(error);
+            match error {
+                None => checks.push(check),
+                Some(error) => {
+                    closed.push(check);
+                    errors.push(error);
+                }
+            }
         }
+        let checks = if errors.is_empty() { checks } else { closed };
         Self { checks: checks.into(), errors, policies: refs.into_policies() }
     }
 
