@@ -87,3 +87,6 @@ fn select<'t>(
     trace.selected(&selected);
     Ok(selected)
 }
+
+#[cfg(test)]
+mod tests;
