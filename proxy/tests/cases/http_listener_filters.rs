@@ -180,8 +180,12 @@ async fn filters_are_those_of_the_listener_of_the_host_alone() {
 async fn a_service_that_gives_no_answer_closes_the_listener_and_the_rules_time_runs() {
     let auth = service(|line| match line {
         line if line.contains("/close") => Some(Reply::Close),
-        line if line.contains("/slow") => None,
-        _ => Some(ok("")),
+        line => {
+            if line.contains("/slow") {
+                std::thread::sleep(Duration::from_millis(400));
+            }
+            Some(ok(""))
+        }
     });
     let auth = auth.await;
     let late = service(|line| line.contains("/late").then(|| Reply::Hang(Vec::new()))).await;
@@ -190,7 +194,7 @@ async fn a_service_that_gives_no_answer_closes_the_listener_and_the_rules_time_r
     let timeouts = Timeouts { request: Some(Duration::from_millis(300)), ..Timeouts::default() };
     let limited = guarded(late.address, by_http(), Rule { timeouts, ..to(up.address) });
     let at = Site::of(limited).filtered("", auth.address, by_http()).serve(&proxy).await;
-    for (path, wanted) in [("/close", 500), ("/late", 504), ("/", 200)] {
+    for (path, wanted) in [("/close", 500), ("/late", 504), ("/", 200), ("/slow", 504)] {
         assert_eq!(get(&mut connect(at).await, "a.example", path).await.status, wanted, "{path}");
     }
 }
