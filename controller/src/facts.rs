@@ -142,8 +142,9 @@ fn of_service(key: &ObjectKey, change: Difference<'_>) -> Vec<Fact> {
         facts.push(Fact::EndpointsOf(key.clone()));
     }
     let is_other = change.of(|service: &Service| {
-        let Service { meta: _, external_name, ports, gateway, cluster_ips: _ } = service;
-        (external_name, ports, gateway)
+        let Service { meta: _, external_name, ports, gateway, cluster_ips } = service;
+        // Its Gateway may ask for them.
+        (external_name, ports, gateway, gateway.is_some().then_some(cluster_ips))
     });
     if is_other {
         facts.push(Fact::Object(key.clone()));

@@ -104,6 +104,32 @@ pub struct GatewayAddress {
     pub kind: Box<str>,
     /// `None` asks for any.
     pub value: Option<Box<str>>,
+    pub routability: Routability,
+}
+
+/// `routability` of an address: from where it can be reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Routability {
+    /// From wherever the other parameters of the Gateway say.
+    #[default]
+    Default,
+    /// From inside the cluster.
+    Cluster,
+    /// A value that is not served.
+    Other(Box<str>),
+}
+
+impl Gateway {
+    /// Whether it asks for an address that is reached from inside the cluster.
+    pub fn asks_for_cluster_address(&self) -> bool {
+        self.addresses.iter().any(|address| address.routability == Routability::Cluster)
+    }
+
+    /// Whether it asks for such addresses alone.
+    pub fn is_for_cluster_alone(&self) -> bool {
+        let is_cluster = |address: &GatewayAddress| address.routability == Routability::Cluster;
+        !self.addresses.is_empty() && self.addresses.iter().all(is_cluster)
+    }
 }
 
 /// A listener of a Gateway or a ListenerSet.

@@ -167,7 +167,7 @@ impl<'s> Own<'s> {
         let (dedicated, error) = self.0?;
         let service = &dedicated.service;
         match (&dedicated.state, error) {
-            (DedicatedState::Made(_), _) => None,
+            (DedicatedState::Made { .. }, _) => None,
             (DedicatedState::Foreign, _) => {
                 Some(format!("{service} exists and is not this Gateway's: rename it, or the Gateway"))
             }

@@ -119,6 +119,8 @@ pub enum GatewayRefusal {
     InvalidParameters(String),
     #[error("addresses of type {0} are not served; use IPAddress or Hostname")]
     UnsupportedAddress(Box<str>),
+    #[error("{0}")]
+    UnsupportedRoutability(String),
     #[error("{}", crate::status::refused(.0))]
     UnsupportedValue(Box<str>),
 }

@@ -124,7 +124,13 @@ fn gateway(bits: &mut Bits) -> Value {
     let mut spec = json!({ "gatewayClassName": bits.of(&["c", "c", "c", "d"]), "listeners": listeners });
     match bits.below(4) {
         0 => spec["infrastructure"] = json!({ "parametersRef": parameters_ref(bits) }),
-        1 => spec["addresses"] = json!([{ "value": bits.of(&ADDRESSES) }]),
+        1 => {
+            let routability = bits.of(&["", "", "Cluster", "example.com/other"]);
+            spec["addresses"] = json!([{ "value": bits.of(&ADDRESSES), "routability": routability }]);
+            if bits.one_in(2) {
+                spec["addresses"][0].as_object_mut().unwrap().remove("value");
+            }
+        }
         2 => spec["tls"] = json!({ "backend": { "clientCertificateRef": reference("Secret", bits) } }),
         _ => {}
     }
@@ -179,6 +185,9 @@ fn gateway_service(bits: &mut Bits) -> Value {
         },
         "spec": { "type": "LoadBalancer", "ports": ports },
     });
+    if bits.one_in(2) {
+        service["spec"]["clusterIPs"] = json!([bits.of(&ADDRESSES)]);
+    }
     if bits.one_in(2) {
         service["status"] = json!({ "loadBalancer": { "ingress": [{ "ip": bits.of(&ADDRESSES) }] } });
     }
