@@ -145,8 +145,10 @@ fn of_service(key: &ObjectKey, change: Difference<'_>) -> Vec<Fact> {
         facts.push(Fact::EndpointsOf(key.clone()));
     }
     let is_other = change.of(|service: &Service| {
-        let Service { meta: _, external_name, ports, proxy_protocol, gateway, cluster_ips: _ } = service;
-        (external_name, ports, proxy_protocol, gateway)
+        let Service { meta: _, external_name, ports, proxy_protocol, gateway, cluster_ips } = service;
+        // Its Gateway may ask for them.
+        let cluster_ips = gateway.is_some().then_some(cluster_ips);
+        (external_name, ports, proxy_protocol, gateway, cluster_ips)
     });
     if is_other {
         facts.push(Fact::Object(key.clone()));

@@ -262,11 +262,12 @@ impl Index {
     /// Translates what is stale.
     fn renew(&mut self) {
         let is_live_new = self.renew_live_settings();
+        // Listeners read them, and so do routes.
+        self.renew_policies();
         let are_hosts_new = self.renew_stale_listeners();
         self.renew_owners(are_hosts_new);
         // Ownership of hostnames can change which listeners are refused, but not which listeners routes attach to.
         self.renew_stale_listeners();
-        self.renew_policies();
         let translator = routes::Translator {
             snapshot: &self.snapshot,
             reader: Reader::new(&self.snapshot, &self.settings, None)

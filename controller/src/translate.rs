@@ -17,6 +17,7 @@ mod allocation;
 pub mod assemble;
 mod attached;
 mod authorities;
+mod backend_refs;
 mod backend_tls;
 mod backends;
 mod certificates;
@@ -47,6 +48,7 @@ pub use allocation::{Allocation, is_uid};
 pub use assemble::Slots;
 pub use attached::Attached;
 pub use authorities::{AuthoritiesPool, AuthorityRefError};
+pub(crate) use backend_refs::tls_towards;
 pub use backend_tls::{BackendTlsPolicies, PolicyError, PolicyState, PolicyUse, PolicyUser, PolicyUsers};
 pub use backends::{BackendPool, ConnectionSettings};
 pub use certificates::{CertificatePool, CertificateRefError};
@@ -57,9 +59,9 @@ pub(crate) use ingress::closed;
 pub use ingress::ingress_host;
 use ingress::may_serve;
 pub use listeners::{
-    Addressing, AttachPoint, Closer, Closure, FirstOf, GatewayRefusal, GatewayState, IngressHost,
-    IngressSide, ListenerPlan, ListenerRefusal, ListenerSetRefusal, ListenerSetState, ListenerState,
-    Listeners, Mode, PortPlan, Traffic, WayOut, listeners,
+    Addressing, AttachPoint, Closer, Closure, FilterError, FirstOf, GatewayRefusal, GatewayState,
+    IngressHost, IngressSide, ListenerFilters, ListenerPlan, ListenerRefusal, ListenerSetRefusal,
+    ListenerSetState, ListenerState, Listeners, Mode, PortPlan, Traffic, WayOut, listeners,
 };
 pub(crate) use listeners::{ChangedPlaces, Classes, name_for, shared_with};
 pub use owners::HostOwners;
@@ -69,7 +71,7 @@ pub use permissions::HostRefusal;
 pub(crate) use permissions::Taker;
 pub use ports::{DedicatedPorts, PortRange, PortUnavailable};
 pub use reader::{Binding, Reader};
-pub(crate) use route::{InvalidRules, NotAttached, Unresolved, tls_towards};
+pub(crate) use route::{InvalidRules, NotAttached, Unresolved};
 pub use route::{OtherRoutes, is_attached, route, stream_places};
 pub use scope::ServedNamespaces;
 pub(crate) use scope::{depends_on_namespace, is_selected, served_objects};

@@ -215,6 +215,47 @@ fn a_listener_set_that_moves_to_another_gateway_takes_its_policies_along() -> Re
     Ok(())
 }
 
+#[test]
+fn the_filters_of_a_listener_follow_what_they_refer_to() -> Result<(), TestCaseError> {
+    let mut running = Running::new(settings(false, false));
+    running.apply(class());
+    let auth = json!({ "protocol": "HTTP", "http": {}, "backendRef": { "namespace": "b", "name": "x", "port": 80 } });
+    let filters = json!({ "requests": [{ "type": "ExternalAuth", "externalAuth": auth }] });
+    let listener = json!({ "name": "l0", "port": 80, "protocol": "HTTP", "filters": filters });
+    let spec = json!({ "gatewayClassName": "c", "listeners": [listener] });
+    running.apply(object(GATEWAY_API, "Gateway", json!({ "name": "x" }), spec));
+    let grant = json!({
+        "from": [{ "group": "gateway.networking.k8s.io", "kind": "Gateway", "namespace": "a" }],
+        "to": [{ "group": "", "kind": "Service" }],
+    });
+    let in_b = || json!({ "name": "x", "namespace": "b" });
+    let service = |port: u16| object("v1", "Service", in_b(), json!({ "ports": [{ "port": port }] }));
+    let validation = json!({ "hostname": "h.test", "wellKnownCACertificates": "System" });
+    let targets = json!([{ "group": "", "kind": "Service", "name": "x" }]);
+    let policy = json!({ "targetRefs": targets, "validation": validation });
+    let grants = "gateway.networking.k8s.io/v1beta1";
+    for (change, wanted) in [
+        (None, "closed (no ReferenceGrant in namespace b allows a reference to Service x)"),
+        (Some(object(grants, "ReferenceGrant", in_b(), grant)), "closed (Service b/x not found)"),
+        (Some(service(81)), "closed (Service b/x has no port 80)"),
+        (Some(service(80)), "b/x:80 by HTTP"),
+        (Some(object(GATEWAY_API, "BackendTLSPolicy", in_b(), policy)), "b/x:80 tls h.test by HTTP"),
+    ] {
+        change.into_iter().for_each(|object| running.apply(object));
+        running.compare()?;
+        let table = &running.last.as_ref().unwrap().table.to_string();
+        prop_assert!(table.contains(&format!("  first external auth {wanted}")), "{wanted}:\n{table}");
+    }
+    let policy = ObjectKey::new(Kind::BackendTlsPolicy, "b", "x");
+    let Status::Ancestors(status) = &running.statuses.get(&policy).unwrap().status else { panic!() };
+    prop_assert_eq!(&*status.ancestors[0].ancestor_ref.name, "x");
+    running.remove(ObjectKey::new(Kind::Gateway, "a", "x"));
+    running.compare()?;
+    prop_assert!(running.statuses.get(&policy).is_none(), "nobody uses the policy");
+    running.remove(ObjectKey::new(Kind::Service, "b", "x"));
+    running.compare()
+}
+
 struct Running {
     settings: Settings,
     index: Index,

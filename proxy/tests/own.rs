@@ -72,6 +72,30 @@ async fn requests_that_come_together_are_each_checked() {
     }
 }
 
+#[tokio::test]
+async fn requests_that_come_together_are_each_checked_by_the_filters_of_their_listener() {
+    let auth =
+        RawBackend::start(|_, seen| if seen.line().contains("/no") { status(401) } else { ok("") }).await;
+    let up = RawBackend::start(|_, seen| ok(seen.line())).await;
+    let proxy = start();
+    let by_http = AuthProtocol::Http(HttpAuth::default());
+    let site = Site::http().add("", listener("all"), "/up", to(up.address));
+    let at = site.filtered("", auth.address, by_http).serve(&proxy).await;
+    let mut client = connect(at).await;
+    let requests = [("/up/1", "1"), ("/up/no", "22"), ("/such", "333"), ("/such/no", ""), ("/up/5", "1")];
+    let requests = requests.map(|(path, body)| {
+        format!("POST {path} HTTP/1.1\r\nHost: a.example\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+    });
+    within(client.write_all(requests.concat().as_bytes())).await.unwrap();
+    for wanted in [200, 401, 404, 401, 200] {
+        assert_eq!(client::response(&mut client).await.status, wanted);
+    }
+    let asked: Vec<_> = auth.seen().iter().map(|seen| seen.line().to_owned()).collect();
+    let paths = ["/up/1", "/up/no", "/such", "/such/no", "/up/5"];
+    assert_eq!(asked, paths.map(|path| format!("POST {path} HTTP/1.1")));
+    assert_eq!(up.seen().len(), 2);
+}
+
 /// Old clients send an empty line after a body; it does not begin a request.
 #[tokio::test]
 async fn an_empty_line_begins_no_request() {

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! http:80 *.example.com at Gateway infra/public listener web
+//!   first external auth shop/auth:80 by HTTP
 //!   shop.example.com
 //!     GET prefix /cart header x-canary=1 -> 9 shop/cart:8080, 1 shop/next:8080 [HTTPRoute shop/web rule 0]
 //!     prefix / -> 1 500 (Service shop/web not found) [HTTPRoute shop/web rule 1]
@@ -76,9 +77,10 @@ impl Display for Listener {
     }
 }
 
-/// The hosts and rules, and those of the fallback below them.
+/// The filters, the hosts and rules, and those of the fallback below them.
 impl Display for HttpRoutes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.filters.iter().try_for_each(|filter| writeln!(f, "  first {filter}"))?;
         for (host, table) in self.hosts.iter().collect::<BTreeMap<&HostPattern, _>>() {
             write!(f, "  {}\n{table}", Host(host))?;
         }
@@ -233,6 +235,7 @@ impl Display for Check {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ExternalAuth(auth) => auth.fmt(f),
+            Self::Closed(why) => write!(f, "closed ({why})"),
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Nothing is decided here. The listener, the rule and the steps are those that [`decide`](crate::decide()) passed.
 //! Added is what it does not look at: the rule that comes next, and the rule that nearly took the request. Checks are
-//! taken as passed.
+//! taken as passed; the request's headers are taken as what a listener's filters have left of them.
 
 mod listen;
 mod next;
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Backend, Connection, Decision, Endpoints, Rejection, Request, Step, Table, WeightedBackend,
-    decide::{Outcome, decide_with, resume},
+    decide::decide_with,
 };
 use listen::Listened;
 
@@ -52,6 +52,9 @@ pub struct ExplainedListener {
     pub hostname: String,
     /// Whose it is.
     pub owner: String,
+    /// What it checks before a rule is chosen, in this order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub filters: Vec<String>,
 }
 
 /// A rule, as it is explained.
@@ -138,10 +141,7 @@ const ENDPOINTS: usize = 16;
 /// Explains what happens to a request.
 pub fn explain(table: &Table, request: Request<'_>, connection: Connection<'_>) -> Explanation {
     let mut listened = Listened::default();
-    let mut decision = decide_with(table, request, connection, 0, &mut listened);
-    while let Decision::Ask(cursor) = decision {
-        decision = resume(*cursor, request, connection, Outcome::Pass(Vec::new()));
-    }
+    let decision = decide_with(table, request, connection, 0, &mut listened);
     let Listened { listener, selected } = listened;
     let found = selected.as_ref().zip(listener.as_ref());
     let next = found.and_then(|(selected, (_, listener))| next::next(selected, listener, &request));
@@ -210,7 +210,7 @@ fn outcome(decision: Decision) -> ExplainedOutcome {
                 why: answer.rejection.map(|(_, why)| why.to_owned()),
             }
         }
-        // Not reached: every check was passed above.
+        // Not reached: checks are taken as passed.
         Decision::Ask(..) => ExplainedOutcome::Forwarded { target: None, carrier: None },
     }
 }

@@ -50,10 +50,12 @@ pub enum Step {
 
 /// Something that is found out before a request goes on: by a limiter, by comparing a password, by asking a service.
 /// The carrier carries it out and [`resume`](crate::resume)s the decision.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Check {
     /// ExternalAuth: a service decides. It is an `Arc` because a request that waits for the service keeps it.
     ExternalAuth(Arc<ExternalAuth>),
+    /// One that is not served, so that no request passes it. The text says why.
+    Closed(Arc<str>),
 }
 
 /// The steps of a rule, or of one of its backends, in the order of work. An empty list allocates nothing.

@@ -12,9 +12,10 @@ impl Index {
         }
         let reader = Reader::new(&self.snapshot, &self.settings, None)
             .with_owners(self.owners.as_ref())
+            .with_policies(&self.policies)
             .with_fetched(self.fetched.as_ref())
             .noting();
-        let Self { listeners, pools, units, .. } = self;
+        let Self { listeners, pools, units, routes, .. } = self;
         self.is_desired_new |= !self.is_translated;
         // In the order of keys, a Gateway comes before the ListenerSets that become stale with it.
         while let Some(key) = units.stale.listeners.pop_first() {
@@ -34,6 +35,9 @@ impl Index {
         }
         let changes = listeners.finish(&reader);
         changes.facts.iter().for_each(|fact| units.change(fact));
+        for (before, now) in &changes.policies {
+            routes.use_policies(before, now, units);
+        }
         self.is_desired_new |= changes.dedicated;
         are_hosts_stale
     }

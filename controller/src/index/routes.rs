@@ -201,7 +201,8 @@ impl Routes {
         }
     }
 
-    fn use_policies(&mut self, before: &[PolicyUse], now: &[PolicyUse], units: &mut Units) {
+    /// Replaces the uses of policies of a unit.
+    pub(super) fn use_policies(&mut self, before: &[PolicyUse], now: &[PolicyUse], units: &mut Units) {
         let changed = self.policy_users.replace(before, now);
         changed.into_iter().for_each(|policy| units.change(&Fact::Outcome(policy)));
     }

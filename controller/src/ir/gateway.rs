@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use portcullis_routing::{HostPattern, PortKey, Transport};
 
-use super::{Meta, ObjectKey};
+use super::{
+    Meta, ObjectKey,
+    route::{ExternalAuthFilter, InvalidRule},
+};
 
 /// A GatewayClass.
 #[derive(Clone, Debug, PartialEq)]
@@ -101,6 +104,32 @@ pub struct GatewayAddress {
     pub kind: Box<str>,
     /// `None` asks for any.
     pub value: Option<Box<str>>,
+    pub routability: Routability,
+}
+
+/// `routability` of an address: from where it can be reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Routability {
+    /// From wherever the other parameters of the Gateway say.
+    #[default]
+    Default,
+    /// From inside the cluster.
+    Cluster,
+    /// A value that is not served.
+    Other(Box<str>),
+}
+
+impl Gateway {
+    /// Whether it asks for an address that is reached from inside the cluster.
+    pub fn asks_for_cluster_address(&self) -> bool {
+        self.addresses.iter().any(|address| address.routability == Routability::Cluster)
+    }
+
+    /// Whether it asks for such addresses alone.
+    pub fn is_for_cluster_alone(&self) -> bool {
+        let is_cluster = |address: &GatewayAddress| address.routability == Routability::Cluster;
+        !self.addresses.is_empty() && self.addresses.iter().all(is_cluster)
+    }
 }
 
 /// A listener of a Gateway or a ListenerSet.
@@ -113,8 +142,29 @@ pub struct GatewayListener {
     pub protocol: ListenerProtocol,
     pub tls: Option<ListenerTls>,
     pub allowed: AllowedRoutes,
+    /// `filters.requests`: what requests have to pass before a route is chosen, in this order.
+    pub filters: Box<[Result<ExternalAuthFilter, InvalidFilter>]>,
     /// A value that a later release of the API may have added; such a listener is not served.
     pub unsupported: Option<Box<str>>,
+}
+
+/// Why a filter of a listener cannot be carried out.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{why}")]
+pub struct InvalidFilter {
+    pub fault: FilterFault,
+    pub why: InvalidRule,
+}
+
+/// What is wrong with a filter of a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FilterFault {
+    /// It is not served.
+    Unserved,
+    /// It is an ExtensionRef to a kind that is not served.
+    Extension,
+    /// A value in it cannot be used.
+    Invalid,
 }
 
 /// `protocol` of a listener.

@@ -1,7 +1,7 @@
 //! `filters` of a rule or a backend; each filter has its file.
 
 mod cors;
-mod external_auth;
+pub(super) mod external_auth;
 mod headers;
 mod mirror;
 mod paths;

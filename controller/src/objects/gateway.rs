@@ -1,19 +1,20 @@
 //! Gateway.
 
+mod filters;
 mod listener;
 pub(super) mod selector;
 
 use std::collections::BTreeMap;
 
 use gateway_api::experimental::gateways::{
-    GatewayAddresses, GatewayAllowedListenersNamespacesFrom as ListenersFrom, GatewayDefaultScope,
-    GatewayInfrastructure, GatewayListeners, GatewayListenersAllowedRoutesNamespacesSelector,
-    GatewayTlsBackend, GatewayTlsFrontendDefault as FrontendTls,
-    GatewayTlsFrontendDefaultValidationMode as ValidationMode,
+    GatewayAllowedListenersNamespacesFrom as ListenersFrom, GatewayDefaultScope, GatewayInfrastructure,
+    GatewayListenersAllowedRoutesNamespacesSelector, GatewayTlsBackend,
+    GatewayTlsFrontendDefault as FrontendTls, GatewayTlsFrontendDefaultValidationMode as ValidationMode,
 };
 use serde::Deserialize;
 use serde_json::Value;
 
+pub(super) use self::listener::Listener;
 use super::{
     checks::{Checks, Path},
     gateway_class::reference,
@@ -25,6 +26,7 @@ use crate::ir::{
     Gateway, Meta,
     gateway::{
         AllowedNamespaces, ClientCertificates, ClientValidation, GatewayAddress, GatewayListener, Reference,
+        Routability,
     },
 };
 
@@ -33,13 +35,21 @@ use crate::ir::{
 #[serde(rename_all = "camelCase")]
 struct GatewaySpec {
     gateway_class_name: String,
-    listeners: Vec<Part<GatewayListeners>>,
+    listeners: Vec<Part<Listener>>,
     #[serde(default)]
-    addresses: Vec<GatewayAddresses>,
+    addresses: Vec<Address>,
     infrastructure: Option<GatewayInfrastructure>,
     allowed_listeners: Option<Part<AllowedListeners>>,
     tls: Option<Part<GatewayTls>>,
     default_scope: Option<Part<GatewayDefaultScope>>,
+}
+
+/// `spec.addresses[]`. The generated type lacks `routability`.
+#[derive(Debug, Deserialize)]
+struct Address {
+    r#type: Option<String>,
+    value: Option<String>,
+    routability: Option<String>,
 }
 
 /// `spec.allowedListeners`. Its label selector is read as that of `allowedRoutes`.
@@ -77,7 +87,7 @@ struct FrontendPort {
 
 /// Reads the listeners of a Gateway or a ListenerSet.
 pub(super) fn listeners(
-    parts: &[Part<GatewayListeners>],
+    parts: &[Part<Listener>],
     checks: &mut Checks,
     at: &Path<'_>,
 ) -> Vec<GatewayListener> {
@@ -175,7 +185,7 @@ fn check_unique(listeners: &[GatewayListener], checks: &mut Checks, at: &Path<'_
     });
 }
 
-fn addresses(addresses: Vec<GatewayAddresses>, checks: &mut Checks, at: &Path<'_>) -> Vec<GatewayAddress> {
+fn addresses(addresses: Vec<Address>, checks: &mut Checks, at: &Path<'_>) -> Vec<GatewayAddress> {
     checks.entries(addresses.len(), 0..=16, at);
     let mut out: Vec<GatewayAddress> = Vec::with_capacity(addresses.len());
     for (i, address) in addresses.into_iter().enumerate() {
@@ -191,14 +201,34 @@ fn addresses(addresses: Vec<GatewayAddresses>, checks: &mut Checks, at: &Path<'_
         if kind == "Hostname" {
             checks.optional_form(value.as_deref(), names::HOSTNAME, &at.field("value"));
         }
-        let read = GatewayAddress { kind: kind.into(), value: value.map(Into::into) };
+        let routability =
+            routability(address.routability.unwrap_or_default(), checks, &at.field("routability"));
+        let read = GatewayAddress { kind: kind.into(), value: value.map(Into::into), routability };
         let told_apart = matches!(&*read.kind, "IPAddress" | "Hostname") && read.value.is_some();
-        if told_apart && out.contains(&read) {
+        if told_apart && out.iter().any(|other| (&other.kind, &other.value) == (&read.kind, &read.value)) {
             checks.error(&at, "stands here twice");
         }
         out.push(read);
     }
     out
+}
+
+fn routability(text: String, checks: &mut Checks, at: &Path<'_>) -> Routability {
+    checks.length(&text, 0..=253, at);
+    match &*text {
+        "" => Routability::Default,
+        "Cluster" => Routability::Cluster,
+        other => {
+            let domain = other.split_once('/').filter(|(_, name)| !name.is_empty()).map(|(domain, _)| domain);
+            let is_reserved = |domain: &str| domain == "k8s.io" || domain.ends_with(".k8s.io");
+            if domain.is_none_or(|domain| !names::SUBDOMAIN.fits(domain) || is_reserved(domain)) {
+                let message =
+                    "must be empty, Cluster, or a value with a domain before it that is not below k8s.io";
+                checks.unknown_value(at, message);
+            }
+            Routability::Other(text.into())
+        }
+    }
 }
 
 fn is_address_type(kind: &str) -> bool {

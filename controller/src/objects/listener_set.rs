@@ -1,12 +1,12 @@
 //! ListenerSet.
 
-use gateway_api::experimental::{gateways::GatewayListeners, listenersets::ListenerSetParentRef};
+use gateway_api::experimental::listenersets::ListenerSetParentRef;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
     checks::{Checks, Path},
-    gateway::listeners,
+    gateway::{Listener, listeners},
     gateway_class::reference,
     part::Part,
     typed,
@@ -21,7 +21,7 @@ use crate::{
 #[serde(rename_all = "camelCase")]
 struct ListenerSetSpec {
     parent_ref: ListenerSetParentRef,
-    listeners: Vec<Part<GatewayListeners>>,
+    listeners: Vec<Part<Listener>>,
 }
 
 /// Reads a ListenerSet.

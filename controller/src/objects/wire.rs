@@ -10,7 +10,7 @@ pub(crate) use grpcroutes::{
 };
 pub(crate) use httproutes::{
     HttpRouteParentRefs as ParentRef, HttpRouteRulesFilters as Filter, HttpRouteRulesFiltersCors as Cors,
-    HttpRouteRulesFiltersExternalAuth as ExternalAuth,
+    HttpRouteRulesFiltersExtensionRef as ExtensionRef, HttpRouteRulesFiltersExternalAuth as ExternalAuth,
     HttpRouteRulesFiltersExternalAuthHttp as ExternalAuthHttp,
     HttpRouteRulesFiltersExternalAuthProtocol as ExternalAuthProtocol,
     HttpRouteRulesFiltersRequestHeaderModifier as RequestHeaderModifier,

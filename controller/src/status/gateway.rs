@@ -5,6 +5,7 @@ use super::{
     listener::{NotProgrammed, Own, Waits, beside_ingresses, listener},
     types::condition,
 };
+use crate::ir::gateway::Routability;
 use crate::translate::{
     Address, Addressing, Attached, CertificateRefError, DedicatedState, GatewayRefusal, GatewayState,
     ListenerState, Reader, SharedHosts,
@@ -64,7 +65,7 @@ fn insecure(state: &GatewayState) -> Option<Condition> {
 
 fn accepted(state: &GatewayState) -> Condition {
     let condition = condition(state.gateway.meta.generation, ConditionType::Accepted);
-    let is_refused = |l: &&ListenerState| l.refused.is_some() || l.lacks_authorities();
+    let is_refused = |l: &&ListenerState| !l.is_accepted();
     let refused: Vec<_> = state.listeners.iter().filter(is_refused).collect();
     let names = || list(refused.iter().map(|l| &l.point.section));
     match &state.refused {
@@ -73,6 +74,9 @@ fn accepted(state: &GatewayState) -> Condition {
         }
         Some(why @ GatewayRefusal::UnsupportedAddress(_)) => {
             condition.no("UnsupportedAddress", why.to_string())
+        }
+        Some(why @ GatewayRefusal::UnsupportedRoutability(_)) => {
+            condition.no("UnsupportedRoutability", why.to_string())
         }
         Some(why @ GatewayRefusal::UnsupportedValue(_)) => condition.no("UnsupportedValue", why.to_string()),
         None if refused.is_empty() => condition.yes("Accepted", "every listener is accepted"),
@@ -115,6 +119,9 @@ fn gateway_programmed(
     runs: bool,
 ) -> Condition {
     let condition = condition(state.gateway.meta.generation, ConditionType::Programmed);
+    if let Some(why @ GatewayRefusal::UnsupportedRoutability(_)) = &state.refused {
+        return condition.no("UnsupportedRoutability", why.to_string());
+    }
     if !accepted {
         return condition.no("Invalid", "the Gateway is not accepted");
     }
@@ -162,16 +169,28 @@ struct Addresses {
 /// All that there are, unless it asks for some; one that it asks for without a value is any of its type.
 fn addresses(state: &GatewayState, reader: &Reader<'_>) -> Addresses {
     let gateway = &state.gateway;
+    let mut cluster: &[Address] = &[];
     let all = match &state.addressing {
         Addressing::Dedicated(dedicated) => match &dedicated.state {
-            DedicatedState::Made(addresses) => &**addresses,
-            // Where nothing runs, they are taken for granted.
-            DedicatedState::Missing | DedicatedState::Foreign if !reader.runs() => reader.addresses(),
+            DedicatedState::Made { addresses, cluster: inside } => {
+                cluster = inside;
+                &**addresses
+            }
+            // Where nothing runs, they are taken for granted; those of ours are not in the cluster's network.
+            DedicatedState::Missing | DedicatedState::Foreign
+                if !reader.runs() && !gateway.is_for_cluster_alone() =>
+            {
+                reader.addresses()
+            }
             DedicatedState::Missing | DedicatedState::Foreign => &[],
         },
         _ => reader.addresses(),
     };
-    let all: Vec<_> = all.iter().map(status_address).collect();
+    let all = all.iter().filter(|address| !cluster.contains(address)).map(status_address);
+    let inside = cluster
+        .iter()
+        .map(|address| GatewayStatusAddress { routability: Some("Cluster"), ..status_address(address) });
+    let all: Vec<_> = all.chain(inside).collect();
     let mut found = Addresses {
         usable: Vec::new(),
         unusable: Vec::new(),
@@ -182,7 +201,9 @@ fn addresses(state: &GatewayState, reader: &Reader<'_>) -> Addresses {
     }
     for asked in &gateway.addresses {
         let fits = |have: &&GatewayStatusAddress| {
-            *have.kind == *asked.kind && asked.value.as_ref().is_none_or(|value| **value == have.value)
+            let is_inside = asked.routability == Routability::Cluster;
+            let fits_type = *have.kind == *asked.kind && have.routability.is_some() == is_inside;
+            fits_type && asked.value.as_ref().is_none_or(|value| **value == have.value)
         };
         let fitting: Vec<_> = all.iter().filter(fits).cloned().collect();
         if let (true, Some(value)) = (fitting.is_empty(), &asked.value) {
@@ -195,7 +216,11 @@ fn addresses(state: &GatewayState, reader: &Reader<'_>) -> Addresses {
 
 fn status_address(address: &Address) -> GatewayStatusAddress {
     match address {
-        Address::Ip(ip) => GatewayStatusAddress { kind: "IPAddress", value: ip.to_string() },
-        Address::Hostname(name) => GatewayStatusAddress { kind: "Hostname", value: name.to_string() },
+        Address::Ip(ip) => {
+            GatewayStatusAddress { kind: "IPAddress", value: ip.to_string(), routability: None }
+        }
+        Address::Hostname(name) => {
+            GatewayStatusAddress { kind: "Hostname", value: name.to_string(), routability: None }
+        }
     }
 }

@@ -62,7 +62,9 @@ fn features(class: &GatewayClass, reader: &Reader<'_>) -> Vec<SupportedFeature> 
         addressing == Some(Addressing::Dedicated) && reader.settings().dedicated != DedicatedPorts::AsShared;
     let own = OF_OWN_ADDRESSES.iter().filter(|_| has_own);
     let has_crd = |name: &str| reader.bundle().is_some_and(|bundle| bundle.experimental.contains(name));
-    let experimental = EXPERIMENTAL.iter().filter(|(_, crd)| has_crd(crd)).map(|(feature, _)| feature);
+    let experimental_of_own = EXPERIMENTAL_OF_OWN_ADDRESSES.iter().filter(|_| has_own);
+    let experimental = EXPERIMENTAL.iter().chain(experimental_of_own);
+    let experimental = experimental.filter(|(_, crd)| has_crd(crd)).map(|(feature, _)| feature);
     let mut names: Vec<_> = FEATURES.iter().chain(own).chain(experimental).copied().collect();
     names.sort_unstable();
     names.into_iter().map(|name| SupportedFeature { name }).collect()
@@ -74,7 +76,14 @@ const OF_OWN_ADDRESSES: &[&str] = &["GatewayInfrastructure", "GatewayStaticAddre
 /// What every Gateway has where this CRD is of the experimental channel.
 const EXPERIMENTAL: &[(&str, &str)] = &[
     ("ClusterTrustBundle", "backendtlspolicies.gateway.networking.k8s.io"),
+    ("GatewayListenerFilters", "gateways.gateway.networking.k8s.io"),
     ("HTTPRouteDestinationPortMatching", "httproutes.gateway.networking.k8s.io"),
+];
+
+/// The same, of what a Gateway has with a Service of its own alone.
+const EXPERIMENTAL_OF_OWN_ADDRESSES: &[(&str, &str)] = &[
+    ("GatewayAddressRoutability", "gateways.gateway.networking.k8s.io"),
+    ("GatewayAddressRoutabilityCluster", "gateways.gateway.networking.k8s.io"),
 ];
 
 /// What every Gateway has.

@@ -1,15 +1,15 @@
 //! What is said about a listener of a Gateway or a ListenerSet.
 
-use portcullis_routing::RouteKind;
+use portcullis_routing::{BackendError, RouteKind};
 
 use super::{
     Condition, ConditionType, ListenerStatus, Message, RouteGroupKind, list, sentences, types::condition,
 };
 use crate::{
-    ir::{Kind, ObjectKey},
+    ir::{Kind, ObjectKey, gateway::FilterFault},
     translate::{
-        Addressing, Attached, Binding, Dedicated, DedicatedState, FirstOf, HostRefusal, ListenerRefusal,
-        ListenerState, Reader, SharedHosts, name_for,
+        Addressing, Attached, Binding, Dedicated, DedicatedState, FilterError, FirstOf, HostRefusal,
+        ListenerRefusal, ListenerState, Reader, SharedHosts, name_for,
     },
 };
 
@@ -86,6 +86,11 @@ fn listener_conditions(
             None if listener.lacks_authorities() => {
                 named(ConditionType::Accepted).no("NoValidCACertificate", NO_AUTHORITY)
             }
+            None if listener.filters.are_refused() => {
+                let errors = || listener.filters.errors.iter().filter_map(|e| Some((e.refusal_reason()?, e)));
+                let reason = errors().next().map_or("UnsupportedValue", |(reason, _)| reason);
+                named(ConditionType::Accepted).no(reason, sentences(errors().map(|(_, error)| error)))
+            }
             None => named(ConditionType::Accepted).yes("Accepted", "the listener is valid"),
         },
         match programmed {
@@ -121,7 +126,9 @@ fn resolved_refs(listener: &ListenerState, condition: Condition) -> Condition {
     let authorities = listener.authority_errors.iter();
     let authorities =
         authorities.map(|error| (error.is_pending(), error.listener_reason(), error.to_string()));
-    let errors: Vec<_> = certificates.chain(authorities).collect();
+    let filters = listener.filters.errors.iter();
+    let filters = filters.filter_map(|error| Some((false, error.reference_reason()?, error.to_string())));
+    let errors: Vec<_> = certificates.chain(authorities).chain(filters).collect();
     let text = || sentences(errors.iter().map(|(.., text)| text));
     if let Some((_, reason, _)) = errors.iter().find(|(is_pending, ..)| !is_pending) {
         return condition.no(reason, text());
@@ -158,7 +165,7 @@ impl<'s> Own<'s> {
         let (dedicated, error) = self.0?;
         let service = &dedicated.service;
         match (&dedicated.state, error) {
-            (DedicatedState::Made(_), _) => None,
+            (DedicatedState::Made { .. }, _) => None,
             (DedicatedState::Foreign, _) => {
                 Some(format!("{service} exists and is not this Gateway's: rename it, or the Gateway"))
             }
@@ -206,6 +213,10 @@ pub(super) fn programmed(
     if listener.is_closed {
         return not("Pending", sentences(&listener.authority_errors));
     }
+    if !listener.filters.errors.is_empty() {
+        let errors = sentences(&listener.filters.errors);
+        return not("Invalid", format!("every request is answered with 500: {errors}"));
+    }
     if listener.certificates.is_some() && listener.usable_certificates().next().is_none() {
         let mut errors = listener.certificates.iter().flatten().filter_map(|c| c.as_ref().err());
         return match errors.find(|error| error.is_pending()) {
@@ -248,6 +259,42 @@ impl ListenerRefusal {
                 | Self::ProtocolConflict { .. }
                 | Self::PortTaken { .. }
         )
+    }
+}
+
+impl FilterError {
+    /// The reason of `Accepted`, if the listener is not accepted with the filter.
+    fn refusal_reason(&self) -> Option<&'static str> {
+        match self {
+            Self::Invalid(invalid) => Some(match invalid.fault {
+                FilterFault::Unserved | FilterFault::Extension => "UnsupportedValue",
+                FilterFault::Invalid => "InvalidListenerFilter",
+            }),
+            Self::Unresolved { .. } => None,
+        }
+    }
+
+    /// The reason of `ResolvedRefs`, if the filter has a reference that cannot be used.
+    fn reference_reason(&self) -> Option<&'static str> {
+        match self {
+            Self::Invalid(invalid) => match invalid.fault {
+                FilterFault::Extension => Some("InvalidListenerFilterRef"),
+                FilterFault::Unserved | FilterFault::Invalid => None,
+            },
+            Self::Unresolved { error, .. } => Some(match error {
+                BackendError::NotPermitted { .. } | BackendError::ExternalName(_) => "RefNotPermitted",
+                BackendError::NotFound(_)
+                | BackendError::PortNotFound { .. }
+                | BackendError::PortMissing(_)
+                | BackendError::InvalidKind(_)
+                | BackendError::UnsupportedProtocol { .. }
+                | BackendError::OtherTransport { .. }
+                | BackendError::InvalidAnnotation { .. }
+                | BackendError::InvalidFilter(_)
+                | BackendError::Closed(_)
+                | BackendError::InvalidPolicy { .. } => "InvalidListenerFilterRef",
+            }),
+        }
     }
 }
 

@@ -116,6 +116,10 @@ pub struct GatewayStatusAddress {
     #[serde(rename = "type")]
     pub kind: &'static str,
     pub value: String,
+    /// `Cluster`, of an address of which a Gateway asks for that. CRDs of the standard channel have no such field, and a
+    /// Gateway cannot ask there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub routability: Option<&'static str>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -261,11 +265,15 @@ impl Status {
     }
 
     /// The addresses at which clients reach the object.
-    pub fn addresses(&self) -> Vec<&str> {
+    pub fn addresses(&self) -> Vec<Cow<'_, str>> {
+        let of_gateway = |address: &'_ GatewayStatusAddress| match address.routability {
+            None => address.value.clone().into(),
+            Some(routability) => format!("{} ({routability})", address.value).into(),
+        };
         match self {
-            Self::Listeners(status) => status.addresses.iter().map(|a| &*a.value).collect(),
+            Self::Listeners(status) => status.addresses.iter().map(of_gateway).collect(),
             Self::LoadBalancer(status) => {
-                status.load_balancer.ingress.iter().map(IngressLoadBalancerIngress::as_str).collect()
+                status.load_balancer.ingress.iter().map(|ingress| ingress.as_str().into()).collect()
             }
             Self::Conditions(_) | Self::Parents(_) | Self::Ancestors(_) => Vec::new(),
         }

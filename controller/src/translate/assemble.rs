@@ -48,7 +48,7 @@ pub fn listener(
 ) -> Option<Arc<Listener>> {
     let routes = |owner, fallback| {
         let hosts = slots.hosts(&ListenerKey { port, listener: hostname.clone(), owner });
-        HttpRoutes { hosts, fallback }
+        HttpRoutes { hosts, fallback, ..HttpRoutes::default() }
     };
     let serving = |id: &Arc<ListenerId>, serves| {
         Arc::new(Listener { id: Arc::clone(id), tls: plan.tls.clone(), serves })
@@ -62,7 +62,9 @@ pub fn listener(
     let owner = RuleSource::Gateway(Arc::clone(id));
     let streams = |owner| slots.streams(&ListenerKey { port, listener: hostname.clone(), owner });
     Some(match plan.traffic {
-        Traffic::Requests => made(id, routes(owner, of_ingresses)),
+        Traffic::Requests => {
+            made(id, HttpRoutes { filters: Arc::clone(&plan.filters), ..routes(owner, of_ingresses) })
+        }
         Traffic::Streams => serving(id, Serves::Stream(streams(owner))),
         Traffic::Datagrams => serving(id, Serves::Datagram(streams(owner).get(&HostPattern::Any).cloned())),
     })
@@ -73,7 +75,9 @@ pub fn default_listener(slots: &Slots, port: PortKey) -> Option<Arc<Listener>> {
     let at = ListenerKey { port, listener: HostPattern::Any, owner: RuleSource::IngressDefault };
     let hosts = slots.hosts(&at);
     let is_empty = hosts.is_empty();
-    let made = || Listener::http(ListenerId::ingress(HostPattern::Any), HttpRoutes { hosts, fallback: None });
+    let made = || {
+        Listener::http(ListenerId::ingress(HostPattern::Any), HttpRoutes { hosts, ..HttpRoutes::default() })
+    };
     (!is_empty).then(|| Arc::new(made()))
 }
 
@@ -90,7 +94,7 @@ fn default_within(
             let table = default.http_routes()?.hosts.get(&HostPattern::Any)?;
             let mut hosts = HostMap::default();
             hosts.insert(host.clone(), Arc::clone(table));
-            let routes = HttpRoutes { hosts, fallback: None };
+            let routes = HttpRoutes { hosts, ..HttpRoutes::default() };
             Some(Arc::new(Listener::http(Arc::clone(&default.id), routes)))
         }
         _ => Some(Arc::clone(default)),

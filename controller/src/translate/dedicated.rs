@@ -27,8 +27,9 @@ pub enum DedicatedState {
     Missing,
     /// A Service of that name which is not this Gateway's.
     Foreign,
-    /// It is there, and clients reach it at these addresses.
-    Made(Vec<Address>),
+    /// It is there, and clients reach it at these addresses. `cluster` are those that are reached from inside the cluster;
+    /// empty if the Gateway does not ask for any.
+    Made { addresses: Vec<Address>, cluster: Vec<Address> },
 }
 
 /// How the names of those Services begin.
@@ -64,7 +65,13 @@ fn hash(text: &str) -> u32 {
 /// Looks up the Service of a Gateway.
 pub(super) fn dedicated(reader: &Reader<'_>, gateway: &Gateway, parameters: ServiceParameters) -> Dedicated {
     let state = match (own_service(reader, gateway), service_of(reader, gateway)) {
-        (Some(service), _) => DedicatedState::Made(addresses(service)),
+        (Some(service), _) => {
+            let cluster = service.cluster_ips.iter().filter(|_| gateway.asks_for_cluster_address());
+            DedicatedState::Made {
+                addresses: addresses(service),
+                cluster: cluster.map(Address::Ip).collect(),
+            }
+        }
         (None, Some(_)) => DedicatedState::Foreign,
         (None, None) => DedicatedState::Missing,
     };

@@ -115,6 +115,7 @@ fn statuses(
 ) -> Statuses {
     let mut users = PolicyUsers::default();
     translated.values().for_each(|t| users.add(&t.policies));
+    listeners.policies().for_each(|policy| users.add(&[policy]));
     let of_hosts = hosts.values().flat_map(|host| &host.policies);
     of_hosts.for_each(|policy| users.add(&[(policy.clone(), PolicyUser::Ingresses)]));
     let of_policies = snapshot.backend_tls_policies.iter().filter_map(|(key, policy)| {

@@ -4,6 +4,7 @@
 //! renew.rs     all of them, kept up to date
 //! gateways.rs  a Gateway of our classes, and a ListenerSet of one
 //! alone.rs     each listener, regardless of all others
+//! filters.rs   what requests have to pass at a listener before a route is chosen
 //! states.rs    a Gateway or a ListenerSet, in the order of precedence
 //! entrance.rs  what namespaces may take of the shared addresses
 //! conflicts.rs which listener has a port and a hostname: that of the oldest object
@@ -20,6 +21,7 @@ mod alone;
 mod closed;
 mod conflicts;
 mod entrance;
+mod filters;
 mod gateways;
 mod ingress;
 mod mode;
@@ -32,6 +34,7 @@ mod tls;
 
 pub use closed::{Closer, Closure};
 pub(crate) use conflicts::name_for;
+pub use filters::{FilterError, ListenerFilters};
 pub(crate) use ingress::{Classes, shared_with};
 pub use mode::{Mode, Traffic};
 pub(crate) use renew::ChangedPlaces;
@@ -41,7 +44,7 @@ pub use renew::{Listeners, listeners};
 use std::{collections::BTreeMap, sync::Arc};
 
 use portcullis_routing::{
-    ClientAuth, HostPattern, ListenerId, PortKey, Protocol, RouteKind, TlsMaterial, TlsMode,
+    ClientAuth, HostPattern, ListenerId, PortKey, Protocol, RouteKind, TlsMaterial, TlsMode, step::Check,
 };
 use portcullis_tls::Certificate;
 
@@ -116,6 +119,8 @@ pub enum GatewayRefusal {
     InvalidParameters(String),
     #[error("addresses of type {0} are not served; use IPAddress or Hostname")]
     UnsupportedAddress(Box<str>),
+    #[error("{0}")]
+    UnsupportedRoutability(String),
     #[error("{}", crate::status::refused(.0))]
     UnsupportedValue(Box<str>),
 }
@@ -134,6 +139,7 @@ pub struct ListenerState {
     /// Whether clients have to show a certificate and no authority is available to verify it. Such a listener shows no
     /// certificate itself, so every handshake fails.
     pub is_closed: bool,
+    pub filters: ListenerFilters,
     /// The `allowedRoutes.kinds` that are not served here.
     pub unknown_kinds: Vec<Box<str>>,
     /// TLS listeners of the same port whose hostnames have hosts in common with this one's.
@@ -331,6 +337,8 @@ pub struct ListenerPlan {
     /// Only a listener of requests may also have Ingresses.
     pub traffic: Traffic,
     pub gateway: Option<Arc<ListenerId>>,
+    /// What its requests have to pass; nothing for Ingresses alone.
+    pub filters: Arc<[Check]>,
     /// The host of Ingresses; its listeners on all ports have the same id.
     pub ingress: Option<Arc<ListenerId>>,
 }
@@ -350,7 +358,7 @@ impl ListenerPlan {
             Protocol::Tls => TlsMode::Terminate(ClientAuth::Unasked),
             Protocol::Http | Protocol::Tcp | Protocol::Udp => TlsMode::None,
         };
-        Self { tls, traffic: Traffic::Requests, gateway: None, ingress: None }
+        Self { tls, traffic: Traffic::Requests, gateway: None, filters: Arc::default(), ingress: None }
     }
 }
 
@@ -384,9 +392,14 @@ impl ListenerState {
             Ok(_) => true,
             Err(error) => error.is_pending(),
         };
-        self.refused.is_none()
-            && !self.lacks_authorities()
+        self.is_accepted()
+            && self.filters.errors.is_empty()
             && self.certificates.as_ref().is_none_or(|all| all.iter().any(is_usable))
+    }
+
+    /// Returns whether the listener is accepted, whether its references can be used or not.
+    pub fn is_accepted(&self) -> bool {
+        self.refused.is_none() && !self.lacks_authorities() && !self.filters.are_refused()
     }
 
     /// Returns whether none of the references to authorities for clients' certificates can be used. References that have

@@ -2,8 +2,8 @@
 
 mod attach;
 mod filters;
-mod grpc;
-mod http;
+pub(super) mod grpc;
+pub(super) mod http;
 mod rules;
 mod streams;
 
@@ -16,18 +16,18 @@ use portcullis_routing::{Entry, HostPattern, Precedence, RouteKind, RouteMatch};
 
 use super::{
     AttachPoint, Attachment, HostTableKey, Listeners, PolicyUse, PolicyUser, Pools, Reader, StreamClaims,
-    Translated,
+    Translated, backend_refs::Connecting,
 };
 use crate::{
     ir::{ObjectKey, Route},
     status::{self, Message},
 };
 use attach::Parent;
-use rules::{Compile, Connecting, Rules};
+use rules::{Compile, Rules};
 
 pub(crate) use attach::{NotAttached, parent_keys, shared_hosts};
 pub(super) use http::spoken as spoken_by_http;
-pub(crate) use rules::{InvalidRules, Unresolved, tls_towards};
+pub(crate) use rules::{InvalidRules, Unresolved};
 pub use streams::places as stream_places;
 
 /// What the translation of a route depends on in other routes.

@@ -13,7 +13,7 @@ use std::{
 use portcullis_routing::{HostMap, HostPattern, HttpRoutes, Listener, ListenerId, PortKey, Serves};
 use portcullis_tls::Certificates;
 
-use super::{HostTableKey, ListenerKey, Listeners, PortPlan, RuleSource, Slots, assemble};
+use super::{HostTableKey, ListenerKey, ListenerPlan, Listeners, PortPlan, RuleSource, Slots, assemble};
 use crate::ir::hosts::covering;
 
 /// All shared hosts.
@@ -144,8 +144,10 @@ impl SharedHosts {
         let mut hosts = HostMap::default();
         let slot = HostTableKey { at: Arc::clone(&shared.gateway), host: host.clone() };
         hosts.insert(host.clone(), Arc::clone(slots.get(&slot)?));
-        let tls = plan.listeners.get(&shared.gateway.listener)?.tls.clone();
-        let (id, serves) = (Arc::clone(&shared.gateway_id), Serves::Http(HttpRoutes { hosts, fallback }));
+        // It is the Gateway's listener that takes the requests, those for Ingresses too.
+        let ListenerPlan { tls, filters, .. } = plan.listeners.get(&shared.gateway.listener)?.clone();
+        let serves = Serves::Http(HttpRoutes { filters, hosts, fallback });
+        let id = Arc::clone(&shared.gateway_id);
         Some(Arc::new(Listener { id, tls, serves }))
     }
 

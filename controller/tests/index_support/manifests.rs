@@ -135,7 +135,13 @@ fn gateway(bits: &mut Bits) -> Value {
     let mut spec = json!({ "gatewayClassName": bits.of(&["c", "c", "c", "d"]), "listeners": listeners });
     match bits.below(4) {
         0 => spec["infrastructure"] = json!({ "parametersRef": parameters_ref(bits) }),
-        1 => spec["addresses"] = json!([{ "value": bits.of(&ADDRESSES) }]),
+        1 => {
+            let routability = bits.of(&["", "", "Cluster", "example.com/other"]);
+            spec["addresses"] = json!([{ "value": bits.of(&ADDRESSES), "routability": routability }]);
+            if bits.one_in(2) {
+                spec["addresses"][0].as_object_mut().unwrap().remove("value");
+            }
+        }
         2 => spec["tls"] = json!({ "backend": { "clientCertificateRef": reference("Secret", bits) } }),
         _ => {}
     }
@@ -191,6 +197,9 @@ fn gateway_service(bits: &mut Bits) -> Value {
         "spec": { "type": "LoadBalancer", "ports": ports },
     });
     if bits.one_in(2) {
+        service["spec"]["clusterIPs"] = json!([bits.of(&ADDRESSES)]);
+    }
+    if bits.one_in(2) {
         service["status"] = json!({ "loadBalancer": { "ingress": [{ "ip": bits.of(&ADDRESSES) }] } });
     }
     service
@@ -245,7 +254,27 @@ fn listener(index: usize, bits: &mut Bits) -> Value {
     if tls {
         listener["tls"] = json!({ "certificateRefs": [reference("Secret", bits)] });
     }
+    if bits.one_in(3) {
+        let filters: Vec<_> = (0..=bits.below(2)).map(|_| listener_filter(bits)).collect();
+        listener["filters"] = json!({ "requests": filters });
+    }
     listener
+}
+
+fn listener_filter(bits: &mut Bits) -> Value {
+    if bits.one_in(8) {
+        let extension = json!({ "group": "example.com", "kind": "Other", "name": bits.of(&NAMES) });
+        return json!({ "type": "ExtensionRef", "extensionRef": extension });
+    }
+    let mut auth = json!({ "backendRef": reference("Service", bits) });
+    match bits.of(&["HTTP", "HTTP", "GRPC"]) {
+        "HTTP" => {
+            auth["http"] = json!({ "allowedResponseHeaders": [bits.of(&["x", "x", "y", "Connection"])] })
+        }
+        _ => auth["grpc"] = json!({}),
+    }
+    auth["protocol"] = if auth.get("http").is_some() { "HTTP" } else { "GRPC" }.into();
+    json!({ "type": "ExternalAuth", "externalAuth": auth })
 }
 
 fn reference(kind: &str, bits: &mut Bits) -> Value {
@@ -371,6 +400,8 @@ fn grant(bits: &mut Bits) -> Value {
         ("GRPCRoute", "Service"),
         ("TLSRoute", "Service"),
         ("UDPRoute", "Service"),
+        ("Gateway", "Service"),
+        ("ListenerSet", "Service"),
         ("Gateway", "Secret"),
         ("ListenerSet", "Secret"),
     ]);

@@ -1,7 +1,7 @@
 //! Checks: what is found out elsewhere before a request goes on.
 //!
-//! A check is carried out with the request as its backend would get it, before the steps of its rule. One that cannot be
-//! carried out, or takes too long, denies.
+//! A check is carried out with the request as its backend would get it, as the checks before have left it, and before the
+//! steps of its rule. One that cannot be carried out, or takes too long, denies.
 
 mod grpc;
 mod http;
@@ -14,14 +14,14 @@ use bytes::Bytes;
 use pingora_error::{Error, ErrorType, Result};
 use pingora_http::RequestHeader;
 use portcullis_routing::{
-    Backend, Cursor, Outcome, Rejection, RouteKind, Step,
+    Backend, Cursor, Outcome, Rejection, RouteKind, Rule, Step,
     step::{AuthProtocol, Change, Check, ExternalAuth, HeaderModifier},
 };
 use tokio::time::{Instant, timeout};
 
 use super::{
     context::Context,
-    hop,
+    headers, hop,
     side::{Side, SideRequests, set_protocol, within},
 };
 
@@ -51,7 +51,8 @@ impl Checks {
         Self { side }
     }
 
-    /// Carries out the check that a decision waits for. `request` is the request as a backend would get it.
+    /// Carries out the check that a decision waits for. `request` is the request as a backend would get it without what the
+    /// checks before have brought.
     pub(crate) async fn carry_out(
         &self,
         cursor: &Cursor,
@@ -65,10 +66,15 @@ impl Checks {
             return Outcome::Deny(Rejection::Overloaded, "too many requests at a time");
         }
         let auth = Arc::clone(auth);
-        let kind = cursor.rule().route.kind;
+        let edited = cursor.request_edits().map(|edits| {
+            let mut request = request.clone();
+            edits.apply(&mut headers::Request(&mut request));
+            request
+        });
+        let request = edited.as_ref().unwrap_or(request);
         let left = context.deadline.map(|at| at.saturating_duration_since(Instant::now()));
         let limit = left.map_or(CHECK_TIME, |left| left.min(CHECK_TIME));
-        let asked = self.ask(&auth, kind, request, context);
+        let asked = self.ask(&auth, cursor.rule(), request, context);
         match timeout(limit, asked).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(error)) => {
@@ -87,12 +93,14 @@ impl Checks {
     async fn ask(
         &self,
         auth: &ExternalAuth,
-        kind: RouteKind,
+        rule: Option<&Rule>,
         request: &RequestHeader,
         context: &Context,
     ) -> Result<Outcome> {
         let backend = auth.backend.as_ref();
         let backend = backend.map_err(|_| Error::explain(ErrorType::ConnectNoRoute, "no service"))?;
+        // Filters of a listener come before a rule, and are the Gateway API's.
+        let kind = rule.map_or(RouteKind::Http, |rule| rule.route.kind);
         match &auth.protocol {
             AuthProtocol::Http(settings) => {
                 let asked = http::request(settings, request)?;
@@ -102,7 +110,7 @@ impl Checks {
             AuthProtocol::Grpc { request_headers } => {
                 let (asked, message) = grpc::request(request_headers, request, context, backend)?;
                 let answered = self.send(backend, kind, asked, message).await?;
-                grpc::outcome(answered)
+                grpc::outcome(answered, rule.is_none())
             }
         }
     }

@@ -30,6 +30,8 @@ pub(crate) struct Context {
     pub(crate) trusted: bool,
     /// The time at which the client has to have its answer.
     pub(crate) deadline: Option<Instant>,
+    /// The time at which a listener's filters were begun; `None` if it has none. The rule's time is counted from then on.
+    began: Option<Instant>,
     /// What was decided, where that was before pingora had the request.
     pub(crate) decided: Option<Result<(), Box<Answer>>>,
     /// What carries the request.
@@ -109,6 +111,7 @@ impl Context {
             trusted: false,
             conn,
             deadline: None,
+            began: None,
             decided: None,
             carrier: Carrier::Pingora,
             route: None,
@@ -141,7 +144,10 @@ impl Context {
                 Ok(None)
             }
             Decision::Ask(cursor) => {
-                self.begin_time(cursor.rule());
+                match cursor.rule() {
+                    Some(rule) => self.begin_time(rule),
+                    None => drop(self.began.get_or_insert_with(Instant::now)),
+                }
                 Ok(Some(cursor))
             }
             Decision::Answer(mut answer) => {
@@ -154,7 +160,8 @@ impl Context {
     /// The rule's time for a request begins with the first decision.
     fn begin_time(&mut self, rule: &Rule) {
         if self.deadline.is_none() {
-            self.deadline = rule.timeouts.request.map(|limit| Instant::now() + limit);
+            let began = || self.began.unwrap_or_else(Instant::now);
+            self.deadline = rule.timeouts.request.map(|limit| began() + limit);
         }
     }
 

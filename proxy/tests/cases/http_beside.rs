@@ -40,9 +40,12 @@ fn port(
     let of_ingress = || to(ingresses.address);
     let asking = Rule { steps: Steps::new([Step::OwnTls]), ..of_ingress() };
     let behind = hosts(vec![("/", of_ingress()), ("/asking", asking)]);
-    let behind = Listener::http(ingress(SHOP), HttpRoutes { hosts: behind, fallback: None });
-    let routes =
-        HttpRoutes { hosts: hosts(vec![("/moved", to(gateway.address))]), fallback: Some(Arc::new(behind)) };
+    let behind = Listener::http(ingress(SHOP), HttpRoutes { hosts: behind, ..HttpRoutes::default() });
+    let routes = HttpRoutes {
+        hosts: hosts(vec![("/moved", to(gateway.address))]),
+        fallback: Some(Arc::new(behind)),
+        ..HttpRoutes::default()
+    };
     let served = Listener { tls: table::tls_of(protocol), ..Listener::http(listener("wide"), routes) };
     let mut port = Port::new(protocol, number);
     port.listeners.insert(HostPattern::parse(SHOP).unwrap(), Arc::new(served));

@@ -22,7 +22,7 @@ use crate::support::{
     start_with, within,
 };
 
-fn names<const N: usize>(names: [&'static str; N]) -> Box<[HeaderName]> {
+pub(super) fn names<const N: usize>(names: [&'static str; N]) -> Box<[HeaderName]> {
     names.map(HeaderName::from_static).into()
 }
 
@@ -35,7 +35,7 @@ fn by_http() -> AuthProtocol {
 }
 
 /// A service that answers by `reply`, and lets pass what it says nothing of.
-async fn service(reply: impl Fn(&str) -> Option<Reply> + Send + Sync + 'static) -> RawBackend {
+pub(super) async fn service(reply: impl Fn(&str) -> Option<Reply> + Send + Sync + 'static) -> RawBackend {
     RawBackend::start(move |_, seen| reply(seen.line()).unwrap_or_else(|| ok(""))).await
 }
 
@@ -157,7 +157,7 @@ async fn requests_over_http2_and_to_http2_backends_are_checked() {
 
 /// A service that speaks Envoy's external authorization: what it was sent has to contain `wanted`, each, and it answers by
 /// this message.
-async fn grpc_service(wanted: Vec<Vec<u8>>, answer: Vec<u8>) -> SocketAddr {
+pub(super) async fn grpc_service(wanted: Vec<Vec<u8>>, answer: Vec<u8>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let at = listener.local_addr().unwrap();
     let (wanted, answer) = (Arc::new(wanted), Arc::new(answer));
@@ -199,12 +199,12 @@ async fn grpc_service(wanted: Vec<Vec<u8>>, answer: Vec<u8>) -> SocketAddr {
 }
 
 /// A field of protobuf with a text or a message; shorter than 128 bytes.
-fn field(number: u8, content: &[u8]) -> Vec<u8> {
+pub(super) fn field(number: u8, content: &[u8]) -> Vec<u8> {
     [&[number << 3 | 2, content.len().try_into().unwrap()], content].concat()
 }
 
 /// `HeaderValueOption`.
-fn header(name: &str, value: &str) -> Vec<u8> {
+pub(super) fn header(name: &str, value: &str) -> Vec<u8> {
     field(1, &[field(1, name.as_bytes()), field(2, value.as_bytes())].concat())
 }
 

@@ -16,6 +16,8 @@ use super::{Running, table};
 pub struct Site {
     protocol: Protocol,
     entries: Vec<(HostPattern, ListenerId, Entry)>,
+    /// What the listener of each host checks before a rule is chosen.
+    filters: Vec<(HostPattern, Check)>,
 }
 
 /// The Gateway listener of this name.
@@ -30,11 +32,11 @@ pub fn ingress(host: &str) -> ListenerId {
 
 impl Site {
     pub fn http() -> Self {
-        Self { protocol: Protocol::Http, entries: Vec::new() }
+        Self { protocol: Protocol::Http, entries: Vec::new(), filters: Vec::new() }
     }
 
     pub fn https() -> Self {
-        Self { protocol: Protocol::Tls, entries: Vec::new() }
+        Self { protocol: Protocol::Tls, entries: Vec::new(), filters: Vec::new() }
     }
 
     /// A site where this rule takes every request.
@@ -65,6 +67,12 @@ impl Site {
         self
     }
 
+    /// Adds a filter to the listener of this host: a service at this address authorizes its requests.
+    pub fn filtered(mut self, host: &str, service: SocketAddr, protocol: AuthProtocol) -> Self {
+        self.filters.push((HostPattern::parse(host).unwrap(), authorized(service, protocol)));
+        self
+    }
+
     /// The table of this port.
     pub fn table(self, port: u16) -> Table {
         let mut served = Port::new(self.protocol, port);
@@ -76,7 +84,9 @@ impl Site {
             }
         }
         for (host, id, entries) in hosts {
-            let mut routes = HttpRoutes::default();
+            let filters = self.filters.iter().filter(|(h, _)| *h == host);
+            let filters = filters.map(|(_, filter)| filter.clone()).collect();
+            let mut routes = HttpRoutes { filters, ..HttpRoutes::default() };
             routes.hosts.insert(host.clone(), Arc::new(HostTable::compile(entries)));
             let listener = Listener { tls: table::tls_of(self.protocol), ..Listener::http(id, routes) };
             served.listeners.insert(host, Arc::new(listener));
@@ -140,12 +150,15 @@ pub fn to(address: SocketAddr) -> Rule {
 
 /// A rule whose requests a service at this address authorizes.
 pub fn guarded(service: SocketAddr, protocol: AuthProtocol, rule: Rule) -> Rule {
+    Rule { steps: Steps::new([Step::Check(authorized(service, protocol))]), ..rule }
+}
+
+fn authorized(service: SocketAddr, protocol: AuthProtocol) -> Check {
     let to = match protocol {
         AuthProtocol::Http(_) => backend(&[service]),
         AuthProtocol::Grpc { .. } => h2(backend(&[service])),
     };
-    let auth = ExternalAuth { backend: Ok(Arc::new(to)), protocol };
-    Rule { steps: Steps::new([Step::Check(Check::ExternalAuth(Arc::new(auth)))]), ..rule }
+    Check::ExternalAuth(Arc::new(ExternalAuth { backend: Ok(Arc::new(to)), protocol }))
 }
 
 /// A table of one port with these listeners, each with its hostname.

@@ -3,7 +3,7 @@
 
 use std::{fmt, sync::Arc};
 
-use super::held::Held;
+use super::{check::Passed, held::Held};
 use crate::{
     Backend, BackendProtocol, Headers, Rule, Step, WeightedBackend,
     step::{AnswerEdits, Cors, Mirror, RequestEdits, StepEdits, UrlRewrite},
@@ -55,7 +55,7 @@ pub struct Route {
     /// The index of the backend in the rule; the number of backends if none was chosen.
     choice: usize,
     /// The header changes that checks have brought; they come before those of the rule.
-    checked: Option<Box<StepEdits>>,
+    checked: Option<Arc<StepEdits>>,
 }
 
 /// The attempts before an answer, and whether another one is possible.
@@ -83,9 +83,9 @@ impl Route {
         Self { rule: Held::new(rule), choice: choice.unwrap_or(usize::MAX), checked: None }
     }
 
-    /// Adds the steps that checks have brought.
-    pub(super) fn passed(self, steps: &[Step]) -> Self {
-        Self { checked: StepEdits::of(steps).map(Box::new), ..self }
+    /// Adds what checks have brought.
+    pub(super) fn passed(self, passed: &Passed) -> Self {
+        Self { checked: passed.edits().cloned(), ..self }
     }
 
     /// Decides what happens to an answer with this status (HTTPRouteRetry `codes` and `attempts`).

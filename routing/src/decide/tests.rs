@@ -1,13 +1,15 @@
 use std::sync::Arc;
 
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::*;
 use crate::{
-    Backend, BackendError, BackendKey, Backends, Endpoint, EndpointPool, Endpoints, Entry, HostMap,
-    HostPattern, HostTable, HttpRoutes, ListenerId, PathMatch, Precedence, Protocol, Retry, RouteId,
-    RouteKind, RouteMatch, Rule, Serves, Steps, Timeouts, TlsMaterial, TlsMode, WeightedBackend,
-    step::{AuthProtocol, Cors, ExternalAuth, HeaderModifier, HttpAuth, PathRewrite, UrlRewrite},
+    Backend, BackendError, BackendKey, BackendProtocol, Backends, Endpoint, EndpointPool, Endpoints, Entry,
+    HostMap, HostPattern, HostTable, HttpRoutes, ListenerId, PathMatch, Precedence, Protocol, Retry, RouteId,
+    RouteKind, RouteMatch, Rule, Serves, Step, Steps, Timeouts, TlsMaterial, TlsMode, WeightedBackend,
+    step::{
+        AuthProtocol, Check, Cors, ExternalAuth, HeaderModifier, HttpAuth, PathRewrite, Redirect, UrlRewrite,
+    },
 };
 
 #[test]
@@ -136,7 +138,7 @@ fn an_ingress_that_asks_for_tls_of_its_own_is_forbidden_behind_that_of_a_gateway
         let routes = port.listener("a.example").unwrap().http_routes().unwrap().clone();
         let mut listener = Listener::http(ingress(), routes);
         if fallback {
-            let routes = HttpRoutes { hosts: HostMap::default(), fallback: Some(Arc::new(listener)) };
+            let routes = HttpRoutes { fallback: Some(Arc::new(listener)), ..HttpRoutes::default() };
             listener = Listener::http(ListenerId::gateway("n", "g", "s"), routes);
         }
         listener.tls = TlsMode::Terminate(ClientAuth::Unasked);
@@ -303,7 +305,7 @@ fn an_answer_is_dropped_for_another_attempt_as_the_rule_says() {
 }
 
 /// A check by a service, which is told by the prefix of its path.
-fn asks(name: &str, endpoints: Result<Endpoints, BackendError>) -> Step {
+pub(super) fn asks(name: &str, endpoints: Result<Endpoints, BackendError>) -> Step {
     let http = HttpAuth { path_prefix: format!("/{name}").into(), ..HttpAuth::default() };
     let (backend, protocol) = (weighted(endpoints).backend, AuthProtocol::Http(http));
     Step::Check(Check::ExternalAuth(Arc::new(ExternalAuth { backend, protocol })))
@@ -314,7 +316,7 @@ fn with_target(table: &Table, method: &Method, target: &str, connection: Connect
     text(&decide(table, request(method, "a.example", &asked), connection, 0))
 }
 
-fn text(decision: &Decision) -> String {
+pub(super) fn text(decision: &Decision) -> String {
     match decision {
         Decision::Answer(answer) => {
             let why = answer.rejection.map_or("", |(_, why)| why);
@@ -325,17 +327,18 @@ fn text(decision: &Decision) -> String {
     }
 }
 
-fn question(cursor: &Cursor) -> String {
+pub(super) fn question(cursor: &Cursor) -> String {
     match cursor.check() {
         Some(Check::ExternalAuth(auth)) => match &auth.protocol {
             AuthProtocol::Http(http) => format!("ask {}", http.path_prefix),
             AuthProtocol::Grpc { .. } => "ask by gRPC".to_owned(),
         },
+        Some(Check::Closed(why)) => format!("closed: {why}"),
         None => "no check".to_owned(),
     }
 }
 
-fn request<'r>(method: &'r Method, host: &'r str, asked: &'r Asked<'r>) -> Request<'r> {
+pub(super) fn request<'r>(method: &'r Method, host: &'r str, asked: &'r Asked<'r>) -> Request<'r> {
     static NONE: std::sync::LazyLock<HeaderMap> = std::sync::LazyLock::new(HeaderMap::new);
     Request { method, host, asked, headers: &*NONE, upgrade: false }
 }
@@ -344,7 +347,7 @@ fn ingress() -> ListenerId {
     ListenerId::ingress(HostPattern::parse("a.example").unwrap())
 }
 
-fn plain() -> Connection<'static> {
+pub(super) fn plain() -> Connection<'static> {
     Connection { port: PortKey::tcp(80), tls: None, scheme: "http", client_port: 80, port_offset: 0 }
 }
 
@@ -353,7 +356,7 @@ fn redirect() -> Redirect {
     Redirect { scheme: Some("https".into()), hostname: None, port: None, path: None, status }
 }
 
-fn ready() -> Result<Endpoints, BackendError> {
+pub(super) fn ready() -> Result<Endpoints, BackendError> {
     Ok(Endpoints::Addresses([Arc::new(Endpoint::new(([127, 0, 0, 1], 80).into()))].into()))
 }
 
@@ -386,7 +389,7 @@ pub(super) fn rule(
 }
 
 /// One listener for `a.example` at port 80, whose every path is the rule's.
-fn table(rule: Rule) -> Table {
+pub(super) fn table(rule: Rule) -> Table {
     let host = HostPattern::parse("a.example").unwrap();
     let path = PathMatch::Prefix("".into());
     let route_match = RouteMatch { path, method: None, headers: Box::default(), query: Box::default() };

@@ -6,6 +6,9 @@ use crate::{Listener, Port, Selected, Step};
 
 /// Listens to a decision.
 pub(crate) trait Trace<'t> {
+    /// Whether checks are taken as passed, so that the decision waits for none.
+    const PASSES: bool = false;
+
     /// The listener of the host.
     fn listener(&mut self, _port: &'t Port, _listener: &'t Arc<Listener>) {}
     /// The rule that takes the request.

@@ -3,7 +3,7 @@
 use std::fmt::{self, Display};
 
 use super::{ExplainedBackend, ExplainedListener, ExplainedOutcome, ExplainedRule, Explanation};
-use crate::{Asked, Entry, HostPattern, Listener, PathMatch, Port, Request};
+use crate::{Asked, Entry, HostPattern, Listener, PathMatch, Port, Request, step::Check};
 
 pub(super) fn request(request: &Request<'_>) -> String {
     let (path, query) = match request.asked {
@@ -20,6 +20,7 @@ pub(super) fn listener(port: &Port, listener: &Listener, host: &str) -> Explaine
         port: port.for_clients(),
         hostname: hostname.filter(|name| !name.is_empty()).unwrap_or_else(|| "*".to_owned()),
         owner: listener.id.to_string(),
+        filters: listener.filters().iter().map(Check::to_string).collect(),
     }
 }
 
@@ -44,8 +45,9 @@ pub(super) fn path(path: &PathMatch) -> &str {
 impl Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "request   {}", self.request)?;
-        if let Some(ExplainedListener { port, hostname, owner }) = &self.listener {
+        if let Some(ExplainedListener { port, hostname, owner, filters }) = &self.listener {
             writeln!(f, "listener  {owner}, port {port}, hostname {hostname}")?;
+            filters.iter().try_for_each(|filter| writeln!(f, "  first   {filter}"))?;
         }
         if let Some(rule) = &self.rule {
             writeln!(f, "rule      {rule}")?;

@@ -3,6 +3,8 @@
 //! For each header that it has, a carrier asks whether a step [replaces](RequestEdits::replaces) the header, and if so
 //! leaves it out. After the remaining headers, the carrier writes the headers that the steps add.
 
+use std::ops::ControlFlow;
+
 use http::{HeaderName, HeaderValue, header};
 
 use super::{Cors, HeaderModifier, Step, cors::Allowed};
@@ -53,6 +55,45 @@ impl StepEdits {
             .any(|step| matches!(step, Step::RequestHeaders(_) | Step::ResponseHeaders(_) | Step::Cors(_)));
         changes.then_some(edits)
     }
+
+    /// Returns the changes to the request alone, including that of Host.
+    pub(crate) fn of_request(&self) -> RequestEdits<'_> {
+        RequestEdits::of([Some(self), None, None], None)
+    }
+
+    /// Returns the headers of a request as they are after the changes, except Host.
+    pub(crate) fn over<'r>(&'r self, headers: &'r dyn Headers) -> EditedHeaders<'r> {
+        EditedHeaders { headers, edits: &self.request }
+    }
+}
+
+/// The headers of a request as they are after changes. Nothing is copied.
+#[derive(Clone, Copy)]
+pub(crate) struct EditedHeaders<'r> {
+    headers: &'r dyn Headers,
+    edits: &'r HeaderEdits,
+}
+
+impl Headers for EditedHeaders<'_> {
+    fn first(&self, name: &HeaderName) -> Option<&[u8]> {
+        let Some(edit) = self.edits.of_name(name) else { return self.headers.first(name) };
+        let kept = if edit.replaces { None } else { self.headers.first(name) };
+        kept.or_else(|| edit.added.first().map(HeaderValue::as_bytes))
+    }
+
+    fn each<'h>(&'h self, name: &HeaderName, visit: &mut dyn FnMut(&'h [u8]) -> ControlFlow<()>) {
+        let Some(edit) = self.edits.of_name(name) else { return self.headers.each(name, visit) };
+        let mut flow = ControlFlow::Continue(());
+        if !edit.replaces {
+            self.headers.each(name, &mut |value| {
+                flow = visit(value);
+                flow
+            });
+        }
+        if flow.is_continue() {
+            let _ = edit.added.iter().try_for_each(|value| visit(value.as_bytes()));
+        }
+    }
 }
 
 impl HeaderEdits {
@@ -93,6 +134,10 @@ impl HeaderEdits {
                 .headers
                 .iter()
                 .any(|edit| edit.replaces && name.eq_ignore_ascii_case(edit.name.as_str().as_bytes()))
+    }
+
+    fn of_name(&self, name: &HeaderName) -> Option<&HeaderEdit> {
+        self.headers.iter().find(|edit| edit.name == *name)
     }
 
     fn adds(&self, is_meant: impl Fn(&[u8]) -> bool) -> bool {

@@ -15,6 +15,19 @@ pub struct ExternalAuth {
     pub protocol: AuthProtocol,
 }
 
+/// Equal if they ask the same service in the same way: each backend is one value as long as it is in use.
+impl PartialEq for ExternalAuth {
+    fn eq(&self, other: &Self) -> bool {
+        let is_same_backend = match (&self.backend, &other.backend) {
+            (Ok(one), Ok(other)) => Arc::ptr_eq(one, other),
+            (one, other) => one.as_ref().err() == other.as_ref().err(),
+        };
+        is_same_backend && self.protocol == other.protocol
+    }
+}
+
+impl Eq for ExternalAuth {}
+
 /// How an authorization service is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AuthProtocol {

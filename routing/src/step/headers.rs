@@ -88,6 +88,17 @@ impl HeaderModifier {
         &self.remove
     }
 
+    /// The same without a change of Host.
+    pub(crate) fn without_host(self) -> Self {
+        let Self { set, add, remove } = self;
+        match set.iter().any(|(name, _)| name == header::HOST) {
+            true => {
+                Self { set: set.into_iter().filter(|(name, _)| name != header::HOST).collect(), add, remove }
+            }
+            false => Self { set, add, remove },
+        }
+    }
+
     /// Carries out the changes.
     pub fn apply(&self, headers: &mut impl HeadersMut) {
         self.set.iter().for_each(|(name, value)| headers.set(name, value));

@@ -6,6 +6,7 @@ use super::{HostTable, Selected};
 use crate::{
     HostMap, HostPattern, RequestView, Rule, TlsMaterial,
     path::{InvalidPath, Reading},
+    step::Check,
 };
 
 /// A listener of a port. What it serves and what happens to TLS are its own: one port may end TLS for a hostname and
@@ -91,6 +92,9 @@ pub enum Serves {
 /// The HTTP routes of a listener.
 #[derive(Clone, Debug, Default)]
 pub struct HttpRoutes {
+    /// What every request has to pass, in this order, before a rule is chosen, be it of the fallback. What they make of
+    /// the request's headers is what routes match (ListenerFilters `requests`).
+    pub filters: Arc<[Check]>,
     /// By the hostname that the route itself names ([`HostPattern::Any`] where it names none); asked from the most
     /// specific one down, so that the route's own hostname comes first in precedence.
     pub hosts: HostMap<Arc<HostTable>>,
@@ -118,6 +122,11 @@ impl Listener {
             Serves::Http(routes) => Some(routes),
             Serves::Stream(_) | Serves::Datagram(_) => None,
         }
+    }
+
+    /// What every request has to pass before a rule is chosen.
+    pub fn filters(&self) -> &[Check] {
+        self.http_routes().map_or(&[], |routes| &routes.filters)
     }
 
     /// The rule that takes a request for `host` (lower case, no port).

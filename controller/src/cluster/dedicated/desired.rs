@@ -5,7 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use portcullis_routing::PortKey;
 
 use crate::{
-    ir::{Gateway, Kind, ObjectKey, gateway::GatewayListener, parameters::ServiceParameters},
+    ir::{
+        Gateway, Kind, ObjectKey,
+        gateway::{GatewayListener, Routability},
+        parameters::{ServiceParameters, ServiceType},
+    },
     snapshot::Snapshot,
     translate::{
         Addressing, Dedicated, DedicatedState, GatewayState, ListenerState, Listeners, service_name,
@@ -36,6 +40,8 @@ pub struct DesiredService {
     pub annotations: BTreeMap<Box<str>, Box<str>>,
     /// The address that it asks for.
     pub address: Option<Box<str>>,
+    /// The address that it asks for inside the cluster.
+    pub cluster_address: Option<Box<str>>,
     /// The ports of its listeners, and of those of its ListenerSets.
     pub ports: BTreeSet<PortKey>,
 }
@@ -88,15 +94,26 @@ impl DesiredServices {
 
 fn spec(state: &GatewayState, dedicated: &Dedicated) -> DesiredService {
     let gateway = &state.gateway;
-    let address = gateway.addresses.iter().filter(|address| &*address.kind == "IPAddress");
+    let address = |routability| {
+        let mut addresses = gateway.addresses.iter();
+        addresses.find_map(|address| {
+            let is_meant = &*address.kind == "IPAddress" && address.routability == routability;
+            address.value.clone().filter(|_| is_meant)
+        })
+    };
+    let mut parameters = dedicated.parameters.clone();
+    if gateway.is_for_cluster_alone() {
+        parameters.kind = Some(ServiceType::ClusterIp);
+    }
     DesiredService {
         uid: gateway.meta.uid().into(),
         class: gateway.class.clone(),
         service: dedicated.service.name.clone(),
-        parameters: dedicated.parameters.clone(),
+        parameters,
         labels: gateway.labels.clone(),
         annotations: gateway.annotations.clone(),
-        address: address.into_iter().find_map(|address| address.value.clone()),
+        address: address(Routability::Default),
+        cluster_address: address(Routability::Cluster),
         ports: accepted_ports(&gateway.listeners, &state.listeners).collect(),
     }
 }
@@ -107,4 +124,68 @@ fn accepted_ports<'l>(
 ) -> impl Iterator<Item = PortKey> + 'l {
     let accepted = listeners.iter().zip(states).filter(|(_, state)| state.refused.is_none());
     accepted.map(|(listener, _)| listener.port_key())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::translate::{DedicatedPorts, Pools, Reader, Settings, listeners, testing::snapshot};
+
+    /// The Service of a Gateway of a class with addressing Dedicated that asks for these addresses.
+    fn of_addresses(kind: &str, addresses: &str) -> Option<DesiredService> {
+        let snapshot = snapshot(&format!(
+            "
+kind: GatewayClass
+metadata: {{ name: dedicated }}
+spec:
+  controllerName: portcullis.dev/gateway-controller
+  parametersRef: {{ group: portcullis.dev, kind: GatewayParameters, name: edge, namespace: infra }}
+---
+kind: GatewayParameters
+metadata: {{ namespace: infra, name: edge }}
+spec: {{ addressing: Dedicated, service: {{ type: {kind} }} }}
+---
+kind: Gateway
+metadata: {{ namespace: infra, name: edge }}
+spec:
+  gatewayClassName: dedicated
+  listeners: [{{ name: http, port: 80, protocol: HTTP }}]
+  addresses: [{addresses}]
+---
+"
+        ));
+        let dedicated = DedicatedPorts::Of("20000-20009".parse().unwrap());
+        let settings = Settings { dedicated, ..Settings::default() };
+        let listeners = listeners(&Reader::new(&snapshot, &settings, None), &Pools::default());
+        DesiredServices::of(&snapshot, &listeners).services.into_values().next()
+    }
+
+    #[test]
+    fn addresses_for_the_cluster_alone_make_a_service_of_type_cluster_ip() {
+        use ServiceType::{ClusterIp, LoadBalancer, NodePort};
+        let (any, one) = ("{routability: Cluster}", "{value: 10.96.0.8, routability: Cluster}");
+        let outside = "{value: 203.0.113.7}";
+        for (of_class, addresses, kind, address, cluster_address) in [
+            ("LoadBalancer", String::new(), LoadBalancer, None, None),
+            ("LoadBalancer", outside.to_owned(), LoadBalancer, Some("203.0.113.7"), None),
+            ("LoadBalancer", any.to_owned(), ClusterIp, None, None),
+            ("NodePort", one.to_owned(), ClusterIp, None, Some("10.96.0.8")),
+            ("NodePort", format!("{outside}, {any}"), NodePort, Some("203.0.113.7"), None),
+            (
+                "LoadBalancer",
+                format!("{one}, {outside}"),
+                LoadBalancer,
+                Some("203.0.113.7"),
+                Some("10.96.0.8"),
+            ),
+        ] {
+            let desired = of_addresses(of_class, &addresses).expect("a Service");
+            let got =
+                (desired.parameters.kind, desired.address.as_deref(), desired.cluster_address.as_deref());
+            assert_eq!(got, (Some(kind), address, cluster_address), "{of_class}: {addresses}");
+        }
+        for refused in ["{routability: example.com/other}", "{type: Hostname, routability: Cluster}"] {
+            assert!(of_addresses("LoadBalancer", refused).is_none(), "{refused}");
+        }
+    }
 }

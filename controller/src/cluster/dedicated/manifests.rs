@@ -31,6 +31,9 @@ pub(super) fn service(
         service_port(*port, *bound, node_port.copied())
     });
     set("ports", ports.collect());
+    if let Some(address) = &desired.cluster_address {
+        set("clusterIP", (&**address).into());
+    }
     if let Some(policy) = parameters.ip_family_policy {
         set("ipFamilyPolicy", family_policy(policy).into());
     }

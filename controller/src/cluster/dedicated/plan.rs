@@ -205,7 +205,15 @@ impl Plan {
         there: Option<&Value>,
         ports: &BTreeMap<PortKey, u16>,
     ) {
-        let wanted = identity.marked(manifests::service(gateway, spec, ports));
+        let mut wanted = identity.marked(manifests::service(gateway, spec, ports));
+        // It cannot be changed, and must not keep the rest from being as it should be. The Gateway's status says that the
+        // address is not to be had.
+        let given = there.and_then(|there| there["spec"]["clusterIP"].as_str()).filter(|ip| !ip.is_empty());
+        if let (Some(given), Some(fields)) = (given, wanted["spec"].as_object_mut())
+            && fields.get("clusterIP").is_some_and(|asked| asked != given)
+        {
+            fields.remove("clusterIP");
+        }
         if there.is_none_or(|there| differs(there, &wanted, &identity.field_manager)) {
             self.add(gateway, TargetKind::Service, spec.service.clone(), Deed::Apply(wanted), Turn::Leader);
         }

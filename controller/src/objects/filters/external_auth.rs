@@ -21,7 +21,7 @@ const HEADERS: usize = 64;
 /// The maximum length of `path`, in bytes (`maxLength`).
 const PATH: usize = 1024;
 
-pub(super) fn read(
+pub(in crate::objects) fn read(
     filter: ExternalAuth,
     checks: &mut Checks,
     at: &Path<'_>,
@@ -44,7 +44,7 @@ pub(super) fn read(
         }
         Protocol::Grpc => {
             let named = grpc.and_then(|grpc| grpc.allowed_headers).unwrap_or_default();
-            header_names(&named, checks, &at.field("grpc").field("allowedHeaders"))
+            header_names(&named, &ALWAYS_SENT, checks, &at.field("grpc").field("allowedHeaders"))
                 .map(|request_headers| AuthProtocol::Grpc { request_headers })
         }
     };
@@ -74,22 +74,32 @@ fn by_http(settings: ExternalAuthHttp, checks: &mut Checks, at: &Path<'_>) -> Re
         },
     };
     let request_headers =
-        header_names(&allowed_headers.unwrap_or_default(), checks, &at.field("allowedHeaders"));
+        header_names(&allowed_headers.unwrap_or_default(), &ALWAYS_SENT, checks, &at.field("allowedHeaders"));
     let answer_headers = header_names(
         &allowed_response_headers.unwrap_or_default(),
+        &NEVER_TAKEN,
         checks,
         &at.field("allowedResponseHeaders"),
     );
+    let is_named = |name: &HeaderName| !ALWAYS_SENT.contains(name);
+    let request_headers = request_headers?.into_iter().filter(is_named);
     Ok(HttpAuth {
         path_prefix: path_prefix?,
-        request_headers: request_headers?,
+        request_headers: request_headers.collect(),
         answer_headers: answer_headers?,
     })
 }
 
-/// The headers that a list names, without those that are always sent.
+/// The headers that a service that speaks HTTP gets, whether they are named or not.
+const ALWAYS_SENT: [HeaderName; 3] = [header::HOST, header::CONTENT_LENGTH, header::AUTHORIZATION];
+/// The headers that are not taken from the service's answer, whether they are named or not.
+const NEVER_TAKEN: [HeaderName; 2] = [header::HOST, header::CONTENT_LENGTH];
+
+/// The headers that a list names. `may_be` can be named though no filter may change them. They stay in the list, because an
+/// empty one stands for all headers.
 fn header_names(
     list: &[String],
+    may_be: &[HeaderName],
     checks: &mut Checks,
     at: &Path<'_>,
 ) -> Result<Box<[HeaderName]>, InvalidRule> {
@@ -102,10 +112,8 @@ fn header_names(
             refused = refused.or(not_served::<()>(&at.index(i), "is not a valid header name", checks).err());
             continue;
         };
-        if [header::HOST, header::CONTENT_LENGTH, header::AUTHORIZATION].contains(&name) {
-            continue;
-        }
-        match Change::Add.check(&name) {
+        let checked = if may_be.contains(&name) { Ok(()) } else { Change::Add.check(&name) };
+        match checked {
             Ok(()) if names.contains(&name) => {}
             Ok(()) => names.push(name),
             Err(forbidden) => {

@@ -1,14 +1,17 @@
 //! A listener of a Gateway.
 
 use gateway_api::experimental::gateways::{
-    GatewayListeners, GatewayListenersAllowedRoutes, GatewayListenersAllowedRoutesNamespaces,
+    GatewayListenersAllowedRoutes, GatewayListenersAllowedRoutesNamespaces,
     GatewayListenersAllowedRoutesNamespacesFrom as From, GatewayListenersTls,
     GatewayListenersTlsMode as Mode,
 };
 use portcullis_routing::HostPattern;
 use serde::Deserialize;
 
-use super::selector;
+use super::{
+    filters::{self, PhasesOfFilters},
+    selector,
+};
 use crate::{
     ir::gateway::{
         AllowedNamespaces, AllowedRoutes, GatewayListener, LabelSelector, ListenerProtocol, ListenerTls,
@@ -22,6 +25,19 @@ use crate::{
     },
 };
 
+/// `listeners[]` of a Gateway or a ListenerSet. The generated type of Gateways lacks `filters`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::objects) struct Listener {
+    name: String,
+    hostname: Option<String>,
+    port: i32,
+    protocol: String,
+    tls: Option<GatewayListenersTls>,
+    allowed_routes: Option<GatewayListenersAllowedRoutes>,
+    filters: Option<Part<PhasesOfFilters>>,
+}
+
 /// What of a listener has no values that later releases may add to, or tolerates them.
 #[derive(Debug, Deserialize)]
 struct Outline {
@@ -32,11 +48,7 @@ struct Outline {
 }
 
 /// `None` where the Gateway is refused for it.
-pub(super) fn read(
-    written: &Part<GatewayListeners>,
-    checks: &mut Checks,
-    at: &Path<'_>,
-) -> Option<GatewayListener> {
+pub(super) fn read(written: &Part<Listener>, checks: &mut Checks, at: &Path<'_>) -> Option<GatewayListener> {
     match written.read(checks, at) {
         Ok(listener) => whole(listener, checks, at),
         Err(why) => outline(written.read_as()?, why.to_string(), checks, at),
@@ -53,11 +65,12 @@ fn outline(outline: Outline, why: String, checks: &mut Checks, at: &Path<'_>) ->
         protocol: protocol(&outline.protocol),
         tls: None,
         allowed: AllowedRoutes { kinds: Vec::new(), namespaces: AllowedNamespaces::None },
+        filters: Box::default(),
         unsupported: Some(why.into()),
     })
 }
 
-fn whole(listener: GatewayListeners, checks: &mut Checks, at: &Path<'_>) -> Option<GatewayListener> {
+fn whole(listener: Listener, checks: &mut Checks, at: &Path<'_>) -> Option<GatewayListener> {
     checks.form(&listener.name, names::SUBDOMAIN, &at.field("name"));
     checks.form(&listener.protocol, names::PROTOCOL, &at.field("protocol"));
     checks.optional_form(listener.hostname.as_deref(), names::HOSTNAME, &at.field("hostname"));
@@ -69,12 +82,13 @@ fn whole(listener: GatewayListeners, checks: &mut Checks, at: &Path<'_>) -> Opti
         protocol: protocol(&listener.protocol),
         tls: listener.tls.map(|t| tls(t, checks, &at.field("tls"))),
         allowed: allowed(listener.allowed_routes.unwrap_or_default(), checks, &at.field("allowedRoutes")),
+        filters: filters::read(listener.filters, checks, &at.field("filters")),
         unsupported: None,
     })
 }
 
 /// What goes with which protocol (GatewaySpec `listeners`).
-fn check_protocol(listener: &GatewayListeners, checks: &mut Checks, at: &Path<'_>) {
+fn check_protocol(listener: &Listener, checks: &mut Checks, at: &Path<'_>) {
     let protocol = listener.protocol.as_str();
     match (&listener.tls, protocol) {
         (Some(_), "HTTP" | "TCP" | "UDP") => {
@@ -85,6 +99,9 @@ fn check_protocol(listener: &GatewayListeners, checks: &mut Checks, at: &Path<'_
         }
         (None, "TLS") => checks.error(&at.field("tls"), "is required for protocol TLS"),
         _ => {}
+    }
+    if listener.filters.is_some() && !matches!(protocol, "HTTP" | "HTTPS") {
+        checks.error(&at.field("filters"), "must only stand in a listener of protocol HTTP or HTTPS");
     }
     if matches!(protocol, "TCP" | "UDP") && listener.hostname.is_some() {
         checks.error(&at.field("hostname"), format!("must not stand in a listener of protocol {protocol}"));

@@ -262,3 +262,24 @@ fn what_is_not_served_yet_says_so() {
         rest,
     );
 }
+
+#[test]
+fn an_address_is_reached_from_where_it_says() {
+    let of = |routability: &str| format!("addresses: [{{value: 192.0.2.1, routability: {routability}}}]");
+    let at = "spec.addresses[0].routability";
+    let wrong = format!("{at}: must be empty, Cluster, or a value with a domain before it");
+    for (routability, want) in [
+        ("''", ""),
+        ("Cluster", ""),
+        ("example.com/private", ""),
+        ("example.com/", &*wrong),
+        ("Private", &*wrong),
+        ("k8s.io/private", &*wrong),
+        ("networking.k8s.io/private", &*wrong),
+        ("Example.com/private", &*wrong),
+    ] {
+        holds(&[(&of(routability), want)], rest);
+    }
+    let twice = "addresses: [{value: 192.0.2.1}, {value: 192.0.2.1, routability: Cluster}]";
+    holds(&[(twice, "spec.addresses[1]: stands here twice")], rest);
+}

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use portcullis_routing::{ClientAuth, ListenerId, ListenerOwner, Protocol, TlsMaterial, TlsMode, Transport};
 
 use super::{
-    Addressing, AttachPoint, FirstOf, ListenerRefusal, ListenerState, Mode, WayOut,
+    Addressing, AttachPoint, FirstOf, ListenerFilters, ListenerRefusal, ListenerState, Mode, WayOut,
     mode::{kinds, passes_through},
 };
 use crate::{
@@ -14,7 +14,10 @@ use crate::{
         Gateway, ObjectKey,
         gateway::{GatewayListener, ListenerProtocol},
     },
-    translate::{AuthorityRefError, ListenerKey, Pools, Reader, RuleSource, Settings, Taker, dedicated},
+    translate::{
+        AuthorityRefError, ListenerKey, Pools, Reader, RuleSource, Settings, Taker, backend_refs::Connecting,
+        dedicated,
+    },
 };
 
 /// The Gateway or ListenerSet of a listener.
@@ -77,6 +80,8 @@ fn served(reader: &Reader<'_>, pools: &Pools, place: Place<'_>, listener: &Gatew
     if let Some(mode) = mode.as_mut().filter(|_| ends_tls) {
         mode.tls = TlsMode::Terminate(asked.policy);
     }
+    let connecting = Connecting { by_policy: true, certificate: backend_certificate.cloned() };
+    let filters = ListenerFilters::of(reader, pools, object, &connecting, listener);
     let id = Arc::new(ListenerId { owner: owner.clone(), section: listener.name.clone() });
     let slot = |port| {
         let (listener, owner) = (listener.hostname.clone(), RuleSource::Gateway(Arc::clone(&id)));
@@ -102,6 +107,7 @@ fn served(reader: &Reader<'_>, pools: &Pools, place: Place<'_>, listener: &Gatew
         certificates: ends_tls
             .then(|| references.iter().map(|r| pools.certificates.resolve(reader, object, r)).collect()),
         authority_errors: asked.errors,
+        filters,
         is_closed: asked.is_closed,
         unknown_kinds,
         overlaps: FirstOf::default(),

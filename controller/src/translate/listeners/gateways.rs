@@ -9,7 +9,11 @@ use super::{
     alone::{Place, alone},
 };
 use crate::{
-    ir::{Gateway, GatewayClass, ListenerSet, ObjectKey, parameters::Addressing as Asked},
+    ir::{
+        Gateway, GatewayClass, ListenerSet, ObjectKey,
+        gateway::{GatewayAddress, Routability},
+        parameters::Addressing as Asked,
+    },
     translate::{DedicatedPorts, Pools, Reader, dedicated::dedicated, parameters},
 };
 
@@ -143,5 +147,28 @@ fn addressing(
         }
     };
     let address = gateway.addresses.iter().find(|a| !matches!(&*a.kind, "IPAddress" | "Hostname"));
-    (addressing, address.map(|a| GatewayRefusal::UnsupportedAddress(a.kind.clone())))
+    let refused = address.map(|a| GatewayRefusal::UnsupportedAddress(a.kind.clone()));
+    let refused = refused.or_else(|| unsupported_routability(gateway, &addressing));
+    (addressing, refused)
+}
+
+/// Why a Gateway cannot be reached from where it asks to be.
+fn unsupported_routability(gateway: &Gateway, addressing: &Addressing) -> Option<GatewayRefusal> {
+    let why = |address: &GatewayAddress| {
+        match (&address.routability, addressing) {
+        (Routability::Default, _) => None,
+        (Routability::Other(other), _) => Some(format!("routability {other} is not served; use Cluster")),
+        (Routability::Cluster, _) if &*address.kind != "IPAddress" => {
+            Some(format!("routability Cluster is for addresses of type IPAddress and not {}", address.kind))
+        }
+        (Routability::Cluster, Addressing::Dedicated(_)) => None,
+        // Clients from everywhere come to those.
+        (Routability::Cluster, Addressing::Shared | Addressing::SharedInstead | Addressing::Unknown) => Some(
+            "routability Cluster needs addresses of its own: use a Gateway with addressing Dedicated (GatewayParameters) in \
+             a cluster"
+                .to_owned(),
+        ),
+    }
+    };
+    gateway.addresses.iter().find_map(why).map(GatewayRefusal::UnsupportedRoutability)
 }

@@ -52,12 +52,12 @@ impl Listeners {
         let empty = ListenerPlan::on(frame?.protocol);
         let ingress = self.places.hosts.get(place).map(|place| Arc::clone(&place.id));
         let of_ingress = ingress.map(|id| ListenerPlan { ingress: Some(id), ..empty.clone() });
-        let Some(point) = self.holding(*port, hostname).map(|listener| &listener.point) else {
+        let Some(ListenerState { point, filters, .. }) = self.holding(*port, hostname) else {
             return of_ingress;
         };
         let Mode { protocol: _, tls, traffic } = point.mode.clone()?;
-        let gateway = Some(Arc::clone(&point.id));
-        Some(ListenerPlan { tls, traffic, gateway, ..of_ingress.unwrap_or(empty) })
+        let (gateway, filters) = (Some(Arc::clone(&point.id)), Arc::clone(&filters.checks));
+        Some(ListenerPlan { tls, traffic, gateway, filters, ..of_ingress.unwrap_or(empty) })
     }
 
     /// A listener without any certificate stands there too, so that its hosts are not taken for those of another one.

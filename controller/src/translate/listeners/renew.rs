@@ -31,7 +31,7 @@ use super::{
 use crate::{
     facts::Fact,
     ir::{Kind, ObjectKey},
-    translate::{Place, Pools, Reader},
+    translate::{Place, PolicyUse, Pools, Reader},
 };
 
 /// Every listener that is ours. Routes read this and not the Gateways and ListenerSets.
@@ -94,6 +94,8 @@ pub(crate) struct Changes {
     pub(crate) facts: Vec<Fact>,
     /// Whether a Gateway with addresses of its own, or a ListenerSet of one, differs.
     pub(crate) dedicated: bool,
+    /// The uses of policies before and now, of each object where they may differ.
+    pub(crate) policies: Vec<(Vec<PolicyUse>, Vec<PolicyUse>)>,
 }
 
 /// What all Gateways, GatewayClasses, ListenerSets, Secrets and Ingresses say of listeners.
@@ -346,6 +348,11 @@ impl Listeners {
         self.all_finished().filter_map(|(key, owner)| Some((key, owner.as_gateway()?)))
     }
 
+    /// Returns the policies that concern the filters of all listeners, each with its Gateway.
+    pub(crate) fn policies(&self) -> impl Iterator<Item = PolicyUse> {
+        self.all_finished().flat_map(|(_, owner)| owner.policies())
+    }
+
     /// Returns the ListenerSets that name one of those Gateways.
     pub(crate) fn sets(&self) -> impl Iterator<Item = (&ObjectKey, &ListenerSetState)> {
         self.all_finished().filter_map(|(key, owner)| Some((key, owner.as_set()?)))
@@ -391,6 +398,11 @@ impl Changes {
         }
         self.facts.push(Fact::Outcome(key.clone()));
         self.dedicated |= before.into_iter().chain(now).any(Owner::is_dedicated);
+        let uses = |owner: Option<&Owner>| owner.map(Owner::policies).unwrap_or_default();
+        match (uses(before), uses(now)) {
+            (before, now) if before.is_empty() && now.is_empty() => {}
+            uses => self.policies.push(uses),
+        }
         // What routes read of it.
         let points = |owner: &Owner| {
             let points = owner.listeners().iter().map(|listener| Arc::clone(&listener.point));

@@ -2,11 +2,15 @@
 
 use std::{
     cmp::Ordering,
+    collections::BTreeSet,
     sync::{Arc, LazyLock},
 };
 
 use super::{Addressing, GatewayState, ListenerRefusal, ListenerSetState, ListenerState};
-use crate::ir::{Kind, Meta, ObjectKey, gateway::GatewayListener};
+use crate::{
+    ir::{Kind, Meta, ObjectKey, gateway::GatewayListener},
+    translate::{PolicyUse, PolicyUser},
+};
 
 /// A Gateway of our classes, or a ListenerSet that names one. A clone shares the states until they are changed.
 #[derive(Clone, Debug, PartialEq)]
@@ -100,6 +104,14 @@ impl Owner {
             Self::Gateway(state) => &mut Arc::make_mut(state).listeners[index],
             Self::Set(state) => &mut Arc::make_mut(state).listeners[index],
         }
+    }
+
+    /// Returns the policies that concern the filters of its listeners, each once, with its Gateway.
+    pub(super) fn policies(&self) -> Vec<PolicyUse> {
+        let listeners = self.listeners().iter().filter(|listener| listener.point.served);
+        let policies: BTreeSet<_> = listeners.flat_map(|listener| &listener.filters.policies).collect();
+        let user = || PolicyUser::Gateway(self.gateway().clone());
+        policies.into_iter().map(|policy| (policy.clone(), user())).collect()
     }
 
     pub(super) fn precedence(&self) -> Precedence {

@@ -23,7 +23,7 @@ pub(super) fn only_grpc(route_match: &RouteMatch) -> RouteMatch {
 }
 
 /// What a GRPCRoute speaks to a port with this `appProtocol`; `None` where it cannot.
-pub(super) fn spoken(app_protocol: Option<&str>) -> Option<Spoken> {
+pub(in crate::translate) fn spoken(app_protocol: Option<&str>) -> Option<Spoken> {
     match &*app_protocol.unwrap_or_default().to_ascii_lowercase() {
         "" | "kubernetes.io/h2c" | "grpc" | "h2c" | "http" | "http2" => Some((BackendProtocol::Http2, false)),
         "grpcs" | "https" => Some((BackendProtocol::Http2, true)),

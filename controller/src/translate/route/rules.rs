@@ -3,25 +3,21 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use portcullis_routing::{
-    Backend, BackendError, BackendProtocol, BackendTls, Backends, Pattern, PortKey, RouteId, RouteKind,
-    RouteMatch, Rule, Steps, TlsMaterial, Transport, Verify, WeightedBackend,
-    step::{AuthProtocol, ExternalAuth, Mirror},
+    Backend, BackendError, Backends, Pattern, RouteId, RouteKind, RouteMatch, Rule, Steps, WeightedBackend,
+    step::{ExternalAuth, Mirror},
 };
 
-use super::{filters, grpc, http};
+use super::filters;
 use crate::{
     ir::{
         Kind, ObjectKey, Route,
         route::{
-            BackendKind, BackendRef, ExternalAuthFilter, InvalidRule, MirrorFilter, ObjectBackendRef, Regex,
-            RouteRule,
+            BackendRef, ExternalAuthFilter, InvalidRule, MirrorFilter, ObjectBackendRef, Regex, RouteRule,
         },
     },
     translate::{
-        AttachPoint, BackendPool, ConnectionSettings, PatternPool, Reader,
-        backend_tls::Finder,
-        grants::{self, GATEWAY_GROUP},
-        services,
+        AttachPoint, BackendPool, PatternPool, Reader,
+        backend_refs::{BackendRefs, Connecting},
     },
 };
 
@@ -34,15 +30,6 @@ pub(super) struct Rules {
     pub(super) closed: Vec<BackendError>,
     /// The policies that concern its backends.
     pub(super) policies: BTreeSet<ObjectKey>,
-}
-
-/// How backends are connected to from a listener.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Connecting {
-    /// Whether policies say how.
-    by_policy: bool,
-    /// The certificate that is presented under a policy to a backend that asks for one.
-    certificate: Option<TlsMaterial>,
 }
 
 impl Connecting {
@@ -99,12 +86,9 @@ pub(super) fn compile(
     connecting: &Connecting,
 ) -> Rules {
     let mut compiler = Compiler {
-        reader,
-        backends,
+        refs: BackendRefs::new(reader, backends, &route.meta.key, connecting),
         patterns,
         route,
-        connecting,
-        policies: Finder::new(reader),
         unresolved: Unresolved::default(),
         closed: Vec::new(),
         found: Vec::new(),
@@ -121,17 +105,14 @@ pub(super) fn compile(
         invalid.rules.extend(why.map(|why| (index, why)));
     }
     invalid.all = !route.rules.is_empty() && invalid.rules.len() == route.rules.len();
-    let Compiler { unresolved, closed, policies, .. } = compiler;
-    Rules { compiled, invalid, unresolved, closed, policies: policies.found }
+    let Compiler { unresolved, closed, refs, .. } = compiler;
+    Rules { compiled, invalid, unresolved, closed, policies: refs.into_policies() }
 }
 
 struct Compiler<'r, 'a> {
-    reader: &'a Reader<'a>,
-    backends: &'a BackendPool,
+    refs: BackendRefs<'a>,
     patterns: Compile<'a>,
     route: &'r Route,
-    connecting: &'a Connecting,
-    policies: Finder<'a>,
     unresolved: Unresolved,
     closed: Vec<BackendError>,
     /// The first [`FOUND`] references that led somewhere: rules of one route refer to the same few Services.
@@ -231,71 +212,13 @@ impl<'r> Compiler<'r, '_> {
         if let Some((_, backend)) = self.found.iter().find(|(before, _)| *before == target) {
             return Ok(Arc::clone(backend));
         }
-        let resolved = self.find(target, self.route.kind);
+        let resolved = self.refs.find(target, self.route.kind);
         match &resolved {
             Ok(backend) if self.found.len() < FOUND => self.found.push((target, Arc::clone(backend))),
             Ok(_) => {}
             Err(error) => self.note(error),
         }
         resolved
-    }
-
-    /// Finds the backend of a reference. It is spoken to as backends of this kind of route are.
-    ///
-    /// The kind is asked first, then whether the reference is permitted, and only then whether there is such a
-    /// Service.
-    fn find(
-        &mut self,
-        target: &ObjectBackendRef,
-        spoken_as: RouteKind,
-    ) -> Result<Arc<Backend>, BackendError> {
-        if let BackendKind::Other(kind) = &target.kind {
-            return Err(BackendError::InvalidKind(kind.clone()));
-        }
-        let own = self.route.meta.namespace();
-        let namespace = target.namespace.as_deref().unwrap_or(own);
-        let from =
-            grants::From { group: GATEWAY_GROUP, kind: self.route.meta.key.kind.as_str(), namespace: own };
-        if !grants::permitted(self.reader, from, "Service", namespace, &target.name) {
-            return Err(BackendError::NotPermitted {
-                namespace: namespace.into(),
-                name: target.name.clone(),
-            });
-        }
-        let service = services::find(self.reader, namespace, &target.name);
-        if service.is_err() && self.connecting.by_policy {
-            self.policies.note_missing(namespace, &target.name);
-        }
-        let service = service?;
-        services::check(service, self.reader.settings())?;
-        let key = &service.meta.key;
-        let number = target.port.ok_or_else(|| BackendError::PortMissing(services::name(key)))?;
-        let port = services::port(service, PortKey { transport: transport(spoken_as), number })?;
-        let app_protocol = port.app_protocol;
-        let spoken = match spoken_as {
-            RouteKind::Grpc => grpc::spoken(app_protocol),
-            RouteKind::Http | RouteKind::Ingress => http::spoken(app_protocol),
-            // Streams and datagrams are forwarded unchanged, whatever protocol they carry.
-            RouteKind::Tls | RouteKind::Tcp | RouteKind::Udp => Some((BackendProtocol::default(), false)),
-        };
-        let (protocol, tls) = spoken.ok_or_else(|| BackendError::UnsupportedProtocol {
-            service: services::name(key),
-            port: number,
-            protocol: app_protocol.unwrap_or_default().into(),
-        })?;
-        let by_policy = match self.connecting.by_policy {
-            true => self.policies.towards(service, port.name)?,
-            false => None,
-        };
-        let by_policy = by_policy
-            .map(|tls| BackendTls { client_certificate: self.connecting.certificate.clone(), ..tls });
-        let tls = by_policy.or_else(|| tls.then(|| tls_towards(key)));
-        let proxy_protocol = match spoken_as {
-            RouteKind::Tls | RouteKind::Tcp => services::proxy_protocol(service)?,
-            // A connection is for the requests of many clients, and a datagram has no header.
-            RouteKind::Http | RouteKind::Grpc | RouteKind::Ingress | RouteKind::Udp => None,
-        };
-        Ok(self.backends.backend(key, port.port, ConnectionSettings { protocol, tls, proxy_protocol }))
     }
 
     fn key(&self, target: &ObjectBackendRef) -> ObjectKey {
@@ -325,29 +248,10 @@ impl<'r> filters::Resolve<'r> for Compiler<'r, '_> {
     }
 
     fn external_auth(&mut self, filter: &'r ExternalAuthFilter) -> ExternalAuth {
-        let spoken_as = match filter.protocol {
-            AuthProtocol::Http(_) => RouteKind::Http,
-            AuthProtocol::Grpc { .. } => RouteKind::Grpc,
-        };
-        let backend = self.find(&filter.backend, spoken_as).inspect_err(|error| self.note(error));
-        ExternalAuth { backend, protocol: filter.protocol.clone() }
+        let auth = self.refs.external_auth(filter);
+        auth.backend.as_ref().err().into_iter().for_each(|error| self.note(error));
+        auth
     }
-}
-
-/// Returns the transport that routes of a kind need of their backends.
-fn transport(kind: RouteKind) -> Transport {
-    match kind {
-        RouteKind::Ingress | RouteKind::Http | RouteKind::Grpc | RouteKind::Tls | RouteKind::Tcp => {
-            Transport::Tcp
-        }
-        RouteKind::Udp => Transport::Udp,
-    }
-}
-
-/// Returns the TLS settings for a port with the `appProtocol` `https` or `wss`. It names no authority to trust, so the
-/// connection is encrypted, but not authenticated.
-pub(crate) fn tls_towards(service: &ObjectKey) -> BackendTls {
-    BackendTls::new(format!("{}.{}.svc", service.name, service.namespace), Verify::Nothing)
 }
 
 fn broken(error: BackendError) -> WeightedBackend {

@@ -98,11 +98,12 @@ fn lossy(value: &HeaderValue) -> String {
     String::from_utf8_lossy(value.as_bytes()).into_owned()
 }
 
-/// What the service's answer means.
+/// What the service's answer means. A listener's filter `keeps_host`: a change of Host or `:authority` is left out
+/// (ListenerFilters `requests`).
 ///
 /// # Errors
 /// If it is not the answer of a call that succeeded.
-pub(super) fn outcome(Answered { head, body }: Answered) -> Result<Outcome> {
+pub(super) fn outcome(Answered { head, body }: Answered, keeps_host: bool) -> Result<Outcome> {
     let unusable = |why| Error::explain(ErrorType::InvalidHTTPHeader, why);
     if head.status != StatusCode::OK || head.headers.get("grpc-status").is_some_and(|status| status != "0") {
         return Err(unusable("the call has failed"));
@@ -118,17 +119,17 @@ pub(super) fn outcome(Answered { head, body }: Answered) -> Result<Outcome> {
     let answer = answer.or_err(ErrorType::InvalidHTTPHeader, "the answer is not a CheckResponse")?;
     let code = answer.status.map(|status| status.code);
     match (code.unwrap_or_default(), answer.denied_response) {
-        (0, None) => Ok(Outcome::Pass(passed(answer.ok_response.unwrap_or_default())?)),
+        (0, None) => Ok(Outcome::Pass(passed(answer.ok_response.unwrap_or_default(), keeps_host)?)),
         (_, denied) => Ok(Outcome::Reply(denied_reply(denied.unwrap_or_default()))),
     }
 }
 
 /// # Errors
 /// If a header cannot be set: the backend must not be asked without it.
-fn passed(ok: m::OkHttpResponse) -> Result<Vec<Step>> {
+fn passed(ok: m::OkHttpResponse, keeps_host: bool) -> Result<Vec<Step>> {
     let unusable = |_| Error::explain(ErrorType::InvalidHTTPHeader, "a header cannot be set");
     let (mut set, mut add, mut remove) = (Vec::new(), Vec::new(), Vec::new());
-    for option in &ok.headers {
+    for option in ok.headers.iter().filter(|option| !(keeps_host && is_host(option))) {
         let (name, value) = read(option).map_err(unusable)?;
         Change::Add.check(&name).map_err(|_| unusable(()))?;
         if option.append == Some(true) { add.push((name, value)) } else { set.push((name, value)) }
@@ -164,6 +165,11 @@ fn denied_reply(denied: m::DeniedHttpResponse) -> Reply {
         content: denied.body.into_bytes().into(),
         why: (Rejection::Unauthorized, DENIED),
     }
+}
+
+fn is_host(option: &m::HeaderValueOption) -> bool {
+    let name = option.header.as_ref().map_or("", |header| &header.key);
+    [":authority", "host"].iter().any(|host| name.eq_ignore_ascii_case(host))
 }
 
 /// # Errors

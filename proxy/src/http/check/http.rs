@@ -3,7 +3,10 @@
 use ::http::{HeaderName, HeaderValue, StatusCode, header};
 use pingora_error::{Error, ErrorType, Result};
 use pingora_http::RequestHeader;
-use portcullis_routing::{Outcome, Rejection, Reply, step::HttpAuth};
+use portcullis_routing::{
+    Outcome, Rejection, Reply,
+    step::{Change, HttpAuth},
+};
 
 use super::{Answered, DENIED, end_to_end, headers_for_backend};
 
@@ -48,8 +51,8 @@ pub(super) fn outcome(settings: &HttpAuth, Answered { head, body }: Answered) ->
     let set = end_to_end(&head.headers).filter(|(name, _)| goes_on(name));
     let set: Vec<_> = set.map(|(name, value)| (name.clone(), value.clone())).collect();
     // A client must not pretend to be the service by sending what the service has left out.
-    let missing = named.iter().filter(|name| set.iter().all(|(there, _)| there != *name)).cloned();
-    let missing: Vec<_> = missing.collect();
+    let missing = named.iter().filter(|name| set.iter().all(|(there, _)| there != *name));
+    let missing: Vec<_> = missing.filter(|name| Change::Remove.check(name).is_ok()).cloned().collect();
     Outcome::Pass(headers_for_backend(set, [], missing).into_iter().collect())
 }
 
@@ -113,6 +116,8 @@ mod tests {
             (vec![], "request headers x-user=jo +x-user=ann"),
             (vec![name("x-user"), name("x-role")], "request headers x-user=jo +x-user=ann -x-role"),
             (vec![name("x-role")], "request headers -x-role"),
+            // The request's own is never taken away.
+            (vec![name("host"), name("x-role")], "request headers -x-role"),
         ] {
             let settings = HttpAuth { answer_headers: named.into(), ..HttpAuth::default() };
             let Outcome::Pass(steps) = outcome(&settings, answered(200, &answer, Some(""))) else {

@@ -78,6 +78,29 @@ proptest! {
         let mut map = head.clone();
         edits.apply(&mut map);
         prop_assert_eq!(&map, &want);
+        // What routes match after the checks alone is what the backend would get, except Host.
+        if let Some(checked_edits) = &links[0] {
+            let mut want = head.clone();
+            checked.iter().for_each(|modifier| modifier.apply(&mut want));
+            let over = checked_edits.over(&head);
+            for name in NAMES.map(HeaderName::from_static) {
+                let want = if name == header::HOST { &head } else { &want };
+                let want: Vec<_> = want.get_all(&name).iter().map(HeaderValue::as_bytes).collect();
+                let mut got = Vec::new();
+                over.each(&name, &mut |value| {
+                    got.push(value);
+                    ControlFlow::Continue(())
+                });
+                prop_assert_eq!(&got, &want);
+                prop_assert_eq!(over.first(&name), want.first().copied());
+                let mut one = Vec::new();
+                over.each(&name, &mut |value| {
+                    one.push(value);
+                    ControlFlow::Break(())
+                });
+                prop_assert_eq!(one, want.into_iter().take(1).collect::<Vec<_>>());
+            }
+        }
         let mut text = written(&head, |name| edits.replaces(name), |out| edits.write(out));
         if let Some(host) = edits.host() {
             text.insert(header::HOST, HeaderValue::from_bytes(host).unwrap());

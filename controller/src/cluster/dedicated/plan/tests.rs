@@ -24,6 +24,7 @@ fn spec(name: &str, ports: &[u16]) -> DesiredService {
         labels: BTreeMap::new(),
         annotations: BTreeMap::new(),
         address: None,
+        cluster_address: None,
         ports: ports.iter().copied().map(PortKey::tcp).collect(),
     }
 }

@@ -23,6 +23,7 @@ fn desired(all: &[(&str, &[u16])]) -> DesiredServices {
         labels: BTreeMap::new(),
         annotations: BTreeMap::new(),
         address: None,
+        cluster_address: None,
         ports: ports.iter().copied().map(PortKey::tcp).collect(),
     };
     let mut desired = DesiredServices::default();

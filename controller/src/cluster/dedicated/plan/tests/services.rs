@@ -78,6 +78,49 @@ fn a_service_is_as_its_parameters_say() {
 }
 
 #[test]
+fn a_service_has_the_address_inside_the_cluster_that_is_asked_for() {
+    for (kind, cluster_address, want) in [
+        (ServiceType::ClusterIp, None, json!({"type": "ClusterIP"})),
+        (ServiceType::ClusterIp, Some("10.96.0.8"), json!({"type": "ClusterIP", "clusterIP": "10.96.0.8"})),
+        (
+            ServiceType::LoadBalancer,
+            Some("10.96.0.8"),
+            json!({"type": "LoadBalancer", "clusterIP": "10.96.0.8", "loadBalancerIP": "203.0.113.7"}),
+        ),
+    ] {
+        let spec = DesiredService {
+            parameters: ServiceParameters { kind: Some(kind), ..ServiceParameters::default() },
+            address: Some("203.0.113.7".into()),
+            cluster_address: cluster_address.map(Into::into),
+            ..spec("a", &[80])
+        };
+        let live = Live::of(&[], &[], &[]).recorded(&recorded(&["a 80 20000"]));
+        let planned = planned(&desired(&[("a", spec)]), &live);
+        let Deed::Apply(mut manifest) = planned.acts[0].deed.clone() else { panic!("{planned:?}") };
+        manifest["spec"].as_object_mut().unwrap().remove("ports");
+        assert_eq!(manifest["spec"], want, "{kind:?} {cluster_address:?}");
+    }
+}
+
+#[test]
+fn an_address_that_a_service_has_cannot_be_changed_but_the_rest_can() {
+    for (asked, want) in [
+        ("10.96.0.1", json!({"type": "ClusterIP", "clusterIP": "10.96.0.1"})),
+        ("10.96.0.8", json!({"type": "ClusterIP"})),
+    ] {
+        let parameters =
+            ServiceParameters { kind: Some(ServiceType::ClusterIp), ..ServiceParameters::default() };
+        let spec = DesiredService { parameters, cluster_address: Some(asked.into()), ..spec("a", &[80]) };
+        // It is a LoadBalancer.
+        let live = Live::of(&[service("a", &[(80, 20000)])], &[], &[]).recorded(&recorded(&["a 80 20000"]));
+        let planned = planned(&desired(&[("a", spec)]), &live);
+        let Deed::Apply(mut manifest) = planned.acts[0].deed.clone() else { panic!("{planned:?}") };
+        manifest["spec"].as_object_mut().unwrap().remove("ports");
+        assert_eq!(manifest["spec"], want, "{asked}");
+    }
+}
+
+#[test]
 fn what_was_made_goes_with_the_mode_and_nothing_else_does() {
     let mut going = service("going", &[(80, 20003)]);
     going["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();

@@ -1,0 +1,135 @@
+//! A decision that waits for a check, and what becomes of it with the outcome.
+
+use std::sync::Arc;
+
+use super::{Answer, Reply};
+use crate::{
+    Listener, PathMatch, Rejection, Rule, Step,
+    path::Reading,
+    step::{Check, RequestEdits, StepEdits},
+};
+
+/// The outcome of a check.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The request goes on, and these steps are done for it before those of its rule. Only steps that change headers
+    /// have an effect.
+    Pass(Vec<Step>),
+    /// It does not; the text says so to the client.
+    Deny(Rejection, &'static str),
+    /// It does not, and the client gets this answer.
+    Reply(Reply),
+}
+
+/// A decision that waits for a check. It keeps what it needs of the table that it was made from, so that a carrier can
+/// wait while the table is replaced.
+#[derive(Debug)]
+pub struct Cursor {
+    pub(super) stage: Stage,
+    pub(super) random: u64,
+    /// Path and query for whoever checks, if they differ from the client's.
+    pub(super) target: Option<Box<str>>,
+    pub(super) passed: Passed,
+}
+
+/// Whose check a decision waits for.
+#[derive(Debug)]
+pub(super) enum Stage {
+    /// The listener's, at this place among its filters. No rule has been chosen yet.
+    Listener { listener: Arc<Listener>, place: usize },
+    /// The rule's, at this place among its steps.
+    Rule { rule: Arc<Rule>, place: usize, path: PathMatch, reading: Reading, behind_gateway: bool },
+}
+
+/// What the checks of a request have brought so far.
+#[derive(Debug, Default)]
+pub(super) struct Passed {
+    steps: Vec<Step>,
+    edits: Option<Arc<StepEdits>>,
+}
+
+impl Cursor {
+    /// Returns the check that the decision waits for.
+    pub fn check(&self) -> Option<&Check> {
+        match &self.stage {
+            Stage::Listener { listener, place } => listener.filters().get(*place),
+            Stage::Rule { rule, place, .. } => match rule.steps.get(*place) {
+                Some(Step::Check(check)) => Some(check),
+                _ => None,
+            },
+        }
+    }
+
+    /// Returns the rule that takes the request; `None` if none has been chosen, because a listener's filters come before
+    /// that.
+    pub fn rule(&self) -> Option<&Rule> {
+        match &self.stage {
+            Stage::Listener { .. } => None,
+            Stage::Rule { rule, .. } => Some(rule),
+        }
+    }
+
+    /// Returns path and query for whoever checks, in the form that the backend gets without a rewrite; `None` if they are
+    /// those of the client.
+    pub fn target(&self) -> Option<&str> {
+        self.target.as_deref()
+    }
+
+    /// Returns what the checks before this one have changed of the request's headers; whoever checks gets it so. `None` if
+    /// that is nothing.
+    pub fn request_edits(&self) -> Option<RequestEdits<'_>> {
+        self.passed.edits().map(|edits| edits.of_request())
+    }
+}
+
+impl Passed {
+    /// Adds the outcome of a rule's check.
+    ///
+    /// # Errors
+    /// The answer, if the request does not go on.
+    pub(super) fn after(mut self, outcome: Outcome) -> Result<Self, Answer> {
+        match outcome {
+            Outcome::Pass(steps) => {
+                self.steps.extend(steps);
+                self.edits = StepEdits::of(&self.steps).map(Arc::new);
+                Ok(self)
+            }
+            Outcome::Deny(rejection, why) => Err(Answer::reject(rejection, why)),
+            Outcome::Reply(reply) => Err(Answer::reply(reply)),
+        }
+    }
+
+    /// Adds the outcome of a listener's filter, without a change of Host: such a filter must not lead to another listener.
+    ///
+    /// # Errors
+    /// The answer, if the request does not go on.
+    pub(super) fn after_filter(self, outcome: Outcome) -> Result<Self, Answer> {
+        let keep_host = |step| match step {
+            Step::RequestHeaders(modifier) => Step::RequestHeaders(modifier.without_host()),
+            step => step,
+        };
+        self.after(match outcome {
+            Outcome::Pass(steps) => Outcome::Pass(steps.into_iter().map(keep_host).collect()),
+            outcome => outcome,
+        })
+    }
+
+    /// Returns the header changes.
+    pub(super) fn edits(&self) -> Option<&Arc<StepEdits>> {
+        self.edits.as_ref()
+    }
+}
+
+/// Whether a check can be carried out.
+///
+/// # Errors
+/// What the client is told if it cannot, and no request passes.
+pub(super) fn usable(check: &Check) -> Result<(), &'static str> {
+    match check {
+        Check::ExternalAuth(auth) if auth.backend.is_err() => {
+            Err("closed: the service that authorizes requests cannot be used")
+        }
+        Check::ExternalAuth(_) => Ok(()),
+        Check::Closed(_) => Err("closed: a filter is not served"),
+    }
+}
