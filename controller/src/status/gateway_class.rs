@@ -183,6 +183,17 @@ spec: { addressing: Dedicated }
         }
     }
 
+    #[test]
+    fn the_documents_have_the_experimental_features() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/gateway-api.md");
+        let document = std::fs::read_to_string(path).unwrap();
+        let rows =
+            document.lines().filter_map(|line| line.strip_prefix("| ")?.split_once(" | experimental, "));
+        let rows: BTreeSet<_> = rows.map(|(name, _)| name).collect();
+        let claimed = EXPERIMENTAL.iter().chain(EXPERIMENTAL_OF_OWN_ADDRESSES).map(|(name, _)| *name);
+        assert_eq!(rows, claimed.collect());
+    }
+
     /// Features that no list of extended features in a report has: the core of each profile, and two that belong to no
     /// profile.
     const IN_NO_LIST: [&str; 9] = [
