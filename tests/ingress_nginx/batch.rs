@@ -1,14 +1,18 @@
 //! Cases that one proxy serves together, and how a case is played against it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
 use serde_json::{Map, Value};
 use tokio::sync::{Mutex, OnceCell};
 
 use crate::{
     backends::{self, Backends, Hits, Instance},
-    case::{Case, Exchange, Recorded, Seen, yaml},
+    case::{self, Case, Exchange, Recorded, Seen, yaml},
     compare::{self, Difference, Rules},
+    dns::Dns,
     net::{Block, Net},
     objects::{CONTROL, Fixtures},
     player::{Jar, Player},
@@ -17,6 +21,8 @@ use crate::{
 
 /// As many cases were loaded together when they were recorded.
 const TOGETHER: usize = 120;
+/// Batches of cases that are played again, at a time.
+const SPARE: usize = 64;
 /// How long after the answer a request may reach a backend.
 const LATE: Duration = Duration::from_millis(1000);
 /// The same for one that nobody expects; a mirror sends when it likes.
@@ -26,14 +32,20 @@ const UNEXPECTED: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct World {
     block: Block,
+    pub cases: Vec<Recorded>,
+    /// The cases that are served together.
+    groups: Vec<Vec<usize>>,
     fixtures: Fixtures,
     instances: Vec<Instance>,
-    names: Vec<String>,
+    /// DNS names, and their recorded addresses.
+    names: Vec<(String, String)>,
     variants: Value,
     times: bool,
+    /// Numbers of batches beyond those of the groups, for cases that are played again.
+    spare: std::sync::Mutex<Vec<usize>>,
 }
 
-/// Cases that are served together.
+/// Cases that are served together, by one proxy.
 #[derive(Debug)]
 pub struct Batch {
     world: Arc<World>,
@@ -43,7 +55,7 @@ pub struct Batch {
     settings: Value,
     flags: String,
     cases: Vec<Placed>,
-    proxy: OnceCell<Proxy>,
+    proxy: OnceCell<(Proxy, Dns)>,
     /// The backends at those addresses; whoever plays against them holds it.
     shared: Mutex<Option<Backends>>,
 }
@@ -61,81 +73,105 @@ struct Placed {
 #[derive(Clone, Debug)]
 pub struct Place {
     batch: Arc<Batch>,
+    /// The number of its group, and its index there.
+    group: usize,
     index: usize,
 }
 
 impl World {
     pub fn new() -> Self {
+        let cases = case::all();
+        let groups = groups(&cases);
+        let numbers = groups.len()..groups.len() + SPARE;
         Self {
             block: Block::take(),
+            cases,
+            groups,
             fixtures: Fixtures::load(),
             instances: backends::instances(),
-            names: backends::names().into_iter().map(|(name, _)| name).collect(),
+            names: backends::names(),
             variants: yaml("variants.yaml"),
             times: std::env::var_os("COMPARE_TIMES").is_some(),
+            spare: std::sync::Mutex::new(numbers.collect()),
+        }
+    }
+
+    /// The places of all cases, in their order.
+    pub fn places(self: &Arc<Self>) -> Vec<Place> {
+        let mut places: Vec<_> = self.cases.iter().map(|_| None).collect();
+        for (group, indices) in self.groups.iter().enumerate() {
+            let batch = Arc::new(self.batch(group, group, None));
+            for (index, case) in indices.iter().enumerate() {
+                places[*case] = Some(Place { batch: Arc::clone(&batch), group, index });
+            }
+        }
+        places.into_iter().map(|place| place.expect("each case is in a group")).collect()
+    }
+
+    /// Backends without a proxy, and their addresses.
+    pub async fn backends(&self) -> (Backends, Net) {
+        let net = self.block.last();
+        (Backends::start(&self.instances, &net).await, net)
+    }
+
+    /// A batch of a group; the case that stands out has the addresses of the batch.
+    fn batch(self: &Arc<Self>, number: usize, group: usize, out: Option<usize>) -> Batch {
+        let indices = &self.groups[group];
+        let net = self.block.net(self.cases.len() + number);
+        let variant = &self.variants[&self.cases[indices[0]].case.variant];
+        let (settings, flags) = (variant["settings"].clone(), variant["flags"].as_str().unwrap_or_default());
+        // Settings and flags lead all cases of the variant to the same addresses.
+        let common = settings.to_string().contains("10.55.") || flags.contains("demo/");
+        let placed = |(index, case): (usize, &usize)| {
+            let recorded = &self.cases[*case];
+            let asks = || self.fixtures.are_asked_by(recorded, &self.names);
+            let shared = common || out == Some(index) || asks();
+            let net = if shared { net.clone() } else { self.block.net(*case) };
+            Placed { case: recorded.at(&net), net, shared }
+        };
+        Batch {
+            world: Arc::clone(self),
+            number,
+            settings,
+            flags: flags.to_owned(),
+            cases: indices.iter().enumerate().map(placed).collect(),
+            net,
+            proxy: OnceCell::new(),
+            shared: Mutex::new(None),
         }
     }
 }
 
-/// Puts the cases together as they were recorded: those of a variant, and alone what was alone. The places are in the
-/// order of the cases.
-pub fn places(world: &Arc<World>, all: &[Recorded]) -> Vec<Place> {
-    let mut groups: Vec<(String, Vec<usize>)> = Vec::new();
+/// Puts the cases together as they were recorded: those of a variant, and alone what was alone.
+fn groups(all: &[Recorded]) -> Vec<Vec<usize>> {
+    let mut groups: Vec<(&str, Vec<usize>)> = Vec::new();
     for (index, recorded) in all.iter().enumerate() {
         let case = &recorded.case;
-        let open = groups.iter_mut().find(|(name, cases)| *name == case.variant && cases.len() < TOGETHER);
-        match open {
-            Some((_, cases)) if !is_alone(case) => cases.push(index),
-            _ if is_alone(case) => groups.push((String::new(), vec![index])),
-            _ => groups.push((case.variant.clone(), vec![index])),
+        if case.solo || case.refused.is_some() {
+            groups.push(("", vec![index]));
+            continue;
+        }
+        match groups.iter_mut().find(|(name, cases)| *name == case.variant && cases.len() < TOGETHER) {
+            Some((_, cases)) => cases.push(index),
+            None => groups.push((&case.variant, vec![index])),
         }
     }
-    let mut places = vec![None; all.len()];
-    for (number, (_, indices)) in groups.iter().enumerate() {
-        for (index, place) in indices.iter().zip(batch(world, all, indices, number)) {
-            places[*index] = Some(place);
-        }
-    }
-    places.into_iter().map(|place| place.expect("each case is in a group")).collect()
-}
-
-fn is_alone(case: &Case) -> bool {
-    case.solo || case.refused.is_some()
-}
-
-fn batch(world: &Arc<World>, all: &[Recorded], indices: &[usize], number: usize) -> Vec<Place> {
-    let net = world.block.net(all.len() + number);
-    let variant = &world.variants[&all[indices[0]].case.variant];
-    let (settings, flags) = (variant["settings"].clone(), variant["flags"].as_str().unwrap_or_default());
-    // Settings and flags lead all cases of the variant to the same addresses.
-    let common = settings.to_string().contains("10.55.") || flags.contains("demo/");
-    let placed = |index: &usize| {
-        let shared = common || world.fixtures.are_asked_by(&all[*index], &world.names);
-        let net = if shared { net.clone() } else { world.block.net(*index) };
-        Placed { case: all[*index].at(&net), net, shared }
-    };
-    let batch = Arc::new(Batch {
-        world: Arc::clone(world),
-        number,
-        settings,
-        flags: flags.to_owned(),
-        cases: indices.iter().map(placed).collect(),
-        net,
-        proxy: OnceCell::new(),
-        shared: Mutex::new(None),
-    });
-    (0..indices.len()).map(|index| Place { batch: Arc::clone(&batch), index }).collect()
+    groups.into_iter().map(|(_, cases)| cases).collect()
 }
 
 impl Batch {
     async fn proxy(&self) -> &Proxy {
         let start = async {
-            let fixtures = &self.world.fixtures;
-            let mut objects = fixtures.shared(&self.net, &self.settings);
-            objects.extend(self.cases.iter().flat_map(|placed| fixtures.of(&placed.case, &placed.net)));
-            Proxy::start(self.world.block.proxy(self.number), &objects, &known_flags(&self.flags)).await
+            let (world, ip) = (&self.world, self.world.block.proxy(self.number));
+            let address = |recorded: &str| self.net.text(recorded).parse().expect("an address");
+            let names = world.names.iter().map(|(name, recorded)| (name.clone(), address(recorded)));
+            let dns = Dns::start(ip, names.collect()).await;
+            let mut objects = world.fixtures.shared(&self.net, &self.settings);
+            objects.extend(self.cases.iter().flat_map(|placed| world.fixtures.of(&placed.case, &placed.net)));
+            let flags = [vec![format!("--name-server={}", dns.at)], known_flags(&self.flags)].concat();
+            (Proxy::start(ip, &objects, &flags).await, dns)
         };
-        self.proxy.get_or_init(|| start).await
+        &self.proxy.get_or_init(|| start).await.0
     }
 
     async fn backends(&self, net: &Net) -> Backends {
@@ -144,6 +180,19 @@ impl Batch {
 }
 
 impl Place {
+    /// Plays the case against a proxy that has seen no request.
+    pub async fn play_again(&self) -> Vec<(usize, Difference)> {
+        let world = &self.batch.world;
+        let spare = || world.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = spare().pop().expect("there are more than cases at a time");
+        let batch = Arc::new(world.batch(number, self.group, Some(self.index)));
+        let place = Self { batch, ..*self };
+        let differences = place.play().await;
+        drop(place);
+        spare().push(number);
+        differences
+    }
+
     /// Plays the case; the differences by the index of the request.
     pub async fn play(&self) -> Vec<(usize, Difference)> {
         let batch = &self.batch;

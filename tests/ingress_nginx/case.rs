@@ -245,6 +245,11 @@ pub struct Recorded {
 }
 
 impl Recorded {
+    /// Whether it is a fact to reproduce.
+    pub fn counts(&self) -> bool {
+        !self.case.informative && self.case.refused.is_none()
+    }
+
     /// The case with the addresses of a network.
     pub fn at(&self, net: &Net) -> Case {
         let mut value = self.value.clone();

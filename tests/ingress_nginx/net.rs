@@ -16,6 +16,7 @@ const EACH: u8 = 3;
 /// Second octets of a block: those of the prefixes, and one for the proxies.
 const BLOCK: u8 = EACH * 4 + 1;
 const BLOCKS: u8 = 5;
+const LAST: u16 = EACH as u16 * 256 - 1;
 
 /// A block of addresses that belongs to this run alone while it lives.
 #[derive(Debug)]
@@ -44,8 +45,13 @@ impl Block {
 
     /// The networks of a number.
     pub fn net(&self, number: usize) -> Net {
-        assert!(number < usize::from(EACH) * 256, "more cases than networks");
-        Net { first: self.first, number: u16::try_from(number).expect("it is less") }
+        let number = u16::try_from(number).ok().filter(|number| *number < LAST);
+        Net { first: self.first, number: number.expect("there are fewer cases than networks") }
+    }
+
+    /// The networks of no case.
+    pub fn last(&self) -> Net {
+        Net { first: self.first, number: LAST }
     }
 
     /// The address of a proxy.

@@ -51,7 +51,7 @@ impl Fixtures {
     }
 
     /// Whether a case asks a Service of the fixtures, or a DNS name: what it asks then is asked by others, too.
-    pub fn are_asked_by(&self, recorded: &Recorded, names: &[String]) -> bool {
+    pub fn are_asked_by(&self, recorded: &Recorded, names: &[(String, String)]) -> bool {
         let case = &recorded.case;
         let text = Value::from(case.objects.clone()).to_string();
         let services = self.0.iter().filter(|object| object["kind"] == "Service");
@@ -60,7 +60,7 @@ impl Fixtures {
                 || text.contains(&format!("default-backend\":\"{name}\""))
         });
         let external = case.services.values().any(|of| of == "outside");
-        asked || external || names.iter().any(|name| text.contains(name.as_str()))
+        asked || external || names.iter().any(|(name, _)| text.contains(name.as_str()))
     }
 
     /// A Service under another name, and its EndpointSlices.

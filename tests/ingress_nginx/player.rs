@@ -44,6 +44,7 @@ pub type Played = (usize, Result<Answer, Failure>);
 pub struct Player<'c> {
     case: &'c Case,
     proxy: IpAddr,
+    offset: u16,
 }
 
 impl Answer {
@@ -55,7 +56,12 @@ impl Answer {
 
 impl<'c> Player<'c> {
     pub fn new(case: &'c Case, proxy: IpAddr) -> Self {
-        Self { case, proxy }
+        Self { case, proxy, offset: OFFSET }
+    }
+
+    /// Without a proxy: the requests name the port of a backend.
+    pub fn direct(case: &'c Case, backend: IpAddr) -> Self {
+        Self { case, proxy: backend, offset: 0 }
     }
 
     /// Sends all requests of an exchange.
@@ -97,7 +103,7 @@ impl<'c> Player<'c> {
     async fn request(&self, send: &Send, cookies: &[Header]) -> Result<Answer, Failure> {
         let host = send.host.clone().unwrap_or_else(|| Some(self.case.host.clone()));
         let port = send.port.unwrap_or(if send.tls { 443 } else { 80 });
-        let at = SocketAddr::new(self.proxy, port + OFFSET);
+        let at = SocketAddr::new(self.proxy, port + self.offset);
         let mut tcp = connection::open(send.src.as_deref(), at).await?;
         if let Some(line) = self.proxy_line(send, port) {
             connection::write(&mut tcp, format!("{line}\r\n").as_bytes()).await?;

@@ -7,7 +7,11 @@ use std::{
 
 /// What came of the cases that were played.
 #[derive(Debug, Default)]
-pub struct Report(Mutex<BTreeMap<String, Outcome>>);
+pub struct Report {
+    outcomes: Mutex<BTreeMap<String, Outcome>>,
+    /// Cases that were played several times, and how often.
+    again: Mutex<BTreeMap<String, u32>>,
+}
 
 #[derive(Debug)]
 struct Outcome {
@@ -26,18 +30,22 @@ struct Counts {
 impl Report {
     pub fn note(&self, id: &str, family: &str, equal: bool, equal_but_headers: bool) {
         let outcome = Outcome { family: family.into(), equal, equal_but_headers };
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id.into(), outcome);
+        self.outcomes.lock().unwrap_or_else(PoisonError::into_inner).insert(id.into(), outcome);
+    }
+
+    pub fn again(&self, id: &str, plays: u32) {
+        self.again.lock().unwrap_or_else(PoisonError::into_inner).insert(id.into(), plays);
     }
 
     /// Whether each case differs.
     pub fn differing(&self) -> BTreeMap<String, bool> {
-        let outcomes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let outcomes = self.outcomes.lock().unwrap_or_else(PoisonError::into_inner);
         outcomes.iter().map(|(id, outcome)| (id.clone(), !outcome.equal)).collect()
     }
 
     /// The table that ends a run; empty where nothing was played.
     pub fn table(&self) -> String {
-        let outcomes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let outcomes = self.outcomes.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut families, mut all) = (BTreeMap::<_, Counts>::new(), Counts::default());
         for outcome in outcomes.values() {
             families.entry(outcome.family.as_str()).or_default().add(outcome);
@@ -50,6 +58,9 @@ impl Report {
         for (family, counts) in families.into_iter().chain([("all", all)]) {
             let Counts { cases, equal, equal_but_headers } = counts;
             out += &format!("{family:16} {cases:6} {equal:6} {equal_but_headers:15}\n");
+        }
+        for (id, plays) in self.again.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            out += &format!("{id} was played {plays} times\n");
         }
         out
     }

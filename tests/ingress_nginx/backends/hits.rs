@@ -22,8 +22,8 @@ pub struct Hit {
     pub sni: Option<String>,
     pub cert: String,
     /// Nothing more of it will come.
-    complete: bool,
-    number: u64,
+    pub complete: bool,
+    pub number: u64,
 }
 
 /// Clones share them.

@@ -1,6 +1,9 @@
 //! A request over HTTP/1, in its own bytes.
 
-use std::{io::Result, time::Duration};
+use std::{
+    io::{Error, ErrorKind, Result},
+    time::Duration,
+};
 
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
@@ -26,14 +29,17 @@ pub(super) async fn request(request: &Request<'_>, stream: impl Stream) -> std::
         answer = answer(request, &mut wire) => answer,
         () = writing => unreachable!("it never ends"),
     };
-    let mut answer = answer.map_err(|error| match error.kind() {
-        std::io::ErrorKind::InvalidData => Failure::Protocol,
-        _ => Failure::Closed,
-    })?;
+    let mut answer = answer.map_err(|error| failure(&error))?;
     if answer.status == 101 {
         answer.ws = tunnel(&mut write, &mut wire).await;
     }
     Ok(answer)
+}
+
+fn failure(error: &Error) -> Failure {
+    // An alert ends a connection without an answer.
+    let is_tls = error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
+    if error.kind() == ErrorKind::InvalidData && !is_tls { Failure::Protocol } else { Failure::Closed }
 }
 
 async fn send(request: &Request<'_>, to: &mut (impl AsyncWrite + Unpin)) -> Result<()> {
@@ -78,7 +84,7 @@ async fn answer(
         let status = line
             .strip_prefix("HTTP/1.")
             .and_then(|line| line.split(' ').nth(1)?.parse().ok())
-            .ok_or(std::io::ErrorKind::InvalidData)?;
+            .ok_or(ErrorKind::InvalidData)?;
         if (100..200).contains(&status) && status != 101 {
             continue;
         }
