@@ -242,16 +242,22 @@ impl Place {
         let _backends = batch.backends(&batch.net).await;
         let seen = Seen { status: 200, from: Some("a1".into()), ..Seen::default() };
         let exchange = Exchange { send: Map::from_iter([("host".to_owned(), CONTROL.into())]), seen };
-        let played = Player::new(&batch.cases[self.index].case, proxy.ip).play(&exchange, &mut Jar::default()).await;
+        let played =
+            Player::new(&batch.cases[self.index].case, proxy.ip).play(&exchange, &mut Jar::default()).await;
         let rules = Rules { bodies: true, times: false };
         let differences = compare::exchange(&exchange, &played, &[], rules).into_iter();
         // What its backend receives is what every case of the family `plain` is about.
-        differences.filter(|difference| difference.field != "hits").map(|difference| (0, difference)).collect()
+        differences
+            .filter(|difference| difference.field != "hits")
+            .map(|difference| (0, difference))
+            .collect()
     }
 
     /// The request of an index, for a message.
     pub fn request(&self, index: usize) -> String {
         let case = &self.batch.cases[self.index].case;
-        case.requests.get(index).map_or_else(String::new, |exchange| Value::Object(exchange.send.clone()).to_string())
+        case.requests
+            .get(index)
+            .map_or_else(String::new, |exchange| Value::Object(exchange.send.clone()).to_string())
     }
 }

@@ -53,7 +53,8 @@ fn one(
         (None, Ok(answer)) => answer,
         (Some(wanted), Err(got)) if wanted == *got => return Vec::new(),
         (wanted, got) => {
-            let wanted = wanted.map_or_else(|| format!("status {}", seen.status), |failure| format!("{failure:?}"));
+            let wanted =
+                wanted.map_or_else(|| format!("status {}", seen.status), |failure| format!("{failure:?}"));
             let got = match got {
                 Ok(answer) => format!("status {}", answer.status),
                 Err(failure) => format!("{failure:?}"),

@@ -143,7 +143,11 @@ struct Request<'s> {
 
 impl Request<'_> {
     async fn send(&self, stream: impl crate::wire::Stream + 'static) -> Result<Answer, Failure> {
-        if self.send.http == "2" { http2::request(self, stream).await } else { http1::request(self, stream).await }
+        if self.send.http == "2" {
+            http2::request(self, stream).await
+        } else {
+            http1::request(self, stream).await
+        }
     }
 }
 

@@ -91,13 +91,16 @@ fn a_difference_is_seen_in_each_field() -> Result<(), Failed> {
 fn played(exchange: &Exchange) -> Vec<Played> {
     let seen = &exchange.seen;
     let answer = |status, backend: Option<&str>| {
-        let backend = backend.filter(|name| *name != "-").map(|name| ("X-Backend".to_owned(), name.to_owned()));
+        let backend =
+            backend.filter(|name| *name != "-").map(|name| ("X-Backend".to_owned(), name.to_owned()));
         Answer { status, headers: backend.into_iter().collect(), ..Answer::default() }
     };
-    let in_order = seen.seq.iter().map(|(index, status, backend)| (*index, Ok(answer(*status, Some(backend)))));
+    let in_order =
+        seen.seq.iter().map(|(index, status, backend)| (*index, Ok(answer(*status, Some(backend)))));
     let counted = seen.counts.iter().flat_map(|(what, count)| {
         let (status, backend) = what.split_once(' ').unwrap();
-        std::iter::repeat_with(move || (0, Ok(answer(status.parse().unwrap(), Some(backend))))).take(*count as usize)
+        std::iter::repeat_with(move || (0, Ok(answer(status.parse().unwrap(), Some(backend)))))
+            .take(*count as usize)
     });
     let many: Vec<_> = in_order.chain(counted).collect();
     if !many.is_empty() {
@@ -186,7 +189,8 @@ fn table() -> Vec<(&'static str, Value, Value)> {
     let websocket = json!([["Connection", "Upgrade"], ["Upgrade", "websocket"]]);
     let tls = json!({"cn": "tls.oracle.test", "alpn": null});
     let hit = |name: &str, more: Value| {
-        let mut hit = json!({"name": name, "method": "GET", "target": "/", "headers": [["Host", "direct.test"]]});
+        let mut hit =
+            json!({"name": name, "method": "GET", "target": "/", "headers": [["Host", "direct.test"]]});
         hit.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         json!([hit])
     };
@@ -194,7 +198,10 @@ fn table() -> Vec<(&'static str, Value, Value)> {
         (http, send(8080, json!({})), json!({"status": 200, "from": "a1"})),
         (
             http,
-            send(8080, json!({"headers": [["X-Want-Status", "503"], ["X-Want-Body", "no"], ["X-Want-Header", "X-A: 1"]]})),
+            send(
+                8080,
+                json!({"headers": [["X-Want-Status", "503"], ["X-Want-Body", "no"], ["X-Want-Header", "X-A: 1"]]}),
+            ),
             json!({"status": 503, "headers": [["X-Backend", "a1"], ["X-A", "1"], ["Content-Type", "text/plain"]], "body": {"text": "no"}}),
         ),
         (
@@ -202,7 +209,11 @@ fn table() -> Vec<(&'static str, Value, Value)> {
             send(8080, json!({"headers": [["X-Want-Status", "503"], ["X-Want-On", "a2, a3"]]})),
             json!({"status": 200, "from": "a1"}),
         ),
-        (http, send(8080, json!({"headers": [["X-Want-Chunked", "1"]]})), json!({"status": 200, "from": "a1"})),
+        (
+            http,
+            send(8080, json!({"headers": [["X-Want-Chunked", "1"]]})),
+            json!({"status": 200, "from": "a1"}),
+        ),
         (
             http,
             send(8080, json!({"headers": [["X-Want-Size", "1600"], ["X-Want-Pause", "1"]], "time": true})),
@@ -237,16 +248,26 @@ fn table() -> Vec<(&'static str, Value, Value)> {
         ("10.55.0.6", send(8444, json!({"tls": true, "alpn": []})), json!({"error": "closed"})),
         (
             "10.55.0.7",
-            send(9000, json!({"http": "2", "method": "POST", "body": "x", "headers": [["X-Want-Grpc-Status", "5"]]})),
+            send(
+                9000,
+                json!({"http": "2", "method": "POST", "body": "x", "headers": [["X-Want-Grpc-Status", "5"]]}),
+            ),
             json!({"status": 200, "headers": [["x-backend", "g1"], ["content-type", "application/grpc"]],
                 "body": {"text": "\0\0\0\0\u{7}echo g1"}, "trailers": [["grpc-status", "5"], ["grpc-message", "from g1"]],
                 "hits": hit("g1", json!({"method": "POST", "body_len": 1, "body_sha256": "2d711642b726b044"}))}),
         ),
-        ("10.55.0.8", send(8080, json!({"target": "/auth/302"})), json!({"status": 302,
-            "headers": [["Location", "http://login.oracle.test/start"]]})),
         (
             "10.55.0.8",
-            send(8080, json!({"target": "/auth/header?user=a%20b&groups=a&groups=b&empty", "headers": [["X-Auth-Want", "200"]]})),
+            send(8080, json!({"target": "/auth/302"})),
+            json!({"status": 302,
+            "headers": [["Location", "http://login.oracle.test/start"]]}),
+        ),
+        (
+            "10.55.0.8",
+            send(
+                8080,
+                json!({"target": "/auth/header?user=a%20b&groups=a&groups=b&empty", "headers": [["X-Auth-Want", "200"]]}),
+            ),
             json!({"status": 200, "headers": [["X-Auth-User", "a b"], ["X-Auth-Groups", "a"], ["X-Auth-Groups", "b"], ["X-Auth-Empty", ""]]}),
         ),
         ("10.55.0.8", send(8080, json!({"target": "/auth/token"})), json!({"status": 401})),

@@ -100,7 +100,8 @@ impl<R: AsyncRead + Unpin> Wire<R> {
             Framing::Chunked => loop {
                 let line = self.line().await?;
                 let size = line.split(';').next().unwrap_or_default().trim();
-                let size = usize::from_str_radix(size, 16).map_err(|_| Error::from(ErrorKind::InvalidData))?;
+                let size =
+                    usize::from_str_radix(size, 16).map_err(|_| Error::from(ErrorKind::InvalidData))?;
                 if size == 0 {
                     while !self.line().await?.is_empty() {}
                     return Ok(());

@@ -288,7 +288,8 @@ mod tests {
                 let is_a = known && query[end + 1..end + 3] == [0, 1];
                 let flags = if known { [0x81, 0x80] } else { [0x81, 0x83] };
                 let counts = [0, 1, 0, u8::from(is_a), 0, 0, 0, 0];
-                let answer: &[u8] = if is_a { &[0xC0, 12, 0, 1, 0, 1, 0, 0, 0, 30, 0, 4, 10, 0, 0, 9] } else { &[] };
+                let answer: &[u8] =
+                    if is_a { &[0xC0, 12, 0, 1, 0, 1, 0, 0, 0, 30, 0, 4, 10, 0, 0, 9] } else { &[] };
                 let reply = [&query[..2], &flags, &counts, &query[12..end + 5], answer].concat();
                 socket.send_to(&reply, client).await.unwrap();
             }

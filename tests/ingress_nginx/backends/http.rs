@@ -153,7 +153,8 @@ impl Answer {
         if !keep {
             self.headers.push(header("Connection", "close"));
         }
-        let reason = http::StatusCode::from_u16(self.status).ok().and_then(|status| status.canonical_reason());
+        let reason =
+            http::StatusCode::from_u16(self.status).ok().and_then(|status| status.canonical_reason());
         let mut head = format!("HTTP/1.1 {} {}\r\n", self.status, reason.unwrap_or("Status"));
         for (name, value) in &self.headers {
             head += &format!("{name}: {value}\r\n");

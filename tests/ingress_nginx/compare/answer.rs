@@ -87,7 +87,8 @@ fn normal(headers: &[Header], send: &Send) -> Values {
         match name.as_str() {
             "location" => values.iter_mut().for_each(|value| *value = without_default_port(value)),
             "vary" => {
-                let words = values.iter().flat_map(|value| value.split(',')).map(|word| word.trim().to_lowercase());
+                let words =
+                    values.iter().flat_map(|value| value.split(',')).map(|word| word.trim().to_lowercase());
                 *values = words.collect::<BTreeSet<_>>().into_iter().collect();
             }
             "set-cookie" => {
@@ -137,9 +138,11 @@ fn body(send: &Send, seen: &Seen, answer: &Answer) -> Option<Difference> {
         format!("{len} bytes {sha256}{}", if *cut { ", cut" } else { "" })
     };
     (wanted != got).then(|| match text {
-        Some(text) if answer.body.len() < 200 => {
-            Difference::new("body", format!("{text:?}"), format!("{:?}", String::from_utf8_lossy(&answer.body)))
-        }
+        Some(text) if answer.body.len() < 200 => Difference::new(
+            "body",
+            format!("{text:?}"),
+            format!("{:?}", String::from_utf8_lossy(&answer.body)),
+        ),
         _ => Difference::new("body", say(&wanted), say(&got)),
     })
 }

@@ -24,7 +24,9 @@ pub(super) fn by_name(headers: &[Header], counts: impl Fn(&str) -> bool) -> Valu
 pub(super) fn differences(of: &str, wanted: &Values, got: &Values) -> Vec<Difference> {
     let names: std::collections::BTreeSet<_> = wanted.keys().chain(got.keys()).collect();
     let differ = names.into_iter().filter(|name| wanted.get(*name) != got.get(*name));
-    differ.map(|name| Difference::of_header(format!("{of}{name}"), say(wanted.get(name)), say(got.get(name)))).collect()
+    differ
+        .map(|name| Difference::of_header(format!("{of}{name}"), say(wanted.get(name)), say(got.get(name))))
+        .collect()
 }
 
 fn say(values: Option<&Vec<String>>) -> String {

@@ -11,7 +11,9 @@ use crate::{
 };
 
 /// These belong to a connection and count only where the case is about them.
-const HOP: [&str; 4] = ["connection", "keep-alive", "content-length", "transfer-encoding"];
+const HOP: [&str; 3] = ["connection", "keep-alive", "transfer-encoding"];
+/// It was never recorded; the body's length says the same.
+const LENGTH: &str = "content-length";
 
 /// A request in the form in which it is compared.
 #[derive(Debug)]
@@ -104,7 +106,8 @@ fn name(name: &str, send: &Send) -> String {
 }
 
 fn normal(headers: &[Header], send: &Send) -> Values {
-    let mut out = by_name(headers, |name| !name.starts_with("x-want-") && (send.hop || !HOP.contains(&name)));
+    let is_free = |name: &str| name == LENGTH || name.starts_with("x-want-");
+    let mut out = by_name(headers, |name| !is_free(name) && (send.hop || !HOP.contains(&name)));
     for (name, values) in &mut out {
         for value in &mut *values {
             *value = with_ports(name, value);

@@ -31,7 +31,8 @@ fn one((index, answer): &Played) -> One {
 }
 
 fn recorded(seen: &Seen) -> Vec<One> {
-    let in_order = seen.seq.iter().map(|(index, status, backend)| (*index, status.to_string(), backend.clone()));
+    let in_order =
+        seen.seq.iter().map(|(index, status, backend)| (*index, status.to_string(), backend.clone()));
     let counted = seen.counts.iter().flat_map(|(what, count)| {
         let (status, backend) = what.split_once(' ').unwrap_or((what, "-"));
         std::iter::repeat_n((0, status.to_owned(), backend.to_owned()), *count as usize)
@@ -50,7 +51,8 @@ fn counts(all: &[One], by_backend: bool) -> BTreeMap<String, u32> {
 
 fn within(tolerance: u32, wanted: &BTreeMap<String, u32>, got: &BTreeMap<String, u32>) -> Option<Difference> {
     let of = |counts: &BTreeMap<String, u32>, what: &str| counts.get(what).copied().unwrap_or(0);
-    let differ = wanted.keys().chain(got.keys()).any(|what| of(wanted, what).abs_diff(of(got, what)) > tolerance);
+    let differ =
+        wanted.keys().chain(got.keys()).any(|what| of(wanted, what).abs_diff(of(got, what)) > tolerance);
     differ.then(|| Difference::new("counts", format!("{wanted:?} ± {tolerance}"), format!("{got:?}")))
 }
 

@@ -14,13 +14,13 @@ use crate::{
     pki,
 };
 
-/// From a client's address; 127.0.0.1 when there is none.
+/// From a client's address; from 127.0.0.1 when there is none, which is where Linux connects to loopback from.
 pub(super) async fn open(src: Option<&str>, at: SocketAddr) -> Result<TcpStream, Failure> {
-    let src = src.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |src| src.parse().expect("the address of a client"));
     let socket = TcpSocket::new_v4().expect("a socket");
-    // Thousands of connections to a few ports end here; their ports can be used again.
-    socket.set_reuseaddr(true).expect("an option");
-    socket.bind(SocketAddr::new(src, 0)).unwrap_or_else(|error| panic!("from {src}: {error}"));
+    if let Some(src) = src {
+        let ip: IpAddr = src.parse().expect("the address of a client");
+        socket.bind(SocketAddr::new(ip, 0)).unwrap_or_else(|error| panic!("from {src}: {error}"));
+    }
     let tcp = socket.connect(at).await.map_err(|_| Failure::Closed)?;
     let _ = tcp.set_nodelay(true);
     Ok(tcp)
@@ -38,7 +38,8 @@ pub(super) async fn handshake(
 ) -> Result<(TlsStream<TcpStream>, ServerTls), Failure> {
     let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
     // An address is never sent as a server's name, and stands for none here.
-    let name = ServerName::try_from(name.to_owned()).unwrap_or(ServerName::from(IpAddr::V4(Ipv4Addr::LOCALHOST)));
+    let name =
+        ServerName::try_from(name.to_owned()).unwrap_or(ServerName::from(IpAddr::V4(Ipv4Addr::LOCALHOST)));
     let connector = TlsConnector::from(pki::client(send));
     let stream = connector.connect(name, tcp).await.map_err(|_| Failure::Tls)?;
     let (_, connection) = stream.get_ref();

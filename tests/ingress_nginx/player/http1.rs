@@ -17,7 +17,10 @@ const CHUNK: usize = 8 << 10;
 /// How long a message may be on its way through a tunnel.
 const MESSAGE: Duration = Duration::from_secs(5);
 
-pub(super) async fn request(request: &Request<'_>, stream: impl Stream) -> std::result::Result<Answer, Failure> {
+pub(super) async fn request(
+    request: &Request<'_>,
+    stream: impl Stream,
+) -> std::result::Result<Answer, Failure> {
     let (read, mut write) = tokio::io::split(stream);
     let mut wire = Wire::new(read);
     let writing = async {
@@ -75,10 +78,7 @@ async fn send(request: &Request<'_>, to: &mut (impl AsyncWrite + Unpin)) -> Resu
     to.flush().await
 }
 
-async fn answer(
-    request: &Request<'_>,
-    wire: &mut Wire<impl tokio::io::AsyncRead + Unpin>,
-) -> Result<Answer> {
+async fn answer(request: &Request<'_>, wire: &mut Wire<impl tokio::io::AsyncRead + Unpin>) -> Result<Answer> {
     loop {
         let (line, headers) = wire.head().await?;
         let status = line

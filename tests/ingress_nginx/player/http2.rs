@@ -9,10 +9,7 @@ use crate::{
     wire::{Header, Stream},
 };
 
-pub(super) async fn request(
-    request: &Request<'_>,
-    stream: impl Stream + 'static,
-) -> Result<Answer, Failure> {
+pub(super) async fn request(request: &Request<'_>, stream: impl Stream + 'static) -> Result<Answer, Failure> {
     let (client, connection) = h2::client::handshake(stream).await.map_err(failure)?;
     // The connection's own end is seen by its stream.
     let driver = tokio::spawn(connection);
@@ -21,10 +18,7 @@ pub(super) async fn request(
     answer
 }
 
-async fn exchange(
-    request: &Request<'_>,
-    client: h2::client::SendRequest<Bytes>,
-) -> Result<Answer, Failure> {
+async fn exchange(request: &Request<'_>, client: h2::client::SendRequest<Bytes>) -> Result<Answer, Failure> {
     let mut client = client.ready().await.map_err(failure)?;
     let end = request.body.is_none();
     let (response, mut to) = client.send_request(head(request)?, end).map_err(failure)?;
