@@ -166,6 +166,10 @@ pub struct ServeArgs {
     /// be given several times.
     #[arg(long, value_name = "CIDR", env = "PORTCULLIS_PROXY_PROTOCOL", value_delimiter = ',', value_parser = parse_network)]
     pub proxy_protocol: Vec<(IpAddr, u8)>,
+    /// DNS server that is asked for the addresses of ExternalName Services; may be given several times. Those of
+    /// /etc/resolv.conf when not given.
+    #[arg(long, value_name = "IP:PORT", env = "PORTCULLIS_NAME_SERVER", value_delimiter = ',')]
+    pub name_server: Vec<SocketAddr>,
     /// How long an answer of an HTTP/2 backend that has begun may be silent in both directions, as that of a gRPC watch
     /// may be.
     #[arg(long, value_name = "DURATION", default_value = "5m", env = "PORTCULLIS_STREAM_IDLE_TIMEOUT", value_parser = parse_limit)]

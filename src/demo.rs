@@ -219,6 +219,7 @@ fn serve_args(args: &DemoArgs) -> ServeArgs {
         workers: None,
         trusted_proxies: Vec::new(),
         proxy_protocol: Vec::new(),
+        name_server: Vec::new(),
         stream_idle_timeout: Duration::from_secs(300),
         tcp_idle_timeout: Duration::from_secs(3600),
         udp_idle_timeout: Duration::from_secs(60),

@@ -277,6 +277,7 @@ fn options(args: &ServeArgs, capacity: Capacity) -> Options {
             CarriersArg::Pingora => Carriers::Pingora,
         },
         bind: args.bind.clone(),
+        name_servers: args.name_server.clone(),
         workers: workers(args),
         stream_idle_timeout: args.stream_idle_timeout,
         tcp_idle_timeout: args.tcp_idle_timeout,

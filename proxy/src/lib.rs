@@ -30,7 +30,7 @@ mod worker;
 
 use std::{
     collections::BTreeMap,
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, atomic::Ordering},
     thread::JoinHandle,
     time::Duration,
@@ -114,6 +114,8 @@ pub struct Options {
     pub local_backends: LocalBackends,
     /// Where the names of backends may lead.
     pub external_names: ExternalNames,
+    /// Servers that are asked for the addresses of names; those of the system where there are none.
+    pub name_servers: Vec<SocketAddr>,
     /// Which addresses are whose; asked where that limits names.
     pub cluster_addresses: Arc<ClusterAddresses>,
     /// The maximum number of requests, streams and flows of datagrams in flight. At the limit, a request is answered
@@ -355,6 +357,7 @@ impl Default for Options {
             port_drain: Duration::from_secs(240),
             local_backends: LocalBackends::Refused,
             external_names: ExternalNames::External,
+            name_servers: Vec::new(),
             cluster_addresses: Arc::default(),
             upstream_idle_connections: capacity.idle_backends,
             max_requests: capacity.requests,

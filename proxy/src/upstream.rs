@@ -55,7 +55,8 @@ const LOOKED_AT: usize = 256;
 
 impl Dialler {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, names: Names::default() }
+        let names = Names::new(&shared.options.name_servers);
+        Self { shared, names }
     }
 
     /// Chooses an endpoint of a backend for a route of this kind; not one of those tried before, while there are others.

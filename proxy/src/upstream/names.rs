@@ -7,7 +7,11 @@ use std::{
     time::Duration,
 };
 
-use hickory_resolver::{TokioResolver, config::ResolverConfig, net::runtime::TokioRuntimeProvider};
+use hickory_resolver::{
+    TokioResolver,
+    config::{ConnectionConfig, NameServerConfig, ResolverConfig},
+    net::runtime::TokioRuntimeProvider,
+};
 use portcullis_routing::{EndpointPool, Endpoints};
 use tokio::{sync::Mutex as AsyncMutex, time::Instant};
 
@@ -23,17 +27,17 @@ const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_NAMES: usize = 10_000;
 
 /// The addresses of DNS names. Clones share them.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Names {
     known: Arc<Mutex<Known>>,
     source: Source,
 }
 
 /// Who knows the addresses of a name.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug)]
 enum Source {
-    #[default]
-    System,
+    /// These servers; those of the system where there are none.
+    Servers(Arc<[SocketAddr]>),
     #[cfg(test)]
     Test(fn() -> Result<Found, String>),
 }
@@ -59,13 +63,18 @@ struct State {
 }
 
 impl Names {
+    /// Asks these name servers; those of the system where there are none.
+    pub(crate) fn new(servers: &[SocketAddr]) -> Self {
+        Self { known: Arc::default(), source: Source::Servers(servers.into()) }
+    }
+
     /// The endpoints of a name; `None` where it has never been found. Waits only while nothing is known.
     pub(crate) async fn endpoints(&self, host: &str, port: u16) -> Option<Arc<Endpoints>> {
         let name = self.name(host, port);
         match name.state() {
             (_, true) => {}
-            (true, false) => name.refresh_behind(self.source, host, port),
-            (false, false) => name.look_up(self.source, host, port).await,
+            (true, false) => name.refresh_behind(&self.source, host, port),
+            (false, false) => name.look_up(&self.source, host, port).await,
         }
         name.found()
     }
@@ -105,15 +114,15 @@ impl Name {
         self.state().0.then(|| Arc::clone(&self.endpoints.load()))
     }
 
-    fn refresh_behind(self: &Arc<Self>, source: Source, host: &str, port: u16) {
+    fn refresh_behind(self: &Arc<Self>, source: &Source, host: &str, port: u16) {
         if self.looking_up.try_lock().is_err() {
             return;
         }
-        let (name, host) = (Arc::clone(self), Box::<str>::from(host));
-        tokio::spawn(async move { name.look_up(source, &host, port).await });
+        let (name, source, host) = (Arc::clone(self), source.clone(), Box::<str>::from(host));
+        tokio::spawn(async move { name.look_up(&source, &host, port).await });
     }
 
-    async fn look_up(&self, source: Source, host: &str, port: u16) {
+    async fn look_up(&self, source: &Source, host: &str, port: u16) {
         let _alone = self.looking_up.lock().await;
         if self.state().1 {
             return;
@@ -140,35 +149,48 @@ impl Name {
 }
 
 impl Source {
-    async fn resolve(self, host: &str) -> Result<Found, String> {
-        match self {
-            Self::System => {}
+    async fn resolve(&self, host: &str) -> Result<Found, String> {
+        let servers = match self {
+            Self::Servers(servers) => servers,
             #[cfg(test)]
             Self::Test(answer) => return answer(),
-        }
+        };
         // The name is a whole one: without its last dot it would be tried in every search domain of the pod first.
         let absolute = format!("{}.", host.trim_end_matches('.'));
-        let found = resolver().lookup_ip(absolute).await.map_err(|error| error.to_string())?;
+        let found = resolver(servers).lookup_ip(absolute).await.map_err(|error| error.to_string())?;
         let ttl = found.valid_until().saturating_duration_since(std::time::Instant::now());
         Ok((found.iter().collect(), ttl))
     }
 }
 
-/// One resolver for each thread, since each worker has a runtime of its own; `/etc/hosts` comes first.
-fn resolver() -> TokioResolver {
+/// One resolver for each thread, since each worker has a runtime of its own, and all of them ask the same servers;
+/// `/etc/hosts` comes first.
+fn resolver(servers: &[SocketAddr]) -> TokioResolver {
     thread_local! {
         static RESOLVER: OnceLock<TokioResolver> = const { OnceLock::new() };
     }
-    RESOLVER.with(|cell| {
-        cell.get_or_init(|| {
-            let builder = TokioResolver::builder_tokio().unwrap_or_else(|error| {
-                tracing::warn!(%error, "no usable resolver configuration; only /etc/hosts is asked");
-                TokioResolver::builder_with_config(ResolverConfig::default(), TokioRuntimeProvider::default())
-            });
-            builder.build().expect("a resolver without TLS needs nothing that can fail")
+    RESOLVER.with(|cell| cell.get_or_init(|| new_resolver(servers)).clone())
+}
+
+fn new_resolver(servers: &[SocketAddr]) -> TokioResolver {
+    let of = |config| TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
+    let builder = if servers.is_empty() {
+        TokioResolver::builder_tokio().unwrap_or_else(|error| {
+            tracing::warn!(%error, "no usable resolver configuration; only /etc/hosts is asked");
+            of(ResolverConfig::default())
         })
-        .clone()
-    })
+    } else {
+        of(ResolverConfig::from_name_servers(servers.iter().map(name_server).collect()))
+    };
+    builder.build().expect("a resolver without TLS needs nothing that can fail")
+}
+
+fn name_server(at: &SocketAddr) -> NameServerConfig {
+    let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(|mut connection| {
+        connection.port = at.port();
+        connection
+    });
+    NameServerConfig::new(at.ip(), true, connections.into())
 }
 
 #[cfg(test)]
@@ -187,7 +209,7 @@ mod tests {
             ASKED.set(ASKED.get() + 1);
             ANSWER.with_borrow(Clone::clone)
         };
-        Names { source: Source::Test(answer), ..Names::default() }
+        Names { source: Source::Test(answer), ..Names::new(&[]) }
     }
 
     fn say(ip: &str, ttl: u64) {
@@ -252,5 +274,34 @@ mod tests {
             address(&names).await;
         }
         assert_eq!(ASKED.get(), 1);
+    }
+
+    /// A server that knows 10.0.0.9 for every name of the top-level domain `told`, and says of others that there are none.
+    async fn name_server() -> SocketAddr {
+        let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let at = socket.local_addr().unwrap();
+        tokio::spawn(async move {
+            let mut query = [0; 512];
+            while let Ok((length, client)) = socket.recv_from(&mut query).await {
+                let end = 12 + query[12..length].iter().position(|byte| *byte == 0).unwrap();
+                let known = query[..end].ends_with(b"\x04told");
+                let is_a = known && query[end + 1..end + 3] == [0, 1];
+                let flags = if known { [0x81, 0x80] } else { [0x81, 0x83] };
+                let counts = [0, 1, 0, u8::from(is_a), 0, 0, 0, 0];
+                let answer: &[u8] =
+                    if is_a { &[0xC0, 12, 0, 1, 0, 1, 0, 0, 0, 30, 0, 4, 10, 0, 0, 9] } else { &[] };
+                let reply = [&query[..2], &flags, &counts, &query[12..end + 5], answer].concat();
+                socket.send_to(&reply, client).await.unwrap();
+            }
+        });
+        at
+    }
+
+    #[tokio::test]
+    async fn a_name_server_that_is_told_is_asked_instead_of_the_systems() {
+        let names = Names::new(&[name_server().await]);
+        let found = names.endpoints("db.told", 5432).await.unwrap();
+        assert_eq!(found.pick(0, &[]).map(|endpoint| endpoint.address), "10.0.0.9:5432".parse().ok());
+        assert!(names.endpoints("db.example", 5432).await.is_none());
     }
 }
