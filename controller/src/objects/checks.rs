@@ -57,8 +57,8 @@ impl Checks {
         self.push(Severity::Warning, topic, at, message.into());
     }
 
-    /// A value that is not known here: an error, or a warning where a later release of the API may permit it. Whatever has
-    /// the value must then not be used.
+    /// A value that cannot be used: an error, or a warning where an API server has taken it, as one of a later release of
+    /// the API perhaps. Whatever has the value must then not be used.
     pub(crate) fn unknown_value(&mut self, at: &Path<'_>, message: impl Into<Box<str>>) {
         match self.origin {
             Origin::Document => self.error(at, message),

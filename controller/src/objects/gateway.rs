@@ -192,11 +192,10 @@ fn addresses(addresses: Vec<Address>, checks: &mut Checks, at: &Path<'_>) -> Vec
         let at = at.index(i);
         let kind = address.r#type.unwrap_or_else(|| "IPAddress".to_owned());
         let value = address.value.filter(|v| !v.is_empty());
-        checks.require(
-            is_address_type(&kind),
-            &at.field("type"),
-            "must be IPAddress, Hostname, NamedAddress or a type with a domain before it",
-        );
+        if !is_address_type(&kind) {
+            let message = "must be IPAddress, Hostname, NamedAddress or a type with a domain before it";
+            checks.unknown_value(&at.field("type"), message);
+        }
         checks.length(value.as_deref().unwrap_or_default(), 0..=253, &at.field("value"));
         if kind == "Hostname" {
             checks.optional_form(value.as_deref(), names::HOSTNAME, &at.field("value"));

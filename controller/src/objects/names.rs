@@ -71,7 +71,7 @@ pub(crate) const CONTROLLER: Form = Form {
 };
 /// `ProtocolType` of the Gateway API.
 pub(crate) const PROTOCOL: Form = Form {
-    // The pattern's second half is not anchored at its start; nobody writes what that lets through.
+    // The pattern's second half is not anchored at its start; what that lets through is no protocol that is served.
     fits: |text| match text.split_once('/') {
         None => word(text),
         Some((domain, name)) => {
@@ -139,11 +139,19 @@ pub(crate) const WILDCARD: Form = Form {
 impl Checks {
     /// An error unless the text has the form.
     pub(crate) fn form(&mut self, text: &str, form: Form, at: &Path<'_>) {
-        if text.len() > form.max && text.chars().count() > form.max {
-            self.error(at, format!("must have at most {} characters", form.max));
-        } else if !(form.fits)(text) {
-            self.error(at, format!("{} {}", quoted(text), form.message));
+        if let Some(fault) = form.fault(text) {
+            self.error(at, fault);
         }
+    }
+
+    /// The same where an API server takes other texts, too ([`Self::unknown_value`]). Returns whether the text has the form.
+    pub(crate) fn form_or_unknown(&mut self, text: &str, form: Form, at: &Path<'_>) -> bool {
+        let fault = form.fault(text);
+        let has_form = fault.is_none();
+        if let Some(fault) = fault {
+            self.unknown_value(at, fault);
+        }
+        has_form
     }
 
     /// An error unless the text, where there is one, has the form.
@@ -158,6 +166,17 @@ impl Form {
     /// Whether a text has the form.
     pub(crate) fn fits(&self, text: &str) -> bool {
         text.len() <= self.max && (self.fits)(text)
+    }
+
+    /// What is wrong with a text that has not the form.
+    fn fault(&self, text: &str) -> Option<String> {
+        if text.len() > self.max && text.chars().count() > self.max {
+            Some(format!("must have at most {} characters", self.max))
+        } else if !(self.fits)(text) {
+            Some(format!("{} {}", quoted(text), self.message))
+        } else {
+            None
+        }
     }
 }
 

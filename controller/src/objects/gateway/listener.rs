@@ -72,7 +72,7 @@ fn outline(outline: Outline, why: String, checks: &mut Checks, at: &Path<'_>) ->
 
 fn whole(listener: Listener, checks: &mut Checks, at: &Path<'_>) -> Option<GatewayListener> {
     checks.form(&listener.name, names::SUBDOMAIN, &at.field("name"));
-    checks.form(&listener.protocol, names::PROTOCOL, &at.field("protocol"));
+    checks.form_or_unknown(&listener.protocol, names::PROTOCOL, &at.field("protocol"));
     checks.optional_form(listener.hostname.as_deref(), names::HOSTNAME, &at.field("hostname"));
     check_protocol(&listener, checks, at);
     Some(GatewayListener {

@@ -1,9 +1,14 @@
 use crate::{
     ir::{
         Object,
-        gateway::{AllowedNamespaces, Gateway},
+        gateway::{AllowedNamespaces, Gateway, ListenerProtocol},
     },
-    objects::testing::{holds, object, warns},
+    objects::{
+        Decoded, decode_live,
+        testing::{holds, object, problems, warns},
+    },
+    problem::Severity,
+    yaml::documents,
 };
 use std::sync::Arc;
 
@@ -24,6 +29,12 @@ fn rest(part: &str) -> String {
 fn gateway(text: &str) -> Arc<Gateway> {
     let Object::Gateway(gateway) = object(text) else { panic!("no Gateway") };
     gateway
+}
+
+/// Reads what an API server has taken.
+fn decode_admitted(text: &str) -> Decoded {
+    let mut documents = documents(text, "in.yaml");
+    decode_live(documents.remove(0).content.expect("is YAML"))
 }
 
 #[test]
@@ -165,6 +176,42 @@ fn routes_are_allowed_from_namespaces() {
     }
 }
 
+/// The schema of the CRD takes any text in a selector.
+#[test]
+fn a_selector_that_an_api_server_took_and_that_cannot_be_used_selects_nothing() {
+    for selector in [
+        "matchLabels: {'a b': c}",
+        "matchLabels: {a: 'b c'}",
+        "matchLabels: {a: b, c: '-'}",
+        "matchExpressions: [{key: 'a b', operator: Exists}]",
+        "matchExpressions: [{key: a, operator: Like}]",
+        "matchExpressions: [{key: a, operator: In}]",
+        "matchExpressions: [{key: a, operator: Exists, values: [b]}]",
+        "matchLabels: {a: b}, matchExpressions: [{key: a, operator: NotIn, values: []}]",
+    ] {
+        let namespaces = format!("namespaces: {{from: Selector, selector: {{{selector}}}}}");
+        let text = listeners(&format!(
+            "{{name: a, port: 80, protocol: HTTP, allowedRoutes: {{{namespaces}}}}}, {{name: b, port: 81, protocol: HTTP}}"
+        ));
+        let decoded = decode_admitted(&format!("{text}  allowedListeners: {{{namespaces}}}\n"));
+        let said = problems(&decoded, Severity::Warning);
+        for at in [
+            "spec.listeners[0].allowedRoutes.namespaces.selector.",
+            "spec.allowedListeners.namespaces.selector.",
+        ] {
+            assert!(said.contains(at), "{selector}\nsays: {said}");
+        }
+        let Some(Object::Gateway(gateway)) = decoded.object else { panic!("{:#?}", decoded.problems) };
+        assert_eq!(gateway.allowed_listeners, AllowedNamespaces::None, "{selector}");
+        let allowed = gateway.listeners.iter().map(|listener| &listener.allowed.namespaces);
+        assert_eq!(
+            allowed.collect::<Vec<_>>(),
+            [&AllowedNamespaces::None, &AllowedNamespaces::Same],
+            "{selector}"
+        );
+    }
+}
+
 #[test]
 fn addresses_have_a_type() {
     let many = (0..17).map(|i| format!("{{value: 10.0.0.{i}}}")).collect::<Vec<_>>().join(", ");
@@ -187,6 +234,22 @@ fn addresses_have_a_type() {
         list,
     );
     assert_eq!(&*gateway(&list("{value: 10.0.0.1}")).addresses[0].kind, "IPAddress");
+}
+
+/// The pattern of the CRD is not anchored at every end of its alternatives.
+#[test]
+fn a_type_of_address_that_an_api_server_took_is_kept_as_one_that_is_not_served() {
+    for kind in ["Hostnames", "my-IPAddress", "_NamedAddress_"] {
+        let decoded = decode_admitted(&rest(&format!("addresses: [{{type: {kind}, value: x}}]")));
+        let Some(Object::Gateway(gateway)) = decoded.object else { panic!("{:#?}", decoded.problems) };
+        assert_eq!(&*gateway.addresses[0].kind, kind);
+    }
+    for protocol in ["_example.com/own", "A/b"] {
+        let text = listeners(&format!("{{name: a, port: 80, protocol: {protocol}}}"));
+        let decoded = decode_admitted(&text);
+        let Some(Object::Gateway(gateway)) = decoded.object else { panic!("{:#?}", decoded.problems) };
+        assert_eq!(gateway.listeners[0].protocol, ListenerProtocol::Other(protocol.into()));
+    }
 }
 
 #[test]
