@@ -24,6 +24,7 @@ mod head;
 mod http_route;
 mod ingress;
 mod ingress_class;
+mod invalid;
 mod listener_set;
 pub(crate) mod live_settings;
 mod matches;

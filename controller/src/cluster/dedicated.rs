@@ -17,7 +17,8 @@
 //!
 //! - `desired.rs`: the desired Services, as translation has them
 //! - `plan.rs`: pure: desired and observed state -> what to write
-//! - `record.rs`: pure: which of our ports belongs to which Gateway, and what to record next
+//! - `record.rs`: which of our ports belongs to which Gateway
+//! - `allocate.rs`: pure: which are given to Gateways and taken back next
 //! - `reports.rs`: which ports pods have bound
 //! - `manifests.rs`: the desired Services and slices
 //! - `difference.rs`: whether the observed ones differ from those
@@ -25,6 +26,7 @@
 //! - `live.rs`: watches
 //! - `target.rs`: what is written, by name
 
+mod allocate;
 mod backoff;
 mod desired;
 mod difference;
@@ -34,6 +36,7 @@ mod plan;
 mod record;
 mod reports;
 mod target;
+mod written;
 
 pub use desired::{DesiredService, DesiredServices};
 
@@ -61,10 +64,11 @@ use crate::{
     ir::ObjectKey,
     translate::{Allocation, PortRange},
 };
+use allocate::QUARANTINE;
 use backoff::WriteBackoff;
 use live::Live;
 use plan::{Act, Deed, Identity, Now, Place, Plan, plan};
-use record::{QUARANTINE, Record};
+use record::Record;
 use target::{Target, TargetKind};
 
 /// How long one call may take.

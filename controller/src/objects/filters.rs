@@ -10,8 +10,8 @@ mod rewrite;
 
 use super::{
     checks::{Checks, Path},
+    invalid::{not_served, unknown_here},
     names,
-    routes::{not_served, unknown_here},
     wire::{Filter, FilterType},
 };
 use crate::ir::route::{InvalidRule, RouteFilter};

@@ -10,10 +10,11 @@ use super::{
     backends::{self, ReadBackend},
     checks::{Checks, Path},
     filters::{self, Owner, ReadFilter},
+    invalid::invalid,
     matches::{self, WrittenHeader},
     names::{self, quoted},
     parent_refs, part,
-    routes::{check_rules, hostnames, invalid},
+    routes::{check_rules, hostnames},
     typed, wire,
 };
 use crate::ir::{

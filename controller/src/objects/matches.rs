@@ -5,8 +5,8 @@ use portcullis_routing::{HeaderMatch, ValueMatch, pattern::Source};
 
 use super::{
     checks::{Checks, Path},
+    invalid::not_served,
     names,
-    routes::not_served,
 };
 use crate::ir::route::{InvalidRule, Regex};
 

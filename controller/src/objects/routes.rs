@@ -7,10 +7,7 @@ use super::{
     checks::{Checks, Limits, Path},
     names, wire,
 };
-use crate::{
-    ir::route::{InvalidRule, RouteRule},
-    problem::Topic,
-};
+use crate::ir::route::RouteRule;
 
 /// Reads `spec.hostnames`.
 pub(crate) fn hostnames(
@@ -70,34 +67,4 @@ pub(crate) fn check_rules<'r>(
     if total > 128 {
         checks.error(at, format!("must have at most 128 matches in all rules together, has {total}"));
     }
-}
-
-/// What the API server accepts and cannot be served.
-pub(crate) fn invalid(at: &Path<'_>, message: impl Into<Box<str>>) -> InvalidRule {
-    InvalidRule { field: at.to_string().into(), message: message.into() }
-}
-
-/// The same, with a warning beside it: a route's condition will say it too.
-pub(crate) fn not_served<T>(
-    at: &Path<'_>,
-    message: impl Into<Box<str>>,
-    checks: &mut Checks,
-) -> Result<T, InvalidRule> {
-    let rule = invalid(at, message);
-    checks.warning_of(Topic::Condition, at, rule.message.clone());
-    Err(rule)
-}
-
-/// A value that is not known here: a later release of the API may permit it.
-pub(crate) fn unknown_here<T>(
-    at: &Path<'_>,
-    message: impl Into<Box<str>>,
-    checks: &mut Checks,
-) -> Result<T, InvalidRule> {
-    if checks.tolerates_unknown_values() {
-        return not_served(at, message, checks);
-    }
-    let rule = invalid(at, message);
-    checks.error(at, rule.message.clone());
-    Err(rule)
 }

@@ -6,13 +6,14 @@ use portcullis_routing::PortKey;
 use serde_json::{Value, json};
 
 use super::{
-    DesiredService, DesiredServices, ProvisioningErrors,
+    DesiredService, DesiredServices, ProvisioningErrors, allocate,
     difference::{differs, differs_in},
     live::Live,
     manifests::{self, MOST_ENDPOINTS},
-    record::{self, Record},
+    record::Record,
     reports,
     target::{Name, Target, TargetKind},
+    written::owner,
 };
 use crate::{
     ir::{Kind, ObjectKey},
@@ -155,7 +156,7 @@ impl Plan {
     }
 
     fn record(&mut self, desired: &DesiredServices, live: &Live, place: &Place, now: Now<'_>) {
-        let next = record::next(now.recorded, now.lost, desired, live, place.range, now.time);
+        let next = allocate::next(now.recorded, now.lost, desired, live, place.range, now.time);
         for (gateway, without) in &next.without {
             let ports = crate::status::list(&without.ports);
             self.errors.insert(gateway.clone(), format!("port {ports}: {}", without.why).into());
@@ -362,31 +363,6 @@ fn pod_of(endpoint: &Value) -> Option<&str> {
 
 fn endpoints_of(slice: &Value) -> impl Iterator<Item = &Value> {
     slice["endpoints"].as_array().into_iter().flatten()
-}
-
-/// The ports of a Service, and the target port of each; `None` where that is not a number.
-pub(super) fn ports_of_service(service: &Value) -> BTreeMap<PortKey, Option<u16>> {
-    let ports = service["spec"]["ports"].as_array().into_iter().flatten();
-    let number = |value: &Value| u16::try_from(value.as_u64()?).ok();
-    let read = |port: &Value| {
-        let key = match port["protocol"].as_str() {
-            None | Some("TCP") => PortKey::tcp,
-            Some("UDP") => PortKey::udp,
-            Some(_) => return None,
-        };
-        Some((key(number(&port["port"])?), number(&port["targetPort"])))
-    };
-    ports.filter_map(read).collect()
-}
-
-/// The uid of the Gateway that an object was made for.
-pub(super) fn owner(object: &Value) -> Option<&str> {
-    let owners = object["metadata"]["ownerReferences"].as_array()?;
-    let is_gateway = |owner: &&Value| {
-        let version = owner["apiVersion"].as_str().unwrap_or_default();
-        owner["kind"] == "Gateway" && version.starts_with("gateway.networking.k8s.io/")
-    };
-    owners.iter().find(is_gateway)?["uid"].as_str()
 }
 
 /// Our endpoints of an address family, each once, sorted by address; `None` where we have no slice of that family.

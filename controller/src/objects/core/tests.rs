@@ -33,7 +33,7 @@ fn a_service_has_ports() {
             ("type: ExternalName, externalName: a.example.com.", ""),
             ("clusterIP: None", ""),
             ("", "spec.ports: is required"),
-            ("type: Other, ports: [{port: 80}]", "spec.type: \"Other\" is none of"),
+            ("type: Other, ports: [{port: 80}]", "spec.type: \"Other\" is not one of"),
             ("type: ExternalName", "spec.externalName:"),
             ("type: ExternalName, externalName: 'a b'", "spec.externalName:"),
             ("type: NodePort, clusterIP: None, ports: [{port: 80}]", "spec.clusterIP: must not be None"),
@@ -101,7 +101,7 @@ fn an_endpoint_has_addresses_of_its_family() {
                 "addressType: IPv4\nendpoints: [{addresses: []}]",
                 "endpoints[0].addresses: must have at least 1 entry",
             ),
-            ("addressType: ipv4\nendpoints: []", "addressType: \"ipv4\" is none of"),
+            ("addressType: ipv4\nendpoints: []", "addressType: \"ipv4\" is not one of"),
             (
                 "addressType: IPv4\nendpoints: []\nports: [{port: 1}, {port: 2}]",
                 "ports[1]: a port named \"\" stands",

@@ -11,7 +11,7 @@ use crate::{
     objects::{
         backend_object::object_ref,
         checks::{Checks, Path},
-        routes::not_served,
+        invalid::not_served,
         wire::{ExternalAuth, ExternalAuthHttp, ExternalAuthProtocol as Protocol},
     },
 };

@@ -7,8 +7,8 @@ use crate::{
     ir::route::InvalidRule,
     objects::{
         checks::{Checks, Path},
+        invalid::{invalid, not_served},
         names,
-        routes::{invalid, not_served},
         wire::{RequestHeaderModifier, ResponseHeaderModifier},
     },
 };

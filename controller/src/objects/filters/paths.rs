@@ -8,7 +8,7 @@ use crate::{
     ir::route::InvalidRule,
     objects::{
         checks::{Checks, Path},
-        routes::not_served,
+        invalid::not_served,
     },
 };
 

@@ -8,8 +8,8 @@ use crate::{
     ir::route::InvalidRule,
     objects::{
         checks::{Checks, Path},
+        invalid::unknown_here,
         names,
-        routes::unknown_here,
         wire::{RedirectPathType, RedirectScheme, RequestRedirect},
     },
 };

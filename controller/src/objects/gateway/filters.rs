@@ -15,9 +15,9 @@ use crate::{
     objects::{
         checks::{Checks, Path},
         filters::external_auth,
+        invalid::not_served,
         names,
         part::Part,
-        routes::not_served,
         wire::{ExtensionRef, ExternalAuth},
     },
 };

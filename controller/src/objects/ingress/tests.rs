@@ -35,7 +35,7 @@ fn a_path_has_a_type_and_its_form() {
             ("path: '/a(/|$)(.*)', pathType: ImplementationSpecific", ""),
             ("pathType: ImplementationSpecific", ""),
             ("path: /a", "spec.rules[0].http.paths[0].pathType: is required"),
-            ("path: /a, pathType: prefix", "spec.rules[0].http.paths[0].pathType: \"prefix\" is none of"),
+            ("path: /a, pathType: prefix", "spec.rules[0].http.paths[0].pathType: \"prefix\" is not one of"),
             ("path: a, pathType: Prefix", "spec.rules[0].http.paths[0].path: must begin with '/'"),
             ("path: a, pathType: Exact", "spec.rules[0].http.paths[0].path: must begin with '/'"),
             ("pathType: Prefix", "spec.rules[0].http.paths[0].path: must begin with '/'"),

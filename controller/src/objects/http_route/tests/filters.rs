@@ -334,7 +334,7 @@ fn cors_lists_have_no_asterisk_beside_others() {
                 "allowOrigins: [a.com]",
                 "spec.rules[0].filters[0].cors.allowOrigins[0]: \"a.com\" must be '*' or an origin",
             ),
-            ("allowMethods: [get]", "spec.rules[0].filters[0].cors.allowMethods[0]: \"get\" is none of"),
+            ("allowMethods: [get]", "spec.rules[0].filters[0].cors.allowMethods[0]: \"get\" is not one of"),
             ("allowHeaders: ['a b']", "spec.rules[0].filters[0].cors.allowHeaders[0]:"),
             ("maxAge: 0", "spec.rules[0].filters[0].cors.maxAge: must be between 1"),
             ("allowCredentials: maybe", "spec.rules[0].filters[0].cors.allowCredentials: has the wrong type"),

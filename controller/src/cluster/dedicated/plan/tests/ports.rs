@@ -1,6 +1,7 @@
 //! Which ports Gateways get, and the record of them.
 
 use super::*;
+use crate::cluster::dedicated::written::ports_of_service;
 
 #[test]
 fn a_port_of_tcp_and_one_of_udp_lead_to_ports_of_their_own() {

@@ -1,7 +1,11 @@
 use serde_json::json;
 
 use super::*;
-use crate::{cluster::dedicated::DesiredService, ir::Kind, ir::parameters::ServiceParameters};
+use crate::{
+    cluster::dedicated::{DesiredService, record::Read},
+    ir::Kind,
+    ir::parameters::ServiceParameters,
+};
 
 const NOW: u64 = 1_764_230_400;
 
