@@ -94,7 +94,7 @@ fn an_endpoint_has_addresses_of_its_family() {
             ),
             (
                 "addressType: IPv6\nendpoints: [{addresses: [10.0.0.1]}]",
-                "endpoints[0].addresses[0]: \"10.0.0.1\" is no IPv6",
+                "endpoints[0].addresses[0]: \"10.0.0.1\" is not an IPv6",
             ),
             ("addressType: FQDN\nendpoints: [{addresses: [A]}]", "endpoints[0].addresses[0]:"),
             (
