@@ -85,10 +85,9 @@ fn goes_further(error: &Problem) -> bool {
 
 /// Whether a fault is in a part that has no effect, and that is not looked into.
 fn is_unread(fault: &str) -> bool {
-    let of_listeners = fault.starts_with(".spec.listeners[") && fault.contains("filters");
     // An API server leaves out what its CRDs do not know.
     let is_left_out = fault.contains(": has no field ");
-    fault.contains(".routability:") || fault.contains(".sessionPersistence") || of_listeners || is_left_out
+    fault.contains(".sessionPersistence") || is_left_out
 }
 
 /// The statuses of a case, which are checked.
