@@ -49,8 +49,8 @@ pub enum Protocol {
 /// One match of one rule, with its place in the order of precedence.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// What it asks.
-    pub route_match: RouteMatch,
+    /// What it asks. A route has one value of a match, however many listeners and hostnames it is at.
+    pub route_match: Arc<RouteMatch>,
     /// Its place in the order.
     pub precedence: Precedence,
     /// What it leads to.

@@ -158,7 +158,7 @@ fn entry(host: &HostPattern, i: usize) -> Entry {
         retry: None,
     };
     let precedence = Precedence::of(host, &route_match, 0, name.into(), (0, 0));
-    Entry { route_match, precedence, rule: Arc::new(rule) }
+    Entry { route_match: Arc::new(route_match), precedence, rule: Arc::new(rule) }
 }
 
 fn pattern(text: &str) -> HostPattern {

@@ -339,7 +339,7 @@ impl<'a> Compiler<'a> {
         let route_match = RouteMatch { path, method: None, headers: Box::default(), query: Box::default() };
         let age = self.ingress.meta.created;
         let precedence = Precedence::of(host, &route_match, age, Arc::clone(&self.name), (rule.index, 0));
-        Entry { route_match, precedence, rule: Arc::clone(rule) }
+        Entry { route_match: Arc::new(route_match), precedence, rule: Arc::clone(rule) }
     }
 
     /// A rule that answers everything with 503.

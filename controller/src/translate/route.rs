@@ -12,7 +12,7 @@ use std::{
     sync::Arc,
 };
 
-use portcullis_routing::{Entry, HostPattern, Precedence, RouteKind, RouteMatch};
+use portcullis_routing::{Entry, HostPattern, Precedence};
 
 use super::{
     AttachPoint, Attachment, HostTableKey, Listeners, PolicyUse, PolicyUser, Pools, Reader, StreamClaims,
@@ -23,7 +23,7 @@ use crate::{
     status::{self, Message},
 };
 use attach::Parent;
-use rules::{Compile, Rules};
+use rules::{Compile, PlacedMatch, Rules};
 
 pub(crate) use attach::{NotAttached, parent_keys, shared_hosts};
 pub(super) use http::spoken as spoken_by_http;
@@ -184,21 +184,11 @@ fn attachments<'p>(
 
 fn entries_of(route: &Route, rules: &Rules, host: &HostPattern, name: &Arc<str>) -> Vec<Entry> {
     let entries = rules.compiled.iter().flat_map(|compiled| {
-        compiled.matches.iter().map(move |(position, route_match)| Entry {
-            precedence: Precedence::of(host, route_match, route.meta.created, Arc::clone(name), *position),
-            route_match: finish(route.kind, route_match),
+        compiled.matches.iter().map(move |PlacedMatch { position, written, served }| Entry {
+            precedence: Precedence::of(host, written, route.meta.created, Arc::clone(name), *position),
+            route_match: Arc::clone(served),
             rule: Arc::clone(&compiled.rule),
         })
     });
     entries.collect()
-}
-
-/// Adds the conditions that the kind of route implies. They do not count in the order of precedence.
-fn finish(kind: RouteKind, route_match: &RouteMatch) -> RouteMatch {
-    match kind {
-        RouteKind::Grpc => grpc::only_grpc(route_match),
-        RouteKind::Http | RouteKind::Ingress | RouteKind::Tls | RouteKind::Tcp | RouteKind::Udp => {
-            route_match.clone()
-        }
-    }
 }

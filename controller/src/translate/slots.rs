@@ -309,7 +309,7 @@ mod tests {
                 retry: None,
             };
             let precedence = Precedence::of(&HostPattern::Any, &route_match, age, name.into(), (index, 0));
-            Entry { route_match, precedence, rule: Arc::new(rule) }
+            Entry { route_match: Arc::new(route_match), precedence, rule: Arc::new(rule) }
         };
         let entries = |paths: &[PathMatch]| paths.iter().enumerate().map(entry).collect();
         Attachment { slot: slot(RuleSource::Ingress), entries: entries(paths), implied: entries(implied) }

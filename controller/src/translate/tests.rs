@@ -355,3 +355,40 @@ spec: {{ type: ExternalName, externalName: away.example.com }}
         assert_eq!(statuses.contains("RefNotPermitted"), times > 0, "{external_names}: {statuses}");
     }
 }
+
+/// A route may be at 64 listeners with 16 hostnames and 128 matches: what a match asks is kept once.
+#[test]
+fn the_matches_of_a_route_are_kept_once_for_all_its_listeners_and_hostnames() {
+    for kind in ["HTTPRoute", "GRPCRoute"] {
+        let rule = match kind {
+            "HTTPRoute" => "matches: [{ path: { value: /a } }], backendRefs: [{ name: web, port: 80 }]",
+            _ => "matches: [{ method: { service: a.B } }], backendRefs: [{ name: web, port: 80 }]",
+        };
+        let snapshot = snapshot(&format!(
+            "{CLASS}
+kind: Gateway
+metadata: {{ namespace: shop, name: public }}
+spec:
+  gatewayClassName: portcullis
+  listeners:
+  - {{ name: a, port: 80, protocol: HTTP }}
+  - {{ name: b, port: 81, protocol: HTTP }}
+---
+kind: {kind}
+metadata: {{ namespace: shop, name: web }}
+spec:
+  parentRefs: [{{ name: public }}]
+  hostnames: [a.example, b.example]
+  rules: [{{ {rule} }}]
+"
+        ));
+        let table = full(&snapshot, &Settings::default(), None, &Pools::default()).table;
+        let ports = table.ports.values();
+        let listeners = ports.flat_map(|port| port.listeners.iter().map(|(_, listener)| listener));
+        let tables = listeners.filter_map(|listener| listener.http_routes());
+        let hosts = tables.flat_map(|routes| routes.hosts.iter().map(|(_, table)| table));
+        let matches: Vec<_> =
+            hosts.flat_map(|table| table.entries()).map(|entry| Arc::as_ptr(&entry.route_match)).collect();
+        assert_eq!((matches.len(), matches.iter().collect::<BTreeSet<_>>().len()), (4, 1), "{kind}");
+    }
+}

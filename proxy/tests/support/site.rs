@@ -63,7 +63,11 @@ impl Site {
         let route_match = RouteMatch { path, method: None, headers: headers.into(), query: Box::default() };
         let place = (self.entries.len(), 0);
         let precedence = Precedence::of(&host, &route_match, 0, "test/route".into(), place);
-        self.entries.push((host, id, Entry { route_match, precedence, rule: Arc::new(rule) }));
+        self.entries.push((
+            host,
+            id,
+            Entry { route_match: Arc::new(route_match), precedence, rule: Arc::new(rule) },
+        ));
         self
     }
 

@@ -22,7 +22,7 @@ pub fn with_rule(mut table: Table, port: u16, protocol: Protocol, rule: Rule) ->
         query: Box::default(),
     };
     let precedence = Precedence::of(&HostPattern::Any, &route_match, 0, "test/all".into(), (0, 0));
-    let entries = vec![Entry { route_match, precedence, rule: Arc::new(rule) }];
+    let entries = vec![Entry { route_match: Arc::new(route_match), precedence, rule: Arc::new(rule) }];
     let mut routes = HttpRoutes::default();
     routes.hosts.insert(HostPattern::Any, Arc::new(HostTable::compile(entries)));
     let mut listener = Listener::http(ListenerId::ingress(HostPattern::Any), routes);

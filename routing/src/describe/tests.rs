@@ -157,7 +157,7 @@ fn rules() -> [(RouteMatch, Rule); 3] {
 fn table(host: &HostPattern, rules: impl IntoIterator<Item = (RouteMatch, Rule)>) -> Arc<HostTable> {
     let entries = rules.into_iter().map(|(route_match, rule)| {
         let precedence = Precedence::of(host, &route_match, 0, "shop/web".into(), (rule.index, 0));
-        Entry { route_match, precedence, rule: Arc::new(rule) }
+        Entry { route_match: Arc::new(route_match), precedence, rule: Arc::new(rule) }
     });
     Arc::new(HostTable::compile(entries.collect()))
 }

@@ -340,7 +340,7 @@ fn entry(host: &HostPattern, route_match: RouteMatch, number: usize) -> Entry {
     };
     let (age, name) = ((number % 2) as i64, format!("n/{}", number % 3));
     let precedence = Precedence::of(host, &route_match, age, name.into(), (number, 0));
-    Entry { route_match, precedence, rule: Arc::new(rule) }
+    Entry { route_match: Arc::new(route_match), precedence, rule: Arc::new(rule) }
 }
 
 fn path_match(text: &str) -> PathMatch {

@@ -7,7 +7,7 @@ use portcullis_routing::{
     step::{ExternalAuth, Mirror},
 };
 
-use super::filters;
+use super::{filters, grpc};
 use crate::{
     ir::{
         Kind, ObjectKey, Route,
@@ -52,8 +52,28 @@ pub(super) struct CompiledRule {
     pub(super) rule: Arc<Rule>,
 }
 
-/// A match, and its place in the route: the rule's index, and its own in the rule.
-pub(super) type PlacedMatch = ((usize, usize), RouteMatch);
+/// A match of a route.
+pub(super) struct PlacedMatch {
+    /// Its place in the route: the rule's index, and its own in the rule.
+    pub(super) position: (usize, usize),
+    /// The conditions as they are written, which count in the order of precedence.
+    pub(super) written: Arc<RouteMatch>,
+    /// The same, with those that the kind of route implies.
+    pub(super) served: Arc<RouteMatch>,
+}
+
+impl PlacedMatch {
+    fn new(position: (usize, usize), written: RouteMatch, kind: RouteKind) -> Self {
+        let written = Arc::new(written);
+        let served = match kind {
+            RouteKind::Grpc => Arc::new(grpc::only_grpc(&written)),
+            RouteKind::Http | RouteKind::Ingress | RouteKind::Tls | RouteKind::Tcp | RouteKind::Udp => {
+                Arc::clone(&written)
+            }
+        };
+        Self { position, written, served }
+    }
+}
 
 /// Whether the regular expressions of a route are compiled.
 #[derive(Clone, Copy, Debug)]
@@ -161,7 +181,9 @@ impl<'r> Compiler<'r, '_> {
                 Err(invalid) => Err(Some(invalid.clone())),
             };
             match compiled {
-                Ok(compiled) => matches.push(((index, place), compiled)),
+                Ok(compiled) => {
+                    matches.push(PlacedMatch::new((index, place), compiled, self.route.kind));
+                }
                 Err(Some(invalid)) if bad.is_none() => bad = Some(invalid.to_string().into()),
                 Err(_) => {}
             }

@@ -51,7 +51,7 @@ fn entry(prefix: &str, tenant: Option<&str>, to: &str, steps: impl IntoIterator<
     };
     let steps = steps.into_iter().chain([Step::Redirect(redirect)]);
     let precedence = Precedence::of(&HostPattern::Any, &route_match, 0, "n/r".into(), (0, 0));
-    Entry { route_match, precedence, rule: Arc::new(rule(steps, [])) }
+    Entry { route_match: Arc::new(route_match), precedence, rule: Arc::new(rule(steps, [])) }
 }
 
 fn routes(filters: impl IntoIterator<Item = Check>, entries: Vec<Entry>) -> HttpRoutes {
