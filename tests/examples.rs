@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "support/any_certificate.rs"]
+mod any_certificate;
 mod support;
 
 use std::{
@@ -10,6 +12,7 @@ use std::{
     sync::Arc,
 };
 
+use any_certificate::AnyCertificate;
 use portcullis::echo::Description;
 use portcullis_controller::{
     Settings,
@@ -20,9 +23,8 @@ use portcullis_controller::{
 };
 use portcullis_routing::Transport;
 use rustls::{
-    ClientConfig, DigitallySignedStruct, SignatureScheme,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
+    ClientConfig, SignatureScheme,
+    pki_types::{CertificateDer, ServerName, pem::PemObject},
 };
 use support::{Site, bounded, client};
 use tokio::{
@@ -410,50 +412,11 @@ fn secret_certificate(folder: &Path, name: &str) -> Vec<u8> {
 async fn certificate(site: &Site, name: &str, schemes: &[SignatureScheme]) -> std::io::Result<Vec<u8>> {
     let config = ClientConfig::builder()
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Anything(schemes.to_vec())))
+        .with_custom_certificate_verifier(Arc::new(AnyCertificate(schemes.to_vec())))
         .with_no_client_auth();
     let stream = TcpStream::connect(site.at(443)).await.unwrap();
     let name = ServerName::try_from(name.to_owned()).unwrap();
     let connection = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream);
     let connection = bounded("a handshake", connection).await?;
     Ok(connection.get_ref().1.peer_certificates().unwrap()[0].to_vec())
-}
-
-/// Trusts any certificate, and says that it can check these signatures.
-#[derive(Debug)]
-struct Anything(Vec<SignatureScheme>);
-
-impl ServerCertVerifier for Anything {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.clone()
-    }
 }

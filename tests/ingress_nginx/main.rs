@@ -12,6 +12,8 @@
 
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::print_stdout)]
 
+#[path = "../support/any_certificate.rs"]
+mod any_certificate;
 mod backends;
 mod batch;
 mod case;

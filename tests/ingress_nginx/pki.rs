@@ -3,16 +3,17 @@
 use std::sync::Arc;
 
 use rustls::{
-    ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme,
-    SupportedProtocolVersion,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
+    ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
     server::{NoServerSessionStorage, WebPkiClientVerifier},
     version::{TLS12, TLS13},
 };
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::case::{Send, folder};
+use crate::{
+    any_certificate::AnyCertificate,
+    case::{Send, folder},
+};
 
 /// The configuration of a TLS backend with a certificate; with `client_ca`, it wants one of that authority.
 pub fn server(certificate: &str, alpn: &[&str], client_ca: Option<&str>) -> Arc<ServerConfig> {
@@ -37,9 +38,10 @@ pub fn server(certificate: &str, alpn: &[&str], client_ca: Option<&str>) -> Arc<
 pub fn client(send: &Send) -> Arc<ClientConfig> {
     let versions: &[&SupportedProtocolVersion] =
         if send.tls_max.as_deref() == Some("1.2") { &[&TLS12] } else { &[&TLS13, &TLS12] };
+    let algorithms = rustls::crypto::ring::default_provider().signature_verification_algorithms;
     let builder = ClientConfig::builder_with_protocol_versions(versions)
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Anyone));
+        .with_custom_certificate_verifier(Arc::new(AnyCertificate(algorithms.supported_schemes())));
     let mut config = match &send.cert {
         Some(name) => builder.with_client_auth_cert(chain(name), key(name)).unwrap(),
         None => builder.with_no_client_auth(),
@@ -78,43 +80,4 @@ fn chain(name: &str) -> Vec<CertificateDer<'static>> {
 
 fn key(name: &str) -> PrivateKeyDer<'static> {
     PrivateKeyDer::from_pem_file(folder().join(format!("pki/{name}.key"))).unwrap()
-}
-
-/// Takes any certificate.
-#[derive(Debug)]
-struct Anyone;
-
-impl ServerCertVerifier for Anyone {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        rustls::crypto::ring::default_provider().signature_verification_algorithms.supported_schemes()
-    }
 }

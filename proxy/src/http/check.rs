@@ -15,7 +15,7 @@ use pingora_error::{Error, ErrorType, Result};
 use pingora_http::RequestHeader;
 use portcullis_routing::{
     Backend, Cursor, Outcome, Rejection, RouteKind, Rule, Step,
-    step::{AuthProtocol, Change, Check, ExternalAuth, HeaderModifier},
+    step::{AuthProtocol, Change, Check, ExternalAuth, ForbiddenHeader, HeaderModifier},
 };
 use tokio::time::{Instant, timeout};
 
@@ -168,12 +168,15 @@ fn end_to_end(headers: &HeaderMap) -> impl Iterator<Item = (&HeaderName, &Header
     headers.iter().filter(|(name, _)| Change::Add.check(name).is_ok())
 }
 
-/// A step that sets the headers of the backend's request, all values of each, and removes others.
+/// A step that sets the headers of the backend's request, all values of each, and removes others; `None` if there are none.
+///
+/// # Errors
+/// If one of them cannot be changed: the backend must not be asked with what the client sent in its place.
 fn headers_for_backend(
     set: impl IntoIterator<Item = (HeaderName, HeaderValue)>,
     add: impl IntoIterator<Item = (HeaderName, HeaderValue)>,
     remove: impl IntoIterator<Item = HeaderName>,
-) -> Option<Step> {
+) -> Result<Option<Step>, ForbiddenHeader> {
     // Several values of one name: the first replaces what the client sent.
     let (mut first, mut more) = (Vec::<(HeaderName, HeaderValue)>::new(), Vec::new());
     for (name, value) in set {
@@ -185,7 +188,7 @@ fn headers_for_backend(
     more.extend(add);
     let remove: Vec<_> = remove.into_iter().collect();
     if first.is_empty() && more.is_empty() && remove.is_empty() {
-        return None;
+        return Ok(None);
     }
-    HeaderModifier::new(first, more, remove).ok().map(Step::RequestHeaders)
+    HeaderModifier::new(first, more, remove).map(|modifier| Some(Step::RequestHeaders(modifier)))
 }

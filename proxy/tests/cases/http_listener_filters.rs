@@ -119,7 +119,7 @@ async fn a_request_is_denied_before_it_is_found_that_no_rule_takes_it() {
 #[tokio::test]
 async fn services_are_asked_in_their_order_each_about_what_the_ones_before_have_left() {
     let first = service(tenant_of).await;
-    // Makes lead of gold, and denies everybody else.
+    // Turns the tenant gold into lead, and denies all others.
     let second = RawBackend::start(|_, seen| match seen.header("x-tenant") {
         Some("gold") => Reply::Bytes("HTTP/1.1 200 OK\r\nX-Tenant: lead\r\nContent-Length: 0\r\n\r\n".into()),
         _ => status(403),

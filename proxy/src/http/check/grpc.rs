@@ -141,7 +141,8 @@ fn passed(ok: m::OkHttpResponse, keeps_host: bool) -> Result<Vec<Step>> {
             remove.push(name);
         }
     }
-    let mut steps: Vec<_> = headers_for_backend(set, add, remove).into_iter().collect();
+    let step = headers_for_backend(set, add, remove).map_err(|_| unusable(()))?;
+    let mut steps: Vec<_> = step.into_iter().collect();
     let (mut set, mut add) = (Vec::new(), Vec::new());
     for option in &ok.response_headers_to_add {
         let header = read(option).map_err(unusable)?;

@@ -8,7 +8,7 @@ use portcullis_routing::{
     step::{Change, HttpAuth},
 };
 
-use super::{Answered, DENIED, end_to_end, headers_for_backend};
+use super::{Answered, DENIED, NO_ANSWER, end_to_end, headers_for_backend};
 
 /// The request for the service: the client's method, its path behind a prefix, and of its headers those that are named.
 ///
@@ -53,7 +53,10 @@ pub(super) fn outcome(settings: &HttpAuth, Answered { head, body }: Answered) ->
     // A client must not pretend to be the service by sending what the service has left out.
     let missing = named.iter().filter(|name| set.iter().all(|(there, _)| there != *name));
     let missing: Vec<_> = missing.filter(|name| Change::Remove.check(name).is_ok()).cloned().collect();
-    Outcome::Pass(headers_for_backend(set, [], missing).into_iter().collect())
+    match headers_for_backend(set, [], missing) {
+        Ok(step) => Outcome::Pass(step.into_iter().collect()),
+        Err(_) => Outcome::Deny(Rejection::CheckFailed, NO_ANSWER),
+    }
 }
 
 #[cfg(test)]
