@@ -56,7 +56,7 @@ impl Differs {
         let mut out = BTreeMap::new();
         for entry in entries {
             let id = entry.id.clone();
-            assert!(ids.contains(id.as_str()), "{FILE} names {id}, which is no case");
+            assert!(ids.contains(id.as_str()), "{FILE} names {id}, which is not a case");
             entry.check();
             assert!(out.insert(id.clone(), entry).is_none(), "{FILE} names {id} twice");
         }

@@ -16,7 +16,7 @@ pub struct Fixtures(Vec<Value>);
 
 impl Fixtures {
     pub fn load() -> Self {
-        let Value::Object(mut file) = yaml("fixtures.yaml") else { panic!("fixtures.yaml is no map") };
+        let Value::Object(mut file) = yaml("fixtures.yaml") else { panic!("fixtures.yaml is not a mapping") };
         let Some(Value::Array(objects)) = file.remove("objects") else {
             panic!("fixtures.yaml has no objects")
         };

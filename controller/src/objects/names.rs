@@ -71,7 +71,7 @@ pub(crate) const CONTROLLER: Form = Form {
 };
 /// `ProtocolType` of the Gateway API.
 pub(crate) const PROTOCOL: Form = Form {
-    // The pattern's second half is not anchored at its start; what that lets through is no protocol that is served.
+    // The pattern's second half is not anchored at its start; what it lets through is not a protocol that is served.
     fits: |text| match text.split_once('/') {
         None => word(text),
         Some((domain, name)) => {

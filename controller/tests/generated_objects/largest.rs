@@ -37,7 +37,7 @@ fn the_largest_objects_get_their_conditions_and_others_keep_theirs() -> Result<(
         }
         for (key, want) in [
             (key(Kind::Gateway), "Accepted True Accepted"),
-            // At itself, which is no parent, there is nothing to say.
+            // At the route itself, which is not a parent, there is nothing to say.
             (key(Kind::HttpRoute), "Accepted True Accepted, ResolvedRefs False InvalidKind"),
             (key(Kind::GrpcRoute), "Accepted True Accepted, ResolvedRefs False RefNotPermitted"),
             (key(Kind::TlsRoute), "Accepted True Accepted, ResolvedRefs False BackendNotFound"),

@@ -241,7 +241,7 @@ async fn a_service_is_asked_over_grpc() {
     let sent = up.last();
     assert_eq!((sent.header("x-user"), sent.header("x-secret")), (Some("jo"), None));
 
-    // PERMISSION_DENIED, with 401, a header and a body; then without a word; then what is no message at all.
+    // PERMISSION_DENIED, with 401, a header and a body; then without a word; then bytes that are not a message.
     let status_7 = field(1, &[1 << 3, 7]);
     let status_401 = field(1, &[1 << 3, 0x91, 0x03]);
     let reply = field(2, &[status_401, field(2, &header("x-why", "because")), field(3, b"go away")].concat());

@@ -207,8 +207,8 @@ impl Plan {
         ports: &BTreeMap<PortKey, u16>,
     ) {
         let mut wanted = identity.marked(manifests::service(gateway, spec, ports));
-        // It cannot be changed, and must not keep the rest from being as it should be. The Gateway's status says that the
-        // address is not to be had.
+        // A Service's clusterIP is immutable: a write that changed it would fail, with everything else in it. The Gateway's
+        // status says that the address is not assigned.
         let given = there.and_then(|there| there["spec"]["clusterIP"].as_str()).filter(|ip| !ip.is_empty());
         if let (Some(given), Some(fields)) = (given, wanted["spec"].as_object_mut())
             && fields.get("clusterIP").is_some_and(|asked| asked != given)
