@@ -80,7 +80,9 @@ fn goes_further(error: &Problem) -> bool {
     // Their patterns are not about the whole text.
     let of_types = error.field.starts_with("spec.addresses[") && error.field.ends_with("].type");
     let of_protocols = error.field.starts_with("spec.listeners[") && error.field.ends_with("].protocol");
-    of_parameters || of_labels || of_types || of_protocols
+    // The schema of ListenerSets lacks the rule that a Gateway's has: filters are for HTTP and HTTPS alone.
+    let of_filters = error.object.starts_with("ListenerSet ") && error.field.ends_with("].filters");
+    of_parameters || of_labels || of_types || of_protocols || of_filters
 }
 
 /// Whether a fault is in a part that has no effect, and that is not looked into.
