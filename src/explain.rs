@@ -5,7 +5,11 @@
 //! --admin ADDR     a running instance does it: GET /explain?url=...&method=...&header=...
 //! ```
 
-use std::{net::SocketAddr, path::Path, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::Path,
+    time::Duration,
+};
 
 use anyhow::{Context as _, anyhow, bail};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
@@ -156,6 +160,7 @@ impl Question {
         let number = self.url.port_u16().unwrap_or(if tls { 443 } else { 80 });
         let port = port(table, number, tls, &host);
         let request = View {
+            sent_host: &host,
             method: &self.method,
             host: &host,
             asked: &asked,
@@ -169,6 +174,7 @@ impl Question {
         let connection = Connection {
             port,
             tls: tls.then_some(Tls { server_name: Some(&host), client_auth }),
+            client: IpAddr::V4(Ipv4Addr::LOCALHOST),
             scheme: if tls { "https" } else { "http" },
             client_port: number,
             port_offset: table.ports.get(&port).map_or(0, |port| port.offset),
@@ -261,7 +267,7 @@ mod tests {
         std::fs::write(folder.path().join("web.yaml"), manifest).unwrap();
         for (url, wanted) in [
             ("https://a.example/", "rule      Ingress shop/web"),
-            ("http://a.example/", "answered with 308, Location https://a.example/"),
+            ("http://a.example/", "answered with 308, Location https://a.example"),
         ] {
             let question = Question::of(url, "GET", &[]).unwrap();
             let text = of_folder(folder.path(), &ObjectArgs::default(), &question).unwrap().to_string();

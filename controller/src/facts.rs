@@ -10,6 +10,7 @@ use portcullis_routing::{HostPattern, PortKey};
 use crate::{
     ir::{
         ClusterTrustBundle, ConfigMap, EndpointSlice, Ingress, Namespace, Object, ObjectKey, Secret, Service,
+        ingress::Annotations,
     },
     kinds::{Kind, Typed},
 };
@@ -126,10 +127,11 @@ fn of_ingress(key: &ObjectKey, change: Difference<'_>) -> Vec<Fact> {
     let mut facts = vec![Fact::Object(key.clone())];
     // These fields decide about listeners; an edit of paths and backends does not concern them.
     let is_other = change.of(|ingress: &Ingress| {
-        let Ingress { meta, class, legacy_class, default_backend, tls, rules, .. } = ingress;
-        let Ingress { unserved, regex_paths, own_tls, redirect: _, refused: _, .. } = ingress;
+        let Ingress { meta, class, legacy_class, default_backend, tls, rules, annotations, refused: _ } =
+            ingress;
+        let Annotations { unserved, own_tls, rewrite, redirects } = annotations;
         let hosts: Vec<_> = rules.iter().map(|rule| &rule.host).collect();
-        let closes = (unserved, regex_paths, own_tls);
+        let closes = (unserved, rewrite.may_make_regex(), own_tls, redirects.from_to_www);
         (meta.created, class, legacy_class, default_backend.is_some(), tls, hosts, closes)
     });
     if is_other {

@@ -8,6 +8,7 @@ pub mod gateway;
 pub mod grant;
 pub(crate) mod hosts;
 pub mod ingress;
+mod ingress_settings;
 pub mod live_settings;
 pub mod meta;
 pub mod parameters;

@@ -81,9 +81,8 @@ pub(crate) use shared::{Change as SharedChange, Place};
 pub use shared::{SharedHost, SharedHosts};
 
 pub use crate::ir::Address;
-use slots::merge;
 pub use slots::{
-    Attachment, HostMessages, HostTableKey, HostTranslation, ListenerKey, Loss, RuleSource, Translated,
+    Attachment, HostMessages, HostTableKey, HostTranslation, ListenerKey, RuleSource, Translated,
 };
 pub use streams::{StreamClaims, StreamPlace};
 pub use unclaimed::unclaimed;

@@ -150,6 +150,12 @@ pub enum BackendError {
         /// The valid values.
         expected: &'static str,
     },
+    /// What an Ingress names is missing, which counts as a Service without endpoints.
+    #[error("{0}")]
+    Missing(Box<BackendError>),
+    /// No path of an Ingress host matches.
+    #[error("no path of the host matches")]
+    NoPath,
     /// A filter of the backend is invalid.
     #[error("{0}")]
     InvalidFilter(Box<str>),
@@ -204,6 +210,8 @@ impl BackendError {
     pub fn rejection(&self) -> Rejection {
         match self {
             Self::Closed(_) | Self::InvalidPolicy { .. } => Rejection::Closed,
+            Self::Missing(_) => Rejection::NoEndpoints,
+            Self::NoPath => Rejection::NoRoute,
             Self::NotFound(_)
             | Self::PortNotFound { .. }
             | Self::PortMissing(_)

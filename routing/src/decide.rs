@@ -17,7 +17,7 @@ mod guarded;
 mod held;
 pub(crate) mod trace;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, net::IpAddr, sync::Arc};
 
 use http::Method;
 
@@ -41,6 +41,8 @@ pub struct Request<'r> {
     pub method: &'r Method,
     /// The host in its one form: lower case, no port, no last dot; empty where HTTP/1.0 has none.
     pub host: &'r str,
+    /// The host as the client sent it, with the port.
+    pub sent_host: &'r str,
     /// What is asked for.
     pub asked: &'r Asked<'r>,
     /// The headers.
@@ -56,6 +58,8 @@ pub struct Connection<'c> {
     pub port: PortKey,
     /// TLS that ended here.
     pub tls: Option<Tls<'c>>,
+    /// The client's address, as far as proxies before us are believed.
+    pub client: IpAddr,
     /// `http` or `https`, as the client sees it.
     pub scheme: &'static str,
     /// The port that the client connected to.
@@ -203,7 +207,7 @@ impl Connection<'_> {
 
 impl fmt::Debug for Request<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { method, host, asked, headers: _, upgrade } = self;
+        let Self { method, host, sent_host: _, asked, headers: _, upgrade } = self;
         f.debug_struct("Request")
             .field("method", method)
             .field("host", host)

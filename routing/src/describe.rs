@@ -22,8 +22,8 @@ use crate::{
     Backend, BackendProtocol, ClientAuth, Entry, HostPattern, HostTable, HttpRoutes, Listener, PathMatch,
     ProxyProtocol, RouteMatch, Rule, Serves, Step, Steps, Table, TlsMode, ValueMatch, WeightedBackend,
     step::{
-        AuthProtocol, Check, Cors, ExternalAuth, HeaderModifier, HttpAuth, Mirror, PathRewrite, Redirect,
-        UrlRewrite,
+        AuthProtocol, Check, Cors, ExternalAuth, HeaderModifier, HttpAuth, IngressRedirect, Mirror,
+        PathRewrite, Redirect, UrlRewrite,
     },
 };
 
@@ -155,6 +155,7 @@ impl Display for PathMatch {
             Self::Prefix(prefix) if prefix.is_empty() => f.write_str("prefix /"),
             Self::Prefix(prefix) => write!(f, "prefix {prefix}"),
             Self::Regex(regex) => write!(f, "regex {}", regex.as_str()),
+            Self::Location(location) => write!(f, "location {}", location.text),
             Self::GrpcMethod(method) => write!(f, "grpc method {method}"),
         }
     }
@@ -174,7 +175,7 @@ impl Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.steps.fmt(f)?;
         match self.backends.all() {
-            [] if self.steps.iter().any(|step| matches!(step, Step::Redirect(_))) => {}
+            [] if self.steps.iter().any(Step::answers_all) => {}
             [] => f.write_str("500 (no backend) ")?,
             [first, rest @ ..] => {
                 first.fmt(f)?;
@@ -221,12 +222,16 @@ impl Display for Step {
         match self {
             Self::OwnTls => f.write_str("403 behind a Gateway's TLS"),
             Self::Cors(cors) => cors.fmt(f),
+            Self::IngressRedirect(redirect) => redirect.fmt(f),
+            Self::RewriteTarget(rewrite) => write!(f, "rewrite to {}", rewrite.target),
+            Self::Endpoints => f.write_str("endpoints"),
             Self::Check(check) => check.fmt(f),
             Self::Redirect(redirect) => redirect.fmt(f),
             Self::RequestHeaders(headers) => write!(f, "request headers{headers}"),
             Self::Rewrite(rewrite) => rewrite.fmt(f),
             Self::Mirror(mirror) => mirror.fmt(f),
             Self::ResponseHeaders(headers) => write!(f, "response headers{headers}"),
+            Self::Hsts(value) => write!(f, "hsts {}", String::from_utf8_lossy(value.as_bytes())),
         }
     }
 }
@@ -309,6 +314,22 @@ impl Display for Redirect {
         self.hostname.iter().try_for_each(|host| write!(f, " host {host}"))?;
         self.port.iter().try_for_each(|port| write!(f, " port {port}"))?;
         self.path.iter().try_for_each(|path| write!(f, " {path}"))
+    }
+}
+
+impl Display for IngressRedirect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AppRoot(root) => write!(f, "redirect 302 / to {root}"),
+            Self::Fixed { status, to, own: _ } => write!(f, "redirect {} to {to}", status.as_u16()),
+            Self::Https { status, keep_slash: _, port: _ } => {
+                write!(f, "redirect {} to https", status.as_u16())
+            }
+            Self::OtherHost { status, host, ports: _ } => {
+                write!(f, "redirect {} to host {host}", status.as_u16())
+            }
+            Self::AddSlash(_) => f.write_str("redirect 301 to the path with a slash at its end"),
+        }
     }
 }
 

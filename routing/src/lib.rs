@@ -25,6 +25,7 @@ pub mod route;
 pub mod step;
 pub mod table;
 mod target;
+pub mod template;
 
 pub use address::Special;
 pub use backend::{
@@ -39,7 +40,8 @@ pub use explain::{Explanation, explain};
 pub use headers::{Headers, HeadersMut};
 pub use host::{HostMap, HostPattern, InvalidHost};
 pub use matching::{
-    HeaderMatch, PathMatch, Precedence, QueryMatch, RequestHead, RequestView, RouteMatch, ValueMatch,
+    HeaderMatch, Location, PathMatch, Precedence, QueryMatch, RequestHead, RequestView, RouteMatch,
+    ValueMatch,
 };
 pub use pattern::{InvalidPattern, Pattern};
 pub use port::{PortKey, Transport};
@@ -52,3 +54,4 @@ pub use table::{
     Serves, Table, TlsMode,
 };
 pub use target::{Asked, Target};
+pub use template::Template;

@@ -1,9 +1,13 @@
 //! What a route asks of a request, and how closely it fits.
 
+mod location;
+
 use std::{cmp::Reverse, fmt, ops::ControlFlow, sync::Arc};
 
 use crate::{Headers, HostPattern, Pattern, path::RequestPath};
 use http::{HeaderName, Method};
+pub use location::Location;
+pub(crate) use location::decoded;
 use percent_encoding::percent_decode_str;
 
 /// What the table reads of a request.
@@ -83,6 +87,8 @@ pub enum PathMatch<P = Pattern> {
     Prefix(Arc<str>),
     /// A regular expression over the whole path.
     Regex(P),
+    /// A path of an Ingress on a host whose paths are regular expressions.
+    Location(Location<P>),
     /// A gRPC method of any service: the second of exactly two segments.
     GrpcMethod(Arc<str>),
 }
@@ -125,6 +131,7 @@ pub enum ValueMatch<P = Pattern> {
 /// GRPCRoute     service, then method                    headers          oldest  name  first
 ///               = exact /service/method | prefix /service, the longest | method, the longest | neither
 /// Ingress       exact | longest prefix                                   oldest  name  first
+///               = longest location, where the paths of a host are regular expressions
 /// ```
 ///
 /// Of the matches of a gRPC call, those with an exact service have the same number of characters there; so
@@ -165,6 +172,7 @@ impl Precedence {
         let (path_kind, path_len) = match &route_match.path {
             PathMatch::Exact(path) => (4, path.len()),
             PathMatch::Regex(regex) => (3, regex.as_str().len()),
+            PathMatch::Location(location) => (3, location.text.len()),
             PathMatch::Prefix(prefix) if !prefix.is_empty() => (2, prefix.len()),
             PathMatch::GrpcMethod(method) => (1, method.len()),
             PathMatch::Prefix(_) => (0, 0),
@@ -199,6 +207,7 @@ impl<P> RouteMatch<P> {
             PathMatch::Prefix(path) => PathMatch::Prefix(Arc::clone(path)),
             PathMatch::GrpcMethod(method) => PathMatch::GrpcMethod(Arc::clone(method)),
             PathMatch::Regex(regex) => PathMatch::Regex(compile(regex)?),
+            PathMatch::Location(location) => PathMatch::Location(location.compiled(compile)?),
         };
         let headers = self.headers.iter().map(|header| {
             Ok(HeaderMatch { name: header.name.clone(), value: header.value.compiled(compile)? })
@@ -265,6 +274,7 @@ impl PathMatch {
                 path.strip_prefix(&**prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
             }
             Self::Regex(regex) => regex.is_match(path),
+            Self::Location(location) => location.matches(path),
             Self::GrpcMethod(method) => path
                 .strip_prefix('/')
                 .and_then(|p| p.split_once('/'))

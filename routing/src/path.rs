@@ -106,6 +106,11 @@ pub fn of_ingress(path: &str) -> Option<Cow<'_, str>> {
     is_form.then_some(encoded)
 }
 
+/// Encodes a decoded path: what may not stand in a path, and `%`. Slashes stay.
+pub fn encode(path: &str) -> Cow<'_, str> {
+    form::encode(path)
+}
+
 /// Brings a path that a filter puts in place of the client's to the form in which it is sent: what may not stand in a path
 /// is encoded and dot segments are removed, but slashes stay as they were written.
 ///

@@ -8,6 +8,7 @@
 //!
 //! The text is checked without being compiled. The caller makes sure that there is memory for it before compiling.
 
+mod groups;
 mod size;
 
 use std::{
@@ -18,6 +19,7 @@ use std::{
     },
 };
 
+pub use groups::GroupPattern;
 use regex_automata::{
     Anchored, Input,
     hybrid::dfa::{Cache, DFA},
@@ -120,16 +122,18 @@ impl Source {
     }
 }
 
+/// What is wrong with a regular expression, in one line.
+fn syntax_text(error: &regex_syntax::Error) -> String {
+    match error {
+        regex_syntax::Error::Parse(error) => error.kind().to_string(),
+        regex_syntax::Error::Translate(error) => error.kind().to_string(),
+        other => other.to_string(),
+    }
+}
+
 /// The syntax tree of a regular expression that has to match a whole text.
 pub(crate) fn anchored(text: &str) -> Result<Hir, InvalidPattern> {
-    let syntax = |error: regex_syntax::Error| {
-        let text = match &error {
-            regex_syntax::Error::Parse(error) => error.kind().to_string(),
-            regex_syntax::Error::Translate(error) => error.kind().to_string(),
-            other => other.to_string(),
-        };
-        InvalidPattern::Syntax(text.into())
-    };
+    let syntax = |error: regex_syntax::Error| InvalidPattern::Syntax(syntax_text(&error).into());
     let parsed = Parser::new().parse(text).map_err(syntax)?;
     Ok(Hir::concat(vec![Hir::look(Look::Start), parsed, Hir::look(Look::End)]))
 }

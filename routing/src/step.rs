@@ -5,22 +5,28 @@
 
 use std::{ops::Deref, sync::Arc};
 
+use http::HeaderValue;
+
 pub mod cors;
 pub mod edits;
 pub mod external_auth;
 pub mod headers;
+pub mod ingress_redirect;
 pub mod mirror;
 pub mod redirect;
 pub mod rewrite;
+pub mod rewrite_target;
 
 pub use cors::Cors;
 pub(crate) use edits::StepEdits;
 pub use edits::{AnswerEdits, RequestEdits};
 pub use external_auth::{AuthProtocol, ExternalAuth, HttpAuth};
 pub use headers::{Change, ForbiddenHeader, HeaderModifier};
+pub use ingress_redirect::{IngressRedirect, OwnUrl};
 pub use mirror::Mirror;
 pub use redirect::{Origin, Redirect};
 pub use rewrite::{HostRewrite, PathRewrite, UrlRewrite};
+pub use rewrite_target::RewriteTarget;
 
 /// One thing that a rule, or one of its backends, does.
 ///
@@ -34,6 +40,12 @@ pub enum Step {
     /// CORS: answers a preflight, and its headers take precedence in any other answer. Boxed: it is four times as large
     /// as the others.
     Cors(Box<Cors>),
+    /// A redirect of an Ingress. Boxed, since few requests get one.
+    IngressRedirect(Box<IngressRedirect>),
+    /// `rewrite-target` of an Ingress: replaces the path, or sends the client elsewhere. Boxed, since it is large.
+    RewriteTarget(Box<RewriteTarget>),
+    /// Answers 503 if the backend has no endpoint, before anything that follows is asked, as in ingress-nginx.
+    Endpoints,
     /// A check that the carrier carries out.
     Check(Check),
     /// RequestRedirect: answers every request.
@@ -46,6 +58,8 @@ pub enum Step {
     Mirror(Mirror),
     /// ResponseHeaderModifier.
     ResponseHeaders(HeaderModifier),
+    /// HTTP Strict Transport Security (RFC 6797): sets the header in every answer over TLS, those of the proxy included.
+    Hsts(HeaderValue),
 }
 
 /// Something that is found out before a request goes on: by a limiter, by comparing a password, by asking a service.
@@ -90,17 +104,37 @@ impl Deref for Steps {
 }
 
 impl Step {
-    /// Returns the step's place in the order of work, which is the order of the variants.
+    /// Returns whether the step answers every request that gets to it.
+    pub fn answers_all(&self) -> bool {
+        match self {
+            Self::Redirect(_) => true,
+            Self::IngressRedirect(redirect) => redirect.takes_all(),
+            _ => false,
+        }
+    }
+
+    /// Returns the step's place in the order of work, which is the order of the variants, but for `app-root`, which comes
+    /// before CORS.
     fn rank(&self) -> u8 {
         match self {
             Self::OwnTls => 0,
-            Self::Cors(_) => 1,
-            Self::Check(_) => 2,
-            Self::Redirect(_) => 3,
-            Self::RequestHeaders(_) => 4,
-            Self::Rewrite(_) => 5,
-            Self::Mirror(_) => 6,
-            Self::ResponseHeaders(_) => 7,
+            Self::IngressRedirect(redirect) => match **redirect {
+                IngressRedirect::AppRoot(_) => 1,
+                IngressRedirect::Fixed { .. } => 3,
+                IngressRedirect::Https { .. }
+                | IngressRedirect::OtherHost { .. }
+                | IngressRedirect::AddSlash(_) => 4,
+            },
+            Self::Cors(_) => 2,
+            Self::RewriteTarget(_) => 5,
+            Self::Endpoints => 6,
+            Self::Check(_) => 7,
+            Self::Redirect(_) => 8,
+            Self::RequestHeaders(_) => 9,
+            Self::Rewrite(_) => 10,
+            Self::Mirror(_) => 11,
+            Self::ResponseHeaders(_) => 12,
+            Self::Hsts(_) => 13,
         }
     }
 }

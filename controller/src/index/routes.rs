@@ -181,7 +181,7 @@ impl Routes {
     ) {
         let Translator { reader, listeners, pools, .. } = translator;
         let HostTranslation { tables, policies, messages } =
-            translate::ingress_host(reader, listeners, &pools.backends, &host);
+            translate::ingress_host(reader, listeners, pools, &host);
         units.record(Unit::IngressHost(host.clone()), reader);
         let before = self.hosts.remove(&host).unwrap_or_default();
         let policies: Box<[_]> = policies.into_iter().map(|policy| (policy, PolicyUser::Ingresses)).collect();
@@ -189,7 +189,7 @@ impl Routes {
         before.slots.iter().for_each(|slot| self.tables.remove(slot));
         let slots: Box<[HostTableKey]> = tables.iter().map(|(slot, _)| slot.clone()).collect();
         for (slot, table) in tables {
-            self.tables.insert(slot, Arc::new(table));
+            self.tables.insert(slot, table);
         }
         renewed.extend(before.slots.into_iter().filter(|slot| !slots.contains(slot)));
         renewed.extend(slots.iter().cloned());

@@ -1,12 +1,14 @@
 //! Ingress and IngressClass.
 
+mod annotations;
 mod tls;
 
-use std::collections::BTreeSet;
+use std::{cmp::Reverse, collections::BTreeSet};
 
-use portcullis_routing::{HostPattern, PathMatch};
+use portcullis_routing::HostPattern;
 
 use super::{Meta, gateway::Reference};
+pub use annotations::{Annotations, Redirects, Rewrite, Unserved};
 pub use tls::{IngressTls, TlsSections};
 
 /// An IngressClass.
@@ -29,59 +31,63 @@ pub struct Ingress {
     pub default_backend: Option<IngressBackend>,
     pub tls: TlsSections,
     pub rules: IngressRules,
-    pub redirect: Redirect,
-    pub unserved: Unserved,
-    /// The annotation by which it asks for TLS of its own: client certificates, or TLS that is passed through.
-    pub own_tls: Option<&'static str>,
-    /// Whether ingress-nginx would read the paths of its hosts as regular expressions (`use-regex`, `rewrite-target`).
-    pub regex_paths: bool,
+    pub annotations: Annotations,
     /// Why it is refused as a whole. Such an Ingress has no rules.
     pub refused: Option<Box<str>>,
 }
 
-/// What its annotations say of redirects.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Redirect {
-    /// `nginx.ingress.kubernetes.io/ssl-redirect`: whether plain HTTP is redirected to HTTPS on hosts with TLS.
-    pub ssl_redirect: Option<bool>,
-}
-
-/// The protections that an Ingress asks for and that are not served; what they protect is closed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Unserved {
-    /// Annotations of ingress-nginx, without their prefix.
-    pub protections: Box<[&'static str]>,
-    /// The first annotation that is on no list; it closes paths if annotations are strict.
-    pub unknown: Option<Box<str>>,
-    /// Whether its hosts are protected as a whole, or it is not known which of their requests are.
-    pub whole_hosts: bool,
-}
-
-impl Unserved {
-    /// What closes the Ingress, as messages name it; `None` where nothing does. `strict` is whether an annotation that
-    /// is on no list does.
-    pub fn closed_by(&self, strict: bool) -> Option<String> {
-        const NAMED: usize = 5;
-        let unknown = self.unknown.as_deref().filter(|_| strict);
-        let names: Vec<_> = self.protections.iter().copied().chain(unknown).collect();
-        let more = names.len().saturating_sub(NAMED);
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        (!names.is_empty()).then(|| names[..names.len().min(NAMED)].join(", ") + &more)
-    }
-}
-
 impl Ingress {
-    /// The hosts that its rules name. Hosts that only its TLS names are not among them: rules without a host answer
-    /// their requests.
+    /// The hosts that its rules name, and those that it redirects to these. Hosts that only its TLS names are not among
+    /// them: rules without a host answer their requests.
     pub fn hosts(&self) -> BTreeSet<HostPattern> {
-        self.rules.iter().map(|rule| rule.host.clone()).collect()
+        let named = self.rules.iter().map(|rule| &rule.host);
+        let redirected = named.clone().filter(|_| self.annotations.redirects.from_to_www);
+        let redirected = redirected.filter_map(with_or_without_www);
+        redirected.chain(named.cloned()).collect()
     }
 
-    /// The same, and every host where there is a default backend.
+    /// The host to which requests for this one are redirected, since it is the same with or without `www.`
+    /// (`from-to-www-redirect`).
+    pub fn redirected_host(&self, from: &HostPattern) -> Option<HostPattern> {
+        let to = with_or_without_www(from).filter(|_| self.annotations.redirects.from_to_www)?;
+        (!self.rules.of_host(&to).is_empty()).then_some(to)
+    }
+
+    /// The same, and every host if there is nothing but a default backend.
     pub fn served_hosts(&self) -> BTreeSet<HostPattern> {
-        let any = self.default_backend.as_ref().map(|_| HostPattern::Any);
+        let any = self.is_default_backend().then_some(HostPattern::Any);
         self.hosts().into_iter().chain(any).collect()
     }
+
+    /// Whether it has a default backend and no rules: it answers for all hosts that no Ingress names. Beside rules, a default
+    /// backend answers for their hosts alone.
+    pub fn is_default_backend(&self) -> bool {
+        self.default_backend.is_some() && self.rules.is_empty()
+    }
+
+    /// Its place among others: the older one comes first; of those created in the same second, the one whose
+    /// `namespace/name` is greater, as in ingress-nginx.
+    pub fn age(&self) -> Age {
+        let name = format!("{}/{}", self.meta.namespace(), self.meta.name());
+        Age { created: self.meta.created, name: Reverse(name.into()) }
+    }
+}
+
+/// The same name with `www.` if it lacks it, and without if it has it.
+fn with_or_without_www(host: &HostPattern) -> Option<HostPattern> {
+    let HostPattern::Exact(name) = host else { return None };
+    let other = match name.strip_prefix("www.") {
+        Some(without) => without.to_owned(),
+        None => format!("www.{name}"),
+    };
+    HostPattern::parse(&other).ok()
+}
+
+/// The place of an Ingress among others; see [`Ingress::age`].
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Age {
+    created: i64,
+    name: Reverse<Box<str>>,
 }
 
 /// `rules`, indexed by host: one Ingress may have thousands of hosts.
@@ -159,8 +165,17 @@ pub struct IngressRule {
 /// `rules[].http.paths[]`.
 #[derive(Clone, Debug)]
 pub struct IngressPath {
-    pub path: PathMatch,
+    /// As it is written: each character stands for itself, unless the paths of the host are regular expressions.
+    pub text: Box<str>,
+    pub kind: PathKind,
     pub backend: IngressBackend,
+}
+
+/// `pathType`. `ImplementationSpecific` is `Prefix`, as in ingress-nginx.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum PathKind {
+    Exact,
+    Prefix,
 }
 
 /// A backend of an Ingress.
@@ -187,7 +202,8 @@ mod tests {
 
     fn rules(count: usize) -> Vec<IngressRule> {
         let path = |index: usize| IngressPath {
-            path: PathMatch::Exact(format!("/{index}").into()),
+            text: format!("/{index}").into(),
+            kind: PathKind::Exact,
             backend: IngressBackend::Service { name: "web".into(), port: PortRef::Number(80) },
         };
         let rule = |index: usize| IngressRule {

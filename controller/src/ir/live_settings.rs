@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use portcullis_routing::HostPattern;
 
 use super::gateway::LabelSelector;
+pub use super::ingress_settings::{Hsts, IngressSettings};
 
 /// Settings that take effect without a restart: those of the command line, overridden by the keys of a ConfigMap.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -13,6 +14,8 @@ pub struct LiveSettings {
     pub proxy: ProxySettings,
     /// For translation.
     pub entrance: SharedEntrance,
+    /// For the translation of Ingresses.
+    pub ingress: IngressSettings,
 }
 
 /// The settings of the data plane.

@@ -8,7 +8,7 @@ use k8s_openapi::api::networking::v1::{
     HTTPIngressPath, IngressBackend as WrittenBackend, IngressRule as WrittenRule, IngressSpec,
     IngressTLS as WrittenTls,
 };
-use portcullis_routing::{HostPattern, PathMatch, path::of_ingress};
+use portcullis_routing::{HostPattern, path::of_ingress};
 use serde_json::Value;
 
 use super::{
@@ -19,9 +19,9 @@ use super::{
 use crate::ir::{
     Ingress, Meta,
     gateway::Reference,
-    ingress::{IngressBackend, IngressPath, IngressRule, IngressTls, PortRef, Unserved},
+    ingress::{self, IngressBackend, IngressPath, IngressRule, IngressTls, PathKind, PortRef, Unserved},
 };
-use annotations::Annotations;
+use annotations::Read;
 
 pub(super) const LEGACY_CLASS: &str = "kubernetes.io/ingress.class";
 
@@ -39,29 +39,47 @@ pub(crate) fn read(
     if rules.is_empty() && spec.default_backend.is_none() {
         checks.error(&at, "must have defaultBackend or rules");
     }
-    let Annotations { redirect, mut unserved, own_tls, regex_paths } = annotations::read(annotations, checks);
+    let Read { annotations: mut read, refused } = annotations::read(annotations, checks);
     let written: usize = rules.iter().filter_map(|rule| Some(rule.http.as_ref()?.paths.len())).sum();
     let (at_rules, at_tls) = (at.field("rules"), at.field("tls"));
-    let rules = rules.into_iter().enumerate().filter_map(|(i, r)| rule(r, checks, &at_rules.index(i)));
+    let is_regex = read.rewrite.may_make_regex();
+    let rules =
+        rules.into_iter().enumerate().filter_map(|(i, r)| rule(r, is_regex, checks, &at_rules.index(i)));
     let rules: Vec<_> = rules.collect();
     // It is unknown which requests a path that is left out would have matched.
-    unserved.whole_hosts |= rules.iter().map(|rule| rule.paths.len()).sum::<usize>() < written;
+    read.unserved.whole_hosts |= rules.iter().map(|rule| rule.paths.len()).sum::<usize>() < written;
     let tls = tls.into_iter().enumerate().map(|(i, t)| one_tls(t, checks, &at_tls.index(i)));
     let tls: Vec<_> = tls.collect();
     let default_backend = spec.default_backend.and_then(|b| backend(b, checks, &at.field("defaultBackend")));
-    Some(Ingress {
+    let ingress = Ingress {
         meta,
         class: spec.ingress_class_name.map(Into::into),
         legacy_class: annotations.get(LEGACY_CLASS).map(|class| class.as_str().into()),
         default_backend,
         tls: tls.into(),
         rules: rules.into(),
-        redirect,
-        unserved,
-        own_tls,
-        regex_paths,
+        annotations: read,
         refused: None,
+    };
+    Some(match refused {
+        None => ingress,
+        Some(why) => without_paths(ingress, why),
     })
+}
+
+/// An Ingress that is refused because of an annotation: it keeps its hosts, and has no paths there.
+fn without_paths(ingress: Ingress, why: Box<str>) -> Ingress {
+    let hosts = ingress.rules.iter().map(|rule| IngressRule { host: rule.host.clone(), paths: Vec::new() });
+    let annotations = ingress::Annotations { unserved: ingress.annotations.unserved, ..Default::default() };
+    let rules = hosts.collect::<Vec<_>>().into();
+    Ingress {
+        rules,
+        annotations,
+        default_backend: None,
+        tls: Default::default(),
+        refused: Some(why),
+        ..ingress
+    }
 }
 
 /// What can still be read of an Ingress that is refused as a whole: its protections, and its hosts without their
@@ -73,7 +91,7 @@ pub(super) fn protected(
 ) -> (Unserved, Vec<IngressRule>) {
     // The problems of the object already say what is wrong with it.
     let mut checks = Checks::of("", Origin::ApiServer);
-    let mut unserved = annotations::read(annotations, &mut checks).unserved;
+    let mut unserved = annotations::read(annotations, &mut checks).annotations.unserved;
     // It is unknown which paths it would have protected, so it protects the whole hosts.
     unserved.whole_hosts = !unserved.protections.is_empty() || unserved.unknown.is_some();
     let rules = spec.get("rules").and_then(Value::as_array).into_iter().flatten();
@@ -107,7 +125,7 @@ fn annotation(name: &str) -> Path<'_> {
     Path::Field(&ANNOTATIONS, name)
 }
 
-fn rule(rule: WrittenRule, checks: &mut Checks, at: &Path<'_>) -> Option<IngressRule> {
+fn rule(rule: WrittenRule, is_regex: bool, checks: &mut Checks, at: &Path<'_>) -> Option<IngressRule> {
     let host = host(rule.host.as_deref().unwrap_or_default(), checks, &at.field("host"));
     let at = at.field("http");
     let paths = match rule.http {
@@ -117,7 +135,7 @@ fn rule(rule: WrittenRule, checks: &mut Checks, at: &Path<'_>) -> Option<Ingress
             let at = at.field("paths");
             checks.entries(http.paths.len(), 1..=usize::MAX, &at);
             let paths = http.paths.into_iter().enumerate();
-            paths.filter_map(|(i, p)| path(p, checks, &at.index(i))).collect()
+            paths.filter_map(|(i, p)| path(p, is_regex, checks, &at.index(i))).collect()
         }
     };
     Some(IngressRule { host: host?, paths })
@@ -135,7 +153,8 @@ fn host(text: &str, checks: &mut Checks, at: &Path<'_>) -> Option<HostPattern> {
     HostPattern::parse_ingress(text).ok()
 }
 
-fn path(written: HTTPIngressPath, checks: &mut Checks, at: &Path<'_>) -> Option<IngressPath> {
+/// `is_regex`: the paths of the Ingress are regular expressions.
+fn path(written: HTTPIngressPath, is_regex: bool, checks: &mut Checks, at: &Path<'_>) -> Option<IngressPath> {
     let backend = backend(written.backend, checks, &at.field("backend"));
     let at_path = at.field("path");
     let text = written.path.as_deref().unwrap_or_default();
@@ -152,20 +171,17 @@ fn path(written: HTTPIngressPath, checks: &mut Checks, at: &Path<'_>) -> Option<
         ),
     }
     let text = if text.is_empty() { "/" } else { text };
-    let Some(form) = of_ingress(text) else {
+    if !is_regex && of_ingress(text).is_none() {
         checks.warning(&at_path, format!("no request has a path like {}; it is left out", quoted(text)));
         return None;
-    };
-    if text.contains('%') {
+    }
+    if !is_regex && text.contains('%') {
         let what =
             "'%' stands for itself, as on ingress-nginx: write the character, not its percent-encoding";
         checks.warning(&at_path, what);
     }
-    let path = match kind {
-        "Exact" => PathMatch::Exact(form.into()),
-        _ => PathMatch::Prefix(form.trim_end_matches('/').into()),
-    };
-    Some(IngressPath { path, backend: backend? })
+    let kind = if kind == "Exact" { PathKind::Exact } else { PathKind::Prefix };
+    Some(IngressPath { text: text.into(), kind, backend: backend? })
 }
 
 fn check_path(text: &str, checks: &mut Checks, at: &Path<'_>) {

@@ -4,6 +4,8 @@
 //! not lift a restriction: a wrong entry of `shared-hostnames` grants nothing, and a wrong `first-namespace-owns`
 //! counts as `true`. What the ConfigMap said before plays no part: a replica that starts now would not know it.
 
+mod ingress;
+
 use std::{net::IpAddr, str::FromStr};
 
 use gateway_api::experimental::gateways::GatewayListenersAllowedRoutesNamespacesSelector as Selector;
@@ -64,6 +66,10 @@ const KEYS: [(&str, Read); 11] = [
     }),
 ];
 
+fn keys() -> impl Iterator<Item = &'static (&'static str, Read)> {
+    KEYS.iter().chain(&ingress::KEYS)
+}
+
 /// The settings with what a ConfigMap says over them, and what is wrong with it.
 pub(crate) fn read(flags: &LiveSettings, written: &ConfigMap) -> (LiveSettings, Vec<Problem>) {
     let mut checks = Checks::of(written.meta.key.to_string(), Origin::Document);
@@ -71,15 +77,17 @@ pub(crate) fn read(flags: &LiveSettings, written: &ConfigMap) -> (LiveSettings, 
     let at = Path::Root.field("data");
     for (key, text) in &written.data {
         let at = at.field(key);
-        match KEYS.iter().find(|(name, _)| *name == &**key) {
+        match keys().find(|(name, _)| *name == &**key) {
             Some((_, read)) => {
                 if let Err(why) = read(&mut settings, text, &mut checks, &at) {
                     checks.warning_of(Topic::Invalid, &at, why);
                 }
             }
             None => {
-                let message =
-                    format!("is not a setting; the settings are {}", KEYS.map(|(name, _)| name).join(", "));
+                let message = format!(
+                    "is not a setting; the settings are {}",
+                    keys().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
+                );
                 checks.warning_of(Topic::UnknownField, &at, message);
             }
         }

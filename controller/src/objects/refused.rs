@@ -15,6 +15,7 @@ use super::{
 use crate::ir::{
     Gateway, GatewayClass, Ingress, Kind, ListenerSet, Meta, Object, Route,
     gateway::{AllowedNamespaces, ClientValidation},
+    ingress::Annotations,
     route::ParentRef,
 };
 
@@ -67,10 +68,7 @@ pub(super) fn object(
                 default_backend: None,
                 tls: Default::default(),
                 rules: rules.into(),
-                redirect: Default::default(),
-                unserved,
-                regex_paths: false,
-                own_tls: None,
+                annotations: Annotations { unserved, ..Default::default() },
                 refused,
             }
             .into()

@@ -100,7 +100,7 @@ fn shared_host(
         let (Some(hostname), Ok(bound)) = (hostname, settings.bound(PortKey::tcp(port))) else { continue };
         let place = (bound, hostname.clone());
         for (host, shared) in shared.of_ingress(&place).take(SHARED) {
-            messages.extend(shared_with(host, port, &shared.gateway_id, is_tls, ingress.own_tls));
+            messages.extend(shared_with(host, port, &shared.gateway_id, is_tls, ingress.annotations.own_tls));
         }
     }
     messages

@@ -292,6 +292,8 @@ impl FilterError {
                 | BackendError::InvalidAnnotation { .. }
                 | BackendError::InvalidFilter(_)
                 | BackendError::Closed(_)
+                | BackendError::Missing(_)
+                | BackendError::NoPath
                 | BackendError::InvalidPolicy { .. } => "InvalidListenerFilterRef",
             }),
         }

@@ -141,16 +141,16 @@ spec:
     }
 
     #[test]
-    fn the_default_backend_answers_hosts_of_ingresses_and_none_that_are_a_gateways_alone() {
+    fn the_default_backend_answers_hosts_that_no_ingress_has_and_none_that_are_a_gateways_alone() {
         let (label, deep, apex) = ("a.example.com", "a.b.example.com", "example.com");
         for (gateway, ingress, host, path, want) in [
             (Some("*.example.com"), WILDCARD, label, "/shop", Some("wild")),
-            (Some("*.example.com"), WILDCARD, label, "/", Some("default")),
+            (Some("*.example.com"), WILDCARD, label, "/", Some("wild")),
             (Some("*.example.com"), WILDCARD, deep, "/shop", None),
             (Some("*.example.com"), WILDCARD, deep, "/", None),
             (Some("*.example.com"), WILDCARD, apex, "/", Some("default")),
             (Some("*.example.com"), "", label, "/", None),
-            (Some("*.com"), WILDCARD, label, "/", Some("default")),
+            (Some("*.com"), WILDCARD, label, "/", Some("wild")),
             (Some("*.com"), WILDCARD, deep, "/", None),
             (None, WILDCARD, deep, "/", Some("default")),
         ] {

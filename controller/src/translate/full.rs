@@ -35,7 +35,7 @@ pub fn full(
     let listeners = listeners(&reader, pools);
     let mut translated = translate_routes(snapshot, &reader, &listeners, pools);
     let hosts = listeners.ingress.hosts.keys();
-    let hosts = hosts.map(|host| (host.clone(), ingress_host(&reader, &listeners, &pools.backends, host)));
+    let hosts = hosts.map(|host| (host.clone(), ingress_host(&reader, &listeners, pools, host)));
     let mut hosts: BTreeMap<_, _> = hosts.collect();
     let slots = put_together(&mut translated, &mut hosts);
     let shared = SharedHosts::of(&listeners, &slots);
@@ -69,9 +69,9 @@ fn put_together(
     of_routes.sort_unstable_by(|a, b| a.slot.cmp(&b.slot));
     let streams = translated.values_mut().flat_map(|t| std::mem::take(&mut t.streams)).collect::<Vec<_>>();
     let of_hosts = hosts.values_mut().flat_map(|host| std::mem::take(&mut host.tables));
-    let mut slots: Vec<_> = of_hosts.map(|(slot, table)| (slot, Arc::new(table))).collect();
+    let mut slots: Vec<_> = of_hosts.collect();
     let mut rest = of_routes.into_iter().peekable();
-    while let Some(Attachment { slot, mut entries, .. }) = rest.next() {
+    while let Some(Attachment { slot, mut entries }) = rest.next() {
         while let Some(more) = rest.next_if(|more| more.slot == slot) {
             entries.extend(more.entries);
         }

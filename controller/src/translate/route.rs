@@ -176,7 +176,7 @@ fn attachments<'p>(
             let entries =
                 if points.peek().is_some() { entries.clone() } else { std::mem::take(&mut entries) };
             let slot = HostTableKey { at: Arc::clone(at), host: host.clone() };
-            attachments.push(Attachment { slot, entries, implied: Vec::new() });
+            attachments.push(Attachment { slot, entries });
         }
     }
     attachments

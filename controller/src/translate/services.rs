@@ -107,7 +107,9 @@ pub(crate) fn reason(error: &BackendError) -> &'static str {
         BackendError::UnsupportedProtocol { .. } | BackendError::OtherTransport { .. } => {
             "UnsupportedProtocol"
         }
+        BackendError::Missing(missing) => reason(missing),
         BackendError::InvalidFilter(_)
+        | BackendError::NoPath
         | BackendError::InvalidAnnotation { .. }
         | BackendError::Closed(_)
         | BackendError::InvalidPolicy { .. } => "UnsupportedValue",

@@ -5,6 +5,7 @@ use std::{
     sync::Arc,
 };
 
+use http::HeaderValue;
 use portcullis_routing::{ExternalNames, PortKey, Protocol};
 use portcullis_tls::Certificate;
 
@@ -18,6 +19,9 @@ use crate::{
     objects::live_settings,
     snapshot::Snapshot,
 };
+
+/// The `controller` of the IngressClasses of ingress-nginx.
+const NGINX_CONTROLLER: &str = "k8s.io/ingress-nginx";
 
 /// The input of translation besides the objects. Addresses, provisioning errors, the allocation of ports, the releases
 /// of CRDs and live settings change while the process runs; nothing else does.
@@ -95,6 +99,13 @@ impl Settings {
                 (Arc::clone(&self.live), vec![Problem::warning(key, "", message)])
             }
         }
+    }
+
+    /// The `Strict-Transport-Security` of Ingresses' answers over TLS, if they have one.
+    pub fn hsts(&self) -> Option<HeaderValue> {
+        let hsts = &self.live.ingress.hsts;
+        let is_nginx = &*self.ingress_controller == NGINX_CONTROLLER;
+        hsts.is_on.unwrap_or(is_nginx).then(|| hsts.value()).flatten()
     }
 
     /// The port that is bound for a listener's that shares our addresses.

@@ -187,7 +187,11 @@ metadata: { namespace: shop, name: web }
 spec:
   ingressClassName: portcullis
   defaultBackend: { service: { name: rest, port: { number: 80 } } }
-  rules: [{ host: a.example.com, http: { paths: [{ path: /, pathType: Prefix, backend: { service: { name: web, port: { name: http } } } }] } }]
+  rules: [{ host: a.example.com, http: { paths: [{ path: /a, pathType: Prefix, backend: { service: { name: web, port: { name: http } } } }] } }]
+---
+kind: Ingress
+metadata: { namespace: shop, name: all }
+spec: { ingressClassName: portcullis, defaultBackend: { service: { name: rest, port: { number: 80 } } } }
 ",
     );
     let settings = Settings::default();
@@ -196,11 +200,12 @@ spec:
     let listeners = listeners(&reader, &pools);
     reader.take_noted();
     let host = HostPattern::parse("a.example.com").unwrap();
-    for (host, services) in
-        [(host, &["Service shop/rest", "Service shop/web"][..]), (HostPattern::Any, &["Service shop/rest"])]
-    {
-        ingress_host(&reader, &listeners, &pools.backends, &host);
-        let mut want = vec!["Ingress shop/web".to_owned()];
+    for (ingress, host, services) in [
+        ("web", host, &["Service shop/rest", "Service shop/web"][..]),
+        ("all", HostPattern::Any, &["Service shop/rest"]),
+    ] {
+        ingress_host(&reader, &listeners, &pools, &host);
+        let mut want = vec![format!("Ingress shop/{ingress}")];
         want.extend(services.iter().map(|service| (*service).to_owned()));
         want.push(format!("{:?}", Fact::ListenerAt(host)));
         assert_eq!(noted(&reader), want);

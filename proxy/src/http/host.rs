@@ -16,6 +16,11 @@ pub(crate) struct Host<'r> {
 }
 
 impl<'r> Host<'r> {
+    /// The host as the client sent it, with the port.
+    pub(crate) fn sent(&self) -> &str {
+        self.value.to_str().unwrap_or(&self.name)
+    }
+
     /// Reads the host; the authority of an h2 request or of an absolute target is one too.
     ///
     /// # Errors

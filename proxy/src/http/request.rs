@@ -15,7 +15,7 @@ use super::{
     host::Host,
     upgrade::Upgrade,
 };
-use crate::{conn::ConnInfo, random, shared::Shared};
+use crate::{random, shared::Shared};
 
 /// Brings a request's headers to the form in which they are asked for and passed on.
 pub(crate) fn prepare(head: &mut RequestHeader, context: &mut Context) {
@@ -134,11 +134,12 @@ fn views<'r>(
     let request = Request {
         method: &head.method,
         host: &host.name,
+        sent_host: host.sent(),
         asked,
         headers: &head.headers,
         upgrade: context.upgrade,
     };
-    (request, connection(&context.conn, forwarded::scheme(head, context)))
+    (request, connection(context, forwarded::scheme(head, context)))
 }
 
 /// Whether the body is in a coding that it would lose on its way to a backend. It is not read to its end.
@@ -161,10 +162,17 @@ fn check_h2(head: &RequestHeader) -> Result<(), &'static str> {
 }
 
 /// The client's connection as decisions see it.
-fn connection<'c>(conn: &'c ConnInfo, scheme: &'static str) -> Connection<'c> {
+fn connection<'c>(context: &'c Context, scheme: &'static str) -> Connection<'c> {
+    let conn = &context.conn;
     let tls = conn.tls.as_ref();
-    let tls = tls.map(|tls| Tls { server_name: tls.server_name.as_deref(), client_auth: &tls.client_auth });
-    Connection { port: conn.port, tls, scheme, client_port: conn.client_port, port_offset: conn.offset }
+    Connection {
+        port: conn.port,
+        tls: tls.map(|tls| Tls { server_name: tls.server_name.as_deref(), client_auth: &tls.client_auth }),
+        client: context.client,
+        scheme,
+        client_port: conn.client_port,
+        port_offset: conn.offset,
+    }
 }
 
 /// The one length that several stand for, which the parser found equal (RFC 9110, 8.6); `None` where there is one already.

@@ -251,12 +251,19 @@ fn with_views<T>(
     let connection = Connection {
         port: conn.port,
         tls,
+        client: context.client,
         scheme: scheme(head, context),
         client_port: conn.client_port,
         port_offset: conn.offset,
     };
-    let request =
-        Request { method: &head.method, host: &host.name, asked, headers: head, upgrade: context.upgrade };
+    let request = Request {
+        method: &head.method,
+        host: &host.name,
+        sent_host: host.value,
+        asked,
+        headers: head,
+        upgrade: context.upgrade,
+    };
     run(request, connection)
 }
 

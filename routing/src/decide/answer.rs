@@ -62,7 +62,13 @@ impl Answer {
         Self { route: Some(route), ..self }
     }
 
-    fn of(status: StatusCode, headers: Vec<(HeaderName, HeaderValue)>) -> Self {
+    /// Says something in HTML's type, as nginx does.
+    pub(super) fn text(status: StatusCode, text: String) -> Self {
+        let headers = vec![(header::CONTENT_TYPE, HeaderValue::from_static("text/html"))];
+        Self { content: Some(text.into_bytes().into()), ..Self::of(status, headers) }
+    }
+
+    pub(super) fn of(status: StatusCode, headers: Vec<(HeaderName, HeaderValue)>) -> Self {
         Self { status, headers, rejection: None, route: None, preflight: false, content: None }
     }
 }

@@ -1,8 +1,8 @@
 //! A rule and the request that it takes: the steps that decide where the request goes, and the backend.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
-use http::{HeaderValue, Method};
+use http::{HeaderValue, Method, StatusCode};
 
 use super::{
     Answer, Carrier, Cursor, Decision, Forward, OfClient, Route,
@@ -11,8 +11,10 @@ use super::{
 };
 use crate::{
     BackendProtocol, Rejection, Selected, Step,
+    matching::decoded,
     path::InvalidPath,
-    step::{Origin, Redirect},
+    step::{IngressRedirect, Origin, Redirect},
+    template::{NoGroups, Values},
 };
 
 /// A rule and the request that it takes.
@@ -47,6 +49,23 @@ impl<'t> Chosen<'t, '_> {
                     let answer = self.redirect(redirect);
                     return self.answer(answer);
                 }
+                Step::IngressRedirect(redirect) => {
+                    if let Some(answer) = self.ingress_redirect(redirect) {
+                        return self.answer(answer);
+                    }
+                }
+                Step::RewriteTarget(rewrite) => {
+                    let redirect = self.with_values(|values| rewrite.redirect(values));
+                    if let Some((status, location)) = redirect {
+                        return self.answer(located(status, location));
+                    }
+                }
+                Step::Endpoints => {
+                    let route = self.route();
+                    if let Err((rejection, why)) = self.check_backend(&route) {
+                        return self.answer(Answer::reject(rejection, why));
+                    }
+                }
                 Step::OwnTls if self.selected.behind_gateway && self.of_client.connection.tls.is_some() => {
                     let why = "this host's TLS ends at a Gateway, and the Ingress asks for TLS of its own";
                     return self.answer(Answer::reject(Rejection::Forbidden, why));
@@ -56,7 +75,8 @@ impl<'t> Chosen<'t, '_> {
                 | Step::RequestHeaders(_)
                 | Step::Rewrite(_)
                 | Step::Mirror(_)
-                | Step::ResponseHeaders(_) => {}
+                | Step::ResponseHeaders(_)
+                | Step::Hsts(_) => {}
             }
         }
         self.forward()
@@ -72,11 +92,16 @@ impl<'t> Chosen<'t, '_> {
         Decision::Ask(Box::new(Cursor { stage, random, target, passed }))
     }
 
-    fn forward(self) -> Decision {
+    /// The rule with the backend that the request goes to.
+    fn route(&self) -> Route {
         let backends = &self.selected.rule.backends;
         let choice = backends.pick(self.of_client.random);
         let place = choice.and_then(|c| backends.all().iter().position(|other| std::ptr::eq(other, c)));
-        let route = Route::new(self.selected.rule, place).passed(&self.passed);
+        self.of_rule(place).passed(&self.passed)
+    }
+
+    fn forward(self) -> Decision {
+        let route = self.route();
         if let Err((rejection, why)) = self.check_backend(&route) {
             return Decision::Answer(Box::new(Answer::reject(rejection, why).of_route(route)));
         }
@@ -98,6 +123,8 @@ impl<'t> Chosen<'t, '_> {
         let backend = choice.backend.as_ref();
         let backend = backend.map_err(|error| match error.rejection() {
             Rejection::Closed => (Rejection::Closed, "closed: what protects it is not served"),
+            Rejection::NoRoute => (Rejection::NoRoute, "no path of this host takes this request"),
+            Rejection::NoEndpoints => (Rejection::NoEndpoints, "the backend does not exist"),
             rejection => (rejection, "the backend cannot be used"),
         })?;
         // Here rather than when connecting, so that the client's connection outlives the answer.
@@ -113,6 +140,14 @@ impl<'t> Chosen<'t, '_> {
     /// Path and query for the backend, if they differ from the client's.
     fn forwarded(&self, route: &Route) -> Result<Option<Box<str>>, InvalidPath> {
         let reading = self.selected.reading;
+        let target = route.rule().steps.iter().find_map(|step| match step {
+            Step::RewriteTarget(rewrite) => Some(rewrite),
+            _ => None,
+        });
+        if let Some(rewrite) = target {
+            let path = self.with_values(|values| rewrite.path(values));
+            return Ok(self.of_client.target.forwarded(reading, Some(&path)));
+        }
         let Some(rewrite) = route.rewritten(|rewrite| rewrite.path.as_ref()) else {
             return Ok(self.of_client.target.forwarded(reading, None));
         };
@@ -121,26 +156,76 @@ impl<'t> Chosen<'t, '_> {
     }
 
     fn redirect(&self, redirect: &Redirect) -> Answer {
-        let path = match self.of_client.target.path.read(self.selected.reading) {
-            Ok(path) => path,
-            Err(invalid) => return Answer::reject(Rejection::BadRequest, invalid.why()),
-        };
-        let origin = Origin {
-            scheme: self.of_client.connection.scheme,
-            host: self.of_client.request.host,
-            port: self.of_client.connection.redirected_port(),
-            port_offset: self.of_client.connection.port_offset,
-            path: &path,
-            sent: self.of_client.target.path.location(self.selected.reading),
-            query: self.of_client.target.query,
-        };
-        match HeaderValue::try_from(redirect.location(&origin, self.selected.path)) {
-            Ok(location) => Answer::redirect(redirect.status, location),
-            Err(_) => Answer::reject(Rejection::BadRequest, "the redirect has no valid location"),
+        match self.origin_path() {
+            Ok(path) => located(redirect.status, redirect.location(&self.origin(&path), self.selected.path)),
+            Err(answer) => answer,
         }
     }
 
+    fn ingress_redirect(&self, redirect: &IngressRedirect) -> Option<Answer> {
+        match self.origin_path() {
+            Ok(path) => redirect.of(&self.origin(&path)).map(|(status, location)| located(status, location)),
+            Err(answer) => Some(answer),
+        }
+    }
+
+    /// The path in the form that was matched.
+    fn origin_path(&self) -> Result<Cow<'_, str>, Answer> {
+        let path = self.of_client.target.path.read(self.selected.reading);
+        path.map_err(|invalid| Answer::reject(Rejection::BadRequest, invalid.why()))
+    }
+
+    /// The request, for redirects.
+    fn origin<'o>(&'o self, path: &'o str) -> Origin<'o> {
+        let OfClient { request, target, connection, .. } = &self.of_client;
+        Origin {
+            scheme: connection.scheme,
+            host: request.host,
+            sent_host: request.sent_host,
+            port: connection.redirected_port(),
+            port_offset: connection.port_offset,
+            path,
+            sent: target.path.location(self.selected.reading),
+            query: target.query,
+        }
+    }
+
+    /// Hands over what variables read of the request.
+    fn with_values<T>(&self, run: impl FnOnce(&Values<'_>) -> T) -> T {
+        let OfClient { request, target, connection, .. } = &self.of_client;
+        let path = target.path.read(self.selected.reading).unwrap_or_default();
+        run(&Values {
+            host: request.host,
+            sent_host: request.sent_host,
+            path: &decoded(&path),
+            sent_path: target.path.sent(),
+            query: target.query,
+            scheme: connection.scheme,
+            method: request.method.as_str(),
+            client: connection.client,
+            port: connection.client_port,
+            headers: request.headers,
+            groups: &NoGroups,
+        })
+    }
+
     pub(super) fn answer(&self, answer: Answer) -> Decision {
-        Decision::Answer(Box::new(answer.of_route(Route::new(self.selected.rule, None))))
+        Decision::Answer(Box::new(answer.of_route(self.of_rule(None))))
+    }
+
+    fn of_rule(&self, choice: Option<usize>) -> Route {
+        Route::new(self.selected.rule, choice).over_tls(self.of_client.connection.tls.is_some())
+    }
+}
+
+/// Sends a client to a place; with a status that has no `Location` in nginx, the place is the content.
+fn located(status: StatusCode, place: String) -> Answer {
+    match status.as_u16() {
+        300 | 305 | 306 => Answer::text(status, place),
+        304 => Answer::of(status, Vec::new()),
+        _ => match HeaderValue::try_from(place) {
+            Ok(location) => Answer::redirect(status, location),
+            Err(_) => Answer::reject(Rejection::BadRequest, "the redirect has no valid location"),
+        },
     }
 }

@@ -3,6 +3,8 @@
 
 use std::{fmt, sync::Arc};
 
+use http::HeaderValue;
+
 use super::{check::Passed, held::Held};
 use crate::{
     Backend, BackendProtocol, Headers, Rule, Step, WeightedBackend,
@@ -56,6 +58,8 @@ pub struct Route {
     choice: usize,
     /// The header changes that checks have brought; they come before those of the rule.
     checked: Option<Arc<StepEdits>>,
+    /// Whether the client's TLS ends here.
+    is_tls: bool,
 }
 
 /// The attempts before an answer, and whether another one is possible.
@@ -80,7 +84,12 @@ impl Route {
     /// Makes a route of the rule that takes a request, and the index of the chosen backend in the rule, if one was
     /// chosen.
     pub(crate) fn new(rule: &Arc<Rule>, choice: Option<usize>) -> Self {
-        Self { rule: Held::new(rule), choice: choice.unwrap_or(usize::MAX), checked: None }
+        Self { rule: Held::new(rule), choice: choice.unwrap_or(usize::MAX), checked: None, is_tls: false }
+    }
+
+    /// Adds whether the client's TLS ends here.
+    pub(super) fn over_tls(self, is_tls: bool) -> Self {
+        Self { is_tls, ..self }
     }
 
     /// Adds what checks have brought.
@@ -132,13 +141,22 @@ impl Route {
     pub fn answer_edits<'r>(&'r self, request: &'r dyn Headers) -> AnswerEdits<'r> {
         match self.edits() {
             [None, None, None] => AnswerEdits::default(),
-            edits => AnswerEdits::of(edits, self.cors(), request),
+            edits => self.own_answer_edits(request).with(edits),
         }
     }
 
-    /// Returns the changes that CORS makes to the headers of an answer of our own.
-    pub fn cors_edits<'r>(&'r self, request: &'r dyn Headers) -> AnswerEdits<'r> {
-        AnswerEdits::of_cors(self.cors(), request)
+    /// Returns the changes that the steps make to the headers of an answer of the proxy's own.
+    pub fn own_answer_edits<'r>(&'r self, request: &'r dyn Headers) -> AnswerEdits<'r> {
+        AnswerEdits::of_every_answer(self.cors(), self.hsts(), request)
+    }
+
+    fn hsts(&self) -> Option<&HeaderValue> {
+        let steps = self.is_tls.then(|| self.rule.steps.iter());
+        let mut values = steps.into_iter().flatten().filter_map(|step| match step {
+            Step::Hsts(value) => Some(value),
+            _ => None,
+        });
+        values.next()
     }
 
     /// Returns the header changes that checks have brought, those of the rule's steps, and those of the backend's steps.

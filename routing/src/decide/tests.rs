@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{net::Ipv4Addr, sync::Arc};
 
 use http::{HeaderMap, HeaderValue, StatusCode};
 
@@ -340,7 +340,7 @@ pub(super) fn question(cursor: &Cursor) -> String {
 
 pub(super) fn request<'r>(method: &'r Method, host: &'r str, asked: &'r Asked<'r>) -> Request<'r> {
     static NONE: std::sync::LazyLock<HeaderMap> = std::sync::LazyLock::new(HeaderMap::new);
-    Request { method, host, asked, headers: &*NONE, upgrade: false }
+    Request { method, host, sent_host: host, asked, headers: &*NONE, upgrade: false }
 }
 
 fn ingress() -> ListenerId {
@@ -348,7 +348,14 @@ fn ingress() -> ListenerId {
 }
 
 pub(super) fn plain() -> Connection<'static> {
-    Connection { port: PortKey::tcp(80), tls: None, scheme: "http", client_port: 80, port_offset: 0 }
+    Connection {
+        port: PortKey::tcp(80),
+        tls: None,
+        client: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        scheme: "http",
+        client_port: 80,
+        port_offset: 0,
+    }
 }
 
 fn redirect() -> Redirect {

@@ -38,6 +38,7 @@ pub(super) fn rule(host: &HostPattern, entry: &Entry) -> ExplainedRule {
 pub(super) fn path(path: &PathMatch) -> &str {
     match path {
         PathMatch::Exact(text) | PathMatch::Prefix(text) | PathMatch::GrpcMethod(text) => text,
+        PathMatch::Location(location) => &location.text,
         PathMatch::Regex(_) => "",
     }
 }

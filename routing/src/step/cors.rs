@@ -383,7 +383,7 @@ mod tests {
             }
             let backend = HeaderValue::from_static("https://from.backend");
             let mut answer = HeaderMap::from_iter([(header::ACCESS_CONTROL_ALLOW_ORIGIN, backend)]);
-            AnswerEdits::of_cors(iter::once(&cors), &request).apply(&mut answer);
+            AnswerEdits::of_every_answer(iter::once(&cors), None, &request).apply(&mut answer);
             let mut lines: Vec<_> =
                 answer.iter().map(|(n, v)| format!("{n}: {}\n", v.to_str().unwrap())).collect();
             lines.sort();
@@ -395,7 +395,7 @@ mod tests {
     fn an_answer_for_everybody_does_not_vary() {
         let mut answer = HeaderMap::new();
         let request = request("https://a.example", "GET", "");
-        AnswerEdits::of_cors(iter::once(&any(false)), &request).apply(&mut answer);
+        AnswerEdits::of_every_answer(iter::once(&any(false)), None, &request).apply(&mut answer);
         assert_eq!(answer.get(header::VARY), None);
         assert_eq!(answer[header::ACCESS_CONTROL_ALLOW_ORIGIN], "*");
         assert_eq!(answer[header::ACCESS_CONTROL_EXPOSE_HEADERS], "*");

@@ -50,9 +50,9 @@ impl StepEdits {
             _ => None,
         });
         let edits = Self { request: HeaderEdits::of(request, true), answer: HeaderEdits::of(answer, false) };
-        let changes = steps
-            .iter()
-            .any(|step| matches!(step, Step::RequestHeaders(_) | Step::ResponseHeaders(_) | Step::Cors(_)));
+        let changes = steps.iter().any(|step| {
+            matches!(step, Step::RequestHeaders(_) | Step::ResponseHeaders(_) | Step::Cors(_) | Step::Hsts(_))
+        });
         changes.then_some(edits)
     }
 
@@ -266,22 +266,24 @@ pub struct AnswerEdits<'r> {
     varies: bool,
     /// The result of CORS, if the request has an origin. Its headers take precedence over those of the other steps.
     cors: Option<Allowed<'r>>,
+    /// Strict-Transport-Security, which takes precedence as well.
+    hsts: Option<&'r HeaderValue>,
 }
 
 impl<'r> AnswerEdits<'r> {
-    /// Chains the changes that checks have brought, those of a rule, those of the chosen backend, and those of CORS.
-    pub(crate) fn of(
-        links: [Option<&'r StepEdits>; 3],
-        cors: impl Iterator<Item = &'r Cors>,
-        request: &'r dyn Headers,
-    ) -> Self {
-        let chain = Chain(links.map(|link| link.map(|edits| &edits.answer)));
-        Self { chain, ..Self::of_cors(cors, request) }
+    /// Adds the changes that checks have brought, those of a rule, and those of the chosen backend, which are made to a
+    /// backend's answers alone.
+    pub(crate) fn with(self, links: [Option<&'r StepEdits>; 3]) -> Self {
+        Self { chain: Chain(links.map(|link| link.map(|edits| &edits.answer))), ..self }
     }
 
-    /// Returns the changes of CORS alone.
-    pub(crate) fn of_cors(cors: impl Iterator<Item = &'r Cors>, request: &'r dyn Headers) -> Self {
-        let mut edits = Self::default();
+    /// Returns the changes that are made to every answer, those of the proxy included.
+    pub(crate) fn of_every_answer(
+        cors: impl Iterator<Item = &'r Cors>,
+        hsts: Option<&'r HeaderValue>,
+        request: &'r dyn Headers,
+    ) -> Self {
+        let mut edits = Self { hsts, ..Self::default() };
         for cors in cors {
             edits.varies |= !cors.is_public();
             edits.cors = request.first(&header::ORIGIN).map(|origin| cors.allowed(origin));
@@ -289,16 +291,29 @@ impl<'r> AnswerEdits<'r> {
         edits
     }
 
+    /// Returns the same changes without those of CORS, which has had its say in the answer to a preflight.
+    pub fn without_cors(self) -> Self {
+        Self { varies: false, cors: None, ..self }
+    }
+
     /// Returns whether the answer's headers of this name, in upper or lower case, are not forwarded.
     #[inline]
     pub fn replaces(&self, name: &[u8]) -> bool {
-        self.chain.replaces(name) || (self.cors.is_some() && Allowed::sets(name))
+        self.chain.replaces(name) || self.sets_itself(name)
+    }
+
+    /// Returns whether CORS or HSTS sets a header of this name, in upper or lower case.
+    #[inline]
+    fn sets_itself(&self, name: &[u8]) -> bool {
+        (self.cors.is_some() && Allowed::sets(name))
+            || (self.hsts.is_some()
+                && name.eq_ignore_ascii_case(header::STRICT_TRANSPORT_SECURITY.as_str().as_bytes()))
     }
 
     /// Writes the headers that are added, as lines of HTTP/1.
     pub fn write(&self, out: &mut Vec<u8>) {
-        self.chain.write(|name| self.cors.is_some() && Allowed::sets(name), out);
-        self.each_of_cors(|name, value| put_line(out, name, value));
+        self.chain.write(|name| self.sets_itself(name), out);
+        self.each_of_its_own(|name, value| put_line(out, name, value));
     }
 
     /// Makes the changes.
@@ -307,15 +322,21 @@ impl<'r> AnswerEdits<'r> {
         if self.cors.is_some() {
             Allowed::NAMES.iter().for_each(|name| headers.remove(name));
         }
-        self.each_of_cors(|name, value| headers.add(name, value));
+        if self.hsts.is_some() {
+            headers.remove(&header::STRICT_TRANSPORT_SECURITY);
+        }
+        self.each_of_its_own(|name, value| headers.add(name, value));
     }
 
-    fn each_of_cors(&self, mut visit: impl FnMut(&HeaderName, &HeaderValue)) {
+    fn each_of_its_own(&self, mut visit: impl FnMut(&HeaderName, &HeaderValue)) {
         if self.varies {
             visit(&header::VARY, &HeaderValue::from_static("Origin"));
         }
         if let Some(allowed) = &self.cors {
-            allowed.each(visit);
+            allowed.each(&mut visit);
+        }
+        if let Some(hsts) = self.hsts {
+            visit(&header::STRICT_TRANSPORT_SECURITY, hsts);
         }
     }
 }

@@ -29,6 +29,8 @@ pub struct Origin<'r> {
     pub scheme: &'r str,
     /// The host, without port.
     pub host: &'r str,
+    /// The host as the client sent it, with the port.
+    pub sent_host: &'r str,
     /// The port of the listener, as the client reaches it.
     pub port: u16,
     /// What clients add to every listener's port to get there ([`Port::offset`](crate::Port::offset)).
@@ -161,6 +163,7 @@ mod tests {
     const ORIGIN: Origin<'static> = Origin {
         scheme: "http",
         host: "a.example",
+        sent_host: "a.example",
         port: 80,
         port_offset: 0,
         path: "/p",

@@ -3,7 +3,7 @@
 
 use std::cmp::Reverse;
 
-use crate::{Entry, PathMatch, RequestHead};
+use crate::{Entry, PathMatch, Pattern, RequestHead, matching::decoded};
 
 mod paths;
 mod patterns;
@@ -37,6 +37,8 @@ struct Index {
     long_prefixes: Places,
     regexes: Places,
     patterns: Option<Patterns>,
+    locations: Places,
+    location_patterns: Option<Patterns>,
     grpc_methods: Places,
     every_path: Places,
 }
@@ -81,7 +83,7 @@ fn order(entry: &Entry) -> impl Ord {
 fn text(path: &PathMatch) -> &str {
     match path {
         PathMatch::Exact(text) | PathMatch::Prefix(text) | PathMatch::GrpcMethod(text) => text,
-        PathMatch::Regex(_) => "",
+        PathMatch::Regex(_) | PathMatch::Location(_) => "",
     }
 }
 
@@ -94,6 +96,7 @@ impl Index {
                 PathMatch::Exact(path) if path.len() > MAX_TEXT => extend(&mut index.long_exact, group),
                 PathMatch::Exact(path) => exact.push((&**path, group)),
                 PathMatch::Regex(_) => index.regexes = group,
+                PathMatch::Location(_) => index.locations = group,
                 PathMatch::Prefix(prefix) if prefix.is_empty() => index.every_path = group,
                 PathMatch::Prefix(prefix) if prefix.len() > MAX_TEXT => {
                     extend(&mut index.long_prefixes, group)
@@ -107,7 +110,12 @@ impl Index {
             PathMatch::Regex(regex) => Some(regex),
             _ => None,
         });
-        index.patterns = Patterns::new(&regexes.collect::<Vec<_>>());
+        index.patterns = Patterns::new(&regexes.map(Pattern::as_str).collect::<Vec<_>>());
+        let locations = entries.iter().filter_map(|entry| match &entry.route_match.path {
+            PathMatch::Location(location) => Some(location),
+            _ => None,
+        });
+        index.location_patterns = Patterns::of_locations(locations);
         index
     }
 
@@ -124,6 +132,16 @@ impl Index {
             let first = self.patterns.as_ref().map_or(Some(0), |patterns| patterns.first_match(path))?;
             of(&self.regexes)[first..].iter().find(matches)
         };
+        let location = || {
+            let entries = of(&self.locations);
+            let path = if entries.is_empty() { return None } else { decoded(path) };
+            let first =
+                self.location_patterns.as_ref().map_or(Some(0), |patterns| patterns.first_match(&path))?;
+            entries[first..].iter().find(|entry| match &entry.route_match.path {
+                PathMatch::Location(location) => location.matches_decoded(&path) && fits(entry),
+                _ => false,
+            })
+        };
         let long_prefix = || of(&self.long_prefixes).iter().find(matches);
         let prefix = || prefixes.find_map(|places| of(places).iter().find(fits));
         let grpc_method = || {
@@ -134,6 +152,7 @@ impl Index {
         exact()
             .or_else(long_exact)
             .or_else(regex)
+            .or_else(location)
             .or_else(long_prefix)
             .or_else(prefix)
             .or_else(grpc_method)
@@ -161,7 +180,7 @@ fn extend(all: &mut Places, group: Places) {
 /// The runs of entries that are looked up together: of one path, or all regular expressions.
 fn groups(entries: &[Entry]) -> impl Iterator<Item = Places> {
     let together = |a: &Entry, b: &Entry| match (&a.route_match.path, &b.route_match.path) {
-        (PathMatch::Regex(_), PathMatch::Regex(_)) => true,
+        (PathMatch::Regex(_), PathMatch::Regex(_)) | (PathMatch::Location(_), PathMatch::Location(_)) => true,
         (a, b) => std::mem::discriminant(a) == std::mem::discriminant(b) && text(a) == text(b),
     };
     entries.chunk_by(together).scan(0, |start, group| {

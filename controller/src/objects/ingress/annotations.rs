@@ -3,23 +3,29 @@
 //! ```text
 //! known.rs     the closed list: what each name protects, and whether it is served
 //! family.rs    what a family is: annotations that are served and read together
-//! redirect.rs  and so on: a family each
+//! redirects.rs and so on: a family each
+//! values.rs    values as ingress-nginx reads them
 //! snippet.rs   whether a snippet does no more than set headers
 //! ```
 //!
 //! An annotation that protects and is not served closes what it protects; with `portcullis.dev/unsupported: ignore` the
 //! object is served without it. Annotations that do not protect, and names that are on no list, are warnings.
+//!
+//! A value of an annotation that is served can be invalid in three ways, as in ingress-nginx: it closes what the annotation
+//! protects, or the whole Ingress is refused ([`Denied`]), or it has no effect, with a warning.
 
 mod family;
 mod known;
-mod redirect;
+mod redirects;
+mod rewrite;
 mod snippet;
+mod values;
 
 use std::collections::BTreeMap;
 
 use super::annotation;
 use crate::{
-    ir::ingress::{Redirect, Unserved},
+    ir::ingress::{Annotations, Unserved},
     objects::{checks::Checks, names::quoted},
     problem::Topic,
 };
@@ -31,37 +37,40 @@ const OURS: &str = "portcullis.dev/";
 /// The way out: with the value `ignore`, what is not served closes nothing.
 const UNSUPPORTED: &str = "unsupported";
 
-/// What the annotations of an Ingress say.
+/// The annotations of an Ingress.
 #[derive(Debug, Default)]
-pub(super) struct Annotations {
-    pub(super) redirect: Redirect,
-    pub(super) unserved: Unserved,
-    pub(super) own_tls: Option<&'static str>,
-    /// Whether ingress-nginx would read the paths of the host as regular expressions.
-    pub(super) regex_paths: bool,
+pub(super) struct Read {
+    pub(super) annotations: Annotations,
+    /// Why the Ingress is refused as a whole: ingress-nginx would not apply it either.
+    pub(super) refused: Option<Box<str>>,
 }
 
 /// Reads the annotations of an Ingress, and warns of what has no effect.
-pub(super) fn read(annotations: &BTreeMap<String, String>, checks: &mut Checks) -> Annotations {
-    let mut read = Annotations::default();
+pub(super) fn read(annotations: &BTreeMap<String, String>, checks: &mut Checks) -> Read {
     let is_ignored = is_ignored(annotations, checks);
-    let mut denied = Vec::new();
-    read.redirect = family(annotations, checks, &mut denied);
+    let mut families = Families { written: Written(annotations), checks, denied: Vec::new() };
+    let mut read =
+        Annotations { redirects: families.read(), rewrite: families.read(), ..Annotations::default() };
+    let mut denied = families.denied;
     for (known, value) in annotations.iter().filter_map(|(name, value)| Some((find(name)?, value))) {
-        read.regex_paths |= known.makes_regex(value);
         read.own_tls = read.own_tls.or(known.asks_for_own_tls(value).then_some(known.name));
         if is_unserved_protection(known, value) {
             denied.push(Denied { name: known.name, why: "is not served yet".to_owned() });
         }
     }
     denied.sort_by_key(|denied| denied.name);
-    let unserved = close(denied, is_ignored, checks);
+    // An Ingress that is refused hands its paths to whoever else serves the host. One that protects them does not.
+    let protects =
+        annotations.iter().any(|(name, value)| find(name).is_some_and(|known| known.protects(value)));
+    let (closing, refusing) = denied.into_iter().partition(|denied| protects || denied.closes());
+    let unserved = close(closing, is_ignored, checks);
+    let refused = refuse(refusing, checks);
     let unknown = warn_of_the_rest(annotations, checks);
     if !is_ignored {
-        let whole_hosts = unserved.whole_hosts || read.regex_paths;
+        let whole_hosts = unserved.whole_hosts || read.rewrite.may_make_regex();
         read.unserved = Unserved { whole_hosts, unknown, ..unserved };
     }
-    read
+    Read { annotations: read, refused }
 }
 
 fn find(full_name: &str) -> Option<&'static Known> {
@@ -69,19 +78,34 @@ fn find(full_name: &str) -> Option<&'static Known> {
 }
 
 fn is_unserved_protection(known: &Known, value: &str) -> bool {
-    !known.is_served && known.protects != Protects::Nothing && !known.asks_for_nothing(value)
+    !known.is_served && known.protects(value)
 }
 
-/// Reads a family. One that is denied is left at its default, and closes what it protects.
-fn family<F: Family>(
-    annotations: &BTreeMap<String, String>,
-    checks: &mut Checks,
-    denied: &mut Vec<Denied>,
-) -> F {
-    F::parse(Written(annotations), checks).unwrap_or_else(|why| {
-        denied.push(why);
-        F::default()
-    })
+/// Reads the families of an Ingress.
+struct Families<'a, 'c> {
+    written: Written<'a>,
+    checks: &'c mut Checks,
+    denied: Vec<Denied>,
+}
+
+impl Families<'_, '_> {
+    /// Reads a family. One that is denied is left at its default.
+    fn read<F: Family>(&mut self) -> F {
+        F::parse(self.written, self.checks).unwrap_or_else(|why| {
+            self.denied.push(why);
+            F::default()
+        })
+    }
+}
+
+/// Why an Ingress is refused as a whole, and a warning for each annotation that is the cause.
+fn refuse(denied: Vec<Denied>, checks: &mut Checks) -> Option<Box<str>> {
+    for Denied { name, why } in &denied {
+        let message = format!("{why}; the Ingress is not served, as with ingress-nginx");
+        checks.warning_of(Topic::InvalidAnnotation, &annotation(&format!("{NGINX}{name}")), message);
+    }
+    let Denied { name, why } = denied.into_iter().next()?;
+    Some(format!("annotation {NGINX}{name}: {why}").into())
 }
 
 /// What is closed, and a warning for each annotation that closes it.
@@ -92,7 +116,8 @@ fn close(denied: Vec<Denied>, is_ignored: bool, checks: &mut Checks) -> Unserved
         let protects = known::find(name).map_or(Protects::Host, |known| known.protects);
         let (what, what_is) = match protects {
             Protects::Host => ("protects the whole host", "it is"),
-            Protects::Paths | Protects::Nothing => ("protects the paths of this Ingress", "they are"),
+            Protects::Paths => ("protects the paths of this Ingress", "they are"),
+            Protects::Nothing => ("is on an Ingress whose paths are protected", "they are"),
         };
         let message = match is_ignored {
             false => format!("{what} and {why}, so that {what_is} closed"),

@@ -12,7 +12,7 @@ use std::{
 use portcullis_routing::HostPattern;
 
 use crate::{
-    ir::{Ingress, ObjectKey},
+    ir::{Ingress, ObjectKey, ingress::Age},
     problem::Topic,
     status::Message,
 };
@@ -42,7 +42,7 @@ struct Reach<T> {
     /// The oldest of each namespace.
     of_namespace: BTreeMap<Box<str>, T>,
     /// The namespace of the oldest of all, and how old that is.
-    oldest: Option<(i64, ObjectKey)>,
+    oldest: Option<(Age, ObjectKey)>,
 }
 
 impl<T> Default for Reach<T> {
@@ -55,7 +55,7 @@ impl<T> Reach<T> {
     /// Ingresses have to be added oldest first. One that may not serve the host affects only its own namespace.
     fn add(&mut self, ingress: &Ingress, may_serve: bool, with: impl FnOnce() -> T) {
         if may_serve {
-            self.oldest.get_or_insert_with(|| age(ingress));
+            self.oldest.get_or_insert_with(|| (ingress.age(), ingress.meta.key.clone()));
         }
         let namespace = ingress.meta.namespace();
         if !self.of_namespace.contains_key(namespace) {
@@ -65,14 +65,10 @@ impl<T> Reach<T> {
 
     fn reaching(&self, ingress: &Ingress) -> Option<&T> {
         self.of_namespace.get(ingress.meta.namespace()).or_else(|| {
-            let (_, key) = self.oldest.as_ref().filter(|oldest| **oldest < age(ingress))?;
+            let (_, key) = self.oldest.as_ref().filter(|(age, _)| *age < ingress.age())?;
             self.of_namespace.get(&key.namespace)
         })
     }
-}
-
-fn age(ingress: &Ingress) -> (i64, ObjectKey) {
-    (ingress.meta.created, ingress.meta.key.clone())
 }
 
 /// The closed hosts of the Ingresses that are ours (the oldest first). `refused` are the hosts that they may not serve:
@@ -86,7 +82,7 @@ pub(super) fn closures(
         refused.get(&ingress.meta.key).is_none_or(|refused| !refused.contains(host))
     };
     let mut regex: BTreeMap<HostPattern, Reach<()>> = BTreeMap::new();
-    for ingress in ours.iter().filter(|ingress| ingress.regex_paths) {
+    for ingress in ours.iter().filter(|ingress| ingress.annotations.rewrite.may_make_regex()) {
         for host in protected_hosts(ingress) {
             let may_serve = may_serve(ingress, &host);
             regex.entry(host).or_default().add(ingress, may_serve, || ());
@@ -94,11 +90,11 @@ pub(super) fn closures(
     }
     let mut closed: BTreeMap<HostPattern, Reach<Closer>> = BTreeMap::new();
     for ingress in ours {
-        let Some(by) = ingress.unserved.closed_by(strict) else { continue };
+        let Some(by) = ingress.annotations.unserved.closed_by(strict) else { continue };
         for host in protected_hosts(ingress) {
             // Where paths are regular expressions in ingress-nginx, it is unknown which requests they match.
             let is_regex = || regex.get(&host).is_some_and(|regex| regex.reaching(ingress).is_some());
-            if ingress.unserved.whole_hosts || is_regex() {
+            if ingress.annotations.unserved.whole_hosts || is_regex() {
                 let may_serve = may_serve(ingress, &host);
                 let closer = || Closer { ingress: ingress.meta.key.clone(), by: by.as_str().into() };
                 closed.entry(host).or_default().add(ingress, may_serve, closer);

@@ -48,7 +48,7 @@ pub(super) fn ours(reader: &Reader<'_>) -> Vec<Arc<Ingress>> {
     let classes = Classes::of(reader);
     let ours = reader.ingresses().filter(|ingress| classes.is_ours(ingress));
     let mut ours: Vec<_> = ours.cloned().collect();
-    ours.sort_by(|a, b| (a.meta.created, &a.meta.key).cmp(&(b.meta.created, &b.meta.key)));
+    ours.sort_by_cached_key(|ingress| ingress.age());
     ours
 }
 
@@ -61,8 +61,9 @@ pub(super) fn side(
 ) -> IngressSide {
     let mut side = IngressSide::default();
     for ingress in &ours {
+        // As on ingress-nginx, it does not matter which hosts the sections name.
+        let tls = !ingress.tls.is_empty();
         for host in ingress.served_hosts() {
-            let tls = ingress.tls.of_host(&host).is_some();
             let state = side.hosts.entry(host).or_default();
             state.ingresses.push(ingress.meta.key.clone());
             state.tls |= tls;
@@ -181,7 +182,7 @@ fn beside_gateways(
             let holding = bound.and_then(|bound| listeners.holding(bound, &wanted));
             match (hostname, holding.map(|holding| &holding.point.id)) {
                 (Some(_), Some(id)) => {
-                    messages.extend(shared_with(&host, port, id, is_tls, ingress.own_tls));
+                    messages.extend(shared_with(&host, port, id, is_tls, ingress.annotations.own_tls));
                 }
                 (None, Some(id)) => messages.push(Message::refused(format!(
                     "host {host} is not served on port {port}: {id} takes all connections for that host"

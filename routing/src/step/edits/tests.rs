@@ -130,7 +130,7 @@ proptest! {
         }
         let edits = StepEdits::of(&steps);
         let cors = steps.iter().filter_map(|step| if let Step::Cors(cors) = step { Some(&**cors) } else { None });
-        let edits = AnswerEdits::of([None, edits.as_ref(), None], cors, &request);
+        let edits = AnswerEdits::of_every_answer(cors, None, &request).with([None, edits.as_ref(), None]);
         let mut map = head.clone();
         edits.apply(&mut map);
         prop_assert_eq!(&map, &want);

@@ -5,7 +5,12 @@
 
 use std::collections::BTreeMap;
 
-use super::{super::annotation, NGINX};
+use super::{
+    super::annotation,
+    NGINX,
+    known::{self, Protects},
+    values,
+};
 use crate::{
     objects::{checks::Checks, names::quoted},
     problem::Topic,
@@ -23,17 +28,26 @@ pub(super) trait Family: Default {
     /// Parses them. A value without an effect is a warning.
     ///
     /// # Errors
-    /// [`Denied`] where serving the Ingress without them would let something through that they keep out.
+    /// [`Denied`] where serving the Ingress without them would let something through that they keep out, or where
+    /// ingress-nginx does not apply such an Ingress.
     fn parse(written: Written<'_>, checks: &mut Checks) -> Result<Self, Denied>;
 }
 
-/// An annotation that protects something and cannot be served; what it protects is closed.
+/// An annotation that cannot be served. What it protects is closed; where it protects nothing, the Ingress is refused as a
+/// whole.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Denied {
     /// The annotation, without its prefix.
     pub(super) name: &'static str,
     /// As in "it protects the paths and `is not served yet`".
     pub(super) why: String,
+}
+
+impl Denied {
+    /// Whether it closes what the annotation protects.
+    pub(super) fn closes(&self) -> bool {
+        known::find(self.name).is_none_or(|known| known.protects != Protects::Nothing)
+    }
 }
 
 /// The annotations of an Ingress as they are written.
@@ -48,15 +62,37 @@ impl<'a> Written<'a> {
 
     /// The value of one that is `true` or `false`.
     pub(super) fn switch(self, name: &str, checks: &mut Checks) -> Option<bool> {
-        match self.value(name)? {
-            "true" => Some(true),
-            "false" => Some(false),
-            other => {
-                let message = format!("{} is neither true nor false; it has no effect", quoted(other));
-                checks.warning_of(Topic::InvalidAnnotation, &annotation(&full_name(name)), message);
+        self.parse(name, checks, |value| values::boolean(value).ok_or("is neither true nor false"))
+    }
+
+    /// The same of one whose value has to be valid.
+    pub(super) fn required_switch(self, name: &'static str) -> Result<Option<bool>, Denied> {
+        let Some(value) = self.value(name) else { return Ok(None) };
+        let why = || format!("{} is neither true nor false", quoted(value));
+        values::boolean(value).map(Some).ok_or_else(|| Denied { name, why: why() })
+    }
+
+    /// The value as `parse` reads it. One that it refuses has no effect; `parse` says why, as in "`is not a number`".
+    pub(super) fn parse<T, W: std::fmt::Display>(
+        self,
+        name: &str,
+        checks: &mut Checks,
+        parse: impl FnOnce(&'a str) -> Result<T, W>,
+    ) -> Option<T> {
+        let value = self.value(name)?;
+        match parse(value) {
+            Ok(parsed) => Some(parsed),
+            Err(why) => {
+                self.without_effect(name, &format!("{} {why}", quoted(value)), checks);
                 None
             }
         }
+    }
+
+    /// Warns that the annotation has no effect.
+    pub(super) fn without_effect(self, name: &str, why: &str, checks: &mut Checks) {
+        let message = format!("{why}; it has no effect");
+        checks.warning_of(Topic::InvalidAnnotation, &annotation(&full_name(name)), message);
     }
 }
 

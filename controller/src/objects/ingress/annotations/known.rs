@@ -5,7 +5,7 @@
 //! at the backend, and snippets, which can do any of these. Groups are those of ingress-nginx 1.15.1
 //! (`annotations-risk.md`); [`ALIASES`] and [`WITHOUT_EFFECT`] are not in that file.
 
-use super::snippet;
+use super::{snippet, values};
 use Protects::{Host, Nothing, Paths};
 
 /// Other names of listed annotations, which only the source has.
@@ -72,18 +72,14 @@ impl Known {
         }
     }
 
+    /// Whether it protects something with this value.
+    pub(super) fn protects(&self, value: &str) -> bool {
+        self.protects != Protects::Nothing && !self.asks_for_nothing(value)
+    }
+
     /// Whether it asks for something of the connection's TLS that a Gateway's listener does not do.
     pub(super) fn asks_for_own_tls(&self, value: &str) -> bool {
         matches!(self.group, "CertificateAuth" | "SSLPassthrough") && !self.asks_for_nothing(value)
-    }
-
-    /// Whether ingress-nginx reads the paths of a host with this as regular expressions, or may.
-    pub(super) fn makes_regex(&self, value: &str) -> bool {
-        match self.name {
-            "use-regex" => !is_false(value),
-            "rewrite-target" => true,
-            _ => false,
-        }
     }
 
     const fn unless(self, off: Off) -> Self {
@@ -95,9 +91,8 @@ impl Known {
     }
 }
 
-/// What Go's `strconv.ParseBool` reads as false.
 fn is_false(value: &str) -> bool {
-    matches!(value, "0" | "f" | "F" | "false" | "FALSE" | "False")
+    values::boolean(value) == Some(false)
 }
 
 const fn known(group: &'static str, name: &'static str, protects: Protects) -> Known {
@@ -204,18 +199,18 @@ const KNOWN: &[Known] = &[
     known("RateLimit", "limit-rate-after", Paths),
     known("RateLimit", "limit-rpm", Paths).unless(Off::Zero),
     known("RateLimit", "limit-rps", Paths).unless(Off::Zero),
-    known("Redirect", "from-to-www-redirect", Nothing),
-    known("Redirect", "permanent-redirect", Nothing),
-    known("Redirect", "permanent-redirect-code", Nothing),
-    known("Redirect", "relative-redirects", Nothing),
-    known("Redirect", "temporal-redirect", Nothing),
-    known("Redirect", "temporal-redirect-code", Nothing),
-    known("Rewrite", "app-root", Nothing),
-    known("Rewrite", "force-ssl-redirect", Nothing),
-    known("Rewrite", "preserve-trailing-slash", Nothing),
-    known("Rewrite", "rewrite-target", Nothing),
+    known("Redirect", "from-to-www-redirect", Nothing).served(),
+    known("Redirect", "permanent-redirect", Nothing).served(),
+    known("Redirect", "permanent-redirect-code", Nothing).served(),
+    known("Redirect", "relative-redirects", Nothing).served(),
+    known("Redirect", "temporal-redirect", Nothing).served(),
+    known("Redirect", "temporal-redirect-code", Nothing).served(),
+    known("Rewrite", "app-root", Nothing).served(),
+    known("Rewrite", "force-ssl-redirect", Nothing).served(),
+    known("Rewrite", "preserve-trailing-slash", Nothing).served(),
+    known("Rewrite", "rewrite-target", Nothing).served(),
     known("Rewrite", "ssl-redirect", Nothing).served(),
-    known("Rewrite", "use-regex", Nothing),
+    known("Rewrite", "use-regex", Nothing).served(),
     known("SSLCipher", "ssl-ciphers", Nothing),
     known("SSLCipher", "ssl-prefer-server-ciphers", Nothing),
     known("SSLPassthrough", "ssl-passthrough", Host).unless(Off::False),
@@ -239,8 +234,8 @@ const KNOWN: &[Known] = &[
     known("UpstreamHashBy", "upstream-hash-by-subset", Nothing),
     known("UpstreamHashBy", "upstream-hash-by-subset-size", Nothing),
     known("UpstreamVhost", "upstream-vhost", Nothing),
-    known("UsePortInRedirects", "use-port-in-redirects", Nothing),
-    known("XForwardedPrefix", "x-forwarded-prefix", Nothing),
+    known("UsePortInRedirects", "use-port-in-redirects", Nothing).served(),
+    known("XForwardedPrefix", "x-forwarded-prefix", Nothing).served(),
     known(ALIASES, "limit-whitelist", Paths),
     known(ALIASES, "whitelist-source-range", Paths),
     known(WITHOUT_EFFECT, "add-base-url", Nothing),

@@ -2,7 +2,10 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use super::*;
 use crate::{
-    ir::{Ingress, Object},
+    ir::{
+        Ingress, Object,
+        ingress::{Redirects, Rewrite},
+    },
     objects::{
         checks::Origin,
         testing::{object, warns},
@@ -24,9 +27,28 @@ pub(super) fn ingress(annotations: &[(&str, &str)]) -> Arc<Ingress> {
     ingress
 }
 
+/// Reads annotations of ingress-nginx, given without their prefix. Returns what `of` takes of them, and how many warnings
+/// there are.
+pub(super) fn family<T>(annotations: &[(&str, &str)], of: impl Fn(&Annotations) -> T) -> (T, usize) {
+    let ingress = nginx(annotations);
+    assert_eq!(ingress.refused, None, "{annotations:?}");
+    (of(&ingress.annotations), ingress.meta.warnings.len())
+}
+
+/// Why an Ingress with these annotations, given without their prefix, is refused.
+pub(super) fn refused(annotations: &[(&str, &str)]) -> String {
+    nginx(annotations).refused.as_deref().expect("refused").into()
+}
+
+fn nginx(annotations: &[(&str, &str)]) -> Arc<Ingress> {
+    let named: Vec<_> = annotations.iter().map(|(name, value)| (format!("{NGINX}{name}"), *value)).collect();
+    ingress(&named.iter().map(|(name, value)| (name.as_str(), *value)).collect::<Vec<_>>())
+}
+
 const AUTH: (&str, &str) = ("nginx.ingress.kubernetes.io/auth-url", "http://auth");
 const TLS: (&str, &str) = ("nginx.ingress.kubernetes.io/auth-tls-secret", "a/b");
 const REGEX: (&str, &str) = ("nginx.ingress.kubernetes.io/use-regex", "true");
+const SERVICE_UPSTREAM: (&str, &str) = ("nginx.ingress.kubernetes.io/service-upstream", "true");
 const HEADERS: (&str, &str) = ("nginx.ingress.kubernetes.io/server-snippet", "add_header A b;");
 const DENY: (&str, &str) = ("nginx.ingress.kubernetes.io/server-snippet", "location /a { deny all; }");
 const UNKNOWN: (&str, &str) = ("nginx.ingress.kubernetes.io/auth-urls", "http://auth");
@@ -52,7 +74,7 @@ fn what_protects_and_is_not_served_closes() {
         (&[TLS, UNKNOWN, IGNORE], None, None, false),
         (&[AUTH, IGNORE_WRONG], Some("auth-url"), Some("auth-url"), false),
     ] {
-        let unserved = &ingress(annotations).unserved;
+        let unserved = &ingress(annotations).annotations.unserved;
         let got = (unserved.closed_by(false), unserved.closed_by(true), unserved.whole_hosts);
         assert_eq!(
             (got.0.as_deref(), got.1.as_deref(), got.2),
@@ -68,7 +90,7 @@ fn what_has_no_effect_is_a_warning_of_its_topic() {
         (AUTH, Topic::Protection("auth-url"), "protects the paths of this Ingress and is not served yet"),
         (TLS, Topic::Protection("auth-tls-secret"), "protects the whole host and is not served yet"),
         (HEADERS, Topic::Annotation("server-snippet"), "is not served; it has no effect"),
-        (REGEX, Topic::Annotation("use-regex"), "is not served; it has no effect"),
+        (SERVICE_UPSTREAM, Topic::Annotation("service-upstream"), "is not served; it has no effect"),
         (
             ("nginx.ingress.kubernetes.io/secure-backends", "true"),
             Topic::Annotation("secure-backends"),
@@ -93,7 +115,8 @@ fn a_path_that_is_left_out_closes_with_its_whole_host() {
     let text = "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {name: web}\nspec: {rules: [{http: {paths: \
                 [{path: '/a//b', pathType: ImplementationSpecific, backend: {service: {name: web, port: {number: 80}}}}]}}]}";
     let Object::Ingress(ingress) = object(text) else { panic!("no Ingress") };
-    assert!(ingress.unserved.whole_hosts && ingress.unserved.closed_by(true).is_none());
+    let unserved = &ingress.annotations.unserved;
+    assert!(unserved.whole_hosts && unserved.closed_by(true).is_none());
 }
 
 #[test]
@@ -107,7 +130,7 @@ fn warnings_that_are_kept_are_few() {
 
 #[test]
 fn what_is_served_is_what_families_read() {
-    let of_families: BTreeSet<_> = [Redirect::NAMES].concat().into_iter().collect();
+    let of_families: BTreeSet<_> = [Redirects::NAMES, Rewrite::NAMES].concat().into_iter().collect();
     assert_eq!(of_families, known::served().collect());
 }
 
@@ -134,8 +157,10 @@ fn a_family_that_is_denied_closes_what_its_annotation_protects() {
         let annotations = value.map(|value| (format!("{NGINX}limit-rps"), value.to_owned()));
         let annotations = annotations.into_iter().collect();
         let mut checks = Checks::of("", Origin::ApiServer);
-        let mut denied = Vec::new();
-        assert_eq!(family::<Limit>(&annotations, &mut checks, &mut denied), Limit(want), "{value:?}");
+        let mut families =
+            Families { written: Written(&annotations), checks: &mut checks, denied: Vec::new() };
+        assert_eq!(families.read::<Limit>(), Limit(want), "{value:?}");
+        let denied = families.denied;
         let unserved = close(denied, false, &mut checks);
         assert_eq!(unserved.closed_by(false).as_deref(), closed_by, "{value:?}");
         let warnings = usize::from(closed_by.is_some());

@@ -1,0 +1,48 @@
+//! Settings of all Ingresses: keys that ingress-nginx's ConfigMap has, by the same names.
+
+use http::{HeaderValue, StatusCode};
+
+/// What holds for every Ingress whose annotations do not say otherwise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IngressSettings {
+    /// `ssl-redirect`; `None` is the value of the command line.
+    pub ssl_redirect: Option<bool>,
+    /// `force-ssl-redirect`.
+    pub force_ssl_redirect: bool,
+    /// `http-redirect-code`: the status of redirects to HTTPS and to or from `www.`.
+    pub redirect_status: StatusCode,
+    pub hsts: Hsts,
+}
+
+/// HTTP Strict Transport Security.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hsts {
+    /// `hsts`; `None` is on for the controller of ingress-nginx alone, since browsers keep it for long.
+    pub is_on: Option<bool>,
+    /// `hsts-max-age`, in seconds.
+    pub max_age: u64,
+    /// `hsts-include-subdomains`.
+    pub include_subdomains: bool,
+    /// `hsts-preload`.
+    pub preload: bool,
+}
+
+impl Default for IngressSettings {
+    fn default() -> Self {
+        Self {
+            ssl_redirect: None,
+            force_ssl_redirect: false,
+            redirect_status: StatusCode::PERMANENT_REDIRECT,
+            hsts: Hsts { is_on: None, max_age: 31_536_000, include_subdomains: true, preload: false },
+        }
+    }
+}
+
+impl Hsts {
+    /// The value of `Strict-Transport-Security` (RFC 6797, section 6.1).
+    pub fn value(&self) -> Option<HeaderValue> {
+        let subdomains = if self.include_subdomains { "; includeSubDomains" } else { "" };
+        let preload = if self.preload { "; preload" } else { "" };
+        HeaderValue::try_from(format!("max-age={}{subdomains}{preload}", self.max_age)).ok()
+    }
+}

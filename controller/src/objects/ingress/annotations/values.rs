@@ -1,0 +1,21 @@
+//! Values as ingress-nginx reads them.
+
+/// A boolean as Go's `strconv.ParseBool` reads it; nothing around it is trimmed.
+pub(super) fn boolean(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
+    }
+}
+
+/// Whether a text has only characters that ingress-nginx lets stand in a URL (`URLIsValidRegex` in its
+/// `annotations/parser/validators.go`): none of a query, and no variables.
+pub(super) fn is_plain_url(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~/:".contains(&byte))
+}
+
+/// Whether a text has only characters that ingress-nginx lets stand in a path with groups (`RegexPathWithCapture`).
+pub(super) fn is_path_with_groups(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~/:$".contains(&byte))
+}

@@ -1,0 +1,34 @@
+//! Keys of ingress-nginx's ConfigMap, by the names that they have there.
+
+use http::StatusCode;
+
+use super::{Read, boolean, or_flag};
+
+/// Every key of these.
+pub(super) const KEYS: [(&str, Read); 7] = [
+    ("ssl-redirect", |to, text, _, _| {
+        or_flag(boolean(text)).map(|read| to.ingress.ssl_redirect = Some(read))
+    }),
+    ("force-ssl-redirect", |to, text, _, _| {
+        or_flag(boolean(text)).map(|read| to.ingress.force_ssl_redirect = read)
+    }),
+    ("http-redirect-code", |to, text, _, _| {
+        or_flag(status(text)).map(|read| to.ingress.redirect_status = read)
+    }),
+    ("hsts", |to, text, _, _| or_flag(boolean(text)).map(|read| to.ingress.hsts.is_on = Some(read))),
+    ("hsts-max-age", |to, text, _, _| or_flag(seconds(text)).map(|read| to.ingress.hsts.max_age = read)),
+    ("hsts-include-subdomains", |to, text, _, _| {
+        or_flag(boolean(text)).map(|read| to.ingress.hsts.include_subdomains = read)
+    }),
+    ("hsts-preload", |to, text, _, _| or_flag(boolean(text)).map(|read| to.ingress.hsts.preload = read)),
+];
+
+fn status(text: &str) -> Result<StatusCode, String> {
+    let status = text.trim().parse().ok().and_then(|code: u16| StatusCode::from_u16(code).ok());
+    let is_redirect = |status: &StatusCode| matches!(status.as_u16(), 301 | 302 | 307 | 308);
+    status.filter(is_redirect).ok_or_else(|| format!("{text:?} is not 301, 302, 307 or 308"))
+}
+
+fn seconds(text: &str) -> Result<u64, String> {
+    text.trim().parse().map_err(|_| format!("{text:?} is not a number of seconds"))
+}

@@ -1,0 +1,231 @@
+//! An Ingress at a host: the rules of its paths.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use portcullis_routing::{
+    BackendError, Backends, Entry, HostPattern, HostTable, Location, PathMatch, Precedence, RouteId,
+    RouteMatch, Rule, Steps, Timeouts, WeightedBackend, path::of_ingress, pattern::Source,
+};
+
+use super::{
+    paths::{self, Matched, Place},
+    steps::{self, Site},
+};
+use crate::{
+    ir::{Ingress, ObjectKey, ingress::PathKind},
+    problem::Topic,
+    status::Message,
+    translate::{
+        BackendPool, Closer, HostTableKey, IngressHost, PatternPool, Reader, RuleSource, backend_tls::Finder,
+    },
+};
+
+/// A host, and what its rules are compiled with.
+#[derive(Clone, Copy)]
+pub(super) struct Host<'a> {
+    pub(super) reader: &'a Reader<'a>,
+    pub(super) backends: &'a BackendPool,
+    pub(super) patterns: &'a PatternPool,
+    pub(super) state: &'a IngressHost,
+    pub(super) host: &'a HostPattern,
+}
+
+/// An Ingress of the host.
+pub(super) struct Compiler<'a> {
+    pub(super) host: Host<'a>,
+    pub(super) ingress: &'a Ingress,
+    id: Arc<RouteId>,
+    name: Arc<str>,
+    pub(super) policies: Finder<'a>,
+    messages: Vec<Message>,
+    /// What closes all paths of the Ingress.
+    closed: Option<Box<str>>,
+    /// The memory that its regular expressions may still take, in bytes.
+    pattern_budget: usize,
+}
+
+/// The most memory that the regular expressions of an Ingress may take at a host, in bytes.
+const PATTERN_BUDGET: usize = 16 << 20;
+
+impl<'a> Host<'a> {
+    /// The keys of a table: the host's place on each of the ports that Ingresses are served on.
+    pub(super) fn slots(&self, owner: &RuleSource) -> Vec<HostTableKey> {
+        let settings = self.reader.settings();
+        let places =
+            [(&self.state.https, settings.bound_for_https()), (&self.state.http, settings.bound_for_http())];
+        let slot = |(listener, port): (&Option<HostPattern>, Result<_, _>)| {
+            let (listener, port) = (listener.as_ref()?, port.ok()?);
+            let listener = if *owner == RuleSource::IngressDefault { &HostPattern::Any } else { listener };
+            Some(HostTableKey::new(port, listener, owner.clone(), self.host))
+        };
+        places.into_iter().filter_map(slot).collect()
+    }
+}
+
+impl<'a> Compiler<'a> {
+    pub(super) fn new(host: Host<'a>, ingress: &'a Ingress) -> Self {
+        let by = ingress.annotations.unserved.closed_by(host.reader.settings().strict_annotations);
+        let mut compiler = Self {
+            host,
+            ingress,
+            id: Arc::new(paths::route_id(ingress)),
+            name: format!("{}/{}", ingress.meta.namespace(), ingress.meta.name()).into(),
+            policies: Finder::new(host.reader),
+            messages: Vec::new(),
+            closed: by.map(Into::into),
+            pattern_budget: PATTERN_BUDGET,
+        };
+        compiler.close_by_others();
+        compiler
+    }
+
+    /// Closes the Ingress at the host if another one protects the host.
+    fn close_by_others(&mut self) {
+        let closer = self.host.state.closed.as_ref().and_then(|closed| closed.of(self.ingress));
+        let Some(Closer { ingress, by }) = closer else { return };
+        if *ingress != self.ingress.meta.key {
+            let text = format!(
+                "host {} is closed (503) by {ingress}, since what protects it there is not served yet: {by}",
+                self.host.host
+            );
+            self.messages.push(Message::about(Topic::Closed, text));
+        }
+        self.closed = Some(by.clone());
+    }
+
+    /// What its owner should know, and the policies that concern its backends.
+    pub(super) fn finish(self) -> (Vec<Message>, BTreeSet<ObjectKey>) {
+        (self.messages, self.policies.found)
+    }
+
+    /// The entry of a path where it is matched; `None` if it cannot be matched, which the owner is told.
+    pub(super) fn entry(&mut self, place: &Place<'_>) -> Option<Entry> {
+        let path = match place.matched {
+            Matched::Exact | Matched::WithoutSlash => PathMatch::Exact(of_ingress(&place.text)?.into()),
+            Matched::Prefix | Matched::OtherHost => {
+                PathMatch::Prefix(of_ingress(&place.text)?.trim_end_matches('/').into())
+            }
+            Matched::Regex(_) => match self.location(&place.text) {
+                Ok(location) => PathMatch::Location(location),
+                Err(why) => {
+                    self.messages.push(Message::refused(format!(
+                        "path {} of {} is not served: {why}",
+                        place.text, self.host.host
+                    )));
+                    return None;
+                }
+            },
+        };
+        let rule = self.rule(place);
+        let route_match = RouteMatch { path, method: None, headers: Box::default(), query: Box::default() };
+        let age = self.ingress.meta.created;
+        let name = Arc::clone(&self.name);
+        let mut precedence = Precedence::of(self.host.host, &route_match, age, name, (rule.index, 0));
+        if let Matched::Regex(rank) = place.matched {
+            precedence.path_len = rank;
+        }
+        Some(Entry { route_match: Arc::new(route_match), precedence, rule: Arc::new(rule) })
+    }
+
+    /// A path that is a regular expression, compiled.
+    fn location(&mut self, text: &str) -> Result<Location, String> {
+        let Some(pattern) = Location::pattern_of(text) else {
+            return Ok(Location { text: text.into(), pattern: None });
+        };
+        let source = Source::parse(&pattern).map_err(|error| error.to_string())?;
+        self.spend(source.cost())?;
+        let compiled = self.host.patterns.pattern(&source).map_err(|error| error.to_string())?;
+        Ok(Location { text: text.into(), pattern: Some(compiled) })
+    }
+
+    /// Takes memory for a regular expression from the budget.
+    ///
+    /// # Errors
+    /// A sentence for the owner, if there is not enough.
+    pub(super) fn spend(&mut self, cost: usize) -> Result<(), String> {
+        self.pattern_budget = self.pattern_budget.checked_sub(cost).ok_or_else(|| {
+            format!(
+                "the regular expressions of the Ingress need more than {} MiB of memory",
+                PATTERN_BUDGET >> 20
+            )
+        })?;
+        Ok(())
+    }
+
+    /// The default backend for hosts that no Ingress names.
+    pub(super) fn for_the_rest(&mut self) -> Option<HostTable> {
+        let place = Place { ingress: 0, path: None, text: paths::ROOT.into(), matched: Matched::Prefix };
+        Some(HostTable::compile(vec![self.entry(&place)?]))
+    }
+
+    fn rule(&mut self, place: &Place<'_>) -> Rule {
+        let index = place.path.map_or_else(|| self.ingress.rules.paths(), |(index, _)| index);
+        let (what, backend) = match place.path {
+            Some((_, path)) => {
+                let form =
+                    if path.kind == PathKind::Prefix { path.text.trim_end_matches('/') } else { &path.text };
+                (format!("{} of {}", paths::named(path.kind, form), self.host.host), Some(&path.backend))
+            }
+            None => ("default backend".to_owned(), self.ingress.default_backend.as_ref()),
+        };
+        if let Some(by) = &self.closed {
+            let closed = BackendError::Closed(by.clone());
+            return self.compiled(index, steps::of_closed(self.ingress), Err(closed));
+        }
+        let redirect = match place.matched {
+            Matched::WithoutSlash => Some(steps::without_slash(&self.site())),
+            Matched::OtherHost => {
+                let to = self.ingress.redirected_host(self.host.host);
+                to.map(|to| steps::other_host(self.host.reader.settings(), &to))
+            }
+            Matched::Exact | Matched::Prefix | Matched::Regex(_) => None,
+        };
+        if let Some(steps) = redirect {
+            return self.compiled(index, steps, Err(BackendError::NoPath));
+        }
+        let steps = self.steps(place);
+        let backend = backend.map_or(Err(BackendError::NoPath), |backend| self.resolve(&what, backend));
+        match steps {
+            Ok(steps) => self.compiled(index, steps, backend),
+            Err(why) => {
+                self.refuse(&what, &why);
+                let invalid = BackendError::InvalidFilter(why.into());
+                self.compiled(index, steps::of_closed(self.ingress), Err(invalid))
+            }
+        }
+    }
+
+    /// Tells the owner that the requests of a path get no backend's answer.
+    pub(super) fn refuse(&mut self, what: &str, why: &str) {
+        let message = Message::refused(format!("{what}: {why}"));
+        if !self.messages.contains(&message) {
+            self.messages.push(message);
+        }
+    }
+
+    /// What steps need to know of the place where the Ingress is served.
+    pub(super) fn site(&self) -> Site<'a> {
+        Site {
+            annotations: &self.ingress.annotations,
+            settings: self.host.reader.settings(),
+            has_tls: self.host.state.may_redirect(),
+        }
+    }
+
+    fn compiled(
+        &self,
+        index: usize,
+        steps: Steps,
+        backend: Result<Arc<portcullis_routing::Backend>, BackendError>,
+    ) -> Rule {
+        Rule {
+            route: Arc::clone(&self.id),
+            index,
+            name: None,
+            steps,
+            backends: Backends::new([WeightedBackend { weight: 1, backend, steps: Steps::default() }]),
+            timeouts: Timeouts::default(),
+            retry: None,
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! What the annotations of an Ingress do to a request: each family becomes steps. Their order is that of
+//! [`Step`].
+
+use http::{HeaderName, HeaderValue, StatusCode};
+use portcullis_routing::{
+    HostPattern, Step, Steps, Template,
+    pattern::GroupPattern,
+    step::{HeaderModifier, IngressRedirect, RewriteTarget},
+};
+
+use super::{
+    compiler::Compiler,
+    paths::{Matched, Place},
+};
+use crate::{
+    ir::{
+        Ingress,
+        ingress::{Annotations, Rewrite},
+    },
+    translate::Settings,
+};
+
+/// Where ACME servers ask for their challenge (RFC 8555, section 8.3): over plain HTTP, so paths that begin with it are
+/// never redirected to HTTPS.
+const ACME: &str = "/.well-known/acme-challenge";
+
+/// What steps need to know of the place where an Ingress is served.
+#[derive(Clone, Copy)]
+pub(super) struct Site<'a> {
+    pub(super) annotations: &'a Annotations,
+    pub(super) settings: &'a Settings,
+    /// Whether the host is served over TLS, and one of its Ingresses asks for it.
+    pub(super) has_tls: bool,
+}
+
+impl Compiler<'_> {
+    /// The steps of a path.
+    ///
+    /// # Errors
+    /// A sentence for the owner. No request of the path can be served then.
+    pub(super) fn steps(&mut self, place: &Place<'_>) -> Result<Steps, String> {
+        let site = self.site();
+        let mut steps = own_tls(self.ingress);
+        steps.extend(redirects(&site, place));
+        steps.extend(hsts(&site));
+        // What no path matches keeps its path.
+        if place.path.is_some() {
+            steps.push(Step::Endpoints);
+            steps.extend(self.rewrite(place)?);
+        }
+        Ok(Steps::new(steps))
+    }
+
+    /// Replaces the path, unless the target is the path itself.
+    fn rewrite(&mut self, place: &Place<'_>) -> Result<Vec<Step>, String> {
+        let Rewrite { target, forwarded_prefix, use_regex: _ } = &self.ingress.annotations.rewrite;
+        let Some(target) = target.as_deref().filter(|target| *target != &*place.text) else {
+            return Ok(Vec::new());
+        };
+        let of_target = |why: &dyn std::fmt::Display| format!("rewrite-target {target}: {why}");
+        let mut pattern = None;
+        if matches!(place.matched, Matched::Regex(_)) && target.contains('$') {
+            self.spend(GroupPattern::COST)?;
+            pattern = Some(GroupPattern::compile(&place.text).map_err(|error| of_target(&error))?);
+        }
+        let names = pattern.as_ref().map_or_else(Vec::new, GroupPattern::names);
+        let target = Template::parse(target, &names).map_err(|error| of_target(&error))?;
+        let mut steps = vec![Step::RewriteTarget(Box::new(RewriteTarget { pattern, target }))];
+        if let Some(prefix) = forwarded_prefix {
+            let value = HeaderValue::try_from(&**prefix).map_err(|error| of_target(&error))?;
+            let set = (HeaderName::from_static("x-forwarded-prefix"), value);
+            let modifier = HeaderModifier::new([set], [], []).map_err(|error| of_target(&error))?;
+            steps.push(Step::RequestHeaders(modifier));
+        }
+        Ok(steps)
+    }
+}
+
+/// The steps of a path that is closed.
+pub(super) fn of_closed(ingress: &Ingress) -> Steps {
+    Steps::new(own_tls(ingress))
+}
+
+/// The steps of a prefix without the slash at its end.
+pub(super) fn without_slash(site: &Site<'_>) -> Steps {
+    let redirect = IngressRedirect::AddSlash(site.annotations.redirects.own);
+    let redirect = Step::IngressRedirect(Box::new(redirect));
+    Steps::new([redirect].into_iter().chain(hsts(site)))
+}
+
+/// The steps of a host that is redirected to another name of it.
+pub(super) fn other_host(settings: &Settings, to: &HostPattern) -> Steps {
+    let redirect = IngressRedirect::OtherHost {
+        status: settings.live.ingress.redirect_status,
+        host: to.to_string().into(),
+        ports: (shown_port(settings, settings.http_port), shown_port(settings, settings.https_port)),
+    };
+    Steps::new([Step::IngressRedirect(Box::new(redirect))])
+}
+
+/// The port that clients connect to.
+fn shown_port(settings: &Settings, port: u16) -> u16 {
+    port.saturating_add(if settings.direct { settings.port_offset } else { 0 })
+}
+
+fn own_tls(ingress: &Ingress) -> Vec<Step> {
+    ingress.annotations.own_tls.map(|_| Step::OwnTls).into_iter().collect()
+}
+
+fn redirects(site: &Site<'_>, place: &Place<'_>) -> Vec<Step> {
+    let (redirects, settings) = (&site.annotations.redirects, site.settings);
+    let global = &settings.live.ingress;
+    let app_root = redirects.app_root.clone().map(IngressRedirect::AppRoot);
+    let fixed = redirects.fixed.as_ref().and_then(|(status, to)| {
+        let status = StatusCode::from_u16(*status).ok()?;
+        Some(IngressRedirect::Fixed { status, to: to.clone(), own: redirects.own })
+    });
+    let ssl = redirects.ssl.or(global.ssl_redirect).unwrap_or(settings.ssl_redirect);
+    let force_ssl = redirects.force_ssl.unwrap_or(global.force_ssl_redirect);
+    let is_acme = place.path.is_some_and(|(_, path)| path.text.starts_with(ACME));
+    let https = (!is_acme && (force_ssl || (ssl && site.has_tls))).then(|| {
+        let https_port = shown_port(settings, settings.https_port);
+        let is_named = https_port != 443 || redirects.own.with_port;
+        IngressRedirect::Https {
+            status: global.redirect_status,
+            keep_slash: redirects.keep_slash,
+            port: is_named.then_some(https_port),
+        }
+    });
+    let all = [app_root, fixed, https].into_iter().flatten();
+    all.map(|redirect| Step::IngressRedirect(Box::new(redirect))).collect()
+}
+
+fn hsts(site: &Site<'_>) -> Option<Step> {
+    site.settings.hsts().map(Step::Hsts)
+}

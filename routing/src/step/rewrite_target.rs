@@ -1,0 +1,98 @@
+//! `rewrite-target` of Ingresses: a path made of groups of a regular expression, and of variables.
+
+use http::StatusCode;
+
+use crate::{
+    path,
+    pattern::GroupPattern,
+    template::{NoGroups, Template, Values},
+};
+
+/// Replaces the path (nginx' `rewrite`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RewriteTarget {
+    /// What is searched for in the decoded path; `None` if the target has no groups.
+    pub pattern: Option<GroupPattern>,
+    /// The new path, or the URL that the client is sent to.
+    pub target: Template,
+}
+
+impl RewriteTarget {
+    /// Returns the path for the backend, encoded. `values` are those of the request without groups.
+    pub fn path(&self, values: &Values<'_>) -> String {
+        let filled = self.fill(values);
+        // Without a slash, what is sent would not be a request target.
+        let slash = if filled.starts_with('/') { "" } else { "/" };
+        format!("{slash}{}", path::encode(&filled))
+    }
+
+    /// Returns where the client is sent, if the target is a URL.
+    pub fn redirect(&self, values: &Values<'_>) -> Option<(StatusCode, String)> {
+        let text = self.target.as_str();
+        if !["http://", "https://", "$scheme"].iter().any(|start| text.starts_with(start)) {
+            return None;
+        }
+        let query = values.query.map_or(String::new(), |query| format!("?{query}"));
+        Some((StatusCode::FOUND, format!("{}{query}", self.fill(values))))
+    }
+
+    fn fill(&self, values: &Values<'_>) -> String {
+        match self.pattern.as_ref().and_then(|pattern| pattern.find(values.path)) {
+            Some(groups) => self.target.fill(&Values { groups: &groups, ..*values }),
+            None => self.target.fill(&Values { groups: &NoGroups, ..*values }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use http::HeaderMap;
+
+    use super::*;
+
+    fn rewritten(pattern: &str, target: &str, path: &str) -> (String, Option<String>) {
+        let pattern = GroupPattern::compile(pattern).unwrap();
+        let target = Template::parse(target, &pattern.names()).unwrap();
+        let headers = HeaderMap::new();
+        let values = Values {
+            host: "a.test",
+            sent_host: "a.test",
+            path,
+            sent_path: path,
+            query: Some("q=1"),
+            scheme: "http",
+            method: "GET",
+            client: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            port: 80,
+            headers: &headers,
+            groups: &NoGroups,
+        };
+        let rewrite = RewriteTarget { pattern: Some(pattern), target };
+        (rewrite.path(&values), rewrite.redirect(&values).map(|(_, location)| location))
+    }
+
+    #[test]
+    fn the_new_path_has_the_groups_and_is_encoded() {
+        for (pattern, target, path, want) in [
+            ("/foo(/|$)(.*)", "/$2", "/foo/bar", "/bar"),
+            ("/foo(/|$)(.*)", "/$2", "/foo", "/"),
+            ("/foo(/|$)(.*)", "/$2", "/FOO/a b/?", "/a%20b/%3F"),
+            ("/foo", "/bar/$1", "/foo/x", "/bar/"),
+            ("/n/(?<who>.*)", "/$who/$host", "/n/bob", "/bob/a.test"),
+            ("/foo/(.*)", "$1", "/foo/bar", "/bar"),
+            ("/foo/(.*)", "$1", "/foo/", "/"),
+        ] {
+            assert_eq!(rewritten(pattern, target, path), (want.into(), None), "{target} of {path}");
+        }
+    }
+
+    #[test]
+    fn a_url_is_where_the_client_is_sent() {
+        let (_, location) = rewritten("/(.*)", "https://b.test/$1", "/x");
+        assert_eq!(location.as_deref(), Some("https://b.test/x?q=1"));
+        let (_, location) = rewritten("/(.*)", "$scheme://b.test/$1", "/x");
+        assert_eq!(location.as_deref(), Some("http://b.test/x?q=1"));
+    }
+}

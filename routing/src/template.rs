@@ -1,0 +1,380 @@
+//! Texts with variables of nginx, as annotations of Ingresses have them: `/$1`, `$request_uri`, `$http_x_user`.
+//!
+//! Source of the names: nginx' index of variables, and those that ingress-nginx sets for every location.
+
+use std::{borrow::Cow, fmt, net::IpAddr};
+
+use http::{HeaderName, header};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use crate::Headers;
+
+/// What is escaped in a URL that is an argument of another one.
+const IN_QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
+/// A text in which variables are replaced by what a request has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Template {
+    text: Box<str>,
+    parts: Box<[Part]>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Part {
+    Text(Box<str>),
+    Variable(Variable),
+}
+
+/// A variable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Variable {
+    /// `$1` to `$9`: a group of the regular expression that matched the path.
+    Group(u8),
+    /// A named group of it.
+    NamedGroup(Box<str>),
+    /// `$host`: lower case, without port.
+    Host,
+    /// `$http_host`, `$best_http_host`: as the client sent it, with the port.
+    SentHost,
+    /// `$request_uri`: path and query as the client sent them.
+    RequestUri,
+    /// `$escaped_request_uri`: the same, escaped for a query.
+    EscapedRequestUri,
+    /// `$uri`, `$document_uri`: the path, decoded.
+    Path,
+    /// `$args`, `$query_string`.
+    Query,
+    /// `$is_args`: `?` if there is a query.
+    QuestionMark,
+    /// `$scheme`, `$pass_access_scheme`.
+    Scheme,
+    /// `$request_method`.
+    Method,
+    /// `$remote_addr`, `$the_real_ip`, `$realip_remote_addr`, `$binary_remote_addr`: the client's address.
+    Client,
+    /// `$server_port`, `$pass_server_port`: the port that the client connected to.
+    Port,
+    /// `$http_name`: the first value of a header.
+    Header(HeaderName),
+    /// `$cookie_name`: its name, in lower case.
+    Cookie(Box<str>),
+    /// `$arg_name`: its name, in lower case.
+    Argument(Box<str>),
+}
+
+/// Why a text is not a template.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidTemplate {
+    /// It names a variable that nginx does not have, or that is not served here.
+    #[error("the variable ${0} is not served")]
+    UnknownVariable(Box<str>),
+    /// A `${` without its `}`.
+    #[error("a variable lacks its closing brace")]
+    Unclosed,
+}
+
+/// What variables read.
+#[expect(missing_debug_implementations, reason = "headers of a carrier are not Debug")]
+#[derive(Clone, Copy)]
+pub struct Values<'r> {
+    /// See [`Variable::Host`].
+    pub host: &'r str,
+    /// See [`Variable::SentHost`].
+    pub sent_host: &'r str,
+    /// See [`Variable::Path`].
+    pub path: &'r str,
+    /// The path as the client sent it.
+    pub sent_path: &'r str,
+    /// The query, without `?`.
+    pub query: Option<&'r str>,
+    /// See [`Variable::Scheme`].
+    pub scheme: &'r str,
+    /// See [`Variable::Method`].
+    pub method: &'r str,
+    /// See [`Variable::Client`].
+    pub client: IpAddr,
+    /// See [`Variable::Port`].
+    pub port: u16,
+    /// The headers.
+    pub headers: &'r dyn Headers,
+    /// The groups of the regular expression that matched the path.
+    pub groups: &'r dyn Groups,
+}
+
+/// The groups of a match.
+pub trait Groups {
+    /// The text of a group by its number; `None` where it took no part.
+    fn number(&self, number: usize) -> Option<&str>;
+    /// The same by its name.
+    fn name(&self, name: &str) -> Option<&str>;
+}
+
+/// No groups.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoGroups;
+
+impl Groups for NoGroups {
+    fn number(&self, _: usize) -> Option<&str> {
+        None
+    }
+
+    fn name(&self, _: &str) -> Option<&str> {
+        None
+    }
+}
+
+impl Template {
+    /// Reads a text. `group_names` are the named groups that it may refer to.
+    ///
+    /// # Errors
+    /// [`InvalidTemplate`].
+    pub fn parse(text: &str, group_names: &[&str]) -> Result<Self, InvalidTemplate> {
+        let (mut parts, mut plain) = (Vec::new(), String::new());
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once('$') {
+            plain.push_str(before);
+            let (name, behind) = name_of(after)?;
+            rest = behind;
+            if name.is_empty() {
+                plain.push('$');
+                continue;
+            }
+            let variable = Variable::named(name, group_names)?;
+            if !plain.is_empty() {
+                parts.push(Part::Text(std::mem::take(&mut plain).into()));
+            }
+            parts.push(Part::Variable(variable));
+        }
+        plain.push_str(rest);
+        if !plain.is_empty() {
+            parts.push(Part::Text(plain.into()));
+        }
+        Ok(Self { text: text.into(), parts: parts.into() })
+    }
+
+    /// The text as it was written.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The text, if it has no variables.
+    pub fn fixed(&self) -> Option<&str> {
+        match &*self.parts {
+            [] => Some(""),
+            [Part::Text(text)] => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The variables in it.
+    pub fn variables(&self) -> impl Iterator<Item = &Variable> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Variable(variable) => Some(variable),
+            Part::Text(_) => None,
+        })
+    }
+
+    /// Whether it refers to groups of a regular expression.
+    pub fn has_groups(&self) -> bool {
+        self.variables().any(|variable| matches!(variable, Variable::Group(_) | Variable::NamedGroup(_)))
+    }
+
+    /// The text of a request. A variable that the request lacks is empty.
+    pub fn fill(&self, values: &Values<'_>) -> String {
+        let mut text = String::with_capacity(self.text.len() + 32);
+        for part in &self.parts {
+            match part {
+                Part::Text(part) => text.push_str(part),
+                Part::Variable(variable) => text.push_str(&variable.value(values)),
+            }
+        }
+        text
+    }
+}
+
+impl fmt::Display for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// The name of the variable that a text begins with, and what follows.
+fn name_of(text: &str) -> Result<(&str, &str), InvalidTemplate> {
+    if let Some(braced) = text.strip_prefix('{') {
+        return braced.split_once('}').ok_or(InvalidTemplate::Unclosed);
+    }
+    // `$10` is `$1` and a 0.
+    let len = match text.bytes().next() {
+        Some(b'0'..=b'9') => 1,
+        _ => text.bytes().take_while(|byte| byte.is_ascii_alphanumeric() || *byte == b'_').count(),
+    };
+    Ok(text.split_at(len))
+}
+
+impl Variable {
+    fn named(name: &str, group_names: &[&str]) -> Result<Self, InvalidTemplate> {
+        if let Ok(number @ 1..=9) = name.parse::<u8>() {
+            return Ok(Self::Group(number));
+        }
+        if group_names.contains(&name) {
+            return Ok(Self::NamedGroup(name.into()));
+        }
+        let unknown = || InvalidTemplate::UnknownVariable(name.into());
+        Ok(match name {
+            "host" => Self::Host,
+            "http_host" | "best_http_host" => Self::SentHost,
+            "request_uri" => Self::RequestUri,
+            "escaped_request_uri" => Self::EscapedRequestUri,
+            "uri" | "document_uri" => Self::Path,
+            "args" | "query_string" => Self::Query,
+            "is_args" => Self::QuestionMark,
+            "scheme" | "pass_access_scheme" => Self::Scheme,
+            "request_method" => Self::Method,
+            "remote_addr" | "the_real_ip" | "realip_remote_addr" | "binary_remote_addr" => Self::Client,
+            "server_port" | "pass_server_port" => Self::Port,
+            _ => match name.split_once('_') {
+                Some(("http", header)) if !header.is_empty() => {
+                    let header = header.to_ascii_lowercase().replace('_', "-");
+                    Self::Header(HeaderName::try_from(header).map_err(|_| unknown())?)
+                }
+                Some(("cookie", cookie)) if !cookie.is_empty() => Self::Cookie(cookie.to_lowercase().into()),
+                Some(("arg", argument)) if !argument.is_empty() => {
+                    Self::Argument(argument.to_lowercase().into())
+                }
+                _ => return Err(unknown()),
+            },
+        })
+    }
+
+    /// The value for a request; empty where the request has none.
+    pub fn value<'r>(&self, values: &Values<'r>) -> Cow<'r, str> {
+        let sent = || match values.query {
+            Some(query) => Cow::Owned(format!("{}?{query}", values.sent_path)),
+            None => Cow::Borrowed(values.sent_path),
+        };
+        match self {
+            Self::Group(number) => values.groups.number(usize::from(*number)).unwrap_or_default().into(),
+            Self::NamedGroup(name) => values.groups.name(name).unwrap_or_default().into(),
+            Self::Host => values.host.into(),
+            Self::SentHost => values.sent_host.into(),
+            Self::RequestUri => sent(),
+            Self::EscapedRequestUri => utf8_percent_encode(&sent(), IN_QUERY).to_string().into(),
+            Self::Path => values.path.into(),
+            Self::Query => values.query.unwrap_or_default().into(),
+            Self::QuestionMark => {
+                if values.query.is_some_and(|query| !query.is_empty()) { "?" } else { "" }.into()
+            }
+            Self::Scheme => values.scheme.into(),
+            Self::Method => values.method.into(),
+            Self::Client => values.client.to_string().into(),
+            Self::Port => values.port.to_string().into(),
+            Self::Header(name) => {
+                values.headers.first(name).map_or(Cow::Borrowed(""), |value| String::from_utf8_lossy(value))
+            }
+            Self::Cookie(name) => cookie(values.headers, name).unwrap_or_default(),
+            Self::Argument(name) => argument(values.query.unwrap_or_default(), name).into(),
+        }
+    }
+}
+
+/// The value of a cookie; its name is compared without regard to case, as nginx does.
+pub fn cookie<'r>(headers: &'r dyn Headers, name: &str) -> Option<Cow<'r, str>> {
+    let mut found = None;
+    headers.each(&header::COOKIE, &mut |line| {
+        for pair in line.split(|byte| *byte == b';') {
+            let pair = pair.trim_ascii();
+            if let Some(at) = pair.iter().position(|byte| *byte == b'=')
+                && pair[..at].eq_ignore_ascii_case(name.as_bytes())
+            {
+                found = Some(String::from_utf8_lossy(&pair[at + 1..]));
+                return std::ops::ControlFlow::Break(());
+            }
+        }
+        std::ops::ControlFlow::Continue(())
+    });
+    found
+}
+
+/// The first value of an argument of the query, as it was sent.
+fn argument<'q>(query: &'q str, name: &str) -> &'q str {
+    let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    pairs.find(|(key, _)| key.eq_ignore_ascii_case(name)).map_or("", |(_, value)| value)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use http::{HeaderMap, HeaderValue};
+
+    use super::*;
+
+    struct Two;
+
+    impl Groups for Two {
+        fn number(&self, number: usize) -> Option<&str> {
+            ["all", "one", "two"].get(number).copied()
+        }
+
+        fn name(&self, name: &str) -> Option<&str> {
+            (name == "who").then_some("bob")
+        }
+    }
+
+    fn filled(text: &str) -> String {
+        let mut headers = HeaderMap::new();
+        headers.insert("x-user", HeaderValue::from_static("ann"));
+        headers.append("cookie", HeaderValue::from_static("a=b; Sid=7=8"));
+        let values = Values {
+            host: "a.test",
+            sent_host: "A.test:80",
+            path: "/a b",
+            sent_path: "/a%20b",
+            query: Some("x=1&Y=2"),
+            scheme: "http",
+            method: "GET",
+            client: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
+            port: 80,
+            headers: &headers,
+            groups: &Two,
+        };
+        Template::parse(text, &["who"]).unwrap().fill(&values)
+    }
+
+    #[test]
+    fn variables_are_replaced_by_what_a_request_has() {
+        for (text, want) in [
+            ("", ""),
+            ("/plain", "/plain"),
+            ("/$1/$2/$3", "/one/two/"),
+            ("/$10", "/one0"),
+            ("/${1}0", "/one0"),
+            ("/$who/x", "/bob/x"),
+            ("$", "$"),
+            ("a$/b", "a$/b"),
+            ("$scheme://$host$uri", "http://a.test/a b"),
+            ("$http_host", "A.test:80"),
+            ("$request_uri", "/a%20b?x=1&Y=2"),
+            ("$escaped_request_uri", "%2Fa%2520b%3Fx%3D1%26Y%3D2"),
+            ("$is_args$args", "?x=1&Y=2"),
+            ("$arg_y|$arg_z", "2|"),
+            ("$cookie_sid|$cookie_b", "7=8|"),
+            ("$http_x_user|$http_none", "ann|"),
+            ("$remote_addr:$server_port $request_method", "192.0.2.1:80 GET"),
+        ] {
+            assert_eq!(filled(text), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_variable_is_refused() {
+        for (text, want) in [
+            ("$nothing", "the variable $nothing is not served"),
+            ("$http_", "the variable $http_ is not served"),
+            ("$0", "the variable $0 is not served"),
+            ("${host", "a variable lacks its closing brace"),
+        ] {
+            assert_eq!(Template::parse(text, &[]).unwrap_err().to_string(), want, "{text}");
+        }
+    }
+}
