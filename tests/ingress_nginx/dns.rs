@@ -1,8 +1,12 @@
 //! A DNS server that knows the names of the backends, and no other.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    io::ErrorKind,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
-use tokio::{net::UdpSocket, task::JoinHandle};
+use tokio::{net::UdpSocket, task::JoinHandle, time::sleep};
 
 const HEADER: usize = 12;
 const TYPE_A: [u8; 2] = [0, 1];
@@ -21,7 +25,7 @@ impl Dns {
     /// Starts it at an address.
     pub async fn start(ip: IpAddr, names: Vec<(String, IpAddr)>) -> Self {
         let at = SocketAddr::new(ip, PORT);
-        let socket = UdpSocket::bind(at).await.unwrap_or_else(|error| panic!("{at}: {error}"));
+        let socket = bind(at).await;
         let task = tokio::spawn(async move {
             let mut query = [0; 512];
             while let Ok((length, client)) = socket.recv_from(&mut query).await {
@@ -32,6 +36,17 @@ impl Dns {
         });
         Self { at, task }
     }
+}
+
+/// Binds an address. The one before it there may still be on its way out: dropping a task does not wait for its end.
+async fn bind(at: SocketAddr) -> UdpSocket {
+    for _ in 0..200 {
+        match UdpSocket::bind(at).await {
+            Err(error) if error.kind() == ErrorKind::AddrInUse => sleep(Duration::from_millis(10)).await,
+            bound => return bound.unwrap_or_else(|error| panic!("{at}: {error}")),
+        }
+    }
+    panic!("{at} stays in use");
 }
 
 impl Drop for Dns {
