@@ -22,8 +22,8 @@ use crate::{
     Backend, BackendProtocol, ClientAuth, Entry, HostPattern, HostTable, HttpRoutes, Listener, PathMatch,
     ProxyProtocol, RouteMatch, Rule, Serves, Step, Steps, Table, TlsMode, ValueMatch, WeightedBackend,
     step::{
-        AuthProtocol, Check, Cors, ExternalAuth, HeaderModifier, HttpAuth, IngressRedirect, Mirror,
-        PathRewrite, Redirect, UrlRewrite,
+        AuthProtocol, Check, Cors, ExternalAuth, HeaderModifier, HttpAuth, IngressCors, IngressRedirect,
+        Mirror, PathRewrite, Redirect, UrlRewrite,
     },
 };
 
@@ -222,6 +222,7 @@ impl Display for Step {
         match self {
             Self::OwnTls => f.write_str("403 behind a Gateway's TLS"),
             Self::Cors(cors) => cors.fmt(f),
+            Self::IngressCors(cors) => cors.fmt(f),
             Self::IngressRedirect(redirect) => redirect.fmt(f),
             Self::RewriteTarget(rewrite) => write!(f, "rewrite to {}", rewrite.target),
             Self::Endpoints => f.write_str("endpoints"),
@@ -314,6 +315,16 @@ impl Display for Redirect {
         self.hostname.iter().try_for_each(|host| write!(f, " host {host}"))?;
         self.port.iter().try_for_each(|port| write!(f, " port {port}"))?;
         self.path.iter().try_for_each(|path| write!(f, " {path}"))
+    }
+}
+
+impl Display for IngressCors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("cors")?;
+        match &self.origins {
+            None => f.write_str(" *"),
+            Some(origins) => origins.iter().try_for_each(|origin| write!(f, " {}", origin.0)),
+        }
     }
 }
 

@@ -11,6 +11,7 @@ pub mod cors;
 pub mod edits;
 pub mod external_auth;
 pub mod headers;
+pub mod ingress_cors;
 pub mod ingress_redirect;
 pub mod mirror;
 pub mod redirect;
@@ -22,6 +23,7 @@ pub(crate) use edits::StepEdits;
 pub use edits::{AnswerEdits, RequestEdits};
 pub use external_auth::{AuthProtocol, ExternalAuth, HttpAuth};
 pub use headers::{Change, ForbiddenHeader, HeaderModifier};
+pub use ingress_cors::{IngressCors, IngressOrigin};
 pub use ingress_redirect::{IngressRedirect, OwnUrl};
 pub use mirror::Mirror;
 pub use redirect::{Origin, Redirect};
@@ -40,6 +42,8 @@ pub enum Step {
     /// CORS: answers a preflight, and its headers take precedence in any other answer. Boxed: it is four times as large
     /// as the others.
     Cors(Box<Cors>),
+    /// The same of an Ingress.
+    IngressCors(Box<IngressCors>),
     /// A redirect of an Ingress. Boxed, since few requests get one.
     IngressRedirect(Box<IngressRedirect>),
     /// `rewrite-target` of an Ingress: replaces the path, or sends the client elsewhere. Boxed, since it is large.
@@ -125,7 +129,7 @@ impl Step {
                 | IngressRedirect::OtherHost { .. }
                 | IngressRedirect::AddSlash(_) => 4,
             },
-            Self::Cors(_) => 2,
+            Self::Cors(_) | Self::IngressCors(_) => 2,
             Self::RewriteTarget(_) => 5,
             Self::Endpoints => 6,
             Self::Check(_) => 7,

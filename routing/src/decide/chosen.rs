@@ -45,6 +45,12 @@ impl<'t> Chosen<'t, '_> {
                         return self.answer(Answer::options(headers));
                     }
                 }
+                Step::IngressCors(cors) if *self.of_client.request.method == Method::OPTIONS => {
+                    if cors.granted(self.of_client.request.headers).is_some() {
+                        // The headers are those of every answer.
+                        return self.answer(Answer::of(StatusCode::NO_CONTENT, Vec::new()));
+                    }
+                }
                 Step::Redirect(redirect) => {
                     let answer = self.redirect(redirect);
                     return self.answer(answer);
@@ -72,6 +78,7 @@ impl<'t> Chosen<'t, '_> {
                 }
                 Step::OwnTls
                 | Step::Cors(_)
+                | Step::IngressCors(_)
                 | Step::RequestHeaders(_)
                 | Step::Rewrite(_)
                 | Step::Mirror(_)

@@ -8,7 +8,7 @@ use http::HeaderValue;
 use super::{check::Passed, held::Held};
 use crate::{
     Backend, BackendProtocol, Headers, Rule, Step, WeightedBackend,
-    step::{AnswerEdits, Cors, Mirror, RequestEdits, StepEdits, UrlRewrite},
+    step::{AnswerEdits, Cors, IngressCors, Mirror, RequestEdits, StepEdits, UrlRewrite},
 };
 
 /// A request that is forwarded to a backend.
@@ -148,6 +148,7 @@ impl Route {
     /// Returns the changes that the steps make to the headers of an answer of the proxy's own.
     pub fn own_answer_edits<'r>(&'r self, request: &'r dyn Headers) -> AnswerEdits<'r> {
         AnswerEdits::of_every_answer(self.cors(), self.hsts(), request)
+            .with_ingress_cors(self.ingress_cors(), request)
     }
 
     fn hsts(&self) -> Option<&HeaderValue> {
@@ -167,7 +168,14 @@ impl Route {
 
     /// Returns whether a step applies CORS to answers.
     pub fn has_cors(&self) -> bool {
-        self.cors().next().is_some()
+        self.cors().next().is_some() || self.ingress_cors().is_some()
+    }
+
+    fn ingress_cors(&self) -> Option<&IngressCors> {
+        self.rule.steps.iter().find_map(|step| match step {
+            Step::IngressCors(cors) => Some(&**cors),
+            _ => None,
+        })
     }
 
     fn cors(&self) -> impl Iterator<Item = &Cors> {

@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 
 use http::{HeaderName, HeaderValue, header};
 
-use super::{Cors, HeaderModifier, Step, cors::Allowed};
+use super::{Cors, HeaderModifier, IngressCors, Step, cors::Allowed, ingress_cors::Granted};
 use crate::{Headers, HeadersMut};
 
 /// The header changes of the steps of a rule, or of one of its backends.
@@ -51,7 +51,14 @@ impl StepEdits {
         });
         let edits = Self { request: HeaderEdits::of(request, true), answer: HeaderEdits::of(answer, false) };
         let changes = steps.iter().any(|step| {
-            matches!(step, Step::RequestHeaders(_) | Step::ResponseHeaders(_) | Step::Cors(_) | Step::Hsts(_))
+            matches!(
+                step,
+                Step::RequestHeaders(_)
+                    | Step::ResponseHeaders(_)
+                    | Step::Cors(_)
+                    | Step::IngressCors(_)
+                    | Step::Hsts(_)
+            )
         });
         changes.then_some(edits)
     }
@@ -266,6 +273,8 @@ pub struct AnswerEdits<'r> {
     varies: bool,
     /// The result of CORS, if the request has an origin. Its headers take precedence over those of the other steps.
     cors: Option<Allowed<'r>>,
+    /// The same of an Ingress.
+    ingress_cors: Option<Granted<'r>>,
     /// Strict-Transport-Security, which takes precedence as well.
     hsts: Option<&'r HeaderValue>,
 }
@@ -296,6 +305,11 @@ impl<'r> AnswerEdits<'r> {
         Self { varies: false, cors: None, ..self }
     }
 
+    /// Adds the headers of an Ingress's CORS.
+    pub(crate) fn with_ingress_cors(self, cors: Option<&'r IngressCors>, request: &'r dyn Headers) -> Self {
+        Self { ingress_cors: cors.and_then(|cors| cors.granted(request)), ..self }
+    }
+
     /// Returns whether the answer's headers of this name, in upper or lower case, are not forwarded.
     #[inline]
     pub fn replaces(&self, name: &[u8]) -> bool {
@@ -306,6 +320,7 @@ impl<'r> AnswerEdits<'r> {
     #[inline]
     fn sets_itself(&self, name: &[u8]) -> bool {
         (self.cors.is_some() && Allowed::sets(name))
+            || self.ingress_cors.is_some_and(|cors| cors.sets(name))
             || (self.hsts.is_some()
                 && name.eq_ignore_ascii_case(header::STRICT_TRANSPORT_SECURITY.as_str().as_bytes()))
     }
@@ -322,6 +337,9 @@ impl<'r> AnswerEdits<'r> {
         if self.cors.is_some() {
             Allowed::NAMES.iter().for_each(|name| headers.remove(name));
         }
+        if let Some(cors) = &self.ingress_cors {
+            cors.each(|name, _| headers.remove(name));
+        }
         if self.hsts.is_some() {
             headers.remove(&header::STRICT_TRANSPORT_SECURITY);
         }
@@ -334,6 +352,9 @@ impl<'r> AnswerEdits<'r> {
         }
         if let Some(allowed) = &self.cors {
             allowed.each(&mut visit);
+        }
+        if let Some(granted) = &self.ingress_cors {
+            granted.each(&mut visit);
         }
         if let Some(hsts) = self.hsts {
             visit(&header::STRICT_TRANSPORT_SECURITY, hsts);

@@ -1,12 +1,14 @@
 //! What the annotations of an Ingress say: a field for each family.
 
-use portcullis_routing::step::OwnUrl;
+use portcullis_routing::step::{IngressCors, OwnUrl};
 
 /// The annotations of an Ingress, read.
 #[derive(Clone, Debug, Default)]
 pub struct Annotations {
     pub redirects: Redirects,
     pub rewrite: Rewrite,
+    /// `enable-cors` and `cors-*`.
+    pub cors: Option<IngressCors>,
     pub unserved: Unserved,
     /// The annotation by which it asks for TLS of its own: client certificates, or TLS that is passed through.
     pub own_tls: Option<&'static str>,

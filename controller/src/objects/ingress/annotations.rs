@@ -14,6 +14,7 @@
 //! A value of an annotation that is served can be invalid in three ways, as in ingress-nginx: it closes what the annotation
 //! protects, or the whole Ingress is refused ([`Denied`]), or it has no effect, with a warning.
 
+mod cors;
 mod family;
 mod known;
 mod redirects;
@@ -49,8 +50,12 @@ pub(super) struct Read {
 pub(super) fn read(annotations: &BTreeMap<String, String>, checks: &mut Checks) -> Read {
     let is_ignored = is_ignored(annotations, checks);
     let mut families = Families { written: Written(annotations), checks, denied: Vec::new() };
-    let mut read =
-        Annotations { redirects: families.read(), rewrite: families.read(), ..Annotations::default() };
+    let mut read = Annotations {
+        redirects: families.read(),
+        rewrite: families.read(),
+        cors: families.read(),
+        ..Annotations::default()
+    };
     let mut denied = families.denied;
     for (known, value) in annotations.iter().filter_map(|(name, value)| Some((find(name)?, value))) {
         read.own_tls = read.own_tls.or(known.asks_for_own_tls(value).then_some(known.name));

@@ -43,6 +43,7 @@ impl Compiler<'_> {
         let mut steps = own_tls(self.ingress);
         steps.extend(redirects(&site, place));
         steps.extend(hsts(&site));
+        steps.extend(site.annotations.cors.clone().map(|cors| Step::IngressCors(Box::new(cors))));
         // What no path matches keeps its path.
         if place.path.is_some() {
             steps.push(Step::Endpoints);

@@ -1,5 +1,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
+use portcullis_routing::step::IngressCors;
+
 use super::*;
 use crate::{
     ir::{
@@ -130,7 +132,8 @@ fn warnings_that_are_kept_are_few() {
 
 #[test]
 fn what_is_served_is_what_families_read() {
-    let of_families: BTreeSet<_> = [Redirects::NAMES, Rewrite::NAMES].concat().into_iter().collect();
+    let of_families: BTreeSet<_> =
+        [Redirects::NAMES, Rewrite::NAMES, <Option<IngressCors>>::NAMES].concat().into_iter().collect();
     assert_eq!(of_families, known::served().collect());
 }
 
