@@ -173,7 +173,7 @@ impl Question {
             greeted.and_then(|listener| listener.tls.client_auth()).unwrap_or(&ClientAuth::Unasked);
         let connection = Connection {
             port,
-            tls: tls.then_some(Tls { server_name: Some(&host), client_auth }),
+            tls: tls.then_some(Tls { server_name: Some(&host), client_auth, certificate: None }),
             client: IpAddr::V4(Ipv4Addr::LOCALHOST),
             scheme: if tls { "https" } else { "http" },
             client_port: number,

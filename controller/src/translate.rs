@@ -59,9 +59,10 @@ pub(crate) use ingress::closed;
 pub use ingress::ingress_host;
 use ingress::may_serve;
 pub use listeners::{
-    Addressing, AttachPoint, Closer, Closure, FilterError, FirstOf, GatewayRefusal, GatewayState,
-    IngressHost, IngressSide, ListenerFilters, ListenerPlan, ListenerRefusal, ListenerSetRefusal,
-    ListenerSetState, ListenerState, Listeners, Mode, PortPlan, Traffic, WayOut, listeners,
+    Addressing, AttachPoint, ClientAuthOf, Closer, Closure, FilterError, FirstOf, GatewayRefusal,
+    GatewayState, HostClientAuth, IngressHost, IngressSide, ListenerFilters, ListenerPlan, ListenerRefusal,
+    ListenerSetRefusal, ListenerSetState, ListenerState, Listeners, Mode, PortPlan, Traffic, WayOut,
+    listeners,
 };
 pub(crate) use listeners::{ChangedPlaces, Classes, name_for, shared_with};
 pub use owners::HostOwners;

@@ -12,7 +12,7 @@ use std::{
 };
 
 use http::HeaderValue;
-use portcullis_routing::{ClientAuth, PortKey, Rejection};
+use portcullis_routing::{ClientAuth, PortKey, Rejection, step::ClientCertificate};
 use tokio::time::Instant;
 
 use crate::{http::context::Context, limits::Limits, shared::Load};
@@ -51,6 +51,8 @@ pub(crate) struct TlsInfo {
     pub(crate) server_name: Option<Box<str>>,
     /// The policy of client authentication of the handshake.
     pub(crate) client_auth: ClientAuth,
+    /// The certificate that the client has shown, if the policy is to report it.
+    pub(crate) certificate: Option<Box<ClientCertificate>>,
     /// `TLSv1.3` and so on.
     pub(crate) version: &'static str,
 }

@@ -7,13 +7,14 @@ use std::{
     time::Duration,
 };
 
-use portcullis_routing::{PortKey, Serves, TlsMode};
+use portcullis_routing::{PortKey, Serves, TlsMode, step::ClientCertificate};
 use portcullis_tls::{Certificates, ClientAuth, ClientVerifier, Termination};
 use rustls::{
-    ProtocolVersion, ServerConfig,
+    ProtocolVersion, ServerConfig, ServerConnection,
     crypto::{CryptoProvider, ring},
     server::{Acceptor, ServerSessionMemoryCache},
 };
+use rustls_pki_types::UnixTime;
 use tokio::{
     io::{AsyncWrite, AsyncWriteExt},
     net::TcpStream,
@@ -155,6 +156,14 @@ impl TlsBase {
         config
     }
 
+    /// The certificate that a client has shown, if the policy is to report it. Its chain is verified here, also where a
+    /// session is resumed: it may have expired.
+    fn certificate(&self, policy: &ClientAuth, tls: &ServerConnection) -> Option<Box<ClientCertificate>> {
+        let ClientAuth::Reported { .. } = policy else { return None };
+        let verifier = ClientVerifier::of(policy, &self.provider)?;
+        verifier.describe(tls.peer_certificates()?, UnixTime::now()).map(Box::new)
+    }
+
     fn make(&self, policy: &ClientAuth) -> ServerConfig {
         let builder = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_safe_default_protocol_versions()
@@ -255,10 +264,9 @@ impl TlsConfigs {
         };
         let mut stream = Box::new(stream);
         let Some(route) = ending.route else {
-            return Ok(Accepted::Http(
-                stream,
-                TlsInfo { server_name, client_auth: ending.client_auth, version },
-            ));
+            let certificate = self.base.certificate(&ending.client_auth, stream.get_ref().1);
+            let tls = TlsInfo { server_name, client_auth: ending.client_auth, certificate, version };
+            return Ok(Accepted::Http(stream, tls));
         };
         // The relay enforces one idle limit for both sides of a stream; the socket's own limit must not end it earlier.
         stream.get_mut().0.set_limit(shared.options.tcp_idle_timeout * 2);

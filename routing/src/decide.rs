@@ -32,7 +32,10 @@ use self::{
     guarded::Guarded,
     trace::Trace,
 };
-use crate::{Asked, ClientAuth, Headers, Listener, Port, PortKey, Rejection, Selected, Table, Target};
+use crate::{
+    Asked, ClientAuth, Headers, Listener, Port, PortKey, Rejection, Selected, Table, Target,
+    step::ClientCertificate,
+};
 
 /// What a decision reads of a request. A carrier's own types stay its own.
 #[derive(Clone, Copy)]
@@ -75,6 +78,8 @@ pub struct Tls<'c> {
     pub server_name: Option<&'c str>,
     /// The policy of client authentication of the handshake.
     pub client_auth: &'c ClientAuth,
+    /// The certificate that the client has shown, if the policy is to [report](ClientAuth::Reported) it.
+    pub certificate: Option<&'c ClientCertificate>,
 }
 
 /// A request, its connection, and its random number.

@@ -22,8 +22,8 @@ use crate::{
     Backend, BackendProtocol, ClientAuth, Entry, HostPattern, HostTable, HttpRoutes, Listener, PathMatch,
     ProxyProtocol, RouteMatch, Rule, Serves, Step, Steps, Table, TlsMode, ValueMatch, WeightedBackend,
     step::{
-        AuthProtocol, Check, Cors, ExternalAuth, HeaderModifier, HttpAuth, IngressCors, IngressRedirect,
-        Mirror, PathRewrite, Redirect, UrlRewrite,
+        AuthProtocol, Check, ClientCertificateCheck, Cors, Demand, ExternalAuth, HeaderModifier, HttpAuth,
+        IngressCors, IngressRedirect, Mirror, PathRewrite, Redirect, UrlRewrite,
     },
 };
 
@@ -52,6 +52,7 @@ impl Display for TlsMode {
             Self::Passthrough => return f.write_str(" passed through"),
             Self::Terminate(ClientAuth::Optional(sets)) => ("requests", sets),
             Self::Terminate(ClientAuth::Required(sets)) => ("requires", sets),
+            Self::Terminate(ClientAuth::Reported { authorities, .. }) => ("reports", authorities),
         };
         write!(f, " {asks} client certificates")?;
         sets.iter()
@@ -221,6 +222,7 @@ impl Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::OwnTls => f.write_str("403 behind a Gateway's TLS"),
+            Self::ClientCertificate(check) => check.fmt(f),
             Self::Cors(cors) => cors.fmt(f),
             Self::IngressCors(cors) => cors.fmt(f),
             Self::IngressRedirect(redirect) => redirect.fmt(f),
@@ -315,6 +317,21 @@ impl Display for Redirect {
         self.hostname.iter().try_for_each(|host| write!(f, " host {host}"))?;
         self.port.iter().try_for_each(|port| write!(f, " port {port}"))?;
         self.path.iter().try_for_each(|path| write!(f, " {path}"))
+    }
+}
+
+impl Display for ClientCertificateCheck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.demand {
+            Demand::Nothing => "client certificate not asked for",
+            Demand::ValidIfAny => "client certificate valid if any",
+            Demand::Any => "client certificate reported",
+            Demand::Valid => "client certificate valid",
+            Demand::Impossible => "403 (client certificates cannot be verified)",
+        })?;
+        self.subject.iter().try_for_each(|subject| write!(f, ", subject {}", subject.as_str()))?;
+        self.error_page.iter().try_for_each(|page| write!(f, ", else to {page}"))?;
+        f.write_str(if self.pass { ", passed on" } else { "" })
     }
 }
 

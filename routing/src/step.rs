@@ -7,6 +7,7 @@ use std::{ops::Deref, sync::Arc};
 
 use http::HeaderValue;
 
+pub mod client_certificate;
 pub mod cors;
 pub mod edits;
 pub mod external_auth;
@@ -18,6 +19,7 @@ pub mod redirect;
 pub mod rewrite;
 pub mod rewrite_target;
 
+pub use client_certificate::{ClientCertificate, ClientCertificateCheck, Demand};
 pub use cors::Cors;
 pub(crate) use edits::StepEdits;
 pub use edits::{AnswerEdits, RequestEdits};
@@ -39,6 +41,8 @@ pub enum Step {
     /// The rule asks for TLS of its own: client certificates, or TLS that the backend terminates. Answers 403 if TLS
     /// was terminated for a Gateway's listener, which does not have these settings.
     OwnTls,
+    /// What an Ingress asks of the client's certificate. Boxed, since few have it.
+    ClientCertificate(Box<ClientCertificateCheck>),
     /// CORS: answers a preflight, and its headers take precedence in any other answer. Boxed: it is four times as large
     /// as the others.
     Cors(Box<Cors>),
@@ -121,7 +125,7 @@ impl Step {
     /// before CORS.
     fn rank(&self) -> u8 {
         match self {
-            Self::OwnTls => 0,
+            Self::OwnTls | Self::ClientCertificate(_) => 0,
             Self::IngressRedirect(redirect) => match **redirect {
                 IngressRedirect::AppRoot(_) => 1,
                 IngressRedirect::Fixed { .. } => 3,

@@ -16,6 +16,7 @@ pub mod backend;
 pub mod certificate;
 pub mod client;
 mod digest;
+mod name;
 pub mod termination;
 
 pub use authorities::{Authorities, AuthoritiesError};

@@ -5,7 +5,7 @@ use portcullis_tls::{Authorities, AuthoritiesError};
 
 use super::{Reader, grants, memo::Memo};
 use crate::{
-    ir::{ClusterTrustBundle, ConfigMap, Kind, ObjectKey, gateway::Reference},
+    ir::{ClusterTrustBundle, ConfigMap, Kind, ObjectKey, Secret, gateway::Reference},
     snapshot::Snapshot,
 };
 
@@ -14,12 +14,15 @@ use crate::{
 pub struct AuthoritiesPool {
     config_maps: Memo<ConfigMap, Read>,
     trust_bundles: Memo<ClusterTrustBundle, Read>,
+    secrets: Memo<Secret, Read>,
 }
 
 type Read = Result<Authorities, AuthoritiesError>;
 
 /// The key of a ConfigMap that holds the certificates.
 const CA: &str = "ca.crt";
+/// The key of a Secret with certificates that its authorities have revoked.
+const REVOKED: &str = "ca.crl";
 
 /// Why certificates cannot be verified against what a reference names.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,6 +44,8 @@ pub enum AuthorityRefError {
     Invalid(ObjectKey, AuthoritiesError),
     #[error("{0}: {1}")]
     InvalidBundle(ObjectKey, AuthoritiesError),
+    #[error("{0} has {REVOKED}, and certificates that are revoked are not told apart")]
+    Revocation(ObjectKey),
     #[error("a reference to ClusterTrustBundle {0} must have no namespace")]
     NotNamespaced(Box<str>),
 }
@@ -56,6 +61,7 @@ impl AuthorityRefError {
             | Self::Missing(_)
             | Self::Invalid(..)
             | Self::InvalidBundle(..)
+            | Self::Revocation(_)
             | Self::NotNamespaced(_) => "InvalidCACertificateRef",
         }
     }
@@ -135,6 +141,31 @@ impl AuthoritiesPool {
         material.map_err(|error| AuthorityRefError::Invalid(key, error.clone()))
     }
 
+    /// The authorities of a Secret, as `auth-tls-secret` names one.
+    ///
+    /// # Errors
+    /// [`AuthorityRefError`] if there are none that can be used.
+    pub(super) fn of_secret(
+        &self,
+        reader: &Reader<'_>,
+        key: &ObjectKey,
+    ) -> Result<TlsMaterial, AuthorityRefError> {
+        let missing = || match reader.is_pending(key) {
+            true => AuthorityRefError::Pending(key.clone()),
+            false => AuthorityRefError::NotFound(key.clone()),
+        };
+        let secret = reader.secret(key).ok_or_else(missing)?;
+        let text = secret.data.get(CA).filter(|text| !text.is_empty());
+        let text = text.ok_or_else(|| AuthorityRefError::Missing(key.clone()))?;
+        if secret.data.contains_key(REVOKED) {
+            return Err(AuthorityRefError::Revocation(key.clone()));
+        }
+        let is_same = |known: &Secret| known.data.get(CA) == Some(text);
+        let authorities = self.secrets.get(key, secret, is_same, || Authorities::from_pem(text));
+        let material = authorities.as_ref().map(Authorities::to_material);
+        material.map_err(|error| AuthorityRefError::Invalid(key.clone(), error.clone()))
+    }
+
     fn of_trust_bundle(
         &self,
         reader: &Reader<'_>,
@@ -156,6 +187,7 @@ impl AuthoritiesPool {
     pub fn forget_unused(&self, snapshot: &Snapshot) {
         self.config_maps.retain(|key| snapshot.config_maps.contains_key(key));
         self.trust_bundles.retain(|key| snapshot.trust_bundles.contains_key(key));
+        self.secrets.retain(|key| snapshot.secrets.contains_key(key));
     }
 }
 

@@ -10,6 +10,8 @@
 //! conflicts.rs which listener has a port and a hostname: that of the oldest object
 //! ingress.rs   the hosts of Ingresses, with or without TLS
 //! closed.rs    which of those hosts are closed, since what protects them is not served
+//! client_auth.rs what those hosts ask of clients' certificates
+//! reach.rs     how far annotations reach that are for a whole host
 //! tls.rs       which certificates are shown for those hosts
 //! places.rs    where those hosts are in the table
 //! mode.rs      what a listener of a protocol speaks, and which kinds of routes may attach
@@ -18,6 +20,7 @@
 //! ```
 
 mod alone;
+mod client_auth;
 mod closed;
 mod conflicts;
 mod entrance;
@@ -28,10 +31,12 @@ mod mode;
 mod overlaps;
 mod places;
 mod plan;
+mod reach;
 mod renew;
 mod states;
 mod tls;
 
+pub use client_auth::{ClientAuthOf, HostClientAuth};
 pub use closed::{Closer, Closure};
 pub(crate) use conflicts::name_for;
 pub use filters::{FilterError, ListenerFilters};
@@ -316,6 +321,8 @@ pub struct IngressHost {
     pub tls: bool,
     /// Who closes it as a whole, and for whom; `None` where nobody does.
     pub closed: Option<Arc<Closure>>,
+    /// What is asked of clients' certificates, and of whom; `None` where nobody asks for anything.
+    pub client_auth: Option<Arc<HostClientAuth>>,
 }
 
 /// What a port of the table has.

@@ -32,6 +32,7 @@ pub(crate) fn certificates(certificates: &Certificates) -> String {
                 ClientAuth::Unasked => "",
                 ClientAuth::Optional(_) => " and requests client certificates",
                 ClientAuth::Required(_) => " and requires client certificates",
+                ClientAuth::Reported { .. } => " and reports client certificates",
             };
             out += &format!("tls:{number} {hostname} shows {shown}{asks}\n");
         }

@@ -167,7 +167,11 @@ fn connection<'c>(context: &'c Context, scheme: &'static str) -> Connection<'c> 
     let tls = conn.tls.as_ref();
     Connection {
         port: conn.port,
-        tls: tls.map(|tls| Tls { server_name: tls.server_name.as_deref(), client_auth: &tls.client_auth }),
+        tls: tls.map(|tls| Tls {
+            server_name: tls.server_name.as_deref(),
+            client_auth: &tls.client_auth,
+            certificate: tls.certificate.as_deref(),
+        }),
         client: context.client,
         scheme,
         client_port: conn.client_port,

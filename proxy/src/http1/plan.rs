@@ -247,7 +247,11 @@ fn with_views<T>(
 ) -> T {
     let conn = &context.conn;
     let tls = conn.tls.as_ref();
-    let tls = tls.map(|tls| Tls { server_name: tls.server_name.as_deref(), client_auth: &tls.client_auth });
+    let tls = tls.map(|tls| Tls {
+        server_name: tls.server_name.as_deref(),
+        client_auth: &tls.client_auth,
+        certificate: tls.certificate.as_deref(),
+    });
     let connection = Connection {
         port: conn.port,
         tls,

@@ -2,7 +2,11 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
-use portcullis_routing::{ClientAuth, HostMap, HostPattern, Listener, PortKey, Protocol, Table, TlsMode};
+use portcullis_routing::{
+    ClientAuth, HostMap, HostPattern, Listener, PortKey, Protocol, Rule, Step, Steps, Table, Timeouts,
+    TlsMode,
+    step::{ClientCertificateCheck, Demand},
+};
 use portcullis_tls::{Certificate, Certificates, PortCertificates, Termination};
 use rustls::{
     ClientConfig, SupportedProtocolVersion,
@@ -29,7 +33,13 @@ fn site(
     shown: &Arc<Certificate>,
     policy: &ClientAuth,
 ) -> (Table, Certificates) {
-    let mut table = table::to(Table::default(), port, Protocol::Tls, backend);
+    let rule = table::rule(backend, Timeouts::default());
+    site_with(port, rule, shown, policy)
+}
+
+/// The same with this rule.
+fn site_with(port: u16, rule: Rule, shown: &Arc<Certificate>, policy: &ClientAuth) -> (Table, Certificates) {
+    let mut table = table::with_rule(Table::default(), port, Protocol::Tls, rule);
     let key = PortKey::tcp(port);
     let of_port = Arc::make_mut(table.ports.get_mut(&key).unwrap());
     let mut listener = Listener::clone(of_port.listeners.get(&HostPattern::Any).unwrap());
@@ -141,4 +151,56 @@ async fn a_connection_from_before_a_policy_is_misdirected_under_it() {
     assert_eq!(kept_h2.get(&uri).await.unwrap().0, 421);
     // A new connection shows the certificate.
     assert!(is_served(&proxy, port, &showing(&TLS13, &[], Some(&of_client))).await);
+}
+
+/// The status of the answer to a request over a new connection, and what the backend was told of the certificate. The
+/// request claims to be verified already.
+async fn told(proxy: &Running, port: u16, config: &Arc<ClientConfig>) -> String {
+    let mut stream = tls(config, proxy.at(port), HOST).await.unwrap();
+    let claim = "ssl-client-verify: SUCCESS\r\nssl-client-subject-dn: CN=forged\r\nssl-client-cert: forged";
+    let request =
+        format!("GET /certificate HTTP/1.1\r\nhost: {HOST}\r\n{claim}\r\nconnection: close\r\n\r\n");
+    let mut answer = Vec::new();
+    within(stream.write_all(request.as_bytes())).await.unwrap();
+    within(stream.read_to_end(&mut answer)).await.unwrap();
+    let answer = String::from_utf8_lossy(&answer);
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    match &head[9..12] {
+        "200" => body.to_owned(),
+        status => status.to_owned(),
+    }
+}
+
+#[tokio::test]
+async fn a_rule_decides_about_certificates_that_are_reported_and_backends_are_told() {
+    let (proxy, backend) = (start(), TestBackend::start("a").await);
+    let (port, shown) = (proxy.port(), certificate(Key::Ecdsa, &[HOST]));
+    let (ours, other) = (Issuer::new(), Issuer::new());
+    let [good, bad] = [&ours, &other].map(|issuer| issuer.certificate(&["client.example"]));
+    let policy = ClientAuth::Reported { authorities: [ours.material()].into(), depth: 1 };
+    let (success, none) = ("ssl-client-verify=SUCCESS;", "ssl-client-verify=NONE;");
+    let failed = "ssl-client-verify=FAILED:";
+    for (demand, want) in [
+        (Demand::Valid, [success, "400", "400"]),
+        (Demand::ValidIfAny, [success, "400", none]),
+        (Demand::Any, [success, failed, none]),
+        (Demand::Impossible, ["403", "403", "403"]),
+    ] {
+        let check = ClientCertificateCheck { demand, subject: None, error_page: None, pass: false };
+        let steps = Steps::new([Step::ClientCertificate(Box::new(check))]);
+        let rule = Rule { steps, ..table::rule(backend.address, Timeouts::default()) };
+        let (table, certificates) = site_with(port, rule, &shown, &policy);
+        proxy.serve(table, certificates).await;
+        for version in [&TLS12, &TLS13] {
+            for (certificate, want) in [Some(&good), Some(&bad), None].into_iter().zip(want) {
+                let config = showing(version, &[], certificate);
+                // The second connection resumes the session of the first, with the certificate of that.
+                for connection in ["new", "resumed"] {
+                    let got = told(&proxy, port, &config).await;
+                    assert!(got.contains(want), "{demand:?} {version:?} {connection}: {got}, wanted {want}");
+                    assert!(!got.contains("forged"), "{got}");
+                }
+            }
+        }
+    }
 }

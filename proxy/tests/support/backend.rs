@@ -20,7 +20,8 @@ pub struct TestBackend {
 }
 
 impl TestBackend {
-    /// Answers `name path body length`; on `/hold` only when it is let go, on `/client` with `X-Forwarded-For`;
+    /// Answers `name path body length`; on `/hold` only when it is let go, on `/client` with `X-Forwarded-For`, on
+    /// `/certificate` with what it is told of the client's certificate;
     /// `/echo` takes an upgrade and sends back what comes.
     pub async fn start(name: &'static str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -59,6 +60,11 @@ impl TestBackend {
         if path == "/client" {
             let client = request.headers().get("x-forwarded-for").map(|v| v.as_bytes().to_vec());
             return Response::new(Full::from(client.unwrap_or_default()));
+        }
+        if path == "/certificate" {
+            let told = request.headers().iter().filter(|(name, _)| name.as_str().starts_with("ssl-client-"));
+            let told = told.map(|(name, value)| format!("{name}={};", value.to_str().unwrap_or_default()));
+            return Response::new(Full::from(told.collect::<String>()));
         }
         let body = request.into_body().collect().await.map(|b| b.to_bytes()).unwrap_or_default();
         Response::new(Full::from(format!("{name} {path} {}", body.len())))

@@ -62,6 +62,15 @@ impl Answer {
         Self { route: Some(route), ..self }
     }
 
+    /// Refuses a request with a status that its rule has chosen.
+    pub(super) fn refuse(status: StatusCode, why: &'static str) -> Self {
+        let rejection = match status {
+            StatusCode::BAD_REQUEST => Rejection::BadRequest,
+            _ => Rejection::Forbidden,
+        };
+        Self { rejection: Some((rejection, why)), ..Self::text(status, why.into()) }
+    }
+
     /// Says something in HTML's type, as nginx does.
     pub(super) fn text(status: StatusCode, text: String) -> Self {
         let headers = vec![(header::CONTENT_TYPE, HeaderValue::from_static("text/html"))];

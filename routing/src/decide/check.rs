@@ -114,6 +114,12 @@ impl Passed {
         })
     }
 
+    /// Adds a step that a rule itself has brought.
+    pub(super) fn add(&mut self, step: impl IntoIterator<Item = Step>) {
+        self.steps.extend(step);
+        self.edits = StepEdits::of(&self.steps).map(Arc::new);
+    }
+
     /// Returns the header changes.
     pub(super) fn edits(&self) -> Option<&Arc<StepEdits>> {
         self.edits.as_ref()

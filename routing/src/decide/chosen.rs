@@ -13,7 +13,7 @@ use crate::{
     BackendProtocol, Rejection, Selected, Step,
     matching::decoded,
     path::InvalidPath,
-    step::{IngressRedirect, Origin, Redirect},
+    step::{IngressRedirect, Origin, Redirect, client_certificate::Refused},
     template::{NoGroups, Values},
 };
 
@@ -27,7 +27,7 @@ pub(super) struct Chosen<'t, 'r> {
 
 impl<'t> Chosen<'t, '_> {
     /// Goes through the rule's steps, from this place on, and carries out those that decide where the request goes.
-    pub(super) fn follow<T: Trace<'t>>(self, from: usize, trace: &mut T) -> Decision {
+    pub(super) fn follow<T: Trace<'t>>(mut self, from: usize, trace: &mut T) -> Decision {
         let rule = self.selected.rule;
         for (place, step) in rule.steps.iter().enumerate().skip(from) {
             trace.step(step);
@@ -38,6 +38,22 @@ impl<'t> Chosen<'t, '_> {
                     }
                     if !T::PASSES {
                         return self.ask(place);
+                    }
+                }
+                Step::ClientCertificate(check) => {
+                    let tls = self.of_client.connection.tls;
+                    match check.check(tls.map(|tls| tls.certificate)) {
+                        Ok(told) => self.passed.add(told),
+                        Err(_) if T::PASSES => {}
+                        // As in nginx, before anything that the location would add.
+                        Err(refused) => {
+                            let answer = match refused {
+                                Refused::With(status, why) => Answer::refuse(status, why),
+                                Refused::SentTo(page) => located(StatusCode::FOUND, page.into()),
+                            };
+                            let route = Route::new(rule, None);
+                            return Decision::Answer(Box::new(answer.of_route(route)));
+                        }
                     }
                 }
                 Step::Cors(cors) if *self.of_client.request.method == Method::OPTIONS => {

@@ -55,7 +55,8 @@ fn a_connection_answers_for_the_listener_and_policy_of_its_handshake_alone() {
             ..Listener::http(ListenerId::gateway("n", "g", "other"), HttpRoutes::default())
         };
         port.listeners.insert(HostPattern::parse("b.example").unwrap(), Arc::new(other));
-        let connection = Connection { tls: Some(Tls { server_name, client_auth }), ..plain() };
+        let connection =
+            Connection { tls: Some(Tls { server_name, client_auth, certificate: None }), ..plain() };
         let got = with_target(&table, &Method::GET, "/", connection);
         assert_eq!(got, wanted, "{server_name:?} under {client_auth:?} at {policy:?}");
     }
@@ -98,7 +99,8 @@ fn hosts_of_ingresses_are_told_apart_by_what_they_ask_of_clients_alone() {
         (Some("open.example"), &open, "a.example", misdirected),
         (None, &open, "a.example", misdirected),
     ] {
-        let connection = Connection { tls: Some(Tls { server_name, client_auth }), ..plain() };
+        let connection =
+            Connection { tls: Some(Tls { server_name, client_auth, certificate: None }), ..plain() };
         let asked = Asked::parse(&Method::GET, b"/").unwrap();
         let got = text(&decide(&table, request(&Method::GET, host, &asked), connection, 0));
         assert_eq!(got, wanted, "{server_name:?} under {client_auth:?}, Host: {host}");
@@ -118,7 +120,11 @@ fn a_host_that_serves_no_requests_is_left_to_no_other_listener() {
         Arc::new(Listener { id, tls: TlsMode::Passthrough, serves }),
     );
     let of_another = Connection {
-        tls: Some(Tls { server_name: Some("b.example"), client_auth: &ClientAuth::Unasked }),
+        tls: Some(Tls {
+            server_name: Some("b.example"),
+            client_auth: &ClientAuth::Unasked,
+            certificate: None,
+        }),
         ..plain()
     };
     for (connection, wanted) in [
@@ -148,7 +154,7 @@ fn an_ingress_that_asks_for_tls_of_its_own_is_forbidden_behind_that_of_a_gateway
         table.ports.insert(PortKey::tcp(80), Arc::new(port));
         table
     };
-    let tls = Tls { server_name: Some("a.example"), client_auth: &ClientAuth::Unasked };
+    let tls = Tls { server_name: Some("a.example"), client_auth: &ClientAuth::Unasked, certificate: None };
     let over_tls = || Connection { tls: Some(tls), ..plain() };
     for (what, behind, connection, wanted) in [
         ("behind a Gateway, over TLS", true, over_tls(), forbidden),

@@ -73,6 +73,14 @@ pub enum ClientAuth {
     Unasked,
     /// A certificate is requested and may be missing or invalid: whether to trust the client is left to the backend.
     Optional(Arc<[TlsMaterial]>),
+    /// A certificate is requested and verified, and each request is told the outcome
+    /// ([`ClientCertificateCheck`](crate::step::ClientCertificateCheck)).
+    Reported {
+        /// The authorities.
+        authorities: Arc<[TlsMaterial]>,
+        /// The most certificates between the client's and an authority's.
+        depth: u8,
+    },
     /// The client must show a certificate that is valid and issued by an authority of one of these sets. Without any
     /// set, no client is accepted.
     Required(Arc<[TlsMaterial]>),

@@ -1,6 +1,11 @@
 //! What the annotations of an Ingress say: a field for each family.
 
-use portcullis_routing::step::{IngressCors, OwnUrl};
+use portcullis_routing::{
+    pattern::Source,
+    step::{Demand, IngressCors, OwnUrl},
+};
+
+use crate::ir::ObjectKey;
 
 /// The annotations of an Ingress, read.
 #[derive(Clone, Debug, Default)]
@@ -9,6 +14,8 @@ pub struct Annotations {
     pub rewrite: Rewrite,
     /// `enable-cors` and `cors-*`.
     pub cors: Option<IngressCors>,
+    /// `auth-tls-*`.
+    pub auth_tls: Option<AuthTls>,
     pub unserved: Unserved,
     /// The annotation by which it asks for TLS of its own: client certificates, or TLS that is passed through.
     pub own_tls: Option<&'static str>,
@@ -42,6 +49,22 @@ pub struct Rewrite {
     pub target: Option<Box<str>>,
     /// `x-forwarded-prefix`: what a backend is told of the path that was replaced.
     pub forwarded_prefix: Option<Box<str>>,
+}
+
+/// What a host asks of its clients' certificates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthTls {
+    /// The Secret with the authorities; `None` if it is not named with its namespace.
+    pub secret: Option<ObjectKey>,
+    pub demand: Demand,
+    /// The most certificates between the client's and an authority's.
+    pub depth: u8,
+    /// What the subject must contain.
+    pub subject: Option<Source>,
+    /// Where clients without a valid certificate are sent.
+    pub error_page: Option<Box<str>>,
+    /// Whether backends get the certificate.
+    pub pass: bool,
 }
 
 /// The protections that an Ingress asks for and that are not served; what they protect is closed.

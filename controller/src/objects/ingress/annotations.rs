@@ -14,6 +14,7 @@
 //! A value of an annotation that is served can be invalid in three ways, as in ingress-nginx: it closes what the annotation
 //! protects, or the whole Ingress is refused ([`Denied`]), or it has no effect, with a warning.
 
+mod auth_tls;
 mod cors;
 mod family;
 mod known;
@@ -23,6 +24,8 @@ mod snippet;
 mod values;
 
 use std::collections::BTreeMap;
+
+use portcullis_routing::step::Demand;
 
 use super::annotation;
 use crate::{
@@ -54,11 +57,14 @@ pub(super) fn read(annotations: &BTreeMap<String, String>, checks: &mut Checks) 
         redirects: families.read(),
         rewrite: families.read(),
         cors: families.read(),
+        auth_tls: families.read(),
         ..Annotations::default()
     };
     let mut denied = families.denied;
+    let asks = read.auth_tls.as_ref().is_some_and(|auth_tls| auth_tls.demand != Demand::Nothing);
+    read.own_tls = asks.then_some("auth-tls-secret");
     for (known, value) in annotations.iter().filter_map(|(name, value)| Some((find(name)?, value))) {
-        read.own_tls = read.own_tls.or(known.asks_for_own_tls(value).then_some(known.name));
+        read.own_tls = read.own_tls.or(known.asks_for_passthrough(value).then_some(known.name));
         if is_unserved_protection(known, value) {
             denied.push(Denied { name: known.name, why: "is not served yet".to_owned() });
         }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use portcullis_routing::{
-    BackendError, Backends, Entry, HostPattern, HostTable, Location, PathMatch, Precedence, RouteId,
+    BackendError, Backends, Entry, HostPattern, HostTable, Location, PathMatch, Pattern, Precedence, RouteId,
     RouteMatch, Rule, Steps, Timeouts, WeightedBackend, path::of_ingress, pattern::Source,
 };
 
@@ -133,9 +133,13 @@ impl<'a> Compiler<'a> {
             return Ok(Location { text: text.into(), pattern: None });
         };
         let source = Source::parse(&pattern).map_err(|error| error.to_string())?;
+        Ok(Location { text: text.into(), pattern: Some(self.pattern(&source)?) })
+    }
+
+    /// A regular expression, compiled within the budget.
+    pub(super) fn pattern(&mut self, source: &Source) -> Result<Pattern, String> {
         self.spend(source.cost())?;
-        let compiled = self.host.patterns.pattern(&source).map_err(|error| error.to_string())?;
-        Ok(Location { text: text.into(), pattern: Some(compiled) })
+        self.host.patterns.pattern(source).map_err(|error| error.to_string())
     }
 
     /// Takes memory for a regular expression from the budget.
@@ -197,7 +201,11 @@ impl<'a> Compiler<'a> {
 
     /// Tells the owner that the requests of a path get no backend's answer.
     pub(super) fn refuse(&mut self, what: &str, why: &str) {
-        let message = Message::refused(format!("{what}: {why}"));
+        self.tell(Message::refused(format!("{what}: {why}")));
+    }
+
+    /// Tells the owner something, once.
+    pub(super) fn tell(&mut self, message: Message) {
         if !self.messages.contains(&message) {
             self.messages.push(message);
         }

@@ -5,7 +5,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use portcullis_routing::{
     HostPattern, Step, Steps, Template,
     pattern::GroupPattern,
-    step::{HeaderModifier, IngressRedirect, RewriteTarget},
+    step::{ClientCertificateCheck, Demand, HeaderModifier, IngressRedirect, RewriteTarget},
 };
 
 use super::{
@@ -17,7 +17,8 @@ use crate::{
         Ingress,
         ingress::{Annotations, Rewrite},
     },
-    translate::Settings,
+    status::Message,
+    translate::{ClientAuthOf, Settings},
 };
 
 /// Where ACME servers ask for their challenge (RFC 8555, section 8.3): over plain HTTP, so paths that begin with it are
@@ -41,6 +42,7 @@ impl Compiler<'_> {
     pub(super) fn steps(&mut self, place: &Place<'_>) -> Result<Steps, String> {
         let site = self.site();
         let mut steps = own_tls(self.ingress);
+        steps.extend(self.client_certificate()?);
         steps.extend(redirects(&site, place));
         steps.extend(hsts(&site));
         steps.extend(site.annotations.cors.clone().map(|cors| Step::IngressCors(Box::new(cors))));
@@ -50,6 +52,30 @@ impl Compiler<'_> {
             steps.extend(self.rewrite(place)?);
         }
         Ok(Steps::new(steps))
+    }
+
+    /// What the host asks of clients' certificates.
+    fn client_certificate(&mut self) -> Result<Option<Step>, String> {
+        let Some(all) = &self.host.state.client_auth else { return Ok(None) };
+        let is_kept = all.is_kept_by(self.ingress);
+        if !is_kept {
+            let text = format!(
+                "host {} answers 403 for it: client certificates are asked for there as an older Ingress of another \
+                 namespace says",
+                self.host.host
+            );
+            self.tell(Message::refused(text));
+        }
+        let Some(ClientAuthOf { asked, authorities, .. }) = all.of(self.ingress) else { return Ok(None) };
+        let is_possible = is_kept && (authorities.is_some() || asked.demand == Demand::Nothing);
+        let subject = asked.subject.as_ref().map(|subject| self.pattern(subject)).transpose()?;
+        let check = ClientCertificateCheck {
+            demand: if is_possible { asked.demand } else { Demand::Impossible },
+            subject,
+            error_page: asked.error_page.clone(),
+            pass: asked.pass,
+        };
+        Ok(Some(Step::ClientCertificate(Box::new(check))))
     }
 
     /// Replaces the path, unless the target is the path itself.

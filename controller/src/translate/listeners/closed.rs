@@ -11,8 +11,9 @@ use std::{
 
 use portcullis_routing::HostPattern;
 
+use super::reach::{Reach, protected_hosts};
 use crate::{
-    ir::{Ingress, ObjectKey, ingress::Age},
+    ir::{Ingress, ObjectKey},
     problem::Topic,
     status::Message,
 };
@@ -33,41 +34,6 @@ impl Closure {
     /// Who closes an Ingress at this host, if anybody does.
     pub(crate) fn of(&self, ingress: &Ingress) -> Option<&Closer> {
         self.0.reaching(ingress)
-    }
-}
-
-/// The Ingresses of a host that affect others there: those of their own namespace, and younger ones.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Reach<T> {
-    /// The oldest of each namespace.
-    of_namespace: BTreeMap<Box<str>, T>,
-    /// The namespace of the oldest of all, and how old that is.
-    oldest: Option<(Age, ObjectKey)>,
-}
-
-impl<T> Default for Reach<T> {
-    fn default() -> Self {
-        Self { of_namespace: BTreeMap::new(), oldest: None }
-    }
-}
-
-impl<T> Reach<T> {
-    /// Ingresses have to be added oldest first. One that may not serve the host affects only its own namespace.
-    fn add(&mut self, ingress: &Ingress, may_serve: bool, with: impl FnOnce() -> T) {
-        if may_serve {
-            self.oldest.get_or_insert_with(|| (ingress.age(), ingress.meta.key.clone()));
-        }
-        let namespace = ingress.meta.namespace();
-        if !self.of_namespace.contains_key(namespace) {
-            self.of_namespace.insert(namespace.into(), with());
-        }
-    }
-
-    fn reaching(&self, ingress: &Ingress) -> Option<&T> {
-        self.of_namespace.get(ingress.meta.namespace()).or_else(|| {
-            let (_, key) = self.oldest.as_ref().filter(|(age, _)| *age < ingress.age())?;
-            self.of_namespace.get(&key.namespace)
-        })
     }
 }
 
@@ -123,7 +89,7 @@ pub(super) fn messages(
     let told = open.iter().flat_map(|(host, open)| {
         let more = open.len() - 1;
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        let closers = closures.get(host).into_iter().flat_map(|closure| closure.0.of_namespace.values());
+        let closers = closures.get(host).into_iter().flat_map(|closure| closure.0.all());
         let first = open[0];
         closers.map(move |closer| {
             let text = format!(
@@ -134,12 +100,4 @@ pub(super) fn messages(
         })
     });
     told.collect()
-}
-
-/// The hosts that server-level annotations of an Ingress are for.
-fn protected_hosts(ingress: &Ingress) -> BTreeSet<HostPattern> {
-    match ingress.rules.is_empty() {
-        true => ingress.served_hosts(),
-        false => ingress.hosts(),
-    }
 }

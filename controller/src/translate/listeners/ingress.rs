@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use portcullis_routing::{HostPattern, ListenerId, PortKey};
 
-use super::{Closure, IngressHost, IngressSide, Listeners, closed};
+use super::{Closure, IngressHost, IngressSide, Listeners, client_auth::AskedByHost, closed};
 use crate::{
     facts::Fact,
     ir::{Ingress, ObjectKey},
@@ -56,6 +56,7 @@ pub(super) fn ours(reader: &Reader<'_>) -> Vec<Arc<Ingress>> {
 pub(super) fn side(
     ours: Vec<Arc<Ingress>>,
     closures: BTreeMap<HostPattern, Arc<Closure>>,
+    asked: AskedByHost,
     listeners: &Listeners,
     settings: &Settings,
 ) -> IngressSide {
@@ -75,6 +76,7 @@ pub(super) fn side(
         state.https = listener_hostname(listeners, https, host);
         state.https_is_others = https.is_some() && state.https.is_none();
         state.closed = closures.get(host).cloned();
+        state.client_auth = asked.get(host).cloned();
     }
     for ingress in &ours {
         let messages = beside_gateways(ingress, &side.hosts, listeners, settings);

@@ -6,7 +6,7 @@ use std::{
 };
 
 use foldhash::fast::RandomState;
-use portcullis_routing::{HostPattern, PortKey};
+use portcullis_routing::{HostPattern, PortKey, TlsMode};
 use portcullis_tls::{ClientAuth, Termination};
 
 use super::{ListenerPlan, ListenerState, Listeners, Mode, PortPlan, tls::Shown};
@@ -50,8 +50,13 @@ impl Listeners {
     fn plan_at(&self, place: &Place, frame: Option<&PortPlan>) -> Option<ListenerPlan> {
         let (port, hostname) = place;
         let empty = ListenerPlan::on(frame?.protocol);
-        let ingress = self.places.hosts.get(place).map(|place| Arc::clone(&place.id));
-        let of_ingress = ingress.map(|id| ListenerPlan { ingress: Some(id), ..empty.clone() });
+        let of_ingress = self.places.hosts.get(place).map(|place| {
+            let tls = match (&empty.tls, &place.shown) {
+                (TlsMode::Terminate(_), Some(shown)) => TlsMode::Terminate(shown.client_auth.clone()),
+                (tls, _) => tls.clone(),
+            };
+            ListenerPlan { tls, ingress: Some(Arc::clone(&place.id)), ..empty.clone() }
+        });
         let Some(ListenerState { point, filters, .. }) = self.holding(*port, hostname) else {
             return of_ingress;
         };

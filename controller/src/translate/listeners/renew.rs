@@ -19,7 +19,7 @@ use portcullis_tls::Certificates;
 
 use super::{
     FirstOf, GatewayState, IngressHost, IngressSide, ListenerPlan, ListenerSetState, ListenerState, PortPlan,
-    closed,
+    client_auth, closed,
     conflicts::Claims,
     entrance::{self, ByNamespace, Taken},
     gateways, ingress,
@@ -225,8 +225,9 @@ impl Listeners {
         let entrance::Restricted { ingresses, hosts, messages } =
             entrance::restrict(reader, &self.taken, &all);
         let closures = closed::closures(&all, &hosts, settings.strict_annotations);
-        let mut side = ingress::side(ingresses, closures, self, settings);
-        for (key, message) in messages {
+        let (asked, unverifiable) = client_auth::of_hosts(reader, &pools.authorities, &all, &hosts);
+        let mut side = ingress::side(ingresses, closures, asked, self, settings);
+        for (key, message) in messages.into_iter().chain(unverifiable) {
             side.messages.entry(key).or_default().push(message);
         }
         let places = IngressPlaces::of(reader, &pools.certificates, self, &mut side);

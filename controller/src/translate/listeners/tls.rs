@@ -53,7 +53,9 @@ pub(super) fn choose(
                 dark.insert(host.clone());
             }
         } else {
-            shown.insert(hostname, Shown { certificates: chosen, client_auth: ClientAuth::Unasked });
+            let client_auth = state.client_auth.as_ref().map(|asked| asked.policy());
+            let client_auth = client_auth.unwrap_or_default();
+            shown.insert(hostname, Shown { certificates: chosen, client_auth });
         }
     }
     // A client that names a host without a listener is shown the default certificate.

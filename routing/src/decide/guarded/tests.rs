@@ -300,8 +300,9 @@ fn a_listener_of_another_connection_is_not_asked_for_its_filters() {
     listener.tls = crate::TlsMode::Terminate(crate::ClientAuth::Unasked);
     port.listeners.insert(HostPattern::parse("a.example").unwrap(), Arc::new(listener));
     let asked = Asked::parse(&Method::GET, b"/").unwrap();
-    let tls =
-        |server_name| Some(crate::decide::Tls { server_name, client_auth: &crate::ClientAuth::Unasked });
+    let tls = |server_name| {
+        Some(crate::decide::Tls { server_name, client_auth: &crate::ClientAuth::Unasked, certificate: None })
+    };
     for (server_name, wanted) in [
         (Some("a.example"), "ask /one"),
         (Some("b.example"), "421 the connection was made for another host's listener"),

@@ -19,10 +19,6 @@ use crate::{
 /// What the annotations of a family say. The default is what holds without any of them.
 pub(super) trait Family: Default {
     /// Its annotations, without their prefix.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "compared with the list of known annotations in a test")
-    )]
     const NAMES: &'static [&'static str];
 
     /// Parses them. A value without an effect is a warning.

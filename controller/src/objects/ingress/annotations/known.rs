@@ -77,9 +77,9 @@ impl Known {
         self.protects != Protects::Nothing && !self.asks_for_nothing(value)
     }
 
-    /// Whether it asks for something of the connection's TLS that a Gateway's listener does not do.
-    pub(super) fn asks_for_own_tls(&self, value: &str) -> bool {
-        matches!(self.group, "CertificateAuth" | "SSLPassthrough") && !self.asks_for_nothing(value)
+    /// Whether it asks for TLS that is passed through.
+    pub(super) fn asks_for_passthrough(&self, value: &str) -> bool {
+        self.group == "SSLPassthrough" && !self.asks_for_nothing(value)
     }
 
     const fn unless(self, off: Off) -> Self {
@@ -114,12 +114,12 @@ const KNOWN: &[Known] = &[
     known("Canary", "canary-by-header-value", Nothing),
     known("Canary", "canary-weight", Nothing),
     known("Canary", "canary-weight-total", Nothing),
-    known("CertificateAuth", "auth-tls-error-page", Host),
-    known("CertificateAuth", "auth-tls-match-cn", Host),
-    known("CertificateAuth", "auth-tls-pass-certificate-to-upstream", Host).unless(Off::False),
-    known("CertificateAuth", "auth-tls-secret", Host),
-    known("CertificateAuth", "auth-tls-verify-client", Host).unless(Off::Word),
-    known("CertificateAuth", "auth-tls-verify-depth", Host),
+    known("CertificateAuth", "auth-tls-error-page", Host).served(),
+    known("CertificateAuth", "auth-tls-match-cn", Host).served(),
+    known("CertificateAuth", "auth-tls-pass-certificate-to-upstream", Host).unless(Off::False).served(),
+    known("CertificateAuth", "auth-tls-secret", Host).served(),
+    known("CertificateAuth", "auth-tls-verify-client", Host).unless(Off::Word).served(),
+    known("CertificateAuth", "auth-tls-verify-depth", Host).served(),
     known("ClientBodyBufferSize", "client-body-buffer-size", Nothing),
     known("ConfigurationSnippet", "configuration-snippet", Paths).unless(Off::Headers),
     known("Connection", "connection-proxy-header", Nothing),

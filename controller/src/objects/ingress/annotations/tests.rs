@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     ir::{
         Ingress, Object,
-        ingress::{Redirects, Rewrite},
+        ingress::{AuthTls, Redirects, Rewrite},
     },
     objects::{
         checks::Origin,
@@ -42,13 +42,18 @@ pub(super) fn refused(annotations: &[(&str, &str)]) -> String {
     nginx(annotations).refused.as_deref().expect("refused").into()
 }
 
+/// What closes an Ingress with these annotations, given without their prefix.
+pub(super) fn closed(annotations: &[(&str, &str)]) -> String {
+    nginx(annotations).annotations.unserved.closed_by(false).expect("closed")
+}
+
 fn nginx(annotations: &[(&str, &str)]) -> Arc<Ingress> {
     let named: Vec<_> = annotations.iter().map(|(name, value)| (format!("{NGINX}{name}"), *value)).collect();
     ingress(&named.iter().map(|(name, value)| (name.as_str(), *value)).collect::<Vec<_>>())
 }
 
 const AUTH: (&str, &str) = ("nginx.ingress.kubernetes.io/auth-url", "http://auth");
-const TLS: (&str, &str) = ("nginx.ingress.kubernetes.io/auth-tls-secret", "a/b");
+const TLS: (&str, &str) = ("nginx.ingress.kubernetes.io/ssl-passthrough", "true");
 const REGEX: (&str, &str) = ("nginx.ingress.kubernetes.io/use-regex", "true");
 const SERVICE_UPSTREAM: (&str, &str) = ("nginx.ingress.kubernetes.io/service-upstream", "true");
 const HEADERS: (&str, &str) = ("nginx.ingress.kubernetes.io/server-snippet", "add_header A b;");
@@ -65,7 +70,7 @@ fn what_protects_and_is_not_served_closes() {
         (&[][..], None, None, false),
         (&[FOREIGN], None, None, false),
         (&[AUTH], Some("auth-url"), Some("auth-url"), false),
-        (&[TLS, AUTH], Some("auth-tls-secret, auth-url"), Some("auth-tls-secret, auth-url"), true),
+        (&[TLS, AUTH], Some("auth-url, ssl-passthrough"), Some("auth-url, ssl-passthrough"), true),
         (&[AUTH, REGEX], Some("auth-url"), Some("auth-url"), true),
         (&[REGEX], None, None, true),
         (&[HEADERS], None, None, false),
@@ -90,7 +95,7 @@ fn what_protects_and_is_not_served_closes() {
 fn what_has_no_effect_is_a_warning_of_its_topic() {
     for (annotation, topic, text) in [
         (AUTH, Topic::Protection("auth-url"), "protects the paths of this Ingress and is not served yet"),
-        (TLS, Topic::Protection("auth-tls-secret"), "protects the whole host and is not served yet"),
+        (TLS, Topic::Protection("ssl-passthrough"), "protects the whole host and is not served yet"),
         (HEADERS, Topic::Annotation("server-snippet"), "is not served; it has no effect"),
         (SERVICE_UPSTREAM, Topic::Annotation("service-upstream"), "is not served; it has no effect"),
         (
@@ -133,7 +138,10 @@ fn warnings_that_are_kept_are_few() {
 #[test]
 fn what_is_served_is_what_families_read() {
     let of_families: BTreeSet<_> =
-        [Redirects::NAMES, Rewrite::NAMES, <Option<IngressCors>>::NAMES].concat().into_iter().collect();
+        [Redirects::NAMES, Rewrite::NAMES, <Option<IngressCors>>::NAMES, <Option<AuthTls>>::NAMES]
+            .concat()
+            .into_iter()
+            .collect();
     assert_eq!(of_families, known::served().collect());
 }
 
