@@ -57,8 +57,9 @@ impl Compiler<'_> {
     /// What the host asks of clients' certificates.
     fn client_certificate(&mut self) -> Result<Option<Step>, String> {
         let Some(all) = &self.host.state.client_auth else { return Ok(None) };
-        let is_kept = all.is_kept_by(self.ingress);
-        if !is_kept {
+        let Some(of) = all.of(self.ingress) else { return Ok(None) };
+        let ClientAuthOf { asked, authorities, .. } = of;
+        if !all.is_verified(of) {
             let text = format!(
                 "host {} answers 403 for it: client certificates are asked for there as an older Ingress of another \
                  namespace says",
@@ -66,8 +67,7 @@ impl Compiler<'_> {
             );
             self.tell(Message::refused(text));
         }
-        let Some(ClientAuthOf { asked, authorities, .. }) = all.of(self.ingress) else { return Ok(None) };
-        let is_possible = is_kept && (authorities.is_some() || asked.demand == Demand::Nothing);
+        let is_possible = all.is_verified(of) && (authorities.is_some() || asked.demand == Demand::Nothing);
         let subject = asked.subject.as_ref().map(|subject| self.pattern(subject)).transpose()?;
         let check = ClientCertificateCheck {
             demand: if is_possible { asked.demand } else { Demand::Impossible },

@@ -46,11 +46,10 @@ impl HostClientAuth {
         }
     }
 
-    /// Whether an Ingress's own annotations are those that hold, or those of its namespace: certificates of another
-    /// namespace's authorities must not open what it protects.
-    pub(crate) fn is_kept_by(&self, ingress: &Ingress) -> bool {
-        let is_own = |of: &ClientAuthOf| of.ingress.namespace == ingress.meta.key.namespace;
-        ingress.annotations.auth_tls.is_none() || self.0.first().is_none_or(is_own)
+    /// Whether certificates are verified in handshakes as is asked of an Ingress's clients: those of another namespace's
+    /// authorities must not open what it protects.
+    pub(crate) fn is_verified(&self, asked: &ClientAuthOf) -> bool {
+        self.0.first().is_none_or(|first| first.ingress.namespace == asked.ingress.namespace)
     }
 }
 
@@ -71,7 +70,7 @@ pub(super) fn of_hosts(
         let authorities = authorities(reader, pool, ingress, asked);
         if let Err(error) = &authorities {
             let text = format!(
-                "its hosts answer 403: client certificates cannot be verified: auth-tls-secret: {error}"
+                "client certificates cannot be verified, so that hosts for which it decides answer 403: auth-tls-secret: {error}"
             );
             messages.push((ingress.meta.key.clone(), Message::refused(text)));
         }
