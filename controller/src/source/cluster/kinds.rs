@@ -82,8 +82,16 @@ impl Watched {
         matches!(self.reads, Reads::OnDemand { whole: false, .. } | Reads::Definitions)
     }
 
+    /// The kind that is fetched on demand, if it is one.
+    pub(super) fn on_demand(&self) -> Option<Kind> {
+        match self.reads {
+            Reads::OnDemand { kind, .. } => Some(kind),
+            _ => None,
+        }
+    }
+
     pub(super) fn is_on_demand(&self) -> bool {
-        matches!(self.reads, Reads::OnDemand { .. })
+        self.on_demand().is_some()
     }
 }
 
