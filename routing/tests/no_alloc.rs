@@ -84,7 +84,7 @@ fn port(layout: Layout, routes: usize) -> Port {
         }
         Layout::OneHost => {
             let mut of_listener = HttpRoutes::default();
-            let entries = (0..routes).map(|i| entry(i)).collect();
+            let entries = (0..routes).map(entry).collect();
             of_listener.hosts.insert(pattern(0), Arc::new(HostTable::compile(entries)));
             port.listeners.insert(HostPattern::Any, at_any(of_listener));
         }
