@@ -1,4 +1,5 @@
-//! A body of any size takes a bounded part of the memory, whoever is slow. Alone in its process, whose memory is measured.
+//! A body of any size takes a bounded part of the memory, whoever is slow. Alone in its process, whose memory is
+//! measured.
 
 // Clippy knows tests by their attribute; their helpers have none.
 #![allow(clippy::unwrap_used)]

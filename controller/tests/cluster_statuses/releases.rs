@@ -39,9 +39,12 @@ fn cluster() -> ApiServer {
     for (class, controller) in
         [("portcullis", "portcullis.dev/ingress-controller"), ("internal", THEIR_INGRESSES)]
     {
+        let metadata = json!({"name": class});
         let spec = json!({"controller": controller});
-        let class_object = json!({"apiVersion": "networking.k8s.io/v1", "kind": "IngressClass", "metadata": {"name": class}, "spec": spec});
-        server.apply("ingressclasses", class_object);
+        server.apply(
+            "ingressclasses",
+            json!({"apiVersion": "networking.k8s.io/v1", "kind": "IngressClass", "metadata": metadata, "spec": spec}),
+        );
         let mut of_class = ingress(class, "a.example.com");
         of_class["spec"]["ingressClassName"] = class.into();
         server.apply("ingresses", of_class);

@@ -105,7 +105,8 @@ tokio::task_local! {
 }
 
 impl Context {
-    /// The context of a request that pingora has read, or that was handed over. Called inside the scope of its connection.
+    /// The context of a request that pingora has read, or that was handed over. Called inside the scope of its
+    /// connection.
     pub(crate) fn new() -> Self {
         if let Some(decided) = DECIDED.try_with(Cell::take).ok().flatten() {
             return *decided;
