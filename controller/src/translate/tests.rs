@@ -379,12 +379,10 @@ spec:
   targetRefs: [{{ group: '', kind: Service, name: web }}]
   validation: {{ hostname: web.example, caCertificateRefs: [{{ group: '', kind: ConfigMap, name: ca }}] }}
 ---
-apiVersion: v1
 kind: Service
 metadata: {{ namespace: shop, name: web }}
 spec: {{ ports: [{{ port: 80 }}] }}
 ---
-apiVersion: v1
 kind: ConfigMap
 metadata: {{ namespace: shop, name: ca }}
 data: {{ ca.crt: roots }}
