@@ -90,6 +90,10 @@ pub struct ClusterArgs {
     /// Leave the Service's ports alone; a listener whose port it lacks says so.
     #[arg(long, env = "PORTCULLIS_NO_SERVICE_PORTS")]
     pub no_service_ports: bool,
+    /// Do not read ConfigMaps, except the one of settings and our own. An object that names one as its certificate
+    /// authority says that it is not read.
+    #[arg(long, env = "PORTCULLIS_NO_CONFIG_MAPS")]
+    pub no_config_maps: bool,
     /// Ports of this machine for Gateways with addresses of their own (addressing Dedicated): each of their listeners'
     /// ports gets one, which its Service leads to. Which one is recorded in the ConfigMap NAME-ports beside the Lease,
     /// and what each replica has bound in NAME-bound-ports. With `none` such Gateways are refused, and nothing is made

@@ -276,6 +276,30 @@ mod tests {
     }
 
     #[test]
+    fn a_routes_own_hostname_goes_before_its_paths() {
+        let folder = tempfile::tempdir().unwrap();
+        let route = |name: &str, hostname: &str, path: &str| {
+            format!(
+                "---\n{{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {{name: {name}}},\n\
+                spec: {{parentRefs: [{{name: web}}], hostnames: ['{hostname}'], rules: [{{matches: [{{path: {path}}}]}}]}}}}\n"
+            )
+        };
+        let manifest =
+            "{apiVersion: gateway.networking.k8s.io/v1, kind: GatewayClass, metadata: {name: portcullis},\n\
+            spec: {controllerName: portcullis.dev/gateway-controller}}\n---\n\
+            {apiVersion: gateway.networking.k8s.io/v1, kind: Gateway, metadata: {name: web},\n\
+            spec: {gatewayClassName: portcullis, listeners: [{name: http, port: 80, protocol: HTTP}]}}\n"
+                .to_owned()
+                + &route("wide", "*.example", "{type: Exact, value: /a}")
+                + &route("narrow", "a.example", "{value: /}");
+        std::fs::write(folder.path().join("web.yaml"), manifest).unwrap();
+        let question = Question::of("http://a.example/a", "GET", &[]).unwrap();
+        let text = of_folder(folder.path(), &ObjectArgs::default(), &question).unwrap().to_string();
+        assert!(text.contains("rule      HTTPRoute default/narrow"), "{text}");
+        assert!(text.contains("because its route's hostname is more specific"), "{text}");
+    }
+
+    #[test]
     fn a_question_goes_to_an_instance_and_comes_back() {
         let headers = ["X-A: b c&d=e".to_owned()];
         let asked = Question::of("https://a.example/p?q=1&r=%20", "POST", &headers).unwrap();

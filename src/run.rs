@@ -110,7 +110,12 @@ impl Running {
         cluster: &ClusterArgs,
         args: &ServeArgs,
     ) -> anyhow::Result<Self> {
-        let settings = Settings { direct: false, dedicated: cluster.dedicated_ports, ..settings(args)? };
+        let settings = Settings {
+            direct: false,
+            dedicated: cluster.dedicated_ports,
+            config_maps: !cluster.no_config_maps,
+            ..settings(args)?
+        };
         let controllers = cluster::controllers(&settings, &cluster.field_manager);
         let default_certificate = settings.default_certificate.clone();
         let settings_map = settings.settings_map.clone();

@@ -46,15 +46,15 @@ async fn https(site: &Site, host: &str, path: &str) -> (u16, Option<Description>
 #[tokio::test(flavor = "multi_thread")]
 async fn the_ingress_sends_hosts_and_paths_to_their_services_over_tls() {
     let site = quickstart().await;
-    for (host, path, want) in [
-        ("foo.yourdomain.com", "/hello", Some("foo")),
-        ("yourdomain.com", "/bar/hello", Some("bar")),
-        ("yourdomain.com", "/bar", Some("bar")),
-        ("yourdomain.com", "/bars", None),
-        ("yourdomain.com", "/", None),
+    for (host, path, status, want) in [
+        ("foo.yourdomain.com", "/hello", 200, Some("foo")),
+        ("yourdomain.com", "/bar/hello", 200, Some("bar")),
+        ("yourdomain.com", "/bar", 301, None),
+        ("yourdomain.com", "/bars", 404, None),
+        ("yourdomain.com", "/", 404, None),
     ] {
-        let (status, told) = https(&site, host, path).await;
-        assert_eq!(status, if want.is_some() { 200 } else { 404 }, "{host}{path}");
+        let (got, told) = https(&site, host, path).await;
+        assert_eq!(got, status, "{host}{path}");
         let service = told.and_then(|told| {
             assert_eq!(told.path, path, "{host}{path}");
             assert_eq!(told.headers["x-forwarded-proto"], ["https"], "{host}{path}");

@@ -341,6 +341,7 @@ impl Index {
             self.listeners.forget_unused();
             self.pools.backends.forget_unused();
             self.pools.patterns.forget_unused();
+            self.pools.host_tables.forget_unused();
             self.pools.certificates.forget_unused(&self.snapshot);
             self.pools.authorities.forget_unused(&self.snapshot);
         }

@@ -25,6 +25,7 @@ mod dedicated;
 mod endpoints;
 mod full;
 mod grants;
+mod host_tables;
 mod ingress;
 mod listeners;
 mod memo;
@@ -55,6 +56,7 @@ pub use certificates::{CertificatePool, CertificateRefError};
 pub use dedicated::{Dedicated, DedicatedState, label_value, service_name};
 pub use endpoints::{Resolved, endpoints, fill};
 pub use full::full;
+pub use host_tables::HostTablePool;
 pub(crate) use ingress::closed;
 pub use ingress::ingress_host;
 use ingress::may_serve;
@@ -112,6 +114,7 @@ pub struct Pools {
     pub certificates: CertificatePool,
     pub authorities: AuthoritiesPool,
     pub patterns: PatternPool,
+    pub host_tables: HostTablePool,
 }
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ use self::clients::{Client, Clients, Shed};
 pub(crate) use self::held::Held;
 use crate::{
     accept::Port,
-    shared::{Connection, Load},
+    load::{Connection, Load},
 };
 
 /// How many connections clients may hold at a time.

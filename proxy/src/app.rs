@@ -18,9 +18,9 @@ pub(crate) use self::{
     http2::{carry_stream, serve as serve_http2},
 };
 use crate::{
-    conn::{Cut, SCOPE, Scope},
     http::HttpService,
     limits::Limits,
+    scope::{Cut, SCOPE, Scope},
     stall::Stall,
 };
 

@@ -44,7 +44,6 @@ pub(crate) use self::mirror::Budget;
 use self::{check::Checks, context::Context, mirror::Mirrors};
 use crate::{
     accept::Outward,
-    conn::{SCOPE, Scope},
     shared::Shared,
     upstream::{Dialler, kept::Kept},
 };
@@ -105,7 +104,7 @@ impl ProxyHttp for HttpService {
     type CTX = Context;
 
     fn new_ctx(&self) -> Context {
-        SCOPE.with(Scope::take_decided).map_or_else(Context::new, |context| *context)
+        Context::new()
     }
 
     /// None: pingora's default would make a compression module for each request.

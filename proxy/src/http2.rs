@@ -28,10 +28,11 @@ use crate::{
     accept::{Port, Worker},
     admission::Held,
     app,
-    conn::{ConnInfo, SCOPE, Scope},
+    conn::ConnInfo,
     http::{context::Context, request},
     http1,
     io::DownIo,
+    scope::{SCOPE, Scope},
 };
 
 /// Serves HTTP/2 until either side closes the connection, or it has been without a stream for too long.
@@ -142,13 +143,13 @@ impl Connection {
     }
 
     /// Has pingora carry a stream for which the decision has been made.
-    async fn hand_over(&self, stream: Stream, mut context: Box<Context>, open: OpenStream) {
-        context.decided = Some(Ok(()));
+    async fn hand_over(&self, stream: Stream, context: Box<Context>, open: OpenStream) {
         let scope = Scope::new(Arc::clone(&self.conn));
-        scope.set_decided(context);
+        scope.set_read();
         let session = Session::new(stream, Arc::clone(&self.digest));
         let session = ServerSession::new_custom(Box::new(session));
         let carrying = self.worker.service.process_new_http(session, &self.shutdown);
-        SCOPE.scope(scope, app::carry_stream(carrying, &self.worker.limits, open)).await;
+        let carrying = SCOPE.scope(scope, app::carry_stream(carrying, &self.worker.limits, open));
+        context.hand_over(carrying).await;
     }
 }

@@ -32,9 +32,10 @@ use self::{
 pub(crate) use self::{message::Message, socket::Socket, transport::Transport};
 use crate::{
     admission::Admitted,
-    conn::{ConnInfo, Cut, SCOPE, Scope},
+    conn::ConnInfo,
     limits::Limits,
     refusal::Refusal,
+    scope::{Cut, SCOPE, Scope},
 };
 
 /// What an HTTP/2 client sends first (RFC 9113, 3.4).

@@ -2,8 +2,6 @@
 
 use portcullis_routing::Rejection;
 
-use crate::conn::Refused;
-
 /// The most headers of one head.
 pub(crate) const MAX_FIELDS: usize = 256;
 /// The longest target in bytes; `http::Uri` takes no longer ones.
@@ -26,6 +24,15 @@ pub(crate) enum Refusal {
     Unreadable,
     /// It can be read in more than one way; the text says why.
     Invalid(&'static str),
+}
+
+/// Why a request has no context, which would tell of its end: its head was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Refused {
+    /// What the client was told; 0 is nothing.
+    pub(crate) status: u16,
+    pub(crate) rejection: Rejection,
+    pub(crate) why: &'static str,
 }
 
 impl Refusal {

@@ -5,7 +5,7 @@ use std::{
     net::IpAddr,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::LocalKey,
 };
@@ -17,9 +17,8 @@ use portcullis_tls::Certificates;
 use crate::{
     LiveOptions, Options, Own,
     admission::Admission,
-    datagram::Drops,
     http::{Budget, client},
-    stream,
+    load::Load,
     tls::HandshakeError,
     upstream::{connections::Connections, refusals::Refusals, tls::ClientConfigs},
 };
@@ -65,35 +64,6 @@ thread_local! {
     static TABLE: Cached<Table> = const { RefCell::new(None) };
     static OWN: Cached<Own> = const { RefCell::new(None) };
 }
-
-/// What one worker thread is doing. Counted for each thread apart, so that no request waits for another core's
-/// cache line.
-#[derive(Debug, Default)]
-#[repr(align(128))]
-pub(crate) struct Load {
-    connections: AtomicUsize,
-    in_flight: AtomicUsize,
-    /// Requests that are over, by the first digit of their status; the first ones had no answer.
-    answered: [AtomicU64; 6],
-    /// Counts of ended streams, and of the bytes that streams have transferred.
-    pub(crate) streams: stream::Tally,
-    /// Counts of dropped datagrams.
-    pub(crate) drops: Drops,
-    /// Streams and flows of datagrams that have a place.
-    streaming: AtomicUsize,
-}
-
-/// A connection; it is over when this is dropped.
-#[derive(Debug)]
-pub(crate) struct Connection(Arc<Load>);
-
-/// The place of a stream or of a flow of datagrams among those of its worker. Dropping it frees the place.
-#[derive(Debug)]
-pub(crate) struct StreamPlace(Arc<Load>);
-
-/// A request, h2 stream or tunnel; it is over when this is dropped.
-#[derive(Debug)]
-pub(crate) struct InFlight<'l>(&'l Load);
 
 impl Shared {
     pub(crate) fn new(options: Options) -> Arc<Self> {
@@ -158,14 +128,14 @@ impl Shared {
 
     /// Requests, h2 streams and tunnels that are being answered.
     pub(crate) fn in_flight(&self) -> usize {
-        self.loads.iter().map(|load| load.in_flight.load(Ordering::Relaxed)).sum()
+        self.loads.iter().map(|load| load.in_flight()).sum()
     }
 
     /// Whether the limit of requests in flight is reached. `load` is that of the asking worker; the others are summed up only if
     /// this one has more than its share.
     pub(crate) fn is_full(&self, load: &Load) -> bool {
         let most = self.options.max_requests;
-        load.in_flight.load(Ordering::Relaxed) > most / self.loads.len() && self.in_flight() > most
+        load.in_flight() > most / self.loads.len() && self.in_flight() > most
     }
 
     /// The maximum number of streams and flows of datagrams of one worker.
@@ -175,14 +145,12 @@ impl Shared {
 
     /// Requests that are over, by the first digit of their status; 0 is those that were cut before any answer.
     pub(crate) fn answered(&self) -> [u64; 6] {
-        std::array::from_fn(|class| {
-            self.loads.iter().map(|load| load.answered[class].load(Ordering::Relaxed)).sum()
-        })
+        std::array::from_fn(|class| self.loads.iter().map(|load| load.answers(class)).sum())
     }
 
     /// Connections that clients hold, idle ones too.
     pub(crate) fn connections(&self) -> usize {
-        self.loads.iter().map(|load| load.connections.load(Ordering::Relaxed)).sum()
+        self.loads.iter().map(|load| load.connections()).sum()
     }
 }
 
@@ -199,51 +167,4 @@ fn with_cached<T, R>(
         };
         read(cache.load())
     })
-}
-
-impl Load {
-    /// A connection begins.
-    pub(crate) fn connection(self: &Arc<Self>) -> Connection {
-        self.connections.fetch_add(1, Ordering::Relaxed);
-        Connection(Arc::clone(self))
-    }
-
-    /// Takes a place for a stream or a flow of datagrams. Returns `None` if `most` places are taken.
-    pub(crate) fn stream_place(self: &Arc<Self>, most: usize) -> Option<StreamPlace> {
-        if self.streaming.load(Ordering::Relaxed) >= most {
-            return None;
-        }
-        self.streaming.fetch_add(1, Ordering::Relaxed);
-        Some(StreamPlace(Arc::clone(self)))
-    }
-
-    /// A request begins.
-    pub(crate) fn request(&self) -> InFlight<'_> {
-        self.in_flight.fetch_add(1, Ordering::Relaxed);
-        InFlight(self)
-    }
-
-    /// A request is over.
-    pub(crate) fn answered(&self, status: u16) {
-        let class = usize::from(status / 100);
-        self.answered[if class < self.answered.len() { class } else { 0 }].fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl Drop for StreamPlace {
-    fn drop(&mut self) {
-        self.0.streaming.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl Drop for InFlight<'_> {
-    fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
-    }
 }

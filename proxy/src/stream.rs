@@ -10,6 +10,7 @@ mod pipe;
 mod record;
 mod relay;
 mod side;
+mod tally;
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -23,8 +24,9 @@ use self::relay::Relay;
 pub(crate) use self::{
     connect::choose,
     pipe::set_limit as set_pipes,
-    record::{End, Moved, Record, Spoken, Tally},
+    record::Record,
     side::Side,
+    tally::{End, Moved, Spoken, Tally},
 };
 use crate::{
     accept::Worker,

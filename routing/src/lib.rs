@@ -51,7 +51,7 @@ pub use route::{Retry, RouteId, RouteKind, Rule, Timeouts};
 pub use step::{Step, Steps};
 pub use table::{
     ClientAuth, Entry, HostTable, HttpRoutes, Listener, ListenerId, ListenerOwner, Port, Protocol, Selected,
-    Serves, Table, TlsMode,
+    Serves, SortedEntries, Table, TlsMode,
 };
 pub use target::{Asked, Target};
 pub use template::Template;

@@ -4,7 +4,7 @@ mod location;
 
 use std::{cmp::Reverse, fmt, ops::ControlFlow, sync::Arc};
 
-use crate::{Headers, HostPattern, Pattern, path::RequestPath};
+use crate::{Headers, Pattern, path::RequestPath};
 use http::{HeaderName, Method};
 pub use location::Location;
 pub(crate) use location::decoded;
@@ -120,7 +120,10 @@ pub enum ValueMatch<P = Pattern> {
     Regex(P),
 }
 
-/// Which of the entries that match a request takes it; the greatest wins.
+/// Which of the entries of a hostname that match a request takes it; the greatest wins.
+///
+/// The hostname that a route itself names comes before all this: each has a table of its own
+/// ([`HttpRoutes::hosts`](crate::HttpRoutes::hosts)), so that nothing here depends on it and one table can serve many.
 ///
 /// The fields stand in the order of the Gateway API's tie-breaks (HTTPRouteRule `matches`, GRPCRouteRule
 /// `matches`); the age, the name and the position are reversed, since the oldest and first one wins. One order
@@ -139,8 +142,6 @@ pub enum ValueMatch<P = Pattern> {
 /// choose.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Precedence {
-    /// Of the route's own hostname.
-    pub host: (bool, u32, bool),
     /// Exact, then regular expression, then prefix, then gRPC method alone, then every path.
     pub path_kind: u8,
     /// Characters in the path's condition.
@@ -161,14 +162,7 @@ pub struct Precedence {
 
 impl Precedence {
     /// The precedence of one match of a route.
-    pub fn of(
-        host: &HostPattern,
-        route_match: &RouteMatch,
-        age: i64,
-        name: Arc<str>,
-        position: (usize, usize),
-    ) -> Self {
-        let (exact, len, one_label) = host.specificity();
+    pub fn of(route_match: &RouteMatch, age: i64, name: Arc<str>, position: (usize, usize)) -> Self {
         let (path_kind, path_len) = match &route_match.path {
             PathMatch::Exact(path) => (4, path.len()),
             PathMatch::Regex(regex) => (3, regex.as_str().len()),
@@ -178,7 +172,6 @@ impl Precedence {
             PathMatch::Prefix(_) => (0, 0),
         };
         Self {
-            host: (exact, small(len), one_label),
             path_kind,
             path_len: small(path_len),
             method: route_match.method.is_some(),

@@ -70,25 +70,21 @@ fn port(layout: Layout, routes: usize) -> Port {
         Layout::HostEach => {
             let mut of_listener = HttpRoutes::default();
             for i in 0..routes {
-                of_listener
-                    .hosts
-                    .insert(pattern(i), Arc::new(HostTable::compile(vec![entry(&pattern(i), i)])));
+                of_listener.hosts.insert(pattern(i), Arc::new(HostTable::compile(vec![entry(i)])));
             }
             port.listeners.insert(host("*.example"), at_any(of_listener));
         }
         Layout::ListenerEach => {
             for i in 0..routes {
                 let mut of_listener = HttpRoutes::default();
-                of_listener
-                    .hosts
-                    .insert(pattern(i), Arc::new(HostTable::compile(vec![entry(&pattern(i), i)])));
+                of_listener.hosts.insert(pattern(i), Arc::new(HostTable::compile(vec![entry(i)])));
                 let listener = Listener::http(ListenerId::ingress(pattern(i)), of_listener);
                 port.listeners.insert(pattern(i), Arc::new(listener));
             }
         }
         Layout::OneHost => {
             let mut of_listener = HttpRoutes::default();
-            let entries = (0..routes).map(|i| entry(&pattern(0), i)).collect();
+            let entries = (0..routes).map(entry).collect();
             of_listener.hosts.insert(pattern(0), Arc::new(HostTable::compile(entries)));
             port.listeners.insert(HostPattern::Any, at_any(of_listener));
         }
@@ -105,7 +101,7 @@ fn host(text: &str) -> HostPattern {
 }
 
 /// By turns an exact path, a prefix, a prefix with a header, one with a query parameter, a gRPC method.
-fn entry(host: &HostPattern, i: usize) -> Entry {
+fn entry(i: usize) -> Entry {
     let exact = |text: &str| ValueMatch::Exact(text.into());
     let header = HeaderMatch { name: HeaderName::from_static("x"), value: exact("2") };
     let query = QueryMatch { name: "q".into(), value: exact("a b") };
@@ -129,7 +125,7 @@ fn entry(host: &HostPattern, i: usize) -> Entry {
         timeouts: Timeouts::default(),
         retry: None,
     };
-    let precedence = Precedence::of(host, &route_match, 0, format!("shop/r{i}").into(), (0, 0));
+    let precedence = Precedence::of(&route_match, 0, format!("shop/r{i}").into(), (0, 0));
     Entry { route_match: Arc::new(route_match), precedence, rule: Arc::new(rule) }
 }
 

@@ -68,7 +68,7 @@ impl Spread {
         let hosts = if self == Self::OneHost { 1 } else { routes };
         for i in 0..hosts {
             let host = pattern(&self.host(i));
-            let entries = if hosts == 1 { 0..routes } else { i..i + 1 }.map(|i| entry(&host, i));
+            let entries = if hosts == 1 { 0..routes } else { i..i + 1 }.map(entry);
             let table = Arc::new(HostTable::compile(entries.collect()));
             if self == Self::Listeners {
                 let mut own = HttpRoutes::default();
@@ -134,7 +134,7 @@ fn requests(spread: Spread, routes: usize, hit: bool) -> Vec<(String, String)> {
 }
 
 /// By turns an exact path, a prefix, a longer prefix, a prefix with a header.
-fn entry(host: &HostPattern, i: usize) -> Entry {
+fn entry(i: usize) -> Entry {
     let canary =
         HeaderMatch { name: HeaderName::from_static("x-canary"), value: ValueMatch::Exact("always".into()) };
     let route_match = RouteMatch {
@@ -157,7 +157,7 @@ fn entry(host: &HostPattern, i: usize) -> Entry {
         timeouts: Timeouts::default(),
         retry: None,
     };
-    let precedence = Precedence::of(host, &route_match, 0, name.into(), (0, 0));
+    let precedence = Precedence::of(&route_match, 0, name.into(), (0, 0));
     Entry { route_match: Arc::new(route_match), precedence, rule: Arc::new(rule) }
 }
 

@@ -86,7 +86,7 @@ host: {{ $address | quote }}
   resources: [endpointslices]
   verbs: [list, watch{{ if .Values.dedicated.enabled }}, create, patch, delete{{ end }}]
 - apiGroups: [""]
-  resources: [secrets, configmaps]
+  resources: [secrets{{ if .Values.readConfigMaps }}, configmaps{{ end }}]
   verbs: [get, list, watch]
 - apiGroups: [networking.k8s.io]
   resources: [ingresses]

@@ -28,6 +28,9 @@
 {{- if not .Values.service.addPorts }}
 - --no-service-ports
 {{- end }}
+{{- if not .Values.readConfigMaps }}
+- --no-config-maps
+{{- end }}
 {{- if not .Values.sslRedirect }}
 - --no-ssl-redirect
 {{- end }}

@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use portcullis_routing::{Entry, HostPattern, HostTable, ListenerId, RouteId, Rule};
+use portcullis_routing::{Entry, HostPattern, ListenerId, RouteId, Rule};
 
 use super::{
     Map, Set,
@@ -18,8 +18,9 @@ use crate::{
     snapshot::Snapshot,
     status,
     translate::{
-        self, Attached, Attachment, HostMessages, HostTableKey, HostTranslation, Listeners, OtherRoutes,
-        PatternQuotas, PolicyUse, PolicyUser, PolicyUsers, Pools, Reader, Slots, StreamClaims, Translated,
+        self, Attached, Attachment, HostMessages, HostTableKey, HostTablePool, HostTranslation, Listeners,
+        OtherRoutes, PatternQuotas, PolicyUse, PolicyUser, PolicyUsers, Pools, Reader, Slots, StreamClaims,
+        Translated,
     },
 };
 
@@ -58,7 +59,7 @@ struct KnownHost {
 struct Pending {
     /// Routes whose old entries are removed.
     gone: Vec<ObjectKey>,
-    fresh: Vec<Entry>,
+    fresh: Vec<Arc<[Entry]>>,
     /// The rule that takes the slot's streams or datagrams.
     stream: Option<Arc<Rule>>,
 }
@@ -83,7 +84,7 @@ impl Routes {
         }
         let mut renewed = Vec::with_capacity(pending.len());
         for (slot, pending) in pending {
-            self.put_together(&slot, pending);
+            self.put_together(&slot, pending, &translator.pools.host_tables);
             renewed.push(slot);
         }
         for host in std::mem::take(&mut units.stale.ingress_hosts) {
@@ -220,7 +221,12 @@ impl Routes {
 
     /// Builds the table of a slot at a Gateway from the entries of unchanged routes and the fresh entries, or sets the
     /// rule that takes the slot's streams.
-    fn put_together(&mut self, slot: &HostTableKey, Pending { gone, fresh: mut entries, stream }: Pending) {
+    fn put_together(
+        &mut self,
+        slot: &HostTableKey,
+        Pending { gone, fresh, stream }: Pending,
+        pool: &HostTablePool,
+    ) {
         let gone: Set<_> =
             gone.iter().map(|key| (key.kind.resource().route, &*key.namespace, &*key.name)).collect();
         let is_gone = |RouteId { kind, namespace, name }: &RouteId| {
@@ -231,6 +237,7 @@ impl Routes {
             (None, Some(before)) if is_gone(&before.route) => self.tables.remove_stream(slot),
             (None, _) => {}
         }
+        let mut entries: Vec<_> = fresh.iter().flat_map(|entries| entries.iter().cloned()).collect();
         if let Some(before) = self.tables.get(slot) {
             entries.extend(before.entries().iter().filter(|entry| !is_gone(&entry.rule.route)).cloned());
         }
@@ -240,7 +247,7 @@ impl Routes {
         }
         // The order of entries of equal precedence must not depend on which was translated last.
         entries.sort_by(|a, b| a.rule.route.cmp(&b.rule.route));
-        self.tables.insert(slot.clone(), Arc::new(HostTable::compile(entries)));
+        self.tables.insert(slot.clone(), pool.table(entries));
     }
 }
 
@@ -253,6 +260,6 @@ impl Translator<'_> {
 /// Gives a route's entries to their slot.
 fn hand_over(attachment: Attachment, pending: &mut Map<HostTableKey, Pending>) -> HostTableKey {
     let Attachment { slot, entries, .. } = attachment;
-    pending.entry(slot.clone()).or_default().fresh.extend(entries);
+    pending.entry(slot.clone()).or_default().fresh.push(entries);
     slot
 }

@@ -173,9 +173,8 @@ pub async fn watch(
         if aggregation.hand_on().await.is_err() {
             return;
         }
-        if aggregation.knows_demand() {
-            later.drain(..).for_each(|watching| drop(tasks.spawn(watching.run())));
-        }
+        let needed = later.extract_if(.., |watching| aggregation.needs(watching.watched()));
+        needed.for_each(|watching| drop(tasks.spawn(watching.run())));
     }
 }
 

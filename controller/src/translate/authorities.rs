@@ -35,6 +35,10 @@ pub enum AuthorityRefError {
     NotPermitted { namespace: Box<str>, name: Box<str> },
     #[error("{0} not found")]
     NotFound(ObjectKey),
+    #[error(
+        "{0} is not read: ConfigMaps are left out (--no-config-maps, or readConfigMaps: false of the chart)"
+    )]
+    NotRead(ObjectKey),
     /// It is being fetched.
     #[error("{0} has not been read yet")]
     Pending(ObjectKey),
@@ -58,6 +62,7 @@ impl AuthorityRefError {
             Self::NotPermitted { .. } => "RefNotPermitted",
             Self::Pending(_) => "Pending",
             Self::NotFound(_)
+            | Self::NotRead(_)
             | Self::Missing(_)
             | Self::Invalid(..)
             | Self::InvalidBundle(..)
@@ -127,6 +132,9 @@ impl AuthoritiesPool {
     }
 
     fn of_config_map(&self, reader: &Reader<'_>, key: ObjectKey) -> Result<TlsMaterial, AuthorityRefError> {
+        if !reader.settings().config_maps {
+            return Err(AuthorityRefError::NotRead(key));
+        }
         let missing = || match reader.is_pending(&key) {
             true => AuthorityRefError::Pending(key.clone()),
             false => AuthorityRefError::NotFound(key.clone()),

@@ -2,13 +2,13 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use portcullis_routing::{HostPattern, HostTable};
+use portcullis_routing::HostPattern;
 
 use super::{
-    Attached, Attachment, BackendTlsPolicies, HostOwners, HostTranslation, Listeners, OtherRoutes,
-    PatternQuotas, PolicyUser, PolicyUsers, Pools, Reader, Settings, SharedHosts, Slots, StreamClaims,
-    Translated, Translation, assemble, fill, ingress_host, is_attached, listeners, route, served_objects,
-    stream_places,
+    Attached, Attachment, BackendTlsPolicies, HostOwners, HostTablePool, HostTranslation, Listeners,
+    OtherRoutes, PatternQuotas, PolicyUser, PolicyUsers, Pools, Reader, Settings, SharedHosts, Slots,
+    StreamClaims, Translated, Translation, assemble, fill, ingress_host, is_attached, listeners, route,
+    served_objects, stream_places,
 };
 use crate::{
     Bindings,
@@ -37,7 +37,7 @@ pub fn full(
     let hosts = listeners.ingress.hosts.keys();
     let hosts = hosts.map(|host| (host.clone(), ingress_host(&reader, &listeners, pools, host)));
     let mut hosts: BTreeMap<_, _> = hosts.collect();
-    let slots = put_together(&mut translated, &mut hosts);
+    let slots = put_together(&mut translated, &mut hosts, &pools.host_tables);
     let shared = SharedHosts::of(&listeners, &slots);
     fill(snapshot, pools.backends.take_fresh());
     Translation {
@@ -62,20 +62,22 @@ fn owners(snapshot: &Snapshot, reader: &Reader<'_>, pools: &Pools) -> HostOwners
 fn put_together(
     translated: &mut BTreeMap<ObjectKey, Translated>,
     hosts: &mut BTreeMap<HostPattern, HostTranslation>,
+    pool: &HostTablePool,
 ) -> Slots {
     let mut of_routes: Vec<_> =
         translated.values_mut().flat_map(|t| std::mem::take(&mut t.attachments)).collect();
-    // Brings the attachments of a slot together. `HostTable::compile` sorts the entries within the slot.
+    // Brings the attachments of a slot together. The pool sorts the entries within the slot.
     of_routes.sort_unstable_by(|a, b| a.slot.cmp(&b.slot));
     let streams = translated.values_mut().flat_map(|t| std::mem::take(&mut t.streams)).collect::<Vec<_>>();
     let of_hosts = hosts.values_mut().flat_map(|host| std::mem::take(&mut host.tables));
     let mut slots: Vec<_> = of_hosts.collect();
     let mut rest = of_routes.into_iter().peekable();
-    while let Some(Attachment { slot, mut entries }) = rest.next() {
+    while let Some(Attachment { slot, entries }) = rest.next() {
+        let mut entries = entries.to_vec();
         while let Some(more) = rest.next_if(|more| more.slot == slot) {
-            entries.extend(more.entries);
+            entries.extend_from_slice(&more.entries);
         }
-        slots.push((slot, Arc::new(HostTable::compile(entries))));
+        slots.push((slot, pool.table(entries)));
     }
     let mut slots: Slots = slots.into_iter().collect();
     streams.into_iter().for_each(|(slot, rule)| slots.insert_stream(slot, rule));

@@ -12,7 +12,7 @@ use std::{
     sync::Arc,
 };
 
-use portcullis_routing::{Entry, HostPattern, Precedence};
+use portcullis_routing::{Entry, Precedence};
 
 use super::{
     AttachPoint, Attachment, HostTableKey, Listeners, PolicyUse, PolicyUser, Pools, Reader, StreamClaims,
@@ -159,33 +159,32 @@ fn attachments<'p>(
     rules: &Rules,
     points: impl Iterator<Item = &'p Arc<super::AttachPoint>>,
 ) -> Vec<Attachment> {
-    let name: Arc<str> = format!("{}/{}", route.meta.namespace(), route.meta.name()).into();
     let served = points.filter(|point| point.served);
     let served: Vec<_> = served.filter_map(|point| Some((point.slot.as_ref()?, point))).collect();
     let mut hosts: Vec<_> = attach::own_hosts(route).iter().collect();
     hosts.sort();
     hosts.dedup();
+    let entries = if served.is_empty() { Arc::default() } else { entries_of(route, rules) };
     let mut attachments = Vec::with_capacity(served.len());
+    if entries.is_empty() {
+        return attachments;
+    }
     for host in hosts {
         let serves = |point| attach::serves(reader, point, route, host).is_some_and(|serves| serves.is_ok());
-        let mut points = served.iter().filter(|(_, point)| serves(point)).peekable();
-        let mut entries =
-            if points.peek().is_some() { entries_of(route, rules, host, &name) } else { Vec::new() };
-        while let Some((at, _)) = points.next().filter(|_| !entries.is_empty()) {
-            // The last one takes them, and as a rule it is the first.
-            let entries =
-                if points.peek().is_some() { entries.clone() } else { std::mem::take(&mut entries) };
+        for (at, _) in served.iter().filter(|(_, point)| serves(point)) {
             let slot = HostTableKey { at: Arc::clone(at), host: host.clone() };
-            attachments.push(Attachment { slot, entries });
+            attachments.push(Attachment { slot, entries: Arc::clone(&entries) });
         }
     }
     attachments
 }
 
-fn entries_of(route: &Route, rules: &Rules, host: &HostPattern, name: &Arc<str>) -> Vec<Entry> {
+fn entries_of(route: &Route, rules: &Rules) -> Arc<[Entry]> {
+    let name: Arc<str> = format!("{}/{}", route.meta.namespace(), route.meta.name()).into();
+    let name = &name;
     let entries = rules.compiled.iter().flat_map(|compiled| {
         compiled.matches.iter().map(move |PlacedMatch { position, written, served }| Entry {
-            precedence: Precedence::of(host, written, route.meta.created, Arc::clone(name), *position),
+            precedence: Precedence::of(written, route.meta.created, Arc::clone(name), *position),
             route_match: Arc::clone(served),
             rule: Arc::clone(&compiled.rule),
         })

@@ -55,6 +55,8 @@ pub struct Settings {
     pub port_offset: u16,
     /// Whether clients connect to the ports that are bound, with no Service before them.
     pub direct: bool,
+    /// Whether ConfigMaps that objects refer to may be read.
+    pub config_maps: bool,
     /// How Gateways are served that ask for addresses of their own.
     pub dedicated: DedicatedPorts,
     /// Which port is bound for each port of such a Gateway.
@@ -156,6 +158,7 @@ impl Default for Settings {
             https_port: 443,
             port_offset: 0,
             direct: true,
+            config_maps: true,
             dedicated: DedicatedPorts::AsShared,
             allocation: Arc::default(),
             external_names: ExternalNames::External,

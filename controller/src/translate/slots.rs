@@ -109,6 +109,6 @@ pub enum RuleSource {
 #[derive(Clone, Debug)]
 pub struct Attachment {
     pub slot: HostTableKey,
-    /// The entries that it asks for.
-    pub entries: Vec<Entry>,
+    /// The entries that it asks for; a route has one list of them for many slots.
+    pub entries: Arc<[Entry]>,
 }

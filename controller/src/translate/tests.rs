@@ -361,6 +361,43 @@ spec: {{ type: ExternalName, externalName: away.example.com }}
     }
 }
 
+#[test]
+fn an_object_that_refers_to_a_config_map_says_that_none_is_read() {
+    let snapshot = snapshot(&format!(
+        "{CLASS}
+kind: Gateway
+metadata: {{ namespace: shop, name: public }}
+spec: {{ gatewayClassName: portcullis, listeners: [{{ name: a, port: 80, protocol: HTTP }}] }}
+---
+kind: HTTPRoute
+metadata: {{ namespace: shop, name: web }}
+spec: {{ parentRefs: [{{ name: public }}], rules: [{{ backendRefs: [{{ name: web, port: 80 }}] }}] }}
+---
+kind: BackendTLSPolicy
+metadata: {{ namespace: shop, name: verified }}
+spec:
+  targetRefs: [{{ group: '', kind: Service, name: web }}]
+  validation: {{ hostname: web.example, caCertificateRefs: [{{ group: '', kind: ConfigMap, name: ca }}] }}
+---
+kind: Service
+metadata: {{ namespace: shop, name: web }}
+spec: {{ ports: [{{ port: 80 }}] }}
+---
+kind: ConfigMap
+metadata: {{ namespace: shop, name: ca }}
+data: {{ ca.crt: roots }}
+"
+    ));
+    for (config_maps, want) in [
+        (true, "ca.crt of ConfigMap shop/ca: "),
+        (false, "ConfigMap shop/ca is not read: ConfigMaps are left out (--no-config-maps, "),
+    ] {
+        let settings = Settings { config_maps, ..Settings::default() };
+        let statuses = full(&snapshot, &settings, None, &Pools::default()).statuses.to_string();
+        assert!(statuses.contains(want) && statuses.contains("InvalidCACertificateRef"), "{statuses}");
+    }
+}
+
 /// A route may be at 64 listeners with 16 hostnames and 128 matches: what a match asks is kept once.
 #[test]
 fn the_matches_of_a_route_are_kept_once_for_all_its_listeners_and_hostnames() {

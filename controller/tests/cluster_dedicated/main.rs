@@ -5,6 +5,7 @@
 #[path = "../api_server/mod.rs"]
 mod api_server;
 mod record;
+mod releases;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -30,6 +31,17 @@ use tokio::{
     task::JoinSet,
 };
 
+/// A release of ours: the names of its controller and of its GatewayClass. Its own objects are in a namespace with its
+/// name.
+struct Release {
+    name: &'static str,
+    controller: &'static str,
+    class: &'static str,
+}
+
+const PORTCULLIS: Release =
+    Release { name: "portcullis", controller: "portcullis.dev/gateway-controller", class: "dedicated" };
+
 /// What runs in one pod. What is published counts as bound.
 struct Replica {
     leads: watch::Sender<bool>,
@@ -42,9 +54,17 @@ struct Replica {
 
 impl Replica {
     fn start(server: &Arc<ApiServer>, identity: &str, leads: bool) -> Self {
+        Self::of(&PORTCULLIS, server, identity, leads)
+    }
+
+    fn of(release: &Release, server: &Arc<ApiServer>, identity: &str, leads: bool) -> Self {
         let mut tasks = JoinSet::new();
         let range: PortRange = "20000-20009".parse().unwrap();
-        let settings = Settings { dedicated: DedicatedPorts::Of(range), ..Settings::default() };
+        let settings = Settings {
+            dedicated: DedicatedPorts::Of(range),
+            gateway_controller: release.controller.into(),
+            ..Settings::default()
+        };
         let (deltas, received) = mpsc::channel(64);
         let (controller, handle) = Controller::of(received, settings);
         let (table, published) = watch::channel(None);
@@ -66,7 +86,7 @@ impl Replica {
             provisioning_errors: handle.provisioning_errors(),
             allocation: handle.allocation(),
         };
-        tasks.spawn(provide(server.client(), options_of(identity, range), links));
+        tasks.spawn(provide(server.client(), options_of(release, identity, range), links));
         Self { leads, handle, table: published, refuses, _tasks: tasks }
     }
 
@@ -123,10 +143,10 @@ async fn read(server: Arc<ApiServer>, deltas: mpsc::Sender<Delta>) {
 fn places() -> Vec<(&'static str, &'static str, ObjectKey)> {
     let gateway_api = "gateway.networking.k8s.io/v1";
     let parameters = ObjectKey::new(Kind::GatewayParameters, "portcullis", "dedicated");
-    let mut places = vec![
-        ("gatewayclasses", gateway_api, ObjectKey::new(Kind::GatewayClass, "", "dedicated")),
-        ("gatewayparameters", "portcullis.dev/v1alpha1", parameters),
-    ];
+    let mut places = vec![("gatewayparameters", "portcullis.dev/v1alpha1", parameters)];
+    for release in [PORTCULLIS, releases::INTERNAL] {
+        places.push(("gatewayclasses", gateway_api, ObjectKey::new(Kind::GatewayClass, "", release.class)));
+    }
     for gateway in GATEWAYS {
         places.push(("gateways", gateway_api, ObjectKey::new(Kind::Gateway, "infra", gateway)));
         places.push(("services", "v1", ObjectKey::new(Kind::Service, "infra", &service_of(gateway))));
@@ -134,36 +154,41 @@ fn places() -> Vec<(&'static str, &'static str, ObjectKey)> {
     places
 }
 
-fn options_of(identity: &str, range: PortRange) -> DedicatedOptions {
+fn options_of(release: &Release, identity: &str, range: PortRange) -> DedicatedOptions {
+    let name = release.name.to_owned();
     DedicatedOptions {
         namespaces: Vec::new(),
-        own_service: Some(("portcullis".to_owned(), "portcullis".to_owned())),
+        own_service: Some((name.clone(), name.clone())),
         range,
-        record: ("portcullis".to_owned(), "portcullis-ports".to_owned()),
-        reports: ("portcullis".to_owned(), "portcullis-bound-ports".to_owned()),
+        record: (name.clone(), format!("{name}-ports")),
+        reports: (name.clone(), format!("{name}-bound-ports")),
         identity: identity.to_owned(),
-        controller: "portcullis.dev/gateway-controller".into(),
-        field_manager: "portcullis".to_owned(),
+        controller: release.controller.into(),
+        field_manager: name,
     }
 }
 
 /// Class, parameters, and the endpoints that we are.
 async fn cluster() -> Arc<ApiServer> {
     let server = Arc::new(ApiServer::new());
+    class(&server, &PORTCULLIS);
+    parameters(&server, "Dedicated");
+    pods(&server, &[("a", "10.244.0.7")]);
+    server
+}
+
+fn class(server: &ApiServer, release: &Release) {
     server.apply(
         "gatewayclasses",
         json!({
-            "apiVersion": "gateway.networking.k8s.io/v1", "kind": "GatewayClass", "metadata": {"name": "dedicated"},
+            "apiVersion": "gateway.networking.k8s.io/v1", "kind": "GatewayClass", "metadata": {"name": release.class},
             "spec": {
-                "controllerName": "portcullis.dev/gateway-controller",
+                "controllerName": release.controller,
                 "parametersRef": {
                     "group": "portcullis.dev", "kind": "GatewayParameters", "name": "dedicated", "namespace": "portcullis"},
             },
         }),
     );
-    parameters(&server, "Dedicated");
-    pods(&server, &[("a", "10.244.0.7")]);
-    server
 }
 
 fn parameters(server: &ApiServer, addressing: &str) {
@@ -178,10 +203,15 @@ fn parameters(server: &ApiServer, addressing: &str) {
 
 /// The pods that we are: names and addresses.
 fn pods(server: &ApiServer, pods: &[(&str, &str)]) {
-    let endpoints = pods.iter().map(|(name, address)| {
+    pods_of(server, &PORTCULLIS, pods);
+}
+
+fn pods_of(server: &ApiServer, release: &Release, pods: &[(&str, &str)]) {
+    let name = release.name;
+    let endpoints = pods.iter().map(|(pod, address)| {
         json!({
             "addresses": [address], "conditions": {"ready": true, "serving": true, "terminating": false},
-            "targetRef": {"kind": "Pod", "namespace": "portcullis", "name": name},
+            "targetRef": {"kind": "Pod", "namespace": release.name, "name": pod},
         })
     });
     server.apply(
@@ -189,8 +219,7 @@ fn pods(server: &ApiServer, pods: &[(&str, &str)]) {
         json!({
             "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
             "metadata": {
-                "name": "portcullis-1", "namespace": "portcullis",
-                "labels": {"kubernetes.io/service-name": "portcullis"}},
+                "name": format!("{name}-1"), "namespace": name, "labels": {"kubernetes.io/service-name": name}},
             "ports": [{"name": "http", "port": 8080, "protocol": "TCP"}],
             "endpoints": endpoints.collect::<Vec<_>>(),
         }),
@@ -198,6 +227,10 @@ fn pods(server: &ApiServer, pods: &[(&str, &str)]) {
 }
 
 fn gateway(server: &ApiServer, name: &str, ports: &[u16]) {
+    gateway_of(server, &PORTCULLIS, name, ports);
+}
+
+fn gateway_of(server: &ApiServer, release: &Release, name: &str, ports: &[u16]) {
     let listeners =
         ports.iter().map(|port| json!({"name": format!("l{port}"), "port": port, "protocol": "HTTP"}));
     server.apply(
@@ -205,7 +238,7 @@ fn gateway(server: &ApiServer, name: &str, ports: &[u16]) {
         json!({
             "apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway",
             "metadata": {"name": name, "namespace": "infra"},
-            "spec": {"gatewayClassName": "dedicated", "listeners": listeners.collect::<Vec<_>>()},
+            "spec": {"gatewayClassName": release.class, "listeners": listeners.collect::<Vec<_>>()},
         }),
     );
 }
@@ -239,7 +272,12 @@ fn writes(server: &ApiServer) -> Vec<Request> {
 
 /// The record, by the names of Gateways: `one 80 20000`.
 fn record(server: &ApiServer) -> Vec<String> {
-    let Some(record) = server.get("configmaps", "portcullis", "portcullis-ports") else { return Vec::new() };
+    record_of(server, &PORTCULLIS)
+}
+
+fn record_of(server: &ApiServer, release: &Release) -> Vec<String> {
+    let name = release.name;
+    let Some(record) = server.get("configmaps", name, &format!("{name}-ports")) else { return Vec::new() };
     let mut text = record["data"]["ports"].as_str().unwrap_or_default().to_owned();
     for name in GATEWAYS {
         let gateway = server.get("gateways", "infra", name);

@@ -177,3 +177,37 @@ async fn a_namespace_with_many_events_leaves_others_their_turn() {
         assert!(events.contains(&format!("Warning HTTPRoute {name} BackendNotFound")), "{name}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_said_of_objects_that_nobody_here_serves() {
+    let server = shop(1);
+    // Mistakes in a folder; in a cluster they may be another controller's.
+    let mut gateway = gateway("strange");
+    gateway["spec"]["gatewayClassName"] = "missing".into();
+    server.apply("gateways", gateway);
+    server.apply(
+        "listenersets",
+        json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "ListenerSet",
+            "metadata": {"namespace": "shop", "name": "strange"},
+            "spec": {"parentRef": {"name": "missing"}, "listeners": [{"name": "a", "port": 80, "protocol": "HTTP"}]}}),
+    );
+    for (name, class) in [("missing-class", Some("missing")), ("without-class", None)] {
+        let mut strange = ingress(name, "a.example.com");
+        match class {
+            Some(class) => strange["spec"]["ingressClassName"] = class.into(),
+            None => drop(strange["spec"].as_object_mut().unwrap().remove("ingressClassName")),
+        }
+        server.apply("ingresses", strange);
+    }
+    let log = Log::begin();
+    let replica = Replica::start(&server, true).ready().await;
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(events(&server), [""; 0]);
+    assert!(replica.handle.remarks().is_empty(), "{:?}", replica.handle.remarks());
+    let report = replica.handle.report().to_string();
+    for name in ["strange", "missing-class", "without-class"] {
+        assert!(!report.contains(name), "{name} in {report}");
+        assert_eq!(writes_of(&server, &format!("/{name}/")), 0, "{name}");
+        assert!(log.lines(&[name]).is_empty(), "{:?}", log.lines(&[name]));
+    }
+}

@@ -8,6 +8,7 @@ mod events;
 mod leading;
 mod pending;
 mod refused;
+mod releases;
 
 use std::{
     sync::{Arc, Mutex},
@@ -53,12 +54,17 @@ impl Replica {
     /// With these addresses.
     fn at(server: &ApiServer, leads: bool, addresses: &[&str]) -> Self {
         let addresses = addresses.iter().map(|ip| Address::Ip(ip.parse().unwrap())).collect();
-        Self::with(server, leads, Settings { addresses, ..Settings::default() })
+        Self::with(server, leads, Settings { addresses, ..in_cluster() })
     }
 
     fn with(server: &ApiServer, leads: bool, settings: Settings) -> Self {
+        Self::of(server, leads, settings, "portcullis")
+    }
+
+    /// One of a release with this field manager.
+    fn of(server: &ApiServer, leads: bool, settings: Settings, field_manager: &str) -> Self {
         let controllers = ControllerNames {
-            field_manager: "portcullis".into(),
+            field_manager: field_manager.into(),
             gateway: settings.gateway_controller.clone(),
             ingress: settings.ingress_controller.clone(),
         };
@@ -93,6 +99,11 @@ impl Replica {
         sleep(Duration::from_secs(2)).await;
         self
     }
+}
+
+/// The settings of a process that a Service leads to, as in every cluster.
+fn in_cluster() -> Settings {
+    Settings { direct: false, ..Settings::default() }
 }
 
 fn shop(routes: usize) -> ApiServer {

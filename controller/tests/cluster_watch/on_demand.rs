@@ -346,3 +346,39 @@ async fn config_maps_are_read_as_far_as_policies_refer_to_them() {
     assert_eq!(told, gone);
     assert_eq!(keys(&reading, "settings"), all);
 }
+
+#[tokio::test(start_paused = true)]
+async fn config_maps_are_not_watched_before_one_is_wanted() {
+    let server = shop();
+    server.apply("configmaps", config_map("ca"));
+    ["list", "watch", "get"].into_iter().for_each(|verb| server.deny(verb, "configmaps"));
+    let log = Log::begin();
+    let mut reading = Reading::of(&server);
+    reading.for_a_while(60).await;
+    assert_eq!((reading.complete, reading.unread(), reading.unreadable()), (1, vec![], "{}".to_owned()));
+    assert_eq!(
+        (server.asked("GET", "configmaps").len(), log.lines(&["WARN"]).len()),
+        (0, 0),
+        "nobody refers to one"
+    );
+
+    server.apply("backendtlspolicies", policy("one", "ca"));
+    reading.for_a_while(60).await;
+    assert!(reading.unreadable().contains("configmaps"), "{}", reading.unreadable());
+    assert_eq!(reading.refused.len(), 1, "{:?}", reading.refused);
+    assert!(
+        reading.refused[0].contains("ConfigMap infra/ca") && reading.refused[0].contains("may not be read")
+    );
+    assert_eq!(reading.unread(), [""; 0], "what is served does not wait for it");
+
+    ["list", "watch", "get"].into_iter().for_each(|verb| server.allow(verb, "configmaps"));
+    reading.for_a_while(60).await;
+    let held = |reading: &Reading| {
+        reading.snapshot.config_maps.contains_key(&ObjectKey::new(Kind::ConfigMap, "infra", "ca"))
+    };
+    assert!(held(&reading), "it is permitted by now");
+    let mut changed = config_map("ca");
+    changed["data"]["ca.crt"] = "others".into();
+    server.apply("configmaps", changed);
+    assert_eq!(reading.settled().await, ["+ConfigMap infra/ca"]);
+}

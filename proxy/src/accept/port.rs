@@ -153,7 +153,7 @@ mod tests {
     use super::*;
     use crate::{
         admission::{Admission, ConnectionLimits},
-        shared::Load,
+        load::Load,
     };
 
     fn held(

@@ -19,10 +19,11 @@ use super::{Client, Service, carry};
 use crate::{
     accept::{Port, Worker},
     admission::Held,
-    conn::{ConnInfo, SCOPE, Scope},
+    conn::ConnInfo,
     http::{access_log, context::Context},
     io::DownIo,
     limits::Limits,
+    scope::{SCOPE, Scope},
     stall::{Stall, poll_timer},
 };
 
@@ -71,19 +72,18 @@ pub(crate) async fn serve(worker: &Worker, down: Box<DownIo>, conn: Arc<ConnInfo
 pub(crate) async fn serve_one(
     worker: &Worker,
     down: Box<DownIo>,
-    mut context: Box<Context>,
+    context: Box<Context>,
     port: &Port,
 ) -> Option<Box<DownIo>> {
-    context.decided = Some(Ok(()));
     let scope = Scope::new(Arc::clone(&context.conn));
-    scope.set_decided(context);
+    scope.set_read();
     let (shutdown, socket) = (port.shutdown(), down.socket());
     let request = async {
         let answer = answer(&worker.service, down, None, &shutdown, worker.limits.idle);
         let reused = carry(answer, &mut Stall::default(), &worker.limits, Lent(&socket)).await?;
         reused.consume().0.into_any().downcast::<DownIo>().ok()
     };
-    SCOPE.scope(scope, request).await
+    context.hand_over(SCOPE.scope(scope, request)).await
 }
 
 /// The client of a request whose connection is lent.

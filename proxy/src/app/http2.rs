@@ -13,10 +13,11 @@ use super::{Client, carry};
 use crate::{
     accept::{Port, Worker},
     admission::Held,
-    conn::{ConnInfo, SCOPE, Scope},
+    conn::ConnInfo,
     http2::{OpenStream, Streams},
     io::DownIo,
     limits::Limits,
+    scope::{SCOPE, Scope},
     stall::Stall,
 };
 

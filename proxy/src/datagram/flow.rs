@@ -23,7 +23,7 @@ use super::{
 use crate::{
     admission::Held,
     clock::{Ticks, Watch},
-    shared::StreamPlace,
+    load::StreamPlace,
     stream::{End, Moved, Record, Spoken},
     upstream::Choice,
 };

@@ -8,7 +8,10 @@ use portcullis_routing::{BackendKey, Carrier, Rejection, Rule};
 use tokio::time::Instant;
 use tracing::Level;
 
-use crate::conn::{ConnInfo, Refused, TlsInfo};
+use crate::{
+    conn::{ConnInfo, TlsInfo},
+    refusal::Refused,
+};
 
 /// What a line says of the request itself; kept only where somebody listens.
 #[derive(Debug)]

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     Options,
-    conn::SCOPE,
+    scope::SCOPE,
     shared::Shared,
     upstream::{
         Dialler, NoEndpoint,

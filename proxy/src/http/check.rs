@@ -62,7 +62,7 @@ impl Checks {
         let Some(Check::ExternalAuth(auth)) = cursor.check() else {
             return Outcome::Deny(Rejection::CheckFailed, NO_ANSWER);
         };
-        if self.side.is_full(context) {
+        if self.side.is_full(&context.conn.load) {
             return Outcome::Deny(Rejection::Overloaded, "too many requests at a time");
         }
         let auth = Arc::clone(auth);

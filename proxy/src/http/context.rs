@@ -1,6 +1,7 @@
 //! What is known of one request, from its first hook to its last.
 
 use std::{
+    cell::Cell,
     net::{IpAddr, SocketAddr},
     os::fd::RawFd,
     sync::Arc,
@@ -17,7 +18,10 @@ use super::{
     headers::Has,
     mirror::Copies,
 };
-use crate::conn::{ConnInfo, Cut, SCOPE, Scope};
+use crate::{
+    conn::ConnInfo,
+    scope::{Cut, SCOPE, Scope},
+};
 
 /// What is known of one request. Dropped without [`Context::finish`] where the connection cuts the request.
 #[derive(Debug)]
@@ -95,13 +99,28 @@ pub(crate) struct Attempts {
     pub(crate) interim: bool,
 }
 
+tokio::task_local! {
+    /// A request that was decided about before pingora's hooks are called, and that they carry out.
+    static DECIDED: Cell<Option<Box<Context>>>;
+}
+
 impl Context {
-    /// Called inside the scope of a request's connection.
+    /// The context of a request that pingora has read, or that was handed over. Called inside the scope of its
+    /// connection.
     pub(crate) fn new() -> Self {
+        if let Some(decided) = DECIDED.try_with(Cell::take).ok().flatten() {
+            return *decided;
+        }
         Self::of(SCOPE.with(|scope| {
             scope.set_read();
             Arc::clone(&scope.conn)
         }))
+    }
+
+    /// Lets pingora's hooks carry out what was decided about the request: `carrying` calls them.
+    pub(crate) fn hand_over<F: Future>(mut self: Box<Self>, carrying: F) -> impl Future<Output = F::Output> {
+        self.decided = Some(Ok(()));
+        DECIDED.scope(Cell::new(Some(self)), carrying)
     }
 
     /// Of a request on this connection.

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     Options,
-    conn::{SCOPE, Scope},
+    scope::{SCOPE, Scope},
     upstream::{
         kept::Kept,
         tls::{CERTIFICATE_REFUSED, HANDSHAKE_FAILED},

@@ -19,8 +19,8 @@ use pingora_http::RequestHeader;
 use portcullis_routing::{Backend, BackendProtocol, RouteKind, backend::InFlight};
 use tokio::time::timeout;
 
-use super::context::Context;
 use crate::{
+    load::Load,
     refusal::MAX_FIELDS,
     shared::Shared,
     upstream::{
@@ -54,8 +54,8 @@ impl SideRequests {
     }
 
     /// Returns whether the limit of requests in flight is reached.
-    pub(crate) fn is_full(&self, context: &Context) -> bool {
-        self.shared.is_full(&context.conn.load)
+    pub(crate) fn is_full(&self, load: &Load) -> bool {
+        self.shared.is_full(load)
     }
 
     /// Connects to an endpoint of a backend. `step` limits the time for connecting, and for each later read and write.

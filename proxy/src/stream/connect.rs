@@ -9,9 +9,10 @@ use super::{NO_ROUTE, Side, record::Record};
 use crate::{
     accept::Worker,
     http::attempt::NO_BACKEND,
+    load::StreamPlace,
     proxy_protocol::{self, Addresses},
     random,
-    shared::{Shared, StreamPlace},
+    shared::Shared,
     upstream::{Choice, connections::Open, dial::Permitted, tls::Offer},
 };
 

@@ -14,7 +14,8 @@ use tokio::{io::Interest, net::TcpStream};
 use super::{
     Side,
     pipe::Pipe,
-    record::{End, Moved, Record},
+    record::Record,
+    tally::{End, Moved},
 };
 use crate::{
     clock::{Ticks, Watch},

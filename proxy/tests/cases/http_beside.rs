@@ -21,7 +21,7 @@ fn hosts(rules: Vec<(&str, Rule)>) -> HostMap<Arc<HostTable>> {
     let entry = |(number, (prefix, rule)): (usize, (&str, Rule))| {
         let path = PathMatch::Prefix(prefix.trim_end_matches('/').into());
         let route_match = RouteMatch { path, method: None, headers: Box::default(), query: Box::default() };
-        let precedence = Precedence::of(&host, &route_match, 0, "test/route".into(), (number, 0));
+        let precedence = Precedence::of(&route_match, 0, "test/route".into(), (number, 0));
         Entry { route_match: Arc::new(route_match), precedence, rule: Arc::new(rule) }
     };
     let table = HostTable::compile(rules.into_iter().enumerate().map(entry).collect());

@@ -50,6 +50,24 @@ async fn headers_are_changed_both_ways_by_the_rule_and_then_by_the_backend() {
     assert!(!got.head.contains("x-said: backend") && !got.head.contains("x-said: too"), "{}", got.head);
 }
 
+/// For proxies in front that pass on what their clients invent (docs/install.md).
+#[tokio::test]
+async fn a_rule_may_take_away_or_set_what_a_trusted_proxy_says_of_the_client() {
+    let up = RawBackend::saying("up").await;
+    let proxy = start_with(|options| options.live.trusted = vec![("127.0.0.0".parse().unwrap(), 8)]);
+    let taken = modifier(&[("x-forwarded-port", "443")], &[], &["x-forwarded-host", "x-forwarded-prefix"]);
+    let at = Site::of(with(to(up.address), [Step::RequestHeaders(taken)])).serve(&proxy).await;
+    let invented = "X-Forwarded-Host: evil.example\r\nX-Forwarded-Port: 1\r\nX-Forwarded-Prefix: /evil\r\n";
+    for sent in [invented, ""] {
+        let request = format!("GET / HTTP/1.1\r\nHost: a.example\r\n{sent}\r\n");
+        assert_eq!(exchange(&mut connect(at).await, &request).await.status, 200);
+        let seen = up.last();
+        let got =
+            ["host", "x-forwarded-host", "x-forwarded-port", "x-forwarded-prefix"].map(|name| seen.all(name));
+        assert_eq!(got, [vec!["a.example"], vec![], vec!["443"], vec![]], "{}", seen.head);
+    }
+}
+
 #[tokio::test]
 async fn host_and_path_are_rewritten_and_the_query_stays() {
     let up = RawBackend::saying("up").await;

@@ -62,7 +62,7 @@ impl Site {
         let path = PathMatch::Prefix(prefix.trim_end_matches('/').into());
         let route_match = RouteMatch { path, method: None, headers: headers.into(), query: Box::default() };
         let place = (self.entries.len(), 0);
-        let precedence = Precedence::of(&host, &route_match, 0, "test/route".into(), place);
+        let precedence = Precedence::of(&route_match, 0, "test/route".into(), place);
         self.entries.push((
             host,
             id,

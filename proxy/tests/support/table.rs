@@ -21,7 +21,7 @@ pub fn with_rule(mut table: Table, port: u16, protocol: Protocol, rule: Rule) ->
         headers: Box::default(),
         query: Box::default(),
     };
-    let precedence = Precedence::of(&HostPattern::Any, &route_match, 0, "test/all".into(), (0, 0));
+    let precedence = Precedence::of(&route_match, 0, "test/all".into(), (0, 0));
     let entries = vec![Entry { route_match: Arc::new(route_match), precedence, rule: Arc::new(rule) }];
     let mut routes = HttpRoutes::default();
     routes.hosts.insert(HostPattern::Any, Arc::new(HostTable::compile(entries)));

@@ -406,7 +406,7 @@ pub(super) fn table(rule: Rule) -> Table {
     let host = HostPattern::parse("a.example").unwrap();
     let path = PathMatch::Prefix("".into());
     let route_match = RouteMatch { path, method: None, headers: Box::default(), query: Box::default() };
-    let precedence = Precedence::of(&host, &route_match, 0, "n/r".into(), (0, 0));
+    let precedence = Precedence::of(&route_match, 0, "n/r".into(), (0, 0));
     let entry = Entry { route_match: Arc::new(route_match), precedence, rule: Arc::new(rule) };
     let mut routes = HttpRoutes::default();
     routes.hosts.insert(host.clone(), Arc::new(HostTable::compile(vec![entry])));

@@ -13,13 +13,11 @@ use crate::{
 fn a_table_is_read_from_top_to_bottom() {
     let host = HostPattern::parse("shop.example.com").unwrap();
     let mut routes = HttpRoutes::default();
-    routes.hosts.insert(HostPattern::Any, table(&HostPattern::Any, [(any(), rule(3, Steps::default(), []))]));
-    routes.hosts.insert(host.clone(), table(&host, rules()));
+    routes.hosts.insert(HostPattern::Any, table([(any(), rule(3, Steps::default(), []))]));
+    routes.hosts.insert(host.clone(), table(rules()));
     let mut behind = HttpRoutes::default();
     let label = HostPattern::parse_ingress("*.example.com").unwrap();
-    behind
-        .hosts
-        .insert(label.clone(), table(&label, [(any(), rule(4, Steps::default(), [to(1, "web", 80)]))]));
+    behind.hosts.insert(label.clone(), table([(any(), rule(4, Steps::default(), [to(1, "web", 80)]))]));
     routes.fallback = Some(Arc::new(Listener::http(ListenerId::ingress(label), behind)));
     let listener = Listener::http(ListenerId::gateway("infra", "public", "web"), routes);
 
@@ -154,9 +152,9 @@ fn rules() -> [(RouteMatch, Rule); 3] {
     ]
 }
 
-fn table(host: &HostPattern, rules: impl IntoIterator<Item = (RouteMatch, Rule)>) -> Arc<HostTable> {
+fn table(rules: impl IntoIterator<Item = (RouteMatch, Rule)>) -> Arc<HostTable> {
     let entries = rules.into_iter().map(|(route_match, rule)| {
-        let precedence = Precedence::of(host, &route_match, 0, "shop/web".into(), (rule.index, 0));
+        let precedence = Precedence::of(&route_match, 0, "shop/web".into(), (rule.index, 0));
         Entry { route_match: Arc::new(route_match), precedence, rule: Arc::new(rule) }
     });
     Arc::new(HostTable::compile(entries.collect()))

@@ -28,7 +28,7 @@ pub(super) fn next(selected: &Selected<'_>, listener: &Listener, request: &Reque
     let first = all.next()?;
     let next = all.find(|candidate| !Arc::ptr_eq(&candidate.entry.rule, selected.rule))?;
     let because = match std::ptr::eq(first.listener, next.listener) {
-        true => reason(&first.entry.precedence, &next.entry.precedence),
+        true => reason(&first, &next),
         false => "routes of the Gateway are asked before the Ingresses of the host".to_owned(),
     };
     Some(NextRule { rule: text::rule(next.host, next.entry), because })
@@ -96,11 +96,13 @@ fn head<'h>(request: &Request<'h>, path: &'h str) -> RequestHead<'h> {
 /// The kind of a prefix ([`Precedence::path_kind`]); what takes every path comes after it.
 const PREFIX: u8 = 2;
 
-/// The first of the tie-breaks in which two entries differ.
-fn reason(first: &Precedence, next: &Precedence) -> String {
+/// The first of the tie-breaks in which two entries of a listener differ.
+fn reason(first: &Candidate<'_>, next: &Candidate<'_>) -> String {
+    let is_host_other = first.host != next.host;
+    let (first, next): (&Precedence, &Precedence) = (&first.entry.precedence, &next.entry.precedence);
     let both_prefixes = first.path_kind <= PREFIX && next.path_kind <= PREFIX;
     let reasons = [
-        (first.host != next.host, "its route's hostname is more specific"),
+        (is_host_other, "its route's hostname is more specific"),
         (
             first.path_kind != next.path_kind && !both_prefixes,
             "its kind of path match comes first (exact, regular expression, prefix)",

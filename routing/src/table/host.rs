@@ -1,7 +1,7 @@
 //! The rules of one hostname, in the form in which they are found: the cost of a look depends on the path, not
 //! on how many rules there are.
 
-use std::cmp::Reverse;
+use std::{cmp::Reverse, ops::Deref};
 
 use crate::{Entry, PathMatch, Pattern, RequestHead, matching::decoded};
 
@@ -11,7 +11,7 @@ mod patterns;
 use paths::{MAX_TEXT, Paths, Places};
 use patterns::Patterns;
 
-/// The rules of one hostname.
+/// The rules of one hostname, or of many that have the same ones.
 ///
 /// The entries stand in one list, in the order of precedence; those of one path are neighbours. Beside the list
 /// there is an index, unless the list is so short that a walk along it is as fast:
@@ -43,13 +43,42 @@ struct Index {
     every_path: Places,
 }
 
+/// The entries of one hostname in the order of a [`HostTable`], which is compiled from them: before that is done, they
+/// can be compared with those of a table that exists.
+#[derive(Debug)]
+pub struct SortedEntries(Box<[Entry]>);
+
+impl SortedEntries {
+    /// Sorts the entries of one hostname.
+    pub fn new(mut entries: Vec<Entry>) -> Self {
+        entries.sort_by(|a, b| order(a).cmp(&order(b)));
+        Self(entries.into_boxed_slice())
+    }
+
+    /// Whether their table has an index. One without is hardly larger than its entries.
+    pub fn need_index(&self) -> bool {
+        self.0.len() > WALKED
+    }
+
+    /// Brings them into the form in which they are found.
+    pub fn compile(self) -> HostTable {
+        let index = self.need_index().then(|| Box::new(Index::new(&self.0)));
+        HostTable { entries: self.0, index }
+    }
+}
+
+impl Deref for SortedEntries {
+    type Target = [Entry];
+
+    fn deref(&self) -> &[Entry] {
+        &self.0
+    }
+}
+
 impl HostTable {
     /// Brings the entries of one hostname into the form in which they are found.
-    pub fn compile(mut entries: Vec<Entry>) -> Self {
-        entries.sort_by(|a, b| order(a).cmp(&order(b)));
-        let entries = entries.into_boxed_slice();
-        let index = (entries.len() > WALKED).then(|| Box::new(Index::new(&entries)));
-        Self { entries, index }
+    pub fn compile(entries: Vec<Entry>) -> Self {
+        SortedEntries::new(entries).compile()
     }
 
     /// The entries; the first one that matches takes a request.

@@ -42,8 +42,7 @@ fn the_longest_path_that_fits_takes_the_request() {
         for filler in [0, 10] {
             let filler = (0..filler).map(|i| path_match(&format!("exact /filler/{i}")));
             let all: Vec<_> = routes.iter().map(|r| path_match(r)).chain(filler).collect();
-            let entries =
-                all.into_iter().enumerate().map(|(i, path)| entry(&HostPattern::Any, condition(path), i));
+            let entries = all.into_iter().enumerate().map(|(i, path)| entry(condition(path), i));
             let table = HostTable::compile(entries.collect());
             let headers = HeaderMap::new();
             let request = RequestHead { method: &Method::GET, path, query: None, headers: &headers };
@@ -64,7 +63,7 @@ fn paths_of_any_length_and_depth_are_found() {
     let matches = texts.iter().flat_map(|text| {
         [PathMatch::Exact(text.as_str().into()), PathMatch::Prefix(text.trim_end_matches('/').into())]
     });
-    let entries = matches.enumerate().map(|(i, path)| entry(&HostPattern::Any, condition(path), i));
+    let entries = matches.enumerate().map(|(i, path)| entry(condition(path), i));
     let table = HostTable::compile(entries.collect());
     let headers = HeaderMap::new();
     let hostile = ["/".repeat(64 << 10), "/a".repeat(32 << 10), long("/b/d"), long("/bc"), long("/b/c/d")];
@@ -92,7 +91,7 @@ fn of_many_regular_expressions_the_first_that_fits_takes_the_request() {
         let texts = narrow.clone().chain(wide.clone()).chain(large);
         let entries = texts.enumerate().map(|(i, text)| {
             let method = (i % 3 == 0).then(|| Box::new(Method::POST));
-            entry(&HostPattern::Any, RouteMatch { method, ..condition(path_match(&text)) }, i)
+            entry(RouteMatch { method, ..condition(path_match(&text)) }, i)
         });
         let table = HostTable::compile(entries.collect());
         let headers = HeaderMap::new();
@@ -112,7 +111,7 @@ fn a_host_without_an_answer_leaves_it_to_the_wider_one_and_to_the_fallback() {
     let (mut routes, mut fallback) = (HttpRoutes::default(), HttpRoutes::default());
     let add = |routes: &mut HttpRoutes, host: &str, path, i| {
         let host = HostPattern::parse(host).unwrap();
-        let table = HostTable::compile(vec![entry(&host, condition(path_match(path)), i)]);
+        let table = HostTable::compile(vec![entry(condition(path_match(path)), i)]);
         routes.hosts.insert(host, Arc::new(table));
     };
     add(&mut routes, "a.example", "prefix /exact", 0);
@@ -133,8 +132,7 @@ fn a_gateway_and_the_ingress_behind_it_have_to_mean_the_same_rule() {
     let make = |paths: &[&str], first| {
         let mut routes = HttpRoutes::default();
         let entries = paths.iter().enumerate();
-        let entries =
-            entries.map(|(i, p)| entry(&HostPattern::Any, condition(path_match(p)), first + i)).collect();
+        let entries = entries.map(|(i, p)| entry(condition(path_match(p)), first + i)).collect();
         routes.hosts.insert(HostPattern::Any, Arc::new(HostTable::compile(entries)));
         routes
     };
@@ -165,7 +163,7 @@ fn a_gateway_and_the_ingress_behind_it_have_to_mean_the_same_rule() {
 fn the_order_of_the_input_does_not_matter() {
     let paths = ["exact /a", "exact /b", "prefix /a", "prefix /b", "regex /a", "method A", "prefix /"];
     let entries = |order: &[usize]| {
-        let of = |i: &usize| entry(&HostPattern::Any, condition(path_match(paths[*i])), *i);
+        let of = |i: &usize| entry(condition(path_match(paths[*i])), *i);
         let table = HostTable::compile(order.iter().map(of).collect());
         table.entries().iter().map(|e| e.rule.index).collect::<Vec<_>>()
     };
@@ -200,7 +198,7 @@ proptest! {
         matches in prop::collection::vec(route_match(), 0..40),
         requests in prop::collection::vec(request(), 1..12),
     ) {
-        let entries = matches.into_iter().enumerate().map(|(i, m)| entry(&HostPattern::Any, m, i)).collect();
+        let entries = matches.into_iter().enumerate().map(|(i, m)| entry(m, i)).collect();
         let table = HostTable::compile(entries);
         for (_, method, path, query, headers) in &requests {
             let request = RequestHead { method, path, query: query.as_deref(), headers };
@@ -305,7 +303,7 @@ fn route(listener: &Listener, host: &str, path: &str) -> Result<Option<usize>, I
 /// The plain reading: all matches in the order of precedence, the first that fits.
 fn scan(entries: &[(HostPattern, Entry)], host: &str, request: &RequestHead<'_>) -> Option<usize> {
     let mut all: Vec<_> = entries.iter().filter(|(pattern, _)| pattern.matches(host)).collect();
-    all.sort_by_key(|(_, entry)| Reverse(&entry.precedence));
+    all.sort_by_key(|(pattern, entry)| Reverse((pattern.specificity(), &entry.precedence)));
     all.iter().find(|(_, entry)| entry.route_match.matches(request)).map(|(_, entry)| entry.rule.index)
 }
 
@@ -323,11 +321,11 @@ fn routes(entries: &[(HostPattern, Entry)]) -> HttpRoutes {
 
 fn entries(matches: Vec<(HostPattern, RouteMatch)>, first: usize) -> Vec<(HostPattern, Entry)> {
     let numbered = matches.into_iter().enumerate();
-    numbered.map(|(i, (host, m))| (host.clone(), entry(&host, m, first + i))).collect()
+    numbered.map(|(i, (host, m))| (host.clone(), entry(m, first + i))).collect()
 }
 
 /// An entry whose rule bears a number; ages repeat, so that name and position decide too.
-fn entry(host: &HostPattern, route_match: RouteMatch, number: usize) -> Entry {
+fn entry(route_match: RouteMatch, number: usize) -> Entry {
     let route = RouteId { kind: RouteKind::Http, namespace: "n".into(), name: "r".into() };
     let rule = Rule {
         route: Arc::new(route),
@@ -339,7 +337,7 @@ fn entry(host: &HostPattern, route_match: RouteMatch, number: usize) -> Entry {
         retry: None,
     };
     let (age, name) = ((number % 2) as i64, format!("n/{}", number % 3));
-    let precedence = Precedence::of(host, &route_match, age, name.into(), (number, 0));
+    let precedence = Precedence::of(&route_match, age, name.into(), (number, 0));
     Entry { route_match: Arc::new(route_match), precedence, rule: Arc::new(rule) }
 }
 

@@ -136,12 +136,19 @@ impl Aggregation {
             && demand.sequence >= sequence
         {
             self.stage = Stage::Fetching;
+            self.tell_progress();
         }
     }
 
-    /// Whether it is known what is wanted of the kinds that are fetched on demand.
-    pub(super) fn knows_demand(&self) -> bool {
-        matches!(self.stage, Stage::Fetching | Stage::Complete)
+    /// Whether it is known that a watch has to be open. A kind that is fetched on demand is not watched before one of
+    /// its objects is wanted: a cluster without references to ConfigMaps needs no permission to read them.
+    pub(super) fn needs(&self, watched: &Watched) -> bool {
+        match watched.on_demand() {
+            Some(kind) => {
+                matches!(self.stage, Stage::Fetching | Stage::Complete) && self.on_demand.wants(kind)
+            }
+            None => true,
+        }
     }
 
     fn change(&mut self, change: Change) {
@@ -217,7 +224,13 @@ impl Aggregation {
             };
             Some((self.watches[*watch].plural, why))
         });
+        let is_awaited = |watched: &Watched| match self.stage {
+            Stage::References | Stage::Asked(_) => true,
+            Stage::Fetching => self.needs(watched),
+            Stage::Complete => !watched.is_on_demand(),
+        };
         let unread = (0..self.watches.len()).filter(|watch| !self.settled.contains(watch));
+        let unread = unread.filter(|watch| is_awaited(&self.watches[*watch]));
         let unread = unread.map(|watch| self.watches[watch].plural).collect();
         self.outlets.progress.send_replace(Progress { unread, unreadable: unreadable.collect() });
     }
@@ -258,14 +271,14 @@ impl Aggregation {
 
     /// How much has been told with what is handed on now.
     fn extent(&self) -> Extent {
-        let are_settled = |is_waited_for: fn(&Watched) -> bool| {
+        let are_settled = |is_waited_for: &dyn Fn(&Watched) -> bool| {
             let watches = self.watches.iter().enumerate();
             let mut ids = watches.filter(|(_, watched)| is_waited_for(watched)).map(|(id, _)| id);
             ids.all(|id| self.settled.contains(&id))
         };
         match self.stage {
-            Stage::References if are_settled(|watched| !watched.is_on_demand()) => Extent::References,
-            Stage::Fetching if are_settled(|_| true) && self.on_demand.is_settled() => {
+            Stage::References if are_settled(&|watched| !watched.is_on_demand()) => Extent::References,
+            Stage::Fetching if are_settled(&|watched| self.needs(watched)) && self.on_demand.is_settled() => {
                 match self.leads_further {
                     true => Extent::References,
                     false => Extent::Complete,

@@ -82,8 +82,16 @@ impl Watched {
         matches!(self.reads, Reads::OnDemand { whole: false, .. } | Reads::Definitions)
     }
 
+    /// The kind that is fetched on demand, if it is one.
+    pub(super) fn on_demand(&self) -> Option<Kind> {
+        match self.reads {
+            Reads::OnDemand { kind, .. } => Some(kind),
+            _ => None,
+        }
+    }
+
     pub(super) fn is_on_demand(&self) -> bool {
-        matches!(self.reads, Reads::OnDemand { .. })
+        self.on_demand().is_some()
     }
 }
 
@@ -106,7 +114,7 @@ pub(super) fn settings(name: &str) -> Watched {
     Watched { plural: Kind::ConfigMap.resource().plural, reads: Reads::Settings, fields }
 }
 
-/// The kinds that are fetched on demand. They are watched as soon as it is known which of their objects are wanted.
+/// The kinds that are fetched on demand. Each is watched once one of its objects is wanted.
 pub(super) fn on_demand() -> impl Iterator<Item = Watched> {
     Kind::ALL.iter().flat_map(|kind| {
         kind.resource().on_demand.iter().map(|watch| Watched {

@@ -85,6 +85,12 @@ impl OnDemand {
         !self.fetching.keys().any(|key| self.wanted.contains(key))
     }
 
+    /// Whether an object of a kind is wanted.
+    pub(super) fn wants(&self, kind: Kind) -> bool {
+        // Keys are in the order of their kinds.
+        self.wanted.range(ObjectKey::new(kind, "", "")..).next().is_some_and(|key| key.kind == kind)
+    }
+
     /// Takes up what translation reads; returns what was wanted until now.
     pub(super) fn want(&mut self, read: &BTreeSet<ObjectKey>) -> Vec<ObjectKey> {
         let is_other = |key: &&ObjectKey| self.settings_map.as_ref() != Some(*key);

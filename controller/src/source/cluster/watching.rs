@@ -117,6 +117,10 @@ impl Watching {
         }
     }
 
+    pub(super) fn watched(&self) -> &Watched {
+        &self.watched
+    }
+
     /// Watches until the receiver is gone.
     pub(super) async fn run(mut self) {
         loop {

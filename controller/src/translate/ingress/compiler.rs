@@ -120,7 +120,7 @@ impl<'a> Compiler<'a> {
         let route_match = RouteMatch { path, method: None, headers: Box::default(), query: Box::default() };
         let age = self.ingress.meta.created;
         let name = Arc::clone(&self.name);
-        let mut precedence = Precedence::of(self.host.host, &route_match, age, name, (rule.index, 0));
+        let mut precedence = Precedence::of(&route_match, age, name, (rule.index, 0));
         if let Matched::Regex(rank) = place.matched {
             precedence.path_len = rank;
         }

@@ -120,7 +120,7 @@ fn make() -> Arc<Shared> {
         let host = HostPattern::parse("").expect("any host");
         let path = PathMatch::Prefix("".into());
         let route_match = RouteMatch { path, method: None, headers: Box::default(), query: Box::default() };
-        let precedence = Precedence::of(&host, &route_match, 0, "fuzz/route".into(), (0, 0));
+        let precedence = Precedence::of(&route_match, 0, "fuzz/route".into(), (0, 0));
         let entry = Entry { route_match: Arc::new(route_match), precedence, rule: Arc::new(asker.rule()) };
         let mut routes = HttpRoutes::default();
         routes.hosts.insert(host.clone(), Arc::new(HostTable::compile(vec![entry])));

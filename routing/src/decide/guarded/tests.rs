@@ -50,7 +50,7 @@ fn entry(prefix: &str, tenant: Option<&str>, to: &str, steps: impl IntoIterator<
         status: StatusCode::FOUND,
     };
     let steps = steps.into_iter().chain([Step::Redirect(redirect)]);
-    let precedence = Precedence::of(&HostPattern::Any, &route_match, 0, "n/r".into(), (0, 0));
+    let precedence = Precedence::of(&route_match, 0, "n/r".into(), (0, 0));
     Entry { route_match: Arc::new(route_match), precedence, rule: Arc::new(rule(steps, [])) }
 }
 
