@@ -8,7 +8,7 @@ use std::{cmp::Reverse, collections::BTreeSet};
 use portcullis_routing::HostPattern;
 
 use super::{Meta, gateway::Reference};
-pub use annotations::{Annotations, AuthTls, Redirects, Rewrite, Unserved};
+pub use annotations::{Annotations, AuthTls, Redirects, Rewrite, ServerAlias, Unserved};
 pub use tls::{IngressTls, TlsSections};
 
 /// An IngressClass.
@@ -37,13 +37,20 @@ pub struct Ingress {
 }
 
 impl Ingress {
-    /// The hosts that its rules name, and those that it redirects to these. Hosts that only its TLS names are not among
+    /// The hosts that its rules name, their other names, and those that it redirects to these. Hosts that only its TLS names are not among
     /// them: rules without a host answer their requests.
     pub fn hosts(&self) -> BTreeSet<HostPattern> {
         let named = self.rules.iter().map(|rule| &rule.host);
         let redirected = named.clone().filter(|_| self.annotations.redirects.from_to_www);
         let redirected = redirected.filter_map(with_or_without_www);
-        redirected.chain(named.cloned()).collect()
+        let aliases = self.annotations.server_alias.hosts.iter().filter(|_| !self.rules.is_empty());
+        redirected.chain(named.cloned()).chain(aliases.cloned()).collect()
+    }
+
+    /// The host that another name of it stands for (`server-alias`): the first of its hosts in alphabetical order.
+    pub fn aliased_host(&self, alias: &HostPattern) -> Option<&HostPattern> {
+        let named = self.annotations.server_alias.hosts.contains(alias);
+        self.rules.iter().map(|rule| &rule.host).filter(|_| named).min_by_key(|host| host.to_string())
     }
 
     /// The host to which requests for this one are redirected, since it is the same with or without `www.`

@@ -27,10 +27,11 @@ pub fn ingress_host(
     reader: &Reader<'_>,
     listeners: &Listeners,
     Pools { backends, patterns, .. }: &Pools,
-    host: &HostPattern,
+    served_as: &HostPattern,
 ) -> HostTranslation {
     let mut translation = HostTranslation::default();
-    let Some(state) = listeners.at_host(reader, host) else { return translation };
+    let Some(state) = listeners.at_host(reader, served_as) else { return translation };
+    let host = state.same_as.as_ref().unwrap_or(served_as);
     let mut ingresses: Vec<_> = state.ingresses.iter().filter_map(|key| reader.ingress(key)).collect();
     ingresses.sort_by_cached_key(|ingress| ingress.age());
     let (owned, mut losses) = paths::settle(&ingresses, host);
@@ -42,7 +43,7 @@ pub fn ingress_host(
     if places.is_empty() {
         places.extend(paths::redirected(&ingresses, host));
     }
-    let context = Host { reader, backends, patterns, state, host };
+    let context = Host { reader, backends, patterns, state, host, served_as, ingresses: &ingresses };
     let mut compilers: Vec<_> = ingresses.iter().map(|ingress| Compiler::new(context, ingress)).collect();
     let entries: Vec<_> = places.iter().filter_map(|place| compilers[place.ingress].entry(place)).collect();
     if !entries.is_empty() {

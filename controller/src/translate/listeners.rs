@@ -319,6 +319,8 @@ pub struct IngressHost {
     pub https_is_others: bool,
     /// Whether an Ingress asks for TLS.
     pub tls: bool,
+    /// The host that this is another name of (`server-alias`), if no Ingress has rules for this one.
+    pub same_as: Option<HostPattern>,
     /// Who closes it as a whole, and for whom; `None` where nobody does.
     pub closed: Option<Arc<Closure>>,
     /// What is asked of clients' certificates, and of whom; `None` where nobody asks for anything.

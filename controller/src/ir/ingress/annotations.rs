@@ -1,6 +1,7 @@
 //! What the annotations of an Ingress say: a field for each family.
 
 use portcullis_routing::{
+    HostPattern,
     pattern::Source,
     step::{Demand, IngressCors, OwnUrl},
 };
@@ -14,6 +15,7 @@ pub struct Annotations {
     pub rewrite: Rewrite,
     /// `enable-cors` and `cors-*`.
     pub cors: Option<IngressCors>,
+    pub server_alias: ServerAlias,
     /// `auth-tls-*`.
     pub auth_tls: Option<AuthTls>,
     pub unserved: Unserved,
@@ -49,6 +51,12 @@ pub struct Rewrite {
     pub target: Option<Box<str>>,
     /// `x-forwarded-prefix`: what a backend is told of the path that was replaced.
     pub forwarded_prefix: Option<Box<str>>,
+}
+
+/// `server-alias`: other names of each of its hosts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServerAlias {
+    pub hosts: Vec<HostPattern>,
 }
 
 /// What a host asks of its clients' certificates.

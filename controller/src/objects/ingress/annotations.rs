@@ -20,6 +20,7 @@ mod family;
 mod known;
 mod redirects;
 mod rewrite;
+mod server_alias;
 mod snippet;
 mod values;
 
@@ -57,6 +58,7 @@ pub(super) fn read(annotations: &BTreeMap<String, String>, checks: &mut Checks) 
         redirects: families.read(),
         rewrite: families.read(),
         cors: families.read(),
+        server_alias: families.read(),
         auth_tls: families.read(),
         ..Annotations::default()
     };

@@ -27,7 +27,12 @@ pub(super) struct Host<'a> {
     pub(super) backends: &'a BackendPool,
     pub(super) patterns: &'a PatternPool,
     pub(super) state: &'a IngressHost,
+    /// The host of the rules.
     pub(super) host: &'a HostPattern,
+    /// The same, or another name of it.
+    pub(super) served_as: &'a HostPattern,
+    /// The Ingresses of the host, the oldest first.
+    pub(super) ingresses: &'a [&'a Ingress],
 }
 
 /// An Ingress of the host.
@@ -56,7 +61,7 @@ impl<'a> Host<'a> {
         let slot = |(listener, port): (&Option<HostPattern>, Result<_, _>)| {
             let (listener, port) = (listener.as_ref()?, port.ok()?);
             let listener = if *owner == RuleSource::IngressDefault { &HostPattern::Any } else { listener };
-            Some(HostTableKey::new(port, listener, owner.clone(), self.host))
+            Some(HostTableKey::new(port, listener, owner.clone(), self.served_as))
         };
         places.into_iter().filter_map(slot).collect()
     }
@@ -211,12 +216,20 @@ impl<'a> Compiler<'a> {
         }
     }
 
+    /// `app-root` is for a whole host: that of the youngest Ingress holds. Here it does so within a namespace.
+    fn app_root(&self) -> Option<&'a str> {
+        let of_namespace = |ingress: &&&Ingress| ingress.meta.namespace() == self.ingress.meta.namespace();
+        let roots = self.host.ingresses.iter().rev().filter(of_namespace);
+        roots.filter_map(|ingress| ingress.annotations.redirects.app_root.as_deref()).next()
+    }
+
     /// What steps need to know of the place where the Ingress is served.
     pub(super) fn site(&self) -> Site<'a> {
         Site {
             annotations: &self.ingress.annotations,
             settings: self.host.reader.settings(),
             has_tls: self.host.state.may_redirect(),
+            app_root: self.app_root(),
         }
     }
 

@@ -32,6 +32,7 @@ pub(super) struct Site<'a> {
     pub(super) settings: &'a Settings,
     /// Whether the host is served over TLS, and one of its Ingresses asks for it.
     pub(super) has_tls: bool,
+    pub(super) app_root: Option<&'a str>,
 }
 
 impl Compiler<'_> {
@@ -137,7 +138,7 @@ fn own_tls(ingress: &Ingress) -> Vec<Step> {
 fn redirects(site: &Site<'_>, place: &Place<'_>) -> Vec<Step> {
     let (redirects, settings) = (&site.annotations.redirects, site.settings);
     let global = &settings.live.ingress;
-    let app_root = redirects.app_root.clone().map(IngressRedirect::AppRoot);
+    let app_root = site.app_root.map(|root| IngressRedirect::AppRoot(root.into()));
     let fixed = redirects.fixed.as_ref().and_then(|(status, to)| {
         let status = StatusCode::from_u16(*status).ok()?;
         Some(IngressRedirect::Fixed { status, to: to.clone(), own: redirects.own })

@@ -1,6 +1,9 @@
 //! Which Ingresses are ours, and the hosts that they name.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use portcullis_routing::{HostPattern, ListenerId, PortKey};
 
@@ -70,13 +73,15 @@ pub(super) fn side(
             state.tls |= tls;
         }
     }
+    name_aliases(&ours, &mut side.hosts);
     for (host, state) in &mut side.hosts {
         state.http = listener_hostname(listeners, settings.bound_for_http().ok(), host);
         let https = settings.bound_for_https().ok();
         state.https = listener_hostname(listeners, https, host);
         state.https_is_others = https.is_some() && state.https.is_none();
-        state.closed = closures.get(host).cloned();
-        state.client_auth = asked.get(host).cloned();
+        let named = state.same_as.as_ref().unwrap_or(host);
+        state.closed = closures.get(named).cloned();
+        state.client_auth = asked.get(named).cloned();
     }
     for ingress in &ours {
         let messages = beside_gateways(ingress, &side.hosts, listeners, settings);
@@ -89,6 +94,30 @@ pub(super) fn side(
     }
     side.ours = ours;
     side
+}
+
+/// Finds the hosts that others are another name of, and gives these the Ingresses of those. A host with rules of its own is
+/// no other name; one that several Ingresses claim stands for the host that comes first in alphabetical order.
+fn name_aliases(ours: &[Arc<Ingress>], hosts: &mut BTreeMap<HostPattern, IngressHost>) {
+    let mut aliases: BTreeMap<&HostPattern, &HostPattern> = BTreeMap::new();
+    for ingress in ours {
+        for alias in &ingress.annotations.server_alias.hosts {
+            let Some(host) = ingress.aliased_host(alias) else { continue };
+            let known = aliases.entry(alias).or_insert(host);
+            if host.to_string() < known.to_string() {
+                *known = host;
+            }
+        }
+    }
+    let named: BTreeSet<_> =
+        ours.iter().flat_map(|ingress| ingress.rules.iter().map(|rule| &rule.host)).collect();
+    for (alias, host) in aliases.into_iter().filter(|(alias, _)| !named.contains(alias)) {
+        let Some(IngressHost { ingresses, tls, .. }) = hosts.get(host).cloned() else { continue };
+        hosts.insert(
+            alias.clone(),
+            IngressHost { ingresses, tls, same_as: Some(host.clone()), ..Default::default() },
+        );
+    }
 }
 
 /// Returns the hostname under which a port finds an Ingress host: that of a Gateway's listener of the same name, if

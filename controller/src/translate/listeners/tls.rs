@@ -46,7 +46,8 @@ pub(super) fn choose(
         if of_gateway(&hostname) {
             continue;
         }
-        let chosen = own.of_host(host, default.as_ref());
+        // Another name of a host is shown its certificate.
+        let chosen = own.of_host(state.same_as.as_ref().unwrap_or(host), default.as_ref());
         if chosen.is_empty() {
             state.https = None;
             if !own.pending.contains(host) {
@@ -119,6 +120,13 @@ impl Own {
                 }
                 (Err(error), _) => {
                     told.push(format!("TLS: the certificate of host {host} cannot be shown: {error}"))
+                }
+                (Ok(other), _) if !other.names.iter().any(|name| name.covers(host)) => {
+                    let names: Vec<_> = other.names.iter().take(5).map(ToString::to_string).collect();
+                    let names = names.join(", ");
+                    told.push(format!(
+                        "TLS: the certificate in Secret {secret} is for {names}, and is not shown for {host}"
+                    ));
                 }
                 (Ok(own), Some((_, other))) if own.fingerprint == other.fingerprint => {}
                 (Ok(_), Some((first, _))) => {

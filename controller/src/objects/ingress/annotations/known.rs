@@ -100,7 +100,7 @@ const fn known(group: &'static str, name: &'static str, protects: Protects) -> K
 }
 
 const KNOWN: &[Known] = &[
-    known("Aliases", "server-alias", Nothing),
+    known("Aliases", "server-alias", Nothing).served(),
     known("Allowlist", "allowlist-source-range", Paths),
     known("BackendProtocol", "backend-protocol", Nothing),
     known("BasicDigestAuth", "auth-realm", Paths),
