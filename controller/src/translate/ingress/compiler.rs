@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use portcullis_routing::{
-    BackendError, Backends, Entry, HostPattern, HostTable, Location, PathMatch, Pattern, Precedence, RouteId,
-    RouteMatch, Rule, Steps, Timeouts, WeightedBackend, path::of_ingress, pattern::Source,
+    BackendError, Backends, Balance, Entry, HostPattern, HostTable, Location, PathMatch, Pattern, Precedence,
+    RouteId, RouteMatch, Rule, Steps, Timeouts, WeightedBackend, path::of_ingress, pattern::Source,
 };
 
 use super::{
@@ -231,7 +231,12 @@ impl<'a> Compiler<'a> {
             index,
             name: None,
             steps,
-            backends: Backends::new([WeightedBackend { weight: 1, backend, steps: Steps::default() }]),
+            backends: Backends::new([WeightedBackend {
+                weight: 1,
+                backend,
+                steps: Steps::default(),
+                balance: Balance::RoundRobin,
+            }]),
             timeouts: Timeouts::default(),
             retry: None,
         }
