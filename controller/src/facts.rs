@@ -50,6 +50,8 @@ pub enum Fact {
     ListenerAt(HostPattern),
     /// How many routes are attached to the listeners of a Gateway or a ListenerSet.
     RoutesOn(ObjectKey),
+    /// What Ingresses say of a Service's port, across hosts.
+    IngressBackend(ObjectKey, PortKey),
     /// Whether the regular expressions of a route are within the budget of its namespace.
     PatternsOf(ObjectKey),
     /// Which of its claimed streams a route gets.
@@ -129,11 +131,22 @@ fn of_ingress(key: &ObjectKey, change: Difference<'_>) -> Vec<Fact> {
     let is_other = change.of(|ingress: &Ingress| {
         let Ingress { meta, class, legacy_class, default_backend, tls, rules, annotations, refused: _ } =
             ingress;
-        let Annotations { unserved, own_tls, rewrite, redirects, cors: _, auth_tls, server_alias } =
-            annotations;
+        let Annotations {
+            unserved,
+            own_tls,
+            rewrite,
+            redirects,
+            auth_tls,
+            server_alias,
+            canary,
+            cors: _,
+            balancing: _,
+            hashing: _,
+            affinity: _,
+        } = annotations;
         let hosts: Vec<_> = rules.iter().map(|rule| &rule.host).collect();
-        let closes =
-            (unserved, rewrite.may_make_regex(), own_tls, redirects.from_to_www, auth_tls, server_alias);
+        let of_hosts = (auth_tls, server_alias, redirects.from_to_www, canary.is_some());
+        let closes = (unserved, rewrite.may_make_regex(), own_tls, of_hosts);
         (meta.created, class, legacy_class, default_backend.is_some(), tls, hosts, closes)
     });
     if is_other {
@@ -149,10 +162,11 @@ fn of_service(key: &ObjectKey, change: Difference<'_>) -> Vec<Fact> {
         facts.push(Fact::EndpointsOf(key.clone()));
     }
     let is_other = change.of(|service: &Service| {
-        let Service { meta: _, external_name, ports, proxy_protocol, gateway, cluster_ips } = service;
+        let Service { meta, external_name, ports, proxy_protocol, gateway, cluster_ips } = service;
         // Its Gateway may ask for them.
         let cluster_ips = gateway.is_some().then_some(cluster_ips);
-        (external_name, ports, proxy_protocol, gateway, cluster_ips)
+        // Sessions depend on its identity.
+        (&meta.uid, external_name, ports, proxy_protocol, gateway, cluster_ips)
     });
     if is_other {
         facts.push(Fact::Object(key.clone()));

@@ -3,6 +3,7 @@
 //! ```text
 //! listeners()  Gateways, classes, certificates, hosts of Ingresses -> Listeners
 //! route()      one route at those listeners                        -> Translated
+//! IngressBackends what Ingresses say of the Services they share    -> IngressBackend
 //! ingress_host() the Ingresses of one host                         -> HostTranslation
 //! SharedHosts  hosts that routes and Ingresses both name           -> who is asked first, and whose certificate is shown
 //! BackendTlsPolicies what TLS policies ask for towards Services   -> PolicyState
@@ -27,6 +28,7 @@ mod full;
 mod grants;
 mod host_tables;
 mod ingress;
+mod ingress_backends;
 mod listeners;
 mod memo;
 mod owners;
@@ -58,8 +60,9 @@ pub use endpoints::{Resolved, endpoints, fill};
 pub use full::full;
 pub use host_tables::HostTablePool;
 pub(crate) use ingress::closed;
-pub use ingress::ingress_host;
 use ingress::may_serve;
+pub use ingress::{ingress_claims, ingress_host};
+pub use ingress_backends::{IngressBackends, ServicePort};
 pub use listeners::{
     Addressing, AttachPoint, ClientAuthOf, Closer, Closure, FilterError, FirstOf, GatewayRefusal,
     GatewayState, HostClientAuth, IngressHost, IngressSide, ListenerFilters, ListenerPlan, ListenerRefusal,

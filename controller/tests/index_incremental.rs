@@ -10,8 +10,8 @@ mod index_support;
 use std::{collections::BTreeMap, sync::Arc};
 
 use index_support::{
-    Bits, UIDS, edited, fingerprints, made_anew, manifest, read, renamed, spoilt, stream_gateway,
-    stream_route, turned,
+    Bits, UIDS, edited, fingerprints, made_anew, manifest, read, renamed, sharing_ingress, sharing_services,
+    spoilt, stream_gateway, stream_route, turned,
 };
 use portcullis_controller::{
     Bindings, Index, Publication, Settings,
@@ -106,6 +106,24 @@ proptest! {
                 0..4 => running.apply(stream_route(&mut Bits::new(bits))),
                 4 => running.remove(read(&stream_route(&mut Bits::new(bits))).unwrap().meta().key.clone()),
                 5 => running.apply(stream_gateway(&mut Bits::new(bits))),
+                6 => running.recreate(bits),
+                _ => running.compare()?,
+            }
+        }
+        running.compare()?;
+    }
+
+    /// Ingresses of few hosts that use the same few Services, and say how these are balanced and who their canaries are.
+    #[test]
+    fn what_ingresses_say_of_services_holds_at_all_hosts(
+        events in prop::collection::vec((0..10u8, any::<u64>()), 1..60),
+    ) {
+        let mut running = Running::new(settings(false, false));
+        sharing_services().into_iter().for_each(|manifest| running.apply(manifest));
+        for (event, bits) in events {
+            match event {
+                0..5 => running.apply(sharing_ingress(&mut Bits::new(bits))),
+                5 => running.remove(read(&sharing_ingress(&mut Bits::new(bits))).unwrap().meta().key.clone()),
                 6 => running.recreate(bits),
                 _ => running.compare()?,
             }

@@ -6,12 +6,13 @@
 
 use std::{
     cell::RefCell,
+    sync::LazyLock,
     task::Waker,
     time::{Duration, SystemTime},
 };
 
 use slab::Slab;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 /// The time between two checks. A deadline is noticed up to two ticks late, and never early.
 pub(crate) const TICK: Duration = Duration::from_millis(250);
@@ -65,6 +66,13 @@ pub(crate) async fn run() {
 /// The time now.
 pub(crate) fn now() -> Ticks {
     Ticks(CLOCK.with_borrow(|clock| clock.now))
+}
+
+/// Milliseconds since the process began to count them.
+pub(crate) fn milliseconds() -> u32 {
+    static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
+    // It wraps around after 49 days.
+    BEGAN.elapsed().as_millis() as u32
 }
 
 /// Passes the current date in HTTP's format to `use_it`. It may be up to a second old.

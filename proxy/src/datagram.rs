@@ -28,7 +28,7 @@ use std::{
 
 use foldhash::HashMap;
 use futures_util::FutureExt as _;
-use portcullis_routing::{Backend, RouteKind, Serves, Transport};
+use portcullis_routing::{Backend, RouteKind, Serves, Spread, Transport};
 use tokio::net::UdpSocket;
 use tracing::{debug, error};
 
@@ -42,7 +42,7 @@ use crate::{
     accept::{Port, Worker},
     admission::Held,
     stream::{self, Client, Route},
-    upstream::{Choice, NoEndpoint},
+    upstream::{Choice, NoEndpoint, Seeker},
 };
 
 /// The socket of a listener on one worker thread, and the flows of that socket.
@@ -198,7 +198,8 @@ impl Listening {
         }
         let (outward, backend, kind) = (Arc::clone(outward), Arc::clone(&plan.backend), plan.kind);
         let mut choosing = Box::pin(async move {
-            outward.dialler.choose_for(Transport::Udp, &backend, kind, tried.as_slice()).await
+            let seeker = Seeker { kind, spread: Spread::LessLoaded, tried: tried.as_slice() };
+            outward.dialler.choose_for(Transport::Udp, &backend, seeker).await
         });
         if let Some(choice) = choosing.as_mut().now_or_never() {
             let flow = self.connect(key, plan, choice)?;

@@ -16,10 +16,11 @@ use std::{
 };
 
 use portcullis_routing::{
-    Backend, Endpoint, Endpoints, PortKey, Rejection, RouteKind, Transport, backend::InFlight,
+    Backend, Endpoint, EndpointPool, Endpoints, Picked, PortKey, Rejection, RouteKind, Spread, Transport,
+    backend::InFlight,
 };
 
-use crate::{random, shared::Shared};
+use crate::{clock, random, shared::Shared};
 use dial::{Origin, Permitted, Policy, Refusal};
 use names::Names;
 
@@ -37,8 +38,22 @@ pub(crate) struct Choice {
     pub(crate) in_flight: InFlight,
     /// The endpoint's address.
     pub(crate) address: Permitted,
-    /// Whether an endpoint is neither this one nor one of those tried before.
+    /// Whether an endpoint is neither this one nor one of those tried before, and may be tried next.
     pub(crate) others: bool,
+    /// The session that begins with this choice.
+    pub(crate) session: Option<Box<str>>,
+    /// The endpoint, where it is wanted how long it takes to answer.
+    pub(crate) timed: Option<Arc<Endpoint>>,
+}
+
+/// Who asks for an endpoint.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seeker<'r> {
+    /// The kind of the route.
+    pub(crate) kind: RouteKind,
+    pub(crate) spread: Spread<'r>,
+    /// The endpoints that were tried before for the same request.
+    pub(crate) tried: &'r [SocketAddr],
 }
 
 /// Why there is no endpoint to connect to.
@@ -69,11 +84,10 @@ impl Dialler {
         kind: RouteKind,
         tried: &[SocketAddr],
     ) -> Result<Choice, NoEndpoint> {
-        self.choose_for(Transport::Tcp, backend, kind, tried).await
+        self.choose_for(Transport::Tcp, backend, Seeker { kind, spread: Spread::LessLoaded, tried }).await
     }
 
-    /// Chooses an endpoint as [`Self::choose`] does, for traffic over this transport. Waits only if a name has to be
-    /// looked up.
+    /// Chooses an endpoint for traffic over this transport. Waits only if a name has to be looked up.
     ///
     /// # Errors
     /// As [`Self::choose`].
@@ -81,17 +95,18 @@ impl Dialler {
         &self,
         transport: Transport,
         backend: &Backend,
-        kind: RouteKind,
-        tried: &[SocketAddr],
+        seeker: Seeker<'_>,
     ) -> Result<Choice, NoEndpoint> {
         let Outcome { choice, refused } = match &**backend.endpoints.load() {
             Endpoints::Name { host, port } => {
                 // Boxed, so that the requests of other backends do not pay for a resolver's size.
                 let host = host.clone();
-                Box::pin(self.choose_by_name(transport, host, *port, backend, kind, tried)).await
+                Box::pin(self.choose_by_name(transport, host, *port, backend, seeker)).await
             }
             endpoints => {
-                self.with_policy(transport, |policy| choose(endpoints, tried, policy, Origin::Endpoints))
+                let candidates =
+                    Candidates { pool: &backend.endpoints, endpoints, origin: Origin::Endpoints };
+                self.with_policy(transport, |policy| candidates.choose(&seeker, policy))
             }
         };
         let none = if refused.is_some() { NoEndpoint::Refused } else { NoEndpoint::Missing };
@@ -145,15 +160,15 @@ impl Dialler {
         host: Box<str>,
         port: u16,
         backend: &Backend,
-        kind: RouteKind,
-        tried: &[SocketAddr],
+        seeker: Seeker<'_>,
     ) -> Outcome {
         if let Err(refusal) = self.with_policy(transport, |policy| policy.check_names()) {
             return Outcome { choice: None, refused: Some((None, refusal)) };
         }
         let Some(endpoints) = self.names.endpoints(&host, port).await else { return Outcome::default() };
-        let origin = Origin::Name { namespace: &backend.key.namespace, kind };
-        self.with_policy(transport, |policy| choose(&endpoints, tried, policy, origin))
+        let origin = Origin::Name { namespace: &backend.key.namespace, kind: seeker.kind };
+        let candidates = Candidates { pool: &backend.endpoints, endpoints: &endpoints, origin };
+        self.with_policy(transport, |policy| candidates.choose(&seeker, policy))
     }
 
     fn with_policy<T>(&self, transport: Transport, ask: impl FnOnce(&Policy<'_>) -> T) -> T {
@@ -184,20 +199,51 @@ struct Outcome {
     refused: Option<(Option<SocketAddr>, Refusal)>,
 }
 
-fn choose(endpoints: &Endpoints, tried: &[SocketAddr], policy: &Policy<'_>, origin: Origin<'_>) -> Outcome {
-    let Some(endpoint) = endpoints.pick(random::number(), tried) else { return Outcome::default() };
-    let choose = |from: &Endpoints, endpoint: &Endpoint, address| {
-        Some(Choice { in_flight: endpoint.begin(), address, others: others(from, endpoint, tried) })
-    };
-    match policy.check(endpoint.address, origin) {
-        Ok(address) => Outcome { choice: choose(endpoints, endpoint, address), refused: None },
-        Err(refusal) => {
-            let refused = Some((Some(endpoint.address), refusal));
-            let permitted = permitted(endpoints, policy, origin);
-            let choice = permitted.pick(random::number(), tried).and_then(|endpoint| {
-                choose(&permitted, endpoint, policy.check(endpoint.address, origin).ok()?)
-            });
-            Outcome { choice, refused }
+/// The endpoints that one is chosen of.
+#[derive(Clone, Copy, Debug)]
+struct Candidates<'c> {
+    pool: &'c EndpointPool,
+    /// Those of the pool, or of its name.
+    endpoints: &'c Endpoints,
+    origin: Origin<'c>,
+}
+
+impl<'c> Candidates<'c> {
+    fn choose(self, seeker: &Seeker<'_>, policy: &Policy<'_>) -> Outcome {
+        let Some(picked) = self.pick(seeker) else { return Outcome::default() };
+        match policy.check(picked.endpoint.address, self.origin) {
+            Ok(address) => Outcome { choice: Some(self.chosen(picked, address, seeker)), refused: None },
+            Err(refusal) => {
+                let refused = Some((Some(picked.endpoint.address), refusal));
+                let permitted = permitted(self.endpoints, policy, self.origin);
+                let permitted = Candidates { endpoints: &permitted, ..self };
+                let choice = permitted.pick(seeker).and_then(|picked| {
+                    let address = policy.check(picked.endpoint.address, self.origin).ok()?;
+                    Some(permitted.chosen(picked, address, seeker))
+                });
+                Outcome { choice, refused }
+            }
+        }
+    }
+
+    fn pick(&self, Seeker { spread, tried, .. }: &Seeker<'_>) -> Option<Picked<'c>> {
+        let now = if matches!(spread, Spread::Faster) { clock::milliseconds() } else { 0 };
+        self.pool.pick(self.endpoints, *spread, (random::number(), now), tried)
+    }
+
+    fn chosen(
+        &self,
+        picked: Picked<'_>,
+        address: Permitted,
+        Seeker { spread, tried, .. }: &Seeker<'_>,
+    ) -> Choice {
+        let Picked { endpoint, may_move, session } = picked;
+        Choice {
+            in_flight: endpoint.begin(),
+            address,
+            others: may_move && others(self.endpoints, endpoint, tried),
+            session,
+            timed: matches!(spread, Spread::Faster).then(|| Arc::clone(endpoint)),
         }
     }
 }

@@ -1,7 +1,13 @@
 //! Backends, which answer a rule's requests, and their endpoints.
 
+mod carry_over;
+mod hashing;
 mod in_flight;
+mod latency;
+mod numbers;
+mod pick;
 mod tls;
+mod turns;
 
 use std::{
     fmt,
@@ -15,17 +21,26 @@ use std::{
 use arc_swap::ArcSwap;
 
 pub use in_flight::InFlight;
+pub use pick::{Picked, Spread, pick};
 pub use tls::{BackendTls, SubjectName, TlsMaterial, Verify};
 
+pub(crate) use hashing::{keyed_digits, keyed_hash, stable_hash};
 use in_flight::Number;
+use latency::Latency;
+use turns::Turn;
 
-use crate::{PortKey, Rejection, Steps, Transport};
+use crate::{
+    PortKey, Rejection, Steps, Transport,
+    balance::{Balance, Canary},
+};
 
 /// The backends of a rule, each with its share of the requests.
 #[derive(Debug, Default)]
 pub struct Backends {
     choices: Box<[WeightedBackend]>,
     total: u64,
+    /// Which requests the second backend gets, of an Ingress that has a canary. Boxed, since few have one.
+    canary: Option<Box<Canary>>,
 }
 
 /// One backend of a rule.
@@ -37,6 +52,8 @@ pub struct WeightedBackend {
     pub backend: Result<Arc<Backend>, BackendError>,
     /// Steps of this backend alone; they come after the rule's.
     pub steps: Steps,
+    /// How its requests are spread over its endpoints.
+    pub balance: Balance,
 }
 
 /// A port of a Service and how it is spoken to.
@@ -181,6 +198,7 @@ pub struct EndpointPool {
     now: ArcSwap<Endpoints>,
     /// Whether `now` has no endpoint. Updated a moment after `now`.
     empty: AtomicBool,
+    turn: Turn,
 }
 
 /// Where a backend's requests can go.
@@ -202,7 +220,10 @@ pub enum Endpoints {
 pub struct Endpoint {
     /// The address that the endpoint listens on.
     pub address: SocketAddr,
+    /// What the address is in hashing: the same in every process.
+    point: u64,
     number: Number,
+    latency: Latency,
 }
 
 impl BackendError {
@@ -238,7 +259,17 @@ impl Backends {
     pub fn new(choices: impl IntoIterator<Item = WeightedBackend>) -> Self {
         let choices: Box<[_]> = choices.into_iter().collect();
         let total = choices.iter().map(|c| u64::from(c.weight)).sum();
-        Self { choices, total }
+        Self { choices, total, canary: None }
+    }
+
+    /// Makes two backends of an Ingress: `canary` says which requests the second one gets.
+    pub fn with_canary(main: WeightedBackend, other: WeightedBackend, canary: Canary) -> Self {
+        Self { canary: Some(Box::new(canary)), ..Self::new([main, other]) }
+    }
+
+    /// Returns which requests the second backend gets, of two that are main and canary.
+    pub fn canary(&self) -> Option<&Canary> {
+        self.canary.as_deref()
     }
 
     /// Returns all backends, including those of weight 0.
@@ -270,7 +301,7 @@ impl EndpointPool {
     /// Makes a pool with these endpoints.
     pub fn new(endpoints: Endpoints) -> Self {
         let empty = AtomicBool::new(endpoints.is_empty());
-        Self { now: ArcSwap::from_pointee(endpoints), empty }
+        Self { now: ArcSwap::from_pointee(endpoints), empty, turn: Turn::new() }
     }
 
     /// Returns whether there is no endpoint. This costs less than loading the endpoints. While they are being replaced,
@@ -292,11 +323,7 @@ impl EndpointPool {
             Endpoints::Addresses(known) => &**known,
             Endpoints::Name { .. } => &[],
         };
-        let endpoints = match addresses.len().max(known.len()) {
-            0..=FEW => carry_over_few(known, addresses),
-            _ => carry_over(known, addresses),
-        };
-        self.store(Endpoints::Addresses(endpoints));
+        self.store(Endpoints::Addresses(carry_over::all(known, addresses)));
     }
 
     /// Replaces the endpoints by a DNS name.
@@ -309,36 +336,6 @@ impl EndpointPool {
         self.now.store(Arc::new(endpoints));
         self.empty.store(empty, Ordering::Relaxed);
     }
-}
-
-/// The number of addresses up to which comparing all pairs takes no longer than making a set.
-const FEW: usize = 16;
-
-/// Returns the endpoints of these addresses, each once and in their order: the known endpoint of an address, or else a
-/// new one.
-fn carry_over(known: &[Arc<Endpoint>], addresses: &[SocketAddr]) -> Box<[Arc<Endpoint>]> {
-    let by_address: foldhash::HashMap<_, _> = known.iter().map(|e| (e.address, e)).collect();
-    let mut seen = foldhash::HashSet::default();
-    let addresses = addresses.iter().filter(|address| seen.insert(**address));
-    addresses
-        .map(|address| match by_address.get(address) {
-            Some(endpoint) => Arc::clone(endpoint),
-            None => Arc::new(Endpoint::new(*address)),
-        })
-        .collect()
-}
-
-/// Does the same as [`carry_over`] for at most [`FEW`] addresses; nearly all backends have so few.
-fn carry_over_few(known: &[Arc<Endpoint>], addresses: &[SocketAddr]) -> Box<[Arc<Endpoint>]> {
-    let mut endpoints: Vec<Arc<Endpoint>> = Vec::with_capacity(addresses.len());
-    for address in addresses {
-        let is_it = |endpoint: &&Arc<Endpoint>| endpoint.address == *address;
-        if !endpoints.iter().any(|endpoint| is_it(&endpoint)) {
-            let before = known.iter().find(is_it).cloned();
-            endpoints.push(before.unwrap_or_else(|| Arc::new(Endpoint::new(*address))));
-        }
-    }
-    endpoints.into()
 }
 
 impl Endpoints {
@@ -365,53 +362,21 @@ impl Endpoints {
     }
 }
 
-/// Chooses an endpoint by the power of two choices: of two endpoints at random, the one with fewer requests of this
-/// thread in flight. Leaves out the endpoints in `avoid` (tried before for this request) as long as there is another.
-///
-/// `random` is uniformly random over all of `u64`.
-pub fn pick<'e>(
-    endpoints: &'e [Arc<Endpoint>],
-    random: u64,
-    avoid: &[SocketAddr],
-) -> Option<&'e Arc<Endpoint>> {
-    if avoid.is_empty() {
-        let (a, b) = two_of(endpoints.len(), random)?;
-        return Some(less_loaded(&endpoints[a], &endpoints[b]));
-    }
-    let fresh = || endpoints.iter().filter(|e| !avoid.contains(&e.address));
-    match two_of(fresh().count(), random) {
-        Some((a, b)) => Some(less_loaded(fresh().nth(a)?, fresh().nth(b)?)),
-        None => pick(endpoints, random, &[]),
-    }
-}
-
-/// Returns two indices below `len`, which differ if `len` is at least 2; `None` if `len` is 0.
-fn two_of(len: usize, random: u64) -> Option<(usize, usize)> {
-    // Each half of the random number serves one choice; a multiplication maps it to the range evenly.
-    let below = |random: u64, len: usize| (((random & 0xffff_ffff) * len as u64) >> 32) as usize;
-    match len {
-        0 => None,
-        1 => Some((0, 0)),
-        _ => {
-            let first = below(random, len);
-            let step = 1 + below(random >> 32, len - 1);
-            Some((first, (first + step) % len))
-        }
-    }
-}
-
-fn less_loaded<'e>(a: &'e Arc<Endpoint>, b: &'e Arc<Endpoint>) -> &'e Arc<Endpoint> {
-    if std::ptr::eq(a, b) {
-        return a;
-    }
-    let [of_a, of_b] = Number::own([&a.number, &b.number]);
-    if of_b < of_a { b } else { a }
-}
-
 impl Endpoint {
     /// Makes an endpoint without requests.
     pub fn new(address: SocketAddr) -> Self {
-        Self { address, number: Number::new() }
+        Self {
+            address,
+            point: stable_hash(address.to_string().as_bytes()),
+            number: Number::new(),
+            latency: Latency::default(),
+        }
+    }
+
+    /// Counts how long the endpoint took to answer, in seconds; for backends that are balanced by that. `now` is in
+    /// milliseconds since any instant.
+    pub fn took(&self, seconds: f32, now: u32) {
+        self.latency.count(seconds, now);
     }
 
     /// Returns the number of requests in flight to the endpoint, over all threads. For metrics: it takes a lock and

@@ -15,6 +15,7 @@ mod chosen;
 mod forward;
 mod guarded;
 mod held;
+mod selection;
 pub(crate) mod trace;
 
 use std::{fmt, net::IpAddr, sync::Arc};

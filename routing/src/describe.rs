@@ -184,6 +184,7 @@ impl Display for Rule {
                 f.write_str(" ")?;
             }
         }
+        self.backends.canary().iter().try_for_each(|canary| write!(f, "{canary} "))?;
         self.timeouts.request.iter().try_for_each(|t| write!(f, "request timeout {t:?} "))?;
         self.timeouts.backend_request.iter().try_for_each(|t| write!(f, "backend timeout {t:?} "))?;
         if let Some(retry) = &self.retry {
@@ -197,7 +198,7 @@ impl Display for WeightedBackend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.weight, self.steps)?;
         match &self.backend {
-            Ok(backend) => backend.fmt(f),
+            Ok(backend) => write!(f, "{backend}{}", self.balance),
             Err(error) => write!(f, "{} ({error})", error.rejection().status().as_u16()),
         }
     }

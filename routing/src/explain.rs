@@ -11,8 +11,8 @@ mod text;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Backend, Connection, Decision, Endpoints, Rejection, Request, Step, Table, WeightedBackend,
-    decide::decide_with,
+    Backend, Backends, Canary, Connection, Decision, Endpoints, Rejection, Request, Step, Table,
+    WeightedBackend, decide::decide_with,
 };
 use listen::Listened;
 
@@ -100,6 +100,9 @@ pub struct ExplainedBackend {
     pub backend: String,
     /// Its share of the requests is this divided by the sum of all.
     pub weight: u32,
+    /// Which requests it gets as a canary, and how its requests are spread over its endpoints, where an Ingress says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chosen: Option<String>,
     /// The protocol that is spoken to it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub protocol: Option<String>,
@@ -156,7 +159,7 @@ pub fn explain(table: &Table, request: Request<'_>, connection: Connection<'_>) 
         next,
         nearest,
         steps: selected.map_or_else(Vec::new, |s| s.rule.steps.iter().map(Step::to_string).collect()),
-        backends: selected.map_or_else(Vec::new, |s| s.rule.backends.all().iter().map(backend).collect()),
+        backends: selected.map_or_else(Vec::new, |s| backends(&s.rule.backends)),
         outcome: outcome(decision),
     }
 }
@@ -165,7 +168,14 @@ fn no_route(decision: &Decision) -> bool {
     matches!(decision, Decision::Answer(answer) if matches!(answer.rejection, Some((Rejection::NoRoute, _))))
 }
 
-fn backend(choice: &WeightedBackend) -> ExplainedBackend {
+fn backends(backends: &Backends) -> Vec<ExplainedBackend> {
+    let canaries = [None, backends.canary()].into_iter().chain(std::iter::repeat(None));
+    backends.all().iter().zip(canaries).map(|(choice, canary)| backend(choice, canary)).collect()
+}
+
+fn backend(choice: &WeightedBackend, canary: Option<&Canary>) -> ExplainedBackend {
+    let chosen = canary.map_or_else(String::new, Canary::to_string) + &choice.balance.to_string();
+    let chosen = Some(chosen.trim()).filter(|chosen| !chosen.is_empty()).map(Into::into);
     let protocol = |backend: &Backend| {
         let tls = backend.tls.as_ref().map(|tls| format!(" over TLS to {tls}"));
         format!("{}{}", backend.protocol, tls.unwrap_or_default())
@@ -176,6 +186,7 @@ fn backend(choice: &WeightedBackend) -> ExplainedBackend {
             Err(error) => error.to_string(),
         },
         weight: choice.weight,
+        chosen,
         protocol: choice.backend.as_ref().ok().map(|backend| protocol(backend)),
         steps: choice.steps.iter().map(Step::to_string).collect(),
         endpoints: choice

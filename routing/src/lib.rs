@@ -10,6 +10,7 @@
 
 pub mod address;
 pub mod backend;
+pub mod balance;
 pub mod decide;
 mod describe;
 mod explain;
@@ -30,8 +31,9 @@ pub mod template;
 pub use address::Special;
 pub use backend::{
     Backend, BackendError, BackendKey, BackendProtocol, BackendTls, Backends, Endpoint, EndpointPool,
-    Endpoints, ProxyProtocol, SubjectName, TlsMaterial, Verify, WeightedBackend,
+    Endpoints, Picked, ProxyProtocol, Spread, SubjectName, TlsMaterial, Verify, WeightedBackend,
 };
+pub use balance::{Affinity, Balance, Canary, HashBy};
 pub use decide::{
     Answer, Carrier, Connection, Cursor, Decision, Outcome, Reply, Request, Route, decide, renew_rules,
     resume,

@@ -18,9 +18,9 @@ use crate::{
     snapshot::Snapshot,
     status,
     translate::{
-        self, Attached, Attachment, HostMessages, HostTableKey, HostTablePool, HostTranslation, Listeners,
-        OtherRoutes, PatternQuotas, PolicyUse, PolicyUser, PolicyUsers, Pools, Reader, Slots, StreamClaims,
-        Translated,
+        self, Attached, Attachment, HostMessages, HostTableKey, HostTablePool, HostTranslation,
+        IngressBackends, Listeners, OtherRoutes, PatternQuotas, PolicyUse, PolicyUser, PolicyUsers, Pools,
+        Reader, Slots, StreamClaims, Translated,
     },
 };
 
@@ -35,6 +35,7 @@ pub(super) struct Routes {
     pub(super) policy_users: PolicyUsers,
     quotas: PatternQuotas,
     claims: StreamClaims,
+    ingress_backends: IngressBackends,
 }
 
 /// What is kept of the translation of a route.
@@ -87,6 +88,7 @@ impl Routes {
             self.put_together(&slot, pending, &translator.pools.host_tables);
             renewed.push(slot);
         }
+        self.renew_ingress_backends(translator, units);
         for host in std::mem::take(&mut units.stale.ingress_hosts) {
             self.renew_host(host, translator, units, &mut renewed);
         }
@@ -139,6 +141,18 @@ impl Routes {
         reader.take_noted();
     }
 
+    /// Records what the stale hosts say of Services. Other hosts become stale where that changes what they read.
+    fn renew_ingress_backends(&mut self, translator: &Translator<'_>, units: &mut Units) {
+        let Translator { reader, listeners, .. } = translator;
+        for host in &units.stale.ingress_hosts {
+            let claims = translate::ingress_claims(reader, listeners, host);
+            self.ingress_backends.set_host(host, claims);
+        }
+        self.ingress_backends.settle().iter().for_each(|fact| units.change(fact));
+        // Each host notes the same reads again when it is translated.
+        reader.take_noted();
+    }
+
     fn renew_one(
         &mut self,
         key: ObjectKey,
@@ -182,7 +196,7 @@ impl Routes {
     ) {
         let Translator { reader, listeners, pools, .. } = translator;
         let HostTranslation { tables, policies, messages } =
-            translate::ingress_host(reader, listeners, pools, &host);
+            translate::ingress_host(reader, listeners, pools, &self.ingress_backends, &host);
         units.record(Unit::IngressHost(host.clone()), reader);
         let before = self.hosts.remove(&host).unwrap_or_default();
         let policies: Box<[_]> = policies.into_iter().map(|policy| (policy, PolicyUser::Ingresses)).collect();

@@ -51,6 +51,7 @@ impl Unit {
             | Fact::GatewayOfSets(_)
             | Fact::LeftToIngresses
             | Fact::ListenersOf(_)
+            | Fact::IngressBackend(..)
             | Fact::RoutesOn(_)
             | Fact::OwnerOf(_)
             | Fact::OwnersBelow(_)

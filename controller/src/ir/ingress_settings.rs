@@ -2,6 +2,8 @@
 
 use http::{HeaderValue, StatusCode};
 
+use super::ingress::LoadBalance;
+
 /// What holds for every Ingress whose annotations do not say otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IngressSettings {
@@ -12,6 +14,8 @@ pub struct IngressSettings {
     /// `http-redirect-code`: the status of redirects to HTTPS and to or from `www.`.
     pub redirect_status: StatusCode,
     pub hsts: Hsts,
+    /// `load-balance`.
+    pub load_balance: LoadBalance,
 }
 
 /// HTTP Strict Transport Security.
@@ -34,6 +38,7 @@ impl Default for IngressSettings {
             force_ssl_redirect: false,
             redirect_status: StatusCode::PERMANENT_REDIRECT,
             hsts: Hsts { is_on: None, max_age: 31_536_000, include_subdomains: true, preload: false },
+            load_balance: LoadBalance::RoundRobin,
         }
     }
 }

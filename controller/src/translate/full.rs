@@ -5,10 +5,10 @@ use std::{collections::BTreeMap, sync::Arc};
 use portcullis_routing::HostPattern;
 
 use super::{
-    Attached, Attachment, BackendTlsPolicies, HostOwners, HostTablePool, HostTranslation, Listeners,
-    OtherRoutes, PatternQuotas, PolicyUser, PolicyUsers, Pools, Reader, Settings, SharedHosts, Slots,
-    StreamClaims, Translated, Translation, assemble, fill, ingress_host, is_attached, listeners, route,
-    served_objects, stream_places,
+    Attached, Attachment, BackendTlsPolicies, HostOwners, HostTablePool, HostTranslation, IngressBackends,
+    Listeners, OtherRoutes, PatternQuotas, PolicyUser, PolicyUsers, Pools, Reader, Settings, SharedHosts,
+    Slots, StreamClaims, Translated, Translation, assemble, fill, ingress_claims, ingress_host, is_attached,
+    listeners, route, served_objects, stream_places,
 };
 use crate::{
     Bindings,
@@ -34,9 +34,12 @@ pub fn full(
     let reader = reader.with_owners(Some(&owners)).with_policies(&policies);
     let listeners = listeners(&reader, pools);
     let mut translated = translate_routes(snapshot, &reader, &listeners, pools);
-    let hosts = listeners.ingress.hosts.keys();
-    let hosts = hosts.map(|host| (host.clone(), ingress_host(&reader, &listeners, pools, host)));
-    let mut hosts: BTreeMap<_, _> = hosts.collect();
+    let hosts = || listeners.ingress.hosts.keys();
+    let mut backends = IngressBackends::default();
+    hosts().for_each(|host| backends.set_host(host, ingress_claims(&reader, &listeners, host)));
+    backends.settle();
+    let translate = |host| ingress_host(&reader, &listeners, pools, &backends, host);
+    let mut hosts: BTreeMap<_, _> = hosts().map(|host| (host.clone(), translate(host))).collect();
     let slots = put_together(&mut translated, &mut hosts, &pools.host_tables);
     let shared = SharedHosts::of(&listeners, &slots);
     fill(snapshot, pools.backends.take_fresh());

@@ -6,19 +6,26 @@
 //! compiler.rs   an Ingress at a host: its rules
 //! steps.rs      what its annotations do to a request: a step for each family
 //! backends.rs   its backends
+//! spread.rs     how their requests are spread over endpoints, and over a Service and its canary
+//! claims.rs     what the host says of the Services that its Ingresses use
 //! ```
 
 mod backends;
+mod claims;
 mod compiler;
 mod paths;
+mod spread;
 mod steps;
 
 use std::sync::Arc;
 
 use portcullis_routing::{HostPattern, HostTable};
 
-use super::{HostRefusal, HostTranslation, Listeners, Pools, Reader, RuleSource, Settings};
+pub use claims::ingress_claims;
+
+use super::{HostRefusal, HostTranslation, IngressBackends, Listeners, Pools, Reader, RuleSource, Settings};
 use crate::{ir::Ingress, problem::Topic, status::Message};
+use claims::Mains;
 use compiler::{Compiler, Host};
 use paths::Place;
 
@@ -27,6 +34,7 @@ pub fn ingress_host(
     reader: &Reader<'_>,
     listeners: &Listeners,
     Pools { backends, patterns, .. }: &Pools,
+    ingress_backends: &IngressBackends,
     served_as: &HostPattern,
 ) -> HostTranslation {
     let mut translation = HostTranslation::default();
@@ -34,6 +42,7 @@ pub fn ingress_host(
     let host = state.same_as.as_ref().unwrap_or(served_as);
     let mut ingresses: Vec<_> = state.ingresses.iter().filter_map(|key| reader.ingress(key)).collect();
     ingresses.sort_by_cached_key(|ingress| ingress.age());
+    let (canaries, ingresses) = claims::split(&ingresses);
     let (owned, mut losses) = paths::settle(&ingresses, host);
     let with_rules = |ingress: &&Ingress| !ingress.rules.of_host(host).is_empty();
     // What no path matches is answered as the oldest Ingress with rules says; of hosts that no Ingress names, as the oldest
@@ -43,8 +52,10 @@ pub fn ingress_host(
     if places.is_empty() {
         places.extend(paths::redirected(&ingresses, host));
     }
-    let context = Host { reader, backends, patterns, state, host, served_as, ingresses: &ingresses };
+    let context =
+        Host { reader, backends, patterns, ingress_backends, state, host, served_as, ingresses: &ingresses };
     let mut compilers: Vec<_> = ingresses.iter().map(|ingress| Compiler::new(context, ingress)).collect();
+    places.retain(|place| !compilers[place.ingress].is_of_canary(place));
     let entries: Vec<_> = places.iter().filter_map(|place| compilers[place.ingress].entry(place)).collect();
     if !entries.is_empty() {
         let table = Arc::new(HostTable::compile(entries));
@@ -70,6 +81,14 @@ pub fn ingress_host(
         if !messages.is_empty() {
             translation.messages.insert(key, messages.into_iter().collect());
         }
+    }
+    if !canaries.is_empty() {
+        let mains = Mains::of(&ingresses, host);
+        for canary in canaries {
+            let messages = spread::of_canary(&context, canary, &mains);
+            translation.messages.entry(canary.meta.key.clone()).or_default().extend(messages);
+        }
+        translation.messages.retain(|_, messages| !messages.is_empty());
     }
     for loss in losses {
         let messages = translation.messages.entry(loss.of()).or_default();

@@ -2,6 +2,7 @@
 
 mod gateways;
 mod routes;
+mod sharing;
 
 use std::sync::LazyLock;
 
@@ -14,6 +15,8 @@ pub(crate) use gateways::stream_gateway;
 use gateways::{gateway, gateway_class, gateway_service, listener_set, parameters};
 pub(crate) use routes::stream_route;
 use routes::{grpc_route, http_route, port_route, tls_route};
+use sharing::of_services;
+pub(crate) use sharing::{sharing_ingress, sharing_services};
 
 pub(super) fn manifest_of(kind: Kind, bits: &mut Bits) -> Value {
     let mut manifest = match kind {
@@ -201,6 +204,7 @@ fn annotations(bits: &mut Bits) -> Value {
     if bits.one_in(8) {
         add("nginx.ingress.kubernetes.io/use-regex", "true");
     }
+    of_services(bits, &mut add);
     if bits.one_in(8) {
         add("portcullis.dev/unsupported", "ignore");
     }

@@ -1,20 +1,26 @@
 //! One attempt at a backend: the endpoint, the limits of time, and the request as the backend gets it.
 
-use std::{mem, os::fd::RawFd, sync::Arc, time::Duration};
+use std::{
+    mem,
+    os::fd::RawFd,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use http::{
     Uri, Version, header,
     uri::{Authority, PathAndQuery},
 };
+use httpdate::fmt_http_date;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::{ErrorType, OrErr, Result};
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
-use portcullis_routing::{Backend, BackendProtocol, Rejection, RouteKind};
+use portcullis_routing::{Backend, BackendProtocol, Rejection, Route, Transport};
 use tokio::time::{Instant, sleep};
 
 use super::{
-    context::{Attempts, Context},
+    context::{Attempts, Context, Timed},
     forwarded,
     headers::{Has, Request},
     hop, request, retry,
@@ -24,7 +30,7 @@ use crate::{
     scope::SCOPE,
     shared::Shared,
     upstream::{
-        Dialler, NoEndpoint,
+        Choice, Dialler, NoEndpoint, Seeker,
         dial::Permitted,
         kept::Kept,
         peer::{Attempt, Liveness, is_relayed, peer},
@@ -108,27 +114,49 @@ pub(crate) async fn next(dialler: &Dialler, context: &mut Context) -> Result<Nex
     context.attempts.interim = false;
     // Of an attempt that another one follows.
     context.rejection = None;
-    let Some(route) = &context.route else { return Err(NO_BACKEND) };
-    let (Some(backend), kind) = (route.backend(), route.rule().route.kind) else { return Err(NO_BACKEND) };
+    let Some(route) = &mut context.route else { return Err(NO_BACKEND) };
     let address = match &context.attempts.endpoint {
-        Some(same) => dialler.permit(backend, kind, same.address()),
-        None => choose(backend, kind, dialler, &mut context.attempts).await,
+        Some(same) => {
+            let backend = route.backend().ok_or(NO_BACKEND)?;
+            dialler.permit(backend, route.rule().route.kind, same.address()).map_err(NoEndpoint::rejection)?
+        }
+        None => choose(route, dialler, &mut context.attempts).await?,
     };
-    Ok(Next { address: address.map_err(NoEndpoint::rejection)?, fresh })
+    Ok(Next { address, fresh })
 }
 
 /// Chooses an endpoint that was not tried, if there is one.
-async fn choose(
-    backend: &Backend,
-    kind: RouteKind,
-    dialler: &Dialler,
-    attempts: &mut Attempts,
-) -> Result<Permitted, NoEndpoint> {
-    let choice = dialler.choose(backend, kind, &attempts.tried).await?;
+async fn choose(route: &mut Route, dialler: &Dialler, attempts: &mut Attempts) -> Result<Permitted, Failure> {
+    let backend = route.backend().ok_or(NO_BACKEND)?;
+    let seeker = Seeker { kind: route.rule().route.kind, spread: route.spread(), tried: &attempts.tried };
+    let choice = dialler.choose_for(Transport::Tcp, backend, seeker).await;
+    let Choice { in_flight, address, others, session, timed } = choice.map_err(NoEndpoint::rejection)?;
     attempts.begun += 1;
-    attempts.others = choice.others;
-    attempts.endpoint = Some(choice.in_flight);
-    Ok(choice.address)
+    attempts.others = others;
+    attempts.endpoint = Some(in_flight);
+    attempts.timed = timed.map(|endpoint| Timed { endpoint, since: Instant::now() });
+    if let Some(session) = session {
+        route.begin_session(&session, date_in);
+    }
+    Ok(address)
+}
+
+/// The date that is in so many seconds, as cookies have it since Netscape: `Sun, 29-Nov-26 07:36:55 GMT`.
+fn date_in(seconds: i64) -> String {
+    let by = Duration::from_secs(seconds.unsigned_abs());
+    let now = SystemTime::now();
+    let then = if seconds < 0 { now.checked_sub(by) } else { now.checked_add(by) };
+    // From 1970 on, and as far as four digits go.
+    let last = SystemTime::UNIX_EPOCH + Duration::from_secs(253_402_300_799);
+    let date = fmt_http_date(then.unwrap_or(last).clamp(SystemTime::UNIX_EPOCH, last));
+    match date.split(' ').collect::<Vec<_>>()[..] {
+        [day_of_week, day, month, year, time, zone] => {
+            // Two digits are enough for clients up to 2069 (RFC 6265, 5.1.1); nginx writes them up to 2037.
+            let year = if year <= "2037" { &year[2..] } else { year };
+            format!("{day_of_week} {day}-{month}-{year} {time} {zone}")
+        }
+        _ => date,
+    }
 }
 
 /// Sees whether the request may be sent on this connection.

@@ -9,7 +9,7 @@ use std::{
 
 use http::HeaderValue;
 use portcullis_routing::{
-    Answer, Backend, Carrier, Cursor, Decision, Rejection, Route, Rule, backend::InFlight,
+    Answer, Backend, Carrier, Cursor, Decision, Endpoint, Rejection, Route, Rule, backend::InFlight,
 };
 use tokio::time::Instant;
 
@@ -19,6 +19,7 @@ use super::{
     mirror::Copies,
 };
 use crate::{
+    clock,
     conn::ConnInfo,
     scope::{Cut, SCOPE, Scope},
 };
@@ -85,6 +86,8 @@ pub(crate) struct Attempts {
     pub(crate) endpoint: Option<InFlight>,
     /// Whether the backend has an endpoint that was not tried.
     pub(crate) others: bool,
+    /// The endpoint of this attempt, where it is wanted how long it takes to answer.
+    pub(crate) timed: Option<Timed>,
     /// The time at which this attempt is given up.
     pub(crate) deadline: Option<Instant>,
     /// Whether the next attempt waits.
@@ -97,6 +100,13 @@ pub(crate) struct Attempts {
     pub(crate) connection: Option<RawFd>,
     /// Whether an informational answer has come.
     pub(crate) interim: bool,
+}
+
+/// An endpoint, and since when it is asked.
+#[derive(Debug)]
+pub(crate) struct Timed {
+    pub(crate) endpoint: Arc<Endpoint>,
+    pub(crate) since: Instant,
 }
 
 tokio::task_local! {
@@ -209,6 +219,9 @@ impl Context {
     pub(crate) fn finish(&mut self, bytes: usize, aborted: bool) {
         if !std::mem::replace(&mut self.counted, true) {
             self.conn.load.answered(self.status);
+        }
+        if let Some(Timed { endpoint, since }) = self.attempts.timed.take() {
+            endpoint.took(since.elapsed().as_secs_f32(), clock::milliseconds());
         }
         if let Some(record) = self.record.take() {
             record.emit(&Outcome {

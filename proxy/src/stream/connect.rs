@@ -56,7 +56,7 @@ pub(super) async fn connect(
     let mut tried: Vec<SocketAddr> = Vec::new();
     loop {
         let choice = worker.outward.dialler.choose(&backend, rule.route.kind, &tried).await;
-        let Choice { in_flight, address, others } = choice.map_err(|none| none.rejection())?;
+        let Choice { in_flight, address, others, .. } = choice.map_err(|none| none.rejection())?;
         record.attempts += 1;
         record.endpoint = Some(address.address());
         let failure = match connect_to(address, &backend, client, &worker.shared).await {

@@ -131,7 +131,12 @@ pub fn tls(backend: Backend, tls: BackendTls) -> Backend {
 
 /// The backend's share.
 pub fn share(weight: u32, backend: Result<Backend, BackendError>) -> WeightedBackend {
-    WeightedBackend { weight, backend: backend.map(Arc::new), steps: Steps::default() }
+    WeightedBackend {
+        weight,
+        backend: backend.map(Arc::new),
+        steps: Steps::default(),
+        balance: Default::default(),
+    }
 }
 
 /// A rule of an HTTPRoute with these backends.

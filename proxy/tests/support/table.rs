@@ -53,7 +53,12 @@ pub fn rule(backend: SocketAddr, timeouts: Timeouts) -> Rule {
         endpoints: Arc::new(EndpointPool::new(Endpoints::Addresses(Box::default()))),
     }
     .with_address(backend);
-    let choice = WeightedBackend { weight: 1, backend: Ok(Arc::new(backend)), steps: Steps::default() };
+    let choice = WeightedBackend {
+        weight: 1,
+        backend: Ok(Arc::new(backend)),
+        steps: Steps::default(),
+        balance: Default::default(),
+    };
     Rule {
         route: Arc::new(RouteId { kind: RouteKind::Ingress, namespace: "test".into(), name: "all".into() }),
         index: 0,

@@ -8,13 +8,14 @@
 
 use std::{
     cell::RefCell,
-    collections::VecDeque,
     net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicU32, Ordering},
     },
 };
+
+use super::numbers::Numbers;
 
 /// A request in flight to an endpoint. The request is over when this guard is dropped.
 ///
@@ -31,20 +32,13 @@ pub struct InFlight {
 #[derive(Debug)]
 pub(super) struct Number(u32);
 
-/// The free numbers. The number that became free first is assigned first.
-struct Numbers {
-    free: VecDeque<u32>,
-    /// The lowest number that was never assigned.
-    next: u32,
-}
-
 /// The counts of one thread, by the endpoint's number. The counts of all higher numbers are 0.
 type Counts = [AtomicU32];
 
 /// The number of counts that a thread begins with. A higher number doubles them until they include it.
 const FIRST: usize = 1024;
 
-static NUMBERS: Mutex<Numbers> = Mutex::new(Numbers { free: VecDeque::new(), next: 0 });
+static NUMBERS: Numbers = Numbers::new();
 /// The counts of all threads.
 static THREADS: Mutex<Vec<Weak<Counts>>> = Mutex::new(Vec::new());
 
@@ -80,11 +74,7 @@ impl Drop for InFlight {
 
 impl Number {
     pub(super) fn new() -> Self {
-        let mut numbers = lock(&NUMBERS);
-        Self(numbers.free.pop_front().unwrap_or_else(|| {
-            numbers.next += 1;
-            numbers.next - 1
-        }))
+        Self(NUMBERS.take())
     }
 
     /// Returns the number of this thread's requests in flight to each of two endpoints.
@@ -103,7 +93,7 @@ impl Number {
 
 impl Drop for Number {
     fn drop(&mut self) {
-        lock(&NUMBERS).free.push_back(self.0);
+        NUMBERS.give_back(self.0);
     }
 }
 

@@ -17,6 +17,7 @@ fn requests_are_shared_out_by_weight() {
             weight: *weight,
             backend: Err(BackendError::NotFound("n/s".into())),
             steps: Steps::default(),
+            balance: Balance::default(),
         }));
         let mut taken = vec![0; weights.len()];
         for random in 0..1000 {

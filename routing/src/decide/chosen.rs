@@ -7,10 +7,11 @@ use http::{HeaderValue, Method, StatusCode};
 use super::{
     Answer, Carrier, Cursor, Decision, Forward, OfClient, Route,
     check::{Passed, Stage, usable},
+    selection::Selection,
     trace::Trace,
 };
 use crate::{
-    BackendProtocol, Rejection, Selected, Step,
+    BackendProtocol, Balance, Rejection, Selected, Step,
     matching::decoded,
     path::InvalidPath,
     step::{IngressRedirect, Origin, Redirect, client_certificate::Refused},
@@ -118,9 +119,30 @@ impl<'t> Chosen<'t, '_> {
     /// The rule with the backend that the request goes to.
     fn route(&self) -> Route {
         let backends = &self.selected.rule.backends;
-        let choice = backends.pick(self.of_client.random);
-        let place = choice.and_then(|c| backends.all().iter().position(|other| std::ptr::eq(other, c)));
+        let OfClient { random, request, .. } = &self.of_client;
+        let place = match (backends.canary(), backends.all()) {
+            (Some(canary), [main, other, ..]) => {
+                Some(usize::from(canary.takes([main, other], request.headers, *random)))
+            }
+            _ => {
+                let choice = backends.pick(*random);
+                choice.and_then(|c| backends.all().iter().position(|other| std::ptr::eq(other, c)))
+            }
+        };
         self.of_rule(place).passed(&self.passed)
+    }
+
+    /// Adds what the request says of the endpoint, where the backend asks for it.
+    fn selecting(&self, route: Route) -> Route {
+        let selection = match route.choice().map(|choice| &choice.balance) {
+            Some(Balance::Hash(hash)) => self.with_values(|values| Selection::by_hash(hash, values)),
+            Some(Balance::Session(affinity)) => {
+                let OfClient { request, connection, .. } = &self.of_client;
+                Selection::by_cookie(affinity, request.headers, connection.tls.is_some())
+            }
+            Some(Balance::LessLoaded | Balance::RoundRobin | Balance::Faster) | None => return route,
+        };
+        route.selecting(selection)
     }
 
     fn forward(self) -> Decision {
@@ -132,7 +154,7 @@ impl<'t> Chosen<'t, '_> {
             Ok(target) => {
                 let protocol = route.backend().map(|backend| backend.protocol).unwrap_or_default();
                 let carrier = Carrier::of(protocol, self.of_client.request.upgrade);
-                Decision::Forward(Forward { target, route, carrier })
+                Decision::Forward(Forward { target, route: self.selecting(route), carrier })
             }
             Err(why) => {
                 let answer = Answer::reject(Rejection::BadRequest, why.why());

@@ -5,9 +5,9 @@ use std::{fmt, sync::Arc};
 
 use http::HeaderValue;
 
-use super::{check::Passed, held::Held};
+use super::{check::Passed, held::Held, selection::Selection};
 use crate::{
-    Backend, BackendProtocol, Headers, Rule, Step, WeightedBackend,
+    Backend, BackendProtocol, Balance, Headers, Rule, Spread, Step, WeightedBackend,
     step::{AnswerEdits, Cors, IngressCors, Mirror, RequestEdits, StepEdits, UrlRewrite},
 };
 
@@ -60,6 +60,8 @@ pub struct Route {
     checked: Option<Arc<StepEdits>>,
     /// Whether the client's TLS ends here.
     is_tls: bool,
+    /// What the request says of the endpoint. Boxed, since few backends ask.
+    selection: Option<Box<Selection>>,
 }
 
 /// The attempts before an answer, and whether another one is possible.
@@ -84,7 +86,8 @@ impl Route {
     /// Makes a route of the rule that takes a request, and the index of the chosen backend in the rule, if one was
     /// chosen.
     pub(crate) fn new(rule: &Arc<Rule>, choice: Option<usize>) -> Self {
-        Self { rule: Held::new(rule), choice: choice.unwrap_or(usize::MAX), checked: None, is_tls: false }
+        let (rule, choice) = (Held::new(rule), choice.unwrap_or(usize::MAX));
+        Self { rule, choice, checked: None, is_tls: false, selection: None }
     }
 
     /// Adds whether the client's TLS ends here.
@@ -95,6 +98,37 @@ impl Route {
     /// Adds what checks have brought.
     pub(super) fn passed(self, passed: &Passed) -> Self {
         Self { checked: passed.edits().cloned(), ..self }
+    }
+
+    /// Adds what the request says of the endpoint.
+    pub(super) fn selecting(self, selection: Selection) -> Self {
+        Self { selection: Some(Box::new(selection)), ..self }
+    }
+
+    /// Returns how the endpoint is chosen.
+    pub fn spread(&self) -> Spread<'_> {
+        match (self.choice().map(|choice| &choice.balance), self.selection.as_deref()) {
+            (Some(Balance::RoundRobin), _) => Spread::RoundRobin,
+            (Some(Balance::Faster), _) => Spread::Faster,
+            (Some(balance), Some(selection)) => selection.spread(balance),
+            _ => Spread::LessLoaded,
+        }
+    }
+
+    /// Begins a session of the client: its cookie is set with the answer. `expires` writes the date that is in so many
+    /// seconds, as HTTP does.
+    pub fn begin_session(&mut self, session: &str, expires: impl FnOnce(i64) -> String) {
+        let choice = self.rule.backends.all().get(self.choice);
+        if let (Some(Balance::Session(affinity)), Some(selection)) =
+            (choice.map(|choice| &choice.balance), &mut self.selection)
+        {
+            selection.begin_session(affinity, session, expires);
+        }
+    }
+
+    /// The cookie that the client gets.
+    fn cookie(&self) -> Option<&HeaderValue> {
+        self.selection.as_ref()?.cookie()
     }
 
     /// Decides what happens to an answer with this status (HTTPRouteRetry `codes` and `attempts`).
@@ -140,7 +174,7 @@ impl Route {
     /// the client sent.
     pub fn answer_edits<'r>(&'r self, request: &'r dyn Headers) -> AnswerEdits<'r> {
         match self.edits() {
-            [None, None, None] => AnswerEdits::default(),
+            [None, None, None] if self.selection.is_none() => AnswerEdits::default(),
             edits => self.own_answer_edits(request).with(edits),
         }
     }
@@ -149,6 +183,7 @@ impl Route {
     pub fn own_answer_edits<'r>(&'r self, request: &'r dyn Headers) -> AnswerEdits<'r> {
         AnswerEdits::of_every_answer(self.cors(), self.hsts(), request)
             .with_ingress_cors(self.ingress_cors(), request)
+            .with_cookie(self.cookie())
     }
 
     fn hsts(&self) -> Option<&HeaderValue> {

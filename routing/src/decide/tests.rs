@@ -4,9 +4,10 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::*;
 use crate::{
-    Backend, BackendError, BackendKey, BackendProtocol, Backends, Endpoint, EndpointPool, Endpoints, Entry,
-    HostMap, HostPattern, HostTable, HttpRoutes, ListenerId, PathMatch, Precedence, Protocol, Retry, RouteId,
-    RouteKind, RouteMatch, Rule, Serves, Step, Steps, Timeouts, TlsMaterial, TlsMode, WeightedBackend,
+    Backend, BackendError, BackendKey, BackendProtocol, Backends, Balance, Endpoint, EndpointPool, Endpoints,
+    Entry, HostMap, HostPattern, HostTable, HttpRoutes, ListenerId, PathMatch, Precedence, Protocol, Retry,
+    RouteId, RouteKind, RouteMatch, Rule, Serves, Step, Steps, Timeouts, TlsMaterial, TlsMode,
+    WeightedBackend,
     step::{
         AuthProtocol, Check, Cors, ExternalAuth, HeaderModifier, HttpAuth, PathRewrite, Redirect, UrlRewrite,
     },
@@ -383,7 +384,7 @@ fn weighted(endpoints: Result<Endpoints, BackendError>) -> WeightedBackend {
             endpoints: Arc::new(EndpointPool::new(endpoints)),
         })
     });
-    WeightedBackend { weight: 1, backend, steps: Steps::default() }
+    WeightedBackend { weight: 1, backend, steps: Steps::default(), balance: Balance::default() }
 }
 
 pub(super) fn rule(

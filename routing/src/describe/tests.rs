@@ -136,7 +136,12 @@ fn rules() -> [(RouteMatch, Rule); 3] {
             max_age: HeaderValue::from_static("5"),
         })),
     ]);
-    let broken = WeightedBackend { weight: 1, backend: Err(gone("gone")), steps: Default::default() };
+    let broken = WeightedBackend {
+        weight: 1,
+        backend: Err(gone("gone")),
+        steps: Default::default(),
+        balance: Default::default(),
+    };
     let redirect = Redirect {
         scheme: Some("https".into()),
         hostname: Some("b.example".into()),
@@ -180,7 +185,12 @@ fn to(weight: u32, service: &str, port: u16) -> WeightedBackend {
         proxy_protocol: None,
         endpoints: Arc::new(EndpointPool::new(Endpoints::Addresses(Box::default()))),
     };
-    WeightedBackend { weight, backend: Ok(Arc::new(backend)), steps: Default::default() }
+    WeightedBackend {
+        weight,
+        backend: Ok(Arc::new(backend)),
+        steps: Default::default(),
+        balance: Default::default(),
+    }
 }
 
 fn modifier() -> HeaderModifier {

@@ -77,6 +77,7 @@ impl Display for ExplainedRule {
 impl Display for ExplainedBackend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}, weight {}", self.backend, self.weight)?;
+        self.chosen.iter().try_for_each(|chosen| write!(f, ", {chosen}"))?;
         self.protocol.iter().try_for_each(|protocol| write!(f, ", {protocol}"))?;
         self.steps.iter().try_for_each(|step| write!(f, ", {step}"))?;
         match &*self.endpoints {

@@ -277,6 +277,8 @@ pub struct AnswerEdits<'r> {
     ingress_cors: Option<Granted<'r>>,
     /// Strict-Transport-Security, which takes precedence as well.
     hsts: Option<&'r HeaderValue>,
+    /// The cookie of a session that begins; it is added to those of the answer.
+    cookie: Option<&'r HeaderValue>,
 }
 
 impl<'r> AnswerEdits<'r> {
@@ -298,6 +300,11 @@ impl<'r> AnswerEdits<'r> {
             edits.cors = request.first(&header::ORIGIN).map(|origin| cors.allowed(origin));
         }
         edits
+    }
+
+    /// Returns the same changes with a cookie for the client.
+    pub(crate) fn with_cookie(self, cookie: Option<&'r HeaderValue>) -> Self {
+        Self { cookie, ..self }
     }
 
     /// Returns the same changes without those of CORS, which has had its say in the answer to a preflight.
@@ -358,6 +365,9 @@ impl<'r> AnswerEdits<'r> {
         }
         if let Some(hsts) = self.hsts {
             visit(&header::STRICT_TRANSPORT_SECURITY, hsts);
+        }
+        if let Some(cookie) = self.cookie {
+            visit(&header::SET_COOKIE, cookie);
         }
     }
 }

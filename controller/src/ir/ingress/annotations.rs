@@ -8,6 +8,8 @@ use portcullis_routing::{
 
 use crate::ir::ObjectKey;
 
+use super::{Affinity, Balancing, Canary, Hashing};
+
 /// The annotations of an Ingress, read.
 #[derive(Clone, Debug, Default)]
 pub struct Annotations {
@@ -18,6 +20,11 @@ pub struct Annotations {
     pub server_alias: ServerAlias,
     /// `auth-tls-*`.
     pub auth_tls: Option<AuthTls>,
+    pub balancing: Balancing,
+    pub hashing: Hashing,
+    pub affinity: Affinity,
+    /// Whether it is a canary, and of which requests.
+    pub canary: Option<Canary>,
     pub unserved: Unserved,
     /// The annotation by which it asks for TLS of its own: client certificates, or TLS that is passed through.
     pub own_tls: Option<&'static str>,

@@ -14,9 +14,13 @@
 //! A value of an annotation that is served can be invalid in three ways, as in ingress-nginx: it closes what the annotation
 //! protects, or the whole Ingress is refused ([`Denied`]), or it has no effect, with a warning.
 
+mod affinity;
 mod auth_tls;
+mod balancing;
+mod canary;
 mod cors;
 mod family;
+mod hashing;
 mod known;
 mod redirects;
 mod rewrite;
@@ -60,6 +64,10 @@ pub(super) fn read(annotations: &BTreeMap<String, String>, checks: &mut Checks) 
         cors: families.read(),
         server_alias: families.read(),
         auth_tls: families.read(),
+        balancing: families.read(),
+        hashing: families.read(),
+        affinity: families.read(),
+        canary: families.read(),
         ..Annotations::default()
     };
     let mut denied = families.denied;

@@ -3,9 +3,10 @@
 use http::StatusCode;
 
 use super::{Read, boolean, or_flag};
+use crate::ir::ingress::LoadBalance;
 
 /// Every key of these.
-pub(super) const KEYS: [(&str, Read); 7] = [
+pub(super) const KEYS: [(&str, Read); 8] = [
     ("ssl-redirect", |to, text, _, _| {
         or_flag(boolean(text)).map(|read| to.ingress.ssl_redirect = Some(read))
     }),
@@ -21,12 +22,17 @@ pub(super) const KEYS: [(&str, Read); 7] = [
         or_flag(boolean(text)).map(|read| to.ingress.hsts.include_subdomains = read)
     }),
     ("hsts-preload", |to, text, _, _| or_flag(boolean(text)).map(|read| to.ingress.hsts.preload = read)),
+    ("load-balance", |to, text, _, _| or_flag(load_balance(text)).map(|read| to.ingress.load_balance = read)),
 ];
 
 fn status(text: &str) -> Result<StatusCode, String> {
     let status = text.trim().parse().ok().and_then(|code: u16| StatusCode::from_u16(code).ok());
     let is_redirect = |status: &StatusCode| matches!(status.as_u16(), 301 | 302 | 307 | 308);
     status.filter(is_redirect).ok_or_else(|| format!("{text:?} is not 301, 302, 307 or 308"))
+}
+
+fn load_balance(text: &str) -> Result<LoadBalance, String> {
+    LoadBalance::parse(text.trim()).ok_or_else(|| format!("{text:?} is neither round_robin nor ewma"))
 }
 
 fn seconds(text: &str) -> Result<u64, String> {

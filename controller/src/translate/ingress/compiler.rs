@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use portcullis_routing::{
-    BackendError, Backends, Entry, HostPattern, HostTable, Location, PathMatch, Pattern, Precedence, RouteId,
-    RouteMatch, Rule, Steps, Timeouts, WeightedBackend, path::of_ingress, pattern::Source,
+    BackendError, Backends, Balance, Entry, HostPattern, HostTable, Location, PathMatch, Pattern, Precedence,
+    RouteId, RouteMatch, Rule, Steps, Timeouts, WeightedBackend, path::of_ingress, pattern::Source,
 };
 
 use super::{
@@ -16,7 +16,8 @@ use crate::{
     problem::Topic,
     status::Message,
     translate::{
-        BackendPool, Closer, HostTableKey, IngressHost, PatternPool, Reader, RuleSource, backend_tls::Finder,
+        BackendPool, Closer, HostTableKey, IngressBackends, IngressHost, PatternPool, Reader, RuleSource,
+        backend_tls::Finder,
     },
 };
 
@@ -26,6 +27,7 @@ pub(super) struct Host<'a> {
     pub(super) reader: &'a Reader<'a>,
     pub(super) backends: &'a BackendPool,
     pub(super) patterns: &'a PatternPool,
+    pub(super) ingress_backends: &'a IngressBackends,
     pub(super) state: &'a IngressHost,
     /// The host of the rules.
     pub(super) host: &'a HostPattern,
@@ -179,7 +181,7 @@ impl<'a> Compiler<'a> {
         };
         if let Some(by) = &self.closed {
             let closed = BackendError::Closed(by.clone());
-            return self.compiled(index, steps::of_closed(self.ingress), Err(closed));
+            return self.rejecting(index, steps::of_closed(self.ingress), closed);
         }
         let redirect = match place.matched {
             Matched::WithoutSlash => Some(steps::without_slash(&self.site())),
@@ -190,18 +192,29 @@ impl<'a> Compiler<'a> {
             Matched::Exact | Matched::Prefix | Matched::Regex(_) => None,
         };
         if let Some(steps) = redirect {
-            return self.compiled(index, steps, Err(BackendError::NoPath));
+            return self.rejecting(index, steps, BackendError::NoPath);
         }
         let steps = self.steps(place);
         let backend = backend.map_or(Err(BackendError::NoPath), |backend| self.resolve(&what, backend));
         match steps {
-            Ok(steps) => self.compiled(index, steps, backend),
+            Ok(steps) => match backend {
+                Ok(backend) => {
+                    let backends = self.backends(place, backend);
+                    self.compiled(index, steps, backends)
+                }
+                Err(error) => self.rejecting(index, steps, error),
+            },
             Err(why) => {
                 self.refuse(&what, &why);
                 let invalid = BackendError::InvalidFilter(why.into());
-                self.compiled(index, steps::of_closed(self.ingress), Err(invalid))
+                self.rejecting(index, steps::of_closed(self.ingress), invalid)
             }
         }
+    }
+
+    /// Whether a place is not there, since it leads to a Service that is another one's canary.
+    pub(super) fn is_of_canary(&mut self, place: &Place<'_>) -> bool {
+        place.path.is_some_and(|(_, path)| self.leads_to_canary(place, &path.backend))
     }
 
     /// Tells the owner that the requests of a path get no backend's answer.
@@ -233,18 +246,20 @@ impl<'a> Compiler<'a> {
         }
     }
 
-    fn compiled(
-        &self,
-        index: usize,
-        steps: Steps,
-        backend: Result<Arc<portcullis_routing::Backend>, BackendError>,
-    ) -> Rule {
+    /// The rule of a path without a backend.
+    fn rejecting(&self, index: usize, steps: Steps, error: BackendError) -> Rule {
+        let (steps_of_backend, balance) = (Steps::default(), Balance::default());
+        let none = WeightedBackend { weight: 1, backend: Err(error), steps: steps_of_backend, balance };
+        self.compiled(index, steps, Backends::new([none]))
+    }
+
+    fn compiled(&self, index: usize, steps: Steps, backends: Backends) -> Rule {
         Rule {
             route: Arc::clone(&self.id),
             index,
             name: None,
             steps,
-            backends: Backends::new([WeightedBackend { weight: 1, backend, steps: Steps::default() }]),
+            backends,
             timeouts: Timeouts::default(),
             retry: None,
         }

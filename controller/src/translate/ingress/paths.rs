@@ -26,7 +26,7 @@ pub(super) struct Loss {
 
 /// A path by its kind and form.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Key(PathKind, Box<str>);
+pub(super) struct Key(PathKind, Box<str>);
 
 /// A path at the place where it is matched.
 #[derive(Debug)]
@@ -136,7 +136,7 @@ pub(super) fn are_regex(ingresses: &[&Ingress], host: &HostPattern) -> bool {
     })
 }
 
-fn paths_of<'a>(
+pub(super) fn paths_of<'a>(
     ingress: &'a Ingress,
     host: &HostPattern,
 ) -> impl Iterator<Item = (usize, &'a IngressPath)> + use<'a> {
@@ -177,7 +177,12 @@ pub(super) fn settle<'a>(ingresses: &[&'a Ingress], host: &HostPattern) -> (Vec<
 }
 
 impl Key {
-    fn of(path: &IngressPath) -> Self {
+    /// The path of what no other path matches.
+    pub(super) fn root() -> Self {
+        Self(PathKind::Prefix, "".into())
+    }
+
+    pub(super) fn of(path: &IngressPath) -> Self {
         let form = of_ingress(&path.text).map_or_else(|| path.text.clone(), |form| form.into_owned().into());
         match path.kind {
             PathKind::Exact => Self(PathKind::Exact, form),

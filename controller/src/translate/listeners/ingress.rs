@@ -70,7 +70,21 @@ pub(super) fn side(
         for host in ingress.served_hosts() {
             let state = side.hosts.entry(host).or_default();
             state.ingresses.push(ingress.meta.key.clone());
-            state.tls |= tls;
+            state.tls |= tls && ingress.annotations.canary.is_none();
+        }
+    }
+    // A canary adds to what others serve, and serves nothing by itself.
+    let canaries: BTreeSet<_> = ours
+        .iter()
+        .filter(|ingress| ingress.annotations.canary.is_some())
+        .map(|canary| &canary.meta.key)
+        .collect();
+    side.hosts.retain(|_, state| state.ingresses.iter().any(|key| !canaries.contains(key)));
+    for canary in ours.iter().filter(|ingress| canaries.contains(&ingress.meta.key)) {
+        for host in canary.served_hosts().iter().filter(|host| !side.hosts.contains_key(host)) {
+            let text =
+                format!("canary at {host}: no other Ingress has this host; its Service gets no requests");
+            side.messages.entry(canary.meta.key.clone()).or_default().push(Message::refused(text));
         }
     }
     name_aliases(&ours, &mut side.hosts);
@@ -86,7 +100,7 @@ pub(super) fn side(
     for ingress in &ours {
         let messages = beside_gateways(ingress, &side.hosts, listeners, settings);
         if !messages.is_empty() {
-            side.messages.insert(ingress.meta.key.clone(), messages);
+            side.messages.entry(ingress.meta.key.clone()).or_default().extend(messages);
         }
     }
     for (key, message) in closed::messages(&ours, &closures) {

@@ -93,7 +93,9 @@ impl Own {
     /// Reads them. An Ingress whose certificate is not shown gets a message.
     fn of(reader: &Reader<'_>, certificates: &CertificatePool, side: &mut IngressSide) -> Self {
         let mut own = Self::default();
-        for ingress in side.ours.clone() {
+        // What a canary says of TLS is not used.
+        let mains = side.ours.clone().into_iter().filter(|ingress| ingress.annotations.canary.is_none());
+        for ingress in mains {
             let read = |secret: &str| {
                 certificates.read(reader, &ObjectKey::new(Kind::Secret, ingress.meta.namespace(), secret))
             };

@@ -3,7 +3,8 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use portcullis_routing::{
-    Backend, BackendError, Backends, Pattern, RouteId, RouteKind, RouteMatch, Rule, Steps, WeightedBackend,
+    Backend, BackendError, Backends, Balance, Pattern, RouteId, RouteKind, RouteMatch, Rule, Steps,
+    WeightedBackend,
     step::{ExternalAuth, Mirror},
 };
 
@@ -219,9 +220,12 @@ impl<'r> Compiler<'r, '_> {
             }
         };
         match (resolved, steps) {
-            (Ok(resolved), Ok(steps)) => {
-                WeightedBackend { weight: backend.weight, backend: Ok(resolved), steps }
-            }
+            (Ok(resolved), Ok(steps)) => WeightedBackend {
+                weight: backend.weight,
+                backend: Ok(resolved),
+                steps,
+                balance: Balance::default(),
+            },
             (Err(error), _) => WeightedBackend { weight: backend.weight, ..broken(error) },
             (Ok(_), Err(error)) => {
                 self.note(&error);
@@ -277,5 +281,5 @@ impl<'r> filters::Resolve<'r> for Compiler<'r, '_> {
 }
 
 fn broken(error: BackendError) -> WeightedBackend {
-    WeightedBackend { weight: 1, backend: Err(error), steps: Steps::default() }
+    WeightedBackend { weight: 1, backend: Err(error), steps: Steps::default(), balance: Balance::default() }
 }

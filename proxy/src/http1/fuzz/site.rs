@@ -81,7 +81,12 @@ impl Asker {
             proxy_protocol: None,
             endpoints,
         };
-        let backend = WeightedBackend { weight: 1, backend: Ok(Arc::new(backend)), steps: Steps::default() };
+        let backend = WeightedBackend {
+            weight: 1,
+            backend: Ok(Arc::new(backend)),
+            steps: Steps::default(),
+            balance: Default::default(),
+        };
         let kind = if self.ingress { RouteKind::Ingress } else { RouteKind::Http };
         Rule {
             route: Arc::new(RouteId { kind, namespace: "fuzz".into(), name: "route".into() }),

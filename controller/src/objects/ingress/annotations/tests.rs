@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     ir::{
         Ingress, Object,
-        ingress::{AuthTls, Redirects, Rewrite, ServerAlias},
+        ingress::{Affinity, AuthTls, Balancing, Canary, Hashing, Redirects, Rewrite, ServerAlias},
     },
     objects::{
         checks::Origin,
@@ -143,6 +143,10 @@ fn what_is_served_is_what_families_read() {
         <Option<IngressCors>>::NAMES,
         <Option<AuthTls>>::NAMES,
         ServerAlias::NAMES,
+        Balancing::NAMES,
+        Hashing::NAMES,
+        Affinity::NAMES,
+        <Option<Canary>>::NAMES,
     ]
     .concat()
     .into_iter()

@@ -11,6 +11,11 @@ pub(super) fn boolean(text: &str) -> Option<bool> {
     }
 }
 
+/// A number as Go's `strconv.Atoi` reads it.
+pub(super) fn integer(text: &str) -> Option<i64> {
+    text.parse().ok()
+}
+
 /// Whether a text has only characters that ingress-nginx lets stand in a URL (`URLIsValidRegex` in its
 /// `annotations/parser/validators.go`): none of a query, and no variables.
 pub(super) fn is_plain_url(text: &str) -> bool {

@@ -1,0 +1,61 @@
+//! What a request says of the endpoint that it goes to.
+
+use http::HeaderValue;
+
+use crate::{
+    Affinity, Balance, HashBy, Headers, Spread, backend::stable_hash, balance::Client, template::Values,
+};
+
+/// What a request says of its endpoint, where the backend asks for it.
+#[derive(Debug)]
+pub(super) enum Selection {
+    /// The hash of a text.
+    Hash(u64),
+    /// What its cookie says.
+    Session {
+        sent: Option<Box<str>>,
+        client: Client,
+        /// The cookie that it gets.
+        cookie: Option<HeaderValue>,
+    },
+}
+
+impl Selection {
+    pub(super) fn by_hash(hash: &HashBy, values: &Values<'_>) -> Self {
+        Self::Hash(stable_hash(hash.text.fill(values).as_bytes()))
+    }
+
+    pub(super) fn by_cookie(affinity: &Affinity, headers: &dyn Headers, is_tls: bool) -> Self {
+        let sent = affinity.sent(headers).session.map(Into::into);
+        Self::Session { sent, client: Client::of(headers, is_tls), cookie: None }
+    }
+
+    pub(super) fn spread<'r>(&'r self, balance: &'r Balance) -> Spread<'r> {
+        match (self, balance) {
+            (Self::Hash(key), Balance::Hash(hash)) => Spread::Hash { key: *key, subset: hash.subset },
+            (Self::Session { sent, .. }, Balance::Session(affinity)) => {
+                Spread::Session { affinity, sent: sent.as_deref() }
+            }
+            _ => Spread::LessLoaded,
+        }
+    }
+
+    /// Sets the cookie of a session.
+    pub(super) fn begin_session(
+        &mut self,
+        affinity: &Affinity,
+        session: &str,
+        expires: impl FnOnce(i64) -> String,
+    ) {
+        if let Self::Session { client, cookie, .. } = self {
+            *cookie = affinity.set_cookie(session, *client, expires);
+        }
+    }
+
+    pub(super) fn cookie(&self) -> Option<&HeaderValue> {
+        match self {
+            Self::Hash(_) => None,
+            Self::Session { cookie, .. } => cookie.as_ref(),
+        }
+    }
+}
