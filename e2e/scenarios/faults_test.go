@@ -91,7 +91,7 @@ spec:
 		s.Expect(l.Client, l.URL+path, want)
 	}
 	s.Expect(plain, "http://resource.example.com/web", kit.Want{Service: "web"})
-	s.Expect(plain, "http://resource.example.com/bucket", kit.Want{Status: 500})
+	s.Expect(plain, "http://resource.example.com/bucket", kit.Want{Status: 503})
 	load.StopClean("4 routes and an Ingress")
 }
 

@@ -32,11 +32,18 @@ kind: Ingress
 metadata: { name: blog }
 spec:
   ingressClassName: portcullis
-  defaultBackend: { service: { name: rest, port: { number: 80 } } }
+  defaultBackend: { service: { name: cart, port: { number: 80 } } }
   rules:
     - host: "*.blog.example.com"
       http:
-        paths: [{ path: /, pathType: Prefix, backend: { service: { name: blog, port: { number: 80 } } } }]
+        paths: [{ path: /posts, pathType: Prefix, backend: { service: { name: blog, port: { number: 80 } } } }]
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: { name: rest }
+spec:
+  ingressClassName: portcullis
+  defaultBackend: { service: { name: rest, port: { number: 80 } } }
 ---
 apiVersion: networking.k8s.io/v1
 kind: Ingress
@@ -49,7 +56,7 @@ spec:
         paths: [{ path: /, pathType: Prefix, backend: { service: { name: shop, port: { number: 80 } } } }]
 `)
 	address := s.SharedAddress()
-	for _, name := range []string{"shop", "blog"} {
+	for _, name := range []string{"shop", "blog", "rest"} {
 		if got := s.AwaitIngress(name); got != address {
 			t.Errorf("Ingress %s has the address %s, and the Service %s", name, got, address)
 		}
@@ -65,7 +72,9 @@ spec:
 		{"https://shop.example.com/cartoon", kit.Want{Service: "shop"}},
 		{"https://shop.example.com/exact", kit.Want{Service: "rest"}},
 		{"https://shop.example.com/exact/x", kit.Want{Service: "shop"}},
-		{"http://a.blog.example.com/", kit.Want{Service: "blog"}},
+		{"http://a.blog.example.com/posts/1", kit.Want{Service: "blog"}},
+		// A default backend beside rules is for their hosts, one without rules for those that nobody names.
+		{"http://a.blog.example.com/", kit.Want{Service: "cart"}},
 		{"http://blog.example.com/", kit.Want{Service: "rest"}},
 		{"http://whatever.example.org/x", kit.Want{Service: "rest", Path: "/x"}},
 		// Its class is not ours, so it is as if it were not there.

@@ -77,7 +77,7 @@ func TestLimitsOfNamespaces(t *testing.T) {
 		s.ExpectOfEach(second, "http://second.limits.example.com/", web)
 		s.ExpectOfEach(client, "https://hidden.limits.example.com/", web)
 		s.ExpectOfEach(client, "http://last.limits.example.com/", web)
-		s.ExpectOfEach(client, "http://ingress.limits.example.com/", kit.Want{Status: 308, Location: "https://ingress.limits.example.com/"})
+		s.ExpectOfEach(client, "http://ingress.limits.example.com/", kit.Want{Status: 308, Location: "https://ingress.limits.example.com"})
 		s.ExpectOfEach(client, "https://ingress.limits.example.com/", web)
 		for _, listener := range []string{"second", "hidden", "last"} {
 			awaitListener(s, namespace, "many", listener, "Programmed", metav1.ConditionTrue, "Programmed")
