@@ -183,7 +183,7 @@ impl Record {
             }
         }
         let state = IngressBackend {
-            session: said().filter_map(|affinity| affinity.session.clone()).last(),
+            session: said().filter_map(|affinity| affinity.session.clone()).next_back(),
             is_persistent: said().find_map(|affinity| affinity.is_persistent).unwrap_or_default(),
             canaries,
             is_astray: !self.astray.is_empty(),

@@ -1,6 +1,11 @@
 //! How requests are spread over endpoints and canaries, and the cookies that keep clients at one endpoint.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
 
 use crate::support::{
     backend::TestBackend,
@@ -131,19 +136,17 @@ async fn equal_texts_go_to_one_endpoint_and_never_move() {
     };
     for rule in [rule([spread(&addresses, balance)]), repeated] {
         let at = Site::of(rule).serve(&proxy).await;
-        let (mut io, mut answered) = (connect(at).await, BTreeMap::new());
+        let mut answered = BTreeSet::new();
         for path in 0..24 {
             let path = format!("/{path}");
-            let first = get(&mut io, HOST, &path).await;
-            let again = get(&mut io, HOST, &path).await;
+            // pingora closes a connection after an error, and the endpoint does not depend on the connection.
+            let first = get(&mut connect(at).await, HOST, &path).await;
+            let again = get(&mut connect(at).await, HOST, &path).await;
             assert_eq!((first.status, who(&first)), (again.status, who(&again)), "{path}");
-            *answered
-                .entry((first.status, if first.status == 200 { who(&first) } else { String::new() }))
-                .or_insert(0) += 1;
+            answered.insert((first.status, who(&first)));
         }
-        let answered: Vec<_> =
-            answered.into_keys().map(|(status, name)| format!("{status} {name}")).collect();
-        assert_eq!(answered, ["200 one", "200 two", "502 "]);
+        let statuses = answered.iter().map(|(status, _)| *status);
+        assert_eq!(statuses.collect::<Vec<_>>(), [200, 200, 502], "{answered:?}");
     }
 }
 
@@ -218,25 +221,19 @@ async fn a_backends_own_cookies_stay() {
 async fn a_session_at_an_endpoint_that_cannot_be_reached_moves_if_it_is_to() {
     let running = RawBackend::saying("up ").await;
     let proxy = start();
-    for (changes_on_failure, want) in [(false, 502), (true, 200)] {
+    for (changes_on_failure, moved) in [(false, (502, 0)), (true, (200, 1))] {
         let affinity = Affinity { changes_on_failure, ..session("n/s:80") };
         let gone = refusing();
         // With both endpoints, a session of the one that is gone is found by trying.
         let at = Site::of(rule([spread(&[gone, running.address], by_cookie(affinity.clone()))]))
             .serve(&proxy)
             .await;
-        let mut io = connect(at).await;
-        let mut statuses = Vec::new();
+        let mut statuses = BTreeSet::new();
         for n in 0..20 {
-            let answer = with(&mut io, &format!("Cookie: route=made-up-{n}|x")).await;
-            statuses.push((answer.status, cookies(&answer).len()));
+            let answer = with(&mut connect(at).await, &format!("Cookie: route=made-up-{n}|x")).await;
+            statuses.insert((answer.status, cookies(&answer).len()));
         }
-        statuses.sort_unstable();
-        statuses.dedup();
-        let moved = if changes_on_failure { (want, 1) } else { (want, 0) };
-        let mut expected = vec![(200, 0), moved];
-        expected.sort_unstable();
-        assert_eq!(statuses, expected, "changes on failure: {changes_on_failure}");
+        assert_eq!(statuses, BTreeSet::from([(200, 0), moved]), "changes on failure: {changes_on_failure}");
     }
 }
 

@@ -271,6 +271,8 @@ mod tests {
             ("", false),
             ("Mozilla/5.0 (X11; Linux x86_64) Chrome/139.0 Safari/537.36", false),
             ("Mozilla/5.0 (X11; Linux x86_64) Chrome/61.0.3163.100 Safari/537.36", true),
+            ("Mozilla/5.0 (X11; Linux x86_64) Chrome/49.0.2623.112 Safari/537.36", true),
+            ("Mozilla/5.0 (X11; Linux x86_64) Chrome/53.0.2785.143 Safari/537.36", true),
             ("Mozilla/5.0 (iPhone; CPU iPhone OS 12_4 like Mac OS X)", true),
             ("Mozilla/5.0 (Macintosh; Intel Mac OS X 10_14_6) Version/12.1 Safari/605.1.15", true),
             ("Mozilla/5.0 (Macintosh; Intel Mac OS X 10_14_6) Chrome/139.0 Safari/537.36", false),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use portcullis_routing::{
-    Backend, BackendError, Backends, Balance, Steps, WeightedBackend,
+    Backend, BackendError, BackendKey, Backends, Balance, Steps, WeightedBackend,
     balance::{self, HashBy, HeaderTest, SessionCookie},
     pattern::Source,
 };
@@ -21,10 +21,11 @@ use crate::{
 impl Compiler<'_> {
     /// The backends of a path: that of its Service, and its canary.
     pub(super) fn backends(&mut self, place: &Place<'_>, backend: Arc<Backend>) -> Backends {
-        let of = ServicePort {
-            service: ObjectKey::new(Kind::Service, &backend.key.namespace, &backend.key.service),
-            port: backend.key.port,
-        };
+        let BackendKey { namespace, service, port } = &backend.key;
+        // The Service's own key, so that what is kept of it is shared.
+        let key = self.host.reader.service(namespace, service).map(|service| service.meta.key.clone());
+        let service = key.unwrap_or_else(|| ObjectKey::new(Kind::Service, namespace, service));
+        let of = ServicePort { service, port: *port };
         let state = self.host.ingress_backends.of(self.host.reader, &of);
         let balance = self.balance(place, &of, &state, &state);
         let canary = self.canary(place, &state, &backend);

@@ -50,7 +50,7 @@ fn header_comes_before_cookie_and_cookie_before_weight() {
         (word(), &[(X, "never"), (X, "never")], true),
         (word(), &[(X, "never"), always.clone()], false),
         (word(), &[(X, "z"), never.clone()], false),
-        (word(), &[never.clone()], false),
+        (word(), std::slice::from_ref(&never), false),
         (value(), &[(X, "yes"), never.clone()], true),
         (value(), &[(X, "always")], false),
         (value(), &[(X, "never"), always.clone()], true),
