@@ -1,6 +1,7 @@
 //! Ingress and IngressClass.
 
 mod annotations;
+mod auth;
 mod tls;
 
 use std::{cmp::Reverse, collections::BTreeSet};
@@ -9,6 +10,7 @@ use portcullis_routing::HostPattern;
 
 use super::{Meta, gateway::Reference};
 pub use annotations::{Annotations, AuthTls, Redirects, Rewrite, ServerAlias, Unserved};
+pub use auth::{AuthOptions, AuthTarget, CONSTANTS, ExternalAuth};
 pub use tls::{IngressTls, TlsSections};
 
 /// An IngressClass.

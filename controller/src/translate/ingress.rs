@@ -5,11 +5,13 @@
 //! paths.rs      which Ingress has each path, and how the paths of the host are matched
 //! compiler.rs   an Ingress at a host: its rules
 //! steps.rs      what its annotations do to a request: a step for each family
+//! external_auth.rs   of them, the check by a service
 //! backends.rs   its backends
 //! ```
 
 mod backends;
 mod compiler;
+mod external_auth;
 mod paths;
 mod steps;
 

@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 
 use http::{HeaderName, HeaderValue, header};
 
-use super::{Cors, HeaderModifier, IngressCors, Step, cors::Allowed, ingress_cors::Granted};
+use super::{AnswerCookie, Cors, HeaderModifier, IngressCors, Step, cors::Allowed, ingress_cors::Granted};
 use crate::{Headers, HeadersMut};
 
 /// The header changes of the steps of a rule, or of one of its backends.
@@ -15,6 +15,8 @@ use crate::{Headers, HeadersMut};
 pub(crate) struct StepEdits {
     request: HeaderEdits,
     answer: HeaderEdits,
+    /// A cookie for the client.
+    cookie: Option<Box<AnswerCookie>>,
 }
 
 /// Several [`HeaderModifier`]s, applied one after the other, merged into one change for each header.
@@ -49,12 +51,18 @@ impl StepEdits {
             Step::ResponseHeaders(modifier) => Some(modifier),
             _ => None,
         });
-        let edits = Self { request: HeaderEdits::of(request, true), answer: HeaderEdits::of(answer, false) };
+        let cookie = steps.iter().find_map(|step| match step {
+            Step::AnswerCookie(cookie) => Some(cookie.clone()),
+            _ => None,
+        });
+        let (request, answer) = (HeaderEdits::of(request, true), HeaderEdits::of(answer, false));
+        let edits = Self { request, answer, cookie };
         let changes = steps.iter().any(|step| {
             matches!(
                 step,
                 Step::RequestHeaders(_)
                     | Step::ResponseHeaders(_)
+                    | Step::AnswerCookie(_)
                     | Step::Cors(_)
                     | Step::IngressCors(_)
                     | Step::Hsts(_)
@@ -66,6 +74,11 @@ impl StepEdits {
     /// Returns the changes to the request alone, including that of Host.
     pub(crate) fn of_request(&self) -> RequestEdits<'_> {
         RequestEdits::of([Some(self), None, None], None)
+    }
+
+    /// Returns the cookie that the client gets with an answer of this status.
+    pub(crate) fn cookie(&self, status: u16) -> Option<&HeaderValue> {
+        self.cookie.as_ref().filter(|cookie| cookie.is_with(status)).map(|cookie| &cookie.value)
     }
 
     /// Returns the headers of a request as they are after the changes, except Host.
@@ -277,6 +290,8 @@ pub struct AnswerEdits<'r> {
     ingress_cors: Option<Granted<'r>>,
     /// Strict-Transport-Security, which takes precedence as well.
     hsts: Option<&'r HeaderValue>,
+    /// A cookie beside those of the backend.
+    cookie: Option<&'r HeaderValue>,
 }
 
 impl<'r> AnswerEdits<'r> {
@@ -303,6 +318,11 @@ impl<'r> AnswerEdits<'r> {
     /// Returns the same changes without those of CORS, which has had its say in the answer to a preflight.
     pub fn without_cors(self) -> Self {
         Self { varies: false, cors: None, ..self }
+    }
+
+    /// Adds a cookie.
+    pub(crate) fn with_cookie(self, cookie: Option<&'r HeaderValue>) -> Self {
+        Self { cookie, ..self }
     }
 
     /// Adds the headers of an Ingress's CORS.
@@ -355,6 +375,9 @@ impl<'r> AnswerEdits<'r> {
         }
         if let Some(granted) = &self.ingress_cors {
             granted.each(&mut visit);
+        }
+        if let Some(cookie) = self.cookie {
+            visit(&header::SET_COOKIE, cookie);
         }
         if let Some(hsts) = self.hsts {
             visit(&header::STRICT_TRANSPORT_SECURITY, hsts);

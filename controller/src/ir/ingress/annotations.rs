@@ -8,6 +8,8 @@ use portcullis_routing::{
 
 use crate::ir::ObjectKey;
 
+use super::auth::ExternalAuth;
+
 /// The annotations of an Ingress, read.
 #[derive(Clone, Debug, Default)]
 pub struct Annotations {
@@ -18,6 +20,8 @@ pub struct Annotations {
     pub server_alias: ServerAlias,
     /// `auth-tls-*`.
     pub auth_tls: Option<AuthTls>,
+    /// `auth-url`, what belongs to it, and `enable-global-auth`.
+    pub external_auth: ExternalAuth,
     pub unserved: Unserved,
     /// The annotation by which it asks for TLS of its own: client certificates, or TLS that is passed through.
     pub own_tls: Option<&'static str>,

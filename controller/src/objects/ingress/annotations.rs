@@ -16,6 +16,7 @@
 
 mod auth_tls;
 mod cors;
+mod external_auth;
 mod family;
 mod known;
 mod redirects;
@@ -60,6 +61,7 @@ pub(super) fn read(annotations: &BTreeMap<String, String>, checks: &mut Checks) 
         cors: families.read(),
         server_alias: families.read(),
         auth_tls: families.read(),
+        external_auth: families.read(),
         ..Annotations::default()
     };
     let mut denied = families.denied;

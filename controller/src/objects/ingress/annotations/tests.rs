@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     ir::{
         Ingress, Object,
-        ingress::{AuthTls, Redirects, Rewrite, ServerAlias},
+        ingress::{AuthTls, ExternalAuth, Redirects, Rewrite, ServerAlias},
     },
     objects::{
         checks::Origin,
@@ -143,6 +143,7 @@ fn what_is_served_is_what_families_read() {
         <Option<IngressCors>>::NAMES,
         <Option<AuthTls>>::NAMES,
         ServerAlias::NAMES,
+        ExternalAuth::NAMES,
     ]
     .concat()
     .into_iter()
