@@ -153,6 +153,11 @@ impl Compiler<'_> {
             }
         };
         let key = ObjectKey::new(Kind::ConfigMap, own, name);
+        if !self.host.reader.settings().config_maps {
+            return Err(format!(
+                "{key} is not read: ConfigMaps are left out (--no-config-maps, or readConfigMaps: false of the chart)"
+            ));
+        }
         let map = self.host.reader.config_map(&key);
         let map = map.ok_or_else(|| match self.host.reader.is_pending(&key) {
             true => format!("{key} has not been read yet"),
