@@ -9,6 +9,7 @@
 //! Defaults are the API server's, and so is what is refused; what it would accept but cannot be served stays in
 //! the object as a value.
 
+mod auth_values;
 mod backend_object;
 mod backend_tls_policy;
 mod backends;

@@ -15,9 +15,9 @@ use portcullis_routing::{self as routing, Table};
 use portcullis_tls::Certificates;
 
 use crate::{
-    LiveOptions, Options, Own,
+    LiveOptions, LocalBackends, Options, Own,
     admission::Admission,
-    http::{Budget, client},
+    http::{Budget, check::AuthCache, client, forwarded},
     load::Load,
     tls::HandshakeError,
     upstream::{connections::Connections, refusals::Refusals, tls::ClientConfigs},
@@ -46,6 +46,10 @@ pub(crate) struct Shared {
     pub(crate) refusals: Refusals,
     /// Handshakes that failed, by [`HandshakeError::reason`].
     pub(crate) failed_handshakes: [AtomicU64; HandshakeError::REASONS.len()],
+    /// Answers of services that check the requests of Ingresses.
+    pub(crate) auth_cache: AuthCache,
+    /// What this proxy adds to the requests of its checks, which nobody can guess.
+    pub(crate) mark: Box<str>,
     /// The bytes that mirrored requests hold.
     pub(crate) mirrors: Arc<Budget>,
     /// Whether the process is stopping: responses close their connections.
@@ -80,6 +84,8 @@ impl Shared {
             backend_connections: Connections::new(),
             own: Arc::default(),
             refusals: Refusals::default(),
+            auth_cache: AuthCache::default(),
+            mark: String::from_utf8_lossy(&forwarded::request_id()).into(),
             failed_handshakes: Default::default(),
             draining: AtomicBool::new(false),
             loads,
@@ -96,12 +102,20 @@ impl Shared {
         with_cached(&OWN, &self.own, read)
     }
 
+    /// Whether a peer is one of our own pods.
+    pub(crate) fn is_ours(&self, peer: IpAddr) -> bool {
+        let peer = peer.to_canonical();
+        let is_local = peer.is_loopback() && self.options.local_backends == LocalBackends::Allowed;
+        is_local || self.with_own(|own| own.addresses.contains(&peer))
+    }
+
     /// Releases the rules and the table that this thread has cached and no longer uses, and the TLS configurations of
     /// backends that are gone. Worker threads call this once a second, so that an idle thread does not keep an old table
     /// alive.
     pub(crate) fn renew(&self) {
         routing::renew_rules();
         self.backend_tls.forget_unused();
+        self.auth_cache.forget_expired();
         self.with_table(|_| ());
         self.with_own(|_| ());
     }

@@ -11,13 +11,13 @@ mod said;
 pub(crate) mod tls;
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, Weak},
 };
 
 use portcullis_routing::{
-    Backend, Endpoint, EndpointPool, Endpoints, Picked, PortKey, Rejection, RouteKind, Spread, Transport,
-    backend::InFlight,
+    Backend, Endpoint, EndpointPool, Endpoints, Picked, PortKey, Rejection, RouteKind, Spread, Table,
+    Transport, backend::InFlight,
 };
 
 use crate::{clock, random, shared::Shared};
@@ -29,6 +29,8 @@ use names::Names;
 pub(crate) struct Dialler {
     shared: Arc<Shared>,
     names: Names,
+    /// Names that have the host of a request in them.
+    names_of_requests: Names,
 }
 
 /// An endpoint that was chosen, and whether others are left.
@@ -71,7 +73,8 @@ const LOOKED_AT: usize = 256;
 impl Dialler {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         let names = Names::new(&shared.options.name_servers);
-        Self { shared, names }
+        let names_of_requests = names.of_requests();
+        Self { shared, names, names_of_requests }
     }
 
     /// Chooses an endpoint of a backend for a route of this kind; not one of those tried before, while there are others.
@@ -109,6 +112,43 @@ impl Dialler {
                 self.with_policy(transport, |policy| candidates.choose(&seeker, policy))
             }
         };
+        self.chosen(backend, choice, refused)
+    }
+
+    /// Chooses an endpoint of the service that checks the requests of an Ingress in this namespace; `None` is the operator's.
+    /// `by_request`: its name has the host of a request in it.
+    ///
+    /// # Errors
+    /// As [`Self::choose`].
+    pub(crate) async fn choose_check(
+        &self,
+        backend: &Backend,
+        namespace: Option<&str>,
+        by_request: bool,
+    ) -> Result<Choice, NoEndpoint> {
+        let origin = Origin::Check { namespace };
+        let now = backend.endpoints.load();
+        let found = match &**now {
+            Endpoints::Name { host, port } => {
+                let names = if by_request { &self.names_of_requests } else { &self.names };
+                names.endpoints(host, *port).await
+            }
+            Endpoints::Addresses(_) => Some(Arc::clone(&now)),
+        };
+        let Some(endpoints) = found else { return Err(NoEndpoint::Missing) };
+        let seeker = Seeker { kind: RouteKind::Ingress, spread: Spread::LessLoaded, tried: &[] };
+        let candidates = Candidates { pool: &backend.endpoints, endpoints: &endpoints, origin };
+        let Outcome { choice, refused } =
+            self.with_policy(Transport::Tcp, |policy| candidates.choose(&seeker, policy));
+        self.chosen(backend, choice, refused)
+    }
+
+    fn chosen(
+        &self,
+        backend: &Backend,
+        choice: Option<Choice>,
+        refused: Option<(Option<SocketAddr>, Refusal)>,
+    ) -> Result<Choice, NoEndpoint> {
         let none = if refused.is_some() { NoEndpoint::Refused } else { NoEndpoint::Missing };
         if let Some((address, refusal)) = refused {
             self.shared.refusals.note(&backend.key, address, &refusal);
@@ -142,6 +182,17 @@ impl Dialler {
             let ip = address.ip();
             (policy.own.addresses.contains(&ip) || ip.is_loopback()) && (policy.listens)(address)
         })
+    }
+
+    /// Whether a connection to an address may come back to us. Some of our addresses we do not know, such as that of a load
+    /// balancer; but what comes back has this host.
+    pub(crate) fn may_come_back(&self, address: SocketAddr, host: &str) -> bool {
+        let is_known = self.is_ours(Transport::Tcp, address)
+            || self.with_policy(Transport::Tcp, |policy| policy.own.addresses.contains(&address.ip()));
+        // A load balancer has a name that is known outside.
+        let is_name = host.parse::<IpAddr>().is_err() && host.contains('.') && !is_of_cluster(host);
+        let has_host = |table: &Table| table.ports.values().any(|port| port.listener(host).is_some());
+        is_known || (is_name && self.shared.with_table(has_host))
     }
 
     /// Returns the backend's endpoint with this address; an empty reference if there is none.
@@ -179,6 +230,16 @@ impl Dialler {
             options.bind.iter().any(|ip| is_ours(*ip))
                 && self.shared.with_table(|table| table.ports.contains_key(&port))
         };
+        let serves = |number: u16| {
+            let has = |table: &Table| {
+                table.ports.contains_key(&PortKey { transport, number })
+                    || table
+                        .ports
+                        .iter()
+                        .any(|(key, port)| key.transport == transport && port.number == number)
+            };
+            self.shared.with_table(has)
+        };
         self.shared.with_own(|own| {
             ask(&Policy {
                 local: options.local_backends,
@@ -186,9 +247,15 @@ impl Dialler {
                 own,
                 cluster: &options.cluster_addresses,
                 listens: &listens,
+                serves: &serves,
             })
         })
     }
+}
+
+/// Whether a name is that of a Service of the cluster.
+fn is_of_cluster(host: &str) -> bool {
+    host.trim_end_matches('.').split('.').nth(2).is_some_and(|label| label == "svc")
 }
 
 /// What comes of a choice.

@@ -17,6 +17,7 @@ mod http_check;
 mod http_dial;
 mod http_filters;
 mod http_framing;
+mod http_ingress_auth;
 mod http_listener_filters;
 mod http_messages;
 mod http_mirror;

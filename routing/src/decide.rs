@@ -131,7 +131,7 @@ pub fn resume(
         Stage::Rule { rule, place, path, reading, behind_gateway } => {
             let selected = Selected { rule: &rule, path: &path, reading, behind_gateway };
             let chosen = Chosen { selected, of_client, passed: Passed::default() };
-            match cursor.passed.after(outcome) {
+            match chosen.after(place, cursor.passed, outcome) {
                 Ok(passed) => Chosen { passed, ..chosen }.follow(place + 1, &mut trace::Silent),
                 Err(denied) => chosen.answer(denied),
             }

@@ -235,6 +235,9 @@ impl Display for Step {
             Self::Rewrite(rewrite) => rewrite.fmt(f),
             Self::Mirror(mirror) => mirror.fmt(f),
             Self::ResponseHeaders(headers) => write!(f, "response headers{headers}"),
+            Self::AnswerCookie(cookie) => {
+                write!(f, "cookie {}", String::from_utf8_lossy(cookie.value.as_bytes()))
+            }
             Self::Hsts(value) => write!(f, "hsts {}", String::from_utf8_lossy(value.as_bytes())),
         }
     }
@@ -244,6 +247,7 @@ impl Display for Check {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ExternalAuth(auth) => auth.fmt(f),
+            Self::IngressAuth(auth) => auth.fmt(f),
             Self::Closed(why) => write!(f, "closed ({why})"),
         }
     }

@@ -12,6 +12,7 @@ pub mod cors;
 pub mod edits;
 pub mod external_auth;
 pub mod headers;
+pub mod ingress_auth;
 pub mod ingress_cors;
 pub mod ingress_redirect;
 pub mod mirror;
@@ -25,6 +26,7 @@ pub(crate) use edits::StepEdits;
 pub use edits::{AnswerEdits, RequestEdits};
 pub use external_auth::{AuthProtocol, ExternalAuth, HttpAuth};
 pub use headers::{Change, ForbiddenHeader, HeaderModifier};
+pub use ingress_auth::{AnswerCookie, AuthAnswer, AuthCaching, AuthUrl, CacheTime, IngressAuth, SignIn};
 pub use ingress_cors::{IngressCors, IngressOrigin};
 pub use ingress_redirect::{IngressRedirect, OwnUrl};
 pub use mirror::Mirror;
@@ -66,6 +68,8 @@ pub enum Step {
     Mirror(Mirror),
     /// ResponseHeaderModifier.
     ResponseHeaders(HeaderModifier),
+    /// A cookie for the client that a check has brought.
+    AnswerCookie(Box<AnswerCookie>),
     /// HTTP Strict Transport Security (RFC 6797): sets the header in every answer over TLS, those of the proxy included.
     Hsts(HeaderValue),
 }
@@ -76,6 +80,8 @@ pub enum Step {
 pub enum Check {
     /// ExternalAuth: a service decides. It is an `Arc` because a request that waits for the service keeps it.
     ExternalAuth(Arc<ExternalAuth>),
+    /// The same of an Ingress.
+    IngressAuth(Arc<IngressAuth>),
     /// One that is not served, so that no request passes it. The text says why.
     Closed(Arc<str>),
 }
@@ -142,7 +148,8 @@ impl Step {
             Self::Rewrite(_) => 10,
             Self::Mirror(_) => 11,
             Self::ResponseHeaders(_) => 12,
-            Self::Hsts(_) => 13,
+            Self::AnswerCookie(_) => 13,
+            Self::Hsts(_) => 14,
         }
     }
 }

@@ -54,6 +54,8 @@ pub enum Variable {
     Client,
     /// `$server_port`, `$pass_server_port`: the port that the client connected to.
     Port,
+    /// `$remote_user`: the user of Basic credentials (RFC 7617), whether they are right or not.
+    User,
     /// `$http_name`: the first value of a header.
     Header(HeaderName),
     /// `$cookie_name`: its name, in lower case.
@@ -129,6 +131,18 @@ impl Template {
     /// # Errors
     /// [`InvalidTemplate`].
     pub fn parse(text: &str, group_names: &[&str]) -> Result<Self, InvalidTemplate> {
+        Self::parse_with(text, group_names, &[])
+    }
+
+    /// Reads a text in which some variables are the same for all requests: `constants` are their names and values.
+    ///
+    /// # Errors
+    /// [`InvalidTemplate`].
+    pub fn parse_with(
+        text: &str,
+        group_names: &[&str],
+        constants: &[(&str, &str)],
+    ) -> Result<Self, InvalidTemplate> {
         let (mut parts, mut plain) = (Vec::new(), String::new());
         let mut rest = text;
         while let Some((before, after)) = rest.split_once('$') {
@@ -137,6 +151,10 @@ impl Template {
             rest = behind;
             if name.is_empty() {
                 plain.push('$');
+                continue;
+            }
+            if let Some((_, value)) = constants.iter().find(|(constant, _)| *constant == name) {
+                plain.push_str(value);
                 continue;
             }
             let variable = Variable::named(name, group_names)?;
@@ -150,6 +168,17 @@ impl Template {
             parts.push(Part::Text(plain.into()));
         }
         Ok(Self { text: text.into(), parts: parts.into() })
+    }
+
+    /// The same with other variables.
+    #[must_use]
+    pub fn map(mut self, replace: impl Fn(Variable) -> Variable) -> Self {
+        let part = |part| match part {
+            Part::Variable(variable) => Part::Variable(replace(variable)),
+            text => text,
+        };
+        self.parts = self.parts.into_iter().map(part).collect();
+        self
     }
 
     /// The text as it was written.
@@ -232,6 +261,9 @@ impl Variable {
             "request_method" => Self::Method,
             "remote_addr" | "the_real_ip" | "realip_remote_addr" | "binary_remote_addr" => Self::Client,
             "server_port" | "pass_server_port" => Self::Port,
+            "remote_user" => Self::User,
+            "content_type" => Self::Header(header::CONTENT_TYPE),
+            "content_length" => Self::Header(header::CONTENT_LENGTH),
             _ => match name.split_once('_') {
                 Some(("http", header)) if !header.is_empty() => {
                     let header = header.to_ascii_lowercase().replace('_', "-");
@@ -248,17 +280,15 @@ impl Variable {
 
     /// The value for a request; empty where the request has none.
     pub fn value<'r>(&self, values: &Values<'r>) -> Cow<'r, str> {
-        let sent = || match values.query {
-            Some(query) => Cow::Owned(format!("{}?{query}", values.sent_path)),
-            None => Cow::Borrowed(values.sent_path),
-        };
         match self {
             Self::Group(number) => values.groups.number(usize::from(*number)).unwrap_or_default().into(),
             Self::NamedGroup(name) => values.groups.name(name).unwrap_or_default().into(),
             Self::Host => values.host.into(),
             Self::SentHost => values.sent_host.into(),
-            Self::RequestUri => sent(),
-            Self::EscapedRequestUri => utf8_percent_encode(&sent(), IN_QUERY).to_string().into(),
+            Self::RequestUri => values.request_uri(),
+            Self::EscapedRequestUri => {
+                utf8_percent_encode(&values.request_uri(), IN_QUERY).to_string().into()
+            }
             Self::Path => values.path.into(),
             Self::Query => values.query.unwrap_or_default().into(),
             Self::QuestionMark => {
@@ -268,6 +298,7 @@ impl Variable {
             Self::Method => values.method.into(),
             Self::Client => values.client.to_string().into(),
             Self::Port => values.port.to_string().into(),
+            Self::User => user(values.headers).unwrap_or_default().into(),
             Self::Header(name) => {
                 values.headers.first(name).map_or(Cow::Borrowed(""), |value| String::from_utf8_lossy(value))
             }
@@ -275,6 +306,46 @@ impl Variable {
             Self::Argument(name) => argument(values.query.unwrap_or_default(), name).into(),
         }
     }
+}
+
+impl<'r> Values<'r> {
+    /// Path and query as the client sent them.
+    pub fn request_uri(&self) -> Cow<'r, str> {
+        match self.query {
+            Some(query) => Cow::Owned(format!("{}?{query}", self.sent_path)),
+            None => Cow::Borrowed(self.sent_path),
+        }
+    }
+}
+
+/// The user of Basic credentials.
+fn user(headers: &dyn Headers) -> Option<String> {
+    let (scheme, encoded) = headers.first(&header::AUTHORIZATION)?.split_at_checked(6)?;
+    let credentials = scheme.eq_ignore_ascii_case(b"basic ").then(|| base64(encoded.trim_ascii()))??;
+    let end = credentials.iter().position(|byte| *byte == b':')?;
+    Some(String::from_utf8_lossy(&credentials[..end]).into_owned())
+}
+
+/// Decodes base64 (RFC 4648, section 4).
+fn base64(encoded: &[u8]) -> Option<Vec<u8>> {
+    let digits = encoded.strip_suffix(b"==").or_else(|| encoded.strip_suffix(b"=")).unwrap_or(encoded);
+    let mut decoded = Vec::with_capacity(encoded.len() / 4 * 3 + 2);
+    for four in digits.chunks(4) {
+        let mut bits = 0_u32;
+        for at in 0..4 {
+            let digit = four.get(at).map_or(Some(0), |digit| match digit {
+                b'A'..=b'Z' => Some(digit - b'A'),
+                b'a'..=b'z' => Some(digit - b'a' + 26),
+                b'0'..=b'9' => Some(digit - b'0' + 52),
+                b'+' => Some(62),
+                b'/' => Some(63),
+                _ => None,
+            });
+            bits = bits << 6 | u32::from(digit?);
+        }
+        decoded.extend_from_slice(&bits.to_be_bytes()[1..four.len()]);
+    }
+    Some(decoded)
 }
 
 /// The value of a cookie; its name is compared without regard to case, as nginx does.
@@ -325,6 +396,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert("x-user", HeaderValue::from_static("ann"));
         headers.append("cookie", HeaderValue::from_static("a=b; Sid=7=8"));
+        headers.append("authorization", HeaderValue::from_static("BASIC am86c2VjcmV0"));
         let values = Values {
             host: "a.test",
             sent_host: "A.test:80",
@@ -338,7 +410,27 @@ mod tests {
             headers: &headers,
             groups: &Two,
         };
-        Template::parse(text, &["who"]).unwrap().fill(&values)
+        Template::parse_with(text, &["who"], &[("namespace", "shop")]).unwrap().fill(&values)
+    }
+
+    #[test]
+    fn the_user_is_that_of_basic_credentials() {
+        for (authorization, want) in [
+            ("Basic am86c2VjcmV0", Some("jo")),
+            ("Basic  am86", Some("jo")),
+            ("Basic am86Og==", Some("jo")),
+            ("Basic OnNlY3JldA==", Some("")),
+            ("Basic am8=", None),
+            ("Basic am8", None),
+            ("Basic %%%%", None),
+            ("Basic ", None),
+            ("Basic", None),
+            ("Bearer am86c2VjcmV0", None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert("authorization", HeaderValue::from_static(authorization));
+            assert_eq!(user(&headers).as_deref(), want, "{authorization}");
+        }
     }
 
     #[test]
@@ -361,6 +453,9 @@ mod tests {
             ("$cookie_sid|$cookie_b", "7=8|"),
             ("$http_x_user|$http_none", "ann|"),
             ("$remote_addr:$server_port $request_method", "192.0.2.1:80 GET"),
+            ("$remote_user", "jo"),
+            ("[$content_type]", "[]"),
+            ("$namespace/${namespace}s", "shop/shops"),
         ] {
             assert_eq!(filled(text), want, "{text}");
         }

@@ -1,6 +1,7 @@
 //! Ingress and IngressClass.
 
 mod annotations;
+mod auth;
 mod balancing;
 mod tls;
 
@@ -10,6 +11,7 @@ use portcullis_routing::HostPattern;
 
 use super::{Meta, gateway::Reference};
 pub use annotations::{Annotations, AuthTls, Redirects, Rewrite, ServerAlias, Unserved};
+pub use auth::{AuthOptions, AuthTarget, CONSTANTS, ExternalAuth};
 pub use balancing::{Affinity, Balancing, Canary, CanaryHeader, Hashing, LoadBalance, Session};
 pub use tls::{IngressTls, TlsSections};
 

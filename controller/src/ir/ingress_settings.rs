@@ -3,6 +3,7 @@
 use http::{HeaderValue, StatusCode};
 
 use super::ingress::LoadBalance;
+use super::ingress::{AuthOptions, AuthTarget};
 
 /// What holds for every Ingress whose annotations do not say otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +17,18 @@ pub struct IngressSettings {
     pub hsts: Hsts,
     /// `load-balance`.
     pub load_balance: LoadBalance,
+    pub auth: GlobalAuth,
+}
+
+/// External authentication of all Ingresses that have none of their own: the keys `global-auth-*`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GlobalAuth {
+    pub url: Option<AuthTarget>,
+    pub options: AuthOptions,
+    /// A key whose value cannot be used. It is not known what is to be checked how, so that nothing passes.
+    pub unusable: Option<&'static str>,
+    /// `no-auth-locations`: rules whose path begins with one of these are not checked.
+    pub exempt: Box<[Box<str>]>,
 }
 
 /// HTTP Strict Transport Security.
@@ -37,9 +50,18 @@ impl Default for IngressSettings {
             ssl_redirect: None,
             force_ssl_redirect: false,
             redirect_status: StatusCode::PERMANENT_REDIRECT,
+            auth: GlobalAuth::default(),
             hsts: Hsts { is_on: None, max_age: 31_536_000, include_subdomains: true, preload: false },
             load_balance: LoadBalance::RoundRobin,
         }
+    }
+}
+
+impl Default for GlobalAuth {
+    fn default() -> Self {
+        // Where ACME servers ask for their challenge (RFC 8555, section 8.3).
+        let exempt = ["/.well-known/acme-challenge".into()].into();
+        Self { url: None, options: AuthOptions::default(), unusable: None, exempt }
     }
 }
 

@@ -4,6 +4,7 @@
 //! not lift a restriction: a wrong entry of `shared-hostnames` grants nothing, and a wrong `first-namespace-owns`
 //! counts as `true`. What the ConfigMap said before plays no part: a replica that starts now would not know it.
 
+mod global_auth;
 mod ingress;
 
 use std::{net::IpAddr, str::FromStr};
@@ -67,7 +68,7 @@ const KEYS: [(&str, Read); 11] = [
 ];
 
 fn keys() -> impl Iterator<Item = &'static (&'static str, Read)> {
-    KEYS.iter().chain(&ingress::KEYS)
+    KEYS.iter().chain(&ingress::KEYS).chain(&global_auth::KEYS)
 }
 
 /// The settings with what a ConfigMap says over them, and what is wrong with it.

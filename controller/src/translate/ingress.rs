@@ -5,6 +5,7 @@
 //! paths.rs      which Ingress has each path, and how the paths of the host are matched
 //! compiler.rs   an Ingress at a host: its rules
 //! steps.rs      what its annotations do to a request: a step for each family
+//! external_auth.rs   of them, the check by a service
 //! backends.rs   its backends
 //! spread.rs     how their requests are spread over endpoints, and over a Service and its canary
 //! claims.rs     what the host says of the Services that its Ingresses use
@@ -13,6 +14,7 @@
 mod backends;
 mod claims;
 mod compiler;
+mod external_auth;
 mod paths;
 mod spread;
 mod steps;

@@ -43,7 +43,7 @@ async fn an_ingress_has_events_too() {
 async fn what_is_remarked_about_accepted_objects_is_told_once() {
     let server = shop(0);
     let mut closed = ingress("closed", "a.example.com");
-    closed["metadata"]["annotations"] = json!({"nginx.ingress.kubernetes.io/auth-url": "http://auth"});
+    closed["metadata"]["annotations"] = json!({"nginx.ingress.kubernetes.io/enable-modsecurity": "true"});
     let mut theirs = ingress("theirs", "b.example.com");
     theirs["metadata"]["annotations"] = closed["metadata"]["annotations"].clone();
     theirs["spec"]["ingressClassName"] = "nginx".into();
@@ -77,7 +77,7 @@ async fn what_is_remarked_about_accepted_objects_is_told_once() {
         assert_eq!(sorted(), told);
     }
     let note = server.all("events").iter().map(|event| event["note"].to_string()).collect::<String>();
-    assert!(note.contains("its paths are closed (503)") && note.contains("auth-url"), "{note}");
+    assert!(note.contains("its paths are closed (503)") && note.contains("enable-modsecurity"), "{note}");
 
     let replica = Replica::start(&server, true).ready().await;
     sleep(Duration::from_secs(5)).await;
@@ -91,7 +91,7 @@ async fn what_is_remarked_about_accepted_objects_is_told_once() {
     let want = [
         (Kind::Gateway, Topic::UnknownAnnotation, 1),
         (Kind::HttpRoute, Topic::NotServed, 1),
-        (Kind::Ingress, Topic::Protection("auth-url"), 1),
+        (Kind::Ingress, Topic::Protection("enable-modsecurity"), 1),
         (Kind::Ingress, Topic::Closed, 1),
     ];
     assert_eq!(counted, want);
@@ -106,7 +106,7 @@ async fn remarks_wait_for_their_turn_and_none_is_left_out() {
     let server = shop(0);
     for number in 0..200 {
         let mut closed = ingress(&format!("i{number}"), &format!("{number}.example.com"));
-        closed["metadata"]["annotations"] = json!({"nginx.ingress.kubernetes.io/auth-url": "http://auth"});
+        closed["metadata"]["annotations"] = json!({"nginx.ingress.kubernetes.io/enable-modsecurity": "true"});
         server.apply("ingresses", closed);
     }
     let _replica = Replica::start(&server, true).ready().await;

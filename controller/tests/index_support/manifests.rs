@@ -196,9 +196,13 @@ fn annotations(bits: &mut Bits) -> Value {
     let mut annotations = json!({});
     let mut add = |name: &str, value: &str| annotations[name] = value.into();
     match bits.below(10) {
-        0 => add("nginx.ingress.kubernetes.io/auth-url", "http://auth.test"),
+        0 => add("nginx.ingress.kubernetes.io/enable-modsecurity", "true"),
         1 => add("nginx.ingress.kubernetes.io/auth-tls-secret", "a/x"),
         2 => add("nginx.ingress.kubernetes.io/no-such-annotation", ""),
+        3 => {
+            add("nginx.ingress.kubernetes.io/auth-url", "http://auth.test");
+            add("nginx.ingress.kubernetes.io/auth-proxy-set-headers", "a/x");
+        }
         _ => {}
     }
     if bits.one_in(8) {

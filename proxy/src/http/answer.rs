@@ -8,7 +8,7 @@ use pingora_core::protocols::http::HttpTask;
 use pingora_error::Result;
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
-use portcullis_routing::{Answer, Headers, Rejection, Route};
+use portcullis_routing::{Answer, Headers, Rejection, Route, RouteKind};
 
 use super::context::Context;
 
@@ -23,7 +23,10 @@ pub(crate) struct Reply {
 /// Puts an answer into words, in the terms of gRPC where the client understands no other. `request` is what the client
 /// sent, `route` the one that took it.
 pub(crate) fn reply(answer: &Answer, grpc: bool, route: Option<&Route>, request: &dyn Headers) -> Reply {
-    if let (Some((rejection, why)), true) = (answer.rejection, grpc) {
+    // As with ingress-nginx, clients of gRPC read the service's own status.
+    let is_denied_by_status = matches!(answer.rejection, Some((Rejection::Unauthorized, _)))
+        && route.is_some_and(|route| route.rule().route.kind == RouteKind::Ingress);
+    if let (Some((rejection, why)), true) = (answer.rejection, grpc && !is_denied_by_status) {
         return trailers_only(rejection, why);
     }
     let body = body(answer);
@@ -44,7 +47,7 @@ pub(crate) fn reply(answer: &Answer, grpc: bool, route: Option<&Route>, request:
     }
     // A page may read our errors as it may read the backend's.
     if let Some(route) = route {
-        let edits = route.own_answer_edits(request);
+        let edits = route.own_answer_edits(answer.status.as_u16(), request);
         let edits = if answer.preflight { edits.without_cors() } else { edits };
         edits.apply(&mut headers);
     }

@@ -3,22 +3,31 @@
 //! A check is carried out with the request as its backend would get it, as the checks before have left it, and before the
 //! steps of its rule. One that cannot be carried out, or takes too long, denies.
 
+mod cache;
 mod grpc;
 mod http;
+mod ingress;
 mod messages;
+mod nesting;
 
 use std::{sync::Arc, time::Duration};
 
 use ::http::{HeaderMap, HeaderName, HeaderValue};
 use bytes::Bytes;
+use pingora_core::protocols::http::client::HttpSession;
 use pingora_error::{Error, ErrorType, Result};
-use pingora_http::RequestHeader;
+use pingora_http::{RequestHeader, ResponseHeader};
 use portcullis_routing::{
     Backend, Cursor, Outcome, Rejection, RouteKind, Rule, Step,
-    step::{AuthProtocol, Change, Check, ExternalAuth, ForbiddenHeader, HeaderModifier},
+    step::{
+        AuthAnswer, AuthProtocol, Change, Check, ExternalAuth, ForbiddenHeader, HeaderModifier, IngressAuth,
+        ingress_auth::{AuthQuestion, CHECKED},
+    },
 };
 use tokio::time::{Instant, timeout};
 
+pub(crate) use self::cache::AuthCache;
+use self::cache::Keeping;
 use super::{
     context::Context,
     headers, hop,
@@ -29,6 +38,8 @@ use super::{
 const CHECK_TIME: Duration = Duration::from_secs(10);
 /// The body of a service's answer is read so far; of a longer one, the client gets none of the body.
 const MAX_ANSWER: usize = 64 << 10;
+/// Limit of time for the body of an answer of which the head alone matters.
+const DRAIN_TIME: Duration = Duration::from_secs(1);
 /// The reason for the access log when the service denies a request.
 const DENIED: &str = "denied by the service that authorizes requests";
 const NO_ANSWER: &str = "the service that authorizes requests gave no usable answer";
@@ -41,7 +52,7 @@ pub(crate) struct Checks {
 
 /// What a service answered: the whole of it.
 struct Answered {
-    head: Box<pingora_http::ResponseHeader>,
+    head: Box<ResponseHeader>,
     /// `None` if it is too long.
     body: Option<Vec<u8>>,
 }
@@ -59,28 +70,42 @@ impl Checks {
         request: &RequestHeader,
         context: &Context,
     ) -> Outcome {
-        let Some(Check::ExternalAuth(auth)) = cursor.check() else {
+        let Some(check) = cursor.check().cloned() else {
             return Outcome::Deny(Rejection::CheckFailed, NO_ANSWER);
         };
-        if self.side.is_full(&context.conn.load) {
-            return Outcome::Deny(Rejection::Overloaded, "too many requests at a time");
-        }
-        let auth = Arc::clone(auth);
         let edited = cursor.request_edits().map(|edits| {
             let mut request = request.clone();
             edits.apply(&mut headers::Request(&mut request));
             request
         });
         let request = edited.as_ref().unwrap_or(request);
+        let kept = match (&check, cursor.question()) {
+            (Check::IngressAuth(auth), Some(question)) => self.kept(auth, question, request),
+            _ => None,
+        };
+        if let Some(answer) = kept {
+            return Outcome::Answered(answer);
+        }
+        if self.side.is_full(&context.conn.load) {
+            return Outcome::Deny(Rejection::Overloaded, "too many requests at a time");
+        }
         let left = context.deadline.map(|at| at.saturating_duration_since(Instant::now()));
         let limit = left.map_or(CHECK_TIME, |left| left.min(CHECK_TIME));
-        let asked = self.ask(&auth, cursor.rule(), request, context);
+        let asked = async {
+            match (&check, cursor.question()) {
+                (Check::ExternalAuth(auth), _) => self.ask(auth, cursor.rule(), request, context).await,
+                (Check::IngressAuth(auth), Some(question)) => {
+                    self.ask_for_ingress(auth, question, request, context).await
+                }
+                (Check::IngressAuth(_) | Check::Closed(_), _) => {
+                    Error::e_explain(ErrorType::InternalError, "nobody to ask")
+                }
+            }
+        };
         match timeout(limit, asked).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(error)) => {
-                if let Ok(backend) = &auth.backend {
-                    tracing::debug!(backend = %backend.key, %error, "a request could not be authorized");
-                }
+                tracing::debug!(%check, %error, "a request could not be authorized");
                 Outcome::Deny(Rejection::CheckFailed, NO_ANSWER)
             }
             Err(_) if left.is_some_and(|left| left < CHECK_TIME) => {
@@ -115,6 +140,79 @@ impl Checks {
         }
     }
 
+    /// The answer of the service of an Ingress that is kept for such a request.
+    fn kept(
+        &self,
+        auth: &IngressAuth,
+        question: &AuthQuestion,
+        request: &RequestHeader,
+    ) -> Option<Arc<AuthAnswer>> {
+        let (caching, key) = auth.caching.as_ref().zip(question.cache_key.as_ref())?;
+        self.side.shared().auth_cache.find(&caching.place, key, &request.headers)
+    }
+
+    /// Asks the service of an Ingress.
+    async fn ask_for_ingress(
+        &self,
+        auth: &IngressAuth,
+        question: &AuthQuestion,
+        request: &RequestHeader,
+        context: &Context,
+    ) -> Result<Outcome> {
+        let (shared, trusted) = (self.side.shared(), context.trusted);
+        let is_ours = shared.is_ours(context.conn.peer.ip());
+        let Some(marks) = nesting::marks(&question.checked, is_ours, &shared.mark) else {
+            return Ok(Outcome::Deny(Rejection::CheckFailed, "a check of a check leads to another check"));
+        };
+        let service = ingress::service(auth, &question.host);
+        let mut asked = ingress::request(auth, question, request, trusted)?;
+        set_protocol(&mut asked, &service, false)?;
+        let connect = |fresh| {
+            let by_request = auth.url.host.fixed().is_none();
+            self.side.connect_check(&service, auth.namespace.as_deref(), by_request, CHECK_TIME, fresh)
+        };
+        let mut ask = async |side: Side| {
+            asked.remove_header(&CHECKED);
+            if self.side.may_come_back(&side, &question.host) {
+                asked.insert_header(CHECKED, marks.clone())?;
+            }
+            exchange_head(side, &asked).await
+        };
+        let side = connect(false).await?;
+        let reused = side.reused;
+        let (head, side) = match ask(side).await {
+            Err(_) if reused => ask(connect(true).await?).await?,
+            answered => answered?,
+        };
+        self.drain(side);
+        let answer = Arc::new(ingress::answer(auth, &head));
+        if let Some((caching, key)) = auth.caching.as_ref().zip(question.cache_key.as_ref())
+            && let Some(keeping) = Keeping::of(caching, &head, &request.headers)
+        {
+            shared.auth_cache.keep(&caching.place, key, &answer, keeping);
+        }
+        Ok(Outcome::Answered(answer))
+    }
+
+    /// Reads the body of an answer, of which nobody wants anything, so that the connection can be used again. The request
+    /// does not wait for it.
+    fn drain(&self, mut side: Side) {
+        let all = self.side.clone();
+        tokio::spawn(async move {
+            let mut left = MAX_ANSWER;
+            let read = timeout(DRAIN_TIME, async {
+                while let Some(chunk) = side.session.read_response_body().await? {
+                    left = left.checked_sub(chunk.len()).ok_or_else(|| Error::new(ErrorType::ReadError))?;
+                }
+                Ok::<_, Box<Error>>(())
+            });
+            match read.await {
+                Ok(Ok(())) => all.release(side).await,
+                _ => side.session.shutdown().await,
+            }
+        });
+    }
+
     /// Sends a request and reads the whole answer. A pooled connection may have been closed by the service meanwhile: then
     /// the request is sent once more, on a connection of its own.
     async fn send(
@@ -138,18 +236,7 @@ impl Checks {
 
     async fn exchange(&self, mut side: Side, request: &RequestHeader, body: &Bytes) -> Result<Answered> {
         let session = &mut side.session;
-        within(CHECK_TIME, session.write_request_header(Box::new(request.clone()))).await?;
-        if !body.is_empty() {
-            within(CHECK_TIME, session.write_request_body(body.clone(), true)).await?;
-        }
-        within(CHECK_TIME, session.finish_request_body()).await?;
-        session.read_response_header().await?;
-        while session.response_header().is_some_and(|head| head.status.is_informational()) {
-            session.read_response_header().await?;
-        }
-        let head = session.response_header().cloned().map(Box::new);
-        let mut head = head.ok_or_else(|| Error::explain(ErrorType::InvalidHTTPHeader, "no answer"))?;
-        hop::strip_response(&mut head, false);
+        let head = head_of(session, request, body).await?;
         let mut body = Vec::new();
         while let Some(chunk) = session.read_response_body().await? {
             if body.len() + chunk.len() > MAX_ANSWER {
@@ -161,6 +248,33 @@ impl Checks {
         self.side.release(side).await;
         Ok(Answered { head, body: Some(body) })
     }
+}
+
+/// Sends a request without a body and reads the head of the answer.
+async fn exchange_head(mut side: Side, request: &RequestHeader) -> Result<(Box<ResponseHeader>, Side)> {
+    let head = head_of(&mut side.session, request, &Bytes::new()).await?;
+    Ok((head, side))
+}
+
+/// Sends a request and reads the head of the answer, without what concerns the connection alone.
+async fn head_of(
+    session: &mut HttpSession,
+    request: &RequestHeader,
+    body: &Bytes,
+) -> Result<Box<ResponseHeader>> {
+    within(CHECK_TIME, session.write_request_header(Box::new(request.clone()))).await?;
+    if !body.is_empty() {
+        within(CHECK_TIME, session.write_request_body(body.clone(), true)).await?;
+    }
+    within(CHECK_TIME, session.finish_request_body()).await?;
+    session.read_response_header().await?;
+    while session.response_header().is_some_and(|head| head.status.is_informational()) {
+        session.read_response_header().await?;
+    }
+    let head = session.response_header().cloned().map(Box::new);
+    let mut head = head.ok_or_else(|| Error::explain(ErrorType::InvalidHTTPHeader, "no answer"))?;
+    hop::strip_response(&mut head, false);
+    Ok(head)
 }
 
 /// The headers of a service's answer, without those that frame its body.

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::{
     access_log::{Outcome, Record},
+    forwarded,
     headers::Has,
     mirror::Copies,
 };
@@ -51,6 +52,8 @@ pub(crate) struct Context {
     pub(crate) target: Option<Box<str>>,
     /// Whether the connection is to become another protocol's.
     pub(crate) upgrade: bool,
+    /// The identifier that the backend gets where the client sent none, if a check was told it.
+    request_id: Option<Box<[u8; 32]>>,
     /// Whether the client speaks gRPC: what we answer by ourselves is said in its terms.
     pub(crate) grpc: bool,
     /// Attempts at backends.
@@ -148,6 +151,7 @@ impl Context {
             host: None,
             target: None,
             upgrade: false,
+            request_id: None,
             grpc: false,
             attempts: Attempts::default(),
             mirrors: None,
@@ -192,6 +196,17 @@ impl Context {
             let began = || self.began.unwrap_or_else(Instant::now);
             self.deadline = rule.timeouts.request.map(|limit| began() + limit);
         }
+    }
+
+    /// The identifier of a request that has none of the client's.
+    pub(crate) fn request_id(&self) -> [u8; 32] {
+        self.request_id.as_deref().copied().unwrap_or_else(forwarded::request_id)
+    }
+
+    /// From now on the identifier stays the same: the backend gets the one that a check was told.
+    pub(crate) fn keep_request_id(&mut self) {
+        let id = self.request_id();
+        self.request_id.get_or_insert_with(|| Box::new(id));
     }
 
     pub(crate) fn rule(&self) -> Option<&Rule> {

@@ -80,7 +80,7 @@ impl Fill for Forwarded<'_> {
             }
         }
         if !(context.has.any(Has::REQUEST_ID) && headers.map().contains_key(&REQUEST_ID.name)) {
-            let id = HeaderValue::from_bytes(&request_id());
+            let id = HeaderValue::from_bytes(&context.request_id());
             headers.put(&REQUEST_ID, id.unwrap_or(HeaderValue::from_static("0")))?;
         }
         Ok(())
@@ -124,7 +124,7 @@ fn is_forged(name: &str, trusted: bool) -> bool {
         // They read `X_Forwarded_For` as `X-Forwarded-For`,
         true => claims(name) || OURS.iter().any(|ours| reads_as(name, ours, true)),
         // and `Proxy` as the variable `HTTP_PROXY`.
-        false => name == "proxy" || (!trusted && claims(name)),
+        false => matches!(name, "proxy" | "x-portcullis-checked") || (!trusted && claims(name)),
     }
 }
 
@@ -246,6 +246,7 @@ mod tests {
             ("x_real_ip", true, true),
             ("x_request-id", true, true),
             ("proxy", true, true),
+            ("x-portcullis-checked", true, true),
             ("x-forwarded-for", true, false),
             ("x-forwarded-prefix", true, false),
             ("x-original-forwarded-for", true, false),

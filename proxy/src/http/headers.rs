@@ -195,7 +195,7 @@ impl Has {
                 "x-forwarded-for" | "x-forwarded-host" | "x-forwarded-port" | "x-forwarded-proto" => {
                     Self::default()
                 }
-                "proxy" => Self::SUSPECT,
+                "proxy" | "x-portcullis-checked" => Self::SUSPECT,
                 name if name.starts_with("x-forwarded-") || name.starts_with("x-original-forwarded-") => {
                     Self::SUSPECT
                 }

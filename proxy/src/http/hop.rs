@@ -83,7 +83,9 @@ fn is_framing(name: &HeaderName) -> bool {
     *name == header::TRANSFER_ENCODING || *name == header::CONTENT_LENGTH || *name == header::HOST
 }
 
-fn named_by_connection<'v>(values: impl Iterator<Item = &'v http::HeaderValue>) -> Vec<HeaderName> {
+pub(crate) fn named_by_connection<'v>(
+    values: impl Iterator<Item = &'v http::HeaderValue>,
+) -> Vec<HeaderName> {
     values
         .flat_map(|value| value.as_bytes().split(|b| *b == b','))
         .filter_map(|token| HeaderName::from_bytes(token.trim_ascii()).ok())

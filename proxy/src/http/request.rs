@@ -98,8 +98,9 @@ pub(crate) fn resume(
 pub(crate) fn for_check(
     cursor: &Cursor,
     head: &RequestHeader,
-    context: &Context,
+    context: &mut Context,
 ) -> Result<RequestHeader, Box<Answer>> {
+    context.keep_request_id();
     let mut request = head.clone();
     let made = (|| {
         forwarded::apply(&mut request, context)?;

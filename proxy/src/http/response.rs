@@ -69,8 +69,9 @@ pub(crate) fn filter(
     }
     hop::strip_response(answer, switching);
     if let Some(route) = &context.route {
+        let status = answer.status.as_u16();
         let mut headers = Response(answer);
-        route.answer_edits(&session.req_header().headers).apply(&mut headers);
+        route.answer_edits(status, &session.req_header().headers).apply(&mut headers);
     }
     context.status = answer.status.as_u16();
     if context.conn.draining() {

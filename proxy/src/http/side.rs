@@ -3,6 +3,7 @@
 
 use std::{
     fmt,
+    net::SocketAddr,
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -43,6 +44,8 @@ pub(crate) struct Side {
     pub(crate) session: HttpSession,
     /// Whether the connection has carried a request before.
     pub(crate) reused: bool,
+    /// Where it leads.
+    pub(crate) address: SocketAddr,
     peer: Box<HttpPeer>,
     /// Counts the request at the endpoint.
     _in_flight: InFlight,
@@ -51,6 +54,16 @@ pub(crate) struct Side {
 impl SideRequests {
     pub(crate) fn new(conf: Arc<ServerConf>, dialler: Dialler, shared: &Arc<Shared>) -> Self {
         Self { conf, connector: Arc::default(), dialler, shared: Arc::clone(shared) }
+    }
+
+    /// Whether a connection may come back to us; see [`Dialler::may_come_back`].
+    pub(crate) fn may_come_back(&self, side: &Side, host: &str) -> bool {
+        self.dialler.may_come_back(side.address, host)
+    }
+
+    /// Returns what all workers have in common.
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
 
     /// Returns whether the limit of requests in flight is reached.
@@ -70,12 +83,39 @@ impl SideRequests {
         step: Duration,
         fresh: bool,
     ) -> Result<Side> {
-        let choice = match self.dialler.choose(backend, kind, &[]).await {
-            Ok(choice) => choice,
-            Err(NoEndpoint::Missing | NoEndpoint::Refused) => {
-                return Error::e_explain(ErrorType::ConnectNoRoute, "no endpoint");
-            }
-        };
+        let choice = self.dialler.choose(backend, kind, &[]).await;
+        self.connect_to(backend, choice, step, fresh).await
+    }
+
+    /// Connects to the service that checks the requests of an Ingress, as [`Self::connect`] does; see
+    /// [`Dialler::choose_check`].
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub(crate) async fn connect_check(
+        &self,
+        backend: &Arc<Backend>,
+        namespace: Option<&str>,
+        by_request: bool,
+        step: Duration,
+        fresh: bool,
+    ) -> Result<Side> {
+        let choice = self.dialler.choose_check(backend, namespace, by_request).await;
+        self.connect_to(backend, choice, step, fresh).await
+    }
+
+    async fn connect_to(
+        &self,
+        backend: &Arc<Backend>,
+        choice: std::result::Result<Choice, NoEndpoint>,
+        step: Duration,
+        fresh: bool,
+    ) -> Result<Side> {
+        let no_route = |why| Error::explain(ErrorType::ConnectNoRoute, why);
+        let choice = choice.map_err(|none| match none {
+            NoEndpoint::Missing => no_route("no endpoint"),
+            NoEndpoint::Refused => no_route("no endpoint that may be connected to"),
+        })?;
         let Choice { address, in_flight, .. } = choice;
         let attempt = Attempt {
             address,
@@ -90,7 +130,7 @@ impl SideRequests {
         let (mut session, reused) = within(step, self.connector().get_http_session(&*peer)).await?;
         session.set_read_timeout(Some(step));
         session.set_write_timeout(Some(step));
-        Ok(Side { session, reused, peer, _in_flight: in_flight })
+        Ok(Side { session, reused, address: address.address(), peer, _in_flight: in_flight })
     }
 
     /// Keeps a connection whose request was answered to the end, for other requests.

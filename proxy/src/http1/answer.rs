@@ -165,7 +165,7 @@ impl AnswerHead<'_, '_> {
         out.extend_from_slice(b"HTTP/1.1 ");
         put_number(out, self.status.into());
         put(out, &[b" ", self.phrase.as_bytes(), b"\r\n"]);
-        let edits = route.map(|route| route.answer_edits(request)).unwrap_or_default();
+        let edits = route.map(|route| route.answer_edits(self.status, request)).unwrap_or_default();
         self.write_headers(form, &edits, out);
         edits.write(out);
         if self.status >= 200 {

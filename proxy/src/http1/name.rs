@@ -34,7 +34,7 @@ pub(super) enum Kind {
     RealIp,
     RequestId,
     /// `Proxy`, which CGI-like backends would take for the variable `HTTP_PROXY`; and names with an underscore that such
-    /// backends would take for a header that is set here.
+    /// backends would take for a header that is set here. And `X-Portcullis-Checked`, which is said to proxies alone.
     Forged,
 }
 
@@ -70,6 +70,7 @@ pub(super) fn kind(name: &[u8]) -> Kind {
         (18, b'p') if is("proxy-authenticate") => Kind::Hop,
         (18, b'x') if is("x-forwarded-scheme") => Kind::Scheme,
         (19, b'p') if is("proxy-authorization") => Kind::Hop,
+        (20, b'x') if is("x-portcullis-checked") => Kind::Forged,
         (_, b'x') => extension(name),
         _ => Kind::Other,
     }
@@ -117,6 +118,7 @@ mod tests {
             ("Trailer", Kind::Trailer),
             ("Proxy-Authorization", Kind::Hop),
             ("proxy", Kind::Forged),
+            ("X-Portcullis-Checked", Kind::Forged),
             ("X-Forwarded-For", Kind::ForwardedFor),
             ("X-Forwarded-Prefix", Kind::Claim),
             ("x-original-forwarded-for", Kind::Claim),

@@ -218,6 +218,7 @@ fn settle<'h>(
 fn check(head: &RequestHead<'_, '_>, host: &Host<'_>, cursor: Box<Cursor>, context: &mut Context) -> Outcome {
     let mut bytes = Vec::with_capacity(2 * head.len);
     context.target = cursor.target().map(Into::into);
+    context.keep_request_id();
     request::write(head, host, context, &mut bytes);
     context.target = None;
     match side::request_of(&bytes) {

@@ -128,7 +128,7 @@ impl<'b, H: Fn(Kind) -> bool, B: Iterator<Item = &'b [u8]>> Claims<H, B> {
             put(out, &[b"X-Forwarded-Host: ", host, b"\r\n"]);
         }
         if !has_id {
-            put(out, &[b"X-Request-ID: ", &forwarded::request_id(), b"\r\n"]);
+            put(out, &[b"X-Request-ID: ", &context.request_id(), b"\r\n"]);
         }
     }
 

@@ -37,6 +37,9 @@ pub(crate) enum Origin<'o> {
     Endpoints,
     /// The DNS name of an ExternalName Service of this namespace, which a route of this kind refers to.
     Name { namespace: &'o str, kind: RouteKind },
+    /// The URL of a service that an Ingress of this namespace has its requests checked by; `None` is the operator's. It may
+    /// lead to our own listeners.
+    Check { namespace: Option<&'o str> },
 }
 
 /// What addresses are held against.
@@ -48,6 +51,8 @@ pub(crate) struct Policy<'p> {
     pub(crate) cluster: &'p ClusterAddresses,
     /// Whether one of our listeners is bound to an address of this machine.
     pub(crate) listens: &'p dyn Fn(SocketAddr) -> bool,
+    /// Whether a listener of ours has this port, as it is bound or as clients name it.
+    pub(crate) serves: &'p dyn Fn(u16) -> bool,
 }
 
 /// An address that may be connected to.
@@ -70,15 +75,33 @@ pub(crate) enum Refusal {
 impl Policy<'_> {
     /// Whether an address may be connected to.
     pub(crate) fn check(&self, address: SocketAddr, origin: Origin<'_>) -> Result<Permitted, Refusal> {
-        self.check_ip(address.ip(), address.port())?;
+        self.check_both(address, origin)?;
         if let IpAddr::V6(ip) = address.ip()
             && let Some(ip) = embedded(ip)
         {
-            self.check_ip(ip.into(), address.port())?;
-            self.check_name(ip.into(), origin)?;
+            self.check_both(SocketAddr::new(ip.into(), address.port()), origin)?;
         }
-        self.check_name(address.ip(), origin)?;
         Ok(Permitted(address))
+    }
+
+    fn check_both(&self, address: SocketAddr, origin: Origin<'_>) -> Result<(), Refusal> {
+        if matches!(origin, Origin::Check { .. }) && self.is_listener(address) {
+            return Ok(());
+        }
+        self.check_ip(address.ip(), address.port())?;
+        self.check_name(address.ip(), origin)
+    }
+
+    /// Whether an address leads to a listener of ours, and not to the admin port of this pod or another one.
+    fn is_listener(&self, address: SocketAddr) -> bool {
+        let ip = address.ip();
+        let is_admin = self.own.admin.is_some_and(|admin| admin.port() == address.port());
+        let is_here = match (Special::of(ip), self.local) {
+            (None, _) => self.own.addresses.contains(&ip),
+            (Some(Special::Loopback), LocalBackends::Allowed) => (self.listens)(address),
+            (Some(_), _) => false,
+        };
+        is_here && !is_admin && (self.serves)(address.port())
     }
 
     /// Whether a name may lead anywhere at all; asked before it is resolved.
@@ -102,7 +125,11 @@ impl Policy<'_> {
     }
 
     fn check_name(&self, ip: IpAddr, origin: Origin<'_>) -> Result<(), Refusal> {
-        let Origin::Name { namespace, kind } = origin else { return Ok(()) };
+        let (namespace, kind) = match origin {
+            Origin::Endpoints | Origin::Check { namespace: None } => return Ok(()),
+            Origin::Name { namespace, kind } => (namespace, kind),
+            Origin::Check { namespace: Some(namespace) } => (namespace, RouteKind::Ingress),
+        };
         let foreign = match (self.names, kind) {
             (ExternalNames::None, _) => return Err(Refusal::Name),
             (ExternalNames::All, _) | (ExternalNames::Ingress, RouteKind::Ingress) => None,
@@ -201,7 +228,9 @@ mod tests {
         let web = ServiceName { namespace: "shop".into(), name: "web".into() };
         cluster.set(web, ["10.96.0.3".parse().unwrap()]);
         let listens = |address: SocketAddr| address.port() == 8080;
-        let policy = Policy { local, names, own: &own, cluster: &cluster, listens: &listens };
+        let serves = |port: u16| matches!(port, 80 | 8080);
+        let policy =
+            Policy { local, names, own: &own, cluster: &cluster, listens: &listens, serves: &serves };
         let address: SocketAddr = address.parse().unwrap();
         match policy.check(address, origin) {
             Ok(permitted) => {
@@ -249,6 +278,41 @@ mod tests {
                 assert_eq!(check(Refused, external, address, origin), in_a_cluster, "{address} {origin:?}");
                 assert_eq!(check(Allowed, external, address, origin), in_a_folder, "{address} {origin:?}");
             }
+        }
+    }
+
+    #[test]
+    fn checks_may_lead_to_our_own_listeners_and_nowhere_else_of_ours() {
+        let (tenant, operator) =
+            (Origin::Check { namespace: Some("shop") }, Origin::Check { namespace: None });
+        for (address, in_a_cluster, in_a_folder) in [
+            ("10.0.0.7:8080", "permitted", "permitted"),
+            ("10.0.0.7:80", "permitted", "permitted"),
+            ("10.0.0.8:8080", "permitted", "permitted"),
+            ("[::ffff:10.0.0.7]:8080", "permitted", "permitted"),
+            ("10.0.0.7:10250", "own", "permitted"),
+            ("10.0.0.7:9080", "own", "own"),
+            ("10.0.0.8:9080", "own", "own"),
+            ("127.0.0.1:8080", "loopback", "permitted"),
+            ("127.0.0.1:9080", "loopback", "own"),
+            ("169.254.169.254:80", "link-local", "link-local"),
+            ("[fd00:ec2::254]:80", "metadata", "metadata"),
+            ("192.0.2.1:80", "permitted", "permitted"),
+        ] {
+            for origin in [tenant, operator] {
+                let external = ExternalNames::External;
+                assert_eq!(check(Refused, external, address, origin), in_a_cluster, "{address} {origin:?}");
+                assert_eq!(check(Allowed, external, address, origin), in_a_folder, "{address} {origin:?}");
+            }
+        }
+        for (names, origin, want) in [
+            (ExternalNames::None, tenant, "external-name"),
+            (ExternalNames::External, tenant, "other-namespace"),
+            (ExternalNames::Ingress, tenant, "permitted"),
+            (ExternalNames::None, operator, "permitted"),
+            (ExternalNames::External, operator, "permitted"),
+        ] {
+            assert_eq!(check(Refused, names, "10.96.0.2:80", origin), want, "{names} {origin:?}");
         }
     }
 

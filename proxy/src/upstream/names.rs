@@ -25,11 +25,14 @@ const RETRY: Duration = Duration::from_secs(5);
 const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Names come from configured objects; this bounds what is left of those that went.
 const MAX_NAMES: usize = 10_000;
+/// The same of names that have the host of a request in them, which clients choose.
+const MAX_NAMES_OF_REQUESTS: usize = 1_000;
 
 /// The addresses of DNS names. Clones share them.
 #[derive(Clone, Debug)]
 pub(crate) struct Names {
     known: Arc<Mutex<Known>>,
+    most: usize,
     source: Source,
 }
 
@@ -65,7 +68,12 @@ struct State {
 impl Names {
     /// Asks these name servers; those of the system where there are none.
     pub(crate) fn new(servers: &[SocketAddr]) -> Self {
-        Self { known: Arc::default(), source: Source::Servers(servers.into()) }
+        Self { known: Arc::default(), most: MAX_NAMES, source: Source::Servers(servers.into()) }
+    }
+
+    /// The same for names that have the host of a request in them. They do not push out others.
+    pub(crate) fn of_requests(&self) -> Self {
+        Self { known: Arc::default(), most: MAX_NAMES_OF_REQUESTS, source: self.source.clone() }
     }
 
     /// The endpoints of a name; `None` where it has never been found. Waits only while nothing is known.
@@ -86,7 +94,7 @@ impl Names {
 
     fn name(&self, host: &str, port: u16) -> Arc<Name> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= MAX_NAMES {
+        if known.len() >= self.most {
             known.clear();
         }
         Arc::clone(known.entry((host.into(), port)).or_default())

@@ -5,9 +5,9 @@ use std::{net::SocketAddr, sync::Arc};
 use portcullis_routing::{
     Backend, BackendError, BackendKey, BackendProtocol, BackendTls, Backends, EndpointPool, Endpoints, Entry,
     HeaderMatch, HostMap, HostPattern, HostTable, HttpRoutes, Listener, ListenerId, PathMatch, Port, PortKey,
-    Precedence, Protocol, RouteId, RouteKind, RouteMatch, Rule, Serves, Step, Steps, Table, Timeouts,
-    TlsMode, WeightedBackend,
-    step::{AuthProtocol, Check, ExternalAuth},
+    Precedence, Protocol, RouteId, RouteKind, RouteMatch, Rule, Serves, Step, Steps, Table, Template,
+    Timeouts, TlsMode, WeightedBackend,
+    step::{AuthProtocol, AuthUrl, Check, ExternalAuth, IngressAuth},
 };
 
 use super::{Running, table};
@@ -160,6 +160,34 @@ pub fn to(address: SocketAddr) -> Rule {
 /// A rule whose requests a service at this address authorizes.
 pub fn guarded(service: SocketAddr, protocol: AuthProtocol, rule: Rule) -> Rule {
     Rule { steps: Steps::new([Step::Check(authorized(service, protocol))]), ..rule }
+}
+
+/// A rule of an Ingress whose requests are checked in this way (`auth-url`).
+pub fn checked(auth: IngressAuth, rule: Rule) -> Rule {
+    let route = RouteId { kind: RouteKind::Ingress, ..RouteId::clone(&rule.route) };
+    let steps = Steps::new([Step::Check(Check::IngressAuth(Arc::new(auth)))]);
+    Rule { steps, route: Arc::new(route), ..rule }
+}
+
+/// A check by a service at this address.
+pub fn auth_url(service: SocketAddr, target: &str) -> IngressAuth {
+    let text = |text: &str| Template::parse(text, &[]).unwrap();
+    IngressAuth {
+        url: AuthUrl {
+            tls: false,
+            host: text(&service.ip().to_string()),
+            port: service.port(),
+            target: text(target),
+        },
+        method: None,
+        sign_in: None,
+        answer_headers: Box::default(),
+        redirect: None,
+        set_headers: Box::default(),
+        always_set_cookie: false,
+        caching: None,
+        namespace: Some("test".into()),
+    }
 }
 
 fn authorized(service: SocketAddr, protocol: AuthProtocol) -> Check {

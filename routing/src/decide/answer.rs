@@ -77,6 +77,12 @@ impl Answer {
         Self { content: Some(text.into_bytes().into()), ..Self::of(status, headers) }
     }
 
+    /// The same with further headers.
+    pub(super) fn with_headers(mut self, headers: Vec<(HeaderName, HeaderValue)>) -> Self {
+        self.headers.extend(headers);
+        self
+    }
+
     pub(super) fn of(status: StatusCode, headers: Vec<(HeaderName, HeaderValue)>) -> Self {
         Self { status, headers, rejection: None, route: None, preflight: false, content: None }
     }

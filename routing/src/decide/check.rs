@@ -6,7 +6,7 @@ use super::{Answer, Reply};
 use crate::{
     Listener, PathMatch, Rejection, Rule, Step,
     path::Reading,
-    step::{Check, RequestEdits, StepEdits},
+    step::{AuthAnswer, Check, RequestEdits, StepEdits, ingress_auth::AuthQuestion},
 };
 
 /// The outcome of a check.
@@ -19,6 +19,8 @@ pub enum Outcome {
     Deny(Rejection, &'static str),
     /// It does not, and the client gets this answer.
     Reply(Reply),
+    /// The service of an [`IngressAuth`](crate::step::IngressAuth) gave this answer; the decision knows what it means.
+    Answered(Arc<AuthAnswer>),
 }
 
 /// A decision that waits for a check. It keeps what it needs of the table that it was made from, so that a carrier can
@@ -29,6 +31,8 @@ pub struct Cursor {
     pub(super) random: u64,
     /// Path and query for whoever checks, if they differ from the client's.
     pub(super) target: Option<Box<str>>,
+    /// What the service of an Ingress is asked.
+    pub(super) question: Option<Box<AuthQuestion>>,
     pub(super) passed: Passed,
 }
 
@@ -75,6 +79,11 @@ impl Cursor {
         self.target.as_deref()
     }
 
+    /// Returns what the service of an [`IngressAuth`](crate::step::IngressAuth) is asked.
+    pub fn question(&self) -> Option<&AuthQuestion> {
+        self.question.as_deref()
+    }
+
     /// Returns what the checks before this one have changed of the request's headers; whoever checks gets it so. `None` if
     /// that is nothing.
     pub fn request_edits(&self) -> Option<RequestEdits<'_>> {
@@ -96,6 +105,7 @@ impl Passed {
             }
             Outcome::Deny(rejection, why) => Err(Answer::reject(rejection, why)),
             Outcome::Reply(reply) => Err(Answer::reply(reply)),
+            Outcome::Answered(_) => Err(Answer::reject(Rejection::CheckFailed, "nobody has asked for this")),
         }
     }
 
@@ -135,7 +145,7 @@ pub(super) fn usable(check: &Check) -> Result<(), &'static str> {
         Check::ExternalAuth(auth) if auth.backend.is_err() => {
             Err("closed: the service that authorizes requests cannot be used")
         }
-        Check::ExternalAuth(_) => Ok(()),
+        Check::ExternalAuth(_) | Check::IngressAuth(_) => Ok(()),
         Check::Closed(_) => Err("closed: a filter is not served"),
     }
 }

@@ -5,7 +5,7 @@ use std::{borrow::Cow, sync::Arc};
 use http::{HeaderValue, Method, StatusCode};
 
 use super::{
-    Answer, Carrier, Cursor, Decision, Forward, OfClient, Route,
+    Answer, Carrier, Cursor, Decision, Forward, OfClient, Outcome, Route,
     check::{Passed, Stage, usable},
     selection::Selection,
     trace::Trace,
@@ -14,9 +14,13 @@ use crate::{
     BackendProtocol, Balance, Rejection, Selected, Step,
     matching::decoded,
     path::InvalidPath,
-    step::{IngressRedirect, Origin, Redirect, client_certificate::Refused},
+    step::{Check, IngressRedirect, Origin, Redirect, client_certificate::Refused, ingress_auth::Verdict},
     template::{NoGroups, Values},
 };
+
+/// The reasons for the access log where a service of an Ingress lets nobody pass.
+const DENIED: &str = "denied by the service that authorizes requests";
+const UNUSABLE: &str = "the service that authorizes requests answers neither 2xx nor 401 nor 403";
 
 /// A rule and the request that it takes.
 #[derive(Debug)]
@@ -100,6 +104,7 @@ impl<'t> Chosen<'t, '_> {
                 | Step::Rewrite(_)
                 | Step::Mirror(_)
                 | Step::ResponseHeaders(_)
+                | Step::AnswerCookie(_)
                 | Step::Hsts(_) => {}
             }
         }
@@ -108,12 +113,46 @@ impl<'t> Chosen<'t, '_> {
 
     /// Waits for the outcome of the check at this place.
     fn ask(self, place: usize) -> Decision {
+        let question = match self.selected.rule.steps.get(place) {
+            Some(Step::Check(Check::IngressAuth(auth))) => {
+                Some(Box::new(self.with_values(|values| auth.question(values))))
+            }
+            _ => None,
+        };
         let Self { selected, of_client: OfClient { target, random, .. }, passed } = self;
         let Selected { rule, path, reading, behind_gateway } = selected;
         let target = target.forwarded(reading, None);
         let (rule, path) = (Arc::clone(rule), path.clone());
         let stage = Stage::Rule { rule, place, path, reading, behind_gateway };
-        Decision::Ask(Box::new(Cursor { stage, random, target, passed }))
+        Decision::Ask(Box::new(Cursor { stage, random, target, question, passed }))
+    }
+
+    /// What the outcome of the check at this place brings.
+    ///
+    /// # Errors
+    /// The answer, if the request does not go on.
+    pub(super) fn after(&self, place: usize, passed: Passed, outcome: Outcome) -> Result<Passed, Answer> {
+        let (Outcome::Answered(answer), Some(Step::Check(Check::IngressAuth(auth)))) =
+            (&outcome, self.selected.rule.steps.get(place))
+        else {
+            return passed.after(outcome);
+        };
+        match self.with_values(|values| auth.verdict(answer, values)) {
+            Verdict::Pass(steps) => passed.after(Outcome::Pass(steps)),
+            Verdict::SignIn(sign_in, to, headers) => {
+                let path = self.origin_path()?;
+                let answer = located(StatusCode::FOUND, sign_in.own.absolute(&to, &self.origin(&path)));
+                // As in ingress-nginx, without HSTS.
+                Err(answer.with_headers(headers).of_route(Route::new(self.selected.rule, None)))
+            }
+            Verdict::Deny(status, headers) => {
+                let rejection = match status {
+                    StatusCode::INTERNAL_SERVER_ERROR => (Rejection::CheckFailed, UNUSABLE),
+                    _ => (Rejection::Unauthorized, DENIED),
+                };
+                Err(Answer { rejection: Some(rejection), ..Answer::of(status, headers) })
+            }
+        }
     }
 
     /// The rule with the backend that the request goes to.
@@ -254,8 +293,9 @@ impl<'t> Chosen<'t, '_> {
         })
     }
 
-    pub(super) fn answer(&self, answer: Answer) -> Decision {
-        Decision::Answer(Box::new(answer.of_route(self.of_rule(None))))
+    pub(super) fn answer(&self, mut answer: Answer) -> Decision {
+        answer.route.get_or_insert_with(|| self.of_rule(None));
+        Decision::Answer(Box::new(answer))
     }
 
     fn of_rule(&self, choice: Option<usize>) -> Route {

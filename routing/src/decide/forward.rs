@@ -170,20 +170,20 @@ impl Route {
         RequestEdits::of(self.edits(), self.host())
     }
 
-    /// Returns the changes that the steps make to the headers of a backend's answer. `request` holds the headers that
-    /// the client sent.
-    pub fn answer_edits<'r>(&'r self, request: &'r dyn Headers) -> AnswerEdits<'r> {
+    /// Returns the changes that the steps make to the headers of a backend's answer with this status. `request` holds the
+    /// headers that the client sent.
+    pub fn answer_edits<'r>(&'r self, status: u16, request: &'r dyn Headers) -> AnswerEdits<'r> {
         match self.edits() {
             [None, None, None] if self.selection.is_none() => AnswerEdits::default(),
-            edits => self.own_answer_edits(request).with(edits),
+            edits => self.own_answer_edits(status, request).with(edits),
         }
     }
 
     /// Returns the changes that the steps make to the headers of an answer of the proxy's own.
-    pub fn own_answer_edits<'r>(&'r self, request: &'r dyn Headers) -> AnswerEdits<'r> {
+    pub fn own_answer_edits<'r>(&'r self, status: u16, request: &'r dyn Headers) -> AnswerEdits<'r> {
         AnswerEdits::of_every_answer(self.cors(), self.hsts(), request)
             .with_ingress_cors(self.ingress_cors(), request)
-            .with_cookie(self.cookie())
+            .with_cookies([self.cookie(), self.checked.as_ref().and_then(|edits| edits.cookie(status))])
     }
 
     fn hsts(&self) -> Option<&HeaderValue> {

@@ -43,7 +43,7 @@ impl<'t> Guarded<'t, '_> {
         let Self { listener, of_client: OfClient { target, random, .. }, passed } = self;
         let target = target.forwarded(listener.id.reading(), None);
         let stage = Stage::Listener { listener: Arc::clone(listener), place };
-        Decision::Ask(Box::new(Cursor { stage, random, target, passed }))
+        Decision::Ask(Box::new(Cursor { stage, random, target, question: None, passed }))
     }
 
     /// Chooses the rule for the request as the filters have left it: the only time that routes are matched.

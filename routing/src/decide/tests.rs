@@ -1,3 +1,5 @@
+mod ingress_auth;
+
 use std::{net::Ipv4Addr, sync::Arc};
 
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -340,6 +342,7 @@ pub(super) fn question(cursor: &Cursor) -> String {
             AuthProtocol::Http(http) => format!("ask {}", http.path_prefix),
             AuthProtocol::Grpc { .. } => "ask by gRPC".to_owned(),
         },
+        Some(Check::IngressAuth(auth)) => format!("ask {}", auth.url),
         Some(Check::Closed(why)) => format!("closed: {why}"),
         None => "no check".to_owned(),
     }

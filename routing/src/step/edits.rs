@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 
 use http::{HeaderName, HeaderValue, header};
 
-use super::{Cors, HeaderModifier, IngressCors, Step, cors::Allowed, ingress_cors::Granted};
+use super::{AnswerCookie, Cors, HeaderModifier, IngressCors, Step, cors::Allowed, ingress_cors::Granted};
 use crate::{Headers, HeadersMut};
 
 /// The header changes of the steps of a rule, or of one of its backends.
@@ -15,6 +15,8 @@ use crate::{Headers, HeadersMut};
 pub(crate) struct StepEdits {
     request: HeaderEdits,
     answer: HeaderEdits,
+    /// A cookie for the client.
+    cookie: Option<Box<AnswerCookie>>,
 }
 
 /// Several [`HeaderModifier`]s, applied one after the other, merged into one change for each header.
@@ -49,12 +51,18 @@ impl StepEdits {
             Step::ResponseHeaders(modifier) => Some(modifier),
             _ => None,
         });
-        let edits = Self { request: HeaderEdits::of(request, true), answer: HeaderEdits::of(answer, false) };
+        let cookie = steps.iter().find_map(|step| match step {
+            Step::AnswerCookie(cookie) => Some(cookie.clone()),
+            _ => None,
+        });
+        let (request, answer) = (HeaderEdits::of(request, true), HeaderEdits::of(answer, false));
+        let edits = Self { request, answer, cookie };
         let changes = steps.iter().any(|step| {
             matches!(
                 step,
                 Step::RequestHeaders(_)
                     | Step::ResponseHeaders(_)
+                    | Step::AnswerCookie(_)
                     | Step::Cors(_)
                     | Step::IngressCors(_)
                     | Step::Hsts(_)
@@ -66,6 +74,11 @@ impl StepEdits {
     /// Returns the changes to the request alone, including that of Host.
     pub(crate) fn of_request(&self) -> RequestEdits<'_> {
         RequestEdits::of([Some(self), None, None], None)
+    }
+
+    /// Returns the cookie that the client gets with an answer of this status.
+    pub(crate) fn cookie(&self, status: u16) -> Option<&HeaderValue> {
+        self.cookie.as_ref().filter(|cookie| cookie.is_with(status)).map(|cookie| &cookie.value)
     }
 
     /// Returns the headers of a request as they are after the changes, except Host.
@@ -277,8 +290,8 @@ pub struct AnswerEdits<'r> {
     ingress_cors: Option<Granted<'r>>,
     /// Strict-Transport-Security, which takes precedence as well.
     hsts: Option<&'r HeaderValue>,
-    /// The cookie of a session that begins; it is added to those of the answer.
-    cookie: Option<&'r HeaderValue>,
+    /// The cookie of a session that begins, and that of a check; they are added to those of the answer.
+    cookies: [Option<&'r HeaderValue>; 2],
 }
 
 impl<'r> AnswerEdits<'r> {
@@ -302,14 +315,14 @@ impl<'r> AnswerEdits<'r> {
         edits
     }
 
-    /// Returns the same changes with a cookie for the client.
-    pub(crate) fn with_cookie(self, cookie: Option<&'r HeaderValue>) -> Self {
-        Self { cookie, ..self }
-    }
-
     /// Returns the same changes without those of CORS, which has had its say in the answer to a preflight.
     pub fn without_cors(self) -> Self {
         Self { varies: false, cors: None, ..self }
+    }
+
+    /// Adds cookies.
+    pub(crate) fn with_cookies(self, cookies: [Option<&'r HeaderValue>; 2]) -> Self {
+        Self { cookies, ..self }
     }
 
     /// Adds the headers of an Ingress's CORS.
@@ -366,9 +379,7 @@ impl<'r> AnswerEdits<'r> {
         if let Some(hsts) = self.hsts {
             visit(&header::STRICT_TRANSPORT_SECURITY, hsts);
         }
-        if let Some(cookie) = self.cookie {
-            visit(&header::SET_COOKIE, cookie);
-        }
+        self.cookies.into_iter().flatten().for_each(|cookie| visit(&header::SET_COOKIE, cookie));
     }
 }
 

@@ -85,7 +85,8 @@ impl IngressRedirect {
 }
 
 impl OwnUrl {
-    fn absolute(self, to: &str, origin: &Origin<'_>) -> String {
+    /// Returns the place as it is written. Only a path is changed.
+    pub(crate) fn absolute(self, to: &str, origin: &Origin<'_>) -> String {
         if !to.starts_with('/') || self.is_relative {
             return to.into();
         }

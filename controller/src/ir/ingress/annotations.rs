@@ -8,6 +8,7 @@ use portcullis_routing::{
 
 use crate::ir::ObjectKey;
 
+use super::auth::ExternalAuth;
 use super::{Affinity, Balancing, Canary, Hashing};
 
 /// The annotations of an Ingress, read.
@@ -25,6 +26,8 @@ pub struct Annotations {
     pub affinity: Affinity,
     /// Whether it is a canary, and of which requests.
     pub canary: Option<Canary>,
+    /// `auth-url`, what belongs to it, and `enable-global-auth`.
+    pub external_auth: ExternalAuth,
     pub unserved: Unserved,
     /// The annotation by which it asks for TLS of its own: client certificates, or TLS that is passed through.
     pub own_tls: Option<&'static str>,

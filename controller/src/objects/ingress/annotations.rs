@@ -19,6 +19,7 @@ mod auth_tls;
 mod balancing;
 mod canary;
 mod cors;
+mod external_auth;
 mod family;
 mod hashing;
 mod known;
@@ -68,6 +69,7 @@ pub(super) fn read(annotations: &BTreeMap<String, String>, checks: &mut Checks) 
         hashing: families.read(),
         affinity: families.read(),
         canary: families.read(),
+        external_auth: families.read(),
         ..Annotations::default()
     };
     let mut denied = families.denied;

@@ -47,6 +47,7 @@ impl Compiler<'_> {
         steps.extend(redirects(&site, place));
         steps.extend(hsts(&site));
         steps.extend(site.annotations.cors.clone().map(|cors| Step::IngressCors(Box::new(cors))));
+        steps.extend(self.external_auth(place));
         // What no path matches keeps its path.
         if place.path.is_some() {
             steps.push(Step::Endpoints);

@@ -79,7 +79,8 @@ pub(super) fn compile_for_backend<'f>(
             | Step::RequestHeaders(_)
             | Step::Rewrite(_)
             | Step::Mirror(_)
-            | Step::ResponseHeaders(_) => {}
+            | Step::ResponseHeaders(_)
+            | Step::AnswerCookie(_) => {}
         }
     }
     Ok(steps)

@@ -24,7 +24,7 @@ pub(super) fn answer_headers(
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
     if let Some(route) = &context.route {
-        route.answer_edits(request).apply(&mut headers);
+        route.answer_edits(head.status, request).apply(&mut headers);
     }
     Some(headers)
 }

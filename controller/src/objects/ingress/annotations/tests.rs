@@ -6,7 +6,9 @@ use super::*;
 use crate::{
     ir::{
         Ingress, Object,
-        ingress::{Affinity, AuthTls, Balancing, Canary, Hashing, Redirects, Rewrite, ServerAlias},
+        ingress::{
+            Affinity, AuthTls, Balancing, Canary, ExternalAuth, Hashing, Redirects, Rewrite, ServerAlias,
+        },
     },
     objects::{
         checks::Origin,
@@ -52,7 +54,7 @@ fn nginx(annotations: &[(&str, &str)]) -> Arc<Ingress> {
     ingress(&named.iter().map(|(name, value)| (name.as_str(), *value)).collect::<Vec<_>>())
 }
 
-const AUTH: (&str, &str) = ("nginx.ingress.kubernetes.io/auth-url", "http://auth");
+const WAF: (&str, &str) = ("nginx.ingress.kubernetes.io/enable-modsecurity", "true");
 const TLS: (&str, &str) = ("nginx.ingress.kubernetes.io/ssl-passthrough", "true");
 const REGEX: (&str, &str) = ("nginx.ingress.kubernetes.io/use-regex", "true");
 const SERVICE_UPSTREAM: (&str, &str) = ("nginx.ingress.kubernetes.io/service-upstream", "true");
@@ -69,17 +71,22 @@ fn what_protects_and_is_not_served_closes() {
     for (annotations, by, strictly_by, whole_hosts) in [
         (&[][..], None, None, false),
         (&[FOREIGN], None, None, false),
-        (&[AUTH], Some("auth-url"), Some("auth-url"), false),
-        (&[TLS, AUTH], Some("auth-url, ssl-passthrough"), Some("auth-url, ssl-passthrough"), true),
-        (&[AUTH, REGEX], Some("auth-url"), Some("auth-url"), true),
+        (&[WAF], Some("enable-modsecurity"), Some("enable-modsecurity"), false),
+        (
+            &[TLS, WAF],
+            Some("enable-modsecurity, ssl-passthrough"),
+            Some("enable-modsecurity, ssl-passthrough"),
+            true,
+        ),
+        (&[WAF, REGEX], Some("enable-modsecurity"), Some("enable-modsecurity"), true),
         (&[REGEX], None, None, true),
         (&[HEADERS], None, None, false),
         (&[DENY], Some("server-snippet"), Some("server-snippet"), true),
         (&[UNKNOWN], None, Some(UNKNOWN.0), false),
         (&[MISSPELT], None, Some(MISSPELT.0), false),
-        (&[AUTH, IGNORE], None, None, false),
+        (&[WAF, IGNORE], None, None, false),
         (&[TLS, UNKNOWN, IGNORE], None, None, false),
-        (&[AUTH, IGNORE_WRONG], Some("auth-url"), Some("auth-url"), false),
+        (&[WAF, IGNORE_WRONG], Some("enable-modsecurity"), Some("enable-modsecurity"), false),
     ] {
         let unserved = &ingress(annotations).annotations.unserved;
         let got = (unserved.closed_by(false), unserved.closed_by(true), unserved.whole_hosts);
@@ -94,7 +101,11 @@ fn what_protects_and_is_not_served_closes() {
 #[test]
 fn what_has_no_effect_is_a_warning_of_its_topic() {
     for (annotation, topic, text) in [
-        (AUTH, Topic::Protection("auth-url"), "protects the paths of this Ingress and is not served yet"),
+        (
+            WAF,
+            Topic::Protection("enable-modsecurity"),
+            "protects the paths of this Ingress and is not served yet",
+        ),
         (TLS, Topic::Protection("ssl-passthrough"), "protects the whole host and is not served yet"),
         (HEADERS, Topic::Annotation("server-snippet"), "is not served; it has no effect"),
         (SERVICE_UPSTREAM, Topic::Annotation("service-upstream"), "is not served; it has no effect"),
@@ -147,6 +158,7 @@ fn what_is_served_is_what_families_read() {
         Hashing::NAMES,
         Affinity::NAMES,
         <Option<Canary>>::NAMES,
+        ExternalAuth::NAMES,
     ]
     .concat()
     .into_iter()

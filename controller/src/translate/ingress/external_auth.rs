@@ -1,0 +1,208 @@
+//! External authentication: the check of a path, by its Ingress or by the settings of all.
+
+use std::sync::Arc;
+
+use http::{HeaderName, HeaderValue};
+use portcullis_routing::{
+    HostPattern, Step, Template,
+    step::{AuthCaching, AuthUrl, Change, Check, IngressAuth, SignIn},
+    template::Variable,
+};
+
+use super::{compiler::Compiler, paths::Place};
+use crate::ir::{
+    Kind, ObjectKey,
+    ingress::{AuthOptions, AuthTarget, CONSTANTS, IngressBackend, PortRef},
+    live_settings::GlobalAuth,
+};
+
+/// The parameter that says where to return to after signing in.
+const RETURN: &str = "rd";
+
+impl Compiler<'_> {
+    /// The check of a path. One that cannot be made closes the path, which the owner is told.
+    pub(super) fn external_auth(&mut self, place: &Place<'_>) -> Option<Step> {
+        let check = match self.wanted(place)? {
+            Ok((target, options, namespace)) => self.check(place, target, options, namespace),
+            Err(key) => Err(format!("the setting {key} cannot be used")),
+        };
+        Some(Step::Check(match check {
+            Ok(auth) => Check::IngressAuth(Arc::new(auth)),
+            Err(why) => {
+                let why = format!("external authentication: {why}");
+                self.refuse(
+                    &format!("path {} of {}", place.text, self.host.host),
+                    &format!("{why}; it is closed (503)"),
+                );
+                Check::Closed(why.into())
+            }
+        }))
+    }
+
+    /// What the path is checked by: the Ingress's own, or the global one unless the Ingress or the path is exempt. An error
+    /// names the setting that cannot be used.
+    #[expect(clippy::type_complexity, reason = "taken apart where it is called")]
+    fn wanted(
+        &self,
+        place: &Place<'_>,
+    ) -> Option<Result<(AuthTarget, AuthOptions, Option<Box<str>>), &'static str>> {
+        let auth = &self.ingress.annotations.external_auth;
+        if let Some(own) = &auth.own {
+            let (target, options) = &**own;
+            return Some(Ok((target.clone(), options.clone(), Some(self.ingress.meta.namespace().into()))));
+        }
+        let GlobalAuth { url, options, unusable, exempt } = &self.host.reader.settings().live.ingress.auth;
+        let path = place.path.map_or("/", |(_, path)| &path.text);
+        if auth.without_global || exempt.iter().any(|begin| path.starts_with(&**begin)) {
+            return None;
+        }
+        match (url, unusable) {
+            (None, Some(key)) if *key == "global-auth-url" => Some(Err(key)),
+            (None, _) => None,
+            (Some(_), Some(key)) => Some(Err(key)),
+            (Some(url), None) => Some(Ok((url.clone(), options.clone(), None))),
+        }
+    }
+
+    fn check(
+        &self,
+        place: &Place<'_>,
+        target: AuthTarget,
+        options: AuthOptions,
+        namespace: Option<Box<str>>,
+    ) -> Result<IngressAuth, String> {
+        let text = |text: &str| self.with_constants(place, text);
+        let sent_host = |variable| if variable == Variable::SentHost { Variable::Host } else { variable };
+        let host = text(&target.host)?.map(sent_host);
+        if host.fixed().is_none() && *self.host.host == HostPattern::Any {
+            return Err(
+                "auth-url has the host of the request as its own, which any client could choose, since this \
+                        Ingress has no host"
+                    .into(),
+            );
+        }
+        let sign_in = options.sign_in.as_deref().map(|url| {
+            let parameter = options.sign_in_parameter.as_deref().unwrap_or(RETURN);
+            Ok::<_, String>(SignIn {
+                url: text(&with_return(url, parameter))?,
+                own: self.ingress.annotations.redirects.own,
+            })
+        });
+        let set_headers = match &options.set_headers {
+            Some(name) => self
+                .headers_of(name)?
+                .iter()
+                .map(|(name, value)| Ok((name.clone(), text(value)?)))
+                .collect::<Result<_, String>>()?,
+            None => Box::default(),
+        };
+        let auth = IngressAuth {
+            url: AuthUrl { tls: target.tls, host, port: target.port, target: text(&target.target)? },
+            sign_in: sign_in.transpose()?,
+            redirect: options.redirect.as_deref().map(text).transpose()?,
+            set_headers,
+            caching: None,
+            method: options.method.clone(),
+            answer_headers: options.answer_headers.clone(),
+            always_set_cookie: options.always_set_cookie,
+            namespace,
+        };
+        let Some(key) = options.cache_key.as_deref() else { return Ok(auth) };
+        // An answer holds for nothing else: not at another host, path or Ingress, and not if something else is asked.
+        let of = self.ingress;
+        let place =
+            format!("{} {} {}/{} {auth}", self.host.host, place.text, of.meta.namespace(), of.meta.name());
+        let caching = AuthCaching { key: text(key)?, times: options.cache_times(), place: place.into() };
+        Ok(IngressAuth { caching: Some(caching), ..auth })
+    }
+
+    /// A text in which the variables are known that are the same for all requests of a path.
+    fn with_constants(&self, place: &Place<'_>, text: &str) -> Result<Template, String> {
+        let (service, port) = match place.path.map(|(_, path)| &path.backend) {
+            Some(IngressBackend::Service { name, port }) => (
+                &**name,
+                match port {
+                    PortRef::Number(number) => number.to_string(),
+                    PortRef::Name(name) => name.to_string(),
+                },
+            ),
+            Some(IngressBackend::Resource(_)) | None => ("", String::new()),
+        };
+        let (meta, server) = (&self.ingress.meta, self.host.host.to_string());
+        let [namespace, ingress, service_name, service_port, path, server_name] = CONSTANTS;
+        let constants = [
+            (namespace, meta.namespace()),
+            (ingress, meta.name()),
+            (service_name, service),
+            (service_port, &port),
+            (path, &place.text),
+            (server_name, &server),
+        ];
+        Template::parse_with(text, &[], &constants).map_err(|why| why.to_string())
+    }
+
+    /// The headers that a ConfigMap of the Ingress's namespace has (`auth-proxy-set-headers`).
+    fn headers_of(&self, name: &str) -> Result<Vec<(HeaderName, Box<str>)>, String> {
+        let own = self.ingress.meta.namespace();
+        let name = match name.split_once('/') {
+            Some((namespace, name)) if namespace == own => name,
+            _ => {
+                return Err(format!(
+                    "auth-proxy-set-headers {name} is not {own}/NAME, a ConfigMap of its own namespace"
+                ));
+            }
+        };
+        let key = ObjectKey::new(Kind::ConfigMap, own, name);
+        if !self.host.reader.settings().config_maps {
+            return Err(format!(
+                "{key} is not read: ConfigMaps are left out (--no-config-maps, or readConfigMaps: false of the chart)"
+            ));
+        }
+        let map = self.host.reader.config_map(&key);
+        let map = map.ok_or_else(|| match self.host.reader.is_pending(&key) {
+            true => format!("{key} has not been read yet"),
+            false => format!("{key} not found"),
+        })?;
+        let header = |(name, value): (&Box<str>, &Box<str>)| {
+            let header = HeaderName::try_from(&**name).ok().filter(|name| Change::Set.check(name).is_ok());
+            let value = Some(value).filter(|value| HeaderValue::try_from(&***value).is_ok());
+            header
+                .zip(value.cloned())
+                .ok_or_else(|| format!("{key} has {name:?}, which is not a header that can be set"))
+        };
+        map.data.iter().map(header).collect()
+    }
+}
+
+/// A sign-in URL with the parameter that says where to return to, unless it has it.
+fn with_return(url: &str, parameter: &str) -> String {
+    let query = url.split_once('?').map_or("", |(_, query)| query);
+    let mut pairs = query.split('&').filter(|pair| !pair.is_empty()).peekable();
+    let joint = if pairs.peek().is_some() { '&' } else { '?' };
+    let has = pairs
+        .any(|pair| pair.split_once('=').is_some_and(|(name, value)| name == parameter && !value.is_empty()));
+    match has {
+        true => url.into(),
+        false => format!("{url}{joint}{parameter}=$pass_access_scheme://$http_host$escaped_request_uri"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sign_in_url_says_where_to_return_to() {
+        const BACK: &str = "$pass_access_scheme://$http_host$escaped_request_uri";
+        for (url, parameter, want) in [
+            ("http://l/start", "rd", format!("http://l/start?rd={BACK}")),
+            ("http://l/start?a=b", "rd", format!("http://l/start?a=b&rd={BACK}")),
+            ("http://l/start?rd=$host", "rd", "http://l/start?rd=$host".into()),
+            ("http://l/start?rd=", "rd", format!("http://l/start?rd=&rd={BACK}")),
+            ("http://l/start?rd=x", "back", format!("http://l/start?rd=x&back={BACK}")),
+            ("http://l/start?xrd=x", "rd", format!("http://l/start?xrd=x&rd={BACK}")),
+        ] {
+            assert_eq!(with_return(url, parameter), want, "{url}");
+        }
+    }
+}

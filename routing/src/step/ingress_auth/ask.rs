@@ -1,0 +1,99 @@
+//! What a service is asked about a request.
+
+use std::{borrow::Cow, fmt::Write};
+
+use http::{HeaderName, HeaderValue};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+
+use super::IngressAuth;
+use crate::template::Values;
+
+/// Says through which proxies the check of a request has come, so that a check that leads to itself ends.
+pub const CHECKED: HeaderName = HeaderName::from_static("x-portcullis-checked");
+
+/// A request for a service, but for the client's headers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthQuestion {
+    /// The service's name or address, without port.
+    pub host: Box<str>,
+    /// Path and query.
+    pub target: Box<str>,
+    /// Headers that replace those of the client.
+    pub headers: Box<[(HeaderName, HeaderValue)]>,
+    /// What has to be equal for an answer to hold for this request, too.
+    pub cache_key: Option<Box<str>>,
+    /// What [`CHECKED`] of the client's request says.
+    pub checked: Box<[u8]>,
+}
+
+/// What cannot stand in a request's target: HTTP/1 would end it there, or read something else.
+const NOT_IN_TARGET: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'#')
+    .add(b'<')
+    .add(b'>')
+    .add(b'\\')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
+
+const X_ORIGINAL_URL: HeaderName = HeaderName::from_static("x-original-url");
+const X_ORIGINAL_URI: HeaderName = HeaderName::from_static("x-original-uri");
+const X_ORIGINAL_METHOD: HeaderName = HeaderName::from_static("x-original-method");
+const X_SENT_FROM: HeaderName = HeaderName::from_static("x-sent-from");
+const X_SCHEME: HeaderName = HeaderName::from_static("x-scheme");
+const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_AUTH_REQUEST_REDIRECT: HeaderName = HeaderName::from_static("x-auth-request-redirect");
+
+impl IngressAuth {
+    /// What the service is asked about a request with these values.
+    pub fn question(&self, values: &Values<'_>) -> AuthQuestion {
+        let uri = values.request_uri();
+        let client: HeaderValue = value(&values.client.to_canonical().to_string());
+        let redirect = self.redirect.as_ref().map_or(Cow::Borrowed(&*uri), |to| to.fill(values).into());
+        let mut headers = vec![
+            (X_ORIGINAL_URL, value(&format!("{}://{}{uri}", values.scheme, values.sent_host))),
+            (X_ORIGINAL_METHOD, value(values.method)),
+            // Services tell by it who asks.
+            (X_SENT_FROM, HeaderValue::from_static("nginx-ingress-controller")),
+            (X_REAL_IP, client.clone()),
+            (X_FORWARDED_FOR, client),
+            (X_AUTH_REQUEST_REDIRECT, value(&redirect)),
+        ];
+        if self.method.is_some() {
+            headers.extend([(X_ORIGINAL_URI, value(&uri)), (X_SCHEME, value(values.scheme))]);
+        }
+        let further = self.set_headers.iter().map(|(name, text)| (name.clone(), value(&text.fill(values))));
+        headers.extend(further);
+        AuthQuestion {
+            host: self.url.host.fill(values).into(),
+            target: utf8_percent_encode(&self.url.target.fill(values), NOT_IN_TARGET).to_string().into(),
+            headers: headers.into(),
+            cache_key: self.caching.as_ref().map(|caching| caching.key.fill(values).into()),
+            checked: values.headers.first(&CHECKED).unwrap_or_default().into(),
+        }
+    }
+}
+
+/// The value of a header. Control characters, which variables can bring, are escaped: they would end the header.
+fn value(text: &str) -> HeaderValue {
+    HeaderValue::from_str(text)
+        .or_else(|_| HeaderValue::from_str(&visible(text)))
+        .unwrap_or(HeaderValue::from_static(""))
+}
+
+/// A text with its control characters, and what is not ASCII, escaped as in a URL.
+pub(super) fn visible(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b' '..=b'~' => escaped.push(byte.into()),
+            _ => drop(write!(escaped, "%{byte:02X}")),
+        }
+    }
+    escaped
+}

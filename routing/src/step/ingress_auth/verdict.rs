@@ -1,0 +1,100 @@
+//! What a service's answer means for the request.
+
+use http::{HeaderName, HeaderValue, StatusCode, header};
+
+use super::{AuthAnswer, IngressAuth, SignIn, ask::visible};
+use crate::{
+    step::{HeaderModifier, Step},
+    template::Values,
+};
+
+/// What becomes of a request.
+#[derive(Debug)]
+pub enum Verdict<'a> {
+    /// It goes on, with these steps before those of its rule.
+    Pass(Vec<Step>),
+    /// The client is sent to this place to sign in; these headers go with it.
+    SignIn(&'a SignIn, String, Vec<(HeaderName, HeaderValue)>),
+    /// The client gets this status, with these headers.
+    Deny(StatusCode, Vec<(HeaderName, HeaderValue)>),
+}
+
+/// A cookie that a check has for the client, beside those of the backend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AnswerCookie {
+    /// The value of `Set-Cookie`.
+    pub value: HeaderValue,
+    /// Whether it is in every answer, and not only in those that are no error.
+    pub always: bool,
+}
+
+impl AnswerCookie {
+    /// Whether it is in an answer with this status (nginx' `add_header`).
+    pub fn is_with(&self, status: u16) -> bool {
+        self.always || matches!(status, 200 | 201 | 204 | 206 | 301..=304 | 307 | 308)
+    }
+}
+
+impl IngressAuth {
+    /// What the service's answer means for a request with these values.
+    pub fn verdict(&self, answer: &AuthAnswer, values: &Values<'_>) -> Verdict<'_> {
+        let cookie = answer.joined(&header::SET_COOKIE);
+        let cookie = cookie.map(|value| AnswerCookie { value, always: self.always_set_cookie });
+        if answer.status.is_success() {
+            return match self.passed(answer) {
+                Some(headers) => {
+                    let cookie = cookie.map(|cookie| Step::AnswerCookie(Box::new(cookie)));
+                    Verdict::Pass([headers].into_iter().chain(cookie).collect())
+                }
+                None => Verdict::Deny(StatusCode::INTERNAL_SERVER_ERROR, Vec::new()),
+            };
+        }
+        let sign_in = self.sign_in.as_ref().filter(|_| answer.status == StatusCode::UNAUTHORIZED);
+        let status = match (answer.status, sign_in) {
+            (_, Some(_)) => StatusCode::FOUND,
+            (status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN), None) => status,
+            (_, None) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        let challenges = answer.of(&header::WWW_AUTHENTICATE);
+        let challenges = challenges.filter(|_| answer.status == StatusCode::UNAUTHORIZED);
+        let mut headers: Vec<_> = challenges.map(|value| (header::WWW_AUTHENTICATE, value.clone())).collect();
+        let cookie = cookie.filter(|cookie| cookie.is_with(status.as_u16()));
+        headers.extend(cookie.map(|cookie| (header::SET_COOKIE, cookie.value)));
+        match sign_in {
+            Some(sign_in) => Verdict::SignIn(sign_in, visible(&sign_in.url.fill(values)), headers),
+            None => Verdict::Deny(status, headers),
+        }
+    }
+
+    /// The headers that the backend gets from the service in place of the client's.
+    fn passed(&self, answer: &AuthAnswer) -> Option<Step> {
+        let (mut set, mut remove) = (Vec::new(), Vec::new());
+        for name in &self.answer_headers {
+            match answer.joined(name).filter(|value| !value.is_empty()) {
+                Some(value) => set.push((name.clone(), value)),
+                // A client must not say what the service has not said.
+                None => remove.push(name.clone()),
+            }
+        }
+        HeaderModifier::new(set, [], remove).ok().map(Step::RequestHeaders)
+    }
+}
+
+impl AuthAnswer {
+    fn of(&self, name: &HeaderName) -> impl Iterator<Item = &HeaderValue> {
+        self.headers.iter().filter(move |(known, _)| known == name).map(|(_, value)| value)
+    }
+
+    /// The values of a header as one, as nginx reads them.
+    fn joined(&self, name: &HeaderName) -> Option<HeaderValue> {
+        let mut values = self.of(name);
+        let first = values.next()?;
+        let Some(second) = values.next() else { return Some(first.clone()) };
+        let mut all = first.as_bytes().to_vec();
+        for value in [second].into_iter().chain(values) {
+            all.extend_from_slice(b", ");
+            all.extend_from_slice(value.as_bytes());
+        }
+        HeaderValue::from_bytes(&all).ok()
+    }
+}
