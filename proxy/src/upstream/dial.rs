@@ -228,7 +228,7 @@ mod tests {
         let web = ServiceName { namespace: "shop".into(), name: "web".into() };
         cluster.set(web, ["10.96.0.3".parse().unwrap()]);
         let listens = |address: SocketAddr| address.port() == 8080;
-        let serves = |port: u16| matches!(port, 80 | 8080);
+        let serves = |port: u16| matches!(port, 80 | 8080 | 9080);
         let policy =
             Policy { local, names, own: &own, cluster: &cluster, listens: &listens, serves: &serves };
         let address: SocketAddr = address.parse().unwrap();

@@ -16,14 +16,23 @@ use crate::ir::{
     live_settings::GlobalAuth,
 };
 
+const HOST_OF_ANYBODY: &str = "auth-url has the host of the request as its own, which any client could choose, since this Ingress has no host";
 /// The parameter that says where to return to after signing in.
 const RETURN: &str = "rd";
+
+/// What a path is to be checked by.
+struct Wanted<'a> {
+    target: &'a AuthTarget,
+    options: &'a AuthOptions,
+    /// `None` where the settings say it.
+    namespace: Option<&'a str>,
+}
 
 impl Compiler<'_> {
     /// The check of a path. One that cannot be made closes the path, which the owner is told.
     pub(super) fn external_auth(&mut self, place: &Place<'_>) -> Option<Step> {
         let check = match self.wanted(place)? {
-            Ok((target, options, namespace)) => self.check(place, target, options, namespace),
+            Ok(wanted) => self.check(place, &wanted),
             Err(key) => Err(format!("the setting {key} cannot be used")),
         };
         Some(Step::Check(match check {
@@ -41,15 +50,11 @@ impl Compiler<'_> {
 
     /// What the path is checked by: the Ingress's own, or the global one unless the Ingress or the path is exempt. An error
     /// names the setting that cannot be used.
-    #[expect(clippy::type_complexity, reason = "taken apart where it is called")]
-    fn wanted(
-        &self,
-        place: &Place<'_>,
-    ) -> Option<Result<(AuthTarget, AuthOptions, Option<Box<str>>), &'static str>> {
+    fn wanted(&self, place: &Place<'_>) -> Option<Result<Wanted<'_>, &'static str>> {
         let auth = &self.ingress.annotations.external_auth;
         if let Some(own) = &auth.own {
-            let (target, options) = &**own;
-            return Some(Ok((target.clone(), options.clone(), Some(self.ingress.meta.namespace().into()))));
+            let ((target, options), namespace) = (&**own, Some(self.ingress.meta.namespace()));
+            return Some(Ok(Wanted { target, options, namespace }));
         }
         let GlobalAuth { url, options, unusable, exempt } = &self.host.reader.settings().live.ingress.auth;
         let path = place.path.map_or("/", |(_, path)| &path.text);
@@ -60,26 +65,20 @@ impl Compiler<'_> {
             (None, Some(key)) if *key == "global-auth-url" => Some(Err(key)),
             (None, _) => None,
             (Some(_), Some(key)) => Some(Err(key)),
-            (Some(url), None) => Some(Ok((url.clone(), options.clone(), None))),
+            (Some(target), None) => Some(Ok(Wanted { target, options, namespace: None })),
         }
     }
 
     fn check(
         &self,
         place: &Place<'_>,
-        target: AuthTarget,
-        options: AuthOptions,
-        namespace: Option<Box<str>>,
+        Wanted { target, options, namespace }: &Wanted<'_>,
     ) -> Result<IngressAuth, String> {
         let text = |text: &str| self.with_constants(place, text);
         let sent_host = |variable| if variable == Variable::SentHost { Variable::Host } else { variable };
         let host = text(&target.host)?.map(sent_host);
         if host.fixed().is_none() && *self.host.host == HostPattern::Any {
-            return Err(
-                "auth-url has the host of the request as its own, which any client could choose, since this \
-                        Ingress has no host"
-                    .into(),
-            );
+            return Err(HOST_OF_ANYBODY.into());
         }
         let sign_in = options.sign_in.as_deref().map(|url| {
             let parameter = options.sign_in_parameter.as_deref().unwrap_or(RETURN);
@@ -88,24 +87,19 @@ impl Compiler<'_> {
                 own: self.ingress.annotations.redirects.own,
             })
         });
-        let set_headers = match &options.set_headers {
-            Some(name) => self
-                .headers_of(name)?
-                .iter()
-                .map(|(name, value)| Ok((name.clone(), text(value)?)))
-                .collect::<Result<_, String>>()?,
-            None => Box::default(),
-        };
+        let set_headers = options.set_headers.as_deref().map(|name| self.headers_of(name)).transpose()?;
+        let set_headers = set_headers.unwrap_or_default().into_iter();
+        let set_headers = set_headers.map(|(name, value)| Ok((name, text(&value)?)));
         let auth = IngressAuth {
             url: AuthUrl { tls: target.tls, host, port: target.port, target: text(&target.target)? },
             sign_in: sign_in.transpose()?,
             redirect: options.redirect.as_deref().map(text).transpose()?,
-            set_headers,
+            set_headers: set_headers.collect::<Result<_, String>>()?,
             caching: None,
             method: options.method.clone(),
             answer_headers: options.answer_headers.clone(),
             always_set_cookie: options.always_set_cookie,
-            namespace,
+            namespace: namespace.map(Into::into),
         };
         let Some(key) = options.cache_key.as_deref() else { return Ok(auth) };
         // An answer holds for nothing else: not at another host, path or Ingress, and not if something else is asked.
@@ -163,14 +157,12 @@ impl Compiler<'_> {
             true => format!("{key} has not been read yet"),
             false => format!("{key} not found"),
         })?;
-        let header = |(name, value): (&Box<str>, &Box<str>)| {
-            let header = HeaderName::try_from(&**name).ok().filter(|name| Change::Set.check(name).is_ok());
-            let value = Some(value).filter(|value| HeaderValue::try_from(&***value).is_ok());
-            header
-                .zip(value.cloned())
-                .ok_or_else(|| format!("{key} has {name:?}, which is not a header that can be set"))
+        let header = |name: &str, value: &str| {
+            let header = HeaderName::try_from(name).ok().filter(|name| Change::Set.check(name).is_ok());
+            let header = header.filter(|_| HeaderValue::try_from(value).is_ok());
+            header.ok_or_else(|| format!("{key} has {name:?}, which is not a header that can be set"))
         };
-        map.data.iter().map(header).collect()
+        map.data.iter().map(|(name, value)| Ok((header(name, value)?, value.clone()))).collect()
     }
 }
 
