@@ -156,6 +156,7 @@ impl ProxyHttp for HttpService {
         context: &mut Context,
     ) -> Result<()> {
         attempt::request(session, request, context).await?;
+        context.received = 0;
         if !context.mirrored
             && let Some(route) = context.with_mirrors()
         {
@@ -183,7 +184,11 @@ impl ProxyHttp for HttpService {
         if let Some(copies) = &mut context.mirrors {
             copies.body(body.as_ref(), end);
         }
-        if session.was_upgraded() { Ok(()) } else { response::check_time(context) }
+        if session.was_upgraded() {
+            return Ok(());
+        }
+        attempt::check_size(body.as_ref(), context)?;
+        response::check_time(context)
     }
 
     async fn upstream_response_filter(

@@ -12,6 +12,7 @@ mod conn_many;
 mod conn_stalls;
 mod conn_tls;
 mod http_beside;
+mod http_body_size;
 mod http_check;
 mod http_dial;
 mod http_filters;

@@ -223,6 +223,7 @@ impl Display for Step {
         match self {
             Self::OwnTls => f.write_str("403 behind a Gateway's TLS"),
             Self::ClientCertificate(check) => check.fmt(f),
+            Self::BodySize(most) => write!(f, "body {} at most", Size(most.0)),
             Self::Cors(cors) => cors.fmt(f),
             Self::IngressCors(cors) => cors.fmt(f),
             Self::IngressRedirect(redirect) => redirect.fmt(f),
@@ -235,6 +236,20 @@ impl Display for Step {
             Self::Mirror(mirror) => mirror.fmt(f),
             Self::ResponseHeaders(headers) => write!(f, "response headers{headers}"),
             Self::Hsts(value) => write!(f, "hsts {}", String::from_utf8_lossy(value.as_bytes())),
+        }
+    }
+}
+
+/// A number of bytes, in the largest unit that it is a multiple of.
+struct Size(u64);
+
+impl Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            bytes if bytes.is_multiple_of(1 << 30) => write!(f, "{} GiB", bytes >> 30),
+            bytes if bytes.is_multiple_of(1 << 20) => write!(f, "{} MiB", bytes >> 20),
+            bytes if bytes.is_multiple_of(1 << 10) => write!(f, "{} KiB", bytes >> 10),
+            bytes => write!(f, "{bytes} B"),
         }
     }
 }

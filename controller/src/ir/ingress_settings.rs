@@ -12,6 +12,8 @@ pub struct IngressSettings {
     /// `http-redirect-code`: the status of redirects to HTTPS and to or from `www.`.
     pub redirect_status: StatusCode,
     pub hsts: Hsts,
+    /// `proxy-body-size`, in bytes; 0 is no limit.
+    pub body_size: u64,
 }
 
 /// HTTP Strict Transport Security.
@@ -34,6 +36,7 @@ impl Default for IngressSettings {
             force_ssl_redirect: false,
             redirect_status: StatusCode::PERMANENT_REDIRECT,
             hsts: Hsts { is_on: None, max_age: 31_536_000, include_subdomains: true, preload: false },
+            body_size: 1 << 20,
         }
     }
 }

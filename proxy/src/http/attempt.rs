@@ -2,6 +2,7 @@
 
 use std::{mem, os::fd::RawFd, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use http::{
     Uri, Version, header,
     uri::{Authority, PathAndQuery},
@@ -10,7 +11,7 @@ use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::{ErrorType, OrErr, Result};
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
-use portcullis_routing::{Backend, BackendProtocol, Rejection, RouteKind};
+use portcullis_routing::{Backend, BackendProtocol, Rejection, RouteKind, decide::TOO_LARGE};
 use tokio::time::{Instant, sleep};
 
 use super::{
@@ -252,6 +253,20 @@ pub(crate) async fn request(
         set_https(request)?;
     }
     Ok(())
+}
+
+/// Counts a part of the request's body.
+///
+/// # Errors
+/// Where the body is larger than the route permits. pingora then ends the backend's connection, or resets the stream.
+pub(crate) fn check_size(part: Option<&Bytes>, context: &mut Context) -> Result<()> {
+    let Some(most) = context.body_size(part.is_some()) else { return Ok(()) };
+    context.received += part.map_or(0, |part| part.len() as u64);
+    match context.received > most {
+        // Of an error of the backend's side pingora would think that an answer is on its way.
+        true => Err(context.fail(Rejection::ContentTooLarge, TOO_LARGE).into_down()),
+        false => Ok(()),
+    }
 }
 
 /// Writes the target in absolute form, with the scheme `https` and the authority from Host, and removes Host: pingora does

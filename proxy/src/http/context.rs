@@ -50,6 +50,8 @@ pub(crate) struct Context {
     pub(crate) target: Option<Box<str>>,
     /// Whether the connection is to become another protocol's.
     pub(crate) upgrade: bool,
+    /// How many bytes of the request's body this attempt has read.
+    pub(crate) received: u64,
     /// Whether the client speaks gRPC: what we answer by ourselves is said in its terms.
     pub(crate) grpc: bool,
     /// Attempts at backends.
@@ -138,6 +140,7 @@ impl Context {
             host: None,
             target: None,
             upgrade: false,
+            received: 0,
             grpc: false,
             attempts: Attempts::default(),
             mirrors: None,
@@ -186,6 +189,11 @@ impl Context {
 
     pub(crate) fn rule(&self) -> Option<&Rule> {
         self.route.as_ref().map(Route::rule)
+    }
+
+    /// The largest size of the request's body, in bytes. Whether there is one is asked first, since most have none.
+    pub(crate) fn body_size(&self, has_body: bool) -> Option<u64> {
+        self.route.as_ref().filter(|_| has_body)?.body_size()
     }
 
     pub(crate) fn backend(&self) -> Option<&Arc<Backend>> {

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use portcullis_routing::Rejection;
+use portcullis_routing::{Rejection, decide::TOO_LARGE};
 use tokio::time::{Sleep, sleep_until};
 
 use super::{
@@ -74,6 +74,8 @@ pub(super) enum Broken {
     ClientGone,
     /// The client's body is malformed.
     ClientMalformed,
+    /// The client's body is larger than the route permits.
+    TooLarge,
     /// Nothing moved for too long. `client`: it was the client that we waited for.
     Stalled { client: bool },
     /// The timeout of the attempt or of the request has passed.
@@ -252,6 +254,7 @@ impl Broken {
         match self {
             Self::ClientGone => None,
             Self::ClientMalformed => Some((Rejection::BadRequest, "malformed body")),
+            Self::TooLarge => Some((Rejection::ContentTooLarge, TOO_LARGE)),
             Self::Stalled { client: true } => Some((Rejection::HeaderTimeout, "the request took too long")),
             Self::Stalled { client: false } => Some((Rejection::Timeout, "nothing moved for too long")),
             Self::Late => Some((Rejection::Timeout, TOO_SLOW)),
@@ -267,6 +270,7 @@ impl Broken {
             Self::Late | Self::Stalled { client: false } => Some(Fate::Unknown),
             Self::ClientGone
             | Self::ClientMalformed
+            | Self::TooLarge
             | Self::Stalled { client: true }
             | Self::Invalid(_)
             | Self::Retry => None,

@@ -161,7 +161,9 @@ pub(super) async fn forward(
     let limits = &worker.limits;
     let idempotent = asked.idempotent;
     let repeats = idempotent || context.rule().is_some_and(|rule| rule.retry.is_some());
-    let mut side = Side { client, upload: Upload::new(body, repeats), asked, origin, idle: limits.idle };
+    let most = context.body_size(!body.is_done());
+    let mut side =
+        Side { client, upload: Upload::new(body, repeats, most), asked, origin, idle: limits.idle };
     let end = attempts::carry(worker, &mut context, head, idempotent, &mut side).await;
     match end {
         End::Answered { keep_alive, content } => {

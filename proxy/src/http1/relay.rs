@@ -202,6 +202,7 @@ impl<'r> Relay<'r> {
                 Poll::Ready(Ok(more)) => more,
                 Poll::Ready(Err(ClientError::Gone)) => return Err(Broken::ClientGone),
                 Poll::Ready(Err(ClientError::Malformed)) => return Err(Broken::ClientMalformed),
+                Poll::Ready(Err(ClientError::TooLarge)) => return Err(Broken::TooLarge),
                 Poll::Pending if self.head.is_sent() => {
                     // The backend gets what is buffered before we wait for the client.
                     let _ = self.backend.poll_flush(cx);

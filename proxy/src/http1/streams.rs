@@ -22,7 +22,7 @@ use super::{
     backend::Connection,
     buffer::Out,
     fields::Room,
-    frames::Frames,
+    frames::{Frames, TooLarge},
     framing::{Framing, Part},
     incoming::{Incoming, MALFORMED},
     request,
@@ -44,7 +44,7 @@ pub(crate) async fn serve(worker: &Worker, stream: Stream, mut context: Box<Cont
     let mut out = Out::take();
     request::write_h2(head, &context, chunked, &mut out.bytes);
     let keeps = idempotent || context.rule().is_some_and(|rule| rule.retry.is_some());
-    let upload = Frames::new(bodiless, chunked, keeps);
+    let upload = Frames::new(bodiless, chunked, keeps, context.body_size(!bodiless));
     let expects = !bodiless && head.headers.contains_key(header::EXPECT);
     let mut side = Side { stream, upload, expects, watch: Watch::new(), idle: worker.limits.idle };
     let end = attempts::carry(worker, &mut context, out, idempotent, &mut side).await;
@@ -226,7 +226,7 @@ impl Relay<'_> {
                         if let Some(copies) = &mut self.context.mirrors {
                             copies.body(Some(&bytes), false);
                         }
-                        self.side.upload.put(bytes);
+                        self.side.upload.put(bytes).map_err(|_: TooLarge| Broken::TooLarge)?;
                     }
                     Poll::Ready(Some(Err(_))) => return Err(Broken::ClientGone),
                     Poll::Ready(None) => {

@@ -166,6 +166,14 @@ impl Route {
         [self.checked.as_deref(), self.rule.steps.edits(), backend]
     }
 
+    /// Returns the largest body of a request, in bytes; `None` is no limit.
+    pub fn body_size(&self) -> Option<u64> {
+        self.rule.steps.iter().find_map(|step| match step {
+            Step::BodySize(most) => Some(most.0),
+            _ => None,
+        })
+    }
+
     /// Returns whether a step applies CORS to answers.
     pub fn has_cors(&self) -> bool {
         self.cors().next().is_some() || self.ingress_cors().is_some()

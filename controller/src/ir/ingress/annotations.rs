@@ -16,6 +16,7 @@ pub struct Annotations {
     pub cors: Option<IngressCors>,
     /// `auth-tls-*`.
     pub auth_tls: Option<AuthTls>,
+    pub body: Body,
     pub unserved: Unserved,
     /// The annotation by which it asks for TLS of its own: client certificates, or TLS that is passed through.
     pub own_tls: Option<&'static str>,
@@ -65,6 +66,13 @@ pub struct AuthTls {
     pub error_page: Option<Box<str>>,
     /// Whether backends get the certificate.
     pub pass: bool,
+}
+
+/// The bodies of requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Body {
+    /// `proxy-body-size`, in bytes; 0 is no limit, `None` the global setting.
+    pub size: Option<u64>,
 }
 
 /// The protections that an Ingress asks for and that are not served; what they protect is closed.

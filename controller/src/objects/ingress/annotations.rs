@@ -8,6 +8,8 @@
 //! snippet.rs   whether a snippet does no more than set headers
 //! ```
 //!
+//! An annotation that is moot has no effect here and needs none, since messages are streamed: a notice says so.
+//!
 //! An annotation that protects and is not served closes what it protects; with `portcullis.dev/unsupported: ignore` the
 //! object is served without it. Annotations that do not protect, and names that are on no list, are warnings.
 //!
@@ -15,13 +17,14 @@
 //! protects, or the whole Ingress is refused ([`Denied`]), or it has no effect, with a warning.
 
 mod auth_tls;
+mod body;
 mod cors;
 mod family;
 mod known;
 mod redirects;
 mod rewrite;
 mod snippet;
-mod values;
+pub(in crate::objects) mod values;
 
 use std::collections::BTreeMap;
 
@@ -58,6 +61,7 @@ pub(super) fn read(annotations: &BTreeMap<String, String>, checks: &mut Checks) 
         rewrite: families.read(),
         cors: families.read(),
         auth_tls: families.read(),
+        body: families.read(),
         ..Annotations::default()
     };
     let mut denied = families.denied;
@@ -89,7 +93,7 @@ fn find(full_name: &str) -> Option<&'static Known> {
 }
 
 fn is_unserved_protection(known: &Known, value: &str) -> bool {
-    !known.is_served && known.protects(value)
+    !known.is_served && !known.is_moot && known.protects(value)
 }
 
 /// Reads the families of an Ingress.
@@ -148,6 +152,9 @@ fn warn_of_the_rest(annotations: &BTreeMap<String, String>, checks: &mut Checks)
     for (full_name, value) in annotations {
         let (topic, message) = match find(full_name) {
             Some(known) if known.is_served || is_unserved_protection(known, value) => continue,
+            Some(known) if known.is_moot => {
+                (Topic::Annotation(known.name), "has no effect here, where messages are streamed")
+            }
             Some(known) => match known.group {
                 known::WITHOUT_EFFECT => (
                     Topic::Annotation(known.name),

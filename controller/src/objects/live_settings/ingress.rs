@@ -3,9 +3,10 @@
 use http::StatusCode;
 
 use super::{Read, boolean, or_flag};
+use crate::objects::ingress::annotations::values;
 
 /// Every key of these.
-pub(super) const KEYS: [(&str, Read); 7] = [
+pub(super) const KEYS: [(&str, Read); 8] = [
     ("ssl-redirect", |to, text, _, _| {
         or_flag(boolean(text)).map(|read| to.ingress.ssl_redirect = Some(read))
     }),
@@ -21,7 +22,12 @@ pub(super) const KEYS: [(&str, Read); 7] = [
         or_flag(boolean(text)).map(|read| to.ingress.hsts.include_subdomains = read)
     }),
     ("hsts-preload", |to, text, _, _| or_flag(boolean(text)).map(|read| to.ingress.hsts.preload = read)),
+    ("proxy-body-size", |to, text, _, _| or_flag(size(text)).map(|read| to.ingress.body_size = read)),
 ];
+
+fn size(text: &str) -> Result<u64, String> {
+    values::size(text).ok_or_else(|| format!("{text:?} {}", values::NO_SIZE))
+}
 
 fn status(text: &str) -> Result<StatusCode, String> {
     let status = text.trim().parse().ok().and_then(|code: u16| StatusCode::from_u16(code).ok());

@@ -21,6 +21,8 @@ pub(super) struct Known {
     pub(super) group: &'static str,
     pub(super) protects: Protects,
     pub(super) is_served: bool,
+    /// Whether it is about buffers and connections that there are none of here, so that nothing is missing without it.
+    pub(super) is_moot: bool,
     /// Which values ask for nothing.
     off: Off,
 }
@@ -89,6 +91,10 @@ impl Known {
     const fn served(self) -> Self {
         Self { is_served: true, ..self }
     }
+
+    const fn moot(self) -> Self {
+        Self { is_moot: true, ..self }
+    }
 }
 
 fn is_false(value: &str) -> bool {
@@ -96,7 +102,7 @@ fn is_false(value: &str) -> bool {
 }
 
 const fn known(group: &'static str, name: &'static str, protects: Protects) -> Known {
-    Known { name, group, protects, is_served: false, off: Off::Never }
+    Known { name, group, protects, is_served: false, is_moot: false, off: Off::Never }
 }
 
 const KNOWN: &[Known] = &[
@@ -120,7 +126,7 @@ const KNOWN: &[Known] = &[
     known("CertificateAuth", "auth-tls-secret", Host).served(),
     known("CertificateAuth", "auth-tls-verify-client", Host).unless(Off::Word).served(),
     known("CertificateAuth", "auth-tls-verify-depth", Host).served(),
-    known("ClientBodyBufferSize", "client-body-buffer-size", Nothing),
+    known("ClientBodyBufferSize", "client-body-buffer-size", Nothing).moot(),
     known("ConfigurationSnippet", "configuration-snippet", Paths).unless(Off::Headers),
     known("Connection", "connection-proxy-header", Nothing),
     known("CorsConfig", "cors-allow-credentials", Nothing).served(),
@@ -139,10 +145,10 @@ const KNOWN: &[Known] = &[
     known("ExternalAuth", "auth-always-set-cookie", Paths),
     known("ExternalAuth", "auth-cache-duration", Paths),
     known("ExternalAuth", "auth-cache-key", Paths),
-    known("ExternalAuth", "auth-keepalive", Paths),
-    known("ExternalAuth", "auth-keepalive-requests", Paths),
-    known("ExternalAuth", "auth-keepalive-share-vars", Paths),
-    known("ExternalAuth", "auth-keepalive-timeout", Paths),
+    known("ExternalAuth", "auth-keepalive", Paths).moot(),
+    known("ExternalAuth", "auth-keepalive-requests", Paths).moot(),
+    known("ExternalAuth", "auth-keepalive-share-vars", Paths).moot(),
+    known("ExternalAuth", "auth-keepalive-timeout", Paths).moot(),
     known("ExternalAuth", "auth-method", Paths),
     known("ExternalAuth", "auth-proxy-set-headers", Paths),
     known("ExternalAuth", "auth-request-redirect", Paths),
@@ -167,16 +173,16 @@ const KNOWN: &[Known] = &[
     known("Opentelemetry", "enable-opentelemetry", Nothing),
     known("Opentelemetry", "opentelemetry-operation-name", Nothing),
     known("Opentelemetry", "opentelemetry-trust-incoming-span", Nothing),
-    known("Proxy", "proxy-body-size", Nothing),
-    known("Proxy", "proxy-buffer-size", Nothing),
-    known("Proxy", "proxy-buffering", Nothing),
-    known("Proxy", "proxy-buffers-number", Nothing),
-    known("Proxy", "proxy-busy-buffers-size", Nothing),
+    known("Proxy", "proxy-body-size", Nothing).served(),
+    known("Proxy", "proxy-buffer-size", Nothing).moot(),
+    known("Proxy", "proxy-buffering", Nothing).moot(),
+    known("Proxy", "proxy-buffers-number", Nothing).moot(),
+    known("Proxy", "proxy-busy-buffers-size", Nothing).moot(),
     known("Proxy", "proxy-connect-timeout", Nothing),
     known("Proxy", "proxy-cookie-domain", Nothing),
     known("Proxy", "proxy-cookie-path", Nothing),
     known("Proxy", "proxy-http-version", Nothing),
-    known("Proxy", "proxy-max-temp-file-size", Nothing),
+    known("Proxy", "proxy-max-temp-file-size", Nothing).moot(),
     known("Proxy", "proxy-next-upstream", Nothing),
     known("Proxy", "proxy-next-upstream-timeout", Nothing),
     known("Proxy", "proxy-next-upstream-tries", Nothing),
