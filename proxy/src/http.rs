@@ -129,7 +129,11 @@ impl ProxyHttp for HttpService {
         if context.attempts.begun == 0 && self.shared.is_full(&context.conn.load) {
             return Err(context.fail(Rejection::Overloaded, "too many requests at a time"));
         }
-        let mut peer = attempt::begin(&self.shared, &self.dialler, context).await?;
+        let mut peer = attempt::begin(&self.shared, &self.dialler, session.is_body_empty(), context).await?;
+        if context.upgrade && peer.options.read_timeout > Some(self.shared.options.idle_timeout) {
+            // The client of a tunnel may be silent as long as its backend.
+            session.downstream_session.set_read_timeout(peer.options.read_timeout);
+        }
         if session.downstream_session.is_custom() {
             // A stream that we accepted, for an HTTP/2 backend. The only hop-by-hop header that HTTP/2 has is TE, and gRPC needs it.
             peer.options.http_upstream_request_policy.strip_hop_by_hop = false;

@@ -26,3 +26,4 @@ mod http_repeat;
 mod http_requests;
 mod http_retry;
 mod http_routes;
+mod http_upstream;

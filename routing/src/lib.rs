@@ -47,7 +47,7 @@ pub use pattern::{InvalidPattern, Pattern};
 pub use port::{PortKey, Transport};
 pub use reach::{ClusterAddresses, ExternalNames, NameGrant, ServiceName};
 pub use rejection::Rejection;
-pub use route::{Retry, RouteId, RouteKind, Rule, Timeouts};
+pub use route::{Failures, OwnTimeouts, Repeats, Retry, RouteId, RouteKind, Rule, Timeouts};
 pub use step::{Step, Steps};
 pub use table::{
     ClientAuth, Entry, HostTable, HttpRoutes, Listener, ListenerId, ListenerOwner, Port, Protocol, Selected,

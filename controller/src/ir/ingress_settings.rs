@@ -2,6 +2,8 @@
 
 use http::{HeaderValue, StatusCode};
 
+use super::ingress::Upstream;
+
 /// What holds for every Ingress whose annotations do not say otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IngressSettings {
@@ -14,6 +16,8 @@ pub struct IngressSettings {
     pub hsts: Hsts,
     /// `proxy-body-size`, in bytes; 0 is no limit.
     pub body_size: u64,
+    /// `proxy-connect-timeout` and so on, `proxy-next-upstream` and so on.
+    pub upstream: Upstream,
 }
 
 /// HTTP Strict Transport Security.
@@ -37,6 +41,7 @@ impl Default for IngressSettings {
             redirect_status: StatusCode::PERMANENT_REDIRECT,
             hsts: Hsts { is_on: None, max_age: 31_536_000, include_subdomains: true, preload: false },
             body_size: 1 << 20,
+            upstream: Upstream::default(),
         }
     }
 }

@@ -5,6 +5,7 @@
 //! paths.rs      which Ingress has each path, and how the paths of the host are matched
 //! compiler.rs   an Ingress at a host: its rules
 //! steps.rs      what its annotations do to a request: a step for each family
+//! upstream.rs   how long its backends may take, and when another one is asked
 //! backends.rs   its backends
 //! ```
 
@@ -12,6 +13,7 @@ mod backends;
 mod compiler;
 mod paths;
 mod steps;
+mod upstream;
 
 use std::sync::Arc;
 

@@ -35,13 +35,14 @@ use crate::{
 /// The hard stop comes so much after the time at which a 504 is due.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// Chooses an endpoint and says how to connect to it.
+/// Chooses an endpoint and says how to connect to it. `bodiless`: the request has no body.
 ///
 /// # Errors
 /// Where there is none, or no time is left.
 pub(crate) async fn begin(
     shared: &Arc<Shared>,
     dialler: &Dialler,
+    bodiless: bool,
     context: &mut Context,
 ) -> Result<Box<HttpPeer>> {
     let options = &shared.options;
@@ -57,12 +58,24 @@ pub(crate) async fn begin(
         SCOPE.with(|scope| scope.set_deadline(stop.map(|at| at + GRACE)));
     }
     let within = |limit: Duration| left.map_or(limit, |left| left.min(limit));
+    let own = context.own_timeouts();
+    if own.send.max(own.read).is_some() {
+        // It is the last resort: what pingora keeps itself comes before it.
+        let all = [own.send, own.read, Some(options.idle_timeout)];
+        let longest = all.into_iter().flatten().max();
+        SCOPE.with(|scope| scope.set_idle_limit(longest));
+    }
+    // Over h2, where a long upload would run into it: only without a body, and for gRPC, whose bodies are short mostly.
+    let counts = backend.protocol == BackendProtocol::Http1 || bodiless || context.grpc;
     // pingora takes these for a tunnel as well, which may last; until it is made, the hard stop serves.
     let (read_timeout, write_timeout) = match context.upgrade {
-        true => (Some(options.idle_timeout), None),
-        false => (read_timeout(options, &backend, left), left),
+        true => (Some(own.read.unwrap_or(options.idle_timeout)), None),
+        false => (
+            read_timeout(options, &backend, own.read.filter(|_| counts), left),
+            own.send.map(within).or(left),
+        ),
     };
-    let connect_timeout = within(options.connect_timeout);
+    let connect_timeout = within(own.connect.unwrap_or(options.connect_timeout));
     let upgrade = context.upgrade;
     let attempt = Attempt {
         address,
@@ -111,6 +124,9 @@ pub(crate) async fn next(dialler: &Dialler, context: &mut Context) -> Result<Nex
     context.rejection = None;
     let Some(route) = &context.route else { return Err(NO_BACKEND) };
     let (Some(backend), kind) = (route.backend(), route.rule().route.kind) else { return Err(NO_BACKEND) };
+    if route.rule().retry.as_ref().is_some_and(|retry| retry.within.is_some()) {
+        context.attempts.since.get_or_insert_with(Instant::now);
+    }
     let address = match &context.attempts.endpoint {
         Some(same) => dialler.permit(backend, kind, same.address()),
         None => choose(backend, kind, dialler, &mut context.attempts).await,
@@ -156,14 +172,18 @@ pub(crate) fn connected(
 }
 
 /// The limit between two reads. Over h2 pingora counts it from the end of the request's head, so that a long upload
-/// would run into it; there only a limit of the whole attempt is one.
-fn read_timeout(options: &Options, backend: &Backend, left: Option<Duration>) -> Option<Duration> {
-    match backend.protocol {
-        BackendProtocol::Http2 => left,
-        BackendProtocol::Http1 => {
-            Some(left.map_or(options.idle_timeout, |left| left.min(options.idle_timeout)))
-        }
-    }
+/// would run into it; there only limits of the rule are one.
+fn read_timeout(
+    options: &Options,
+    backend: &Backend,
+    own: Option<Duration>,
+    left: Option<Duration>,
+) -> Option<Duration> {
+    let limit = match backend.protocol {
+        BackendProtocol::Http2 => own,
+        BackendProtocol::Http1 => Some(own.unwrap_or(options.idle_timeout)),
+    };
+    [limit, left].into_iter().flatten().min()
 }
 
 /// Starts this attempt's time; what is left of it, where it is limited.

@@ -9,7 +9,7 @@ use std::{
 
 use http::HeaderValue;
 use portcullis_routing::{
-    Answer, Backend, Carrier, Cursor, Decision, Rejection, Route, Rule, backend::InFlight,
+    Answer, Backend, Carrier, Cursor, Decision, OwnTimeouts, Rejection, Route, Rule, backend::InFlight,
 };
 use tokio::time::Instant;
 
@@ -81,6 +81,8 @@ pub(crate) struct Attempts {
     pub(crate) unprocessed: u32,
     /// Whether one was followed by another since a pooled connection broke.
     pub(crate) broke: bool,
+    /// When the first of them began, if the rule limits the time in which others are.
+    pub(crate) since: Option<Instant>,
     /// Endpoints of the attempts before this one.
     pub(crate) tried: Vec<SocketAddr>,
     /// The endpoint of this attempt.
@@ -194,6 +196,11 @@ impl Context {
     /// The largest size of the request's body, in bytes. Whether there is one is asked first, since most have none.
     pub(crate) fn body_size(&self, has_body: bool) -> Option<u64> {
         self.route.as_ref().filter(|_| has_body)?.body_size()
+    }
+
+    /// The limits of time that the rule has in place of the proxy's.
+    pub(crate) fn own_timeouts(&self) -> OwnTimeouts {
+        self.rule().map(|rule| rule.timeouts.own).unwrap_or_default()
     }
 
     pub(crate) fn backend(&self) -> Option<&Arc<Backend>> {

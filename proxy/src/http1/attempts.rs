@@ -130,7 +130,13 @@ pub(super) async fn carry(
             match Attempt::begin(worker, context, idempotent, client).await {
                 Ok(attempt) => attempt,
                 Err(AttemptError::ClientGone) => return End::Cut(Broken::ClientGone, 0),
-                Err(AttemptError::Connect(_)) if retry::on_no_connection(client.is_repeatable(), context) => {
+                Err(AttemptError::Connect((rejection, _)))
+                    if retry::on_no_connection(
+                        rejection == Rejection::Timeout,
+                        client.is_repeatable(),
+                        context,
+                    ) =>
+                {
                     continue;
                 }
                 Err(AttemptError::Connect(failure) | AttemptError::Final(failure)) => {
@@ -217,7 +223,7 @@ impl Attempt {
         if let Some(connection) = pool::take(&identity, takes) {
             return Ok(Self { connection, identity, reused: true, deadline });
         }
-        let limit = worker.shared.options.connect_timeout;
+        let limit = context.own_timeouts().connect.unwrap_or(worker.shared.options.connect_timeout);
         let limit = left.map_or(limit, |left| left.min(limit));
         let endpoint = worker.outward.dialler.endpoint(backend, identity.address);
         let (to, shared) = (Arc::clone(backend), Arc::clone(&worker.shared));
@@ -267,12 +273,12 @@ impl Broken {
     fn fate(self) -> Option<Fate> {
         match self {
             Self::Backend(fate) => Some(fate),
-            Self::Late | Self::Stalled { client: false } => Some(Fate::Unknown),
+            Self::Late | Self::Stalled { client: false } => Some(Fate::Late),
+            Self::Invalid(_) => Some(Fate::Invalid),
             Self::ClientGone
             | Self::ClientMalformed
             | Self::TooLarge
             | Self::Stalled { client: true }
-            | Self::Invalid(_)
             | Self::Retry => None,
         }
     }

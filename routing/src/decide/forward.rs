@@ -69,6 +69,8 @@ pub struct Attempts {
     pub retries: u32,
     /// Whether another attempt is possible: nothing was answered, the body is still available, and time is left.
     pub repeatable: bool,
+    /// Whether the request's method is idempotent.
+    pub idempotent: bool,
 }
 
 /// What happens to a backend's answer.
@@ -97,13 +99,13 @@ impl Route {
         Self { checked: passed.edits().cloned(), ..self }
     }
 
-    /// Decides what happens to an answer with this status (HTTPRouteRetry `codes` and `attempts`).
+    /// Decides what happens to an answer with this status (HTTPRouteRetry `codes` and `attempts`, `proxy-next-upstream`).
     pub fn on_answer(&self, status: u16, attempts: Attempts) -> OnAnswer {
         match &self.rule.retry {
             Some(retry)
                 if attempts.repeatable
                     && attempts.retries < retry.attempts
-                    && retry.codes.contains(&status) =>
+                    && retry.wants(status, attempts.idempotent) =>
             {
                 OnAnswer::Retry
             }

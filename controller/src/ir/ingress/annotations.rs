@@ -1,6 +1,9 @@
 //! What the annotations of an Ingress say: a field for each family.
 
+use std::time::Duration;
+
 use portcullis_routing::{
+    Failures, OwnTimeouts, Repeats,
     pattern::Source,
     step::{Demand, IngressCors, OwnUrl},
 };
@@ -17,6 +20,7 @@ pub struct Annotations {
     /// `auth-tls-*`.
     pub auth_tls: Option<AuthTls>,
     pub body: Body,
+    pub upstream: Upstream,
     pub unserved: Unserved,
     /// The annotation by which it asks for TLS of its own: client certificates, or TLS that is passed through.
     pub own_tls: Option<&'static str>,
@@ -75,6 +79,27 @@ pub struct Body {
     pub size: Option<u64>,
 }
 
+/// How long backends may take, and when another one is asked. `None` is the global setting.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Upstream {
+    /// `proxy-connect-timeout`, `proxy-send-timeout`, `proxy-read-timeout`.
+    pub timeouts: OwnTimeouts,
+    /// `proxy-next-upstream`.
+    pub next: Option<NextUpstream>,
+    /// `proxy-next-upstream-tries`: how many attempts there are; 0 is no limit in nginx.
+    pub tries: Option<u32>,
+    /// `proxy-next-upstream-timeout`: how long after the first attempt others are begun; zero is no limit.
+    pub next_timeout: Option<Duration>,
+}
+
+/// What is worth another attempt (`proxy-next-upstream`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NextUpstream {
+    pub failures: Failures,
+    pub codes: Box<[u16]>,
+    pub repeats: Repeats,
+}
+
 /// The protections that an Ingress asks for and that are not served; what they protect is closed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unserved {
@@ -84,6 +109,14 @@ pub struct Unserved {
     pub unknown: Option<Box<str>>,
     /// Whether its hosts are protected as a whole, or it is not known which of their requests are.
     pub whole_hosts: bool,
+}
+
+impl NextUpstream {
+    /// Whether nothing is worth another attempt.
+    pub fn is_off(&self) -> bool {
+        let Failures { error, timeout, invalid } = self.failures;
+        !(error || timeout || invalid) && self.codes.is_empty()
+    }
 }
 
 impl Rewrite {

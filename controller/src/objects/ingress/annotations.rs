@@ -24,6 +24,7 @@ mod known;
 mod redirects;
 mod rewrite;
 mod snippet;
+pub(in crate::objects) mod upstream;
 pub(in crate::objects) mod values;
 
 use std::collections::BTreeMap;
@@ -62,6 +63,7 @@ pub(super) fn read(annotations: &BTreeMap<String, String>, checks: &mut Checks) 
         cors: families.read(),
         auth_tls: families.read(),
         body: families.read(),
+        upstream: families.read(),
         ..Annotations::default()
     };
     let mut denied = families.denied;

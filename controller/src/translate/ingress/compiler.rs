@@ -4,12 +4,13 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use portcullis_routing::{
     BackendError, Backends, Entry, HostPattern, HostTable, Location, PathMatch, Pattern, Precedence, RouteId,
-    RouteMatch, Rule, Steps, Timeouts, WeightedBackend, path::of_ingress, pattern::Source,
+    RouteMatch, Rule, Steps, WeightedBackend, path::of_ingress, pattern::Source,
 };
 
 use super::{
     paths::{self, Matched, Place},
     steps::{self, Site},
+    upstream,
 };
 use crate::{
     ir::{Ingress, ObjectKey, ingress::PathKind},
@@ -232,8 +233,8 @@ impl<'a> Compiler<'a> {
             name: None,
             steps,
             backends: Backends::new([WeightedBackend { weight: 1, backend, steps: Steps::default() }]),
-            timeouts: Timeouts::default(),
-            retry: None,
+            timeouts: upstream::timeouts(&self.site()),
+            retry: Some(upstream::retry(&self.site())),
         }
     }
 }

@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     ir::{
         Ingress, Object,
-        ingress::{AuthTls, Body, Redirects, Rewrite},
+        ingress::{AuthTls, Body, Redirects, Rewrite, Upstream},
     },
     objects::{
         checks::Origin,
@@ -143,6 +143,7 @@ fn what_is_served_is_what_families_read() {
         <Option<IngressCors>>::NAMES,
         <Option<AuthTls>>::NAMES,
         Body::NAMES,
+        Upstream::NAMES,
     ]
     .concat()
     .into_iter()

@@ -28,6 +28,11 @@ pub(in crate::objects) fn size(text: &str) -> Option<u64> {
     number.checked_mul(1 << shift)
 }
 
+/// A whole number of 0 or more.
+pub(in crate::objects) fn count(text: &str) -> Option<u64> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
+}
+
 /// Whether a text has only characters that ingress-nginx lets stand in a URL (`URLIsValidRegex` in its
 /// `annotations/parser/validators.go`): none of a query, and no variables.
 pub(super) fn is_plain_url(text: &str) -> bool {
