@@ -15,7 +15,7 @@ use std::{
 use arc_swap::ArcSwap;
 
 pub use in_flight::InFlight;
-pub use tls::{BackendTls, SubjectName, TlsMaterial, Verify};
+pub use tls::{BackendTls, SubjectName, TlsMaterial, TlsVersions, Verify};
 
 use in_flight::Number;
 
@@ -26,6 +26,8 @@ use crate::{PortKey, Rejection, Steps, Transport};
 pub struct Backends {
     choices: Box<[WeightedBackend]>,
     total: u64,
+    /// Whether the last of them has the requests of clients over TLS.
+    by_tls: bool,
 }
 
 /// One backend of a rule.
@@ -238,7 +240,17 @@ impl Backends {
     pub fn new(choices: impl IntoIterator<Item = WeightedBackend>) -> Self {
         let choices: Box<[_]> = choices.into_iter().collect();
         let total = choices.iter().map(|c| u64::from(c.weight)).sum();
-        Self { choices, total }
+        Self { choices, total, by_tls: false }
+    }
+
+    /// Takes two: one for requests of clients over plain HTTP, and one for those over TLS.
+    pub fn by_tls(plain: WeightedBackend, tls: WeightedBackend) -> Self {
+        Self { by_tls: true, ..Self::new([plain, WeightedBackend { weight: 0, ..tls }]) }
+    }
+
+    /// Picks the backend for a request, as [`Self::pick`] does. `is_tls` is whether the client's TLS ends here.
+    pub fn pick_for(&self, random: u64, is_tls: bool) -> Option<&WeightedBackend> {
+        if self.by_tls && is_tls { self.choices.last() } else { self.pick(random) }
     }
 
     /// Returns all backends, including those of weight 0.

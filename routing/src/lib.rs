@@ -30,7 +30,7 @@ pub mod template;
 pub use address::Special;
 pub use backend::{
     Backend, BackendError, BackendKey, BackendProtocol, BackendTls, Backends, Endpoint, EndpointPool,
-    Endpoints, ProxyProtocol, SubjectName, TlsMaterial, Verify, WeightedBackend,
+    Endpoints, ProxyProtocol, SubjectName, TlsMaterial, TlsVersions, Verify, WeightedBackend,
 };
 pub use decide::{
     Answer, Carrier, Connection, Cursor, Decision, Outcome, Reply, Request, Route, decide, renew_rules,

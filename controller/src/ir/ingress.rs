@@ -8,7 +8,10 @@ use std::{cmp::Reverse, collections::BTreeSet};
 use portcullis_routing::HostPattern;
 
 use super::{Meta, gateway::Reference};
-pub use annotations::{Annotations, AuthTls, Body, NextUpstream, Redirects, Rewrite, Unserved, Upstream};
+pub use annotations::{
+    Annotations, AuthTls, BackendSpeech, Body, NextUpstream, ProxySsl, Redirects, Rewrite, Speech, Unserved,
+    Upstream,
+};
 pub use tls::{IngressTls, TlsSections};
 
 /// An IngressClass.

@@ -28,7 +28,7 @@ use paths::Place;
 pub fn ingress_host(
     reader: &Reader<'_>,
     listeners: &Listeners,
-    Pools { backends, patterns, .. }: &Pools,
+    Pools { backends, patterns, certificates, authorities, .. }: &Pools,
     host: &HostPattern,
 ) -> HostTranslation {
     let mut translation = HostTranslation::default();
@@ -44,7 +44,8 @@ pub fn ingress_host(
     if places.is_empty() {
         places.extend(paths::redirected(&ingresses, host));
     }
-    let context = Host { reader, backends, patterns, state, host };
+    let context =
+        Host { reader, backends, patterns, certificates, authorities, state, host, ingresses: &ingresses };
     let mut compilers: Vec<_> = ingresses.iter().map(|ingress| Compiler::new(context, ingress)).collect();
     let entries: Vec<_> = places.iter().filter_map(|place| compilers[place.ingress].entry(place)).collect();
     if !entries.is_empty() {

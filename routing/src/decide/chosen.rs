@@ -124,7 +124,7 @@ impl<'t> Chosen<'t, '_> {
     /// The rule with the backend that the request goes to.
     fn route(&self) -> Route {
         let backends = &self.selected.rule.backends;
-        let choice = backends.pick(self.of_client.random);
+        let choice = backends.pick_for(self.of_client.random, self.of_client.connection.tls.is_some());
         let place = choice.and_then(|c| backends.all().iter().position(|other| std::ptr::eq(other, c)));
         self.of_rule(place).passed(&self.passed)
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use portcullis_routing::{
-    Failures, OwnTimeouts, Repeats,
+    Failures, OwnTimeouts, Repeats, TlsVersions,
     pattern::Source,
     step::{Demand, IngressCors, OwnUrl},
 };
@@ -21,6 +21,7 @@ pub struct Annotations {
     pub auth_tls: Option<AuthTls>,
     pub body: Body,
     pub upstream: Upstream,
+    pub backend: BackendSpeech,
     pub unserved: Unserved,
     /// The annotation by which it asks for TLS of its own: client certificates, or TLS that is passed through.
     pub own_tls: Option<&'static str>,
@@ -90,6 +91,58 @@ pub struct Upstream {
     pub tries: Option<u32>,
     /// `proxy-next-upstream-timeout`: how long after the first attempt others are begun; zero is no limit.
     pub next_timeout: Option<Duration>,
+}
+
+/// How backends are spoken to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BackendSpeech {
+    /// `backend-protocol`; `None` is what the Service's port says.
+    pub speech: Option<Speech>,
+    /// `proxy-ssl-*`.
+    pub tls: Option<ProxySsl>,
+}
+
+/// A value of `backend-protocol`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Speech {
+    Http,
+    Https,
+    /// As the client speaks to us.
+    AutoHttp,
+    Grpc,
+    Grpcs,
+    /// FastCGI, which is not served.
+    Fcgi,
+}
+
+/// TLS to backends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxySsl {
+    /// `proxy-ssl-secret`, by namespace and name: a client certificate, authorities, or both.
+    pub secret: (Box<str>, Box<str>),
+    /// `proxy-ssl-verify`.
+    pub verify: bool,
+    /// `proxy-ssl-name`: the name in the backend's certificate.
+    pub name: Option<Box<str>>,
+    /// `proxy-ssl-server-name`: whether it is sent.
+    pub sends_name: bool,
+    /// `proxy-ssl-protocols`.
+    pub versions: TlsVersions,
+}
+
+impl Speech {
+    /// Reads a value in upper case.
+    pub fn parse(text: &str) -> Option<Self> {
+        Some(match text {
+            "HTTP" => Self::Http,
+            "HTTPS" => Self::Https,
+            "AUTO_HTTP" => Self::AutoHttp,
+            "GRPC" => Self::Grpc,
+            "GRPCS" => Self::Grpcs,
+            "FCGI" => Self::Fcgi,
+            _ => return None,
+        })
+    }
 }
 
 /// What is worth another attempt (`proxy-next-upstream`).

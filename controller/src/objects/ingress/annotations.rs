@@ -17,6 +17,7 @@
 //! protects, or the whole Ingress is refused ([`Denied`]), or it has no effect, with a warning.
 
 mod auth_tls;
+mod backend;
 mod body;
 mod cors;
 mod family;
@@ -64,6 +65,7 @@ pub(super) fn read(annotations: &BTreeMap<String, String>, checks: &mut Checks) 
         auth_tls: families.read(),
         body: families.read(),
         upstream: families.read(),
+        backend: families.read(),
         ..Annotations::default()
     };
     let mut denied = families.denied;

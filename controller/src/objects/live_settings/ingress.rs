@@ -7,6 +7,21 @@ use http::StatusCode;
 use super::{Read, boolean, or_flag};
 use crate::objects::ingress::annotations::{upstream, values};
 
+/// Keys about buffers and connections that there are none of here: nothing is missing without them.
+pub(super) const MOOT: [&str; 11] = [
+    "client-body-buffer-size",
+    "proxy-buffer-size",
+    "proxy-buffering",
+    "proxy-buffers-number",
+    "proxy-busy-buffers-size",
+    "proxy-http-version",
+    "proxy-max-temp-file-size",
+    "upstream-keepalive-connections",
+    "upstream-keepalive-requests",
+    "upstream-keepalive-time",
+    "upstream-keepalive-timeout",
+];
+
 /// Every key of these.
 pub(super) const KEYS: [(&str, Read); 14] = [
     ("ssl-redirect", |to, text, _, _| {

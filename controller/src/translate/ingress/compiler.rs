@@ -8,6 +8,7 @@ use portcullis_routing::{
 };
 
 use super::{
+    backends::by_tls,
     paths::{self, Matched, Place},
     steps::{self, Site},
     upstream,
@@ -17,7 +18,8 @@ use crate::{
     problem::Topic,
     status::Message,
     translate::{
-        BackendPool, Closer, HostTableKey, IngressHost, PatternPool, Reader, RuleSource, backend_tls::Finder,
+        AuthoritiesPool, BackendPool, CertificatePool, Closer, HostTableKey, IngressHost, PatternPool,
+        Reader, RuleSource, backend_tls::Finder,
     },
 };
 
@@ -27,6 +29,10 @@ pub(super) struct Host<'a> {
     pub(super) reader: &'a Reader<'a>,
     pub(super) backends: &'a BackendPool,
     pub(super) patterns: &'a PatternPool,
+    pub(super) certificates: &'a CertificatePool,
+    pub(super) authorities: &'a AuthoritiesPool,
+    /// Its Ingresses, the oldest first.
+    pub(super) ingresses: &'a [&'a Ingress],
     pub(super) state: &'a IngressHost,
     pub(super) host: &'a HostPattern,
 }
@@ -175,7 +181,7 @@ impl<'a> Compiler<'a> {
         };
         if let Some(by) = &self.closed {
             let closed = BackendError::Closed(by.clone());
-            return self.compiled(index, steps::of_closed(self.ingress), Err(closed));
+            return self.compiled(index, steps::of_closed(self.ingress, &self.site()), Err(closed));
         }
         let redirect = match place.matched {
             Matched::WithoutSlash => Some(steps::without_slash(&self.site())),
@@ -190,12 +196,19 @@ impl<'a> Compiler<'a> {
         }
         let steps = self.steps(place);
         let backend = backend.map_or(Err(BackendError::NoPath), |backend| self.resolve(&what, backend));
+        let for_tls = backend.as_ref().ok().and_then(|found| found.for_tls.clone());
         match steps {
-            Ok(steps) => self.compiled(index, steps, backend),
+            Ok(steps) => {
+                let rule = self.compiled(index, steps, backend.map(|backend| backend.plain));
+                match for_tls {
+                    Some(for_tls) => by_tls(rule, for_tls),
+                    None => rule,
+                }
+            }
             Err(why) => {
                 self.refuse(&what, &why);
                 let invalid = BackendError::InvalidFilter(why.into());
-                self.compiled(index, steps::of_closed(self.ingress), Err(invalid))
+                self.compiled(index, steps::of_closed(self.ingress, &self.site()), Err(invalid))
             }
         }
     }

@@ -105,8 +105,8 @@ impl Compiler<'_> {
 }
 
 /// The steps of a path that is closed.
-pub(super) fn of_closed(ingress: &Ingress) -> Steps {
-    Steps::new(own_tls(ingress))
+pub(super) fn of_closed(ingress: &Ingress, site: &Site<'_>) -> Steps {
+    Steps::new(own_tls(ingress).into_iter().chain(hsts(site)))
 }
 
 /// The steps of a prefix without the slash at its end.

@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     ir::{
         Ingress, Object,
-        ingress::{AuthTls, Body, Redirects, Rewrite, Upstream},
+        ingress::{AuthTls, BackendSpeech, Body, Redirects, Rewrite, Upstream},
     },
     objects::{
         checks::Origin,
@@ -35,6 +35,11 @@ pub(super) fn family<T>(annotations: &[(&str, &str)], of: impl Fn(&Annotations) 
     let ingress = nginx(annotations);
     assert_eq!(ingress.refused, None, "{annotations:?}");
     (of(&ingress.annotations), ingress.meta.warnings.len())
+}
+
+/// What closes an Ingress with these annotations, given without their prefix.
+pub(super) fn closed_by(annotations: &[(&str, &str)]) -> Option<String> {
+    nginx(annotations).annotations.unserved.closed_by(false)
 }
 
 /// Why an Ingress with these annotations, given without their prefix, is refused.
@@ -144,6 +149,7 @@ fn what_is_served_is_what_families_read() {
         <Option<AuthTls>>::NAMES,
         Body::NAMES,
         Upstream::NAMES,
+        BackendSpeech::NAMES,
     ]
     .concat()
     .into_iter()
