@@ -144,6 +144,9 @@ fn of_ingress(key: &ObjectKey, change: Difference<'_>) -> Vec<Fact> {
             hashing: _,
             affinity: _,
             external_auth: _,
+            body: _,
+            upstream: _,
+            backend: _,
         } = annotations;
         let hosts: Vec<_> = rules.iter().map(|rule| &rule.host).collect();
         let of_hosts = (auth_tls, server_alias, redirects.from_to_www, canary.is_some());

@@ -129,7 +129,11 @@ impl ProxyHttp for HttpService {
         if context.attempts.begun == 0 && self.shared.is_full(&context.conn.load) {
             return Err(context.fail(Rejection::Overloaded, "too many requests at a time"));
         }
-        let mut peer = attempt::begin(&self.shared, &self.dialler, context).await?;
+        let mut peer = attempt::begin(&self.shared, &self.dialler, session.is_body_empty(), context).await?;
+        if context.upgrade && peer.options.read_timeout > Some(self.shared.options.idle_timeout) {
+            // The client of a tunnel may be silent as long as its backend.
+            session.downstream_session.set_read_timeout(peer.options.read_timeout);
+        }
         if session.downstream_session.is_custom() {
             // A stream that we accepted, for an HTTP/2 backend. The only hop-by-hop header that HTTP/2 has is TE, and gRPC needs it.
             peer.options.http_upstream_request_policy.strip_hop_by_hop = false;
@@ -156,6 +160,7 @@ impl ProxyHttp for HttpService {
         context: &mut Context,
     ) -> Result<()> {
         attempt::request(session, request, context).await?;
+        context.received = 0;
         if !context.mirrored
             && let Some(route) = context.with_mirrors()
         {
@@ -183,7 +188,11 @@ impl ProxyHttp for HttpService {
         if let Some(copies) = &mut context.mirrors {
             copies.body(body.as_ref(), end);
         }
-        if session.was_upgraded() { Ok(()) } else { response::check_time(context) }
+        if session.was_upgraded() {
+            return Ok(());
+        }
+        attempt::check_size(body.as_ref(), context)?;
+        response::check_time(context)
     }
 
     async fn upstream_response_filter(

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use portcullis_routing::OwnTimeouts;
+
 use crate::Options;
 
 /// Limits of a client's connection.
@@ -27,6 +29,47 @@ impl Limits {
             idle: options.idle_timeout,
             stream_idle: options.stream_idle_timeout,
             keepalive: options.keepalive_timeout,
+        }
+    }
+}
+
+/// How long nothing may move in an exchange with a backend.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Silence {
+    /// While the client sends nothing of its body, or takes nothing of the answer.
+    client: Duration,
+    /// While the backend takes nothing of the request.
+    pub(crate) backend_reads: Duration,
+    /// While nothing of the answer comes.
+    backend_writes: Duration,
+}
+
+/// What an exchange waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Waits {
+    Client,
+    /// The backend takes more of the request.
+    BackendReads,
+    /// The backend sends more of its answer.
+    BackendWrites,
+}
+
+impl Silence {
+    /// The limits of a request's rule, and the proxy's where it has none.
+    pub(crate) fn of(own: OwnTimeouts, limits: &Limits) -> Self {
+        let OwnTimeouts { connect: _, send, read } = own;
+        Self {
+            client: limits.idle,
+            backend_reads: send.unwrap_or(limits.idle),
+            backend_writes: read.unwrap_or(limits.idle),
+        }
+    }
+
+    pub(crate) fn of_waiting(self, waits: Waits) -> Duration {
+        match waits {
+            Waits::Client => self.client,
+            Waits::BackendReads => self.backend_reads,
+            Waits::BackendWrites => self.backend_writes,
         }
     }
 }

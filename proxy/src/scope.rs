@@ -12,6 +12,7 @@ pub(crate) struct Scope {
     pub(crate) conn: Arc<ConnInfo>,
     deadline: Cell<Option<Instant>>,
     streams: Cell<bool>,
+    idle_limit: Cell<Option<Duration>>,
     cut: Cell<Option<Cut>>,
     read: Cell<bool>,
     refused: Cell<Option<Refused>>,
@@ -38,6 +39,7 @@ impl Scope {
             conn,
             deadline: Cell::new(None),
             streams: Cell::new(false),
+            idle_limit: Cell::new(None),
             cut: Cell::new(None),
             read: Cell::new(false),
             refused: Cell::new(None),
@@ -59,6 +61,7 @@ impl Scope {
     pub(crate) fn begin(&self) {
         self.deadline.set(None);
         self.streams.set(false);
+        self.idle_limit.set(None);
         self.read.set(false);
     }
 
@@ -101,8 +104,16 @@ impl Scope {
         self.streams.set(true);
     }
 
+    /// Sets how long nothing may move, in place of what the proxy has for every request.
+    pub(crate) fn set_idle_limit(&self, limit: Option<Duration>) {
+        self.idle_limit.set(limit);
+    }
+
     /// How long nothing may move.
     pub(crate) fn idle_limit(&self, limits: &Limits) -> Duration {
+        if let Some(limit) = self.idle_limit.get() {
+            return limit;
+        }
         if self.streams.get() { limits.stream_idle } else { limits.idle }
     }
 

@@ -13,9 +13,19 @@ use tokio::{
 
 use crate::clock::{Ticks, Watch};
 
-/// How often it is looked within the limit. What has not moved is noticed an eighth to two eighths after it: later than
-/// a limit of the same length that something else keeps, and can say what was wrong.
-pub(crate) const LOOKS: u32 = 8;
+/// How often it is looked within the limit, at least. What has not moved is noticed an eighth to two eighths after it: later
+/// than a limit of the same length that something else keeps, and can say what was wrong.
+const LOOKS: u32 = 8;
+/// The longest time between two looks, at which it is also seen whether the client is there.
+const PAUSE: Duration = Duration::from_millis(7500);
+/// Limits that are shorter are looked at once, at their end, by the coarse clock.
+const COARSE: Duration = Duration::from_secs(4);
+
+/// How often it is looked within this limit.
+fn looks(limit: Duration) -> u32 {
+    let looks = limit.as_millis().div_ceil(PAUSE.as_millis());
+    u32::try_from(looks).unwrap_or(u32::MAX).max(LOOKS)
+}
 
 /// Looks from time to time whether something has moved. What moves leaves a mark and no more, so that a fast transfer
 /// does not pay for a timer at each turn.
@@ -40,7 +50,8 @@ impl Stall {
 
     /// Ready at each look: whether nothing has moved for `limit`. To be polled again then.
     pub(crate) fn poll_look(&mut self, cx: &mut Context<'_>, limit: Duration) -> Poll<bool> {
-        let pause = limit / LOOKS;
+        let looks = looks(limit);
+        let pause = limit / looks;
         let timer = self.timer.get_or_insert_with(|| {
             self.moved = true;
             Box::pin(sleep(pause))
@@ -51,13 +62,15 @@ impl Stall {
         ready!(poll_timer(timer.as_mut(), cx));
         timer.as_mut().reset(Instant::now() + pause);
         self.quiet = if std::mem::take(&mut self.moved) { 0 } else { self.quiet + 1 };
-        Poll::Ready(self.quiet > LOOKS)
+        Poll::Ready(self.quiet > looks)
     }
 }
 
 /// The same by the coarse clock, for the carrier `http1`: it sets no timer.
 #[derive(Debug)]
 pub(crate) struct CoarseStall {
+    limit: Duration,
+    looks: u32,
     pause: Ticks,
     quiet: u32,
 }
@@ -65,9 +78,22 @@ pub(crate) struct CoarseStall {
 impl CoarseStall {
     /// Begins to count to `limit`, by this deadline of the clock.
     pub(crate) fn begin(limit: Duration, watch: &Watch) -> Self {
-        let mut stall = Self { pause: Ticks::of(limit / LOOKS), quiet: 0 };
-        stall.moved(watch);
+        let mut stall = Self { limit, looks: 0, pause: Ticks::of(limit), quiet: 0 };
+        stall.count(limit, watch);
         stall
+    }
+
+    /// Counts to this limit, from now on if it is another one.
+    pub(crate) fn set_limit(&mut self, limit: Duration, watch: &Watch) {
+        if limit != self.limit {
+            self.count(limit, watch);
+        }
+    }
+
+    fn count(&mut self, limit: Duration, watch: &Watch) {
+        let looks = if limit < COARSE { 0 } else { looks(limit) };
+        (self.limit, self.looks, self.pause) = (limit, looks, Ticks::of(limit / looks.max(1)));
+        self.moved(watch);
     }
 
     /// Something has moved.
@@ -79,12 +105,12 @@ impl CoarseStall {
     /// Ready at each look: whether nothing has moved for the limit. To be polled again then.
     pub(crate) fn poll_look(&mut self, cx: &mut Context<'_>, watch: &Watch) -> Poll<bool> {
         watch.set_waker(cx.waker());
-        if !watch.is_due() {
+        if !watch.is_due() && !self.limit.is_zero() {
             return Poll::Pending;
         }
         self.quiet += 1;
         watch.set(self.pause);
-        Poll::Ready(self.quiet > LOOKS)
+        Poll::Ready(self.quiet > self.looks)
     }
 }
 

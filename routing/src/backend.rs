@@ -22,7 +22,7 @@ use arc_swap::ArcSwap;
 
 pub use in_flight::InFlight;
 pub use pick::{Picked, Spread, pick};
-pub use tls::{BackendTls, SubjectName, TlsMaterial, Verify};
+pub use tls::{BackendTls, SubjectName, TlsMaterial, TlsVersions, Verify};
 
 pub(crate) use hashing::{keyed_digits, keyed_hash, stable_hash};
 use in_flight::Number;
@@ -41,10 +41,12 @@ pub struct Backends {
     total: u64,
     /// Which requests the second backend gets, of an Ingress that has a canary. Boxed, since few have one.
     canary: Option<Box<Canary>>,
+    /// Whether the last of them has the requests of clients over TLS.
+    by_tls: bool,
 }
 
 /// One backend of a rule.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct WeightedBackend {
     /// Its share of the requests is this weight by the sum of all; 0 is none.
     pub weight: u32,
@@ -259,7 +261,7 @@ impl Backends {
     pub fn new(choices: impl IntoIterator<Item = WeightedBackend>) -> Self {
         let choices: Box<[_]> = choices.into_iter().collect();
         let total = choices.iter().map(|c| u64::from(c.weight)).sum();
-        Self { choices, total, canary: None }
+        Self { choices, total, canary: None, by_tls: false }
     }
 
     /// Makes two backends of an Ingress: `canary` says which requests the second one gets.
@@ -270,6 +272,16 @@ impl Backends {
     /// Returns which requests the second backend gets, of two that are main and canary.
     pub fn canary(&self) -> Option<&Canary> {
         self.canary.as_deref()
+    }
+
+    /// Takes two: one for requests of clients over plain HTTP, and one for those over TLS.
+    pub fn by_tls(plain: WeightedBackend, tls: WeightedBackend) -> Self {
+        Self { by_tls: true, ..Self::new([plain, WeightedBackend { weight: 0, ..tls }]) }
+    }
+
+    /// Picks the backend for a request, as [`Self::pick`] does. `is_tls` is whether the client's TLS ends here.
+    pub fn pick_for(&self, random: u64, is_tls: bool) -> Option<&WeightedBackend> {
+        if self.by_tls && is_tls { self.choices.last() } else { self.pick(random) }
     }
 
     /// Returns all backends, including those of weight 0.

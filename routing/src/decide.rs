@@ -24,6 +24,7 @@ use http::Method;
 
 pub use answer::{Answer, Reply};
 pub use check::{Cursor, Outcome};
+pub use chosen::TOO_LARGE;
 pub use forward::{Attempts, Carrier, Forward, OnAnswer, Route};
 pub use held::renew_rules;
 

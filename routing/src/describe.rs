@@ -19,8 +19,9 @@ use std::{
 };
 
 use crate::{
-    Backend, BackendProtocol, ClientAuth, Entry, HostPattern, HostTable, HttpRoutes, Listener, PathMatch,
-    ProxyProtocol, RouteMatch, Rule, Serves, Step, Steps, Table, TlsMode, ValueMatch, WeightedBackend,
+    Backend, BackendProtocol, ClientAuth, Entry, Failures, HostPattern, HostTable, HttpRoutes, Listener,
+    OwnTimeouts, PathMatch, ProxyProtocol, Repeats, Retry, RouteMatch, Rule, Serves, Step, Steps, Table,
+    TlsMode, ValueMatch, WeightedBackend,
     step::{
         AuthProtocol, Check, ClientCertificateCheck, Cors, Demand, ExternalAuth, HeaderModifier, HttpAuth,
         IngressCors, IngressRedirect, Mirror, PathRewrite, Redirect, UrlRewrite,
@@ -187,10 +188,38 @@ impl Display for Rule {
         self.backends.canary().iter().try_for_each(|canary| write!(f, "{canary} "))?;
         self.timeouts.request.iter().try_for_each(|t| write!(f, "request timeout {t:?} "))?;
         self.timeouts.backend_request.iter().try_for_each(|t| write!(f, "backend timeout {t:?} "))?;
-        if let Some(retry) = &self.retry {
-            write!(f, "retry {} on {:?} ", retry.attempts, retry.codes)?;
+        self.timeouts.own.fmt(f)?;
+        if let Some(retry) = self.retry.as_ref().filter(|retry| **retry != Retry::of_ingresses()) {
+            write!(f, "{retry} ")?;
         }
         write!(f, "[{} rule {}]", self.route, self.index)
+    }
+}
+
+/// Each limit with a space behind it.
+impl Display for OwnTimeouts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.connect.iter().try_for_each(|limit| write!(f, "connect timeout {limit:?} "))?;
+        self.send.iter().try_for_each(|limit| write!(f, "send timeout {limit:?} "))?;
+        self.read.iter().try_for_each(|limit| write!(f, "read timeout {limit:?} "))
+    }
+}
+
+/// What is left out is as HTTPRouteRetry has it.
+impl Display for Retry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "retry {} on {:?}", self.attempts, self.codes)?;
+        if self.failures != Failures::default() {
+            let Failures { error, timeout, invalid } = self.failures;
+            let named = [(error, " error"), (timeout, " timeout"), (invalid, " invalid")];
+            named.iter().filter(|(is, _)| *is).try_for_each(|(_, name)| f.write_str(name))?;
+        }
+        self.within.iter().try_for_each(|limit| write!(f, " within {limit:?}"))?;
+        f.write_str(match self.repeats {
+            Repeats::IdempotentOrAnswered => "",
+            Repeats::Idempotent => " if idempotent",
+            Repeats::All => " of any method",
+        })
     }
 }
 
@@ -224,6 +253,7 @@ impl Display for Step {
         match self {
             Self::OwnTls => f.write_str("403 behind a Gateway's TLS"),
             Self::ClientCertificate(check) => check.fmt(f),
+            Self::BodySize(most) => write!(f, "body {} at most", Size(most.0)),
             Self::Cors(cors) => cors.fmt(f),
             Self::IngressCors(cors) => cors.fmt(f),
             Self::IngressRedirect(redirect) => redirect.fmt(f),
@@ -239,6 +269,20 @@ impl Display for Step {
                 write!(f, "cookie {}", String::from_utf8_lossy(cookie.value.as_bytes()))
             }
             Self::Hsts(value) => write!(f, "hsts {}", String::from_utf8_lossy(value.as_bytes())),
+        }
+    }
+}
+
+/// A number of bytes, in the largest unit that it is a multiple of.
+struct Size(u64);
+
+impl Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            bytes if bytes.is_multiple_of(1 << 30) => write!(f, "{} GiB", bytes >> 30),
+            bytes if bytes.is_multiple_of(1 << 20) => write!(f, "{} MiB", bytes >> 20),
+            bytes if bytes.is_multiple_of(1 << 10) => write!(f, "{} KiB", bytes >> 10),
+            bytes => write!(f, "{bytes} B"),
         }
     }
 }

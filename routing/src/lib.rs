@@ -31,7 +31,7 @@ pub mod template;
 pub use address::Special;
 pub use backend::{
     Backend, BackendError, BackendKey, BackendProtocol, BackendTls, Backends, Endpoint, EndpointPool,
-    Endpoints, Picked, ProxyProtocol, Spread, SubjectName, TlsMaterial, Verify, WeightedBackend,
+    Endpoints, Picked, ProxyProtocol, Spread, SubjectName, TlsMaterial, TlsVersions, Verify, WeightedBackend,
 };
 pub use balance::{Affinity, Balance, Canary, HashBy};
 pub use decide::{
@@ -49,7 +49,7 @@ pub use pattern::{InvalidPattern, Pattern};
 pub use port::{PortKey, Transport};
 pub use reach::{ClusterAddresses, ExternalNames, NameGrant, ServiceName};
 pub use rejection::Rejection;
-pub use route::{Retry, RouteId, RouteKind, Rule, Timeouts};
+pub use route::{Failures, OwnTimeouts, Repeats, Retry, RouteId, RouteKind, Rule, Timeouts};
 pub use step::{Step, Steps};
 pub use table::{
     ClientAuth, Entry, HostTable, HttpRoutes, Listener, ListenerId, ListenerOwner, Port, Protocol, Selected,

@@ -23,6 +23,8 @@ pub enum Rejection {
     HeaderTimeout,
     /// The request's head is too large.
     HeaderTooLarge,
+    /// The request's body is larger than the rule permits.
+    ContentTooLarge,
     /// The rule has no backend, or the one chosen is broken.
     BrokenBackend,
     /// A protection of the rule is not served, so the rule is closed.
@@ -49,6 +51,7 @@ impl Rejection {
             Self::Forbidden | Self::Unauthorized => StatusCode::FORBIDDEN,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::HeaderTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::ContentTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::HeaderTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::BrokenBackend | Self::CheckFailed => StatusCode::INTERNAL_SERVER_ERROR,
             Self::BadGateway => StatusCode::BAD_GATEWAY,

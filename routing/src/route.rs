@@ -58,10 +58,24 @@ pub struct Timeouts {
     pub request: Option<Duration>,
     /// For one attempt at a backend (HTTPRouteTimeouts `backendRequest`).
     pub backend_request: Option<Duration>,
+    /// Limits that stand in place of the proxy's own.
+    pub own: OwnTimeouts,
 }
 
-/// When another attempt at a backend is made (HTTPRouteRetry).
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Limits of time that the proxy has for every backend, where a rule has its own (`proxy-*-timeout` of an Ingress); `None` is
+/// the proxy's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OwnTimeouts {
+    /// For a connection to a backend.
+    pub connect: Option<Duration>,
+    /// Between two writes of a request to a backend.
+    pub send: Option<Duration>,
+    /// Between two reads of an answer of a backend.
+    pub read: Option<Duration>,
+}
+
+/// When another attempt at a backend is made (HTTPRouteRetry, `proxy-next-upstream` of an Ingress).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Retry {
     /// Status codes of a backend that are worth another attempt.
     pub codes: Box<[u16]>,
@@ -69,6 +83,66 @@ pub struct Retry {
     pub attempts: u32,
     /// The pause before each of them.
     pub backoff: Option<Duration>,
+    /// How long after the first attempt others are begun.
+    pub within: Option<Duration>,
+    /// What beside the codes is worth another attempt.
+    pub failures: Failures,
+    /// Which requests are sent again.
+    pub repeats: Repeats,
+}
+
+/// What of an attempt without an answer is worth another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failures {
+    /// The backend could not be connected to, or broke off.
+    pub error: bool,
+    /// It took too long.
+    pub timeout: bool,
+    /// Its answer is malformed.
+    pub invalid: bool,
+}
+
+/// Which requests are sent again though a backend may have acted on them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Repeats {
+    /// Those of idempotent methods; for a status code, all: the backend has answered (HTTPRouteRetry).
+    #[default]
+    IdempotentOrAnswered,
+    /// Those of idempotent methods.
+    Idempotent,
+    /// All of them.
+    All,
+}
+
+/// What HTTPRouteRetry repeats.
+impl Default for Failures {
+    fn default() -> Self {
+        Self { error: true, timeout: true, invalid: false }
+    }
+}
+
+impl Retry {
+    /// What holds for Ingresses without annotations: the default of `proxy-next-upstream` and `proxy-next-upstream-tries`.
+    pub fn of_ingresses() -> Self {
+        let repeats = Repeats::Idempotent;
+        Self { attempts: 2, backoff: Some(Duration::ZERO), repeats, ..Self::default() }
+    }
+
+    /// Returns whether a request may be sent again though a backend may have acted on it. `idempotent` is whether its method
+    /// is.
+    pub fn repeats(&self, idempotent: bool) -> bool {
+        idempotent || self.repeats == Repeats::All
+    }
+
+    /// Returns whether an answer with this status is worth another attempt.
+    pub fn wants(&self, status: u16, idempotent: bool) -> bool {
+        self.codes.contains(&status) && self.keeps(idempotent)
+    }
+
+    /// Returns whether what is sent of a request may have to be sent again.
+    pub fn keeps(&self, idempotent: bool) -> bool {
+        idempotent || self.repeats != Repeats::Idempotent
+    }
 }
 
 impl RouteKind {

@@ -7,6 +7,7 @@ use std::{ops::Deref, sync::Arc};
 
 use http::HeaderValue;
 
+pub mod body_size;
 pub mod client_certificate;
 pub mod cors;
 pub mod edits;
@@ -20,6 +21,7 @@ pub mod redirect;
 pub mod rewrite;
 pub mod rewrite_target;
 
+pub use body_size::BodySize;
 pub use client_certificate::{ClientCertificate, ClientCertificateCheck, Demand};
 pub use cors::Cors;
 pub(crate) use edits::StepEdits;
@@ -45,6 +47,9 @@ pub enum Step {
     OwnTls,
     /// What an Ingress asks of the client's certificate. Boxed, since few have it.
     ClientCertificate(Box<ClientCertificateCheck>),
+    /// The largest body of a request: answers 413 where a larger one is announced. Carriers hold bodies to it that do not
+    /// announce their size.
+    BodySize(BodySize),
     /// CORS: answers a preflight, and its headers take precedence in any other answer. Boxed: it is four times as large
     /// as the others.
     Cors(Box<Cors>),
@@ -128,28 +133,29 @@ impl Step {
     }
 
     /// Returns the step's place in the order of work, which is the order of the variants, but for `app-root`, which comes
-    /// before CORS.
+    /// before the size of the body and CORS.
     fn rank(&self) -> u8 {
         match self {
             Self::OwnTls | Self::ClientCertificate(_) => 0,
             Self::IngressRedirect(redirect) => match **redirect {
                 IngressRedirect::AppRoot(_) => 1,
-                IngressRedirect::Fixed { .. } => 3,
+                IngressRedirect::Fixed { .. } => 4,
                 IngressRedirect::Https { .. }
                 | IngressRedirect::OtherHost { .. }
-                | IngressRedirect::AddSlash(_) => 4,
+                | IngressRedirect::AddSlash(_) => 5,
             },
-            Self::Cors(_) | Self::IngressCors(_) => 2,
-            Self::RewriteTarget(_) => 5,
-            Self::Endpoints => 6,
-            Self::Check(_) => 7,
-            Self::Redirect(_) => 8,
-            Self::RequestHeaders(_) => 9,
-            Self::Rewrite(_) => 10,
-            Self::Mirror(_) => 11,
-            Self::ResponseHeaders(_) => 12,
-            Self::AnswerCookie(_) => 13,
-            Self::Hsts(_) => 14,
+            Self::BodySize(_) => 2,
+            Self::Cors(_) | Self::IngressCors(_) => 3,
+            Self::RewriteTarget(_) => 6,
+            Self::Endpoints => 7,
+            Self::Check(_) => 8,
+            Self::Redirect(_) => 9,
+            Self::RequestHeaders(_) => 10,
+            Self::Rewrite(_) => 11,
+            Self::Mirror(_) => 12,
+            Self::ResponseHeaders(_) => 13,
+            Self::AnswerCookie(_) => 14,
+            Self::Hsts(_) => 15,
         }
     }
 }

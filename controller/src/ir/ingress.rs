@@ -10,7 +10,10 @@ use std::{cmp::Reverse, collections::BTreeSet};
 use portcullis_routing::HostPattern;
 
 use super::{Meta, gateway::Reference};
-pub use annotations::{Annotations, AuthTls, Redirects, Rewrite, ServerAlias, Unserved};
+pub use annotations::{
+    Annotations, AuthTls, BackendSpeech, Body, NextUpstream, ProxySsl, Redirects, Rewrite, ServerAlias,
+    Speech, Unserved, Upstream,
+};
 pub use auth::{AuthOptions, AuthTarget, CONSTANTS, ExternalAuth};
 pub use balancing::{Affinity, Balancing, Canary, CanaryHeader, Hashing, LoadBalance, Session};
 pub use tls::{IngressTls, TlsSections};

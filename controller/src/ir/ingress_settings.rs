@@ -2,8 +2,7 @@
 
 use http::{HeaderValue, StatusCode};
 
-use super::ingress::LoadBalance;
-use super::ingress::{AuthOptions, AuthTarget};
+use super::ingress::{AuthOptions, AuthTarget, LoadBalance, Upstream};
 
 /// What holds for every Ingress whose annotations do not say otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +14,10 @@ pub struct IngressSettings {
     /// `http-redirect-code`: the status of redirects to HTTPS and to or from `www.`.
     pub redirect_status: StatusCode,
     pub hsts: Hsts,
+    /// `proxy-body-size`, in bytes; 0 is no limit.
+    pub body_size: u64,
+    /// `proxy-connect-timeout` and so on, `proxy-next-upstream` and so on.
+    pub upstream: Upstream,
     /// `load-balance`.
     pub load_balance: LoadBalance,
     pub auth: GlobalAuth,
@@ -53,6 +56,8 @@ impl Default for IngressSettings {
             auth: GlobalAuth::default(),
             hsts: Hsts { is_on: None, max_age: 31_536_000, include_subdomains: true, preload: false },
             load_balance: LoadBalance::RoundRobin,
+            body_size: 1 << 20,
+            upstream: Upstream::default(),
         }
     }
 }

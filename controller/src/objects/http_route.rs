@@ -217,7 +217,7 @@ fn timeouts(written: &wire::Timeouts, checks: &mut Checks, at: &Path<'_>) -> Tim
     {
         checks.error(&at.field("backendRequest"), "must not be longer than timeouts.request");
     }
-    Timeouts { request: limit(request), backend_request: limit(backend_request) }
+    Timeouts { request: limit(request), backend_request: limit(backend_request), ..Timeouts::default() }
 }
 
 fn duration(text: Option<&str>, checks: &mut Checks, at: &Path<'_>) -> Option<Duration> {
@@ -262,6 +262,7 @@ fn retry(written: &wire::Retry, checks: &mut Checks, at: &Path<'_>) -> Retry {
         codes: codes.iter().filter_map(|code| u16::try_from(*code).ok()).collect(),
         attempts: attempts.try_into().unwrap_or_default(),
         backoff: duration(written.backoff.as_deref(), checks, &at.field("backoff")),
+        ..Retry::default()
     }
 }
 

@@ -1,6 +1,6 @@
 //! Ingress.
 
-mod annotations;
+pub(super) mod annotations;
 
 use std::{collections::BTreeMap, net::IpAddr};
 

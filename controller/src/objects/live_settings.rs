@@ -84,6 +84,10 @@ pub(crate) fn read(flags: &LiveSettings, written: &ConfigMap) -> (LiveSettings, 
                     checks.warning_of(Topic::Invalid, &at, why);
                 }
             }
+            None if ingress::MOOT.contains(&&**key) => {
+                let message = "has no effect here, where messages are streamed and connections pooled";
+                checks.warning_of(Topic::NotServed, &at, message);
+            }
             None => {
                 let message = format!(
                     "is not a setting; the settings are {}",
@@ -227,6 +231,10 @@ mod tests {
         assert_eq!(settings.proxy.max_connections, Some(100));
         assert!(settings.proxy.access_log);
         assert_eq!(settings.entrance.max_ports, Some(0));
+
+        let (_, problems) = of(&[("proxy-buffering", "on")]);
+        assert_eq!(problems.len(), 1);
+        assert!(problems[0].contains("has no effect here"), "{problems:?}");
 
         let (settings, problems) = of(&[
             ("access-log", "yes"),

@@ -6,6 +6,7 @@
 //! compiler.rs   an Ingress at a host: its rules
 //! steps.rs      what its annotations do to a request: a step for each family
 //! external_auth.rs   of them, the check by a service
+//! upstream.rs   how long its backends may take, and when another one is asked
 //! backends.rs   its backends
 //! spread.rs     how their requests are spread over endpoints, and over a Service and its canary
 //! claims.rs     what the host says of the Services that its Ingresses use
@@ -18,6 +19,7 @@ mod external_auth;
 mod paths;
 mod spread;
 mod steps;
+mod upstream;
 
 use std::sync::Arc;
 
@@ -35,7 +37,7 @@ use paths::Place;
 pub fn ingress_host(
     reader: &Reader<'_>,
     listeners: &Listeners,
-    Pools { backends, patterns, .. }: &Pools,
+    pools: &Pools,
     ingress_backends: &IngressBackends,
     served_as: &HostPattern,
 ) -> HostTranslation {
@@ -54,8 +56,7 @@ pub fn ingress_host(
     if places.is_empty() {
         places.extend(paths::redirected(&ingresses, host));
     }
-    let context =
-        Host { reader, backends, patterns, ingress_backends, state, host, served_as, ingresses: &ingresses };
+    let context = Host { reader, pools, ingress_backends, state, host, served_as, ingresses: &ingresses };
     let mut compilers: Vec<_> = ingresses.iter().map(|ingress| Compiler::new(context, ingress)).collect();
     places.retain(|place| !compilers[place.ingress].is_of_canary(place));
     let entries: Vec<_> = places.iter().filter_map(|place| compilers[place.ingress].entry(place)).collect();

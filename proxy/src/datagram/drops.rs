@@ -52,7 +52,8 @@ impl Dropped {
             | Rejection::CheckFailed
             | Rejection::MethodNotAllowed
             | Rejection::HeaderTimeout
-            | Rejection::HeaderTooLarge => Self::NoBackend,
+            | Rejection::HeaderTooLarge
+            | Rejection::ContentTooLarge => Self::NoBackend,
         }
     }
 }

@@ -109,7 +109,10 @@ fn grpc_status(rejection: Rejection) -> u16 {
         Rejection::Forbidden | Rejection::Unauthorized => PERMISSION_DENIED,
         Rejection::NoRoute => UNIMPLEMENTED,
         Rejection::BadRequest | Rejection::HeaderTooLarge => INTERNAL,
-        Rejection::Misdirected | Rejection::MethodNotAllowed | Rejection::HeaderTimeout => UNKNOWN,
+        Rejection::Misdirected
+        | Rejection::MethodNotAllowed
+        | Rejection::HeaderTimeout
+        | Rejection::ContentTooLarge => UNKNOWN,
         Rejection::BrokenBackend
         | Rejection::CheckFailed
         | Rejection::Closed

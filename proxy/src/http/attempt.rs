@@ -7,6 +7,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use bytes::Bytes;
 use http::{
     Uri, Version, header,
     uri::{Authority, PathAndQuery},
@@ -16,7 +17,7 @@ use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::{ErrorType, OrErr, Result};
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
-use portcullis_routing::{Backend, BackendProtocol, Rejection, Route, Transport};
+use portcullis_routing::{Backend, BackendProtocol, Rejection, Route, Transport, decide::TOO_LARGE};
 use tokio::time::{Instant, sleep};
 
 use super::{
@@ -40,13 +41,14 @@ use crate::{
 /// The hard stop comes so much after the time at which a 504 is due.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// Chooses an endpoint and says how to connect to it.
+/// Chooses an endpoint and says how to connect to it. `bodiless`: the request has no body.
 ///
 /// # Errors
 /// Where there is none, or no time is left.
 pub(crate) async fn begin(
     shared: &Arc<Shared>,
     dialler: &Dialler,
+    bodiless: bool,
     context: &mut Context,
 ) -> Result<Box<HttpPeer>> {
     let options = &shared.options;
@@ -62,12 +64,24 @@ pub(crate) async fn begin(
         SCOPE.with(|scope| scope.set_deadline(stop.map(|at| at + GRACE)));
     }
     let within = |limit: Duration| left.map_or(limit, |left| left.min(limit));
+    let own = context.own_timeouts();
+    if own.send.max(own.read).is_some() {
+        // It is the last resort: what pingora keeps itself comes before it.
+        let all = [own.send, own.read, Some(options.idle_timeout)];
+        let longest = all.into_iter().flatten().max();
+        SCOPE.with(|scope| scope.set_idle_limit(longest));
+    }
+    // Over h2, where a long upload would run into it: only without a body, and for gRPC, whose bodies are short mostly.
+    let counts = backend.protocol == BackendProtocol::Http1 || bodiless || context.grpc;
     // pingora takes these for a tunnel as well, which may last; until it is made, the hard stop serves.
     let (read_timeout, write_timeout) = match context.upgrade {
-        true => (Some(options.idle_timeout), None),
-        false => (read_timeout(options, &backend, left), left),
+        true => (Some(own.read.unwrap_or(options.idle_timeout)), None),
+        false => (
+            read_timeout(options, &backend, own.read.filter(|_| counts), left),
+            own.send.map(within).or(left),
+        ),
     };
-    let connect_timeout = within(options.connect_timeout);
+    let connect_timeout = within(own.connect.unwrap_or(options.connect_timeout));
     let upgrade = context.upgrade;
     let attempt = Attempt {
         address,
@@ -115,6 +129,9 @@ pub(crate) async fn next(dialler: &Dialler, context: &mut Context) -> Result<Nex
     // Of an attempt that another one follows.
     context.rejection = None;
     let Some(route) = &mut context.route else { return Err(NO_BACKEND) };
+    if route.rule().retry.as_ref().is_some_and(|retry| retry.within.is_some()) {
+        context.attempts.since.get_or_insert_with(Instant::now);
+    }
     let address = match &context.attempts.endpoint {
         Some(same) => {
             let backend = route.backend().ok_or(NO_BACKEND)?;
@@ -183,14 +200,18 @@ pub(crate) fn connected(
 }
 
 /// The limit between two reads. Over h2 pingora counts it from the end of the request's head, so that a long upload
-/// would run into it; there only a limit of the whole attempt is one.
-fn read_timeout(options: &Options, backend: &Backend, left: Option<Duration>) -> Option<Duration> {
-    match backend.protocol {
-        BackendProtocol::Http2 => left,
-        BackendProtocol::Http1 => {
-            Some(left.map_or(options.idle_timeout, |left| left.min(options.idle_timeout)))
-        }
-    }
+/// would run into it; there only limits of the rule are one.
+fn read_timeout(
+    options: &Options,
+    backend: &Backend,
+    own: Option<Duration>,
+    left: Option<Duration>,
+) -> Option<Duration> {
+    let limit = match backend.protocol {
+        BackendProtocol::Http2 => own,
+        BackendProtocol::Http1 => Some(own.unwrap_or(options.idle_timeout)),
+    };
+    [limit, left].into_iter().flatten().min()
 }
 
 /// Starts this attempt's time; what is left of it, where it is limited.
@@ -280,6 +301,20 @@ pub(crate) async fn request(
         set_https(request)?;
     }
     Ok(())
+}
+
+/// Counts a part of the request's body.
+///
+/// # Errors
+/// Where the body is larger than the route permits. pingora then ends the backend's connection, or resets the stream.
+pub(crate) fn check_size(part: Option<&Bytes>, context: &mut Context) -> Result<()> {
+    let Some(most) = context.body_size(part.is_some()) else { return Ok(()) };
+    context.received += part.map_or(0, |part| part.len() as u64);
+    match context.received > most {
+        // Of an error of the backend's side pingora would think that an answer is on its way.
+        true => Err(context.fail(Rejection::ContentTooLarge, TOO_LARGE).into_down()),
+        false => Ok(()),
+    }
 }
 
 /// Writes the target in absolute form, with the scheme `https` and the authority from Host, and removes Host: pingora does

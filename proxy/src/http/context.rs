@@ -9,7 +9,8 @@ use std::{
 
 use http::HeaderValue;
 use portcullis_routing::{
-    Answer, Backend, Carrier, Cursor, Decision, Endpoint, Rejection, Route, Rule, backend::InFlight,
+    Answer, Backend, Carrier, Cursor, Decision, Endpoint, OwnTimeouts, Rejection, Route, Rule,
+    backend::InFlight,
 };
 use tokio::time::Instant;
 
@@ -54,6 +55,8 @@ pub(crate) struct Context {
     pub(crate) upgrade: bool,
     /// The identifier that the backend gets where the client sent none, if a check was told it.
     request_id: Option<Box<[u8; 32]>>,
+    /// How many bytes of the request's body this attempt has read.
+    pub(crate) received: u64,
     /// Whether the client speaks gRPC: what we answer by ourselves is said in its terms.
     pub(crate) grpc: bool,
     /// Attempts at backends.
@@ -83,6 +86,8 @@ pub(crate) struct Attempts {
     pub(crate) unprocessed: u32,
     /// Whether one was followed by another since a pooled connection broke.
     pub(crate) broke: bool,
+    /// When the first of them began, if the rule limits the time in which others are.
+    pub(crate) since: Option<Instant>,
     /// Endpoints of the attempts before this one.
     pub(crate) tried: Vec<SocketAddr>,
     /// The endpoint of this attempt.
@@ -152,6 +157,7 @@ impl Context {
             target: None,
             upgrade: false,
             request_id: None,
+            received: 0,
             grpc: false,
             attempts: Attempts::default(),
             mirrors: None,
@@ -211,6 +217,16 @@ impl Context {
 
     pub(crate) fn rule(&self) -> Option<&Rule> {
         self.route.as_ref().map(Route::rule)
+    }
+
+    /// The largest size of the request's body, in bytes. Whether there is one is asked first, since most have none.
+    pub(crate) fn body_size(&self, has_body: bool) -> Option<u64> {
+        self.route.as_ref().filter(|_| has_body)?.body_size()
+    }
+
+    /// The limits of time that the rule has in place of the proxy's.
+    pub(crate) fn own_timeouts(&self) -> OwnTimeouts {
+        self.rule().map(|rule| rule.timeouts.own).unwrap_or_default()
     }
 
     pub(crate) fn backend(&self) -> Option<&Arc<Backend>> {

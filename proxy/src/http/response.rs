@@ -58,7 +58,9 @@ pub(crate) fn filter(
         return Err(context.fail(Rejection::BadGateway, "the backend answers in an unknown transfer coding"));
     }
     check_time(context)?;
-    if retry::on_status(answer.status.as_u16(), retry::is_repeatable(session), context) {
+    let (idempotent, repeatable) =
+        (retry::is_idempotent(&session.req_header().method), retry::is_repeatable(session));
+    if retry::on_status(answer.status.as_u16(), idempotent, repeatable, context) {
         let mut error =
             Error::explain(ErrorType::HTTPStatus(answer.status.as_u16()), "another attempt").into_up();
         error.set_retry(true);

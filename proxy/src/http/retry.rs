@@ -1,13 +1,16 @@
 //! When another attempt at a backend is made, and when it begins.
 //!
 //! ```text
-//!                                              by itself     with a policy (HTTPRouteRetry)
-//! no connection                                any method    any method
-//! nothing sent, or a stream not processed      any method    any method
-//! a pooled connection broke, no answer begun   idempotent    idempotent
-//! any other break, or too long a silence       -             idempotent
-//! an answer with one of the policy's codes     -             any method
+//!                                              by itself     HTTPRouteRetry   proxy-next-upstream (of an Ingress)
+//! no connection                                any method    any method       any method (error, timeout)
+//! nothing sent, or a stream not processed      any method    any method       any method
+//! a pooled connection broke, no answer begun   idempotent    idempotent       idempotent
+//! any other break, or too long a silence       -             idempotent       idempotent (error, timeout)
+//! a malformed answer                           -             -                idempotent (invalid_header)
+//! an answer with one of the policy's codes     -             any method       idempotent (http_500 and so on)
 //! ```
+//!
+//! `non_idempotent` of an Ingress lets all methods take the place of idempotent ones.
 //!
 //! What repeats by itself is another matter than a policy: it goes on a connection that was not used before, so that a
 //! request that kills backends gets to two of them at most.
@@ -17,8 +20,9 @@ use std::time::Duration;
 use http::Method;
 use pingora_error::{Error, ErrorSource, ErrorType, RetryType};
 use pingora_proxy::Session;
-use portcullis_routing::{BackendProtocol, Retry};
+use portcullis_routing::{BackendProtocol, Failures, Retry};
 use rand::Rng;
+use tokio::time::Instant;
 
 use super::context::Context;
 use crate::random;
@@ -53,15 +57,30 @@ pub(crate) struct Sent {
 }
 
 /// Whether this answer of a backend is dropped for another attempt.
-pub(crate) fn on_status(status: u16, repeatable: bool, context: &mut Context) -> bool {
-    let wanted = policy(context).is_some_and(|retry| retry.codes.contains(&status));
+pub(crate) fn on_status(status: u16, idempotent: bool, repeatable: bool, context: &mut Context) -> bool {
+    let wanted = policy(context).is_some_and(|retry| retry.wants(status, idempotent));
     wanted && repeatable && take(context)
 }
 
-/// Whether an attempt that got no connection is followed by another.
-pub(crate) fn on_no_connection(repeatable: bool, context: &mut Context) -> bool {
-    // Several attempts at one address that refuses would only take longer to say so.
-    repeatable && (policy(context).is_some() || context.attempts.others) && take(context)
+/// Whether an attempt that got no connection is followed by another. `late`: it took too long.
+pub(crate) fn on_no_connection(late: bool, repeatable: bool, context: &mut Context) -> bool {
+    let wanted = match policy(context) {
+        Some(Retry { failures, .. }) => {
+            if late {
+                failures.timeout
+            } else {
+                failures.error
+            }
+        }
+        // Several attempts at one address that refuses would only take longer to say so.
+        None => context.attempts.others,
+    };
+    wanted && repeatable && take(context)
+}
+
+/// Whether what is sent of a request has to be kept for another attempt.
+pub(crate) fn keeps(idempotent: bool, context: &Context) -> bool {
+    idempotent || policy(context).is_some_and(|retry| retry.keeps(idempotent))
 }
 
 /// Whether an attempt with such a fate is followed by another.
@@ -88,7 +107,11 @@ pub(crate) fn on_fate(fate: Fate, sent: Sent, context: &mut Context) -> bool {
             context.attempts.fresh = true;
             true
         }
-        _ => sent.idempotent && policy(context).is_some() && take(context),
+        _ => {
+            let wanted = policy(context)
+                .is_some_and(|retry| fate.is_worth_another(retry.failures) && retry.repeats(sent.idempotent));
+            wanted && take(context)
+        }
     }
 }
 
@@ -101,7 +124,8 @@ pub(crate) fn on_connect_error(error: &Error, session: &Session, context: &mut C
         context.attempts.stay(true);
         return true;
     }
-    on_no_connection(repeatable, context)
+    let late = matches!(error.etype, ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout);
+    on_no_connection(late, repeatable, context)
 }
 
 /// [`on_fate`], as pingora says it.
@@ -126,7 +150,21 @@ pub(crate) enum Fate {
     NotProcessed,
     /// The connection broke before a byte of an answer.
     NotAnswered,
+    /// The backend took too long.
+    Late,
+    /// Its answer is malformed.
+    Invalid,
     Unknown,
+}
+
+impl Fate {
+    fn is_worth_another(self, failures: Failures) -> bool {
+        match self {
+            Self::Late => failures.timeout,
+            Self::Invalid => failures.invalid,
+            Self::NotSent | Self::NotProcessed | Self::NotAnswered | Self::Unknown => failures.error,
+        }
+    }
 }
 
 /// Reads it from what pingora says of the place where it failed. Whatever is not known for certain is unknown.
@@ -157,6 +195,8 @@ fn fate(error: &Error) -> Fate {
             ErrorType::ConnectionClosed | ErrorType::ReadError,
             "while reading response headers, bytes already read: 0",
         ) => Fate::NotAnswered,
+        (ErrorType::ReadTimedout | ErrorType::WriteTimedout, _) => Fate::Late,
+        (ErrorType::InvalidHTTPHeader, _) => Fate::Invalid,
         _ => Fate::Unknown,
     }
 }
@@ -178,10 +218,13 @@ fn policy(context: &Context) -> Option<&Retry> {
 /// Counts one more attempt, if there may be one.
 fn take(context: &mut Context) -> bool {
     let limit = policy(context).map_or(DEFAULT_RETRIES, |retry| retry.attempts);
-    let in_time = context.deadline.is_none_or(|deadline| tokio::time::Instant::now() < deadline);
-    let another = context.attempts.retries < limit && in_time;
+    let within = policy(context).and_then(|retry| retry.within);
+    let until = within.and_then(|within| Some(context.attempts.since? + within));
+    let in_time = |until: Option<Instant>| until.is_none_or(|until| Instant::now() < until);
+    let another = context.attempts.retries < limit && in_time(context.deadline) && in_time(until);
     context.attempts.retries += u32::from(another);
-    context.attempts.back_off = another && policy(context).is_some();
+    let pauses = policy(context).is_some_and(|retry| retry.backoff != Some(Duration::ZERO));
+    context.attempts.back_off = another && pauses;
     another
 }
 
@@ -233,8 +276,8 @@ mod tests {
             (ConnectionClosed, "while reading response headers, bytes already read: 9", None, Fate::Unknown),
             (ReadError, "while reading response headers, bytes already read: 10", reset(), Fate::Unknown),
             (ReadError, "while reading body", reset(), Fate::Unknown),
-            (ReadTimedout, "while reading response headers", None, Fate::Unknown),
-            (InvalidHTTPHeader, "", None, Fate::Unknown),
+            (ReadTimedout, "while reading response headers", None, Fate::Late),
+            (InvalidHTTPHeader, "", None, Fate::Invalid),
         ] {
             assert_eq!(fate(&error(kind.clone(), place, cause)), want, "{kind:?} {place}");
         }

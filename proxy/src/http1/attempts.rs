@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use portcullis_routing::Rejection;
+use portcullis_routing::{Rejection, decide::TOO_LARGE};
 use tokio::time::{Sleep, sleep_until};
 
 use super::{
@@ -74,6 +74,8 @@ pub(super) enum Broken {
     ClientGone,
     /// The client's body is malformed.
     ClientMalformed,
+    /// The client's body is larger than the route permits.
+    TooLarge,
     /// Nothing moved for too long. `client`: it was the client that we waited for.
     Stalled { client: bool },
     /// The timeout of the attempt or of the request has passed.
@@ -128,7 +130,13 @@ pub(super) async fn carry(
             match Attempt::begin(worker, context, idempotent, client).await {
                 Ok(attempt) => attempt,
                 Err(AttemptError::ClientGone) => return End::Cut(Broken::ClientGone, 0),
-                Err(AttemptError::Connect(_)) if retry::on_no_connection(client.is_repeatable(), context) => {
+                Err(AttemptError::Connect((rejection, _)))
+                    if retry::on_no_connection(
+                        rejection == Rejection::Timeout,
+                        client.is_repeatable(),
+                        context,
+                    ) =>
+                {
                     continue;
                 }
                 Err(AttemptError::Connect(failure) | AttemptError::Final(failure)) => {
@@ -215,7 +223,7 @@ impl Attempt {
         if let Some(connection) = pool::take(&identity, takes) {
             return Ok(Self { connection, identity, reused: true, deadline });
         }
-        let limit = worker.shared.options.connect_timeout;
+        let limit = context.own_timeouts().connect.unwrap_or(worker.shared.options.connect_timeout);
         let limit = left.map_or(limit, |left| left.min(limit));
         let endpoint = worker.outward.dialler.endpoint(backend, identity.address);
         let (to, shared) = (Arc::clone(backend), Arc::clone(&worker.shared));
@@ -252,6 +260,7 @@ impl Broken {
         match self {
             Self::ClientGone => None,
             Self::ClientMalformed => Some((Rejection::BadRequest, "malformed body")),
+            Self::TooLarge => Some((Rejection::ContentTooLarge, TOO_LARGE)),
             Self::Stalled { client: true } => Some((Rejection::HeaderTimeout, "the request took too long")),
             Self::Stalled { client: false } => Some((Rejection::Timeout, "nothing moved for too long")),
             Self::Late => Some((Rejection::Timeout, TOO_SLOW)),
@@ -264,11 +273,12 @@ impl Broken {
     fn fate(self) -> Option<Fate> {
         match self {
             Self::Backend(fate) => Some(fate),
-            Self::Late | Self::Stalled { client: false } => Some(Fate::Unknown),
+            Self::Late | Self::Stalled { client: false } => Some(Fate::Late),
+            Self::Invalid(_) => Some(Fate::Invalid),
             Self::ClientGone
             | Self::ClientMalformed
+            | Self::TooLarge
             | Self::Stalled { client: true }
-            | Self::Invalid(_)
             | Self::Retry => None,
         }
     }

@@ -29,8 +29,9 @@ use crate::{
         answer::{self as own, Reply},
         attempt::Failure,
         context::Context,
+        retry,
     },
-    limits::Limits,
+    limits::{Limits, Silence},
 };
 
 /// How many bytes of an unwanted body are read, and for how long, so that the connection can carry another request.
@@ -160,8 +161,15 @@ pub(super) async fn forward(
 ) -> Next {
     let limits = &worker.limits;
     let idempotent = asked.idempotent;
-    let repeats = idempotent || context.rule().is_some_and(|rule| rule.retry.is_some());
-    let mut side = Side { client, upload: Upload::new(body, repeats), asked, origin, idle: limits.idle };
+    let keeps = retry::keeps(idempotent, &context);
+    let most = context.body_size(!body.is_done());
+    let mut side = Side {
+        client,
+        upload: Upload::new(body, keeps, most),
+        asked,
+        origin,
+        silence: Silence::of(context.own_timeouts(), limits),
+    };
     let end = attempts::carry(worker, &mut context, head, idempotent, &mut side).await;
     match end {
         End::Answered { keep_alive, content } => {
@@ -184,7 +192,7 @@ struct Side<'c> {
     upload: Upload,
     asked: About,
     origin: Origin,
-    idle: Duration,
+    silence: Silence,
 }
 
 impl attempts::Client for Side<'_> {
@@ -215,12 +223,12 @@ impl attempts::Client for Side<'_> {
         deadline: Option<Pin<Box<Sleep>>>,
     ) -> Attempted {
         self.upload.rewind();
-        let Self { client, upload, asked, origin, idle } = self;
+        let Self { client, upload, asked, origin, silence } = self;
         let mut relay = Relay::new(
             Request { client, upload, head, asked, origin },
             context,
             connection,
-            Time { idle: *idle, deadline },
+            Time { silence: *silence, deadline },
         );
         let end = relay.run().await;
         let attempted = Attempted { end, answered: relay.has_answered(), content: relay.content };

@@ -16,19 +16,26 @@ pub(super) struct Frames {
     /// How much of `before` and `bytes` was sent.
     sent: usize,
     bytes: Bytes,
+    /// How many bytes may still come.
+    allowed: u64,
     replay: Replay,
 }
 
+/// A body is larger than the route permits.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TooLarge;
+
 impl Frames {
     /// A body that is still to come, unless the request is `bodiless`; `chunked` where it has no length. `keep`: another
-    /// attempt may be made after a part of it has been sent.
-    pub(super) fn new(bodiless: bool, chunked: bool, keep: bool) -> Self {
+    /// attempt may be made after a part of it has been sent. `most`: the largest size of it, in bytes.
+    pub(super) fn new(bodiless: bool, chunked: bool, keep: bool, most: Option<u64>) -> Self {
         Self {
             chunks: chunked.then(ChunkWriter::default),
             ended: bodiless,
             before: Vec::new(),
             sent: 0,
             bytes: Bytes::new(),
+            allowed: most.unwrap_or(u64::MAX),
             replay: Replay::new(keep || bodiless),
         }
     }
@@ -58,12 +65,17 @@ impl Frames {
     }
 
     /// Takes the content of a DATA frame, once what came before it has been sent.
-    pub(super) fn put(&mut self, bytes: Bytes) {
+    ///
+    /// # Errors
+    /// If the body is too large with it.
+    pub(super) fn put(&mut self, bytes: Bytes) -> Result<(), TooLarge> {
+        self.allowed = self.allowed.checked_sub(bytes.len() as u64).ok_or(TooLarge)?;
         (self.sent, self.bytes) = (0, bytes);
         self.before.clear();
         if let Some(chunks) = &mut self.chunks {
             chunks.begin(self.bytes.len(), &mut self.before);
         }
+        Ok(())
     }
 
     /// Notes that the client has sent all of the body.
@@ -107,7 +119,7 @@ mod tests {
     #[test]
     fn a_body_is_put_in_chunks_and_sent_again_as_it_was() {
         for step in 1..12 {
-            let mut frames = Frames::new(false, true, true);
+            let mut frames = Frames::new(false, true, true, None);
             let mut wire = Vec::new();
             let drain = |frames: &mut Frames, wire: &mut Vec<u8>| {
                 while frames.has_bytes() {
@@ -117,7 +129,7 @@ mod tests {
                 }
             };
             for bytes in ["abc", "0123456789"] {
-                frames.put(Bytes::from_static(bytes.as_bytes()));
+                frames.put(Bytes::from_static(bytes.as_bytes())).unwrap();
                 drain(&mut frames, &mut wire);
             }
             frames.end();

@@ -25,6 +25,7 @@ use super::{
 };
 use crate::{
     http::{context::Context, retry},
+    limits::{Silence, Waits},
     stall::CoarseStall,
 };
 
@@ -42,7 +43,7 @@ pub(super) struct Request<'r> {
 /// Limits of time for an attempt.
 pub(super) struct Time {
     /// How long no byte may move in either direction.
-    pub(super) idle: Duration,
+    pub(super) silence: Silence,
     /// When the attempt is given up.
     pub(super) deadline: Option<Pin<Box<Sleep>>>,
 }
@@ -67,6 +68,7 @@ pub(super) struct Relay<'r> {
     /// Whether the request waits for the client to send more of its body.
     waits_for_client: bool,
     stall: CoarseStall,
+    silence: Silence,
     deadline: Option<Pin<Box<Sleep>>>,
     /// Bytes of the body that the client was sent.
     pub(super) content: usize,
@@ -95,7 +97,7 @@ impl<'r> Relay<'r> {
         time: Time,
     ) -> Self {
         let Request { client, upload, head, asked, origin } = request;
-        let stall = CoarseStall::begin(time.idle, &client.watch);
+        let stall = CoarseStall::begin(time.silence.backend_reads, &client.watch);
         Self {
             client,
             upload,
@@ -111,6 +113,7 @@ impl<'r> Relay<'r> {
             watching: true,
             waits_for_client: false,
             stall,
+            silence: time.silence,
             deadline: time.deadline,
             content: 0,
         }
@@ -176,6 +179,7 @@ impl<'r> Relay<'r> {
                 Poll::Pending => {}
             }
         }
+        self.stall.set_limit(self.silence.of_waiting(self.waits()), &self.client.watch);
         while let Poll::Ready(stalled) = self.stall.poll_look(cx, &self.client.watch) {
             if stalled {
                 let client = self.waits_for_client && self.sending == Sending::On;
@@ -186,6 +190,16 @@ impl<'r> Relay<'r> {
             }
         }
         Poll::Pending
+    }
+
+    /// What the attempt waits for.
+    fn waits(&self) -> Waits {
+        match self.sending {
+            Sending::On if self.waits_for_client => Waits::Client,
+            Sending::On => Waits::BackendReads,
+            _ if self.incoming.ready > 0 || !self.out.is_sent() => Waits::Client,
+            _ => Waits::BackendWrites,
+        }
     }
 
     /// Notes that bytes have moved.
@@ -202,6 +216,7 @@ impl<'r> Relay<'r> {
                 Poll::Ready(Ok(more)) => more,
                 Poll::Ready(Err(ClientError::Gone)) => return Err(Broken::ClientGone),
                 Poll::Ready(Err(ClientError::Malformed)) => return Err(Broken::ClientMalformed),
+                Poll::Ready(Err(ClientError::TooLarge)) => return Err(Broken::TooLarge),
                 Poll::Pending if self.head.is_sent() => {
                     // The backend gets what is buffered before we wait for the client.
                     let _ = self.backend.poll_flush(cx);
@@ -365,7 +380,8 @@ impl<'r> Relay<'r> {
             return Ok(true);
         }
         let framing = head.body(self.asked.head_only).map_err(Broken::Invalid)?;
-        if retry::on_status(head.status, self.upload.is_repeatable(), self.context) {
+        let (idempotent, repeatable) = (self.asked.idempotent, self.upload.is_repeatable());
+        if retry::on_status(head.status, idempotent, repeatable, self.context) {
             return Err(Broken::Retry);
         }
         self.context.status = head.status;

@@ -22,7 +22,7 @@ use super::{
     backend::Connection,
     buffer::Out,
     fields::Room,
-    frames::Frames,
+    frames::{Frames, TooLarge},
     framing::{Framing, Part},
     incoming::{Incoming, MALFORMED},
     request,
@@ -32,6 +32,7 @@ use crate::{
     clock::Watch,
     http::{answer as own, context::Context, retry},
     http2::Stream,
+    limits::{Silence, Waits},
     stall::CoarseStall,
 };
 
@@ -43,10 +44,16 @@ pub(crate) async fn serve(worker: &Worker, stream: Stream, mut context: Box<Cont
     let chunked = !bodiless && !head.headers.contains_key(header::CONTENT_LENGTH);
     let mut out = Out::take();
     request::write_h2(head, &context, chunked, &mut out.bytes);
-    let keeps = idempotent || context.rule().is_some_and(|rule| rule.retry.is_some());
-    let upload = Frames::new(bodiless, chunked, keeps);
+    let keeps = retry::keeps(idempotent, &context);
+    let upload = Frames::new(bodiless, chunked, keeps, context.body_size(!bodiless));
     let expects = !bodiless && head.headers.contains_key(header::EXPECT);
-    let mut side = Side { stream, upload, expects, watch: Watch::new(), idle: worker.limits.idle };
+    let mut side = Side {
+        stream,
+        upload,
+        expects,
+        watch: Watch::new(),
+        silence: Silence::of(context.own_timeouts(), &worker.limits),
+    };
     let end = attempts::carry(worker, &mut context, out, idempotent, &mut side).await;
     match end {
         End::Answered { content, .. } => context.finish(content, false),
@@ -95,7 +102,7 @@ struct Side {
     /// Whether the client waits for a 100 before it sends the body.
     expects: bool,
     watch: Watch,
-    idle: Duration,
+    silence: Silence,
 }
 
 impl attempts::Client for Side {
@@ -119,7 +126,7 @@ impl attempts::Client for Side {
         deadline: Option<Pin<Box<Sleep>>>,
     ) -> Attempted {
         self.upload.rewind();
-        let stall = CoarseStall::begin(self.idle, &self.watch);
+        let stall = CoarseStall::begin(self.silence.backend_reads, &self.watch);
         let mut relay = Relay {
             side: self,
             context,
@@ -200,6 +207,7 @@ impl Relay<'_> {
         if !ended && self.side.stream.poll_reset(cx).is_ready() {
             return Poll::Ready(Err(Broken::ClientGone));
         }
+        self.stall.set_limit(self.side.silence.of_waiting(self.waits()), &self.side.watch);
         while let Poll::Ready(stalled) = self.stall.poll_look(cx, &self.side.watch) {
             if stalled {
                 let client = self.waits_for_client && self.sending == Sending::On;
@@ -207,6 +215,16 @@ impl Relay<'_> {
             }
         }
         Poll::Pending
+    }
+
+    /// What the attempt waits for.
+    fn waits(&self) -> Waits {
+        match self.sending {
+            Sending::On if self.waits_for_client => Waits::Client,
+            Sending::On => Waits::BackendReads,
+            _ if self.incoming.ready > 0 => Waits::Client,
+            _ => Waits::BackendWrites,
+        }
     }
 
     fn moved(&mut self) {
@@ -226,7 +244,7 @@ impl Relay<'_> {
                         if let Some(copies) = &mut self.context.mirrors {
                             copies.body(Some(&bytes), false);
                         }
-                        self.side.upload.put(bytes);
+                        self.side.upload.put(bytes).map_err(|_: TooLarge| Broken::TooLarge)?;
                     }
                     Poll::Ready(Some(Err(_))) => return Err(Broken::ClientGone),
                     Poll::Ready(None) => {
@@ -380,7 +398,8 @@ impl Relay<'_> {
         }
         let to_head = self.side.stream.head.method == Method::HEAD;
         let framing = head.body(to_head).map_err(Broken::Invalid)?;
-        if retry::on_status(head.status, self.side.upload.is_repeatable(), self.context) {
+        let idempotent = retry::is_idempotent(&self.side.stream.head.method);
+        if retry::on_status(head.status, idempotent, self.side.upload.is_repeatable(), self.context) {
             return Err(Broken::Retry);
         }
         self.context.status = head.status;

@@ -20,6 +20,8 @@ pub(super) struct Upload {
     /// Bytes after those that are dropped.
     skip: usize,
     replay: Replay,
+    /// How many bytes of content may still come.
+    allowed: u64,
     /// Whether mirrors have been told that the body has ended.
     mirrored: bool,
     begun: bool,
@@ -32,13 +34,17 @@ pub(super) enum ClientError {
     Gone,
     /// Its body is malformed.
     Malformed,
+    /// Its body is larger than the route permits.
+    TooLarge,
 }
 
 impl Upload {
-    /// A body with this framing. `keep`: another attempt may be made after a part of it has been sent.
-    pub(super) fn new(framing: Framing, keep: bool) -> Self {
+    /// A body with this framing. `keep`: another attempt may be made after a part of it has been sent. `most`: the largest
+    /// size of it, in bytes.
+    pub(super) fn new(framing: Framing, keep: bool, most: Option<u64>) -> Self {
         let replay = Replay::new(keep || framing.is_done());
-        Self { framing, ready: 0, skip: 0, replay, mirrored: false, begun: false }
+        let allowed = most.unwrap_or(u64::MAX);
+        Self { framing, ready: 0, skip: 0, replay, allowed, mirrored: false, begun: false }
     }
 
     /// Whether nothing of a body is left to be sent.
@@ -64,7 +70,7 @@ impl Upload {
     /// Ready with `true` when [`Self::bytes`] has bytes to send, and with `false` when all of the body has been sent.
     ///
     /// # Errors
-    /// If the client is gone, or its body is malformed.
+    /// If the client is gone, or its body is malformed or too large.
     pub(super) fn poll_ready(
         &mut self,
         cx: &mut Context<'_>,
@@ -108,6 +114,7 @@ impl Upload {
             }
             match part {
                 Part::Content => {
+                    self.allowed = self.allowed.checked_sub(n as u64).ok_or(ClientError::TooLarge)?;
                     if let Some(copies) = copies {
                         copies.body(Some(&Bytes::copy_from_slice(&rest[..n])), false);
                     }

@@ -105,7 +105,8 @@ impl End {
                 | Rejection::CheckFailed
                 | Rejection::MethodNotAllowed
                 | Rejection::HeaderTimeout
-                | Rejection::HeaderTooLarge => 11,
+                | Rejection::HeaderTooLarge
+                | Rejection::ContentTooLarge => 11,
             },
         }
     }

@@ -11,7 +11,7 @@ use pingora_core::{
     protocols::{ALPN, TcpKeepalive},
     upstreams::peer::{H1UpgradePolicy, HttpPeer},
 };
-use portcullis_routing::{Backend, BackendProtocol, BackendTls, Verify};
+use portcullis_routing::{Backend, BackendProtocol, BackendTls, TlsVersions, Verify};
 
 use super::{dial::Permitted, relayed::Relayed};
 use crate::{random, shared::Shared};
@@ -60,8 +60,12 @@ impl Liveness {
 
 /// Whether TLS to a backend is ours, under pingora ([`Relayed`]); else it is pingora's own.
 pub(crate) fn is_relayed(tls: &BackendTls) -> bool {
-    let BackendTls { server_name: _, verify, subject_names, client_certificate } = tls;
-    matches!(verify, Verify::Authorities(_)) || !subject_names.is_empty() || client_certificate.is_some()
+    let BackendTls { server_name: _, verify, subject_names, client_certificate, hides_name, versions } = tls;
+    matches!(verify, Verify::Authorities(_))
+        || !subject_names.is_empty()
+        || client_certificate.is_some()
+        || *hides_name
+        || *versions != TlsVersions::All
 }
 
 /// The peer of one attempt.
@@ -159,6 +163,8 @@ mod tests {
         all.push(BackendTls { subject_names: names, ..all[3].clone() });
         let certificate = TlsMaterial::new([3; 32], Arc::new(()));
         all.push(BackendTls { client_certificate: Some(certificate), ..all[3].clone() });
+        all.push(BackendTls { hides_name: true, ..all[3].clone() });
+        all.push(BackendTls { versions: TlsVersions::Tls13, ..all[3].clone() });
         let mut keys = HashSet::new();
         for protocol in [BackendProtocol::Http1, BackendProtocol::Http2] {
             assert!(keys.insert(group_key(addresses[0], protocol, None)), "{protocol:?}");
@@ -179,7 +185,9 @@ mod tests {
             (BackendTls::new("a.example", Verify::Nothing), false),
             (BackendTls::new("a.example", Verify::Authorities([material()].into())), true),
             (BackendTls { subject_names: [SubjectName::Uri("a:b".into())].into(), ..plain.clone() }, true),
-            (BackendTls { client_certificate: Some(material()), ..plain }, true),
+            (BackendTls { client_certificate: Some(material()), ..plain.clone() }, true),
+            (BackendTls { hides_name: true, ..plain.clone() }, true),
+            (BackendTls { versions: TlsVersions::Tls12, ..plain }, true),
         ] {
             assert_eq!(is_relayed(&tls), want, "{tls}");
         }

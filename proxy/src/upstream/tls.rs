@@ -10,10 +10,12 @@ use std::{
 };
 
 use pingora_core::tls::{RootCertStore, load_platform_certs_incl_env_into_store};
-use portcullis_routing::{BackendKey, BackendProtocol, BackendTls, Rejection, TlsMaterial, Verify};
+use portcullis_routing::{
+    BackendKey, BackendProtocol, BackendTls, Rejection, TlsMaterial, TlsVersions, Verify,
+};
 use portcullis_tls::BackendVerifier;
 use rustls::{
-    ClientConfig, DigitallySignedStruct, Error, SignatureScheme,
+    ClientConfig, DigitallySignedStruct, Error, SignatureScheme, SupportedProtocolVersion,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature},
     pki_types::{CertificateDer, ServerName, UnixTime},
@@ -179,7 +181,7 @@ impl ClientConfigs {
             )),
         };
         let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(offered(tls.versions))
             .expect("ring serves TLS 1.2 and 1.3")
             .dangerous()
             .with_custom_certificate_verifier(verifier);
@@ -191,6 +193,7 @@ impl ClientConfigs {
             }
         };
         config.alpn_protocols = offer.protocols();
+        config.enable_sni = !tls.hides_name;
         Ok(config)
     }
 
@@ -208,6 +211,17 @@ impl ClientConfigs {
                 sets.map(Some).ok_or(TlsError::Material)
             }
         }
+    }
+}
+
+/// The versions that are offered.
+fn offered(versions: TlsVersions) -> &'static [&'static SupportedProtocolVersion] {
+    static TLS12: [&SupportedProtocolVersion; 1] = [&rustls::version::TLS12];
+    static TLS13: [&SupportedProtocolVersion; 1] = [&rustls::version::TLS13];
+    match versions {
+        TlsVersions::All => rustls::DEFAULT_VERSIONS,
+        TlsVersions::Tls12 => &TLS12,
+        TlsVersions::Tls13 => &TLS13,
     }
 }
 
@@ -294,6 +308,8 @@ mod tests {
             BackendTls { subject_names: [SubjectName::Uri("b.example".into())].into(), ..named.clone() },
             BackendTls { client_certificate: Some(presented(3)), ..named.clone() },
             BackendTls { client_certificate: Some(presented(4)), ..named.clone() },
+            BackendTls { hides_name: true, ..named.clone() },
+            BackendTls { versions: TlsVersions::Tls12, ..named.clone() },
             named,
         ];
         let configs = ClientConfigs::default();

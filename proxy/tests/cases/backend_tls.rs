@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use portcullis_routing::{
-    Backend, BackendError, BackendTls, Rule, Step, Steps, SubjectName, Verify, step::Mirror,
+    Backend, BackendError, BackendTls, Rule, Step, Steps, SubjectName, TlsVersions, Verify, step::Mirror,
 };
 use rustls::HandshakeKind;
 
@@ -54,6 +54,9 @@ async fn nothing_is_sent_to_a_backend_whose_certificate_is_not_accepted() {
         ("/uri", named("other.example", &[ID]), Some("other.example")),
         ("/uri-other", named(NAME, &["spiffe://shop.example/other"]), None),
         ("/one-of", named("other.example", &["other.example", ID]), Some("other.example")),
+        ("/hidden", BackendTls { hides_name: true, ..ours.tls(NAME) }, Some("none")),
+        ("/hidden-other", BackendTls { hides_name: true, ..ours.tls("other.example") }, None),
+        ("/one-version", BackendTls { versions: TlsVersions::Tls12, ..ours.tls(NAME) }, Some(NAME)),
         ("/uri-authority", BackendTls { subject_names: names(&[ID]), ..theirs.tls(NAME) }, None),
     ];
     let (mut site, backend) = (Site::http(), || backend(&[up.address]));

@@ -120,7 +120,7 @@ async fn a_request_that_runs_out_of_time_ends_and_the_rest_goes_on() {
     let running = start_with(|_| {});
     let backend = TestBackend::start("a").await;
     let port = running.port();
-    let timeouts = Timeouts { request: Some(SHORT), backend_request: None };
+    let timeouts = Timeouts { request: Some(SHORT), ..Timeouts::default() };
     let rule = table::rule(backend.address, timeouts);
     running.serve_http(table::with_rule(Table::default(), port, Protocol::Http, rule)).await;
     let mut client = connect(running.at(port)).await;

@@ -15,11 +15,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 const SHORT: Duration = Duration::from_millis(300);
 
 fn limited(rule: Rule, request: Option<Duration>, backend_request: Option<Duration>) -> Rule {
-    Rule { timeouts: Timeouts { request, backend_request }, ..rule }
+    Rule { timeouts: Timeouts { request, backend_request, ..Timeouts::default() }, ..rule }
 }
 
 fn retried(rule: Rule, codes: &[u16], attempts: u32) -> Rule {
-    Rule { retry: Some(Retry { codes: codes.into(), attempts, backoff: None }), ..rule }
+    Rule { retry: Some(Retry { codes: codes.into(), attempts, ..Retry::default() }), ..rule }
 }
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n";

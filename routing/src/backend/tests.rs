@@ -3,6 +3,25 @@ use proptest::prelude::*;
 use super::*;
 
 #[test]
+fn clients_over_tls_may_have_a_backend_of_their_own() {
+    let to = |name: &str| WeightedBackend {
+        weight: 1,
+        backend: Err(BackendError::NotFound(name.into())),
+        steps: Steps::default(),
+        balance: Balance::default(),
+    };
+    let backends = Backends::by_tls(to("plain"), to("tls"));
+    for random in RANDOMS {
+        for (is_tls, want) in [(false, 0), (true, 1)] {
+            let picked = backends.pick_for(random, is_tls).unwrap();
+            assert!(std::ptr::eq(picked, &backends.all()[want]), "{is_tls}");
+        }
+        let same = Backends::new([to("plain"), to("tls")]);
+        assert!(std::ptr::eq(same.pick_for(random, true).unwrap(), same.pick(random).unwrap()));
+    }
+}
+
+#[test]
 fn requests_are_shared_out_by_weight() {
     for (weights, want) in [
         (&[1, 1][..], &[500, 500][..]),

@@ -19,6 +19,22 @@ pub struct BackendTls {
     pub subject_names: Box<[SubjectName]>,
     /// The certificate that we present if the backend asks for one.
     pub client_certificate: Option<TlsMaterial>,
+    /// Whether the server name is not sent, and only serves for verification.
+    pub hides_name: bool,
+    /// The versions of TLS that are offered.
+    pub versions: TlsVersions,
+}
+
+/// Versions of TLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum TlsVersions {
+    /// 1.2 and 1.3.
+    #[default]
+    All,
+    /// 1.2 alone.
+    Tls12,
+    /// 1.3 alone.
+    Tls13,
 }
 
 /// What a backend's certificate is verified against.
@@ -52,8 +68,14 @@ pub struct TlsMaterial {
 impl BackendTls {
     /// TLS for this server name, verified in this way, without other names and without a certificate of ours.
     pub fn new(server_name: impl Into<Box<str>>, verify: Verify) -> Self {
-        let server_name = server_name.into();
-        Self { server_name, verify, subject_names: Box::default(), client_certificate: None }
+        Self {
+            server_name: server_name.into(),
+            verify,
+            subject_names: Box::default(),
+            client_certificate: None,
+            hides_name: false,
+            versions: TlsVersions::All,
+        }
     }
 }
 
@@ -113,7 +135,13 @@ impl Display for BackendTls {
         for (n, name) in self.subject_names.iter().enumerate() {
             write!(f, "{}{name}", if n == 0 { " as " } else { " or " })?;
         }
-        self.client_certificate.iter().try_for_each(|ours| write!(f, ", presenting {ours:?}"))
+        self.client_certificate.iter().try_for_each(|ours| write!(f, ", presenting {ours:?}"))?;
+        f.write_str(if self.hides_name { ", name not sent" } else { "" })?;
+        f.write_str(match self.versions {
+            TlsVersions::All => "",
+            TlsVersions::Tls12 => ", TLS 1.2",
+            TlsVersions::Tls13 => ", TLS 1.3",
+        })
     }
 }
 

@@ -16,7 +16,7 @@ pub struct Answer {
     pub rejection: Option<(Rejection, &'static str)>,
     /// The rule that took the request.
     pub route: Option<Route>,
-    /// Whether CORS has had its say already.
+    /// Whether the answer has no headers of CORS beside those that it has already.
     pub preflight: bool,
     /// The body, if it is not the text of the rejection.
     pub content: Option<Box<[u8]>>,

@@ -61,6 +61,11 @@ impl<'t> Chosen<'t, '_> {
                         }
                     }
                 }
+                Step::BodySize(most) if most.is_exceeded_by(self.of_client.request.headers) => {
+                    // CORS comes after it.
+                    let answer = Answer::reject(Rejection::ContentTooLarge, TOO_LARGE);
+                    return self.answer(Answer { preflight: true, ..answer });
+                }
                 Step::Cors(cors) if *self.of_client.request.method == Method::OPTIONS => {
                     if let Some(headers) = cors.preflight(self.of_client.request.headers) {
                         return self.answer(Answer::options(headers));
@@ -98,6 +103,7 @@ impl<'t> Chosen<'t, '_> {
                     return self.answer(Answer::reject(Rejection::Forbidden, why));
                 }
                 Step::OwnTls
+                | Step::BodySize(_)
                 | Step::Cors(_)
                 | Step::IngressCors(_)
                 | Step::RequestHeaders(_)
@@ -158,13 +164,13 @@ impl<'t> Chosen<'t, '_> {
     /// The rule with the backend that the request goes to.
     fn route(&self) -> Route {
         let backends = &self.selected.rule.backends;
-        let OfClient { random, request, .. } = &self.of_client;
+        let OfClient { random, request, connection, .. } = &self.of_client;
         let place = match (backends.canary(), backends.all()) {
             (Some(canary), [main, other, ..]) => {
                 Some(usize::from(canary.takes([main, other], request.headers, *random)))
             }
             _ => {
-                let choice = backends.pick(*random);
+                let choice = backends.pick_for(*random, connection.tls.is_some());
                 choice.and_then(|c| backends.all().iter().position(|other| std::ptr::eq(other, c)))
             }
         };
@@ -302,6 +308,9 @@ impl<'t> Chosen<'t, '_> {
         Route::new(self.selected.rule, choice).over_tls(self.of_client.connection.tls.is_some())
     }
 }
+
+/// What a client is told whose body is larger than the rule permits.
+pub const TOO_LARGE: &str = "the body is too large";
 
 /// Sends a client to a place; with a status that has no `Location` in nginx, the place is the content.
 fn located(status: StatusCode, place: String) -> Answer {

@@ -71,6 +71,8 @@ pub struct Attempts {
     pub retries: u32,
     /// Whether another attempt is possible: nothing was answered, the body is still available, and time is left.
     pub repeatable: bool,
+    /// Whether the request's method is idempotent.
+    pub idempotent: bool,
 }
 
 /// What happens to a backend's answer.
@@ -131,13 +133,13 @@ impl Route {
         self.selection.as_ref()?.cookie()
     }
 
-    /// Decides what happens to an answer with this status (HTTPRouteRetry `codes` and `attempts`).
+    /// Decides what happens to an answer with this status (HTTPRouteRetry `codes` and `attempts`, `proxy-next-upstream`).
     pub fn on_answer(&self, status: u16, attempts: Attempts) -> OnAnswer {
         match &self.rule.retry {
             Some(retry)
                 if attempts.repeatable
                     && attempts.retries < retry.attempts
-                    && retry.codes.contains(&status) =>
+                    && retry.wants(status, attempts.idempotent) =>
             {
                 OnAnswer::Retry
             }
@@ -199,6 +201,14 @@ impl Route {
     fn edits(&self) -> [Option<&StepEdits>; 3] {
         let backend = self.choice().and_then(|choice| choice.steps.edits());
         [self.checked.as_deref(), self.rule.steps.edits(), backend]
+    }
+
+    /// Returns the largest body of a request, in bytes; `None` is no limit.
+    pub fn body_size(&self) -> Option<u64> {
+        self.rule.steps.iter().find_map(|step| match step {
+            Step::BodySize(most) => Some(most.0),
+            _ => None,
+        })
     }
 
     /// Returns whether a step applies CORS to answers.

@@ -41,8 +41,11 @@ impl Held {
 /// Returns the place of a rule, computed from the rule's address.
 fn place(rule: &Arc<Rule>) -> usize {
     let address = Arc::as_ptr(rule).addr() as u64;
-    // A multiplication by the golden ratio spreads the differences between addresses over the upper bits.
-    (address.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - PLACE_BITS)) as usize
+    // A multiplication by the golden ratio spreads the differences between addresses over the upper bits; one alone would
+    // map rules that lie at some equal distances to few places.
+    let spread = |number: u64| number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let once = spread(address);
+    (spread(once ^ (once >> 32)) >> (u64::BITS - PLACE_BITS)) as usize
 }
 
 impl Deref for Held {

@@ -295,7 +295,7 @@ fn what_is_forwarded_is_rewritten_by_the_backend_before_the_rule() {
 
 #[test]
 fn an_answer_is_dropped_for_another_attempt_as_the_rule_says() {
-    let retry = Some(Retry { codes: [503].into(), attempts: 2, backoff: None });
+    let retry = Some(Retry { codes: [503].into(), attempts: 2, ..Retry::default() });
     let rule = Arc::new(Rule { retry, ..rule([], []) });
     let route = Route::new(&rule, None);
     for (status, retries, repeatable, wanted) in [
@@ -306,11 +306,14 @@ fn an_answer_is_dropped_for_another_attempt_as_the_rule_says() {
         (500, 0, true, OnAnswer::Pass),
         (200, 0, true, OnAnswer::Pass),
     ] {
-        let got = route.on_answer(status, Attempts { retries, repeatable });
+        let got = route.on_answer(status, Attempts { retries, repeatable, idempotent: false });
         assert_eq!(got, wanted, "{status} after {retries}");
     }
     let none = Route::new(&Arc::new(self::rule([], [])), None);
-    assert_eq!(none.on_answer(503, Attempts { retries: 0, repeatable: true }), OnAnswer::Pass);
+    assert_eq!(
+        none.on_answer(503, Attempts { retries: 0, repeatable: true, idempotent: true }),
+        OnAnswer::Pass
+    );
 }
 
 /// A check by a service, which is told by the prefix of its path.

@@ -115,9 +115,12 @@ fn rules() -> [(RouteMatch, Rule); 3] {
         })
     });
     let mut canary = rule(0, Steps::default(), [to(9, "cart", 8080), next]);
-    canary.timeouts =
-        Timeouts { request: Some(Duration::from_secs(10)), backend_request: Some(Duration::from_secs(2)) };
-    canary.retry = Some(Retry { codes: [503].into(), attempts: 2, backoff: None });
+    canary.timeouts = Timeouts {
+        request: Some(Duration::from_secs(10)),
+        backend_request: Some(Duration::from_secs(2)),
+        ..Timeouts::default()
+    };
+    canary.retry = Some(Retry { codes: [503].into(), attempts: 2, ..Retry::default() });
 
     let gone = |name: &str| BackendError::NotFound(format!("shop/{name}").into());
     let steps = Steps::new([

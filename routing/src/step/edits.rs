@@ -315,9 +315,10 @@ impl<'r> AnswerEdits<'r> {
         edits
     }
 
-    /// Returns the same changes without those of CORS, which has had its say in the answer to a preflight.
+    /// Returns the same changes without those of CORS, which has had its say in the answer to a preflight, or comes after
+    /// what answers.
     pub fn without_cors(self) -> Self {
-        Self { varies: false, cors: None, ..self }
+        Self { varies: false, cors: None, ingress_cors: None, ..self }
     }
 
     /// Adds cookies.

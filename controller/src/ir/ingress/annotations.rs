@@ -1,7 +1,9 @@
 //! What the annotations of an Ingress say: a field for each family.
 
+use std::time::Duration;
+
 use portcullis_routing::{
-    HostPattern,
+    Failures, HostPattern, OwnTimeouts, Repeats, TlsVersions,
     pattern::Source,
     step::{Demand, IngressCors, OwnUrl},
 };
@@ -28,6 +30,9 @@ pub struct Annotations {
     pub canary: Option<Canary>,
     /// `auth-url`, what belongs to it, and `enable-global-auth`.
     pub external_auth: ExternalAuth,
+    pub body: Body,
+    pub upstream: Upstream,
+    pub backend: BackendSpeech,
     pub unserved: Unserved,
     /// The annotation by which it asks for TLS of its own: client certificates, or TLS that is passed through.
     pub own_tls: Option<&'static str>,
@@ -85,6 +90,86 @@ pub struct AuthTls {
     pub pass: bool,
 }
 
+/// The bodies of requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Body {
+    /// `proxy-body-size`, in bytes; 0 is no limit, `None` the global setting.
+    pub size: Option<u64>,
+}
+
+/// How long backends may take, and when another one is asked. `None` is the global setting.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Upstream {
+    /// `proxy-connect-timeout`, `proxy-send-timeout`, `proxy-read-timeout`.
+    pub timeouts: OwnTimeouts,
+    /// `proxy-next-upstream`.
+    pub next: Option<NextUpstream>,
+    /// `proxy-next-upstream-tries`: how many attempts there are; 0 is no limit in nginx.
+    pub tries: Option<u32>,
+    /// `proxy-next-upstream-timeout`: how long after the first attempt others are begun; zero is no limit.
+    pub next_timeout: Option<Duration>,
+}
+
+/// How backends are spoken to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BackendSpeech {
+    /// `backend-protocol`; `None` is what the Service's port says.
+    pub speech: Option<Speech>,
+    /// `proxy-ssl-*`.
+    pub tls: Option<ProxySsl>,
+}
+
+/// A value of `backend-protocol`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Speech {
+    Http,
+    Https,
+    /// As the client speaks to us.
+    AutoHttp,
+    Grpc,
+    Grpcs,
+    /// FastCGI, which is not served.
+    Fcgi,
+}
+
+/// TLS to backends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxySsl {
+    /// `proxy-ssl-secret`, by namespace and name: a client certificate, authorities, or both.
+    pub secret: (Box<str>, Box<str>),
+    /// `proxy-ssl-verify`.
+    pub verify: bool,
+    /// `proxy-ssl-name`: the name in the backend's certificate.
+    pub name: Option<Box<str>>,
+    /// `proxy-ssl-server-name`: whether it is sent.
+    pub sends_name: bool,
+    /// `proxy-ssl-protocols`.
+    pub versions: TlsVersions,
+}
+
+impl Speech {
+    /// Reads a value in upper case.
+    pub fn parse(text: &str) -> Option<Self> {
+        Some(match text {
+            "HTTP" => Self::Http,
+            "HTTPS" => Self::Https,
+            "AUTO_HTTP" => Self::AutoHttp,
+            "GRPC" => Self::Grpc,
+            "GRPCS" => Self::Grpcs,
+            "FCGI" => Self::Fcgi,
+            _ => return None,
+        })
+    }
+}
+
+/// What is worth another attempt (`proxy-next-upstream`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NextUpstream {
+    pub failures: Failures,
+    pub codes: Box<[u16]>,
+    pub repeats: Repeats,
+}
+
 /// The protections that an Ingress asks for and that are not served; what they protect is closed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unserved {
@@ -94,6 +179,14 @@ pub struct Unserved {
     pub unknown: Option<Box<str>>,
     /// Whether its hosts are protected as a whole, or it is not known which of their requests are.
     pub whole_hosts: bool,
+}
+
+impl NextUpstream {
+    /// Whether nothing is worth another attempt.
+    pub fn is_off(&self) -> bool {
+        let Failures { error, timeout, invalid } = self.failures;
+        !(error || timeout || invalid) && self.codes.is_empty()
+    }
 }
 
 impl Rewrite {

@@ -8,6 +8,8 @@
 //! snippet.rs   whether a snippet does no more than set headers
 //! ```
 //!
+//! An annotation that is moot has no effect here and needs none, since messages are streamed: a notice says so.
+//!
 //! An annotation that protects and is not served closes what it protects; with `portcullis.dev/unsupported: ignore` the
 //! object is served without it. Annotations that do not protect, and names that are on no list, are warnings.
 //!
@@ -16,7 +18,9 @@
 
 mod affinity;
 mod auth_tls;
+mod backend;
 mod balancing;
+mod body;
 mod canary;
 mod cors;
 mod external_auth;
@@ -27,7 +31,8 @@ mod redirects;
 mod rewrite;
 mod server_alias;
 mod snippet;
-mod values;
+pub(in crate::objects) mod upstream;
+pub(in crate::objects) mod values;
 
 use std::collections::BTreeMap;
 
@@ -70,6 +75,9 @@ pub(super) fn read(annotations: &BTreeMap<String, String>, checks: &mut Checks) 
         affinity: families.read(),
         canary: families.read(),
         external_auth: families.read(),
+        body: families.read(),
+        upstream: families.read(),
+        backend: families.read(),
         ..Annotations::default()
     };
     let mut denied = families.denied;
@@ -101,7 +109,7 @@ fn find(full_name: &str) -> Option<&'static Known> {
 }
 
 fn is_unserved_protection(known: &Known, value: &str) -> bool {
-    !known.is_served && known.protects(value)
+    !known.is_served && !known.is_moot && known.protects(value)
 }
 
 /// Reads the families of an Ingress.
@@ -160,6 +168,9 @@ fn warn_of_the_rest(annotations: &BTreeMap<String, String>, checks: &mut Checks)
     for (full_name, value) in annotations {
         let (topic, message) = match find(full_name) {
             Some(known) if known.is_served || is_unserved_protection(known, value) => continue,
+            Some(known) if known.is_moot => {
+                (Topic::Annotation(known.name), "has no effect here, where messages are streamed")
+            }
             Some(known) => match known.group {
                 known::WITHOUT_EFFECT => (
                     Topic::Annotation(known.name),

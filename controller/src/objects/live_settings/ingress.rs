@@ -1,12 +1,30 @@
 //! Keys of ingress-nginx's ConfigMap, by the names that they have there.
 
+use std::time::Duration;
+
 use http::StatusCode;
 
 use super::{Read, boolean, or_flag};
 use crate::ir::ingress::LoadBalance;
+use crate::objects::ingress::annotations::{upstream, values};
+
+/// Keys about buffers and connections that there are none of here: nothing is missing without them.
+pub(super) const MOOT: [&str; 11] = [
+    "client-body-buffer-size",
+    "proxy-buffer-size",
+    "proxy-buffering",
+    "proxy-buffers-number",
+    "proxy-busy-buffers-size",
+    "proxy-http-version",
+    "proxy-max-temp-file-size",
+    "upstream-keepalive-connections",
+    "upstream-keepalive-requests",
+    "upstream-keepalive-time",
+    "upstream-keepalive-timeout",
+];
 
 /// Every key of these.
-pub(super) const KEYS: [(&str, Read); 8] = [
+pub(super) const KEYS: [(&str, Read); 15] = [
     ("ssl-redirect", |to, text, _, _| {
         or_flag(boolean(text)).map(|read| to.ingress.ssl_redirect = Some(read))
     }),
@@ -23,7 +41,38 @@ pub(super) const KEYS: [(&str, Read); 8] = [
     }),
     ("hsts-preload", |to, text, _, _| or_flag(boolean(text)).map(|read| to.ingress.hsts.preload = read)),
     ("load-balance", |to, text, _, _| or_flag(load_balance(text)).map(|read| to.ingress.load_balance = read)),
+    ("proxy-body-size", |to, text, _, _| or_flag(size(text)).map(|read| to.ingress.body_size = read)),
+    ("proxy-connect-timeout", |to, text, _, _| {
+        or_flag(limit(text)).map(|read| to.ingress.upstream.timeouts.connect = Some(read))
+    }),
+    ("proxy-send-timeout", |to, text, _, _| {
+        or_flag(limit(text)).map(|read| to.ingress.upstream.timeouts.send = Some(read))
+    }),
+    ("proxy-read-timeout", |to, text, _, _| {
+        or_flag(limit(text)).map(|read| to.ingress.upstream.timeouts.read = Some(read))
+    }),
+    ("proxy-next-upstream", |to, text, _, _| {
+        or_flag(read_by(text, upstream::next_upstream)).map(|read| to.ingress.upstream.next = Some(read))
+    }),
+    ("proxy-next-upstream-tries", |to, text, _, _| {
+        or_flag(read_by(text.trim(), upstream::tries)).map(|read| to.ingress.upstream.tries = Some(read))
+    }),
+    ("proxy-next-upstream-timeout", |to, text, _, _| {
+        or_flag(limit(text)).map(|read| to.ingress.upstream.next_timeout = Some(read))
+    }),
 ];
+
+fn limit(text: &str) -> Result<Duration, String> {
+    read_by(text.trim(), upstream::seconds)
+}
+
+fn read_by<T>(text: &str, read: impl FnOnce(&str) -> Result<T, &'static str>) -> Result<T, String> {
+    read(text).map_err(|why| format!("{text:?} {why}"))
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    values::size(text).ok_or_else(|| format!("{text:?} {}", values::NO_SIZE))
+}
 
 fn status(text: &str) -> Result<StatusCode, String> {
     let status = text.trim().parse().ok().and_then(|code: u16| StatusCode::from_u16(code).ok());

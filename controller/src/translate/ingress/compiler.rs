@@ -4,20 +4,20 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use portcullis_routing::{
     BackendError, Backends, Balance, Entry, HostPattern, HostTable, Location, PathMatch, Pattern, Precedence,
-    RouteId, RouteMatch, Rule, Steps, Timeouts, WeightedBackend, path::of_ingress, pattern::Source,
+    RouteId, RouteMatch, Rule, Steps, WeightedBackend, path::of_ingress, pattern::Source,
 };
 
 use super::{
     paths::{self, Matched, Place},
     steps::{self, Site},
+    upstream,
 };
 use crate::{
     ir::{Ingress, ObjectKey, ingress::PathKind},
     problem::Topic,
     status::Message,
     translate::{
-        BackendPool, Closer, HostTableKey, IngressBackends, IngressHost, PatternPool, Reader, RuleSource,
-        backend_tls::Finder,
+        Closer, HostTableKey, IngressBackends, IngressHost, Pools, Reader, RuleSource, backend_tls::Finder,
     },
 };
 
@@ -25,8 +25,7 @@ use crate::{
 #[derive(Clone, Copy)]
 pub(super) struct Host<'a> {
     pub(super) reader: &'a Reader<'a>,
-    pub(super) backends: &'a BackendPool,
-    pub(super) patterns: &'a PatternPool,
+    pub(super) pools: &'a Pools,
     pub(super) ingress_backends: &'a IngressBackends,
     pub(super) state: &'a IngressHost,
     /// The host of the rules.
@@ -146,7 +145,7 @@ impl<'a> Compiler<'a> {
     /// A regular expression, compiled within the budget.
     pub(super) fn pattern(&mut self, source: &Source) -> Result<Pattern, String> {
         self.spend(source.cost())?;
-        self.host.patterns.pattern(source).map_err(|error| error.to_string())
+        self.host.pools.patterns.pattern(source).map_err(|error| error.to_string())
     }
 
     /// Takes memory for a regular expression from the budget.
@@ -181,7 +180,7 @@ impl<'a> Compiler<'a> {
         };
         if let Some(by) = &self.closed {
             let closed = BackendError::Closed(by.clone());
-            return self.rejecting(index, steps::of_closed(self.ingress), closed);
+            return self.rejecting(index, steps::of_closed(self.ingress, &self.site()), closed);
         }
         let redirect = match place.matched {
             Matched::WithoutSlash => Some(steps::without_slash(&self.site())),
@@ -198,8 +197,8 @@ impl<'a> Compiler<'a> {
         let backend = backend.map_or(Err(BackendError::NoPath), |backend| self.resolve(&what, backend));
         match steps {
             Ok(steps) => match backend {
-                Ok(backend) => {
-                    let backends = self.backends(place, backend);
+                Ok(found) => {
+                    let backends = self.found(place, found);
                     self.compiled(index, steps, backends)
                 }
                 Err(error) => self.rejecting(index, steps, error),
@@ -207,7 +206,7 @@ impl<'a> Compiler<'a> {
             Err(why) => {
                 self.refuse(&what, &why);
                 let invalid = BackendError::InvalidFilter(why.into());
-                self.rejecting(index, steps::of_closed(self.ingress), invalid)
+                self.rejecting(index, steps::of_closed(self.ingress, &self.site()), invalid)
             }
         }
     }
@@ -260,8 +259,8 @@ impl<'a> Compiler<'a> {
             name: None,
             steps,
             backends,
-            timeouts: Timeouts::default(),
-            retry: None,
+            timeouts: upstream::timeouts(&self.site()),
+            retry: Some(upstream::retry(&self.site())),
         }
     }
 }

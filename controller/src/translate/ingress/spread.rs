@@ -65,7 +65,7 @@ impl Compiler<'_> {
         let by_policy = self.policies.towards(service, port.name)?;
         let tls = by_policy.or_else(|| main.tls.is_some().then(|| tls_towards(&service.meta.key)));
         let settings = ConnectionSettings { protocol: main.protocol, tls, proxy_protocol: None };
-        Ok(self.host.backends.backend(&service.meta.key, port.port, settings))
+        Ok(self.host.pools.backends.backend(&service.meta.key, port.port, settings))
     }
 
     fn shares(&mut self, Canary { weight, total, header, cookie }: &Canary) -> balance::Canary {
@@ -84,7 +84,7 @@ impl Compiler<'_> {
     fn searched(&mut self, text: &str) -> Option<portcullis_routing::Pattern> {
         let source = source_of(text).ok()?;
         self.spend(source.cost()).ok()?;
-        self.host.patterns.pattern(&source).ok()
+        self.host.pools.patterns.pattern(&source).ok()
     }
 
     /// How the requests of a Service are spread over its endpoints. `sessions` says whose cookies keep clients there.

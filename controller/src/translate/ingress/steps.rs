@@ -5,7 +5,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use portcullis_routing::{
     HostPattern, Step, Steps, Template,
     pattern::GroupPattern,
-    step::{ClientCertificateCheck, Demand, HeaderModifier, IngressRedirect, RewriteTarget},
+    step::{BodySize, ClientCertificateCheck, Demand, HeaderModifier, IngressRedirect, RewriteTarget},
 };
 
 use super::{
@@ -44,6 +44,7 @@ impl Compiler<'_> {
         let site = self.site();
         let mut steps = own_tls(self.ingress);
         steps.extend(self.client_certificate()?);
+        steps.extend(body_size(&site));
         steps.extend(redirects(&site, place));
         steps.extend(hsts(&site));
         steps.extend(site.annotations.cors.clone().map(|cors| Step::IngressCors(Box::new(cors))));
@@ -106,15 +107,15 @@ impl Compiler<'_> {
 }
 
 /// The steps of a path that is closed.
-pub(super) fn of_closed(ingress: &Ingress) -> Steps {
-    Steps::new(own_tls(ingress))
+pub(super) fn of_closed(ingress: &Ingress, site: &Site<'_>) -> Steps {
+    Steps::new(own_tls(ingress).into_iter().chain(hsts(site)))
 }
 
 /// The steps of a prefix without the slash at its end.
 pub(super) fn without_slash(site: &Site<'_>) -> Steps {
     let redirect = IngressRedirect::AddSlash(site.annotations.redirects.own);
     let redirect = Step::IngressRedirect(Box::new(redirect));
-    Steps::new([redirect].into_iter().chain(hsts(site)))
+    Steps::new([redirect].into_iter().chain(body_size(site)).chain(hsts(site)))
 }
 
 /// The steps of a host that is redirected to another name of it.
@@ -158,6 +159,11 @@ fn redirects(site: &Site<'_>, place: &Place<'_>) -> Vec<Step> {
     });
     let all = [app_root, fixed, https].into_iter().flatten();
     all.map(|redirect| Step::IngressRedirect(Box::new(redirect))).collect()
+}
+
+fn body_size(site: &Site<'_>) -> Option<Step> {
+    let size = site.annotations.body.size.unwrap_or(site.settings.live.ingress.body_size);
+    (size > 0).then_some(Step::BodySize(BodySize(size)))
 }
 
 fn hsts(site: &Site<'_>) -> Option<Step> {

@@ -71,6 +71,7 @@ pub(super) fn compile_for_backend<'f>(
             Step::Check(_) => return Err(invalid("ExternalAuth is for rules")),
             Step::OwnTls
             | Step::ClientCertificate(_)
+            | Step::BodySize(_)
             | Step::IngressCors(_)
             | Step::IngressRedirect(_)
             | Step::RewriteTarget(_)

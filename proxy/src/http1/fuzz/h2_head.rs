@@ -63,7 +63,7 @@ fn check(Accepted { mut stream, bodiless, frames }: Accepted, fields: &Fields, c
         assert_eq!(sent.len, head_len);
         return sent::check(&sent, &said(fields), host(fields), asker);
     };
-    let mut upload = Frames::new(bodiless, chunked, false);
+    let mut upload = Frames::new(bodiless, chunked, false, None);
     let mut drain = |upload: &mut Frames| {
         while upload.has_bytes() {
             let bytes = upload.slices().concat();
@@ -72,7 +72,7 @@ fn check(Accepted { mut stream, bodiless, frames }: Accepted, fields: &Fields, c
         }
     };
     for bytes in frames.into_iter().filter(|bytes| !bytes.is_empty()) {
-        upload.put(bytes);
+        upload.put(bytes).expect("there is no limit");
         drain(&mut upload);
     }
     upload.end();

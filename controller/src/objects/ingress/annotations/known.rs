@@ -21,6 +21,8 @@ pub(super) struct Known {
     pub(super) group: &'static str,
     pub(super) protects: Protects,
     pub(super) is_served: bool,
+    /// Whether it is about buffers and connections that there are none of here, so that nothing is missing without it.
+    pub(super) is_moot: bool,
     /// Which values ask for nothing.
     off: Off,
 }
@@ -89,6 +91,10 @@ impl Known {
     const fn served(self) -> Self {
         Self { is_served: true, ..self }
     }
+
+    const fn moot(self) -> Self {
+        Self { is_moot: true, ..self }
+    }
 }
 
 fn is_false(value: &str) -> bool {
@@ -96,13 +102,13 @@ fn is_false(value: &str) -> bool {
 }
 
 const fn known(group: &'static str, name: &'static str, protects: Protects) -> Known {
-    Known { name, group, protects, is_served: false, off: Off::Never }
+    Known { name, group, protects, is_served: false, is_moot: false, off: Off::Never }
 }
 
 const KNOWN: &[Known] = &[
     known("Aliases", "server-alias", Nothing).served(),
     known("Allowlist", "allowlist-source-range", Paths),
-    known("BackendProtocol", "backend-protocol", Nothing),
+    known("BackendProtocol", "backend-protocol", Nothing).served(),
     known("BasicDigestAuth", "auth-realm", Paths),
     known("BasicDigestAuth", "auth-secret", Paths),
     known("BasicDigestAuth", "auth-secret-type", Paths),
@@ -120,7 +126,7 @@ const KNOWN: &[Known] = &[
     known("CertificateAuth", "auth-tls-secret", Host).served(),
     known("CertificateAuth", "auth-tls-verify-client", Host).unless(Off::Word).served(),
     known("CertificateAuth", "auth-tls-verify-depth", Host).served(),
-    known("ClientBodyBufferSize", "client-body-buffer-size", Nothing),
+    known("ClientBodyBufferSize", "client-body-buffer-size", Nothing).moot(),
     known("ConfigurationSnippet", "configuration-snippet", Paths).unless(Off::Headers),
     known("Connection", "connection-proxy-header", Nothing),
     known("CorsConfig", "cors-allow-credentials", Nothing).served(),
@@ -139,10 +145,10 @@ const KNOWN: &[Known] = &[
     known("ExternalAuth", "auth-always-set-cookie", Paths).served(),
     known("ExternalAuth", "auth-cache-duration", Paths).served(),
     known("ExternalAuth", "auth-cache-key", Paths).served(),
-    known("ExternalAuth", "auth-keepalive", Paths).served(),
-    known("ExternalAuth", "auth-keepalive-requests", Paths).served(),
-    known("ExternalAuth", "auth-keepalive-share-vars", Paths).served(),
-    known("ExternalAuth", "auth-keepalive-timeout", Paths).served(),
+    known("ExternalAuth", "auth-keepalive", Paths).moot(),
+    known("ExternalAuth", "auth-keepalive-requests", Paths).moot(),
+    known("ExternalAuth", "auth-keepalive-share-vars", Paths).moot(),
+    known("ExternalAuth", "auth-keepalive-timeout", Paths).moot(),
     known("ExternalAuth", "auth-method", Paths).served(),
     known("ExternalAuth", "auth-proxy-set-headers", Paths).served(),
     known("ExternalAuth", "auth-request-redirect", Paths).served(),
@@ -167,31 +173,31 @@ const KNOWN: &[Known] = &[
     known("Opentelemetry", "enable-opentelemetry", Nothing),
     known("Opentelemetry", "opentelemetry-operation-name", Nothing),
     known("Opentelemetry", "opentelemetry-trust-incoming-span", Nothing),
-    known("Proxy", "proxy-body-size", Nothing),
-    known("Proxy", "proxy-buffer-size", Nothing),
-    known("Proxy", "proxy-buffering", Nothing),
-    known("Proxy", "proxy-buffers-number", Nothing),
-    known("Proxy", "proxy-busy-buffers-size", Nothing),
-    known("Proxy", "proxy-connect-timeout", Nothing),
+    known("Proxy", "proxy-body-size", Nothing).served(),
+    known("Proxy", "proxy-buffer-size", Nothing).moot(),
+    known("Proxy", "proxy-buffering", Nothing).moot(),
+    known("Proxy", "proxy-buffers-number", Nothing).moot(),
+    known("Proxy", "proxy-busy-buffers-size", Nothing).moot(),
+    known("Proxy", "proxy-connect-timeout", Nothing).served(),
     known("Proxy", "proxy-cookie-domain", Nothing),
     known("Proxy", "proxy-cookie-path", Nothing),
-    known("Proxy", "proxy-http-version", Nothing),
-    known("Proxy", "proxy-max-temp-file-size", Nothing),
-    known("Proxy", "proxy-next-upstream", Nothing),
-    known("Proxy", "proxy-next-upstream-timeout", Nothing),
-    known("Proxy", "proxy-next-upstream-tries", Nothing),
-    known("Proxy", "proxy-read-timeout", Nothing),
+    known("Proxy", "proxy-http-version", Nothing).moot(),
+    known("Proxy", "proxy-max-temp-file-size", Nothing).moot(),
+    known("Proxy", "proxy-next-upstream", Nothing).served(),
+    known("Proxy", "proxy-next-upstream-timeout", Nothing).served(),
+    known("Proxy", "proxy-next-upstream-tries", Nothing).served(),
+    known("Proxy", "proxy-read-timeout", Nothing).served(),
     known("Proxy", "proxy-redirect-from", Nothing),
     known("Proxy", "proxy-redirect-to", Nothing),
     known("Proxy", "proxy-request-buffering", Nothing),
-    known("Proxy", "proxy-send-timeout", Nothing),
-    known("ProxySSL", "proxy-ssl-ciphers", Nothing),
-    known("ProxySSL", "proxy-ssl-name", Nothing),
-    known("ProxySSL", "proxy-ssl-protocols", Nothing),
-    known("ProxySSL", "proxy-ssl-secret", Paths),
-    known("ProxySSL", "proxy-ssl-server-name", Nothing),
-    known("ProxySSL", "proxy-ssl-verify", Paths).unless(Off::Word),
-    known("ProxySSL", "proxy-ssl-verify-depth", Nothing),
+    known("Proxy", "proxy-send-timeout", Nothing).served(),
+    known("ProxySSL", "proxy-ssl-ciphers", Nothing).served(),
+    known("ProxySSL", "proxy-ssl-name", Nothing).served(),
+    known("ProxySSL", "proxy-ssl-protocols", Nothing).served(),
+    known("ProxySSL", "proxy-ssl-secret", Paths).served(),
+    known("ProxySSL", "proxy-ssl-server-name", Nothing).served(),
+    known("ProxySSL", "proxy-ssl-verify", Paths).unless(Off::Word).served(),
+    known("ProxySSL", "proxy-ssl-verify-depth", Nothing).served(),
     known("RateLimit", "limit-allowlist", Paths),
     known("RateLimit", "limit-burst-multiplier", Paths),
     known("RateLimit", "limit-connections", Paths).unless(Off::Zero),

@@ -7,7 +7,8 @@ use crate::{
     ir::{
         Ingress, Object,
         ingress::{
-            Affinity, AuthTls, Balancing, Canary, ExternalAuth, Hashing, Redirects, Rewrite, ServerAlias,
+            Affinity, AuthTls, BackendSpeech, Balancing, Body, Canary, ExternalAuth, Hashing, Redirects,
+            Rewrite, ServerAlias, Upstream,
         },
     },
     objects::{
@@ -37,6 +38,11 @@ pub(super) fn family<T>(annotations: &[(&str, &str)], of: impl Fn(&Annotations) 
     let ingress = nginx(annotations);
     assert_eq!(ingress.refused, None, "{annotations:?}");
     (of(&ingress.annotations), ingress.meta.warnings.len())
+}
+
+/// What closes an Ingress with these annotations, given without their prefix.
+pub(super) fn closed_by(annotations: &[(&str, &str)]) -> Option<String> {
+    nginx(annotations).annotations.unserved.closed_by(false)
 }
 
 /// Why an Ingress with these annotations, given without their prefix, is refused.
@@ -159,6 +165,9 @@ fn what_is_served_is_what_families_read() {
         Affinity::NAMES,
         <Option<Canary>>::NAMES,
         ExternalAuth::NAMES,
+        Body::NAMES,
+        Upstream::NAMES,
+        BackendSpeech::NAMES,
     ]
     .concat()
     .into_iter()

@@ -16,6 +16,28 @@ pub(super) fn integer(text: &str) -> Option<i64> {
     text.parse().ok()
 }
 
+/// What is wrong with a size that [`size`] does not read.
+pub(in crate::objects) const NO_SIZE: &str = "is not a number of bytes, with k, m or g behind it or nothing";
+
+/// A number of bytes as nginx reads it (`ngx_parse_offset`), without what surrounds it.
+pub(in crate::objects) fn size(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let (digits, shift) = match text.as_bytes().last()? {
+        b'k' | b'K' => (&text[..text.len() - 1], 10),
+        b'm' | b'M' => (&text[..text.len() - 1], 20),
+        b'g' | b'G' => (&text[..text.len() - 1], 30),
+        _ => (text, 0),
+    };
+    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let number: u64 = is_number.then(|| digits.parse().ok())??;
+    number.checked_mul(1 << shift)
+}
+
+/// A whole number of 0 or more.
+pub(in crate::objects) fn count(text: &str) -> Option<u64> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
+}
+
 /// Whether a text has only characters that ingress-nginx lets stand in a URL (`URLIsValidRegex` in its
 /// `annotations/parser/validators.go`): none of a query, and no variables.
 pub(super) fn is_plain_url(text: &str) -> bool {

@@ -1,0 +1,47 @@
+//! How long the backends of an Ingress may take, and when another one is asked.
+
+use portcullis_routing::{OwnTimeouts, Retry, Timeouts};
+
+use super::steps::Site;
+use crate::ir::ingress::{NextUpstream, Upstream};
+
+/// The attempts where nginx would have no limit, and would ask on and on.
+const UNLIMITED: u32 = 10;
+/// The most attempts of a request.
+const MOST: u32 = 100;
+
+pub(super) fn timeouts(site: &Site<'_>) -> Timeouts {
+    let (own, global) = both(site);
+    let (own, global) = (own.timeouts, global.timeouts);
+    Timeouts {
+        own: OwnTimeouts {
+            connect: own.connect.or(global.connect),
+            send: own.send.or(global.send),
+            read: own.read.or(global.read),
+        },
+        ..Timeouts::default()
+    }
+}
+
+pub(super) fn retry(site: &Site<'_>) -> Retry {
+    let (own, global) = both(site);
+    let default = Retry::of_ingresses();
+    let tries = own.tries.or(global.tries).map_or(default.attempts + 1, |tries| match tries {
+        0 => UNLIMITED,
+        tries => tries.min(MOST),
+    });
+    let within = own.next_timeout.or(global.next_timeout).filter(|limit| !limit.is_zero());
+    let default = Retry { attempts: tries - 1, within, ..default };
+    match own.next.as_ref().or(global.next.as_ref()) {
+        None => default,
+        // `off`.
+        Some(next) if next.is_off() => Retry { attempts: 0, ..default },
+        Some(NextUpstream { failures, codes, repeats }) => {
+            Retry { failures: *failures, codes: codes.clone(), repeats: *repeats, ..default }
+        }
+    }
+}
+
+fn both<'s>(site: &Site<'s>) -> (&'s Upstream, &'s Upstream) {
+    (&site.annotations.upstream, &site.settings.live.ingress.upstream)
+}
