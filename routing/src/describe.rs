@@ -228,6 +228,7 @@ impl Display for Step {
             Self::IngressRedirect(redirect) => redirect.fmt(f),
             Self::RewriteTarget(rewrite) => write!(f, "rewrite to {}", rewrite.target),
             Self::Endpoints => f.write_str("endpoints"),
+            Self::AccessList(list) => list.fmt(f),
             Self::Check(check) => check.fmt(f),
             Self::Redirect(redirect) => redirect.fmt(f),
             Self::RequestHeaders(headers) => write!(f, "request headers{headers}"),

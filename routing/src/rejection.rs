@@ -11,7 +11,8 @@ pub enum Rejection {
     NoRoute,
     /// The TLS connection was made for another listener's name (RFC 9110, 15.5.20).
     Misdirected,
-    /// The rule asks for TLS settings of its own, and TLS was terminated with those of a Gateway.
+    /// The client's address is not admitted, or the rule asks for TLS settings of its own and TLS was terminated with those
+    /// of a Gateway.
     Forbidden,
     /// The service that authorizes requests has denied this one.
     Unauthorized,

@@ -7,6 +7,7 @@ use std::{ops::Deref, sync::Arc};
 
 use http::HeaderValue;
 
+pub mod access_list;
 pub mod client_certificate;
 pub mod cors;
 pub mod edits;
@@ -19,6 +20,7 @@ pub mod redirect;
 pub mod rewrite;
 pub mod rewrite_target;
 
+pub use access_list::{AccessList, Standing};
 pub use client_certificate::{ClientCertificate, ClientCertificateCheck, Demand};
 pub use cors::Cors;
 pub(crate) use edits::StepEdits;
@@ -54,6 +56,8 @@ pub enum Step {
     RewriteTarget(Box<RewriteTarget>),
     /// Answers 503 if the backend has no endpoint, before anything that follows is asked, as in ingress-nginx.
     Endpoints,
+    /// Lists of networks: answers 403 to clients that they do not admit. Boxed, since few rules have it.
+    AccessList(Box<AccessList>),
     /// A check that the carrier carries out.
     Check(Check),
     /// RequestRedirect: answers every request.
@@ -136,13 +140,14 @@ impl Step {
             Self::Cors(_) | Self::IngressCors(_) => 2,
             Self::RewriteTarget(_) => 5,
             Self::Endpoints => 6,
-            Self::Check(_) => 7,
-            Self::Redirect(_) => 8,
-            Self::RequestHeaders(_) => 9,
-            Self::Rewrite(_) => 10,
-            Self::Mirror(_) => 11,
-            Self::ResponseHeaders(_) => 12,
-            Self::Hsts(_) => 13,
+            Self::AccessList(_) => 8,
+            Self::Check(_) => 9,
+            Self::Redirect(_) => 11,
+            Self::RequestHeaders(_) => 12,
+            Self::Rewrite(_) => 13,
+            Self::Mirror(_) => 14,
+            Self::ResponseHeaders(_) => 15,
+            Self::Hsts(_) => 16,
         }
     }
 }

@@ -1,6 +1,9 @@
 //! Settings of all Ingresses: keys that ingress-nginx's ConfigMap has, by the same names.
 
+use std::sync::Arc;
+
 use http::{HeaderValue, StatusCode};
+use portcullis_routing::Networks;
 
 /// What holds for every Ingress whose annotations do not say otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,6 +15,28 @@ pub struct IngressSettings {
     /// `http-redirect-code`: the status of redirects to HTTPS and to or from `www.`.
     pub redirect_status: StatusCode,
     pub hsts: Hsts,
+    pub access: GlobalAccess,
+}
+
+/// Which clients may send requests, by their address.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GlobalAccess {
+    /// `whitelist-source-range`: these alone, at Ingresses without an annotation of that kind.
+    pub allow: Option<Arc<Networks>>,
+    /// `denylist-source-range`: not these, at Ingresses without an annotation of that kind.
+    pub deny: Denied,
+    /// `block-cidrs`: not these, at any Ingress.
+    pub block: Denied,
+}
+
+/// Networks whose clients are denied.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Denied {
+    #[default]
+    Nobody,
+    Networks(Arc<Networks>),
+    /// It is not known whom, since the setting cannot be read.
+    Unknown,
 }
 
 /// HTTP Strict Transport Security.
@@ -34,6 +59,7 @@ impl Default for IngressSettings {
             force_ssl_redirect: false,
             redirect_status: StatusCode::PERMANENT_REDIRECT,
             hsts: Hsts { is_on: None, max_age: 31_536_000, include_subdomains: true, preload: false },
+            access: GlobalAccess::default(),
         }
     }
 }

@@ -5,9 +5,11 @@
 //! paths.rs      which Ingress has each path, and how the paths of the host are matched
 //! compiler.rs   an Ingress at a host: its rules
 //! steps.rs      what its annotations do to a request: a step for each family
+//! access.rs     of them, which clients may send requests
 //! backends.rs   its backends
 //! ```
 
+mod access;
 mod backends;
 mod compiler;
 mod paths;

@@ -13,7 +13,7 @@ use crate::{
     BackendProtocol, Rejection, Selected, Step,
     matching::decoded,
     path::InvalidPath,
-    step::{IngressRedirect, Origin, Redirect, client_certificate::Refused},
+    step::{IngressRedirect, Origin, Redirect, Standing, client_certificate::Refused},
     template::{NoGroups, Values},
 };
 
@@ -88,11 +88,19 @@ impl<'t> Chosen<'t, '_> {
                         return self.answer(Answer::reject(rejection, why));
                     }
                 }
+                // Nothing is known of the client that is explained to.
+                Step::AccessList(list) if !T::PASSES => {
+                    if list.standing(self.of_client.connection.client) == Standing::Refused {
+                        let why = "the client's address is not among those that may send requests";
+                        return self.answer(Answer::reject(Rejection::Forbidden, why));
+                    }
+                }
                 Step::OwnTls if self.selected.behind_gateway && self.of_client.connection.tls.is_some() => {
                     let why = "this host's TLS ends at a Gateway, and the Ingress asks for TLS of its own";
                     return self.answer(Answer::reject(Rejection::Forbidden, why));
                 }
                 Step::OwnTls
+                | Step::AccessList(_)
                 | Step::Cors(_)
                 | Step::IngressCors(_)
                 | Step::RequestHeaders(_)

@@ -1,3 +1,5 @@
+mod access;
+
 use std::{net::Ipv4Addr, sync::Arc};
 
 use http::{HeaderMap, HeaderValue, StatusCode};

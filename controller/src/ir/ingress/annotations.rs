@@ -1,6 +1,9 @@
 //! What the annotations of an Ingress say: a field for each family.
 
+use std::sync::Arc;
+
 use portcullis_routing::{
+    Networks,
     pattern::Source,
     step::{Demand, IngressCors, OwnUrl},
 };
@@ -10,6 +13,7 @@ use crate::ir::ObjectKey;
 /// The annotations of an Ingress, read.
 #[derive(Clone, Debug, Default)]
 pub struct Annotations {
+    pub access: Access,
     pub redirects: Redirects,
     pub rewrite: Rewrite,
     /// `enable-cors` and `cors-*`.
@@ -19,6 +23,15 @@ pub struct Annotations {
     pub unserved: Unserved,
     /// The annotation by which it asks for TLS of its own: client certificates, or TLS that is passed through.
     pub own_tls: Option<&'static str>,
+}
+
+/// Which clients may send requests, by their address. `None` is the global setting.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Access {
+    /// `allowlist-source-range`, `whitelist-source-range`: these alone.
+    pub allow: Option<Arc<Networks>>,
+    /// `denylist-source-range`: not these.
+    pub deny: Option<Arc<Networks>>,
 }
 
 /// Redirects. `None` is the global setting.

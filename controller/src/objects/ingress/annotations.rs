@@ -14,6 +14,7 @@
 //! A value of an annotation that is served can be invalid in three ways, as in ingress-nginx: it closes what the annotation
 //! protects, or the whole Ingress is refused ([`Denied`]), or it has no effect, with a warning.
 
+mod access;
 mod auth_tls;
 mod cors;
 mod family;
@@ -54,6 +55,7 @@ pub(super) fn read(annotations: &BTreeMap<String, String>, checks: &mut Checks) 
     let is_ignored = is_ignored(annotations, checks);
     let mut families = Families { written: Written(annotations), checks, denied: Vec::new() };
     let mut read = Annotations {
+        access: families.read(),
         redirects: families.read(),
         rewrite: families.read(),
         cors: families.read(),

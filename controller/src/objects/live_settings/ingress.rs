@@ -1,11 +1,18 @@
 //! Keys of ingress-nginx's ConfigMap, by the names that they have there.
 
-use http::StatusCode;
+use std::{net::IpAddr, sync::Arc};
 
-use super::{Read, boolean, or_flag};
+use http::StatusCode;
+use portcullis_routing::Networks;
+
+use super::{Read, boolean, or_flag, parse_network};
+use crate::{
+    ir::live_settings::Denied,
+    objects::checks::{Checks, Path},
+};
 
 /// Every key of these.
-pub(super) const KEYS: [(&str, Read); 7] = [
+pub(super) const KEYS: [(&str, Read); 10] = [
     ("ssl-redirect", |to, text, _, _| {
         or_flag(boolean(text)).map(|read| to.ingress.ssl_redirect = Some(read))
     }),
@@ -21,7 +28,52 @@ pub(super) const KEYS: [(&str, Read); 7] = [
         or_flag(boolean(text)).map(|read| to.ingress.hsts.include_subdomains = read)
     }),
     ("hsts-preload", |to, text, _, _| or_flag(boolean(text)).map(|read| to.ingress.hsts.preload = read)),
+    ("whitelist-source-range", |to, text, checks, at| {
+        to.ingress.access.allow = allowed(text, checks, at);
+        Ok(())
+    }),
+    ("denylist-source-range", |to, text, checks, at| {
+        to.ingress.access.deny = denied(text, checks, at);
+        Ok(())
+    }),
+    ("block-cidrs", |to, text, checks, at| {
+        to.ingress.access.block = denied(text, checks, at);
+        Ok(())
+    }),
 ];
+
+/// The networks of a list of allowed clients. An entry that is wrong allows nobody.
+fn allowed(text: &str, checks: &mut Checks, at: &Path<'_>) -> Option<Arc<Networks>> {
+    let all: Vec<_> = entries(text).collect();
+    let networks: Networks = all
+        .iter()
+        .filter_map(|entry| match entry {
+            Ok(network) => Some(*network),
+            Err(why) => {
+                checks.error(at, format!("{why}; it allows nobody"));
+                None
+            }
+        })
+        .collect();
+    (!all.is_empty()).then(|| Arc::new(networks))
+}
+
+/// The networks of a list of denied clients. With an entry that is wrong it is not known who is denied, so that all Ingresses
+/// that the list holds for are closed.
+fn denied(text: &str, checks: &mut Checks, at: &Path<'_>) -> Denied {
+    match entries(text).collect::<Result<Networks, _>>() {
+        Ok(networks) if networks.is_empty() => Denied::Nobody,
+        Ok(networks) => Denied::Networks(Arc::new(networks)),
+        Err(why) => {
+            checks.error(at, format!("{why}; the paths of Ingresses that the list holds for are closed"));
+            Denied::Unknown
+        }
+    }
+}
+
+fn entries(text: &str) -> impl Iterator<Item = Result<(IpAddr, u8), String>> {
+    text.split(',').map(str::trim).filter(|entry| !entry.is_empty()).map(parse_network)
+}
 
 fn status(text: &str) -> Result<StatusCode, String> {
     let status = text.trim().parse().ok().and_then(|code: u16| StatusCode::from_u16(code).ok());

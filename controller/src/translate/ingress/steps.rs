@@ -9,6 +9,7 @@ use portcullis_routing::{
 };
 
 use super::{
+    access,
     compiler::Compiler,
     paths::{Matched, Place},
 };
@@ -46,6 +47,7 @@ impl Compiler<'_> {
         steps.extend(redirects(&site, place));
         steps.extend(hsts(&site));
         steps.extend(site.annotations.cors.clone().map(|cors| Step::IngressCors(Box::new(cors))));
+        steps.extend(access::steps(&site));
         // What no path matches keeps its path.
         if place.path.is_some() {
             steps.push(Step::Endpoints);

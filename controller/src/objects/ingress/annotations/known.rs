@@ -101,7 +101,7 @@ const fn known(group: &'static str, name: &'static str, protects: Protects) -> K
 
 const KNOWN: &[Known] = &[
     known("Aliases", "server-alias", Nothing),
-    known("Allowlist", "allowlist-source-range", Paths),
+    known("Allowlist", "allowlist-source-range", Paths).served(),
     known("BackendProtocol", "backend-protocol", Nothing),
     known("BasicDigestAuth", "auth-realm", Paths),
     known("BasicDigestAuth", "auth-secret", Paths),
@@ -133,7 +133,7 @@ const KNOWN: &[Known] = &[
     known("CustomHTTPErrors", "custom-http-errors", Nothing),
     known("CustomHeaders", "custom-headers", Nothing),
     known("DefaultBackend", "default-backend", Nothing),
-    known("Denylist", "denylist-source-range", Paths),
+    known("Denylist", "denylist-source-range", Paths).served(),
     known("DisableProxyInterceptErrors", "disable-proxy-intercept-errors", Nothing),
     known("EnableGlobalAuth", "enable-global-auth", Paths).unless(Off::False),
     known("ExternalAuth", "auth-always-set-cookie", Paths),
@@ -237,7 +237,7 @@ const KNOWN: &[Known] = &[
     known("UsePortInRedirects", "use-port-in-redirects", Nothing).served(),
     known("XForwardedPrefix", "x-forwarded-prefix", Nothing).served(),
     known(ALIASES, "limit-whitelist", Paths),
-    known(ALIASES, "whitelist-source-range", Paths),
+    known(ALIASES, "whitelist-source-range", Paths).served(),
     known(WITHOUT_EFFECT, "add-base-url", Nothing),
     known(WITHOUT_EFFECT, "client-max-body-size", Nothing),
     known(WITHOUT_EFFECT, "enable-opentracing", Nothing),

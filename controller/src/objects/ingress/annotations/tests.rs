@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     ir::{
         Ingress, Object,
-        ingress::{AuthTls, Redirects, Rewrite},
+        ingress::{Access, AuthTls, Redirects, Rewrite},
     },
     objects::{
         checks::Origin,
@@ -137,11 +137,16 @@ fn warnings_that_are_kept_are_few() {
 
 #[test]
 fn what_is_served_is_what_families_read() {
-    let of_families: BTreeSet<_> =
-        [Redirects::NAMES, Rewrite::NAMES, <Option<IngressCors>>::NAMES, <Option<AuthTls>>::NAMES]
-            .concat()
-            .into_iter()
-            .collect();
+    let of_families: BTreeSet<_> = [
+        Access::NAMES,
+        Redirects::NAMES,
+        Rewrite::NAMES,
+        <Option<IngressCors>>::NAMES,
+        <Option<AuthTls>>::NAMES,
+    ]
+    .concat()
+    .into_iter()
+    .collect();
     assert_eq!(of_families, known::served().collect());
 }
 
