@@ -129,7 +129,8 @@ fn of_ingress(key: &ObjectKey, change: Difference<'_>) -> Vec<Fact> {
     let is_other = change.of(|ingress: &Ingress| {
         let Ingress { meta, class, legacy_class, default_backend, tls, rules, annotations, refused: _ } =
             ingress;
-        let Annotations { unserved, own_tls, rewrite, redirects, cors: _, auth_tls, access: _ } = annotations;
+        let Annotations { unserved, own_tls, rewrite, redirects, cors: _, auth_tls, access: _, limits: _ } =
+            annotations;
         let hosts: Vec<_> = rules.iter().map(|rule| &rule.host).collect();
         let closes = (unserved, rewrite.may_make_regex(), own_tls, redirects.from_to_www, auth_tls);
         (meta.created, class, legacy_class, default_backend.is_some(), tls, hosts, closes)

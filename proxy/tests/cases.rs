@@ -16,6 +16,7 @@ mod http_check;
 mod http_dial;
 mod http_filters;
 mod http_framing;
+mod http_limits;
 mod http_listener_filters;
 mod http_messages;
 mod http_mirror;

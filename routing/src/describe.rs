@@ -243,6 +243,7 @@ impl Display for Step {
 impl Display for Check {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Limits(limits) => limits.fmt(f),
             Self::ExternalAuth(auth) => auth.fmt(f),
             Self::Closed(why) => write!(f, "closed ({why})"),
         }

@@ -15,6 +15,7 @@ pub mod external_auth;
 pub mod headers;
 pub mod ingress_cors;
 pub mod ingress_redirect;
+pub mod limits;
 pub mod mirror;
 pub mod redirect;
 pub mod rewrite;
@@ -29,6 +30,7 @@ pub use external_auth::{AuthProtocol, ExternalAuth, HttpAuth};
 pub use headers::{Change, ForbiddenHeader, HeaderModifier};
 pub use ingress_cors::{IngressCors, IngressOrigin};
 pub use ingress_redirect::{IngressRedirect, OwnUrl};
+pub use limits::{Counts, Limits, Rate, Rates};
 pub use mirror::Mirror;
 pub use redirect::{Origin, Redirect};
 pub use rewrite::{HostRewrite, PathRewrite, UrlRewrite};
@@ -78,6 +80,8 @@ pub enum Step {
 /// The carrier carries it out and [`resume`](crate::resume)s the decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Check {
+    /// Limits of what a client may send.
+    Limits(Arc<Limits>),
     /// ExternalAuth: a service decides. It is an `Arc` because a request that waits for the service keeps it.
     ExternalAuth(Arc<ExternalAuth>),
     /// One that is not served, so that no request passes it. The text says why.
@@ -141,6 +145,7 @@ impl Step {
             Self::RewriteTarget(_) => 5,
             Self::Endpoints => 6,
             Self::AccessList(_) => 8,
+            Self::Check(Check::Limits(_)) => 7,
             Self::Check(_) => 9,
             Self::Redirect(_) => 11,
             Self::RequestHeaders(_) => 12,

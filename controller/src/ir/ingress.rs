@@ -8,7 +8,7 @@ use std::{cmp::Reverse, collections::BTreeSet};
 use portcullis_routing::HostPattern;
 
 use super::{Meta, gateway::Reference};
-pub use annotations::{Access, Annotations, AuthTls, Redirects, Rewrite, Unserved};
+pub use annotations::{Access, Annotations, AuthTls, Limits, Redirects, Rewrite, Unserved};
 pub use tls::{IngressTls, TlsSections};
 
 /// An IngressClass.

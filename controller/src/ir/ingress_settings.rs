@@ -16,6 +16,16 @@ pub struct IngressSettings {
     pub redirect_status: StatusCode,
     pub hsts: Hsts,
     pub access: GlobalAccess,
+    pub limits: LimitStatuses,
+}
+
+/// The statuses of requests over a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LimitStatuses {
+    /// `limit-req-status-code`.
+    pub request_status: StatusCode,
+    /// `limit-conn-status-code`.
+    pub connection_status: StatusCode,
 }
 
 /// Which clients may send requests, by their address.
@@ -60,6 +70,10 @@ impl Default for IngressSettings {
             redirect_status: StatusCode::PERMANENT_REDIRECT,
             hsts: Hsts { is_on: None, max_age: 31_536_000, include_subdomains: true, preload: false },
             access: GlobalAccess::default(),
+            limits: LimitStatuses {
+                request_status: StatusCode::SERVICE_UNAVAILABLE,
+                connection_status: StatusCode::SERVICE_UNAVAILABLE,
+            },
         }
     }
 }

@@ -342,6 +342,10 @@ mod tests {
             assert_eq!((allowed.as_deref(), &*got), (allow, block), "{key}: {text}");
             assert_eq!(problems.first().map(|p| &**p), problem, "{key}: {text}");
         }
+        let (settings, problems) = of(&[("limit-req-status-code", "429"), ("limit-conn-status-code", "200")]);
+        let statuses = settings.ingress.limits;
+        assert_eq!([statuses.request_status.as_u16(), statuses.connection_status.as_u16()], [429, 503]);
+        assert!(problems[0].contains("\"200\" is not a status of 400 to 599"), "{problems:?}");
         let (settings, _) = of(&[("denylist-source-range", "10.0.0.1,x")]);
         assert_eq!(settings.ingress.access.deny, crate::ir::live_settings::Denied::Unknown);
     }

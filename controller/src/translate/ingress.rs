@@ -6,12 +6,14 @@
 //! compiler.rs   an Ingress at a host: its rules
 //! steps.rs      what its annotations do to a request: a step for each family
 //! access.rs     of them, which clients may send requests
+//! limits.rs     of them, how many requests a client may send
 //! backends.rs   its backends
 //! ```
 
 mod access;
 mod backends;
 mod compiler;
+mod limits;
 mod paths;
 mod steps;
 

@@ -110,6 +110,7 @@ fn grpc_status(rejection: Rejection) -> u16 {
         Rejection::BrokenBackend
         | Rejection::CheckFailed
         | Rejection::Closed
+        | Rejection::Limited
         | Rejection::BadGateway
         | Rejection::NoEndpoints
         | Rejection::RefusedAddress

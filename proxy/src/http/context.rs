@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     conn::ConnInfo,
+    limiter::Place,
     scope::{Cut, SCOPE, Scope},
 };
 
@@ -52,6 +53,8 @@ pub(crate) struct Context {
     pub(crate) upgrade: bool,
     /// Whether the client speaks gRPC: what we answer by ourselves is said in its terms.
     pub(crate) grpc: bool,
+    /// The place that it takes among the requests of its client.
+    pub(crate) place: Option<Place>,
     /// Attempts at backends.
     pub(crate) attempts: Attempts,
     /// Whom the request is copied to.
@@ -139,6 +142,7 @@ impl Context {
             target: None,
             upgrade: false,
             grpc: false,
+            place: None,
             attempts: Attempts::default(),
             mirrors: None,
             mirrored: false,

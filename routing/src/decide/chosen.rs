@@ -1,6 +1,6 @@
 //! A rule and the request that it takes: the steps that decide where the request goes, and the backend.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, net::IpAddr, sync::Arc};
 
 use http::{HeaderValue, Method, StatusCode};
 
@@ -13,7 +13,7 @@ use crate::{
     BackendProtocol, Rejection, Selected, Step,
     matching::decoded,
     path::InvalidPath,
-    step::{IngressRedirect, Origin, Redirect, Standing, client_certificate::Refused},
+    step::{Check, IngressRedirect, Origin, Redirect, Standing, client_certificate::Refused},
     template::{NoGroups, Values},
 };
 
@@ -32,6 +32,8 @@ impl<'t> Chosen<'t, '_> {
         for (place, step) in rule.steps.iter().enumerate().skip(from) {
             trace.step(step);
             match step {
+                Step::Check(Check::Limits(limits))
+                    if limits.exempt.as_ref().is_some_and(|networks| networks.hold(self.client())) => {}
                 Step::Check(check) => {
                     if let Err(why) = usable(check) {
                         return self.answer(Answer::reject(Rejection::Closed, why));
@@ -90,7 +92,7 @@ impl<'t> Chosen<'t, '_> {
                 }
                 // Nothing is known of the client that is explained to.
                 Step::AccessList(list) if !T::PASSES => {
-                    if list.standing(self.of_client.connection.client) == Standing::Refused {
+                    if list.standing(self.client()) == Standing::Refused {
                         let why = "the client's address is not among those that may send requests";
                         return self.answer(Answer::reject(Rejection::Forbidden, why));
                     }
@@ -111,6 +113,10 @@ impl<'t> Chosen<'t, '_> {
             }
         }
         self.forward()
+    }
+
+    fn client(&self) -> IpAddr {
+        self.of_client.connection.client
     }
 
     /// Waits for the outcome of the check at this place.

@@ -341,6 +341,7 @@ pub(super) fn question(cursor: &Cursor) -> String {
             AuthProtocol::Http(http) => format!("ask {}", http.path_prefix),
             AuthProtocol::Grpc { .. } => "ask by gRPC".to_owned(),
         },
+        Some(Check::Limits(limits)) => format!("ask {limits}"),
         Some(Check::Closed(why)) => format!("closed: {why}"),
         None => "no check".to_owned(),
     }

@@ -14,6 +14,7 @@ use crate::ir::ObjectKey;
 #[derive(Clone, Debug, Default)]
 pub struct Annotations {
     pub access: Access,
+    pub limits: Limits,
     pub redirects: Redirects,
     pub rewrite: Rewrite,
     /// `enable-cors` and `cors-*`.
@@ -32,6 +33,21 @@ pub struct Access {
     pub allow: Option<Arc<Networks>>,
     /// `denylist-source-range`: not these.
     pub deny: Option<Arc<Networks>>,
+}
+
+/// How many requests a client may send to the Ingress. `None` is no limit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// `limit-rps`: in a second.
+    pub second: Option<u32>,
+    /// `limit-rpm`: in a minute.
+    pub minute: Option<u32>,
+    /// `limit-connections`: at a time.
+    pub connections: Option<u32>,
+    /// `limit-burst-multiplier`: how many times the limit may come at once.
+    pub burst_multiplier: u32,
+    /// `limit-allowlist`, `limit-whitelist`: clients that are not limited.
+    pub exempt: Option<Arc<Networks>>,
 }
 
 /// Redirects. `None` is the global setting.

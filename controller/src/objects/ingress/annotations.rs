@@ -19,6 +19,7 @@ mod auth_tls;
 mod cors;
 mod family;
 mod known;
+mod limits;
 mod redirects;
 mod rewrite;
 mod snippet;
@@ -60,6 +61,7 @@ pub(super) fn read(annotations: &BTreeMap<String, String>, checks: &mut Checks) 
         rewrite: families.read(),
         cors: families.read(),
         auth_tls: families.read(),
+        limits: families.read(),
         ..Annotations::default()
     };
     let mut denied = families.denied;

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Every key of these.
-pub(super) const KEYS: [(&str, Read); 10] = [
+pub(super) const KEYS: [(&str, Read); 12] = [
     ("ssl-redirect", |to, text, _, _| {
         or_flag(boolean(text)).map(|read| to.ingress.ssl_redirect = Some(read))
     }),
@@ -39,6 +39,12 @@ pub(super) const KEYS: [(&str, Read); 10] = [
     ("block-cidrs", |to, text, checks, at| {
         to.ingress.access.block = denied(text, checks, at);
         Ok(())
+    }),
+    ("limit-req-status-code", |to, text, _, _| {
+        or_flag(error_status(text)).map(|read| to.ingress.limits.request_status = read)
+    }),
+    ("limit-conn-status-code", |to, text, _, _| {
+        or_flag(error_status(text)).map(|read| to.ingress.limits.connection_status = read)
     }),
 ];
 
@@ -79,6 +85,12 @@ fn status(text: &str) -> Result<StatusCode, String> {
     let status = text.trim().parse().ok().and_then(|code: u16| StatusCode::from_u16(code).ok());
     let is_redirect = |status: &StatusCode| matches!(status.as_u16(), 301 | 302 | 307 | 308);
     status.filter(is_redirect).ok_or_else(|| format!("{text:?} is not 301, 302, 307 or 308"))
+}
+
+fn error_status(text: &str) -> Result<StatusCode, String> {
+    let status = text.trim().parse().ok().filter(|code| (400..600).contains(code));
+    let status = status.and_then(|code: u16| StatusCode::from_u16(code).ok());
+    status.ok_or_else(|| format!("{text:?} is not a status of 400 to 599"))
 }
 
 fn seconds(text: &str) -> Result<u64, String> {

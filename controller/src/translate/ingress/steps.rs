@@ -5,7 +5,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use portcullis_routing::{
     HostPattern, Step, Steps, Template,
     pattern::GroupPattern,
-    step::{ClientCertificateCheck, Demand, HeaderModifier, IngressRedirect, RewriteTarget},
+    step::{Check, ClientCertificateCheck, Demand, HeaderModifier, IngressRedirect, RewriteTarget},
 };
 
 use super::{
@@ -47,6 +47,7 @@ impl Compiler<'_> {
         steps.extend(redirects(&site, place));
         steps.extend(hsts(&site));
         steps.extend(site.annotations.cors.clone().map(|cors| Step::IngressCors(Box::new(cors))));
+        steps.extend(self.limits.clone().map(|limits| Step::Check(Check::Limits(limits))));
         steps.extend(access::steps(&site));
         // What no path matches keeps its path.
         if place.path.is_some() {

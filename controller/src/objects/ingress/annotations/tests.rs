@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     ir::{
         Ingress, Object,
-        ingress::{Access, AuthTls, Redirects, Rewrite},
+        ingress::{Access, AuthTls, Limits, Redirects, Rewrite},
     },
     objects::{
         checks::Origin,
@@ -143,6 +143,7 @@ fn what_is_served_is_what_families_read() {
         Rewrite::NAMES,
         <Option<IngressCors>>::NAMES,
         <Option<AuthTls>>::NAMES,
+        Limits::NAMES,
     ]
     .concat()
     .into_iter()
