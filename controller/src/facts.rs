@@ -147,6 +147,8 @@ fn of_ingress(key: &ObjectKey, change: Difference<'_>) -> Vec<Fact> {
             body: _,
             upstream: _,
             backend: _,
+            access: _,
+            limits: _,
         } = annotations;
         let hosts: Vec<_> = rules.iter().map(|rule| &rule.host).collect();
         let of_hosts = (auth_tls, server_alias, redirects.from_to_www, canary.is_some());

@@ -22,6 +22,7 @@ pub(crate) mod forwarded;
 pub(crate) mod headers;
 pub(crate) mod hop;
 mod host;
+pub(crate) mod limit;
 pub(crate) mod mirror;
 pub(crate) mod request;
 mod response;
@@ -91,7 +92,7 @@ impl HttpService {
             let request = request::for_check(&cursor, head, context)?;
             // Boxed, so that requests without checks do not pay for its size.
             let outcome = Box::pin(self.checks.carry_out(&cursor, &request, context)).await;
-            decided = request::resume(*cursor, outcome, head, context);
+            decided = request::resume(&self.shared, *cursor, outcome, head, context);
         }
         // All are carried here.
         context.carrier = Carrier::Pingora;

@@ -139,7 +139,7 @@ impl Connection {
             context.status = 499;
             return None;
         };
-        Some(request::resume(cursor, outcome, &stream.head, context))
+        Some(request::resume(&self.worker.shared, cursor, outcome, &stream.head, context))
     }
 
     /// Has pingora carry a stream for which the decision has been made.

@@ -14,6 +14,7 @@ mod http;
 mod http1;
 mod http2;
 mod io;
+mod limiter;
 mod limits;
 mod listener;
 mod load;

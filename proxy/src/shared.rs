@@ -18,6 +18,7 @@ use crate::{
     LiveOptions, LocalBackends, Options, Own,
     admission::Admission,
     http::{Budget, check::AuthCache, client, forwarded},
+    limiter::Limiter,
     load::Load,
     tls::HandshakeError,
     upstream::{connections::Connections, refusals::Refusals, tls::ClientConfigs},
@@ -56,6 +57,8 @@ pub(crate) struct Shared {
     pub(crate) draining: AtomicBool,
     /// The connections of clients, and their limits.
     pub(crate) admission: Arc<Admission>,
+    /// What clients have sent to rules that limit them.
+    pub(crate) limiter: Limiter,
     /// One for each worker thread.
     pub(crate) loads: Box<[Arc<Load>]>,
 }
@@ -75,6 +78,7 @@ impl Shared {
         Arc::new(Self {
             table: Arc::default(),
             certificates: ArcSwap::from_pointee(Certificates::default()),
+            limiter: Limiter::new(),
             admission: Admission::new(options.live.connections),
             trusts: AtomicBool::new(!options.live.trusted.is_empty()),
             live: ArcSwap::from_pointee(options.live.clone()),
@@ -114,6 +118,7 @@ impl Shared {
     /// alive.
     pub(crate) fn renew(&self) {
         routing::renew_rules();
+        self.limiter.sweep();
         self.backend_tls.forget_unused();
         self.auth_cache.forget_expired();
         self.with_table(|_| ());

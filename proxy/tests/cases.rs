@@ -19,6 +19,7 @@ mod http_dial;
 mod http_filters;
 mod http_framing;
 mod http_ingress_auth;
+mod http_limits;
 mod http_listener_filters;
 mod http_messages;
 mod http_mirror;

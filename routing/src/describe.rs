@@ -259,6 +259,7 @@ impl Display for Step {
             Self::IngressRedirect(redirect) => redirect.fmt(f),
             Self::RewriteTarget(rewrite) => write!(f, "rewrite to {}", rewrite.target),
             Self::Endpoints => f.write_str("endpoints"),
+            Self::AccessList(list) => list.fmt(f),
             Self::Check(check) => check.fmt(f),
             Self::Redirect(redirect) => redirect.fmt(f),
             Self::RequestHeaders(headers) => write!(f, "request headers{headers}"),
@@ -290,6 +291,7 @@ impl Display for Size {
 impl Display for Check {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Limits(limits) => limits.fmt(f),
             Self::ExternalAuth(auth) => auth.fmt(f),
             Self::IngressAuth(auth) => auth.fmt(f),
             Self::Closed(why) => write!(f, "closed ({why})"),

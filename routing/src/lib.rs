@@ -17,6 +17,7 @@ mod explain;
 pub mod headers;
 pub mod host;
 pub mod matching;
+pub mod networks;
 pub mod path;
 pub mod pattern;
 pub mod port;
@@ -45,6 +46,7 @@ pub use matching::{
     HeaderMatch, Location, PathMatch, Precedence, QueryMatch, RequestHead, RequestView, RouteMatch,
     ValueMatch,
 };
+pub use networks::Networks;
 pub use pattern::{InvalidPattern, Pattern};
 pub use port::{PortKey, Transport};
 pub use reach::{ClusterAddresses, ExternalNames, NameGrant, ServiceName};

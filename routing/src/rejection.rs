@@ -11,8 +11,11 @@ pub enum Rejection {
     NoRoute,
     /// The TLS connection was made for another listener's name (RFC 9110, 15.5.20).
     Misdirected,
-    /// The rule asks for TLS settings of its own, and TLS was terminated with those of a Gateway.
+    /// The client's address is not admitted, or the rule asks for TLS settings of its own and TLS was terminated with those
+    /// of a Gateway.
     Forbidden,
+    /// The client has sent too many requests.
+    Limited,
     /// The service that authorizes requests has denied this one.
     Unauthorized,
     /// The service that authorizes requests gave no usable answer.
@@ -55,7 +58,7 @@ impl Rejection {
             Self::HeaderTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::BrokenBackend | Self::CheckFailed => StatusCode::INTERNAL_SERVER_ERROR,
             Self::BadGateway => StatusCode::BAD_GATEWAY,
-            Self::Closed | Self::NoEndpoints | Self::RefusedAddress | Self::Overloaded => {
+            Self::Closed | Self::Limited | Self::NoEndpoints | Self::RefusedAddress | Self::Overloaded => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::Timeout => StatusCode::GATEWAY_TIMEOUT,

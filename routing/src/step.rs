@@ -7,6 +7,7 @@ use std::{ops::Deref, sync::Arc};
 
 use http::HeaderValue;
 
+pub mod access_list;
 pub mod body_size;
 pub mod client_certificate;
 pub mod cors;
@@ -16,11 +17,13 @@ pub mod headers;
 pub mod ingress_auth;
 pub mod ingress_cors;
 pub mod ingress_redirect;
+pub mod limits;
 pub mod mirror;
 pub mod redirect;
 pub mod rewrite;
 pub mod rewrite_target;
 
+pub use access_list::{AccessList, Standing};
 pub use body_size::BodySize;
 pub use client_certificate::{ClientCertificate, ClientCertificateCheck, Demand};
 pub use cors::Cors;
@@ -31,6 +34,7 @@ pub use headers::{Change, ForbiddenHeader, HeaderModifier};
 pub use ingress_auth::{AnswerCookie, AuthAnswer, AuthCaching, AuthUrl, CacheTime, IngressAuth, SignIn};
 pub use ingress_cors::{IngressCors, IngressOrigin};
 pub use ingress_redirect::{IngressRedirect, OwnUrl};
+pub use limits::{Counts, Limits, Rate, Rates};
 pub use mirror::Mirror;
 pub use redirect::{Origin, Redirect};
 pub use rewrite::{HostRewrite, PathRewrite, UrlRewrite};
@@ -61,6 +65,8 @@ pub enum Step {
     RewriteTarget(Box<RewriteTarget>),
     /// Answers 503 if the backend has no endpoint, before anything that follows is asked, as in ingress-nginx.
     Endpoints,
+    /// Lists of networks: answers 403 to clients that they do not admit. Boxed, since few rules have it.
+    AccessList(Box<AccessList>),
     /// A check that the carrier carries out.
     Check(Check),
     /// RequestRedirect: answers every request.
@@ -83,6 +89,8 @@ pub enum Step {
 /// The carrier carries it out and [`resume`](crate::resume)s the decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Check {
+    /// Limits of what a client may send.
+    Limits(Arc<Limits>),
     /// ExternalAuth: a service decides. It is an `Arc` because a request that waits for the service keeps it.
     ExternalAuth(Arc<ExternalAuth>),
     /// The same of an Ingress.
@@ -148,14 +156,16 @@ impl Step {
             Self::Cors(_) | Self::IngressCors(_) => 3,
             Self::RewriteTarget(_) => 6,
             Self::Endpoints => 7,
-            Self::Check(_) => 8,
-            Self::Redirect(_) => 9,
-            Self::RequestHeaders(_) => 10,
-            Self::Rewrite(_) => 11,
-            Self::Mirror(_) => 12,
-            Self::ResponseHeaders(_) => 13,
-            Self::AnswerCookie(_) => 14,
-            Self::Hsts(_) => 15,
+            Self::Check(Check::Limits(_)) => 8,
+            Self::AccessList(_) => 9,
+            Self::Check(_) => 10,
+            Self::Redirect(_) => 11,
+            Self::RequestHeaders(_) => 12,
+            Self::Rewrite(_) => 13,
+            Self::Mirror(_) => 14,
+            Self::ResponseHeaders(_) => 15,
+            Self::AnswerCookie(_) => 16,
+            Self::Hsts(_) => 17,
         }
     }
 }

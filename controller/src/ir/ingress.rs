@@ -11,8 +11,8 @@ use portcullis_routing::HostPattern;
 
 use super::{Meta, gateway::Reference};
 pub use annotations::{
-    Annotations, AuthTls, BackendSpeech, Body, NextUpstream, ProxySsl, Redirects, Rewrite, ServerAlias,
-    Speech, Unserved, Upstream,
+    Access, Annotations, AuthTls, BackendSpeech, Body, Limits, NextUpstream, ProxySsl, Redirects, Rewrite,
+    ServerAlias, Speech, Unserved, Upstream,
 };
 pub use auth::{AuthOptions, AuthTarget, CONSTANTS, ExternalAuth};
 pub use balancing::{Affinity, Balancing, Canary, CanaryHeader, Hashing, LoadBalance, Session};

@@ -1,6 +1,9 @@
 //! Settings of all Ingresses: keys that ingress-nginx's ConfigMap has, by the same names.
 
+use std::sync::Arc;
+
 use http::{HeaderValue, StatusCode};
+use portcullis_routing::Networks;
 
 use super::ingress::{AuthOptions, AuthTarget, LoadBalance, Upstream};
 
@@ -14,6 +17,8 @@ pub struct IngressSettings {
     /// `http-redirect-code`: the status of redirects to HTTPS and to or from `www.`.
     pub redirect_status: StatusCode,
     pub hsts: Hsts,
+    pub access: GlobalAccess,
+    pub limits: LimitStatuses,
     /// `proxy-body-size`, in bytes; 0 is no limit.
     pub body_size: u64,
     /// `proxy-connect-timeout` and so on, `proxy-next-upstream` and so on.
@@ -32,6 +37,36 @@ pub struct GlobalAuth {
     pub unusable: Option<&'static str>,
     /// `no-auth-locations`: rules whose path begins with one of these are not checked.
     pub exempt: Box<[Box<str>]>,
+}
+
+/// The statuses of requests over a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LimitStatuses {
+    /// `limit-req-status-code`.
+    pub request_status: StatusCode,
+    /// `limit-conn-status-code`.
+    pub connection_status: StatusCode,
+}
+
+/// Which clients may send requests, by their address.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GlobalAccess {
+    /// `whitelist-source-range`: these alone, at Ingresses without an annotation of that kind.
+    pub allow: Option<Arc<Networks>>,
+    /// `denylist-source-range`: not these, at Ingresses without an annotation of that kind.
+    pub deny: Denied,
+    /// `block-cidrs`: not these, at any Ingress.
+    pub block: Denied,
+}
+
+/// Networks whose clients are denied.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Denied {
+    #[default]
+    Nobody,
+    Networks(Arc<Networks>),
+    /// It is not known whom, since the setting cannot be read.
+    Unknown,
 }
 
 /// HTTP Strict Transport Security.
@@ -58,6 +93,11 @@ impl Default for IngressSettings {
             load_balance: LoadBalance::RoundRobin,
             body_size: 1 << 20,
             upstream: Upstream::default(),
+            access: GlobalAccess::default(),
+            limits: LimitStatuses {
+                request_status: StatusCode::SERVICE_UNAVAILABLE,
+                connection_status: StatusCode::SERVICE_UNAVAILABLE,
+            },
         }
     }
 }

@@ -107,7 +107,7 @@ pub(crate) fn read(flags: &LiveSettings, written: &ConfigMap) -> (LiveSettings, 
 pub fn parse_network(text: &str) -> Result<(IpAddr, u8), String> {
     let wrong = || format!("{text:?} is not a network such as 10.0.0.0/8 or fd00::/8");
     let (address, length) = match text.split_once('/') {
-        Some((address, length)) => (address, Some(length.parse::<u8>().map_err(|_| wrong())?)),
+        Some((address, length)) => (address, Some(parse_length(length).ok_or_else(wrong)?)),
         None => (text, None),
     };
     let address: IpAddr = address.parse().map_err(|_| wrong())?;
@@ -116,6 +116,11 @@ pub fn parse_network(text: &str) -> Result<(IpAddr, u8), String> {
         length if length <= most => Ok((address, length)),
         _ => Err(wrong()),
     }
+}
+
+/// A number of digits alone.
+fn parse_length(text: &str) -> Option<u8> {
+    text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// Reads a number that is not zero.
@@ -317,6 +322,44 @@ mod tests {
     }
 
     #[test]
+    fn a_list_of_clients_that_is_wrong_lets_nobody_in() {
+        let closed = "data.block-cidrs: \"x\" is not a network such as 10.0.0.0/8 or fd00::/8; the paths of Ingresses that \
+                      the list holds for are closed";
+        let nobody = "data.whitelist-source-range: \"x\" is not a network such as 10.0.0.0/8 or fd00::/8; it allows nobody";
+        for (key, text, allow, block, problem) in [
+            (
+                "whitelist-source-range",
+                "10.0.0.0/8, 192.0.2.7",
+                Some("10.0.0.0-10.255.255.255,192.0.2.7"),
+                "Nobody",
+                None,
+            ),
+            ("whitelist-source-range", "10.0.0.1,x", Some("10.0.0.1"), "Nobody", Some(nobody)),
+            ("whitelist-source-range", "x", Some("nobody"), "Nobody", Some(nobody)),
+            ("whitelist-source-range", "", None, "Nobody", None),
+            ("block-cidrs", "10.0.0.1", None, "10.0.0.1", None),
+            ("block-cidrs", "10.0.0.1,x", None, "Unknown", Some(closed)),
+            ("block-cidrs", "", None, "Nobody", None),
+        ] {
+            let (settings, problems) = of(&[(key, text)]);
+            let access = settings.ingress.access;
+            let got = match &access.block {
+                crate::ir::live_settings::Denied::Networks(networks) => networks.to_string(),
+                other => format!("{other:?}"),
+            };
+            let allowed = access.allow.map(|networks| networks.to_string());
+            assert_eq!((allowed.as_deref(), &*got), (allow, block), "{key}: {text}");
+            assert_eq!(problems.first().map(|p| &**p), problem, "{key}: {text}");
+        }
+        let (settings, problems) = of(&[("limit-req-status-code", "429"), ("limit-conn-status-code", "200")]);
+        let statuses = settings.ingress.limits;
+        assert_eq!([statuses.request_status.as_u16(), statuses.connection_status.as_u16()], [429, 503]);
+        assert!(problems[0].contains("\"200\" is not a status of 400 to 599"), "{problems:?}");
+        let (settings, _) = of(&[("denylist-source-range", "10.0.0.1,x")]);
+        assert_eq!(settings.ingress.access.deny, crate::ir::live_settings::Denied::Unknown);
+    }
+
+    #[test]
     fn a_network_is_an_address_with_a_length_that_fits() {
         for (text, want) in [
             ("10.0.0.0/8", Some(("10.0.0.0", 8))),
@@ -325,6 +368,7 @@ mod tests {
             ("::1", Some(("::1", 128))),
             ("10.0.0.0/33", None),
             ("10.0.0/8", None),
+            ("10.0.0.0/+8", None),
             ("", None),
             ("::/129", None),
         ] {
@@ -340,6 +384,6 @@ mod tests {
             .lines()
             .filter_map(|line| line.strip_prefix("| `")?.split_once('`').map(|(name, _)| name))
             .collect();
-        assert_eq!(listed, KEYS.map(|(name, _)| name));
+        assert_eq!(listed, keys().map(|(name, _)| *name).collect::<Vec<_>>());
     }
 }

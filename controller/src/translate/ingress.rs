@@ -7,15 +7,19 @@
 //! steps.rs      what its annotations do to a request: a step for each family
 //! external_auth.rs   of them, the check by a service
 //! upstream.rs   how long its backends may take, and when another one is asked
+//! access.rs     of them, which clients may send requests
+//! limits.rs     of them, how many requests a client may send
 //! backends.rs   its backends
 //! spread.rs     how their requests are spread over endpoints, and over a Service and its canary
 //! claims.rs     what the host says of the Services that its Ingresses use
 //! ```
 
+mod access;
 mod backends;
 mod claims;
 mod compiler;
 mod external_auth;
+mod limits;
 mod paths;
 mod spread;
 mod steps;

@@ -48,6 +48,7 @@ impl Dropped {
             | Rejection::BadRequest
             | Rejection::Misdirected
             | Rejection::Forbidden
+            | Rejection::Limited
             | Rejection::Unauthorized
             | Rejection::CheckFailed
             | Rejection::MethodNotAllowed

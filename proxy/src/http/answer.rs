@@ -116,6 +116,7 @@ fn grpc_status(rejection: Rejection) -> u16 {
         Rejection::BrokenBackend
         | Rejection::CheckFailed
         | Rejection::Closed
+        | Rejection::Limited
         | Rejection::BadGateway
         | Rejection::NoEndpoints
         | Rejection::RefusedAddress

@@ -97,7 +97,7 @@ impl Checks {
                 (Check::IngressAuth(auth), Some(question)) => {
                     self.ask_for_ingress(auth, question, request, context).await
                 }
-                (Check::IngressAuth(_) | Check::Closed(_), _) => {
+                (Check::IngressAuth(_) | Check::Limits(_) | Check::Closed(_), _) => {
                     Error::e_explain(ErrorType::InternalError, "nobody to ask")
                 }
             }

@@ -23,6 +23,7 @@ use super::{
 use crate::{
     clock,
     conn::ConnInfo,
+    limiter::Place,
     scope::{Cut, SCOPE, Scope},
 };
 
@@ -59,6 +60,8 @@ pub(crate) struct Context {
     pub(crate) received: u64,
     /// Whether the client speaks gRPC: what we answer by ourselves is said in its terms.
     pub(crate) grpc: bool,
+    /// The place that it takes among the requests of its client.
+    pub(crate) place: Option<Place>,
     /// Attempts at backends.
     pub(crate) attempts: Attempts,
     /// Whom the request is copied to.
@@ -159,6 +162,7 @@ impl Context {
             request_id: None,
             received: 0,
             grpc: false,
+            place: None,
             attempts: Attempts::default(),
             mirrors: None,
             mirrored: false,

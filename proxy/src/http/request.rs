@@ -13,6 +13,7 @@ use super::{
     forwarded,
     headers::{self, Has},
     host::Host,
+    limit,
     upgrade::Upgrade,
 };
 use crate::{random, shared::Shared};
@@ -70,6 +71,8 @@ pub(crate) fn decide(
     let host = host.map_err(bad)?;
     let (request, connection) = views(head, &host, &asked, context);
     let decision = shared.with_table(|table| routing::decide(table, request, connection, random::number()));
+    let (decision, place) = limit::pass(shared, decision, request, connection);
+    context.place = place;
     context.host = Some(host.value).filter(|value| !value.is_empty());
     context.record_decision(decision)
 }
@@ -79,6 +82,7 @@ pub(crate) fn decide(
 /// # Errors
 /// As [`decide`].
 pub(crate) fn resume(
+    shared: &Shared,
     cursor: Cursor,
     outcome: Outcome,
     head: &RequestHeader,
@@ -88,6 +92,8 @@ pub(crate) fn resume(
     let host = Host::of(head).map_err(bad)?;
     let (request, connection) = views(head, &host, &asked, context);
     let decision = routing::resume(cursor, request, connection, outcome);
+    let (decision, place) = limit::pass(shared, decision, request, connection);
+    context.place = place.or(context.place.take());
     context.record_decision(decision)
 }
 

@@ -110,7 +110,7 @@ async fn serve_one(worker: &Worker, client: &mut Client, conn: &Arc<ConnInfo>, p
         match Box::pin(exchange::check(worker, client, &mut context, &checking)).await {
             Some(checked) => {
                 let Checking { cursor, head, .. } = *checking;
-                (outcome, origin) = plan::resume(&head, *cursor, checked, &mut context);
+                (outcome, origin) = plan::resume(&worker.shared, &head, *cursor, checked, &mut context);
             }
             None => return Next::Close,
         }

@@ -23,7 +23,7 @@ use crate::{
         access_log::Record,
         answer::{self, Reply},
         context::Context,
-        retry, side,
+        limit, retry, side,
         upgrade::passes_routes,
     },
     random,
@@ -149,13 +149,14 @@ fn decide(shared: &Shared, head: &RequestHead<'_, '_>, context: &mut Context) ->
     let named = host.as_ref().map_or("", |host| &*host.name);
     context.record =
         Record::begin(&head.method, named, asked.as_ref().map_or("", Asked::path), context.client);
-    settle(head, asked, host, context, |request, connection| {
+    settle(shared, head, asked, host, context, |request, connection| {
         shared.with_table(|table| routing::decide(table, request, connection, random::number()))
     })
 }
 
 /// Goes on with a decision whose check has been carried out, as [`begin`] does.
 pub(super) fn resume(
+    shared: &Shared,
     head: &[u8],
     cursor: Cursor,
     outcome: routing::Outcome,
@@ -168,13 +169,14 @@ pub(super) fn resume(
         return (Outcome::Answer(Box::new(reply(&answer, context, &Origin::default()))), Origin::default());
     };
     let (asked, host) = (Asked::parse(&head.method, head.target), head.host());
-    settle(&head, asked, host, context, |request, connection| {
+    settle(shared, &head, asked, host, context, |request, connection| {
         routing::resume(cursor, request, connection, outcome)
     })
 }
 
 /// Makes a decision, records it in the context, and writes what follows from it.
 fn settle<'h>(
+    shared: &Shared,
     head: &'h RequestHead<'h, '_>,
     asked: Result<Asked<'_>, (Rejection, &'static str)>,
     host: Result<Host<'h>, &'static str>,
@@ -186,7 +188,10 @@ fn settle<'h>(
         (Err(refused), _) => Err(reject(*refused)),
         (_, Err(why)) => Err(reject((Rejection::BadRequest, *why))),
         (Ok(asked), Ok(host)) => {
-            let decision = with_views(head, asked, host, context, decision);
+            let (decision, place) = with_views(head, asked, host, context, |request, connection| {
+                limit::pass(shared, decision(request, connection), request, connection)
+            });
+            context.place = place.or(context.place.take());
             context.record_decision(decision)
         }
     };

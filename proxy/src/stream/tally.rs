@@ -101,6 +101,7 @@ impl End {
                 | Rejection::BadRequest
                 | Rejection::Misdirected
                 | Rejection::Forbidden
+                | Rejection::Limited
                 | Rejection::Unauthorized
                 | Rejection::CheckFailed
                 | Rejection::MethodNotAllowed

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use http::StatusCode;
+
 use super::{Answer, Reply};
 use crate::{
     Listener, PathMatch, Rejection, Rule, Step,
@@ -17,6 +19,8 @@ pub enum Outcome {
     Pass(Vec<Step>),
     /// It does not; the text says so to the client.
     Deny(Rejection, &'static str),
+    /// It does not, since the client has sent too many; the answer has this status.
+    Limited(StatusCode, &'static str),
     /// It does not, and the client gets this answer.
     Reply(Reply),
     /// The service of an [`IngressAuth`](crate::step::IngressAuth) gave this answer; the decision knows what it means.
@@ -104,6 +108,9 @@ impl Passed {
                 Ok(self)
             }
             Outcome::Deny(rejection, why) => Err(Answer::reject(rejection, why)),
+            Outcome::Limited(status, why) => {
+                Err(Answer { status, ..Answer::reject(Rejection::Limited, why) })
+            }
             Outcome::Reply(reply) => Err(Answer::reply(reply)),
             Outcome::Answered(_) => Err(Answer::reject(Rejection::CheckFailed, "nobody has asked for this")),
         }
@@ -145,7 +152,7 @@ pub(super) fn usable(check: &Check) -> Result<(), &'static str> {
         Check::ExternalAuth(auth) if auth.backend.is_err() => {
             Err("closed: the service that authorizes requests cannot be used")
         }
-        Check::ExternalAuth(_) | Check::IngressAuth(_) => Ok(()),
+        Check::Limits(_) | Check::ExternalAuth(_) | Check::IngressAuth(_) => Ok(()),
         Check::Closed(_) => Err("closed: a filter is not served"),
     }
 }

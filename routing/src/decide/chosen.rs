@@ -1,6 +1,6 @@
 //! A rule and the request that it takes: the steps that decide where the request goes, and the backend.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, net::IpAddr, sync::Arc};
 
 use http::{HeaderValue, Method, StatusCode};
 
@@ -14,7 +14,10 @@ use crate::{
     BackendProtocol, Balance, Rejection, Selected, Step,
     matching::decoded,
     path::InvalidPath,
-    step::{Check, IngressRedirect, Origin, Redirect, client_certificate::Refused, ingress_auth::Verdict},
+    step::{
+        Check, IngressRedirect, Origin, Redirect, Standing, client_certificate::Refused,
+        ingress_auth::Verdict,
+    },
     template::{NoGroups, Values},
 };
 
@@ -37,6 +40,8 @@ impl<'t> Chosen<'t, '_> {
         for (place, step) in rule.steps.iter().enumerate().skip(from) {
             trace.step(step);
             match step {
+                Step::Check(Check::Limits(limits))
+                    if limits.exempt.as_ref().is_some_and(|networks| networks.hold(self.client())) => {}
                 Step::Check(check) => {
                     if let Err(why) = usable(check) {
                         return self.answer(Answer::reject(Rejection::Closed, why));
@@ -98,12 +103,20 @@ impl<'t> Chosen<'t, '_> {
                         return self.answer(Answer::reject(rejection, why));
                     }
                 }
+                // Nothing is known of the client that is explained to.
+                Step::AccessList(list) if !T::PASSES => {
+                    if list.standing(self.client()) == Standing::Refused {
+                        let why = "the client's address is not among those that may send requests";
+                        return self.answer(Answer::reject(Rejection::Forbidden, why));
+                    }
+                }
                 Step::OwnTls if self.selected.behind_gateway && self.of_client.connection.tls.is_some() => {
                     let why = "this host's TLS ends at a Gateway, and the Ingress asks for TLS of its own";
                     return self.answer(Answer::reject(Rejection::Forbidden, why));
                 }
                 Step::OwnTls
                 | Step::BodySize(_)
+                | Step::AccessList(_)
                 | Step::Cors(_)
                 | Step::IngressCors(_)
                 | Step::RequestHeaders(_)
@@ -115,6 +128,10 @@ impl<'t> Chosen<'t, '_> {
             }
         }
         self.forward()
+    }
+
+    fn client(&self) -> IpAddr {
+        self.of_client.connection.client
     }
 
     /// Waits for the outcome of the check at this place.

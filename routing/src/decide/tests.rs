@@ -1,3 +1,4 @@
+mod access;
 mod ingress_auth;
 
 use std::{net::Ipv4Addr, sync::Arc};
@@ -346,6 +347,7 @@ pub(super) fn question(cursor: &Cursor) -> String {
             AuthProtocol::Grpc { .. } => "ask by gRPC".to_owned(),
         },
         Some(Check::IngressAuth(auth)) => format!("ask {}", auth.url),
+        Some(Check::Limits(limits)) => format!("ask {limits}"),
         Some(Check::Closed(why)) => format!("closed: {why}"),
         None => "no check".to_owned(),
     }

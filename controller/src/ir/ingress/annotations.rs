@@ -1,9 +1,9 @@
 //! What the annotations of an Ingress say: a field for each family.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use portcullis_routing::{
-    Failures, HostPattern, OwnTimeouts, Repeats, TlsVersions,
+    Failures, HostPattern, Networks, OwnTimeouts, Repeats, TlsVersions,
     pattern::Source,
     step::{Demand, IngressCors, OwnUrl},
 };
@@ -16,6 +16,8 @@ use super::{Affinity, Balancing, Canary, Hashing};
 /// The annotations of an Ingress, read.
 #[derive(Clone, Debug, Default)]
 pub struct Annotations {
+    pub access: Access,
+    pub limits: Limits,
     pub redirects: Redirects,
     pub rewrite: Rewrite,
     /// `enable-cors` and `cors-*`.
@@ -36,6 +38,30 @@ pub struct Annotations {
     pub unserved: Unserved,
     /// The annotation by which it asks for TLS of its own: client certificates, or TLS that is passed through.
     pub own_tls: Option<&'static str>,
+}
+
+/// Which clients may send requests, by their address. `None` is the global setting.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Access {
+    /// `allowlist-source-range`, `whitelist-source-range`: these alone.
+    pub allow: Option<Arc<Networks>>,
+    /// `denylist-source-range`: not these.
+    pub deny: Option<Arc<Networks>>,
+}
+
+/// How many requests a client may send to the Ingress. `None` is no limit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// `limit-rps`: in a second.
+    pub second: Option<u32>,
+    /// `limit-rpm`: in a minute.
+    pub minute: Option<u32>,
+    /// `limit-connections`: at a time.
+    pub connections: Option<u32>,
+    /// `limit-burst-multiplier`: how many times the limit may come at once.
+    pub burst_multiplier: u32,
+    /// `limit-allowlist`, `limit-whitelist`: clients that are not limited.
+    pub exempt: Option<Arc<Networks>>,
 }
 
 /// Redirects. `None` is the global setting.

@@ -16,6 +16,7 @@
 //! A value of an annotation that is served can be invalid in three ways, as in ingress-nginx: it closes what the annotation
 //! protects, or the whole Ingress is refused ([`Denied`]), or it has no effect, with a warning.
 
+mod access;
 mod affinity;
 mod auth_tls;
 mod backend;
@@ -27,6 +28,7 @@ mod external_auth;
 mod family;
 mod hashing;
 mod known;
+mod limits;
 mod redirects;
 mod rewrite;
 mod server_alias;
@@ -65,6 +67,7 @@ pub(super) fn read(annotations: &BTreeMap<String, String>, checks: &mut Checks) 
     let is_ignored = is_ignored(annotations, checks);
     let mut families = Families { written: Written(annotations), checks, denied: Vec::new() };
     let mut read = Annotations {
+        access: families.read(),
         redirects: families.read(),
         rewrite: families.read(),
         cors: families.read(),
@@ -78,6 +81,7 @@ pub(super) fn read(annotations: &BTreeMap<String, String>, checks: &mut Checks) 
         body: families.read(),
         upstream: families.read(),
         backend: families.read(),
+        limits: families.read(),
         ..Annotations::default()
     };
     let mut denied = families.denied;

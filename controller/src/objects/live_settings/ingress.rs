@@ -1,12 +1,18 @@
 //! Keys of ingress-nginx's ConfigMap, by the names that they have there.
 
-use std::time::Duration;
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use http::StatusCode;
+use portcullis_routing::Networks;
 
-use super::{Read, boolean, or_flag};
-use crate::ir::ingress::LoadBalance;
-use crate::objects::ingress::annotations::{upstream, values};
+use super::{Read, boolean, or_flag, parse_network};
+use crate::{
+    ir::{ingress::LoadBalance, live_settings::Denied},
+    objects::{
+        checks::{Checks, Path},
+        ingress::annotations::{upstream, values},
+    },
+};
 
 /// Keys about buffers and connections that there are none of here: nothing is missing without them.
 pub(super) const MOOT: [&str; 11] = [
@@ -24,7 +30,7 @@ pub(super) const MOOT: [&str; 11] = [
 ];
 
 /// Every key of these.
-pub(super) const KEYS: [(&str, Read); 15] = [
+pub(super) const KEYS: [(&str, Read); 20] = [
     ("ssl-redirect", |to, text, _, _| {
         or_flag(boolean(text)).map(|read| to.ingress.ssl_redirect = Some(read))
     }),
@@ -60,6 +66,24 @@ pub(super) const KEYS: [(&str, Read); 15] = [
     ("proxy-next-upstream-timeout", |to, text, _, _| {
         or_flag(limit(text)).map(|read| to.ingress.upstream.next_timeout = Some(read))
     }),
+    ("whitelist-source-range", |to, text, checks, at| {
+        to.ingress.access.allow = allowed(text, checks, at);
+        Ok(())
+    }),
+    ("denylist-source-range", |to, text, checks, at| {
+        to.ingress.access.deny = denied(text, checks, at);
+        Ok(())
+    }),
+    ("block-cidrs", |to, text, checks, at| {
+        to.ingress.access.block = denied(text, checks, at);
+        Ok(())
+    }),
+    ("limit-req-status-code", |to, text, _, _| {
+        or_flag(error_status(text)).map(|read| to.ingress.limits.request_status = read)
+    }),
+    ("limit-conn-status-code", |to, text, _, _| {
+        or_flag(error_status(text)).map(|read| to.ingress.limits.connection_status = read)
+    }),
 ];
 
 fn limit(text: &str) -> Result<Duration, String> {
@@ -74,6 +98,39 @@ fn size(text: &str) -> Result<u64, String> {
     values::size(text).ok_or_else(|| format!("{text:?} {}", values::NO_SIZE))
 }
 
+/// The networks of a list of allowed clients. An entry that is wrong allows nobody.
+fn allowed(text: &str, checks: &mut Checks, at: &Path<'_>) -> Option<Arc<Networks>> {
+    let all: Vec<_> = entries(text).collect();
+    let networks: Networks = all
+        .iter()
+        .filter_map(|entry| match entry {
+            Ok(network) => Some(*network),
+            Err(why) => {
+                checks.error(at, format!("{why}; it allows nobody"));
+                None
+            }
+        })
+        .collect();
+    (!all.is_empty()).then(|| Arc::new(networks))
+}
+
+/// The networks of a list of denied clients. With an entry that is wrong it is not known who is denied, so that all Ingresses
+/// that the list holds for are closed.
+fn denied(text: &str, checks: &mut Checks, at: &Path<'_>) -> Denied {
+    match entries(text).collect::<Result<Networks, _>>() {
+        Ok(networks) if networks.is_empty() => Denied::Nobody,
+        Ok(networks) => Denied::Networks(Arc::new(networks)),
+        Err(why) => {
+            checks.error(at, format!("{why}; the paths of Ingresses that the list holds for are closed"));
+            Denied::Unknown
+        }
+    }
+}
+
+fn entries(text: &str) -> impl Iterator<Item = Result<(IpAddr, u8), String>> {
+    text.split(',').map(str::trim).filter(|entry| !entry.is_empty()).map(parse_network)
+}
+
 fn status(text: &str) -> Result<StatusCode, String> {
     let status = text.trim().parse().ok().and_then(|code: u16| StatusCode::from_u16(code).ok());
     let is_redirect = |status: &StatusCode| matches!(status.as_u16(), 301 | 302 | 307 | 308);
@@ -82,6 +139,12 @@ fn status(text: &str) -> Result<StatusCode, String> {
 
 fn load_balance(text: &str) -> Result<LoadBalance, String> {
     LoadBalance::parse(text.trim()).ok_or_else(|| format!("{text:?} is neither round_robin nor ewma"))
+}
+
+fn error_status(text: &str) -> Result<StatusCode, String> {
+    let status = text.trim().parse().ok().filter(|code| (400..600).contains(code));
+    let status = status.and_then(|code: u16| StatusCode::from_u16(code).ok());
+    status.ok_or_else(|| format!("{text:?} is not a status of 400 to 599"))
 }
 
 fn seconds(text: &str) -> Result<u64, String> {

@@ -4,10 +4,11 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use portcullis_routing::{
     BackendError, Backends, Balance, Entry, HostPattern, HostTable, Location, PathMatch, Pattern, Precedence,
-    RouteId, RouteMatch, Rule, Steps, WeightedBackend, path::of_ingress, pattern::Source,
+    RouteId, RouteMatch, Rule, Steps, WeightedBackend, path::of_ingress, pattern::Source, step::Limits,
 };
 
 use super::{
+    limits,
     paths::{self, Matched, Place},
     steps::{self, Site},
     upstream,
@@ -44,6 +45,7 @@ pub(super) struct Compiler<'a> {
     name: Arc<str>,
     pub(super) policies: Finder<'a>,
     messages: Vec<Message>,
+    pub(super) limits: Option<Arc<Limits>>,
     /// What closes all paths of the Ingress.
     closed: Option<Box<str>>,
     /// The memory that its regular expressions may still take, in bytes.
@@ -78,6 +80,7 @@ impl<'a> Compiler<'a> {
             name: format!("{}/{}", ingress.meta.namespace(), ingress.meta.name()).into(),
             policies: Finder::new(host.reader),
             messages: Vec::new(),
+            limits: limits::of(ingress, host.reader.settings()),
             closed: by.map(Into::into),
             pattern_budget: PATTERN_BUDGET,
         };

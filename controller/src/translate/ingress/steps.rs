@@ -5,10 +5,11 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use portcullis_routing::{
     HostPattern, Step, Steps, Template,
     pattern::GroupPattern,
-    step::{BodySize, ClientCertificateCheck, Demand, HeaderModifier, IngressRedirect, RewriteTarget},
+    step::{BodySize, Check, ClientCertificateCheck, Demand, HeaderModifier, IngressRedirect, RewriteTarget},
 };
 
 use super::{
+    access,
     compiler::Compiler,
     paths::{Matched, Place},
 };
@@ -49,6 +50,8 @@ impl Compiler<'_> {
         steps.extend(hsts(&site));
         steps.extend(site.annotations.cors.clone().map(|cors| Step::IngressCors(Box::new(cors))));
         steps.extend(self.external_auth(place));
+        steps.extend(self.limits.clone().map(|limits| Step::Check(Check::Limits(limits))));
+        steps.extend(access::steps(&site));
         // What no path matches keeps its path.
         if place.path.is_some() {
             steps.push(Step::Endpoints);

@@ -76,6 +76,7 @@ pub(super) fn compile_for_backend<'f>(
             | Step::IngressRedirect(_)
             | Step::RewriteTarget(_)
             | Step::Endpoints
+            | Step::AccessList(_)
             | Step::Hsts(_)
             | Step::RequestHeaders(_)
             | Step::Rewrite(_)

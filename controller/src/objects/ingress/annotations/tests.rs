@@ -7,8 +7,8 @@ use crate::{
     ir::{
         Ingress, Object,
         ingress::{
-            Affinity, AuthTls, BackendSpeech, Balancing, Body, Canary, ExternalAuth, Hashing, Redirects,
-            Rewrite, ServerAlias, Upstream,
+            Access, Affinity, AuthTls, BackendSpeech, Balancing, Body, Canary, ExternalAuth, Hashing, Limits,
+            Redirects, Rewrite, ServerAlias, Upstream,
         },
     },
     objects::{
@@ -155,6 +155,7 @@ fn warnings_that_are_kept_are_few() {
 #[test]
 fn what_is_served_is_what_families_read() {
     let of_families: BTreeSet<_> = [
+        Access::NAMES,
         Redirects::NAMES,
         Rewrite::NAMES,
         <Option<IngressCors>>::NAMES,
@@ -168,6 +169,7 @@ fn what_is_served_is_what_families_read() {
         Body::NAMES,
         Upstream::NAMES,
         BackendSpeech::NAMES,
+        Limits::NAMES,
     ]
     .concat()
     .into_iter()

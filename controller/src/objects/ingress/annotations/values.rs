@@ -1,6 +1,11 @@
 //! Values as ingress-nginx reads them.
 
-use crate::ir::{Kind, ObjectKey};
+use portcullis_routing::Networks;
+
+use crate::{
+    ir::{Kind, ObjectKey},
+    objects::live_settings::parse_network,
+};
 
 /// A boolean as Go's `strconv.ParseBool` reads it; nothing around it is trimmed.
 pub(super) fn boolean(text: &str) -> Option<bool> {
@@ -54,4 +59,12 @@ pub(super) fn namespaced_name(text: &str) -> Option<ObjectKey> {
     let (namespace, name) = text.split_once('/')?;
     let is_name = |name: &str| !name.is_empty() && !name.contains('/');
     (is_name(namespace) && is_name(name)).then(|| ObjectKey::new(Kind::Secret, namespace, name))
+}
+
+/// Networks and addresses, separated by commas.
+///
+/// # Errors
+/// What is wrong with the first that is none.
+pub(super) fn networks(text: &str) -> Result<Networks, String> {
+    text.split(',').map(|entry| parse_network(entry.trim())).collect()
 }

@@ -1,0 +1,78 @@
+//! Who may send requests at all, by the client's address.
+
+use std::{fmt, net::IpAddr, sync::Arc};
+
+use crate::networks::Networks;
+
+/// The networks whose clients may send requests to a rule (`allowlist-source-range`), and those whose clients may not
+/// (`denylist-source-range`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AccessList {
+    /// No client of these is admitted, even if it is in [`Self::allow`]. Each set alone, so that those that many rules have
+    /// in common are kept once.
+    pub deny: Vec<Arc<Networks>>,
+    /// No client but those of these is admitted; `None` is no such limit.
+    pub allow: Option<Arc<Networks>>,
+}
+
+/// What a list says of a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It may send requests.
+    Admitted,
+    /// It may not.
+    Refused,
+    /// The list does not concern it.
+    Unnamed,
+}
+
+impl AccessList {
+    /// What the list says of a client, as nginx does: the denied networks come first, and with allowed ones everybody else is
+    /// denied.
+    pub fn standing(&self, client: IpAddr) -> Standing {
+        if self.deny.iter().any(|networks| networks.hold(client)) {
+            return Standing::Refused;
+        }
+        match &self.allow {
+            None => Standing::Unnamed,
+            Some(networks) if networks.hold(client) => Standing::Admitted,
+            Some(_) => Standing::Refused,
+        }
+    }
+}
+
+impl fmt::Display for AccessList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("clients")?;
+        self.deny.iter().try_for_each(|networks| write!(f, " not {networks}"))?;
+        self.allow.iter().try_for_each(|networks| write!(f, " only {networks}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn denied_networks_come_first_and_allowed_ones_deny_the_rest() {
+        let set = |networks: &[(&str, u8)]| {
+            Arc::new(networks.iter().map(|(ip, length)| (ip.parse().unwrap(), *length)).collect())
+        };
+        let (office, host) = (set(&[("10.0.0.0", 8)]), set(&[("10.0.0.1", 32)]));
+        for (deny, allow, client, want) in [
+            (vec![], None, "10.0.0.1", Standing::Unnamed),
+            (vec![Arc::clone(&host)], None, "10.0.0.1", Standing::Refused),
+            (vec![Arc::clone(&host)], None, "10.0.0.2", Standing::Unnamed),
+            (vec![], Some(Arc::clone(&office)), "10.0.0.1", Standing::Admitted),
+            (vec![], Some(Arc::clone(&office)), "11.0.0.1", Standing::Refused),
+            (vec![], Some(Arc::clone(&office)), "::1", Standing::Refused),
+            (vec![Arc::clone(&host)], Some(Arc::clone(&office)), "10.0.0.1", Standing::Refused),
+            (vec![Arc::clone(&host)], Some(office), "10.0.0.2", Standing::Admitted),
+            (vec![], Some(Arc::default()), "10.0.0.1", Standing::Refused),
+            (vec![Arc::default(), host], None, "10.0.0.1", Standing::Refused),
+        ] {
+            let list = AccessList { deny, allow };
+            assert_eq!(list.standing(client.parse().unwrap()), want, "{list}: {client}");
+        }
+    }
+}

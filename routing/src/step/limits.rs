@@ -1,0 +1,135 @@
+//! How many requests a client may send: `limit-rps`, `limit-rpm` and `limit-connections` of an Ingress.
+
+use std::{
+    any::Any,
+    fmt,
+    sync::{Arc, OnceLock},
+};
+
+use http::StatusCode;
+
+use crate::networks::Networks;
+
+/// How many requests each client may send to the rules of an Ingress, all of them together.
+#[derive(Debug)]
+pub struct Limits {
+    /// Whose rules they are, as `namespace/name`: the rules of one owner count as one.
+    pub owner: Box<str>,
+    /// How fast the requests of a client may come.
+    pub rates: Rates,
+    /// How many of them may be in flight.
+    pub in_flight: Option<u32>,
+    /// Clients that are not limited.
+    pub exempt: Option<Arc<Networks>>,
+    /// The status of requests that come too fast.
+    pub rate_status: StatusCode,
+    /// The status of requests that are too many at a time.
+    pub in_flight_status: StatusCode,
+    /// What the carrier counts in.
+    pub counts: Counts,
+}
+
+/// Limits of speed; a request has to keep each of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rates {
+    /// Given as requests in a second.
+    pub second: Option<Rate>,
+    /// Given as requests in a minute.
+    pub minute: Option<Rate>,
+}
+
+/// A speed, and how far requests may be ahead of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// Thousandths of a request in a second.
+    pub speed: u64,
+    /// Thousandths of a request.
+    pub burst: u64,
+}
+
+/// Where the requests of an owner's clients are counted. The carrier that looks it up by the owner keeps it here, so that it
+/// is looked up once for a table and not for each request.
+#[derive(Default)]
+pub struct Counts(OnceLock<Arc<dyn Any + Send + Sync>>);
+
+impl Rate {
+    /// So many requests in so many seconds, and a burst of so many.
+    pub fn new(requests: u32, seconds: u32, burst: u64) -> Self {
+        // As nginx does, which cuts off the rest.
+        let speed = u64::from(requests) * 1000 / u64::from(seconds.max(1));
+        Self { speed, burst: burst.saturating_mul(1000) }
+    }
+}
+
+impl Limits {
+    /// Whether there is any.
+    pub fn is_any(&self) -> bool {
+        self.rates != Rates::default() || self.in_flight.is_some()
+    }
+}
+
+impl Counts {
+    /// What was kept first; `find` is called for it once. `None` if that is of another type.
+    pub fn get_or_find<T: Any + Send + Sync>(&self, find: impl FnOnce() -> Arc<T>) -> Option<Arc<T>> {
+        Arc::clone(self.0.get_or_init(|| find())).downcast().ok()
+    }
+}
+
+/// Equal if they ask for the same; what was counted is no part of it.
+impl PartialEq for Limits {
+    fn eq(&self, other: &Self) -> bool {
+        let parts =
+            |limits: &Self| (limits.rates, limits.in_flight, limits.rate_status, limits.in_flight_status);
+        self.owner == other.owner && parts(self) == parts(other) && self.exempt == other.exempt
+    }
+}
+
+impl Eq for Limits {}
+
+impl fmt::Debug for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Counts")
+    }
+}
+
+impl fmt::Display for Limits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { owner: _, rates: Rates { second, minute }, in_flight, exempt, .. } = self;
+        let (rate, status) = (self.rate_status.as_u16(), self.in_flight_status.as_u16());
+        f.write_str("limits")?;
+        for rate in [second, minute].into_iter().flatten() {
+            write!(f, " {}/1000 in a second and {} at once", rate.speed, rate.burst / 1000)?;
+        }
+        if second.or(*minute).is_some() {
+            write!(f, " else {rate}")?;
+        }
+        in_flight.iter().try_for_each(|most| write!(f, " {most} in flight else {status}"))?;
+        exempt.iter().try_for_each(|networks| write!(f, " not for {networks}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_is_cut_as_in_nginx() {
+        for (requests, seconds, burst, want) in [
+            (1, 1, 5, (1000, 5000)),
+            (2, 60, 10, (33, 10_000)),
+            (1, 60, 5, (16, 5000)),
+            (u32::MAX, 1, u64::MAX, (u64::from(u32::MAX) * 1000, u64::MAX)),
+        ] {
+            let Rate { speed, burst } = Rate::new(requests, seconds, burst);
+            assert_eq!((speed, burst), want, "{requests} in {seconds} s");
+        }
+    }
+
+    #[test]
+    fn what_was_found_first_is_kept() {
+        let counts = Counts::default();
+        assert_eq!(counts.get_or_find(|| Arc::new(1_u8)).as_deref(), Some(&1));
+        assert_eq!(counts.get_or_find(|| Arc::new(2_u8)).as_deref(), Some(&1));
+        assert_eq!(counts.get_or_find(|| Arc::new("other")), None);
+    }
+}
