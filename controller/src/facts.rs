@@ -147,6 +147,7 @@ fn of_ingress(key: &ObjectKey, change: Difference<'_>) -> Vec<Fact> {
             body: _,
             upstream: _,
             backend: _,
+            upstream_vhost: _,
             access: _,
             limits: _,
         } = annotations;

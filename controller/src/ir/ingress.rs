@@ -12,7 +12,7 @@ use portcullis_routing::HostPattern;
 use super::{Meta, gateway::Reference};
 pub use annotations::{
     Access, Annotations, AuthTls, BackendSpeech, Body, Limits, NextUpstream, ProxySsl, Redirects, Rewrite,
-    ServerAlias, Speech, Unserved, Upstream,
+    ServerAlias, Speech, Unserved, Upstream, UpstreamVhost,
 };
 pub use auth::{AuthOptions, AuthTarget, CONSTANTS, ExternalAuth};
 pub use balancing::{Affinity, Balancing, Canary, CanaryHeader, Hashing, LoadBalance, Session};

@@ -23,6 +23,7 @@ pub struct Annotations {
     /// `enable-cors` and `cors-*`.
     pub cors: Option<IngressCors>,
     pub server_alias: ServerAlias,
+    pub upstream_vhost: UpstreamVhost,
     /// `auth-tls-*`.
     pub auth_tls: Option<AuthTls>,
     pub balancing: Balancing,
@@ -92,6 +93,12 @@ pub struct Rewrite {
     pub target: Option<Box<str>>,
     /// `x-forwarded-prefix`: what a backend is told of the path that was replaced.
     pub forwarded_prefix: Option<Box<str>>,
+}
+
+/// `upstream-vhost`: the Host that backends see, in place of the client's.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UpstreamVhost {
+    pub host: Option<Arc<str>>,
 }
 
 /// `server-alias`: other names of each of its hosts.

@@ -34,6 +34,7 @@ mod rewrite;
 mod server_alias;
 mod snippet;
 pub(in crate::objects) mod upstream;
+mod upstream_vhost;
 pub(in crate::objects) mod values;
 
 use std::collections::BTreeMap;
@@ -72,6 +73,7 @@ pub(super) fn read(annotations: &BTreeMap<String, String>, checks: &mut Checks) 
         rewrite: families.read(),
         cors: families.read(),
         server_alias: families.read(),
+        upstream_vhost: families.read(),
         auth_tls: families.read(),
         balancing: families.read(),
         hashing: families.read(),

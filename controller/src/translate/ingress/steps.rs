@@ -5,7 +5,10 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use portcullis_routing::{
     HostPattern, Step, Steps, Template,
     pattern::GroupPattern,
-    step::{BodySize, Check, ClientCertificateCheck, Demand, HeaderModifier, IngressRedirect, RewriteTarget},
+    step::{
+        BodySize, Check, ClientCertificateCheck, Demand, HeaderModifier, IngressRedirect, RewriteTarget,
+        UrlRewrite,
+    },
 };
 
 use super::{
@@ -55,6 +58,10 @@ impl Compiler<'_> {
         // What no path matches keeps its path.
         if place.path.is_some() {
             steps.push(Step::Endpoints);
+            let hostname = self.ingress.annotations.upstream_vhost.host.clone();
+            steps.extend(
+                hostname.map(|hostname| Step::Rewrite(UrlRewrite { hostname: Some(hostname), path: None })),
+            );
             steps.extend(self.rewrite(place)?);
         }
         Ok(Steps::new(steps))

@@ -239,7 +239,7 @@ const KNOWN: &[Known] = &[
     known("UpstreamHashBy", "upstream-hash-by", Nothing).served(),
     known("UpstreamHashBy", "upstream-hash-by-subset", Nothing).served(),
     known("UpstreamHashBy", "upstream-hash-by-subset-size", Nothing).served(),
-    known("UpstreamVhost", "upstream-vhost", Nothing),
+    known("UpstreamVhost", "upstream-vhost", Nothing).served(),
     known("UsePortInRedirects", "use-port-in-redirects", Nothing).served(),
     known("XForwardedPrefix", "x-forwarded-prefix", Nothing).served(),
     known(ALIASES, "limit-whitelist", Paths).served(),

@@ -8,7 +8,7 @@ use crate::{
         Ingress, Object,
         ingress::{
             Access, Affinity, AuthTls, BackendSpeech, Balancing, Body, Canary, ExternalAuth, Hashing, Limits,
-            Redirects, Rewrite, ServerAlias, Upstream,
+            Redirects, Rewrite, ServerAlias, Upstream, UpstreamVhost,
         },
     },
     objects::{
@@ -161,6 +161,7 @@ fn what_is_served_is_what_families_read() {
         <Option<IngressCors>>::NAMES,
         <Option<AuthTls>>::NAMES,
         ServerAlias::NAMES,
+        UpstreamVhost::NAMES,
         Balancing::NAMES,
         Hashing::NAMES,
         Affinity::NAMES,
