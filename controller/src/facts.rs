@@ -164,8 +164,8 @@ fn of_ingress(key: &ObjectKey, change: Difference<'_>) -> Vec<Fact> {
 
 fn of_service(key: &ObjectKey, change: Difference<'_>) -> Vec<Fact> {
     let mut facts = Vec::new();
-    // Which endpoints it has depends on its ports and its type.
-    if change.of(|service: &Service| (&service.ports, &service.external_name)) {
+    // Which endpoints it has depends on its ports and its type; its own address may be one.
+    if change.of(|service: &Service| (&service.ports, &service.external_name, &service.cluster_ips)) {
         facts.push(Fact::EndpointsOf(key.clone()));
     }
     let is_other = change.of(|service: &Service| {

@@ -201,6 +201,7 @@ pub struct EndpointPool {
     /// Whether `now` has no endpoint. Updated a moment after `now`.
     empty: AtomicBool,
     turn: Turn,
+    by_service: bool,
 }
 
 /// Where a backend's requests can go.
@@ -313,7 +314,17 @@ impl EndpointPool {
     /// Makes a pool with these endpoints.
     pub fn new(endpoints: Endpoints) -> Self {
         let empty = AtomicBool::new(endpoints.is_empty());
-        Self { now: ArcSwap::from_pointee(endpoints), empty, turn: Turn::new() }
+        Self { now: ArcSwap::from_pointee(endpoints), empty, turn: Turn::new(), by_service: false }
+    }
+
+    /// Makes a pool without endpoints whose one endpoint will be the Service's own address (`service-upstream`).
+    pub fn by_service() -> Self {
+        Self { by_service: true, ..Self::new(Endpoints::Addresses(Box::default())) }
+    }
+
+    /// Returns whether its endpoint is the Service's own address.
+    pub fn is_by_service(&self) -> bool {
+        self.by_service
     }
 
     /// Returns whether there is no endpoint. This costs less than loading the endpoints. While they are being replaced,

@@ -236,6 +236,9 @@ impl Display for WeightedBackend {
 impl Display for Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.key.fmt(f)?;
+        if self.endpoints.is_by_service() {
+            f.write_str(" at its own address")?;
+        }
         if self.protocol == BackendProtocol::Http2 {
             f.write_str(" h2")?;
         }

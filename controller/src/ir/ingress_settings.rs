@@ -21,6 +21,8 @@ pub struct IngressSettings {
     pub limits: LimitStatuses,
     /// `proxy-body-size`, in bytes; 0 is no limit.
     pub body_size: u64,
+    /// `service-upstream`.
+    pub service_upstream: bool,
     /// `proxy-connect-timeout` and so on, `proxy-next-upstream` and so on.
     pub upstream: Upstream,
     /// `load-balance`.
@@ -92,6 +94,7 @@ impl Default for IngressSettings {
             hsts: Hsts { is_on: None, max_age: 31_536_000, include_subdomains: true, preload: false },
             load_balance: LoadBalance::RoundRobin,
             body_size: 1 << 20,
+            service_upstream: false,
             upstream: Upstream::default(),
             access: GlobalAccess::default(),
             limits: LimitStatuses {

@@ -102,7 +102,11 @@ impl<'a> BackendRefs<'a> {
             // A connection is for the requests of many clients, and a datagram has no header.
             RouteKind::Http | RouteKind::Grpc | RouteKind::Ingress | RouteKind::Udp => None,
         };
-        Ok(self.backends.backend(key, port.port, ConnectionSettings { protocol, tls, proxy_protocol }))
+        Ok(self.backends.backend(
+            key,
+            port.port,
+            ConnectionSettings { protocol, tls, proxy_protocol, by_service: false },
+        ))
     }
 
     /// Resolves an ExternalAuth filter.

@@ -26,6 +26,8 @@ pub struct ConnectionSettings {
     pub protocol: BackendProtocol,
     pub tls: Option<BackendTls>,
     pub proxy_protocol: Option<ProxyProtocol>,
+    /// Whether connections are made to the Service's own address, in place of its endpoints'.
+    pub by_service: bool,
 }
 
 #[derive(Debug, Default)]
@@ -47,11 +49,14 @@ impl BackendPool {
         &self,
         service: &ObjectKey,
         port: PortKey,
-        ConnectionSettings { protocol, tls, proxy_protocol }: ConnectionSettings,
+        ConnectionSettings { protocol, tls, proxy_protocol, by_service }: ConnectionSettings,
     ) -> Arc<Backend> {
         let inner = &mut *self.lock();
         let mut endpoints = None;
-        for backend in inner.of_service(&service.namespace, &service.name).filter(|b| b.key.port == port) {
+        for backend in inner.of_service(&service.namespace, &service.name) {
+            if backend.key.port != port || backend.endpoints.is_by_service() != by_service {
+                continue;
+            }
             if backend.protocol == protocol
                 && backend.tls.as_deref() == tls.as_ref()
                 && backend.proxy_protocol == proxy_protocol
@@ -62,7 +67,10 @@ impl BackendPool {
         }
         let key = BackendKey { namespace: service.namespace.clone(), service: service.name.clone(), port };
         let endpoints = endpoints.unwrap_or_else(|| {
-            let made = Arc::new(EndpointPool::new(Endpoints::Addresses(Box::default())));
+            let made = Arc::new(match by_service {
+                true => EndpointPool::by_service(),
+                false => EndpointPool::new(Endpoints::Addresses(Box::default())),
+            });
             inner.fresh.push((key.clone(), Arc::clone(&made)));
             made
         });
@@ -83,8 +91,9 @@ impl BackendPool {
         let pools = inner.of_service(namespace, service);
         let mut pools: Vec<_> = pools.map(|b| (b.key.clone(), Arc::clone(&b.endpoints))).collect();
         // One for each way to speak to a port; the pool is the same.
-        pools.sort_by_key(|(key, _)| key.port);
-        pools.dedup_by_key(|(key, _)| key.port);
+        let of = |(key, pool): &(BackendKey, Arc<EndpointPool>)| (key.port, pool.is_by_service());
+        pools.sort_by_key(of);
+        pools.dedup_by_key(|pool| of(pool));
         pools
     }
 
@@ -164,6 +173,21 @@ mod tests {
         assert!(!Arc::ptr_eq(&http1.endpoints, &udp.endpoints));
         assert_eq!(pool.take_fresh().len(), 3);
         assert!(pool.take_fresh().is_empty());
+    }
+
+    #[test]
+    fn the_address_of_a_service_is_a_pool_of_its_own() {
+        let pool = BackendPool::default();
+        let endpoints = backend(&pool, "web", 80, Http1);
+        let service = ObjectKey::new(Kind::Service, "shop", "web");
+        let by_service = || {
+            let settings = ConnectionSettings { by_service: true, ..ConnectionSettings::default() };
+            pool.backend(&service, PortKey::tcp(80), settings)
+        };
+        let own = by_service();
+        assert!(Arc::ptr_eq(&own, &by_service()));
+        assert!(!Arc::ptr_eq(&own.endpoints, &endpoints.endpoints));
+        assert_eq!(pool.of_service("shop", "web").len(), 2, "both are filled");
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! Finds the endpoints of a Service's port.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use portcullis_routing::{BackendKey, EndpointPool, PortKey};
 
@@ -32,9 +35,21 @@ impl Resolved {
 pub fn fill(snapshot: &Snapshot, pools: impl IntoIterator<Item = (BackendKey, Arc<EndpointPool>)>) {
     for (BackendKey { namespace, service: name, port }, pool) in pools {
         let service = snapshot.services.find(Kind::Service, &namespace, &name);
+        let address = service.filter(|_| pool.is_by_service()).and_then(|service| own_address(service, port));
+        if let Some(address) = address {
+            pool.store_addresses(&[address]);
+            continue;
+        }
         let slices = snapshot.endpoint_slices.of_service(&namespace, &name);
         endpoints(slices, service.map(|service| &**service), port).store(&pool);
     }
+}
+
+/// The address of a port of a Service itself; `None` if it has none, as one that is headless, or has no such port.
+fn own_address(service: &Service, port: PortKey) -> Option<SocketAddr> {
+    let ips = &service.cluster_ips;
+    let ip = ips.v4.map(IpAddr::from).or(ips.v6.map(IpAddr::from))?;
+    service.port(port).map(|_| SocketAddr::new(ip, port.number))
 }
 
 /// The endpoints of a Service's port, out of the EndpointSlices of that Service (in any order).

@@ -150,6 +150,8 @@ pub struct BackendSpeech {
     pub speech: Option<Speech>,
     /// `proxy-ssl-*`.
     pub tls: Option<ProxySsl>,
+    /// `service-upstream`: whether connections are made to the Service's own address; `None` is the global setting.
+    pub service_upstream: Option<bool>,
 }
 
 /// A value of `backend-protocol`.

@@ -182,10 +182,10 @@ fn annotations_are_read_or_named() {
         ],
         with,
     );
-    let upstream = "nginx.ingress.kubernetes.io/service-upstream";
+    let unserved = "nginx.ingress.kubernetes.io/enable-rewrite-log";
     warns(
         &[
-            (&format!("{upstream}: 'true'"), &format!("metadata.annotations.{upstream}: is not served")),
+            (&format!("{unserved}: 'true'"), &format!("metadata.annotations.{unserved}: is not served")),
             (
                 "nginx.ingress.kubernetes.io/ssl-redirect: 'on'",
                 "metadata.annotations.nginx.ingress.kubernetes.io/ssl-redirect: \"on\"",

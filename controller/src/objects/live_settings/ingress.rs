@@ -30,7 +30,7 @@ pub(super) const MOOT: [&str; 11] = [
 ];
 
 /// Every key of these.
-pub(super) const KEYS: [(&str, Read); 20] = [
+pub(super) const KEYS: [(&str, Read); 21] = [
     ("ssl-redirect", |to, text, _, _| {
         or_flag(boolean(text)).map(|read| to.ingress.ssl_redirect = Some(read))
     }),
@@ -48,6 +48,9 @@ pub(super) const KEYS: [(&str, Read); 20] = [
     ("hsts-preload", |to, text, _, _| or_flag(boolean(text)).map(|read| to.ingress.hsts.preload = read)),
     ("load-balance", |to, text, _, _| or_flag(load_balance(text)).map(|read| to.ingress.load_balance = read)),
     ("proxy-body-size", |to, text, _, _| or_flag(size(text)).map(|read| to.ingress.body_size = read)),
+    ("service-upstream", |to, text, _, _| {
+        or_flag(boolean(text)).map(|read| to.ingress.service_upstream = read)
+    }),
     ("proxy-connect-timeout", |to, text, _, _| {
         or_flag(limit(text)).map(|read| to.ingress.upstream.timeouts.connect = Some(read))
     }),

@@ -47,9 +47,11 @@ impl Compiler<'_> {
         let port = services::port_of_ingress(service, wanted)?;
         let by_policy = self.policies.towards(service, port.name)?;
         let of_host = self.proxy_ssl(service)?;
+        let global = reader.settings().live.ingress.service_upstream;
+        let by_service = self.ingress.annotations.backend.service_upstream.unwrap_or(global);
         let backend = |protocol, asked: Option<BackendTls>| {
             let tls = by_policy.clone().or(asked);
-            let settings = ConnectionSettings { protocol, tls, proxy_protocol: None };
+            let settings = ConnectionSettings { protocol, tls, proxy_protocol: None, by_service };
             self.host.pools.backends.backend(&service.meta.key, port.port, settings)
         };
         let unverified = || BackendTls { hides_name: true, ..tls_towards(&service.meta.key) };

@@ -64,7 +64,12 @@ impl Compiler<'_> {
         let port = services::port(service, *port)?;
         let by_policy = self.policies.towards(service, port.name)?;
         let tls = by_policy.or_else(|| main.tls.is_some().then(|| tls_towards(&service.meta.key)));
-        let settings = ConnectionSettings { protocol: main.protocol, tls, proxy_protocol: None };
+        let settings = ConnectionSettings {
+            protocol: main.protocol,
+            tls,
+            proxy_protocol: None,
+            by_service: main.endpoints.is_by_service(),
+        };
         Ok(self.host.pools.backends.backend(&service.meta.key, port.port, settings))
     }
 

@@ -9,6 +9,7 @@ use crate::{
 };
 
 const PROTOCOL: &str = "backend-protocol";
+const SERVICE_UPSTREAM: &str = "service-upstream";
 const SECRET: &str = "proxy-ssl-secret";
 const VERIFY: &str = "proxy-ssl-verify";
 const DEPTH: &str = "proxy-ssl-verify-depth";
@@ -19,12 +20,13 @@ const CIPHERS: &str = "proxy-ssl-ciphers";
 
 impl Family for BackendSpeech {
     const NAMES: &'static [&'static str] =
-        &[PROTOCOL, SECRET, VERIFY, DEPTH, NAME, SERVER_NAME, PROTOCOLS, CIPHERS];
+        &[PROTOCOL, SERVICE_UPSTREAM, SECRET, VERIFY, DEPTH, NAME, SERVER_NAME, PROTOCOLS, CIPHERS];
 
     fn parse(written: Written<'_>, checks: &mut Checks) -> Result<Self, Denied> {
         let speech = written.parse(PROTOCOL, checks, |text| {
             Speech::parse(&text.to_ascii_uppercase()).ok_or("is not a protocol that ingress-nginx knows")
         });
+        let service_upstream = written.switch(SERVICE_UPSTREAM, checks);
         let verify = match written.value(VERIFY) {
             None | Some("off") => false,
             Some("on") => true,
@@ -42,7 +44,7 @@ impl Family for BackendSpeech {
                     written.without_effect(name, "needs proxy-ssl-secret, as with ingress-nginx", checks);
                 }
             }
-            return Ok(Self { speech, tls: None });
+            return Ok(Self { speech, tls: None, service_upstream });
         };
         if written.value(CIPHERS).is_some() {
             let why = "is not served: those of TLS 1.2 and 1.3 that are safe are offered".to_owned();
@@ -62,7 +64,7 @@ impl Family for BackendSpeech {
             sends_name: written.parse(SERVER_NAME, checks, on_or_off).unwrap_or_default(),
             versions: written.parse(PROTOCOLS, checks, versions).unwrap_or_default(),
         };
-        Ok(Self { speech, tls: Some(tls) })
+        Ok(Self { speech, tls: Some(tls), service_upstream })
     }
 }
 
@@ -109,6 +111,14 @@ mod tests {
         ] {
             let (read, warnings) = speech(&[(PROTOCOL, value)]);
             assert_eq!((read.speech, warnings), (want, usize::from(want.is_none())), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn the_address_of_the_service_is_a_switch() {
+        for (value, want) in [("true", Some(true)), ("0", Some(false)), ("on", None)] {
+            let (read, warnings) = speech(&[(SERVICE_UPSTREAM, value)]);
+            assert_eq!((read.service_upstream, warnings), (want, usize::from(want.is_none())), "{value}");
         }
     }
 

@@ -29,9 +29,6 @@ const OPTIONS: [&str; 9] = [
     CACHE_TIMES,
     SET_HEADERS,
 ];
-/// How connections to the service are kept. They are anyway.
-const MOOT: [&str; 4] =
-    ["auth-keepalive", "auth-keepalive-requests", "auth-keepalive-timeout", "auth-keepalive-share-vars"];
 
 impl Family for ExternalAuth {
     const NAMES: &'static [&'static str] = &[
@@ -46,16 +43,9 @@ impl Family for ExternalAuth {
         CACHE_TIMES,
         SET_HEADERS,
         GLOBAL,
-        MOOT[0],
-        MOOT[1],
-        MOOT[2],
-        MOOT[3],
     ];
 
     fn parse(written: Written<'_>, checks: &mut Checks) -> Result<Self, Denied> {
-        for name in MOOT.into_iter().filter(|name| written.value(name).is_some()) {
-            written.without_effect(name, "connections to the service are kept in any case", checks);
-        }
         let without_global = written.switch(GLOBAL, checks) == Some(false);
         let Some(url) = valid(written, URL, values::url)? else {
             for name in OPTIONS.into_iter().filter(|name| written.value(name).is_some()) {

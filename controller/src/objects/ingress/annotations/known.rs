@@ -222,7 +222,7 @@ const KNOWN: &[Known] = &[
     known("SSLPassthrough", "ssl-passthrough", Host).unless(Off::False),
     known("Satisfy", "satisfy", Paths),
     known("ServerSnippet", "server-snippet", Host).unless(Off::Headers),
-    known("ServiceUpstream", "service-upstream", Nothing),
+    known("ServiceUpstream", "service-upstream", Nothing).served(),
     known("SessionAffinity", "affinity", Nothing).served(),
     known("SessionAffinity", "affinity-canary-behavior", Nothing).served(),
     known("SessionAffinity", "affinity-mode", Nothing).served(),

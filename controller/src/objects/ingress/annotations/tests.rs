@@ -63,7 +63,7 @@ fn nginx(annotations: &[(&str, &str)]) -> Arc<Ingress> {
 const WAF: (&str, &str) = ("nginx.ingress.kubernetes.io/enable-modsecurity", "true");
 const TLS: (&str, &str) = ("nginx.ingress.kubernetes.io/ssl-passthrough", "true");
 const REGEX: (&str, &str) = ("nginx.ingress.kubernetes.io/use-regex", "true");
-const SERVICE_UPSTREAM: (&str, &str) = ("nginx.ingress.kubernetes.io/service-upstream", "true");
+const REWRITE_LOG: (&str, &str) = ("nginx.ingress.kubernetes.io/enable-rewrite-log", "true");
 const HEADERS: (&str, &str) = ("nginx.ingress.kubernetes.io/server-snippet", "add_header A b;");
 const DENY: (&str, &str) = ("nginx.ingress.kubernetes.io/server-snippet", "location /a { deny all; }");
 const UNKNOWN: (&str, &str) = ("nginx.ingress.kubernetes.io/auth-urls", "http://auth");
@@ -114,7 +114,7 @@ fn what_has_no_effect_is_a_warning_of_its_topic() {
         ),
         (TLS, Topic::Protection("ssl-passthrough"), "protects the whole host and is not served yet"),
         (HEADERS, Topic::Annotation("server-snippet"), "is not served; it has no effect"),
-        (SERVICE_UPSTREAM, Topic::Annotation("service-upstream"), "is not served; it has no effect"),
+        (REWRITE_LOG, Topic::Annotation("enable-rewrite-log"), "is not served; it has no effect"),
         (
             ("nginx.ingress.kubernetes.io/secure-backends", "true"),
             Topic::Annotation("secure-backends"),
