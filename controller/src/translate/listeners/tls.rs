@@ -79,6 +79,11 @@ pub(super) fn choose(
     shown
 }
 
+/// Whether a certificate is for a host. For hosts that no Ingress names, any is.
+fn covers(certificate: &Certificate, host: &HostPattern) -> bool {
+    *host == HostPattern::Any || certificate.names.iter().any(|name| name.covers(host))
+}
+
 /// The certificates that Ingresses name.
 #[derive(Default)]
 struct Own {
@@ -123,7 +128,7 @@ impl Own {
                 (Err(error), _) => {
                     told.push(format!("TLS: the certificate of host {host} cannot be shown: {error}"))
                 }
-                (Ok(other), _) if !other.names.iter().any(|name| name.covers(host)) => {
+                (Ok(other), _) if !covers(&other, host) => {
                     let names: Vec<_> = other.names.iter().take(5).map(ToString::to_string).collect();
                     let names = names.join(", ");
                     told.push(format!(
