@@ -20,6 +20,7 @@ use crate::{
     Problem,
     cluster::{Observation, Sighting},
     ir::ObjectKey,
+    kinds::Kind,
     problem::Severity,
     snapshot::Change,
     source::{Delta, Demand, Extent},
@@ -140,13 +141,13 @@ impl Aggregation {
         }
     }
 
-    /// Whether it is known that a watch has to be open. A kind that is fetched on demand is not watched before one of
-    /// its objects is wanted: a cluster without references to ConfigMaps needs no permission to read them.
+    /// Whether it is known that a watch has to be open. Kinds that are fetched on demand are watched once it is known what is
+    /// wanted; ConfigMaps once one is: a cluster without references to ConfigMaps needs no permission to read them.
     pub(super) fn needs(&self, watched: &Watched) -> bool {
+        let knows_demand = matches!(self.stage, Stage::Fetching | Stage::Complete);
         match watched.on_demand() {
-            Some(kind) => {
-                matches!(self.stage, Stage::Fetching | Stage::Complete) && self.on_demand.wants(kind)
-            }
+            Some(kind @ Kind::ConfigMap) => knows_demand && self.on_demand.wants(kind),
+            Some(_) => knows_demand,
             None => true,
         }
     }

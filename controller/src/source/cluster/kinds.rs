@@ -114,7 +114,7 @@ pub(super) fn settings(name: &str) -> Watched {
     Watched { plural: Kind::ConfigMap.resource().plural, reads: Reads::Settings, fields }
 }
 
-/// The kinds that are fetched on demand. Each is watched once one of its objects is wanted.
+/// The kinds that are fetched on demand. They are watched as soon as it is known which of their objects are wanted.
 pub(super) fn on_demand() -> impl Iterator<Item = Watched> {
     Kind::ALL.iter().flat_map(|kind| {
         kind.resource().on_demand.iter().map(|watch| Watched {
