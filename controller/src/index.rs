@@ -344,6 +344,7 @@ impl Index {
             self.pools.host_tables.forget_unused();
             self.pools.certificates.forget_unused(&self.snapshot);
             self.pools.authorities.forget_unused(&self.snapshot);
+            self.pools.users.forget_unused(&self.snapshot);
         }
         Publication {
             table: Arc::clone(&self.table),

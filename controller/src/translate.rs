@@ -46,6 +46,7 @@ mod shared;
 mod slots;
 mod streams;
 mod unclaimed;
+mod users;
 
 pub use allocation::{Allocation, is_uid};
 pub use assemble::Slots;
@@ -85,6 +86,7 @@ pub(crate) use services::reason as backend_reason;
 pub use settings::{Bundle, Settings};
 pub(crate) use shared::{Change as SharedChange, Place};
 pub use shared::{SharedHost, SharedHosts};
+pub use users::UsersPool;
 
 pub use crate::ir::Address;
 pub use slots::{
@@ -117,6 +119,7 @@ pub struct Pools {
     pub certificates: CertificatePool,
     pub authorities: AuthoritiesPool,
     pub patterns: PatternPool,
+    pub users: UsersPool,
     pub host_tables: HostTablePool,
 }
 

@@ -4,7 +4,6 @@
 //! ```text
 //! limiter.rs   a zone for each owner
 //! zone.rs      the clients of an owner, and their places
-//! recent.rs    a bounded map that forgets what was used least recently
 //! bucket.rs    nginx' leaky bucket
 //! ```
 //!
@@ -13,7 +12,6 @@
 //! another.
 
 mod bucket;
-mod recent;
 mod zone;
 
 use std::{

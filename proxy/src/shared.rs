@@ -20,6 +20,7 @@ use crate::{
     http::{Budget, check::AuthCache, client, forwarded},
     limiter::Limiter,
     load::Load,
+    passwords::{self, Passwords},
     tls::HandshakeError,
     upstream::{connections::Connections, refusals::Refusals, tls::ClientConfigs},
 };
@@ -59,6 +60,8 @@ pub(crate) struct Shared {
     pub(crate) admission: Arc<Admission>,
     /// What clients have sent to rules that limit them.
     pub(crate) limiter: Limiter,
+    /// What verifies clients' passwords.
+    pub(crate) passwords: Arc<Passwords>,
     /// One for each worker thread.
     pub(crate) loads: Box<[Arc<Load>]>,
 }
@@ -79,6 +82,7 @@ impl Shared {
             table: Arc::default(),
             certificates: ArcSwap::from_pointee(Certificates::default()),
             limiter: Limiter::new(),
+            passwords: passwords::shared(options.workers),
             admission: Admission::new(options.live.connections),
             trusts: AtomicBool::new(!options.live.trusted.is_empty()),
             live: ArcSwap::from_pointee(options.live.clone()),

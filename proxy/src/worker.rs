@@ -140,8 +140,11 @@ fn worker(index: usize, shared: Arc<Shared>, tls: Arc<TlsBase>, ca_file: Option<
     });
     let dialler = Dialler::new(Arc::clone(&shared));
     let side = SideRequests::new(Arc::clone(&conf), dialler.clone(), &shared);
-    let outward =
-        Outward { dialler, mirrors: Mirrors::new(side.clone(), &shared), checks: Checks::new(side) };
+    let outward = Outward {
+        dialler,
+        mirrors: Mirrors::new(side.clone(), &shared),
+        checks: Checks::new(side, Arc::clone(&shared.passwords)),
+    };
     let hooks = HttpService::new(Arc::clone(&shared), outward.clone());
     let mut service = pingora_proxy::http_proxy(&conf, hooks);
     let mut server_options = HttpServerOptions::default();

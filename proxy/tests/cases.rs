@@ -23,6 +23,7 @@ mod http_limits;
 mod http_listener_filters;
 mod http_messages;
 mod http_mirror;
+mod http_passwords;
 mod http_paths;
 mod http_protocols;
 mod http_repeat;

@@ -181,6 +181,9 @@ pub enum BackendError {
     /// A protection of the rule is not served, so the rule is closed. Names the protection.
     #[error("closed, not served yet: {0}")]
     Closed(Box<str>),
+    /// What protects the rule cannot be used, so the rule is closed. Says why.
+    #[error("closed: {0}")]
+    Unprotected(Box<str>),
     /// The policy for connections to the Service cannot be carried out. Requests are rejected rather than sent without
     /// the verification that it asks for.
     #[error("{policy} applies to Service {service}, but cannot be carried out: {why}")]
@@ -233,7 +236,7 @@ impl BackendError {
     /// Returns the rejection that requests for the backend get.
     pub fn rejection(&self) -> Rejection {
         match self {
-            Self::Closed(_) | Self::InvalidPolicy { .. } => Rejection::Closed,
+            Self::Closed(_) | Self::Unprotected(_) | Self::InvalidPolicy { .. } => Rejection::Closed,
             Self::Missing(_) => Rejection::NoEndpoints,
             Self::NoPath => Rejection::NoRoute,
             Self::NotFound(_)

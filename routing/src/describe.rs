@@ -264,6 +264,7 @@ impl Display for Step {
             Self::Endpoints => f.write_str("endpoints"),
             Self::AccessList(list) => list.fmt(f),
             Self::Check(check) => check.fmt(f),
+            Self::Satisfy => f.write_str("one of these checks"),
             Self::Redirect(redirect) => redirect.fmt(f),
             Self::RequestHeaders(headers) => write!(f, "request headers{headers}"),
             Self::Rewrite(rewrite) => rewrite.fmt(f),
@@ -295,6 +296,7 @@ impl Display for Check {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Limits(limits) => limits.fmt(f),
+            Self::Basic(basic) => basic.fmt(f),
             Self::ExternalAuth(auth) => auth.fmt(f),
             Self::IngressAuth(auth) => auth.fmt(f),
             Self::Closed(why) => write!(f, "closed ({why})"),

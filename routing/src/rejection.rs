@@ -14,6 +14,8 @@ pub enum Rejection {
     /// The client's address is not admitted, or the rule asks for TLS settings of its own and TLS was terminated with those
     /// of a Gateway.
     Forbidden,
+    /// The client has not said who it is, or has said it with a wrong password.
+    Unauthenticated,
     /// The client has sent too many requests.
     Limited,
     /// The service that authorizes requests has denied this one.
@@ -51,6 +53,7 @@ impl Rejection {
             Self::BadRequest => StatusCode::BAD_REQUEST,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
+            Self::Unauthenticated => StatusCode::UNAUTHORIZED,
             Self::Forbidden | Self::Unauthorized => StatusCode::FORBIDDEN,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::HeaderTimeout => StatusCode::REQUEST_TIMEOUT,

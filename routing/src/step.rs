@@ -8,6 +8,7 @@ use std::{ops::Deref, sync::Arc};
 use http::HeaderValue;
 
 pub mod access_list;
+pub mod basic_auth;
 pub mod body_size;
 pub mod client_certificate;
 pub mod cors;
@@ -22,8 +23,10 @@ pub mod mirror;
 pub mod redirect;
 pub mod rewrite;
 pub mod rewrite_target;
+pub mod satisfy;
 
 pub use access_list::{AccessList, Standing};
+pub use basic_auth::{BasicAuth, Users};
 pub use body_size::BodySize;
 pub use client_certificate::{ClientCertificate, ClientCertificateCheck, Demand};
 pub use cors::Cors;
@@ -39,6 +42,8 @@ pub use mirror::Mirror;
 pub use redirect::{Origin, Redirect};
 pub use rewrite::{HostRewrite, PathRewrite, UrlRewrite};
 pub use rewrite_target::RewriteTarget;
+pub(crate) use satisfy::AnyOf;
+pub use satisfy::Satisfy;
 
 /// One thing that a rule, or one of its backends, does.
 ///
@@ -69,6 +74,8 @@ pub enum Step {
     AccessList(Box<AccessList>),
     /// A check that the carrier carries out.
     Check(Check),
+    /// The end of checks of which one is enough ([`Satisfy::Any`]): refuses requests that have passed none.
+    Satisfy,
     /// RequestRedirect: answers every request.
     Redirect(Redirect),
     /// RequestHeaderModifier.
@@ -91,6 +98,8 @@ pub enum Step {
 pub enum Check {
     /// Limits of what a client may send.
     Limits(Arc<Limits>),
+    /// Names and passwords.
+    Basic(Arc<BasicAuth>),
     /// ExternalAuth: a service decides. It is an `Arc` because a request that waits for the service keeps it.
     ExternalAuth(Arc<ExternalAuth>),
     /// The same of an Ingress.
@@ -105,6 +114,17 @@ pub struct Steps {
     steps: Box<[Step]>,
     /// The header changes of all steps; `None` if no step changes headers.
     edits: Option<Box<StepEdits>>,
+}
+
+impl Check {
+    /// How it stands to the other access checks of its rule.
+    pub fn satisfy(&self) -> Satisfy {
+        match self {
+            Self::Basic(basic) => basic.satisfy,
+            Self::IngressAuth(auth) => auth.satisfy,
+            Self::Limits(_) | Self::ExternalAuth(_) | Self::Closed(_) => Satisfy::All,
+        }
+    }
 }
 
 impl Steps {
@@ -158,14 +178,16 @@ impl Step {
             Self::Endpoints => 7,
             Self::Check(Check::Limits(_)) => 8,
             Self::AccessList(_) => 9,
-            Self::Check(_) => 10,
-            Self::Redirect(_) => 11,
-            Self::RequestHeaders(_) => 12,
-            Self::Rewrite(_) => 13,
-            Self::Mirror(_) => 14,
-            Self::ResponseHeaders(_) => 15,
-            Self::AnswerCookie(_) => 16,
-            Self::Hsts(_) => 17,
+            Self::Check(Check::Basic(_)) => 10,
+            Self::Check(_) => 11,
+            Self::Satisfy => 12,
+            Self::Redirect(_) => 13,
+            Self::RequestHeaders(_) => 14,
+            Self::Rewrite(_) => 15,
+            Self::Mirror(_) => 16,
+            Self::ResponseHeaders(_) => 17,
+            Self::AnswerCookie(_) => 18,
+            Self::Hsts(_) => 19,
         }
     }
 }

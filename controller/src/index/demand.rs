@@ -106,4 +106,30 @@ spec:
         index.apply([Change::Delete(secret)]);
         assert_eq!(reason(&mut index), "InvalidCertificateRef");
     }
+
+    /// A tenant must not make us read another namespace's Secrets, not even to find out that it may not use them.
+    #[test]
+    fn passwords_are_fetched_from_the_own_namespace_alone() {
+        let ingress = |name: &str, secret: &str| {
+            let annotations = format!(
+                "{{ nginx.ingress.kubernetes.io/auth-type: basic, nginx.ingress.kubernetes.io/auth-secret: {secret} }}"
+            );
+            let rule = format!(
+                "{{ host: {name}.example, http: {{ paths: [{{ path: /, pathType: Prefix, backend: {{ service: {{ name: \
+                 web, port: {{ number: 80 }} }} }} }}] }} }}"
+            );
+            format!(
+                "kind: Ingress\nmetadata: {{ name: {name}, namespace: shop, annotations: {annotations} }}\nspec: {{ \
+                 ingressClassName: portcullis, rules: [{rule}] }}\n"
+            )
+        };
+        let mut index = Index::new(Settings::default());
+        for (name, secret) in [("own", "users"), ("named", "shop/named"), ("foreign", "infra/users")] {
+            index.apply(snapshot(&ingress(name, secret)).objects().map(Change::Apply));
+        }
+        index.survey();
+        let secrets: Vec<_> =
+            index.demand().iter().map(|key| format!("{}/{}", key.namespace, key.name)).collect();
+        assert_eq!(secrets, ["shop/named", "shop/users"]);
+    }
 }

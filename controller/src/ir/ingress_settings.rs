@@ -19,6 +19,8 @@ pub struct IngressSettings {
     pub hsts: Hsts,
     pub access: GlobalAccess,
     pub limits: LimitStatuses,
+    /// `allow-cross-namespace-resources`: whether Ingresses may use Secrets of other namespaces.
+    pub allow_cross_namespace: bool,
     /// `proxy-body-size`, in bytes; 0 is no limit.
     pub body_size: u64,
     /// `service-upstream`.
@@ -97,6 +99,7 @@ impl Default for IngressSettings {
             service_upstream: false,
             upstream: Upstream::default(),
             access: GlobalAccess::default(),
+            allow_cross_namespace: false,
             limits: LimitStatuses {
                 request_status: StatusCode::SERVICE_UNAVAILABLE,
                 connection_status: StatusCode::SERVICE_UNAVAILABLE,

@@ -292,6 +292,7 @@ impl FilterError {
                 | BackendError::InvalidAnnotation { .. }
                 | BackendError::InvalidFilter(_)
                 | BackendError::Closed(_)
+                | BackendError::Unprotected(_)
                 | BackendError::Missing(_)
                 | BackendError::NoPath
                 | BackendError::InvalidPolicy { .. } => "InvalidListenerFilterRef",

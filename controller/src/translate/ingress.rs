@@ -8,6 +8,7 @@
 //! external_auth.rs   of them, the check by a service
 //! upstream.rs   how long its backends may take, and when another one is asked
 //! access.rs     of them, which clients may send requests
+//! basic_auth.rs of them, names and passwords
 //! limits.rs     of them, how many requests a client may send
 //! backends.rs   its backends
 //! spread.rs     how their requests are spread over endpoints, and over a Service and its canary
@@ -16,6 +17,7 @@
 
 mod access;
 mod backends;
+mod basic_auth;
 mod claims;
 mod compiler;
 mod external_auth;

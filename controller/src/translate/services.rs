@@ -112,6 +112,7 @@ pub(crate) fn reason(error: &BackendError) -> &'static str {
         | BackendError::NoPath
         | BackendError::InvalidAnnotation { .. }
         | BackendError::Closed(_)
+        | BackendError::Unprotected(_)
         | BackendError::InvalidPolicy { .. } => "UnsupportedValue",
     }
 }

@@ -49,6 +49,7 @@ impl Dropped {
             | Rejection::Misdirected
             | Rejection::Forbidden
             | Rejection::Limited
+            | Rejection::Unauthenticated
             | Rejection::Unauthorized
             | Rejection::CheckFailed
             | Rejection::MethodNotAllowed

@@ -105,8 +105,10 @@ fn grpc_status(rejection: Rejection) -> u16 {
     const UNIMPLEMENTED: u16 = 12;
     const INTERNAL: u16 = 13;
     const UNAVAILABLE: u16 = 14;
+    const UNAUTHENTICATED: u16 = 16;
     match rejection {
         Rejection::Forbidden | Rejection::Unauthorized => PERMISSION_DENIED,
+        Rejection::Unauthenticated => UNAUTHENTICATED,
         Rejection::NoRoute => UNIMPLEMENTED,
         Rejection::BadRequest | Rejection::HeaderTooLarge => INTERNAL,
         Rejection::Misdirected

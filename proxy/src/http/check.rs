@@ -31,8 +31,10 @@ use self::cache::Keeping;
 use super::{
     context::Context,
     headers, hop,
+    limit::authenticated,
     side::{Side, SideRequests, set_protocol, within},
 };
+use crate::passwords::Passwords;
 
 /// Limit of time for a check as a whole.
 const CHECK_TIME: Duration = Duration::from_secs(10);
@@ -48,6 +50,7 @@ const NO_ANSWER: &str = "the service that authorizes requests gave no usable ans
 #[derive(Clone, Debug)]
 pub(crate) struct Checks {
     side: SideRequests,
+    passwords: Arc<Passwords>,
 }
 
 /// What a service answered: the whole of it.
@@ -58,8 +61,8 @@ struct Answered {
 }
 
 impl Checks {
-    pub(crate) fn new(side: SideRequests) -> Self {
-        Self { side }
+    pub(crate) fn new(side: SideRequests, passwords: Arc<Passwords>) -> Self {
+        Self { side, passwords }
     }
 
     /// Carries out the check that a decision waits for. `request` is the request as a backend would get it without what the
@@ -73,6 +76,9 @@ impl Checks {
         let Some(check) = cursor.check().cloned() else {
             return Outcome::Deny(Rejection::CheckFailed, NO_ANSWER);
         };
+        if let Check::Basic(auth) = &check {
+            return authenticated(auth, self.passwords.verify(auth, &request.headers).await);
+        }
         let edited = cursor.request_edits().map(|edits| {
             let mut request = request.clone();
             edits.apply(&mut headers::Request(&mut request));
@@ -97,7 +103,7 @@ impl Checks {
                 (Check::IngressAuth(auth), Some(question)) => {
                     self.ask_for_ingress(auth, question, request, context).await
                 }
-                (Check::IngressAuth(_) | Check::Limits(_) | Check::Closed(_), _) => {
+                (Check::IngressAuth(_) | Check::Basic(_) | Check::Limits(_) | Check::Closed(_), _) => {
                     Error::e_explain(ErrorType::InternalError, "nobody to ask")
                 }
             }

@@ -11,7 +11,8 @@ use std::{
 
 use portcullis_routing::step::{Limits, Rates};
 
-use super::{bucket::Bucket, recent::Recent};
+use super::bucket::Bucket;
+use crate::recent::Recent;
 
 /// Parts of a zone, each with a lock of its own, so that workers do not wait for each other.
 const PARTS: usize = 16;

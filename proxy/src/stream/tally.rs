@@ -102,6 +102,7 @@ impl End {
                 | Rejection::Misdirected
                 | Rejection::Forbidden
                 | Rejection::Limited
+                | Rejection::Unauthenticated
                 | Rejection::Unauthorized
                 | Rejection::CheckFailed
                 | Rejection::MethodNotAllowed

@@ -7,7 +7,7 @@ use portcullis_routing::{
     Rule, Step, Steps,
     step::{Check, Counts, Limits, Rate, Rates},
 };
-use tokio::io::AsyncWriteExt;
+use tokio::{io::AsyncWriteExt, net::TcpStream, time::timeout};
 
 use crate::support::{
     client::{connect, exchange, get, h2 as h2_client},
@@ -38,6 +38,27 @@ async fn hanging() -> RawBackend {
     RawBackend::start(|_, seen| match seen.line().contains("/hang") {
         true => Reply::Hang(Vec::new()),
         false => ok("up"),
+    })
+    .await
+}
+
+/// Sends a request that hangs. The end of another is noticed a moment after it, so it may take several.
+async fn hang(at: SocketAddr, up: &RawBackend) -> TcpStream {
+    within(async {
+        let seen = up.seen().len();
+        loop {
+            let mut client = connect(at).await;
+            client.write_all(b"GET /hang HTTP/1.1\r\nHost: a.example\r\n\r\n").await.unwrap();
+            let mut answered = [0];
+            while up.seen().len() == seen {
+                if timeout(Duration::from_millis(5), client.peek(&mut answered)).await.is_ok() {
+                    break;
+                }
+            }
+            if up.seen().len() > seen {
+                return client;
+            }
+        }
     })
     .await
 }
@@ -94,9 +115,7 @@ async fn requests_in_flight_are_counted_until_their_end() {
         assert_eq!(get(&mut client, "a.example", "/").await.status, 200, "one after another");
     }
     // The client leaves.
-    let mut leaving = connect(at).await;
-    within(leaving.write_all(b"GET /hang HTTP/1.1\r\nHost: a.example\r\n\r\n")).await.unwrap();
-    up.has_seen(4).await;
+    let leaving = hang(at, &up).await;
     assert_eq!(get(&mut client, "a.example", "/").await.status, 503);
     let posted = "POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 2\r\n\r\nhi";
     assert_eq!(exchange(&mut client, posted).await.status, 503);
@@ -108,7 +127,7 @@ async fn requests_in_flight_are_counted_until_their_end() {
     within(async {
         while !up.last().line().contains("/hang") {
             // The end of the request before is noticed a moment after it.
-            if tokio::time::timeout(Duration::from_millis(20), &mut hanging).await.is_ok() {
+            if timeout(Duration::from_millis(20), &mut hanging).await.is_ok() {
                 hanging = streams.start("http://a.example/hang").await.unwrap();
             }
         }

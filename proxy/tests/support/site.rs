@@ -7,7 +7,7 @@ use portcullis_routing::{
     HeaderMatch, HostMap, HostPattern, HostTable, HttpRoutes, Listener, ListenerId, PathMatch, Port, PortKey,
     Precedence, Protocol, RouteId, RouteKind, RouteMatch, Rule, Serves, Step, Steps, Table, Template,
     Timeouts, TlsMode, WeightedBackend,
-    step::{AuthProtocol, AuthUrl, Check, ExternalAuth, IngressAuth},
+    step::{AuthProtocol, AuthUrl, Check, ExternalAuth, IngressAuth, Satisfy},
 };
 
 use super::{Running, table};
@@ -187,6 +187,7 @@ pub fn auth_url(service: SocketAddr, target: &str) -> IngressAuth {
         always_set_cookie: false,
         caching: None,
         namespace: Some("test".into()),
+        satisfy: Satisfy::All,
     }
 }
 

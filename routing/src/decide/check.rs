@@ -8,7 +8,7 @@ use super::{Answer, Reply};
 use crate::{
     Listener, PathMatch, Rejection, Rule, Step,
     path::Reading,
-    step::{AuthAnswer, Check, RequestEdits, StepEdits, ingress_auth::AuthQuestion},
+    step::{AnyOf, AuthAnswer, Check, RequestEdits, Satisfy, StepEdits, ingress_auth::AuthQuestion},
 };
 
 /// The outcome of a check.
@@ -54,6 +54,24 @@ pub(super) enum Stage {
 pub(super) struct Passed {
     steps: Vec<Step>,
     edits: Option<Arc<StepEdits>>,
+    /// Of checks of which one is enough.
+    pub(super) any: AnyOf,
+}
+
+impl Outcome {
+    /// What is done for a request that goes on.
+    ///
+    /// # Errors
+    /// The answer to one that does not.
+    fn steps(self) -> Result<Vec<Step>, Answer> {
+        match self {
+            Self::Pass(steps) => Ok(steps),
+            Self::Deny(rejection, why) => Err(Answer::reject(rejection, why)),
+            Self::Limited(status, why) => Err(Answer { status, ..Answer::reject(Rejection::Limited, why) }),
+            Self::Reply(reply) => Err(Answer::reply(reply)),
+            Self::Answered(_) => Err(Answer::reject(Rejection::CheckFailed, "nobody has asked for this")),
+        }
+    }
 }
 
 impl Cursor {
@@ -100,19 +118,27 @@ impl Passed {
     ///
     /// # Errors
     /// The answer, if the request does not go on.
-    pub(super) fn after(mut self, outcome: Outcome) -> Result<Self, Answer> {
-        match outcome {
-            Outcome::Pass(steps) => {
-                self.steps.extend(steps);
-                self.edits = StepEdits::of(&self.steps).map(Arc::new);
+    pub(super) fn after(mut self, satisfy: Satisfy, outcome: Outcome) -> Result<Self, Answer> {
+        match (outcome.steps(), satisfy) {
+            (Ok(steps), _) => {
+                self.add(steps);
+                if satisfy == Satisfy::Any {
+                    self.any.satisfy();
+                }
                 Ok(self)
             }
-            Outcome::Deny(rejection, why) => Err(Answer::reject(rejection, why)),
-            Outcome::Limited(status, why) => {
-                Err(Answer { status, ..Answer::reject(Rejection::Limited, why) })
-            }
-            Outcome::Reply(reply) => Err(Answer::reply(reply)),
-            Outcome::Answered(_) => Err(Answer::reject(Rejection::CheckFailed, "nobody has asked for this")),
+            (Err(answer), _) => self.refused(satisfy, answer),
+        }
+    }
+
+    /// Adds the refusal of a check.
+    ///
+    /// # Errors
+    /// The answer, unless another check may be enough.
+    pub(super) fn refused(mut self, satisfy: Satisfy, answer: Answer) -> Result<Self, Answer> {
+        match satisfy {
+            Satisfy::All => Err(answer),
+            Satisfy::Any => self.any.refuse(answer).map(|()| self),
         }
     }
 
@@ -125,10 +151,13 @@ impl Passed {
             Step::RequestHeaders(modifier) => Step::RequestHeaders(modifier.without_host()),
             step => step,
         };
-        self.after(match outcome {
-            Outcome::Pass(steps) => Outcome::Pass(steps.into_iter().map(keep_host).collect()),
-            outcome => outcome,
-        })
+        self.after(
+            Satisfy::All,
+            match outcome {
+                Outcome::Pass(steps) => Outcome::Pass(steps.into_iter().map(keep_host).collect()),
+                outcome => outcome,
+            },
+        )
     }
 
     /// Adds a step that a rule itself has brought.
@@ -152,7 +181,7 @@ pub(super) fn usable(check: &Check) -> Result<(), &'static str> {
         Check::ExternalAuth(auth) if auth.backend.is_err() => {
             Err("closed: the service that authorizes requests cannot be used")
         }
-        Check::Limits(_) | Check::ExternalAuth(_) | Check::IngressAuth(_) => Ok(()),
+        Check::Limits(_) | Check::Basic(_) | Check::ExternalAuth(_) | Check::IngressAuth(_) => Ok(()),
         Check::Closed(_) => Err("closed: a filter is not served"),
     }
 }

@@ -15,8 +15,8 @@ use crate::{
     matching::decoded,
     path::InvalidPath,
     step::{
-        Check, IngressRedirect, Origin, Redirect, Standing, client_certificate::Refused,
-        ingress_auth::Verdict,
+        AccessList, AuthAnswer, Check, IngressRedirect, Origin, Redirect, Satisfy, Standing,
+        client_certificate::Refused, ingress_auth::Verdict,
     },
     template::{NoGroups, Values},
 };
@@ -42,6 +42,9 @@ impl<'t> Chosen<'t, '_> {
             match step {
                 Step::Check(Check::Limits(limits))
                     if limits.exempt.as_ref().is_some_and(|networks| networks.hold(self.client())) => {}
+                Step::Check(check) if check.satisfy() == Satisfy::Any && self.passed.any.is_satisfied() => {
+                    self.pass_over(check);
+                }
                 Step::Check(check) => {
                     if let Err(why) = usable(check) {
                         return self.answer(Answer::reject(Rejection::Closed, why));
@@ -105,9 +108,13 @@ impl<'t> Chosen<'t, '_> {
                 }
                 // Nothing is known of the client that is explained to.
                 Step::AccessList(list) if !T::PASSES => {
-                    if list.standing(self.client()) == Standing::Refused {
-                        let why = "the client's address is not among those that may send requests";
-                        return self.answer(Answer::reject(Rejection::Forbidden, why));
+                    if let Err(answer) = self.look_up(list) {
+                        return self.answer(answer);
+                    }
+                }
+                Step::Satisfy => {
+                    if let Some(answer) = self.passed.any.refusal() {
+                        return self.answer(answer);
                     }
                 }
                 Step::OwnTls if self.selected.behind_gateway && self.of_client.connection.tls.is_some() => {
@@ -128,6 +135,35 @@ impl<'t> Chosen<'t, '_> {
             }
         }
         self.forward()
+    }
+
+    /// Passes over a check where another one was enough. What a service would have said of the client is said by nobody then,
+    /// the client least of all.
+    fn pass_over(&mut self, check: &Check) {
+        let Check::IngressAuth(auth) = check else { return };
+        let silent = AuthAnswer { status: StatusCode::OK, headers: Box::default() };
+        if let Verdict::Pass(steps) = self.with_values(|values| auth.verdict(&silent, values)) {
+            self.passed.add(steps);
+        }
+    }
+
+    /// Looks the client up in a list of addresses.
+    fn look_up(&mut self, list: &AccessList) -> Result<(), Answer> {
+        match list.standing(self.client()) {
+            Standing::Refused => {
+                let why = "the client's address is not among those that may send requests";
+                let answer = Answer::reject(Rejection::Forbidden, why);
+                match list.satisfy {
+                    Satisfy::All => Err(answer),
+                    Satisfy::Any => self.passed.any.refuse(answer),
+                }
+            }
+            Standing::Admitted if list.satisfy == Satisfy::Any => {
+                self.passed.any.satisfy();
+                Ok(())
+            }
+            Standing::Admitted | Standing::Unnamed => Ok(()),
+        }
     }
 
     fn client(&self) -> IpAddr {
@@ -155,27 +191,32 @@ impl<'t> Chosen<'t, '_> {
     /// # Errors
     /// The answer, if the request does not go on.
     pub(super) fn after(&self, place: usize, passed: Passed, outcome: Outcome) -> Result<Passed, Answer> {
+        let satisfy = match self.selected.rule.steps.get(place) {
+            Some(Step::Check(check)) => check.satisfy(),
+            _ => Satisfy::All,
+        };
         let (Outcome::Answered(answer), Some(Step::Check(Check::IngressAuth(auth)))) =
             (&outcome, self.selected.rule.steps.get(place))
         else {
-            return passed.after(outcome);
+            return passed.after(satisfy, outcome);
         };
-        match self.with_values(|values| auth.verdict(answer, values)) {
-            Verdict::Pass(steps) => passed.after(Outcome::Pass(steps)),
+        let refusal = match self.with_values(|values| auth.verdict(answer, values)) {
+            Verdict::Pass(steps) => return passed.after(satisfy, Outcome::Pass(steps)),
             Verdict::SignIn(sign_in, to, headers) => {
                 let path = self.origin_path()?;
                 let answer = located(StatusCode::FOUND, sign_in.own.absolute(&to, &self.origin(&path)));
                 // As in ingress-nginx, without HSTS.
-                Err(answer.with_headers(headers).of_route(Route::new(self.selected.rule, None)))
+                answer.with_headers(headers).of_route(Route::new(self.selected.rule, None))
             }
             Verdict::Deny(status, headers) => {
                 let rejection = match status {
                     StatusCode::INTERNAL_SERVER_ERROR => (Rejection::CheckFailed, UNUSABLE),
                     _ => (Rejection::Unauthorized, DENIED),
                 };
-                Err(Answer { rejection: Some(rejection), ..Answer::of(status, headers) })
+                Answer { rejection: Some(rejection), ..Answer::of(status, headers) }
             }
-        }
+        };
+        passed.refused(satisfy, refusal)
     }
 
     /// The rule with the backend that the request goes to.

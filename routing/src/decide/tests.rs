@@ -347,7 +347,8 @@ pub(super) fn question(cursor: &Cursor) -> String {
             AuthProtocol::Grpc { .. } => "ask by gRPC".to_owned(),
         },
         Some(Check::IngressAuth(auth)) => format!("ask {}", auth.url),
-        Some(Check::Limits(limits)) => format!("ask {limits}"),
+        Some(Check::Limits(_)) => "ask limits".to_owned(),
+        Some(Check::Basic(_)) => "ask password".to_owned(),
         Some(Check::Closed(why)) => format!("closed: {why}"),
         None => "no check".to_owned(),
     }

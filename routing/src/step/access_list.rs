@@ -2,17 +2,19 @@
 
 use std::{fmt, net::IpAddr, sync::Arc};
 
+use super::Satisfy;
 use crate::networks::Networks;
 
 /// The networks whose clients may send requests to a rule (`allowlist-source-range`), and those whose clients may not
 /// (`denylist-source-range`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AccessList {
-    /// No client of these is admitted, even if it is in [`Self::allow`]. Each set alone, so that those that many rules have
-    /// in common are kept once.
-    pub deny: Vec<Arc<Networks>>,
+    /// No client of these is admitted, even if it is in [`Self::allow`].
+    pub deny: Option<Arc<Networks>>,
     /// No client but those of these is admitted; `None` is no such limit.
     pub allow: Option<Arc<Networks>>,
+    /// How this check stands to the others of the rule.
+    pub satisfy: Satisfy,
 }
 
 /// What a list says of a client.
@@ -30,7 +32,7 @@ impl AccessList {
     /// What the list says of a client, as nginx does: the denied networks come first, and with allowed ones everybody else is
     /// denied.
     pub fn standing(&self, client: IpAddr) -> Standing {
-        if self.deny.iter().any(|networks| networks.hold(client)) {
+        if self.deny.as_ref().is_some_and(|networks| networks.hold(client)) {
             return Standing::Refused;
         }
         match &self.allow {
@@ -45,7 +47,8 @@ impl fmt::Display for AccessList {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("clients")?;
         self.deny.iter().try_for_each(|networks| write!(f, " not {networks}"))?;
-        self.allow.iter().try_for_each(|networks| write!(f, " only {networks}"))
+        self.allow.iter().try_for_each(|networks| write!(f, " only {networks}"))?;
+        f.write_str(if self.satisfy == Satisfy::Any { " or another check" } else { "" })
     }
 }
 
@@ -60,18 +63,18 @@ mod tests {
         };
         let (office, host) = (set(&[("10.0.0.0", 8)]), set(&[("10.0.0.1", 32)]));
         for (deny, allow, client, want) in [
-            (vec![], None, "10.0.0.1", Standing::Unnamed),
-            (vec![Arc::clone(&host)], None, "10.0.0.1", Standing::Refused),
-            (vec![Arc::clone(&host)], None, "10.0.0.2", Standing::Unnamed),
-            (vec![], Some(Arc::clone(&office)), "10.0.0.1", Standing::Admitted),
-            (vec![], Some(Arc::clone(&office)), "11.0.0.1", Standing::Refused),
-            (vec![], Some(Arc::clone(&office)), "::1", Standing::Refused),
-            (vec![Arc::clone(&host)], Some(Arc::clone(&office)), "10.0.0.1", Standing::Refused),
-            (vec![Arc::clone(&host)], Some(office), "10.0.0.2", Standing::Admitted),
-            (vec![], Some(Arc::default()), "10.0.0.1", Standing::Refused),
-            (vec![Arc::default(), host], None, "10.0.0.1", Standing::Refused),
+            (None, None, "10.0.0.1", Standing::Unnamed),
+            (Some(Arc::clone(&host)), None, "10.0.0.1", Standing::Refused),
+            (Some(Arc::clone(&host)), None, "10.0.0.2", Standing::Unnamed),
+            (None, Some(Arc::clone(&office)), "10.0.0.1", Standing::Admitted),
+            (None, Some(Arc::clone(&office)), "11.0.0.1", Standing::Refused),
+            (None, Some(Arc::clone(&office)), "::1", Standing::Refused),
+            (Some(Arc::clone(&host)), Some(Arc::clone(&office)), "10.0.0.1", Standing::Refused),
+            (Some(Arc::clone(&host)), Some(office), "10.0.0.2", Standing::Admitted),
+            (None, Some(Arc::default()), "10.0.0.1", Standing::Refused),
+            (Some(host), None, "10.0.0.1", Standing::Refused),
         ] {
-            let list = AccessList { deny, allow };
+            let list = AccessList { deny, allow, satisfy: Satisfy::All };
             assert_eq!(list.standing(client.parse().unwrap()), want, "{list}: {client}");
         }
     }

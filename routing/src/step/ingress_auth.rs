@@ -21,7 +21,7 @@ pub use ask::{AuthQuestion, CHECKED};
 pub use caching::{AuthCaching, CacheTime};
 pub use verdict::{AnswerCookie, Verdict};
 
-use super::OwnUrl;
+use super::{OwnUrl, Satisfy};
 use crate::Template;
 
 /// A service that is asked about each request of an Ingress.
@@ -47,6 +47,8 @@ pub struct IngressAuth {
     pub caching: Option<AuthCaching>,
     /// The namespace that has the Ingress; `None` for the settings of all Ingresses, which the operator writes.
     pub namespace: Option<Box<str>>,
+    /// How this check stands to the others of the rule.
+    pub satisfy: Satisfy,
 }
 
 /// The URL of a service, in the parts that variables cannot move.
@@ -113,6 +115,7 @@ impl fmt::Display for IngressAuth {
             always_set_cookie,
             caching,
             namespace: _,
+            satisfy: _,
         } = self;
         write!(f, "auth {} {url}", self.method())?;
         for (at, name) in answer_headers.iter().enumerate() {

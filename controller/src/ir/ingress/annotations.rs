@@ -2,10 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
+use http::HeaderValue;
 use portcullis_routing::{
     Failures, HostPattern, Networks, OwnTimeouts, Repeats, TlsVersions,
     pattern::Source,
-    step::{Demand, IngressCors, OwnUrl},
+    step::{Demand, IngressCors, OwnUrl, Satisfy},
 };
 
 use crate::ir::ObjectKey;
@@ -18,6 +19,7 @@ use super::{Affinity, Balancing, Canary, Hashing};
 pub struct Annotations {
     pub access: Access,
     pub limits: Limits,
+    pub basic_auth: BasicAuth,
     pub redirects: Redirects,
     pub rewrite: Rewrite,
     /// `enable-cors` and `cors-*`.
@@ -63,6 +65,35 @@ pub struct Limits {
     pub burst_multiplier: u32,
     /// `limit-allowlist`, `limit-whitelist`: clients that are not limited.
     pub exempt: Option<Arc<Networks>>,
+}
+
+/// Who may send requests, by name and password.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BasicAuth {
+    /// `None` is no password.
+    pub passwords: Option<Passwords>,
+    /// `satisfy`: whether a client has to pass this check and the others of access, or one of them.
+    pub satisfy: Satisfy,
+}
+
+/// Where the passwords are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Passwords {
+    /// `auth-secret`: namespace, if it is written, and name.
+    pub secret: (Option<Box<str>>, Box<str>),
+    /// `auth-secret-type`.
+    pub form: SecretForm,
+    /// The value of `WWW-Authenticate`, which has `auth-realm`.
+    pub challenge: HeaderValue,
+}
+
+/// How users are written in a Secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecretForm {
+    /// `auth-file`: its key `auth` is a file of `htpasswd`.
+    File,
+    /// `auth-map`: each key is a user.
+    Map,
 }
 
 /// Redirects. `None` is the global setting.

@@ -21,6 +21,7 @@ mod affinity;
 mod auth_tls;
 mod backend;
 mod balancing;
+mod basic_auth;
 mod body;
 mod canary;
 mod cors;
@@ -84,6 +85,7 @@ pub(super) fn read(annotations: &BTreeMap<String, String>, checks: &mut Checks) 
         upstream: families.read(),
         backend: families.read(),
         limits: families.read(),
+        basic_auth: families.read(),
         ..Annotations::default()
     };
     let mut denied = families.denied;

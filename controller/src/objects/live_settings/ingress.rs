@@ -30,7 +30,7 @@ pub(super) const MOOT: [&str; 11] = [
 ];
 
 /// Every key of these.
-pub(super) const KEYS: [(&str, Read); 21] = [
+pub(super) const KEYS: [(&str, Read); 22] = [
     ("ssl-redirect", |to, text, _, _| {
         or_flag(boolean(text)).map(|read| to.ingress.ssl_redirect = Some(read))
     }),
@@ -80,6 +80,9 @@ pub(super) const KEYS: [(&str, Read); 21] = [
     ("block-cidrs", |to, text, checks, at| {
         to.ingress.access.block = denied(text, checks, at);
         Ok(())
+    }),
+    ("allow-cross-namespace-resources", |to, text, _, _| {
+        or_flag(boolean(text)).map(|read| to.ingress.allow_cross_namespace = read)
     }),
     ("limit-req-status-code", |to, text, _, _| {
         or_flag(error_status(text)).map(|read| to.ingress.limits.request_status = read)

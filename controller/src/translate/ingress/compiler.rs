@@ -4,11 +4,14 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use portcullis_routing::{
     BackendError, Backends, Balance, Entry, HostPattern, HostTable, Location, PathMatch, Pattern, Precedence,
-    RouteId, RouteMatch, Rule, Steps, WeightedBackend, path::of_ingress, pattern::Source, step::Limits,
+    RouteId, RouteMatch, Rule, Steps, WeightedBackend,
+    path::of_ingress,
+    pattern::Source,
+    step::{BasicAuth, Limits},
 };
 
 use super::{
-    limits,
+    basic_auth, limits,
     paths::{self, Matched, Place},
     steps::{self, Site},
     upstream,
@@ -46,8 +49,9 @@ pub(super) struct Compiler<'a> {
     pub(super) policies: Finder<'a>,
     messages: Vec<Message>,
     pub(super) limits: Option<Arc<Limits>>,
+    pub(super) basic_auth: Option<Arc<BasicAuth>>,
     /// What closes all paths of the Ingress.
-    closed: Option<Box<str>>,
+    closed: Option<BackendError>,
     /// The memory that its regular expressions may still take, in bytes.
     pattern_budget: usize,
 }
@@ -81,9 +85,11 @@ impl<'a> Compiler<'a> {
             policies: Finder::new(host.reader),
             messages: Vec::new(),
             limits: limits::of(ingress, host.reader.settings()),
-            closed: by.map(Into::into),
+            basic_auth: None,
+            closed: by.map(|by| BackendError::Closed(by.into())),
             pattern_budget: PATTERN_BUDGET,
         };
+        compiler.find_users();
         compiler.close_by_others();
         compiler
     }
@@ -99,7 +105,19 @@ impl<'a> Compiler<'a> {
             );
             self.messages.push(Message::about(Topic::Closed, text));
         }
-        self.closed = Some(by.clone());
+        self.closed = Some(BackendError::Closed(by.clone()));
+    }
+
+    /// Finds the passwords that the Ingress asks for. Without them it is closed.
+    fn find_users(&mut self) {
+        match basic_auth::of(self.ingress, self.host.reader, &self.host.pools.users) {
+            Ok(found) => self.basic_auth = found,
+            Err(why) => {
+                let text = format!("its paths are closed (503), since passwords cannot be verified: {why}");
+                self.messages.push(Message::about(Topic::Closed, text));
+                self.closed.get_or_insert(BackendError::Unprotected(why.into()));
+            }
+        }
     }
 
     /// What its owner should know, and the policies that concern its backends.
@@ -181,9 +199,8 @@ impl<'a> Compiler<'a> {
             }
             None => ("default backend".to_owned(), self.ingress.default_backend.as_ref()),
         };
-        if let Some(by) = &self.closed {
-            let closed = BackendError::Closed(by.clone());
-            return self.rejecting(index, steps::of_closed(self.ingress, &self.site()), closed);
+        if let Some(closed) = &self.closed {
+            return self.rejecting(index, steps::of_closed(self.ingress, &self.site()), closed.clone());
         }
         let redirect = match place.matched {
             Matched::WithoutSlash => Some(steps::without_slash(&self.site())),

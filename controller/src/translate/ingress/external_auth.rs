@@ -100,6 +100,7 @@ impl Compiler<'_> {
             answer_headers: options.answer_headers.clone(),
             always_set_cookie: options.always_set_cookie,
             namespace: namespace.map(Into::into),
+            satisfy: self.ingress.annotations.basic_auth.satisfy,
         };
         let Some(key) = options.cache_key.as_deref() else { return Ok(auth) };
         // An answer holds for nothing else: not at another host, path or Ingress, and not if something else is asked.

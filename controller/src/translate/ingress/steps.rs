@@ -12,7 +12,7 @@ use portcullis_routing::{
 };
 
 use super::{
-    access,
+    access, basic_auth,
     compiler::Compiler,
     paths::{Matched, Place},
 };
@@ -55,6 +55,8 @@ impl Compiler<'_> {
         steps.extend(self.external_auth(place));
         steps.extend(self.limits.clone().map(|limits| Step::Check(Check::Limits(limits))));
         steps.extend(access::steps(&site));
+        steps.extend(basic_auth::steps(self.basic_auth.as_ref()));
+        steps.extend(basic_auth::end(site.annotations.basic_auth.satisfy));
         // What no path matches keeps its path.
         if place.path.is_some() {
             steps.push(Step::Endpoints);

@@ -77,6 +77,7 @@ pub(super) fn compile_for_backend<'f>(
             | Step::RewriteTarget(_)
             | Step::Endpoints
             | Step::AccessList(_)
+            | Step::Satisfy
             | Step::Hsts(_)
             | Step::RequestHeaders(_)
             | Step::Rewrite(_)

@@ -6,7 +6,8 @@ use super::*;
 use crate::{
     Template,
     step::{
-        AuthAnswer, AuthUrl, IngressAuth, IngressCors, IngressRedirect, OwnUrl, SignIn, ingress_auth::CHECKED,
+        AuthAnswer, AuthUrl, IngressAuth, IngressCors, IngressRedirect, OwnUrl, Satisfy, SignIn,
+        ingress_auth::CHECKED,
     },
 };
 
@@ -15,6 +16,10 @@ fn template(text: &str) -> Template {
 }
 
 fn auth(sign_in: Option<SignIn>) -> Step {
+    auth_with(sign_in, Satisfy::All)
+}
+
+pub(super) fn auth_with(sign_in: Option<SignIn>, satisfy: Satisfy) -> Step {
     let url = AuthUrl { tls: false, host: template("auth"), port: 80, target: template("/check") };
     Step::Check(Check::IngressAuth(Arc::new(IngressAuth {
         url,
@@ -26,6 +31,7 @@ fn auth(sign_in: Option<SignIn>) -> Step {
         always_set_cookie: false,
         caching: None,
         namespace: None,
+        satisfy,
     })))
 }
 

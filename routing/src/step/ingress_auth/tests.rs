@@ -20,6 +20,7 @@ pub(crate) fn auth() -> IngressAuth {
         always_set_cookie: false,
         caching: None,
         namespace: Some("shop".into()),
+        satisfy: Satisfy::All,
     }
 }
 

@@ -7,8 +7,8 @@ use crate::{
     ir::{
         Ingress, Object,
         ingress::{
-            Access, Affinity, AuthTls, BackendSpeech, Balancing, Body, Canary, ExternalAuth, Hashing, Limits,
-            Redirects, Rewrite, ServerAlias, Upstream, UpstreamVhost,
+            Access, Affinity, AuthTls, BackendSpeech, Balancing, BasicAuth, Body, Canary, ExternalAuth,
+            Hashing, Limits, Redirects, Rewrite, ServerAlias, Upstream, UpstreamVhost,
         },
     },
     objects::{
@@ -171,6 +171,7 @@ fn what_is_served_is_what_families_read() {
         Upstream::NAMES,
         BackendSpeech::NAMES,
         Limits::NAMES,
+        BasicAuth::NAMES,
     ]
     .concat()
     .into_iter()

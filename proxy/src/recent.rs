@@ -1,12 +1,12 @@
-//! A map by addresses that knows in which order its entries were used.
+//! A map by numbers that knows in which order its entries were used.
 
 use std::collections::HashMap;
 
 use slab::Slab;
 
-/// A map by addresses. Nothing is allocated where an address is known.
+/// A map by numbers. Nothing is allocated where a key is known.
 #[derive(Debug)]
-pub(super) struct Recent<T> {
+pub(crate) struct Recent<T> {
     places: HashMap<u128, usize>,
     entries: Slab<Entry<T>>,
     /// `NONE` if there is no entry.
@@ -16,7 +16,7 @@ pub(super) struct Recent<T> {
 
 #[derive(Debug)]
 struct Entry<T> {
-    address: u128,
+    key: u128,
     value: T,
     newer: usize,
     older: usize,
@@ -31,48 +31,48 @@ impl<T> Default for Recent<T> {
 }
 
 impl<T> Recent<T> {
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// The place of an address, which is now the one used last.
-    pub(super) fn find(&mut self, address: u128) -> Option<usize> {
-        let place = *self.places.get(&address)?;
+    /// The place of a key, which is now the one used last.
+    pub(crate) fn find(&mut self, key: u128) -> Option<usize> {
+        let place = *self.places.get(&key)?;
         self.touch(place);
         Some(place)
     }
 
-    pub(super) fn insert(&mut self, address: u128, value: T) -> usize {
-        let place = self.entries.insert(Entry { address, value, newer: NONE, older: NONE });
-        self.places.insert(address, place);
+    pub(crate) fn insert(&mut self, key: u128, value: T) -> usize {
+        let place = self.entries.insert(Entry { key, value, newer: NONE, older: NONE });
+        self.places.insert(key, place);
         self.link(place);
         place
     }
 
-    pub(super) fn get(&self, place: usize) -> Option<&T> {
+    pub(crate) fn get(&self, place: usize) -> Option<&T> {
         self.entries.get(place).map(|entry| &entry.value)
     }
 
-    pub(super) fn get_mut(&mut self, place: usize) -> Option<&mut T> {
+    pub(crate) fn get_mut(&mut self, place: usize) -> Option<&mut T> {
         self.entries.get_mut(place).map(|entry| &mut entry.value)
     }
 
     /// The place of the entry that was used least recently.
-    pub(super) fn oldest(&self) -> Option<usize> {
+    pub(crate) fn oldest(&self) -> Option<usize> {
         (self.oldest != NONE).then_some(self.oldest)
     }
 
-    pub(super) fn touch(&mut self, place: usize) {
+    pub(crate) fn touch(&mut self, place: usize) {
         if self.newest != place {
             self.unlink(place);
             self.link(place);
         }
     }
 
-    pub(super) fn remove(&mut self, place: usize) {
+    pub(crate) fn remove(&mut self, place: usize) {
         self.unlink(place);
         if let Some(entry) = self.entries.try_remove(place) {
-            self.places.remove(&entry.address);
+            self.places.remove(&entry.key);
         }
         // Memory follows the number of entries down, at no cost as long as that stays about the same.
         if self.entries.is_empty() {
@@ -80,7 +80,7 @@ impl<T> Recent<T> {
         }
     }
 
-    pub(super) fn values(&self) -> impl Iterator<Item = &T> {
+    pub(crate) fn values(&self) -> impl Iterator<Item = &T> {
         self.entries.iter().map(|(_, entry)| &entry.value)
     }
 
