@@ -378,7 +378,7 @@ impl Endpoints {
         }
     }
 
-    /// Returns one of the endpoints, as [`pick`] chooses it. Returns `None` if there is none, and for a DNS name, whose
+    /// Returns one of the endpoints, as [`pick()`] chooses it. Returns `None` if there is none, and for a DNS name, whose
     /// addresses the proxy looks up.
     pub fn pick(&self, random: u64, avoid: &[SocketAddr]) -> Option<&Arc<Endpoint>> {
         match self {
