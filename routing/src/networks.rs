@@ -7,8 +7,8 @@ use std::{
 
 /// A set of networks of IPv4 and IPv6.
 ///
-/// An IPv4 address is the same one where it is written as `::ffff:a.b.c.d`, both in the set and of a client: neither
-/// spelling gets around a list.
+/// An IPv4-mapped IPv6 address (`::ffff:a.b.c.d`) is treated as the IPv4 address, both in the set and for a client: a
+/// client cannot bypass a list by the way its address is written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Networks {
     v4: Ranges<u32>,

@@ -34,7 +34,7 @@ pub(super) enum Kind {
     RealIp,
     RequestId,
     /// `Proxy`, which CGI-like backends would take for the variable `HTTP_PROXY`; and names with an underscore that such
-    /// backends would take for a header that is set here. And `X-Portcullis-Checked`, which is said to proxies alone.
+    /// backends would take for a header that is set here. And `X-Portcullis-Checked`, which only proxies may send.
     Forged,
 }
 

@@ -6,8 +6,8 @@ use sha_crypt::{PasswordVerifier as _, ShaCrypt};
 use sha1::{Digest as _, Sha1};
 use subtle::ConstantTimeEq as _;
 
-/// The most costly bcrypt hash that is computed, as the logarithm of its rounds: about two seconds. One that costs more is
-/// nobody's password, so that an owner cannot keep the threads that hash for all.
+/// The highest bcrypt cost (base-2 logarithm of the rounds) that is computed: about two seconds. A hash with a higher cost
+/// matches no password, so that one namespace cannot occupy the threads that hash for everybody.
 const MAX_BCRYPT: u32 = 14;
 /// The same for SHA crypt, in rounds.
 const MAX_SHA_ROUNDS: u32 = 2_000_000;

@@ -62,7 +62,7 @@ impl Known {
         part.insert(digest, until);
     }
 
-    /// Half of SHA-256, which nobody can compute without the key.
+    /// The first half of a keyed SHA-256 digest. Without the key it cannot be computed.
     fn digest(&self, hash: &str, password: &[u8]) -> u128 {
         let length = u64::try_from(hash.len()).unwrap_or(u64::MAX).to_be_bytes();
         let digest = Sha256::new()

@@ -81,7 +81,7 @@ impl Affinity {
         keyed_digits(name.as_bytes(), [0, 0]).into()
     }
 
-    /// Returns the key for a backend that has a secret of its own.
+    /// Derives the cookie key of a backend from its own secret.
     pub fn key_of(secret: &str) -> [u64; 2] {
         let half = |side: u8| stable_hash(&[&[side], secret.as_bytes()].concat());
         [half(0), half(1)]

@@ -20,7 +20,7 @@ pub struct BasicAuth {
 /// Users with the hashes of their passwords, as `htpasswd` writes them.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Users {
-    /// The namespace that they belong to: whose share of the work their hashes are.
+    /// The namespace of the users. The work of hashing is shared out between namespaces.
     pub owner: Box<str>,
     /// Sorted by name.
     users: Box<[User]>,

@@ -54,7 +54,7 @@ pub struct OwnUrl {
 }
 
 impl IngressRedirect {
-    /// Returns the status and the place that a request is sent to; `None` if it is not redirected.
+    /// Returns the status and the `Location` of the redirect; `None` if the request is not redirected.
     pub fn of(&self, origin: &Origin<'_>) -> Option<(StatusCode, String)> {
         match self {
             Self::AppRoot(root) => (origin.path == "/")

@@ -63,7 +63,7 @@ impl Place<'_> {
 
 /// The paths of an Ingress at a host that it has.
 pub(super) struct Owned<'a> {
-    /// Whether they are written as regular expressions (`use-regex`).
+    /// Whether the paths are regular expressions (`use-regex`).
     use_regex: bool,
     /// Each with its place among all paths of the Ingress.
     paths: Vec<(usize, &'a IngressPath)>,

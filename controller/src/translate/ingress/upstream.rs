@@ -5,7 +5,7 @@ use portcullis_routing::{OwnTimeouts, Retry, Timeouts};
 use super::steps::Site;
 use crate::ir::ingress::{NextUpstream, Upstream};
 
-/// The attempts where nginx would have no limit, and would ask on and on.
+/// The number of attempts where nginx has no limit.
 const UNLIMITED: u32 = 10;
 /// The most attempts of a request.
 const MOST: u32 = 100;

@@ -29,8 +29,7 @@ pub(super) trait Family: Default {
     fn parse(written: Written<'_>, checks: &mut Checks) -> Result<Self, Denied>;
 }
 
-/// An annotation that cannot be served. What it protects is closed; where it protects nothing, the Ingress is refused as a
-/// whole.
+/// An annotation that cannot be served. If it protects something, that is closed; if not, the whole Ingress is refused.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Denied {
     /// The annotation, without its prefix.
