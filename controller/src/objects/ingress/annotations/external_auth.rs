@@ -17,18 +17,6 @@ const CACHE_KEY: &str = "auth-cache-key";
 const CACHE_TIMES: &str = "auth-cache-duration";
 const SET_HEADERS: &str = "auth-proxy-set-headers";
 const GLOBAL: &str = "enable-global-auth";
-/// What means nothing without a URL.
-const OPTIONS: [&str; 9] = [
-    METHOD,
-    SIGN_IN,
-    SIGN_IN_PARAMETER,
-    ANSWER_HEADERS,
-    REDIRECT,
-    ALWAYS_SET_COOKIE,
-    CACHE_KEY,
-    CACHE_TIMES,
-    SET_HEADERS,
-];
 
 impl Family for ExternalAuth {
     const NAMES: &'static [&'static str] = &[
@@ -48,7 +36,9 @@ impl Family for ExternalAuth {
     fn parse(written: Written<'_>, checks: &mut Checks) -> Result<Self, Denied> {
         let without_global = written.switch(GLOBAL, checks) == Some(false);
         let Some(url) = valid(written, URL, values::url)? else {
-            for name in OPTIONS.into_iter().filter(|name| written.value(name).is_some()) {
+            let is_option = |name: &&str| ![URL, GLOBAL].contains(name);
+            let names = Self::NAMES.iter().copied();
+            for name in names.filter(is_option).filter(|name| written.value(name).is_some()) {
                 written.without_effect(name, "there is no auth-url", checks);
             }
             return Ok(Self { own: None, without_global });
