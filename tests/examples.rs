@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-#[path = "support/any_certificate.rs"]
+#[path = "../proxy/tests/support/any_certificate.rs"]
 mod any_certificate;
 mod support;
 
@@ -412,7 +412,7 @@ fn secret_certificate(folder: &Path, name: &str) -> Vec<u8> {
 async fn certificate(site: &Site, name: &str, schemes: &[SignatureScheme]) -> std::io::Result<Vec<u8>> {
     let config = ClientConfig::builder()
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(AnyCertificate(schemes.to_vec())))
+        .with_custom_certificate_verifier(Arc::new(AnyCertificate::offering(schemes)))
         .with_no_client_auth();
     let stream = TcpStream::connect(site.at(443)).await.unwrap();
     let name = ServerName::try_from(name.to_owned()).unwrap();

@@ -12,7 +12,7 @@
 
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::print_stdout)]
 
-#[path = "../support/any_certificate.rs"]
+#[path = "../../proxy/tests/support/any_certificate.rs"]
 mod any_certificate;
 mod backends;
 mod batch;

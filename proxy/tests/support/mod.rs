@@ -4,6 +4,7 @@
 // Each test binary uses its own part of this, and all of it is test.
 #![allow(dead_code, unreachable_pub, missing_debug_implementations, clippy::unwrap_used)]
 
+mod any_certificate;
 pub mod backend;
 pub mod breaking;
 pub mod client;
