@@ -255,6 +255,7 @@ impl Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::OwnTls => f.write_str("403 behind a Gateway's TLS"),
+            Self::PassedThrough => f.write_str("403 where TLS is terminated"),
             Self::ClientCertificate(check) => check.fmt(f),
             Self::BodySize(most) => write!(f, "body {} at most", Size(most.0)),
             Self::Cors(cors) => cors.fmt(f),

@@ -51,9 +51,12 @@ pub use satisfy::Satisfy;
 /// changes the request, then what changes the answer.
 #[derive(Clone, Debug)]
 pub enum Step {
-    /// The rule asks for TLS of its own: client certificates, or TLS that the backend terminates. Answers 403 if TLS
-    /// was terminated for a Gateway's listener, which does not have these settings.
+    /// The rule asks for client certificates. Answers 403 if TLS was terminated for a Gateway's listener, which does not
+    /// have these settings.
     OwnTls,
+    /// The rule's host has its TLS passed through to the backend. Answers 403 if TLS was terminated all the same, at a
+    /// Gateway's listener or as another Ingress of the host has it.
+    PassedThrough,
     /// What an Ingress asks of the client's certificate. Boxed, since few have it.
     ClientCertificate(Box<ClientCertificateCheck>),
     /// The largest body of a request: answers 413 where a larger one is announced. Carriers hold bodies to it that do not
@@ -164,7 +167,7 @@ impl Step {
     /// before the size of the body and CORS.
     fn rank(&self) -> u8 {
         match self {
-            Self::OwnTls | Self::ClientCertificate(_) => 0,
+            Self::OwnTls | Self::PassedThrough | Self::ClientCertificate(_) => 0,
             Self::IngressRedirect(redirect) => match **redirect {
                 IngressRedirect::AppRoot(_) => 1,
                 IngressRedirect::Fixed { .. } => 4,

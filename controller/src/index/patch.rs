@@ -218,7 +218,9 @@ fn renew_hosts(
         if let Some(hosts) = hosts_of_mut(&mut listener, &at.owner) {
             *hosts = slots.hosts(at);
         }
-        if at.owner == RuleSource::Gateway(Arc::clone(&listener.id)) {
+        if at.owner == RuleSource::Gateway(Arc::clone(&listener.id))
+            || (at.owner == RuleSource::Ingress && listener.id.is_ingress())
+        {
             match &mut listener.serves {
                 Serves::Http(_) => {}
                 Serves::Stream(rules) => *rules = slots.streams(at),
@@ -244,6 +246,7 @@ fn stream_of<'l>(listener: &'l Listener, slot: &HostTableKey) -> Option<&'l Arc<
     let is_its = |id: &Arc<ListenerId>| listener.id == *id;
     match (&slot.at.owner, &listener.serves) {
         (RuleSource::Gateway(id), Serves::Stream(rules)) if is_its(id) => rules.get(&slot.host),
+        (RuleSource::Ingress, Serves::Stream(rules)) if listener.id.is_ingress() => rules.get(&slot.host),
         (RuleSource::Gateway(id), Serves::Datagram(rule)) if is_its(id) => rule.as_ref(),
         _ => None,
     }

@@ -195,16 +195,24 @@ impl Routes {
         renewed: &mut Vec<HostTableKey>,
     ) {
         let Translator { reader, listeners, pools, .. } = translator;
-        let HostTranslation { tables, policies, messages } =
+        let HostTranslation { tables, stream, policies, messages } =
             translate::ingress_host(reader, listeners, pools, &self.ingress_backends, &host);
         units.record(Unit::IngressHost(host.clone()), reader);
         let before = self.hosts.remove(&host).unwrap_or_default();
         let policies: Box<[_]> = policies.into_iter().map(|policy| (policy, PolicyUser::Ingresses)).collect();
         self.use_policies(&before.policies, &policies, units);
-        before.slots.iter().for_each(|slot| self.tables.remove(slot));
-        let slots: Box<[HostTableKey]> = tables.iter().map(|(slot, _)| slot.clone()).collect();
+        before.slots.iter().for_each(|slot| {
+            self.tables.remove(slot);
+            self.tables.remove_stream(slot);
+        });
+        let streams = stream.iter().map(|(slot, _)| slot.clone());
+        let slots: BTreeSet<_> = tables.iter().map(|(slot, _)| slot.clone()).chain(streams).collect();
+        let slots: Box<[HostTableKey]> = slots.into_iter().collect();
         for (slot, table) in tables {
             self.tables.insert(slot, table);
+        }
+        if let Some((slot, rule)) = stream {
+            self.tables.insert_stream(slot, rule);
         }
         renewed.extend(before.slots.into_iter().filter(|slot| !slots.contains(slot)));
         renewed.extend(slots.iter().cloned());

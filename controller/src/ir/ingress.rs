@@ -12,7 +12,7 @@ use portcullis_routing::HostPattern;
 use super::{Meta, gateway::Reference};
 pub use annotations::{
     Access, Annotations, AuthTls, BackendSpeech, BasicAuth, Body, Limits, NextUpstream, Passwords, ProxySsl,
-    Redirects, Rewrite, SecretForm, ServerAlias, Speech, Unserved, Upstream, UpstreamVhost,
+    Redirects, Rewrite, SecretForm, ServerAlias, Speech, SslPassthrough, Unserved, Upstream, UpstreamVhost,
 };
 pub use auth::{AuthOptions, AuthTarget, CONSTANTS, ExternalAuth};
 pub use balancing::{Affinity, Balancing, Canary, CanaryHeader, Hashing, LoadBalance, Session};

@@ -54,13 +54,16 @@ pub fn listener(
         Arc::new(Listener { id: Arc::clone(id), tls: plan.tls.clone(), serves })
     };
     let made = |id: &Arc<ListenerId>, routes| serving(id, Serves::Http(routes));
+    let streams = |owner| slots.streams(&ListenerKey { port, listener: hostname.clone(), owner });
+    if let (None, Some(id), Traffic::Streams) = (&plan.gateway, &plan.ingress, plan.traffic) {
+        return Some(serving(id, Serves::Stream(streams(RuleSource::Ingress))));
+    }
     let of_ingresses = plan
         .ingress
         .as_ref()
         .map(|id| made(id, routes(RuleSource::Ingress, default_within(id, hostname, default))));
     let Some(id) = &plan.gateway else { return of_ingresses };
     let owner = RuleSource::Gateway(Arc::clone(id));
-    let streams = |owner| slots.streams(&ListenerKey { port, listener: hostname.clone(), owner });
     Some(match plan.traffic {
         Traffic::Requests => {
             made(id, HttpRoutes { filters: Arc::clone(&plan.filters), ..routes(owner, of_ingresses) })

@@ -71,7 +71,9 @@ fn put_together(
         translated.values_mut().flat_map(|t| std::mem::take(&mut t.attachments)).collect();
     // Brings the attachments of a slot together. The pool sorts the entries within the slot.
     of_routes.sort_unstable_by(|a, b| a.slot.cmp(&b.slot));
-    let streams = translated.values_mut().flat_map(|t| std::mem::take(&mut t.streams)).collect::<Vec<_>>();
+    let mut streams =
+        translated.values_mut().flat_map(|t| std::mem::take(&mut t.streams)).collect::<Vec<_>>();
+    streams.extend(hosts.values_mut().filter_map(|host| host.stream.take()));
     let of_hosts = hosts.values_mut().flat_map(|host| std::mem::take(&mut host.tables));
     let mut slots: Vec<_> = of_hosts.collect();
     let mut rest = of_routes.into_iter().peekable();

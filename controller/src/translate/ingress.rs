@@ -11,6 +11,7 @@
 //! basic_auth.rs of them, names and passwords
 //! limits.rs     of them, how many requests a client may send
 //! backends.rs   its backends
+//! passthrough.rs where the host's TLS connections go, if they are passed through
 //! spread.rs     how their requests are spread over endpoints, and over a Service and its canary
 //! claims.rs     what the host says of the Services that its Ingresses use
 //! ```
@@ -22,6 +23,7 @@ mod claims;
 mod compiler;
 mod external_auth;
 mod limits;
+mod passthrough;
 mod paths;
 mod spread;
 mod steps;
@@ -82,6 +84,9 @@ pub fn ingress_host(
     } else if places.iter().any(Place::is_rest) {
         let has_rules = |ingress: &Ingress| with_rules(&ingress);
         losses.extend(paths::lost_defaults(&ingresses, host, has_rules));
+    }
+    if let Some(by) = &state.passthrough {
+        translation.stream = passthrough::stream(&context, by, &places, &mut compilers);
     }
     for compiler in compilers {
         let key = compiler.ingress.meta.key.clone();

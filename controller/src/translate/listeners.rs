@@ -12,6 +12,7 @@
 //! closed.rs    which of those hosts are closed, since what protects them is not served
 //! client_auth.rs what those hosts ask of clients' certificates
 //! reach.rs     how far annotations reach that are for a whole host
+//! passthrough.rs which of those hosts have their TLS passed through
 //! tls.rs       which certificates are shown for those hosts
 //! places.rs    where those hosts are in the table
 //! mode.rs      what a listener of a protocol speaks, and which kinds of routes may attach
@@ -29,6 +30,7 @@ mod gateways;
 mod ingress;
 mod mode;
 mod overlaps;
+mod passthrough;
 mod places;
 mod plan;
 mod reach;
@@ -323,6 +325,8 @@ pub struct IngressHost {
     pub same_as: Option<HostPattern>,
     /// Who closes it as a whole, and for whom; `None` where nobody does.
     pub closed: Option<Arc<Closure>>,
+    /// The Ingress that has TLS connections passed through to a backend (`ssl-passthrough`); `None` if TLS is terminated.
+    pub passthrough: Option<ObjectKey>,
     /// What is asked of clients' certificates, and of whom; `None` where nobody asks for anything.
     pub client_auth: Option<Arc<HostClientAuth>>,
 }

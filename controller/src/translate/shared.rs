@@ -13,7 +13,9 @@ use std::{
 use portcullis_routing::{HostMap, HostPattern, HttpRoutes, Listener, ListenerId, PortKey, Serves};
 use portcullis_tls::Certificates;
 
-use super::{HostTableKey, ListenerKey, ListenerPlan, Listeners, PortPlan, RuleSource, Slots, assemble};
+use super::{
+    HostTableKey, ListenerKey, ListenerPlan, Listeners, PortPlan, RuleSource, Slots, Traffic, assemble,
+};
 use crate::ir::hosts::covering;
 
 /// All shared hosts.
@@ -139,13 +141,20 @@ impl SharedHosts {
     ) -> Option<Arc<Listener>> {
         let (port, host) = place;
         let shared = self.hosts.get(place)?;
-        let of_ingress = plan.listeners.get(&shared.ingress)?;
-        let fallback = assemble::listener(slots, *port, &shared.ingress, of_ingress, default);
+        let ListenerPlan { tls, filters, .. } = plan.listeners.get(&shared.gateway.listener)?.clone();
+        // Behind the Gateway's TLS, the Ingresses get requests, even where they would have TLS passed through.
+        let of_ingress = plan.listeners.get(&shared.ingress)?.clone();
+        let of_ingress = match of_ingress.traffic {
+            Traffic::Requests => of_ingress,
+            Traffic::Streams | Traffic::Datagrams => {
+                ListenerPlan { tls: tls.clone(), traffic: Traffic::Requests, ..of_ingress }
+            }
+        };
+        let fallback = assemble::listener(slots, *port, &shared.ingress, &of_ingress, default);
         let mut hosts = HostMap::default();
         let slot = HostTableKey { at: Arc::clone(&shared.gateway), host: host.clone() };
         hosts.insert(host.clone(), Arc::clone(slots.get(&slot)?));
         // It is the Gateway's listener that takes the requests, those for Ingresses too.
-        let ListenerPlan { tls, filters, .. } = plan.listeners.get(&shared.gateway.listener)?.clone();
         let serves = Serves::Http(HttpRoutes { filters, hosts, fallback });
         let id = Arc::clone(&shared.gateway_id);
         Some(Arc::new(Listener { id, tls, serves }))

@@ -42,6 +42,8 @@ pub struct Translated {
 pub struct HostTranslation {
     /// Both ports share one table.
     pub tables: Vec<(HostTableKey, Arc<HostTable>)>,
+    /// The rule that takes the host's TLS connections, where they are passed through.
+    pub stream: Option<(HostTableKey, Arc<Rule>)>,
     /// The policies that concern its backends.
     pub policies: BTreeSet<ObjectKey>,
     /// Messages for the owners of the Ingresses, also about paths that other Ingresses have.

@@ -203,6 +203,7 @@ fn annotations(bits: &mut Bits) -> Value {
             add("nginx.ingress.kubernetes.io/auth-url", "http://auth.test");
             add("nginx.ingress.kubernetes.io/auth-proxy-set-headers", "a/x");
         }
+        4 => add("nginx.ingress.kubernetes.io/ssl-passthrough", "true"),
         _ => {}
     }
     if bits.one_in(8) {

@@ -121,7 +121,12 @@ impl<'t> Chosen<'t, '_> {
                     let why = "this host's TLS ends at a Gateway, and the Ingress asks for TLS of its own";
                     return self.answer(Answer::reject(Rejection::Forbidden, why));
                 }
+                Step::PassedThrough if self.of_client.connection.tls.is_some() => {
+                    let why = "TLS was terminated, and the Ingress passes it through to its backend";
+                    return self.answer(Answer::reject(Rejection::Forbidden, why));
+                }
                 Step::OwnTls
+                | Step::PassedThrough
                 | Step::BodySize(_)
                 | Step::AccessList(_)
                 | Step::Cors(_)

@@ -142,8 +142,9 @@ fn a_host_that_serves_no_requests_is_left_to_no_other_listener() {
 #[test]
 fn an_ingress_that_asks_for_tls_of_its_own_is_forbidden_behind_that_of_a_gateway() {
     let forbidden = "403 this host's TLS ends at a Gateway, and the Ingress asks for TLS of its own";
-    let of_ingress = |fallback| {
-        let table = table(rule([Step::OwnTls, Step::Redirect(redirect())], [ready()]));
+    let passed_through = "403 TLS was terminated, and the Ingress passes it through to its backend";
+    let of_ingress = |step, fallback| {
+        let table = table(rule([step, Step::Redirect(redirect())], [ready()]));
         let port = &table.ports[&PortKey::tcp(80)];
         let routes = port.listener("a.example").unwrap().http_routes().unwrap().clone();
         let mut listener = Listener::http(ingress(), routes);
@@ -160,12 +161,16 @@ fn an_ingress_that_asks_for_tls_of_its_own_is_forbidden_behind_that_of_a_gateway
     };
     let tls = Tls { server_name: Some("a.example"), client_auth: &ClientAuth::Unasked, certificate: None };
     let over_tls = || Connection { tls: Some(tls), ..plain() };
-    for (what, behind, connection, wanted) in [
-        ("behind a Gateway, over TLS", true, over_tls(), forbidden),
-        ("behind a Gateway, in plain", true, plain(), "302 "),
-        ("alone, over TLS", false, over_tls(), "302 "),
+    for (what, behind, connection, certificates, passthrough) in [
+        ("behind a Gateway, over TLS", true, over_tls(), forbidden, passed_through),
+        ("behind a Gateway, in plain", true, plain(), "302 ", "302 "),
+        ("alone, over TLS", false, over_tls(), "302 ", passed_through),
+        ("alone, in plain", false, plain(), "302 ", "302 "),
     ] {
-        assert_eq!(with_target(&of_ingress(behind), &Method::GET, "/", connection), wanted, "{what}");
+        for (step, wanted) in [(Step::OwnTls, certificates), (Step::PassedThrough, passthrough)] {
+            let table = of_ingress(step.clone(), behind);
+            assert_eq!(with_target(&table, &Method::GET, "/", connection), wanted, "{what}: {step:?}");
+        }
     }
 }
 

@@ -20,6 +20,7 @@ pub struct Annotations {
     pub access: Access,
     pub limits: Limits,
     pub basic_auth: BasicAuth,
+    pub passthrough: SslPassthrough,
     pub redirects: Redirects,
     pub rewrite: Rewrite,
     /// `enable-cors` and `cors-*`.
@@ -130,6 +131,12 @@ pub struct Rewrite {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UpstreamVhost {
     pub host: Option<Arc<str>>,
+}
+
+/// `ssl-passthrough`: whether the TLS connections of its hosts go to a backend as they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SslPassthrough {
+    pub is_on: bool,
 }
 
 /// `server-alias`: other names of each of its hosts.

@@ -34,6 +34,7 @@ mod redirects;
 mod rewrite;
 mod server_alias;
 mod snippet;
+mod ssl_passthrough;
 pub(in crate::objects) mod upstream;
 mod upstream_vhost;
 pub(in crate::objects) mod values;
@@ -51,6 +52,7 @@ use crate::{
 use family::{Denied, Family, Written};
 use known::{Known, Protects};
 
+const PASSTHROUGH: &str = "ssl-passthrough";
 const NGINX: &str = "nginx.ingress.kubernetes.io/";
 const OURS: &str = "portcullis.dev/";
 /// The way out: with the value `ignore`, what is not served closes nothing.
@@ -86,13 +88,17 @@ pub(super) fn read(annotations: &BTreeMap<String, String>, checks: &mut Checks) 
         backend: families.read(),
         limits: families.read(),
         basic_auth: families.read(),
+        passthrough: families.read(),
         ..Annotations::default()
     };
     let mut denied = families.denied;
     let asks = read.auth_tls.as_ref().is_some_and(|auth_tls| auth_tls.demand != Demand::Nothing);
     read.own_tls = asks.then_some("auth-tls-secret");
+    if read.passthrough.is_on {
+        read.own_tls = Some(PASSTHROUGH);
+        warn_of_passthrough(annotations, families.checks);
+    }
     for (known, value) in annotations.iter().filter_map(|(name, value)| Some((find(name)?, value))) {
-        read.own_tls = read.own_tls.or(known.asks_for_passthrough(value).then_some(known.name));
         if is_unserved_protection(known, value) {
             denied.push(Denied { name: known.name, why: "is not served yet".to_owned() });
         }
@@ -168,6 +174,17 @@ fn close(denied: Vec<Denied>, is_ignored: bool, checks: &mut Checks) -> Unserved
         names.push(name);
     }
     Unserved { protections: names.into(), ..unserved }
+}
+
+/// Warns of protections that only hold over plain HTTP, since TLS is passed through.
+fn warn_of_passthrough(annotations: &BTreeMap<String, String>, checks: &mut Checks) {
+    for (full_name, value) in annotations {
+        let Some(known) = find(full_name).filter(|known| known.name != PASSTHROUGH) else { continue };
+        if known.is_served && known.protects(value) {
+            let message = format!("protects plain HTTP alone, since {PASSTHROUGH} hands TLS to the backend");
+            checks.warning_of(Topic::Annotation(known.name), &annotation(full_name), message);
+        }
+    }
 }
 
 /// Warns of annotations that have no effect and close nothing. Returns the first that is on no list.

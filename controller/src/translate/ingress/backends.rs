@@ -10,10 +10,14 @@ use crate::{
         Kind, ObjectKey, Service,
         ingress::{IngressBackend, ProxySsl, Speech},
     },
-    translate::{ConnectionSettings, Pools, route, services, tls_towards},
+    translate::{
+        ConnectionSettings, Pools, route,
+        services::{self, FoundPort},
+        tls_towards,
+    },
 };
 
-impl Compiler<'_> {
+impl<'a> Compiler<'a> {
     /// The backend that answers the requests of a path. The owner is told if there is none.
     pub(super) fn resolve(&mut self, what: &str, backend: &IngressBackend) -> Result<Found, BackendError> {
         self.find(backend).map_err(|error| {
@@ -31,7 +35,11 @@ impl Compiler<'_> {
         })
     }
 
-    fn find(&mut self, backend: &IngressBackend) -> Result<Found, BackendError> {
+    /// The Service and the port that a backend names.
+    pub(super) fn service(
+        &self,
+        backend: &IngressBackend,
+    ) -> Result<(&'a Service, FoundPort<'a>), BackendError> {
         let (name, wanted) = match backend {
             IngressBackend::Service { name, port } => (name, port),
             IngressBackend::Resource(resource) => {
@@ -44,11 +52,14 @@ impl Compiler<'_> {
         let reader = self.host.reader;
         let service = services::find(reader, self.ingress.meta.namespace(), name)?;
         services::check(service, reader.settings())?;
-        let port = services::port_of_ingress(service, wanted)?;
+        Ok((service, services::port_of_ingress(service, wanted)?))
+    }
+
+    fn find(&mut self, backend: &IngressBackend) -> Result<Found, BackendError> {
+        let (service, port) = self.service(backend)?;
         let by_policy = self.policies.towards(service, port.name)?;
         let of_host = self.proxy_ssl(service)?;
-        let global = reader.settings().live.ingress.service_upstream;
-        let by_service = self.ingress.annotations.backend.service_upstream.unwrap_or(global);
+        let by_service = self.by_service();
         let backend = |protocol, asked: Option<BackendTls>| {
             let tls = by_policy.clone().or(asked);
             let settings = ConnectionSettings { protocol, tls, proxy_protocol: None, by_service };
@@ -74,6 +85,12 @@ impl Compiler<'_> {
             Some(Speech::Fcgi) => return Err(BackendError::Closed("backend-protocol FCGI".into())),
         };
         Ok(Found { plain, for_tls: None })
+    }
+
+    /// Whether connections are made to the Service's own address (`service-upstream`).
+    pub(super) fn by_service(&self) -> bool {
+        let global = self.host.reader.settings().live.ingress.service_upstream;
+        self.ingress.annotations.backend.service_upstream.unwrap_or(global)
     }
 
     /// The backends of a path. With one for clients over TLS, there is no canary.

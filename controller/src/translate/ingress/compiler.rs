@@ -51,7 +51,7 @@ pub(super) struct Compiler<'a> {
     pub(super) limits: Option<Arc<Limits>>,
     pub(super) basic_auth: Option<Arc<BasicAuth>>,
     /// What closes all paths of the Ingress.
-    closed: Option<BackendError>,
+    pub(super) closed: Option<BackendError>,
     /// The memory that its regular expressions may still take, in bytes.
     pattern_budget: usize,
 }
@@ -189,8 +189,13 @@ impl<'a> Compiler<'a> {
         Some(HostTable::compile(vec![self.entry(&place)?]))
     }
 
+    /// The index of a path's rule.
+    pub(super) fn index(&self, place: &Place<'_>) -> usize {
+        place.path.map_or_else(|| self.ingress.rules.paths(), |(index, _)| index)
+    }
+
     fn rule(&mut self, place: &Place<'_>) -> Rule {
-        let index = place.path.map_or_else(|| self.ingress.rules.paths(), |(index, _)| index);
+        let index = self.index(place);
         let (what, backend) = match place.path {
             Some((_, path)) => {
                 let form =
@@ -272,7 +277,7 @@ impl<'a> Compiler<'a> {
         self.compiled(index, steps, Backends::new([none]))
     }
 
-    fn compiled(&self, index: usize, steps: Steps, backends: Backends) -> Rule {
+    pub(super) fn compiled(&self, index: usize, steps: Steps, backends: Backends) -> Rule {
         Rule {
             route: Arc::clone(&self.id),
             index,

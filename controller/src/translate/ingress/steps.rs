@@ -146,7 +146,9 @@ fn shown_port(settings: &Settings, port: u16) -> u16 {
 }
 
 fn own_tls(ingress: &Ingress) -> Vec<Step> {
-    ingress.annotations.own_tls.map(|_| Step::OwnTls).into_iter().collect()
+    let Annotations { passthrough, own_tls, .. } = &ingress.annotations;
+    let step = if passthrough.is_on { Step::PassedThrough } else { Step::OwnTls };
+    own_tls.map(|_| step).into_iter().collect()
 }
 
 fn redirects(site: &Site<'_>, place: &Place<'_>) -> Vec<Step> {

@@ -7,7 +7,7 @@ use std::{
 
 use portcullis_routing::{HostPattern, ListenerId, PortKey};
 
-use super::{Closure, IngressHost, IngressSide, Listeners, client_auth::AskedByHost, closed};
+use super::{Closure, IngressHost, IngressSide, Listeners, client_auth::AskedByHost, closed, passthrough};
 use crate::{
     facts::Fact,
     ir::{Ingress, ObjectKey},
@@ -88,6 +88,7 @@ pub(super) fn side(
         }
     }
     name_aliases(&ours, &mut side.hosts);
+    let passing = passthrough::of_hosts(&ours);
     for (host, state) in &mut side.hosts {
         state.http = listener_hostname(listeners, settings.bound_for_http().ok(), host);
         let https = settings.bound_for_https().ok();
@@ -96,6 +97,9 @@ pub(super) fn side(
         let named = state.same_as.as_ref().unwrap_or(host);
         state.closed = closures.get(named).cloned();
         state.client_auth = asked.get(named).cloned();
+        let is_shared = https.is_some_and(|https| listeners.holding(https, &same_name(host)).is_some());
+        let first = passing.get(named).filter(|_| state.https.is_some() && !is_shared);
+        state.passthrough = first.map(|ingress| (*ingress).clone());
     }
     for ingress in &ours {
         let messages = beside_gateways(ingress, &side.hosts, listeners, settings);
@@ -103,7 +107,8 @@ pub(super) fn side(
             side.messages.entry(ingress.meta.key.clone()).or_default().extend(messages);
         }
     }
-    for (key, message) in closed::messages(&ours, &closures) {
+    let of_passthrough = passthrough::messages(&ours, &side.hosts, &passing);
+    for (key, message) in closed::messages(&ours, &closures).into_iter().chain(of_passthrough) {
         side.messages.entry(key).or_default().push(message);
     }
     side.ours = ours;

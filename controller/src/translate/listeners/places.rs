@@ -28,6 +28,8 @@ pub(super) struct IngressPlace {
     pub(super) id: Arc<ListenerId>,
     /// How TLS is terminated, unless a Gateway's listener has the hostname.
     pub(super) shown: Option<tls::Shown>,
+    /// Whether TLS is passed through, unless a Gateway's listener has the hostname.
+    pub(super) passes_through: bool,
 }
 
 impl IngressPlaces {
@@ -62,16 +64,19 @@ impl IngressPlaces {
             for (port, hostname, is_tls) in [(http, &state.http, false), (https, &state.https, true)] {
                 if let (Some(port), Some(hostname)) = (port, hostname) {
                     let shown = if is_tls { shown.remove(hostname) } else { None };
-                    places
-                        .hosts
-                        .insert((port, hostname.clone()), IngressPlace { id: Arc::clone(&id), shown });
+                    let passes_through = is_tls && state.passthrough.is_some();
+                    let place = IngressPlace { id: Arc::clone(&id), shown, passes_through };
+                    places.hosts.insert((port, hostname.clone()), place);
                 }
             }
         }
         // Whoever names a host that nobody has is shown the default certificate, and then a 404.
         if let (Some(https), Some(default)) = (https, shown.remove(&HostPattern::Any)) {
             let id = Arc::new(ListenerId::ingress(HostPattern::Any));
-            places.hosts.insert((https, HostPattern::Any), IngressPlace { id, shown: Some(default) });
+            places.hosts.insert(
+                (https, HostPattern::Any),
+                IngressPlace { id, shown: Some(default), passes_through: false },
+            );
         }
         places
     }

@@ -9,7 +9,7 @@ use foldhash::fast::RandomState;
 use portcullis_routing::{HostPattern, PortKey, TlsMode};
 use portcullis_tls::{ClientAuth, Termination};
 
-use super::{ListenerPlan, ListenerState, Listeners, Mode, PortPlan, tls::Shown};
+use super::{ListenerPlan, ListenerState, Listeners, Mode, PortPlan, Traffic, tls::Shown};
 use crate::{
     ir::ObjectKey,
     translate::{Place, Settings},
@@ -55,7 +55,11 @@ impl Listeners {
                 (TlsMode::Terminate(_), Some(shown)) => TlsMode::Terminate(shown.client_auth.clone()),
                 (tls, _) => tls.clone(),
             };
-            ListenerPlan { tls, ingress: Some(Arc::clone(&place.id)), ..empty.clone() }
+            let (tls, traffic) = match place.passes_through {
+                true => (TlsMode::Passthrough, Traffic::Streams),
+                false => (tls, Traffic::Requests),
+            };
+            ListenerPlan { tls, traffic, ingress: Some(Arc::clone(&place.id)), ..empty.clone() }
         });
         let Some(ListenerState { point, filters, .. }) = self.holding(*port, hostname) else {
             return of_ingress;

@@ -43,7 +43,7 @@ pub(super) fn choose(
     let mut dark = BTreeSet::new();
     for (host, state) in &mut side.hosts {
         let Some(hostname) = state.https.clone() else { continue };
-        if of_gateway(&hostname) {
+        if of_gateway(&hostname) || state.passthrough.is_some() {
             continue;
         }
         // Another name of a host is shown its certificate.

@@ -70,6 +70,7 @@ pub(super) fn compile_for_backend<'f>(
             Step::Cors(_) => return Err(invalid("CORS is for rules")),
             Step::Check(_) => return Err(invalid("ExternalAuth is for rules")),
             Step::OwnTls
+            | Step::PassedThrough
             | Step::ClientCertificate(_)
             | Step::BodySize(_)
             | Step::IngressCors(_)

@@ -79,11 +79,6 @@ impl Known {
         self.protects != Protects::Nothing && !self.asks_for_nothing(value)
     }
 
-    /// Whether it asks for TLS that is passed through.
-    pub(super) fn asks_for_passthrough(&self, value: &str) -> bool {
-        self.group == "SSLPassthrough" && !self.asks_for_nothing(value)
-    }
-
     const fn unless(self, off: Off) -> Self {
         Self { off, ..self }
     }
@@ -219,7 +214,7 @@ const KNOWN: &[Known] = &[
     known("Rewrite", "use-regex", Nothing).served(),
     known("SSLCipher", "ssl-ciphers", Nothing),
     known("SSLCipher", "ssl-prefer-server-ciphers", Nothing),
-    known("SSLPassthrough", "ssl-passthrough", Host).unless(Off::False),
+    known("SSLPassthrough", "ssl-passthrough", Host).unless(Off::False).served(),
     known("Satisfy", "satisfy", Paths).served(),
     known("ServerSnippet", "server-snippet", Host).unless(Off::Headers),
     known("ServiceUpstream", "service-upstream", Nothing).served(),

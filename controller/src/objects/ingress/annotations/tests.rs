@@ -8,7 +8,7 @@ use crate::{
         Ingress, Object,
         ingress::{
             Access, Affinity, AuthTls, BackendSpeech, Balancing, BasicAuth, Body, Canary, ExternalAuth,
-            Hashing, Limits, Redirects, Rewrite, ServerAlias, Upstream, UpstreamVhost,
+            Hashing, Limits, Redirects, Rewrite, ServerAlias, SslPassthrough, Upstream, UpstreamVhost,
         },
     },
     objects::{
@@ -61,7 +61,7 @@ fn nginx(annotations: &[(&str, &str)]) -> Arc<Ingress> {
 }
 
 const WAF: (&str, &str) = ("nginx.ingress.kubernetes.io/enable-modsecurity", "true");
-const TLS: (&str, &str) = ("nginx.ingress.kubernetes.io/ssl-passthrough", "true");
+const STREAM: (&str, &str) = ("nginx.ingress.kubernetes.io/stream-snippet", "server {}");
 const REGEX: (&str, &str) = ("nginx.ingress.kubernetes.io/use-regex", "true");
 const REWRITE_LOG: (&str, &str) = ("nginx.ingress.kubernetes.io/enable-rewrite-log", "true");
 const HEADERS: (&str, &str) = ("nginx.ingress.kubernetes.io/server-snippet", "add_header A b;");
@@ -79,9 +79,9 @@ fn what_protects_and_is_not_served_closes() {
         (&[FOREIGN], None, None, false),
         (&[WAF], Some("enable-modsecurity"), Some("enable-modsecurity"), false),
         (
-            &[TLS, WAF],
-            Some("enable-modsecurity, ssl-passthrough"),
-            Some("enable-modsecurity, ssl-passthrough"),
+            &[STREAM, WAF],
+            Some("enable-modsecurity, stream-snippet"),
+            Some("enable-modsecurity, stream-snippet"),
             true,
         ),
         (&[WAF, REGEX], Some("enable-modsecurity"), Some("enable-modsecurity"), true),
@@ -91,7 +91,7 @@ fn what_protects_and_is_not_served_closes() {
         (&[UNKNOWN], None, Some(UNKNOWN.0), false),
         (&[MISSPELT], None, Some(MISSPELT.0), false),
         (&[WAF, IGNORE], None, None, false),
-        (&[TLS, UNKNOWN, IGNORE], None, None, false),
+        (&[STREAM, UNKNOWN, IGNORE], None, None, false),
         (&[WAF, IGNORE_WRONG], Some("enable-modsecurity"), Some("enable-modsecurity"), false),
     ] {
         let unserved = &ingress(annotations).annotations.unserved;
@@ -112,7 +112,7 @@ fn what_has_no_effect_is_a_warning_of_its_topic() {
             Topic::Protection("enable-modsecurity"),
             "protects the paths of this Ingress and is not served yet",
         ),
-        (TLS, Topic::Protection("ssl-passthrough"), "protects the whole host and is not served yet"),
+        (STREAM, Topic::Protection("stream-snippet"), "protects the whole host and is not served yet"),
         (HEADERS, Topic::Annotation("server-snippet"), "is not served; it has no effect"),
         (REWRITE_LOG, Topic::Annotation("enable-rewrite-log"), "is not served; it has no effect"),
         (
@@ -172,6 +172,7 @@ fn what_is_served_is_what_families_read() {
         BackendSpeech::NAMES,
         Limits::NAMES,
         BasicAuth::NAMES,
+        SslPassthrough::NAMES,
     ]
     .concat()
     .into_iter()

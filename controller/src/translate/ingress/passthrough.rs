@@ -1,0 +1,107 @@
+//! TLS connections of a host that are passed through (`ssl-passthrough`): all of them go to the Service of path `/`,
+//! whatever the other paths and annotations of the host are, as in ingress-nginx. Those hold for plain HTTP.
+
+use std::sync::Arc;
+
+use portcullis_routing::{
+    Backend, BackendError, BackendProtocol, Backends, Balance, Rule, Steps, Timeouts, WeightedBackend,
+};
+
+use super::{
+    compiler::{Compiler, Host},
+    paths::{Matched, Place, ROOT},
+};
+use crate::{
+    ir::{ObjectKey, ingress::IngressBackend},
+    status::Message,
+    translate::{ConnectionSettings, HostTableKey, RuleSource, services},
+};
+
+/// The rule that takes the connections, and where it stands. `by` is the Ingress that has them passed through.
+pub(super) fn stream(
+    host: &Host<'_>,
+    by: &ObjectKey,
+    places: &[Place<'_>],
+    compilers: &mut [Compiler<'_>],
+) -> Option<(HostTableKey, Arc<Rule>)> {
+    let listener = host.state.https.as_ref()?;
+    let port = host.reader.settings().bound_for_https().ok()?;
+    let slot = HostTableKey::new(port, listener, RuleSource::Ingress, host.served_as);
+    // An Ingress of another namespace does not get the connections of this one.
+    let of_namespace =
+        |place: &&Place<'_>| compilers[place.ingress].ingress.meta.namespace() == &*by.namespace;
+    let place = places.iter().filter(of_namespace).filter_map(|place| Some((rank(place)?, place)));
+    let place = place.min_by_key(|(rank, _)| *rank).map(|(_, place)| place);
+    let decider = compilers.iter().position(|compiler| compiler.ingress.meta.key == *by)?;
+    let (ingress, index, backend) = match place {
+        Some(place) => {
+            let compiler = &compilers[place.ingress];
+            (place.ingress, compiler.index(place), backend_of(compiler, place).cloned())
+        }
+        None => (decider, 0, None),
+    };
+    // What closes the one that decides closes all of it.
+    let closed = compilers[decider].closed.clone();
+    let rule = compilers[ingress].stream_rule(index, backend.as_ref(), closed);
+    Some((slot, Arc::new(rule)))
+}
+
+/// How well a path fits as that of all connections; the least fits best.
+fn rank(place: &Place<'_>) -> Option<u8> {
+    match place.path {
+        Some((_, path)) if path.text.trim_end_matches('/').is_empty() => {
+            Some(u8::from(place.matched == Matched::Exact && *place.text == *ROOT))
+        }
+        None if place.is_rest() => Some(2),
+        _ => None,
+    }
+}
+
+fn backend_of<'p>(compiler: &'p Compiler<'_>, place: &'p Place<'_>) -> Option<&'p IngressBackend> {
+    match place.path {
+        Some((_, path)) => Some(&path.backend),
+        None => compiler.ingress.default_backend.as_ref(),
+    }
+}
+
+impl Compiler<'_> {
+    /// The rule of connections that go to a backend as they are. Without one, they are closed.
+    fn stream_rule(
+        &mut self,
+        index: usize,
+        backend: Option<&IngressBackend>,
+        closed: Option<BackendError>,
+    ) -> Rule {
+        let backend = match (closed.or_else(|| self.closed.clone()), backend) {
+            (Some(closed), _) => Err(closed),
+            (None, Some(backend)) => self.stream_backend(backend),
+            (None, None) => {
+                let text = format!(
+                    "host {}: TLS connections are closed, since there is no path / and no default backend that they could \
+                     be passed through to",
+                    self.host.host
+                );
+                self.tell(Message::refused(text));
+                Err(BackendError::NoPath)
+            }
+        };
+        let weighted =
+            WeightedBackend { weight: 1, backend, steps: Steps::default(), balance: Balance::default() };
+        Rule {
+            timeouts: Timeouts::default(),
+            retry: None,
+            ..self.compiled(index, Steps::default(), Backends::new([weighted]))
+        }
+    }
+
+    fn stream_backend(&self, backend: &IngressBackend) -> Result<Arc<Backend>, BackendError> {
+        let (service, port) = self.service(backend)?;
+        let settings = ConnectionSettings {
+            protocol: BackendProtocol::Http1,
+            tls: None,
+            proxy_protocol: services::proxy_protocol(service)?,
+            by_service: self.by_service(),
+        };
+        Ok(self.host.pools.backends.backend(&service.meta.key, port.port, settings))
+    }
+}
