@@ -40,6 +40,7 @@ use crate::{
     facts::{Fact, facts_of},
     ir::{LiveSettings, ObjectKey},
     kinds::Kind,
+    objects::live_settings::LastGood,
     snapshot::{Change, Snapshot},
     translate::{
         self, Address, Allocation, BackendTlsPolicies, Bundle, ChangedPlaces, HostOwners, HostTableKey,
@@ -61,6 +62,7 @@ pub struct Index {
     /// Whether the ConfigMap of settings has to be read again.
     is_settings_map_new: bool,
     settings_problems: Vec<Problem>,
+    last_good_settings: LastGood,
     /// Which namespace owns each hostname; `None` if hostnames have no owners.
     owners: Option<HostOwners>,
     /// The objects of served namespaces.
@@ -108,6 +110,7 @@ impl Index {
             owners: None,
             is_settings_map_new: settings.settings_map.is_some(),
             settings_problems: Vec::new(),
+            last_good_settings: LastGood::default(),
             settings,
             snapshot: Snapshot::default(),
             scope,

@@ -148,7 +148,7 @@ async fn serve(
 ) -> Result<(), ConnectionError> {
     let (peer, local) = addresses(&mut tcp, peer, worker).await?;
     // The address of a trusted proxy stands for many clients.
-    let is_trusted = crate::ranges::hold(&worker.shared.live.load().trusted, peer.ip());
+    let is_trusted = worker.shared.is_proxy(peer.ip());
     if !is_trusted {
         admitted.belongs_to(peer.ip()).await.map_err(ConnectionError::TooMany)?;
     }

@@ -41,6 +41,7 @@ use std::{
     time::Duration,
 };
 
+use ::http::HeaderName;
 use pingora_timeout::fast_timeout::set_fast_timeout_to_tokio_threshold;
 use portcullis_routing::{BackendKey, ClusterAddresses, ExternalNames, PortKey, Table};
 use portcullis_tls::Certificates;
@@ -139,6 +140,12 @@ pub struct Options {
 pub struct LiveOptions {
     /// Peers whose `X-Forwarded-*` are believed, as `address/prefix length`.
     pub trusted: Vec<(IpAddr, u8)>,
+    /// Peers that are believed as to the client's address alone, and not as to scheme, host and port.
+    pub trusted_for_address: Vec<(IpAddr, u8)>,
+    /// The header with the client's address, in place of `X-Forwarded-For`.
+    pub client_header: Option<HeaderName>,
+    /// What backends get in `X-Forwarded-For` behind trusted peers.
+    pub forwarded_for: ForwardedFor,
     /// Load balancers in front that begin each connection with a PROXY header (version 1 or 2), as
     /// `address/prefix length`. A connection from one of them that does not is refused; connections from elsewhere are
     /// taken as they are.
@@ -146,6 +153,16 @@ pub struct LiveOptions {
     /// Limits of clients' connections. Connections that are open when a limit is lowered stay open; idle ones make room for
     /// new ones.
     pub connections: ConnectionLimits,
+}
+
+/// What backends get in `X-Forwarded-For` where the peer is a trusted proxy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ForwardedFor {
+    /// The list that the proxy sent, and the proxy.
+    #[default]
+    List,
+    /// The client alone.
+    Client,
 }
 
 /// Counts of the streams of one protocol. A stream is a connection that is forwarded as a whole.
@@ -370,6 +387,9 @@ impl Default for Options {
             mirror_bytes: 64 << 20,
             live: LiveOptions {
                 trusted: Vec::new(),
+                trusted_for_address: Vec::new(),
+                client_header: None,
+                forwarded_for: ForwardedFor::List,
                 proxy_protocol: Vec::new(),
                 connections: capacity.connections(),
             },

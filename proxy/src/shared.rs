@@ -11,16 +11,22 @@ use std::{
 };
 
 use arc_swap::{ArcSwap, Cache};
-use portcullis_routing::{self as routing, Table};
+use portcullis_routing::{self as routing, Headers, Table};
 use portcullis_tls::Certificates;
 
 use crate::{
     LiveOptions, LocalBackends, Options, Own,
     admission::Admission,
-    http::{Budget, check::AuthCache, client, forwarded},
+    http::{
+        Budget,
+        check::AuthCache,
+        client::{self, Client},
+        forwarded,
+    },
     limiter::Limiter,
     load::Load,
     passwords::{self, Passwords},
+    ranges,
     tls::HandshakeError,
     upstream::{connections::Connections, refusals::Refusals, tls::ClientConfigs},
 };
@@ -84,7 +90,7 @@ impl Shared {
             limiter: Limiter::new(),
             passwords: passwords::shared(options.workers),
             admission: Admission::new(options.live.connections),
-            trusts: AtomicBool::new(!options.live.trusted.is_empty()),
+            trusts: AtomicBool::new(trusts_any(&options.live)),
             live: ArcSwap::from_pointee(options.live.clone()),
             mirrors: Budget::new(options.mirror_bytes),
             options,
@@ -132,21 +138,28 @@ impl Shared {
     /// Changes the options that can change.
     pub(crate) fn set_live(&self, options: LiveOptions) {
         self.admission.set_limits(options.connections);
-        let trusts = !options.trusted.is_empty();
+        let trusts = trusts_any(&options);
         self.live.store(Arc::new(options));
         self.trusts.store(trusts, Ordering::Release);
     }
 
-    /// The address of the client behind a peer, and whether the peer is trusted to name it; see [`client::address`].
+    /// The client behind a peer; see [`client::of`].
     pub(crate) fn client<'l, L: DoubleEndedIterator<Item = &'l [u8]>>(
         &self,
         peer: IpAddr,
         lists: impl FnOnce() -> L,
-    ) -> (IpAddr, bool) {
+        headers: &'l dyn Headers,
+    ) -> Client {
         match self.trusts.load(Ordering::Acquire) {
-            true => client::address(peer, lists, &self.live.load().trusted),
-            false => (peer.to_canonical(), false),
+            true => client::of(peer, lists, headers, &self.live.load()),
+            false => Client::untrusted(peer),
         }
+    }
+
+    /// Whether a peer is a proxy that stands for many clients.
+    pub(crate) fn is_proxy(&self, peer: IpAddr) -> bool {
+        let live = self.live.load();
+        ranges::hold(&live.trusted, peer) || ranges::hold(&live.trusted_for_address, peer)
     }
 
     /// Requests, h2 streams and tunnels that are being answered.
@@ -175,6 +188,10 @@ impl Shared {
     pub(crate) fn connections(&self) -> usize {
         self.loads.iter().map(|load| load.connections()).sum()
     }
+}
+
+fn trusts_any(options: &LiveOptions) -> bool {
+    !options.trusted.is_empty() || !options.trusted_for_address.is_empty()
 }
 
 fn with_cached<T, R>(

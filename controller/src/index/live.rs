@@ -22,9 +22,13 @@ impl Index {
             return false;
         }
         let before = std::mem::replace(&mut self.settings.live, Arc::clone(&self.flags));
-        (self.settings.live, self.settings_problems) = self.settings.with_settings_map(&self.snapshot);
+        (self.settings.live, self.settings_problems) =
+            self.settings.with_settings_map_after(&self.snapshot, &mut self.last_good_settings);
         if self.settings.live.entrance != before.entrance {
             self.units.change(&Fact::Entrance);
+        }
+        if self.settings.live.ingress != before.ingress {
+            self.units.change(&Fact::Settings);
         }
         self.settings.live != before
     }

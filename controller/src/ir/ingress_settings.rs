@@ -30,6 +30,8 @@ pub struct IngressSettings {
     /// `load-balance`.
     pub load_balance: LoadBalance,
     pub auth: GlobalAuth,
+    /// A key that may protect backends and is not served: all Ingresses are closed.
+    pub closed_by: Option<Box<str>>,
 }
 
 /// External authentication of all Ingresses that have none of their own: the keys `global-auth-*`.
@@ -93,6 +95,7 @@ impl Default for IngressSettings {
             force_ssl_redirect: false,
             redirect_status: StatusCode::PERMANENT_REDIRECT,
             auth: GlobalAuth::default(),
+            closed_by: None,
             hsts: Hsts { is_on: None, max_age: 31_536_000, include_subdomains: true, preload: false },
             load_balance: LoadBalance::RoundRobin,
             body_size: 1 << 20,

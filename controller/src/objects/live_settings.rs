@@ -1,13 +1,18 @@
 //! The ConfigMap of settings that take effect without a restart (`--settings-configmap`).
 //!
-//! If a key is missing or its value is wrong, the command line applies. Two keys are stricter, since a mistake must
-//! not lift a restriction: a wrong entry of `shared-hostnames` grants nothing, and a wrong `first-namespace-owns`
-//! counts as `true`. What the ConfigMap said before plays no part: a replica that starts now would not know it.
+//! If a key is missing, the command line applies. If its value is wrong, its last value that could be read applies; a
+//! replica that has read none uses the command line, or closes what the key protects. Two keys are stricter, since a
+//! mistake must not lift a restriction: a wrong entry of `shared-hostnames` grants nothing, and a wrong
+//! `first-namespace-owns` counts as `true`.
 
 mod global_auth;
 mod ingress;
+mod nginx_keys;
+mod read;
+#[cfg(test)]
+mod tests;
 
-use std::{net::IpAddr, str::FromStr};
+use std::net::IpAddr;
 
 use gateway_api::experimental::gateways::GatewayListenersAllowedRoutesNamespacesSelector as Selector;
 use portcullis_routing::HostPattern;
@@ -17,23 +22,38 @@ use serde_json::Value;
 use super::{
     checks::{Checks, Origin, Path},
     gateway::selector,
+    ingress::annotations::values,
     typed,
 };
 use crate::{
     Problem,
     ir::{
-        ConfigMap,
         gateway::LabelSelector,
         live_settings::{HostnameGrant, LiveSettings},
     },
-    problem::Topic,
 };
 
-/// Takes over the value of a key, or says what is wrong with it and what applies instead.
-type Read = fn(&mut LiveSettings, &str, &mut Checks, &Path<'_>) -> Result<(), String>;
+pub(crate) use read::{LastGood, read};
+
+/// Takes over the value of a key, or says what is wrong with it.
+type Read = fn(&mut LiveSettings, &str, &mut Checks, &Path<'_>) -> Result<(), Wrong>;
+
+/// What is wrong with the value of a key.
+#[derive(Debug)]
+struct Wrong {
+    why: String,
+    /// What applies if no value of the key was read before.
+    instead: &'static str,
+}
+
+impl Wrong {
+    fn new(why: impl Into<String>, instead: &'static str) -> Self {
+        Self { why: why.into(), instead }
+    }
+}
 
 /// Every key, in the order of `docs/settings.md`.
-const KEYS: [(&str, Read); 11] = [
+const KEYS: &[(&str, Read)] = &[
     ("trusted-proxies", |to, text, _, _| or_flag(networks(text)).map(|read| to.proxy.trusted_proxies = read)),
     ("proxy-protocol", |to, text, _, _| or_flag(networks(text)).map(|read| to.proxy.proxy_protocol = read)),
     ("max-connections", |to, text, _, _| {
@@ -68,36 +88,7 @@ const KEYS: [(&str, Read); 11] = [
 ];
 
 fn keys() -> impl Iterator<Item = &'static (&'static str, Read)> {
-    KEYS.iter().chain(&ingress::KEYS).chain(&global_auth::KEYS)
-}
-
-/// The settings with what a ConfigMap says over them, and what is wrong with it.
-pub(crate) fn read(flags: &LiveSettings, written: &ConfigMap) -> (LiveSettings, Vec<Problem>) {
-    let mut checks = Checks::of(written.meta.key.to_string(), Origin::Document);
-    let mut settings = flags.clone();
-    let at = Path::Root.field("data");
-    for (key, text) in &written.data {
-        let at = at.field(key);
-        match keys().find(|(name, _)| *name == &**key) {
-            Some((_, read)) => {
-                if let Err(why) = read(&mut settings, text, &mut checks, &at) {
-                    checks.warning_of(Topic::Invalid, &at, why);
-                }
-            }
-            None if ingress::MOOT.contains(&&**key) => {
-                let message = "has no effect here, where messages are streamed and connections pooled";
-                checks.warning_of(Topic::NotServed, &at, message);
-            }
-            None => {
-                let message = format!(
-                    "is not a setting; the settings are {}",
-                    keys().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
-                );
-                checks.warning_of(Topic::UnknownField, &at, message);
-            }
-        }
-    }
-    (settings, checks.into_problems())
+    KEYS.iter().chain(ingress::KEYS).chain(global_auth::KEYS)
 }
 
 /// Reads `address/prefix length`; an address alone is itself.
@@ -142,17 +133,22 @@ fn count(text: &str) -> Result<usize, String> {
     parse_count(text.trim())
 }
 
-fn limit(text: &str) -> Result<usize, String> {
-    usize::from_str(text.trim())
-        .map_err(|_| format!("{text:?} is not a number of 0 or more; there is no such limit"))
+fn limit(text: &str) -> Result<usize, Wrong> {
+    let wrong = || Wrong::new(format!("{text:?} is not a number of 0 or more"), "there is no such limit");
+    text.trim().parse().map_err(|_| wrong())
 }
 
-fn or_flag<T>(read: Result<T, String>) -> Result<T, String> {
-    read.map_err(|why| format!("{why}; the value of the command line applies"))
+fn or_flag<T>(read: Result<T, String>) -> Result<T, Wrong> {
+    read.map_err(|why| Wrong::new(why, "the value of the command line applies"))
+}
+
+/// For keys without a flag.
+fn or_default<T>(read: Result<T, String>) -> Result<T, Wrong> {
+    read.map_err(|why| Wrong::new(why, "the default applies"))
 }
 
 fn boolean(text: &str) -> Result<bool, String> {
-    bool::from_str(text.trim()).map_err(|_| format!("{text:?} is neither true nor false"))
+    values::boolean(text.trim()).ok_or_else(|| format!("{text:?} is neither true nor false"))
 }
 
 /// An entry of `shared-hostnames`.
@@ -206,184 +202,4 @@ fn namespaces(written: &Value, checks: &mut Checks, at: &Path<'_>) -> Option<Lab
         }
     }
     selector::read(namespace_selector, checks, &at.field("namespaceSelector"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ir::{Kind, Meta, ObjectKey};
-
-    fn of(data: &[(&str, &str)]) -> (LiveSettings, Vec<String>) {
-        let key = ObjectKey::new(Kind::ConfigMap, "edge", "settings");
-        let meta = Meta { key, uid: None, generation: 1, version: 0, created: 0, warnings: Box::default() };
-        let data = data.iter().map(|(key, text)| ((*key).into(), (*text).into())).collect();
-        let mut flags = LiveSettings::default();
-        flags.proxy.max_connections = Some(7);
-        let (settings, problems) = read(&flags, &ConfigMap { meta, data });
-        (settings, problems.iter().map(|problem| format!("{}: {}", problem.field, problem.message)).collect())
-    }
-
-    #[test]
-    fn a_key_goes_before_the_command_line_and_a_wrong_one_does_not() {
-        let (settings, problems) = of(&[
-            ("trusted-proxies", "10.0.0.0/8, fd00::/8\n192.0.2.7"),
-            ("max-connections", " 100 "),
-            ("access-log", "true\n"),
-            ("max-ports-per-namespace", "0"),
-        ]);
-        assert_eq!(problems, [""; 0]);
-        assert_eq!(settings.proxy.trusted_proxies.len(), 3);
-        assert_eq!(settings.proxy.max_connections, Some(100));
-        assert!(settings.proxy.access_log);
-        assert_eq!(settings.entrance.max_ports, Some(0));
-
-        let (_, problems) = of(&[("proxy-buffering", "on")]);
-        assert_eq!(problems.len(), 1);
-        assert!(problems[0].contains("has no effect here"), "{problems:?}");
-
-        let (settings, problems) = of(&[
-            ("access-log", "yes"),
-            ("max-connections", "0"),
-            ("trusted-proxies", "10.0.0.0/33"),
-            ("trusted-proxy", "10.0.0.0/8"),
-        ]);
-        let want = [
-            "data.access-log: \"yes\" is neither true nor false; the value of the command line applies",
-            "data.max-connections: \"0\" is not a number of 1 or more; the value of the command line applies",
-            "data.trusted-proxies: \"10.0.0.0/33\" is not a network such as 10.0.0.0/8 or fd00::/8; the value of the \
-             command line applies",
-            "data.trusted-proxy: is not a setting; the settings are trusted-proxies, ",
-        ];
-        assert_eq!(problems.len(), want.len(), "{problems:?}");
-        for (problem, want) in problems.iter().zip(want) {
-            assert!(problem.starts_with(want), "{problem}");
-        }
-        assert_eq!(settings.proxy.max_connections, Some(7));
-        assert!(!settings.proxy.access_log && settings.proxy.trusted_proxies.is_empty());
-    }
-
-    #[test]
-    fn entries_of_shared_hostnames_that_are_wrong_grant_nothing() {
-        let all = "- {namespaceSelector: {}, hostnames: ['*']}";
-        for (what, text, entries, hostnames, problem) in [
-            ("all", all.to_owned(), 1, 1, None),
-            ("none", "[]".to_owned(), 0, 0, None),
-            ("no list", "everything".to_owned(), 0, 0, Some("data.shared-hostnames: is not a list")),
-            (
-                "a typo",
-                "- {namespaceSelectors: {}, hostnames: [a.example]}
-"
-                .to_owned()
-                    + all,
-                2,
-                2,
-                Some("data.shared-hostnames[0].namespaceSelectors: is not a field"),
-            ),
-            (
-                "a typo in the selector",
-                "- {namespaceSelector: {matchLabel: {a: b}}, hostnames: [a.example]}
-"
-                .to_owned()
-                    + all,
-                2,
-                2,
-                Some("data.shared-hostnames[0].namespaceSelector.matchLabel: is not a field"),
-            ),
-            (
-                "a selector",
-                "- {namespaceSelector: {matchExpressions: [{key: a, operator: Like}]}, hostnames: [a.example]}
-"
-                .to_owned() + all,
-                2,
-                2,
-                Some("data.shared-hostnames[0].namespaceSelector.matchExpressions[0].operator: "),
-            ),
-            (
-                "a hostname",
-                "- {namespaceSelector: {}, hostnames: [a.example, 'a b']}".to_owned(),
-                1,
-                1,
-                Some("data.shared-hostnames[0].hostnames[1]: "),
-            ),
-        ] {
-            let (settings, problems) = of(&[("shared-hostnames", &text)]);
-            let grants = settings.entrance.hostnames.expect("nothing is granted but what is listed");
-            assert_eq!(grants.len(), entries, "{what}");
-            if problem.is_some() && entries > 0 {
-                assert_eq!(grants[0].namespaces, None, "{what}: its hostname is nobody's");
-            }
-            assert_eq!(grants.iter().map(|grant| grant.hostnames.len()).sum::<usize>(), hostnames, "{what}");
-            match (problem, problems.as_slice()) {
-                (None, []) => {}
-                (Some(want), [got]) if got.starts_with(want) => {}
-                (_, got) => panic!("{what}: {got:?}"),
-            }
-        }
-    }
-
-    #[test]
-    fn a_list_of_clients_that_is_wrong_lets_nobody_in() {
-        let closed = "data.block-cidrs: \"x\" is not a network such as 10.0.0.0/8 or fd00::/8; the paths of Ingresses that \
-                      the list holds for are closed";
-        let nobody = "data.whitelist-source-range: \"x\" is not a network such as 10.0.0.0/8 or fd00::/8; it allows nobody";
-        for (key, text, allow, block, problem) in [
-            (
-                "whitelist-source-range",
-                "10.0.0.0/8, 192.0.2.7",
-                Some("10.0.0.0-10.255.255.255,192.0.2.7"),
-                "Nobody",
-                None,
-            ),
-            ("whitelist-source-range", "10.0.0.1,x", Some("10.0.0.1"), "Nobody", Some(nobody)),
-            ("whitelist-source-range", "x", Some("nobody"), "Nobody", Some(nobody)),
-            ("whitelist-source-range", "", None, "Nobody", None),
-            ("block-cidrs", "10.0.0.1", None, "10.0.0.1", None),
-            ("block-cidrs", "10.0.0.1,x", None, "Unknown", Some(closed)),
-            ("block-cidrs", "", None, "Nobody", None),
-        ] {
-            let (settings, problems) = of(&[(key, text)]);
-            let access = settings.ingress.access;
-            let got = match &access.block {
-                crate::ir::live_settings::Denied::Networks(networks) => networks.to_string(),
-                other => format!("{other:?}"),
-            };
-            let allowed = access.allow.map(|networks| networks.to_string());
-            assert_eq!((allowed.as_deref(), &*got), (allow, block), "{key}: {text}");
-            assert_eq!(problems.first().map(|p| &**p), problem, "{key}: {text}");
-        }
-        let (settings, problems) = of(&[("limit-req-status-code", "429"), ("limit-conn-status-code", "200")]);
-        let statuses = settings.ingress.limits;
-        assert_eq!([statuses.request_status.as_u16(), statuses.connection_status.as_u16()], [429, 503]);
-        assert!(problems[0].contains("\"200\" is not a status of 400 to 599"), "{problems:?}");
-        let (settings, _) = of(&[("denylist-source-range", "10.0.0.1,x")]);
-        assert_eq!(settings.ingress.access.deny, crate::ir::live_settings::Denied::Unknown);
-    }
-
-    #[test]
-    fn a_network_is_an_address_with_a_length_that_fits() {
-        for (text, want) in [
-            ("10.0.0.0/8", Some(("10.0.0.0", 8))),
-            ("192.0.2.7", Some(("192.0.2.7", 32))),
-            ("fd00::/8", Some(("fd00::", 8))),
-            ("::1", Some(("::1", 128))),
-            ("10.0.0.0/33", None),
-            ("10.0.0/8", None),
-            ("10.0.0.0/+8", None),
-            ("", None),
-            ("::/129", None),
-        ] {
-            let want = want.map(|(address, length)| (address.parse().unwrap(), length));
-            assert_eq!(parse_network(text).ok(), want, "{text}");
-        }
-    }
-
-    #[test]
-    fn the_document_lists_every_key_in_order() {
-        let document = include_str!("../../../docs/settings.md");
-        let listed: Vec<_> = document
-            .lines()
-            .filter_map(|line| line.strip_prefix("| `")?.split_once('`').map(|(name, _)| name))
-            .collect();
-        assert_eq!(listed, keys().map(|(name, _)| *name).collect::<Vec<_>>());
-    }
 }

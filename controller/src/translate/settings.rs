@@ -16,7 +16,7 @@ use super::{
 use crate::{
     Problem,
     ir::{Address, LiveSettings, ObjectKey, gateway::LabelSelector},
-    objects::live_settings,
+    objects::live_settings::{self, LastGood},
     snapshot::Snapshot,
 };
 
@@ -90,10 +90,19 @@ pub struct Bundle {
 impl Settings {
     /// [`Settings::live`], overridden by the ConfigMap, and what is wrong with the ConfigMap.
     pub fn with_settings_map(&self, snapshot: &Snapshot) -> (Arc<LiveSettings>, Vec<Problem>) {
+        self.with_settings_map_after(snapshot, &mut LastGood::default())
+    }
+
+    /// The same where the ConfigMap was read before: values that could be read then replace those that cannot be now.
+    pub(crate) fn with_settings_map_after(
+        &self,
+        snapshot: &Snapshot,
+        last_good: &mut LastGood,
+    ) -> (Arc<LiveSettings>, Vec<Problem>) {
         let Some(key) = &self.settings_map else { return (Arc::clone(&self.live), Vec::new()) };
         match snapshot.config_maps.get(key) {
             Some(found) => {
-                let (live, problems) = live_settings::read(&self.live, found);
+                let (live, problems) = live_settings::read(&self.live, found, last_good);
                 (Arc::new(live), problems)
             }
             None => {

@@ -66,7 +66,10 @@ pub(super) fn manifest_of(kind: Kind, bits: &mut Bits) -> Value {
 
 /// Settings of the shared addresses, in the ConfigMap that is read or in another one. Policies may refer to either.
 fn settings(bits: &mut Bits) -> Value {
-    let mut data = json!({ "first-namespace-owns": bits.of(&["true", "true", "false", "wrong"]) });
+    let mut data = json!({
+        "first-namespace-owns": bits.of(&["true", "true", "false", "wrong"]),
+        "force-ssl-redirect": bits.of(&["true", "false"]),
+    });
     if bits.one_in(2) {
         let hostnames = |bits: &mut Bits| bits.of(&["'*'", "'*', h.test", "'*.test'", "h.test, '*.h.test'"]);
         let (of_red, of_all) = (hostnames(bits), hostnames(bits));

@@ -1,11 +1,62 @@
 //! Who the client is where proxies stand between it and us.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    ops::ControlFlow,
+};
 
-use crate::ranges;
+use portcullis_routing::Headers;
+
+use crate::{ForwardedFor, LiveOptions, ranges};
 
 /// So many addresses of a list are looked at. Nobody has that many proxies of their own in a row.
 const MAX_PROXIES: usize = 64;
+
+/// The client of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Client {
+    pub(crate) address: IpAddr,
+    /// Whether the peer is a trusted proxy, whose `X-Forwarded-*` are believed.
+    pub(crate) trusted: bool,
+    pub(crate) forwarded_for: ForwardedFor,
+}
+
+impl Client {
+    /// A peer that is no proxy of ours.
+    pub(crate) fn untrusted(peer: IpAddr) -> Self {
+        Self { address: peer.to_canonical(), trusted: false, forwarded_for: ForwardedFor::Client }
+    }
+}
+
+/// The client behind a peer. `lists` are the values of `X-Forwarded-For` in their order, `headers` those of the request; both
+/// are asked of trusted peers alone.
+pub(crate) fn of<'l, L: DoubleEndedIterator<Item = &'l [u8]>>(
+    peer: IpAddr,
+    lists: impl FnOnce() -> L,
+    headers: &'l dyn Headers,
+    options: &LiveOptions,
+) -> Client {
+    let is_trusted = ranges::hold(&options.trusted, peer.to_canonical());
+    let (networks, forwarded_for) = match is_trusted {
+        true => (&options.trusted, options.forwarded_for),
+        false => (&options.trusted_for_address, ForwardedFor::Client),
+    };
+    let (address, _) = match &options.client_header {
+        None => address(peer, lists, networks),
+        Some(name) => {
+            let lists = || {
+                let mut values = Vec::new();
+                headers.each(name, &mut |value| {
+                    values.push(value);
+                    ControlFlow::Continue(())
+                });
+                values.into_iter()
+            };
+            address(peer, lists, networks)
+        }
+    };
+    Client { address, trusted: is_trusted, forwarded_for }
+}
 
 /// The client's address: that of the peer, or where that is a trusted proxy, the last one in `X-Forwarded-For` that is no
 /// trusted proxy itself. What stands before it came from somebody who is not trusted.

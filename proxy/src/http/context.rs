@@ -9,19 +9,20 @@ use std::{
 
 use http::HeaderValue;
 use portcullis_routing::{
-    Answer, Backend, Carrier, Cursor, Decision, Endpoint, OwnTimeouts, Rejection, Route, Rule,
+    Answer, Backend, Carrier, Cursor, Decision, Endpoint, OwnTimeouts, Rejection, Route, RouteKind, Rule,
     backend::InFlight,
 };
 use tokio::time::Instant;
 
 use super::{
     access_log::{Outcome, Record},
+    client::Client,
     forwarded,
     headers::Has,
     mirror::Copies,
 };
 use crate::{
-    clock,
+    ForwardedFor, clock,
     conn::ConnInfo,
     limiter::Place,
     scope::{Cut, SCOPE, Scope},
@@ -36,6 +37,8 @@ pub(crate) struct Context {
     pub(crate) client: IpAddr,
     /// Whether the peer is a trusted proxy, whose forwarded headers are believed.
     pub(crate) trusted: bool,
+    /// What the backend gets in `X-Forwarded-For` if so.
+    pub(crate) forwarded_for: ForwardedFor,
     /// The time at which the client has to have its answer.
     pub(crate) deadline: Option<Instant>,
     /// The time at which a listener's filters were begun; `None` if it has none. The rule's time is counted from then on.
@@ -149,6 +152,7 @@ impl Context {
         Self {
             client: conn.peer.ip().to_canonical(),
             trusted: false,
+            forwarded_for: ForwardedFor::List,
             conn,
             deadline: None,
             began: None,
@@ -171,6 +175,29 @@ impl Context {
             counted: false,
             record: None,
         }
+    }
+
+    /// Sets who the client is.
+    pub(crate) fn set_client(&mut self, client: Client) {
+        Client { address: self.client, trusted: self.trusted, forwarded_for: self.forwarded_for } = client;
+    }
+
+    /// The client's address as backends get it.
+    pub(crate) fn client_text(&self) -> HeaderValue {
+        match self.is_peer() {
+            true => self.conn.client.clone(),
+            false => forwarded::address(self.client),
+        }
+    }
+
+    /// Whether the client is the peer itself.
+    pub(crate) fn is_peer(&self) -> bool {
+        self.client == self.conn.peer.ip().to_canonical()
+    }
+
+    /// Whether the rule is that of an Ingress.
+    pub(crate) fn is_of_ingress(&self) -> bool {
+        self.rule().is_some_and(|rule| rule.route.kind == RouteKind::Ingress)
     }
 
     /// Records a decision. Returns a cursor if a check has to be carried out first.

@@ -6,16 +6,17 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use pingora_error::Result;
 use pingora_http::RequestHeader;
-use portcullis_routing::RouteKind;
 use rand::Rng;
 
 use super::{
     context::Context,
     headers::{self, Fields, Fill, Has, Name},
 };
-use crate::random;
+use crate::{ForwardedFor, random};
 
 pub(super) const FOR: Name = Name::new("X-Forwarded-For", "x-forwarded-for");
+const ORIGINAL_FOR: Name = Name::new("X-Original-Forwarded-For", "x-original-forwarded-for");
+const ORIGINAL_HOST: Name = Name::new("X-Original-Forwarded-Host", "x-original-forwarded-host");
 const HOST: Name = Name::new("X-Forwarded-Host", "x-forwarded-host");
 const PORT: Name = Name::new("X-Forwarded-Port", "x-forwarded-port");
 const PROTO: Name = Name::new("X-Forwarded-Proto", "x-forwarded-proto");
@@ -46,12 +47,17 @@ struct Forwarded<'a> {
 impl Fill for Forwarded<'_> {
     fn fill(self, headers: &mut impl Fields) -> Result<()> {
         let (context, trusted) = (self.context, self.context.trusted);
-        let conn = &context.conn;
-        let peer = conn.client.clone();
-        let list = if trusted { chain(headers.map(), &peer) } else { None };
-        headers.put(&FOR, list.unwrap_or_else(|| peer.clone()))?;
-        let is_peer = context.client == conn.peer.ip().to_canonical();
-        headers.put(&REAL_IP, if is_peer { peer } else { address(context.client) })?;
+        let (conn, is_of_ingress) = (&context.conn, context.is_of_ingress());
+        if is_of_ingress && context.has.any(Has::FORWARDED_BY) {
+            keep_originals(headers)?;
+        }
+        let client = context.client_text();
+        let list = match (trusted, context.forwarded_for) {
+            (true, ForwardedFor::List) => chain(headers.map(), &conn.client).unwrap_or(conn.client.clone()),
+            _ => client.clone(),
+        };
+        headers.put(&FOR, list)?;
+        headers.put(&REAL_IP, client)?;
         let keep = |headers: &HeaderMap, name: &Name| trusted && headers.contains_key(&name.name);
         if !keep(headers.map(), &HOST) {
             match &context.host {
@@ -66,18 +72,17 @@ impl Fill for Forwarded<'_> {
         if !keep(headers.map(), &PROTO) {
             headers.put(&PROTO, scheme.clone())?;
         }
-        if !trusted {
-            if context.has.any(Has::FORWARDED) {
-                headers.remove(&header::FORWARDED);
-            }
-            // What ingress-nginx sends beside; nobody else expects it.
-            if context.rule().is_some_and(|rule| rule.route.kind == RouteKind::Ingress) {
-                headers.put(&SCHEME, scheme.clone())?;
-                headers.put(&SHORT_SCHEME, scheme)?;
-            } else if context.has.any(Has::SCHEME) {
-                headers.remove(&SCHEME.name);
-                headers.remove(&SHORT_SCHEME.name);
-            }
+        if !trusted && context.has.any(Has::FORWARDED) {
+            headers.remove(&header::FORWARDED);
+        }
+        // What ingress-nginx sends beside; nobody else expects it.
+        if is_of_ingress {
+            let scheme = headers.map().get(&PROTO.name).cloned().filter(|_| trusted).unwrap_or(scheme);
+            headers.put(&SCHEME, scheme.clone())?;
+            headers.put(&SHORT_SCHEME, scheme)?;
+        } else if !trusted && context.has.any(Has::SCHEME) {
+            headers.remove(&SCHEME.name);
+            headers.remove(&SHORT_SCHEME.name);
         }
         if !(context.has.any(Has::REQUEST_ID) && headers.map().contains_key(&REQUEST_ID.name)) {
             let id = HeaderValue::from_bytes(&context.request_id());
@@ -89,9 +94,25 @@ impl Fill for Forwarded<'_> {
 
 /// The clients that proxies before us have named, and the last of those proxies. `None` where they named none.
 fn chain(headers: &HeaderMap, client: &HeaderValue) -> Option<HeaderValue> {
-    let mut before = headers.get_all(&FOR.name).iter();
-    let mut list = before.next()?.as_bytes().to_vec();
-    for more in before.chain([client]) {
+    headers.contains_key(&FOR.name).then(|| joined(headers.get_all(&FOR.name).iter().chain([client])))?
+}
+
+/// Backends of Ingresses get what the client sent as `X-Forwarded-For` and `-Host` under names of their own, as with
+/// ingress-nginx, whoever the client is.
+fn keep_originals(headers: &mut impl Fields) -> Result<()> {
+    for (sent, kept) in [(&FOR, &ORIGINAL_FOR), (&HOST, &ORIGINAL_HOST)] {
+        match joined(headers.map().get_all(&sent.name).iter()) {
+            Some(value) => headers.put(kept, value)?,
+            None => headers.remove(&kept.name),
+        }
+    }
+    Ok(())
+}
+
+/// One list of several. `None` if there is nothing.
+fn joined<'v>(mut values: impl Iterator<Item = &'v HeaderValue>) -> Option<HeaderValue> {
+    let mut list = values.next()?.as_bytes().to_vec();
+    for more in values {
         list.extend_from_slice(b", ");
         list.extend_from_slice(more.as_bytes());
     }

@@ -163,6 +163,9 @@ impl Has {
     pub(crate) const TRANSFER_ENCODING: Self = Self(1 << 9);
     pub(crate) const PROXY_AUTHORIZATION: Self = Self(1 << 10);
 
+    /// `X-Forwarded-For`, `X-Forwarded-Host`, or what backends of Ingresses get of these.
+    pub(crate) const FORWARDED_BY: Self = Self(1 << 11);
+
     /// Looks through the headers of a request.
     pub(crate) fn of(headers: &HeaderMap) -> Self {
         Self(headers.keys().fold(0, |has, name| has | Self::of_name(name).0))
@@ -192,8 +195,10 @@ impl Has {
                 "x-request-id" => Self::REQUEST_ID,
                 "x-scheme" | "x-forwarded-scheme" => Self::SCHEME,
                 // These are replaced.
-                "x-forwarded-for" | "x-forwarded-host" | "x-forwarded-port" | "x-forwarded-proto" => {
-                    Self::default()
+                "x-forwarded-for" | "x-forwarded-host" => Self::FORWARDED_BY,
+                "x-forwarded-port" | "x-forwarded-proto" => Self::default(),
+                "x-original-forwarded-for" | "x-original-forwarded-host" => {
+                    Self(Self::FORWARDED_BY.0 | Self::SUSPECT.0)
                 }
                 "proxy" | "x-portcullis-checked" => Self::SUSPECT,
                 name if name.starts_with("x-forwarded-") || name.starts_with("x-original-forwarded-") => {

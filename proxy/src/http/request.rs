@@ -59,7 +59,7 @@ pub(crate) fn decide(
     let named = host.as_ref().map_or("", |host| &*host.name);
     let path = asked.as_ref().map_or("", Asked::path);
     let lists = || head.headers.get_all(&forwarded::FOR.name).iter().map(HeaderValue::as_bytes);
-    (context.client, context.trusted) = shared.client(context.conn.peer.ip(), lists);
+    context.set_client(shared.client(context.conn.peer.ip(), lists, &head.headers));
     context.record = Record::begin(&head.method, named, path, context.client);
     let asked = asked.map_err(refused)?;
     if coded {

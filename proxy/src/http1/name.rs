@@ -28,8 +28,10 @@ pub(super) enum Kind {
     ForwardedProto,
     /// `X-Scheme` and `X-Forwarded-Scheme`.
     Scheme,
+    /// `X-Original-Forwarded-For` and `X-Original-Forwarded-Host`, which backends of Ingresses get.
+    Original,
     /// Other headers that describe the client, which only trusted proxies may set: `Forwarded`, `X-Forwarded-*`,
-    /// `X-Original-Forwarded-*`.
+    /// other `X-Original-Forwarded-*`.
     Claim,
     RealIp,
     RequestId,
@@ -71,6 +73,8 @@ pub(super) fn kind(name: &[u8]) -> Kind {
         (18, b'x') if is("x-forwarded-scheme") => Kind::Scheme,
         (19, b'p') if is("proxy-authorization") => Kind::Hop,
         (20, b'x') if is("x-portcullis-checked") => Kind::Forged,
+        (24, b'x') if is("x-original-forwarded-for") => Kind::Original,
+        (25, b'x') if is("x-original-forwarded-host") => Kind::Original,
         (_, b'x') => extension(name),
         _ => Kind::Other,
     }
@@ -121,7 +125,7 @@ mod tests {
             ("X-Portcullis-Checked", Kind::Forged),
             ("X-Forwarded-For", Kind::ForwardedFor),
             ("X-Forwarded-Prefix", Kind::Claim),
-            ("x-original-forwarded-for", Kind::Claim),
+            ("x-original-forwarded-for", Kind::Original),
             ("Forwarded", Kind::Claim),
             ("X_Forwarded_For", Kind::Forged),
             ("x-forwarded_prefix", Kind::Forged),

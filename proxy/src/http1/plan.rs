@@ -141,7 +141,7 @@ pub(super) fn begin(
 /// Decides about a request, and writes the head that goes on or the answer.
 fn decide(shared: &Shared, head: &RequestHead<'_, '_>, context: &mut Context) -> (Outcome, Origin) {
     let lists = || head.values(Kind::ForwardedFor);
-    (context.client, context.trusted) = shared.client(context.conn.peer.ip(), lists);
+    context.set_client(shared.client(context.conn.peer.ip(), lists, head));
     context.grpc = head.has(Kind::ContentType)
         && head.values(Kind::ContentType).next().is_some_and(answer::is_grpc_type);
     context.upgrade = asks_for_upgrade(head);

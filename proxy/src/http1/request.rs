@@ -3,14 +3,14 @@
 
 use http::{HeaderValue, header};
 use pingora_http::RequestHeader;
-use portcullis_routing::{Route, RouteKind, step::RequestEdits};
+use portcullis_routing::{Route, step::RequestEdits};
 
 use super::{
     fields::{Runs, put, remove_lines},
     head::{Host, RequestHead},
     name::{Kind, kind},
 };
-use crate::http::{context::Context, forwarded};
+use crate::{ForwardedFor, http::context::Context};
 
 /// Writes the head for the backend of the context's route.
 pub(super) fn write(head: &RequestHead<'_, '_>, host: &Host<'_>, context: &Context, out: &mut Vec<u8>) {
@@ -20,7 +20,7 @@ pub(super) fn write(head: &RequestHead<'_, '_>, host: &Host<'_>, context: &Conte
     if let Some(host) = edits.host() {
         put(out, &[b"Host: ", host, b"\r\n"]);
     }
-    write_own(head, context.trusted, &edits, out);
+    write_own(head, context, &edits, out);
     if edits.host().is_none() && (!head.has(Kind::Host) || host.value.is_empty()) {
         match host.value {
             // HTTP/1.1 requires one.
@@ -31,7 +31,7 @@ pub(super) fn write(head: &RequestHead<'_, '_>, host: &Host<'_>, context: &Conte
     let claims = Claims {
         has: |kind| head.has(kind),
         has_id: head.has(Kind::RequestId) && !head.names(b"x-request-id"),
-        before: head.values(Kind::ForwardedFor),
+        values: |kind| head.values(kind),
     };
     claims.write(host.value.as_bytes(), context, &edits, out);
     edits.write(out);
@@ -44,7 +44,8 @@ fn edits(context: &Context) -> RequestEdits<'_> {
 }
 
 /// Writes the client's headers that are forwarded.
-fn write_own(head: &RequestHead<'_, '_>, trusted: bool, edits: &RequestEdits<'_>, out: &mut Vec<u8>) {
+fn write_own(head: &RequestHead<'_, '_>, context: &Context, edits: &RequestEdits<'_>, out: &mut Vec<u8>) {
+    let trusted = context.trusted;
     let mut runs = Runs::new(head.bytes);
     for (kind, header) in head.fields() {
         let goes_on = match kind {
@@ -62,9 +63,8 @@ fn write_own(head: &RequestHead<'_, '_>, trusted: bool, edits: &RequestEdits<'_>
             // To be ignored in HTTP/1.0 (RFC 9110, 10.1.1).
             Kind::Expect => !head.http10,
             Kind::ContentLength => !runs.collapse_length(head.seen.one_length(), out),
-            Kind::ForwardedHost | Kind::ForwardedPort | Kind::ForwardedProto | Kind::Scheme | Kind::Claim => {
-                trusted
-            }
+            Kind::ForwardedHost | Kind::ForwardedPort | Kind::ForwardedProto | Kind::Claim => trusted,
+            Kind::Scheme | Kind::Original => trusted && !context.is_of_ingress(),
             // Replaced by ours.
             Kind::ForwardedFor | Kind::RealIp => false,
             Kind::Connection | Kind::KeepAlive | Kind::Hop | Kind::Trailer | Kind::Upgrade | Kind::Forged => {
@@ -79,7 +79,7 @@ fn write_own(head: &RequestHead<'_, '_>, trusted: bool, edits: &RequestEdits<'_>
 }
 
 /// The names of the headers that [`Claims`] writes.
-const CLAIMED: [&str; 8] = [
+const CLAIMED: [&str; 10] = [
     "x-forwarded-for",
     "x-real-ip",
     "x-forwarded-port",
@@ -88,19 +88,21 @@ const CLAIMED: [&str; 8] = [
     "x-scheme",
     "x-forwarded-host",
     "x-request-id",
+    "x-original-forwarded-for",
+    "x-original-forwarded-host",
 ];
 
 /// What the request's own headers claim about the client.
-struct Claims<H, B> {
+struct Claims<H, V> {
     /// Whether it has headers of a kind.
     has: H,
     /// Whether it has an `X-Request-ID`.
     has_id: bool,
-    /// The values of its `X-Forwarded-For`.
-    before: B,
+    /// The values of its headers of a kind.
+    values: V,
 }
 
-impl<'b, H: Fn(Kind) -> bool, B: Iterator<Item = &'b [u8]>> Claims<H, B> {
+impl<'b, H: Fn(Kind) -> bool, V: Fn(Kind) -> I, I: Iterator<Item = &'b [u8]>> Claims<H, V> {
     /// Writes the headers that describe the client to the backend, except those that `edits` replaces.
     fn write(self, host: &[u8], context: &Context, edits: &RequestEdits<'_>, out: &mut Vec<u8>) {
         let begin = out.len();
@@ -111,18 +113,14 @@ impl<'b, H: Fn(Kind) -> bool, B: Iterator<Item = &'b [u8]>> Claims<H, B> {
     }
 
     fn write_all(self, host: &[u8], context: &Context, out: &mut Vec<u8>) {
-        let conn = &context.conn;
         let keeps_host = context.trusted && (self.has)(Kind::ForwardedHost);
         let has_id = self.has_id;
-        if context.trusted {
-            self.write_trusted(context, out);
-        } else {
-            out.extend_from_slice(&conn.forwarded);
-            // ingress-nginx sends these too; backends of other routes do not expect them.
-            if context.rule().is_some_and(|rule| rule.route.kind == RouteKind::Ingress) {
-                let scheme = conn.scheme().as_bytes();
-                put(out, &[b"X-Forwarded-Scheme: ", scheme, b"\r\nX-Scheme: ", scheme, b"\r\n"]);
-            }
+        match context.trusted || !context.is_peer() {
+            true => self.write_forwarded(context, out),
+            false => out.extend_from_slice(&context.conn.forwarded),
+        }
+        if context.is_of_ingress() {
+            self.write_of_ingress(context, out);
         }
         if !keeps_host && !host.is_empty() {
             put(out, &[b"X-Forwarded-Host: ", host, b"\r\n"]);
@@ -132,25 +130,51 @@ impl<'b, H: Fn(Kind) -> bool, B: Iterator<Item = &'b [u8]>> Claims<H, B> {
         }
     }
 
+    /// Writes what ingress-nginx sends, too; backends of other routes do not expect it.
+    fn write_of_ingress(&self, context: &Context, out: &mut Vec<u8>) {
+        let own = context.conn.scheme().as_bytes();
+        let sent = if context.trusted { (self.values)(Kind::ForwardedProto).next() } else { None };
+        let scheme = sent.unwrap_or(own);
+        put(out, &[b"X-Forwarded-Scheme: ", scheme, b"\r\nX-Scheme: ", scheme, b"\r\n"]);
+        for (kind, name) in [
+            (Kind::ForwardedFor, &b"X-Original-Forwarded-For: "[..]),
+            (Kind::ForwardedHost, b"X-Original-Forwarded-Host: "),
+        ] {
+            if (self.has)(kind) {
+                out.extend_from_slice(name);
+                let mut between: &[u8] = b"";
+                for value in (self.values)(kind) {
+                    put(out, &[between, value]);
+                    between = b", ";
+                }
+                out.extend_from_slice(b"\r\n");
+            }
+        }
+    }
+
     /// Writes the headers that a trusted proxy in front of us has not set itself.
-    fn write_trusted(self, context: &Context, out: &mut Vec<u8>) {
+    fn write_forwarded(&self, context: &Context, out: &mut Vec<u8>) {
         let conn = &context.conn;
         let line = |out: &mut Vec<u8>, name: &str, value: &HeaderValue| {
             put(out, &[name.as_bytes(), b": ", value.as_bytes(), b"\r\n"]);
         };
-        out.extend_from_slice(b"X-Forwarded-For: ");
-        for before in self.before {
-            put(out, &[before, b", "]);
+        let client = context.client_text();
+        match (context.trusted, context.forwarded_for) {
+            (true, ForwardedFor::List) => {
+                out.extend_from_slice(b"X-Forwarded-For: ");
+                for before in (self.values)(Kind::ForwardedFor) {
+                    put(out, &[before, b", "]);
+                }
+                put(out, &[conn.client.as_bytes(), b"\r\n"]);
+            }
+            _ => line(out, "X-Forwarded-For", &client),
         }
-        put(out, &[conn.client.as_bytes(), b"\r\n"]);
-        match context.client == conn.peer.ip().to_canonical() {
-            true => line(out, "X-Real-IP", &conn.client),
-            false => line(out, "X-Real-IP", &forwarded::address(context.client)),
-        }
-        if !(self.has)(Kind::ForwardedPort) {
+        line(out, "X-Real-IP", &client);
+        let is_sent = |kind| context.trusted && (self.has)(kind);
+        if !is_sent(Kind::ForwardedPort) {
             line(out, "X-Forwarded-Port", &conn.client_port_text);
         }
-        if !(self.has)(Kind::ForwardedProto) {
+        if !is_sent(Kind::ForwardedProto) {
             put(out, &[b"X-Forwarded-Proto: ", conn.scheme().as_bytes(), b"\r\n"]);
         }
     }
@@ -173,9 +197,8 @@ pub(super) fn write_h2(head: &RequestHeader, context: &Context, chunked: bool, o
             Kind::Expect => true,
             Kind::Host => false,
             Kind::ContentLength => !chunked && !std::mem::replace(&mut has_length, true),
-            Kind::ForwardedHost | Kind::ForwardedPort | Kind::ForwardedProto | Kind::Scheme | Kind::Claim => {
-                context.trusted
-            }
+            Kind::ForwardedHost | Kind::ForwardedPort | Kind::ForwardedProto | Kind::Claim => context.trusted,
+            Kind::Scheme | Kind::Original => context.trusted && !context.is_of_ingress(),
             // Replaced by ours.
             Kind::ForwardedFor | Kind::RealIp => false,
             Kind::TransferEncoding
@@ -203,7 +226,14 @@ pub(super) fn write_h2(head: &RequestHeader, context: &Context, chunked: bool, o
     let claims = Claims {
         has: |kind| has & (1 << (kind as u32)) != 0,
         has_id: has & (1 << (Kind::RequestId as u32)) != 0,
-        before: head.headers.get_all("x-forwarded-for").iter().map(HeaderValue::as_bytes),
+        values: |kind| {
+            let name = match kind {
+                Kind::ForwardedHost => "x-forwarded-host",
+                Kind::ForwardedProto => "x-forwarded-proto",
+                _ => "x-forwarded-for",
+            };
+            head.headers.get_all(name).iter().map(HeaderValue::as_bytes)
+        },
     };
     claims.write(host, context, &edits, out);
     if chunked {

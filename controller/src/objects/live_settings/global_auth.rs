@@ -2,7 +2,7 @@
 //!
 //! A value that cannot be used closes what would be checked: ingress-nginx would let everybody pass, or check in another way.
 
-use super::{Read, boolean};
+use super::{Read, Wrong, boolean};
 use crate::{
     ir::live_settings::{GlobalAuth, LiveSettings},
     objects::auth_values as values,
@@ -11,7 +11,7 @@ use crate::{
 const URL: &str = "global-auth-url";
 
 /// Every key of these.
-pub(super) const KEYS: [(&str, Read); 11] = [
+pub(super) const KEYS: &[(&str, Read)] = &[
     (URL, |to, text, _, _| {
         let read = |text: &str| if text.trim().is_empty() { Ok(None) } else { values::url(text).map(Some) };
         or_closed(to, URL, text, read, |auth, read| auth.url = read)
@@ -63,11 +63,11 @@ fn or_default<T>(
     text: &str,
     parse: impl FnOnce(&str) -> Result<T, String>,
     set: impl FnOnce(&mut GlobalAuth, T),
-) -> Result<(), String> {
+) -> Result<(), Wrong> {
     if text.trim().is_empty() {
         return Ok(());
     }
-    let read = parse(text).map_err(|why| format!("{text:?} {why}; it has no effect"))?;
+    let read = parse(text).map_err(|why| Wrong::new(format!("{text:?} {why}"), "it has no effect"))?;
     set(&mut to.ingress.auth, read);
     Ok(())
 }
@@ -79,7 +79,7 @@ fn or_closed<T>(
     text: &str,
     parse: impl FnOnce(&str) -> Result<T, String>,
     set: impl FnOnce(&mut GlobalAuth, T),
-) -> Result<(), String> {
+) -> Result<(), Wrong> {
     match parse(text) {
         Ok(read) => {
             set(&mut to.ingress.auth, read);
@@ -89,7 +89,7 @@ fn or_closed<T>(
             // Without a URL there may be nothing to check; with one that cannot be used, there is.
             let first = to.ingress.auth.unusable.filter(|_| name != URL);
             to.ingress.auth.unusable = first.or(Some(name));
-            Err(format!("{text:?} {why}; Ingresses that would be checked are closed"))
+            Err(Wrong::new(format!("{text:?} {why}"), "Ingresses that would be checked are closed"))
         }
     }
 }
@@ -101,14 +101,15 @@ mod tests {
             ConfigMap, Kind, Meta, ObjectKey,
             live_settings::{GlobalAuth, LiveSettings},
         },
-        objects::live_settings::read,
+        objects::live_settings::{LastGood, read},
     };
 
     fn auth(data: &[(&str, &str)]) -> (GlobalAuth, usize) {
         let key = ObjectKey::new(Kind::ConfigMap, "edge", "settings");
         let meta = Meta { key, uid: None, generation: 1, version: 0, created: 0, warnings: Box::default() };
         let data = data.iter().map(|(key, text)| ((*key).into(), (*text).into())).collect();
-        let (settings, problems) = read(&LiveSettings::default(), &ConfigMap { meta, data });
+        let (settings, problems) =
+            read(&LiveSettings::default(), &ConfigMap { meta, data }, &mut LastGood::default());
         (settings.ingress.auth, problems.len())
     }
 

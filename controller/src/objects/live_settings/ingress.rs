@@ -5,90 +5,83 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use http::StatusCode;
 use portcullis_routing::Networks;
 
-use super::{Read, boolean, or_flag, parse_network};
+use super::{Read, Wrong, boolean, or_default, or_flag, parse_network, read::UNSUPPORTED};
 use crate::{
     ir::{ingress::LoadBalance, live_settings::Denied},
-    objects::{
-        checks::{Checks, Path},
-        ingress::annotations::{upstream, values},
-    },
+    objects::ingress::annotations::{upstream, values},
 };
 
-/// Keys about buffers and connections that there are none of here: nothing is missing without them.
-pub(super) const MOOT: [&str; 11] = [
-    "client-body-buffer-size",
-    "proxy-buffer-size",
-    "proxy-buffering",
-    "proxy-buffers-number",
-    "proxy-busy-buffers-size",
-    "proxy-http-version",
-    "proxy-max-temp-file-size",
-    "upstream-keepalive-connections",
-    "upstream-keepalive-requests",
-    "upstream-keepalive-time",
-    "upstream-keepalive-timeout",
-];
-
 /// Every key of these.
-pub(super) const KEYS: [(&str, Read); 22] = [
+pub(super) const KEYS: &[(&str, Read)] = &[
+    (UNSUPPORTED, |_, text, _, _| match text.trim() {
+        "ignore" => Ok(()),
+        _ => {
+            Err(Wrong::new(format!("{text:?} is not a value that is known; use ignore"), "it has no effect"))
+        }
+    }),
     ("ssl-redirect", |to, text, _, _| {
         or_flag(boolean(text)).map(|read| to.ingress.ssl_redirect = Some(read))
     }),
     ("force-ssl-redirect", |to, text, _, _| {
-        or_flag(boolean(text)).map(|read| to.ingress.force_ssl_redirect = read)
+        or_default(boolean(text)).map(|read| to.ingress.force_ssl_redirect = read)
     }),
     ("http-redirect-code", |to, text, _, _| {
-        or_flag(status(text)).map(|read| to.ingress.redirect_status = read)
+        or_default(status(text)).map(|read| to.ingress.redirect_status = read)
     }),
-    ("hsts", |to, text, _, _| or_flag(boolean(text)).map(|read| to.ingress.hsts.is_on = Some(read))),
-    ("hsts-max-age", |to, text, _, _| or_flag(seconds(text)).map(|read| to.ingress.hsts.max_age = read)),
+    ("hsts", |to, text, _, _| or_default(boolean(text)).map(|read| to.ingress.hsts.is_on = Some(read))),
+    ("hsts-max-age", |to, text, _, _| or_default(seconds(text)).map(|read| to.ingress.hsts.max_age = read)),
     ("hsts-include-subdomains", |to, text, _, _| {
-        or_flag(boolean(text)).map(|read| to.ingress.hsts.include_subdomains = read)
+        or_default(boolean(text)).map(|read| to.ingress.hsts.include_subdomains = read)
     }),
-    ("hsts-preload", |to, text, _, _| or_flag(boolean(text)).map(|read| to.ingress.hsts.preload = read)),
-    ("load-balance", |to, text, _, _| or_flag(load_balance(text)).map(|read| to.ingress.load_balance = read)),
-    ("proxy-body-size", |to, text, _, _| or_flag(size(text)).map(|read| to.ingress.body_size = read)),
+    ("hsts-preload", |to, text, _, _| or_default(boolean(text)).map(|read| to.ingress.hsts.preload = read)),
+    ("load-balance", |to, text, _, _| {
+        or_default(load_balance(text)).map(|read| to.ingress.load_balance = read)
+    }),
+    ("proxy-body-size", |to, text, _, _| or_default(size(text)).map(|read| to.ingress.body_size = read)),
     ("service-upstream", |to, text, _, _| {
-        or_flag(boolean(text)).map(|read| to.ingress.service_upstream = read)
+        or_default(boolean(text)).map(|read| to.ingress.service_upstream = read)
     }),
     ("proxy-connect-timeout", |to, text, _, _| {
-        or_flag(limit(text)).map(|read| to.ingress.upstream.timeouts.connect = Some(read))
+        or_default(limit(text)).map(|read| to.ingress.upstream.timeouts.connect = Some(read))
     }),
     ("proxy-send-timeout", |to, text, _, _| {
-        or_flag(limit(text)).map(|read| to.ingress.upstream.timeouts.send = Some(read))
+        or_default(limit(text)).map(|read| to.ingress.upstream.timeouts.send = Some(read))
     }),
     ("proxy-read-timeout", |to, text, _, _| {
-        or_flag(limit(text)).map(|read| to.ingress.upstream.timeouts.read = Some(read))
+        or_default(limit(text)).map(|read| to.ingress.upstream.timeouts.read = Some(read))
     }),
     ("proxy-next-upstream", |to, text, _, _| {
-        or_flag(read_by(text, upstream::next_upstream)).map(|read| to.ingress.upstream.next = Some(read))
+        or_default(read_by(text, upstream::next_upstream)).map(|read| to.ingress.upstream.next = Some(read))
     }),
     ("proxy-next-upstream-tries", |to, text, _, _| {
-        or_flag(read_by(text.trim(), upstream::tries)).map(|read| to.ingress.upstream.tries = Some(read))
+        or_default(read_by(text.trim(), upstream::tries)).map(|read| to.ingress.upstream.tries = Some(read))
     }),
     ("proxy-next-upstream-timeout", |to, text, _, _| {
-        or_flag(limit(text)).map(|read| to.ingress.upstream.next_timeout = Some(read))
+        or_default(limit(text)).map(|read| to.ingress.upstream.next_timeout = Some(read))
     }),
-    ("whitelist-source-range", |to, text, checks, at| {
-        to.ingress.access.allow = allowed(text, checks, at);
-        Ok(())
+    ("whitelist-source-range", |to, text, _, _| {
+        let (allow, wrong) = allowed(text);
+        to.ingress.access.allow = allow;
+        wrong.map_or(Ok(()), Err)
     }),
-    ("denylist-source-range", |to, text, checks, at| {
-        to.ingress.access.deny = denied(text, checks, at);
-        Ok(())
+    ("denylist-source-range", |to, text, _, _| {
+        let (deny, wrong) = denied(text);
+        to.ingress.access.deny = deny;
+        wrong.map_or(Ok(()), Err)
     }),
-    ("block-cidrs", |to, text, checks, at| {
-        to.ingress.access.block = denied(text, checks, at);
-        Ok(())
+    ("block-cidrs", |to, text, _, _| {
+        let (block, wrong) = denied(text);
+        to.ingress.access.block = block;
+        wrong.map_or(Ok(()), Err)
     }),
     ("allow-cross-namespace-resources", |to, text, _, _| {
-        or_flag(boolean(text)).map(|read| to.ingress.allow_cross_namespace = read)
+        or_default(boolean(text)).map(|read| to.ingress.allow_cross_namespace = read)
     }),
     ("limit-req-status-code", |to, text, _, _| {
-        or_flag(error_status(text)).map(|read| to.ingress.limits.request_status = read)
+        or_default(error_status(text)).map(|read| to.ingress.limits.request_status = read)
     }),
     ("limit-conn-status-code", |to, text, _, _| {
-        or_flag(error_status(text)).map(|read| to.ingress.limits.connection_status = read)
+        or_default(error_status(text)).map(|read| to.ingress.limits.connection_status = read)
     }),
 ];
 
@@ -105,30 +98,30 @@ fn size(text: &str) -> Result<u64, String> {
 }
 
 /// The networks of a list of allowed clients. An entry that is wrong allows nobody.
-fn allowed(text: &str, checks: &mut Checks, at: &Path<'_>) -> Option<Arc<Networks>> {
+fn allowed(text: &str) -> (Option<Arc<Networks>>, Option<Wrong>) {
+    let mut wrong = None;
     let all: Vec<_> = entries(text).collect();
-    let networks: Networks = all
-        .iter()
-        .filter_map(|entry| match entry {
-            Ok(network) => Some(*network),
-            Err(why) => {
-                checks.error(at, format!("{why}; it allows nobody"));
-                None
-            }
-        })
-        .collect();
-    (!all.is_empty()).then(|| Arc::new(networks))
+    let is_any = !all.is_empty();
+    let read = all.into_iter().filter_map(|entry| match entry {
+        Ok(network) => Some(network),
+        Err(why) => {
+            wrong.get_or_insert_with(|| Wrong::new(why, "it allows nobody"));
+            None
+        }
+    });
+    let networks: Networks = read.collect();
+    (is_any.then(|| Arc::new(networks)), wrong)
 }
 
 /// The networks of a list of denied clients. With an entry that is wrong it is not known who is denied, so that all Ingresses
-/// that the list holds for are closed.
-fn denied(text: &str, checks: &mut Checks, at: &Path<'_>) -> Denied {
+/// that the list applies to are closed.
+fn denied(text: &str) -> (Denied, Option<Wrong>) {
     match entries(text).collect::<Result<Networks, _>>() {
-        Ok(networks) if networks.is_empty() => Denied::Nobody,
-        Ok(networks) => Denied::Networks(Arc::new(networks)),
+        Ok(networks) if networks.is_empty() => (Denied::Nobody, None),
+        Ok(networks) => (Denied::Networks(Arc::new(networks)), None),
         Err(why) => {
-            checks.error(at, format!("{why}; the paths of Ingresses that the list holds for are closed"));
-            Denied::Unknown
+            let closed = "the paths of Ingresses that the list holds for are closed";
+            (Denied::Unknown, Some(Wrong::new(why, closed)))
         }
     }
 }

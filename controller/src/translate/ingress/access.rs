@@ -18,10 +18,18 @@ pub(super) fn steps(site: &Site<'_>) -> Vec<Step> {
     let deny = own.deny.clone().map_or_else(|| deny.clone(), Denied::Networks);
     let allow = own.allow.as_ref().or(allow.as_ref()).cloned();
     let satisfy = site.annotations.basic_auth.satisfy;
-    [step("block-cidrs", block, None, Satisfy::All), step("denylist-source-range", &deny, allow, satisfy)]
-        .into_iter()
-        .flatten()
-        .collect()
+    let closed = site.settings.live.ingress.closed_by.as_ref().map(|key| {
+        let why = format!("the setting {key} may protect backends and is not served");
+        Step::Check(Check::Closed(why.into()))
+    });
+    [
+        closed,
+        step("block-cidrs", block, None, Satisfy::All),
+        step("denylist-source-range", &deny, allow, satisfy),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn step(key: &str, deny: &Denied, allow: Option<Arc<Networks>>, satisfy: Satisfy) -> Option<Step> {

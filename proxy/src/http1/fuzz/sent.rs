@@ -124,9 +124,10 @@ fn check_claims(sent: &Request, said: &Request, host: &[u8], asker: Asker) {
         assert_eq!(sent("x-forwarded-host"), if host.is_empty() { vec![] } else { vec![host] });
         let scheme = if asker.ingress { vec![&b"http"[..]] } else { vec![] };
         assert_eq!((sent("x-scheme"), sent("x-forwarded-scheme")), (scheme.clone(), scheme));
-        for name in ["forwarded", "x-forwarded-prefix", "x-original-forwarded-for"] {
+        for name in ["forwarded", "x-forwarded-prefix", "x-original-forwarded-proto"] {
             assert!(sent(name).is_empty(), "{name}");
         }
+        check_original(asker, &sent("x-original-forwarded-for"), &said("x-forwarded-for"));
         return;
     }
     let mut before = said("x-forwarded-for");
@@ -139,6 +140,12 @@ fn check_claims(sent: &Request, said: &Request, host: &[u8], asker: Asker) {
         let said = said(name);
         assert!(if said.is_empty() { sent(name).len() == 1 } else { sent(name) == said }, "{name}");
     }
+}
+
+/// Backends of Ingresses get what the client sent as `X-Forwarded-For`.
+fn check_original(asker: Asker, sent: &[&[u8]], said: &[&[u8]]) {
+    let want = (asker.ingress && !said.is_empty()).then(|| said.join(&b", "[..]));
+    assert_eq!(sent, want.iter().map(|list| trim(list)).collect::<Vec<_>>());
 }
 
 /// Whether a name says something of the client, as backends read names that take `_` for `-`.

@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// A boolean as Go's `strconv.ParseBool` reads it; nothing around it is trimmed.
-pub(super) fn boolean(text: &str) -> Option<bool> {
+pub(in crate::objects) fn boolean(text: &str) -> Option<bool> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),

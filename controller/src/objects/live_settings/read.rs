@@ -1,0 +1,144 @@
+//! Reads the ConfigMap key by key.
+
+use std::collections::BTreeMap;
+
+use super::{
+    Read, Wrong, keys,
+    nginx_keys::{self, Fate},
+};
+use crate::{
+    Problem,
+    ir::{ConfigMap, live_settings::LiveSettings},
+    objects::{
+        checks::{Checks, Origin, Path},
+        ingress::annotations::values,
+        names::quoted,
+    },
+    problem::Topic,
+};
+
+/// With this key of the value `ignore`, keys that are not served close nothing.
+pub(super) const UNSUPPORTED: &str = "unsupported";
+
+/// How many unknown keys get the nearest known name: each takes a comparison with every known one.
+const MAX_SUGGESTIONS: usize = 16;
+
+/// The values that could be read last, by key. A value that cannot be read leaves the one before in force.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LastGood(BTreeMap<Box<str>, Box<str>>);
+
+/// The settings of the command line, overridden by a ConfigMap, and what is wrong with the ConfigMap.
+pub(crate) fn read(
+    flags: &LiveSettings,
+    written: &ConfigMap,
+    last_good: &mut LastGood,
+) -> (LiveSettings, Vec<Problem>) {
+    let mut reading = Reading {
+        settings: flags.clone(),
+        checks: Checks::of(written.meta.key.to_string(), Origin::Document),
+        is_ignored: written.data.get(UNSUPPORTED).is_some_and(|text| text.trim() == "ignore"),
+        suggestions: MAX_SUGGESTIONS,
+    };
+    let at = Path::Root.field("data");
+    for (key, text) in &written.data {
+        let at = at.field(key);
+        match keys().find(|(name, _)| *name == &**key) {
+            Some((_, read)) => reading.served(*read, (key, text), last_good, &at),
+            None => match nginx_keys::find(key) {
+                Some(fate) => reading.not_served(key, fate, text, &at),
+                None => reading.unknown(key, &at),
+            },
+        }
+    }
+    last_good.0.retain(|key, _| written.data.contains_key(key));
+    (reading.settings, reading.checks.into_problems())
+}
+
+struct Reading {
+    settings: LiveSettings,
+    checks: Checks,
+    /// Whether keys that are not served close nothing.
+    is_ignored: bool,
+    /// For how many more unknown keys the nearest known name is looked for.
+    suggestions: usize,
+}
+
+impl Reading {
+    fn served(
+        &mut self,
+        read: Read,
+        (key, text): (&str, &str),
+        LastGood(last_good): &mut LastGood,
+        at: &Path<'_>,
+    ) {
+        let mut changed = self.settings.clone();
+        let Err(Wrong { why, instead }) = read(&mut changed, text, &mut self.checks, at) else {
+            self.settings = changed;
+            last_good.insert(key.into(), text.into());
+            return;
+        };
+        let message = match last_good.get(key) {
+            Some(last) => {
+                let mut unheard = Checks::of("", Origin::Document);
+                // It could be read before, and reading depends on the text alone.
+                let _ = read(&mut self.settings, last, &mut unheard, at);
+                format!("{why}; the last value that could be read applies, {}", quoted(last))
+            }
+            None => {
+                self.settings = changed;
+                format!("{why}; {instead}")
+            }
+        };
+        self.checks.warning_of(Topic::Invalid, at, message);
+    }
+
+    /// Says what becomes of a key of ingress-nginx that is not served.
+    fn not_served(&mut self, key: &str, fate: Fate, text: &str, at: &Path<'_>) {
+        let text = text.trim();
+        let is_off = text.is_empty() || values::boolean(text) == Some(false);
+        let message = match fate {
+            Fate::NoEffect(why) => format!("has no effect here: {why}"),
+            Fate::Fixed(value, _) if text == value => return,
+            Fate::Fixed(value, why) => format!("is not served with another value than {value}: {why}"),
+            Fate::Served | Fate::Refused(_) | Fate::Protects(_) if is_off => return,
+            Fate::Served => "is not served".to_owned(),
+            Fate::Refused(why) => format!("is not served: {why}"),
+            Fate::Protects(why) if self.is_ignored => {
+                format!("is not served: {why}; {UNSUPPORTED}: ignore serves Ingresses without it")
+            }
+            Fate::Protects(why) => {
+                self.settings.ingress.closed_by.get_or_insert_with(|| key.into());
+                format!(
+                    "may protect backends and is not served, so that all Ingresses are closed: {why}; \
+                     {UNSUPPORTED}: ignore serves them without it"
+                )
+            }
+        };
+        self.checks.warning_of(Topic::NotServed, at, message);
+    }
+
+    fn unknown(&mut self, key: &str, at: &Path<'_>) {
+        let nearest = match self.suggestions.checked_sub(1) {
+            Some(left) => {
+                self.suggestions = left;
+                nearest(key)
+            }
+            None => None,
+        };
+        let message = match nearest {
+            Some(name) => format!("is not a setting; did you mean {name}?"),
+            None => "is not a setting".to_owned(),
+        };
+        self.checks.warning_of(Topic::UnknownField, at, message);
+    }
+}
+
+/// The known key whose name is nearest, unless none is near.
+fn nearest(key: &str) -> Option<&'static str> {
+    const MAX_LEN: usize = 64;
+    let far = key.len() / 3;
+    let known = keys().map(|(name, _)| *name).chain(nginx_keys::KEYS.iter().map(|(name, _)| *name));
+    let known = known.filter(|_| key.len() <= MAX_LEN);
+    let (_, name) = known.map(|name| (strsim::osa_distance(key, name), name)).min()?;
+    (strsim::osa_distance(key, name) <= far).then_some(name)
+}

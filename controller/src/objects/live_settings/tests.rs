@@ -1,0 +1,286 @@
+use super::*;
+use crate::ir::{ConfigMap, Kind, Meta, ObjectKey};
+use nginx_keys::Fate;
+
+fn of(data: &[(&str, &str)]) -> (LiveSettings, Vec<String>) {
+    after(&mut LastGood::default(), data)
+}
+
+fn after(last_good: &mut LastGood, data: &[(&str, &str)]) -> (LiveSettings, Vec<String>) {
+    let key = ObjectKey::new(Kind::ConfigMap, "edge", "settings");
+    let meta = Meta { key, uid: None, generation: 1, version: 0, created: 0, warnings: Box::default() };
+    let data = data.iter().map(|(key, text)| ((*key).into(), (*text).into())).collect();
+    let mut flags = LiveSettings::default();
+    flags.proxy.max_connections = Some(7);
+    let (settings, problems) = read(&flags, &ConfigMap { meta, data }, last_good);
+    (settings, problems.iter().map(|problem| format!("{}: {}", problem.field, problem.message)).collect())
+}
+
+#[test]
+fn a_key_goes_before_the_command_line_and_a_wrong_one_does_not() {
+    let (settings, problems) = of(&[
+        ("trusted-proxies", "10.0.0.0/8, fd00::/8\n192.0.2.7"),
+        ("max-connections", " 100 "),
+        ("access-log", "true\n"),
+        ("max-ports-per-namespace", "0"),
+    ]);
+    assert_eq!(problems, [""; 0]);
+    assert_eq!(settings.proxy.trusted_proxies.len(), 3);
+    assert_eq!(settings.proxy.max_connections, Some(100));
+    assert!(settings.proxy.access_log);
+    assert_eq!(settings.entrance.max_ports, Some(0));
+
+    let (_, problems) = of(&[("proxy-buffering", "on")]);
+    assert_eq!(problems.len(), 1);
+    assert!(problems[0].contains("has no effect here"), "{problems:?}");
+
+    let (settings, problems) = of(&[
+        ("access-log", "yes"),
+        ("max-connections", "0"),
+        ("trusted-proxies", "10.0.0.0/33"),
+        ("trusted-proxy", "10.0.0.0/8"),
+    ]);
+    let want = [
+        "data.access-log: \"yes\" is neither true nor false; the value of the command line applies",
+        "data.max-connections: \"0\" is not a number of 1 or more; the value of the command line applies",
+        "data.trusted-proxies: \"10.0.0.0/33\" is not a network such as 10.0.0.0/8 or fd00::/8; the value of the \
+         command line applies",
+        "data.trusted-proxy: is not a setting; did you mean trusted-proxies?",
+    ];
+    assert_eq!(problems.len(), want.len(), "{problems:?}");
+    for (problem, want) in problems.iter().zip(want) {
+        assert!(problem.starts_with(want), "{problem}");
+    }
+    assert_eq!(settings.proxy.max_connections, Some(7));
+    assert!(!settings.proxy.access_log && settings.proxy.trusted_proxies.is_empty());
+}
+
+#[test]
+fn entries_of_shared_hostnames_that_are_wrong_grant_nothing() {
+    let all = "- {namespaceSelector: {}, hostnames: ['*']}";
+    for (what, text, entries, hostnames, problem) in [
+        ("all", all.to_owned(), 1, 1, None),
+        ("none", "[]".to_owned(), 0, 0, None),
+        ("no list", "everything".to_owned(), 0, 0, Some("data.shared-hostnames: is not a list")),
+        (
+            "a typo",
+            "- {namespaceSelectors: {}, hostnames: [a.example]}
+"
+            .to_owned()
+                + all,
+            2,
+            2,
+            Some("data.shared-hostnames[0].namespaceSelectors: is not a field"),
+        ),
+        (
+            "a typo in the selector",
+            "- {namespaceSelector: {matchLabel: {a: b}}, hostnames: [a.example]}
+"
+            .to_owned()
+                + all,
+            2,
+            2,
+            Some("data.shared-hostnames[0].namespaceSelector.matchLabel: is not a field"),
+        ),
+        (
+            "a selector",
+            "- {namespaceSelector: {matchExpressions: [{key: a, operator: Like}]}, hostnames: [a.example]}
+"
+            .to_owned()
+                + all,
+            2,
+            2,
+            Some("data.shared-hostnames[0].namespaceSelector.matchExpressions[0].operator: "),
+        ),
+        (
+            "a hostname",
+            "- {namespaceSelector: {}, hostnames: [a.example, 'a b']}".to_owned(),
+            1,
+            1,
+            Some("data.shared-hostnames[0].hostnames[1]: "),
+        ),
+    ] {
+        let (settings, problems) = of(&[("shared-hostnames", &text)]);
+        let grants = settings.entrance.hostnames.expect("nothing is granted but what is listed");
+        assert_eq!(grants.len(), entries, "{what}");
+        if problem.is_some() && entries > 0 {
+            assert_eq!(grants[0].namespaces, None, "{what}: its hostname is nobody's");
+        }
+        assert_eq!(grants.iter().map(|grant| grant.hostnames.len()).sum::<usize>(), hostnames, "{what}");
+        match (problem, problems.as_slice()) {
+            (None, []) => {}
+            (Some(want), [got]) if got.starts_with(want) => {}
+            (_, got) => panic!("{what}: {got:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_list_of_clients_that_is_wrong_lets_nobody_in() {
+    let closed = "data.block-cidrs: \"x\" is not a network such as 10.0.0.0/8 or fd00::/8; the paths of Ingresses that \
+                  the list holds for are closed";
+    let nobody = "data.whitelist-source-range: \"x\" is not a network such as 10.0.0.0/8 or fd00::/8; it allows nobody";
+    for (key, text, allow, block, problem) in [
+        (
+            "whitelist-source-range",
+            "10.0.0.0/8, 192.0.2.7",
+            Some("10.0.0.0-10.255.255.255,192.0.2.7"),
+            "Nobody",
+            None,
+        ),
+        ("whitelist-source-range", "10.0.0.1,x", Some("10.0.0.1"), "Nobody", Some(nobody)),
+        ("whitelist-source-range", "x", Some("nobody"), "Nobody", Some(nobody)),
+        ("whitelist-source-range", "", None, "Nobody", None),
+        ("block-cidrs", "10.0.0.1", None, "10.0.0.1", None),
+        ("block-cidrs", "10.0.0.1,x", None, "Unknown", Some(closed)),
+        ("block-cidrs", "", None, "Nobody", None),
+    ] {
+        let (settings, problems) = of(&[(key, text)]);
+        let access = settings.ingress.access;
+        let got = match &access.block {
+            crate::ir::live_settings::Denied::Networks(networks) => networks.to_string(),
+            other => format!("{other:?}"),
+        };
+        let allowed = access.allow.map(|networks| networks.to_string());
+        assert_eq!((allowed.as_deref(), &*got), (allow, block), "{key}: {text}");
+        assert_eq!(problems.first().map(|p| &**p), problem, "{key}: {text}");
+    }
+    let (settings, problems) = of(&[("limit-req-status-code", "429"), ("limit-conn-status-code", "200")]);
+    let statuses = settings.ingress.limits;
+    assert_eq!([statuses.request_status.as_u16(), statuses.connection_status.as_u16()], [429, 503]);
+    assert!(problems[0].contains("\"200\" is not a status of 400 to 599"), "{problems:?}");
+    let (settings, _) = of(&[("denylist-source-range", "10.0.0.1,x")]);
+    assert_eq!(settings.ingress.access.deny, crate::ir::live_settings::Denied::Unknown);
+}
+
+#[test]
+fn a_network_is_an_address_with_a_length_that_fits() {
+    for (text, want) in [
+        ("10.0.0.0/8", Some(("10.0.0.0", 8))),
+        ("192.0.2.7", Some(("192.0.2.7", 32))),
+        ("fd00::/8", Some(("fd00::", 8))),
+        ("::1", Some(("::1", 128))),
+        ("10.0.0.0/33", None),
+        ("10.0.0/8", None),
+        ("10.0.0.0/+8", None),
+        ("", None),
+        ("::/129", None),
+    ] {
+        let want = want.map(|(address, length)| (address.parse().unwrap(), length));
+        assert_eq!(parse_network(text).ok(), want, "{text}");
+    }
+}
+
+#[test]
+fn a_value_that_cannot_be_read_leaves_the_last_one_in_force() {
+    let mut last_good = LastGood::default();
+    let mut read = |data: &[(&str, &str)]| {
+        let (settings, problems) = after(&mut last_good, data);
+        let access = settings.ingress.access;
+        (settings.proxy.max_connections, access.block != crate::ir::live_settings::Denied::Unknown, problems)
+    };
+    assert_eq!(read(&[("max-connections", "9"), ("block-cidrs", "10.0.0.1")]), (Some(9), true, vec![]));
+    let (max, known, problems) = read(&[("max-connections", "many"), ("block-cidrs", "x")]);
+    assert_eq!((max, known), (Some(9), true));
+    let want = "data.max-connections: \"many\" is not a number of 1 or more; the last value that could be read applies, \"9\"";
+    assert!(problems.iter().any(|problem| problem == want), "{problems:?}");
+    // Once the key is gone, so is its last value.
+    assert_eq!(read(&[]).0, Some(7));
+    assert_eq!(read(&[("max-connections", "many")]).0, Some(7));
+}
+
+#[test]
+fn keys_that_are_not_served_say_so() {
+    for (key, value, want) in [
+        ("map-hash-bucket-size", "128", Some("has no effect here: ")),
+        ("bind-address", "10.0.0.1", Some("is not served: use --bind")),
+        ("bind-address", "", None),
+        ("enable-syslog", "false", None),
+        ("enable-syslog", "true", Some("is not served with another value than false: ")),
+        ("ignore-invalid-headers", "true", None),
+        ("ignore-invalid-headers", "false", Some("is not served with another value than true: ")),
+        ("load-balancer", "ewma", Some("is not a setting; did you mean load-balance?")),
+        ("somewhere-over-the-rainbow", "blue", Some("is not a setting")),
+    ] {
+        let (settings, problems) = of(&[(key, value)]);
+        assert_eq!(problems.len(), usize::from(want.is_some()), "{key}: {problems:?}");
+        let got = problems
+            .first()
+            .map(|problem| problem.starts_with(&format!("data.{key}: {}", want.unwrap_or("-"))));
+        assert!(got.unwrap_or(true), "{problems:?}");
+        assert_eq!(settings.ingress.closed_by, None, "{key}");
+    }
+    // The number of comparisons is bounded.
+    let many: Vec<_> = (0..100).map(|i| format!("load-balancer{i}")).collect();
+    let many: Vec<_> = many.iter().map(|key| (&**key, "")).collect();
+    let suggested = of(&many).1.iter().filter(|problem| problem.contains("did you mean")).count();
+    assert_eq!(suggested, 16);
+}
+
+#[test]
+fn a_key_that_may_protect_and_is_not_served_closes_all_ingresses() {
+    for (data, closed) in [
+        (&[("enable-modsecurity", "true")][..], true),
+        (&[("enable-modsecurity", "false")], false),
+        (&[("server-snippet", "deny all;")], true),
+        (&[("server-snippet", " ")], false),
+        (&[("server-snippet", "deny all;"), ("unsupported", "ignore")], false),
+        (&[("server-snippet", "deny all;"), ("unsupported", "yes")], true),
+    ] {
+        let (settings, problems) = of(data);
+        assert_eq!(settings.ingress.closed_by.is_some(), closed, "{data:?}: {problems:?}");
+    }
+}
+
+#[test]
+fn every_key_of_ingress_nginx_is_listed_once_and_served_as_it_says() {
+    assert!(nginx_keys::KEYS.is_sorted_by(|(a, _), (b, _)| a < b));
+    for (name, fate) in nginx_keys::KEYS {
+        let is_read = keys().any(|(key, _)| key == name);
+        assert_eq!(is_read, *fate == Fate::Served, "{name}: a key is served exactly if something reads it");
+    }
+}
+
+/// What separates the keys that are served from the table of all.
+const ALL: &str = "## All keys of ingress-nginx\n";
+
+#[test]
+fn the_document_lists_every_key_in_order() {
+    let (served, _) = include_str!("../../../../docs/settings.md").split_once(ALL).expect("the heading");
+    let lines = served.lines();
+    let listed: Vec<_> =
+        lines.filter_map(|line| line.strip_prefix("| `")?.split_once('`').map(|(name, _)| name)).collect();
+    assert_eq!(listed, keys().map(|(name, _)| *name).collect::<Vec<_>>());
+}
+
+#[test]
+fn the_document_has_the_table_of_all_keys() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/settings.md");
+    let document = std::fs::read_to_string(path).unwrap();
+    let (before, _) = document.split_once(ALL).expect("the heading");
+    let want = format!("{before}{ALL}{}", table());
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(path, &want).unwrap();
+    }
+    let is_current = std::fs::read_to_string(path).unwrap() == want;
+    assert!(
+        is_current,
+        "docs/settings.md is out of date: UPDATE_GOLDEN=1 cargo test --lib all_keys rewrites it"
+    );
+}
+
+fn table() -> String {
+    let rows = nginx_keys::KEYS.iter().map(|(name, fate)| match fate {
+        Fate::Served => format!("| `{name}` | served | |\n"),
+        Fate::NoEffect(why) => format!("| `{name}` | no effect | {why} |\n"),
+        Fate::Refused(why) => format!("| `{name}` | not served | {why} |\n"),
+        Fate::Fixed(value, why) => format!("| `{name}` | always `{value}` | {why} |\n"),
+        Fate::Protects(why) => format!("| `{name}` | closes | {why} |\n"),
+    });
+    let head = "\nThe keys of ingress-nginx 1.15, and what becomes of them. `portcullis check`, `/status` and the log say which keys of a\n\
+                ConfigMap have no effect or are not served; a key that is on no list is reported with the nearest name that is. A key\n\
+                that *closes* may protect backends: with it every path of an Ingress answers 503, unless there is a key `unsupported`\n\
+                of the value `ignore`. The table is generated from the code.\n\n\
+                | key | here | why, and what to do instead |\n| --- | --- | --- |\n";
+    format!("{head}{}", rows.collect::<String>())
+}
