@@ -12,6 +12,7 @@ pub mod facts;
 pub mod index;
 pub mod ir;
 pub mod kinds;
+pub mod migrate;
 pub mod objects;
 mod problem;
 pub mod report;

@@ -46,6 +46,8 @@ mod wire;
 pub use core::addresses::addresses_of_service;
 pub(crate) use core::service::MARK;
 pub(crate) use head::{Identity, identify, key, title};
+pub(crate) use ingress::annotations::about as known_annotations;
+
 pub use live_settings::{parse_count, parse_network};
 pub(crate) use parent_refs::parse as parse_parent_ref;
 pub(crate) use refused::is_refused;

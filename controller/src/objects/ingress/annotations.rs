@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! known.rs     the closed list: what each name protects, and whether it is served
+//! about.rs     what is said of each name: its tier, what differs, what to write instead
 //! family.rs    what a family is: annotations that are served and read together
 //! redirects.rs and so on: a family each
 //! values.rs    values as ingress-nginx reads them
@@ -16,6 +17,7 @@
 //! A value of an annotation that is served can be invalid in three ways, as in ingress-nginx: it closes what the annotation
 //! protects, or the whole Ingress is refused ([`Denied`]), or it has no effect, with a warning.
 
+pub(crate) mod about;
 mod access;
 mod affinity;
 mod auth_tls;

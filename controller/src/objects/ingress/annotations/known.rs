@@ -100,7 +100,7 @@ const fn known(group: &'static str, name: &'static str, protects: Protects) -> K
     Known { name, group, protects, is_served: false, is_moot: false, off: Off::Never }
 }
 
-const KNOWN: &[Known] = &[
+pub(super) const KNOWN: &[Known] = &[
     known("Aliases", "server-alias", Nothing).served(),
     known("Allowlist", "allowlist-source-range", Paths).served(),
     known("BackendProtocol", "backend-protocol", Nothing).served(),

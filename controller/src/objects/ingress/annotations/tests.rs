@@ -135,6 +135,19 @@ fn what_has_no_effect_is_a_warning_of_its_topic() {
 }
 
 #[test]
+fn what_is_about_buffers_is_a_notice() {
+    for name in
+        ["proxy-buffers-number", "proxy-busy-buffers-size", "proxy-max-temp-file-size", "proxy-http-version"]
+    {
+        let ingress = nginx(&[(name, "8")]);
+        let warnings: Vec<_> = ingress.meta.warnings.iter().map(|warning| warning.topic).collect();
+        assert_eq!(warnings, [Topic::Annotation(name)], "{name}");
+        assert!(ingress.meta.warnings[0].text.contains("where messages are streamed"), "{name}");
+        assert_eq!(ingress.annotations.unserved.closed_by(true), None, "{name}");
+    }
+}
+
+#[test]
 fn a_path_that_is_left_out_closes_with_its_whole_host() {
     let text = "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {name: web}\nspec: {rules: [{http: {paths: \
                 [{path: '/a//b', pathType: ImplementationSpecific, backend: {service: {name: web, port: {number: 80}}}}]}}]}";

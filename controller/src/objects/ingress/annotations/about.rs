@@ -1,0 +1,400 @@
+//! What is said of each annotation of ingress-nginx beside its name in the closed list: its tier, what differs from
+//! ingress-nginx, and what to write instead where it is not served. The table in `docs/ingress-nginx.md` and
+//! `portcullis migrate` are made of it.
+
+use super::known::{KNOWN, Known, Protects, WITHOUT_EFFECT};
+
+/// Names that most users depend on: identical to ingress-nginx but for what [`DIFFERENCES`] has.
+const TIER_1: [&str; 77] = [
+    "affinity",
+    "allowlist-source-range",
+    "app-root",
+    "auth-always-set-cookie",
+    "auth-method",
+    "auth-realm",
+    "auth-request-redirect",
+    "auth-response-headers",
+    "auth-secret",
+    "auth-secret-type",
+    "auth-signin",
+    "auth-signin-redirect-param",
+    "auth-tls-pass-certificate-to-upstream",
+    "auth-tls-secret",
+    "auth-tls-verify-client",
+    "auth-tls-verify-depth",
+    "auth-type",
+    "auth-url",
+    "backend-protocol",
+    "canary",
+    "canary-by-cookie",
+    "canary-by-header",
+    "canary-by-header-pattern",
+    "canary-by-header-value",
+    "canary-weight",
+    "canary-weight-total",
+    "cors-allow-credentials",
+    "cors-allow-headers",
+    "cors-allow-methods",
+    "cors-allow-origin",
+    "cors-expose-headers",
+    "cors-max-age",
+    "custom-http-errors",
+    "default-backend",
+    "denylist-source-range",
+    "enable-cors",
+    "enable-global-auth",
+    "force-ssl-redirect",
+    "from-to-www-redirect",
+    "limit-allowlist",
+    "limit-burst-multiplier",
+    "limit-connections",
+    "limit-rpm",
+    "limit-rps",
+    "limit-whitelist",
+    "permanent-redirect",
+    "permanent-redirect-code",
+    "proxy-body-size",
+    "proxy-buffer-size",
+    "proxy-buffering",
+    "proxy-connect-timeout",
+    "proxy-next-upstream",
+    "proxy-next-upstream-timeout",
+    "proxy-next-upstream-tries",
+    "proxy-read-timeout",
+    "proxy-request-buffering",
+    "proxy-send-timeout",
+    "proxy-ssl-name",
+    "proxy-ssl-secret",
+    "proxy-ssl-server-name",
+    "proxy-ssl-verify",
+    "rewrite-target",
+    "server-alias",
+    "service-upstream",
+    "session-cookie-expires",
+    "session-cookie-max-age",
+    "session-cookie-name",
+    "session-cookie-path",
+    "ssl-passthrough",
+    "ssl-redirect",
+    "temporal-redirect",
+    "temporal-redirect-code",
+    "upstream-hash-by",
+    "upstream-vhost",
+    "use-regex",
+    "whitelist-source-range",
+    "x-forwarded-prefix",
+];
+
+/// Names that are configuration of nginx, or of a feature that nothing here stands for.
+const TIER_3: [&str; 13] = [
+    "auth-snippet",
+    "configuration-snippet",
+    "enable-modsecurity",
+    "enable-owasp-core-rules",
+    "enable-rewrite-log",
+    "fastcgi-index",
+    "fastcgi-params-configmap",
+    "http2-push-preload",
+    "modsecurity-snippet",
+    "modsecurity-transaction-id",
+    "proxy-ssl-ciphers",
+    "server-snippet",
+    "stream-snippet",
+];
+
+/// A name that is served, and in what it differs from ingress-nginx.
+struct Difference {
+    name: &'static str,
+    when: When,
+    how: &'static str,
+}
+
+/// For which values a difference holds.
+enum When {
+    Always,
+    Value(fn(&str) -> bool),
+    /// It depends on more than the value. A message on the object reports it.
+    Reported,
+    /// A wrong value. A message on the object reports it.
+    Wrong,
+}
+
+const DIFFERENCES: &[Difference] = &[
+    reported("affinity-mode", "persistent sessions use a hash with a secret key"),
+    wrong("auth-always-set-cookie", "a wrong value closes the paths; nothing is checked there"),
+    Difference {
+        name: "auth-cache-duration",
+        when: When::Value(|value| {
+            value
+                .split_whitespace()
+                .any(|word| word.parse().is_ok_and(|code: u16| code == 403 || code >= 500))
+        }),
+        how: "answers of 403 and 5xx are never cached",
+    },
+    wrong("auth-realm", "a wrong value closes the paths; the Ingress is not applied there"),
+    wrong("auth-request-redirect", "a wrong value closes the paths; nothing is checked there"),
+    reported("auth-secret", "hashes of excessive cost match no password"),
+    wrong("auth-secret-type", "a wrong value closes the paths; the Ingress is not applied there"),
+    reported("auth-tls-error-page", "a path closes the host; unverified requests reach the backend there"),
+    wrong("auth-tls-match-cn", "a wrong value closes the host; the Ingress is not applied there"),
+    wrong(
+        "auth-tls-pass-certificate-to-upstream",
+        "a wrong value closes the host; the Ingress is not applied there",
+    ),
+    Difference {
+        name: "auth-tls-secret",
+        when: When::Always,
+        how: "a request on a connection made for a host with another policy is answered with 421; a Secret with ca.crl \
+              closes the host",
+    },
+    reported("auth-type", "digest, or another value than basic, closes the paths"),
+    Difference {
+        name: "auth-url",
+        when: When::Value(|value| value.contains("$http_host")),
+        how: "$http_host in the host of the URL is without its port",
+    },
+    wrong("auth-url", "an empty value, or a host that the client chooses, closes the paths"),
+    Difference {
+        name: "backend-protocol",
+        when: When::Value(|value| matches!(value.to_ascii_uppercase().as_str(), "GRPC" | "GRPCS")),
+        how: "the authority of a gRPC request is the client's Host; it is empty there",
+    },
+    reported("backend-protocol", "FCGI closes the paths"),
+    reported("canary", "a canary for an Ingress of another namespace is refused"),
+    reported("canary-by-header-pattern", "look-around and back-references are refused"),
+    wrong("cors-allow-origin", "a value without a valid entry allows no origin; it allows every one there"),
+    wrong("limit-burst-multiplier", "0 or less closes the paths; it stops the whole controller there"),
+    wrong("limit-connections", "a wrong value closes the paths; the Ingress is not applied there"),
+    wrong("limit-rpm", "a wrong value closes the paths; the Ingress is not applied there"),
+    wrong("limit-rps", "a wrong value closes the paths; the Ingress is not applied there"),
+    reported("load-balance", "values other than round_robin and ewma have no effect"),
+    Difference {
+        name: "proxy-next-upstream",
+        when: When::Value(|value| {
+            value.split_whitespace().any(|word| word.starts_with("http_") || word == "non_idempotent")
+        }),
+        how: "a body of more than 64 KiB of which a part was sent is not sent again",
+    },
+    Difference {
+        name: "proxy-next-upstream-tries",
+        when: When::Value(|value| value.trim().parse().is_ok_and(|tries: u64| tries == 0 || tries > 100)),
+        how: "0 is 10 attempts, and there are at most 100; 0 is no limit there",
+    },
+    reported("proxy-ssl-ciphers", "closes the paths with proxy-ssl-secret, and has no effect without"),
+    Difference {
+        name: "proxy-ssl-protocols",
+        when: When::Value(|value| {
+            value.split_whitespace().any(|word| matches!(word, "SSLv2" | "SSLv3" | "TLSv1" | "TLSv1.1"))
+        }),
+        how: "versions before TLSv1.2 are never offered",
+    },
+    reported("proxy-ssl-verify", "on without proxy-ssl-secret closes the paths; nothing is verified there"),
+    reported("proxy-ssl-verify-depth", "no effect: a chain may have any length"),
+    Difference {
+        name: "rewrite-target",
+        when: When::Value(|value| !value.starts_with('/') && !value.contains("://")),
+        how: "a target without a slash at its start gets one; a request line without a path is sent there",
+    },
+    reported("rewrite-target", "an unknown variable answers 500; it stops the whole controller there"),
+    reported("server-alias", "regular expressions have no effect"),
+    Difference {
+        name: "upstream-hash-by",
+        when: When::Always,
+        how: "texts go to other endpoints than there, by the highest hash in place of a ring",
+    },
+    Difference {
+        name: "upstream-hash-by-subset",
+        when: When::Always,
+        how: "a subset is the endpoints of the highest hashes; an endpoint that comes or goes changes few subsets",
+    },
+    reported("use-regex", "look-around and back-references are refused for that path"),
+];
+
+/// What to write instead of an annotation that is not served.
+const INSTEAD: &[(&str, &str)] = &[
+    ("auth-snippet", "auth-proxy-set-headers, auth-method, auth-cache-key: whichever the snippet is about"),
+    (
+        "configuration-snippet",
+        "the annotations that `portcullis migrate` prints, or the filters of an HTTPRoute",
+    ),
+    ("enable-modsecurity", "a web application firewall in front, or one that auth-url calls"),
+    ("enable-owasp-core-rules", "a web application firewall in front, or one that auth-url calls"),
+    ("enable-rewrite-log", "`portcullis explain URL` for a request"),
+    ("fastcgi-index", "an HTTP server beside the application"),
+    ("fastcgi-params-configmap", "an HTTP server beside the application"),
+    ("http2-push-preload", "nothing: browsers no longer have server push"),
+    ("modsecurity-snippet", "a web application firewall in front, or one that auth-url calls"),
+    ("modsecurity-transaction-id", "nothing: it is about ModSecurity alone"),
+    (
+        "server-snippet",
+        "the annotations that `portcullis migrate` prints, or an Ingress for the paths it is about",
+    ),
+    ("stream-snippet", "a TLSRoute, TCPRoute or UDPRoute"),
+];
+
+const fn wrong(name: &'static str, how: &'static str) -> Difference {
+    Difference { name, when: When::Wrong, how }
+}
+
+const fn reported(name: &'static str, how: &'static str) -> Difference {
+    Difference { name, when: When::Reported, how }
+}
+
+/// What becomes of an annotation here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// As on ingress-nginx, but for [`Annotation::differences`].
+    Served,
+    /// It has no effect and needs none: messages are streamed, and connections pooled.
+    Moot,
+    /// It protects and is not served: the paths of its Ingress are closed (503).
+    ClosesPaths,
+    /// The same for the hosts of its Ingress.
+    ClosesHosts,
+    /// It is not served and has no effect.
+    Ignored,
+}
+
+/// An annotation that ingress-nginx 1.15 reads.
+#[derive(Clone, Copy, Debug)]
+pub struct Annotation(&'static Known);
+
+/// Those that ingress-nginx 1.15 reads, in the order of their names.
+pub fn annotations() -> Vec<Annotation> {
+    let of_nginx = KNOWN.iter().filter(|known| known.group != WITHOUT_EFFECT);
+    let mut all: Vec<_> = of_nginx.map(Annotation).collect();
+    all.sort_by_key(|annotation| annotation.name());
+    all
+}
+
+/// The annotation of that name, without its prefix.
+pub(crate) fn find(name: &str) -> Option<Annotation> {
+    KNOWN.iter().find(|known| known.name == name).map(Annotation)
+}
+
+impl Annotation {
+    /// Its name, without the prefix.
+    pub fn name(self) -> &'static str {
+        self.0.name
+    }
+
+    /// 1: users depend on it. 2: in second place. 3: not served on purpose.
+    pub fn tier(self) -> u8 {
+        match self.name() {
+            name if TIER_1.contains(&name) => 1,
+            name if TIER_3.contains(&name) => 3,
+            _ => 2,
+        }
+    }
+
+    /// What becomes of it here.
+    pub fn outcome(self) -> Outcome {
+        let Known { is_served, is_moot, protects, .. } = self.0;
+        match (is_served, is_moot, protects) {
+            (true, ..) => Outcome::Served,
+            (false, true, _) => Outcome::Moot,
+            (false, false, Protects::Nothing) => Outcome::Ignored,
+            (false, false, Protects::Paths) => Outcome::ClosesPaths,
+            (false, false, Protects::Host) => Outcome::ClosesHosts,
+        }
+    }
+
+    /// In what it differs from ingress-nginx, for some values at least; and whether those are valid ones.
+    pub fn differences(self) -> impl Iterator<Item = (&'static str, bool)> {
+        let of_name = DIFFERENCES.iter().filter(move |difference| difference.name == self.name());
+        of_name.map(|difference| (difference.how, !matches!(difference.when, When::Wrong)))
+    }
+
+    /// In what this value differs, as far as the value alone says.
+    pub(crate) fn differences_of(self, value: &str) -> impl Iterator<Item = &'static str> {
+        let holds = move |difference: &&Difference| {
+            difference.name == self.name()
+                && match difference.when {
+                    When::Always => true,
+                    When::Value(holds) => holds(value),
+                    When::Reported | When::Wrong => false,
+                }
+        };
+        DIFFERENCES.iter().filter(holds).map(|difference| difference.how)
+    }
+
+    /// What to write instead, where it is not served and there is something.
+    pub fn instead(self) -> Option<&'static str> {
+        let found = INSTEAD.iter().find(|(name, _)| *name == self.name());
+        found.filter(|_| !self.0.is_served).map(|(_, instead)| *instead)
+    }
+
+    /// Whether this value closes nothing and requires nothing.
+    pub(crate) fn asks_for_nothing(self, value: &str) -> bool {
+        self.0.asks_for_nothing(value)
+    }
+
+    /// Whether no release of ingress-nginx from 1.15 on reads it.
+    pub(crate) fn is_without_effect_there(self) -> bool {
+        self.0.group == WITHOUT_EFFECT
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn tiers_are_those_of_the_closed_list() {
+        let all = annotations();
+        let count = |tier| all.iter().filter(|annotation| annotation.tier() == tier).count();
+        assert_eq!([count(1), count(2), count(3)], [77, 48, 13]);
+        let names: BTreeSet<_> = all.iter().map(|annotation| annotation.name()).collect();
+        for name in TIER_1.iter().chain(&TIER_3) {
+            assert!(names.contains(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_said_is_said_of_names_that_are_known() {
+        for name in DIFFERENCES.iter().map(|d| d.name).chain(INSTEAD.iter().map(|(name, _)| *name)) {
+            let annotation = find(name).unwrap_or_else(|| panic!("{name}"));
+            assert!(!annotation.is_without_effect_there(), "{name}");
+        }
+        for Difference { name, .. } in DIFFERENCES {
+            assert_eq!(
+                find(name).unwrap().outcome(),
+                Outcome::Served,
+                "{name}: a difference of what is served"
+            );
+        }
+        for annotation in
+            annotations().into_iter().filter(|a| a.tier() == 3 && a.outcome() != Outcome::Served)
+        {
+            assert!(annotation.instead().is_some(), "{}", annotation.name());
+        }
+    }
+
+    #[test]
+    fn some_values_differ() {
+        for (name, value, differs) in [
+            ("auth-url", "https://$host/auth", false),
+            ("auth-url", "https://$http_host/auth", true),
+            ("auth-cache-duration", "200 202 401 5m", false),
+            ("auth-cache-duration", "200 403 5m", true),
+            ("auth-cache-duration", "200 503 1m", true),
+            ("backend-protocol", "HTTPS", false),
+            ("backend-protocol", "grpc", true),
+            ("proxy-next-upstream", "error timeout", false),
+            ("proxy-next-upstream", "error http_502", true),
+            ("proxy-next-upstream-tries", "3", false),
+            ("proxy-next-upstream-tries", "0", true),
+            ("proxy-ssl-protocols", "TLSv1.2 TLSv1.3", false),
+            ("proxy-ssl-protocols", "TLSv1.1 TLSv1.2", true),
+            ("rewrite-target", "/$1", false),
+            ("rewrite-target", "https://a.example/$1", false),
+            ("rewrite-target", "$1", true),
+            ("upstream-hash-by", "$request_uri", true),
+            ("auth-type", "basic", false),
+        ] {
+            assert_eq!(find(name).unwrap().differences_of(value).count() > 0, differs, "{name}: {value}");
+        }
+    }
+}
