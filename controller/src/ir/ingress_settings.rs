@@ -18,7 +18,7 @@ pub struct IngressSettings {
     pub redirect_status: StatusCode,
     pub hsts: Hsts,
     pub access: GlobalAccess,
-    pub limits: LimitStatuses,
+    pub limits: LimitSettings,
     /// `allow-cross-namespace-resources`: whether Ingresses may use Secrets of other namespaces.
     pub allow_cross_namespace: bool,
     /// `proxy-body-size`, in bytes; 0 is no limit.
@@ -45,13 +45,15 @@ pub struct GlobalAuth {
     pub exempt: Box<[Box<str>]>,
 }
 
-/// The statuses of requests over a limit.
+/// What holds for the limits of all Ingresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LimitStatuses {
+pub struct LimitSettings {
     /// `limit-req-status-code`.
     pub request_status: StatusCode,
     /// `limit-conn-status-code`.
     pub connection_status: StatusCode,
+    /// `limit-ipv6-prefix-length`: how many leading bits of an IPv6 address identify a client, 32 to 128.
+    pub ipv6_prefix: u8,
 }
 
 /// Which clients may send requests, by their address.
@@ -103,9 +105,10 @@ impl Default for IngressSettings {
             upstream: Upstream::default(),
             access: GlobalAccess::default(),
             allow_cross_namespace: false,
-            limits: LimitStatuses {
+            limits: LimitSettings {
                 request_status: StatusCode::SERVICE_UNAVAILABLE,
                 connection_status: StatusCode::SERVICE_UNAVAILABLE,
+                ipv6_prefix: 128,
             },
         }
     }

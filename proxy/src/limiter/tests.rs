@@ -14,6 +14,7 @@ fn limits(owner: &str, second: Option<u32>, minute: Option<u32>, in_flight: Opti
         owner: owner.into(),
         rates: Rates { second: rate(second, 1), minute: rate(minute, 60) },
         in_flight,
+        ipv6_prefix: 128,
         exempt: None,
         rate_status: StatusCode::SERVICE_UNAVAILABLE,
         in_flight_status: StatusCode::SERVICE_UNAVAILABLE,
@@ -131,6 +132,24 @@ fn requests_that_are_refused_take_no_place() {
     );
     drop(held);
     assert_eq!(zone.admit(&limits, client(1), 1).map(|_| ()), Err(Refused::TooFast));
+}
+
+/// A subscriber has a network of IPv6, all of whose addresses it can use.
+#[test]
+fn a_client_is_an_address_or_a_prefix_of_ipv6() {
+    let network = |n: u128| client((0x2001_0db8 << 96) | n);
+    let admitted = |ipv6_prefix, clients: &[std::net::IpAddr]| {
+        let (zone, limits) = (zone(), Limits { ipv6_prefix, ..limits("a/b", Some(1), None, None) });
+        clients.iter().cycle().take(20).filter(|client| zone.admit(&limits, **client, 1).is_ok()).count()
+    };
+    let neighbours = [network(1), network(2)];
+    assert_eq!(admitted(128, &neighbours), 12);
+    assert_eq!(admitted(64, &neighbours), 6);
+    assert_eq!(admitted(64, &[network(1), network(1 << 64)]), 12, "two networks");
+    let v4 = |last| std::net::IpAddr::from([192, 0, 2, last]);
+    assert_eq!(admitted(64, &[v4(1), v4(2)]), 12, "IPv4 addresses are not cut");
+    let mapped = client(0xffff_c000_0201);
+    assert_eq!(admitted(64, &[v4(1), mapped]), 6, "an address is the same in both notations");
 }
 
 /// A client with many addresses (any with IPv6) must not fill the memory, and must not make others forgotten that are active.

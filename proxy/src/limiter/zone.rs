@@ -78,7 +78,7 @@ impl Zone {
         client: IpAddr,
         now: u64,
     ) -> Result<Option<Place>, Refused> {
-        let address = address(client);
+        let address = address(client, limits.ipv6_prefix);
         let part = self.part(address);
         let mut clients = self.locked(part);
         let place = match clients.find(address) {
@@ -167,11 +167,15 @@ impl Drop for Zone {
     }
 }
 
-/// A client is its whole address, an IPv4 one the same however it is written.
-fn address(client: IpAddr) -> u128 {
-    match client {
+/// The number that identifies a client: an IPv4 address in full, also one that is mapped into IPv6, and the prefix of an IPv6
+/// address.
+fn address(client: IpAddr, ipv6_prefix: u8) -> u128 {
+    match client.to_canonical() {
         IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
-        IpAddr::V6(address) => address.to_bits(),
+        IpAddr::V6(address) => {
+            let mask = u128::MAX.checked_shr(ipv6_prefix.into()).unwrap_or_default();
+            address.to_bits() & !mask
+        }
     }
 }
 

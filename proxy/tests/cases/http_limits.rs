@@ -21,6 +21,7 @@ fn limited(rates: Rates, in_flight: Option<u32>, rule: Rule) -> Rule {
         owner: "test/limited".into(),
         rates,
         in_flight,
+        ipv6_prefix: 128,
         exempt: None,
         rate_status: StatusCode::TOO_MANY_REQUESTS,
         in_flight_status: StatusCode::SERVICE_UNAVAILABLE,

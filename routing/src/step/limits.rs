@@ -19,6 +19,9 @@ pub struct Limits {
     pub rates: Rates,
     /// How many of them may be in flight.
     pub in_flight: Option<u32>,
+    /// How many leading bits of an IPv6 address identify a client: 128 counts each address, 64 a subscriber's network. At most
+    /// 128.
+    pub ipv6_prefix: u8,
     /// Clients that are not limited.
     pub exempt: Option<Arc<Networks>>,
     /// The status of requests that come too fast.
@@ -78,8 +81,9 @@ impl Counts {
 /// Equal if they ask for the same; what was counted is no part of it.
 impl PartialEq for Limits {
     fn eq(&self, other: &Self) -> bool {
-        let parts =
-            |limits: &Self| (limits.rates, limits.in_flight, limits.rate_status, limits.in_flight_status);
+        let parts = |limits: &Self| {
+            (limits.rates, limits.in_flight, limits.ipv6_prefix, limits.rate_status, limits.in_flight_status)
+        };
         self.owner == other.owner && parts(self) == parts(other) && self.exempt == other.exempt
     }
 }
@@ -104,6 +108,9 @@ impl fmt::Display for Limits {
             write!(f, " else {rate}")?;
         }
         in_flight.iter().try_for_each(|most| write!(f, " {most} in flight else {status}"))?;
+        if self.ipv6_prefix < 128 {
+            write!(f, " by /{} of IPv6", self.ipv6_prefix)?;
+        }
         exempt.iter().try_for_each(|networks| write!(f, " not for {networks}"))
     }
 }

@@ -83,6 +83,9 @@ pub(super) const KEYS: &[(&str, Read)] = &[
     ("limit-conn-status-code", |to, text, _, _| {
         or_default(error_status(text)).map(|read| to.ingress.limits.connection_status = read)
     }),
+    ("limit-ipv6-prefix-length", |to, text, _, _| {
+        or_default(ipv6_prefix(text)).map(|read| to.ingress.limits.ipv6_prefix = read)
+    }),
 ];
 
 fn limit(text: &str) -> Result<Duration, String> {
@@ -144,6 +147,11 @@ fn error_status(text: &str) -> Result<StatusCode, String> {
     let status = text.trim().parse().ok().filter(|code| (400..600).contains(code));
     let status = status.and_then(|code: u16| StatusCode::from_u16(code).ok());
     status.ok_or_else(|| format!("{text:?} is not a status of 400 to 599"))
+}
+
+fn ipv6_prefix(text: &str) -> Result<u8, String> {
+    let length = text.trim().parse().ok().filter(|length| (32..=128).contains(length));
+    length.ok_or_else(|| format!("{text:?} is not a prefix length from 32 to 128"))
 }
 
 fn seconds(text: &str) -> Result<u64, String> {

@@ -149,6 +149,14 @@ fn a_list_of_clients_that_is_wrong_lets_nobody_in() {
     let statuses = settings.ingress.limits;
     assert_eq!([statuses.request_status.as_u16(), statuses.connection_status.as_u16()], [429, 503]);
     assert!(problems[0].contains("\"200\" is not a status of 400 to 599"), "{problems:?}");
+    for (text, want) in [("64", 64), ("128", 128), ("31", 128), ("129", 128), ("/64", 128)] {
+        let (settings, problems) = of(&[("limit-ipv6-prefix-length", text)]);
+        assert_eq!(
+            (settings.ingress.limits.ipv6_prefix, problems.is_empty()),
+            (want, text == "64" || text == "128"),
+            "{text}"
+        );
+    }
     let (settings, _) = of(&[("denylist-source-range", "10.0.0.1,x")]);
     assert_eq!(settings.ingress.access.deny, crate::ir::live_settings::Denied::Unknown);
 }

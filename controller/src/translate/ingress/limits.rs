@@ -17,6 +17,7 @@ pub(super) fn of(ingress: &Ingress, settings: &Settings) -> Option<Arc<Limits>> 
         owner: format!("{}/{}", ingress.meta.namespace(), ingress.meta.name()).into(),
         rates: Rates { second: rate(written.second, 1), minute: rate(written.minute, 60) },
         in_flight: written.connections,
+        ipv6_prefix: settings.live.ingress.limits.ipv6_prefix,
         exempt: written.exempt.clone(),
         rate_status: settings.live.ingress.limits.request_status,
         in_flight_status: settings.live.ingress.limits.connection_status,

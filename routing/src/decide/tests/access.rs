@@ -78,6 +78,7 @@ fn limits(exempt: &str) -> Step {
         owner: "a/b".into(),
         rates: Rates::default(),
         in_flight: Some(1),
+        ipv6_prefix: 128,
         exempt: Some(Arc::new(exempt)),
         rate_status: StatusCode::TOO_MANY_REQUESTS,
         in_flight_status: StatusCode::SERVICE_UNAVAILABLE,
