@@ -18,7 +18,7 @@ use portcullis_controller::{
     translate::DedicatedPorts,
 };
 
-/// A Kubernetes Ingress and Gateway API controller with an L7 proxy inside.
+/// A Kubernetes Ingress and Gateway API controller with a built-in L7 proxy.
 #[derive(Debug, Parser)]
 #[command(name = "portcullis", version, about, max_term_width = 110)]
 pub struct Cli {
@@ -27,10 +27,10 @@ pub struct Cli {
 }
 
 impl Cli {
-    /// Reads a command line, the program's name first.
+    /// Parses a command line, including the program's name.
     ///
     /// # Errors
-    /// Where it cannot be read, or asks for what has no meaning, or for help.
+    /// If it is invalid or requests help.
     pub fn read(
         arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
     ) -> Result<Self, clap::Error> {
@@ -41,9 +41,7 @@ impl Cli {
             && let (None, Some(flag)) = (&args.manifests, objects::first_given(matches))
         {
             let command = command.find_subcommand_mut(name).expect("it has been read");
-            let why = format!(
-                "--{flag} is for the objects of --manifests; a running instance has its own settings"
-            );
+            let why = format!("--{flag} requires --manifests; a running instance uses its own settings");
             return Err(command.error(ErrorKind::MissingRequiredArgument, why));
         }
         Ok(cli)
@@ -52,22 +50,22 @@ impl Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Serve the Ingress and Gateway API objects of a cluster, or of a folder.
+    /// Serve the Ingress and Gateway API objects of a cluster or a folder.
     Run(Box<RunArgs>),
     /// Serve examples/quickstart, with echo backends in the same process.
     Demo(DemoArgs),
-    /// A test backend that says what it received (HTTP/1, h2c, WebSocket, gRPC).
+    /// Run a test backend that responds with a description of each request (HTTP/1, h2c, WebSocket, gRPC).
     Echo(EchoArgs),
-    /// Say of each object whether it would be accepted, and why not. Exit code 1 when one is refused.
+    /// Validate objects: which are accepted or rejected, and why. Exit code 1 if any object is rejected.
     Check(CheckArgs),
-    /// Say what becomes of a request and why: listener, route, rule, steps, backend, endpoints. Nothing is sent.
+    /// Explain how a request is handled: listener, route, rule, steps, backend, endpoints. No request is sent.
     Explain(ExplainArgs),
 }
 
 #[derive(Clone, Debug, Args)]
 pub struct RunArgs {
-    /// Folder of YAML or JSON objects, watched; subfolders too. When not given, the objects are those of the cluster
-    /// that this process runs in, or that the kubeconfig names.
+    /// Folder of YAML or JSON objects to serve and watch, including subfolders. Without it, the objects are read from
+    /// the cluster in which this process runs, or from the cluster of the kubeconfig.
     #[arg(long, value_name = "DIR", env = "PORTCULLIS_MANIFESTS")]
     pub manifests: Option<PathBuf>,
     #[command(flatten)]
@@ -76,28 +74,28 @@ pub struct RunArgs {
     pub serve: ServeArgs,
 }
 
-/// What has a meaning in a cluster alone.
+/// Flags that have an effect only in a cluster.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "In a cluster")]
 pub struct ClusterArgs {
-    /// Namespace to watch; may be given several times. All of them when not given.
+    /// Namespace to watch; can be repeated. Default: all namespaces.
     #[arg(long, value_name = "NAMESPACE", env = "PORTCULLIS_WATCH_NAMESPACE", value_delimiter = ',')]
     pub watch_namespace: Vec<String>,
-    /// Service through which everything comes in: its addresses are those of Ingresses and Gateways, and the ports of
-    /// listeners are added to it. Addresses stay unknown when not given.
+    /// Service for all incoming traffic. Ingresses and Gateways report its addresses, and the ports of listeners are
+    /// added to it. Without it, no addresses are reported.
     #[arg(long, value_name = "NAMESPACE/NAME", env = "PORTCULLIS_SERVICE", value_parser = parse_namespaced)]
     pub service: Option<(String, String)>,
-    /// Leave the Service's ports alone; a listener whose port it lacks says so.
+    /// Do not modify the ports of the Service. A listener reports in its status if its port is missing.
     #[arg(long, env = "PORTCULLIS_NO_SERVICE_PORTS")]
     pub no_service_ports: bool,
-    /// Do not read ConfigMaps, except the one of settings and our own. An object that names one as its certificate
-    /// authority says that it is not read.
+    /// Do not read ConfigMaps, except the settings ConfigMap and those of the controller. Objects that refer to a
+    /// ConfigMap as a certificate authority report this in their status.
     #[arg(long, env = "PORTCULLIS_NO_CONFIG_MAPS")]
     pub no_config_maps: bool,
-    /// Ports of this machine for Gateways with addresses of their own (addressing Dedicated): each of their listeners'
-    /// ports gets one, which its Service leads to. Which one is recorded in the ConfigMap NAME-ports beside the Lease,
-    /// and what each replica has bound in NAME-bound-ports. With `none` such Gateways are refused, and nothing is made
-    /// for them.
+    /// Local ports for Gateways with dedicated addresses (addressing Dedicated). Each port of their listeners is
+    /// allocated one of these ports as the target port of its Service. Allocations are recorded in the ConfigMap
+    /// NAME-ports in the namespace of the Lease, and the ports that each replica has bound in NAME-bound-ports. With
+    /// `none`, such Gateways are rejected, and no Services are created.
     #[arg(
         long,
         value_name = "FIRST-LAST|none",
@@ -105,7 +103,7 @@ pub struct ClusterArgs {
         env = "PORTCULLIS_DEDICATED_PORTS"
     )]
     pub dedicated_ports: DedicatedPorts,
-    /// Lease that decides which replica writes statuses.
+    /// Lease for the election of the replica that writes statuses.
     #[arg(
         long,
         value_name = "NAMESPACE/NAME",
@@ -114,29 +112,29 @@ pub struct ClusterArgs {
         value_parser = parse_namespaced
     )]
     pub lease: (String, String),
-    /// Carry requests also to loopback and to the addresses of this machine, except the ports that are bound here: for
-    /// backends on the same node, where pods are on the nodes' network. Whoever may write EndpointSlices then reaches
-    /// what else listens there. Always so with objects of a folder.
+    /// Also send requests to loopback and the addresses of this machine, except for the ports that this process has
+    /// bound. Required for backends on the same node if pods use the host network. Any user with write access to
+    /// EndpointSlices can then reach other processes on the machine. Always enabled with --manifests.
     #[arg(long, env = "PORTCULLIS_LOCAL_BACKENDS")]
     pub local_backends: bool,
-    /// Name of this replica in the Lease; the machine's name when not given.
+    /// Name of this replica in the Lease. Default: the host name.
     #[arg(long, value_name = "NAME", env = "POD_NAME")]
     pub identity: Option<String>,
-    /// Name of this manager in `metadata.managedFields` of the objects that it writes.
+    /// Field manager in `metadata.managedFields` of the objects that it writes.
     #[arg(long, value_name = "NAME", default_value = FIELD_MANAGER, env = "PORTCULLIS_FIELD_MANAGER", value_parser = parse_field_manager)]
     pub field_manager: String,
 }
 
 #[derive(Clone, Debug, Args)]
 pub struct DemoArgs {
-    /// Folder to serve instead of the built-in quickstart; an echo backend is started on every loopback address
-    /// that its EndpointSlices name.
+    /// Folder to serve instead of the built-in quickstart. An echo backend is started on every loopback address in its
+    /// EndpointSlices.
     #[arg(long, value_name = "DIR")]
     pub manifests: Option<PathBuf>,
-    /// Added to every listener's port, since ports below 1024 need privileges.
+    /// Offset added to the port of every listener, because ports below 1024 require privileges.
     #[arg(long, value_name = "N", default_value_t = 8000)]
     pub port_offset: u16,
-    /// Where health and statuses are served.
+    /// Address of the admin port (health, metrics, statuses).
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9080")]
     pub admin: SocketAddr,
 }
@@ -145,10 +143,10 @@ pub struct DemoArgs {
 pub struct ServeArgs {
     #[command(flatten)]
     pub objects: ObjectArgs,
-    /// Added to every listener's port (and to 80 and 443 of Ingresses).
+    /// Offset added to the port of every listener (and to ports 80 and 443 of Ingresses).
     #[arg(long, value_name = "N", default_value_t = 0, env = "PORTCULLIS_PORT_OFFSET")]
     pub port_offset: u16,
-    /// Address that listeners bind; may be given several times.
+    /// Address for listeners to bind; can be repeated.
     #[arg(
         long,
         value_name = "IP",
@@ -157,62 +155,59 @@ pub struct ServeArgs {
         value_delimiter = ','
     )]
     pub bind: Vec<IpAddr>,
-    /// Where health and statuses are served.
+    /// Address of the admin port (health, metrics, statuses).
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9080", env = "PORTCULLIS_ADMIN")]
     pub admin: SocketAddr,
-    /// Worker threads; as many as there are processors when not given.
+    /// Number of worker threads. Default: the number of processors.
     #[arg(long, value_name = "N", env = "PORTCULLIS_WORKERS", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub workers: Option<u16>,
-    /// Network (CIDR) of peers whose X-Forwarded-* headers are believed; may be given several times.
+    /// Network (CIDR) of proxies that are trusted to set X-Forwarded-* headers; can be repeated.
     #[arg(long, value_name = "CIDR", env = "PORTCULLIS_TRUSTED_PROXIES", value_delimiter = ',', value_parser = parse_network)]
     pub trusted_proxies: Vec<(IpAddr, u8)>,
-    /// Network (CIDR) of load balancers that begin each connection with a PROXY protocol header (version 1 or 2); may
-    /// be given several times.
+    /// Network (CIDR) of load balancers that send a PROXY protocol header (version 1 or 2) on each connection; can be
+    /// repeated.
     #[arg(long, value_name = "CIDR", env = "PORTCULLIS_PROXY_PROTOCOL", value_delimiter = ',', value_parser = parse_network)]
     pub proxy_protocol: Vec<(IpAddr, u8)>,
-    /// DNS server that is asked for the addresses of ExternalName Services; may be given several times. Those of
-    /// /etc/resolv.conf when not given.
+    /// DNS server for the names of ExternalName Services; can be repeated. Default: the servers in /etc/resolv.conf.
     #[arg(long, value_name = "IP:PORT", env = "PORTCULLIS_NAME_SERVER", value_delimiter = ',')]
     pub name_server: Vec<SocketAddr>,
-    /// How long an answer of an HTTP/2 backend that has begun may be silent in both directions, as that of a gRPC watch
-    /// may be.
+    /// Idle timeout in both directions after a response of an HTTP/2 backend has begun, such as a gRPC watch.
     #[arg(long, value_name = "DURATION", default_value = "5m", env = "PORTCULLIS_STREAM_IDLE_TIMEOUT", value_parser = parse_limit)]
     pub stream_idle_timeout: Duration,
-    /// How long a stream may be idle in both directions. A stream is a TCP connection, or a TLS connection that is
-    /// passed through or terminated here for a protocol other than HTTP.
+    /// Idle timeout of a stream in both directions. A stream is a TCP connection, or a TLS connection that is passed
+    /// through, or terminated for a protocol other than HTTP.
     #[arg(long, value_name = "DURATION", default_value = "1h", env = "PORTCULLIS_TCP_IDLE_TIMEOUT", value_parser = parse_limit)]
     pub tcp_idle_timeout: Duration,
-    /// How long a client's flow of datagrams may be idle in both directions. After that, the client's next datagram may
-    /// go to another endpoint.
+    /// Idle timeout of a UDP flow in both directions. After the timeout, the client's next datagram can be sent to
+    /// another endpoint.
     #[arg(long, value_name = "DURATION", default_value = "1m", env = "PORTCULLIS_UDP_IDLE_TIMEOUT", value_parser = parse_limit)]
     pub udp_idle_timeout: Duration,
-    /// What carries requests. `all`: Portcullis itself carries those to HTTP/1 backends, pingora those to HTTP/2
-    /// backends and upgrades (WebSocket). `pingora`: pingora carries all of them; of pipelined requests it answers only
-    /// the first.
+    /// Proxy implementation. `all`: Portcullis' own for HTTP/1 backends, pingora for HTTP/2 backends and upgrades
+    /// (WebSocket). `pingora`: pingora for all requests; of pipelined requests, it processes only the first.
     #[arg(long, value_name = "CARRIERS", value_enum, default_value = "all", env = "PORTCULLIS_CARRIERS")]
     pub carriers: CarriersArg,
-    /// Connections that clients may hold at a time. When the limit is reached, a new connection closes an idle one; if
-    /// none is idle, it is closed itself. The default, and the maximum, is what the limit of open files allows.
+    /// Maximum number of concurrent client connections. When it is reached, an idle connection is closed for each new
+    /// one; if none is idle, the new connection is closed. The default and the upper bound are derived from the limit of
+    /// open files.
     #[arg(long, value_name = "N", env = "PORTCULLIS_MAX_CONNECTIONS", value_parser = parse_count)]
     pub max_connections: Option<usize>,
-    /// The same limit for each port; three quarters of --max-connections by default.
+    /// The same limit per port. Default: three quarters of --max-connections.
     #[arg(long, value_name = "N", env = "PORTCULLIS_MAX_CONNECTIONS_PER_PORT", value_parser = parse_count)]
     pub max_connections_per_port: Option<usize>,
-    /// The same limit for each client (an IPv4 address or a /64 network of IPv6); none by default. It does not apply
-    /// to trusted proxies.
+    /// The same limit per client (an IPv4 address or an IPv6 /64 network). Default: no limit. Does not apply to trusted
+    /// proxies.
     #[arg(long, value_name = "N", env = "PORTCULLIS_MAX_CONNECTIONS_PER_CLIENT", value_parser = parse_count)]
     pub max_connections_per_client: Option<usize>,
-    /// Secret with the certificate for Ingress hosts that have none of their own; a self-signed one is made when not
-    /// given.
+    /// Secret with the certificate for Ingress hosts that have none. Default: a self-signed certificate.
     #[arg(long, value_name = "NAMESPACE/NAME", env = "PORTCULLIS_DEFAULT_CERTIFICATE", value_parser = parse_namespaced)]
     pub default_certificate: Option<(String, String)>,
-    /// After SIGTERM: how long to go on accepting while not ready, so that load balancers notice.
+    /// After SIGTERM: time to continue accepting connections while not ready, so that load balancers can react.
     #[arg(long, value_name = "DURATION", default_value = "0s", env = "PORTCULLIS_PRE_STOP_DELAY", value_parser = parse_duration)]
     pub pre_stop_delay: Duration,
-    /// After that: how long requests in flight may take to end.
+    /// After that: time for requests in flight to complete.
     #[arg(long, value_name = "DURATION", default_value = "30s", env = "PORTCULLIS_DRAIN_TIMEOUT", value_parser = parse_duration)]
     pub drain_timeout: Duration,
-    /// Form of the log.
+    /// Log format.
     #[arg(long, value_name = "FORM", default_value = "text", env = "PORTCULLIS_LOG_FORMAT")]
     pub log_format: LogFormat,
     /// Log every request.
@@ -222,7 +217,7 @@ pub struct ServeArgs {
 
 #[derive(Clone, Debug, Args)]
 pub struct EchoArgs {
-    /// Address to listen on; may be given several times.
+    /// Address to listen on; can be repeated.
     #[arg(
         long,
         value_name = "ADDR",
@@ -231,99 +226,99 @@ pub struct EchoArgs {
         value_delimiter = ','
     )]
     pub listen: Vec<SocketAddr>,
-    /// Name to answer with as `service`.
+    /// Value of `service` in responses.
     #[arg(long, value_name = "NAME", env = "SERVICE_NAME")]
     pub name: Option<String>,
-    /// Name to answer with as `pod`.
+    /// Value of `pod` in responses.
     #[arg(long, value_name = "NAME", env = "POD_NAME")]
     pub pod: Option<String>,
-    /// Name to answer with as `namespace`.
+    /// Value of `namespace` in responses.
     #[arg(long, value_name = "NAME", env = "NAMESPACE")]
     pub namespace: Option<String>,
-    /// PEM certificate chain; with it, TLS is spoken.
+    /// PEM certificate chain; enables TLS.
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     pub tls_cert: Option<PathBuf>,
-    /// PEM key of the certificate.
+    /// PEM private key of the certificate.
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
-    /// Speak TLS with a self-signed certificate for this name, made at start; may be given several times.
+    /// Use TLS with a self-signed certificate for this name, generated at startup; can be repeated.
     #[arg(long, value_name = "NAME", conflicts_with = "tls_cert", value_delimiter = ',')]
     pub tls_self_signed: Vec<String>,
 }
 
 #[derive(Clone, Debug, Args)]
 pub struct CheckArgs {
-    /// Files and folders.
+    /// Files and folders to validate.
     #[arg(required = true, value_name = "PATH")]
     pub paths: Vec<PathBuf>,
     #[command(flatten)]
     pub objects: ObjectArgs,
-    /// Form of the report.
+    /// Output format.
     #[arg(long, value_name = "FORM", default_value = "text")]
     pub format: ReportFormat,
 }
 
 #[derive(Clone, Debug, Args)]
 pub struct ExplainArgs {
-    /// The request's URL; its scheme and port decide which listeners are asked.
+    /// URL of the request. Its scheme and port select the listeners.
     #[arg(value_name = "URL")]
     pub url: String,
-    /// The request's method.
+    /// Method of the request.
     #[arg(long, value_name = "METHOD", default_value = "GET")]
     pub method: String,
-    /// A header of the request; may be given several times.
+    /// Header of the request; can be repeated.
     #[arg(long, value_name = "NAME: VALUE")]
     pub header: Vec<String>,
-    /// Folder of objects to explain the request by; they need not be served. The flags under Objects need it.
+    /// Folder of objects to use instead of a running instance. Required for the flags in the group Objects.
     #[arg(long, value_name = "DIR", conflicts_with = "admin")]
     pub manifests: Option<PathBuf>,
     #[command(flatten)]
     pub objects: ObjectArgs,
-    /// Admin port of the running instance that is asked when no folder is given.
+    /// Admin address of the running instance to query if --manifests is not set.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9080")]
     pub admin: SocketAddr,
-    /// Form of the explanation.
+    /// Output format.
     #[arg(long, value_name = "FORM", default_value = "text")]
     pub format: ReportFormat,
 }
 
-/// What carries requests to backends.
+/// Proxy implementation for requests to backends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum CarriersArg {
-    /// Portcullis itself, where it can.
+    /// Portcullis' own for HTTP/1 backends, pingora for everything else.
     All,
-    /// pingora alone.
+    /// pingora for all requests.
     Pingora,
 }
 
-/// Form of the log.
+/// Log format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// One line a message.
+    /// One line per message.
     Text,
-    /// One JSON object a message.
+    /// One JSON object per message.
     Json,
 }
 
-/// Form of a report.
+/// Output format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ReportFormat {
-    /// For people.
+    /// Human-readable.
     Text,
-    /// For programs.
+    /// JSON, for programs.
     Json,
 }
 
-/// Reads a duration as the Gateway API writes them: `1m30s`, `500ms`.
+/// Parses a duration in the format of the Gateway API: `1m30s`, `500ms`.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     portcullis_controller::ir::route::parse_duration(text)
         .ok_or_else(|| format!("{text:?} is not a duration such as 30s, 1m30s or 500ms"))
 }
 
-/// Reads a duration longer than zero.
+/// Parses a duration greater than zero.
 pub fn parse_limit(text: &str) -> Result<Duration, String> {
     let limit = parse_duration(text)?;
-    if limit.is_zero() { Err(format!("{text:?} would leave no time at all")) } else { Ok(limit) }
+    if limit.is_zero() { Err(format!("{text:?} is not greater than zero")) } else { Ok(limit) }
 }
 
 fn parse_namespaced(text: &str) -> Result<(String, String), String> {
@@ -344,7 +339,7 @@ fn parse_field_manager(text: &str) -> Result<String, String> {
     }
 }
 
-/// The reference of the command line, in Markdown.
+/// The command-line reference in Markdown.
 pub fn reference() -> String {
     clap_markdown::help_markdown::<Cli>()
 }
@@ -374,7 +369,7 @@ mod tests {
             match (read, refused) {
                 (Ok(_), None) => {}
                 (Err(error), Some(flag)) => {
-                    assert!(error.contains(&format!("{flag} is for the objects of --manifests")), "{error}");
+                    assert!(error.contains(&format!("{flag} requires --manifests")), "{error}");
                 }
                 (read, _) => panic!("{flags:?}: {read:?}"),
             }

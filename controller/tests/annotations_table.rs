@@ -98,13 +98,13 @@ fn table_of_the_rest() -> String {
     let (paths, hosts) = (named(Outcome::ClosesPaths), named(Outcome::ClosesHosts));
     let ignored = named(Outcome::Ignored);
     format!(
-        "\n| the annotation | what happens |\n| --- | --- |\n\
-         | protects the paths of its Ingress: {paths} | the paths are closed: 503 |\n\
-         | protects a whole host: {hosts} | the hosts of its rules are closed |\n\
-         | does not protect, and is not served: {ignored} | a warning; it has no effect |\n\
-         | is about buffers, which there is no need of here ([list](ingress-nginx.md#buffers)) | a notice; it has no effect |\n\
-         | is on no list, with the prefix `nginx.ingress.kubernetes.io/` or `portcullis.dev/` | a warning; with \
-         `--strict-annotations` the paths are closed |\n\n"
+        "\n| annotation | effect |\n| --- | --- |\n\
+         | protects the paths of its Ingress: {paths} | the paths are closed: the response is 503 |\n\
+         | protects an entire host: {hosts} | the hosts of its rules are closed |\n\
+         | does not protect anything, and is not supported: {ignored} | none; a warning is reported |\n\
+         | configures buffers, which does not apply to Portcullis ([list](ingress-nginx.md#buffers)) | none; a notice is reported |\n\
+         | is unknown, with the prefix `nginx.ingress.kubernetes.io/` or `portcullis.dev/` | none; a warning is reported. \
+         With `--strict-annotations`, the paths are closed |\n\n"
     )
 }
 

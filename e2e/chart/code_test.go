@@ -112,7 +112,7 @@ func TestMessagesInTheRunbookAreThoseOfTheCode(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	_, runbook, found := strings.Cut(read(t, "docs/operations.md"), "\n## By symptom\n")
+	_, runbook, found := strings.Cut(read(t, "docs/operations.md"), "\n## Troubleshooting\n")
 	if !found {
 		t.Fatal("docs/operations.md has no runbook")
 	}
@@ -191,7 +191,7 @@ func TestMayReadWhatIsWatchedAndWriteItsStatus(t *testing.T) {
 type permission struct{ resource, names, verb string }
 
 // A row of the table in docs/install.md.
-var permissionRow = regexp.MustCompile("(?m)^\\| (`[^|]+) \\| ([a-z, ]+) \\| (the cluster|each watched namespace|its own namespace) \\|([^|]*)\\|$")
+var permissionRow = regexp.MustCompile("(?m)^\\| (`[^|]+) \\| ([a-z, ]+) \\| (cluster|each watched namespace|its own namespace) \\|([^|]*)\\|$")
 
 // What the guide says that the release may do, by where: all of it, and nothing else.
 func documented(t *testing.T, holds map[string]bool) map[string]map[permission]bool {
@@ -213,7 +213,7 @@ func documented(t *testing.T, holds map[string]bool) map[string]map[permission]b
 		if !applies {
 			continue
 		}
-		resources, called, _ := strings.Cut(row[1], " called ")
+		resources, called, _ := strings.Cut(row[1], " named ")
 		var names []string
 		for _, name := range inBackticks.FindAllStringSubmatch(called, -1) {
 			names = append(names, name[1])
@@ -269,7 +269,7 @@ func TestMayDoWhatTheGuideSaysAndNothingElse(t *testing.T) {
 			"readConfigMaps":    !has("--no-config-maps"),
 			"watchNamespaces":   has("--watch-namespace="),
 		})
-		inCluster := maps.Clone(may["the cluster"])
+		inCluster := maps.Clone(may["cluster"])
 		if !has("--watch-namespace=") {
 			maps.Copy(inCluster, may["each watched namespace"])
 		}

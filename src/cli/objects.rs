@@ -1,4 +1,4 @@
-//! The flags that decide which objects are ours and what they mean: the same for `run`, `check` and `explain`.
+//! The flags that select objects and determine their interpretation, shared by `run`, `check` and `explain`.
 
 use clap::{ArgMatches, Args, builder::TypedValueParser as _, parser::ValueSource};
 use portcullis_controller::{
@@ -11,7 +11,7 @@ use portcullis_routing::ExternalNames;
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Objects")]
 pub struct ObjectArgs {
-    /// The `controllerName` of GatewayClasses that are ours. Two releases in one cluster need two names.
+    /// Serve GatewayClasses with this `controllerName`. Two releases in one cluster need different names.
     #[arg(
         long,
         value_name = "DOMAIN/PATH",
@@ -20,7 +20,7 @@ pub struct ObjectArgs {
         value_parser = parse_controller
     )]
     pub gateway_controller: String,
-    /// The `controller` of IngressClasses that are ours. Two releases in one cluster need two names.
+    /// Serve IngressClasses with this `controller`. Two releases in one cluster need different names.
     #[arg(
         long,
         value_name = "DOMAIN/PATH",
@@ -30,25 +30,25 @@ pub struct ObjectArgs {
     )]
     pub ingress_controller: String,
     /// Serve only objects in namespaces whose labels match this selector (kubectl's syntax: `team=shop,env!=test`). A
-    /// change of labels takes effect at once.
+    /// change of labels takes effect immediately.
     #[arg(long, value_name = "SELECTOR", env = "PORTCULLIS_NAMESPACE_SELECTOR")]
     pub namespace_selector: Option<LabelSelector>,
-    /// The IngressClass that is ours even where no such object exists.
+    /// Name of an IngressClass to serve even if no such object exists.
     #[arg(long, value_name = "NAME", default_value = "portcullis", env = "PORTCULLIS_INGRESS_CLASS")]
     pub ingress_class: String,
-    /// Serve Ingresses that name no class even when no IngressClass is the default one.
+    /// Serve Ingresses without a class, even if no IngressClass is the default.
     #[arg(long, env = "PORTCULLIS_WATCH_INGRESS_WITHOUT_CLASS")]
     pub watch_ingress_without_class: bool,
-    /// Answer plain HTTP for Ingress hosts with TLS instead of redirecting it to HTTPS.
+    /// Serve plain HTTP for Ingress hosts with TLS instead of redirecting to HTTPS.
     #[arg(long, env = "PORTCULLIS_NO_SSL_REDIRECT")]
     pub no_ssl_redirect: bool,
-    /// Close the paths of an Ingress (503) that has an annotation with the prefix of ingress-nginx, or with ours, that
-    /// is on no list, as if it protected them.
+    /// Close the paths of an Ingress (503) if it has an unknown annotation with the prefix of ingress-nginx or
+    /// Portcullis, as if the annotation protected them.
     #[arg(long, env = "PORTCULLIS_STRICT_ANNOTATIONS")]
     pub strict_annotations: bool,
-    /// Where the names of ExternalName Services may lead: nowhere (none); out of the cluster and to their own namespace
-    /// (external); for Ingresses to every namespace (ingress); to every namespace (all). With external and ingress, a
-    /// ReferenceGrant lets those of routes lead to another namespace.
+    /// Allowed targets of ExternalName Services: `none`; `external`: outside the cluster and in the Service's own
+    /// namespace; `ingress`: for Ingresses, also in all other namespaces; `all`. With `external` and `ingress`, a
+    /// ReferenceGrant permits targets in another namespace for routes.
     #[arg(
         long,
         value_name = "WHERE",

@@ -7,7 +7,7 @@
 {{ include "portcullis.name" . | trunc 55 | trimSuffix "-" }}-metrics
 {{- end }}
 
-{{/* Name of what has no namespace, or is in one that is not the release's. */}}
+{{/* Name of cluster-scoped objects, and of objects outside the release's namespace. */}}
 {{- define "portcullis.clusterName" -}}
 {{ printf "%s-%s" .Release.Namespace (include "portcullis.name" .) }}
 {{- end }}
@@ -34,12 +34,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
   namespace: {{ .Release.Namespace }}
 {{- end }}
 
-{{/* Whether the Gateway API's CRDs are there. */}}
+{{/* Whether the Gateway API CRDs are installed. */}}
 {{- define "portcullis.hasGatewayAPI" -}}
 {{- if .Capabilities.APIVersions.Has "gateway.networking.k8s.io/v1/GatewayClass" }}true{{ end }}
 {{- end }}
 
-{{/* The addresses that listeners bind, by family: clients of both come where the Service has both. */}}
+{{/* The addresses that listeners bind, by IP family of the Service. */}}
 {{- define "portcullis.binds" -}}
 {{- $families := .Values.service.ipFamilies }}
 {{- if ne .Values.service.ipFamilyPolicy "SingleStack" }}{{ $families = list "IPv4" "IPv6" }}{{ end }}
@@ -47,7 +47,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if has "IPv6" $families }} ::{{ end }}
 {{- end }}
 
-{{/* Address of the admin port, for the flag. `[::]` takes IPv4 as well. */}}
+{{/* Address of the admin port, for the flag. `[::]` includes IPv4. */}}
 {{- define "portcullis.adminAddress" -}}
 {{- $address := ternary "::" "0.0.0.0" (contains "::" (include "portcullis.binds" .)) }}
 {{- if .Values.hostNetwork }}{{ $address = .Values.admin.address | default "127.0.0.1" }}{{ end }}
@@ -55,7 +55,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- printf "%s:%d" $address (int .Values.admin.port) }}
 {{- end }}
 
-{{/* Where the kubelet asks for health: at the pod's address unless the admin port is at one address alone. */}}
+{{/* Address for the kubelet's health checks: the pod's address, unless the admin port listens on a specific address. */}}
 {{- define "portcullis.probe" -}}
 port: admin
 {{- if .Values.hostNetwork }}
@@ -76,9 +76,9 @@ host: {{ $address | quote }}
 {{- $total }}
 {{- end }}
 
-{{/* What is read, and the statuses that are written, in each watched namespace. */}}
+{{/* Objects to read, and statuses to write, in each watched namespace. */}}
 {{- define "portcullis.namespacedRules" -}}
-# With dedicated.enabled, Gateways with addresses of their own get a Service, and EndpointSlices that lead to us.
+# With dedicated.enabled, Gateways with dedicated addresses get a Service, and EndpointSlices for our pods.
 - apiGroups: [""]
   resources: [services]
   verbs: [list, watch{{ if .Values.dedicated.enabled }}, create, patch, delete{{ end }}]

@@ -1,4 +1,4 @@
-{{/* Quoted: an IPv6 address would be read as a mapping. */}}
+{{/* Quoted: an IPv6 address would be parsed as a mapping. */}}
 {{- define "portcullis.args" -}}
 - run
 - {{ printf "--admin=%s" (include "portcullis.adminAddress" .) | quote }}
@@ -63,7 +63,7 @@
 {{- end }}
 {{- end }}
 
-{{/* Which nodes: pods of a Deployment keep apart from each other, and a rollout counts its own pods alone. */}}
+{{/* Scheduling: pods of a Deployment are spread, and a rollout counts only its own pods. */}}
 {{- define "portcullis.placement" -}}
 {{- $isDeployment := eq .Values.kind "Deployment" }}
 {{- if .Values.topologySpreadConstraints }}
