@@ -3,6 +3,7 @@
 //! ```text
 //! request_filter          request   the decision (portcullis_routing::decide)
 //!                         check     what the decision waits for
+//!                         staged    the body stage: a body is received as a whole, an answer sent at a pace
 //! upstream_peer           attempt   endpoint, connection
 //! connected_to_upstream   attempt   whether a pooled connection is good for it
 //! upstream_request_filter attempt   what the backend gets; mirrors
@@ -28,6 +29,7 @@ pub(crate) mod request;
 mod response;
 pub(crate) mod retry;
 pub(crate) mod side;
+mod staged;
 pub(crate) mod upgrade;
 
 use std::{os::fd::RawFd, sync::Arc, time::Duration};
@@ -45,6 +47,7 @@ pub(crate) use self::mirror::Budget;
 use self::{check::Checks, context::Context, mirror::Mirrors};
 use crate::{
     accept::Outward,
+    body::Allowance,
     shared::Shared,
     upstream::{Dialler, kept::Kept},
 };
@@ -117,6 +120,10 @@ impl ProxyHttp for HttpService {
             session.downstream_session.set_ignore_info_resp(true);
         }
         match self.decided(session, context).await {
+            Ok(()) if staged::is_wanted(session, context) => {
+                // Boxed, so that other requests do not pay for its size.
+                Box::pin(staged::stage(&self.shared, session, context)).await.map(|()| false)
+            }
             Ok(()) => Ok(false),
             Err(answer) => {
                 session.set_total_drain_timeout(Some(DRAIN_TIMEOUT));
@@ -135,7 +142,7 @@ impl ProxyHttp for HttpService {
             // The client of a tunnel may be silent as long as its backend.
             session.downstream_session.set_read_timeout(peer.options.read_timeout);
         }
-        if session.downstream_session.is_custom() {
+        if session.downstream_session.is_custom() && session.req_header().version == Version::HTTP_2 {
             // A stream that we accepted, for an HTTP/2 backend. The only hop-by-hop header that HTTP/2 has is TE, and gRPC needs it.
             peer.options.http_upstream_request_policy.strip_hop_by_hop = false;
         }
@@ -161,7 +168,7 @@ impl ProxyHttp for HttpService {
         context: &mut Context,
     ) -> Result<()> {
         attempt::request(session, request, context).await?;
-        context.received = 0;
+        context.allowed = Allowance::of(context.body_size(!session.is_body_empty()));
         if !context.mirrored
             && let Some(route) = context.with_mirrors()
         {

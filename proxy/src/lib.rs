@@ -5,6 +5,7 @@
 mod accept;
 mod admission;
 mod app;
+mod body;
 mod capacity;
 mod clock;
 mod conn;
@@ -36,6 +37,7 @@ mod worker;
 use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
+    path::PathBuf,
     sync::{Arc, atomic::Ordering},
     thread::JoinHandle,
     time::Duration,
@@ -131,6 +133,13 @@ pub struct Options {
     pub max_mirrors: usize,
     /// Limit of bytes that all mirrored requests together hold; those to one namespace hold a quarter of it.
     pub mirror_bytes: usize,
+    /// Limit of bytes of memory for the bodies of requests that are spooled. Those of a namespace hold at most as much as is
+    /// left for others.
+    pub spool_memory: usize,
+    /// The directory for bodies that do not fit into memory; without one, they are held in memory alone.
+    pub spool_directory: Option<PathBuf>,
+    /// Limit of bytes in files of that directory, as [`Self::spool_memory`].
+    pub spool_bytes: u64,
     /// What holds until [`Proxy::set_live_options`] says otherwise.
     pub live: LiveOptions,
 }
@@ -292,6 +301,16 @@ impl Proxy {
         self.shared.mirrors.counts().into()
     }
 
+    /// How many bytes the spooled bodies of requests hold, in memory and in files.
+    pub fn spooled_bytes(&self) -> Vec<(&'static str, u64)> {
+        self.shared.spools.held().into()
+    }
+
+    /// How many requests were refused since there was no room for their bodies.
+    pub fn refused_bodies(&self) -> u64 {
+        self.shared.spools.refused()
+    }
+
     /// Which ports are bound, as it changes.
     pub fn bindings(&self) -> watch::Receiver<Arc<Bindings>> {
         self.bindings.clone()
@@ -385,6 +404,9 @@ impl Default for Options {
             max_requests: capacity.requests,
             max_mirrors: capacity.mirrors,
             mirror_bytes: 64 << 20,
+            spool_memory: 64 << 20,
+            spool_directory: None,
+            spool_bytes: 1 << 30,
             live: LiveOptions {
                 trusted: Vec::new(),
                 trusted_for_address: Vec::new(),

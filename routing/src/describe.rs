@@ -269,10 +269,16 @@ impl Display for Step {
             Self::Redirect(redirect) => redirect.fmt(f),
             Self::RequestHeaders(headers) => write!(f, "request headers{headers}"),
             Self::Rewrite(rewrite) => rewrite.fmt(f),
+            Self::Spool(spool) => write!(f, "spool {}", Size(spool.memory.into())),
             Self::Mirror(mirror) => mirror.fmt(f),
             Self::ResponseHeaders(headers) => write!(f, "response headers{headers}"),
             Self::AnswerCookie(cookie) => {
                 write!(f, "cookie {}", String::from_utf8_lossy(cookie.value.as_bytes()))
+            }
+            Self::Pace(pace) => {
+                let (rate, after) = (u64::from(pace.rate.get()) << 10, u64::from(pace.after) << 10);
+                write!(f, "pace {}/s", Size(rate))?;
+                if after > 0 { write!(f, " after {}", Size(after)) } else { Ok(()) }
             }
             Self::Hsts(value) => write!(f, "hsts {}", String::from_utf8_lossy(value.as_bytes())),
         }

@@ -43,16 +43,17 @@ fn edits(context: &Context) -> RequestEdits<'_> {
     context.route.as_ref().map(Route::request_edits).unwrap_or_default()
 }
 
-/// Writes the client's headers that are forwarded.
+/// Writes the client's headers that are forwarded. The length of a body that is spooled is written once all of it has come.
 fn write_own(head: &RequestHead<'_, '_>, context: &Context, edits: &RequestEdits<'_>, out: &mut Vec<u8>) {
-    let trusted = context.trusted;
     let mut runs = Runs::new(head.bytes);
+    let (trusted, spools) = (context.trusted, context.spool(!head.body.is_done()).is_some());
     for (kind, header) in head.fields() {
         let goes_on = match kind {
             Kind::Other | Kind::ContentType | Kind::Origin | Kind::Date | Kind::RequestId => {
                 !head.names(header.name.as_bytes())
             }
             Kind::Host => edits.host().is_none() && !header.value.is_empty(),
+            Kind::TransferEncoding | Kind::Expect if spools => false,
             // In the spelling that every backend knows: one that ignores another spelling would read another body.
             Kind::TransferEncoding if header.value != b"chunked" => {
                 runs.flush(out);
