@@ -19,6 +19,9 @@
 //! any        any, with `--carriers pingora`   http/staged       http/attempt     http/staged
 //! ```
 //!
+//! A check that needs the body of a request (`forwardBody` of an ExternalAuth filter) has it received in memory, within the same
+//! budget; the backend gets it from there (`Held`).
+//!
 //! A rule says by its steps what is to be done (`Step::BodySize`, `Step::Spool`, `Step::Pace`). A request without a body, and a
 //! body whose length is known and that has come with its head, are not spooled: there is nothing to wait for. Files are written
 //! and read by threads that may block, never by a worker.
@@ -30,6 +33,7 @@ mod receiving;
 mod spooled;
 
 use std::{
+    io,
     path::Path,
     sync::{
         Arc,
@@ -37,6 +41,7 @@ use std::{
     },
 };
 
+use bytes::Bytes;
 use portcullis_routing::step::Spool;
 
 use self::{budget::Budget, file::Files};
@@ -56,6 +61,17 @@ pub(crate) struct Allowance(u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TooLarge;
 
+/// A body that was received for a check; the backend gets it after that.
+#[derive(Clone, Debug)]
+pub(crate) struct Held {
+    pub(crate) bytes: Bytes,
+    /// Whether the head says how long it is.
+    pub(crate) has_length: bool,
+}
+
+/// The largest body that is held for a check, whatever a filter permits: it is in memory as a whole.
+pub(crate) const MOST_HELD: u32 = 1 << 20;
+
 /// There is no room for a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Full;
@@ -67,6 +83,19 @@ pub(crate) struct Spools {
     files: Option<Files>,
     /// How many bodies were refused.
     refused: AtomicU64,
+}
+
+/// Checks that files can be made in a directory for bodies.
+///
+/// # Errors
+/// If they cannot.
+pub(crate) fn check_directory(directory: &Path) -> io::Result<()> {
+    let named = |error: io::Error| {
+        let text =
+            format!("no file can be made in {} for the bodies of requests: {error}", directory.display());
+        io::Error::new(error.kind(), text)
+    };
+    tempfile::tempfile_in(directory).map(drop).map_err(named)
 }
 
 impl Allowance {
@@ -86,9 +115,9 @@ impl Allowance {
 }
 
 impl Spools {
-    /// Of so many bytes in memory, and so many in files of this directory; without one, in memory alone.
-    pub(crate) fn new(memory: usize, directory: Option<&Path>, files: u64) -> Self {
-        let files = directory.map(|directory| Files::new(directory, files));
+    /// Of so many bytes in memory, and so many in so many files of this directory; without one, in memory alone.
+    pub(crate) fn new(memory: usize, directory: Option<&Path>, bytes: u64, files: usize) -> Self {
+        let files = directory.map(|directory| Files::new(directory, bytes, files));
         Self { memory: Budget::new(memory as u64), files, refused: AtomicU64::new(0) }
     }
 
@@ -100,6 +129,11 @@ impl Spools {
             spool.memory as usize,
             length,
         )
+    }
+
+    /// Begins to receive a body in memory, for a check of a request of this namespace.
+    pub(crate) fn hold(&self, namespace: &str, length: Option<u64>) -> Receiving {
+        Receiving::new(self.memory.lease(namespace), None, usize::MAX, length)
     }
 
     /// Counts a body that was refused.

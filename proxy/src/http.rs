@@ -62,6 +62,20 @@ pub(crate) struct HttpService {
     kept: Kept,
 }
 
+/// Why a request goes to no backend.
+enum Undecided {
+    /// The client gets this answer.
+    Answer(Box<Answer>),
+    /// Its body could not be received.
+    Failed(Box<Error>),
+}
+
+impl From<Box<Answer>> for Undecided {
+    fn from(answer: Box<Answer>) -> Self {
+        Self::Answer(answer)
+    }
+}
+
 /// How long a client whose request was refused may go on sending the body that it began to send.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -77,20 +91,25 @@ impl HttpService {
         &self,
         session: &mut Session,
         context: &mut Context,
-    ) -> std::result::Result<(), Box<Answer>> {
+    ) -> std::result::Result<(), Undecided> {
         let decided = context.decided.take();
         // An HTTP/2 head was prepared in place before it was decided about; an HTTP/1 head was parsed by pingora anew.
         if decided.is_none() || session.req_header().version != Version::HTTP_2 {
             request::prepare(session.req_header_mut(), context);
         }
         if let Some(decided) = decided {
-            return decided;
+            return Ok(decided?);
         }
         if request::is_coded(session.req_header(), context) {
             session.set_keepalive(None);
         }
         let mut decided = request::decide(&self.shared, session.req_header(), context);
         while let Ok(Some(cursor)) = decided {
+            if let Some(most) = cursor.body() {
+                let namespace = cursor.rule().map_or("", |rule| &rule.route.namespace);
+                let held = Box::pin(staged::hold(&self.shared, session, context, (namespace, most)));
+                held.await.map_err(Undecided::Failed)?;
+            }
             let head = session.req_header();
             let request = request::for_check(&cursor, head, context)?;
             // Boxed, so that requests without checks do not pay for its size.
@@ -99,7 +118,7 @@ impl HttpService {
         }
         // All are carried here.
         context.carrier = Carrier::Pingora;
-        decided.map(drop)
+        Ok(decided.map(drop)?)
     }
 }
 
@@ -125,7 +144,8 @@ impl ProxyHttp for HttpService {
                 Box::pin(staged::stage(&self.shared, session, context)).await.map(|()| false)
             }
             Ok(()) => Ok(false),
-            Err(answer) => {
+            Err(Undecided::Failed(error)) => Err(error),
+            Err(Undecided::Answer(answer)) => {
                 session.set_total_drain_timeout(Some(DRAIN_TIMEOUT));
                 // Boxed, so that the requests that go on to a backend do not pay for its size.
                 Box::pin(answer::send(&answer, session, context)).await.map(|()| true)

@@ -207,11 +207,14 @@ impl Proxy {
     /// Starts the worker threads; nothing is bound before the first [`Proxy::publish`]. Blocks until they run.
     ///
     /// # Errors
-    /// Where a thread cannot be started.
+    /// Where a thread cannot be started, or no file can be made in the directory for bodies.
     pub fn start(options: Options) -> std::io::Result<Self> {
         // pingora's own timers cost more to set, stay until they would have gone off, and wake a thread
         // a hundred times a second. Limits below a second use them all the same.
         set_fast_timeout_to_tokio_threshold(Some(Duration::ZERO));
+        if let Some(directory) = &options.spool_directory {
+            body::check_directory(directory)?;
+        }
         let shared = Shared::new(options);
         let tls = TlsBase::new();
         let roots = Roots::find()?;

@@ -100,6 +100,8 @@ impl Shared {
                 options.spool_memory,
                 options.spool_directory.as_deref(),
                 options.spool_bytes,
+                // Such a request has no connection to a backend while its file grows, and both later.
+                options.max_requests / 4,
             ),
             options,
             backend_tls: ClientConfigs::default(),

@@ -17,6 +17,7 @@ mod http_body_size;
 mod http_check;
 mod http_dial;
 mod http_filters;
+mod http_forward_body;
 mod http_framing;
 mod http_ingress_auth;
 mod http_limits;

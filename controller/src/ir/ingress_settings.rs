@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::{HeaderValue, StatusCode};
-use portcullis_routing::Networks;
+use portcullis_routing::{Networks, step::Spool};
 
 use super::ingress::{AuthOptions, AuthTarget, LoadBalance, Upstream};
 
@@ -119,7 +119,7 @@ impl Default for IngressSettings {
             load_balance: LoadBalance::RoundRobin,
             body_size: 1 << 20,
             request_buffering: true,
-            body_buffer: 256 << 10,
+            body_buffer: Spool::default().memory.into(),
             pacing: PacingDefaults::default(),
             service_upstream: false,
             upstream: Upstream::default(),

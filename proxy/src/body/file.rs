@@ -6,13 +6,14 @@ use std::{
     io,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use bytes::Bytes;
 use tokio::{
-    sync::Semaphore,
+    runtime::Handle,
+    sync::{OwnedSemaphorePermit, Semaphore},
     task::{JoinHandle, spawn_blocking},
     time::timeout,
 };
@@ -34,6 +35,8 @@ pub(super) struct Files {
     directory: Arc<PathBuf>,
     budget: Arc<Budget>,
     turns: Arc<Semaphore>,
+    /// How many more there may be.
+    places: Arc<Semaphore>,
 }
 
 /// The file of a body, which is made when the body does not fit into memory.
@@ -51,24 +54,33 @@ pub(super) struct BodyFile {
 struct Shared {
     file: Mutex<Option<Arc<File>>>,
     lease: Mutex<Lease>,
+    places: Arc<Semaphore>,
+    place: Mutex<Option<OwnedSemaphorePermit>>,
 }
 
 impl Files {
-    pub(super) fn new(directory: &Path, limit: u64) -> Self {
+    /// At most so many files, of so many bytes together.
+    pub(super) fn new(directory: &Path, limit: u64, most: usize) -> Self {
         Self {
             directory: Arc::new(directory.to_owned()),
             budget: Budget::new(limit),
             turns: Arc::new(Semaphore::new(AT_A_TIME)),
+            places: Arc::new(Semaphore::new(most.clamp(1, Semaphore::MAX_PERMITS))),
         }
     }
 
     /// A file to the account of a namespace. It is made with the first bytes.
     pub(super) fn open(&self, namespace: &str) -> BodyFile {
-        let lease = Mutex::new(self.budget.lease(namespace));
+        let shared = Shared {
+            file: Mutex::default(),
+            lease: Mutex::new(self.budget.lease(namespace)),
+            places: Arc::clone(&self.places),
+            place: Mutex::default(),
+        };
         BodyFile {
             directory: Arc::clone(&self.directory),
             turns: Arc::clone(&self.turns),
-            shared: Arc::new(Shared { file: Mutex::default(), lease }),
+            shared: Arc::new(shared),
             len: 0,
         }
     }
@@ -90,7 +102,8 @@ impl BodyFile {
     /// If there is no room for them, or they cannot be written in time.
     pub(super) async fn write(&mut self, memory: Memory) -> Result<Memory, Full> {
         let (bytes, at) = (memory.bytes.len() as u64, self.len);
-        self.shared.lease.lock().unwrap_or_else(PoisonError::into_inner).grow(bytes)?;
+        self.shared.take_place()?;
+        lock(&self.shared.lease).grow(bytes)?;
         let (shared, directory) = (Arc::clone(&self.shared), Arc::clone(&self.directory));
         let write = move || {
             let file = shared.file(&directory)?;
@@ -126,11 +139,34 @@ impl BodyFile {
 }
 
 impl Shared {
+    /// Takes the place of one file.
+    fn take_place(&self) -> Result<(), Full> {
+        let mut place = lock(&self.place);
+        if place.is_none() {
+            *place = Some(Arc::clone(&self.places).try_acquire_owned().map_err(|_| Full)?);
+        }
+        Ok(())
+    }
+
     fn file(&self, directory: &Path) -> io::Result<Arc<File>> {
-        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut file = lock(&self.file);
         match &*file {
             Some(file) => Ok(Arc::clone(file)),
             None => Ok(Arc::clone(file.insert(Arc::new(tempfile::tempfile_in(directory)?)))),
         }
     }
+}
+
+impl Drop for Shared {
+    /// To close a file without a name frees its blocks, which may take time: not on a worker.
+    fn drop(&mut self) {
+        let (file, place) = (lock(&self.file).take(), lock(&self.place).take());
+        if let (Some(file), Ok(runtime)) = (file, Handle::try_current()) {
+            runtime.spawn_blocking(move || drop((file, place)));
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -167,7 +167,7 @@ mod tests {
     async fn a_body_is_given_out_as_it_came_as_often_as_it_is_needed() {
         let directory = tempfile::tempdir().unwrap();
         for directory in [None, Some(directory.path())] {
-            let spools = Spools::new(4 << 20, directory, 4 << 20);
+            let spools = Spools::new(4 << 20, directory, 4 << 20, 100);
             for len in [0, 1, FIRST, FIRST + 1, 100 << 10, (100 << 10) + 1, 500_000] {
                 for known in [true, false] {
                     let body = body(len);
@@ -195,7 +195,7 @@ mod tests {
     async fn a_body_that_does_not_fit_is_refused_and_others_have_their_room() {
         let directory = tempfile::tempdir().unwrap();
         for (directory, files) in [(None, 0), (Some(directory.path()), 1 << 20)] {
-            let spools = Spools::new(1 << 20, directory, files);
+            let spools = Spools::new(1 << 20, directory, files, 100);
             assert_eq!(receive(&spools, "a", &body(700_000), false).await.unwrap_err(), Full);
             assert_eq!(spools.held(), [("memory", 0), ("file", 0)]);
             let first = receive(&spools, "a", &body(500_000), true).await.unwrap();
@@ -209,7 +209,7 @@ mod tests {
     #[tokio::test]
     async fn a_full_memory_is_relieved_by_files() {
         let directory = tempfile::tempdir().unwrap();
-        let spools = Spools::new(128 << 10, Some(directory.path()), 4 << 20);
+        let spools = Spools::new(128 << 10, Some(directory.path()), 4 << 20, 100);
         let first = receive(&spools, "a", &body(60_000), true).await.unwrap();
         let mut second = receive(&spools, "b", &body(90_000), false).await.unwrap();
         assert_eq!(spools.held()[1], ("file", 90_000));
@@ -218,10 +218,29 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn there_are_so_many_files_at_a_time() {
+        let directory = tempfile::tempdir().unwrap();
+        let spools = Spools::new(4 << 20, Some(directory.path()), 4 << 20, 1);
+        let first = receive(&spools, "a", &body(200_000), true).await.unwrap();
+        assert_eq!(receive(&spools, "a", &body(200_000), true).await.unwrap_err(), Full);
+        receive(&spools, "a", &body(50_000), true).await.unwrap();
+        drop(first);
+        for _ in 0..100 {
+            // It is closed by a thread of its own.
+            tokio::task::yield_now().await;
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            if receive(&spools, "a", &body(200_000), true).await.is_ok() {
+                return;
+            }
+        }
+        panic!("the place of the file is not given back");
+    }
+
+    #[tokio::test]
     async fn a_directory_that_is_missing_refuses_what_does_not_fit_into_memory() {
         let directory = tempfile::tempdir().unwrap();
         let missing = directory.path().join("missing");
-        let spools = Spools::new(1 << 20, Some(&missing), 4 << 20);
+        let spools = Spools::new(1 << 20, Some(&missing), 4 << 20, 100);
         receive(&spools, "a", &body(50_000), true).await.unwrap();
         assert_eq!(receive(&spools, "a", &body(150_000), true).await.unwrap_err(), Full);
         assert_eq!(spools.held(), [("memory", 0), ("file", 0)]);

@@ -40,6 +40,19 @@ impl Spooled {
         Self { content, at: 0, piece: Bytes::new(), reading: None, mirrored: 0 }
     }
 
+    /// A body in memory.
+    pub(crate) fn of(bytes: Bytes) -> Self {
+        Self::new(Content::Memory(bytes))
+    }
+
+    /// The whole body, if it is in memory.
+    pub(crate) fn into_bytes(self) -> Option<Bytes> {
+        match &self.content {
+            Content::Memory(bytes) => Some(bytes.clone()),
+            Content::File { .. } => None,
+        }
+    }
+
     /// How long it is.
     pub(crate) fn len(&self) -> u64 {
         match &self.content {

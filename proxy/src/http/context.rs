@@ -23,7 +23,8 @@ use super::{
 };
 use crate::{
     ForwardedFor,
-    body::{Allowance, Pacer},
+    body::{Allowance, Held, Pacer},
+    clock,
     clock,
     conn::ConnInfo,
     limiter::Place,
@@ -63,6 +64,8 @@ pub(crate) struct Context {
     request_id: Option<Box<[u8; 32]>>,
     /// How many bytes of the request's body this attempt may still read.
     pub(crate) allowed: Allowance,
+    /// The body, if a check needed it.
+    pub(crate) held: Option<Held>,
     /// Whether the client speaks gRPC: what we answer by ourselves is said in its terms.
     pub(crate) grpc: bool,
     /// The place that it takes among the requests of its client.
@@ -167,6 +170,7 @@ impl Context {
             upgrade: false,
             request_id: None,
             allowed: Allowance::of(None),
+            held: None,
             grpc: false,
             place: None,
             attempts: Attempts::default(),
@@ -255,6 +259,11 @@ impl Context {
     /// The largest size of the request's body, in bytes. Whether there is one is asked first, since most have none.
     pub(crate) fn body_size(&self, has_body: bool) -> Option<u64> {
         self.route.as_ref().filter(|_| has_body)?.body_size()
+    }
+
+    /// Whether the body is received as a whole before a backend gets it. `has_body`: whether there is one still to come.
+    pub(crate) fn is_received_first(&self, has_body: bool) -> bool {
+        self.held.is_some() || self.spool(has_body).is_some()
     }
 
     /// How the request's body is spooled; `None` if there is none, or it is streamed.

@@ -25,7 +25,7 @@ use portcullis_routing::{Rejection, decide::TOO_LARGE};
 
 use super::{context::Context, headers::Has};
 use crate::{
-    body::{Allowance, Full, NO_ROOM, Pacer, Spooled},
+    body::{Allowance, Full, Held, MOST_HELD, NO_ROOM, Pacer, Receiving, Spooled},
     shared::Shared,
 };
 
@@ -56,16 +56,70 @@ pub(super) async fn stage(shared: &Shared, session: &mut Session, context: &mut 
 /// Receives the whole body. `None`: pingora itself has kept it for all attempts.
 async fn receive(shared: &Shared, session: &mut Session, context: &mut Context) -> Result<Option<Spooled>> {
     let Some(spool) = context.spool(true) else { return Ok(None) };
+    go_on(session, context).await?;
+    let namespace = context.rule().map_or("", |rule| &rule.route.namespace);
+    let receiving = shared.spools.receive(namespace, spool, length(session));
+    let most = context.body_size(true);
+    let spooled = read(shared, session, context, receiving, most).await?;
+    Ok(session.as_ref().retry_buffer_truncated().then_some(spooled))
+}
+
+/// Receives the body of a request for a check that may be sent so many bytes of it.
+///
+/// # Errors
+/// As [`stage`].
+pub(super) async fn hold(
+    shared: &Shared,
+    session: &mut Session,
+    context: &mut Context,
+    (namespace, most): (&str, u32),
+) -> Result<()> {
+    let most = u64::from(most.min(MOST_HELD));
+    let known = context.held.as_ref().map(|held| held.bytes.len() as u64).or(length(session));
+    if known.is_some_and(|length| length > most) {
+        return Err(context.fail(Rejection::ContentTooLarge, TOO_LARGE).into_down());
+    }
+    if context.held.is_some() || session.is_body_empty() {
+        return Ok(());
+    }
+    go_on(session, context).await?;
+    let receiving = shared.spools.hold(namespace, length(session));
+    let Some(bytes) = read(shared, session, context, receiving, Some(most)).await?.into_bytes() else {
+        return Err(context.fail(Rejection::Overloaded, NO_ROOM).into_down());
+    };
+    if session.as_ref().retry_buffer_truncated() {
+        session.set_keepalive(None);
+        let spooled = Some(Spooled::of(bytes.clone()));
+        replace(session, |session| Staged { session, spooled, pacer: None });
+    }
+    context.held = Some(Held { bytes, has_length: true });
+    Ok(())
+}
+
+/// Tells a client that waits for a 100 to send the body.
+async fn go_on(session: &mut Session, context: &mut Context) -> Result<()> {
     if context.has.any(Has::EXPECT) {
         session.req_header_mut().remove_header(&header::EXPECT);
         context.has.forget(Has::EXPECT);
         session.write_continue_response().await?;
     }
-    let length = session.req_header().headers.get(header::CONTENT_LENGTH);
-    let length = length.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    let namespace = context.rule().map_or("", |rule| &rule.route.namespace);
-    let mut receiving = shared.spools.receive(namespace, spool, length);
-    let mut allowed = Allowance::of(context.body_size(true));
+    Ok(())
+}
+
+/// How long the body is, if the client says so.
+fn length(session: &Session) -> Option<u64> {
+    session.req_header().headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Reads a body of at most so many bytes, and writes its length to the head.
+async fn read(
+    shared: &Shared,
+    session: &mut Session,
+    context: &mut Context,
+    mut receiving: Receiving,
+    most: Option<u64>,
+) -> Result<Spooled> {
+    let mut allowed = Allowance::of(most);
     let no_room = |context: &mut Context, Full: Full| {
         shared.spools.count_refused();
         context.fail(Rejection::Overloaded, NO_ROOM).into_down()
@@ -84,7 +138,7 @@ async fn receive(shared: &Shared, session: &mut Session, context: &mut Context) 
     let head = session.req_header_mut();
     head.remove_header(&header::TRANSFER_ENCODING);
     head.insert_header(header::CONTENT_LENGTH, spooled.len())?;
-    Ok(session.as_ref().retry_buffer_truncated().then_some(spooled))
+    Ok(spooled)
 }
 
 /// Puts another session in the place of pingora's.

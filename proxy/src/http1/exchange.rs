@@ -25,6 +25,7 @@ use super::{
 };
 use crate::{
     accept::Worker,
+    body::{Held, Spooled},
     clock::Ticks,
     http::{
         answer::{self as own, Reply},
@@ -162,6 +163,9 @@ pub(super) async fn forward(
 ) -> Next {
     let keeps = retry::keeps(asked.idempotent, &context);
     let has_body = !body.is_done();
+    if context.held.is_some() {
+        return Box::pin(forward_held(worker, client, context, head, asked, origin)).await;
+    }
     if has_body
         && let Some(spool) = context.spool(has_body)
         && !receive::has_come(client, &body)
@@ -179,7 +183,7 @@ pub(super) async fn forward(
 async fn spool_and_forward(
     worker: &Worker,
     client: &mut Client,
-    mut context: Box<Context>,
+    context: Box<Context>,
     mut head: Out,
     asked: About,
     body: Framing,
@@ -187,7 +191,7 @@ async fn spool_and_forward(
     spool: Spool,
 ) -> Next {
     let is_chunked = matches!(body, Framing::Chunked(_));
-    match receive::receive(worker, client, &context, spool, &asked, body).await {
+    match receive::spool(worker, client, &context, spool, &asked, body).await {
         Ok(spooled) => {
             if is_chunked {
                 receive::put_length(&mut head.bytes, spooled.len());
@@ -195,18 +199,46 @@ async fn spool_and_forward(
             let upload = Upload::of_spooled(spooled);
             exchange(worker, client, context, head, asked, upload, origin).await
         }
-        Err(broken) => {
-            if broken == Broken::NoRoom {
-                worker.shared.spools.count_refused();
-            }
-            let Some(failure) = broken.rejection() else {
-                note_cut(&mut context, broken, 0);
-                client.ended = true;
-                return Next::Close;
-            };
-            reject(client, context, failure, (&asked, &origin), true, &worker.limits).await
-        }
+        Err(broken) => fail(worker, client, context, broken, (&asked, &origin)).await,
     }
+}
+
+/// Carries a request to a backend whose body was received for a check.
+async fn forward_held(
+    worker: &Worker,
+    client: &mut Client,
+    mut context: Box<Context>,
+    mut head: Out,
+    asked: About,
+    origin: Origin,
+) -> Next {
+    let Held { bytes, has_length } = match context.held.take() {
+        Some(held) => held,
+        None => return Next::Close,
+    };
+    if !has_length {
+        receive::put_length(&mut head.bytes, bytes.len() as u64);
+    }
+    exchange(worker, client, context, head, asked, Upload::of_spooled(Spooled::of(bytes)), origin).await
+}
+
+/// Ends a request whose body could not be received.
+pub(super) async fn fail(
+    worker: &Worker,
+    client: &mut Client,
+    mut context: Box<Context>,
+    broken: Broken,
+    of: (&About, &Origin),
+) -> Next {
+    if broken == Broken::NoRoom {
+        worker.shared.spools.count_refused();
+    }
+    let Some(failure) = broken.rejection() else {
+        note_cut(&mut context, broken, 0);
+        client.ended = true;
+        return Next::Close;
+    };
+    reject(client, context, failure, of, true, &worker.limits).await
 }
 
 /// Makes attempts at backends, and passes an answer on.

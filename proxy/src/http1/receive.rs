@@ -11,10 +11,11 @@ use super::{
     fields::put,
     framing::{Framing, Part},
     plan::About,
+    replay,
 };
 use crate::{
     accept::Worker,
-    body::{Allowance, Full, Spooled, TooLarge},
+    body::{Allowance, Full, Held, MOST_HELD, Receiving, Spooled, TooLarge},
     clock::Ticks,
     http::context::Context,
     limits::Limits,
@@ -22,30 +23,75 @@ use crate::{
 
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// Whether all of the body has come with its head, so that there is nothing to wait for.
+/// Whether all of the body has come with its head, so that there is nothing to wait for, and can be sent again from there.
 pub(super) fn has_come(client: &Client, body: &Framing) -> bool {
-    matches!(body, Framing::Length(length) if client.input.bytes().len() as u64 >= *length)
+    let most = client.input.bytes().len().min(replay::KEPT) as u64;
+    length(body).is_some_and(|length| length <= most)
 }
 
-/// Receives the body of a request.
+/// Receives the body of a request that is spooled.
 ///
 /// # Errors
 /// If it does not come, is malformed or too large, or there is no room for it.
-pub(super) async fn receive(
+pub(super) async fn spool(
     worker: &Worker,
     client: &mut Client,
     context: &Context,
     spool: Spool,
     asked: &About,
-    mut body: Framing,
+    body: Framing,
 ) -> Result<Spooled, Broken> {
-    let length = match body {
-        Framing::Length(length) => Some(length),
-        _ => None,
-    };
     let namespace = context.rule().map_or("", |rule| &rule.route.namespace);
-    let mut receiving = worker.shared.spools.receive(namespace, spool, length);
-    let mut allowed = Allowance::of(context.body_size(true));
+    let receiving = worker.shared.spools.receive(namespace, spool, length(&body));
+    receive(worker, client, asked, body, receiving, context.body_size(true)).await
+}
+
+/// Receives the body of a request for a check that may be sent so many bytes.
+///
+/// # Errors
+/// As [`spool`].
+pub(super) async fn hold(
+    worker: &Worker,
+    client: &mut Client,
+    context: &mut Context,
+    (namespace, most): (&str, u32),
+    asked: &About,
+    body: &mut Framing,
+) -> Result<(), Broken> {
+    let most = u64::from(most.min(MOST_HELD));
+    let known = context.held.as_ref().map(|held| held.bytes.len() as u64).or(length(body));
+    if known.is_some_and(|length| length > most) {
+        return Err(Broken::TooLarge);
+    }
+    if context.held.is_some() || body.is_done() {
+        return Ok(());
+    }
+    let receiving = worker.shared.spools.hold(namespace, length(body));
+    let has_length = length(body).is_some();
+    let whole = std::mem::replace(body, Framing::Done);
+    let received = receive(worker, client, asked, whole, receiving, Some(most)).await?;
+    let bytes = received.into_bytes().ok_or(Broken::NoRoom)?;
+    context.held = Some(Held { bytes, has_length });
+    Ok(())
+}
+
+fn length(body: &Framing) -> Option<u64> {
+    match body {
+        Framing::Length(length) => Some(*length),
+        _ => None,
+    }
+}
+
+/// Receives a body of at most so many bytes.
+async fn receive(
+    worker: &Worker,
+    client: &mut Client,
+    asked: &About,
+    mut body: Framing,
+    mut receiving: Receiving,
+    most: Option<u64>,
+) -> Result<Spooled, Broken> {
+    let mut allowed = Allowance::of(most);
     if asked.expects && client.input.is_empty() {
         let sent = timeout(worker.limits.idle, client.write_all(CONTINUE)).await;
         sent.ok().and_then(Result::ok).ok_or(Broken::ClientGone)?;

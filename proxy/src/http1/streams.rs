@@ -43,7 +43,7 @@ pub(crate) async fn serve(worker: &Worker, stream: Stream, context: Box<Context>
     let bodiless = stream.is_bodiless();
     if !bodiless && context.spool(true).is_some() {
         // Boxed, so that other requests do not pay for its size.
-        return Box::pin(spool_and_serve(worker, stream, context)).await;
+        return Box::pin(spool::serve(worker, stream, context)).await;
     }
     let head = &stream.head;
     let idempotent = retry::is_idempotent(&head.method);
@@ -53,27 +53,6 @@ pub(crate) async fn serve(worker: &Worker, stream: Stream, context: Box<Context>
     let keeps = retry::keeps(idempotent, &context);
     let upload = Frames::new(bodiless, chunked, keeps, context.body_size(!bodiless));
     exchange(worker, stream, context, out, upload).await;
-}
-
-/// Receives the whole body, then carries the request to a backend.
-async fn spool_and_serve(worker: &Worker, mut stream: Stream, mut context: Box<Context>) {
-    let Some(spool) = context.spool(true) else { return };
-    match spool::receive(worker, &mut stream, &context, spool).await {
-        Ok(upload) => {
-            let mut out = Out::take();
-            request::write_h2(&stream.head, &context, false, &mut out.bytes);
-            exchange(worker, stream, context, out, upload).await;
-        }
-        Err(broken) => {
-            if broken == Broken::NoRoom {
-                worker.shared.spools.count_refused();
-            }
-            match broken.rejection() {
-                Some(failure) => reject(stream, context, failure),
-                None => note_cut(&mut context, broken, 0),
-            }
-        }
-    }
 }
 
 /// Makes attempts at backends, and passes an answer on.

@@ -7,3 +7,9 @@ pub struct Spool {
     /// How many bytes of one body are held in memory; the rest goes to a file (`client-body-buffer-size`).
     pub memory: u32,
 }
+
+impl Default for Spool {
+    fn default() -> Self {
+        Self { memory: 256 << 10 }
+    }
+}

@@ -8,7 +8,12 @@ use http::{HeaderMap, StatusCode, header};
 use portcullis_routing::step::Spool;
 use tokio::time::timeout;
 
-use super::super::{attempts::Broken, frames::Frames};
+use super::super::{
+    attempts::{Broken, note_cut},
+    buffer::Out,
+    frames::Frames,
+    request,
+};
 use crate::{
     accept::Worker,
     body::Allowance,
@@ -16,11 +21,32 @@ use crate::{
     http2::Stream,
 };
 
+/// Receives the whole body, then carries the request to a backend.
+pub(super) async fn serve(worker: &Worker, mut stream: Stream, mut context: Box<Context>) {
+    let Some(spool) = context.spool(true) else { return };
+    match receive(worker, &mut stream, &context, spool).await {
+        Ok(upload) => {
+            let mut out = Out::take();
+            request::write_h2(&stream.head, &context, false, &mut out.bytes);
+            super::exchange(worker, stream, context, out, upload).await;
+        }
+        Err(broken) => {
+            if broken == Broken::NoRoom {
+                worker.shared.spools.count_refused();
+            }
+            match broken.rejection() {
+                Some(failure) => super::reject(stream, context, failure),
+                None => note_cut(&mut context, broken, 0),
+            }
+        }
+    }
+}
+
 /// Receives the body of a request, and writes its length to the head.
 ///
 /// # Errors
 /// If it does not come, is too large, or there is no room for it.
-pub(super) async fn receive(
+async fn receive(
     worker: &Worker,
     stream: &mut Stream,
     context: &Context,
