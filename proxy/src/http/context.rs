@@ -10,7 +10,8 @@ use std::{
 use http::HeaderValue;
 use portcullis_routing::{
     Answer, Backend, Carrier, Cursor, Decision, Endpoint, OwnTimeouts, Rejection, Route, RouteKind, Rule,
-    backend::InFlight, step::Spool,
+    backend::InFlight,
+    step::{Pace, Spool},
 };
 use tokio::time::Instant;
 
@@ -24,7 +25,6 @@ use super::{
 use crate::{
     ForwardedFor,
     body::{Allowance, Held, Pacer},
-    clock,
     clock,
     conn::ConnInfo,
     limiter::Place,
@@ -261,9 +261,9 @@ impl Context {
         self.route.as_ref().filter(|_| has_body)?.body_size()
     }
 
-    /// Whether the body is received as a whole before a backend gets it. `has_body`: whether there is one still to come.
+    /// Whether the body is received as a whole before a backend gets it. `has_body`: whether there is one.
     pub(crate) fn is_received_first(&self, has_body: bool) -> bool {
-        self.held.is_some() || self.spool(has_body).is_some()
+        has_body && (self.held.is_some() || self.spool(true).is_some())
     }
 
     /// How the request's body is spooled; `None` if there is none, or it is streamed.
@@ -273,7 +273,12 @@ impl Context {
 
     /// The pace at which the body of an answer is sent.
     pub(crate) fn pacer(&self) -> Option<Box<Pacer>> {
-        self.rule()?.steps.pace().map(Pacer::begin).map(Box::new)
+        self.pace().map(Pacer::begin).map(Box::new)
+    }
+
+    /// The same; tunnels have none.
+    pub(crate) fn pace(&self) -> Option<Pace> {
+        self.rule()?.steps.pace().filter(|_| !self.upgrade)
     }
 
     /// The limits of time that the rule has in place of the proxy's.

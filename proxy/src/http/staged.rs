@@ -31,8 +31,7 @@ use crate::{
 
 /// Whether there is anything to do for a request.
 pub(super) fn is_wanted(session: &mut Session, context: &Context) -> bool {
-    context.rule().is_some_and(|rule| rule.steps.pace().is_some())
-        || context.spool(!session.is_body_empty()).is_some()
+    context.pace().is_some() || context.spool(!session.is_body_empty()).is_some()
 }
 
 /// Receives the body of a request that is spooled, and sees to the pace of its answer.

@@ -8,7 +8,8 @@ use crate::{
         Ingress, Object,
         ingress::{
             Access, Affinity, AuthTls, BackendSpeech, Balancing, BasicAuth, Body, Canary, ExternalAuth,
-            Hashing, Limits, Pacing, Redirects, Rewrite, ServerAlias, SslPassthrough, Upstream, UpstreamVhost,
+            Hashing, Limits, Pacing, Redirects, Rewrite, ServerAlias, SslPassthrough, Upstream,
+            UpstreamVhost,
         },
     },
     objects::{
