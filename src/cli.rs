@@ -198,6 +198,16 @@ pub struct ServeArgs {
     /// proxies.
     #[arg(long, value_name = "N", env = "PORTCULLIS_MAX_CONNECTIONS_PER_CLIENT", value_parser = parse_count)]
     pub max_connections_per_client: Option<usize>,
+    /// Directory for buffered request bodies (proxy-request-buffering of Ingresses) that do not fit into memory. The files
+    /// are unlinked when they are created. Default: bodies are buffered in memory only.
+    #[arg(long, value_name = "DIR", env = "PORTCULLIS_SPOOL_DIR")]
+    pub spool_dir: Option<PathBuf>,
+    /// Maximum total size of the files in --spool-dir.
+    #[arg(long, value_name = "SIZE", default_value = "1Gi", env = "PORTCULLIS_SPOOL_SIZE", value_parser = parse_size)]
+    pub spool_size: u64,
+    /// Maximum total size of buffered request bodies in memory.
+    #[arg(long, value_name = "SIZE", default_value = "64Mi", env = "PORTCULLIS_SPOOL_MEMORY", value_parser = parse_size)]
+    pub spool_memory: u64,
     /// Secret with the certificate for Ingress hosts that have none. Default: a self-signed certificate.
     #[arg(long, value_name = "NAMESPACE/NAME", env = "PORTCULLIS_DEFAULT_CERTIFICATE", value_parser = parse_namespaced)]
     pub default_certificate: Option<(String, String)>,
@@ -321,6 +331,15 @@ pub fn parse_limit(text: &str) -> Result<Duration, String> {
     if limit.is_zero() { Err(format!("{text:?} is not greater than zero")) } else { Ok(limit) }
 }
 
+/// Reads a number of bytes, with `Ki`, `Mi` or `Gi` behind it or nothing.
+pub fn parse_size(text: &str) -> Result<u64, String> {
+    let units = [("Ki", 10), ("Mi", 20), ("Gi", 30)];
+    let unit = units.iter().find_map(|(unit, shift)| Some((text.strip_suffix(unit)?, *shift)));
+    let (digits, shift) = unit.unwrap_or((text, 0));
+    let number = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(1 << shift));
+    number.ok_or_else(|| format!("{text:?} is not a number of bytes such as 512Mi or 1Gi"))
+}
+
 fn parse_namespaced(text: &str) -> Result<(String, String), String> {
     match text.split_once('/') {
         Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
@@ -373,6 +392,23 @@ mod tests {
                 }
                 (read, _) => panic!("{flags:?}: {read:?}"),
             }
+        }
+    }
+
+    #[test]
+    fn a_size_is_a_number_with_a_unit() {
+        for (text, want) in [
+            ("0", Some(0)),
+            ("1000", Some(1000)),
+            ("64Mi", Some(64 << 20)),
+            ("1Gi", Some(1 << 30)),
+            ("3Ki", Some(3 << 10)),
+            ("1G", None),
+            ("Mi", None),
+            ("-1", None),
+            ("99999999999999Gi", None),
+        ] {
+            assert_eq!(parse_size(text).ok(), want, "{text}");
         }
     }
 

@@ -39,6 +39,10 @@ pub struct Figures {
     pub failed_handshakes: Vec<(&'static str, u64)>,
     /// Mirrored requests that were given up or failed, by reason.
     pub lost_mirrors: Vec<(&'static str, u64)>,
+    /// Requests that were refused since there was no room for their bodies.
+    pub refused_bodies: u64,
+    /// Bytes of bodies of requests that are held, in memory and in files.
+    pub spooled_bytes: Vec<(&'static str, u64)>,
     /// Streams and flows of datagrams, by the protocol that clients speak.
     pub streams: Vec<Streams>,
     /// Datagrams that were dropped, by reason.
@@ -69,6 +73,11 @@ pub struct Figures {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Class {
     class: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct InStore {
+    store: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -187,6 +196,13 @@ fn traffic(registry: &mut Registry, figures: &Figures) {
         }
         registry.register(name, help, family);
     }
+    let help = "Requests that were refused since there was no room for their bodies";
+    registry.register("refused_bodies", help, ConstCounter::new(figures.refused_bodies));
+    let spooled = Family::<InStore, Gauge>::default();
+    for (store, bytes) in &figures.spooled_bytes {
+        spooled.get_or_create(&InStore { store }).set(i64::try_from(*bytes).unwrap_or(i64::MAX));
+    }
+    registry.register("spooled_bytes", "Bytes of bodies of requests that are held", spooled);
     streams(registry, &figures.streams);
     let dropped = Family::<OfLog, Counter<u64, AtomicU64>>::default();
     for (log, count) in &figures.dropped_log_lines {
@@ -350,6 +366,8 @@ mod tests {
             refused_addresses: vec![("loopback", 9)],
             failed_handshakes: vec![("timeout", 11)],
             lost_mirrors: vec![("memory", 10)],
+            refused_bodies: 18,
+            spooled_bytes: vec![("file", 19)],
             streams: vec![Streams {
                 protocol: "tcp",
                 ended: vec![("done", 14), ("idle", 0)],
@@ -382,6 +400,8 @@ mod tests {
             "portcullis_refused_addresses_total{reason=\"loopback\"} 9",
             "portcullis_failed_handshakes_total{reason=\"timeout\"} 11",
             "portcullis_lost_mirrors_total{reason=\"memory\"} 10",
+            "portcullis_refused_bodies_total 18",
+            "portcullis_spooled_bytes{store=\"file\"} 19",
             "portcullis_streams_total{protocol=\"tcp\",end=\"done\"} 14",
             "portcullis_streams_total{protocol=\"tcp\",end=\"idle\"} 0",
             "portcullis_stream_bytes_total{protocol=\"tcp\",direction=\"in\"} 15",

@@ -293,6 +293,9 @@ fn options(args: &ServeArgs, capacity: Capacity) -> Options {
         max_mirrors: capacity.mirrors,
         max_streams: capacity.streams,
         pipes: capacity.pipes,
+        spool_memory: usize::try_from(args.spool_memory).unwrap_or(usize::MAX),
+        spool_directory: args.spool_dir.clone(),
+        spool_bytes: args.spool_size,
         live: live::options(&live::of_flags(args).proxy, capacity),
         ..Options::default()
     }

@@ -152,6 +152,7 @@ fn of_ingress(key: &ObjectKey, change: Difference<'_>) -> Vec<Fact> {
             limits: _,
             basic_auth: _,
             passthrough,
+            pacing: _,
         } = annotations;
         let hosts: Vec<_> = rules.iter().map(|rule| &rule.host).collect();
         let of_hosts = (auth_tls, server_alias, redirects.from_to_www, canary.is_some(), passthrough);

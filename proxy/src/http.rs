@@ -3,6 +3,7 @@
 //! ```text
 //! request_filter          request   the decision (portcullis_routing::decide)
 //!                         check     what the decision waits for
+//!                         staged    the body stage: a body is received as a whole, an answer sent at a pace
 //! upstream_peer           attempt   endpoint, connection
 //! connected_to_upstream   attempt   whether a pooled connection is good for it
 //! upstream_request_filter attempt   what the backend gets; mirrors
@@ -28,6 +29,7 @@ pub(crate) mod request;
 mod response;
 pub(crate) mod retry;
 pub(crate) mod side;
+mod staged;
 pub(crate) mod upgrade;
 
 use std::{os::fd::RawFd, sync::Arc, time::Duration};
@@ -45,6 +47,7 @@ pub(crate) use self::mirror::Budget;
 use self::{check::Checks, context::Context, mirror::Mirrors};
 use crate::{
     accept::Outward,
+    body::Allowance,
     shared::Shared,
     upstream::{Dialler, kept::Kept},
 };
@@ -57,6 +60,20 @@ pub(crate) struct HttpService {
     mirrors: Mirrors,
     checks: Checks,
     kept: Kept,
+}
+
+/// Why a request goes to no backend.
+enum Undecided {
+    /// The client gets this answer.
+    Answer(Box<Answer>),
+    /// Its body could not be received.
+    Failed(Box<Error>),
+}
+
+impl From<Box<Answer>> for Undecided {
+    fn from(answer: Box<Answer>) -> Self {
+        Self::Answer(answer)
+    }
 }
 
 /// How long a client whose request was refused may go on sending the body that it began to send.
@@ -74,20 +91,25 @@ impl HttpService {
         &self,
         session: &mut Session,
         context: &mut Context,
-    ) -> std::result::Result<(), Box<Answer>> {
+    ) -> std::result::Result<(), Undecided> {
         let decided = context.decided.take();
         // An HTTP/2 head was prepared in place before it was decided about; an HTTP/1 head was parsed by pingora anew.
         if decided.is_none() || session.req_header().version != Version::HTTP_2 {
             request::prepare(session.req_header_mut(), context);
         }
         if let Some(decided) = decided {
-            return decided;
+            return Ok(decided?);
         }
         if request::is_coded(session.req_header(), context) {
             session.set_keepalive(None);
         }
         let mut decided = request::decide(&self.shared, session.req_header(), context);
         while let Ok(Some(cursor)) = decided {
+            if let Some(most) = cursor.body() {
+                let namespace = cursor.rule().map_or("", |rule| &rule.route.namespace);
+                let held = Box::pin(staged::hold(&self.shared, session, context, (namespace, most)));
+                held.await.map_err(Undecided::Failed)?;
+            }
             let head = session.req_header();
             let request = request::for_check(&cursor, head, context)?;
             // Boxed, so that requests without checks do not pay for its size.
@@ -96,7 +118,7 @@ impl HttpService {
         }
         // All are carried here.
         context.carrier = Carrier::Pingora;
-        decided.map(drop)
+        Ok(decided.map(drop)?)
     }
 }
 
@@ -117,8 +139,13 @@ impl ProxyHttp for HttpService {
             session.downstream_session.set_ignore_info_resp(true);
         }
         match self.decided(session, context).await {
+            Ok(()) if staged::is_wanted(session, context) => {
+                // Boxed, so that other requests do not pay for its size.
+                Box::pin(staged::stage(&self.shared, session, context)).await.map(|()| false)
+            }
             Ok(()) => Ok(false),
-            Err(answer) => {
+            Err(Undecided::Failed(error)) => Err(error),
+            Err(Undecided::Answer(answer)) => {
                 session.set_total_drain_timeout(Some(DRAIN_TIMEOUT));
                 // Boxed, so that the requests that go on to a backend do not pay for its size.
                 Box::pin(answer::send(&answer, session, context)).await.map(|()| true)
@@ -135,7 +162,7 @@ impl ProxyHttp for HttpService {
             // The client of a tunnel may be silent as long as its backend.
             session.downstream_session.set_read_timeout(peer.options.read_timeout);
         }
-        if session.downstream_session.is_custom() {
+        if session.downstream_session.is_custom() && session.req_header().version == Version::HTTP_2 {
             // A stream that we accepted, for an HTTP/2 backend. The only hop-by-hop header that HTTP/2 has is TE, and gRPC needs it.
             peer.options.http_upstream_request_policy.strip_hop_by_hop = false;
         }
@@ -161,7 +188,7 @@ impl ProxyHttp for HttpService {
         context: &mut Context,
     ) -> Result<()> {
         attempt::request(session, request, context).await?;
-        context.received = 0;
+        context.allowed = Allowance::of(context.body_size(!session.is_body_empty()));
         if !context.mirrored
             && let Some(route) = context.with_mirrors()
         {

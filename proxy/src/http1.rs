@@ -3,6 +3,7 @@
 //! ```text
 //! client     a connection of HTTP/1: serves its requests one after the other
 //!   plan     reads a head (head, message, name), decides (portcullis_routing::decide), writes what follows (request)
+//!   receive  the request's body as a whole, where the rule spools it
 //!   exchange attempts at backends (attempts, backend, pool), or an answer of ours (answer)
 //!     relay  one attempt, both directions at a time: the request's body (upload, replay), the answer's head (answer)
 //!            and body (incoming, framing)
@@ -34,6 +35,7 @@ mod plan;
 mod pool;
 #[cfg(test)]
 mod properties;
+mod receive;
 #[cfg(any(test, fuzzing))]
 mod reference;
 mod relay;

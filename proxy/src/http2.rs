@@ -4,6 +4,7 @@
 //!
 //! [`app::serve_http2`]: crate::app::serve_http2
 
+mod hold;
 mod session;
 mod stream;
 mod streams;
@@ -122,6 +123,17 @@ impl Connection {
         stream: &mut Stream,
         context: &mut Context,
     ) -> Option<Result<Option<Box<Cursor>>, Box<Answer>>> {
+        if let Some(most) = cursor.body() {
+            let namespace = cursor.rule().map_or("", |rule| &rule.route.namespace);
+            match hold::hold(&self.worker, stream, context, (namespace, most)).await {
+                Ok(()) => {}
+                Err(Some(failure)) => return Some(Err(Box::new(Answer::reject(failure.0, failure.1)))),
+                Err(None) => {
+                    context.status = 499;
+                    return None;
+                }
+            }
+        }
         let request = match request::for_check(&cursor, &stream.head, context) {
             Ok(request) => request,
             Err(answer) => return Some(Err(answer)),

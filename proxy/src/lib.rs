@@ -5,6 +5,7 @@
 mod accept;
 mod admission;
 mod app;
+mod body;
 mod capacity;
 mod clock;
 mod conn;
@@ -36,6 +37,7 @@ mod worker;
 use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
+    path::PathBuf,
     sync::{Arc, atomic::Ordering},
     thread::JoinHandle,
     time::Duration,
@@ -131,6 +133,13 @@ pub struct Options {
     pub max_mirrors: usize,
     /// Limit of bytes that all mirrored requests together hold; those to one namespace hold a quarter of it.
     pub mirror_bytes: usize,
+    /// Limit of bytes of memory for the bodies of requests that are spooled. Those of a namespace hold at most as much as is
+    /// left for others.
+    pub spool_memory: usize,
+    /// The directory for bodies that do not fit into memory; without one, they are held in memory alone.
+    pub spool_directory: Option<PathBuf>,
+    /// Limit of bytes in files of that directory, as [`Self::spool_memory`].
+    pub spool_bytes: u64,
     /// What holds until [`Proxy::set_live_options`] says otherwise.
     pub live: LiveOptions,
 }
@@ -198,11 +207,14 @@ impl Proxy {
     /// Starts the worker threads; nothing is bound before the first [`Proxy::publish`]. Blocks until they run.
     ///
     /// # Errors
-    /// Where a thread cannot be started.
+    /// Where a thread cannot be started, or no file can be made in the directory for bodies.
     pub fn start(options: Options) -> std::io::Result<Self> {
         // pingora's own timers cost more to set, stay until they would have gone off, and wake a thread
         // a hundred times a second. Limits below a second use them all the same.
         set_fast_timeout_to_tokio_threshold(Some(Duration::ZERO));
+        if let Some(directory) = &options.spool_directory {
+            body::check_directory(directory)?;
+        }
         let shared = Shared::new(options);
         let tls = TlsBase::new();
         let roots = Roots::find()?;
@@ -290,6 +302,16 @@ impl Proxy {
     /// How many mirrored requests were given up or failed, by reason.
     pub fn lost_mirrors(&self) -> Vec<(&'static str, u64)> {
         self.shared.mirrors.counts().into()
+    }
+
+    /// How many bytes the spooled bodies of requests hold, in memory and in files.
+    pub fn spooled_bytes(&self) -> Vec<(&'static str, u64)> {
+        self.shared.spools.held().into()
+    }
+
+    /// How many requests were refused since there was no room for their bodies.
+    pub fn refused_bodies(&self) -> u64 {
+        self.shared.spools.refused()
     }
 
     /// Which ports are bound, as it changes.
@@ -385,6 +407,9 @@ impl Default for Options {
             max_requests: capacity.requests,
             max_mirrors: capacity.mirrors,
             mirror_bytes: 64 << 20,
+            spool_memory: 64 << 20,
+            spool_directory: None,
+            spool_bytes: 1 << 30,
             live: LiveOptions {
                 trusted: Vec::new(),
                 trusted_for_address: Vec::new(),

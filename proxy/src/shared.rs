@@ -17,6 +17,7 @@ use portcullis_tls::Certificates;
 use crate::{
     LiveOptions, LocalBackends, Options, Own,
     admission::Admission,
+    body::Spools,
     http::{
         Budget,
         check::AuthCache,
@@ -60,6 +61,8 @@ pub(crate) struct Shared {
     pub(crate) mark: Box<str>,
     /// The bytes that mirrored requests hold.
     pub(crate) mirrors: Arc<Budget>,
+    /// What the spooled bodies of requests may hold.
+    pub(crate) spools: Spools,
     /// Whether the process is stopping: responses close their connections.
     pub(crate) draining: AtomicBool,
     /// The connections of clients, and their limits.
@@ -93,6 +96,13 @@ impl Shared {
             trusts: AtomicBool::new(trusts_any(&options.live)),
             live: ArcSwap::from_pointee(options.live.clone()),
             mirrors: Budget::new(options.mirror_bytes),
+            spools: Spools::new(
+                options.spool_memory,
+                options.spool_directory.as_deref(),
+                options.spool_bytes,
+                // Such a request has no connection to a backend while its file grows, and both later.
+                options.max_requests / 4,
+            ),
             options,
             backend_tls: ClientConfigs::default(),
             backend_connections: Connections::new(),

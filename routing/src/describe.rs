@@ -24,7 +24,7 @@ use crate::{
     TlsMode, ValueMatch, WeightedBackend,
     step::{
         AuthProtocol, Check, ClientCertificateCheck, Cors, Demand, ExternalAuth, HeaderModifier, HttpAuth,
-        IngressCors, IngressRedirect, Mirror, PathRewrite, Redirect, UrlRewrite,
+        IngressCors, IngressRedirect, Mirror, PathRewrite, Redirect, Spool, UrlRewrite,
     },
 };
 
@@ -269,10 +269,16 @@ impl Display for Step {
             Self::Redirect(redirect) => redirect.fmt(f),
             Self::RequestHeaders(headers) => write!(f, "request headers{headers}"),
             Self::Rewrite(rewrite) => rewrite.fmt(f),
+            Self::Spool(spool) => write!(f, "spool {}", Size(spool.memory.into())),
             Self::Mirror(mirror) => mirror.fmt(f),
             Self::ResponseHeaders(headers) => write!(f, "response headers{headers}"),
             Self::AnswerCookie(cookie) => {
                 write!(f, "cookie {}", String::from_utf8_lossy(cookie.value.as_bytes()))
+            }
+            Self::Pace(pace) => {
+                let (rate, after) = (u64::from(pace.rate.get()) << 10, u64::from(pace.after) << 10);
+                write!(f, "pace {}/s", Size(rate))?;
+                if after > 0 { write!(f, " after {}", Size(after)) } else { Ok(()) }
             }
             Self::Hsts(value) => write!(f, "hsts {}", String::from_utf8_lossy(value.as_bytes())),
         }
@@ -316,6 +322,9 @@ impl Display for ExternalAuth {
             Ok(backend) => backend.fmt(f)?,
             Err(error) => write!(f, "closed ({error})")?,
         }
+        if self.body > 0 {
+            write!(f, " with bodies up to {}", Size(self.body.into()))?;
+        }
         match &self.protocol {
             AuthProtocol::Http(HttpAuth { path_prefix, request_headers, answer_headers }) => {
                 f.write_str(" by HTTP")?;
@@ -333,10 +342,11 @@ impl Display for ExternalAuth {
     }
 }
 
-/// Each step with a `; ` behind it.
+/// Each step with a `; ` behind it, but for what every Ingress has without annotations.
 impl Display for Steps {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.iter().try_for_each(|step| write!(f, "{step}; "))
+        let is_usual = |step: &&Step| matches!(step, Step::Spool(spool) if *spool == Spool::default());
+        self.iter().filter(|step| !is_usual(step)).try_for_each(|step| write!(f, "{step}; "))
     }
 }
 

@@ -20,10 +20,12 @@ pub mod ingress_cors;
 pub mod ingress_redirect;
 pub mod limits;
 pub mod mirror;
+pub mod pace;
 pub mod redirect;
 pub mod rewrite;
 pub mod rewrite_target;
 pub mod satisfy;
+pub mod spool;
 
 pub use access_list::{AccessList, Standing};
 pub use basic_auth::{BasicAuth, Users};
@@ -39,11 +41,13 @@ pub use ingress_cors::{IngressCors, IngressOrigin};
 pub use ingress_redirect::{IngressRedirect, OwnUrl};
 pub use limits::{Counts, Limits, Rate, Rates};
 pub use mirror::Mirror;
+pub use pace::Pace;
 pub use redirect::{Origin, Redirect};
 pub use rewrite::{HostRewrite, PathRewrite, UrlRewrite};
 pub use rewrite_target::RewriteTarget;
 pub(crate) use satisfy::AnyOf;
 pub use satisfy::Satisfy;
+pub use spool::Spool;
 
 /// One thing that a rule, or one of its backends, does.
 ///
@@ -85,12 +89,16 @@ pub enum Step {
     RequestHeaders(HeaderModifier),
     /// URLRewrite.
     Rewrite(UrlRewrite),
+    /// The body of a request is received as a whole before the backend gets it.
+    Spool(Spool),
     /// RequestMirror: sends a copy of the request as the steps before have left it.
     Mirror(Mirror),
     /// ResponseHeaderModifier.
     ResponseHeaders(HeaderModifier),
     /// A cookie for the client that a check has brought.
     AnswerCookie(Box<AnswerCookie>),
+    /// The pace at which the body of an answer is sent.
+    Pace(Pace),
     /// HTTP Strict Transport Security (RFC 6797): sets the header in every answer over TLS, those of the proxy included.
     Hsts(HeaderValue),
 }
@@ -117,6 +125,8 @@ pub struct Steps {
     steps: Box<[Step]>,
     /// The header changes of all steps; `None` if no step changes headers.
     edits: Option<Box<StepEdits>>,
+    /// The pace of answers, so that it is found without a search.
+    pace: Option<Pace>,
 }
 
 impl Check {
@@ -136,7 +146,16 @@ impl Steps {
         let mut steps: Box<[_]> = steps.into_iter().collect();
         steps.sort_by_key(Step::rank);
         let edits = StepEdits::of(&steps).map(Box::new);
-        Self { steps, edits }
+        let pace = steps.iter().find_map(|step| match step {
+            Step::Pace(pace) => Some(*pace),
+            _ => None,
+        });
+        Self { steps, edits, pace }
+    }
+
+    /// Returns the pace at which the bodies of answers are sent; `None` is as fast as they are taken.
+    pub fn pace(&self) -> Option<Pace> {
+        self.pace
     }
 
     /// Returns the header changes of all steps; `None` if no step changes headers.
@@ -187,10 +206,12 @@ impl Step {
             Self::Redirect(_) => 13,
             Self::RequestHeaders(_) => 14,
             Self::Rewrite(_) => 15,
-            Self::Mirror(_) => 16,
-            Self::ResponseHeaders(_) => 17,
-            Self::AnswerCookie(_) => 18,
-            Self::Hsts(_) => 19,
+            Self::Spool(_) => 16,
+            Self::Mirror(_) => 17,
+            Self::ResponseHeaders(_) => 18,
+            Self::AnswerCookie(_) => 19,
+            Self::Pace(_) => 20,
+            Self::Hsts(_) => 21,
         }
     }
 }

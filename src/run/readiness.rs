@@ -102,6 +102,8 @@ impl Told for Readiness {
             refused_addresses: self.proxy.refused_addresses(),
             failed_handshakes: self.proxy.failed_handshakes(),
             lost_mirrors: self.proxy.lost_mirrors(),
+            refused_bodies: self.proxy.refused_bodies(),
+            spooled_bytes: self.proxy.spooled_bytes(),
             streams: self.proxy.streams(),
             dropped_datagrams: self.proxy.dropped_datagrams(),
             backend_connections: self.proxy.backend_connections(),

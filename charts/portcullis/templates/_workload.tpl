@@ -55,6 +55,10 @@
 {{- with .Values.limits.streamIdleTimeout }}
 - --stream-idle-timeout={{ . }}
 {{- end }}
+{{- if .Values.spool.sizeMiB }}
+- --spool-dir=/spool
+- --spool-size={{ int .Values.spool.sizeMiB }}Mi
+{{- end }}
 {{- with .Values.carriers }}
 - --carriers={{ . }}
 {{- end }}

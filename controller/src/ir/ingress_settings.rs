@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::{HeaderValue, StatusCode};
-use portcullis_routing::Networks;
+use portcullis_routing::{Networks, step::Spool};
 
 use super::ingress::{AuthOptions, AuthTarget, LoadBalance, Upstream};
 
@@ -23,6 +23,12 @@ pub struct IngressSettings {
     pub allow_cross_namespace: bool,
     /// `proxy-body-size`, in bytes; 0 is no limit.
     pub body_size: u64,
+    /// `proxy-request-buffering`: whether bodies are received as a whole.
+    pub request_buffering: bool,
+    /// `client-body-buffer-size`: how many bytes of one are held in memory.
+    pub body_buffer: u64,
+    /// `limit-rate` and `limit-rate-after`, in KiB, and `proxy-buffering`, without which they have no effect.
+    pub pacing: PacingDefaults,
     /// `service-upstream`.
     pub service_upstream: bool,
     /// `proxy-connect-timeout` and so on, `proxy-next-upstream` and so on.
@@ -43,6 +49,17 @@ pub struct GlobalAuth {
     pub unusable: Option<&'static str>,
     /// `no-auth-locations`: rules whose path begins with one of these are not checked.
     pub exempt: Box<[Box<str>]>,
+}
+
+/// The pace of answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PacingDefaults {
+    /// `limit-rate`, in KiB per second; 0 is no limit.
+    pub rate: u32,
+    /// `limit-rate-after`, in KiB.
+    pub after: u32,
+    /// `proxy-buffering`.
+    pub buffering: bool,
 }
 
 /// What holds for the limits of all Ingresses.
@@ -101,6 +118,9 @@ impl Default for IngressSettings {
             hsts: Hsts { is_on: None, max_age: 31_536_000, include_subdomains: true, preload: false },
             load_balance: LoadBalance::RoundRobin,
             body_size: 1 << 20,
+            request_buffering: true,
+            body_buffer: Spool::default().memory.into(),
+            pacing: PacingDefaults::default(),
             service_upstream: false,
             upstream: Upstream::default(),
             access: GlobalAccess::default(),

@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use portcullis_routing::HostPattern;
 
 use super::gateway::LabelSelector;
-pub use super::ingress_settings::{Denied, GlobalAccess, GlobalAuth, Hsts, IngressSettings, LimitSettings};
+pub use super::ingress_settings::{
+    Denied, GlobalAccess, GlobalAuth, Hsts, IngressSettings, LimitSettings, PacingDefaults,
+};
 
 /// Settings that take effect without a restart: those of the command line, overridden by the keys of a ConfigMap.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -114,6 +114,8 @@ pub struct MirrorFilter {
 pub struct ExternalAuthFilter {
     pub backend: ObjectBackendRef,
     pub protocol: AuthProtocol,
+    /// `forwardBody.maxSize`; 0 is no body.
+    pub body: u32,
 }
 
 /// `backendRefs[]`.

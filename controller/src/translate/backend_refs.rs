@@ -115,7 +115,8 @@ impl<'a> BackendRefs<'a> {
             AuthProtocol::Http(_) => RouteKind::Http,
             AuthProtocol::Grpc { .. } => RouteKind::Grpc,
         };
-        ExternalAuth { backend: self.find(&filter.backend, spoken_as), protocol: filter.protocol.clone() }
+        let backend = self.find(&filter.backend, spoken_as);
+        ExternalAuth { backend, protocol: filter.protocol.clone(), body: filter.body }
     }
 
     /// Returns the policies that concern the backends, whether they hold or not.

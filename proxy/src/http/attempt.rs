@@ -308,13 +308,9 @@ pub(crate) async fn request(
 /// # Errors
 /// Where the body is larger than the route permits. pingora then ends the backend's connection, or resets the stream.
 pub(crate) fn check_size(part: Option<&Bytes>, context: &mut Context) -> Result<()> {
-    let Some(most) = context.body_size(part.is_some()) else { return Ok(()) };
-    context.received += part.map_or(0, |part| part.len() as u64);
-    match context.received > most {
-        // Of an error of the backend's side pingora would think that an answer is on its way.
-        true => Err(context.fail(Rejection::ContentTooLarge, TOO_LARGE).into_down()),
-        false => Ok(()),
-    }
+    let taken = context.allowed.take(part.map_or(0, Bytes::len));
+    // Of an error of the backend's side pingora would think that an answer is on its way.
+    taken.map_err(|_| context.fail(Rejection::ContentTooLarge, TOO_LARGE).into_down())
 }
 
 /// Writes the target in absolute form, with the scheme `https` and the authority from Host, and removes Host: pingora does

@@ -132,14 +132,15 @@ impl Checks {
         let backend = backend.map_err(|_| Error::explain(ErrorType::ConnectNoRoute, "no service"))?;
         // Filters of a listener come before a rule, and are the Gateway API's.
         let kind = rule.map_or(RouteKind::Http, |rule| rule.route.kind);
+        let body = context.held.as_ref().filter(|_| auth.body > 0).map(|held| &held.bytes);
         match &auth.protocol {
             AuthProtocol::Http(settings) => {
-                let asked = http::request(settings, request)?;
-                let answered = self.send(backend, kind, asked, Bytes::new()).await?;
+                let asked = http::request(settings, request, body.map_or(0, Bytes::len))?;
+                let answered = self.send(backend, kind, asked, body.cloned().unwrap_or_default()).await?;
                 Ok(http::outcome(settings, answered))
             }
             AuthProtocol::Grpc { request_headers } => {
-                let (asked, message) = grpc::request(request_headers, request, context, backend)?;
+                let (asked, message) = grpc::request(request_headers, request, context, backend, body)?;
                 let answered = self.send(backend, kind, asked, message).await?;
                 grpc::outcome(answered, rule.is_none())
             }

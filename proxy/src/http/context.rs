@@ -11,6 +11,7 @@ use http::HeaderValue;
 use portcullis_routing::{
     Answer, Backend, Carrier, Cursor, Decision, Endpoint, OwnTimeouts, Rejection, Route, RouteKind, Rule,
     backend::InFlight,
+    step::{Pace, Spool},
 };
 use tokio::time::Instant;
 
@@ -22,7 +23,9 @@ use super::{
     mirror::Copies,
 };
 use crate::{
-    ForwardedFor, clock,
+    ForwardedFor,
+    body::{Allowance, Held, Pacer},
+    clock,
     conn::ConnInfo,
     limiter::Place,
     scope::{Cut, SCOPE, Scope},
@@ -59,8 +62,10 @@ pub(crate) struct Context {
     pub(crate) upgrade: bool,
     /// The identifier that the backend gets where the client sent none, if a check was told it.
     request_id: Option<Box<[u8; 32]>>,
-    /// How many bytes of the request's body this attempt has read.
-    pub(crate) received: u64,
+    /// How many bytes of the request's body this attempt may still read.
+    pub(crate) allowed: Allowance,
+    /// The body, if a check needed it.
+    pub(crate) held: Option<Held>,
     /// Whether the client speaks gRPC: what we answer by ourselves is said in its terms.
     pub(crate) grpc: bool,
     /// The place that it takes among the requests of its client.
@@ -164,7 +169,8 @@ impl Context {
             target: None,
             upgrade: false,
             request_id: None,
-            received: 0,
+            allowed: Allowance::of(None),
+            held: None,
             grpc: false,
             place: None,
             attempts: Attempts::default(),
@@ -253,6 +259,26 @@ impl Context {
     /// The largest size of the request's body, in bytes. Whether there is one is asked first, since most have none.
     pub(crate) fn body_size(&self, has_body: bool) -> Option<u64> {
         self.route.as_ref().filter(|_| has_body)?.body_size()
+    }
+
+    /// Whether the body is received as a whole before a backend gets it. `has_body`: whether there is one.
+    pub(crate) fn is_received_first(&self, has_body: bool) -> bool {
+        has_body && (self.held.is_some() || self.spool(true).is_some())
+    }
+
+    /// How the request's body is spooled; `None` if there is none, or it is streamed.
+    pub(crate) fn spool(&self, has_body: bool) -> Option<Spool> {
+        self.route.as_ref().filter(|_| has_body && !self.upgrade)?.spool()
+    }
+
+    /// The pace at which the body of an answer is sent.
+    pub(crate) fn pacer(&self) -> Option<Box<Pacer>> {
+        self.pace().map(Pacer::begin).map(Box::new)
+    }
+
+    /// The same; tunnels have none.
+    pub(crate) fn pace(&self) -> Option<Pace> {
+        self.rule()?.steps.pace().filter(|_| !self.upgrade)
     }
 
     /// The limits of time that the rule has in place of the proxy's.

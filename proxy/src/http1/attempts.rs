@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     accept::Worker,
+    body::NO_ROOM,
     http::{
         attempt::{self, Failure},
         context::Context,
@@ -76,6 +77,8 @@ pub(super) enum Broken {
     ClientMalformed,
     /// The client's body is larger than the route permits.
     TooLarge,
+    /// There is no room for the client's body, or what was spooled of it cannot be read.
+    NoRoom,
     /// Nothing moved for too long. `client`: it was the client that we waited for.
     Stalled { client: bool },
     /// The timeout of the attempt or of the request has passed.
@@ -261,6 +264,7 @@ impl Broken {
             Self::ClientGone => None,
             Self::ClientMalformed => Some((Rejection::BadRequest, "malformed body")),
             Self::TooLarge => Some((Rejection::ContentTooLarge, TOO_LARGE)),
+            Self::NoRoom => Some((Rejection::Overloaded, NO_ROOM)),
             Self::Stalled { client: true } => Some((Rejection::HeaderTimeout, "the request took too long")),
             Self::Stalled { client: false } => Some((Rejection::Timeout, "nothing moved for too long")),
             Self::Late => Some((Rejection::Timeout, TOO_SLOW)),
@@ -278,6 +282,7 @@ impl Broken {
             Self::ClientGone
             | Self::ClientMalformed
             | Self::TooLarge
+            | Self::NoRoom
             | Self::Stalled { client: true }
             | Self::Retry => None,
         }

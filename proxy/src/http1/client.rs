@@ -18,6 +18,7 @@ use super::{
     buffer::{Buffer, Size},
     exchange, handover,
     plan::{self, Arriving, Checking, Outcome, Plan},
+    receive,
 };
 use crate::{
     accept::{Port, Worker},
@@ -104,8 +105,15 @@ async fn serve_one(worker: &Worker, client: &mut Client, conn: &Arc<ConnInfo>, p
             return Next::Close;
         }
     };
-    let Plan { mut context, mut outcome, asked, body, mut origin } = plan;
+    let Plan { mut context, mut outcome, asked, mut body, mut origin } = plan;
     while let Outcome::Check(checking) = outcome {
+        if let Some(most) = checking.cursor.body() {
+            let namespace = checking.cursor.rule().map_or("", |rule| &rule.route.namespace);
+            let holding = receive::hold(worker, client, &mut context, (namespace, most), &asked, &mut body);
+            if let Err(broken) = Box::pin(holding).await {
+                return exchange::fail(worker, client, context, broken, (&asked, &origin)).await;
+            }
+        }
         // Boxed, so that requests without checks do not pay for its size.
         match Box::pin(exchange::check(worker, client, &mut context, &checking)).await {
             Some(checked) => {

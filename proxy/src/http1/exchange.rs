@@ -8,22 +8,24 @@ use std::{
     time::Duration,
 };
 
-use portcullis_routing::{self as routing, Answer};
+use portcullis_routing::{self as routing, Answer, step::Spool};
 use tokio::time::Sleep;
 
 use super::{
     answer::{self, Form},
-    attempts::{self, Attempted, End, note_cut},
+    attempts::{self, Attempted, Broken, End, note_cut},
     backend::Connection,
     buffer::Out,
     client::{Client, Next},
     framing::Framing,
     plan::{About, Checking, Origin},
+    receive,
     relay::{Relay, Request, Time},
     upload::Upload,
 };
 use crate::{
     accept::Worker,
+    body::{Held, Spooled},
     clock::Ticks,
     http::{
         answer::{self as own, Reply},
@@ -153,23 +155,106 @@ pub(super) async fn check(
 pub(super) async fn forward(
     worker: &Worker,
     client: &mut Client,
-    mut context: Box<Context>,
+    context: Box<Context>,
     head: Out,
     asked: About,
     body: Framing,
     origin: Origin,
 ) -> Next {
+    let keeps = retry::keeps(asked.idempotent, &context);
+    let has_body = !body.is_done();
+    if context.held.is_some() {
+        return Box::pin(forward_held(worker, client, context, head, asked, origin)).await;
+    }
+    if has_body
+        && let Some(spool) = context.spool(has_body)
+        && !receive::has_come(client, &body)
+    {
+        // Boxed, so that other requests do not pay for its size.
+        let spooling = spool_and_forward(worker, client, context, head, asked, body, origin, spool);
+        return Box::pin(spooling).await;
+    }
+    let upload = Upload::new(body, keeps, context.body_size(has_body));
+    exchange(worker, client, context, head, asked, upload, origin).await
+}
+
+/// Receives the whole body, then carries the request to a backend.
+#[allow(clippy::too_many_arguments, reason = "what is known of a request, and handed on as it is")]
+async fn spool_and_forward(
+    worker: &Worker,
+    client: &mut Client,
+    context: Box<Context>,
+    mut head: Out,
+    asked: About,
+    body: Framing,
+    origin: Origin,
+    spool: Spool,
+) -> Next {
+    let is_chunked = matches!(body, Framing::Chunked(_));
+    match receive::spool(worker, client, &context, spool, &asked, body).await {
+        Ok(spooled) => {
+            if is_chunked {
+                receive::put_length(&mut head.bytes, spooled.len());
+            }
+            let upload = Upload::of_spooled(spooled);
+            exchange(worker, client, context, head, asked, upload, origin).await
+        }
+        Err(broken) => fail(worker, client, context, broken, (&asked, &origin)).await,
+    }
+}
+
+/// Carries a request to a backend whose body was received for a check.
+async fn forward_held(
+    worker: &Worker,
+    client: &mut Client,
+    mut context: Box<Context>,
+    mut head: Out,
+    asked: About,
+    origin: Origin,
+) -> Next {
+    let Held { bytes, has_length } = match context.held.take() {
+        Some(held) => held,
+        None => return Next::Close,
+    };
+    if !has_length {
+        receive::put_length(&mut head.bytes, bytes.len() as u64);
+    }
+    exchange(worker, client, context, head, asked, Upload::of_spooled(Spooled::of(bytes)), origin).await
+}
+
+/// Ends a request whose body could not be received.
+pub(super) async fn fail(
+    worker: &Worker,
+    client: &mut Client,
+    mut context: Box<Context>,
+    broken: Broken,
+    of: (&About, &Origin),
+) -> Next {
+    if broken == Broken::NoRoom {
+        worker.shared.spools.count_refused();
+    }
+    let Some(failure) = broken.rejection() else {
+        note_cut(&mut context, broken, 0);
+        client.ended = true;
+        return Next::Close;
+    };
+    reject(client, context, failure, of, true, &worker.limits).await
+}
+
+/// Makes attempts at backends, and passes an answer on.
+async fn exchange(
+    worker: &Worker,
+    client: &mut Client,
+    mut context: Box<Context>,
+    head: Out,
+    asked: About,
+    upload: Upload,
+    origin: Origin,
+) -> Next {
     let limits = &worker.limits;
     let idempotent = asked.idempotent;
-    let keeps = retry::keeps(idempotent, &context);
-    let most = context.body_size(!body.is_done());
-    let mut side = Side {
-        client,
-        upload: Upload::new(body, keeps, most),
-        asked,
-        origin,
-        silence: Silence::of(context.own_timeouts(), limits),
-    };
+    let silence = Silence::of(context.own_timeouts(), limits);
+    let mut side = Side { client, upload, asked, origin, silence };
     let end = attempts::carry(worker, &mut context, head, idempotent, &mut side).await;
     match end {
         End::Answered { keep_alive, content } => {
@@ -182,7 +267,12 @@ pub(super) async fn forward(
             side.client.ended = true;
             Next::Close
         }
-        End::Failed(failure) => side.reject(context, failure, limits).await,
+        End::Failed(failure) => {
+            let Side { client, upload, asked, origin, .. } = side;
+            // The rest of the body would be taken for the next request.
+            let close = !asked.keep_alive || !upload.is_received();
+            reject(client, context, failure, (&asked, &origin), close, limits).await
+        }
     }
 }
 
@@ -238,19 +328,22 @@ impl attempts::Client for Side<'_> {
     }
 }
 
-impl Side<'_> {
-    /// Tells the client why no backend answers.
-    async fn reject(self, mut context: Box<Context>, (rejection, why): Failure, limits: &Limits) -> Next {
-        let Self { client, upload, asked, origin, .. } = self;
-        let answer = Answer::reject(rejection, why);
-        context.rejection = Some((rejection, why));
-        let reply = own::reply(&answer, context.grpc, context.route.as_ref(), &origin);
-        context.status = reply.status.as_u16();
-        // The rest of the body would be taken for the next request.
-        let close = !asked.keep_alive || !upload.is_done() || context.conn.draining();
-        let sent = send_reply(client, &reply, &asked, close, limits).await;
-        let bytes = if asked.head_only || !sent { 0 } else { reply.body.len() };
-        context.finish(bytes, !sent);
-        if sent && !close { Next::Request } else { Next::Close }
-    }
+/// Tells the client why no backend answers.
+async fn reject(
+    client: &mut Client,
+    mut context: Box<Context>,
+    (rejection, why): Failure,
+    (asked, origin): (&About, &Origin),
+    close: bool,
+    limits: &Limits,
+) -> Next {
+    let answer = Answer::reject(rejection, why);
+    context.rejection = Some((rejection, why));
+    let reply = own::reply(&answer, context.grpc, context.route.as_ref(), origin);
+    context.status = reply.status.as_u16();
+    let close = close || context.conn.draining();
+    let sent = send_reply(client, &reply, asked, close, limits).await;
+    let bytes = if asked.head_only || !sent { 0 } else { reply.body.len() };
+    context.finish(bytes, !sent);
+    if sent && !close { Next::Request } else { Next::Close }
 }

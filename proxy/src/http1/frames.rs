@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::{framing::ChunkWriter, replay::Replay};
+use crate::body::{Allowance, Spooled, TooLarge};
 
 /// The body of a request, as an HTTP/1 backend gets it.
 #[derive(Debug)]
@@ -16,14 +17,11 @@ pub(super) struct Frames {
     /// How much of `before` and `bytes` was sent.
     sent: usize,
     bytes: Bytes,
-    /// How many bytes may still come.
-    allowed: u64,
+    allowed: Allowance,
     replay: Replay,
+    /// The body, if it has been received as a whole.
+    pub(super) spooled: Option<Box<Spooled>>,
 }
-
-/// A body is larger than the route permits.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct TooLarge;
 
 impl Frames {
     /// A body that is still to come, unless the request is `bodiless`; `chunked` where it has no length. `keep`: another
@@ -35,9 +33,15 @@ impl Frames {
             before: Vec::new(),
             sent: 0,
             bytes: Bytes::new(),
-            allowed: most.unwrap_or(u64::MAX),
+            allowed: Allowance::of(most),
             replay: Replay::new(keep || bodiless),
+            spooled: None,
         }
+    }
+
+    /// A body that has been received.
+    pub(super) fn of_spooled(spooled: Spooled) -> Self {
+        Self { spooled: Some(Box::new(spooled)), ..Self::new(false, false, false, None) }
     }
 
     /// What is sent next.
@@ -61,7 +65,7 @@ impl Frames {
 
     /// Whether the client has sent any of it.
     pub(super) fn has_begun(&self) -> bool {
-        self.ended || !self.bytes.is_empty()
+        self.ended || self.spooled.is_some() || !self.bytes.is_empty()
     }
 
     /// Takes the content of a DATA frame, once what came before it has been sent.
@@ -69,7 +73,7 @@ impl Frames {
     /// # Errors
     /// If the body is too large with it.
     pub(super) fn put(&mut self, bytes: Bytes) -> Result<(), TooLarge> {
-        self.allowed = self.allowed.checked_sub(bytes.len() as u64).ok_or(TooLarge)?;
+        self.allowed.take(bytes.len())?;
         (self.sent, self.bytes) = (0, bytes);
         self.before.clear();
         if let Some(chunks) = &mut self.chunks {
@@ -96,6 +100,10 @@ impl Frames {
             self.replay.resent(n);
             return;
         }
+        if self.spooled.is_some() {
+            self.sent += n;
+            return;
+        }
         let in_before = self.sent.min(self.before.len());
         self.replay.keep(&[&self.before[in_before..], &self.bytes[self.sent - in_before..]], n);
         self.sent += n;
@@ -109,6 +117,10 @@ impl Frames {
     /// Begins another attempt.
     pub(super) fn rewind(&mut self) {
         self.replay.rewind();
+        if let Some(spooled) = &mut self.spooled {
+            spooled.rewind();
+            (self.ended, self.sent, self.bytes) = (false, 0, Bytes::new());
+        }
     }
 }
 

@@ -8,11 +8,12 @@ use portcullis_routing::Rejection;
 use super::{
     buffer::Buffer,
     client::{Client, Next},
-    framing::{Framing, Malformed, Part},
+    framing::{ChunkWriter, Framing, Malformed, Part},
 };
 use crate::{
     accept::{Port, Worker},
     app,
+    body::Held,
     http::context::Context,
     io::{DownIo, Message},
     refusal::Refusal,
@@ -27,6 +28,9 @@ pub(super) async fn carry(
     mut body: Framing,
     port: &Port,
 ) -> Next {
+    if let Some(held) = context.held.take() {
+        put_held(&held, &mut head);
+    }
     if take_body(client, &mut body, &mut head).is_err() {
         context.status = 400;
         context.rejection = Some((Rejection::BadRequest, "malformed body"));
@@ -52,6 +56,18 @@ pub(super) async fn carry(
             Next::Request
         }
         _ => Next::Close,
+    }
+}
+
+/// Writes a body that was received for a check behind its head, framed as the head says.
+fn put_held(held: &Held, head: &mut Vec<u8>) {
+    let mut chunks = (!held.has_length).then(ChunkWriter::default);
+    if let Some(chunks) = chunks.as_mut().filter(|_| !held.bytes.is_empty()) {
+        chunks.begin(held.bytes.len(), head);
+    }
+    head.extend_from_slice(&held.bytes);
+    if let Some(chunks) = &mut chunks {
+        chunks.end(head);
     }
 }
 

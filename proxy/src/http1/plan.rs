@@ -205,7 +205,7 @@ fn settle<'h>(
         (Ok(None), Ok(host)) => {
             context.host = HeaderValue::from_str(host.value).ok().filter(|value| !value.is_empty());
             let mut plain = Vec::with_capacity(head.len + 16);
-            request::write_plain(head, &mut plain);
+            request::write_plain(head, context.held.is_none(), &mut plain);
             Outcome::Handover(plain)
         }
         (Ok(Some(cursor)), Ok(host)) => check(head, &host, cursor, context),

@@ -24,6 +24,7 @@ use super::{
     upload::{ClientError, Upload},
 };
 use crate::{
+    body::Pacer,
     http::{context::Context, retry},
     limits::{Silence, Waits},
     stall::CoarseStall,
@@ -87,6 +88,8 @@ struct Answering {
     bare: bool,
     /// The chunks that the body is put in, where it has no length of its own.
     chunks: Option<ChunkWriter>,
+    /// The pace at which the body is sent.
+    pacer: Option<Box<Pacer>>,
 }
 
 impl<'r> Relay<'r> {
@@ -217,6 +220,7 @@ impl<'r> Relay<'r> {
                 Poll::Ready(Err(ClientError::Gone)) => return Err(Broken::ClientGone),
                 Poll::Ready(Err(ClientError::Malformed)) => return Err(Broken::ClientMalformed),
                 Poll::Ready(Err(ClientError::TooLarge)) => return Err(Broken::TooLarge),
+                Poll::Ready(Err(ClientError::Lost)) => return Err(Broken::NoRoom),
                 Poll::Pending if self.head.is_sent() => {
                     // The backend gets what is buffered before we wait for the client.
                     let _ = self.backend.poll_flush(cx);
@@ -297,7 +301,15 @@ impl<'r> Relay<'r> {
     /// Passes on to the client what is ready for it.
     fn poll_pass(&mut self, cx: &mut Task<'_>) -> Result<Poll<()>, Broken> {
         while self.incoming.ready > 0 || !self.out.is_sent() {
-            let body = self.incoming.next();
+            let mut body = self.incoming.next();
+            if let Some(pacer) = self.answer.as_mut().and_then(|answer| answer.pacer.as_mut()) {
+                match pacer.poll_room(cx, body.len()) {
+                    Poll::Ready(room) => body = &body[..room.min(body.len())],
+                    // The head does not wait.
+                    Poll::Pending if !self.out.is_sent() => body = &[],
+                    Poll::Pending => return Ok(Poll::Pending),
+                }
+            }
             let written = match (self.out.left(), body) {
                 (out, []) => self.client.poll_write(cx, &[IoSlice::new(out)]),
                 ([], body) => self.client.poll_write(cx, &[IoSlice::new(body)]),
@@ -310,6 +322,9 @@ impl<'r> Relay<'r> {
             };
             let beyond = self.out.sent(n);
             self.incoming.passed(beyond);
+            if let Some(pacer) = self.answer.as_mut().and_then(|answer| answer.pacer.as_mut()) {
+                pacer.sent(beyond);
+            }
             self.moved();
         }
         self.out.clear();
@@ -407,7 +422,8 @@ impl<'r> Relay<'r> {
         }
         // From here on it is too late for a 504; an answer that is late is cut.
         let chunks = form.chunks.then(ChunkWriter::default);
-        self.answer = Some(Answering { framing, persists, keep_alive, close: form.close, bare, chunks });
+        let (close, pacer) = (form.close, self.context.pacer());
+        self.answer = Some(Answering { framing, persists, keep_alive, close, bare, chunks, pacer });
         Ok(true)
     }
 }

@@ -1,7 +1,7 @@
 //! The part of a request's body that was sent, kept so that another attempt can send it again.
 
 /// Bytes that are kept of one body. A request with a longer body is not sent again.
-const KEPT: usize = 64 << 10;
+pub(super) const KEPT: usize = 64 << 10;
 
 /// The part of a request's body that was sent.
 #[derive(Debug)]

@@ -43,16 +43,17 @@ fn edits(context: &Context) -> RequestEdits<'_> {
     context.route.as_ref().map(Route::request_edits).unwrap_or_default()
 }
 
-/// Writes the client's headers that are forwarded.
+/// Writes the client's headers that are forwarded. The length of a body that is spooled is written once all of it has come.
 fn write_own(head: &RequestHead<'_, '_>, context: &Context, edits: &RequestEdits<'_>, out: &mut Vec<u8>) {
-    let trusted = context.trusted;
     let mut runs = Runs::new(head.bytes);
+    let (trusted, spools) = (context.trusted, context.is_received_first(!head.body.is_done()));
     for (kind, header) in head.fields() {
         let goes_on = match kind {
             Kind::Other | Kind::ContentType | Kind::Origin | Kind::Date | Kind::RequestId => {
                 !head.names(header.name.as_bytes())
             }
             Kind::Host => edits.host().is_none() && !header.value.is_empty(),
+            Kind::TransferEncoding | Kind::Expect if spools => false,
             // In the spelling that every backend knows: one that ignores another spelling would read another body.
             Kind::TransferEncoding if header.value != b"chunked" => {
                 runs.flush(out);
@@ -254,14 +255,15 @@ fn write_cookies(head: &RequestHeader, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Writes the head as the client sent it, in plain form, for pingora to carry the request.
-pub(super) fn write_plain(head: &RequestHead<'_, '_>, out: &mut Vec<u8>) {
+/// Writes the head as the client sent it, in plain form, for pingora to carry the request. `expects`: whether a 100 is still to be
+/// sent, if the client waits for one.
+pub(super) fn write_plain(head: &RequestHead<'_, '_>, expects: bool, out: &mut Vec<u8>) {
     let version: &[u8] = if head.http10 { b" HTTP/1.0\r\n" } else { b" HTTP/1.1\r\n" };
     put(out, &[head.method.as_str().as_bytes(), b" ", head.target, version]);
     let mut runs = Runs::new(head.bytes);
     for (kind, header) in head.fields() {
         let collapsed = kind == Kind::ContentLength && runs.collapse_length(head.seen.one_length(), out);
-        if !collapsed {
+        if !collapsed && (expects || kind != Kind::Expect) {
             runs.keep(header, out);
         }
     }

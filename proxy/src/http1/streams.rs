@@ -1,6 +1,7 @@
 //! A stream of an HTTP/2 client whose request goes to an HTTP/1 backend or is answered by us.
 
 mod head;
+mod spool;
 
 use std::{
     future::poll_fn,
@@ -22,54 +23,60 @@ use super::{
     backend::Connection,
     buffer::Out,
     fields::Room,
-    frames::{Frames, TooLarge},
+    frames::Frames,
     framing::{Framing, Part},
     incoming::{Incoming, MALFORMED},
     request,
 };
 use crate::{
     accept::Worker,
+    body::Pacer,
     clock::Watch,
-    http::{answer as own, context::Context, retry},
+    http::{answer as own, attempt::Failure, context::Context, retry},
     http2::Stream,
     limits::{Silence, Waits},
     stall::CoarseStall,
 };
 
 /// Serves a request that the table has sent to an HTTP/1 backend.
-pub(crate) async fn serve(worker: &Worker, stream: Stream, mut context: Box<Context>) {
+pub(crate) async fn serve(worker: &Worker, stream: Stream, context: Box<Context>) {
+    let bodiless = stream.is_bodiless();
+    if !bodiless && context.spool(true).is_some() {
+        // Boxed, so that other requests do not pay for its size.
+        return Box::pin(spool::serve(worker, stream, context)).await;
+    }
     let head = &stream.head;
     let idempotent = retry::is_idempotent(&head.method);
-    let bodiless = stream.is_bodiless();
     let chunked = !bodiless && !head.headers.contains_key(header::CONTENT_LENGTH);
     let mut out = Out::take();
     request::write_h2(head, &context, chunked, &mut out.bytes);
     let keeps = retry::keeps(idempotent, &context);
     let upload = Frames::new(bodiless, chunked, keeps, context.body_size(!bodiless));
-    let expects = !bodiless && head.headers.contains_key(header::EXPECT);
-    let mut side = Side {
-        stream,
-        upload,
-        expects,
-        watch: Watch::new(),
-        silence: Silence::of(context.own_timeouts(), &worker.limits),
-    };
-    let end = attempts::carry(worker, &mut context, out, idempotent, &mut side).await;
+    exchange(worker, stream, context, out, upload).await;
+}
+
+/// Makes attempts at backends, and passes an answer on.
+async fn exchange(worker: &Worker, stream: Stream, mut context: Box<Context>, head: Out, upload: Frames) {
+    let idempotent = retry::is_idempotent(&stream.head.method);
+    let expects = !upload.ended && stream.head.headers.contains_key(header::EXPECT);
+    let silence = Silence::of(context.own_timeouts(), &worker.limits);
+    let mut side = Side { stream, upload, expects, watch: Watch::new(), silence };
+    let end = attempts::carry(worker, &mut context, head, idempotent, &mut side).await;
     match end {
         End::Answered { content, .. } => context.finish(content, false),
         End::Cut(broken, content) => {
             note_cut(&mut context, broken, content);
             side.stream.reset(Reason::INTERNAL_ERROR);
         }
-        End::Failed(failure) => {
-            // 408 speaks of the whole connection; the client of one slow stream gets another status.
-            let (rejection, why) = match failure {
-                (Rejection::HeaderTimeout, why) => (Rejection::Timeout, why),
-                failure => failure,
-            };
-            answer(side.stream, context, &Answer::reject(rejection, why));
-        }
+        End::Failed(failure) => reject(side.stream, context, failure),
     }
+}
+
+/// Tells the client why no backend answers.
+fn reject(stream: Stream, context: Box<Context>, (rejection, why): Failure) {
+    // 408 speaks of the whole connection; the client of one slow stream gets another status.
+    let rejection = if rejection == Rejection::HeaderTimeout { Rejection::Timeout } else { rejection };
+    answer(stream, context, &Answer::reject(rejection, why));
 }
 
 /// Answers without a backend.
@@ -171,6 +178,8 @@ struct Answering {
     trailers: Vec<u8>,
     /// Whether END_STREAM was sent.
     ended: bool,
+    /// The pace at which the body is sent.
+    pacer: Option<Box<Pacer>>,
 }
 
 impl Relay<'_> {
@@ -235,18 +244,12 @@ impl Relay<'_> {
     fn poll_send(&mut self, cx: &mut Task<'_>) -> Result<(), Broken> {
         while self.sending == Sending::On {
             if !self.side.upload.has_bytes() && !self.side.upload.ended {
-                let read = self.side.stream.poll_body(cx);
+                let read = self.poll_body(cx)?;
                 self.waits_for_client = read.is_pending();
                 match read {
                     // An empty chunk would end the body.
-                    Poll::Ready(Some(Ok(bytes))) if bytes.is_empty() => continue,
-                    Poll::Ready(Some(Ok(bytes))) => {
-                        if let Some(copies) = &mut self.context.mirrors {
-                            copies.body(Some(&bytes), false);
-                        }
-                        self.side.upload.put(bytes).map_err(|_: TooLarge| Broken::TooLarge)?;
-                    }
-                    Poll::Ready(Some(Err(_))) => return Err(Broken::ClientGone),
+                    Poll::Ready(Some(bytes)) if bytes.is_empty() => continue,
+                    Poll::Ready(Some(bytes)) => self.side.upload.put(bytes)?,
                     Poll::Ready(None) => {
                         if let Some(copies) = &mut self.context.mirrors {
                             copies.body(None, true);
@@ -277,6 +280,35 @@ impl Relay<'_> {
             }
         }
         Ok(())
+    }
+
+    /// The next part of the body, or `None` at its end.
+    fn poll_body(&mut self, cx: &mut Task<'_>) -> Result<Poll<Option<Bytes>>, Broken> {
+        let copies = &mut self.context.mirrors;
+        let Some(spooled) = &mut self.side.upload.spooled else {
+            return match self.side.stream.poll_body(cx) {
+                Poll::Ready(Some(Ok(bytes))) => {
+                    if let Some(copies) = copies {
+                        copies.body(Some(&bytes), false);
+                    }
+                    Ok(Poll::Ready(Some(bytes)))
+                }
+                Poll::Ready(Some(Err(_))) => Err(Broken::ClientGone),
+                Poll::Ready(None) => Ok(Poll::Ready(None)),
+                Poll::Pending => Ok(Poll::Pending),
+            };
+        };
+        match spooled.poll_piece(cx) {
+            Poll::Ready(Ok(true)) => {
+                if let Some((copies, piece)) = copies.as_mut().zip(spooled.for_mirrors()) {
+                    copies.body(Some(&piece), false);
+                }
+                Ok(Poll::Ready(Some(spooled.take_piece())))
+            }
+            Poll::Ready(Ok(false)) => Ok(Poll::Ready(None)),
+            Poll::Ready(Err(_)) => Err(Broken::NoRoom),
+            Poll::Pending => Ok(Poll::Pending),
+        }
     }
 
     /// Receives the answer and passes it on.
@@ -316,9 +348,16 @@ impl Relay<'_> {
                 },
                 room => room,
             };
-            let n = room.min(self.incoming.ready);
+            let mut n = room.min(self.incoming.ready);
             if n == 0 {
                 continue;
+            }
+            if let Some(pacer) = &mut answer.pacer {
+                match pacer.poll_room(cx, n) {
+                    Poll::Ready(room) => n = room,
+                    Poll::Pending => return Ok(Poll::Pending),
+                }
+                pacer.sent(n);
             }
             let end = whole && n == self.incoming.ready;
             content.send_data(self.incoming.take_front(n), end).map_err(|_| Broken::ClientGone)?;
@@ -413,7 +452,8 @@ impl Relay<'_> {
         if let Framing::Length(length) = framing {
             self.incoming.expect(length);
         }
-        self.answer = Some(Answering { framing, persists, keep_alive, trailers: Vec::new(), ended: bare });
+        let (trailers, pacer) = (Vec::new(), self.context.pacer());
+        self.answer = Some(Answering { framing, persists, keep_alive, trailers, ended: bare, pacer });
         Ok(true)
     }
 }

@@ -9,7 +9,10 @@ use super::{
     framing::{Framing, Part},
     replay::Replay,
 };
-use crate::http::mirror::Copies;
+use crate::{
+    body::{Allowance, Spooled},
+    http::mirror::Copies,
+};
 
 /// The body of a request. Its bytes stay in the client's input buffer until they are sent.
 #[derive(Debug)]
@@ -20,8 +23,9 @@ pub(super) struct Upload {
     /// Bytes after those that are dropped.
     skip: usize,
     replay: Replay,
-    /// How many bytes of content may still come.
-    allowed: u64,
+    allowed: Allowance,
+    /// The body, if it has been received as a whole.
+    spooled: Option<Box<Spooled>>,
     /// Whether mirrors have been told that the body has ended.
     mirrored: bool,
     begun: bool,
@@ -36,6 +40,8 @@ pub(super) enum ClientError {
     Malformed,
     /// Its body is larger than the route permits.
     TooLarge,
+    /// Its body was spooled and cannot be read again.
+    Lost,
 }
 
 impl Upload {
@@ -43,13 +49,25 @@ impl Upload {
     /// size of it, in bytes.
     pub(super) fn new(framing: Framing, keep: bool, most: Option<u64>) -> Self {
         let replay = Replay::new(keep || framing.is_done());
-        let allowed = most.unwrap_or(u64::MAX);
-        Self { framing, ready: 0, skip: 0, replay, allowed, mirrored: false, begun: false }
+        let allowed = Allowance::of(most);
+        Self { framing, ready: 0, skip: 0, replay, allowed, spooled: None, mirrored: false, begun: false }
+    }
+
+    /// A body that has been received.
+    pub(super) fn of_spooled(spooled: Spooled) -> Self {
+        Self { spooled: Some(Box::new(spooled)), begun: true, ..Self::new(Framing::Done, true, None) }
     }
 
     /// Whether nothing of a body is left to be sent.
     pub(super) fn is_done(&self) -> bool {
-        self.framing.is_done() && self.ready == 0 && self.skip == 0 && self.replay.left().is_empty()
+        self.is_received()
+            && self.replay.left().is_empty()
+            && self.spooled.as_ref().is_none_or(|spooled| spooled.has_ended())
+    }
+
+    /// Whether nothing of it is left on the client's connection.
+    pub(super) fn is_received(&self) -> bool {
+        self.framing.is_done() && self.ready == 0 && self.skip == 0
     }
 
     /// Whether the client has sent any of it.
@@ -65,6 +83,9 @@ impl Upload {
     /// Begins another attempt.
     pub(super) fn rewind(&mut self) {
         self.replay.rewind();
+        if let Some(spooled) = &mut self.spooled {
+            spooled.rewind();
+        }
     }
 
     /// Ready with `true` when [`Self::bytes`] has bytes to send, and with `false` when all of the body has been sent.
@@ -83,6 +104,14 @@ impl Upload {
             }
             client.input.used(std::mem::take(&mut self.skip));
             if self.framing.is_done() {
+                if let Some(spooled) = &mut self.spooled
+                    && ready!(spooled.poll_piece(cx)).map_err(|_| ClientError::Lost)?
+                {
+                    if let Some((copies, piece)) = copies.as_mut().zip(spooled.for_mirrors()) {
+                        copies.body(Some(&piece), false);
+                    }
+                    return Poll::Ready(Ok(true));
+                }
                 if let Some(copies) = copies.as_mut().filter(|_| !std::mem::replace(&mut self.mirrored, true))
                 {
                     copies.body(None, true);
@@ -114,7 +143,7 @@ impl Upload {
             }
             match part {
                 Part::Content => {
-                    self.allowed = self.allowed.checked_sub(n as u64).ok_or(ClientError::TooLarge)?;
+                    self.allowed.take(n).map_err(|_| ClientError::TooLarge)?;
                     if let Some(copies) = copies {
                         copies.body(Some(&Bytes::copy_from_slice(&rest[..n])), false);
                     }
@@ -130,9 +159,10 @@ impl Upload {
 
     /// What is sent next.
     pub(super) fn bytes<'b>(&'b self, client: &'b Client) -> &'b [u8] {
-        match self.replay.left() {
-            [] => &client.input.bytes()[..self.ready],
-            kept => kept,
+        match (self.replay.left(), &self.spooled) {
+            ([], Some(spooled)) => spooled.piece(),
+            ([], None) => &client.input.bytes()[..self.ready],
+            (kept, _) => kept,
         }
     }
 
@@ -144,6 +174,9 @@ impl Upload {
         if !self.replay.left().is_empty() {
             self.replay.resent(n);
             return;
+        }
+        if let Some(spooled) = &mut self.spooled {
+            return spooled.sent(n);
         }
         self.replay.keep(&[client.input.bytes()], n);
         client.input.used(n);

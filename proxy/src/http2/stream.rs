@@ -16,6 +16,8 @@ use crate::clock;
 pub(crate) struct Stream {
     pub(crate) head: RequestHeader,
     body: RecvStream,
+    /// The body, if it was received before anybody took it.
+    early: Option<Bytes>,
     respond: SendResponse<Bytes>,
     /// Takes the answer's body, once its head has been sent.
     content: Option<SendStream<Bytes>>,
@@ -25,22 +27,30 @@ impl Stream {
     /// A stream that was accepted.
     pub(crate) fn new(request: Request<RecvStream>, respond: SendResponse<Bytes>) -> Self {
         let (head, body) = request.into_parts();
-        Self { head: head.into(), body, respond, content: None }
+        Self { head: head.into(), body, early: None, respond, content: None }
     }
 
     /// Whether the request has no body: it ended with its head, or its Content-Length is 0.
     pub(crate) fn is_bodiless(&self) -> bool {
         let is_zero = |length: &HeaderValue| length.as_bytes() == b"0";
-        self.body.is_end_stream() || self.head.headers.get(header::CONTENT_LENGTH).is_some_and(is_zero)
+        self.has_ended() || self.head.headers.get(header::CONTENT_LENGTH).is_some_and(is_zero)
     }
 
     /// Whether all of the body was received.
     pub(crate) fn has_ended(&self) -> bool {
-        self.body.is_end_stream()
+        self.early.is_none() && self.body.is_end_stream()
+    }
+
+    /// Puts the whole body back, which was received.
+    pub(crate) fn put_back(&mut self, body: Bytes) {
+        self.early = Some(body).filter(|body| !body.is_empty());
     }
 
     /// Receives a part of the body, or `None` at its end, and opens the client's window by that much.
     pub(crate) fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, h2::Error>>> {
+        if let Some(early) = self.early.take() {
+            return Poll::Ready(Some(Ok(early)));
+        }
         let Some(received) = ready!(self.body.poll_data(cx)) else { return Poll::Ready(None) };
         let released = received.and_then(|bytes| {
             self.body.flow_control().release_capacity(bytes.len())?;

@@ -196,7 +196,7 @@ fn authorized(service: SocketAddr, protocol: AuthProtocol) -> Check {
         AuthProtocol::Http(_) => backend(&[service]),
         AuthProtocol::Grpc { .. } => h2(backend(&[service])),
     };
-    Check::ExternalAuth(Arc::new(ExternalAuth { backend: Ok(Arc::new(to)), protocol }))
+    Check::ExternalAuth(Arc::new(ExternalAuth { backend: Ok(Arc::new(to)), protocol, body: 0 }))
 }
 
 /// A table of one port with these listeners, each with its hostname.

@@ -86,6 +86,14 @@ impl Cursor {
         }
     }
 
+    /// Returns the largest body that the check may be sent, in bytes; `None` if it needs none.
+    pub fn body(&self) -> Option<u32> {
+        match self.check()? {
+            Check::ExternalAuth(auth) => Some(auth.body).filter(|most| *most > 0),
+            _ => None,
+        }
+    }
+
     /// Returns the rule that takes the request; `None` if none has been chosen, because a listener's filters come before
     /// that.
     pub fn rule(&self) -> Option<&Rule> {

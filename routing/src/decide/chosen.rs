@@ -133,9 +133,11 @@ impl<'t> Chosen<'t, '_> {
                 | Step::IngressCors(_)
                 | Step::RequestHeaders(_)
                 | Step::Rewrite(_)
+                | Step::Spool(_)
                 | Step::Mirror(_)
                 | Step::ResponseHeaders(_)
                 | Step::AnswerCookie(_)
+                | Step::Pace(_)
                 | Step::Hsts(_) => {}
             }
         }

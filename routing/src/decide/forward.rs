@@ -8,7 +8,7 @@ use http::HeaderValue;
 use super::{check::Passed, held::Held, selection::Selection};
 use crate::{
     Backend, BackendProtocol, Balance, Headers, Rule, Spread, Step, WeightedBackend,
-    step::{AnswerEdits, Cors, IngressCors, Mirror, RequestEdits, StepEdits, UrlRewrite},
+    step::{AnswerEdits, Cors, IngressCors, Mirror, RequestEdits, Spool, StepEdits, UrlRewrite},
 };
 
 /// A request that is forwarded to a backend.
@@ -207,6 +207,16 @@ impl Route {
     pub fn body_size(&self) -> Option<u64> {
         self.rule.steps.iter().find_map(|step| match step {
             Step::BodySize(most) => Some(most.0),
+            _ => None,
+        })
+    }
+
+    /// Returns how the request's body is spooled; `None` where it is streamed. Requests to HTTP/2 backends are streamed: gRPC
+    /// has bodies that end after their answer.
+    pub fn spool(&self) -> Option<Spool> {
+        self.backend().filter(|backend| backend.protocol == BackendProtocol::Http1)?;
+        self.rule.steps.iter().find_map(|step| match step {
+            Step::Spool(spool) => Some(*spool),
             _ => None,
         })
     }

@@ -326,7 +326,7 @@ fn an_answer_is_dropped_for_another_attempt_as_the_rule_says() {
 pub(super) fn asks(name: &str, endpoints: Result<Endpoints, BackendError>) -> Step {
     let http = HttpAuth { path_prefix: format!("/{name}").into(), ..HttpAuth::default() };
     let (backend, protocol) = (weighted(endpoints).backend, AuthProtocol::Http(http));
-    Step::Check(Check::ExternalAuth(Arc::new(ExternalAuth { backend, protocol })))
+    Step::Check(Check::ExternalAuth(Arc::new(ExternalAuth { backend, protocol, body: 0 })))
 }
 
 fn with_target(table: &Table, method: &Method, target: &str, connection: Connection<'_>) -> String {

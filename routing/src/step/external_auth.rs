@@ -13,6 +13,9 @@ pub struct ExternalAuth {
     pub backend: Result<Arc<Backend>, BackendError>,
     /// How it is asked.
     pub protocol: AuthProtocol,
+    /// The largest body of a request that it is sent with it, in bytes; requests with larger ones are refused. 0: it is sent
+    /// none.
+    pub body: u32,
 }
 
 /// Equal if they ask the same service in the same way: each backend is one value as long as it is in use.
@@ -22,7 +25,7 @@ impl PartialEq for ExternalAuth {
             (Ok(one), Ok(other)) => Arc::ptr_eq(one, other),
             (one, other) => one.as_ref().err() == other.as_ref().err(),
         };
-        is_same_backend && self.protocol == other.protocol
+        is_same_backend && self.protocol == other.protocol && self.body == other.body
     }
 }
 

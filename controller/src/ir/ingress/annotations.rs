@@ -37,6 +37,7 @@ pub struct Annotations {
     /// `auth-url`, what belongs to it, and `enable-global-auth`.
     pub external_auth: ExternalAuth,
     pub body: Body,
+    pub pacing: Pacing,
     pub upstream: Upstream,
     pub backend: BackendSpeech,
     pub unserved: Unserved,
@@ -166,6 +167,21 @@ pub struct AuthTls {
 pub struct Body {
     /// `proxy-body-size`, in bytes; 0 is no limit, `None` the global setting.
     pub size: Option<u64>,
+    /// `proxy-request-buffering`: whether they are received as a whole; `None` is the global setting.
+    pub buffering: Option<bool>,
+    /// `client-body-buffer-size`: how many bytes of one are held in memory; `None` is the global setting.
+    pub buffer: Option<u64>,
+}
+
+/// How fast answers are sent. `None` is the global setting.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pacing {
+    /// `limit-rate`, in KiB per second; 0 is no limit.
+    pub rate: Option<u32>,
+    /// `limit-rate-after`, in KiB.
+    pub after: Option<u32>,
+    /// `proxy-buffering`: without it, ingress-nginx does not limit the rate.
+    pub buffering: Option<bool>,
 }
 
 /// How long backends may take, and when another one is asked. `None` is the global setting.

@@ -49,15 +49,9 @@ pub(in crate::objects) fn read(
         }
     };
     let max_size = forward_body.and_then(|body| body.max_size).unwrap_or_default();
-    let at_body = at.field("forwardBody");
-    let at_size = at_body.field("maxSize");
-    checks.range(max_size, 0, i64::from(i32::MAX), &at_size);
-    let body = if max_size > 0 {
-        not_served(&at_size, "bodies are not sent to the service", checks)
-    } else {
-        Ok(())
-    };
-    Ok(ExternalAuthFilter { backend, protocol: protocol.and_then(|protocol| body.map(|()| protocol))? })
+    checks.range(max_size, 0, i64::from(i32::MAX), &at.field("forwardBody").field("maxSize"));
+    let body = u32::try_from(max_size).unwrap_or_default();
+    Ok(ExternalAuthFilter { backend, protocol: protocol?, body })
 }
 
 fn by_http(settings: ExternalAuthHttp, checks: &mut Checks, at: &Path<'_>) -> Result<HttpAuth, InvalidRule> {

@@ -86,9 +86,8 @@ fn one(written: &Part<Filter>, checks: &mut Checks, at: &Path<'_>) -> Option<Rea
     Some(match filter.r#type {
         FilterType::ExternalAuth => {
             let auth = filter.external_auth?;
-            let has_body = auth.forward_body.as_ref().is_some_and(|body| body.max_size > Some(0));
-            let of = if has_body { FilterFault::Unserved } else { FilterFault::Invalid };
-            external_auth::read(auth, checks, &at.field("externalAuth")).map_err(fault(of))
+            let read = external_auth::read(auth, checks, &at.field("externalAuth"));
+            read.map_err(fault(FilterFault::Invalid))
         }
         FilterType::ExtensionRef => {
             let reference = filter.extension_ref?;
@@ -195,11 +194,6 @@ mod tests {
                 "{type: ExtensionRef, extensionRef: {group: a.com, kind: A, name: a}}".to_owned(),
                 FilterFault::Extension,
                 "extensionRef: no filter of kind A is served",
-            ),
-            (
-                auth("http: {}, forwardBody: {maxSize: 1}"),
-                FilterFault::Unserved,
-                "externalAuth.forwardBody.maxSize: bodies are not sent to the service",
             ),
             (
                 auth("http: {path: 'a b'}"),

@@ -32,6 +32,7 @@ mod family;
 mod hashing;
 mod known;
 mod limits;
+mod pacing;
 mod redirects;
 mod rewrite;
 mod server_alias;
@@ -86,6 +87,7 @@ pub(super) fn read(annotations: &BTreeMap<String, String>, checks: &mut Checks) 
         canary: families.read(),
         external_auth: families.read(),
         body: families.read(),
+        pacing: families.read(),
         upstream: families.read(),
         backend: families.read(),
         limits: families.read(),

@@ -38,6 +38,21 @@ pub(super) const KEYS: &[(&str, Read)] = &[
         or_default(load_balance(text)).map(|read| to.ingress.load_balance = read)
     }),
     ("proxy-body-size", |to, text, _, _| or_default(size(text)).map(|read| to.ingress.body_size = read)),
+    ("proxy-request-buffering", |to, text, _, _| {
+        or_default(read_by(text.trim(), values::on_or_off)).map(|read| to.ingress.request_buffering = read)
+    }),
+    ("client-body-buffer-size", |to, text, _, _| {
+        or_default(size(text)).map(|read| to.ingress.body_buffer = read)
+    }),
+    ("limit-rate", |to, text, _, _| {
+        or_default(read_by(text.trim(), values::kibibytes)).map(|read| to.ingress.pacing.rate = read)
+    }),
+    ("limit-rate-after", |to, text, _, _| {
+        or_default(read_by(text.trim(), values::kibibytes)).map(|read| to.ingress.pacing.after = read)
+    }),
+    ("proxy-buffering", |to, text, _, _| {
+        or_default(read_by(text.trim(), values::on_or_off)).map(|read| to.ingress.pacing.buffering = read)
+    }),
     ("service-upstream", |to, text, _, _| {
         or_default(boolean(text)).map(|read| to.ingress.service_upstream = read)
     }),

@@ -30,7 +30,7 @@ fn a_key_goes_before_the_command_line_and_a_wrong_one_does_not() {
     assert!(settings.proxy.access_log);
     assert_eq!(settings.entrance.max_ports, Some(0));
 
-    let (_, problems) = of(&[("proxy-buffering", "on")]);
+    let (_, problems) = of(&[("proxy-buffer-size", "8k")]);
     assert_eq!(problems.len(), 1);
     assert!(problems[0].contains("has no effect here"), "{problems:?}");
 

@@ -1,13 +1,15 @@
 //! What the annotations of an Ingress do to a request: each family becomes steps. Their order is that of
 //! [`Step`].
 
+use std::num::NonZeroU32;
+
 use http::{HeaderName, HeaderValue, StatusCode};
 use portcullis_routing::{
     HostPattern, Step, Steps, Template,
     pattern::GroupPattern,
     step::{
-        BodySize, Check, ClientCertificateCheck, Demand, HeaderModifier, IngressRedirect, RewriteTarget,
-        UrlRewrite,
+        BodySize, Check, ClientCertificateCheck, Demand, HeaderModifier, IngressRedirect, Pace,
+        RewriteTarget, Spool, UrlRewrite,
     },
 };
 
@@ -65,8 +67,24 @@ impl Compiler<'_> {
                 hostname.map(|hostname| Step::Rewrite(UrlRewrite { hostname: Some(hostname), path: None })),
             );
             steps.extend(self.rewrite(place)?);
+            steps.extend(spool(&site));
+            steps.extend(self.pace(&site));
         }
         Ok(Steps::new(steps))
+    }
+
+    /// The pace of answers. As in ingress-nginx, there is none without `proxy-buffering`.
+    fn pace(&mut self, site: &Site<'_>) -> Option<Step> {
+        let (own, global) = (&site.annotations.pacing, &site.settings.live.ingress.pacing);
+        let rate = NonZeroU32::new(own.rate.unwrap_or(global.rate))?;
+        if own.buffering.unwrap_or(global.buffering) {
+            return Some(Step::Pace(Pace { rate, after: own.after.unwrap_or(global.after) }));
+        }
+        if own.rate.is_some() {
+            let text = "limit-rate has no effect without proxy-buffering: \"on\", as with ingress-nginx";
+            self.tell(Message::note(text));
+        }
+        None
     }
 
     /// What the host asks of clients' certificates.
@@ -178,6 +196,13 @@ fn redirects(site: &Site<'_>, place: &Place<'_>) -> Vec<Step> {
 fn body_size(site: &Site<'_>) -> Option<Step> {
     let size = site.annotations.body.size.unwrap_or(site.settings.live.ingress.body_size);
     (size > 0).then_some(Step::BodySize(BodySize(size)))
+}
+
+fn spool(site: &Site<'_>) -> Option<Step> {
+    let (own, global) = (&site.annotations.body, &site.settings.live.ingress);
+    let memory = own.buffer.unwrap_or(global.body_buffer);
+    let spool = Spool { memory: u32::try_from(memory).unwrap_or(u32::MAX) };
+    own.buffering.unwrap_or(global.request_buffering).then_some(Step::Spool(spool))
 }
 
 fn hsts(site: &Site<'_>) -> Option<Step> {

@@ -82,9 +82,11 @@ pub(super) fn compile_for_backend<'f>(
             | Step::Hsts(_)
             | Step::RequestHeaders(_)
             | Step::Rewrite(_)
+            | Step::Spool(_)
             | Step::Mirror(_)
             | Step::ResponseHeaders(_)
-            | Step::AnswerCookie(_) => {}
+            | Step::AnswerCookie(_)
+            | Step::Pace(_) => {}
         }
     }
     Ok(steps)

@@ -28,6 +28,7 @@ pub(super) fn request(
     of: &RequestHeader,
     context: &Context,
     backend: &Backend,
+    body: Option<&Bytes>,
 ) -> Result<(RequestHeader, Bytes)> {
     let mut head = RequestHeader::build("POST", METHOD, Some(4))?;
     let host = format!("{}.{}", backend.key.service, backend.key.namespace);
@@ -38,7 +39,7 @@ pub(super) fn request(
         attributes: Some(m::AttributeContext {
             source: Some(peer(SocketAddr::new(context.client, context.conn.peer.port()))),
             destination: Some(peer(context.conn.local)),
-            request: Some(m::AttributeRequest { http: Some(described(named, of, context)) }),
+            request: Some(m::AttributeRequest { http: Some(described(named, of, context, body)) }),
         }),
     };
     let length = message.encoded_len();
@@ -57,10 +58,22 @@ fn peer(address: SocketAddr) -> m::Peer {
     m::Peer { address: Some(m::Address { socket_address: Some(socket_address) }) }
 }
 
-fn described(named: &[HeaderName], of: &RequestHeader, context: &Context) -> m::HttpRequest {
+fn described(
+    named: &[HeaderName],
+    of: &RequestHeader,
+    context: &Context,
+    body: Option<&Bytes>,
+) -> m::HttpRequest {
     let text = |name: &HeaderName| of.headers.get(name).map(lossy).unwrap_or_default();
     let size = of.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    let size = body.and_then(|body| i64::try_from(body.len()).ok()).or(size);
+    let (mut body, mut raw_body) = (String::new(), body.cloned().unwrap_or_default());
+    if let Ok(text) = std::str::from_utf8(&raw_body) {
+        (body, raw_body) = (text.to_owned(), Bytes::new());
+    }
     m::HttpRequest {
+        body,
+        raw_body,
         id: text(&HeaderName::from_static("x-request-id")),
         method: of.method.as_str().to_owned(),
         headers: headers(named, &of.headers),

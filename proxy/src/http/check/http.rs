@@ -1,6 +1,6 @@
 //! An authorization service that is asked by HTTP (HTTPAuthConfig).
 
-use ::http::{HeaderName, HeaderValue, StatusCode, header};
+use ::http::{HeaderName, StatusCode, header};
 use pingora_error::{Error, ErrorType, Result};
 use pingora_http::RequestHeader;
 use portcullis_routing::{
@@ -11,10 +11,11 @@ use portcullis_routing::{
 use super::{Answered, DENIED, NO_ANSWER, end_to_end, headers_for_backend};
 
 /// The request for the service: the client's method, its path behind a prefix, and of its headers those that are named.
+/// `body`: how many bytes of a body follow.
 ///
 /// # Errors
 /// If the path is not one.
-pub(super) fn request(settings: &HttpAuth, of: &RequestHeader) -> Result<RequestHeader> {
+pub(super) fn request(settings: &HttpAuth, of: &RequestHeader, body: usize) -> Result<RequestHeader> {
     let target = of.uri.path_and_query().map_or("/", |target| target.as_str());
     let target = [&*settings.path_prefix, target].concat();
     let named = &settings.request_headers;
@@ -28,7 +29,7 @@ pub(super) fn request(settings: &HttpAuth, of: &RequestHeader) -> Result<Request
             request.append_header(name, value)?;
         }
     }
-    request.insert_header(header::CONTENT_LENGTH, HeaderValue::from_static("0"))?;
+    request.insert_header(header::CONTENT_LENGTH, body)?;
     Ok(request)
 }
 
@@ -61,6 +62,7 @@ pub(super) fn outcome(settings: &HttpAuth, Answered { head, body }: Answered) ->
 
 #[cfg(test)]
 mod tests {
+    use ::http::HeaderValue;
     use pingora_http::ResponseHeader;
     use portcullis_routing::Step;
 
@@ -96,7 +98,7 @@ mod tests {
             request_headers: [name("x-one"), name("x-absent")].into(),
             ..HttpAuth::default()
         };
-        let asked = request(&settings, &client).unwrap();
+        let asked = request(&settings, &client, 0).unwrap();
         assert_eq!((asked.method.as_str(), asked.raw_path()), ("PUT", &b"/check/a/b?c=d"[..]));
         let text =
             |(name, value): (&HeaderName, &HeaderValue)| format!("{name}: {}", value.to_str().unwrap());

@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 
+use bytes::Bytes;
 use prost::Message;
 
 /// `envoy.service.auth.v3.CheckRequest`.
@@ -74,6 +75,12 @@ pub(super) struct HttpRequest {
     pub(super) size: i64,
     #[prost(string, tag = "10")]
     pub(super) protocol: String,
+    /// The body, if it is text.
+    #[prost(string, tag = "11")]
+    pub(super) body: String,
+    /// The body, if it is not.
+    #[prost(bytes = "bytes", tag = "12")]
+    pub(super) raw_body: Bytes,
 }
 
 /// `envoy.service.auth.v3.CheckResponse`.

@@ -57,6 +57,8 @@ fn external_auth_is_asked_by_one_protocol() {
         ("protocol: HTTP, http: {}", String::new()),
         ("protocol: GRPC, grpc: {}", String::new()),
         ("protocol: HTTP, http: {}, forwardBody: {maxSize: 0}", String::new()),
+        ("protocol: HTTP, http: {}, forwardBody: {maxSize: 8192}", String::new()),
+        ("protocol: GRPC, grpc: {}, forwardBody: {maxSize: 8192}", String::new()),
         ("protocol: HTTP", format!("{at}.http: is required by")),
         ("protocol: GRPC", format!("{at}.grpc: is required by")),
         ("protocol: HTTP, http: {}, grpc: {}", format!("{at}.grpc: must not stand")),
@@ -71,7 +73,6 @@ fn external_auth_is_asked_by_one_protocol() {
         holds(&[(&of(rest), &want)], filter);
     }
     for (rest, want) in [
-        ("protocol: HTTP, http: {}, forwardBody: {maxSize: 1}", "forwardBody.maxSize: bodies are not sent"),
         ("protocol: HTTP, http: {path: 'a b'}", "http.path: is not a valid path"),
         ("protocol: HTTP, http: {path: 'a?b'}", "http.path: is not a valid path"),
         ("protocol: HTTP, http: {allowedHeaders: ['a b']}", "http.allowedHeaders[0]: is not a valid header"),

@@ -169,13 +169,6 @@ const DIFFERENCES: &[Difference] = &[
     wrong("limit-rps", "a wrong value closes the paths; the Ingress is not applied there"),
     reported("load-balance", "values other than round_robin and ewma have no effect"),
     Difference {
-        name: "proxy-next-upstream",
-        when: When::Value(|value| {
-            value.split_whitespace().any(|word| word.starts_with("http_") || word == "non_idempotent")
-        }),
-        how: "a body of more than 64 KiB of which a part was sent is not sent again",
-    },
-    Difference {
         name: "proxy-next-upstream-tries",
         when: When::Value(|value| value.trim().parse().is_ok_and(|tries: u64| tries == 0 || tries > 100)),
         how: "0 is 10 attempts, and there are at most 100; 0 is no limit there",

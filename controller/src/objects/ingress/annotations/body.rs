@@ -11,18 +11,22 @@ use crate::{
 
 const SIZE: &str = "proxy-body-size";
 const BUFFER: &str = "client-body-buffer-size";
+const BUFFERING: &str = "proxy-request-buffering";
 
 impl Family for Body {
-    const NAMES: &'static [&'static str] = &[SIZE];
+    const NAMES: &'static [&'static str] = &[SIZE, BUFFER, BUFFERING];
 
     fn parse(written: Written<'_>, checks: &mut Checks) -> Result<Self, Denied> {
-        // It has no effect here, but ingress-nginx does not apply an Ingress with a wrong one.
-        if let Some(text) = written.value(BUFFER)
-            && values::size(text).is_none()
-        {
-            return Err(Denied { name: BUFFER, why: format!("{} {}", quoted(text), values::NO_SIZE) });
-        }
-        Ok(Self { size: written.parse(SIZE, checks, |text| values::size(text).ok_or(values::NO_SIZE)) })
+        // ingress-nginx does not apply an Ingress with a wrong one.
+        let buffer = written.value(BUFFER).map(|text| {
+            let why = || format!("{} {}", quoted(text), values::NO_SIZE);
+            values::size(text).ok_or_else(|| Denied { name: BUFFER, why: why() })
+        });
+        Ok(Self {
+            size: written.parse(SIZE, checks, |text| values::size(text).ok_or(values::NO_SIZE)),
+            buffer: buffer.transpose()?,
+            buffering: written.parse(BUFFERING, checks, values::on_or_off),
+        })
     }
 }
 
@@ -53,13 +57,21 @@ mod tests {
             let (read, warnings) = family(&[(SIZE, value)], |annotations| annotations.body);
             assert_eq!((read.size, warnings), (want, usize::from(want.is_none())), "{value:?}");
         }
-        assert_eq!(family(&[], |annotations| annotations.body), (Body { size: None }, 0));
+        assert_eq!(family(&[], |annotations| annotations.body), (Body::default(), 0));
     }
 
     #[test]
-    fn a_buffer_has_no_effect_but_where_it_is_wrong() {
-        let (_, warnings) = family(&[(BUFFER, "16k")], |_| ());
-        assert_eq!(warnings, 1, "a notice");
+    fn a_buffer_is_a_size_and_without_one_the_ingress_is_refused() {
+        let read = |value| family(&[(BUFFER, value)], |annotations| annotations.body.buffer);
+        assert_eq!(read("16k"), (Some(16 << 10), 0));
         assert!(refused(&[(BUFFER, "x")]).contains("is not a number of bytes"));
+    }
+
+    #[test]
+    fn bodies_are_received_as_a_whole_or_streamed() {
+        for (value, want) in [("on", Some(true)), ("off", Some(false)), ("maybe", None), ("", None)] {
+            let (read, warnings) = family(&[(BUFFERING, value)], |annotations| annotations.body.buffering);
+            assert_eq!((read, warnings), (want, usize::from(want.is_none())), "{value:?}");
+        }
     }
 }

@@ -8,7 +8,8 @@ use crate::{
         Ingress, Object,
         ingress::{
             Access, Affinity, AuthTls, BackendSpeech, Balancing, BasicAuth, Body, Canary, ExternalAuth,
-            Hashing, Limits, Redirects, Rewrite, ServerAlias, SslPassthrough, Upstream, UpstreamVhost,
+            Hashing, Limits, Pacing, Redirects, Rewrite, ServerAlias, SslPassthrough, Upstream,
+            UpstreamVhost,
         },
     },
     objects::{
@@ -181,6 +182,7 @@ fn what_is_served_is_what_families_read() {
         <Option<Canary>>::NAMES,
         ExternalAuth::NAMES,
         Body::NAMES,
+        Pacing::NAMES,
         Upstream::NAMES,
         BackendSpeech::NAMES,
         Limits::NAMES,

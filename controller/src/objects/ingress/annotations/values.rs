@@ -38,6 +38,27 @@ pub(in crate::objects) fn size(text: &str) -> Option<u64> {
     number.checked_mul(1 << shift)
 }
 
+/// A number of KiB as ingress-nginx reads it: one below 0 is 0.
+///
+/// # Errors
+/// If it is not a whole number.
+pub(in crate::objects) fn kibibytes(text: &str) -> Result<u32, &'static str> {
+    let number = integer(text).ok_or("is not a whole number")?;
+    Ok(u32::try_from(number.max(0)).unwrap_or(u32::MAX))
+}
+
+/// The words `on` and `off`.
+///
+/// # Errors
+/// If it is another word.
+pub(in crate::objects) fn on_or_off(text: &str) -> Result<bool, &'static str> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("is neither on nor off"),
+    }
+}
+
 /// A whole number of 0 or more.
 pub(in crate::objects) fn count(text: &str) -> Option<u64> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?

@@ -1,0 +1,92 @@
+//! The pace at which the body of an answer is sent.
+
+use std::{
+    future::poll_fn,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use portcullis_routing::step::Pace;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::stall::poll_timer;
+
+/// It is waited for as much as may be sent in this part of a second, so that not every byte is a write of its own.
+const PART: u64 = 8;
+
+/// Limits the pace of one answer.
+#[derive(Debug)]
+pub(crate) struct Pacer {
+    pace: Pace,
+    /// When the first byte was to be sent.
+    begin: Instant,
+    sent: u64,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Pacer {
+    /// Of an answer whose body begins now.
+    pub(crate) fn begin(pace: Pace) -> Self {
+        Self { pace, begin: Instant::now(), sent: 0, timer: None }
+    }
+
+    /// Ready with how many of so many bytes may be sent now.
+    pub(crate) fn poll_room(&mut self, cx: &mut Context<'_>, wanted: usize) -> Poll<usize> {
+        let least = ((u64::from(self.pace.rate.get()) << 10) / PART).min(wanted as u64);
+        loop {
+            let now = Instant::now();
+            let room = self.pace.allowed(now - self.begin).saturating_sub(self.sent);
+            if room >= least {
+                return Poll::Ready(usize::try_from(room).unwrap_or(usize::MAX).min(wanted));
+            }
+            let at = self.begin + self.pace.time_of(self.sent.saturating_add(least));
+            let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(at)));
+            if timer.deadline() != at {
+                timer.as_mut().reset(at);
+            }
+            ready!(poll_timer(timer.as_mut(), cx));
+        }
+    }
+
+    /// Waits until some of so many bytes may be sent, and returns how many.
+    pub(crate) async fn room(&mut self, wanted: usize) -> usize {
+        poll_fn(|cx| self.poll_room(cx, wanted)).await
+    }
+
+    /// Notes that bytes were sent.
+    pub(crate) fn sent(&mut self, bytes: usize) {
+        self.sent += bytes as u64;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_takes_as_long_as_its_pace_says() {
+        for (rate, after, bytes, seconds) in [
+            (10, 0, 10 << 10, 0.0),
+            (10, 0, 30 << 10, 2.0),
+            (10, 5, 35 << 10, 2.0),
+            (1, 0, 10 << 10, 9.0),
+            (1000, 0, 1 << 20, 0.024),
+            (u32::MAX, 0, 1 << 20, 0.0),
+        ] {
+            let begin = Instant::now();
+            let mut pacer = Pacer::begin(Pace { rate: NonZeroU32::new(rate).unwrap(), after });
+            let (mut left, mut writes) = (bytes, 0);
+            while left > 0 {
+                let n = pacer.room(left.min(64 << 10)).await;
+                assert!(n > 0);
+                pacer.sent(n);
+                (left, writes) = (left - n, writes + 1);
+            }
+            let took = begin.elapsed().as_secs_f64();
+            assert!((took - seconds).abs() < 0.01, "{rate} {after} {bytes}: {took}");
+            assert!(writes <= 17 + 8 * took as usize, "{writes} writes");
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! A body on its way in.
+
+use super::{
+    Full, PIECE,
+    budget::Lease,
+    file::BodyFile,
+    spooled::{Content, Spooled},
+};
+
+/// The memory that a body of unknown length begins with.
+const FIRST: usize = 16 << 10;
+
+/// A body that is being received.
+#[derive(Debug)]
+pub(crate) struct Receiving {
+    /// What has come and is in no file.
+    memory: Memory,
+    /// How many bytes of memory have been taken from the budget.
+    granted: usize,
+    /// How many bytes are held in memory before they go to a file.
+    most: usize,
+    /// `None` where bodies are held in memory alone.
+    file: Option<BodyFile>,
+    /// How long the body is, if that is known.
+    length: Option<u64>,
+}
+
+/// Bytes of a body in memory, held until this is dropped.
+#[derive(Debug)]
+pub(super) struct Memory {
+    pub(super) bytes: Vec<u8>,
+    lease: Lease,
+}
+
+impl AsRef<[u8]> for Memory {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Receiving {
+    pub(super) fn new(lease: Lease, file: Option<BodyFile>, most: usize, length: Option<u64>) -> Self {
+        let memory = Memory { bytes: Vec::new(), lease };
+        // A file is written in pieces that are worth it.
+        let most = if file.is_some() { most.max(PIECE) } else { usize::MAX };
+        Self { memory, granted: 0, most, file, length }
+    }
+
+    /// Makes room for more bytes; returns for how many, never 0.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub(crate) async fn room(&mut self) -> Result<usize, Full> {
+        if self.has_room() {
+            return Ok(self.granted - self.memory.bytes.len());
+        }
+        if self.granted < self.most && self.grow().is_ok() {
+            return Ok(self.granted - self.memory.bytes.len());
+        }
+        // A budget of memory that is full is no reason to refuse a body that has some.
+        if self.granted == 0 {
+            return Err(Full);
+        }
+        self.flush().await?;
+        self.memory.bytes.clear();
+        if self.granted > PIECE {
+            self.memory.bytes.shrink_to(PIECE);
+            self.memory.lease.shrink(PIECE as u64);
+            self.granted = PIECE;
+        }
+        self.most = self.granted.max(PIECE);
+        Ok(self.granted)
+    }
+
+    /// Whether there is room.
+    fn has_room(&self) -> bool {
+        self.memory.bytes.len() < self.granted
+    }
+
+    /// Takes more memory: twice as much as before, but no more than the body needs.
+    fn grow(&mut self) -> Result<(), Full> {
+        let len = self.memory.bytes.len();
+        let left = self.length.map(|length| usize::try_from(length).unwrap_or(usize::MAX));
+        let wanted = self.granted.saturating_mul(2).max(FIRST).min(self.most);
+        // One byte at the least: more may come than was announced, and is refused elsewhere.
+        let wanted = left.map_or(wanted, |left| wanted.min(left)).max(len.saturating_add(1));
+        self.memory.lease.grow((wanted - self.granted) as u64)?;
+        self.memory.bytes.reserve_exact(wanted - len);
+        self.granted = wanted;
+        Ok(())
+    }
+
+    /// Takes bytes, as many as there is room for; returns how many.
+    pub(crate) fn put(&mut self, bytes: &[u8]) -> usize {
+        let n = bytes.len().min(self.granted.saturating_sub(self.memory.bytes.len()));
+        self.memory.bytes.extend_from_slice(&bytes[..n]);
+        n
+    }
+
+    /// Moves what is in memory to the file.
+    async fn flush(&mut self) -> Result<(), Full> {
+        let file = self.file.as_mut().ok_or(Full)?;
+        let nothing = Memory { bytes: Vec::new(), lease: self.memory.lease.none() };
+        let memory = std::mem::replace(&mut self.memory, nothing);
+        self.memory = file.write(memory).await?;
+        Ok(())
+    }
+
+    /// The whole body.
+    ///
+    /// # Errors
+    /// If there is no room for the rest of it.
+    pub(crate) async fn finish(mut self) -> Result<Spooled, Full> {
+        if !self.file.as_ref().is_some_and(BodyFile::is_begun) {
+            return Ok(Spooled::new(Content::Memory(bytes::Bytes::from_owner(self.memory))));
+        }
+        if !self.memory.bytes.is_empty() {
+            self.flush().await?;
+        }
+        let Self { memory: Memory { bytes, mut lease }, file, .. } = self;
+        drop(bytes);
+        // One piece of it is in memory at a time.
+        lease.shrink(PIECE as u64);
+        let file = file.ok_or(Full)?;
+        Ok(Spooled::new(Content::File { file, _piece: lease }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use portcullis_routing::step::Spool;
+
+    use super::*;
+    use crate::body::Spools;
+
+    async fn receive(spools: &Spools, namespace: &str, body: &[u8], known: bool) -> Result<Spooled, Full> {
+        let length = known.then_some(body.len() as u64);
+        let mut receiving = spools.receive(namespace, Spool { memory: 100 << 10 }, length);
+        let mut left = body;
+        while !left.is_empty() {
+            let room = receiving.room().await?;
+            // What one read brings.
+            let n = receiving.put(&left[..left.len().min(room).min(10_000)]);
+            assert!(n > 0);
+            left = &left[n..];
+        }
+        receiving.finish().await
+    }
+
+    async fn content(spooled: &mut Spooled) -> Vec<u8> {
+        let mut all = Vec::new();
+        while poll_fn(|cx| spooled.poll_piece(cx)).await.unwrap() {
+            let n = spooled.piece().len().min(7_000);
+            all.extend_from_slice(&spooled.piece()[..n]);
+            spooled.sent(n);
+        }
+        all
+    }
+
+    fn body(len: usize) -> Vec<u8> {
+        (0..len).map(|n| u8::try_from(n % 251).unwrap()).collect()
+    }
+
+    #[tokio::test]
+    async fn a_body_is_given_out_as_it_came_as_often_as_it_is_needed() {
+        let directory = tempfile::tempdir().unwrap();
+        for directory in [None, Some(directory.path())] {
+            let spools = Spools::new(4 << 20, directory, 4 << 20, 100);
+            for len in [0, 1, FIRST, FIRST + 1, 100 << 10, (100 << 10) + 1, 500_000] {
+                for known in [true, false] {
+                    let body = body(len);
+                    let mut spooled = receive(&spools, "a", &body, known).await.unwrap();
+                    assert_eq!(spooled.len(), len as u64);
+                    for _ in 0..2 {
+                        assert!(content(&mut spooled).await == body, "{len}");
+                        spooled.rewind();
+                    }
+                    let in_file = directory.is_some() && len > 100 << 10;
+                    let [(_, memory), (_, file)] = spools.held();
+                    assert_eq!(file, if in_file { len as u64 } else { 0 });
+                    let most = if in_file { PIECE } else { (2 * len).max(FIRST) };
+                    assert!(memory <= most as u64, "{memory} of {len}");
+                    assert!(!known || in_file || memory == len as u64, "{memory} of {len}");
+                    drop(spooled);
+                    assert_eq!(spools.held(), [("memory", 0), ("file", 0)], "{len}");
+                }
+            }
+        }
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0, "files have no name");
+    }
+
+    #[tokio::test]
+    async fn a_body_that_does_not_fit_is_refused_and_others_have_their_room() {
+        let directory = tempfile::tempdir().unwrap();
+        for (directory, files) in [(None, 0), (Some(directory.path()), 1 << 20)] {
+            let spools = Spools::new(1 << 20, directory, files, 100);
+            assert_eq!(receive(&spools, "a", &body(700_000), false).await.unwrap_err(), Full);
+            assert_eq!(spools.held(), [("memory", 0), ("file", 0)]);
+            let first = receive(&spools, "a", &body(500_000), true).await.unwrap();
+            assert_eq!(receive(&spools, "a", &body(100_000), true).await.is_err(), directory.is_none());
+            receive(&spools, "b", &body(200_000), true).await.unwrap();
+            drop(first);
+            receive(&spools, "a", &body(500_000), true).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_full_memory_is_relieved_by_files() {
+        let directory = tempfile::tempdir().unwrap();
+        let spools = Spools::new(128 << 10, Some(directory.path()), 4 << 20, 100);
+        let first = receive(&spools, "a", &body(60_000), true).await.unwrap();
+        let mut second = receive(&spools, "b", &body(90_000), false).await.unwrap();
+        assert_eq!(spools.held()[1], ("file", 90_000));
+        assert!(content(&mut second).await == body(90_000));
+        drop(first);
+    }
+
+    #[tokio::test]
+    async fn there_are_so_many_files_at_a_time() {
+        let directory = tempfile::tempdir().unwrap();
+        let spools = Spools::new(4 << 20, Some(directory.path()), 4 << 20, 1);
+        let first = receive(&spools, "a", &body(200_000), true).await.unwrap();
+        assert_eq!(receive(&spools, "a", &body(200_000), true).await.unwrap_err(), Full);
+        receive(&spools, "a", &body(50_000), true).await.unwrap();
+        drop(first);
+        for _ in 0..100 {
+            // It is closed by a thread of its own.
+            tokio::task::yield_now().await;
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            if receive(&spools, "a", &body(200_000), true).await.is_ok() {
+                return;
+            }
+        }
+        panic!("the place of the file is not given back");
+    }
+
+    #[tokio::test]
+    async fn a_directory_that_is_missing_refuses_what_does_not_fit_into_memory() {
+        let directory = tempfile::tempdir().unwrap();
+        let missing = directory.path().join("missing");
+        let spools = Spools::new(1 << 20, Some(&missing), 4 << 20, 100);
+        receive(&spools, "a", &body(50_000), true).await.unwrap();
+        assert_eq!(receive(&spools, "a", &body(150_000), true).await.unwrap_err(), Full);
+        assert_eq!(spools.held(), [("memory", 0), ("file", 0)]);
+    }
+}

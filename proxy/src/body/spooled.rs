@@ -1,0 +1,136 @@
+//! A body that has been received as a whole.
+
+use std::{
+    fmt, io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use tokio::task::JoinHandle;
+
+use super::{PIECE, budget::Lease, file::BodyFile};
+
+/// A body that has been received, and how much of it this attempt has sent.
+pub(crate) struct Spooled {
+    content: Content,
+    /// Where the piece after this one begins.
+    at: u64,
+    /// What is sent next.
+    piece: Bytes,
+    /// The next piece, as long as it is being read.
+    reading: Option<JoinHandle<io::Result<Bytes>>>,
+    /// How much of it the mirrors were given.
+    mirrored: u64,
+}
+
+/// Where a body is.
+#[derive(Debug)]
+pub(super) enum Content {
+    Memory(Bytes),
+    /// In a file; the lease is that of the piece in memory.
+    File {
+        file: BodyFile,
+        _piece: Lease,
+    },
+}
+
+impl Spooled {
+    pub(super) fn new(content: Content) -> Self {
+        Self { content, at: 0, piece: Bytes::new(), reading: None, mirrored: 0 }
+    }
+
+    /// A body in memory.
+    pub(crate) fn of(bytes: Bytes) -> Self {
+        Self::new(Content::Memory(bytes))
+    }
+
+    /// The whole body, if it is in memory.
+    pub(crate) fn into_bytes(self) -> Option<Bytes> {
+        match &self.content {
+            Content::Memory(bytes) => Some(bytes.clone()),
+            Content::File { .. } => None,
+        }
+    }
+
+    /// How long it is.
+    pub(crate) fn len(&self) -> u64 {
+        match &self.content {
+            Content::Memory(bytes) => bytes.len() as u64,
+            Content::File { file, .. } => file.len,
+        }
+    }
+
+    /// Whether all of it was given out.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.piece.is_empty() && self.at == self.len()
+    }
+
+    /// Begins another attempt.
+    pub(crate) fn rewind(&mut self) {
+        (self.at, self.piece, self.reading) = (0, Bytes::new(), None);
+    }
+
+    /// Ready with `true` when [`Self::piece`] has bytes, and with `false` when all of the body was sent.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub(crate) fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        let left = self.len() - self.at;
+        if !self.piece.is_empty() || left == 0 {
+            return Poll::Ready(Ok(!self.piece.is_empty()));
+        }
+        let n = usize::try_from(left).unwrap_or(usize::MAX).min(PIECE);
+        self.piece = match &self.content {
+            Content::Memory(bytes) => {
+                let begin = bytes.len() - usize::try_from(left).unwrap_or(bytes.len());
+                bytes.slice(begin..begin + n)
+            }
+            Content::File { file, .. } => {
+                let reading = self.reading.get_or_insert_with(|| file.read(self.at, n));
+                let read = ready!(Pin::new(reading).poll(cx));
+                self.reading = None;
+                read??
+            }
+        };
+        self.at += n as u64;
+        Poll::Ready(Ok(true))
+    }
+
+    /// What is sent next.
+    pub(crate) fn piece(&self) -> &[u8] {
+        &self.piece
+    }
+
+    /// Notes that `n` bytes of it were sent.
+    pub(crate) fn sent(&mut self, n: usize) {
+        let n = n.min(self.piece.len());
+        drop(self.piece.split_to(n));
+    }
+
+    /// Takes the piece out.
+    pub(crate) fn take_piece(&mut self) -> Bytes {
+        std::mem::take(&mut self.piece)
+    }
+
+    /// The piece, if the mirrors have not been given it: it is sent for the first time.
+    pub(crate) fn for_mirrors(&mut self) -> Option<Bytes> {
+        let is_new = self.mirrored < self.at;
+        self.mirrored = self.mirrored.max(self.at);
+        (is_new && !self.piece.is_empty()).then(|| self.piece.clone())
+    }
+}
+
+impl Drop for Spooled {
+    fn drop(&mut self) {
+        if let Some(reading) = self.reading.take() {
+            reading.abort();
+        }
+    }
+}
+
+impl fmt::Debug for Spooled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Spooled").field("len", &self.len()).field("at", &self.at).finish_non_exhaustive()
+    }
+}
