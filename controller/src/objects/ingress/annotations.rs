@@ -6,7 +6,7 @@
 //! family.rs    what a family is: annotations that are served and read together
 //! redirects.rs and so on: a family each
 //! values.rs    values as ingress-nginx reads them
-//! snippet.rs   whether a snippet does no more than set headers
+//! snippet.rs   the directives of a snippet, and whether it does no more than set headers
 //! ```
 //!
 //! An annotation that is moot has no effect here and needs none, since messages are streamed: a notice says so.
@@ -35,7 +35,7 @@ mod limits;
 mod redirects;
 mod rewrite;
 mod server_alias;
-mod snippet;
+pub(crate) mod snippet;
 pub(in crate::objects) mod upstream;
 mod upstream_vhost;
 pub(in crate::objects) mod values;
@@ -53,7 +53,7 @@ use crate::{
 use family::{Denied, Family, Written};
 use known::{Known, Protects};
 
-const NGINX: &str = "nginx.ingress.kubernetes.io/";
+pub(crate) const NGINX: &str = "nginx.ingress.kubernetes.io/";
 const OURS: &str = "portcullis.dev/";
 /// The way out: with the value `ignore`, what is not served closes nothing.
 const UNSUPPORTED: &str = "unsupported";
