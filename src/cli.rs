@@ -1,7 +1,9 @@
 //! The command line.
 
+mod migrate;
 mod objects;
 
+pub use migrate::{MigrateArgs, ReportOutput, Target};
 pub use objects::ObjectArgs;
 
 use std::{
@@ -60,6 +62,10 @@ pub enum Command {
     Echo(EchoArgs),
     /// Say of each object whether it would be accepted, and why not. Exit code 1 when one is refused.
     Check(CheckArgs),
+    /// Compare the Ingresses of ingress-nginx with what becomes of them here: each annotation is the same, different, refused,
+    /// or without effect there either. Exit code 0 when nothing differs, 3 when something is different, 4 when something is
+    /// refused.
+    Migrate(MigrateArgs),
     /// Say what becomes of a request and why: listener, route, rule, steps, backend, endpoints. Nothing is sent.
     Explain(ExplainArgs),
 }

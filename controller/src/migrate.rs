@@ -7,22 +7,28 @@
 //! patterns.rs     look-around -> a regular expression without it
 //! hosts.rs        what an Ingress means for others of its host; names that lead to other namespaces
 //! settings.rs     the keys of the ConfigMap of ingress-nginx
+//! gateway_api.rs  Gateways and HTTPRoutes that mean the same
+//! requests.rs     requests by which two controllers can be compared
 //! report.rs       all of it, with totals; text.rs and markdown.rs print it
 //! ```
 
 mod annotations;
+mod gateway_api;
 mod hosts;
 mod markdown;
 mod objects;
 mod patterns;
 mod report;
+mod requests;
 mod settings;
 mod snippets;
 mod text;
 
 pub use crate::objects::known_annotations::{Annotation, Outcome, annotations};
+pub use gateway_api::{Translated, to_gateway_api};
 pub use objects::Objects;
 pub use report::{AnnotationReport, IngressReport, KeyReport, Note, Report, SettingsReport, Totals, Verdict};
+pub use requests::requests;
 
 use std::collections::BTreeMap;
 
