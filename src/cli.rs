@@ -1,7 +1,9 @@
 //! The command line.
 
+mod migrate;
 mod objects;
 
+pub use migrate::{MigrateArgs, ReportOutput, Target};
 pub use objects::ObjectArgs;
 
 use std::{
@@ -58,6 +60,9 @@ pub enum Command {
     Echo(EchoArgs),
     /// Validate objects: which are accepted or rejected, and why. Exit code 1 if any object is rejected.
     Check(CheckArgs),
+    /// Report how Portcullis would serve the Ingresses of ingress-nginx: each annotation is the same, different, refused, or
+    /// without effect on both. Exit code 0 if nothing differs, 3 if something is different, 4 if something is refused.
+    Migrate(MigrateArgs),
     /// Explain how a request is handled: listener, route, rule, steps, backend, endpoints. No request is sent.
     Explain(ExplainArgs),
 }

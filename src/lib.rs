@@ -9,6 +9,7 @@ pub mod echo;
 pub mod explain;
 pub mod logs;
 pub mod metrics;
+pub mod migrate;
 pub mod run;
 pub mod server;
 mod settings;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use portcullis::{
     check,
     cli::{Cli, Command, LogFormat},
-    demo, echo, explain, logs, run,
+    demo, echo, explain, logs, migrate, run,
 };
 
 #[global_allocator]
@@ -40,6 +40,10 @@ fn command(command: Command) -> anyhow::Result<ExitCode> {
         Command::Explain(args) => {
             logs::start(LogFormat::Text, false)?;
             runtime()?.block_on(explain::run(&args))?;
+        }
+        Command::Migrate(args) => {
+            logs::start(LogFormat::Text, false)?;
+            return runtime()?.block_on(migrate::run(&args)).map(ExitCode::from);
         }
         Command::Check(args) => {
             logs::start(LogFormat::Text, false)?;

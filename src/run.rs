@@ -8,6 +8,7 @@
 //! ```
 
 mod cluster;
+pub(crate) use cluster::client;
 mod live;
 mod own;
 mod readiness;

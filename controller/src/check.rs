@@ -4,9 +4,9 @@
 //! files -> documents -> objects (decode, default, check) -> duplicates -> translation -> Report
 //! ```
 
-mod files;
+pub(crate) mod files;
 mod report;
-mod statuses;
+pub(crate) mod statuses;
 
 pub use report::{Checked, Finding, Level, Report, Verdict};
 
@@ -115,14 +115,8 @@ impl Checks {
     }
 
     fn translation(&mut self, settings: &Settings) -> Translation {
-        self.imply_namespaces();
-        // What is made for a Gateway with addresses of its own is made once it is served.
-        let mut settings = Settings { dedicated: DedicatedPorts::Of(PortRange::EMPTY), ..settings.clone() };
-        if settings.addresses.is_empty() {
-            // Where clients reach us is known once something is served, and no fault of the manifests.
-            settings.addresses.push(Address::Ip(Ipv4Addr::LOCALHOST.into()));
-        }
-        translate::full(&self.snapshot, &settings, None, &Pools::default())
+        imply_namespaces(&mut self.snapshot, self.by_key.keys());
+        translation(&self.snapshot, settings)
     }
 
     fn translate(&mut self, settings: &Settings) {
@@ -146,19 +140,29 @@ impl Checks {
             self.report.objects[*index].add(finding.clone());
         }
     }
+}
 
-    /// A Namespace exists where something is in it, as the folder's source has it.
-    fn imply_namespaces(&mut self) {
-        let used: BTreeSet<Box<str>> =
-            self.by_key.keys().map(|key| key.namespace.clone()).filter(|n| !n.is_empty()).collect();
-        for name in used {
-            let key = ObjectKey::new(Kind::Namespace, "", &name);
-            if !self.snapshot.namespaces.contains_key(&key) {
-                let manifest =
-                    serde_json::json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
-                let implied: Option<Object> = objects::decode(manifest, None).object;
-                implied.into_iter().for_each(|object| self.snapshot.apply(Change::Apply(object)));
-            }
+/// What the objects of files mean. Nothing is bound.
+pub(crate) fn translation(snapshot: &Snapshot, settings: &Settings) -> Translation {
+    // What is made for a Gateway with addresses of its own is made once it is served.
+    let mut settings = Settings { dedicated: DedicatedPorts::Of(PortRange::EMPTY), ..settings.clone() };
+    if settings.addresses.is_empty() {
+        // Where clients reach us is known once something is served, and no fault of the manifests.
+        settings.addresses.push(Address::Ip(Ipv4Addr::LOCALHOST.into()));
+    }
+    translate::full(snapshot, &settings, None, &Pools::default())
+}
+
+/// A Namespace exists where something is in it, as the folder's source has it.
+pub(crate) fn imply_namespaces<'k>(snapshot: &mut Snapshot, keys: impl Iterator<Item = &'k ObjectKey>) {
+    let used: BTreeSet<Box<str>> = keys.map(|key| key.namespace.clone()).filter(|n| !n.is_empty()).collect();
+    for name in used {
+        let key = ObjectKey::new(Kind::Namespace, "", &name);
+        if !snapshot.namespaces.contains_key(&key) {
+            let manifest =
+                serde_json::json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+            let implied: Option<Object> = objects::decode(manifest, None).object;
+            implied.into_iter().for_each(|object| snapshot.apply(Change::Apply(object)));
         }
     }
 }

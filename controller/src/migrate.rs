@@ -1,3 +1,87 @@
 //! What becomes of the Ingresses of ingress-nginx here, before anything is moved.
+//!
+//! ```text
+//! objects.rs      what is read, of files or of a cluster; the annotations as they are written
+//! annotations.rs  an annotation and its value -> same, different, refused, without effect there either
+//! snippets.rs     a snippet -> the annotations, filters and settings that mean the same
+//! patterns.rs     look-around -> a regular expression without it
+//! hosts.rs        what an Ingress means for others of its host; names that lead to other namespaces
+//! settings.rs     the keys of the ConfigMap of ingress-nginx
+//! gateway_api.rs  Gateways and HTTPRoutes that mean the same
+//! requests.rs     requests by which two controllers can be compared
+//! report.rs       all of it, with totals; text.rs and markdown.rs print it
+//! ```
+
+mod annotations;
+mod gateway_api;
+mod hosts;
+mod markdown;
+mod objects;
+mod patterns;
+mod report;
+mod requests;
+mod settings;
+mod snippets;
+mod text;
 
 pub use crate::objects::known_annotations::{Annotation, Outcome, annotations};
+pub use gateway_api::{Translated, to_gateway_api};
+pub use objects::Objects;
+pub use report::{AnnotationReport, IngressReport, KeyReport, Note, Report, SettingsReport, Totals, Verdict};
+pub use requests::requests;
+
+use std::collections::BTreeMap;
+
+use crate::{
+    Settings,
+    check::{self, Level, statuses},
+    ir::{Kind, ObjectKey},
+    translate::{Classes, Reader},
+};
+
+/// What becomes of the Ingresses that `settings` makes ours, and of the keys of the ConfigMap of ingress-nginx.
+///
+/// Secrets and endpoints need not be among the objects: what is missing of them is not reported.
+pub fn report(objects: &Objects, settings: &Settings) -> Report {
+    let snapshot = objects.with_namespaces();
+    let statuses = check::translation(&snapshot, settings).statuses;
+    let mut notes: BTreeMap<ObjectKey, Vec<Note>> = BTreeMap::new();
+    let live = Settings { live: settings.with_settings_map(&snapshot).0, ..settings.clone() };
+    let reader = Reader::new(&snapshot, &live, None);
+    let classes = Classes::of(&reader);
+    let mut ours: Vec<_> = reader.ingresses().filter(|ingress| classes.is_ours(ingress)).cloned().collect();
+    ours.sort_by_cached_key(|ingress| ingress.age());
+    for (key, note) in hosts::notes(&ours, &reader) {
+        notes.entry(key).or_default().push(note);
+    }
+    for (key, finding) in statuses::findings(&statuses) {
+        let verdict = if finding.level == Level::Warning { Verdict::Same } else { Verdict::Refused };
+        let note = Note { verdict, text: finding.message, instead: Vec::new() };
+        let of_key = notes.entry(key.clone()).or_default();
+        if is_about_the_move(&note.text) && !of_key.contains(&note) {
+            of_key.push(note);
+        }
+    }
+    let is_ours = |key: &ObjectKey| ours.iter().any(|ingress| ingress.meta.key == *key);
+    let mut ingresses = Vec::new();
+    for (key, written) in objects.ingresses() {
+        // One that cannot be read may be anybody's.
+        if is_ours(key) || !snapshot.ingresses.contains_key(key) {
+            ingresses.push(annotations::of_ingress(key, written, notes.remove(key).unwrap_or_default()));
+        }
+    }
+    let settings_map = settings.settings_map.clone().or_else(|| settings::guess(&snapshot));
+    let read = settings_map.and_then(|key| snapshot.config_maps.get(&key));
+    Report::new(ingresses, read.map(|map| settings::of(map)), objects.unreadable().to_vec())
+}
+
+/// Whether a message of a status is about the meaning of an Ingress. Secrets, Services and endpoints may be left out of what is
+/// read.
+fn is_about_the_move(text: &str) -> bool {
+    let kinds = [Kind::Secret, Kind::Service, Kind::ConfigMap];
+    let is_missing = text.contains("not found") || text.contains("has no endpoints");
+    !(is_missing && kinds.iter().any(|kind| text.contains(&format!("{kind} "))))
+}
+
+#[cfg(test)]
+mod tests;

@@ -60,8 +60,8 @@ pub use dedicated::{Dedicated, DedicatedState, label_value, service_name};
 pub use endpoints::{Resolved, endpoints, fill};
 pub use full::full;
 pub use host_tables::HostTablePool;
-pub(crate) use ingress::closed;
 use ingress::may_serve;
+pub(crate) use ingress::{are_regex, closed};
 pub use ingress::{ingress_claims, ingress_host};
 pub use ingress_backends::{IngressBackends, ServicePort};
 pub use listeners::{

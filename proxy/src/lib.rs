@@ -60,7 +60,10 @@ use self::{
     tls::TlsBase,
 };
 
-pub use self::upstream::dial::{LocalBackends, Own};
+pub use self::upstream::{
+    dial::{LocalBackends, Own},
+    tls::unverified_client,
+};
 
 #[cfg(any(test, fuzzing))]
 pub use self::http1::fuzz;

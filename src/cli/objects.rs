@@ -123,7 +123,7 @@ pub(super) fn first_given(matches: &ArgMatches) -> Option<String> {
     given.next()?.get_long().map(str::to_owned)
 }
 
-fn parse_controller(text: &str) -> Result<String, String> {
+pub(super) fn parse_controller(text: &str) -> Result<String, String> {
     match is_controller_name(text) {
         true => Ok(text.to_owned()),
         false => Err(format!("{text:?} is not a domain and a path, such as example.com/gateway-controller")),

@@ -47,7 +47,7 @@ pub(super) struct Links {
 }
 
 /// A client of the cluster that this process runs in, or that the kubeconfig names.
-pub(super) async fn client() -> anyhow::Result<Client> {
+pub(crate) async fn client() -> anyhow::Result<Client> {
     let mut config = Config::infer().await.context(
         "no cluster: neither a service account nor a kubeconfig (--manifests DIR serves a folder)",
     )?;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use portcullis_controller::ir::{LiveSettings, live_settings::ProxySettings};
-use portcullis_proxy::{Capacity, ConnectionLimits, LiveOptions, Proxy};
+use portcullis_proxy::{Capacity, ConnectionLimits, ForwardedFor, LiveOptions, Proxy};
 use tracing::{info, warn};
 
 use crate::{cli::ServeArgs, logs};
@@ -53,6 +53,9 @@ pub(super) fn of_flags(args: &ServeArgs) -> LiveSettings {
 pub(super) fn options(settings: &ProxySettings, capacity: Capacity) -> LiveOptions {
     LiveOptions {
         trusted: settings.trusted_proxies.clone(),
+        trusted_for_address: Vec::new(),
+        client_header: None,
+        forwarded_for: ForwardedFor::List,
         proxy_protocol: settings.proxy_protocol.clone(),
         connections: connection_limits(settings, capacity),
     }

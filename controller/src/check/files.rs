@@ -17,7 +17,7 @@ const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
 const MAX_DEPTH: usize = 32;
 
 /// The files, those of a folder in the order of their paths, each once; or why a path cannot be read.
-pub(super) fn find(paths: &[PathBuf]) -> Vec<Result<PathBuf, Problem>> {
+pub(crate) fn find(paths: &[PathBuf]) -> Vec<Result<PathBuf, Problem>> {
     let mut found = Found::default();
     for path in paths {
         found.add(path, 0, true);
@@ -26,7 +26,7 @@ pub(super) fn find(paths: &[PathBuf]) -> Vec<Result<PathBuf, Problem>> {
 }
 
 /// The text of a file.
-pub(super) fn read(path: &Path) -> Result<String, Problem> {
+pub(crate) fn read(path: &Path) -> Result<String, Problem> {
     let mut bytes = Vec::new();
     File::open(path)
         .and_then(|file| file.take(MAX_FILE as u64 + 1).read_to_end(&mut bytes))

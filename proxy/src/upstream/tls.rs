@@ -238,6 +238,18 @@ fn system_roots() -> RootCertStore {
     roots
 }
 
+/// A client that accepts any certificate, for a server that is known by its address.
+///
+/// # Errors
+/// Where the provider of cryptography serves no version of TLS.
+pub fn unverified_client() -> Result<ClientConfig, Error> {
+    let provider = Arc::new(ring::default_provider());
+    let config =
+        ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
+    let verifier = Arc::new(NoVerification(provider));
+    Ok(config.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
+}
+
 /// Accepts any certificate, as [`Verify::Nothing`] asks: the connection is encrypted, but its peer is not known.
 #[derive(Debug)]
 struct NoVerification(Arc<CryptoProvider>);

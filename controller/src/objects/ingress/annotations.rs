@@ -6,7 +6,7 @@
 //! family.rs    what a family is: annotations that are served and read together
 //! redirects.rs and so on: a family each
 //! values.rs    values as ingress-nginx reads them
-//! snippet.rs   whether a snippet does no more than set headers
+//! snippet.rs   the directives of a snippet, and whether it does no more than set headers
 //! ```
 //!
 //! An annotation that is moot has no effect here and needs none, since messages are streamed: a notice says so.
@@ -36,7 +36,7 @@ mod pacing;
 mod redirects;
 mod rewrite;
 mod server_alias;
-mod snippet;
+pub(crate) mod snippet;
 mod ssl_passthrough;
 pub(in crate::objects) mod upstream;
 mod upstream_vhost;
@@ -56,7 +56,7 @@ use family::{Denied, Family, Written};
 use known::{Known, Protects};
 
 const PASSTHROUGH: &str = "ssl-passthrough";
-const NGINX: &str = "nginx.ingress.kubernetes.io/";
+pub(crate) const NGINX: &str = "nginx.ingress.kubernetes.io/";
 const OURS: &str = "portcullis.dev/";
 /// The way out: with the value `ignore`, what is not served closes nothing.
 const UNSUPPORTED: &str = "unsupported";

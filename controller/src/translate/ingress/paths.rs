@@ -120,7 +120,7 @@ pub(super) fn named(kind: PathKind, text: &str) -> String {
 /// `rewrite-target` that differs from one of its paths.
 ///
 /// `ingresses` are those of the host, the oldest first: its annotations hold for what no path matches, too.
-pub(super) fn are_regex(ingresses: &[&Ingress], host: &HostPattern) -> bool {
+pub(crate) fn are_regex(ingresses: &[&Ingress], host: &HostPattern) -> bool {
     let mut with_rules =
         ingresses.iter().filter(|ingress| !ingress.rules.of_host(host).is_empty()).peekable();
     let oldest = with_rules.peek().map(|ingress| ingress.meta.key.clone());

@@ -322,6 +322,11 @@ impl Annotation {
         self.0.asks_for_nothing(value)
     }
 
+    /// Whether it protects something with this value.
+    pub(crate) fn protects(self, value: &str) -> bool {
+        self.0.protects(value)
+    }
+
     /// Whether no release of ingress-nginx from 1.15 on reads it.
     pub(crate) fn is_without_effect_there(self) -> bool {
         self.0.group == WITHOUT_EFFECT

@@ -1,12 +1,21 @@
-//! Whether a snippet of nginx configuration does no more than set headers.
+//! Snippets of nginx configuration: their directives, and whether they do no more than set headers.
 //!
 //! Of anything else (`if`, `deny`, `return`, Lua, a directive that is not known) it is not known what it protects.
 //! Neither is what takes a header away from a request: that is how applications are kept from believing what clients
 //! say of themselves.
 
+/// A directive: its words, and what is between braces behind them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Directive {
+    pub(crate) words: Vec<String>,
+    pub(crate) block: Option<Vec<Self>>,
+}
+
 /// Whether all of the snippet is directives that add or replace headers; also where there are none at all.
 pub(super) fn only_sets_headers(snippet: &str) -> bool {
-    directives(snippet).is_some_and(|directives| directives.iter().all(|words| sets_header(words)))
+    parse(snippet).is_some_and(|directives| {
+        directives.iter().all(|directive| directive.block.is_none() && sets_header(&directive.words))
+    })
 }
 
 fn sets_header(words: &[String]) -> bool {
@@ -26,15 +35,28 @@ fn sets_header(words: &[String]) -> bool {
     }
 }
 
-/// The words of each directive, as nginx reads them; `None` where there is a block, or it is no configuration.
-fn directives(text: &str) -> Option<Vec<Vec<String>>> {
-    let (mut directives, mut words) = (Vec::new(), Vec::new());
+/// The directives, as nginx reads them; `None` where it is no configuration.
+pub(crate) fn parse(text: &str) -> Option<Vec<Directive>> {
+    let mut words = Vec::new();
+    // The directives of each block that is open, and the words before its brace.
+    let mut open: Vec<(Vec<Directive>, Vec<String>)> = Vec::new();
+    let mut directives = Vec::new();
     let mut rest = text.trim_start();
     while let Some(first) = rest.chars().next() {
         rest = match first {
             '#' => rest.split_once('\n').map_or("", |(_, rest)| rest),
             ';' => {
-                directives.push(std::mem::take(&mut words));
+                directives.push(Directive { words: std::mem::take(&mut words), block: None });
+                &rest[1..]
+            }
+            '{' if open.len() < MAX_DEPTH => {
+                open.push((std::mem::take(&mut directives), std::mem::take(&mut words)));
+                &rest[1..]
+            }
+            '}' if words.is_empty() => {
+                let (outer, words) = open.pop()?;
+                let block = Some(std::mem::replace(&mut directives, outer));
+                directives.push(Directive { words, block });
                 &rest[1..]
             }
             '{' | '}' => return None,
@@ -52,10 +74,13 @@ fn directives(text: &str) -> Option<Vec<Vec<String>>> {
         rest = rest.trim_start();
     }
     // A directive without its end would take in what nginx writes after the snippet.
-    words.is_empty().then_some(directives)
+    (words.is_empty() && open.is_empty()).then_some(directives)
 }
 
-/// Up to the quote that ends it; nginx wants a blank or the directive's end after that.
+/// How deep blocks may lie in one another.
+const MAX_DEPTH: usize = 8;
+
+/// Up to the quote that ends it; nginx requires a blank, `)`, `{` or the directive's end after that.
 fn quoted(text: &str, quote: char) -> Option<(String, &str)> {
     let mut word = String::new();
     let mut chars = text.char_indices();
@@ -67,7 +92,8 @@ fn quoted(text: &str, quote: char) -> Option<(String, &str)> {
             }
             c if c == quote => {
                 let after = &text[at + c.len_utf8()..];
-                return after.starts_with(|c: char| c == ';' || c.is_whitespace()).then_some((word, after));
+                let may_follow = |c: char| matches!(c, ';' | ')' | '{') || c.is_whitespace();
+                return after.starts_with(may_follow).then_some((word, after));
             }
             c => word.push(c),
         }
@@ -93,6 +119,21 @@ fn plain(text: &str) -> (String, &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_block_belongs_to_its_directive() {
+        let parsed = parse("if ($http_a) { return 403; }\ndeny all;").unwrap();
+        let directive = |words: &[&str], block| Directive {
+            words: words.iter().map(|word| (*word).to_owned()).collect(),
+            block,
+        };
+        let inner = vec![directive(&["return", "403"], None)];
+        assert_eq!(parsed, [directive(&["if", "($http_a)"], Some(inner)), directive(&["deny", "all"], None)]);
+        for broken in ["a {", "a { b; ", "}", "a; }", "a }", &"a {".repeat(9)] {
+            assert_eq!(parse(broken), None, "{broken}");
+        }
+        assert!(parse(&("a {".repeat(8) + &"}".repeat(8))).is_some());
+    }
 
     #[test]
     fn a_snippet_of_headers_alone_is_told_from_others() {

@@ -1,0 +1,119 @@
+//! An annotation and its value, compared with ingress-nginx.
+
+use crate::{
+    Problem, Severity,
+    ir::ObjectKey,
+    objects::{
+        NGINX_PREFIX,
+        known_annotations::{self, Annotation, Outcome},
+    },
+    problem::Topic,
+    status::shortened,
+};
+
+use super::{
+    objects::Written,
+    report::{AnnotationReport, IngressReport, Note, Verdict},
+    snippets,
+};
+
+/// Values of annotations that are not served with which nothing is missing, since it is so in any case.
+const AS_HERE: &[(&str, &[&str])] = &[
+    ("connection-proxy-header", &["keep-alive", "Keep-Alive"]),
+    ("enable-access-log", &["true"]),
+    ("enable-opentelemetry", &["false"]),
+    ("enable-rewrite-log", &["false"]),
+    ("http2-push-preload", &["true", "false"]),
+    ("proxy-request-buffering", &["off"]),
+];
+
+/// The report of an Ingress.
+pub(super) fn of_ingress(key: &ObjectKey, written: &Written, mut notes: Vec<Note>) -> IngressReport {
+    let all = written.annotations.iter();
+    let annotations = all.filter_map(|(name, value)| of_annotation(name, value, &written.problems)).collect();
+    let errors = written.problems.iter().filter(|problem| problem.severity == Severity::Error);
+    if written.is_refused {
+        // The same as a status says, with the fields.
+        notes.clear();
+    }
+    notes.extend(errors.map(|problem| Note {
+        verdict: Verdict::Refused,
+        text: format!("{}: {}", problem.field, problem.message),
+        instead: Vec::new(),
+    }));
+    notes.sort_by_key(|note| std::cmp::Reverse(note.verdict));
+    IngressReport::new((&key.namespace, &key.name), annotations, notes)
+}
+
+/// The report of an annotation; `None` for one of somebody else.
+fn of_annotation(full_name: &str, value: &str, problems: &[Problem]) -> Option<AnnotationReport> {
+    let name = full_name.strip_prefix(NGINX_PREFIX)?;
+    let found: Vec<_> = problems.iter().filter(|problem| is_about(problem, full_name)).collect();
+    let (verdict, how, instead) = match known_annotations::find(name) {
+        None => (Verdict::NoEffectThere, vec!["ingress-nginx 1.15 reads no such annotation".into()], vec![]),
+        Some(known) if known.is_without_effect_there() => {
+            (Verdict::NoEffectThere, vec!["no release of ingress-nginx from 1.15 on reads it".into()], vec![])
+        }
+        Some(known) => of_known(known, value, &found),
+    };
+    let value = if value.len() > MAX_VALUE { shortened(value, MAX_VALUE) } else { value.to_owned() };
+    Some(AnnotationReport { name: full_name.to_owned(), value, verdict, how, instead })
+}
+
+/// The longest value that a report has, in bytes.
+const MAX_VALUE: usize = 1024;
+
+fn is_about(problem: &Problem, full_name: &str) -> bool {
+    problem.field.strip_prefix("metadata.annotations.") == Some(full_name)
+}
+
+fn of_known(known: Annotation, value: &str, problems: &[&Problem]) -> (Verdict, Vec<String>, Vec<String>) {
+    let messages = || problems.iter().map(|problem| problem.message.to_string()).collect::<Vec<_>>();
+    match known.outcome() {
+        Outcome::Moot => (Verdict::Same, vec!["needs no effect here: messages are streamed".into()], vec![]),
+        Outcome::Served if problems.iter().any(|problem| matches!(problem.topic, Topic::Protection(_))) => {
+            (Verdict::Refused, messages(), vec![])
+        }
+        Outcome::Served if problems.is_empty() => {
+            let how: Vec<_> = known.differences_of(value).map(str::to_owned).collect();
+            (if how.is_empty() { Verdict::Same } else { Verdict::Different }, how, vec![])
+        }
+        Outcome::Served => {
+            // What differs is a value that has no effect here.
+            let differs = known.differences().next().is_some();
+            (if differs { Verdict::Different } else { Verdict::NoEffectThere }, messages(), vec![])
+        }
+        Outcome::Ignored if is_as_here(known.name(), value) => {
+            (Verdict::Same, vec!["it is so in any case".into()], vec![])
+        }
+        Outcome::Ignored => {
+            let instead = known.instead().map(str::to_owned).into_iter().collect();
+            (Verdict::Different, vec!["is not served; it has no effect".into()], instead)
+        }
+        Outcome::ClosesPaths | Outcome::ClosesHosts => of_protection(known, value),
+    }
+}
+
+/// An annotation that protects and is not served.
+fn of_protection(known: Annotation, value: &str) -> (Verdict, Vec<String>, Vec<String>) {
+    let is_snippet = known.name().ends_with("-snippet");
+    let instead = || match is_snippet {
+        true => snippets::instead(known.name(), value),
+        false => known.instead().map(str::to_owned).into_iter().collect(),
+    };
+    if known.asks_for_nothing(value) {
+        return match is_snippet && !instead().is_empty() {
+            true => {
+                (Verdict::Different, vec!["its headers are not set; nothing is closed".into()], instead())
+            }
+            false => (Verdict::Same, vec![], vec![]),
+        };
+    }
+    let what = if known.outcome() == Outcome::ClosesHosts { "its hosts are" } else { "its paths are" };
+    let how = format!("{what} closed (503); portcullis.dev/unsupported: ignore serves them without it");
+    (Verdict::Refused, vec![how], instead())
+}
+
+fn is_as_here(name: &str, value: &str) -> bool {
+    AS_HERE.iter().any(|(of, values)| *of == name && values.contains(&value))
+}

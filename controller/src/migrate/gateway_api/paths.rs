@@ -1,0 +1,130 @@
+//! A path of an Ingress and its rewrite -> a match of a path and a filter.
+
+use serde_json::{Value, json};
+
+use crate::ir::ingress::{IngressPath, PathKind};
+
+/// The longest path of a match (`maxLength`).
+const MAX_PATH: usize = 1024;
+
+/// How a path is matched and rewritten; and in what that differs.
+pub(super) struct Matched {
+    pub(super) path: Value,
+    /// `urlRewrite.path`.
+    pub(super) rewrite: Option<Value>,
+    pub(super) loss: Option<&'static str>,
+}
+
+/// The match of a path, and its rewrite to `target`.
+///
+/// # Errors
+/// Why there is no equivalent.
+pub(super) fn matched(
+    path: &IngressPath,
+    is_regex: bool,
+    target: Option<&str>,
+) -> Result<Matched, &'static str> {
+    if let (true, Some((prefix, replacement, loss))) =
+        (is_regex, target.and_then(|to| as_prefix(&path.text, to)))
+    {
+        let rewrite = (prefix != "/" || replacement != "/")
+            .then(|| json!({ "type": "ReplacePrefixMatch", "replacePrefixMatch": replacement }));
+        let path = json!({ "type": "PathPrefix", "value": prefix });
+        return Ok(Matched { path, rewrite, loss });
+    }
+    let rewrite = match target.filter(|to| is_regex || *to != &*path.text) {
+        None => None,
+        Some(to) if to.contains('$') => {
+            return Err("a rewrite-target with groups that are more than a prefix");
+        }
+        Some(to) if !to.starts_with('/') => return Err("a rewrite-target that is a URL: a RequestRedirect"),
+        Some(to) => Some(json!({ "type": "ReplaceFullPath", "replaceFullPath": to })),
+    };
+    let path = match (is_regex, path.kind) {
+        (false, PathKind::Exact) => json!({ "type": "Exact", "value": &*path.text }),
+        (false, PathKind::Prefix) => json!({ "type": "PathPrefix", "value": &*path.text }),
+        (true, _) => json!({ "type": "RegularExpression", "value": whole(&path.text) }),
+    };
+    let is_short = path["value"].as_str().is_some_and(|value| value.len() <= MAX_PATH);
+    is_short.then_some(Matched { path, rewrite, loss: None }).ok_or("a path of more than 1024 characters")
+}
+
+/// A path of a host with regular expressions as an expression for the whole path.
+fn whole(text: &str) -> String {
+    format!("(?i)(?:{})(?s:.*)", text.strip_prefix('^').unwrap_or(text))
+}
+
+/// A prefix, and what takes its place, where that is all that a regular expression and its target mean: `/a(/|$)(.*)` to
+/// `/b/$2`.
+fn as_prefix<'t>(path: &'t str, target: &'t str) -> Option<(&'t str, &'t str, Option<&'static str>)> {
+    const CASE: &str = "a prefix counts with its case; a regular expression there does not";
+    const BARE: &str = "a prefix counts with its case, and without a slash at its end, too; the regular expression there does not";
+    let path = path.strip_prefix('^').unwrap_or(path);
+    let path = path.strip_suffix('$').filter(|path| path.ends_with("(.*)")).unwrap_or(path);
+    let (prefix, group, loss) = [("(/|$)(.*)", "$2", CASE), ("/?(.*)", "$1", CASE), ("/(.*)", "$1", BARE)]
+        .into_iter()
+        .find_map(|(end, group, loss)| Some((path.strip_suffix(end)?, group, loss)))?;
+    let is_plain =
+        |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/-_".contains(&byte));
+    let replacement = target.strip_suffix(group)?.trim_end_matches('/');
+    if !is_plain(prefix)
+        || !is_plain(replacement)
+        || !(replacement.is_empty() || replacement.starts_with('/'))
+    {
+        return None;
+    }
+    let or_root = |text: &'t str| if text.is_empty() { "/" } else { text };
+    // Everything is taken in any case.
+    let loss = (!prefix.is_empty()).then_some(loss);
+    Some((or_root(prefix), or_root(replacement), loss))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ir::ingress::{IngressBackend, PortRef};
+
+    #[test]
+    fn a_rewrite_is_a_prefix_where_that_is_all_it_means() {
+        for (path, target, want) in [
+            ("/api(/|$)(.*)", "/$2", Some(("/api", "/"))),
+            ("/api(/|$)(.*)", "/v1/$2", Some(("/api", "/v1"))),
+            ("/api/?(.*)", "/$1", Some(("/api", "/"))),
+            ("/api/(.*)$", "/$1", Some(("/api", "/"))),
+            ("/(.*)", "/$1", Some(("/", "/"))),
+            ("/a.b/(.*)", "/$1", None),
+            ("/api/(.*)", "/$2", None),
+            ("/api/(.*)", "/a.b/$1", None),
+            ("/(a|b)/(.*)", "/$2", None),
+        ] {
+            let got = as_prefix(path, target).map(|(prefix, replacement, _)| (prefix, replacement));
+            assert_eq!(got, want, "{path} to {target}");
+        }
+    }
+
+    #[test]
+    fn other_rewrites_have_none_or_replace_the_whole_path() {
+        let path = |text: &str| IngressPath {
+            text: text.into(),
+            kind: PathKind::Prefix,
+            backend: IngressBackend::Service { name: "web".into(), port: PortRef::Number(80) },
+        };
+        for (text, is_regex, target, want) in [
+            ("/a", false, None, Ok(("/a", None))),
+            ("/a", true, None, Ok(("(?i)(?:/a)(?s:.*)", None))),
+            ("/a/.*", true, Some("/b"), Ok(("(?i)(?:/a/.*)(?s:.*)", Some("/b")))),
+            ("/", false, Some("/"), Ok(("/", None))),
+            ("/(a|b)", true, Some("/$1"), Err("a rewrite-target with groups that are more than a prefix")),
+            ("/a", true, Some("https://b/"), Err("a rewrite-target that is a URL: a RequestRedirect")),
+        ] {
+            let got = matched(&path(text), is_regex, target);
+            let got = got.map(|matched| {
+                let to =
+                    matched.rewrite.map(|rewrite| rewrite["replaceFullPath"].as_str().unwrap().to_owned());
+                (matched.path["value"].as_str().unwrap().to_owned(), to)
+            });
+            let want = want.map(|(path, to): (&str, Option<&str>)| (path.to_owned(), to.map(str::to_owned)));
+            assert_eq!(got, want, "{text} to {target:?}");
+        }
+    }
+}

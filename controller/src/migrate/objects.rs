@@ -1,0 +1,106 @@
+//! The objects that a report is made of, and the annotations of Ingresses as they are written.
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+
+use serde_json::Value;
+
+use crate::{
+    Problem,
+    check::{files, imply_namespaces},
+    ir::{Kind, Object, ObjectKey},
+    objects::{Decoded, decode_document, decode_live},
+    snapshot::{Change, Snapshot},
+    yaml,
+};
+
+/// What was read of files or of a cluster.
+#[derive(Debug, Default)]
+pub struct Objects {
+    snapshot: Snapshot,
+    ingresses: BTreeMap<ObjectKey, Written>,
+    documents: BTreeMap<ObjectKey, Arc<Value>>,
+    unreadable: Vec<String>,
+}
+
+/// An Ingress as it is written.
+#[derive(Debug)]
+pub(super) struct Written {
+    pub(super) annotations: BTreeMap<String, String>,
+    pub(super) problems: Vec<Problem>,
+    /// Whether it is refused as a whole.
+    pub(super) is_refused: bool,
+}
+
+impl Objects {
+    /// Reads files and folders (their `.yaml`, `.yml` and `.json`, subfolders too).
+    pub fn of_files(paths: &[PathBuf]) -> Self {
+        let mut objects = Self::default();
+        for file in files::find(paths) {
+            match file.and_then(|path| files::read(&path).map(|text| (path, text))) {
+                Ok((path, text)) => objects.read(&text, &path.to_string_lossy()),
+                Err(problem) => objects.unreadable.push(problem.to_string()),
+            }
+        }
+        objects
+    }
+
+    /// Adds the documents of a file.
+    pub fn read(&mut self, text: &str, file: &str) {
+        for document in yaml::documents(text, file) {
+            let value = document.content.as_ref().ok().cloned();
+            self.add(value, decode_document(document));
+        }
+    }
+
+    /// Adds an object of an API server.
+    pub fn add_live(&mut self, object: Value) {
+        let decoded = decode_live(object.clone());
+        self.add(Some(object), decoded);
+    }
+
+    fn add(&mut self, value: Option<Value>, decoded: Decoded) {
+        let Decoded { object, refused, problems, key } = decoded;
+        let Some(key) = key else {
+            // Of no kind that concerns us, unless it is no object at all.
+            if value.is_none() {
+                self.unreadable.extend(problems.iter().map(Problem::to_string));
+            }
+            return;
+        };
+        // As with a folder that is served: the first one holds.
+        if self.documents.contains_key(&key) {
+            return;
+        }
+        if key.kind == Kind::Ingress {
+            let annotations = value.as_ref().map(annotations_of).unwrap_or_default();
+            let written = Written { annotations, problems, is_refused: object.is_none() };
+            self.ingresses.insert(key.clone(), written);
+        }
+        if let Some(value) = value {
+            self.documents.insert(key, Arc::new(value));
+        }
+        let object: Option<Object> = object.or(refused);
+        object.into_iter().for_each(|object| self.snapshot.apply(Change::Apply(object)));
+    }
+
+    /// The snapshot, with a Namespace for each that an object is in.
+    pub(super) fn with_namespaces(&self) -> Snapshot {
+        let mut snapshot = self.snapshot.clone();
+        imply_namespaces(&mut snapshot, self.documents.keys());
+        snapshot
+    }
+
+    pub(super) fn ingresses(&self) -> &BTreeMap<ObjectKey, Written> {
+        &self.ingresses
+    }
+
+    pub(super) fn unreadable(&self) -> &[String] {
+        &self.unreadable
+    }
+}
+
+fn annotations_of(ingress: &Value) -> BTreeMap<String, String> {
+    let annotations = ingress.pointer("/metadata/annotations").and_then(Value::as_object);
+    let texts = annotations.into_iter().flatten();
+    texts.filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect()
+}

@@ -1,0 +1,157 @@
+//! The report, as programs read it.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+/// What becomes of Ingresses of ingress-nginx here.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    pub totals: Totals,
+    /// In the order of their namespaces and names.
+    pub ingresses: Vec<IngressReport>,
+    /// The ConfigMap of ingress-nginx, where it was read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub settings: Option<SettingsReport>,
+    /// Files and documents that cannot be read.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unreadable: Vec<String>,
+}
+
+/// How something compares with ingress-nginx; the later, the worse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Verdict {
+    /// The same as on ingress-nginx.
+    Same,
+    /// It has no effect on ingress-nginx 1.15 either.
+    NoEffectThere,
+    /// Served in another way, or without it.
+    Different,
+    /// Closed (503), or not served.
+    Refused,
+}
+
+/// How many there are of each verdict.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Totals {
+    pub ingresses: BTreeMap<Verdict, usize>,
+    pub annotations: BTreeMap<Verdict, usize>,
+}
+
+/// An Ingress.
+#[derive(Clone, Debug, Serialize)]
+pub struct IngressReport {
+    pub namespace: String,
+    pub name: String,
+    /// The worst of its annotations and notes.
+    pub verdict: Verdict,
+    pub annotations: Vec<AnnotationReport>,
+    /// What else there is to know, of the Ingress as a whole.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<Note>,
+}
+
+/// An annotation of an Ingress.
+#[derive(Clone, Debug, Serialize)]
+pub struct AnnotationReport {
+    /// With its prefix.
+    pub name: String,
+    pub value: String,
+    pub verdict: Verdict,
+    /// In what it differs, or why it is refused.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub how: Vec<String>,
+    /// What to write instead.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub instead: Vec<String>,
+}
+
+/// Something about an Ingress as a whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Note {
+    pub verdict: Verdict,
+    pub text: String,
+    /// What to write instead.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub instead: Vec<String>,
+}
+
+/// The ConfigMap of ingress-nginx.
+#[derive(Clone, Debug, Serialize)]
+pub struct SettingsReport {
+    pub namespace: String,
+    pub name: String,
+    pub keys: Vec<KeyReport>,
+}
+
+/// A key of it.
+#[derive(Clone, Debug, Serialize)]
+pub struct KeyReport {
+    pub key: String,
+    pub verdict: Verdict,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub how: Vec<String>,
+}
+
+impl Verdict {
+    /// As reports say it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Same => "same",
+            Self::NoEffectThere => "no effect there either",
+            Self::Different => "different",
+            Self::Refused => "refused",
+        }
+    }
+
+    /// The worst first.
+    pub const WORST_FIRST: [Self; 4] = [Self::Refused, Self::Different, Self::NoEffectThere, Self::Same];
+}
+
+impl Report {
+    pub(super) fn new(
+        ingresses: Vec<IngressReport>,
+        settings: Option<SettingsReport>,
+        unreadable: Vec<String>,
+    ) -> Self {
+        let mut totals = Totals::default();
+        for ingress in &ingresses {
+            *totals.ingresses.entry(ingress.verdict).or_default() += 1;
+            for annotation in &ingress.annotations {
+                *totals.annotations.entry(annotation.verdict).or_default() += 1;
+            }
+        }
+        Self { totals, ingresses, settings, unreadable }
+    }
+
+    /// The worst of all verdicts.
+    pub fn verdict(&self) -> Verdict {
+        let keys = self.settings.iter().flat_map(|settings| &settings.keys).map(|key| key.verdict);
+        self.ingresses.iter().map(|ingress| ingress.verdict).chain(keys).max().unwrap_or(Verdict::Same)
+    }
+}
+
+impl IngressReport {
+    pub(super) fn new(
+        (namespace, name): (&str, &str),
+        annotations: Vec<AnnotationReport>,
+        notes: Vec<Note>,
+    ) -> Self {
+        let verdicts = annotations.iter().map(|a| a.verdict).chain(notes.iter().map(|note| note.verdict));
+        // An annotation that does nothing changes nothing.
+        let verdict = verdicts.filter(|verdict| *verdict != Verdict::NoEffectThere).max();
+        Self {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            verdict: verdict.unwrap_or(Verdict::Same),
+            annotations,
+            notes,
+        }
+    }
+
+    /// The names of annotations of a verdict, without a prefix that all have.
+    pub(super) fn short_name(name: &str) -> &str {
+        name.strip_prefix(crate::objects::NGINX_PREFIX).unwrap_or(name)
+    }
+}

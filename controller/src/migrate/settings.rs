@@ -1,0 +1,45 @@
+//! The ConfigMap of ingress-nginx, key by key.
+
+use crate::{
+    Severity,
+    ir::{ConfigMap, LiveSettings, ObjectKey},
+    objects::read_live_settings,
+    problem::Topic,
+    snapshot::Snapshot,
+};
+
+use super::report::{KeyReport, SettingsReport, Verdict};
+
+/// The names that the ConfigMap has where ingress-nginx was installed by its chart or its manifests.
+const NAMES: [&str; 3] = ["ingress-nginx-controller", "nginx-ingress-controller", "nginx-configuration"];
+
+/// The ConfigMap of ingress-nginx, by its name.
+pub(super) fn guess(snapshot: &Snapshot) -> Option<ObjectKey> {
+    let named = |name: &&str| snapshot.config_maps.keys().find(|key| *key.name == **name);
+    NAMES.iter().find_map(named).cloned()
+}
+
+/// What becomes of its keys.
+pub(super) fn of(map: &ConfigMap) -> SettingsReport {
+    let (_, problems) = read_live_settings(&LiveSettings::default(), map, &mut Default::default());
+    let key = |key: &str| {
+        let at = format!("data.{key}");
+        let inside = format!("{at}[");
+        let about =
+            problems.iter().filter(|problem| *problem.field == *at || problem.field.starts_with(&inside));
+        let found: Vec<_> = about.collect();
+        let verdict = found.iter().map(|problem| match (problem.topic, problem.severity) {
+            (Topic::NotServed, _) => Verdict::Same,
+            (_, Severity::Error) => Verdict::Refused,
+            (_, Severity::Warning) => Verdict::Different,
+        });
+        let how = found.iter().map(|problem| match problem.topic {
+            Topic::UnknownField => "is not served; it has no effect".to_owned(),
+            _ => problem.message.to_string(),
+        });
+        KeyReport { key: key.to_owned(), verdict: verdict.max().unwrap_or(Verdict::Same), how: how.collect() }
+    };
+    let meta = &map.meta;
+    let keys = map.data.keys().map(|name| key(name)).collect();
+    SettingsReport { namespace: meta.namespace().to_owned(), name: meta.name().to_owned(), keys }
+}

@@ -1,0 +1,130 @@
+use super::*;
+
+fn settings() -> Settings {
+    Settings {
+        ingress_controller: "k8s.io/ingress-nginx".into(),
+        ingress_class: "nginx".into(),
+        ..Settings::default()
+    }
+}
+
+fn ingress(name: &str, annotations: &[(&str, &str)], path: &str) -> String {
+    let annotations: BTreeMap<_, _> = annotations
+        .iter()
+        .map(|(name, value)| (format!("nginx.ingress.kubernetes.io/{name}"), value))
+        .collect();
+    serde_json::json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "Ingress",
+        "metadata": { "namespace": "shop", "name": name, "annotations": annotations },
+        "spec": { "ingressClassName": "nginx", "rules": [{ "host": "a.example", "http": { "paths": [{
+            "path": path, "pathType": "ImplementationSpecific",
+            "backend": { "service": { "name": "web", "port": { "number": 80 } } },
+        }] } }] },
+    })
+    .to_string()
+        + "\n---\n"
+}
+
+fn report_of(text: &str) -> Report {
+    let mut objects = Objects::default();
+    objects.read(text, "in.yaml");
+    report(&objects, &settings())
+}
+
+#[test]
+fn an_annotation_has_a_verdict_by_its_value() {
+    for (name, value, want) in [
+        ("ssl-redirect", "false", Verdict::Same),
+        ("ssl-redirect", "yes", Verdict::NoEffectThere),
+        ("proxy-body-size", "8m", Verdict::Same),
+        ("proxy-body-size", "8mb", Verdict::NoEffectThere),
+        ("proxy-buffering", "on", Verdict::Same),
+        ("auth-type", "digest", Verdict::Refused),
+        ("backend-protocol", "GRPC", Verdict::Different),
+        ("backend-protocol", "HTTPS", Verdict::Same),
+        ("upstream-hash-by", "$request_uri", Verdict::Different),
+        ("server-alias", "b.example", Verdict::Same),
+        ("server-alias", "~^b", Verdict::Different),
+        ("proxy-ssl-verify", "on", Verdict::Refused),
+        ("enable-modsecurity", "true", Verdict::Refused),
+        ("enable-modsecurity", "false", Verdict::Same),
+        ("enable-rewrite-log", "true", Verdict::Different),
+        ("enable-rewrite-log", "false", Verdict::Same),
+        ("configuration-snippet", "deny all;", Verdict::Refused),
+        ("configuration-snippet", "add_header A b;", Verdict::Different),
+        ("configuration-snippet", "# nothing", Verdict::Same),
+        ("secure-backends", "true", Verdict::NoEffectThere),
+        ("no-such-name", "true", Verdict::NoEffectThere),
+    ] {
+        let report = report_of(&ingress("web", &[(name, value)], "/"));
+        let [ingress] = report.ingresses.as_slice() else { panic!("{name}: {report}") };
+        let [annotation] = ingress.annotations.as_slice() else { panic!("{name}: {report}") };
+        assert_eq!(annotation.verdict, want, "{name}: {value}\n{report}");
+    }
+}
+
+#[test]
+fn ingresses_of_other_classes_are_left_out() {
+    let text = ingress("web", &[], "/") + &ingress("other", &[], "/").replace("\"nginx\"", "\"traefik\"");
+    let names: Vec<_> = report_of(&text).ingresses.into_iter().map(|ingress| ingress.name).collect();
+    assert_eq!(names, ["web"]);
+}
+
+#[test]
+fn a_host_with_regular_expressions_has_them_for_all_its_ingresses() {
+    let text = ingress("a", &[("use-regex", "true")], "/(?!api)(.*)") + &ingress("b", &[], "/b");
+    let report = report_of(&text);
+    let note = |ingress: usize| &report.ingresses[ingress].notes[0];
+    assert_eq!(note(0).verdict, Verdict::Refused, "{report}");
+    assert_eq!(note(0).instead, ["path: /((?:$|[^a]|a(?:$|[^p]|p(?:$|[^i]))).*)"]);
+    assert!(note(1).text.contains("are regular expressions because of Ingress shop/a"), "{report}");
+    assert_eq!(report.ingresses[1].verdict, Verdict::Same);
+    assert_eq!(report.verdict(), Verdict::Refused);
+}
+
+#[test]
+fn names_that_lead_to_other_namespaces_are_refused_unless_they_may() {
+    let service = |name: &str| {
+        format!(
+            "{{apiVersion: v1, kind: Service, metadata: {{namespace: shop, name: web}}, spec: {{type: ExternalName, \
+             externalName: {name}}}}}"
+        )
+    };
+    for (name, refused) in [
+        ("web.other.svc.cluster.local", true),
+        ("web.other.svc", true),
+        ("web.shop.svc.cluster.local", false),
+        ("www.example.org", false),
+    ] {
+        let report = report_of(&(ingress("web", &[], "/") + &service(name)));
+        assert_eq!(report.verdict() == Verdict::Refused, refused, "{name}\n{report}");
+    }
+    let mut objects = Objects::default();
+    objects.read(&(ingress("web", &[], "/") + &service("web.other.svc")), "in.yaml");
+    let permitted = Settings { external_names: portcullis_routing::ExternalNames::Ingress, ..settings() };
+    assert_eq!(report(&objects, &permitted).verdict(), Verdict::Same);
+}
+
+#[test]
+fn keys_of_the_config_map_are_compared() {
+    let map = "{apiVersion: v1, kind: ConfigMap, metadata: {namespace: ingress-nginx, name: ingress-nginx-controller}, data: \
+               {ssl-redirect: 'false', proxy-buffering: 'on', no-such-key: a, denylist-source-range: x, hsts: maybe}}";
+    let report = report_of(map);
+    let settings = report.settings.expect("found by its name");
+    let verdicts: Vec<_> = settings.keys.iter().map(|key| (key.key.as_str(), key.verdict)).collect();
+    let want = [
+        ("denylist-source-range", Verdict::Refused),
+        ("hsts", Verdict::Different),
+        ("no-such-key", Verdict::Different),
+        ("proxy-buffering", Verdict::Same),
+        ("ssl-redirect", Verdict::Same),
+    ];
+    assert_eq!(verdicts, want);
+}
+
+#[test]
+fn what_an_owner_wrote_stays_in_its_cell_of_markdown() {
+    let text = ingress("web", &[("configuration-snippet", "return 301 https://a/|<b>`$x;")], "/");
+    let page = report_of(&text).markdown();
+    assert!(page.contains("return 301 https://a/\\|&lt;b>'$x: no equivalent |\n"), "{page}");
+}

@@ -1,0 +1,101 @@
+//! The report for a terminal.
+
+use std::fmt;
+
+use super::report::{AnnotationReport, IngressReport, Note, Report, SettingsReport, Verdict};
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.unreadable.iter().try_for_each(|what| writeln!(f, "{what}"))?;
+        self.ingresses.iter().try_for_each(|ingress| write!(f, "{ingress}"))?;
+        if let Some(settings) = &self.settings {
+            write!(f, "{settings}")?;
+        }
+        writeln!(f, "{}", self.totals())
+    }
+}
+
+impl Report {
+    /// `30 Ingresses: 2 refused, ...; 85 annotations: ...`.
+    pub(super) fn totals(&self) -> String {
+        let of = |counts: &std::collections::BTreeMap<Verdict, usize>, what: &str| {
+            let all: usize = counts.values().sum();
+            let counted =
+                Verdict::WORST_FIRST.iter().filter_map(|verdict| Some((counts.get(verdict)?, verdict)));
+            let parts: Vec<_> =
+                counted.map(|(count, verdict)| format!("{count} {}", verdict.as_str())).collect();
+            let parts = if parts.is_empty() { String::new() } else { format!(": {}", parts.join(", ")) };
+            format!("{all} {what}{parts}")
+        };
+        let keys = self.settings.iter().flat_map(|settings| &settings.keys);
+        let keys = keys.fold(std::collections::BTreeMap::new(), |mut counts, key| {
+            *counts.entry(key.verdict).or_default() += 1;
+            counts
+        });
+        let of_keys = if keys.is_empty() { String::new() } else { format!("\n{}", of(&keys, "settings")) };
+        format!(
+            "{}\n{}{of_keys}",
+            of(&self.totals.ingresses, "Ingresses"),
+            of(&self.totals.annotations, "annotations")
+        )
+    }
+}
+
+impl fmt::Display for IngressReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { namespace, name, verdict, annotations, notes } = self;
+        writeln!(f, "Ingress {namespace}/{name}: {}", verdict.as_str())?;
+        let same = annotations.iter().filter(|annotation| annotation.is_plain());
+        let same: Vec<_> = same.map(|annotation| IngressReport::short_name(&annotation.name)).collect();
+        for annotation in annotations.iter().filter(|annotation| !annotation.is_plain()) {
+            write!(f, "{annotation}")?;
+        }
+        notes.iter().try_for_each(|note| write!(f, "{note}"))?;
+        match same.is_empty() {
+            true => Ok(()),
+            false => writeln!(f, "  same: {}", same.join(", ")),
+        }
+    }
+}
+
+impl AnnotationReport {
+    /// Whether there is nothing to say of it.
+    pub(super) fn is_plain(&self) -> bool {
+        self.verdict == Verdict::Same && self.how.is_empty() && self.instead.is_empty()
+    }
+}
+
+impl fmt::Display for AnnotationReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, verdict, how, instead, value } = self;
+        let value = if value.contains('\n') || value.len() > 60 { "..." } else { value };
+        write!(f, "  {}: {}: {value}", verdict.as_str(), IngressReport::short_name(name))?;
+        writeln!(f)?;
+        how.iter().try_for_each(|how| writeln!(f, "    {how}"))?;
+        instead.iter().try_for_each(|instead| writeln!(f, "    instead: {instead}"))
+    }
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { verdict, text, instead } = self;
+        writeln!(f, "  {}: {text}", verdict.as_str())?;
+        instead.iter().try_for_each(|instead| writeln!(f, "    instead: {instead}"))
+    }
+}
+
+impl fmt::Display for SettingsReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { namespace, name, keys } = self;
+        writeln!(f, "ConfigMap {namespace}/{name}")?;
+        let same = keys.iter().filter(|key| key.verdict == Verdict::Same && key.how.is_empty());
+        let same: Vec<_> = same.map(|key| key.key.as_str()).collect();
+        for key in keys.iter().filter(|key| key.verdict != Verdict::Same || !key.how.is_empty()) {
+            writeln!(f, "  {}: {}: {}", key.verdict.as_str(), key.key, key.how.join("; "))?;
+        }
+        match same.is_empty() {
+            true => Ok(()),
+            false => writeln!(f, "  same: {}", same.join(", ")),
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! The flags of `portcullis migrate`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum, builder::TypedValueParser as _};
+use portcullis_controller::Settings;
+use portcullis_routing::ExternalNames;
+
+use super::{ObjectArgs, parse_namespaced};
+use crate::migrate::Side;
+
+#[derive(Clone, Debug, Args)]
+pub struct MigrateArgs {
+    /// Files and folders with the objects of ingress-nginx. Without any, they are those of the cluster that the kubeconfig
+    /// names: Ingresses, IngressClasses, Services and the ConfigMap of ingress-nginx are listed, and nothing is written.
+    #[arg(value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// Namespace of the cluster to read; may be given several times. All of them when not given.
+    #[arg(long, value_name = "NAMESPACE", value_delimiter = ',', conflicts_with = "paths")]
+    pub namespace: Vec<String>,
+    /// The `controller` of the IngressClasses of ingress-nginx.
+    #[arg(long, value_name = "DOMAIN/PATH", default_value = "k8s.io/ingress-nginx", value_parser = super::objects::parse_controller)]
+    pub ingress_controller: String,
+    /// The IngressClass of ingress-nginx even where no such object exists.
+    #[arg(long, value_name = "NAME", default_value = "nginx")]
+    pub ingress_class: String,
+    /// Ingresses that name no class are those of ingress-nginx, too, even when no IngressClass is the default one.
+    #[arg(long)]
+    pub watch_ingress_without_class: bool,
+    /// ConfigMap of ingress-nginx. When not given, the one with the usual name (ingress-nginx-controller).
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = parse_namespaced)]
+    pub settings_configmap: Option<(String, String)>,
+    /// Where the names of ExternalName Services may lead: as for `portcullis run`.
+    #[arg(
+        long,
+        value_name = "WHERE",
+        default_value_t = ExternalNames::External,
+        value_parser = clap::builder::PossibleValuesParser::new(ExternalNames::ALL.map(ExternalNames::as_str))
+            .try_map(|text| text.parse::<ExternalNames>())
+    )]
+    pub external_names: ExternalNames,
+    /// Form of the report.
+    #[arg(long, value_name = "FORM", default_value = "text")]
+    pub output: ReportOutput,
+    /// Print objects of another API that mean the same, in place of the report. What has no equivalent is in comments, and on
+    /// the standard error.
+    #[arg(long, value_name = "API", conflicts_with = "compare")]
+    pub to: Option<Target>,
+    /// Name of the GatewayClass of the Gateways that `--to gateway-api` prints.
+    #[arg(long, value_name = "NAME", default_value = "portcullis")]
+    pub gateway_class: String,
+    /// Send GET and HEAD requests for every host and path to two addresses, and print what differs in their answers: status,
+    /// Location, some headers, and the body. An address is IP:PORT for plain HTTP, or https://IP:PORT.
+    #[arg(long, value_names = ["OLD=ADDR", "NEW=ADDR"], num_args = 2)]
+    pub compare: Option<Vec<Side>>,
+    /// The most requests that `--compare` sends to each address.
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub max_requests: u32,
+    /// How many requests `--compare` sends to each address in a second.
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub rate: u32,
+}
+
+/// Form of the report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ReportOutput {
+    /// For a terminal.
+    Text,
+    /// For programs.
+    Json,
+    /// For an issue or a wiki.
+    Markdown,
+}
+
+/// What objects are translated to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Target {
+    /// Gateways, HTTPRoutes and GRPCRoutes.
+    GatewayApi,
+}
+
+impl MigrateArgs {
+    /// The settings that make the objects of ingress-nginx ours.
+    pub fn objects(&self) -> ObjectArgs {
+        ObjectArgs {
+            ingress_controller: self.ingress_controller.clone(),
+            ingress_class: self.ingress_class.clone(),
+            watch_ingress_without_class: self.watch_ingress_without_class,
+            settings_configmap: self.settings_configmap.clone(),
+            external_names: self.external_names,
+            ..ObjectArgs::default()
+        }
+    }
+
+    /// The same as settings of the controller.
+    pub fn settings(&self) -> Settings {
+        self.objects().settings()
+    }
+}

@@ -1,0 +1,154 @@
+//! The objects of a cluster, listed once. Nothing is written, and no Secret is read.
+
+use anyhow::Context as _;
+use kube::{
+    Api, Client,
+    api::{ApiResource, DynamicObject, GroupVersionKind, ListParams},
+};
+use portcullis_controller::migrate::Objects;
+
+use crate::{cli::MigrateArgs, run::client};
+
+/// How many objects a page has.
+const PAGE: u32 = 500;
+/// The ConfigMap of ingress-nginx as its chart and its manifests name it.
+const USUAL_CONFIG_MAP: (&str, &str) = ("ingress-nginx", "ingress-nginx-controller");
+
+/// Reads the objects of the cluster that the kubeconfig names.
+pub(super) async fn read(args: &MigrateArgs) -> anyhow::Result<Objects> {
+    read_by(client().await?, args).await
+}
+
+async fn read_by(client: Client, args: &MigrateArgs) -> anyhow::Result<Objects> {
+    let mut objects = Objects::default();
+    let networking = |kind, plural| resource("networking.k8s.io", kind, plural);
+    let classes = Api::all_with(client.clone(), &networking("IngressClass", "ingressclasses"));
+    list(&classes, &mut objects).await?;
+    for resource in [networking("Ingress", "ingresses"), resource("", "Service", "services")] {
+        for api in apis(&client, &args.namespace, &resource) {
+            list(&api, &mut objects).await?;
+        }
+    }
+    config_map(&client, args, &mut objects).await?;
+    Ok(objects)
+}
+
+fn resource(group: &str, kind: &str, plural: &str) -> ApiResource {
+    ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, "v1", kind), plural)
+}
+
+fn apis(client: &Client, namespaces: &[String], resource: &ApiResource) -> Vec<Api<DynamicObject>> {
+    match namespaces {
+        [] => vec![Api::all_with(client.clone(), resource)],
+        some => some.iter().map(|name| Api::namespaced_with(client.clone(), name, resource)).collect(),
+    }
+}
+
+async fn list(api: &Api<DynamicObject>, objects: &mut Objects) -> anyhow::Result<()> {
+    let mut params = ListParams::default().limit(PAGE);
+    loop {
+        let page =
+            api.list(&params).await.with_context(|| format!("{} cannot be listed", api.resource_url()))?;
+        for mut object in page.items {
+            // The items of a list say neither.
+            object.types.get_or_insert_with(|| page.types.clone()).kind = kind_of_item(&page.types.kind);
+            objects.add_live(serde_json::to_value(object)?);
+        }
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => params.continue_token = Some(token),
+            None => return Ok(()),
+        }
+    }
+}
+
+/// `Ingress` of `IngressList`.
+fn kind_of_item(list: &str) -> String {
+    list.strip_suffix("List").unwrap_or(list).to_owned()
+}
+
+/// The ConfigMap that is named, or else the usual one if it is there and may be read.
+async fn config_map(client: &Client, args: &MigrateArgs, objects: &mut Objects) -> anyhow::Result<()> {
+    let named = args.settings_configmap.as_ref().map(|(namespace, name)| (namespace.as_str(), name.as_str()));
+    let (namespace, name) = named.unwrap_or(USUAL_CONFIG_MAP);
+    let api: Api<DynamicObject> =
+        Api::namespaced_with(client.clone(), namespace, &resource("", "ConfigMap", "configmaps"));
+    match api.get(name).await {
+        Ok(found) => objects.add_live(serde_json::to_value(found)?),
+        Err(error) if named.is_some() => {
+            return Err(error).with_context(|| format!("ConfigMap {namespace}/{name} cannot be read"));
+        }
+        Err(error) => tracing::info!("no settings are compared: ConfigMap {namespace}/{name}: {error}"),
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use http::{Method, Request, Response};
+    use kube::client::Body;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: MigrateArgs,
+    }
+
+    fn ingress(name: &str) -> serde_json::Value {
+        serde_json::json!({
+            "metadata": { "namespace": "shop", "name": name, "uid": name,
+                "annotations": { "nginx.ingress.kubernetes.io/server-snippet": "deny all;" } },
+            "spec": { "ingressClassName": "nginx", "rules": [{ "host": "a.example" }] },
+        })
+    }
+
+    fn list_of(kind: &str, items: Vec<serde_json::Value>, next: &str) -> serde_json::Value {
+        serde_json::json!({ "apiVersion": "networking.k8s.io/v1", "kind": kind, "metadata": { "continue": next }, "items": items })
+    }
+
+    /// An API server with two pages of Ingresses. Everything but GET is an error.
+    fn answer(request: &Request<Body>) -> (u16, serde_json::Value) {
+        assert_eq!(request.method(), Method::GET, "nothing is written");
+        let is_second = request.uri().query().is_some_and(|query| query.contains("continue=more"));
+        match request.uri().path() {
+            "/apis/networking.k8s.io/v1/ingresses" if is_second => {
+                (200, list_of("IngressList", vec![ingress("b")], ""))
+            }
+            "/apis/networking.k8s.io/v1/ingresses" => {
+                (200, list_of("IngressList", vec![ingress("a")], "more"))
+            }
+            "/apis/networking.k8s.io/v1/ingressclasses" => (200, list_of("IngressClassList", vec![], "")),
+            "/api/v1/services" => (200, list_of("ServiceList", vec![], "")),
+            _ => (
+                404,
+                serde_json::json!({ "apiVersion": "v1", "kind": "Status", "status": "Failure", "code": 404,
+                    "reason": "NotFound", "message": "not found" }),
+            ),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_cluster_is_listed_page_by_page_and_nothing_is_written() {
+        let service = tower::service_fn(|request: Request<Body>| async move {
+            let (status, body) = answer(&request);
+            let answer = Response::builder().status(status).body(Body::from(body.to_string().into_bytes()));
+            Ok::<_, http::Error>(answer.expect("a response"))
+        });
+        let args = Line::try_parse_from(["migrate"]).expect("no flag is needed").args;
+        let objects = read_by(Client::new(service, "default"), &args).await.expect("read");
+        let report = portcullis_controller::migrate::report(&objects, &args.settings());
+        let names: Vec<_> = report.ingresses.iter().map(|ingress| ingress.name.as_str()).collect();
+        assert_eq!(names, ["a", "b"], "{report}");
+
+        let named = Line::try_parse_from(["migrate", "--settings-configmap", "a/b"]).expect("read").args;
+        let service = tower::service_fn(|request: Request<Body>| async move {
+            let (status, body) = answer(&request);
+            let answer = Response::builder().status(status).body(Body::from(body.to_string().into_bytes()));
+            Ok::<_, http::Error>(answer.expect("a response"))
+        });
+        let error = read_by(Client::new(service, "default"), &named).await.expect_err("it is not there");
+        assert!(format!("{error:#}").contains("ConfigMap a/b cannot be read"), "{error:#}");
+    }
+}
