@@ -71,7 +71,7 @@ fn of_folder(folder: &Path, objects: &ObjectArgs, question: &Question) -> anyhow
 }
 
 async fn of_instance(admin: SocketAddr, question: &Question) -> anyhow::Result<Explanation> {
-    let asked = || format!("the instance at {admin} (--admin) cannot be asked");
+    let asked = || format!("the instance at {admin} (--admin) cannot be reached");
     let request = Request::get(format!("http://{admin}/explain?{}", question.query()));
     let request = request.body(Empty::<bytes::Bytes>::new()).with_context(asked)?;
     let client = Client::builder(TokioExecutor::new()).build_http();
@@ -97,7 +97,9 @@ impl Question {
         };
         let url = url.context("the URL is not valid; write http://host/path or https://host/path")?;
         if !matches!(url.scheme_str(), Some("http" | "https")) || url.host().is_none_or(str::is_empty) {
-            bail!("the URL names no host, or another scheme; write http://host/path or https://host/path");
+            bail!(
+                "the URL has no host, or an unsupported scheme; write http://host/path or https://host/path"
+            );
         }
         let method = method.parse().context("the method is not valid")?;
         let mut all = HeaderMap::new();
@@ -221,7 +223,7 @@ mod tests {
                 &["x-version: next"],
                 &[
                     "header x-version=next",
-                    "because it asks for more headers",
+                    "because it matches more headers",
                     "outcome   forwarded, carried by http1\n",
                 ],
             ),
@@ -241,7 +243,7 @@ mod tests {
                 &[],
                 &["Ingress", "answered with 308, Location https://foo.yourdomain.com/hello"],
             ),
-            ("http://absent.example.com/", "GET", &[], &["answered with 404: no route takes this request"]),
+            ("http://absent.example.com/", "GET", &[], &["answered with 404: no route matches this request"]),
             (
                 "http://shop.example.com/old%2Foffer",
                 "GET",

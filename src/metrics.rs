@@ -37,7 +37,7 @@ pub struct Figures {
     pub refused_addresses: Vec<(&'static str, u64)>,
     /// Handshakes of clients that failed, by reason.
     pub failed_handshakes: Vec<(&'static str, u64)>,
-    /// Mirrored requests that were given up or failed, by reason.
+    /// Mirrored requests that were aborted or failed, by reason.
     pub lost_mirrors: Vec<(&'static str, u64)>,
     /// Requests that were refused since there was no room for their bodies.
     pub refused_bodies: u64,
@@ -45,7 +45,7 @@ pub struct Figures {
     pub spooled_bytes: Vec<(&'static str, u64)>,
     /// Streams and flows of datagrams, by the protocol that clients speak.
     pub streams: Vec<Streams>,
-    /// Datagrams that were dropped, by reason.
+    /// Dropped datagrams, by reason.
     pub dropped_datagrams: Vec<(&'static str, u64)>,
     /// Connections to backends that have any.
     pub backend_connections: Vec<(BackendKey, usize)>,
@@ -149,7 +149,7 @@ const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 pub fn text(figures: &Figures) -> String {
     let mut registry = Registry::with_prefix("portcullis");
     let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
-    registry.register("build", "The version that runs", version);
+    registry.register("build", "Version of the running binary", version);
     traffic(&mut registry, figures);
     state(&mut registry, figures);
     let mut text = String::new();
@@ -172,22 +172,26 @@ fn traffic(registry: &mut Registry, figures: &Figures) {
     for (class, count) in CLASSES.into_iter().zip(figures.answered) {
         requests.get_or_create(&Class { class }).inc_by(count);
     }
-    registry.register("requests", "Requests that are over, by the class of their status", requests);
+    registry.register("requests", "Completed requests, by status class", requests);
     registry.register(
         "requests_in_flight",
-        "Requests, HTTP/2 streams and WebSockets that are being answered, TCP and TLS streams, and flows of datagrams",
+        "Requests, HTTP/2 streams, WebSockets, TCP and TLS streams and UDP flows in flight",
         ConstGauge::new(gauge(figures.in_flight)),
     );
     registry.register(
         "connections",
-        "Connections that clients hold, idle ones too",
+        "Client connections, including idle ones",
         ConstGauge::new(gauge(figures.connections)),
     );
     let by_reason = [
-        ("refused_addresses", "Addresses of backends that were not connected to", &figures.refused_addresses),
-        ("failed_handshakes", "TLS handshakes of clients that failed", &figures.failed_handshakes),
-        ("lost_mirrors", "Mirrored requests that were given up or failed", &figures.lost_mirrors),
-        ("dropped_datagrams", "Datagrams that were dropped", &figures.dropped_datagrams),
+        (
+            "refused_addresses",
+            "Prohibited backend addresses to which no connection was made",
+            &figures.refused_addresses,
+        ),
+        ("failed_handshakes", "Failed TLS handshakes of clients", &figures.failed_handshakes),
+        ("lost_mirrors", "Mirrored requests that were aborted or failed", &figures.lost_mirrors),
+        ("dropped_datagrams", "Dropped datagrams", &figures.dropped_datagrams),
     ];
     for (name, help, counts) in by_reason {
         let family = Family::<OfReason, Counter<u64, AtomicU64>>::default();
@@ -208,19 +212,15 @@ fn traffic(registry: &mut Registry, figures: &Figures) {
     for (log, count) in &figures.dropped_log_lines {
         dropped.get_or_create(&OfLog { log }).inc_by(*count);
     }
-    registry.register(
-        "dropped_log_lines",
-        "Log lines that were dropped because they were not read in time",
-        dropped,
-    );
+    registry.register("dropped_log_lines", "Log lines dropped because they were not read in time", dropped);
     let by_backend = by_backend(&figures.backend_connections);
-    let help = "Connections of the carrier http1 to backends, including idle ones, and those of streams";
+    let help = "Connections to backends of the carrier http1, including idle ones, and of streams";
     registry.register("backend_connections", help, by_backend);
     let by_port = Family::<OfPort, Gauge>::default();
     for (port, count) in &figures.connections_by_port {
         by_port.get_or_create(&OfPort { port: *port }).set(gauge(*count));
     }
-    registry.register("port_connections", "Connections that clients hold, by the listeners' port", by_port);
+    registry.register("port_connections", "Client connections, by listener port", by_port);
     let (shed, refused) = (Family::<OfLimit, Counter>::default(), Family::<OfLimit, Counter>::default());
     for (limit, over_limit) in &figures.over_limit {
         let limit = match limit {
@@ -233,12 +233,12 @@ fn traffic(registry: &mut Registry, figures: &Figures) {
     }
     registry.register(
         "connections_shed",
-        "Idle connections that were closed to make room, by the limit that was reached",
+        "Idle connections closed to make room, by the limit that was reached",
         shed,
     );
     registry.register(
         "connections_refused",
-        "New connections that were closed because no connection was idle, by the limit that was reached",
+        "New connections closed because no connection was idle, by the limit that was reached",
         refused,
     );
 }
@@ -254,11 +254,11 @@ fn streams(registry: &mut Registry, streams: &[Streams]) {
             bytes.get_or_create(&OfDirection { protocol, direction }).inc_by(*count);
         }
     }
-    let help = "TCP and TLS streams, and flows of datagrams, that are over, by how they ended";
+    let help = "Completed TCP and TLS streams and UDP flows, by the way they ended";
     registry.register("streams", help, ended);
     registry.register(
         "stream_bytes",
-        "Bytes of streams and flows, from clients (in) and to them (out)",
+        "Bytes of streams and flows, from clients (in) and to clients (out)",
         bytes,
     );
 }
@@ -293,7 +293,7 @@ impl OfBackend {
 fn state(registry: &mut Registry, figures: &Figures) {
     registry.register(
         "ready",
-        "1 when the first table is served and every port is bound",
+        "1 if the first routing table is active and all ports are bound",
         ConstGauge::new(i64::from(figures.ready)),
     );
     if let Some(leads) = figures.leads {
@@ -304,7 +304,7 @@ fn state(registry: &mut Registry, figures: &Figures) {
         );
     }
     if let Some(refused) = figures.refused_statuses {
-        let help = "Objects whose status the API server refuses, even with shortened messages";
+        let help = "Objects with a status that the API server rejects even with shortened messages";
         registry.register("refused_statuses", help, ConstGauge::new(gauge(refused)));
     }
     registry.register(
@@ -317,13 +317,13 @@ fn state(registry: &mut Registry, figures: &Figures) {
         let count = figures.problems.iter().filter(|of| **of == severity).count();
         problems.get_or_create(&OfSeverity { severity: name }).set(gauge(count));
     }
-    registry.register("problems", "Objects that are refused (error) or look wrong (warning)", problems);
+    registry.register("problems", "Objects that are rejected (error) or have a warning (warning)", problems);
     let remarks = Family::<OfTopic, Gauge>::default();
     for ((kind, topic), count) in &figures.remarks {
         let (reason, annotation) = topic.labels();
         remarks.get_or_create(&OfTopic { kind: kind.as_str(), reason, annotation }).set(gauge(*count));
     }
-    let help = "What of accepted objects is closed, not served or has no effect";
+    let help = "Parts of accepted objects that are closed, not served or have no effect";
     registry.register("object_warnings", help, remarks);
     let degraded = Family::<OfKind, Gauge>::default();
     for kind in &figures.degraded {
@@ -339,12 +339,7 @@ fn process(registry: &mut Registry) -> ProcResult<()> {
     let seconds = (stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64;
     registry.register_with_unit("cpu", "CPU time", Unit::Seconds, ConstCounter::new(seconds));
     let resident = i64::try_from(stat.rss_bytes().get()).unwrap_or(i64::MAX);
-    registry.register_with_unit(
-        "resident_memory",
-        "Memory that is held",
-        Unit::Bytes,
-        ConstGauge::new(resident),
-    );
+    registry.register_with_unit("resident_memory", "Resident memory", Unit::Bytes, ConstGauge::new(resident));
     registry.register("open_fds", "Open files and sockets", ConstGauge::new(gauge(process.fd_count()?)));
     Ok(())
 }

@@ -212,7 +212,7 @@ impl Running {
         };
         match stopped {
             true => info!("stopped"),
-            false => warn!("a second signal: what was in flight is cut"),
+            false => warn!("second signal: requests in flight are aborted"),
         }
     }
 
@@ -257,7 +257,7 @@ fn raise_file_limit() -> usize {
     let limit = match rlimit::increase_nofile_limit(u64::MAX) {
         Ok(limit) => limit,
         Err(error) => {
-            warn!(%error, "the limit of open files stays as it is");
+            warn!(%error, "the limit of open files cannot be raised");
             rlimit::getrlimit(rlimit::Resource::NOFILE).map_or(FEW_FILES, |(soft, _)| soft)
         }
     };

@@ -99,9 +99,9 @@ impl Checks {
             Some(first) if version.is_some() && first.version == version => first.places.push(index),
             Some(first) => {
                 let first = &mut self.report.objects[first.places[0]];
-                let message = format!("is in {}:{} too, which comes first", first.file, first.line);
+                let message = format!("is in {}:{} as well, which takes precedence", first.file, first.line);
                 checked.add(Finding::error("", message));
-                let message = format!("is in {}:{} too; this one is served", checked.file, checked.line);
+                let message = format!("is in {}:{} as well; this one is served", checked.file, checked.line);
                 first.add(Finding::warning("", message));
             }
             None => {

@@ -188,7 +188,7 @@ impl Controller {
                 }
             }
             () = sleep_until(self.ports_by), if self.waits_for_ports && self.ports_by.is_some() => {
-                warn!("it is not known which ports Gateways with addresses of their own have; served without");
+                warn!("the ports of Gateways with dedicated addresses are not known; these Gateways are not served");
                 self.waits_for_ports = false;
                 self.complete_when_known();
             }

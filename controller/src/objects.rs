@@ -153,7 +153,7 @@ fn read(mut document: Value, origin: Origin) -> Decoded {
         Identity::Foreign => {
             checks.warning(
                 &Path::Root,
-                format!("{api_version} {kind} is not a kind that is served; it has no effect"),
+                format!("{api_version} {kind} is not a supported kind; it has no effect"),
             );
             without_object(checks, None)
         }
@@ -202,7 +202,7 @@ fn check_annotations(kind: Kind, annotated: &Annotated, checks: &mut Checks) {
         return;
     }
     for name in annotated.annotations.keys().filter(|name| name.starts_with("portcullis.dev/")) {
-        let message = "is not an annotation that is known; it has no effect";
+        let message = "is not a known annotation; it has no effect";
         checks.warning_of(Topic::UnknownAnnotation, &AT.field(name), message);
     }
 }

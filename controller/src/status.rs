@@ -85,7 +85,7 @@ impl FromIterator<(ObjectKey, Report)> for Statuses {
 
 /// The message for an object that is refused as a whole.
 pub(crate) fn refused(why: &str) -> String {
-    format!("it cannot be read, and nothing of it is served: {why}")
+    format!("the object is invalid and is not served: {why}")
 }
 
 /// `a, b, c`.

@@ -346,7 +346,7 @@ async fn a_port_that_the_load_balancer_does_not_serve_is_named_with_its_reason()
         let points = ["192.0.2.1", "192.0.2.2"].into_iter().zip(errors).map(point);
         json!({"loadBalancer": {"ingress": points.collect::<Vec<_>>()}})
     };
-    let why = "Service infra/portcullis has port 8081, and its load balancer does not serve it: TooManyPorts";
+    let why = "Service infra/portcullis has port 8081, but its load balancer does not serve it: TooManyPorts";
     for (what, errors, want) in [
         ("at no address", [Some("TooManyPorts"), Some("TooManyPorts")], Some(why)),
         ("at one of two", [None, Some("TooManyPorts")], None),

@@ -28,8 +28,8 @@ pub mod limits {
     pub const NODE_PORTS: usize = 64;
 }
 
-/// What Gateways ask for beyond the Gateway API. A GatewayClass refers to one by spec.parametersRef, a Gateway by
-/// spec.infrastructure.parametersRef; where both do, the Gateway's object goes before that of its class, field by field.
+/// Parameters of Gateways beyond the Gateway API. A GatewayClass refers to an object in spec.parametersRef, a Gateway in
+/// spec.infrastructure.parametersRef. If both do, the fields of the Gateway's object take precedence individually.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "portcullis.dev",
@@ -48,29 +48,28 @@ pub mod limits {
 pub struct GatewayParametersSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub addressing: Option<Addressing>,
-    /// The Service that is made for a Gateway with addressing Dedicated.
+    /// The Service of a Gateway with addressing Dedicated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<ServiceParameters>,
 }
 
-/// At which addresses a Gateway is served. Shared, which holds where nothing is said: at those of the controller's own
-/// Service, with all other Gateways and Ingresses. Dedicated: at addresses of its own, those of a Service that is made
-/// for it in its namespace.
+/// The addresses of a Gateway. Shared (default): the addresses of the controller's Service, shared with other Gateways and
+/// Ingresses. Dedicated: the addresses of its own Service, which is created in its namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Addressing {
-    /// At those of the controller's own Service, with all other Gateways and Ingresses.
+    /// The addresses of the controller's Service, shared with other Gateways and Ingresses.
     Shared,
-    /// At addresses of its own.
+    /// The addresses of its own Service.
     Dedicated,
 }
 
-/// The Service that is made for a Gateway.
+/// The Service that is created for a Gateway.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceParameters {
     #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
     pub kind: Option<ServiceType>,
-    /// Annotations of the Service. Those of the Gateway's spec.infrastructure go before them.
+    /// Annotations of the Service. Annotations in the Gateway's spec.infrastructure take precedence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend(
         "maxProperties" = limits::ANNOTATIONS,
@@ -79,11 +78,11 @@ pub struct ServiceParameters {
     pub annotations: Option<BTreeMap<String, String>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external_traffic_policy: Option<TrafficPolicy>,
-    /// Which load balancer serves the Service; the platform's own where nothing is said. It cannot be changed later.
+    /// The load balancer class of the Service; defaults to the platform's load balancer. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = limits::CLASS))]
     pub load_balancer_class: Option<String>,
-    /// Networks (CIDR) of clients that the load balancer lets in; all of them where nothing is said.
+    /// Networks (CIDR) of clients that the load balancer allows; defaults to all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(max = limits::SOURCE_RANGES),
@@ -93,21 +92,21 @@ pub struct ServiceParameters {
     pub load_balancer_source_ranges: Option<Vec<String>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ip_family_policy: Option<IpFamilyPolicy>,
-    /// The node's port for a listener's port; the cluster chooses for those that are not named. Not for type ClusterIP.
+    /// Node ports for listener ports. Other node ports are allocated by the cluster. Not for type ClusterIP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(max = limits::NODE_PORTS),
         extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["port"])
     )]
     pub node_ports: Option<Vec<NodePort>>,
-    /// In the object of a GatewayClass: which of these fields the object of a Gateway may set. None of them where nothing
-    /// is said. In the object of a Gateway it has no effect.
+    /// In the object of a GatewayClass: the restricted fields that the object of a Gateway can set; defaults to none. Has no
+    /// effect in the object of a Gateway.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 3), extend("x-kubernetes-list-type" = "set"))]
     pub allow_overrides: Option<Vec<Override>>,
 }
 
-/// A field of the Service that a Gateway sets itself only where its GatewayClass allows it.
+/// A field of the Service that a Gateway can set only if its GatewayClass allows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum Override {
     /// `type`.
@@ -118,48 +117,48 @@ pub enum Override {
     LoadBalancerClass,
 }
 
-/// The Service's type; LoadBalancer where nothing is said.
+/// The type of the Service; defaults to LoadBalancer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ServiceType {
-    /// With an address that the platform gives.
+    /// An address that the platform assigns.
     #[default]
     LoadBalancer,
-    /// At a port of every node.
+    /// A port on every node.
     NodePort,
-    /// Inside the cluster alone.
+    /// Reachable only from within the cluster.
     #[serde(rename = "ClusterIP")]
     ClusterIp,
 }
 
-/// Cluster, which holds where nothing is said, or Local: the client's address is kept, and only nodes with a pod of the
-/// controller answer. Not for type ClusterIP.
+/// Cluster (default) or Local. Local preserves the client's address, and only nodes with a controller pod receive
+/// traffic. Not for type ClusterIP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum TrafficPolicy {
-    /// All of them.
+    /// All nodes.
     Cluster,
-    /// Those that have a pod.
+    /// Only nodes with a controller pod.
     Local,
 }
 
-/// How many IP families the Service has; the cluster's default where nothing is said.
+/// The IP family policy of the Service; defaults to that of the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum IpFamilyPolicy {
-    /// One.
+    /// One family.
     SingleStack,
-    /// Both where the cluster has both.
+    /// Both families if the cluster supports both.
     PreferDualStack,
-    /// Both.
+    /// Both families; requires a cluster that supports both.
     RequireDualStack,
 }
 
-/// The node's port for a listener's port.
+/// A node port for a listener port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NodePort {
-    /// The listener's port.
+    /// The port of the listener.
     #[schemars(range(min = 1, max = 65535))]
     pub port: i32,
-    /// The node's.
+    /// The node port.
     #[schemars(range(min = 1, max = 65535))]
     pub node_port: i32,
 }

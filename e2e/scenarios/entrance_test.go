@@ -204,7 +204,7 @@ func TestSharedHostnames(t *testing.T) {
 		awaitListener(s, s.Namespace, "taker", "http", "Conflicted", metav1.ConditionFalse, "NoConflicts")
 	}
 	refused()
-	awaitEvent(s, s.Namespace, "Ingress", "rival", "may not serve hostname ingress.shop.example.com")
+	awaitEvent(s, s.Namespace, "Ingress", "rival", "is not allowed to serve hostname ingress.shop.example.com")
 
 	s.Label(s.Namespace, "hostnames", "shop")
 	c.served()

@@ -149,4 +149,4 @@ impl Drop for Busy {
 }
 
 /// Why a stream without a route is refused.
-const NO_ROUTE: (Rejection, &str) = (Rejection::NoRoute, "no route takes this connection");
+const NO_ROUTE: (Rejection, &str) = (Rejection::NoRoute, "no route matches this connection");

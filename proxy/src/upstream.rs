@@ -336,9 +336,9 @@ impl NoEndpoint {
     /// What the client is told.
     pub(crate) fn rejection(self) -> (Rejection, &'static str) {
         match self {
-            Self::Missing => (Rejection::NoEndpoints, "the backend has no endpoint that is ready"),
+            Self::Missing => (Rejection::NoEndpoints, "the backend has no ready endpoint"),
             Self::Refused => {
-                (Rejection::RefusedAddress, "requests may not be carried to the backend's address")
+                (Rejection::RefusedAddress, "requests must not be sent to the backend's address")
             }
         }
     }

@@ -84,7 +84,7 @@ async fn every_request_has_one_line_however_it_ends() {
     assert_eq!(get(&mut tcp, "a.example", "/untrusted").await.status, 502);
     let got = line("/untrusted").await;
     let said = (&*got["rejection"], &*got["backend"], &*got["why"]);
-    assert_eq!(said, ("BadGateway", "test/backend:80", "the backend's certificate is refused"));
+    assert_eq!(said, ("BadGateway", "test/backend:80", "the backend's certificate is not valid"));
 
     // Cut by its deadline: the future is dropped and nobody calls `logging`.
     let mut cut = connect(at).await;

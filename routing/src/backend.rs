@@ -135,7 +135,7 @@ pub enum BackendError {
     #[error("Service {0} is of type ExternalName, which --external-names none forbids")]
     ExternalName(Box<str>),
     /// The reference's kind is not one that we serve.
-    #[error("{0} is not a kind of backend that is served; use a Service")]
+    #[error("{0} is not a supported kind of backend; use a Service")]
     InvalidKind(Box<str>),
     /// The Service's `appProtocol` is not one that this route can use.
     #[error("Service {service} port {port} has appProtocol {protocol}, which is not supported here")]
@@ -179,14 +179,14 @@ pub enum BackendError {
     #[error("{0}")]
     InvalidFilter(Box<str>),
     /// A protection of the rule is not served, so the rule is closed. Names the protection.
-    #[error("closed, not served yet: {0}")]
+    #[error("closed, not supported yet: {0}")]
     Closed(Box<str>),
     /// What protects the rule cannot be used, so the rule is closed. Says why.
     #[error("closed: {0}")]
     Unprotected(Box<str>),
     /// The policy for connections to the Service cannot be carried out. Requests are rejected rather than sent without
     /// the verification that it asks for.
-    #[error("{policy} applies to Service {service}, but cannot be carried out: {why}")]
+    #[error("{policy} applies to Service {service}, but cannot be applied: {why}")]
     InvalidPolicy {
         /// The policy's kind, namespace and name.
         policy: Box<str>,

@@ -34,9 +34,9 @@ impl InvalidPath {
         match self {
             Self::NotAbsolute => "the path does not begin with '/'",
             Self::Malformed => "the path has an invalid character or percent-encoding",
-            Self::AboveRoot => "the path leads above the root",
+            Self::AboveRoot => "the path is above the root",
             Self::Ambiguous => {
-                "the path is ambiguous: with its percent-encoding decoded it leads to another rule"
+                "the path is ambiguous: with its percent-encoding decoded, it matches another rule"
             }
         }
     }

@@ -61,7 +61,7 @@ impl Found {
 
     fn enter(&mut self, directory: &Path, depth: usize) {
         if depth > MAX_DEPTH {
-            let message = format!("is not read: it lies more than {MAX_DEPTH} directories deep");
+            let message = format!("is not read: it is more than {MAX_DEPTH} directories deep");
             return self.files.push(Err(problem(directory, message)));
         }
         let entries = match fs::read_dir(directory) {

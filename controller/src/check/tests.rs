@@ -25,7 +25,7 @@ fn what_would_be_served_is_accepted() {
          shop.yaml:14: Service shop/web: accepted\n\
          shop.yaml:23: EndpointSlice shop/web-1: accepted\n\
          shop.yaml:36: Deployment shop/web: not served\n\
-         \x20 warning: apps/v1 Deployment is not a kind that is served; it has no effect\n\
+         \x20 warning: apps/v1 Deployment is not a supported kind; it has no effect\n\
          5 accepted, 1 not served, 1 warnings\n"
     );
     assert!(is_ok);
@@ -55,8 +55,8 @@ fn what_cannot_be_read_says_why_and_where() {
         "  warning: line 9: spec.rules[0].matches[0].path.pathtype: is not a field",
         "  error: line 10: spec.rules[0].matches[0].path.value: must begin with '/'",
         "mixed.yaml:12: Service default/web: refused\n  error: ",
-        "mixed.yaml:19: ConfigMap default/settings: accepted\n  warning: is in mixed.yaml:26 too; this one is served\n",
-        "mixed.yaml:26: ConfigMap default/settings: refused\n  error: is in mixed.yaml:19 too, which comes first\n",
+        "mixed.yaml:19: ConfigMap default/settings: accepted\n  warning: is in mixed.yaml:26 as well; this one is served\n",
+        "mixed.yaml:26: ConfigMap default/settings: refused\n  error: is in mixed.yaml:19 as well, which takes precedence\n",
         "mixed.yaml:33: document: refused\n  error: is not a Kubernetes object",
         "mixed.yaml:35: Ingress old: refused\n  error: apiVersion: extensions/v1beta1 of Ingress is not served",
         "1 accepted, 5 refused, 2 warnings\n",

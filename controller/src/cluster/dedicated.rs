@@ -219,7 +219,7 @@ impl Provider {
         if let (Some(first), true) = (broken.first(), *broken != self.broken) {
             let (namespace, name) = &self.place.record;
             let count = broken.len();
-            warn!(config_map = %format!("{namespace}/{name}"), count, first, "lines of the record of ports are broken");
+            warn!(config_map = %format!("{namespace}/{name}"), count, first, "the port allocations have invalid lines");
         }
         self.broken.clone_from(broken);
         if record.is_none() || *record == self.recorded {
@@ -263,7 +263,7 @@ impl Provider {
     fn unreadable(&self, desired: &DesiredServices) -> Option<ProvisioningErrors> {
         let Some(Err(why)) = self.live.knows_record() else { return None };
         let (namespace, name) = &self.place.record;
-        let text = format!("ConfigMap {namespace}/{name}, which records ports, may not be read: {why}");
+        let text = format!("ConfigMap {namespace}/{name} with the port allocations cannot be read: {why}");
         Some(desired.services.keys().map(|gateway| (gateway.clone(), text.as_str().into())).collect())
     }
 
@@ -313,7 +313,7 @@ impl Provider {
             let outcome = match timeout(CALL, carry_out(client, &field_manager, &act)).await {
                 Ok(Ok(())) => Ok(()),
                 Ok(Err(error)) => Err(text(error)),
-                Err(_) => Err(format!("no answer within {CALL:?}")),
+                Err(_) => Err(format!("no response within {CALL:?}")),
             };
             (act.target, outcome)
         });
@@ -322,9 +322,9 @@ impl Provider {
     fn done(&mut self, target: Target, outcome: Result<(), String>) {
         self.in_flight.remove(&target);
         match &outcome {
-            Ok(()) => info!(%target, "written for Gateways with addresses of their own"),
+            Ok(()) => info!(%target, "objects of Gateways with dedicated addresses written"),
             Err(why) if self.backoff.is_news(&target, why) => {
-                warn!(%target, why, "cannot be written; trying again")
+                warn!(%target, why, "cannot be written; retrying")
             }
             Err(_) => {}
         }

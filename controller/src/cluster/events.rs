@@ -82,7 +82,7 @@ impl Recorder {
         let noted = Noted { key: key.clone(), uid: uid.into(), transition, at: Timestamp::now() };
         let left_out = lock(&self.waiting).add(noted);
         if let Some(Noted { key, .. }) = left_out {
-            debug!(object = %key, "too many events; one is left out");
+            debug!(object = %key, "too many events; one is dropped");
         }
         // It rings already.
         let _ = self.bell.try_send(());
@@ -175,8 +175,8 @@ async fn write(client: &Client, controllers: &ControllerNames, noted: &Noted, in
     match timeout(CALL, events.create(&params, &event)).await {
         Ok(Ok(_)) => {}
         Ok(Err(kube::Error::Api(status))) if status.code == 409 && status.reason == "AlreadyExists" => {}
-        Ok(Err(error)) => debug!(object = %key, %error, "an event is left out"),
-        Err(_) => debug!(object = %key, "no answer about an event"),
+        Ok(Err(error)) => debug!(object = %key, %error, "an event is dropped"),
+        Err(_) => debug!(object = %key, "no response to an event"),
     }
 }
 

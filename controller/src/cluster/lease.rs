@@ -144,7 +144,7 @@ impl Candidate {
             }
             Ok(Ok(false)) => self.renewed = None,
             Ok(Err(error)) => self.fail(error.to_string()),
-            Err(_) => self.fail("no answer in time".to_owned()),
+            Err(_) => self.fail("no response in time".to_owned()),
         }
         match self.until_deadline(Instant::now()) {
             Some(left) if !left.is_zero() => self.options.retry.min(left),
@@ -162,7 +162,7 @@ impl Candidate {
     /// Said once when it begins, and once when it ends.
     fn fail(&mut self, why: String) {
         if !std::mem::replace(&mut self.failing, true) {
-            warn!(lease = %self.options.name, why, "the Lease cannot be acquired; trying again");
+            warn!(lease = %self.options.name, why, "the Lease cannot be acquired; retrying");
         }
     }
 
@@ -233,9 +233,9 @@ impl Candidate {
     /// Lets another one take it at once.
     async fn release(&mut self) {
         match timeout(self.options.retry, self.give_up()).await {
-            Ok(Ok(())) => info!(lease = %self.options.name, "Lease given up"),
-            Ok(Err(error)) => debug!(%error, "the Lease could not be given up; it ends by itself"),
-            Err(_) => debug!("no answer about the Lease; it ends by itself"),
+            Ok(Ok(())) => info!(lease = %self.options.name, "Lease released"),
+            Ok(Err(error)) => debug!(%error, "the Lease could not be released; it will expire"),
+            Err(_) => debug!("no response about the Lease; it will expire"),
         }
     }
 

@@ -104,7 +104,7 @@ impl SharedService {
                     }
                     Some(Err(error)) => {
                         if !std::mem::replace(&mut told, true) {
-                            warn!(service = %self, %error, "the Service cannot be read; its addresses stay");
+                            warn!(service = %self, %error, "the Service cannot be read; its last known addresses stay in use");
                         }
                         tokio::time::sleep(PAUSE).await;
                         continue;
@@ -156,16 +156,16 @@ impl SharedService {
             let why = refusals.of(port);
             match (has.contains_key(&port), why, unserved.get(&port)) {
                 (false, _, _) if !self.add_ports => Some(format!(
-                    "Service {self} has no port {port}, and none is added to it (--no-service-ports)"
+                    "Service {self} has no port {port}, and ports are not added to it (--no-service-ports)"
                 )),
                 (false, Some(why), _) => {
                     Some(format!("Service {self} has no port {port}, and it could not be added: {why}"))
                 }
                 (true, Some(why), _) => Some(format!(
-                    "Service {self} has a port {port} that leads elsewhere, and it could not be changed: {why}"
+                    "Service {self} has a port {port} with another target, and it could not be changed: {why}"
                 )),
                 (true, None, Some(why)) => Some(format!(
-                    "Service {self} has port {port}, and its load balancer does not serve it: {why}"
+                    "Service {self} has port {port}, but its load balancer does not serve it: {why}"
                 )),
                 (_, None, _) => None,
             }
@@ -198,7 +198,7 @@ impl SharedService {
             let outcome = match calls {
                 ..=MOST_CALLS => self.apply(services, live, &group).await,
                 _ => Err(Failure::Failed(
-                    "ports of other listeners are refused, and it is asked for later".into(),
+                    "ports of other listeners are rejected, and this port is added later".into(),
                 )),
             };
             let failed = match (outcome, group.as_slice()) {
@@ -233,7 +233,7 @@ impl SharedService {
     fn refuse(&self, change: Change, why: String, refusals: &mut Refusals) {
         let port = change.port();
         if refusals.of(port) != Some(&*why) {
-            warn!(service = %self, ports = ?[port.to_string()], why, "the Service does not take the ports of listeners");
+            warn!(service = %self, ports = ?[port.to_string()], why, "the API server rejects ports of listeners on the Service");
         }
         refusals.refuse(change, why, Instant::now());
     }
@@ -241,7 +241,7 @@ impl SharedService {
     fn fail(&self, why: String, changes: Vec<Change>, refusals: &mut Refusals) {
         if refusals.failure() != Some(&*why) {
             let ports: Vec<_> = changes.iter().map(|change| change.port().to_string()).collect();
-            warn!(service = %self, ?ports, why, "the Service does not take the ports of listeners");
+            warn!(service = %self, ?ports, why, "the API server rejects ports of listeners on the Service");
         }
         refusals.fail(why, changes, Instant::now());
     }
@@ -275,7 +275,7 @@ impl SharedService {
             }
             Ok(Err(kube::Error::Api(status))) => Err(Failure::Failed(status.message.clone())),
             Ok(Err(error)) => Err(Failure::Failed(error.to_string())),
-            Err(_) => Err(Failure::Failed(format!("no answer within {CALL:?}"))),
+            Err(_) => Err(Failure::Failed(format!("no response within {CALL:?}"))),
         }
     }
 }

@@ -285,8 +285,12 @@ impl Writer {
             Outcome::Refused(why) => {
                 let again = self.refusals.note(&key, done.desired, &done.version, done.manner);
                 match again {
-                    true => warn!(object = %key, why, "status refused; trying again with shortened messages"),
-                    false => warn!(object = %key, why, "status refused; given up until something changes"),
+                    true => {
+                        warn!(object = %key, why, "status rejected by the API server; retrying with shortened messages")
+                    }
+                    false => {
+                        warn!(object = %key, why, "status rejected by the API server; not retried until something changes")
+                    }
                 }
                 self.queue.release(&key);
                 if again {
@@ -295,7 +299,7 @@ impl Writer {
             }
             Outcome::Forbidden(why) => {
                 if self.forbidden.insert(key.kind) {
-                    warn!(kind = %key.kind, why, "statuses of this kind may not be written");
+                    warn!(kind = %key.kind, why, "no permission to write statuses of this kind");
                 }
                 self.queue.hold(key.clone(), now + FORBIDDEN_PAUSE, false);
                 self.queue.add(key);
@@ -303,7 +307,7 @@ impl Writer {
             Outcome::Failed(why, after) => {
                 let pause = FIRST_PAUSE.saturating_mul(1 << self.failures.min(8)).min(LONGEST_PAUSE);
                 if self.failures == 0 {
-                    warn!(object = %key, why, "statuses cannot be written; trying again");
+                    warn!(object = %key, why, "statuses cannot be written; retrying");
                 }
                 self.failures = self.failures.saturating_add(1);
                 let pause = pause.max(after.unwrap_or_default()).mul_f64(rand::rng().random_range(1.0..1.5));
@@ -319,7 +323,7 @@ impl Writer {
     fn wait_after(&mut self, key: ObjectKey, desired: u64, now: Instant) {
         let (pause, is_new) = self.rewrites.again(&key, desired, now);
         if is_new {
-            warn!(object = %key, "somebody else changes what we say in its status, again and again");
+            warn!(object = %key, "another client repeatedly overwrites this status");
         }
         let gateway = if key.kind == Kind::Gateway { GATEWAY_PAUSE } else { Duration::ZERO };
         let pause = pause.max(gateway);

@@ -44,7 +44,7 @@ fn check_host(text: &str) -> Result<(), String> {
     let parsed = template(text)?;
     if !parsed.variables().all(|variable| matches!(variable, Variable::Host | Variable::SentHost)) {
         return Err(
-            "has another variable than $host in its host, by which clients would choose who checks them"
+            "has a variable other than $host in its host, which would let clients choose the authentication service"
                 .into(),
         );
     }
@@ -69,7 +69,7 @@ fn template(text: &str) -> Result<Template, String> {
         Template::parse_with(text, &[], &constants).map_err(|why| format!("cannot be used: {why}"))?;
     match template.has_groups() {
         false => Ok(template),
-        true => Err("refers to a group of the path, which it cannot".into()),
+        true => Err("refers to a capture group of the path, which is not available here".into()),
     }
 }
 
@@ -229,7 +229,7 @@ mod tests {
             ("http://a/b c", Err("has characters other than letters, digits and -._~/:?&=$,")),
             ("http://a/\nb", Err("has characters other than letters, digits and -._~/:?&=$,")),
             ("http://a/$nothing", Err("cannot be used: the variable $nothing is not served")),
-            ("http://a/$1", Err("refers to a group of the path, which it cannot")),
+            ("http://a/$1", Err("refers to a capture group of the path, which is not available here")),
         ] {
             let read = url(text);
             let got = read.as_ref().map(|url| (url.tls, &*url.host, url.port, &*url.target));

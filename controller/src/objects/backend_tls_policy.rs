@@ -32,7 +32,7 @@ pub(crate) fn read(document: &Value, meta: Meta, checks: &mut Checks) -> Option<
     let at = Path::Root.field("spec");
     let targets = targets(&spec.target_refs, checks, &at.field("targetRefs"));
     for option in spec.options.iter().flat_map(|options| options.keys()) {
-        let message = "is not an option that is known; it has no effect";
+        let message = "is not a known option; it has no effect";
         checks.warning(&at.field("options").field(option), message);
     }
     let validation = validation(spec.validation, checks, &at.field("validation"));
@@ -68,7 +68,7 @@ fn targets(written: &[TargetRef], checks: &mut Checks, at: &Path<'_>) -> Box<[Po
         checks.form(&target.name, names::OBJECT_NAME, &at.field("name"));
         checks.optional_form(section(target), names::SUBDOMAIN, &at.field("sectionName"));
         if service(target).is_none() {
-            checks.warning(&at, "is not a kind of target that is served; use a Service");
+            checks.warning(&at, "is not a supported kind of target; use a Service");
         }
         let same = |other: &TargetRef| {
             (&other.group, &other.kind, &other.name) == (&target.group, &target.kind, &target.name)
@@ -124,11 +124,15 @@ fn validation(written: Written, checks: &mut Checks, at: &Path<'_>) -> Validatio
     let at_set = at.field("wellKnownCACertificates");
     let authorities = match well_known {
         None => {
-            checks.require(!references.is_empty(), at, "needs caCertificateRefs or wellKnownCACertificates");
+            checks.require(
+                !references.is_empty(),
+                at,
+                "requires caCertificateRefs or wellKnownCACertificates",
+            );
             TrustedAuthorities::References(references)
         }
         Some(set) => {
-            checks.require(references.is_empty(), &at_set, "must not stand beside caCertificateRefs");
+            checks.require(references.is_empty(), &at_set, "must not be combined with caCertificateRefs");
             checks.length(&set, 1..=253, &at_set);
             let is_known = set == "System";
             if !is_known && !names::CONTROLLER.fits(&set) {
@@ -214,7 +218,7 @@ mod tests {
             holds(&[(&targets, want)], with_targets);
         }
         let others = format!("[{{{web}}}, {{group: example.com, kind: Pool, name: web}}]");
-        warns(&[(&others, "spec.targetRefs[1]: is not a kind of target that is served")], with_targets);
+        warns(&[(&others, "spec.targetRefs[1]: is not a supported kind of target")], with_targets);
         let Object::BackendTlsPolicy(policy) = object(&with_targets(&others)) else { panic!() };
         assert_eq!(policy.targets.len(), 1);
     }

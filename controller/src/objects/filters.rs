@@ -127,7 +127,7 @@ fn check_one_of(filter: &Filter, checks: &mut Checks, at: &Path<'_>) {
     ] {
         match (filter.r#type == of, is_there) {
             (true, false) => checks.error(&at.field(field), "is required by the filter's type"),
-            (false, true) => checks.error(&at.field(field), "must not stand in a filter of another type"),
+            (false, true) => checks.error(&at.field(field), "must not be set for another filter type"),
             _ => {}
         }
     }

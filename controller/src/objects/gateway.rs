@@ -145,9 +145,7 @@ fn client_validation(frontend: Frontend, checks: &mut Checks, at: &Path<'_>) -> 
     let default = client_certificates(frontend.default, checks, &at.field("default"));
     let at = at.field("perPort");
     checks.entries(frontend.per_port.len(), 0..=64, &at);
-    checks.unique(frontend.per_port.iter().map(|p| p.port), &at, |port| {
-        format!("port {port} stands here twice")
-    });
+    checks.unique(frontend.per_port.iter().map(|p| p.port), &at, |port| format!("port {port} is duplicated"));
     let ports = frontend.per_port.into_iter().enumerate().map(|(i, of_port)| {
         let at = at.index(i);
         let port = checks.port(of_port.port, &at.field("port"));
@@ -177,7 +175,7 @@ fn client_certificates(tls: FrontendTls, checks: &mut Checks, at: &Path<'_>) -> 
 }
 
 fn check_unique(listeners: &[GatewayListener], checks: &mut Checks, at: &Path<'_>) {
-    checks.unique(listeners.iter().map(|l| &l.name), at, |name| format!("listener {name} stands here twice"));
+    checks.unique(listeners.iter().map(|l| &l.name), at, |name| format!("listener {name} is duplicated"));
     let protocol = |l: &GatewayListener| format!("{:?}", l.protocol);
     let keys = listeners.iter().map(|l| (l.port, protocol(l), &l.hostname));
     checks.unique(keys, at, |(port, _, hostname)| {
@@ -205,7 +203,7 @@ fn addresses(addresses: Vec<Address>, checks: &mut Checks, at: &Path<'_>) -> Vec
         let read = GatewayAddress { kind: kind.into(), value: value.map(Into::into), routability };
         let told_apart = matches!(&*read.kind, "IPAddress" | "Hostname") && read.value.is_some();
         if told_apart && out.iter().any(|other| (&other.kind, &other.value) == (&read.kind, &read.value)) {
-            checks.error(&at, "stands here twice");
+            checks.error(&at, "is duplicated");
         }
         out.push(read);
     }

@@ -48,7 +48,7 @@ fn service(written: Written, checks: &mut Checks, at: &Path<'_>) -> ServiceParam
     }
     let (ports, at_ports) = (written.node_ports.unwrap_or_default(), at.field("nodePorts"));
     checks.entries(ports.len(), 0..=limits::NODE_PORTS, &at_ports);
-    checks.unique(ports.iter().map(|p| p.port), &at_ports, |port| format!("port {port} stands here twice"));
+    checks.unique(ports.iter().map(|p| p.port), &at_ports, |port| format!("port {port} is duplicated"));
     checks.unique(ports.iter().map(|p| p.node_port), &at_ports, |port| {
         format!("another port has the same nodePort {port}")
     });
@@ -73,7 +73,7 @@ fn service(written: Written, checks: &mut Checks, at: &Path<'_>) -> ServiceParam
 
 fn check_ranges(ranges: &[String], checks: &mut Checks, at: &Path<'_>) {
     checks.entries(ranges.len(), 0..=limits::SOURCE_RANGES, at);
-    checks.unique(ranges.iter(), at, |range| format!("{} stands here twice", quoted(range)));
+    checks.unique(ranges.iter(), at, |range| format!("{} is duplicated", quoted(range)));
     for (i, range) in ranges.iter().enumerate() {
         if !is_network(range) {
             let message = format!("{} is not a network such as 192.0.2.0/24 or 2001:db8::/32", quoted(range));
@@ -148,14 +148,14 @@ mod tests {
             ),
             (
                 "service: {loadBalancerSourceRanges: [::/0, ::/0]}",
-                "spec.service.loadBalancerSourceRanges[1]: \"::/0\" stands here twice",
+                "spec.service.loadBalancerSourceRanges[1]: \"::/0\" is duplicated",
             ),
             (&ports, "spec.service.nodePorts: must have at most 64"),
             ("service: {nodePorts: [{port: 0, nodePort: 1}]}", "spec.service.nodePorts[0].port: "),
             ("service: {nodePorts: [{port: 80, nodePort: 65536}]}", "spec.service.nodePorts[0].nodePort: "),
             (
                 "service: {nodePorts: [{port: 80, nodePort: 1}, {port: 80, nodePort: 2}]}",
-                "spec.service.nodePorts[1]: port 80 stands here twice",
+                "spec.service.nodePorts[1]: port 80 is duplicated",
             ),
             (
                 "service: {nodePorts: [{port: 80, nodePort: 1}, {port: 81, nodePort: 1}]}",

@@ -92,10 +92,7 @@ fn check_name(metadata: &ObjectMeta, key: &ObjectKey, checks: &mut Checks, at: &
     let name = metadata.name.as_deref().unwrap_or_default();
     match (name, &metadata.generate_name) {
         ("", Some(_)) => {
-            checks.error(
-                &at.field("generateName"),
-                "a name cannot be generated here, since there is no API server; set metadata.name",
-            );
+            checks.error(&at.field("generateName"), "generateName requires an API server; set metadata.name");
         }
         ("", None) => checks.error(&at.field("name"), "is required"),
         (name, _) => checks.form(name, name_form(key.kind), &at.field("name")),
@@ -103,7 +100,7 @@ fn check_name(metadata: &ObjectMeta, key: &ObjectKey, checks: &mut Checks, at: &
     let namespace = at.field("namespace");
     match metadata.namespace.as_deref() {
         Some(text) if !text.is_empty() && !key.kind.resource().is_namespaced() => {
-            checks.warning(&namespace, format!("{} has no namespace; it is left out", key.kind));
+            checks.warning(&namespace, format!("{} has no namespace; the field is ignored", key.kind));
         }
         Some(text) if !text.is_empty() => checks.form(text, names::LABEL, &namespace),
         _ => {}

@@ -101,7 +101,7 @@ fn check_prefix_replacement(
     checks.require(
         one_prefix,
         at,
-        "must have exactly one match, of type PathPrefix, where a filter has replacePrefixMatch",
+        "must have exactly one match, of type PathPrefix, if a filter has replacePrefixMatch",
     );
 }
 
@@ -193,7 +193,7 @@ fn query(
     at: &Path<'_>,
 ) -> Result<Box<[QueryMatch<Regex>]>, InvalidRule> {
     checks.entries(written.len(), 0..=16, at);
-    checks.unique(written.iter().map(|q| &q.name), at, |name| format!("{name} stands here twice"));
+    checks.unique(written.iter().map(|q| &q.name), at, |name| format!("{name} is duplicated"));
     let read = written.into_iter().enumerate().map(|(i, param)| {
         let at = at.index(i);
         checks.form(&param.name, names::HEADER_NAME, &at.field("name"));
@@ -252,7 +252,7 @@ fn api_duration(text: &str) -> Option<Duration> {
 fn retry(written: &wire::Retry, checks: &mut Checks, at: &Path<'_>) -> Retry {
     let codes = written.codes.as_deref().unwrap_or_default();
     let at_codes = at.field("codes");
-    checks.unique(codes, &at_codes, |code| format!("{code} stands here twice"));
+    checks.unique(codes, &at_codes, |code| format!("{code} is duplicated"));
     for (i, code) in codes.iter().enumerate() {
         checks.range(*code, 400, 599, &at_codes.index(i));
     }

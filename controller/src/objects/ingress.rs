@@ -112,10 +112,7 @@ fn check_class(
     let Some(class) = &spec.ingress_class_name else { return };
     checks.form(class, names::SUBDOMAIN, &at.field("ingressClassName"));
     if annotations.get(LEGACY_CLASS).is_some_and(|legacy| legacy != class) {
-        checks.error(
-            &annotation(LEGACY_CLASS),
-            "must be the same as spec.ingressClassName where both are there",
-        );
+        checks.error(&annotation(LEGACY_CLASS), "must be the same as spec.ingressClassName if both are set");
     }
 }
 
@@ -172,12 +169,11 @@ fn path(written: HTTPIngressPath, is_regex: bool, checks: &mut Checks, at: &Path
     }
     let text = if text.is_empty() { "/" } else { text };
     if !is_regex && of_ingress(text).is_none() {
-        checks.warning(&at_path, format!("no request has a path like {}; it is left out", quoted(text)));
+        checks.warning(&at_path, format!("no request has a path like {}; it is ignored", quoted(text)));
         return None;
     }
     if !is_regex && text.contains('%') {
-        let what =
-            "'%' stands for itself, as on ingress-nginx: write the character, not its percent-encoding";
+        let what = "'%' is literal, as in ingress-nginx: write the character, not its percent-encoding";
         checks.warning(&at_path, what);
     }
     let kind = if kind == "Exact" { PathKind::Exact } else { PathKind::Prefix };
@@ -212,7 +208,7 @@ fn backend(written: WrittenBackend, checks: &mut Checks, at: &Path<'_>) -> Optio
             let at = at.field("resource");
             checks.require(!resource.kind.is_empty(), &at.field("kind"), "is required");
             checks.require(!resource.name.is_empty(), &at.field("name"), "is required");
-            checks.warning(&at, "is not served; only a service can be a backend");
+            checks.warning(&at, "is not supported; only a Service can be a backend");
             Some(IngressBackend::Resource(Reference {
                 group: resource.api_group.unwrap_or_default().into(),
                 kind: resource.kind.into(),

@@ -38,7 +38,7 @@ fn check_parameters(parameters: &IngressClassParametersReference, checks: &mut C
     checks.require(!parameters.kind.is_empty(), &at.field("kind"), "is required");
     checks.require(!parameters.name.is_empty(), &at.field("name"), "is required");
     match (parameters.scope.as_deref().unwrap_or("Cluster"), &parameters.namespace) {
-        ("Cluster", Some(_)) => checks.error(&at.field("namespace"), "must not stand beside scope Cluster"),
+        ("Cluster", Some(_)) => checks.error(&at.field("namespace"), "must not be set with scope Cluster"),
         ("Namespace", None) => checks.error(&at.field("namespace"), "is required by scope Namespace"),
         ("Cluster" | "Namespace", _) => {}
         _ => checks.error(&at.field("scope"), "must be Cluster or Namespace"),

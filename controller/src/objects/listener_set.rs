@@ -33,7 +33,7 @@ pub(super) fn read(document: &Value, meta: Meta, checks: &mut Checks) -> Option<
     let gateway = key(&parent, &meta);
     if gateway.is_none() {
         let message =
-            format!("{} {} is not a kind of parent that is served; use a Gateway", parent.kind, parent.name);
+            format!("{} {} is not a supported kind of parent; use a Gateway", parent.kind, parent.name);
         checks.warning(&at_parent, message);
     }
     let listeners = listeners(&spec.listeners, checks, &at.field("listeners"));

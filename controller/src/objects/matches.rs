@@ -24,7 +24,7 @@ pub(crate) fn headers(
     at: &Path<'_>,
 ) -> Result<Box<[HeaderMatch<Regex>]>, InvalidRule> {
     checks.entries(written.len(), 0..=16, at);
-    checks.unique(written.iter().map(|h| &h.name), at, |name| format!("{name} stands here twice"));
+    checks.unique(written.iter().map(|h| &h.name), at, |name| format!("{name} is duplicated"));
     let mut out: Vec<HeaderMatch<Regex>> = Vec::with_capacity(written.len());
     let mut invalid = None;
     for (i, header) in written.into_iter().enumerate() {

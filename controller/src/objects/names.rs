@@ -133,7 +133,7 @@ pub(crate) const DATA_KEY: Form = Form {
 pub(crate) const WILDCARD: Form = Form {
     fits: |text| text.strip_prefix("*.").is_some_and(dns_subdomain),
     max: 253,
-    message: "must be '*.' and a DNS name: '*' stands for the first label alone and as a whole",
+    message: "must be '*.' and a DNS name: '*' matches exactly the first label",
 };
 
 impl Checks {

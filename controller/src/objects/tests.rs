@@ -16,12 +16,12 @@ fn secret(metadata: &str) -> String {
 fn a_document_says_what_it_is() {
     let gateway = "gateway.networking.k8s.io";
     for (api_version, kind, want) in [
-        ("v1", "Deployment", "Warning: : v1 Deployment is not a kind that is served"),
-        ("apps/v1", "Deployment", "Warning: : apps/v1 Deployment is not a kind that is served"),
+        ("v1", "Deployment", "Warning: : v1 Deployment is not a supported kind"),
+        ("apps/v1", "Deployment", "Warning: : apps/v1 Deployment is not a supported kind"),
         (
             &format!("{gateway}/v1"),
             "Mesh",
-            "Warning: : gateway.networking.k8s.io/v1 Mesh is not a kind that is served",
+            "Warning: : gateway.networking.k8s.io/v1 Mesh is not a supported kind",
         ),
         // Older releases served it as v1alpha3.
         (&format!("{gateway}/v1alpha3"), "BackendTLSPolicy", "Error: apiVersion:"),

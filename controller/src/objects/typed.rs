@@ -53,7 +53,7 @@ pub(crate) fn part<T: DeserializeOwned>(
 fn unknown_value(message: &str) -> Option<String> {
     let (value, expected) = message.strip_prefix("unknown variant `")?.split_once("`, expected ")?;
     let expected = expected.replace('`', "");
-    Some(format!("{} is not a value that is served; expected {expected}", quoted(value)))
+    Some(format!("{} is not supported; expected {expected}", quoted(value)))
 }
 
 /// Reads a whole document, its `metadata` left out: that has been read. `None` where it does not fit its type, and

@@ -86,9 +86,9 @@ fn accepted(
             let section = section.as_ref().map(|name| format!(" port {name}"));
             format!("{with} takes precedence for {target}{}", section.unwrap_or_default())
         });
-        let why = "of policies for the same target the oldest holds, then the first by name";
+        let why = "of policies for the same target, the oldest takes precedence, then the first by name";
         let rest = match conflicts.len() < policy.targets.len() {
-            true => "; for its other targets this one holds",
+            true => "; this policy applies to its other targets",
             false => "",
         };
         return condition.no("Conflicted", format!("{} ({why}){rest}", sentences(lost)));
@@ -102,9 +102,9 @@ fn accepted(
         }
         Err(why @ PolicyError::NoAuthority(_)) => condition.no("NoValidCACertificate", why.to_string()),
         Err(why @ PolicyError::Pending(_)) => condition.unknown("Pending", why.to_string()),
-        Ok(_) if missing.is_empty() => condition.yes("Accepted", "the policy holds for every target"),
+        Ok(_) if missing.is_empty() => condition.yes("Accepted", "the policy applies to all targets"),
         Ok(_) => condition
-            .yes("Accepted", format!("the policy holds for its other targets: {}", sentences(missing))),
+            .yes("Accepted", format!("the policy applies to its other targets: {}", sentences(missing))),
     }
 }
 
@@ -130,6 +130,6 @@ fn resolved_refs(generation: i64, state: &PolicyState) -> Condition {
     match (errors.iter().find(|error| !error.is_pending()), errors.first()) {
         (Some(first), _) => condition.no(first.reason(), sentences(errors)),
         (None, Some(pending)) => condition.unknown(AuthorityRefError::reason(pending), sentences(errors)),
-        (None, None) => condition.yes("ResolvedRefs", "every reference is resolved"),
+        (None, None) => condition.yes("ResolvedRefs", "all references are resolved"),
     }
 }

@@ -35,7 +35,7 @@ pub fn gateway(
     messages.extend(Message::warnings(&state.gateway.meta));
     if state.addressing == Addressing::SharedInstead {
         messages.push(Message::note(
-            "addressing Dedicated: served at the addresses of all others, since a Gateway has its own in a cluster alone",
+            "addressing Dedicated: served at the shared addresses, because dedicated addresses require a cluster",
         ));
     }
     Report {
@@ -79,7 +79,7 @@ fn accepted(state: &GatewayState) -> Condition {
             condition.no("UnsupportedRoutability", why.to_string())
         }
         Some(why @ GatewayRefusal::UnsupportedValue(_)) => condition.no("UnsupportedValue", why.to_string()),
-        None if refused.is_empty() => condition.yes("Accepted", "every listener is accepted"),
+        None if refused.is_empty() => condition.yes("Accepted", "all listeners are accepted"),
         // The listeners of its ListenerSets are its own, too (ListenerSetSpec `listeners`).
         None if refused.len() == state.listeners.len() && state.attached_sets == 0 => {
             condition.no("ListenersNotValid", format!("no listener is accepted: {}", names()))
@@ -93,7 +93,7 @@ fn accepted(state: &GatewayState) -> Condition {
 fn own_references(state: &GatewayState) -> Option<Condition> {
     let condition = condition(state.gateway.meta.generation, ConditionType::ResolvedRefs);
     Some(match state.backend_certificate.as_ref()? {
-        Ok(_) => condition.yes("ResolvedRefs", "every reference of the Gateway itself is resolved"),
+        Ok(_) => condition.yes("ResolvedRefs", "all references of the Gateway itself are resolved"),
         Err(error) => {
             let why = format!("tls.backend.clientCertificateRef: {error}");
             match error {
@@ -132,17 +132,17 @@ fn gateway_programmed(
     let known = runs || !addresses.all.is_empty();
     if known && !addresses.unusable.is_empty() {
         let (not, have) = (list(&addresses.unusable), list(&addresses.all));
-        return condition.no("AddressNotUsable", format!("cannot be used: {not}; there is {have}"));
+        return condition.no("AddressNotUsable", format!("cannot be used: {not}; available: {have}"));
     }
     if known && addresses.usable.is_empty() {
-        return condition.no("AddressNotAssigned", "no address is known yet at which clients reach it");
+        return condition.no("AddressNotAssigned", "no address has been assigned yet");
     }
     let out_of_sync = own.out_of_sync();
     let is_pending = || waits.0.iter().any(|(_, why)| why.reason == "Pending");
     match &waits.0[..] {
         [] if out_of_sync.is_some() => condition
-            .yes("Programmed", format!("every listener is served; {}", out_of_sync.unwrap_or_default())),
-        [] => condition.yes("Programmed", "every listener is served"),
+            .yes("Programmed", format!("all listeners are served; {}", out_of_sync.unwrap_or_default())),
+        [] => condition.yes("Programmed", "all listeners are served"),
         // Where all its own listeners are refused, those of its ListenerSets are served.
         all @ [(_, first), ..]
             if all.len() == state.listeners.len() && (state.attached_sets == 0 || is_pending()) =>

@@ -48,7 +48,7 @@ fn supported_version(class: &GatewayClass, bundle: Option<&Bundle>) -> Option<Co
         others => condition.no(
             "UnsupportedVersion",
             format!(
-                "there are CRDs of {}, and {RELEASE}x is what is served; what they have in common is served all the same",
+                "there are CRDs of {}, but {RELEASE}x is supported; what they have in common is served",
                 list(others)
             ),
         ),

@@ -50,20 +50,22 @@ pub(super) fn beside_ingresses(listener: &ListenerState, shared: &SharedHosts) -
     let (name, port, before) = (&listener.point.section, listener.point.port, &listener.ingress_before);
     let mut messages = Vec::new();
     if listener.ingress_behind {
-        let text = format!("listener {name}: Ingresses answer on port {port} what its routes leave");
+        let text = format!(
+            "listener {name}: on port {port}, Ingresses handle requests that its routes do not match"
+        );
         messages.push(Message::note(text));
     }
     let mut of_both = FirstOf::default();
     shared.of_gateway(&listener.point.id).for_each(|host| of_both.add(|| host.clone()));
     if of_both.count > 0 {
         messages.push(Message::note(format!(
-            "listener {name}: on port {port} Ingresses answer what its routes for these hosts leave: {of_both}"
+            "listener {name}: on port {port}, Ingresses handle requests for these hosts that its routes do not match: {of_both}"
         )));
     }
     if before.count > 0 {
         let rest = match listener.point.takes_requests() {
-            true => "of its routes only those that name such a host get its requests",
-            false => "its routes get no connections for these hosts",
+            true => "only routes that name such a host receive its requests",
+            false => "its routes receive no connections for these hosts",
         };
         messages.push(Message::note(format!(
             "listener {name}: on port {port} hosts of Ingresses ({before}) are more specific than its hostname; {rest}"
@@ -109,7 +111,7 @@ fn listener_conditions(
         let first = first.iter().map(|other| name_for(of_set, other)).collect();
         let others = FirstOf { first, count: *count };
         let message = format!(
-            "has hosts in common with {others}; a connection made for one of them gets 421 for the hosts of another"
+            "has hosts in common with {others}; on a connection for one of them, requests for hosts of another receive 421"
         );
         conditions.push(named(ConditionType::OverlappingTlsConfig).yes("OverlappingHostnames", message));
     }
@@ -118,7 +120,7 @@ fn listener_conditions(
 
 /// Why a listener that has to ask for client certificates is not served.
 const NO_AUTHORITY: &str =
-    "clients' certificates cannot be verified, since no caCertificateRef of spec.tls.frontend can be used";
+    "client certificates cannot be verified, because no caCertificateRef of spec.tls.frontend can be used";
 
 fn resolved_refs(listener: &ListenerState, condition: Condition) -> Condition {
     let certificates = listener.certificates.iter().flatten().filter_map(|c| c.as_ref().err());
@@ -137,14 +139,13 @@ fn resolved_refs(listener: &ListenerState, condition: Condition) -> Condition {
         return condition.unknown(reason, text());
     }
     if listener.certificates.as_ref().is_some_and(Vec::is_empty) {
-        return condition.no("InvalidCertificateRef", "tls.certificateRefs names no certificate");
+        return condition.no("InvalidCertificateRef", "tls.certificateRefs is empty");
     }
     if !listener.unknown_kinds.is_empty() {
         let kinds = list(&listener.unknown_kinds);
-        return condition
-            .no("InvalidRouteKinds", format!("not a kind of route that is served here: {kinds}"));
+        return condition.no("InvalidRouteKinds", format!("unsupported kinds of routes: {kinds}"));
     }
-    condition.yes("ResolvedRefs", "every reference is resolved")
+    condition.yes("ResolvedRefs", "all references are resolved")
 }
 
 /// The Service of a Gateway with addresses of its own, and what keeps it from being as it should be.
@@ -166,11 +167,11 @@ impl<'s> Own<'s> {
         let service = &dedicated.service;
         match (&dedicated.state, error) {
             (DedicatedState::Made { .. }, _) => None,
-            (DedicatedState::Foreign, _) => {
-                Some(format!("{service} exists and is not this Gateway's: rename it, or the Gateway"))
-            }
-            (DedicatedState::Missing, Some(why)) => Some(format!("{service} cannot be made: {why}")),
-            (DedicatedState::Missing, None) => Some(format!("{service} is not there yet")),
+            (DedicatedState::Foreign, _) => Some(format!(
+                "{service} exists and does not belong to this Gateway: rename it or the Gateway"
+            )),
+            (DedicatedState::Missing, Some(why)) => Some(format!("{service} cannot be created: {why}")),
+            (DedicatedState::Missing, None) => Some(format!("{service} does not exist yet")),
         }
     }
 
@@ -215,7 +216,7 @@ pub(super) fn programmed(
     }
     if !listener.filters.errors.is_empty() {
         let errors = sentences(&listener.filters.errors);
-        return not("Invalid", format!("every request is answered with 500: {errors}"));
+        return not("Invalid", format!("all requests receive 500: {errors}"));
     }
     if listener.certificates.is_some() && listener.usable_certificates().next().is_none() {
         let mut errors = listener.certificates.iter().flatten().filter_map(|c| c.as_ref().err());

@@ -57,7 +57,7 @@ fn accepted(state: &ListenerSetState) -> Condition {
     let invalid: Vec<_> = state.listeners.iter().filter(|one| !one.is_valid()).collect();
     let names = || list(invalid.iter().map(|one| &one.point.section));
     if invalid.is_empty() {
-        condition.yes("Accepted", "every listener is valid")
+        condition.yes("Accepted", "all listeners are valid")
     } else if invalid.len() == state.listeners.len() {
         condition.no("ListenersNotValid", format!("no listener is valid: {}", names()))
     } else {
@@ -74,7 +74,7 @@ fn set_programmed(state: &ListenerSetState, missing: Option<String>, waits: &Wai
         return condition.no("ParentNotProgrammed", missing);
     }
     if waits.0.is_empty() {
-        return condition.yes("Programmed", "every listener is served");
+        return condition.yes("Programmed", "all listeners are served");
     }
     if waits.0.len() == state.listeners.len() {
         return condition.unknown("Pending", waits.text());

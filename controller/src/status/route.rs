@@ -36,7 +36,7 @@ pub(crate) fn route_parent(
     let partially = accepted.is_true() && !invalid.rules.is_empty();
     let partially = partially.then(|| {
         let message = format!(
-            "Dropped Rule {}. Requests of its matches are answered with 500; a match that cannot be read takes none",
+            "Dropped Rule {}. Requests that match it receive 500; an invalid match matches no request",
             text(invalid)
         );
         condition(generation, ConditionType::PartiallyInvalid).yes("UnsupportedValue", message)
@@ -88,7 +88,7 @@ fn accepted(
 fn resolved_refs(generation: i64, unresolved: &Unresolved) -> Condition {
     let condition = condition(generation, ConditionType::ResolvedRefs);
     match unresolved.0.first() {
-        None => condition.yes("ResolvedRefs", "every reference is resolved"),
+        None => condition.yes("ResolvedRefs", "all references are resolved"),
         Some(first) => condition.no(backend_reason(first), sentences(&unresolved.0)),
     }
 }

@@ -69,7 +69,7 @@ fn statuses_are_written_as_the_api_has_them() {
             "controllerName": "portcullis.dev/gateway-controller",
             "conditions": [
                 { "type": "Accepted", "status": "True", "reason": "Accepted", "message": "the route is attached", "observedGeneration": 1 },
-                { "type": "ResolvedRefs", "status": "True", "reason": "ResolvedRefs", "message": "every reference is resolved", "observedGeneration": 1 },
+                { "type": "ResolvedRefs", "status": "True", "reason": "ResolvedRefs", "message": "all references are resolved", "observedGeneration": 1 },
             ],
         })
     );

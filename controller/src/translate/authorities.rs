@@ -27,16 +27,14 @@ const REVOKED: &str = "ca.crl";
 /// Why certificates cannot be verified against what a reference names.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AuthorityRefError {
-    #[error(
-        "{0} is not a kind of certificate authority that is served; use a ConfigMap or a ClusterTrustBundle"
-    )]
+    #[error("{0} is not a supported kind of certificate authority; use a ConfigMap or a ClusterTrustBundle")]
     InvalidKind(Box<str>),
     #[error("no ReferenceGrant in namespace {namespace} allows a reference to ConfigMap {name}")]
     NotPermitted { namespace: Box<str>, name: Box<str> },
     #[error("{0} not found")]
     NotFound(ObjectKey),
     #[error(
-        "{0} is not read: ConfigMaps are left out (--no-config-maps, or readConfigMaps: false of the chart)"
+        "{0} is not read: ConfigMaps are disabled (--no-config-maps, or readConfigMaps: false of the chart)"
     )]
     NotRead(ObjectKey),
     /// It is being fetched.
@@ -48,7 +46,7 @@ pub enum AuthorityRefError {
     Invalid(ObjectKey, AuthoritiesError),
     #[error("{0}: {1}")]
     InvalidBundle(ObjectKey, AuthoritiesError),
-    #[error("{0} has {REVOKED}, and certificates that are revoked are not told apart")]
+    #[error("{0} has {REVOKED}, but certificate revocation lists are not supported")]
     Revocation(ObjectKey),
     #[error("a reference to ClusterTrustBundle {0} must have no namespace")]
     NotNamespaced(Box<str>),

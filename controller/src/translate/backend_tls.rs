@@ -46,7 +46,7 @@ pub struct PolicyState {
 pub enum PolicyError {
     #[error("{}", crate::status::refused(.0))]
     Refused(Box<str>),
-    #[error("wellKnownCACertificates {0} is not a set that is known here; use System")]
+    #[error("wellKnownCACertificates {0} is not supported; use System")]
     UnknownAuthorities(Box<str>),
     #[error("no caCertificateRef can be used: {0}")]
     NoAuthority(Box<str>),

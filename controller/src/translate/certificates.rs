@@ -21,7 +21,7 @@ type Read = Result<Arc<Certificate>, CertificateError>;
 /// Why a listener or Ingress cannot show the certificate that it refers to.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CertificateRefError {
-    #[error("{0} is not a kind of certificate that is served; use a Secret")]
+    #[error("{0} is not a supported kind of certificate; use a Secret")]
     InvalidKind(Box<str>),
     #[error("no ReferenceGrant in namespace {namespace} allows a reference to Secret {name}")]
     NotPermitted { namespace: Box<str>, name: Box<str> },
@@ -33,7 +33,7 @@ pub enum CertificateRefError {
     #[error("{0} has no {1}")]
     Missing(ObjectKey, &'static str),
     #[error(
-        "its namespace already shows certificates from {0} Secrets (limit max-certificates-per-namespace)"
+        "its namespace already uses certificates from {0} Secrets (limit max-certificates-per-namespace)"
     )]
     OverLimit(usize),
     #[error("{0}: {1}")]

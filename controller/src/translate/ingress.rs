@@ -118,8 +118,7 @@ pub(crate) fn closed(ingress: &Ingress, settings: &Settings) -> Option<Message> 
     let by = unserved.closed_by(settings.strict_annotations)?;
     let what = if unserved.whole_hosts { "its hosts are" } else { "its paths are" };
     let text = format!(
-        "{what} closed (503), since what protects them is not served yet: {by}; the annotation \
-         portcullis.dev/unsupported: ignore serves them without"
+        "{what} closed (503), because annotations that protect them are not supported yet: {by}; the annotation portcullis.dev/unsupported: ignore serves them without protection"
     );
     Some(Message::about(Topic::Closed, text))
 }

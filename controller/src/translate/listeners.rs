@@ -124,7 +124,7 @@ pub enum Addressing {
 pub enum GatewayRefusal {
     #[error("{0}")]
     InvalidParameters(String),
-    #[error("addresses of type {0} are not served; use IPAddress or Hostname")]
+    #[error("addresses of type {0} are not supported; use IPAddress or Hostname")]
     UnsupportedAddress(Box<str>),
     #[error("{0}")]
     UnsupportedRoutability(String),
@@ -239,13 +239,13 @@ impl AttachPoint {
 /// Why a listener is not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ListenerRefusal {
-    #[error("protocol {0} is not served; use HTTP, HTTPS, TLS, TCP or UDP")]
+    #[error("protocol {0} is not supported; use HTTP, HTTPS, TLS, TCP or UDP")]
     UnsupportedProtocol(Box<str>),
     #[error("{0}")]
     UnsupportedValue(Box<str>),
     #[error("{with} has {} on port {port}{way_out}", host_text(hostname))]
     HostnameConflict { with: Box<str>, hostname: HostPattern, port: u16, way_out: WayOut },
-    #[error("port {port} speaks another protocol for {with}{way_out}")]
+    #[error("port {port} is used with another protocol by {with}{way_out}")]
     ProtocolConflict { with: Box<str>, port: u16, way_out: WayOut },
     /// Two listeners have the same TCP or UDP port. Nothing distinguishes their connections or datagrams.
     #[error(
@@ -264,7 +264,7 @@ pub enum ListenerRefusal {
     TooManyPorts { limit: usize },
     /// No `Conflicted`: it is refused whether another listener names the port or not.
     #[error(
-        "port {port} always speaks {speaks} at shared addresses; use another port for protocol {asked}{way_out}"
+        "port {port} is always {speaks} at shared addresses; use another port for protocol {asked}{way_out}"
     )]
     PortSpeaks { port: u16, speaks: &'static str, asked: Box<str>, way_out: WayOut },
 }
@@ -291,7 +291,7 @@ impl std::fmt::Display for WayOut {
         f.write_str(match self {
             Self::Nothing => "",
             Self::OwnAddress => {
-                "; a Gateway with addressing Dedicated (GatewayParameters) has an address of its own"
+                "; a Gateway with addressing Dedicated (GatewayParameters) has its own address"
             }
         })
     }

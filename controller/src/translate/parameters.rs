@@ -6,16 +6,16 @@ use crate::ir::{Gateway, GatewayClass, Kind, ObjectKey, gateway::Reference, para
 /// Why a `parametersRef` leads nowhere.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum InvalidParameters {
-    #[error("{kind} {name} is not a kind that is served; use a GatewayParameters of group portcullis.dev")]
+    #[error("{kind} {name} is not a supported kind; use a GatewayParameters of group portcullis.dev")]
     Kind { kind: Box<str>, name: Box<str> },
-    #[error("GatewayParameters {0} needs a namespace")]
+    #[error("GatewayParameters {0} requires a namespace")]
     NoNamespace(Box<str>),
     #[error("{0} not found")]
     NotFound(ObjectKey),
     #[error("{0} is not valid: {1}")]
     Broken(ObjectKey, Box<str>),
     #[error(
-        "{parameters} sets spec.service.{field}, which {class} does not let its Gateways set (spec.service.allowOverrides of \
+        "{parameters} sets spec.service.{field}, which {class} does not allow its Gateways to set (spec.service.allowOverrides of \
          its GatewayParameters)"
     )]
     NotAllowed { parameters: ObjectKey, field: &'static str, class: ObjectKey },

@@ -18,7 +18,7 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HostRefusal {
     #[error(
-        "namespace {namespace} may not serve {} at the shared addresses (setting shared-hostnames)",
+        "namespace {namespace} is not allowed to serve {} at the shared addresses (setting shared-hostnames)",
         super::listeners::host_text(hostname)
     )]
     NotPermitted { namespace: Box<str>, hostname: HostPattern },

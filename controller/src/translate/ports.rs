@@ -46,11 +46,10 @@ pub struct PortRange {
 /// Why no port can be bound for a listener.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PortUnavailable {
-    #[error("port {port} is unavailable: with the port offset {offset} it is past 65535")]
+    #[error("port {port} is unavailable: with the port offset {offset} it exceeds 65535")]
     PastTheLast { port: u16, offset: u16 },
     #[error(
-        "port {port} is unavailable: it would be bound as {bound}, and {range} are for Gateways with addresses of their \
-         own (--dedicated-ports)"
+        "port {port} is unavailable: it would be bound as {bound}, and {range} are reserved for Gateways with dedicated addresses (--dedicated-ports)"
     )]
     Reserved { port: u16, bound: u16, range: PortRange },
 }

@@ -91,11 +91,11 @@ pub fn route(
     messages.extend(Message::warnings(&route.meta));
     let unserved = attached.values().filter(|point| !point.served);
     messages.extend(
-        unserved.map(|point| Message::refused(format!("{} is not served; its status says why", point.id))),
+        unserved.map(|point| Message::refused(format!("{} is not served; see its status", point.id))),
     );
     let closed: BTreeSet<_> =
         compiled.iter().flat_map(|(rules, _)| &rules.closed).map(ToString::to_string).collect();
-    let closed = closed.into_iter().map(|why| format!("{why}; what would be sent to it is refused"));
+    let closed = closed.into_iter().map(|why| format!("{why}; its share of the requests is rejected"));
     messages.extend(closed.map(Message::refused));
     let (mut attached_entries, mut attached_streams) = (Vec::new(), Vec::new());
     for (rules, points) in &compiled {

@@ -141,7 +141,7 @@ impl fmt::Display for Taken<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Some(route) => write!(f, "{route} comes first"),
-            None => f.write_str("another route comes first"),
+            None => f.write_str("another route takes precedence"),
         }
     }
 }

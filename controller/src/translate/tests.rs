@@ -390,7 +390,7 @@ data: {{ ca.crt: roots }}
     ));
     for (config_maps, want) in [
         (true, "ca.crt of ConfigMap shop/ca: "),
-        (false, "ConfigMap shop/ca is not read: ConfigMaps are left out (--no-config-maps, "),
+        (false, "ConfigMap shop/ca is not read: ConfigMaps are disabled (--no-config-maps, "),
     ] {
         let settings = Settings { config_maps, ..Settings::default() };
         let statuses = full(&snapshot, &settings, None, &Pools::default()).statuses.to_string();

@@ -26,12 +26,12 @@ pub fn unclaimed(reader: &Reader<'_>) -> Vec<Problem> {
     let ingresses = ingresses.filter_map(|ingress| {
         let key = &ingress.meta.key;
         let Some(name) = ingress.class.as_deref().or(ingress.legacy_class.as_deref()) else {
-            let message = "is not set, and no IngressClass is the default one; it is not served here";
+            let message = "is not set, and no IngressClass is the default; the Ingress is not served";
             return (!reader.ingress_classes().any(|class| class.default))
                 .then(|| Problem::warning(key, "spec.ingressClassName", message));
         };
         let missing = reader.ingress_class(name).is_none();
-        let message = format!("IngressClass {name} not found; it is not served here");
+        let message = format!("IngressClass {name} not found; the Ingress is not served");
         missing.then(|| Problem::warning(key, "spec.ingressClassName", message))
     });
     gateways.chain(sets).chain(ingresses).collect()

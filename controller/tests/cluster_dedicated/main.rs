@@ -397,7 +397,7 @@ async fn what_the_server_refuses_is_told_and_tried_again() {
     gateway(&server, "one", &[80]);
     until("the reason", || {
         let condition = replica.programmed("one")?;
-        let is_told = condition.message.contains("cannot be made: asked for by the test");
+        let is_told = condition.message.contains("cannot be created: asked for by the test");
         (condition.reason == "Pending" && is_told).then_some(())
     })
     .await;
@@ -419,7 +419,11 @@ async fn somebody_elses_service_is_left_alone() {
     gateway(&server, "two", &[80]);
     until("a Service for the other one", || ports_of(&server, "two")).await;
     until("the reason", || {
-        replica.programmed("one")?.message.contains("exists and is not this Gateway's").then_some(())
+        replica
+            .programmed("one")?
+            .message
+            .contains("exists and does not belong to this Gateway")
+            .then_some(())
     })
     .await;
     let theirs = server.get("services", "infra", &service_of("one")).unwrap();

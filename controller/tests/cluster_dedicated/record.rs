@@ -102,7 +102,7 @@ async fn a_record_that_is_edited_or_deleted_costs_what_is_broken() {
     })
     .await;
     until("that in the table", || (replica.ports() == [(20000, 80), (20002, 80)]).then_some(())).await;
-    assert_eq!(log.lines(&["WARN", "lines of the record of ports are broken"]).len(), 1);
+    assert_eq!(log.lines(&["WARN", "the port allocations have invalid lines"]).len(), 1);
 }
 
 #[tokio::test]
@@ -114,7 +114,7 @@ async fn a_range_that_is_used_up_is_said_of_the_gateway() {
     gateway(&server, "two", &[80]);
     until("the reason", || {
         let condition = replica.programmed("two")?;
-        let why = "cannot be made: port 80: no port is left of 20000-20009 (--dedicated-ports)";
+        let why = "cannot be created: port 80: no port is available in 20000-20009 (--dedicated-ports)";
         (condition.reason == "Pending" && condition.message.contains(why)).then_some(())
     })
     .await;

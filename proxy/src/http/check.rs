@@ -43,8 +43,8 @@ const MAX_ANSWER: usize = 64 << 10;
 /// Limit of time for the body of an answer of which the head alone matters.
 const DRAIN_TIME: Duration = Duration::from_secs(1);
 /// The reason for the access log when the service denies a request.
-const DENIED: &str = "denied by the service that authorizes requests";
-const NO_ANSWER: &str = "the service that authorizes requests gave no usable answer";
+const DENIED: &str = "denied by the authorization service";
+const NO_ANSWER: &str = "the authorization service sent no valid response";
 
 /// Carries out the checks of a worker's requests.
 #[derive(Clone, Debug)]
@@ -169,7 +169,7 @@ impl Checks {
         let (shared, trusted) = (self.side.shared(), context.trusted);
         let is_ours = shared.is_ours(context.conn.peer.ip());
         let Some(marks) = nesting::marks(&question.checked, is_ours, &shared.mark) else {
-            return Ok(Outcome::Deny(Rejection::CheckFailed, "a check of a check leads to another check"));
+            return Ok(Outcome::Deny(Rejection::CheckFailed, "external authentication is nested too deeply"));
         };
         let service = ingress::service(auth, &question.host);
         let mut asked = ingress::request(auth, question, request, trusted)?;

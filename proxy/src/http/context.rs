@@ -333,7 +333,7 @@ impl Drop for Context {
         match SCOPE.try_with(Scope::cut) {
             Ok(Some(Cut::Stalled)) => {
                 self.status = if self.status == 0 { 504 } else { self.status };
-                self.rejection = Some((Rejection::Timeout, "nothing moved for too long"));
+                self.rejection = Some((Rejection::Timeout, "no progress for too long"));
             }
             // As nginx logs a client that left.
             Ok(Some(Cut::ClientLeft)) if self.status == 0 => self.status = 499,

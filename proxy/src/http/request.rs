@@ -119,7 +119,7 @@ pub(crate) fn for_check(
             None => Ok(()),
         }
     })();
-    let invalid = |_: Box<pingora_error::Error>| bad("the request cannot be passed on");
+    let invalid = |_: Box<pingora_error::Error>| bad("the request cannot be forwarded");
     made.map(|()| request).map_err(invalid)
 }
 

@@ -35,7 +35,7 @@ pub(crate) fn filter(
 ) -> Result<()> {
     let switching = answer.status == StatusCode::SWITCHING_PROTOCOLS;
     if switching && !context.upgrade {
-        let why = "the backend switched protocols unasked";
+        let why = "the backend switched protocols without being asked to";
         return Err(context.fail(Rejection::BadGateway, why));
     }
     if answer.status.is_informational() && !switching {
@@ -55,7 +55,7 @@ pub(crate) fn filter(
         && answer.headers.contains_key(header::TRANSFER_ENCODING)
         && !headers::is_chunked_alone(&answer.headers)
     {
-        return Err(context.fail(Rejection::BadGateway, "the backend answers in an unknown transfer coding"));
+        return Err(context.fail(Rejection::BadGateway, "the backend uses an unknown transfer coding"));
     }
     check_time(context)?;
     let (idempotent, repeatable) =
@@ -158,7 +158,7 @@ fn rejection(error: &Error) -> Option<(Rejection, &'static str)> {
         (ErrorSource::Upstream, InvalidCert) => (Rejection::BadGateway, CERTIFICATE_REFUSED),
         (ErrorSource::Upstream, TLSHandshakeFailure) => (Rejection::BadGateway, HANDSHAKE_FAILED),
         (ErrorSource::Upstream, _) => {
-            (Rejection::BadGateway, "the backend could not be reached, or broke off")
+            (Rejection::BadGateway, "the backend could not be reached, or aborted the connection")
         }
         (ErrorSource::Internal | ErrorSource::Unset, _) => (Rejection::BrokenBackend, "internal error"),
     })

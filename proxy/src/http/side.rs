@@ -114,7 +114,7 @@ impl SideRequests {
         let no_route = |why| Error::explain(ErrorType::ConnectNoRoute, why);
         let choice = choice.map_err(|none| match none {
             NoEndpoint::Missing => no_route("no endpoint"),
-            NoEndpoint::Refused => no_route("no endpoint that may be connected to"),
+            NoEndpoint::Refused => no_route("no endpoint with a permitted address"),
         })?;
         let Choice { address, in_flight, .. } = choice;
         let attempt = Attempt {

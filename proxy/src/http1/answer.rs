@@ -57,14 +57,14 @@ impl<'b> Room<'b> {
         let len = match read {
             Ok(Status::Complete(len)) => len,
             Ok(Status::Partial) => return Ok(None),
-            Err(Error::TooManyHeaders) => return Err("the backend's answer has too many headers"),
-            Err(_) => return Err("the backend's answer is malformed"),
+            Err(Error::TooManyHeaders) => return Err("the backend's response has too many headers"),
+            Err(_) => return Err("the backend's response is malformed"),
         };
         let (Some(status), Some(version)) = (parsed.code, parsed.version) else {
-            return Err("the backend's answer is malformed");
+            return Err("the backend's response is malformed");
         };
         if !(100..=999).contains(&status) {
-            return Err("the backend's answer has no valid status");
+            return Err("the backend's response has no valid status");
         }
         let (headers, mut seen) = (&*parsed.headers, Seen::default());
         for (slot, header) in self.kinds.iter_mut().zip(headers) {
@@ -72,7 +72,7 @@ impl<'b> Room<'b> {
             *slot = kind;
             seen.read(kind, header.value).map_err(|_| match kind {
                 Kind::TransferEncoding => UNKNOWN_CODING,
-                _ => "the backend's answer has no clear end",
+                _ => "the backend's response has no clear end",
             })?;
         }
         // Without folded values there is a line for each header, the status line, and the empty line.
@@ -92,7 +92,7 @@ impl<'b> Room<'b> {
     }
 }
 
-const UNKNOWN_CODING: Why = "the backend answers in an unknown transfer coding";
+const UNKNOWN_CODING: Why = "the backend uses an unknown transfer coding";
 
 impl AnswerHead<'_, '_> {
     /// The framing of its body. `to_head`: it answers a HEAD request.

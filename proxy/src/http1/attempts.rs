@@ -113,7 +113,7 @@ pub(super) enum End {
     Failed(Failure),
 }
 
-const UNREACHABLE: &str = "the backend could not be reached, or broke off";
+const UNREACHABLE: &str = "the backend could not be reached, or aborted the connection";
 const TOO_SLOW: &str = "the backend took too long";
 
 /// Carries a request to a backend, in as many attempts as it takes and the route permits. `head` is what the backend gets;
@@ -266,7 +266,7 @@ impl Broken {
             Self::TooLarge => Some((Rejection::ContentTooLarge, TOO_LARGE)),
             Self::NoRoom => Some((Rejection::Overloaded, NO_ROOM)),
             Self::Stalled { client: true } => Some((Rejection::HeaderTimeout, "the request took too long")),
-            Self::Stalled { client: false } => Some((Rejection::Timeout, "nothing moved for too long")),
+            Self::Stalled { client: false } => Some((Rejection::Timeout, "no progress for too long")),
             Self::Late => Some((Rejection::Timeout, TOO_SLOW)),
             Self::Backend(_) | Self::Retry => Some((Rejection::BadGateway, UNREACHABLE)),
             Self::Invalid(why) => Some((Rejection::BadGateway, why)),

@@ -49,7 +49,7 @@ pub(super) struct TlsId(u64);
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ConnectError {
-    #[error("the backend did not answer in time")]
+    #[error("the backend did not respond in time")]
     TimedOut,
     #[error(transparent)]
     Io(#[from] io::Error),

@@ -31,7 +31,7 @@ pub(super) struct Incoming {
 }
 
 /// How an attempt ends whose answer has a malformed body.
-pub(super) const MALFORMED: Broken = Broken::Invalid("the backend's answer is malformed");
+pub(super) const MALFORMED: Broken = Broken::Invalid("the backend's response is malformed");
 
 impl Default for Incoming {
     fn default() -> Self {
@@ -134,7 +134,7 @@ impl Incoming {
     /// If it is too large already.
     pub(super) fn head_goes_on(&self) -> Result<(), Broken> {
         match self.bytes().len() > MAX_HEAD {
-            true => Err(Broken::Invalid("the backend's answer has too large a head")),
+            true => Err(Broken::Invalid("the backend's response has too large a head")),
             false => Ok(()),
         }
     }
@@ -146,9 +146,9 @@ impl Incoming {
     pub(super) fn count_interim(&mut self, status: u16) -> Result<(), Broken> {
         self.interim += 1;
         match status {
-            101 => Err(Broken::Invalid("the backend switched protocols unasked")),
+            101 => Err(Broken::Invalid("the backend switched protocols without being asked to")),
             _ if self.interim > MAX_INTERIM => {
-                Err(Broken::Invalid("the backend sends informational answers without end"))
+                Err(Broken::Invalid("the backend sends too many informational responses"))
             }
             _ => Ok(()),
         }

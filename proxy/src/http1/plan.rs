@@ -232,7 +232,7 @@ fn check(head: &RequestHead<'_, '_>, host: &Host<'_>, cursor: Box<Cursor>, conte
             Outcome::Check(Box::new(Checking { cursor, head, request }))
         }
         None => {
-            let answer = Answer::reject(Rejection::BadRequest, "the request cannot be passed on");
+            let answer = Answer::reject(Rejection::BadRequest, "the request cannot be forwarded");
             Outcome::Answer(Box::new(reply(&answer, context, head)))
         }
     }

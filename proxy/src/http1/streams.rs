@@ -459,4 +459,4 @@ impl Relay<'_> {
 }
 
 const INVALID_HEADERS: Broken =
-    Broken::Invalid("the backend's answer has headers that HTTP/2 does not allow");
+    Broken::Invalid("the backend's response has headers that HTTP/2 does not allow");

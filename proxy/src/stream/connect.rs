@@ -31,7 +31,7 @@ pub(crate) type Failure = (Rejection, &'static str);
 const ATTEMPTS: u32 = 3;
 
 const FULL: Failure = (Rejection::Overloaded, "too many requests and streams at a time");
-const CLOSED: Failure = (Rejection::Closed, "the rule asks for what cannot be done to a stream");
+const CLOSED: Failure = (Rejection::Closed, "the rule has a step that streams do not support");
 const BROKEN: Failure = (Rejection::BrokenBackend, "the backend is invalid");
 const UNREACHABLE: Failure = (Rejection::BadGateway, "the backend could not be reached");
 const TOO_SLOW: Failure = (Rejection::Timeout, "the backend did not accept the connection in time");

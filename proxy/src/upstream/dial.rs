@@ -186,14 +186,14 @@ impl Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Special(special) => write!(f, "{special} is never a backend's"),
+            Self::Special(special) => write!(f, "{special} is never used as a backend"),
             Self::Own => f.write_str("it is an address of Portcullis itself"),
             Self::OtherNamespace(service) => write!(
                 f,
                 "it belongs to Service {service} of another namespace, and neither a ReferenceGrant there nor \
                  --external-names permits that"
             ),
-            Self::Name => f.write_str("names lead nowhere with --external-names none"),
+            Self::Name => f.write_str("--external-names none disables ExternalName Services"),
         }
     }
 }

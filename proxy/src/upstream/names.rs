@@ -147,7 +147,7 @@ impl Name {
                 let why = match failed {
                     Ok(Err(error)) => error,
                     Ok(Ok(_)) => "no address".to_owned(),
-                    Err(_) => "no answer in time".to_owned(),
+                    Err(_) => "no response in time".to_owned(),
                 };
                 tracing::warn!(host, why, kept = state.found, "looking up the name of a backend failed");
                 state.until = Instant::now() + RETRY;
@@ -184,7 +184,7 @@ fn new_resolver(servers: &[SocketAddr]) -> TokioResolver {
     let of = |config| TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
     let builder = if servers.is_empty() {
         TokioResolver::builder_tokio().unwrap_or_else(|error| {
-            tracing::warn!(%error, "no usable resolver configuration; only /etc/hosts is asked");
+            tracing::warn!(%error, "no usable resolver configuration; only /etc/hosts is used");
             of(ResolverConfig::default())
         })
     } else {

@@ -25,7 +25,7 @@ impl Refusals {
             tracing::warn!(
                 %backend,
                 address = address.map(tracing::field::display),
-                "requests are not carried to this backend: {refusal}"
+                "requests are not sent to this backend: {refusal}"
             );
         }
     }

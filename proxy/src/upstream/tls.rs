@@ -58,7 +58,7 @@ pub(crate) enum TlsError {
     ServerName(Box<str>),
     #[error("the certificates of its TLS configuration cannot be used")]
     Material,
-    #[error("its certificate is refused: {0}")]
+    #[error("its certificate is not valid: {0}")]
     Certificate(Error),
     #[error("the TLS handshake failed: {0}")]
     Handshake(io::Error),
@@ -79,7 +79,7 @@ impl TlsError {
     }
 }
 
-pub(crate) const CERTIFICATE_REFUSED: &str = "the backend's certificate is refused";
+pub(crate) const CERTIFICATE_REFUSED: &str = "the backend's certificate is not valid";
 pub(crate) const HANDSHAKE_FAILED: &str = "the TLS handshake with the backend failed";
 
 /// Returns a number for each TLS identity; 0 stands for no TLS. Two identities have the same number with a probability of

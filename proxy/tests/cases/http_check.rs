@@ -249,11 +249,7 @@ async fn a_service_is_asked_over_grpc() {
     for (answer, wanted, body) in [
         ([status_7, reply].concat(), 401, "go away"),
         (bare, 403, ""),
-        (
-            vec![0xff; 4],
-            500,
-            "500 Internal Server Error: the service that authorizes requests gave no usable answer\n",
-        ),
+        (vec![0xff; 4], 500, "500 Internal Server Error: the authorization service sent no valid response\n"),
     ] {
         let auth = grpc_service(Vec::new(), answer).await;
         let at = Site::of(guarded(auth, by_grpc(), to(up.address))).serve(&proxy).await;

@@ -187,9 +187,9 @@ impl Passed {
 pub(super) fn usable(check: &Check) -> Result<(), &'static str> {
     match check {
         Check::ExternalAuth(auth) if auth.backend.is_err() => {
-            Err("closed: the service that authorizes requests cannot be used")
+            Err("closed: the authorization service cannot be used")
         }
         Check::Limits(_) | Check::Basic(_) | Check::ExternalAuth(_) | Check::IngressAuth(_) => Ok(()),
-        Check::Closed(_) => Err("closed: a filter is not served"),
+        Check::Closed(_) => Err("closed: a filter is not supported"),
     }
 }

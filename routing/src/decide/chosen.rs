@@ -22,8 +22,8 @@ use crate::{
 };
 
 /// The reasons for the access log where a service of an Ingress lets nobody pass.
-const DENIED: &str = "denied by the service that authorizes requests";
-const UNUSABLE: &str = "the service that authorizes requests answers neither 2xx nor 401 nor 403";
+const DENIED: &str = "denied by the authorization service";
+const UNUSABLE: &str = "the authorization service responds with neither 2xx nor 401 nor 403";
 
 /// A rule and the request that it takes.
 #[derive(Debug)]
@@ -118,11 +118,11 @@ impl<'t> Chosen<'t, '_> {
                     }
                 }
                 Step::OwnTls if self.selected.behind_gateway && self.of_client.connection.tls.is_some() => {
-                    let why = "this host's TLS ends at a Gateway, and the Ingress asks for TLS of its own";
+                    let why = "TLS for this host terminates at a Gateway, but the Ingress requires its own TLS settings";
                     return self.answer(Answer::reject(Rejection::Forbidden, why));
                 }
                 Step::PassedThrough if self.of_client.connection.tls.is_some() => {
-                    let why = "TLS was terminated, and the Ingress passes it through to its backend";
+                    let why = "TLS was terminated, but the Ingress requires passthrough";
                     return self.answer(Answer::reject(Rejection::Forbidden, why));
                 }
                 Step::OwnTls
@@ -158,7 +158,7 @@ impl<'t> Chosen<'t, '_> {
     fn look_up(&mut self, list: &AccessList) -> Result<(), Answer> {
         match list.standing(self.client()) {
             Standing::Refused => {
-                let why = "the client's address is not among those that may send requests";
+                let why = "the client's address is not allowed";
                 let answer = Answer::reject(Rejection::Forbidden, why);
                 match list.satisfy {
                     Satisfy::All => Err(answer),
@@ -277,17 +277,19 @@ impl<'t> Chosen<'t, '_> {
         let choice = route.choice().ok_or((Rejection::BrokenBackend, "the rule has no backend"))?;
         let backend = choice.backend.as_ref();
         let backend = backend.map_err(|error| match error.rejection() {
-            Rejection::Closed => (Rejection::Closed, "closed: what protects it is not served"),
-            Rejection::NoRoute => (Rejection::NoRoute, "no path of this host takes this request"),
+            Rejection::Closed => {
+                (Rejection::Closed, "closed: an annotation that protects it is not supported")
+            }
+            Rejection::NoRoute => (Rejection::NoRoute, "no path of this host matches this request"),
             Rejection::NoEndpoints => (Rejection::NoEndpoints, "the backend does not exist"),
             rejection => (rejection, "the backend cannot be used"),
         })?;
         // Here rather than when connecting, so that the client's connection outlives the answer.
         if backend.endpoints.is_empty() {
-            return Err((Rejection::NoEndpoints, "the backend has no endpoint that is ready"));
+            return Err((Rejection::NoEndpoints, "the backend has no ready endpoint"));
         }
         if self.of_client.request.upgrade && backend.protocol == BackendProtocol::Http2 {
-            return Err((Rejection::BadGateway, "the backend speaks HTTP/2, which has no upgrade"));
+            return Err((Rejection::BadGateway, "the backend uses HTTP/2, which does not support upgrades"));
         }
         Ok(())
     }

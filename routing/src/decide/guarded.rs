@@ -83,7 +83,7 @@ fn select<'t>(
     };
     let selected = listener.route(request.host, &view).map_err(InvalidPath::why);
     let selected = selected.map_err(|why| (Rejection::BadRequest, why))?;
-    let selected = selected.ok_or((Rejection::NoRoute, "no route takes this request"))?;
+    let selected = selected.ok_or((Rejection::NoRoute, "no route matches this request"))?;
     trace.selected(&selected);
     Ok(selected)
 }

@@ -21,7 +21,7 @@ fn a_request_ends_where_the_first_thing_that_stops_it_says() {
     let table = table(rule([], [Ok(Endpoints::Addresses(Box::default()))]));
     for (method, host, target, wanted) in [
         ("CONNECT", "a.example", "/", Err("405")),
-        ("GET", "a.example", "/", Ok("503 the backend has no endpoint that is ready")),
+        ("GET", "a.example", "/", Ok("503 the backend has no ready endpoint")),
         ("GET", "b.example", "/", Ok("404 no listener for this host")),
         ("GET", "a.example", "/%00", Err("400")),
         ("OPTIONS", "a.example", "*", Ok("204 ")),
@@ -132,7 +132,7 @@ fn a_host_that_serves_no_requests_is_left_to_no_other_listener() {
         ..plain()
     };
     for (connection, wanted) in [
-        (plain(), "404 no route takes this request"),
+        (plain(), "404 no route matches this request"),
         (of_another, "421 the connection was made for another host's listener"),
     ] {
         assert_eq!(with_target(&table, &Method::GET, "/", connection), wanted);
@@ -141,8 +141,9 @@ fn a_host_that_serves_no_requests_is_left_to_no_other_listener() {
 
 #[test]
 fn an_ingress_that_asks_for_tls_of_its_own_is_forbidden_behind_that_of_a_gateway() {
-    let forbidden = "403 this host's TLS ends at a Gateway, and the Ingress asks for TLS of its own";
-    let passed_through = "403 TLS was terminated, and the Ingress passes it through to its backend";
+    let forbidden =
+        "403 TLS for this host terminates at a Gateway, but the Ingress requires its own TLS settings";
+    let passed_through = "403 TLS was terminated, but the Ingress requires passthrough";
     let of_ingress = |step, fallback| {
         let table = table(rule([step, Step::Redirect(redirect())], [ready()]));
         let port = &table.ports[&PortKey::tcp(80)];
@@ -241,7 +242,7 @@ fn what_checks_bring_comes_before_what_the_rule_does() {
 fn a_check_that_nobody_can_carry_out_closes_the_rule() {
     let gone = || asks("one", Err(BackendError::NotFound("n/gone".into())));
     let table = table(rule([gone()], [ready()]));
-    let wanted = "503 closed: the service that authorizes requests cannot be used";
+    let wanted = "503 closed: the authorization service cannot be used";
     assert_eq!(with_target(&table, &Method::GET, "/", plain()), wanted);
 }
 

@@ -29,7 +29,7 @@ pub(super) fn next(selected: &Selected<'_>, listener: &Listener, request: &Reque
     let next = all.find(|candidate| !Arc::ptr_eq(&candidate.entry.rule, selected.rule))?;
     let because = match std::ptr::eq(first.listener, next.listener) {
         true => reason(&first, &next),
-        false => "routes of the Gateway are asked before the Ingresses of the host".to_owned(),
+        false => "routes of the Gateway take precedence over the Ingresses of the host".to_owned(),
     };
     Some(NextRule { rule: text::rule(next.host, next.entry), because })
 }
@@ -105,15 +105,15 @@ fn reason(first: &Candidate<'_>, next: &Candidate<'_>) -> String {
         (is_host_other, "its route's hostname is more specific"),
         (
             first.path_kind != next.path_kind && !both_prefixes,
-            "its kind of path match comes first (exact, regular expression, prefix)",
+            "its kind of path match takes precedence (exact, regular expression, prefix)",
         ),
         (first.path_kind != next.path_kind || first.path_len != next.path_len, "its path is longer"),
-        (first.method != next.method, "it asks for a method"),
-        (first.headers != next.headers, "it asks for more headers"),
-        (first.query != next.query, "it asks for more query parameters"),
+        (first.method != next.method, "it matches a method"),
+        (first.headers != next.headers, "it matches more headers"),
+        (first.query != next.query, "it matches more query parameters"),
         (first.age != next.age, "its object is older"),
         (first.name != next.name, "its object comes first by namespace and name"),
     ];
     let reason = reasons.into_iter().find_map(|(differs, reason)| differs.then_some(reason));
-    reason.unwrap_or("it stands first in its object").to_owned()
+    reason.unwrap_or("it is first in its object").to_owned()
 }

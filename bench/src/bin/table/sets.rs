@@ -56,7 +56,7 @@ fn edits_among(sets: usize, listeners: usize, of_each: impl Fn(usize) -> String,
         (now as f64 - before as f64) / 1024.0
     );
     let there = served.table.ports.values().map(|port| port.listeners.len()).sum::<usize>();
-    ensure!(there > listeners, "not every listener is served");
+    ensure!(there > listeners, "not all listeners are served");
     Ok(())
 }
 

@@ -52,18 +52,18 @@ impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoPortLeft { range, waiting: 0 } => {
-                write!(f, "no port is left of {range} (--dedicated-ports)")
+                write!(f, "no port is available in {range} (--dedicated-ports)")
             }
             Self::NoPortLeft { range, waiting } => write!(
                 f,
-                "no port is left of {range} (--dedicated-ports); {waiting} that were given up are used again after \
+                "no port is available in {range} (--dedicated-ports); {waiting} released ports can be used again after \
                  {} minutes",
                 QUARANTINE / 60
             ),
             Self::Full => f.write_str(
-                "the ConfigMap that records ports is full; fewer Gateways, or a narrower --dedicated-ports",
+                "the ConfigMap of port allocations is full; use fewer Gateways or a smaller range in --dedicated-ports",
             ),
-            Self::Uid => f.write_str("the Gateway has no uid that can be recorded"),
+            Self::Uid => f.write_str("the Gateway has no valid uid"),
         }
     }
 }

@@ -234,7 +234,7 @@ async fn follow(
             }
             Err(error) => {
                 if !std::mem::replace(&mut told, true) {
-                    warn!(kind, %error, "what is made for Gateways cannot be read; nothing is made meanwhile");
+                    warn!(kind, %error, "objects of Gateways with dedicated addresses cannot be read; none are created meanwhile");
                 }
                 refusals = if is_refusal(&error) { refusals + 1 } else { 0 };
                 tokio::time::sleep(PAUSE).await;

@@ -127,7 +127,7 @@ pub(super) fn plan(desired: &DesiredServices, live: &Live, place: &Place, now: N
             }
             true => {}
             false => {
-                let why = "it is not known which Service leads here (--service), so that it has no endpoints";
+                let why = "the Service of this release is not known (--service), so it has no endpoints";
                 plan.errors.insert(gateway.clone(), why.into());
             }
         }

@@ -85,7 +85,7 @@ pub(super) async fn put(client: &Client, field_manager: &str, write: Write) -> O
         Ok(Ok(_)) => Outcome::Written,
         Ok(Err(kube::Error::Api(status))) => refused(*status),
         Ok(Err(error)) => Outcome::Failed(error.to_string(), None),
-        Err(_) => Outcome::Failed(format!("no answer within {CALL:?}"), None),
+        Err(_) => Outcome::Failed(format!("no response within {CALL:?}"), None),
     }
 }
 

@@ -20,7 +20,7 @@ pub(crate) fn read(document: &Value, meta: Meta, checks: &mut Checks) -> Option<
     data.keys().for_each(|key| checks.form(key, names::DATA_KEY, &at.field(key)));
     for key in binary.keys() {
         checks.form(key, names::DATA_KEY, &at_binary.field(key));
-        checks.require(!data.contains_key(key), &at_binary.field(key), "must not stand in data too");
+        checks.require(!data.contains_key(key), &at_binary.field(key), "must not be a key of data as well");
     }
     let size: usize = data.values().map(String::len).chain(binary.values().map(|b| b.0.len())).sum();
     checks.require(size <= MAX_DATA, &Path::Root, MESSAGE_TOO_LARGE);

@@ -37,7 +37,7 @@ pub(crate) fn read(
     let ports = written.ports.unwrap_or_default();
     checks.entries(ports.len(), 0..=20_000, &at_ports);
     checks.unique(ports.iter().map(|p| p.name.as_deref().unwrap_or_default()), &at_ports, |name| {
-        format!("a port named {name:?} stands here twice")
+        format!("port name {name:?} is duplicated")
     });
     checks.entries(written.endpoints.len(), 0..=1_000, &at_endpoints);
     let service = labels.get(SERVICE_LABEL).map(|service| service.as_str().into());
@@ -67,7 +67,7 @@ impl Family {
             "IPv4" => Self::V4,
             "IPv6" => Self::V6,
             "FQDN" => {
-                checks.warning(&at, "FQDN is not served; use a Service of type ExternalName");
+                checks.warning(&at, "FQDN is not supported; use a Service of type ExternalName");
                 Self::Name
             }
             other => {
@@ -86,7 +86,7 @@ fn port(written: EndpointPort, checks: &mut Checks, at: &Path<'_>) -> SlicePort 
     let protocol = service::protocol(written.protocol.as_deref(), checks, &at.field("protocol"));
     checks.optional_form(written.app_protocol.as_deref(), names::QUALIFIED, &at.field("appProtocol"));
     if written.port.is_none() {
-        checks.warning(&at.field("port"), "is missing: a port without a number is not served");
+        checks.warning(&at.field("port"), "is missing: a port without a number is ignored");
     }
     let number = written.port.map(|port| checks.port(port, &at.field("port")));
     let port = number.zip(protocol.and_then(TransportProtocol::transport));
@@ -106,7 +106,7 @@ fn endpoint(
     let addresses: Vec<_> =
         addresses.filter_map(|(i, text)| address(text, family, checks, &at_addresses.index(i))).collect();
     if addresses.first().is_some_and(|first| !seen.insert(*first)) {
-        checks.warning(&at_addresses, "stands in this slice twice; it is used once");
+        checks.warning(&at_addresses, "is duplicated in this slice; it is used once");
     }
     let conditions = written.conditions.clone().unwrap_or_default();
     let ready = conditions.ready.unwrap_or(true);
@@ -123,7 +123,7 @@ fn address(text: &str, family: Family, checks: &mut Checks, at: &Path<'_>) -> Op
         (Family::V4, Ok(ip @ IpAddr::V4(_))) | (Family::V6, Ok(ip @ IpAddr::V6(_))) => {
             // Loopback is this machine, which may be a backend where whoever runs it wrote the objects.
             if let Some(special) = Special::of(ip).filter(|special| *special != Special::Loopback) {
-                checks.warning(at, format!("{ip} is {special}: no request is carried there"));
+                checks.warning(at, format!("{ip} is {special}: no requests are sent to it"));
             }
             Some(ip)
         }

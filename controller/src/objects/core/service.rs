@@ -114,12 +114,12 @@ fn check_names(ports: &[WrittenPort], checks: &mut Checks, at: &Path<'_>) {
         let name = port.name.as_deref().unwrap_or_default();
         match name {
             "" if ports.len() > 1 => {
-                checks.error(&at.field("name"), "is required where there are several ports")
+                checks.error(&at.field("name"), "is required if there are several ports")
             }
             "" => {}
             name => {
                 checks.form(name, names::LABEL, &at.field("name"));
-                checks.require(names_seen.insert(name), &at.field("name"), "stands here twice");
+                checks.require(names_seen.insert(name), &at.field("name"), "is duplicated");
             }
         }
         let number = (port.protocol.as_deref().unwrap_or("TCP"), port.port);

@@ -41,7 +41,7 @@ fn a_service_has_ports() {
             ("ports: [{port: '80'}]", "spec.ports[0].port: has the wrong type"),
             ("ports: [{}]", "spec.ports[0].port: must be between"),
             ("ports: [{port: 80}, {port: 81}]", "spec.ports[0].name: is required where there are several"),
-            ("ports: [{port: 80, name: a}, {port: 81, name: a}]", "spec.ports[1].name: stands here twice"),
+            ("ports: [{port: 80, name: a}, {port: 81, name: a}]", "spec.ports[1].name: is duplicated"),
             (
                 "ports: [{port: 80, name: a}, {port: 80, name: b}]",
                 "spec.ports[1]: another port has the same number",
@@ -123,7 +123,7 @@ fn an_endpoint_has_addresses_of_its_family() {
             ),
             (
                 "addressType: IPv4\nendpoints: [{addresses: [169.254.169.254]}]",
-                "endpoints[0].addresses[0]: 169.254.169.254 is a link-local address: no request is carried there",
+                "endpoints[0].addresses[0]: 169.254.169.254 is a link-local address: no requests are sent to it",
             ),
             (
                 "addressType: IPv6\nendpoints: [{addresses: ['64:ff9b::a9fe:a9fe']}]",
@@ -196,7 +196,7 @@ fn a_config_map_has_texts() {
             ("data: {a: b}\nbinaryData: {c: YQ==}", ""),
             ("data: {a: 1}", "data.a: has the wrong type: integer `1`, expected a string (put it in quotes)"),
             ("data: {'a/b': c}", "data.a/b:"),
-            ("data: {a: b}\nbinaryData: {a: YQ==}", "binaryData.a: must not stand in data too"),
+            ("data: {a: b}\nbinaryData: {a: YQ==}", "binaryData.a: must not be a key of data as well"),
         ],
         document,
     );

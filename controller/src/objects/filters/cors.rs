@@ -17,7 +17,7 @@ pub(super) fn read(cors: wire::Cors, checks: &mut Checks, at: &Path<'_>) -> Cors
         |texts: Option<Vec<String>>, field, max, alone, check: fn(&str, &mut Checks, &Path<'_>)| {
             let (texts, at) = (texts.unwrap_or_default(), at.field(field));
             checks.entries(texts.len(), 0..=max, &at);
-            checks.unique(&texts, &at, |text| format!("{text} stands here twice"));
+            checks.unique(&texts, &at, |text| format!("{text} is duplicated"));
             if alone && texts.len() > 1 && texts.iter().any(|t| t == "*") {
                 checks.error(&at, "must not have '*' beside other entries");
             }

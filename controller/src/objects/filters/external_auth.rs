@@ -34,7 +34,7 @@ pub(in crate::objects) fn read(
     {
         match (of == protocol, is_there) {
             (true, false) => checks.error(&at.field(field), "is required by the protocol"),
-            (false, true) => checks.error(&at.field(field), "must not stand beside another protocol"),
+            (false, true) => checks.error(&at.field(field), "must not be set for another protocol"),
             (true, true) | (false, false) => {}
         }
     }
@@ -98,7 +98,7 @@ fn header_names(
     at: &Path<'_>,
 ) -> Result<Box<[HeaderName]>, InvalidRule> {
     checks.entries(list.len(), 0..=HEADERS, at);
-    checks.unique(list, at, |name| format!("{name} stands here twice"));
+    checks.unique(list, at, |name| format!("{name} is duplicated"));
     let (mut names, mut refused) = (Vec::with_capacity(list.len()), None);
     for (i, text) in list.iter().enumerate() {
         // The API server takes any text here.

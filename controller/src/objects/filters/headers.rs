@@ -53,7 +53,7 @@ fn list(
     at: &Path<'_>,
 ) -> Result<Box<[(HeaderName, HeaderValue)]>, InvalidRule> {
     checks.entries(headers.len(), 0..=16, at);
-    checks.unique(headers.iter().map(|(name, _)| name), at, |name| format!("{name} stands here twice"));
+    checks.unique(headers.iter().map(|(name, _)| name), at, |name| format!("{name} is duplicated"));
     let mut out: Vec<(HeaderName, HeaderValue)> = Vec::with_capacity(headers.len());
     let mut refused = None;
     for (i, (name, value)) in headers.iter().enumerate() {
@@ -78,7 +78,7 @@ fn list(
 
 fn names(names: &[String], checks: &mut Checks, at: &Path<'_>) -> Result<Box<[HeaderName]>, InvalidRule> {
     checks.entries(names.len(), 0..=16, at);
-    checks.unique(names, at, |name| format!("{name} stands here twice"));
+    checks.unique(names, at, |name| format!("{name} is duplicated"));
     // The API server takes any text here.
     let parsed = names.iter().enumerate().map(|(i, name)| match HeaderName::try_from(name) {
         Ok(name) => permitted(Change::Remove, name, checks, &at.index(i)),

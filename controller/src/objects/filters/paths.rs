@@ -25,7 +25,7 @@ pub(super) fn read(
     {
         match (of_type, text) {
             (true, None) => checks.error(&at.field(field), "is required by the type"),
-            (false, Some(_)) => checks.error(&at.field(field), "must not stand beside another type"),
+            (false, Some(_)) => checks.error(&at.field(field), "must not be set for another type"),
             (_, Some(text)) => checks.length(text, 0..=1024, &at.field(field)),
             (false, None) => {}
         }

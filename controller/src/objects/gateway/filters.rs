@@ -60,7 +60,7 @@ pub(super) fn read(
     for (phase, list) in phases {
         let at = at.field(&phase);
         if phase != REQUESTS {
-            all.push(not_served(&at, "filters of this phase are not served", checks).map_err(unserved));
+            all.push(not_served(&at, "filters of this phase are not supported", checks).map_err(unserved));
             continue;
         }
         match list.read(checks, &at) {
@@ -111,7 +111,7 @@ fn check_one_of(filter: &Filter, checks: &mut Checks, at: &Path<'_>) {
     ] {
         match (filter.r#type == of, is_there) {
             (true, false) => checks.error(&at.field(field), "is required by the filter's type"),
-            (false, true) => checks.error(&at.field(field), "must not stand in a filter of another type"),
+            (false, true) => checks.error(&at.field(field), "must not be set for another filter type"),
             _ => {}
         }
     }
@@ -176,7 +176,7 @@ mod tests {
             holds(&[(filters, &want)], requests);
         }
         for protocol in ["TCP", "UDP"] {
-            let want = "spec.listeners[0].filters: must only stand in a listener of protocol HTTP or HTTPS";
+            let want = "spec.listeners[0].filters: can only be set for protocol HTTP or HTTPS";
             holds(&[("{requests: []}", want)], |filters| of_protocol(protocol, filters));
         }
     }

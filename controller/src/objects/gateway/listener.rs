@@ -92,7 +92,7 @@ fn check_protocol(listener: &Listener, checks: &mut Checks, at: &Path<'_>) {
     let protocol = listener.protocol.as_str();
     match (&listener.tls, protocol) {
         (Some(_), "HTTP" | "TCP" | "UDP") => {
-            checks.error(&at.field("tls"), format!("must not stand in a listener of protocol {protocol}"));
+            checks.error(&at.field("tls"), format!("must not be set for protocol {protocol}"));
         }
         (Some(tls), "HTTPS") if tls.mode == Some(Mode::Passthrough) => {
             checks.error(&at.field("tls").field("mode"), "must be Terminate for protocol HTTPS");
@@ -101,10 +101,10 @@ fn check_protocol(listener: &Listener, checks: &mut Checks, at: &Path<'_>) {
         _ => {}
     }
     if listener.filters.is_some() && !matches!(protocol, "HTTP" | "HTTPS") {
-        checks.error(&at.field("filters"), "must only stand in a listener of protocol HTTP or HTTPS");
+        checks.error(&at.field("filters"), "can only be set for protocol HTTP or HTTPS");
     }
     if matches!(protocol, "TCP" | "UDP") && listener.hostname.is_some() {
-        checks.error(&at.field("hostname"), format!("must not stand in a listener of protocol {protocol}"));
+        checks.error(&at.field("hostname"), format!("must not be set for protocol {protocol}"));
     }
 }
 
@@ -130,7 +130,7 @@ fn tls(tls: GatewayListenersTls, checks: &mut Checks, at: &Path<'_>) -> Listener
     }
     let passthrough = tls.mode == Some(Mode::Passthrough);
     if !passthrough && refs.is_empty() && options.is_empty() {
-        checks.error(at, "must have certificateRefs or options where its mode is Terminate");
+        checks.error(at, "must have certificateRefs or options if its mode is Terminate");
     }
     let certificates = refs.into_iter().enumerate().map(|(i, r)| {
         let certificate = Reference {

@@ -45,7 +45,7 @@ fn listeners_are_told_apart() {
         ("{name: b, port: 81, protocol: HTTP}", ""),
         ("{name: b, port: 80, protocol: HTTP, hostname: a.com}", ""),
         ("{name: b, port: 80, protocol: UDP}", ""),
-        ("{name: a, port: 81, protocol: HTTP}", "spec.listeners[1]: listener a stands here twice"),
+        ("{name: a, port: 81, protocol: HTTP}", "spec.listeners[1]: listener a is duplicated"),
         ("{name: b, port: 80, protocol: HTTP}", "spec.listeners[1]: another listener has the same port 80"),
     ] {
         holds(&[(&format!("{a}, {others}"), want)], listeners);
@@ -87,18 +87,9 @@ fn a_listener_has_what_its_protocol_needs() {
             "tls.mode: must be Terminate for protocol HTTPS",
         ),
         ("protocol: TLS".to_owned(), "tls: is required for protocol TLS"),
-        (
-            format!("protocol: HTTP, tls: {{{certificate}}}"),
-            "tls: must not stand in a listener of protocol HTTP",
-        ),
-        (
-            format!("protocol: TCP, tls: {{{certificate}}}"),
-            "tls: must not stand in a listener of protocol TCP",
-        ),
-        (
-            format!("protocol: UDP, tls: {{{certificate}}}"),
-            "tls: must not stand in a listener of protocol UDP",
-        ),
+        (format!("protocol: HTTP, tls: {{{certificate}}}"), "tls: must not be set for protocol HTTP"),
+        (format!("protocol: TCP, tls: {{{certificate}}}"), "tls: must not be set for protocol TCP"),
+        (format!("protocol: UDP, tls: {{{certificate}}}"), "tls: must not be set for protocol UDP"),
         ("protocol: TCP, hostname: a.com".to_owned(), "hostname: must not stand"),
         ("protocol: UDP, hostname: a.com".to_owned(), "hostname: must not stand"),
         ("protocol: HTTP, hostname: A.com".to_owned(), "hostname: \"A.com\" must be"),
@@ -222,10 +213,10 @@ fn addresses_have_a_type() {
             ("{}, {}", ""),
             ("{type: Hostname, value: a.com}, {type: Hostname, value: b.com}", ""),
             ("{type: a.com/thing, value: x}, {type: a.com/thing, value: x}", ""),
-            ("{value: 10.0.0.1}, {type: IPAddress, value: 10.0.0.1}", "spec.addresses[1]: stands here twice"),
+            ("{value: 10.0.0.1}, {type: IPAddress, value: 10.0.0.1}", "spec.addresses[1]: is duplicated"),
             (
                 "{type: Hostname, value: a.com}, {type: Hostname, value: a.com}",
-                "spec.addresses[1]: stands here twice",
+                "spec.addresses[1]: is duplicated",
             ),
             ("{type: Hostname, value: A.com}", "spec.addresses[0].value:"),
             ("{type: Thing, value: x}", "spec.addresses[0].type: must be"),
@@ -305,7 +296,7 @@ fn what_is_not_served_yet_says_so() {
             (&format!("tls: {{frontend: {{default: {{}}, perPort: [{}, {}]}}}}", port(1), port(2)), ""),
             (
                 &format!("tls: {{frontend: {{default: {{}}, perPort: [{}, {}]}}}}", port(1), port(1)),
-                "spec.tls.frontend.perPort[1]: port 1 stands here twice",
+                "spec.tls.frontend.perPort[1]: port 1 is duplicated",
             ),
             (
                 "tls: {frontend: {default: {validation: {caCertificateRefs: []}}}}",
@@ -344,5 +335,5 @@ fn an_address_is_reached_from_where_it_says() {
         holds(&[(&of(routability), want)], rest);
     }
     let twice = "addresses: [{value: 192.0.2.1}, {value: 192.0.2.1, routability: Cluster}]";
-    holds(&[(twice, "spec.addresses[1]: stands here twice")], rest);
+    holds(&[(twice, "spec.addresses[1]: is duplicated")], rest);
 }

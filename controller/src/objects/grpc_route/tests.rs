@@ -109,7 +109,7 @@ fn rules_have_limits() {
         ("rules: [{name: a}, {name: a}]".to_owned(), "spec.rules[1].name: must be unique"),
         (
             "rules: [{matches: [{headers: [{name: a, value: b}, {name: a, value: b}]}]}]".to_owned(),
-            "spec.rules[0].matches[0].headers[1]: a stands here twice",
+            "spec.rules[0].matches[0].headers[1]: a is duplicated",
         ),
         ("parentRefs: [{name: a}, {name: a}]".to_owned(), "spec.parentRefs[1]: must differ"),
         ("hostnames: [A]".to_owned(), "spec.hostnames[0]:"),

@@ -215,7 +215,7 @@ fn a_match_asks_what_can_be_asked() {
             ("headers: [{name: x-a, value: b}, {name: X-A, value: c}]", ""),
             (
                 "headers: [{name: x-a, value: b}, {name: x-a, value: c}]",
-                "spec.rules[0].matches[0].headers[1]: x-a stands here twice",
+                "spec.rules[0].matches[0].headers[1]: x-a is duplicated",
             ),
             ("headers: [{name: 'x a', value: b}]", "spec.rules[0].matches[0].headers[0].name:"),
             (
@@ -234,7 +234,7 @@ fn a_match_asks_what_can_be_asked() {
             ("queryParams: [{name: a, value: b}, {name: A, value: b}]", ""),
             (
                 "queryParams: [{name: a, value: b}, {name: a, value: b}]",
-                "spec.rules[0].matches[0].queryParams[1]: a stands here twice",
+                "spec.rules[0].matches[0].queryParams[1]: a is duplicated",
             ),
             ("queryParams: [{name: 'a b', value: b}]", "spec.rules[0].matches[0].queryParams[0].name:"),
             (
@@ -311,7 +311,7 @@ fn a_retry_is_for_errors() {
             ("codes: [400, 503, 599], attempts: 0, backoff: 100ms", ""),
             ("codes: [399]", "spec.rules[0].retry.codes[0]: must be between 400 and 599"),
             ("codes: [500, 600]", "spec.rules[0].retry.codes[1]: must be between 400 and 599"),
-            ("codes: [500, 500]", "spec.rules[0].retry.codes[1]: 500 stands here twice"),
+            ("codes: [500, 500]", "spec.rules[0].retry.codes[1]: 500 is duplicated"),
             ("attempts: -1", "spec.rules[0].retry.attempts: must be between 0"),
             ("backoff: soon", "spec.rules[0].retry.backoff: \"soon\" is not a duration"),
         ],

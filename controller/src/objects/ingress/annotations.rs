@@ -169,7 +169,7 @@ fn close(denied: Vec<Denied>, is_ignored: bool, checks: &mut Checks) -> Unserved
             Protects::Nothing => ("is on an Ingress whose paths are protected", "they are"),
         };
         let message = match is_ignored {
-            false => format!("{what} and {why}, so that {what_is} closed"),
+            false => format!("{what} and {why}, so {what_is} closed"),
             true => format!("{what} and {why}; portcullis.dev/unsupported: ignore serves without it"),
         };
         let full_name = format!("{NGINX}{name}");
@@ -185,7 +185,8 @@ fn warn_of_passthrough(annotations: &BTreeMap<String, String>, checks: &mut Chec
     for (full_name, value) in annotations {
         let Some(known) = find(full_name).filter(|known| known.name != PASSTHROUGH) else { continue };
         if known.is_served && known.protects(value) {
-            let message = format!("protects plain HTTP alone, since {PASSTHROUGH} hands TLS to the backend");
+            let message =
+                format!("protects only plain HTTP, because {PASSTHROUGH} passes TLS through to the backend");
             checks.warning_of(Topic::Annotation(known.name), &annotation(full_name), message);
         }
     }
@@ -212,7 +213,7 @@ fn warn_of_the_rest(annotations: &BTreeMap<String, String>, checks: &mut Checks)
                 .map_or(full_name.starts_with(NGINX), |name| name != UNSUPPORTED) =>
             {
                 unknown.get_or_insert_with(|| full_name.as_str().into());
-                (Topic::UnknownAnnotation, "is not an annotation that is known; it has no effect")
+                (Topic::UnknownAnnotation, "is not a known annotation; it has no effect")
             }
             None => continue,
         };

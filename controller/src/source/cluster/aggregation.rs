@@ -194,7 +194,7 @@ impl Aggregation {
         if before.is_none_or(|before| !before.is_like(&trouble)) {
             match &trouble {
                 Trouble::Absent => {
-                    info!(kind, "not known to the API server; read as soon as it is")
+                    info!(kind, "not known to the API server; watched as soon as it is")
                 }
                 Trouble::Unserved(why) => {
                     warn!(
@@ -205,11 +205,12 @@ impl Aggregation {
                 Trouble::Forbidden(why) => {
                     warn!(
                         kind,
-                        why, "may not be read; objects of this kind that were read before are still served"
+                        why,
+                        "no permission to read; objects of this kind that were read before are still served"
                     )
                 }
                 Trouble::Failing(why) => {
-                    warn!(kind, why, "cannot be read; what is served stays, trying again")
+                    warn!(kind, why, "cannot be read; the current configuration stays in effect, retrying")
                 }
             }
         }
@@ -299,10 +300,10 @@ impl Aggregation {
         if !missing.is_empty() {
             warn!(
                 ?missing,
-                "the Gateway API's CRDs are not installed, or not all of them; Ingress is served without"
+                "the Gateway API CRDs are not installed, or only some of them; Ingress is served"
             );
         }
-        info!("every object has been read");
+        info!("all objects have been read");
     }
 }
 

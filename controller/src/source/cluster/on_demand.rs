@@ -201,7 +201,7 @@ async fn fetch(client: &Client, key: &ObjectKey) -> Fetched {
                 return found.map_or(Fetched::Missing, |object| decode(key.kind, object));
             }
             Err(Failure::Forbidden(why)) => {
-                let problem = Problem::error(key, "", format!("may not be read: {why}"));
+                let problem = Problem::error(key, "", format!("no permission to read: {why}"));
                 return Fetched::Forbidden(problem);
             }
             Err(Failure::Failing(why) | Failure::Unreachable(why)) => why,
@@ -209,7 +209,7 @@ async fn fetch(client: &Client, key: &ObjectKey) -> Fetched {
         };
         failures += 1;
         if failures == 1 {
-            warn!(object = %key, why, "cannot be read; trying again");
+            warn!(object = %key, why, "cannot be read; retrying");
         }
         tokio::time::sleep(pause(failures)).await;
     }

@@ -150,7 +150,7 @@ async fn in_time<T>(call: impl Future<Output = kube::Result<T>>) -> Result<T, Fa
 }
 
 fn no_answer() -> Failure {
-    Failure::Failing(format!("no answer within {ANSWER:?}"))
+    Failure::Failing(format!("no response within {ANSWER:?}"))
 }
 
 fn failure(error: &kube::Error) -> Failure {

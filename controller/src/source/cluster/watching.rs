@@ -163,7 +163,7 @@ impl Watching {
                     }
                 }
                 Some(WatchEvent::Error(_)) | None => {
-                    return Err(Failure::Failing("the list ended before its end".to_owned()).into());
+                    return Err(Failure::Failing("the list is incomplete".to_owned()).into());
                 }
             }
         }

@@ -161,7 +161,8 @@ pub(super) fn duplicate(later: &Placed, file: &str, first: &Placed, first_file: 
     let (meta, first_meta) = (later.object.meta(), first.object.meta());
     (meta.version != first_meta.version).then(|| {
         let line = first.position.line;
-        let message = format!("is in {first_file}:{line} too, which comes first; this one is not served");
+        let message =
+            format!("is in {first_file}:{line} as well, which takes precedence; this one is not served");
         let place = Some(Place { file: file.into(), line: later.position.line });
         Problem { place, ..Problem::error(&meta.key, "", message) }
     })

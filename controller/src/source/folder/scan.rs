@@ -88,7 +88,7 @@ impl Listing {
             return;
         }
         if depth > limits.depth {
-            let message = format!("is not read: it lies more than {} directories deep", limits.depth);
+            let message = format!("is not read: it is more than {} directories deep", limits.depth);
             return self.problems.push(file_problem(directory, message));
         }
         let names = match names(directory) {

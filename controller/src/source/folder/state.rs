@@ -289,7 +289,7 @@ fn implied_namespace(key: &ObjectKey) -> Option<Object> {
 
 fn read_text(path: &Path, limit: u64) -> Result<String, Problem> {
     let cannot = |error: std::io::Error| {
-        file_problem(path, format!("cannot be read, what was read before stays: {error}"))
+        file_problem(path, format!("cannot be read; the previous content stays in effect: {error}"))
     };
     let mut bytes = Vec::new();
     // It may have grown since it was listed.
@@ -299,8 +299,9 @@ fn read_text(path: &Path, limit: u64) -> Result<String, Problem> {
     if bytes.len() as u64 > limit {
         return Err(file_problem(path, format!("is not read: it is larger than {limit} bytes")));
     }
-    String::from_utf8(bytes)
-        .map_err(|_| file_problem(path, "is not read, what was read before stays: it is not valid UTF-8"))
+    String::from_utf8(bytes).map_err(|_| {
+        file_problem(path, "is not read; the previous content stays in effect: it is not valid UTF-8")
+    })
 }
 
 fn hash(text: &str) -> u64 {

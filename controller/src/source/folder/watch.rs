@@ -64,7 +64,7 @@ impl Watched {
     fn new(noticed: Arc<Noticed>) -> Self {
         let watcher = notify::recommended_watcher(move |event| noticed.note(event));
         if let Err(error) = &watcher {
-            warn!(%error, "changes of the folder are noticed late: it cannot be watched");
+            warn!(%error, "the folder cannot be watched; changes are detected with a delay");
         }
         Self { watcher: watcher.ok(), directories: BTreeMap::new() }
     }
@@ -87,7 +87,7 @@ impl Watched {
             match watcher.watch(path, RecursiveMode::NonRecursive) {
                 Ok(()) => more = true,
                 Err(error) => {
-                    warn!(path = %path.display(), %error, "changes are noticed late: the folder cannot be watched");
+                    warn!(path = %path.display(), %error, "the folder cannot be watched; changes are detected with a delay");
                 }
             }
         }

@@ -30,7 +30,7 @@ impl<'a> Compiler<'a> {
                 error => error,
             };
             let status = error.rejection().status().as_u16();
-            self.refuse(what, &format!("{error}; its requests are answered with {status}"));
+            self.refuse(what, &format!("{error}; its requests receive {status}"));
             error
         })
     }

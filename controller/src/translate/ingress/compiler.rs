@@ -100,7 +100,7 @@ impl<'a> Compiler<'a> {
         let Some(Closer { ingress, by }) = closer else { return };
         if *ingress != self.ingress.meta.key {
             let text = format!(
-                "host {} is closed (503) by {ingress}, since what protects it there is not served yet: {by}",
+                "host {} is closed (503) by {ingress}, because annotations that protect it there are not supported yet: {by}",
                 self.host.host
             );
             self.messages.push(Message::about(Topic::Closed, text));
@@ -113,7 +113,7 @@ impl<'a> Compiler<'a> {
         match basic_auth::of(self.ingress, self.host.reader, &self.host.pools.users) {
             Ok(found) => self.basic_auth = found,
             Err(why) => {
-                let text = format!("its paths are closed (503), since passwords cannot be verified: {why}");
+                let text = format!("its paths are closed (503), because passwords cannot be verified: {why}");
                 self.messages.push(Message::about(Topic::Closed, text));
                 self.closed.get_or_insert(BackendError::Unprotected(why.into()));
             }

@@ -16,7 +16,7 @@ use crate::ir::{
     live_settings::GlobalAuth,
 };
 
-const HOST_OF_ANYBODY: &str = "auth-url has the host of the request as its own, which any client could choose, since this Ingress has no host";
+const HOST_OF_ANYBODY: &str = "auth-url uses the host of the request, which clients could choose freely, because this Ingress has no host";
 /// The parameter that says where to return to after signing in.
 const RETURN: &str = "rd";
 
@@ -150,7 +150,7 @@ impl Compiler<'_> {
         let key = ObjectKey::new(Kind::ConfigMap, own, name);
         if !self.host.reader.settings().config_maps {
             return Err(format!(
-                "{key} is not read: ConfigMaps are left out (--no-config-maps, or readConfigMaps: false of the chart)"
+                "{key} is not read: ConfigMaps are disabled (--no-config-maps, or readConfigMaps: false of the chart)"
             ));
         }
         let map = self.host.reader.config_map(&key);

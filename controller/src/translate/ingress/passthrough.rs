@@ -77,8 +77,7 @@ impl Compiler<'_> {
             (None, Some(backend)) => self.stream_backend(backend),
             (None, None) => {
                 let text = format!(
-                    "host {}: TLS connections are closed, since there is no path / and no default backend that they could \
-                     be passed through to",
+                    "host {}: TLS connections are closed, because there is no path / and no default backend to pass them through to",
                     self.host.host
                 );
                 self.tell(Message::refused(text));

@@ -82,20 +82,20 @@ impl std::fmt::Display for Loss {
         match path {
             None => {
                 let at = match host {
-                    HostPattern::Any => "hosts that no Ingress names are".to_owned(),
-                    host => format!("what no path of host {host} matches is"),
+                    HostPattern::Any => "requests for hosts in no Ingress are".to_owned(),
+                    host => format!("requests for host {host} that match no path are"),
                 };
                 write!(
                     f,
-                    "its default backend is not used: {at} answered by {winner}, which comes first (by age, then by name)"
+                    "its default backend is not used: {at} answered by {winner}, which takes precedence (by age, then by name)"
                 )
             }
             Some(path) if loser == winner => {
-                write!(f, "{path} of host {host} stands there twice; the first one is served")
+                write!(f, "{path} of host {host} is duplicated; the first one is served")
             }
             Some(path) => write!(
                 f,
-                "{path} of host {host} is answered by {winner}, which comes first (by age, then by name)"
+                "{path} of host {host} is answered by {winner}, which takes precedence (by age, then by name)"
             ),
         }
     }

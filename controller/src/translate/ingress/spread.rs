@@ -154,7 +154,7 @@ impl Compiler<'_> {
         if self.host.ingress_backends.of(self.host.reader, &of).canary().is_none() {
             return false;
         }
-        let why = format!("{of} is the Service of a canary, so it answers no path of its own");
+        let why = format!("{of} is the Service of a canary, so it serves no path of its own");
         self.refuse(&format!("{} of {}", place.text, self.host.host), &why);
         true
     }
@@ -185,13 +185,13 @@ pub(super) fn of_canary(
     };
     for (_, path) in super::paths::paths_of(canary, host.host) {
         let Some(own) = claims::service_port(reader, canary, &path.backend) else {
-            refuse(&path.text, "its Service or port does not exist; it gets no requests".into());
+            refuse(&path.text, "its Service or port does not exist; it receives no requests".into());
             continue;
         };
         let Some(main) = mains.of_path(reader, canary, path) else {
             refuse(
                 &path.text,
-                "no other Ingress of its namespace has this host and path; its Service gets no requests"
+                "no other Ingress of its namespace has this host and path; its Service receives no requests"
                     .into(),
             );
             continue;
@@ -199,12 +199,15 @@ pub(super) fn of_canary(
         let (state, of_main) = (backends.of(reader, &own), backends.of(reader, &main));
         let first = of_main.canaries.first().map(|first| &first.service);
         if state.canary().is_none() {
-            refuse(&path.text, format!("{own} is the backend of an older Ingress that is no canary"));
+            refuse(&path.text, format!("{own} is the backend of an older Ingress that is not a canary"));
         } else if first.is_some_and(|first| *first != own) {
             let first = first.map(ToString::to_string).unwrap_or_default();
             refuse(&path.text, format!("{main} has a canary already, {first}, whose Ingress is older"));
         } else if state.is_astray {
-            refuse(&path.text, "another path of it has no main Ingress; its Service gets no requests".into());
+            refuse(
+                &path.text,
+                "another path of it has no main Ingress; its Service receives no requests".into(),
+            );
         }
     }
     let pattern = canary.annotations.canary.as_ref().and_then(|canary| canary.header.as_ref());

@@ -94,8 +94,7 @@ impl Compiler<'_> {
         let ClientAuthOf { asked, authorities, .. } = of;
         if !all.is_verified(of) {
             let text = format!(
-                "host {} answers 403 for it: client certificates are asked for there as an older Ingress of another \
-                 namespace says",
+                "host {} answers 403 for it: an older Ingress of another namespace defines the client certificate policy of the host",
                 self.host.host
             );
             self.tell(Message::refused(text));

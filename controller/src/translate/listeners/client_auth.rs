@@ -70,7 +70,7 @@ pub(super) fn of_hosts(
         let authorities = authorities(reader, pool, ingress, asked);
         if let Err(error) = &authorities {
             let text = format!(
-                "client certificates cannot be verified, so that hosts for which it decides answer 403: auth-tls-secret: {error}"
+                "client certificates cannot be verified, so hosts with its policy respond with 403: auth-tls-secret: {error}"
             );
             messages.push((ingress.meta.key.clone(), Message::refused(text)));
         }

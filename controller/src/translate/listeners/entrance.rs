@@ -158,7 +158,7 @@ impl Restricted {
         for secret in ingress.tls.iter().filter_map(|tls| tls.secret.as_deref()) {
             if let Err(limit) = taken.secret(reader, ObjectKey::new(Kind::Secret, namespace, secret)) {
                 let error = CertificateRefError::OverLimit(limit);
-                tell(format!("TLS: the certificate in Secret {secret} cannot be shown: {error}"));
+                tell(format!("TLS: the certificate in Secret {secret} cannot be used: {error}"));
                 left_out.insert(Box::<str>::from(secret));
             }
         }

@@ -124,7 +124,7 @@ fn addressing(
         return (Addressing::Unknown, Some(GatewayRefusal::UnsupportedValue(why.clone())));
     }
     if class.refused.is_some() {
-        let text = format!("{} is refused; its status says why", class.meta.key);
+        let text = format!("{} is rejected; see its status", class.meta.key);
         return (Addressing::Unknown, Some(GatewayRefusal::InvalidParameters(text)));
     }
     let parameters = match parameters::of_gateway(reader, class, gateway) {
@@ -139,7 +139,7 @@ fn addressing(
         (Asked::Dedicated, DedicatedPorts::AsShared) => Addressing::SharedInstead,
         // At the shared addresses clients would reach it that it is not meant for.
         (Asked::Dedicated, DedicatedPorts::Refused) => {
-            let why = "addressing Dedicated is not offered by this installation (--dedicated-ports none)";
+            let why = "addressing Dedicated is disabled in this installation (--dedicated-ports none)";
             return (Addressing::Shared, Some(GatewayRefusal::InvalidParameters(why.to_owned())));
         }
         (Asked::Dedicated, DedicatedPorts::Of(_)) => {
@@ -157,14 +157,14 @@ fn unsupported_routability(gateway: &Gateway, addressing: &Addressing) -> Option
     let why = |address: &GatewayAddress| {
         match (&address.routability, addressing) {
         (Routability::Default, _) => None,
-        (Routability::Other(other), _) => Some(format!("routability {other} is not served; use Cluster")),
+        (Routability::Other(other), _) => Some(format!("routability {other} is not supported; use Cluster")),
         (Routability::Cluster, _) if &*address.kind != "IPAddress" => {
             Some(format!("routability Cluster is for addresses of type IPAddress and not {}", address.kind))
         }
         (Routability::Cluster, Addressing::Dedicated(_)) => None,
         // Clients from everywhere come to those.
         (Routability::Cluster, Addressing::Shared | Addressing::SharedInstead | Addressing::Unknown) => Some(
-            "routability Cluster needs addresses of its own: use a Gateway with addressing Dedicated (GatewayParameters) in \
+            "routability Cluster requires dedicated addresses: use a Gateway with addressing Dedicated (GatewayParameters) in \
              a cluster"
                 .to_owned(),
         ),

@@ -83,7 +83,7 @@ pub(super) fn side(
     for canary in ours.iter().filter(|ingress| canaries.contains(&ingress.meta.key)) {
         for host in canary.served_hosts().iter().filter(|host| !side.hosts.contains_key(host)) {
             let text =
-                format!("canary at {host}: no other Ingress has this host; its Service gets no requests");
+                format!("canary at {host}: no other Ingress has this host; its Service receives no requests");
             side.messages.entry(canary.meta.key.clone()).or_default().push(Message::refused(text));
         }
     }
@@ -204,13 +204,12 @@ pub(crate) fn shared_with(
     is_tls: bool,
     own_tls: Option<&str>,
 ) -> Vec<Message> {
-    let shown = if is_tls { ", and whose certificate is shown" } else { "" };
+    let shown = if is_tls { ", and its certificate is used" } else { "" };
     let shared =
-        format!("host {host} on port {port} is shared with {holder}, whose routes are asked first{shown}");
+        format!("host {host} on port {port} is shared with {holder}: its routes take precedence{shown}");
     let forbidden = own_tls.filter(|_| is_tls).map(|annotation| {
         Message::refused(format!(
-            "host {host} on port {port}: requests are answered with 403, since {annotation} asks for TLS of its own and \
-             TLS ends at {holder}"
+            "host {host} on port {port}: requests receive 403, because {annotation} requires its own TLS settings but TLS terminates at {holder}"
         ))
     });
     [Message::note(shared)].into_iter().chain(forbidden).collect()
@@ -235,7 +234,7 @@ fn beside_gateways(
                     messages.extend(shared_with(&host, port, id, is_tls, ingress.annotations.own_tls));
                 }
                 (None, Some(id)) => messages.push(Message::refused(format!(
-                    "host {host} is not served on port {port}: {id} takes all connections for that host"
+                    "host {host} is not served on port {port}: {id} receives all connections for that host"
                 ))),
                 (_, None) => {}
             }

@@ -47,15 +47,15 @@ pub(super) fn messages(
             let Some(state) = hosts.get(&host).filter(|state| state.https.is_some()) else { continue };
             let message = match &state.passthrough {
                 Some(by) if by != key => Message::note(format!(
-                    "host {host}: TLS is passed through as {by} says (ssl-passthrough); this Ingress answers plain HTTP alone"
+                    "host {host}: TLS is passed through by {by} (ssl-passthrough); this Ingress serves only plain HTTP"
                 )),
                 None if asks && passing.get(&host) != Some(&key) => {
                     let why = match host {
-                        HostPattern::Any => "only hosts that a rule names can have it passed through",
-                        _ => "the oldest Ingress of the host decides, and does not ask for it",
+                        HostPattern::Any => "passthrough requires a rule with the host",
+                        _ => "the oldest Ingress of the host takes precedence and does not set it",
                     };
                     Message::refused(format!(
-                        "host {host}: TLS is not passed through: {why}; requests over TLS are answered with 403"
+                        "host {host}: TLS is not passed through: {why}; requests over TLS receive 403"
                     ))
                 }
                 _ => continue,

@@ -72,7 +72,7 @@ pub(super) fn choose(
         };
         for host in ingress.served_hosts().into_iter().filter(asks).filter(|host| dark.contains(host)) {
             let text =
-                format!("TLS: host {host} is served over plain HTTP only, since it has no certificate");
+                format!("TLS: host {host} is served over plain HTTP only, because it has no certificate");
             tell(side, &ingress, text);
         }
     }
@@ -126,19 +126,19 @@ impl Own {
                     self.pending.insert(host.clone());
                 }
                 (Err(error), _) => {
-                    told.push(format!("TLS: the certificate of host {host} cannot be shown: {error}"))
+                    told.push(format!("TLS: the certificate of host {host} cannot be used: {error}"))
                 }
                 (Ok(other), _) if !covers(&other, host) => {
                     let names: Vec<_> = other.names.iter().take(5).map(ToString::to_string).collect();
                     let names = names.join(", ");
                     told.push(format!(
-                        "TLS: the certificate in Secret {secret} is for {names}, and is not shown for {host}"
+                        "TLS: the certificate in Secret {secret} is for {names} and is not used for {host}"
                     ));
                 }
                 (Ok(own), Some((_, other))) if own.fingerprint == other.fingerprint => {}
                 (Ok(_), Some((first, _))) => {
                     told.push(format!(
-                        "TLS: the certificate of {first} is shown for host {host}; it comes first"
+                        "TLS: the certificate of {first} is used for host {host}; it takes precedence"
                     ));
                 }
                 (Ok(own), None) => drop(self.hosts.insert(host.clone(), (ingress.meta.key.clone(), own))),

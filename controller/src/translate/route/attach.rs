@@ -55,7 +55,7 @@ pub(super) fn parents<'r>(
     for parent_ref in &route.parents {
         let Some(key) = parent(route, parent_ref) else {
             messages.push(Message::refused(format!(
-                "parentRef {} {} is not a kind of parent that is served; use a Gateway or a ListenerSet",
+                "parentRef {} {} is not a supported kind of parent; use a Gateway or a ListenerSet",
                 parent_ref.kind.kind(),
                 parent_ref.name
             )));

@@ -50,7 +50,7 @@ pub(super) fn compile<'f>(
     }
     let has = |wanted: fn(&Step) -> bool| steps.iter().any(wanted);
     if has(|step| matches!(step, Step::Redirect(_))) && has(|step| matches!(step, Step::Rewrite(_))) {
-        return Err("RequestRedirect and URLRewrite cannot stand in one rule".into());
+        return Err("RequestRedirect and URLRewrite cannot be combined in one rule".into());
     }
     Ok(Steps::new(steps))
 }
@@ -66,9 +66,9 @@ pub(super) fn compile_for_backend<'f>(
     let steps = compile(filters, resolve).map_err(|why| invalid(&why))?;
     for step in steps.iter() {
         match step {
-            Step::Redirect(_) => return Err(invalid("RequestRedirect is for rules")),
-            Step::Cors(_) => return Err(invalid("CORS is for rules")),
-            Step::Check(_) => return Err(invalid("ExternalAuth is for rules")),
+            Step::Redirect(_) => return Err(invalid("RequestRedirect is only supported in rules")),
+            Step::Cors(_) => return Err(invalid("CORS is only supported in rules")),
+            Step::Check(_) => return Err(invalid("ExternalAuth is only supported in rules")),
             Step::OwnTls
             | Step::PassedThrough
             | Step::ClientCertificate(_)

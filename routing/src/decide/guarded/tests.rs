@@ -189,7 +189,7 @@ fn a_request_that_a_filter_stops_is_held_against_no_route() {
     for (filters, path, outcomes, wanted) in [
         (vec![filter("one")], "/shop", vec![denied()], "ask /one, 403 denied"),
         (vec![filter("one")], "/none", vec![denied()], "ask /one, 403 denied"),
-        (vec![filter("one")], "/none", vec![pass()], "ask /one, 404 no route takes this request"),
+        (vec![filter("one")], "/none", vec![pass()], "ask /one, 404 no route matches this request"),
         (vec![filter("one"), filter("two")], "/shop", vec![replied()], "ask /one, 401 denied"),
         (
             vec![filter("one"), filter("two")],
@@ -197,14 +197,14 @@ fn a_request_that_a_filter_stops_is_held_against_no_route() {
             vec![pass(), denied()],
             "ask /one, ask /two, 403 denied",
         ),
-        (vec![closed()], "/shop", vec![], "500 closed: a filter is not served"),
-        (vec![closed()], "/none", vec![], "500 closed: a filter is not served"),
-        (vec![missing()], "/shop", vec![], "500 closed: the service that authorizes requests cannot be used"),
+        (vec![closed()], "/shop", vec![], "500 closed: a filter is not supported"),
+        (vec![closed()], "/none", vec![], "500 closed: a filter is not supported"),
+        (vec![missing()], "/shop", vec![], "500 closed: the authorization service cannot be used"),
         (
             vec![filter("one"), closed()],
             "/shop",
             vec![pass()],
-            "ask /one, 500 closed: a filter is not served",
+            "ask /one, 500 closed: a filter is not supported",
         ),
         (vec![], "/shop", vec![], "rest.example/shop"),
     ] {

@@ -10,7 +10,7 @@ use crate::{
     },
 };
 
-const REFUSED: &str = "403 the client's address is not among those that may send requests";
+const REFUSED: &str = "403 the client's address is not allowed";
 
 fn only(address: &str) -> Step {
     list(address, Satisfy::All)
@@ -46,7 +46,7 @@ fn redirects_and_missing_endpoints_come_before_the_list() {
     let none = || Ok(Endpoints::Addresses(Box::default()));
     for (steps, backend, want) in [
         (vec![only("10.0.0.1"), https()], ready(), "308 "),
-        (vec![only("10.0.0.1"), Step::Endpoints], none(), "503 the backend has no endpoint that is ready"),
+        (vec![only("10.0.0.1"), Step::Endpoints], none(), "503 the backend has no ready endpoint"),
         (vec![only("10.0.0.1"), Step::Endpoints], ready(), REFUSED),
         // A Gateway's redirect is no backend's answer: nobody gets it who is not admitted.
         (vec![only("10.0.0.1"), Step::Redirect(redirect())], ready(), REFUSED),
@@ -188,11 +188,7 @@ fn a_service_is_one_of_the_checks_of_which_one_is_enough() {
         (vec![wrong(), said(StatusCode::FORBIDDEN)], vec![asked, service, "401 wrong"]),
         (
             vec![wrong(), said(StatusCode::BAD_GATEWAY)],
-            vec![
-                asked,
-                service,
-                "500 the service that authorizes requests answers neither 2xx nor 401 nor 403",
-            ],
+            vec![asked, service, "500 the authorization service responds with neither 2xx nor 401 nor 403"],
         ),
         (vec![Outcome::Pass(Vec::new())], vec![asked, "forward"]),
     ] {

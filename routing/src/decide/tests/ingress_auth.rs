@@ -59,8 +59,8 @@ fn after(rule: Rule, outcome: Outcome) -> Decision {
 
 #[test]
 fn the_answer_decides() {
-    const DENIED: &str = "denied by the service that authorizes requests";
-    const UNUSABLE: &str = "the service that authorizes requests answers neither 2xx nor 401 nor 403";
+    const DENIED: &str = "denied by the authorization service";
+    const UNUSABLE: &str = "the authorization service responds with neither 2xx nor 401 nor 403";
     for (status, want) in [
         (200, "forward".to_owned()),
         (401, format!("401 {DENIED}")),
@@ -111,7 +111,7 @@ fn whoever_is_not_known_is_sent_to_sign_in() {
     }
     assert_eq!(
         text(&after(rule([auth(sign_in("http://login"))], [ready()]), answered(403))),
-        "403 denied by the service that authorizes requests"
+        "403 denied by the authorization service"
     );
 }
 
@@ -126,7 +126,7 @@ fn redirects_preflights_and_missing_endpoints_come_before_the_check() {
         (https, Method::GET, ready(), "308 "),
         (cors.clone(), Method::OPTIONS, ready(), "204 "),
         (cors, Method::GET, ready(), "ask http://auth:80/check"),
-        (Step::Endpoints, Method::GET, none(), "503 the backend has no endpoint that is ready"),
+        (Step::Endpoints, Method::GET, none(), "503 the backend has no ready endpoint"),
     ] {
         let table = table(rule([auth(None), step], [backend]));
         assert_eq!(with_target(&table, &method, "/", plain()), want, "{method}");

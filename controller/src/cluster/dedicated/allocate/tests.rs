@@ -191,7 +191,7 @@ fn a_port_is_used_again_after_ten_minutes_the_oldest_first() {
         assert_eq!(next.record.allocation.of("uid-b", PortKey::tcp(80)), want, "{what}");
         assert_eq!(next.record.released.len(), if want.is_some() { 3 } else { 4 }, "{what}");
         let why = next.without.get(&gateway("b")).map(|without| without.why.to_string());
-        let none = "no port is left of 20000-20004 (--dedicated-ports); 4 that were given up are used again after 10 minutes";
+        let none = "no port is available in 20000-20004 (--dedicated-ports); 4 released ports can be used again after 10 minutes";
         assert_eq!(why.as_deref(), if want.is_some() { None } else { Some(none) }, "{what}");
     }
     // Ports that were never used come first.
@@ -214,7 +214,7 @@ fn a_range_has_an_end_and_a_gateway_gets_what_is_left() {
         next.without.iter().map(|(key, without)| (&*key.name, crate::status::list(&without.ports))).collect();
     assert_eq!(without, [("b", "82, 83".to_owned()), ("c", "80".to_owned())]);
     let why = next.without[&gateway("c")].why.to_string();
-    assert_eq!(why, "no port is left of 20000-20004 (--dedicated-ports)");
+    assert_eq!(why, "no port is available in 20000-20004 (--dedicated-ports)");
 }
 
 #[test]

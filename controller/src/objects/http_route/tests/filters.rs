@@ -201,9 +201,9 @@ fn headers_are_changed_by_name_once() {
     ] {
         for (part, want) in [
             ("set: [{name: a, value: b}], add: [{name: a, value: c}], remove: [d]", ""),
-            ("set: [{name: a, value: b}, {name: a, value: c}]", "set[1]: a stands here twice"),
-            ("add: [{name: a, value: b}, {name: a, value: c}]", "add[1]: a stands here twice"),
-            ("remove: [a, a]", "remove[1]: a stands here twice"),
+            ("set: [{name: a, value: b}, {name: a, value: c}]", "set[1]: a is duplicated"),
+            ("add: [{name: a, value: b}, {name: a, value: c}]", "add[1]: a is duplicated"),
+            ("remove: [a, a]", "remove[1]: a is duplicated"),
             ("set: [{name: 'a:', value: b}]", "set[0].name:"),
             ("set: [{name: a, value: ''}]", "set[0].value: must not be empty"),
             (&long, "set[0].value: must have at most 4096 characters"),
@@ -329,7 +329,7 @@ fn cors_lists_have_no_asterisk_beside_others() {
             ),
             (
                 "allowOrigins: [https://a.com, https://a.com]",
-                "spec.rules[0].filters[0].cors.allowOrigins[1]: https://a.com stands here twice",
+                "spec.rules[0].filters[0].cors.allowOrigins[1]: https://a.com is duplicated",
             ),
             (
                 "allowOrigins: [a.com]",

@@ -24,7 +24,7 @@ impl Family for BackendSpeech {
 
     fn parse(written: Written<'_>, checks: &mut Checks) -> Result<Self, Denied> {
         let speech = written.parse(PROTOCOL, checks, |text| {
-            Speech::parse(&text.to_ascii_uppercase()).ok_or("is not a protocol that ingress-nginx knows")
+            Speech::parse(&text.to_ascii_uppercase()).ok_or("is not a protocol of ingress-nginx")
         });
         let service_upstream = written.switch(SERVICE_UPSTREAM, checks);
         let verify = match written.value(VERIFY) {
@@ -47,7 +47,7 @@ impl Family for BackendSpeech {
             return Ok(Self { speech, tls: None, service_upstream });
         };
         if written.value(CIPHERS).is_some() {
-            let why = "is not served: those of TLS 1.2 and 1.3 that are safe are offered".to_owned();
+            let why = "is not supported: the secure cipher suites of TLS 1.2 and 1.3 are offered".to_owned();
             return Err(Denied { name: CIPHERS, why });
         }
         let Some((namespace, name)) = secret.split_once('/').filter(|(_, name)| !name.contains('/')) else {

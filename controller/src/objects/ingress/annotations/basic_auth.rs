@@ -40,7 +40,7 @@ impl Family for BasicAuth {
             Some(other) => {
                 return Err(Denied {
                     name: TYPE,
-                    why: format!("{} is not served: use basic", quoted(other)),
+                    why: format!("{} is not supported: use basic", quoted(other)),
                 });
             }
         };

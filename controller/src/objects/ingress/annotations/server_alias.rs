@@ -18,8 +18,10 @@ impl Family for ServerAlias {
         let mut hosts = Vec::new();
         for alias in text.split(',').map(str::trim).filter(|alias| !alias.is_empty()) {
             if alias.starts_with('~') {
-                let why =
-                    format!("{} is a regular expression, which is not served; name the hosts", quoted(alias));
+                let why = format!(
+                    "{} is a regular expression, which is not supported; list the hosts",
+                    quoted(alias)
+                );
                 written.without_effect(ALIAS, &why, checks);
                 continue;
             }

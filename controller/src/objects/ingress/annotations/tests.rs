@@ -121,8 +121,8 @@ fn what_has_no_effect_is_a_warning_of_its_topic() {
             Topic::Annotation("secure-backends"),
             "has no effect, and has none in ingress-nginx 1.15 either",
         ),
-        (UNKNOWN, Topic::UnknownAnnotation, "is not an annotation that is known"),
-        (MISSPELT, Topic::UnknownAnnotation, "is not an annotation that is known"),
+        (UNKNOWN, Topic::UnknownAnnotation, "is not a known annotation"),
+        (MISSPELT, Topic::UnknownAnnotation, "is not a known annotation"),
         (IGNORE_WRONG, Topic::InvalidAnnotation, "\"true\" is not a value that is known"),
     ] {
         let at = format!("metadata.annotations.{}: {text}", annotation.0);

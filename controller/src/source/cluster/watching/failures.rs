@@ -103,7 +103,7 @@ impl Watching {
             None if self.watched.is_optional() && self.known.is_empty() => Some(Trouble::Absent),
             None if self.refusals >= BELIEVED && self.known.is_empty() => Some(Trouble::Absent),
             None if self.refusals >= BELIEVED => {
-                Some(Trouble::Unserved("the API server answers that it does not know the kind".to_owned()))
+                Some(Trouble::Unserved("the API server does not know the kind".to_owned()))
             }
             None => None,
         };

@@ -112,6 +112,6 @@ fn whoever_gets_no_port_is_told_and_the_others_are_served() {
     let all = desired(&[("a", spec("a", &ports)), ("b", spec("b", &[80, 81, 82])), ("c", spec("c", &[80]))]);
     let planned = planned(&all, &Live::of(&[], &[], &[]));
     let failed: Vec<_> = planned.errors.iter().map(|(key, why)| (&*key.name, &**why)).collect();
-    let why = "no port is left of 20000-20009 (--dedicated-ports)";
+    let why = "no port is available in 20000-20009 (--dedicated-ports)";
     assert_eq!(failed, [("b", &*format!("port 81, 82: {why}")), ("c", &*format!("port 80: {why}"))]);
 }
