@@ -140,7 +140,7 @@ impl StreamClaims {
 impl fmt::Display for Taken<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            Some(route) => write!(f, "{route} comes first"),
+            Some(route) => write!(f, "{route} takes precedence"),
             None => f.write_str("another route takes precedence"),
         }
     }
