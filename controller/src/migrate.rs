@@ -34,7 +34,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     Settings,
-    check::{self, Level, statuses},
+    check::{self, Finding, Level, statuses},
     ir::{Kind, ObjectKey},
     translate::{Classes, Reader},
 };
@@ -44,10 +44,10 @@ use crate::{
 /// Secrets and endpoints need not be among the objects: what is missing of them is not reported.
 pub fn report(objects: &Objects, settings: &Settings) -> Report {
     let snapshot = objects.with_namespaces();
+    let settings = &settings::with_map(settings, &snapshot);
     let statuses = check::translation(&snapshot, settings).statuses;
     let mut notes: BTreeMap<ObjectKey, Vec<Note>> = BTreeMap::new();
-    let live = Settings { live: settings.with_settings_map(&snapshot).0, ..settings.clone() };
-    let reader = Reader::new(&snapshot, &live, None);
+    let reader = Reader::new(&snapshot, settings, None);
     let classes = Classes::of(&reader);
     let mut ours: Vec<_> = reader.ingresses().filter(|ingress| classes.is_ours(ingress)).cloned().collect();
     ours.sort_by_cached_key(|ingress| ingress.age());
@@ -55,10 +55,9 @@ pub fn report(objects: &Objects, settings: &Settings) -> Report {
         notes.entry(key).or_default().push(note);
     }
     for (key, finding) in statuses::findings(&statuses) {
-        let verdict = if finding.level == Level::Warning { Verdict::Same } else { Verdict::Refused };
-        let note = Note { verdict, text: finding.message, instead: Vec::new() };
+        let Some(note) = of_status(finding) else { continue };
         let of_key = notes.entry(key.clone()).or_default();
-        if is_about_the_move(&note.text) && !of_key.contains(&note) {
+        if !of_key.contains(&note) {
             of_key.push(note);
         }
     }
@@ -70,17 +69,29 @@ pub fn report(objects: &Objects, settings: &Settings) -> Report {
             ingresses.push(annotations::of_ingress(key, written, notes.remove(key).unwrap_or_default()));
         }
     }
-    let settings_map = settings.settings_map.clone().or_else(|| settings::guess(&snapshot));
-    let read = settings_map.and_then(|key| snapshot.config_maps.get(&key));
+    let read = settings.settings_map.as_ref().and_then(|key| snapshot.config_maps.get(key));
     Report::new(ingresses, read.map(|map| settings::of(map)), objects.unreadable().to_vec())
 }
 
-/// Whether a message of a status is about the meaning of an Ingress. Secrets, Services and endpoints may be left out of what is
-/// read.
-fn is_about_the_move(text: &str) -> bool {
+/// What a status says of the meaning of an Ingress; `None` for what is said elsewhere in the report, and for Secrets, Services and
+/// endpoints that may be left out of what is read.
+fn of_status(Finding { level, message: text, .. }: Finding) -> Option<Note> {
     let kinds = [Kind::Secret, Kind::Service, Kind::ConfigMap];
     let is_missing = text.contains("not found") || text.contains("has no endpoints");
-    !(is_missing && kinds.iter().any(|kind| text.contains(&format!("{kind} "))))
+    let is_of_others = is_missing && kinds.iter().any(|kind| text.contains(&format!("{kind} ")));
+    let is_said_of_an_annotation = text.contains("since what protects them is not served yet");
+    let is_said_of_a_path = text.contains("is not served: not a regular expression");
+    if is_of_others || is_said_of_an_annotation || is_said_of_a_path {
+        return None;
+    }
+    // Which Ingress has a path is decided as there.
+    let is_loss = text.contains("which comes first (by age, then by name)");
+    let (verdict, text) = match level {
+        _ if is_loss => (Verdict::Same, format!("{text}; as there")),
+        Level::Warning => (Verdict::Same, text),
+        Level::Unresolved | Level::Error => (Verdict::Refused, text),
+    };
+    Some(Note { verdict, text, instead: Vec::new() })
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ use crate::{
     translate::{Classes, Reader, are_regex},
 };
 
-use super::objects::Objects;
+use super::{objects::Objects, settings};
 use gateways::{Gateways, Listener};
 
 /// Objects of the Gateway API in place of Ingresses.
@@ -55,7 +55,7 @@ struct Site<'a> {
 /// The objects of the Gateway API that mean the same as the Ingresses that `settings` makes ours.
 pub fn to_gateway_api(objects: &Objects, settings: &Settings, gateway_class: &str) -> Translated {
     let snapshot = objects.with_namespaces();
-    let settings = &Settings { live: settings.with_settings_map(&snapshot).0, ..settings.clone() };
+    let settings = &settings::with_map(settings, &snapshot);
     let reader = Reader::new(&snapshot, settings, None);
     let classes = Classes::of(&reader);
     let mut ours: Vec<Arc<Ingress>> =

@@ -1,7 +1,7 @@
 //! The ConfigMap of ingress-nginx, key by key.
 
 use crate::{
-    Severity,
+    Settings, Severity,
     ir::{ConfigMap, LiveSettings, ObjectKey},
     objects::read_live_settings,
     problem::Topic,
@@ -13,8 +13,14 @@ use super::report::{KeyReport, SettingsReport, Verdict};
 /// The names that the ConfigMap has where ingress-nginx was installed by its chart or its manifests.
 const NAMES: [&str; 3] = ["ingress-nginx-controller", "nginx-ingress-controller", "nginx-configuration"];
 
-/// The ConfigMap of ingress-nginx, by its name.
-pub(super) fn guess(snapshot: &Snapshot) -> Option<ObjectKey> {
+/// The settings with those of the ConfigMap of ingress-nginx: the one that they name, or else the one with its usual name.
+pub(super) fn with_map(settings: &Settings, snapshot: &Snapshot) -> Settings {
+    let settings_map = settings.settings_map.clone().or_else(|| guess(snapshot));
+    let settings = Settings { settings_map, ..settings.clone() };
+    Settings { live: settings.with_settings_map(snapshot).0, ..settings }
+}
+
+fn guess(snapshot: &Snapshot) -> Option<ObjectKey> {
     let named = |name: &&str| snapshot.config_maps.keys().find(|key| *key.name == **name);
     NAMES.iter().find_map(named).cloned()
 }

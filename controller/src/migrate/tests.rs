@@ -42,6 +42,7 @@ fn an_annotation_has_a_verdict_by_its_value() {
         ("auth-type", "digest", Verdict::Refused),
         ("backend-protocol", "GRPC", Verdict::Different),
         ("backend-protocol", "HTTPS", Verdict::Same),
+        ("backend-protocol", "FCGI", Verdict::Refused),
         ("upstream-hash-by", "$request_uri", Verdict::Different),
         ("server-alias", "b.example", Verdict::Same),
         ("server-alias", "~^b", Verdict::Different),

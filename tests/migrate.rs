@@ -1,0 +1,162 @@
+//! `portcullis migrate` as a process: its report on 30 Ingresses as clusters have them, and what it translates. The files are in
+//! `tests/migrate`; `UPDATE_GOLDEN=1` rewrites those that it prints, and the diff is reviewed as code is.
+
+#![allow(clippy::unwrap_used)] // a panic is how a test fails
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use portcullis::{cli::ObjectArgs, explain::Question};
+use portcullis_controller::{Settings, check};
+use portcullis_routing::Table;
+
+#[test]
+fn thirty_ingresses_are_reported_on() {
+    let ingresses = files().join("ingresses");
+    let (code, text) = migrate(&[ingresses.to_str().unwrap()]);
+    hold("report.txt", &text);
+    assert_eq!(code, 4, "some are refused");
+    let (_, page) = migrate(&[ingresses.to_str().unwrap(), "--output", "markdown"]);
+    hold("report.md", &page);
+    let (_, json) = migrate(&[ingresses.to_str().unwrap(), "--output", "json"]);
+    let report: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(report["ingresses"].as_array().unwrap().len(), 30);
+    let totals = report["totals"]["ingresses"].as_object().unwrap();
+    assert_eq!(totals.values().map(|count| count.as_u64().unwrap()).sum::<u64>(), 30);
+}
+
+#[test]
+fn the_exit_code_says_the_worst() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("in.yaml");
+    for (annotation, want) in [
+        ("ssl-redirect: 'true'", 0),
+        ("secure-backends: 'true'", 0),
+        ("upstream-hash-by: $request_uri", 3),
+        ("configuration-snippet: 'deny all;'", 4),
+    ] {
+        let manifest = format!(
+            "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata:\n  name: web\n  annotations:\n    \
+             nginx.ingress.kubernetes.io/{annotation}\nspec:\n  ingressClassName: nginx\n  rules: [{{host: a.example}}]\n"
+        );
+        fs::write(&file, manifest).unwrap();
+        let (code, text) = migrate(&[file.to_str().unwrap()]);
+        assert_eq!(code, want, "{annotation}\n{text}");
+    }
+    assert_eq!(migrate(&["/nowhere/at/all.yaml"]).0, 4, "what cannot be read may be anything");
+}
+
+#[test]
+fn routes_decide_as_the_ingresses_that_they_are_made_of() {
+    let from = files().join("gateway-api");
+    let (code, manifests) = migrate(&[from.to_str().unwrap(), "--to", "gateway-api"]);
+    hold("gateway-api.yaml", &manifests);
+    assert_eq!(code, 3, "some have no equivalent");
+
+    let secret = secret();
+    let (old, new) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    for folder in [&old, &new] {
+        fs::write(folder.path().join("secret.yaml"), &secret).unwrap();
+        fs::copy(from.join("services.yaml"), folder.path().join("services.yaml")).unwrap();
+    }
+    fs::copy(from.join("in.yaml"), old.path().join("in.yaml")).unwrap();
+    fs::write(new.path().join("routes.yaml"), manifests).unwrap();
+    let settings = settings();
+    let report = check::check(&[new.path().to_owned()], &settings);
+    assert!(report.is_ok(), "{report}");
+
+    let ingresses = check::table(&[old.path().to_owned()], &settings);
+    let routes = check::table(&[new.path().to_owned()], &settings);
+    for (url, header) in [
+        ("https://a.example/", None),
+        ("https://a.example/x/y?q=1", None),
+        ("https://a.example/exact", None),
+        ("https://a.example/exact/x", None),
+        ("https://a.example/docs", None),
+        ("https://a.example/docs/", None),
+        ("https://a.example/docs/x", None),
+        ("https://a.example/x", Some("x-canary: always")),
+        ("https://a.example/x", Some("x-canary: never")),
+        ("https://a.example/x", Some("x-canary: perhaps")),
+        ("http://a.example/x", None),
+        ("http://a.example/x?q=1", None),
+        ("http://b.example/api", None),
+        ("http://b.example/api/", None),
+        ("http://b.example/api/v1/x?q=1", None),
+        ("http://b.example/apis", None),
+        ("http://b.example/static/x", None),
+        ("http://b.example/other", None),
+        ("http://c.example/", None),
+        ("http://c.example/old/x", None),
+        ("http://x.d.example/", None),
+        ("http://x.d.example/x", None),
+        ("http://x.y.d.example/x", None),
+        ("http://unknown.example/", None),
+    ] {
+        let (got, want) = (decided(&routes, url, header), decided(&ingresses, url, header));
+        assert_eq!(got, want, "{url} {header:?}");
+    }
+    // What protects and has no equivalent is not opened, and what has no equivalent is not served in another way.
+    for url in ["http://private.example/", "http://e.example/a/x"] {
+        assert_eq!(decided(&routes, url, None), "404", "{url}");
+    }
+}
+
+/// What becomes of a request: a status and where a redirect leads, or what the backends get.
+fn decided(table: &Table, url: &str, header: Option<&str>) -> String {
+    let headers: Vec<_> = header.map(str::to_owned).into_iter().collect();
+    let explained = Question::of(url, "GET", &headers).unwrap().explain(table).unwrap();
+    let outcome = serde_json::to_value(&explained.outcome).unwrap();
+    let text = |at: &str| outcome.pointer(at).and_then(serde_json::Value::as_str);
+    match outcome.pointer("/answered/status") {
+        Some(status) => {
+            let to = text("/answered/location").map(|to| format!(" to {to}")).unwrap_or_default();
+            format!("{status}{to}")
+        }
+        None => {
+            let chosen = explained.backends.iter().find(|backend| backend.weight > 0).unwrap();
+            format!("{} gets {}", chosen.backend, text("/forwarded/target").unwrap_or("the same"))
+        }
+    }
+}
+
+fn settings() -> Settings {
+    ObjectArgs {
+        ingress_controller: "k8s.io/ingress-nginx".into(),
+        ingress_class: "nginx".into(),
+        ..ObjectArgs::default()
+    }
+    .settings()
+}
+
+/// A Secret with a certificate, made anew.
+fn secret() -> String {
+    let made = rcgen::generate_simple_self_signed(["a.example".to_owned()]).unwrap();
+    let data = serde_json::json!({ "tls.crt": made.cert.pem(), "tls.key": made.signing_key.serialize_pem() });
+    serde_json::json!({ "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
+        "metadata": { "namespace": "shop", "name": "tls" }, "stringData": data })
+    .to_string()
+}
+
+fn files() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/migrate")
+}
+
+/// Compares a text with a file, or rewrites it.
+fn hold(name: &str, text: &str) {
+    let path = files().join(name);
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        return fs::write(path, text).unwrap();
+    }
+    let want = fs::read_to_string(&path).unwrap_or_default();
+    assert!(text == want, "{} is out of date: UPDATE_GOLDEN=1 rewrites it\n{text}", path.display());
+}
+
+fn migrate(arguments: &[&str]) -> (i32, String) {
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_portcullis")).arg("migrate").args(arguments).output().unwrap();
+    (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
+}
