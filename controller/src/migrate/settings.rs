@@ -1,9 +1,12 @@
 //! The ConfigMap of ingress-nginx, key by key.
 
 use crate::{
-    Settings, Severity,
+    Problem, Settings, Severity,
     ir::{ConfigMap, LiveSettings, ObjectKey},
-    objects::read_live_settings,
+    objects::{
+        nginx_keys::{self, Fate},
+        read_live_settings,
+    },
     problem::Topic,
     snapshot::Snapshot,
 };
@@ -34,18 +37,25 @@ pub(super) fn of(map: &ConfigMap) -> SettingsReport {
         let about =
             problems.iter().filter(|problem| *problem.field == *at || problem.field.starts_with(&inside));
         let found: Vec<_> = about.collect();
-        let verdict = found.iter().map(|problem| match (problem.topic, problem.severity) {
-            (Topic::NotServed, _) => Verdict::Same,
-            (_, Severity::Error) => Verdict::Refused,
-            (_, Severity::Warning) => Verdict::Different,
-        });
-        let how = found.iter().map(|problem| match problem.topic {
-            Topic::UnknownField => "is not served; it has no effect".to_owned(),
-            _ => problem.message.to_string(),
-        });
+        let verdict = found.iter().map(|problem| verdict(key, problem));
+        let how = found.iter().map(|problem| problem.message.to_string());
         KeyReport { key: key.to_owned(), verdict: verdict.max().unwrap_or(Verdict::Same), how: how.collect() }
     };
     let meta = &map.meta;
     let keys = map.data.keys().map(|name| key(name)).collect();
     SettingsReport { namespace: meta.namespace().to_owned(), name: meta.name().to_owned(), keys }
+}
+
+fn verdict(key: &str, problem: &Problem) -> Verdict {
+    match (problem.topic, problem.severity) {
+        // ingress-nginx has no such key, and nor have we.
+        (Topic::UnknownField, _) => Verdict::NoEffectThere,
+        (Topic::NotServed, _) => match nginx_keys::find(key) {
+            Some(Fate::NoEffect(_)) => Verdict::Same,
+            Some(Fate::Protects(_)) => Verdict::Refused,
+            _ => Verdict::Different,
+        },
+        (_, Severity::Error) => Verdict::Refused,
+        (_, Severity::Warning) => Verdict::Different,
+    }
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     Settings,
-    ir::Ingress,
+    ir::{Ingress, live_settings::Denied},
     migrate::objects::Written,
     objects::{
         NGINX_PREFIX,
@@ -80,16 +80,23 @@ pub(super) fn of(ingress: &Ingress, written: Option<&Written>, settings: &Settin
             losses.closed_by.get_or_insert_with(|| name.to_owned());
         }
     }
-    // Settings for all Ingresses that protect.
-    let live = &settings.live.ingress;
-    if live.auth.url.is_some() && !ingress.annotations.external_auth.without_global {
-        losses.closed_by.get_or_insert_with(|| "global-auth-url".to_owned());
-    }
-    if live.access.allow.is_some() {
-        losses.closed_by.get_or_insert_with(|| "whitelist-source-range of the settings".to_owned());
-    }
-    if !matches!(live.access.deny, crate::ir::live_settings::Denied::Nobody) {
-        losses.closed_by.get_or_insert_with(|| "denylist-source-range of the settings".to_owned());
+    if losses.closed_by.is_none() {
+        losses.closed_by = of_settings(ingress, settings);
     }
     losses
+}
+
+/// A setting for all Ingresses that protects this one.
+fn of_settings(ingress: &Ingress, settings: &Settings) -> Option<String> {
+    let live = &settings.live.ingress;
+    let has_auth = live.auth.url.is_some() || live.auth.unusable.is_some();
+    let lists = [
+        (live.access.allow.is_some(), "whitelist-source-range"),
+        (live.access.deny != Denied::Nobody, "denylist-source-range"),
+        (live.access.block != Denied::Nobody, "block-cidrs"),
+        (has_auth && !ingress.annotations.external_auth.without_global, "global-auth-url"),
+    ];
+    let list = lists.iter().find(|(is_set, _)| *is_set).map(|(_, key)| (*key).to_owned());
+    let key = list.or_else(|| live.closed_by.as_deref().map(str::to_owned))?;
+    Some(format!("{key} of the settings"))
 }

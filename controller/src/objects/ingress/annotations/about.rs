@@ -394,8 +394,6 @@ mod tests {
             ("backend-protocol", "FCGI", true),
             ("affinity-mode", "persistent", true),
             ("affinity-mode", "balanced", false),
-            ("proxy-next-upstream", "error timeout", false),
-            ("proxy-next-upstream", "error http_502", true),
             ("proxy-next-upstream-tries", "3", false),
             ("proxy-next-upstream-tries", "0", true),
             ("proxy-ssl-protocols", "TLSv1.2 TLSv1.3", false),
