@@ -1,4 +1,4 @@
-//! `portcullis migrate`: what becomes of the Ingresses of ingress-nginx here.
+//! `portcullis migrate`: compares the Ingresses of ingress-nginx with their behavior here.
 //!
 //! ```text
 //! cluster.rs   objects of a cluster, listed

@@ -126,7 +126,7 @@ fn routes_decide_as_the_ingresses_that_they_are_made_of() {
     }
 }
 
-/// What becomes of a request: a status and where a redirect leads, or what a backend gets.
+/// The outcome of a request: the status and Location, or the backend and the target that it receives.
 fn decided(table: &Table, url: &str, header: Option<&str>) -> String {
     // The canary has a quarter, at one end or the other.
     decided_with(table, url, header, 50)

@@ -1,11 +1,11 @@
-//! What becomes of the Ingresses of ingress-nginx here, before anything is moved.
+//! Compares the Ingresses of ingress-nginx with their behavior here, before anything is migrated.
 //!
 //! ```text
 //! objects.rs      what is read, of files or of a cluster; the annotations as they are written
 //! annotations.rs  an annotation and its value -> same, different, refused, without effect there either
 //! snippets.rs     a snippet -> the annotations, filters and settings that mean the same
 //! patterns.rs     look-around -> a regular expression without it
-//! hosts.rs        what an Ingress means for others of its host; names that lead to other namespaces
+//! hosts.rs        what an Ingress means for others of its host; names that resolve to other namespaces
 //! settings.rs     the keys of the ConfigMap of ingress-nginx
 //! gateway_api.rs  Gateways and HTTPRoutes that mean the same
 //! requests.rs     requests by which two controllers can be compared
@@ -39,7 +39,7 @@ use crate::{
     translate::{Classes, Reader},
 };
 
-/// What becomes of the Ingresses that `settings` makes ours, and of the keys of the ConfigMap of ingress-nginx.
+/// The report on the Ingresses that `settings` selects, and on the keys of the ConfigMap of ingress-nginx.
 ///
 /// Secrets and endpoints need not be among the objects: what is missing of them is not reported.
 pub fn report(objects: &Objects, settings: &Settings) -> Report {
@@ -73,15 +73,15 @@ pub fn report(objects: &Objects, settings: &Settings) -> Report {
     Report::new(ingresses, read.map(|map| settings::of(map)), objects.unreadable().to_vec())
 }
 
-/// What a status says of the meaning of an Ingress; `None` for what is said elsewhere in the report, and for Secrets, Services and
-/// endpoints that may be left out of what is read.
+/// The note for a finding of an Ingress's status; `None` if the report already has it, or if it is about a missing Secret, Service
+/// or endpoint, since these may not be among the objects.
 fn of_status(Finding { level, message: text, .. }: Finding) -> Option<Note> {
     let kinds = [Kind::Secret, Kind::Service, Kind::ConfigMap];
     let is_missing = text.contains("not found") || text.contains("has no endpoints");
     let is_of_others = is_missing && kinds.iter().any(|kind| text.contains(&format!("{kind} ")));
-    let is_said_of_an_annotation = text.contains("since what protects them is not served yet");
-    let is_said_of_a_path = text.contains("is not served: not a regular expression");
-    if is_of_others || is_said_of_an_annotation || is_said_of_a_path {
+    let is_of_an_annotation = text.contains("since what protects them is not served yet");
+    let is_of_a_path = text.contains("is not served: not a regular expression");
+    if is_of_others || is_of_an_annotation || is_of_a_path {
         return None;
     }
     // Which Ingress has a path is decided as there.

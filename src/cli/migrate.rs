@@ -10,26 +10,26 @@ use crate::migrate::Side;
 
 #[derive(Clone, Debug, Args)]
 pub struct MigrateArgs {
-    /// Files and folders with the objects of ingress-nginx. Without any, they are those of the cluster that the kubeconfig
-    /// names: Ingresses, IngressClasses, Services and the ConfigMap of ingress-nginx are listed, and nothing is written.
+    /// Files and folders with the objects of ingress-nginx. If none is given, the objects are listed in the cluster of the
+    /// kubeconfig: Ingresses, IngressClasses, Services and the ConfigMap of ingress-nginx. Nothing is written.
     #[arg(value_name = "PATH")]
     pub paths: Vec<PathBuf>,
-    /// Namespace of the cluster to read; may be given several times. All of them when not given.
+    /// Namespace to read in the cluster; can be repeated. Default: all namespaces.
     #[arg(long, value_name = "NAMESPACE", value_delimiter = ',', conflicts_with = "paths")]
     pub namespace: Vec<String>,
     /// The `controller` of the IngressClasses of ingress-nginx.
     #[arg(long, value_name = "DOMAIN/PATH", default_value = "k8s.io/ingress-nginx", value_parser = super::objects::parse_controller)]
     pub ingress_controller: String,
-    /// The IngressClass of ingress-nginx even where no such object exists.
+    /// The IngressClass of ingress-nginx, even if no such object exists.
     #[arg(long, value_name = "NAME", default_value = "nginx")]
     pub ingress_class: String,
-    /// Ingresses that name no class are those of ingress-nginx, too, even when no IngressClass is the default one.
+    /// Include Ingresses without a class even if no IngressClass is the default.
     #[arg(long)]
     pub watch_ingress_without_class: bool,
-    /// ConfigMap of ingress-nginx. When not given, the one with the usual name (ingress-nginx-controller).
+    /// ConfigMap of ingress-nginx. Default: the one named ingress-nginx-controller.
     #[arg(long, value_name = "NAMESPACE/NAME", value_parser = parse_namespaced)]
     pub settings_configmap: Option<(String, String)>,
-    /// Where the names of ExternalName Services may lead: as for `portcullis run`.
+    /// Where the names of ExternalName Services may resolve to, as for `portcullis run`.
     #[arg(
         long,
         value_name = "WHERE",
@@ -41,21 +41,21 @@ pub struct MigrateArgs {
     /// Form of the report.
     #[arg(long, value_name = "FORM", default_value = "text")]
     pub output: ReportOutput,
-    /// Print objects of another API that mean the same, in place of the report. What has no equivalent is in comments, and on
-    /// the standard error.
+    /// Print equivalent objects of another API instead of the report. Comments, and lines on the standard error, list what has no
+    /// equivalent.
     #[arg(long, value_name = "API", conflicts_with = "compare")]
     pub to: Option<Target>,
     /// Name of the GatewayClass of the Gateways that `--to gateway-api` prints.
     #[arg(long, value_name = "NAME", default_value = "portcullis")]
     pub gateway_class: String,
-    /// Send GET and HEAD requests for every host and path to two addresses, and print what differs in their answers: status,
-    /// Location, some headers, and the body. An address is IP:PORT for plain HTTP, or https://IP:PORT.
+    /// Send GET and HEAD requests for each host and path to two addresses, and print the differences between the responses:
+    /// status, Location, some other headers, and body. An address is IP:PORT for plain HTTP, or https://IP:PORT.
     #[arg(long, value_names = ["OLD=ADDR", "NEW=ADDR"], num_args = 2)]
     pub compare: Option<Vec<Side>>,
-    /// The most requests that `--compare` sends to each address.
+    /// Maximum number of requests that `--compare` sends to each address.
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub max_requests: u32,
-    /// How many requests `--compare` sends to each address in a second.
+    /// Requests per second that `--compare` sends to each address.
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub rate: u32,
 }

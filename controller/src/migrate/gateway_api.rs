@@ -30,7 +30,7 @@ use crate::{
 use super::{objects::Objects, settings};
 use gateways::{Gateways, Listener};
 
-/// Objects of the Gateway API in place of Ingresses.
+/// Objects of the Gateway API that replace Ingresses.
 #[derive(Clone, Debug, Default)]
 pub struct Translated {
     /// YAML; comments say what has no equivalent.
@@ -54,7 +54,7 @@ struct Site<'a> {
     reader: &'a Reader<'a>,
 }
 
-/// The objects of the Gateway API that mean the same as the Ingresses that `settings` makes ours.
+/// Translates the Ingresses that `settings` selects into objects of the Gateway API.
 pub fn to_gateway_api(objects: &Objects, settings: &Settings, gateway_class: &str) -> Translated {
     let snapshot = objects.with_namespaces();
     let settings = &settings::with_map(settings, &snapshot);

@@ -29,7 +29,7 @@ const TRANSLATED: &[&str] = &[
     "upstream-vhost",
     "use-regex",
 ];
-/// What a route has in place of an annotation.
+/// The feature of a route that is closest to an annotation.
 const NEAR: &[(&str, &str)] = &[
     ("affinity", "sessionPersistence of a rule, where it is served"),
     ("auth-tls-secret", "spec.tls.frontend of a Gateway (client certificates)"),
@@ -49,7 +49,7 @@ const NEAR: &[(&str, &str)] = &[
     ("ssl-passthrough", "a TLSRoute at a listener with mode Passthrough"),
 ];
 
-/// What is lost of an Ingress.
+/// The annotations of an Ingress without an equivalent.
 #[derive(Debug, Default)]
 pub(super) struct Losses {
     pub(super) lines: Vec<String>,
@@ -57,7 +57,7 @@ pub(super) struct Losses {
     pub(super) closed_by: Option<String>,
 }
 
-/// What is lost of an Ingress. Without the protections that it asks for it must not be served.
+/// The annotations of an Ingress without an equivalent. An Ingress must not be served without its protections.
 pub(super) fn of(ingress: &Ingress, written: Option<&Written>, settings: &Settings) -> Losses {
     let mut losses = Losses::default();
     if let Some(why) = &ingress.refused {
@@ -74,7 +74,7 @@ pub(super) fn of(ingress: &Ingress, written: Option<&Written>, settings: &Settin
             continue;
         }
         let near = NEAR.iter().find(|(of, _)| *of == name);
-        let near = near.map_or_else(String::new, |(_, near)| format!("; near it: {near}"));
+        let near = near.map_or_else(String::new, |(_, near)| format!("; closest: {near}"));
         losses.lines.push(format!("{name}: no equivalent{near}"));
         if known.protects(value) {
             losses.closed_by.get_or_insert_with(|| name.to_owned());

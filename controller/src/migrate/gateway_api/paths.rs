@@ -66,7 +66,7 @@ fn whole(text: &str) -> String {
     format!("(?i)(?:{})(?s:.*)", text.strip_prefix('^').unwrap_or(text))
 }
 
-/// A prefix, and what takes its place, where that is all that a regular expression and its target mean: `/a(/|$)(.*)` to
+/// The prefix and its replacement, if a regular expression and its target are equivalent to these: `/a(/|$)(.*)` with target
 /// `/b/$2`.
 fn as_prefix<'t>(path: &'t str, target: &'t str) -> Option<(&'t str, &'t str, Option<&'static str>)> {
     const CASE: &str = "a prefix counts with its case; a regular expression there does not";

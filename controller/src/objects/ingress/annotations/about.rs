@@ -1,5 +1,5 @@
-//! What is said of each annotation of ingress-nginx beside its name in the closed list: its tier, what differs from
-//! ingress-nginx, and what to write instead where it is not served. The table in `docs/ingress-nginx.md` and
+//! Data about each annotation of ingress-nginx in the closed list: its tier, the differences from ingress-nginx, and the
+//! alternative if it is not served. The table in `docs/ingress-nginx.md` and
 //! `portcullis migrate` are made of it.
 
 use super::known::{KNOWN, Known, Protects, WITHOUT_EFFECT};
@@ -203,7 +203,7 @@ const DIFFERENCES: &[Difference] = &[
     Difference {
         name: "upstream-hash-by",
         when: When::Always,
-        how: "texts go to other endpoints than there, by the highest hash in place of a ring",
+        how: "texts go to other endpoints than there, by the highest hash instead of a ring",
     },
     Difference {
         name: "upstream-hash-by-subset",
@@ -281,7 +281,7 @@ impl Annotation {
         self.0.name
     }
 
-    /// 1: users depend on it. 2: in second place. 3: not served on purpose.
+    /// 1: most users depend on it. 2: less common. 3: intentionally not served.
     pub fn tier(self) -> u8 {
         match self.name() {
             name if TIER_1.contains(&name) => 1,
