@@ -1,4 +1,4 @@
-//! `portcullis migrate`: what becomes of the Ingresses of ingress-nginx here.
+//! `portcullis migrate`: compares the Ingresses of ingress-nginx with their behavior here.
 //!
 //! ```text
 //! cluster.rs   objects of a cluster, listed
@@ -16,7 +16,10 @@ use std::io::{self, Write};
 
 use portcullis_controller::migrate::{self, Objects, Report, Verdict};
 
-use crate::cli::{MigrateArgs, ReportOutput};
+use crate::{
+    cli::{MigrateArgs, ReportOutput},
+    settings,
+};
 
 /// Exit codes. 1 and 2 are those of errors and of the command line.
 const SAME: u8 = 0;
@@ -32,7 +35,7 @@ pub async fn run(args: &MigrateArgs) -> anyhow::Result<u8> {
         false => Objects::of_files(&args.paths),
         true => cluster::read(args).await?,
     };
-    let settings = args.settings();
+    let settings = settings::of(&args.objects())?;
     if let Some(sides) = &args.compare {
         let requests = migrate::requests(&objects, &settings);
         let differ = compare::run(&requests, sides, args, &mut io::stdout()).await?;

@@ -1,11 +1,11 @@
-//! What becomes of the Ingresses of ingress-nginx here, before anything is moved.
+//! Compares the Ingresses of ingress-nginx with their behavior here, before anything is migrated.
 //!
 //! ```text
 //! objects.rs      what is read, of files or of a cluster; the annotations as they are written
 //! annotations.rs  an annotation and its value -> same, different, refused, without effect there either
 //! snippets.rs     a snippet -> the annotations, filters and settings that mean the same
 //! patterns.rs     look-around -> a regular expression without it
-//! hosts.rs        what an Ingress means for others of its host; names that lead to other namespaces
+//! hosts.rs        what an Ingress means for others of its host; names that resolve to other namespaces
 //! settings.rs     the keys of the ConfigMap of ingress-nginx
 //! gateway_api.rs  Gateways and HTTPRoutes that mean the same
 //! requests.rs     requests by which two controllers can be compared
@@ -34,20 +34,20 @@ use std::collections::BTreeMap;
 
 use crate::{
     Settings,
-    check::{self, Level, statuses},
+    check::{self, Finding, Level, statuses},
     ir::{Kind, ObjectKey},
     translate::{Classes, Reader},
 };
 
-/// What becomes of the Ingresses that `settings` makes ours, and of the keys of the ConfigMap of ingress-nginx.
+/// The report on the Ingresses that `settings` selects, and on the keys of the ConfigMap of ingress-nginx.
 ///
 /// Secrets and endpoints need not be among the objects: what is missing of them is not reported.
 pub fn report(objects: &Objects, settings: &Settings) -> Report {
     let snapshot = objects.with_namespaces();
+    let settings = &settings::with_map(settings, &snapshot);
     let statuses = check::translation(&snapshot, settings).statuses;
     let mut notes: BTreeMap<ObjectKey, Vec<Note>> = BTreeMap::new();
-    let live = Settings { live: settings.with_settings_map(&snapshot).0, ..settings.clone() };
-    let reader = Reader::new(&snapshot, &live, None);
+    let reader = Reader::new(&snapshot, settings, None);
     let classes = Classes::of(&reader);
     let mut ours: Vec<_> = reader.ingresses().filter(|ingress| classes.is_ours(ingress)).cloned().collect();
     ours.sort_by_cached_key(|ingress| ingress.age());
@@ -55,10 +55,9 @@ pub fn report(objects: &Objects, settings: &Settings) -> Report {
         notes.entry(key).or_default().push(note);
     }
     for (key, finding) in statuses::findings(&statuses) {
-        let verdict = if finding.level == Level::Warning { Verdict::Same } else { Verdict::Refused };
-        let note = Note { verdict, text: finding.message, instead: Vec::new() };
+        let Some(note) = of_status(finding) else { continue };
         let of_key = notes.entry(key.clone()).or_default();
-        if is_about_the_move(&note.text) && !of_key.contains(&note) {
+        if !of_key.contains(&note) {
             of_key.push(note);
         }
     }
@@ -70,17 +69,29 @@ pub fn report(objects: &Objects, settings: &Settings) -> Report {
             ingresses.push(annotations::of_ingress(key, written, notes.remove(key).unwrap_or_default()));
         }
     }
-    let settings_map = settings.settings_map.clone().or_else(|| settings::guess(&snapshot));
-    let read = settings_map.and_then(|key| snapshot.config_maps.get(&key));
+    let read = settings.settings_map.as_ref().and_then(|key| snapshot.config_maps.get(key));
     Report::new(ingresses, read.map(|map| settings::of(map)), objects.unreadable().to_vec())
 }
 
-/// Whether a message of a status is about the meaning of an Ingress. Secrets, Services and endpoints may be left out of what is
-/// read.
-fn is_about_the_move(text: &str) -> bool {
+/// The note for a finding of an Ingress's status; `None` if the report already has it, or if it is about a missing Secret, Service
+/// or endpoint, since these may not be among the objects.
+fn of_status(Finding { level, message: text, .. }: Finding) -> Option<Note> {
     let kinds = [Kind::Secret, Kind::Service, Kind::ConfigMap];
     let is_missing = text.contains("not found") || text.contains("has no endpoints");
-    !(is_missing && kinds.iter().any(|kind| text.contains(&format!("{kind} "))))
+    let is_of_others = is_missing && kinds.iter().any(|kind| text.contains(&format!("{kind} ")));
+    let is_of_an_annotation = text.contains("since what protects them is not served yet");
+    let is_of_a_path = text.contains("is not served: not a regular expression");
+    if is_of_others || is_of_an_annotation || is_of_a_path {
+        return None;
+    }
+    // Which Ingress has a path is decided as there.
+    let is_loss = text.contains("which comes first (by age, then by name)");
+    let (verdict, text) = match level {
+        _ if is_loss => (Verdict::Same, format!("{text}; as there")),
+        Level::Warning => (Verdict::Same, text),
+        Level::Unresolved | Level::Error => (Verdict::Refused, text),
+    };
+    Some(Note { verdict, text, instead: Vec::new() })
 }
 
 #[cfg(test)]

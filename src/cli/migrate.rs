@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum, builder::TypedValueParser as _};
-use portcullis_controller::Settings;
 use portcullis_routing::ExternalNames;
 
 use super::{ObjectArgs, parse_namespaced};
@@ -90,10 +89,5 @@ impl MigrateArgs {
             external_names: self.external_names,
             ..ObjectArgs::default()
         }
-    }
-
-    /// The same as settings of the controller.
-    pub fn settings(&self) -> Settings {
-        self.objects().settings()
     }
 }

@@ -138,7 +138,7 @@ mod tests {
         });
         let args = Line::try_parse_from(["migrate"]).expect("no flag is needed").args;
         let objects = read_by(Client::new(service, "default"), &args).await.expect("read");
-        let report = portcullis_controller::migrate::report(&objects, &args.settings());
+        let report = portcullis_controller::migrate::report(&objects, &args.objects().settings());
         let names: Vec<_> = report.ingresses.iter().map(|ingress| ingress.name.as_str()).collect();
         assert_eq!(names, ["a", "b"], "{report}");
 

@@ -1,7 +1,7 @@
 //! The same requests to two addresses, and what differs in their answers.
 //!
 //! GET and HEAD alone, a bounded number of them, at a bounded rate, each within a limit of time and size. Certificates are not
-//! verified: the addresses are those of controllers, not those that names lead to.
+//! verified: the addresses are those of the controllers, not those in DNS.
 
 use std::{
     collections::BTreeMap,
@@ -119,7 +119,7 @@ fn ticks(rate: u32) -> Interval {
     ticks
 }
 
-/// The answer to a request, or why there is none.
+/// The response to a request, or the error.
 async fn ask(
     side: &Side,
     method: &Method,

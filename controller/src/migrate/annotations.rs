@@ -75,8 +75,11 @@ fn of_known(known: Annotation, value: &str, problems: &[&Problem]) -> (Verdict, 
             (Verdict::Refused, messages(), vec![])
         }
         Outcome::Served if problems.is_empty() => {
-            let how: Vec<_> = known.differences_of(value).map(str::to_owned).collect();
-            (if how.is_empty() { Verdict::Same } else { Verdict::Different }, how, vec![])
+            let found: Vec<_> = known.differences_of(value).collect();
+            let verdict =
+                found.iter().map(|(_, closes)| if *closes { Verdict::Refused } else { Verdict::Different });
+            let verdict = verdict.max().unwrap_or(Verdict::Same);
+            (verdict, found.into_iter().map(|(how, _)| how.to_owned()).collect(), vec![])
         }
         Outcome::Served => {
             // What differs is a value that has no effect here.

@@ -27,10 +27,10 @@ use crate::{
     translate::{Classes, Reader, are_regex},
 };
 
-use super::objects::Objects;
+use super::{objects::Objects, settings};
 use gateways::{Gateways, Listener};
 
-/// Objects of the Gateway API in place of Ingresses.
+/// Objects of the Gateway API that replace Ingresses.
 #[derive(Clone, Debug, Default)]
 pub struct Translated {
     /// YAML; comments say what has no equivalent.
@@ -47,15 +47,17 @@ struct Site<'a> {
     is_regex: bool,
     /// Whether it is the oldest Ingress of the host, which answers what no path matches.
     is_first: bool,
+    /// All paths of the host.
+    paths: &'a [&'a str],
     /// The canaries of the host.
     canaries: &'a [&'a Ingress],
     reader: &'a Reader<'a>,
 }
 
-/// The objects of the Gateway API that mean the same as the Ingresses that `settings` makes ours.
+/// Translates the Ingresses that `settings` selects into objects of the Gateway API.
 pub fn to_gateway_api(objects: &Objects, settings: &Settings, gateway_class: &str) -> Translated {
     let snapshot = objects.with_namespaces();
-    let settings = &Settings { live: settings.with_settings_map(&snapshot).0, ..settings.clone() };
+    let settings = &settings::with_map(settings, &snapshot);
     let reader = Reader::new(&snapshot, settings, None);
     let classes = Classes::of(&reader);
     let mut ours: Vec<Arc<Ingress>> =
@@ -91,9 +93,19 @@ pub fn to_gateway_api(objects: &Objects, settings: &Settings, gateway_class: &st
         let Some(first) = mains.first() else { continue };
         let listener = gateways.listener(host, &mains, &mut losses);
         let is_regex = are_regex(&mains, host);
+        let of_host = mains.iter().flat_map(|ingress| ingress.rules.of_host(host));
+        let paths: Vec<_> = of_host.flat_map(|(_, rule)| &rule.paths).map(|path| &*path.text).collect();
         for ingress in &mains {
             let is_first = ingress.meta.key == first.meta.key;
-            let site = Site { ingress, host, is_regex, is_first, canaries: &canaries, reader: &reader };
+            let site = Site {
+                ingress,
+                host,
+                is_regex,
+                is_first,
+                paths: &paths,
+                canaries: &canaries,
+                reader: &reader,
+            };
             routes.extend(site.routes(&listener, losses.entry(ingress.meta.key.clone()).or_default()));
         }
     }
@@ -107,6 +119,9 @@ impl Site<'_> {
         if rules.is_empty() {
             return Vec::new();
         }
+        if matches!(self.host, HostPattern::WildcardLabel(_)) {
+            losses.push(format!("{} is any number of labels of a route; one label of an Ingress", self.host));
+        }
         let redirects = self.redirects_to_https(listener);
         let sections = match (redirects, &listener.https) {
             (true, Some(https)) => vec![https],
@@ -115,12 +130,13 @@ impl Site<'_> {
         };
         let mut routes = vec![self.route("", listener, &sections, &rules)];
         if redirects && listener.https.is_some() {
-            let redirect = json!([{ "filters": [{ "type": "RequestRedirect",
-                "requestRedirect": { "scheme": "https", "statusCode": self.redirect_code(losses) } }] }]);
-            let redirect = redirect.as_array().cloned().unwrap_or_default();
-            if self.is_first {
-                routes.push(self.route("-to-https", listener, &[&listener.http], &redirect));
-            }
+            let rule = self.redirecting(&rules, losses);
+            routes.push(self.route("-to-https", listener, &[&listener.http], &[rule]));
+        } else if redirects {
+            losses.push(format!(
+                "the redirect of {} to HTTPS is left out: no listener has a certificate",
+                self.host
+            ));
         }
         routes
     }
@@ -171,13 +187,22 @@ impl Site<'_> {
         forced || (wanted && listener.https.is_some())
     }
 
-    /// The code of the redirect to HTTPS; a route has 308, too.
-    fn redirect_code(&self, losses: &mut Vec<String>) -> u16 {
+    /// The rule that redirects what these rules take, and for the oldest Ingress of a host everything else.
+    fn redirecting(&self, rules: &[Value], losses: &mut Vec<String>) -> Value {
         let line = "the redirect to HTTPS keeps a slash at the end of the path";
         if !losses.iter().any(|loss| loss == line) {
             losses.push(line.to_owned());
         }
-        self.reader.settings().live.ingress.redirect_status.as_u16()
+        let status = self.reader.settings().live.ingress.redirect_status.as_u16();
+        let redirect = json!({ "type": "RequestRedirect", "requestRedirect": { "scheme": "https", "statusCode": status } });
+        let mut rule = json!({ "filters": [redirect] });
+        if !self.is_first {
+            let paths = rules.iter().filter_map(|rule| rule.pointer("/matches/0/path"));
+            let mut matches: Vec<_> = paths.map(|path| json!({ "path": path })).collect();
+            matches.dedup();
+            rule["matches"] = matches.into();
+        }
+        rule
     }
 }
 

@@ -1,4 +1,4 @@
-//! What Ingresses mean for others of their host, and names that lead to other namespaces.
+//! Effects of an Ingress on other Ingresses of the same host, and names that resolve to other namespaces.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -37,7 +37,7 @@ pub(super) fn notes(ours: &[Arc<Ingress>], reader: &Reader<'_>) -> Vec<(ObjectKe
     notes
 }
 
-/// A host where regular expressions are in use: Ingresses that did not ask for it, and paths that are refused.
+/// Notes for a host with regular expressions: Ingresses without use-regex, and paths that are refused.
 fn regular_expressions(host: &HostPattern, ingresses: &[&Ingress], notes: &mut Vec<(ObjectKey, Note)>) {
     let causes = ingresses.iter().filter(|ingress| ingress.annotations.rewrite.may_make_regex());
     let cause = causes.map(|ingress| &ingress.meta.key).next();
@@ -99,7 +99,7 @@ fn server_level(host: &HostPattern, ingresses: &[&Ingress], notes: &mut Vec<(Obj
     }
 }
 
-/// Names of Services that lead to another namespace, or out of the cluster.
+/// Notes for names of Services that resolve to another namespace, or outside of the cluster.
 fn names(ingress: &Ingress, reader: &Reader<'_>, notes: &mut Vec<(ObjectKey, Note)>) {
     let namespace = ingress.meta.namespace();
     let paths = ingress.rules.iter().flat_map(|rule| rule.paths.iter().map(|path| &path.backend));
@@ -124,7 +124,7 @@ fn names(ingress: &Ingress, reader: &Reader<'_>, notes: &mut Vec<(ObjectKey, Not
         let Some(verdict) = refused_name(&name, namespace, reader.settings().external_names) else {
             continue;
         };
-        let text = format!("{what} leads to {name}, {verdict}");
+        let text = format!("{what} resolves to {name}, {verdict}");
         let instead = vec!["--external-names ingress".to_owned()];
         notes.push((ingress.meta.key.clone(), Note { verdict: Verdict::Refused, text, instead }));
     }

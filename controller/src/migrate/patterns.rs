@@ -91,7 +91,7 @@ impl<'p> Assertion<'p> {
     }
 }
 
-/// Where a group ends whose opening stands before.
+/// The end of the group that is open at the start of the text.
 fn closing(inside: &str) -> Option<usize> {
     let bytes = inside.as_bytes();
     let (mut at, mut depth, mut in_class) = (0, 0_usize, false);
@@ -168,7 +168,7 @@ struct Beginnings {
     next: BTreeMap<char, Beginnings>,
     /// Whether a text may end here.
     may_end: bool,
-    /// Whether nothing may follow what leads here.
+    /// Whether a text that begins like this is excluded, whatever follows.
     is_forbidden: bool,
 }
 

@@ -16,7 +16,7 @@ const UNMATCHED: &str = "/portcullis-compare-no-such-path";
 /// The label that stands for `*`.
 const ANY_LABEL: &str = "portcullis-compare";
 
-/// Hosts and paths to ask for, each once, in order.
+/// The hosts and paths to request, sorted, without duplicates.
 pub fn requests(objects: &Objects, settings: &Settings) -> Vec<(String, String)> {
     let snapshot = objects.with_namespaces();
     let reader = Reader::new(&snapshot, settings, None);

@@ -1,9 +1,12 @@
 //! The ConfigMap of ingress-nginx, key by key.
 
 use crate::{
-    Severity,
+    Problem, Settings, Severity,
     ir::{ConfigMap, LiveSettings, ObjectKey},
-    objects::read_live_settings,
+    objects::{
+        nginx_keys::{self, Fate},
+        read_live_settings,
+    },
     problem::Topic,
     snapshot::Snapshot,
 };
@@ -13,8 +16,14 @@ use super::report::{KeyReport, SettingsReport, Verdict};
 /// The names that the ConfigMap has where ingress-nginx was installed by its chart or its manifests.
 const NAMES: [&str; 3] = ["ingress-nginx-controller", "nginx-ingress-controller", "nginx-configuration"];
 
-/// The ConfigMap of ingress-nginx, by its name.
-pub(super) fn guess(snapshot: &Snapshot) -> Option<ObjectKey> {
+/// The settings with those of the ConfigMap of ingress-nginx: the one that they name, or else the one with its usual name.
+pub(super) fn with_map(settings: &Settings, snapshot: &Snapshot) -> Settings {
+    let settings_map = settings.settings_map.clone().or_else(|| guess(snapshot));
+    let settings = Settings { settings_map, ..settings.clone() };
+    Settings { live: settings.with_settings_map(snapshot).0, ..settings }
+}
+
+fn guess(snapshot: &Snapshot) -> Option<ObjectKey> {
     let named = |name: &&str| snapshot.config_maps.keys().find(|key| *key.name == **name);
     NAMES.iter().find_map(named).cloned()
 }
@@ -28,18 +37,25 @@ pub(super) fn of(map: &ConfigMap) -> SettingsReport {
         let about =
             problems.iter().filter(|problem| *problem.field == *at || problem.field.starts_with(&inside));
         let found: Vec<_> = about.collect();
-        let verdict = found.iter().map(|problem| match (problem.topic, problem.severity) {
-            (Topic::NotServed, _) => Verdict::Same,
-            (_, Severity::Error) => Verdict::Refused,
-            (_, Severity::Warning) => Verdict::Different,
-        });
-        let how = found.iter().map(|problem| match problem.topic {
-            Topic::UnknownField => "is not served; it has no effect".to_owned(),
-            _ => problem.message.to_string(),
-        });
+        let verdict = found.iter().map(|problem| verdict(key, problem));
+        let how = found.iter().map(|problem| problem.message.to_string());
         KeyReport { key: key.to_owned(), verdict: verdict.max().unwrap_or(Verdict::Same), how: how.collect() }
     };
     let meta = &map.meta;
     let keys = map.data.keys().map(|name| key(name)).collect();
     SettingsReport { namespace: meta.namespace().to_owned(), name: meta.name().to_owned(), keys }
+}
+
+fn verdict(key: &str, problem: &Problem) -> Verdict {
+    match (problem.topic, problem.severity) {
+        // ingress-nginx has no such key, and nor have we.
+        (Topic::UnknownField, _) => Verdict::NoEffectThere,
+        (Topic::NotServed, _) => match nginx_keys::find(key) {
+            Some(Fate::NoEffect(_)) => Verdict::Same,
+            Some(Fate::Protects(_)) => Verdict::Refused,
+            _ => Verdict::Different,
+        },
+        (_, Severity::Error) => Verdict::Refused,
+        (_, Severity::Warning) => Verdict::Different,
+    }
 }

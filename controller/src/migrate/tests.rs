@@ -42,6 +42,7 @@ fn an_annotation_has_a_verdict_by_its_value() {
         ("auth-type", "digest", Verdict::Refused),
         ("backend-protocol", "GRPC", Verdict::Different),
         ("backend-protocol", "HTTPS", Verdict::Same),
+        ("backend-protocol", "FCGI", Verdict::Refused),
         ("upstream-hash-by", "$request_uri", Verdict::Different),
         ("server-alias", "b.example", Verdict::Same),
         ("server-alias", "~^b", Verdict::Different),
@@ -108,16 +109,19 @@ fn names_that_lead_to_other_namespaces_are_refused_unless_they_may() {
 #[test]
 fn keys_of_the_config_map_are_compared() {
     let map = "{apiVersion: v1, kind: ConfigMap, metadata: {namespace: ingress-nginx, name: ingress-nginx-controller}, data: \
-               {ssl-redirect: 'false', proxy-buffering: 'on', no-such-key: a, denylist-source-range: x, hsts: maybe}}";
+               {ssl-redirect: 'false', worker-processes: '4', no-such-key: a, denylist-source-range: x, hsts: maybe, \
+               main-snippet: 'load_module x;', bind-address: 192.0.2.1}}";
     let report = report_of(map);
     let settings = report.settings.expect("found by its name");
     let verdicts: Vec<_> = settings.keys.iter().map(|key| (key.key.as_str(), key.verdict)).collect();
     let want = [
+        ("bind-address", Verdict::Different),
         ("denylist-source-range", Verdict::Refused),
         ("hsts", Verdict::Different),
-        ("no-such-key", Verdict::Different),
-        ("proxy-buffering", Verdict::Same),
+        ("main-snippet", Verdict::Refused),
+        ("no-such-key", Verdict::NoEffectThere),
         ("ssl-redirect", Verdict::Same),
+        ("worker-processes", Verdict::Same),
     ];
     assert_eq!(verdicts, want);
 }

@@ -59,9 +59,9 @@ impl fmt::Display for IngressReport {
 }
 
 impl AnnotationReport {
-    /// Whether there is nothing to say of it.
-    pub(super) fn is_plain(&self) -> bool {
-        self.verdict == Verdict::Same && self.how.is_empty() && self.instead.is_empty()
+    /// Whether there is nothing to do about it.
+    fn is_plain(&self) -> bool {
+        self.verdict == Verdict::Same
     }
 }
 

@@ -7,7 +7,7 @@
 
 mod global_auth;
 mod ingress;
-mod nginx_keys;
+pub(crate) mod nginx_keys;
 mod read;
 #[cfg(test)]
 mod tests;

@@ -48,7 +48,7 @@ impl Gateways {
             number += 1;
         };
         let listeners = self.0.entry((namespace.clone(), gateway.clone())).or_default();
-        let suffix = listeners.len() / 2 + 1;
+        let suffix = listeners.iter().filter(|listener| listener["port"] == 80).count() + 1;
         let mut add = |name: String, port: u16, protocol: &str, tls: Option<Value>| {
             let from = if is_shared { "All" } else { "Same" };
             let mut listener = json!({ "name": name, "port": port, "protocol": protocol,

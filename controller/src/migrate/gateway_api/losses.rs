@@ -2,7 +2,7 @@
 
 use crate::{
     Settings,
-    ir::Ingress,
+    ir::{Ingress, live_settings::Denied},
     migrate::objects::Written,
     objects::{
         NGINX_PREFIX,
@@ -29,7 +29,7 @@ const TRANSLATED: &[&str] = &[
     "upstream-vhost",
     "use-regex",
 ];
-/// What a route has in place of an annotation.
+/// The feature of a route that is closest to an annotation.
 const NEAR: &[(&str, &str)] = &[
     ("affinity", "sessionPersistence of a rule, where it is served"),
     ("auth-tls-secret", "spec.tls.frontend of a Gateway (client certificates)"),
@@ -49,7 +49,7 @@ const NEAR: &[(&str, &str)] = &[
     ("ssl-passthrough", "a TLSRoute at a listener with mode Passthrough"),
 ];
 
-/// What is lost of an Ingress.
+/// The annotations of an Ingress without an equivalent.
 #[derive(Debug, Default)]
 pub(super) struct Losses {
     pub(super) lines: Vec<String>,
@@ -57,7 +57,7 @@ pub(super) struct Losses {
     pub(super) closed_by: Option<String>,
 }
 
-/// What is lost of an Ingress. Without the protections that it asks for it must not be served.
+/// The annotations of an Ingress without an equivalent. An Ingress must not be served without its protections.
 pub(super) fn of(ingress: &Ingress, written: Option<&Written>, settings: &Settings) -> Losses {
     let mut losses = Losses::default();
     if let Some(why) = &ingress.refused {
@@ -74,22 +74,29 @@ pub(super) fn of(ingress: &Ingress, written: Option<&Written>, settings: &Settin
             continue;
         }
         let near = NEAR.iter().find(|(of, _)| *of == name);
-        let near = near.map_or_else(String::new, |(_, near)| format!("; near it: {near}"));
+        let near = near.map_or_else(String::new, |(_, near)| format!("; closest: {near}"));
         losses.lines.push(format!("{name}: no equivalent{near}"));
         if known.protects(value) {
             losses.closed_by.get_or_insert_with(|| name.to_owned());
         }
     }
-    // Settings for all Ingresses that protect.
-    let live = &settings.live.ingress;
-    if live.auth.url.is_some() && !ingress.annotations.external_auth.without_global {
-        losses.closed_by.get_or_insert_with(|| "global-auth-url".to_owned());
-    }
-    if live.access.allow.is_some() {
-        losses.closed_by.get_or_insert_with(|| "whitelist-source-range of the settings".to_owned());
-    }
-    if !matches!(live.access.deny, crate::ir::live_settings::Denied::Nobody) {
-        losses.closed_by.get_or_insert_with(|| "denylist-source-range of the settings".to_owned());
+    if losses.closed_by.is_none() {
+        losses.closed_by = of_settings(ingress, settings);
     }
     losses
+}
+
+/// A setting for all Ingresses that protects this one.
+fn of_settings(ingress: &Ingress, settings: &Settings) -> Option<String> {
+    let live = &settings.live.ingress;
+    let has_auth = live.auth.url.is_some() || live.auth.unusable.is_some();
+    let lists = [
+        (live.access.allow.is_some(), "whitelist-source-range"),
+        (live.access.deny != Denied::Nobody, "denylist-source-range"),
+        (live.access.block != Denied::Nobody, "block-cidrs"),
+        (has_auth && !ingress.annotations.external_auth.without_global, "global-auth-url"),
+    ];
+    let list = lists.iter().find(|(is_set, _)| *is_set).map(|(_, key)| (*key).to_owned());
+    let key = list.or_else(|| live.closed_by.as_deref().map(str::to_owned))?;
+    Some(format!("{key} of the settings"))
 }

@@ -15,23 +15,35 @@ pub(super) struct Matched {
     pub(super) loss: Option<&'static str>,
 }
 
-/// The match of a path, and its rewrite to `target`.
+/// The match of a path, and its rewrite to `target`. `regexes` are all paths of the host where they are regular expressions.
 ///
 /// # Errors
 /// Why there is no equivalent.
 pub(super) fn matched(
     path: &IngressPath,
-    is_regex: bool,
+    regexes: Option<&[&str]>,
     target: Option<&str>,
 ) -> Result<Matched, &'static str> {
-    if let (true, Some((prefix, replacement, loss))) =
-        (is_regex, target.and_then(|to| as_prefix(&path.text, to)))
-    {
-        let rewrite = (prefix != "/" || replacement != "/")
-            .then(|| json!({ "type": "ReplacePrefixMatch", "replacePrefixMatch": replacement }));
-        let path = json!({ "type": "PathPrefix", "value": prefix });
-        return Ok(Matched { path, rewrite, loss });
-    }
+    let is_regex = regexes.is_some();
+    let as_prefix = regexes.and_then(|all| Some((all, as_prefix(&path.text, target?)?)));
+    let target = match as_prefix {
+        // Nothing is rewritten.
+        Some((_, ("/", "/", _))) => None,
+        Some((all, (prefix, replacement, loss))) => {
+            // A prefix goes before regular expressions, also before those that are longer.
+            let begins = |other: &&str| {
+                let other = other.strip_prefix('^').unwrap_or(other);
+                other.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+            };
+            if all.iter().any(|other| **other != *path.text && begins(other)) {
+                return Err("a rewrite of a prefix under which the host has other paths");
+            }
+            let rewrite = json!({ "type": "ReplacePrefixMatch", "replacePrefixMatch": replacement });
+            let path = json!({ "type": "PathPrefix", "value": prefix });
+            return Ok(Matched { path, rewrite: Some(rewrite), loss });
+        }
+        None => target,
+    };
     let rewrite = match target.filter(|to| is_regex || *to != &*path.text) {
         None => None,
         Some(to) if to.contains('$') => {
@@ -54,7 +66,7 @@ fn whole(text: &str) -> String {
     format!("(?i)(?:{})(?s:.*)", text.strip_prefix('^').unwrap_or(text))
 }
 
-/// A prefix, and what takes its place, where that is all that a regular expression and its target mean: `/a(/|$)(.*)` to
+/// The prefix and its replacement, if a regular expression and its target are equivalent to these: `/a(/|$)(.*)` with target
 /// `/b/$2`.
 fn as_prefix<'t>(path: &'t str, target: &'t str) -> Option<(&'t str, &'t str, Option<&'static str>)> {
     const CASE: &str = "a prefix counts with its case; a regular expression there does not";
@@ -103,21 +115,35 @@ mod tests {
     }
 
     #[test]
-    fn other_rewrites_have_none_or_replace_the_whole_path() {
-        let path = |text: &str| IngressPath {
+    fn a_prefix_beside_longer_paths_would_take_their_requests() {
+        let path = path("/api/(.*)");
+        for (other, is_fine) in [("/web", true), ("/API/admin", false), ("^/api", false), ("/ap", true)] {
+            let all = ["/api/(.*)", other];
+            assert_eq!(matched(&path, Some(&all), Some("/$1")).is_ok(), is_fine, "{other}");
+        }
+    }
+
+    fn path(text: &str) -> IngressPath {
+        IngressPath {
             text: text.into(),
             kind: PathKind::Prefix,
             backend: IngressBackend::Service { name: "web".into(), port: PortRef::Number(80) },
-        };
+        }
+    }
+
+    #[test]
+    fn other_rewrites_have_none_or_replace_the_whole_path() {
         for (text, is_regex, target, want) in [
             ("/a", false, None, Ok(("/a", None))),
             ("/a", true, None, Ok(("(?i)(?:/a)(?s:.*)", None))),
+            ("/(.*)", true, Some("/$1"), Ok(("(?i)(?:/(.*))(?s:.*)", None))),
             ("/a/.*", true, Some("/b"), Ok(("(?i)(?:/a/.*)(?s:.*)", Some("/b")))),
             ("/", false, Some("/"), Ok(("/", None))),
             ("/(a|b)", true, Some("/$1"), Err("a rewrite-target with groups that are more than a prefix")),
             ("/a", true, Some("https://b/"), Err("a rewrite-target that is a URL: a RequestRedirect")),
         ] {
-            let got = matched(&path(text), is_regex, target);
+            let all = [text];
+            let got = matched(&path(text), is_regex.then_some(&all[..]), target);
             let got = got.map(|matched| {
                 let to =
                     matched.rewrite.map(|rewrite| rewrite["replaceFullPath"].as_str().unwrap().to_owned());

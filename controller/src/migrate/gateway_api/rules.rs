@@ -48,7 +48,7 @@ impl Site<'_> {
 
     fn rules_of_path(&self, path: &IngressPath, losses: &mut Vec<String>) -> Result<Vec<Value>, String> {
         let rewrite = &self.ingress.annotations.rewrite;
-        let matched = paths::matched(path, self.is_regex, rewrite.target.as_deref())?;
+        let matched = paths::matched(path, self.is_regex.then_some(self.paths), rewrite.target.as_deref())?;
         if let Some(loss) = matched.loss {
             losses.push(format!("path {} of {}: {loss}", path.text, self.host));
         }
@@ -140,7 +140,8 @@ impl Site<'_> {
         };
         losses.push(format!("the redirect to {to} keeps the query of a request"));
         let paths = self.ingress.rules.of_host(self.host).into_iter().flat_map(|(_, rule)| &rule.paths);
-        let paths = paths.filter_map(|path| paths::matched(path, self.is_regex, None).ok());
+        let paths =
+            paths.filter_map(|path| paths::matched(path, self.is_regex.then_some(self.paths), None).ok());
         paths.map(|matched| json!({ "matches": [{ "path": matched.path }], "filters": [redirect] })).collect()
     }
 }

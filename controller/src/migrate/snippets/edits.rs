@@ -15,7 +15,7 @@ pub(super) struct Edits {
 }
 
 impl Edits {
-    /// Takes up a directive; whether it is an edit that a filter can do. One with variables is none.
+    /// Adds a directive, and returns whether a filter can express it. Variables cannot be expressed.
     pub(super) fn take(&mut self, name: &str, arguments: &[&str]) -> bool {
         if arguments.iter().any(|argument| argument.contains('$')) {
             return false;

@@ -5,7 +5,7 @@ use Fate::{Fixed, NoEffect, Protects, Refused, Served};
 
 /// What becomes of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(crate) enum Fate {
     Served,
     /// Nothing is missing without it; the text says why.
     NoEffect(&'static str),
@@ -18,7 +18,7 @@ pub(super) enum Fate {
 }
 
 /// What becomes of the key of that name; `None` if ingress-nginx has no such key.
-pub(super) fn find(name: &str) -> Option<Fate> {
+pub(crate) fn find(name: &str) -> Option<Fate> {
     KEYS.iter().find(|(key, _)| *key == name).map(|(_, fate)| *fate)
 }
 

@@ -1,5 +1,5 @@
-//! What is said of each annotation of ingress-nginx beside its name in the closed list: its tier, what differs from
-//! ingress-nginx, and what to write instead where it is not served. The table in `docs/ingress-nginx.md` and
+//! Data about each annotation of ingress-nginx in the closed list: its tier, the differences from ingress-nginx, and the
+//! alternative if it is not served. The table in `docs/ingress-nginx.md` and
 //! `portcullis migrate` are made of it.
 
 use super::known::{KNOWN, Known, Protects, WITHOUT_EFFECT};
@@ -113,6 +113,8 @@ struct Difference {
 enum When {
     Always,
     Value(fn(&str) -> bool),
+    /// It closes the paths with such a value.
+    Closes(fn(&str) -> bool),
     /// It depends on more than the value. A message on the object reports it.
     Reported,
     /// A wrong value. A message on the object reports it.
@@ -120,7 +122,11 @@ enum When {
 }
 
 const DIFFERENCES: &[Difference] = &[
-    reported("affinity-mode", "persistent sessions use a hash with a secret key"),
+    Difference {
+        name: "affinity-mode",
+        when: When::Value(|value| value.trim() == "persistent"),
+        how: "persistent sessions use a hash with a secret key",
+    },
     wrong("auth-always-set-cookie", "a wrong value closes the paths; nothing is checked there"),
     Difference {
         name: "auth-cache-duration",
@@ -159,7 +165,11 @@ const DIFFERENCES: &[Difference] = &[
         when: When::Value(|value| matches!(value.to_ascii_uppercase().as_str(), "GRPC" | "GRPCS")),
         how: "the authority of a gRPC request is the client's Host; it is empty there",
     },
-    reported("backend-protocol", "FCGI closes the paths"),
+    Difference {
+        name: "backend-protocol",
+        when: When::Closes(|value| value.eq_ignore_ascii_case("FCGI")),
+        how: "FCGI closes the paths",
+    },
     reported("canary", "a canary for an Ingress of another namespace is refused"),
     reported("canary-by-header-pattern", "look-around and back-references are refused"),
     wrong("cors-allow-origin", "a value without a valid entry allows no origin; it allows every one there"),
@@ -193,7 +203,7 @@ const DIFFERENCES: &[Difference] = &[
     Difference {
         name: "upstream-hash-by",
         when: When::Always,
-        how: "texts go to other endpoints than there, by the highest hash in place of a ring",
+        how: "texts go to other endpoints than there, by the highest hash instead of a ring",
     },
     Difference {
         name: "upstream-hash-by-subset",
@@ -271,7 +281,7 @@ impl Annotation {
         self.0.name
     }
 
-    /// 1: users depend on it. 2: in second place. 3: not served on purpose.
+    /// 1: most users depend on it. 2: less common. 3: intentionally not served.
     pub fn tier(self) -> u8 {
         match self.name() {
             name if TIER_1.contains(&name) => 1,
@@ -298,17 +308,18 @@ impl Annotation {
         of_name.map(|difference| (difference.how, !matches!(difference.when, When::Wrong)))
     }
 
-    /// In what this value differs, as far as the value alone says.
-    pub(crate) fn differences_of(self, value: &str) -> impl Iterator<Item = &'static str> {
-        let holds = move |difference: &&Difference| {
-            difference.name == self.name()
-                && match difference.when {
-                    When::Always => true,
-                    When::Value(holds) => holds(value),
-                    When::Reported | When::Wrong => false,
-                }
-        };
-        DIFFERENCES.iter().filter(holds).map(|difference| difference.how)
+    /// In what this value differs, as far as the value alone says; and whether it closes the paths.
+    pub(crate) fn differences_of(self, value: &str) -> impl Iterator<Item = (&'static str, bool)> {
+        let of_name = DIFFERENCES.iter().filter(move |difference| difference.name == self.name());
+        of_name.filter_map(move |difference| {
+            let (holds, closes) = match difference.when {
+                When::Always => (true, false),
+                When::Value(holds) => (holds(value), false),
+                When::Closes(holds) => (holds(value), true),
+                When::Reported | When::Wrong => (false, false),
+            };
+            holds.then_some((difference.how, closes))
+        })
     }
 
     /// What to write instead, where it is not served and there is something.
@@ -380,8 +391,9 @@ mod tests {
             ("auth-cache-duration", "200 503 1m", true),
             ("backend-protocol", "HTTPS", false),
             ("backend-protocol", "grpc", true),
-            ("proxy-next-upstream", "error timeout", false),
-            ("proxy-next-upstream", "error http_502", true),
+            ("backend-protocol", "FCGI", true),
+            ("affinity-mode", "persistent", true),
+            ("affinity-mode", "balanced", false),
             ("proxy-next-upstream-tries", "3", false),
             ("proxy-next-upstream-tries", "0", true),
             ("proxy-ssl-protocols", "TLSv1.2 TLSv1.3", false),
