@@ -39,9 +39,9 @@ pub struct Figures {
     pub failed_handshakes: Vec<(&'static str, u64)>,
     /// Mirrored requests that were aborted or failed, by reason.
     pub lost_mirrors: Vec<(&'static str, u64)>,
-    /// Requests that were refused since there was no room for their bodies.
+    /// Requests that were rejected because there was no space for their bodies.
     pub refused_bodies: u64,
-    /// Bytes of bodies of requests that are held, in memory and in files.
+    /// The size of buffered request bodies, in memory and in files.
     pub spooled_bytes: Vec<(&'static str, u64)>,
     /// Streams and flows of datagrams, by the protocol that clients speak.
     pub streams: Vec<Streams>,
@@ -200,13 +200,13 @@ fn traffic(registry: &mut Registry, figures: &Figures) {
         }
         registry.register(name, help, family);
     }
-    let help = "Requests that were refused since there was no room for their bodies";
+    let help = "Requests that were rejected because there was no space for their bodies";
     registry.register("refused_bodies", help, ConstCounter::new(figures.refused_bodies));
     let spooled = Family::<InStore, Gauge>::default();
     for (store, bytes) in &figures.spooled_bytes {
         spooled.get_or_create(&InStore { store }).set(i64::try_from(*bytes).unwrap_or(i64::MAX));
     }
-    registry.register("spooled_bytes", "Bytes of bodies of requests that are held", spooled);
+    registry.register("spooled_bytes", "The size of buffered request bodies", spooled);
     streams(registry, &figures.streams);
     let dropped = Family::<OfLog, Counter<u64, AtomicU64>>::default();
     for (log, count) in &figures.dropped_log_lines {

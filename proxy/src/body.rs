@@ -1,30 +1,30 @@
-//! The body stage: what both carriers do with bodies, beyond passing them on.
+//! The body stage: what both carriers do with bodies beyond forwarding them.
 //!
 //! ```text
-//! limit    the largest body of a request: Allowance, counted down where its bytes are read
-//! spool    a request's body is received as a whole before a backend is asked:
-//!            Spools     what all bodies may hold in memory and in files, and the share of a namespace (budget)
-//!            Receiving  takes the bytes that come, in memory at first, then in a file
-//!            Spooled    gives them out, as often as there are attempts
-//! pacing   the body of an answer is sent at a limited rate: Pacer; while it waits, nothing is read from the backend
+//! limit    the maximum size of a request body: Allowance, decremented where its bytes are read
+//! spool    a request body is buffered before an endpoint is selected:
+//!            Spools     budgets of memory and files for all bodies, with a share per namespace (budget)
+//!            Receiving  stores the bytes as they arrive, in memory first, then in an unlinked file
+//!            Spooled    returns them, once per attempt
+//! pace     the body of a response is sent at a limited rate: Pacer; while it waits, nothing is read from the backend
 //! ```
 //!
-//! Where the stage is called:
+//! The stage is called from:
 //!
 //! ```text
-//! client     backend            carrier   spool, prefix         limit            pacing
+//! client     backend            carrier   spool                 limit            pace
 //! HTTP/1     HTTP/1             http1     http1/receive         http1/upload     http1/relay
 //! HTTP/2     HTTP/1             http1     http1/streams/spool   http1/frames     http1/streams
 //! any        HTTP/2, upgrade    pingora   (streamed)            http/attempt     http/staged
 //! any        any, with `--carriers pingora`   http/staged       http/attempt     http/staged
 //! ```
 //!
-//! A check that needs the body of a request (`forwardBody` of an ExternalAuth filter) has it received in memory, within the same
-//! budget; the backend gets it from there (`Held`).
+//! An external authorization service that needs the request body (`forwardBody`) causes it to be buffered in memory, within the
+//! same budget, and the backend receives it from there (`Held`).
 //!
-//! A rule says by its steps what is to be done (`Step::BodySize`, `Step::Spool`, `Step::Pace`). A request without a body, and a
-//! body whose length is known and that has come with its head, are not spooled: there is nothing to wait for. Files are written
-//! and read by threads that may block, never by a worker.
+//! The rule determines what is done (`Step::BodySize`, `Step::Spool`, `Step::Pace`). Requests without a body are not affected,
+//! nor is a body with a Content-Length that has arrived together with the head. Files are written and read by blocking threads,
+//! never by a worker.
 
 mod budget;
 mod file;
@@ -47,67 +47,66 @@ use portcullis_routing::step::Spool;
 use self::{budget::Budget, file::Files};
 pub(crate) use self::{pace::Pacer, receiving::Receiving, spooled::Spooled};
 
-/// Why a request gets a 503 instead of being spooled.
-pub(crate) const NO_ROOM: &str = "there is no room for more bodies of requests";
+/// The reason in a 503 if a body cannot be buffered.
+pub(crate) const NO_ROOM: &str = "no space to buffer the request body";
 
-/// Pieces in which a body is written to a file and read from it, and in which backends get it.
+/// The size of the chunks in which a body is written to a file, read from it, and sent to a backend.
 const PIECE: usize = 64 << 10;
 
-/// How many bytes of a body may still come.
+/// The number of bytes of a body that are still permitted.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Allowance(u64);
 
-/// A body is larger than its rule permits.
+/// A body exceeds the limit of its rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TooLarge;
 
-/// A body that was received for a check; the backend gets it after that.
+/// A body that was buffered for an external authorization service.
 #[derive(Clone, Debug)]
 pub(crate) struct Held {
     pub(crate) bytes: Bytes,
-    /// Whether the head says how long it is.
+    /// Whether the request head has a Content-Length.
     pub(crate) has_length: bool,
 }
 
-/// The largest body that is held for a check, whatever a filter permits: it is in memory as a whole.
+/// The maximum size of such a body, regardless of the filter, because it is buffered in memory.
 pub(crate) const MOST_HELD: u32 = 1 << 20;
 
-/// There is no room for a body.
+/// There is no space for a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Full;
 
-/// What the bodies of requests may hold, in memory and in files.
+/// The budgets for buffered request bodies.
 #[derive(Debug)]
 pub(crate) struct Spools {
     memory: Arc<Budget>,
     files: Option<Files>,
-    /// How many bodies were refused.
+    /// The number of bodies that were rejected.
     refused: AtomicU64,
 }
 
-/// Checks that files can be made in a directory for bodies.
+/// Checks that files can be created in the directory for bodies.
 ///
 /// # Errors
 /// If they cannot.
 pub(crate) fn check_directory(directory: &Path) -> io::Result<()> {
     let named = |error: io::Error| {
-        let text =
-            format!("no file can be made in {} for the bodies of requests: {error}", directory.display());
+        let text = format!("cannot create files in the spool directory {}: {error}", directory.display());
         io::Error::new(error.kind(), text)
     };
     tempfile::tempfile_in(directory).map(drop).map_err(named)
 }
 
 impl Allowance {
-    /// Of a body that may have so many bytes; `None` is no limit.
+    /// Creates an allowance of `most` bytes; `None` is no limit.
     pub(crate) fn of(most: Option<u64>) -> Self {
         Self(most.unwrap_or(u64::MAX))
     }
 
-    /// Counts bytes that have come.
+    /// Counts bytes that have arrived.
     ///
     /// # Errors
-    /// If they are too many.
+    /// If they exceed the allowance.
     pub(crate) fn take(&mut self, bytes: usize) -> Result<(), TooLarge> {
         self.0 = self.0.checked_sub(bytes as u64).ok_or(TooLarge)?;
         Ok(())
@@ -115,13 +114,14 @@ impl Allowance {
 }
 
 impl Spools {
-    /// Of so many bytes in memory, and so many in so many files of this directory; without one, in memory alone.
+    /// Creates the budgets: bytes in memory, and bytes and number of files in `directory`. Without a directory, bodies are
+    /// buffered in memory only.
     pub(crate) fn new(memory: usize, directory: Option<&Path>, bytes: u64, files: usize) -> Self {
         let files = directory.map(|directory| Files::new(directory, bytes, files));
         Self { memory: Budget::new(memory as u64), files, refused: AtomicU64::new(0) }
     }
 
-    /// Begins to receive a body for the rules of this namespace. `length`: how long it is, if that is known.
+    /// Starts to buffer a body for a rule of this namespace. `length`: the Content-Length, if there is one.
     pub(crate) fn receive(&self, namespace: &str, spool: Spool, length: Option<u64>) -> Receiving {
         Receiving::new(
             self.memory.lease(namespace),
@@ -131,22 +131,22 @@ impl Spools {
         )
     }
 
-    /// Begins to receive a body in memory, for a check of a request of this namespace.
+    /// Starts to buffer a body in memory, for an external authorization service.
     pub(crate) fn hold(&self, namespace: &str, length: Option<u64>) -> Receiving {
         Receiving::new(self.memory.lease(namespace), None, usize::MAX, length)
     }
 
-    /// Counts a body that was refused.
+    /// Counts a rejected body.
     pub(crate) fn count_refused(&self) {
         self.refused.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How many bodies were refused since there was no room for them.
+    /// The number of bodies that were rejected because there was no space.
     pub(crate) fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
     }
 
-    /// How many bytes the bodies of requests hold, in memory and in files.
+    /// The size of all buffered bodies, in memory and in files.
     pub(crate) fn held(&self) -> [(&'static str, u64); 2] {
         [("memory", self.memory.held()), ("file", self.files.as_ref().map_or(0, Files::held))]
     }

@@ -136,12 +136,11 @@ pub struct Options {
     pub max_mirrors: usize,
     /// Limit of bytes that all mirrored requests together hold; those to one namespace hold a quarter of it.
     pub mirror_bytes: usize,
-    /// Limit of bytes of memory for the bodies of requests that are spooled. Those of a namespace hold at most as much as is
-    /// left for others.
+    /// Maximum size of buffered request bodies in memory. A namespace can use at most as much as remains for others.
     pub spool_memory: usize,
-    /// The directory for bodies that do not fit into memory; without one, they are held in memory alone.
+    /// Directory for bodies that do not fit into memory; without it, bodies are buffered in memory only.
     pub spool_directory: Option<PathBuf>,
-    /// Limit of bytes in files of that directory, as [`Self::spool_memory`].
+    /// Maximum size of the files in that directory, shared as [`Self::spool_memory`].
     pub spool_bytes: u64,
     /// What holds until [`Proxy::set_live_options`] says otherwise.
     pub live: LiveOptions,
@@ -307,12 +306,12 @@ impl Proxy {
         self.shared.mirrors.counts().into()
     }
 
-    /// How many bytes the spooled bodies of requests hold, in memory and in files.
+    /// The size of buffered request bodies, in memory and in files.
     pub fn spooled_bytes(&self) -> Vec<(&'static str, u64)> {
         self.shared.spools.held().into()
     }
 
-    /// How many requests were refused since there was no room for their bodies.
+    /// The number of requests that were rejected because there was no space for their bodies.
     pub fn refused_bodies(&self) -> u64 {
         self.shared.spools.refused()
     }

@@ -1,7 +1,7 @@
-//! How many bytes the bodies of requests may hold, and which share of them a namespace may have.
+//! A budget of bytes for request bodies, with a share per namespace.
 //!
-//! A namespace may hold at most as much as is left for others: one alone half of all, two a third each. So there is room for
-//! a namespace that holds nothing, whatever the others do.
+//! A namespace can use at most as much as remains for other namespaces: a single one half of the budget, two a third each. A
+//! namespace that uses nothing yet therefore always has some of the budget available.
 
 use std::{
     collections::HashMap,
@@ -13,10 +13,10 @@ use std::{
 
 use super::Full;
 
-/// With so many namespaces known, those that hold nothing are forgotten.
+/// If there are more namespaces, those without leases are removed.
 const MAX_NAMESPACES: usize = 256;
 
-/// What all bodies hold.
+/// A budget of bytes.
 #[derive(Debug)]
 pub(super) struct Budget {
     limit: u64,
@@ -24,11 +24,11 @@ pub(super) struct Budget {
     of_namespaces: Mutex<HashMap<Box<str>, Arc<AtomicU64>>>,
 }
 
-/// Bytes that are held until this is dropped.
+/// Bytes of a budget, which are returned when this is dropped.
 #[derive(Debug)]
 pub(super) struct Lease {
     budget: Arc<Budget>,
-    /// What the namespace holds.
+    /// The bytes of the namespace.
     of_namespace: Arc<AtomicU64>,
     bytes: u64,
 }
@@ -38,7 +38,7 @@ impl Budget {
         Arc::new(Self { limit, held: AtomicU64::new(0), of_namespaces: Mutex::default() })
     }
 
-    /// A lease of no bytes, to the account of a namespace.
+    /// Creates an empty lease for a namespace.
     pub(super) fn lease(self: &Arc<Self>, namespace: &str) -> Lease {
         let mut all = self.of_namespaces.lock().unwrap_or_else(PoisonError::into_inner);
         let of_namespace = match all.get(namespace) {
@@ -62,7 +62,7 @@ impl Lease {
     /// Takes more bytes.
     ///
     /// # Errors
-    /// If there are not so many, or the namespace has its share. Then it holds what it held.
+    /// If the budget or the share of the namespace is exhausted. The lease does not change then.
     pub(super) fn grow(&mut self, bytes: u64) -> Result<(), Full> {
         let Self { budget, of_namespace, .. } = self;
         let all = budget.held.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
@@ -76,12 +76,12 @@ impl Lease {
         Err(Full)
     }
 
-    /// A lease of no bytes, to the same account.
+    /// Creates an empty lease for the same namespace.
     pub(super) fn none(&self) -> Self {
         Self { budget: Arc::clone(&self.budget), of_namespace: Arc::clone(&self.of_namespace), bytes: 0 }
     }
 
-    /// Gives back all but so many bytes.
+    /// Returns all bytes except `to`.
     pub(super) fn shrink(&mut self, to: u64) {
         let back = self.bytes.saturating_sub(to);
         self.budget.held.fetch_sub(back, Ordering::Relaxed);

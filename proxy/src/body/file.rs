@@ -1,5 +1,5 @@
-//! Bodies in files that have no name, so that they are gone with the request, and with the process. Threads that may block
-//! write and read them, a few at a time.
+//! Bodies in unlinked files, which are removed when the request or the process ends. Blocking threads write and read them; the
+//! number of concurrent operations is limited.
 
 use std::{
     fs::File,
@@ -24,9 +24,9 @@ use super::{
     receiving::Memory,
 };
 
-/// How many files are written or read at a time.
+/// The maximum number of concurrent operations.
 const AT_A_TIME: usize = 16;
-/// How long a body waits to be written.
+/// The time limit for a write operation.
 const TIME: Duration = Duration::from_secs(30);
 
 /// The files of all bodies.
@@ -35,11 +35,11 @@ pub(super) struct Files {
     directory: Arc<PathBuf>,
     budget: Arc<Budget>,
     turns: Arc<Semaphore>,
-    /// How many more there may be.
-    places: Arc<Semaphore>,
+    /// Limits the number of files.
+    slots: Arc<Semaphore>,
 }
 
-/// The file of a body, which is made when the body does not fit into memory.
+/// The file of a body. It is created with the first bytes.
 #[derive(Debug)]
 pub(super) struct BodyFile {
     directory: Arc<PathBuf>,
@@ -49,33 +49,33 @@ pub(super) struct BodyFile {
     pub(super) len: u64,
 }
 
-/// What the thread that writes or reads needs too. The bytes are held until it has ended.
+/// The part that is shared with the thread of an operation. The lease is released after the operation has ended.
 #[derive(Debug)]
 struct Shared {
     file: Mutex<Option<Arc<File>>>,
     lease: Mutex<Lease>,
-    places: Arc<Semaphore>,
-    place: Mutex<Option<OwnedSemaphorePermit>>,
+    slots: Arc<Semaphore>,
+    slot: Mutex<Option<OwnedSemaphorePermit>>,
 }
 
 impl Files {
-    /// At most so many files, of so many bytes together.
+    /// At most `most` files with `limit` bytes in total.
     pub(super) fn new(directory: &Path, limit: u64, most: usize) -> Self {
         Self {
             directory: Arc::new(directory.to_owned()),
             budget: Budget::new(limit),
             turns: Arc::new(Semaphore::new(AT_A_TIME)),
-            places: Arc::new(Semaphore::new(most.clamp(1, Semaphore::MAX_PERMITS))),
+            slots: Arc::new(Semaphore::new(most.clamp(1, Semaphore::MAX_PERMITS))),
         }
     }
 
-    /// A file to the account of a namespace. It is made with the first bytes.
+    /// Prepares a file for a namespace.
     pub(super) fn open(&self, namespace: &str) -> BodyFile {
         let shared = Shared {
             file: Mutex::default(),
             lease: Mutex::new(self.budget.lease(namespace)),
-            places: Arc::clone(&self.places),
-            place: Mutex::default(),
+            slots: Arc::clone(&self.slots),
+            slot: Mutex::default(),
         };
         BodyFile {
             directory: Arc::clone(&self.directory),
@@ -96,13 +96,13 @@ impl BodyFile {
         self.len > 0
     }
 
-    /// Writes bytes behind the others, and returns their memory.
+    /// Appends bytes and returns their memory.
     ///
     /// # Errors
-    /// If there is no room for them, or they cannot be written in time.
+    /// If there is no space, or the operation fails or takes too long.
     pub(super) async fn write(&mut self, memory: Memory) -> Result<Memory, Full> {
         let (bytes, at) = (memory.bytes.len() as u64, self.len);
-        self.shared.take_place()?;
+        self.shared.take_slot()?;
         lock(&self.shared.lease).grow(bytes)?;
         let (shared, directory) = (Arc::clone(&self.shared), Arc::clone(&self.directory));
         let write = move || {
@@ -122,7 +122,7 @@ impl BodyFile {
         Ok(memory)
     }
 
-    /// Begins to read so many bytes from this position on.
+    /// Starts to read `bytes` bytes at this position.
     pub(super) fn read(&self, at: u64, bytes: usize) -> JoinHandle<io::Result<Bytes>> {
         let (shared, directory, turns) =
             (Arc::clone(&self.shared), Arc::clone(&self.directory), Arc::clone(&self.turns));
@@ -139,11 +139,11 @@ impl BodyFile {
 }
 
 impl Shared {
-    /// Takes the place of one file.
-    fn take_place(&self) -> Result<(), Full> {
-        let mut place = lock(&self.place);
-        if place.is_none() {
-            *place = Some(Arc::clone(&self.places).try_acquire_owned().map_err(|_| Full)?);
+    /// Takes a slot for the file.
+    fn take_slot(&self) -> Result<(), Full> {
+        let mut slot = lock(&self.slot);
+        if slot.is_none() {
+            *slot = Some(Arc::clone(&self.slots).try_acquire_owned().map_err(|_| Full)?);
         }
         Ok(())
     }
@@ -158,11 +158,11 @@ impl Shared {
 }
 
 impl Drop for Shared {
-    /// To close a file without a name frees its blocks, which may take time: not on a worker.
+    /// Closing an unlinked file releases its blocks, which can take time, so that a blocking thread does it.
     fn drop(&mut self) {
-        let (file, place) = (lock(&self.file).take(), lock(&self.place).take());
+        let (file, slot) = (lock(&self.file).take(), lock(&self.slot).take());
         if let (Some(file), Ok(runtime)) = (file, Handle::try_current()) {
-            runtime.spawn_blocking(move || drop((file, place)));
+            runtime.spawn_blocking(move || drop((file, slot)));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The pace at which the body of an answer is sent.
+//! The rate at which the body of a response is sent.
 
 use std::{
     future::poll_fn,
@@ -11,26 +11,26 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::stall::poll_timer;
 
-/// It is waited for as much as may be sent in this part of a second, so that not every byte is a write of its own.
+/// The minimum size of a write is the number of bytes for this fraction of a second.
 const PART: u64 = 8;
 
-/// Limits the pace of one answer.
+/// Limits the rate of one response.
 #[derive(Debug)]
 pub(crate) struct Pacer {
     pace: Pace,
-    /// When the first byte was to be sent.
+    /// When the body started.
     begin: Instant,
     sent: u64,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl Pacer {
-    /// Of an answer whose body begins now.
+    /// Starts with the body of a response.
     pub(crate) fn begin(pace: Pace) -> Self {
         Self { pace, begin: Instant::now(), sent: 0, timer: None }
     }
 
-    /// Ready with how many of so many bytes may be sent now.
+    /// Ready with the number of bytes, at most `wanted`, that can be sent now.
     pub(crate) fn poll_room(&mut self, cx: &mut Context<'_>, wanted: usize) -> Poll<usize> {
         let least = ((u64::from(self.pace.rate.get()) << 10) / PART).min(wanted as u64);
         loop {
@@ -48,7 +48,7 @@ impl Pacer {
         }
     }
 
-    /// Waits until some of so many bytes may be sent, and returns how many.
+    /// Waits until bytes can be sent, and returns how many, at most `wanted`.
     pub(crate) async fn room(&mut self, wanted: usize) -> usize {
         poll_fn(|cx| self.poll_room(cx, wanted)).await
     }

@@ -1,4 +1,4 @@
-//! A body on its way in.
+//! A body that is being buffered.
 
 use super::{
     Full, PIECE,
@@ -7,25 +7,25 @@ use super::{
     spooled::{Content, Spooled},
 };
 
-/// The memory that a body of unknown length begins with.
+/// The initial memory for a body of unknown length.
 const FIRST: usize = 16 << 10;
 
-/// A body that is being received.
+/// A body that is being buffered.
 #[derive(Debug)]
 pub(crate) struct Receiving {
-    /// What has come and is in no file.
+    /// The bytes that are not in the file.
     memory: Memory,
-    /// How many bytes of memory have been taken from the budget.
+    /// The memory that was taken from the budget, in bytes.
     granted: usize,
-    /// How many bytes are held in memory before they go to a file.
+    /// The maximum number of bytes in memory.
     most: usize,
-    /// `None` where bodies are held in memory alone.
+    /// `None` if bodies are buffered in memory only.
     file: Option<BodyFile>,
-    /// How long the body is, if that is known.
+    /// The length of the body, if it is known.
     length: Option<u64>,
 }
 
-/// Bytes of a body in memory, held until this is dropped.
+/// Bytes of a body in memory, with their lease.
 #[derive(Debug)]
 pub(super) struct Memory {
     pub(super) bytes: Vec<u8>,
@@ -41,7 +41,7 @@ impl AsRef<[u8]> for Memory {
 impl Receiving {
     pub(super) fn new(lease: Lease, file: Option<BodyFile>, most: usize, length: Option<u64>) -> Self {
         let memory = Memory { bytes: Vec::new(), lease };
-        // A file is written in pieces that are worth it.
+        // A file is written in chunks of at least this size.
         let most = if file.is_some() { most.max(PIECE) } else { usize::MAX };
         Self { memory, granted: 0, most, file, length }
     }
@@ -49,7 +49,7 @@ impl Receiving {
     /// Makes room for more bytes; returns for how many, never 0.
     ///
     /// # Errors
-    /// If there is none.
+    /// If there is no space.
     pub(crate) async fn room(&mut self) -> Result<usize, Full> {
         if self.has_room() {
             return Ok(self.granted - self.memory.bytes.len());
@@ -57,7 +57,7 @@ impl Receiving {
         if self.granted < self.most && self.grow().is_ok() {
             return Ok(self.granted - self.memory.bytes.len());
         }
-        // A budget of memory that is full is no reason to refuse a body that has some.
+        // If the memory budget is exhausted, a body continues in its file with the memory that it has.
         if self.granted == 0 {
             return Err(Full);
         }
@@ -77,12 +77,12 @@ impl Receiving {
         self.memory.bytes.len() < self.granted
     }
 
-    /// Takes more memory: twice as much as before, but no more than the body needs.
+    /// Doubles the memory, up to the length of the body.
     fn grow(&mut self) -> Result<(), Full> {
         let len = self.memory.bytes.len();
         let left = self.length.map(|length| usize::try_from(length).unwrap_or(usize::MAX));
         let wanted = self.granted.saturating_mul(2).max(FIRST).min(self.most);
-        // One byte at the least: more may come than was announced, and is refused elsewhere.
+        // At least one byte more: a body that exceeds its announced length is rejected elsewhere.
         let wanted = left.map_or(wanted, |left| wanted.min(left)).max(len.saturating_add(1));
         self.memory.lease.grow((wanted - self.granted) as u64)?;
         self.memory.bytes.reserve_exact(wanted - len);
@@ -90,14 +90,14 @@ impl Receiving {
         Ok(())
     }
 
-    /// Takes bytes, as many as there is room for; returns how many.
+    /// Stores as many bytes as there is room for; returns how many.
     pub(crate) fn put(&mut self, bytes: &[u8]) -> usize {
         let n = bytes.len().min(self.granted.saturating_sub(self.memory.bytes.len()));
         self.memory.bytes.extend_from_slice(&bytes[..n]);
         n
     }
 
-    /// Moves what is in memory to the file.
+    /// Moves the bytes in memory to the file.
     async fn flush(&mut self) -> Result<(), Full> {
         let file = self.file.as_mut().ok_or(Full)?;
         let nothing = Memory { bytes: Vec::new(), lease: self.memory.lease.none() };
@@ -106,10 +106,10 @@ impl Receiving {
         Ok(())
     }
 
-    /// The whole body.
+    /// Completes the body.
     ///
     /// # Errors
-    /// If there is no room for the rest of it.
+    /// If there is no space for the last bytes.
     pub(crate) async fn finish(mut self) -> Result<Spooled, Full> {
         if !self.file.as_ref().is_some_and(BodyFile::is_begun) {
             return Ok(Spooled::new(Content::Memory(bytes::Bytes::from_owner(self.memory))));
@@ -119,7 +119,7 @@ impl Receiving {
         }
         let Self { memory: Memory { bytes, mut lease }, file, .. } = self;
         drop(bytes);
-        // One piece of it is in memory at a time.
+        // One chunk at a time is in memory while it is read.
         lease.shrink(PIECE as u64);
         let file = file.ok_or(Full)?;
         Ok(Spooled::new(Content::File { file, _piece: lease }))
@@ -141,7 +141,7 @@ mod tests {
         let mut left = body;
         while !left.is_empty() {
             let room = receiving.room().await?;
-            // What one read brings.
+            // The bytes of one read.
             let n = receiving.put(&left[..left.len().min(room).min(10_000)]);
             assert!(n > 0);
             left = &left[n..];
@@ -226,14 +226,14 @@ mod tests {
         receive(&spools, "a", &body(50_000), true).await.unwrap();
         drop(first);
         for _ in 0..100 {
-            // It is closed by a thread of its own.
+            // A blocking thread closes it.
             tokio::task::yield_now().await;
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
             if receive(&spools, "a", &body(200_000), true).await.is_ok() {
                 return;
             }
         }
-        panic!("the place of the file is not given back");
+        panic!("the slot of the file is not released");
     }
 
     #[tokio::test]

@@ -1,4 +1,4 @@
-//! A body that has been received as a whole.
+//! A body that has been buffered.
 
 use std::{
     fmt, io,
@@ -11,24 +11,24 @@ use tokio::task::JoinHandle;
 
 use super::{PIECE, budget::Lease, file::BodyFile};
 
-/// A body that has been received, and how much of it this attempt has sent.
+/// A buffered body, and the position of the current attempt in it.
 pub(crate) struct Spooled {
     content: Content,
-    /// Where the piece after this one begins.
+    /// The start of the next chunk.
     at: u64,
-    /// What is sent next.
+    /// The chunk that is being sent.
     piece: Bytes,
-    /// The next piece, as long as it is being read.
+    /// The pending read of the next chunk.
     reading: Option<JoinHandle<io::Result<Bytes>>>,
-    /// How much of it the mirrors were given.
+    /// The position up to which mirrors have received it.
     mirrored: u64,
 }
 
-/// Where a body is.
+/// The storage of a body.
 #[derive(Debug)]
 pub(super) enum Content {
     Memory(Bytes),
-    /// In a file; the lease is that of the piece in memory.
+    /// In a file, with the lease for one chunk in memory.
     File {
         file: BodyFile,
         _piece: Lease,
@@ -40,12 +40,12 @@ impl Spooled {
         Self { content, at: 0, piece: Bytes::new(), reading: None, mirrored: 0 }
     }
 
-    /// A body in memory.
+    /// Creates a body from bytes.
     pub(crate) fn of(bytes: Bytes) -> Self {
         Self::new(Content::Memory(bytes))
     }
 
-    /// The whole body, if it is in memory.
+    /// Returns the bytes if they are in memory.
     pub(crate) fn into_bytes(self) -> Option<Bytes> {
         match &self.content {
             Content::Memory(bytes) => Some(bytes.clone()),
@@ -53,7 +53,7 @@ impl Spooled {
         }
     }
 
-    /// How long it is.
+    /// The length in bytes.
     pub(crate) fn len(&self) -> u64 {
         match &self.content {
             Content::Memory(bytes) => bytes.len() as u64,
@@ -61,12 +61,12 @@ impl Spooled {
         }
     }
 
-    /// Whether all of it was given out.
+    /// Whether the current attempt has sent all of it.
     pub(crate) fn has_ended(&self) -> bool {
         self.piece.is_empty() && self.at == self.len()
     }
 
-    /// Begins another attempt.
+    /// Starts another attempt.
     pub(crate) fn rewind(&mut self) {
         (self.at, self.piece, self.reading) = (0, Bytes::new(), None);
     }
@@ -97,7 +97,7 @@ impl Spooled {
         Poll::Ready(Ok(true))
     }
 
-    /// What is sent next.
+    /// The chunk to send.
     pub(crate) fn piece(&self) -> &[u8] {
         &self.piece
     }
@@ -108,12 +108,12 @@ impl Spooled {
         drop(self.piece.split_to(n));
     }
 
-    /// Takes the piece out.
+    /// Takes the current chunk.
     pub(crate) fn take_piece(&mut self) -> Bytes {
         std::mem::take(&mut self.piece)
     }
 
-    /// The piece, if the mirrors have not been given it: it is sent for the first time.
+    /// Returns the current chunk if mirrors have not received it yet.
     pub(crate) fn for_mirrors(&mut self) -> Option<Bytes> {
         let is_new = self.mirrored < self.at;
         self.mirrored = self.mirrored.max(self.at);

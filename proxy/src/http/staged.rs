@@ -1,8 +1,8 @@
 //! The body stage of the requests that pingora carries ([`crate::body`]).
 //!
-//! A body is received before pingora chooses a backend. pingora keeps 64 KiB of what it has read for attempts: a body of that
-//! size is sent from there. For a larger one, and where the answer is sent at a limited pace, [`Staged`] takes the place of
-//! pingora's own session and gives out the body that was received.
+//! A request body is buffered before pingora selects a backend. pingora buffers 64 KiB for retries, and sends a body of up to that
+//! size from there. For a larger one, and if the rate of the response is limited, [`Staged`] replaces pingora's session and
+//! returns the buffered body.
 
 use std::{future::poll_fn, time::Duration};
 
@@ -29,12 +29,12 @@ use crate::{
     shared::Shared,
 };
 
-/// Whether there is anything to do for a request.
+/// Whether the stage applies to a request.
 pub(super) fn is_wanted(session: &mut Session, context: &Context) -> bool {
     context.pace().is_some() || context.spool(!session.is_body_empty()).is_some()
 }
 
-/// Receives the body of a request that is spooled, and sees to the pace of its answer.
+/// Buffers the request body, and limits the rate of the response.
 ///
 /// # Errors
 /// If the body does not come, is too large, or there is no room for it.
@@ -45,14 +45,14 @@ pub(super) async fn stage(shared: &Shared, session: &mut Session, context: &mut 
     };
     let pacer = context.pacer();
     if spooled.is_some() || pacer.is_some() {
-        // pingora does not give the connection back for a session that is not its own.
+        // pingora does not return the connection of a custom session.
         session.set_keepalive(None);
         replace(session, |session| Staged { session, spooled, pacer });
     }
     Ok(())
 }
 
-/// Receives the whole body. `None`: pingora itself has kept it for all attempts.
+/// Buffers the body. `None`: pingora has buffered it for all attempts.
 async fn receive(shared: &Shared, session: &mut Session, context: &mut Context) -> Result<Option<Spooled>> {
     let Some(spool) = context.spool(true) else { return Ok(None) };
     go_on(session, context).await?;
@@ -95,7 +95,7 @@ pub(super) async fn hold(
     Ok(())
 }
 
-/// Tells a client that waits for a 100 to send the body.
+/// Sends the 100 that the client expects.
 async fn go_on(session: &mut Session, context: &mut Context) -> Result<()> {
     if context.has.any(Has::EXPECT) {
         session.req_header_mut().remove_header(&header::EXPECT);
@@ -140,15 +140,15 @@ async fn read(
     Ok(spooled)
 }
 
-/// Puts another session in the place of pingora's.
+/// Replaces the session.
 fn replace(session: &mut Session, stage: impl FnOnce(ServerSession) -> Staged) {
-    // Nobody sees the one that stands in between.
+    // A placeholder that is never used.
     let none = ServerSession::new_custom(Box::new(()));
     let own = std::mem::replace(&mut *session.downstream_session, none);
     *session.downstream_session = ServerSession::new_custom(Box::new(stage(own)));
 }
 
-/// A session whose request's body was received, or whose answer is sent at a limited pace.
+/// A session with a buffered request body, or a limited response rate.
 struct Staged {
     session: ServerSession,
     spooled: Option<Spooled>,
