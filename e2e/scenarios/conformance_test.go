@@ -12,8 +12,8 @@ import (
 // dedicated is the class of Gateways with an address each, for which the suite is written.
 const dedicated = "portcullis-dedicated"
 
-// TestConformance is the Gateway API's own suite. Its report is kept among the artefacts, and in
-// docs/conformance if the command line says so.
+// TestConformance is the Gateway API's own suite. Its report is among the artefacts; with
+// --write-report it is also copied to docs/conformance.
 func TestConformance(t *testing.T) {
 	s := kit.New(t)
 	run := suiteRun{class: s.Class}

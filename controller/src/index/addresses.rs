@@ -172,7 +172,8 @@ spec: { type: ExternalName, externalName: db.data.svc.cluster.local }
         let services = snapshot.services.values().cloned().map(crate::ir::Object::Service);
         let slices = snapshot.endpoint_slices.values().cloned().map(crate::ir::Object::EndpointSlice);
         let grants = snapshot.grants.values().cloned().map(crate::ir::Object::ReferenceGrant);
-        index.apply(services.chain(slices).chain(grants).map(Change::Apply));
+        let backends = snapshot.x_backends.values().cloned().map(crate::ir::Object::XBackend);
+        index.apply(services.chain(slices).chain(grants).chain(backends).map(Change::Apply));
     }
 
     fn text(index: &Index) -> Vec<String> {
@@ -203,6 +204,26 @@ spec: { type: ExternalName, externalName: db.data.svc.cluster.local }
         ] {
             assert_eq!(text(&index(names, objects)), want, "{names}");
         }
+    }
+
+    #[test]
+    fn external_hostnames_of_x_backends_are_limited_like_external_names() {
+        const BACKEND: &str = "
+kind: XBackend
+metadata: { name: outside, namespace: shop }
+spec: { type: ExternalHostname, externalHostname: { hostname: api.example.com }, port: { number: 443 } }
+";
+        let mut index = index(ExternalNames::External, &format!("{OBJECTS}---{BACKEND}"));
+        assert_eq!(text(&index), KNOWN);
+        apply(
+            &mut index,
+            &BACKEND.replace(
+                "ExternalHostname, externalHostname: { hostname: api.example.com }",
+                "EndpointSelector, endpointSelector: { matchLabels: { app: a } }",
+            ),
+        );
+        index.publish();
+        assert!(text(&index).is_empty());
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::{
     translate::{BackendTlsPolicies, CertificateRefError, PolicyError, PolicyState, PolicyUsers, Reader},
 };
 
-/// What is said about an XBackend; nothing if no route of ours leads to it.
+/// The status of an XBackend; `None` if no route of ours refers to it.
 pub fn x_backend(
     backend: &XBackend,
     reader: &Reader<'_>,

@@ -44,8 +44,8 @@ struct Inner {
 }
 
 impl BackendPool {
-    /// Returns the backend of a port of a Service or an XBackend, and makes it if there is none yet. A new backend has no endpoints until
-    /// the caller of [`BackendPool::take_fresh`] fills them.
+    /// Returns the backend of a port of a Service or an XBackend, and makes it if there is none yet. A new backend has no
+    /// endpoints until the caller of [`BackendPool::take_fresh`] fills them.
     pub fn backend(
         &self,
         service: &ObjectKey,

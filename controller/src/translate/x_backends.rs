@@ -122,7 +122,7 @@ fn tls(
     }
 }
 
-/// The protocol that is spoken to an XBackend; `None` if what it asks for cannot be.
+/// The protocol for connections to an XBackend; `None` if the route does not support its `protocol`.
 fn spoken(spec: &XBackendSpec, kind: RouteKind) -> Option<BackendProtocol> {
     use XProtocol::{Grpc, H2c, Http, Http2, Http11, Mcp, Tcp, Wss};
     match (kind, spec.protocol) {

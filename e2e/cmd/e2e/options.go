@@ -69,7 +69,7 @@ func parse(args []string) (options, error) {
 	flags.StringVar(&o.suite, "suite", "", "run the tests of the conformance suite that match this `regexp` alone")
 	flags.Uint64Var(&o.seed, "seed", 0, "of the random order in TestLongConformanceRepeated; one is chosen, and printed, when 0")
 	flags.StringVar(&o.channel, "channel", standard, "channel of the Gateway API's CRDs: "+standard+" or "+experimental)
-	flags.BoolVar(&o.writeReport, "write-report", false, "keep the conformance report of the channel in docs/conformance, if every test has passed")
+	flags.BoolVar(&o.writeReport, "write-report", false, "copy the conformance report of the channel to docs/conformance, if every test has passed")
 	flags.StringVar(&o.name, "name", "pce2e", "prefix of namespaces and cgroups; another one for a second cluster on this machine")
 	flags.StringVar(&o.artefacts, "artefacts", "", "folder for logs and reports (default <cache>/artefacts)")
 	flags.StringVar(&o.binary, "binary", "", "a static binary of Portcullis to use instead of building one")
@@ -133,7 +133,7 @@ func (o options) clusterDir() string { return filepath.Join(o.cache, "clusters",
 // images is where archives for the nodes are made.
 func (o options) images() string { return filepath.Join(o.cache, "images", o.name) }
 
-// report is where the conformance report of the channel is kept, if it is to be.
+// report is the file to which the conformance report of the channel is copied; empty without --write-report.
 func (o options) report() string {
 	if !o.writeReport {
 		return ""

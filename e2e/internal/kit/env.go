@@ -25,7 +25,7 @@ type Env struct {
 	Class string
 	// Features are those claimed to the suite, those of the class when empty; SuiteTests, a pattern for its tests, all of them when empty.
 	Features, SuiteTests string
-	// Report is where the suite's report is kept, if it is to be.
+	// Report is the file to which the suite's report is copied; empty to leave it among the artefacts.
 	Report string
 	// Seed is of the order of the suite's tests where that is random.
 	Seed uint64

@@ -129,7 +129,7 @@ impl Affinity {
         self.name_of(address, self.lifetime.map(|lifetime| now.saturating_add(lifetime)))
     }
 
-    /// Returns when a persistent session ends; `Err` if it is over, or is none of this lifetime.
+    /// Returns when a persistent session ends; `Err` if it has ended or is malformed, or if its end is beyond the lifetime.
     pub(crate) fn end_of(&self, session: &str, now: u64) -> Result<Option<u64>, Over> {
         let Some(lifetime) = self.lifetime else { return Ok(None) };
         let end =

@@ -82,7 +82,7 @@ fn in_records(message: &[u8], length: usize) -> Vec<u8> {
     message.chunks(length).flat_map(record).collect()
 }
 
-/// Splits a message into records at these places, in ascending order.
+/// Splits a message into records at these offsets, in ascending order.
 fn cut_into_records(message: &[u8], cuts: &[usize]) -> Vec<u8> {
     let begins = [0].into_iter().chain(cuts.iter().copied());
     let ends = cuts.iter().copied().chain([message.len()]);
@@ -246,8 +246,8 @@ proptest! {
     ) {
         let Ok(ServerName::DnsName(_)) = ServerName::try_from(name.clone()) else { return Ok(()) };
         let message = message_of(&hello(&name, &[], tls12));
-        let cuts = |places: &[prop::sample::Index], length: usize| {
-            let cuts: BTreeSet<_> = places.iter().map(|place| 1 + place.index(length - 1)).collect();
+        let cuts = |drawn: &[prop::sample::Index], length: usize| {
+            let cuts: BTreeSet<_> = drawn.iter().map(|index| 1 + index.index(length - 1)).collect();
             cuts.into_iter().collect::<Vec<_>>()
         };
         let wire = cut_into_records(&message, &cuts(&records, message.len()));
