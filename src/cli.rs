@@ -97,6 +97,9 @@ pub struct ClusterArgs {
     /// ConfigMap as a certificate authority report this in their status.
     #[arg(long, env = "PORTCULLIS_NO_CONFIG_MAPS")]
     pub no_config_maps: bool,
+    /// Do not read Pods. XBackends that select Pods are then unusable, and routes to them report this in their status.
+    #[arg(long, env = "PORTCULLIS_NO_PODS")]
+    pub no_pods: bool,
     /// Local ports for Gateways with dedicated addresses (addressing Dedicated). Each port of their listeners is
     /// allocated one of these ports as the target port of its Service. Allocations are recorded in the ConfigMap
     /// NAME-ports in the namespace of the Lease, and the ports that each replica has bound in NAME-bound-ports. With
@@ -275,7 +278,8 @@ pub struct CheckArgs {
 
 #[derive(Clone, Debug, Args)]
 pub struct ExplainArgs {
-    /// URL of the request. Its scheme and port select the listeners.
+    /// URL of the request. Its scheme and port select the listeners. For streams and datagrams, use tcp://host:port,
+    /// tls://name:port or udp://host:port.
     #[arg(value_name = "URL")]
     pub url: String,
     /// Method of the request.

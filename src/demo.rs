@@ -1,7 +1,7 @@
 //! `portcullis demo`: serves a folder together with the backends that it points to.
 //!
-//! Every loopback address that an EndpointSlice of the folder names gets an echo backend, which says the name of its
-//! Service. One at a port that is called `https` speaks TLS, with the certificate in the Secret that has the Service's
+//! Every loopback address that an EndpointSlice or a Pod of the folder names gets an echo backend, which says the name of
+//! its Service or XBackend. One at a port that is called `https` speaks TLS, with the certificate in the Secret that has the Service's
 //! name. They follow the folder as the routes do.
 
 use std::{
@@ -15,9 +15,10 @@ use std::{
 
 use anyhow::Context as _;
 use portcullis_controller::{
-    ir::{EndpointSlice, Kind, Object, ObjectKey, Secret},
-    snapshot::Change,
+    ir::{Kind, ObjectKey, Secret},
+    snapshot::Snapshot,
     source::{Delta, Extent, Folder, FolderOptions},
+    translate::pods_of,
 };
 use portcullis_routing::Transport;
 use tempfile::TempDir;
@@ -101,8 +102,7 @@ impl Manifests {
 #[derive(Debug)]
 struct Backends {
     deltas: mpsc::Receiver<Delta>,
-    slices: BTreeMap<ObjectKey, Arc<EndpointSlice>>,
-    secrets: BTreeMap<ObjectKey, Arc<Secret>>,
+    snapshot: Snapshot,
     running: BTreeMap<SocketAddr, (Wanted, Echo)>,
 }
 
@@ -119,8 +119,8 @@ impl Backends {
     async fn start(path: &Path) -> anyhow::Result<Self> {
         let (sender, deltas) = mpsc::channel(1);
         Folder::open(FolderOptions::new(path))?.watch(sender)?;
-        let (slices, secrets, running) = Default::default();
-        let mut backends = Self { deltas, slices, secrets, running };
+        let (snapshot, running) = Default::default();
+        let mut backends = Self { deltas, snapshot, running };
         while let Some(delta) = backends.deltas.recv().await {
             let complete = delta.extent == Extent::Complete;
             backends.take(delta).await;
@@ -138,22 +138,8 @@ impl Backends {
     }
 
     async fn take(&mut self, delta: Delta) {
-        for change in delta.changes {
-            match change {
-                Change::Apply(Object::EndpointSlice(slice)) => {
-                    self.slices.insert(slice.meta.key.clone(), slice);
-                }
-                Change::Apply(Object::Secret(secret)) => {
-                    self.secrets.insert(secret.meta.key.clone(), secret);
-                }
-                Change::Delete(key) => {
-                    self.slices.remove(&key);
-                    self.secrets.remove(&key);
-                }
-                Change::Apply(_) => {}
-            }
-        }
-        let wanted = wanted(self.slices.values().map(|slice| &**slice), &self.secrets);
+        delta.changes.into_iter().for_each(|change| self.snapshot.apply(change));
+        let wanted = wanted(&self.snapshot);
         // Old backends are stopped first, so that an address can change hands.
         for (_, (_, echo)) in self.running.extract_if(.., |address, (is, _)| wanted.get(address) != Some(is))
         {
@@ -183,18 +169,15 @@ impl Wanted {
     }
 }
 
-/// Which backends the slices ask for. An address that two Services name answers for the first one.
-fn wanted<'s>(
-    slices: impl IntoIterator<Item = &'s EndpointSlice>,
-    secrets: &BTreeMap<ObjectKey, Arc<Secret>>,
-) -> BTreeMap<SocketAddr, Wanted> {
+/// Which backends the EndpointSlices and the Pods of XBackends name. An address that two of them name answers for the
+/// first one.
+fn wanted(snapshot: &Snapshot) -> BTreeMap<SocketAddr, Wanted> {
     let mut wanted = BTreeMap::new();
-    for slice in slices {
+    for slice in snapshot.endpoint_slices.values() {
         let key = &slice.meta.key;
         let service = slice.service.as_deref().unwrap_or(&key.name);
-        let mut identity = Identity::of_service(&*key.namespace, service);
-        identity.pod = Some(key.name.to_string());
-        let secret = secrets.get(&ObjectKey::new(Kind::Secret, &key.namespace, service));
+        let identity = identity(&key.namespace, service, &key.name);
+        let secret = snapshot.secrets.get(&ObjectKey::new(Kind::Secret, &key.namespace, service));
         let addresses = slice.endpoints.iter().map(|endpoint| &endpoint.address);
         for address in addresses.filter(|address| address.is_loopback()) {
             // The echo backend serves TCP only.
@@ -206,7 +189,20 @@ fn wanted<'s>(
             }
         }
     }
+    for backend in snapshot.x_backends.values() {
+        let Ok(spec) = &backend.spec else { continue };
+        for pod in pods_of(snapshot, backend) {
+            let Some(address) = pod.address.filter(|address| address.is_loopback()) else { continue };
+            let identity = identity(backend.meta.namespace(), backend.meta.name(), pod.meta.name());
+            let echo = || Wanted { identity, certificate: None };
+            wanted.entry(SocketAddr::new(address, spec.port)).or_insert_with(echo);
+        }
+    }
     wanted
+}
+
+fn identity(namespace: &str, service: &str, pod: &str) -> Identity {
+    Identity { pod: Some(pod.to_owned()), ..Identity::of_service(namespace, service) }
 }
 
 /// On loopback only: everybody knows the key of the example's certificate.

@@ -8,6 +8,7 @@
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::Path,
+    sync::Arc,
     time::Duration,
 };
 
@@ -18,8 +19,8 @@ use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use portcullis_controller::check;
 use portcullis_routing::{
-    Asked, ClientAuth, Connection, Explanation, PortKey, Protocol, Request as View, Table, decide::Tls,
-    host::request_name,
+    Asked, ClientAuth, Connection, Explanation, Listener, PortKey, Protocol, Request as View, Table,
+    decide::Tls, explain_stream, host::request_name,
 };
 
 use crate::{
@@ -96,10 +97,16 @@ impl Question {
             false => format!("http://{url}").parse(),
         };
         let url = url.context("the URL is not valid; write http://host/path or https://host/path")?;
-        if !matches!(url.scheme_str(), Some("http" | "https")) || url.host().is_none_or(str::is_empty) {
+        let scheme = url.scheme_str().unwrap_or_default();
+        let is_stream = matches!(scheme, "tcp" | "tls" | "udp");
+        if !(is_stream || matches!(scheme, "http" | "https")) || url.host().is_none_or(str::is_empty) {
             bail!(
-                "the URL has no host, or an unsupported scheme; write http://host/path or https://host/path"
+                "the URL has no host, or an unsupported scheme; write http://host/path or https://host/path, or \
+                 tcp://host:port, tls://name:port or udp://host:port for streams and datagrams"
             );
+        }
+        if matches!(scheme, "tcp" | "udp") && url.port_u16().is_none() {
+            bail!("the URL has no port; write {scheme}://host:port");
         }
         let method = method.parse().context("the method is not valid")?;
         let mut all = HeaderMap::new();
@@ -136,6 +143,16 @@ impl Question {
         Self::of(&url, &method, &headers)
     }
 
+    /// What connections begin with, or datagrams, where it is not about a request.
+    fn stream_protocol(&self) -> Option<Protocol> {
+        match self.url.scheme_str() {
+            Some("tcp") => Some(Protocol::Tcp),
+            Some("tls") => Some(Protocol::Tls),
+            Some("udp") => Some(Protocol::Udp),
+            _ => None,
+        }
+    }
+
     fn query(&self) -> String {
         let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
         let mut query = format!("url={}&method={}", encode(&self.url.to_string()), self.method);
@@ -155,12 +172,27 @@ impl Question {
     pub fn explain(&self, table: &Table) -> Result<Explanation, String> {
         let authority = self.url.authority().map_or("", |authority| authority.as_str());
         let host = request_name(authority).ok_or("400: the host is not valid")?;
+        if let Some(protocol) = self.stream_protocol() {
+            let number = self.url.port_u16().unwrap_or(443);
+            let port = port(table, number, protocol, &host).unwrap_or(match protocol {
+                Protocol::Udp => PortKey::udp(number),
+                Protocol::Http | Protocol::Tls | Protocol::Tcp => PortKey::tcp(number),
+            });
+            let server_name = (protocol == Protocol::Tls).then_some(&*host);
+            return Ok(explain_stream(table, port, server_name));
+        }
         let target = self.url.path_and_query().map_or("/", |target| target.as_str());
         let asked = Asked::parse(&self.method, target.as_bytes())
             .map_err(|(rejection, why)| format!("{}: {why}", rejection.status().as_u16()))?;
         let tls = self.url.scheme_str() == Some("https");
         let number = self.url.port_u16().unwrap_or(if tls { 443 } else { 80 });
-        let port = port(table, number, tls, &host);
+        let spoken = if tls { Protocol::Tls } else { Protocol::Http };
+        let port = port(table, number, spoken, &host).unwrap_or(PortKey::tcp(number));
+        if let Some(instead) = instead(table, port, tls, &host) {
+            return Err(format!(
+                "port {number} serves no requests for this host; write {instead}{host}:{number}"
+            ));
+        }
         let request = View {
             sent_host: &host,
             method: &self.method,
@@ -187,13 +219,32 @@ impl Question {
 
 /// The port of the table that clients reach by this number. If Gateways with addresses of their own use the same one,
 /// it is the port that has a listener for the host.
-fn port(table: &Table, number: u16, tls: bool, host: &str) -> PortKey {
-    let spoken = if tls { Protocol::Tls } else { Protocol::Http };
+fn port(table: &Table, number: u16, spoken: Protocol, host: &str) -> Option<PortKey> {
     let reached = table.ports.iter().filter(|(_, port)| {
         port.protocol == spoken && (port.for_clients() == number || port.number == number)
     });
     let best = reached.max_by_key(|(_, port)| (port.for_clients() == number, port.listener(host).is_some()));
-    best.map_or(PortKey::tcp(number), |(bound, _)| *bound)
+    best.map(|(bound, _)| *bound)
+}
+
+/// How to ask about a port that takes streams for this host.
+fn instead(table: &Table, key: PortKey, tls: bool, host: &str) -> Option<&'static str> {
+    let serves_streams = |listener: &Arc<Listener>| listener.http_routes().is_none();
+    match table.ports.get(&key) {
+        Some(port) if port.protocol == Protocol::Tls => {
+            port.greeted(Some(host)).is_some_and(serves_streams).then_some("tls://")
+        }
+        Some(port) if port.protocol == Protocol::Tcp => Some("tcp://"),
+        Some(_) => None,
+        None => match port(table, key.number, Protocol::Tcp, host) {
+            Some(_) => Some("tcp://"),
+            None if tls => None,
+            None => {
+                let tls = port(table, key.number, Protocol::Tls, host).and_then(|key| table.ports.get(&key));
+                tls.and_then(|port| port.greeted(Some(host))).is_some_and(serves_streams).then_some("tls://")
+            }
+        },
+    }
 }
 
 #[cfg(test)]
@@ -302,6 +353,60 @@ mod tests {
     }
 
     #[test]
+    fn streams_and_datagrams_are_followed_to_their_endpoints() {
+        for (folder, url, wanted) in [
+            (
+                "tcp-route",
+                "tcp://localhost:5432",
+                &[
+                    "TCPRoute ",
+                    "listener  ",
+                    ", port 5432",
+                    "backend   ",
+                    "endpoints 127.0.0.1:",
+                    "outcome   forwarded\n",
+                ][..],
+            ),
+            (
+                "udp-route",
+                "udp://localhost:53",
+                &["datagrams to port 53", "UDPRoute ", "outcome   forwarded\n"],
+            ),
+            (
+                "tcp-route",
+                "tcp://localhost:1",
+                &["connection to port 1\n", "closed or dropped: no listener has this port"],
+            ),
+            ("tcp-route", "udp://localhost:5432", &["no listener has this port"]),
+            ("gateway-tls", "tls://shop.tls.example.com", &["the listener serves requests; write https://"]),
+        ] {
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(folder);
+            let question = Question::of(url, "GET", &[]).unwrap();
+            let text = of_folder(&folder, &ObjectArgs::default(), &question).unwrap().to_string();
+            for part in wanted {
+                assert!(text.contains(part), "{url}: no {part:?} in\n{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_server_name_leads_to_the_route_that_has_it() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/tls-route");
+        let explain = |url: &str| {
+            let question = Question::of(url, "GET", &[]).unwrap();
+            of_folder(&folder, &ObjectArgs::default(), &question).map(|it| it.to_string())
+        };
+        let text = explain("tls://mqtt.streams.example.com:8883").unwrap();
+        for part in
+            ["with server name mqtt.streams.example.com", "TLSRoute ", "backend   ", "outcome   forwarded"]
+        {
+            assert!(text.contains(part), "no {part:?} in\n{text}");
+        }
+        let error = explain("https://mqtt.streams.example.com:8883/").unwrap_err().to_string();
+        assert!(error.contains("write tls://mqtt.streams.example.com:8883"), "{error}");
+    }
+
+    #[test]
     fn a_question_goes_to_an_instance_and_comes_back() {
         let headers = ["X-A: b c&d=e".to_owned()];
         let asked = Question::of("https://a.example/p?q=1&r=%20", "POST", &headers).unwrap();
@@ -316,6 +421,7 @@ mod tests {
     fn what_is_no_request_is_said_so() {
         for (url, method, header, wanted) in [
             ("ftp://a.example/", "GET", "a: b", "another scheme"),
+            ("tcp://db.example/", "GET", "a: b", "write tcp://host:port"),
             ("http:///path", "GET", "a: b", "the URL"),
             ("http://a.example/", "G T", "a: b", "the method is not valid"),
             ("http://a.example/", "GET", "a b", "write NAME: VALUE"),

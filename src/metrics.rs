@@ -10,7 +10,7 @@ use std::{
 
 use portcullis_controller::{Severity, Topic, ir::Kind};
 use portcullis_proxy::{Limit, OverLimit, Streams};
-use portcullis_routing::BackendKey;
+use portcullis_routing::{BackendKey, BackendObject};
 use procfs::{ProcResult, WithCurrentSystemInfo as _, process::Process};
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
@@ -280,8 +280,12 @@ fn by_backend(connections: &[(BackendKey, usize)]) -> Family<OfBackend, Gauge> {
 
 impl OfBackend {
     fn of(backend: &BackendKey) -> Self {
-        let BackendKey { namespace, service, port } = backend;
-        Self { namespace: namespace.to_string(), service: service.to_string(), port: port.to_string() }
+        let BackendKey { kind, namespace, service, port } = backend;
+        let service = match kind {
+            BackendObject::Service => service.to_string(),
+            BackendObject::XBackend => format!("XBackend/{service}"),
+        };
+        Self { namespace: namespace.to_string(), service, port: port.to_string() }
     }
 
     /// No Service has such a name.
@@ -428,6 +432,7 @@ mod tests {
 
     fn backend(service: &str) -> BackendKey {
         BackendKey {
+            kind: BackendObject::Service,
             namespace: "shop".into(),
             service: service.into(),
             port: portcullis_routing::PortKey::tcp(80),

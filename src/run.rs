@@ -115,6 +115,7 @@ impl Running {
             direct: false,
             dedicated: cluster.dedicated_ports,
             config_maps: !cluster.no_config_maps,
+            pods: !cluster.no_pods,
             ..settings(args)?
         };
         let controllers = cluster::controllers(&settings, &cluster.field_manager);

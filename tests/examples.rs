@@ -8,6 +8,7 @@ mod support;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -17,16 +18,17 @@ use portcullis::echo::Description;
 use portcullis_controller::{
     Settings,
     check::check,
-    ir::Object,
-    snapshot::Change,
+    ir::{Kind, Object},
+    snapshot::{Change, Snapshot},
     source::{Folder, FolderOptions},
+    translate::pods_of,
 };
 use portcullis_routing::Transport;
 use rustls::{
     ClientConfig, SignatureScheme,
     pki_types::{CertificateDer, ServerName, pem::PemObject},
 };
-use support::{Site, bounded, client};
+use support::{Site, bounded, client, second};
 use tokio::{
     io::AsyncReadExt,
     net::{TcpListener, TcpStream},
@@ -73,6 +75,8 @@ const ROWS: &[Row] = &[
     row("backend-tls-policy", "GET http://shop.btls.example.com/", &[], 200, "shop", ""),
     row("backend-tls-policy", "GET http://shop.btls.example.com/stock", &[], 200, "stock", ""),
     row("backend-tls-policy", "GET http://shop.btls.example.com/other", &[], 502, "", ""),
+
+    row("client-certificates", "GET https://lenient.clients.example.com:4443/", &[], 200, "backend", ""),
 
     row("gateway-cors", "OPTIONS http://api.cors.example.com/", PREFLIGHT, 204, "", "< access-control-allow-origin: https://app.example.com"),
     row("gateway-cors", "OPTIONS http://api.cors.example.com/", PREFLIGHT, 204, "", "< access-control-allow-methods: GET, PUT"),
@@ -158,6 +162,10 @@ const ROWS: &[Row] = &[
     row("quickstart", "GET http://foo.yourdomain.com/hello", &[], 308, "", "< location: https://foo.yourdomain.com:8443/hello"),
     row("quickstart", "GET http://shop.example.com/", &[("x-version", "next")], 200, "shop-v2", "< x-served-by: shop-v2"),
     row("quickstart", "GET http://shop.example.com/old/offer", &[], 301, "", "< location: http://shop.example.com:8080/new/offer"),
+
+    row("session-persistence", "GET http://shop.sessions.example.com/", &[], 200, "shop", ""),
+    row("session-persistence", "GET http://api.sessions.example.com/", &[], 200, "api", ""),
+    row("session-persistence", "GET http://old.sessions.example.com/", &[], 200, "old", ""),
 
     row("tcp-route", "GET http://db.test:5433/", &[], 200, "replica", ""),
 
@@ -251,6 +259,75 @@ async fn weights_share_out_and_a_weight_of_0_gets_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_session_stays_with_its_pod() {
+    let site = serve(&folders()["session-persistence"], "").await;
+    let client = client().build().unwrap();
+    let pods = async |host: &str, headers: &[(&str, &str)]| {
+        let request = site.get(&client, host, "/");
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        let response = request.send().await.unwrap();
+        let of = |name: &str| response.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+        let (cookie, session) = (of("set-cookie"), of("x-session"));
+        (response.json::<Description>().await.unwrap().identity.pod.unwrap_or_default(), cookie, session)
+    };
+    let mut seen = BTreeSet::new();
+    for _ in 0..40 {
+        let (pod, cookie, none) = pods("shop.sessions.example.com", &[]).await;
+        let cookie = cookie.expect("a session begins");
+        let (pair, attributes) = cookie.split_once("; ").unwrap();
+        assert!(pair.starts_with("shop-session=") && none.is_none(), "{cookie}");
+        assert_eq!(attributes, "Max-Age=3600; Path=/; HttpOnly; SameSite=Strict");
+        for _ in 0..3 {
+            let again = pods("shop.sessions.example.com", &[("cookie", pair)]).await;
+            assert_eq!(again, (pod.clone(), None, None));
+        }
+        seen.insert(pod);
+    }
+    assert_eq!(seen.len(), 2, "{seen:?}");
+    let (pod, none, session) = pods("api.sessions.example.com", &[]).await;
+    let session = session.expect("a session begins");
+    assert_eq!(none, None);
+    for _ in 0..10 {
+        let again = pods("api.sessions.example.com", &[("x-session", &session)]).await;
+        assert_eq!(again, (pod.clone(), None, None));
+    }
+    let (_, cookie, _) = pods("old.sessions.example.com", &[]).await;
+    assert!(cookie.unwrap().starts_with("old-session="));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_certificate_is_required_where_the_gateway_says_so() {
+    let folder = &folders()["client-certificates"];
+    let site = serve(folder, "").await;
+    let (host, at) = ("strict.clients.example.com", site.at(443));
+    let url = format!("https://{host}:{}/", at.port());
+    let without = client().resolve(host, at).build().unwrap();
+    assert!(without.get(&url).send().await.is_err(), "without a certificate");
+    let identity = reqwest::Identity::from_pem(&std::fs::read(folder.join("client.pem")).unwrap()).unwrap();
+    let with = client().resolve(host, at).identity(identity).build().unwrap();
+    assert_eq!(with.get(&url).send().await.unwrap().status().as_u16(), 200);
+}
+
+#[test]
+fn every_kind_of_the_gateway_api_has_an_example_that_the_docs_link_to() {
+    let all = objects(&examples());
+    // In a folder nobody gives a Gateway addresses of its own.
+    let of_cluster = [Kind::GatewayParameters];
+    let kinds = Kind::ALL.iter().filter(|kind| kind.resource().has_definition && !of_cluster.contains(kind));
+    for kind in kinds {
+        assert!(all.iter().any(|object| object.meta().key.kind == *kind), "no example has a {kind}");
+    }
+    let docs = include_str!("../docs/gateway-api.md");
+    let of_gateways = folders().into_keys().filter(|name| !name.starts_with("ingress-"));
+    for name in of_gateways {
+        assert!(
+            docs.contains(&format!("(../examples/{name})")),
+            "docs/gateway-api.md has no link to examples/{name}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_mirror_gets_a_copy() {
     let site = serve(&folders()["gateway-weights-mirror"], "audit").await;
     let audit = TcpListener::bind((site.ip, 18134)).await.unwrap();
@@ -335,12 +412,21 @@ async fn serve(folder: &Path, without: &str) -> Site {
     let files = files(folder).into_iter().map(|path| {
         let text = std::fs::read_to_string(&path).unwrap();
         let name = path.strip_prefix(folder).unwrap().to_str().unwrap().to_owned();
-        (name, text.replace("[127.0.0.1]", "['{ip}']"))
+        let text = text.replace("[127.0.0.1]", "['{ip}']").replace("podIP: 127.0.0.1", "podIP: '{ip}'");
+        (name, text.replace("podIP: 127.0.0.2", "podIP: '{ip2}'"))
     });
     let files: Vec<_> = files.collect();
     let files: Vec<_> = files.iter().map(|(name, text)| (&**name, &**text)).collect();
     let mut site = Site::serve(&files).await;
     let objects = objects(folder);
+    let mut snapshot = Snapshot::default();
+    objects.iter().for_each(|object| snapshot.apply(Change::Apply(object.clone())));
+    for backend in snapshot.x_backends.values() {
+        let (name, port) = (backend.meta.name(), backend.spec.as_ref().unwrap().port);
+        for (pod, ip) in pods_of(&snapshot, backend).zip([site.ip, second(site.ip)]) {
+            site.pod(name, pod.meta.name(), SocketAddr::new(ip, port)).await;
+        }
+    }
     for object in &objects {
         let Object::EndpointSlice(slice) = object else { continue };
         let service = slice.service.as_deref().unwrap();

@@ -10,7 +10,7 @@ use portcullis_routing::{HostPattern, PortKey};
 use crate::{
     ir::{
         ClusterTrustBundle, ConfigMap, EndpointSlice, Ingress, Namespace, Object, ObjectKey, Secret, Service,
-        ingress::Annotations,
+        XBackend, ingress::Annotations,
     },
     kinds::{Kind, Typed},
 };
@@ -33,9 +33,11 @@ pub enum Fact {
     IngressClasses,
     /// The hosts, TLS sections and classes of all Ingresses.
     IngressHosts,
-    /// The endpoints of a Service.
+    /// The endpoints of a Service or an XBackend.
     EndpointsOf(ObjectKey),
-    /// The addresses of a Service and of its endpoints, and its external name.
+    /// The Pods of a namespace.
+    PodsIn(Box<str>),
+    /// The addresses of a Service and of its endpoints, and its external name; the external hostname of an XBackend.
     AddressesOf(ObjectKey),
 
     // What translation made of the objects
@@ -110,10 +112,12 @@ pub(crate) fn facts_of(before: Option<&Object>, after: Option<&Object>) -> Vec<F
         Kind::Gateway => vec![Fact::Object(key.clone()), Fact::Gateways],
         Kind::ListenerSet => vec![Fact::Object(key.clone()), Fact::ListenerSets],
         Kind::ReferenceGrant => vec![Fact::GrantsIn(key.namespace.clone())],
+        Kind::XBackend => of_x_backend(key, change),
         Kind::Ingress => of_ingress(key, change),
         Kind::IngressClass => vec![Fact::IngressClasses],
         Kind::Service => of_service(key, change),
         Kind::EndpointSlice => of_slice(key, change),
+        Kind::Pod => vec![Fact::PodsIn(key.namespace.clone())],
         Kind::Secret => object_if(change.of(|secret: &Secret| (&secret.kind, &secret.data))),
         Kind::ConfigMap => object_if(change.of(|config: &ConfigMap| &config.data)),
         Kind::ClusterTrustBundle => object_if(change.of(|bundle: &ClusterTrustBundle| &bundle.certificates)),
@@ -182,6 +186,15 @@ fn of_service(key: &ObjectKey, change: Difference<'_>) -> Vec<Fact> {
         facts.push(Fact::Object(key.clone()));
     }
     if change.of(|service: &Service| (&service.cluster_ips, &service.external_name, &service.gateway)) {
+        facts.push(Fact::AddressesOf(key.clone()));
+    }
+    facts
+}
+
+fn of_x_backend(key: &ObjectKey, change: Difference<'_>) -> Vec<Fact> {
+    let mut facts = vec![Fact::Object(key.clone())];
+    if change.of(|backend: &XBackend| (backend.selector(), backend.hostname().map(str::to_owned))) {
+        facts.push(Fact::EndpointsOf(key.clone()));
         facts.push(Fact::AddressesOf(key.clone()));
     }
     facts

@@ -361,10 +361,7 @@ impl Index {
         let reader =
             Reader::new(&self.snapshot, &self.settings, None).with_fetched(self.fetched.as_ref()).noting();
         for key in std::mem::take(&mut self.units.stale.policies) {
-            match self.snapshot.backend_tls_policies.get(&key) {
-                Some(policy) => self.policies.set(&reader, &self.pools.authorities, policy),
-                None => self.policies.remove(&key),
-            }
+            self.policies.renew(&reader, &self.pools, &self.snapshot, &key);
             self.units.record(Unit::Policy(key.clone()), &reader);
             self.units.change(&Fact::Outcome(key));
         }
@@ -374,11 +371,16 @@ impl Index {
     /// Looks up the endpoints of new pools, and of the pools of Services whose endpoints changed. No table is touched.
     fn fill_pools(&mut self) {
         let backends = &self.pools.backends;
-        let stale = std::mem::take(&mut self.units.stale.endpoints);
+        let mut stale = std::mem::take(&mut self.units.stale.endpoints);
+        for namespace in std::mem::take(&mut self.units.stale.pods) {
+            stale.extend(
+                translate::x_backends_in(&self.snapshot, &namespace).map(|backend| backend.meta.key.clone()),
+            );
+        }
         translate::fill(&self.snapshot, backends.take_fresh());
         // At first every pool is fresh.
-        for service in stale.iter().filter(|_| self.is_translated) {
-            translate::fill(&self.snapshot, backends.of_service(&service.namespace, &service.name));
+        for object in stale.iter().filter(|_| self.is_translated) {
+            translate::fill(&self.snapshot, backends.of_object(object));
         }
     }
 }

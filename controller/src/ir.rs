@@ -15,8 +15,9 @@ pub mod parameters;
 pub mod policy;
 pub mod route;
 pub mod selector;
+pub mod x_backend;
 
-pub use core::{Address, ClusterTrustBundle, ConfigMap, EndpointSlice, Namespace, Secret, Service};
+pub use core::{Address, ClusterTrustBundle, ConfigMap, EndpointSlice, Namespace, Pod, Secret, Service};
 pub use gateway::{Gateway, GatewayClass, ListenerSet};
 pub use grant::ReferenceGrant;
 pub use ingress::{Ingress, IngressClass};
@@ -25,5 +26,6 @@ pub use meta::{KeyParts, Meta, ObjectKey};
 pub use parameters::GatewayParameters;
 pub use policy::BackendTlsPolicy;
 pub use route::Route;
+pub use x_backend::XBackend;
 
 pub use crate::kinds::{Kind, Object};

@@ -28,7 +28,7 @@ pub struct Resource {
     pub scope: Scope,
     /// Whether a CRD defines it.
     pub has_definition: bool,
-    /// Whether Kubernetes itself may be without it: in an older release, or because it is switched off.
+    /// Whether most clusters are without it: it is of a later release, switched off, or of the experimental channel.
     pub is_optional: bool,
     pub status: StatusUse,
     /// How its objects are watched if only those that translation reads are fetched; empty if all objects are read.
@@ -310,6 +310,17 @@ kinds! {
             ..gateway_api("BackendTLSPolicy", "backendtlspolicies")
         };
     }
+    XBackend in x_backends: Sorted<ir::XBackend> {
+        XBackend = Resource {
+            api_version: "gateway.networking.x-k8s.io/v1alpha1",
+            other_versions: &[],
+            watched_versions: &["v1alpha1"],
+            // Of the experimental channel.
+            is_optional: true,
+            status: StatusUse::Written(StatusShape::Ancestors),
+            ..gateway_api("XBackend", "xbackends")
+        };
+    }
     ReferenceGrant in grants: Sorted<ir::ReferenceGrant> {
         ReferenceGrant = Resource {
             // Up to release 1.4, v1beta1 is the only version.
@@ -342,6 +353,15 @@ kinds! {
         EndpointSlice = Resource {
             has_spec: false,
             ..built_in("discovery.k8s.io/v1", "EndpointSlice", "endpointslices")
+        };
+    }
+    Pod in pods: Sorted<ir::Pod> {
+        // Watched as soon as there is an XBackend that selects Pods.
+        Pod = Resource {
+            // It says whether the Pod is an endpoint.
+            status: StatusUse::Read,
+            has_spec: false,
+            ..built_in("v1", "Pod", "pods")
         };
     }
     Secret in secrets: Sorted<ir::Secret> {

@@ -37,11 +37,13 @@ mod port_route;
 mod reference_grant;
 mod refused;
 mod routes;
+mod session_persistence;
 #[cfg(test)]
 mod testing;
 mod tls_route;
 mod typed;
 mod wire;
+mod x_backend;
 
 pub use core::addresses::addresses_of_service;
 pub(crate) use core::service::MARK;
@@ -238,11 +240,13 @@ fn convert(
         Kind::TcpRoute => port_route::read(RouteKind::Tcp, document, meta, checks)?.into(),
         Kind::UdpRoute => port_route::read(RouteKind::Udp, document, meta, checks)?.into(),
         Kind::BackendTlsPolicy => backend_tls_policy::read(document, meta, checks)?.into(),
+        Kind::XBackend => x_backend::read(document, meta, checks)?.into(),
         Kind::ReferenceGrant => reference_grant::read(document, meta, checks)?.into(),
         Kind::Ingress => ingress::read(document, meta, annotations, checks)?.into(),
         Kind::IngressClass => ingress_class::read(document, meta, annotations, checks)?.into(),
         Kind::Service => core::service::read(document, meta, labels, annotations, checks)?.into(),
         Kind::EndpointSlice => core::endpoint_slice::read(document, meta, labels, checks)?.into(),
+        Kind::Pod => core::pod::read(document, meta, labels, checks).into(),
         Kind::Secret => core::secret::read(document, meta, checks)?.into(),
         Kind::ConfigMap => core::config_map::read(document, meta, checks)?.into(),
         Kind::ClusterTrustBundle => core::trust_bundle::read(document, meta, checks)?.into(),

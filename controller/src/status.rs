@@ -12,6 +12,7 @@ mod listener;
 mod listener_set;
 mod route;
 mod types;
+mod x_backend;
 
 pub use backend_tls_policy::backend_tls_policy;
 pub(crate) use bounded::shortened;
@@ -27,6 +28,7 @@ pub use types::{
     IngressLoadBalancerIngress, IngressStatus, Level, ListenerStatus, Message, PolicyAncestorStatus,
     PolicyStatus, Report, RouteGroupKind, RouteParentStatus, RouteStatus, Status, Subject, SupportedFeature,
 };
+pub use x_backend::x_backend;
 
 use std::collections::BTreeMap;
 

@@ -7,6 +7,7 @@
 //! ingress_host() the Ingresses of one host                         -> HostTranslation
 //! SharedHosts  hosts that routes and Ingresses both name           -> who is asked first, and whose certificate is shown
 //! BackendTlsPolicies what TLS policies ask for towards Services   -> PolicyState
+//! XBackends    backends of the Gateway API's own: Pods, or a hostname -> the same
 //! endpoints()  the EndpointSlices of one Service                   -> Resolved      into an EndpointPool; no table
 //! ```
 //!
@@ -35,6 +36,7 @@ mod owners;
 mod parameters;
 mod patterns;
 mod permissions;
+mod persistence;
 pub mod policies;
 mod ports;
 mod reader;
@@ -47,6 +49,7 @@ mod slots;
 mod streams;
 mod unclaimed;
 mod users;
+mod x_backends;
 
 pub use allocation::{Allocation, is_uid};
 pub use assemble::Slots;
@@ -87,6 +90,7 @@ pub use settings::{Bundle, Settings};
 pub(crate) use shared::{Change as SharedChange, Place};
 pub use shared::{SharedHost, SharedHosts};
 pub use users::UsersPool;
+pub use x_backends::{pods_of, x_backends_in};
 
 pub use crate::ir::Address;
 pub use slots::{

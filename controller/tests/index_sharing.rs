@@ -48,6 +48,31 @@ fn endpoint_slices_reach_pools_and_no_table() {
 }
 
 #[test]
+fn pods_reach_the_pools_of_x_backends_and_no_table() {
+    let mut site = Site::new();
+    site.apply(&x_backend("app: web"));
+    site.apply(&route(7, "s7").replace("{name: s7, port: 80}", X_BACKEND));
+    site.apply(&pod("a", "app: web", "10.0.1.1", "True"));
+    let before = site.publish().unwrap();
+    site.index.update_statuses(&mut Statuses::default());
+    let address = || addresses(&backend(&before, 7));
+    assert_eq!(address(), ["10.0.1.1:8080"]);
+    for (what, edit, want) in [
+        ("a Pod comes", pod("b", "app: web", "10.0.1.2", "True"), &["10.0.1.1:8080", "10.0.1.2:8080"][..]),
+        ("a Pod is not ready", pod("a", "app: web", "10.0.1.1", "False"), &["10.0.1.2:8080"]),
+        ("a Pod has other labels", pod("b", "app: other", "10.0.1.2", "True"), &[]),
+    ] {
+        site.apply(&edit);
+        assert!(site.publish().is_none(), "{what}");
+        assert_eq!(address(), want, "{what}");
+        assert!(!site.index.has_stale_statuses(), "{what}: and no status is concerned");
+    }
+    site.apply(&x_backend("app: other"));
+    drop(site.publish());
+    assert_eq!(address(), ["10.0.1.2:8080"], "the XBackend selects others");
+}
+
+#[test]
 fn a_service_that_says_the_same_concerns_nobody() {
     let mut site = Site::new();
     site.publish().unwrap();
@@ -265,5 +290,21 @@ fn slice(service: &str, address: &str) -> String {
         "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata:\n  name: {service}-1\n  \
          labels: {{kubernetes.io/service-name: {service}}}\naddressType: IPv4\nports: [{{port: 8080}}]\n\
          endpoints: [{{addresses: [{address}]}}]\n"
+    )
+}
+
+const X_BACKEND: &str = "{group: gateway.networking.x-k8s.io, kind: XBackend, name: web}";
+
+fn x_backend(labels: &str) -> String {
+    format!(
+        "apiVersion: gateway.networking.x-k8s.io/v1alpha1\nkind: XBackend\nmetadata: {{name: web}}\n\
+         spec: {{type: EndpointSelector, endpointSelector: {{matchLabels: {{{labels}}}}}, port: {{number: 8080}}}}\n"
+    )
+}
+
+fn pod(name: &str, labels: &str, ip: &str, ready: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, labels: {{{labels}}}}}\n\
+         status: {{podIP: {ip}, conditions: [{{type: Ready, status: '{ready}'}}]}}\n"
     )
 }

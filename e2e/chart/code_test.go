@@ -163,8 +163,9 @@ func TestMayReadWhatIsWatchedAndWriteItsStatus(t *testing.T) {
 		t.Fatalf("only %v are watched, %v fetched, and statuses written of %v", watched, fetched, written)
 	}
 	forEachCase(t, func(t *testing.T, objects objects) {
-		leavesOut := slices.Contains(pods(t, objects).Spec.Containers[0].Args, "--no-config-maps")
-		isRead := func(plural string) bool { return plural != "configmaps" || !leavesOut }
+		args := pods(t, objects).Spec.Containers[0].Args
+		leavesOut := map[string]string{"configmaps": "--no-config-maps", "pods": "--no-pods"}
+		isRead := func(plural string) bool { return !slices.Contains(args, leavesOut[plural]) }
 		for namespace, rules := range permissions(objects) {
 			for _, plural := range slices.DeleteFunc(slices.Clone(watched), func(plural string) bool { return !isRead(plural) }) {
 				for _, verb := range []string{"list", "watch"} {
@@ -267,6 +268,7 @@ func TestMayDoWhatTheGuideSaysAndNothingElse(t *testing.T) {
 			"dedicated.enabled": !has("--dedicated-ports=none"),
 			"service.addPorts":  !has("--no-service-ports"),
 			"readConfigMaps":    !has("--no-config-maps"),
+			"readPods":          !has("--no-pods"),
 			"watchNamespaces":   has("--watch-namespace="),
 		})
 		inCluster := maps.Clone(may["cluster"])

@@ -1,6 +1,7 @@
 package scenarios
 
 import (
+	"os"
 	"testing"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -11,7 +12,8 @@ import (
 // dedicated is the class of Gateways with an address each, for which the suite is written.
 const dedicated = "portcullis-dedicated"
 
-// TestConformance is the Gateway API's own suite. Its report is kept among the artefacts.
+// TestConformance is the Gateway API's own suite. Its report is among the artefacts; with
+// --write-report it is also copied to docs/conformance.
 func TestConformance(t *testing.T) {
 	s := kit.New(t)
 	run := suiteRun{class: s.Class}
@@ -21,8 +23,14 @@ func TestConformance(t *testing.T) {
 	results, err := run.run(s)
 	s.Must(err)
 	run.judge(s, results)
-	if s.SuiteTests == "" {
-		s.Must(whole(run.file(s, ".yaml")))
+	if s.SuiteTests != "" {
+		return
+	}
+	s.Must(whole(run.file(s, ".yaml")))
+	if s.Report != "" && !t.Failed() {
+		report, err := os.ReadFile(run.file(s, ".yaml"))
+		s.Must(err)
+		s.Must(os.WriteFile(s.Report, report, 0o644))
 	}
 }
 

@@ -75,6 +75,11 @@ pub(crate) fn milliseconds() -> u32 {
     BEGAN.elapsed().as_millis() as u32
 }
 
+/// Seconds since 1970.
+pub(crate) fn seconds() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
 /// Passes the current date in HTTP's format to `use_it`. It may be up to a second old.
 pub(crate) fn with_date<T>(use_it: impl FnOnce(&[u8]) -> T) -> T {
     let now = now().0;

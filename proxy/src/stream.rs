@@ -97,10 +97,7 @@ impl TlsStreams {
 
 /// The route of a listener for streams with this server name: the one with the most specific hostname.
 pub(crate) fn route(listener: &Listener, server_name: Option<&str>) -> Option<Route> {
-    let Serves::Stream(routes) = &listener.serves else { return None };
-    // A server name has no trailing dot (RFC 6066, section 3), but some clients send one.
-    let name = server_name.map_or("", |name| name.strip_suffix('.').unwrap_or(name));
-    let rule = routes.most_specific(name)?;
+    let (_, rule) = listener.stream(server_name)?;
     Some(Route { listener: Some(Arc::clone(&listener.id)), rule: Some(Arc::clone(rule)) })
 }
 

@@ -16,7 +16,7 @@ use std::{
 };
 
 use portcullis_routing::{
-    Backend, Endpoint, EndpointPool, Endpoints, Picked, PortKey, Rejection, RouteKind, Spread, Table,
+    Backend, Draw, Endpoint, EndpointPool, Endpoints, Picked, PortKey, Rejection, RouteKind, Spread, Table,
     Transport, backend::InFlight,
 };
 
@@ -294,8 +294,13 @@ impl<'c> Candidates<'c> {
     }
 
     fn pick(&self, Seeker { spread, tried, .. }: &Seeker<'_>) -> Option<Picked<'c>> {
-        let now = if matches!(spread, Spread::Faster) { clock::milliseconds() } else { 0 };
-        self.pool.pick(self.endpoints, *spread, (random::number(), now), tried)
+        let draw = Draw { random: random::number(), ..Draw::default() };
+        let draw = match spread {
+            Spread::Faster => Draw { milliseconds: clock::milliseconds(), ..draw },
+            Spread::Session { .. } => Draw { seconds: clock::seconds(), ..draw },
+            Spread::LessLoaded | Spread::RoundRobin | Spread::Hash { .. } => draw,
+        };
+        self.pool.pick(self.endpoints, *spread, draw, tried)
     }
 
     fn chosen(

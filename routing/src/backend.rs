@@ -21,7 +21,7 @@ use std::{
 use arc_swap::ArcSwap;
 
 pub use in_flight::InFlight;
-pub use pick::{Picked, Spread, pick};
+pub use pick::{Draw, Picked, Spread, pick};
 pub use tls::{BackendTls, SubjectName, TlsMaterial, TlsVersions, Verify};
 
 pub(crate) use hashing::{keyed_digits, keyed_hash, stable_hash};
@@ -74,15 +74,27 @@ pub struct Backend {
     pub endpoints: Arc<EndpointPool>,
 }
 
-/// A port of a Service.
+/// A port of a Service or of an XBackend.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BackendKey {
-    /// The Service's namespace.
+    /// What kind of object it is.
+    pub kind: BackendObject,
+    /// The object's namespace.
     pub namespace: Box<str>,
-    /// The Service's name.
+    /// The object's name.
     pub service: Box<str>,
-    /// The Service's port (not the endpoint's).
+    /// The object's port (of a Service, not the endpoint's).
     pub port: PortKey,
+}
+
+/// A kind of object that a backend is a port of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum BackendObject {
+    /// Service.
+    #[default]
+    Service,
+    /// XBackend of the Gateway API.
+    XBackend,
 }
 
 /// What is spoken to a backend.
@@ -134,6 +146,42 @@ pub enum BackendError {
     /// The Service is a DNS name, and such Services are forbidden.
     #[error("Service {0} is of type ExternalName, which --external-names none forbids")]
     ExternalName(Box<str>),
+    /// The XBackend does not exist.
+    #[error("XBackend {0} not found")]
+    XBackendNotFound(Box<str>),
+    /// The XBackend is in another namespace than what refers to it.
+    #[error("XBackend {0} must be in the namespace of the object that refers to it")]
+    OtherNamespace(Box<str>),
+    /// The XBackend is refused as a whole.
+    #[error("XBackend {backend} cannot be used: {why}")]
+    InvalidXBackend {
+        /// `namespace/name`.
+        backend: Box<str>,
+        /// What is wrong with it.
+        why: Box<str>,
+    },
+    /// The protocol of the XBackend is not one that this route can use.
+    #[error("XBackend {backend} has protocol {protocol}, which is not supported here")]
+    XBackendProtocol {
+        /// `namespace/name`.
+        backend: Box<str>,
+        /// `spec.protocol`.
+        protocol: &'static str,
+    },
+    /// The XBackend is a DNS name, and such backends are forbidden.
+    #[error("XBackend {0} is of type ExternalHostname, which --external-names none forbids")]
+    ExternalHostname(Box<str>),
+    /// The XBackend selects Pods, which are not read.
+    #[error("XBackend {0} selects Pods, which are not read (--no-pods, or readPods: false of the chart)")]
+    PodsNotRead(Box<str>),
+    /// The TLS of the XBackend cannot be carried out. Requests are rejected rather than sent without it.
+    #[error("the TLS of XBackend {backend} cannot be carried out: {why}")]
+    InvalidTls {
+        /// `namespace/name`.
+        backend: Box<str>,
+        /// What is wrong with it.
+        why: Box<str>,
+    },
     /// The reference's kind is not one that we serve.
     #[error("{0} is not a supported kind of backend; use a Service")]
     InvalidKind(Box<str>),
@@ -236,7 +284,9 @@ impl BackendError {
     /// Returns the rejection that requests for the backend get.
     pub fn rejection(&self) -> Rejection {
         match self {
-            Self::Closed(_) | Self::Unprotected(_) | Self::InvalidPolicy { .. } => Rejection::Closed,
+            Self::Closed(_) | Self::Unprotected(_) | Self::InvalidPolicy { .. } | Self::InvalidTls { .. } => {
+                Rejection::Closed
+            }
             Self::Missing(_) => Rejection::NoEndpoints,
             Self::NoPath => Rejection::NoRoute,
             Self::NotFound(_)
@@ -247,6 +297,12 @@ impl BackendError {
             | Self::UnsupportedProtocol { .. }
             | Self::OtherTransport { .. }
             | Self::ExternalName(_)
+            | Self::XBackendNotFound(_)
+            | Self::OtherNamespace(_)
+            | Self::InvalidXBackend { .. }
+            | Self::XBackendProtocol { .. }
+            | Self::ExternalHostname(_)
+            | Self::PodsNotRead(_)
             | Self::InvalidAnnotation { .. }
             | Self::InvalidFilter(_) => Rejection::BrokenBackend,
         }
@@ -419,6 +475,9 @@ impl Endpoint {
 
 impl fmt::Display for BackendKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.kind == BackendObject::XBackend {
+            f.write_str("XBackend ")?;
+        }
         write!(f, "{}/{}:{}", self.namespace, self.service, self.port)
     }
 }

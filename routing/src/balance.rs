@@ -12,7 +12,7 @@ mod cookies;
 use std::{fmt, num::NonZeroUsize, sync::Arc};
 
 pub(crate) use affinity::Client;
-pub use affinity::{Affinity, SameSite, SessionCookie};
+pub use affinity::{Affinity, SameSite, SessionCookie, SessionToken};
 pub use canary::{Canary, HeaderTest};
 
 use crate::Template;
@@ -29,7 +29,7 @@ pub enum Balance {
     Faster,
     /// By the hash of a text.
     Hash(Arc<HashBy>),
-    /// By a cookie.
+    /// By a cookie or a header.
     Session(Arc<Affinity>),
 }
 

@@ -6,6 +6,7 @@
 
 mod listen;
 mod next;
+mod stream;
 mod text;
 
 use serde::{Deserialize, Serialize};
@@ -15,6 +16,7 @@ use crate::{
     WeightedBackend, decide::decide_with,
 };
 use listen::Listened;
+pub use stream::explain_stream;
 
 /// What happens to a request, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -124,6 +126,11 @@ pub enum ExplainedOutcome {
         target: Option<String>,
         /// What carries the request, unless `--carriers` says otherwise ([`crate::Carrier`]).
         carrier: Option<String>,
+    },
+    /// A connection is closed, or datagrams are dropped.
+    Closed {
+        /// Why no backend gets them.
+        why: String,
     },
     /// The proxy answers by itself.
     Answered {

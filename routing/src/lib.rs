@@ -31,15 +31,16 @@ pub mod template;
 
 pub use address::Special;
 pub use backend::{
-    Backend, BackendError, BackendKey, BackendProtocol, BackendTls, Backends, Endpoint, EndpointPool,
-    Endpoints, Picked, ProxyProtocol, Spread, SubjectName, TlsMaterial, TlsVersions, Verify, WeightedBackend,
+    Backend, BackendError, BackendKey, BackendObject, BackendProtocol, BackendTls, Backends, Draw, Endpoint,
+    EndpointPool, Endpoints, Picked, ProxyProtocol, Spread, SubjectName, TlsMaterial, TlsVersions, Verify,
+    WeightedBackend,
 };
 pub use balance::{Affinity, Balance, Canary, HashBy};
 pub use decide::{
     Answer, Carrier, Connection, Cursor, Decision, Outcome, Reply, Request, Route, decide, renew_rules,
     resume,
 };
-pub use explain::{Explanation, explain};
+pub use explain::{Explanation, explain, explain_stream};
 pub use headers::{Headers, HeadersMut};
 pub use host::{HostMap, HostPattern, InvalidHost};
 pub use matching::{

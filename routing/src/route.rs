@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use crate::{Backends, Steps};
+use crate::{Backends, Steps, Transport};
 
 /// The kind of object that a rule was written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -159,6 +159,14 @@ impl RouteKind {
         match self {
             Self::Ingress | Self::Http | Self::Grpc => true,
             Self::Tls | Self::Tcp | Self::Udp => false,
+        }
+    }
+
+    /// Returns the transport that routes of this kind need of their backends.
+    pub fn transport(self) -> Transport {
+        match self {
+            Self::Ingress | Self::Http | Self::Grpc | Self::Tls | Self::Tcp => Transport::Tcp,
+            Self::Udp => Transport::Udp,
         }
     }
 }

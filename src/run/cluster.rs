@@ -86,6 +86,7 @@ pub(super) fn start(
         namespaces: args.watch_namespace.clone(),
         default_certificate,
         settings_map,
+        pods: !args.no_pods,
         ..ClusterOptions::default()
     };
     let outlets = Outlets { deltas, seen, progress: readiness.progress.clone() };

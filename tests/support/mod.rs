@@ -47,7 +47,8 @@ impl Site {
         let ip = loopback();
         let folder = tempfile::tempdir().unwrap();
         for (name, text) in files {
-            write(folder.path(), name, &text.replace("{ip}", &ip.to_string()));
+            let text = text.replace("{ip}", &ip.to_string()).replace("{ip2}", &second(ip).to_string());
+            write(folder.path(), name, &text);
         }
         let running = Running::of_folder(folder.path(), &arguments(folder.path(), ip, flags)).await.unwrap();
         bounded("the first table", running.ready()).await;
@@ -59,6 +60,12 @@ impl Site {
         let address = SocketAddr::new(self.ip, port);
         self.echoes.push(Echo::bind(address, Identity::of_service("", service)).await.unwrap());
         self
+    }
+
+    /// Starts one of a Pod, wherever it is.
+    pub async fn pod(&mut self, service: &str, pod: &str, address: SocketAddr) {
+        let identity = Identity { pod: Some(pod.to_owned()), ..Identity::of_service("", service) };
+        self.echoes.push(Echo::bind(address, identity).await.unwrap());
     }
 
     /// Starts one that speaks TLS with a certificate and a key in PEM.
@@ -129,6 +136,13 @@ pub fn loopback() -> IpAddr {
     static NEXT: AtomicU8 = AtomicU8::new(1);
     let [_, _, high, low] = std::process::id().to_be_bytes();
     IpAddr::from([127, high | 128, low, NEXT.fetch_add(1, Ordering::Relaxed)])
+}
+
+/// A second address of a site.
+pub fn second(ip: IpAddr) -> IpAddr {
+    let IpAddr::V4(ip) = ip else { panic!("not of this family") };
+    let [a, b, c, d] = ip.octets();
+    IpAddr::from([a, b, c, d ^ 128])
 }
 
 /// Waits, but not for ever.

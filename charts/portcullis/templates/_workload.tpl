@@ -31,6 +31,9 @@
 {{- if not .Values.readConfigMaps }}
 - --no-config-maps
 {{- end }}
+{{- if not .Values.readPods }}
+- --no-pods
+{{- end }}
 {{- if not .Values.sslRedirect }}
 - --no-ssl-redirect
 {{- end }}
@@ -54,6 +57,12 @@
 {{- end }}
 {{- with .Values.limits.streamIdleTimeout }}
 - --stream-idle-timeout={{ . }}
+{{- end }}
+{{- with .Values.limits.tcpIdleTimeout }}
+- --tcp-idle-timeout={{ . }}
+{{- end }}
+{{- with .Values.limits.udpIdleTimeout }}
+- --udp-idle-timeout={{ . }}
 {{- end }}
 {{- if .Values.spool.sizeMiB }}
 - --spool-dir=/spool

@@ -11,7 +11,7 @@ use portcullis_routing::{ClusterAddresses, NameGrant, RouteKind, ServiceName};
 
 use super::units::Stale;
 use crate::{
-    ir::{Kind, ObjectKey, ReferenceGrant, core::ClusterIps},
+    ir::{Kind, ObjectKey, ReferenceGrant, XBackend, core::ClusterIps},
     kinds::{GATEWAY_API, Resource},
     snapshot::Snapshot,
     translate::Settings,
@@ -21,7 +21,7 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Addresses {
     all: Arc<ClusterAddresses>,
-    /// The Services that are names.
+    /// The Services and XBackends that are names.
     names: BTreeSet<ObjectKey>,
     known: bool,
     /// The Services that lead to us, before Gateways with addresses of their own.
@@ -38,7 +38,10 @@ impl Addresses {
         let (services, grants) = (std::mem::take(&mut stale.addresses), std::mem::take(&mut stale.grants));
         for key in &services {
             let service = snapshot.services.get(key);
-            match service.is_some_and(|service| service.external_name.is_some()) {
+            let is_external = |backend: &Arc<XBackend>| backend.hostname().is_some();
+            let is_name = service.is_some_and(|service| service.external_name.is_some())
+                || snapshot.x_backends.get(key).is_some_and(is_external);
+            match is_name {
                 true => drop(self.names.insert(key.clone())),
                 false => drop(self.names.remove(key)),
             }
@@ -64,8 +67,9 @@ impl Addresses {
             (true, true) => self.all.clear(),
             (true, false) => {}
             (false, known) => {
+                let changed = services.iter().filter(|key| key.kind == Kind::Service);
                 match known {
-                    true => services.iter().for_each(|service| self.set(snapshot, service)),
+                    true => changed.for_each(|service| self.set(snapshot, service)),
                     false => every_service(snapshot).iter().for_each(|service| self.set(snapshot, service)),
                 }
                 if grants || !known {
@@ -168,7 +172,8 @@ spec: { type: ExternalName, externalName: db.data.svc.cluster.local }
         let services = snapshot.services.values().cloned().map(crate::ir::Object::Service);
         let slices = snapshot.endpoint_slices.values().cloned().map(crate::ir::Object::EndpointSlice);
         let grants = snapshot.grants.values().cloned().map(crate::ir::Object::ReferenceGrant);
-        index.apply(services.chain(slices).chain(grants).map(Change::Apply));
+        let backends = snapshot.x_backends.values().cloned().map(crate::ir::Object::XBackend);
+        index.apply(services.chain(slices).chain(grants).chain(backends).map(Change::Apply));
     }
 
     fn text(index: &Index) -> Vec<String> {
@@ -199,6 +204,26 @@ spec: { type: ExternalName, externalName: db.data.svc.cluster.local }
         ] {
             assert_eq!(text(&index(names, objects)), want, "{names}");
         }
+    }
+
+    #[test]
+    fn external_hostnames_of_x_backends_are_limited_like_external_names() {
+        const BACKEND: &str = "
+kind: XBackend
+metadata: { name: outside, namespace: shop }
+spec: { type: ExternalHostname, externalHostname: { hostname: api.example.com }, port: { number: 443 } }
+";
+        let mut index = index(ExternalNames::External, &format!("{OBJECTS}---{BACKEND}"));
+        assert_eq!(text(&index), KNOWN);
+        apply(
+            &mut index,
+            &BACKEND.replace(
+                "ExternalHostname, externalHostname: { hostname: api.example.com }",
+                "EndpointSelector, endpointSelector: { matchLabels: { app: a } }",
+            ),
+        );
+        index.publish();
+        assert!(text(&index).is_empty());
     }
 
     #[test]

@@ -53,6 +53,9 @@ impl Index {
                 let said = |host: &HostPattern| self.routes.said(host);
                 status::ingress(&ingress, &self.listeners, &self.shared, reader, said)
             }
+            Object::XBackend(backend) => {
+                status::x_backend(&backend, reader, &self.policies, &self.routes.policy_users)
+            }
             Object::BackendTlsPolicy(policy) => {
                 status::backend_tls_policy(&policy, reader, &self.policies, &self.routes.policy_users)
             }
@@ -67,6 +70,7 @@ impl Index {
             | Object::Secret(_)
             | Object::ConfigMap(_)
             | Object::ClusterTrustBundle(_)
+            | Object::Pod(_)
             | Object::Namespace(_) => None,
         }
     }

@@ -47,6 +47,7 @@ impl Unit {
             | Fact::IngressClasses
             | Fact::IngressHosts
             | Fact::EndpointsOf(_)
+            | Fact::PodsIn(_)
             | Fact::AddressesOf(_)
             | Fact::GatewayOfSets(_)
             | Fact::LeftToIngresses
@@ -86,8 +87,10 @@ pub(super) struct Stale {
     pub(super) policies: BTreeSet<ObjectKey>,
     pub(super) statuses: BTreeSet<ObjectKey>,
     pub(super) unclaimed: bool,
-    /// Services whose endpoints have to be looked up.
+    /// Services and XBackends whose endpoints have to be looked up.
     pub(super) endpoints: BTreeSet<ObjectKey>,
+    /// Namespaces of which XBackends have to look for their Pods.
+    pub(super) pods: BTreeSet<Box<str>>,
     /// Services whose addresses have to be looked up.
     pub(super) addresses: BTreeSet<ObjectKey>,
     /// Whether ReferenceGrants have changed.
@@ -107,6 +110,7 @@ impl Units {
     pub(super) fn change(&mut self, fact: &Fact) {
         match fact {
             Fact::EndpointsOf(service) => drop(self.stale.endpoints.insert(service.clone())),
+            Fact::PodsIn(namespace) => drop(self.stale.pods.insert(namespace.clone())),
             Fact::AddressesOf(service) => drop(self.stale.addresses.insert(service.clone())),
             Fact::GrantsIn(_) => self.stale.grants = true,
             _ => {}

@@ -1,4 +1,4 @@
-//! Service, EndpointSlice, Secret, ConfigMap, ClusterTrustBundle, Namespace.
+//! Service, EndpointSlice, Pod, Secret, ConfigMap, ClusterTrustBundle, Namespace.
 
 use std::{
     collections::BTreeMap,
@@ -131,6 +131,17 @@ pub struct SliceEndpoint {
     pub ready: bool,
     pub serving: bool,
     pub terminating: bool,
+}
+
+/// A Pod, as an endpoint of the XBackends that select it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pod {
+    pub meta: Meta,
+    pub labels: BTreeMap<Box<str>, Box<str>>,
+    /// `podIP`; `None` before it has one and after it has ended.
+    pub address: Option<IpAddr>,
+    pub is_ready: bool,
+    pub is_terminating: bool,
 }
 
 /// A Secret.

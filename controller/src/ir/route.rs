@@ -9,7 +9,7 @@ use portcullis_routing::{
 };
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 
-use super::Meta;
+use super::{Meta, x_backend::SessionPersistence};
 
 /// An HTTPRoute, GRPCRoute, TLSRoute, TCPRoute or UDPRoute.
 #[derive(Clone, Debug)]
@@ -70,6 +70,7 @@ pub struct RouteRule {
     pub backends: Box<[BackendRef]>,
     pub timeouts: Timeouts,
     pub retry: Option<Box<Retry>>,
+    pub persistence: Option<Box<Result<SessionPersistence, InvalidRule>>>,
 }
 
 /// A regular expression of a match. It is compiled where the route is attached.
@@ -140,6 +141,7 @@ pub struct ObjectBackendRef {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum BackendKind {
     Service,
+    XBackend,
     /// One that is not served, as messages name it: `kind` of the core group, else `group/kind`.
     Other(Box<str>),
 }

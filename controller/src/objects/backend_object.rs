@@ -4,7 +4,16 @@ use super::{
     checks::{Checks, Path},
     names,
 };
-use crate::ir::route::{BackendKind, ObjectBackendRef};
+use crate::ir::{
+    Kind,
+    route::{BackendKind, ObjectBackendRef},
+};
+
+/// Group and kind of an XBackend.
+const X_BACKEND: (&str, &str) = {
+    let resource = Kind::XBackend.resource();
+    ("gateway.networking.x-k8s.io", resource.name)
+};
 
 /// BackendObjectReference, with its defaults.
 pub(crate) fn object_ref(
@@ -24,9 +33,13 @@ pub(crate) fn object_ref(
     if group.is_empty() && kind == "Service" && port.is_none() {
         checks.error(&at.field("port"), "is required for a Service");
     }
+    if (&*group, &*kind) == X_BACKEND && port.is_some() {
+        checks.warning(&at.field("port"), "has no effect: the XBackend says its port");
+    }
     ObjectBackendRef {
         kind: match (&*group, &*kind) {
             ("", "Service") => BackendKind::Service,
+            (group, kind) if (group, kind) == X_BACKEND => BackendKind::XBackend,
             ("", kind) => BackendKind::Other(kind.into()),
             (group, kind) => BackendKind::Other(format!("{group}/{kind}").into()),
         },

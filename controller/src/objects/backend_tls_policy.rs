@@ -96,7 +96,8 @@ fn service(target: &TargetRef) -> Option<PolicyTarget> {
     })
 }
 
-fn validation(written: Written, checks: &mut Checks, at: &Path<'_>) -> Validation {
+/// Reads `validation`, which an XBackend has, too.
+pub(super) fn validation(written: Written, checks: &mut Checks, at: &Path<'_>) -> Validation {
     checks.form(&written.hostname, names::PRECISE_HOSTNAME, &at.field("hostname"));
     let names = written.subject_alt_names.unwrap_or_default();
     let at_names = at.field("subjectAltNames");

@@ -11,7 +11,7 @@ use super::{
     names::quoted,
     parent_refs, part,
     routes::{check_rules, hostnames},
-    typed, wire,
+    session_persistence, typed, wire,
 };
 use crate::ir::{
     Meta, Route,
@@ -44,7 +44,10 @@ pub(crate) fn read(document: &Value, meta: Meta, checks: &mut Checks) -> Option<
 }
 
 fn rule(rule: wire::GrpcRule, checks: &mut Checks, at: &Path<'_>) -> RouteRule {
-    part::not_served(rule.session_persistence.as_ref(), checks, &at.field("sessionPersistence"));
+    let persistence = rule.session_persistence.map(|part| {
+        let at = at.field("sessionPersistence");
+        Box::new(part.read(checks, &at).and_then(|written| session_persistence::read(written, checks, &at)))
+    });
     let (at_matches, at_filters) = (at.field("matches"), at.field("filters"));
     let at_backends = at.field("backendRefs");
     let mut matches = part::read_all(&rule.matches, checks, &at_matches);
@@ -61,6 +64,7 @@ fn rule(rule: wire::GrpcRule, checks: &mut Checks, at: &Path<'_>) -> RouteRule {
         backends: backends::read(backends, Owner::Grpc, checks, &at_backends),
         timeouts: Timeouts::default(),
         retry: None,
+        persistence,
     }
 }
 

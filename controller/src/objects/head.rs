@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::{
     checks::{Checks, Path},
+    core,
     names::{self, Form, quoted},
     typed,
 };
@@ -127,6 +128,9 @@ fn check_annotations(annotations: &BTreeMap<String, String>, checks: &mut Checks
 
 /// Of everything that an edit can change; what a server writes is left out.
 fn version_of(document: &Value, kind: Kind) -> u64 {
+    if kind == Kind::Pod {
+        return core::pod::version_of(document);
+    }
     let mut hasher = DefaultHasher::new();
     let Some(fields) = document.as_object() else { return 0 };
     let reads_status = kind.resource().status == StatusUse::Read;

@@ -15,7 +15,7 @@ use super::{
     names::{self, quoted},
     parent_refs, part,
     routes::{check_rules, hostnames},
-    typed, wire,
+    session_persistence, typed, wire,
 };
 use crate::ir::{
     Meta, Route,
@@ -54,7 +54,10 @@ fn rule(rule: wire::HttpRule, checks: &mut Checks, at: &Path<'_>) -> RouteRule {
     let backends = backends::with_filters(rule.backend_refs, checks, &at.field("backendRefs"));
     check_redirect(&filters, &backends, checks, at);
     check_prefix_replacement(matches.as_deref(), &filters, &backends, checks, at);
-    part::not_served(rule.session_persistence.as_ref(), checks, &at.field("sessionPersistence"));
+    let persistence = rule.session_persistence.map(|part| {
+        let at = at.field("sessionPersistence");
+        Box::new(part.read(checks, &at).and_then(|written| session_persistence::read(written, checks, &at)))
+    });
     let matches = matches.filter(|m| !m.is_empty()).unwrap_or_else(|| vec![Ok(wire::HttpMatch::default())]);
     let matches = matches.into_iter().enumerate();
     RouteRule {
@@ -64,6 +67,7 @@ fn rule(rule: wire::HttpRule, checks: &mut Checks, at: &Path<'_>) -> RouteRule {
         backends: backends::read(backends, Owner::Http, checks, &at.field("backendRefs")),
         timeouts: rule.timeouts.map(|t| timeouts(&t, checks, &at.field("timeouts"))).unwrap_or_default(),
         retry: rule.retry.map(|r| Box::new(retry(&r, checks, &at.field("retry")))),
+        persistence,
     }
 }
 
@@ -230,7 +234,7 @@ fn duration(text: Option<&str>, checks: &mut Checks, at: &Path<'_>) -> Option<Du
 }
 
 /// The API server accepts up to four parts in any order, with the meaning that GEP-2257 gives them.
-fn api_duration(text: &str) -> Option<Duration> {
+pub(super) fn api_duration(text: &str) -> Option<Duration> {
     parse_duration(text).or_else(|| {
         let mut rest = text;
         let mut total = Duration::ZERO;

@@ -61,6 +61,9 @@ pub(crate) const HEADER_NAME: Form = Form {
     max: 256,
     message: "must be a header name (letters, digits and !#$%&'*+-.^_`|~)",
 };
+/// `CookieName` of the Gateway API.
+pub(crate) const COOKIE_NAME: Form =
+    Form { message: "must be a cookie's name (letters, digits and !#$%&'*+-.^_`|~)", ..HEADER_NAME };
 /// `GatewayController` of the Gateway API.
 pub(crate) const CONTROLLER: Form = Form {
     fits: |text| {

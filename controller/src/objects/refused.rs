@@ -13,7 +13,7 @@ use super::{
     listener_set, parent_refs,
 };
 use crate::ir::{
-    Gateway, GatewayClass, Ingress, Kind, ListenerSet, Meta, Object, Route,
+    Gateway, GatewayClass, Ingress, Kind, ListenerSet, Meta, Object, Route, XBackend,
     gateway::{AllowedNamespaces, ClientValidation},
     ingress::Annotations,
     route::ParentRef,
@@ -59,6 +59,7 @@ pub(super) fn object(
         Kind::TcpRoute => route(RouteKind::Tcp, spec, meta, refused).into(),
         Kind::UdpRoute => route(RouteKind::Udp, spec, meta, refused).into(),
         Kind::BackendTlsPolicy => backend_tls_policy::refused(spec, meta, why).into(),
+        Kind::XBackend => XBackend { meta, spec: Err(why) }.into(),
         Kind::Ingress => {
             let (unserved, rules) = ingress::protected(spec, annotations);
             Ingress {
@@ -78,6 +79,7 @@ pub(super) fn object(
         | Kind::IngressClass
         | Kind::Service
         | Kind::EndpointSlice
+        | Kind::Pod
         | Kind::Secret
         | Kind::ConfigMap
         | Kind::ClusterTrustBundle
@@ -93,12 +95,14 @@ pub(crate) fn is_refused(object: &Object) -> bool {
         Object::ListenerSet(set) => set.refused.is_some(),
         Object::Route(route) => route.refused.is_some(),
         Object::BackendTlsPolicy(policy) => policy.validation.is_err(),
+        Object::XBackend(backend) => backend.spec.is_err(),
         Object::Ingress(ingress) => ingress.refused.is_some(),
         Object::GatewayParameters(_)
         | Object::ReferenceGrant(_)
         | Object::IngressClass(_)
         | Object::Service(_)
         | Object::EndpointSlice(_)
+        | Object::Pod(_)
         | Object::Secret(_)
         | Object::ConfigMap(_)
         | Object::ClusterTrustBundle(_)

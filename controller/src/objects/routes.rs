@@ -40,6 +40,7 @@ pub(crate) fn stream_rules(
         backends: backends::plain(rule.backend_refs, checks, &at.index(i).field("backendRefs")),
         timeouts: Timeouts::default(),
         retry: None,
+        persistence: None,
     });
     read.collect()
 }

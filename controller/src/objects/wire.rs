@@ -27,10 +27,7 @@ pub(crate) use httproutes::{
     HttpRouteRulesRetry as Retry, HttpRouteRulesTimeouts as Timeouts,
 };
 
-use super::part::Part;
-
-use grpcroutes::GrpcRouteRulesSessionPersistence as GrpcSessionPersistence;
-use httproutes::HttpRouteRulesSessionPersistence as HttpSessionPersistence;
+use super::{part::Part, session_persistence};
 
 /// `spec` of an HTTPRoute.
 pub(crate) type HttpRouteSpec = RouteSpec<HttpRule>;
@@ -83,7 +80,7 @@ pub(crate) struct HttpRule {
     pub(crate) backend_refs: Vec<BackendRef>,
     pub(crate) timeouts: Option<Timeouts>,
     pub(crate) retry: Option<Retry>,
-    pub(crate) session_persistence: Option<Part<HttpSessionPersistence>>,
+    pub(crate) session_persistence: Option<Part<session_persistence::Written>>,
 }
 
 /// `rules[]` of a GRPCRoute.
@@ -97,7 +94,7 @@ pub(crate) struct GrpcRule {
     pub(crate) filters: Vec<Part<Filter>>,
     #[serde(default)]
     pub(crate) backend_refs: Vec<BackendRef>,
-    pub(crate) session_persistence: Option<Part<GrpcSessionPersistence>>,
+    pub(crate) session_persistence: Option<Part<session_persistence::Written>>,
 }
 
 /// `rules[]` of a TLSRoute, TCPRoute or UDPRoute.

@@ -57,6 +57,8 @@ pub struct ClusterOptions {
     pub default_certificate: Option<ObjectKey>,
     /// The ConfigMap of settings, wherever it is.
     pub settings_map: Option<ObjectKey>,
+    /// Whether Pods are watched as soon as an XBackend selects some.
+    pub pods: bool,
     /// How long a watch is asked to last, at least. An API server that is silent for twice as long is taken for gone.
     pub watch_lasts: Duration,
 }
@@ -67,6 +69,7 @@ impl Default for ClusterOptions {
             namespaces: Vec::new(),
             default_certificate: None,
             settings_map: None,
+            pods: true,
             watch_lasts: Duration::from_secs(60),
         }
     }
@@ -141,10 +144,10 @@ pub async fn watch(
     let mut later = Vec::new();
     for (id, (watched, namespace)) in watches.iter().cloned().enumerate() {
         let (to, definitions) = (to.clone(), definitions.subscribe());
-        let is_on_demand = watched.is_on_demand();
+        let is_opened_later = watched.is_opened_later();
         let place = (id, watched, namespace);
         let watching = Watching::new(place, client.clone(), options.watch_lasts, to, definitions);
-        match is_on_demand {
+        match is_opened_later {
             true => later.push(watching),
             false => drop(tasks.spawn(watching.run())),
         }

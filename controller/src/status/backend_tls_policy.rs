@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     ir::{
-        BackendTlsPolicy, ObjectKey,
+        BackendTlsPolicy, Meta, ObjectKey,
         policy::PolicyTarget,
         route::{ParentKind, ParentRef},
     },
@@ -28,15 +28,26 @@ pub fn backend_tls_policy(
     policies: &BackendTlsPolicies,
     users: &PolicyUsers,
 ) -> Option<Report> {
-    let key = &policy.meta.key;
-    let state = policies.state(key)?;
-    let (users, controller) = (users.of(key), &reader.settings().gateway_controller);
+    let state = policies.state(&policy.meta.key)?;
+    let conditions =
+        [accepted(policy, reader, policies, state), resolved_refs(policy.meta.generation, state)];
+    at_gateways(&policy.meta, &conditions, Message::warnings(&policy.meta).collect(), reader, users)
+}
+
+/// The conditions of a policy or an XBackend at each Gateway through which it has an effect; nothing if there are no such
+/// Gateways, nor Ingresses.
+pub(super) fn at_gateways(
+    meta: &Meta,
+    conditions: &[Condition],
+    mut messages: Vec<Message>,
+    reader: &Reader<'_>,
+    users: &PolicyUsers,
+) -> Option<Report> {
+    let (users, controller) = (users.of(&meta.key), &reader.settings().gateway_controller);
     let users: Vec<_> = users.collect();
     if users.is_empty() {
         return None;
     }
-    let conditions =
-        [accepted(policy, reader, policies, state), resolved_refs(policy.meta.generation, state)];
     let gateways = users.iter().filter_map(|user| match user {
         PolicyUser::Gateway(gateway) => Some(gateway),
         PolicyUser::Ingresses => None,
@@ -45,10 +56,9 @@ pub fn backend_tls_policy(
     let ancestors = gateways.iter().take(ANCESTORS).map(|gateway| PolicyAncestorStatus {
         ancestor_ref: Arc::new(reference(gateway)),
         controller_name: Arc::clone(controller),
-        conditions: conditions.clone().into(),
+        conditions: conditions.into(),
     });
     let ancestors: Box<[_]> = ancestors.collect();
-    let mut messages: Vec<_> = Message::warnings(&policy.meta).collect();
     if let Some(more) = gateways.len().checked_sub(ANCESTORS).filter(|more| *more > 0) {
         messages.push(Message::note(format!("it has an effect through {more} more Gateways")));
     }
@@ -100,6 +110,7 @@ fn accepted(
         Err(why @ (PolicyError::Refused(_) | PolicyError::UnknownAuthorities(_))) => {
             condition.no("Invalid", why.to_string())
         }
+        Err(why @ PolicyError::Certificate(_)) => condition.no("Invalid", why.to_string()),
         Err(why @ PolicyError::NoAuthority(_)) => condition.no("NoValidCACertificate", why.to_string()),
         Err(why @ PolicyError::Pending(_)) => condition.unknown("Pending", why.to_string()),
         Ok(_) if missing.is_empty() => condition.yes("Accepted", "the policy applies to all targets"),
@@ -121,7 +132,7 @@ fn missing(policy: &BackendTlsPolicy, reader: &Reader<'_>, target: &PolicyTarget
     }
 }
 
-fn resolved_refs(generation: i64, state: &PolicyState) -> Condition {
+pub(super) fn resolved_refs(generation: i64, state: &PolicyState) -> Condition {
     let condition = condition(generation, ConditionType::ResolvedRefs);
     if let Err(PolicyError::Refused(_)) = &state.tls {
         return condition.unknown("Invalid", "its references cannot be read");

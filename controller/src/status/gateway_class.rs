@@ -141,6 +141,8 @@ const FEATURES: &[&str] = &[
 mod tests {
     use std::collections::BTreeSet;
 
+    use serde_json::Value;
+
     use super::*;
     use crate::{
         ir::{Kind, ObjectKey},
@@ -208,22 +210,42 @@ spec: { addressing: Dedicated }
         "UDPRoute",
     ];
 
-    /// The report is that of a run against the class with addressing Dedicated (`e2e/run`).
+    /// The reports are those of runs against the class with addressing Dedicated (`e2e/run --write-report`).
     #[test]
     fn what_is_claimed_is_what_the_conformance_report_says() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/conformance/v1.7.0-report.yaml");
-        let text = std::fs::read_to_string(path).unwrap();
-        let report = crate::yaml::documents(&text, path).remove(0).content.unwrap();
+        let claimed: Vec<_> = FEATURES.iter().chain(OF_OWN_ADDRESSES).copied().collect();
+        let report = report("v1.7.0-report.yaml").expect("the report of the standard channel is there");
+        hold(&report, "standard", &claimed);
+    }
+
+    /// The same in a cluster with the experimental CRDs. There may be no report of such a run.
+    #[test]
+    fn what_is_claimed_with_experimental_crds_is_what_its_report_says() {
+        let Some(report) = report("v1.7.0-experimental-report.yaml") else { return };
+        let experimental = EXPERIMENTAL.iter().chain(EXPERIMENTAL_OF_OWN_ADDRESSES).map(|(name, _)| *name);
+        let claimed: Vec<_> = FEATURES.iter().chain(OF_OWN_ADDRESSES).copied().chain(experimental).collect();
+        hold(&report, "experimental", &claimed);
+        for profile in report["profiles"].as_array().unwrap() {
+            let unsupported = profile["extended"].get("unsupportedFeatures").and_then(Value::as_array);
+            assert!(unsupported.is_none_or(Vec::is_empty), "{profile:#}");
+        }
+    }
+
+    fn report(name: &str) -> Option<Value> {
+        let path = format!("{}/../docs/conformance/{name}", env!("CARGO_MANIFEST_DIR"));
+        let text = std::fs::read_to_string(&path).ok()?;
+        Some(crate::yaml::documents(&text, &*path).remove(0).content.unwrap())
+    }
+
+    fn hold(report: &Value, channel: &str, claimed: &[&str]) {
+        assert_eq!(report["gatewayAPIChannel"], channel);
         let profiles = report["profiles"].as_array().unwrap();
-        let features = |list: &str| -> BTreeSet<String> {
-            let all = profiles.iter().flat_map(|profile| profile["extended"][list].as_array().unwrap());
-            all.map(|name| name.as_str().unwrap().to_owned()).collect()
-        };
-        let claimed = FEATURES.iter().chain(OF_OWN_ADDRESSES).filter(|name| !IN_NO_LIST.contains(name));
-        let claimed: BTreeSet<_> = claimed.map(|name| (*name).to_owned()).collect();
-        let mut reported = features("supportedFeatures");
-        reported.retain(|name| !IN_NO_LIST.contains(&&**name));
-        assert_eq!(reported, claimed);
+        let supported =
+            profiles.iter().flat_map(|profile| profile["extended"]["supportedFeatures"].as_array().unwrap());
+        let mut reported: BTreeSet<_> = supported.map(|name| name.as_str().unwrap()).collect();
+        reported.retain(|name| !IN_NO_LIST.contains(name));
+        let claimed = claimed.iter().copied().filter(|name| !IN_NO_LIST.contains(name));
+        assert_eq!(reported, claimed.collect());
         for profile in profiles {
             for part in ["core", "extended"] {
                 let (result, counts) = (&profile[part]["result"], &profile[part]["statistics"]);

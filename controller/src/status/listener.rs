@@ -283,8 +283,16 @@ impl FilterError {
                 FilterFault::Unserved | FilterFault::Invalid => None,
             },
             Self::Unresolved { error, .. } => Some(match error {
-                BackendError::NotPermitted { .. } | BackendError::ExternalName(_) => "RefNotPermitted",
+                BackendError::NotPermitted { .. }
+                | BackendError::ExternalName(_)
+                | BackendError::OtherNamespace(_)
+                | BackendError::ExternalHostname(_) => "RefNotPermitted",
                 BackendError::NotFound(_)
+                | BackendError::XBackendNotFound(_)
+                | BackendError::InvalidXBackend { .. }
+                | BackendError::PodsNotRead(_)
+                | BackendError::XBackendProtocol { .. }
+                | BackendError::InvalidTls { .. }
                 | BackendError::PortNotFound { .. }
                 | BackendError::PortMissing(_)
                 | BackendError::InvalidKind(_)

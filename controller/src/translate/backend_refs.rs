@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use portcullis_routing::{
-    Backend, BackendError, BackendProtocol, BackendTls, PortKey, RouteKind, TlsMaterial, Transport, Verify,
+    Backend, BackendError, BackendProtocol, BackendTls, PortKey, RouteKind, TlsMaterial, Verify,
     step::{AuthProtocol, ExternalAuth},
 };
 
@@ -13,9 +13,10 @@ use super::{
     grants::{self, GATEWAY_GROUP},
     route::{grpc, http},
     services,
+    x_backends::{self, Referrer},
 };
 use crate::ir::{
-    ObjectKey,
+    Kind, ObjectKey,
     route::{BackendKind, ExternalAuthFilter, ObjectBackendRef},
 };
 
@@ -59,10 +60,17 @@ impl<'a> BackendRefs<'a> {
         target: &ObjectBackendRef,
         spoken_as: RouteKind,
     ) -> Result<Arc<Backend>, BackendError> {
-        if let BackendKind::Other(kind) = &target.kind {
-            return Err(BackendError::InvalidKind(kind.clone()));
-        }
         let namespace = target.namespace.as_deref().unwrap_or(self.from.namespace);
+        match &target.kind {
+            BackendKind::Service => {}
+            BackendKind::Other(kind) => return Err(BackendError::InvalidKind(kind.clone())),
+            BackendKind::XBackend => {
+                let key = ObjectKey::new(Kind::XBackend, namespace, &target.name);
+                let is_passed_through = spoken_as == RouteKind::Tls && !self.connecting.by_policy;
+                let from = Referrer { namespace: self.from.namespace, spoken_as, is_passed_through };
+                return x_backends::resolve(self.reader, self.backends, &mut self.policies, &key, from);
+            }
+        }
         if !grants::permitted(self.reader, self.from, "Service", namespace, &target.name) {
             return Err(BackendError::NotPermitted {
                 namespace: namespace.into(),
@@ -77,7 +85,7 @@ impl<'a> BackendRefs<'a> {
         services::check(service, self.reader.settings())?;
         let key = &service.meta.key;
         let number = target.port.ok_or_else(|| BackendError::PortMissing(services::name(key)))?;
-        let port = services::port(service, PortKey { transport: transport(spoken_as), number })?;
+        let port = services::port(service, PortKey { transport: spoken_as.transport(), number })?;
         let app_protocol = port.app_protocol;
         let spoken = match spoken_as {
             RouteKind::Grpc => grpc::spoken(app_protocol),
@@ -119,19 +127,14 @@ impl<'a> BackendRefs<'a> {
         ExternalAuth { backend, protocol: filter.protocol.clone(), body: filter.body }
     }
 
+    /// Returns the reader of objects.
+    pub(super) fn reader(&self) -> &'a Reader<'a> {
+        self.reader
+    }
+
     /// Returns the policies that concern the backends, whether they hold or not.
     pub(super) fn into_policies(self) -> BTreeSet<ObjectKey> {
         self.policies.found
-    }
-}
-
-/// Returns the transport that routes of a kind need of their backends.
-fn transport(kind: RouteKind) -> Transport {
-    match kind {
-        RouteKind::Ingress | RouteKind::Http | RouteKind::Grpc | RouteKind::Tls | RouteKind::Tcp => {
-            Transport::Tcp
-        }
-        RouteKind::Udp => Transport::Udp,
     }
 }
 

@@ -1,4 +1,5 @@
-//! BackendTLSPolicies: what TLS each asks for, which one holds for a port of a Service, and who uses it.
+//! BackendTLSPolicies: what TLS each asks for, which one holds for a port of a Service, and who uses it. The `tls` of an
+//! XBackend is a policy whose target is the XBackend itself.
 //!
 //! ```text
 //! BackendTLSPolicy, ConfigMaps -> PolicyState             a unit: a policy
@@ -11,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use portcullis_routing::{BackendError, BackendTls, Verify};
 
 use super::{
-    AuthoritiesPool, AuthorityRefError, Reader,
+    AuthoritiesPool, AuthorityRefError, CertificateRefError, Pools, Reader,
     policies::{Conflict, Policies, Policy, TargetRef},
     services,
 };
@@ -20,6 +21,7 @@ use crate::{
     ir::{
         BackendTlsPolicy, Kind, ObjectKey, Service,
         policy::{TrustedAuthorities, Validation},
+        x_backend::XBackendTls,
     },
     snapshot::Snapshot,
     status::sentences,
@@ -53,16 +55,37 @@ pub enum PolicyError {
     /// They are being fetched.
     #[error("{0}")]
     Pending(Box<str>),
+    /// Of an XBackend.
+    #[error("clientCertificateRef: {0}")]
+    Certificate(CertificateRefError),
 }
 
 impl PolicyState {
     fn of(reader: &Reader<'_>, authorities: &AuthoritiesPool, policy: &BackendTlsPolicy) -> Self {
-        let Validation { authorities: trusted, hostname, subject_names } = match &policy.validation {
-            Ok(validation) => validation,
-            Err(why) => {
-                return Self { tls: Err(PolicyError::Refused(why.clone())), unresolved: Vec::new() };
-            }
-        };
+        match &policy.validation {
+            Ok(validation) => Self::verifying(reader, authorities, policy.meta.namespace(), validation),
+            Err(why) => Self { tls: Err(PolicyError::Refused(why.clone())), unresolved: Vec::new() },
+        }
+    }
+
+    /// Of the TLS of an XBackend.
+    fn of_x_backend(reader: &Reader<'_>, pools: &Pools, key: &ObjectKey, tls: &XBackendTls) -> Self {
+        let state = Self::verifying(reader, &pools.authorities, &key.namespace, &tls.validation);
+        let Some(reference) = &tls.client_certificate else { return state };
+        let certificate = pools.certificates.resolve(reader, key, reference);
+        let tls = state.tls.and_then(|tls| {
+            let certificate = certificate.map_err(PolicyError::Certificate)?;
+            Ok(BackendTls { client_certificate: Some(certificate.to_material()), ..tls })
+        });
+        Self { tls, ..state }
+    }
+
+    fn verifying(
+        reader: &Reader<'_>,
+        authorities: &AuthoritiesPool,
+        namespace: &str,
+        Validation { authorities: trusted, hostname, subject_names }: &Validation,
+    ) -> Self {
         let mut unresolved = Vec::new();
         let verify = match trusted {
             TrustedAuthorities::System => Ok(Verify::System),
@@ -70,7 +93,7 @@ impl PolicyState {
             TrustedAuthorities::References(references) => {
                 let mut sets = Vec::with_capacity(references.len());
                 for reference in references {
-                    match authorities.resolve(reader, policy.meta.namespace(), reference) {
+                    match authorities.resolve(reader, namespace, reference) {
                         Ok(set) => sets.push(set),
                         Err(error) => unresolved.push(error),
                     }
@@ -99,14 +122,33 @@ fn no_authority(unresolved: &[AuthorityRefError]) -> PolicyError {
 
 impl BackendTlsPolicies {
     /// Those of a snapshot.
-    pub fn of(reader: &Reader<'_>, authorities: &AuthoritiesPool, snapshot: &Snapshot) -> Self {
+    pub fn of(reader: &Reader<'_>, pools: &Pools, snapshot: &Snapshot) -> Self {
         let mut all = Self::default();
-        snapshot.backend_tls_policies.values().for_each(|policy| all.set(reader, authorities, policy));
+        let keys = snapshot.backend_tls_policies.keys().chain(snapshot.x_backends.keys());
+        keys.for_each(|key| all.renew(reader, pools, snapshot, key));
         all
     }
 
+    /// Reads a policy or the TLS of an XBackend again, or forgets it.
+    pub fn renew(&mut self, reader: &Reader<'_>, pools: &Pools, snapshot: &Snapshot, key: &ObjectKey) {
+        if let Some(policy) = snapshot.backend_tls_policies.get(key) {
+            return self.set(reader, &pools.authorities, policy);
+        }
+        let backend = snapshot.x_backends.get(key);
+        let tls = backend.and_then(|backend| backend.spec.as_ref().ok()?.tls.as_ref());
+        match (backend, tls) {
+            (Some(backend), Some(tls)) => {
+                let target = TargetRef { target: key.clone(), section: None };
+                let policy =
+                    Policy { key: key.clone(), created: backend.meta.created, targets: vec![target] };
+                self.put(policy, PolicyState::of_x_backend(reader, pools, key, tls));
+            }
+            _ => self.remove(key),
+        }
+    }
+
     /// Adds or replaces a policy.
-    pub fn set(&mut self, reader: &Reader<'_>, authorities: &AuthoritiesPool, policy: &BackendTlsPolicy) {
+    fn set(&mut self, reader: &Reader<'_>, authorities: &AuthoritiesPool, policy: &BackendTlsPolicy) {
         let key = &policy.meta.key;
         let state = PolicyState::of(reader, authorities, policy);
         let targets = policy.targets.iter().map(|target| TargetRef {
@@ -114,15 +156,20 @@ impl BackendTlsPolicies {
             section: target.section.clone(),
         });
         let created = policy.meta.created;
-        self.targets.set(Policy { key: key.clone(), created, targets: targets.collect() });
-        if self.states.get(key) != Some(&state) {
+        self.put(Policy { key: key.clone(), created, targets: targets.collect() }, state);
+    }
+
+    fn put(&mut self, policy: Policy, state: PolicyState) {
+        let key = policy.key.clone();
+        self.targets.set(policy);
+        if self.states.get(&key) != Some(&state) {
             self.states.insert(key.clone(), state);
-            self.targets.touch(key);
+            self.targets.touch(&key);
         }
     }
 
     /// Forgets a policy.
-    pub fn remove(&mut self, key: &ObjectKey) {
+    fn remove(&mut self, key: &ObjectKey) {
         self.targets.remove(key);
         self.states.remove(key);
     }
@@ -163,6 +210,19 @@ impl BackendTlsPolicies {
         state.tls.clone().map(Some).map_err(|error| BackendError::InvalidPolicy {
             policy: key.to_string().into(),
             service: services::name(service),
+            why: error.to_string().into(),
+        })
+    }
+
+    /// The TLS of an XBackend.
+    ///
+    /// # Errors
+    /// If it cannot be carried out, so that nothing may be sent.
+    fn of_x_backend(&self, reader: &Reader<'_>, key: &ObjectKey) -> Result<Option<BackendTls>, BackendError> {
+        let holding = self.targets.holding_for(reader, Kind::XBackend, key, None);
+        let Some(state) = holding.and_then(|key| self.states.get(key)) else { return Ok(None) };
+        state.tls.clone().map(Some).map_err(|error| BackendError::InvalidTls {
+            backend: services::name(key),
             why: error.to_string().into(),
         })
     }
@@ -212,6 +272,15 @@ impl<'r> Finder<'r> {
         let (key, port) = (&service.meta.key, Some(port).filter(|name| !name.is_empty()));
         self.found.extend(policies.concerning(key, Some(service), port).cloned());
         policies.towards(self.reader, key, port)
+    }
+
+    /// The TLS of an XBackend.
+    ///
+    /// # Errors
+    /// If it cannot be carried out.
+    pub(super) fn of_x_backend(&self, key: &ObjectKey) -> Result<Option<BackendTls>, BackendError> {
+        let Some(policies) = self.reader.policies else { return Ok(None) };
+        policies.of_x_backend(self.reader, key)
     }
 
     /// Collects the policies for a Service that does not exist.

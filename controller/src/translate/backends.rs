@@ -9,10 +9,11 @@ use std::{
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use portcullis_routing::{
-    Backend, BackendKey, BackendProtocol, BackendTls, EndpointPool, Endpoints, PortKey, ProxyProtocol,
+    Backend, BackendKey, BackendObject, BackendProtocol, BackendTls, EndpointPool, Endpoints, PortKey,
+    ProxyProtocol,
 };
 
-use crate::ir::ObjectKey;
+use crate::ir::{Kind, ObjectKey};
 
 /// Every backend that a table refers to, each once. The pool outlives the tables, and so do the backends' endpoints.
 #[derive(Debug, Default)]
@@ -43,8 +44,8 @@ struct Inner {
 }
 
 impl BackendPool {
-    /// Returns the backend of a Service's port, and makes it if there is none yet. A new backend has no endpoints until
-    /// the caller of [`BackendPool::take_fresh`] fills them.
+    /// Returns the backend of a port of a Service or an XBackend, and makes it if there is none yet. A new backend has no
+    /// endpoints until the caller of [`BackendPool::take_fresh`] fills them.
     pub fn backend(
         &self,
         service: &ObjectKey,
@@ -53,7 +54,7 @@ impl BackendPool {
     ) -> Arc<Backend> {
         let inner = &mut *self.lock();
         let mut endpoints = None;
-        for backend in inner.of_service(&service.namespace, &service.name) {
+        for backend in inner.of_object(service) {
             if backend.key.port != port || backend.endpoints.is_by_service() != by_service {
                 continue;
             }
@@ -65,7 +66,12 @@ impl BackendPool {
             }
             endpoints = Some(Arc::clone(&backend.endpoints));
         }
-        let key = BackendKey { namespace: service.namespace.clone(), service: service.name.clone(), port };
+        let key = BackendKey {
+            kind: object(service),
+            namespace: service.namespace.clone(),
+            service: service.name.clone(),
+            port,
+        };
         let endpoints = endpoints.unwrap_or_else(|| {
             let made = Arc::new(match by_service {
                 true => EndpointPool::by_service(),
@@ -85,10 +91,10 @@ impl BackendPool {
         std::mem::take(&mut self.lock().fresh)
     }
 
-    /// The endpoint pools of a Service's ports: to be filled again when the Service or its EndpointSlices change.
-    pub fn of_service(&self, namespace: &str, service: &str) -> Vec<(BackendKey, Arc<EndpointPool>)> {
+    /// The endpoint pools of the ports of a Service or an XBackend: to be filled again when its endpoints change.
+    pub fn of_object(&self, key: &ObjectKey) -> Vec<(BackendKey, Arc<EndpointPool>)> {
         let inner = self.lock();
-        let pools = inner.of_service(namespace, service);
+        let pools = inner.of_object(key);
         let mut pools: Vec<_> = pools.map(|b| (b.key.clone(), Arc::clone(&b.endpoints))).collect();
         // One for each way to speak to a port; the pool is the same.
         let of = |(key, pool): &(BackendKey, Arc<EndpointPool>)| (key.port, pool.is_by_service());
@@ -112,9 +118,12 @@ impl BackendPool {
 }
 
 impl Inner {
-    fn of_service(&self, namespace: &str, service: &str) -> impl Iterator<Item = &Arc<Backend>> {
-        let same_hash = self.backends.iter_hash(hash(&self.hasher, namespace, service));
-        same_hash.filter(move |b| *b.key.service == *service && *b.key.namespace == *namespace)
+    fn of_object(&self, key: &ObjectKey) -> impl Iterator<Item = &Arc<Backend>> {
+        let same_hash = self.backends.iter_hash(hash(&self.hasher, &key.namespace, &key.name));
+        same_hash.filter(move |backend| {
+            let of = &backend.key;
+            of.kind == object(key) && *of.service == *key.name && *of.namespace == *key.namespace
+        })
     }
 
     fn shared_tls(&mut self, tls: BackendTls) -> Arc<BackendTls> {
@@ -133,6 +142,13 @@ impl Inner {
     }
 }
 
+fn object(key: &ObjectKey) -> BackendObject {
+    match key.kind {
+        Kind::XBackend => BackendObject::XBackend,
+        _ => BackendObject::Service,
+    }
+}
+
 fn hash(hasher: &RandomState, namespace: &str, service: &str) -> u64 {
     hasher.hash_one((namespace, service))
 }
@@ -142,7 +158,6 @@ mod tests {
     use portcullis_routing::Verify;
 
     use super::*;
-    use crate::ir::Kind;
 
     use BackendProtocol::{Http1, Http2};
 
@@ -187,7 +202,7 @@ mod tests {
         let own = by_service();
         assert!(Arc::ptr_eq(&own, &by_service()));
         assert!(!Arc::ptr_eq(&own.endpoints, &endpoints.endpoints));
-        assert_eq!(pool.of_service("shop", "web").len(), 2, "both are filled");
+        assert_eq!(pool.of_object(&ObjectKey::new(Kind::Service, "shop", "web")).len(), 2, "both are filled");
     }
 
     #[test]
@@ -209,7 +224,7 @@ mod tests {
                 ConnectionSettings { protocol, ..ConnectionSettings::default() },
             );
         }
-        let found = pool.of_service("shop", "web").into_iter();
+        let found = pool.of_object(&ObjectKey::new(Kind::Service, "shop", "web")).into_iter();
         let found = found.map(|(key, _)| key.port.number).collect::<Vec<_>>();
         assert_eq!(found, [1, 65535]);
     }
@@ -233,9 +248,9 @@ mod tests {
         );
         drop((one, other));
         pool.forget_unused();
-        assert!(pool.of_service("shop", "old").is_empty());
+        assert!(pool.of_object(&ObjectKey::new(Kind::Service, "shop", "old")).is_empty());
         assert!(pool.lock().tls.is_empty());
-        let (_, endpoints) = &pool.of_service("shop", "web")[0];
+        let (_, endpoints) = &pool.of_object(&ObjectKey::new(Kind::Service, "shop", "web"))[0];
         assert!(Arc::ptr_eq(endpoints, &held.endpoints));
         assert_eq!(pool.take_fresh().len(), 1, "the pool that stays has not been filled");
     }

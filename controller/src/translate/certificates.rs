@@ -59,7 +59,7 @@ impl CertificateRefError {
 }
 
 impl CertificatePool {
-    /// The certificate that a listener of `owner`, a Gateway or a ListenerSet, refers to.
+    /// The certificate that a listener of `owner`, a Gateway or a ListenerSet, refers to, or an XBackend.
     ///
     /// # Errors
     /// [`CertificateRefError`]; whether the reference is permitted comes before whether there is such a Secret, so
@@ -79,7 +79,8 @@ impl CertificatePool {
         }
         let namespace = &*owner.namespace;
         let target = reference.namespace.as_deref().unwrap_or(namespace);
-        let from = grants::From { group: grants::GATEWAY_GROUP, kind: owner.kind.as_str(), namespace };
+        let from =
+            grants::From { group: owner.kind.resource().group(), kind: owner.kind.as_str(), namespace };
         if !grants::permitted(reader, from, "Secret", target, &reference.name) {
             return Err(CertificateRefError::NotPermitted {
                 namespace: target.into(),

@@ -5,10 +5,11 @@ use std::{
     sync::Arc,
 };
 
-use portcullis_routing::{BackendKey, EndpointPool, PortKey};
+use portcullis_routing::{BackendKey, BackendObject, EndpointPool, PortKey};
 
+use super::x_backends;
 use crate::{
-    ir::{EndpointSlice, Kind, Service, core::SlicePort},
+    ir::{EndpointSlice, Kind, ObjectKey, Service, core::SlicePort},
     snapshot::Snapshot,
 };
 
@@ -22,6 +23,14 @@ pub enum Resolved {
 }
 
 impl Resolved {
+    /// The endpoints that are ready; if none is ready, those that still serve while they terminate.
+    pub(super) fn chosen(ready: Vec<SocketAddr>, draining: Vec<SocketAddr>) -> Self {
+        let mut chosen = if ready.is_empty() { draining } else { ready };
+        chosen.sort_unstable();
+        chosen.dedup();
+        Self::Addresses(chosen)
+    }
+
     /// Stores the addresses or the name as the endpoints of a pool.
     pub fn store(&self, pool: &EndpointPool) {
         match self {
@@ -33,7 +42,12 @@ impl Resolved {
 
 /// Looks up the endpoints of these pools.
 pub fn fill(snapshot: &Snapshot, pools: impl IntoIterator<Item = (BackendKey, Arc<EndpointPool>)>) {
-    for (BackendKey { namespace, service: name, port }, pool) in pools {
+    for (BackendKey { kind, namespace, service: name, port }, pool) in pools {
+        if kind == BackendObject::XBackend {
+            let key = ObjectKey::new(Kind::XBackend, &namespace, &name);
+            x_backends::endpoints(snapshot, &key, port).store(&pool);
+            continue;
+        }
         let service = snapshot.services.find(Kind::Service, &namespace, &name);
         let address = service.filter(|_| pool.is_by_service()).and_then(|service| own_address(service, port));
         if let Some(address) = address {
@@ -85,10 +99,7 @@ pub fn endpoints<'s>(
             }
         }
     }
-    let mut chosen = if ready.is_empty() { draining } else { ready };
-    chosen.sort_unstable();
-    chosen.dedup();
-    Resolved::Addresses(chosen)
+    Resolved::chosen(ready, draining)
 }
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ pub fn full(
     let snapshot = served.as_ref().unwrap_or(snapshot);
     let reader = Reader::new(snapshot, settings, bindings);
     let owners = owners(snapshot, &reader, pools);
-    let policies = BackendTlsPolicies::of(&reader, &pools.authorities, snapshot);
+    let policies = BackendTlsPolicies::of(&reader, pools, snapshot);
     let reader = reader.with_owners(Some(&owners)).with_policies(&policies);
     let listeners = listeners(&reader, pools);
     let mut translated = translate_routes(snapshot, &reader, &listeners, pools);
@@ -128,6 +128,9 @@ fn statuses(
     let of_policies = snapshot.backend_tls_policies.iter().filter_map(|(key, policy)| {
         Some((key.clone(), status::backend_tls_policy(policy, reader, policies, &users)?))
     });
+    let of_backends = snapshot.x_backends.iter().filter_map(|(key, backend)| {
+        Some((key.clone(), status::x_backend(backend, reader, policies, &users)?))
+    });
     let mut attached = Attached::default();
     translated.values().flat_map(|t| &t.attached).for_each(|id| attached.add(id));
     let classes = snapshot.gateway_classes.values();
@@ -144,5 +147,11 @@ fn statuses(
         Some((key.clone(), status::ingress(ingress, listeners, shared, reader, said)?))
     });
     let of_gateways = gateways.chain(sets);
-    classes.chain(of_gateways).chain(of_routes).chain(of_policies).chain(ingresses).collect()
+    classes
+        .chain(of_gateways)
+        .chain(of_routes)
+        .chain(of_policies)
+        .chain(of_backends)
+        .chain(ingresses)
+        .collect()
 }

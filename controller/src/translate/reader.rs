@@ -11,7 +11,7 @@ use crate::{
     facts::Fact,
     ir::{
         Address, ClusterTrustBundle, ConfigMap, Gateway, GatewayClass, GatewayParameters, Ingress,
-        IngressClass, Kind, ListenerSet, Namespace, ObjectKey, ReferenceGrant, Secret, Service,
+        IngressClass, Kind, ListenerSet, Namespace, ObjectKey, ReferenceGrant, Secret, Service, XBackend,
     },
     snapshot::Snapshot,
 };
@@ -176,6 +176,11 @@ impl<'a> Reader<'a> {
             Fact::Object(found.map_or_else(missing, |service| service.meta.key.clone()))
         });
         found.map(|service| &**service)
+    }
+
+    pub(crate) fn x_backend(&self, key: &ObjectKey) -> Option<&'a XBackend> {
+        self.note_object(key);
+        self.snapshot.x_backends.get(key).map(|backend| &**backend)
     }
 
     pub(crate) fn secret(&self, key: &ObjectKey) -> Option<&'a Arc<Secret>> {

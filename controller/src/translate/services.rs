@@ -99,20 +99,27 @@ fn not_found(service: &Service, port: &impl ToString) -> BackendError {
 /// The reason of a route's `ResolvedRefs` for a backend that cannot be used.
 pub(crate) fn reason(error: &BackendError) -> &'static str {
     match error {
-        BackendError::NotFound(_) | BackendError::PortNotFound { .. } | BackendError::PortMissing(_) => {
-            "BackendNotFound"
-        }
-        BackendError::NotPermitted { .. } | BackendError::ExternalName(_) => "RefNotPermitted",
+        BackendError::NotFound(_)
+        | BackendError::PortNotFound { .. }
+        | BackendError::PortMissing(_)
+        | BackendError::XBackendNotFound(_) => "BackendNotFound",
+        BackendError::NotPermitted { .. }
+        | BackendError::ExternalName(_)
+        | BackendError::OtherNamespace(_)
+        | BackendError::ExternalHostname(_) => "RefNotPermitted",
         BackendError::InvalidKind(_) => "InvalidKind",
-        BackendError::UnsupportedProtocol { .. } | BackendError::OtherTransport { .. } => {
-            "UnsupportedProtocol"
-        }
+        BackendError::UnsupportedProtocol { .. }
+        | BackendError::OtherTransport { .. }
+        | BackendError::XBackendProtocol { .. } => "UnsupportedProtocol",
         BackendError::Missing(missing) => reason(missing),
         BackendError::InvalidFilter(_)
         | BackendError::NoPath
         | BackendError::InvalidAnnotation { .. }
         | BackendError::Closed(_)
         | BackendError::Unprotected(_)
+        | BackendError::InvalidXBackend { .. }
+        | BackendError::PodsNotRead(_)
+        | BackendError::InvalidTls { .. }
         | BackendError::InvalidPolicy { .. } => "UnsupportedValue",
     }
 }

@@ -57,6 +57,8 @@ pub struct Settings {
     pub direct: bool,
     /// Whether ConfigMaps that objects refer to may be read.
     pub config_maps: bool,
+    /// Whether Pods that XBackends select may be read.
+    pub pods: bool,
     /// How Gateways are served that ask for addresses of their own.
     pub dedicated: DedicatedPorts,
     /// Which port is bound for each port of such a Gateway.
@@ -168,6 +170,7 @@ impl Default for Settings {
             port_offset: 0,
             direct: true,
             config_maps: true,
+            pods: true,
             dedicated: DedicatedPorts::AsShared,
             allocation: Arc::default(),
             external_names: ExternalNames::External,

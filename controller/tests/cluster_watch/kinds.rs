@@ -51,6 +51,60 @@ async fn a_kind_that_kubernetes_is_without_delays_nothing_and_is_picked_up_when_
     assert_eq!(reading.for_a_while(90).await, ["+ClusterTrustBundle example.com:mesh:v1"]);
 }
 
+fn x_backend(name: &str) -> serde_json::Value {
+    json!({"apiVersion": "gateway.networking.x-k8s.io/v1alpha1", "kind": "XBackend",
+        "metadata": {"namespace": "shop", "name": name},
+        "spec": {"type": "EndpointSelector", "port": {"number": 80}, "endpointSelector": {"matchLabels": {"app": "web"}}}})
+}
+
+fn pod(name: &str) -> serde_json::Value {
+    json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"namespace": "shop", "name": name, "labels": {"app": "web"}},
+        "spec": {}, "status": {"podIP": "10.0.0.1", "conditions": [{"type": "Ready", "status": "True"}]}})
+}
+
+#[tokio::test(start_paused = true)]
+async fn pods_are_read_only_where_an_x_backend_selects_them() {
+    let (server, log) = (shop(), Log::begin());
+    server.uninstall("xbackends");
+    server.apply("pods", pod("one"));
+    let mut reading = Reading::of(&server);
+    let told = reading.settled().await;
+    assert!(!told.contains(&"+Pod shop/one".to_owned()) && reading.complete == 1, "{told:?}");
+    assert!(reading.progress.borrow().unread.is_empty(), "{:?}", reading.progress.borrow().unread);
+    assert_eq!(
+        log.lines(&["CRDs are not installed"]),
+        [""; 0],
+        "the experimental channel is silently absent"
+    );
+    server.install("xbackends");
+    server.apply("xbackends", x_backend("web"));
+    server.apply(
+        "customresourcedefinitions",
+        json!({"metadata": {"name": "xbackends.gateway.networking.x-k8s.io"}}),
+    );
+    let told = reading.for_a_while(30).await;
+    assert_eq!(told, ["+Pod shop/one", "+XBackend shop/web"]);
+    server.apply("pods", pod("two"));
+    assert_eq!(reading.settled().await, ["+Pod shop/two"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_complete_before_the_pods_of_x_backends_are_read() {
+    let server = shop();
+    server.apply("xbackends", x_backend("web"));
+    server.apply("pods", pod("one"));
+    let mut reading = Reading::of(&server);
+    loop {
+        let delta = reading.deltas.recv().await.unwrap();
+        let extent = delta.extent;
+        delta.changes.into_iter().for_each(|change| reading.snapshot.apply(change));
+        if extent != Extent::Partial {
+            break;
+        }
+    }
+    assert_eq!(reading.snapshot.pods.len(), 1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_new_crd_is_noticed_at_once() {
     let server = ApiServer::new();

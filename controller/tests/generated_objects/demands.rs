@@ -35,7 +35,8 @@ pub(crate) fn hold(world: &World, statuses: &Statuses) -> Outcome {
                 prop_assert_eq!(report.is_some(), world.is_set_of_ours(key), "{} has a status", key);
                 of_listeners(world, key, report)?;
             }
-            Kind::BackendTlsPolicy => of_ancestors(key, report)?,
+            Kind::BackendTlsPolicy => of_ancestors(key, report, &["Accepted", "ResolvedRefs"])?,
+            Kind::XBackend => of_ancestors(key, report, &["Accepted"])?,
             kind if kind.resource().route.is_some() && kind != Kind::Ingress => {
                 of_parents(world, key, report)?
             }
@@ -135,10 +136,10 @@ fn of_parents(world: &World, key: &ObjectKey, report: Option<&Report>) -> Outcom
     Ok(())
 }
 
-fn of_ancestors(key: &ObjectKey, report: Option<&Report>) -> Outcome {
+fn of_ancestors(key: &ObjectKey, report: Option<&Report>, wanted: &[&str]) -> Outcome {
     let status = status_of(report);
     for ancestor in list(&status, "ancestors") {
-        for wanted in ["Accepted", "ResolvedRefs"] {
+        for wanted in wanted {
             prop_assert!(types(ancestor).contains(wanted), "{key} lacks {wanted}: {ancestor:#}");
         }
     }

@@ -85,11 +85,9 @@ fn goes_further(error: &Problem) -> bool {
     of_parameters || of_labels || of_types || of_protocols || of_filters
 }
 
-/// Whether a fault is in a part that has no effect, and that is not looked into.
+/// Whether a fault is in a part that is not looked into: an API server leaves out what its CRDs do not know.
 fn is_unread(fault: &str) -> bool {
-    // An API server leaves out what its CRDs do not know.
-    let is_left_out = fault.contains(": has no field ");
-    fault.contains(".sessionPersistence") || is_left_out
+    fault.contains(": has no field ")
 }
 
 /// The statuses of a case, which are checked.

@@ -11,7 +11,7 @@ pub(crate) const OURS: &str = "portcullis.dev/gateway-controller";
 pub(crate) const KEYS: [&str; 5] = ["team", "a.test/b", "portcullis.dev/addressing", "kubernetes.io/x", "A"];
 
 const HOSTS: [&str; 6] = ["h.test", "*.test", "g.h.test", "*.h.test", "x.test", "192.0.2.1"];
-const KINDS: [&str; 14] = [
+const KINDS: [&str; 15] = [
     "Gateway",
     "Gateway",
     "ListenerSet",
@@ -25,6 +25,7 @@ const KINDS: [&str; 14] = [
     "GRPCRoute",
     "TLSRoute",
     "TCPRoute",
+    "XBackend",
     "Unknown",
 ];
 const GROUPS: [&str; 6] =
@@ -52,16 +53,17 @@ pub(crate) fn texts(path: &[&str]) -> &'static [&'static str] {
             "unknown.test",
         ],
         ("backendRefs" | "backendRef" | "targetRefs", "kind") => {
-            &["Service", "Service", "Service", "Gateway", "Unknown"]
+            &["Service", "Service", "XBackend", "XBackend", "Gateway", "Unknown"]
         }
         ("backendRefs" | "backendRef" | "targetRefs", "group") => {
-            &["", "", "", "gateway.networking.k8s.io", "unknown.test"]
+            &["", "", "gateway.networking.x-k8s.io", "gateway.networking.k8s.io", "unknown.test"]
         }
         ("certificateRefs" | "clientCertificateRef", "kind") => &["Secret", "Secret", "Secret", "ConfigMap"],
         ("certificateRefs" | "clientCertificateRef" | "caCertificateRefs", "group") => {
             &["", "", "", "certificates.k8s.io"]
         }
         ("caCertificateRefs", "kind") => &["ConfigMap", "ConfigMap", "Secret", "ClusterTrustBundle"],
+        ("header", "name") => &["x-session", "X-Session", "host", "connection", "set-cookie"],
         ("parametersRef", "kind") => &["GatewayParameters", "GatewayParameters", "ConfigMap"],
         ("parametersRef", "group") => &["portcullis.dev", "portcullis.dev", ""],
         (_, "name") => &NAMES,
@@ -74,6 +76,8 @@ pub(crate) fn texts(path: &[&str]) -> &'static [&'static str] {
         (_, "hostname" | "hostnames") => &HOSTS,
         ("addresses", "type") => &["IPAddress", "IPAddress", "Hostname", "NamedAddress", "example.com/own"],
         ("addresses", "value") => &["192.0.2.1", "192.0.2.2", "2001:db8::1", "h.test"],
+        ("cookie", "path") => &["/", "/p", "/;a", "/\u{e9}", ""],
+        ("spec", "type") => &["EndpointSelector", "EndpointSelector", "ExternalHostname"],
         ("path", "value" | "replaceFullPath" | "replacePrefixMatch") => {
             &["/", "/p", "/p/", "/p/q", "/%41", "/r", "/(a|b)*", "[", "(?i)/P", "/a{1000}{1000}"]
         }
@@ -114,6 +118,8 @@ pub(crate) fn weight(path: &[&str], name: &str) -> Option<u32> {
     Some(match (path.last().copied().unwrap_or_default(), name) {
         ("spec", "parentRefs" | "rules" | "listeners") => 95,
         ("rules", "backendRefs") => 80,
+        ("port", "number") => 95,
+        ("spec", "endpointSelector" | "sessionPersistence") => 50,
         ("rules", "matches") => 60,
         ("backendRefs", "port") => 90,
         ("parentRefs" | "backendRefs" | "certificateRefs" | "parametersRef", "group" | "kind") => 25,

@@ -30,9 +30,11 @@ thread_local! {
 
 impl Rule {
     pub(crate) fn new(text: &str) -> Self {
-        // The only format that occurs, and the only question that is asked of its errors.
-        let source =
-            text.replace("!format.dns1123Subdomain().validate(", "isSubdomain(").replace(".hasValue()", "");
+        // The only formats that occur, and the only question that is asked of their errors.
+        let source = text
+            .replace("!format.dns1123Subdomain().validate(", "isSubdomain(")
+            .replace("!format.qualifiedName().validate(", "isQualifiedName(")
+            .replace(".hasValue()", "");
         // The function of the crate compiles the regular expression with every call.
         let source = source.replace(".matches(", ".fits(");
         let program = ENV.with(|env| env.compile(&source)).unwrap_or_else(|e| panic!("{text}: {e:?}"));
@@ -91,6 +93,7 @@ fn functions(env: Arc<Env>) -> Context<'static, 'static> {
         .add_function("fits", |This(text): This<Arc<String>>, pattern: Arc<String>| fits(&text, pattern))
         .unwrap();
     context.add_function("isSubdomain", |text: Arc<String>| is_subdomain(&text)).unwrap();
+    context.add_function("isQualifiedName", |text: Arc<String>| is_qualified_name(&text)).unwrap();
     context
 }
 
@@ -118,6 +121,16 @@ fn duration(text: &str) -> i64 {
         rest = &rest[end + unit.len()..];
     }
     total
+}
+
+fn is_qualified_name(text: &str) -> bool {
+    let (prefix, name) = text.split_once('/').map_or((None, text), |(prefix, name)| (Some(prefix), name));
+    let is_edge = |c: char| c.is_ascii_alphanumeric();
+    prefix.is_none_or(is_subdomain)
+        && name.len() <= 63
+        && name.starts_with(is_edge)
+        && name.ends_with(is_edge)
+        && name.chars().all(|c| is_edge(c) || matches!(c, '-' | '_' | '.'))
 }
 
 fn is_subdomain(text: &str) -> bool {

@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 use crate::{pattern::Pattern, rule::Rule};
 
 /// The kinds whose schemas are those of the Gateway API.
-pub(crate) const GATEWAY_API_KINDS: [Kind; 10] = [
+pub(crate) const GATEWAY_API_KINDS: [Kind; 11] = [
     Kind::GatewayClass,
     Kind::Gateway,
     Kind::ListenerSet,
@@ -25,6 +25,7 @@ pub(crate) const GATEWAY_API_KINDS: [Kind; 10] = [
     Kind::TcpRoute,
     Kind::UdpRoute,
     Kind::BackendTlsPolicy,
+    Kind::XBackend,
     Kind::ReferenceGrant,
 ];
 
@@ -110,8 +111,9 @@ pub(crate) fn file(kind: Kind) -> String {
 pub(crate) fn of_release(directory: &Path, kind: Kind) -> String {
     let mut entries: Vec<(Vec<&str>, Vec<String>, Value)> = Vec::new();
     for channel in ["standard", "experimental"] {
-        let name = format!("{channel}/gateway.networking.k8s.io_{}.yaml", kind.resource().plural);
-        let text = fs::read_to_string(directory.join(name)).unwrap();
+        let name = format!("{channel}/{}_{}.yaml", kind.resource().group(), kind.resource().plural);
+        // Some kinds are of the experimental channel alone.
+        let Ok(text) = fs::read_to_string(directory.join(name)) else { continue };
         let documents = portcullis_controller::yaml::documents(&text, "crd.yaml");
         let definition = documents.into_iter().map(|document| document.content.unwrap()).next().unwrap();
         for version in definition["spec"]["versions"].as_array().unwrap() {

@@ -154,6 +154,9 @@ impl Node {
         for name in self.required.iter().filter(|name| !fields.contains_key(*name)) {
             faults.push(format!("{at}: lacks {name}"));
         }
+        if fields.len() < self.least {
+            faults.push(format!("{at}: has only {} fields", fields.len()));
+        }
         if self.additional.is_some() && self.most.is_some_and(|most| fields.len() > most) {
             faults.push(format!("{at}: has {} fields", fields.len()));
         }

@@ -12,8 +12,10 @@ pub(crate) fn table(table: &Table) -> String {
     {
         collect(listener, &mut endpoints);
     }
-    let endpoints =
-        endpoints.into_iter().map(|(key, endpoints)| format!("endpoints of {key}: {endpoints}\n"));
+    let endpoints = endpoints.into_iter().map(|((key, is_by_service), endpoints)| {
+        let by_service = if is_by_service { " by its own address" } else { "" };
+        format!("endpoints of {key}{by_service}: {endpoints}\n")
+    });
     table.to_string() + &endpoints.collect::<String>()
 }
 
@@ -40,7 +42,7 @@ pub(crate) fn certificates(certificates: &Certificates) -> String {
     out
 }
 
-fn collect(listener: &Listener, endpoints: &mut BTreeMap<BackendKey, String>) {
+fn collect(listener: &Listener, endpoints: &mut BTreeMap<(BackendKey, bool), String>) {
     let mut rules: Vec<&Rule> = Vec::new();
     match &listener.serves {
         Serves::Http(routes) => {
@@ -52,7 +54,8 @@ fn collect(listener: &Listener, endpoints: &mut BTreeMap<BackendKey, String>) {
         Serves::Datagram(rule) => rules.extend(rule.as_deref()),
     }
     for backend in rules.into_iter().flat_map(backends) {
-        endpoints.insert(backend.key.clone(), text(&backend.endpoints.load()));
+        let pool = &backend.endpoints;
+        endpoints.insert((backend.key.clone(), pool.is_by_service()), text(&pool.load()));
     }
 }
 

@@ -29,11 +29,13 @@ pub(super) fn manifest_of(kind: Kind, bits: &mut Bits) -> Value {
         Kind::TlsRoute => tls_route(bits),
         Kind::TcpRoute | Kind::UdpRoute => port_route(bits),
         Kind::BackendTlsPolicy => backend_tls_policy(bits),
+        Kind::XBackend => x_backend(bits),
         Kind::ReferenceGrant => grant(bits),
         Kind::Ingress => ingress(bits),
         Kind::IngressClass => ingress_class(bits),
         Kind::Service => service(bits),
         Kind::EndpointSlice => slice(bits),
+        Kind::Pod => pod(bits),
         Kind::Secret => secret(bits),
         Kind::Namespace => json!({}),
         Kind::ConfigMap => settings(bits),
@@ -99,6 +101,51 @@ fn settings(bits: &mut Bits) -> Value {
 fn trust_bundle(bits: &mut Bits) -> Value {
     let certificates = bits.of(&[&*PAIRS[0].0, &*PAIRS[1].0, "no certificate"]);
     json!({ "spec": { "trustBundle": certificates } })
+}
+
+/// Of Pods or of a hostname, with or without TLS and persistence.
+fn x_backend(bits: &mut Bits) -> Value {
+    let mut spec = json!({ "port": { "number": bits.of(&[80, 81]) } });
+    match bits.one_in(4) {
+        true => {
+            spec["type"] = "ExternalHostname".into();
+            spec["externalHostname"] = json!({ "hostname": "h.test" });
+        }
+        false => {
+            spec["type"] = "EndpointSelector".into();
+            spec["endpointSelector"] = json!({ "matchLabels": { "team": bits.of(&["red", "blue"]) } });
+            if bits.one_in(2) {
+                spec["sessionPersistence"] = json!({ "cookie": { "name": bits.of(&["a", "b"]) } });
+            }
+        }
+    }
+    if bits.one_in(2) {
+        let authority = json!({ "group": "", "kind": "ConfigMap", "name": bits.of(&NAMES) });
+        let validation = json!({ "hostname": "h.test", "caCertificateRefs": [authority] });
+        spec["tls"] = json!({ "mode": "ServerOnly", "validation": validation });
+        if bits.one_in(2) {
+            spec["tls"]["mode"] = "ClientAndServer".into();
+            spec["tls"]["clientCertificateRef"] =
+                json!({ "name": bits.of(&NAMES), "namespace": bits.of(&NAMESPACES) });
+        }
+    }
+    json!({ "spec": spec })
+}
+
+fn pod(bits: &mut Bits) -> Value {
+    let ready = bits.of(&["True", "True", "False"]);
+    let mut pod = json!({
+        "metadata": { "labels": { "team": bits.of(&["red", "blue"]) } },
+        "spec": {},
+        "status": {
+            "podIP": bits.of(&["10.0.1.1", "10.0.1.2"]),
+            "conditions": [{ "type": "Ready", "status": ready }],
+        },
+    });
+    if bits.one_in(4) {
+        pod["metadata"]["deletionTimestamp"] = TIMES[0].into();
+    }
+    pod
 }
 
 /// For one or two targets, which may have been chosen by others too.

@@ -24,7 +24,7 @@ const CLASSES: [&str; 2] = ["c", "d"];
 const INGRESS_CLASSES: [&str; 2] = ["portcullis", "other"];
 const PATHS: [&str; 4] = ["/", "/p", "/p/q", "/r"];
 /// Every kind that is read. The kinds with the most cases stand more than once.
-const KINDS: [Kind; 32] = [
+const KINDS: [Kind; 36] = [
     Kind::GatewayClass,
     Kind::GatewayParameters,
     Kind::GatewayParameters,
@@ -45,6 +45,8 @@ const KINDS: [Kind; 32] = [
     Kind::UdpRoute,
     Kind::BackendTlsPolicy,
     Kind::BackendTlsPolicy,
+    Kind::XBackend,
+    Kind::XBackend,
     Kind::ReferenceGrant,
     Kind::Ingress,
     Kind::Ingress,
@@ -52,6 +54,8 @@ const KINDS: [Kind; 32] = [
     Kind::Service,
     Kind::Service,
     Kind::EndpointSlice,
+    Kind::Pod,
+    Kind::Pod,
     Kind::Secret,
     Kind::ConfigMap,
     Kind::ConfigMap,

@@ -13,7 +13,7 @@ import (
 
 // options is the command line, and where things are.
 type options struct {
-	keep, attach, down, list, bare, reinstall, long bool
+	keep, attach, down, list, bare, reinstall, long, writeReport bool
 
 	filter, name, artefacts, binary string
 	// For the conformance suite: the class, what is claimed, and which of its tests.
@@ -42,6 +42,9 @@ const usage = `e2e/run [flags]: a Kubernetes of two nodes with Portcullis instal
 
 `
 
+// dedicated is the class that the suite is written for: its Gateways have an address each.
+const dedicated = "portcullis-dedicated"
+
 // The channels of the Gateway API.
 const (
 	standard     = "standard"
@@ -61,11 +64,12 @@ func parse(args []string) (options, error) {
 	flags.BoolVar(&o.bare, "bare", false, "the cluster alone: Portcullis is neither built nor installed, and no scenario is run")
 	flags.BoolVar(&o.long, "long", false, "also run the scenarios that take too long for each change, TestLong...")
 	flags.StringVar(&o.filter, "filter", "", "run the scenarios that match this `regexp` alone; NONE for none")
-	flags.StringVar(&o.class, "class", "portcullis-dedicated", "GatewayClass that the conformance suite is run with")
+	flags.StringVar(&o.class, "class", dedicated, "GatewayClass that the conformance suite is run with")
 	flags.StringVar(&o.features, "features", "", "what is claimed to the conformance suite; what the class claims when empty")
 	flags.StringVar(&o.suite, "suite", "", "run the tests of the conformance suite that match this `regexp` alone")
 	flags.Uint64Var(&o.seed, "seed", 0, "of the random order in TestLongConformanceRepeated; one is chosen, and printed, when 0")
 	flags.StringVar(&o.channel, "channel", standard, "channel of the Gateway API's CRDs: "+standard+" or "+experimental)
+	flags.BoolVar(&o.writeReport, "write-report", false, "copy the conformance report of the channel to docs/conformance, if every test has passed")
 	flags.StringVar(&o.name, "name", "pce2e", "prefix of namespaces and cgroups; another one for a second cluster on this machine")
 	flags.StringVar(&o.artefacts, "artefacts", "", "folder for logs and reports (default <cache>/artefacts)")
 	flags.StringVar(&o.binary, "binary", "", "a static binary of Portcullis to use instead of building one")
@@ -97,6 +101,9 @@ func parse(args []string) (options, error) {
 	if o.reinstall && !o.attach {
 		return o, errors.New("--reinstall goes with --attach")
 	}
+	if o.writeReport && (o.suite != "" || o.features != "" || o.class != dedicated || o.attach) {
+		return o, errors.New("--write-report is for a whole run of the suite in a new cluster, against class " + dedicated)
+	}
 	if !o.long && strings.Contains(o.filter, "Long") {
 		return o, fmt.Errorf("--filter %s: the scenarios TestLong... are run with --long alone", o.filter)
 	}
@@ -125,6 +132,18 @@ func (o options) clusterDir() string { return filepath.Join(o.cache, "clusters",
 
 // images is where archives for the nodes are made.
 func (o options) images() string { return filepath.Join(o.cache, "images", o.name) }
+
+// report is the file to which the conformance report of the channel is copied; empty without --write-report.
+func (o options) report() string {
+	if !o.writeReport {
+		return ""
+	}
+	name := "v1.7.0-report.yaml"
+	if o.channel == experimental {
+		name = "v1.7.0-experimental-report.yaml"
+	}
+	return filepath.Join(o.repository, "docs", "conformance", name)
+}
 
 // inExperimentalChannel is the second part of a long run: the conformance suite in a cluster with the experimental CRDs.
 func (o options) inExperimentalChannel() options {

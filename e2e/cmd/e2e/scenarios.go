@@ -36,6 +36,7 @@ func scenarios(ctx context.Context, p *stage.Printer, o options, c *cluster.Clus
 			"PORTCULLIS_E2E_CLASS="+o.class,
 			"PORTCULLIS_E2E_FEATURES="+o.features,
 			"PORTCULLIS_E2E_SUITE="+o.suite,
+			"PORTCULLIS_E2E_REPORT="+o.report(),
 			"PORTCULLIS_E2E_SEED="+strconv.FormatUint(o.seed, 10),
 			"PORTCULLIS_E2E_SAMPLES="+o.samples,
 			"PORTCULLIS_E2E_ROUTES="+o.routes,

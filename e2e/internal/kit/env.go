@@ -25,6 +25,8 @@ type Env struct {
 	Class string
 	// Features are those claimed to the suite, those of the class when empty; SuiteTests, a pattern for its tests, all of them when empty.
 	Features, SuiteTests string
+	// Report is the file to which the suite's report is copied; empty to leave it among the artefacts.
+	Report string
 	// Seed is of the order of the suite's tests where that is random.
 	Seed uint64
 	// Samples is how often propagation is measured beside each of these numbers of routes, which ascend.
@@ -58,6 +60,7 @@ var load = sync.OnceValues(func() (*Env, error) {
 		Class:      os.Getenv("PORTCULLIS_E2E_CLASS"),
 		Features:   os.Getenv("PORTCULLIS_E2E_FEATURES"),
 		SuiteTests: os.Getenv("PORTCULLIS_E2E_SUITE"),
+		Report:     os.Getenv("PORTCULLIS_E2E_REPORT"),
 		Repository: os.Getenv("PORTCULLIS_E2E_REPOSITORY"),
 	}
 	return env, env.numbers()

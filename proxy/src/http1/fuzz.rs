@@ -6,6 +6,7 @@
 //! answer_head    the same of a backend's bytes, and the client gets the same answer
 //! chunked_body   content, coding, and what ends here; no byte more
 //! h2_head        a request in frames of HTTP/2 becomes one request of HTTP/1
+//! client_hello   a ClientHello has the server name that rustls reads, however its bytes come and in whatever records
 //! differential   the requests of one connection in turn: each becomes the same one request
 //! ```
 
@@ -24,6 +25,8 @@ pub use self::{
     answer_head::answer_head, chunked_body::chunked_body, differential::differential, h2_head::h2_head,
     request_head::request_head,
 };
+
+pub use crate::stream::hello::fuzz::client_hello;
 
 use super::{framing::Framing, reference::Body};
 
@@ -75,6 +78,11 @@ mod tests {
     #[test]
     fn h2_heads_that_are_kept() {
         replay("h2_head", h2_head);
+    }
+
+    #[test]
+    fn client_hellos_that_are_kept() {
+        replay("client_hello", client_hello);
     }
 
     #[test]

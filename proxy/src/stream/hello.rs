@@ -225,5 +225,7 @@ impl<'b> Reader<'b> {
     }
 }
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 #[cfg(test)]
 mod tests;

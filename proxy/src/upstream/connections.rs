@@ -54,13 +54,14 @@ impl Drop for Open {
 
 #[cfg(test)]
 mod tests {
-    use portcullis_routing::PortKey;
+    use portcullis_routing::{BackendObject, PortKey};
 
     use super::*;
 
     #[test]
     fn connections_are_counted_by_backend_and_forgotten_when_closed() {
         let key = |service: &str| BackendKey {
+            kind: BackendObject::Service,
             namespace: "a".into(),
             service: service.into(),
             port: PortKey::tcp(80),

@@ -38,13 +38,18 @@ impl Refusals {
 
 #[cfg(test)]
 mod tests {
-    use portcullis_routing::PortKey;
+    use portcullis_routing::{BackendObject, PortKey};
 
     use super::*;
 
     #[test]
     fn a_reason_is_counted_each_time() {
-        let backend = BackendKey { namespace: "shop".into(), service: "a".into(), port: PortKey::tcp(80) };
+        let backend = BackendKey {
+            kind: BackendObject::Service,
+            namespace: "shop".into(),
+            service: "a".into(),
+            port: PortKey::tcp(80),
+        };
         let refusals = Refusals::default();
         for _ in 0..3 {
             refusals.note(&backend, None, &Refusal::Own);

@@ -16,7 +16,7 @@ use crate::support::{
 };
 use portcullis_routing::{
     Affinity, Backends, Balance, Canary, HashBy, Retry, Rule, Template, WeightedBackend,
-    balance::SessionCookie,
+    balance::{SessionCookie, SessionToken},
 };
 use tokio::net::TcpStream;
 
@@ -28,17 +28,20 @@ fn spread(addresses: &[SocketAddr], balance: Balance) -> WeightedBackend {
 
 fn session(name: &str) -> Affinity {
     Affinity {
-        name: "route".into(),
+        token: SessionToken::Cookie {
+            name: "route".into(),
+            set: Some(SessionCookie {
+                expires: Some(60),
+                max_age: Some(60),
+                path: "/".into(),
+                ..SessionCookie::default()
+            }),
+        },
+        lifetime: None,
         is_persistent: false,
         changes_on_failure: false,
         backend: Affinity::backend_of(name),
         key: Affinity::key_of("secret"),
-        cookie: Some(SessionCookie {
-            expires: Some(60),
-            max_age: Some(60),
-            path: "/".into(),
-            ..SessionCookie::default()
-        }),
     }
 }
 
@@ -180,6 +183,46 @@ async fn a_cookie_keeps_a_client_at_its_endpoint() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn a_header_keeps_a_client_at_its_endpoint() {
+    let (_running, addresses) = three().await;
+    let proxy = start();
+    let token = SessionToken::Header("x-session".parse().unwrap());
+    let affinity = Affinity { token, is_persistent: true, lifetime: Some(60), ..session("n/s:80") };
+    let at = Site::of(rule([spread(&addresses, by_cookie(affinity))])).serve(&proxy).await;
+    let mut io = connect(at).await;
+    let sessions = |raw: &Raw| -> Vec<String> {
+        raw.head.lines().filter_map(|line| line.strip_prefix("x-session: ")).map(Into::into).collect()
+    };
+    for _ in 0..10 {
+        let first = get(&mut io, HOST, "/").await;
+        let begun = sessions(&first);
+        assert!(begun.len() == 1 && cookies(&first).is_empty(), "{}", first.head);
+        for _ in 0..5 {
+            let again = with(&mut io, &format!("X-Session: {}", begun[0])).await;
+            assert_eq!((who(&again), sessions(&again)), (who(&first), vec![]));
+        }
+        let made_up = with(&mut io, "X-Session: 127.0.0.1").await;
+        assert_eq!((made_up.status, sessions(&made_up).len()), (200, 1));
+    }
+}
+
+#[tokio::test]
+async fn a_session_ends_with_its_lifetime() {
+    let (_running, addresses) = three().await;
+    let proxy = start();
+    let affinity = Affinity { is_persistent: true, lifetime: Some(1), ..session("n/s:80") };
+    let at = Site::of(rule([spread(&addresses, by_cookie(affinity))])).serve(&proxy).await;
+    let mut io = connect(at).await;
+    let cookie = returned(&get(&mut io, HOST, "/").await);
+    let ended = async {
+        while cookies(&with(&mut io, &cookie).await).is_empty() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    within(ended).await;
 }
 
 #[tokio::test]

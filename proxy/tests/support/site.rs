@@ -3,10 +3,10 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use portcullis_routing::{
-    Backend, BackendError, BackendKey, BackendProtocol, BackendTls, Backends, EndpointPool, Endpoints, Entry,
-    HeaderMatch, HostMap, HostPattern, HostTable, HttpRoutes, Listener, ListenerId, PathMatch, Port, PortKey,
-    Precedence, Protocol, RouteId, RouteKind, RouteMatch, Rule, Serves, Step, Steps, Table, Template,
-    Timeouts, TlsMode, WeightedBackend,
+    Backend, BackendError, BackendKey, BackendObject, BackendProtocol, BackendTls, Backends, EndpointPool,
+    Endpoints, Entry, HeaderMatch, HostMap, HostPattern, HostTable, HttpRoutes, Listener, ListenerId,
+    PathMatch, Port, PortKey, Precedence, Protocol, RouteId, RouteKind, RouteMatch, Rule, Serves, Step,
+    Steps, Table, Template, Timeouts, TlsMode, WeightedBackend,
     step::{AuthProtocol, AuthUrl, Check, ExternalAuth, IngressAuth, Satisfy},
 };
 
@@ -113,7 +113,12 @@ pub fn backend(addresses: &[SocketAddr]) -> Backend {
     let endpoints = Arc::new(EndpointPool::new(Endpoints::Addresses(Box::default())));
     endpoints.store_addresses(addresses);
     Backend {
-        key: BackendKey { namespace: "test".into(), service: "backend".into(), port: PortKey::tcp(80) },
+        key: BackendKey {
+            kind: BackendObject::Service,
+            namespace: "test".into(),
+            service: "backend".into(),
+            port: PortKey::tcp(80),
+        },
         protocol: BackendProtocol::Http1,
         tls: None,
         proxy_protocol: None,

@@ -3,9 +3,9 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use portcullis_routing::{
-    Backend, BackendKey, BackendProtocol, Backends, ClientAuth, EndpointPool, Endpoints, Entry, HostPattern,
-    HostTable, HttpRoutes, Listener, ListenerId, PathMatch, Port, PortKey, Precedence, Protocol, RouteId,
-    RouteKind, RouteMatch, Rule, Steps, Table, Timeouts, TlsMode, WeightedBackend,
+    Backend, BackendKey, BackendObject, BackendProtocol, Backends, ClientAuth, EndpointPool, Endpoints,
+    Entry, HostPattern, HostTable, HttpRoutes, Listener, ListenerId, PathMatch, Port, PortKey, Precedence,
+    Protocol, RouteId, RouteKind, RouteMatch, Rule, Steps, Table, Timeouts, TlsMode, WeightedBackend,
 };
 
 /// A port that sends every request to one backend.
@@ -43,6 +43,7 @@ pub fn tls_of(protocol: Protocol) -> TlsMode {
 pub fn rule(backend: SocketAddr, timeouts: Timeouts) -> Rule {
     let backend = Backend {
         key: BackendKey {
+            kind: BackendObject::Service,
             namespace: "test".into(),
             service: "echo".into(),
             port: PortKey::tcp(backend.port()),

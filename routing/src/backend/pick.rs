@@ -23,11 +23,11 @@ pub enum Spread<'r> {
         /// How many endpoints share the requests of one text.
         subset: Option<NonZeroUsize>,
     },
-    /// By a cookie.
+    /// By a cookie or a header.
     Session {
-        /// What the cookie means.
+        /// What it means.
         affinity: &'r Affinity,
-        /// What the client's cookie says of the endpoint; `None` if there is no cookie.
+        /// What the client's says of the endpoint; `None` if it sends none.
         sent: Option<&'r str>,
     },
 }
@@ -39,8 +39,19 @@ pub struct Picked<'e> {
     pub endpoint: &'e Arc<Endpoint>,
     /// Whether another attempt may get another endpoint.
     pub may_move: bool,
-    /// What the client's cookie is to say from now on, if it is a new one.
+    /// What the client's cookie or header is to say from now on, if it is a new one.
     pub session: Option<Box<str>>,
+}
+
+/// What a choice depends on beside the request and the endpoints.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Draw {
+    /// Uniformly random over all of `u64`.
+    pub random: u64,
+    /// The time in milliseconds since any instant; read where endpoints are chosen by latency.
+    pub milliseconds: u32,
+    /// The time in seconds since 1970; read where sessions have a lifetime.
+    pub seconds: u64,
 }
 
 /// How often a new session is drawn again that leads to an endpoint that was tried.
@@ -49,16 +60,15 @@ const DRAWS: u64 = 20;
 impl EndpointPool {
     /// Chooses one of these endpoints, which are the pool's, or those of its DNS name. Leaves out the endpoints in `avoid`
     /// (tried before for this request) as long as there is another, where `spread` permits another.
-    ///
-    /// `random` is uniformly random over all of `u64`; `now` is in milliseconds since any instant.
     pub fn pick<'e>(
         &self,
         endpoints: &'e Endpoints,
         spread: Spread<'_>,
-        (random, now): (u64, u32),
+        draw: Draw,
         avoid: &[SocketAddr],
     ) -> Option<Picked<'e>> {
         let Endpoints::Addresses(endpoints) = endpoints else { return None };
+        let Draw { random, milliseconds: now, .. } = draw;
         let picked = |endpoint| Picked { endpoint, may_move: true, session: None };
         match spread {
             Spread::LessLoaded => pick(endpoints, random, avoid).map(picked),
@@ -71,7 +81,7 @@ impl EndpointPool {
                 };
                 endpoint.map(|endpoint| Picked { may_move: subset.is_some(), ..picked(endpoint) })
             }
-            Spread::Session { affinity, sent } => of_session(endpoints, affinity, sent, random, avoid),
+            Spread::Session { affinity, sent } => of_session(endpoints, affinity, sent, draw, avoid),
         }
     }
 }
@@ -120,12 +130,15 @@ fn of_session<'e>(
     endpoints: &'e [Arc<Endpoint>],
     affinity: &Affinity,
     sent: Option<&str>,
-    random: u64,
+    Draw { random, seconds: now, .. }: Draw,
     avoid: &[SocketAddr],
 ) -> Option<Picked<'e>> {
     let known = sent.filter(|_| avoid.is_empty() || !affinity.changes_on_failure);
     let known = known.and_then(|sent| match affinity.is_persistent {
-        true => endpoints.iter().find(|endpoint| *affinity.name_of(endpoint.address) == *sent),
+        true => {
+            let end = affinity.end_of(sent, now).ok()?;
+            endpoints.iter().find(|endpoint| *affinity.name_of(endpoint.address, end) == *sent)
+        }
         false => highest(endpoints, affinity.hash(sent)),
     });
     if let Some(endpoint) = known {
@@ -133,7 +146,7 @@ fn of_session<'e>(
     }
     if affinity.is_persistent {
         let endpoint = one_of_two(endpoints, random, avoid, |a, _| a)?;
-        let session = affinity.name_of(endpoint.address);
+        let session = affinity.begin(endpoint.address, now);
         return Some(Picked { endpoint, may_move: true, session: Some(session) });
     }
     let draw = |n: u64| {

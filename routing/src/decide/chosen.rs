@@ -248,7 +248,7 @@ impl<'t> Chosen<'t, '_> {
             Some(Balance::Hash(hash)) => self.with_values(|values| Selection::by_hash(hash, values)),
             Some(Balance::Session(affinity)) => {
                 let OfClient { request, connection, .. } = &self.of_client;
-                Selection::by_cookie(affinity, request.headers, connection.tls.is_some())
+                Selection::by_session(affinity, request.headers, connection.tls.is_some())
             }
             Some(Balance::LessLoaded | Balance::RoundRobin | Balance::Faster) | None => return route,
         };

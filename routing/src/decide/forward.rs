@@ -3,7 +3,7 @@
 
 use std::{fmt, sync::Arc};
 
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 
 use super::{check::Passed, held::Held, selection::Selection};
 use crate::{
@@ -117,7 +117,7 @@ impl Route {
         }
     }
 
-    /// Begins a session of the client: its cookie is set with the answer. `expires` writes the date that is in so many
+    /// Begins a session of the client: its answer says so in a cookie or a header. `expires` writes the date that is in so many
     /// seconds, as HTTP does.
     pub fn begin_session(&mut self, session: &str, expires: impl FnOnce(i64) -> String) {
         let choice = self.rule.backends.all().get(self.choice);
@@ -128,9 +128,9 @@ impl Route {
         }
     }
 
-    /// The cookie that the client gets.
-    fn cookie(&self) -> Option<&HeaderValue> {
-        self.selection.as_ref()?.cookie()
+    /// The header of the answer with which a session begins.
+    fn begun(&self) -> Option<(&HeaderName, &HeaderValue)> {
+        self.selection.as_ref()?.begun(&self.choice()?.balance)
     }
 
     /// Decides what happens to an answer with this status (HTTPRouteRetry `codes` and `attempts`, `proxy-next-upstream`).
@@ -185,7 +185,8 @@ impl Route {
     pub fn own_answer_edits<'r>(&'r self, status: u16, request: &'r dyn Headers) -> AnswerEdits<'r> {
         AnswerEdits::of_every_answer(self.cors(), self.hsts(), request)
             .with_ingress_cors(self.ingress_cors(), request)
-            .with_cookies([self.cookie(), self.checked.as_ref().and_then(|edits| edits.cookie(status))])
+            .with_session(self.begun())
+            .with_cookie(self.checked.as_ref().and_then(|edits| edits.cookie(status)))
     }
 
     fn hsts(&self) -> Option<&HeaderValue> {

@@ -1,6 +1,6 @@
 //! What a request says of the endpoint that it goes to.
 
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 
 use crate::{
     Affinity, Balance, HashBy, Headers, Spread, backend::stable_hash, balance::Client, template::Values,
@@ -11,12 +11,12 @@ use crate::{
 pub(super) enum Selection {
     /// The hash of a text.
     Hash(u64),
-    /// What its cookie says.
+    /// What its cookie or header says of its session.
     Session {
         sent: Option<Box<str>>,
         client: Client,
-        /// The cookie that it gets.
-        cookie: Option<HeaderValue>,
+        /// What its answer says of a session that begins.
+        begun: Option<HeaderValue>,
     },
 }
 
@@ -25,9 +25,9 @@ impl Selection {
         Self::Hash(stable_hash(hash.text.fill(values).as_bytes()))
     }
 
-    pub(super) fn by_cookie(affinity: &Affinity, headers: &dyn Headers, is_tls: bool) -> Self {
+    pub(super) fn by_session(affinity: &Affinity, headers: &dyn Headers, is_tls: bool) -> Self {
         let sent = affinity.sent(headers).session.map(Into::into);
-        Self::Session { sent, client: Client::of(headers, is_tls), cookie: None }
+        Self::Session { sent, client: Client::of(headers, is_tls), begun: None }
     }
 
     pub(super) fn spread<'r>(&'r self, balance: &'r Balance) -> Spread<'r> {
@@ -40,22 +40,25 @@ impl Selection {
         }
     }
 
-    /// Sets the cookie of a session.
+    /// Begins a session.
     pub(super) fn begin_session(
         &mut self,
         affinity: &Affinity,
         session: &str,
         expires: impl FnOnce(i64) -> String,
     ) {
-        if let Self::Session { client, cookie, .. } = self {
-            *cookie = affinity.set_cookie(session, *client, expires);
+        if let Self::Session { client, begun, .. } = self {
+            *begun = affinity.begun(session, *client, expires);
         }
     }
 
-    pub(super) fn cookie(&self) -> Option<&HeaderValue> {
-        match self {
-            Self::Hash(_) => None,
-            Self::Session { cookie, .. } => cookie.as_ref(),
+    /// The header of the answer with which a session begins.
+    pub(super) fn begun<'r>(&'r self, balance: &'r Balance) -> Option<(&'r HeaderName, &'r HeaderValue)> {
+        match (self, balance) {
+            (Self::Session { begun: Some(value), .. }, Balance::Session(affinity)) => {
+                Some((affinity.begun_in(), value))
+            }
+            _ => None,
         }
     }
 }

@@ -7,10 +7,10 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::*;
 use crate::{
-    Backend, BackendError, BackendKey, BackendProtocol, Backends, Balance, Endpoint, EndpointPool, Endpoints,
-    Entry, HostMap, HostPattern, HostTable, HttpRoutes, ListenerId, PathMatch, Precedence, Protocol, Retry,
-    RouteId, RouteKind, RouteMatch, Rule, Serves, Step, Steps, Timeouts, TlsMaterial, TlsMode,
-    WeightedBackend,
+    Backend, BackendError, BackendKey, BackendObject, BackendProtocol, Backends, Balance, Endpoint,
+    EndpointPool, Endpoints, Entry, HostMap, HostPattern, HostTable, HttpRoutes, ListenerId, PathMatch,
+    Precedence, Protocol, Retry, RouteId, RouteKind, RouteMatch, Rule, Serves, Step, Steps, Timeouts,
+    TlsMaterial, TlsMode, WeightedBackend,
     step::{
         AuthProtocol, Check, Cors, ExternalAuth, HeaderModifier, HttpAuth, PathRewrite, Redirect, UrlRewrite,
     },
@@ -392,7 +392,12 @@ pub(super) fn ready() -> Result<Endpoints, BackendError> {
 fn weighted(endpoints: Result<Endpoints, BackendError>) -> WeightedBackend {
     let backend = endpoints.map(|endpoints| {
         Arc::new(Backend {
-            key: BackendKey { namespace: "n".into(), service: "s".into(), port: PortKey::tcp(80) },
+            key: BackendKey {
+                kind: BackendObject::Service,
+                namespace: "n".into(),
+                service: "s".into(),
+                port: PortKey::tcp(80),
+            },
             protocol: BackendProtocol::Http1,
             tls: None,
             proxy_protocol: None,

@@ -4,9 +4,9 @@ use http::{HeaderName, HeaderValue, Method, StatusCode};
 
 use super::*;
 use crate::{
-    BackendError, BackendKey, BackendTls, Backends, ClientAuth, EndpointPool, Endpoints, HeaderMatch,
-    HostMap, ListenerId, ListenerOwner, Pattern, Port, PortKey, Precedence, Protocol, QueryMatch, Retry,
-    RouteId, RouteKind, Timeouts, Verify,
+    BackendError, BackendKey, BackendObject, BackendTls, Backends, ClientAuth, EndpointPool, Endpoints,
+    HeaderMatch, HostMap, ListenerId, ListenerOwner, Pattern, Port, PortKey, Precedence, Protocol,
+    QueryMatch, Retry, RouteId, RouteKind, Timeouts, Verify,
 };
 
 #[test]
@@ -182,7 +182,12 @@ fn rule(index: usize, steps: Steps, backends: impl IntoIterator<Item = WeightedB
 
 fn to(weight: u32, service: &str, port: u16) -> WeightedBackend {
     let backend = Backend {
-        key: BackendKey { namespace: "shop".into(), service: service.into(), port: PortKey::tcp(port) },
+        key: BackendKey {
+            kind: BackendObject::Service,
+            namespace: "shop".into(),
+            service: service.into(),
+            port: PortKey::tcp(port),
+        },
         protocol: BackendProtocol::Http1,
         tls: None,
         proxy_protocol: None,

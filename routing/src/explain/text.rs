@@ -95,6 +95,7 @@ impl Display for ExplainedOutcome {
                 target.iter().try_for_each(|target| write!(f, " as {target}"))?;
                 carrier.iter().try_for_each(|carrier| write!(f, ", carried by {carrier}"))
             }
+            Self::Closed { why } => write!(f, "closed or dropped: {why}"),
             Self::Answered { status, location, why } => {
                 write!(f, "answered with {status}")?;
                 location.iter().try_for_each(|location| write!(f, ", Location {location}"))?;

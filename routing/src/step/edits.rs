@@ -290,8 +290,10 @@ pub struct AnswerEdits<'r> {
     ingress_cors: Option<Granted<'r>>,
     /// Strict-Transport-Security, which takes precedence as well.
     hsts: Option<&'r HeaderValue>,
-    /// The cookie of a session that begins, and that of a check; they are added to those of the answer.
-    cookies: [Option<&'r HeaderValue>; 2],
+    /// The header with which a session begins. A cookie is added to those of the answer.
+    session: Option<(&'r HeaderName, &'r HeaderValue)>,
+    /// The cookie of a check; it is added, too.
+    cookie: Option<&'r HeaderValue>,
 }
 
 impl<'r> AnswerEdits<'r> {
@@ -321,9 +323,19 @@ impl<'r> AnswerEdits<'r> {
         Self { varies: false, cors: None, ingress_cors: None, ..self }
     }
 
-    /// Adds cookies.
-    pub(crate) fn with_cookies(self, cookies: [Option<&'r HeaderValue>; 2]) -> Self {
-        Self { cookies, ..self }
+    /// Adds the header with which a session begins.
+    pub(crate) fn with_session(self, session: Option<(&'r HeaderName, &'r HeaderValue)>) -> Self {
+        Self { session, ..self }
+    }
+
+    /// Adds the cookie of a check.
+    pub(crate) fn with_cookie(self, cookie: Option<&'r HeaderValue>) -> Self {
+        Self { cookie, ..self }
+    }
+
+    /// The header with which a session begins, unless that is a cookie.
+    fn session_header(&self) -> Option<&'r HeaderName> {
+        self.session.map(|(name, _)| name).filter(|name| **name != header::SET_COOKIE)
     }
 
     /// Adds the headers of an Ingress's CORS.
@@ -337,13 +349,16 @@ impl<'r> AnswerEdits<'r> {
         self.chain.replaces(name) || self.sets_itself(name)
     }
 
-    /// Returns whether CORS or HSTS sets a header of this name, in upper or lower case.
+    /// Returns whether CORS, HSTS or a session sets a header of this name, in upper or lower case.
     #[inline]
     fn sets_itself(&self, name: &[u8]) -> bool {
         (self.cors.is_some() && Allowed::sets(name))
             || self.ingress_cors.is_some_and(|cors| cors.sets(name))
             || (self.hsts.is_some()
                 && name.eq_ignore_ascii_case(header::STRICT_TRANSPORT_SECURITY.as_str().as_bytes()))
+            || self
+                .session_header()
+                .is_some_and(|session| name.eq_ignore_ascii_case(session.as_str().as_bytes()))
     }
 
     /// Writes the headers that are added, as lines of HTTP/1.
@@ -364,6 +379,7 @@ impl<'r> AnswerEdits<'r> {
         if self.hsts.is_some() {
             headers.remove(&header::STRICT_TRANSPORT_SECURITY);
         }
+        self.session_header().into_iter().for_each(|name| headers.remove(name));
         self.each_of_its_own(|name, value| headers.add(name, value));
     }
 
@@ -380,7 +396,8 @@ impl<'r> AnswerEdits<'r> {
         if let Some(hsts) = self.hsts {
             visit(&header::STRICT_TRANSPORT_SECURITY, hsts);
         }
-        self.cookies.into_iter().flatten().for_each(|cookie| visit(&header::SET_COOKIE, cookie));
+        self.session.into_iter().for_each(|(name, value)| visit(name, value));
+        self.cookie.into_iter().for_each(|cookie| visit(&header::SET_COOKIE, cookie));
     }
 }
 

@@ -132,6 +132,14 @@ impl Listener {
         }
     }
 
+    /// The rule for connections with this server name, and the hostname of its route: the most specific one.
+    pub fn stream(&self, server_name: Option<&str>) -> Option<(&HostPattern, &Arc<Rule>)> {
+        let Serves::Stream(routes) = &self.serves else { return None };
+        // A server name has no trailing dot (RFC 6066, section 3), but some clients send one.
+        let name = server_name.map_or("", |name| name.strip_suffix('.').unwrap_or(name));
+        routes.matches(name).next()
+    }
+
     /// What every request has to pass before a rule is chosen.
     pub fn filters(&self) -> &[Check] {
         self.http_routes().map_or(&[], |routes| &routes.filters)

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     Problem,
     cluster::{Observation, Sighting},
-    ir::ObjectKey,
+    ir::{Object, ObjectKey},
     kinds::Kind,
     problem::Severity,
     snapshot::Change,
@@ -44,6 +44,9 @@ pub(super) struct Aggregation {
     is_refused_new: bool,
     trouble: BTreeMap<usize, Trouble>,
     pub(super) on_demand: OnDemand,
+    /// Whether Pods may be read, and whether an XBackend has selected some.
+    may_read_pods: bool,
+    wants_pods: bool,
     /// Whether any of those was handed on since the last request for the demand: it may refer to more.
     leads_further: bool,
     definitions: watch::Sender<Definitions>,
@@ -83,6 +86,8 @@ impl Aggregation {
             is_refused_new: false,
             trouble: BTreeMap::new(),
             on_demand: OnDemand::new(client, options),
+            may_read_pods: options.pods,
+            wants_pods: false,
             leads_further: false,
             definitions,
             are_definitions_new: false,
@@ -142,13 +147,14 @@ impl Aggregation {
     }
 
     /// Whether it is known that a watch has to be open. Kinds that are fetched on demand are watched once it is known what is
-    /// wanted; ConfigMaps once one is: a cluster without references to ConfigMaps needs no permission to read them.
+    /// wanted; ConfigMaps once one is: a cluster without references to ConfigMaps needs no permission to read them. So are
+    /// Pods.
     pub(super) fn needs(&self, watched: &Watched) -> bool {
         let knows_demand = matches!(self.stage, Stage::Fetching | Stage::Complete);
         match watched.on_demand() {
             Some(kind @ Kind::ConfigMap) => knows_demand && self.on_demand.wants(kind),
             Some(_) => knows_demand,
-            None => true,
+            None => !watched.is_of_pods() || self.wants_pods,
         }
     }
 
@@ -166,6 +172,8 @@ impl Aggregation {
 
     fn hand_over(&mut self, change: Change) {
         self.leads_further |= change.key().kind.resource().is_on_demand();
+        let selects = |change: &Change| matches!(change, Change::Apply(Object::XBackend(backend)) if backend.selector().is_some());
+        self.wants_pods |= self.may_read_pods && selects(&change);
         self.changes.push(change);
     }
 
@@ -227,9 +235,9 @@ impl Aggregation {
             Some((self.watches[*watch].plural, why))
         });
         let is_awaited = |watched: &Watched| match self.stage {
-            Stage::References | Stage::Asked(_) => true,
+            Stage::References | Stage::Asked(_) => watched.is_on_demand() || self.needs(watched),
             Stage::Fetching => self.needs(watched),
-            Stage::Complete => !watched.is_on_demand(),
+            Stage::Complete => !watched.is_on_demand() && self.needs(watched),
         };
         let unread = (0..self.watches.len()).filter(|watch| !self.settled.contains(watch));
         let unread = unread.filter(|watch| is_awaited(&self.watches[*watch]));
@@ -279,7 +287,9 @@ impl Aggregation {
             ids.all(|id| self.settled.contains(&id))
         };
         match self.stage {
-            Stage::References if are_settled(&|watched| !watched.is_on_demand()) => Extent::References,
+            Stage::References if are_settled(&|watched| !watched.is_on_demand() && self.needs(watched)) => {
+                Extent::References
+            }
             Stage::Fetching if are_settled(&|watched| self.needs(watched)) && self.on_demand.is_settled() => {
                 match self.leads_further {
                     true => Extent::References,
@@ -292,9 +302,9 @@ impl Aggregation {
 
     fn say_what_is_missing(&self) {
         let absent = |watch: &usize| self.trouble.get(watch) == Some(&Trouble::Absent);
-        let has_crd = |watch: &usize| self.watches[*watch].definition().is_some();
+        let is_missed = |watched: &Watched| watched.definition().is_some() && !watched.is_optional();
         let missing: BTreeSet<_> = (0..self.watches.len())
-            .filter(|watch| absent(watch) && has_crd(watch))
+            .filter(|watch| absent(watch) && is_missed(&self.watches[*watch]))
             .map(|watch| self.watches[watch].plural)
             .collect();
         if !missing.is_empty() {

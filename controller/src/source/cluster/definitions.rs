@@ -25,7 +25,9 @@ pub(super) struct Release {
 impl Definitions {
     /// Takes up a CRD, or that it is gone; says whether anything of ours is another.
     pub(super) fn take(&mut self, name: Box<str>, release: Option<Release>) -> bool {
-        if !name.ends_with(".gateway.networking.k8s.io") && !name.ends_with(".portcullis.dev") {
+        const GROUPS: [&str; 3] =
+            [".gateway.networking.k8s.io", ".gateway.networking.x-k8s.io", ".portcullis.dev"];
+        if !GROUPS.iter().any(|group| name.ends_with(group)) {
             return false;
         }
         match release {

@@ -93,6 +93,16 @@ impl Watched {
     pub(super) fn is_on_demand(&self) -> bool {
         self.on_demand().is_some()
     }
+
+    /// Whether it is for Pods, which are watched only once an XBackend selects some.
+    pub(super) fn is_of_pods(&self) -> bool {
+        matches!(self.reads, Reads::Objects { kind: Kind::Pod, .. })
+    }
+
+    /// Whether it is not opened at the start.
+    pub(super) fn is_opened_later(&self) -> bool {
+        self.is_on_demand() || self.is_of_pods()
+    }
 }
 
 /// Everything that is watched from the start.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use portcullis_routing::{
     Backend, BackendError, BackendKey, Backends, Balance, Steps, WeightedBackend,
-    balance::{self, HashBy, HeaderTest, SessionCookie},
+    balance::{self, HashBy, HeaderTest, SessionCookie, SessionToken},
     pattern::Source,
 };
 
@@ -21,7 +21,7 @@ use crate::{
 impl Compiler<'_> {
     /// The backends of a path: that of its Service, and its canary.
     pub(super) fn backends(&mut self, place: &Place<'_>, backend: Arc<Backend>) -> Backends {
-        let BackendKey { namespace, service, port } = &backend.key;
+        let BackendKey { namespace, service, port, .. } = &backend.key;
         // The Service's own key, so that what is kept of it is shared.
         let key = self.host.reader.service(namespace, service).map(|service| service.meta.key.clone());
         let service = key.unwrap_or_else(|| ObjectKey::new(Kind::Service, namespace, service));
@@ -139,12 +139,12 @@ impl Compiler<'_> {
         let found = self.host.reader.service(&service.namespace, &service.name);
         let secret = found.map(|service| service.meta.uid()).unwrap_or_default();
         balance::Affinity {
-            name: name.clone(),
+            token: SessionToken::Cookie { name: name.clone(), set: cookie },
+            lifetime: None,
             is_persistent,
             changes_on_failure: *changes_on_failure,
             backend: balance::Affinity::backend_of(&format!("{}/{}:{port}", service.namespace, service.name)),
             key: balance::Affinity::key_of(&secret),
-            cookie,
         }
     }
 

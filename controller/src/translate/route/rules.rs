@@ -15,10 +15,12 @@ use crate::{
         route::{
             BackendRef, ExternalAuthFilter, InvalidRule, MirrorFilter, ObjectBackendRef, Regex, RouteRule,
         },
+        x_backend::SessionPersistence,
     },
     translate::{
         AttachPoint, BackendPool, PatternPool, Reader,
         backend_refs::{BackendRefs, Connecting},
+        persistence,
     },
 };
 
@@ -153,12 +155,17 @@ impl<'r> Compiler<'r, '_> {
         let (matches, bad_match) = self.matches(index, rule);
         let steps = filters::compile(&rule.filters, self);
         // A filter that cannot be carried out must not be skipped (HTTPRouteFilter): the rule answers with 500.
-        let (steps, why) = match (steps, bad_match) {
+        let persistence = rule.persistence.as_deref().map(Result::as_ref).transpose();
+        let bad_persistence = persistence.as_ref().err().map(|invalid| invalid.to_string().into());
+        let (steps, why) = match (steps, bad_match.or(bad_persistence)) {
             (Ok(steps), None) => (steps, None),
             (Err(why), _) | (Ok(_), Some(why)) => (Steps::default(), Some(why)),
         };
+        let persistence = persistence.ok().flatten();
         let backends = match &why {
-            None => Backends::new(rule.backends.iter().map(|b| self.weighted(b)).collect::<Vec<_>>()),
+            None => {
+                Backends::new(rule.backends.iter().map(|b| self.weighted(b, persistence)).collect::<Vec<_>>())
+            }
             Some(why) => Backends::new([broken(BackendError::InvalidFilter(why.clone()))]),
         };
         let compiled = Rule {
@@ -210,7 +217,11 @@ impl<'r> Compiler<'r, '_> {
         }
     }
 
-    fn weighted(&mut self, backend: &'r BackendRef) -> WeightedBackend {
+    fn weighted(
+        &mut self,
+        backend: &'r BackendRef,
+        persistence: Option<&SessionPersistence>,
+    ) -> WeightedBackend {
         let resolved = self.resolve(&backend.target);
         let steps = match backend.filters.is_empty() {
             true => Ok(Steps::default()),
@@ -222,15 +233,23 @@ impl<'r> Compiler<'r, '_> {
         match (resolved, steps) {
             (Ok(resolved), Ok(steps)) => WeightedBackend {
                 weight: backend.weight,
+                balance: self.balance(&resolved, persistence),
                 backend: Ok(resolved),
                 steps,
-                balance: Balance::default(),
             },
             (Err(error), _) => WeightedBackend { weight: backend.weight, ..broken(error) },
             (Ok(_), Err(error)) => {
                 self.note(&error);
                 WeightedBackend { weight: backend.weight, ..broken(error) }
             }
+        }
+    }
+
+    /// Streams and datagrams have no sessions.
+    fn balance(&self, backend: &Backend, persistence: Option<&SessionPersistence>) -> Balance {
+        match self.route.kind.takes_requests() {
+            true => persistence::balance(self.refs.reader(), self.route, persistence, backend),
+            false => Balance::default(),
         }
     }
 
@@ -255,7 +274,7 @@ impl<'r> Compiler<'r, '_> {
     fn note(&mut self, error: &BackendError) {
         let errors = match error {
             // The reference is resolved.
-            BackendError::InvalidPolicy { .. } => &mut self.closed,
+            BackendError::InvalidPolicy { .. } | BackendError::InvalidTls { .. } => &mut self.closed,
             _ => &mut self.unresolved.0,
         };
         if !errors.contains(error) {

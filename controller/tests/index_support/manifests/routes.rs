@@ -13,6 +13,10 @@ pub(super) fn reference(kind: &str, bits: &mut Bits) -> Value {
     }
     if kind == "Service" {
         reference["port"] = bits.of(&[80, 80, 81]).into();
+        if bits.one_in(4) {
+            reference["kind"] = "XBackend".into();
+            reference["group"] = "gateway.networking.x-k8s.io".into();
+        }
     }
     reference
 }

@@ -6,7 +6,8 @@ use ::http::{HeaderName, HeaderValue, Method, header};
 use pingora_error::Result;
 use pingora_http::{RequestHeader, ResponseHeader};
 use portcullis_routing::{
-    Backend, BackendKey, BackendProtocol, BackendTls, Endpoint, EndpointPool, Endpoints, PortKey, Verify,
+    Backend, BackendKey, BackendObject, BackendProtocol, BackendTls, Endpoint, EndpointPool, Endpoints,
+    PortKey, Verify,
     step::{
         AuthAnswer, IngressAuth,
         ingress_auth::{AuthQuestion, CHECKED},
@@ -24,6 +25,7 @@ pub(super) fn service(auth: &IngressAuth, host: &str) -> Arc<Backend> {
     };
     Arc::new(Backend {
         key: BackendKey {
+            kind: BackendObject::Service,
             namespace: auth.namespace.as_deref().unwrap_or("auth").into(),
             service: host.into(),
             port: PortKey::tcp(port),

@@ -4,9 +4,9 @@ use std::{net::SocketAddr, sync::Arc};
 
 use http::{HeaderName, HeaderValue};
 use portcullis_routing::{
-    Backend, BackendKey, BackendProtocol, Backends, EndpointPool, Endpoints, Entry, HostPattern, HostTable,
-    HttpRoutes, Listener, ListenerId, PathMatch, Port, PortKey, Precedence, Protocol, RouteId, RouteKind,
-    RouteMatch, Rule, Step, Steps, Table, Timeouts, WeightedBackend,
+    Backend, BackendKey, BackendObject, BackendProtocol, Backends, EndpointPool, Endpoints, Entry,
+    HostPattern, HostTable, HttpRoutes, Listener, ListenerId, PathMatch, Port, PortKey, Precedence, Protocol,
+    RouteId, RouteKind, RouteMatch, Rule, Step, Steps, Table, Timeouts, WeightedBackend,
     step::{HeaderModifier, PathRewrite, UrlRewrite},
 };
 
@@ -75,7 +75,12 @@ impl Asker {
         let endpoints = Arc::new(EndpointPool::new(Endpoints::Addresses(Box::default())));
         endpoints.store_addresses(&[SocketAddr::from(([192, 0, 2, 4], 80))]);
         let backend = Backend {
-            key: BackendKey { namespace: "fuzz".into(), service: "backend".into(), port: PortKey::tcp(80) },
+            key: BackendKey {
+                kind: BackendObject::Service,
+                namespace: "fuzz".into(),
+                service: "backend".into(),
+                port: PortKey::tcp(80),
+            },
             protocol: BackendProtocol::Http1,
             tls: None,
             proxy_protocol: None,

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use portcullis_routing::{BackendKey, Endpoint, PortKey};
+use portcullis_routing::{BackendKey, BackendObject, Endpoint, PortKey};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::{
@@ -31,8 +31,12 @@ impl Rig {
     /// Puts a new connection into the pool; returns the backend's end of it.
     async fn add(&mut self, keep_alive: Option<u64>) -> TcpStream {
         let (ours, theirs) = tokio::join!(TcpStream::connect(self.endpoint.address), self.listener.accept());
-        let backend =
-            BackendKey { namespace: "test".into(), service: "backend".into(), port: PortKey::tcp(80) };
+        let backend = BackendKey {
+            kind: BackendObject::Service,
+            namespace: "test".into(),
+            service: "backend".into(),
+            port: PortKey::tcp(80),
+        };
         let connection = Connection::new(
             Stream::Plain(ours.unwrap()),
             Arc::downgrade(&self.endpoint),

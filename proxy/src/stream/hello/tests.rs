@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use proptest::prelude::*;
 use rustls::{
@@ -82,6 +82,13 @@ fn in_records(message: &[u8], length: usize) -> Vec<u8> {
     message.chunks(length).flat_map(record).collect()
 }
 
+/// Splits a message into records at these offsets, in ascending order.
+fn cut_into_records(message: &[u8], cuts: &[usize]) -> Vec<u8> {
+    let begins = [0].into_iter().chain(cuts.iter().copied());
+    let ends = cuts.iter().copied().chain([message.len()]);
+    begins.zip(ends).flat_map(|(begin, end)| in_records(&message[begin..end], MAX_RECORD)).collect()
+}
+
 /// Joins the message that these records carry.
 fn message_of(mut wire: &[u8]) -> Vec<u8> {
     let mut message = Vec::new();
@@ -103,6 +110,23 @@ fn a_name_is_found_however_the_hello_is_cut_into_packets_and_records() {
                 let wire = in_records(&message, record);
                 assert_eq!(read(&wire, piece), named("db.example.com"), "{record} {piece}");
             }
+        }
+    }
+}
+
+#[test]
+fn a_name_is_found_wherever_the_hello_is_cut_in_two_records_and_two_packets() {
+    let message = message_of(&hello("db.example.com", &["postgresql"], true));
+    for cut in 1..message.len() {
+        let wire = cut_into_records(&message, &[cut]);
+        for packet in 1..wire.len() {
+            let mut hello = Hello::default();
+            hello.raw.extend_from_slice(&wire[..packet]);
+            let first = hello.read();
+            assert_eq!(first, Ok(Greeting::Incomplete), "records at {cut}, {packet} of {} bytes", wire.len());
+            hello.raw.extend_from_slice(&wire[packet..]);
+            assert_eq!(hello.read(), named("db.example.com"), "records at {cut}, packets at {packet}");
+            assert_eq!(hello.into_raw(), wire);
         }
     }
 }
@@ -211,6 +235,30 @@ proptest! {
     ) {
         prop_assert_eq!(read(&bytes, piece), read(&bytes, 1));
         prop_assert_eq!(read(&made(&bytes), piece), read(&made(&bytes), 1));
+    }
+
+    #[test]
+    fn a_name_is_found_however_often_the_hello_is_cut(
+        name in "[a-z0-9]{1,9}(\\.[a-z][a-z0-9]{0,5}){0,3}",
+        tls12: bool,
+        records in prop::collection::vec(any::<prop::sample::Index>(), 0..12),
+        packets in prop::collection::vec(any::<prop::sample::Index>(), 0..12),
+    ) {
+        let Ok(ServerName::DnsName(_)) = ServerName::try_from(name.clone()) else { return Ok(()) };
+        let message = message_of(&hello(&name, &[], tls12));
+        let cuts = |drawn: &[prop::sample::Index], length: usize| {
+            let cuts: BTreeSet<_> = drawn.iter().map(|index| 1 + index.index(length - 1)).collect();
+            cuts.into_iter().collect::<Vec<_>>()
+        };
+        let wire = cut_into_records(&message, &cuts(&records, message.len()));
+        let (mut hello, mut begin) = (Hello::default(), 0);
+        for end in cuts(&packets, wire.len()) {
+            hello.raw.extend_from_slice(&wire[begin..end]);
+            prop_assert_eq!(hello.read(), Ok(Greeting::Incomplete));
+            begin = end;
+        }
+        hello.raw.extend_from_slice(&wire[begin..]);
+        prop_assert_eq!(hello.read(), named(&name));
     }
 
     #[test]

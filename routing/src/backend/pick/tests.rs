@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::backend::stable_hash;
+use crate::{backend::stable_hash, balance::SessionToken};
 
 #[test]
 fn endpoints_take_turns_from_a_start_at_random() {
@@ -134,11 +134,34 @@ fn what_a_client_makes_up_is_hashed_or_replaced() {
 
     let persistent = affinity(true, false);
     let elsewhere = Affinity { backend: "other".into(), ..affinity(true, false) };
-    let foreign = elsewhere.name_of(address(2));
+    let foreign = elsewhere.name_of(address(2), None);
     for sent in ["127.0.0.1:2", &foreign, ""] {
         let spread = Spread::Session { affinity: &persistent, sent: Some(sent) };
         assert!(picked(&pool, spread, 1, &[]).unwrap().2.is_some(), "{sent}");
     }
+}
+
+#[test]
+fn a_session_of_limited_lifetime_is_followed_by_another() {
+    let (pool, affinity) = (pool(3), Affinity { lifetime: Some(60), ..affinity(true, true) });
+    let endpoints = pool.load();
+    let pick = |sent: Option<&str>, seconds| {
+        let spread = Spread::Session { affinity: &affinity, sent };
+        let picked = pool.pick(&endpoints, spread, Draw { random: seconds, milliseconds: 0, seconds }, &[]);
+        picked.map(|picked| (picked.endpoint.address, picked.session)).unwrap()
+    };
+    let (first, session) = pick(None, 1_000);
+    let session = session.unwrap();
+    for seconds in 1_000..1_060 {
+        assert_eq!(pick(Some(&session), seconds), (first, None), "at {seconds}");
+    }
+    let (_, next) = pick(Some(&session), 1_060);
+    let next = next.expect("a new session");
+    assert_eq!(pick(Some(&next), 1_061).1, None);
+    // A client cannot postpone the end of its session.
+    let (digits, _) = session.split_once('.').unwrap();
+    let made_up = format!("{digits}.{:x}", 1_100);
+    assert!(pick(Some(&made_up), 1_061).1.is_some());
 }
 
 #[test]
@@ -161,7 +184,8 @@ fn balanced_sessions_move_to_new_endpoints_and_persistent_ones_do_not() {
 
 fn affinity(is_persistent: bool, changes_on_failure: bool) -> Affinity {
     let (backend, key) = (Affinity::backend_of("n/s:80"), Affinity::key_of("secret"));
-    Affinity { name: "route".into(), is_persistent, changes_on_failure, backend, key, cookie: None }
+    let token = SessionToken::Cookie { name: "route".into(), set: None };
+    Affinity { token, lifetime: None, is_persistent, changes_on_failure, backend, key }
 }
 
 fn pool(count: u16) -> EndpointPool {
@@ -188,7 +212,7 @@ fn picked(
     avoid: &[SocketAddr],
 ) -> Option<(u16, bool, Option<Box<str>>)> {
     let endpoints = pool.load();
-    let picked = pool.pick(&endpoints, spread, (random, 1_000), avoid)?;
+    let picked = pool.pick(&endpoints, spread, Draw { random, milliseconds: 1_000, seconds: 0 }, avoid)?;
     Some((picked.endpoint.address.port(), picked.may_move, picked.session))
 }
 

@@ -4,8 +4,8 @@ use http::{HeaderMap, HeaderValue, header};
 
 use super::*;
 use crate::{
-    Affinity, Backend, BackendError, BackendKey, BackendProtocol, Endpoint, EndpointPool, Endpoints, PortKey,
-    Steps,
+    Affinity, Backend, BackendError, BackendKey, BackendObject, BackendProtocol, Endpoint, EndpointPool,
+    Endpoints, PortKey, Steps,
 };
 
 const X: HeaderName = HeaderName::from_static("x-canary");
@@ -13,7 +13,12 @@ const X: HeaderName = HeaderName::from_static("x-canary");
 fn backend(count: u16, balance: Balance) -> WeightedBackend {
     let endpoints = (0..count).map(|port| Arc::new(Endpoint::new(([127, 0, 0, 1], port).into())));
     let backend = Backend {
-        key: BackendKey { namespace: "n".into(), service: "s".into(), port: PortKey::tcp(80) },
+        key: BackendKey {
+            kind: BackendObject::Service,
+            namespace: "n".into(),
+            service: "s".into(),
+            port: PortKey::tcp(80),
+        },
         protocol: BackendProtocol::Http1,
         tls: None,
         proxy_protocol: None,
@@ -99,12 +104,12 @@ fn a_backend_without_endpoints_gets_no_canary_and_is_none() {
 fn a_session_stays_with_its_backend() {
     let balance = |backend: &str| {
         let affinity = Affinity {
-            name: "route".into(),
+            token: crate::balance::SessionToken::Cookie { name: "route".into(), set: None },
+            lifetime: None,
             is_persistent: false,
             changes_on_failure: false,
             backend: backend.into(),
             key: [0, 0],
-            cookie: None,
         };
         Balance::Session(Arc::new(affinity))
     };

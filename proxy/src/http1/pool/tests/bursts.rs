@@ -51,8 +51,12 @@ impl Backend {
         let tcp = std::net::TcpStream::connect(self.listener.local_addr().unwrap()).unwrap();
         tcp.set_nonblocking(true).unwrap();
         self.ends.borrow_mut().push(self.listener.accept().unwrap().0);
-        let backend =
-            BackendKey { namespace: "test".into(), service: "backend".into(), port: PortKey::tcp(80) };
+        let backend = BackendKey {
+            kind: BackendObject::Service,
+            namespace: "test".into(),
+            service: "backend".into(),
+            port: PortKey::tcp(80),
+        };
         let open = Connections::new().open(&backend);
         Connection::new(Stream::Plain(TcpStream::from_std(tcp).unwrap()), Weak::new(), open)
     }
