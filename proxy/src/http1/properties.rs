@@ -127,7 +127,7 @@ proptest! {
         prop_assert!(values(&sent.fields, b"connection").is_empty());
         prop_assert!(values(&sent.fields, b"transfer-encoding").iter().all(|value| *value == b"chunked"));
         let mut plain_out = Vec::new();
-        request::write_plain(&head, &mut plain_out);
+        request::write_plain(&head, true, &mut plain_out);
         let again = reference::request(&plain_out);
         prop_assert_eq!(again.as_ref().map(|again| (&again.method, &again.body, again.len)),
             Some((&want.method, &want.body, plain_out.len())));
