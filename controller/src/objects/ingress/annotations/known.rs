@@ -157,7 +157,7 @@ pub(super) const KNOWN: &[Known] = &[
     known("HTTP2PushPreload", "http2-push-preload", Nothing),
     known("LoadBalancing", "load-balance", Nothing).served(),
     known("Logs", "enable-access-log", Nothing).served(),
-    known("Logs", "enable-rewrite-log", Nothing).moot(),
+    known("Logs", "enable-rewrite-log", Nothing),
     known("Mirror", "mirror-host", Nothing),
     known("Mirror", "mirror-request-body", Nothing),
     known("Mirror", "mirror-target", Nothing),
