@@ -4,7 +4,7 @@
 mod queue;
 
 use std::{
-    io::{self, IsTerminal},
+    io::{self, IsTerminal, Write as _},
     sync::OnceLock,
     time::{Duration, Instant},
 };
@@ -70,6 +70,13 @@ pub fn start(format: LogFormat, access_log: bool) -> io::Result<()> {
 pub fn set_access_log(access_log: bool) {
     if let Some(set) = FILTER.get() {
         set(access_log);
+    }
+}
+
+/// Writes a line of the access log as it is.
+pub fn write_access_line(line: &str) {
+    if let Some(Queues { access, .. }) = QUEUES.get() {
+        let _ = access.line().write_all(line.as_bytes());
     }
 }
 

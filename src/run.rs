@@ -284,6 +284,7 @@ fn options(args: &ServeArgs, capacity: Capacity) -> Options {
             CarriersArg::Pingora => Carriers::Pingora,
         },
         bind: args.bind.clone(),
+        access_line: Some(crate::logs::write_access_line),
         name_servers: args.name_server.clone(),
         workers: workers(args),
         stream_idle_timeout: args.stream_idle_timeout,

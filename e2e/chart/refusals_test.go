@@ -70,6 +70,8 @@ var refusals = []struct{ values, want string }{
 	{"localBackends: 1", "at '/localBackends'"},
 	{"trustedProxies: [example.com]", "at '/trustedProxies/0'"},
 	{"proxyProtocol: ['::/129']", "at '/proxyProtocol/0'"},
+	{"settings: { keep-alive: 60 }", "at '/settings/keep-alive'"},
+	{"settings: { access-log: 'true' }", "invalid propertyName 'access-log'"},
 	{"log: { format: xml }", "at '/log/format'"},
 	{"log: { level: loud }", "at '/log/level'"},
 	{"preStopDelay: 5", "at '/preStopDelay'"},

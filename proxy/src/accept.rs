@@ -53,6 +53,8 @@ pub(crate) struct Outward {
     pub(crate) checks: Checks,
 }
 
+const HTTPS: u16 = 443;
+
 /// Takes connections in until `stop`, and then those that the kernel has already.
 pub(crate) async fn accept(
     listener: TcpListener,
@@ -146,7 +148,7 @@ async fn serve(
     port: &Port,
     worker: &Arc<Worker>,
 ) -> Result<(), ConnectionError> {
-    let (peer, local) = addresses(&mut tcp, peer, worker).await?;
+    let (peer, local, is_proxied) = addresses(&mut tcp, peer, worker).await?;
     // The address of a trusted proxy stands for many clients.
     let is_trusted = worker.shared.is_proxy(peer.ip());
     if !is_trusted {
@@ -160,10 +162,15 @@ async fn serve(
         return Ok(());
     };
     let (protocol, client_port, offset) = (served.protocol, served.for_clients(), served.offset);
+    // A load balancer that ends TLS says where the client connected to.
+    let clients = worker.shared.live.load().clients;
+    let limits = worker.limits.with(&clients);
+    let is_tls_before = is_proxied && local.port() == HTTPS && protocol == Protocol::Http;
+    let client_port = if is_tls_before { HTTPS } else { client_port };
     let from = stream::Client { peer, port: client_port };
     let info = |tls: Option<TlsInfo>| {
         let (client, client_port_text) = (forwarded::address(peer.ip()), forwarded::port(client_port));
-        let scheme = if tls.is_some() { "https" } else { "http" };
+        let scheme = if tls.is_some() || is_tls_before { "https" } else { "http" };
         ConnInfo {
             port: port.key,
             client_port,
@@ -174,6 +181,8 @@ async fn serve(
             client_port_text,
             local,
             tls,
+            is_tls_before,
+            limits,
             draining: Arc::clone(&port.draining),
             load: Arc::clone(&worker.load),
         }
@@ -187,7 +196,7 @@ async fn serve(
             match handshake.await.inspect_err(|error| tell(error, from, worker))? {
                 Accepted::Http(stream, tls) => {
                     let (info, h2) = (info(Some(tls)), stream.get_ref().1.alpn_protocol() == Some(b"h2"));
-                    let down = down_io(Transport::Tls(stream), &info, worker, admitted);
+                    let down = down_io(Transport::Tls(stream), &info, admitted);
                     (info, down, h2)
                 }
                 Accepted::Stream(incoming) => {
@@ -199,9 +208,9 @@ async fn serve(
         Protocol::Http => {
             drop(table);
             let (info, socket) = (info(None), Socket::new(tcp, worker.limits.idle));
-            let mut down = down_io(Transport::Plain(socket), &info, worker, admitted);
-            let Some(h2) = app::speaks_h2(&mut down, port, worker.limits).await else { return Ok(()) };
-            (info, down, h2)
+            let mut down = down_io(Transport::Plain(socket), &info, admitted);
+            let Some(h2) = app::speaks_h2(&mut down, port, limits).await else { return Ok(()) };
+            (info, down, h2 && !clients.without_http2)
         }
         Protocol::Tcp => {
             let incoming = Incoming::plain(tcp, served);
@@ -234,23 +243,23 @@ fn tell(error: &HandshakeError, from: stream::Client, worker: &Worker) {
     }
 }
 
-/// The client and where it connected to: what the socket says, or the load balancer in front.
+/// The client and where it connected to, and whether the load balancer in front says so and not the socket.
 async fn addresses(
     tcp: &mut TcpStream,
     peer: SocketAddr,
     worker: &Worker,
-) -> Result<(SocketAddr, SocketAddr), ConnectionError> {
+) -> Result<(SocketAddr, SocketAddr, bool), ConnectionError> {
     let local = tcp.local_addr()?;
     if !crate::ranges::hold(&worker.shared.live.load().proxy_protocol, peer.ip()) {
-        return Ok((peer, local));
+        return Ok((peer, local, false));
     }
     // Boxed, so that connections that bring none do not pay for its size.
     let limit = worker.shared.options.header_timeout;
     let header = Box::pin(tokio::time::timeout(limit, proxy_protocol::read(tcp))).await;
     let header = header.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()))?;
-    Ok(header.unwrap_or((peer, local)))
+    Ok(header.map_or((peer, local, false), |(peer, local)| (peer, local, true)))
 }
 
-fn down_io(transport: Transport, info: &ConnInfo, worker: &Worker, admitted: Admitted) -> Box<DownIo> {
-    Box::new(DownIo::new(transport, info, worker.limits, admitted))
+fn down_io(transport: Transport, info: &ConnInfo, admitted: Admitted) -> Box<DownIo> {
+    Box::new(DownIo::new(transport, info, info.limits, admitted))
 }

@@ -11,7 +11,7 @@ use std::{
 use http::HeaderValue;
 use portcullis_routing::{ClientAuth, PortKey, step::ClientCertificate};
 
-use crate::load::Load;
+use crate::{limits::Limits, load::Load};
 
 /// What is known of a client's connection. Made once at accept, shared by all its requests (h2 streams too).
 #[derive(Debug)]
@@ -34,6 +34,10 @@ pub(crate) struct ConnInfo {
     pub(crate) local: SocketAddr,
     /// TLS that ended here.
     pub(crate) tls: Option<TlsInfo>,
+    /// Whether TLS ended at the load balancer in front, as its PROXY header says by the port.
+    pub(crate) is_tls_before: bool,
+    /// Its limits.
+    pub(crate) limits: Limits,
     /// Whether this listener is being closed: responses say so.
     pub(crate) draining: Arc<AtomicBool>,
     /// Where its requests are counted.
@@ -54,9 +58,9 @@ pub(crate) struct TlsInfo {
 }
 
 impl ConnInfo {
-    /// `https` where TLS ended here.
+    /// `https` where TLS ended here or at the load balancer in front.
     pub(crate) fn scheme(&self) -> &'static str {
-        if self.tls.is_some() { "https" } else { "http" }
+        if self.tls.is_some() || self.is_tls_before { "https" } else { "http" }
     }
 
     /// Whether a response that begins now must be the last one of an HTTP/1 connection.
@@ -68,6 +72,7 @@ impl ConnInfo {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::Options;
 
     /// A connection of somebody to port 80.
     pub(crate) fn conn() -> Arc<ConnInfo> {
@@ -82,6 +87,8 @@ pub(crate) mod tests {
             forwarded: Box::default(),
             local: SocketAddr::from(([192, 0, 2, 2], 80)),
             tls: None,
+            is_tls_before: false,
+            limits: Limits::new(&Options::default()),
             draining: Arc::default(),
             load: Arc::default(),
         })

@@ -13,6 +13,7 @@
 //! logging                 access_log
 //! ```
 
+mod access_line;
 pub(crate) mod access_log;
 pub(crate) mod answer;
 pub(crate) mod attempt;

@@ -45,7 +45,7 @@ pub(crate) async fn serve(
     held: Arc<Held>,
 ) {
     down.begin_h2();
-    let streams = Arc::new(Streams::new(held));
+    let (streams, keepalive) = (Arc::new(Streams::new(held)), conn.limits.keepalive);
     let connection = Connection {
         worker: Arc::clone(worker),
         conn,
@@ -54,7 +54,7 @@ pub(crate) async fn serve(
         shutdown: port.shutdown(),
     };
     let _over = streams.until_dropped();
-    streams.serve(accept(Arc::new(connection), down, port), worker.limits.keepalive).await;
+    streams.serve(accept(Arc::new(connection), down, port), keepalive).await;
 }
 
 /// What the tasks of a connection's streams share.

@@ -45,7 +45,9 @@ use std::{
 
 use ::http::HeaderName;
 use pingora_timeout::fast_timeout::set_fast_timeout_to_tokio_threshold;
-use portcullis_routing::{BackendKey, ClusterAddresses, ExternalNames, PortKey, Table};
+use portcullis_routing::{
+    BackendKey, ClusterAddresses, ExternalNames, PortKey, Table, log_format::LogFormat, step::MapKeys,
+};
 use portcullis_tls::Certificates;
 use tokio::sync::watch;
 
@@ -142,6 +144,8 @@ pub struct Options {
     pub spool_directory: Option<PathBuf>,
     /// Maximum size of the files in that directory, shared as [`Self::spool_memory`].
     pub spool_bytes: u64,
+    /// Writes a line of the access log that has a format of its own ([`LogOptions::format`]); the line has its end.
+    pub access_line: Option<fn(&str)>,
     /// What holds until [`Proxy::set_live_options`] says otherwise.
     pub live: LiveOptions,
 }
@@ -157,6 +161,10 @@ pub struct LiveOptions {
     pub client_header: Option<HeaderName>,
     /// What backends get in `X-Forwarded-For` behind trusted peers.
     pub forwarded_for: ForwardedFor,
+    /// The access log of requests.
+    pub log: LogOptions,
+    /// Limits of new connections of clients.
+    pub clients: ClientOptions,
     /// Load balancers in front that begin each connection with a PROXY header (version 1 or 2), as
     /// `address/prefix length`. A connection from one of them that does not is refused; connections from elsewhere are
     /// taken as they are.
@@ -164,6 +172,30 @@ pub struct LiveOptions {
     /// Limits of clients' connections. Connections that are open when a limit is lowered stay open; idle ones make room for
     /// new ones.
     pub connections: ConnectionLimits,
+}
+
+/// What of requests is logged, if the tracing target `access` is enabled.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogOptions {
+    /// The form of the lines; `None` is an event.
+    pub format: Option<Arc<LogFormat>>,
+    /// Requests with these targets are not logged.
+    pub skipped: Option<Arc<MapKeys>>,
+    /// Whether no request is logged.
+    pub is_off: bool,
+}
+
+/// How connections of clients are served; `None` is as [`Options`] say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClientOptions {
+    /// [`Options::header_timeout`].
+    pub header_timeout: Option<Duration>,
+    /// [`Options::keepalive_timeout`].
+    pub keepalive_timeout: Option<Duration>,
+    /// [`Options::max_header_bytes`].
+    pub max_header_bytes: Option<usize>,
+    /// Whether clients may not use HTTP/2.
+    pub without_http2: bool,
 }
 
 /// What backends get in `X-Forwarded-For` where the peer is a trusted proxy.
@@ -412,11 +444,14 @@ impl Default for Options {
             spool_memory: 64 << 20,
             spool_directory: None,
             spool_bytes: 1 << 30,
+            access_line: None,
             live: LiveOptions {
                 trusted: Vec::new(),
                 trusted_for_address: Vec::new(),
                 client_header: None,
                 forwarded_for: ForwardedFor::List,
+                clients: ClientOptions::default(),
+                log: LogOptions::default(),
                 proxy_protocol: Vec::new(),
                 connections: capacity.connections(),
             },

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use portcullis_routing::OwnTimeouts;
 
-use crate::Options;
+use crate::{ClientOptions, Options};
 
 /// Limits of a client's connection.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +22,16 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
+    /// Those of a connection that begins now.
+    pub(crate) fn with(self, clients: &ClientOptions) -> Self {
+        Self {
+            head_time: clients.header_timeout.unwrap_or(self.head_time),
+            head_bytes: clients.max_header_bytes.unwrap_or(self.head_bytes),
+            keepalive: clients.keepalive_timeout.unwrap_or(self.keepalive),
+            ..self
+        }
+    }
+
     pub(crate) fn new(options: &Options) -> Self {
         Self {
             head_time: options.header_timeout,

@@ -74,6 +74,8 @@ struct Made {
 enum Inside {
     /// HTTP; ALPN negotiates the version.
     Http,
+    /// HTTP/1 alone.
+    Http1,
     /// Any other protocol. No ALPN protocol is offered, since only the backend knows which ones it speaks.
     Stream,
 }
@@ -203,8 +205,10 @@ impl TlsConfigs {
         let address = Arc::as_ptr(termination).addr();
         let make = || {
             let mut config = self.base.config(termination, certificates);
-            if inside == Inside::Stream {
-                config.alpn_protocols.clear();
+            match inside {
+                Inside::Http => {}
+                Inside::Http1 => config.alpn_protocols = vec![b"http/1.1".to_vec()],
+                Inside::Stream => config.alpn_protocols.clear(),
             }
             Arc::new(config)
         };
@@ -284,12 +288,16 @@ impl TlsConfigs {
     fn find(&self, port: PortKey, server_name: Option<&str>, shared: &Shared) -> Option<Ending> {
         let table = shared.table.load();
         let greeted = table.ports.get(&port).and_then(|port| port.greeted(server_name));
+        let http = match shared.live.load().clients.without_http2 {
+            true => Inside::Http1,
+            false => Inside::Http,
+        };
         let (inside, route) = match greeted {
-            None => (Inside::Http, None),
+            None => (http, None),
             // The name belongs to a passthrough listener: no less specific listener may answer it with another certificate.
             Some(listener) if listener.tls.client_auth().is_none() => return None,
             Some(listener) => match &listener.serves {
-                Serves::Http(_) => (Inside::Http, None),
+                Serves::Http(_) => (http, None),
                 Serves::Stream(_) => (Inside::Stream, Some(stream::route(listener, server_name)?)),
                 Serves::Datagram(_) => return None,
             },

@@ -15,6 +15,7 @@ mod http_balance;
 mod http_beside;
 mod http_body_size;
 mod http_check;
+mod http_clients;
 mod http_dial;
 mod http_filters;
 mod http_forward_body;

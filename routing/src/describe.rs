@@ -257,6 +257,7 @@ impl Display for Step {
             Self::OwnTls => f.write_str("403 behind a Gateway's TLS"),
             Self::PassedThrough => f.write_str("403 where TLS is terminated"),
             Self::ClientCertificate(check) => check.fmt(f),
+            Self::Blocked(values) => values.fmt(f),
             Self::BodySize(most) => write!(f, "body {} at most", Size(most.0)),
             Self::Cors(cors) => cors.fmt(f),
             Self::IngressCors(cors) => cors.fmt(f),
@@ -280,6 +281,7 @@ impl Display for Step {
                 write!(f, "pace {}/s", Size(rate))?;
                 if after > 0 { write!(f, " after {}", Size(after)) } else { Ok(()) }
             }
+            Self::Unlogged => f.write_str("not logged"),
             Self::Hsts(value) => write!(f, "hsts {}", String::from_utf8_lossy(value.as_bytes())),
         }
     }

@@ -16,6 +16,7 @@ mod describe;
 mod explain;
 pub mod headers;
 pub mod host;
+pub mod log_format;
 pub mod matching;
 pub mod networks;
 pub mod path;

@@ -9,6 +9,7 @@ use http::HeaderValue;
 
 pub mod access_list;
 pub mod basic_auth;
+pub mod blocked;
 pub mod body_size;
 pub mod client_certificate;
 pub mod cors;
@@ -29,6 +30,7 @@ pub mod spool;
 
 pub use access_list::{AccessList, Standing};
 pub use basic_auth::{BasicAuth, Users};
+pub use blocked::{BlockedValues, InvalidMapKey, MapKeys};
 pub use body_size::BodySize;
 pub use client_certificate::{ClientCertificate, ClientCertificateCheck, Demand};
 pub use cors::Cors;
@@ -63,6 +65,8 @@ pub enum Step {
     PassedThrough,
     /// What an Ingress asks of the client's certificate. Boxed, since few have it.
     ClientCertificate(Box<ClientCertificateCheck>),
+    /// Answers 403 to requests with certain values of a header. It is an `Arc` because all Ingresses share it.
+    Blocked(Arc<BlockedValues>),
     /// The largest body of a request: answers 413 where a larger one is announced. Carriers hold bodies to it that do not
     /// announce their size.
     BodySize(BodySize),
@@ -99,6 +103,8 @@ pub enum Step {
     AnswerCookie(Box<AnswerCookie>),
     /// The pace at which the body of an answer is sent.
     Pace(Pace),
+    /// The access log has no line of its requests.
+    Unlogged,
     /// HTTP Strict Transport Security (RFC 6797): sets the header in every answer over TLS, those of the proxy included.
     Hsts(HeaderValue),
 }
@@ -186,7 +192,7 @@ impl Step {
     /// before the size of the body and CORS.
     fn rank(&self) -> u8 {
         match self {
-            Self::OwnTls | Self::PassedThrough | Self::ClientCertificate(_) => 0,
+            Self::OwnTls | Self::PassedThrough | Self::ClientCertificate(_) | Self::Blocked(_) => 0,
             Self::IngressRedirect(redirect) => match **redirect {
                 IngressRedirect::AppRoot(_) => 1,
                 IngressRedirect::Fixed { .. } => 4,
@@ -212,6 +218,7 @@ impl Step {
             Self::AnswerCookie(_) => 19,
             Self::Pace(_) => 20,
             Self::Hsts(_) => 21,
+            Self::Unlogged => 22,
         }
     }
 }

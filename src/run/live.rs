@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use portcullis_controller::ir::{LiveSettings, live_settings::ProxySettings};
-use portcullis_proxy::{Capacity, ConnectionLimits, ForwardedFor, LiveOptions, Proxy};
+use portcullis_proxy::{
+    Capacity, ClientOptions, ConnectionLimits, ForwardedFor, LiveOptions, LogOptions, Proxy,
+};
 use tracing::{info, warn};
 
 use crate::{cli::ServeArgs, logs};
@@ -29,7 +31,7 @@ impl Live {
         if self.last.proxy != now.proxy {
             warn_of_too_many(self.last.proxy.max_connections, now.proxy.max_connections, self.capacity);
             proxy.set_live_options(options(&now.proxy, self.capacity));
-            logs::set_access_log(now.proxy.access_log);
+            logs::set_access_log(now.proxy.has_access_log());
         }
         info!("settings changed (--settings-configmap)");
         self.last = now;
@@ -45,6 +47,7 @@ pub(super) fn of_flags(args: &ServeArgs) -> LiveSettings {
         max_connections_per_port: args.max_connections_per_port,
         max_connections_per_client: args.max_connections_per_client,
         access_log: args.access_log,
+        ..ProxySettings::default()
     };
     LiveSettings { proxy, ..LiveSettings::default() }
 }
@@ -52,11 +55,25 @@ pub(super) fn of_flags(args: &ServeArgs) -> LiveSettings {
 /// The same as options of the data plane.
 pub(super) fn options(settings: &ProxySettings, capacity: Capacity) -> LiveOptions {
     LiveOptions {
-        trusted: settings.trusted_proxies.clone(),
-        trusted_for_address: Vec::new(),
-        client_header: None,
-        forwarded_for: ForwardedFor::List,
-        proxy_protocol: settings.proxy_protocol.clone(),
+        trusted: settings.trusted(),
+        trusted_for_address: settings.trusted_for_address(),
+        client_header: settings.forwarding.header.clone(),
+        forwarded_for: match settings.forwards_client_alone() {
+            true => ForwardedFor::Client,
+            false => ForwardedFor::List,
+        },
+        proxy_protocol: settings.proxy_protocol(),
+        log: LogOptions {
+            format: settings.log.format().map(Arc::new),
+            skipped: settings.log.skipped.clone(),
+            is_off: settings.log.is_off_for_requests,
+        },
+        clients: ClientOptions {
+            header_timeout: settings.header_timeout,
+            keepalive_timeout: settings.keepalive_timeout,
+            max_header_bytes: settings.max_header_bytes,
+            without_http2: settings.without_http2,
+        },
         connections: connection_limits(settings, capacity),
     }
 }

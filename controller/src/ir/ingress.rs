@@ -11,9 +11,9 @@ use portcullis_routing::HostPattern;
 
 use super::{Meta, gateway::Reference};
 pub use annotations::{
-    Access, Annotations, AuthTls, BackendSpeech, BasicAuth, Body, Limits, NextUpstream, Pacing, Passwords,
-    ProxySsl, Redirects, Rewrite, SecretForm, ServerAlias, Speech, SslPassthrough, Unserved, Upstream,
-    UpstreamVhost,
+    Access, Annotations, AuthTls, BackendSpeech, BasicAuth, Body, Limits, Logs, NextUpstream, Pacing,
+    Passwords, ProxySsl, Redirects, Rewrite, SecretForm, ServerAlias, Speech, SslPassthrough, Unserved,
+    Upstream, UpstreamVhost,
 };
 pub use auth::{AuthOptions, AuthTarget, CONSTANTS, ExternalAuth};
 pub use balancing::{Affinity, Balancing, Canary, CanaryHeader, Hashing, LoadBalance, Session};

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use http::{HeaderValue, StatusCode};
-use portcullis_routing::{Networks, step::Spool};
+use portcullis_routing::{
+    Networks,
+    step::{BlockedValues, OwnUrl, Spool},
+};
 
 use super::ingress::{AuthOptions, AuthTarget, LoadBalance, Upstream};
 
@@ -14,6 +17,14 @@ pub struct IngressSettings {
     pub ssl_redirect: Option<bool>,
     /// `force-ssl-redirect`.
     pub force_ssl_redirect: bool,
+    /// `no-tls-redirect-locations`: rules whose path begins with one of these are not redirected.
+    pub not_redirected: Box<[Box<str>]>,
+    /// `preserve-trailing-slash`.
+    pub keep_slash: bool,
+    /// `relative-redirects` and `use-port-in-redirects`.
+    pub own_url: OwnUrl,
+    /// `retry-non-idempotent`: whether requests of any method are repeated.
+    pub repeats_all: bool,
     /// `http-redirect-code`: the status of redirects to HTTPS and to or from `www.`.
     pub redirect_status: StatusCode,
     pub hsts: Hsts,
@@ -36,7 +47,7 @@ pub struct IngressSettings {
     /// `load-balance`.
     pub load_balance: LoadBalance,
     pub auth: GlobalAuth,
-    /// A key that may protect backends and is not served: all Ingresses are closed.
+    /// Why all Ingresses are closed: a key that may protect backends is not served.
     pub closed_by: Option<Box<str>>,
 }
 
@@ -82,6 +93,10 @@ pub struct GlobalAccess {
     pub deny: Denied,
     /// `block-cidrs`: not these, at any Ingress.
     pub block: Denied,
+    /// `block-user-agents`: requests of these are refused, at any Ingress.
+    pub user_agents: Option<Arc<BlockedValues>>,
+    /// `block-referers`: the same.
+    pub referers: Option<Arc<BlockedValues>>,
 }
 
 /// Networks whose clients are denied.
@@ -112,6 +127,10 @@ impl Default for IngressSettings {
         Self {
             ssl_redirect: None,
             force_ssl_redirect: false,
+            not_redirected: acme(),
+            keep_slash: false,
+            own_url: OwnUrl::default(),
+            repeats_all: false,
             redirect_status: StatusCode::PERMANENT_REDIRECT,
             auth: GlobalAuth::default(),
             closed_by: None,
@@ -136,10 +155,13 @@ impl Default for IngressSettings {
 
 impl Default for GlobalAuth {
     fn default() -> Self {
-        // Where ACME servers ask for their challenge (RFC 8555, section 8.3).
-        let exempt = ["/.well-known/acme-challenge".into()].into();
-        Self { url: None, options: AuthOptions::default(), unusable: None, exempt }
+        Self { url: None, options: AuthOptions::default(), unusable: None, exempt: acme() }
     }
+}
+
+/// Where ACME servers ask for their challenge (RFC 8555, section 8.3): over plain HTTP, and of everybody.
+fn acme() -> Box<[Box<str>]> {
+    ["/.well-known/acme-challenge".into()].into()
 }
 
 impl Hsts {

@@ -20,7 +20,6 @@ use super::{
 /// Values of annotations that are not served with which nothing is missing, since it is so in any case.
 const AS_HERE: &[(&str, &[&str])] = &[
     ("connection-proxy-header", &["keep-alive", "Keep-Alive"]),
-    ("enable-access-log", &["true"]),
     ("enable-opentelemetry", &["false"]),
     ("enable-rewrite-log", &["false"]),
     ("http2-push-preload", &["true", "false"]),

@@ -5,8 +5,11 @@
 //! mistake must not lift a restriction: a wrong entry of `shared-hostnames` grants nothing, and a wrong
 //! `first-namespace-owns` counts as `true`.
 
+mod clients;
+mod forwarding;
 mod global_auth;
 mod ingress;
+mod log;
 pub(crate) mod nginx_keys;
 mod read;
 #[cfg(test)]
@@ -88,7 +91,12 @@ const KEYS: &[(&str, Read)] = &[
 ];
 
 fn keys() -> impl Iterator<Item = &'static (&'static str, Read)> {
-    KEYS.iter().chain(ingress::KEYS).chain(global_auth::KEYS)
+    KEYS.iter()
+        .chain(ingress::KEYS)
+        .chain(global_auth::KEYS)
+        .chain(forwarding::KEYS)
+        .chain(clients::KEYS)
+        .chain(log::KEYS)
 }
 
 /// Reads `address/prefix length`; an address alone is itself.

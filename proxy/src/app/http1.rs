@@ -38,8 +38,8 @@ pub(crate) async fn speaks_h2(down: &mut DownIo, port: &Port, limit: Limits) -> 
 
 /// Serves HTTP/1 until either side ends it.
 pub(crate) async fn serve(worker: &Worker, down: Box<DownIo>, conn: Arc<ConnInfo>, port: &Port, held: &Held) {
-    let Worker { service, load, limits, .. } = worker;
-    let limits = *limits;
+    let Worker { service, load, .. } = worker;
+    let limits = conn.limits;
     let requests = async {
         let shutdown = port.shutdown();
         let (mut idle, mut stall, socket) = (Idle::new(port, limits), Stall::default(), down.socket());

@@ -30,7 +30,7 @@ pub(crate) async fn serve(
     held: Arc<Held>,
 ) {
     down.begin_h2();
-    let (limits, streams) = (worker.limits, Arc::new(Streams::new(held)));
+    let (limits, streams) = (conn.limits, Arc::new(Streams::new(held)));
     let app = H2App { worker: Arc::clone(worker), conn, streams: Arc::clone(&streams) };
     let _over = streams.until_dropped();
     let (app, shutdown) = (Arc::new(app), port.shutdown());

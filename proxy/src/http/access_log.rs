@@ -4,13 +4,15 @@
 use std::net::{IpAddr, SocketAddr};
 
 use http::Method;
-use portcullis_routing::{BackendKey, Carrier, Rejection, Rule};
+use portcullis_routing::{BackendKey, Carrier, Headers, Rejection, Rule, Step, step::MapKeys};
 use tokio::time::Instant;
 use tracing::Level;
 
+use super::access_line::Formatted;
 use crate::{
     conn::{ConnInfo, TlsInfo},
     refusal::Refused,
+    shared::Shared,
 };
 
 /// What a line says of the request itself; kept only where somebody listens.
@@ -21,6 +23,8 @@ pub(crate) struct Record {
     path: Box<str>,
     client: IpAddr,
     began: Instant,
+    /// The line, where it has a format of its own.
+    formatted: Option<Box<Formatted>>,
 }
 
 /// What became of a request.
@@ -35,23 +39,79 @@ pub(crate) struct Outcome<'o> {
     pub(crate) backend: Option<&'o BackendKey>,
     pub(crate) endpoint: Option<SocketAddr>,
     pub(crate) attempts: u32,
+    /// The endpoints that were asked before.
+    pub(crate) tried: &'o [SocketAddr],
     pub(crate) rejection: Option<(Rejection, &'static str)>,
     /// Whether it was cut, by its deadline or with its connection.
     pub(crate) aborted: bool,
 }
 
+/// A request as its line describes it.
+pub(crate) struct Sent<'r> {
+    pub(crate) method: &'r Method,
+    /// The target as the client sent it.
+    pub(crate) target: &'r [u8],
+    /// `HTTP/1.1` and so on.
+    pub(crate) protocol: &'static str,
+    /// The host in its one form.
+    pub(crate) host: &'r str,
+    /// The same as the client sent it.
+    pub(crate) sent_host: &'r str,
+    /// The path in its one form.
+    pub(crate) path: &'r str,
+    pub(crate) client: IpAddr,
+    pub(crate) scheme: &'static str,
+    pub(crate) port: u16,
+    pub(crate) headers: &'r dyn Headers,
+    /// The size of the head, in bytes.
+    pub(crate) head_len: usize,
+}
+
 impl Record {
     /// Begins a line; `None` where nobody listens.
-    pub(crate) fn begin(method: &Method, host: &str, path: &str, client: IpAddr) -> Option<Box<Self>> {
+    pub(crate) fn begin<'r>(shared: &Shared, sent: impl FnOnce() -> Sent<'r>) -> Option<Box<Self>> {
         if !tracing::enabled!(target: "access", Level::INFO) {
             return None;
         }
+        let (live, sent) = (shared.live.load(), sent());
+        let is_skipped = |skipped: &MapKeys| skipped.hold(&String::from_utf8_lossy(sent.target));
+        if live.log.is_off || live.log.skipped.as_deref().is_some_and(is_skipped) {
+            return None;
+        }
+        let formatted = live.log.format.as_ref().zip(shared.options.access_line);
+        let formatted = formatted.map(|(format, write)| Box::new(Formatted::begin(format, &sent, write)));
+        let Sent { method, host, path, client, .. } = sent;
         let began = Instant::now();
-        Some(Box::new(Self { method: method.clone(), host: host.into(), path: path.into(), client, began }))
+        Some(Box::new(Self {
+            method: method.clone(),
+            host: host.into(),
+            path: path.into(),
+            client,
+            began,
+            formatted,
+        }))
+    }
+
+    /// Whether the line has the identifier of the request, and the client sent none.
+    pub(crate) fn lacks_id(&self) -> bool {
+        self.formatted.as_ref().is_some_and(|formatted| formatted.lacks_id())
+    }
+
+    /// Sets the identifier of the request.
+    pub(crate) fn set_id(&mut self, id: &[u8]) {
+        if let Some(formatted) = &mut self.formatted {
+            formatted.id = String::from_utf8_lossy(id).into();
+        }
     }
 
     /// Writes the line.
-    pub(crate) fn emit(&self, outcome: &Outcome<'_>) {
+    pub(crate) fn emit(self, outcome: &Outcome<'_>) {
+        if outcome.rule.is_some_and(|rule| rule.steps.iter().any(|step| matches!(step, Step::Unlogged))) {
+            return;
+        }
+        if let Some(formatted) = self.formatted {
+            return formatted.end(self.began, outcome);
+        }
         let route = outcome.rule.map(|rule| rule.route.to_string());
         let backend = outcome.backend.map(ToString::to_string);
         let endpoint = outcome.endpoint.map(|address| address.to_string());

@@ -206,6 +206,15 @@ impl Context {
         self.rule().is_some_and(|rule| rule.route.kind == RouteKind::Ingress)
     }
 
+    /// Gives the line of the access log the identifier that the backend gets.
+    pub(crate) fn identify_record(&mut self) {
+        if self.record.as_ref().is_some_and(|record| record.lacks_id()) {
+            self.keep_request_id();
+            let id = self.request_id();
+            self.record.iter_mut().for_each(|record| record.set_id(&id));
+        }
+    }
+
     /// Records a decision. Returns a cursor if a check has to be carried out first.
     ///
     /// # Errors
@@ -321,6 +330,7 @@ impl Context {
                 backend: self.backend().map(|backend| &backend.key),
                 endpoint: self.attempts.endpoint.as_ref().map(InFlight::address),
                 attempts: self.attempts.begun,
+                tried: &self.attempts.tried,
                 rejection: self.rejection,
                 aborted,
             });

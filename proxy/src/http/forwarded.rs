@@ -31,25 +31,37 @@ const REQUEST_ID: Name = Name::new("X-Request-ID", "x-request-id");
 /// Where a header cannot be set (more than pingora's limit of them).
 pub(crate) fn apply(request: &mut RequestHeader, context: &Context) -> Result<()> {
     let trusted = context.trusted;
+    // Before what is forged is removed.
+    let originals = context.is_of_ingress() && context.has.any(Has::FORWARDED_BY);
+    let originals =
+        originals.then(|| [&FOR, &HOST].map(|sent| joined(request.headers.get_all(&sent.name).iter())));
     if context.has.any(Has::SUSPECT) {
         for name in forged(request.headers.keys(), trusted) {
             request.remove_header(&name);
         }
     }
-    headers::add(request, Forwarded { context })
+    headers::add(request, Forwarded { context, originals })
 }
 
 /// What a backend is told of a client.
 struct Forwarded<'a> {
     context: &'a Context,
+    /// What backends of Ingresses get of the client's `X-Forwarded-For` and `-Host` under names of their own, as with
+    /// ingress-nginx, whoever the client is.
+    originals: Option<[Option<HeaderValue>; 2]>,
 }
 
 impl Fill for Forwarded<'_> {
     fn fill(self, headers: &mut impl Fields) -> Result<()> {
         let (context, trusted) = (self.context, self.context.trusted);
         let (conn, is_of_ingress) = (&context.conn, context.is_of_ingress());
-        if is_of_ingress && context.has.any(Has::FORWARDED_BY) {
-            keep_originals(headers)?;
+        for (name, value) in
+            [&ORIGINAL_FOR, &ORIGINAL_HOST].into_iter().zip(self.originals.into_iter().flatten())
+        {
+            match value {
+                Some(value) => headers.put(name, value)?,
+                None => headers.remove(&name.name),
+            }
         }
         let client = context.client_text();
         let list = match (trusted, context.forwarded_for) {
@@ -68,7 +80,7 @@ impl Fill for Forwarded<'_> {
         if !keep(headers.map(), &PORT) {
             headers.put(&PORT, conn.client_port_text.clone())?;
         }
-        let scheme = HeaderValue::from_static(if conn.tls.is_some() { "https" } else { "http" });
+        let scheme = HeaderValue::from_static(conn.scheme());
         if !keep(headers.map(), &PROTO) {
             headers.put(&PROTO, scheme.clone())?;
         }
@@ -97,18 +109,6 @@ fn chain(headers: &HeaderMap, client: &HeaderValue) -> Option<HeaderValue> {
     headers.contains_key(&FOR.name).then(|| joined(headers.get_all(&FOR.name).iter().chain([client])))?
 }
 
-/// Backends of Ingresses get what the client sent as `X-Forwarded-For` and `-Host` under names of their own, as with
-/// ingress-nginx, whoever the client is.
-fn keep_originals(headers: &mut impl Fields) -> Result<()> {
-    for (sent, kept) in [(&FOR, &ORIGINAL_FOR), (&HOST, &ORIGINAL_HOST)] {
-        match joined(headers.map().get_all(&sent.name).iter()) {
-            Some(value) => headers.put(kept, value)?,
-            None => headers.remove(&kept.name),
-        }
-    }
-    Ok(())
-}
-
 /// One list of several. `None` if there is nothing.
 fn joined<'v>(mut values: impl Iterator<Item = &'v HeaderValue>) -> Option<HeaderValue> {
     let mut list = values.next()?.as_bytes().to_vec();
@@ -121,7 +121,7 @@ fn joined<'v>(mut values: impl Iterator<Item = &'v HeaderValue>) -> Option<Heade
 
 /// The scheme that the client used, as far as it can be known.
 pub(crate) fn scheme(request: &RequestHeader, context: &Context) -> &'static str {
-    let own = if context.conn.tls.is_some() { "https" } else { "http" };
+    let own = context.conn.scheme();
     if !context.trusted {
         return own;
     }

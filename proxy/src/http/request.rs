@@ -7,7 +7,7 @@ use portcullis_routing::{
 };
 
 use super::{
-    access_log::Record,
+    access_log::{Record, Sent},
     answer::is_grpc,
     context::Context,
     forwarded,
@@ -60,7 +60,20 @@ pub(crate) fn decide(
     let path = asked.as_ref().map_or("", Asked::path);
     let lists = || head.headers.get_all(&forwarded::FOR.name).iter().map(HeaderValue::as_bytes);
     context.set_client(shared.client(context.conn.peer.ip(), lists, &head.headers));
-    context.record = Record::begin(&head.method, named, path, context.client);
+    context.record = Record::begin(shared, || Sent {
+        method: &head.method,
+        target: head.raw_path(),
+        protocol: protocol(head.version),
+        host: named,
+        sent_host: host.as_ref().map_or("", Host::sent),
+        path,
+        client: context.client,
+        scheme: forwarded::scheme(head, context),
+        port: context.conn.client_port,
+        headers: &head.headers,
+        head_len: head_len(head),
+    });
+    context.identify_record();
     let asked = asked.map_err(refused)?;
     if coded {
         return Err(bad("no transfer coding but chunked is supported"));
@@ -147,6 +160,20 @@ fn views<'r>(
         upgrade: context.upgrade,
     };
     (request, connection(context, forwarded::scheme(head, context)))
+}
+
+fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_2 => "HTTP/2.0",
+        _ => "HTTP/1.1",
+    }
+}
+
+/// The size of the head as HTTP/1 has it.
+fn head_len(head: &RequestHeader) -> usize {
+    let line = head.method.as_str().len() + head.raw_path().len() + 14;
+    line + head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum::<usize>()
 }
 
 /// Whether the body is in a coding that it would lose on its way to a backend. It is not read to its end.

@@ -72,7 +72,7 @@ pub(crate) async fn serve(
     let mut client = Client::new(transport, early, admitted);
     let mut fresh = true;
     loop {
-        if client.input.is_empty() && !client.request_begins(port, fresh, &worker.limits).await {
+        if client.input.is_empty() && !client.request_begins(port, fresh, &conn.limits).await {
             return client.close_idle().await;
         }
         let next = {
@@ -187,7 +187,7 @@ impl Client {
 
     /// Reads the head of a request and decides about it. `None`: the client is gone.
     async fn read_request(&mut self, worker: &Worker, conn: &Arc<ConnInfo>) -> Result<Option<Plan>, Refusal> {
-        let limit = worker.limits.head_bytes;
+        let limit = conn.limits.head_bytes;
         // Nearly every head comes in one read.
         let mut arriving = Arriving::default();
         loop {
@@ -200,7 +200,7 @@ impl Client {
                 return Ok(Some(plan));
             }
             if new {
-                self.watch.set(Ticks::of(worker.limits.head_time));
+                self.watch.set(Ticks::of(conn.limits.head_time));
             }
             let read = poll_fn(|cx| {
                 self.watch.set_waker(cx.waker());

@@ -42,7 +42,7 @@ pub(super) async fn carry(
     client.input = Buffer::default();
     let message = Message::new(body, beyond);
     let (transport, admitted) = client.take_out();
-    let down = DownIo::of_message(transport, &context.conn, worker.limits, admitted, head, message);
+    let down = DownIo::of_message(transport, &context.conn, context.conn.limits, admitted, head, message);
     let Some(down) = app::serve_one_http1(worker, Box::new(down), context, port).await else {
         // pingora ended it.
         client.ended = true;

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     conn::ConnInfo,
     http::{
-        access_log::Record,
+        access_log::{Record, Sent},
         answer::{self, Reply},
         context::Context,
         limit, retry, side,
@@ -147,8 +147,20 @@ fn decide(shared: &Shared, head: &RequestHead<'_, '_>, context: &mut Context) ->
     context.upgrade = asks_for_upgrade(head);
     let (asked, host) = (Asked::parse(&head.method, head.target), head.host());
     let named = host.as_ref().map_or("", |host| &*host.name);
-    context.record =
-        Record::begin(&head.method, named, asked.as_ref().map_or("", Asked::path), context.client);
+    context.record = Record::begin(shared, || Sent {
+        method: &head.method,
+        target: head.target,
+        protocol: if head.http10 { "HTTP/1.0" } else { "HTTP/1.1" },
+        host: named,
+        sent_host: host.as_ref().map_or("", |host| host.value),
+        path: asked.as_ref().map_or("", Asked::path),
+        client: context.client,
+        scheme: scheme(head, context),
+        port: context.conn.client_port,
+        headers: head,
+        head_len: head.len,
+    });
+    context.identify_record();
     settle(shared, head, asked, host, context, |request, connection| {
         shared.with_table(|table| routing::decide(table, request, connection, random::number()))
     })

@@ -21,6 +21,8 @@ use crate::{
     template::{NoGroups, Values},
 };
 
+const BLOCKED: &str = "a header has a value that is blocked";
+
 /// The reasons for the access log where a service of an Ingress lets nobody pass.
 const DENIED: &str = "denied by the authorization service";
 const UNUSABLE: &str = "the authorization service responds with neither 2xx nor 401 nor 403";
@@ -68,6 +70,9 @@ impl<'t> Chosen<'t, '_> {
                             return Decision::Answer(Box::new(answer.of_route(route)));
                         }
                     }
+                }
+                Step::Blocked(values) if values.refuses(self.of_client.request.headers) => {
+                    return self.answer(Answer::reject(Rejection::Forbidden, BLOCKED));
                 }
                 Step::BodySize(most) if most.is_exceeded_by(self.of_client.request.headers) => {
                     // CORS comes after it.
@@ -127,6 +132,7 @@ impl<'t> Chosen<'t, '_> {
                 }
                 Step::OwnTls
                 | Step::PassedThrough
+                | Step::Blocked(_)
                 | Step::BodySize(_)
                 | Step::AccessList(_)
                 | Step::Cors(_)
@@ -138,6 +144,7 @@ impl<'t> Chosen<'t, '_> {
                 | Step::ResponseHeaders(_)
                 | Step::AnswerCookie(_)
                 | Step::Pace(_)
+                | Step::Unlogged
                 | Step::Hsts(_) => {}
             }
         }

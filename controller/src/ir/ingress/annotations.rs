@@ -6,7 +6,7 @@ use http::HeaderValue;
 use portcullis_routing::{
     Failures, HostPattern, Networks, OwnTimeouts, Repeats, TlsVersions,
     pattern::Source,
-    step::{Demand, IngressCors, OwnUrl, Satisfy},
+    step::{Demand, IngressCors, Satisfy},
 };
 
 use crate::ir::ObjectKey;
@@ -27,6 +27,7 @@ pub struct Annotations {
     pub cors: Option<IngressCors>,
     pub server_alias: ServerAlias,
     pub upstream_vhost: UpstreamVhost,
+    pub logs: Logs,
     /// `auth-tls-*`.
     pub auth_tls: Option<AuthTls>,
     pub balancing: Balancing,
@@ -106,15 +107,17 @@ pub struct Redirects {
     /// `force-ssl-redirect`: the same on every host.
     pub force_ssl: Option<bool>,
     /// `preserve-trailing-slash`: whether a redirect to HTTPS keeps the slash at the end.
-    pub keep_slash: bool,
+    pub keep_slash: Option<bool>,
     /// `temporal-redirect` and `permanent-redirect`: the status, and the place that every request is sent to.
     pub fixed: Option<(u16, Box<str>)>,
     /// `app-root`: where requests for `/` are sent.
     pub app_root: Option<Box<str>>,
     /// `from-to-www-redirect`: whether each host is also served with, or without, `www.`, as a redirect.
     pub from_to_www: bool,
-    /// `relative-redirects` and `use-port-in-redirects`.
-    pub own: OwnUrl,
+    /// `relative-redirects`: whether redirects to this host have no scheme and host.
+    pub is_relative: Option<bool>,
+    /// `use-port-in-redirects`.
+    pub with_port: Option<bool>,
 }
 
 /// How paths are matched, and what becomes of them on the way to the backend.
@@ -138,6 +141,13 @@ pub struct UpstreamVhost {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SslPassthrough {
     pub is_on: bool,
+}
+
+/// `enable-access-log`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Logs {
+    /// Whether requests are not logged.
+    pub is_off: bool,
 }
 
 /// `server-alias`: other names of each of its hosts.

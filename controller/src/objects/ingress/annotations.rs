@@ -32,6 +32,7 @@ mod family;
 mod hashing;
 mod known;
 mod limits;
+mod logs;
 mod pacing;
 mod redirects;
 mod rewrite;
@@ -80,6 +81,7 @@ pub(super) fn read(annotations: &BTreeMap<String, String>, checks: &mut Checks) 
         cors: families.read(),
         server_alias: families.read(),
         upstream_vhost: families.read(),
+        logs: families.read(),
         auth_tls: families.read(),
         balancing: families.read(),
         hashing: families.read(),

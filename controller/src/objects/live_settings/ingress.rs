@@ -2,12 +2,18 @@
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use http::StatusCode;
-use portcullis_routing::Networks;
+use http::{HeaderName, StatusCode, header};
+use portcullis_routing::{
+    Networks,
+    step::{BlockedValues, MapKeys},
+};
 
 use super::{Read, Wrong, boolean, or_default, or_flag, parse_network, read::UNSUPPORTED};
 use crate::{
-    ir::{ingress::LoadBalance, live_settings::Denied},
+    ir::{
+        ingress::LoadBalance,
+        live_settings::{Denied, GlobalAccess, LiveSettings},
+    },
     objects::ingress::annotations::{upstream, values},
 };
 
@@ -27,6 +33,20 @@ pub(super) const KEYS: &[(&str, Read)] = &[
     }),
     ("http-redirect-code", |to, text, _, _| {
         or_default(status(text)).map(|read| to.ingress.redirect_status = read)
+    }),
+    ("no-tls-redirect-locations", |to, text, _, _| {
+        let paths = text.split(',').map(str::trim).filter(|path| !path.is_empty());
+        to.ingress.not_redirected = paths.map(Into::into).collect();
+        Ok(())
+    }),
+    ("preserve-trailing-slash", |to, text, _, _| {
+        or_default(boolean(text)).map(|read| to.ingress.keep_slash = read)
+    }),
+    ("relative-redirects", |to, text, _, _| {
+        or_default(boolean(text)).map(|read| to.ingress.own_url.is_relative = read)
+    }),
+    ("use-port-in-redirects", |to, text, _, _| {
+        or_default(boolean(text)).map(|read| to.ingress.own_url.with_port = read)
     }),
     ("hsts", |to, text, _, _| or_default(boolean(text)).map(|read| to.ingress.hsts.is_on = Some(read))),
     ("hsts-max-age", |to, text, _, _| or_default(seconds(text)).map(|read| to.ingress.hsts.max_age = read)),
@@ -74,6 +94,9 @@ pub(super) const KEYS: &[(&str, Read)] = &[
     ("proxy-next-upstream-timeout", |to, text, _, _| {
         or_default(limit(text)).map(|read| to.ingress.upstream.next_timeout = Some(read))
     }),
+    ("retry-non-idempotent", |to, text, _, _| {
+        or_default(boolean(text)).map(|read| to.ingress.repeats_all = read)
+    }),
     ("whitelist-source-range", |to, text, _, _| {
         let (allow, wrong) = allowed(text);
         to.ingress.access.allow = allow;
@@ -88,6 +111,12 @@ pub(super) const KEYS: &[(&str, Read)] = &[
         let (block, wrong) = denied(text);
         to.ingress.access.block = block;
         wrong.map_or(Ok(()), Err)
+    }),
+    ("block-user-agents", |to, text, _, _| {
+        blocked(to, header::USER_AGENT, text, |access, values| access.user_agents = values)
+    }),
+    ("block-referers", |to, text, _, _| {
+        blocked(to, header::REFERER, text, |access, values| access.referers = values)
     }),
     ("allow-cross-namespace-resources", |to, text, _, _| {
         or_default(boolean(text)).map(|read| to.ingress.allow_cross_namespace = read)
@@ -142,6 +171,25 @@ fn denied(text: &str) -> (Denied, Option<Wrong>) {
             (Denied::Unknown, Some(Wrong::new(why, closed)))
         }
     }
+}
+
+/// The requests that are refused for a header. With an entry that is wrong it is not known which, so that all Ingresses are
+/// closed.
+fn blocked(
+    to: &mut LiveSettings,
+    name: HeaderName,
+    text: &str,
+    set: impl FnOnce(&mut GlobalAccess, Option<Arc<BlockedValues>>),
+) -> Result<(), Wrong> {
+    let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
+    let values = MapKeys::parse(entries).map_err(|error| {
+        let why = "a setting that blocks requests cannot be read";
+        to.ingress.closed_by.get_or_insert_with(|| why.into());
+        Wrong::new(error.to_string(), "all Ingresses are closed")
+    })?;
+    let values = Some(values).filter(|values| !values.is_empty());
+    set(&mut to.ingress.access, values.map(|values| Arc::new(BlockedValues::new(name, values))));
+    Ok(())
 }
 
 fn entries(text: &str) -> impl Iterator<Item = Result<(IpAddr, u8), String>> {

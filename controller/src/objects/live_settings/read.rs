@@ -50,6 +50,7 @@ pub(crate) fn read(
             },
         }
     }
+    reading.trust(&at);
     last_good.0.retain(|key, _| written.data.contains_key(key));
     (reading.settings, reading.checks.into_problems())
 }
@@ -107,7 +108,8 @@ impl Reading {
                 format!("is not served: {why}; {UNSUPPORTED}: ignore serves Ingresses without it")
             }
             Fate::Protects(why) => {
-                self.settings.ingress.closed_by.get_or_insert_with(|| key.into());
+                let reason = || format!("the setting {key} may protect backends and is not served").into();
+                self.settings.ingress.closed_by.get_or_insert_with(reason);
                 format!(
                     "may protect backends and is not served, so that all Ingresses are closed: {why}; \
                      {UNSUPPORTED}: ignore serves them without it"
@@ -115,6 +117,18 @@ impl Reading {
             }
         };
         self.checks.warning_of(Topic::NotServed, at, message);
+    }
+
+    /// Warns if everybody may say whose request it is.
+    fn trust(&mut self, at: &Path<'_>) {
+        let forwarding = &self.settings.proxy.forwarding;
+        if forwarding.trusts_everybody() {
+            let key =
+                if forwarding.use_forwarded_headers { "use-forwarded-headers" } else { "enable-real-ip" };
+            let message = "every client may claim any address, since proxy-real-ip-cidr is missing; name the proxies in \
+                           front there";
+            self.checks.warning_of(Topic::Invalid, &at.field(key), message);
+        }
     }
 
     fn unknown(&mut self, key: &str, at: &Path<'_>) {

@@ -292,3 +292,38 @@ fn table() -> String {
                 | key | here | why, and what to do instead |\n| --- | --- | --- |\n";
     format!("{head}{}", rows.collect::<String>())
 }
+
+#[test]
+fn keys_of_ingress_nginx_say_who_is_believed() {
+    let network = |text: &str| parse_network(text).unwrap();
+    let everybody = vec![network("0.0.0.0/0"), network("::/0")];
+    let ten = vec![network("10.0.0.0/8")];
+    const CIDR: (&str, &str) = ("proxy-real-ip-cidr", "10.0.0.0/8");
+    const FORWARDED: (&str, &str) = ("use-forwarded-headers", "true");
+    const REAL_IP: (&str, &str) = ("enable-real-ip", "true");
+    const PROXY: (&str, &str) = ("use-proxy-protocol", "true");
+    for (data, trusted, for_address, proxy_protocol, problems) in [
+        (&[CIDR][..], vec![], vec![], vec![], 0),
+        (&[FORWARDED, CIDR], ten.clone(), vec![], vec![], 0),
+        (&[FORWARDED], everybody.clone(), vec![], vec![], 1),
+        (&[FORWARDED, REAL_IP, CIDR], ten.clone(), vec![], vec![], 0),
+        (&[REAL_IP, CIDR], vec![], ten.clone(), vec![], 0),
+        (&[REAL_IP], vec![], everybody.clone(), vec![], 1),
+        (&[PROXY], vec![], vec![], everybody.clone(), 0),
+        (&[PROXY, REAL_IP, CIDR], vec![], vec![], ten.clone(), 0),
+        (&[FORWARDED, ("proxy-real-ip-cidr", "x")], vec![], vec![], vec![], 1),
+        (
+            &[FORWARDED, CIDR, ("trusted-proxies", "192.0.2.1")],
+            vec![network("192.0.2.1"), ten[0]],
+            vec![],
+            vec![],
+            0,
+        ),
+    ] {
+        let (settings, told) = of(data);
+        let proxy = settings.proxy;
+        let got = (proxy.trusted(), proxy.trusted_for_address(), proxy.proxy_protocol());
+        assert_eq!(got, (trusted, for_address, proxy_protocol), "{data:?}");
+        assert_eq!(told.len(), problems, "{told:?}");
+    }
+}

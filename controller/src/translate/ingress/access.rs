@@ -8,28 +8,29 @@ use portcullis_routing::{
 };
 
 use super::steps::Site;
-use crate::ir::live_settings::{Denied, GlobalAccess};
+use crate::{
+    ir::live_settings::{Denied, GlobalAccess},
+    translate::Settings,
+};
 
 /// The steps that ask who the client is, if anything says so. An annotation takes the place of the global setting of its kind.
 /// `block-cidrs` is the operator's: it holds always, whatever else an Ingress is satisfied with.
 pub(super) fn steps(site: &Site<'_>) -> Vec<Step> {
     let own = &site.annotations.access;
-    let GlobalAccess { allow, deny, block } = &site.settings.live.ingress.access;
+    let GlobalAccess { allow, deny, block, .. } = &site.settings.live.ingress.access;
     let deny = own.deny.clone().map_or_else(|| deny.clone(), Denied::Networks);
     let allow = own.allow.as_ref().or(allow.as_ref()).cloned();
     let satisfy = site.annotations.basic_auth.satisfy;
-    let closed = site.settings.live.ingress.closed_by.as_ref().map(|key| {
-        let why = format!("the setting {key} may protect backends and is not served");
-        Step::Check(Check::Closed(why.into()))
-    });
-    [
-        closed,
-        step("block-cidrs", block, None, Satisfy::All),
-        step("denylist-source-range", &deny, allow, satisfy),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+    [step("block-cidrs", block, None, Satisfy::All), step("denylist-source-range", &deny, allow, satisfy)]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+/// The steps that refuse requests for their headers, at any Ingress.
+pub(super) fn blocked(settings: &Settings) -> impl Iterator<Item = Step> {
+    let GlobalAccess { user_agents, referers, .. } = &settings.live.ingress.access;
+    [user_agents, referers].into_iter().flatten().map(|values| Step::Blocked(Arc::clone(values)))
 }
 
 fn step(key: &str, deny: &Denied, allow: Option<Arc<Networks>>, satisfy: Satisfy) -> Option<Step> {

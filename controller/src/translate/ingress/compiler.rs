@@ -76,7 +76,9 @@ impl<'a> Host<'a> {
 
 impl<'a> Compiler<'a> {
     pub(super) fn new(host: Host<'a>, ingress: &'a Ingress) -> Self {
-        let by = ingress.annotations.unserved.closed_by(host.reader.settings().strict_annotations);
+        let settings = host.reader.settings();
+        let by = ingress.annotations.unserved.closed_by(settings.strict_annotations);
+        let by = by.or_else(|| settings.live.ingress.closed_by.as_deref().map(Into::into));
         let mut compiler = Self {
             host,
             ingress,

@@ -9,7 +9,7 @@ use portcullis_routing::{
     template::Variable,
 };
 
-use super::{compiler::Compiler, paths::Place};
+use super::{compiler::Compiler, paths::Place, steps::own_url};
 use crate::ir::{
     Kind, ObjectKey,
     ingress::{AuthOptions, AuthTarget, CONSTANTS, IngressBackend, PortRef},
@@ -82,10 +82,7 @@ impl Compiler<'_> {
         }
         let sign_in = options.sign_in.as_deref().map(|url| {
             let parameter = options.sign_in_parameter.as_deref().unwrap_or(RETURN);
-            Ok::<_, String>(SignIn {
-                url: text(&with_return(url, parameter))?,
-                own: self.ingress.annotations.redirects.own,
-            })
+            Ok::<_, String>(SignIn { url: text(&with_return(url, parameter))?, own: own_url(&self.site()) })
         });
         let set_headers = options.set_headers.as_deref().map(|name| self.headers_of(name)).transpose()?;
         let set_headers = set_headers.unwrap_or_default().into_iter();

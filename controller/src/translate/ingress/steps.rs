@@ -8,7 +8,7 @@ use portcullis_routing::{
     HostPattern, Step, Steps, Template,
     pattern::GroupPattern,
     step::{
-        BodySize, Check, ClientCertificateCheck, Demand, HeaderModifier, IngressRedirect, Pace,
+        BodySize, Check, ClientCertificateCheck, Demand, HeaderModifier, IngressRedirect, OwnUrl, Pace,
         RewriteTarget, Spool, UrlRewrite,
     },
 };
@@ -26,10 +26,6 @@ use crate::{
     status::Message,
     translate::{ClientAuthOf, Settings},
 };
-
-/// Where ACME servers ask for their challenge (RFC 8555, section 8.3): over plain HTTP, so paths that begin with it are
-/// never redirected to HTTPS.
-const ACME: &str = "/.well-known/acme-challenge";
 
 /// What steps need to know of the place where an Ingress is served.
 #[derive(Clone, Copy)]
@@ -50,9 +46,11 @@ impl Compiler<'_> {
         let site = self.site();
         let mut steps = own_tls(self.ingress);
         steps.extend(self.client_certificate()?);
+        steps.extend(access::blocked(site.settings));
         steps.extend(body_size(&site));
         steps.extend(redirects(&site, place));
         steps.extend(hsts(&site));
+        steps.extend(site.annotations.logs.is_off.then_some(Step::Unlogged));
         steps.extend(site.annotations.cors.clone().map(|cors| Step::IngressCors(Box::new(cors))));
         steps.extend(self.external_auth(place));
         steps.extend(self.limits.clone().map(|limits| Step::Check(Check::Limits(limits))));
@@ -137,14 +135,14 @@ impl Compiler<'_> {
 
 /// The steps of a path that is closed.
 pub(super) fn of_closed(ingress: &Ingress, site: &Site<'_>) -> Steps {
-    Steps::new(own_tls(ingress).into_iter().chain(hsts(site)))
+    Steps::new(own_tls(ingress).into_iter().chain(access::blocked(site.settings)).chain(hsts(site)))
 }
 
 /// The steps of a prefix without the slash at its end.
 pub(super) fn without_slash(site: &Site<'_>) -> Steps {
-    let redirect = IngressRedirect::AddSlash(site.annotations.redirects.own);
-    let redirect = Step::IngressRedirect(Box::new(redirect));
-    Steps::new([redirect].into_iter().chain(body_size(site)).chain(hsts(site)))
+    let redirect = Step::IngressRedirect(Box::new(IngressRedirect::AddSlash(own_url(site))));
+    let before = access::blocked(site.settings);
+    Steps::new(before.chain([redirect]).chain(body_size(site)).chain(hsts(site)))
 }
 
 /// The steps of a host that is redirected to another name of it.
@@ -154,7 +152,7 @@ pub(super) fn other_host(settings: &Settings, to: &HostPattern) -> Steps {
         host: to.to_string().into(),
         ports: (shown_port(settings, settings.http_port), shown_port(settings, settings.https_port)),
     };
-    Steps::new([Step::IngressRedirect(Box::new(redirect))])
+    Steps::new(access::blocked(settings).chain([Step::IngressRedirect(Box::new(redirect))]))
 }
 
 /// The port that clients connect to.
@@ -174,22 +172,33 @@ fn redirects(site: &Site<'_>, place: &Place<'_>) -> Vec<Step> {
     let app_root = site.app_root.map(|root| IngressRedirect::AppRoot(root.into()));
     let fixed = redirects.fixed.as_ref().and_then(|(status, to)| {
         let status = StatusCode::from_u16(*status).ok()?;
-        Some(IngressRedirect::Fixed { status, to: to.clone(), own: redirects.own })
+        Some(IngressRedirect::Fixed { status, to: to.clone(), own: own_url(site) })
     });
     let ssl = redirects.ssl.or(global.ssl_redirect).unwrap_or(settings.ssl_redirect);
     let force_ssl = redirects.force_ssl.unwrap_or(global.force_ssl_redirect);
-    let is_acme = place.path.is_some_and(|(_, path)| path.text.starts_with(ACME));
-    let https = (!is_acme && (force_ssl || (ssl && site.has_tls))).then(|| {
+    let is_exempt = place
+        .path
+        .is_some_and(|(_, path)| global.not_redirected.iter().any(|start| path.text.starts_with(&**start)));
+    let https = (!is_exempt && (force_ssl || (ssl && site.has_tls))).then(|| {
         let https_port = shown_port(settings, settings.https_port);
-        let is_named = https_port != 443 || redirects.own.with_port;
+        let is_named = https_port != 443 || own_url(site).with_port;
         IngressRedirect::Https {
             status: global.redirect_status,
-            keep_slash: redirects.keep_slash,
+            keep_slash: redirects.keep_slash.unwrap_or(global.keep_slash),
             port: is_named.then_some(https_port),
         }
     });
     let all = [app_root, fixed, https].into_iter().flatten();
     all.map(|redirect| Step::IngressRedirect(Box::new(redirect))).collect()
+}
+
+/// How redirects to this host are written.
+pub(super) fn own_url(site: &Site<'_>) -> OwnUrl {
+    let (own, global) = (&site.annotations.redirects, site.settings.live.ingress.own_url);
+    OwnUrl {
+        is_relative: own.is_relative.unwrap_or(global.is_relative),
+        with_port: own.with_port.unwrap_or(global.with_port),
+    }
 }
 
 fn body_size(site: &Site<'_>) -> Option<Step> {

@@ -1,6 +1,6 @@
 //! How long the backends of an Ingress may take, and when another one is asked.
 
-use portcullis_routing::{OwnTimeouts, Retry, Timeouts};
+use portcullis_routing::{OwnTimeouts, Repeats, Retry, Timeouts};
 
 use super::steps::Site;
 use crate::ir::ingress::{NextUpstream, Upstream};
@@ -31,13 +31,16 @@ pub(super) fn retry(site: &Site<'_>) -> Retry {
         tries => tries.min(MOST),
     });
     let within = own.next_timeout.or(global.next_timeout).filter(|limit| !limit.is_zero());
-    let default = Retry { attempts: tries - 1, within, ..default };
+    let repeats_all = site.settings.live.ingress.repeats_all;
+    let repeats = if repeats_all { Repeats::All } else { default.repeats };
+    let default = Retry { attempts: tries - 1, within, repeats, ..default };
     match own.next.as_ref().or(global.next.as_ref()) {
         None => default,
         // `off`.
         Some(next) if next.is_off() => Retry { attempts: 0, ..default },
         Some(NextUpstream { failures, codes, repeats }) => {
-            Retry { failures: *failures, codes: codes.clone(), repeats: *repeats, ..default }
+            let repeats = if repeats_all { Repeats::All } else { *repeats };
+            Retry { failures: *failures, codes: codes.clone(), repeats, ..default }
         }
     }
 }

@@ -72,6 +72,7 @@ pub(super) fn compile_for_backend<'f>(
             Step::OwnTls
             | Step::PassedThrough
             | Step::ClientCertificate(_)
+            | Step::Blocked(_)
             | Step::BodySize(_)
             | Step::IngressCors(_)
             | Step::IngressRedirect(_)
@@ -79,6 +80,7 @@ pub(super) fn compile_for_backend<'f>(
             | Step::Endpoints
             | Step::AccessList(_)
             | Step::Satisfy
+            | Step::Unlogged
             | Step::Hsts(_)
             | Step::RequestHeaders(_)
             | Step::Rewrite(_)

@@ -10,7 +10,7 @@ use portcullis_routing::{
     step::{HeaderModifier, PathRewrite, UrlRewrite},
 };
 
-use crate::{Options, conn::ConnInfo, http::forwarded, shared::Shared};
+use crate::{Options, conn::ConnInfo, http::forwarded, limits::Limits, shared::Shared};
 
 /// A client, and the route that takes its requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +62,8 @@ impl Asker {
             client_port_text,
             local: SocketAddr::from(([192, 0, 2, 3], 80)),
             tls: None,
+            is_tls_before: false,
+            limits: Limits::new(&Options::default()),
             draining: Arc::default(),
             load: Arc::default(),
         })

@@ -156,7 +156,7 @@ pub(super) const KNOWN: &[Known] = &[
     known("FastCGI", "fastcgi-params-configmap", Nothing),
     known("HTTP2PushPreload", "http2-push-preload", Nothing),
     known("LoadBalancing", "load-balance", Nothing).served(),
-    known("Logs", "enable-access-log", Nothing),
+    known("Logs", "enable-access-log", Nothing).served(),
     known("Logs", "enable-rewrite-log", Nothing),
     known("Mirror", "mirror-host", Nothing),
     known("Mirror", "mirror-request-body", Nothing),

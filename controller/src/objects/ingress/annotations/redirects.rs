@@ -1,7 +1,5 @@
 //! Redirects.
 
-use portcullis_routing::step::OwnUrl;
-
 use super::{
     family::{Denied, Family, Written},
     values,
@@ -41,16 +39,16 @@ impl Family for Redirects {
     fn parse(written: Written<'_>, checks: &mut Checks) -> Result<Self, Denied> {
         let temporal = fixed(written, TEMPORAL, TEMPORAL_CODE, 302, 307)?;
         let permanent = fixed(written, PERMANENT, PERMANENT_CODE, 301, 308)?;
-        let is_relative = written.required_switch(RELATIVE)?.unwrap_or_default();
-        let with_port = written.switch(WITH_PORT, checks).unwrap_or_default();
+        let is_relative = written.required_switch(RELATIVE)?;
         Ok(Self {
             ssl: written.switch(SSL, checks),
             force_ssl: written.switch(FORCE_SSL, checks),
-            keep_slash: written.switch(KEEP_SLASH, checks).unwrap_or_default(),
+            keep_slash: written.switch(KEEP_SLASH, checks),
             fixed: temporal.or(permanent),
             app_root: written.parse(APP_ROOT, checks, app_root),
             from_to_www: written.required_switch(FROM_TO_WWW)?.unwrap_or_default(),
-            own: OwnUrl { is_relative, with_port },
+            is_relative,
+            with_port: written.switch(WITH_PORT, checks),
         })
     }
 }
@@ -113,7 +111,9 @@ mod tests {
             assert_eq!((read.ssl, warned), (want, warnings), "{value:?}");
         }
         let (read, _) = redirects(&[(FORCE_SSL, "t"), (KEEP_SLASH, "1"), (WITH_PORT, "true")]);
-        assert!(read.force_ssl == Some(true) && read.keep_slash && read.own.with_port);
+        assert!(
+            read.force_ssl == Some(true) && read.keep_slash == Some(true) && read.with_port == Some(true)
+        );
     }
 
     #[test]

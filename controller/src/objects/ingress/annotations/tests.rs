@@ -8,7 +8,7 @@ use crate::{
         Ingress, Object,
         ingress::{
             Access, Affinity, AuthTls, BackendSpeech, Balancing, BasicAuth, Body, Canary, ExternalAuth,
-            Hashing, Limits, Pacing, Redirects, Rewrite, ServerAlias, SslPassthrough, Upstream,
+            Hashing, Limits, Logs, Pacing, Redirects, Rewrite, ServerAlias, SslPassthrough, Upstream,
             UpstreamVhost,
         },
     },
@@ -176,6 +176,7 @@ fn what_is_served_is_what_families_read() {
         <Option<AuthTls>>::NAMES,
         ServerAlias::NAMES,
         UpstreamVhost::NAMES,
+        Logs::NAMES,
         Balancing::NAMES,
         Hashing::NAMES,
         Affinity::NAMES,

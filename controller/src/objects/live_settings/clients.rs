@@ -1,0 +1,35 @@
+//! Keys of ingress-nginx's ConfigMap about connections of clients, by the names that they have there.
+
+use std::time::Duration;
+
+use super::{Read, boolean, or_default};
+use crate::objects::ingress::annotations::{upstream, values};
+
+/// Every key of these.
+pub(super) const KEYS: &[(&str, Read)] = &[
+    ("keep-alive", |to, text, _, _| {
+        or_default(at_least_one(text)).map(|read| to.proxy.keepalive_timeout = Some(read))
+    }),
+    ("client-header-timeout", |to, text, _, _| {
+        or_default(at_least_one(text)).map(|read| to.proxy.header_timeout = Some(read))
+    }),
+    ("large-client-header-buffers", |to, text, _, _| {
+        or_default(buffers(text)).map(|read| to.proxy.max_header_bytes = Some(read))
+    }),
+    ("use-http2", |to, text, _, _| or_default(boolean(text)).map(|read| to.proxy.without_http2 = !read)),
+];
+
+fn at_least_one(text: &str) -> Result<Duration, String> {
+    let read = upstream::seconds(text.trim()).map_err(|why| format!("{text:?} {why}"))?;
+    (!read.is_zero()).then_some(read).ok_or_else(|| format!("{text:?} leaves no time"))
+}
+
+/// A number of buffers and the size of each: the bytes that a request's head may have.
+fn buffers(text: &str) -> Result<usize, String> {
+    const MOST: u64 = 256 << 10;
+    let wrong = || format!("{text:?} is not a number and a size such as 4 8k, of 1k to 256k in all");
+    let (number, size) = text.trim().split_once(char::is_whitespace).ok_or_else(wrong)?;
+    let (number, size) = (values::count(number), values::size(size));
+    let bytes = number.zip(size).and_then(|(number, size)| number.checked_mul(size)).ok_or_else(wrong)?;
+    usize::try_from(bytes).ok().filter(|_| (1 << 10..=MOST).contains(&bytes)).ok_or_else(wrong)
+}
