@@ -108,15 +108,18 @@ fn names_that_lead_to_other_namespaces_are_refused_unless_they_may() {
 #[test]
 fn keys_of_the_config_map_are_compared() {
     let map = "{apiVersion: v1, kind: ConfigMap, metadata: {namespace: ingress-nginx, name: ingress-nginx-controller}, data: \
-               {ssl-redirect: 'false', proxy-buffering: 'on', no-such-key: a, denylist-source-range: x, hsts: maybe}}";
+               {ssl-redirect: 'false', server-snippet: deny all;, bind-address: 10.0.0.1, proxy-buffering: 'on', \
+               no-such-key: a, denylist-source-range: x, hsts: maybe}}";
     let report = report_of(map);
     let settings = report.settings.expect("found by its name");
     let verdicts: Vec<_> = settings.keys.iter().map(|key| (key.key.as_str(), key.verdict)).collect();
     let want = [
+        ("bind-address", Verdict::Different),
         ("denylist-source-range", Verdict::Refused),
         ("hsts", Verdict::Different),
         ("no-such-key", Verdict::Different),
         ("proxy-buffering", Verdict::Same),
+        ("server-snippet", Verdict::Refused),
         ("ssl-redirect", Verdict::Same),
     ];
     assert_eq!(verdicts, want);
