@@ -47,11 +47,17 @@ struct Wrong {
     why: String,
     /// What applies if no value of the key was read before.
     instead: &'static str,
+    /// Whether that closes something: an error then.
+    closes: bool,
 }
 
 impl Wrong {
     fn new(why: impl Into<String>, instead: &'static str) -> Self {
-        Self { why: why.into(), instead }
+        Self { why: why.into(), instead, closes: false }
+    }
+
+    fn closing(why: impl Into<String>, instead: &'static str) -> Self {
+        Self { closes: true, ..Self::new(why, instead) }
     }
 }
 

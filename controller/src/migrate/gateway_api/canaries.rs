@@ -20,8 +20,8 @@ pub(super) fn of(site: &Site<'_>, path: &IngressPath, losses: &mut Vec<String>) 
     let same_namespace =
         site.canaries.iter().filter(|canary| canary.meta.namespace() == site.ingress.meta.namespace());
     let mut found = same_namespace.filter_map(|canary| {
-        let paths = canary.rules.of_host(site.host).into_iter().flat_map(|(_, rule)| &rule.paths);
-        let same = paths.filter(|other| other.text == path.text && other.kind == path.kind).next()?;
+        let mut paths = canary.rules.of_host(site.host).into_iter().flat_map(|(_, rule)| &rule.paths);
+        let same = paths.find(|other| other.text == path.text && other.kind == path.kind)?;
         Some((canary.annotations.canary.as_ref()?, site.backend(&same.backend).ok()?))
     });
     let Some((canary, backend)) = found.next() else { return Split::default() };

@@ -2,7 +2,7 @@
 
 use http::HeaderName;
 
-use super::{Read, boolean, networks, or_default};
+use super::{Read, Wrong, boolean, networks, or_default};
 
 /// Every key of these.
 pub(super) const KEYS: &[(&str, Read)] = &[
@@ -19,20 +19,15 @@ pub(super) const KEYS: &[(&str, Read)] = &[
         or_default(header(text)).map(|read| to.proxy.forwarding.header = read)
     }),
     ("proxy-real-ip-cidr", |to, text, _, _| {
-        or_nobody(networks(text)).map(|read| to.proxy.forwarding.networks = Some(read)).or_else(|wrong| {
-            to.proxy.forwarding.networks = Some(Vec::new());
-            Err(wrong)
-        })
+        let read = networks(text);
+        // A mistake trusts nobody, where the default would trust everybody.
+        to.proxy.forwarding.networks = Some(read.clone().unwrap_or_default());
+        read.map(drop).map_err(|why| Wrong::new(why, "nobody is trusted"))
     }),
     ("use-proxy-protocol", |to, text, _, _| {
         or_default(boolean(text)).map(|read| to.proxy.forwarding.use_proxy_protocol = read)
     }),
 ];
-
-/// A mistake trusts nobody, where the default would trust everybody.
-fn or_nobody<T>(read: Result<T, String>) -> Result<T, super::Wrong> {
-    read.map_err(|why| super::Wrong::new(why, "nobody is trusted"))
-}
 
 /// The name of a header, if it is another than `X-Forwarded-For`.
 fn header(text: &str) -> Result<Option<HeaderName>, String> {

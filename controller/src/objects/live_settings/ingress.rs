@@ -152,7 +152,7 @@ fn allowed(text: &str) -> (Option<Arc<Networks>>, Option<Wrong>) {
     let read = all.into_iter().filter_map(|entry| match entry {
         Ok(network) => Some(network),
         Err(why) => {
-            wrong.get_or_insert_with(|| Wrong::new(why, "it allows nobody"));
+            wrong.get_or_insert_with(|| Wrong::closing(why, "it allows nobody"));
             None
         }
     });
@@ -168,7 +168,7 @@ fn denied(text: &str) -> (Denied, Option<Wrong>) {
         Ok(networks) => (Denied::Networks(Arc::new(networks)), None),
         Err(why) => {
             let closed = "the paths of Ingresses that the list holds for are closed";
-            (Denied::Unknown, Some(Wrong::new(why, closed)))
+            (Denied::Unknown, Some(Wrong::closing(why, closed)))
         }
     }
 }
@@ -185,7 +185,7 @@ fn blocked(
     let values = MapKeys::parse(entries).map_err(|error| {
         let why = "a setting that blocks requests cannot be read";
         to.ingress.closed_by.get_or_insert_with(|| why.into());
-        Wrong::new(error.to_string(), "all Ingresses are closed")
+        Wrong::closing(error.to_string(), "all Ingresses are closed")
     })?;
     let values = Some(values).filter(|values| !values.is_empty());
     set(&mut to.ingress.access, values.map(|values| Arc::new(BlockedValues::new(name, values))));

@@ -31,7 +31,7 @@ pub(super) const KEYS: &[(&str, Read)] = &[
             .map_err(|error| Wrong::new(error.to_string(), "lines are written in our own format"))?;
         if let [first, ..] = format.unknown() {
             let message = format!("variables are not served, and written as missing; the first is ${first}");
-            checks.warning_of(Topic::NotServed, at, message);
+            checks.warning_of(Topic::Invalid, at, message);
         }
         to.proxy.log.format = Some(text.trim_end_matches(['\n', '\r']).into());
         Ok(())

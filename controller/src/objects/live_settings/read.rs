@@ -73,24 +73,28 @@ impl Reading {
         at: &Path<'_>,
     ) {
         let mut changed = self.settings.clone();
-        let Err(Wrong { why, instead }) = read(&mut changed, text, &mut self.checks, at) else {
+        let Err(Wrong { why, instead, closes }) = read(&mut changed, text, &mut self.checks, at) else {
             self.settings = changed;
             last_good.insert(key.into(), text.into());
             return;
         };
-        let message = match last_good.get(key) {
+        match last_good.get(key) {
             Some(last) => {
                 let mut unheard = Checks::of("", Origin::Document);
                 // It could be read before, and reading depends on the text alone.
                 let _ = read(&mut self.settings, last, &mut unheard, at);
-                format!("{why}; the last value that could be read applies, {}", quoted(last))
+                let message = format!("{why}; the last value that could be read applies, {}", quoted(last));
+                self.checks.warning_of(Topic::Invalid, at, message);
             }
             None => {
                 self.settings = changed;
-                format!("{why}; {instead}")
+                let message = format!("{why}; {instead}");
+                match closes {
+                    true => self.checks.error(at, message),
+                    false => self.checks.warning_of(Topic::Invalid, at, message),
+                }
             }
-        };
-        self.checks.warning_of(Topic::Invalid, at, message);
+        }
     }
 
     /// Says what becomes of a key of ingress-nginx that is not served.
@@ -98,7 +102,10 @@ impl Reading {
         let text = text.trim();
         let is_off = text.is_empty() || values::boolean(text) == Some(false);
         let message = match fate {
-            Fate::NoEffect(why) => format!("has no effect here: {why}"),
+            Fate::NoEffect(why) => {
+                let message = format!("has no effect here: {why}");
+                return self.checks.warning_of(Topic::NotServed, at, message);
+            }
             Fate::Fixed(value, _) if text == value => return,
             Fate::Fixed(value, why) => format!("is not served with another value than {value}: {why}"),
             Fate::Served | Fate::Refused(_) | Fate::Protects(_) if is_off => return,
@@ -110,13 +117,14 @@ impl Reading {
             Fate::Protects(why) => {
                 let reason = || format!("the setting {key} may protect backends and is not served").into();
                 self.settings.ingress.closed_by.get_or_insert_with(reason);
-                format!(
+                let message = format!(
                     "may protect backends and is not served, so that all Ingresses are closed: {why}; \
                      {UNSUPPORTED}: ignore serves them without it"
-                )
+                );
+                return self.checks.error(at, message);
             }
         };
-        self.checks.warning_of(Topic::NotServed, at, message);
+        self.checks.warning_of(Topic::Invalid, at, message);
     }
 
     /// Warns if everybody may say whose request it is.
