@@ -420,7 +420,7 @@ mod tests {
     #[test]
     fn what_is_no_request_is_said_so() {
         for (url, method, header, wanted) in [
-            ("ftp://a.example/", "GET", "a: b", "another scheme"),
+            ("ftp://a.example/", "GET", "a: b", "unsupported scheme"),
             ("tcp://db.example/", "GET", "a: b", "write tcp://host:port"),
             ("http:///path", "GET", "a: b", "the URL"),
             ("http://a.example/", "G T", "a: b", "the method is not valid"),

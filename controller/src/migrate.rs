@@ -85,7 +85,7 @@ fn of_status(Finding { level, message: text, .. }: Finding) -> Option<Note> {
         return None;
     }
     // Which Ingress has a path is decided as there.
-    let is_loss = text.contains("which comes first (by age, then by name)");
+    let is_loss = text.contains("which takes precedence (by age, then by name)");
     let (verdict, text) = match level {
         _ if is_loss => (Verdict::Same, format!("{text}; as there")),
         Level::Warning => (Verdict::Same, text),

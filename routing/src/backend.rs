@@ -175,7 +175,7 @@ pub enum BackendError {
     #[error("XBackend {0} selects Pods, which are not read (--no-pods, or readPods: false of the chart)")]
     PodsNotRead(Box<str>),
     /// The TLS of the XBackend cannot be carried out. Requests are rejected rather than sent without it.
-    #[error("the TLS of XBackend {backend} cannot be carried out: {why}")]
+    #[error("the TLS of XBackend {backend} cannot be applied: {why}")]
     InvalidTls {
         /// `namespace/name`.
         backend: Box<str>,

@@ -237,10 +237,10 @@ mod tests {
                 "hostname: a.example, wellKnownCACertificates: Other".into(),
                 "spec.validation.wellKnownCACertificates: \"Other\" must be System".into(),
             ),
-            ("hostname: a.example".into(), "spec.validation: needs caCertificateRefs or".into()),
+            ("hostname: a.example".into(), "spec.validation: requires caCertificateRefs or".into()),
             (
                 format!("hostname: a.example, {AUTHORITY}, wellKnownCACertificates: System"),
-                "spec.validation.wellKnownCACertificates: must not stand beside".into(),
+                "spec.validation.wellKnownCACertificates: must not be combined".into(),
             ),
             (format!("hostname: '*.example', {AUTHORITY}"), "spec.validation.hostname: ".into()),
             (AUTHORITY.into(), "spec.validation: lacks the field `hostname`".into()),

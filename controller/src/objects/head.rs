@@ -93,7 +93,7 @@ fn check_name(metadata: &ObjectMeta, key: &ObjectKey, checks: &mut Checks, at: &
     let name = metadata.name.as_deref().unwrap_or_default();
     match (name, &metadata.generate_name) {
         ("", Some(_)) => {
-            checks.error(&at.field("generateName"), "generateName requires an API server; set metadata.name");
+            checks.error(&at.field("generateName"), "requires an API server; set metadata.name");
         }
         ("", None) => checks.error(&at.field("name"), "is required"),
         (name, _) => checks.form(name, name_form(key.kind), &at.field("name")),

@@ -91,7 +91,13 @@ mod tests {
             let Object::ListenerSet(set) = object(&with(parent)) else { panic!("{parent}") };
             assert_eq!(set.gateway.as_ref().map(ToString::to_string).as_deref(), want, "{parent}");
         }
-        warns(&[("{name: public, kind: Mesh}", "spec.parentRef: Mesh public is not a kind of parent")], with);
+        warns(
+            &[(
+                "{name: public, kind: Mesh}",
+                "spec.parentRef: Mesh public is not a supported kind of parent",
+            )],
+            with,
+        );
     }
 
     #[test]

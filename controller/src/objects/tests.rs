@@ -84,7 +84,7 @@ fn a_name_has_the_form_of_its_kind() {
             ("name: A", "metadata.name: \"A\" must be a DNS name"),
             ("name: ''", "metadata.name: is required"),
             ("", "metadata.name: is required"),
-            ("generateName: a-", "metadata.generateName: a name cannot be generated here"),
+            ("generateName: a-", "metadata.generateName: requires an API server"),
             ("name: 1", "metadata.name: has the wrong type: integer `1`, expected a string"),
             (&long, "metadata.name: must have at most 253 characters"),
             ("name: a, namespace: a-1", ""),

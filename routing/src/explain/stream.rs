@@ -20,7 +20,7 @@ pub fn explain_stream(table: &Table, port: PortKey, server_name: Option<&str>) -
     };
     let rule = match &listener.serves {
         Serves::Http(_) => Err("the listener serves requests; write https://name/path or http://name/path"),
-        Serves::Stream(_) => listener.stream(server_name).ok_or("no route takes this connection"),
+        Serves::Stream(_) => listener.stream(server_name).ok_or("no route matches this connection"),
         Serves::Datagram(rule) => {
             rule.as_ref().map(|rule| (&HostPattern::Any, rule)).ok_or("no route takes these datagrams")
         }

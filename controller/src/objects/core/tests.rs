@@ -40,7 +40,7 @@ fn a_service_has_ports() {
             ("ports: [{port: 0}]", "spec.ports[0].port: must be between 1 and 65535"),
             ("ports: [{port: '80'}]", "spec.ports[0].port: has the wrong type"),
             ("ports: [{}]", "spec.ports[0].port: must be between"),
-            ("ports: [{port: 80}, {port: 81}]", "spec.ports[0].name: is required where there are several"),
+            ("ports: [{port: 80}, {port: 81}]", "spec.ports[0].name: is required if there are several"),
             ("ports: [{port: 80, name: a}, {port: 81, name: a}]", "spec.ports[1].name: is duplicated"),
             (
                 "ports: [{port: 80, name: a}, {port: 80, name: b}]",
@@ -104,7 +104,7 @@ fn an_endpoint_has_addresses_of_its_family() {
             ("addressType: ipv4\nendpoints: []", "addressType: \"ipv4\" is not one of"),
             (
                 "addressType: IPv4\nendpoints: []\nports: [{port: 1}, {port: 2}]",
-                "ports[1]: a port named \"\" stands",
+                "ports[1]: port name \"\" is duplicated",
             ),
             ("addressType: IPv4\nendpoints: []\nports: [{port: 1, name: A}]", "ports[0].name:"),
             ("addressType: IPv4\nendpoints: []\nports: [{port: 0}]", "ports[0].port:"),
@@ -119,7 +119,7 @@ fn an_endpoint_has_addresses_of_its_family() {
         &[
             (
                 "addressType: IPv4\nendpoints: [{addresses: [10.0.0.1]}, {addresses: [10.0.0.1]}]",
-                "endpoints[1].addresses: stands",
+                "endpoints[1].addresses: is duplicated",
             ),
             (
                 "addressType: IPv4\nendpoints: [{addresses: [169.254.169.254]}]",

@@ -164,11 +164,11 @@ mod tests {
             ("{type: ExtensionRef}", format!("{at}.extensionRef: is required by")),
             (
                 &format!("{{type: ExtensionRef, {extension}, {auth}}}"),
-                format!("{at}.externalAuth: must not stand"),
+                format!("{at}.externalAuth: must not be set"),
             ),
             (
                 &format!("{{type: ExternalAuth, {extension}, {auth}}}"),
-                format!("{at}.extensionRef: must not stand"),
+                format!("{at}.extensionRef: must not be set"),
             ),
             ("{type: RequestMirror}", format!("{at}.type: unknown variant `RequestMirror`")),
             (&many, "spec.listeners[0].filters.requests: must have at most 16 entries".to_owned()),

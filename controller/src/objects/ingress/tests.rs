@@ -72,7 +72,7 @@ fn a_path_has_a_type_and_its_form() {
     warns(
         &[
             (&odd, "spec.rules[0].http.paths[0].path: no request has a path like"),
-            (&encoded, "spec.rules[0].http.paths[0].path: '%' stands for itself"),
+            (&encoded, "spec.rules[0].http.paths[0].path: '%' is literal"),
         ],
         str::to_owned,
     );
@@ -145,7 +145,7 @@ fn a_backend_is_a_service_or_a_resource() {
         ],
         backend,
     );
-    warns(&[(resource, "spec.defaultBackend.resource: is not served")], backend);
+    warns(&[(resource, "spec.defaultBackend.resource: is not supported")], backend);
 }
 
 #[test]

@@ -29,7 +29,7 @@ fn a_filter_has_the_field_of_its_type_alone() {
         [
             (format!("type: {kind}, {value}"), String::new()),
             (format!("type: {kind}"), format!("spec.rules[0].filters[0].{field}: is required by")),
-            (format!("type: {other}, {value}"), format!("spec.rules[0].filters[0].{field}: must not stand")),
+            (format!("type: {other}, {value}"), format!("spec.rules[0].filters[0].{field}: must not be set")),
         ]
     })
     .collect();
@@ -61,8 +61,8 @@ fn external_auth_is_asked_by_one_protocol() {
         ("protocol: GRPC, grpc: {}, forwardBody: {maxSize: 8192}", String::new()),
         ("protocol: HTTP", format!("{at}.http: is required by")),
         ("protocol: GRPC", format!("{at}.grpc: is required by")),
-        ("protocol: HTTP, http: {}, grpc: {}", format!("{at}.grpc: must not stand")),
-        ("protocol: GRPC, http: {}, grpc: {}", format!("{at}.http: must not stand")),
+        ("protocol: HTTP, http: {}, grpc: {}", format!("{at}.grpc: must not be set")),
+        ("protocol: GRPC, http: {}, grpc: {}", format!("{at}.http: must not be set")),
         (
             "protocol: HTTP, http: {}, forwardBody: {maxSize: -1}",
             format!("{at}.forwardBody.maxSize: must be"),
@@ -155,11 +155,11 @@ fn a_path_modifier_has_the_field_of_its_type() {
             ("type: ReplacePrefixMatch", "replacePrefixMatch: is required by the type"),
             (
                 "type: ReplaceFullPath, replaceFullPath: /a, replacePrefixMatch: /b",
-                "replacePrefixMatch: must not stand",
+                "replacePrefixMatch: must not be set",
             ),
             (
                 "type: ReplacePrefixMatch, replaceFullPath: /a, replacePrefixMatch: /b",
-                "replaceFullPath: must not stand",
+                "replaceFullPath: must not be set",
             ),
             ("type: Replace", "type: unknown variant `Replace`"),
         ] {
