@@ -30,7 +30,7 @@ pub use objects::Objects;
 pub use report::{AnnotationReport, IngressReport, KeyReport, Note, Report, SettingsReport, Totals, Verdict};
 pub use requests::requests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     Settings,
@@ -61,11 +61,11 @@ pub fn report(objects: &Objects, settings: &Settings) -> Report {
             of_key.push(note);
         }
     }
-    let is_ours = |key: &ObjectKey| ours.iter().any(|ingress| ingress.meta.key == *key);
+    let ours: BTreeSet<_> = ours.iter().map(|ingress| &ingress.meta.key).collect();
     let mut ingresses = Vec::new();
     for (key, written) in objects.ingresses() {
         // One that cannot be read may be anybody's.
-        if is_ours(key) || !snapshot.ingresses.contains_key(key) {
+        if ours.contains(key) || !snapshot.ingresses.contains_key(key) {
             ingresses.push(annotations::of_ingress(key, written, notes.remove(key).unwrap_or_default()));
         }
     }
