@@ -6,7 +6,7 @@
 
 pub(crate) mod files;
 mod report;
-pub(crate) mod statuses;
+mod statuses;
 
 pub use report::{Checked, Finding, Level, Report, Verdict};
 

@@ -30,13 +30,14 @@ pub use objects::Objects;
 pub use report::{AnnotationReport, IngressReport, KeyReport, Note, Report, SettingsReport, Totals, Verdict};
 pub use requests::requests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    Settings,
-    check::{self, Finding, Level, statuses},
+    Settings, check,
     ir::{Kind, ObjectKey},
-    translate::{Classes, Reader},
+    problem::Topic,
+    status::{Level, Message},
+    translate::{BY_AGE, Classes, Reader},
 };
 
 /// The report on the Ingresses that `settings` selects, and on the keys of the ConfigMap of ingress-nginx.
@@ -54,18 +55,19 @@ pub fn report(objects: &Objects, settings: &Settings) -> Report {
     for (key, note) in hosts::notes(&ours, &reader) {
         notes.entry(key).or_default().push(note);
     }
-    for (key, finding) in statuses::findings(&statuses) {
-        let Some(note) = of_status(finding) else { continue };
+    for (key, report) in statuses.iter().filter(|(key, _)| key.kind == Kind::Ingress) {
         let of_key = notes.entry(key.clone()).or_default();
-        if !of_key.contains(&note) {
-            of_key.push(note);
+        for note in report.messages.iter().filter_map(of_status) {
+            if !of_key.contains(&note) {
+                of_key.push(note);
+            }
         }
     }
-    let is_ours = |key: &ObjectKey| ours.iter().any(|ingress| ingress.meta.key == *key);
+    let ours: BTreeSet<_> = ours.iter().map(|ingress| &ingress.meta.key).collect();
     let mut ingresses = Vec::new();
     for (key, written) in objects.ingresses() {
         // One that cannot be read may be anybody's.
-        if is_ours(key) || !snapshot.ingresses.contains_key(key) {
+        if ours.contains(key) || !snapshot.ingresses.contains_key(key) {
             ingresses.push(annotations::of_ingress(key, written, notes.remove(key).unwrap_or_default()));
         }
     }
@@ -73,23 +75,24 @@ pub fn report(objects: &Objects, settings: &Settings) -> Report {
     Report::new(ingresses, read.map(|map| settings::of(map)), objects.unreadable().to_vec())
 }
 
-/// The note for a finding of an Ingress's status; `None` if the report already has it, or if it is about a missing Secret, Service
+/// The note for a message of an Ingress's status; `None` if the report already has it, or if it is about a missing Secret, Service
 /// or endpoint, since these may not be among the objects.
-fn of_status(Finding { level, message: text, .. }: Finding) -> Option<Note> {
+fn of_status(Message { level, text, topic }: &Message) -> Option<Note> {
     let kinds = [Kind::Secret, Kind::Service, Kind::ConfigMap];
     let is_missing = text.contains("not found") || text.contains("has no endpoints");
     let is_of_others = is_missing && kinds.iter().any(|kind| text.contains(&format!("{kind} ")));
-    let is_of_an_annotation = text.contains("since what protects them is not served yet");
-    let is_of_a_path = text.contains("is not served: not a regular expression");
+    let is_of_an_annotation = *topic == Some(Topic::Closed) && text.starts_with("its ");
+    let is_of_a_path = text.starts_with("path ") && text.contains("not a regular expression");
     if is_of_others || is_of_an_annotation || is_of_a_path {
         return None;
     }
-    // Which Ingress has a path is decided as there.
-    let is_loss = text.contains("which takes precedence (by age, then by name)");
     let (verdict, text) = match level {
-        _ if is_loss => (Verdict::Same, format!("{text}; as there")),
-        Level::Warning => (Verdict::Same, text),
-        Level::Unresolved | Level::Error => (Verdict::Refused, text),
+        // Which Ingress has a path is decided as there.
+        _ if text.contains(BY_AGE) => (Verdict::Same, format!("{text}; as there")),
+        Level::Note => (Verdict::Same, text.clone()),
+        Level::Refused => (Verdict::Refused, text.clone()),
+        // The annotations have these.
+        Level::Warning => return None,
     };
     Some(Note { verdict, text, instead: Vec::new() })
 }

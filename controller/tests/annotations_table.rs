@@ -121,10 +121,12 @@ impl Sections {
     /// The section about an annotation: the one whose list of names, which is its first paragraph, has it; or the first that
     /// names it.
     fn of_name(&self, name: &str) -> Option<&str> {
-        let named = format!("`{name}`");
-        let head = |text: &str| text.trim_start().split("\n\n").next().unwrap().contains(&named);
+        // With a value, perhaps: `name: "value"`.
+        let named =
+            |text: &str| [format!("`{name}`"), format!("`{name}: ")].iter().any(|named| text.contains(named));
+        let head = |text: &str| named(text.trim_start().split("\n\n").next().unwrap());
         let by_head = self.0.iter().find(|(_, text)| head(text));
-        let found = by_head.or_else(|| self.0.iter().find(|(_, text)| text.contains(&named)));
+        let found = by_head.or_else(|| self.0.iter().find(|(_, text)| named(text)));
         found.map(|(title, _)| title.as_str())
     }
 }

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// What is wrong with the objects, as their statuses would say.
-pub(crate) fn findings(statuses: &Statuses) -> Vec<(&ObjectKey, Finding)> {
+pub(super) fn findings(statuses: &Statuses) -> Vec<(&ObjectKey, Finding)> {
     let of_object = |(key, report)| of(report).into_iter().map(move |finding| (key, finding));
     statuses.iter().flat_map(of_object).collect()
 }

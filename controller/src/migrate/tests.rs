@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 
 fn settings() -> Settings {
@@ -131,4 +133,62 @@ fn what_an_owner_wrote_stays_in_its_cell_of_markdown() {
     let text = ingress("web", &[("configuration-snippet", "return 301 https://a/|<b>`$x;")], "/");
     let page = report_of(&text).markdown();
     assert!(page.contains("return 301 https://a/\\|&lt;b>'$x: no equivalent |\n"), "{page}");
+}
+
+fn hostile() -> impl Strategy<Value = String> {
+    let piece = prop_oneof![
+        Just("(?!"),
+        Just("(?="),
+        Just(")"),
+        Just("("),
+        Just("["),
+        Just("]"),
+        Just("|"),
+        Just("$"),
+        Just("\\"),
+        Just("/a"),
+        Just("{"),
+        Just("}"),
+        Just("'"),
+        Just("\""),
+        Just(";"),
+        Just(" "),
+        Just("\n"),
+        Just("deny all;"),
+        Just("location"),
+        Just("if"),
+        Just("return 301"),
+        Just("$host"),
+        Just("http://"),
+        Just("\u{e4}"),
+        Just(".*"),
+        Just("(.*)"),
+        Just("true"),
+    ];
+    proptest::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    /// Whatever annotations and paths say, there is a report and a translation.
+    #[test]
+    fn every_object_has_a_report(
+        values in proptest::collection::btree_map(0_usize..138, hostile(), 0..6),
+        path in hostile(),
+    ) {
+        let all = annotations();
+        let values: Vec<_> = values.iter().map(|(index, value)| (all[*index].name(), value.as_str())).collect();
+        let mut objects = Objects::default();
+        objects.read(&ingress("web", &values, &format!("/{path}")), "in.yaml");
+        let found = report(&objects, &settings());
+        prop_assert_eq!(found.ingresses.len(), 1);
+        prop_assert!(!found.markdown().is_empty());
+        to_gateway_api(&objects, &settings(), "portcullis");
+        requests(&objects, &settings());
+        // A path that is rewritten is served.
+        if let Some(rewritten) = patterns::rewritten(&format!("/{path}")) {
+            prop_assert_eq!(patterns::refusal(&rewritten), None);
+        }
+    }
 }

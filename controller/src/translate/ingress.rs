@@ -34,7 +34,7 @@ use std::sync::Arc;
 use portcullis_routing::{HostPattern, HostTable};
 
 pub use claims::ingress_claims;
-pub(crate) use paths::are_regex;
+pub(crate) use paths::{BY_AGE, are_regex};
 
 use super::{HostRefusal, HostTranslation, IngressBackends, Listeners, Pools, Reader, RuleSource, Settings};
 use crate::{ir::Ingress, problem::Topic, status::Message};

@@ -12,6 +12,9 @@ use crate::ir::{
 /// The path that answers what no other path of the host matches, whether an Ingress names it or not.
 pub(super) const ROOT: &str = "/";
 
+/// Why an Ingress has a path that several Ingresses request.
+pub(crate) const BY_AGE: &str = "which takes precedence (by age, then by name)";
+
 /// A path that an Ingress asks for and another one has.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Loss {
@@ -85,18 +88,12 @@ impl std::fmt::Display for Loss {
                     HostPattern::Any => "requests for hosts in no Ingress are".to_owned(),
                     host => format!("requests for host {host} that match no path are"),
                 };
-                write!(
-                    f,
-                    "its default backend is not used: {at} answered by {winner}, which takes precedence (by age, then by name)"
-                )
+                write!(f, "its default backend is not used: {at} answered by {winner}, {BY_AGE}")
             }
             Some(path) if loser == winner => {
                 write!(f, "{path} of host {host} is duplicated; the first one is served")
             }
-            Some(path) => write!(
-                f,
-                "{path} of host {host} is answered by {winner}, which takes precedence (by age, then by name)"
-            ),
+            Some(path) => write!(f, "{path} of host {host} is answered by {winner}, {BY_AGE}"),
         }
     }
 }
