@@ -56,6 +56,8 @@ fn verdict(key: &str, problem: &Problem) -> Verdict {
             _ => Verdict::Different,
         },
         (_, Severity::Error) => Verdict::Refused,
+        // A value that protects and cannot be read.
+        (_, Severity::Warning) if problem.message.contains("closed") => Verdict::Refused,
         (_, Severity::Warning) => Verdict::Different,
     }
 }
