@@ -26,6 +26,7 @@ mod http_listener_filters;
 mod http_messages;
 mod http_mirror;
 mod http_pace;
+mod http_pages;
 mod http_passwords;
 mod http_paths;
 mod http_protocols;

@@ -14,6 +14,7 @@ pub mod body_size;
 pub mod client_certificate;
 pub mod cors;
 pub mod edits;
+pub mod error_pages;
 pub mod external_auth;
 pub mod headers;
 pub mod ingress_auth;
@@ -36,6 +37,7 @@ pub use client_certificate::{ClientCertificate, ClientCertificateCheck, Demand};
 pub use cors::Cors;
 pub(crate) use edits::StepEdits;
 pub use edits::{AnswerEdits, RequestEdits};
+pub use error_pages::{ErrorOrigin, ErrorPages};
 pub use external_auth::{AuthProtocol, ExternalAuth, HttpAuth};
 pub use headers::{Change, ForbiddenHeader, HeaderModifier};
 pub use ingress_auth::{AnswerCookie, AuthAnswer, AuthCaching, AuthUrl, CacheTime, IngressAuth, SignIn};
@@ -99,6 +101,9 @@ pub enum Step {
     Mirror(Mirror),
     /// ResponseHeaderModifier.
     ResponseHeaders(HeaderModifier),
+    /// Answers with an error status are replaced by those of a default backend, the proxy's own included. Boxed, since few
+    /// rules have it.
+    ErrorPages(Box<ErrorPages>),
     /// A cookie for the client that a check has brought.
     AnswerCookie(Box<AnswerCookie>),
     /// The pace at which the body of an answer is sent.
@@ -215,10 +220,11 @@ impl Step {
             Self::Spool(_) => 16,
             Self::Mirror(_) => 17,
             Self::ResponseHeaders(_) => 18,
-            Self::AnswerCookie(_) => 19,
-            Self::Pace(_) => 20,
-            Self::Hsts(_) => 21,
-            Self::Unlogged => 22,
+            Self::ErrorPages(_) => 19,
+            Self::AnswerCookie(_) => 20,
+            Self::Pace(_) => 21,
+            Self::Hsts(_) => 22,
+            Self::Unlogged => 23,
         }
     }
 }

@@ -11,7 +11,7 @@ use super::{
     answer,
     context::Context,
     headers::{self, Response},
-    hop, request, retry,
+    hop, pages, request, retry,
 };
 use crate::{
     Options,
@@ -63,6 +63,12 @@ pub(crate) fn filter(
     if retry::on_status(answer.status.as_u16(), idempotent, repeatable, context) {
         let mut error =
             Error::explain(ErrorType::HTTPStatus(answer.status.as_u16()), "another attempt").into_up();
+        error.set_retry(true);
+        return Err(error);
+    }
+    if pages::replace_answer(answer.status.as_u16(), repeatable, context) {
+        let mut error =
+            Error::explain(ErrorType::HTTPStatus(answer.status.as_u16()), "an error page").into_up();
         error.set_retry(true);
         return Err(error);
     }
@@ -138,6 +144,15 @@ pub(crate) async fn fail(session: &mut Session, error: &Error, context: &mut Con
     // A client that cannot be told is gone.
     let _ = answer::send(&Answer::reject(rejection, why), session, context).await;
     context.status
+}
+
+/// Turns to a default backend if it is asked in place of the answer that says why there is no backend's.
+pub(crate) fn is_replaced(error: &Error, session: &Session, context: &mut Context) -> bool {
+    if error.esource != ErrorSource::Upstream {
+        return false;
+    }
+    let failure = context.rejection.or_else(|| rejection(error));
+    failure.is_some_and(|failure| pages::replace_failure(failure, retry::is_repeatable(session), context))
 }
 
 /// `None` where the client is gone.

@@ -41,6 +41,7 @@ pub struct Annotations {
     pub pacing: Pacing,
     pub upstream: Upstream,
     pub backend: BackendSpeech,
+    pub errors: Errors,
     pub unserved: Unserved,
     /// The annotation by which it asks for TLS of its own: client certificates, or TLS that is passed through.
     pub own_tls: Option<&'static str>,
@@ -216,6 +217,17 @@ pub struct BackendSpeech {
     pub tls: Option<ProxySsl>,
     /// `service-upstream`: whether connections are made to the Service's own address; `None` is the global setting.
     pub service_upstream: Option<bool>,
+}
+
+/// Default backends, and the answers that they give in place of others. `None` is the global setting.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Errors {
+    /// `custom-http-errors`: the statuses of the answers, in ascending order.
+    pub statuses: Option<Box<[u16]>>,
+    /// `default-backend`: a Service of the Ingress's namespace.
+    pub default_backend: Option<Box<str>>,
+    /// `disable-proxy-intercept-errors`: whether answers of backends are passed.
+    pub passes_backends: Option<bool>,
 }
 
 /// A value of `backend-protocol`.

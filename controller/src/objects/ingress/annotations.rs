@@ -27,6 +27,7 @@ mod basic_auth;
 mod body;
 mod canary;
 mod cors;
+pub(in crate::objects) mod errors;
 mod external_auth;
 mod family;
 mod hashing;
@@ -92,6 +93,7 @@ pub(super) fn read(annotations: &BTreeMap<String, String>, checks: &mut Checks) 
         pacing: families.read(),
         upstream: families.read(),
         backend: families.read(),
+        errors: families.read(),
         limits: families.read(),
         basic_auth: families.read(),
         passthrough: families.read(),

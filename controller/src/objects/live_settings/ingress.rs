@@ -14,7 +14,7 @@ use crate::{
         ingress::LoadBalance,
         live_settings::{Denied, GlobalAccess, LiveSettings},
     },
-    objects::ingress::annotations::{upstream, values},
+    objects::ingress::annotations::{errors, upstream, values},
 };
 
 /// Every key of these.
@@ -130,6 +130,12 @@ pub(super) const KEYS: &[(&str, Read)] = &[
     ("limit-ipv6-prefix-length", |to, text, _, _| {
         or_default(ipv6_prefix(text)).map(|read| to.ingress.limits.ipv6_prefix = read)
     }),
+    ("custom-http-errors", |to, text, _, _| {
+        or_default(error_statuses(text)).map(|read| to.ingress.errors.statuses = read)
+    }),
+    ("disable-proxy-intercept-errors", |to, text, _, _| {
+        or_default(boolean(text)).map(|read| to.ingress.errors.passes_backends = read)
+    }),
 ];
 
 fn limit(text: &str) -> Result<Duration, String> {
@@ -215,6 +221,10 @@ fn error_status(text: &str) -> Result<StatusCode, String> {
 fn ipv6_prefix(text: &str) -> Result<u8, String> {
     let length = text.trim().parse().ok().filter(|length| (32..=128).contains(length));
     length.ok_or_else(|| format!("{text:?} is not a prefix length from 32 to 128"))
+}
+
+fn error_statuses(text: &str) -> Result<Box<[u16]>, String> {
+    if text.trim().is_empty() { Ok(Box::default()) } else { read_by(text, errors::statuses) }
 }
 
 fn seconds(text: &str) -> Result<u64, String> {

@@ -9,10 +9,14 @@ use portcullis_routing::{
     template::Variable,
 };
 
-use super::{compiler::Compiler, paths::Place, steps::own_url};
+use super::{
+    compiler::Compiler,
+    paths::Place,
+    steps::{named_service, own_url},
+};
 use crate::ir::{
     Kind, ObjectKey,
-    ingress::{AuthOptions, AuthTarget, CONSTANTS, IngressBackend, PortRef},
+    ingress::{AuthOptions, AuthTarget, CONSTANTS},
     live_settings::GlobalAuth,
 };
 
@@ -110,16 +114,7 @@ impl Compiler<'_> {
 
     /// A text in which the variables are known that are the same for all requests of a path.
     fn with_constants(&self, place: &Place<'_>, text: &str) -> Result<Template, String> {
-        let (service, port) = match place.path.map(|(_, path)| &path.backend) {
-            Some(IngressBackend::Service { name, port }) => (
-                &**name,
-                match port {
-                    PortRef::Number(number) => number.to_string(),
-                    PortRef::Name(name) => name.to_string(),
-                },
-            ),
-            Some(IngressBackend::Resource(_)) | None => ("", String::new()),
-        };
+        let (service, port) = named_service(place);
         let (meta, server) = (&self.ingress.meta, self.host.host.to_string());
         let [namespace, ingress, service_name, service_port, path, server_name] = CONSTANTS;
         let constants = [

@@ -87,6 +87,7 @@ pub(super) fn compile_for_backend<'f>(
             | Step::Spool(_)
             | Step::Mirror(_)
             | Step::ResponseHeaders(_)
+            | Step::ErrorPages(_)
             | Step::AnswerCookie(_)
             | Step::Pace(_) => {}
         }

@@ -7,8 +7,8 @@ use crate::{
     ir::{
         Ingress, Object,
         ingress::{
-            Access, Affinity, AuthTls, BackendSpeech, Balancing, BasicAuth, Body, Canary, ExternalAuth,
-            Hashing, Limits, Logs, Pacing, Redirects, Rewrite, ServerAlias, SslPassthrough, Upstream,
+            Access, Affinity, AuthTls, BackendSpeech, Balancing, BasicAuth, Body, Canary, Errors,
+            ExternalAuth, Hashing, Limits, Logs, Pacing, Redirects, Rewrite, ServerAlias, SslPassthrough, Upstream,
             UpstreamVhost,
         },
     },
@@ -186,6 +186,7 @@ fn what_is_served_is_what_families_read() {
         Pacing::NAMES,
         Upstream::NAMES,
         BackendSpeech::NAMES,
+        Errors::NAMES,
         Limits::NAMES,
         BasicAuth::NAMES,
         SslPassthrough::NAMES,
