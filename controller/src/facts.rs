@@ -152,6 +152,7 @@ fn of_ingress(key: &ObjectKey, change: Difference<'_>) -> Vec<Fact> {
             upstream: _,
             backend: _,
             errors: _,
+            answers: _,
             upstream_vhost: _,
             logs: _,
             access: _,

@@ -11,6 +11,7 @@ mod conn_listeners;
 mod conn_many;
 mod conn_stalls;
 mod conn_tls;
+mod http_answers;
 mod http_balance;
 mod http_beside;
 mod http_body_size;

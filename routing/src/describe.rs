@@ -277,6 +277,9 @@ impl Display for Step {
             Self::Spool(spool) => write!(f, "spool {}", Size(spool.memory.into())),
             Self::Mirror(mirror) => mirror.fmt(f),
             Self::ResponseHeaders(headers) => write!(f, "response headers{headers}"),
+            Self::AnswerRewrite(rewrite) => rewrite.fmt(f),
+            Self::AnswerHeaders(headers) => write!(f, "headers of every answer{headers}"),
+            Self::Connection(connection) => write!(f, "connection {}", connection.as_str()),
             Self::ErrorPages(pages) => pages.fmt(f),
             Self::AnswerCookie(cookie) => {
                 write!(f, "cookie {}", String::from_utf8_lossy(cookie.value.as_bytes()))

@@ -11,9 +11,9 @@ use portcullis_routing::HostPattern;
 
 use super::{Kind, Meta, ObjectKey, gateway::Reference};
 pub use annotations::{
-    Access, Annotations, AuthTls, BackendSpeech, BasicAuth, Body, Errors, Limits, Logs, NextUpstream, Pacing,
-    Passwords, ProxySsl, Redirects, Rewrite, SecretForm, ServerAlias, Speech, SslPassthrough, Unserved,
-    Upstream, UpstreamVhost,
+    Access, Annotations, Answers, AuthTls, BackendSpeech, BasicAuth, Body, Errors, Limits, Logs,
+    NextUpstream, Pacing, Passwords, ProxySsl, Redirects, Rewrite, SecretForm, ServerAlias, Speech,
+    SslPassthrough, Unserved, Upstream, UpstreamVhost,
 };
 pub use auth::{AuthOptions, AuthTarget, CONSTANTS, ExternalAuth};
 pub use balancing::{Affinity, Balancing, Canary, CanaryHeader, Hashing, LoadBalance, Session};

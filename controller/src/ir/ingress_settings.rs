@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode};
 use portcullis_routing::{
     Networks,
     step::{BlockedValues, OwnUrl, Spool},
@@ -50,6 +50,16 @@ pub struct IngressSettings {
     /// Why all Ingresses are closed: a key that may protect backends is not served.
     pub closed_by: Option<Box<str>>,
     pub errors: GlobalErrors,
+    pub headers: HeaderSettings,
+}
+
+/// Headers of answers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HeaderSettings {
+    /// `global-allowed-response-headers`: what `custom-headers` of an Ingress may set.
+    pub allowed: Box<[HeaderName]>,
+    /// `hide-headers`: what of the answers of backends clients do not get.
+    pub hidden: Box<[HeaderName]>,
 }
 
 /// Answers that a default backend gives in place of others.
@@ -145,6 +155,7 @@ impl Default for IngressSettings {
             auth: GlobalAuth::default(),
             closed_by: None,
             errors: GlobalErrors::default(),
+            headers: HeaderSettings::default(),
             hsts: Hsts { is_on: None, max_age: 31_536_000, include_subdomains: true, preload: false },
             load_balance: LoadBalance::RoundRobin,
             body_size: 1 << 20,

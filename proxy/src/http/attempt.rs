@@ -303,7 +303,11 @@ pub(crate) async fn request(
         request.set_raw_path(target.as_bytes())?;
     }
     let mut headers = Request(request);
-    route.request_edits().apply(&mut headers);
+    let edits = route.request_edits();
+    edits.apply(&mut headers);
+    if let Some(connection) = edits.connection().filter(|_| !context.upgrade && !h2_backend) {
+        request.insert_header("Connection", connection.as_str())?;
+    }
     let tls = route.backend().and_then(|backend| backend.tls.as_deref());
     if h2_backend && tls.is_some_and(is_relayed) && session.downstream_session.is_custom() {
         set_https(request)?;

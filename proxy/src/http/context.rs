@@ -12,7 +12,7 @@ use portcullis_routing::{
     Answer, Backend, Carrier, Cursor, Decision, Endpoint, OwnTimeouts, Rejection, Route, RouteKind, Rule,
     backend::InFlight,
     decide::Forward,
-    step::{Pace, Spool},
+    step::{BackendConnection, Pace, Spool},
 };
 use tokio::time::Instant;
 
@@ -249,6 +249,12 @@ impl Context {
             self.keep_request_id();
         }
         (self.route, self.target, self.carrier) = (Some(route), target, carrier);
+    }
+
+    /// Whether the connection to the backend carries no other request.
+    pub(crate) fn closes_backend(&self) -> bool {
+        let connection = self.route.as_ref().and_then(|route| route.request_edits().connection());
+        connection == Some(BackendConnection::Close)
     }
 
     /// Whether the request is forwarded without its body.

@@ -78,8 +78,11 @@ pub(crate) fn filter(
     hop::strip_response(answer, switching);
     if let Some(route) = &context.route {
         let status = answer.status.as_u16();
-        let mut headers = Response(answer);
-        route.answer_edits(status, &session.req_header().headers).apply(&mut headers);
+        let edits = route.answer_edits(status, &session.req_header().headers);
+        match edits.rewrites() {
+            true => edits.rewrite_and_apply(&answer.headers.clone(), &mut Response(answer)),
+            false => edits.apply(&mut Response(answer)),
+        }
     }
     context.status = answer.status.as_u16();
     if context.conn.draining() {

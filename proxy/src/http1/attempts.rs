@@ -161,7 +161,7 @@ pub(super) async fn carry(
             client.attempt(context, &mut connection, &mut head, deadline).await;
         let broken = match end {
             Ok(Done { reuse, keep_alive }) => {
-                if let Some(limit) = reuse {
+                if let Some(limit) = reuse.filter(|_| !context.closes_backend()) {
                     pool::give_back(identity, connection, limit);
                 }
                 return End::Answered { keep_alive, content };

@@ -35,6 +35,9 @@ pub(super) fn write(head: &RequestHead<'_, '_>, host: &Host<'_>, context: &Conte
     };
     claims.write(host.value.as_bytes(), context, &edits, out);
     edits.write(out);
+    if let Some(connection) = edits.connection() {
+        put(out, &[b"Connection: ", connection.as_str().as_bytes(), b"\r\n"]);
+    }
     out.extend_from_slice(b"\r\n");
 }
 
@@ -244,6 +247,9 @@ pub(super) fn write_h2(head: &RequestHeader, context: &Context, chunked: bool, o
         out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
     }
     edits.write(out);
+    if let Some(connection) = edits.connection() {
+        put(out, &[b"Connection: ", connection.as_str().as_bytes(), b"\r\n"]);
+    }
     out.extend_from_slice(b"\r\n");
 }
 

@@ -142,6 +142,9 @@ impl<'t> Chosen<'t, '_> {
                 | Step::Spool(_)
                 | Step::Mirror(_)
                 | Step::ResponseHeaders(_)
+                | Step::AnswerRewrite(_)
+                | Step::AnswerHeaders(_)
+                | Step::Connection(_)
                 | Step::ErrorPages(_)
                 | Step::AnswerCookie(_)
                 | Step::Pace(_)
@@ -291,6 +294,7 @@ impl<'t> Chosen<'t, '_> {
             Ok(target) => {
                 let protocol = route.backend().map(|backend| backend.protocol).unwrap_or_default();
                 let carrier = Carrier::of(protocol, self.of_client.request.upgrade);
+                let route = route.at(self.base());
                 let route = match self.failed_request() {
                     Some(request) => route.failing(request),
                     None => route,
@@ -352,6 +356,12 @@ impl<'t> Chosen<'t, '_> {
             Ok(path) => redirect.of(&self.origin(&path)).map(|(status, location)| located(status, location)),
             Err(answer) => Some(answer),
         }
+    }
+
+    /// What makes a path in a rewritten answer an absolute URL, where answers are rewritten.
+    fn base(&self) -> Option<Box<str>> {
+        let own = self.selected.rule.steps.edits()?.rewrite()?.own;
+        Some(own.absolute("/", &self.origin("/")).trim_end_matches('/').into())
     }
 
     /// The path in the form that was matched.

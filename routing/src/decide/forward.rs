@@ -67,6 +67,8 @@ pub struct Route {
     selection: Option<Box<Selection>>,
     /// What a default backend is told of the request in place of some answers. Boxed, since few rules have error pages.
     failed_request: Option<Box<FailedRequest>>,
+    /// What makes a path in a rewritten answer an absolute URL.
+    base: Option<Box<str>>,
     /// Whether the request is for an error page.
     is_page: bool,
     /// Whether the request is forwarded without its body.
@@ -105,6 +107,7 @@ impl Route {
             is_tls: false,
             selection: None,
             failed_request: None,
+            base: None,
             is_page: false,
             is_bodiless: false,
         }
@@ -128,6 +131,11 @@ impl Route {
     /// Adds what a default backend is told of the request in place of some answers.
     pub(super) fn failing(self, request: Box<FailedRequest>) -> Self {
         Self { failed_request: Some(request), ..self }
+    }
+
+    /// Adds what makes a path in a rewritten answer an absolute URL.
+    pub(super) fn at(self, base: Option<Box<str>>) -> Self {
+        Self { base, ..self }
     }
 
     /// Makes it the route of a request for an error page, with these header changes.
@@ -224,7 +232,10 @@ impl Route {
     pub fn answer_edits<'r>(&'r self, status: u16, request: &'r dyn Headers) -> AnswerEdits<'r> {
         match self.edits() {
             [None, None, None] if self.selection.is_none() => AnswerEdits::default(),
-            edits => self.own_answer_edits(status, request).with(edits),
+            edits => {
+                let base = self.base.as_deref().unwrap_or_default();
+                self.own_answer_edits(status, request).with(edits).rewriting(self.rule.steps.edits(), base)
+            }
         }
     }
 
@@ -232,6 +243,7 @@ impl Route {
     pub fn own_answer_edits<'r>(&'r self, status: u16, request: &'r dyn Headers) -> AnswerEdits<'r> {
         AnswerEdits::of_every_answer(self.cors(), self.hsts(), request)
             .with_ingress_cors(self.ingress_cors(), request)
+            .with_every_answer(self.rule.steps.edits())
             .with_session(self.begun())
             .with_cookie(self.checked.as_ref().and_then(|edits| edits.cookie(status)))
     }

@@ -6,7 +6,7 @@ use http::HeaderValue;
 use portcullis_routing::{
     Failures, HostPattern, Networks, OwnTimeouts, Repeats, TlsVersions,
     pattern::Source,
-    step::{Demand, IngressCors, Satisfy},
+    step::{BackendConnection, Demand, IngressCors, Satisfy},
 };
 
 use crate::ir::ObjectKey;
@@ -42,6 +42,7 @@ pub struct Annotations {
     pub upstream: Upstream,
     pub backend: BackendSpeech,
     pub errors: Errors,
+    pub answers: Answers,
     pub unserved: Unserved,
     /// The annotation by which it asks for TLS of its own: client certificates, or TLS that is passed through.
     pub own_tls: Option<&'static str>,
@@ -228,6 +229,21 @@ pub struct Errors {
     pub default_backend: Option<Box<str>>,
     /// `disable-proxy-intercept-errors`: whether answers of backends are passed.
     pub passes_backends: Option<bool>,
+}
+
+/// What is changed of answers, and what backends get in `Connection`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Answers {
+    /// `custom-headers`: a ConfigMap, as `namespace/name`, with headers of every answer.
+    pub headers: Option<Box<str>>,
+    /// `connection-proxy-header`.
+    pub connection: Option<BackendConnection>,
+    /// `proxy-cookie-domain`: a domain, and what takes its place.
+    pub cookie_domain: Option<(Box<str>, Box<str>)>,
+    /// `proxy-cookie-path`: the beginning of a path, and what takes its place.
+    pub cookie_path: Option<(Box<str>, Box<str>)>,
+    /// `proxy-redirect-from` and `proxy-redirect-to`.
+    pub redirect: Option<(Box<str>, Box<str>)>,
 }
 
 /// A value of `backend-protocol`.

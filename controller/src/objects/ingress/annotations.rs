@@ -20,6 +20,7 @@
 pub(crate) mod about;
 mod access;
 mod affinity;
+mod answers;
 mod auth_tls;
 mod backend;
 mod balancing;
@@ -94,6 +95,7 @@ pub(super) fn read(annotations: &BTreeMap<String, String>, checks: &mut Checks) 
         upstream: families.read(),
         backend: families.read(),
         errors: families.read(),
+        answers: families.read(),
         limits: families.read(),
         basic_auth: families.read(),
         passthrough: families.read(),

@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use http::{HeaderName, StatusCode, header};
 use portcullis_routing::{
     Networks,
-    step::{BlockedValues, MapKeys},
+    step::{BlockedValues, Change, MapKeys},
 };
 
 use super::{Read, Wrong, boolean, or_default, or_flag, parse_network, read::UNSUPPORTED};
@@ -136,6 +136,12 @@ pub(super) const KEYS: &[(&str, Read)] = &[
     ("disable-proxy-intercept-errors", |to, text, _, _| {
         or_default(boolean(text)).map(|read| to.ingress.errors.passes_backends = read)
     }),
+    ("global-allowed-response-headers", |to, text, _, _| {
+        or_default(header_names(text)).map(|read| to.ingress.headers.allowed = read)
+    }),
+    ("hide-headers", |to, text, _, _| {
+        or_default(header_names(text)).map(|read| to.ingress.headers.hidden = read)
+    }),
 ];
 
 fn limit(text: &str) -> Result<Duration, String> {
@@ -225,6 +231,15 @@ fn ipv6_prefix(text: &str) -> Result<u8, String> {
 
 fn error_statuses(text: &str) -> Result<Box<[u16]>, String> {
     if text.trim().is_empty() { Ok(Box::default()) } else { read_by(text, errors::statuses) }
+}
+
+fn header_names(text: &str) -> Result<Box<[HeaderName]>, String> {
+    let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+    let read = |name: &str| {
+        let header = HeaderName::try_from(name).ok().filter(|name| Change::Set.check(name).is_ok());
+        header.ok_or_else(|| format!("{name:?} is not a header that can be changed"))
+    };
+    names.map(read).collect()
 }
 
 fn seconds(text: &str) -> Result<u64, String> {

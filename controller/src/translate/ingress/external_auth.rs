@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use http::{HeaderName, HeaderValue};
+use http::HeaderName;
 use portcullis_routing::{
     HostPattern, Step, Template,
-    step::{AuthCaching, AuthUrl, Change, Check, IngressAuth, SignIn},
+    step::{AuthCaching, AuthUrl, Check, IngressAuth, SignIn},
     template::Variable,
 };
 
 use super::{
     compiler::Compiler,
+    headers::{header, no_header},
     paths::Place,
     steps::{named_service, own_url},
 };
@@ -140,22 +141,9 @@ impl Compiler<'_> {
             }
         };
         let key = ObjectKey::new(Kind::ConfigMap, own, name);
-        if !self.host.reader.settings().config_maps {
-            return Err(format!(
-                "{key} is not read: ConfigMaps are disabled (--no-config-maps, or readConfigMaps: false of the chart)"
-            ));
-        }
-        let map = self.host.reader.config_map(&key);
-        let map = map.ok_or_else(|| match self.host.reader.is_pending(&key) {
-            true => format!("{key} has not been read yet"),
-            false => format!("{key} not found"),
-        })?;
-        let header = |name: &str, value: &str| {
-            let header = HeaderName::try_from(name).ok().filter(|name| Change::Set.check(name).is_ok());
-            let header = header.filter(|_| HeaderValue::try_from(value).is_ok());
-            header.ok_or_else(|| format!("{key} has {name:?}, which is not a header that can be set"))
-        };
-        map.data.iter().map(|(name, value)| Ok((header(name, value)?, value.clone()))).collect()
+        let map = self.config_map(&key)?;
+        let name = |name: &str, value: &str| header(name, value).ok_or_else(|| no_header(&key, name));
+        map.data.iter().map(|(header, value)| Ok((name(header, value)?.0, value.clone()))).collect()
     }
 }
 

@@ -58,6 +58,7 @@ impl Compiler<'_> {
         steps.extend(basic_auth::steps(self.basic_auth.as_ref()));
         steps.extend(basic_auth::end(site.annotations.basic_auth.satisfy));
         steps.extend(self.error_pages(place));
+        steps.extend(self.answers(place));
         // What no path matches keeps its path.
         if place.path.is_some() {
             steps.push(Step::Endpoints);

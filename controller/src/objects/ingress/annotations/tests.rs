@@ -7,9 +7,9 @@ use crate::{
     ir::{
         Ingress, Object,
         ingress::{
-            Access, Affinity, AuthTls, BackendSpeech, Balancing, BasicAuth, Body, Canary, Errors,
-            ExternalAuth, Hashing, Limits, Logs, Pacing, Redirects, Rewrite, ServerAlias, SslPassthrough, Upstream,
-            UpstreamVhost,
+            Access, Affinity, Answers, AuthTls, BackendSpeech, Balancing, BasicAuth, Body, Canary, Errors,
+            ExternalAuth, Hashing, Limits, Logs, Pacing, Redirects, Rewrite, ServerAlias, SslPassthrough,
+            Upstream, UpstreamVhost,
         },
     },
     objects::{
@@ -187,6 +187,7 @@ fn what_is_served_is_what_families_read() {
         Upstream::NAMES,
         BackendSpeech::NAMES,
         Errors::NAMES,
+        Answers::NAMES,
         Limits::NAMES,
         BasicAuth::NAMES,
         SslPassthrough::NAMES,
