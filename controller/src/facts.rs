@@ -151,6 +151,8 @@ fn of_ingress(key: &ObjectKey, change: Difference<'_>) -> Vec<Fact> {
             body: _,
             upstream: _,
             backend: _,
+            errors: _,
+            answers: _,
             upstream_vhost: _,
             logs: _,
             access: _,

@@ -86,7 +86,7 @@ pub use route::{OtherRoutes, is_attached, route, stream_places};
 pub use scope::ServedNamespaces;
 pub(crate) use scope::{depends_on_namespace, is_selected, served_objects};
 pub(crate) use services::reason as backend_reason;
-pub use settings::{Bundle, Settings};
+pub use settings::{Bundle, DefaultBackend, Settings};
 pub(crate) use shared::{Change as SharedChange, Place};
 pub use shared::{SharedHost, SharedHosts};
 pub use users::UsersPool;

@@ -26,6 +26,7 @@ pub(crate) mod hop;
 mod host;
 pub(crate) mod limit;
 pub(crate) mod mirror;
+pub(crate) mod pages;
 pub(crate) mod request;
 mod response;
 pub(crate) mod retry;
@@ -42,10 +43,10 @@ use pingora_core::{modules::http::HttpModules, protocols::Digest, upstreams::pee
 use pingora_error::{Error, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
-use portcullis_routing::{Answer, Carrier, Rejection};
+use portcullis_routing::{Answer, Carrier, Rejection, decide::TOO_LARGE};
 
 pub(crate) use self::mirror::Budget;
-use self::{check::Checks, context::Context, mirror::Mirrors};
+use self::{check::Checks, context::Context, headers::Has, mirror::Mirrors};
 use crate::{
     accept::Outward,
     body::Allowance,
@@ -119,7 +120,12 @@ impl HttpService {
         }
         // All are carried here.
         context.carrier = Carrier::Pingora;
-        Ok(decided.map(drop)?)
+        decided?;
+        // pingora sends a head together with the first part of the body, which this client does not send.
+        match context.is_bodiless() && context.has.any(Has::EXPECT) {
+            true => Err(Box::new(Answer::reject(Rejection::ContentTooLarge, TOO_LARGE)).into()),
+            false => Ok(()),
+        }
     }
 }
 
@@ -144,7 +150,12 @@ impl ProxyHttp for HttpService {
                 // Boxed, so that other requests do not pay for its size.
                 Box::pin(staged::stage(&self.shared, session, context)).await.map(|()| false)
             }
-            Ok(()) => Ok(false),
+            Ok(()) => {
+                if context.is_bodiless() {
+                    session.set_keepalive(None);
+                }
+                Ok(false)
+            }
             Err(Undecided::Failed(error)) => Err(error),
             Err(Undecided::Answer(answer)) => {
                 session.set_total_drain_timeout(Some(DRAIN_TIMEOUT));
@@ -158,7 +169,11 @@ impl ProxyHttp for HttpService {
         if context.attempts.begun == 0 && self.shared.is_full(&context.conn.load) {
             return Err(context.fail(Rejection::Overloaded, "too many requests at a time"));
         }
-        let mut peer = attempt::begin(&self.shared, &self.dialler, session.is_body_empty(), context).await?;
+        let begun = attempt::begin(&self.shared, &self.dialler, session.is_body_empty(), context).await;
+        let mut peer = begun.map_err(|mut error| {
+            error.set_retry(response::is_replaced(&error, session, context));
+            error
+        })?;
         if context.upgrade && peer.options.read_timeout > Some(self.shared.options.idle_timeout) {
             // The client of a tunnel may be silent as long as its backend.
             session.downstream_session.set_read_timeout(peer.options.read_timeout);
@@ -189,7 +204,10 @@ impl ProxyHttp for HttpService {
         context: &mut Context,
     ) -> Result<()> {
         attempt::request(session, request, context).await?;
-        context.allowed = Allowance::of(context.body_size(!session.is_body_empty()));
+        context.allowed = Allowance::of(match context.is_bodiless() {
+            true => Some(attempt::DROPPED),
+            false => context.body_size(!session.is_body_empty()),
+        });
         if !context.mirrored
             && let Some(route) = context.with_mirrors()
         {
@@ -213,6 +231,9 @@ impl ProxyHttp for HttpService {
         // in HTTP/1, and then the last one again; where there is nothing, it writes the end alone.
         if end && body.as_ref().is_some_and(Bytes::is_empty) {
             *body = None;
+        }
+        if context.is_bodiless() {
+            return attempt::drop_part(body, context);
         }
         if let Some(copies) = &mut context.mirrors {
             copies.body(body.as_ref(), end);
@@ -250,7 +271,8 @@ impl ProxyHttp for HttpService {
         context: &mut Context,
         mut error: Box<Error>,
     ) -> Box<Error> {
-        let again = retry::on_connect_error(&error, session, context);
+        let again = retry::on_connect_error(&error, session, context)
+            || response::is_replaced(&error, session, context);
         error.set_retry(again);
         error
     }
@@ -263,7 +285,8 @@ impl ProxyHttp for HttpService {
         context: &mut Context,
         reused: bool,
     ) -> Box<Error> {
-        let again = retry::on_error(&mut error, reused, session, context);
+        let again = retry::on_error(&mut error, reused, session, context)
+            || response::is_replaced(&error, session, context);
         error.set_retry(again);
         error
     }

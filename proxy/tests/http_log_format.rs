@@ -60,9 +60,13 @@ async fn lines_are_written_in_the_format_of_the_operator() {
 
     let mut tcp = connect(at).await;
     for path in ["/skipped", "/healthz?full", "/quiet"] {
-        assert_eq!(exchange(&mut tcp, &format!("GET {path} HTTP/1.1\r\nHost: a.example\r\n\r\n")).await.status, 200);
+        assert_eq!(
+            exchange(&mut tcp, &format!("GET {path} HTTP/1.1\r\nHost: a.example\r\n\r\n")).await.status,
+            200
+        );
     }
-    let request = "GET /a?b=c HTTP/1.1\r\nHost: A.example:80\r\nUser-Agent: a\"b\r\nX-Request-ID: mine\r\n\r\n";
+    let request =
+        "GET /a?b=c HTTP/1.1\r\nHost: A.example:80\r\nUser-Agent: a\"b\r\nX-Request-ID: mine\r\n\r\n";
     assert_eq!(exchange(&mut tcp, request).await.status, 200);
     let want = format!(
         "a.example \"GET /a?b=c HTTP/1.1\" 200 5 \"a\\x22b\" [test-backend-80] {} {} mine test/route -\n",

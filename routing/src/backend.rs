@@ -32,6 +32,7 @@ use turns::Turn;
 use crate::{
     PortKey, Rejection, Steps, Transport,
     balance::{Balance, Canary},
+    step::ErrorOrigin,
 };
 
 /// The backends of a rule, each with its share of the requests.
@@ -41,8 +42,10 @@ pub struct Backends {
     total: u64,
     /// Which requests the second backend gets, of an Ingress that has a canary. Boxed, since few have one.
     canary: Option<Box<Canary>>,
-    /// Whether the last of them has the requests of clients over TLS.
+    /// Whether the second of them has the requests of clients over TLS.
     by_tls: bool,
+    /// Whether the last of them has the requests of those without endpoints, and what it is told of the rule.
+    fallback: Option<Arc<ErrorOrigin>>,
 }
 
 /// One backend of a rule.
@@ -321,7 +324,7 @@ impl Backends {
     pub fn new(choices: impl IntoIterator<Item = WeightedBackend>) -> Self {
         let choices: Box<[_]> = choices.into_iter().collect();
         let total = choices.iter().map(|c| u64::from(c.weight)).sum();
-        Self { choices, total, canary: None, by_tls: false }
+        Self { choices, total, canary: None, by_tls: false, fallback: None }
     }
 
     /// Makes two backends of an Ingress: `canary` says which requests the second one gets.
@@ -339,9 +342,24 @@ impl Backends {
         Self { by_tls: true, ..Self::new([plain, WeightedBackend { weight: 0, ..tls }]) }
     }
 
+    /// Adds a backend that gets the requests of those that have no endpoints (`default-backend` of an Ingress), and what it is
+    /// told of the rule.
+    #[must_use]
+    pub fn with_fallback(mut self, fallback: WeightedBackend, origin: Arc<ErrorOrigin>) -> Self {
+        let fallback = WeightedBackend { weight: 0, ..fallback };
+        self.choices = self.choices.into_iter().chain([fallback]).collect();
+        self.fallback = Some(origin);
+        self
+    }
+
+    /// Returns the index of the backend that gets the requests of those without endpoints, and what it is told of the rule.
+    pub(crate) fn fallback(&self) -> Option<(usize, &ErrorOrigin)> {
+        Some((self.choices.len().checked_sub(1)?, self.fallback.as_deref()?))
+    }
+
     /// Picks the backend for a request, as [`Self::pick`] does. `is_tls` is whether the client's TLS ends here.
     pub fn pick_for(&self, random: u64, is_tls: bool) -> Option<&WeightedBackend> {
-        if self.by_tls && is_tls { self.choices.last() } else { self.pick(random) }
+        if self.by_tls && is_tls { self.choices.get(1) } else { self.pick(random) }
     }
 
     /// Returns all backends, including those of weight 0.

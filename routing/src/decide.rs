@@ -4,6 +4,7 @@
 //! decide(table, request, connection, random)         -> Answer | Forward | Ask(cursor)
 //! resume(cursor, request, connection, outcome)       -> Answer | Forward | Ask(cursor)
 //! route.on_answer(status, attempts)                  -> Pass | Retry
+//! route.page(status)                                 -> Forward, in place of an answer
 //! ```
 //!
 //! Total: whatever a client sends gets an answer. Nothing here reads a clock or a socket, and randomness comes in as an
@@ -15,6 +16,7 @@ mod chosen;
 mod forward;
 mod guarded;
 mod held;
+mod page;
 mod selection;
 pub(crate) mod trace;
 

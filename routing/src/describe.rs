@@ -181,7 +181,11 @@ impl Display for Rule {
             [] => f.write_str("500 (no backend) ")?,
             [first, rest @ ..] => {
                 first.fmt(f)?;
-                rest.iter().try_for_each(|backend| write!(f, ", {backend}"))?;
+                let fallback = self.backends.fallback().map(|(place, _)| place);
+                for (place, backend) in (1..).zip(rest) {
+                    f.write_str(if fallback == Some(place) { ", without endpoints " } else { ", " })?;
+                    backend.fmt(f)?;
+                }
                 f.write_str(" ")?;
             }
         }
@@ -273,6 +277,10 @@ impl Display for Step {
             Self::Spool(spool) => write!(f, "spool {}", Size(spool.memory.into())),
             Self::Mirror(mirror) => mirror.fmt(f),
             Self::ResponseHeaders(headers) => write!(f, "response headers{headers}"),
+            Self::AnswerRewrite(rewrite) => rewrite.fmt(f),
+            Self::AnswerHeaders(headers) => write!(f, "headers of every answer{headers}"),
+            Self::Connection(connection) => write!(f, "connection {}", connection.as_str()),
+            Self::ErrorPages(pages) => pages.fmt(f),
             Self::AnswerCookie(cookie) => {
                 write!(f, "cookie {}", String::from_utf8_lossy(cookie.value.as_bytes()))
             }

@@ -8,12 +8,14 @@ use std::{ops::Deref, sync::Arc};
 use http::HeaderValue;
 
 pub mod access_list;
+pub mod answer_rewrite;
 pub mod basic_auth;
 pub mod blocked;
 pub mod body_size;
 pub mod client_certificate;
 pub mod cors;
 pub mod edits;
+pub mod error_pages;
 pub mod external_auth;
 pub mod headers;
 pub mod ingress_auth;
@@ -29,6 +31,7 @@ pub mod satisfy;
 pub mod spool;
 
 pub use access_list::{AccessList, Standing};
+pub use answer_rewrite::AnswerRewrite;
 pub use basic_auth::{BasicAuth, Users};
 pub use blocked::{BlockedValues, InvalidMapKey, MapKeys};
 pub use body_size::BodySize;
@@ -36,6 +39,7 @@ pub use client_certificate::{ClientCertificate, ClientCertificateCheck, Demand};
 pub use cors::Cors;
 pub(crate) use edits::StepEdits;
 pub use edits::{AnswerEdits, RequestEdits};
+pub use error_pages::{ErrorOrigin, ErrorPages};
 pub use external_auth::{AuthProtocol, ExternalAuth, HttpAuth};
 pub use headers::{Change, ForbiddenHeader, HeaderModifier};
 pub use ingress_auth::{AnswerCookie, AuthAnswer, AuthCaching, AuthUrl, CacheTime, IngressAuth, SignIn};
@@ -99,6 +103,15 @@ pub enum Step {
     Mirror(Mirror),
     /// ResponseHeaderModifier.
     ResponseHeaders(HeaderModifier),
+    /// What stands in the answers of backends is rewritten. Boxed, since few rules have it.
+    AnswerRewrite(Box<AnswerRewrite>),
+    /// Changes the headers of every answer, those of the proxy included.
+    AnswerHeaders(HeaderModifier),
+    /// The `Connection` of requests to backends.
+    Connection(BackendConnection),
+    /// Answers with an error status are replaced by those of a default backend, the proxy's own included. Boxed, since few
+    /// rules have it.
+    ErrorPages(Box<ErrorPages>),
     /// A cookie for the client that a check has brought.
     AnswerCookie(Box<AnswerCookie>),
     /// The pace at which the body of an answer is sent.
@@ -107,6 +120,25 @@ pub enum Step {
     Unlogged,
     /// HTTP Strict Transport Security (RFC 6797): sets the header in every answer over TLS, those of the proxy included.
     Hsts(HeaderValue),
+}
+
+/// Whether the connection of a request to a backend may carry others (`connection-proxy-header` of an Ingress).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BackendConnection {
+    /// It is closed after the answer.
+    Close,
+    /// It may, which HTTP/1.1 does not have to be told.
+    KeepAlive,
+}
+
+impl BackendConnection {
+    /// The value of the header.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Close => "close",
+            Self::KeepAlive => "keep-alive",
+        }
+    }
 }
 
 /// Something that is found out before a request goes on: by a limiter, by comparing a password, by asking a service.
@@ -215,10 +247,12 @@ impl Step {
             Self::Spool(_) => 16,
             Self::Mirror(_) => 17,
             Self::ResponseHeaders(_) => 18,
-            Self::AnswerCookie(_) => 19,
-            Self::Pace(_) => 20,
-            Self::Hsts(_) => 21,
-            Self::Unlogged => 22,
+            Self::AnswerRewrite(_) | Self::AnswerHeaders(_) | Self::Connection(_) => 19,
+            Self::ErrorPages(_) => 20,
+            Self::AnswerCookie(_) => 21,
+            Self::Pace(_) => 22,
+            Self::Hsts(_) => 23,
+            Self::Unlogged => 24,
         }
     }
 }

@@ -1,8 +1,10 @@
 //! The flags that select objects and determine their interpretation, shared by `run`, `check` and `explain`.
 
+use std::sync::Arc;
+
 use clap::{ArgMatches, Args, builder::TypedValueParser as _, parser::ValueSource};
 use portcullis_controller::{
-    Settings,
+    DefaultBackend, Settings,
     ir::{Kind, ObjectKey, gateway::LabelSelector},
     is_controller_name,
 };
@@ -62,12 +64,21 @@ pub struct ObjectArgs {
     /// docs/settings.md lists them.
     #[arg(long, value_name = "NAMESPACE/NAME", env = "PORTCULLIS_SETTINGS_CONFIGMAP", value_parser = super::parse_namespaced)]
     pub settings_configmap: Option<(String, String)>,
+    /// Service that answers, at its first port, for hosts that no Ingress names and for what no path of an Ingress's host
+    /// matches. It also gives the error pages of Ingresses without a default-backend of their own.
+    #[arg(long, value_name = "NAMESPACE/NAME", env = "PORTCULLIS_DEFAULT_BACKEND_SERVICE", value_parser = super::parse_namespaced)]
+    pub default_backend_service: Option<(String, String)>,
 }
 
 impl ObjectArgs {
     fn settings_map(&self) -> Option<ObjectKey> {
         let (namespace, name) = self.settings_configmap.as_ref()?;
         Some(ObjectKey::new(Kind::ConfigMap, namespace, name))
+    }
+
+    fn default_backend(&self) -> Option<Arc<DefaultBackend>> {
+        let (namespace, name) = self.default_backend_service.as_ref()?;
+        Some(Arc::new(DefaultBackend::new(ObjectKey::new(Kind::Service, namespace, name))))
     }
 
     /// The settings that the flags give, with defaults for everything else.
@@ -82,6 +93,7 @@ impl ObjectArgs {
             strict_annotations: self.strict_annotations,
             external_names: self.external_names,
             settings_map: self.settings_map(),
+            default_backend: self.default_backend(),
             ..Settings::default()
         }
     }
@@ -110,6 +122,7 @@ impl Default for ObjectArgs {
             strict_annotations,
             external_names,
             settings_configmap: None,
+            default_backend_service: None,
         }
     }
 }

@@ -49,6 +49,9 @@
 {{- with .Values.defaultCertificate }}
 - --default-certificate={{ . }}
 {{- end }}
+{{- with .Values.defaultBackendService }}
+- --default-backend-service={{ . }}
+{{- end }}
 {{- range .Values.watchNamespaces }}
 - --watch-namespace={{ . }}
 {{- end }}

@@ -5,15 +5,15 @@ mod auth;
 mod balancing;
 mod tls;
 
-use std::{cmp::Reverse, collections::BTreeSet};
+use std::{cmp::Reverse, collections::BTreeSet, fmt};
 
 use portcullis_routing::HostPattern;
 
-use super::{Meta, gateway::Reference};
+use super::{Kind, Meta, ObjectKey, gateway::Reference};
 pub use annotations::{
-    Access, Annotations, AuthTls, BackendSpeech, BasicAuth, Body, Limits, Logs, NextUpstream, Pacing,
-    Passwords, ProxySsl, Redirects, Rewrite, SecretForm, ServerAlias, Speech, SslPassthrough, Unserved,
-    Upstream, UpstreamVhost,
+    Access, Annotations, Answers, AuthTls, BackendSpeech, BasicAuth, Body, Errors, Limits, Logs,
+    NextUpstream, Pacing, Passwords, ProxySsl, Redirects, Rewrite, SecretForm, ServerAlias, Speech,
+    SslPassthrough, Unserved, Upstream, UpstreamVhost,
 };
 pub use auth::{AuthOptions, AuthTarget, CONSTANTS, ExternalAuth};
 pub use balancing::{Affinity, Balancing, Canary, CanaryHeader, Hashing, LoadBalance, Session};
@@ -66,6 +66,26 @@ impl Ingress {
     pub fn redirected_host(&self, from: &HostPattern) -> Option<HostPattern> {
         let to = with_or_without_www(from).filter(|_| self.annotations.redirects.from_to_www)?;
         (!self.rules.of_host(&to).is_empty()).then_some(to)
+    }
+
+    /// An Ingress that stands for the default backend of the operator: for hosts that no Ingress names, unless an Ingress
+    /// has a default backend for them.
+    pub fn of_default_backend(service: &ObjectKey) -> Self {
+        // No object has this name, and none is younger.
+        let key = ObjectKey::new(Kind::Ingress, &service.namespace, "--default-backend-service");
+        let meta =
+            Meta { key, uid: None, generation: 0, version: 0, created: i64::MAX, warnings: Box::default() };
+        let backend = IngressBackend::Service { name: service.name.clone(), port: PortRef::First };
+        Self {
+            meta,
+            class: None,
+            legacy_class: None,
+            default_backend: Some(backend),
+            tls: TlsSections::default(),
+            rules: IngressRules::default(),
+            annotations: Annotations::default(),
+            refused: None,
+        }
     }
 
     /// The same, and every host if there is nothing but a default backend.
@@ -204,11 +224,23 @@ pub enum IngressBackend {
     Resource(Reference),
 }
 
-/// A port by number or by name.
+/// A port.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum PortRef {
     Number(u16),
     Name(Box<str>),
+    /// The first port of the Service, which no Ingress can ask for in so many words.
+    First,
+}
+
+impl fmt::Display for PortRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => number.fmt(f),
+            Self::Name(name) => name.fmt(f),
+            Self::First => f.write_str("(the first)"),
+        }
+    }
 }
 
 #[cfg(test)]

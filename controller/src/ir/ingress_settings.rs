@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode};
 use portcullis_routing::{
     Networks,
     step::{BlockedValues, OwnUrl, Spool},
@@ -49,6 +49,26 @@ pub struct IngressSettings {
     pub auth: GlobalAuth,
     /// Why all Ingresses are closed: a key that may protect backends is not served.
     pub closed_by: Option<Box<str>>,
+    pub errors: GlobalErrors,
+    pub headers: HeaderSettings,
+}
+
+/// Headers of answers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HeaderSettings {
+    /// `global-allowed-response-headers`: what `custom-headers` of an Ingress may set.
+    pub allowed: Box<[HeaderName]>,
+    /// `hide-headers`: what of the answers of backends clients do not get.
+    pub hidden: Box<[HeaderName]>,
+}
+
+/// Answers that a default backend gives in place of others.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GlobalErrors {
+    /// `custom-http-errors`: their statuses, in ascending order.
+    pub statuses: Box<[u16]>,
+    /// `disable-proxy-intercept-errors`: whether answers of backends are passed.
+    pub passes_backends: bool,
 }
 
 /// External authentication of all Ingresses that have none of their own: the keys `global-auth-*`.
@@ -134,6 +154,8 @@ impl Default for IngressSettings {
             redirect_status: StatusCode::PERMANENT_REDIRECT,
             auth: GlobalAuth::default(),
             closed_by: None,
+            errors: GlobalErrors::default(),
+            headers: HeaderSettings::default(),
             hsts: Hsts { is_on: None, max_age: 31_536_000, include_subdomains: true, preload: false },
             load_balance: LoadBalance::RoundRobin,
             body_size: 1 << 20,

@@ -15,7 +15,8 @@ use portcullis_routing::{
 
 use super::gateway::LabelSelector;
 pub use super::ingress_settings::{
-    Denied, GlobalAccess, GlobalAuth, Hsts, IngressSettings, LimitSettings, PacingDefaults,
+    Denied, GlobalAccess, GlobalAuth, GlobalErrors, HeaderSettings, Hsts, IngressSettings, LimitSettings,
+    PacingDefaults,
 };
 
 /// Settings that take effect without a restart: those of the command line, overridden by the keys of a ConfigMap.

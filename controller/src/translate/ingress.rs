@@ -12,6 +12,8 @@
 //! limits.rs     of them, how many requests a client may send
 //! backends.rs   its backends
 //! passthrough.rs where the host's TLS connections go, if they are passed through
+//! errors.rs     who answers in place of a backend, or of an answer with an error status
+//! headers.rs    headers that are added to answers, and what is rewritten there
 //! spread.rs     how their requests are spread over endpoints, and over a Service and its canary
 //! claims.rs     what the host says of the Services that its Ingresses use
 //! ```
@@ -21,7 +23,9 @@ mod backends;
 mod basic_auth;
 mod claims;
 mod compiler;
+mod errors;
 mod external_auth;
+mod headers;
 mod limits;
 mod passthrough;
 mod paths;

@@ -160,7 +160,9 @@ impl<'a> Reader<'a> {
 
     pub(crate) fn ingress(&self, key: &ObjectKey) -> Option<&'a Ingress> {
         self.note_object(key);
-        self.snapshot.ingresses.get(key).map(|ingress| &**ingress)
+        let default = || self.settings.default_backend.as_ref().map(|default| &default.ingress);
+        let found = self.snapshot.ingresses.get(key).or_else(|| default().filter(|own| own.meta.key == *key));
+        found.map(|ingress| &**ingress)
     }
 
     /// All of them, for their hosts, their TLS and their classes.

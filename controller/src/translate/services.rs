@@ -69,11 +69,13 @@ pub(super) fn port_of_ingress<'s>(
             Err(_) => tcp().find(|port| port.target == *wanted),
         },
         PortRef::Name(name) => tcp().find(|port| port.name == *name),
+        PortRef::First => tcp().next(),
     };
     match (found, wanted) {
         (Some(port), _) => Ok(found_at(PortKey::tcp(port.port), port)),
         (None, PortRef::Number(number)) => Err(not_found(service, number)),
         (None, PortRef::Name(name)) => Err(not_found(service, name)),
+        (None, PortRef::First) => Err(not_found(service, &"TCP")),
     }
 }
 

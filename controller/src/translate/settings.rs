@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     Problem,
-    ir::{Address, LiveSettings, ObjectKey, gateway::LabelSelector},
+    ir::{Address, Ingress, LiveSettings, ObjectKey, gateway::LabelSelector},
     objects::live_settings::{self, LastGood},
     snapshot::Snapshot,
 };
@@ -44,6 +44,9 @@ pub struct Settings {
     pub namespace_selector: Option<LabelSelector>,
     /// The Secret whose certificate is shown for Ingress hosts without one of their own.
     pub default_certificate: Option<ObjectKey>,
+    /// The Service that answers for hosts that no Ingress names, for what no path of a host matches, and in place of answers
+    /// with an error status (`custom-http-errors`).
+    pub default_backend: Option<Arc<DefaultBackend>>,
     /// Shown where `default_certificate` names none or cannot be used. Without either, Ingress hosts that have no
     /// certificate are not served over TLS.
     pub fallback_certificate: Option<Arc<Certificate>>,
@@ -78,6 +81,21 @@ pub struct Settings {
     pub provisioning_errors: BTreeMap<ObjectKey, Box<str>>,
     /// What the Gateway API's CRDs say about themselves; `None` where that is not known.
     pub bundle: Option<Bundle>,
+}
+
+/// The default backend of the operator (`--default-backend-service`).
+#[derive(Clone, Debug)]
+pub struct DefaultBackend {
+    pub service: ObjectKey,
+    /// Stands for it among the Ingresses of hosts that none of them names.
+    pub(crate) ingress: Arc<Ingress>,
+}
+
+impl DefaultBackend {
+    pub fn new(service: ObjectKey) -> Self {
+        let ingress = Arc::new(Ingress::of_default_backend(&service));
+        Self { service, ingress }
+    }
 }
 
 /// What the CRDs of the Gateway API say about themselves.
@@ -164,6 +182,7 @@ impl Default for Settings {
             strict_annotations: false,
             namespace_selector: None,
             default_certificate: None,
+            default_backend: None,
             fallback_certificate: None,
             http_port: 80,
             https_port: 443,

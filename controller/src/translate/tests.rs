@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use portcullis_routing::{HostPattern, PathMatch, pattern::Source};
 
@@ -433,4 +433,51 @@ spec:
             hosts.flat_map(|table| table.entries()).map(|entry| Arc::as_ptr(&entry.route_match)).collect();
         assert_eq!((matches.len(), matches.iter().collect::<BTreeSet<_>>().len()), (4, 1), "{kind}");
     }
+}
+
+#[test]
+fn a_default_backend_of_the_operator_answers_what_no_ingress_does() {
+    let objects = "
+kind: Ingress
+metadata: { namespace: shop, name: web }
+spec:
+  ingressClassName: portcullis
+  rules: [{ host: a.example, http: { paths: [{ path: /a, pathType: Prefix, backend: { service: { name: web, port: { number: 80 } } } }] } }]
+---
+kind: Service
+metadata: { namespace: shop, name: web }
+spec: { ports: [{ port: 80 }] }
+---
+kind: Service
+metadata: { namespace: infra, name: errs }
+spec: { ports: [{ port: 8080, name: first }, { port: 9090, name: second }] }
+";
+    let all = "
+---
+kind: Ingress
+metadata: { namespace: shop, name: all }
+spec: { ingressClassName: portcullis, defaultBackend: { service: { name: web, port: { number: 80 } } } }
+";
+    let service = ObjectKey::new(Kind::Service, "infra", "errs");
+    let default_backend = Some(Arc::new(DefaultBackend::new(service)));
+    let settings = Settings { default_backend, ..Settings::default() };
+    let lines = |objects: &str| -> Vec<String> {
+        let translated = full(&snapshot(&format!("{CLASS}{objects}")), &settings, None, &Pools::default());
+        assert!(!translated.statuses.to_string().contains("default-backend-service"));
+        let text = translated.table.to_string();
+        text.lines().filter(|line| line.contains("->")).map(|line| line.trim().to_owned()).collect()
+    };
+    let body = "body 1 MiB at most;";
+    let of_host = [
+        format!("prefix /a -> {body} endpoints; 1 shop/web:80 [Ingress shop/web rule 0]"),
+        format!("prefix / -> {body} 1 infra/errs:8080 [Ingress shop/web rule 1]"),
+    ];
+    let of_operator =
+        format!("prefix / -> {body} 1 infra/errs:8080 [Ingress infra/--default-backend-service rule 0]");
+    let got = lines(objects);
+    assert!(of_host.iter().chain([&of_operator]).all(|line| got.contains(line)), "{got:#?}");
+    // An Ingress without rules takes its place, whatever their ages.
+    let got = lines(&format!("{objects}{all}"));
+    let of_all = format!("prefix / -> {body} 1 shop/web:80 [Ingress shop/all rule 0]");
+    assert!(got.contains(&of_all) && !got.contains(&of_operator), "{got:#?}");
 }

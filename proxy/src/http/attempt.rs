@@ -262,6 +262,13 @@ pub(crate) async fn request(
     let h2_backend = route.backend().is_some_and(|backend| backend.protocol == BackendProtocol::Http2);
     if context.upgrade {
         hop::strip_upgrade_request(request);
+    } else if route.is_page() {
+        hop::strip_upgrade(request);
+    }
+    if route.is_bodiless() {
+        for name in [header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::EXPECT] {
+            request.remove_header(&name);
+        }
     }
     forwarded::apply(request, context)?;
     let h2_client = session.req_header().version == Version::HTTP_2;
@@ -281,12 +288,13 @@ pub(crate) async fn request(
         request.remove_header(&header::PROXY_AUTHORIZATION);
     }
     if context.has.any(Has::CONTENT_LENGTH)
+        && !route.is_bodiless()
         && let Some(length) = request::one_length(&request.headers)
     {
         request.insert_header("Content-Length", length)?;
     }
     // The 100 of an h2 backend never gets here, so the client gets one from us. pingora's own session for h2 clients drops it.
-    let ends_here = context.has.any(Has::EXPECT) && (h2_backend || h2_client);
+    let ends_here = context.has.any(Has::EXPECT) && (h2_backend || h2_client) && !route.is_bodiless();
     let expects = ends_here && request.remove_header(&header::EXPECT).is_some();
     if expects && (!h2_client || session.downstream_session.is_custom()) {
         session.write_continue_response().await?;
@@ -295,7 +303,11 @@ pub(crate) async fn request(
         request.set_raw_path(target.as_bytes())?;
     }
     let mut headers = Request(request);
-    route.request_edits().apply(&mut headers);
+    let edits = route.request_edits();
+    edits.apply(&mut headers);
+    if let Some(connection) = edits.connection().filter(|_| !context.upgrade && !h2_backend) {
+        request.insert_header("Connection", connection.as_str())?;
+    }
     let tls = route.backend().and_then(|backend| backend.tls.as_deref());
     if h2_backend && tls.is_some_and(is_relayed) && session.downstream_session.is_custom() {
         set_https(request)?;
@@ -311,6 +323,17 @@ pub(crate) fn check_size(part: Option<&Bytes>, context: &mut Context) -> Result<
     let taken = context.allowed.take(part.map_or(0, Bytes::len));
     // Of an error of the backend's side pingora would think that an answer is on its way.
     taken.map_err(|_| context.fail(Rejection::ContentTooLarge, TOO_LARGE).into_down())
+}
+
+/// How much of a body that is not forwarded is read, in bytes.
+pub(crate) const DROPPED: u64 = 1 << 20;
+
+/// Drops a part of a body that is not forwarded.
+///
+/// # Errors
+/// Where more has come than is read for nothing.
+pub(crate) fn drop_part(part: &mut Option<Bytes>, context: &mut Context) -> Result<()> {
+    check_size(part.take().as_ref(), context)
 }
 
 /// Writes the target in absolute form, with the scheme `https` and the authority from Host, and removes Host: pingora does

@@ -11,7 +11,8 @@ use http::HeaderValue;
 use portcullis_routing::{
     Answer, Backend, Carrier, Cursor, Decision, Endpoint, OwnTimeouts, Rejection, Route, RouteKind, Rule,
     backend::InFlight,
-    step::{Pace, Spool},
+    decide::Forward,
+    step::{BackendConnection, Pace, Spool},
 };
 use tokio::time::Instant;
 
@@ -223,9 +224,7 @@ impl Context {
         match decision {
             Decision::Forward(forward) => {
                 self.begin_time(forward.route.rule());
-                self.target = forward.target;
-                self.carrier = forward.carrier;
-                self.route = Some(forward.route);
+                self.take_route(forward);
                 Ok(None)
             }
             Decision::Ask(cursor) => {
@@ -240,6 +239,27 @@ impl Context {
                 Err(answer)
             }
         }
+    }
+
+    /// Takes note of where the request goes.
+    pub(crate) fn take_route(&mut self, Forward { route, target, carrier }: Forward) {
+        // A default backend is not asked for another protocol, and gets the identifier that the backend got.
+        self.upgrade &= !route.is_page();
+        if route.has_pages() {
+            self.keep_request_id();
+        }
+        (self.route, self.target, self.carrier) = (Some(route), target, carrier);
+    }
+
+    /// Whether the connection to the backend carries no other request.
+    pub(crate) fn closes_backend(&self) -> bool {
+        let connection = self.route.as_ref().and_then(|route| route.request_edits().connection());
+        connection == Some(BackendConnection::Close)
+    }
+
+    /// Whether the request is forwarded without its body.
+    pub(crate) fn is_bodiless(&self) -> bool {
+        self.route.as_ref().is_some_and(Route::is_bodiless)
     }
 
     /// The rule's time for a request begins with the first decision.

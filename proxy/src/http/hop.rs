@@ -72,6 +72,15 @@ pub(crate) fn strip_upgrade_request(request: &mut RequestHeader) {
     let _ = request.insert_header("Connection", "Upgrade");
 }
 
+/// Removes what asks for an upgrade from a request that is sent without it.
+pub(crate) fn strip_upgrade(request: &mut RequestHeader) {
+    if request.headers.contains_key(header::UPGRADE) {
+        strip_upgrade_request(request);
+        request.remove_header(&header::UPGRADE);
+        request.remove_header(&header::CONNECTION);
+    }
+}
+
 fn is_hop_by_hop(name: &HeaderName) -> bool {
     matches!(*name, header::CONNECTION | header::UPGRADE | header::PROXY_AUTHENTICATE | header::TE)
         || *name == KEEP_ALIVE

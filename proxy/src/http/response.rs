@@ -11,7 +11,7 @@ use super::{
     answer,
     context::Context,
     headers::{self, Response},
-    hop, request, retry,
+    hop, pages, request, retry,
 };
 use crate::{
     Options,
@@ -66,14 +66,23 @@ pub(crate) fn filter(
         error.set_retry(true);
         return Err(error);
     }
+    if pages::replace_answer(answer.status.as_u16(), repeatable, context) {
+        let mut error =
+            Error::explain(ErrorType::HTTPStatus(answer.status.as_u16()), "an error page").into_up();
+        error.set_retry(true);
+        return Err(error);
+    }
     if let Some(connection) = context.attempts.connection {
         kept.answered(connection, hop::keep_alive(answer));
     }
     hop::strip_response(answer, switching);
     if let Some(route) = &context.route {
         let status = answer.status.as_u16();
-        let mut headers = Response(answer);
-        route.answer_edits(status, &session.req_header().headers).apply(&mut headers);
+        let edits = route.answer_edits(status, &session.req_header().headers);
+        match edits.rewrites() {
+            true => edits.rewrite_and_apply(&answer.headers.clone(), &mut Response(answer)),
+            false => edits.apply(&mut Response(answer)),
+        }
     }
     context.status = answer.status.as_u16();
     if context.conn.draining() {
@@ -138,6 +147,15 @@ pub(crate) async fn fail(session: &mut Session, error: &Error, context: &mut Con
     // A client that cannot be told is gone.
     let _ = answer::send(&Answer::reject(rejection, why), session, context).await;
     context.status
+}
+
+/// Turns to a default backend if it is asked in place of the answer that says why there is no backend's.
+pub(crate) fn is_replaced(error: &Error, session: &Session, context: &mut Context) -> bool {
+    if error.esource != ErrorSource::Upstream {
+        return false;
+    }
+    let failure = context.rejection.or_else(|| rejection(error));
+    failure.is_some_and(|failure| pages::replace_failure(failure, retry::is_repeatable(session), context))
 }
 
 /// `None` where the client is gone.

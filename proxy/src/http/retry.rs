@@ -20,7 +20,7 @@ use std::time::Duration;
 use http::Method;
 use pingora_error::{Error, ErrorSource, ErrorType, RetryType};
 use pingora_proxy::Session;
-use portcullis_routing::{BackendProtocol, Failures, Retry};
+use portcullis_routing::{BackendProtocol, Failures, Retry, Route};
 use rand::Rng;
 use tokio::time::Instant;
 
@@ -80,7 +80,8 @@ pub(crate) fn on_no_connection(late: bool, repeatable: bool, context: &mut Conte
 
 /// Whether what is sent of a request has to be kept for another attempt.
 pub(crate) fn keeps(idempotent: bool, context: &Context) -> bool {
-    idempotent || policy(context).is_some_and(|retry| retry.keeps(idempotent))
+    let has_pages = context.route.as_ref().is_some_and(Route::has_pages);
+    idempotent || has_pages || policy(context).is_some_and(|retry| retry.keeps(idempotent))
 }
 
 /// Whether an attempt with such a fate is followed by another.

@@ -22,6 +22,7 @@ use crate::{
     http::{
         attempt::{self, Failure},
         context::Context,
+        pages,
         retry::{self, Fate, Sent},
         side,
     },
@@ -38,6 +39,9 @@ pub(super) trait Client {
     /// Ready when the client has closed its side or reset the stream, as far as this can be seen without reading from
     /// it.
     fn poll_gone(&mut self, cx: &mut task::Context<'_>) -> Poll<()>;
+
+    /// Writes the head anew, for the backend of the context's route. Returns whether that was possible.
+    fn write_head(&self, context: &Context, head: &mut Out) -> bool;
 
     /// Makes one attempt on a connection: sends `head` and the body, and passes the answer on.
     fn attempt(
@@ -89,6 +93,8 @@ pub(super) enum Broken {
     Invalid(&'static str),
     /// The answer is dropped, since the route's policy retries its status.
     Retry,
+    /// The answer is dropped, and the context has the route of the error page in its place.
+    Page,
 }
 
 /// How far the request has been sent.
@@ -143,6 +149,10 @@ pub(super) async fn carry(
                     continue;
                 }
                 Err(AttemptError::Connect(failure) | AttemptError::Final(failure)) => {
+                    let is_replaced = pages::replace_failure(failure, client.is_repeatable(), context);
+                    if is_replaced && client.write_head(context, &mut head) {
+                        continue;
+                    }
                     return End::Failed(failure);
                 }
             };
@@ -151,7 +161,7 @@ pub(super) async fn carry(
             client.attempt(context, &mut connection, &mut head, deadline).await;
         let broken = match end {
             Ok(Done { reuse, keep_alive }) => {
-                if let Some(limit) = reuse {
+                if let Some(limit) = reuse.filter(|_| !context.closes_backend()) {
                     pool::give_back(identity, connection, limit);
                 }
                 return End::Answered { keep_alive, content };
@@ -165,10 +175,16 @@ pub(super) async fn carry(
         let sent = Sent { repeatable: client.is_repeatable(), idempotent, reused };
         let again =
             broken == Broken::Retry || broken.fate().is_some_and(|fate| retry::on_fate(fate, sent, context));
-        if !again {
-            return End::Failed(broken.rejection().unwrap_or((Rejection::BadGateway, UNREACHABLE)));
+        if again {
+            head.rewind();
+            continue;
         }
-        head.rewind();
+        let failure = broken.rejection().unwrap_or((Rejection::BadGateway, UNREACHABLE));
+        let is_replaced =
+            broken == Broken::Page || pages::replace_failure(failure, client.is_repeatable(), context);
+        if !is_replaced || !client.write_head(context, &mut head) {
+            return End::Failed(failure);
+        }
     }
 }
 
@@ -268,7 +284,7 @@ impl Broken {
             Self::Stalled { client: true } => Some((Rejection::HeaderTimeout, "the request took too long")),
             Self::Stalled { client: false } => Some((Rejection::Timeout, "no progress for too long")),
             Self::Late => Some((Rejection::Timeout, TOO_SLOW)),
-            Self::Backend(_) | Self::Retry => Some((Rejection::BadGateway, UNREACHABLE)),
+            Self::Backend(_) | Self::Retry | Self::Page => Some((Rejection::BadGateway, UNREACHABLE)),
             Self::Invalid(why) => Some((Rejection::BadGateway, why)),
         }
     }
@@ -284,7 +300,8 @@ impl Broken {
             | Self::TooLarge
             | Self::NoRoom
             | Self::Stalled { client: true }
-            | Self::Retry => None,
+            | Self::Retry
+            | Self::Page => None,
         }
     }
 }

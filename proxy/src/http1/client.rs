@@ -16,7 +16,8 @@ use tokio::{
 
 use super::{
     buffer::{Buffer, Size},
-    exchange, handover,
+    exchange::{self, Head},
+    handover,
     plan::{self, Arriving, Checking, Outcome, Plan},
     receive,
 };
@@ -127,7 +128,10 @@ async fn serve_one(worker: &Worker, client: &mut Client, conn: &Arc<ConnInfo>, p
         Outcome::Answer(reply) => {
             exchange::answer(client, context, &reply, &asked, body, &worker.limits).await
         }
-        Outcome::Forward(head) => exchange::forward(worker, client, context, head, asked, body, origin).await,
+        Outcome::Forward(head, sent) => {
+            let head = Head { head, sent, length: None };
+            exchange::forward(worker, client, context, head, asked, body, origin).await
+        }
         Outcome::Handover(head) => handover::carry(worker, client, context, head, body, port).await,
         // Not reached: every check has been carried out.
         Outcome::Check(_) => Next::Close,

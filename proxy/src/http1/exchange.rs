@@ -18,7 +18,7 @@ use super::{
     buffer::Out,
     client::{Client, Next},
     framing::Framing,
-    plan::{About, Checking, Origin},
+    plan::{self, About, Checking, Origin},
     receive,
     relay::{Relay, Request, Time},
     upload::Upload,
@@ -151,16 +151,31 @@ pub(super) async fn check(
     outcome
 }
 
+/// The head of a request.
+#[derive(Debug)]
+pub(super) struct Head {
+    /// What the backend gets.
+    pub(super) head: Out,
+    /// What the client sent, if another head may have to be written.
+    pub(super) sent: Option<Box<[u8]>>,
+    /// The length of the body, where the client sent it in chunks and it was received as a whole.
+    pub(super) length: Option<u64>,
+}
+
 /// Carries a request to a backend and the answer to the client.
 pub(super) async fn forward(
     worker: &Worker,
     client: &mut Client,
     context: Box<Context>,
-    head: Out,
-    asked: About,
+    head: Head,
+    mut asked: About,
     body: Framing,
     origin: Origin,
 ) -> Next {
+    let bodiless = context.is_bodiless();
+    // The body would be taken for the next request.
+    asked.keep_alive &= !bodiless || body.is_done();
+    let body = if bodiless { Framing::Done } else { body };
     let keeps = retry::keeps(asked.idempotent, &context);
     let has_body = !body.is_done();
     if context.held.is_some() {
@@ -184,7 +199,7 @@ async fn spool_and_forward(
     worker: &Worker,
     client: &mut Client,
     context: Box<Context>,
-    mut head: Out,
+    mut head: Head,
     asked: About,
     body: Framing,
     origin: Origin,
@@ -194,7 +209,8 @@ async fn spool_and_forward(
     match receive::spool(worker, client, &context, spool, &asked, body).await {
         Ok(spooled) => {
             if is_chunked {
-                receive::put_length(&mut head.bytes, spooled.len());
+                receive::put_length(&mut head.head.bytes, spooled.len());
+                head.length = Some(spooled.len());
             }
             let upload = Upload::of_spooled(spooled);
             exchange(worker, client, context, head, asked, upload, origin).await
@@ -208,7 +224,7 @@ async fn forward_held(
     worker: &Worker,
     client: &mut Client,
     mut context: Box<Context>,
-    mut head: Out,
+    mut head: Head,
     asked: About,
     origin: Origin,
 ) -> Next {
@@ -217,7 +233,8 @@ async fn forward_held(
         None => return Next::Close,
     };
     if !has_length {
-        receive::put_length(&mut head.bytes, bytes.len() as u64);
+        receive::put_length(&mut head.head.bytes, bytes.len() as u64);
+        head.length = Some(bytes.len() as u64);
     }
     exchange(worker, client, context, head, asked, Upload::of_spooled(Spooled::of(bytes)), origin).await
 }
@@ -246,7 +263,7 @@ async fn exchange(
     worker: &Worker,
     client: &mut Client,
     mut context: Box<Context>,
-    head: Out,
+    head: Head,
     asked: About,
     upload: Upload,
     origin: Origin,
@@ -254,7 +271,8 @@ async fn exchange(
     let limits = &worker.limits;
     let idempotent = asked.idempotent;
     let silence = Silence::of(context.own_timeouts(), limits);
-    let mut side = Side { client, upload, asked, origin, silence };
+    let Head { head, sent, length } = head;
+    let mut side = Side { client, upload, sent, length, asked, origin, silence };
     let end = attempts::carry(worker, &mut context, head, idempotent, &mut side).await;
     match end {
         End::Answered { keep_alive, content } => {
@@ -280,6 +298,9 @@ async fn exchange(
 struct Side<'c> {
     client: &'c mut Client,
     upload: Upload,
+    /// See [`Head`].
+    sent: Option<Box<[u8]>>,
+    length: Option<u64>,
     asked: About,
     origin: Origin,
     silence: Silence,
@@ -305,6 +326,14 @@ impl attempts::Client for Side<'_> {
         }
     }
 
+    fn write_head(&self, context: &Context, head: &mut Out) -> bool {
+        let is_written = self.sent.as_deref().is_some_and(|sent| plan::write_again(sent, context, head));
+        if let Some(length) = self.length {
+            receive::put_length(&mut head.bytes, length);
+        }
+        is_written
+    }
+
     async fn attempt(
         &mut self,
         context: &mut Context,
@@ -313,7 +342,7 @@ impl attempts::Client for Side<'_> {
         deadline: Option<Pin<Box<Sleep>>>,
     ) -> Attempted {
         self.upload.rewind();
-        let Self { client, upload, asked, origin, silence } = self;
+        let Self { client, upload, asked, origin, silence, .. } = self;
         let mut relay = Relay::new(
             Request { client, upload, head, asked, origin },
             context,

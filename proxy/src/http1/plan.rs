@@ -48,8 +48,8 @@ pub(super) struct Plan {
 pub(super) enum Outcome {
     /// We answer.
     Answer(Box<Reply>),
-    /// An HTTP/1 backend gets this head.
-    Forward(Out),
+    /// An HTTP/1 backend gets this head. With that of the client, if another head may have to be written.
+    Forward(Out, Option<Box<[u8]>>),
     /// pingora carries it; this is its head.
     Handover(Vec<u8>),
     /// A check is carried out first; [`resume`] goes on.
@@ -212,7 +212,8 @@ fn settle<'h>(
         (Ok(None), Ok(host)) if context.carrier == Carrier::Http1 => {
             let mut out = Out::take();
             request::write(head, &host, context, &mut out.bytes);
-            Outcome::Forward(out)
+            let has_pages = context.route.as_ref().is_some_and(Route::has_pages);
+            Outcome::Forward(out, has_pages.then(|| head.bytes[..head.len].into()))
         }
         (Ok(None), Ok(host)) => {
             context.host = HeaderValue::from_str(host.value).ok().filter(|value| !value.is_empty());
@@ -248,6 +249,16 @@ fn check(head: &RequestHead<'_, '_>, host: &Host<'_>, cursor: Box<Cursor>, conte
             Outcome::Answer(Box::new(reply(&answer, context, head)))
         }
     }
+}
+
+/// Writes the head for the backend of the context's route once more. Returns whether that was possible.
+pub(super) fn write_again(head: &[u8], context: &Context, out: &mut Out) -> bool {
+    let mut room = Room::new();
+    let Read::Whole(head) = room.read_request(head, head.len()) else { return false };
+    let Ok(host) = head.host() else { return false };
+    out.clear();
+    request::write(&head, &host, context, &mut out.bytes);
+    true
 }
 
 fn reply(answer: &Answer, context: &mut Context, request: &dyn Headers) -> Reply {

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     body::Pacer,
-    http::{context::Context, retry},
+    http::{context::Context, pages, retry},
     limits::{Silence, Waits},
     stall::CoarseStall,
 };
@@ -398,6 +398,9 @@ impl<'r> Relay<'r> {
         let (idempotent, repeatable) = (self.asked.idempotent, self.upload.is_repeatable());
         if retry::on_status(head.status, idempotent, repeatable, self.context) {
             return Err(Broken::Retry);
+        }
+        if pages::replace_answer(head.status, repeatable, self.context) {
+            return Err(Broken::Page);
         }
         self.context.status = head.status;
         let unbounded = framing == Framing::Close;

@@ -35,6 +35,9 @@ pub(super) fn write(head: &RequestHead<'_, '_>, host: &Host<'_>, context: &Conte
     };
     claims.write(host.value.as_bytes(), context, &edits, out);
     edits.write(out);
+    if let Some(connection) = edits.connection() {
+        put(out, &[b"Connection: ", connection.as_str().as_bytes(), b"\r\n"]);
+    }
     out.extend_from_slice(b"\r\n");
 }
 
@@ -47,12 +50,14 @@ fn edits(context: &Context) -> RequestEdits<'_> {
 fn write_own(head: &RequestHead<'_, '_>, context: &Context, edits: &RequestEdits<'_>, out: &mut Vec<u8>) {
     let mut runs = Runs::new(head.bytes);
     let (trusted, spools) = (context.trusted, context.is_received_first(!head.body.is_done()));
+    let bodiless = context.is_bodiless();
     for (kind, header) in head.fields() {
         let goes_on = match kind {
             Kind::Other | Kind::ContentType | Kind::Origin | Kind::Date | Kind::RequestId => {
                 !head.names(header.name.as_bytes())
             }
             Kind::Host => edits.host().is_none() && !header.value.is_empty(),
+            Kind::ContentLength | Kind::TransferEncoding | Kind::Expect if bodiless => false,
             Kind::TransferEncoding | Kind::Expect if spools => false,
             // In the spelling that every backend knows: one that ignores another spelling would read another body.
             Kind::TransferEncoding if header.value != b"chunked" => {
@@ -187,7 +192,7 @@ pub(super) fn write_h2(head: &RequestHeader, context: &Context, chunked: bool, o
     let (host, edits) = (context.host.as_ref().map_or(&b""[..], HeaderValue::as_bytes), edits(context));
     put(out, &[head.method.as_str().as_bytes(), b" ", target, b" HTTP/1.1\r\nHost: "]);
     put(out, &[edits.host().unwrap_or(host), b"\r\n"]);
-    let (mut has, mut has_length) = (0_u32, false);
+    let (mut has, mut has_length, bodiless) = (0_u32, false, context.is_bodiless());
     for (name, value) in &head.headers {
         let kind = kind(name.as_str().as_bytes());
         has |= 1 << (kind as u32);
@@ -195,6 +200,7 @@ pub(super) fn write_h2(head: &RequestHeader, context: &Context, chunked: bool, o
             Kind::Other | Kind::ContentType | Kind::Origin | Kind::Date | Kind::RequestId => {
                 *name != header::COOKIE
             }
+            Kind::ContentLength | Kind::Expect if bodiless => false,
             Kind::Expect => true,
             Kind::Host => false,
             Kind::ContentLength => !chunked && !std::mem::replace(&mut has_length, true),
@@ -241,6 +247,9 @@ pub(super) fn write_h2(head: &RequestHeader, context: &Context, chunked: bool, o
         out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
     }
     edits.write(out);
+    if let Some(connection) = edits.connection() {
+        put(out, &[b"Connection: ", connection.as_str().as_bytes(), b"\r\n"]);
+    }
     out.extend_from_slice(b"\r\n");
 }
 

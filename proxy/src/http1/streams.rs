@@ -32,7 +32,7 @@ use crate::{
     accept::Worker,
     body::Pacer,
     clock::Watch,
-    http::{answer as own, attempt::Failure, context::Context, retry},
+    http::{answer as own, attempt::Failure, context::Context, pages, retry},
     http2::Stream,
     limits::{Silence, Waits},
     stall::CoarseStall,
@@ -47,20 +47,28 @@ pub(crate) async fn serve(worker: &Worker, stream: Stream, context: Box<Context>
     }
     let head = &stream.head;
     let idempotent = retry::is_idempotent(&head.method);
+    let bodiless = stream.is_bodiless() || context.is_bodiless();
     let chunked = !bodiless && !head.headers.contains_key(header::CONTENT_LENGTH);
     let mut out = Out::take();
     request::write_h2(head, &context, chunked, &mut out.bytes);
     let keeps = retry::keeps(idempotent, &context);
     let upload = Frames::new(bodiless, chunked, keeps, context.body_size(!bodiless));
-    exchange(worker, stream, context, out, upload).await;
+    exchange(worker, stream, context, out, upload, chunked).await;
 }
 
-/// Makes attempts at backends, and passes an answer on.
-async fn exchange(worker: &Worker, stream: Stream, mut context: Box<Context>, head: Out, upload: Frames) {
+/// Makes attempts at backends, and passes an answer on. `chunked`: the body is sent without a length.
+async fn exchange(
+    worker: &Worker,
+    stream: Stream,
+    mut context: Box<Context>,
+    head: Out,
+    upload: Frames,
+    chunked: bool,
+) {
     let idempotent = retry::is_idempotent(&stream.head.method);
     let expects = !upload.ended && stream.head.headers.contains_key(header::EXPECT);
     let silence = Silence::of(context.own_timeouts(), &worker.limits);
-    let mut side = Side { stream, upload, expects, watch: Watch::new(), silence };
+    let mut side = Side { stream, upload, chunked, expects, watch: Watch::new(), silence };
     let end = attempts::carry(worker, &mut context, head, idempotent, &mut side).await;
     match end {
         End::Answered { content, .. } => context.finish(content, false),
@@ -106,6 +114,8 @@ fn send_reply(stream: &mut Stream, reply: &own::Reply, bare: bool) -> Result<(),
 struct Side {
     stream: Stream,
     upload: Frames,
+    /// Whether the body has no length.
+    chunked: bool,
     /// Whether the client waits for a 100 before it sends the body.
     expects: bool,
     watch: Watch,
@@ -123,6 +133,12 @@ impl attempts::Client for Side {
 
     fn poll_gone(&mut self, cx: &mut Task<'_>) -> Poll<()> {
         self.stream.poll_reset(cx).map(drop)
+    }
+
+    fn write_head(&self, context: &Context, head: &mut Out) -> bool {
+        head.clear();
+        request::write_h2(&self.stream.head, context, self.chunked, &mut head.bytes);
+        true
     }
 
     async fn attempt(
@@ -440,6 +456,9 @@ impl Relay<'_> {
         let idempotent = retry::is_idempotent(&self.side.stream.head.method);
         if retry::on_status(head.status, idempotent, self.side.upload.is_repeatable(), self.context) {
             return Err(Broken::Retry);
+        }
+        if pages::replace_answer(head.status, self.side.upload.is_repeatable(), self.context) {
+            return Err(Broken::Page);
         }
         self.context.status = head.status;
         let headers =

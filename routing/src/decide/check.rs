@@ -174,6 +174,13 @@ impl Passed {
         self.edits = StepEdits::of(&self.steps).map(Arc::new);
     }
 
+    /// Returns the same with another step; the checks of which one is enough have had their say.
+    pub(super) fn with(&self, step: Option<Step>) -> Self {
+        let mut with = Self { steps: self.steps.clone(), edits: self.edits.clone(), any: AnyOf::default() };
+        with.add(step);
+        with
+    }
+
     /// Returns the header changes.
     pub(super) fn edits(&self) -> Option<&Arc<StepEdits>> {
         self.edits.as_ref()

@@ -16,7 +16,7 @@ use crate::{
     path::InvalidPath,
     step::{
         AccessList, AuthAnswer, Check, IngressRedirect, Origin, Redirect, Satisfy, Standing,
-        client_certificate::Refused, ingress_auth::Verdict,
+        client_certificate::Refused, error_pages, ingress_auth::Verdict,
     },
     template::{NoGroups, Values},
 };
@@ -142,6 +142,10 @@ impl<'t> Chosen<'t, '_> {
                 | Step::Spool(_)
                 | Step::Mirror(_)
                 | Step::ResponseHeaders(_)
+                | Step::AnswerRewrite(_)
+                | Step::AnswerHeaders(_)
+                | Step::Connection(_)
+                | Step::ErrorPages(_)
                 | Step::AnswerCookie(_)
                 | Step::Pace(_)
                 | Step::Unlogged
@@ -246,7 +250,26 @@ impl<'t> Chosen<'t, '_> {
                 choice.and_then(|c| backends.all().iter().position(|other| std::ptr::eq(other, c)))
             }
         };
-        self.of_rule(place).passed(&self.passed)
+        match place.and_then(|place| self.without_endpoints(place)) {
+            Some((fallback, told)) => self.of_rule(Some(fallback)).passed(&self.passed.with(told)),
+            None => self.of_rule(place).passed(&self.passed),
+        }
+    }
+
+    /// The backend that takes the requests of one without endpoints, and what it is told of them.
+    fn without_endpoints(&self, place: usize) -> Option<(usize, Option<Step>)> {
+        let backends = &self.selected.rule.backends;
+        let (fallback, origin) = backends.fallback()?;
+        let is_missing = match &backends.all().get(place)?.backend {
+            Ok(backend) => backend.endpoints.is_empty(),
+            Err(error) => error.rejection() == Rejection::NoEndpoints,
+        };
+        let can_answer =
+            matches!(&backends.all().get(fallback)?.backend, Ok(other) if !other.endpoints.is_empty());
+        (is_missing && can_answer).then(|| {
+            let accept = error_pages::accept(self.of_client.request.headers);
+            (fallback, origin.without_endpoints(accept.as_ref()))
+        })
     }
 
     /// Adds what the request says of the endpoint, where the backend asks for it.
@@ -265,18 +288,20 @@ impl<'t> Chosen<'t, '_> {
     fn forward(self) -> Decision {
         let route = self.route();
         if let Err((rejection, why)) = self.check_backend(&route) {
-            return Decision::Answer(Box::new(Answer::reject(rejection, why).of_route(route)));
+            return self.answer(Answer::reject(rejection, why).of_route(route));
         }
         match self.forwarded(&route) {
             Ok(target) => {
                 let protocol = route.backend().map(|backend| backend.protocol).unwrap_or_default();
                 let carrier = Carrier::of(protocol, self.of_client.request.upgrade);
+                let route = route.at(self.base());
+                let route = match self.failed_request() {
+                    Some(request) => route.failing(request),
+                    None => route,
+                };
                 Decision::Forward(Forward { target, route: self.selecting(route), carrier })
             }
-            Err(why) => {
-                let answer = Answer::reject(Rejection::BadRequest, why.why());
-                Decision::Answer(Box::new(answer.of_route(route)))
-            }
+            Err(why) => self.answer(Answer::reject(Rejection::BadRequest, why.why()).of_route(route)),
         }
     }
 
@@ -333,6 +358,12 @@ impl<'t> Chosen<'t, '_> {
         }
     }
 
+    /// What makes a path in a rewritten answer an absolute URL, where answers are rewritten.
+    fn base(&self) -> Option<Box<str>> {
+        let own = self.selected.rule.steps.edits()?.rewrite()?.own;
+        Some(own.absolute("/", &self.origin("/")).trim_end_matches('/').into())
+    }
+
     /// The path in the form that was matched.
     fn origin_path(&self) -> Result<Cow<'_, str>, Answer> {
         let path = self.of_client.target.path.read(self.selected.reading);
@@ -373,7 +404,8 @@ impl<'t> Chosen<'t, '_> {
         })
     }
 
-    pub(super) fn answer(&self, mut answer: Answer) -> Decision {
+    /// The answer of the proxy itself.
+    pub(super) fn own_answer(&self, mut answer: Answer) -> Decision {
         answer.route.get_or_insert_with(|| self.of_rule(None));
         Decision::Answer(Box::new(answer))
     }

@@ -8,7 +8,10 @@ use http::{HeaderName, HeaderValue};
 use super::{check::Passed, held::Held, selection::Selection};
 use crate::{
     Backend, BackendProtocol, Balance, Headers, Rule, Spread, Step, WeightedBackend,
-    step::{AnswerEdits, Cors, IngressCors, Mirror, RequestEdits, Spool, StepEdits, UrlRewrite},
+    step::{
+        AnswerEdits, Cors, IngressCors, Mirror, RequestEdits, Spool, StepEdits, UrlRewrite,
+        error_pages::FailedRequest,
+    },
 };
 
 /// A request that is forwarded to a backend.
@@ -62,6 +65,14 @@ pub struct Route {
     is_tls: bool,
     /// What the request says of the endpoint. Boxed, since few backends ask.
     selection: Option<Box<Selection>>,
+    /// What a default backend is told of the request in place of some answers. Boxed, since few rules have error pages.
+    failed_request: Option<Box<FailedRequest>>,
+    /// What makes a path in a rewritten answer an absolute URL.
+    base: Option<Box<str>>,
+    /// Whether the request is for an error page.
+    is_page: bool,
+    /// Whether the request is forwarded without its body.
+    is_bodiless: bool,
 }
 
 /// The attempts before an answer, and whether another one is possible.
@@ -89,7 +100,17 @@ impl Route {
     /// chosen.
     pub(crate) fn new(rule: &Arc<Rule>, choice: Option<usize>) -> Self {
         let (rule, choice) = (Held::new(rule), choice.unwrap_or(usize::MAX));
-        Self { rule, choice, checked: None, is_tls: false, selection: None }
+        Self {
+            rule,
+            choice,
+            checked: None,
+            is_tls: false,
+            selection: None,
+            failed_request: None,
+            base: None,
+            is_page: false,
+            is_bodiless: false,
+        }
     }
 
     /// Adds whether the client's TLS ends here.
@@ -105,6 +126,40 @@ impl Route {
     /// Adds what the request says of the endpoint.
     pub(super) fn selecting(self, selection: Selection) -> Self {
         Self { selection: Some(Box::new(selection)), ..self }
+    }
+
+    /// Adds what a default backend is told of the request in place of some answers.
+    pub(super) fn failing(self, request: Box<FailedRequest>) -> Self {
+        Self { failed_request: Some(request), ..self }
+    }
+
+    /// Adds what makes a path in a rewritten answer an absolute URL.
+    pub(super) fn at(self, base: Option<Box<str>>) -> Self {
+        Self { base, ..self }
+    }
+
+    /// Makes it the route of a request for an error page, with these header changes.
+    pub(super) fn for_page(self, edits: Option<Arc<StepEdits>>) -> Self {
+        Self { checked: edits, is_page: true, ..self }
+    }
+
+    /// Leaves the request's body out.
+    pub(super) fn leave_out_body(&mut self) {
+        self.is_bodiless = true;
+    }
+
+    pub(super) fn failed_request(&self) -> Option<&FailedRequest> {
+        self.failed_request.as_deref()
+    }
+
+    /// Returns whether the request is for an error page.
+    pub fn is_page(&self) -> bool {
+        self.is_page
+    }
+
+    /// Returns whether the request is forwarded without its body.
+    pub fn is_bodiless(&self) -> bool {
+        self.is_bodiless
     }
 
     /// Returns how the endpoint is chosen.
@@ -177,7 +232,10 @@ impl Route {
     pub fn answer_edits<'r>(&'r self, status: u16, request: &'r dyn Headers) -> AnswerEdits<'r> {
         match self.edits() {
             [None, None, None] if self.selection.is_none() => AnswerEdits::default(),
-            edits => self.own_answer_edits(status, request).with(edits),
+            edits => {
+                let base = self.base.as_deref().unwrap_or_default();
+                self.own_answer_edits(status, request).with(edits).rewriting(self.rule.steps.edits(), base)
+            }
         }
     }
 
@@ -185,6 +243,7 @@ impl Route {
     pub fn own_answer_edits<'r>(&'r self, status: u16, request: &'r dyn Headers) -> AnswerEdits<'r> {
         AnswerEdits::of_every_answer(self.cors(), self.hsts(), request)
             .with_ingress_cors(self.ingress_cors(), request)
+            .with_every_answer(self.rule.steps.edits())
             .with_session(self.begun())
             .with_cookie(self.checked.as_ref().and_then(|edits| edits.cookie(status)))
     }
@@ -215,7 +274,7 @@ impl Route {
     /// Returns how the request's body is spooled; `None` where it is streamed. Requests to HTTP/2 backends are streamed: gRPC
     /// has bodies that end after their answer.
     pub fn spool(&self) -> Option<Spool> {
-        self.backend().filter(|backend| backend.protocol == BackendProtocol::Http1)?;
+        self.backend().filter(|backend| backend.protocol == BackendProtocol::Http1 && !self.is_bodiless)?;
         self.rule.steps.iter().find_map(|step| match step {
             Step::Spool(spool) => Some(*spool),
             _ => None,

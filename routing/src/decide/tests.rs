@@ -1,5 +1,6 @@
 mod access;
 mod ingress_auth;
+mod page;
 
 use std::{net::Ipv4Addr, sync::Arc};
 
@@ -389,7 +390,7 @@ pub(super) fn ready() -> Result<Endpoints, BackendError> {
     Ok(Endpoints::Addresses([Arc::new(Endpoint::new(([127, 0, 0, 1], 80).into()))].into()))
 }
 
-fn weighted(endpoints: Result<Endpoints, BackendError>) -> WeightedBackend {
+pub(super) fn weighted(endpoints: Result<Endpoints, BackendError>) -> WeightedBackend {
     let backend = endpoints.map(|endpoints| {
         Arc::new(Backend {
             key: BackendKey {

@@ -5,9 +5,12 @@
 
 use std::ops::ControlFlow;
 
-use http::{HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use super::{AnswerCookie, Cors, HeaderModifier, IngressCors, Step, cors::Allowed, ingress_cors::Granted};
+use super::{
+    AnswerCookie, AnswerRewrite, BackendConnection, Cors, HeaderModifier, IngressCors, Step, cors::Allowed,
+    ingress_cors::Granted,
+};
 use crate::{Headers, HeadersMut};
 
 /// The header changes of the steps of a rule, or of one of its backends.
@@ -15,8 +18,12 @@ use crate::{Headers, HeadersMut};
 pub(crate) struct StepEdits {
     request: HeaderEdits,
     answer: HeaderEdits,
+    /// Of every answer, those of the proxy included.
+    every_answer: HeaderEdits,
     /// A cookie for the client.
     cookie: Option<Box<AnswerCookie>>,
+    connection: Option<BackendConnection>,
+    rewrite: Option<Box<AnswerRewrite>>,
 }
 
 /// Several [`HeaderModifier`]s, applied one after the other, merged into one change for each header.
@@ -48,7 +55,19 @@ impl StepEdits {
             _ => None,
         });
         let answer = steps.iter().filter_map(|step| match step {
-            Step::ResponseHeaders(modifier) => Some(modifier),
+            Step::ResponseHeaders(modifier) | Step::AnswerHeaders(modifier) => Some(modifier),
+            _ => None,
+        });
+        let every_answer = steps.iter().filter_map(|step| match step {
+            Step::AnswerHeaders(modifier) => Some(modifier),
+            _ => None,
+        });
+        let connection = steps.iter().find_map(|step| match step {
+            Step::Connection(connection) => Some(*connection),
+            _ => None,
+        });
+        let rewrite = steps.iter().find_map(|step| match step {
+            Step::AnswerRewrite(rewrite) => Some(rewrite.clone()),
             _ => None,
         });
         let cookie = steps.iter().find_map(|step| match step {
@@ -56,13 +75,17 @@ impl StepEdits {
             _ => None,
         });
         let (request, answer) = (HeaderEdits::of(request, true), HeaderEdits::of(answer, false));
-        let edits = Self { request, answer, cookie };
+        let every_answer = HeaderEdits::of(every_answer, false);
+        let edits = Self { request, answer, every_answer, cookie, connection, rewrite };
         let changes = steps.iter().any(|step| {
             matches!(
                 step,
                 Step::RequestHeaders(_)
                     | Step::ResponseHeaders(_)
                     | Step::AnswerCookie(_)
+                    | Step::AnswerRewrite(_)
+                    | Step::AnswerHeaders(_)
+                    | Step::Connection(_)
                     | Step::Cors(_)
                     | Step::IngressCors(_)
                     | Step::Hsts(_)
@@ -74,6 +97,11 @@ impl StepEdits {
     /// Returns the changes to the request alone, including that of Host.
     pub(crate) fn of_request(&self) -> RequestEdits<'_> {
         RequestEdits::of([Some(self), None, None], None)
+    }
+
+    /// Returns what is rewritten in the answers of backends.
+    pub(crate) fn rewrite(&self) -> Option<&AnswerRewrite> {
+        self.rewrite.as_deref()
     }
 
     /// Returns the cookie that the client gets with an answer of this status.
@@ -240,6 +268,7 @@ impl<'r> Chain<'r> {
 pub struct RequestEdits<'r> {
     chain: Chain<'r>,
     host: Option<&'r [u8]>,
+    connection: Option<BackendConnection>,
 }
 
 impl<'r> RequestEdits<'r> {
@@ -249,7 +278,8 @@ impl<'r> RequestEdits<'r> {
         let chain = Chain(links.map(|link| link.map(|edits| &edits.request)));
         let set = || chain.links().filter_map(|edits| edits.host.as_ref()).last();
         let host = host.map(str::as_bytes).or_else(|| set().map(HeaderValue::as_bytes));
-        Self { chain, host }
+        let connection = links.into_iter().flatten().find_map(|edits| edits.connection);
+        Self { chain, host, connection }
     }
 
     /// Returns whether the request's headers of this name, in upper or lower case, are not forwarded. Host is not
@@ -262,6 +292,11 @@ impl<'r> RequestEdits<'r> {
     /// Returns the value that replaces the request's Host.
     pub fn host(&self) -> Option<&'r [u8]> {
         self.host
+    }
+
+    /// Returns whether the connection to the backend may carry other requests, if the rule says so.
+    pub fn connection(&self) -> Option<BackendConnection> {
+        self.connection
     }
 
     /// Writes the headers that are added, except Host, as lines of HTTP/1.
@@ -290,6 +325,8 @@ pub struct AnswerEdits<'r> {
     ingress_cors: Option<Granted<'r>>,
     /// Strict-Transport-Security, which takes precedence as well.
     hsts: Option<&'r HeaderValue>,
+    /// What is rewritten, and what makes a path an absolute URL there.
+    rewrite: Option<(&'r AnswerRewrite, &'r str)>,
     /// The header with which a session begins. A cookie is added to those of the answer.
     session: Option<(&'r HeaderName, &'r HeaderValue)>,
     /// The cookie of a check; it is added, too.
@@ -301,6 +338,28 @@ impl<'r> AnswerEdits<'r> {
     /// backend's answers alone.
     pub(crate) fn with(self, links: [Option<&'r StepEdits>; 3]) -> Self {
         Self { chain: Chain(links.map(|link| link.map(|edits| &edits.answer))), ..self }
+    }
+
+    /// Adds the changes of the rule that are made to every answer. Those of a backend's answers include them.
+    pub(crate) fn with_every_answer(self, rule: Option<&'r StepEdits>) -> Self {
+        Self { chain: Chain([None, rule.map(|edits| &edits.every_answer), None]), ..self }
+    }
+
+    /// Adds what the rule rewrites in a backend's answers.
+    pub(crate) fn rewriting(self, rule: Option<&'r StepEdits>, base: &'r str) -> Self {
+        Self { rewrite: rule.and_then(StepEdits::rewrite).map(|rewrite| (rewrite, base)), ..self }
+    }
+
+    /// Returns whether something may be rewritten.
+    pub fn rewrites(&self) -> bool {
+        self.rewrite.is_some()
+    }
+
+    /// Returns the new value of a header with this name, in upper or lower case; `None` if it stays.
+    #[inline]
+    pub fn rewritten(&self, name: &[u8], value: &[u8]) -> Option<Vec<u8>> {
+        let (rewrite, base) = self.rewrite?;
+        rewrite.value(name, value, base)
     }
 
     /// Returns the changes that are made to every answer, those of the proxy included.
@@ -367,7 +426,18 @@ impl<'r> AnswerEdits<'r> {
         self.each_of_its_own(|name, value| put_line(out, name, value));
     }
 
-    /// Makes the changes.
+    /// Makes the changes, after the rewriting of what is there.
+    pub fn rewrite_and_apply(&self, before: &HeaderMap, headers: &mut impl HeadersMut) {
+        if let Some((rewrite, base)) = self.rewrite {
+            for (name, values) in rewrite.changed(before, base) {
+                headers.remove(&name);
+                values.iter().for_each(|value| headers.add(&name, value));
+            }
+        }
+        self.apply(headers);
+    }
+
+    /// Makes the changes, but for the rewriting.
     pub fn apply(&self, headers: &mut impl HeadersMut) {
         self.chain.apply(headers);
         if self.cors.is_some() {

@@ -6,7 +6,7 @@ use http::HeaderValue;
 use portcullis_routing::{
     Failures, HostPattern, Networks, OwnTimeouts, Repeats, TlsVersions,
     pattern::Source,
-    step::{Demand, IngressCors, Satisfy},
+    step::{BackendConnection, Demand, IngressCors, Satisfy},
 };
 
 use crate::ir::ObjectKey;
@@ -41,6 +41,8 @@ pub struct Annotations {
     pub pacing: Pacing,
     pub upstream: Upstream,
     pub backend: BackendSpeech,
+    pub errors: Errors,
+    pub answers: Answers,
     pub unserved: Unserved,
     /// The annotation by which it asks for TLS of its own: client certificates, or TLS that is passed through.
     pub own_tls: Option<&'static str>,
@@ -216,6 +218,32 @@ pub struct BackendSpeech {
     pub tls: Option<ProxySsl>,
     /// `service-upstream`: whether connections are made to the Service's own address; `None` is the global setting.
     pub service_upstream: Option<bool>,
+}
+
+/// Default backends, and the answers that they give in place of others. `None` is the global setting.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Errors {
+    /// `custom-http-errors`: the statuses of the answers, in ascending order.
+    pub statuses: Option<Box<[u16]>>,
+    /// `default-backend`: a Service of the Ingress's namespace.
+    pub default_backend: Option<Box<str>>,
+    /// `disable-proxy-intercept-errors`: whether answers of backends are passed.
+    pub passes_backends: Option<bool>,
+}
+
+/// What is changed of answers, and what backends get in `Connection`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Answers {
+    /// `custom-headers`: a ConfigMap, as `namespace/name`, with headers of every answer.
+    pub headers: Option<Box<str>>,
+    /// `connection-proxy-header`.
+    pub connection: Option<BackendConnection>,
+    /// `proxy-cookie-domain`: a domain, and what takes its place.
+    pub cookie_domain: Option<(Box<str>, Box<str>)>,
+    /// `proxy-cookie-path`: the beginning of a path, and what takes its place.
+    pub cookie_path: Option<(Box<str>, Box<str>)>,
+    /// `proxy-redirect-from` and `proxy-redirect-to`.
+    pub redirect: Option<(Box<str>, Box<str>)>,
 }
 
 /// A value of `backend-protocol`.

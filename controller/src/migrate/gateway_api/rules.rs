@@ -118,10 +118,13 @@ impl Site<'_> {
         };
         let number = match port {
             PortRef::Number(number) => *number,
-            PortRef::Name(wanted) => {
+            wanted @ (PortRef::Name(_) | PortRef::First) => {
                 let service = self.reader.service(self.ingress.meta.namespace(), name);
-                let found =
-                    service.into_iter().flat_map(|service| &service.ports).find(|port| port.name == *wanted);
+                let mut ports = service.into_iter().flat_map(|service| &service.ports);
+                let found = ports.find(|port| match wanted {
+                    PortRef::Name(name) => port.name == *name,
+                    PortRef::Number(_) | PortRef::First => true,
+                });
                 found
                     .ok_or_else(|| {
                         format!("port {wanted} of Service {name} is not known; a route names a number")

@@ -20,6 +20,7 @@
 pub(crate) mod about;
 mod access;
 mod affinity;
+mod answers;
 mod auth_tls;
 mod backend;
 mod balancing;
@@ -27,6 +28,7 @@ mod basic_auth;
 mod body;
 mod canary;
 mod cors;
+pub(in crate::objects) mod errors;
 mod external_auth;
 mod family;
 mod hashing;
@@ -92,6 +94,8 @@ pub(super) fn read(annotations: &BTreeMap<String, String>, checks: &mut Checks) 
         pacing: families.read(),
         upstream: families.read(),
         backend: families.read(),
+        errors: families.read(),
+        answers: families.read(),
         limits: families.read(),
         basic_auth: families.read(),
         passthrough: families.read(),

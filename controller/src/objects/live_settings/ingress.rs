@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use http::{HeaderName, StatusCode, header};
 use portcullis_routing::{
     Networks,
-    step::{BlockedValues, MapKeys},
+    step::{BlockedValues, Change, MapKeys},
 };
 
 use super::{Read, Wrong, boolean, or_default, or_flag, parse_network, read::UNSUPPORTED};
@@ -14,7 +14,7 @@ use crate::{
         ingress::LoadBalance,
         live_settings::{Denied, GlobalAccess, LiveSettings},
     },
-    objects::ingress::annotations::{upstream, values},
+    objects::ingress::annotations::{errors, upstream, values},
 };
 
 /// Every key of these.
@@ -130,6 +130,18 @@ pub(super) const KEYS: &[(&str, Read)] = &[
     ("limit-ipv6-prefix-length", |to, text, _, _| {
         or_default(ipv6_prefix(text)).map(|read| to.ingress.limits.ipv6_prefix = read)
     }),
+    ("custom-http-errors", |to, text, _, _| {
+        or_default(error_statuses(text)).map(|read| to.ingress.errors.statuses = read)
+    }),
+    ("disable-proxy-intercept-errors", |to, text, _, _| {
+        or_default(boolean(text)).map(|read| to.ingress.errors.passes_backends = read)
+    }),
+    ("global-allowed-response-headers", |to, text, _, _| {
+        or_default(header_names(text)).map(|read| to.ingress.headers.allowed = read)
+    }),
+    ("hide-headers", |to, text, _, _| {
+        or_default(header_names(text)).map(|read| to.ingress.headers.hidden = read)
+    }),
 ];
 
 fn limit(text: &str) -> Result<Duration, String> {
@@ -215,6 +227,19 @@ fn error_status(text: &str) -> Result<StatusCode, String> {
 fn ipv6_prefix(text: &str) -> Result<u8, String> {
     let length = text.trim().parse().ok().filter(|length| (32..=128).contains(length));
     length.ok_or_else(|| format!("{text:?} is not a prefix length from 32 to 128"))
+}
+
+fn error_statuses(text: &str) -> Result<Box<[u16]>, String> {
+    if text.trim().is_empty() { Ok(Box::default()) } else { read_by(text, errors::statuses) }
+}
+
+fn header_names(text: &str) -> Result<Box<[HeaderName]>, String> {
+    let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+    let read = |name: &str| {
+        let header = HeaderName::try_from(name).ok().filter(|name| Change::Set.check(name).is_ok());
+        header.ok_or_else(|| format!("{name:?} is not a header that can be changed"))
+    };
+    names.map(read).collect()
 }
 
 fn seconds(text: &str) -> Result<u64, String> {

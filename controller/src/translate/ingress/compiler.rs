@@ -44,7 +44,7 @@ pub(super) struct Host<'a> {
 pub(super) struct Compiler<'a> {
     pub(super) host: Host<'a>,
     pub(super) ingress: &'a Ingress,
-    id: Arc<RouteId>,
+    pub(super) id: Arc<RouteId>,
     name: Arc<str>,
     pub(super) policies: Finder<'a>,
     messages: Vec<Message>,
@@ -221,11 +221,19 @@ impl<'a> Compiler<'a> {
             return self.rejecting(index, steps, BackendError::NoPath);
         }
         let steps = self.steps(place);
-        let backend = backend.map_or(Err(BackendError::NoPath), |backend| self.resolve(&what, backend));
+        let backend = match backend {
+            Some(backend) => self.resolve(&what, backend),
+            None => self.backend_of_the_rest(),
+        };
         match steps {
             Ok(steps) => match backend {
                 Ok(found) => {
                     let backends = self.found(place, found);
+                    let backends = self.with_default_backend(place, backends);
+                    self.compiled(index, steps, backends)
+                }
+                Err(error @ BackendError::Missing(_)) => {
+                    let backends = self.with_default_backend(place, without_backend(error));
                     self.compiled(index, steps, backends)
                 }
                 Err(error) => self.rejecting(index, steps, error),
@@ -274,9 +282,7 @@ impl<'a> Compiler<'a> {
 
     /// The rule of a path without a backend.
     fn rejecting(&self, index: usize, steps: Steps, error: BackendError) -> Rule {
-        let (steps_of_backend, balance) = (Steps::default(), Balance::default());
-        let none = WeightedBackend { weight: 1, backend: Err(error), steps: steps_of_backend, balance };
-        self.compiled(index, steps, Backends::new([none]))
+        self.compiled(index, steps, without_backend(error))
     }
 
     pub(super) fn compiled(&self, index: usize, steps: Steps, backends: Backends) -> Rule {
@@ -290,4 +296,10 @@ impl<'a> Compiler<'a> {
             retry: Some(upstream::retry(&self.site())),
         }
     }
+}
+
+/// Rejects all requests.
+fn without_backend(error: BackendError) -> Backends {
+    let (steps, balance) = (Steps::default(), Balance::default());
+    Backends::new([WeightedBackend { weight: 1, backend: Err(error), steps, balance }])
 }

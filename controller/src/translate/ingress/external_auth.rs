@@ -2,17 +2,22 @@
 
 use std::sync::Arc;
 
-use http::{HeaderName, HeaderValue};
+use http::HeaderName;
 use portcullis_routing::{
     HostPattern, Step, Template,
-    step::{AuthCaching, AuthUrl, Change, Check, IngressAuth, SignIn},
+    step::{AuthCaching, AuthUrl, Check, IngressAuth, SignIn},
     template::Variable,
 };
 
-use super::{compiler::Compiler, paths::Place, steps::own_url};
+use super::{
+    compiler::Compiler,
+    headers::{header, no_header},
+    paths::Place,
+    steps::{named_service, own_url},
+};
 use crate::ir::{
     Kind, ObjectKey,
-    ingress::{AuthOptions, AuthTarget, CONSTANTS, IngressBackend, PortRef},
+    ingress::{AuthOptions, AuthTarget, CONSTANTS},
     live_settings::GlobalAuth,
 };
 
@@ -110,16 +115,7 @@ impl Compiler<'_> {
 
     /// A text in which the variables are known that are the same for all requests of a path.
     fn with_constants(&self, place: &Place<'_>, text: &str) -> Result<Template, String> {
-        let (service, port) = match place.path.map(|(_, path)| &path.backend) {
-            Some(IngressBackend::Service { name, port }) => (
-                &**name,
-                match port {
-                    PortRef::Number(number) => number.to_string(),
-                    PortRef::Name(name) => name.to_string(),
-                },
-            ),
-            Some(IngressBackend::Resource(_)) | None => ("", String::new()),
-        };
+        let (service, port) = named_service(place);
         let (meta, server) = (&self.ingress.meta, self.host.host.to_string());
         let [namespace, ingress, service_name, service_port, path, server_name] = CONSTANTS;
         let constants = [
@@ -145,22 +141,9 @@ impl Compiler<'_> {
             }
         };
         let key = ObjectKey::new(Kind::ConfigMap, own, name);
-        if !self.host.reader.settings().config_maps {
-            return Err(format!(
-                "{key} is not read: ConfigMaps are disabled (--no-config-maps, or readConfigMaps: false of the chart)"
-            ));
-        }
-        let map = self.host.reader.config_map(&key);
-        let map = map.ok_or_else(|| match self.host.reader.is_pending(&key) {
-            true => format!("{key} has not been read yet"),
-            false => format!("{key} not found"),
-        })?;
-        let header = |name: &str, value: &str| {
-            let header = HeaderName::try_from(name).ok().filter(|name| Change::Set.check(name).is_ok());
-            let header = header.filter(|_| HeaderValue::try_from(value).is_ok());
-            header.ok_or_else(|| format!("{key} has {name:?}, which is not a header that can be set"))
-        };
-        map.data.iter().map(|(name, value)| Ok((header(name, value)?, value.clone()))).collect()
+        let map = self.config_map(&key)?;
+        let name = |name: &str, value: &str| header(name, value).ok_or_else(|| no_header(&key, name));
+        map.data.iter().map(|(header, value)| Ok((name(header, value)?.0, value.clone()))).collect()
     }
 }
 

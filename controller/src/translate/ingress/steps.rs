@@ -21,7 +21,7 @@ use super::{
 use crate::{
     ir::{
         Ingress,
-        ingress::{Annotations, Rewrite},
+        ingress::{Annotations, IngressBackend, Rewrite},
     },
     status::Message,
     translate::{ClientAuthOf, Settings},
@@ -57,6 +57,8 @@ impl Compiler<'_> {
         steps.extend(access::steps(&site));
         steps.extend(basic_auth::steps(self.basic_auth.as_ref()));
         steps.extend(basic_auth::end(site.annotations.basic_auth.satisfy));
+        steps.extend(self.error_pages(place));
+        steps.extend(self.answers(place));
         // What no path matches keeps its path.
         if place.path.is_some() {
             steps.push(Step::Endpoints);
@@ -155,6 +157,14 @@ pub(super) fn other_host(settings: &Settings, to: &HostPattern) -> Steps {
     Steps::new(access::blocked(settings).chain([Step::IngressRedirect(Box::new(redirect))]))
 }
 
+/// The Service of a path and its port, as they are written; empty where there is none.
+pub(super) fn named_service<'a>(place: &Place<'a>) -> (&'a str, String) {
+    match place.path.map(|(_, path)| &path.backend) {
+        Some(IngressBackend::Service { name, port }) => (name, port.to_string()),
+        Some(IngressBackend::Resource(_)) | None => ("", String::new()),
+    }
+}
+
 /// The port that clients connect to.
 fn shown_port(settings: &Settings, port: u16) -> u16 {
     port.saturating_add(if settings.direct { settings.port_offset } else { 0 })
@@ -201,12 +211,12 @@ pub(super) fn own_url(site: &Site<'_>) -> OwnUrl {
     }
 }
 
-fn body_size(site: &Site<'_>) -> Option<Step> {
+pub(super) fn body_size(site: &Site<'_>) -> Option<Step> {
     let size = site.annotations.body.size.unwrap_or(site.settings.live.ingress.body_size);
     (size > 0).then_some(Step::BodySize(BodySize(size)))
 }
 
-fn spool(site: &Site<'_>) -> Option<Step> {
+pub(super) fn spool(site: &Site<'_>) -> Option<Step> {
     let (own, global) = (&site.annotations.body, &site.settings.live.ingress);
     let memory = own.buffer.unwrap_or(global.body_buffer);
     let spool = Spool { memory: u32::try_from(memory).unwrap_or(u32::MAX) };

@@ -50,7 +50,8 @@ impl<'a> Classes<'a> {
 pub(super) fn ours(reader: &Reader<'_>) -> Vec<Arc<Ingress>> {
     let classes = Classes::of(reader);
     let ours = reader.ingresses().filter(|ingress| classes.is_ours(ingress));
-    let mut ours: Vec<_> = ours.cloned().collect();
+    let default = reader.settings().default_backend.iter().map(|default| &default.ingress);
+    let mut ours: Vec<_> = ours.chain(default).cloned().collect();
     ours.sort_by_cached_key(|ingress| ingress.age());
     ours
 }

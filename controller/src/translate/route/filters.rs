@@ -87,6 +87,10 @@ pub(super) fn compile_for_backend<'f>(
             | Step::Spool(_)
             | Step::Mirror(_)
             | Step::ResponseHeaders(_)
+            | Step::AnswerRewrite(_)
+            | Step::AnswerHeaders(_)
+            | Step::Connection(_)
+            | Step::ErrorPages(_)
             | Step::AnswerCookie(_)
             | Step::Pace(_) => {}
         }

@@ -29,7 +29,7 @@ pub fn differential(data: &[u8]) {
         assert_eq!(carried.whole, content.is_some(), "whether its body is whole");
         match &plan.outcome {
             Outcome::Answer(_) => {}
-            Outcome::Forward(head) => check_sent(&head.bytes, &carried, &said, asker),
+            Outcome::Forward(head, _) => check_sent(&head.bytes, &carried, &said, asker),
             Outcome::Handover(head) => check_handover(head, &said),
             Outcome::Check(_) => panic!("no rule of the site has a check"),
         }

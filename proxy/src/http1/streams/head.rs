@@ -24,7 +24,11 @@ pub(super) fn answer_headers(
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
     if let Some(route) = &context.route {
-        route.answer_edits(head.status, request).apply(&mut headers);
+        let edits = route.answer_edits(head.status, request);
+        match edits.rewrites() {
+            true => edits.rewrite_and_apply(&headers.clone(), &mut headers),
+            false => edits.apply(&mut headers),
+        }
     }
     Some(headers)
 }

@@ -28,7 +28,7 @@ pub(super) async fn serve(worker: &Worker, mut stream: Stream, mut context: Box<
         Ok(upload) => {
             let mut out = Out::take();
             request::write_h2(&stream.head, &context, false, &mut out.bytes);
-            super::exchange(worker, stream, context, out, upload).await;
+            super::exchange(worker, stream, context, out, upload, false).await;
         }
         Err(broken) => {
             if broken == Broken::NoRoom {

@@ -177,6 +177,10 @@ const DIFFERENCES: &[Difference] = &[
     wrong("limit-connections", "a wrong value closes the paths; the Ingress is not applied there"),
     wrong("limit-rpm", "a wrong value closes the paths; the Ingress is not applied there"),
     wrong("limit-rps", "a wrong value closes the paths; the Ingress is not applied there"),
+    reported(
+        "custom-http-errors",
+        "without a default backend nothing is replaced; answers of gRPC never are",
+    ),
     reported("load-balance", "values other than round_robin and ewma have no effect"),
     Difference {
         name: "proxy-next-upstream-tries",

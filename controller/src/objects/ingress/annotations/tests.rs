@@ -7,9 +7,9 @@ use crate::{
     ir::{
         Ingress, Object,
         ingress::{
-            Access, Affinity, AuthTls, BackendSpeech, Balancing, BasicAuth, Body, Canary, ExternalAuth,
-            Hashing, Limits, Logs, Pacing, Redirects, Rewrite, ServerAlias, SslPassthrough, Upstream,
-            UpstreamVhost,
+            Access, Affinity, Answers, AuthTls, BackendSpeech, Balancing, BasicAuth, Body, Canary, Errors,
+            ExternalAuth, Hashing, Limits, Logs, Pacing, Redirects, Rewrite, ServerAlias, SslPassthrough,
+            Upstream, UpstreamVhost,
         },
     },
     objects::{
@@ -186,6 +186,8 @@ fn what_is_served_is_what_families_read() {
         Pacing::NAMES,
         Upstream::NAMES,
         BackendSpeech::NAMES,
+        Errors::NAMES,
+        Answers::NAMES,
         Limits::NAMES,
         BasicAuth::NAMES,
         SslPassthrough::NAMES,
