@@ -85,7 +85,10 @@ async fn lines_are_written_in_the_format_of_the_operator() {
 
     // One that pingora carries, and one that cannot be read.
     assert_eq!(exchange(&mut tcp, "GET /down HTTP/1.1\r\nHost: a.example\r\n\r\n").await.status, 502);
-    assert_eq!(exchange(&mut tcp, "GET /%00 HTTP/1.1\r\nHost: a.example\r\n\r\n").await.status, 400);
+    assert_eq!(
+        exchange(&mut connect(at).await, "GET /%00 HTTP/1.1\r\nHost: a.example\r\n\r\n").await.status,
+        400
+    );
     let lines = lines(2).await;
     assert!(lines[0].contains("\"GET /down HTTP/1.1\" 502 "), "{lines:?}");
     assert!(lines[1].contains("\"GET /%00 HTTP/1.1\" 400 "), "{lines:?}");
