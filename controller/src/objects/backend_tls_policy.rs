@@ -267,7 +267,7 @@ mod tests {
             holds(&[(&validation, &want)], with_validation);
         }
         warns(
-            &[("options: {example.com/a: b}", "spec.options.example.com/a: is not an option")],
+            &[("options: {example.com/a: b}", "spec.options.example.com/a: is not a known option")],
             |options| {
                 document(&format!("{TARGETS}, validation: {{hostname: a.example, {AUTHORITY}}}, {options}"))
             },

@@ -129,7 +129,7 @@ fn an_endpoint_has_addresses_of_its_family() {
                 "addressType: IPv6\nendpoints: [{addresses: ['64:ff9b::a9fe:a9fe']}]",
                 "endpoints[0].addresses[0]: 64:ff9b::a9fe:a9fe is a link-local address",
             ),
-            ("addressType: FQDN\nendpoints: []", "addressType: FQDN is not served"),
+            ("addressType: FQDN\nendpoints: []", "addressType: FQDN is not supported"),
             ("addressType: IPv4\nendpoints: []\nports: [{name: a}]", "ports[0].port: is missing"),
             ("addressType: IPv4\nendpoints: []\nsubsets: []", "subsets: is not a field"),
         ],

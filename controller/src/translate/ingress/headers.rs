@@ -68,7 +68,7 @@ impl Compiler<'_> {
     pub(super) fn config_map(&self, key: &ObjectKey) -> Result<&Arc<ConfigMap>, String> {
         if !self.host.reader.settings().config_maps {
             return Err(format!(
-                "{key} is not read: ConfigMaps are left out (--no-config-maps, or readConfigMaps: false of the chart)"
+                "{key} is not read: ConfigMaps are disabled (--no-config-maps, or readConfigMaps: false of the chart)"
             ));
         }
         let found = self.host.reader.config_map(key);

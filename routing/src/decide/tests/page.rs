@@ -57,22 +57,18 @@ fn outcome(decision: &Decision) -> String {
 #[test]
 fn what_the_proxy_refuses_with_a_listed_status_is_replaced() {
     let closed = || Err(BackendError::Closed("auth".into()));
-    let none = "503 the backend has no endpoint that is ready";
+    let none = "503 the backend has no ready endpoint";
     for (steps, backend, want) in [
         (vec![only("10.0.0.1"), pages(ready())], ready(), "page /?c=d"),
         (vec![only("127.0.0.1"), pages(ready())], ready(), "forward"),
-        (
-            vec![only("10.0.0.1"), pages(empty())],
-            ready(),
-            "403 the client's address is not among those that may send requests",
-        ),
+        (vec![only("10.0.0.1"), pages(empty())], ready(), "403 the client's address is not allowed"),
         (vec![pages(ready())], empty(), "page /?c=d"),
         (vec![Step::Endpoints, pages(ready())], empty(), "page /?c=d"),
         (vec![pages(empty())], empty(), none),
         (vec![pages(Err(BackendError::NoPath))], empty(), none),
-        (vec![pages(ready())], Err(BackendError::NoPath), "404 no path of this host takes this request"),
+        (vec![pages(ready())], Err(BackendError::NoPath), "404 no path of this host matches this request"),
         // Nobody is asked about a path that is closed.
-        (vec![pages(ready())], closed(), "503 closed: what protects it is not served"),
+        (vec![pages(ready())], closed(), "503 closed: an annotation that protects it is not supported"),
         (vec![Step::BodySize(BodySize(2)), pages(ready())], ready(), "page /?c=d bodiless"),
     ] {
         let got = outcome(&decided(rule(steps, [backend]), &[("content-length", "3")]));
@@ -117,9 +113,13 @@ fn the_requests_of_a_backend_without_endpoints_go_to_the_default_backend_that_ha
         (ready(), ready(), "forward 0"),
         (empty(), ready(), "forward 1"),
         (missing(), ready(), "forward 1"),
-        (empty(), empty(), "503 the backend has no endpoint that is ready"),
+        (empty(), empty(), "503 the backend has no ready endpoint"),
         (missing(), missing(), "503 the backend does not exist"),
-        (Err(BackendError::Closed("auth".into())), ready(), "503 closed: what protects it is not served"),
+        (
+            Err(BackendError::Closed("auth".into())),
+            ready(),
+            "503 closed: an annotation that protects it is not supported",
+        ),
     ] {
         let rule = rule([Step::Endpoints], []);
         let backends = Backends::new([weighted(backend)]).with_fallback(weighted(other), origin());
@@ -143,5 +143,5 @@ fn a_default_backend_protects_as_the_rule_does() {
     let rule = rule([Step::Endpoints, only("10.0.0.1")], []);
     let backends = Backends::new([weighted(empty())]).with_fallback(weighted(ready()), origin);
     let decision = decided(Rule { backends, ..rule }, &[]);
-    assert_eq!(text(&decision), "403 the client's address is not among those that may send requests");
+    assert_eq!(text(&decision), "403 the client's address is not allowed");
 }
