@@ -185,7 +185,7 @@ mod tests {
             ("type: Header, header: {name: 'a:b'}", format!("{at}.header.name: ")),
             ("type: Query, cookie: {}", format!("{at}.type: \"Query\" is not one of")),
         ] {
-            holds(&[(written, &want)], |written| document(written));
+            holds(&[(written, &want)], document);
         }
     }
 
@@ -198,7 +198,7 @@ mod tests {
             ("type: Header, header: {name: Connection}", "spec.sessionPersistence.header.name: is a header"),
             ("cookie: {}, idleTimeout: 1h", "spec.sessionPersistence.idleTimeout: is not a field"),
         ] {
-            warns(&[(written, want)], |written| document(written));
+            warns(&[(written, want)], document);
         }
     }
 }

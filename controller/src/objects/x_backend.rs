@@ -252,10 +252,10 @@ mod tests {
     fn what_the_api_refuses_is_refused() {
         let port = "port: {number: 80}";
         for (spec, want) in [
-            (format!("{PODS}"), "spec: lacks the field `port`"),
+            (PODS.to_string(), "spec: lacks the field `port`"),
             (format!("{PODS}, port: {{}}"), "spec.port: lacks the field `number`"),
             (format!("{PODS}, port: {{number: 0}}"), "spec.port.number: must be between 1 and 65535"),
-            (format!("{port}"), "spec: lacks the field `type`"),
+            (port.to_string(), "spec: lacks the field `type`"),
             (format!("type: Other, {port}"), "spec.type: \"Other\" is not one of"),
             (format!("type: EndpointSelector, {port}"), "spec.endpointSelector: is required"),
             (format!("type: ExternalHostname, {port}"), "spec.externalHostname: is required"),
@@ -297,7 +297,7 @@ mod tests {
                 "spec.tls.clientCertificateRef: is for mode ClientAndServer",
             ),
         ] {
-            holds(&[(&spec, want)], |spec| document(spec));
+            holds(&[(&spec, want)], document);
         }
     }
 

@@ -294,7 +294,10 @@ impl<'t> Chosen<'t, '_> {
             Ok(target) => {
                 let protocol = route.backend().map(|backend| backend.protocol).unwrap_or_default();
                 let carrier = Carrier::of(protocol, self.of_client.request.upgrade);
-                let route = route.at(self.base());
+                let route = match self.base() {
+                    Some(base) => route.at(base),
+                    None => route,
+                };
                 let route = match self.failed_request() {
                     Some(request) => route.failing(request),
                     None => route,

@@ -65,14 +65,21 @@ pub struct Route {
     is_tls: bool,
     /// What the request says of the endpoint. Boxed, since few backends ask.
     selection: Option<Box<Selection>>,
-    /// What a default backend is told of the request in place of some answers. Boxed, since few rules have error pages.
-    failed_request: Option<Box<FailedRequest>>,
-    /// What makes a path in a rewritten answer an absolute URL.
-    base: Option<Box<str>>,
+    /// What steps on the answer need of the request. Boxed, since few rules have such steps.
+    for_answer: Option<Box<ForAnswer>>,
     /// Whether the request is for an error page.
     is_page: bool,
     /// Whether the request is forwarded without its body.
     is_bodiless: bool,
+}
+
+/// What steps on the answer need of the request.
+#[derive(Debug, Default)]
+struct ForAnswer {
+    /// What a default backend receives about the request when its response replaces another one.
+    failed_request: Option<FailedRequest>,
+    /// What makes a path in a rewritten answer an absolute URL.
+    base: Option<Box<str>>,
 }
 
 /// The attempts before an answer, and whether another one is possible.
@@ -106,8 +113,7 @@ impl Route {
             checked: None,
             is_tls: false,
             selection: None,
-            failed_request: None,
-            base: None,
+            for_answer: None,
             is_page: false,
             is_bodiless: false,
         }
@@ -128,14 +134,16 @@ impl Route {
         Self { selection: Some(Box::new(selection)), ..self }
     }
 
-    /// Adds what a default backend is told of the request in place of some answers.
-    pub(super) fn failing(self, request: Box<FailedRequest>) -> Self {
-        Self { failed_request: Some(request), ..self }
+    /// Adds what a default backend receives about the request when its response replaces another one.
+    pub(super) fn failing(mut self, request: FailedRequest) -> Self {
+        self.for_answer.get_or_insert_default().failed_request = Some(request);
+        self
     }
 
     /// Adds what makes a path in a rewritten answer an absolute URL.
-    pub(super) fn at(self, base: Option<Box<str>>) -> Self {
-        Self { base, ..self }
+    pub(super) fn at(mut self, base: Box<str>) -> Self {
+        self.for_answer.get_or_insert_default().base = Some(base);
+        self
     }
 
     /// Makes it the route of a request for an error page, with these header changes.
@@ -149,7 +157,7 @@ impl Route {
     }
 
     pub(super) fn failed_request(&self) -> Option<&FailedRequest> {
-        self.failed_request.as_deref()
+        self.for_answer.as_ref()?.failed_request.as_ref()
     }
 
     /// Returns whether the request is for an error page.
@@ -233,7 +241,7 @@ impl Route {
         match self.edits() {
             [None, None, None] if self.selection.is_none() => AnswerEdits::default(),
             edits => {
-                let base = self.base.as_deref().unwrap_or_default();
+                let base = self.for_answer.as_ref().and_then(|of| of.base.as_deref()).unwrap_or_default();
                 self.own_answer_edits(status, request).with(edits).rewriting(self.rule.steps.edits(), base)
             }
         }

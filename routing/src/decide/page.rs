@@ -64,17 +64,17 @@ impl Chosen<'_, '_> {
         Some(page)
     }
 
-    /// What a default backend is told of the request, if the rule has error pages.
-    pub(super) fn failed_request(&self) -> Option<Box<FailedRequest>> {
+    /// What a default backend receives about the request, if the rule has error pages.
+    pub(super) fn failed_request(&self) -> Option<FailedRequest> {
         error_pages(self.selected.rule)?;
         let OfClient { request, target, connection, .. } = &self.of_client;
         let query = target.query.map(|query| format!("?{query}")).unwrap_or_default();
-        Some(Box::new(FailedRequest {
+        Some(FailedRequest {
             uri: HeaderValue::try_from(format!("{}{query}", target.path.sent())).ok(),
             client: HeaderValue::try_from(connection.client.to_canonical().to_string()).ok(),
             accept: error_pages::accept(request.headers),
             target: format!("/{query}").into(),
-        }))
+        })
     }
 }
 

@@ -50,7 +50,7 @@ impl Compiler<'_> {
             name.split_once('/').ok_or_else(|| format!("{name} is not NAMESPACE/NAME of a ConfigMap"))?;
         let key = ObjectKey::new(Kind::ConfigMap, namespace, name);
         let allowed = &self.host.reader.settings().live.ingress.headers.allowed;
-        let header = |(name, value): (&Box<str>, &Box<str>)| {
+        let header = |name: &str, value: &str| {
             let header = header(name, value).ok_or_else(|| no_header(&key, name))?;
             match allowed.contains(&header.0) {
                 true if !value.contains('$') => Ok(header),
@@ -60,7 +60,12 @@ impl Compiler<'_> {
                 }
             }
         };
-        let set: Vec<_> = self.config_map(&key)?.data.iter().map(header).collect::<Result<_, _>>()?;
+        let set: Vec<_> = self
+            .config_map(&key)?
+            .data
+            .iter()
+            .map(|(name, value)| header(name, value))
+            .collect::<Result<_, _>>()?;
         HeaderModifier::new(set, [], []).map(Step::AnswerHeaders).map_err(|why| why.to_string())
     }
 

@@ -49,8 +49,11 @@ impl Family for Answers {
     }
 }
 
-/// A text and what takes its place, with a blank between them; `None` is nothing.
-fn replaced(text: &str, is_word: fn(u8) -> bool) -> Result<Option<(Box<str>, Box<str>)>, &'static str> {
+/// A text and its replacement.
+type Replacement = (Box<str>, Box<str>);
+
+/// Parses a text and its replacement, separated by a space; `None` if nothing is replaced.
+fn replaced(text: &str, is_word: fn(u8) -> bool) -> Result<Option<Replacement>, &'static str> {
     let words: Vec<_> = text.split_ascii_whitespace().collect();
     match words[..] {
         [OFF] => Ok(None),
