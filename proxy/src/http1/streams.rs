@@ -51,6 +51,9 @@ pub(crate) async fn serve(worker: &Worker, stream: Stream, context: Box<Context>
     let chunked = !bodiless && !head.headers.contains_key(header::CONTENT_LENGTH);
     let mut out = Out::take();
     request::write_h2(head, &context, chunked, &mut out.bytes);
+    if context.is_copied_as_sent() {
+        context.sent = Some(Box::new(head.clone()));
+    }
     let keeps = retry::keeps(idempotent, &context);
     let upload = Frames::new(bodiless, chunked, keeps, context.body_size(!bodiless));
     exchange(worker, stream, context, out, upload, chunked).await;

@@ -9,7 +9,7 @@ use super::{check::Passed, held::Held, selection::Selection};
 use crate::{
     Backend, BackendProtocol, Balance, Headers, Rule, Spread, Step, WeightedBackend,
     step::{
-        AnswerEdits, Cors, IngressCors, Mirror, RequestEdits, Spool, StepEdits, UrlRewrite,
+        AnswerEdits, Cors, IngressCopy, IngressCors, Mirror, RequestEdits, Spool, StepEdits, UrlRewrite,
         error_pages::FailedRequest,
     },
 };
@@ -73,6 +73,8 @@ pub struct Route {
     is_page: bool,
     /// Whether the request is forwarded without its body.
     is_bodiless: bool,
+    /// A copy of the request for somebody else. Boxed, since few rules ask for one.
+    copy: Option<Box<IngressCopy>>,
 }
 
 /// The attempts before an answer, and whether another one is possible.
@@ -106,6 +108,7 @@ impl Route {
             checked: None,
             is_tls: false,
             selection: None,
+            copy: None,
             failed_request: None,
             base: None,
             is_page: false,
@@ -160,6 +163,11 @@ impl Route {
     /// Returns whether the request is forwarded without its body.
     pub fn is_bodiless(&self) -> bool {
         self.is_bodiless
+    }
+
+    /// Adds a copy of the request for somebody else.
+    pub(super) fn copying(self, copy: IngressCopy) -> Self {
+        Self { copy: Some(Box::new(copy)), ..self }
     }
 
     /// Returns how the endpoint is chosen.
@@ -311,6 +319,11 @@ impl Route {
             Step::Mirror(mirror) => Some(mirror),
             _ => None,
         })
+    }
+
+    /// Returns the copy of the request as the client sent it, if the rule asks for one.
+    pub fn copy(&self) -> Option<&IngressCopy> {
+        self.copy.as_deref()
     }
 
     /// Returns a part of the rewrite. The backend's rewrite overrides the rule's.

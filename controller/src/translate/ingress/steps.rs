@@ -1,14 +1,14 @@
 //! What the annotations of an Ingress do to a request: each family becomes steps. Their order is that of
 //! [`Step`].
 
-use std::num::NonZeroU32;
+use std::{num::NonZeroU32, sync::Arc};
 
 use http::{HeaderName, HeaderValue, StatusCode};
 use portcullis_routing::{
     HostPattern, Step, Steps, Template,
     pattern::GroupPattern,
     step::{
-        BodySize, Check, ClientCertificateCheck, Demand, HeaderModifier, IngressRedirect, OwnUrl, Pace,
+        BodySize, Check, ClientCertificateCheck, Demand, HeaderModifier, IngressMirror, IngressRedirect, OwnUrl, Pace,
         RewriteTarget, Spool, UrlRewrite,
     },
 };
@@ -21,7 +21,7 @@ use super::{
 use crate::{
     ir::{
         Ingress,
-        ingress::{Annotations, IngressBackend, Rewrite},
+        ingress::{Annotations, IngressBackend, Mirroring, Rewrite},
     },
     status::Message,
     translate::{ClientAuthOf, Settings},
@@ -57,6 +57,7 @@ impl Compiler<'_> {
         steps.extend(access::steps(&site));
         steps.extend(basic_auth::steps(self.basic_auth.as_ref()));
         steps.extend(basic_auth::end(site.annotations.basic_auth.satisfy));
+        steps.extend(self.mirror(place));
         steps.extend(self.error_pages(place));
         steps.extend(self.answers(place));
         // What no path matches keeps its path.
@@ -85,6 +86,21 @@ impl Compiler<'_> {
             self.tell(Message::note(text));
         }
         None
+    }
+
+    /// The copy of each request that the Ingress asks for.
+    fn mirror(&mut self, place: &Place<'_>) -> Option<Step> {
+        let Mirroring { target, host, body } = self.ingress.annotations.mirroring.as_ref()?;
+        let url = match self.service_url(place, target) {
+            Ok(url) => url,
+            Err(why) => {
+                self.tell(Message::refused(format!("requests are not copied: mirror-target: {why}")));
+                return None;
+            }
+        };
+        let namespace = self.ingress.meta.namespace().into();
+        let mirror = IngressMirror { url, host: host.clone(), body: *body, namespace };
+        Some(Step::IngressMirror(Arc::new(mirror)))
     }
 
     /// What the host asks of clients' certificates.
