@@ -88,8 +88,11 @@ impl Compiler<'_> {
         None
     }
 
-    /// The copy of each request that the Ingress asks for.
+    /// The copy of each request that the Ingress asks for; none of requests that no backend answers.
     fn mirror(&mut self, place: &Place<'_>) -> Option<Step> {
+        if place.path.is_none() && self.ingress.default_backend.is_none() {
+            return None;
+        }
         let Mirroring { target, host, body } = self.ingress.annotations.mirroring.as_ref()?;
         let url = match self.service_url(place, target) {
             Ok(url) => url,
