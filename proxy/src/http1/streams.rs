@@ -39,7 +39,10 @@ use crate::{
 };
 
 /// Serves a request that the table has sent to an HTTP/1 backend.
-pub(crate) async fn serve(worker: &Worker, stream: Stream, context: Box<Context>) {
+pub(crate) async fn serve(worker: &Worker, stream: Stream, mut context: Box<Context>) {
+    if context.is_copied_as_sent() {
+        context.sent = Some(Box::new(stream.head.clone()));
+    }
     let bodiless = stream.is_bodiless();
     if !bodiless && context.spool(true).is_some() {
         // Boxed, so that other requests do not pay for its size.
@@ -51,9 +54,6 @@ pub(crate) async fn serve(worker: &Worker, stream: Stream, context: Box<Context>
     let chunked = !bodiless && !head.headers.contains_key(header::CONTENT_LENGTH);
     let mut out = Out::take();
     request::write_h2(head, &context, chunked, &mut out.bytes);
-    if context.is_copied_as_sent() {
-        context.sent = Some(Box::new(head.clone()));
-    }
     let keeps = retry::keeps(idempotent, &context);
     let upload = Frames::new(bodiless, chunked, keeps, context.body_size(!bodiless));
     exchange(worker, stream, context, out, upload, chunked).await;

@@ -24,7 +24,7 @@ use crate::{
         ingress::{Annotations, IngressBackend, Mirroring, Rewrite},
     },
     status::Message,
-    translate::{ClientAuthOf, Settings},
+    translate::{ClassOwner, ClientAuthOf, Settings},
 };
 
 /// What steps need to know of the place where an Ingress is served.
@@ -32,6 +32,8 @@ use crate::{
 pub(super) struct Site<'a> {
     pub(super) annotations: &'a Annotations,
     pub(super) settings: &'a Settings,
+    /// Whose class the Ingress has.
+    pub(super) class: ClassOwner,
     /// Whether the host is served over TLS, and one of its Ingresses asks for it.
     pub(super) has_tls: bool,
     pub(super) app_root: Option<&'a str>,
@@ -243,5 +245,5 @@ pub(super) fn spool(site: &Site<'_>) -> Option<Step> {
 }
 
 fn hsts(site: &Site<'_>) -> Option<Step> {
-    site.settings.hsts().map(Step::Hsts)
+    site.settings.hsts(site.class).map(Step::Hsts)
 }
