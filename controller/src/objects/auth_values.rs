@@ -248,11 +248,21 @@ mod tests {
     /// Whoever chooses the service that checks a request lets it pass.
     #[test]
     fn clients_do_not_choose_who_checks_them() {
-        for variable in ["$http_x", "$arg_a", "$cookie_a", "$args", "$uri", "$request_uri", "$remote_user"] {
+        for variable in ["$http_x", "$arg_a", "$cookie_a", "$args", "$remote_user"] {
             for text in [format!("http://{variable}/"), format!("http://a.{variable}:80/")] {
                 assert!(url(&text).unwrap_err().contains("choose the authentication service"), "{text}");
             }
             assert!(url(&format!("http://a/{variable}")).is_ok(), "{variable}");
+        }
+    }
+
+    /// The host ends before a variable that is a path.
+    #[test]
+    fn a_path_does_not_choose_the_host() {
+        for variable in PATHS {
+            let read = url(&format!("http://a{variable}.test:80/")).unwrap();
+            assert_eq!((&*read.host, read.port), ("a", 80), "{variable}");
+            assert!(url(&format!("http://{variable}/")).is_err(), "{variable}");
         }
     }
 

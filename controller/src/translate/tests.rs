@@ -533,7 +533,7 @@ spec: {{ {class}rules: [{{ host: a.example.com, http: {{ paths: [{{ path: /, pat
         let settings = Settings { nginx_classes, ..Settings::default() };
         let snapshot = snapshot(&format!("{classes}{}", ingress(named)));
         let table = full(&snapshot, &settings, None, &Pools::default()).table.to_string();
-        let found = (table.contains("[Ingress shop/web "), table.contains("hsts "));
+        let found = (table.contains("[Ingress default/web "), table.contains("hsts "));
         assert_eq!(found, want, "{named:?} {nginx_classes:?}\n{classes}{table}");
     }
 }

@@ -18,8 +18,8 @@ use pingora_core::{
 use pingora_error::{Error, ErrorType, OrErr, Result};
 use pingora_http::RequestHeader;
 use portcullis_routing::{
-    Backend, BackendKey, BackendObject, BackendProtocol, BackendTls, Endpoint, EndpointPool, Endpoints, PortKey, RouteKind,
-    Verify, backend::InFlight, step::ServiceUrl,
+    Backend, BackendKey, BackendObject, BackendProtocol, BackendTls, Endpoint, EndpointPool, Endpoints,
+    PortKey, RouteKind, Verify, backend::InFlight, step::ServiceUrl,
 };
 use tokio::time::timeout;
 

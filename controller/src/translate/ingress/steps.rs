@@ -8,8 +8,8 @@ use portcullis_routing::{
     HostPattern, Step, Steps, Template,
     pattern::GroupPattern,
     step::{
-        BodySize, Check, ClientCertificateCheck, Demand, HeaderModifier, IngressMirror, IngressRedirect, OwnUrl, Pace,
-        RewriteTarget, Spool, UrlRewrite,
+        BodySize, Check, ClientCertificateCheck, Demand, HeaderModifier, IngressMirror, IngressRedirect,
+        OwnUrl, Pace, RewriteTarget, Spool, UrlRewrite,
     },
 };
 
