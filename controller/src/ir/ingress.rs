@@ -11,8 +11,8 @@ use portcullis_routing::HostPattern;
 
 use super::{Kind, Meta, ObjectKey, gateway::Reference};
 pub use annotations::{
-    Access, Annotations, Answers, AuthTls, BackendSpeech, BasicAuth, Body, Errors, Limits, Logs,
-    Mirroring, NextUpstream, Pacing, Passwords, ProxySsl, Redirects, Rewrite, SecretForm, ServerAlias, Speech,
+    Access, Annotations, Answers, AuthTls, BackendSpeech, BasicAuth, Body, Errors, Limits, Logs, Mirroring,
+    NextUpstream, Pacing, Passwords, ProxySsl, Redirects, Rewrite, SecretForm, ServerAlias, Speech,
     SslPassthrough, Unserved, Upstream, UpstreamVhost,
 };
 pub use auth::{AuthOptions, CONSTANTS, ExternalAuth, ServiceTarget};

@@ -8,8 +8,8 @@ use crate::{
         Ingress, Object,
         ingress::{
             Access, Affinity, Answers, AuthTls, BackendSpeech, Balancing, BasicAuth, Body, Canary, Errors,
-            ExternalAuth, Hashing, Limits, Logs, Mirroring, Pacing, Redirects, Rewrite, ServerAlias, SslPassthrough,
-            Upstream, UpstreamVhost,
+            ExternalAuth, Hashing, Limits, Logs, Mirroring, Pacing, Redirects, Rewrite, ServerAlias,
+            SslPassthrough, Upstream, UpstreamVhost,
         },
     },
     objects::{
