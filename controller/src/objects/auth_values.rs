@@ -250,7 +250,7 @@ mod tests {
     fn clients_do_not_choose_who_checks_them() {
         for variable in ["$http_x", "$arg_a", "$cookie_a", "$args", "$remote_user"] {
             for text in [format!("http://{variable}/"), format!("http://a.{variable}:80/")] {
-                assert!(url(&text).unwrap_err().contains("choose the authentication service"), "{text}");
+                assert!(url(&text).unwrap_err().contains("let clients choose the service"), "{text}");
             }
             assert!(url(&format!("http://a/{variable}")).is_ok(), "{variable}");
         }
