@@ -73,7 +73,7 @@ pub use listeners::{
     ListenerSetRefusal, ListenerSetState, ListenerState, Listeners, Mode, PortPlan, Traffic, WayOut,
     listeners,
 };
-pub(crate) use listeners::{ChangedPlaces, Classes, name_for, shared_with};
+pub(crate) use listeners::{ChangedPlaces, ClassOwner, Classes, name_for, shared_with};
 pub use owners::HostOwners;
 pub(crate) use parameters::of_class as parameters_of_class;
 pub use patterns::{PatternPool, PatternQuotas};
@@ -86,7 +86,7 @@ pub use route::{OtherRoutes, is_attached, route, stream_places};
 pub use scope::ServedNamespaces;
 pub(crate) use scope::{depends_on_namespace, is_selected, served_objects};
 pub(crate) use services::reason as backend_reason;
-pub use settings::{Bundle, DefaultBackend, Settings};
+pub use settings::{Bundle, DefaultBackend, NginxClasses, Settings};
 pub(crate) use shared::{Change as SharedChange, Place};
 pub use shared::{SharedHost, SharedHosts};
 pub use users::UsersPool;

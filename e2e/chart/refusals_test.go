@@ -17,6 +17,7 @@ var refusals = []struct{ values, want string }{
 	{"service: { nodePorts: { udp: 30000 } }", "at '/service/nodePorts': additional properties 'udp'"},
 	{"admin: { ports: 9080 }", "at '/admin': additional properties 'ports'"},
 	{"ingressClass: { isDefault: true }", "at '/ingressClass': additional properties 'isDefault'"},
+	{"ingressNginx: { class: nginx }", "at '/ingressNginx': additional properties 'class'"},
 	{"gatewayClass: { names: [a] }", "at '/gatewayClass': additional properties 'names'"},
 	{"log: { file: a }", "at '/log': additional properties 'file'"},
 	{"resources: { request: { cpu: 1 } }", "at '/resources': additional properties 'request'"},
@@ -35,6 +36,7 @@ var refusals = []struct{ values, want string }{
 	},
 
 	// Values that can be of no use.
+	{"ingressNginx: { enabled: 'yes' }", "at '/ingressNginx/enabled'"},
 	{"image: { repository: 'Registry Example' }", "at '/image/repository'"},
 	{"image: { tag: 'a b' }", "at '/image/tag'"},
 	{"image: { pullPolicy: Sometimes }", "at '/image/pullPolicy'"},
@@ -88,6 +90,8 @@ var refusals = []struct{ values, want string }{
 	{"extraArgs: [workers]", "at '/extraArgs/0'"},
 
 	// Values that contradict each other, or would do nothing.
+	{"ingressNginx: { publishStatus: true }", "ingressNginx.publishStatus does nothing"},
+	{"{ ingressNginx: { enabled: true }, ingressClass: { controllerName: k8s.io/ingress-nginx } }", "choose one of the two"},
 	{"image: { repository: '' }", "image.repository: no image is published yet"},
 	{"hostNetwork: true", "portOffset: 8000 with hostNetwork"},
 	{"portOffset: 0", "portOffset: 0 makes the pods bind port 80,"},

@@ -46,7 +46,12 @@ use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use portcullis_routing::{Answer, Carrier, Rejection, decide::TOO_LARGE};
 
 pub(crate) use self::mirror::Budget;
-use self::{check::Checks, context::Context, headers::Has, mirror::Mirrors};
+use self::{
+    check::Checks,
+    context::Context,
+    headers::Has,
+    mirror::{Forms, Mirrors},
+};
 use crate::{
     accept::Outward,
     body::Allowance,
@@ -211,8 +216,9 @@ impl ProxyHttp for HttpService {
         if !context.mirrored
             && let Some(route) = context.with_mirrors()
         {
-            let (mirrors, bodiless) = (route.mirrors(), session.is_body_empty());
-            context.mirrors = self.mirrors.begin(mirrors, route.rule().route.kind, request, bodiless);
+            let bodiless = session.is_body_empty();
+            let forms = Forms { forwarded: Some(request), sent: Some(session.req_header()) };
+            context.mirrors = self.mirrors.begin(route, forms, bodiless);
             context.mirrored = true;
         } else if let Some(copies) = &mut context.mirrors {
             copies.rewind();

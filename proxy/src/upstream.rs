@@ -21,7 +21,8 @@ use portcullis_routing::{
 };
 
 use crate::{clock, random, shared::Shared};
-use dial::{Origin, Permitted, Policy, Refusal};
+pub(crate) use dial::Origin;
+use dial::{Permitted, Policy, Refusal};
 use names::Names;
 
 /// Finds out where to connect to. One for each worker thread; clones share what is known of names.
@@ -115,18 +116,17 @@ impl Dialler {
         self.chosen(backend, choice, refused)
     }
 
-    /// Chooses an endpoint of the service that checks the requests of an Ingress in this namespace; `None` is the operator's.
-    /// `by_request`: its name has the host of a request in it.
+    /// Chooses an endpoint of a service that an Ingress names by its URL. `by_request`: its name has the host of a request in
+    /// it.
     ///
     /// # Errors
     /// As [`Self::choose`].
-    pub(crate) async fn choose_check(
+    pub(crate) async fn choose_service(
         &self,
         backend: &Backend,
-        namespace: Option<&str>,
+        origin: Origin<'_>,
         by_request: bool,
     ) -> Result<Choice, NoEndpoint> {
-        let origin = Origin::Check { namespace };
         let now = backend.endpoints.load();
         let found = match &**now {
             Endpoints::Name { host, port } => {

@@ -276,6 +276,7 @@ impl Display for Step {
             Self::Rewrite(rewrite) => rewrite.fmt(f),
             Self::Spool(spool) => write!(f, "spool {}", Size(spool.memory.into())),
             Self::Mirror(mirror) => mirror.fmt(f),
+            Self::IngressMirror(mirror) => mirror.fmt(f),
             Self::ResponseHeaders(headers) => write!(f, "response headers{headers}"),
             Self::AnswerRewrite(rewrite) => rewrite.fmt(f),
             Self::AnswerHeaders(headers) => write!(f, "headers of every answer{headers}"),

@@ -20,6 +20,7 @@ pub mod external_auth;
 pub mod headers;
 pub mod ingress_auth;
 pub mod ingress_cors;
+pub mod ingress_mirror;
 pub mod ingress_redirect;
 pub mod limits;
 pub mod mirror;
@@ -28,6 +29,7 @@ pub mod redirect;
 pub mod rewrite;
 pub mod rewrite_target;
 pub mod satisfy;
+pub mod service_url;
 pub mod spool;
 
 pub use access_list::{AccessList, Standing};
@@ -42,8 +44,9 @@ pub use edits::{AnswerEdits, RequestEdits};
 pub use error_pages::{ErrorOrigin, ErrorPages};
 pub use external_auth::{AuthProtocol, ExternalAuth, HttpAuth};
 pub use headers::{Change, ForbiddenHeader, HeaderModifier};
-pub use ingress_auth::{AnswerCookie, AuthAnswer, AuthCaching, AuthUrl, CacheTime, IngressAuth, SignIn};
+pub use ingress_auth::{AnswerCookie, AuthAnswer, AuthCaching, CacheTime, IngressAuth, SignIn};
 pub use ingress_cors::{IngressCors, IngressOrigin};
+pub use ingress_mirror::{IngressCopy, IngressMirror};
 pub use ingress_redirect::{IngressRedirect, OwnUrl};
 pub use limits::{Counts, Limits, Rate, Rates};
 pub use mirror::Mirror;
@@ -53,6 +56,7 @@ pub use rewrite::{HostRewrite, PathRewrite, UrlRewrite};
 pub use rewrite_target::RewriteTarget;
 pub(crate) use satisfy::AnyOf;
 pub use satisfy::Satisfy;
+pub use service_url::ServiceUrl;
 pub use spool::Spool;
 
 /// One thing that a rule, or one of its backends, does.
@@ -101,6 +105,8 @@ pub enum Step {
     Spool(Spool),
     /// RequestMirror: sends a copy of the request as the steps before have left it.
     Mirror(Mirror),
+    /// `mirror-target` of an Ingress: sends a copy of the request as the client sent it.
+    IngressMirror(Arc<IngressMirror>),
     /// ResponseHeaderModifier.
     ResponseHeaders(HeaderModifier),
     /// What stands in the answers of backends is rewritten. Boxed, since few rules have it.
@@ -245,7 +251,7 @@ impl Step {
             Self::RequestHeaders(_) => 14,
             Self::Rewrite(_) => 15,
             Self::Spool(_) => 16,
-            Self::Mirror(_) => 17,
+            Self::Mirror(_) | Self::IngressMirror(_) => 17,
             Self::ResponseHeaders(_) => 18,
             Self::AnswerRewrite(_) | Self::AnswerHeaders(_) | Self::Connection(_) => 19,
             Self::ErrorPages(_) => 20,

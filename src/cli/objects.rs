@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use clap::{ArgMatches, Args, builder::TypedValueParser as _, parser::ValueSource};
 use portcullis_controller::{
-    DefaultBackend, Settings,
+    DefaultBackend, NginxClasses, Settings,
     ir::{Kind, ObjectKey, gateway::LabelSelector},
     is_controller_name,
 };
@@ -38,6 +38,14 @@ pub struct ObjectArgs {
     /// Name of an IngressClass to serve even if no such object exists.
     #[arg(long, value_name = "NAME", default_value = "portcullis", env = "PORTCULLIS_INGRESS_CLASS")]
     pub ingress_class: String,
+    /// Also serve the Ingresses of ingress-nginx, beside ingress-nginx: those of IngressClasses with the controller
+    /// k8s.io/ingress-nginx, and of the class `nginx`. Their statuses are not written.
+    #[arg(long, env = "PORTCULLIS_INGRESS_NGINX")]
+    pub ingress_nginx: bool,
+    /// With --ingress-nginx: write the statuses of these Ingresses, so that external-dns and others find the addresses of
+    /// Portcullis.
+    #[arg(long, env = "PORTCULLIS_INGRESS_NGINX_STATUS", requires = "ingress_nginx")]
+    pub ingress_nginx_status: bool,
     /// Serve Ingresses without a class, even if no IngressClass is the default.
     #[arg(long, env = "PORTCULLIS_WATCH_INGRESS_WITHOUT_CLASS")]
     pub watch_ingress_without_class: bool,
@@ -88,6 +96,11 @@ impl ObjectArgs {
             ingress_controller: self.ingress_controller.as_str().into(),
             ingress_class: self.ingress_class.as_str().into(),
             namespace_selector: self.namespace_selector.clone(),
+            nginx_classes: match (self.ingress_nginx, self.ingress_nginx_status) {
+                (false, _) => NginxClasses::NotOurs,
+                (true, false) => NginxClasses::Served,
+                (true, true) => NginxClasses::Published,
+            },
             watch_ingress_without_class: self.watch_ingress_without_class,
             ssl_redirect: !self.no_ssl_redirect,
             strict_annotations: self.strict_annotations,
@@ -105,6 +118,7 @@ impl Default for ObjectArgs {
             gateway_controller,
             ingress_controller,
             ingress_class,
+            nginx_classes,
             namespace_selector,
             watch_ingress_without_class,
             ssl_redirect,
@@ -116,6 +130,8 @@ impl Default for ObjectArgs {
             gateway_controller: gateway_controller.to_string(),
             ingress_controller: ingress_controller.to_string(),
             ingress_class: ingress_class.to_string(),
+            ingress_nginx: nginx_classes != NginxClasses::NotOurs,
+            ingress_nginx_status: nginx_classes == NginxClasses::Published,
             namespace_selector,
             watch_ingress_without_class,
             no_ssl_redirect: !ssl_redirect,

@@ -113,6 +113,12 @@ themselves.
 
 {{- define "portcullis.validateRest" -}}
 {{- $problems := list }}
+{{- if and .Values.ingressNginx.publishStatus (not .Values.ingressNginx.enabled) }}
+{{- $problems = append $problems "ingressNginx.publishStatus does nothing without ingressNginx.enabled" }}
+{{- end }}
+{{- if and .Values.ingressNginx.enabled (eq .Values.ingressClass.controllerName "k8s.io/ingress-nginx") }}
+{{- $problems = append $problems "ingressNginx.enabled: the classes of ingressClass.controllerName: k8s.io/ingress-nginx are this release's own, statuses included; choose one of the two" }}
+{{- end }}
 {{- if not .Values.image.repository }}
 {{- $problems = append $problems "image.repository: no image is published yet; build one with the Containerfile (docs/install.md) and set this value" }}
 {{- end }}

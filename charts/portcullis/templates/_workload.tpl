@@ -16,6 +16,12 @@
 {{- if ne .Values.ingressClass.controllerName "portcullis.dev/ingress-controller" }}
 - --ingress-controller={{ .Values.ingressClass.controllerName }}
 {{- end }}
+{{- if .Values.ingressNginx.enabled }}
+- --ingress-nginx
+{{- end }}
+{{- if .Values.ingressNginx.publishStatus }}
+- --ingress-nginx-status
+{{- end }}
 {{- if ne .Values.fieldManager "portcullis" }}
 - --field-manager={{ .Values.fieldManager }}
 {{- end }}

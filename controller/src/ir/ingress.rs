@@ -11,11 +11,11 @@ use portcullis_routing::HostPattern;
 
 use super::{Kind, Meta, ObjectKey, gateway::Reference};
 pub use annotations::{
-    Access, Annotations, Answers, AuthTls, BackendSpeech, BasicAuth, Body, Errors, Limits, Logs,
+    Access, Annotations, Answers, AuthTls, BackendSpeech, BasicAuth, Body, Errors, Limits, Logs, Mirroring,
     NextUpstream, Pacing, Passwords, ProxySsl, Redirects, Rewrite, SecretForm, ServerAlias, Speech,
     SslPassthrough, Unserved, Upstream, UpstreamVhost,
 };
-pub use auth::{AuthOptions, AuthTarget, CONSTANTS, ExternalAuth};
+pub use auth::{AuthOptions, CONSTANTS, ExternalAuth, ServiceTarget};
 pub use balancing::{Affinity, Balancing, Canary, CanaryHeader, Hashing, LoadBalance, Session};
 pub use tls::{IngressTls, TlsSections};
 

@@ -8,7 +8,7 @@ use portcullis_routing::{
     step::{BlockedValues, OwnUrl, Spool},
 };
 
-use super::ingress::{AuthOptions, AuthTarget, LoadBalance, Upstream};
+use super::ingress::{AuthOptions, LoadBalance, ServiceTarget, Upstream};
 
 /// What holds for every Ingress whose annotations do not say otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,7 +74,7 @@ pub struct GlobalErrors {
 /// External authentication of all Ingresses that have none of their own: the keys `global-auth-*`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GlobalAuth {
-    pub url: Option<AuthTarget>,
+    pub url: Option<ServiceTarget>,
     pub options: AuthOptions,
     /// A key whose value cannot be used. It is not known what is to be checked how, so that nothing passes.
     pub unusable: Option<&'static str>,

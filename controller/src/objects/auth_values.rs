@@ -10,10 +10,10 @@ use portcullis_routing::{
     template::Variable,
 };
 
-use crate::ir::ingress::{AuthTarget, CONSTANTS};
+use crate::ir::ingress::{CONSTANTS, ServiceTarget};
 
-/// A URL of `auth-url`. ingress-nginx takes no other characters.
-pub(super) fn url(text: &str) -> Result<AuthTarget, String> {
+/// A URL of `auth-url` or `mirror-target`. ingress-nginx takes no other characters.
+pub(super) fn url(text: &str) -> Result<ServiceTarget, String> {
     let text = text.trim();
     if !text.bytes().all(is_of_url) {
         return Err("has characters other than letters, digits and -._~/:?&=$,".into());
@@ -24,7 +24,10 @@ pub(super) fn url(text: &str) -> Result<AuthTarget, String> {
         "https" => true,
         _ => return Err("is not a URL of http or https".into()),
     };
-    let (authority, target) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    // These variables begin with a slash.
+    let begins = ["/", "?"].iter().chain(&PATHS).filter_map(|begin| rest.find(begin));
+    let end = begins.min().unwrap_or(rest.len());
+    let (authority, target) = rest.split_at(end);
     let (host, port) = match authority.rsplit_once(':') {
         None => (authority, if tls { 443 } else { 80 }),
         Some((host, port)) => {
@@ -35,17 +38,20 @@ pub(super) fn url(text: &str) -> Result<AuthTarget, String> {
     };
     check_host(host)?;
     template(target)?;
-    let slash = if target.starts_with('/') { "" } else { "/" };
-    Ok(AuthTarget { tls, host: host.into(), port, target: format!("{slash}{target}").into() })
+    let is_path = target.starts_with('/') || PATHS.iter().any(|path| target.starts_with(path));
+    let slash = if is_path { "" } else { "/" };
+    Ok(ServiceTarget { tls, host: host.into(), port, target: format!("{slash}{target}").into() })
 }
+
+/// Variables that are a path.
+const PATHS: [&str; 4] = ["$request_uri", "$uri", "$document_uri", "$location_path"];
 
 /// Whether requests cannot choose the host but by their own, which is one of the Ingress.
 fn check_host(text: &str) -> Result<(), String> {
     let parsed = template(text)?;
     if !parsed.variables().all(|variable| matches!(variable, Variable::Host | Variable::SentHost)) {
         return Err(
-            "has a variable other than $host in its host, which would let clients choose the authentication service"
-                .into(),
+            "has a variable other than $host in its host, which would let clients choose the service".into(),
         );
     }
     // The variable stands for a name.
@@ -207,6 +213,8 @@ mod tests {
             ("https://$host/oauth2/auth", Ok((true, "$host", 443, "/oauth2/auth"))),
             ("http://auth.$namespace.svc:81/", Ok((false, "auth.$namespace.svc", 81, "/"))),
             ("http://$http_host/a", Ok((false, "$http_host", 80, "/a"))),
+            ("http://auth:81$request_uri", Ok((false, "auth", 81, "$request_uri"))),
+            ("http://auth$uri?a", Ok((false, "auth", 80, "$uri?a"))),
             ("", Err("is not a URL")),
             ("auth.test", Err("is not a URL")),
             ("auth.test/a", Err("is not a URL")),
@@ -240,11 +248,21 @@ mod tests {
     /// Whoever chooses the service that checks a request lets it pass.
     #[test]
     fn clients_do_not_choose_who_checks_them() {
-        for variable in ["$http_x", "$arg_a", "$cookie_a", "$args", "$uri", "$request_uri", "$remote_user"] {
+        for variable in ["$http_x", "$arg_a", "$cookie_a", "$args", "$remote_user"] {
             for text in [format!("http://{variable}/"), format!("http://a.{variable}:80/")] {
-                assert!(url(&text).unwrap_err().contains("choose the authentication service"), "{text}");
+                assert!(url(&text).unwrap_err().contains("let clients choose the service"), "{text}");
             }
             assert!(url(&format!("http://a/{variable}")).is_ok(), "{variable}");
+        }
+    }
+
+    /// The host ends before a variable that is a path.
+    #[test]
+    fn a_path_does_not_choose_the_host() {
+        for variable in PATHS {
+            let read = url(&format!("http://a{variable}.test:80/")).unwrap();
+            assert_eq!((&*read.host, read.port), ("a", 80), "{variable}");
+            assert!(url(&format!("http://{variable}/")).is_err(), "{variable}");
         }
     }
 

@@ -23,9 +23,12 @@ pub fn ingress<'h>(
     reader: &Reader<'_>,
     hosts: impl Fn(&HostPattern) -> Option<&'h HostMessages>,
 ) -> Option<Report> {
-    if !Classes::of(reader).is_ours(ingress) {
+    let classes = Classes::of(reader);
+    if !classes.is_ours(ingress) {
         return None;
     }
+    // Without an address, nothing is written.
+    let addresses = reader.addresses().iter().filter(|_| classes.is_published(ingress));
     let (key, settings) = (&ingress.meta.key, reader.settings());
     let own = ingress.served_hosts();
     let mut messages: Vec<_> = match &ingress.refused {
@@ -38,7 +41,7 @@ pub fn ingress<'h>(
     messages.extend(own.iter().flat_map(|host| shared_host(ingress, host, listeners, shared, settings)));
     messages.sort();
     messages.dedup();
-    let ingress = reader.addresses().iter().map(|address| match address {
+    let ingress = addresses.map(|address| match address {
         Address::Ip(ip) => IngressLoadBalancerIngress::Ip(ip.to_string()),
         Address::Hostname(name) => IngressLoadBalancerIngress::Hostname(name.to_string()),
     });

@@ -42,7 +42,7 @@ pub use client_auth::{ClientAuthOf, HostClientAuth};
 pub use closed::{Closer, Closure};
 pub(crate) use conflicts::name_for;
 pub use filters::{FilterError, ListenerFilters};
-pub(crate) use ingress::{Classes, shared_with};
+pub(crate) use ingress::{ClassOwner, Classes, shared_with};
 pub use mode::{Mode, Traffic};
 pub(crate) use renew::ChangedPlaces;
 use renew::Touched;

@@ -10,7 +10,7 @@ use portcullis_routing::{ExternalNames, PortKey, Protocol};
 use portcullis_tls::Certificate;
 
 use super::{
-    Allocation, DedicatedPorts,
+    Allocation, ClassOwner, DedicatedPorts,
     ports::{self, PortUnavailable},
 };
 use crate::{
@@ -21,7 +21,21 @@ use crate::{
 };
 
 /// The `controller` of the IngressClasses of ingress-nginx.
-const NGINX_CONTROLLER: &str = "k8s.io/ingress-nginx";
+pub(crate) const NGINX_CONTROLLER: &str = "k8s.io/ingress-nginx";
+
+/// The IngressClass of ingress-nginx where no such object was read.
+pub(crate) const NGINX_CLASS: &str = "nginx";
+
+/// Whether the Ingresses of ingress-nginx's classes are ours, beside those of our own class.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NginxClasses {
+    #[default]
+    NotOurs,
+    /// They are served, and their statuses are left to ingress-nginx.
+    Served,
+    /// They are served, and their statuses are written.
+    Published,
+}
 
 /// The input of translation besides the objects. Addresses, provisioning errors, the allocation of ports, the releases
 /// of CRDs and live settings change while the process runs; nothing else does.
@@ -33,6 +47,8 @@ pub struct Settings {
     pub ingress_controller: Box<str>,
     /// The IngressClass that is ours even where no such object was read.
     pub ingress_class: Box<str>,
+    /// Whether Ingresses of ingress-nginx's classes are ours, too.
+    pub nginx_classes: NginxClasses,
     /// Whether an Ingress that names no class is ours where no IngressClass is the default one.
     pub watch_ingress_without_class: bool,
     /// Whether plain HTTP is redirected for the hosts of an Ingress that have TLS; its annotation overrides this.
@@ -132,10 +148,11 @@ impl Settings {
         }
     }
 
-    /// The `Strict-Transport-Security` of Ingresses' answers over TLS, if they have one.
-    pub fn hsts(&self) -> Option<HeaderValue> {
+    /// The `Strict-Transport-Security` of an Ingress's answers over TLS, if they have one. `class` is the one of the
+    /// Ingress.
+    pub(crate) fn hsts(&self, class: ClassOwner) -> Option<HeaderValue> {
         let hsts = &self.live.ingress.hsts;
-        let is_nginx = &*self.ingress_controller == NGINX_CONTROLLER;
+        let is_nginx = class == ClassOwner::Nginx || &*self.ingress_controller == NGINX_CONTROLLER;
         hsts.is_on.unwrap_or(is_nginx).then(|| hsts.value()).flatten()
     }
 
@@ -177,6 +194,7 @@ impl Default for Settings {
             gateway_controller: "portcullis.dev/gateway-controller".into(),
             ingress_controller: "portcullis.dev/ingress-controller".into(),
             ingress_class: "portcullis".into(),
+            nginx_classes: NginxClasses::NotOurs,
             watch_ingress_without_class: false,
             ssl_redirect: true,
             strict_annotations: false,

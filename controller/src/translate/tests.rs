@@ -481,3 +481,59 @@ spec: { ingressClassName: portcullis, defaultBackend: { service: { name: web, po
     let of_all = format!("prefix / -> {body} 1 shop/web:80 [Ingress shop/all rule 0]");
     assert!(got.contains(&of_all) && !got.contains(&of_operator), "{got:#?}");
 }
+
+#[test]
+fn ingresses_of_ingress_nginx_are_served_beside_it_and_have_its_hsts() {
+    let class = |name: &str, controller: &str, default: bool| {
+        format!(
+            "
+kind: IngressClass
+metadata: {{ name: {name}, annotations: {{ ingressclass.kubernetes.io/is-default-class: '{default}' }} }}
+spec: {{ controller: {controller} }}
+---
+"
+        )
+    };
+    let ingress = |class: &str| {
+        let class = if class.is_empty() { String::new() } else { format!("ingressClassName: {class}, ") };
+        format!(
+            "
+kind: Ingress
+metadata: {{ name: web }}
+spec: {{ {class}rules: [{{ host: a.example.com, http: {{ paths: [{{ path: /, pathType: Prefix, backend: {{ service: {{ name: web, port: {{ number: 80 }} }} }} }}] }} }}] }}
+---
+"
+        )
+    };
+    let (ours, nginx) = ("portcullis.dev/ingress-controller", "k8s.io/ingress-nginx");
+    let all = |default: &str| {
+        ["portcullis", "nginx", "internal"]
+            .map(|name| class(name, if name == "portcullis" { ours } else { nginx }, name == default))
+            .concat()
+    };
+    use NginxClasses::{NotOurs, Published, Served};
+    // Whether it is served, and with HSTS.
+    let (own, of_nginx) = ((true, false), (true, true));
+    let other = (false, false);
+    for (classes, named, nginx_classes, want) in [
+        (all(""), "portcullis", NotOurs, own),
+        (all(""), "portcullis", Served, own),
+        (all(""), "nginx", NotOurs, other),
+        (all(""), "nginx", Served, of_nginx),
+        (all(""), "internal", Published, of_nginx),
+        (String::new(), "nginx", NotOurs, other),
+        (String::new(), "nginx", Served, of_nginx),
+        (String::new(), "internal", Served, other),
+        (class("nginx", "example.com/other", false), "nginx", Served, other),
+        (all("nginx"), "", NotOurs, other),
+        (all("nginx"), "", Served, of_nginx),
+        (all("portcullis"), "", Served, own),
+        (all(""), "", Served, other),
+    ] {
+        let settings = Settings { nginx_classes, ..Settings::default() };
+        let snapshot = snapshot(&format!("{classes}{}", ingress(named)));
+        let table = full(&snapshot, &settings, None, &Pools::default()).table.to_string();
+        let found = (table.contains("[Ingress default/web "), table.contains("hsts "));
+        assert_eq!(found, want, "{named:?} {nginx_classes:?}\n{classes}{table}");
+    }
+}

@@ -9,6 +9,7 @@ mod leading;
 mod pending;
 mod refused;
 mod releases;
+mod side_by_side;
 
 use std::{
     sync::{Arc, Mutex},

@@ -32,9 +32,9 @@ use super::{
     context::Context,
     headers, hop,
     limit::authenticated,
-    side::{Side, SideRequests, set_protocol, within},
+    side::{self, Side, SideRequests, set_protocol, within},
 };
-use crate::passwords::Passwords;
+use crate::{passwords::Passwords, upstream::Origin};
 
 /// Limit of time for a check as a whole.
 const CHECK_TIME: Duration = Duration::from_secs(10);
@@ -171,12 +171,13 @@ impl Checks {
         let Some(marks) = nesting::marks(&question.checked, is_ours, &shared.mark) else {
             return Ok(Outcome::Deny(Rejection::CheckFailed, "external authentication is nested too deeply"));
         };
-        let service = ingress::service(auth, &question.host);
+        let namespace = auth.namespace.as_deref();
+        let service = side::service(&auth.url, namespace.unwrap_or("auth"), &question.host);
         let mut asked = ingress::request(auth, question, request, trusted)?;
         set_protocol(&mut asked, &service, false)?;
         let connect = |fresh| {
-            let by_request = auth.url.host.fixed().is_none();
-            self.side.connect_check(&service, auth.namespace.as_deref(), by_request, CHECK_TIME, fresh)
+            let (origin, by_request) = (Origin::Check { namespace }, auth.url.is_by_request());
+            self.side.connect_service(&service, origin, by_request, CHECK_TIME, fresh)
         };
         let mut ask = async |side: Side| {
             asked.remove_header(&CHECKED);

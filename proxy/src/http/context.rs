@@ -8,6 +8,7 @@ use std::{
 };
 
 use http::HeaderValue;
+use pingora_http::RequestHeader;
 use portcullis_routing::{
     Answer, Backend, Carrier, Cursor, Decision, Endpoint, OwnTimeouts, Rejection, Route, RouteKind, Rule,
     backend::InFlight,
@@ -73,6 +74,8 @@ pub(crate) struct Context {
     pub(crate) place: Option<Place>,
     /// Attempts at backends.
     pub(crate) attempts: Attempts,
+    /// The request as the client sent it, if a copy of it is wanted and the carrier does not keep it anyway.
+    pub(crate) sent: Option<Box<RequestHeader>>,
     /// Whom the request is copied to.
     pub(crate) mirrors: Option<Box<Copies>>,
     /// Whether that was decided; an attempt that follows decides nothing anew.
@@ -175,6 +178,7 @@ impl Context {
             grpc: false,
             place: None,
             attempts: Attempts::default(),
+            sent: None,
             mirrors: None,
             mirrored: false,
             rejection: None,
@@ -321,7 +325,13 @@ impl Context {
 
     /// The route, where a step of it asks for copies of some requests. Upgrades are not copied.
     pub(crate) fn with_mirrors(&self) -> Option<&Route> {
-        self.route.as_ref().filter(|route| !self.upgrade && route.mirrors().next().is_some())
+        let wants = |route: &&Route| route.copy().is_some() || route.mirrors().next().is_some();
+        self.route.as_ref().filter(|route| !self.upgrade && wants(route))
+    }
+
+    /// Whether a copy of the request is wanted as the client sent it.
+    pub(crate) fn is_copied_as_sent(&self) -> bool {
+        self.with_mirrors().is_some_and(|route| route.copy().is_some())
     }
 
     /// The time at which this attempt, or the whole request, is given up.

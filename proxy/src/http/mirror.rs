@@ -1,13 +1,14 @@
-//! RequestMirror: a copy of a request to another backend, whose answer nobody waits for.
+//! RequestMirror, and `mirror-target` of Ingresses: a copy of a request to another backend, whose answer nobody waits for.
 //!
 //! The copy has a connection pool and a task of its own. Chunks of the body are shared with it ([`Copies`]); a mirror that
 //! cannot keep up, or holds more than it may ([`Budget`]), is given up. Upgrades are not copied.
 
 mod budget;
 mod copies;
+mod outside;
 
 use std::{
-    fmt,
+    fmt, iter,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -19,7 +20,7 @@ use http::header;
 use pingora_core::protocols::http::client::HttpSession;
 use pingora_error::Result;
 use pingora_http::RequestHeader;
-use portcullis_routing::{Backend, RouteKind, step::Mirror};
+use portcullis_routing::{Backend, Route, RouteKind};
 use tokio::sync::mpsc;
 
 pub(crate) use self::{budget::Budget, copies::Copies};
@@ -28,7 +29,7 @@ use self::{
     copies::{CHUNKS, Copy, Part},
 };
 use super::side::{self, SideRequests, within};
-use crate::{random, shared::Shared};
+use crate::{random, shared::Shared, upstream::Origin};
 
 /// Limit of time for a mirror's connection, and for each write to it.
 const STEP_TIMEOUT: Duration = Duration::from_secs(30);
@@ -48,6 +49,31 @@ pub(crate) struct Mirrors {
     budget: Arc<Budget>,
 }
 
+/// The forms of a request that copies are made of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Forms<'r> {
+    /// What the backend gets.
+    pub(crate) forwarded: Option<&'r RequestHeader>,
+    /// What the client sent.
+    pub(crate) sent: Option<&'r RequestHeader>,
+}
+
+/// Who gets a copy.
+struct To<'b> {
+    backend: &'b Arc<Backend>,
+    by: By,
+}
+
+/// What names the receiver of a copy.
+#[derive(Clone, Copy)]
+enum By {
+    Route(RouteKind),
+    /// `mirror-target`. `by_request`: its name has the host of the request in it.
+    Url {
+        by_request: bool,
+    },
+}
+
 impl Mirrors {
     pub(crate) fn new(side: SideRequests, shared: &Shared) -> Self {
         Self {
@@ -58,27 +84,35 @@ impl Mirrors {
         }
     }
 
-    /// Begins the copies that these steps of a route ask for. `request` is what the backend gets.
-    pub(crate) fn begin<'m>(
-        &self,
-        wanted: impl Iterator<Item = &'m Mirror>,
-        kind: RouteKind,
-        request: &RequestHeader,
-        bodiless: bool,
-    ) -> Option<Box<Copies>> {
-        let backends = wanted.filter(|m| m.takes(random::number())).filter_map(|m| m.backend.as_ref().ok());
-        let copies: Vec<_> =
-            backends.filter_map(|backend| self.start(backend, kind, request, bodiless)).collect();
+    /// Begins the copies that the steps of a route ask for.
+    pub(crate) fn begin(&self, route: &Route, of: Forms<'_>, bodiless: bool) -> Option<Box<Copies>> {
+        let by = By::Route(route.rule().route.kind);
+        let wanted = route.mirrors().filter(|mirror| mirror.takes(random::number()));
+        let backends =
+            wanted.filter_map(|mirror| mirror.backend.as_ref().ok()).zip(iter::repeat(of.forwarded));
+        let of_backends = backends.filter_map(|(backend, request)| {
+            self.start(To { backend, by }, request?, bodiless, |request| copy(request, backend, bodiless))
+        });
+        let mut copies: Vec<_> = of_backends.collect();
+        if let (Some(copy), Some(request)) = (route.copy(), of.sent) {
+            let url = &copy.mirror.url;
+            let backend = &side::service(url, &copy.mirror.namespace, &copy.to);
+            let bodiless = bodiless || !copy.mirror.body;
+            let to = To { backend, by: By::Url { by_request: url.is_by_request() } };
+            copies.extend(
+                self.start(to, request, bodiless, |request| outside::copy(copy, request, backend, bodiless)),
+            );
+        }
         (!copies.is_empty()).then(|| Box::new(Copies::new(copies)))
     }
 
     /// `None` too where nothing is left to be copied.
     fn start(
         &self,
-        backend: &Arc<Backend>,
-        kind: RouteKind,
+        To { backend, by }: To<'_>,
         request: &RequestHeader,
         bodiless: bool,
+        copied: impl FnOnce(&RequestHeader) -> Option<Box<RequestHeader>>,
     ) -> Option<Copy> {
         let account = self.budget.account(&backend.key.namespace);
         let Some(running) = Running::begin(&self.running, self.max_running) else {
@@ -89,11 +123,11 @@ impl Mirrors {
             account.count(Lost::Memory);
             return None;
         };
-        let request = copy(request, backend, bodiless)?;
+        let request = copied(request)?;
         let (sender, parts) = mpsc::channel(CHUNKS);
         let (mirrors, to, of) = (self.clone(), Arc::clone(backend), account.clone());
         let task = tokio::spawn(async move {
-            if let Err(error) = mirrors.send(&to, kind, request, parts).await {
+            if let Err(error) = mirrors.send(&to, by, request, parts).await {
                 of.count(Lost::Failed);
                 tracing::debug!(backend = %to.key, %error, "a mirrored request failed");
             }
@@ -112,11 +146,18 @@ impl Mirrors {
     async fn send(
         &self,
         backend: &Arc<Backend>,
-        kind: RouteKind,
+        by: By,
         request: Box<RequestHeader>,
         mut parts: mpsc::Receiver<Part>,
     ) -> Result<()> {
-        let mut side = self.side.connect(backend, kind, STEP_TIMEOUT, false).await?;
+        let mut side = match by {
+            By::Route(kind) => self.side.connect(backend, kind, STEP_TIMEOUT, false).await?,
+            By::Url { by_request } => {
+                // Not to our own listeners: a copy that comes back would be copied again.
+                let origin = Origin::Name { namespace: &backend.key.namespace, kind: RouteKind::Ingress };
+                self.side.connect_service(backend, origin, by_request, STEP_TIMEOUT, false).await?
+            }
+        };
         let session = &mut side.session;
         within(STEP_TIMEOUT, session.write_request_header(request)).await?;
         loop {

@@ -3,12 +3,12 @@
 
 use std::{
     fmt,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, OnceLock},
     time::Duration,
 };
 
-use http::{HeaderValue, Uri, Version, header};
+use http::{HeaderName, HeaderValue, Uri, Version, header};
 use pingora_core::{
     connectors::{ConnectorOptions, http::Connector},
     protocols::http::client::HttpSession,
@@ -17,7 +17,10 @@ use pingora_core::{
 };
 use pingora_error::{Error, ErrorType, OrErr, Result};
 use pingora_http::RequestHeader;
-use portcullis_routing::{Backend, BackendProtocol, RouteKind, backend::InFlight};
+use portcullis_routing::{
+    Backend, BackendKey, BackendObject, BackendProtocol, BackendTls, Endpoint, EndpointPool, Endpoints,
+    PortKey, RouteKind, Verify, backend::InFlight, step::ServiceUrl,
+};
 use tokio::time::timeout;
 
 use crate::{
@@ -25,7 +28,7 @@ use crate::{
     refusal::MAX_FIELDS,
     shared::Shared,
     upstream::{
-        Choice, Dialler, NoEndpoint,
+        Choice, Dialler, NoEndpoint, Origin,
         peer::{Attempt, peer},
     },
 };
@@ -87,20 +90,19 @@ impl SideRequests {
         self.connect_to(backend, choice, step, fresh).await
     }
 
-    /// Connects to the service that checks the requests of an Ingress, as [`Self::connect`] does; see
-    /// [`Dialler::choose_check`].
+    /// Connects to a service that an Ingress names by its URL, as [`Self::connect`] does; see [`Dialler::choose_service`].
     ///
     /// # Errors
     /// As [`Self::connect`].
-    pub(crate) async fn connect_check(
+    pub(crate) async fn connect_service(
         &self,
         backend: &Arc<Backend>,
-        namespace: Option<&str>,
+        origin: Origin<'_>,
         by_request: bool,
         step: Duration,
         fresh: bool,
     ) -> Result<Side> {
-        let choice = self.dialler.choose_check(backend, namespace, by_request).await;
+        let choice = self.dialler.choose_service(backend, origin, by_request).await;
         self.connect_to(backend, choice, step, fresh).await
     }
 
@@ -178,6 +180,43 @@ pub(crate) fn set_protocol(request: &mut RequestHeader, backend: &Backend, body:
         }
     }
     Ok(())
+}
+
+/// The service that an Ingress of this namespace names by its URL, as connections are made to it. Its certificate is not
+/// verified, as in ingress-nginx.
+pub(crate) fn service(url: &ServiceUrl, namespace: &str, host: &str) -> Arc<Backend> {
+    let port = url.port;
+    let endpoints = match host.parse::<IpAddr>() {
+        Ok(ip) => Endpoints::Addresses([Arc::new(Endpoint::new((ip, port).into()))].into()),
+        Err(_) => Endpoints::Name { host: host.into(), port },
+    };
+    let key = BackendKey {
+        kind: BackendObject::Service,
+        namespace: namespace.into(),
+        service: host.into(),
+        port: PortKey::tcp(port),
+    };
+    Arc::new(Backend {
+        key,
+        protocol: BackendProtocol::Http1,
+        tls: url.tls.then(|| Arc::new(BackendTls::new(host, Verify::Nothing))),
+        proxy_protocol: None,
+        endpoints: Arc::new(EndpointPool::new(endpoints)),
+    })
+}
+
+/// Whether a header of the client goes on to a service that an Ingress names by its URL: not what concerns the connection
+/// and the framing of the body.
+pub(crate) fn goes_to_service(name: &HeaderName) -> bool {
+    // Some services read other characters as dashes, and would take such a header for another one.
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    match name.as_str() {
+        "host" | "content-length" | "transfer-encoding" | "expect" => false,
+        "connection" | "keep-alive" | "upgrade" | "te" | "trailer" | "http2-settings" => false,
+        "proxy" => false,
+        name if name.starts_with("proxy-") => false,
+        name => name.bytes().all(is_plain),
+    }
 }
 
 /// Reads the head of a request for an HTTP/1 backend into pingora's type.

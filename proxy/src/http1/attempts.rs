@@ -22,6 +22,7 @@ use crate::{
     http::{
         attempt::{self, Failure},
         context::Context,
+        mirror::Forms,
         pages,
         retry::{self, Fate, Sent},
         side,
@@ -268,9 +269,9 @@ fn begin_mirrors(worker: &Worker, context: &mut Context, head: &Out, bodiless: b
         return;
     }
     let Some(route) = context.with_mirrors() else { return };
-    let Some(request) = side::request_of(&head.bytes) else { return };
-    let kind = route.rule().route.kind;
-    context.mirrors = worker.outward.mirrors.begin(route.mirrors(), kind, &request, bodiless);
+    let forwarded = route.mirrors().next().and_then(|_| side::request_of(&head.bytes));
+    let forms = Forms { forwarded: forwarded.as_ref(), sent: context.sent.as_deref() };
+    context.mirrors = worker.outward.mirrors.begin(route, forms, bodiless);
 }
 
 impl Broken {

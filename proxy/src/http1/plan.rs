@@ -212,14 +212,15 @@ fn settle<'h>(
         (Ok(None), Ok(host)) if context.carrier == Carrier::Http1 => {
             let mut out = Out::take();
             request::write(head, &host, context, &mut out.bytes);
+            if context.is_copied_as_sent() {
+                context.sent = side::request_of(&plain(head, false)).map(Box::new);
+            }
             let has_pages = context.route.as_ref().is_some_and(Route::has_pages);
             Outcome::Forward(out, has_pages.then(|| head.bytes[..head.len].into()))
         }
         (Ok(None), Ok(host)) => {
             context.host = HeaderValue::from_str(host.value).ok().filter(|value| !value.is_empty());
-            let mut plain = Vec::with_capacity(head.len + 16);
-            request::write_plain(head, context.held.is_none(), &mut plain);
-            Outcome::Handover(plain)
+            Outcome::Handover(plain(head, context.held.is_none()))
         }
         (Ok(Some(cursor)), Ok(host)) => check(head, &host, cursor, context),
         (Err(answer), _) => Outcome::Answer(Box::new(reply(&answer, context, head))),
@@ -230,6 +231,13 @@ fn settle<'h>(
         }
     };
     (outcome, origin)
+}
+
+/// The head as the client sent it, in plain form. `expects`: with `Expect`.
+fn plain(head: &RequestHead<'_, '_>, expects: bool) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(head.len + 16);
+    request::write_plain(head, expects, &mut plain);
+    plain
 }
 
 /// Writes the request as its backend would get it without the steps of its rule, for whoever checks it.

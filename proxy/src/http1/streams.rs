@@ -39,7 +39,10 @@ use crate::{
 };
 
 /// Serves a request that the table has sent to an HTTP/1 backend.
-pub(crate) async fn serve(worker: &Worker, stream: Stream, context: Box<Context>) {
+pub(crate) async fn serve(worker: &Worker, stream: Stream, mut context: Box<Context>) {
+    if context.is_copied_as_sent() {
+        context.sent = Some(Box::new(stream.head.clone()));
+    }
     let bodiless = stream.is_bodiless();
     if !bodiless && context.spool(true).is_some() {
         // Boxed, so that other requests do not pay for its size.

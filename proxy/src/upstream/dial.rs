@@ -35,7 +35,8 @@ pub struct Own {
 pub(crate) enum Origin<'o> {
     /// Somebody who may write endpoints.
     Endpoints,
-    /// The DNS name of an ExternalName Service of this namespace, which a route of this kind refers to.
+    /// The DNS name of an ExternalName Service of this namespace, which a route of this kind refers to, or the URL that an
+    /// Ingress of this namespace copies its requests to.
     Name { namespace: &'o str, kind: RouteKind },
     /// The URL of a service that an Ingress of this namespace has its requests checked by; `None` is the operator's. It may
     /// lead to our own listeners.

@@ -6,10 +6,13 @@ use crate::support::{
     Running,
     client::{connect, exchange},
     raw::RawBackend,
-    site::{Site, backend, listener, to},
+    site::{Site, backend, listener, of_ingress, to},
     start_with, until, within,
 };
-use portcullis_routing::{Rule, Step, Steps, step::Mirror};
+use portcullis_routing::{
+    Rule, Step, Steps, Template,
+    step::{HeaderModifier, IngressMirror, Mirror, PathRewrite, ServiceUrl, UrlRewrite},
+};
 
 fn mirrored(to_backend: SocketAddr, to_mirror: SocketAddr) -> Rule {
     let mirror = Mirror { backend: Ok(Arc::new(backend(&[to_mirror]))), numerator: 1, denominator: 1 };
@@ -60,4 +63,67 @@ async fn a_mirror_that_cannot_be_reached_is_counted() {
     let request = "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n";
     assert_eq!(exchange(&mut connect(at).await, request).await.body, "up");
     until("it is counted", || lost(&proxy, "failed") == 1).await;
+}
+
+/// A rule of an Ingress that copies requests to a URL (`mirror-target`), and changes what its backend gets.
+fn copied(to_backend: SocketAddr, url: ServiceUrl, host: Option<&str>, body: bool) -> Rule {
+    let mirror = IngressMirror { url, host: host.map(Into::into), body, namespace: "test".into() };
+    let set = [("x-set".parse().unwrap(), "1".parse().unwrap())];
+    let path = Some(PathRewrite::Full("/rewritten".into()));
+    let steps = [
+        Step::RequestHeaders(HeaderModifier::new(set, [], []).unwrap()),
+        Step::Rewrite(UrlRewrite { hostname: None, path }),
+        Step::IngressMirror(Arc::new(mirror)),
+    ];
+    Rule { steps: Steps::new(steps), ..of_ingress(to(to_backend)) }
+}
+
+fn url(at: SocketAddr, target: &str) -> ServiceUrl {
+    let text = |text: &str| Template::parse(text, &[]).unwrap();
+    ServiceUrl { tls: false, host: text(&at.ip().to_string()), port: at.port(), target: text(target) }
+}
+
+#[tokio::test]
+async fn the_copy_of_an_ingress_is_what_the_client_sent() {
+    let (up, copy) = (RawBackend::saying("up").await, RawBackend::saying("copy").await);
+    let proxy = start_with(|_| {});
+    let to_copy = |host, body| copied(up.address, url(copy.address, "$request_uri"), host, body);
+    let at = Site::http()
+        .add("", listener("all"), "/with", to_copy(None, true))
+        .add("", listener("all"), "/without", to_copy(Some("mirror.test"), false))
+        .serve(&proxy)
+        .await;
+    for (path, host, body) in [("/with", "127.0.0.1", "hello"), ("/without", "mirror.test", "")] {
+        let request = format!(
+            "POST {path}/a?b=c HTTP/1.1\r\nHost: a.example\r\nX-Mine: 1\r\nCookie: d=e\r\nContent-Length: 5\r\n\r\nhello"
+        );
+        let before = copy.seen().len();
+        assert_eq!(exchange(&mut connect(at).await, &request).await.body, "up");
+        assert_eq!(
+            (up.last().line(), up.last().header("x-set")),
+            ("POST /rewritten?b=c HTTP/1.1", Some("1"))
+        );
+        until("it is copied", || copy.seen().len() > before).await;
+        let seen = copy.last();
+        assert_eq!(seen.line(), format!("POST {path}/a?b=c HTTP/1.1"));
+        assert_eq!((seen.header("host"), seen.header("x-mine")), (Some(host), Some("1")), "{path}");
+        assert_eq!((seen.header("cookie"), &*seen.body), (Some("d=e"), body.as_bytes()), "{path}");
+        for name in ["x-set", "x-forwarded-for", "x-real-ip", "x-request-id", "x-scheme"] {
+            assert_eq!(seen.header(name), None, "{path}: {name}");
+        }
+    }
+}
+
+/// Its copy would be copied, and so on.
+#[tokio::test]
+async fn nothing_is_copied_to_a_listener_of_ours() {
+    let up = RawBackend::saying("up").await;
+    let proxy = start_with(|_| {});
+    let port = proxy.port();
+    let at = proxy.at(port);
+    proxy.serve_http(Site::of(copied(up.address, url(at, "/"), None, true)).table(port)).await;
+    let request = "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n";
+    assert_eq!(exchange(&mut connect(at).await, request).await.body, "up");
+    until("it is counted", || lost(&proxy, "failed") == 1).await;
+    assert_eq!(up.seen().len(), 1);
 }

@@ -7,7 +7,7 @@ use portcullis_routing::{
     Endpoints, Entry, HeaderMatch, HostMap, HostPattern, HostTable, HttpRoutes, Listener, ListenerId,
     PathMatch, Port, PortKey, Precedence, Protocol, RouteId, RouteKind, RouteMatch, Rule, Serves, Step,
     Steps, Table, Template, Timeouts, TlsMode, WeightedBackend,
-    step::{AuthProtocol, AuthUrl, Check, ExternalAuth, IngressAuth, Satisfy},
+    step::{AuthProtocol, Check, ExternalAuth, IngressAuth, Satisfy, ServiceUrl},
 };
 
 use super::{Running, table};
@@ -169,16 +169,21 @@ pub fn guarded(service: SocketAddr, protocol: AuthProtocol, rule: Rule) -> Rule 
 
 /// A rule of an Ingress whose requests are checked in this way (`auth-url`).
 pub fn checked(auth: IngressAuth, rule: Rule) -> Rule {
-    let route = RouteId { kind: RouteKind::Ingress, ..RouteId::clone(&rule.route) };
     let steps = Steps::new([Step::Check(Check::IngressAuth(Arc::new(auth)))]);
-    Rule { steps, route: Arc::new(route), ..rule }
+    Rule { steps, ..of_ingress(rule) }
+}
+
+/// The rule, as one of an Ingress.
+pub fn of_ingress(rule: Rule) -> Rule {
+    let route = RouteId { kind: RouteKind::Ingress, ..RouteId::clone(&rule.route) };
+    Rule { route: Arc::new(route), ..rule }
 }
 
 /// A check by a service at this address.
 pub fn auth_url(service: SocketAddr, target: &str) -> IngressAuth {
     let text = |text: &str| Template::parse(text, &[]).unwrap();
     IngressAuth {
-        url: AuthUrl {
+        url: ServiceUrl {
             tls: false,
             host: text(&service.ip().to_string()),
             port: service.port(),

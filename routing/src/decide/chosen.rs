@@ -141,6 +141,7 @@ impl<'t> Chosen<'t, '_> {
                 | Step::Rewrite(_)
                 | Step::Spool(_)
                 | Step::Mirror(_)
+                | Step::IngressMirror(_)
                 | Step::ResponseHeaders(_)
                 | Step::AnswerRewrite(_)
                 | Step::AnswerHeaders(_)
@@ -285,6 +286,19 @@ impl<'t> Chosen<'t, '_> {
         route.selecting(selection)
     }
 
+    /// Adds the copy of the request that the rule asks for.
+    fn copying(&self, route: Route) -> Route {
+        let mut steps = self.selected.rule.steps.iter();
+        let mirror = steps.find_map(|step| match step {
+            Step::IngressMirror(mirror) => Some(mirror),
+            _ => None,
+        });
+        match mirror {
+            Some(mirror) => route.copying(self.with_values(|values| mirror.copy(values))),
+            None => route,
+        }
+    }
+
     fn forward(self) -> Decision {
         let route = self.route();
         if let Err((rejection, why)) = self.check_backend(&route) {
@@ -302,7 +316,7 @@ impl<'t> Chosen<'t, '_> {
                     Some(request) => route.failing(request),
                     None => route,
                 };
-                Decision::Forward(Forward { target, route: self.selecting(route), carrier })
+                Decision::Forward(Forward { target, route: self.copying(self.selecting(route)), carrier })
             }
             Err(why) => self.answer(Answer::reject(Rejection::BadRequest, why.why()).of_route(route)),
         }

@@ -9,7 +9,7 @@ use super::{check::Passed, held::Held, selection::Selection};
 use crate::{
     Backend, BackendProtocol, Balance, Headers, Rule, Spread, Step, WeightedBackend,
     step::{
-        AnswerEdits, Cors, IngressCors, Mirror, RequestEdits, Spool, StepEdits, UrlRewrite,
+        AnswerEdits, Cors, IngressCopy, IngressCors, Mirror, RequestEdits, Spool, StepEdits, UrlRewrite,
         error_pages::FailedRequest,
     },
 };
@@ -65,17 +65,19 @@ pub struct Route {
     is_tls: bool,
     /// What the request says of the endpoint. Boxed, since few backends ask.
     selection: Option<Box<Selection>>,
-    /// What steps on the answer need of the request. Boxed, since few rules have such steps.
-    for_answer: Option<Box<ForAnswer>>,
+    /// What some steps derive from the request. Boxed, since few rules have such steps.
+    derived: Option<Box<Derived>>,
     /// Whether the request is for an error page.
     is_page: bool,
     /// Whether the request is forwarded without its body.
     is_bodiless: bool,
 }
 
-/// What steps on the answer need of the request.
+/// What some steps derive from the request.
 #[derive(Debug, Default)]
-struct ForAnswer {
+struct Derived {
+    /// The mirrored request (`mirror-target` of an Ingress).
+    copy: Option<IngressCopy>,
     /// What a default backend receives about the request when its response replaces another one.
     failed_request: Option<FailedRequest>,
     /// What makes a path in a rewritten answer an absolute URL.
@@ -113,7 +115,7 @@ impl Route {
             checked: None,
             is_tls: false,
             selection: None,
-            for_answer: None,
+            derived: None,
             is_page: false,
             is_bodiless: false,
         }
@@ -136,13 +138,13 @@ impl Route {
 
     /// Adds what a default backend receives about the request when its response replaces another one.
     pub(super) fn failing(mut self, request: FailedRequest) -> Self {
-        self.for_answer.get_or_insert_default().failed_request = Some(request);
+        self.derived.get_or_insert_default().failed_request = Some(request);
         self
     }
 
     /// Adds what makes a path in a rewritten answer an absolute URL.
     pub(super) fn at(mut self, base: Box<str>) -> Self {
-        self.for_answer.get_or_insert_default().base = Some(base);
+        self.derived.get_or_insert_default().base = Some(base);
         self
     }
 
@@ -157,7 +159,7 @@ impl Route {
     }
 
     pub(super) fn failed_request(&self) -> Option<&FailedRequest> {
-        self.for_answer.as_ref()?.failed_request.as_ref()
+        self.derived.as_ref()?.failed_request.as_ref()
     }
 
     /// Returns whether the request is for an error page.
@@ -168,6 +170,12 @@ impl Route {
     /// Returns whether the request is forwarded without its body.
     pub fn is_bodiless(&self) -> bool {
         self.is_bodiless
+    }
+
+    /// Adds the mirrored request.
+    pub(super) fn copying(mut self, copy: IngressCopy) -> Self {
+        self.derived.get_or_insert_default().copy = Some(copy);
+        self
     }
 
     /// Returns how the endpoint is chosen.
@@ -241,7 +249,7 @@ impl Route {
         match self.edits() {
             [None, None, None] if self.selection.is_none() => AnswerEdits::default(),
             edits => {
-                let base = self.for_answer.as_ref().and_then(|of| of.base.as_deref()).unwrap_or_default();
+                let base = self.derived.as_ref().and_then(|of| of.base.as_deref()).unwrap_or_default();
                 self.own_answer_edits(status, request).with(edits).rewriting(self.rule.steps.edits(), base)
             }
         }
@@ -319,6 +327,11 @@ impl Route {
             Step::Mirror(mirror) => Some(mirror),
             _ => None,
         })
+    }
+
+    /// Returns the mirrored request of an Ingress, as the client sent it.
+    pub fn copy(&self) -> Option<&IngressCopy> {
+        self.derived.as_ref()?.copy.as_ref()
     }
 
     /// Returns a part of the rewrite. The backend's rewrite overrides the rule's.

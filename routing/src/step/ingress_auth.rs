@@ -21,14 +21,14 @@ pub use ask::{AuthQuestion, CHECKED};
 pub use caching::{AuthCaching, CacheTime};
 pub use verdict::{AnswerCookie, Verdict};
 
-use super::{OwnUrl, Satisfy};
+use super::{OwnUrl, Satisfy, ServiceUrl};
 use crate::Template;
 
 /// A service that is asked about each request of an Ingress.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IngressAuth {
     /// What is asked for.
-    pub url: AuthUrl,
+    pub url: ServiceUrl,
     /// `auth-method`; `None` is GET.
     pub method: Option<Method>,
     /// `auth-signin`: where clients are sent that the service does not know (401).
@@ -49,20 +49,6 @@ pub struct IngressAuth {
     pub namespace: Option<Box<str>>,
     /// How this check stands to the others of the rule.
     pub satisfy: Satisfy,
-}
-
-/// The URL of a service, in the parts that variables cannot move.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AuthUrl {
-    /// Whether it is asked over TLS.
-    pub tls: bool,
-    /// A name or an address. It may have the request's host in it, which is one of the Ingress, and no other variable:
-    /// the client would choose who checks it.
-    pub host: Template,
-    /// The port.
-    pub port: u16,
-    /// Path and query.
-    pub target: Template,
 }
 
 /// Where clients sign in.
@@ -93,13 +79,6 @@ impl IngressAuth {
     pub fn takes(&self, name: &HeaderName) -> bool {
         matches!(*name, http::header::SET_COOKIE | http::header::WWW_AUTHENTICATE)
             || self.answer_headers.contains(name)
-    }
-}
-
-impl fmt::Display for AuthUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { tls, host, port, target } = self;
-        write!(f, "{}://{host}:{port}{target}", if *tls { "https" } else { "http" })
     }
 }
 

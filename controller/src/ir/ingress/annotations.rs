@@ -11,7 +11,7 @@ use portcullis_routing::{
 
 use crate::ir::ObjectKey;
 
-use super::auth::ExternalAuth;
+use super::auth::{ExternalAuth, ServiceTarget};
 use super::{Affinity, Balancing, Canary, Hashing};
 
 /// The annotations of an Ingress, read.
@@ -21,6 +21,8 @@ pub struct Annotations {
     pub limits: Limits,
     pub basic_auth: BasicAuth,
     pub passthrough: SslPassthrough,
+    /// `mirror-*`.
+    pub mirroring: Option<Mirroring>,
     pub redirects: Redirects,
     pub rewrite: Rewrite,
     /// `enable-cors` and `cors-*`.
@@ -137,6 +139,17 @@ pub struct Rewrite {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UpstreamVhost {
     pub host: Option<Arc<str>>,
+}
+
+/// Where requests are copied to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mirroring {
+    /// `mirror-target`.
+    pub target: ServiceTarget,
+    /// `mirror-host`: the Host of copies; `None` is the target's host.
+    pub host: Option<Box<str>>,
+    /// `mirror-request-body`.
+    pub body: bool,
 }
 
 /// `ssl-passthrough`: whether the TLS connections of its hosts go to a backend as they are.

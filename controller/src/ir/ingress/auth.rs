@@ -9,18 +9,18 @@ use portcullis_routing::step::CacheTime;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ExternalAuth {
     /// `auth-url` and its options; it takes the place of the global one.
-    pub own: Option<Box<(AuthTarget, AuthOptions)>>,
+    pub own: Option<Box<(ServiceTarget, AuthOptions)>>,
     /// `enable-global-auth: "false"`: the global one does not hold.
     pub without_global: bool,
 }
 
 /// A URL with variables, in its parts.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AuthTarget {
+pub struct ServiceTarget {
     pub tls: bool,
     pub host: Box<str>,
     pub port: u16,
-    /// Path and query; begins with a slash.
+    /// Path and query; begins with a slash, or with a variable that does.
     pub target: Box<str>,
 }
 

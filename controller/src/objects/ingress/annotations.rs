@@ -35,6 +35,7 @@ mod hashing;
 mod known;
 mod limits;
 mod logs;
+mod mirror;
 mod pacing;
 mod redirects;
 mod rewrite;
@@ -99,6 +100,7 @@ pub(super) fn read(annotations: &BTreeMap<String, String>, checks: &mut Checks) 
         limits: families.read(),
         basic_auth: families.read(),
         passthrough: families.read(),
+        mirroring: families.read(),
         ..Annotations::default()
     };
     let mut denied = families.denied;

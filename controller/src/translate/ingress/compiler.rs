@@ -21,7 +21,8 @@ use crate::{
     problem::Topic,
     status::Message,
     translate::{
-        Closer, HostTableKey, IngressBackends, IngressHost, Pools, Reader, RuleSource, backend_tls::Finder,
+        ClassOwner, Classes, Closer, HostTableKey, IngressBackends, IngressHost, Pools, Reader, RuleSource,
+        backend_tls::Finder,
     },
 };
 
@@ -48,6 +49,7 @@ pub(super) struct Compiler<'a> {
     name: Arc<str>,
     pub(super) policies: Finder<'a>,
     messages: Vec<Message>,
+    class: ClassOwner,
     pub(super) limits: Option<Arc<Limits>>,
     pub(super) basic_auth: Option<Arc<BasicAuth>>,
     /// What closes all paths of the Ingress.
@@ -86,6 +88,7 @@ impl<'a> Compiler<'a> {
             name: format!("{}/{}", ingress.meta.namespace(), ingress.meta.name()).into(),
             policies: Finder::new(host.reader),
             messages: Vec::new(),
+            class: Classes::owner_of_ours(host.reader, ingress),
             limits: limits::of(ingress, host.reader.settings()),
             basic_auth: None,
             closed: by.map(|by| BackendError::Closed(by.into())),
@@ -275,6 +278,7 @@ impl<'a> Compiler<'a> {
         Site {
             annotations: &self.ingress.annotations,
             settings: self.host.reader.settings(),
+            class: self.class,
             has_tls: self.host.state.may_redirect(),
             app_root: self.app_root(),
         }

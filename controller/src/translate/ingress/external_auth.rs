@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::HeaderName;
 use portcullis_routing::{
     HostPattern, Step, Template,
-    step::{AuthCaching, AuthUrl, Check, IngressAuth, SignIn},
+    step::{AuthCaching, Check, IngressAuth, ServiceUrl, SignIn},
     template::Variable,
 };
 
@@ -17,17 +17,17 @@ use super::{
 };
 use crate::ir::{
     Kind, ObjectKey,
-    ingress::{AuthOptions, AuthTarget, CONSTANTS},
+    ingress::{AuthOptions, CONSTANTS, ServiceTarget},
     live_settings::GlobalAuth,
 };
 
-const HOST_OF_ANYBODY: &str = "auth-url uses the host of the request, which clients could choose freely, because this Ingress has no host";
+const HOST_OF_ANYBODY: &str = "the URL uses the host of the request, which clients could choose freely, because this Ingress has no host";
 /// The parameter that says where to return to after signing in.
 const RETURN: &str = "rd";
 
 /// What a path is to be checked by.
 struct Wanted<'a> {
-    target: &'a AuthTarget,
+    target: &'a ServiceTarget,
     options: &'a AuthOptions,
     /// `None` where the settings say it.
     namespace: Option<&'a str>,
@@ -80,11 +80,7 @@ impl Compiler<'_> {
         Wanted { target, options, namespace }: &Wanted<'_>,
     ) -> Result<IngressAuth, String> {
         let text = |text: &str| self.with_constants(place, text);
-        let sent_host = |variable| if variable == Variable::SentHost { Variable::Host } else { variable };
-        let host = text(&target.host)?.map(sent_host);
-        if host.fixed().is_none() && *self.host.host == HostPattern::Any {
-            return Err(HOST_OF_ANYBODY.into());
-        }
+        let url = self.service_url(place, target).map_err(|why| format!("auth-url: {why}"))?;
         let sign_in = options.sign_in.as_deref().map(|url| {
             let parameter = options.sign_in_parameter.as_deref().unwrap_or(RETURN);
             Ok::<_, String>(SignIn { url: text(&with_return(url, parameter))?, own: own_url(&self.site()) })
@@ -93,7 +89,7 @@ impl Compiler<'_> {
         let set_headers = set_headers.unwrap_or_default().into_iter();
         let set_headers = set_headers.map(|(name, value)| Ok((name, text(&value)?)));
         let auth = IngressAuth {
-            url: AuthUrl { tls: target.tls, host, port: target.port, target: text(&target.target)? },
+            url,
             sign_in: sign_in.transpose()?,
             redirect: options.redirect.as_deref().map(text).transpose()?,
             set_headers: set_headers.collect::<Result<_, String>>()?,
@@ -111,6 +107,20 @@ impl Compiler<'_> {
             format!("{} {} {}/{} {auth}", self.host.host, place.text, of.meta.namespace(), of.meta.name());
         let caching = AuthCaching { key: text(key)?, times: options.cache_times(), place: place.into() };
         Ok(IngressAuth { caching: Some(caching), ..auth })
+    }
+
+    /// The URL of a service.
+    pub(super) fn service_url(
+        &self,
+        place: &Place<'_>,
+        ServiceTarget { tls, host, port, target }: &ServiceTarget,
+    ) -> Result<ServiceUrl, String> {
+        let sent_host = |variable| if variable == Variable::SentHost { Variable::Host } else { variable };
+        let host = self.with_constants(place, host)?.map(sent_host);
+        if host.fixed().is_none() && *self.host.host == HostPattern::Any {
+            return Err(HOST_OF_ANYBODY.into());
+        }
+        Ok(ServiceUrl { tls: *tls, host, port: *port, target: self.with_constants(place, target)? })
     }
 
     /// A text in which the variables are known that are the same for all requests of a path.

@@ -1,15 +1,15 @@
 //! What the annotations of an Ingress do to a request: each family becomes steps. Their order is that of
 //! [`Step`].
 
-use std::num::NonZeroU32;
+use std::{num::NonZeroU32, sync::Arc};
 
 use http::{HeaderName, HeaderValue, StatusCode};
 use portcullis_routing::{
     HostPattern, Step, Steps, Template,
     pattern::GroupPattern,
     step::{
-        BodySize, Check, ClientCertificateCheck, Demand, HeaderModifier, IngressRedirect, OwnUrl, Pace,
-        RewriteTarget, Spool, UrlRewrite,
+        BodySize, Check, ClientCertificateCheck, Demand, HeaderModifier, IngressMirror, IngressRedirect,
+        OwnUrl, Pace, RewriteTarget, Spool, UrlRewrite,
     },
 };
 
@@ -21,10 +21,10 @@ use super::{
 use crate::{
     ir::{
         Ingress,
-        ingress::{Annotations, IngressBackend, Rewrite},
+        ingress::{Annotations, IngressBackend, Mirroring, Rewrite},
     },
     status::Message,
-    translate::{ClientAuthOf, Settings},
+    translate::{ClassOwner, ClientAuthOf, Settings},
 };
 
 /// What steps need to know of the place where an Ingress is served.
@@ -32,6 +32,8 @@ use crate::{
 pub(super) struct Site<'a> {
     pub(super) annotations: &'a Annotations,
     pub(super) settings: &'a Settings,
+    /// Whose class the Ingress has.
+    pub(super) class: ClassOwner,
     /// Whether the host is served over TLS, and one of its Ingresses asks for it.
     pub(super) has_tls: bool,
     pub(super) app_root: Option<&'a str>,
@@ -57,6 +59,7 @@ impl Compiler<'_> {
         steps.extend(access::steps(&site));
         steps.extend(basic_auth::steps(self.basic_auth.as_ref()));
         steps.extend(basic_auth::end(site.annotations.basic_auth.satisfy));
+        steps.extend(self.mirror(place));
         steps.extend(self.error_pages(place));
         steps.extend(self.answers(place));
         // What no path matches keeps its path.
@@ -85,6 +88,24 @@ impl Compiler<'_> {
             self.tell(Message::note(text));
         }
         None
+    }
+
+    /// The copy of each request that the Ingress asks for; none of requests that no backend answers.
+    fn mirror(&mut self, place: &Place<'_>) -> Option<Step> {
+        if place.path.is_none() && self.ingress.default_backend.is_none() {
+            return None;
+        }
+        let Mirroring { target, host, body } = self.ingress.annotations.mirroring.as_ref()?;
+        let url = match self.service_url(place, target) {
+            Ok(url) => url,
+            Err(why) => {
+                self.tell(Message::refused(format!("requests are not copied: mirror-target: {why}")));
+                return None;
+            }
+        };
+        let namespace = self.ingress.meta.namespace().into();
+        let mirror = IngressMirror { url, host: host.clone(), body: *body, namespace };
+        Some(Step::IngressMirror(Arc::new(mirror)))
     }
 
     /// What the host asks of clients' certificates.
@@ -224,5 +245,5 @@ pub(super) fn spool(site: &Site<'_>) -> Option<Step> {
 }
 
 fn hsts(site: &Site<'_>) -> Option<Step> {
-    site.settings.hsts().map(Step::Hsts)
+    site.settings.hsts(site.class).map(Step::Hsts)
 }

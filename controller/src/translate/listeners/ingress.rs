@@ -12,14 +12,26 @@ use crate::{
     facts::Fact,
     ir::{Ingress, ObjectKey},
     status::Message,
-    translate::{Reader, Settings},
+    translate::{
+        NginxClasses, Reader, Settings,
+        settings::{NGINX_CLASS, NGINX_CONTROLLER},
+    },
 };
 
 /// Which classes of Ingresses are ours.
 pub(crate) struct Classes<'a> {
     reader: &'a Reader<'a>,
-    /// Whether an Ingress that names none is ours.
-    without: bool,
+    /// Whose an Ingress is that names none; `None` if it is not ours.
+    without: Option<ClassOwner>,
+}
+
+/// Whose classes an Ingress of ours has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ClassOwner {
+    /// Our own.
+    Own,
+    /// ingress-nginx's, which are served beside it ([`NginxClasses`]).
+    Nginx,
 }
 
 impl<'a> Classes<'a> {
@@ -28,21 +40,66 @@ impl<'a> Classes<'a> {
         let mut defaults = reader.ingress_classes().filter(|class| class.default).peekable();
         // The API server gives an Ingress the default class when it is created; in a folder nothing does that.
         let without = match defaults.peek() {
-            Some(_) => defaults.any(|class| class.controller == settings.ingress_controller),
-            None => settings.watch_ingress_without_class,
+            Some(_) => {
+                let owners: Vec<_> = defaults
+                    .filter_map(|class| ClassOwner::of_controller(&class.controller, settings))
+                    .collect();
+                owners.iter().copied().find(|owner| *owner == ClassOwner::Own).or(owners.first().copied())
+            }
+            None => settings.watch_ingress_without_class.then_some(ClassOwner::Own),
         };
         Self { reader, without }
     }
 
+    /// Whose class an Ingress of ours has. Reads nothing if all are of our own classes.
+    pub(crate) fn owner_of_ours(reader: &Reader<'_>, ingress: &Ingress) -> ClassOwner {
+        match reader.settings().nginx_classes {
+            NginxClasses::NotOurs => ClassOwner::Own,
+            NginxClasses::Served | NginxClasses::Published => {
+                Classes::of(reader).owner(ingress).unwrap_or(ClassOwner::Own)
+            }
+        }
+    }
+
     pub(crate) fn is_ours(&self, ingress: &Ingress) -> bool {
+        self.owner(ingress).is_some()
+    }
+
+    /// Whose class an Ingress has; `None` if it is not ours.
+    pub(crate) fn owner(&self, ingress: &Ingress) -> Option<ClassOwner> {
         let Some(name) = ingress.class.as_deref().or(ingress.legacy_class.as_deref()) else {
             return self.without;
         };
         let settings = self.reader.settings();
         match self.reader.ingress_class(name) {
-            Some(class) => class.controller == settings.ingress_controller,
-            None => *name == *settings.ingress_class,
+            Some(class) => ClassOwner::of_controller(&class.controller, settings),
+            None if *name == *settings.ingress_class => Some(ClassOwner::Own),
+            None if *name == *NGINX_CLASS => ClassOwner::of_nginx(settings),
+            None => None,
         }
+    }
+
+    /// Whether the status of an Ingress is ours to write.
+    pub(crate) fn is_published(&self, ingress: &Ingress) -> bool {
+        match self.owner(ingress) {
+            Some(ClassOwner::Own) => true,
+            Some(ClassOwner::Nginx) => self.reader.settings().nginx_classes == NginxClasses::Published,
+            None => false,
+        }
+    }
+}
+
+impl ClassOwner {
+    fn of_controller(controller: &str, settings: &Settings) -> Option<Self> {
+        match controller {
+            own if *own == *settings.ingress_controller => Some(Self::Own),
+            NGINX_CONTROLLER => Self::of_nginx(settings),
+            _ => None,
+        }
+    }
+
+    fn of_nginx(settings: &Settings) -> Option<Self> {
+        (settings.nginx_classes != NginxClasses::NotOurs).then_some(Self::Nginx)
     }
 }
 

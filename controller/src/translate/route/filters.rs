@@ -86,6 +86,7 @@ pub(super) fn compile_for_backend<'f>(
             | Step::Rewrite(_)
             | Step::Spool(_)
             | Step::Mirror(_)
+            | Step::IngressMirror(_)
             | Step::ResponseHeaders(_)
             | Step::AnswerRewrite(_)
             | Step::AnswerHeaders(_)

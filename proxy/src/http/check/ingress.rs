@@ -1,41 +1,14 @@
 //! The check of an Ingress's requests, as nginx asks for it (`auth_request`).
 
-use std::{net::IpAddr, sync::Arc};
-
 use ::http::{HeaderName, HeaderValue, Method, header};
 use pingora_error::Result;
 use pingora_http::{RequestHeader, ResponseHeader};
-use portcullis_routing::{
-    Backend, BackendKey, BackendObject, BackendProtocol, BackendTls, Endpoint, EndpointPool, Endpoints,
-    PortKey, Verify,
-    step::{
-        AuthAnswer, IngressAuth,
-        ingress_auth::{AuthQuestion, CHECKED},
-    },
+use portcullis_routing::step::{
+    AuthAnswer, IngressAuth,
+    ingress_auth::{AuthQuestion, CHECKED},
 };
 
-use crate::http::hop;
-
-/// The service of a question, as connections are made to it. Its certificate is not verified, as in ingress-nginx.
-pub(super) fn service(auth: &IngressAuth, host: &str) -> Arc<Backend> {
-    let port = auth.url.port;
-    let endpoints = match host.parse::<IpAddr>() {
-        Ok(ip) => Endpoints::Addresses([Arc::new(Endpoint::new((ip, port).into()))].into()),
-        Err(_) => Endpoints::Name { host: host.into(), port },
-    };
-    Arc::new(Backend {
-        key: BackendKey {
-            kind: BackendObject::Service,
-            namespace: auth.namespace.as_deref().unwrap_or("auth").into(),
-            service: host.into(),
-            port: PortKey::tcp(port),
-        },
-        protocol: BackendProtocol::Http1,
-        tls: auth.url.tls.then(|| Arc::new(BackendTls::new(host, Verify::Nothing))),
-        proxy_protocol: None,
-        endpoints: Arc::new(EndpointPool::new(endpoints)),
-    })
-}
+use crate::http::{hop, side};
 
 /// The request for the service: the client's headers with those of the question in their place, and no body. `of` is the
 /// request as a backend would get it; `trusted` is whether it is from a proxy that is believed.
@@ -54,8 +27,8 @@ pub(super) fn request(
         RequestHeader::build(method.clone(), question.target.as_bytes(), Some(of.headers.len() + more))?;
     let named = hop::named_by_connection(of.headers.get_all(header::CONNECTION).iter());
     for (name, value) in &of.headers {
-        if goes_on(name, trusted) && !named.contains(name) && !(auth.caching.is_some() && asks_for_part(name))
-        {
+        let is_told = side::goes_to_service(name) && !is_claimed(name, trusted);
+        if is_told && !named.contains(name) && !(auth.caching.is_some() && asks_for_part(name)) {
             request.append_header(name.clone(), value.clone())?;
         }
     }
@@ -70,18 +43,12 @@ pub(super) fn request(
     Ok(request)
 }
 
-/// Whether a header of the client goes on to the service.
-fn goes_on(name: &HeaderName, trusted: bool) -> bool {
-    // Some services read other characters as dashes, and would take such a header for one of ours.
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+/// Whether a header says something of the client that this request says in another way.
+fn is_claimed(name: &HeaderName, trusted: bool) -> bool {
     match name.as_str() {
-        "host" | "content-length" | "transfer-encoding" | "expect" => false,
-        "connection" | "keep-alive" | "upgrade" | "te" | "trailer" | "http2-settings" => false,
-        "proxy" => false,
-        name if name.starts_with("proxy-") => false,
-        "x-forwarded-proto" | "x-forwarded-scheme" | "x-scheme" | "x-original-uri" => false,
-        "x-forwarded-host" | "x-forwarded-port" => trusted,
-        name => *name != CHECKED && name.bytes().all(is_plain),
+        "x-forwarded-proto" | "x-forwarded-scheme" | "x-scheme" | "x-original-uri" => true,
+        "x-forwarded-host" | "x-forwarded-port" => !trusted,
+        _ => *name == CHECKED,
     }
 }
 

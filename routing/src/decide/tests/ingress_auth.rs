@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     Template,
     step::{
-        AuthAnswer, AuthUrl, IngressAuth, IngressCors, IngressRedirect, OwnUrl, Satisfy, SignIn,
+        AuthAnswer, IngressAuth, IngressCors, IngressRedirect, OwnUrl, Satisfy, ServiceUrl, SignIn,
         ingress_auth::CHECKED,
     },
 };
@@ -20,7 +20,7 @@ fn auth(sign_in: Option<SignIn>) -> Step {
 }
 
 pub(super) fn auth_with(sign_in: Option<SignIn>, satisfy: Satisfy) -> Step {
-    let url = AuthUrl { tls: false, host: template("auth"), port: 80, target: template("/check") };
+    let url = ServiceUrl { tls: false, host: template("auth"), port: 80, target: template("/check") };
     Step::Check(Check::IngressAuth(Arc::new(IngressAuth {
         url,
         method: None,

@@ -3,7 +3,6 @@
 use std::{borrow::Cow, fmt::Write};
 
 use http::{HeaderName, HeaderValue};
-use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use super::IngressAuth;
 use crate::template::Values;
@@ -25,20 +24,6 @@ pub struct AuthQuestion {
     /// What [`CHECKED`] of the client's request says.
     pub checked: Box<[u8]>,
 }
-
-/// What cannot stand in a request's target: HTTP/1 would end it there, or read something else.
-const NOT_IN_TARGET: &AsciiSet = &CONTROLS
-    .add(b' ')
-    .add(b'"')
-    .add(b'#')
-    .add(b'<')
-    .add(b'>')
-    .add(b'\\')
-    .add(b'^')
-    .add(b'`')
-    .add(b'{')
-    .add(b'|')
-    .add(b'}');
 
 const X_ORIGINAL_URL: HeaderName = HeaderName::from_static("x-original-url");
 const X_ORIGINAL_URI: HeaderName = HeaderName::from_static("x-original-uri");
@@ -70,8 +55,8 @@ impl IngressAuth {
         let further = self.set_headers.iter().map(|(name, text)| (name.clone(), value(&text.fill(values))));
         headers.extend(further);
         AuthQuestion {
-            host: self.url.host.fill(values).into(),
-            target: utf8_percent_encode(&self.url.target.fill(values), NOT_IN_TARGET).to_string().into(),
+            host: self.url.host_of(values),
+            target: self.url.target_of(values),
             headers: headers.into(),
             cache_key: self.caching.as_ref().map(|caching| caching.key.fill(values).into()),
             checked: values.headers.first(&CHECKED).unwrap_or_default().into(),

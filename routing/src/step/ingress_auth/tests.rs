@@ -11,7 +11,7 @@ use crate::{
 pub(crate) fn auth() -> IngressAuth {
     let text = |text| Template::parse(text, &[]).unwrap();
     IngressAuth {
-        url: AuthUrl { tls: false, host: text("auth.test"), port: 80, target: text("/check") },
+        url: ServiceUrl { tls: false, host: text("auth.test"), port: 80, target: text("/check") },
         method: None,
         sign_in: None,
         answer_headers: Box::default(),
@@ -86,7 +86,7 @@ fn a_service_is_told_what_is_asked_for() {
 fn no_variable_ends_a_line() {
     let headers = HeaderMap::new();
     let values = values("/a\r\nX-Evil: 1 #?\u{7f}é", None, &headers);
-    let url = AuthUrl { target: template("/check$uri"), ..auth().url };
+    let url = ServiceUrl { target: template("/check$uri"), ..auth().url };
     let set_headers = [(HeaderName::from_static("x-path"), template("$uri"))].into();
     let sign_in = Some(SignIn { url: template("http://login.test$uri"), own: OwnUrl::default() });
     let auth = IngressAuth { url, set_headers, sign_in, ..auth() };
@@ -101,7 +101,7 @@ fn no_variable_ends_a_line() {
 #[test]
 fn the_host_of_a_request_may_be_that_of_the_service() {
     let headers = HeaderMap::new();
-    let auth = IngressAuth { url: AuthUrl { host: template("auth.$host"), ..auth().url }, ..auth() };
+    let auth = IngressAuth { url: ServiceUrl { host: template("auth.$host"), ..auth().url }, ..auth() };
     assert_eq!(&*auth.question(&values("/", None, &headers)).host, "auth.a.test");
 }
 

@@ -181,6 +181,18 @@ const DIFFERENCES: &[Difference] = &[
         "custom-http-errors",
         "without a default backend nothing is replaced; answers of gRPC never are",
     ),
+    Difference {
+        name: "mirror-request-body",
+        when: When::Value(|value| value == "off"),
+        how: "the copy has no body and says so; its length is announced there, so that the mirror waits for it",
+    },
+    Difference {
+        name: "mirror-target",
+        when: When::Always,
+        how: "requests that no path of the host matches are not copied; a copy that takes too long or too much memory is \
+              given up; nothing is copied to listeners of Portcullis",
+    },
+    wrong("mirror-target", "a wrong value copies nothing; the backend gets each request twice there"),
     reported("load-balance", "values other than round_robin and ewma have no effect"),
     Difference {
         name: "proxy-next-upstream-tries",
@@ -214,6 +226,17 @@ const DIFFERENCES: &[Difference] = &[
         when: When::Always,
         how: "a subset is the endpoints of the highest hashes; an endpoint that comes or goes changes few subsets",
     },
+    Difference {
+        name: "ssl-passthrough",
+        when: When::Value(|value| super::values::boolean(value) == Some(true)),
+        how: "holds without a flag; server names are compared without case; a request over a connection with another server \
+              name is answered with 421; connections go to endpoints, not to the cluster IP",
+    },
+    wrong("ssl-passthrough", "a wrong value closes the host; the Ingress is not applied there"),
+    reported(
+        "ssl-passthrough",
+        "a path / in another namespace, or an older Ingress without it, is not passed through",
+    ),
     reported("use-regex", "look-around and back-references are refused for that path"),
 ];
 

@@ -8,8 +8,8 @@ use crate::{
         Ingress, Object,
         ingress::{
             Access, Affinity, Answers, AuthTls, BackendSpeech, Balancing, BasicAuth, Body, Canary, Errors,
-            ExternalAuth, Hashing, Limits, Logs, Pacing, Redirects, Rewrite, ServerAlias, SslPassthrough,
-            Upstream, UpstreamVhost,
+            ExternalAuth, Hashing, Limits, Logs, Mirroring, Pacing, Redirects, Rewrite, ServerAlias,
+            SslPassthrough, Upstream, UpstreamVhost,
         },
     },
     objects::{
@@ -191,6 +191,7 @@ fn what_is_served_is_what_families_read() {
         Limits::NAMES,
         BasicAuth::NAMES,
         SslPassthrough::NAMES,
+        <Option<Mirroring>>::NAMES,
     ]
     .concat()
     .into_iter()
