@@ -186,7 +186,7 @@ async fn whose_term_is_over_adds_no_port_before_it_is_told() {
 #[tokio::test(start_paused = true)]
 async fn a_port_that_is_not_added_is_named_with_the_reason() {
     for (what, add_ports, reason) in [
-        ("not allowed by a flag", false, "and none is added to it (--no-service-ports)"),
+        ("not allowed by a flag", false, "and ports are not added to it (--no-service-ports)"),
         ("not allowed by RBAC", true, "and it could not be added: services is forbidden"),
     ] {
         let (server, log) = (ApiServer::new(), Log::begin());
@@ -200,7 +200,11 @@ async fn a_port_that_is_not_added_is_named_with_the_reason() {
         assert_eq!(missing.keys().copied().collect::<Vec<_>>(), [port], "{what}");
         assert!(missing[&port].starts_with("Service infra/portcullis has no port 8443, and "), "{what}");
         assert!(missing[&port].contains(reason), "{what}: {}", missing[&port]);
-        assert_eq!(log.lines(&["WARN", "does not take the ports"]).len(), usize::from(add_ports), "{what}");
+        assert_eq!(
+            log.lines(&["WARN", "rejects ports of listeners"]).len(),
+            usize::from(add_ports),
+            "{what}"
+        );
         server.allow("patch", "services");
         sleep(Duration::from_secs(60)).await;
         assert_eq!(followed.missing.borrow().is_empty(), add_ports, "{what}");
@@ -271,7 +275,7 @@ async fn one_refused_port_costs_one_listener() {
         let want = others.map(|port| format!("{port}/TCP->{}", port + 8000)).collect::<Vec<_>>();
         assert_eq!(ports(&server)[2..], want, "{what}");
         assert_eq!(
-            log.lines(&["WARN", "does not take the ports"]).len(),
+            log.lines(&["WARN", "rejects ports of listeners"]).len(),
             refused.len(),
             "{what}: each is logged once"
         );

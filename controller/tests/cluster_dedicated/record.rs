@@ -133,7 +133,7 @@ async fn without_the_permission_to_read_the_record_everything_else_is_served() {
     until("the reason", || {
         let message = replica.programmed("one")?.message;
         message
-            .contains("ConfigMap portcullis/portcullis-ports, which records ports, may not be read")
+            .contains("ConfigMap portcullis/portcullis-ports with the port allocations cannot be read")
             .then_some(())
     })
     .await;

@@ -50,7 +50,7 @@ async fn what_is_remarked_about_accepted_objects_is_told_once() {
     let mut marked = gateway("public");
     marked["metadata"]["annotations"] = json!({"portcullis.dev/no-such": ""});
     let mut odd = route("odd", "/");
-    odd["spec"]["rules"][0]["sessionPersistence"] = json!({"sessionName": "s"});
+    odd["spec"]["useDefaultGateways"] = "All".into();
     for (plural, object) in
         [("ingresses", &closed), ("ingresses", &theirs), ("gateways", &marked), ("httproutes", &odd)]
     {

@@ -172,7 +172,7 @@ async fn one_that_takes_our_entries_away_is_not_fought_with() {
     }
     let rounds = writes_of(&server, "/httproutes/r0/") - before;
     assert!((2..12).contains(&rounds), "{rounds} writes in 300 rounds");
-    assert_eq!(log.lines(&["WARN", "HTTPRoute shop/r0", "somebody else changes"]).len(), 1);
+    assert_eq!(log.lines(&["WARN", "HTTPRoute shop/r0", "another client repeatedly overwrites"]).len(), 1);
     // A change of the object is answered all the same, and the last word is ours.
     sleep(Duration::from_secs(120)).await;
     assert_eq!(parents(&server, "r0").len(), 2);

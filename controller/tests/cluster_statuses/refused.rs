@@ -11,7 +11,7 @@ async fn a_kind_whose_status_may_not_be_written_does_not_hold_up_the_others() {
     sleep(Duration::from_secs(30)).await;
     assert_eq!((writes_of(&server, "/gateways/"), writes_of(&server, "/ingresses/")), (1, 1));
     assert_eq!(server.asked("PUT", "/httproutes/").len(), 100, "each once");
-    assert_eq!(log.lines(&["WARN", "may not be written", "HTTPRoute"]).len(), 1);
+    assert_eq!(log.lines(&["WARN", "no permission to write", "HTTPRoute"]).len(), 1);
     server.allow("update", "httproutes/status");
     sleep(Duration::from_secs(120)).await;
     assert_eq!(writes_of(&server, "/httproutes/"), 100);
@@ -59,7 +59,7 @@ async fn a_status_that_is_refused_for_good_is_given_up_and_counted() {
     sleep(Duration::from_secs(600)).await;
     let tries = || server.asked("PUT", "/httproutes/lost/").len();
     assert_eq!((tries(), replica.refused.count()), (2, 1));
-    assert_eq!(log.lines(&["WARN", "HTTPRoute shop/lost", "given up"]).len(), 1);
+    assert_eq!(log.lines(&["WARN", "HTTPRoute shop/lost", "not retried"]).len(), 1);
     assert_eq!(writes_of(&server, "/httproutes/r0/"), 1, "others are written");
     // It is tried again when something changes.
     server.apply("httproutes", route("lost", "/"));

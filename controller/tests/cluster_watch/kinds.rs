@@ -213,7 +213,7 @@ async fn a_kind_that_may_not_be_read_is_named_and_the_others_are_served() {
         reading.for_a_while(60).await;
         assert_eq!((reading.complete, reading.snapshot.routes.len()), (1, 3), "{verb}");
         assert!(reading.unreadable().contains("\"grpcroutes\": \"forbidden: "), "{}", reading.unreadable());
-        assert_eq!(log.lines(&["WARN", "may not be read", "kind=\"grpcroutes\""]).len(), 1, "{verb}");
+        assert_eq!(log.lines(&["WARN", "no permission to read", "kind=\"grpcroutes\""]).len(), 1, "{verb}");
         server.allow(verb, "grpcroutes");
         reading.for_a_while(60).await;
         assert_eq!(reading.unreadable(), "{}", "{verb}");

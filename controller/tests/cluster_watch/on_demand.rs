@@ -367,7 +367,8 @@ async fn config_maps_are_not_watched_before_one_is_wanted() {
     assert!(reading.unreadable().contains("configmaps"), "{}", reading.unreadable());
     assert_eq!(reading.refused.len(), 1, "{:?}", reading.refused);
     assert!(
-        reading.refused[0].contains("ConfigMap infra/ca") && reading.refused[0].contains("may not be read")
+        reading.refused[0].contains("ConfigMap infra/ca")
+            && reading.refused[0].contains("no permission to read")
     );
     assert_eq!(reading.unread(), [""; 0], "what is served does not wait for it");
 

@@ -289,7 +289,7 @@ async fn a_service_behind_our_own_listener_is_asked_and_a_circle_ends() {
     let answer = get(&mut connect(us).await, "a.example", "/circle").await;
     assert_eq!(answer.status, 500);
     // The check had an answer: that of a check of it, which was refused one more.
-    assert!(answer.body.contains("answers neither 2xx nor 401 nor 403"), "{}", answer.body);
+    assert!(answer.body.contains("responds with neither 2xx nor 401 nor 403"), "{}", answer.body);
     let requests = answered(&proxy);
     assert!(requests <= 5, "two before; then the client's, a check, and a check of it: {requests}");
     assert_eq!(up.seen().len(), 1);
