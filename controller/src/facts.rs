@@ -37,7 +37,8 @@ pub enum Fact {
     EndpointsOf(ObjectKey),
     /// The Pods of a namespace.
     PodsIn(Box<str>),
-    /// The addresses of a Service and of its endpoints, and its external name; the external hostname of an XBackend.
+    /// The addresses of a Service and of its endpoints, and its external name; the external hostname of an XBackend;
+    /// whether an Ingress names a URL.
     AddressesOf(ObjectKey),
 
     // What translation made of the objects
@@ -169,6 +170,9 @@ fn of_ingress(key: &ObjectKey, change: Difference<'_>) -> Vec<Fact> {
     });
     if is_other {
         facts.push(Fact::IngressHosts);
+    }
+    if change.of(|ingress: &Ingress| ingress.annotations.names_url()) {
+        facts.push(Fact::AddressesOf(key.clone()));
     }
     facts
 }

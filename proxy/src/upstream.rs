@@ -254,7 +254,7 @@ impl Dialler {
 }
 
 /// Whether a name is that of a Service of the cluster.
-fn is_of_cluster(host: &str) -> bool {
+pub(crate) fn is_of_cluster(host: &str) -> bool {
     host.trim_end_matches('.').split('.').nth(2).is_some_and(|label| label == "svc")
 }
 

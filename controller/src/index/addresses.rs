@@ -21,7 +21,7 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Addresses {
     all: Arc<ClusterAddresses>,
-    /// The Services and XBackends that are names.
+    /// The Services and XBackends that are names, and the Ingresses that name a URL.
     names: BTreeSet<ObjectKey>,
     known: bool,
     /// The Services that lead to us, before Gateways with addresses of their own.
@@ -40,7 +40,8 @@ impl Addresses {
             let service = snapshot.services.get(key);
             let is_external = |backend: &Arc<XBackend>| backend.hostname().is_some();
             let is_name = service.is_some_and(|service| service.external_name.is_some())
-                || snapshot.x_backends.get(key).is_some_and(is_external);
+                || snapshot.x_backends.get(key).is_some_and(is_external)
+                || snapshot.ingresses.get(key).is_some_and(|ingress| ingress.annotations.names_url());
             match is_name {
                 true => drop(self.names.insert(key.clone())),
                 false => drop(self.names.remove(key)),
@@ -173,7 +174,9 @@ spec: { type: ExternalName, externalName: db.data.svc.cluster.local }
         let slices = snapshot.endpoint_slices.values().cloned().map(crate::ir::Object::EndpointSlice);
         let grants = snapshot.grants.values().cloned().map(crate::ir::Object::ReferenceGrant);
         let backends = snapshot.x_backends.values().cloned().map(crate::ir::Object::XBackend);
-        index.apply(services.chain(slices).chain(grants).chain(backends).map(Change::Apply));
+        let ingresses = snapshot.ingresses.values().cloned().map(crate::ir::Object::Ingress);
+        let objects = services.chain(slices).chain(grants).chain(backends).chain(ingresses);
+        index.apply(objects.map(Change::Apply));
     }
 
     fn text(index: &Index) -> Vec<String> {
@@ -224,6 +227,27 @@ spec: { type: ExternalHostname, externalHostname: { hostname: api.example.com },
         );
         index.publish();
         assert!(text(&index).is_empty());
+    }
+
+    /// A tenant must not reach the Services of others through the URL of an annotation.
+    #[test]
+    fn urls_of_ingresses_are_limited_like_external_names() {
+        for annotation in ["auth-url", "mirror-target"] {
+            let ingress = |name: &str| {
+                format!(
+                    "
+kind: Ingress
+metadata: {{ name: web, namespace: shop, annotations: {{ nginx.ingress.kubernetes.io/{name}: 'http://db.data.svc/' }} }}
+spec: {{ ingressClassName: portcullis, rules: [{{ host: a.example }}] }}
+"
+                )
+            };
+            let mut index = index(ExternalNames::External, &format!("{OBJECTS}---{}", ingress(annotation)));
+            assert_eq!(text(&index), KNOWN, "{annotation}");
+            apply(&mut index, &ingress("x-forwarded-prefix"));
+            index.publish();
+            assert!(text(&index).is_empty(), "{annotation}");
+        }
     }
 
     #[test]

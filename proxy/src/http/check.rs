@@ -8,7 +8,7 @@ mod grpc;
 mod http;
 mod ingress;
 mod messages;
-mod nesting;
+pub(super) mod nesting;
 
 use std::{sync::Arc, time::Duration};
 

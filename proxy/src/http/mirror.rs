@@ -16,11 +16,11 @@ use std::{
     time::Duration,
 };
 
-use http::header;
+use http::{HeaderValue, header};
 use pingora_core::protocols::http::client::HttpSession;
 use pingora_error::Result;
 use pingora_http::RequestHeader;
-use portcullis_routing::{Backend, Route, RouteKind};
+use portcullis_routing::{Backend, Endpoints, Route, RouteKind, step::ingress_mirror::COPIED};
 use tokio::sync::mpsc;
 
 pub(crate) use self::{budget::Budget, copies::Copies};
@@ -28,8 +28,15 @@ use self::{
     budget::Lost,
     copies::{CHUNKS, Copy, Part},
 };
-use super::side::{self, SideRequests, within};
-use crate::{random, shared::Shared, upstream::Origin};
+use super::{
+    check::nesting,
+    side::{self, SideRequests, within},
+};
+use crate::{
+    random,
+    shared::Shared,
+    upstream::{Origin, is_of_cluster},
+};
 
 /// Limit of time for a mirror's connection, and for each write to it.
 const STEP_TIMEOUT: Duration = Duration::from_secs(30);
@@ -86,12 +93,19 @@ impl Mirrors {
 
     /// Begins the copies that the steps of a route ask for.
     pub(crate) fn begin(&self, route: &Route, of: Forms<'_>, bodiless: bool) -> Option<Box<Copies>> {
+        if route.mirrors().next().is_none() && route.copy().is_none() {
+            return None;
+        }
+        let marks = self.marks(of.sent.or(of.forwarded)?)?;
         let by = By::Route(route.rule().route.kind);
         let wanted = route.mirrors().filter(|mirror| mirror.takes(random::number()));
         let backends =
             wanted.filter_map(|mirror| mirror.backend.as_ref().ok()).zip(iter::repeat(of.forwarded));
         let of_backends = backends.filter_map(|(backend, request)| {
-            self.start(To { backend, by }, request?, bodiless, |request| copy(request, backend, bodiless))
+            self.start(To { backend, by }, request?, bodiless, |request| {
+                let is_name = matches!(&**backend.endpoints.load(), Endpoints::Name { .. });
+                copy(request, backend, bodiless, is_name.then_some(&marks))
+            })
         });
         let mut copies: Vec<_> = of_backends.collect();
         if let (Some(copy), Some(request)) = (route.copy(), of.sent) {
@@ -99,11 +113,18 @@ impl Mirrors {
             let backend = &side::service(url, &copy.mirror.namespace, &copy.to);
             let bodiless = bodiless || !copy.mirror.body;
             let to = To { backend, by: By::Url { by_request: url.is_by_request() } };
-            copies.extend(
-                self.start(to, request, bodiless, |request| outside::copy(copy, request, backend, bodiless)),
-            );
+            let marks = (!is_of_cluster(&copy.to)).then_some(&marks);
+            copies.extend(self.start(to, request, bodiless, |request| {
+                outside::copy(copy, request, backend, bodiless, marks)
+            }));
         }
         (!copies.is_empty()).then(|| Box::new(Copies::new(copies)))
+    }
+
+    /// The marks of the copies of this request; `None` if it is itself a copy that came back to us.
+    fn marks(&self, request: &RequestHeader) -> Option<HeaderValue> {
+        let of_request = request.headers.get(&COPIED).map(HeaderValue::as_bytes).unwrap_or_default();
+        nesting::marks(of_request, false, &self.side.shared().mark)
     }
 
     /// `None` too where nothing is left to be copied.
@@ -205,8 +226,16 @@ async fn read_answer(session: &mut HttpSession) -> Result<bool> {
 }
 
 /// The request in the mirror's protocol.
-fn copy(request: &RequestHeader, backend: &Backend, bodiless: bool) -> Option<Box<RequestHeader>> {
+fn copy(
+    request: &RequestHeader,
+    backend: &Backend,
+    bodiless: bool,
+    marks: Option<&HeaderValue>,
+) -> Option<Box<RequestHeader>> {
     let mut copy = Box::new(request.clone());
+    if let Some(marks) = marks {
+        copy.insert_header(COPIED, marks.clone()).ok()?;
+    }
     // Nobody waits for the backend's word before sending the body.
     copy.remove_header(&header::EXPECT);
     copy.remove_header(&header::TE);

@@ -127,3 +127,30 @@ async fn nothing_is_copied_to_a_listener_of_ours() {
     until("it is counted", || lost(&proxy, "failed") == 1).await;
     assert_eq!(up.seen().len(), 1);
 }
+
+/// A copy for an address outside the cluster may come back through a load balancer that we do not know.
+#[tokio::test]
+async fn a_copy_that_comes_back_is_not_copied_for_ever() {
+    let (up, copy) = (RawBackend::saying("up").await, RawBackend::saying("copy").await);
+    let proxy = start_with(|_| {});
+    let at = Site::of(copied(up.address, url(copy.address, "/copy"), None, true)).serve(&proxy).await;
+    let mut copies = 0;
+    let mut marks = String::new();
+    loop {
+        let request = format!("GET / HTTP/1.1\r\nHost: a.example\r\nX-Portcullis-Copied: {marks}\r\n\r\n");
+        assert_eq!(exchange(&mut connect(at).await, &request).await.body, "up");
+        if copies == 2 {
+            break;
+        }
+        copies += 1;
+        until("it is copied", || copy.seen().len() == copies).await;
+        marks = copy.last().header("x-portcullis-copied").unwrap().to_owned();
+    }
+    // A request without the mark is copied after it: what came before would have been seen.
+    assert_eq!(
+        exchange(&mut connect(at).await, "GET /end HTTP/1.1\r\nHost: a.example\r\n\r\n").await.body,
+        "up"
+    );
+    until("it is copied", || copy.seen().len() > copies).await;
+    assert_eq!(copy.seen().len(), copies + 1);
+}

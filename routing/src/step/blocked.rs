@@ -1,7 +1,7 @@
 //! Requests that are refused for what their headers say (`block-user-agents`, `block-referers`), and the texts of nginx'
 //! `map` that say so.
 
-use std::fmt;
+use std::{fmt, ops::ControlFlow};
 
 use http::HeaderName;
 
@@ -70,9 +70,17 @@ impl BlockedValues {
 
     /// Whether a request with these headers is refused.
     pub fn refuses(&self, headers: &dyn Headers) -> bool {
-        // A value that is not UTF-8 must not get past the list.
-        let sent = headers.first(&self.header).map(String::from_utf8_lossy).unwrap_or_default();
-        self.values.hold(&sent)
+        // A value that is not UTF-8 must not get past the list, nor one that is sent twice. nginx joins several lines.
+        let (mut all, mut lines, mut is_held) = (String::new(), 0, false);
+        headers.each(&self.header, &mut |line| {
+            let line = String::from_utf8_lossy(line);
+            is_held |= self.values.hold(&line);
+            let separator = if lines > 0 { ", " } else { "" };
+            all.extend([separator, &*line]);
+            lines += 1;
+            ControlFlow::Continue(())
+        });
+        is_held || (lines != 1 && self.values.hold(&all))
     }
 }
 
@@ -150,6 +158,19 @@ mod tests {
         }
         assert!(refuses(&["a", "~*bad"], Some(b"bad")));
         assert!(!refuses(&[], Some(b"bad")));
+    }
+
+    /// A second line must not hide the first, nor the other way round.
+    #[test]
+    fn each_line_and_all_of_them_together_are_compared() {
+        let refuses = |entry, lines: [&'static str; 2]| {
+            let values = BlockedValues::new(header::USER_AGENT, MapKeys::parse([entry].into_iter()).unwrap());
+            let lines = lines.map(|line| (header::USER_AGENT, HeaderValue::from_static(line)));
+            values.refuses(&lines.into_iter().collect::<HeaderMap>())
+        };
+        assert!(refuses("BadBot", ["ok", "BadBot"]) && refuses("BadBot", ["BadBot", "ok"]));
+        assert!(refuses("ok, fine", ["ok", "fine"]) && refuses("~*ok.*fine", ["ok", "fine"]));
+        assert!(!refuses("BadBot", ["ok", "fine"]));
     }
 
     #[test]

@@ -3,6 +3,8 @@
 
 use std::{fmt, sync::Arc};
 
+use http::HeaderName;
+
 use super::ServiceUrl;
 use crate::template::Values;
 
@@ -18,6 +20,10 @@ pub struct IngressMirror {
     /// The namespace that has the Ingress.
     pub namespace: Box<str>,
 }
+
+/// Names the proxies that have copied a request to an address outside the cluster: such an address may be that of a load
+/// balancer in front of them, where the copy would be copied again.
+pub const COPIED: HeaderName = HeaderName::from_static("x-portcullis-copied");
 
 /// The copy of a request, but for the client's headers.
 #[derive(Clone, Debug, PartialEq, Eq)]

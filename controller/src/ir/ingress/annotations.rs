@@ -50,6 +50,13 @@ pub struct Annotations {
     pub own_tls: Option<&'static str>,
 }
 
+impl Annotations {
+    /// Whether requests are sent to a URL that an annotation names (`auth-url`, `mirror-target`).
+    pub fn names_url(&self) -> bool {
+        self.external_auth.own.is_some() || self.mirroring.is_some()
+    }
+}
+
 /// Which clients may send requests, by their address. `None` is the global setting.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Access {

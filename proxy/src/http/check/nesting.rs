@@ -1,8 +1,8 @@
-//! Checks of checks. A service may be behind a listener of ours, and so its requests may be checked in turn: the usual way
+//! Checks of checks, and copies of copies. A service may be behind a listener of ours, and so its requests may be checked in turn: the usual way
 //! to run one. A check that leads to itself would never end.
 //!
 //! Each proxy adds a mark of its own to the header [`CHECKED`](portcullis_routing::step::ingress_auth::CHECKED). It is
-//! believed from our own pods. Where a load balancer hides which pod a request is from, a proxy knows at least the marks that
+//! believed from our own pods. Mirrored requests have a header of their own for it. Where a load balancer hides which pod a request is from, a proxy knows at least the marks that
 //! are its own: nobody can guess them.
 
 use http::HeaderValue;
@@ -14,7 +14,7 @@ const KEPT: usize = 32;
 
 /// The marks for the check of a request with these; `None` if there have been enough. `is_ours`: the request is from one of
 /// our pods. `own`: the mark of this proxy.
-pub(super) fn marks(of_request: &[u8], is_ours: bool, own: &str) -> Option<HeaderValue> {
+pub(in crate::http) fn marks(of_request: &[u8], is_ours: bool, own: &str) -> Option<HeaderValue> {
     let marks = of_request.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
     let marks: Vec<_> = marks.filter(|mark| !mark.is_empty()).collect();
     let counted = match is_ours {

@@ -4,7 +4,7 @@ use http::{HeaderValue, Method, header};
 use pingora_http::RequestHeader;
 use portcullis_routing::{
     Backend,
-    step::{IngressCopy, ingress_auth::CHECKED},
+    step::{IngressCopy, ingress_auth::CHECKED, ingress_mirror::COPIED},
 };
 
 use crate::http::{hop, request::join_cookies, side};
@@ -15,9 +15,10 @@ pub(super) fn copy(
     sent: &RequestHeader,
     backend: &Backend,
     bodiless: bool,
+    marks: Option<&HeaderValue>,
 ) -> Option<Box<RequestHeader>> {
     let target = copy.target.as_bytes();
-    let mut request = RequestHeader::build(sent.method.clone(), target, Some(sent.headers.len() + 3)).ok()?;
+    let mut request = RequestHeader::build(sent.method.clone(), target, Some(sent.headers.len() + 4)).ok()?;
     let named = hop::named_by_connection(sent.headers.get_all(header::CONNECTION).iter());
     for (name, value) in &sent.headers {
         if side::goes_to_service(name) && *name != CHECKED && !named.contains(name) {
@@ -26,6 +27,9 @@ pub(super) fn copy(
     }
     join_cookies(&mut request);
     request.insert_header(header::HOST, copy.host()).ok()?;
+    if let Some(marks) = marks {
+        request.insert_header(COPIED, marks.clone()).ok()?;
+    }
     let length = match bodiless {
         true if matches!(sent.method, Method::GET | Method::HEAD) => None,
         true => Some(HeaderValue::from_static("0")),
@@ -66,7 +70,7 @@ mod tests {
             sent.append_header(*name, *value).unwrap();
         }
         let backend = side::service(&url, "shop", "m.test");
-        let request = copy(&wanted, &sent, &backend, bodiless).unwrap();
+        let request = copy(&wanted, &sent, &backend, bodiless, None).unwrap();
         let mut lines = vec![format!("{} {}", request.method, String::from_utf8_lossy(request.raw_path()))];
         let mut all: Vec<_> = request
             .headers
