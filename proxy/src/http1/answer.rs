@@ -193,11 +193,11 @@ impl AnswerHead<'_, '_> {
             if !goes_on || edits.replaces(header.name.as_bytes()) {
                 continue;
             }
-            if let Some(value) = edits.rewritten(header.name.as_bytes(), header.value) {
+            if self.folded && header.value.contains(&b'\n') {
+                runs.unfold(header, out);
+            } else if let Some(value) = edits.rewritten(header.name.as_bytes(), header.value) {
                 runs.flush(out);
                 put(out, &[header.name.as_bytes(), b": ", &value, b"\r\n"]);
-            } else if self.folded && header.value.contains(&b'\n') {
-                runs.unfold(header, out);
             } else {
                 runs.keep(header, out);
             }

@@ -85,13 +85,15 @@ impl Compiler<'_> {
         Ok(self.host.pools.backends.backend(&service.meta.key, port.port, settings))
     }
 
-    /// The rule of requests for error pages. Of the Ingress's settings, those of the request's body alone hold there.
+    /// The rule of requests for error pages. Of the Ingress's settings, only those of the request's body and HSTS apply to it.
     fn page_rule(&self, backend: Arc<Backend>) -> Arc<Rule> {
+        let site = self.site();
+        let steps = [steps::body_size(&site), steps::spool(&site), steps::hsts(&site)];
         Arc::new(Rule {
             route: Arc::clone(&self.id),
             index: 0,
             name: None,
-            steps: Steps::new(steps::body_size(&self.site()).into_iter().chain(steps::spool(&self.site()))),
+            steps: Steps::new(steps.into_iter().flatten()),
             backends: Backends::new([weighted(backend)]),
             timeouts: Timeouts::default(),
             retry: Some(Retry::of_ingresses()),

@@ -49,9 +49,21 @@ impl Compiler<'_> {
         let (namespace, name) =
             name.split_once('/').ok_or_else(|| format!("{name} is not NAMESPACE/NAME of a ConfigMap"))?;
         let key = ObjectKey::new(Kind::ConfigMap, namespace, name);
-        let allowed = &self.host.reader.settings().live.ingress.headers.allowed;
+        let of_key = self.custom_headers_of(&key);
+        match namespace == self.ingress.meta.namespace() {
+            true => of_key,
+            // Nobody learns what there is in the namespaces of others.
+            false => of_key.map_err(|_| {
+                format!("{key}, of another namespace, is unavailable, or not all of its keys are headers that are allowed")
+            }),
+        }
+    }
+
+    fn custom_headers_of(&self, key: &ObjectKey) -> Result<Step, String> {
+        let settings = &self.host.reader.settings().live.ingress;
+        let allowed = &settings.headers.allowed;
         let header = |name: &str, value: &str| {
-            let header = header(name, value).ok_or_else(|| no_header(&key, name))?;
+            let header = header(name, value).ok_or_else(|| no_header(key, name))?;
             match allowed.contains(&header.0) {
                 true if !value.contains('$') => Ok(header),
                 true => Err(format!("{key} has a variable in {name}, which is not served")),
@@ -61,7 +73,7 @@ impl Compiler<'_> {
             }
         };
         let set: Vec<_> = self
-            .config_map(&key)?
+            .config_map(key)?
             .data
             .iter()
             .map(|(name, value)| header(name, value))

@@ -12,7 +12,7 @@ use super::{
     paths::{Matched, Place, ROOT},
 };
 use crate::{
-    ir::{ObjectKey, ingress::IngressBackend},
+    ir::{ObjectKey, ingress::IngressBackend, live_settings::Denied},
     status::Message,
     translate::{ConnectionSettings, HostTableKey, RuleSource, services},
 };
@@ -72,7 +72,8 @@ impl Compiler<'_> {
         backend: Option<&IngressBackend>,
         closed: Option<BackendError>,
     ) -> Rule {
-        let backend = match (closed.or_else(|| self.closed.clone()), backend) {
+        let closed = closed.or_else(|| self.closed.clone()).or_else(|| self.blocks_clients());
+        let backend = match (closed, backend) {
             (Some(closed), _) => Err(closed),
             (None, Some(backend)) => self.stream_backend(backend),
             (None, None) => {
@@ -91,6 +92,16 @@ impl Compiler<'_> {
             retry: None,
             ..self.compiled(index, Steps::default(), Backends::new([weighted]))
         }
+    }
+
+    /// Why connections are closed that the operator's `block-cidrs` would have to be applied to: it is enforced on requests.
+    fn blocks_clients(&mut self) -> Option<BackendError> {
+        let settings = self.host.reader.settings();
+        (settings.live.ingress.access.block != Denied::Nobody).then(|| {
+            let why = "the setting block-cidrs applies to every Ingress and cannot be enforced on TLS that is passed through";
+            self.tell(Message::refused(format!("host {}: TLS connections are closed, because {why}", self.host.host)));
+            BackendError::Closed(why.into())
+        })
     }
 
     fn stream_backend(&self, backend: &IngressBackend) -> Result<Arc<Backend>, BackendError> {
