@@ -46,16 +46,26 @@ impl Receiving {
         Self { memory, granted: 0, most, file, length }
     }
 
-    /// Makes room for more bytes; returns for how many, never 0.
+    /// Stores bytes that have arrived.
     ///
     /// # Errors
     /// If there is no space.
-    pub(crate) async fn room(&mut self) -> Result<usize, Full> {
-        if self.has_room() {
-            return Ok(self.granted - self.memory.bytes.len());
+    pub(crate) async fn store(&mut self, mut bytes: &[u8]) -> Result<(), Full> {
+        while !bytes.is_empty() {
+            if !self.has_room() {
+                self.make_room().await?;
+            }
+            let (now, later) = bytes.split_at(bytes.len().min(self.granted - self.memory.bytes.len()));
+            self.memory.bytes.extend_from_slice(now);
+            bytes = later;
         }
+        Ok(())
+    }
+
+    /// Makes room for at least one byte.
+    async fn make_room(&mut self) -> Result<(), Full> {
         if self.granted < self.most && self.grow().is_ok() {
-            return Ok(self.granted - self.memory.bytes.len());
+            return Ok(());
         }
         // If the memory budget is exhausted, a body continues in its file with the memory that it has.
         if self.granted == 0 {
@@ -69,7 +79,7 @@ impl Receiving {
             self.granted = PIECE;
         }
         self.most = self.granted.max(PIECE);
-        Ok(self.granted)
+        Ok(())
     }
 
     /// Whether there is room.
@@ -88,13 +98,6 @@ impl Receiving {
         self.memory.bytes.reserve_exact(wanted - len);
         self.granted = wanted;
         Ok(())
-    }
-
-    /// Stores as many bytes as there is room for; returns how many.
-    pub(crate) fn put(&mut self, bytes: &[u8]) -> usize {
-        let n = bytes.len().min(self.granted.saturating_sub(self.memory.bytes.len()));
-        self.memory.bytes.extend_from_slice(&bytes[..n]);
-        n
     }
 
     /// Moves the bytes in memory to the file.
@@ -138,13 +141,8 @@ mod tests {
     async fn receive(spools: &Spools, namespace: &str, body: &[u8], known: bool) -> Result<Spooled, Full> {
         let length = known.then_some(body.len() as u64);
         let mut receiving = spools.receive(namespace, Spool { memory: 100 << 10 }, length);
-        let mut left = body;
-        while !left.is_empty() {
-            let room = receiving.room().await?;
-            // The bytes of one read.
-            let n = receiving.put(&left[..left.len().min(room).min(10_000)]);
-            assert!(n > 0);
-            left = &left[n..];
+        for read in body.chunks(10_000) {
+            receiving.store(read).await?;
         }
         receiving.finish().await
     }

@@ -124,14 +124,10 @@ async fn read(
         context.fail(Rejection::Overloaded, NO_ROOM).into_down()
     };
     session.as_mut().enable_retry_buffering();
-    while let Some(mut bytes) = session.read_request_body().await.map_err(|error| error.into_down())? {
+    while let Some(bytes) = session.read_request_body().await.map_err(|error| error.into_down())? {
         let taken = allowed.take(bytes.len());
         taken.map_err(|_| context.fail(Rejection::ContentTooLarge, TOO_LARGE).into_down())?;
-        while !bytes.is_empty() {
-            receiving.room().await.map_err(|full| no_room(context, full))?;
-            let n = receiving.put(&bytes);
-            drop(bytes.split_to(n));
-        }
+        receiving.store(&bytes).await.map_err(|full| no_room(context, full))?;
     }
     let spooled = receiving.finish().await.map_err(|full| no_room(context, full))?;
     let head = session.req_header_mut();

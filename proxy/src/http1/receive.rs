@@ -100,13 +100,11 @@ async fn receive(
         if client.input.is_empty() {
             read(client, &worker.limits).await?;
         }
-        let room = receiving.room().await?;
         let bytes = client.input.bytes();
-        let bytes = &bytes[..bytes.len().min(room)];
         let (n, part) = body.next(bytes).map_err(|_| Broken::ClientMalformed)?;
         if part == Part::Content {
             allowed.take(n)?;
-            receiving.put(&bytes[..n]);
+            receiving.store(&bytes[..n]).await?;
         }
         client.input.used(n);
     }

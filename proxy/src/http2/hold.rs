@@ -49,13 +49,9 @@ pub(super) async fn hold(
     loop {
         let frame = timeout(worker.limits.idle, poll_fn(|cx| stream.poll_body(cx))).await;
         let Some(frame) = frame.map_err(|_| Some(TOO_SLOW))? else { break };
-        let mut bytes = frame.map_err(|_| None)?;
+        let bytes = frame.map_err(|_| None)?;
         allowed.take(bytes.len()).map_err(|_| Some(TOO_LARGE_BODY))?;
-        while !bytes.is_empty() {
-            receiving.room().await.map_err(no_room)?;
-            let n = receiving.put(&bytes);
-            drop(bytes.split_to(n));
-        }
+        receiving.store(&bytes).await.map_err(no_room)?;
     }
     let bytes = receiving.finish().await.map_err(no_room)?.into_bytes().ok_or(None)?;
     stream.head.insert_header(header::CONTENT_LENGTH, bytes.len()).map_err(|_| None)?;

@@ -425,3 +425,13 @@ async fn rules_without_the_step_are_streamed() {
     client.write_all(wire).await.unwrap();
     assert!(within(got).await.unwrap().to_lowercase().contains("transfer-encoding: chunked"));
 }
+
+#[tokio::test]
+async fn the_end_of_a_chunked_body_needs_no_memory() {
+    let up = RawBackend::saying("up").await;
+    // 16 KiB for a body fit, 32 do not.
+    let proxy = start_with(|options| options.spool_memory = 40 << 10);
+    let at = Site::of(spooled(to(up.address))).serve(&proxy).await;
+    assert_eq!(send(at, &chunked("POST", &body(16 << 10))).await.status, 200);
+    assert_eq!(send(at, &chunked("POST", &body((16 << 10) + 1))).await.status, 503);
+}

@@ -71,13 +71,9 @@ async fn receive(
     }
     let namespace = context.rule().map_or("", |rule| &rule.route.namespace);
     let mut receiving = worker.shared.spools.receive(namespace, spool, length);
-    while let Some(mut bytes) = next {
+    while let Some(bytes) = next {
         allowed.take(bytes.len())?;
-        while !bytes.is_empty() {
-            receiving.room().await?;
-            let n = receiving.put(&bytes);
-            drop(bytes.split_to(n));
-        }
+        receiving.store(&bytes).await?;
         next = frame(worker, stream).await?;
     }
     let spooled = receiving.finish().await?;
