@@ -33,6 +33,13 @@ pub(super) struct Lease {
     bytes: u64,
 }
 
+/// How much of its share a namespace may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Share {
+    Half,
+    All,
+}
+
 impl Budget {
     pub(super) fn new(limit: u64) -> Arc<Self> {
         Arc::new(Self { limit, held: AtomicU64::new(0), of_namespaces: Mutex::default() })
@@ -64,10 +71,27 @@ impl Lease {
     /// # Errors
     /// If the budget or the share of the namespace is exhausted. The lease does not change then.
     pub(super) fn grow(&mut self, bytes: u64) -> Result<(), Full> {
+        self.grow_to(self.bytes.saturating_add(bytes), Share::All)
+    }
+
+    /// Takes more bytes, so that it has `to`, if the namespace then uses at most so much of its share.
+    ///
+    /// # Errors
+    /// As for [`Self::grow`].
+    pub(super) fn grow_to(&mut self, to: u64, share: Share) -> Result<(), Full> {
+        let bytes = to.saturating_sub(self.bytes);
+        if bytes == 0 {
+            return Ok(());
+        }
         let Self { budget, of_namespace, .. } = self;
         let all = budget.held.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
         let own = of_namespace.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
-        if budget.limit.checked_sub(all).is_some_and(|left| own <= left) {
+        // A namespace that uses half of its share leaves three times as much as it uses.
+        let times = match share {
+            Share::Half => 3,
+            Share::All => 1,
+        };
+        if budget.limit.checked_sub(all).is_some_and(|left| own.saturating_mul(times) <= left) {
             self.bytes += bytes;
             return Ok(());
         }
@@ -117,6 +141,18 @@ mod tests {
         drop((first, other));
         assert_eq!(budget.held(), 0);
         assert_eq!(budget.lease("a").grow(u64::MAX), Err(Full));
+    }
+
+    #[test]
+    fn a_share_can_be_used_by_half() {
+        let budget = Budget::new(12);
+        let (mut first, mut second) = (budget.lease("a"), budget.lease("a"));
+        assert_eq!(first.grow_to(4, Share::Half), Err(Full));
+        first.grow_to(3, Share::Half).unwrap();
+        assert_eq!(second.grow_to(1, Share::Half), Err(Full));
+        second.grow_to(3, Share::All).unwrap();
+        assert_eq!(first.grow_to(3, Share::Half), Ok(()), "nothing is taken");
+        budget.lease("b").grow_to(1, Share::Half).unwrap();
     }
 
     #[test]

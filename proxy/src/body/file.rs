@@ -20,7 +20,7 @@ use tokio::{
 
 use super::{
     Full,
-    budget::{Budget, Lease},
+    budget::{Budget, Lease, Share},
     receiving::Memory,
 };
 
@@ -96,14 +96,21 @@ impl BodyFile {
         self.len > 0
     }
 
+    /// Whether there is space for so many bytes more. Leases the space.
+    pub(super) fn has_room(&self, bytes: u64) -> bool {
+        self.shared.take_slot().is_ok()
+            && lock(&self.shared.lease).grow_to(self.len.saturating_add(bytes), Share::All).is_ok()
+    }
+
     /// Appends bytes and returns their memory.
     ///
     /// # Errors
     /// If there is no space, or the operation fails or takes too long.
     pub(super) async fn write(&mut self, memory: Memory) -> Result<Memory, Full> {
         let (bytes, at) = (memory.bytes.len() as u64, self.len);
-        self.shared.take_slot()?;
-        lock(&self.shared.lease).grow(bytes)?;
+        if !self.has_room(bytes) {
+            return Err(Full);
+        }
         let (shared, directory) = (Arc::clone(&self.shared), Arc::clone(&self.directory));
         let write = move || {
             let file = shared.file(&directory)?;

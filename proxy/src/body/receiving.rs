@@ -2,7 +2,7 @@
 
 use super::{
     Full, PIECE,
-    budget::Lease,
+    budget::{Lease, Share},
     file::BodyFile,
     spooled::{Content, Spooled},
 };
@@ -10,12 +10,16 @@ use super::{
 /// The initial memory for a body of unknown length.
 const FIRST: usize = 16 << 10;
 
+/// The memory for a body that is written to a file because it gets none from the budget. It is not leased: the number of
+/// requests limits it.
+const SMALL: usize = 4 << 10;
+
 /// A body that is being buffered.
 #[derive(Debug)]
 pub(crate) struct Receiving {
     /// The bytes that are not in the file.
     memory: Memory,
-    /// The memory that was taken from the budget, in bytes.
+    /// The memory in bytes. All of it is leased, except for [`SMALL`].
     granted: usize,
     /// The maximum number of bytes in memory.
     most: usize,
@@ -62,14 +66,22 @@ impl Receiving {
         Ok(())
     }
 
-    /// Makes room for at least one byte.
+    /// Makes room for at least one byte: in memory first, then in the file. A body that can be written to a file leaves
+    /// half of the memory of its namespace to bodies that begin later.
     async fn make_room(&mut self) -> Result<(), Full> {
-        if self.granted < self.most && self.grow().is_ok() {
+        let may_grow = self.granted < self.most;
+        let share = if self.file.is_some() { Share::Half } else { Share::All };
+        if may_grow && self.grow(share).is_ok() {
             return Ok(());
         }
-        // If the memory budget is exhausted, a body continues in its file with the memory that it has.
+        let memory = self.memory.bytes.len().max(1) as u64;
+        if !self.file.as_ref().is_some_and(|file| file.has_room(memory)) {
+            return if may_grow { self.grow(Share::All) } else { Err(Full) };
+        }
         if self.granted == 0 {
-            return Err(Full);
+            self.memory.bytes.reserve_exact(SMALL);
+            self.granted = SMALL;
+            return Ok(());
         }
         self.flush().await?;
         self.memory.bytes.clear();
@@ -87,14 +99,15 @@ impl Receiving {
         self.memory.bytes.len() < self.granted
     }
 
-    /// Doubles the memory, up to the length of the body.
-    fn grow(&mut self) -> Result<(), Full> {
+    /// Doubles the memory, or adds [`PIECE`] if there is a file, up to the length of the body.
+    fn grow(&mut self, share: Share) -> Result<(), Full> {
         let len = self.memory.bytes.len();
         let left = self.length.map(|length| usize::try_from(length).unwrap_or(usize::MAX));
-        let wanted = self.granted.saturating_mul(2).max(FIRST).min(self.most);
+        let step = if self.file.is_some() { self.granted.min(PIECE) } else { self.granted };
+        let wanted = self.granted.saturating_add(step).max(FIRST).min(self.most);
         // At least one byte more: a body that exceeds its announced length is rejected elsewhere.
         let wanted = left.map_or(wanted, |left| wanted.min(left)).max(len.saturating_add(1));
-        self.memory.lease.grow((wanted - self.granted) as u64)?;
+        self.memory.lease.grow_to(wanted as u64, share)?;
         self.memory.bytes.reserve_exact(wanted - len);
         self.granted = wanted;
         Ok(())
@@ -124,8 +137,12 @@ impl Receiving {
         drop(bytes);
         // One chunk at a time is in memory while it is read.
         lease.shrink(PIECE as u64);
+        let chunk = match lease.grow_to(PIECE as u64, Share::Half) {
+            Ok(()) => PIECE,
+            Err(Full) => SMALL,
+        };
         let file = file.ok_or(Full)?;
-        Ok(Spooled::new(Content::File { file, _piece: lease }))
+        Ok(Spooled::new(Content::File { file, chunk, _lease: lease }))
     }
 }
 
@@ -208,11 +225,45 @@ mod tests {
     async fn a_full_memory_is_relieved_by_files() {
         let directory = tempfile::tempdir().unwrap();
         let spools = Spools::new(128 << 10, Some(directory.path()), 4 << 20, 100);
-        let first = receive(&spools, "a", &body(60_000), true).await.unwrap();
+        let first = receive(&spools, "a", &body(30_000), true).await.unwrap();
         let mut second = receive(&spools, "b", &body(90_000), false).await.unwrap();
         assert_eq!(spools.held()[1], ("file", 90_000));
         assert!(content(&mut second).await == body(90_000));
         drop(first);
+    }
+
+    #[tokio::test]
+    async fn a_body_without_memory_goes_to_its_file() {
+        let directory = tempfile::tempdir().unwrap();
+        for directory in [None, Some(directory.path())] {
+            let spools = Spools::new(1 << 20, directory, 8 << 20, 100);
+            let mut slow = Vec::new();
+            for _ in 0..20 {
+                let mut receiving = spools.receive("a", Spool { memory: 100 << 10 }, Some(90_000));
+                let stored = receiving.store(&body(50_000)).await;
+                assert!(stored.is_ok() || directory.is_none());
+                slow.push(receiving);
+            }
+            let share = if directory.is_some() { 1 << 18 } else { 1 << 19 };
+            let [(_, memory), _] = spools.held();
+            assert!(memory <= share && memory > share / 2, "{memory}");
+            let received = receive(&spools, "a", &body(300_000), false).await;
+            assert_eq!(received.is_ok(), directory.is_some());
+            if let Ok(mut received) = received {
+                assert!(content(&mut received).await == body(300_000));
+            }
+            drop(slow);
+            assert_eq!(spools.held(), [("memory", 0), ("file", 0)]);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_gets_no_file_uses_the_other_half_of_the_memory() {
+        let directory = tempfile::tempdir().unwrap();
+        let spools = Spools::new(128 << 10, Some(directory.path()), 20_000, 100);
+        let mut received = receive(&spools, "a", &body(60_000), false).await.unwrap();
+        assert!(content(&mut received).await == body(60_000));
+        assert_eq!(spools.held()[1], ("file", 0));
     }
 
     #[tokio::test]

@@ -361,6 +361,28 @@ async fn what_does_not_fit_is_a_503_and_others_have_their_share() {
 }
 
 #[tokio::test]
+async fn slow_bodies_do_not_stop_those_that_fit_into_files() {
+    let up = RawBackend::saying("up").await;
+    let (proxy, _directory) = start_with_files(|options| options.spool_memory = 400_000);
+    let at = Site::of(spooled(to(up.address))).serve(&proxy).await;
+    let mut slow = Vec::new();
+    for n in 1..=3 {
+        slow.push(hold(at, 64_000).await);
+        until("the body to be held", || {
+            proxy.proxy.spooled_bytes().iter().map(|(_, bytes)| *bytes).sum::<u64>() > n * 48_000
+        })
+        .await;
+    }
+    let body = body(150_000);
+    assert_eq!(send(at, &chunked("POST", &body)).await.status, 200);
+    assert_whole(&up.last(), &body);
+    assert_eq!(send_h2(at, "POST", &body, false).await.unwrap().0, 200);
+    assert_whole(&up.last(), &body);
+    drop(slow);
+    nothing_is_held(&proxy).await;
+}
+
+#[tokio::test]
 async fn an_answer_that_does_not_wait_for_the_body_is_passed_on() {
     let up =
         RawBackend::start(|_, _| Reply::Last(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nearly".to_vec()))
