@@ -66,18 +66,10 @@ impl Budget {
 }
 
 impl Lease {
-    /// Takes more bytes.
-    ///
-    /// # Errors
-    /// If the budget or the share of the namespace is exhausted. The lease does not change then.
-    pub(super) fn grow(&mut self, bytes: u64) -> Result<(), Full> {
-        self.grow_to(self.bytes.saturating_add(bytes), Share::All)
-    }
-
     /// Takes more bytes, so that it has `to`, if the namespace then uses at most so much of its share.
     ///
     /// # Errors
-    /// As for [`Self::grow`].
+    /// If the budget or the share of the namespace is exhausted. The lease does not change then.
     pub(super) fn grow_to(&mut self, to: u64, share: Share) -> Result<(), Full> {
         let bytes = to.saturating_sub(self.bytes);
         if bytes == 0 {
@@ -123,6 +115,12 @@ impl Drop for Lease {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl Lease {
+        fn grow(&mut self, bytes: u64) -> Result<(), Full> {
+            self.grow_to(self.bytes.saturating_add(bytes), Share::All)
+        }
+    }
 
     #[test]
     fn a_namespace_leaves_as_much_as_it_holds() {

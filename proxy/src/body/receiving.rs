@@ -1,9 +1,14 @@
 //! A body that is being buffered.
 
+use std::time::Duration;
+
+use tokio::time::Instant;
+
 use super::{
     Full, PIECE,
     budget::{Lease, Share},
     file::BodyFile,
+    progress::Progress,
     spooled::{Content, Spooled},
 };
 
@@ -19,6 +24,7 @@ const SMALL: usize = 4 << 10;
 pub(crate) struct Receiving {
     /// The bytes that are not in the file.
     memory: Memory,
+    progress: Progress,
     /// The memory in bytes. All of it is leased, except for [`SMALL`].
     granted: usize,
     /// The maximum number of bytes in memory.
@@ -43,11 +49,22 @@ impl AsRef<[u8]> for Memory {
 }
 
 impl Receiving {
-    pub(super) fn new(lease: Lease, file: Option<BodyFile>, most: usize, length: Option<u64>) -> Self {
+    pub(super) fn new(
+        lease: Lease,
+        progress: Progress,
+        file: Option<BodyFile>,
+        most: usize,
+        length: Option<u64>,
+    ) -> Self {
         let memory = Memory { bytes: Vec::new(), lease };
         // A file is written in chunks of at least this size.
         let most = if file.is_some() { most.max(PIECE) } else { usize::MAX };
-        Self { memory, granted: 0, most, file, length }
+        Self { memory, progress, granted: 0, most, file, length }
+    }
+
+    /// The time within which the client must send more bytes; `None` if it has passed.
+    pub(crate) fn time_left(&self) -> Option<Duration> {
+        self.progress.time_left()
     }
 
     /// Stores bytes that have arrived.
@@ -55,6 +72,7 @@ impl Receiving {
     /// # Errors
     /// If there is no space.
     pub(crate) async fn store(&mut self, mut bytes: &[u8]) -> Result<(), Full> {
+        self.progress.arrived(bytes.len());
         while !bytes.is_empty() {
             if !self.has_room() {
                 self.make_room().await?;
@@ -118,7 +136,9 @@ impl Receiving {
         let file = self.file.as_mut().ok_or(Full)?;
         let nothing = Memory { bytes: Vec::new(), lease: self.memory.lease.none() };
         let memory = std::mem::replace(&mut self.memory, nothing);
+        let begin = Instant::now();
         self.memory = file.write(memory).await?;
+        self.progress.exclude(begin.elapsed());
         Ok(())
     }
 
@@ -153,11 +173,11 @@ mod tests {
     use portcullis_routing::step::Spool;
 
     use super::*;
-    use crate::body::Spools;
+    use crate::{body::Spools, conn::tests::conn};
 
     async fn receive(spools: &Spools, namespace: &str, body: &[u8], known: bool) -> Result<Spooled, Full> {
         let length = known.then_some(body.len() as u64);
-        let mut receiving = spools.receive(namespace, Spool { memory: 100 << 10 }, length);
+        let mut receiving = spools.receive(&conn(), namespace, Spool { memory: 100 << 10 }, length);
         for read in body.chunks(10_000) {
             receiving.store(read).await?;
         }
@@ -239,7 +259,7 @@ mod tests {
             let spools = Spools::new(1 << 20, directory, 8 << 20, 100);
             let mut slow = Vec::new();
             for _ in 0..20 {
-                let mut receiving = spools.receive("a", Spool { memory: 100 << 10 }, Some(90_000));
+                let mut receiving = spools.receive(&conn(), "a", Spool { memory: 100 << 10 }, Some(90_000));
                 let stored = receiving.store(&body(50_000)).await;
                 assert!(stored.is_ok() || directory.is_none());
                 slow.push(receiving);

@@ -23,11 +23,15 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 use portcullis_routing::{Rejection, decide::TOO_LARGE};
 
+use tokio::time::timeout;
+
 use super::{context::Context, headers::Has};
 use crate::{
     body::{Allowance, Full, Held, MOST_HELD, NO_ROOM, Pacer, Receiving, Spooled},
     shared::Shared,
 };
+
+const TOO_SLOW: &str = "the request took too long";
 
 /// Whether the stage applies to a request.
 pub(super) fn is_wanted(session: &mut Session, context: &Context) -> bool {
@@ -57,7 +61,7 @@ async fn receive(shared: &Shared, session: &mut Session, context: &mut Context) 
     let Some(spool) = context.spool(true) else { return Ok(None) };
     go_on(session, context).await?;
     let namespace = context.rule().map_or("", |rule| &rule.route.namespace);
-    let receiving = shared.spools.receive(namespace, spool, length(session));
+    let receiving = shared.spools.receive(&context.conn, namespace, spool, length(session));
     let most = context.body_size(true);
     let spooled = read(shared, session, context, receiving, most).await?;
     Ok(session.as_ref().retry_buffer_truncated().then_some(spooled))
@@ -82,7 +86,7 @@ pub(super) async fn hold(
         return Ok(());
     }
     go_on(session, context).await?;
-    let receiving = shared.spools.hold(namespace, length(session));
+    let receiving = shared.spools.hold(&context.conn, namespace, length(session));
     let Some(bytes) = read(shared, session, context, receiving, Some(most)).await?.into_bytes() else {
         return Err(context.fail(Rejection::Overloaded, NO_ROOM).into_down());
     };
@@ -124,7 +128,13 @@ async fn read(
         context.fail(Rejection::Overloaded, NO_ROOM).into_down()
     };
     session.as_mut().enable_retry_buffering();
-    while let Some(bytes) = session.read_request_body().await.map_err(|error| error.into_down())? {
+    loop {
+        let part = match receiving.time_left() {
+            Some(left) => timeout(left, session.read_request_body()).await.ok(),
+            None => None,
+        };
+        let part = part.ok_or_else(|| context.fail(Rejection::HeaderTimeout, TOO_SLOW).into_down())?;
+        let Some(bytes) = part.map_err(|error| error.into_down())? else { break };
         let taken = allowed.take(bytes.len());
         taken.map_err(|_| context.fail(Rejection::ContentTooLarge, TOO_LARGE).into_down())?;
         receiving.store(&bytes).await.map_err(|full| no_room(context, full))?;

@@ -45,9 +45,10 @@ pub(super) async fn hold(
         spools.count_refused();
         Some((Rejection::Overloaded, NO_ROOM))
     };
-    let (mut receiving, mut allowed) = (spools.hold(namespace, announced), Allowance::of(Some(most)));
+    let (mut receiving, mut allowed) = (spools.hold(&context.conn, namespace, announced), Allowance::of(Some(most)));
     loop {
-        let frame = timeout(worker.limits.idle, poll_fn(|cx| stream.poll_body(cx))).await;
+        let left = receiving.time_left().ok_or(Some(TOO_SLOW))?;
+        let frame = timeout(left, poll_fn(|cx| stream.poll_body(cx))).await;
         let Some(frame) = frame.map_err(|_| Some(TOO_SLOW))? else { break };
         let bytes = frame.map_err(|_| None)?;
         allowed.take(bytes.len()).map_err(|_| Some(TOO_LARGE_BODY))?;

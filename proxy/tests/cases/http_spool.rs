@@ -308,6 +308,53 @@ async fn a_body_that_stays_away_is_given_up() {
     nothing_is_held(&proxy).await;
 }
 
+#[tokio::test]
+async fn a_body_that_comes_too_slowly_is_given_up() {
+    let up = RawBackend::saying("up").await;
+    // The rate is measured over this time.
+    let proxy = start_with(|options| options.idle_timeout = Duration::from_secs(1));
+    let at = Site::of(spooled(to(up.address))).serve(&proxy).await;
+    let mut client = connect(at).await;
+    let (mut read, mut write) = client.split();
+    write.write_all(b"POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 100\r\n\r\n").await.unwrap();
+    let trickle = async {
+        while write.write_all(b"x").await.is_ok() {
+            sleep(Duration::from_millis(200)).await;
+        }
+    };
+    let answer = within(async {
+        tokio::select! {
+            answer = client::response(&mut read) => answer,
+            () = trickle => panic!("the connection is closed"),
+        }
+    });
+    let answer = answer.await;
+    assert!(matches!(answer.status, 408 | 504), "{}", answer.status);
+
+    // Frames without bytes are no progress.
+    for frame in [b"".as_slice(), b"x"] {
+        let client = client::h2(connect(at).await).await;
+        let request = Request::post("http://a.example/").body(()).unwrap();
+        let mut ready = within(client.send.clone().ready()).await.unwrap();
+        let (response, mut stream) = ready.send_request(request, false).unwrap();
+        let trickle = async {
+            while stream.send_data(Bytes::from_static(frame), false).is_ok() {
+                sleep(Duration::from_millis(200)).await;
+            }
+            std::future::pending().await
+        };
+        let status = within(async {
+            tokio::select! {
+                answer = client::finish(response) => answer.unwrap().0,
+                () = trickle => 0,
+            }
+        });
+        assert!(matches!(status.await, 408 | 504));
+    }
+    assert_eq!(up.seen().len(), 0);
+    nothing_is_held(&proxy).await;
+}
+
 /// Sends all of a body but its last byte, and returns the connection.
 async fn hold(at: SocketAddr, len: usize) -> TcpStream {
     let wire = with_length("POST", &body(len));

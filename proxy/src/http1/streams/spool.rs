@@ -1,6 +1,6 @@
 //! Receives the body of a stream as a whole before a backend is asked.
 
-use std::future::poll_fn;
+use std::{future::poll_fn, time::Duration};
 
 use bytes::Bytes;
 use h2::Error;
@@ -58,7 +58,7 @@ async fn receive(
         stream.inform(StatusCode::CONTINUE, HeaderMap::new()).map_err(|_| Broken::ClientGone)?;
     }
     let mut allowed = Allowance::of(context.body_size(true));
-    let mut next = frame(worker, stream).await?;
+    let mut next = frame(stream, worker.limits.idle).await?;
     if let Some(bytes) = &next
         && length == Some(bytes.len() as u64)
     {
@@ -70,11 +70,12 @@ async fn receive(
         return Ok(frames);
     }
     let namespace = context.rule().map_or("", |rule| &rule.route.namespace);
-    let mut receiving = worker.shared.spools.receive(namespace, spool, length);
+    let mut receiving = worker.shared.spools.receive(&context.conn, namespace, spool, length);
     while let Some(bytes) = next {
         allowed.take(bytes.len())?;
         receiving.store(&bytes).await?;
-        next = frame(worker, stream).await?;
+        let left = receiving.time_left().ok_or(Broken::Stalled { client: true })?;
+        next = frame(stream, left).await?;
     }
     let spooled = receiving.finish().await?;
     let written = stream.head.insert_header(header::CONTENT_LENGTH, spooled.len());
@@ -82,9 +83,9 @@ async fn receive(
     Ok(Frames::of_spooled(spooled))
 }
 
-/// The next part of the body, or `None` at its end.
-async fn frame(worker: &Worker, stream: &mut Stream) -> Result<Option<Bytes>, Broken> {
-    let frame = timeout(worker.limits.idle, poll_fn(|cx| stream.poll_body(cx))).await;
+/// The next part of the body within this time, or `None` at its end.
+async fn frame(stream: &mut Stream, limit: Duration) -> Result<Option<Bytes>, Broken> {
+    let frame = timeout(limit, poll_fn(|cx| stream.poll_body(cx))).await;
     let frame = frame.map_err(|_| Broken::Stalled { client: true })?;
     frame.transpose().map_err(|_: Error| Broken::ClientGone)
 }
