@@ -47,7 +47,7 @@ use bytes::Bytes;
 use portcullis_routing::step::Spool;
 
 use self::{budget::Budget, file::Files, progress::Progress};
-pub(crate) use self::{pace::Pacer, receiving::Receiving, spooled::Spooled};
+pub(crate) use self::{budget::Usage, pace::Pacer, receiving::Receiving, spooled::Spooled};
 use crate::conn::ConnInfo;
 
 /// The reason in a 503 if a body cannot be buffered.
@@ -133,7 +133,7 @@ impl Spools {
         length: Option<u64>,
     ) -> Receiving {
         Receiving::new(
-            self.memory.lease(namespace),
+            self.memory.lease(namespace, conn.buffered.as_ref()),
             Progress::begin(conn.limits.idle),
             self.files.as_ref().map(|files| files.open(namespace)),
             spool.memory as usize,
@@ -144,7 +144,13 @@ impl Spools {
     /// Starts to buffer a body in memory, for an external authorization service.
     pub(crate) fn hold(&self, conn: &ConnInfo, namespace: &str, length: Option<u64>) -> Receiving {
         let progress = Progress::begin(conn.limits.idle);
-        Receiving::new(self.memory.lease(namespace), progress, None, usize::MAX, length)
+        Receiving::new(
+            self.memory.lease(namespace, conn.buffered.as_ref()),
+            progress,
+            None,
+            usize::MAX,
+            length,
+        )
     }
 
     /// Counts a rejected body.

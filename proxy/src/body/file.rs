@@ -73,7 +73,7 @@ impl Files {
     pub(super) fn open(&self, namespace: &str) -> BodyFile {
         let shared = Shared {
             file: Mutex::default(),
-            lease: Mutex::new(self.budget.lease(namespace)),
+            lease: Mutex::new(self.budget.lease(namespace, None)),
             slots: Arc::clone(&self.slots),
             slot: Mutex::default(),
         };

@@ -45,7 +45,8 @@ pub(super) async fn hold(
         spools.count_refused();
         Some((Rejection::Overloaded, NO_ROOM))
     };
-    let (mut receiving, mut allowed) = (spools.hold(&context.conn, namespace, announced), Allowance::of(Some(most)));
+    let (mut receiving, mut allowed) =
+        (spools.hold(&context.conn, namespace, announced), Allowance::of(Some(most)));
     loop {
         let left = receiving.time_left().ok_or(Some(TOO_SLOW))?;
         let frame = timeout(left, poll_fn(|cx| stream.poll_body(cx))).await;

@@ -83,19 +83,26 @@ async fn send_h2(
     }
     let mut ready = within(client.send.clone().ready()).await.unwrap();
     let (response, mut stream) = ready.send_request(request.body(()).unwrap(), false)?;
+    if send_frames(&mut stream, body).await {
+        let _ = stream.send_data(Bytes::new(), true);
+    }
+    client::finish(response).await
+}
+
+/// Sends a body without its end; returns whether the proxy has received it.
+async fn send_frames(stream: &mut ::h2::SendStream<Bytes>, body: &[u8]) -> bool {
     for part in body.chunks(30_000) {
         stream.reserve_capacity(part.len());
         let mut left = Bytes::copy_from_slice(part);
         while !left.is_empty() {
             let room = within(std::future::poll_fn(|cx| stream.poll_capacity(cx))).await;
-            let Some(Ok(room)) = room else { return client::finish(response).await };
+            let Some(Ok(room)) = room else { return false };
             let n = room.min(left.len());
             let _ = stream.send_data(left.split_to(n), false);
             stream.reserve_capacity(left.len());
         }
     }
-    let _ = stream.send_data(Bytes::new(), true);
-    client::finish(response).await
+    true
 }
 
 fn assert_whole(seen: &Seen, body: &[u8]) {
@@ -427,6 +434,39 @@ async fn slow_bodies_do_not_stop_those_that_fit_into_files() {
     assert_whole(&up.last(), &body);
     drop(slow);
     nothing_is_held(&proxy).await;
+}
+
+#[tokio::test]
+async fn the_bodies_of_a_connection_are_limited() {
+    let up = RawBackend::saying("up").await;
+    let (with_files, _directory) = start_with_files(|_| {});
+    for (proxy, want) in [(&start(), 503), (&with_files, 200)] {
+        let at = Site::of(spooled(to(up.address))).serve(proxy).await;
+        let client = client::h2(connect(at).await).await;
+        let mut slow = Vec::new();
+        for _ in 0..45 {
+            let request = Request::post("http://a.example/").body(()).unwrap();
+            let mut ready = within(client.send.clone().ready()).await.unwrap();
+            let (response, mut stream) = ready.send_request(request, false).unwrap();
+            // Without a directory, the last ones are rejected.
+            send_frames(&mut stream, &body(90_000)).await;
+            slow.push((response, stream));
+        }
+        // 128 KiB each without a file, 100 KiB with one.
+        until("the memory to be used", || proxy.proxy.spooled_bytes()[0].1 > (4 << 20) - (256 << 10)).await;
+        assert!(proxy.proxy.spooled_bytes()[0].1 <= 4 << 20);
+        let request = Request::post("http://a.example/").body(()).unwrap();
+        let mut ready = within(client.send.clone().ready()).await.unwrap();
+        let (response, mut stream) = ready.send_request(request, false).unwrap();
+        if send_frames(&mut stream, &body(150_000)).await {
+            let _ = stream.send_data(Bytes::new(), true);
+        }
+        assert_eq!(client::finish(response).await.unwrap().0, want);
+        // Other connections are not affected.
+        assert_eq!(send(at, &chunked("POST", &body(150_000))).await.status, 200);
+        drop((slow, client));
+        nothing_is_held(proxy).await;
+    }
 }
 
 #[tokio::test]
