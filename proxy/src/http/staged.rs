@@ -28,6 +28,7 @@ use tokio::time::timeout;
 use super::{context::Context, headers::Has};
 use crate::{
     body::{Allowance, Full, Held, MOST_HELD, NO_ROOM, Pacer, Receiving, Spooled},
+    limits::until,
     shared::Shared,
 };
 
@@ -114,8 +115,20 @@ fn length(session: &Session) -> Option<u64> {
     session.req_header().headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// Reads a body of at most so many bytes, and writes its length to the head.
+/// Reads a body of at most so many bytes within the time for the request, and writes its length to the head.
 async fn read(
+    shared: &Shared,
+    session: &mut Session,
+    context: &mut Context,
+    receiving: Receiving,
+    most: Option<u64>,
+) -> Result<Spooled> {
+    let received = until(context.deadline, read_all(shared, session, context, receiving, most)).await;
+    received.unwrap_or_else(|| Err(context.fail(Rejection::Timeout, TOO_SLOW).into_down()))
+}
+
+/// Reads the body.
+async fn read_all(
     shared: &Shared,
     session: &mut Session,
     context: &mut Context,

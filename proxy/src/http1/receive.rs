@@ -18,6 +18,7 @@ use crate::{
     body::{Allowance, Full, Held, MOST_HELD, Receiving, Spooled, TooLarge},
     clock::Ticks,
     http::context::Context,
+    limits::until,
 };
 
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
@@ -42,7 +43,8 @@ pub(super) async fn spool(
 ) -> Result<Spooled, Broken> {
     let namespace = context.rule().map_or("", |rule| &rule.route.namespace);
     let receiving = worker.shared.spools.receive(&context.conn, namespace, spool, length(&body));
-    receive(worker, client, asked, body, receiving, context.body_size(true)).await
+    let received = receive(worker, client, asked, body, receiving, context.body_size(true));
+    until(context.deadline, received).await.ok_or(Broken::ClientLate)?
 }
 
 /// Receives the body of a request for a check that may be sent so many bytes.
@@ -68,7 +70,8 @@ pub(super) async fn hold(
     let receiving = worker.shared.spools.hold(&context.conn, namespace, length(body));
     let has_length = length(body).is_some();
     let whole = std::mem::replace(body, Framing::Done);
-    let received = receive(worker, client, asked, whole, receiving, Some(most)).await?;
+    let received = receive(worker, client, asked, whole, receiving, Some(most));
+    let received = until(context.deadline, received).await.ok_or(Broken::ClientLate)??;
     let bytes = received.into_bytes().ok_or(Broken::NoRoom)?;
     context.held = Some(Held { bytes, has_length });
     Ok(())

@@ -14,7 +14,7 @@ use crate::{
 };
 
 const TOO_LARGE_BODY: Failure = (Rejection::ContentTooLarge, TOO_LARGE);
-const TOO_SLOW: Failure = (Rejection::Timeout, "the request took too long");
+pub(super) const TOO_SLOW: Failure = (Rejection::Timeout, "the request took too long");
 
 /// Receives the body, for a check that may be sent so many bytes of a request of this namespace, and puts it back for the
 /// backend.

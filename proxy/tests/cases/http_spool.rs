@@ -6,13 +6,13 @@ use bytes::Bytes;
 use http::Request;
 use portcullis_proxy::Options;
 use portcullis_routing::{
-    Backends, Repeats, Retry, Rule, Step, Steps,
+    Backends, Repeats, Retry, Rule, Step, Steps, Timeouts,
     step::{BodySize, Spool},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    time::sleep,
+    time::{Instant, sleep},
 };
 
 use crate::support::{
@@ -358,6 +358,26 @@ async fn a_body_that_comes_too_slowly_is_given_up() {
         });
         assert!(matches!(status.await, 408 | 504));
     }
+    assert_eq!(up.seen().len(), 0);
+    nothing_is_held(&proxy).await;
+}
+
+#[tokio::test]
+async fn the_time_for_a_request_includes_its_body() {
+    let up = RawBackend::saying("up").await;
+    let proxy = start();
+    let timeouts = Timeouts { request: Some(Duration::from_millis(500)), ..Timeouts::default() };
+    let at = Site::of(Rule { timeouts, ..spooled(to(up.address)) }).serve(&proxy).await;
+    let begin = Instant::now();
+    let mut client = hold(at, 100_000).await;
+    assert_eq!(client::response(&mut client).await.status, 504);
+    let client = client::h2(connect(at).await).await;
+    let request = Request::post("http://a.example/").body(()).unwrap();
+    let mut ready = within(client.send.clone().ready()).await.unwrap();
+    let (response, mut stream) = ready.send_request(request, false).unwrap();
+    stream.send_data(Bytes::from_static(b"x"), false).unwrap();
+    assert_eq!(client::finish(response).await.unwrap().0, 504);
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
     assert_eq!(up.seen().len(), 0);
     nothing_is_held(&proxy).await;
 }

@@ -19,12 +19,14 @@ use crate::{
     body::Allowance,
     http::{context::Context, retry},
     http2::Stream,
+    limits::until,
 };
 
 /// Receives the whole body, then carries the request to a backend.
 pub(super) async fn serve(worker: &Worker, mut stream: Stream, mut context: Box<Context>) {
     let Some(spool) = context.spool(true) else { return };
-    match receive(worker, &mut stream, &context, spool).await {
+    let received = until(context.deadline, receive(worker, &mut stream, &context, spool));
+    match received.await.unwrap_or(Err(Broken::ClientLate)) {
         Ok(upload) => {
             let mut out = Out::take();
             request::write_h2(&stream.head, &context, false, &mut out.bytes);
