@@ -13,7 +13,7 @@ use std::{
 use bytes::Bytes;
 use tokio::{
     runtime::Handle,
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::Semaphore,
     task::{JoinHandle, spawn_blocking},
     time::timeout,
 };
@@ -35,8 +35,8 @@ pub(super) struct Files {
     directory: Arc<PathBuf>,
     budget: Arc<Budget>,
     turns: Arc<Semaphore>,
-    /// Limits the number of files.
-    slots: Arc<Semaphore>,
+    /// Limits the number of files, with a share per namespace.
+    slots: Arc<Budget>,
 }
 
 /// The file of a body. It is created with the first bytes.
@@ -54,8 +54,7 @@ pub(super) struct BodyFile {
 struct Shared {
     file: Mutex<Option<Arc<File>>>,
     lease: Mutex<Lease>,
-    slots: Arc<Semaphore>,
-    slot: Mutex<Option<OwnedSemaphorePermit>>,
+    slot: Mutex<Lease>,
 }
 
 impl Files {
@@ -65,7 +64,8 @@ impl Files {
             directory: Arc::new(directory.to_owned()),
             budget: Budget::new(limit),
             turns: Arc::new(Semaphore::new(AT_A_TIME)),
-            slots: Arc::new(Semaphore::new(most.clamp(1, Semaphore::MAX_PERMITS))),
+            // A namespace can have half of them.
+            slots: Budget::new(most.max(2) as u64),
         }
     }
 
@@ -74,8 +74,7 @@ impl Files {
         let shared = Shared {
             file: Mutex::default(),
             lease: Mutex::new(self.budget.lease(namespace, None)),
-            slots: Arc::clone(&self.slots),
-            slot: Mutex::default(),
+            slot: Mutex::new(self.slots.lease(namespace, None)),
         };
         BodyFile {
             directory: Arc::clone(&self.directory),
@@ -98,7 +97,7 @@ impl BodyFile {
 
     /// Whether there is space for so many bytes more. Leases the space.
     pub(super) fn has_room(&self, bytes: u64) -> bool {
-        self.shared.take_slot().is_ok()
+        lock(&self.shared.slot).grow_to(1, Share::All).is_ok()
             && lock(&self.shared.lease).grow_to(self.len.saturating_add(bytes), Share::All).is_ok()
     }
 
@@ -146,15 +145,6 @@ impl BodyFile {
 }
 
 impl Shared {
-    /// Takes a slot for the file.
-    fn take_slot(&self) -> Result<(), Full> {
-        let mut slot = lock(&self.slot);
-        if slot.is_none() {
-            *slot = Some(Arc::clone(&self.slots).try_acquire_owned().map_err(|_| Full)?);
-        }
-        Ok(())
-    }
-
     fn file(&self, directory: &Path) -> io::Result<Arc<File>> {
         let mut file = lock(&self.file);
         match &*file {
@@ -167,7 +157,10 @@ impl Shared {
 impl Drop for Shared {
     /// Closing an unlinked file releases its blocks, which can take time, so that a blocking thread does it.
     fn drop(&mut self) {
-        let (file, slot) = (lock(&self.file).take(), lock(&self.slot).take());
+        let file = lock(&self.file).take();
+        let mut slot = lock(&self.slot);
+        let none = slot.none();
+        let slot = std::mem::replace(&mut *slot, none);
         if let (Some(file), Ok(runtime)) = (file, Handle::try_current()) {
             runtime.spawn_blocking(move || drop((file, slot)));
         }

@@ -287,17 +287,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn there_are_so_many_files_at_a_time() {
+    async fn the_number_of_files_is_limited_with_a_share_per_namespace() {
         let directory = tempfile::tempdir().unwrap();
-        let spools = Spools::new(4 << 20, Some(directory.path()), 4 << 20, 1);
+        let spools = Spools::new(4 << 20, Some(directory.path()), 4 << 20, 4);
         let first = receive(&spools, "a", &body(200_000), true).await.unwrap();
+        let _second = receive(&spools, "a", &body(200_000), true).await.unwrap();
         assert_eq!(receive(&spools, "a", &body(200_000), true).await.unwrap_err(), Full);
         receive(&spools, "a", &body(50_000), true).await.unwrap();
+        let _other = receive(&spools, "b", &body(200_000), true).await.unwrap();
         drop(first);
         for _ in 0..100 {
             // A blocking thread closes it.
             tokio::task::yield_now().await;
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
             if receive(&spools, "a", &body(200_000), true).await.is_ok() {
                 return;
             }
