@@ -110,14 +110,17 @@ impl BodyFile {
         if !self.has_room(bytes) {
             return Err(Full);
         }
-        let (shared, directory) = (Arc::clone(&self.shared), Arc::clone(&self.directory));
-        let write = move || {
-            let file = shared.file(&directory)?;
-            file.write_all_at(&memory.bytes, at)?;
-            Ok::<_, io::Error>(memory)
-        };
+        let (shared, directory, turns) =
+            (Arc::clone(&self.shared), Arc::clone(&self.directory), Arc::clone(&self.turns));
         let written = timeout(TIME, async {
-            let _turn = self.turns.acquire().await.map_err(|_| Full)?;
+            let turn = turns.acquire_owned().await.map_err(|_| Full)?;
+            let write = move || {
+                // An operation that is not waited for any more counts until it ends.
+                let _turn = turn;
+                let file = shared.file(&directory)?;
+                file.write_all_at(&memory.bytes, at)?;
+                Ok::<_, io::Error>(memory)
+            };
             spawn_blocking(write).await.map_err(|_| Full)?.map_err(|error| {
                 tracing::warn!(%error, "the body of a request cannot be written to the spool directory");
                 Full
@@ -133,8 +136,9 @@ impl BodyFile {
         let (shared, directory, turns) =
             (Arc::clone(&self.shared), Arc::clone(&self.directory), Arc::clone(&self.turns));
         tokio::spawn(async move {
-            let _turn = turns.acquire().await.map_err(io::Error::other)?;
+            let turn = turns.acquire_owned().await.map_err(io::Error::other)?;
             let read = move || {
+                let _turn = turn;
                 let mut read = vec![0; bytes];
                 shared.file(&directory)?.read_exact_at(&mut read, at)?;
                 Ok(Bytes::from(read))
@@ -169,4 +173,58 @@ impl Drop for Shared {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::mpsc, thread};
+
+    use tokio::time::advance;
+
+    use super::*;
+
+    /// Waits until so many operations can begin.
+    async fn turns(files: &Files, count: usize) {
+        let mut tries = 0;
+        while files.turns.available_permits() != count {
+            tries += 1;
+            assert!(tries < 1000, "{} operations can begin", files.turns.available_permits());
+            tokio::task::yield_now().await;
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_operation_that_does_not_end_still_counts() {
+        let directory = tempfile::tempdir().unwrap();
+        let files = Files::new(directory.path(), 1 << 20, 100);
+        let lease = || Budget::new(1 << 20).lease("a", None);
+        let mut file = files.open("a");
+        // The blocking threads wait for this lock as if for a slow disk.
+        let (shared, (release, released)) = (Arc::clone(&file.shared), mpsc::channel::<()>());
+        let (locking, locked) = mpsc::channel();
+        let disk = thread::spawn(move || {
+            let _file = lock(&shared.file);
+            locking.send(()).unwrap();
+            let _ = released.recv();
+        });
+        locked.recv().unwrap();
+        let writing = tokio::spawn(async move {
+            let memory = Memory { bytes: vec![0; 10], lease: lease() };
+            (file.write(memory).await.map(drop), file)
+        });
+        turns(&files, AT_A_TIME - 1).await;
+        advance(TIME + Duration::from_secs(1)).await;
+        let (written, file) = writing.await.unwrap();
+        assert_eq!(written, Err(Full));
+        assert_eq!(files.turns.available_permits(), AT_A_TIME - 1);
+        let reading = file.read(0, 1);
+        turns(&files, AT_A_TIME - 2).await;
+        reading.abort();
+        assert!(reading.await.is_err());
+        assert_eq!(files.turns.available_permits(), AT_A_TIME - 2);
+        drop(release);
+        disk.join().unwrap();
+        turns(&files, AT_A_TIME).await;
+    }
 }

@@ -39,7 +39,7 @@ pub(crate) struct Receiving {
 #[derive(Debug)]
 pub(super) struct Memory {
     pub(super) bytes: Vec<u8>,
-    lease: Lease,
+    pub(super) lease: Lease,
 }
 
 impl AsRef<[u8]> for Memory {
