@@ -13,7 +13,7 @@ use tokio::{
 use crate::support::{
     client::{self, connect},
     raw::{RawBackend, Reply},
-    site::{Site, backend, h2, rule, share, to},
+    site::{Site, backend, h2, listener, rule, share, to},
     start, until, within,
 };
 
@@ -83,6 +83,27 @@ async fn a_stream_is_sent_at_the_pace_of_its_rule() {
     let (status, body) = h2.get("http://a.example/").await.unwrap();
     assert_eq!((status, body.len()), (200, 150 << 10));
     assert!(begin.elapsed() >= Duration::from_millis(450), "{:?}", begin.elapsed());
+}
+
+#[tokio::test]
+async fn a_paced_stream_leaves_the_window_to_the_others() {
+    let (slow, up) = (with_body(300, false).await, with_body(100, false).await);
+    let proxy = start();
+    let site = Site::http().add("slow.example", listener("slow"), "/", paced(8, 0, to(slow.address)));
+    let at = site.add("a.example", listener("a"), "/", to(up.address)).serve(&proxy).await;
+    let mut h2 = client::h2(connect(at).await).await;
+    let answer = within(h2.start("http://slow.example/").await.unwrap()).await.unwrap();
+    let mut body = answer.into_body();
+    tokio::spawn(async move {
+        while let Some(Ok(bytes)) = body.data().await {
+            let _ = body.flow_control().release_capacity(bytes.len());
+        }
+    });
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let begin = Instant::now();
+    let (status, body) = h2.get("http://a.example/").await.unwrap();
+    assert_eq!((status, body.len()), (200, 100 << 10));
+    assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
 }
 
 #[tokio::test]
