@@ -306,7 +306,7 @@ impl Context {
 
     /// The pace at which the body of an answer is sent.
     pub(crate) fn pacer(&self) -> Option<Box<Pacer>> {
-        self.pace().map(Pacer::begin).map(Box::new)
+        self.pace().map(Pacer::new).map(Box::new)
     }
 
     /// The same; tunnels have none.

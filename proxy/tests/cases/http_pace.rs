@@ -7,7 +7,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
     sync::Semaphore,
-    time::{Instant, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 use crate::support::{
@@ -86,6 +86,24 @@ async fn a_stream_is_sent_at_the_pace_of_its_rule() {
 }
 
 #[tokio::test]
+async fn the_time_before_the_body_is_not_counted() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (mut tcp, _) = listener.accept().await.unwrap();
+        let _ = tcp.read(&mut [0; 1024]).await;
+        sleep(Duration::from_millis(700)).await;
+        let _ = tcp.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 153600\r\n\r\n").await;
+        sleep(Duration::from_millis(700)).await;
+        let _ = tcp.write_all(&[b'x'; 150 << 10]).await;
+    });
+    let proxy = start();
+    let at = Site::of(paced(100, 0, to(address))).serve(&proxy).await;
+    let (took, _, all) = get(at, 0).await;
+    assert!(took >= Duration::from_millis(1850) && all > 150 << 10, "{took:?} {all}");
+}
+
+#[tokio::test]
 async fn a_paced_stream_leaves_the_window_to_the_others() {
     let (slow, up) = (with_body(300, false).await, with_body(100, false).await);
     let proxy = start();
@@ -99,7 +117,7 @@ async fn a_paced_stream_leaves_the_window_to_the_others() {
             let _ = body.flow_control().release_capacity(bytes.len());
         }
     });
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    sleep(Duration::from_millis(500)).await;
     let begin = Instant::now();
     let (status, body) = h2.get("http://a.example/").await.unwrap();
     assert_eq!((status, body.len()), (200, 100 << 10));
