@@ -167,7 +167,7 @@ fn replace(session: &mut Session, stage: impl FnOnce(ServerSession) -> Staged) {
     *session.downstream_session = ServerSession::new_custom(Box::new(stage(own)));
 }
 
-/// A session with a buffered request body, or a limited response rate.
+/// A session with a buffered request body, or a limited response rate. After an upgrade, neither applies.
 struct Staged {
     session: ServerSession,
     spooled: Option<Spooled>,
@@ -178,6 +178,11 @@ struct Staged {
 type CustomMessages = Box<dyn Messages<Item = Result<Bytes>> + Unpin + Send + Sync + 'static>;
 
 impl Staged {
+    /// The body that pingora gets in place of the client's.
+    fn body(&self) -> Option<&Spooled> {
+        self.spooled.as_ref().filter(|_| !self.session.was_upgraded())
+    }
+
     /// Sends a part of the body of the answer.
     async fn send(&mut self, mut bytes: Bytes, end: bool) -> Result<bool> {
         let Some(pacer) = &mut self.pacer else {
@@ -206,7 +211,10 @@ impl server::Session for Staged {
     }
 
     async fn read_body_bytes(&mut self) -> Result<Option<Bytes>> {
-        let Some(spooled) = &mut self.spooled else { return self.session.read_request_body().await };
+        let was_upgraded = self.session.was_upgraded();
+        let Some(spooled) = self.spooled.as_mut().filter(|_| !was_upgraded) else {
+            return self.session.read_request_body().await;
+        };
         let more = poll_fn(|cx| spooled.poll_piece(cx)).await;
         let more = more.or_err(ErrorType::FileReadError, "while reading a body that was spooled")?;
         Ok(more.then(|| spooled.take_piece()))
@@ -283,7 +291,7 @@ impl server::Session for Staged {
     }
 
     fn is_body_done(&mut self) -> bool {
-        match &self.spooled {
+        match self.body() {
             Some(spooled) => spooled.has_ended(),
             None => self.session.is_body_done(),
         }
@@ -294,14 +302,14 @@ impl server::Session for Staged {
     }
 
     fn is_body_empty(&mut self) -> bool {
-        match &self.spooled {
+        match self.body() {
             Some(spooled) => spooled.len() == 0,
             None => self.session.is_body_empty(),
         }
     }
 
     async fn read_body_or_idle(&mut self, no_body_expected: bool) -> Result<Option<Bytes>> {
-        match &self.spooled {
+        match self.body() {
             Some(spooled) if !no_body_expected && !spooled.has_ended() => self.read_body_bytes().await,
             // All of it was received: the client is watched.
             Some(_) => self.session.read_body_or_idle(true).await,

@@ -85,6 +85,40 @@ async fn a_stream_is_sent_at_the_pace_of_its_rule() {
     assert!(begin.elapsed() >= Duration::from_millis(450), "{:?}", begin.elapsed());
 }
 
+const UPGRADE: &[u8] =
+    b"GET / HTTP/1.1\r\nHost: a.example\r\nConnection: Upgrade, close\r\nUpgrade: chat\r\n\r\n";
+
+#[tokio::test]
+async fn a_refused_upgrade_is_paced() {
+    let up = with_body(150, false).await;
+    let proxy = start();
+    let at = Site::of(paced(100, 0, to(up.address))).serve(&proxy).await;
+    let mut client = connect(at).await;
+    let begin = Instant::now();
+    client.write_all(UPGRADE).await.unwrap();
+    let answer = client::response(&mut client).await;
+    assert_eq!((answer.status, answer.body.len()), (200, 150 << 10));
+    assert!(up.last().header("upgrade").is_some());
+    assert!(begin.elapsed() >= Duration::from_millis(450), "{:?}", begin.elapsed());
+}
+
+#[tokio::test]
+async fn a_tunnel_is_not_paced() {
+    let switch = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: chat\r\n\r\n";
+    let up = RawBackend::start(|_, _| Reply::Echo(switch.to_vec())).await;
+    let proxy = start();
+    let at = Site::of(paced(8, 0, to(up.address))).serve(&proxy).await;
+    let mut client = connect(at).await;
+    client.write_all(UPGRADE).await.unwrap();
+    assert_eq!(client::response(&mut client).await.status, 101);
+    let begin = Instant::now();
+    for _ in 0..10 {
+        client.write_all(&[b'x'; 10 << 10]).await.unwrap();
+        within(client.read_exact(&mut [0; 10 << 10])).await.unwrap();
+    }
+    assert!(begin.elapsed() < Duration::from_secs(3), "{:?}", begin.elapsed());
+}
+
 #[tokio::test]
 async fn the_time_before_the_body_is_not_counted() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

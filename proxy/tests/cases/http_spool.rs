@@ -534,6 +534,43 @@ async fn requests_to_h2_backends_are_streamed() {
 }
 
 #[tokio::test]
+async fn the_body_of_an_upgrade_is_spooled() {
+    let up = RawBackend::start(|_, seen| match seen.header("x-refuse") {
+        Some(_) => ok("up"),
+        None => Reply::Echo(
+            b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: chat\r\n\r\n".to_vec(),
+        ),
+    })
+    .await;
+    let (proxy, _directory) = start_with_files(|_| {});
+    let at = Site::of(spooled(to(up.address))).serve(&proxy).await;
+    for len in [10, 300_000] {
+        for (refuse, status) in [("", 101), ("X-Refuse: 1\r\n", 200)] {
+            let body = body(len);
+            let head = format!("Host: a.example\r\nConnection: Upgrade\r\nUpgrade: chat\r\n{refuse}");
+            let wire = String::from_utf8(chunked("POST", &body)).unwrap();
+            let wire = wire.replacen("Host: a.example\r\n", &head, 1).into_bytes();
+            let before = up.seen().len();
+            let (most, last) = wire.split_at(wire.len() - 3);
+            let mut client = connect(at).await;
+            within(client.write_all(most)).await.unwrap();
+            sleep(Duration::from_millis(200)).await;
+            assert_eq!(up.seen().len(), before, "{len}");
+            client.write_all(last).await.unwrap();
+            assert_eq!(client::response(&mut client).await.status, status, "{len}");
+            assert_whole(&up.last(), &body);
+            if status == 101 {
+                client.write_all(b"hello").await.unwrap();
+                let mut back = [0; 5];
+                within(client.read_exact(&mut back)).await.unwrap();
+                assert_eq!(&back, b"hello");
+            }
+        }
+    }
+    nothing_is_held(&proxy).await;
+}
+
+#[tokio::test]
 async fn rules_without_the_step_are_streamed() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
