@@ -16,7 +16,8 @@
 //! client     backend            carrier   spool                 limit            pace
 //! HTTP/1     HTTP/1             http1     http1/receive         http1/upload     http1/relay
 //! HTTP/2     HTTP/1             http1     http1/streams/spool   http1/frames     http1/streams
-//! any        HTTP/2, upgrade    pingora   (streamed)            http/attempt     http/staged
+//! any        HTTP/2             pingora   (streamed)            http/attempt     http/staged
+//! HTTP/1     HTTP/1, upgrade    pingora   http/staged           http/attempt     http/staged
 //! any        any, with `--carriers pingora`   http/staged       http/attempt     http/staged
 //! ```
 //!

@@ -289,7 +289,7 @@ mod tests {
     #[tokio::test]
     async fn the_number_of_files_is_limited_with_a_share_per_namespace() {
         let directory = tempfile::tempdir().unwrap();
-        let spools = Spools::new(4 << 20, Some(directory.path()), 4 << 20, 4);
+        let spools = Spools::new(4 << 20, Some(directory.path()), 4 << 20, 5);
         let first = receive(&spools, "a", &body(200_000), true).await.unwrap();
         let _second = receive(&spools, "a", &body(200_000), true).await.unwrap();
         assert_eq!(receive(&spools, "a", &body(200_000), true).await.unwrap_err(), Full);

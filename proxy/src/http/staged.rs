@@ -22,7 +22,6 @@ use pingora_error::{ErrorType, OrErr, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 use portcullis_routing::{Rejection, decide::TOO_LARGE};
-
 use tokio::time::timeout;
 
 use super::{context::Context, headers::Has};

@@ -200,9 +200,7 @@ async fn the_time_for_a_request_includes_its_body() {
     within(client.write_all(&request.as_bytes()[..request.len() - 1])).await.unwrap();
     assert_eq!(client::response(&mut client).await.status, 504);
     let client = client::h2(connect(at).await).await;
-    let request = Request::post("http://a.example/").body(()).unwrap();
-    let mut ready = within(client.send.clone().ready()).await.unwrap();
-    let (response, mut stream) = ready.send_request(request, false).unwrap();
+    let (response, mut stream) = client.post("http://a.example/").await;
     stream.send_data(Bytes::from_static(b"x"), false).unwrap();
     assert_eq!(client::finish(response).await.unwrap().0, 504);
     assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());

@@ -341,9 +341,7 @@ async fn a_body_that_comes_too_slowly_is_given_up() {
     // Frames without bytes are no progress.
     for frame in [b"".as_slice(), b"x"] {
         let client = client::h2(connect(at).await).await;
-        let request = Request::post("http://a.example/").body(()).unwrap();
-        let mut ready = within(client.send.clone().ready()).await.unwrap();
-        let (response, mut stream) = ready.send_request(request, false).unwrap();
+        let (response, mut stream) = client.post("http://a.example/").await;
         let trickle = async {
             while stream.send_data(Bytes::from_static(frame), false).is_ok() {
                 sleep(Duration::from_millis(200)).await;
@@ -372,9 +370,7 @@ async fn the_time_for_a_request_includes_its_body() {
     let mut client = hold(at, 100_000).await;
     assert_eq!(client::response(&mut client).await.status, 504);
     let client = client::h2(connect(at).await).await;
-    let request = Request::post("http://a.example/").body(()).unwrap();
-    let mut ready = within(client.send.clone().ready()).await.unwrap();
-    let (response, mut stream) = ready.send_request(request, false).unwrap();
+    let (response, mut stream) = client.post("http://a.example/").await;
     stream.send_data(Bytes::from_static(b"x"), false).unwrap();
     assert_eq!(client::finish(response).await.unwrap().0, 504);
     assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
@@ -465,9 +461,7 @@ async fn the_bodies_of_a_connection_are_limited() {
         let client = client::h2(connect(at).await).await;
         let mut slow = Vec::new();
         for _ in 0..45 {
-            let request = Request::post("http://a.example/").body(()).unwrap();
-            let mut ready = within(client.send.clone().ready()).await.unwrap();
-            let (response, mut stream) = ready.send_request(request, false).unwrap();
+            let (response, mut stream) = client.post("http://a.example/").await;
             // Without a directory, the last ones are rejected.
             send_frames(&mut stream, &body(90_000)).await;
             slow.push((response, stream));
@@ -475,9 +469,7 @@ async fn the_bodies_of_a_connection_are_limited() {
         // 128 KiB each without a file, 100 KiB with one.
         until("the memory to be used", || proxy.proxy.spooled_bytes()[0].1 > (4 << 20) - (256 << 10)).await;
         assert!(proxy.proxy.spooled_bytes()[0].1 <= 4 << 20);
-        let request = Request::post("http://a.example/").body(()).unwrap();
-        let mut ready = within(client.send.clone().ready()).await.unwrap();
-        let (response, mut stream) = ready.send_request(request, false).unwrap();
+        let (response, mut stream) = client.post("http://a.example/").await;
         if send_frames(&mut stream, &body(150_000)).await {
             let _ = stream.send_data(Bytes::new(), true);
         }
@@ -522,9 +514,7 @@ async fn requests_to_h2_backends_are_streamed() {
     let proxy = start();
     let at = Site::of(spooled(rule([share(1, Ok(h2(backend(&[up.address]))))]))).serve(&proxy).await;
     let client = client::h2(connect(at).await).await;
-    let request = Request::post("http://a.example/").body(()).unwrap();
-    let mut ready = within(client.send.clone().ready()).await.unwrap();
-    let (response, mut body) = ready.send_request(request, false).unwrap();
+    let (response, mut body) = client.post("http://a.example/").await;
     body.send_data(Bytes::from_static(b"first"), false).unwrap();
     // The backend answers what it gets, before the end.
     let response = within(response).await.unwrap();
