@@ -138,19 +138,22 @@ async fn the_time_before_the_body_is_not_counted() {
 }
 
 #[tokio::test]
-async fn a_paced_stream_leaves_the_window_to_the_others() {
+async fn paced_streams_leave_the_window_to_the_others() {
     let (slow, up) = (with_body(300, false).await, with_body(100, false).await);
     let proxy = start();
-    let site = Site::http().add("slow.example", listener("slow"), "/", paced(8, 0, to(slow.address)));
+    let site = Site::http().add("slow.example", listener("slow"), "/", paced(1, 0, to(slow.address)));
     let at = site.add("a.example", listener("a"), "/", to(up.address)).serve(&proxy).await;
     let mut h2 = client::h2(connect(at).await).await;
-    let answer = within(h2.start("http://slow.example/").await.unwrap()).await.unwrap();
-    let mut body = answer.into_body();
-    tokio::spawn(async move {
-        while let Some(Ok(bytes)) = body.data().await {
-            let _ = body.flow_control().release_capacity(bytes.len());
-        }
-    });
+    // Each has some 15 KiB that wait for its pace; the window of the connection is 64 KiB.
+    for _ in 0..10 {
+        let answer = within(h2.start("http://slow.example/").await.unwrap()).await.unwrap();
+        let mut body = answer.into_body();
+        tokio::spawn(async move {
+            while let Some(Ok(bytes)) = body.data().await {
+                let _ = body.flow_control().release_capacity(bytes.len());
+            }
+        });
+    }
     sleep(Duration::from_millis(500)).await;
     let begin = Instant::now();
     let (status, body) = h2.get("http://a.example/").await.unwrap();
