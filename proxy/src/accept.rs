@@ -185,6 +185,7 @@ async fn serve(
             limits,
             draining: Arc::clone(&port.draining),
             load: Arc::clone(&worker.load),
+            buffered: (!is_trusted).then(Default::default),
         }
     };
     // Boxed: a task is as large as the largest future that it ever awaits, and a handshake's future is large but short-lived.

@@ -4,7 +4,8 @@
 //! limit    the maximum size of a request body: Allowance, decremented where its bytes are read
 //! spool    a request body is buffered before an endpoint is selected:
 //!            Spools     budgets of memory and files for all bodies, with a share per namespace (budget)
-//!            Receiving  stores the bytes as they arrive, in memory first, then in an unlinked file
+//!            Receiving  stores the bytes as they arrive, in memory first, then in an unlinked file; limits how slowly they
+//!                       may arrive (progress)
 //!            Spooled    returns them, once per attempt
 //! pace     the body of a response is sent at a limited rate: Pacer; while it waits, nothing is read from the backend
 //! ```
@@ -15,7 +16,8 @@
 //! client     backend            carrier   spool                 limit            pace
 //! HTTP/1     HTTP/1             http1     http1/receive         http1/upload     http1/relay
 //! HTTP/2     HTTP/1             http1     http1/streams/spool   http1/frames     http1/streams
-//! any        HTTP/2, upgrade    pingora   (streamed)            http/attempt     http/staged
+//! any        HTTP/2             pingora   (streamed)            http/attempt     http/staged
+//! HTTP/1     HTTP/1, upgrade    pingora   http/staged           http/attempt     http/staged
 //! any        any, with `--carriers pingora`   http/staged       http/attempt     http/staged
 //! ```
 //!
@@ -29,6 +31,7 @@
 mod budget;
 mod file;
 mod pace;
+mod progress;
 mod receiving;
 mod spooled;
 
@@ -44,8 +47,9 @@ use std::{
 use bytes::Bytes;
 use portcullis_routing::step::Spool;
 
-use self::{budget::Budget, file::Files};
-pub(crate) use self::{pace::Pacer, receiving::Receiving, spooled::Spooled};
+use self::{budget::Budget, file::Files, progress::Progress};
+pub(crate) use self::{budget::Usage, pace::Pacer, receiving::Receiving, spooled::Spooled};
+use crate::conn::ConnInfo;
 
 /// The reason in a 503 if a body cannot be buffered.
 pub(crate) const NO_ROOM: &str = "no space to buffer the request body";
@@ -122,9 +126,16 @@ impl Spools {
     }
 
     /// Starts to buffer a body for a rule of this namespace. `length`: the Content-Length, if there is one.
-    pub(crate) fn receive(&self, namespace: &str, spool: Spool, length: Option<u64>) -> Receiving {
+    pub(crate) fn receive(
+        &self,
+        conn: &ConnInfo,
+        namespace: &str,
+        spool: Spool,
+        length: Option<u64>,
+    ) -> Receiving {
         Receiving::new(
-            self.memory.lease(namespace),
+            self.memory.lease(namespace, conn.buffered.as_ref()),
+            Progress::begin(conn.limits.idle),
             self.files.as_ref().map(|files| files.open(namespace)),
             spool.memory as usize,
             length,
@@ -132,8 +143,15 @@ impl Spools {
     }
 
     /// Starts to buffer a body in memory, for an external authorization service.
-    pub(crate) fn hold(&self, namespace: &str, length: Option<u64>) -> Receiving {
-        Receiving::new(self.memory.lease(namespace), None, usize::MAX, length)
+    pub(crate) fn hold(&self, conn: &ConnInfo, namespace: &str, length: Option<u64>) -> Receiving {
+        let progress = Progress::begin(conn.limits.idle);
+        Receiving::new(
+            self.memory.lease(namespace, conn.buffered.as_ref()),
+            progress,
+            None,
+            usize::MAX,
+            length,
+        )
     }
 
     /// Counts a rejected body.

@@ -11,7 +11,7 @@ use std::{
 use http::HeaderValue;
 use portcullis_routing::{ClientAuth, PortKey, step::ClientCertificate};
 
-use crate::{limits::Limits, load::Load};
+use crate::{body::Usage, limits::Limits, load::Load};
 
 /// What is known of a client's connection. Made once at accept, shared by all its requests (h2 streams too).
 #[derive(Debug)]
@@ -42,6 +42,8 @@ pub(crate) struct ConnInfo {
     pub(crate) draining: Arc<AtomicBool>,
     /// Where its requests are counted.
     pub(crate) load: Arc<Load>,
+    /// The memory of its request bodies that are being buffered; `None` for trusted proxies, which have many clients.
+    pub(crate) buffered: Option<Usage>,
 }
 
 /// What the handshake brought.
@@ -91,6 +93,7 @@ pub(crate) mod tests {
             limits: Limits::new(&Options::default()),
             draining: Arc::default(),
             load: Arc::default(),
+            buffered: Some(Usage::default()),
         })
     }
 }

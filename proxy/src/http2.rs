@@ -33,6 +33,7 @@ use crate::{
     http::{context::Context, request},
     http1,
     io::DownIo,
+    limits::until,
     scope::{SCOPE, Scope},
 };
 
@@ -125,7 +126,8 @@ impl Connection {
     ) -> Option<Result<Option<Box<Cursor>>, Box<Answer>>> {
         if let Some(most) = cursor.body() {
             let namespace = cursor.rule().map_or("", |rule| &rule.route.namespace);
-            match hold::hold(&self.worker, stream, context, (namespace, most)).await {
+            let held = until(context.deadline, hold::hold(&self.worker, stream, context, (namespace, most)));
+            match held.await.unwrap_or(Err(Some(hold::TOO_SLOW))) {
                 Ok(()) => {}
                 Err(Some(failure)) => return Some(Err(Box::new(Answer::reject(failure.0, failure.1)))),
                 Err(None) => {

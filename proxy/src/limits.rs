@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use portcullis_routing::OwnTimeouts;
+use tokio::time::{Instant, timeout_at};
 
 use crate::{ClientOptions, Options};
 
@@ -40,6 +41,14 @@ impl Limits {
             stream_idle: options.stream_idle_timeout,
             keepalive: options.keepalive_timeout,
         }
+    }
+}
+
+/// Carries out `work` until a deadline. Returns `None` if it has passed.
+pub(crate) async fn until<T>(deadline: Option<Instant>, work: impl Future<Output = T>) -> Option<T> {
+    match deadline {
+        Some(deadline) => timeout_at(deadline, work).await.ok(),
+        None => Some(work.await),
     }
 }
 

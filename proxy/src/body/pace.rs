@@ -18,28 +18,32 @@ const PART: u64 = 8;
 #[derive(Debug)]
 pub(crate) struct Pacer {
     pace: Pace,
-    /// When the body started.
-    begin: Instant,
+    /// When the first part of the body could be sent.
+    begin: Option<Instant>,
     sent: u64,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl Pacer {
-    /// Starts with the body of a response.
-    pub(crate) fn begin(pace: Pace) -> Self {
-        Self { pace, begin: Instant::now(), sent: 0, timer: None }
+    /// Creates a pacer. The time is counted from the first part of the body.
+    pub(crate) fn new(pace: Pace) -> Self {
+        Self { pace, begin: None, sent: 0, timer: None }
     }
 
     /// Ready with the number of bytes, at most `wanted`, that can be sent now.
     pub(crate) fn poll_room(&mut self, cx: &mut Context<'_>, wanted: usize) -> Poll<usize> {
+        if wanted == 0 {
+            return Poll::Ready(0);
+        }
+        let begin = *self.begin.get_or_insert_with(Instant::now);
         let least = ((u64::from(self.pace.rate.get()) << 10) / PART).min(wanted as u64);
         loop {
             let now = Instant::now();
-            let room = self.pace.allowed(now - self.begin).saturating_sub(self.sent);
+            let room = self.pace.allowed(now - begin).saturating_sub(self.sent);
             if room >= least {
                 return Poll::Ready(usize::try_from(room).unwrap_or(usize::MAX).min(wanted));
             }
-            let at = self.begin + self.pace.time_of(self.sent.saturating_add(least));
+            let at = begin + self.pace.time_of(self.sent.saturating_add(least));
             let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(at)));
             if timer.deadline() != at {
                 timer.as_mut().reset(at);
@@ -61,7 +65,7 @@ impl Pacer {
 
 #[cfg(test)]
 mod tests {
-    use std::num::NonZeroU32;
+    use std::{num::NonZeroU32, time::Duration};
 
     use super::*;
 
@@ -75,8 +79,11 @@ mod tests {
             (1000, 0, 1 << 20, 0.024),
             (u32::MAX, 0, 1 << 20, 0.0),
         ] {
+            let mut pacer = Pacer::new(Pace { rate: NonZeroU32::new(rate).unwrap(), after });
+            // The time before the body is not counted.
+            assert_eq!(pacer.room(0).await, 0);
+            sleep_until(Instant::now() + Duration::from_secs(5)).await;
             let begin = Instant::now();
-            let mut pacer = Pacer::begin(Pace { rate: NonZeroU32::new(rate).unwrap(), after });
             let (mut left, mut writes) = (bytes, 0);
             while left > 0 {
                 let n = pacer.room(left.min(64 << 10)).await;

@@ -28,10 +28,11 @@ pub(crate) struct Spooled {
 #[derive(Debug)]
 pub(super) enum Content {
     Memory(Bytes),
-    /// In a file, with the lease for one chunk in memory.
+    /// In a file, from which it is read in chunks of this size. The lease is for one chunk in memory.
     File {
         file: BodyFile,
-        _piece: Lease,
+        chunk: usize,
+        _lease: Lease,
     },
 }
 
@@ -80,7 +81,11 @@ impl Spooled {
         if !self.piece.is_empty() || left == 0 {
             return Poll::Ready(Ok(!self.piece.is_empty()));
         }
-        let n = usize::try_from(left).unwrap_or(usize::MAX).min(PIECE);
+        let chunk = match &self.content {
+            Content::Memory(_) => PIECE,
+            Content::File { chunk, .. } => *chunk,
+        };
+        let n = usize::try_from(left).unwrap_or(usize::MAX).min(chunk);
         self.piece = match &self.content {
             Content::Memory(bytes) => {
                 let begin = bytes.len() - usize::try_from(left).unwrap_or(bytes.len());

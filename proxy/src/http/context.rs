@@ -301,17 +301,17 @@ impl Context {
 
     /// How the request's body is spooled; `None` if there is none, or it is streamed.
     pub(crate) fn spool(&self, has_body: bool) -> Option<Spool> {
-        self.route.as_ref().filter(|_| has_body && !self.upgrade)?.spool()
+        self.route.as_ref().filter(|_| has_body)?.spool()
     }
 
     /// The pace at which the body of an answer is sent.
     pub(crate) fn pacer(&self) -> Option<Box<Pacer>> {
-        self.pace().map(Pacer::begin).map(Box::new)
+        self.pace().map(Pacer::new).map(Box::new)
     }
 
-    /// The same; tunnels have none.
+    /// The same. It does not apply to a tunnel, which is established by the response.
     pub(crate) fn pace(&self) -> Option<Pace> {
-        self.rule()?.steps.pace().filter(|_| !self.upgrade)
+        self.rule()?.steps.pace()
     }
 
     /// The limits of time that the rule has in place of the proxy's.

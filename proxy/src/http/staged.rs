@@ -22,12 +22,16 @@ use pingora_error::{ErrorType, OrErr, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 use portcullis_routing::{Rejection, decide::TOO_LARGE};
+use tokio::time::timeout;
 
 use super::{context::Context, headers::Has};
 use crate::{
     body::{Allowance, Full, Held, MOST_HELD, NO_ROOM, Pacer, Receiving, Spooled},
+    limits::until,
     shared::Shared,
 };
+
+const TOO_SLOW: &str = "the request took too long";
 
 /// Whether the stage applies to a request.
 pub(super) fn is_wanted(session: &mut Session, context: &Context) -> bool {
@@ -57,7 +61,7 @@ async fn receive(shared: &Shared, session: &mut Session, context: &mut Context) 
     let Some(spool) = context.spool(true) else { return Ok(None) };
     go_on(session, context).await?;
     let namespace = context.rule().map_or("", |rule| &rule.route.namespace);
-    let receiving = shared.spools.receive(namespace, spool, length(session));
+    let receiving = shared.spools.receive(&context.conn, namespace, spool, length(session));
     let most = context.body_size(true);
     let spooled = read(shared, session, context, receiving, most).await?;
     Ok(session.as_ref().retry_buffer_truncated().then_some(spooled))
@@ -82,7 +86,7 @@ pub(super) async fn hold(
         return Ok(());
     }
     go_on(session, context).await?;
-    let receiving = shared.spools.hold(namespace, length(session));
+    let receiving = shared.spools.hold(&context.conn, namespace, length(session));
     let Some(bytes) = read(shared, session, context, receiving, Some(most)).await?.into_bytes() else {
         return Err(context.fail(Rejection::Overloaded, NO_ROOM).into_down());
     };
@@ -110,8 +114,20 @@ fn length(session: &Session) -> Option<u64> {
     session.req_header().headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// Reads a body of at most so many bytes, and writes its length to the head.
+/// Reads a body of at most so many bytes within the time for the request, and writes its length to the head.
 async fn read(
+    shared: &Shared,
+    session: &mut Session,
+    context: &mut Context,
+    receiving: Receiving,
+    most: Option<u64>,
+) -> Result<Spooled> {
+    let received = until(context.deadline, read_all(shared, session, context, receiving, most)).await;
+    received.unwrap_or_else(|| Err(context.fail(Rejection::Timeout, TOO_SLOW).into_down()))
+}
+
+/// Reads the body.
+async fn read_all(
     shared: &Shared,
     session: &mut Session,
     context: &mut Context,
@@ -124,14 +140,16 @@ async fn read(
         context.fail(Rejection::Overloaded, NO_ROOM).into_down()
     };
     session.as_mut().enable_retry_buffering();
-    while let Some(mut bytes) = session.read_request_body().await.map_err(|error| error.into_down())? {
+    loop {
+        let part = match receiving.time_left() {
+            Some(left) => timeout(left, session.read_request_body()).await.ok(),
+            None => None,
+        };
+        let part = part.ok_or_else(|| context.fail(Rejection::HeaderTimeout, TOO_SLOW).into_down())?;
+        let Some(bytes) = part.map_err(|error| error.into_down())? else { break };
         let taken = allowed.take(bytes.len());
         taken.map_err(|_| context.fail(Rejection::ContentTooLarge, TOO_LARGE).into_down())?;
-        while !bytes.is_empty() {
-            receiving.room().await.map_err(|full| no_room(context, full))?;
-            let n = receiving.put(&bytes);
-            drop(bytes.split_to(n));
-        }
+        receiving.store(&bytes).await.map_err(|full| no_room(context, full))?;
     }
     let spooled = receiving.finish().await.map_err(|full| no_room(context, full))?;
     let head = session.req_header_mut();
@@ -148,7 +166,7 @@ fn replace(session: &mut Session, stage: impl FnOnce(ServerSession) -> Staged) {
     *session.downstream_session = ServerSession::new_custom(Box::new(stage(own)));
 }
 
-/// A session with a buffered request body, or a limited response rate.
+/// A session with a buffered request body, or a limited response rate. After an upgrade, neither applies.
 struct Staged {
     session: ServerSession,
     spooled: Option<Spooled>,
@@ -159,6 +177,11 @@ struct Staged {
 type CustomMessages = Box<dyn Messages<Item = Result<Bytes>> + Unpin + Send + Sync + 'static>;
 
 impl Staged {
+    /// The body that pingora gets in place of the client's.
+    fn body(&self) -> Option<&Spooled> {
+        self.spooled.as_ref().filter(|_| !self.session.was_upgraded())
+    }
+
     /// Sends a part of the body of the answer.
     async fn send(&mut self, mut bytes: Bytes, end: bool) -> Result<bool> {
         let Some(pacer) = &mut self.pacer else {
@@ -187,7 +210,10 @@ impl server::Session for Staged {
     }
 
     async fn read_body_bytes(&mut self) -> Result<Option<Bytes>> {
-        let Some(spooled) = &mut self.spooled else { return self.session.read_request_body().await };
+        let was_upgraded = self.session.was_upgraded();
+        let Some(spooled) = self.spooled.as_mut().filter(|_| !was_upgraded) else {
+            return self.session.read_request_body().await;
+        };
         let more = poll_fn(|cx| spooled.poll_piece(cx)).await;
         let more = more.or_err(ErrorType::FileReadError, "while reading a body that was spooled")?;
         Ok(more.then(|| spooled.take_piece()))
@@ -264,7 +290,7 @@ impl server::Session for Staged {
     }
 
     fn is_body_done(&mut self) -> bool {
-        match &self.spooled {
+        match self.body() {
             Some(spooled) => spooled.has_ended(),
             None => self.session.is_body_done(),
         }
@@ -275,14 +301,14 @@ impl server::Session for Staged {
     }
 
     fn is_body_empty(&mut self) -> bool {
-        match &self.spooled {
+        match self.body() {
             Some(spooled) => spooled.len() == 0,
             None => self.session.is_body_empty(),
         }
     }
 
     async fn read_body_or_idle(&mut self, no_body_expected: bool) -> Result<Option<Bytes>> {
-        match &self.spooled {
+        match self.body() {
             Some(spooled) if !no_body_expected && !spooled.has_ended() => self.read_body_bytes().await,
             // All of it was received: the client is watched.
             Some(_) => self.session.read_body_or_idle(true).await,

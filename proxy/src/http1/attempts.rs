@@ -86,6 +86,8 @@ pub(super) enum Broken {
     NoRoom,
     /// Nothing moved for too long. `client`: it was the client that we waited for.
     Stalled { client: bool },
+    /// The timeout of the request has passed before its body was received.
+    ClientLate,
     /// The timeout of the attempt or of the request has passed.
     Late,
     /// The backend's connection broke.
@@ -121,6 +123,7 @@ pub(super) enum End {
 }
 
 const UNREACHABLE: &str = "the backend could not be reached, or aborted the connection";
+const REQUEST_TOO_SLOW: &str = "the request took too long";
 const TOO_SLOW: &str = "the backend took too long";
 
 /// Carries a request to a backend, in as many attempts as it takes and the route permits. `head` is what the backend gets;
@@ -282,7 +285,8 @@ impl Broken {
             Self::ClientMalformed => Some((Rejection::BadRequest, "malformed body")),
             Self::TooLarge => Some((Rejection::ContentTooLarge, TOO_LARGE)),
             Self::NoRoom => Some((Rejection::Overloaded, NO_ROOM)),
-            Self::Stalled { client: true } => Some((Rejection::HeaderTimeout, "the request took too long")),
+            Self::Stalled { client: true } => Some((Rejection::HeaderTimeout, REQUEST_TOO_SLOW)),
+            Self::ClientLate => Some((Rejection::Timeout, REQUEST_TOO_SLOW)),
             Self::Stalled { client: false } => Some((Rejection::Timeout, "no progress for too long")),
             Self::Late => Some((Rejection::Timeout, TOO_SLOW)),
             Self::Backend(_) | Self::Retry | Self::Page => Some((Rejection::BadGateway, UNREACHABLE)),
@@ -301,6 +305,7 @@ impl Broken {
             | Self::TooLarge
             | Self::NoRoom
             | Self::Stalled { client: true }
+            | Self::ClientLate
             | Self::Retry
             | Self::Page => None,
         }

@@ -1,6 +1,6 @@
 //! Receives the body of a request as a whole before a backend is asked.
 
-use std::{future::poll_fn, task::Poll};
+use std::{future::poll_fn, task::Poll, time::Duration};
 
 use portcullis_routing::step::Spool;
 use tokio::time::timeout;
@@ -18,7 +18,7 @@ use crate::{
     body::{Allowance, Full, Held, MOST_HELD, Receiving, Spooled, TooLarge},
     clock::Ticks,
     http::context::Context,
-    limits::Limits,
+    limits::until,
 };
 
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
@@ -42,8 +42,9 @@ pub(super) async fn spool(
     body: Framing,
 ) -> Result<Spooled, Broken> {
     let namespace = context.rule().map_or("", |rule| &rule.route.namespace);
-    let receiving = worker.shared.spools.receive(namespace, spool, length(&body));
-    receive(worker, client, asked, body, receiving, context.body_size(true)).await
+    let receiving = worker.shared.spools.receive(&context.conn, namespace, spool, length(&body));
+    let received = receive(worker, client, asked, body, receiving, context.body_size(true));
+    until(context.deadline, received).await.ok_or(Broken::ClientLate)?
 }
 
 /// Receives the body of a request for a check that may be sent so many bytes.
@@ -66,10 +67,11 @@ pub(super) async fn hold(
     if context.held.is_some() || body.is_done() {
         return Ok(());
     }
-    let receiving = worker.shared.spools.hold(namespace, length(body));
+    let receiving = worker.shared.spools.hold(&context.conn, namespace, length(body));
     let has_length = length(body).is_some();
     let whole = std::mem::replace(body, Framing::Done);
-    let received = receive(worker, client, asked, whole, receiving, Some(most)).await?;
+    let received = receive(worker, client, asked, whole, receiving, Some(most));
+    let received = until(context.deadline, received).await.ok_or(Broken::ClientLate)??;
     let bytes = received.into_bytes().ok_or(Broken::NoRoom)?;
     context.held = Some(Held { bytes, has_length });
     Ok(())
@@ -98,15 +100,14 @@ async fn receive(
     }
     while !body.is_done() {
         if client.input.is_empty() {
-            read(client, &worker.limits).await?;
+            let left = receiving.time_left().ok_or(Broken::Stalled { client: true })?;
+            read(client, left).await?;
         }
-        let room = receiving.room().await?;
         let bytes = client.input.bytes();
-        let bytes = &bytes[..bytes.len().min(room)];
         let (n, part) = body.next(bytes).map_err(|_| Broken::ClientMalformed)?;
         if part == Part::Content {
             allowed.take(n)?;
-            receiving.put(&bytes[..n]);
+            receiving.store(&bytes[..n]).await?;
         }
         client.input.used(n);
     }
@@ -114,9 +115,9 @@ async fn receive(
     Ok(receiving.finish().await?)
 }
 
-/// Reads more from the client.
-async fn read(client: &mut Client, limits: &Limits) -> Result<(), Broken> {
-    client.watch.set(Ticks::of(limits.idle));
+/// Reads more from the client within this time.
+async fn read(client: &mut Client, limit: Duration) -> Result<(), Broken> {
+    client.watch.set(Ticks::of(limit));
     let read = poll_fn(|cx| {
         client.watch.set_waker(cx.waker());
         // The next read takes a buffer of the size that fits by now.

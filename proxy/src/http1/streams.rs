@@ -357,8 +357,19 @@ impl Relay<'_> {
                 return Err(Broken::ClientGone);
             };
             let whole = answer.framing.is_done() && self.incoming.skip == 0 && answer.trailers.is_empty();
+            let mut wanted = self.incoming.ready;
+            if let Some(pacer) = &mut answer.pacer {
+                match pacer.poll_room(cx, wanted) {
+                    Poll::Ready(room) => wanted = room,
+                    Poll::Pending => {
+                        // The window of the connection is for the other streams meanwhile.
+                        content.reserve_capacity(0);
+                        return Ok(Poll::Pending);
+                    }
+                }
+            }
             // h2 gets only what the window has room for: what it buffers is beyond our limits of memory and time.
-            content.reserve_capacity(self.incoming.ready);
+            content.reserve_capacity(wanted);
             let room = match content.capacity() {
                 0 => match content.poll_capacity(cx) {
                     Poll::Ready(Some(Ok(room))) => room,
@@ -367,15 +378,11 @@ impl Relay<'_> {
                 },
                 room => room,
             };
-            let mut n = room.min(self.incoming.ready);
+            let n = room.min(wanted);
             if n == 0 {
                 continue;
             }
             if let Some(pacer) = &mut answer.pacer {
-                match pacer.poll_room(cx, n) {
-                    Poll::Ready(room) => n = room,
-                    Poll::Pending => return Ok(Poll::Pending),
-                }
                 pacer.sent(n);
             }
             let end = whole && n == self.incoming.ready;

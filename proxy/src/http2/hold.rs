@@ -14,7 +14,7 @@ use crate::{
 };
 
 const TOO_LARGE_BODY: Failure = (Rejection::ContentTooLarge, TOO_LARGE);
-const TOO_SLOW: Failure = (Rejection::Timeout, "the request took too long");
+pub(super) const TOO_SLOW: Failure = (Rejection::Timeout, "the request took too long");
 
 /// Receives the body, for a check that may be sent so many bytes of a request of this namespace, and puts it back for the
 /// backend.
@@ -45,17 +45,15 @@ pub(super) async fn hold(
         spools.count_refused();
         Some((Rejection::Overloaded, NO_ROOM))
     };
-    let (mut receiving, mut allowed) = (spools.hold(namespace, announced), Allowance::of(Some(most)));
+    let (mut receiving, mut allowed) =
+        (spools.hold(&context.conn, namespace, announced), Allowance::of(Some(most)));
     loop {
-        let frame = timeout(worker.limits.idle, poll_fn(|cx| stream.poll_body(cx))).await;
+        let left = receiving.time_left().ok_or(Some(TOO_SLOW))?;
+        let frame = timeout(left, poll_fn(|cx| stream.poll_body(cx))).await;
         let Some(frame) = frame.map_err(|_| Some(TOO_SLOW))? else { break };
-        let mut bytes = frame.map_err(|_| None)?;
+        let bytes = frame.map_err(|_| None)?;
         allowed.take(bytes.len()).map_err(|_| Some(TOO_LARGE_BODY))?;
-        while !bytes.is_empty() {
-            receiving.room().await.map_err(no_room)?;
-            let n = receiving.put(&bytes);
-            drop(bytes.split_to(n));
-        }
+        receiving.store(&bytes).await.map_err(no_room)?;
     }
     let bytes = receiving.finish().await.map_err(no_room)?.into_bytes().ok_or(None)?;
     stream.head.insert_header(header::CONTENT_LENGTH, bytes.len()).map_err(|_| None)?;

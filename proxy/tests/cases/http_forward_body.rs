@@ -1,14 +1,17 @@
 //! Services that authorize requests and are sent their bodies (`forwardBody` of an ExternalAuth filter).
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::Request;
 use portcullis_routing::{
-    Rule, Step, Steps,
+    Rule, Step, Steps, Timeouts,
     step::{AuthProtocol, Check, ExternalAuth, HttpAuth},
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::Instant,
+};
 
 use super::http_check::{field, grpc_service, service};
 use crate::support::{
@@ -183,6 +186,25 @@ fn chunked_bytes(body: &str) -> String {
     format!(
         "POST / HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked\r\n\r\n{n:x}\r\n{body}\r\n0\r\n\r\n"
     )
+}
+
+#[tokio::test]
+async fn the_time_for_a_request_includes_its_body() {
+    let (auth, up) = (service(|_| None).await, RawBackend::saying("up").await);
+    let proxy = start();
+    let timeouts = Timeouts { request: Some(Duration::from_millis(500)), ..Timeouts::default() };
+    let at = Site::of(Rule { timeouts, ..guarded(auth.address, to(up.address)) }).serve(&proxy).await;
+    let begin = Instant::now();
+    let mut client = connect(at).await;
+    let request = with_length("hello");
+    within(client.write_all(&request.as_bytes()[..request.len() - 1])).await.unwrap();
+    assert_eq!(client::response(&mut client).await.status, 504);
+    let client = client::h2(connect(at).await).await;
+    let (response, mut stream) = client.post("http://a.example/").await;
+    stream.send_data(Bytes::from_static(b"x"), false).unwrap();
+    assert_eq!(client::finish(response).await.unwrap().0, 504);
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    assert_eq!((auth.seen().len(), up.seen().len()), (0, 0));
 }
 
 #[tokio::test]

@@ -7,13 +7,13 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
     sync::Semaphore,
-    time::{Instant, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 use crate::support::{
     client::{self, connect},
     raw::{RawBackend, Reply},
-    site::{Site, backend, h2, rule, share, to},
+    site::{Site, backend, h2, listener, rule, share, to},
     start, until, within,
 };
 
@@ -83,6 +83,82 @@ async fn a_stream_is_sent_at_the_pace_of_its_rule() {
     let (status, body) = h2.get("http://a.example/").await.unwrap();
     assert_eq!((status, body.len()), (200, 150 << 10));
     assert!(begin.elapsed() >= Duration::from_millis(450), "{:?}", begin.elapsed());
+}
+
+const UPGRADE: &[u8] =
+    b"GET / HTTP/1.1\r\nHost: a.example\r\nConnection: Upgrade, close\r\nUpgrade: chat\r\n\r\n";
+
+#[tokio::test]
+async fn a_refused_upgrade_is_paced() {
+    let up = with_body(150, false).await;
+    let proxy = start();
+    let at = Site::of(paced(100, 0, to(up.address))).serve(&proxy).await;
+    let mut client = connect(at).await;
+    let begin = Instant::now();
+    client.write_all(UPGRADE).await.unwrap();
+    let answer = client::response(&mut client).await;
+    assert_eq!((answer.status, answer.body.len()), (200, 150 << 10));
+    assert!(up.last().header("upgrade").is_some());
+    assert!(begin.elapsed() >= Duration::from_millis(450), "{:?}", begin.elapsed());
+}
+
+#[tokio::test]
+async fn a_tunnel_is_not_paced() {
+    let switch = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: chat\r\n\r\n";
+    let up = RawBackend::start(|_, _| Reply::Echo(switch.to_vec())).await;
+    let proxy = start();
+    let at = Site::of(paced(8, 0, to(up.address))).serve(&proxy).await;
+    let mut client = connect(at).await;
+    client.write_all(UPGRADE).await.unwrap();
+    assert_eq!(client::response(&mut client).await.status, 101);
+    let begin = Instant::now();
+    for _ in 0..10 {
+        client.write_all(&[b'x'; 10 << 10]).await.unwrap();
+        within(client.read_exact(&mut [0; 10 << 10])).await.unwrap();
+    }
+    assert!(begin.elapsed() < Duration::from_secs(3), "{:?}", begin.elapsed());
+}
+
+#[tokio::test]
+async fn the_time_before_the_body_is_not_counted() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (mut tcp, _) = listener.accept().await.unwrap();
+        let _ = tcp.read(&mut [0; 1024]).await;
+        sleep(Duration::from_millis(700)).await;
+        let _ = tcp.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 153600\r\n\r\n").await;
+        sleep(Duration::from_millis(700)).await;
+        let _ = tcp.write_all(&[b'x'; 150 << 10]).await;
+    });
+    let proxy = start();
+    let at = Site::of(paced(100, 0, to(address))).serve(&proxy).await;
+    let (took, _, all) = get(at, 0).await;
+    assert!(took >= Duration::from_millis(1850) && all > 150 << 10, "{took:?} {all}");
+}
+
+#[tokio::test]
+async fn paced_streams_leave_the_window_to_the_others() {
+    let (slow, up) = (with_body(300, false).await, with_body(100, false).await);
+    let proxy = start();
+    let site = Site::http().add("slow.example", listener("slow"), "/", paced(1, 0, to(slow.address)));
+    let at = site.add("a.example", listener("a"), "/", to(up.address)).serve(&proxy).await;
+    let mut h2 = client::h2(connect(at).await).await;
+    // Each has some 15 KiB that wait for its pace; the window of the connection is 64 KiB.
+    for _ in 0..10 {
+        let answer = within(h2.start("http://slow.example/").await.unwrap()).await.unwrap();
+        let mut body = answer.into_body();
+        tokio::spawn(async move {
+            while let Some(Ok(bytes)) = body.data().await {
+                let _ = body.flow_control().release_capacity(bytes.len());
+            }
+        });
+    }
+    sleep(Duration::from_millis(500)).await;
+    let begin = Instant::now();
+    let (status, body) = h2.get("http://a.example/").await.unwrap();
+    assert_eq!((status, body.len()), (200, 100 << 10));
+    assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
 }
 
 #[tokio::test]

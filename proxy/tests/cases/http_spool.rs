@@ -6,13 +6,13 @@ use bytes::Bytes;
 use http::Request;
 use portcullis_proxy::Options;
 use portcullis_routing::{
-    Backends, Repeats, Retry, Rule, Step, Steps,
+    Backends, Repeats, Retry, Rule, Step, Steps, Timeouts,
     step::{BodySize, Spool},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    time::sleep,
+    time::{Instant, sleep},
 };
 
 use crate::support::{
@@ -83,19 +83,26 @@ async fn send_h2(
     }
     let mut ready = within(client.send.clone().ready()).await.unwrap();
     let (response, mut stream) = ready.send_request(request.body(()).unwrap(), false)?;
+    if send_frames(&mut stream, body).await {
+        let _ = stream.send_data(Bytes::new(), true);
+    }
+    client::finish(response).await
+}
+
+/// Sends a body without its end; returns whether the proxy has received it.
+async fn send_frames(stream: &mut ::h2::SendStream<Bytes>, body: &[u8]) -> bool {
     for part in body.chunks(30_000) {
         stream.reserve_capacity(part.len());
         let mut left = Bytes::copy_from_slice(part);
         while !left.is_empty() {
             let room = within(std::future::poll_fn(|cx| stream.poll_capacity(cx))).await;
-            let Some(Ok(room)) = room else { return client::finish(response).await };
+            let Some(Ok(room)) = room else { return false };
             let n = room.min(left.len());
             let _ = stream.send_data(left.split_to(n), false);
             stream.reserve_capacity(left.len());
         }
     }
-    let _ = stream.send_data(Bytes::new(), true);
-    client::finish(response).await
+    true
 }
 
 fn assert_whole(seen: &Seen, body: &[u8]) {
@@ -308,6 +315,69 @@ async fn a_body_that_stays_away_is_given_up() {
     nothing_is_held(&proxy).await;
 }
 
+#[tokio::test]
+async fn a_body_that_comes_too_slowly_is_given_up() {
+    let up = RawBackend::saying("up").await;
+    // The rate is measured over this time.
+    let proxy = start_with(|options| options.idle_timeout = Duration::from_secs(1));
+    let at = Site::of(spooled(to(up.address))).serve(&proxy).await;
+    let mut client = connect(at).await;
+    let (mut read, mut write) = client.split();
+    write.write_all(b"POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 100\r\n\r\n").await.unwrap();
+    let trickle = async {
+        while write.write_all(b"x").await.is_ok() {
+            sleep(Duration::from_millis(200)).await;
+        }
+    };
+    let answer = within(async {
+        tokio::select! {
+            answer = client::response(&mut read) => answer,
+            () = trickle => panic!("the connection is closed"),
+        }
+    });
+    let answer = answer.await;
+    assert!(matches!(answer.status, 408 | 504), "{}", answer.status);
+
+    // Frames without bytes are no progress.
+    for frame in [b"".as_slice(), b"x"] {
+        let client = client::h2(connect(at).await).await;
+        let (response, mut stream) = client.post("http://a.example/").await;
+        let trickle = async {
+            while stream.send_data(Bytes::from_static(frame), false).is_ok() {
+                sleep(Duration::from_millis(200)).await;
+            }
+            std::future::pending().await
+        };
+        let status = within(async {
+            tokio::select! {
+                answer = client::finish(response) => answer.unwrap().0,
+                () = trickle => 0,
+            }
+        });
+        assert!(matches!(status.await, 408 | 504));
+    }
+    assert_eq!(up.seen().len(), 0);
+    nothing_is_held(&proxy).await;
+}
+
+#[tokio::test]
+async fn the_time_for_a_request_includes_its_body() {
+    let up = RawBackend::saying("up").await;
+    let proxy = start();
+    let timeouts = Timeouts { request: Some(Duration::from_millis(500)), ..Timeouts::default() };
+    let at = Site::of(Rule { timeouts, ..spooled(to(up.address)) }).serve(&proxy).await;
+    let begin = Instant::now();
+    let mut client = hold(at, 100_000).await;
+    assert_eq!(client::response(&mut client).await.status, 504);
+    let client = client::h2(connect(at).await).await;
+    let (response, mut stream) = client.post("http://a.example/").await;
+    stream.send_data(Bytes::from_static(b"x"), false).unwrap();
+    assert_eq!(client::finish(response).await.unwrap().0, 504);
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    assert_eq!(up.seen().len(), 0);
+    nothing_is_held(&proxy).await;
+}
+
 /// Sends all of a body but its last byte, and returns the connection.
 async fn hold(at: SocketAddr, len: usize) -> TcpStream {
     let wire = with_length("POST", &body(len));
@@ -361,6 +431,57 @@ async fn what_does_not_fit_is_a_503_and_others_have_their_share() {
 }
 
 #[tokio::test]
+async fn slow_bodies_do_not_stop_those_that_fit_into_files() {
+    let up = RawBackend::saying("up").await;
+    let (proxy, _directory) = start_with_files(|options| options.spool_memory = 400_000);
+    let at = Site::of(spooled(to(up.address))).serve(&proxy).await;
+    let mut slow = Vec::new();
+    for n in 1..=3 {
+        slow.push(hold(at, 64_000).await);
+        until("the body to be held", || {
+            proxy.proxy.spooled_bytes().iter().map(|(_, bytes)| *bytes).sum::<u64>() > n * 48_000
+        })
+        .await;
+    }
+    let body = body(150_000);
+    assert_eq!(send(at, &chunked("POST", &body)).await.status, 200);
+    assert_whole(&up.last(), &body);
+    assert_eq!(send_h2(at, "POST", &body, false).await.unwrap().0, 200);
+    assert_whole(&up.last(), &body);
+    drop(slow);
+    nothing_is_held(&proxy).await;
+}
+
+#[tokio::test]
+async fn the_bodies_of_a_connection_are_limited() {
+    let up = RawBackend::saying("up").await;
+    let (with_files, _directory) = start_with_files(|_| {});
+    for (proxy, want) in [(&start(), 503), (&with_files, 200)] {
+        let at = Site::of(spooled(to(up.address))).serve(proxy).await;
+        let client = client::h2(connect(at).await).await;
+        let mut slow = Vec::new();
+        for _ in 0..45 {
+            let (response, mut stream) = client.post("http://a.example/").await;
+            // Without a directory, the last ones are rejected.
+            send_frames(&mut stream, &body(90_000)).await;
+            slow.push((response, stream));
+        }
+        // 128 KiB each without a file, 100 KiB with one.
+        until("the memory to be used", || proxy.proxy.spooled_bytes()[0].1 > (4 << 20) - (256 << 10)).await;
+        assert!(proxy.proxy.spooled_bytes()[0].1 <= 4 << 20);
+        let (response, mut stream) = client.post("http://a.example/").await;
+        if send_frames(&mut stream, &body(150_000)).await {
+            let _ = stream.send_data(Bytes::new(), true);
+        }
+        assert_eq!(client::finish(response).await.unwrap().0, want);
+        // Other connections are not affected.
+        assert_eq!(send(at, &chunked("POST", &body(150_000))).await.status, 200);
+        drop((slow, client));
+        nothing_is_held(proxy).await;
+    }
+}
+
+#[tokio::test]
 async fn an_answer_that_does_not_wait_for_the_body_is_passed_on() {
     let up =
         RawBackend::start(|_, _| Reply::Last(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nearly".to_vec()))
@@ -393,15 +514,50 @@ async fn requests_to_h2_backends_are_streamed() {
     let proxy = start();
     let at = Site::of(spooled(rule([share(1, Ok(h2(backend(&[up.address]))))]))).serve(&proxy).await;
     let client = client::h2(connect(at).await).await;
-    let request = Request::post("http://a.example/").body(()).unwrap();
-    let mut ready = within(client.send.clone().ready()).await.unwrap();
-    let (response, mut body) = ready.send_request(request, false).unwrap();
+    let (response, mut body) = client.post("http://a.example/").await;
     body.send_data(Bytes::from_static(b"first"), false).unwrap();
     // The backend answers what it gets, before the end.
     let response = within(response).await.unwrap();
     let mut answer = response.into_body();
     assert_eq!(within(answer.data()).await.unwrap().unwrap(), "first");
     body.send_data(Bytes::new(), true).unwrap();
+}
+
+#[tokio::test]
+async fn the_body_of_an_upgrade_is_spooled() {
+    let up = RawBackend::start(|_, seen| match seen.header("x-refuse") {
+        Some(_) => ok("up"),
+        None => Reply::Echo(
+            b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: chat\r\n\r\n".to_vec(),
+        ),
+    })
+    .await;
+    let (proxy, _directory) = start_with_files(|_| {});
+    let at = Site::of(spooled(to(up.address))).serve(&proxy).await;
+    for len in [10, 300_000] {
+        for (refuse, status) in [("", 101), ("X-Refuse: 1\r\n", 200)] {
+            let body = body(len);
+            let head = format!("Host: a.example\r\nConnection: Upgrade\r\nUpgrade: chat\r\n{refuse}");
+            let wire = String::from_utf8(chunked("POST", &body)).unwrap();
+            let wire = wire.replacen("Host: a.example\r\n", &head, 1).into_bytes();
+            let before = up.seen().len();
+            let (most, last) = wire.split_at(wire.len() - 3);
+            let mut client = connect(at).await;
+            within(client.write_all(most)).await.unwrap();
+            sleep(Duration::from_millis(200)).await;
+            assert_eq!(up.seen().len(), before, "{len}");
+            client.write_all(last).await.unwrap();
+            assert_eq!(client::response(&mut client).await.status, status, "{len}");
+            assert_whole(&up.last(), &body);
+            if status == 101 {
+                client.write_all(b"hello").await.unwrap();
+                let mut back = [0; 5];
+                within(client.read_exact(&mut back)).await.unwrap();
+                assert_eq!(&back, b"hello");
+            }
+        }
+    }
+    nothing_is_held(&proxy).await;
 }
 
 #[tokio::test]
@@ -424,4 +580,14 @@ async fn rules_without_the_step_are_streamed() {
     let wire = b"POST / HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n";
     client.write_all(wire).await.unwrap();
     assert!(within(got).await.unwrap().to_lowercase().contains("transfer-encoding: chunked"));
+}
+
+#[tokio::test]
+async fn the_end_of_a_chunked_body_needs_no_memory() {
+    let up = RawBackend::saying("up").await;
+    // 16 KiB for a body fit, 32 do not.
+    let proxy = start_with(|options| options.spool_memory = 40 << 10);
+    let at = Site::of(spooled(to(up.address))).serve(&proxy).await;
+    assert_eq!(send(at, &chunked("POST", &body(16 << 10))).await.status, 200);
+    assert_eq!(send(at, &chunked("POST", &body((16 << 10) + 1))).await.status, 503);
 }

@@ -97,6 +97,13 @@ impl H2 {
         Ok(ready.send_request(request, true)?.0)
     }
 
+    /// Begins a `POST` whose body follows.
+    pub async fn post(&self, uri: &str) -> (h2::client::ResponseFuture, h2::SendStream<Bytes>) {
+        let request = Request::post(uri).body(()).unwrap();
+        let mut ready = within(self.send.clone().ready()).await.unwrap();
+        ready.send_request(request, false).unwrap()
+    }
+
     /// `GET`: the status and the body.
     pub async fn get(&mut self, uri: &str) -> Result<(u16, String), h2::Error> {
         let response = self.start(uri).await?;

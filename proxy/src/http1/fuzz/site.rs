@@ -66,6 +66,7 @@ impl Asker {
             limits: Limits::new(&Options::default()),
             draining: Arc::default(),
             load: Arc::default(),
+            buffered: None,
         })
     }
 

@@ -1,6 +1,6 @@
 //! Receives the body of a stream as a whole before a backend is asked.
 
-use std::future::poll_fn;
+use std::{future::poll_fn, time::Duration};
 
 use bytes::Bytes;
 use h2::Error;
@@ -19,12 +19,14 @@ use crate::{
     body::Allowance,
     http::{context::Context, retry},
     http2::Stream,
+    limits::until,
 };
 
 /// Receives the whole body, then carries the request to a backend.
 pub(super) async fn serve(worker: &Worker, mut stream: Stream, mut context: Box<Context>) {
     let Some(spool) = context.spool(true) else { return };
-    match receive(worker, &mut stream, &context, spool).await {
+    let received = until(context.deadline, receive(worker, &mut stream, &context, spool));
+    match received.await.unwrap_or(Err(Broken::ClientLate)) {
         Ok(upload) => {
             let mut out = Out::take();
             request::write_h2(&stream.head, &context, false, &mut out.bytes);
@@ -58,7 +60,7 @@ async fn receive(
         stream.inform(StatusCode::CONTINUE, HeaderMap::new()).map_err(|_| Broken::ClientGone)?;
     }
     let mut allowed = Allowance::of(context.body_size(true));
-    let mut next = frame(worker, stream).await?;
+    let mut next = frame(stream, worker.limits.idle).await?;
     if let Some(bytes) = &next
         && length == Some(bytes.len() as u64)
     {
@@ -70,15 +72,12 @@ async fn receive(
         return Ok(frames);
     }
     let namespace = context.rule().map_or("", |rule| &rule.route.namespace);
-    let mut receiving = worker.shared.spools.receive(namespace, spool, length);
-    while let Some(mut bytes) = next {
+    let mut receiving = worker.shared.spools.receive(&context.conn, namespace, spool, length);
+    while let Some(bytes) = next {
         allowed.take(bytes.len())?;
-        while !bytes.is_empty() {
-            receiving.room().await?;
-            let n = receiving.put(&bytes);
-            drop(bytes.split_to(n));
-        }
-        next = frame(worker, stream).await?;
+        receiving.store(&bytes).await?;
+        let left = receiving.time_left().ok_or(Broken::Stalled { client: true })?;
+        next = frame(stream, left).await?;
     }
     let spooled = receiving.finish().await?;
     let written = stream.head.insert_header(header::CONTENT_LENGTH, spooled.len());
@@ -86,9 +85,9 @@ async fn receive(
     Ok(Frames::of_spooled(spooled))
 }
 
-/// The next part of the body, or `None` at its end.
-async fn frame(worker: &Worker, stream: &mut Stream) -> Result<Option<Bytes>, Broken> {
-    let frame = timeout(worker.limits.idle, poll_fn(|cx| stream.poll_body(cx))).await;
+/// The next part of the body within this time, or `None` at its end.
+async fn frame(stream: &mut Stream, limit: Duration) -> Result<Option<Bytes>, Broken> {
+    let frame = timeout(limit, poll_fn(|cx| stream.poll_body(cx))).await;
     let frame = frame.map_err(|_| Broken::Stalled { client: true })?;
     frame.transpose().map_err(|_: Error| Broken::ClientGone)
 }
