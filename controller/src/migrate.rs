@@ -29,6 +29,7 @@ pub use gateway_api::{Translated, to_gateway_api};
 pub use objects::Objects;
 pub use report::{AnnotationReport, IngressReport, KeyReport, Note, Report, SettingsReport, Totals, Verdict};
 pub use requests::requests;
+pub use text::printable;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -135,6 +135,26 @@ fn what_an_owner_wrote_stays_in_its_cell_of_markdown() {
     assert!(page.contains("return 301 https://a/\\|&lt;b>'$x: no equivalent |\n"), "{page}");
 }
 
+#[test]
+fn the_text_report_has_no_control_characters() {
+    let hostile = "a\u{1b}]0;title\u{7}\u{202e}b";
+    let annotations = [("ssl-redirect", hostile), ("x\u{1b}[2J", "true"), ("configuration-snippet", hostile)];
+    let report =
+        report_of(&(ingress("web", &annotations, &format!("/{hostile}")) + &settings_map(hostile, hostile)));
+    let text = report.to_string();
+    assert!(text.contains("\\u{1b}]0;title\\u{7}\\u{202e}b"), "{text:?}");
+    let is_plain = |c: char| c == '\n' || !(c.is_control() || c == '\u{202e}');
+    assert!(text.chars().all(is_plain), "{text:?}");
+}
+
+fn settings_map(key: &str, value: &str) -> String {
+    serde_json::json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "data": { key: value },
+        "metadata": { "namespace": "ingress-nginx", "name": "ingress-nginx-controller" },
+    })
+    .to_string()
+}
+
 fn hostile() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         Just("(?!"),
