@@ -155,6 +155,32 @@ fn settings_map(key: &str, value: &str) -> String {
     .to_string()
 }
 
+#[test]
+fn no_route_opens_a_host_that_another_ingress_protects() {
+    let other_host = ingress("c", &[], "/c").replace("a.example", "c.example");
+    let text = ingress("a", &[("auth-tls-secret", "shop/ca")], "/a") + &ingress("b", &[], "/b") + &other_host;
+    let translated = to_gateway_api_of(&text);
+    assert!(!translated.manifests.contains("hostname: a.example"), "{}", translated.manifests);
+    assert!(translated.manifests.contains("hostname: c.example"), "{}", translated.manifests);
+    let want = "Ingress shop/b: left out at a.example: auth-tls-secret of Ingress shop/a protects the whole host and has no \
+                equivalent";
+    assert!(
+        translated.without_equivalent.iter().any(|line| line == want),
+        "{:#?}",
+        translated.without_equivalent
+    );
+
+    // Other protections are for the paths of their Ingress.
+    let text = ingress("a", &[("auth-url", "http://check.example/")], "/a") + &ingress("b", &[], "/b");
+    assert!(to_gateway_api_of(&text).manifests.contains("hostname: a.example"));
+}
+
+fn to_gateway_api_of(text: &str) -> Translated {
+    let mut objects = Objects::default();
+    objects.read(text, "in.yaml");
+    to_gateway_api(&objects, &settings(), "portcullis")
+}
+
 fn hostile() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         Just("(?!"),

@@ -55,6 +55,8 @@ pub(super) struct Losses {
     pub(super) lines: Vec<String>,
     /// The first protection that has no equivalent.
     pub(super) closed_by: Option<String>,
+    /// The first such annotation that protects whole hosts, also the paths of other Ingresses.
+    pub(super) closes_hosts: Option<&'static str>,
 }
 
 /// The annotations of an Ingress without an equivalent. An Ingress must not be served without its protections.
@@ -78,6 +80,9 @@ pub(super) fn of(ingress: &Ingress, written: Option<&Written>, settings: &Settin
         losses.lines.push(format!("{name}: no equivalent{near}"));
         if known.protects(value) {
             losses.closed_by.get_or_insert_with(|| name.to_owned());
+        }
+        if known.protects_hosts(value) {
+            losses.closes_hosts.get_or_insert(name);
         }
     }
     if losses.closed_by.is_none() {

@@ -374,6 +374,11 @@ impl Annotation {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    /// Whether with this value it protects the whole host, also the paths of other Ingresses.
+    pub(crate) fn protects_hosts(self, value: &str) -> bool {
+        self.protects(value) && self.0.protects == Protects::Host
+    }
+
 
     use super::*;
 
