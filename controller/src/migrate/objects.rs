@@ -94,7 +94,8 @@ impl Objects {
         &self.ingresses
     }
 
-    pub(super) fn unreadable(&self) -> &[String] {
+    /// Files and documents that cannot be read.
+    pub fn unreadable(&self) -> &[String] {
         &self.unreadable
     }
 }
