@@ -46,8 +46,13 @@ pub async fn run(args: &MigrateArgs) -> anyhow::Result<u8> {
     if args.to.is_some() {
         let translated = migrate::to_gateway_api(&objects, &settings, &args.gateway_class);
         io::stdout().lock().write_all(translated.manifests.as_bytes())?;
-        translated.without_equivalent.iter().try_for_each(|what| writeln!(io::stderr(), "{what}"))?;
-        return Ok(if translated.without_equivalent.is_empty() { SAME } else { DIFFERENT });
+        let mut lines = translated.without_equivalent.iter().map(|line| migrate::printable(line));
+        lines.try_for_each(|line| writeln!(io::stderr(), "{line}"))?;
+        return Ok(match translated.without_equivalent.is_empty() {
+            _ if !objects.unreadable().is_empty() => REFUSED,
+            true => SAME,
+            false => DIFFERENT,
+        });
     }
     let report = migrate::report(&objects, &settings);
     print(&report, args.output, &mut io::stdout().lock())?;

@@ -52,6 +52,7 @@ fn the_exit_code_says_the_worst() {
     }
     let nowhere = "/nowhere/at/all.yaml";
     assert_eq!(migrate(&[nowhere]).0, 4, "what cannot be read may be anything");
+    assert_eq!(migrate(&[nowhere, "--to", "gateway-api"]).0, 4);
 }
 
 #[test]

@@ -30,7 +30,7 @@ use crate::{
     translate::{Classes, Reader, are_regex},
 };
 
-use super::{objects::Objects, settings};
+use super::{objects::Objects, settings, text::printable};
 use gateways::{Gateways, Listener};
 
 /// Objects of the Gateway API that replace Ingresses.
@@ -38,7 +38,7 @@ use gateways::{Gateways, Listener};
 pub struct Translated {
     /// YAML; comments say what has no equivalent.
     pub manifests: String,
-    /// The same, a line for each.
+    /// The same, a line for each; and what cannot be read.
     pub without_equivalent: Vec<String>,
 }
 
@@ -91,7 +91,11 @@ pub fn to_gateway_api(objects: &Objects, settings: &Settings, gateway_class: &st
             routes.extend(site.routes(&listener, losses.entry(ingress.meta.key.clone()).or_default()));
         }
     }
-    written(gateways.objects(gateway_class), routes, &losses)
+    let mut without_equivalent: Vec<_> = objects.unreadable().to_vec();
+    let of_keys =
+        losses.iter().flat_map(|(key, lines)| lines.iter().map(move |line| format!("{key}: {line}")));
+    without_equivalent.extend(of_keys);
+    written(gateways.objects(gateway_class), routes, without_equivalent)
 }
 
 /// The Ingresses of each host, the oldest first.
@@ -239,20 +243,10 @@ impl Site<'_> {
     }
 }
 
-/// The manifests, with what has no equivalent before each Ingress's routes.
-fn written(
-    gateways: Vec<Value>,
-    routes: Vec<Value>,
-    losses: &BTreeMap<ObjectKey, Vec<String>>,
-) -> Translated {
-    let mut translated = Translated::default();
-    for (key, lines) in losses {
-        for line in lines {
-            let line = line.replace(['\n', '\r'], " ");
-            translated.manifests += &format!("# {key}: {line}\n");
-            translated.without_equivalent.push(format!("{key}: {line}"));
-        }
-    }
+/// The manifests, after comments with what has no equivalent.
+fn written(gateways: Vec<Value>, routes: Vec<Value>, without_equivalent: Vec<String>) -> Translated {
+    let comments = without_equivalent.iter().map(|line| format!("# {}\n", printable(line)));
+    let mut translated = Translated { manifests: comments.collect(), without_equivalent };
     for object in gateways.into_iter().chain(routes) {
         translated.manifests += "---\n";
         match serde_saphyr::to_string(&object) {

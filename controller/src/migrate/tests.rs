@@ -181,6 +181,14 @@ fn to_gateway_api_of(text: &str) -> Translated {
     to_gateway_api(&objects, &settings(), "portcullis")
 }
 
+#[test]
+fn what_cannot_be_read_has_no_equivalent() {
+    let translated = to_gateway_api_of("kind: [");
+    assert_eq!(translated.without_equivalent.len(), 1);
+    assert!(translated.manifests.starts_with("# in.yaml:1: "), "{}", translated.manifests);
+    assert_eq!(translated.manifests.lines().count(), 1, "{}", translated.manifests);
+}
+
 fn hostile() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         Just("(?!"),
