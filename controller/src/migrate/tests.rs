@@ -189,6 +189,21 @@ fn what_cannot_be_read_has_no_equivalent() {
     assert_eq!(translated.manifests.lines().count(), 1, "{}", translated.manifests);
 }
 
+#[test]
+fn settings_that_protect_leave_out_all_ingresses() {
+    for (key, value) in [
+        ("block-user-agents", "bad"),
+        ("block-referers", "bad"),
+        ("block-cidrs", "192.0.2.0/24"),
+        ("server-snippet", "deny all;"),
+    ] {
+        let translated = to_gateway_api_of(&(ingress("web", &[], "/") + &settings_map(key, value)));
+        assert!(!translated.manifests.contains("HTTPRoute"), "{key}: {}", translated.manifests);
+        assert_eq!(translated.without_equivalent.len(), 1, "{key}");
+    }
+    assert!(to_gateway_api_of(&ingress("web", &[], "/")).manifests.contains("HTTPRoute"));
+}
+
 fn hostile() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         Just("(?!"),

@@ -99,6 +99,8 @@ fn of_settings(ingress: &Ingress, settings: &Settings) -> Option<String> {
         (live.access.allow.is_some(), "whitelist-source-range"),
         (live.access.deny != Denied::Nobody, "denylist-source-range"),
         (live.access.block != Denied::Nobody, "block-cidrs"),
+        (live.access.user_agents.is_some(), "block-user-agents"),
+        (live.access.referers.is_some(), "block-referers"),
         (has_auth && !ingress.annotations.external_auth.without_global, "global-auth-url"),
     ];
     let list = lists.iter().find(|(is_set, _)| *is_set).map(|(_, key)| (*key).to_owned());
