@@ -35,10 +35,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     Settings, check,
-    ir::{Kind, ObjectKey},
-    problem::Topic,
+    ir::{Ingress, Kind, ObjectKey},
     status::{Level, Message},
-    translate::{BY_AGE, Classes, Reader},
+    translate::{BY_AGE, Classes, Reader, closed_by_annotations},
 };
 
 /// The report on the Ingresses that `settings` selects, and on the keys of the ConfigMap of ingress-nginx.
@@ -58,7 +57,11 @@ pub fn report(objects: &Objects, settings: &Settings) -> Report {
     }
     for (key, report) in statuses.iter().filter(|(key, _)| key.kind == Kind::Ingress) {
         let of_key = notes.entry(key.clone()).or_default();
-        for note in report.messages.iter().filter_map(of_status) {
+        let Some(ingress) = snapshot.ingresses.get(key) else { continue };
+        // The report has these with their annotations.
+        let known = of_annotations(ingress, settings);
+        let others = report.messages.iter().filter(|message| !known.contains(message));
+        for note in others.filter_map(of_status) {
             if !of_key.contains(&note) {
                 of_key.push(note);
             }
@@ -76,15 +79,19 @@ pub fn report(objects: &Objects, settings: &Settings) -> Report {
     Report::new(ingresses, read.map(|map| settings::of(map)), objects.unreadable().to_vec())
 }
 
+/// The messages of an Ingress's status that its annotations alone decide.
+fn of_annotations(ingress: &Ingress, settings: &Settings) -> Vec<Message> {
+    Message::warnings(&ingress.meta).chain(closed_by_annotations(ingress, settings)).collect()
+}
+
 /// The note for a message of an Ingress's status; `None` if the report already has it, or if it is about a missing Secret, Service
 /// or endpoint, since these may not be among the objects.
-fn of_status(Message { level, text, topic }: &Message) -> Option<Note> {
+fn of_status(Message { level, text, .. }: &Message) -> Option<Note> {
     let kinds = [Kind::Secret, Kind::Service, Kind::ConfigMap];
     let is_missing = text.contains("not found") || text.contains("has no endpoints");
     let is_of_others = is_missing && kinds.iter().any(|kind| text.contains(&format!("{kind} ")));
-    let is_of_an_annotation = *topic == Some(Topic::Closed) && text.starts_with("its ");
     let is_of_a_path = text.starts_with("path ") && text.contains("not a regular expression");
-    if is_of_others || is_of_an_annotation || is_of_a_path {
+    if is_of_others || is_of_a_path {
         return None;
     }
     let (verdict, text) = match level {

@@ -204,6 +204,28 @@ fn settings_that_protect_leave_out_all_ingresses() {
     assert!(to_gateway_api_of(&ingress("web", &[], "/")).manifests.contains("HTTPRoute"));
 }
 
+#[test]
+fn settings_that_close_all_ingresses_are_reported_on_each() {
+    for (key, value, annotation, want) in [
+        ("server-snippet", "deny all;", None, Verdict::Refused),
+        ("block-user-agents", "~(", None, Verdict::Refused),
+        ("block-cidrs", "x", None, Verdict::Refused),
+        ("denylist-source-range", "x", None, Verdict::Refused),
+        ("denylist-source-range", "x", Some(("denylist-source-range", "192.0.2.1")), Verdict::Same),
+        ("block-cidrs", "192.0.2.1", None, Verdict::Same),
+    ] {
+        let annotations: Vec<_> = annotation.into_iter().collect();
+        let report = report_of(&(ingress("web", &annotations, "/") + &settings_map(key, value)));
+        assert_eq!(report.ingresses[0].verdict, want, "{key}: {value}\n{report}");
+    }
+}
+
+#[test]
+fn passwords_of_another_namespace_are_refused() {
+    let report = report_of(&ingress("web", &[("auth-type", "basic"), ("auth-secret", "other/users")], "/"));
+    assert_eq!(report.ingresses[0].verdict, Verdict::Refused, "{report}");
+}
+
 fn hostile() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         Just("(?!"),
