@@ -99,8 +99,7 @@ fn of_status(Message { level, text, .. }: &Message) -> Option<Note> {
         _ if text.contains(BY_AGE) => (Verdict::Same, format!("{text}; as there")),
         Level::Note => (Verdict::Same, text.clone()),
         Level::Refused => (Verdict::Refused, text.clone()),
-        // The annotations have these.
-        Level::Warning => return None,
+        Level::Warning => (Verdict::Different, text.clone()),
     };
     Some(Note { verdict, text, instead: Vec::new() })
 }

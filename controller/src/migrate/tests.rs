@@ -226,6 +226,18 @@ fn passwords_of_another_namespace_are_refused() {
     assert_eq!(report.ingresses[0].verdict, Verdict::Refused, "{report}");
 }
 
+#[test]
+fn custom_errors_without_a_default_backend_differ() {
+    for (annotations, want) in [
+        (&[("custom-http-errors", "404")][..], Verdict::Different),
+        (&[("custom-http-errors", "404"), ("default-backend", "errors")], Verdict::Same),
+        (&[("default-backend", "errors")], Verdict::Same),
+    ] {
+        let report = report_of(&ingress("web", annotations, "/"));
+        assert_eq!(report.ingresses[0].verdict, want, "{annotations:?}\n{report}");
+    }
+}
+
 fn hostile() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         Just("(?!"),
