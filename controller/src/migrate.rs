@@ -72,7 +72,9 @@ pub fn report(objects: &Objects, settings: &Settings) -> Report {
     for (key, written) in objects.ingresses() {
         // One that cannot be read may be anybody's.
         if ours.contains(key) || !snapshot.ingresses.contains_key(key) {
-            ingresses.push(annotations::of_ingress(key, written, notes.remove(key).unwrap_or_default()));
+            let notes = notes.remove(key).unwrap_or_default();
+            let is_read = |map: &ObjectKey| snapshot.config_maps.contains_key(map);
+            ingresses.push(annotations::of_ingress(key, written, notes, is_read));
         }
     }
     let read = settings.settings_map.as_ref().and_then(|key| snapshot.config_maps.get(key));

@@ -56,6 +56,7 @@ fn an_annotation_has_a_verdict_by_its_value() {
         ("configuration-snippet", "deny all;", Verdict::Refused),
         ("configuration-snippet", "add_header A b;", Verdict::Different),
         ("configuration-snippet", "# nothing", Verdict::Same),
+        ("connection-proxy-header", "keep-alive", Verdict::Different),
         ("secure-backends", "true", Verdict::NoEffectThere),
         ("no-such-name", "true", Verdict::NoEffectThere),
     ] {
@@ -235,6 +236,26 @@ fn custom_errors_without_a_default_backend_differ() {
     ] {
         let report = report_of(&ingress("web", annotations, "/"));
         assert_eq!(report.ingresses[0].verdict, want, "{annotations:?}\n{report}");
+    }
+}
+
+#[test]
+fn headers_of_a_config_map_that_was_not_read_differ() {
+    let map = "{apiVersion: v1, kind: ConfigMap, metadata: {namespace: shop, name: headers}, data: {X-A: a}}\n---\n";
+    let allowed = settings_map("global-allowed-response-headers", "X-A");
+    for (name, value, other) in [
+        ("custom-headers", "shop/headers", &[][..]),
+        ("auth-proxy-set-headers", "shop/headers", &[("auth-url", "http://check.example/")]),
+    ] {
+        let annotations = [&[(name, value)], other].concat();
+        let ingress = ingress("web", &annotations, "/");
+        let read = report_of(&format!("{ingress}{map}{allowed}"));
+        assert_eq!(read.ingresses[0].verdict, Verdict::Same, "{name}\n{read}");
+        let report = report_of(&format!("{ingress}{allowed}"));
+        let annotations = &report.ingresses[0].annotations;
+        let found = annotations.iter().find(|a| a.name.ends_with(name)).expect("it is reported");
+        assert_eq!(found.verdict, Verdict::Different, "{name}\n{report}");
+        assert_eq!(found.how, ["ConfigMap shop/headers was not read"]);
     }
 }
 

@@ -172,11 +172,17 @@ const DIFFERENCES: &[Difference] = &[
     },
     reported("canary", "a canary for an Ingress of another namespace is refused"),
     reported("canary-by-header-pattern", "look-around and back-references are refused"),
+    Difference {
+        name: "connection-proxy-header",
+        when: When::Value(|value| !value.is_empty()),
+        how: "WebSockets are upgraded all the same; they are not there",
+    },
     wrong("cors-allow-origin", "a value without a valid entry allows no origin; it allows every one there"),
     wrong("limit-burst-multiplier", "0 or less closes the paths; it stops the whole controller there"),
     wrong("limit-connections", "a wrong value closes the paths; the Ingress is not applied there"),
     wrong("limit-rpm", "a wrong value closes the paths; the Ingress is not applied there"),
     wrong("limit-rps", "a wrong value closes the paths; the Ingress is not applied there"),
+    reported("custom-headers", "a value with a variable ($) closes the paths; it is replaced there"),
     reported(
         "custom-http-errors",
         "without a default backend nothing is replaced; answers of gRPC never are",
