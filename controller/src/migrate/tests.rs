@@ -57,6 +57,10 @@ fn an_annotation_has_a_verdict_by_its_value() {
         ("configuration-snippet", "add_header A b;", Verdict::Different),
         ("configuration-snippet", "# nothing", Verdict::Same),
         ("connection-proxy-header", "keep-alive", Verdict::Different),
+        ("proxy-cookie-path", "/old /new", Verdict::Same),
+        ("proxy-cookie-path", "~/old /new", Verdict::Different),
+        ("proxy-cookie-domain", "~a b", Verdict::Different),
+        ("proxy-redirect-from", "~http://a", Verdict::Different),
         ("secure-backends", "true", Verdict::NoEffectThere),
         ("no-such-name", "true", Verdict::NoEffectThere),
     ] {

@@ -205,6 +205,9 @@ const DIFFERENCES: &[Difference] = &[
         when: When::Value(|value| value.trim().parse().is_ok_and(|tries: u64| tries == 0 || tries > 100)),
         how: "0 is 10 attempts, and there are at most 100; 0 is no limit there",
     },
+    reported("proxy-cookie-domain", "regular expressions have no effect"),
+    reported("proxy-cookie-path", "regular expressions have no effect"),
+    reported("proxy-redirect-from", "regular expressions have no effect"),
     reported("proxy-ssl-ciphers", "closes the paths with proxy-ssl-secret, and has no effect without"),
     Difference {
         name: "proxy-ssl-protocols",
@@ -371,6 +374,11 @@ impl Annotation {
         self.0.protects(value)
     }
 
+    /// Whether with this value it protects the whole host, also the paths of other Ingresses.
+    pub(crate) fn protects_hosts(self, value: &str) -> bool {
+        self.protects(value) && self.0.protects == Protects::Host
+    }
+
     /// Whether no release of ingress-nginx from 1.15 on reads it.
     pub(crate) fn is_without_effect_there(self) -> bool {
         self.0.group == WITHOUT_EFFECT
@@ -380,11 +388,6 @@ impl Annotation {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
-    /// Whether with this value it protects the whole host, also the paths of other Ingresses.
-    pub(crate) fn protects_hosts(self, value: &str) -> bool {
-        self.protects(value) && self.0.protects == Protects::Host
-    }
-
 
     use super::*;
 
