@@ -141,26 +141,6 @@ fn what_an_owner_wrote_stays_in_its_cell_of_markdown() {
 }
 
 #[test]
-fn the_text_report_has_no_control_characters() {
-    let hostile = "a\u{1b}]0;title\u{7}\u{202e}b";
-    let annotations = [("ssl-redirect", hostile), ("x\u{1b}[2J", "true"), ("configuration-snippet", hostile)];
-    let report =
-        report_of(&(ingress("web", &annotations, &format!("/{hostile}")) + &settings_map(hostile, hostile)));
-    let text = report.to_string();
-    assert!(text.contains("\\u{1b}]0;title\\u{7}\\u{202e}b"), "{text:?}");
-    let is_plain = |c: char| c == '\n' || !(c.is_control() || c == '\u{202e}');
-    assert!(text.chars().all(is_plain), "{text:?}");
-}
-
-fn settings_map(key: &str, value: &str) -> String {
-    serde_json::json!({
-        "apiVersion": "v1", "kind": "ConfigMap", "data": { key: value },
-        "metadata": { "namespace": "ingress-nginx", "name": "ingress-nginx-controller" },
-    })
-    .to_string()
-}
-
-#[test]
 fn no_route_opens_a_host_that_another_ingress_protects() {
     let other_host = ingress("c", &[], "/c").replace("a.example", "c.example");
     let text = ingress("a", &[("auth-tls-secret", "shop/ca")], "/a") + &ingress("b", &[], "/b") + &other_host;
@@ -180,20 +160,6 @@ fn no_route_opens_a_host_that_another_ingress_protects() {
     assert!(to_gateway_api_of(&text).manifests.contains("hostname: a.example"));
 }
 
-fn to_gateway_api_of(text: &str) -> Translated {
-    let mut objects = Objects::default();
-    objects.read(text, "in.yaml");
-    to_gateway_api(&objects, &settings(), "portcullis")
-}
-
-#[test]
-fn what_cannot_be_read_has_no_equivalent() {
-    let translated = to_gateway_api_of("kind: [");
-    assert_eq!(translated.without_equivalent.len(), 1);
-    assert!(translated.manifests.starts_with("# in.yaml:1: "), "{}", translated.manifests);
-    assert_eq!(translated.manifests.lines().count(), 1, "{}", translated.manifests);
-}
-
 #[test]
 fn settings_that_protect_leave_out_all_ingresses() {
     for (key, value) in [
@@ -210,6 +176,14 @@ fn settings_that_protect_leave_out_all_ingresses() {
 }
 
 #[test]
+fn what_cannot_be_read_has_no_equivalent() {
+    let translated = to_gateway_api_of("kind: [");
+    assert_eq!(translated.without_equivalent.len(), 1);
+    assert!(translated.manifests.starts_with("# in.yaml:1: "), "{}", translated.manifests);
+    assert_eq!(translated.manifests.lines().count(), 1, "{}", translated.manifests);
+}
+
+#[test]
 fn settings_that_close_all_ingresses_are_reported_on_each() {
     for (key, value, annotation, want) in [
         ("server-snippet", "deny all;", None, Verdict::Refused),
@@ -223,12 +197,6 @@ fn settings_that_close_all_ingresses_are_reported_on_each() {
         let report = report_of(&(ingress("web", &annotations, "/") + &settings_map(key, value)));
         assert_eq!(report.ingresses[0].verdict, want, "{key}: {value}\n{report}");
     }
-}
-
-#[test]
-fn passwords_of_another_namespace_are_refused() {
-    let report = report_of(&ingress("web", &[("auth-type", "basic"), ("auth-secret", "other/users")], "/"));
-    assert_eq!(report.ingresses[0].verdict, Verdict::Refused, "{report}");
 }
 
 #[test]
@@ -261,6 +229,51 @@ fn headers_of_a_config_map_that_was_not_read_differ() {
         assert_eq!(found.verdict, Verdict::Different, "{name}\n{report}");
         assert_eq!(found.how, ["ConfigMap shop/headers was not read"]);
     }
+}
+
+#[test]
+fn passwords_of_another_namespace_are_refused() {
+    let report = report_of(&ingress("web", &[("auth-type", "basic"), ("auth-secret", "other/users")], "/"));
+    assert_eq!(report.ingresses[0].verdict, Verdict::Refused, "{report}");
+}
+
+#[test]
+fn an_owner_cannot_hide_messages_by_the_words_of_a_path() {
+    for path in
+        ["/Secret a not found", "/not a regular expression", "/which takes precedence (by age, then by name)"]
+    {
+        let report = report_of(&ingress("web", &[("custom-headers", "a")], path));
+        let notes = &report.ingresses[0].notes;
+        let begin = format!("path {path} of a.example: custom-headers: a is not NAMESPACE/NAME");
+        let is_reported = |note: &Note| note.verdict == Verdict::Refused && note.text.starts_with(&begin);
+        assert!(notes.iter().any(is_reported), "{path}\n{report}");
+    }
+}
+
+#[test]
+fn the_text_report_has_no_control_characters() {
+    let hostile = "a\u{1b}]0;title\u{7}\u{202e}b";
+    let annotations = [("ssl-redirect", hostile), ("x\u{1b}[2J", "true"), ("configuration-snippet", hostile)];
+    let report =
+        report_of(&(ingress("web", &annotations, &format!("/{hostile}")) + &settings_map(hostile, hostile)));
+    let text = report.to_string();
+    assert!(text.contains("\\u{1b}]0;title\\u{7}\\u{202e}b"), "{text:?}");
+    let is_plain = |c: char| c == '\n' || !(c.is_control() || c == '\u{202e}');
+    assert!(text.chars().all(is_plain), "{text:?}");
+}
+
+fn settings_map(key: &str, value: &str) -> String {
+    serde_json::json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "data": { key: value },
+        "metadata": { "namespace": "ingress-nginx", "name": "ingress-nginx-controller" },
+    })
+    .to_string()
+}
+
+fn to_gateway_api_of(text: &str) -> Translated {
+    let mut objects = Objects::default();
+    objects.read(text, "in.yaml");
+    to_gateway_api(&objects, &settings(), "portcullis")
 }
 
 fn hostile() -> impl Strategy<Value = String> {
