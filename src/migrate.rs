@@ -14,7 +14,11 @@ pub use compare::Side;
 
 use std::io::{self, Write};
 
-use portcullis_controller::migrate::{self, Objects, Report, Verdict};
+use anyhow::bail;
+use portcullis_controller::{
+    Settings,
+    migrate::{self, Objects, Report, Verdict},
+};
 
 use crate::{
     cli::{MigrateArgs, ReportOutput},
@@ -29,7 +33,7 @@ const REFUSED: u8 = 4;
 /// Reads, compares, and prints. Returns the exit code.
 ///
 /// # Errors
-/// Where the cluster cannot be read, or the standard output cannot be written.
+/// Where the cluster cannot be read, the standard output cannot be written, or requests could not be compared.
 pub async fn run(args: &MigrateArgs) -> anyhow::Result<u8> {
     let objects = match args.paths.is_empty() {
         false => Objects::of_files(&args.paths),
@@ -37,19 +41,47 @@ pub async fn run(args: &MigrateArgs) -> anyhow::Result<u8> {
     };
     let settings = settings::of(&args.objects())?;
     if let Some(sides) = &args.compare {
-        let requests = migrate::requests(&objects, &settings);
-        let differ = compare::run(&requests, sides, args, &mut io::stdout()).await?;
-        return Ok(if differ { DIFFERENT } else { SAME });
+        return compare(&objects, &settings, sides, args).await;
     }
     if args.to.is_some() {
         let translated = migrate::to_gateway_api(&objects, &settings, &args.gateway_class);
         io::stdout().lock().write_all(translated.manifests.as_bytes())?;
-        translated.without_equivalent.iter().try_for_each(|what| writeln!(io::stderr(), "{what}"))?;
-        return Ok(if translated.without_equivalent.is_empty() { SAME } else { DIFFERENT });
+        let mut lines = translated.without_equivalent.iter().map(|line| migrate::printable(line));
+        lines.try_for_each(|line| writeln!(io::stderr(), "{line}"))?;
+        return Ok(match translated.without_equivalent.is_empty() {
+            _ if !objects.unreadable().is_empty() => REFUSED,
+            true => SAME,
+            false => DIFFERENT,
+        });
     }
     let report = migrate::report(&objects, &settings);
     print(&report, args.output, &mut io::stdout().lock())?;
     Ok(exit_code(&report))
+}
+
+/// Sends the requests to both addresses. Returns the exit code.
+///
+/// # Errors
+/// Where something was not compared that `--max-requests` did not leave out.
+async fn compare(
+    objects: &Objects,
+    settings: &Settings,
+    sides: &[Side],
+    args: &MigrateArgs,
+) -> anyhow::Result<u8> {
+    if !objects.unreadable().is_empty() {
+        let unreadable: Vec<_> = objects.unreadable().iter().map(|what| migrate::printable(what)).collect();
+        bail!("nothing was compared, because not everything can be read: {}", unreadable.join("; "));
+    }
+    let requests = migrate::requests(objects, settings);
+    if requests.is_empty() {
+        bail!("nothing was compared: there is no Ingress of ingress-nginx with a host");
+    }
+    let counts = compare::run(&requests, sides, args, &mut io::stdout()).await?;
+    if counts.unanswered > 0 {
+        bail!("{} requests were not compared: neither address answered", counts.unanswered);
+    }
+    Ok(if counts.differing + counts.not_sent > 0 { DIFFERENT } else { SAME })
 }
 
 fn exit_code(report: &Report) -> u8 {

@@ -50,7 +50,44 @@ fn the_exit_code_says_the_worst() {
         let (code, text) = migrate(&[file.to_str().unwrap()]);
         assert_eq!(code, want, "{annotation}\n{text}");
     }
-    assert_eq!(migrate(&["/nowhere/at/all.yaml"]).0, 4, "what cannot be read may be anything");
+    let nowhere = "/nowhere/at/all.yaml";
+    assert_eq!(migrate(&[nowhere]).0, 4, "what cannot be read may be anything");
+    assert_eq!(migrate(&[nowhere, "--to", "gateway-api"]).0, 4);
+}
+
+#[test]
+fn a_comparison_of_nothing_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("in.yaml");
+    let manifest = "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {name: web}\nspec:\n  ingressClassName: nginx\n  \
+                    rules: [{host: a.example, http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: web, port: \
+                    {number: 80}}}}]}}]\n";
+    let compare = |text: &str| {
+        fs::write(&file, text).unwrap();
+        let closed = ["OLD=127.0.0.1:1", "NEW=127.0.0.1:1"];
+        migrate(&[file.to_str().unwrap(), "--rate=1000", "--compare", closed[0], closed[1]])
+    };
+    let (code, text) = compare(manifest);
+    assert_eq!(code, 1, "neither answers: {text}");
+    assert!(text.contains("4 not compared (no answer from either)"), "{text}");
+    assert_eq!(compare("").0, 1, "no Ingress");
+    assert_eq!(compare("kind: [").0, 1, "unreadable");
+
+    // An answer from each, and some requests that are not sent.
+    let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = server.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in server.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = std::io::Read::read(&mut stream, &mut [0; 4096]);
+            let _ = std::io::Write::write_all(&mut stream, b"HTTP/1.1 204 x\r\nconnection: close\r\n\r\n");
+        }
+    });
+    fs::write(&file, manifest).unwrap();
+    let (old, new) = (format!("OLD={address}"), format!("NEW={address}"));
+    let all = [file.to_str().unwrap(), "--rate=1000", "--compare", &old, &new];
+    assert_eq!(migrate(&all).0, 0);
+    assert_eq!(migrate(&[&all[..], &["--max-requests=1"]].concat()).0, 3);
 }
 
 #[test]

@@ -51,6 +51,7 @@ pub(crate) use head::{Identity, identify, key, title};
 pub(crate) use ingress::annotations::{NGINX as NGINX_PREFIX, about as known_annotations, snippet};
 pub(crate) use live_settings::{nginx_keys, read as read_live_settings};
 pub use live_settings::{parse_count, parse_network};
+pub(crate) use names::{LABEL, SUBDOMAIN};
 pub(crate) use parent_refs::parse as parse_parent_ref;
 pub(crate) use refused::is_refused;
 

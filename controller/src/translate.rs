@@ -64,7 +64,7 @@ pub use endpoints::{Resolved, endpoints, fill};
 pub use full::full;
 pub use host_tables::HostTablePool;
 use ingress::may_serve;
-pub(crate) use ingress::{BY_AGE, are_regex, closed};
+pub(crate) use ingress::{BY_AGE, are_regex, closed_by_annotations, closed_by_settings};
 pub use ingress::{ingress_claims, ingress_host};
 pub use ingress_backends::{IngressBackends, ServicePort};
 pub use listeners::{

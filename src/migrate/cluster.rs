@@ -30,6 +30,13 @@ async fn read_by(client: Client, args: &MigrateArgs) -> anyhow::Result<Objects> 
         }
     }
     config_map(&client, args, &mut objects).await?;
+    for (namespace, name) in objects.named_config_maps() {
+        match config_maps(&client, &namespace).get(&name).await {
+            Ok(found) => objects.add_live(serde_json::to_value(found)?),
+            // The report has it where it is named.
+            Err(error) => tracing::info!("ConfigMap {namespace}/{name} cannot be read: {error}"),
+        }
+    }
     Ok(objects)
 }
 
@@ -66,13 +73,15 @@ fn kind_of_item(list: &str) -> String {
     list.strip_suffix("List").unwrap_or(list).to_owned()
 }
 
+fn config_maps(client: &Client, namespace: &str) -> Api<DynamicObject> {
+    Api::namespaced_with(client.clone(), namespace, &resource("", "ConfigMap", "configmaps"))
+}
+
 /// The ConfigMap that is named, or else the usual one if it is there and may be read.
 async fn config_map(client: &Client, args: &MigrateArgs, objects: &mut Objects) -> anyhow::Result<()> {
     let named = args.settings_configmap.as_ref().map(|(namespace, name)| (namespace.as_str(), name.as_str()));
     let (namespace, name) = named.unwrap_or(USUAL_CONFIG_MAP);
-    let api: Api<DynamicObject> =
-        Api::namespaced_with(client.clone(), namespace, &resource("", "ConfigMap", "configmaps"));
-    match api.get(name).await {
+    match config_maps(client, namespace).get(name).await {
         Ok(found) => objects.add_live(serde_json::to_value(found)?),
         Err(error) if named.is_some() => {
             return Err(error).with_context(|| format!("ConfigMap {namespace}/{name} cannot be read"));
@@ -99,7 +108,11 @@ mod tests {
     fn ingress(name: &str) -> serde_json::Value {
         serde_json::json!({
             "metadata": { "namespace": "shop", "name": name, "uid": name,
-                "annotations": { "nginx.ingress.kubernetes.io/server-snippet": "deny all;" } },
+                "annotations": {
+                    "nginx.ingress.kubernetes.io/server-snippet": "deny all;",
+                    "nginx.ingress.kubernetes.io/custom-headers": format!("shop/headers-{name}"),
+                    "nginx.ingress.kubernetes.io/auth-proxy-set-headers": "shop/../secrets/a",
+                } },
             "spec": { "ingressClassName": "nginx", "rules": [{ "host": "a.example" }] },
         })
     }
@@ -120,6 +133,12 @@ mod tests {
                 (200, list_of("IngressList", vec![ingress("a")], "more"))
             }
             "/apis/networking.k8s.io/v1/ingressclasses" => (200, list_of("IngressClassList", vec![], "")),
+            "/api/v1/namespaces/shop/configmaps/headers-a" => (
+                200,
+                serde_json::json!({ "apiVersion": "v1", "kind": "ConfigMap", "data": { "X-A": "a" },
+                    "metadata": { "namespace": "shop", "name": "headers-a", "uid": "headers-a" } }),
+            ),
+            path if path.contains("secrets") => panic!("{path} is read"),
             "/api/v1/services" => (200, list_of("ServiceList", vec![], "")),
             _ => (
                 404,
@@ -141,6 +160,9 @@ mod tests {
         let report = portcullis_controller::migrate::report(&objects, &args.objects().settings());
         let names: Vec<_> = report.ingresses.iter().map(|ingress| ingress.name.as_str()).collect();
         assert_eq!(names, ["a", "b"], "{report}");
+        let text = report.to_string();
+        assert!(!text.contains("ConfigMap shop/headers-a was not read"), "{text}");
+        assert!(text.contains("ConfigMap shop/headers-b was not read"), "{text}");
 
         let named = Line::try_parse_from(["migrate", "--settings-configmap", "a/b"]).expect("read").args;
         let service = tower::service_fn(|request: Request<Body>| async move {

@@ -5,6 +5,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     hash::{DefaultHasher, Hasher},
     io::Write,
     net::SocketAddr,
@@ -19,6 +20,7 @@ use http::{HeaderMap, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Empty};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use portcullis_controller::migrate::printable;
 use portcullis_proxy::unverified_client;
 use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{
@@ -82,35 +84,66 @@ struct Answer {
     body: Option<(usize, u64)>,
 }
 
-/// Sends the requests to both, prints what differs, and says whether anything does.
+/// How many requests were compared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    pub(super) sent: usize,
+    pub(super) differing: usize,
+    /// Those that neither address answered.
+    pub(super) unanswered: usize,
+    /// Those that `--max-requests` left out.
+    pub(super) not_sent: usize,
+}
+
+/// Sends the requests to both addresses and prints what differs.
 pub(super) async fn run(
     requests: &[(String, String)],
     sides: &[Side],
     args: &MigrateArgs,
     to: &mut impl Write,
-) -> anyhow::Result<bool> {
+) -> anyhow::Result<Counts> {
     let [old, new] = sides else { bail!("--compare takes two addresses") };
     let limit = usize::try_from(args.max_requests)?;
     let all = requests.iter().flat_map(|request| [(Method::GET, request), (Method::HEAD, request)]);
     let mut ticks = ticks(args.rate);
     let tls = Arc::new(unverified_client().context("TLS")?);
-    let (mut sent, mut differing) = (0_usize, 0_usize);
+    let mut counts = Counts::default();
     for (method, (host, path)) in all.take(limit) {
         ticks.tick().await;
         let (ours, theirs) =
             tokio::join!(ask(old, &method, host, path, &tls), ask(new, &method, host, path, &tls));
-        let lines = differences((old, &ours), (new, &theirs));
-        sent += 1;
+        counts.sent += 1;
+        let lines = match (&ours, &theirs) {
+            (Err(ours), Err(theirs)) => {
+                counts.unanswered += 1;
+                vec![format!("not compared: {} {ours:?}, {} {theirs:?}", old.name, new.name)]
+            }
+            _ => differences((old, &ours), (new, &theirs)),
+        };
         if !lines.is_empty() {
-            differing += 1;
-            writeln!(to, "{method} {host}{path}")?;
+            writeln!(to, "{method} {}{}", printable(host), printable(path))?;
             lines.iter().try_for_each(|line| writeln!(to, "  {line}"))?;
         }
+        counts.differing += usize::from(!lines.is_empty());
     }
-    let left = (2 * requests.len()).saturating_sub(sent);
-    let left = if left > 0 { format!(", {left} not sent (--max-requests)") } else { String::new() };
-    writeln!(to, "{sent} requests to each, {differing} differ{left}")?;
-    Ok(differing > 0)
+    counts.differing -= counts.unanswered;
+    counts.not_sent = (2 * requests.len()).saturating_sub(counts.sent);
+    writeln!(to, "{counts}")?;
+    Ok(counts)
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { sent, differing, unanswered, not_sent } = self;
+        write!(f, "{sent} requests to each, {differing} differ")?;
+        if *unanswered > 0 {
+            write!(f, ", {unanswered} not compared (no answer from either)")?;
+        }
+        if *not_sent > 0 {
+            write!(f, ", {not_sent} not sent (--max-requests)")?;
+        }
+        Ok(())
+    }
 }
 
 fn ticks(rate: u32) -> Interval {
@@ -222,7 +255,6 @@ fn differences(
     };
     let (a, b) = match (ours, theirs) {
         (Ok(a), Ok(b)) => (a, b),
-        (Err(a), Err(b)) if a == b => return Vec::new(),
         (a, b) => {
             let status = |side: &Result<Answer, String>| match side {
                 Ok(answer) => answer.status.as_u16().to_string(),
@@ -322,7 +354,7 @@ mod tests {
         }
     }
 
-    async fn compared(paths: &[&str], flags: &[&str]) -> (bool, String, Vec<String>) {
+    async fn compared(paths: &[&str], flags: &[&str]) -> (Counts, String, Vec<String>) {
         let (first, received) = server(old).await;
         let (second, _) = server(new).await;
         let sides = [format!("OLD={first}"), format!("NEW=http://{second}")]
@@ -330,22 +362,22 @@ mod tests {
         let requests: Vec<_> =
             paths.iter().map(|path| ("a.example".to_owned(), (*path).to_owned())).collect();
         let mut text = Vec::new();
-        let differ = run(&requests, &sides, &args(flags), &mut text).await.expect("it runs");
+        let counts = run(&requests, &sides, &args(flags), &mut text).await.expect("it runs");
         let received = received.lock().expect("not poisoned").clone();
-        (differ, String::from_utf8(text).expect("text"), received)
+        (counts, String::from_utf8(text).expect("text"), received)
     }
 
     #[tokio::test]
     async fn what_differs_is_printed() {
-        let (differ, text, received) = compared(&["/same", "/gone"], &[]).await;
-        assert!(!differ, "{text}");
+        let (counts, text, received) = compared(&["/same", "/gone"], &[]).await;
+        assert_eq!(counts, Counts { sent: 4, ..Counts::default() }, "{text}");
         assert_eq!(text, "4 requests to each, 0 differ\n");
         let want = ["GET /same", "HEAD /same", "GET /gone", "HEAD /gone"];
         let want: Vec<_> = want.iter().map(|line| format!("{line} HTTP/1.1 host: a.example")).collect();
         assert_eq!(received, want);
 
-        let (differ, text, _) = compared(&["/moved", "/body", "/status", "/silent"], &[]).await;
-        assert!(differ);
+        let (counts, text, _) = compared(&["/moved", "/body", "/status", "/silent"], &[]).await;
+        assert_eq!(counts, Counts { sent: 8, differing: 7, ..Counts::default() });
         for part in [
             "GET a.example/moved\n  location: OLD \"https://a.example/moved\", NEW \"https://a.example/moved/\"\n",
             "GET a.example/body\n  body: OLD 4 bytes (",
@@ -359,9 +391,29 @@ mod tests {
 
     #[tokio::test]
     async fn requests_are_bounded_in_number() {
-        let (_, text, received) = compared(&["/a", "/b", "/c"], &["--max-requests=3"]).await;
+        let (counts, text, received) = compared(&["/a", "/b", "/c"], &["--max-requests=3"]).await;
+        assert_eq!(counts, Counts { sent: 3, not_sent: 3, ..Counts::default() });
         assert_eq!(received.len(), 3);
         assert_eq!(text, "3 requests to each, 0 differ, 3 not sent (--max-requests)\n");
+    }
+
+    #[tokio::test]
+    async fn requests_without_an_answer_from_either_are_not_compared() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        drop(listener);
+        let sides =
+            [format!("OLD={address}"), format!("NEW={address}")].map(|side| side.parse().expect("a side"));
+        let requests = [("a.example".to_owned(), "/".to_owned())];
+        let mut text = Vec::new();
+        let counts = run(&requests, &sides, &args(&[]), &mut text).await.expect("it runs");
+        assert_eq!(counts, Counts { sent: 2, unanswered: 2, ..Counts::default() });
+        let text = String::from_utf8(text).expect("text");
+        assert!(text.starts_with("GET a.example/\n  not compared: OLD \""), "{text}");
+        assert!(
+            text.ends_with("2 requests to each, 0 differ, 2 not compared (no answer from either)\n"),
+            "{text}"
+        );
     }
 
     #[tokio::test]

@@ -12,7 +12,7 @@ use crate::{
 };
 
 use super::{
-    objects::Written,
+    objects::{Written, config_map_of},
     report::{AnnotationReport, IngressReport, Note, Verdict},
     snippets,
 };
@@ -26,10 +26,16 @@ const AS_HERE: &[(&str, &[&str])] = &[
     ("proxy-request-buffering", &["off"]),
 ];
 
-/// The report of an Ingress.
-pub(super) fn of_ingress(key: &ObjectKey, written: &Written, mut notes: Vec<Note>) -> IngressReport {
+/// The report of an Ingress. `is_read`: whether a ConfigMap is among the objects.
+pub(super) fn of_ingress(
+    key: &ObjectKey,
+    written: &Written,
+    mut notes: Vec<Note>,
+    is_read: impl Fn(&ObjectKey) -> bool,
+) -> IngressReport {
     let all = written.annotations.iter();
-    let annotations = all.filter_map(|(name, value)| of_annotation(name, value, &written.problems)).collect();
+    let reported = all.filter_map(|(name, value)| of_annotation(name, value, &written.problems));
+    let annotations = reported.map(|report| with_config_map(report, key, &is_read)).collect();
     let errors = written.problems.iter().filter(|problem| problem.severity == Severity::Error);
     if written.is_refused {
         // The same as a status says, with the fields.
@@ -57,6 +63,21 @@ fn of_annotation(full_name: &str, value: &str, problems: &[Problem]) -> Option<A
     };
     let value = if value.len() > MAX_VALUE { shortened(value, MAX_VALUE) } else { value.to_owned() };
     Some(AnnotationReport { name: full_name.to_owned(), value, verdict, how, instead })
+}
+
+/// The same, and different if the value names a ConfigMap that was not read: its headers are not known.
+fn with_config_map(
+    mut report: AnnotationReport,
+    ingress: &ObjectKey,
+    is_read: impl Fn(&ObjectKey) -> bool,
+) -> AnnotationReport {
+    let name = IngressReport::short_name(&report.name);
+    let unread = config_map_of(name, &report.value, &ingress.namespace).filter(|key| !is_read(key));
+    if let Some(key) = unread {
+        report.verdict = report.verdict.max(Verdict::Different);
+        report.how.push(format!("{key} was not read"));
+    }
+    report
 }
 
 /// The longest value that a report has, in bytes.

@@ -16,7 +16,10 @@ mod losses;
 mod paths;
 mod rules;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use portcullis_routing::HostPattern;
 use serde_json::{Value, json};
@@ -27,7 +30,7 @@ use crate::{
     translate::{Classes, Reader, are_regex},
 };
 
-use super::{objects::Objects, settings};
+use super::{objects::Objects, settings, text::printable};
 use gateways::{Gateways, Listener};
 
 /// Objects of the Gateway API that replace Ingresses.
@@ -35,7 +38,7 @@ use gateways::{Gateways, Listener};
 pub struct Translated {
     /// YAML; comments say what has no equivalent.
     pub manifests: String,
-    /// The same, a line for each.
+    /// The same, a line for each; and what cannot be read.
     pub without_equivalent: Vec<String>,
 }
 
@@ -63,28 +66,7 @@ pub fn to_gateway_api(objects: &Objects, settings: &Settings, gateway_class: &st
     let mut ours: Vec<Arc<Ingress>> =
         reader.ingresses().filter(|ingress| classes.is_ours(ingress)).cloned().collect();
     ours.sort_by_cached_key(|ingress| ingress.age());
-    let mut losses: BTreeMap<ObjectKey, Vec<String>> = BTreeMap::new();
-    for ingress in &ours {
-        let found = losses::of(ingress, objects.ingresses().get(&ingress.meta.key), settings);
-        losses.insert(ingress.meta.key.clone(), found.lines);
-        if let Some(by) = found.closed_by {
-            let line = format!("left out: {by} protects it and has no equivalent");
-            losses.entry(ingress.meta.key.clone()).or_default().push(line);
-        }
-    }
-    let is_open = |ingress: &&Arc<Ingress>| {
-        let key = &ingress.meta.key;
-        losses::of(ingress, objects.ingresses().get(key), settings).closed_by.is_none()
-    };
-    let open: Vec<_> = ours.iter().filter(is_open).collect();
-    let mut hosts: BTreeMap<&HostPattern, Vec<&Ingress>> = BTreeMap::new();
-    for ingress in &open {
-        let mut named: Vec<_> = ingress.rules.iter().map(|rule| &rule.host).collect();
-        named.extend(ingress.is_default_backend().then_some(&HostPattern::Any));
-        named.sort();
-        named.dedup();
-        named.into_iter().for_each(|host| hosts.entry(host).or_default().push(ingress));
-    }
+    let (hosts, mut losses) = open_hosts(&ours, objects, settings);
     let mut gateways = Gateways::default();
     let mut routes = Vec::new();
     for (host, ingresses) in &hosts {
@@ -109,7 +91,62 @@ pub fn to_gateway_api(objects: &Objects, settings: &Settings, gateway_class: &st
             routes.extend(site.routes(&listener, losses.entry(ingress.meta.key.clone()).or_default()));
         }
     }
-    written(gateways.objects(gateway_class), routes, &losses)
+    let mut without_equivalent: Vec<_> = objects.unreadable().to_vec();
+    let of_keys =
+        losses.iter().flat_map(|(key, lines)| lines.iter().map(move |line| format!("{key}: {line}")));
+    without_equivalent.extend(of_keys);
+    written(gateways.objects(gateway_class), routes, without_equivalent)
+}
+
+/// The Ingresses of each host, the oldest first.
+type ByHost<'a> = BTreeMap<&'a HostPattern, Vec<&'a Ingress>>;
+
+/// The Ingresses of each host that can be translated with their protections, and what has no equivalent.
+///
+/// An annotation that protects a whole host (`auth-tls-secret`) also protects the paths of other Ingresses of that host. Where it
+/// has no equivalent, none of them is translated at that host.
+fn open_hosts<'a>(
+    ours: &'a [Arc<Ingress>],
+    objects: &Objects,
+    settings: &Settings,
+) -> (ByHost<'a>, BTreeMap<ObjectKey, Vec<String>>) {
+    let mut losses: BTreeMap<ObjectKey, Vec<String>> = BTreeMap::new();
+    let mut open = Vec::new();
+    let mut closers: BTreeMap<&HostPattern, (&ObjectKey, &'static str)> = BTreeMap::new();
+    for ingress in ours {
+        let key = &ingress.meta.key;
+        let found = losses::of(ingress, objects.ingresses().get(key), settings);
+        let lines = losses.entry(key.clone()).or_default();
+        lines.extend(found.lines);
+        match found.closed_by {
+            Some(by) => lines.push(format!("left out: {by} protects it and has no equivalent")),
+            None => open.push(&**ingress),
+        }
+        if let Some(by) = found.closes_hosts {
+            for host in hosts_of(ingress) {
+                closers.entry(host).or_insert((key, by));
+            }
+        }
+    }
+    let mut hosts = ByHost::new();
+    for ingress in open {
+        for host in hosts_of(ingress) {
+            let Some((closer, by)) = closers.get(host) else {
+                hosts.entry(host).or_default().push(ingress);
+                continue;
+            };
+            let line =
+                format!("left out at {host}: {by} of {closer} protects the whole host and has no equivalent");
+            losses.entry(ingress.meta.key.clone()).or_default().push(line);
+        }
+    }
+    (hosts, losses)
+}
+
+/// The hosts of an Ingress, each once.
+fn hosts_of(ingress: &Ingress) -> BTreeSet<&HostPattern> {
+    let any = ingress.is_default_backend().then_some(&HostPattern::Any);
+    ingress.rules.iter().map(|rule| &rule.host).chain(any).collect()
 }
 
 impl Site<'_> {
@@ -206,20 +243,10 @@ impl Site<'_> {
     }
 }
 
-/// The manifests, with what has no equivalent before each Ingress's routes.
-fn written(
-    gateways: Vec<Value>,
-    routes: Vec<Value>,
-    losses: &BTreeMap<ObjectKey, Vec<String>>,
-) -> Translated {
-    let mut translated = Translated::default();
-    for (key, lines) in losses {
-        for line in lines {
-            let line = line.replace(['\n', '\r'], " ");
-            translated.manifests += &format!("# {key}: {line}\n");
-            translated.without_equivalent.push(format!("{key}: {line}"));
-        }
-    }
+/// The manifests, after comments with what has no equivalent.
+fn written(gateways: Vec<Value>, routes: Vec<Value>, without_equivalent: Vec<String>) -> Translated {
+    let comments = without_equivalent.iter().map(|line| format!("# {}\n", printable(line)));
+    let mut translated = Translated { manifests: comments.collect(), without_equivalent };
     for object in gateways.into_iter().chain(routes) {
         translated.manifests += "---\n";
         match serde_saphyr::to_string(&object) {

@@ -1,6 +1,10 @@
 //! The objects that a report is made of, and the annotations of Ingresses as they are written.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::Arc,
+};
 
 use serde_json::Value;
 
@@ -8,7 +12,7 @@ use crate::{
     Problem,
     check::{files, imply_namespaces},
     ir::{Kind, Object, ObjectKey},
-    objects::{Decoded, decode_document, decode_live},
+    objects::{Decoded, LABEL, NGINX_PREFIX, SUBDOMAIN, decode_document, decode_live},
     snapshot::{Change, Snapshot},
     yaml,
 };
@@ -83,6 +87,16 @@ impl Objects {
         object.into_iter().for_each(|object| self.snapshot.apply(Change::Apply(object)));
     }
 
+    /// The namespaces and names of the ConfigMaps that annotations of Ingresses name.
+    pub fn named_config_maps(&self) -> BTreeSet<(String, String)> {
+        let annotations = self.ingresses.iter().flat_map(|(key, written)| {
+            written.annotations.iter().filter_map(|(name, value)| {
+                config_map_of(name.strip_prefix(NGINX_PREFIX)?, value, &key.namespace)
+            })
+        });
+        annotations.map(|key| (key.namespace.to_string(), key.name.to_string())).collect()
+    }
+
     /// The snapshot, with a Namespace for each that an object is in.
     pub(super) fn with_namespaces(&self) -> Snapshot {
         let mut snapshot = self.snapshot.clone();
@@ -94,9 +108,23 @@ impl Objects {
         &self.ingresses
     }
 
-    pub(super) fn unreadable(&self) -> &[String] {
+    /// Files and documents that cannot be read.
+    pub fn unreadable(&self) -> &[String] {
         &self.unreadable
     }
+}
+
+/// The ConfigMap that an annotation of an Ingress names, if it names one that the Ingress may use.
+pub(super) fn config_map_of(annotation: &str, value: &str, own: &str) -> Option<ObjectKey> {
+    let (namespace, name) = match annotation {
+        "custom-headers" => value.split_once('/')?,
+        "auth-proxy-set-headers" => {
+            value.trim().split_once('/').filter(|(namespace, _)| *namespace == own)?
+        }
+        _ => return None,
+    };
+    let is_named = LABEL.fits(namespace) && SUBDOMAIN.fits(name);
+    is_named.then(|| ObjectKey::new(Kind::ConfigMap, namespace, name))
 }
 
 fn annotations_of(ingress: &Value) -> BTreeMap<String, String> {

@@ -56,6 +56,11 @@ fn an_annotation_has_a_verdict_by_its_value() {
         ("configuration-snippet", "deny all;", Verdict::Refused),
         ("configuration-snippet", "add_header A b;", Verdict::Different),
         ("configuration-snippet", "# nothing", Verdict::Same),
+        ("connection-proxy-header", "keep-alive", Verdict::Different),
+        ("proxy-cookie-path", "/old /new", Verdict::Same),
+        ("proxy-cookie-path", "~/old /new", Verdict::Different),
+        ("proxy-cookie-domain", "~a b", Verdict::Different),
+        ("proxy-redirect-from", "~http://a", Verdict::Different),
         ("secure-backends", "true", Verdict::NoEffectThere),
         ("no-such-name", "true", Verdict::NoEffectThere),
     ] {
@@ -133,6 +138,142 @@ fn what_an_owner_wrote_stays_in_its_cell_of_markdown() {
     let text = ingress("web", &[("configuration-snippet", "return 301 https://a/|<b>`$x;")], "/");
     let page = report_of(&text).markdown();
     assert!(page.contains("return 301 https://a/\\|&lt;b>'$x: no equivalent |\n"), "{page}");
+}
+
+#[test]
+fn no_route_opens_a_host_that_another_ingress_protects() {
+    let other_host = ingress("c", &[], "/c").replace("a.example", "c.example");
+    let text = ingress("a", &[("auth-tls-secret", "shop/ca")], "/a") + &ingress("b", &[], "/b") + &other_host;
+    let translated = to_gateway_api_of(&text);
+    assert!(!translated.manifests.contains("hostname: a.example"), "{}", translated.manifests);
+    assert!(translated.manifests.contains("hostname: c.example"), "{}", translated.manifests);
+    let want = "Ingress shop/b: left out at a.example: auth-tls-secret of Ingress shop/a protects the whole host and has no \
+                equivalent";
+    assert!(
+        translated.without_equivalent.iter().any(|line| line == want),
+        "{:#?}",
+        translated.without_equivalent
+    );
+
+    // Other protections are for the paths of their Ingress.
+    let text = ingress("a", &[("auth-url", "http://check.example/")], "/a") + &ingress("b", &[], "/b");
+    assert!(to_gateway_api_of(&text).manifests.contains("hostname: a.example"));
+}
+
+#[test]
+fn settings_that_protect_leave_out_all_ingresses() {
+    for (key, value) in [
+        ("block-user-agents", "bad"),
+        ("block-referers", "bad"),
+        ("block-cidrs", "192.0.2.0/24"),
+        ("server-snippet", "deny all;"),
+    ] {
+        let translated = to_gateway_api_of(&(ingress("web", &[], "/") + &settings_map(key, value)));
+        assert!(!translated.manifests.contains("HTTPRoute"), "{key}: {}", translated.manifests);
+        assert_eq!(translated.without_equivalent.len(), 1, "{key}");
+    }
+    assert!(to_gateway_api_of(&ingress("web", &[], "/")).manifests.contains("HTTPRoute"));
+}
+
+#[test]
+fn what_cannot_be_read_has_no_equivalent() {
+    let translated = to_gateway_api_of("kind: [");
+    assert_eq!(translated.without_equivalent.len(), 1);
+    assert!(translated.manifests.starts_with("# in.yaml:1: "), "{}", translated.manifests);
+    assert_eq!(translated.manifests.lines().count(), 1, "{}", translated.manifests);
+}
+
+#[test]
+fn settings_that_close_all_ingresses_are_reported_on_each() {
+    for (key, value, annotation, want) in [
+        ("server-snippet", "deny all;", None, Verdict::Refused),
+        ("block-user-agents", "~(", None, Verdict::Refused),
+        ("block-cidrs", "x", None, Verdict::Refused),
+        ("denylist-source-range", "x", None, Verdict::Refused),
+        ("denylist-source-range", "x", Some(("denylist-source-range", "192.0.2.1")), Verdict::Same),
+        ("block-cidrs", "192.0.2.1", None, Verdict::Same),
+    ] {
+        let annotations: Vec<_> = annotation.into_iter().collect();
+        let report = report_of(&(ingress("web", &annotations, "/") + &settings_map(key, value)));
+        assert_eq!(report.ingresses[0].verdict, want, "{key}: {value}\n{report}");
+    }
+}
+
+#[test]
+fn custom_errors_without_a_default_backend_differ() {
+    for (annotations, want) in [
+        (&[("custom-http-errors", "404")][..], Verdict::Different),
+        (&[("custom-http-errors", "404"), ("default-backend", "errors")], Verdict::Same),
+        (&[("default-backend", "errors")], Verdict::Same),
+    ] {
+        let report = report_of(&ingress("web", annotations, "/"));
+        assert_eq!(report.ingresses[0].verdict, want, "{annotations:?}\n{report}");
+    }
+}
+
+#[test]
+fn headers_of_a_config_map_that_was_not_read_differ() {
+    let map = "{apiVersion: v1, kind: ConfigMap, metadata: {namespace: shop, name: headers}, data: {X-A: a}}\n---\n";
+    let allowed = settings_map("global-allowed-response-headers", "X-A");
+    for (name, value, other) in [
+        ("custom-headers", "shop/headers", &[][..]),
+        ("auth-proxy-set-headers", "shop/headers", &[("auth-url", "http://check.example/")]),
+    ] {
+        let annotations = [&[(name, value)], other].concat();
+        let ingress = ingress("web", &annotations, "/");
+        let read = report_of(&format!("{ingress}{map}{allowed}"));
+        assert_eq!(read.ingresses[0].verdict, Verdict::Same, "{name}\n{read}");
+        let report = report_of(&format!("{ingress}{allowed}"));
+        let annotations = &report.ingresses[0].annotations;
+        let found = annotations.iter().find(|a| a.name.ends_with(name)).expect("it is reported");
+        assert_eq!(found.verdict, Verdict::Different, "{name}\n{report}");
+        assert_eq!(found.how, ["ConfigMap shop/headers was not read"]);
+    }
+}
+
+#[test]
+fn passwords_of_another_namespace_are_refused() {
+    let report = report_of(&ingress("web", &[("auth-type", "basic"), ("auth-secret", "other/users")], "/"));
+    assert_eq!(report.ingresses[0].verdict, Verdict::Refused, "{report}");
+}
+
+#[test]
+fn an_owner_cannot_hide_messages_by_the_words_of_a_path() {
+    for path in
+        ["/Secret a not found", "/not a regular expression", "/which takes precedence (by age, then by name)"]
+    {
+        let report = report_of(&ingress("web", &[("custom-headers", "a")], path));
+        let notes = &report.ingresses[0].notes;
+        let begin = format!("path {path} of a.example: custom-headers: a is not NAMESPACE/NAME");
+        let is_reported = |note: &Note| note.verdict == Verdict::Refused && note.text.starts_with(&begin);
+        assert!(notes.iter().any(is_reported), "{path}\n{report}");
+    }
+}
+
+#[test]
+fn the_text_report_has_no_control_characters() {
+    let hostile = "a\u{1b}]0;title\u{7}\u{202e}b";
+    let annotations = [("ssl-redirect", hostile), ("x\u{1b}[2J", "true"), ("configuration-snippet", hostile)];
+    let report =
+        report_of(&(ingress("web", &annotations, &format!("/{hostile}")) + &settings_map(hostile, hostile)));
+    let text = report.to_string();
+    assert!(text.contains("\\u{1b}]0;title\\u{7}\\u{202e}b"), "{text:?}");
+    let is_plain = |c: char| c == '\n' || !(c.is_control() || c == '\u{202e}');
+    assert!(text.chars().all(is_plain), "{text:?}");
+}
+
+fn settings_map(key: &str, value: &str) -> String {
+    serde_json::json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "data": { key: value },
+        "metadata": { "namespace": "ingress-nginx", "name": "ingress-nginx-controller" },
+    })
+    .to_string()
+}
+
+fn to_gateway_api_of(text: &str) -> Translated {
+    let mut objects = Objects::default();
+    objects.read(text, "in.yaml");
+    to_gateway_api(&objects, &settings(), "portcullis")
 }
 
 fn hostile() -> impl Strategy<Value = String> {

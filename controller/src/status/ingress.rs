@@ -11,7 +11,7 @@ use crate::{
     ir::Ingress,
     translate::{
         Address, Binding, Classes, HostMessages, IngressHost, Listeners, Reader, Settings, SharedHosts,
-        closed, shared_with,
+        closed_by_annotations, closed_by_settings, shared_with,
     },
 };
 
@@ -33,7 +33,10 @@ pub fn ingress<'h>(
     let own = ingress.served_hosts();
     let mut messages: Vec<_> = match &ingress.refused {
         Some(why) => vec![Message::refused(refused(why))],
-        None => Message::warnings(&ingress.meta).chain(closed(ingress, settings)).collect(),
+        None => Message::warnings(&ingress.meta)
+            .chain(closed_by_annotations(ingress, settings))
+            .chain(closed_by_settings(ingress, settings))
+            .collect(),
     };
     messages.extend(own.iter().filter_map(|host| hosts(host)?.get(key)).flatten().cloned());
     messages.extend(listeners.ingress.messages.get(key).into_iter().flatten().cloned());

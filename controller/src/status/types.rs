@@ -310,6 +310,11 @@ impl Message {
         Self::new(Level::Refused, Some(topic), text)
     }
 
+    /// Something that the object contains has no effect.
+    pub(crate) fn warning(topic: Topic, text: impl Into<String>) -> Self {
+        Self::new(Level::Warning, Some(topic), text)
+    }
+
     /// What was found when the object was read.
     pub(crate) fn warnings(meta: &Meta) -> impl Iterator<Item = Self> {
         meta.warnings.iter().map(|warning| Self::new(Level::Warning, Some(warning.topic), &*warning.text))

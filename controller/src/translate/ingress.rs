@@ -116,8 +116,8 @@ pub fn ingress_host(
     translation
 }
 
-/// The message for the owner of an Ingress that is closed as a whole.
-pub(crate) fn closed(ingress: &Ingress, settings: &Settings) -> Option<Message> {
+/// The message for an Ingress that its own annotations close.
+pub(crate) fn closed_by_annotations(ingress: &Ingress, settings: &Settings) -> Option<Message> {
     let unserved = &ingress.annotations.unserved;
     let by = unserved.closed_by(settings.strict_annotations)?;
     let what = if unserved.whole_hosts { "its hosts are" } else { "its paths are" };
@@ -125,6 +125,19 @@ pub(crate) fn closed(ingress: &Ingress, settings: &Settings) -> Option<Message> 
         "{what} closed (503), because annotations that protect them are not supported yet: {by}; the annotation portcullis.dev/unsupported: ignore serves them without protection"
     );
     Some(Message::about(Topic::Closed, text))
+}
+
+/// The messages for an Ingress that the settings of the controller close.
+pub(crate) fn closed_by_settings<'a>(
+    ingress: &Ingress,
+    settings: &'a Settings,
+) -> impl Iterator<Item = Message> + use<'a> {
+    let keys = access::unreadable(&ingress.annotations.access, settings).map(access::unreadable_setting);
+    let reasons = settings.live.ingress.closed_by.iter().map(|why| why.to_string()).chain(keys);
+    reasons.map(|why| {
+        let text = format!("its paths are closed (503) by the settings of the controller: {why}");
+        Message::about(Topic::Closed, text)
+    })
 }
 
 /// Whether an Ingress may serve a host of its own.

@@ -55,6 +55,8 @@ pub(super) struct Losses {
     pub(super) lines: Vec<String>,
     /// The first protection that has no equivalent.
     pub(super) closed_by: Option<String>,
+    /// The first such annotation that protects whole hosts, also the paths of other Ingresses.
+    pub(super) closes_hosts: Option<&'static str>,
 }
 
 /// The annotations of an Ingress without an equivalent. An Ingress must not be served without its protections.
@@ -79,6 +81,9 @@ pub(super) fn of(ingress: &Ingress, written: Option<&Written>, settings: &Settin
         if known.protects(value) {
             losses.closed_by.get_or_insert_with(|| name.to_owned());
         }
+        if known.protects_hosts(value) {
+            losses.closes_hosts.get_or_insert(name);
+        }
     }
     if losses.closed_by.is_none() {
         losses.closed_by = of_settings(ingress, settings);
@@ -94,6 +99,8 @@ fn of_settings(ingress: &Ingress, settings: &Settings) -> Option<String> {
         (live.access.allow.is_some(), "whitelist-source-range"),
         (live.access.deny != Denied::Nobody, "denylist-source-range"),
         (live.access.block != Denied::Nobody, "block-cidrs"),
+        (live.access.user_agents.is_some(), "block-user-agents"),
+        (live.access.referers.is_some(), "block-referers"),
         (has_auth && !ingress.annotations.external_auth.without_global, "global-auth-url"),
     ];
     let list = lists.iter().find(|(is_set, _)| *is_set).map(|(_, key)| (*key).to_owned());

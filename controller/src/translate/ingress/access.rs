@@ -9,9 +9,15 @@ use portcullis_routing::{
 
 use super::steps::Site;
 use crate::{
-    ir::live_settings::{Denied, GlobalAccess},
+    ir::{
+        ingress::Access,
+        live_settings::{Denied, GlobalAccess},
+    },
     translate::Settings,
 };
+
+const BLOCK: &str = "block-cidrs";
+const DENY: &str = "denylist-source-range";
 
 /// The steps that ask who the client is, if anything says so. An annotation takes the place of the global setting of its kind.
 /// `block-cidrs` is the operator's: it holds always, whatever else an Ingress is satisfied with.
@@ -21,10 +27,25 @@ pub(super) fn steps(site: &Site<'_>) -> Vec<Step> {
     let deny = own.deny.clone().map_or_else(|| deny.clone(), Denied::Networks);
     let allow = own.allow.as_ref().or(allow.as_ref()).cloned();
     let satisfy = site.annotations.basic_auth.satisfy;
-    [step("block-cidrs", block, None, Satisfy::All), step("denylist-source-range", &deny, allow, satisfy)]
+    [step(BLOCK, block, None, Satisfy::All), step(DENY, &deny, allow, satisfy)]
         .into_iter()
         .flatten()
         .collect()
+}
+
+/// The lists of the settings that cannot be read and that hold for an Ingress with these annotations.
+pub(super) fn unreadable<'a>(
+    own: &Access,
+    settings: &'a Settings,
+) -> impl Iterator<Item = &'static str> + use<'a> {
+    let GlobalAccess { deny, block, .. } = &settings.live.ingress.access;
+    let lists = [(BLOCK, block, true), (DENY, deny, own.deny.is_none())];
+    lists.into_iter().filter(|(_, list, holds)| *holds && **list == Denied::Unknown).map(|(key, ..)| key)
+}
+
+/// Why a path is closed by such a list.
+pub(super) fn unreadable_setting(key: &str) -> String {
+    format!("the setting {key} cannot be read")
 }
 
 /// The steps that refuse requests for their headers, at any Ingress.
@@ -38,8 +59,7 @@ fn step(key: &str, deny: &Denied, allow: Option<Arc<Networks>>, satisfy: Satisfy
         Denied::Nobody => None,
         Denied::Networks(networks) => Some(Arc::clone(networks)),
         Denied::Unknown => {
-            let why = format!("the setting {key} cannot be read");
-            return Some(Step::Check(Check::Closed(why.into())));
+            return Some(Step::Check(Check::Closed(unreadable_setting(key).into())));
         }
     };
     let is_any = deny.is_some() || allow.is_some();

@@ -17,6 +17,8 @@ use super::{
 };
 use crate::{
     ir::ingress::PortRef,
+    problem::Topic,
+    status::Message,
     translate::{ConnectionSettings, services},
 };
 
@@ -31,6 +33,11 @@ impl Compiler<'_> {
         }
         let statuses = statuses.clone();
         let of_backends = !own.passes_backends.unwrap_or(global.passes_backends);
+        let is_named = own.default_backend.is_some() || self.host.reader.settings().default_backend.is_some();
+        if own.statuses.is_some() && !is_named {
+            let text = "custom-http-errors has no effect: there is no default backend; name a Service by the annotation default-backend";
+            self.tell(Message::warning(Topic::Annotation("custom-http-errors"), text));
+        }
         let backend = self.own_default_backend(place).or_else(|| self.global_default_backend())?;
         let origin = self.error_origin(place);
         Some(Step::ErrorPages(Box::new(ErrorPages {

@@ -172,11 +172,17 @@ const DIFFERENCES: &[Difference] = &[
     },
     reported("canary", "a canary for an Ingress of another namespace is refused"),
     reported("canary-by-header-pattern", "look-around and back-references are refused"),
+    Difference {
+        name: "connection-proxy-header",
+        when: When::Value(|value| !value.is_empty()),
+        how: "WebSockets are upgraded all the same; they are not there",
+    },
     wrong("cors-allow-origin", "a value without a valid entry allows no origin; it allows every one there"),
     wrong("limit-burst-multiplier", "0 or less closes the paths; it stops the whole controller there"),
     wrong("limit-connections", "a wrong value closes the paths; the Ingress is not applied there"),
     wrong("limit-rpm", "a wrong value closes the paths; the Ingress is not applied there"),
     wrong("limit-rps", "a wrong value closes the paths; the Ingress is not applied there"),
+    reported("custom-headers", "a value with a variable ($) closes the paths; it is replaced there"),
     reported(
         "custom-http-errors",
         "without a default backend nothing is replaced; answers of gRPC never are",
@@ -199,6 +205,9 @@ const DIFFERENCES: &[Difference] = &[
         when: When::Value(|value| value.trim().parse().is_ok_and(|tries: u64| tries == 0 || tries > 100)),
         how: "0 is 10 attempts, and there are at most 100; 0 is no limit there",
     },
+    reported("proxy-cookie-domain", "regular expressions have no effect"),
+    reported("proxy-cookie-path", "regular expressions have no effect"),
+    reported("proxy-redirect-from", "regular expressions have no effect"),
     reported("proxy-ssl-ciphers", "closes the paths with proxy-ssl-secret, and has no effect without"),
     Difference {
         name: "proxy-ssl-protocols",
@@ -363,6 +372,11 @@ impl Annotation {
     /// Whether it protects something with this value.
     pub(crate) fn protects(self, value: &str) -> bool {
         self.0.protects(value)
+    }
+
+    /// Whether with this value it protects the whole host, also the paths of other Ingresses.
+    pub(crate) fn protects_hosts(self, value: &str) -> bool {
+        self.protects(value) && self.0.protects == Protects::Host
     }
 
     /// Whether no release of ingress-nginx from 1.15 on reads it.

@@ -18,6 +18,7 @@ const COOKIE_PATH: &str = "proxy-cookie-path";
 const FROM: &str = "proxy-redirect-from";
 const TO: &str = "proxy-redirect-to";
 const OFF: &str = "off";
+const REGEX: &str = "is a regular expression (~), which is not served";
 
 impl Family for Answers {
     const NAMES: &'static [&'static str] = &[HEADERS, CONNECTION, COOKIE_DOMAIN, COOKIE_PATH, FROM, TO];
@@ -57,6 +58,7 @@ fn replaced(text: &str, is_word: fn(u8) -> bool) -> Result<Option<Replacement>, 
     let words: Vec<_> = text.split_ascii_whitespace().collect();
     match words[..] {
         [OFF] => Ok(None),
+        [from, _] if from.starts_with('~') => Err(REGEX),
         [from, to] if text.bytes().all(|byte| byte == b' ' || is_word(byte)) => {
             Ok(Some((from.into(), to.into())))
         }
@@ -68,7 +70,8 @@ fn replaced(text: &str, is_word: fn(u8) -> bool) -> Result<Option<Replacement>, 
 fn place(text: &str) -> Result<Option<&str>, &'static str> {
     match text {
         OFF => Ok(None),
-        text if values::is_plain_url(text) && !text.is_empty() && !text.starts_with('~') => Ok(Some(text)),
+        text if text.starts_with('~') => Err(REGEX),
+        text if values::is_plain_url(text) && !text.is_empty() => Ok(Some(text)),
         _ => Err("is not a URL without variables, nor its beginning"),
     }
 }
@@ -111,6 +114,8 @@ mod tests {
             (COOKIE_PATH, "/ /app/", Some("/>/app/"), 0),
             (COOKIE_PATH, "~*^/(.*) /x/$1", None, 1),
             (COOKIE_PATH, "/ /a /b", None, 1),
+            (COOKIE_PATH, "~/old /new", None, 1),
+            (COOKIE_DOMAIN, "~a b", None, 1),
         ] {
             let (read, warned) = answers(&[(name, value)]);
             let got = pair(read.cookie_domain).or(pair(read.cookie_path));
