@@ -1,14 +1,14 @@
 //! Compares the Ingresses of ingress-nginx with their behavior here, before anything is migrated.
 //!
 //! ```text
-//! objects.rs      what is read, of files or of a cluster; the annotations as they are written
+//! objects.rs      the objects of files or of a cluster; the annotations as they are written
 //! annotations.rs  an annotation and its value -> same, different, refused, without effect there either
-//! snippets.rs     a snippet -> the annotations, filters and settings that mean the same
-//! patterns.rs     look-around -> a regular expression without it
-//! hosts.rs        what an Ingress means for others of its host; names that resolve to other namespaces
+//! snippets.rs     a snippet -> equivalent annotations, filters and settings
+//! patterns.rs     a path with look-around -> an equivalent regular expression without it
+//! hosts.rs        effects of an Ingress on others of its host; names that resolve to other namespaces
 //! settings.rs     the keys of the ConfigMap of ingress-nginx
-//! gateway_api.rs  Gateways and HTTPRoutes that mean the same
-//! requests.rs     requests by which two controllers can be compared
+//! gateway_api.rs  equivalent Gateways and HTTPRoutes
+//! requests.rs     requests for comparing two controllers
 //! report.rs       all of it, with totals; text.rs and markdown.rs print it
 //! ```
 
@@ -42,7 +42,7 @@ use crate::{
 
 /// The report on the Ingresses that `settings` selects, and on the keys of the ConfigMap of ingress-nginx.
 ///
-/// Secrets and endpoints need not be among the objects: what is missing of them is not reported.
+/// Secrets and endpoints can be missing from the objects; this is not reported.
 pub fn report(objects: &Objects, settings: &Settings) -> Report {
     let snapshot = objects.with_namespaces();
     let settings = &settings::with_map(settings, &snapshot);
@@ -66,7 +66,7 @@ pub fn report(objects: &Objects, settings: &Settings) -> Report {
     let ours: BTreeSet<_> = ours.iter().map(|ingress| &ingress.meta.key).collect();
     let mut ingresses = Vec::new();
     for (key, written) in objects.ingresses() {
-        // One that cannot be read may be anybody's.
+        // The class of an invalid Ingress is unknown.
         if ours.contains(key) || !snapshot.ingresses.contains_key(key) {
             ingresses.push(annotations::of_ingress(key, written, notes.remove(key).unwrap_or_default()));
         }
@@ -87,11 +87,11 @@ fn of_status(Message { level, text, topic }: &Message) -> Option<Note> {
         return None;
     }
     let (verdict, text) = match level {
-        // Which Ingress has a path is decided as there.
-        _ if text.contains(BY_AGE) => (Verdict::Same, format!("{text}; as there")),
+        // Which Ingress takes precedence for a path is the same in ingress-nginx.
+        _ if text.contains(BY_AGE) => (Verdict::Same, format!("{text}; as in ingress-nginx")),
         Level::Note => (Verdict::Same, text.clone()),
         Level::Refused => (Verdict::Refused, text.clone()),
-        // The annotations have these.
+        // The reports of the annotations contain these.
         Level::Warning => return None,
     };
     Some(Note { verdict, text, instead: Vec::new() })

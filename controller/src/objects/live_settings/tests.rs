@@ -285,11 +285,11 @@ fn table() -> String {
         Fate::Fixed(value, why) => format!("| `{name}` | always `{value}` | {why} |\n"),
         Fate::Protects(why) => format!("| `{name}` | closes | {why} |\n"),
     });
-    let head = "\nThe keys of ingress-nginx 1.15, and what becomes of them. `portcullis check`, `/status` and the log say which keys of a\n\
-                ConfigMap have no effect or are not served; a key that is on no list is reported with the nearest name that is. A key\n\
-                that *closes* may protect backends: with it every path of an Ingress answers 503, unless there is a key `unsupported`\n\
-                of the value `ignore`. The table is generated from the code.\n\n\
-                | key | here | why, and what to do instead |\n| --- | --- | --- |\n";
+    let head = "\nThe keys of ingress-nginx 1.15, and whether they are served. `portcullis check`, `/status` and the log report the keys of a\n\
+                ConfigMap that have no effect or are not served; an unknown key is reported with the nearest known name. A key that\n\
+                *closes* may protect backends: if it is set, every path of an Ingress answers 503, unless the key `unsupported` has\n\
+                the value `ignore`. The table is generated from the code.\n\n\
+                | key | Portcullis | reason and alternative |\n| --- | --- | --- |\n";
     format!("{head}{}", rows.collect::<String>())
 }
 
