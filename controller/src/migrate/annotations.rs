@@ -107,7 +107,7 @@ fn of_protection(known: Annotation, value: &str) -> (Verdict, Vec<String>, Vec<S
         true => snippets::instead(known.name(), value),
         false => known.instead().map(str::to_owned).into_iter().collect(),
     };
-    if known.asks_for_nothing(value) {
+    if known.is_off(value) {
         return match is_snippet && !instead().is_empty() {
             true => {
                 (Verdict::Different, vec!["its headers are not set; no path is closed".into()], instead())

@@ -72,7 +72,7 @@ pub(super) fn of(ingress: &Ingress, written: Option<&Written>, settings: &Settin
             continue;
         };
         let name = known.name();
-        let is_nothing = known.asks_for_nothing(value) || known.is_without_effect_there();
+        let is_nothing = known.is_off(value) || known.is_without_effect_there();
         if TRANSLATED.contains(&name) || is_nothing || known.outcome() == Outcome::Moot {
             continue;
         }

@@ -1,11 +1,11 @@
-//! Keys of ingress-nginx's ConfigMap about connections of clients, by the names that they have there.
+//! Keys of ingress-nginx's ConfigMap for client connections.
 
 use std::time::Duration;
 
 use super::{Read, boolean, or_default};
 use crate::objects::ingress::annotations::{upstream, values};
 
-/// Every key of these.
+/// All of these keys.
 pub(super) const KEYS: &[(&str, Read)] = &[
     ("keep-alive", |to, text, _, _| {
         or_default(at_least_one(text)).map(|read| to.proxy.keepalive_timeout = Some(read))

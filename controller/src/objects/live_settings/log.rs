@@ -1,4 +1,4 @@
-//! Keys of ingress-nginx's ConfigMap about the access log, by the names that they have there.
+//! Keys of ingress-nginx's ConfigMap for the access log.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use portcullis_routing::{
 use super::{Read, Wrong, boolean, or_default};
 use crate::problem::Topic;
 
-/// Every key of these.
+/// All of these keys.
 pub(super) const KEYS: &[(&str, Read)] = &[
     ("disable-access-log", |to, text, _, _| or_default(boolean(text)).map(|read| to.proxy.log.is_off = read)),
     ("disable-http-access-log", |to, text, _, _| {

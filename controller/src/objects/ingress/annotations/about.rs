@@ -394,8 +394,8 @@ impl Annotation {
     }
 
     /// Whether the annotation protects nothing with this value.
-    pub(crate) fn asks_for_nothing(self, value: &str) -> bool {
-        self.0.asks_for_nothing(value)
+    pub(crate) fn is_off(self, value: &str) -> bool {
+        self.0.is_off(value)
     }
 
     /// Whether it protects something with this value.

@@ -1,4 +1,4 @@
-//! What an Ingress changes of answers beside CORS, and what it sends backends in `Connection`.
+//! Changes of response headers other than CORS, and the `Connection` header for backends.
 
 use portcullis_routing::step::BackendConnection;
 
@@ -64,7 +64,7 @@ fn replaced(text: &str, is_word: fn(u8) -> bool) -> Result<Option<Replacement>, 
     }
 }
 
-/// The beginning of a URL; `None` is nothing.
+/// The beginning of a URL; `None` disables the rewrite.
 fn place(text: &str) -> Result<Option<&str>, &'static str> {
     match text {
         OFF => Ok(None),

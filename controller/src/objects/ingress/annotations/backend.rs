@@ -1,4 +1,4 @@
-//! How backends are spoken to.
+//! The protocol of backends.
 
 use portcullis_routing::TlsVersions;
 
@@ -76,7 +76,7 @@ fn on_or_off(text: &str) -> Result<bool, &'static str> {
     }
 }
 
-/// Older versions than 1.2 are never offered.
+/// Versions before 1.2 are never offered.
 fn versions(text: &str) -> Result<TlsVersions, &'static str> {
     let has = |version| text.split_ascii_whitespace().any(|word| word == version);
     match (has("TLSv1.2"), has("TLSv1.3")) {
