@@ -82,7 +82,7 @@ const KEYS: &[(&str, Read)] = &[
     ("first-namespace-owns", |to, text, checks, at| {
         // An invalid value must not disable the protection.
         to.entrance.first_namespace_owns = boolean(text).unwrap_or_else(|why| {
-            checks.error(at, format!("{why}; taken for true"));
+            checks.error(at, format!("{why}; treated as true"));
             true
         });
         Ok(())
@@ -148,7 +148,7 @@ fn count(text: &str) -> Result<usize, String> {
 }
 
 fn limit(text: &str) -> Result<usize, Wrong> {
-    let wrong = || Wrong::new(format!("{text:?} is not a number of 0 or more"), "there is no such limit");
+    let wrong = || Wrong::new(format!("{text:?} is not a number of 0 or more"), "this limit does not apply");
     text.trim().parse().map_err(|_| wrong())
 }
 
@@ -180,7 +180,7 @@ fn grants(text: &str, checks: &mut Checks, at: &Path<'_>) -> Vec<HostnameGrant> 
         Err(error) => {
             let error = error.to_string();
             let why = error.lines().next().unwrap_or_default();
-            checks.error(at, format!("is not a list, and so grants nothing: {why}"));
+            checks.error(at, format!("is not a list, so that it grants nothing: {why}"));
             return Vec::new();
         }
     };

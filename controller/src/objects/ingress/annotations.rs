@@ -112,7 +112,7 @@ pub(super) fn read(annotations: &BTreeMap<String, String>, checks: &mut Checks) 
     }
     for (known, value) in annotations.iter().filter_map(|(name, value)| Some((find(name)?, value))) {
         if is_unserved_protection(known, value) {
-            denied.push(Denied { name: known.name, why: "is not served yet".to_owned() });
+            denied.push(Denied { name: known.name, why: "is not supported".to_owned() });
         }
     }
     denied.sort_by_key(|denied| denied.name);
@@ -158,7 +158,7 @@ impl Families<'_, '_> {
 /// Why an Ingress is refused as a whole, and a warning for each annotation that is the cause.
 fn refuse(denied: Vec<Denied>, checks: &mut Checks) -> Option<Box<str>> {
     for Denied { name, why } in &denied {
-        let message = format!("{why}; the Ingress is not served, as with ingress-nginx");
+        let message = format!("{why}; the Ingress is not served, as in ingress-nginx");
         checks.warning_of(Topic::InvalidAnnotation, &annotation(&format!("{NGINX}{name}")), message);
     }
     let Denied { name, why } = denied.into_iter().next()?;
@@ -174,7 +174,7 @@ fn close(denied: Vec<Denied>, is_ignored: bool, checks: &mut Checks) -> Unserved
         let (what, what_is) = match protects {
             Protects::Host => ("protects the whole host", "it is"),
             Protects::Paths => ("protects the paths of this Ingress", "they are"),
-            Protects::Nothing => ("is on an Ingress whose paths are protected", "they are"),
+            Protects::Nothing => ("is on an Ingress with protected paths", "they are"),
         };
         let message = match is_ignored {
             false => format!("{what} and {why}, so {what_is} closed"),
@@ -207,7 +207,7 @@ fn warn_of_the_rest(annotations: &BTreeMap<String, String>, checks: &mut Checks)
         let (topic, message) = match find(full_name) {
             Some(known) if known.is_served || is_unserved_protection(known, value) => continue,
             Some(known) if known.is_moot => {
-                (Topic::Annotation(known.name), "has no effect here, where messages are streamed")
+                (Topic::Annotation(known.name), "has no effect and is not needed: messages are streamed")
             }
             Some(known) => match known.group {
                 known::WITHOUT_EFFECT => (
@@ -236,7 +236,7 @@ fn is_ignored(annotations: &BTreeMap<String, String>, checks: &mut Checks) -> bo
         None => false,
         Some("ignore") => true,
         Some(other) => {
-            let message = format!("{} is not a value that is known; use ignore", quoted(other));
+            let message = format!("{} is not a known value; use ignore", quoted(other));
             checks.warning_of(Topic::InvalidAnnotation, &annotation(&name), message);
             false
         }

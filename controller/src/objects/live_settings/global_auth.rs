@@ -37,7 +37,7 @@ pub(super) const KEYS: &[(&str, Read)] = &[
     ("global-auth-snippet", |to, text, _, _| {
         let refuse = |text: &str| match text.trim() {
             "" => Ok(()),
-            _ => Err("is a snippet of nginx' configuration, which is not served".to_owned()),
+            _ => Err("is a snippet of nginx configuration, which is not supported".to_owned()),
         };
         or_closed(to, "global-auth-snippet", text, refuse, |_, ()| ())
     }),

@@ -21,9 +21,7 @@ use crate::{
 pub(super) const KEYS: &[(&str, Read)] = &[
     (UNSUPPORTED, |_, text, _, _| match text.trim() {
         "ignore" => Ok(()),
-        _ => {
-            Err(Wrong::new(format!("{text:?} is not a value that is known; use ignore"), "it has no effect"))
-        }
+        _ => Err(Wrong::new(format!("{text:?} is not a known value; use ignore"), "it has no effect")),
     }),
     ("ssl-redirect", |to, text, _, _| {
         or_flag(boolean(text)).map(|read| to.ingress.ssl_redirect = Some(read))
@@ -195,7 +193,7 @@ fn blocked(
 ) -> Result<(), Wrong> {
     let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
     let values = MapKeys::parse(entries).map_err(|error| {
-        let why = "a setting that blocks requests cannot be read";
+        let why = "a setting that blocks requests is invalid";
         to.ingress.closed_by.get_or_insert_with(|| why.into());
         Wrong::closing(error.to_string(), "all Ingresses are closed")
     })?;

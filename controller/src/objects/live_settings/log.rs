@@ -28,9 +28,9 @@ pub(super) const KEYS: &[(&str, Read)] = &[
             return Ok(());
         }
         let format = LogFormat::parse(text, Escape::Default)
-            .map_err(|error| Wrong::new(error.to_string(), "lines are written in our own format"))?;
+            .map_err(|error| Wrong::new(error.to_string(), "the default format applies"))?;
         if let [first, ..] = format.unknown() {
-            let message = format!("variables are not served, and written as missing; the first is ${first}");
+            let message = format!("unsupported variables are logged as missing; the first is ${first}");
             checks.warning_of(Topic::Invalid, at, message);
         }
         to.proxy.log.format = Some(text.trim_end_matches(['\n', '\r']).into());

@@ -84,7 +84,7 @@ impl Reading {
                 let mut unheard = Checks::of("", Origin::Document);
                 // It was valid before, and parsing only depends on the text.
                 let _ = read(&mut self.settings, last, &mut unheard, at);
-                let message = format!("{why}; the last value that could be read applies, {}", quoted(last));
+                let message = format!("{why}; the last valid value applies, {}", quoted(last));
                 self.checks.warning_of(Topic::Invalid, at, message);
             }
             None => {
@@ -104,11 +104,11 @@ impl Reading {
         let is_off = text.is_empty() || values::boolean(text) == Some(false);
         let message = match fate {
             Fate::NoEffect(why) => {
-                let message = format!("has no effect here: {why}");
+                let message = format!("has no effect: {why}");
                 return self.checks.warning_of(Topic::NotServed, at, message);
             }
             Fate::Fixed(value, _) if text == value => return,
-            Fate::Fixed(value, why) => format!("is not served with another value than {value}: {why}"),
+            Fate::Fixed(value, why) => format!("is not served with a value other than {value}: {why}"),
             Fate::Served | Fate::Refused(_) | Fate::Protects(_) if is_off => return,
             Fate::Served => "is not served".to_owned(),
             Fate::Refused(why) => format!("is not served: {why}"),

@@ -190,7 +190,8 @@ fn a_value_that_cannot_be_read_leaves_the_last_one_in_force() {
     assert_eq!(read(&[("max-connections", "9"), ("block-cidrs", "10.0.0.1")]), (Some(9), true, vec![]));
     let (max, known, problems) = read(&[("max-connections", "many"), ("block-cidrs", "x")]);
     assert_eq!((max, known), (Some(9), true));
-    let want = "data.max-connections: \"many\" is not a number of 1 or more; the last value that could be read applies, \"9\"";
+    let want =
+        "data.max-connections: \"many\" is not a number of 1 or more; the last valid value applies, \"9\"";
     assert!(problems.iter().any(|problem| problem == want), "{problems:?}");
     // Once the key is gone, so is its last value.
     assert_eq!(read(&[]).0, Some(7));
@@ -200,13 +201,13 @@ fn a_value_that_cannot_be_read_leaves_the_last_one_in_force() {
 #[test]
 fn keys_that_are_not_served_say_so() {
     for (key, value, want) in [
-        ("map-hash-bucket-size", "128", Some("has no effect here: ")),
+        ("map-hash-bucket-size", "128", Some("has no effect: ")),
         ("bind-address", "10.0.0.1", Some("is not served: use --bind")),
         ("bind-address", "", None),
         ("enable-syslog", "false", None),
-        ("enable-syslog", "true", Some("is not served with another value than false: ")),
+        ("enable-syslog", "true", Some("is not served with a value other than false: ")),
         ("ignore-invalid-headers", "true", None),
-        ("ignore-invalid-headers", "false", Some("is not served with another value than true: ")),
+        ("ignore-invalid-headers", "false", Some("is not served with a value other than true: ")),
         ("load-balancer", "ewma", Some("is not a setting; did you mean load-balance?")),
         ("somewhere-over-the-rainbow", "blue", Some("is not a setting")),
     ] {

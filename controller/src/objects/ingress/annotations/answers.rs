@@ -60,7 +60,7 @@ fn replaced(text: &str, is_word: fn(u8) -> bool) -> Result<Option<Replacement>, 
         [from, to] if text.bytes().all(|byte| byte == b' ' || is_word(byte)) => {
             Ok(Some((from.into(), to.into())))
         }
-        _ => Err("is not two texts of plain characters"),
+        _ => Err("is not two texts of plain characters, separated by a space"),
     }
 }
 
@@ -69,7 +69,7 @@ fn place(text: &str) -> Result<Option<&str>, &'static str> {
     match text {
         OFF => Ok(None),
         text if values::is_plain_url(text) && !text.is_empty() && !text.starts_with('~') => Ok(Some(text)),
-        _ => Err("is not a URL without variables, nor its beginning"),
+        _ => Err("is not the beginning of a URL without variables"),
     }
 }
 

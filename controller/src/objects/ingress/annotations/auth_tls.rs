@@ -58,7 +58,7 @@ fn demand(text: &str) -> Result<Demand, &'static str> {
         "off" => Ok(Demand::Nothing),
         "optional" => Ok(Demand::ValidIfAny),
         "optional_no_ca" => Ok(Demand::Any),
-        _ => Err("is not one of on, off, optional, optional_no_ca; on holds"),
+        _ => Err("is not one of on, off, optional, optional_no_ca; on applies"),
     }
 }
 

@@ -19,7 +19,7 @@ impl Family for Balancing {
             return Ok(Self::default());
         };
         if SET_BY_OTHERS.contains(&text) {
-            let why = format!("{text} takes upstream-hash-by or affinity");
+            let why = format!("use upstream-hash-by or affinity instead of {text}");
             written.without_effect(LOAD_BALANCE, &why, checks);
             return Ok(Self::default());
         }

@@ -78,7 +78,7 @@ fn pattern(text: &str) -> Result<Option<Box<str>>, &'static str> {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/:^$[](){}*+?|&=\\".contains(&byte);
     match text.bytes().all(is_allowed) {
         true => Ok(Some(text).filter(|text| !text.is_empty()).map(Into::into)),
-        false => Err("has characters that are not allowed in an expression"),
+        false => Err("has characters that are not allowed in a regular expression"),
     }
 }
 

@@ -34,7 +34,7 @@ pub(super) trait Family: Default {
 pub(super) struct Denied {
     /// The annotation, without its prefix.
     pub(super) name: &'static str,
-    /// As in "it protects the paths and `is not served yet`".
+    /// As in "it protects the paths and `is not supported`".
     pub(super) why: String,
 }
 

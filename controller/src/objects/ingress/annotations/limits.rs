@@ -33,7 +33,7 @@ impl Family for Limits {
         let burst_multiplier = match multiplier {
             None => DEFAULT_MULTIPLIER,
             Some(0) if second.or(minute).is_some() => {
-                let why = "has to be positive: with no burst nginx refuses the configuration";
+                let why = "must be positive: nginx rejects a configuration without a burst";
                 return Err(Denied { name: MULTIPLIER, why: why.to_owned() });
             }
             Some(multiplier) => multiplier,

@@ -111,9 +111,9 @@ fn what_has_no_effect_is_a_warning_of_its_topic() {
         (
             WAF,
             Topic::Protection("enable-modsecurity"),
-            "protects the paths of this Ingress and is not served yet",
+            "protects the paths of this Ingress and is not supported",
         ),
-        (STREAM, Topic::Protection("stream-snippet"), "protects the whole host and is not served yet"),
+        (STREAM, Topic::Protection("stream-snippet"), "protects the whole host and is not supported"),
         (HEADERS, Topic::Annotation("server-snippet"), "is not served; it has no effect"),
         (REWRITE_LOG, Topic::Annotation("enable-rewrite-log"), "is not served; it has no effect"),
         (

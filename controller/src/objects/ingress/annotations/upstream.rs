@@ -62,11 +62,11 @@ pub(in crate::objects) fn next_upstream(text: &str) -> Result<NextUpstream, &'st
             "invalid_header" => next.failures.invalid = true,
             "non_idempotent" => next.repeats = Repeats::All,
             "off" => is_off = true,
-            word => codes.push(status(word).ok_or("has a word that nginx does not have there")?),
+            word => codes.push(status(word).ok_or("has an unknown value")?),
         }
     }
     if words == 0 {
-        return Err("has no word");
+        return Err("is empty");
     }
     codes.sort_unstable();
     codes.dedup();

@@ -22,7 +22,7 @@ pub(super) fn integer(text: &str) -> Option<i64> {
 }
 
 /// The error for a size that [`size`] cannot parse.
-pub(in crate::objects) const NO_SIZE: &str = "is not a number of bytes, with k, m or g behind it or nothing";
+pub(in crate::objects) const NO_SIZE: &str = "is not a number of bytes, optionally with the unit k, m or g";
 
 /// A number of bytes, parsed as in nginx (`ngx_parse_offset`); surrounding space is trimmed.
 pub(in crate::objects) fn size(text: &str) -> Option<u64> {
