@@ -9,7 +9,7 @@
 //! snippet.rs   the directives of a snippet, and whether it does no more than set headers
 //! ```
 //!
-//! An annotation that is moot has no effect here and needs none, since messages are streamed: a notice says so.
+//! An annotation that is moot has no effect and is not needed, since messages are streamed: a notice reports this.
 //!
 //! An annotation that protects and is not served closes what it protects; with `portcullis.dev/unsupported: ignore` the
 //! object is served without it. Annotations that do not protect, and names that are on no list, are warnings.
