@@ -2,17 +2,17 @@
 //!
 //! ```text
 //! known.rs     the closed list: what each name protects, and whether it is served
-//! about.rs     what is said of each name: its tier, what differs, what to write instead
-//! family.rs    what a family is: annotations that are served and read together
-//! redirects.rs and so on: a family each
-//! values.rs    values as ingress-nginx reads them
-//! snippet.rs   the directives of a snippet, and whether it does no more than set headers
+//! about.rs     data about each name: its tier, the differences, the alternative
+//! family.rs    families: annotations that are served and parsed together
+//! redirects.rs and so on: one family each
+//! values.rs    values, parsed as in ingress-nginx
+//! snippet.rs   the directives of a snippet, and whether it only sets headers
 //! ```
 //!
 //! An annotation that is moot has no effect and is not needed, since messages are streamed: a notice reports this.
 //!
 //! An annotation that protects and is not served closes what it protects; with `portcullis.dev/unsupported: ignore` the
-//! object is served without it. Annotations that do not protect, and names that are on no list, are warnings.
+//! object is served without it. Annotations that do not protect, and unknown names, are warnings.
 //!
 //! A value of an annotation that is served can be invalid in three ways, as in ingress-nginx: it closes what the annotation
 //! protects, or the whole Ingress is refused ([`Denied`]), or it has no effect, with a warning.
@@ -62,7 +62,7 @@ use known::{Known, Protects};
 const PASSTHROUGH: &str = "ssl-passthrough";
 pub(crate) const NGINX: &str = "nginx.ingress.kubernetes.io/";
 const OURS: &str = "portcullis.dev/";
-/// The way out: with the value `ignore`, what is not served closes nothing.
+/// With the value `ignore`, unsupported annotations do not close paths.
 const UNSUPPORTED: &str = "unsupported";
 
 /// The annotations of an Ingress.
@@ -73,7 +73,7 @@ pub(super) struct Read {
     pub(super) refused: Option<Box<str>>,
 }
 
-/// Reads the annotations of an Ingress, and warns of what has no effect.
+/// Reads the annotations of an Ingress, and warns about those without effect.
 pub(super) fn read(annotations: &BTreeMap<String, String>, checks: &mut Checks) -> Read {
     let is_ignored = is_ignored(annotations, checks);
     let mut families = Families { written: Written(annotations), checks, denied: Vec::new() };
@@ -116,7 +116,7 @@ pub(super) fn read(annotations: &BTreeMap<String, String>, checks: &mut Checks) 
         }
     }
     denied.sort_by_key(|denied| denied.name);
-    // An Ingress that is refused hands its paths to whoever else serves the host. One that protects them does not.
+    // If an Ingress is refused, others of the host receive its requests. This must not happen if it protects its paths.
     let protects =
         annotations.iter().any(|(name, value)| find(name).is_some_and(|known| known.protects(value)));
     let (closing, refusing) = denied.into_iter().partition(|denied| protects || denied.closes());
@@ -146,7 +146,7 @@ struct Families<'a, 'c> {
 }
 
 impl Families<'_, '_> {
-    /// Reads a family. One that is denied is left at its default.
+    /// Reads a family. The default is used if it is denied.
     fn read<F: Family>(&mut self) -> F {
         F::parse(self.written, self.checks).unwrap_or_else(|why| {
             self.denied.push(why);
@@ -188,7 +188,7 @@ fn close(denied: Vec<Denied>, is_ignored: bool, checks: &mut Checks) -> Unserved
     Unserved { protections: names.into(), ..unserved }
 }
 
-/// Warns of protections that only hold over plain HTTP, since TLS is passed through.
+/// Warns about protections that only apply to plain HTTP, since TLS is passed through.
 fn warn_of_passthrough(annotations: &BTreeMap<String, String>, checks: &mut Checks) {
     for (full_name, value) in annotations {
         let Some(known) = find(full_name).filter(|known| known.name != PASSTHROUGH) else { continue };
@@ -200,7 +200,7 @@ fn warn_of_passthrough(annotations: &BTreeMap<String, String>, checks: &mut Chec
     }
 }
 
-/// Warns of annotations that have no effect and close nothing. Returns the first that is on no list.
+/// Warns about annotations that have no effect and do not close paths. Returns the first unknown one.
 fn warn_of_the_rest(annotations: &BTreeMap<String, String>, checks: &mut Checks) -> Option<Box<str>> {
     let mut unknown = None;
     for (full_name, value) in annotations {
