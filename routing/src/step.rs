@@ -124,7 +124,8 @@ pub enum Step {
     Pace(Pace),
     /// Its requests are not written to the access log.
     Unlogged,
-    /// HTTP Strict Transport Security (RFC 6797): sets the header in every response over TLS, including those of the proxy itself.
+    /// HTTP Strict Transport Security (RFC 6797): sets the header in every response over TLS, including those of the proxy
+    /// itself.
     Hsts(HeaderValue),
 }
 

@@ -54,7 +54,7 @@ fn of_annotation(full_name: &str, value: &str, problems: &[Problem]) -> Option<A
         }
         Some(known) if known.is_without_effect_there() => (
             Verdict::NoEffectThere,
-            vec!["ingress-nginx has not read this annotation since 1.15".into()],
+            vec!["ingress-nginx 1.15 and later do not read this annotation".into()],
             vec![],
         ),
         Some(known) => of_known(known, value, &found),
