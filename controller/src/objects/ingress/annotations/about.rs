@@ -137,7 +137,7 @@ const DIFFERENCES: &[Difference] = &[
                 .split_whitespace()
                 .any(|word| word.parse().is_ok_and(|code: u16| code == 403 || code >= 500))
         }),
-        how: "answers of 403 and 5xx are never cached",
+        how: "responses with 403 or 5xx are never cached",
     },
     wrong("auth-realm", "an invalid value closes the paths; in ingress-nginx, the Ingress is not applied"),
     wrong(
