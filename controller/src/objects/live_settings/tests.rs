@@ -117,8 +117,8 @@ fn entries_of_shared_hostnames_that_are_wrong_grant_nothing() {
 
 #[test]
 fn a_list_of_clients_that_is_wrong_lets_nobody_in() {
-    let closed = "data.block-cidrs: \"x\" is not a network such as 10.0.0.0/8 or fd00::/8; the paths of Ingresses that \
-                  the list holds for are closed";
+    let closed = "data.block-cidrs: \"x\" is not a network such as 10.0.0.0/8 or fd00::/8; the paths of Ingresses to \
+                  which the list applies are closed";
     let nobody = "data.whitelist-source-range: \"x\" is not a network such as 10.0.0.0/8 or fd00::/8; it allows nobody";
     for (key, text, allow, block, problem) in [
         (
