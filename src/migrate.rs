@@ -1,11 +1,11 @@
 //! `portcullis migrate`: compares the Ingresses of ingress-nginx with their behavior here.
 //!
 //! ```text
-//! cluster.rs   objects of a cluster, listed
-//! compare.rs   the same requests to two addresses
+//! cluster.rs   lists the objects of a cluster
+//! compare.rs   sends the same requests to two addresses
 //! ```
 //!
-//! What objects mean is the controller's (`portcullis_controller::migrate`).
+//! The interpretation of objects is in `portcullis_controller::migrate`.
 
 mod cluster;
 mod compare;
@@ -25,7 +25,7 @@ use crate::{
     settings,
 };
 
-/// Exit codes. 1 and 2 are those of errors and of the command line.
+/// Exit codes. 1 is for errors, 2 for an invalid command line.
 const SAME: u8 = 0;
 const DIFFERENT: u8 = 3;
 const REFUSED: u8 = 4;

@@ -1,14 +1,14 @@
 //! Compares the Ingresses of ingress-nginx with their behavior here, before anything is migrated.
 //!
 //! ```text
-//! objects.rs      what is read, of files or of a cluster; the annotations as they are written
+//! objects.rs      the objects of files or of a cluster; the annotations as they are written
 //! annotations.rs  an annotation and its value -> same, different, refused, without effect there either
-//! snippets.rs     a snippet -> the annotations, filters and settings that mean the same
-//! patterns.rs     look-around -> a regular expression without it
-//! hosts.rs        what an Ingress means for others of its host; names that resolve to other namespaces
+//! snippets.rs     a snippet -> equivalent annotations, filters and settings
+//! patterns.rs     a path with look-around -> an equivalent regular expression without it
+//! hosts.rs        effects of an Ingress on others of its host; names that resolve to other namespaces
 //! settings.rs     the keys of the ConfigMap of ingress-nginx
-//! gateway_api.rs  Gateways and HTTPRoutes that mean the same
-//! requests.rs     requests by which two controllers can be compared
+//! gateway_api.rs  equivalent Gateways and HTTPRoutes
+//! requests.rs     requests for comparing two controllers
 //! report.rs       all of it, with totals; text.rs and markdown.rs print it
 //! ```
 
@@ -44,7 +44,7 @@ use objects::Written;
 
 /// The report on the Ingresses that `settings` selects, and on the keys of the ConfigMap of ingress-nginx.
 ///
-/// Secrets and endpoints need not be among the objects: what is missing of them is not reported.
+/// Secrets and endpoints can be missing from the objects; this is not reported.
 pub fn report(objects: &Objects, settings: &Settings) -> Report {
     let snapshot = objects.with_namespaces();
     let settings = &settings::with_map(settings, &snapshot);
@@ -76,7 +76,7 @@ pub fn report(objects: &Objects, settings: &Settings) -> Report {
     let ours: BTreeSet<_> = ours.iter().map(|ingress| &ingress.meta.key).collect();
     let mut ingresses = Vec::new();
     for (key, written) in objects.ingresses() {
-        // One that cannot be read may be anybody's.
+        // The class of an invalid Ingress is unknown.
         if ours.contains(key) || !snapshot.ingresses.contains_key(key) {
             let notes = notes.remove(key).unwrap_or_default();
             let is_read = |map: &ObjectKey| snapshot.config_maps.contains_key(map);

@@ -1,4 +1,4 @@
-//! The tables of annotations in `docs/` are made of the closed list in the code. `UPDATE_GOLDEN=1` rewrites them.
+//! The tables of annotations in `docs/` are generated from the closed list in the code. `UPDATE_GOLDEN=1` rewrites them.
 
 #![allow(clippy::unwrap_used)] // a panic is how a test fails
 
@@ -10,8 +10,8 @@ use std::{
 
 use portcullis_controller::migrate::{Annotation, Outcome, annotations};
 
-const BEGIN: &str = "<!-- Made of the code: UPDATE_GOLDEN=1 cargo test -p portcullis-controller --test annotations_table -->\n";
-const END: &str = "<!-- until here -->\n";
+const BEGIN: &str = "<!-- Generated from the code: UPDATE_GOLDEN=1 cargo test -p portcullis-controller --test annotations_table -->\n";
+const END: &str = "<!-- end of the generated table -->\n";
 
 #[test]
 fn the_tables_in_docs_agree_with_the_code() {
@@ -56,7 +56,7 @@ fn hold(path: &Path, table: &str) {
 
 fn whole_table(sections: &Sections, cases: &BTreeMap<String, BTreeMap<String, usize>>) -> String {
     let mut table =
-        "\n| annotation | tier | here | | section | tests |\n| --- | --- | --- | --- | --- | --- |\n"
+        "\n| annotation | tier | Portcullis | differences, alternative | section | tests |\n| --- | --- | --- | --- | --- | --- |\n"
             .to_owned();
     for annotation in annotations() {
         let (name, tier) = (annotation.name(), annotation.tier());
@@ -73,7 +73,7 @@ fn whole_table(sections: &Sections, cases: &BTreeMap<String, BTreeMap<String, us
     table + "\n" + &["same", "different", "no effect", "refused"].map(total).join(", ") + ".\n\n"
 }
 
-/// What becomes of an annotation in a word, and the particulars.
+/// How an annotation is handled, in one word, and the details.
 fn here(annotation: Annotation) -> (&'static str, String) {
     let instead = || annotation.instead().map_or_else(String::new, |instead| format!("; instead: {instead}"));
     match annotation.outcome() {
@@ -83,7 +83,9 @@ fn here(annotation: Annotation) -> (&'static str, String) {
             let how: Vec<_> = differences.into_iter().map(|(how, _)| how).collect();
             (if differs { "different" } else { "same" }, how.join("; "))
         }
-        Outcome::Moot => ("no effect", "needs none: messages are streamed, connections pooled".into()),
+        Outcome::Moot => {
+            ("no effect", "not needed: messages are streamed, and connections are pooled".into())
+        }
         Outcome::Ignored => ("no effect", format!("not served{}", instead())),
         Outcome::ClosesPaths => ("refused", format!("its paths answer 503{}", instead())),
         Outcome::ClosesHosts => ("refused", format!("its hosts answer 503{}", instead())),

@@ -75,8 +75,8 @@ async fn an_edit_is_published_and_a_wrong_one_is_told() {
     server.apply("configmaps", settings("settings", json!({"max-connections": "10", "access-log": "si"})));
     let want = ProxySettings { max_connections: Some(10), access_log: true, ..ProxySettings::default() };
     until("the edit", || (running.proxy()? == want).then_some(())).await;
-    let problem = "ConfigMap edge/settings: data.access-log: \"si\" is neither true nor false; the last value that \
-                   could be read applies, \"true\"";
+    let problem = "ConfigMap edge/settings: data.access-log: \"si\" is neither true nor false; the last valid value applies, \
+                   \"true\"";
     assert_eq!(running.problems(), [problem]);
 
     // After it is deleted, its settings stay in force.

@@ -1,7 +1,7 @@
-//! What a rule does to its requests and to their answers, one step after another.
+//! The steps that a rule applies to requests and responses.
 //!
-//! Whatever language a step was written in (a filter of the Gateway API, an annotation, a policy), it is one of
-//! these. Each has its file: its type, and how it is applied.
+//! Filters of the Gateway API, annotations and policies are all translated into these steps. Each has a file with its type
+//! and its implementation.
 
 use std::{ops::Deref, sync::Arc};
 
@@ -59,41 +59,41 @@ pub use satisfy::Satisfy;
 pub use service_url::ServiceUrl;
 pub use spool::Spool;
 
-/// One thing that a rule, or one of its backends, does.
+/// One step of a rule, or of one of its backends.
 ///
-/// The variants stand in the order of work, the only place that spells it: what answers comes first, then what
-/// changes the request, then what changes the answer.
+/// The order of the variants is the order of execution: steps that respond, then steps that change the request, then steps
+/// that change the response.
 #[derive(Clone, Debug)]
 pub enum Step {
-    /// The rule asks for client certificates. Answers 403 if TLS was terminated for a Gateway's listener, which does not
+    /// The rule requires client certificates. Answers 403 if TLS was terminated for a Gateway's listener, which does not
     /// have these settings.
     OwnTls,
-    /// The rule's host has its TLS passed through to the backend. Answers 403 if TLS was terminated all the same, at a
-    /// Gateway's listener or as another Ingress of the host has it.
+    /// TLS of the rule's host is passed through to the backend. Answers 403 if TLS was terminated nevertheless, by a
+    /// Gateway's listener or because of another Ingress of the host.
     PassedThrough,
-    /// What an Ingress asks of the client's certificate. Boxed, since few have it.
+    /// The requirements of an Ingress for the client certificate. Boxed, since few have it.
     ClientCertificate(Box<ClientCertificateCheck>),
     /// Answers 403 to requests with certain values of a header. It is an `Arc` because all Ingresses share it.
     Blocked(Arc<BlockedValues>),
-    /// The largest body of a request: answers 413 where a larger one is announced. Carriers hold bodies to it that do not
-    /// announce their size.
+    /// The maximum size of request bodies: answers 413 if a larger one is announced. Carriers enforce it for bodies without
+    /// an announced size.
     BodySize(BodySize),
-    /// CORS: answers a preflight, and its headers take precedence in any other answer. Boxed: it is four times as large
+    /// CORS: answers a preflight, and its headers take precedence in any other response. Boxed: it is four times as large
     /// as the others.
     Cors(Box<Cors>),
-    /// The same of an Ingress.
+    /// The same for an Ingress.
     IngressCors(Box<IngressCors>),
     /// A redirect of an Ingress. Boxed, since few requests get one.
     IngressRedirect(Box<IngressRedirect>),
-    /// `rewrite-target` of an Ingress: replaces the path, or sends the client elsewhere. Boxed, since it is large.
+    /// `rewrite-target` of an Ingress: replaces the path, or redirects the client. Boxed, since it is large.
     RewriteTarget(Box<RewriteTarget>),
-    /// Answers 503 if the backend has no endpoint, before anything that follows is asked, as in ingress-nginx.
+    /// Answers 503 if the backend has no endpoints, before the following steps, as in ingress-nginx.
     Endpoints,
-    /// Lists of networks: answers 403 to clients that they do not admit. Boxed, since few rules have it.
+    /// Source ranges: answers 403 to clients that are not allowed. Boxed, since few rules have it.
     AccessList(Box<AccessList>),
     /// A check that the carrier carries out.
     Check(Check),
-    /// The end of checks of which one is enough ([`Satisfy::Any`]): refuses requests that have passed none.
+    /// The end of checks of which one is sufficient ([`Satisfy::Any`]): rejects requests that have passed none.
     Satisfy,
     /// RequestRedirect: answers every request.
     Redirect(Redirect),
@@ -101,39 +101,40 @@ pub enum Step {
     RequestHeaders(HeaderModifier),
     /// URLRewrite.
     Rewrite(UrlRewrite),
-    /// The body of a request is received as a whole before the backend gets it.
+    /// The request body is received completely before it is forwarded to the backend.
     Spool(Spool),
-    /// RequestMirror: sends a copy of the request as the steps before have left it.
+    /// RequestMirror: sends a copy of the request after the changes of the previous steps.
     Mirror(Mirror),
     /// `mirror-target` of an Ingress: sends a copy of the request as the client sent it.
     IngressMirror(Arc<IngressMirror>),
     /// ResponseHeaderModifier.
     ResponseHeaders(HeaderModifier),
-    /// What stands in the answers of backends is rewritten. Boxed, since few rules have it.
+    /// Headers in responses of backends are rewritten. Boxed, since few rules have it.
     AnswerRewrite(Box<AnswerRewrite>),
-    /// Changes the headers of every answer, those of the proxy included.
+    /// Changes the headers of every response, including those of the proxy itself.
     AnswerHeaders(HeaderModifier),
     /// The `Connection` of requests to backends.
     Connection(BackendConnection),
-    /// Answers with an error status are replaced by those of a default backend, the proxy's own included. Boxed, since few
-    /// rules have it.
+    /// Responses with an error status are replaced by those of a default backend, including those of the proxy itself. Boxed,
+    /// since few rules have it.
     ErrorPages(Box<ErrorPages>),
-    /// A cookie for the client that a check has brought.
+    /// A cookie of a check for the client.
     AnswerCookie(Box<AnswerCookie>),
-    /// The pace at which the body of an answer is sent.
+    /// The rate at which the body of a response is sent.
     Pace(Pace),
-    /// The access log has no line of its requests.
+    /// Its requests are not written to the access log.
     Unlogged,
-    /// HTTP Strict Transport Security (RFC 6797): sets the header in every answer over TLS, those of the proxy included.
+    /// HTTP Strict Transport Security (RFC 6797): sets the header in every response over TLS, including those of the proxy
+    /// itself.
     Hsts(HeaderValue),
 }
 
-/// Whether the connection of a request to a backend may carry others (`connection-proxy-header` of an Ingress).
+/// Whether the backend connection of a request can be reused (`connection-proxy-header` of an Ingress).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BackendConnection {
-    /// It is closed after the answer.
+    /// It is closed after the response.
     Close,
-    /// It may, which HTTP/1.1 does not have to be told.
+    /// It can be reused, which is the default of HTTP/1.1.
     KeepAlive,
 }
 
@@ -147,34 +148,34 @@ impl BackendConnection {
     }
 }
 
-/// Something that is found out before a request goes on: by a limiter, by comparing a password, by asking a service.
-/// The carrier carries it out and [`resume`](crate::resume)s the decision.
+/// A check before a request is forwarded: a limit, a password, or an authorization service. The carrier executes it and
+/// [`resume`](crate::resume)s the decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Check {
-    /// Limits of what a client may send.
+    /// Limits of requests per client.
     Limits(Arc<Limits>),
-    /// Names and passwords.
+    /// Basic authentication.
     Basic(Arc<BasicAuth>),
-    /// ExternalAuth: a service decides. It is an `Arc` because a request that waits for the service keeps it.
+    /// ExternalAuth: a service decides. It is an `Arc` because a request that waits for the service holds it.
     ExternalAuth(Arc<ExternalAuth>),
-    /// The same of an Ingress.
+    /// The same for an Ingress.
     IngressAuth(Arc<IngressAuth>),
-    /// One that is not served, so that no request passes it. The text says why.
+    /// An unsupported check, which no request passes. The text is the reason.
     Closed(Arc<str>),
 }
 
-/// The steps of a rule, or of one of its backends, in the order of work. An empty list allocates nothing.
+/// The steps of a rule, or of one of its backends, in the order of execution. An empty list allocates nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Steps {
     steps: Box<[Step]>,
     /// The header changes of all steps; `None` if no step changes headers.
     edits: Option<Box<StepEdits>>,
-    /// The pace of answers, so that it is found without a search.
+    /// The rate of responses, stored separately to avoid a search.
     pace: Option<Pace>,
 }
 
 impl Check {
-    /// How it stands to the other access checks of its rule.
+    /// How it is combined with the other access checks of its rule.
     pub fn satisfy(&self) -> Satisfy {
         match self {
             Self::Basic(basic) => basic.satisfy,
@@ -185,7 +186,7 @@ impl Check {
 }
 
 impl Steps {
-    /// Brings steps into the order of work; several of one kind stay in the order in which they were written.
+    /// Sorts steps into the order of execution; steps of the same kind keep their order.
     pub fn new(steps: impl IntoIterator<Item = Step>) -> Self {
         let mut steps: Box<[_]> = steps.into_iter().collect();
         steps.sort_by_key(Step::rank);
@@ -197,7 +198,7 @@ impl Steps {
         Self { steps, edits, pace }
     }
 
-    /// Returns the pace at which the bodies of answers are sent; `None` is as fast as they are taken.
+    /// Returns the rate at which the bodies of responses are sent; `None` is not limited.
     pub fn pace(&self) -> Option<Pace> {
         self.pace
     }
@@ -217,7 +218,7 @@ impl Deref for Steps {
 }
 
 impl Step {
-    /// Returns whether the step answers every request that gets to it.
+    /// Returns whether the step responds to every request that reaches it.
     pub fn answers_all(&self) -> bool {
         match self {
             Self::Redirect(_) => true,
@@ -226,8 +227,8 @@ impl Step {
         }
     }
 
-    /// Returns the step's place in the order of work, which is the order of the variants, but for `app-root`, which comes
-    /// before the size of the body and CORS.
+    /// Returns the step's position in the order of execution, which is the order of the variants, except for `app-root`,
+    /// which precedes the body size and CORS.
     fn rank(&self) -> u8 {
         match self {
             Self::OwnTls | Self::PassedThrough | Self::ClientCertificate(_) | Self::Blocked(_) => 0,

@@ -1,6 +1,6 @@
-//! Texts with variables of nginx, as annotations of Ingresses have them: `/$1`, `$request_uri`, `$http_x_user`.
+//! Texts with variables of nginx in annotations of Ingresses: `/$1`, `$request_uri`, `$http_x_user`.
 //!
-//! Source of the names: nginx' index of variables, and those that ingress-nginx sets for every location.
+//! Source of the names: nginx's index of variables, and those that ingress-nginx sets for every location.
 
 use std::{borrow::Cow, fmt, net::IpAddr};
 
@@ -9,10 +9,10 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::Headers;
 
-/// What is escaped in a URL that is an argument of another one.
+/// Characters that are escaped in a URL that is an argument of another one.
 const IN_QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
-/// A text in which variables are replaced by what a request has.
+/// A text with variables, which are replaced by the values of a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Template {
     text: Box<str>,
@@ -54,7 +54,7 @@ pub enum Variable {
     Client,
     /// `$server_port`, `$pass_server_port`: the port that the client connected to.
     Port,
-    /// `$remote_user`: the user of Basic credentials (RFC 7617), whether they are right or not.
+    /// `$remote_user`: the user of Basic credentials (RFC 7617), whether they are valid or not.
     User,
     /// `$http_name`: the first value of a header.
     Header(HeaderName),
@@ -67,7 +67,7 @@ pub enum Variable {
 /// Why a text is not a template.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidTemplate {
-    /// It names a variable that nginx does not have, or that is not served here.
+    /// It contains a variable that nginx does not have, or that is not supported.
     #[error("the variable ${0} is not served")]
     UnknownVariable(Box<str>),
     /// A `${` without its `}`.
@@ -75,7 +75,7 @@ pub enum InvalidTemplate {
     Unclosed,
 }
 
-/// What variables read.
+/// The values of variables.
 #[expect(missing_debug_implementations, reason = "headers of a carrier are not Debug")]
 #[derive(Clone, Copy)]
 pub struct Values<'r> {
@@ -105,7 +105,7 @@ pub struct Values<'r> {
 
 /// The groups of a match.
 pub trait Groups {
-    /// The text of a group by its number; `None` where it took no part.
+    /// The text of a group by its number; `None` if it did not match.
     fn number(&self, number: usize) -> Option<&str>;
     /// The same by its name.
     fn name(&self, name: &str) -> Option<&str>;
@@ -126,7 +126,7 @@ impl Groups for NoGroups {
 }
 
 impl Template {
-    /// Reads a text. `group_names` are the named groups that it may refer to.
+    /// Parses a text. `group_names` are the named groups that it can refer to.
     ///
     /// # Errors
     /// [`InvalidTemplate`].
@@ -134,7 +134,7 @@ impl Template {
         Self::parse_with(text, group_names, &[])
     }
 
-    /// Reads a text in which some variables are the same for all requests: `constants` are their names and values.
+    /// Parses a text with some variables that are the same for all requests: `constants` are their names and values.
     ///
     /// # Errors
     /// [`InvalidTemplate`].
@@ -208,7 +208,7 @@ impl Template {
         self.variables().any(|variable| matches!(variable, Variable::Group(_) | Variable::NamedGroup(_)))
     }
 
-    /// The text of a request. A variable that the request lacks is empty.
+    /// The text for a request. A variable without a value is empty.
     pub fn fill(&self, values: &Values<'_>) -> String {
         let mut text = String::with_capacity(self.text.len() + 32);
         for part in &self.parts {
@@ -227,7 +227,7 @@ impl fmt::Display for Template {
     }
 }
 
-/// The name of the variable that a text begins with, and what follows.
+/// The name of the variable at the start of a text, and the rest.
 fn name_of(text: &str) -> Result<(&str, &str), InvalidTemplate> {
     if let Some(braced) = text.strip_prefix('{') {
         return braced.split_once('}').ok_or(InvalidTemplate::Unclosed);
@@ -278,7 +278,7 @@ impl Variable {
         })
     }
 
-    /// The value for a request; empty where the request has none.
+    /// The value for a request; empty if there is none.
     pub fn value<'r>(&self, values: &Values<'r>) -> Cow<'r, str> {
         match self {
             Self::Group(number) => values.groups.number(usize::from(*number)).unwrap_or_default().into(),
@@ -348,7 +348,7 @@ fn base64(encoded: &[u8]) -> Option<Vec<u8>> {
     Some(decoded)
 }
 
-/// The value of a cookie; its name is compared without regard to case, as nginx does.
+/// The value of a cookie; its name is case-insensitive, as in nginx.
 pub fn cookie<'r>(headers: &'r dyn Headers, name: &str) -> Option<Cow<'r, str>> {
     let mut found = None;
     headers.each(&header::COOKIE, &mut |line| {

@@ -1,4 +1,4 @@
-//! The objects of a cluster, listed once. Nothing is written, and no Secret is read.
+//! Lists the objects of a cluster once. Objects are not modified, and Secrets are not read.
 
 use anyhow::Context as _;
 use kube::{
@@ -9,12 +9,12 @@ use portcullis_controller::migrate::Objects;
 
 use crate::{cli::MigrateArgs, run::client};
 
-/// How many objects a page has.
+/// The number of objects per page.
 const PAGE: u32 = 500;
-/// The ConfigMap of ingress-nginx as its chart and its manifests name it.
+/// The name of the ConfigMap in the chart and manifests of ingress-nginx.
 const USUAL_CONFIG_MAP: (&str, &str) = ("ingress-nginx", "ingress-nginx-controller");
 
-/// Reads the objects of the cluster that the kubeconfig names.
+/// Reads the objects of the cluster of the current kubeconfig context.
 pub(super) async fn read(args: &MigrateArgs) -> anyhow::Result<Objects> {
     read_by(client().await?, args).await
 }

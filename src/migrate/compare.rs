@@ -1,7 +1,7 @@
-//! The same requests to two addresses, and what differs in their answers.
+//! Sends the same requests to two addresses, and compares the responses.
 //!
-//! GET and HEAD alone, a bounded number of them, at a bounded rate, each within a limit of time and size. Certificates are not
-//! verified: the addresses are those of the controllers, not those in DNS.
+//! Only GET and HEAD requests are sent, with limits of their number and rate, and of the time and size of each. Certificates
+//! are not verified, since the addresses are those of the controllers, not those in DNS.
 
 use std::{
     collections::BTreeMap,
@@ -32,11 +32,11 @@ use tokio_rustls::TlsConnector;
 
 use crate::cli::MigrateArgs;
 
-/// How long an answer may take, with its body.
+/// The timeout of a response, including its body.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// How much of a body is compared, in bytes.
+/// The maximum size of a body that is compared, in bytes.
 const MAX_BODY: usize = 1 << 20;
-/// Headers that are compared by their values.
+/// Headers with values that are compared.
 const HEADERS: [&str; 9] = [
     "location",
     "content-type",
@@ -49,7 +49,7 @@ const HEADERS: [&str; 9] = [
     "allow",
 ];
 
-/// One of the two: `OLD=192.0.2.1:80`, or `OLD=https://192.0.2.1:443`.
+/// One of the two addresses: `OLD=192.0.2.1:80`, or `OLD=https://192.0.2.1:443`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Side {
     name: String,
@@ -74,13 +74,13 @@ impl FromStr for Side {
     }
 }
 
-/// What is compared of an answer.
+/// The parts of a response that are compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Answer {
     status: StatusCode,
-    /// Names and values; of cookies the names.
+    /// Names and values; for cookies, only their names.
     headers: BTreeMap<&'static str, Vec<String>>,
-    /// Length and hash of the body of a 2xx answer to GET. Controllers have error pages of their own.
+    /// Length and hash of the body of a 2xx response to GET. Error pages of controllers differ.
     body: Option<(usize, u64)>,
 }
 
@@ -163,7 +163,7 @@ async fn ask(
     match timeout(TIMEOUT, exchange(side, method, host, path, tls)).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) => Err(format!("{error:#}")),
-        Err(_) => Err(format!("no answer in {} s", TIMEOUT.as_secs())),
+        Err(_) => Err(format!("no response within {} s", TIMEOUT.as_secs())),
     }
 }
 
@@ -244,7 +244,7 @@ fn headers(all: &HeaderMap) -> BTreeMap<&'static str, Vec<String>> {
     HEADERS.iter().filter_map(|name| of(name)).chain(cookies).collect()
 }
 
-/// What differs, a line each. What servers sent is escaped.
+/// The differences, one line each. Values from servers are escaped.
 fn differences(
     (old, ours): (&Side, &Result<Answer, String>),
     (new, theirs): (&Side, &Result<Answer, String>),
@@ -260,7 +260,7 @@ fn differences(
                 Ok(answer) => answer.status.as_u16().to_string(),
                 Err(why) => format!("{why:?}"),
             };
-            return line("answer", status(a), status(b)).into_iter().collect();
+            return line("response", status(a), status(b)).into_iter().collect();
         }
     };
     let value = |answer: &Answer, name: &str| match answer.headers.get(name) {
@@ -302,7 +302,8 @@ mod tests {
         line.map_err(|error| error.to_string()).expect("flags are valid").args
     }
 
-    /// A server that answers each request as `answer` says for its first line. Returns its address, and what it received.
+    /// A server that answers each request with the result of `answer` for its first line. Returns its address, and the
+    /// requests that it received.
     async fn server(answer: fn(&str) -> String) -> (SocketAddr, Arc<std::sync::Mutex<Vec<String>>>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("bound");
@@ -382,7 +383,7 @@ mod tests {
             "GET a.example/moved\n  location: OLD \"https://a.example/moved\", NEW \"https://a.example/moved/\"\n",
             "GET a.example/body\n  body: OLD 4 bytes (",
             "GET a.example/status\n  status: OLD 200, NEW 503\n",
-            "GET a.example/silent\n  answer: OLD \"",
+            "GET a.example/silent\n  response: OLD \"",
             "8 requests to each, 7 differ\n",
         ] {
             assert!(text.contains(part), "no {part:?} in\n{text}");

@@ -17,7 +17,7 @@ use super::{
     snippets,
 };
 
-/// Values of annotations that are not served with which nothing is missing, since it is so in any case.
+/// Values of unsupported annotations that describe the actual behavior, so that the annotation is not needed.
 const AS_HERE: &[(&str, &[&str])] = &[
     ("connection-proxy-header", &["keep-alive", "Keep-Alive"]),
     ("enable-opentelemetry", &["false"]),
@@ -38,7 +38,7 @@ pub(super) fn of_ingress(
     let annotations = reported.map(|report| with_config_map(report, key, &is_read)).collect();
     let errors = written.problems.iter().filter(|problem| problem.severity == Severity::Error);
     if written.is_refused {
-        // The same as a status says, with the fields.
+        // The errors below are the same, with their fields.
         notes.clear();
     }
     notes.extend(errors.map(|problem| Note {
@@ -50,15 +50,19 @@ pub(super) fn of_ingress(
     IngressReport::new((&key.namespace, &key.name), annotations, notes)
 }
 
-/// The report of an annotation; `None` for one of somebody else.
+/// The report of an annotation; `None` if it is not one of ingress-nginx.
 fn of_annotation(full_name: &str, value: &str, problems: &[Problem]) -> Option<AnnotationReport> {
     let name = full_name.strip_prefix(NGINX_PREFIX)?;
     let found: Vec<_> = problems.iter().filter(|problem| is_about(problem, full_name)).collect();
     let (verdict, how, instead) = match known_annotations::find(name) {
-        None => (Verdict::NoEffectThere, vec!["ingress-nginx 1.15 reads no such annotation".into()], vec![]),
-        Some(known) if known.is_without_effect_there() => {
-            (Verdict::NoEffectThere, vec!["no release of ingress-nginx from 1.15 on reads it".into()], vec![])
+        None => {
+            (Verdict::NoEffectThere, vec!["ingress-nginx 1.15 does not read this annotation".into()], vec![])
         }
+        Some(known) if known.is_without_effect_there() => (
+            Verdict::NoEffectThere,
+            vec!["ingress-nginx 1.15 and later do not read this annotation".into()],
+            vec![],
+        ),
         Some(known) => of_known(known, value, &found),
     };
     let value = if value.len() > MAX_VALUE { shortened(value, MAX_VALUE) } else { value.to_owned() };
@@ -90,7 +94,7 @@ fn is_about(problem: &Problem, full_name: &str) -> bool {
 fn of_known(known: Annotation, value: &str, problems: &[&Problem]) -> (Verdict, Vec<String>, Vec<String>) {
     let messages = || problems.iter().map(|problem| problem.message.to_string()).collect::<Vec<_>>();
     match known.outcome() {
-        Outcome::Moot => (Verdict::Same, vec!["needs no effect here: messages are streamed".into()], vec![]),
+        Outcome::Moot => (Verdict::Same, vec!["not needed: messages are streamed".into()], vec![]),
         Outcome::Served if problems.iter().any(|problem| matches!(problem.topic, Topic::Protection(_))) => {
             (Verdict::Refused, messages(), vec![])
         }
@@ -102,12 +106,12 @@ fn of_known(known: Annotation, value: &str, problems: &[&Problem]) -> (Verdict, 
             (verdict, found.into_iter().map(|(how, _)| how.to_owned()).collect(), vec![])
         }
         Outcome::Served => {
-            // What differs is a value that has no effect here.
+            // A value that has no effect in Portcullis.
             let differs = known.differences().next().is_some();
             (if differs { Verdict::Different } else { Verdict::NoEffectThere }, messages(), vec![])
         }
         Outcome::Ignored if is_as_here(known.name(), value) => {
-            (Verdict::Same, vec!["it is so in any case".into()], vec![])
+            (Verdict::Same, vec!["this is always the behavior".into()], vec![])
         }
         Outcome::Ignored => {
             let instead = known.instead().map(str::to_owned).into_iter().collect();
@@ -117,17 +121,17 @@ fn of_known(known: Annotation, value: &str, problems: &[&Problem]) -> (Verdict, 
     }
 }
 
-/// An annotation that protects and is not served.
+/// An unsupported annotation that protects paths or hosts.
 fn of_protection(known: Annotation, value: &str) -> (Verdict, Vec<String>, Vec<String>) {
     let is_snippet = known.name().ends_with("-snippet");
     let instead = || match is_snippet {
         true => snippets::instead(known.name(), value),
         false => known.instead().map(str::to_owned).into_iter().collect(),
     };
-    if known.asks_for_nothing(value) {
+    if known.is_off(value) {
         return match is_snippet && !instead().is_empty() {
             true => {
-                (Verdict::Different, vec!["its headers are not set; nothing is closed".into()], instead())
+                (Verdict::Different, vec!["its headers are not set; no path is closed".into()], instead())
             }
             false => (Verdict::Same, vec![], vec![]),
         };

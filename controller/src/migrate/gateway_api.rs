@@ -1,4 +1,4 @@
-//! Ingresses -> Gateways and HTTPRoutes that mean the same, and what has no equivalent.
+//! Ingresses -> equivalent Gateways and HTTPRoutes, and what has no equivalent.
 //!
 //! ```text
 //! gateways.rs   the hosts of a namespace -> listeners of a Gateway
@@ -8,7 +8,7 @@
 //! losses.rs     annotations without an equivalent
 //! ```
 //!
-//! What protects and has no equivalent is not opened: the Ingress is left out, with a comment.
+//! An Ingress with a protection that has no equivalent is omitted, with a comment.
 
 mod canaries;
 mod gateways;
@@ -36,7 +36,7 @@ use gateways::{Gateways, Listener};
 /// Objects of the Gateway API that replace Ingresses.
 #[derive(Clone, Debug, Default)]
 pub struct Translated {
-    /// YAML; comments say what has no equivalent.
+    /// YAML, with comments about what has no equivalent.
     pub manifests: String,
     /// The same, a line for each; and what cannot be read.
     pub without_equivalent: Vec<String>,
@@ -48,7 +48,7 @@ struct Site<'a> {
     host: &'a HostPattern,
     /// Whether the paths of the host are regular expressions.
     is_regex: bool,
-    /// Whether it is the oldest Ingress of the host, which answers what no path matches.
+    /// Whether it is the oldest Ingress of the host, which handles requests that match no path.
     is_first: bool,
     /// All paths of the host.
     paths: &'a [&'a str],
@@ -157,7 +157,10 @@ impl Site<'_> {
             return Vec::new();
         }
         if matches!(self.host, HostPattern::WildcardLabel(_)) {
-            losses.push(format!("{} is any number of labels of a route; one label of an Ingress", self.host));
+            losses.push(format!(
+                "{} matches any number of labels in a route, but one label in an Ingress",
+                self.host
+            ));
         }
         let redirects = self.redirects_to_https(listener);
         let sections = match (redirects, &listener.https) {
@@ -171,7 +174,7 @@ impl Site<'_> {
             routes.push(self.route("-to-https", listener, &[&listener.http], &[rule]));
         } else if redirects {
             losses.push(format!(
-                "the redirect of {} to HTTPS is left out: no listener has a certificate",
+                "the redirect of {} to HTTPS is omitted: no listener has a certificate",
                 self.host
             ));
         }
@@ -200,7 +203,7 @@ impl Site<'_> {
         })
     }
 
-    /// The name of a route: that of the Ingress, with the host where it has several.
+    /// The name of a route: that of the Ingress, with the host if it has several.
     fn name(&self, suffix: &str) -> String {
         let name = self.ingress.meta.name();
         let named = self.ingress.rules.iter().map(|rule| &rule.host).any(|host| host != self.host);
@@ -224,9 +227,9 @@ impl Site<'_> {
         forced || (wanted && listener.https.is_some())
     }
 
-    /// The rule that redirects what these rules take, and for the oldest Ingress of a host everything else.
+    /// The rule that redirects the requests of these rules and, for the oldest Ingress of a host, all other requests.
     fn redirecting(&self, rules: &[Value], losses: &mut Vec<String>) -> Value {
-        let line = "the redirect to HTTPS keeps a slash at the end of the path";
+        let line = "the redirect to HTTPS preserves a trailing slash";
         if !losses.iter().any(|loss| loss == line) {
             losses.push(line.to_owned());
         }
@@ -251,7 +254,7 @@ fn written(gateways: Vec<Value>, routes: Vec<Value>, without_equivalent: Vec<Str
         translated.manifests += "---\n";
         match serde_saphyr::to_string(&object) {
             Ok(text) => translated.manifests += &text,
-            // JSON is YAML, too.
+            // JSON is valid YAML.
             Err(_) => translated.manifests += &format!("{object:#}\n"),
         }
         if !translated.manifests.ends_with('\n') {

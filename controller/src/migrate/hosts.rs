@@ -45,8 +45,8 @@ fn regular_expressions(host: &HostPattern, ingresses: &[&Ingress], notes: &mut V
         let key = &ingress.meta.key;
         if let Some(cause) = cause.filter(|_| !ingress.annotations.rewrite.may_make_regex()) {
             let text = format!(
-                "its paths at {host} are regular expressions because of {cause} (use-regex or rewrite-target): from the start, \
-                 to any end, regardless of case; as there"
+                "its paths at {host} are regular expressions because of {cause} (use-regex or rewrite-target): case-insensitive, \
+                 and anchored only at the start of the path; as in ingress-nginx"
             );
             notes.push((key.clone(), note(Verdict::Same, text)));
         }
@@ -55,8 +55,10 @@ fn regular_expressions(host: &HostPattern, ingresses: &[&Ingress], notes: &mut V
             let Some(why) = patterns::refusal(&path.text) else { continue };
             let instead = match patterns::rewritten(&path.text) {
                 Some(rewritten) => format!("path: {rewritten}"),
-                None => "a longer path of its own for what is excluded: the longest path is tried first"
-                    .to_owned(),
+                None => {
+                    "a separate longer path for the excluded requests, since longer paths are tried first"
+                        .to_owned()
+                }
             };
             let text = format!("path {} at {host} is refused: {why}", path.text);
             notes.push((key.clone(), Note { verdict: Verdict::Refused, text, instead: vec![instead] }));
@@ -64,7 +66,7 @@ fn regular_expressions(host: &HostPattern, ingresses: &[&Ingress], notes: &mut V
     }
 }
 
-/// Annotations of a whole host that one of its Ingresses decides.
+/// Annotations that apply to an entire host, and are set by several of its Ingresses.
 fn server_level(host: &HostPattern, ingresses: &[&Ingress], notes: &mut Vec<(ObjectKey, Note)>) {
     let with_tls =
         |ingress: &&&Ingress| ingress.annotations.auth_tls.as_ref().is_some_and(|tls| tls.secret.is_some());
@@ -74,10 +76,13 @@ fn server_level(host: &HostPattern, ingresses: &[&Ingress], notes: &mut Vec<(Obj
             let is_foreign = other.meta.namespace() != first.meta.namespace();
             let text = match is_foreign {
                 false => {
-                    format!("auth-tls-* of {} hold at {host}, since it is older; as there", first.meta.key)
+                    format!(
+                        "auth-tls-* of {} apply at {host}, since it is older; as in ingress-nginx",
+                        first.meta.key
+                    )
                 }
                 true => format!(
-                    "auth-tls-* of {} differ at {host}, and it is of another namespace: these paths answer 403",
+                    "auth-tls-* of {} are different at {host}, and it is in another namespace: these paths answer 403",
                     first.meta.key
                 ),
             };
@@ -90,16 +95,20 @@ fn server_level(host: &HostPattern, ingresses: &[&Ingress], notes: &mut Vec<(Obj
         for ingress in older {
             let is_foreign = ingress.meta.namespace() != youngest.meta.namespace();
             let (verdict, how) = match is_foreign {
-                true => (Verdict::Different, "of another namespace, so that both hold for their own paths"),
-                false => (Verdict::Same, "as there"),
+                true => (
+                    Verdict::Different,
+                    "it is in another namespace, so that each applies to its own namespace",
+                ),
+                false => (Verdict::Same, "as in ingress-nginx"),
             };
-            let text = format!("app-root of {}, which is younger, holds at {host}; {how}", youngest.meta.key);
+            let text =
+                format!("app-root of {} applies at {host}, since it is younger; {how}", youngest.meta.key);
             notes.push((ingress.meta.key.clone(), note(verdict, text)));
         }
     }
 }
 
-/// Notes for names of Services that resolve to another namespace, or outside of the cluster.
+/// Notes for names of Services that resolve to another namespace, or to addresses outside the cluster.
 fn names(ingress: &Ingress, reader: &Reader<'_>, notes: &mut Vec<(ObjectKey, Note)>) {
     let namespace = ingress.meta.namespace();
     let paths = ingress.rules.iter().flat_map(|rule| rule.paths.iter().map(|path| &path.backend));
@@ -137,9 +146,9 @@ fn refused_name(name: &str, namespace: &str, permitted: ExternalNames) -> Option
     let other = service.and_then(|service| service.rsplit('.').next()).filter(|other| *other != namespace);
     match permitted {
         ExternalNames::Ingress | ExternalNames::All => None,
-        ExternalNames::None => Some("and no name may be used".to_owned()),
+        ExternalNames::None => Some("and external names are disabled".to_owned()),
         ExternalNames::External => {
-            other.map(|other| format!("of namespace {other}: its addresses are refused"))
+            other.map(|other| format!("in namespace {other}: its addresses are refused"))
         }
     }
 }

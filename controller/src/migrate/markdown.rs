@@ -13,13 +13,13 @@ impl Report {
             let rows: String = self.ingresses.iter().flat_map(|ingress| rows(ingress, verdict)).collect();
             if !rows.is_empty() {
                 page += &format!("\n## {}\n\n", title(verdict));
-                page += "| Ingress | annotation | what | instead |\n| --- | --- | --- | --- |\n";
+                page += "| Ingress | annotation | details | instead |\n| --- | --- | --- | --- |\n";
                 page += &rows;
             }
         }
         if let Some(settings) = &self.settings {
             page += &format!("\n## ConfigMap {}/{}\n\n", settings.namespace, settings.name);
-            page += "| key | | |\n| --- | --- | --- |\n";
+            page += "| key | verdict | details |\n| --- | --- | --- |\n";
             for key in &settings.keys {
                 page += &row(&[&format!("`{}`", key.key), key.verdict.as_str(), &cell(&key.how)]);
             }
@@ -35,7 +35,7 @@ impl Report {
 fn title(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Same => "Same",
-        Verdict::NoEffectThere => "No effect there either",
+        Verdict::NoEffectThere => "No effect in ingress-nginx either",
         Verdict::Different => "Different",
         Verdict::Refused => "Refused",
     }
@@ -62,7 +62,7 @@ fn cell(lines: &[String]) -> String {
     lines.iter().map(|line| escaped(line)).collect::<Vec<_>>().join("<br>")
 }
 
-/// A text that stays in its cell, whatever an object's owner wrote.
+/// Escapes text from objects, so that it cannot end its table cell.
 fn escaped(text: &str) -> String {
     let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('|', "\\|").replace('`', "'");
     text.replace(['\n', '\r'], " ")

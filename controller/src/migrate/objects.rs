@@ -1,4 +1,4 @@
-//! The objects that a report is made of, and the annotations of Ingresses as they are written.
+//! The objects of a report, and the annotations of Ingresses as they are written.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,7 +17,7 @@ use crate::{
     yaml,
 };
 
-/// What was read of files or of a cluster.
+/// The objects of files or of a cluster.
 #[derive(Debug, Default)]
 pub struct Objects {
     snapshot: Snapshot,
@@ -36,7 +36,7 @@ pub(super) struct Written {
 }
 
 impl Objects {
-    /// Reads files and folders (their `.yaml`, `.yml` and `.json`, subfolders too).
+    /// Reads files and folders (`.yaml`, `.yml` and `.json` files, including subfolders).
     pub fn of_files(paths: &[PathBuf]) -> Self {
         let mut objects = Self::default();
         for file in files::find(paths) {
@@ -65,13 +65,13 @@ impl Objects {
     fn add(&mut self, value: Option<Value>, decoded: Decoded) {
         let Decoded { object, refused, problems, key } = decoded;
         let Some(key) = key else {
-            // Of no kind that concerns us, unless it is no object at all.
+            // An object of another kind, or not an object.
             if value.is_none() {
                 self.unreadable.extend(problems.iter().map(Problem::to_string));
             }
             return;
         };
-        // As with a folder that is served: the first one holds.
+        // As in a folder that is served, the first one takes precedence.
         if self.documents.contains_key(&key) {
             return;
         }

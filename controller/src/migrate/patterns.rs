@@ -1,6 +1,6 @@
-//! Paths with look-around, and the shortest regular expression without it that means the same, where there is one.
+//! Paths with look-around, and equivalent regular expressions without it, if there is one.
 //!
-//! A path is matched from its start to any end, so what stands at its end need not look ahead: it can match.
+//! Paths are anchored only at their start, so a look-ahead at the end of a path can be an ordinary match.
 //!
 //! ```text
 //! /a(?=/|$)        /a(?:/|$)
@@ -13,18 +13,18 @@ use std::collections::BTreeMap;
 
 use portcullis_routing::{Location, pattern::Source};
 
-/// Words in a look-ahead that are written out, in characters of all of them.
+/// The maximum number of characters of all words in a negative look-ahead.
 const MAX_WORDS: usize = 64;
-/// Assertions in one path.
+/// The maximum number of assertions in a path.
 const MAX_ASSERTIONS: usize = 4;
 
-/// Why a path is refused as a regular expression; `None` where it is not.
+/// Why a path is refused as a regular expression; `None` if it is not.
 pub(super) fn refusal(path: &str) -> Option<String> {
     let pattern = Location::pattern_of(path)?;
     Source::parse(&pattern).err().map(|error| error.to_string())
 }
 
-/// A path that means the same and is served; `None` where none is known.
+/// An equivalent path that is served; `None` if none is known.
 pub(super) fn rewritten(path: &str) -> Option<String> {
     let mut path = path.to_owned();
     for _ in 0..MAX_ASSERTIONS {
@@ -71,7 +71,7 @@ impl<'p> Assertion<'p> {
     /// The path without the assertion.
     fn without(&self) -> Option<String> {
         let Self { before, is_negative, inside, after } = self;
-        // Within a group, what follows the group is unknown; and a group inside has a number.
+        // Inside a group, the text after the group is unknown. A group inside the assertion has a number.
         if is_open(before) || has_group(inside) {
             return None;
         }
@@ -120,7 +120,7 @@ fn has_group(inside: &str) -> bool {
     inside.match_indices('(').any(|(at, _)| !inside.get(at..).is_some_and(|rest| rest.starts_with("(?:")))
 }
 
-/// What begins in none of these ways. `needs_more`: and is not empty.
+/// A text that begins with none of these. `needs_more`: and is not empty.
 fn neither(inside: &str, needs_more: bool) -> Option<String> {
     if let Some(class) = inside.strip_prefix('[').and_then(|text| text.strip_suffix(']'))
         && !class.contains(['[', ']', '\\'])
@@ -148,7 +148,7 @@ fn neither(inside: &str, needs_more: bool) -> Option<String> {
     beginnings.others()
 }
 
-/// The characters of a text without special ones.
+/// The characters of a text without special characters.
 fn letters(text: &str) -> Option<Vec<char>> {
     let mut letters = Vec::new();
     let mut chars = text.chars();
@@ -240,7 +240,7 @@ mod tests {
 
     #[test]
     fn the_rewritten_path_takes_the_same_requests() {
-        // What PCRE says of each.
+        // The results of PCRE.
         for (path, request, takes) in [
             ("/(?!api)(.*)", "/", true),
             ("/(?!api)(.*)", "/ap", true),

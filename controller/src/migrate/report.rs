@@ -1,16 +1,16 @@
-//! The report, as programs read it.
+//! The report as data, for programs.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-/// What becomes of Ingresses of ingress-nginx here.
+/// How Ingresses of ingress-nginx behave in Portcullis.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     pub totals: Totals,
-    /// In the order of their namespaces and names.
+    /// Sorted by namespace and name.
     pub ingresses: Vec<IngressReport>,
-    /// The ConfigMap of ingress-nginx, where it was read.
+    /// The ConfigMap of ingress-nginx, if it was found.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub settings: Option<SettingsReport>,
     /// Files and documents that cannot be read.
@@ -18,7 +18,7 @@ pub struct Report {
     pub unreadable: Vec<String>,
 }
 
-/// How something compares with ingress-nginx; the later, the worse.
+/// A comparison with ingress-nginx, from best to worst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Verdict {
@@ -26,13 +26,13 @@ pub enum Verdict {
     Same,
     /// It has no effect on ingress-nginx 1.15 either.
     NoEffectThere,
-    /// Served in another way, or without it.
+    /// Served differently, or without it.
     Different,
     /// Closed (503), or not served.
     Refused,
 }
 
-/// How many there are of each verdict.
+/// The number of each verdict.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Totals {
     pub ingresses: BTreeMap<Verdict, usize>,
@@ -47,7 +47,7 @@ pub struct IngressReport {
     /// The worst of its annotations and notes.
     pub verdict: Verdict,
     pub annotations: Vec<AnnotationReport>,
-    /// What else there is to know, of the Ingress as a whole.
+    /// Notes on the Ingress as a whole.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<Note>,
 }
@@ -59,7 +59,7 @@ pub struct AnnotationReport {
     pub name: String,
     pub value: String,
     pub verdict: Verdict,
-    /// In what it differs, or why it is refused.
+    /// The differences, or the reason for a refusal.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub how: Vec<String>,
     /// What to write instead.
@@ -67,7 +67,7 @@ pub struct AnnotationReport {
     pub instead: Vec<String>,
 }
 
-/// Something about an Ingress as a whole.
+/// A note on an Ingress as a whole.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Note {
     pub verdict: Verdict,
@@ -95,11 +95,11 @@ pub struct KeyReport {
 }
 
 impl Verdict {
-    /// As reports say it.
+    /// The text in reports.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Same => "same",
-            Self::NoEffectThere => "no effect there either",
+            Self::NoEffectThere => "no effect in ingress-nginx either",
             Self::Different => "different",
             Self::Refused => "refused",
         }
@@ -139,7 +139,7 @@ impl IngressReport {
         notes: Vec<Note>,
     ) -> Self {
         let verdicts = annotations.iter().map(|a| a.verdict).chain(notes.iter().map(|note| note.verdict));
-        // An annotation that does nothing changes nothing.
+        // An annotation without effect does not change the verdict.
         let verdict = verdicts.filter(|verdict| *verdict != Verdict::NoEffectThere).max();
         Self {
             namespace: namespace.to_owned(),
@@ -150,7 +150,7 @@ impl IngressReport {
         }
     }
 
-    /// The names of annotations of a verdict, without a prefix that all have.
+    /// The name of an annotation without the prefix of ingress-nginx.
     pub(super) fn short_name(name: &str) -> &str {
         name.strip_prefix(crate::objects::NGINX_PREFIX).unwrap_or(name)
     }

@@ -1,4 +1,4 @@
-//! Harmless requests for each host and path of the Ingresses, by which two controllers can be compared.
+//! Harmless requests for each host and path of the Ingresses, for comparing two controllers.
 
 use std::collections::BTreeSet;
 
@@ -11,9 +11,9 @@ use crate::{
 
 use super::objects::Objects;
 
-/// A path that no rule has.
+/// A path that no rule matches.
 const UNMATCHED: &str = "/portcullis-compare-no-such-path";
-/// The label that stands for `*`.
+/// The label that replaces `*`.
 const ANY_LABEL: &str = "portcullis-compare";
 
 /// The hosts and paths to request, sorted, without duplicates.
@@ -37,7 +37,7 @@ pub fn requests(objects: &Objects, settings: &Settings) -> Vec<(String, String)>
     requests.into_iter().collect()
 }
 
-/// A path that a rule's path matches: itself, or what a regular expression begins with.
+/// A path that a rule matches: the path itself, or the literal prefix of a regular expression.
 fn example_of(path: &str) -> String {
     let special = |c: char| "\\^$.[]|()?*+{}".contains(c) || !c.is_ascii_graphic() || c == '#';
     let path = path.strip_prefix('^').unwrap_or(path);
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_is_asked_for_up_to_its_first_special_character() {
+    fn a_path_is_requested_up_to_its_first_special_character() {
         for (path, want) in [
             ("/", "/"),
             ("/api", "/api"),

@@ -13,10 +13,10 @@ use crate::{
 
 use super::report::{KeyReport, SettingsReport, Verdict};
 
-/// The names that the ConfigMap has where ingress-nginx was installed by its chart or its manifests.
+/// The names of the ConfigMap in installations by the chart or the manifests of ingress-nginx.
 const NAMES: [&str; 3] = ["ingress-nginx-controller", "nginx-ingress-controller", "nginx-configuration"];
 
-/// The settings with those of the ConfigMap of ingress-nginx: the one that they name, or else the one with its usual name.
+/// The settings with those of the ConfigMap of ingress-nginx: the configured one, or else the one with a usual name.
 pub(super) fn with_map(settings: &Settings, snapshot: &Snapshot) -> Settings {
     let settings_map = settings.settings_map.clone().or_else(|| guess(snapshot));
     let settings = Settings { settings_map, ..settings.clone() };
@@ -28,7 +28,7 @@ fn guess(snapshot: &Snapshot) -> Option<ObjectKey> {
     NAMES.iter().find_map(named).cloned()
 }
 
-/// What becomes of its keys.
+/// The report of its keys.
 pub(super) fn of(map: &ConfigMap) -> SettingsReport {
     let (_, problems) = read_live_settings(&LiveSettings::default(), map, &mut Default::default());
     let key = |key: &str| {
@@ -48,7 +48,7 @@ pub(super) fn of(map: &ConfigMap) -> SettingsReport {
 
 fn verdict(key: &str, problem: &Problem) -> Verdict {
     match (problem.topic, problem.severity) {
-        // ingress-nginx has no such key, and nor have we.
+        // Neither ingress-nginx nor Portcullis has this key.
         (Topic::UnknownField, _) => Verdict::NoEffectThere,
         (Topic::NotServed, _) => match nginx_keys::find(key) {
             Some(Fate::NoEffect(_)) => Verdict::Same,
@@ -56,7 +56,7 @@ fn verdict(key: &str, problem: &Problem) -> Verdict {
             _ => Verdict::Different,
         },
         (_, Severity::Error) => Verdict::Refused,
-        // A value that protects and cannot be read.
+        // An invalid value of a key that protects.
         (_, Severity::Warning) if problem.message.contains("closed") => Verdict::Refused,
         (_, Severity::Warning) => Verdict::Different,
     }

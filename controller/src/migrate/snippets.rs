@@ -1,8 +1,8 @@
-//! Snippets of nginx configuration -> the annotations, settings and filters that mean the same.
+//! Snippets of nginx configuration -> equivalent annotations, settings and filters.
 //!
 //! ```text
 //! snippets.rs             a directive -> what to write instead
-//! snippets/conditions.rs  the same of `if` and `location`
+//! snippets/conditions.rs  the same for `if` and `location`
 //! snippets/edits.rs       edits of headers, as the filters of an HTTPRoute
 //! ```
 
@@ -15,23 +15,23 @@ use crate::objects::{
 };
 use edits::Edits;
 
-/// The most lines that are written about a snippet.
+/// The maximum number of lines for a snippet.
 const MAX_LINES: usize = 64;
-/// Directives about what is not needed here.
+/// Directives that are not needed, and the reason.
 const UNNEEDED: &[(&str, &str)] = &[
-    ("chunked_transfer_encoding", "bodies are passed on as they come"),
-    ("client_body_buffer_size", "bodies are passed on as they come"),
+    ("chunked_transfer_encoding", "bodies are streamed"),
+    ("client_body_buffer_size", "bodies are streamed"),
     ("proxy_buffer_size", "messages are streamed"),
     ("proxy_buffering", "messages are streamed"),
     ("proxy_buffers", "messages are streamed"),
     ("proxy_busy_buffers_size", "messages are streamed"),
-    ("proxy_http_version", "backends are asked by HTTP/1.1 or HTTP/2"),
+    ("proxy_http_version", "requests to backends use HTTP/1.1 or HTTP/2"),
     ("proxy_max_temp_file_size", "messages are streamed"),
     ("proxy_request_buffering", "see proxy-request-buffering"),
-    ("server_tokens", "no version is sent"),
-    ("tcp_nodelay", "always on"),
+    ("server_tokens", "the version is never sent"),
+    ("tcp_nodelay", "always enabled"),
 ];
-/// Directives that are annotations, with the same arguments.
+/// Directives with an equivalent annotation that has the same arguments.
 const ANNOTATIONS: &[(&str, &str)] = &[
     ("access_log", "enable-access-log"),
     ("client_max_body_size", "proxy-body-size"),
@@ -43,7 +43,7 @@ const ANNOTATIONS: &[(&str, &str)] = &[
     ("proxy_next_upstream_tries", "proxy-next-upstream-tries"),
     ("satisfy", "satisfy"),
 ];
-/// Directives that are annotations, with a number of seconds.
+/// Directives with an equivalent annotation that is a number of seconds.
 const SECONDS: &[(&str, &str)] = &[
     ("proxy_connect_timeout", "proxy-connect-timeout"),
     ("proxy_next_upstream_timeout", "proxy-next-upstream-timeout"),
@@ -60,7 +60,8 @@ pub(super) fn instead(annotation: &str, snippet: &str) -> Vec<String> {
         return general().into_iter().collect();
     }
     let Some(directives) = parse(snippet) else {
-        let what = "it is no configuration that can be parsed (Lua, or a brace or quote too many)";
+        let what =
+            "it cannot be parsed as nginx configuration (it contains Lua, or an unbalanced brace or quote)";
         return [what.to_owned()].into_iter().chain(general()).collect();
     };
     let mut lines = Lines::default();
@@ -97,7 +98,7 @@ impl Lines {
     fn of_auth(&mut self, name: &str, arguments: &[&str]) {
         match (name, arguments) {
             ("proxy_set_header", [header, value]) => self.lines.push(format!(
-                "auth-proxy-set-headers: a ConfigMap of the namespace with {header}: {value:?}"
+                "auth-proxy-set-headers: a ConfigMap in the namespace with {header}: {value:?}"
             )),
             _ => self.lines.push(nothing(name, arguments)),
         }
@@ -118,7 +119,7 @@ impl Lines {
             ("rewrite", [pattern, target, flag @ ..]) => rewritten(pattern, target, flag.first().copied()),
             ("access_log", [to, ..]) if *to != "off" => nothing(name, arguments),
             ("access_log", _) => annotation("enable-access-log", "false"),
-            ("gzip", [value]) => format!("in the ConfigMap of settings: use-gzip: \"{}\"", *value == "on"),
+            ("gzip", [value]) => format!("in the settings ConfigMap: use-gzip: \"{}\"", *value == "on"),
             ("proxy_redirect", [from, to]) => {
                 format!(
                     "{}, {}",
@@ -127,7 +128,7 @@ impl Lines {
                 )
             }
             ("error_page", _) => {
-                "custom-http-errors and default-backend, for a backend that makes error pages".into()
+                "custom-http-errors and default-backend, with a backend that serves error pages".into()
             }
             ("auth_basic" | "auth_basic_user_file", _) => "auth-type, auth-secret and auth-realm".into(),
             ("auth_request", _) => "auth-url".into(),
@@ -151,7 +152,7 @@ impl Lines {
     }
 }
 
-/// `allow` and `deny`: the first that fits decides.
+/// `allow` and `deny`: the first match applies.
 fn access(rules: &[(bool, String)]) -> Vec<String> {
     let all = rules.iter().position(|(_, who)| who == "all");
     let (rules, last) = match all {
@@ -163,10 +164,12 @@ fn access(rules: &[(bool, String)]) -> Vec<String> {
         found.map(|(_, who)| who.as_str()).collect::<Vec<_>>().join(",")
     };
     let (denied, allowed) = (of(false), of(true));
-    // A list of denied clients is asked first.
+    // The list of denied clients takes precedence.
     let is_mixed = rules.iter().skip_while(|(is_allow, _)| !is_allow).any(|(is_allow, _)| !is_allow);
     if is_mixed {
-        return vec!["deny behind allow: no equivalent; write the networks without those of allow".into()];
+        return vec![
+            "deny after allow: no equivalent; list the networks to deny without those to allow".into(),
+        ];
     }
     let mut lines = Vec::new();
     if !denied.is_empty() {
@@ -175,7 +178,7 @@ fn access(rules: &[(bool, String)]) -> Vec<String> {
     match last {
         Some(false) if allowed.is_empty() => lines.push(annotation("denylist-source-range", EVERYBODY)),
         Some(false) => lines.push(annotation("allowlist-source-range", &allowed)),
-        // Whoever is neither allowed nor denied may pass, and so may who is allowed.
+        // Clients that are in neither list are allowed.
         Some(true) | None => {}
     }
     lines
@@ -185,12 +188,14 @@ fn of_request_header(header: &str, value: &str) -> String {
     match header.to_ascii_lowercase().as_str() {
         "host" if !value.contains('$') => annotation("upstream-vhost", value),
         "host" if matches!(value, "$host" | "$http_host") => {
-            "Host: not needed; backends get the client's".into()
+            "Host: not needed; backends receive the client's".into()
         }
-        "upgrade" | "connection" => format!("{header}: not needed; WebSocket and other upgrades pass"),
+        "upgrade" | "connection" => {
+            format!("{header}: not needed; WebSocket and other upgrades are supported")
+        }
         "x-real-ip" | "x-forwarded-for" | "x-forwarded-host" | "x-forwarded-port" | "x-forwarded-proto"
         | "x-forwarded-scheme" | "x-scheme" | "x-request-id" => {
-            format!("{header}: not needed; backends get it")
+            format!("{header}: not needed; it is always sent")
         }
         "x-forwarded-prefix" if !value.contains('$') => annotation("x-forwarded-prefix", value),
         _ => nothing("proxy_set_header", &[header, value]),
@@ -258,7 +263,7 @@ fn rewritten(pattern: &str, target: &str, flag: Option<&str>) -> String {
     }
 }
 
-/// A time of nginx in whole seconds.
+/// A duration in nginx syntax, in whole seconds.
 fn seconds(text: &str) -> Option<u64> {
     let (digits, unit) = match text.find(|c: char| !c.is_ascii_digit()) {
         Some(at) => text.split_at(at),
@@ -299,7 +304,7 @@ mod tests {
             ),
             (
                 "allow 10.0.0.1; deny 10.0.0.0/8; allow all;",
-                &["deny behind allow: no equivalent; write the networks without those of allow"],
+                &["deny after allow: no equivalent; list the networks to deny without those to allow"],
             ),
             ("return 403;", &[r#"denylist-source-range: "0.0.0.0/0,::/0""#]),
             ("return 404;", &["return 404: no equivalent"]),
@@ -333,11 +338,11 @@ mod tests {
             ("proxy_set_header Host api.internal;", &[r#"upstream-vhost: "api.internal""#]),
             (
                 "proxy_set_header Upgrade $http_upgrade;",
-                &["Upgrade: not needed; WebSocket and other upgrades pass"],
+                &["Upgrade: not needed; WebSocket and other upgrades are supported"],
             ),
-            ("proxy_set_header X-Real-IP $remote_addr;", &["X-Real-IP: not needed; backends get it"]),
-            ("gzip on;", &[r#"in the ConfigMap of settings: use-gzip: "true""#]),
-            ("server_tokens off;", &["server_tokens: not needed; no version is sent"]),
+            ("proxy_set_header X-Real-IP $remote_addr;", &["X-Real-IP: not needed; it is always sent"]),
+            ("gzip on;", &[r#"in the settings ConfigMap: use-gzip: "true""#]),
+            ("server_tokens off;", &["server_tokens: not needed; the version is never sent"]),
             ("access_log off;", &[r#"enable-access-log: "false""#]),
             ("set $a b;", &["set $a b: no equivalent"]),
         ] {
@@ -346,15 +351,15 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_parsed_is_said_and_long_ones_are_cut() {
+    fn invalid_snippets_are_reported_and_long_ones_are_cut() {
         let lines = instead("configuration-snippet", "access_by_lua_block { x = {a} ");
-        assert!(lines[0].starts_with("it is no configuration that can be parsed"), "{lines:?}");
+        assert!(lines[0].starts_with("it cannot be parsed as nginx configuration"), "{lines:?}");
         assert_eq!(instead("server-snippet", &"set $a b; ".repeat(80)).len(), MAX_LINES + 1);
         let lines = instead("auth-snippet", "proxy_set_header X-A b; set $a b;");
         assert_eq!(
             lines,
             [
-                "auth-proxy-set-headers: a ConfigMap of the namespace with X-A: \"b\"",
+                "auth-proxy-set-headers: a ConfigMap in the namespace with X-A: \"b\"",
                 "set $a b: no equivalent"
             ]
         );

@@ -77,7 +77,7 @@ impl fmt::Display for IngressReport {
 }
 
 impl AnnotationReport {
-    /// Whether there is nothing to do about it.
+    /// Whether it requires no action.
     fn is_plain(&self) -> bool {
         self.verdict == Verdict::Same
     }

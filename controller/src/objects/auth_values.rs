@@ -1,5 +1,5 @@
-//! Values of external authentication, as annotations of Ingresses and settings have them. Each error is a part of a sentence, as
-//! in "`is not a URL`".
+//! Values of annotations and settings for external authentication. Each error is the predicate of a sentence, such as
+//! "`is not a URL`".
 
 use std::{net::IpAddr, time::Duration};
 
@@ -12,7 +12,7 @@ use portcullis_routing::{
 
 use crate::ir::ingress::{CONSTANTS, ServiceTarget};
 
-/// A URL of `auth-url` or `mirror-target`. ingress-nginx takes no other characters.
+/// A URL of `auth-url` or `mirror-target`. ingress-nginx does not allow other characters.
 pub(super) fn url(text: &str) -> Result<ServiceTarget, String> {
     let text = text.trim();
     if !text.bytes().all(is_of_url) {
@@ -46,7 +46,7 @@ pub(super) fn url(text: &str) -> Result<ServiceTarget, String> {
 /// Variables that are a path.
 const PATHS: [&str; 4] = ["$request_uri", "$uri", "$document_uri", "$location_path"];
 
-/// Whether requests cannot choose the host but by their own, which is one of the Ingress.
+/// Whether the host depends on nothing but the request's host, which is one of the Ingress.
 fn check_host(text: &str) -> Result<(), String> {
     let parsed = template(text)?;
     if !parsed.variables().all(|variable| matches!(variable, Variable::Host | Variable::SentHost)) {
@@ -54,7 +54,7 @@ fn check_host(text: &str) -> Result<(), String> {
             "has a variable other than $host in its host, which would let clients choose the service".into(),
         );
     }
-    // The variable stands for a name.
+    // A placeholder for the variable.
     let name = text.replace('$', "");
     let is_name = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
     let is_dotted = !name.starts_with('.') && !name.contains("..");
@@ -79,7 +79,7 @@ fn template(text: &str) -> Result<Template, String> {
     }
 }
 
-/// A method; none is GET.
+/// A method; the default is GET.
 pub(super) fn method(text: &str) -> Result<Option<Method>, String> {
     match text.trim() {
         "" => Ok(None),
@@ -90,7 +90,7 @@ pub(super) fn method(text: &str) -> Result<Option<Method>, String> {
     }
 }
 
-/// A place to sign in: a URL, or a path of the same host.
+/// A sign-in page: a URL, or a path of the same host.
 pub(super) fn sign_in(text: &str) -> Result<Box<str>, String> {
     let text = text.trim();
     if text.is_empty() || !text.bytes().all(is_of_url) {
@@ -124,7 +124,7 @@ pub(super) fn header_name(text: &str) -> Result<HeaderName, String> {
     check.map(|()| name).map_err(|why| format!("cannot be used: {why}"))
 }
 
-/// What `X-Auth-Request-Redirect` says.
+/// The value of `X-Auth-Request-Redirect`.
 pub(super) fn redirect(text: &str) -> Result<Option<Box<str>>, String> {
     let text = text.trim();
     if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -133,7 +133,7 @@ pub(super) fn redirect(text: &str) -> Result<Option<Box<str>>, String> {
     template(text).map(|_| (!text.is_empty()).then(|| text.into()))
 }
 
-/// What requests have to have in common for an answer to hold for all of them.
+/// The key under which responses are cached.
 pub(super) fn cache_key(text: &str) -> Result<Option<Box<str>>, String> {
     let text = text.trim();
     let is_of_key = |byte: u8| byte.is_ascii_alphanumeric() || b"-_${}".contains(&byte);
@@ -143,7 +143,7 @@ pub(super) fn cache_key(text: &str) -> Result<Option<Box<str>>, String> {
     template(text).map(|_| (!text.is_empty()).then(|| text.into()))
 }
 
-/// How long answers are kept by status: `200 202 401 5m, 204 1h 30m`.
+/// How long responses are cached, by status: `200 202 401 5m, 204 1h 30m`.
 pub(super) fn cache_times(text: &str) -> Result<Option<Box<[CacheTime]>>, String> {
     let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
     let times = entries.map(cache_time).collect::<Result<Box<[_]>, _>>()?;
@@ -167,14 +167,14 @@ fn cache_time(text: &str) -> Result<CacheTime, String> {
     let time = time.ok_or_else(wrong)?;
     let statuses = match (is_any, statuses.is_empty()) {
         (true, _) => None,
-        // As nginx has it.
+        // As in nginx.
         (false, true) => Some([200].into()),
         (false, false) => Some(statuses.into()),
     };
     Ok(CacheTime { statuses, time })
 }
 
-/// A time as nginx reads it: `90`, `1h30m`.
+/// A duration in nginx syntax: `90`, `1h30m`.
 fn duration(text: &str) -> Option<Duration> {
     let (mut rest, mut total) = (text, Duration::ZERO);
     while !rest.is_empty() {
@@ -245,7 +245,7 @@ mod tests {
         }
     }
 
-    /// Whoever chooses the service that checks a request lets it pass.
+    /// A client that can select the authorization service can bypass it.
     #[test]
     fn clients_do_not_choose_who_checks_them() {
         for variable in ["$http_x", "$arg_a", "$cookie_a", "$args", "$remote_user"] {

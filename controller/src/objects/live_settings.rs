@@ -1,9 +1,9 @@
 //! The ConfigMap of settings that take effect without a restart (`--settings-configmap`).
 //!
-//! If a key is missing, the command line applies. If its value is wrong, its last value that could be read applies; a
-//! replica that has read none uses the command line, or closes what the key protects. Two keys are stricter, since a
-//! mistake must not lift a restriction: a wrong entry of `shared-hostnames` grants nothing, and a wrong
-//! `first-namespace-owns` counts as `true`.
+//! If a key is missing, the command line applies. If its value is invalid, its last valid value applies; a replica
+//! without one uses the command line, or closes what the key protects. Two keys are stricter, since a mistake must not
+//! lift a restriction: an invalid entry of `shared-hostnames` grants nothing, and an invalid `first-namespace-owns` is
+//! treated as `true`.
 
 mod clients;
 mod forwarding;
@@ -38,16 +38,16 @@ use crate::{
 
 pub(crate) use read::{LastGood, read};
 
-/// Takes over the value of a key, or says what is wrong with it.
+/// Applies the value of a key, or returns the error.
 type Read = fn(&mut LiveSettings, &str, &mut Checks, &Path<'_>) -> Result<(), Wrong>;
 
-/// What is wrong with the value of a key.
+/// The error in the value of a key.
 #[derive(Debug)]
 struct Wrong {
     why: String,
-    /// What applies if no value of the key was read before.
+    /// What applies if there is no last valid value of the key.
     instead: &'static str,
-    /// Whether that closes something: an error then.
+    /// Whether that closes something, which is reported as an error.
     closes: bool,
 }
 
@@ -80,9 +80,9 @@ const KEYS: &[(&str, Read)] = &[
         Ok(())
     }),
     ("first-namespace-owns", |to, text, checks, at| {
-        // A protection that cannot be read closes.
+        // An invalid value must not disable the protection.
         to.entrance.first_namespace_owns = boolean(text).unwrap_or_else(|why| {
-            checks.error(at, format!("{why}; taken for true"));
+            checks.error(at, format!("{why}; treated as true"));
             true
         });
         Ok(())
@@ -108,7 +108,7 @@ fn keys() -> impl Iterator<Item = &'static (&'static str, Read)> {
 /// Reads `address/prefix length`; an address alone is itself.
 ///
 /// # Errors
-/// A sentence that says what is wrong.
+/// The reason why it is invalid.
 pub fn parse_network(text: &str) -> Result<(IpAddr, u8), String> {
     let wrong = || format!("{text:?} is not a network such as 10.0.0.0/8 or fd00::/8");
     let (address, length) = match text.split_once('/') {
@@ -131,7 +131,7 @@ fn parse_length(text: &str) -> Option<u8> {
 /// Reads a number that is not zero.
 ///
 /// # Errors
-/// A sentence that says what is wrong.
+/// The reason why it is invalid.
 pub fn parse_count(text: &str) -> Result<usize, String> {
     let count = text.parse::<usize>().ok().filter(|count| *count > 0);
     count.ok_or_else(|| format!("{text:?} is not a number of 1 or more"))
@@ -148,7 +148,7 @@ fn count(text: &str) -> Result<usize, String> {
 }
 
 fn limit(text: &str) -> Result<usize, Wrong> {
-    let wrong = || Wrong::new(format!("{text:?} is not a number of 0 or more"), "there is no such limit");
+    let wrong = || Wrong::new(format!("{text:?} is not a number of 0 or more"), "this limit does not apply");
     text.trim().parse().map_err(|_| wrong())
 }
 
@@ -180,7 +180,7 @@ fn grants(text: &str, checks: &mut Checks, at: &Path<'_>) -> Vec<HostnameGrant> 
         Err(error) => {
             let error = error.to_string();
             let why = error.lines().next().unwrap_or_default();
-            checks.error(at, format!("is not a list, and so grants nothing: {why}"));
+            checks.error(at, format!("is not a list, so that it grants nothing: {why}"));
             return Vec::new();
         }
     };

@@ -1,36 +1,36 @@
-//! Who may send requests at all, by the client's address.
+//! Access control by the client's address.
 
 use std::{fmt, net::IpAddr, sync::Arc};
 
 use super::Satisfy;
 use crate::networks::Networks;
 
-/// The networks whose clients may send requests to a rule (`allowlist-source-range`), and those whose clients may not
-/// (`denylist-source-range`).
+/// The networks from which clients are allowed (`allowlist-source-range`) or denied (`denylist-source-range`) access to a
+/// rule.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AccessList {
-    /// No client of these is admitted, even if it is in [`Self::allow`].
+    /// Clients in these networks are denied, even if they are in [`Self::allow`].
     pub deny: Option<Arc<Networks>>,
-    /// No client but those of these is admitted; `None` is no such limit.
+    /// Only clients in these networks are allowed; `None` allows all clients.
     pub allow: Option<Arc<Networks>>,
-    /// How this check stands to the others of the rule.
+    /// How this check is combined with the other checks of the rule.
     pub satisfy: Satisfy,
 }
 
-/// What a list says of a client.
+/// The result of a list for a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// It may send requests.
+    /// It is allowed.
     Admitted,
-    /// It may not.
+    /// It is denied.
     Refused,
-    /// The list does not concern it.
+    /// The list does not apply to it.
     Unnamed,
 }
 
 impl AccessList {
-    /// What the list says of a client, as nginx does: the denied networks come first, and with allowed ones everybody else is
-    /// denied.
+    /// The result for a client, as in nginx: denied networks take precedence, and if there are allowed ones, all other clients
+    /// are denied.
     pub fn standing(&self, client: IpAddr) -> Standing {
         if self.deny.as_ref().is_some_and(|networks| networks.hold(client)) {
             return Standing::Refused;

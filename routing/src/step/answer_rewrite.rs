@@ -1,4 +1,4 @@
-//! What an Ingress rewrites in the answers of its backends: `proxy-redirect-from` and `-to`, `proxy-cookie-domain`,
+//! Rewrites of headers in the responses of an Ingress's backends: `proxy-redirect-from` and `-to`, `proxy-cookie-domain`,
 //! `proxy-cookie-path`, as nginx does.
 
 use std::fmt;
@@ -7,31 +7,31 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::OwnUrl;
 
-/// What is rewritten in the answers of backends.
+/// Rewrites of headers in responses of backends.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AnswerRewrite {
-    /// The beginning of a place in `Location` and `Refresh`, and what takes its place.
+    /// The beginning of the URL in `Location` and `Refresh`, and its replacement.
     pub location: Option<(Box<str>, Box<str>)>,
-    /// How a place is written that is a path then.
+    /// How the URL is written if the result is a path.
     pub own: OwnUrl,
-    /// The `Domain` of cookies, and what takes its place. Dots at their beginning and case do not count.
+    /// The `Domain` of cookies, and its replacement. Leading dots and case are ignored.
     pub cookie_domain: Option<(Box<str>, Box<str>)>,
-    /// The beginning of the `Path` of cookies, and what takes its place.
+    /// The beginning of the `Path` of cookies, and its replacement.
     pub cookie_path: Option<(Box<str>, Box<str>)>,
 }
 
 impl AnswerRewrite {
-    /// The new value of a header with this name, in upper or lower case; `None` if it stays. `base` is what makes a path an
-    /// absolute URL.
+    /// The new value of a header with this name, in upper or lower case; `None` if it is unchanged. `base` is the prefix that
+    /// makes a path an absolute URL.
     pub(crate) fn value(&self, name: &[u8], value: &[u8], base: &str) -> Option<Vec<u8>> {
         let is = |other: &HeaderName| name.eq_ignore_ascii_case(other.as_str().as_bytes());
         if is(&header::SET_COOKIE) {
             self.cookie(std::str::from_utf8(value).ok()?)
         } else if is(&header::LOCATION) {
-            self.place(std::str::from_utf8(value).ok()?, base).map(String::into_bytes)
+            self.url(std::str::from_utf8(value).ok()?, base).map(String::into_bytes)
         } else if is(&header::REFRESH) {
-            let (before, place) = std::str::from_utf8(value).ok()?.split_once("url=")?;
-            Some(format!("{before}url={}", self.place(place, "")?).into_bytes())
+            let (before, url) = std::str::from_utf8(value).ok()?.split_once("url=")?;
+            Some(format!("{before}url={}", self.url(url, "")?).into_bytes())
         } else {
             None
         }
@@ -54,10 +54,10 @@ impl AnswerRewrite {
         names.filter_map(of_name).collect()
     }
 
-    fn place(&self, place: &str, base: &str) -> Option<String> {
+    fn url(&self, url: &str, base: &str) -> Option<String> {
         let (from, to) = self.location.as_ref()?;
-        let place = format!("{to}{}", place.strip_prefix(&**from)?);
-        Some(if place.starts_with('/') { format!("{base}{place}") } else { place })
+        let url = format!("{to}{}", url.strip_prefix(&**from)?);
+        Some(if url.starts_with('/') { format!("{base}{url}") } else { url })
     }
 
     fn cookie(&self, cookie: &str) -> Option<Vec<u8>> {

@@ -1,4 +1,4 @@
-//! Names and passwords (RFC 7617).
+//! Basic authentication (RFC 7617).
 
 use std::{fmt, sync::Arc};
 
@@ -6,21 +6,21 @@ use http::HeaderValue;
 
 use super::Satisfy;
 
-/// Who may send requests to a rule, by name and password.
+/// The users that have access to a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BasicAuth {
-    /// The value of `WWW-Authenticate` that asks for them.
+    /// The value of `WWW-Authenticate` of the challenge.
     pub challenge: HeaderValue,
     /// The users.
     pub users: Arc<Users>,
-    /// How this check stands to the others of the rule.
+    /// How this check is combined with the other checks of the rule.
     pub satisfy: Satisfy,
 }
 
 /// Users with the hashes of their passwords, as `htpasswd` writes them.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Users {
-    /// The namespace of the users. The work of hashing is shared out between namespaces.
+    /// The namespace of the users. The computation of hashes is shared fairly between namespaces.
     pub owner: Box<str>,
     /// Sorted by name.
     users: Box<[User]>,
@@ -29,7 +29,7 @@ pub struct Users {
 /// A user's name, and the hash of the password.
 type User = (Box<[u8]>, Box<str>);
 
-/// A realm that cannot be written.
+/// A realm that cannot be sent in a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("has characters other than letters, digits and signs, or one of \" \\ $")]
 pub struct InvalidRealm;
@@ -45,8 +45,8 @@ pub fn challenge(realm: &str) -> Result<HeaderValue, InvalidRealm> {
 }
 
 impl Users {
-    /// Reads a file of `htpasswd` as nginx does: `name:hash`, and what follows another colon is a comment. Of equal names the
-    /// first counts.
+    /// Reads a file of `htpasswd` as nginx does: `name:hash`, and what follows another colon is a comment. The first of
+    /// equal names applies.
     pub fn of_file(owner: &str, file: &[u8]) -> Self {
         let lines = file.split(|byte| matches!(byte, b'\n' | b'\r'));
         Self::new(owner, lines.filter(|line| !line.starts_with(b"#")).filter_map(user))
@@ -75,18 +75,18 @@ impl Users {
         Some(&self.users[at].1)
     }
 
-    /// How many there are.
+    /// The number of users.
     pub fn len(&self) -> usize {
         self.users.len()
     }
 
-    /// Whether there is none, so that nobody passes.
+    /// Whether there are no users, so that all requests are rejected.
     pub fn is_empty(&self) -> bool {
         self.users.is_empty()
     }
 }
 
-/// Name and hash of a line. Hashes are ASCII; an empty name or hash is nobody's.
+/// Name and hash of a line. Hashes are ASCII; an empty name or hash belongs to no user.
 fn user(line: &[u8]) -> Option<(&[u8], &str)> {
     let mut parts = line.split(|byte| *byte == b':');
     let (name, hash) = (parts.next()?, parts.next()?);
@@ -133,7 +133,7 @@ mod tests {
         }
     }
 
-    /// A value with a line break must not bring another user.
+    /// A value with a line break must not add another user.
     #[test]
     fn a_map_has_one_user_for_each_key() {
         let map = [("auth", &b"bob:{PLAIN}x"[..]), ("ann", b"{PLAIN}a\nroot:{PLAIN}x"), ("a:b", b"{PLAIN}x")];
@@ -152,7 +152,7 @@ mod tests {
         assert_eq!(format!("{users:?}"), "1 users of shop");
     }
 
-    /// The realm stands in a header between quotes.
+    /// The realm is quoted in a header.
     #[test]
     fn a_realm_does_not_end_its_quotes() {
         assert_eq!(challenge("Staff only (x)").unwrap(), "Basic realm=\"Staff only (x)\"");

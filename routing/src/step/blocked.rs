@@ -1,5 +1,5 @@
-//! Requests that are refused for what their headers say (`block-user-agents`, `block-referers`), and the texts of nginx'
-//! `map` that say so.
+//! Requests that are rejected because of a header (`block-user-agents`, `block-referers`), and keys of nginx's `map` for
+//! its values.
 
 use std::{fmt, ops::ControlFlow};
 
@@ -7,26 +7,26 @@ use http::HeaderName;
 
 use crate::{Headers, InvalidPattern, Pattern, pattern::Source};
 
-/// Values of a header, with which a request is refused.
+/// Values of a header with which a request is rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BlockedValues {
     header: HeaderName,
     values: MapKeys,
 }
 
-/// Texts, and regular expressions for texts, as keys of nginx' `map`.
+/// Texts, and regular expressions for texts, as keys of nginx's `map`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MapKeys(Box<[MapKey]>);
 
 #[derive(Clone, Debug)]
 enum MapKey {
-    /// The whole text, without regard to case.
+    /// The whole text, ignoring case.
     Exact(Box<str>),
-    /// A regular expression that is searched for.
+    /// A regular expression that can match anywhere in the text.
     Search(Pattern),
 }
 
-/// The most memory that the regular expressions of one list may take, in bytes.
+/// The maximum memory of the regular expressions of one list, in bytes.
 const BUDGET: usize = 4 << 20;
 
 /// Why a list of values cannot be used.
@@ -39,10 +39,10 @@ pub enum InvalidMapKey {
 }
 
 impl MapKeys {
-    /// Reads keys: `~` begins a regular expression, `~*` one without regard to case; any other key is a whole text.
+    /// Reads keys: `~` begins a regular expression, `~*` one that ignores case; any other key is a whole text.
     ///
     /// # Errors
-    /// [`InvalidMapKey`], for the first that is wrong.
+    /// [`InvalidMapKey`], for the first invalid key.
     pub fn parse<'e>(entries: impl Iterator<Item = &'e str>) -> Result<Self, InvalidMapKey> {
         let mut left = BUDGET;
         entries.map(|entry| key(unquoted(entry), &mut left)).collect::<Result<_, _>>().map(Self)
@@ -53,7 +53,7 @@ impl MapKeys {
         self.0.is_empty()
     }
 
-    /// Whether one of the keys stands for this text.
+    /// Whether one of the keys matches this text.
     pub fn hold(&self, text: &str) -> bool {
         self.0.iter().any(|key| match key {
             MapKey::Exact(key) => key.eq_ignore_ascii_case(text),
@@ -68,9 +68,9 @@ impl BlockedValues {
         Self { header, values }
     }
 
-    /// Whether a request with these headers is refused.
+    /// Whether a request with these headers is rejected.
     pub fn refuses(&self, headers: &dyn Headers) -> bool {
-        // A value that is not UTF-8 must not get past the list, nor one that is sent twice. nginx joins several lines.
+        // Neither a value that is not UTF-8 nor a repeated header must bypass the list. nginx joins several lines.
         let (mut all, mut lines, mut is_held) = (String::new(), 0, false);
         headers.each(&self.header, &mut |line| {
             let line = String::from_utf8_lossy(line);
@@ -84,7 +84,7 @@ impl BlockedValues {
     }
 }
 
-/// nginx takes away quotation marks, which a value with blanks needs.
+/// nginx removes quotation marks, which a value with spaces requires.
 fn unquoted(entry: &str) -> &str {
     let inside = |quote: char| entry.strip_prefix(quote).and_then(|entry| entry.strip_suffix(quote));
     inside('"').or_else(|| inside('\'')).unwrap_or(entry)
@@ -97,7 +97,7 @@ fn key(entry: &str, left: &mut usize) -> Result<MapKey, InvalidMapKey> {
         (None, None) => return Ok(MapKey::Exact(entry.into())),
     };
     let invalid = |why| InvalidMapKey::Pattern(entry.into(), why);
-    // By itself first, so that a parenthesis of its own cannot end the group around it.
+    // Parsed separately first, so that an unbalanced parenthesis cannot end the group around it.
     Source::parse(pattern).map_err(invalid)?;
     let source = Source::parse(&format!("(?s:.*)(?{flags}:{pattern})(?s:.*)")).map_err(invalid)?;
     *left = left.checked_sub(source.cost()).ok_or(InvalidMapKey::TooLarge)?;

@@ -1,10 +1,10 @@
-//! The largest body of a request.
+//! The maximum size of request bodies.
 
 use http::header;
 
 use crate::Headers;
 
-/// The largest body of a request, in bytes.
+/// The maximum size of a request body, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BodySize(pub u64);
 

@@ -1,44 +1,44 @@
-//! `auth-tls-*` of Ingresses: what a rule asks of the certificate that a client has shown.
+//! `auth-tls-*` of Ingresses: the requirements of a rule for the client certificate.
 //!
-//! The handshake asks for a certificate and verifies it, but goes on whatever comes of it
-//! ([`ClientAuth::Reported`](crate::ClientAuth)): the rule answers, as in nginx. Over plain HTTP nothing is asked, as there:
-//! hosts with `auth-tls-*` redirect to HTTPS.
+//! The handshake requests a certificate and verifies it, but succeeds regardless of the result
+//! ([`ClientAuth::Reported`](crate::ClientAuth)): the rule rejects requests, as in nginx. Over plain HTTP, no certificate is
+//! required, as in ingress-nginx: hosts with `auth-tls-*` redirect to HTTPS.
 
 use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::{HeaderModifier, Step};
 use crate::Pattern;
 
-/// What a rule asks of the client's certificate.
+/// The requirements of a rule for the client certificate.
 #[derive(Clone, Debug)]
 pub struct ClientCertificateCheck {
-    /// What it takes to pass.
+    /// The condition for a request to be allowed.
     pub demand: Demand,
     /// What the subject must contain (`auth-tls-match-cn`): a regular expression over the distinguished name in the form of
     /// RFC 2253.
     pub subject: Option<Pattern>,
-    /// Where clients without a valid certificate are sent, instead of a 400 (`auth-tls-error-page`).
+    /// The URL to which clients without a valid certificate are redirected, instead of a 400 (`auth-tls-error-page`).
     pub error_page: Option<Box<str>>,
-    /// Whether the backend gets the certificate itself (`auth-tls-pass-certificate-to-upstream`).
+    /// Whether the certificate itself is sent to the backend (`auth-tls-pass-certificate-to-upstream`).
     pub pass: bool,
 }
 
-/// What it takes to pass.
+/// The condition for a request to be allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Demand {
-    /// Nothing: no certificate is asked for (`off`).
+    /// None: no certificate is requested (`off`).
     Nothing,
-    /// A certificate, if one is shown, has to be valid (`optional`).
+    /// A certificate must be valid if one is presented (`optional`).
     ValidIfAny,
-    /// Nothing; the backend is told (`optional_no_ca`).
+    /// None; the result of the verification is sent to the backend (`optional_no_ca`).
     Any,
     /// A valid certificate (`on`).
     Valid,
-    /// No request passes, whether over TLS or not: there is no authority to verify certificates against.
+    /// All requests are rejected, over TLS or not: there is no authority to verify certificates with.
     Impossible,
 }
 
-/// A certificate that a client has shown.
+/// A certificate that a client has presented.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientCertificate {
     /// Why it is not valid; `None` if it is.
@@ -51,12 +51,12 @@ pub struct ClientCertificate {
     pub pem: Box<str>,
 }
 
-/// Why a request does not pass.
+/// Why a request is rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Refused {
-    /// The client is answered with this status.
+    /// The response has this status.
     With(StatusCode, &'static str),
-    /// The client is sent elsewhere.
+    /// The client is redirected.
     SentTo(Box<str>),
 }
 
@@ -67,7 +67,7 @@ const CERTIFICATE: HeaderName = HeaderName::from_static("ssl-client-cert");
 
 impl ClientCertificateCheck {
     /// Checks the certificate of a request over TLS (`Some`), or a request over plain HTTP (`None`). Returns the step that
-    /// tells the backend of it.
+    /// sends the result to the backend.
     pub(crate) fn check(&self, tls: Option<Option<&ClientCertificate>>) -> Result<Option<Step>, Refused> {
         if self.demand == Demand::Impossible {
             return Err(Refused::With(StatusCode::FORBIDDEN, "client certificates cannot be verified"));
@@ -100,7 +100,7 @@ impl ClientCertificateCheck {
         Ok(self.headers(Some(verified), shown))
     }
 
-    /// The headers for the backend; what the client sent by their names goes.
+    /// The headers for the backend; headers of these names from the client are removed.
     fn headers(&self, verified: Option<String>, shown: Option<&ClientCertificate>) -> Option<Step> {
         let value = |text: &str| HeaderValue::try_from(text).ok();
         let set = [

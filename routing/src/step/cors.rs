@@ -1,7 +1,7 @@
-//! CORS: which pages of other origins may read an answer (Fetch standard, section 3.2).
+//! CORS: which pages of other origins can read a response (Fetch standard, section 3.2).
 //!
 //! Two callers apply it: [`Cors::preflight`] answers an OPTIONS request that is a preflight, and
-//! [`AnswerEdits`](super::AnswerEdits) changes the answers to all other requests.
+//! [`AnswerEdits`](super::AnswerEdits) changes the responses to all other requests.
 
 use std::ops::Deref;
 
@@ -9,32 +9,32 @@ use http::{HeaderName, HeaderValue, header};
 
 use crate::Headers;
 
-/// What pages of other origins may do (HTTPCORSFilter).
+/// What pages of other origins are allowed to do (HTTPCORSFilter).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cors {
-    /// The origins that may read answers: `*`, or `scheme://host[:port]`, whose host may have `*` as its leftmost
-    /// label.
+    /// The origins that can read responses: `*`, or `scheme://host[:port]`, where the leftmost label of the host can be
+    /// `*`.
     pub allow_origins: Origins,
     /// Whether requests with credentials are allowed.
     pub allow_credentials: bool,
-    /// The methods that requests may use, or `*`.
+    /// The methods that requests can use, or `*`.
     pub allow_methods: Names,
-    /// The headers that requests may have, or `*`.
+    /// The headers that requests can have, or `*`.
     pub allow_headers: Names,
-    /// The headers of the answer that the page may read, or `*`.
+    /// The headers of the response that the page can read, or `*`.
     pub expose_headers: Names,
-    /// How many seconds a browser may keep the answer to a preflight.
+    /// How many seconds a browser can cache the response to a preflight.
     pub max_age: HeaderValue,
 }
 
-/// Origins that may read answers.
+/// Origins that can read responses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origins {
     patterns: Box<[OriginPattern]>,
     any: bool,
 }
 
-/// `https://www.example.com`, with `*` in place of any number of labels, or alone for every origin.
+/// `https://www.example.com`, with `*` for any number of labels, or `*` alone for every origin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OriginPattern {
     text: Box<str>,
@@ -50,10 +50,10 @@ pub struct Names {
     joined: Option<HeaderValue>,
 }
 
-/// What the answer to a request that is no preflight allows.
+/// What the response to a request that is not a preflight allows.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Allowed<'r> {
-    /// The `Access-Control-Allow-Origin`; `None` if the request's origin may not read the answer.
+    /// The `Access-Control-Allow-Origin`; `None` if the request's origin cannot read the response.
     origin: Option<&'r [u8]>,
     credentials: bool,
     expose: Option<&'r HeaderValue>,
@@ -113,7 +113,7 @@ impl FromIterator<Box<str>> for Names {
 }
 
 impl Allowed<'_> {
-    /// The headers that CORS replaces, whatever the backend and the other steps set.
+    /// The headers that CORS replaces, regardless of what the backend and the other steps set.
     pub(crate) const NAMES: [HeaderName; 3] = [
         header::ACCESS_CONTROL_ALLOW_ORIGIN,
         header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
@@ -142,12 +142,12 @@ impl Allowed<'_> {
 }
 
 impl Cors {
-    /// Returns the headers of the answer (204, without body) to an OPTIONS request with these headers, if the request
+    /// Returns the headers of the response (204, without body) to an OPTIONS request with these headers, if the request
     /// is a preflight, which has an `Origin` and an `Access-Control-Request-Method`. Returns `None` for any other
-    /// OPTIONS request; the backend answers it.
+    /// OPTIONS request; it is forwarded to the backend.
     ///
-    /// An origin that is not allowed also gets an answer, but without the headers that would allow something, so its
-    /// browser sends no further request.
+    /// An origin that is not allowed also gets a response, but without the headers that grant access, so that its browser
+    /// sends no further request.
     pub fn preflight(&self, request: &dyn Headers) -> Option<Vec<(HeaderName, HeaderValue)>> {
         let origin = request.first(&header::ORIGIN)?;
         let method = request.first(&header::ACCESS_CONTROL_REQUEST_METHOD)?;
@@ -170,7 +170,7 @@ impl Cors {
         Some(answer)
     }
 
-    /// Returns what the answer to a request of this origin allows, if the request is no preflight.
+    /// Returns what the response to a request of this origin allows, if the request is not a preflight.
     ///
     /// The backend's own CORS headers are replaced: two `Access-Control-Allow-Origin` would allow nothing, and one for
     /// an origin that the filter does not allow would allow too much.
@@ -183,7 +183,7 @@ impl Cors {
         }
     }
 
-    /// Returns whether every origin gets the same answer.
+    /// Returns whether the response is the same for every origin.
     pub(crate) fn is_public(&self) -> bool {
         !self.allow_credentials && self.allow_origins.any
     }
@@ -196,14 +196,14 @@ impl Cors {
         self.allow_origins.iter().any(|pattern| pattern.matches(origin)).then_some(origin)
     }
 
-    /// Returns a list as a header's value. Returns `None` if the list is empty, and for `*` with credentials: there a
-    /// browser does not take `*` as a wildcard (Fetch standard, section 3.2.5).
+    /// Returns a list as a header's value. Returns `None` if the list is empty, and for `*` with credentials, where a
+    /// browser does not treat `*` as a wildcard (Fetch standard, section 3.2.5).
     fn list<'n>(&self, names: &'n Names) -> Option<&'n HeaderValue> {
         names.joined.as_ref().filter(|_| !(self.allow_credentials && names.any))
     }
 
     /// Returns a list as a header's value, as [`Self::list`] does, but replaces a `*` with credentials by `asked`, the
-    /// names that the request asks for.
+    /// names that the request contains.
     fn list_for(&self, names: &Names, asked: Option<&[u8]>) -> Option<HeaderValue> {
         match self.allow_credentials && names.any {
             true => HeaderValue::from_bytes(asked?).ok(),
@@ -212,7 +212,7 @@ impl Cors {
     }
 }
 
-/// OPTIONS is not cacheable (RFC 9110, 9.3.7), but caches that think otherwise exist.
+/// OPTIONS is not cacheable (RFC 9110, 9.3.7), but some caches store it nevertheless.
 const VARY_PREFLIGHT: &str = "Origin, Access-Control-Request-Method, Access-Control-Request-Headers";
 
 /// Returns whether a configured origin covers the `Origin` of a request. A missing port means the scheme's default port
@@ -239,7 +239,7 @@ struct OriginParts<'o> {
     port: u16,
 }
 
-/// Splits an origin into its parts. Returns `None` for a text that is no tuple origin, such as `null`.
+/// Splits an origin into its parts. Returns `None` for a text that is not a tuple origin, such as `null`.
 fn split_origin(origin: &str) -> Option<OriginParts<'_>> {
     let (scheme, rest) = origin.split_once("://")?;
     let host_end = rest.find(']').map_or(0, |bracket| bracket + 1);

@@ -1,7 +1,7 @@
-//! Merges the header changes of all steps of a request, so that a carrier makes them in one pass.
+//! Merges the header changes of all steps of a request, so that a carrier applies them in one pass.
 //!
-//! For each header that it has, a carrier asks whether a step [replaces](RequestEdits::replaces) the header, and if so
-//! leaves it out. After the remaining headers, the carrier writes the headers that the steps add.
+//! For each header of the message, a carrier checks whether a step [replaces](RequestEdits::replaces) it, and if so omits
+//! it. After the remaining headers, the carrier writes the headers that the steps add.
 
 use std::ops::ControlFlow;
 
@@ -18,7 +18,7 @@ use crate::{Headers, HeadersMut};
 pub(crate) struct StepEdits {
     request: HeaderEdits,
     answer: HeaderEdits,
-    /// Of every answer, those of the proxy included.
+    /// For every response, including those of the proxy itself.
     every_answer: HeaderEdits,
     /// A cookie for the client.
     cookie: Option<Box<AnswerCookie>>,
@@ -29,7 +29,7 @@ pub(crate) struct StepEdits {
 /// Several [`HeaderModifier`]s, applied one after the other, merged into one change for each header.
 #[derive(Clone, Debug, Default)]
 struct HeaderEdits {
-    /// Each header once, in the order in which the modifiers name them.
+    /// Each header once, in the order of the modifiers.
     headers: Box<[HeaderEdit]>,
     /// The [`bit`]s of the names of all headers that are replaced or removed.
     replaced: u64,
@@ -94,17 +94,17 @@ impl StepEdits {
         changes.then_some(edits)
     }
 
-    /// Returns the changes to the request alone, including that of Host.
+    /// Returns only the changes to the request, including that of Host.
     pub(crate) fn of_request(&self) -> RequestEdits<'_> {
         RequestEdits::of([Some(self), None, None], None)
     }
 
-    /// Returns what is rewritten in the answers of backends.
+    /// Returns the rewrites in responses of backends.
     pub(crate) fn rewrite(&self) -> Option<&AnswerRewrite> {
         self.rewrite.as_deref()
     }
 
-    /// Returns the cookie that the client gets with an answer of this status.
+    /// Returns the cookie that is added to a response with this status.
     pub(crate) fn cookie(&self, status: u16) -> Option<&HeaderValue> {
         self.cookie.as_ref().filter(|cookie| cookie.is_with(status)).map(|cookie| &cookie.value)
     }
@@ -145,7 +145,7 @@ impl Headers for EditedHeaders<'_> {
 }
 
 impl HeaderEdits {
-    /// Merges these modifiers. If they are `of_request`, keeps Host apart, because a rewrite takes precedence over it.
+    /// Merges these modifiers. If they are `of_request`, Host is stored separately, because a rewrite takes precedence over it.
     fn of<'m>(modifiers: impl Iterator<Item = &'m HeaderModifier>, of_request: bool) -> Self {
         let (mut headers, mut host) = (Vec::<HeaderEdit>::new(), None);
         let mut edit = |name: &HeaderName, replaces: bool, value: Option<&HeaderValue>| {
@@ -192,7 +192,7 @@ impl HeaderEdits {
         self.headers.iter().any(|edit| !edit.added.is_empty() && is_meant(edit.name.as_str().as_bytes()))
     }
 
-    /// Returns the headers that are added, as lines of HTTP/1, without those that `is_left_out` names.
+    /// Returns the headers that are added, as lines of HTTP/1, without those for which `is_left_out` is true.
     fn lines_except(&self, is_left_out: impl Fn(&[u8]) -> bool) -> Vec<u8> {
         let mut lines = Vec::new();
         for HeaderEdit { name, added, .. } in &self.headers {
@@ -230,8 +230,7 @@ fn put_line(lines: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
     }
 }
 
-/// The edits that checks have brought, those of a rule, and those of its backend. Later ones are more specific, so they take
-/// precedence.
+/// The edits of checks, of a rule, and of its backend. Later ones are more specific, so they take precedence.
 #[derive(Clone, Copy, Debug, Default)]
 struct Chain<'r>([Option<&'r HeaderEdits>; 3]);
 
@@ -245,7 +244,7 @@ impl<'r> Chain<'r> {
         self.0.into_iter().flatten()
     }
 
-    /// Writes the headers that are added, as lines of HTTP/1, without those that `is_left_out` names.
+    /// Writes the headers that are added, as lines of HTTP/1, without those for which `is_left_out` is true.
     fn write(&self, is_left_out: impl Fn(&[u8]) -> bool, out: &mut Vec<u8>) {
         for (at, link) in self.0.iter().enumerate() {
             let Some(edits) = link else { continue };
@@ -272,8 +271,8 @@ pub struct RequestEdits<'r> {
 }
 
 impl<'r> RequestEdits<'r> {
-    /// Chains the changes that checks have brought, those of a rule, and those of the chosen backend. `host` is the value
-    /// that a rewrite puts in place of Host.
+    /// Chains the changes of checks, of a rule, and of the selected backend. `host` is the value to which a rewrite sets
+    /// Host.
     pub(crate) fn of(links: [Option<&'r StepEdits>; 3], host: Option<&'r str>) -> Self {
         let chain = Chain(links.map(|link| link.map(|edits| &edits.request)));
         let set = || chain.links().filter_map(|edits| edits.host.as_ref()).last();
@@ -294,7 +293,7 @@ impl<'r> RequestEdits<'r> {
         self.host
     }
 
-    /// Returns whether the connection to the backend may carry other requests, if the rule says so.
+    /// Returns whether the connection to the backend can be reused for other requests, if the rule defines this.
     pub fn connection(&self) -> Option<BackendConnection> {
         self.connection
     }
@@ -304,7 +303,7 @@ impl<'r> RequestEdits<'r> {
         self.chain.write(|_| false, out);
     }
 
-    /// Makes the changes, including that of Host.
+    /// Applies the changes, including that of Host.
     pub fn apply(&self, headers: &mut impl HeadersMut) {
         self.chain.apply(headers);
         if let Some(host) = self.host.and_then(|host| HeaderValue::from_bytes(host).ok()) {
@@ -313,56 +312,55 @@ impl<'r> RequestEdits<'r> {
     }
 }
 
-/// The changes that the steps of a request make to the headers of its answer.
+/// The changes that the steps of a request make to the headers of its response.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AnswerEdits<'r> {
     chain: Chain<'r>,
-    /// Whether the answer depends on the request's origin.
+    /// Whether the response depends on the request's origin.
     varies: bool,
     /// The result of CORS, if the request has an origin. Its headers take precedence over those of the other steps.
     cors: Option<Allowed<'r>>,
-    /// The same of an Ingress.
+    /// The same for an Ingress.
     ingress_cors: Option<Granted<'r>>,
     /// Strict-Transport-Security, which takes precedence as well.
     hsts: Option<&'r HeaderValue>,
-    /// What is rewritten, and what makes a path an absolute URL there.
+    /// The rewrites, and the prefix that makes a path an absolute URL.
     rewrite: Option<(&'r AnswerRewrite, &'r str)>,
-    /// The header with which a session begins. A cookie is added to those of the answer.
+    /// The header that starts a session. A cookie is added to those of the response.
     session: Option<(&'r HeaderName, &'r HeaderValue)>,
-    /// The cookie of a check; it is added, too.
+    /// The cookie of a check, which is added as well.
     cookie: Option<&'r HeaderValue>,
 }
 
 impl<'r> AnswerEdits<'r> {
-    /// Adds the changes that checks have brought, those of a rule, and those of the chosen backend, which are made to a
-    /// backend's answers alone.
+    /// Adds the changes of checks, of a rule, and of the selected backend, which only apply to responses of a backend.
     pub(crate) fn with(self, links: [Option<&'r StepEdits>; 3]) -> Self {
         Self { chain: Chain(links.map(|link| link.map(|edits| &edits.answer))), ..self }
     }
 
-    /// Adds the changes of the rule that are made to every answer. Those of a backend's answers include them.
+    /// Adds the changes of the rule that apply to every response. Those for responses of a backend include them.
     pub(crate) fn with_every_answer(self, rule: Option<&'r StepEdits>) -> Self {
         Self { chain: Chain([None, rule.map(|edits| &edits.every_answer), None]), ..self }
     }
 
-    /// Adds what the rule rewrites in a backend's answers.
+    /// Adds the rewrites of the rule in responses of a backend.
     pub(crate) fn rewriting(self, rule: Option<&'r StepEdits>, base: &'r str) -> Self {
         Self { rewrite: rule.and_then(StepEdits::rewrite).map(|rewrite| (rewrite, base)), ..self }
     }
 
-    /// Returns whether something may be rewritten.
+    /// Returns whether there are rewrites.
     pub fn rewrites(&self) -> bool {
         self.rewrite.is_some()
     }
 
-    /// Returns the new value of a header with this name, in upper or lower case; `None` if it stays.
+    /// Returns the new value of a header with this name, in upper or lower case; `None` if it is unchanged.
     #[inline]
     pub fn rewritten(&self, name: &[u8], value: &[u8]) -> Option<Vec<u8>> {
         let (rewrite, base) = self.rewrite?;
         rewrite.value(name, value, base)
     }
 
-    /// Returns the changes that are made to every answer, those of the proxy included.
+    /// Returns the changes that apply to every response, including those of the proxy itself.
     pub(crate) fn of_every_answer(
         cors: impl Iterator<Item = &'r Cors>,
         hsts: Option<&'r HeaderValue>,
@@ -376,13 +374,13 @@ impl<'r> AnswerEdits<'r> {
         edits
     }
 
-    /// Returns the same changes without those of CORS, which has had its say in the answer to a preflight, or comes after
-    /// what answers.
+    /// Returns the same changes without those of CORS, which the response to a preflight already contains, or which is
+    /// applied after the step that responds.
     pub fn without_cors(self) -> Self {
         Self { varies: false, cors: None, ingress_cors: None, ..self }
     }
 
-    /// Adds the header with which a session begins.
+    /// Adds the header that starts a session.
     pub(crate) fn with_session(self, session: Option<(&'r HeaderName, &'r HeaderValue)>) -> Self {
         Self { session, ..self }
     }
@@ -392,7 +390,7 @@ impl<'r> AnswerEdits<'r> {
         Self { cookie, ..self }
     }
 
-    /// The header with which a session begins, unless that is a cookie.
+    /// The header that starts a session, unless it is a cookie.
     fn session_header(&self) -> Option<&'r HeaderName> {
         self.session.map(|(name, _)| name).filter(|name| **name != header::SET_COOKIE)
     }
@@ -402,7 +400,7 @@ impl<'r> AnswerEdits<'r> {
         Self { ingress_cors: cors.and_then(|cors| cors.granted(request)), ..self }
     }
 
-    /// Returns whether the answer's headers of this name, in upper or lower case, are not forwarded.
+    /// Returns whether the response's headers of this name, in upper or lower case, are not forwarded.
     #[inline]
     pub fn replaces(&self, name: &[u8]) -> bool {
         self.chain.replaces(name) || self.sets_itself(name)
@@ -426,7 +424,7 @@ impl<'r> AnswerEdits<'r> {
         self.each_of_its_own(|name, value| put_line(out, name, value));
     }
 
-    /// Makes the changes, after the rewriting of what is there.
+    /// Applies the changes, after the rewrites of existing headers.
     pub fn rewrite_and_apply(&self, before: &HeaderMap, headers: &mut impl HeadersMut) {
         if let Some((rewrite, base)) = self.rewrite {
             for (name, values) in rewrite.changed(before, base) {
@@ -437,7 +435,7 @@ impl<'r> AnswerEdits<'r> {
         self.apply(headers);
     }
 
-    /// Makes the changes, but for the rewriting.
+    /// Applies the changes, except the rewrites.
     pub fn apply(&self, headers: &mut impl HeadersMut) {
         self.chain.apply(headers);
         if self.cors.is_some() {

@@ -1,5 +1,5 @@
-//! `custom-http-errors` of an Ingress: answers with an error status are replaced by those of a default backend. Also what a
-//! default backend is told of the request (`default-backend`).
+//! `custom-http-errors` of an Ingress: responses with an error status are replaced by those of a default backend. Also the
+//! headers that a default backend receives (`default-backend`).
 
 use std::{fmt, sync::Arc};
 
@@ -8,21 +8,21 @@ use http::{HeaderName, HeaderValue, header};
 use super::{HeaderModifier, Step};
 use crate::{Backend, Rule};
 
-/// Answers that are replaced, and by whom.
+/// The responses that are replaced, and the backend that replaces them.
 #[derive(Clone, Debug)]
 pub struct ErrorPages {
-    /// The statuses of the answers, in ascending order.
+    /// The statuses of the responses, in ascending order.
     pub statuses: Box<[u16]>,
-    /// Whether answers of backends are replaced as well as those of the proxy.
+    /// Whether responses of backends are replaced, and not only those of the proxy.
     pub of_backends: bool,
-    /// Its first backend gives the pages. It has no error pages of its own, so that there is no second replacement, and spools
-    /// bodies as the rule of the step does.
+    /// Its first backend serves the pages. It has no error pages itself, so that there is no second replacement, and spools
+    /// bodies like the rule of the step.
     pub rule: Arc<Rule>,
-    /// What the default backend is told of the rule whose answers are replaced.
+    /// The rule of the replaced response, for the headers of the default backend.
     pub origin: Arc<ErrorOrigin>,
 }
 
-/// The rule that an error belongs to, as a default backend is told; what is unknown is left out.
+/// The rule of a failed request, for the headers of a default backend; unknown fields are omitted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ErrorOrigin {
     /// `X-Namespace`.
@@ -35,7 +35,7 @@ pub struct ErrorOrigin {
     pub port: Option<HeaderValue>,
 }
 
-/// What a default backend is told of a request.
+/// The request, for the headers of a default backend.
 #[derive(Debug)]
 pub(crate) struct FailedRequest {
     /// Path and query as the client sent them.
@@ -44,7 +44,7 @@ pub(crate) struct FailedRequest {
     pub(crate) client: Option<HeaderValue>,
     /// The client's `Accept`.
     pub(crate) accept: Option<HeaderValue>,
-    /// What the default backend is asked for.
+    /// The target of the request to the default backend.
     pub(crate) target: Box<str>,
 }
 
@@ -57,7 +57,7 @@ const SERVICE: HeaderName = HeaderName::from_static("x-service-name");
 const PORT: HeaderName = HeaderName::from_static("x-service-port");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// Headers that backends get with every request, and that the request for a page lacks in ingress-nginx.
+/// Headers that are sent to backends with every request, but not with the request for a page, as in ingress-nginx.
 const LEFT_OUT: [HeaderName; 6] = [
     HeaderName::from_static("x-real-ip"),
     HeaderName::from_static("x-forwarded-host"),
@@ -68,12 +68,12 @@ const LEFT_OUT: [HeaderName; 6] = [
 ];
 
 impl ErrorPages {
-    /// Whether an answer with this status is replaced.
+    /// Whether a response with this status is replaced.
     pub(crate) fn replace(&self, status: u16) -> bool {
         self.statuses.binary_search(&status).is_ok()
     }
 
-    /// The default backend, if it can be asked.
+    /// The default backend, if it is usable.
     pub(crate) fn backend(&self) -> Option<&Arc<Backend>> {
         let backend = self.rule.backends.all().first()?.backend.as_ref().ok()?;
         (!backend.endpoints.is_empty()).then_some(backend)
@@ -87,12 +87,12 @@ impl ErrorPages {
 }
 
 impl ErrorOrigin {
-    /// The header changes of a request that a default backend gets in place of a backend without endpoints.
+    /// The header changes of a request that is sent to a default backend because the backend has no endpoints.
     pub(crate) fn without_endpoints(&self, accept: Option<&HeaderValue>) -> Option<Step> {
         self.headers(503, accept, [], &[])
     }
 
-    /// Each header that a default backend is told something by is replaced or removed, so that clients have no say.
+    /// All headers for default backends are replaced or removed, so that clients cannot set them.
     fn headers(
         &self,
         status: u16,
@@ -119,7 +119,7 @@ impl ErrorOrigin {
     }
 }
 
-/// The client's `Accept`, as far as it can be passed on.
+/// The client's `Accept`, if it can be forwarded.
 pub(crate) fn accept(headers: &dyn crate::Headers) -> Option<HeaderValue> {
     headers.first(&header::ACCEPT).and_then(|value| HeaderValue::from_bytes(value).ok())
 }

@@ -1,4 +1,4 @@
-//! ExternalAuth: a service is asked whether a request may go on.
+//! ExternalAuth: a service authorizes requests.
 
 use std::sync::Arc;
 
@@ -6,19 +6,19 @@ use http::HeaderName;
 
 use crate::{Backend, BackendError};
 
-/// A service that is asked about each request (HTTPExternalAuthFilter).
+/// A service that authorizes each request (HTTPExternalAuthFilter).
 #[derive(Clone, Debug)]
 pub struct ExternalAuth {
-    /// The service. If it cannot be used, no request goes on.
+    /// The service. If it is unusable, all requests are rejected.
     pub backend: Result<Arc<Backend>, BackendError>,
-    /// How it is asked.
+    /// The protocol.
     pub protocol: AuthProtocol,
-    /// The largest body of a request that it is sent with it, in bytes; requests with larger ones are refused. 0: it is sent
-    /// none.
+    /// The maximum size of a request body that is sent to the service, in bytes; requests with larger bodies are rejected. 0:
+    /// bodies are not sent.
     pub body: u32,
 }
 
-/// Equal if they ask the same service in the same way: each backend is one value as long as it is in use.
+/// Equal if they use the same service in the same way: each backend is one value as long as it is in use.
 impl PartialEq for ExternalAuth {
     fn eq(&self, other: &Self) -> bool {
         let is_same_backend = match (&self.backend, &other.backend) {
@@ -31,25 +31,25 @@ impl PartialEq for ExternalAuth {
 
 impl Eq for ExternalAuth {}
 
-/// How an authorization service is asked.
+/// The protocol of an authorization service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AuthProtocol {
-    /// By a request of the same method, whose answer is 200 if the client's request may go on.
+    /// A request with the same method; the response is 200 if the client's request is allowed.
     Http(HttpAuth),
-    /// By a call of Envoy's `envoy.service.auth.v3.Authorization/Check`.
+    /// A call of Envoy's `envoy.service.auth.v3.Authorization/Check`.
     Grpc {
-        /// The headers of the request that are passed on; all of them if this is empty.
+        /// The headers of the request that are sent to the service; all of them if this is empty.
         request_headers: Box<[HeaderName]>,
     },
 }
 
-/// How an authorization service is asked by HTTP (HTTPAuthConfig).
+/// Requests to an authorization service over HTTP (HTTPAuthConfig).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HttpAuth {
-    /// What stands before the path of the client's request; empty, or beginning with a slash.
+    /// The prefix of the path of the client's request; empty, or beginning with a slash.
     pub path_prefix: Box<str>,
-    /// The headers of the request that are passed on beside Host and Authorization.
+    /// The headers of the request that are sent to the service, in addition to Host and Authorization.
     pub request_headers: Box<[HeaderName]>,
-    /// The headers of the service's answer that the backend gets; all of them if this is empty.
+    /// The headers of the service's response that are sent to the backend; all of them if this is empty.
     pub answer_headers: Box<[HeaderName]>,
 }

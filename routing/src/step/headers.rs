@@ -12,12 +12,12 @@ pub struct HeaderModifier {
     remove: Box<[HeaderName]>,
 }
 
-/// What is done to a header.
+/// A change of a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     /// Its values are replaced.
     Set,
-    /// A value is added beside those that are there.
+    /// A value is added to the existing ones.
     Add,
     /// Its values are removed.
     Remove,
@@ -26,19 +26,19 @@ pub enum Change {
 /// Why a modifier cannot change a header.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ForbiddenHeader {
-    /// The header frames the message, or concerns one connection alone (RFC 9110, 7.6.1).
+    /// The header frames the message, or applies to one connection only (RFC 9110, 7.6.1).
     #[error("{0} cannot be changed by a filter: it frames the message or belongs to one connection")]
     Connection(HeaderName),
-    /// A request has one Host.
+    /// A request has exactly one Host.
     #[error("host can be set by a filter, but not added or removed: a request has exactly one")]
     Host,
 }
 
 impl Change {
-    /// Whether a modifier can do this to a header.
+    /// Whether a modifier can make this change to a header.
     ///
     /// # Errors
-    /// Why it cannot.
+    /// The reason why it cannot.
     pub fn check(self, name: &HeaderName) -> Result<(), ForbiddenHeader> {
         match *name {
             header::TRANSFER_ENCODING
@@ -57,10 +57,10 @@ impl Change {
 }
 
 impl HeaderModifier {
-    /// A modifier that does all of this.
+    /// A modifier with all of these changes.
     ///
     /// # Errors
-    /// The first of the headers that it cannot change.
+    /// The first header that cannot be changed.
     pub fn new(
         set: impl Into<Box<[(HeaderName, HeaderValue)]>>,
         add: impl Into<Box<[(HeaderName, HeaderValue)]>>,
@@ -73,17 +73,17 @@ impl HeaderModifier {
         Ok(modifier)
     }
 
-    /// What replaces all values of a header.
+    /// The headers with the values that replace all existing ones.
     pub fn set(&self) -> &[(HeaderName, HeaderValue)] {
         &self.set
     }
 
-    /// What is added beside the values that are there.
+    /// The headers with the values that are added to the existing ones.
     pub fn add(&self) -> &[(HeaderName, HeaderValue)] {
         &self.add
     }
 
-    /// What is removed, with all of its values.
+    /// The headers that are removed, with all of their values.
     pub fn remove(&self) -> &[HeaderName] {
         &self.remove
     }
@@ -99,7 +99,7 @@ impl HeaderModifier {
         }
     }
 
-    /// Carries out the changes.
+    /// Applies the changes.
     pub fn apply(&self, headers: &mut impl HeadersMut) {
         self.set.iter().for_each(|(name, value)| headers.set(name, value));
         self.add.iter().for_each(|(name, value)| headers.add(name, value));

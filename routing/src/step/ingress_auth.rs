@@ -1,13 +1,13 @@
-//! External authentication of Ingresses (`auth-url`): a service is asked about each request, as nginx' `auth_request` does.
+//! External authentication of Ingresses (`auth-url`): a service authorizes each request, as with nginx's `auth_request`.
 //!
 //! ```text
-//! ask      what the service is asked about a request
-//! verdict  what its answer means for the request
-//! caching  which answers hold for other requests, too
+//! ask      the request to the service
+//! verdict  the effect of its response on the client's request
+//! caching  reuse of responses for other requests
 //! ```
 //!
-//! Its rules differ from those of [`ExternalAuth`](super::ExternalAuth): the request has the client's headers and a URL of
-//! its own, and the client gets no answer of the service but 401 and 403.
+//! It differs from [`ExternalAuth`](super::ExternalAuth): the request has the client's headers and a separate URL, and of the
+//! service's responses, only 401 and 403 are returned to the client.
 
 mod ask;
 mod caching;
@@ -24,43 +24,43 @@ pub use verdict::{AnswerCookie, Verdict};
 use super::{OwnUrl, Satisfy, ServiceUrl};
 use crate::Template;
 
-/// A service that is asked about each request of an Ingress.
+/// A service that authorizes each request to an Ingress.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IngressAuth {
-    /// What is asked for.
+    /// The URL of the service.
     pub url: ServiceUrl,
     /// `auth-method`; `None` is GET.
     pub method: Option<Method>,
-    /// `auth-signin`: where clients are sent that the service does not know (401).
+    /// `auth-signin`: the URL to which unauthenticated clients (401) are redirected.
     pub sign_in: Option<SignIn>,
-    /// `auth-response-headers`: headers of the service's answer that the backend gets, and not from the client. Each can be
-    /// set and removed ([`Change`](super::Change)).
+    /// `auth-response-headers`: headers of the service's response that replace those of the client in the request to the
+    /// backend. Each can be set and removed ([`Change`](super::Change)).
     pub answer_headers: Box<[HeaderName]>,
-    /// `auth-request-redirect`: what `X-Auth-Request-Redirect` says; `None` is path and query.
+    /// `auth-request-redirect`: the value of `X-Auth-Request-Redirect`; `None` is path and query.
     pub redirect: Option<Template>,
     /// `auth-proxy-set-headers`: further headers for the service.
     pub set_headers: Box<[(HeaderName, Template)]>,
-    /// `auth-always-set-cookie`: whether the client gets the service's cookies with every answer, and not only with those
-    /// that are no error.
+    /// `auth-always-set-cookie`: whether the service's cookies are added to every response, and not only to those that are
+    /// not errors.
     pub always_set_cookie: bool,
     /// `auth-cache-key` and `auth-cache-duration`.
     pub caching: Option<AuthCaching>,
-    /// The namespace that has the Ingress; `None` for the settings of all Ingresses, which the operator writes.
+    /// The namespace of the Ingress; `None` for the global settings of the operator.
     pub namespace: Option<Box<str>>,
-    /// How this check stands to the others of the rule.
+    /// How this check is combined with the other checks of the rule.
     pub satisfy: Satisfy,
 }
 
-/// Where clients sign in.
+/// The sign-in page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignIn {
-    /// The place, with the parameter that says where to return to.
+    /// The URL, with the parameter for the original URL.
     pub url: Template,
-    /// How the place is written if it is a path of the same host.
+    /// How the URL is written if it is a path of the same host.
     pub own: OwnUrl,
 }
 
-/// The answer of a service, as far as it matters.
+/// The relevant parts of a service's response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuthAnswer {
     /// Its status.
@@ -70,12 +70,12 @@ pub struct AuthAnswer {
 }
 
 impl IngressAuth {
-    /// The method of the request for the service.
+    /// The method of the request to the service.
     pub fn method(&self) -> &Method {
         self.method.as_ref().unwrap_or(&Method::GET)
     }
 
-    /// Whether a header of the service's answer matters.
+    /// Whether a header of the service's response is used.
     pub fn takes(&self, name: &HeaderName) -> bool {
         matches!(*name, http::header::SET_COOKIE | http::header::WWW_AUTHENTICATE)
             || self.answer_headers.contains(name)

@@ -1,27 +1,27 @@
-//! CORS of Ingresses, as ingress-nginx does it: the same headers in every answer to an origin that is allowed, and 204 for
-//! every OPTIONS of such an origin.
+//! CORS of Ingresses, as in ingress-nginx: the same headers in every response to an allowed origin, and 204 for every OPTIONS
+//! request of such an origin.
 //!
-//! It differs from [`Cors`](super::Cors), which follows the Fetch standard. Source: what ingress-nginx 1.15.1 was seen to do
-//! (`tests/ingress-nginx/cases/cors.yaml`).
+//! It differs from [`Cors`](super::Cors), which follows the Fetch standard. Source: the recorded behavior of ingress-nginx
+//! 1.15.1 (`tests/ingress-nginx/cases/cors.yaml`).
 
 use http::{HeaderName, HeaderValue, header};
 
 use crate::Headers;
 
-/// What pages of other origins may do (`enable-cors` and `cors-*`).
+/// What pages of other origins are allowed to do (`enable-cors` and `cors-*`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IngressCors {
-    /// The origins; `None` is every request, also one without an origin, which is told `*`.
+    /// The origins; `None` is every request, including those without an origin, with the value `*`.
     pub origins: Option<Box<[IngressOrigin]>>,
-    /// The headers of answers beside the origin.
+    /// The headers of responses, in addition to the origin.
     pub headers: Box<[(HeaderName, HeaderValue)]>,
 }
 
-/// An origin: `scheme://host[:port]`, whose host may have `*` as its leftmost label, for one label.
+/// An origin: `scheme://host[:port]`, where the leftmost label of the host can be `*`, for one label.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IngressOrigin(pub Box<str>);
 
-/// The headers that are set in an answer.
+/// The headers that are set in a response.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Granted<'r> {
     origin: &'r [u8],
@@ -29,7 +29,7 @@ pub(crate) struct Granted<'r> {
 }
 
 impl IngressCors {
-    /// Returns what an answer to a request says; `None` if its origin is not allowed.
+    /// Returns the headers of the response to a request; `None` if its origin is not allowed.
     pub(crate) fn granted<'r>(&'r self, request: &'r dyn Headers) -> Option<Granted<'r>> {
         let origin = match &self.origins {
             None => b"*",

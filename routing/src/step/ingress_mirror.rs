@@ -1,5 +1,5 @@
-//! `mirror-target` of an Ingress: a copy of each request to a URL, without the changes that the rule makes to the request.
-//! Nobody waits for the answer.
+//! `mirror-target` of an Ingress: a copy of each request is sent to a URL, without the changes that the rule makes to the
+//! request. The response is discarded.
 
 use std::{fmt, sync::Arc};
 
@@ -8,36 +8,36 @@ use http::HeaderName;
 use super::ServiceUrl;
 use crate::template::Values;
 
-/// Where the requests of an Ingress are copied to.
+/// The destination of mirrored requests of an Ingress.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IngressMirror {
     /// `mirror-target`.
     pub url: ServiceUrl,
-    /// `mirror-host`: the Host of the copy; `None` is the URL's host.
+    /// `mirror-host`: the Host of mirrored requests; `None` is the URL's host.
     pub host: Option<Box<str>>,
-    /// `mirror-request-body`: whether the copy has the body.
+    /// `mirror-request-body`: whether mirrored requests have the body.
     pub body: bool,
-    /// The namespace that has the Ingress.
+    /// The namespace of the Ingress.
     pub namespace: Box<str>,
 }
 
-/// Names the proxies that have copied a request to an address outside the cluster: such an address may be that of a load
-/// balancer in front of them, where the copy would be copied again.
+/// Lists the proxies that have mirrored a request to an address outside the cluster: this can be the address of a load
+/// balancer in front of them, so that the copy would be mirrored again.
 pub const COPIED: HeaderName = HeaderName::from_static("x-portcullis-copied");
 
-/// The copy of a request, but for the client's headers.
+/// A mirrored request, without the client's headers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IngressCopy {
-    /// What it is a copy for.
+    /// The mirror that it is sent to.
     pub mirror: Arc<IngressMirror>,
-    /// The name or address that it is sent to, without port.
+    /// The name or address of the destination, without port.
     pub to: Box<str>,
     /// Path and query.
     pub target: Box<str>,
 }
 
 impl IngressMirror {
-    /// The copy of a request with these values.
+    /// The mirrored request for a request with these values.
     pub fn copy(self: &Arc<Self>, values: &Values<'_>) -> IngressCopy {
         let (to, target) = (self.url.host_of(values), self.url.target_of(values));
         IngressCopy { mirror: Arc::clone(self), to, target }

@@ -1,7 +1,7 @@
-//! Redirects of Ingresses, as nginx writes them.
+//! Redirects of Ingresses, as in nginx.
 //!
 //! They differ from those of routes ([`Redirect`](super::Redirect)): the host is often the one that the client sent, and a
-//! path of our own becomes an absolute URL in nginx's way. Source of the forms: what ingress-nginx 1.15.1 was seen to do
+//! path becomes an absolute URL in the same way as in nginx. Source: the recorded behavior of ingress-nginx 1.15.1
 //! (`tests/ingress-nginx/cases/redirect.yaml`).
 
 use http::StatusCode;
@@ -11,9 +11,9 @@ use super::Origin;
 /// A redirect of an Ingress.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum IngressRedirect {
-    /// `app-root`: sends requests for `/` to this path of the same host, with 302.
+    /// `app-root`: redirects requests for `/` to this path of the same host, with 302.
     AppRoot(Box<str>),
-    /// `permanent-redirect` and `temporal-redirect`: sends every request to the same place.
+    /// `permanent-redirect` and `temporal-redirect`: redirects every request to the same URL.
     Fixed {
         /// 300 to 308.
         status: StatusCode,
@@ -22,32 +22,32 @@ pub enum IngressRedirect {
         /// How that path is written.
         own: OwnUrl,
     },
-    /// `ssl-redirect` and `force-ssl-redirect`: sends requests over plain HTTP to HTTPS.
+    /// `ssl-redirect` and `force-ssl-redirect`: redirects plain HTTP requests to HTTPS.
     Https {
         /// 308, unless set otherwise.
         status: StatusCode,
-        /// Whether a slash at the end of path and query stays (`preserve-trailing-slash`).
+        /// Whether a slash at the end of path and query is preserved (`preserve-trailing-slash`).
         keep_slash: bool,
-        /// The port that is named in the URL.
+        /// The port in the URL.
         port: Option<u16>,
     },
-    /// `from-to-www-redirect`: sends every request to the same host with or without `www.`.
+    /// `from-to-www-redirect`: redirects every request to the same host with or without `www.`.
     OtherHost {
         /// 308, unless set otherwise.
         status: StatusCode,
         /// The host.
         host: Box<str>,
-        /// The ports that are named in the URL, of plain HTTP and of HTTPS.
+        /// The ports in the URL, for plain HTTP and for HTTPS.
         ports: (u16, u16),
     },
-    /// Sends a request for a prefix without the slash at its end to the prefix with it, with 301.
+    /// Redirects a request for a prefix without its trailing slash to the prefix with it, with 301.
     AddSlash(OwnUrl),
 }
 
-/// How a URL of the same host is written that is given as a path.
+/// How a redirect to a path of the same host is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OwnUrl {
-    /// As the path alone (`relative-redirects`).
+    /// As the path only (`relative-redirects`).
     pub is_relative: bool,
     /// With the port that the client connected to, unless it is that of the scheme (`use-port-in-redirects`).
     pub with_port: bool,
@@ -85,20 +85,20 @@ impl IngressRedirect {
 }
 
 impl OwnUrl {
-    /// Returns the place as it is written. Only a path is changed.
+    /// Returns the value of `Location`. Only a path is changed.
     pub(crate) fn absolute(self, to: &str, origin: &Origin<'_>) -> String {
         if !to.starts_with('/') || self.is_relative {
             return to.into();
         }
         let well_known = if origin.scheme == "https" { 443 } else { 80 };
-        // Where an offset is added to each port, clients find nobody without it.
+        // If an offset is added to each port, clients cannot connect without it.
         let is_named = origin.port != well_known && (self.with_port || origin.port_offset != 0);
         let port = if is_named { format!(":{}", origin.port) } else { String::new() };
         format!("{}://{}{port}{to}", origin.scheme, origin.host)
     }
 }
 
-/// Path and query as the client sent them; without the slash at their end, unless it is to stay.
+/// Path and query as the client sent them; without a trailing slash, unless it is preserved.
 fn path_and_query(origin: &Origin<'_>, keep_slash: bool) -> String {
     let mut text = origin.sent.to_owned();
     if let Some(query) = origin.query {
@@ -111,7 +111,7 @@ fn path_and_query(origin: &Origin<'_>, keep_slash: bool) -> String {
     text
 }
 
-/// A host without its port; brackets of an IPv6 address stay.
+/// A host without its port; brackets of an IPv6 address are preserved.
 fn without_port(host: &str) -> &str {
     match host.rsplit_once(':') {
         Some((name, port)) if !port.contains(']') => name,

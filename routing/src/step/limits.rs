@@ -1,4 +1,4 @@
-//! How many requests a client may send: `limit-rps`, `limit-rpm` and `limit-connections` of an Ingress.
+//! Limits of requests per client: `limit-rps`, `limit-rpm` and `limit-connections` of an Ingress.
 
 use std::{
     any::Any,
@@ -10,75 +10,75 @@ use http::StatusCode;
 
 use crate::networks::Networks;
 
-/// How many requests each client may send to the rules of an Ingress, all of them together.
+/// The limits of each client's requests to all rules of an Ingress together.
 #[derive(Debug)]
 pub struct Limits {
-    /// Whose rules they are, as `namespace/name`: the rules of one owner count as one.
+    /// The owner of the rules, as `namespace/name`: all rules of an owner share the limits.
     pub owner: Box<str>,
-    /// How fast the requests of a client may come.
+    /// The rates of a client's requests.
     pub rates: Rates,
-    /// How many of them may be in flight.
+    /// The maximum number of requests in flight.
     pub in_flight: Option<u32>,
-    /// How many leading bits of an IPv6 address identify a client: 128 counts each address, 64 a subscriber's network. At most
-    /// 128.
+    /// How many leading bits of an IPv6 address identify a client: 128 counts each address, 64 a subscriber's network. The
+    /// maximum is 128.
     pub ipv6_prefix: u8,
     /// Clients that are not limited.
     pub exempt: Option<Arc<Networks>>,
-    /// The status of requests that come too fast.
+    /// The status of requests that exceed a rate.
     pub rate_status: StatusCode,
-    /// The status of requests that are too many at a time.
+    /// The status of requests that exceed the number in flight.
     pub in_flight_status: StatusCode,
-    /// What the carrier counts in.
+    /// The counters of the carrier.
     pub counts: Counts,
 }
 
-/// Limits of speed; a request has to keep each of them.
+/// Rate limits; a request must comply with all of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rates {
-    /// Given as requests in a second.
+    /// Configured in requests per second.
     pub second: Option<Rate>,
-    /// Given as requests in a minute.
+    /// Configured in requests per minute.
     pub minute: Option<Rate>,
 }
 
-/// A speed, and how far requests may be ahead of it.
+/// A rate, and the burst by which requests can exceed it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    /// Thousandths of a request in a second.
+    /// Thousandths of a request per second.
     pub speed: u64,
     /// Thousandths of a request.
     pub burst: u64,
 }
 
-/// Where the requests of an owner's clients are counted. The carrier that looks it up by the owner keeps it here, so that it
-/// is looked up once for a table and not for each request.
+/// The counters of an owner's clients. The carrier looks them up by the owner and stores them here, so that they are looked
+/// up once per table and not for each request.
 #[derive(Default)]
 pub struct Counts(OnceLock<Arc<dyn Any + Send + Sync>>);
 
 impl Rate {
-    /// So many requests in so many seconds, and a burst of so many.
+    /// A rate of `requests` in `seconds`, with a burst.
     pub fn new(requests: u32, seconds: u32, burst: u64) -> Self {
-        // As nginx does, which cuts off the rest.
+        // Rounded down, as in nginx.
         let speed = u64::from(requests) * 1000 / u64::from(seconds.max(1));
         Self { speed, burst: burst.saturating_mul(1000) }
     }
 }
 
 impl Limits {
-    /// Whether there is any.
+    /// Whether there is a rate limit.
     pub fn is_any(&self) -> bool {
         self.rates != Rates::default() || self.in_flight.is_some()
     }
 }
 
 impl Counts {
-    /// What was kept first; `find` is called for it once. `None` if that is of another type.
+    /// The counters that were stored first; `find` is called once. `None` if they have another type.
     pub fn get_or_find<T: Any + Send + Sync>(&self, find: impl FnOnce() -> Arc<T>) -> Option<Arc<T>> {
         Arc::clone(self.0.get_or_init(|| find())).downcast().ok()
     }
 }
 
-/// Equal if they ask for the same; what was counted is no part of it.
+/// Equal if the configuration is equal; counters are not compared.
 impl PartialEq for Limits {
     fn eq(&self, other: &Self) -> bool {
         let parts = |limits: &Self| {

@@ -1,4 +1,4 @@
-//! RequestMirror: a copy of the request to another backend, whose answer nobody waits for.
+//! RequestMirror: a copy of the request is sent to another backend. The response is discarded.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use crate::{Backend, BackendError};
 /// A copy of some or all requests (HTTPRequestMirrorFilter).
 #[derive(Clone, Debug)]
 pub struct Mirror {
-    /// Who gets the copy; nobody does where it is broken.
+    /// The backend that receives the copy; if it is broken, no copy is sent.
     pub backend: Result<Arc<Backend>, BackendError>,
     /// How many of `denominator` requests are copied.
     pub numerator: u32,

@@ -1,19 +1,19 @@
-//! How fast an answer is sent.
+//! The rate of a response.
 
 use std::{num::NonZeroU32, time::Duration};
 
-/// The pace at which the body of an answer is sent to the client (`limit-rate` and `limit-rate-after` of an Ingress).
+/// The rate at which the body of a response is sent to the client (`limit-rate` and `limit-rate-after` of an Ingress).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
     /// KiB per second.
     pub rate: NonZeroU32,
-    /// How many KiB come before those that are counted.
+    /// KiB at the beginning of the body that are not limited.
     pub after: u32,
 }
 
 impl Pace {
-    /// Returns how many bytes may have been sent by this time after the first of them. As in nginx, the bytes of one second
-    /// may come at once.
+    /// Returns how many bytes can have been sent at this time after the first byte. As in nginx, the bytes of one second can
+    /// be sent immediately.
     pub fn allowed(self, elapsed: Duration) -> u64 {
         let milliseconds = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX).saturating_add(1000);
         // 1024 bytes per 1000 ms.
@@ -21,7 +21,7 @@ impl Pace {
         counted.saturating_add(u64::from(self.after) << 10)
     }
 
-    /// Returns the time after the first byte by which so many bytes may have been sent.
+    /// Returns the time after the first byte at which this many bytes can have been sent.
     pub fn time_of(self, bytes: u64) -> Duration {
         let counted = bytes.saturating_sub(u64::from(self.after) << 10);
         let per_second = u64::from(self.rate.get()) << 10;

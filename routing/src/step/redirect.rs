@@ -1,4 +1,4 @@
-//! RequestRedirect: the rule answers by itself with another place.
+//! RequestRedirect: the response is a redirect to another URL.
 
 use std::sync::Arc;
 
@@ -7,16 +7,16 @@ use http::StatusCode;
 use super::PathRewrite;
 use crate::PathMatch;
 
-/// Where to send the client (HTTPRequestRedirectFilter).
+/// The target of a redirect (HTTPRequestRedirectFilter).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Redirect {
-    /// `http` or `https`; the request's own where there is none.
+    /// `http` or `https`; the default is that of the request.
     pub scheme: Option<Arc<str>>,
-    /// The host; the request's own where there is none.
+    /// The host; the default is that of the request.
     pub hostname: Option<Arc<str>>,
-    /// The port; see [`Redirect::location`] where there is none.
+    /// The port; see [`Redirect::location`] for the default.
     pub port: Option<u16>,
-    /// The path; the request's own where there is none.
+    /// The path; the default is that of the request.
     pub path: Option<PathRewrite>,
     /// 301, 302, 303, 307 or 308.
     pub status: StatusCode,
@@ -33,11 +33,11 @@ pub struct Origin<'r> {
     pub sent_host: &'r str,
     /// The port of the listener, as the client reaches it.
     pub port: u16,
-    /// What clients add to every listener's port to get there ([`Port::offset`](crate::Port::offset)).
+    /// The offset of the ports that clients connect to from the ports of listeners ([`Port::offset`](crate::Port::offset)).
     pub port_offset: u16,
-    /// The path in the form that was matched; what a filter rewrites.
+    /// The path in the form that was matched, which a filter rewrites.
     pub path: &'r str,
-    /// The path as the client sent it; what stays where no filter rewrites it
+    /// The path as the client sent it, which is preserved if no filter rewrites it
     /// ([`RequestPath::location`](crate::path::RequestPath::location)).
     pub sent: &'r str,
     /// The query, without `?`.
@@ -45,18 +45,18 @@ pub struct Origin<'r> {
 }
 
 impl Redirect {
-    /// The `Location` for a request whose path was matched by `matched`.
+    /// The `Location` for a request with a path that `matched` has matched.
     ///
-    /// Where the filter names no port: a scheme that it names gives its well-known port, else the listener's
-    /// port stays (HTTPRequestRedirectFilter `port`). The well-known port of the scheme is left out of the text.
-    /// The query stays.
+    /// If the filter has no port, the port is the well-known port of the filter's scheme, or else the listener's port
+    /// (HTTPRequestRedirectFilter `port`). The well-known port of the scheme is omitted from the text. The query is
+    /// preserved.
     pub fn location(&self, origin: &Origin<'_>, matched: &PathMatch) -> String {
         let scheme = self.scheme.as_deref().unwrap_or(origin.scheme);
         let host = self.hostname.as_deref().unwrap_or(origin.host);
         let well_known: u16 = if scheme.eq_ignore_ascii_case("https") { 443 } else { 80 };
         let port = match (self.port, &self.scheme) {
             (Some(port), _) => port,
-            // No port beyond 65535 is listened on, so there is none to send the client to.
+            // There are no ports above 65535.
             (None, Some(_)) => well_known.checked_add(origin.port_offset).unwrap_or(well_known),
             (None, None) => origin.port,
         };
@@ -68,7 +68,7 @@ impl Redirect {
             scheme.len() + host.len() + path.len() + origin.query.map_or(0, str::len) + "://[]:65535?".len(),
         );
         location.extend([scheme, "://"]);
-        // An IPv6 address stands in brackets (RFC 3986, 3.2.2), whether or not it came in them.
+        // An IPv6 address is written in brackets (RFC 3986, 3.2.2), whether or not the request has them.
         match host.contains(':') && !host.starts_with('[') {
             true => location.extend(["[", host, "]"]),
             false => location.push_str(host),

@@ -1,10 +1,10 @@
-//! URLRewrite: another host, another path towards the backend.
+//! URLRewrite: another host or path in the request to the backend.
 
 use std::{borrow::Cow, sync::Arc};
 
 use crate::PathMatch;
 
-/// What is changed on the way to the backend (HTTPURLRewriteFilter).
+/// The changes to a request before it is forwarded (HTTPURLRewriteFilter).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UrlRewrite {
     /// The new Host.
@@ -13,7 +13,7 @@ pub struct UrlRewrite {
     pub path: Option<PathRewrite>,
 }
 
-/// The Host that the backend sees.
+/// The Host that the backend receives.
 pub type HostRewrite = Arc<str>;
 
 /// A new path (HTTPPathModifier); redirects use it too.
@@ -21,12 +21,12 @@ pub type HostRewrite = Arc<str>;
 pub enum PathRewrite {
     /// ReplaceFullPath.
     Full(Arc<str>),
-    /// ReplacePrefixMatch: what takes the place of the matched prefix; held without a last `/`.
+    /// ReplacePrefixMatch: the replacement of the matched prefix, without a trailing `/`.
     Prefix(Arc<str>),
 }
 
 impl PathRewrite {
-    /// The new path of a request whose `path` was matched by `matched`.
+    /// The new path of a request with a `path` that `matched` has matched.
     pub fn apply<'p>(&'p self, path: &'p str, matched: &PathMatch) -> Cow<'p, str> {
         match (self, matched) {
             (Self::Full(full), _) => Cow::Borrowed(full),

@@ -1,4 +1,4 @@
-//! `rewrite-target` of Ingresses: a path made of groups of a regular expression, and of variables.
+//! `rewrite-target` of Ingresses: a path with groups of a regular expression, and with variables.
 
 use http::StatusCode;
 
@@ -11,9 +11,9 @@ use crate::{
 /// Replaces the path (nginx' `rewrite`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RewriteTarget {
-    /// What is searched for in the decoded path; `None` if the target has no groups.
+    /// The regular expression for the decoded path; `None` if the target has no groups.
     pub pattern: Option<GroupPattern>,
-    /// The new path, or the URL that the client is sent to.
+    /// The new path, or the URL to which the client is redirected.
     pub target: Template,
 }
 
@@ -21,12 +21,12 @@ impl RewriteTarget {
     /// Returns the path for the backend, encoded. `values` are those of the request without groups.
     pub fn path(&self, values: &Values<'_>) -> String {
         let filled = self.fill(values);
-        // Without a slash, what is sent would not be a request target.
+        // Without a slash, it would not be a valid request target.
         let slash = if filled.starts_with('/') { "" } else { "/" };
         format!("{slash}{}", path::encode(&filled))
     }
 
-    /// Returns where the client is sent, if the target is a URL.
+    /// Returns the URL to which the client is redirected, if the target is a URL.
     pub fn redirect(&self, values: &Values<'_>) -> Option<(StatusCode, String)> {
         let text = self.target.as_str();
         if !["http://", "https://", "$scheme"].iter().any(|start| text.starts_with(start)) {

@@ -1,4 +1,4 @@
-//! The URL of a service that an Ingress names, with variables of nginx.
+//! The URL of a service in an annotation of an Ingress, with variables of nginx.
 
 use std::fmt;
 
@@ -6,13 +6,13 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use crate::{Template, template::Values};
 
-/// The URL of a service, in the parts that variables cannot move.
+/// The URL of a service, split before variables are expanded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceUrl {
-    /// Whether it is asked over TLS.
+    /// Whether the scheme is `https`.
     pub tls: bool,
-    /// A name or an address. It may have the request's host in it, which is one of the Ingress, and no other variable:
-    /// the client would choose who is asked.
+    /// A name or an address. It can contain the request's host, which is one of the Ingress, and no other variable, since
+    /// clients could select the service.
     pub host: Template,
     /// The port.
     pub port: u16,
@@ -20,7 +20,7 @@ pub struct ServiceUrl {
     pub target: Template,
 }
 
-/// What cannot stand in a request's target: HTTP/1 would end it there, or read something else.
+/// Characters that are not valid in a request target: they would end it in HTTP/1, or change its meaning.
 const NOT_IN_TARGET: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')

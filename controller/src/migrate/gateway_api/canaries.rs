@@ -11,7 +11,7 @@ use super::Site;
 pub(super) struct Split {
     /// Matches of a header; `None` is the main backend.
     pub(super) by_header: Vec<(Value, Option<Value>)>,
-    /// The canary, its weight, and what that is a share of.
+    /// The canary, its weight, and the total weight.
     pub(super) weighted: Option<(Value, u64, u64)>,
 }
 
@@ -36,7 +36,7 @@ pub(super) fn of(site: &Site<'_>, path: &IngressPath, losses: &mut Vec<String>) 
             split.by_header.push((header(name, value), Some(backend.clone())));
         }
         Some((_, CanaryHeader::Pattern(_))) => {
-            losses.push("canary-by-header-pattern: no equivalent; closest: a RegularExpression match of the whole value".into());
+            losses.push("canary-by-header-pattern: no equivalent; closest: a RegularExpression match, which matches the whole value".into());
         }
         None => {}
     }

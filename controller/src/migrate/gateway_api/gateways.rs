@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::ir::{Ingress, ObjectKey};
 
-/// The most listeners of a Gateway (`maxItems`).
+/// The maximum number of listeners of a Gateway (`maxItems`).
 const MAX_LISTENERS: usize = 64;
 
 /// A host's listeners.
@@ -15,7 +15,7 @@ pub(super) struct Listener {
     pub(super) gateway: String,
     pub(super) namespace: String,
     pub(super) http: String,
-    /// `None` where no Ingress of the host has a certificate.
+    /// `None` if no Ingress of the host has a certificate.
     pub(super) https: Option<String>,
 }
 
@@ -68,15 +68,14 @@ impl Gateways {
             if of != namespace {
                 reference["namespace"] = of.into();
                 let line = format!(
-                    "its Secret {secret} needs a ReferenceGrant for Gateways of namespace {namespace}"
+                    "its Secret {secret} requires a ReferenceGrant for Gateways in namespace {namespace}"
                 );
                 add_loss(losses, with_tls.first(), line);
             }
             add(format!("https-{suffix}"), 443, "HTTPS", Some(json!({ "certificateRefs": [reference] })))
         });
         if https.is_none() && !with_tls.is_empty() {
-            let line =
-                format!("{host} has TLS with the default certificate: a listener needs a Secret of its own");
+            let line = format!("{host} uses the default certificate for TLS: a listener requires a Secret");
             add_loss(losses, with_tls.first(), line);
         }
         Listener { gateway, namespace, http, https }

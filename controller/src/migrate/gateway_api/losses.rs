@@ -10,7 +10,7 @@ use crate::{
     },
 };
 
-/// Annotations that are translated, or mean nothing that a route would have to say.
+/// Annotations that are translated, or that a route does not need.
 const TRANSLATED: &[&str] = &[
     "app-root",
     "canary",
@@ -31,22 +31,25 @@ const TRANSLATED: &[&str] = &[
 ];
 /// The feature of a route that is closest to an annotation.
 const NEAR: &[(&str, &str)] = &[
-    ("affinity", "sessionPersistence of a rule, where it is served"),
+    ("affinity", "sessionPersistence of a rule or an XBackend (experimental channel)"),
     ("auth-tls-secret", "spec.tls.frontend of a Gateway (client certificates)"),
     ("auth-url", "an ExternalAuth filter, which has no sign-in redirect"),
-    ("backend-protocol", "appProtocol of the Service's port; a BackendTLSPolicy for HTTPS, which verifies"),
-    ("canary-by-cookie", "a match of the header Cookie by a regular expression"),
-    ("enable-cors", "a CORS filter, which answers preflights of allowed origins alone"),
-    ("from-to-www-redirect", "a route for the other name with a RequestRedirect filter"),
+    (
+        "backend-protocol",
+        "appProtocol of the Service's port; for HTTPS, a BackendTLSPolicy, which verifies certificates",
+    ),
+    ("canary-by-cookie", "a RegularExpression match of the header Cookie"),
+    ("enable-cors", "a CORS filter, which only answers preflights of allowed origins"),
+    ("from-to-www-redirect", "a route for the other hostname with a RequestRedirect filter"),
     ("mirror-target", "a RequestMirror filter"),
-    ("proxy-body-size", "nothing: routes have no limit of bodies"),
-    ("proxy-connect-timeout", "timeouts of a rule, which are for the whole request"),
+    ("proxy-body-size", "nothing: routes do not limit request bodies"),
+    ("proxy-connect-timeout", "timeouts of a rule, which apply to the whole request"),
     ("proxy-next-upstream", "retry of a rule"),
-    ("proxy-read-timeout", "timeouts of a rule, which are for the whole request"),
-    ("proxy-send-timeout", "timeouts of a rule, which are for the whole request"),
+    ("proxy-read-timeout", "timeouts of a rule, which apply to the whole request"),
+    ("proxy-send-timeout", "timeouts of a rule, which apply to the whole request"),
     ("proxy-ssl-secret", "a BackendTLSPolicy, and spec.tls.backend of the Gateway"),
-    ("server-alias", "a listener and hostnames for the other names"),
-    ("ssl-passthrough", "a TLSRoute at a listener with mode Passthrough"),
+    ("server-alias", "a listener and hostnames for the aliases"),
+    ("ssl-passthrough", "a TLSRoute on a listener with mode Passthrough"),
 ];
 
 /// The annotations of an Ingress without an equivalent.
@@ -71,7 +74,7 @@ pub(super) fn of(ingress: &Ingress, written: Option<&Written>, settings: &Settin
             continue;
         };
         let name = known.name();
-        let is_nothing = known.asks_for_nothing(value) || known.is_without_effect_there();
+        let is_nothing = known.is_off(value) || known.is_without_effect_there();
         if TRANSLATED.contains(&name) || is_nothing || known.outcome() == Outcome::Moot {
             continue;
         }
@@ -105,5 +108,5 @@ fn of_settings(ingress: &Ingress, settings: &Settings) -> Option<String> {
     ];
     let list = lists.iter().find(|(is_set, _)| *is_set).map(|(_, key)| (*key).to_owned());
     let key = list.or_else(|| live.closed_by.as_deref().map(str::to_owned))?;
-    Some(format!("{key} of the settings"))
+    Some(format!("the setting {key}"))
 }

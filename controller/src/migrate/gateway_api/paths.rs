@@ -4,10 +4,10 @@ use serde_json::{Value, json};
 
 use crate::ir::ingress::{IngressPath, PathKind};
 
-/// The longest path of a match (`maxLength`).
+/// The maximum length of a path in a match (`maxLength`).
 const MAX_PATH: usize = 1024;
 
-/// How a path is matched and rewritten; and in what that differs.
+/// How a path is matched and rewritten, and the difference from the Ingress.
 pub(super) struct Matched {
     pub(super) path: Value,
     /// `urlRewrite.path`.
@@ -15,7 +15,7 @@ pub(super) struct Matched {
     pub(super) loss: Option<&'static str>,
 }
 
-/// The match of a path, and its rewrite to `target`. `regexes` are all paths of the host where they are regular expressions.
+/// The match of a path, and its rewrite to `target`. `regexes` are all paths of the host, if they are regular expressions.
 ///
 /// # Errors
 /// Why there is no equivalent.
@@ -30,13 +30,13 @@ pub(super) fn matched(
         // Nothing is rewritten.
         Some((_, ("/", "/", _))) => None,
         Some((all, (prefix, replacement, loss))) => {
-            // A prefix goes before regular expressions, also before those that are longer.
+            // A prefix takes precedence over regular expressions, even over longer ones.
             let begins = |other: &&str| {
                 let other = other.strip_prefix('^').unwrap_or(other);
                 other.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
             };
             if all.iter().any(|other| **other != *path.text && begins(other)) {
-                return Err("a rewrite of a prefix under which the host has other paths");
+                return Err("its rewrite is that of a prefix, and the host has other paths with this prefix");
             }
             let rewrite = json!({ "type": "ReplacePrefixMatch", "replacePrefixMatch": replacement });
             let path = json!({ "type": "PathPrefix", "value": prefix });
@@ -47,9 +47,9 @@ pub(super) fn matched(
     let rewrite = match target.filter(|to| is_regex || *to != &*path.text) {
         None => None,
         Some(to) if to.contains('$') => {
-            return Err("a rewrite-target with groups that are more than a prefix");
+            return Err("its rewrite-target uses groups in a way that is not the replacement of a prefix");
         }
-        Some(to) if !to.starts_with('/') => return Err("a rewrite-target that is a URL: a RequestRedirect"),
+        Some(to) if !to.starts_with('/') => return Err("its rewrite-target is a URL; use a RequestRedirect"),
         Some(to) => Some(json!({ "type": "ReplaceFullPath", "replaceFullPath": to })),
     };
     let path = match (is_regex, path.kind) {
@@ -58,7 +58,7 @@ pub(super) fn matched(
         (true, _) => json!({ "type": "RegularExpression", "value": whole(&path.text) }),
     };
     let is_short = path["value"].as_str().is_some_and(|value| value.len() <= MAX_PATH);
-    is_short.then_some(Matched { path, rewrite, loss: None }).ok_or("a path of more than 1024 characters")
+    is_short.then_some(Matched { path, rewrite, loss: None }).ok_or("it is longer than 1024 characters")
 }
 
 /// A path of a host with regular expressions as an expression for the whole path.
@@ -69,8 +69,8 @@ fn whole(text: &str) -> String {
 /// The prefix and its replacement, if a regular expression and its target are equivalent to these: `/a(/|$)(.*)` with target
 /// `/b/$2`.
 fn as_prefix<'t>(path: &'t str, target: &'t str) -> Option<(&'t str, &'t str, Option<&'static str>)> {
-    const CASE: &str = "a prefix counts with its case; a regular expression there does not";
-    const BARE: &str = "a prefix counts with its case, and without a slash at its end, too; the regular expression there does not";
+    const CASE: &str = "a prefix is case-sensitive, unlike the regular expression in ingress-nginx";
+    const BARE: &str = "a prefix is case-sensitive and also matches without the trailing slash, unlike the regular expression in ingress-nginx";
     let path = path.strip_prefix('^').unwrap_or(path);
     let path = path.strip_suffix('$').filter(|path| path.ends_with("(.*)")).unwrap_or(path);
     let (prefix, group, loss) = [("(/|$)(.*)", "$2", CASE), ("/?(.*)", "$1", CASE), ("/(.*)", "$1", BARE)]
@@ -86,7 +86,7 @@ fn as_prefix<'t>(path: &'t str, target: &'t str) -> Option<(&'t str, &'t str, Op
         return None;
     }
     let or_root = |text: &'t str| if text.is_empty() { "/" } else { text };
-    // Everything is taken in any case.
+    // The prefix / matches all requests, so that there is no difference.
     let loss = (!prefix.is_empty()).then_some(loss);
     Some((or_root(prefix), or_root(replacement), loss))
 }
@@ -139,8 +139,13 @@ mod tests {
             ("/(.*)", true, Some("/$1"), Ok(("(?i)(?:/(.*))(?s:.*)", None))),
             ("/a/.*", true, Some("/b"), Ok(("(?i)(?:/a/.*)(?s:.*)", Some("/b")))),
             ("/", false, Some("/"), Ok(("/", None))),
-            ("/(a|b)", true, Some("/$1"), Err("a rewrite-target with groups that are more than a prefix")),
-            ("/a", true, Some("https://b/"), Err("a rewrite-target that is a URL: a RequestRedirect")),
+            (
+                "/(a|b)",
+                true,
+                Some("/$1"),
+                Err("its rewrite-target uses groups in a way that is not the replacement of a prefix"),
+            ),
+            ("/a", true, Some("https://b/"), Err("its rewrite-target is a URL; use a RequestRedirect")),
         ] {
             let all = [text];
             let got = matched(&path(text), is_regex.then_some(&all[..]), target);

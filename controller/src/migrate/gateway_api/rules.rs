@@ -6,7 +6,7 @@ use crate::ir::ingress::{IngressBackend, IngressPath, PathKind, PortRef};
 
 use super::{Site, canaries, paths};
 
-/// The most rules of a route (`maxItems`).
+/// The maximum number of rules of a route (`maxItems`).
 const MAX_RULES: usize = 16;
 
 impl Site<'_> {
@@ -21,7 +21,7 @@ impl Site<'_> {
         for path in all {
             match self.rules_of_path(path, losses) {
                 Ok(of_path) => rules.extend(of_path),
-                Err(why) => losses.push(format!("path {} of {} is left out: {why}", path.text, self.host)),
+                Err(why) => losses.push(format!("path {} of {} is omitted: {why}", path.text, self.host)),
             }
         }
         if let Some(root) = &annotations.redirects.app_root {
@@ -35,12 +35,12 @@ impl Site<'_> {
                 Ok(backend) => rules.push(json!({
                     "matches": [{ "path": { "type": "PathPrefix", "value": "/" } }], "backendRefs": [backend],
                 })),
-                Err(why) => losses.push(format!("its default backend is left out: {why}")),
+                Err(why) => losses.push(format!("its default backend is omitted: {why}")),
             }
         }
         if let Some(more) = rules.len().checked_sub(MAX_RULES).filter(|more| *more > 0) {
             losses
-                .push(format!("{more} rules of {} are left out: a route has at most {MAX_RULES}", self.host));
+                .push(format!("{more} rules of {} are omitted: a route has at most {MAX_RULES}", self.host));
             rules.truncate(MAX_RULES);
         }
         rules
@@ -88,7 +88,7 @@ impl Site<'_> {
             }
         };
         rules.push(self.rule(&matched.path, None, &filters, &backends));
-        // As there, a prefix with a slash at its end sends the path without it there.
+        // As in ingress-nginx, a prefix with a trailing slash redirects the path without it.
         let bare = path.text.trim_end_matches('/');
         if !self.is_regex && path.kind == PathKind::Prefix && path.text.ends_with('/') && !bare.is_empty() {
             rules.push(json!({
@@ -114,7 +114,7 @@ impl Site<'_> {
     /// A backend as a reference.
     pub(super) fn backend(&self, backend: &IngressBackend) -> Result<Value, String> {
         let IngressBackend::Service { name, port } = backend else {
-            return Err("a resource as a backend".to_owned());
+            return Err("a resource as a backend is not supported".to_owned());
         };
         let number = match port {
             PortRef::Number(number) => *number,
@@ -127,7 +127,7 @@ impl Site<'_> {
                 });
                 found
                     .ok_or_else(|| {
-                        format!("port {wanted} of Service {name} is not known; a route names a number")
+                        format!("the number of port {wanted} of Service {name} is unknown, and a route requires it")
                     })?
                     .port
             }
@@ -141,7 +141,7 @@ impl Site<'_> {
             losses.push(format!("a redirect with {status} to {to} has no equivalent"));
             return Vec::new();
         };
-        losses.push(format!("the redirect to {to} keeps the query of a request"));
+        losses.push(format!("the redirect to {to} preserves the query of the request"));
         let paths = self.ingress.rules.of_host(self.host).into_iter().flat_map(|(_, rule)| &rule.paths);
         let paths =
             paths.filter_map(|path| paths::matched(path, self.is_regex.then_some(self.paths), None).ok());

@@ -14,7 +14,7 @@ pub(super) fn instead(name: &str, arguments: &[&str], block: &[Directive]) -> Ve
 fn no_equivalent(arguments: &[&str]) -> String {
     let text = arguments.join(" ");
     match text.contains("$request_method") {
-        true => format!("if {text}: an HTTPRoute that matches the methods that may pass"),
+        true => format!("if {text}: an HTTPRoute that matches the allowed methods"),
         false => format!("if {text}: no equivalent"),
     }
 }
@@ -60,13 +60,10 @@ fn blocked(key: &str, operator: &str, value: &str) -> Option<String> {
         "~" | "~*" => operator,
         _ => return None,
     };
-    Some(format!(
-        "in the ConfigMap of settings, for all Ingresses: {key}: {:?}",
-        format!("{operator}{value}")
-    ))
+    Some(format!("in the settings ConfigMap, for all Ingresses: {key}: {:?}", format!("{operator}{value}")))
 }
 
-/// A location is an Ingress of its own with that path.
+/// A location corresponds to a separate Ingress with its path.
 fn of_location(arguments: &[&str], block: &[Directive]) -> Vec<String> {
     let (kind, path) = match arguments {
         ["=", path] => ("Exact", *path),
@@ -79,7 +76,7 @@ fn of_location(arguments: &[&str], block: &[Directive]) -> Vec<String> {
     let mut lines = Lines::default();
     lines.all(block, false);
     let inside = lines.finish().into_iter().map(|line| format!("  {line}"));
-    let head = format!("an Ingress of its own for the path {path} (pathType {kind}) with");
+    let head = format!("a separate Ingress for the path {path} (pathType {kind}) with");
     [head].into_iter().chain(inside).collect()
 }
 
@@ -96,27 +93,25 @@ mod tests {
             ),
             (
                 r#"if ($http_user_agent ~* "(curl|wget)") { return 403; }"#,
-                &[r#"in the ConfigMap of settings, for all Ingresses: block-user-agents: "~*(curl|wget)""#],
+                &[r#"in the settings ConfigMap, for all Ingresses: block-user-agents: "~*(curl|wget)""#],
             ),
             ("if ($remote_addr = 192.0.2.1) { return 403; }", &[r#"denylist-source-range: "192.0.2.1""#]),
             (
                 "if ($request_method !~ ^(GET|HEAD)$) { return 405; }",
-                &[
-                    "if ($request_method !~ ^(GET|HEAD)$): an HTTPRoute that matches the methods that may pass",
-                ],
+                &["if ($request_method !~ ^(GET|HEAD)$): an HTTPRoute that matches the allowed methods"],
             ),
             ("if ($arg_debug) { return 403; }", &["if ($arg_debug): no equivalent"]),
             (
                 "location = /metrics { deny all; }",
                 &[
-                    "an Ingress of its own for the path /metrics (pathType Exact) with",
+                    "a separate Ingress for the path /metrics (pathType Exact) with",
                     r#"  denylist-source-range: "0.0.0.0/0,::/0""#,
                 ],
             ),
             (
                 "location ~* ^/(admin|internal) { allow 10.0.0.0/8; deny all; }",
                 &[
-                    "an Ingress of its own for the path /(admin|internal) (pathType ImplementationSpecific, use-regex: \"true\") with",
+                    "a separate Ingress for the path /(admin|internal) (pathType ImplementationSpecific, use-regex: \"true\") with",
                     r#"  allowlist-source-range: "10.0.0.0/8""#,
                 ],
             ),

@@ -1,4 +1,4 @@
-//! Edits of headers in a snippet, as the filters of an HTTPRoute that mean the same.
+//! Edits of headers in a snippet, as equivalent filters of an HTTPRoute.
 
 /// The edits of a message.
 #[derive(Debug, Default)]
@@ -7,7 +7,7 @@ struct Modifier {
     remove: Vec<String>,
 }
 
-/// The edits of requests and of answers.
+/// The edits of requests and of responses.
 #[derive(Debug, Default)]
 pub(super) struct Edits {
     request: Modifier,
@@ -35,7 +35,7 @@ impl Edits {
         true
     }
 
-    /// The filters; none without an edit.
+    /// The filters; empty without an edit.
     pub(super) fn filters(&self) -> Vec<String> {
         let filter = |of: &Modifier, kind: &str, field: &str| {
             let inside = of.fields();
@@ -52,7 +52,7 @@ impl Edits {
     }
 }
 
-/// Whether a header of a request is the application's own: others have an annotation, or are sent in any case.
+/// Whether a request header is specific to the application: others have an annotation, or are always sent.
 fn is_own(header: &str) -> bool {
     let header = header.to_ascii_lowercase();
     !matches!(header.as_str(), "host" | "upgrade" | "connection" | "x-forwarded-prefix")
@@ -63,7 +63,7 @@ impl Modifier {
         self.set.push((name.to_owned(), value.to_owned()));
     }
 
-    /// `more_set_headers "A: b" "C: d"`; with an option it depends on more than the header.
+    /// `more_set_headers "A: b" "C: d"`; with an option, it depends on more than the header.
     fn set_all(&mut self, headers: &[&str]) -> bool {
         let pairs = headers.iter().map(|header| header.split_once(':')).collect::<Option<Vec<_>>>();
         let Some(pairs) = pairs.filter(|_| !headers.iter().any(|header| header.starts_with('-'))) else {

@@ -2,17 +2,17 @@
 //!
 //! ```text
 //! known.rs     the closed list: what each name protects, and whether it is served
-//! about.rs     what is said of each name: its tier, what differs, what to write instead
-//! family.rs    what a family is: annotations that are served and read together
-//! redirects.rs and so on: a family each
-//! values.rs    values as ingress-nginx reads them
-//! snippet.rs   the directives of a snippet, and whether it does no more than set headers
+//! about.rs     data about each name: its tier, the differences, the alternative
+//! family.rs    families: annotations that are served and parsed together
+//! redirects.rs and so on: one family each
+//! values.rs    values, parsed as in ingress-nginx
+//! snippet.rs   the directives of a snippet, and whether it only sets headers
 //! ```
 //!
-//! An annotation that is moot has no effect here and needs none, since messages are streamed: a notice says so.
+//! An annotation that is moot has no effect and is not needed, since messages are streamed: a notice reports this.
 //!
 //! An annotation that protects and is not served closes what it protects; with `portcullis.dev/unsupported: ignore` the
-//! object is served without it. Annotations that do not protect, and names that are on no list, are warnings.
+//! object is served without it. Annotations that do not protect, and unknown names, are warnings.
 //!
 //! A value of an annotation that is served can be invalid in three ways, as in ingress-nginx: it closes what the annotation
 //! protects, or the whole Ingress is refused ([`Denied`]), or it has no effect, with a warning.
@@ -62,7 +62,7 @@ use known::{Known, Protects};
 const PASSTHROUGH: &str = "ssl-passthrough";
 pub(crate) const NGINX: &str = "nginx.ingress.kubernetes.io/";
 const OURS: &str = "portcullis.dev/";
-/// The way out: with the value `ignore`, what is not served closes nothing.
+/// With the value `ignore`, unsupported annotations do not close paths.
 const UNSUPPORTED: &str = "unsupported";
 
 /// The annotations of an Ingress.
@@ -73,7 +73,7 @@ pub(super) struct Read {
     pub(super) refused: Option<Box<str>>,
 }
 
-/// Reads the annotations of an Ingress, and warns of what has no effect.
+/// Reads the annotations of an Ingress, and warns about those without effect.
 pub(super) fn read(annotations: &BTreeMap<String, String>, checks: &mut Checks) -> Read {
     let is_ignored = is_ignored(annotations, checks);
     let mut families = Families { written: Written(annotations), checks, denied: Vec::new() };
@@ -112,11 +112,11 @@ pub(super) fn read(annotations: &BTreeMap<String, String>, checks: &mut Checks) 
     }
     for (known, value) in annotations.iter().filter_map(|(name, value)| Some((find(name)?, value))) {
         if is_unserved_protection(known, value) {
-            denied.push(Denied { name: known.name, why: "is not served yet".to_owned() });
+            denied.push(Denied { name: known.name, why: "is not supported".to_owned() });
         }
     }
     denied.sort_by_key(|denied| denied.name);
-    // An Ingress that is refused hands its paths to whoever else serves the host. One that protects them does not.
+    // If an Ingress is refused, others of the host receive its requests. This must not happen if it protects its paths.
     let protects =
         annotations.iter().any(|(name, value)| find(name).is_some_and(|known| known.protects(value)));
     let (closing, refusing) = denied.into_iter().partition(|denied| protects || denied.closes());
@@ -146,7 +146,7 @@ struct Families<'a, 'c> {
 }
 
 impl Families<'_, '_> {
-    /// Reads a family. One that is denied is left at its default.
+    /// Reads a family. The default is used if it is denied.
     fn read<F: Family>(&mut self) -> F {
         F::parse(self.written, self.checks).unwrap_or_else(|why| {
             self.denied.push(why);
@@ -158,7 +158,7 @@ impl Families<'_, '_> {
 /// Why an Ingress is refused as a whole, and a warning for each annotation that is the cause.
 fn refuse(denied: Vec<Denied>, checks: &mut Checks) -> Option<Box<str>> {
     for Denied { name, why } in &denied {
-        let message = format!("{why}; the Ingress is not served, as with ingress-nginx");
+        let message = format!("{why}; the Ingress is not served, as in ingress-nginx");
         checks.warning_of(Topic::InvalidAnnotation, &annotation(&format!("{NGINX}{name}")), message);
     }
     let Denied { name, why } = denied.into_iter().next()?;
@@ -174,7 +174,7 @@ fn close(denied: Vec<Denied>, is_ignored: bool, checks: &mut Checks) -> Unserved
         let (what, what_is) = match protects {
             Protects::Host => ("protects the whole host", "it is"),
             Protects::Paths => ("protects the paths of this Ingress", "they are"),
-            Protects::Nothing => ("is on an Ingress whose paths are protected", "they are"),
+            Protects::Nothing => ("is on an Ingress with protected paths", "they are"),
         };
         let message = match is_ignored {
             false => format!("{what} and {why}, so {what_is} closed"),
@@ -188,7 +188,7 @@ fn close(denied: Vec<Denied>, is_ignored: bool, checks: &mut Checks) -> Unserved
     Unserved { protections: names.into(), ..unserved }
 }
 
-/// Warns of protections that only hold over plain HTTP, since TLS is passed through.
+/// Warns about protections that only apply to plain HTTP, since TLS is passed through.
 fn warn_of_passthrough(annotations: &BTreeMap<String, String>, checks: &mut Checks) {
     for (full_name, value) in annotations {
         let Some(known) = find(full_name).filter(|known| known.name != PASSTHROUGH) else { continue };
@@ -200,14 +200,14 @@ fn warn_of_passthrough(annotations: &BTreeMap<String, String>, checks: &mut Chec
     }
 }
 
-/// Warns of annotations that have no effect and close nothing. Returns the first that is on no list.
+/// Warns about annotations that have no effect and do not close paths. Returns the first unknown one.
 fn warn_of_the_rest(annotations: &BTreeMap<String, String>, checks: &mut Checks) -> Option<Box<str>> {
     let mut unknown = None;
     for (full_name, value) in annotations {
         let (topic, message) = match find(full_name) {
             Some(known) if known.is_served || is_unserved_protection(known, value) => continue,
             Some(known) if known.is_moot => {
-                (Topic::Annotation(known.name), "has no effect here, where messages are streamed")
+                (Topic::Annotation(known.name), "has no effect and is not needed: messages are streamed")
             }
             Some(known) => match known.group {
                 known::WITHOUT_EFFECT => (
@@ -236,7 +236,7 @@ fn is_ignored(annotations: &BTreeMap<String, String>, checks: &mut Checks) -> bo
         None => false,
         Some("ignore") => true,
         Some(other) => {
-            let message = format!("{} is not a value that is known; use ignore", quoted(other));
+            let message = format!("{} is not a known value; use ignore", quoted(other));
             checks.warning_of(Topic::InvalidAnnotation, &annotation(&name), message);
             false
         }

@@ -1,11 +1,11 @@
-//! Keys of ingress-nginx's ConfigMap about connections of clients, by the names that they have there.
+//! Keys of ingress-nginx's ConfigMap for client connections.
 
 use std::time::Duration;
 
 use super::{Read, boolean, or_default};
 use crate::objects::ingress::annotations::{upstream, values};
 
-/// Every key of these.
+/// All of these keys.
 pub(super) const KEYS: &[(&str, Read)] = &[
     ("keep-alive", |to, text, _, _| {
         or_default(at_least_one(text)).map(|read| to.proxy.keepalive_timeout = Some(read))
@@ -21,13 +21,13 @@ pub(super) const KEYS: &[(&str, Read)] = &[
 
 fn at_least_one(text: &str) -> Result<Duration, String> {
     let read = upstream::seconds(text.trim()).map_err(|why| format!("{text:?} {why}"))?;
-    (!read.is_zero()).then_some(read).ok_or_else(|| format!("{text:?} leaves no time"))
+    (!read.is_zero()).then_some(read).ok_or_else(|| format!("{text:?} is not positive"))
 }
 
 /// A number of buffers and the size of each: the bytes that a request's head may have.
 fn buffers(text: &str) -> Result<usize, String> {
     const MOST: u64 = 256 << 10;
-    let wrong = || format!("{text:?} is not a number and a size such as 4 8k, of 1k to 256k in all");
+    let wrong = || format!("{text:?} is not a number and a size such as 4 8k, with a product of 1k to 256k");
     let (number, size) = text.trim().split_once(char::is_whitespace).ok_or_else(wrong)?;
     let (number, size) = (values::count(number), values::size(size));
     let bytes = number.zip(size).and_then(|(number, size)| number.checked_mul(size)).ok_or_else(wrong)?;

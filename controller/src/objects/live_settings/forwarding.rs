@@ -1,10 +1,10 @@
-//! Keys of ingress-nginx's ConfigMap about the addresses of clients, by the names that they have there.
+//! Keys of ingress-nginx's ConfigMap for the addresses of clients.
 
 use http::HeaderName;
 
 use super::{Read, Wrong, boolean, networks, or_default};
 
-/// Every key of these.
+/// All of these keys.
 pub(super) const KEYS: &[(&str, Read)] = &[
     ("use-forwarded-headers", |to, text, _, _| {
         or_default(boolean(text)).map(|read| to.proxy.forwarding.use_forwarded_headers = read)
@@ -20,7 +20,7 @@ pub(super) const KEYS: &[(&str, Read)] = &[
     }),
     ("proxy-real-ip-cidr", |to, text, _, _| {
         let read = networks(text);
-        // A mistake trusts nobody, where the default would trust everybody.
+        // With an invalid value, nobody is trusted; the default would trust everybody.
         to.proxy.forwarding.networks = Some(read.clone().unwrap_or_default());
         read.map(drop).map_err(|why| Wrong::new(why, "nobody is trusted"))
     }),
@@ -29,7 +29,7 @@ pub(super) const KEYS: &[(&str, Read)] = &[
     }),
 ];
 
-/// The name of a header, if it is another than `X-Forwarded-For`.
+/// The name of a header; `None` for `X-Forwarded-For`.
 fn header(text: &str) -> Result<Option<HeaderName>, String> {
     let name: HeaderName =
         text.trim().parse().map_err(|_| format!("{text:?} is not the name of a header"))?;

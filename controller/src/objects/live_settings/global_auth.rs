@@ -1,6 +1,7 @@
 //! Keys of ingress-nginx's ConfigMap for external authentication of all Ingresses.
 //!
-//! A value that cannot be used closes what would be checked: ingress-nginx would let everybody pass, or check in another way.
+//! An invalid value closes the Ingresses that would be checked: ingress-nginx would not check requests, or would check them
+//! differently.
 
 use super::{Read, Wrong, boolean};
 use crate::{
@@ -10,7 +11,7 @@ use crate::{
 
 const URL: &str = "global-auth-url";
 
-/// Every key of these.
+/// All of these keys.
 pub(super) const KEYS: &[(&str, Read)] = &[
     (URL, |to, text, _, _| {
         let read = |text: &str| if text.trim().is_empty() { Ok(None) } else { values::url(text).map(Some) };
@@ -36,7 +37,7 @@ pub(super) const KEYS: &[(&str, Read)] = &[
     ("global-auth-snippet", |to, text, _, _| {
         let refuse = |text: &str| match text.trim() {
             "" => Ok(()),
-            _ => Err("is a snippet of nginx' configuration, which is not served".to_owned()),
+            _ => Err("is a snippet of nginx configuration, which is not supported".to_owned()),
         };
         or_closed(to, "global-auth-snippet", text, refuse, |_, ()| ())
     }),
@@ -57,7 +58,7 @@ pub(super) const KEYS: &[(&str, Read)] = &[
     }),
 ];
 
-/// Takes over a value. One that cannot be used has no effect.
+/// Applies a value. An invalid one has no effect.
 fn or_default<T>(
     to: &mut LiveSettings,
     text: &str,
@@ -72,7 +73,7 @@ fn or_default<T>(
     Ok(())
 }
 
-/// Takes over a value. One that cannot be used closes what would be checked.
+/// Applies a value. An invalid one closes the Ingresses that would be checked.
 fn or_closed<T>(
     to: &mut LiveSettings,
     name: &'static str,
@@ -86,7 +87,7 @@ fn or_closed<T>(
             Ok(())
         }
         Err(why) => {
-            // Without a URL there may be nothing to check; with one that cannot be used, there is.
+            // Without a URL, requests may not be checked at all; with an invalid one, they would be.
             let first = to.ingress.auth.unusable.filter(|_| name != URL);
             to.ingress.auth.unusable = first.or(Some(name));
             Err(Wrong::new(format!("{text:?} {why}"), "Ingresses that would be checked are closed"))

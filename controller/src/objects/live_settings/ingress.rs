@@ -1,4 +1,4 @@
-//! Keys of ingress-nginx's ConfigMap, by the names that they have there.
+//! Keys of ingress-nginx's ConfigMap for Ingresses.
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -17,13 +17,11 @@ use crate::{
     objects::ingress::annotations::{errors, upstream, values},
 };
 
-/// Every key of these.
+/// All of these keys.
 pub(super) const KEYS: &[(&str, Read)] = &[
     (UNSUPPORTED, |_, text, _, _| match text.trim() {
         "ignore" => Ok(()),
-        _ => {
-            Err(Wrong::new(format!("{text:?} is not a value that is known; use ignore"), "it has no effect"))
-        }
+        _ => Err(Wrong::new(format!("{text:?} is not a known value; use ignore"), "it has no effect")),
     }),
     ("ssl-redirect", |to, text, _, _| {
         or_flag(boolean(text)).map(|read| to.ingress.ssl_redirect = Some(read))
@@ -156,7 +154,7 @@ fn size(text: &str) -> Result<u64, String> {
     values::size(text).ok_or_else(|| format!("{text:?} {}", values::NO_SIZE))
 }
 
-/// The networks of a list of allowed clients. An entry that is wrong allows nobody.
+/// The networks of a list of allowed clients. An invalid entry allows nobody.
 fn allowed(text: &str) -> (Option<Arc<Networks>>, Option<Wrong>) {
     let mut wrong = None;
     let all: Vec<_> = entries(text).collect();
@@ -172,20 +170,20 @@ fn allowed(text: &str) -> (Option<Arc<Networks>>, Option<Wrong>) {
     (is_any.then(|| Arc::new(networks)), wrong)
 }
 
-/// The networks of a list of denied clients. With an entry that is wrong it is not known who is denied, so that all Ingresses
-/// that the list applies to are closed.
+/// The networks of a list of denied clients. With an invalid entry, it is unknown who is denied, so that all Ingresses to
+/// which the list applies are closed.
 fn denied(text: &str) -> (Denied, Option<Wrong>) {
     match entries(text).collect::<Result<Networks, _>>() {
         Ok(networks) if networks.is_empty() => (Denied::Nobody, None),
         Ok(networks) => (Denied::Networks(Arc::new(networks)), None),
         Err(why) => {
-            let closed = "the paths of Ingresses that the list holds for are closed";
+            let closed = "the paths of Ingresses to which the list applies are closed";
             (Denied::Unknown, Some(Wrong::closing(why, closed)))
         }
     }
 }
 
-/// The requests that are refused for a header. With an entry that is wrong it is not known which, so that all Ingresses are
+/// The requests that are rejected because of a header. With an invalid entry, they are unknown, so that all Ingresses are
 /// closed.
 fn blocked(
     to: &mut LiveSettings,
@@ -195,7 +193,7 @@ fn blocked(
 ) -> Result<(), Wrong> {
     let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
     let values = MapKeys::parse(entries).map_err(|error| {
-        let why = "a setting that blocks requests cannot be read";
+        let why = "a setting that blocks requests is invalid";
         to.ingress.closed_by.get_or_insert_with(|| why.into());
         Wrong::closing(error.to_string(), "all Ingresses are closed")
     })?;

@@ -1,4 +1,4 @@
-//! Keys of ingress-nginx's ConfigMap about the access log, by the names that they have there.
+//! Keys of ingress-nginx's ConfigMap for the access log.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use portcullis_routing::{
 use super::{Read, Wrong, boolean, or_default};
 use crate::problem::Topic;
 
-/// Every key of these.
+/// All of these keys.
 pub(super) const KEYS: &[(&str, Read)] = &[
     ("disable-access-log", |to, text, _, _| or_default(boolean(text)).map(|read| to.proxy.log.is_off = read)),
     ("disable-http-access-log", |to, text, _, _| {
@@ -28,9 +28,9 @@ pub(super) const KEYS: &[(&str, Read)] = &[
             return Ok(());
         }
         let format = LogFormat::parse(text, Escape::Default)
-            .map_err(|error| Wrong::new(error.to_string(), "lines are written in our own format"))?;
+            .map_err(|error| Wrong::new(error.to_string(), "the default format applies"))?;
         if let [first, ..] = format.unknown() {
-            let message = format!("variables are not served, and written as missing; the first is ${first}");
+            let message = format!("unsupported variables are logged as missing; the first is ${first}");
             checks.warning_of(Topic::Invalid, at, message);
         }
         to.proxy.log.format = Some(text.trim_end_matches(['\n', '\r']).into());

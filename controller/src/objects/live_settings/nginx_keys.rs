@@ -1,108 +1,112 @@
-//! Every key of the ConfigMap of ingress-nginx 1.15, and what becomes of it here. The keys that are served are read by
-//! the other files of this folder.
+//! Every key of the ConfigMap of ingress-nginx 1.15, and whether it is served. The keys that are served are read by the
+//! other files of this folder.
 
 use Fate::{Fixed, NoEffect, Protects, Refused, Served};
 
-/// What becomes of a key.
+/// How a key is handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
     Served,
-    /// Nothing is missing without it; the text says why.
+    /// Not needed; the text is the reason.
     NoEffect(&'static str),
-    /// Not served; the text says why, and what to do instead.
+    /// Not served; the text is the reason and the alternative.
     Refused(&'static str),
-    /// Always as this value says; another value is refused.
+    /// The behavior is always that of this value; another value is refused.
     Fixed(&'static str, &'static str),
-    /// Not served. It may protect backends, so that with it all Ingresses are closed.
+    /// Not served. It may protect backends, so that all Ingresses are closed if it is set.
     Protects(&'static str),
 }
 
-/// What becomes of the key of that name; `None` if ingress-nginx has no such key.
+/// How the key of that name is handled; `None` if ingress-nginx has no such key.
 pub(crate) fn find(name: &str) -> Option<Fate> {
     KEYS.iter().find(|(key, _)| *key == name).map(|(_, fate)| *fate)
 }
 
-const BUFFERS: &str = "messages are streamed, without such buffers";
-const DEFAULT_ONLY: &str = "not served as a default; set the annotation of this name on the Ingresses";
-const HASHES: &str = "there are no hash tables of a fixed size";
-const HTTP2: &str = "nginx itself ignores it since 1.19.7";
+const BUFFERS: &str = "such buffers do not exist in Portcullis";
+const DEFAULT_ONLY: &str = "there is no global default; set the annotation of this name on the Ingresses";
+const HASHES: &str = "hash tables do not have a fixed size";
+const HTTP2: &str = "nginx has ignored it since 1.19.7";
 const LOG_FILES: &str = "logs are written to standard error";
-const MODSECURITY: &str =
-    "there is no ModSecurity; use a web application firewall in front, and remove the key";
+const MODSECURITY: &str = "ModSecurity is not supported; deploy a web application firewall in front of Portcullis, and remove the key";
 const OF_BACKENDS: &str =
-    "connections to backends are pooled by worker, and idle ones are closed as backends announce it";
+    "each worker pools connections to backends, and closes idle ones as announced by the backends";
 const SNIPPET: &str =
-    "configuration of nginx is not served; use annotations and policies, and remove the key";
+    "nginx configuration is not supported; use annotations and policies, and remove the key";
 const STREAMS: &str =
-    "TCP and UDP services are routes here; --tcp-idle-timeout and --udp-idle-timeout are for all of them";
-const TLS_DHE: &str = "there is no cipher suite with DHE";
-const TLS_SESSIONS: &str = "sessions are resumed with tickets of keys that are replaced every few hours";
-const TRACING: &str = "requests are not traced; X-Request-ID identifies a request in logs";
-const WORKERS: &str = "one process with a thread for each CPU (--workers)";
+    "TCP and UDP services are routes; --tcp-idle-timeout and --udp-idle-timeout apply to all of them";
+const TLS_DHE: &str = "cipher suites with DHE are not supported";
+const TLS_SESSIONS: &str = "sessions are resumed with tickets; their keys are rotated every few hours";
+const TRACING: &str = "tracing is not supported; X-Request-ID identifies a request in logs";
+const WORKERS: &str = "there is one process with a thread per CPU (--workers)";
 
 /// In the order of the alphabet.
 pub(super) const KEYS: &[(&str, Fate)] = &[
     ("access-log-params", NoEffect("lines are buffered and written in the background")),
     ("access-log-path", NoEffect(LOG_FILES)),
     ("add-headers", Refused("use a ResponseHeaderModifier filter, or the annotation custom-headers")),
-    ("allow-backend-server-header", Fixed("true", "the Server header of a backend is not removed")),
+    ("allow-backend-server-header", Fixed("true", "the Server header of backends is not removed")),
     ("allow-cross-namespace-resources", Served),
-    ("allow-snippet-annotations", Fixed("false", "snippets are not served, and close what they may protect")),
+    (
+        "allow-snippet-annotations",
+        Fixed("false", "snippets are not supported, and close the paths that they may protect"),
+    ),
     (
         "annotation-value-word-blocklist",
-        NoEffect("values of annotations never become configuration of nginx"),
+        NoEffect("annotation values are never inserted into an nginx configuration"),
     ),
-    ("annotations-risk-level", Refused("admission policies can refuse annotations")),
+    ("annotations-risk-level", Refused("use an admission policy to reject annotations")),
     ("app-root", Refused(DEFAULT_ONLY)),
     ("bind-address", Refused("use --bind")),
     ("block-cidrs", Served),
     ("block-referers", Served),
     ("block-user-agents", Served),
-    ("brotli-level", NoEffect("answers are not compressed with brotli")),
-    ("brotli-min-length", NoEffect("answers are not compressed with brotli")),
-    ("brotli-types", NoEffect("answers are not compressed with brotli")),
+    ("brotli-level", NoEffect("responses are not compressed with Brotli")),
+    ("brotli-min-length", NoEffect("responses are not compressed with Brotli")),
+    ("brotli-types", NoEffect("responses are not compressed with Brotli")),
     ("client-body-buffer-size", Served),
-    ("client-body-timeout", Fixed("60", "60 s between two reads, for all clients")),
+    ("client-body-timeout", Fixed("60", "the timeout is 60 s between two reads, for all clients")),
     ("client-header-buffer-size", NoEffect(BUFFERS)),
     ("client-header-timeout", Served),
     ("compute-full-forwarded-for", Served),
     ("custom-http-errors", Served),
-    ("debug-connections", NoEffect("RUST_LOG chooses what is logged")),
-    ("default-type", NoEffect("an answer has the Content-Type of its backend, or none")),
+    ("debug-connections", NoEffect("use RUST_LOG")),
+    ("default-type", NoEffect("a response has the Content-Type of its backend, or none")),
     ("denylist-source-range", Served),
     ("disable-access-log", Served),
     ("disable-http-access-log", Served),
     ("disable-ipv6", Refused("use --bind")),
     (
         "disable-ipv6-dns",
-        NoEffect("names are resolved to addresses of both families, and those that answer are used"),
+        NoEffect("names are resolved to addresses of both families, and the reachable ones are used"),
     ),
     ("disable-proxy-intercept-errors", Served),
     ("disable-stream-access-log", Refused("use access-log")),
-    ("enable-access-log-for-default-backend", NoEffect("its requests are logged as others are")),
-    ("enable-aio-write", NoEffect("nothing is written to files")),
+    ("enable-access-log-for-default-backend", NoEffect("its requests are logged like others")),
+    ("enable-aio-write", NoEffect("it configures file writes of nginx")),
     ("enable-auth-access-log", Fixed("false", "requests to services of auth-url are not logged")),
-    ("enable-brotli", Fixed("false", "answers are not compressed with brotli; let backends do it")),
+    ("enable-brotli", Fixed("false", "responses are not compressed with Brotli; compress them in backends")),
     ("enable-modsecurity", Protects(MODSECURITY)),
-    ("enable-multi-accept", NoEffect("workers accept on sockets of their own")),
+    ("enable-multi-accept", NoEffect("each worker accepts connections on its own sockets")),
     ("enable-ocsp", Fixed("false", "OCSP responses are not stapled")),
     ("enable-opentelemetry", Fixed("false", TRACING)),
     ("enable-owasp-modsecurity-crs", Protects(MODSECURITY)),
     ("enable-real-ip", Served),
-    ("enable-serial-reloads", NoEffect("nothing is reloaded")),
+    ("enable-serial-reloads", NoEffect("there are no reloads")),
     ("enable-syslog", Fixed("false", "logs are written to standard error; forward them from there")),
     (
         "enable-underscores-in-headers",
-        NoEffect("names with `_` are forwarded, except those that imitate X-Forwarded-For and the like"),
+        NoEffect(
+            "names with `_` are forwarded, except those that resemble X-Forwarded-For and similar headers",
+        ),
     ),
-    ("error-log-level", NoEffect("RUST_LOG chooses what is logged")),
+    ("error-log-level", NoEffect("use RUST_LOG")),
     ("error-log-path", NoEffect(LOG_FILES)),
     ("force-ssl-redirect", Served),
     ("forwarded-for-header", Served),
-    ("forwarded-for-proxy-protocol-header", NoEffect("it is a detail of nginx' configuration")),
-    ("forwarded-host-header", Fixed("X-Forwarded-Host", "the header cannot be chosen")),
-    ("generate-request-id", Fixed("true", "a request without X-Request-ID always gets one")),
-    ("geoip2-autoreload-in-minutes", NoEffect("there are no variables of GeoIP2")),
+    ("forwarded-for-proxy-protocol-header", NoEffect("it is an internal setting of nginx")),
+    ("forwarded-host-header", Fixed("X-Forwarded-Host", "the name of the header is fixed")),
+    ("generate-request-id", Fixed("true", "requests without X-Request-ID always get one")),
+    ("geoip2-autoreload-in-minutes", NoEffect("GeoIP2 is not supported")),
     ("global-allowed-response-headers", Served),
     ("global-auth-always-set-cookie", Served),
     ("global-auth-cache-duration", Served),
@@ -115,10 +119,10 @@ pub(super) const KEYS: &[(&str, Fate)] = &[
     ("global-auth-snippet", Served),
     ("global-auth-url", Served),
     ("grpc-buffer-size-kb", NoEffect(BUFFERS)),
-    ("gzip-disable", NoEffect("answers are not compressed")),
-    ("gzip-level", NoEffect("answers are not compressed")),
-    ("gzip-min-length", NoEffect("answers are not compressed")),
-    ("gzip-types", NoEffect("answers are not compressed")),
+    ("gzip-disable", NoEffect("responses are not compressed")),
+    ("gzip-level", NoEffect("responses are not compressed")),
+    ("gzip-min-length", NoEffect("responses are not compressed")),
+    ("gzip-types", NoEffect("responses are not compressed")),
     ("hide-headers", Served),
     ("hsts", Served),
     ("hsts-include-subdomains", Served),
@@ -127,19 +131,16 @@ pub(super) const KEYS: &[(&str, Fate)] = &[
     ("http-access-log-path", NoEffect(LOG_FILES)),
     ("http-redirect-code", Served),
     ("http-snippet", Protects(SNIPPET)),
-    ("http2-max-concurrent-streams", Refused("a client may have 128 streams at a time on a connection")),
+    ("http2-max-concurrent-streams", Refused("the limit is 128 concurrent streams per connection")),
     ("http2-max-field-size", NoEffect(HTTP2)),
     ("http2-max-header-size", NoEffect(HTTP2)),
     ("http2-max-requests", NoEffect(HTTP2)),
-    ("ignore-invalid-headers", Fixed("true", "field names with other characters are refused or dropped")),
+    ("ignore-invalid-headers", Fixed("true", "invalid header names are always rejected or dropped")),
     ("keep-alive", Served),
-    (
-        "keep-alive-requests",
-        NoEffect("a connection takes any number of requests; nothing is gained by closing it"),
-    ),
+    ("keep-alive-requests", NoEffect("the number of requests per connection is not limited")),
     ("large-client-header-buffers", Served),
     ("limit-conn-status-code", Served),
-    ("limit-conn-zone-variable", Fixed("$binary_remote_addr", "clients are counted by their address")),
+    ("limit-conn-zone-variable", Fixed("$binary_remote_addr", "clients are identified by their address")),
     ("limit-rate", Served),
     ("limit-rate-after", Served),
     ("limit-req-status-code", Served),
@@ -147,19 +148,19 @@ pub(super) const KEYS: &[(&str, Fate)] = &[
     ("location-snippet", Protects(SNIPPET)),
     ("log-format-escape-json", Served),
     ("log-format-escape-none", Served),
-    ("log-format-stream", Refused("lines about streams have a form of their own (--log-format)")),
+    ("log-format-stream", Refused("log lines for streams have a fixed format (--log-format)")),
     ("log-format-upstream", Served),
-    ("lua-shared-dicts", NoEffect("there is no Lua")),
+    ("lua-shared-dicts", NoEffect("Lua is not used")),
     ("main-snippet", Protects(SNIPPET)),
     ("map-hash-bucket-size", NoEffect(HASHES)),
-    ("max-worker-connections", Refused("use max-connections, which counts for all workers")),
+    ("max-worker-connections", Refused("use max-connections, which applies to all workers together")),
     (
         "max-worker-open-files",
         NoEffect("the limit of open files (ulimit -n) is raised as far as the system allows"),
     ),
     ("modsecurity-snippet", Protects(MODSECURITY)),
-    ("nginx-status-ipv4-whitelist", NoEffect("there is no such page; metrics are at the admin port")),
-    ("nginx-status-ipv6-whitelist", NoEffect("there is no such page; metrics are at the admin port")),
+    ("nginx-status-ipv4-whitelist", NoEffect("there is no such page; metrics are served on the admin port")),
+    ("nginx-status-ipv6-whitelist", NoEffect("there is no such page; metrics are served on the admin port")),
     ("no-auth-locations", Served),
     ("no-tls-redirect-locations", Served),
     ("opentelemetry-config", NoEffect(TRACING)),
@@ -182,24 +183,24 @@ pub(super) const KEYS: &[(&str, Fate)] = &[
     ("proxy-buffers-number", NoEffect(BUFFERS)),
     ("proxy-busy-buffers-size", NoEffect(BUFFERS)),
     ("proxy-connect-timeout", Served),
-    ("proxy-cookie-domain", Refused("there is no such setting here")),
-    ("proxy-cookie-path", Refused("there is no such setting here")),
+    ("proxy-cookie-domain", Refused("there is no global setting; use the annotation of this name")),
+    ("proxy-cookie-path", Refused("there is no global setting; use the annotation of this name")),
     ("proxy-headers-hash-bucket-size", NoEffect(HASHES)),
     ("proxy-headers-hash-max-size", NoEffect(HASHES)),
-    ("proxy-http-version", NoEffect("backends of HTTP/1 are asked by HTTP/1.1")),
+    ("proxy-http-version", NoEffect("requests to HTTP/1 backends use HTTP/1.1")),
     ("proxy-max-temp-file-size", NoEffect(BUFFERS)),
     ("proxy-next-upstream", Served),
     ("proxy-next-upstream-timeout", Served),
     ("proxy-next-upstream-tries", Served),
-    ("proxy-protocol-header-timeout", Refused("10 s for the header, for all connections")),
+    ("proxy-protocol-header-timeout", Refused("the timeout is 10 s, for all connections")),
     ("proxy-read-timeout", Served),
     ("proxy-real-ip-cidr", Served),
-    ("proxy-redirect-from", Refused("there is no such setting here")),
-    ("proxy-redirect-to", Refused("there is no such setting here")),
+    ("proxy-redirect-from", Refused("there is no global setting; use the annotation of this name")),
+    ("proxy-redirect-to", Refused("there is no global setting; use the annotation of this name")),
     ("proxy-request-buffering", Served),
     ("proxy-send-timeout", Served),
     ("proxy-set-headers", Refused("use a RequestHeaderModifier filter")),
-    ("proxy-ssl-location-only", NoEffect("the TLS of a backend is that of the Ingress which has the path")),
+    ("proxy-ssl-location-only", NoEffect("TLS to a backend is configured by the Ingress with the path")),
     ("proxy-stream-next-upstream", NoEffect(STREAMS)),
     ("proxy-stream-next-upstream-timeout", NoEffect(STREAMS)),
     ("proxy-stream-next-upstream-tries", NoEffect(STREAMS)),
@@ -207,21 +208,27 @@ pub(super) const KEYS: &[(&str, Fate)] = &[
     ("proxy-stream-timeout", Refused(STREAMS)),
     ("relative-redirects", Served),
     ("retry-non-idempotent", Served),
-    ("reuse-port", NoEffect("each worker has sockets of its own")),
+    ("reuse-port", NoEffect("each worker has its own sockets")),
     ("server-name-hash-bucket-size", NoEffect(HASHES)),
     ("server-name-hash-max-size", NoEffect(HASHES)),
     ("server-snippet", Protects(SNIPPET)),
-    ("server-tokens", Fixed("false", "answers do not name the proxy and its version")),
+    ("server-tokens", Fixed("false", "responses do not contain the name or version of the proxy")),
     ("service-upstream", Served),
     ("skip-access-log-urls", Served),
-    ("ssl-buffer-size", NoEffect("records grow with the answer")),
-    ("ssl-ciphers", Refused("cipher suites are those of TLS 1.3, and of TLS 1.2 with forward secrecy")),
+    ("ssl-buffer-size", NoEffect("the size of TLS records adapts to the response")),
+    (
+        "ssl-ciphers",
+        Refused("the cipher suites are fixed: those of TLS 1.3, and those of TLS 1.2 with forward secrecy"),
+    ),
     ("ssl-dh-param", NoEffect(TLS_DHE)),
     ("ssl-early-data", Fixed("false", "early data is not accepted, since it can be replayed")),
-    ("ssl-ecdh-curve", Fixed("auto", "curves cannot be chosen")),
-    ("ssl-protocols", Refused("TLS 1.2 and TLS 1.3 are served")),
+    ("ssl-ecdh-curve", Fixed("auto", "the curves are fixed")),
+    ("ssl-protocols", Refused("TLS 1.2 and TLS 1.3 are always enabled")),
     ("ssl-redirect", Served),
-    ("ssl-reject-handshake", Fixed("false", "unknown server names are shown the default certificate")),
+    (
+        "ssl-reject-handshake",
+        Fixed("false", "connections with unknown server names get the default certificate"),
+    ),
     ("ssl-session-cache", NoEffect(TLS_SESSIONS)),
     ("ssl-session-cache-size", NoEffect(TLS_SESSIONS)),
     ("ssl-session-ticket-key", Refused(TLS_SESSIONS)),
@@ -231,7 +238,7 @@ pub(super) const KEYS: &[(&str, Fate)] = &[
     ("stream-snippet", Protects(SNIPPET)),
     (
         "strict-validate-path-type",
-        NoEffect("paths of any characters are matched literally, and never become configuration of nginx"),
+        NoEffect("paths are matched literally, and are never inserted into an nginx configuration"),
     ),
     ("syslog-host", NoEffect("logs are written to standard error; forward them from there")),
     ("syslog-port", NoEffect("logs are written to standard error; forward them from there")),
@@ -243,8 +250,8 @@ pub(super) const KEYS: &[(&str, Fate)] = &[
     ("upstream-keepalive-time", NoEffect(OF_BACKENDS)),
     ("upstream-keepalive-timeout", NoEffect(OF_BACKENDS)),
     ("use-forwarded-headers", Served),
-    ("use-geoip2", Fixed("false", "there is no database of addresses")),
-    ("use-gzip", Fixed("false", "answers are not compressed; let backends do it")),
+    ("use-geoip2", Fixed("false", "GeoIP2 is not supported")),
+    ("use-gzip", Fixed("false", "responses are not compressed; compress them in backends")),
     ("use-http2", Served),
     ("use-port-in-redirects", Served),
     ("use-proxy-protocol", Served),

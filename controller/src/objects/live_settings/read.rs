@@ -17,17 +17,18 @@ use crate::{
     problem::Topic,
 };
 
-/// With this key of the value `ignore`, keys that are not served close nothing.
+/// If this key has the value `ignore`, unsupported keys do not close Ingresses.
 pub(super) const UNSUPPORTED: &str = "unsupported";
 
-/// How many unknown keys get the nearest known name: each takes a comparison with every known one.
+/// The maximum number of unknown keys for which the nearest known name is searched: each requires a comparison with every
+/// known one.
 const MAX_SUGGESTIONS: usize = 16;
 
-/// The values that could be read last, by key. A value that cannot be read leaves the one before in force.
+/// The last valid values, by key. An invalid value leaves the last valid one in force.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LastGood(BTreeMap<Box<str>, Box<str>>);
 
-/// The settings of the command line, overridden by a ConfigMap, and what is wrong with the ConfigMap.
+/// The settings of the command line, overridden by a ConfigMap, and the problems of the ConfigMap.
 pub(crate) fn read(
     flags: &LiveSettings,
     written: &ConfigMap,
@@ -58,9 +59,9 @@ pub(crate) fn read(
 struct Reading {
     settings: LiveSettings,
     checks: Checks,
-    /// Whether keys that are not served close nothing.
+    /// Whether unsupported keys do not close Ingresses.
     is_ignored: bool,
-    /// For how many more unknown keys the nearest known name is looked for.
+    /// For how many more unknown keys the nearest known name is searched.
     suggestions: usize,
 }
 
@@ -81,9 +82,9 @@ impl Reading {
         match last_good.get(key) {
             Some(last) => {
                 let mut unheard = Checks::of("", Origin::Document);
-                // It could be read before, and reading depends on the text alone.
+                // It was valid before, and parsing only depends on the text.
                 let _ = read(&mut self.settings, last, &mut unheard, at);
-                let message = format!("{why}; the last value that could be read applies, {}", quoted(last));
+                let message = format!("{why}; the last valid value applies, {}", quoted(last));
                 self.checks.warning_of(Topic::Invalid, at, message);
             }
             None => {
@@ -97,17 +98,17 @@ impl Reading {
         }
     }
 
-    /// Says what becomes of a key of ingress-nginx that is not served.
+    /// Reports a key of ingress-nginx that is not served.
     fn not_served(&mut self, key: &str, fate: Fate, text: &str, at: &Path<'_>) {
         let text = text.trim();
         let is_off = text.is_empty() || values::boolean(text) == Some(false);
         let message = match fate {
             Fate::NoEffect(why) => {
-                let message = format!("has no effect here: {why}");
+                let message = format!("has no effect: {why}");
                 return self.checks.warning_of(Topic::NotServed, at, message);
             }
             Fate::Fixed(value, _) if text == value => return,
-            Fate::Fixed(value, why) => format!("is not served with another value than {value}: {why}"),
+            Fate::Fixed(value, why) => format!("is not served with a value other than {value}: {why}"),
             Fate::Served | Fate::Refused(_) | Fate::Protects(_) if is_off => return,
             Fate::Served => "is not served".to_owned(),
             Fate::Refused(why) => format!("is not served: {why}"),
@@ -127,7 +128,7 @@ impl Reading {
         self.checks.warning_of(Topic::Invalid, at, message);
     }
 
-    /// Warns if everybody may say whose request it is.
+    /// Warns if every client can set its own address.
     fn trust(&mut self, at: &Path<'_>) {
         let forwarding = &self.settings.proxy.forwarding;
         if forwarding.trusts_everybody() {
@@ -155,7 +156,7 @@ impl Reading {
     }
 }
 
-/// The known key whose name is nearest, unless none is near.
+/// The known key with the nearest name, if it is similar.
 fn nearest(key: &str) -> Option<&'static str> {
     const MAX_LEN: usize = 64;
     let far = key.len() / 3;

@@ -32,7 +32,7 @@ fn a_key_goes_before_the_command_line_and_a_wrong_one_does_not() {
 
     let (_, problems) = of(&[("proxy-buffer-size", "8k")]);
     assert_eq!(problems.len(), 1);
-    assert!(problems[0].contains("has no effect here"), "{problems:?}");
+    assert!(problems[0].contains("has no effect"), "{problems:?}");
 
     let (settings, problems) = of(&[
         ("access-log", "yes"),
@@ -117,8 +117,8 @@ fn entries_of_shared_hostnames_that_are_wrong_grant_nothing() {
 
 #[test]
 fn a_list_of_clients_that_is_wrong_lets_nobody_in() {
-    let closed = "data.block-cidrs: \"x\" is not a network such as 10.0.0.0/8 or fd00::/8; the paths of Ingresses that \
-                  the list holds for are closed";
+    let closed = "data.block-cidrs: \"x\" is not a network such as 10.0.0.0/8 or fd00::/8; the paths of Ingresses to \
+                  which the list applies are closed";
     let nobody = "data.whitelist-source-range: \"x\" is not a network such as 10.0.0.0/8 or fd00::/8; it allows nobody";
     for (key, text, allow, block, problem) in [
         (
@@ -190,7 +190,8 @@ fn a_value_that_cannot_be_read_leaves_the_last_one_in_force() {
     assert_eq!(read(&[("max-connections", "9"), ("block-cidrs", "10.0.0.1")]), (Some(9), true, vec![]));
     let (max, known, problems) = read(&[("max-connections", "many"), ("block-cidrs", "x")]);
     assert_eq!((max, known), (Some(9), true));
-    let want = "data.max-connections: \"many\" is not a number of 1 or more; the last value that could be read applies, \"9\"";
+    let want =
+        "data.max-connections: \"many\" is not a number of 1 or more; the last valid value applies, \"9\"";
     assert!(problems.iter().any(|problem| problem == want), "{problems:?}");
     // Once the key is gone, so is its last value.
     assert_eq!(read(&[]).0, Some(7));
@@ -200,13 +201,13 @@ fn a_value_that_cannot_be_read_leaves_the_last_one_in_force() {
 #[test]
 fn keys_that_are_not_served_say_so() {
     for (key, value, want) in [
-        ("map-hash-bucket-size", "128", Some("has no effect here: ")),
+        ("map-hash-bucket-size", "128", Some("has no effect: ")),
         ("bind-address", "10.0.0.1", Some("is not served: use --bind")),
         ("bind-address", "", None),
         ("enable-syslog", "false", None),
-        ("enable-syslog", "true", Some("is not served with another value than false: ")),
+        ("enable-syslog", "true", Some("is not served with a value other than false: ")),
         ("ignore-invalid-headers", "true", None),
-        ("ignore-invalid-headers", "false", Some("is not served with another value than true: ")),
+        ("ignore-invalid-headers", "false", Some("is not served with a value other than true: ")),
         ("load-balancer", "ewma", Some("is not a setting; did you mean load-balance?")),
         ("somewhere-over-the-rainbow", "blue", Some("is not a setting")),
     ] {
@@ -285,11 +286,11 @@ fn table() -> String {
         Fate::Fixed(value, why) => format!("| `{name}` | always `{value}` | {why} |\n"),
         Fate::Protects(why) => format!("| `{name}` | closes | {why} |\n"),
     });
-    let head = "\nThe keys of ingress-nginx 1.15, and what becomes of them. `portcullis check`, `/status` and the log say which keys of a\n\
-                ConfigMap have no effect or are not served; a key that is on no list is reported with the nearest name that is. A key\n\
-                that *closes* may protect backends: with it every path of an Ingress answers 503, unless there is a key `unsupported`\n\
-                of the value `ignore`. The table is generated from the code.\n\n\
-                | key | here | why, and what to do instead |\n| --- | --- | --- |\n";
+    let head = "\nThe keys of ingress-nginx 1.15, and whether they are served. `portcullis check`, `/status` and the log report the keys of a\n\
+                ConfigMap that have no effect or are not served; an unknown key is reported with the nearest known name. A key that\n\
+                *closes* may protect backends: if it is set, every path of an Ingress answers 503, unless the key `unsupported` has\n\
+                the value `ignore`. The table is generated from the code.\n\n\
+                | key | Portcullis | reason and alternative |\n| --- | --- | --- |\n";
     format!("{head}{}", rows.collect::<String>())
 }
 

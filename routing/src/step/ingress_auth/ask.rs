@@ -1,4 +1,4 @@
-//! What a service is asked about a request.
+//! The request to an authorization service.
 
 use std::{borrow::Cow, fmt::Write};
 
@@ -7,10 +7,10 @@ use http::{HeaderName, HeaderValue};
 use super::IngressAuth;
 use crate::template::Values;
 
-/// Says through which proxies the check of a request has come, so that a check that leads to itself ends.
+/// Lists the proxies that a check has passed, so that a check of a check, recursively, ends.
 pub const CHECKED: HeaderName = HeaderName::from_static("x-portcullis-checked");
 
-/// A request for a service, but for the client's headers.
+/// A request to a service, without the client's headers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuthQuestion {
     /// The service's name or address, without port.
@@ -19,9 +19,9 @@ pub struct AuthQuestion {
     pub target: Box<str>,
     /// Headers that replace those of the client.
     pub headers: Box<[(HeaderName, HeaderValue)]>,
-    /// What has to be equal for an answer to hold for this request, too.
+    /// The cache key: a response is reused for requests with an equal key.
     pub cache_key: Option<Box<str>>,
-    /// What [`CHECKED`] of the client's request says.
+    /// The value of [`CHECKED`] in the client's request.
     pub checked: Box<[u8]>,
 }
 
@@ -35,7 +35,7 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_AUTH_REQUEST_REDIRECT: HeaderName = HeaderName::from_static("x-auth-request-redirect");
 
 impl IngressAuth {
-    /// What the service is asked about a request with these values.
+    /// The request to the service for a request with these values.
     pub fn question(&self, values: &Values<'_>) -> AuthQuestion {
         let uri = values.request_uri();
         let client: HeaderValue = value(&values.client.to_canonical().to_string());
@@ -43,7 +43,7 @@ impl IngressAuth {
         let mut headers = vec![
             (X_ORIGINAL_URL, value(&format!("{}://{}{uri}", values.scheme, values.sent_host))),
             (X_ORIGINAL_METHOD, value(values.method)),
-            // Services tell by it who asks.
+            // Services identify the caller by this header.
             (X_SENT_FROM, HeaderValue::from_static("nginx-ingress-controller")),
             (X_REAL_IP, client.clone()),
             (X_FORWARDED_FOR, client),
@@ -64,14 +64,14 @@ impl IngressAuth {
     }
 }
 
-/// The value of a header. Control characters, which variables can bring, are escaped: they would end the header.
+/// The value of a header. Control characters, which variables can contain, are escaped, since they would end the header.
 fn value(text: &str) -> HeaderValue {
     HeaderValue::from_str(text)
         .or_else(|_| HeaderValue::from_str(&visible(text)))
         .unwrap_or(HeaderValue::from_static(""))
 }
 
-/// A text with its control characters, and what is not ASCII, escaped as in a URL.
+/// A text with control characters and non-ASCII characters escaped as in a URL.
 pub(super) fn visible(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for byte in text.bytes() {

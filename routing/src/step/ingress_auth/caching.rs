@@ -1,4 +1,4 @@
-//! Which answers of a service hold for other requests, too (`auth-cache-key`, `auth-cache-duration`).
+//! Caching of a service's responses (`auth-cache-key`, `auth-cache-duration`).
 
 use std::{fmt, time::Duration};
 
@@ -6,29 +6,28 @@ use http::StatusCode;
 
 use crate::Template;
 
-/// How answers of a service are kept.
+/// How responses of a service are cached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuthCaching {
-    /// What requests have to have in common.
+    /// The cache key.
     pub key: Template,
-    /// How long answers are kept; of several for a status, the first counts.
+    /// How long responses are cached; the first entry for a status applies.
     pub times: Box<[CacheTime]>,
-    /// Tells the places apart whose answers are kept: those of one never hold for another, even with equal keys.
+    /// The scope of the cache: responses are never reused in another scope, even with equal keys.
     pub place: Box<str>,
 }
 
-/// How long answers with some statuses are kept.
+/// How long responses with certain statuses are cached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CacheTime {
-    /// The statuses; `None` is every one that is kept at all.
+    /// The statuses; `None` is every status that can be cached.
     pub statuses: Option<Box<[u16]>>,
-    /// How long.
+    /// The duration.
     pub time: Duration,
 }
 
 impl AuthCaching {
-    /// How long an answer with this status is kept, unless it says otherwise itself. Denials for good and failures are asked
-    /// for anew each time.
+    /// How long a response with this status is cached, unless its headers define it. 403 and errors are never cached.
     pub fn time(&self, status: StatusCode) -> Option<Duration> {
         if !(status.is_success() || status == StatusCode::UNAUTHORIZED) {
             return None;

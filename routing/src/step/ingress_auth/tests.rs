@@ -81,7 +81,7 @@ fn a_service_is_told_what_is_asked_for() {
     assert_eq!(said(&by_post), [&plain[..5], &redirect, &more].concat());
 }
 
-/// What a client sends can be decoded, so that a variable has any byte in it.
+/// Variables contain decoded values of the client, so that they can contain any byte.
 #[test]
 fn no_variable_ends_a_line() {
     let headers = HeaderMap::new();
@@ -105,7 +105,7 @@ fn the_host_of_a_request_may_be_that_of_the_service() {
     assert_eq!(&*auth.question(&values("/", None, &headers)).host, "auth.a.test");
 }
 
-/// What becomes of a request, in a line.
+/// The outcome of a request, in one line.
 fn verdict(auth: &IngressAuth, answer: &AuthAnswer) -> String {
     let headers = HeaderMap::new();
     let listed = |headers: Vec<(HeaderName, HeaderValue)>| {

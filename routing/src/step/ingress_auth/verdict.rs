@@ -1,4 +1,4 @@
-//! What a service's answer means for the request.
+//! The effect of a service's response on the request.
 
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
@@ -8,35 +8,35 @@ use crate::{
     template::Values,
 };
 
-/// What becomes of a request.
+/// The outcome of a request.
 #[derive(Debug)]
 pub enum Verdict<'a> {
-    /// It goes on, with these steps before those of its rule.
+    /// It is allowed, with these steps before those of its rule.
     Pass(Vec<Step>),
-    /// The client is sent to this place to sign in; these headers go with it.
+    /// The client is redirected to this URL to sign in, with these headers.
     SignIn(&'a SignIn, String, Vec<(HeaderName, HeaderValue)>),
-    /// The client gets this status, with these headers.
+    /// The response has this status and these headers.
     Deny(StatusCode, Vec<(HeaderName, HeaderValue)>),
 }
 
-/// A cookie that a check has for the client, beside those of the backend.
+/// A cookie of a check, which is added to those of the backend.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AnswerCookie {
     /// The value of `Set-Cookie`.
     pub value: HeaderValue,
-    /// Whether it is in every answer, and not only in those that are no error.
+    /// Whether it is added to every response, and not only to those that are not errors.
     pub always: bool,
 }
 
 impl AnswerCookie {
-    /// Whether it is in an answer with this status (nginx' `add_header`).
+    /// Whether it is added to a response with this status (as with nginx's `add_header`).
     pub fn is_with(&self, status: u16) -> bool {
         self.always || matches!(status, 200 | 201 | 204 | 206 | 301..=304 | 307 | 308)
     }
 }
 
 impl IngressAuth {
-    /// What the service's answer means for a request with these values.
+    /// The effect of the service's response on a request with these values.
     pub fn verdict(&self, answer: &AuthAnswer, values: &Values<'_>) -> Verdict<'_> {
         let cookie = answer.joined(&header::SET_COOKIE);
         let cookie = cookie.map(|value| AnswerCookie { value, always: self.always_set_cookie });
@@ -66,13 +66,13 @@ impl IngressAuth {
         }
     }
 
-    /// The headers that the backend gets from the service in place of the client's.
+    /// The headers of the service that replace those of the client.
     fn passed(&self, answer: &AuthAnswer) -> Option<Step> {
         let (mut set, mut remove) = (Vec::new(), Vec::new());
         for name in &self.answer_headers {
             match answer.joined(name).filter(|value| !value.is_empty()) {
                 Some(value) => set.push((name.clone(), value)),
-                // A client must not say what the service has not said.
+                // A client must not set a header that the service did not set.
                 None => remove.push(name.clone()),
             }
         }
@@ -85,7 +85,7 @@ impl AuthAnswer {
         self.headers.iter().filter(move |(known, _)| known == name).map(|(_, value)| value)
     }
 
-    /// The values of a header as one, as nginx reads them.
+    /// All values of a header, combined as in nginx.
     fn joined(&self, name: &HeaderName) -> Option<HeaderValue> {
         let mut values = self.of(name);
         let first = values.next()?;

@@ -1,10 +1,9 @@
 //! Data about each annotation of ingress-nginx in the closed list: its tier, the differences from ingress-nginx, and the
-//! alternative if it is not served. The table in `docs/ingress-nginx.md` and
-//! `portcullis migrate` are made of it.
+//! alternative if it is not served. The table in `docs/ingress-nginx.md` and `portcullis migrate` are generated from it.
 
 use super::known::{KNOWN, Known, Protects, WITHOUT_EFFECT};
 
-/// Names that most users depend on: identical to ingress-nginx but for what [`DIFFERENCES`] has.
+/// Names that most users depend on: identical to ingress-nginx except for [`DIFFERENCES`].
 const TIER_1: [&str; 77] = [
     "affinity",
     "allowlist-source-range",
@@ -85,7 +84,7 @@ const TIER_1: [&str; 77] = [
     "x-forwarded-prefix",
 ];
 
-/// Names that are configuration of nginx, or of a feature that nothing here stands for.
+/// Names that configure nginx itself, or a feature that Portcullis does not have.
 const TIER_3: [&str; 13] = [
     "auth-snippet",
     "configuration-snippet",
@@ -102,22 +101,22 @@ const TIER_3: [&str; 13] = [
     "stream-snippet",
 ];
 
-/// A name that is served, and in what it differs from ingress-nginx.
+/// A difference of a served annotation from ingress-nginx.
 struct Difference {
     name: &'static str,
     when: When,
     how: &'static str,
 }
 
-/// For which values a difference holds.
+/// The values to which a difference applies.
 enum When {
     Always,
     Value(fn(&str) -> bool),
-    /// It closes the paths with such a value.
+    /// Such a value closes the paths.
     Closes(fn(&str) -> bool),
     /// It depends on more than the value. A message on the object reports it.
     Reported,
-    /// A wrong value. A message on the object reports it.
+    /// An invalid value. A message on the object reports it.
     Wrong,
 }
 
@@ -127,7 +126,10 @@ const DIFFERENCES: &[Difference] = &[
         when: When::Value(|value| value.trim() == "persistent"),
         how: "persistent sessions use a hash with a secret key",
     },
-    wrong("auth-always-set-cookie", "a wrong value closes the paths; nothing is checked there"),
+    wrong(
+        "auth-always-set-cookie",
+        "an invalid value closes the paths; in ingress-nginx, requests are not checked",
+    ),
     Difference {
         name: "auth-cache-duration",
         when: When::Value(|value| {
@@ -135,35 +137,47 @@ const DIFFERENCES: &[Difference] = &[
                 .split_whitespace()
                 .any(|word| word.parse().is_ok_and(|code: u16| code == 403 || code >= 500))
         }),
-        how: "answers of 403 and 5xx are never cached",
+        how: "responses with 403 or 5xx are never cached",
     },
-    wrong("auth-realm", "a wrong value closes the paths; the Ingress is not applied there"),
-    wrong("auth-request-redirect", "a wrong value closes the paths; nothing is checked there"),
+    wrong("auth-realm", "an invalid value closes the paths; in ingress-nginx, the Ingress is not applied"),
+    wrong(
+        "auth-request-redirect",
+        "an invalid value closes the paths; in ingress-nginx, requests are not checked",
+    ),
     reported("auth-secret", "hashes of excessive cost match no password"),
-    wrong("auth-secret-type", "a wrong value closes the paths; the Ingress is not applied there"),
-    reported("auth-tls-error-page", "a path closes the host; unverified requests reach the backend there"),
-    wrong("auth-tls-match-cn", "a wrong value closes the host; the Ingress is not applied there"),
+    wrong(
+        "auth-secret-type",
+        "an invalid value closes the paths; in ingress-nginx, the Ingress is not applied",
+    ),
+    reported(
+        "auth-tls-error-page",
+        "a path closes the host; in ingress-nginx, unverified requests reach the backend",
+    ),
+    wrong(
+        "auth-tls-match-cn",
+        "an invalid value closes the host; in ingress-nginx, the Ingress is not applied",
+    ),
     wrong(
         "auth-tls-pass-certificate-to-upstream",
-        "a wrong value closes the host; the Ingress is not applied there",
+        "an invalid value closes the host; in ingress-nginx, the Ingress is not applied",
     ),
     Difference {
         name: "auth-tls-secret",
         when: When::Always,
-        how: "a request on a connection made for a host with another policy is answered with 421; a Secret with ca.crl \
+        how: "a request on a connection that was established for a host with another policy gets 421; a Secret with ca.crl \
               closes the host",
     },
-    reported("auth-type", "digest, or another value than basic, closes the paths"),
+    reported("auth-type", "digest, and any value other than basic, closes the paths"),
     Difference {
         name: "auth-url",
         when: When::Value(|value| value.contains("$http_host")),
-        how: "$http_host in the host of the URL is without its port",
+        how: "$http_host in the host of the URL does not include the port",
     },
-    wrong("auth-url", "an empty value, or a host that the client chooses, closes the paths"),
+    wrong("auth-url", "an empty value, or a host that the client can choose, closes the paths"),
     Difference {
         name: "backend-protocol",
         when: When::Value(|value| matches!(value.to_ascii_uppercase().as_str(), "GRPC" | "GRPCS")),
-        how: "the authority of a gRPC request is the client's Host; it is empty there",
+        how: "the authority of a gRPC request is the client's Host; in ingress-nginx, it is empty",
     },
     Difference {
         name: "backend-protocol",
@@ -185,25 +199,28 @@ const DIFFERENCES: &[Difference] = &[
     reported("custom-headers", "a value with a variable ($) closes the paths; it is replaced there"),
     reported(
         "custom-http-errors",
-        "without a default backend nothing is replaced; answers of gRPC never are",
+        "without a default backend, responses are not replaced; gRPC responses are never replaced",
     ),
     Difference {
         name: "mirror-request-body",
         when: When::Value(|value| value == "off"),
-        how: "the copy has no body and says so; its length is announced there, so that the mirror waits for it",
+        how: "the mirrored request has no Content-Length; in ingress-nginx, it has one, and the mirror waits for a body",
     },
     Difference {
         name: "mirror-target",
         when: When::Always,
-        how: "requests that no path of the host matches are not copied; a copy that takes too long or too much memory is \
-              given up; nothing is copied to listeners of Portcullis",
+        how: "requests that match no path of the host are not mirrored; a mirrored request that takes too long or uses too \
+              much memory is aborted; requests are not mirrored to listeners of Portcullis",
     },
-    wrong("mirror-target", "a wrong value copies nothing; the backend gets each request twice there"),
+    wrong(
+        "mirror-target",
+        "with an invalid value, requests are not mirrored; in ingress-nginx, the backend receives each request twice",
+    ),
     reported("load-balance", "values other than round_robin and ewma have no effect"),
     Difference {
         name: "proxy-next-upstream-tries",
         when: When::Value(|value| value.trim().parse().is_ok_and(|tries: u64| tries == 0 || tries > 100)),
-        how: "0 is 10 attempts, and there are at most 100; 0 is no limit there",
+        how: "0 means 10 attempts, and the maximum is 100; in ingress-nginx, 0 means no limit",
     },
     reported("proxy-cookie-domain", "regular expressions have no effect"),
     reported("proxy-cookie-path", "regular expressions have no effect"),
@@ -216,57 +233,69 @@ const DIFFERENCES: &[Difference] = &[
         }),
         how: "versions before TLSv1.2 are never offered",
     },
-    reported("proxy-ssl-verify", "on without proxy-ssl-secret closes the paths; nothing is verified there"),
-    reported("proxy-ssl-verify-depth", "no effect: a chain may have any length"),
+    reported(
+        "proxy-ssl-verify",
+        "on without proxy-ssl-secret closes the paths; in ingress-nginx, backends are not verified",
+    ),
+    reported("proxy-ssl-verify-depth", "no effect: the length of a chain is not limited"),
     Difference {
         name: "rewrite-target",
         when: When::Value(|value| !value.starts_with('/') && !value.contains("://")),
-        how: "a target without a slash at its start gets one; a request line without a path is sent there",
+        how: "a / is prepended to a target without one; ingress-nginx sends a request line without a path",
     },
-    reported("rewrite-target", "an unknown variable answers 500; it stops the whole controller there"),
+    reported(
+        "rewrite-target",
+        "with an unknown variable, the response is 500; in ingress-nginx, no change takes effect in the entire controller",
+    ),
     reported("server-alias", "regular expressions have no effect"),
     Difference {
         name: "upstream-hash-by",
         when: When::Always,
-        how: "texts go to other endpoints than there, by the highest hash instead of a ring",
+        how: "keys are assigned to other endpoints than in ingress-nginx, by the highest hash instead of a ring",
     },
     Difference {
         name: "upstream-hash-by-subset",
         when: When::Always,
-        how: "a subset is the endpoints of the highest hashes; an endpoint that comes or goes changes few subsets",
+        how: "a subset consists of the endpoints with the highest hashes; adding or removing an endpoint changes few subsets",
     },
     Difference {
         name: "ssl-passthrough",
         when: When::Value(|value| super::values::boolean(value) == Some(true)),
-        how: "holds without a flag; server names are compared without case; a request over a connection with another server \
-              name is answered with 421; connections go to endpoints, not to the cluster IP",
+        how: "applies without a flag; server names are case-insensitive; a request over a connection with another server \
+              name gets 421; connections are made to endpoints, not to the cluster IP",
     },
-    wrong("ssl-passthrough", "a wrong value closes the host; the Ingress is not applied there"),
+    wrong(
+        "ssl-passthrough",
+        "an invalid value closes the host; in ingress-nginx, the Ingress is not applied",
+    ),
     reported(
         "ssl-passthrough",
-        "a path / in another namespace, or an older Ingress without it, is not passed through",
+        "TLS is not passed through if the path / is in another namespace, or if an older Ingress does not have it",
     ),
-    reported("use-regex", "look-around and back-references are refused for that path"),
+    reported("use-regex", "a path with look-around or back-references is not served"),
 ];
 
 /// What to write instead of an annotation that is not served.
 const INSTEAD: &[(&str, &str)] = &[
-    ("auth-snippet", "auth-proxy-set-headers, auth-method, auth-cache-key: whichever the snippet is about"),
+    ("auth-snippet", "auth-proxy-set-headers, auth-method or auth-cache-key, depending on the snippet"),
     (
         "configuration-snippet",
         "the annotations that `portcullis migrate` prints, or the filters of an HTTPRoute",
     ),
-    ("enable-modsecurity", "a web application firewall in front, or one that auth-url calls"),
-    ("enable-owasp-core-rules", "a web application firewall in front, or one that auth-url calls"),
+    ("enable-modsecurity", "a web application firewall in front of Portcullis, or one that auth-url calls"),
+    (
+        "enable-owasp-core-rules",
+        "a web application firewall in front of Portcullis, or one that auth-url calls",
+    ),
     ("enable-rewrite-log", "`portcullis explain URL` for a request"),
-    ("fastcgi-index", "an HTTP server beside the application"),
-    ("fastcgi-params-configmap", "an HTTP server beside the application"),
-    ("http2-push-preload", "nothing: browsers no longer have server push"),
-    ("modsecurity-snippet", "a web application firewall in front, or one that auth-url calls"),
-    ("modsecurity-transaction-id", "nothing: it is about ModSecurity alone"),
+    ("fastcgi-index", "an HTTP server in the Pod of the application"),
+    ("fastcgi-params-configmap", "an HTTP server in the Pod of the application"),
+    ("http2-push-preload", "nothing: browsers no longer support server push"),
+    ("modsecurity-snippet", "a web application firewall in front of Portcullis, or one that auth-url calls"),
+    ("modsecurity-transaction-id", "nothing: it only applies to ModSecurity"),
     (
         "server-snippet",
-        "the annotations that `portcullis migrate` prints, or an Ingress for the paths it is about",
+        "the annotations that `portcullis migrate` prints, or a separate Ingress for the affected paths",
     ),
     ("stream-snippet", "a TLSRoute, TCPRoute or UDPRoute"),
 ];
@@ -279,12 +308,12 @@ const fn reported(name: &'static str, how: &'static str) -> Difference {
     Difference { name, when: When::Reported, how }
 }
 
-/// What becomes of an annotation here.
+/// How an annotation is handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// As on ingress-nginx, but for [`Annotation::differences`].
+    /// As in ingress-nginx, except for [`Annotation::differences`].
     Served,
-    /// It has no effect and needs none: messages are streamed, and connections pooled.
+    /// It has no effect, and is not needed: messages are streamed, and connections are pooled.
     Moot,
     /// It protects and is not served: the paths of its Ingress are closed (503).
     ClosesPaths,
@@ -298,7 +327,7 @@ pub enum Outcome {
 #[derive(Clone, Copy, Debug)]
 pub struct Annotation(&'static Known);
 
-/// Those that ingress-nginx 1.15 reads, in the order of their names.
+/// All annotations that ingress-nginx 1.15 reads, by name.
 pub fn annotations() -> Vec<Annotation> {
     let of_nginx = KNOWN.iter().filter(|known| known.group != WITHOUT_EFFECT);
     let mut all: Vec<_> = of_nginx.map(Annotation).collect();
@@ -326,7 +355,7 @@ impl Annotation {
         }
     }
 
-    /// What becomes of it here.
+    /// How it is handled.
     pub fn outcome(self) -> Outcome {
         let Known { is_served, is_moot, protects, .. } = self.0;
         match (is_served, is_moot, protects) {
@@ -338,13 +367,13 @@ impl Annotation {
         }
     }
 
-    /// In what it differs from ingress-nginx, for some values at least; and whether those are valid ones.
+    /// The differences from ingress-nginx for any value, and whether each applies to valid values.
     pub fn differences(self) -> impl Iterator<Item = (&'static str, bool)> {
         let of_name = DIFFERENCES.iter().filter(move |difference| difference.name == self.name());
         of_name.map(|difference| (difference.how, !matches!(difference.when, When::Wrong)))
     }
 
-    /// In what this value differs, as far as the value alone says; and whether it closes the paths.
+    /// The differences for this value that the value alone determines, and whether each closes the paths.
     pub(crate) fn differences_of(self, value: &str) -> impl Iterator<Item = (&'static str, bool)> {
         let of_name = DIFFERENCES.iter().filter(move |difference| difference.name == self.name());
         of_name.filter_map(move |difference| {
@@ -358,15 +387,15 @@ impl Annotation {
         })
     }
 
-    /// What to write instead, where it is not served and there is something.
+    /// What to write instead, if it is not served and there is an alternative.
     pub fn instead(self) -> Option<&'static str> {
         let found = INSTEAD.iter().find(|(name, _)| *name == self.name());
         found.filter(|_| !self.0.is_served).map(|(_, instead)| *instead)
     }
 
-    /// Whether this value closes nothing and requires nothing.
-    pub(crate) fn asks_for_nothing(self, value: &str) -> bool {
-        self.0.asks_for_nothing(value)
+    /// Whether the annotation protects nothing with this value.
+    pub(crate) fn is_off(self, value: &str) -> bool {
+        self.0.is_off(value)
     }
 
     /// Whether it protects something with this value.

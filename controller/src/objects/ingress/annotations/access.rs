@@ -1,4 +1,4 @@
-//! Which clients may send requests, by their address.
+//! Access control by the client's address.
 
 use std::sync::Arc;
 
@@ -21,17 +21,16 @@ impl Family for Access {
     fn parse(written: Written<'_>, checks: &mut Checks) -> Result<Self, Denied> {
         let deny = networks(written, DENY, checks)?;
         let allow = networks(written, ALLOW, checks)?;
-        // Also where it is not used: what it was meant to say is not known.
+        // Also if it is not used: its intention is unknown.
         let whitelist = networks(written, WHITELIST, checks)?;
         Ok(Self { allow: allow.or(whitelist), deny })
     }
 }
 
-/// The networks of a list. An empty one is as none, as in ingress-nginx.
+/// The networks of a list. An empty list is ignored, as in ingress-nginx.
 ///
 /// # Errors
-/// If an entry is not a network: a list without it would let somebody in, or keep somebody out, whom its owner does not
-/// mean.
+/// If an entry is not a network: without it, the list would allow or deny other clients than intended.
 fn networks(
     written: Written<'_>,
     name: &'static str,
@@ -80,7 +79,7 @@ mod tests {
         }
     }
 
-    /// A tenant's typing error must open nothing: not the rest of the list, and not the paths.
+    /// A tenant's typing error must not allow access: neither to the rest of the list, nor to the paths.
     #[test]
     fn an_entry_that_is_wrong_closes_the_paths() {
         for (name, value) in [

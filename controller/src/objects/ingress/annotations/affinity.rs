@@ -1,4 +1,4 @@
-//! Cookies that keep a client at one endpoint.
+//! Session affinity by cookies.
 
 use portcullis_routing::balance::SameSite;
 
@@ -72,7 +72,7 @@ fn session(written: Written<'_>, checks: &mut Checks) -> Option<Session> {
     })
 }
 
-/// The meaning of a word; an empty one has none.
+/// The meaning of a value; an empty one is ignored.
 fn word<T: Copy + Default>(text: &str, words: &[(&str, T)]) -> Result<T, String> {
     let text = text.trim();
     if text.is_empty() {

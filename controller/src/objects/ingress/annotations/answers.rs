@@ -1,4 +1,4 @@
-//! What an Ingress changes of answers beside CORS, and what it sends backends in `Connection`.
+//! Changes of response headers other than CORS, and the `Connection` header for backends.
 
 use portcullis_routing::step::BackendConnection;
 
@@ -62,11 +62,11 @@ fn replaced(text: &str, is_word: fn(u8) -> bool) -> Result<Option<Replacement>, 
         [from, to] if text.bytes().all(|byte| byte == b' ' || is_word(byte)) => {
             Ok(Some((from.into(), to.into())))
         }
-        _ => Err("is not two texts of plain characters"),
+        _ => Err("is not two texts of plain characters, separated by a space"),
     }
 }
 
-/// The beginning of a URL; `None` is nothing.
+/// The beginning of a URL; `None` disables the rewrite.
 fn place(text: &str) -> Result<Option<&str>, &'static str> {
     match text {
         OFF => Ok(None),

@@ -43,7 +43,7 @@ impl Family for Option<AuthTls> {
         Ok(Some(AuthTls {
             secret: values::namespaced_name(secret),
             demand,
-            // nginx lets one intermediate certificate pass whatever the depth.
+            // nginx allows one intermediate certificate regardless of the depth.
             depth: depth.unwrap_or(DEFAULT_DEPTH).max(1),
             subject,
             error_page,
@@ -58,11 +58,11 @@ fn demand(text: &str) -> Result<Demand, &'static str> {
         "off" => Ok(Demand::Nothing),
         "optional" => Ok(Demand::ValidIfAny),
         "optional_no_ca" => Ok(Demand::Any),
-        _ => Err("is not one of on, off, optional, optional_no_ca; on holds"),
+        _ => Err("is not one of on, off, optional, optional_no_ca; on applies"),
     }
 }
 
-/// What the subject must contain. As in ingress-nginx, it begins with `CN=` and is searched for in the whole name.
+/// What the subject must contain. As in ingress-nginx, it begins with `CN=` and can match anywhere in the name.
 fn subject(written: Written<'_>) -> Result<Option<Source>, Denied> {
     let Some(text) = written.value(SUBJECT).filter(|text| !text.is_empty()) else { return Ok(None) };
     let denied =
@@ -74,7 +74,7 @@ fn subject(written: Written<'_>) -> Result<Option<Source>, Denied> {
     Source::parse(&anywhere).map(Some).map_err(|error| denied(&format!("cannot be used: {error}")))
 }
 
-/// A URL. A path would serve the backend's page to clients that have not shown a certificate.
+/// A URL. With a path, clients without a certificate would receive a page of the backend.
 fn error_page(written: Written<'_>) -> Result<Option<Box<str>>, Denied> {
     let Some(text) = written.value(ERROR_PAGE).filter(|text| !text.is_empty()) else { return Ok(None) };
     let is_url = text.starts_with("http://") || text.starts_with("https://");

@@ -1,4 +1,4 @@
-//! How backends are spoken to.
+//! The protocol of backends.
 
 use portcullis_routing::TlsVersions;
 
@@ -24,7 +24,7 @@ impl Family for BackendSpeech {
 
     fn parse(written: Written<'_>, checks: &mut Checks) -> Result<Self, Denied> {
         let speech = written.parse(PROTOCOL, checks, |text| {
-            Speech::parse(&text.to_ascii_uppercase()).ok_or("is not a protocol of ingress-nginx")
+            Speech::parse(&text.to_ascii_uppercase()).ok_or("is not a supported protocol")
         });
         let service_upstream = written.switch(SERVICE_UPSTREAM, checks);
         let verify = match written.value(VERIFY) {
@@ -36,12 +36,14 @@ impl Family for BackendSpeech {
         };
         let Some(secret) = written.value(SECRET) else {
             if verify {
-                let why = "verifies nothing without proxy-ssl-secret, which has the authorities".to_owned();
+                let why =
+                    "cannot verify certificates without proxy-ssl-secret, which contains the authorities"
+                        .to_owned();
                 return Err(Denied { name: VERIFY, why });
             }
             for name in [DEPTH, NAME, SERVER_NAME, PROTOCOLS, CIPHERS] {
                 if written.value(name).is_some() {
-                    written.without_effect(name, "needs proxy-ssl-secret, as with ingress-nginx", checks);
+                    written.without_effect(name, "requires proxy-ssl-secret, as in ingress-nginx", checks);
                 }
             }
             return Ok(Self { speech, tls: None, service_upstream });
@@ -55,7 +57,7 @@ impl Family for BackendSpeech {
             return Err(Denied { name: SECRET, why });
         };
         if written.value(DEPTH).is_some() {
-            written.without_effect(DEPTH, "chains of certificates may have any length", checks);
+            written.without_effect(DEPTH, "the length of certificate chains is not limited", checks);
         }
         let tls = ProxySsl {
             secret: (namespace.into(), name.into()),
@@ -76,7 +78,7 @@ fn on_or_off(text: &str) -> Result<bool, &'static str> {
     }
 }
 
-/// Older versions than 1.2 are never offered.
+/// Versions before 1.2 are never offered.
 fn versions(text: &str) -> Result<TlsVersions, &'static str> {
     let has = |version| text.split_ascii_whitespace().any(|word| word == version);
     match (has("TLSv1.2"), has("TLSv1.3")) {

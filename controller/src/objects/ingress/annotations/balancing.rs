@@ -1,4 +1,4 @@
-//! How requests are spread over the endpoints of a Service.
+//! The load balancing algorithm of a Service.
 
 use super::family::{Denied, Family, Written};
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
 
 const LOAD_BALANCE: &str = "load-balance";
 
-/// Values that ingress-nginx accepts, and sets itself for `upstream-hash-by` and `affinity`.
+/// Values that ingress-nginx accepts, but uses internally for `upstream-hash-by` and `affinity`.
 const SET_BY_OTHERS: [&str; 4] = ["chash", "chashsubset", "sticky_balanced", "sticky_persistent"];
 
 impl Family for Balancing {
@@ -19,7 +19,7 @@ impl Family for Balancing {
             return Ok(Self::default());
         };
         if SET_BY_OTHERS.contains(&text) {
-            let why = format!("{text} takes upstream-hash-by or affinity");
+            let why = format!("use upstream-hash-by or affinity instead of {text}");
             written.without_effect(LOAD_BALANCE, &why, checks);
             return Ok(Self::default());
         }

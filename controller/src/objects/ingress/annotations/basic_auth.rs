@@ -1,4 +1,4 @@
-//! Names and passwords.
+//! Basic authentication.
 
 use http::HeaderValue;
 use portcullis_routing::step::{Satisfy, basic_auth};
@@ -126,7 +126,7 @@ mod tests {
         }
     }
 
-    /// Who asks for passwords in a way that is not understood must not be served without.
+    /// An Ingress with invalid annotations for passwords must not be served without passwords.
     #[test]
     fn what_is_wrong_closes_the_paths() {
         for (annotations, by) in [

@@ -1,4 +1,4 @@
-//! The bodies of requests.
+//! Size and buffering of request bodies.
 
 use super::{
     family::{Denied, Family, Written},
@@ -17,7 +17,7 @@ impl Family for Body {
     const NAMES: &'static [&'static str] = &[SIZE, BUFFER, BUFFERING];
 
     fn parse(written: Written<'_>, checks: &mut Checks) -> Result<Self, Denied> {
-        // ingress-nginx does not apply an Ingress with a wrong one.
+        // ingress-nginx does not apply an Ingress with an invalid value.
         let buffer = written.value(BUFFER).map(|text| {
             let why = || format!("{} {}", quoted(text), values::NO_SIZE);
             values::size(text).ok_or_else(|| Denied { name: BUFFER, why: why() })

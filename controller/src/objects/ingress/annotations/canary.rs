@@ -1,4 +1,4 @@
-//! Canaries: Ingresses whose Service gets some of the requests of another one.
+//! Canaries: Ingresses with a Service that receives some of the requests of another one.
 
 use http::HeaderName;
 
@@ -19,10 +19,10 @@ const VALUE: &str = "canary-by-header-value";
 const PATTERN: &str = "canary-by-header-pattern";
 const COOKIE: &str = "canary-by-cookie";
 
-/// The least that weights are a share of, and what they are a share of by default.
+/// The minimum and the default of the total weight.
 const LEAST_TOTAL: u64 = 100;
 
-/// What the annotations say: the default, and `None`, is an Ingress that is no canary.
+/// The canary of an Ingress; the default, `None`, is an Ingress that is not a canary.
 impl Family for Option<Canary> {
     const NAMES: &'static [&'static str] = &[CANARY, WEIGHT, TOTAL, HEADER, VALUE, PATTERN, COOKIE];
 
@@ -51,7 +51,7 @@ impl Family for Option<Canary> {
 fn header(written: Written<'_>, checks: &mut Checks) -> Option<(HeaderName, CanaryHeader)> {
     let name = written.parse(HEADER, checks, |text| {
         let text = text.trim();
-        // nginx reads headers as variables, in which `-` is `_`.
+        // nginx reads headers as variables, with `_` for `-`.
         HeaderName::try_from(text.replace('_', "-")).map_err(|_| "is not the name of a header")
     })?;
     let value = written.parse(VALUE, checks, plain).flatten();
@@ -66,7 +66,7 @@ fn header(written: Written<'_>, checks: &mut Checks) -> Option<(HeaderName, Cana
 
 fn plain(text: &str) -> Result<Option<Box<str>>, &'static str> {
     let text = text.trim();
-    // Blanks are left out before the characters are looked at.
+    // Spaces are removed before the characters are checked.
     match text.split(' ').all(values::is_plain_url) {
         true => Ok(Some(text).filter(|text| !text.is_empty()).map(Into::into)),
         false => Err("has characters other than letters, digits and -._~/:"),
@@ -78,7 +78,7 @@ fn pattern(text: &str) -> Result<Option<Box<str>>, &'static str> {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/:^$[](){}*+?|&=\\".contains(&byte);
     match text.bytes().all(is_allowed) {
         true => Ok(Some(text).filter(|text| !text.is_empty()).map(Into::into)),
-        false => Err("has characters that are not allowed in an expression"),
+        false => Err("has characters that are not allowed in a regular expression"),
     }
 }
 

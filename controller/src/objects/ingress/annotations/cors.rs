@@ -55,7 +55,7 @@ fn is_header_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-_".contains(&byte)
 }
 
-/// A list of names, separated by commas and blanks, as it is written.
+/// A list of names, separated by commas and spaces, as it is written.
 fn names(text: &str, is_valid: fn(u8) -> bool) -> Result<&str, &'static str> {
     let is_list = text.bytes().all(|byte| is_valid(byte) || b", ".contains(&byte));
     match is_list && !text.is_empty() {
@@ -64,7 +64,7 @@ fn names(text: &str, is_valid: fn(u8) -> bool) -> Result<&str, &'static str> {
     }
 }
 
-/// The origins; `None` is all of them. A list without a valid entry allows none: on ingress-nginx it allows all.
+/// The origins; `None` is all of them. A list without a valid entry allows no origin; in ingress-nginx, it allows all.
 fn origins(written: Written<'_>, checks: &mut Checks) -> Option<Box<[IngressOrigin]>> {
     let text = written.value(ORIGIN).filter(|text| !text.is_empty())?;
     let entries: Vec<_> = text.split(',').map(str::trim).filter(|entry| !entry.is_empty()).collect();
@@ -79,7 +79,7 @@ fn origins(written: Written<'_>, checks: &mut Checks) -> Option<Box<[IngressOrig
     Some(valid.into_iter().map(|entry| IngressOrigin(entry.into())).collect())
 }
 
-/// Whether a text is `scheme://host[:port]`; a host may begin with `*.`.
+/// Whether a text is `scheme://host[:port]`; the host can begin with `*.`.
 fn is_origin(text: &str) -> bool {
     let Some((scheme, rest)) = text.split_once("://") else { return false };
     let (host, port) = rest.rsplit_once(':').unwrap_or((rest, "0"));

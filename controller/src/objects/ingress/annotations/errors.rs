@@ -1,4 +1,4 @@
-//! Default backends, and the answers that they give in place of others.
+//! Default backends and error pages.
 
 use super::family::{Denied, Family, Written};
 use crate::{
@@ -33,7 +33,7 @@ impl Family for Errors {
 /// Statuses of errors, separated by commas.
 ///
 /// # Errors
-/// What is wrong with them, as in "`4xx` is not a list".
+/// The reason why it is invalid, as in "`4xx` is not a list".
 pub(in crate::objects) fn statuses(text: &str) -> Result<Box<[u16]>, &'static str> {
     let read = |entry: &str| {
         let entry = entry.trim();

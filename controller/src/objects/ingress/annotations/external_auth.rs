@@ -58,7 +58,7 @@ impl Family for ExternalAuth {
     }
 }
 
-/// The value of an annotation that has to be valid: without it the check would be another one than its owner means.
+/// The value of an annotation that must be valid: without it, the check would not be the intended one.
 fn valid<T>(
     written: Written<'_>,
     name: &'static str,
@@ -90,7 +90,7 @@ mod tests {
         ingress(&named).annotations.unserved.closed_by(false)
     }
 
-    /// Also what lets everybody pass on ingress-nginx.
+    /// Including values with which ingress-nginx does not check requests.
     #[test]
     fn a_value_that_would_change_the_check_closes_the_paths() {
         for (name, value) in [

@@ -1,7 +1,7 @@
-//! A family: annotations that mean one thing together and are read together, once for each Ingress.
+//! A family: annotations of one feature, which are parsed together, once for each Ingress.
 //!
-//! A new family is a file beside this one with its names, its value, its parse and its tests; a line in
-//! [`read`](super::read); and `served()` at its names in the list of known annotations.
+//! A new family requires a file in this folder with its names, its value, its parser and its tests; a line in
+//! [`read`](super::read); and `served()` for its names in the list of known annotations.
 
 use std::collections::BTreeMap;
 
@@ -16,25 +16,25 @@ use crate::{
     problem::Topic,
 };
 
-/// What the annotations of a family say. The default is what holds without any of them.
+/// The value of the annotations of a family. The default applies if none of them is set.
 pub(super) trait Family: Default {
     /// Its annotations, without their prefix.
     const NAMES: &'static [&'static str];
 
-    /// Parses them. A value without an effect is a warning.
+    /// Parses them. An ignored value is a warning.
     ///
     /// # Errors
-    /// [`Denied`] where serving the Ingress without them would let something through that they keep out, or where
-    /// ingress-nginx does not apply such an Ingress.
+    /// [`Denied`] if they protect the Ingress and it must not be served without them, or if ingress-nginx does not apply
+    /// such an Ingress.
     fn parse(written: Written<'_>, checks: &mut Checks) -> Result<Self, Denied>;
 }
 
-/// An annotation that cannot be served. If it protects something, that is closed; if not, the whole Ingress is refused.
+/// An annotation that cannot be served. If it protects something, this is closed; if not, the whole Ingress is refused.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Denied {
     /// The annotation, without its prefix.
     pub(super) name: &'static str,
-    /// As in "it protects the paths and `is not served yet`".
+    /// As in "it protects the paths and `is not supported`".
     pub(super) why: String,
 }
 
@@ -55,19 +55,19 @@ impl<'a> Written<'a> {
         self.0.get(&full_name(name)).map(String::as_str)
     }
 
-    /// The value of one that is `true` or `false`.
+    /// The value of a boolean annotation.
     pub(super) fn switch(self, name: &str, checks: &mut Checks) -> Option<bool> {
         self.parse(name, checks, |value| values::boolean(value).ok_or("is neither true nor false"))
     }
 
-    /// The same of one whose value has to be valid.
+    /// The same, for an annotation that must have a valid value.
     pub(super) fn required_switch(self, name: &'static str) -> Result<Option<bool>, Denied> {
         let Some(value) = self.value(name) else { return Ok(None) };
         let why = || format!("{} is neither true nor false", quoted(value));
         values::boolean(value).map(Some).ok_or_else(|| Denied { name, why: why() })
     }
 
-    /// The value as `parse` reads it. One that it refuses has no effect; `parse` says why, as in "`is not a number`".
+    /// The value, parsed by `parse`. An invalid value has no effect; `parse` returns the reason, as in "`is not a number`".
     pub(super) fn parse<T, W: std::fmt::Display>(
         self,
         name: &str,

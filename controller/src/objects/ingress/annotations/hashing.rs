@@ -1,4 +1,4 @@
-//! Requests whose endpoint is chosen by the hash of a text.
+//! Selection of endpoints by the hash of a key.
 
 use std::num::NonZeroUsize;
 
@@ -17,7 +17,7 @@ const BY: &str = "upstream-hash-by";
 const SUBSET: &str = "upstream-hash-by-subset";
 const SIZE: &str = "upstream-hash-by-subset-size";
 
-/// The size of a subset where none is written.
+/// The default size of a subset.
 const DEFAULT_SIZE: NonZeroUsize = NonZeroUsize::new(3).expect("it is 3");
 
 impl Family for Hashing {
@@ -34,7 +34,7 @@ impl Family for Hashing {
             return Err(Denied { name: BY, why });
         }
         let read = |text: &str| Template::parse(text, &[]).map_err(|error| error.to_string());
-        // Groups of a path are not there when an endpoint is chosen.
+        // Groups of a path are not available when an endpoint is selected.
         let without_groups = |text: &str| match read(text)? {
             template if template.has_groups() => Err("groups of the path cannot be hashed".to_owned()),
             template => Ok(template),

@@ -1,19 +1,19 @@
 //! The closed list of annotations of ingress-nginx: what each protects, and whether it is served.
 //!
-//! A name protects where serving without it would let somebody in, or something through, that its owner keeps out:
-//! authentication, lists of addresses, limits, client certificates, verification of backends, a firewall, TLS that ends
-//! at the backend, and snippets, which can do any of these. Groups are those of ingress-nginx 1.15.1
+//! A name protects if serving without it would allow requests that its owner wants to reject: authentication, source
+//! ranges, limits, client certificates, verification of backends, a firewall, TLS passthrough, and snippets, which can do
+//! any of these. Groups are those of ingress-nginx 1.15.1
 //! (`annotations-risk.md`); [`ALIASES`] and [`WITHOUT_EFFECT`] are not in that file.
 
 use super::{snippet, values};
 use Protects::{Host, Nothing, Paths};
 
-/// Other names of listed annotations, which only the source has.
+/// Other names of listed annotations, which are only in the source.
 const ALIASES: &str = "aliases of other annotations";
-/// Written by users, and read by no release from 1.15 on.
+/// Still in use, but not read by any release since 1.15.
 pub(super) const WITHOUT_EFFECT: &str = "without effect in 1.15";
 
-/// What is known of a name.
+/// The data of an annotation.
 #[derive(Debug)]
 pub(super) struct Known {
     /// Without the prefix.
@@ -21,29 +21,29 @@ pub(super) struct Known {
     pub(super) group: &'static str,
     pub(super) protects: Protects,
     pub(super) is_served: bool,
-    /// Whether it is about buffers and connections that there are none of here, so that nothing is missing without it.
+    /// Whether it configures buffers and connections that do not exist in Portcullis, so that it is not needed.
     pub(super) is_moot: bool,
-    /// Which values ask for nothing.
+    /// Which values disable it.
     off: Off,
 }
 
-/// What would be open without an annotation.
+/// What an annotation protects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Protects {
     Nothing,
     /// The paths of its Ingress.
     Paths,
-    /// The whole host: ingress-nginx sets it for a server, whichever of the host's Ingresses has it.
+    /// The whole host: ingress-nginx configures it for a server, regardless of which of the host's Ingresses has it.
     Host,
 }
 
-/// Values with which an annotation asks for nothing.
+/// Values that disable an annotation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Off {
     Never,
-    /// One that Go reads as false.
+    /// A value that Go parses as false.
     False,
-    /// The word `off`.
+    /// The value `off`.
     Word,
     /// A number that is not positive.
     Zero,
@@ -63,8 +63,8 @@ pub(super) fn served() -> impl Iterator<Item = &'static str> {
 }
 
 impl Known {
-    /// Whether this value asks for nothing: what it would protect is served as without it.
-    pub(super) fn asks_for_nothing(&self, value: &str) -> bool {
+    /// Whether this value disables the annotation: what it would protect is served as without it.
+    pub(super) fn is_off(&self, value: &str) -> bool {
         match self.off {
             Off::Never => false,
             Off::False => is_false(value),
@@ -76,7 +76,7 @@ impl Known {
 
     /// Whether it protects something with this value.
     pub(super) fn protects(&self, value: &str) -> bool {
-        self.protects != Protects::Nothing && !self.asks_for_nothing(value)
+        self.protects != Protects::Nothing && !self.is_off(value)
     }
 
     const fn unless(self, off: Off) -> Self {
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_may_ask_for_nothing() {
+    fn a_value_can_disable_an_annotation() {
         for (name, value, want) in [
             ("enable-global-auth", "false", true),
             ("enable-global-auth", "no", false),
@@ -308,7 +308,7 @@ mod tests {
             ("configuration-snippet", "deny all;", false),
             ("stream-snippet", "", false),
         ] {
-            assert_eq!(find(name).unwrap().asks_for_nothing(value), want, "{name}: {value}");
+            assert_eq!(find(name).unwrap().is_off(value), want, "{name}: {value}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! How many requests a client may send.
+//! Limits of requests per client.
 
 use std::sync::Arc;
 
@@ -33,19 +33,19 @@ impl Family for Limits {
         let burst_multiplier = match multiplier {
             None => DEFAULT_MULTIPLIER,
             Some(0) if second.or(minute).is_some() => {
-                let why = "has to be positive: with no burst nginx refuses the configuration";
+                let why = "must be positive: nginx rejects a configuration without a burst";
                 return Err(Denied { name: MULTIPLIER, why: why.to_owned() });
             }
             Some(multiplier) => multiplier,
         };
         let exempt = networks(written, ALLOW)?;
-        // Also where it is not used: what it was meant to say is not known.
+        // Also if it is not used: its intention is unknown.
         let whitelist = networks(written, WHITELIST)?;
         Ok(Self { second, minute, connections, burst_multiplier, exempt: exempt.or(whitelist) })
     }
 }
 
-/// A limit; one that is not positive is none. An empty one is as none, as in ingress-nginx.
+/// A limit; a value that is not positive means no limit. An empty value is ignored, as in ingress-nginx.
 fn limit(written: Written<'_>, name: &'static str, checks: &mut Checks) -> Result<Option<u32>, Denied> {
     match written.value(name) {
         None => Ok(None),
@@ -60,7 +60,7 @@ fn limit(written: Written<'_>, name: &'static str, checks: &mut Checks) -> Resul
     }
 }
 
-/// A whole number as Go reads it, brought into what is of use: one below 0 is 0.
+/// An integer in Go syntax; a negative one becomes 0.
 fn number(text: &str) -> Option<u32> {
     let number: i64 = text.parse().ok()?;
     Some(u32::try_from(number.max(0)).unwrap_or(u32::MAX))
@@ -111,7 +111,7 @@ mod tests {
         }
     }
 
-    /// ingress-nginx leaves such an Ingress out, so that its paths go to whoever else serves the host, or refuses its whole
+    /// ingress-nginx omits such an Ingress, so that others of the host receive its requests, or rejects its whole
     /// configuration.
     #[test]
     fn a_limit_that_is_wrong_closes_the_paths() {

@@ -1,4 +1,4 @@
-//! Copies of requests.
+//! Mirrored requests.
 
 use super::family::{Denied, Family, Written};
 use crate::{
@@ -83,7 +83,7 @@ mod tests {
         }
     }
 
-    /// Also what sends each request to the backend a second time on ingress-nginx.
+    /// Including values with which ingress-nginx sends each request to the backend twice.
     #[test]
     fn one_that_is_not_copies_nothing() {
         for value in [

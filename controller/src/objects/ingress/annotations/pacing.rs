@@ -1,4 +1,4 @@
-//! How fast answers are sent.
+//! The rate of responses.
 
 use super::family::{Denied, Family, Written};
 use super::values;

@@ -53,7 +53,7 @@ impl Family for Redirects {
     }
 }
 
-/// A redirect of every request: its status and its place. A status outside 300 to `most` is the `default`.
+/// A redirect of every request: its status and its URL. A status outside 300 to `most` is replaced by `default`.
 fn fixed(
     written: Written<'_>,
     name: &'static str,

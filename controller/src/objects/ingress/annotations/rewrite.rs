@@ -1,4 +1,4 @@
-//! How paths are matched, and what becomes of them.
+//! Matching and rewriting of paths.
 
 use super::{
     family::{Denied, Family, Written},

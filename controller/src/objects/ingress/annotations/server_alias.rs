@@ -1,4 +1,4 @@
-//! Other names of a host.
+//! Aliases of a host.
 
 use portcullis_routing::HostPattern;
 

@@ -1,17 +1,16 @@
-//! Snippets of nginx configuration: their directives, and whether they do no more than set headers.
+//! Snippets of nginx configuration: their directives, and whether they only set headers.
 //!
-//! Of anything else (`if`, `deny`, `return`, Lua, a directive that is not known) it is not known what it protects.
-//! Neither is what takes a header away from a request: that is how applications are kept from believing what clients
-//! say of themselves.
+//! Any other directive (`if`, `deny`, `return`, Lua, an unknown directive) may protect something. The same applies to the
+//! removal of a request header, which can prevent clients from spoofing headers that applications trust.
 
-/// A directive: its words, and what is between braces behind them.
+/// A directive: its words, and the block in braces after them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Directive {
     pub(crate) words: Vec<String>,
     pub(crate) block: Option<Vec<Self>>,
 }
 
-/// Whether all of the snippet is directives that add or replace headers; also where there are none at all.
+/// Whether all directives of the snippet add or replace headers; also true without directives.
 pub(super) fn only_sets_headers(snippet: &str) -> bool {
     parse(snippet).is_some_and(|directives| {
         directives.iter().all(|directive| directive.block.is_none() && sets_header(&directive.words))
@@ -35,10 +34,10 @@ fn sets_header(words: &[String]) -> bool {
     }
 }
 
-/// The directives, as nginx reads them; `None` where it is no configuration.
+/// The directives, parsed as in nginx; `None` if the text is not valid configuration.
 pub(crate) fn parse(text: &str) -> Option<Vec<Directive>> {
     let mut words = Vec::new();
-    // The directives of each block that is open, and the words before its brace.
+    // The directives of each open block, and the words before its brace.
     let mut open: Vec<(Vec<Directive>, Vec<String>)> = Vec::new();
     let mut directives = Vec::new();
     let mut rest = text.trim_start();
@@ -73,14 +72,14 @@ pub(crate) fn parse(text: &str) -> Option<Vec<Directive>> {
         };
         rest = rest.trim_start();
     }
-    // A directive without its end would take in what nginx writes after the snippet.
+    // A directive without an end would include the text that nginx has after the snippet.
     (words.is_empty() && open.is_empty()).then_some(directives)
 }
 
-/// How deep blocks may lie in one another.
+/// The maximum nesting depth of blocks.
 const MAX_DEPTH: usize = 8;
 
-/// Up to the quote that ends it; nginx requires a blank, `)`, `{` or the directive's end after that.
+/// Up to the closing quote; nginx requires a space, `)`, `{` or the directive's end after it.
 fn quoted(text: &str, quote: char) -> Option<(String, &str)> {
     let mut word = String::new();
     let mut chars = text.char_indices();
@@ -105,7 +104,7 @@ fn plain(text: &str) -> (String, &str) {
     let mut end = text.len();
     let mut before = None;
     for (at, c) in text.char_indices() {
-        // A variable may be written as ${name}.
+        // A variable can be written as ${name}.
         let is_end = c.is_whitespace() || c == ';' || (c == '{' && before != Some('$'));
         if is_end && before != Some('\\') {
             end = at;

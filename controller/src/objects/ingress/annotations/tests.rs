@@ -111,9 +111,9 @@ fn what_has_no_effect_is_a_warning_of_its_topic() {
         (
             WAF,
             Topic::Protection("enable-modsecurity"),
-            "protects the paths of this Ingress and is not served yet",
+            "protects the paths of this Ingress and is not supported",
         ),
-        (STREAM, Topic::Protection("stream-snippet"), "protects the whole host and is not served yet"),
+        (STREAM, Topic::Protection("stream-snippet"), "protects the whole host and is not supported"),
         (HEADERS, Topic::Annotation("server-snippet"), "is not served; it has no effect"),
         (REWRITE_LOG, Topic::Annotation("enable-rewrite-log"), "is not served; it has no effect"),
         (
@@ -123,7 +123,7 @@ fn what_has_no_effect_is_a_warning_of_its_topic() {
         ),
         (UNKNOWN, Topic::UnknownAnnotation, "is not a known annotation"),
         (MISSPELT, Topic::UnknownAnnotation, "is not a known annotation"),
-        (IGNORE_WRONG, Topic::InvalidAnnotation, "\"true\" is not a value that is known"),
+        (IGNORE_WRONG, Topic::InvalidAnnotation, "\"true\" is not a known value"),
     ] {
         let at = format!("metadata.annotations.{}: {text}", annotation.0);
         warns(&[("", &at)], |_| document(&[annotation]));
@@ -143,7 +143,7 @@ fn what_is_about_buffers_is_a_notice() {
         let ingress = nginx(&[(name, "8")]);
         let warnings: Vec<_> = ingress.meta.warnings.iter().map(|warning| warning.topic).collect();
         assert_eq!(warnings, [Topic::Annotation(name)], "{name}");
-        assert!(ingress.meta.warnings[0].text.contains("where messages are streamed"), "{name}");
+        assert!(ingress.meta.warnings[0].text.contains("is not needed: messages are streamed"), "{name}");
         assert_eq!(ingress.annotations.unserved.closed_by(true), None, "{name}");
     }
 }

@@ -1,4 +1,4 @@
-//! How long backends may take, and when another one is asked.
+//! Timeouts and retries.
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ impl Family for Upstream {
     }
 }
 
-/// Whole seconds. More than a year is a year.
+/// Whole seconds. The maximum is a year.
 pub(in crate::objects) fn seconds(text: &str) -> Result<Duration, &'static str> {
     const YEAR: u64 = 366 * 24 * 3600;
     let seconds = values::count(text).ok_or("is not a whole number of seconds")?;
@@ -49,7 +49,7 @@ pub(in crate::objects) fn tries(text: &str) -> Result<u32, &'static str> {
     Ok(u32::try_from(tries).unwrap_or(u32::MAX))
 }
 
-/// Words of nginx' `proxy_next_upstream`.
+/// Values of nginx's `proxy_next_upstream`.
 pub(in crate::objects) fn next_upstream(text: &str) -> Result<NextUpstream, &'static str> {
     let none = Failures { error: false, timeout: false, invalid: false };
     let mut next = NextUpstream { failures: none, codes: Box::default(), repeats: Repeats::Idempotent };
@@ -62,11 +62,11 @@ pub(in crate::objects) fn next_upstream(text: &str) -> Result<NextUpstream, &'st
             "invalid_header" => next.failures.invalid = true,
             "non_idempotent" => next.repeats = Repeats::All,
             "off" => is_off = true,
-            word => codes.push(status(word).ok_or("has a word that nginx does not have there")?),
+            word => codes.push(status(word).ok_or("has an unknown value")?),
         }
     }
     if words == 0 {
-        return Err("has no word");
+        return Err("is empty");
     }
     codes.sort_unstable();
     codes.dedup();

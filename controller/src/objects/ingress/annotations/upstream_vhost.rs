@@ -1,4 +1,4 @@
-//! The Host that backends see.
+//! The Host header of backends.
 
 use super::family::{Denied, Family, Written};
 use crate::{

@@ -1,4 +1,4 @@
-//! Values as ingress-nginx reads them.
+//! Values, parsed as in ingress-nginx.
 
 use portcullis_routing::Networks;
 
@@ -7,7 +7,7 @@ use crate::{
     objects::live_settings::parse_network,
 };
 
-/// A boolean as Go's `strconv.ParseBool` reads it; nothing around it is trimmed.
+/// A boolean, parsed as by Go's `strconv.ParseBool`; surrounding space is not trimmed.
 pub(in crate::objects) fn boolean(text: &str) -> Option<bool> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
@@ -16,15 +16,15 @@ pub(in crate::objects) fn boolean(text: &str) -> Option<bool> {
     }
 }
 
-/// A number as Go's `strconv.Atoi` reads it.
+/// A number, parsed as by Go's `strconv.Atoi`.
 pub(super) fn integer(text: &str) -> Option<i64> {
     text.parse().ok()
 }
 
-/// What is wrong with a size that [`size`] does not read.
-pub(in crate::objects) const NO_SIZE: &str = "is not a number of bytes, with k, m or g behind it or nothing";
+/// The error for a size that [`size`] cannot parse.
+pub(in crate::objects) const NO_SIZE: &str = "is not a number of bytes, optionally with the unit k, m or g";
 
-/// A number of bytes as nginx reads it (`ngx_parse_offset`), without what surrounds it.
+/// A number of bytes, parsed as in nginx (`ngx_parse_offset`); surrounding space is trimmed.
 pub(in crate::objects) fn size(text: &str) -> Option<u64> {
     let text = text.trim();
     let (digits, shift) = match text.as_bytes().last()? {
@@ -38,7 +38,7 @@ pub(in crate::objects) fn size(text: &str) -> Option<u64> {
     number.checked_mul(1 << shift)
 }
 
-/// A number of KiB as ingress-nginx reads it: one below 0 is 0.
+/// A number of KiB, parsed as in ingress-nginx: a negative one becomes 0.
 ///
 /// # Errors
 /// If it is not a whole number.
@@ -47,10 +47,10 @@ pub(in crate::objects) fn kibibytes(text: &str) -> Result<u32, &'static str> {
     Ok(u32::try_from(number.max(0)).unwrap_or(u32::MAX))
 }
 
-/// The words `on` and `off`.
+/// The values `on` and `off`.
 ///
 /// # Errors
-/// If it is another word.
+/// If it is another value.
 pub(in crate::objects) fn on_or_off(text: &str) -> Result<bool, &'static str> {
     match text {
         "on" => Ok(true),
@@ -64,13 +64,13 @@ pub(in crate::objects) fn count(text: &str) -> Option<u64> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
 }
 
-/// Whether a text has only characters that ingress-nginx lets stand in a URL (`URLIsValidRegex` in its
+/// Whether a text has only characters that ingress-nginx allows in a URL (`URLIsValidRegex` in its
 /// `annotations/parser/validators.go`): none of a query, and no variables.
 pub(super) fn is_plain_url(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~/:".contains(&byte))
 }
 
-/// Whether a text has only characters that ingress-nginx lets stand in a path with groups (`RegexPathWithCapture`).
+/// Whether a text has only characters that ingress-nginx allows in a path with groups (`RegexPathWithCapture`).
 pub(super) fn is_path_with_groups(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~/:$".contains(&byte))
 }
@@ -85,7 +85,7 @@ pub(super) fn namespaced_name(text: &str) -> Option<ObjectKey> {
 /// Networks and addresses, separated by commas.
 ///
 /// # Errors
-/// What is wrong with the first that is none.
+/// The first invalid entry, with the reason.
 pub(super) fn networks(text: &str) -> Result<Networks, String> {
     text.split(',').map(|entry| parse_network(entry.trim())).collect()
 }
