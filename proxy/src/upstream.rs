@@ -191,8 +191,12 @@ impl Dialler {
             || self.with_policy(Transport::Tcp, |policy| policy.own.addresses.contains(&address.ip()));
         // A load balancer has a name that is known outside.
         let is_name = host.parse::<IpAddr>().is_err() && host.contains('.') && !is_of_cluster(host);
-        let has_host = |table: &Table| table.ports.values().any(|port| port.listener(host).is_some());
-        is_known || (is_name && self.shared.with_table(has_host))
+        is_known || (is_name && self.serves(host))
+    }
+
+    /// Whether a listener of ours takes requests for this host.
+    pub(crate) fn serves(&self, host: &str) -> bool {
+        self.shared.with_table(|table: &Table| table.ports.values().any(|port| port.listener(host).is_some()))
     }
 
     /// Returns the backend's endpoint with this address; an empty reference if there is none.

@@ -64,6 +64,11 @@ impl SideRequests {
         self.dialler.may_come_back(side.address, host)
     }
 
+    /// Whether a listener of ours takes requests for this host.
+    pub(crate) fn serves(&self, host: &str) -> bool {
+        self.dialler.serves(host)
+    }
+
     /// Returns what all workers have in common.
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared

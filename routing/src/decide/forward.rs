@@ -162,11 +162,6 @@ impl Route {
         self.derived.as_ref()?.failed_request.as_ref()
     }
 
-    /// Returns whether the client's TLS ends here.
-    pub(super) fn is_over_tls(&self) -> bool {
-        self.is_tls
-    }
-
     /// Returns whether the request is for an error page.
     pub fn is_page(&self) -> bool {
         self.is_page

@@ -244,6 +244,6 @@ pub(super) fn spool(site: &Site<'_>) -> Option<Step> {
     own.buffering.unwrap_or(global.request_buffering).then_some(Step::Spool(spool))
 }
 
-pub(super) fn hsts(site: &Site<'_>) -> Option<Step> {
+fn hsts(site: &Site<'_>) -> Option<Step> {
     site.settings.hsts(site.class).map(Step::Hsts)
 }
