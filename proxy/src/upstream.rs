@@ -191,12 +191,17 @@ impl Dialler {
             || self.with_policy(Transport::Tcp, |policy| policy.own.addresses.contains(&address.ip()));
         // A load balancer has a name that is known outside.
         let is_name = host.parse::<IpAddr>().is_err() && host.contains('.') && !is_of_cluster(host);
-        is_known || (is_name && self.serves(host))
+        let has_host = |table: &Table| table.ports.values().any(|port| port.listener(host).is_some());
+        is_known || (is_name && self.shared.with_table(has_host))
     }
 
-    /// Whether a listener of ours takes requests for this host.
-    pub(crate) fn serves(&self, host: &str) -> bool {
-        self.shared.with_table(|table: &Table| table.ports.values().any(|port| port.listener(host).is_some()))
+    /// Whether a listener of ours is for this host, and not for every host.
+    pub(crate) fn has_listener_for(&self, host: &str) -> bool {
+        let is_named = |port: &portcullis_routing::Port| {
+            let any = port.listener("");
+            port.listener(host).is_some_and(|found| any.is_none_or(|any| !Arc::ptr_eq(found, any)))
+        };
+        self.shared.with_table(|table: &Table| table.ports.values().any(|port| is_named(port)))
     }
 
     /// Returns the backend's endpoint with this address; an empty reference if there is none.

@@ -113,7 +113,7 @@ impl Mirrors {
             let backend = &side::service(url, &copy.mirror.namespace, &copy.to);
             let bodiless = bodiless || !copy.mirror.body;
             let to = To { backend, by: By::Url { by_request: url.is_by_request() } };
-            let may_come_back = !is_of_cluster(&copy.to) && self.side.serves(copy.host());
+            let may_come_back = !is_of_cluster(&copy.to) && self.side.has_listener_for(copy.host());
             let marks = may_come_back.then_some(&marks);
             copies.extend(self.start(to, request, bodiless, |request| {
                 outside::copy(copy, request, backend, bodiless, marks)

@@ -64,9 +64,9 @@ impl SideRequests {
         self.dialler.may_come_back(side.address, host)
     }
 
-    /// Whether a listener of ours takes requests for this host.
-    pub(crate) fn serves(&self, host: &str) -> bool {
-        self.dialler.serves(host)
+    /// Whether a listener of ours is for this host, and not for every host.
+    pub(crate) fn has_listener_for(&self, host: &str) -> bool {
+        self.dialler.has_listener_for(host)
     }
 
     /// Returns what all workers have in common.

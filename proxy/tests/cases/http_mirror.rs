@@ -133,7 +133,8 @@ async fn nothing_is_copied_to_a_listener_of_ours() {
 async fn a_copy_that_comes_back_is_not_copied_for_ever() {
     let (up, copy) = (RawBackend::saying("up").await, RawBackend::saying("copy").await);
     let proxy = start_with(|_| {});
-    let at = Site::of(copied(up.address, url(copy.address, "/copy"), None, true)).serve(&proxy).await;
+    let rule = copied(up.address, url(copy.address, "/copy"), Some("a.example"), true);
+    let at = Site::http().add("a.example", listener("site"), "/", rule).serve(&proxy).await;
     let mut copies = 0;
     let mut marks = String::new();
     loop {
