@@ -118,7 +118,7 @@ fn of_status(Message { level, text, .. }: &Message, has_phrases: bool) -> Option
         return None;
     }
     let (verdict, text) = match level {
-        // Which Ingress has a path is decided as there.
+        // Which Ingress takes precedence for a path is the same in ingress-nginx.
         _ if !has_phrases && text.contains(BY_AGE) => (Verdict::Same, format!("{text}; as there")),
         Level::Note => (Verdict::Same, text.clone()),
         Level::Refused => (Verdict::Refused, text.clone()),

@@ -44,7 +44,7 @@ pub struct Backends {
     canary: Option<Box<Canary>>,
     /// Whether the second of them has the requests of clients over TLS.
     by_tls: bool,
-    /// Whether the last of them has the requests of those without endpoints, and what it is told of the rule.
+    /// If the last backend receives the requests of those without endpoints: the description of the rule that it receives.
     fallback: Option<Arc<ErrorOrigin>>,
 }
 
@@ -342,8 +342,8 @@ impl Backends {
         Self { by_tls: true, ..Self::new([plain, WeightedBackend { weight: 0, ..tls }]) }
     }
 
-    /// Adds a backend that gets the requests of those that have no endpoints (`default-backend` of an Ingress), and what it is
-    /// told of the rule.
+    /// Adds a backend that receives the requests of those without endpoints (`default-backend` of an Ingress), and the
+    /// description of the rule that it receives.
     #[must_use]
     pub fn with_fallback(mut self, fallback: WeightedBackend, origin: Arc<ErrorOrigin>) -> Self {
         let fallback = WeightedBackend { weight: 0, ..fallback };
@@ -352,7 +352,7 @@ impl Backends {
         self
     }
 
-    /// Returns the index of the backend that gets the requests of those without endpoints, and what it is told of the rule.
+    /// Returns the index of the backend that receives the requests of those without endpoints, and the description of the rule.
     pub(crate) fn fallback(&self) -> Option<(usize, &ErrorOrigin)> {
         Some((self.choices.len().checked_sub(1)?, self.fallback.as_deref()?))
     }

@@ -142,7 +142,7 @@ impl ProxySettings {
         [&self.proxy_protocol, forwarding.networks(forwarding.use_proxy_protocol)].concat()
     }
 
-    /// Whether there is an access log. A format of it asks for one, as ingress-nginx always has one.
+    /// Whether requests are logged. Setting a log format turns the access log on, since it is always on in ingress-nginx.
     pub fn has_access_log(&self) -> bool {
         (self.access_log || self.log.format.is_some()) && !self.log.is_off
     }

@@ -1,4 +1,4 @@
-//! BackendTLSPolicies: what TLS each asks for, which one holds for a port of a Service, and who uses it. The `tls` of an
+//! BackendTLSPolicies: the TLS settings of each, which policy applies to a port of a Service, and which routes use it. The `tls` of an
 //! XBackend is a policy whose target is the XBackend itself.
 //!
 //! ```text

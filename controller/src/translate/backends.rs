@@ -44,7 +44,7 @@ struct Inner {
 }
 
 impl BackendPool {
-    /// Returns the backend of a port of a Service or an XBackend, and makes it if there is none yet. A new backend has no
+    /// Returns the backend of a port of a Service or an XBackend, and creates it if it does not exist. A new backend has no
     /// endpoints until the caller of [`BackendPool::take_fresh`] fills them.
     pub fn backend(
         &self,

@@ -72,7 +72,7 @@ pub(crate) fn strip_upgrade_request(request: &mut RequestHeader) {
     let _ = request.insert_header("Connection", "Upgrade");
 }
 
-/// Removes what asks for an upgrade from a request that is sent without it.
+/// Removes the headers that request an upgrade from a request that is forwarded without it.
 pub(crate) fn strip_upgrade(request: &mut RequestHeader) {
     if request.headers.contains_key(header::UPGRADE) {
         strip_upgrade_request(request);

@@ -20,7 +20,7 @@ pub(super) const TOO_SLOW: Failure = (Rejection::Timeout, "the request took too 
 /// backend.
 ///
 /// # Errors
-/// What the client is told if it is too large, does not come, or there is no room for it; `None` if the client is gone.
+/// The response to the client if the body is too large, does not arrive, or does not fit; `None` if the client is gone.
 pub(super) async fn hold(
     worker: &Worker,
     stream: &mut Stream,

@@ -13,7 +13,7 @@ use tokio::{
 use crate::support::{
     client::{self, connect},
     raw::{RawBackend, Reply},
-    site::{Site, backend, h2, listener, rule, share, to},
+    site::{Site, backend, h2, rule, share, to},
     start, until, within,
 };
 
@@ -135,30 +135,6 @@ async fn the_time_before_the_body_is_not_counted() {
     let at = Site::of(paced(100, 0, to(address))).serve(&proxy).await;
     let (took, _, all) = get(at, 0).await;
     assert!(took >= Duration::from_millis(1850) && all > 150 << 10, "{took:?} {all}");
-}
-
-#[tokio::test]
-async fn paced_streams_leave_the_window_to_the_others() {
-    let (slow, up) = (with_body(300, false).await, with_body(100, false).await);
-    let proxy = start();
-    let site = Site::http().add("slow.example", listener("slow"), "/", paced(1, 0, to(slow.address)));
-    let at = site.add("a.example", listener("a"), "/", to(up.address)).serve(&proxy).await;
-    let mut h2 = client::h2(connect(at).await).await;
-    // Each has some 15 KiB that wait for its pace; the window of the connection is 64 KiB.
-    for _ in 0..10 {
-        let answer = within(h2.start("http://slow.example/").await.unwrap()).await.unwrap();
-        let mut body = answer.into_body();
-        tokio::spawn(async move {
-            while let Some(Ok(bytes)) = body.data().await {
-                let _ = body.flow_control().release_capacity(bytes.len());
-            }
-        });
-    }
-    sleep(Duration::from_millis(500)).await;
-    let begin = Instant::now();
-    let (status, body) = h2.get("http://a.example/").await.unwrap();
-    assert_eq!((status, body.len()), (200, 100 << 10));
-    assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
 }
 
 #[tokio::test]

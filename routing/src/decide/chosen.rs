@@ -257,7 +257,7 @@ impl<'t> Chosen<'t, '_> {
         }
     }
 
-    /// The backend that takes the requests of one without endpoints, and what it is told of them.
+    /// The backend that receives the requests of a backend without endpoints, and the headers that describe them.
     fn without_endpoints(&self, place: usize) -> Option<(usize, Option<Step>)> {
         let backends = &self.selected.rule.backends;
         let (fallback, origin) = backends.fallback()?;
@@ -286,7 +286,7 @@ impl<'t> Chosen<'t, '_> {
         route.selecting(selection)
     }
 
-    /// Adds the copy of the request that the rule asks for.
+    /// Adds the mirrored request, if the rule has one.
     fn copying(&self, route: Route) -> Route {
         let mut steps = self.selected.rule.steps.iter();
         let mirror = steps.find_map(|step| match step {

@@ -19,7 +19,7 @@ use crate::{
 const BLOCK: &str = "block-cidrs";
 const DENY: &str = "denylist-source-range";
 
-/// The steps that ask who the client is, if anything says so. An annotation takes the place of the global setting of its kind.
+/// The steps that check the client's address, if any are configured. An annotation overrides the global setting of its kind.
 /// `block-cidrs` is the operator's: it holds always, whatever else an Ingress is satisfied with.
 pub(super) fn steps(site: &Site<'_>) -> Vec<Step> {
     let own = &site.annotations.access;

@@ -113,7 +113,7 @@ impl<'a> Compiler<'a> {
         self.closed = Some(BackendError::Closed(by.clone()));
     }
 
-    /// Finds the passwords that the Ingress asks for. Without them it is closed.
+    /// Finds the password file of the Ingress. If it cannot be used, the paths are closed.
     fn find_users(&mut self) {
         match basic_auth::of(self.ingress, self.host.reader, &self.host.pools.users) {
             Ok(found) => self.basic_auth = found,

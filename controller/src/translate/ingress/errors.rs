@@ -108,7 +108,7 @@ impl Compiler<'_> {
         })
     }
 
-    /// What a default backend is told of a path. Of what no path matches it is told nothing.
+    /// The description of a path for default backends; empty for requests that no path matches.
     fn error_origin(&self, place: &Place<'_>) -> Arc<ErrorOrigin> {
         let of_path = |text: &str| {
             let value = Some(text).filter(|text| !text.is_empty() && place.path.is_some());

@@ -90,7 +90,7 @@ impl Compiler<'_> {
         None
     }
 
-    /// The copy of each request that the Ingress asks for; none of requests that no backend answers.
+    /// The mirror of the Ingress. Requests without a backend are not mirrored.
     fn mirror(&mut self, place: &Place<'_>) -> Option<Step> {
         if place.path.is_none() && self.ingress.default_backend.is_none() {
             return None;

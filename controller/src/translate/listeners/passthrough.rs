@@ -16,7 +16,7 @@ use crate::{
     status::Message,
 };
 
-/// The hosts whose oldest Ingress asks for it, each with that Ingress. `ours` are the Ingresses, the oldest first.
+/// The hosts for which the oldest Ingress sets `ssl-passthrough`, each with that Ingress. `ours` are the Ingresses, the oldest first.
 pub(super) fn of_hosts(ours: &[Arc<Ingress>]) -> BTreeMap<HostPattern, &ObjectKey> {
     let mut passing = BTreeMap::new();
     if ours.iter().all(|ingress| !ingress.annotations.passthrough.is_on) {

@@ -1,4 +1,4 @@
-//! The copy that an Ingress asks for with `mirror-target`: the request as its client sent it, for another URL.
+//! The mirrored request of `mirror-target`: the request as the client sent it, for another URL.
 
 use http::{HeaderValue, Method, header};
 use pingora_http::RequestHeader;
