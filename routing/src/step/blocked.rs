@@ -70,17 +70,17 @@ impl BlockedValues {
 
     /// Whether a request with these headers is rejected.
     pub fn refuses(&self, headers: &dyn Headers) -> bool {
-        // Neither a value that is not UTF-8 nor a repeated header must bypass the list. nginx joins several lines.
-        let (mut all, mut lines, mut is_held) = (String::new(), 0, false);
+        // A value that is not UTF-8 must not get past the list, nor one of several lines, which nginx joins.
+        let mut lines = Vec::new();
         headers.each(&self.header, &mut |line| {
-            let line = String::from_utf8_lossy(line);
-            is_held |= self.values.hold(&line);
-            let separator = if lines > 0 { ", " } else { "" };
-            all.extend([separator, &*line]);
-            lines += 1;
+            lines.push(String::from_utf8_lossy(line));
             ControlFlow::Continue(())
         });
-        is_held || (lines != 1 && self.values.hold(&all))
+        match &lines[..] {
+            [] => self.values.hold(""),
+            [line] => self.values.hold(line),
+            lines => lines.iter().any(|line| self.values.hold(line)) || self.values.hold(&lines.join(", ")),
+        }
     }
 }
 
