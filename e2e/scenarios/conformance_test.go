@@ -4,8 +4,6 @@ import (
 	"os"
 	"testing"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
 	"portcullis.dev/e2e/internal/kit"
 )
 
@@ -38,7 +36,7 @@ func TestConformance(t *testing.T) {
 // fewer, something was not claimed that is served.
 func everyTest(s *kit.S) int {
 	s.T.Helper()
-	class, err := s.Gateway.GatewayV1().GatewayClasses().Get(s.Context(), dedicated, metav1.GetOptions{})
+	class, err := s.AcceptedClass(dedicated)
 	s.Must(err)
 	count := 146
 	for _, feature := range class.Status.SupportedFeatures {

@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 
 	"portcullis.dev/e2e/internal/conformance"
@@ -42,8 +41,9 @@ func (r suiteRun) run(s *kit.S) (conformance.Results, error) {
 	if !built {
 		return conformance.Results{}, errors.New("this cluster was made without the suite: its first run had a filter that left it out")
 	}
-	if _, err := s.Gateway.GatewayV1().GatewayClasses().Get(s.Context(), r.class, metav1.GetOptions{}); err != nil {
-		return conformance.Results{}, fmt.Errorf("GatewayClass %s: %w", r.class, err)
+	// The suite reads the claimed features once, when it starts.
+	if _, err := s.AcceptedClass(r.class); err != nil {
+		return conformance.Results{}, err
 	}
 	for _, ending := range []string{".yaml", ".txt"} {
 		if err := os.Remove(r.file(s, ending)); err != nil && !errors.Is(err, fs.ErrNotExist) {

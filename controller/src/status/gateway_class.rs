@@ -55,11 +55,13 @@ fn supported_version(class: &GatewayClass, bundle: Option<&Bundle>) -> Option<Co
     })
 }
 
-/// What is served of the features that the conformance suite names, in alphabetical order.
+/// What is served of the features that the conformance suite names, in alphabetical order; none where the class is not
+/// accepted. What is claimed depends on the parameters, and a client such as the suite may read the list only once.
 fn features(class: &GatewayClass, reader: &Reader<'_>) -> Vec<SupportedFeature> {
-    let addressing = parameters_of_class(reader, class).ok().and_then(|parameters| parameters.addressing);
-    let has_own =
-        addressing == Some(Addressing::Dedicated) && reader.settings().dedicated != DedicatedPorts::AsShared;
+    let parameters = parameters_of_class(reader, class);
+    let (None, Ok(parameters)) = (&class.refused, parameters) else { return Vec::new() };
+    let has_own = parameters.addressing == Some(Addressing::Dedicated)
+        && reader.settings().dedicated != DedicatedPorts::AsShared;
     let own = OF_OWN_ADDRESSES.iter().filter(|_| has_own);
     let has_crd = |name: &str| reader.bundle().is_some_and(|bundle| bundle.experimental.contains(name));
     let experimental_of_own = EXPERIMENTAL_OF_OWN_ADDRESSES.iter().filter(|_| has_own);
@@ -182,6 +184,22 @@ spec: { addressing: Dedicated }
             assert!(names.is_sorted(), "{names:?}");
             assert_eq!(names.contains(&"GatewayStaticAddresses"), want, "{class:?} {dedicated:?}");
             assert_eq!(names.contains(&"GatewayInfrastructure"), want, "{class:?} {dedicated:?}");
+        }
+    }
+
+    #[test]
+    fn a_class_that_is_not_accepted_claims_no_features() {
+        let (before_parameters, _) = OBJECTS.rsplit_once("---").unwrap();
+        let snapshot = snapshot(before_parameters);
+        let settings = Settings::default();
+        let reader = Reader::new(&snapshot, &settings, None);
+        for (class, accepted) in [("shared", "True"), ("dedicated", "False")] {
+            let class = &snapshot.gateway_classes[&ObjectKey::new(Kind::GatewayClass, "", class)];
+            let Status::Conditions(status) = gateway_class(class, &reader).unwrap().status else { panic!() };
+            let status = serde_json::to_value(&status).unwrap();
+            assert_eq!(status["conditions"][0]["status"], accepted, "{status:#}");
+            let claims = status["supportedFeatures"].as_array().unwrap();
+            assert_eq!(!claims.is_empty(), accepted == "True", "{status:#}");
         }
     }
 

@@ -87,8 +87,7 @@ pub enum Level {
 #[serde(rename_all = "camelCase")]
 pub struct GatewayClassStatus {
     pub conditions: Vec<Condition>,
-    /// In alphabetical order, as the API asks.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    /// In alphabetical order, as the API asks. An empty list is written too: it replaces the last one.
     pub supported_features: Vec<SupportedFeature>,
 }
 

@@ -1,6 +1,7 @@
 package kit
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
@@ -12,6 +13,7 @@ import (
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 	"sigs.k8s.io/yaml"
 
+	"portcullis.dev/e2e/internal/cluster"
 	"portcullis.dev/e2e/internal/portcullis"
 )
 
@@ -176,6 +178,22 @@ func (s *S) AwaitIngressIn(namespace, name string) string {
 		return fmt.Errorf("its status is\n%s", text(networkingv1.IngressStatus(ingress.Status)))
 	})
 	return address
+}
+
+// AcceptedClass waits until a GatewayClass is accepted as it is now. The features that its status claims are final only then:
+// the parameters of class portcullis-dedicated are created after everything else of the release. It does not end the scenario.
+func (s *S) AcceptedClass(name string) (class *gatewayv1.GatewayClass, err error) {
+	err = cluster.Until(s.ctx, Patience, "GatewayClass "+name, func(context.Context) error {
+		class, err = s.Gateway.GatewayV1().GatewayClasses().Get(s.ctx, name, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		if !holds(class.Status.Conditions, string(gatewayv1.GatewayClassConditionStatusAccepted), class.Generation) {
+			return fmt.Errorf("its status is\n%s", text(class.Status))
+		}
+		return nil
+	})
+	return class, err
 }
 
 // AwaitGateway waits until a Gateway is programmed as it is now, and returns its address.
