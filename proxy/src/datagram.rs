@@ -97,15 +97,12 @@ pub(crate) async fn serve(
     };
     // Marked as busy: the socket is not an idle connection that could be closed to make room.
     held.begin();
-    port.hold(held, async {
-        let (mut stop, mut stopping) = (pin!(stop), false);
-        poll_fn(|cx| {
-            stopping = stopping || stop.as_mut().poll(cx).is_ready();
-            listening.poll(cx, stopping)
-        })
-        .await;
-    })
-    .await;
+    let (mut stop, mut stopping) = (pin!(stop), false);
+    let listening = poll_fn(|cx| {
+        stopping = stopping || stop.as_mut().poll(cx).is_ready();
+        listening.poll(cx, stopping)
+    });
+    port.hold(held, pin!(listening)).await;
 }
 
 impl Listening {

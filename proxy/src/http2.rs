@@ -55,7 +55,7 @@ pub(crate) async fn serve(
         shutdown: port.shutdown(),
     };
     let _over = streams.until_dropped();
-    streams.serve(accept(Arc::new(connection), down, port), keepalive).await;
+    streams.serve(pin!(accept(Arc::new(connection), down, port)), keepalive).await;
 }
 
 /// What the tasks of a connection's streams share.

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     future::poll_fn,
-    pin::pin,
+    pin::Pin,
     sync::{
         Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -115,11 +115,12 @@ impl Port {
     }
 
     /// Runs a connection until it ends, is cut, or is idle after it was asked to close.
-    pub(crate) async fn hold(&self, held: Arc<Held>, connection: impl Future<Output = ()>) {
+    ///
+    /// It is passed pinned: an `async fn` keeps room for each argument, also for one that it has moved into a pinned local.
+    pub(crate) async fn hold(&self, held: Arc<Held>, mut connection: Pin<&mut impl Future<Output = ()>>) {
         // Declared in this order so that a closing connection stays registered until its place is free. Otherwise another
         // connection would be asked to close, too.
         let mut registered = None;
-        let mut connection = pin!(connection);
         poll_fn(|cx| {
             registered.get_or_insert_with(|| {
                 held.set_waker(cx.waker());
@@ -148,7 +149,7 @@ impl Drop for Registered<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{pin::pin, time::Duration};
 
     use super::*;
     use crate::{
@@ -161,7 +162,7 @@ mod tests {
         connection: impl Future<Output = ()> + Send + 'static,
     ) -> tokio::task::JoinHandle<()> {
         let port = Arc::clone(port);
-        tokio::spawn(async move { port.hold(Arc::new(Held::new()), connection).await })
+        tokio::spawn(async move { port.hold(Arc::new(Held::new()), pin!(connection)).await })
     }
 
     #[tokio::test]
@@ -193,7 +194,7 @@ mod tests {
                     }
                     Poll::Pending
                 });
-                of_port.hold(held, connection).await;
+                of_port.hold(held, pin!(connection)).await;
             }));
             tokio::time::sleep(Duration::from_secs(1)).await;
         }

@@ -1,6 +1,9 @@
 //! An HTTP/2 connection whose streams pingora accepts and carries (`--carriers pingora`).
 
-use std::{pin::Pin, sync::Arc};
+use std::{
+    pin::{Pin, pin},
+    sync::Arc,
+};
 
 use async_trait::async_trait;
 use pingora_core::{
@@ -35,7 +38,7 @@ pub(crate) async fn serve(
     let _over = streams.until_dropped();
     let (app, shutdown) = (Arc::new(app), port.shutdown());
     let serving = async { drop(app.process_new(down, &shutdown).await) };
-    streams.serve(serving, limits.keepalive).await;
+    streams.serve(pin!(serving), limits.keepalive).await;
 }
 
 /// Has pingora carry a stream inside its [`SCOPE`].

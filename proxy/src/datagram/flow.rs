@@ -4,6 +4,7 @@ use std::{
     future::poll_fn,
     io,
     net::SocketAddr,
+    pin::pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -201,7 +202,7 @@ impl Drop for Listed<'_> {
 /// Runs a flow to its end.
 pub(super) async fn run(flow: Arc<Flow>, listening: Arc<Listening>, plan: Plan) {
     let held = Arc::clone(&flow.held);
-    let running = async {
+    let running = pin!(async {
         let _listed = Listed(&flow, &listening);
         let load = &listening.worker.load;
         let _in_flight = load.request();
@@ -212,6 +213,6 @@ pub(super) async fn run(flow: Arc<Flow>, listening: Arc<Listening>, plan: Plan) 
         let mut closing = false;
         let end = poll_fn(|cx| flow.poll(cx, &listening, &mut closing, &mut record)).await;
         record.end(end);
-    };
+    });
     listening.port.hold(held, running).await;
 }

@@ -61,20 +61,31 @@ pub(super) enum Next {
 const FRESH_WHILE_DRAINING: Duration = Duration::from_secs(1);
 
 /// Serves HTTP/1 on a connection until either side closes it. `early` is what was read to detect the protocol.
-pub(crate) async fn serve(
-    worker: &Worker,
+///
+/// Not an `async fn`: that would keep room for the arguments beside the client that is made of them.
+pub(crate) fn serve<'p>(
+    worker: &'p Worker,
     transport: Transport,
     early: &[u8],
     conn: Arc<ConnInfo>,
-    port: &Port,
+    port: &'p Port,
     admitted: Admitted,
-) {
+) -> impl Future<Output = ()> + use<'p> {
     let held = Arc::clone(admitted.held());
-    let mut client = Client::new(transport, early, admitted);
+    serve_client(worker, Client::new(transport, early, admitted), held, conn, port)
+}
+
+async fn serve_client(
+    worker: &Worker,
+    mut client: Client,
+    held: Arc<Held>,
+    conn: Arc<ConnInfo>,
+    port: &Port,
+) {
     let mut fresh = true;
     loop {
         if client.input.is_empty() && !client.request_begins(port, fresh, &conn.limits).await {
-            return client.close_idle().await;
+            return Box::pin(client.close_idle()).await;
         }
         let next = {
             let _in_flight = worker.load.request();
@@ -317,7 +328,7 @@ impl Client {
     }
 
     /// Closes the connection between two requests.
-    async fn close_idle(mut self) {
+    async fn close_idle(&mut self) {
         let _ = self.transport.shutdown().await;
         self.ended = true;
     }

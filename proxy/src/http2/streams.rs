@@ -2,7 +2,7 @@
 
 use std::{
     future::poll_fn,
-    pin::pin,
+    pin::{Pin, pin},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -64,9 +64,10 @@ impl Streams {
     }
 
     /// Polls a connection until it ends or has been idle for too long. In the latter case it is polled once more with
-    /// [`Self::is_closing`] set, so that it can tell its client.
-    pub(crate) async fn serve(&self, connection: impl Future<Output = ()>, limit: Duration) {
-        let mut connection = pin!(connection);
+    /// [`Self::is_closing`] set, so that it can tell its client. It is passed pinned for the reason of [`Port::hold`].
+    ///
+    /// [`Port::hold`]: crate::accept::Port::hold
+    pub(crate) async fn serve(&self, mut connection: Pin<&mut impl Future<Output = ()>>, limit: Duration) {
         let mut timer = pin!(sleep_until(self.ends_at(limit)));
         let (mut runs, mut leaving) = (false, false);
         poll_fn(|cx| {
@@ -130,10 +131,10 @@ mod tests {
             drop(other);
             std::future::pending().await
         };
-        streams.serve(connection, limit).await;
+        streams.serve(pin!(connection), limit).await;
         assert_eq!(begin.elapsed().as_secs(), 50 + 100 + 100 + 60);
         let (streams, begin) = (Arc::new(Streams::new(Arc::new(Held::new()))), Instant::now());
-        streams.serve(std::future::pending(), limit).await;
+        streams.serve(pin!(std::future::pending()), limit).await;
         assert_eq!(begin.elapsed().as_secs(), 60);
     }
 
@@ -151,7 +152,7 @@ mod tests {
             });
             std::future::pending().await
         };
-        streams.serve(connection, limit).await;
+        streams.serve(pin!(connection), limit).await;
         assert_eq!(begin.elapsed().as_secs(), 60 + 100 + 60);
     }
 
@@ -168,10 +169,9 @@ mod tests {
             }
             Poll::Pending
         });
-        let served =
-            tokio::spawn(
-                async move { Arc::new(Streams::new(Arc::new(Held::new()))).serve(busy, limit).await },
-            );
+        let served = tokio::spawn(async move {
+            Arc::new(Streams::new(Arc::new(Held::new()))).serve(pin!(busy), limit).await
+        });
         tokio::time::timeout(limit * 2, served).await.expect("it ends").unwrap();
         assert_eq!(begin.elapsed().as_secs(), 60);
     }
