@@ -141,6 +141,7 @@ func TestSideBySide(t *testing.T) {
 
 	s.WithValues("--set", "ingressNginx.publishStatus=true")
 	nginx.awaitAddress(address)
+	answers(kit.Want{Service: "web"}) // The annotation with the class is still there.
 
 	s.WithValues("--set", "ingressNginx.publishStatus=false")
 	nginx.awaitAddress(address) // until the other controller replaces it
