@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"text/tabwriter"
@@ -55,7 +56,7 @@ func TestPropagation(t *testing.T) {
 		if routes > 0 {
 			s.Expect(client, fmt.Sprintf("http://crowd-%d.%s/", routes-1, domain), kit.Want{Service: "web"})
 		}
-		m := measure(s, client, domain, routes)
+		m := measure(s, client, domain, strconv.Itoa(routes), ofRoutes(s))
 		fmt.Fprintf(table, "%d\t%s\t%s\t%s\t%s\t%s\t\n", routes, milliseconds(middle(m.call)), spread(m.created), spread(m.deleted), memory(s), loadAverage())
 		s.Figure("%d routes: create %s ms, delete %s ms", routes, milliseconds(middle(m.created)), milliseconds(middle(m.deleted)))
 	}
@@ -71,20 +72,37 @@ func TestPropagation(t *testing.T) {
 
 type measured struct{ call, created, deleted []time.Duration }
 
-// measure makes and deletes routes one after the other, and asks for each over the same connection.
-func measure(s *kit.S, client *kit.Client, domain string, routes int) (m measured) {
-	s.T.Helper()
+// samples are the objects that measure creates and deletes: each serves one host by the Service web.
+type samples struct {
+	create func(name, host string) error
+	delete func(name string) error
+}
+
+// ofRoutes are HTTPRoutes at the Gateway crowd.
+func ofRoutes(s *kit.S) samples {
 	api := s.Gateway.GatewayV1().HTTPRoutes(s.Namespace)
+	return samples{
+		create: func(name, host string) error {
+			_, err := api.Create(s.Context(), s.Route(name, "crowd", host), metav1.CreateOptions{})
+			return err
+		},
+		delete: func(name string) error { return api.Delete(s.Context(), name, metav1.DeleteOptions{}) },
+	}
+}
+
+// measure creates and deletes objects one after the other, and sends requests for each over the same connection.
+func measure(s *kit.S, client *kit.Client, domain, label string, of samples) (m measured) {
+	s.T.Helper()
 	for i := range s.Samples {
-		name := fmt.Sprintf("sample-%d-%d", routes, i)
-		url := "http://" + name + "." + domain + "/"
+		name := fmt.Sprintf("sample-%s-%d", label, i)
+		host := name + "." + domain
+		url := "http://" + host + "/"
 		begin := time.Now()
-		_, err := api.Create(s.Context(), s.Route(name, "crowd", name+"."+domain), metav1.CreateOptions{})
-		s.Must(err)
+		s.Must(of.create(name, host))
 		m.call = append(m.call, time.Since(begin))
 		m.created = append(m.created, poll(s, client, url, 404, 200))
 		time.Sleep(pause)
-		s.Must(api.Delete(s.Context(), name, metav1.DeleteOptions{}))
+		s.Must(of.delete(name))
 		m.deleted = append(m.deleted, poll(s, client, url, 200, 404))
 		time.Sleep(pause)
 	}

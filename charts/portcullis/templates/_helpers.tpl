@@ -98,7 +98,7 @@ host: {{ $address | quote }}
   verbs: [list, watch]
 - apiGroups: [networking.k8s.io]
   resources: [ingresses/status]
-  verbs: [update]
+  verbs: [patch]
 - apiGroups: [gateway.networking.k8s.io]
   resources: [gateways, listenersets, httproutes, grpcroutes, tlsroutes, tcproutes, udproutes, backendtlspolicies, referencegrants]
   verbs: [list, watch]

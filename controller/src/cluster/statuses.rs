@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! StatusFeed (desired) \
-//! Sighting (live)       > queue -> merge -> PUT /status with the resourceVersion that was seen -> events
+//! Sighting (live)       > queue -> merge -> write of /status with the resourceVersion that was seen -> events
 //! Lease (leads)        /
 //! ```
 //!

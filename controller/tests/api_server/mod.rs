@@ -115,9 +115,11 @@ impl ApiServer {
         self.requests().into_iter().filter(|r| r.method == method && r.path.contains(path)).collect()
     }
 
-    /// PUTs of `/status` that were carried out.
+    /// Writes of `/status` that were carried out.
     pub fn status_writes(&self) -> Vec<Request> {
-        self.asked("PUT", "/status").into_iter().filter(|request| request.status == 200).collect()
+        let is_write =
+            |request: &Request| matches!(&*request.method, "PUT" | "PATCH") && request.status == 200;
+        self.requests().into_iter().filter(|r| is_write(r) && r.path.contains("/status")).collect()
     }
 
     /// Requests go wrong from now on, the first fault that fits first.

@@ -150,7 +150,7 @@ fn route(store: &Arc<Store>, method: &str, asked: Asked, body: Value) -> Respons
         "create" => written(store.create(manager, plural, body)),
         "update" => written(store.replace(manager, plural, body, *status)),
         "patch" if asked.is_merge => {
-            written(store.merge(plural, namespace, name.as_deref().unwrap_or_default(), &body))
+            written(store.merge(plural, namespace, name.as_deref().unwrap_or_default(), &body, *status))
         }
         "patch" => {
             let force = query.get("force").is_some_and(|force| force == "true");

@@ -164,8 +164,15 @@ impl Store {
         })
     }
 
-    /// A merge patch; one that names a version is carried out on that one alone.
-    pub(super) fn merge(&self, plural: &str, namespace: &str, name: &str, patch: &Value) -> Written {
+    /// A merge patch of the status, or of all but the status; one that names a version is carried out on that one alone.
+    pub(super) fn merge(
+        &self,
+        plural: &str,
+        namespace: &str,
+        name: &str,
+        patch: &Value,
+        status: bool,
+    ) -> Written {
         self.with(|state| {
             let Some(live) = state.objects.get(&key(plural, namespace, name)) else {
                 return Written::Missing;
@@ -176,7 +183,7 @@ impl Store {
             }
             let mut merged = live.clone();
             merge(&mut merged, patch);
-            self.refusal(plural, &merged).unwrap_or_else(|| Written::Done(state.put(plural, merged, false)))
+            self.refusal(plural, &merged).unwrap_or_else(|| Written::Done(state.put(plural, merged, status)))
         })
     }
 
@@ -278,18 +285,21 @@ impl State {
             return self.store(plural, object, "ADDED");
         };
         let mut next = live.clone();
+        // The metadata in a write of a status is that of the object, unless the kind has a CRD.
+        if !status || plural == "ingresses" {
+            for part in ["annotations", "labels", "finalizers", "ownerReferences"] {
+                match object["metadata"].get(part) {
+                    Some(value) => next["metadata"][part] = value.clone(),
+                    None => drop(next["metadata"].as_object_mut().unwrap().remove(part)),
+                }
+            }
+        }
         if status {
             next["status"] = object["status"].clone();
         } else {
             for (name, value) in object.as_object().unwrap() {
                 if !matches!(name.as_str(), "metadata" | "status") {
                     next[name] = value.clone();
-                }
-            }
-            for part in ["annotations", "labels"] {
-                match object["metadata"].get(part) {
-                    Some(value) => next["metadata"][part] = value.clone(),
-                    None => drop(next["metadata"].as_object_mut().unwrap().remove(part)),
                 }
             }
             if next["spec"] != live["spec"] {

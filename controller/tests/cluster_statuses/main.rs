@@ -264,6 +264,34 @@ async fn an_ingress_that_leaves_our_class_loses_our_address_and_no_other() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_status_leaves_the_metadata_of_its_object_unchanged() {
+    let server = ApiServer::new();
+    let mut ingress = ingress("web", "web.example.com");
+    let metadata = [
+        ("annotations", json!({"nginx.ingress.kubernetes.io/auth-type": "basic"})),
+        ("labels", json!({"app": "web"})),
+        ("finalizers", json!(["example.com/records"])),
+        (
+            "ownerReferences",
+            json!([{"apiVersion": "example.com/v1", "kind": "App", "name": "web", "uid": "1"}]),
+        ),
+    ];
+    for (part, value) in &metadata {
+        ingress["metadata"][*part] = value.clone();
+    }
+    server.apply("ingresses", ingress);
+    let _replica = Replica::start(&server, true).ready().await;
+    let written = until("an address", || {
+        let ingress = server.get("ingresses", "shop", "web").unwrap();
+        ingress["status"]["loadBalancer"]["ingress"][0]["ip"].is_string().then_some(ingress)
+    });
+    let written = written.await;
+    for (part, value) in metadata {
+        assert_eq!(written["metadata"][part], value, "{part}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_object_that_is_gone_is_let_go() {
     let server = shop(2);
     server.fault(Fault {

@@ -99,6 +99,10 @@ func (b *built) makeImages(dir string) error {
 			Tags: []string{cluster.PauseImage}, Entrypoint: []string{"/pause"}, User: "65535:65535",
 			Files: map[string]string{"/pause": sibling("pause")},
 		},
+		"signin": {
+			Tags: []string{cluster.SignInImage}, Entrypoint: []string{"/signin"}, User: "65532:65532",
+			Files: map[string]string{"/signin": sibling("signin")},
+		},
 		"coredns": {
 			Tags: []string{"registry.k8s.io/coredns/coredns:e2e"}, Entrypoint: []string{"/coredns"},
 			Files: map[string]string{"/coredns": b.binaries["coredns"]},

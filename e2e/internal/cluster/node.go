@@ -14,6 +14,9 @@ import (
 // PauseImage is what containerd makes a pod's sandbox of.
 const PauseImage = "registry.k8s.io/pause:3.10"
 
+// SignInImage is a service for external authentication (cmd/signin).
+const SignInImage = "portcullis.dev/e2e/signin:e2e"
+
 // The thresholds keep the kubelet from judging the machine's disk; restrict_oom_score_adj is for machines where root
 // may not lower it; disable_tcp_service since nobody streams over it from elsewhere.
 var nodeFiles = map[string]string{

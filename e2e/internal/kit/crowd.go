@@ -11,33 +11,42 @@ import (
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
-// crowdWorkers make routes at the same time; the API server has two processors for all of it.
+// crowdWorkers is the number of concurrent calls of InParallel; the API server has two processors for all of them.
 const crowdWorkers = 16
 
 // Crowd makes the HTTPRoutes number `from` up to `to` in a namespace, each with a host of its own below the domain. They
 // attach to a Gateway of the scenario's namespace, and their backend is the Service web of their own.
 func (s *S) Crowd(namespace, gateway, domain string, from, to int) {
 	s.T.Helper()
-	ctx, cancel := context.WithCancelCause(s.ctx)
+	s.Must(InParallel(s.ctx, from, to, func(ctx context.Context, i int) error {
+		route := s.Route(fmt.Sprintf("crowd-%d", i), gateway, fmt.Sprintf("crowd-%d.%s", i, domain))
+		_, err := s.Gateway.GatewayV1().HTTPRoutes(namespace).Create(ctx, route, metav1.CreateOptions{})
+		return err
+	}))
+}
+
+// InParallel calls do for the numbers from `from` up to `to` concurrently, until one call returns an error or the context
+// ends, and returns that error.
+func InParallel(ctx context.Context, from, to int, do func(ctx context.Context, number int) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	numbers := make(chan int)
 	var wait sync.WaitGroup
 	for range crowdWorkers {
 		wait.Go(func() {
-			for i := range numbers {
-				route := s.Route(fmt.Sprintf("crowd-%d", i), gateway, fmt.Sprintf("crowd-%d.%s", i, domain))
-				if _, err := s.Gateway.GatewayV1().HTTPRoutes(namespace).Create(ctx, route, metav1.CreateOptions{}); err != nil {
+			for number := range numbers {
+				if err := do(ctx, number); err != nil {
 					cancel(err)
 				}
 			}
 		})
 	}
-	for i := from; i < to && ctx.Err() == nil; i++ {
-		numbers <- i
+	for number := from; number < to && ctx.Err() == nil; number++ {
+		numbers <- number
 	}
 	close(numbers)
 	wait.Wait()
-	s.Must(context.Cause(ctx))
+	return context.Cause(ctx)
 }
 
 // Route is an HTTPRoute from one host to the Service web, at a Gateway of the scenario's namespace.

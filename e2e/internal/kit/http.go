@@ -225,16 +225,25 @@ func (s *S) Expect(c *Client, target string, want Want, headers ...string) *Answ
 // ExpectOfEach is Expect of each of Portcullis's pods by itself, whichever the address leads to.
 func (s *S) ExpectOfEach(c *Client, target string, want Want) {
 	s.T.Helper()
-	pods := s.PortcullisPods()
-	if len(pods) == 0 {
-		s.T.Fatal("Portcullis has no pods")
+	for _, client := range s.ClientsOfPods(c) {
+		s.Expect(client, target, want)
 	}
-	for _, pod := range pods {
-		s.Expect(c.Another(func(c *Client) {
+}
+
+// ClientsOfPods returns a client like this one for each of Portcullis's pods, which connects to the address of the pod.
+func (s *S) ClientsOfPods(c *Client) []*Client {
+	s.T.Helper()
+	var clients []*Client
+	for _, pod := range s.PortcullisPods() {
+		clients = append(clients, c.Another(func(c *Client) {
 			c.Address = pod.Status.PodIP
 			c.HTTPPort, c.HTTPSPort = cmp.Or(c.HTTPPort, 80)+portcullis.PortOffset, cmp.Or(c.HTTPSPort, 443)+portcullis.PortOffset
-		}), target, want)
+		}))
 	}
+	if len(clients) == 0 {
+		s.T.Fatal("Portcullis has no pods")
+	}
+	return clients
 }
 
 // Refuse asks until the connection is refused or breaks off: nothing answers there.

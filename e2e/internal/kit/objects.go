@@ -94,6 +94,13 @@ func (s *S) OwnEcho(name string, replicas int) {
 	s.AwaitDeployment(s.Namespace, name)
 }
 
+// SignIn creates a service for external authentication, like oauth2-proxy, and waits until it is available.
+func (s *S) SignIn(name string) {
+	s.T.Helper()
+	s.ApplyTo(s.Namespace, echoText, name, 1, "", cluster.SignInImage)
+	s.AwaitDeployment(s.Namespace, name)
+}
+
 // AwaitDeployment waits until all pods of a Deployment are of its newest version and available, and no others are left.
 func (s *S) AwaitDeployment(namespace, name string) {
 	s.T.Helper()

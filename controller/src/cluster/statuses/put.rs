@@ -60,10 +60,33 @@ pub(super) enum Outcome {
 }
 
 pub(super) async fn put(client: &Client, field_manager: &str, write: Write) -> Outcome {
+    let request = match request(field_manager, &write) {
+        Ok(request) => request,
+        Err(error) => return Outcome::Refused(error.to_string()),
+    };
+    match timeout(CALL, client.request::<Value>(request)).await {
+        Ok(Ok(_)) => Outcome::Written,
+        Ok(Err(kube::Error::Api(status))) => refused(*status),
+        Ok(Err(error)) => Outcome::Failed(error.to_string(), None),
+        Err(_) => Outcome::Failed(format!("no response within {CALL:?}"), None),
+    }
+}
+
+/// A PUT of the status, or a merge patch for an Ingress: in a PUT to the `/status` of a kind without a CRD, the API server
+/// replaces the metadata too, which would remove labels, annotations, owner references and finalizers.
+fn request(field_manager: &str, write: &Write) -> http::Result<http::Request<Vec<u8>>> {
     let KeyParts { kind, namespace, name } = &*write.key;
-    let Resource { plural, api_version, .. } = kind.resource();
+    let resource = kind.resource();
+    let Resource { plural, api_version, .. } = resource;
     let scope = if namespace.is_empty() { String::new() } else { format!("namespaces/{namespace}/") };
     let path = format!("/apis/{api_version}/{scope}{plural}/{name}/status?fieldManager={field_manager}");
+    if resource.status_shape() == Some(StatusShape::LoadBalancer) {
+        let metadata = json!({ "resourceVersion": write.resource_version });
+        let body = json!({ "metadata": metadata, "status": load_balancer_patch(&write.status) });
+        let request =
+            http::Request::patch(path).header(http::header::CONTENT_TYPE, "application/merge-patch+json");
+        return request.body(body.to_string().into_bytes());
+    }
     let mut metadata = json!({ "name": name, "resourceVersion": write.resource_version });
     if !namespace.is_empty() {
         metadata["namespace"] = (&**namespace).into();
@@ -77,16 +100,12 @@ pub(super) async fn put(client: &Client, field_manager: &str, write: Write) -> O
         "status": write.status,
     });
     let request = http::Request::put(path).header(http::header::CONTENT_TYPE, "application/json");
-    let request = match request.body(object.to_string().into_bytes()) {
-        Ok(request) => request,
-        Err(error) => return Outcome::Refused(error.to_string()),
-    };
-    match timeout(CALL, client.request::<Value>(request)).await {
-        Ok(Ok(_)) => Outcome::Written,
-        Ok(Err(kube::Error::Api(status))) => refused(*status),
-        Ok(Err(error)) => Outcome::Failed(error.to_string(), None),
-        Err(_) => Outcome::Failed(format!("no response within {CALL:?}"), None),
-    }
+    request.body(object.to_string().into_bytes())
+}
+
+/// The merge patch to a status of [`StatusShape::LoadBalancer`]: its list is replaced, or removed.
+fn load_balancer_patch(status: &Value) -> Value {
+    json!({ "loadBalancer": { "ingress": status["loadBalancer"]["ingress"] } })
 }
 
 fn refused(status: Status) -> Outcome {
