@@ -143,9 +143,11 @@ pub(super) fn path(key: &ObjectKey) -> String {
     format!("{}/{}", DynamicObject::url_path(&of_kind, Some(&key.namespace)), key.name)
 }
 
-/// The only keys that are used of Secrets, and of ConfigMaps that objects refer to. The rest is secret or large, so it is
-/// not kept.
-const KEPT: [&str; 3] = ["tls.crt", "tls.key", "ca.crt"];
+/// Keys that are used of Secrets and ConfigMaps, however long their values are: certificates, and password files.
+const FILES: [&str; 4] = ["tls.crt", "tls.key", "ca.crt", "auth"];
+/// Of other keys, which are names of users and of headers, only short values are used: hashes of passwords, and values of
+/// headers. So many bytes are kept, in Base64 or not.
+const SHORT: usize = 8 << 10;
 
 /// Takes out what nobody looks at, before anything is kept.
 pub(super) fn reduce(kind: Kind, object: &mut Value) {
@@ -160,16 +162,28 @@ pub(super) fn reduce(kind: Kind, object: &mut Value) {
         }
     }
     if kind == Kind::Secret {
-        reduce_data(object);
+        let is_tls = fields.get("type").is_some_and(|of| of == "kubernetes.io/tls");
+        let is_used = |name: &str, value: &Value| FILES.contains(&name) || (!is_tls && is_short(value));
+        if let Some(data) = fields.get_mut("data").and_then(Value::as_object_mut) {
+            data.retain(|name, value| is_used(name, value));
+        }
     }
 }
 
-/// Takes out the data of a Secret or ConfigMap that is never used.
-pub(super) fn reduce_data(object: &mut Value) {
+/// Shortens the data of a ConfigMap that an object refers to. The keys stay, since a key without a valid value is an error of
+/// whoever refers to it.
+pub(super) fn shorten(object: &mut Value) {
     if let Some(data) = object.get_mut("data").and_then(Value::as_object_mut) {
-        data.retain(|name, _| KEPT.contains(&name.as_str()));
+        let long =
+            data.iter_mut().filter(|(name, value)| !FILES.contains(&name.as_str()) && !is_short(value));
+        // No header has such a value.
+        long.for_each(|(_, value)| *value = "\n".into());
     }
     if let Some(fields) = object.as_object_mut() {
         fields.remove("binaryData");
     }
+}
+
+fn is_short(value: &Value) -> bool {
+    value.as_str().is_some_and(|text| text.len() <= SHORT)
 }

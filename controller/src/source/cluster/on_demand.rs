@@ -12,7 +12,7 @@ use tracing::{info, warn};
 
 use super::{
     ClusterOptions, Refusal,
-    kinds::{path, reduce, reduce_data},
+    kinds::{path, reduce, shorten},
     reading::{self, Failure},
     trouble::pause,
 };
@@ -217,7 +217,9 @@ async fn fetch(client: &Client, key: &ObjectKey) -> Fetched {
 
 fn decode(kind: Kind, mut object: Value) -> Fetched {
     reduce(kind, &mut object);
-    reduce_data(&mut object);
+    if kind == Kind::ConfigMap {
+        shorten(&mut object);
+    }
     let decoded = objects::decode_live(object);
     match decoded.object {
         Some(object) => Fetched::Found(object),
