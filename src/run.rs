@@ -93,7 +93,9 @@ impl Running {
     /// As [`run`].
     pub async fn of_folder(manifests: &Path, args: &ServeArgs) -> anyhow::Result<Self> {
         let settings = Settings { addresses: bound_addresses(args), ..settings(args)? };
-        let (controller, handle) = Controller::folder(FolderOptions::new(manifests), settings)
+        let annotations_prefix = settings.annotations_prefix.clone();
+        let options = FolderOptions { annotations_prefix, ..FolderOptions::new(manifests) };
+        let (controller, handle) = Controller::folder(options, settings)
             .with_context(|| format!("--manifests {}", manifests.display()))?;
         let links = Links { many_owners: false, local: LocalBackends::Allowed, known: own::Known::nothing() };
         let running = Self::serving(controller, handle, args, links).await?;
@@ -121,6 +123,8 @@ impl Running {
         let controllers = cluster::controllers(&settings, &cluster.field_manager);
         let default_certificate = settings.default_certificate.clone();
         let settings_map = settings.settings_map.clone();
+        let annotations_prefix = settings.annotations_prefix.clone();
+        let service_maps = settings.tcp_services.iter().chain(&settings.udp_services).cloned().collect();
         let (deltas, received) = mpsc::channel(DELTAS_WAITING);
         let (controller, handle) = Controller::of(received, settings);
         let local = if cluster.local_backends { LocalBackends::Allowed } else { LocalBackends::Refused };
@@ -137,6 +141,8 @@ impl Running {
             port_offset: args.port_offset,
             default_certificate,
             settings_map,
+            service_maps,
+            annotations_prefix,
         };
         let (lacking, release) = cluster::start(links, cluster, &running.readiness);
         let (bindings, handle) = (running.proxy.bindings(), running.readiness.controller.clone());

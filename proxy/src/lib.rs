@@ -169,6 +169,8 @@ pub struct LiveOptions {
     /// `address/prefix length`. A connection from one of them that does not is refused; connections from elsewhere are
     /// taken as they are.
     pub proxy_protocol: Vec<(IpAddr, u8)>,
+    /// The same on the ports of the table that require it ([`Port::proxy_protocol`](portcullis_routing::Port)).
+    pub port_proxies: Vec<(IpAddr, u8)>,
     /// Limits of clients' connections. Connections that are open when a limit is lowered stay open; idle ones make room for
     /// new ones.
     pub connections: ConnectionLimits,
@@ -453,6 +455,7 @@ impl Default for Options {
                 clients: ClientOptions::default(),
                 log: LogOptions::default(),
                 proxy_protocol: Vec::new(),
+                port_proxies: Vec::new(),
                 connections: capacity.connections(),
             },
         }

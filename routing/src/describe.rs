@@ -37,7 +37,8 @@ impl Display for Table {
                 if bound.number != port.number {
                     write!(f, " (bound as {bound})")?;
                 }
-                writeln!(f, " {}{} at {}", Host(host), listener.tls, listener.id)?;
+                let proxied = if port.proxy_protocol { " with PROXY protocol" } else { "" };
+                writeln!(f, " {}{}{proxied} at {}", Host(host), listener.tls, listener.id)?;
                 listener.fmt(f)?;
             }
         }

@@ -63,6 +63,7 @@ pub(super) fn options(settings: &ProxySettings, capacity: Capacity) -> LiveOptio
             false => ForwardedFor::List,
         },
         proxy_protocol: settings.proxy_protocol(),
+        port_proxies: settings.port_proxies(),
         log: LogOptions {
             format: settings.log.format().map(Arc::new),
             skipped: settings.log.skipped.clone(),

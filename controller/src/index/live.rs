@@ -7,11 +7,11 @@ use crate::{
     Problem,
     facts::Fact,
     ir::Kind,
-    translate::{HostOwners, Reader},
+    translate::{HostOwners, PortServices, Reader},
 };
 
 impl Index {
-    /// What is wrong with the ConfigMap of settings.
+    /// What is wrong with the ConfigMap of settings, and which ConfigMaps of TCP and UDP services do not exist.
     pub fn settings_problems(&self) -> &[Problem] {
         &self.settings_problems
     }
@@ -24,6 +24,12 @@ impl Index {
         let before = std::mem::replace(&mut self.settings.live, Arc::clone(&self.flags));
         (self.settings.live, self.settings_problems) =
             self.settings.with_settings_map_after(&self.snapshot, &mut self.last_good_settings);
+        let services = PortServices::read(&self.settings, &self.snapshot);
+        self.settings_problems.extend_from_slice(services.missing());
+        if *self.settings.port_services != services {
+            self.settings.port_services = Arc::new(services);
+            self.units.change(&Fact::Settings);
+        }
         if self.settings.live.entrance != before.entrance {
             self.units.change(&Fact::Entrance);
         }

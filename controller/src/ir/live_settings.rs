@@ -142,6 +142,11 @@ impl ProxySettings {
         [&self.proxy_protocol, forwarding.networks(forwarding.use_proxy_protocol)].concat()
     }
 
+    /// Load balancers that begin each connection to a port with such a header, if its TCP service says so (`PROXY`).
+    pub fn port_proxies(&self) -> Vec<(IpAddr, u8)> {
+        self.forwarding.networks(true).to_vec()
+    }
+
     /// Whether requests are logged. Setting a log format turns the access log on, since it is always on in ingress-nginx.
     pub fn has_access_log(&self) -> bool {
         (self.access_log || self.log.format.is_some()) && !self.log.is_off

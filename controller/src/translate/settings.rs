@@ -10,13 +10,16 @@ use portcullis_routing::{ExternalNames, PortKey, Protocol};
 use portcullis_tls::Certificate;
 
 use super::{
-    Allocation, ClassOwner, DedicatedPorts,
+    Allocation, ClassOwner, DedicatedPorts, PortServices,
     ports::{self, PortUnavailable},
 };
 use crate::{
     Problem,
     ir::{Address, Ingress, LiveSettings, ObjectKey, gateway::LabelSelector},
-    objects::live_settings::{self, LastGood},
+    objects::{
+        AnnotationsPrefix,
+        live_settings::{self, LastGood},
+    },
     snapshot::Snapshot,
 };
 
@@ -70,6 +73,8 @@ pub struct Settings {
     pub http_port: u16,
     /// Where Ingress hosts are served over TLS.
     pub https_port: u16,
+    /// A further prefix of the annotations of Ingresses, for those who read objects.
+    pub annotations_prefix: AnnotationsPrefix,
     /// What is added to a listener's port for the port that is bound.
     pub port_offset: u16,
     /// Whether clients connect to the ports that are bound, with no Service before them.
@@ -91,6 +96,12 @@ pub struct Settings {
     pub live: Arc<LiveSettings>,
     /// The ConfigMap whose keys override [`Settings::live`].
     pub settings_map: Option<ObjectKey>,
+    /// The ConfigMap of TCP services: ports that lead to Services without routes.
+    pub tcp_services: Option<ObjectKey>,
+    /// The ConfigMap of UDP services.
+    pub udp_services: Option<ObjectKey>,
+    /// The services in these ConfigMaps.
+    pub port_services: Arc<PortServices>,
     /// Where clients reach us, as Gateways and Ingresses say in their status.
     pub addresses: Vec<Address>,
     /// Why Services of Gateways could not be brought to their desired state.
@@ -124,6 +135,11 @@ pub struct Bundle {
 }
 
 impl Settings {
+    /// Whether a ConfigMap is that of settings, or one of TCP or UDP services.
+    pub(crate) fn is_settings_map(&self, key: &ObjectKey) -> bool {
+        self.settings_map.as_ref() == Some(key) || self.service_maps().any(|(map, _)| map == key)
+    }
+
     /// [`Settings::live`], overridden by the ConfigMap, and what is wrong with the ConfigMap.
     pub fn with_settings_map(&self, snapshot: &Snapshot) -> (Arc<LiveSettings>, Vec<Problem>) {
         self.with_settings_map_after(snapshot, &mut LastGood::default())
@@ -204,6 +220,7 @@ impl Default for Settings {
             fallback_certificate: None,
             http_port: 80,
             https_port: 443,
+            annotations_prefix: AnnotationsPrefix::default(),
             port_offset: 0,
             direct: true,
             config_maps: true,
@@ -214,6 +231,9 @@ impl Default for Settings {
             pattern_budget: 64 << 20,
             live: Arc::default(),
             settings_map: None,
+            tcp_services: None,
+            udp_services: None,
+            port_services: Arc::default(),
             addresses: Vec::new(),
             provisioning_errors: BTreeMap::new(),
             bundle: None,

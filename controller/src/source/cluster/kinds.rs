@@ -33,6 +33,8 @@ pub(super) enum Reads {
     Definitions,
     /// The ConfigMap of settings.
     Settings,
+    /// A ConfigMap of TCP or UDP services.
+    Services,
 }
 
 impl Watched {
@@ -40,7 +42,7 @@ impl Watched {
     pub(super) fn versions(&self) -> &'static [&'static str] {
         match self.reads {
             Reads::Objects { kind, .. } => kind.resource().watched_versions,
-            Reads::OnDemand { .. } | Reads::Definitions | Reads::Settings => &["v1"],
+            Reads::OnDemand { .. } | Reads::Definitions | Reads::Settings | Reads::Services => &["v1"],
         }
     }
 
@@ -50,7 +52,7 @@ impl Watched {
                 (kind.resource().group(), kind.as_str())
             }
             Reads::Definitions => ("apiextensions.k8s.io", "CustomResourceDefinition"),
-            Reads::Settings => ("", "ConfigMap"),
+            Reads::Settings | Reads::Services => ("", "ConfigMap"),
         };
         ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), self.plural)
     }
@@ -59,7 +61,7 @@ impl Watched {
     pub(super) fn is_namespaced(&self) -> bool {
         match self.reads {
             Reads::Objects { kind, .. } => kind.resource().scope == Scope::Namespace,
-            Reads::OnDemand { .. } | Reads::Settings => true,
+            Reads::OnDemand { .. } | Reads::Settings | Reads::Services => true,
             Reads::Definitions => false,
         }
     }
@@ -68,7 +70,7 @@ impl Watched {
     pub(super) fn definition(&self) -> Option<String> {
         match self.reads {
             Reads::Objects { kind, .. } => kind.resource().definition(),
-            Reads::OnDemand { .. } | Reads::Definitions | Reads::Settings => None,
+            Reads::OnDemand { .. } | Reads::Definitions | Reads::Settings | Reads::Services => None,
         }
     }
 
@@ -120,8 +122,17 @@ pub(super) fn watched() -> Vec<Watched> {
 
 /// The ConfigMap of settings, by its name.
 pub(super) fn settings(name: &str) -> Watched {
+    config_map(name, Reads::Settings)
+}
+
+/// A ConfigMap of TCP or UDP services, by its name.
+pub(super) fn services(name: &str) -> Watched {
+    config_map(name, Reads::Services)
+}
+
+fn config_map(name: &str, reads: Reads) -> Watched {
     let fields = Some(format!("metadata.name={name}").into());
-    Watched { plural: Kind::ConfigMap.resource().plural, reads: Reads::Settings, fields }
+    Watched { plural: Kind::ConfigMap.resource().plural, reads, fields }
 }
 
 /// The kinds that are fetched on demand. They are watched as soon as it is known which of their objects are wanted.
