@@ -53,6 +53,8 @@ pub struct Running {
     proxy: Arc<Proxy>,
     readiness: Readiness,
     admin: Server,
+    /// How long requests in flight may take at the end, if the settings say so.
+    drain_timeout: watch::Receiver<Option<Duration>>,
     /// Ends when this replica has given up the Lease.
     release: Option<JoinHandle<()>>,
 }
@@ -174,7 +176,9 @@ impl Running {
         tokio::spawn(own::follow(Arc::clone(&proxy), admin.address(), machine, links.known));
         let (publish_to, published) = (Arc::clone(&proxy), readiness.ports.clone());
         let mut live = Live::new(capacity, Arc::new(live::of_flags(args)));
+        let (drain_to, drain_timeout) = watch::channel(None);
         tokio::spawn(controller.run(move |publication| {
+            drain_to.send_replace(publication.live.proxy.drain_timeout);
             let ports = &publication.table.ports;
             let now: BTreeMap<_, _> = ports.iter().map(|(bound, port)| (*bound, port.number)).collect();
             live.apply(publication.live, &publish_to);
@@ -185,7 +189,7 @@ impl Running {
                 is_other
             });
         }));
-        Ok(Self { proxy, readiness, admin, release: None })
+        Ok(Self { proxy, readiness, admin, drain_timeout, release: None })
     }
 
     /// Where the admin port is bound.
@@ -223,10 +227,11 @@ impl Running {
         }
     }
 
-    /// Not ready, then no longer accepting, then drained.
+    /// Not ready, then no longer accepting, then drained. `drain_timeout` applies unless the settings have one.
     pub async fn stop(&mut self, pre_stop_delay: Duration, drain_timeout: Duration) {
         self.readiness.stopping.send_replace(true);
         tokio::time::sleep(pre_stop_delay).await;
+        let drain_timeout = self.drain_timeout.borrow().unwrap_or(drain_timeout);
         self.proxy.drain(drain_timeout).await;
         if let Some(release) = self.release.take() {
             let _ = release.await;

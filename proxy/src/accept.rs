@@ -21,7 +21,7 @@ use crate::{
     Carriers,
     admission::{Admitted, Held, Limit},
     app::{self, Service},
-    conn::{ConnInfo, TlsInfo},
+    conn::{ConnInfo, Requests, TlsInfo},
     http::{access_log, check::Checks, forwarded, mirror::Mirrors},
     http1, http2,
     io::{DownIo, Socket, Transport},
@@ -233,6 +233,8 @@ async fn open(
             is_tls_before,
             limits,
             draining: Arc::clone(&port.draining),
+            requests: Requests::most(clients.max_requests),
+            without_request_ids: clients.without_request_ids,
             load: Arc::clone(&worker.load),
             buffered: (!is_trusted).then(Default::default),
         }

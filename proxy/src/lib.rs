@@ -37,6 +37,7 @@ mod worker;
 use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
+    num::NonZeroU32,
     path::PathBuf,
     sync::{Arc, atomic::Ordering},
     thread::JoinHandle,
@@ -196,6 +197,12 @@ pub struct ClientOptions {
     pub keepalive_timeout: Option<Duration>,
     /// [`Options::max_header_bytes`].
     pub max_header_bytes: Option<usize>,
+    /// The time between two reads of a request's body; `None` is [`Options::idle_timeout`].
+    pub body_timeout: Option<Duration>,
+    /// The number of requests after which a connection is closed; `None` is no limit.
+    pub max_requests: Option<NonZeroU32>,
+    /// Whether requests without `X-Request-ID` get none.
+    pub without_request_ids: bool,
     /// Whether clients may not use HTTP/2.
     pub without_http2: bool,
 }

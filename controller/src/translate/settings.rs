@@ -18,7 +18,7 @@ use crate::{
     ir::{Address, Ingress, LiveSettings, ObjectKey, gateway::LabelSelector},
     objects::{
         AnnotationsPrefix,
-        live_settings::{self, LastGood},
+        live_settings::{self, LastGood, headers::Header},
     },
     snapshot::Snapshot,
 };
@@ -135,26 +135,45 @@ pub struct Bundle {
 }
 
 impl Settings {
-    /// Whether a ConfigMap is that of settings, or one of TCP or UDP services.
+    /// Whether settings depend on a ConfigMap: that of settings, one that it names, or one of TCP or UDP services.
     pub(crate) fn is_settings_map(&self, key: &ObjectKey) -> bool {
-        self.settings_map.as_ref() == Some(key) || self.service_maps().any(|(map, _)| map == key)
+        let mut named = self.service_maps().map(|(map, _)| map).chain(self.live.ingress.headers.maps());
+        self.settings_map.as_ref() == Some(key) || named.any(|map| map == key)
     }
 
     /// [`Settings::live`], overridden by the ConfigMap, and what is wrong with the ConfigMap.
     pub fn with_settings_map(&self, snapshot: &Snapshot) -> (Arc<LiveSettings>, Vec<Problem>) {
-        self.with_settings_map_after(snapshot, &mut LastGood::default())
+        self.with_settings_map_after(snapshot, &mut LastGood::default(), &|_| false)
     }
 
     /// The same where the ConfigMap was read before: values that could be read then replace those that cannot be now.
+    /// `is_pending` returns whether an object has not been fetched yet.
     pub(crate) fn with_settings_map_after(
         &self,
         snapshot: &Snapshot,
         last_good: &mut LastGood,
+        is_pending: &dyn Fn(&ObjectKey) -> bool,
     ) -> (Arc<LiveSettings>, Vec<Problem>) {
         let Some(key) = &self.settings_map else { return (Arc::clone(&self.live), Vec::new()) };
         match snapshot.config_maps.get(key) {
             Some(found) => {
-                let (live, problems) = live_settings::read(&self.live, found, last_good);
+                let (mut live, mut problems) = live_settings::read(&self.live, found, last_good);
+                let headers = &mut live.ingress.headers;
+                for (name, of) in
+                    [("add-headers", &mut headers.add), ("proxy-set-headers", &mut headers.send)]
+                {
+                    let Some(map) = &of.map else { continue };
+                    match self.headers_of(snapshot, map) {
+                        Ok((headers, found)) => {
+                            of.headers = headers;
+                            problems.extend(found);
+                        }
+                        Err(_) if is_pending(map) => {}
+                        Err(why) => {
+                            problems.push(Problem::warning(key, format!("data.{name}"), why));
+                        }
+                    }
+                }
                 (Arc::new(live), problems)
             }
             None => {
@@ -162,6 +181,20 @@ impl Settings {
                 (Arc::clone(&self.live), vec![Problem::warning(key, "", message)])
             }
         }
+    }
+
+    /// The headers of a ConfigMap that the settings name, and its problems.
+    fn headers_of(
+        &self,
+        snapshot: &Snapshot,
+        map: &ObjectKey,
+    ) -> Result<(Box<[Header]>, Vec<Problem>), String> {
+        if !self.config_maps {
+            return Err(format!("{map} is not read, because ConfigMaps are disabled (--no-config-maps)"));
+        }
+        let found = snapshot.config_maps.get(map);
+        let found = found.ok_or_else(|| format!("{map} not found; none of its headers is set"))?;
+        Ok(live_settings::headers::read(found))
     }
 
     /// The `Strict-Transport-Security` of an Ingress's answers over TLS, if they have one. `class` is the one of the
