@@ -90,6 +90,10 @@ pub struct ClusterArgs {
     /// added to it. Without it, no addresses are reported.
     #[arg(long, value_name = "NAMESPACE/NAME", env = "PORTCULLIS_SERVICE", value_parser = parse_namespaced)]
     pub service: Option<(String, String)>,
+    /// Service with the addresses that Ingresses and Gateways report, such as that of a load balancer in front. Default: the
+    /// Service of --service. Its ports are not modified.
+    #[arg(long, value_name = "NAMESPACE/NAME", env = "PORTCULLIS_PUBLISH_SERVICE", value_parser = parse_namespaced)]
+    pub publish_service: Option<(String, String)>,
     /// Do not modify the ports of the Service. A listener reports in its status if its port is missing.
     #[arg(long, env = "PORTCULLIS_NO_SERVICE_PORTS")]
     pub no_service_ports: bool,

@@ -390,6 +390,30 @@ mod tests {
     }
 
     #[test]
+    fn ports_of_config_maps_are_explained_without_a_gateway() {
+        let folder = tempfile::tempdir().unwrap();
+        let manifest = "{kind: ConfigMap, apiVersion: v1, metadata: {namespace: edge, name: tcp}, data: {'5432': 'shop/db:5432'}}\n\
+            ---\n{kind: ConfigMap, apiVersion: v1, metadata: {namespace: edge, name: udp}, data: {'5432': 'shop/db:53'}}\n---\n\
+            {kind: Service, apiVersion: v1, metadata: {namespace: shop, name: db}, spec: {ports: [{name: tcp, port: 5432},\n\
+            {name: udp, port: 53, protocol: UDP}]}}\n";
+        std::fs::write(folder.path().join("services.yaml"), manifest).unwrap();
+        let map = |name: &str| Some(("edge".to_owned(), name.to_owned()));
+        let args = ObjectArgs {
+            tcp_services_configmap: map("tcp"),
+            udp_services_configmap: map("udp"),
+            ..ObjectArgs::default()
+        };
+        for (url, wanted) in [
+            ("tcp://localhost:5432", "rule      ConfigMap edge/tcp"),
+            ("udp://localhost:5432", "rule      ConfigMap edge/udp"),
+        ] {
+            let question = Question::of(url, "GET", &[]).unwrap();
+            let text = of_folder(folder.path(), &args, &question).unwrap().to_string();
+            assert!(text.contains(wanted) && text.contains("shop/db"), "{url}: no {wanted:?} in\n{text}");
+        }
+    }
+
+    #[test]
     fn a_server_name_leads_to_the_route_that_has_it() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/tls-route");
         let explain = |url: &str| {

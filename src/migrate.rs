@@ -36,7 +36,7 @@ const REFUSED: u8 = 4;
 /// Where the cluster cannot be read, the standard output cannot be written, or requests could not be compared.
 pub async fn run(args: &MigrateArgs) -> anyhow::Result<u8> {
     let objects = match args.paths.is_empty() {
-        false => Objects::of_files(&args.paths),
+        false => Objects::of_files(&args.paths, args.annotations_prefix.clone()),
         true => cluster::read(args).await?,
     };
     let settings = settings::of(&args.objects())?;

@@ -53,6 +53,8 @@ pub struct Running {
     proxy: Arc<Proxy>,
     readiness: Readiness,
     admin: Server,
+    /// How long requests in flight may take at the end, if the settings say so.
+    drain_timeout: watch::Receiver<Option<Duration>>,
     /// Ends when this replica has given up the Lease.
     release: Option<JoinHandle<()>>,
 }
@@ -93,7 +95,9 @@ impl Running {
     /// As [`run`].
     pub async fn of_folder(manifests: &Path, args: &ServeArgs) -> anyhow::Result<Self> {
         let settings = Settings { addresses: bound_addresses(args), ..settings(args)? };
-        let (controller, handle) = Controller::folder(FolderOptions::new(manifests), settings)
+        let annotations_prefix = settings.annotations_prefix.clone();
+        let options = FolderOptions { annotations_prefix, ..FolderOptions::new(manifests) };
+        let (controller, handle) = Controller::folder(options, settings)
             .with_context(|| format!("--manifests {}", manifests.display()))?;
         let links = Links { many_owners: false, local: LocalBackends::Allowed, known: own::Known::nothing() };
         let running = Self::serving(controller, handle, args, links).await?;
@@ -121,6 +125,8 @@ impl Running {
         let controllers = cluster::controllers(&settings, &cluster.field_manager);
         let default_certificate = settings.default_certificate.clone();
         let settings_map = settings.settings_map.clone();
+        let annotations_prefix = settings.annotations_prefix.clone();
+        let service_maps = settings.tcp_services.iter().chain(&settings.udp_services).cloned().collect();
         let (deltas, received) = mpsc::channel(DELTAS_WAITING);
         let (controller, handle) = Controller::of(received, settings);
         let local = if cluster.local_backends { LocalBackends::Allowed } else { LocalBackends::Refused };
@@ -137,6 +143,8 @@ impl Running {
             port_offset: args.port_offset,
             default_certificate,
             settings_map,
+            service_maps,
+            annotations_prefix,
         };
         let (lacking, release) = cluster::start(links, cluster, &running.readiness);
         let (bindings, handle) = (running.proxy.bindings(), running.readiness.controller.clone());
@@ -168,7 +176,9 @@ impl Running {
         tokio::spawn(own::follow(Arc::clone(&proxy), admin.address(), machine, links.known));
         let (publish_to, published) = (Arc::clone(&proxy), readiness.ports.clone());
         let mut live = Live::new(capacity, Arc::new(live::of_flags(args)));
+        let (drain_to, drain_timeout) = watch::channel(None);
         tokio::spawn(controller.run(move |publication| {
+            drain_to.send_replace(publication.live.proxy.drain_timeout);
             let ports = &publication.table.ports;
             let now: BTreeMap<_, _> = ports.iter().map(|(bound, port)| (*bound, port.number)).collect();
             live.apply(publication.live, &publish_to);
@@ -179,7 +189,7 @@ impl Running {
                 is_other
             });
         }));
-        Ok(Self { proxy, readiness, admin, release: None })
+        Ok(Self { proxy, readiness, admin, drain_timeout, release: None })
     }
 
     /// Where the admin port is bound.
@@ -217,10 +227,11 @@ impl Running {
         }
     }
 
-    /// Not ready, then no longer accepting, then drained.
+    /// Not ready, then no longer accepting, then drained. `drain_timeout` applies unless the settings have one.
     pub async fn stop(&mut self, pre_stop_delay: Duration, drain_timeout: Duration) {
         self.readiness.stopping.send_replace(true);
         tokio::time::sleep(pre_stop_delay).await;
+        let drain_timeout = self.drain_timeout.borrow().unwrap_or(drain_timeout);
         self.proxy.drain(drain_timeout).await;
         if let Some(release) = self.release.take() {
             let _ = release.await;

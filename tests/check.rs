@@ -50,6 +50,22 @@ fn an_ingress_host_without_a_secret_is_served_over_tls_as_run_does() {
 }
 
 #[test]
+fn an_invalid_entry_of_tcp_services_is_named_and_the_others_are_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let manifests = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: tcp, namespace: edge}\n\
+        data: {'5432': 'shop/db:5432', '5433': 'shop/db', '443': 'shop/db:5432'}\n---\n\
+        apiVersion: v1\nkind: Service\nmetadata: {name: db, namespace: shop}\nspec: {ports: [{port: 5432}]}\n";
+    std::fs::write(folder.path().join("tcp.yaml"), manifests).unwrap();
+    let path = folder.path().to_str().unwrap();
+    let (code, text) = check(&["--tcp-services-configmap", "edge/tcp", path]);
+    assert_eq!(code, 1, "{text}");
+    assert!(text.contains("ConfigMap edge/tcp"), "{text}");
+    for (port, is_named) in [("5432", false), ("5433", true), ("443", true)] {
+        assert_eq!(text.contains(&format!("data.{port} is not served: ")), is_named, "{port}: {text}");
+    }
+}
+
+#[test]
 fn a_path_that_is_not_there_ends_with_1() {
     let (code, text) = check(&["/nowhere/at/all.yaml"]);
     assert_eq!(code, 1, "{text}");

@@ -191,6 +191,24 @@ async fn a_second_signal_ends_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_settings_limit_how_long_requests_may_take_at_the_end() {
+    let mut all = files().to_vec();
+    let settings = "{apiVersion: v1, kind: ConfigMap, metadata: {namespace: edge, name: settings}, data: {\
+                    worker-shutdown-timeout: 1s}}";
+    all.push(("settings.yaml", settings.to_owned()));
+    let flags = ["--drain-timeout", "10m", "--settings-configmap", "edge/settings"];
+    let mut process = Process::run(&all, &flags);
+    let _echo = Echo::bind(SocketAddr::new(process.ip, 18001), Identity::default()).await.unwrap();
+    process.until_ready().await;
+    // The request would take longer than the test waits for the process.
+    let request = tokio::spawn(slow(process.at(80), "300s"));
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    process.signal();
+    process.ended().await;
+    assert!(tokio::time::timeout(BOUND, request).await.unwrap().unwrap().is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_port_in_use_is_said_and_the_others_are_served() {
     let ip = loopback();
     let taken = std::net::TcpListener::bind((ip, 80 + OFFSET)).unwrap();

@@ -22,7 +22,7 @@ use portcullis_routing::Table;
 use crate::{
     Settings,
     ir::{Kind, Object, ObjectKey},
-    objects::{self, Decoded, decode_document},
+    objects::{self, AnnotationsPrefix, Decoded, decode_document},
     problem::{Place, Problem, Severity},
     snapshot::{Change, Snapshot},
     translate::{self, Address, DedicatedPorts, Pools, PortRange, Reader, Translation},
@@ -36,7 +36,7 @@ pub fn check(paths: &[PathBuf], settings: &Settings) -> Report {
     let mut checks = Checks::default();
     for file in files::find(paths) {
         match file.and_then(|path| files::read(&path).map(|text| (path, text))) {
-            Ok((path, text)) => checks.read(&text, &path.to_string_lossy()),
+            Ok((path, text)) => checks.read(&text, &path.to_string_lossy(), &settings.annotations_prefix),
             Err(problem) => checks.report.objects.push(Checked::document(&problem)),
         }
     }
@@ -51,7 +51,7 @@ pub fn table(paths: &[PathBuf], settings: &Settings) -> Arc<Table> {
     let mut checks = Checks::default();
     for path in files::find(paths).into_iter().flatten() {
         if let Ok(text) = files::read(&path) {
-            checks.read(&text, &path.to_string_lossy());
+            checks.read(&text, &path.to_string_lossy(), &settings.annotations_prefix);
         }
     }
     checks.translation(settings).table
@@ -73,8 +73,9 @@ struct Known {
 }
 
 impl Checks {
-    fn read(&mut self, text: &str, file: &str) {
-        for document in yaml::documents(text, file) {
+    fn read(&mut self, text: &str, file: &str, prefix: &AnnotationsPrefix) {
+        for mut document in yaml::documents(text, file) {
+            document.content.iter_mut().for_each(|object| prefix.apply(object));
             let place = document.place.clone();
             self.add(decode_document(document), place);
         }

@@ -162,6 +162,7 @@ fn of_ingress(key: &ObjectKey, change: Difference<'_>) -> Vec<Fact> {
             passthrough,
             pacing: _,
             mirroring: _,
+            risk: _,
         } = annotations;
         let hosts: Vec<_> = rules.iter().map(|rule| &rule.host).collect();
         let of_hosts = (auth_tls, server_alias, redirects.from_to_www, canary.is_some(), passthrough);

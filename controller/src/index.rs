@@ -59,7 +59,7 @@ pub struct Index {
     settings: Settings,
     /// The live settings of the command line, before the ConfigMap of settings.
     flags: Arc<LiveSettings>,
-    /// Whether the ConfigMap of settings has to be read again.
+    /// Whether the ConfigMaps of settings, and of TCP and UDP services, have to be read again.
     is_settings_map_new: bool,
     settings_problems: Vec<Problem>,
     last_good_settings: LastGood,
@@ -108,7 +108,7 @@ impl Index {
         Self {
             flags: Arc::clone(&settings.live),
             owners: None,
-            is_settings_map_new: settings.settings_map.is_some(),
+            is_settings_map_new: true,
             settings_problems: Vec::new(),
             last_good_settings: LastGood::default(),
             settings,
@@ -176,7 +176,7 @@ impl Index {
                 Change::Delete(_) => None,
             };
             facts_of(before.as_ref(), after).iter().for_each(|fact| self.units.change(fact));
-            self.is_settings_map_new |= self.settings.settings_map.as_ref() == Some(change.key());
+            self.is_settings_map_new |= self.settings.is_settings_map(change.key());
             self.snapshot.apply(change);
         }
     }
@@ -233,12 +233,15 @@ impl Index {
         }
         // The live settings stay until the ConfigMap is applied to the new ones, so that the two can be compared.
         let live = Arc::clone(&self.settings.live);
+        let port_services = Arc::clone(&self.settings.port_services);
         let scope = |of: &Settings| {
-            (of.namespace_selector.clone(), of.default_certificate.clone(), of.settings_map.clone())
+            let maps = (of.settings_map.clone(), of.tcp_services.clone(), of.udp_services.clone());
+            (of.namespace_selector.clone(), of.default_certificate.clone(), maps)
         };
         let is_scope_new = scope(&self.settings) != scope(&settings);
         self.settings = settings;
         self.flags = std::mem::replace(&mut self.settings.live, live);
+        self.settings.port_services = port_services;
         self.is_settings_map_new = true;
         self.units.change(&Fact::Settings);
         if is_scope_new {
@@ -392,6 +395,6 @@ fn owner_of(listener: &ListenerId) -> Option<ObjectKey> {
         ListenerOwner::ListenerSet { namespace, name } => {
             Some(ObjectKey::new(Kind::ListenerSet, namespace, name))
         }
-        ListenerOwner::IngressHost(_) => None,
+        ListenerOwner::IngressHost(_) | ListenerOwner::Services { .. } => None,
     }
 }

@@ -13,6 +13,7 @@ pub mod live_settings;
 pub mod meta;
 pub mod parameters;
 pub mod policy;
+pub mod port_services;
 pub mod route;
 pub mod selector;
 pub mod x_backend;

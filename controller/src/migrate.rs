@@ -6,7 +6,7 @@
 //! snippets.rs     a snippet -> equivalent annotations, filters and settings
 //! patterns.rs     a path with look-around -> an equivalent regular expression without it
 //! hosts.rs        effects of an Ingress on others of its host; names that resolve to other namespaces
-//! settings.rs     the keys of the ConfigMap of ingress-nginx
+//! settings.rs     the keys of the ConfigMaps of ingress-nginx: its settings, TCP services and UDP services
 //! gateway_api.rs  equivalent Gateways and HTTPRoutes
 //! requests.rs     requests for comparing two controllers
 //! report.rs       all of it, with totals; text.rs and markdown.rs print it
@@ -42,7 +42,7 @@ use crate::{
 };
 use objects::Written;
 
-/// The report on the Ingresses that `settings` selects, and on the keys of the ConfigMap of ingress-nginx.
+/// The report on the Ingresses that `settings` selects, and on the keys of the ConfigMaps of ingress-nginx.
 ///
 /// Secrets and endpoints can be missing from the objects; this is not reported.
 pub fn report(objects: &Objects, settings: &Settings) -> Report {
@@ -84,7 +84,12 @@ pub fn report(objects: &Objects, settings: &Settings) -> Report {
         }
     }
     let read = settings.settings_map.as_ref().and_then(|key| snapshot.config_maps.get(key));
-    Report::new(ingresses, read.map(|map| settings::of(map)), objects.unreadable().to_vec())
+    let of_services = settings.service_maps().filter_map(|(key, _)| {
+        let map = snapshot.config_maps.get(key)?;
+        Some(settings::of_services(map, &statuses.get(key)?.messages))
+    });
+    let unreadable = objects.unreadable().to_vec();
+    Report::new(ingresses, read.map(|map| settings::of(map)), of_services.collect(), unreadable)
 }
 
 /// The messages of an Ingress's status that its annotations alone decide.

@@ -9,6 +9,7 @@
 //! Defaults are the API server's, and so is what is refused; what it would accept but cannot be served stays in
 //! the object as a value.
 
+mod annotations_prefix;
 mod auth_values;
 mod backend_object;
 mod backend_tls_policy;
@@ -34,6 +35,7 @@ mod parent_refs;
 mod part;
 mod patterns;
 mod port_route;
+pub(crate) mod port_services;
 mod reference_grant;
 mod refused;
 mod routes;
@@ -45,6 +47,7 @@ mod typed;
 mod wire;
 mod x_backend;
 
+pub use annotations_prefix::AnnotationsPrefix;
 pub use core::addresses::addresses_of_service;
 pub(crate) use core::service::MARK;
 pub(crate) use head::{Identity, identify, key, title};

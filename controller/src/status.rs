@@ -10,6 +10,7 @@ mod gateway_class;
 mod ingress;
 mod listener;
 mod listener_set;
+mod port_services;
 mod route;
 mod types;
 mod x_backend;
@@ -21,6 +22,7 @@ pub use gateway::gateway;
 pub use gateway_class::gateway_class;
 pub use ingress::ingress;
 pub use listener_set::listener_set;
+pub use port_services::port_services;
 pub use route::route;
 pub(crate) use route::{refused_route_parent, route_parent};
 pub use types::{

@@ -89,13 +89,13 @@ impl StatusFeed {
         self.served.contains(namespace)
     }
 
-    /// What the owner of an object should know and its status has no field for: of an Ingress, which has no conditions,
-    /// also what is refused.
+    /// What the owner of an object should know and its status has no field for: of an Ingress or a ConfigMap, which have no
+    /// conditions, also what is refused.
     pub(crate) fn remarks(&self, key: &ObjectKey) -> Vec<Message> {
         let statuses = self.statuses.borrow();
         let messages = statuses.get(key).map(|report| &*report.messages).unwrap_or_default();
         let is_told = |message: &&Message| match message.level {
-            Level::Refused => key.kind == Kind::Ingress,
+            Level::Refused => matches!(key.kind, Kind::Ingress | Kind::ConfigMap),
             Level::Warning => true,
             Level::Note => false,
         };

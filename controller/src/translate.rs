@@ -8,6 +8,7 @@
 //! SharedHosts  hosts that routes and Ingresses both name           -> who is asked first, and whose certificate is shown
 //! BackendTlsPolicies what TLS policies ask for towards Services   -> PolicyState
 //! XBackends    backends of the Gateway API's own: Pods, or a hostname -> the same
+//! port_services() TCP and UDP services without routes            -> ServicesTranslation
 //! endpoints()  the EndpointSlices of one Service                   -> Resolved      into an EndpointPool; no table
 //! ```
 //!
@@ -38,6 +39,7 @@ mod patterns;
 mod permissions;
 mod persistence;
 pub mod policies;
+mod port_services;
 mod ports;
 mod reader;
 mod route;
@@ -79,6 +81,7 @@ pub(crate) use parameters::of_class as parameters_of_class;
 pub use patterns::{PatternPool, PatternQuotas};
 pub use permissions::HostRefusal;
 pub(crate) use permissions::Taker;
+pub use port_services::{PortServices, ServiceMessages, ServicesTranslation, port_services};
 pub use ports::{DedicatedPorts, PortRange, PortUnavailable};
 pub use reader::{Binding, Reader};
 pub(crate) use route::{InvalidRules, NotAttached, Unresolved};

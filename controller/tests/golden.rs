@@ -2,7 +2,8 @@
 //! `status.txt` what is said. `UPDATE_GOLDEN=1` writes what comes out; the diff is reviewed as code is.
 //!
 //! Clients reach us at 203.0.113.10; the default certificate of Ingresses is the Secret `portcullis/default`, where a
-//! case has it, and the ConfigMap of settings is `portcullis/settings`. Gateways with addresses of their own have the ports
+//! case has it, the ConfigMap of settings is `portcullis/settings`, and those of TCP and UDP services are
+//! `portcullis/tcp-services` and `portcullis/udp-services`. Gateways with addresses of their own have the ports
 //! 20000 to 20009, as `ports.txt` of a case allocates them; the cases that begin with `dedicated-` are told as when every port of
 //! the table is bound. The objects of those that begin with `admitted-` are read as those of an API server, which has admitted
 //! them.
@@ -69,13 +70,18 @@ fn outcome(input: &str, allocation: Allocation, runs: bool, is_admitted: bool) -
         let object = decoded.object.or(decoded.refused);
         object.into_iter().for_each(|object| snapshot.apply(Change::Apply(object)));
     }
-    let map = ObjectKey::new(Kind::ConfigMap, "portcullis", "settings");
+    let existing = |name| {
+        let map = ObjectKey::new(Kind::ConfigMap, "portcullis", name);
+        snapshot.config_maps.contains_key(&map).then_some(map)
+    };
     let settings = Settings {
         addresses: vec![Address::Ip([203, 0, 113, 10].into())],
         default_certificate: Some(ObjectKey::new(Kind::Secret, "portcullis", "default")),
         dedicated: DedicatedPorts::Of("20000-20009".parse().unwrap()),
         allocation: allocation.into(),
-        settings_map: snapshot.config_maps.contains_key(&map).then_some(map),
+        settings_map: existing("settings"),
+        tcp_services: existing("tcp-services"),
+        udp_services: existing("udp-services"),
         ..Settings::default()
     };
     let mut translation = translate::full(&snapshot, &settings, None, &Pools::default());

@@ -484,6 +484,8 @@ fn settings(default_certificate: bool, watch_ingress_without_class: bool) -> Set
         // Room for two of the few regular expressions that there are.
         pattern_budget: 150 << 10,
         settings_map: Some(ObjectKey::new(Kind::ConfigMap, "a", "x")),
+        tcp_services: Some(ObjectKey::new(Kind::ConfigMap, "a", "y")),
+        udp_services: Some(ObjectKey::new(Kind::ConfigMap, "b", "x")),
         dedicated: DedicatedPorts::Of("20000-20002".parse().unwrap()),
         ..Settings::default()
     }

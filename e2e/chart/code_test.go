@@ -274,6 +274,8 @@ func TestMayDoWhatTheGuideSaysAndNothingElse(t *testing.T) {
 			"readConfigMaps":    !has("--no-config-maps"),
 			"readPods":          !has("--no-pods"),
 			"watchNamespaces":   has("--watch-namespace="),
+			"tcp":               has("--tcp-services-configmap="),
+			"udp":               has("--udp-services-configmap="),
 		})
 		inCluster := maps.Clone(may["cluster"])
 		if !has("--watch-namespace=") {

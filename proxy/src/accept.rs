@@ -21,13 +21,13 @@ use crate::{
     Carriers,
     admission::{Admitted, Held, Limit},
     app::{self, Service},
-    conn::{ConnInfo, TlsInfo},
+    conn::{ConnInfo, Requests, TlsInfo},
     http::{access_log, check::Checks, forwarded, mirror::Mirrors},
     http1, http2,
     io::{DownIo, Socket, Transport},
     limits::Limits,
     load::Load,
-    proxy_protocol,
+    proxy_protocol, ranges,
     shared::Shared,
     stream::{self, Incoming},
     tls::{Accepted, HandshakeError, TlsConfigs},
@@ -197,7 +197,7 @@ async fn open(
     port: &Port,
     worker: &Arc<Worker>,
 ) -> Result<Opened, ConnectionError> {
-    let (peer, local, is_proxied) = addresses(&mut tcp, peer, worker).await?;
+    let (peer, local, is_proxied) = addresses(&mut tcp, peer, port, worker).await?;
     // The address of a trusted proxy stands for many clients.
     let is_trusted = worker.shared.is_proxy(peer.ip());
     if !is_trusted {
@@ -233,6 +233,8 @@ async fn open(
             is_tls_before,
             limits,
             draining: Arc::clone(&port.draining),
+            requests: Requests::most(clients.max_requests),
+            without_request_ids: clients.without_request_ids,
             load: Arc::clone(&worker.load),
             buffered: (!is_trusted).then(Default::default),
         }
@@ -284,10 +286,18 @@ fn tell(error: &HandshakeError, from: stream::Client, worker: &Worker) {
 async fn addresses(
     tcp: &mut TcpStream,
     peer: SocketAddr,
+    port: &Port,
     worker: &Worker,
 ) -> Result<(SocketAddr, SocketAddr, bool), ConnectionError> {
     let local = tcp.local_addr()?;
-    if !crate::ranges::hold(&worker.shared.live.load().proxy_protocol, peer.ip()) {
+    let is_sent = {
+        let live = worker.shared.live.load();
+        let of_port =
+            || worker.shared.table.load().ports.get(&port.key).is_some_and(|port| port.proxy_protocol);
+        ranges::hold(&live.proxy_protocol, peer.ip())
+            || (ranges::hold(&live.port_proxies, peer.ip()) && of_port())
+    };
+    if !is_sent {
         return Ok((peer, local, false));
     }
     // Boxed, so that connections that bring none do not pay for its size.

@@ -103,6 +103,7 @@ mod tests {
         head_time: Duration::MAX,
         head_bytes: 0,
         idle: Duration::from_secs(60),
+        body: Duration::from_secs(60),
         stream_idle: Duration::from_secs(300),
         keepalive: Duration::MAX,
     };

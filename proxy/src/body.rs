@@ -135,7 +135,7 @@ impl Spools {
     ) -> Receiving {
         Receiving::new(
             self.memory.lease(namespace, conn.buffered.as_ref()),
-            Progress::begin(conn.limits.idle),
+            Progress::begin(conn.limits.body),
             self.files.as_ref().map(|files| files.open(namespace)),
             spool.memory as usize,
             length,
@@ -144,7 +144,7 @@ impl Spools {
 
     /// Starts to buffer a body in memory, for an external authorization service.
     pub(crate) fn hold(&self, conn: &ConnInfo, namespace: &str, length: Option<u64>) -> Receiving {
-        let progress = Progress::begin(conn.limits.idle);
+        let progress = Progress::begin(conn.limits.body);
         Receiving::new(
             self.memory.lease(namespace, conn.buffered.as_ref()),
             progress,

@@ -2,9 +2,10 @@
 
 use std::{
     net::SocketAddr,
+    num::NonZeroU32,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
 };
 
@@ -40,10 +41,28 @@ pub(crate) struct ConnInfo {
     pub(crate) limits: Limits,
     /// Whether this listener is being closed: responses say so.
     pub(crate) draining: Arc<AtomicBool>,
+    /// Its requests, and how many there may be.
+    pub(crate) requests: Requests,
+    /// Whether requests without `X-Request-ID` get none.
+    pub(crate) without_request_ids: bool,
     /// Where its requests are counted.
     pub(crate) load: Arc<Load>,
     /// The memory of its request bodies that are being buffered; `None` for trusted proxies, which have many clients.
     pub(crate) buffered: Option<Usage>,
+}
+
+/// The requests of a connection. They are not counted without a limit.
+#[derive(Debug, Default)]
+pub(crate) struct Requests {
+    most: Option<NonZeroU32>,
+    begun: AtomicU32,
+}
+
+impl Requests {
+    /// `None` is no limit.
+    pub(crate) fn most(most: Option<NonZeroU32>) -> Self {
+        Self { most, begun: AtomicU32::new(0) }
+    }
 }
 
 /// What the handshake brought.
@@ -67,7 +86,19 @@ impl ConnInfo {
 
     /// Whether a response that begins now must be the last one of an HTTP/1 connection.
     pub(crate) fn draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
+        self.draining.load(Ordering::Relaxed) || self.is_spent()
+    }
+
+    /// Counts a request that begins.
+    pub(crate) fn begin_request(&self) {
+        if self.requests.most.is_some() {
+            self.requests.begun.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether there have been as many requests as there may be.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.requests.most.is_some_and(|most| self.requests.begun.load(Ordering::Relaxed) >= most.get())
     }
 }
 
@@ -92,6 +123,8 @@ pub(crate) mod tests {
             is_tls_before: false,
             limits: Limits::new(&Options::default()),
             draining: Arc::default(),
+            requests: Requests::default(),
+            without_request_ids: false,
             load: Arc::default(),
             buffered: Some(Usage::default()),
         })

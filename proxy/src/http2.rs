@@ -76,7 +76,7 @@ async fn accept(connection: Arc<Connection>, down: Box<DownIo>, port: &Port) {
     loop {
         let accepted = poll_fn(|cx| {
             // This task is woken when draining begins. New streams are still accepted until the client has seen the GOAWAY.
-            if port.draining() && !std::mem::replace(&mut draining, true) {
+            if (port.draining() || connection.conn.is_spent()) && !std::mem::replace(&mut draining, true) {
                 h2.graceful_shutdown();
             }
             let accepted = h2.poll_accept(cx);
@@ -89,6 +89,7 @@ async fn accept(connection: Arc<Connection>, down: Box<DownIo>, port: &Port) {
         });
         let Some(Ok((request, respond))) = accepted.await else { return };
         // Counted from here on: a connection with a new stream is no longer idle, and is not closed to make room.
+        connection.conn.begin_request();
         let (connection, open) = (Arc::clone(&connection), connection.streams.open());
         tokio::spawn(async move {
             // Dropped after `open`: when no request is in flight, the connection is idle.

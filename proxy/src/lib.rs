@@ -37,6 +37,7 @@ mod worker;
 use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
+    num::NonZeroU32,
     path::PathBuf,
     sync::{Arc, atomic::Ordering},
     thread::JoinHandle,
@@ -169,6 +170,8 @@ pub struct LiveOptions {
     /// `address/prefix length`. A connection from one of them that does not is refused; connections from elsewhere are
     /// taken as they are.
     pub proxy_protocol: Vec<(IpAddr, u8)>,
+    /// The same on the ports of the table that require it ([`Port::proxy_protocol`](portcullis_routing::Port)).
+    pub port_proxies: Vec<(IpAddr, u8)>,
     /// Limits of clients' connections. Connections that are open when a limit is lowered stay open; idle ones make room for
     /// new ones.
     pub connections: ConnectionLimits,
@@ -194,6 +197,12 @@ pub struct ClientOptions {
     pub keepalive_timeout: Option<Duration>,
     /// [`Options::max_header_bytes`].
     pub max_header_bytes: Option<usize>,
+    /// The time between two reads of a request's body; `None` is [`Options::idle_timeout`].
+    pub body_timeout: Option<Duration>,
+    /// The number of requests after which a connection is closed; `None` is no limit.
+    pub max_requests: Option<NonZeroU32>,
+    /// Whether requests without `X-Request-ID` get none.
+    pub without_request_ids: bool,
     /// Whether clients may not use HTTP/2.
     pub without_http2: bool,
 }
@@ -453,6 +462,7 @@ impl Default for Options {
                 clients: ClientOptions::default(),
                 log: LogOptions::default(),
                 proxy_protocol: Vec::new(),
+                port_proxies: Vec::new(),
                 connections: capacity.connections(),
             },
         }

@@ -16,6 +16,8 @@ pub(crate) struct Limits {
     pub(crate) head_bytes: usize,
     /// Time without progress while bytes wait to be sent, or while the head of the answer is missing.
     pub(crate) idle: Duration,
+    /// Time between two reads of a request's body.
+    pub(crate) body: Duration,
     /// Time without progress of an HTTP/2 answer that has begun.
     pub(crate) stream_idle: Duration,
     /// Time without a request.
@@ -29,6 +31,7 @@ impl Limits {
             head_time: clients.header_timeout.unwrap_or(self.head_time),
             head_bytes: clients.max_header_bytes.unwrap_or(self.head_bytes),
             keepalive: clients.keepalive_timeout.unwrap_or(self.keepalive),
+            body: clients.body_timeout.unwrap_or(self.body),
             ..self
         }
     }
@@ -38,6 +41,7 @@ impl Limits {
             head_time: options.header_timeout,
             head_bytes: options.max_header_bytes,
             idle: options.idle_timeout,
+            body: options.idle_timeout,
             stream_idle: options.stream_idle_timeout,
             keepalive: options.keepalive_timeout,
         }
@@ -55,7 +59,9 @@ pub(crate) async fn until<T>(deadline: Option<Instant>, work: impl Future<Output
 /// How long nothing may move in an exchange with a backend.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Silence {
-    /// While the client sends nothing of its body, or takes nothing of the answer.
+    /// While the client sends nothing of its body.
+    body: Duration,
+    /// While the client takes nothing of the answer.
     client: Duration,
     /// While the backend takes nothing of the request.
     pub(crate) backend_reads: Duration,
@@ -66,6 +72,9 @@ pub(crate) struct Silence {
 /// What an exchange waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Waits {
+    /// The client sends more of the request.
+    Body,
+    /// The client takes more of the answer.
     Client,
     /// The backend takes more of the request.
     BackendReads,
@@ -78,6 +87,7 @@ impl Silence {
     pub(crate) fn of(own: OwnTimeouts, limits: &Limits) -> Self {
         let OwnTimeouts { connect: _, send, read } = own;
         Self {
+            body: limits.body,
             client: limits.idle,
             backend_reads: send.unwrap_or(limits.idle),
             backend_writes: read.unwrap_or(limits.idle),
@@ -86,6 +96,7 @@ impl Silence {
 
     pub(crate) fn of_waiting(self, waits: Waits) -> Duration {
         match waits {
+            Waits::Body => self.body,
             Waits::Client => self.client,
             Waits::BackendReads => self.backend_reads,
             Waits::BackendWrites => self.backend_writes,

@@ -357,6 +357,37 @@ async fn a_proxy_header_is_read_and_not_passed_on() {
 }
 
 #[tokio::test]
+async fn a_proxy_header_is_read_on_the_ports_that_require_it() {
+    const HEADER: &[u8] = b"PROXY TCP4 192.0.2.7 192.0.2.1 50000 5432\r\n";
+    let (loopback, other) = (("127.0.0.0".parse().unwrap(), 8), ("192.0.2.0".parse().unwrap(), 24));
+    for (is_of_port, proxies, is_read) in
+        [(true, loopback, true), (false, loopback, false), (true, other, false)]
+    {
+        let proxy = start_with(|options| options.live.port_proxies = vec![proxies]);
+        let (port, peer) = (proxy.port(), Peer::start().await);
+        let told = Backend { proxy_protocol: Some(ProxyProtocol::V1), ..backend(&[peer.address()]) };
+        let mut table = tcp(port, rule([share(1, Ok(told))]));
+        let of_port = table.ports.values_mut().next().unwrap();
+        Arc::get_mut(of_port).unwrap().proxy_protocol = is_of_port;
+        proxy.serve_http(table).await;
+        let mut client = connect(proxy.at(port)).await;
+        send(&mut client, &[HEADER, b"hello"].concat()).await;
+        let mut up = peer.accept().await;
+        let own = client.local_addr().unwrap();
+        let (from, rest) = match is_read {
+            true => ("192.0.2.7".to_owned(), b"hello".to_vec()),
+            false => (own.ip().to_string(), [HEADER, b"hello"].concat()),
+        };
+        receives(&mut up, format!("PROXY TCP4 {from} ").as_bytes()).await;
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n") {
+            head.push(within(up.read_u8()).await.unwrap());
+        }
+        receives(&mut up, &rest).await;
+    }
+}
+
+#[tokio::test]
 async fn a_backend_is_told_of_the_client_before_the_first_byte() {
     for version in [ProxyProtocol::V1, ProxyProtocol::V2] {
         let (proxy, peer) = (start(), Peer::start().await);

@@ -23,8 +23,9 @@ use crate::{
     OwnTimeouts, PathMatch, ProxyProtocol, Repeats, Retry, RouteMatch, Rule, Serves, Step, Steps, Table,
     TlsMode, ValueMatch, WeightedBackend,
     step::{
-        AuthProtocol, Check, ClientCertificateCheck, Cors, Demand, ExternalAuth, HeaderModifier, HttpAuth,
-        IngressCors, IngressRedirect, Mirror, PathRewrite, Redirect, Spool, UrlRewrite,
+        AuthProtocol, Check, ClientCertificateCheck, Cors, Demand, ExternalAuth, HeaderModifier,
+        HeaderTemplates, HttpAuth, IngressCors, IngressRedirect, Mirror, PathRewrite, Redirect, Spool,
+        UrlRewrite,
     },
 };
 
@@ -37,7 +38,8 @@ impl Display for Table {
                 if bound.number != port.number {
                     write!(f, " (bound as {bound})")?;
                 }
-                writeln!(f, " {}{} at {}", Host(host), listener.tls, listener.id)?;
+                let proxied = if port.proxy_protocol { " with PROXY protocol" } else { "" };
+                writeln!(f, " {}{}{proxied} at {}", Host(host), listener.tls, listener.id)?;
                 listener.fmt(f)?;
             }
         }
@@ -273,6 +275,7 @@ impl Display for Step {
             Self::Satisfy => f.write_str("one of these checks"),
             Self::Redirect(redirect) => redirect.fmt(f),
             Self::RequestHeaders(headers) => write!(f, "request headers{headers}"),
+            Self::RequestTemplates(headers) => write!(f, "request headers{headers}"),
             Self::Rewrite(rewrite) => rewrite.fmt(f),
             Self::Spool(spool) => write!(f, "spool {}", Size(spool.memory.into())),
             Self::Mirror(mirror) => mirror.fmt(f),
@@ -280,6 +283,7 @@ impl Display for Step {
             Self::ResponseHeaders(headers) => write!(f, "response headers{headers}"),
             Self::AnswerRewrite(rewrite) => rewrite.fmt(f),
             Self::AnswerHeaders(headers) => write!(f, "headers of every answer{headers}"),
+            Self::AnswerTemplates(headers) => write!(f, "headers of every answer{headers}"),
             Self::Connection(connection) => write!(f, "connection {}", connection.as_str()),
             Self::ErrorPages(pages) => pages.fmt(f),
             Self::AnswerCookie(cookie) => {
@@ -367,6 +371,12 @@ impl Display for HeaderModifier {
         self.set().iter().try_for_each(|(name, value)| write!(f, " {name}={}", text(value)))?;
         self.add().iter().try_for_each(|(name, value)| write!(f, " +{name}={}", text(value)))?;
         self.remove().iter().try_for_each(|name| write!(f, " -{name}"))
+    }
+}
+
+impl Display for HeaderTemplates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.all().iter().try_for_each(|(name, template)| write!(f, " {name}={template}"))
     }
 }
 

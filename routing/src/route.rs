@@ -19,6 +19,10 @@ pub enum RouteKind {
     Tcp,
     /// `gateway.networking.k8s.io/v1` UDPRoute.
     Udp,
+    /// A ConfigMap of TCP services (`--tcp-services-configmap`).
+    TcpServices,
+    /// A ConfigMap of UDP services (`--udp-services-configmap`).
+    UdpServices,
 }
 
 /// Which object a rule was written in.
@@ -150,7 +154,7 @@ impl RouteKind {
     pub fn has_hostnames(self) -> bool {
         match self {
             Self::Ingress | Self::Http | Self::Grpc | Self::Tls => true,
-            Self::Tcp | Self::Udp => false,
+            Self::Tcp | Self::Udp | Self::TcpServices | Self::UdpServices => false,
         }
     }
 
@@ -158,15 +162,17 @@ impl RouteKind {
     pub fn takes_requests(self) -> bool {
         match self {
             Self::Ingress | Self::Http | Self::Grpc => true,
-            Self::Tls | Self::Tcp | Self::Udp => false,
+            Self::Tls | Self::Tcp | Self::Udp | Self::TcpServices | Self::UdpServices => false,
         }
     }
 
     /// Returns the transport that routes of this kind need of their backends.
     pub fn transport(self) -> Transport {
         match self {
-            Self::Ingress | Self::Http | Self::Grpc | Self::Tls | Self::Tcp => Transport::Tcp,
-            Self::Udp => Transport::Udp,
+            Self::Ingress | Self::Http | Self::Grpc | Self::Tls | Self::Tcp | Self::TcpServices => {
+                Transport::Tcp
+            }
+            Self::Udp | Self::UdpServices => Transport::Udp,
         }
     }
 }
@@ -180,6 +186,7 @@ impl fmt::Display for RouteKind {
             Self::Tls => "TLSRoute",
             Self::Tcp => "TCPRoute",
             Self::Udp => "UDPRoute",
+            Self::TcpServices | Self::UdpServices => "ConfigMap",
         })
     }
 }

@@ -17,6 +17,7 @@ pub mod cors;
 pub mod edits;
 pub mod error_pages;
 pub mod external_auth;
+pub mod header_templates;
 pub mod headers;
 pub mod ingress_auth;
 pub mod ingress_cors;
@@ -43,6 +44,7 @@ pub(crate) use edits::StepEdits;
 pub use edits::{AnswerEdits, RequestEdits};
 pub use error_pages::{ErrorOrigin, ErrorPages};
 pub use external_auth::{AuthProtocol, ExternalAuth, HttpAuth};
+pub use header_templates::HeaderTemplates;
 pub use headers::{Change, ForbiddenHeader, HeaderModifier};
 pub use ingress_auth::{AnswerCookie, AuthAnswer, AuthCaching, CacheTime, IngressAuth, SignIn};
 pub use ingress_cors::{IngressCors, IngressOrigin};
@@ -99,6 +101,8 @@ pub enum Step {
     Redirect(Redirect),
     /// RequestHeaderModifier.
     RequestHeaders(HeaderModifier),
+    /// Sets headers of the request to values of the request.
+    RequestTemplates(HeaderTemplates),
     /// URLRewrite.
     Rewrite(UrlRewrite),
     /// The request body is received completely before it is forwarded to the backend.
@@ -113,6 +117,8 @@ pub enum Step {
     AnswerRewrite(Box<AnswerRewrite>),
     /// Changes the headers of every response, including those of the proxy itself.
     AnswerHeaders(HeaderModifier),
+    /// Sets headers of every response to values of the request.
+    AnswerTemplates(HeaderTemplates),
     /// The `Connection` of requests to backends.
     Connection(BackendConnection),
     /// Responses with an error status are replaced by those of a default backend, including those of the proxy itself. Boxed,
@@ -249,12 +255,15 @@ impl Step {
             Self::Check(_) => 11,
             Self::Satisfy => 12,
             Self::Redirect(_) => 13,
-            Self::RequestHeaders(_) => 14,
+            Self::RequestHeaders(_) | Self::RequestTemplates(_) => 14,
             Self::Rewrite(_) => 15,
             Self::Spool(_) => 16,
             Self::Mirror(_) | Self::IngressMirror(_) => 17,
             Self::ResponseHeaders(_) => 18,
-            Self::AnswerRewrite(_) | Self::AnswerHeaders(_) | Self::Connection(_) => 19,
+            Self::AnswerRewrite(_)
+            | Self::AnswerHeaders(_)
+            | Self::AnswerTemplates(_)
+            | Self::Connection(_) => 19,
             Self::ErrorPages(_) => 20,
             Self::AnswerCookie(_) => 21,
             Self::Pace(_) => 22,

@@ -29,6 +29,8 @@ pub struct Port {
     pub number: u16,
     /// What clients add to that number to get here: nothing, where a Service leads from the one port to the other.
     pub offset: u16,
+    /// Whether the connections of load balancers begin with a PROXY protocol header, whatever other ports require.
+    pub proxy_protocol: bool,
     /// By hostname; the most specific one alone takes a request (listener isolation).
     pub listeners: HostMap<Arc<Listener>>,
 }
@@ -73,7 +75,7 @@ pub struct Selected<'t> {
 impl Port {
     /// A port without listeners, which clients reach by its number.
     pub fn new(protocol: Protocol, number: u16) -> Self {
-        Self { protocol, number, offset: 0, listeners: HostMap::default() }
+        Self { protocol, number, offset: 0, proxy_protocol: false, listeners: HostMap::default() }
     }
 
     /// The port that clients connect to.

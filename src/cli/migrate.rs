@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum, builder::TypedValueParser as _};
+use portcullis_controller::objects::AnnotationsPrefix;
 use portcullis_routing::ExternalNames;
 
 use super::{ObjectArgs, parse_namespaced};
@@ -26,9 +27,18 @@ pub struct MigrateArgs {
     /// Include Ingresses without a class, even if no IngressClass is the default.
     #[arg(long)]
     pub watch_ingress_without_class: bool,
+    /// A further prefix of the annotations of ingress-nginx (its flag of this name).
+    #[arg(long, value_name = "DOMAIN", default_value = "nginx.ingress.kubernetes.io", value_parser = AnnotationsPrefix::parse)]
+    pub annotations_prefix: AnnotationsPrefix,
     /// ConfigMap of ingress-nginx. Default: the ConfigMap with the usual name (ingress-nginx-controller).
     #[arg(long, value_name = "NAMESPACE/NAME", value_parser = parse_namespaced)]
     pub settings_configmap: Option<(String, String)>,
+    /// ConfigMap of TCP services of ingress-nginx. Default: the ConfigMap with a usual name (tcp-services, ingress-nginx-tcp).
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = parse_namespaced)]
+    pub tcp_services_configmap: Option<(String, String)>,
+    /// ConfigMap of UDP services of ingress-nginx. Default: the ConfigMap with a usual name (udp-services, ingress-nginx-udp).
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = parse_namespaced)]
+    pub udp_services_configmap: Option<(String, String)>,
     /// Allowed targets of ExternalName Services, as for `portcullis run`.
     #[arg(
         long,
@@ -86,6 +96,8 @@ impl MigrateArgs {
             ingress_class: self.ingress_class.clone(),
             watch_ingress_without_class: self.watch_ingress_without_class,
             settings_configmap: self.settings_configmap.clone(),
+            tcp_services_configmap: self.tcp_services_configmap.clone(),
+            udp_services_configmap: self.udp_services_configmap.clone(),
             external_names: self.external_names,
             ..ObjectArgs::default()
         }

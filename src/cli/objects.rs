@@ -7,6 +7,7 @@ use portcullis_controller::{
     DefaultBackend, NginxClasses, Settings,
     ir::{Kind, ObjectKey, gateway::LabelSelector},
     is_controller_name,
+    objects::AnnotationsPrefix,
 };
 use portcullis_routing::ExternalNames;
 
@@ -56,6 +57,16 @@ pub struct ObjectArgs {
     /// Portcullis, as if the annotation protected them.
     #[arg(long, env = "PORTCULLIS_STRICT_ANNOTATIONS")]
     pub strict_annotations: bool,
+    /// A further prefix of annotations of ingress-nginx. An annotation with this prefix takes precedence over the one with
+    /// `nginx.ingress.kubernetes.io`, which is always read. Messages name both with the latter.
+    #[arg(
+        long,
+        value_name = "DOMAIN",
+        default_value = "nginx.ingress.kubernetes.io",
+        env = "PORTCULLIS_ANNOTATIONS_PREFIX",
+        value_parser = AnnotationsPrefix::parse
+    )]
+    pub annotations_prefix: AnnotationsPrefix,
     /// Allowed targets of ExternalName Services: `none`; `external`: outside the cluster and in the Service's own
     /// namespace; `ingress`: for Ingresses, also in all other namespaces; `all`. With `external` and `ingress`, a
     /// ReferenceGrant permits targets in another namespace for routes.
@@ -72,6 +83,14 @@ pub struct ObjectArgs {
     /// docs/settings.md lists them.
     #[arg(long, value_name = "NAMESPACE/NAME", env = "PORTCULLIS_SETTINGS_CONFIGMAP", value_parser = super::parse_namespaced)]
     pub settings_configmap: Option<(String, String)>,
+    /// ConfigMap of TCP services, as in ingress-nginx: each key is a port, each value NAMESPACE/SERVICE:PORT, with :PROXY to
+    /// read the PROXY protocol of load balancers, and :PROXY after that (or ::PROXY) to send it to the Service. Changes take
+    /// effect without a restart.
+    #[arg(long, value_name = "NAMESPACE/NAME", env = "PORTCULLIS_TCP_SERVICES_CONFIGMAP", value_parser = super::parse_namespaced)]
+    pub tcp_services_configmap: Option<(String, String)>,
+    /// The same for UDP services.
+    #[arg(long, value_name = "NAMESPACE/NAME", env = "PORTCULLIS_UDP_SERVICES_CONFIGMAP", value_parser = super::parse_namespaced)]
+    pub udp_services_configmap: Option<(String, String)>,
     /// Service that answers, at its first port, for hosts that no Ingress names and for what no path of an Ingress's host
     /// matches. It also gives the error pages of Ingresses without a default-backend of their own.
     #[arg(long, value_name = "NAMESPACE/NAME", env = "PORTCULLIS_DEFAULT_BACKEND_SERVICE", value_parser = super::parse_namespaced)]
@@ -79,11 +98,6 @@ pub struct ObjectArgs {
 }
 
 impl ObjectArgs {
-    fn settings_map(&self) -> Option<ObjectKey> {
-        let (namespace, name) = self.settings_configmap.as_ref()?;
-        Some(ObjectKey::new(Kind::ConfigMap, namespace, name))
-    }
-
     fn default_backend(&self) -> Option<Arc<DefaultBackend>> {
         let (namespace, name) = self.default_backend_service.as_ref()?;
         Some(Arc::new(DefaultBackend::new(ObjectKey::new(Kind::Service, namespace, name))))
@@ -104,12 +118,19 @@ impl ObjectArgs {
             watch_ingress_without_class: self.watch_ingress_without_class,
             ssl_redirect: !self.no_ssl_redirect,
             strict_annotations: self.strict_annotations,
+            annotations_prefix: self.annotations_prefix.clone(),
             external_names: self.external_names,
-            settings_map: self.settings_map(),
+            settings_map: self.settings_configmap.as_ref().map(config_map),
+            tcp_services: self.tcp_services_configmap.as_ref().map(config_map),
+            udp_services: self.udp_services_configmap.as_ref().map(config_map),
             default_backend: self.default_backend(),
             ..Settings::default()
         }
     }
+}
+
+fn config_map((namespace, name): &(String, String)) -> ObjectKey {
+    ObjectKey::new(Kind::ConfigMap, namespace, name)
 }
 
 impl Default for ObjectArgs {
@@ -136,8 +157,11 @@ impl Default for ObjectArgs {
             watch_ingress_without_class,
             no_ssl_redirect: !ssl_redirect,
             strict_annotations,
+            annotations_prefix: AnnotationsPrefix::default(),
             external_names,
             settings_configmap: None,
+            tcp_services_configmap: None,
+            udp_services_configmap: None,
             default_backend_service: None,
         }
     }

@@ -11,8 +11,12 @@ use crate::{cli::MigrateArgs, run::client};
 
 /// The number of objects per page.
 const PAGE: u32 = 500;
-/// The name of the ConfigMap in the chart and manifests of ingress-nginx.
-const USUAL_CONFIG_MAP: (&str, &str) = ("ingress-nginx", "ingress-nginx-controller");
+/// The names of the ConfigMaps of settings, TCP services and UDP services in the chart and manifests of ingress-nginx.
+const USUAL_SETTINGS: &[(&str, &str)] = &[("ingress-nginx", "ingress-nginx-controller")];
+const USUAL_TCP: &[(&str, &str)] =
+    &[("ingress-nginx", "ingress-nginx-tcp"), ("ingress-nginx", "tcp-services")];
+const USUAL_UDP: &[(&str, &str)] =
+    &[("ingress-nginx", "ingress-nginx-udp"), ("ingress-nginx", "udp-services")];
 
 /// Reads the objects of the cluster of the current kubeconfig context.
 pub(super) async fn read(args: &MigrateArgs) -> anyhow::Result<Objects> {
@@ -20,7 +24,7 @@ pub(super) async fn read(args: &MigrateArgs) -> anyhow::Result<Objects> {
 }
 
 async fn read_by(client: Client, args: &MigrateArgs) -> anyhow::Result<Objects> {
-    let mut objects = Objects::default();
+    let mut objects = Objects::with_prefix(args.annotations_prefix.clone());
     let networking = |kind, plural| resource("networking.k8s.io", kind, plural);
     let classes = Api::all_with(client.clone(), &networking("IngressClass", "ingressclasses"));
     list(&classes, &mut objects).await?;
@@ -29,7 +33,13 @@ async fn read_by(client: Client, args: &MigrateArgs) -> anyhow::Result<Objects> 
             list(&api, &mut objects).await?;
         }
     }
-    config_map(&client, args, &mut objects).await?;
+    for (named, usual) in [
+        (&args.settings_configmap, USUAL_SETTINGS),
+        (&args.tcp_services_configmap, USUAL_TCP),
+        (&args.udp_services_configmap, USUAL_UDP),
+    ] {
+        config_map(&client, named.as_ref(), usual, &mut objects).await?;
+    }
     for (namespace, name) in objects.named_config_maps() {
         match config_maps(&client, &namespace).get(&name).await {
             Ok(found) => objects.add_live(serde_json::to_value(found)?),
@@ -77,16 +87,24 @@ fn config_maps(client: &Client, namespace: &str) -> Api<DynamicObject> {
     Api::namespaced_with(client.clone(), namespace, &resource("", "ConfigMap", "configmaps"))
 }
 
-/// The ConfigMap that is named, or else the usual one if it is there and may be read.
-async fn config_map(client: &Client, args: &MigrateArgs, objects: &mut Objects) -> anyhow::Result<()> {
-    let named = args.settings_configmap.as_ref().map(|(namespace, name)| (namespace.as_str(), name.as_str()));
-    let (namespace, name) = named.unwrap_or(USUAL_CONFIG_MAP);
-    match config_maps(client, namespace).get(name).await {
-        Ok(found) => objects.add_live(serde_json::to_value(found)?),
-        Err(error) if named.is_some() => {
-            return Err(error).with_context(|| format!("ConfigMap {namespace}/{name} cannot be read"));
+/// The ConfigMap that is named, or else the usual ones if they are there and may be read.
+async fn config_map(
+    client: &Client,
+    named: Option<&(String, String)>,
+    usual: &[(&str, &str)],
+    objects: &mut Objects,
+) -> anyhow::Result<()> {
+    if let Some((namespace, name)) = named {
+        let found = config_maps(client, namespace).get(name).await;
+        let found = found.with_context(|| format!("ConfigMap {namespace}/{name} cannot be read"))?;
+        objects.add_live(serde_json::to_value(found)?);
+        return Ok(());
+    }
+    for (namespace, name) in usual {
+        match config_maps(client, namespace).get(name).await {
+            Ok(found) => objects.add_live(serde_json::to_value(found)?),
+            Err(error) => tracing::info!("ConfigMap {namespace}/{name} is not compared: {error}"),
         }
-        Err(error) => tracing::info!("no settings are compared: ConfigMap {namespace}/{name}: {error}"),
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use std::{
 use anyhow::Context as _;
 use kube::{Client, Config};
 use portcullis_controller::{
-    Settings,
+    Handle, Settings,
     cluster::{
         DedicatedLinks, DedicatedOptions, Leadership, ServiceLinks, SharedService, dedicated,
         lease::{self, LeaseOptions},
@@ -17,6 +17,7 @@ use portcullis_controller::{
         statuses::{ControllerNames, Writer},
     },
     ir::ObjectKey,
+    objects::AnnotationsPrefix,
     source::{
         Delta,
         cluster::{self, ClusterOptions, Outlets},
@@ -44,6 +45,8 @@ pub(super) struct Links {
     pub(super) port_offset: u16,
     pub(super) default_certificate: Option<ObjectKey>,
     pub(super) settings_map: Option<ObjectKey>,
+    pub(super) service_maps: Vec<ObjectKey>,
+    pub(super) annotations_prefix: AnnotationsPrefix,
 }
 
 /// A client of the cluster that this process runs in, or that the kubeconfig names.
@@ -80,12 +83,23 @@ pub(super) fn start(
     args: &ClusterArgs,
     readiness: &Readiness,
 ) -> (watch::Receiver<Lacking>, JoinHandle<()>) {
-    let Links { client, deltas, controllers, port_offset, default_certificate, settings_map } = links;
+    let Links {
+        client,
+        deltas,
+        controllers,
+        port_offset,
+        default_certificate,
+        settings_map,
+        service_maps,
+        annotations_prefix,
+    } = links;
     let (seen, observed) = mpsc::channel(OBSERVATIONS_WAITING);
     let options = ClusterOptions {
         namespaces: args.watch_namespace.clone(),
         default_certificate,
         settings_map,
+        service_maps,
+        annotations_prefix,
         pods: !args.no_pods,
         ..ClusterOptions::default()
     };
@@ -113,19 +127,24 @@ pub(super) fn start(
     tokio::spawn(writer.run());
     let lacking = watch::Sender::default();
     let lacks = lacking.subscribe();
-    let located = match args.service.clone() {
-        None => watch::channel(true).1,
-        Some((namespace, name)) => {
-            let service = SharedService {
-                namespace,
-                name,
-                add_ports: !args.no_service_ports,
-                port_offset,
-                field_manager: args.field_manager.clone(),
-            };
-            follow(client, service, args.dedicated_ports.range(), readiness, leadership, lacking)
-        }
+    let service = |(namespace, name): (String, String), add_ports| SharedService {
+        namespace,
+        name,
+        add_ports,
+        port_offset,
+        field_manager: args.field_manager.clone(),
     };
+    let published = args.publish_service.clone().map(|named| {
+        let links = (leadership.clone(), readiness.controller.clone());
+        publish(client.clone(), service(named, false), links)
+    });
+    let own = args.service.clone().map(|named| {
+        let service = service(named, !args.no_service_ports);
+        let addresses = published.is_none().then(|| readiness.controller.clone());
+        let ports = shared_ports(readiness, args.dedicated_ports.range());
+        follow(client, service, ports, (leadership, addresses), lacking)
+    });
+    let located = published.or(own).unwrap_or_else(|| watch::channel(true).1);
     tokio::spawn(lead_when_settled(leading, located, readiness.clone(), settled));
     (lacks, release)
 }
@@ -194,27 +213,39 @@ async fn lead_when_settled(
     }
 }
 
-/// Follows our Service, and hands on what it says; tells when its addresses are known.
+/// Follows the Service with the addresses that are reported. Returns whether they are known.
+fn publish(
+    client: Client,
+    service: SharedService,
+    (leadership, controller): (Leadership, Handle),
+) -> watch::Receiver<bool> {
+    // Without ports, nothing is written, and none is missing.
+    let ports = watch::channel(None).1;
+    follow(client, service, ports, (leadership, Some(controller)), watch::Sender::default())
+}
+
+/// Follows a Service. Reports its addresses to the controller, if there is one, and the ports that it lacks. Returns whether it has been read.
 fn follow(
     client: Client,
     service: SharedService,
-    dedicated: PortRange,
-    readiness: &Readiness,
-    leadership: Leadership,
+    ports: watch::Receiver<Option<BTreeSet<PortKey>>>,
+    (leadership, controller): (Leadership, Option<Handle>),
     lacking: watch::Sender<Lacking>,
 ) -> watch::Receiver<bool> {
     let (addresses, mut located) = watch::channel(Vec::new());
     let (missing, mut lacks) = watch::channel(BTreeMap::new());
     let (read, mut is_read) = watch::channel(false);
     let (known, is_known) = watch::channel(false);
-    let (controller, offset) = (readiness.controller.clone(), service.port_offset);
-    let ports = shared_ports(readiness, dedicated);
+    let offset = service.port_offset;
     tokio::spawn(service.follow(client, ServiceLinks { ports, leadership, addresses, read, missing }));
     tokio::spawn(async move {
         loop {
             tokio::select! {
                 biased;
-                Ok(()) = located.changed() => controller.addresses(located.borrow_and_update().clone()),
+                Ok(()) = located.changed() => {
+                    let now = located.borrow_and_update().clone();
+                    controller.iter().for_each(|controller| controller.addresses(now.clone()));
+                }
                 Ok(()) = is_read.changed() => drop(known.send_replace(true)),
                 Ok(()) = lacks.changed() => {
                     // `lacks` has the ports that listeners name; bindings are keyed by the bound ports.

@@ -63,6 +63,7 @@ pub(super) fn options(settings: &ProxySettings, capacity: Capacity) -> LiveOptio
             false => ForwardedFor::List,
         },
         proxy_protocol: settings.proxy_protocol(),
+        port_proxies: settings.port_proxies(),
         log: LogOptions {
             format: settings.log.format().map(Arc::new),
             skipped: settings.log.skipped.clone(),
@@ -72,6 +73,9 @@ pub(super) fn options(settings: &ProxySettings, capacity: Capacity) -> LiveOptio
             header_timeout: settings.header_timeout,
             keepalive_timeout: settings.keepalive_timeout,
             max_header_bytes: settings.max_header_bytes,
+            body_timeout: settings.body_timeout,
+            max_requests: settings.max_requests,
+            without_request_ids: settings.without_request_ids,
             without_http2: settings.without_http2,
         },
         connections: connection_limits(settings, capacity),

@@ -33,6 +33,28 @@ themselves.
 {{- $problems = append $problems (printf "portOffset: %d makes the pods bind port %d; 20000 to 29999 are reserved for Gateways with dedicated addresses" $offset $port) }}
 {{- end }}
 {{- end }}
+{{- range $transport := list "tcp" "udp" }}
+{{- range $port, $service := index $.Values $transport }}
+{{- $bound := add $port $offset | int }}
+{{- if and (eq $transport "tcp") (has $port (list "80" "443")) }}
+{{- $problems = append $problems (printf "tcp: port %s is reserved for requests to Ingresses and Gateways" $port) }}
+{{- end }}
+{{- if and (eq $transport "tcp") (eq $bound $admin) }}
+{{- $problems = append $problems (printf "tcp: the pods would bind port %d for port %s, which is admin.port" $admin $port) }}
+{{- end }}
+{{- if gt $bound 65535 }}
+{{- $problems = append $problems (printf "%s: port %s exceeds 65535 with portOffset: %d" $transport $port $offset) }}
+{{- end }}
+{{- if and $.Values.dedicated.enabled (ge $bound 20000) (le $bound 29999) }}
+{{- $problems = append $problems (printf "%s: the pods would bind port %d for port %s; 20000 to 29999 are reserved for Gateways with dedicated addresses" $transport $bound $port) }}
+{{- end }}
+{{- end }}
+{{- range $port, $_ := get $.Values.service.nodePorts $transport }}
+{{- if not (hasKey (index $.Values $transport) $port) }}
+{{- $problems = append $problems (printf "service.nodePorts.%s: %s is not a port of %s" $transport $port $transport) }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- if and .Values.admin.address (not .Values.hostNetwork) }}
 {{- $problems = append $problems "admin.address: only with hostNetwork; otherwise the kubelet uses the address of the pod" }}
 {{- end }}
@@ -130,6 +152,12 @@ themselves.
 {{- end }}
 {{- if and .Values.hostNetwork .Values.networkPolicy.enabled }}
 {{- $problems = append $problems "networkPolicy.enabled has no effect for pods with hostNetwork; protect the nodes instead" }}
+{{- end }}
+{{- if and .Values.publishService .Values.watchNamespaces }}
+{{- $namespace := splitList "/" .Values.publishService | first }}
+{{- if not (has $namespace .Values.watchNamespaces) }}
+{{- $problems = append $problems (printf "publishService: namespace %s is not one of watchNamespaces, so its Services cannot be read" $namespace) }}
+{{- end }}
 {{- end }}
 {{- if and .Values.defaultCertificate .Values.watchNamespaces }}
 {{- $namespace := splitList "/" .Values.defaultCertificate | first }}

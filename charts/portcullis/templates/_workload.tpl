@@ -9,6 +9,11 @@
 - --service=$(POD_NAMESPACE)/{{ include "portcullis.name" . }}
 - --lease=$(POD_NAMESPACE)/{{ include "portcullis.name" . }}
 - --settings-configmap=$(POD_NAMESPACE)/{{ include "portcullis.name" . }}-settings
+{{- range list "tcp" "udp" }}
+{{- if index $.Values . }}
+- --{{ . }}-services-configmap=$(POD_NAMESPACE)/{{ include "portcullis.name" $ }}-{{ . }}
+{{- end }}
+{{- end }}
 - --ingress-class={{ .Values.ingressClass.name }}
 {{- if ne .Values.gatewayClass.controllerName "portcullis.dev/gateway-controller" }}
 - --gateway-controller={{ .Values.gatewayClass.controllerName }}
@@ -51,6 +56,15 @@
 {{- end }}
 {{- if .Values.localBackends }}
 - --local-backends
+{{- end }}
+{{- if .Values.ingressClass.watchWithoutClass }}
+- --watch-ingress-without-class
+{{- end }}
+{{- with .Values.publishService }}
+- --publish-service={{ . }}
+{{- end }}
+{{- with .Values.annotationsPrefix }}
+- --annotations-prefix={{ . }}
 {{- end }}
 {{- with .Values.defaultCertificate }}
 - --default-certificate={{ . }}

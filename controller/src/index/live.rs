@@ -6,12 +6,12 @@ use super::Index;
 use crate::{
     Problem,
     facts::Fact,
-    ir::Kind,
-    translate::{HostOwners, Reader},
+    ir::{Kind, ObjectKey},
+    translate::{HostOwners, PortServices, Reader},
 };
 
 impl Index {
-    /// What is wrong with the ConfigMap of settings.
+    /// What is wrong with the ConfigMap of settings, and which ConfigMaps of TCP and UDP services do not exist.
     pub fn settings_problems(&self) -> &[Problem] {
         &self.settings_problems
     }
@@ -22,8 +22,16 @@ impl Index {
             return false;
         }
         let before = std::mem::replace(&mut self.settings.live, Arc::clone(&self.flags));
+        let fetched = self.fetched.as_ref();
+        let is_pending = |key: &ObjectKey| fetched.is_some_and(|fetched| !fetched.contains(key));
         (self.settings.live, self.settings_problems) =
-            self.settings.with_settings_map_after(&self.snapshot, &mut self.last_good_settings);
+            self.settings.with_settings_map_after(&self.snapshot, &mut self.last_good_settings, &is_pending);
+        let services = PortServices::read(&self.settings, &self.snapshot);
+        self.settings_problems.extend_from_slice(services.missing());
+        if *self.settings.port_services != services {
+            self.settings.port_services = Arc::new(services);
+            self.units.change(&Fact::Settings);
+        }
         if self.settings.live.entrance != before.entrance {
             self.units.change(&Fact::Entrance);
         }

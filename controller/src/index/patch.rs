@@ -5,9 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use portcullis_routing::{
-    HostMap, HostPattern, HostTable, Listener, ListenerId, Port, PortKey, Rule, Serves, Table,
-};
+use portcullis_routing::{HostMap, HostPattern, HostTable, Listener, Port, PortKey, Rule, Serves, Table};
 
 use super::{Map, Set};
 use crate::translate::{
@@ -84,7 +82,7 @@ fn sharing(shared: &SharedHosts, slot: &HostTableKey) -> Vec<Place> {
             let place = (slot.at.port, slot.at.listener.clone());
             shared.of_ingress(&place).map(|(host, _)| (slot.at.port, host.clone())).collect()
         }
-        RuleSource::IngressDefault => Vec::new(),
+        RuleSource::IngressDefault | RuleSource::Services => Vec::new(),
     }
 }
 
@@ -156,7 +154,8 @@ fn renew_frame(
 }
 
 fn is_of_plan(port: &Port, plan: &PortPlan) -> bool {
-    (port.protocol, port.number, port.offset) == (plan.protocol, plan.number, plan.offset)
+    (port.protocol, port.number, port.offset, port.proxy_protocol)
+        == (plan.protocol, plan.number, plan.offset, plan.proxy_protocol)
 }
 
 /// Makes the listeners of these hostnames anew.
@@ -218,9 +217,7 @@ fn renew_hosts(
         if let Some(hosts) = hosts_of_mut(&mut listener, &at.owner) {
             *hosts = slots.hosts(at);
         }
-        if at.owner == RuleSource::Gateway(Arc::clone(&listener.id))
-            || (at.owner == RuleSource::Ingress && listener.id.is_ingress())
-        {
+        if has_streams_of(&listener, &at.owner) {
             match &mut listener.serves {
                 Serves::Http(_) => {}
                 Serves::Stream(rules) => *rules = slots.streams(at),
@@ -243,12 +240,21 @@ fn is_same<T>(there: Option<&Arc<T>>, wanted: Option<&Arc<T>>) -> bool {
 
 /// Returns the rule that takes the streams or datagrams of a slot in this listener.
 fn stream_of<'l>(listener: &'l Listener, slot: &HostTableKey) -> Option<&'l Arc<Rule>> {
-    let is_its = |id: &Arc<ListenerId>| listener.id == *id;
-    match (&slot.at.owner, &listener.serves) {
-        (RuleSource::Gateway(id), Serves::Stream(rules)) if is_its(id) => rules.get(&slot.host),
-        (RuleSource::Ingress, Serves::Stream(rules)) if listener.id.is_ingress() => rules.get(&slot.host),
-        (RuleSource::Gateway(id), Serves::Datagram(rule)) if is_its(id) => rule.as_ref(),
-        _ => None,
+    match &listener.serves {
+        _ if !has_streams_of(listener, &slot.at.owner) => None,
+        Serves::Http(_) => None,
+        Serves::Stream(rules) => rules.get(&slot.host),
+        Serves::Datagram(rule) => rule.as_ref(),
+    }
+}
+
+/// Returns whether the streams or datagrams of a listener are taken by rules of this source.
+fn has_streams_of(listener: &Listener, source: &RuleSource) -> bool {
+    match source {
+        RuleSource::Gateway(id) => listener.id == *id,
+        RuleSource::Ingress => listener.id.is_ingress(),
+        RuleSource::Services => listener.id.is_service(),
+        RuleSource::IngressDefault => false,
     }
 }
 
@@ -260,7 +266,7 @@ fn hosts_of<'l>(listener: &'l Listener, owner: &RuleSource) -> Option<&'l Hosts>
         RuleSource::Gateway(id) => (listener.id == *id).then_some(&routes.hosts),
         RuleSource::Ingress if listener.id.is_ingress() => Some(&routes.hosts),
         RuleSource::Ingress => routes.fallback.as_ref()?.http_routes().map(|behind| &behind.hosts),
-        RuleSource::IngressDefault => None,
+        RuleSource::IngressDefault | RuleSource::Services => None,
     }
 }
 
@@ -268,7 +274,7 @@ fn hosts_of_mut<'l>(listener: &'l mut Listener, owner: &RuleSource) -> Option<&'
     let (is_its, is_ingress) = match owner {
         RuleSource::Gateway(id) => (listener.id == *id, false),
         RuleSource::Ingress => (listener.id.is_ingress(), true),
-        RuleSource::IngressDefault => return None,
+        RuleSource::IngressDefault | RuleSource::Services => return None,
     };
     let routes = listener.http_routes_mut()?;
     match (is_its, is_ingress) {

@@ -20,7 +20,7 @@ use crate::{
     translate::{
         self, Attached, Attachment, HostMessages, HostTableKey, HostTablePool, HostTranslation,
         IngressBackends, Listeners, OtherRoutes, PatternQuotas, PolicyUse, PolicyUser, PolicyUsers, Pools,
-        Reader, Slots, StreamClaims, Translated,
+        Reader, ServiceMessages, ServicesTranslation, Slots, StreamClaims, Translated,
     },
 };
 
@@ -36,6 +36,7 @@ pub(super) struct Routes {
     quotas: PatternQuotas,
     claims: StreamClaims,
     ingress_backends: IngressBackends,
+    services: KnownServices,
 }
 
 /// What is kept of the translation of a route.
@@ -53,6 +54,14 @@ struct KnownHost {
     slots: Box<[HostTableKey]>,
     policies: Box<[PolicyUse]>,
     messages: HostMessages,
+}
+
+/// What is kept of the translation of TCP and UDP services.
+#[derive(Debug, Default)]
+struct KnownServices {
+    slots: Box<[HostTableKey]>,
+    maps: BTreeSet<ObjectKey>,
+    messages: ServiceMessages,
 }
 
 /// The changes of a slot.
@@ -92,6 +101,9 @@ impl Routes {
         for host in std::mem::take(&mut units.stale.ingress_hosts) {
             self.renew_host(host, translator, units, &mut renewed);
         }
+        if std::mem::take(&mut units.stale.port_services) {
+            self.renew_services(translator, units, &mut renewed);
+        }
         renewed
     }
 
@@ -103,6 +115,31 @@ impl Routes {
     /// The messages for the owners of a host's Ingresses.
     pub(super) fn said(&self, host: &HostPattern) -> Option<&HostMessages> {
         Some(&self.hosts.get(host)?.messages)
+    }
+
+    /// The messages about the Services that ConfigMaps of TCP and UDP services name.
+    pub(super) fn service_messages(&self) -> &ServiceMessages {
+        &self.services.messages
+    }
+
+    /// Translates the TCP and UDP services of all ports.
+    fn renew_services(
+        &mut self,
+        Translator { reader, pools, .. }: &Translator<'_>,
+        units: &mut Units,
+        renewed: &mut Vec<HostTableKey>,
+    ) {
+        let ServicesTranslation { streams, messages } = translate::port_services(reader, pools);
+        let maps: BTreeSet<_> = reader.settings().service_maps().map(|(map, _)| map.clone()).collect();
+        units.record(Unit::PortServices, reader);
+        let slots = streams.iter().map(|(slot, _)| slot.clone()).collect();
+        let before = std::mem::replace(&mut self.services, KnownServices { slots, maps, messages });
+        before.slots.iter().for_each(|slot| self.tables.remove_stream(slot));
+        renewed.extend(before.slots);
+        renewed.extend(self.services.slots.iter().cloned());
+        streams.into_iter().for_each(|(slot, rule)| self.tables.insert_stream(slot, rule));
+        let maps = before.maps.union(&self.services.maps);
+        maps.for_each(|map| units.change(&Fact::Outcome(map.clone())));
     }
 
     /// Records which regular expressions the stale routes need. Other routes become stale where theirs are now granted

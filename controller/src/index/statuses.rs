@@ -59,6 +59,7 @@ impl Index {
             Object::BackendTlsPolicy(policy) => {
                 status::backend_tls_policy(&policy, reader, &self.policies, &self.routes.policy_users)
             }
+            Object::ConfigMap(_) => status::port_services(key, reader, self.routes.service_messages()),
             // Its report is made when it is translated.
             Object::Route(_) => None,
             // We write no status for these.
@@ -68,7 +69,6 @@ impl Index {
             | Object::Service(_)
             | Object::EndpointSlice(_)
             | Object::Secret(_)
-            | Object::ConfigMap(_)
             | Object::ClusterTrustBundle(_)
             | Object::Pod(_)
             | Object::Namespace(_) => None,

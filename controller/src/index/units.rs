@@ -18,9 +18,12 @@ pub(super) enum Unit {
     Route(ObjectKey),
     /// The Ingresses of a host.
     IngressHost(HostPattern),
+    /// The TCP and UDP services of all ports.
+    PortServices,
     /// A policy, without its status.
     Policy(ObjectKey),
-    /// The status of a GatewayClass, a Gateway, a ListenerSet, a policy or an Ingress.
+    /// The status of a GatewayClass, a Gateway, a ListenerSet, a policy or an Ingress, or the report on a ConfigMap of TCP
+    /// or UDP services.
     Status(ObjectKey),
     /// The list of objects that nobody serves.
     Unclaimed,
@@ -86,6 +89,7 @@ pub(super) struct Stale {
     pub(super) ingress_hosts: BTreeSet<HostPattern>,
     pub(super) policies: BTreeSet<ObjectKey>,
     pub(super) statuses: BTreeSet<ObjectKey>,
+    pub(super) port_services: bool,
     pub(super) unclaimed: bool,
     /// Services and XBackends whose endpoints have to be looked up.
     pub(super) endpoints: BTreeSet<ObjectKey>,
@@ -102,7 +106,8 @@ pub(super) struct Stale {
 impl Units {
     /// Nothing has been translated yet.
     pub(super) fn new() -> Self {
-        let stale = Stale { are_ingress_hosts_stale: true, unclaimed: true, ..Stale::default() };
+        let stale =
+            Stale { are_ingress_hosts_stale: true, port_services: true, unclaimed: true, ..Stale::default() };
         Self { dependencies: Dependencies::default(), stale }
     }
 
@@ -140,6 +145,7 @@ impl Stale {
             Unit::IngressHost(host) => drop(self.ingress_hosts.insert(host.clone())),
             Unit::Policy(key) => drop(self.policies.insert(key.clone())),
             Unit::Status(key) => drop(self.statuses.insert(key.clone())),
+            Unit::PortServices => self.port_services = true,
             Unit::Unclaimed => self.unclaimed = true,
         }
     }

@@ -12,7 +12,7 @@ use portcullis_routing::HostPattern;
 use super::{Kind, Meta, ObjectKey, gateway::Reference};
 pub use annotations::{
     Access, Annotations, Answers, AuthTls, BackendSpeech, BasicAuth, Body, Errors, Limits, Logs, Mirroring,
-    NextUpstream, Pacing, Passwords, ProxySsl, Redirects, Rewrite, SecretForm, ServerAlias, Speech,
+    NextUpstream, Pacing, Passwords, ProxySsl, Redirects, Rewrite, Risk, SecretForm, ServerAlias, Speech,
     SslPassthrough, Unserved, Upstream, UpstreamVhost,
 };
 pub use auth::{AuthOptions, CONSTANTS, ExternalAuth, ServiceTarget};

@@ -8,7 +8,10 @@ use portcullis_routing::{
     step::{BlockedValues, OwnUrl, Spool},
 };
 
-use super::ingress::{AuthOptions, LoadBalance, ServiceTarget, Upstream};
+use super::{
+    ObjectKey,
+    ingress::{AuthOptions, LoadBalance, Risk, ServiceTarget, Upstream},
+};
 
 /// What holds for every Ingress whose annotations do not say otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +52,9 @@ pub struct IngressSettings {
     pub auth: GlobalAuth,
     /// Why all Ingresses are closed: a key that may protect backends is not served.
     pub closed_by: Option<Box<str>>,
+    /// `annotations-risk-level`: Ingresses with a riskier annotation are closed. Snippets, which are Critical, are closed
+    /// anyway if they may protect something.
+    pub risk_level: Risk,
     pub errors: GlobalErrors,
     pub headers: HeaderSettings,
 }
@@ -60,6 +66,27 @@ pub struct HeaderSettings {
     pub allowed: Box<[HeaderName]>,
     /// `hide-headers`: what of the answers of backends clients do not get.
     pub hidden: Box<[HeaderName]>,
+    /// `add-headers`: headers of every answer.
+    pub add: HeadersOfMap,
+    /// `proxy-set-headers`: headers of requests to backends.
+    pub send: HeadersOfMap,
+    /// `proxy-add-original-uri-header`: whether backends get the client's target in `X-Original-URI`.
+    pub original_uri: bool,
+}
+
+/// Headers that are set as a ConfigMap says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HeadersOfMap {
+    pub map: Option<ObjectKey>,
+    /// Those of the ConfigMap that can be set. A value can contain variables of nginx.
+    pub headers: Box<[(HeaderName, Box<str>)]>,
+}
+
+impl HeaderSettings {
+    /// The ConfigMaps of headers.
+    pub fn maps(&self) -> impl Iterator<Item = &ObjectKey> {
+        [&self.add, &self.send].into_iter().filter_map(|headers| headers.map.as_ref())
+    }
 }
 
 /// Answers that a default backend gives in place of others.
@@ -154,6 +181,7 @@ impl Default for IngressSettings {
             redirect_status: StatusCode::PERMANENT_REDIRECT,
             auth: GlobalAuth::default(),
             closed_by: None,
+            risk_level: Risk::Critical,
             errors: GlobalErrors::default(),
             headers: HeaderSettings::default(),
             hsts: Hsts { is_on: None, max_age: 31_536_000, include_subdomains: true, preload: false },

@@ -2,6 +2,7 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    num::NonZeroU32,
     sync::Arc,
     time::Duration,
 };
@@ -15,8 +16,8 @@ use portcullis_routing::{
 
 use super::gateway::LabelSelector;
 pub use super::ingress_settings::{
-    Denied, GlobalAccess, GlobalAuth, GlobalErrors, HeaderSettings, Hsts, IngressSettings, LimitSettings,
-    PacingDefaults,
+    Denied, GlobalAccess, GlobalAuth, GlobalErrors, HeaderSettings, HeadersOfMap, Hsts, IngressSettings,
+    LimitSettings, PacingDefaults,
 };
 
 /// Settings that take effect without a restart: those of the command line, overridden by the keys of a ConfigMap.
@@ -45,6 +46,14 @@ pub struct ProxySettings {
     pub keepalive_timeout: Option<Duration>,
     /// `large-client-header-buffers`, as bytes in all.
     pub max_header_bytes: Option<usize>,
+    /// `client-body-timeout`; `None` is the proxy's own limit.
+    pub body_timeout: Option<Duration>,
+    /// `keep-alive-requests`; `None` is no limit.
+    pub max_requests: Option<NonZeroU32>,
+    /// `generate-request-id`, negated.
+    pub without_request_ids: bool,
+    /// `worker-shutdown-timeout`: how long requests in flight may take when the process stops; `None` is the command line's.
+    pub drain_timeout: Option<Duration>,
     /// `use-http2`, negated.
     pub without_http2: bool,
     /// Connections of clients; `None` is as many as the process can hold.
@@ -140,6 +149,11 @@ impl ProxySettings {
     pub fn proxy_protocol(&self) -> Vec<(IpAddr, u8)> {
         let forwarding = &self.forwarding;
         [&self.proxy_protocol, forwarding.networks(forwarding.use_proxy_protocol)].concat()
+    }
+
+    /// Load balancers that begin each connection to a port with such a header, if its TCP service says so (`PROXY`).
+    pub fn port_proxies(&self) -> Vec<(IpAddr, u8)> {
+        self.forwarding.networks(true).to_vec()
     }
 
     /// Whether requests are logged. Setting a log format turns the access log on, since it is always on in ingress-nginx.

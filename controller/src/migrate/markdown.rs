@@ -17,10 +17,10 @@ impl Report {
                 page += &rows;
             }
         }
-        if let Some(settings) = &self.settings {
-            page += &format!("\n## ConfigMap {}/{}\n\n", settings.namespace, settings.name);
+        for map in self.maps() {
+            page += &format!("\n## ConfigMap {}/{}\n\n", map.namespace, map.name);
             page += "| key | verdict | details |\n| --- | --- | --- |\n";
-            for key in &settings.keys {
+            for key in &map.keys {
                 page += &row(&[&format!("`{}`", key.key), key.verdict.as_str(), &cell(&key.how)]);
             }
         }

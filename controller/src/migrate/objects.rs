@@ -12,7 +12,7 @@ use crate::{
     Problem,
     check::{files, imply_namespaces},
     ir::{Kind, Object, ObjectKey},
-    objects::{Decoded, LABEL, NGINX_PREFIX, SUBDOMAIN, decode_document, decode_live},
+    objects::{AnnotationsPrefix, Decoded, LABEL, NGINX_PREFIX, SUBDOMAIN, decode_document, decode_live},
     snapshot::{Change, Snapshot},
     yaml,
 };
@@ -24,6 +24,7 @@ pub struct Objects {
     ingresses: BTreeMap<ObjectKey, Written>,
     documents: BTreeMap<ObjectKey, Arc<Value>>,
     unreadable: Vec<String>,
+    annotations_prefix: AnnotationsPrefix,
 }
 
 /// An Ingress as it is written.
@@ -36,9 +37,14 @@ pub(super) struct Written {
 }
 
 impl Objects {
+    /// No objects yet. Their Ingresses can have annotations with this prefix.
+    pub fn with_prefix(annotations_prefix: AnnotationsPrefix) -> Self {
+        Self { annotations_prefix, ..Self::default() }
+    }
+
     /// Reads files and folders (`.yaml`, `.yml` and `.json` files, including subfolders).
-    pub fn of_files(paths: &[PathBuf]) -> Self {
-        let mut objects = Self::default();
+    pub fn of_files(paths: &[PathBuf], annotations_prefix: AnnotationsPrefix) -> Self {
+        let mut objects = Self::with_prefix(annotations_prefix);
         for file in files::find(paths) {
             match file.and_then(|path| files::read(&path).map(|text| (path, text))) {
                 Ok((path, text)) => objects.read(&text, &path.to_string_lossy()),
@@ -50,14 +56,16 @@ impl Objects {
 
     /// Adds the documents of a file.
     pub fn read(&mut self, text: &str, file: &str) {
-        for document in yaml::documents(text, file) {
+        for mut document in yaml::documents(text, file) {
+            document.content.iter_mut().for_each(|object| self.annotations_prefix.apply(object));
             let value = document.content.as_ref().ok().cloned();
             self.add(value, decode_document(document));
         }
     }
 
     /// Adds an object of an API server.
-    pub fn add_live(&mut self, object: Value) {
+    pub fn add_live(&mut self, mut object: Value) {
+        self.annotations_prefix.apply(&mut object);
         let decoded = decode_live(object.clone());
         self.add(Some(object), decoded);
     }

@@ -13,6 +13,9 @@ pub struct Report {
     /// The ConfigMap of ingress-nginx, if it was found.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub settings: Option<SettingsReport>,
+    /// Its ConfigMaps of TCP and UDP services, if they were found.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<SettingsReport>,
     /// Files and documents that cannot be read.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unreadable: Vec<String>,
@@ -77,7 +80,7 @@ pub struct Note {
     pub instead: Vec<String>,
 }
 
-/// The ConfigMap of ingress-nginx.
+/// A ConfigMap of ingress-nginx.
 #[derive(Clone, Debug, Serialize)]
 pub struct SettingsReport {
     pub namespace: String,
@@ -113,6 +116,7 @@ impl Report {
     pub(super) fn new(
         ingresses: Vec<IngressReport>,
         settings: Option<SettingsReport>,
+        services: Vec<SettingsReport>,
         unreadable: Vec<String>,
     ) -> Self {
         let mut totals = Totals::default();
@@ -122,12 +126,17 @@ impl Report {
                 *totals.annotations.entry(annotation.verdict).or_default() += 1;
             }
         }
-        Self { totals, ingresses, settings, unreadable }
+        Self { totals, ingresses, settings, services, unreadable }
+    }
+
+    /// The ConfigMaps.
+    pub(super) fn maps(&self) -> impl Iterator<Item = &SettingsReport> {
+        self.settings.iter().chain(&self.services)
     }
 
     /// The worst of all verdicts.
     pub fn verdict(&self) -> Verdict {
-        let keys = self.settings.iter().flat_map(|settings| &settings.keys).map(|key| key.verdict);
+        let keys = self.maps().flat_map(|map| &map.keys).map(|key| key.verdict);
         self.ingresses.iter().map(|ingress| ingress.verdict).chain(keys).max().unwrap_or(Verdict::Same)
     }
 }

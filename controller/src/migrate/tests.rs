@@ -134,6 +134,48 @@ fn keys_of_the_config_map_are_compared() {
 }
 
 #[test]
+fn entries_of_tcp_and_udp_services_are_compared() {
+    let map = |name: &str, data: &str| {
+        format!(
+            "{{apiVersion: v1, kind: ConfigMap, metadata: {{namespace: ingress-nginx, name: {name}}}, data: {{{data}}}}}\n---\n"
+        )
+    };
+    let text = map(
+        "tcp-services",
+        "'80': shop/db:5432, '5432': 'shop/db:5432:PROXY', db: shop/db:5432, '81': a not found; b",
+    ) + &map("ingress-nginx-udp", "'53': dns/absent:53")
+        + &map("udp-services", "'x': y");
+    let report = report_of(&text);
+    let keys: Vec<_> = report
+        .services
+        .iter()
+        .flat_map(|map| map.keys.iter().map(|key| (map.name.as_str(), key.key.as_str(), key.verdict)))
+        .collect();
+    let want = [
+        ("tcp-services", "5432", Verdict::Same),
+        ("tcp-services", "80", Verdict::Refused),
+        ("tcp-services", "81", Verdict::Refused),
+        ("tcp-services", "db", Verdict::Refused),
+        ("ingress-nginx-udp", "53", Verdict::Same),
+    ];
+    assert_eq!(keys, want, "{report}");
+    assert_eq!(report.verdict(), Verdict::Refused);
+    let (text, page) = (report.to_string(), report.markdown());
+    assert!(text.contains("port 80 is reserved"), "{text}");
+    assert!(page.contains("## ConfigMap ingress-nginx/tcp-services\n"), "{page}");
+}
+
+#[test]
+fn annotations_with_another_prefix_are_reported() {
+    let prefix = crate::objects::AnnotationsPrefix::parse("ingress.example").unwrap();
+    let mut objects = Objects::with_prefix(prefix);
+    let text = ingress("web", &[("auth-type", "digest")], "/");
+    objects.read(&text.replace("nginx.ingress.kubernetes.io", "ingress.example"), "in.yaml");
+    let report = report(&objects, &settings());
+    assert_eq!(report.verdict(), Verdict::Refused, "{report}");
+}
+
+#[test]
 fn what_an_owner_wrote_stays_in_its_cell_of_markdown() {
     let text = ingress("web", &[("configuration-snippet", "return 301 https://a/|<b>`$x;")], "/");
     let page = report_of(&text).markdown();

@@ -26,9 +26,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.unreadable.iter().try_for_each(|what| writeln!(f, "{}", printable(what)))?;
         self.ingresses.iter().try_for_each(|ingress| write!(f, "{ingress}"))?;
-        if let Some(settings) = &self.settings {
-            write!(f, "{settings}")?;
-        }
+        self.maps().try_for_each(|map| write!(f, "{map}"))?;
         writeln!(f, "{}", self.totals())
     }
 }
@@ -45,7 +43,7 @@ impl Report {
             let parts = if parts.is_empty() { String::new() } else { format!(": {}", parts.join(", ")) };
             format!("{all} {what}{parts}")
         };
-        let keys = self.settings.iter().flat_map(|settings| &settings.keys);
+        let keys = self.maps().flat_map(|map| &map.keys);
         let keys = keys.fold(std::collections::BTreeMap::new(), |mut counts, key| {
             *counts.entry(key.verdict).or_default() += 1;
             counts

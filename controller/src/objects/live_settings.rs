@@ -8,6 +8,7 @@
 mod clients;
 mod forwarding;
 mod global_auth;
+pub(crate) mod headers;
 mod ingress;
 mod log;
 pub(crate) mod nginx_keys;
@@ -99,6 +100,7 @@ const KEYS: &[(&str, Read)] = &[
 fn keys() -> impl Iterator<Item = &'static (&'static str, Read)> {
     KEYS.iter()
         .chain(ingress::KEYS)
+        .chain(headers::KEYS)
         .chain(global_auth::KEYS)
         .chain(forwarding::KEYS)
         .chain(clients::KEYS)

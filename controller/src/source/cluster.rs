@@ -39,6 +39,7 @@ use crate::{
     Problem,
     cluster::{Observation, Sighting},
     ir::ObjectKey,
+    objects::AnnotationsPrefix,
     snapshot::Change,
 };
 use aggregation::Aggregation;
@@ -57,8 +58,12 @@ pub struct ClusterOptions {
     pub default_certificate: Option<ObjectKey>,
     /// The ConfigMap of settings, wherever it is.
     pub settings_map: Option<ObjectKey>,
+    /// The ConfigMaps of TCP and UDP services, wherever they are.
+    pub service_maps: Vec<ObjectKey>,
     /// Whether Pods are watched as soon as an XBackend selects some.
     pub pods: bool,
+    /// A further prefix of the annotations of Ingresses.
+    pub annotations_prefix: AnnotationsPrefix,
     /// How long a watch is asked to last, at least. An API server that is silent for twice as long is taken for gone.
     pub watch_lasts: Duration,
 }
@@ -69,7 +74,9 @@ impl Default for ClusterOptions {
             namespaces: Vec::new(),
             default_certificate: None,
             settings_map: None,
+            service_maps: Vec::new(),
             pods: true,
+            annotations_prefix: AnnotationsPrefix::default(),
             watch_lasts: Duration::from_secs(60),
         }
     }
@@ -139,6 +146,8 @@ pub async fn watch(
     if let Some(map) = &options.settings_map {
         watches.push((kinds::settings(&map.name), Some((*map.namespace).to_owned())));
     }
+    let of_services = options.service_maps.iter();
+    watches.extend(of_services.map(|map| (kinds::services(&map.name), Some((*map.namespace).to_owned()))));
     let definitions = watch::Sender::new(Definitions::default());
     let mut tasks = JoinSet::new();
     let mut later = Vec::new();
@@ -146,7 +155,7 @@ pub async fn watch(
         let (to, definitions) = (to.clone(), definitions.subscribe());
         let is_opened_later = watched.is_opened_later();
         let place = (id, watched, namespace);
-        let watching = Watching::new(place, client.clone(), options.watch_lasts, to, definitions);
+        let watching = Watching::new(place, client.clone(), &options, to, definitions);
         match is_opened_later {
             true => later.push(watching),
             false => drop(tasks.spawn(watching.run())),

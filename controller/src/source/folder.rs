@@ -27,6 +27,7 @@ use tokio::sync::mpsc;
 
 use super::Delta;
 use crate::{
+    objects::AnnotationsPrefix,
     problem::{Problem, Severity, Topic},
     yaml,
 };
@@ -44,6 +45,8 @@ pub struct FolderOptions {
     /// How often the folder is looked at where nothing says that it changed: not every file system says so.
     pub poll: Duration,
     pub limits: Limits,
+    /// A further prefix of the annotations of Ingresses.
+    pub annotations_prefix: AnnotationsPrefix,
 }
 
 /// How much is read.
@@ -86,7 +89,10 @@ impl Folder {
             return Err(FolderError::NotAFolder(path.clone()));
         }
         std::fs::read_dir(path).map_err(unreadable)?;
-        Ok(Self { state: State::new(path.clone(), options.limits.clone()), options })
+        Ok(Self {
+            state: State::new(path.clone(), options.limits.clone(), options.annotations_prefix.clone()),
+            options,
+        })
     }
 
     /// Reads what is another than at the last call, and says what that changes. Blocks on the file system.
@@ -118,6 +124,7 @@ impl FolderOptions {
             ceiling: Duration::from_millis(200),
             poll: Duration::from_secs(2),
             limits: Limits::default(),
+            annotations_prefix: AnnotationsPrefix::default(),
         }
     }
 }

@@ -247,7 +247,10 @@ impl ListenerRefusal {
             Self::HostnameConflict { .. } | Self::HostnameRefused(_) => "HostnameConflict",
             Self::ProtocolConflict { .. } | Self::PortTaken { .. } => "ProtocolConflict",
             // "The port is not supported by the implementation": no protocol is, and no other listener conflicts with it.
-            Self::PortUnavailable(_) | Self::PortSpeaks { .. } | Self::OverLimit { .. } => "PortUnavailable",
+            Self::PortUnavailable(_)
+            | Self::PortSpeaks { .. }
+            | Self::PortOfService { .. }
+            | Self::OverLimit { .. } => "PortUnavailable",
             Self::TooManyPorts { .. } => "TooManyListeners",
         }
     }
@@ -318,6 +321,7 @@ fn group_kind(kind: RouteKind) -> RouteGroupKind {
         RouteKind::Tcp => "TCPRoute",
         RouteKind::Udp => "UDPRoute",
         RouteKind::Ingress => "Ingress",
+        RouteKind::TcpServices | RouteKind::UdpServices => "ConfigMap",
     };
     RouteGroupKind { group: "gateway.networking.k8s.io", kind }
 }

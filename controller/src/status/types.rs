@@ -49,6 +49,8 @@ pub enum Status {
     Parents(RouteStatus),
     Ancestors(PolicyStatus),
     LoadBalancer(IngressStatus),
+    /// The kind has none that is written: there are only messages.
+    None,
 }
 
 /// Whose conditions they are.
@@ -241,7 +243,11 @@ impl Status {
     pub fn of_gateway(&self) -> Option<&GatewayStatus> {
         match self {
             Self::Listeners(status) => Some(status),
-            Self::Conditions(_) | Self::Parents(_) | Self::Ancestors(_) | Self::LoadBalancer(_) => None,
+            Self::Conditions(_)
+            | Self::Parents(_)
+            | Self::Ancestors(_)
+            | Self::LoadBalancer(_)
+            | Self::None => None,
         }
     }
 
@@ -259,7 +265,7 @@ impl Status {
             Self::Ancestors(status) => {
                 status.ancestors.iter().map(|of| (Subject::Ancestor(of), &*of.conditions)).collect()
             }
-            Self::LoadBalancer(_) => Vec::new(),
+            Self::LoadBalancer(_) | Self::None => Vec::new(),
         }
     }
 
@@ -274,7 +280,7 @@ impl Status {
             Self::LoadBalancer(status) => {
                 status.load_balancer.ingress.iter().map(|ingress| ingress.as_str().into()).collect()
             }
-            Self::Conditions(_) | Self::Parents(_) | Self::Ancestors(_) => Vec::new(),
+            Self::Conditions(_) | Self::Parents(_) | Self::Ancestors(_) | Self::None => Vec::new(),
         }
     }
 
@@ -285,7 +291,7 @@ impl Status {
             Self::Listeners(status) => &*status.conditions,
             Self::Parents(status) => &status.parents.first()?.conditions,
             Self::Ancestors(status) => &status.ancestors.first()?.conditions,
-            Self::LoadBalancer(_) => return None,
+            Self::LoadBalancer(_) | Self::None => return None,
         };
         conditions.first().map(|condition| condition.observed_generation)
     }

@@ -34,7 +34,8 @@ pub fn table(listeners: &Listeners, slots: &Slots, shared: &SharedHosts) -> Tabl
 
 /// A port without listeners.
 pub fn empty(plan: &PortPlan) -> Port {
-    Port { offset: plan.offset, ..Port::new(plan.protocol, plan.number) }
+    let PortPlan { protocol, number, offset, proxy_protocol, listeners: _ } = plan;
+    Port { offset: *offset, proxy_protocol: *proxy_protocol, ..Port::new(*protocol, *number) }
 }
 
 /// One listener of a port; `None` if neither a Gateway nor an Ingress has it. `default` is the port's
@@ -55,8 +56,14 @@ pub fn listener(
     };
     let made = |id: &Arc<ListenerId>, routes| serving(id, Serves::Http(routes));
     let streams = |owner| slots.streams(&ListenerKey { port, listener: hostname.clone(), owner });
-    if let (None, Some(id), Traffic::Streams) = (&plan.gateway, &plan.ingress, plan.traffic) {
-        return Some(serving(id, Serves::Stream(streams(RuleSource::Ingress))));
+    let datagrams = |owner| streams(owner).get(&HostPattern::Any).cloned();
+    if let (None, Some(id)) = (&plan.gateway, &plan.ingress) {
+        let owner = if id.is_service() { RuleSource::Services } else { RuleSource::Ingress };
+        match plan.traffic {
+            Traffic::Requests => {}
+            Traffic::Streams => return Some(serving(id, Serves::Stream(streams(owner)))),
+            Traffic::Datagrams => return Some(serving(id, Serves::Datagram(datagrams(owner)))),
+        }
     }
     let of_ingresses = plan
         .ingress
@@ -69,7 +76,7 @@ pub fn listener(
             made(id, HttpRoutes { filters: Arc::clone(&plan.filters), ..routes(owner, of_ingresses) })
         }
         Traffic::Streams => serving(id, Serves::Stream(streams(owner))),
-        Traffic::Datagrams => serving(id, Serves::Datagram(streams(owner).get(&HostPattern::Any).cloned())),
+        Traffic::Datagrams => serving(id, Serves::Datagram(datagrams(owner))),
     })
 }
 

@@ -91,7 +91,11 @@ impl<'a> BackendRefs<'a> {
             RouteKind::Grpc => grpc::spoken(app_protocol),
             RouteKind::Http | RouteKind::Ingress => http::spoken(app_protocol),
             // Streams and datagrams are forwarded unchanged, whatever protocol they carry.
-            RouteKind::Tls | RouteKind::Tcp | RouteKind::Udp => Some((BackendProtocol::default(), false)),
+            RouteKind::Tls
+            | RouteKind::Tcp
+            | RouteKind::Udp
+            | RouteKind::TcpServices
+            | RouteKind::UdpServices => Some((BackendProtocol::default(), false)),
         };
         let (protocol, tls) = spoken.ok_or_else(|| BackendError::UnsupportedProtocol {
             service: services::name(key),
@@ -106,9 +110,13 @@ impl<'a> BackendRefs<'a> {
             .map(|tls| BackendTls { client_certificate: self.connecting.certificate.clone(), ..tls });
         let tls = by_policy.or_else(|| tls.then(|| tls_towards(key)));
         let proxy_protocol = match spoken_as {
-            RouteKind::Tls | RouteKind::Tcp => services::proxy_protocol(service)?,
+            RouteKind::Tls | RouteKind::Tcp | RouteKind::TcpServices => services::proxy_protocol(service)?,
             // A connection is for the requests of many clients, and a datagram has no header.
-            RouteKind::Http | RouteKind::Grpc | RouteKind::Ingress | RouteKind::Udp => None,
+            RouteKind::Http
+            | RouteKind::Grpc
+            | RouteKind::Ingress
+            | RouteKind::Udp
+            | RouteKind::UdpServices => None,
         };
         Ok(self.backends.backend(
             key,

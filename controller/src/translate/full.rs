@@ -6,15 +6,16 @@ use portcullis_routing::HostPattern;
 
 use super::{
     Attached, Attachment, BackendTlsPolicies, HostOwners, HostTablePool, HostTranslation, IngressBackends,
-    Listeners, OtherRoutes, PatternQuotas, PolicyUser, PolicyUsers, Pools, Reader, Settings, SharedHosts,
-    Slots, StreamClaims, Translated, Translation, assemble, fill, ingress_claims, ingress_host, is_attached,
-    listeners, route, served_objects, stream_places,
+    Listeners, OtherRoutes, PatternQuotas, PolicyUser, PolicyUsers, Pools, PortServices, Reader,
+    ServiceMessages, Settings, SharedHosts, Slots, StreamClaims, Translated, Translation, assemble, fill,
+    ingress_claims, ingress_host, is_attached, listeners, port_services, route, served_objects,
+    stream_places,
 };
 use crate::{
     Bindings,
     ir::ObjectKey,
     snapshot::Snapshot,
-    status::{self, Statuses},
+    status::{self, Report},
 };
 
 /// Everything that the objects mean, built from nothing: what start-up does, and what an incremental build is held
@@ -25,9 +26,13 @@ pub fn full(
     bindings: Option<&Bindings>,
     pools: &Pools,
 ) -> Translation {
-    let settings = &Settings { live: settings.with_settings_map(snapshot).0, ..settings.clone() };
     let served = settings.namespace_selector.as_ref().map(|_| served_objects(snapshot, settings));
     let snapshot = served.as_ref().unwrap_or(snapshot);
+    let settings = &Settings {
+        live: settings.with_settings_map(snapshot).0,
+        port_services: Arc::new(PortServices::read(settings, snapshot)),
+        ..settings.clone()
+    };
     let reader = Reader::new(snapshot, settings, bindings);
     let owners = owners(snapshot, &reader, pools);
     let policies = BackendTlsPolicies::of(&reader, pools, snapshot);
@@ -40,13 +45,18 @@ pub fn full(
     backends.settle();
     let translate = |host| ingress_host(&reader, &listeners, pools, &backends, host);
     let mut hosts: BTreeMap<_, _> = hosts().map(|host| (host.clone(), translate(host))).collect();
-    let slots = put_together(&mut translated, &mut hosts, &pools.host_tables);
+    let mut slots = put_together(&mut translated, &mut hosts, &pools.host_tables);
+    let services = port_services(&reader, pools);
+    services.streams.into_iter().for_each(|(slot, rule)| slots.insert_stream(slot, rule));
     let shared = SharedHosts::of(&listeners, &slots);
     fill(snapshot, pools.backends.take_fresh());
     Translation {
         table: Arc::new(assemble::table(&listeners, &slots, &shared)),
         certificates: shared.certificates(&listeners.certificates),
-        statuses: statuses(snapshot, &reader, &listeners, &shared, translated, &hosts, &policies),
+        statuses: statuses(snapshot, &reader, &listeners, &shared, translated, &hosts, &policies)
+            .into_iter()
+            .chain(service_statuses(&reader, snapshot, &services.messages))
+            .collect(),
     }
 }
 
@@ -119,7 +129,7 @@ fn statuses(
     translated: BTreeMap<ObjectKey, Translated>,
     hosts: &BTreeMap<HostPattern, HostTranslation>,
     policies: &BackendTlsPolicies,
-) -> Statuses {
+) -> Vec<(ObjectKey, Report)> {
     let mut users = PolicyUsers::default();
     translated.values().for_each(|t| users.add(&t.policies));
     listeners.policies().for_each(|policy| users.add(&[policy]));
@@ -154,4 +164,13 @@ fn statuses(
         .chain(of_backends)
         .chain(ingresses)
         .collect()
+}
+
+fn service_statuses(
+    reader: &Reader<'_>,
+    snapshot: &Snapshot,
+    messages: &ServiceMessages,
+) -> Vec<(ObjectKey, Report)> {
+    let maps = reader.settings().service_maps().filter(|(map, _)| snapshot.config_maps.contains_key(*map));
+    maps.filter_map(|(map, _)| Some((map.clone(), status::port_services(map, reader, messages)?))).collect()
 }

@@ -127,13 +127,23 @@ pub(crate) fn closed_by_annotations(ingress: &Ingress, settings: &Settings) -> O
     Some(Message::about(Topic::Closed, text))
 }
 
+/// Why an Ingress is closed that has a riskier annotation than the settings of the controller allow. ingress-nginx would not
+/// apply it, so that others might receive its requests.
+fn risky(ingress: &Ingress, settings: &Settings) -> Option<String> {
+    let level = settings.live.ingress.risk_level;
+    let (risk, name) = ingress.annotations.risk.filter(|(risk, _)| *risk > level)?;
+    let (risk, level) = (risk.as_str(), level.as_str());
+    Some(format!("the risk of annotation {name} is {risk}, and annotations-risk-level is {level}"))
+}
+
 /// The messages for an Ingress that the settings of the controller close.
 pub(crate) fn closed_by_settings<'a>(
     ingress: &Ingress,
     settings: &'a Settings,
 ) -> impl Iterator<Item = Message> + use<'a> {
     let keys = access::unreadable(&ingress.annotations.access, settings).map(access::unreadable_setting);
-    let reasons = settings.live.ingress.closed_by.iter().map(|why| why.to_string()).chain(keys);
+    let risky = risky(ingress, settings);
+    let reasons = settings.live.ingress.closed_by.iter().map(|why| why.to_string()).chain(risky).chain(keys);
     reasons.map(|why| {
         let text = format!("its paths are closed (503) by the settings of the controller: {why}");
         Message::about(Topic::Closed, text)

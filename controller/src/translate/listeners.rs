@@ -267,6 +267,9 @@ pub enum ListenerRefusal {
         "port {port} is always {speaks} at shared addresses; use another port for protocol {asked}{way_out}"
     )]
     PortSpeaks { port: u16, speaks: &'static str, asked: Box<str>, way_out: WayOut },
+    /// The same: an entry takes precedence, however old the listener is.
+    #[error("port {port} is used by an entry of {map}, which takes precedence{way_out}")]
+    PortOfService { port: PortKey, map: ObjectKey, way_out: WayOut },
 }
 
 /// What can be done about a conflict.
@@ -339,6 +342,8 @@ pub struct PortPlan {
     pub number: u16,
     /// What clients add to that number to get here.
     pub offset: u16,
+    /// Whether load balancers send a PROXY protocol header at the start of each connection.
+    pub proxy_protocol: bool,
     /// By the hostname under which the port finds a listener.
     pub listeners: BTreeMap<HostPattern, ListenerPlan>,
 }
@@ -352,14 +357,14 @@ pub struct ListenerPlan {
     pub gateway: Option<Arc<ListenerId>>,
     /// What its requests have to pass; nothing for Ingresses alone.
     pub filters: Arc<[Check]>,
-    /// The host of Ingresses; its listeners on all ports have the same id.
+    /// The host of Ingresses, whose listeners on all ports have the same id; or a TCP or UDP service of the operator.
     pub ingress: Option<Arc<ListenerId>>,
 }
 
 impl PortPlan {
     /// Returns whether the port itself is the same, whatever its listeners are.
     pub(crate) fn is_same_port(&self, other: &Self) -> bool {
-        let port = |plan: &Self| (plan.protocol, plan.number, plan.offset);
+        let port = |plan: &Self| (plan.protocol, plan.number, plan.offset, plan.proxy_protocol);
         port(self) == port(other)
     }
 }

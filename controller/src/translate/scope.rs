@@ -45,7 +45,8 @@ impl ServedNamespaces {
 
 /// Whether an object is served only if its namespace is. Objects of the operator apply whatever their namespace.
 pub(crate) fn depends_on_namespace(key: &ObjectKey, settings: &Settings) -> bool {
-    let named = [&settings.default_certificate, &settings.settings_map];
+    let Settings { default_certificate, settings_map, tcp_services, udp_services, .. } = settings;
+    let named = [default_certificate, settings_map, tcp_services, udp_services];
     let is_named = named.into_iter().flatten().any(|named| named == key);
     key.kind.resource().scope == Scope::Namespace && !is_named
 }

@@ -1,6 +1,6 @@
 //! Resolves references of backends to Services and their ports.
 
-use portcullis_routing::{BackendError, ExternalNames, PortKey, ProxyProtocol};
+use portcullis_routing::{BackendError, ExternalNames, PortKey, ProxyProtocol, Transport};
 
 use super::{Reader, Settings};
 use crate::ir::{
@@ -77,6 +77,22 @@ pub(super) fn port_of_ingress<'s>(
         (None, PortRef::Name(name)) => Err(not_found(service, name)),
         (None, PortRef::First) => Err(not_found(service, &"TCP")),
     }
+}
+
+/// Finds a port as a ConfigMap of TCP or UDP services names it: by number or by name.
+pub(super) fn port_of_service<'s>(
+    service: &'s Service,
+    wanted: &PortRef,
+    transport: Transport,
+) -> Result<FoundPort<'s>, BackendError> {
+    let mut ports = service.ports.iter().filter(|port| port.protocol.transport() == Some(transport));
+    let found = match wanted {
+        PortRef::Number(number) => return port(service, PortKey { transport, number: *number }),
+        PortRef::Name(name) => ports.find(|port| port.name == *name),
+        PortRef::First => ports.next(),
+    };
+    let found = found.ok_or_else(|| not_found(service, wanted))?;
+    Ok(found_at(PortKey { transport, number: found.port }, found))
 }
 
 /// The PROXY protocol with which streams to a Service begin.

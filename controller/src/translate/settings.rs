@@ -10,13 +10,16 @@ use portcullis_routing::{ExternalNames, PortKey, Protocol};
 use portcullis_tls::Certificate;
 
 use super::{
-    Allocation, ClassOwner, DedicatedPorts,
+    Allocation, ClassOwner, DedicatedPorts, PortServices,
     ports::{self, PortUnavailable},
 };
 use crate::{
     Problem,
     ir::{Address, Ingress, LiveSettings, ObjectKey, gateway::LabelSelector},
-    objects::live_settings::{self, LastGood},
+    objects::{
+        AnnotationsPrefix,
+        live_settings::{self, LastGood, headers::Header},
+    },
     snapshot::Snapshot,
 };
 
@@ -70,6 +73,8 @@ pub struct Settings {
     pub http_port: u16,
     /// Where Ingress hosts are served over TLS.
     pub https_port: u16,
+    /// A further prefix of the annotations of Ingresses, for those who read objects.
+    pub annotations_prefix: AnnotationsPrefix,
     /// What is added to a listener's port for the port that is bound.
     pub port_offset: u16,
     /// Whether clients connect to the ports that are bound, with no Service before them.
@@ -91,6 +96,12 @@ pub struct Settings {
     pub live: Arc<LiveSettings>,
     /// The ConfigMap whose keys override [`Settings::live`].
     pub settings_map: Option<ObjectKey>,
+    /// The ConfigMap of TCP services: ports that lead to Services without routes.
+    pub tcp_services: Option<ObjectKey>,
+    /// The ConfigMap of UDP services.
+    pub udp_services: Option<ObjectKey>,
+    /// The services in these ConfigMaps.
+    pub port_services: Arc<PortServices>,
     /// Where clients reach us, as Gateways and Ingresses say in their status.
     pub addresses: Vec<Address>,
     /// Why Services of Gateways could not be brought to their desired state.
@@ -124,21 +135,45 @@ pub struct Bundle {
 }
 
 impl Settings {
+    /// Whether settings depend on a ConfigMap: that of settings, one that it names, or one of TCP or UDP services.
+    pub(crate) fn is_settings_map(&self, key: &ObjectKey) -> bool {
+        let mut named = self.service_maps().map(|(map, _)| map).chain(self.live.ingress.headers.maps());
+        self.settings_map.as_ref() == Some(key) || named.any(|map| map == key)
+    }
+
     /// [`Settings::live`], overridden by the ConfigMap, and what is wrong with the ConfigMap.
     pub fn with_settings_map(&self, snapshot: &Snapshot) -> (Arc<LiveSettings>, Vec<Problem>) {
-        self.with_settings_map_after(snapshot, &mut LastGood::default())
+        self.with_settings_map_after(snapshot, &mut LastGood::default(), &|_| false)
     }
 
     /// The same where the ConfigMap was read before: values that could be read then replace those that cannot be now.
+    /// `is_pending` returns whether an object has not been fetched yet.
     pub(crate) fn with_settings_map_after(
         &self,
         snapshot: &Snapshot,
         last_good: &mut LastGood,
+        is_pending: &dyn Fn(&ObjectKey) -> bool,
     ) -> (Arc<LiveSettings>, Vec<Problem>) {
         let Some(key) = &self.settings_map else { return (Arc::clone(&self.live), Vec::new()) };
         match snapshot.config_maps.get(key) {
             Some(found) => {
-                let (live, problems) = live_settings::read(&self.live, found, last_good);
+                let (mut live, mut problems) = live_settings::read(&self.live, found, last_good);
+                let headers = &mut live.ingress.headers;
+                for (name, of) in
+                    [("add-headers", &mut headers.add), ("proxy-set-headers", &mut headers.send)]
+                {
+                    let Some(map) = &of.map else { continue };
+                    match self.headers_of(snapshot, map) {
+                        Ok((headers, found)) => {
+                            of.headers = headers;
+                            problems.extend(found);
+                        }
+                        Err(_) if is_pending(map) => {}
+                        Err(why) => {
+                            problems.push(Problem::warning(key, format!("data.{name}"), why));
+                        }
+                    }
+                }
                 (Arc::new(live), problems)
             }
             None => {
@@ -146,6 +181,20 @@ impl Settings {
                 (Arc::clone(&self.live), vec![Problem::warning(key, "", message)])
             }
         }
+    }
+
+    /// The headers of a ConfigMap that the settings name, and its problems.
+    fn headers_of(
+        &self,
+        snapshot: &Snapshot,
+        map: &ObjectKey,
+    ) -> Result<(Box<[Header]>, Vec<Problem>), String> {
+        if !self.config_maps {
+            return Err(format!("{map} is not read, because ConfigMaps are disabled (--no-config-maps)"));
+        }
+        let found = snapshot.config_maps.get(map);
+        let found = found.ok_or_else(|| format!("{map} not found; none of its headers is set"))?;
+        Ok(live_settings::headers::read(found))
     }
 
     /// The `Strict-Transport-Security` of an Ingress's answers over TLS, if they have one. `class` is the one of the
@@ -204,6 +253,7 @@ impl Default for Settings {
             fallback_certificate: None,
             http_port: 80,
             https_port: 443,
+            annotations_prefix: AnnotationsPrefix::default(),
             port_offset: 0,
             direct: true,
             config_maps: true,
@@ -214,6 +264,9 @@ impl Default for Settings {
             pattern_budget: 64 << 20,
             live: Arc::default(),
             settings_map: None,
+            tcp_services: None,
+            udp_services: None,
+            port_services: Arc::default(),
             addresses: Vec::new(),
             provisioning_errors: BTreeMap::new(),
             bundle: None,

@@ -105,6 +105,8 @@ pub enum RuleSource {
     /// The default backend, which answers where no Ingress has a rule: behind every Ingress host of the port. The
     /// slot's `listener` and `host` are [`HostPattern::Any`].
     IngressDefault,
+    /// The entries of ConfigMaps of TCP and UDP services.
+    Services,
 }
 
 /// The entries of a route in one slot.

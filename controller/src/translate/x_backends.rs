@@ -134,9 +134,9 @@ fn spoken(spec: &XBackendSpec, kind: RouteKind) -> Option<BackendProtocol> {
         (RouteKind::Http | RouteKind::Ingress, Some(Tcp | Mcp)) => None,
         (RouteKind::Grpc, Some(Http11 | Wss | Tcp | Mcp)) => None,
         // Streams are forwarded unchanged, whatever protocol they carry.
-        (RouteKind::Tls | RouteKind::Tcp, _) => Some(BackendProtocol::default()),
+        (RouteKind::Tls | RouteKind::Tcp | RouteKind::TcpServices, _) => Some(BackendProtocol::default()),
         // All of these protocols are carried by TCP, and there is no DTLS.
-        (RouteKind::Udp, protocol) => {
+        (RouteKind::Udp | RouteKind::UdpServices, protocol) => {
             (protocol.is_none() && spec.tls.is_none()).then(BackendProtocol::default)
         }
     }

@@ -9,6 +9,7 @@ mod leading;
 mod pending;
 mod refused;
 mod releases;
+mod services;
 mod side_by_side;
 
 use std::{
@@ -73,6 +74,8 @@ impl Replica {
         let (to_seen, seen) = mpsc::channel(1024);
         let outlets =
             Outlets { deltas: to_deltas, seen: to_seen, progress: watch::Sender::new(Progress::default()) };
+        let service_maps = settings.tcp_services.iter().chain(&settings.udp_services).cloned().collect();
+        let options = ClusterOptions { service_maps, ..ClusterOptions::default() };
         let (controller, handle) = Controller::of(deltas, settings);
         let (leads, leading) = watch::channel(leads);
         let feed = handle.status_feed();
@@ -82,7 +85,7 @@ impl Replica {
         let writer = Writer::new(server.client(), feed, seen, leadership, controllers, "pod-1");
         let refused = writer.refused();
         let mut tasks = JoinSet::new();
-        tasks.spawn(cluster::watch(server.client(), ClusterOptions::default(), handle.demand(), outlets));
+        tasks.spawn(cluster::watch(server.client(), options, handle.demand(), outlets));
         let bound = handle.clone();
         let table = Arc::new(Mutex::new(None));
         let published = Arc::clone(&table);

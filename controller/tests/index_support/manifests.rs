@@ -66,7 +66,8 @@ pub(super) fn manifest_of(kind: Kind, bits: &mut Bits) -> Value {
     manifest
 }
 
-/// Settings of the shared addresses, in the ConfigMap that is read or in another one. Policies may refer to either.
+/// Settings of the shared addresses, or TCP and UDP services, in a ConfigMap that is read as such or in another one. Policies
+/// may refer to any.
 fn settings(bits: &mut Bits) -> Value {
     let mut data = json!({
         "first-namespace-owns": bits.of(&["true", "true", "false", "wrong"]),
@@ -89,6 +90,13 @@ fn settings(bits: &mut Bits) -> Value {
     }
     if bits.one_in(4) {
         data["max-connections"] = "7".into();
+    }
+    // The ConfigMap may be one of TCP or UDP services instead.
+    for port in ["53", "443", "8080", "9000"] {
+        if bits.one_in(3) {
+            let services = ["a/x:80", "b/y:81:PROXY", "a/x:http::PROXY", "a/y:80", "wrong"];
+            data[port] = bits.of(&services).into();
+        }
     }
     match bits.below(4) {
         0 => {}

@@ -39,7 +39,7 @@ pub(crate) async fn speaks_h2(down: &mut DownIo, port: &Port, limit: Limits) -> 
 /// Serves HTTP/1 until either side ends it.
 pub(crate) async fn serve(worker: &Worker, down: Box<DownIo>, conn: Arc<ConnInfo>, port: &Port, held: &Held) {
     let Worker { service, load, .. } = worker;
-    let limits = conn.limits;
+    let (limits, counted) = (conn.limits, Arc::clone(&conn));
     let requests = async {
         let shutdown = port.shutdown();
         let (mut idle, mut stall, socket) = (Idle::new(port, limits), Stall::default(), down.socket());
@@ -50,9 +50,10 @@ pub(crate) async fn serve(worker: &Worker, down: Box<DownIo>, conn: Arc<ConnInfo
             }
             let _in_flight = load.request();
             held.begin();
+            counted.begin_request();
             SCOPE.with(Scope::begin);
             down.begin_request();
-            let answer = answer(service, down, settings.take(), &shutdown, limits.idle);
+            let answer = answer(service, down, settings.take(), &shutdown, limits.body);
             let client = Http1Client { socket: &socket, idle: &mut idle };
             let answered = carry(answer, &mut stall, &limits, client).await;
             SCOPE.with(tell_refused);
@@ -77,9 +78,9 @@ pub(crate) async fn serve_one(
 ) -> Option<Box<DownIo>> {
     let scope = Scope::new(Arc::clone(&context.conn));
     scope.set_read();
-    let (shutdown, socket) = (port.shutdown(), down.socket());
+    let (shutdown, socket, limit) = (port.shutdown(), down.socket(), context.conn.limits.body);
     let request = async {
-        let answer = answer(&worker.service, down, None, &shutdown, worker.limits.idle);
+        let answer = answer(&worker.service, down, None, &shutdown, limit);
         let reused = carry(answer, &mut Stall::default(), &worker.limits, Lent(&socket)).await?;
         reused.consume().0.into_any().downcast::<DownIo>().ok()
     };

@@ -96,7 +96,8 @@ impl Fill for Forwarded<'_> {
             headers.remove(&SCHEME.name);
             headers.remove(&SHORT_SCHEME.name);
         }
-        if !(context.has.any(Has::REQUEST_ID) && headers.map().contains_key(&REQUEST_ID.name)) {
+        let has_id = context.has.any(Has::REQUEST_ID) && headers.map().contains_key(&REQUEST_ID.name);
+        if !has_id && !conn.without_request_ids {
             let id = HeaderValue::from_bytes(&context.request_id());
             headers.put(&REQUEST_ID, id.unwrap_or(HeaderValue::from_static("0")))?;
         }

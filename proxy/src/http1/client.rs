@@ -90,6 +90,7 @@ async fn serve_client(
         let next = {
             let _in_flight = worker.load.request();
             held.begin();
+            conn.begin_request();
             // Boxed, so that an idle connection does not hold the memory.
             let next = Box::pin(serve_one(worker, &mut client, &conn, port)).await;
             held.end(Instant::now());

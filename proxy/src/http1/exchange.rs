@@ -270,7 +270,7 @@ async fn exchange(
 ) -> Next {
     let limits = &worker.limits;
     let idempotent = asked.idempotent;
-    let silence = Silence::of(context.own_timeouts(), limits);
+    let silence = Silence::of(context.own_timeouts(), &context.conn.limits);
     let Head { head, sent, length } = head;
     let mut side = Side { client, upload, sent, length, asked, origin, silence };
     let end = attempts::carry(worker, &mut context, head, idempotent, &mut side).await;

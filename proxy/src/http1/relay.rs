@@ -198,7 +198,7 @@ impl<'r> Relay<'r> {
     /// What the attempt waits for.
     fn waits(&self) -> Waits {
         match self.sending {
-            Sending::On if self.waits_for_client => Waits::Client,
+            Sending::On if self.waits_for_client => Waits::Body,
             Sending::On => Waits::BackendReads,
             _ if self.incoming.ready > 0 || !self.out.is_sent() => Waits::Client,
             _ => Waits::BackendWrites,

@@ -131,7 +131,7 @@ impl<'b, H: Fn(Kind) -> bool, V: Fn(Kind) -> I, I: Iterator<Item = &'b [u8]>> Cl
         if !keeps_host && !host.is_empty() {
             put(out, &[b"X-Forwarded-Host: ", host, b"\r\n"]);
         }
-        if !has_id {
+        if !has_id && !context.conn.without_request_ids {
             put(out, &[b"X-Request-ID: ", &context.request_id(), b"\r\n"]);
         }
     }

@@ -70,7 +70,7 @@ async fn exchange(
 ) {
     let idempotent = retry::is_idempotent(&stream.head.method);
     let expects = !upload.ended && stream.head.headers.contains_key(header::EXPECT);
-    let silence = Silence::of(context.own_timeouts(), &worker.limits);
+    let silence = Silence::of(context.own_timeouts(), &context.conn.limits);
     let mut side = Side { stream, upload, chunked, expects, watch: Watch::new(), silence };
     let end = attempts::carry(worker, &mut context, head, idempotent, &mut side).await;
     match end {
@@ -248,7 +248,7 @@ impl Relay<'_> {
     /// What the attempt waits for.
     fn waits(&self) -> Waits {
         match self.sending {
-            Sending::On if self.waits_for_client => Waits::Client,
+            Sending::On if self.waits_for_client => Waits::Body,
             Sending::On => Waits::BackendReads,
             _ if self.incoming.ready > 0 => Waits::Client,
             _ => Waits::BackendWrites,

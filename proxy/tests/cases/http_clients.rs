@@ -1,20 +1,20 @@
 //! What is believed about clients, and what is asked of them, as the settings say.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, num::NonZeroU32, sync::Arc, time::Duration};
 
 use http::{HeaderName, header};
 use portcullis_proxy::{ClientOptions, ForwardedFor, LiveOptions, Options};
 use portcullis_routing::{
     RouteId, RouteKind, Rule, Step, Steps,
-    step::{BlockedValues, MapKeys},
+    step::{BlockedValues, MapKeys, Spool},
 };
 use tokio::io::AsyncWriteExt;
 
 use crate::support::{
-    client::{connect, h2, is_closed, response},
+    client::{connect, exchange, h2, is_closed, response},
     raw::{RawBackend, Seen},
     site::{Site, to},
-    start, start_with,
+    start, start_with, within,
 };
 
 fn loopback_network() -> Vec<(IpAddr, u8)> {
@@ -143,6 +143,53 @@ async fn a_load_balancer_that_ends_tls_says_so_by_the_port() {
         }
         assert_eq!(seen.header("X-Forwarded-Port") == Some("443"), port == 443);
         assert_eq!(seen.header("X-Real-IP"), Some("192.0.2.7"));
+    }
+}
+
+#[tokio::test]
+async fn requests_get_an_identifier_unless_the_settings_say_otherwise() {
+    for (is_off, sent, want) in
+        [(false, None, None), (true, None, Some(None)), (true, Some("own"), Some(Some("own")))]
+    {
+        let headers: Vec<_> = sent.map(|id| ("x-request-id", id)).into_iter().collect();
+        for seen in received(|live| live.clients.without_request_ids = is_off, &headers).await {
+            let got = seen.header("x-request-id");
+            match want {
+                None => assert_eq!(got.map(str::len), Some(32)),
+                Some(want) => assert_eq!(got, want),
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_connection_ends_after_as_many_requests_as_it_may_have() {
+    let backend = RawBackend::saying("reached").await;
+    let proxy = start_with(|options| options.live.clients.max_requests = NonZeroU32::new(2));
+    let at = Site::of(to(backend.address)).serve(&proxy).await;
+    let mut tcp = connect(at).await;
+    for is_last in [false, true] {
+        let answer = exchange(&mut tcp, "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n").await;
+        assert_eq!((answer.status, answer.closes()), (200, is_last));
+    }
+    assert!(is_closed(&mut tcp).await);
+}
+
+#[tokio::test]
+async fn a_body_that_falls_silent_has_a_limit_of_its_own() {
+    for is_spooled in [false, true] {
+        let backend = RawBackend::saying("reached").await;
+        let proxy = start_with(|options| {
+            options.live.clients.body_timeout = Some(Duration::from_millis(300));
+        });
+        let spool = is_spooled.then(|| Step::Spool(Spool::default()));
+        let rule = Rule { steps: Steps::new(spool), ..to(backend.address) };
+        let at = Site::of(rule).serve(&proxy).await;
+        let mut tcp = connect(at).await;
+        let head = "POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 10\r\n\r\nhalf";
+        tcp.write_all(head.as_bytes()).await.unwrap();
+        let status = within(response(&mut tcp)).await.status;
+        assert!(matches!(status, 408 | 504), "spooled: {is_spooled}: {status}");
     }
 }
 

@@ -9,8 +9,8 @@ use crate::support::{
 };
 use http::{HeaderName, HeaderValue, StatusCode};
 use portcullis_routing::{
-    Backend, BackendError, PortKey, Rule, Step, Steps,
-    step::{Cors, HeaderModifier, Mirror, PathRewrite, Redirect, UrlRewrite},
+    Backend, BackendError, PortKey, Rule, Step, Steps, Template,
+    step::{Cors, HeaderModifier, HeaderTemplates, Mirror, PathRewrite, Redirect, UrlRewrite},
 };
 
 fn with(rule: Rule, steps: impl IntoIterator<Item = Step>) -> Rule {
@@ -48,6 +48,52 @@ async fn headers_are_changed_both_ways_by_the_rule_and_then_by_the_backend() {
     assert_eq!((seen.header("x-rule"), seen.header("x-gone")), (Some("1"), None));
     assert!(!got.head.contains("x-secret") && got.head.contains("\r\nx-said: filter\r\n"), "{}", got.head);
     assert!(!got.head.contains("x-said: backend") && !got.head.contains("x-said: too"), "{}", got.head);
+}
+
+#[tokio::test]
+async fn headers_with_variables_are_set_both_ways_and_in_answers_of_the_proxy() {
+    let answer = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX-Said: backend\r\nX-Empty: 1\r\n\r\n";
+    let up = RawBackend::start(move |_, _| Reply::Bytes(answer.into())).await;
+    let proxy = start();
+    let templates = |headers: &[(&'static str, &str)]| {
+        let parse = |(name, text): &(&'static str, &str)| {
+            (HeaderName::from_static(name), Template::parse(text, &[]).unwrap())
+        };
+        HeaderTemplates::new(headers.iter().map(parse).collect::<Vec<_>>()).unwrap()
+    };
+    let sent = templates(&[("x-target", "to $request_uri"), ("x-none", "$arg_none"), ("x-fixed", "$scheme")]);
+    let of_answers =
+        templates(&[("x-said", "$request_method $host"), ("x-empty", "$arg_none"), ("x-own", "$uri")]);
+    let fixed = Step::AnswerHeaders(modifier(&[("x-own", "fixed")], &[], &[]));
+    let steps =
+        || [Step::RequestTemplates(sent.clone()), Step::AnswerTemplates(of_answers.clone()), fixed.clone()];
+    let redirect = Step::Redirect(Redirect {
+        scheme: None,
+        hostname: Some("b.example".into()),
+        port: None,
+        path: None,
+        status: StatusCode::FOUND,
+    });
+    let site = Site::of(with(to(up.address), steps())).add(
+        "away.example",
+        listener("away"),
+        "/",
+        with(rule([]), steps().into_iter().chain([redirect])),
+    );
+    let at = site.serve(&proxy).await;
+    for (host, status) in [("a.example", 200), ("away.example", 302)] {
+        let request = format!("GET /a?b=c HTTP/1.1\r\nHost: {host}\r\nX-Target: client\r\nX-None: 1\r\n\r\n");
+        let got = exchange(&mut connect(at).await, &request).await;
+        assert_eq!(got.status, status);
+        // The client of the test reads heads in lower case.
+        let said = format!("\r\nx-said: get {host}\r\n");
+        // A fixed value of the rule takes precedence.
+        assert!(got.head.contains(&said) && got.head.contains("\r\nx-own: fixed\r\n"), "{}", got.head);
+        assert!(!got.head.contains("backend") && !got.head.contains("x-empty"), "{}", got.head);
+    }
+    let seen = up.last();
+    assert_eq!((seen.all("x-target"), seen.header("x-none")), (vec!["to /a?b=c"], None));
+    assert_eq!(seen.header("x-fixed"), Some("http"));
 }
 
 /// For proxies in front that pass on what their clients invent (docs/install.md).

@@ -15,7 +15,7 @@ use crate::{
     matching::decoded,
     path::InvalidPath,
     step::{
-        AccessList, AuthAnswer, Check, IngressRedirect, Origin, Redirect, Satisfy, Standing,
+        AccessList, AuthAnswer, Check, IngressRedirect, Origin, Redirect, Satisfy, Standing, StepEdits,
         client_certificate::Refused, error_pages, ingress_auth::Verdict,
     },
     template::{NoGroups, Values},
@@ -138,6 +138,7 @@ impl<'t> Chosen<'t, '_> {
                 | Step::Cors(_)
                 | Step::IngressCors(_)
                 | Step::RequestHeaders(_)
+                | Step::RequestTemplates(_)
                 | Step::Rewrite(_)
                 | Step::Spool(_)
                 | Step::Mirror(_)
@@ -145,6 +146,7 @@ impl<'t> Chosen<'t, '_> {
                 | Step::ResponseHeaders(_)
                 | Step::AnswerRewrite(_)
                 | Step::AnswerHeaders(_)
+                | Step::AnswerTemplates(_)
                 | Step::Connection(_)
                 | Step::ErrorPages(_)
                 | Step::AnswerCookie(_)
@@ -299,7 +301,11 @@ impl<'t> Chosen<'t, '_> {
         }
     }
 
-    fn forward(self) -> Decision {
+    fn forward(mut self) -> Decision {
+        let filled = self.filled();
+        if !filled.is_empty() {
+            self.passed.add(filled);
+        }
         let route = self.route();
         if let Err((rejection, why)) = self.check_backend(&route) {
             return self.answer(Answer::reject(rejection, why).of_route(route));
@@ -423,8 +429,28 @@ impl<'t> Chosen<'t, '_> {
 
     /// The answer of the proxy itself.
     pub(super) fn own_answer(&self, mut answer: Answer) -> Decision {
-        answer.route.get_or_insert_with(|| self.of_rule(None));
+        answer.route.get_or_insert_with(|| {
+            let mut own = Passed::default();
+            own.add(self.filled());
+            self.of_rule(None).passed(&own)
+        });
         Decision::Answer(Box::new(answer))
+    }
+
+    /// The changes of headers to values of the request.
+    fn filled(&self) -> Vec<Step> {
+        let steps = &self.selected.rule.steps;
+        if !steps.edits().is_some_and(StepEdits::has_templates) {
+            return Vec::new();
+        }
+        self.with_values(|values| {
+            let filled = steps.iter().filter_map(|step| match step {
+                Step::RequestTemplates(templates) => Some(Step::RequestHeaders(templates.fill(values))),
+                Step::AnswerTemplates(templates) => Some(Step::AnswerHeaders(templates.fill(values))),
+                _ => None,
+            });
+            filled.collect()
+        })
     }
 
     fn of_rule(&self, choice: Option<usize>) -> Route {

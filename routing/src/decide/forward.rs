@@ -59,7 +59,7 @@ pub struct Route {
     rule: Arc<Held>,
     /// The index of the backend in the rule; the number of backends if none was chosen.
     choice: usize,
-    /// The header changes that checks have brought; they come before those of the rule.
+    /// The header changes that checks have brought, and those with values of the request; they come before those of the rule.
     checked: Option<Arc<StepEdits>>,
     /// Whether the client's TLS ends here.
     is_tls: bool,
@@ -259,7 +259,7 @@ impl Route {
     pub fn own_answer_edits<'r>(&'r self, status: u16, request: &'r dyn Headers) -> AnswerEdits<'r> {
         AnswerEdits::of_every_answer(self.cors(), self.hsts(), request)
             .with_ingress_cors(self.ingress_cors(), request)
-            .with_every_answer(self.rule.steps.edits())
+            .with_every_answer([self.checked.as_deref(), self.rule.steps.edits()])
             .with_session(self.begun())
             .with_cookie(self.checked.as_ref().and_then(|edits| edits.cookie(status)))
     }

@@ -24,6 +24,8 @@ pub(crate) struct StepEdits {
     cookie: Option<Box<AnswerCookie>>,
     connection: Option<BackendConnection>,
     rewrite: Option<Box<AnswerRewrite>>,
+    /// Whether steps set headers to values of the request, so that further changes are made for each request.
+    has_templates: bool,
 }
 
 /// Several [`HeaderModifier`]s, applied one after the other, merged into one change for each header.
@@ -76,11 +78,15 @@ impl StepEdits {
         });
         let (request, answer) = (HeaderEdits::of(request, true), HeaderEdits::of(answer, false));
         let every_answer = HeaderEdits::of(every_answer, false);
-        let edits = Self { request, answer, every_answer, cookie, connection, rewrite };
+        let is_template = |step: &Step| matches!(step, Step::RequestTemplates(_) | Step::AnswerTemplates(_));
+        let has_templates = steps.iter().any(is_template);
+        let edits = Self { request, answer, every_answer, cookie, connection, rewrite, has_templates };
         let changes = steps.iter().any(|step| {
             matches!(
                 step,
                 Step::RequestHeaders(_)
+                    | Step::RequestTemplates(_)
+                    | Step::AnswerTemplates(_)
                     | Step::ResponseHeaders(_)
                     | Step::AnswerCookie(_)
                     | Step::AnswerRewrite(_)
@@ -97,6 +103,11 @@ impl StepEdits {
     /// Returns only the changes to the request, including that of Host.
     pub(crate) fn of_request(&self) -> RequestEdits<'_> {
         RequestEdits::of([Some(self), None, None], None)
+    }
+
+    /// Returns whether steps set headers to values of the request.
+    pub(crate) fn has_templates(&self) -> bool {
+        self.has_templates
     }
 
     /// Returns the rewrites in responses of backends.
@@ -338,9 +349,11 @@ impl<'r> AnswerEdits<'r> {
         Self { chain: Chain(links.map(|link| link.map(|edits| &edits.answer))), ..self }
     }
 
-    /// Adds the changes of the rule that apply to every response. Those for responses of a backend include them.
-    pub(crate) fn with_every_answer(self, rule: Option<&'r StepEdits>) -> Self {
-        Self { chain: Chain([None, rule.map(|edits| &edits.every_answer), None]), ..self }
+    /// Adds the changes for the request and of the rule that apply to every response. Those for responses of a backend
+    /// include them.
+    pub(crate) fn with_every_answer(self, links: [Option<&'r StepEdits>; 2]) -> Self {
+        let [request, rule] = links.map(|link| link.map(|edits| &edits.every_answer));
+        Self { chain: Chain([request, rule, None]), ..self }
     }
 
     /// Adds the rewrites of the rule in responses of a backend.

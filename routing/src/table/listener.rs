@@ -49,6 +49,13 @@ pub enum ListenerOwner {
     },
     /// The Ingresses' that name this host.
     IngressHost(HostPattern),
+    /// A ConfigMap's of TCP or UDP services.
+    Services {
+        /// Its namespace.
+        namespace: Box<str>,
+        /// Its name.
+        name: Box<str>,
+    },
 }
 
 /// What becomes of a client's TLS.
@@ -225,6 +232,17 @@ impl ListenerId {
         Self { owner: ListenerOwner::IngressHost(host), section: Box::default() }
     }
 
+    /// The listener of an entry of a ConfigMap of TCP or UDP services.
+    pub fn service(namespace: &str, name: &str, entry: &str) -> Self {
+        let owner = ListenerOwner::Services { namespace: namespace.into(), name: name.into() };
+        Self { owner, section: entry.into() }
+    }
+
+    /// Whether it is that of an entry of a ConfigMap of TCP or UDP services.
+    pub fn is_service(&self) -> bool {
+        matches!(self.owner, ListenerOwner::Services { .. })
+    }
+
     /// Whether it is the Ingresses'.
     pub fn is_ingress(&self) -> bool {
         matches!(self.owner, ListenerOwner::IngressHost(_))
@@ -233,7 +251,9 @@ impl ListenerId {
     /// How the paths of its requests are read.
     pub fn reading(&self) -> Reading {
         match self.owner {
-            ListenerOwner::Gateway { .. } | ListenerOwner::ListenerSet { .. } => Reading::Gateway,
+            ListenerOwner::Gateway { .. }
+            | ListenerOwner::ListenerSet { .. }
+            | ListenerOwner::Services { .. } => Reading::Gateway,
             ListenerOwner::IngressHost(_) => Reading::Ingress,
         }
     }
@@ -250,6 +270,9 @@ impl fmt::Display for ListenerId {
                 write!(f, "ListenerSet {namespace}/{name} listener {section}")
             }
             ListenerOwner::IngressHost(_) => f.write_str("Ingress"),
+            ListenerOwner::Services { namespace, name } => {
+                write!(f, "ConfigMap {namespace}/{name} entry {section}")
+            }
         }
     }
 }

@@ -6,6 +6,7 @@
 //! family.rs    families: annotations that are served and parsed together
 //! redirects.rs and so on: one family each
 //! values.rs    values, parsed as in ingress-nginx
+//! risk.rs      how risky ingress-nginx considers each name
 //! snippet.rs   the directives of a snippet, and whether it only sets headers
 //! ```
 //!
@@ -39,6 +40,7 @@ mod mirror;
 mod pacing;
 mod redirects;
 mod rewrite;
+mod risk;
 mod server_alias;
 pub(crate) mod snippet;
 mod ssl_passthrough;
@@ -127,6 +129,8 @@ pub(super) fn read(annotations: &BTreeMap<String, String>, checks: &mut Checks) 
         let whole_hosts = unserved.whole_hosts || read.rewrite.may_make_regex();
         read.unserved = Unserved { whole_hosts, unknown, ..unserved };
     }
+    let known = annotations.keys().filter_map(|name| find(name));
+    read.risk = known.map(|known| (risk::of(known.name), known.name)).max();
     Read { annotations: read, refused }
 }
 

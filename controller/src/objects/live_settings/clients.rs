@@ -1,9 +1,12 @@
-//! Keys of ingress-nginx's ConfigMap for client connections.
+//! Keys of ingress-nginx's ConfigMap for client connections and their requests.
 
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
 
-use super::{Read, boolean, or_default};
-use crate::objects::ingress::annotations::{upstream, values};
+use super::{Read, boolean, or_default, or_flag};
+use crate::{
+    ir::route::parse_duration,
+    objects::ingress::annotations::{upstream, values},
+};
 
 /// All of these keys.
 pub(super) const KEYS: &[(&str, Read)] = &[
@@ -16,12 +19,36 @@ pub(super) const KEYS: &[(&str, Read)] = &[
     ("large-client-header-buffers", |to, text, _, _| {
         or_default(buffers(text)).map(|read| to.proxy.max_header_bytes = Some(read))
     }),
+    ("client-body-timeout", |to, text, _, _| {
+        or_default(at_least_one(text)).map(|read| to.proxy.body_timeout = Some(read))
+    }),
+    ("keep-alive-requests", |to, text, _, _| {
+        or_default(number(text)).map(|read| to.proxy.max_requests = Some(read))
+    }),
+    ("generate-request-id", |to, text, _, _| {
+        or_default(boolean(text)).map(|read| to.proxy.without_request_ids = !read)
+    }),
+    ("worker-shutdown-timeout", |to, text, _, _| {
+        or_flag(duration(text)).map(|read| to.proxy.drain_timeout = Some(read))
+    }),
     ("use-http2", |to, text, _, _| or_default(boolean(text)).map(|read| to.proxy.without_http2 = !read)),
 ];
 
 fn at_least_one(text: &str) -> Result<Duration, String> {
     let read = upstream::seconds(text.trim()).map_err(|why| format!("{text:?} {why}"))?;
     (!read.is_zero()).then_some(read).ok_or_else(|| format!("{text:?} is not positive"))
+}
+
+fn number(text: &str) -> Result<NonZeroU32, String> {
+    text.trim().parse().map_err(|_| format!("{text:?} is not a number of 1 or more"))
+}
+
+/// A duration in seconds, or with units, such as `240s` or `4m`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let text = text.trim();
+    let seconds = values::count(text).map(Duration::from_secs);
+    let read = seconds.or_else(|| parse_duration(text));
+    read.ok_or_else(|| format!("{text:?} is not a duration such as 240s"))
 }
 
 /// A number of buffers and the size of each: the bytes that a request's head may have.

@@ -11,7 +11,7 @@ use portcullis_routing::{
 use super::{Read, Wrong, boolean, or_default, or_flag, parse_network, read::UNSUPPORTED};
 use crate::{
     ir::{
-        ingress::LoadBalance,
+        ingress::{LoadBalance, Risk},
         live_settings::{Denied, GlobalAccess, LiveSettings},
     },
     objects::ingress::annotations::{errors, upstream, values},
@@ -119,6 +119,9 @@ pub(super) const KEYS: &[(&str, Read)] = &[
     ("allow-cross-namespace-resources", |to, text, _, _| {
         or_default(boolean(text)).map(|read| to.ingress.allow_cross_namespace = read)
     }),
+    ("annotations-risk-level", |to, text, _, _| {
+        or_default(risk(text)).map(|read| to.ingress.risk_level = read)
+    }),
     ("limit-req-status-code", |to, text, _, _| {
         or_default(error_status(text)).map(|read| to.ingress.limits.request_status = read)
     }),
@@ -214,6 +217,11 @@ fn status(text: &str) -> Result<StatusCode, String> {
 
 fn load_balance(text: &str) -> Result<LoadBalance, String> {
     LoadBalance::parse(text.trim()).ok_or_else(|| format!("{text:?} is neither round_robin nor ewma"))
+}
+
+fn risk(text: &str) -> Result<Risk, String> {
+    let found = Risk::ALL.into_iter().find(|risk| risk.as_str().eq_ignore_ascii_case(text.trim()));
+    found.ok_or_else(|| format!("{text:?} is not Low, Medium, High or Critical"))
 }
 
 fn error_status(text: &str) -> Result<StatusCode, String> {

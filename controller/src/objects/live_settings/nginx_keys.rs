@@ -32,8 +32,7 @@ const OF_BACKENDS: &str =
     "each worker pools connections to backends, and closes idle ones as announced by the backends";
 const SNIPPET: &str =
     "nginx configuration is not supported; use annotations and policies, and remove the key";
-const STREAMS: &str =
-    "TCP and UDP services are routes; --tcp-idle-timeout and --udp-idle-timeout apply to all of them";
+const STREAMS: &str = "streams are not sent to another endpoint after they have begun";
 const TLS_DHE: &str = "cipher suites with DHE are not supported";
 const TLS_SESSIONS: &str = "sessions are resumed with tickets; their keys are rotated every few hours";
 const TRACING: &str = "tracing is not supported; X-Request-ID identifies a request in logs";
@@ -43,7 +42,7 @@ const WORKERS: &str = "there is one process with a thread per CPU (--workers)";
 pub(super) const KEYS: &[(&str, Fate)] = &[
     ("access-log-params", NoEffect("lines are buffered and written in the background")),
     ("access-log-path", NoEffect(LOG_FILES)),
-    ("add-headers", Refused("use a ResponseHeaderModifier filter, or the annotation custom-headers")),
+    ("add-headers", Served),
     ("allow-backend-server-header", Fixed("true", "the Server header of backends is not removed")),
     ("allow-cross-namespace-resources", Served),
     (
@@ -54,7 +53,7 @@ pub(super) const KEYS: &[(&str, Fate)] = &[
         "annotation-value-word-blocklist",
         NoEffect("annotation values are never inserted into an nginx configuration"),
     ),
-    ("annotations-risk-level", Refused("use an admission policy to reject annotations")),
+    ("annotations-risk-level", Served),
     ("app-root", Refused(DEFAULT_ONLY)),
     ("bind-address", Refused("use --bind")),
     ("block-cidrs", Served),
@@ -64,7 +63,7 @@ pub(super) const KEYS: &[(&str, Fate)] = &[
     ("brotli-min-length", NoEffect("responses are not compressed with Brotli")),
     ("brotli-types", NoEffect("responses are not compressed with Brotli")),
     ("client-body-buffer-size", Served),
-    ("client-body-timeout", Fixed("60", "the timeout is 60 s between two reads, for all clients")),
+    ("client-body-timeout", Served),
     ("client-header-buffer-size", NoEffect(BUFFERS)),
     ("client-header-timeout", Served),
     ("compute-full-forwarded-for", Served),
@@ -105,7 +104,7 @@ pub(super) const KEYS: &[(&str, Fate)] = &[
     ("forwarded-for-header", Served),
     ("forwarded-for-proxy-protocol-header", NoEffect("it is an internal setting of nginx")),
     ("forwarded-host-header", Fixed("X-Forwarded-Host", "the name of the header is fixed")),
-    ("generate-request-id", Fixed("true", "requests without X-Request-ID always get one")),
+    ("generate-request-id", Served),
     ("geoip2-autoreload-in-minutes", NoEffect("GeoIP2 is not supported")),
     ("global-allowed-response-headers", Served),
     ("global-auth-always-set-cookie", Served),
@@ -137,7 +136,7 @@ pub(super) const KEYS: &[(&str, Fate)] = &[
     ("http2-max-requests", NoEffect(HTTP2)),
     ("ignore-invalid-headers", Fixed("true", "invalid header names are always rejected or dropped")),
     ("keep-alive", Served),
-    ("keep-alive-requests", NoEffect("the number of requests per connection is not limited")),
+    ("keep-alive-requests", Served),
     ("large-client-header-buffers", Served),
     ("limit-conn-status-code", Served),
     ("limit-conn-zone-variable", Fixed("$binary_remote_addr", "clients are identified by their address")),
@@ -176,7 +175,7 @@ pub(super) const KEYS: &[(&str, Fate)] = &[
     ("otlp-collector-host", NoEffect(TRACING)),
     ("otlp-collector-port", NoEffect(TRACING)),
     ("preserve-trailing-slash", Served),
-    ("proxy-add-original-uri-header", Refused("X-Original-URI is not sent")),
+    ("proxy-add-original-uri-header", Served),
     ("proxy-body-size", Served),
     ("proxy-buffer-size", NoEffect(BUFFERS)),
     ("proxy-buffering", Served),
@@ -199,13 +198,13 @@ pub(super) const KEYS: &[(&str, Fate)] = &[
     ("proxy-redirect-to", Refused("there is no global setting; use the annotation of this name")),
     ("proxy-request-buffering", Served),
     ("proxy-send-timeout", Served),
-    ("proxy-set-headers", Refused("use a RequestHeaderModifier filter")),
+    ("proxy-set-headers", Served),
     ("proxy-ssl-location-only", NoEffect("TLS to a backend is configured by the Ingress with the path")),
     ("proxy-stream-next-upstream", NoEffect(STREAMS)),
     ("proxy-stream-next-upstream-timeout", NoEffect(STREAMS)),
     ("proxy-stream-next-upstream-tries", NoEffect(STREAMS)),
-    ("proxy-stream-responses", NoEffect(STREAMS)),
-    ("proxy-stream-timeout", Refused(STREAMS)),
+    ("proxy-stream-responses", NoEffect("the flow of a client's datagrams ends after --udp-idle-timeout")),
+    ("proxy-stream-timeout", Refused("use --tcp-idle-timeout and --udp-idle-timeout")),
     ("relative-redirects", Served),
     ("retry-non-idempotent", Served),
     ("reuse-port", NoEffect("each worker has its own sockets")),
@@ -260,5 +259,5 @@ pub(super) const KEYS: &[(&str, Fate)] = &[
     ("whitelist-source-range", Served),
     ("worker-cpu-affinity", NoEffect(WORKERS)),
     ("worker-processes", NoEffect(WORKERS)),
-    ("worker-shutdown-timeout", Refused("use --drain-timeout")),
+    ("worker-shutdown-timeout", Served),
 ];

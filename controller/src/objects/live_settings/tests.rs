@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::*;
 use crate::ir::{ConfigMap, Kind, Meta, ObjectKey};
 use nginx_keys::Fate;
@@ -326,5 +328,100 @@ fn keys_of_ingress_nginx_say_who_is_believed() {
         let got = (proxy.trusted(), proxy.trusted_for_address(), proxy.proxy_protocol());
         assert_eq!(got, (trusted, for_address, proxy_protocol), "{data:?}");
         assert_eq!(told.len(), problems, "{told:?}");
+    }
+}
+
+#[test]
+fn limits_of_client_connections_are_read() {
+    let (settings, problems) = of(&[
+        ("client-body-timeout", "15"),
+        ("keep-alive-requests", "500"),
+        ("generate-request-id", "false"),
+        ("worker-shutdown-timeout", "4m"),
+    ]);
+    assert_eq!(problems, [""; 0]);
+    let proxy = settings.proxy;
+    assert_eq!(proxy.body_timeout, Some(Duration::from_secs(15)));
+    assert_eq!(proxy.max_requests.map(u32::from), Some(500));
+    assert!(proxy.without_request_ids);
+    assert_eq!(proxy.drain_timeout, Some(Duration::from_secs(240)));
+
+    for (key, value) in [
+        ("client-body-timeout", "0"),
+        ("client-body-timeout", "soon"),
+        ("keep-alive-requests", "0"),
+        ("keep-alive-requests", "4294967296"),
+        ("generate-request-id", "yes"),
+        ("worker-shutdown-timeout", "-1s"),
+        ("worker-shutdown-timeout", "long"),
+    ] {
+        let (settings, problems) = of(&[(key, value)]);
+        assert_eq!(problems.len(), 1, "{key}: {value}: {problems:?}");
+        let (proxy, unset) = (settings.proxy, LiveSettings::default().proxy);
+        assert_eq!(
+            (proxy.body_timeout, proxy.max_requests),
+            (unset.body_timeout, unset.max_requests),
+            "{key}"
+        );
+        assert!(!proxy.without_request_ids && proxy.drain_timeout.is_none(), "{key}");
+    }
+}
+
+#[test]
+fn config_maps_of_headers_are_named_with_their_namespace() {
+    let key = |name: &str| Some(ObjectKey::new(Kind::ConfigMap, "edge", name));
+    let (settings, problems) = of(&[
+        ("add-headers", " edge/answers "),
+        ("proxy-set-headers", "edge/requests"),
+        ("proxy-add-original-uri-header", "true"),
+    ]);
+    assert_eq!(problems, [""; 0]);
+    let headers = settings.ingress.headers;
+    assert_eq!((headers.add.map, headers.send.map), (key("answers"), key("requests")));
+    assert!(headers.original_uri);
+    for (key, value, problem) in [
+        ("add-headers", "", None),
+        ("add-headers", "answers", Some("\"answers\" is not NAMESPACE/NAME; no headers are set")),
+        ("proxy-set-headers", "a/b/c", Some("\"a/b/c\" is not NAMESPACE/NAME; no headers are set")),
+    ] {
+        let (settings, problems) = of(&[(key, value)]);
+        let want: Vec<_> = problem.iter().map(|problem| format!("data.{key}: {problem}")).collect();
+        assert_eq!(problems, want);
+        assert_eq!(settings.ingress.headers.maps().count(), 0, "{key}: {value}");
+    }
+}
+
+#[test]
+fn headers_of_a_config_map_are_checked_one_by_one() {
+    let key = ObjectKey::new(Kind::ConfigMap, "edge", "headers");
+    let meta = Meta { key, uid: None, generation: 1, version: 0, created: 0, warnings: Box::default() };
+    let data = [
+        ("X-Client", "$remote_addr"),
+        ("X-Fixed", " a "),
+        ("X-Unknown", "$no_such_variable"),
+        ("bad name", "a"),
+        ("X-Lines", "a\r\nb"),
+        ("Connection", "close"),
+    ];
+    let data = data.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+    let (read, problems) = headers::read(&ConfigMap { meta, data });
+    let read: Vec<_> = read.iter().map(|(name, value)| (name.as_str(), &**value)).collect();
+    assert_eq!(read, [("x-client", "$remote_addr"), ("x-fixed", "a")]);
+    let fields: Vec<_> = problems.iter().map(|problem| problem.field.to_string()).collect();
+    assert_eq!(fields, ["data.Connection", "data.X-Lines", "data.X-Unknown", "data.bad name"]);
+}
+
+#[test]
+fn a_risk_level_is_read_in_any_case() {
+    use crate::ir::ingress::Risk;
+
+    for (value, want, is_valid) in [
+        ("High", Risk::High, true),
+        ("low", Risk::Low, true),
+        ("Critical", Risk::Critical, true),
+        ("severe", Risk::Critical, false),
+    ] {
+        let (settings, problems) = of(&[("annotations-risk-level", value)]);
+        assert_eq!((settings.ingress.risk_level, problems.is_empty()), (want, is_valid), "{value}");
     }
 }

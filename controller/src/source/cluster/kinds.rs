@@ -33,6 +33,8 @@ pub(super) enum Reads {
     Definitions,
     /// The ConfigMap of settings.
     Settings,
+    /// A ConfigMap of TCP or UDP services.
+    Services,
 }
 
 impl Watched {
@@ -40,7 +42,7 @@ impl Watched {
     pub(super) fn versions(&self) -> &'static [&'static str] {
         match self.reads {
             Reads::Objects { kind, .. } => kind.resource().watched_versions,
-            Reads::OnDemand { .. } | Reads::Definitions | Reads::Settings => &["v1"],
+            Reads::OnDemand { .. } | Reads::Definitions | Reads::Settings | Reads::Services => &["v1"],
         }
     }
 
@@ -50,7 +52,7 @@ impl Watched {
                 (kind.resource().group(), kind.as_str())
             }
             Reads::Definitions => ("apiextensions.k8s.io", "CustomResourceDefinition"),
-            Reads::Settings => ("", "ConfigMap"),
+            Reads::Settings | Reads::Services => ("", "ConfigMap"),
         };
         ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), self.plural)
     }
@@ -59,7 +61,7 @@ impl Watched {
     pub(super) fn is_namespaced(&self) -> bool {
         match self.reads {
             Reads::Objects { kind, .. } => kind.resource().scope == Scope::Namespace,
-            Reads::OnDemand { .. } | Reads::Settings => true,
+            Reads::OnDemand { .. } | Reads::Settings | Reads::Services => true,
             Reads::Definitions => false,
         }
     }
@@ -68,7 +70,7 @@ impl Watched {
     pub(super) fn definition(&self) -> Option<String> {
         match self.reads {
             Reads::Objects { kind, .. } => kind.resource().definition(),
-            Reads::OnDemand { .. } | Reads::Definitions | Reads::Settings => None,
+            Reads::OnDemand { .. } | Reads::Definitions | Reads::Settings | Reads::Services => None,
         }
     }
 
@@ -120,8 +122,17 @@ pub(super) fn watched() -> Vec<Watched> {
 
 /// The ConfigMap of settings, by its name.
 pub(super) fn settings(name: &str) -> Watched {
+    config_map(name, Reads::Settings)
+}
+
+/// A ConfigMap of TCP or UDP services, by its name.
+pub(super) fn services(name: &str) -> Watched {
+    config_map(name, Reads::Services)
+}
+
+fn config_map(name: &str, reads: Reads) -> Watched {
     let fields = Some(format!("metadata.name={name}").into());
-    Watched { plural: Kind::ConfigMap.resource().plural, reads: Reads::Settings, fields }
+    Watched { plural: Kind::ConfigMap.resource().plural, reads, fields }
 }
 
 /// The kinds that are fetched on demand. They are watched as soon as it is known which of their objects are wanted.
@@ -143,9 +154,11 @@ pub(super) fn path(key: &ObjectKey) -> String {
     format!("{}/{}", DynamicObject::url_path(&of_kind, Some(&key.namespace)), key.name)
 }
 
-/// The only keys that are used of Secrets, and of ConfigMaps that objects refer to. The rest is secret or large, so it is
-/// not kept.
-const KEPT: [&str; 3] = ["tls.crt", "tls.key", "ca.crt"];
+/// Keys that are used of Secrets and ConfigMaps, however long their values are: certificates, and password files.
+const FILES: [&str; 4] = ["tls.crt", "tls.key", "ca.crt", "auth"];
+/// Of other keys, which are names of users and of headers, only short values are used: hashes of passwords, and values of
+/// headers. So many bytes are kept, in Base64 or not.
+const SHORT: usize = 8 << 10;
 
 /// Takes out what nobody looks at, before anything is kept.
 pub(super) fn reduce(kind: Kind, object: &mut Value) {
@@ -160,16 +173,28 @@ pub(super) fn reduce(kind: Kind, object: &mut Value) {
         }
     }
     if kind == Kind::Secret {
-        reduce_data(object);
+        let is_tls = fields.get("type").is_some_and(|of| of == "kubernetes.io/tls");
+        let is_used = |name: &str, value: &Value| FILES.contains(&name) || (!is_tls && is_short(value));
+        if let Some(data) = fields.get_mut("data").and_then(Value::as_object_mut) {
+            data.retain(|name, value| is_used(name, value));
+        }
     }
 }
 
-/// Takes out the data of a Secret or ConfigMap that is never used.
-pub(super) fn reduce_data(object: &mut Value) {
+/// Shortens the data of a ConfigMap that an object refers to. The keys stay, since a key without a valid value is an error of
+/// whoever refers to it.
+pub(super) fn shorten(object: &mut Value) {
     if let Some(data) = object.get_mut("data").and_then(Value::as_object_mut) {
-        data.retain(|name, _| KEPT.contains(&name.as_str()));
+        let long =
+            data.iter_mut().filter(|(name, value)| !FILES.contains(&name.as_str()) && !is_short(value));
+        // No header has such a value.
+        long.for_each(|(_, value)| *value = "\n".into());
     }
     if let Some(fields) = object.as_object_mut() {
         fields.remove("binaryData");
     }
+}
+
+fn is_short(value: &Value) -> bool {
+    value.as_str().is_some_and(|text| text.len() <= SHORT)
 }

@@ -12,7 +12,7 @@ use tracing::{info, warn};
 
 use super::{
     ClusterOptions, Refusal,
-    kinds::{path, reduce, reduce_data},
+    kinds::{path, reduce, shorten},
     reading::{self, Failure},
     trouble::pause,
 };
@@ -52,8 +52,8 @@ pub(super) struct OnDemand {
     namespaces: BTreeSet<String>,
     /// Wanted even if translation does not read it.
     always: Option<ObjectKey>,
-    /// The ConfigMap of settings, which is watched by itself.
-    settings_map: Option<ObjectKey>,
+    /// The ConfigMaps of settings and of services, each of which is watched by itself.
+    apart: Vec<ObjectKey>,
     wanted: BTreeSet<ObjectKey>,
     /// Those whose data was handed on.
     told: BTreeSet<ObjectKey>,
@@ -71,7 +71,7 @@ impl OnDemand {
             client,
             namespaces: options.namespaces.iter().cloned().collect(),
             always: options.default_certificate.clone(),
-            settings_map: options.settings_map.clone(),
+            apart: options.settings_map.iter().chain(&options.service_maps).cloned().collect(),
             wanted: BTreeSet::new(),
             told: BTreeSet::new(),
             fetching: HashMap::new(),
@@ -93,7 +93,7 @@ impl OnDemand {
 
     /// Takes up what translation reads; returns what was wanted until now.
     pub(super) fn want(&mut self, read: &BTreeSet<ObjectKey>) -> Vec<ObjectKey> {
-        let is_other = |key: &&ObjectKey| self.settings_map.as_ref() != Some(*key);
+        let is_other = |key: &&ObjectKey| !self.apart.contains(key);
         let now = read.iter().chain(&self.always).filter(is_other).cloned().collect();
         let before = std::mem::replace(&mut self.wanted, now);
         let new: Vec<_> = self.wanted.difference(&before).cloned().collect();
@@ -217,7 +217,9 @@ async fn fetch(client: &Client, key: &ObjectKey) -> Fetched {
 
 fn decode(kind: Kind, mut object: Value) -> Fetched {
     reduce(kind, &mut object);
-    reduce_data(&mut object);
+    if kind == Kind::ConfigMap {
+        shorten(&mut object);
+    }
     let decoded = objects::decode_live(object);
     match decoded.object {
         Some(object) => Fetched::Found(object),

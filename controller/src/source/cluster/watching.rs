@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use super::{
-    Happening, Refusal, Told,
+    ClusterOptions, Happening, Refusal, Told,
     definitions::{Definitions, release},
     kinds::{Reads, Watched, reduce},
     on_demand::Noticed,
@@ -27,7 +27,7 @@ use super::{
 use crate::{
     cluster::{Live, Observation},
     ir::{Kind, ObjectKey},
-    objects::{self, Decoded},
+    objects::{self, AnnotationsPrefix, Decoded},
     problem::Severity,
     snapshot::Change,
 };
@@ -42,6 +42,7 @@ pub(super) struct Watching {
     namespace: Option<String>,
     client: Client,
     lasts: Duration,
+    annotations_prefix: AnnotationsPrefix,
     to: mpsc::Sender<Told>,
     definitions: watch::Receiver<Definitions>,
     /// What was read of each object.
@@ -93,7 +94,7 @@ impl Watching {
     pub(super) fn new(
         (id, watched, namespace): (usize, Watched, Option<String>),
         client: Client,
-        lasts: Duration,
+        options: &ClusterOptions,
         to: mpsc::Sender<Told>,
         definitions: watch::Receiver<Definitions>,
     ) -> Self {
@@ -102,7 +103,8 @@ impl Watching {
             watched,
             namespace,
             client,
-            lasts,
+            lasts: options.watch_lasts,
+            annotations_prefix: options.annotations_prefix.clone(),
             to,
             definitions,
             known: HashMap::new(),
@@ -282,13 +284,9 @@ impl Watching {
     /// The hash of an object's content, and what to report of it.
     fn read(&self, name: &Name, object: Value, before: Option<u64>) -> (u64, Vec<Happening>) {
         match self.watched.reads {
-            Reads::Objects { kind, has_status } => {
-                let key = name.key(kind);
-                let live = has_status.then(|| live(&object));
-                let (content, happened) = self.decode(kind, key.clone(), object, before);
-                let seen = live.map(|live| Happening::Seen(Observation::Seen(key, live)));
-                (content, happened.into_iter().chain(seen).collect())
-            }
+            Reads::Objects { kind, has_status } => self.read_object(kind, has_status, name, object, before),
+            // It has no status, but events are written for it.
+            Reads::Services => self.read_object(Kind::ConfigMap, true, name, object, before),
             Reads::OnDemand { kind, whole: true } => {
                 let noticed = |happening| match happening {
                     Happening::Changed(Change::Apply(object)) => {
@@ -314,6 +312,22 @@ impl Watching {
         }
     }
 
+    /// The same of an object that is read as a whole. `is_seen`: whether its status or events are written.
+    fn read_object(
+        &self,
+        kind: Kind,
+        is_seen: bool,
+        name: &Name,
+        object: Value,
+        before: Option<u64>,
+    ) -> (u64, Vec<Happening>) {
+        let key = name.key(kind);
+        let live = is_seen.then(|| live(&object));
+        let (content, happened) = self.decode(kind, key.clone(), object, before);
+        let seen = live.map(|live| Happening::Seen(Observation::Seen(key, live)));
+        (content, happened.into_iter().chain(seen).collect())
+    }
+
     fn decode(
         &self,
         kind: Kind,
@@ -327,6 +341,7 @@ impl Watching {
             fields.insert("kind".into(), kind.as_str().into());
         }
         reduce(kind, &mut object);
+        self.annotations_prefix.apply(&mut object);
         let Decoded { object, refused, problems, .. } = objects::decode_live(object);
         let object = object.or(refused);
         let content = match &object {
@@ -349,20 +364,22 @@ impl Watching {
             return Ok(());
         }
         match self.watched.reads {
-            Reads::Objects { kind, has_status } => {
-                let key = name.key(kind);
-                self.tell(Happening::Changed(Change::Delete(key.clone()))).await?;
-                if has_status {
-                    self.tell(Happening::Seen(Observation::Gone(key))).await?;
-                }
-                Ok(())
-            }
+            Reads::Objects { kind, has_status } => self.tell_gone(name.key(kind), has_status).await,
+            Reads::Services => self.tell_gone(name.key(Kind::ConfigMap), true).await,
             // The deleted settings stay in force: they may forbid something.
             Reads::Settings => self.settings_are_missing().await,
             Reads::OnDemand { kind, .. } => {
                 self.tell(Happening::Noticed(Noticed::Gone(name.key(kind)))).await
             }
             Reads::Definitions => self.tell(Happening::Definition(name.name, None)).await,
+        }
+    }
+
+    async fn tell_gone(&self, key: ObjectKey, was_seen: bool) -> Result<(), Stop> {
+        self.tell(Happening::Changed(Change::Delete(key.clone()))).await?;
+        match was_seen {
+            true => self.tell(Happening::Seen(Observation::Gone(key))).await,
+            false => Ok(()),
         }
     }
 

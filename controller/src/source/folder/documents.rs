@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use crate::{
     ir::{Object, ObjectKey},
-    objects::{decode_document, is_refused},
+    objects::{AnnotationsPrefix, decode_document, is_refused},
     problem::{Place, Problem, Severity},
     yaml,
 };
@@ -50,10 +50,11 @@ struct Nameless(Position);
 
 impl Documents {
     /// Reads a file's text. What cannot be read keeps the state that it had in `before`.
-    pub(super) fn read(text: &str, file: &str, before: &Self) -> Self {
+    pub(super) fn read(text: &str, file: &str, prefix: &AnnotationsPrefix, before: &Self) -> Self {
         let mut read = Self::default();
         let mut nameless = Vec::new();
-        for (index, document) in yaml::documents(text, file).into_iter().enumerate() {
+        for (index, mut document) in yaml::documents(text, file).into_iter().enumerate() {
+            document.content.iter_mut().for_each(|object| prefix.apply(object));
             let position =
                 Position { index: u32::try_from(index).unwrap_or(u32::MAX), line: document.place.line };
             let decoded = decode_document(document);

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     ir::{Kind, Object, ObjectKey},
-    objects,
+    objects::{self, AnnotationsPrefix},
     problem::Problem,
     snapshot::Change,
     source::{Delta, Extent},
@@ -32,6 +32,7 @@ const MAX_PROBLEMS: usize = 10_000;
 pub(super) struct State {
     root: PathBuf,
     limits: Limits,
+    annotations_prefix: AnnotationsPrefix,
     files: BTreeMap<FileName, File>,
     objects: Objects,
     /// How many objects are in a namespace.
@@ -73,10 +74,11 @@ pub(super) struct Scan {
 }
 
 impl State {
-    pub(super) fn new(root: PathBuf, limits: Limits) -> Self {
+    pub(super) fn new(root: PathBuf, limits: Limits, annotations_prefix: AnnotationsPrefix) -> Self {
         Self {
             root,
             limits,
+            annotations_prefix,
             files: BTreeMap::new(),
             objects: Objects::default(),
             namespaces: HashMap::new(),
@@ -167,7 +169,8 @@ impl State {
         if std::mem::replace(&mut file.text, hash) == hash {
             return false;
         }
-        let mut read = Documents::read(&text, &path.to_string_lossy(), &file.documents);
+        let prefix = &self.annotations_prefix;
+        let mut read = Documents::read(&text, &path.to_string_lossy(), prefix, &file.documents);
         let of_file = std::mem::take(&mut read.orphans).into_iter();
         orphans.extend(of_file.map(|orphan| (name.clone(), orphan)));
         let before = std::mem::replace(&mut file.documents, read);

@@ -22,7 +22,9 @@ impl Slots {
     pub fn get(&self, slot: &HostTableKey) -> Option<&Arc<HostTable>> {
         match slot.at.owner {
             RuleSource::Gateway(_) => self.of_gateways.get(&slot.at)?.get(&slot.host),
-            RuleSource::Ingress | RuleSource::IngressDefault => self.of_ingresses.get(slot),
+            RuleSource::Ingress | RuleSource::IngressDefault | RuleSource::Services => {
+                self.of_ingresses.get(slot)
+            }
         }
     }
 
@@ -31,7 +33,9 @@ impl Slots {
             RuleSource::Gateway(_) => {
                 drop(self.of_gateways.entry(slot.at).or_default().insert(slot.host, table))
             }
-            RuleSource::Ingress | RuleSource::IngressDefault => drop(self.of_ingresses.insert(slot, table)),
+            RuleSource::Ingress | RuleSource::IngressDefault | RuleSource::Services => {
+                drop(self.of_ingresses.insert(slot, table))
+            }
         }
     }
 

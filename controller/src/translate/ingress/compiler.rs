@@ -81,6 +81,7 @@ impl<'a> Compiler<'a> {
         let settings = host.reader.settings();
         let by = ingress.annotations.unserved.closed_by(settings.strict_annotations);
         let by = by.or_else(|| settings.live.ingress.closed_by.as_deref().map(Into::into));
+        let by = by.or_else(|| super::risky(ingress, settings));
         let mut compiler = Self {
             host,
             ingress,

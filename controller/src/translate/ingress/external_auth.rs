@@ -124,7 +124,7 @@ impl Compiler<'_> {
     }
 
     /// A text in which the variables are known that are the same for all requests of a path.
-    fn with_constants(&self, place: &Place<'_>, text: &str) -> Result<Template, String> {
+    pub(super) fn with_constants(&self, place: &Place<'_>, text: &str) -> Result<Template, String> {
         let (service, port) = named_service(place);
         let (meta, server) = (&self.ingress.meta, self.host.host.to_string());
         let [namespace, ingress, service_name, service_port, path, server_name] = CONSTANTS;

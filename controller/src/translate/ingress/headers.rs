@@ -2,14 +2,19 @@
 
 use std::sync::Arc;
 
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, header};
 use portcullis_routing::{
     Step,
-    step::{AnswerRewrite, Change, Check, HeaderModifier},
+    step::{AnswerRewrite, Change, Check, HeaderModifier, HeaderTemplates},
 };
 
 use super::{compiler::Compiler, paths::Place, steps::own_url};
-use crate::ir::{ConfigMap, Kind, ObjectKey, ingress::Answers};
+use crate::{
+    ir::{ConfigMap, Kind, ObjectKey, ingress::Answers},
+    objects::live_settings::headers::Header,
+};
+
+const ORIGINAL_URI: HeaderName = HeaderName::from_static("x-original-uri");
 
 impl Compiler<'_> {
     /// What is changed of answers. Headers that cannot be set as the Ingress demands close the path, as in ingress-nginx.
@@ -30,9 +35,14 @@ impl Compiler<'_> {
         }
         let hidden = HeaderModifier::new([], [], global.hidden.clone());
         steps.extend(hidden.ok().filter(|_| !global.hidden.is_empty()).map(Step::ResponseHeaders));
+        let mut set = global.add.headers.to_vec();
         if let Some(name) = headers.as_deref() {
-            match self.custom_headers(name) {
-                Ok(set) => steps.push(set),
+            match self.custom_headers(place, name) {
+                // They take precedence.
+                Ok(own) => {
+                    set.retain(|(name, _)| own.iter().all(|(other, _)| other != name));
+                    set.extend(own);
+                }
                 Err(why) => {
                     let why = format!("custom-headers: {why}");
                     let what = format!("path {} of {}", place.text, self.host.host);
@@ -41,15 +51,54 @@ impl Compiler<'_> {
                 }
             }
         }
+        let (fixed, varying) = self.set_headers(place, &set);
+        steps.extend(fixed.map(Step::AnswerHeaders));
+        steps.extend(varying.map(Step::AnswerTemplates));
         steps
     }
 
+    /// The headers of requests to backends that the settings demand.
+    pub(super) fn sent_headers(&self, place: &Place<'_>) -> Vec<Step> {
+        let global = &self.host.reader.settings().live.ingress.headers;
+        let mut set = global.send.headers.to_vec();
+        if global.original_uri && set.iter().all(|(name, _)| *name != ORIGINAL_URI) {
+            set.push((ORIGINAL_URI, "$request_uri".into()));
+        }
+        let (fixed, varying) = self.set_headers(place, &set);
+        fixed.map(Step::RequestHeaders).into_iter().chain(varying.map(Step::RequestTemplates)).collect()
+    }
+
+    /// Changes that set headers which were checked: those whose values are the same for all requests, and the others.
+    fn set_headers(
+        &self,
+        place: &Place<'_>,
+        headers: &[Header],
+    ) -> (Option<HeaderModifier>, Option<HeaderTemplates>) {
+        let (mut set, mut remove, mut templates) = (Vec::new(), Vec::new(), Vec::new());
+        for (name, text) in headers {
+            let Ok(template) = self.with_constants(place, text) else { continue };
+            match template.fixed() {
+                // As in nginx; a request always has a Host.
+                Some("") if *name == header::HOST => {}
+                Some("") => remove.push(name.clone()),
+                Some(value) => {
+                    set.extend(HeaderValue::try_from(value).ok().map(|value| (name.clone(), value)))
+                }
+                None => templates.push((name.clone(), template)),
+            }
+        }
+        let is_any = !(set.is_empty() && remove.is_empty());
+        let fixed = HeaderModifier::new(set, [], remove).ok().filter(|_| is_any);
+        let varying = HeaderTemplates::new(templates).ok().filter(|templates| !templates.all().is_empty());
+        (fixed, varying)
+    }
+
     /// The headers of a ConfigMap, all of which the operator has allowed (`global-allowed-response-headers`).
-    fn custom_headers(&self, name: &str) -> Result<Step, String> {
+    fn custom_headers(&self, place: &Place<'_>, name: &str) -> Result<Vec<Header>, String> {
         let (namespace, name) =
             name.split_once('/').ok_or_else(|| format!("{name} is not NAMESPACE/NAME of a ConfigMap"))?;
         let key = ObjectKey::new(Kind::ConfigMap, namespace, name);
-        let of_key = self.custom_headers_of(&key);
+        let of_key = self.custom_headers_of(place, &key);
         match namespace == self.ingress.meta.namespace() {
             true => of_key,
             // Nobody learns what there is in the namespaces of others.
@@ -59,26 +108,20 @@ impl Compiler<'_> {
         }
     }
 
-    fn custom_headers_of(&self, key: &ObjectKey) -> Result<Step, String> {
+    fn custom_headers_of(&self, place: &Place<'_>, key: &ObjectKey) -> Result<Vec<Header>, String> {
         let settings = &self.host.reader.settings().live.ingress;
         let allowed = &settings.headers.allowed;
         let header = |name: &str, value: &str| {
-            let header = header(name, value).ok_or_else(|| no_header(key, name))?;
-            match allowed.contains(&header.0) {
-                true if !value.contains('$') => Ok(header),
-                true => Err(format!("{key} has a variable in {name}, which is not served")),
-                false => {
-                    Err(format!("{key} has {name}, which global-allowed-response-headers does not allow"))
-                }
+            let (header, _) = header(name, value).ok_or_else(|| no_header(key, name))?;
+            if !allowed.contains(&header) {
+                return Err(format!(
+                    "{key} has {name}, which global-allowed-response-headers does not allow"
+                ));
             }
+            self.with_constants(place, value).map_err(|why| format!("{key} has {name}: {why}"))?;
+            Ok((header, value.into()))
         };
-        let set: Vec<_> = self
-            .config_map(key)?
-            .data
-            .iter()
-            .map(|(name, value)| header(name, value))
-            .collect::<Result<_, _>>()?;
-        HeaderModifier::new(set, [], []).map(Step::AnswerHeaders).map_err(|why| why.to_string())
+        self.config_map(key)?.data.iter().map(|(name, value)| header(name, value)).collect()
     }
 
     /// A ConfigMap that an annotation names.

@@ -62,6 +62,7 @@ impl Compiler<'_> {
         steps.extend(self.mirror(place));
         steps.extend(self.error_pages(place));
         steps.extend(self.answers(place));
+        steps.extend(self.sent_headers(place));
         // What no path matches keeps its path.
         if place.path.is_some() {
             steps.push(Step::Endpoints);

@@ -66,7 +66,7 @@ fn served(reader: &Reader<'_>, pools: &Pools, place: Place<'_>, listener: &Gatew
     let (bound, unavailable) = match addressing {
         Addressing::Dedicated(_) => (dedicated::bound(reader, gateway, key), None),
         Addressing::Shared | Addressing::SharedInstead => match reader.settings().bound(key) {
-            Ok(bound) => (Some(bound), speaks_otherwise(reader.settings(), listener)),
+            Ok(bound) => (Some(bound), reserved(reader.settings(), listener)),
             Err(why) => (None, Some(ListenerRefusal::from(why))),
         },
         Addressing::Unknown => (None, None),
@@ -168,6 +168,15 @@ fn check(gateway: &Gateway, listener: &GatewayListener) -> Option<ListenerRefusa
 }
 
 /// Returns why a listener may not have its port at the shared addresses, whatever other listeners there are.
+fn reserved(settings: &Settings, listener: &GatewayListener) -> Option<ListenerRefusal> {
+    let of_service = settings.port_services.services.get(&listener.port_key()).map(|service| {
+        let (port, map) = (listener.port_key(), service.map.clone());
+        ListenerRefusal::PortOfService { port, map, way_out: WayOut::of(settings) }
+    });
+    of_service.or_else(|| speaks_otherwise(settings, listener))
+}
+
+/// Returns why the protocol of a listener is not the one that its port always has.
 fn speaks_otherwise(settings: &Settings, listener: &GatewayListener) -> Option<ListenerRefusal> {
     if listener.protocol.transport() != Transport::Tcp {
         return None;

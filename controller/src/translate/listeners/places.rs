@@ -1,35 +1,38 @@
-//! Where Ingresses are in the table: under which hostname of which port, and with which certificates.
+//! Where Ingresses are in the table: under which hostname of which port, and with which certificates; and the ports of
+//! TCP and UDP services.
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use portcullis_routing::{HostPattern, ListenerId, PortKey, Protocol, TlsMode};
+use portcullis_routing::{HostPattern, ListenerId, PortKey, Protocol, TlsMode, Transport};
 
-use super::{IngressSide, Listeners, tls};
-use crate::translate::{CertificatePool, Place, Reader};
+use super::{IngressSide, Listeners, Traffic, tls};
+use crate::translate::{CertificatePool, Place, Reader, Settings};
 
-/// What Ingresses have in the table.
+/// What Ingresses, and TCP and UDP services, have in the table.
 #[derive(Clone, Debug, Default)]
 pub(super) struct IngressPlaces {
-    /// The ports that Ingresses are served on.
+    /// Their ports.
     pub(super) ports: BTreeMap<PortKey, IngressPort>,
     pub(super) hosts: BTreeMap<Place, IngressPlace>,
 }
 
-/// A port that Ingresses are served on.
+/// A port that Ingresses, or a TCP or UDP service, are served on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct IngressPort {
     pub(super) protocol: Protocol,
     pub(super) number: u16,
+    /// Whether load balancers send a PROXY protocol header at the start of each connection.
+    pub(super) proxy_protocol: bool,
 }
 
-/// A hostname under which a port finds a host of Ingresses.
+/// A hostname under which a port finds a host of Ingresses, or a TCP or UDP service.
 #[derive(Clone, Debug)]
 pub(super) struct IngressPlace {
     pub(super) id: Arc<ListenerId>,
     /// How TLS is terminated, unless a Gateway's listener has the hostname.
     pub(super) shown: Option<tls::Shown>,
-    /// Whether TLS is passed through, unless a Gateway's listener has the hostname.
-    pub(super) passes_through: bool,
+    /// What it takes, unless a Gateway's listener has the hostname: streams of TLS are passed through.
+    pub(super) traffic: Traffic,
 }
 
 impl IngressPlaces {
@@ -40,16 +43,19 @@ impl IngressPlaces {
         listeners: &Listeners,
         side: &mut IngressSide,
     ) -> Self {
-        let mut places = Self::default();
+        let settings = reader.settings();
+        let mut places = Self::of_services(settings);
         if side.ours.is_empty() {
             return places;
         }
-        let settings = reader.settings();
         let (http, https) = (settings.bound_for_http().ok(), settings.bound_for_https().ok());
         for (bound, number, protocol) in
             [(http, settings.http_port, Protocol::Http), (https, settings.https_port, Protocol::Tls)]
         {
-            bound.map(|bound| places.ports.entry(bound).or_insert(IngressPort { protocol, number }));
+            bound.map(|bound| {
+                let port = IngressPort { protocol, number, proxy_protocol: false };
+                places.ports.entry(bound).or_insert(port)
+            });
         }
         let mut shown = https.map_or_else(tls::ShownHosts::new, |https| {
             let tls_of = |hostname: &HostPattern| {
@@ -64,8 +70,9 @@ impl IngressPlaces {
             for (port, hostname, is_tls) in [(http, &state.http, false), (https, &state.https, true)] {
                 if let (Some(port), Some(hostname)) = (port, hostname) {
                     let shown = if is_tls { shown.remove(hostname) } else { None };
-                    let passes_through = is_tls && state.passthrough.is_some();
-                    let place = IngressPlace { id: Arc::clone(&id), shown, passes_through };
+                    let is_passed_through = is_tls && state.passthrough.is_some();
+                    let traffic = if is_passed_through { Traffic::Streams } else { Traffic::Requests };
+                    let place = IngressPlace { id: Arc::clone(&id), shown, traffic };
                     places.hosts.insert((port, hostname.clone()), place);
                 }
             }
@@ -75,8 +82,26 @@ impl IngressPlaces {
             let id = Arc::new(ListenerId::ingress(HostPattern::Any));
             places.hosts.insert(
                 (https, HostPattern::Any),
-                IngressPlace { id, shown: Some(default), passes_through: false },
+                IngressPlace { id, shown: Some(default), traffic: Traffic::Requests },
             );
+        }
+        places
+    }
+
+    /// The ports of TCP and UDP services.
+    fn of_services(settings: &Settings) -> Self {
+        let mut places = Self::default();
+        for (port, service) in &settings.port_services.services {
+            let Ok(bound) = settings.bound(*port) else { continue };
+            let (namespace, name) = (&service.map.namespace, &service.map.name);
+            let id = Arc::new(ListenerId::service(namespace, name, &port.number.to_string()));
+            let (protocol, traffic) = match port.transport {
+                Transport::Tcp => (Protocol::Tcp, Traffic::Streams),
+                Transport::Udp => (Protocol::Udp, Traffic::Datagrams),
+            };
+            let proxy_protocol = service.decodes_proxy_protocol && port.transport == Transport::Tcp;
+            places.ports.insert(bound, IngressPort { protocol, number: port.number, proxy_protocol });
+            places.hosts.insert((bound, HostPattern::Any), IngressPlace { id, shown: None, traffic });
         }
         places
     }

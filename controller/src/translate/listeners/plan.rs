@@ -36,15 +36,16 @@ impl Listeners {
     /// Returns what a port of the table speaks, with no listeners yet; `None` if neither listeners nor Ingresses use it.
     fn empty_port(&self, port: PortKey, settings: &Settings) -> Option<PortPlan> {
         let of_clients = settings.offset_for_clients();
-        let (protocol, number, offset) = match (self.places.ports.get(&port), self.claims.port(port)) {
-            (Some(ingress), _) => (ingress.protocol, ingress.number, of_clients),
-            // To a Gateway's own Service clients come at the port itself.
-            (None, Some(held)) => {
-                (held.protocol, held.number, if held.is_dedicated { 0 } else { of_clients })
-            }
-            (None, None) => return None,
-        };
-        Some(PortPlan { protocol, number, offset, listeners: BTreeMap::new() })
+        let (protocol, number, offset, proxy_protocol) =
+            match (self.places.ports.get(&port), self.claims.port(port)) {
+                (Some(of), _) => (of.protocol, of.number, of_clients, of.proxy_protocol),
+                // To a Gateway's own Service clients come at the port itself.
+                (None, Some(held)) => {
+                    (held.protocol, held.number, if held.is_dedicated { 0 } else { of_clients }, false)
+                }
+                (None, None) => return None,
+            };
+        Some(PortPlan { protocol, number, offset, proxy_protocol, listeners: BTreeMap::new() })
     }
 
     fn plan_at(&self, place: &Place, frame: Option<&PortPlan>) -> Option<ListenerPlan> {
@@ -55,11 +56,16 @@ impl Listeners {
                 (TlsMode::Terminate(_), Some(shown)) => TlsMode::Terminate(shown.client_auth.clone()),
                 (tls, _) => tls.clone(),
             };
-            let (tls, traffic) = match place.passes_through {
-                true => (TlsMode::Passthrough, Traffic::Streams),
-                false => (tls, Traffic::Requests),
+            let tls = match (place.traffic, tls) {
+                (Traffic::Streams, TlsMode::Terminate(_)) => TlsMode::Passthrough,
+                (_, tls) => tls,
             };
-            ListenerPlan { tls, traffic, ingress: Some(Arc::clone(&place.id)), ..empty.clone() }
+            ListenerPlan {
+                tls,
+                traffic: place.traffic,
+                ingress: Some(Arc::clone(&place.id)),
+                ..empty.clone()
+            }
         });
         let Some(ListenerState { point, filters, .. }) = self.holding(*port, hostname) else {
             return of_ingress;
@@ -141,6 +147,7 @@ impl Listeners {
         };
         let of_port = self.ports.entry(*port).or_insert_with(|| frame.clone());
         (of_port.protocol, of_port.number, of_port.offset) = (frame.protocol, frame.number, frame.offset);
+        of_port.proxy_protocol = frame.proxy_protocol;
         match plan {
             Some(plan) => drop(of_port.listeners.insert(hostname.clone(), plan)),
             None => drop(of_port.listeners.remove(hostname)),

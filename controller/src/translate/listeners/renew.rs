@@ -222,6 +222,12 @@ impl Listeners {
         reader.note(|| Fact::LeftToIngresses);
         let all = ingress::ours(reader);
         let settings = reader.settings();
+        // Settings contain the headers of these; they are read here so that the source fetches them.
+        if settings.config_maps {
+            for map in settings.live.ingress.headers.maps() {
+                reader.config_map(map);
+            }
+        }
         let entrance::Restricted { ingresses, hosts, messages } =
             entrance::restrict(reader, &self.taken, &all);
         let closures = closed::closures(&all, &hosts, settings.strict_annotations);

@@ -83,6 +83,7 @@ pub(super) fn compile_for_backend<'f>(
             | Step::Unlogged
             | Step::Hsts(_)
             | Step::RequestHeaders(_)
+            | Step::RequestTemplates(_)
             | Step::Rewrite(_)
             | Step::Spool(_)
             | Step::Mirror(_)
@@ -90,6 +91,7 @@ pub(super) fn compile_for_backend<'f>(
             | Step::ResponseHeaders(_)
             | Step::AnswerRewrite(_)
             | Step::AnswerHeaders(_)
+            | Step::AnswerTemplates(_)
             | Step::Connection(_)
             | Step::ErrorPages(_)
             | Step::AnswerCookie(_)

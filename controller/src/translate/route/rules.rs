@@ -43,7 +43,7 @@ impl Connecting {
         let by_policy = match route.kind {
             RouteKind::Http | RouteKind::Grpc | RouteKind::Ingress => true,
             RouteKind::Tls => point.mode.as_ref().is_some_and(|mode| mode.ends_tls()),
-            RouteKind::Tcp | RouteKind::Udp => false,
+            RouteKind::Tcp | RouteKind::Udp | RouteKind::TcpServices | RouteKind::UdpServices => false,
         };
         Self { by_policy, certificate: point.backend_certificate.clone().filter(|_| by_policy) }
     }
@@ -70,9 +70,7 @@ impl PlacedMatch {
         let written = Arc::new(written);
         let served = match kind {
             RouteKind::Grpc => Arc::new(grpc::only_grpc(&written)),
-            RouteKind::Http | RouteKind::Ingress | RouteKind::Tls | RouteKind::Tcp | RouteKind::Udp => {
-                Arc::clone(&written)
-            }
+            _ => Arc::clone(&written),
         };
         Self { position, written, served }
     }

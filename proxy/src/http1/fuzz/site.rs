@@ -10,7 +10,13 @@ use portcullis_routing::{
     step::{HeaderModifier, PathRewrite, UrlRewrite},
 };
 
-use crate::{Options, conn::ConnInfo, http::forwarded, limits::Limits, shared::Shared};
+use crate::{
+    Options,
+    conn::{ConnInfo, Requests},
+    http::forwarded,
+    limits::Limits,
+    shared::Shared,
+};
 
 /// A client, and the route that takes its requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +71,8 @@ impl Asker {
             is_tls_before: false,
             limits: Limits::new(&Options::default()),
             draining: Arc::default(),
+            requests: Requests::default(),
+            without_request_ids: false,
             load: Arc::default(),
             buffered: None,
         })

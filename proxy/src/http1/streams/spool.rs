@@ -60,7 +60,7 @@ async fn receive(
         stream.inform(StatusCode::CONTINUE, HeaderMap::new()).map_err(|_| Broken::ClientGone)?;
     }
     let mut allowed = Allowance::of(context.body_size(true));
-    let mut next = frame(stream, worker.limits.idle).await?;
+    let mut next = frame(stream, context.conn.limits.body).await?;
     if let Some(bytes) = &next
         && length == Some(bytes.len() as u64)
     {

@@ -196,7 +196,7 @@ const DIFFERENCES: &[Difference] = &[
     wrong("limit-connections", "a wrong value closes the paths; the Ingress is not applied there"),
     wrong("limit-rpm", "a wrong value closes the paths; the Ingress is not applied there"),
     wrong("limit-rps", "a wrong value closes the paths; the Ingress is not applied there"),
-    reported("custom-headers", "a value with a variable ($) closes the paths; it is replaced there"),
+    reported("custom-headers", "a value with a variable that is not supported closes the paths"),
     reported(
         "custom-http-errors",
         "without a default backend, responses are not replaced; gRPC responses are never replaced",

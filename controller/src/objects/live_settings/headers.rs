@@ -1,0 +1,62 @@
+//! Headers that ConfigMaps have which the settings name: `add-headers` and `proxy-set-headers` of ingress-nginx.
+
+use http::{HeaderName, HeaderValue};
+use portcullis_routing::{Template, step::Change};
+
+use super::{Read, Wrong, boolean, or_default};
+use crate::{
+    Problem,
+    ir::{ConfigMap, Kind, ObjectKey, ingress::CONSTANTS},
+    objects::names::{LABEL, SUBDOMAIN, quoted},
+};
+
+/// All of these keys.
+pub(super) const KEYS: &[(&str, Read)] = &[
+    ("add-headers", |to, text, _, _| map(text).map(|read| to.ingress.headers.add.map = read)),
+    ("proxy-set-headers", |to, text, _, _| map(text).map(|read| to.ingress.headers.send.map = read)),
+    ("proxy-add-original-uri-header", |to, text, _, _| {
+        or_default(boolean(text)).map(|read| to.ingress.headers.original_uri = read)
+    }),
+];
+
+/// The ConfigMap of a key; `None` if the value is empty.
+fn map(text: &str) -> Result<Option<ObjectKey>, Wrong> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let key = text.split_once('/').filter(|(namespace, name)| LABEL.fits(namespace) && SUBDOMAIN.fits(name));
+    let key = key.map(|(namespace, name)| ObjectKey::new(Kind::ConfigMap, namespace, name));
+    let wrong = || Wrong::new(format!("{} is not NAMESPACE/NAME", quoted(text)), "no headers are set");
+    key.map(Some).ok_or_else(wrong)
+}
+
+/// A header and its value, which can contain variables.
+pub(crate) type Header = (HeaderName, Box<str>);
+
+/// The headers of a ConfigMap, and the problems of those that cannot be set.
+pub(crate) fn read(map: &ConfigMap) -> (Box<[Header]>, Vec<Problem>) {
+    let (mut headers, mut problems) = (Vec::new(), Vec::new());
+    for (name, value) in &map.data {
+        match header(name, value) {
+            Ok(name) => headers.push((name, value.trim().into())),
+            Err(why) => {
+                let message = format!("{why}; this header is not set");
+                problems.push(Problem::warning(&map.meta.key, format!("data.{name}"), message));
+            }
+        }
+    }
+    (headers.into(), problems)
+}
+
+/// The name of a header that can be set to a value.
+fn header(name: &str, value: &str) -> Result<HeaderName, String> {
+    let name = HeaderName::try_from(name).map_err(|_| format!("{} is not a header", quoted(name)))?;
+    Change::Set.check(&name).map_err(|why| why.to_string())?;
+    if HeaderValue::try_from(value.trim()).is_err() {
+        return Err(format!("{} is not the value of a header", quoted(value)));
+    }
+    let constants = CONSTANTS.map(|constant| (constant, ""));
+    Template::parse_with(value, &[], &constants).map_err(|why| why.to_string())?;
+    Ok(name)
+}

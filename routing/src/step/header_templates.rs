@@ -1,0 +1,92 @@
+//! Headers with variables: `custom-headers` of an Ingress, `add-headers` and `proxy-set-headers` of ingress-nginx.
+
+use http::{HeaderName, HeaderValue, header};
+
+use super::{Change, ForbiddenHeader, HeaderModifier};
+use crate::template::{Template, Values};
+
+/// Headers that are set to values of the request. A header whose value is empty is removed, as in nginx.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeaderTemplates(Box<[(HeaderName, Template)]>);
+
+impl HeaderTemplates {
+    /// Headers with these values.
+    ///
+    /// # Errors
+    /// The first header that cannot be changed.
+    pub fn new(headers: impl Into<Box<[(HeaderName, Template)]>>) -> Result<Self, ForbiddenHeader> {
+        let headers = headers.into();
+        headers.iter().try_for_each(|(name, _)| Change::Set.check(name))?;
+        Ok(Self(headers))
+    }
+
+    /// The headers.
+    pub fn all(&self) -> &[(HeaderName, Template)] {
+        &self.0
+    }
+
+    /// The changes for a request. A value that no header can have, such as one with a line break, counts as empty.
+    pub(crate) fn fill(&self, values: &Values<'_>) -> HeaderModifier {
+        let (mut set, mut remove) = (Vec::new(), Vec::new());
+        for (name, template) in &self.0 {
+            let value = HeaderValue::try_from(template.fill(values)).ok().filter(|value| !value.is_empty());
+            match value {
+                Some(value) => set.push((name.clone(), value)),
+                None if *name == header::HOST => {}
+                None => remove.push(name.clone()),
+            }
+        }
+        // Their names were checked.
+        HeaderModifier::new(set, [], remove).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use http::HeaderMap;
+
+    use super::*;
+    use crate::template::NoGroups;
+
+    #[test]
+    fn a_header_has_the_values_of_a_request_or_is_removed() {
+        let headers = HeaderMap::new();
+        let values = Values {
+            host: "a.example",
+            sent_host: "a.example",
+            path: "/a\nb",
+            sent_path: "/a%0Ab",
+            query: None,
+            scheme: "https",
+            method: "GET",
+            client: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            port: 443,
+            headers: &headers,
+            groups: &NoGroups,
+        };
+        let templates = [
+            ("x-scheme", "by $scheme"),
+            ("x-none", "$arg_none"),
+            ("x-line", "$uri"),
+            ("host", "$arg_none"),
+            ("x-method", "$request_method"),
+        ];
+        let parsed = templates.map(|(name, text)| {
+            (HeaderName::from_static(name), Template::parse(text, &[]).expect("a template"))
+        });
+        let modifier = HeaderTemplates::new(parsed).expect("they can be changed").fill(&values);
+        let set: Vec<_> =
+            modifier.set().iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+        assert_eq!(set, [("x-scheme", &b"by https"[..]), ("x-method", b"GET")]);
+        let removed: Vec<_> = modifier.remove().iter().map(HeaderName::as_str).collect();
+        assert_eq!(removed, ["x-none", "x-line"]);
+    }
+
+    #[test]
+    fn what_frames_a_message_has_no_template() {
+        let template = Template::parse("$host", &[]).expect("a template");
+        assert!(HeaderTemplates::new([(header::CONTENT_LENGTH, template)]).is_err());
+    }
+}
