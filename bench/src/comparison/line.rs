@@ -1,14 +1,11 @@
-//! One kind of work, and who is measured with it.
+//! One kind of work, and the proxies that are measured with it.
 
 use clap::ValueEnum as _;
 
 use super::{Name, ports::Port};
 use crate::{
     load::Mode,
-    origin::{
-        BULK, BULK_PATH, DATAGRAM, GRPC_MESSAGE, GRPC_PATH, LARGE, LARGE_PATH, MESSAGE, SMALL, SMALL_PATH,
-        SOCKET_PATH,
-    },
+    origin::{BULK, BULK_PATH, DATAGRAM, GRPC_MESSAGE, LARGE, LARGE_PATH, MESSAGE, SMALL, SMALL_PATH},
     scene::HOST,
 };
 
@@ -100,7 +97,12 @@ impl Line {
     /// Requests of the line `plain` for an Ingress with this host.
     pub(super) const fn ingress(name: &'static str, host: &'static str, path: &'static str) -> Self {
         let line = Self::http(name, Mode::H1, path, 64);
-        Self { group: Group::Ingress, host, proxies: &[Name::Portcullis, Name::Baseline, Name::Nginx], ..line }
+        Self {
+            group: Group::Ingress,
+            host,
+            proxies: &[Name::Portcullis, Name::Baseline, Name::Nginx],
+            ..line
+        }
     }
 
     /// Connections or datagrams at this port, by all proxies but bare pingora.

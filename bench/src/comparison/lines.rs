@@ -86,12 +86,22 @@ pub const LINES: [Line; 28] = [
     Line::stream("TCP connection and a GET", Mode::Connection, Port::Tcp, CONNECTIONS),
     Line {
         connections: 16,
-        ..Line::stream("TLS passthrough, connection and a GET", Mode::Handshake, Port::Passthrough, CONNECTIONS)
+        ..Line::stream(
+            "TLS passthrough, connection and a GET",
+            Mode::Handshake,
+            Port::Passthrough,
+            CONNECTIONS,
+        )
     },
     Line {
         // HAProxy does not proxy datagrams.
         proxies: &[Name::Portcullis, Name::Baseline, Name::Nginx, Name::Envoy],
-        ..Line::stream("UDP, 512 B and back", Mode::Datagram, Port::Udp, Unit::EachCpuSecond("datagrams", 2.0))
+        ..Line::stream(
+            "UDP, 512 B and back",
+            Mode::Datagram,
+            Port::Udp,
+            Unit::EachCpuSecond("datagrams", 2.0),
+        )
     },
 ];
 
@@ -156,7 +166,9 @@ mod tests {
         ] {
             assert_eq!(names(pattern).unwrap(), want, "{pattern}");
         }
-        assert!(names("QUIC").unwrap_err().to_string().starts_with("--lines matches none of these:\n  small GET"));
+        assert!(
+            names("QUIC").unwrap_err().to_string().starts_with("--lines matches none of these:\n  small GET")
+        );
         assert_eq!(matching(None).unwrap().len(), LINES.len());
     }
 }

@@ -60,7 +60,7 @@ impl Peer {
         self.many_workers.as_ref().filter(|_| line.many_workers).unwrap_or(&self.instance)
     }
 
-    /// The same, to be examined.
+    /// The same, to check whether it is running.
     pub fn instance_mut(&mut self, line: &Line) -> &mut Instance {
         self.many_workers.as_mut().filter(|_| line.many_workers).unwrap_or(&mut self.instance)
     }
@@ -106,7 +106,9 @@ impl Comparison<'_> {
         };
         match given {
             // The binary does not say which commit it is from.
-            Some(given) => Ok((given.clone(), format!("{} ({})", said(given, "--version")?, given.display()))),
+            Some(given) => {
+                Ok((given.clone(), format!("{} ({})", said(given, "--version")?, given.display())))
+            }
             None => {
                 let built = sibling("portcullis")?;
                 let version = version_and_commit(&built)?;
@@ -266,7 +268,10 @@ mod tests {
             assert_eq!(openssl(text), want, "{text}");
         }
         for (text, want) in [
-            ("--modules-path=/usr/lib/nginx/modules --with-stream=dynamic", "load_module /usr/lib/nginx/modules/ngx_stream_module.so;"),
+            (
+                "--modules-path=/usr/lib/nginx/modules --with-stream=dynamic",
+                "load_module /usr/lib/nginx/modules/ngx_stream_module.so;",
+            ),
             ("--with-stream --with-stream_ssl_preread_module", ""),
         ] {
             assert_eq!(stream_module(text), want, "{text}");

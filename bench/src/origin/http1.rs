@@ -96,7 +96,11 @@ async fn write_bulk(stream: &mut (impl AsyncWrite + Unpin), answers: Answers) ->
 }
 
 /// Returns whether it is as long as it should be.
-async fn drain(stream: &mut (impl AsyncRead + Unpin), upload: &mut Upload, buffer: &mut [u8]) -> Result<bool> {
+async fn drain(
+    stream: &mut (impl AsyncRead + Unpin),
+    upload: &mut Upload,
+    buffer: &mut [u8],
+) -> Result<bool> {
     while !upload.is_whole() {
         let more = stream.read(buffer).await?;
         ensure!(more > 0, "the upload ends early");

@@ -117,8 +117,7 @@ fn compare(arguments: &Arguments, scratch: &Path) -> Result<(String, u64)> {
 
 /// Of the medians of one line: a rate that every proxy can keep up, the same for all.
 fn half_of_the_slowest(by_peer: &[Vec<Report>]) -> f64 {
-    let reached =
-        by_peer.iter().filter_map(|rounds| median_of(rounds, |round| Some(round.per_second)));
+    let reached = by_peer.iter().filter_map(|rounds| median_of(rounds, |round| Some(round.per_second)));
     (reached.min_by(f64::total_cmp).unwrap_or_default() / 2.0).max(1.0)
 }
 

@@ -8,11 +8,7 @@ pub(crate) fn ends(values: impl Iterator<Item = f64> + Clone) -> Option<(f64, f6
 }
 
 /// The ratio in each round that has both figures.
-pub(crate) fn ratios(
-    these: &[Report],
-    those: &[Report],
-    value: impl Fn(&Report) -> Option<f64>,
-) -> Vec<f64> {
+pub(crate) fn ratios(these: &[Report], those: &[Report], value: impl Fn(&Report) -> Option<f64>) -> Vec<f64> {
     these.iter().zip(those).filter_map(|(this, that)| Some(value(this)? / value(that)?)).collect()
 }
 

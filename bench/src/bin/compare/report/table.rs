@@ -24,7 +24,10 @@ impl<'a> Figures<'a> {
         let ratios = self.ratios_shown(group);
         let columns = self.columns(&lines);
         let mut text = header(
-            columns.iter().map(|index| self.name(*index)).chain(ratios.iter().map(|ratio| ratio.title.clone())),
+            columns
+                .iter()
+                .map(|index| self.name(*index))
+                .chain(ratios.iter().map(|ratio| ratio.title.clone())),
         );
         for (number, line) in &lines {
             let own = columns.iter().map(|index| {
@@ -44,7 +47,8 @@ impl<'a> Figures<'a> {
         for (number, line) in &lines {
             let Some(unit) = line.unit else { continue };
             let cells = columns.iter().map(|index| {
-                let value = median_of(self.reports(*number, *index), |report| cpu(report).map(|cpu| unit.of(cpu)));
+                let value =
+                    median_of(self.reports(*number, *index), |report| cpu(report).map(|cpu| unit.of(cpu)));
                 value.map(|value| format!("{value:.0}"))
             });
             text.push_str(&row(&format!("{}: {}", line.name, unit.title()), cells));
@@ -65,7 +69,8 @@ impl<'a> Figures<'a> {
                 let rounds = ratios(self.reports(*number, *index), self.reports(plain, *index), cpu);
                 two_digits(median(rounds).map(|ratio| ratio / beside.requests))
             });
-            let times = if beside.requests > 1.0 { format!("{} × ", beside.requests) } else { String::new() };
+            let times =
+                if beside.requests > 1.0 { format!("{} × ", beside.requests) } else { String::new() };
             let name = format!("{} / {times}{}", line.name, beside.line);
             text.push_str(&row(&name, cells.chain([beside.aim.map(str::to_owned)])));
         }
@@ -73,16 +78,13 @@ impl<'a> Figures<'a> {
     }
 
     /// All lines and proxies.
-    pub(super) fn all(
-        &self,
-        value: impl Fn(&Report) -> Option<f64>,
-        show: impl Fn(f64) -> String,
-    ) -> String {
+    pub(super) fn all(&self, value: impl Fn(&Report) -> Option<f64>, show: impl Fn(f64) -> String) -> String {
         self.rows(|reports| median_of(reports, &value).map(&show))
     }
 
     pub(super) fn spread(&self) -> String {
-        let range = |shown: (f64, f64), digits: usize| format!("{:.digits$} to {:.digits$}", shown.0, shown.1);
+        let range =
+            |shown: (f64, f64), digits: usize| format!("{:.digits$} to {:.digits$}", shown.0, shown.1);
         let baseline = self.has(Name::Baseline);
         let more = baseline.then(|| "portcullis / baseline".to_owned());
         let mut text = header(self.names().chain(more));
