@@ -81,7 +81,7 @@ pub const LINES: [Line; 28] = [
     Line {
         path: BULK_PATH,
         connections: 2,
-        ..Line::stream("TCP, 16 MiB", Mode::H1, Port::Tcp, Unit::Gib(BULK))
+        ..Line::stream("TCP, 16 MiB", Mode::H1, Port::Bulk, Unit::Gib(BULK))
     },
     Line::stream("TCP connection and a GET", Mode::Connection, Port::Tcp, CONNECTIONS),
     Line {

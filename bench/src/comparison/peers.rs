@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     machine::{said, said_all, version_and_commit},
-    process::{Guard, Place, sibling},
+    process::{Guard, Place, free_port, sibling},
     scene::{self, Portcullis, Serving, fill, loopback},
 };
 
@@ -140,6 +140,7 @@ impl Scene<'_> {
             http: started.http.port(),
             https: started.https.port(),
             tcp: at(scene::TCP),
+            bulk: at(scene::TCP),
             passthrough: at(scene::PASSTHROUGH),
             udp: at(scene::UDP),
         };
@@ -172,7 +173,9 @@ impl Scene<'_> {
         self.started(Name::Nginx, &nginx, &arguments, version)
     }
 
-    fn haproxy(&self) -> Result<Peer> {
+    fn haproxy(mut self) -> Result<Peer> {
+        // The option for bulk transfers makes short connections slower.
+        self.ports.bulk = free_port()?;
         let file = self.configuration("haproxy.cfg", HAPROXY, &[])?;
         let haproxy = PathBuf::from("haproxy");
         let version = format!("{}, {}", said(&haproxy, "-v")?, openssl(&said_all(&haproxy, "-vv")?));
@@ -205,6 +208,7 @@ impl Scene<'_> {
             ("HTTP", ports.http.to_string()),
             ("HTTPS", ports.https.to_string()),
             ("TCP", ports.tcp.to_string()),
+            ("BULK", ports.bulk.to_string()),
             ("PASSTHROUGH", ports.passthrough.to_string()),
             ("UDP", ports.udp.to_string()),
             ("ORIGIN", backend.http.to_string()),

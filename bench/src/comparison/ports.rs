@@ -11,6 +11,8 @@ pub enum Port {
     Https,
     /// Forwards connections to the backend's HTTP port.
     Tcp,
+    /// The same for bulk transfers, if they need other options.
+    Bulk,
     /// Forwards TLS connections by their server name, without terminating TLS.
     Passthrough,
     /// Forwards datagrams.
@@ -23,6 +25,7 @@ pub struct Ports {
     pub http: u16,
     pub https: u16,
     pub tcp: u16,
+    pub bulk: u16,
     pub passthrough: u16,
     pub udp: u16,
 }
@@ -33,10 +36,12 @@ impl Ports {
     /// # Errors
     /// Where there are none.
     pub(super) fn free() -> Result<Self> {
+        let tcp = free_port()?;
         Ok(Self {
             http: free_port()?,
             https: free_port()?,
-            tcp: free_port()?,
+            tcp,
+            bulk: tcp,
             passthrough: free_port()?,
             udp: free_udp_port()?,
         })
@@ -47,6 +52,7 @@ impl Ports {
             Port::Http => self.http,
             Port::Https => self.https,
             Port::Tcp => self.tcp,
+            Port::Bulk => self.bulk,
             Port::Passthrough => self.passthrough,
             Port::Udp => self.udp,
         }

@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use clap::Parser;
 use portcullis_bench::{
-    comparison::{Comparison, Peer, Setup},
+    comparison::{Comparison, Line, Peer, Setup},
     load::Report,
 };
 
@@ -129,13 +129,13 @@ fn rounds(
     more: impl Fn(usize) -> Vec<String>,
 ) -> Result<Results> {
     let mut results: Results = vec![vec![Vec::new(); peers.len()]; comparison.lines.len()];
-    let limit = Duration::from_secs_f64(arguments.seconds + arguments.warm_up + 15.0);
     for round in 0..arguments.rounds {
         println!("round {} of {}", round + 1, arguments.rounds);
         for (number, line) in comparison.lines.iter().enumerate() {
             let mut words = more(number);
             words.extend(["--seconds".to_owned(), arguments.seconds.to_string()]);
-            words.extend(["--warm-up".to_owned(), arguments.warm_up.to_string()]);
+            words.extend(["--warm-up".to_owned(), warm_up(arguments, line).to_string()]);
+            let limit = Duration::from_secs_f64(arguments.seconds + warm_up(arguments, line) + 15.0);
             let words: Vec<&str> = words.iter().map(String::as_str).collect();
             for turn in 0..peers.len() {
                 // No proxy is always the first, or always after the same one.
@@ -159,6 +159,11 @@ fn rounds(
         }
     }
     Ok(results)
+}
+
+/// In seconds; at least a millisecond for each connection, so that all of them are established.
+fn warm_up(arguments: &Arguments, line: &Line) -> f64 {
+    arguments.warm_up.max(line.connections as f64 / 1e3)
 }
 
 impl Measured {
