@@ -35,6 +35,8 @@ pub const SMALL_PATH: &str = "/small";
 pub const LARGE_PATH: &str = "/large";
 /// Where the body of a bulk transfer is.
 pub const BULK_PATH: &str = "/bulk";
+/// Where the checks of `auth-url` are answered, without a body.
+pub const CHECK_PATH: &str = "/auth";
 /// Requests for this prefix have to be rewritten by the proxy: they are not found here.
 pub const EDITED_PREFIX: &str = "/edited/";
 /// Where WebSocket messages are sent back.

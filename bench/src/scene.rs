@@ -4,7 +4,7 @@ use std::{
     fs,
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU16, Ordering},
+    sync::atomic::{AtomicUsize, Ordering},
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -130,22 +130,29 @@ pub fn loopback(port: u16) -> SocketAddr {
 /// An offset at which the ports of all listeners are free. Each call returns another one, since a process that was just
 /// started has not bound its ports yet.
 fn free_offset() -> Result<u16> {
-    static CALLS: AtomicU16 = AtomicU16::new(0);
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
     // Below the ports that the kernel hands out to clients.
     let offsets: Vec<u16> = (12_000..32_000).step_by(500).collect();
-    let first = usize::from(CALLS.fetch_add(1, Ordering::Relaxed)) % offsets.len();
-    let free = |offset: &u16| {
+    let free = |offset: u16| {
         let mut tcp = [80, 443, TCP, PASSTHROUGH].into_iter().map(|port| loopback(port + offset));
         tcp.all(|address| TcpListener::bind(address).is_ok())
             && UdpSocket::bind(loopback(UDP + offset)).is_ok()
     };
-    let mut from_first = offsets.iter().cycle().skip(first).take(offsets.len());
-    from_first.find(|offset| free(offset)).copied().context("no offset at which all ports are free")
+    let mut attempts = offsets.iter().map(|_| offsets[NEXT.fetch_add(1, Ordering::Relaxed) % offsets.len()]);
+    attempts.find(|offset| free(*offset)).context("no offset at which all ports are free")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_offset_is_not_given_twice_in_a_row() {
+        // A port of the first one is in use.
+        let _used = TcpListener::bind(loopback(12_000 + TCP));
+        let first = free_offset().unwrap();
+        assert_ne!(free_offset().unwrap(), first);
+    }
 
     #[test]
     fn every_placeholder_is_filled() {

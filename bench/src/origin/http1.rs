@@ -4,7 +4,8 @@ use anyhow::{Result, ensure};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use super::{
-    BULK, BULK_PATH, CHUNKED, EDITED_PREFIX, LARGE, LARGE_PATH, SMALL, SOCKET_PATH, upload::Upload, websocket,
+    BULK, BULK_PATH, CHECK_PATH, CHUNKED, EDITED_PREFIX, LARGE, LARGE_PATH, SMALL, SOCKET_PATH,
+    upload::Upload, websocket,
 };
 
 /// Large enough that an upload takes few reads.
@@ -17,6 +18,7 @@ const PIECE: usize = 256 * 1024;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Answers {
     small: &'static [u8],
+    empty: &'static [u8],
     large: &'static [u8],
     bulk_head: &'static [u8],
     bulk_piece: &'static [u8],
@@ -28,6 +30,7 @@ impl Answers {
     pub(super) fn new() -> Self {
         Self {
             small: answer("200 OK", SMALL),
+            empty: answer("200 OK", 0),
             large: answer("200 OK", LARGE),
             bulk_head: head("200 OK", BULK).leak(),
             bulk_piece: vec![b'x'; PIECE].leak(),
@@ -41,6 +44,8 @@ impl Answers {
             self.large
         } else if path.starts_with(EDITED_PREFIX.as_bytes()) {
             self.not_found
+        } else if path.starts_with(CHECK_PATH.as_bytes()) {
+            self.empty
         } else {
             self.small
         }
