@@ -23,8 +23,13 @@ packages=()
 needs() { command -v "$1" >/dev/null || packages+=("$2"); }
 needs taskset util-linux
 needs setpriv util-linux
-# The core package: without modules that no line here uses.
-if wanted nginx; then needs nginx nginx-light; fi
+# The core package, and the module for streams unless it is built in.
+if wanted nginx; then
+  needs nginx nginx-light
+  if [[ $(nginx -V 2>&1) != *--with-stream\ * ]] && [ ! -e /usr/lib/nginx/modules/ngx_stream_module.so ]; then
+    packages+=(libnginx-mod-stream)
+  fi
+fi
 if wanted haproxy; then needs haproxy haproxy; fi
 
 install_packages() {

@@ -1,5 +1,6 @@
 //! Clients that cost little, so that what they measure is the proxy and not themselves.
 
+mod datagrams;
 mod http1;
 mod http2;
 mod request;
@@ -13,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 pub use self::{
+    datagrams::Datagrams,
     http1::Http1,
     http2::{Http2, Refused},
     request::Shape,

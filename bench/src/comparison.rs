@@ -1,18 +1,27 @@
 //! Several proxies before one backend: which of them, how they are started, and how each is asked the same.
 
+mod line;
 mod lines;
+mod manifests;
+mod name;
 mod peers;
+mod ports;
 
 use std::{
+    net::SocketAddr,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail};
+use regex_automata::meta::Regex;
 
 pub use self::{
-    lines::{LINES, Line},
-    peers::{Name, Peer},
+    line::{Beside, Group, Line, MANY_WORKERS, Unit},
+    lines::LINES,
+    name::Name,
+    peers::{Instance, Peer},
+    ports::{Port, Ports},
 };
 use crate::{
     load::Report,
@@ -27,6 +36,10 @@ pub struct Setup {
     /// Proxies to leave out. Any other that cannot be started is an error.
     #[arg(long, value_enum, value_delimiter = ',')]
     pub without: Vec<Name>,
+    /// Measure only the lines whose name matches this regular expression, and the plain lines that they are compared
+    /// with.
+    #[arg(long, value_parser = |pattern: &str| Regex::new(pattern))]
+    pub lines: Option<Regex>,
     /// The core of the proxies, as `taskset -c` takes it.
     #[arg(long, default_value = "0")]
     pub proxy_cores: String,
@@ -51,16 +64,28 @@ pub struct Comparison<'a> {
     /// Their settings and logs, and the certificate. They read paths from files, so it is absolute.
     scratch: &'a Path,
     identity: Identity,
-    origin: u16,
+    /// What is measured.
+    pub lines: Vec<Line>,
+    backend: Backend,
     /// Ends when this is dropped.
-    _backend: Guard,
+    _process: Guard,
+}
+
+/// The backend's ports.
+#[derive(Clone, Copy, Debug)]
+struct Backend {
+    http: u16,
+    tls: u16,
+    udp: u16,
 }
 
 impl Setup {
-    /// Who takes part.
-    pub fn names(&self) -> impl Iterator<Item = Name> {
+    /// The proxies that are measured with any of these lines.
+    pub fn names(&self, lines: &[Line]) -> impl Iterator<Item = Name> {
         let given = |name: &Name| *name != Name::Baseline || self.baseline.is_some();
-        Name::ALL.into_iter().filter(given).filter(|name| !self.without.contains(name))
+        let measured = |name: &Name| lines.iter().any(|line| line.is_for(*name));
+        let names = Name::ALL.into_iter().filter(given).filter(measured);
+        names.filter(|name| !self.without.contains(name))
     }
 }
 
@@ -68,12 +93,15 @@ impl<'a> Comparison<'a> {
     /// Starts the backend.
     ///
     /// # Errors
-    /// Where it does not start, or the folder cannot be written.
+    /// Where it does not start, or the folder cannot be written, or no line is selected.
     pub fn new(setup: &'a Setup, scratch: &'a Path) -> Result<Self> {
+        let lines = lines::matching(setup.lines.as_ref())?;
+        // All processes inherit it: a thousand connections need two thousand files.
+        rlimit::increase_nofile_limit(u64::MAX)?;
         let identity = Identity::new(&[HOST])?;
         identity.write(scratch)?;
-        let (backend, origin) = start_origin(&setup.load_cores, scratch)?;
-        Ok(Self { setup, scratch, identity, origin, _backend: backend })
+        let (process, backend) = start_origin(&setup.load_cores, scratch)?;
+        Ok(Self { setup, scratch, identity, lines, backend, _process: process })
     }
 
     /// Waits until this peer has answered a line once.
@@ -88,14 +116,10 @@ impl<'a> Comparison<'a> {
             if seen.requests > 0 && seen.errors == 0 {
                 return Ok(());
             }
-            if !peer.process.is_running() || Instant::now() > deadline {
-                let why = seen.first_error.unwrap_or_default();
-                bail!(
-                    "{} gives no good answer to {}: {why}\n{}",
-                    peer.name,
-                    line.name,
-                    peer.process.last_words()
-                );
+            let process = &mut peer.instance_mut(line).process;
+            if !process.is_running() || Instant::now() > deadline {
+                let (why, log) = (seen.first_error.unwrap_or_default(), process.last_words());
+                bail!("{} gives no good answer to {}: {why}\n{log}", peer.name, line.name);
             }
             std::thread::sleep(Duration::from_millis(50));
         }
@@ -106,10 +130,11 @@ impl<'a> Comparison<'a> {
     /// # Errors
     /// Where the generator fails. What the peer fails at is in the report.
     pub fn ask(&self, peer: &Peer, line: &Line, more: &[&str], limit: Duration) -> Result<Report> {
-        let address = loopback(if line.mode.over_tls() { peer.https } else { peer.http });
+        let instance = peer.instance(line);
+        let address = loopback(instance.ports.number(line.port));
         let mut all = line.arguments();
         all.extend(["--json".to_owned(), "--connect".to_owned(), address.to_string()]);
-        all.extend(["--pid".to_owned(), peer.process.pid().to_string()]);
+        all.extend(["--pid".to_owned(), instance.process.pid().to_string()]);
         all.extend(["--certificate".to_owned(), self.scratch.join("cert.pem").display().to_string()]);
         all.extend(more.iter().map(|&argument| argument.to_owned()));
         let printed = run(&self.setup.load_cores, &sibling("load")?, &all, limit)?;
@@ -117,19 +142,47 @@ impl<'a> Comparison<'a> {
     }
 }
 
-fn start_origin(cores: &str, scratch: &Path) -> Result<(Guard, u16)> {
-    let mut origin = Guard::start(cores, &sibling("origin")?, &[], scratch.join("origin.log"))?;
+fn start_origin(cores: &str, scratch: &Path) -> Result<(Guard, Backend)> {
+    let path = |name: &str| scratch.join(name).display().to_string();
+    let arguments = ["--certificate".into(), path("cert.pem"), "--key".into(), path("key.pem")];
+    let mut origin = Guard::start(cores, &sibling("origin")?, &arguments, scratch.join("origin.log"))?;
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
         let said = origin.last_words();
-        if let Some((_, port)) =
-            said.rsplit_once(':').filter(|_| said.ends_with(|c: char| c.is_ascii_digit()))
-        {
-            return Ok((origin, port.parse()?));
+        if let Some(backend) = Backend::said(&said) {
+            return Ok((origin, backend));
         }
         if !origin.is_running() || Instant::now() > deadline {
             bail!("the backend does not start: {said}");
         }
         std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+impl Backend {
+    /// As the backend prints them; none before it is ready.
+    fn said(text: &str) -> Option<Self> {
+        if !text.ends_with("ready") {
+            return None;
+        }
+        let port = |name: &str| {
+            let mut words = text.lines().filter_map(|line| line.split_once(' '));
+            let address: SocketAddr = words.find(|(of, _)| *of == name)?.1.parse().ok()?;
+            Some(address.port())
+        };
+        Some(Self { http: port("http")?, tls: port("tls")?, udp: port("udp")? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ports_of_the_backend_are_those_that_it_prints() {
+        let text = "http 127.0.0.1:1\ntls 127.0.0.1:2\nudp 127.0.0.1:3\n";
+        assert!(Backend::said(text).is_none(), "not ready");
+        let Backend { http, tls, udp } = Backend::said(&format!("{text}ready")).unwrap();
+        assert_eq!((http, tls, udp), (1, 2, 3));
     }
 }

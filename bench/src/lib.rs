@@ -5,6 +5,7 @@
 pub mod client;
 pub mod comparison;
 pub mod histogram;
+pub mod ingresses;
 pub mod load;
 pub mod machine;
 pub mod origin;

@@ -44,6 +44,10 @@ pub enum Mode {
     WebSocket,
     /// Unary calls on HTTP/2 over TLS.
     Grpc,
+    /// HTTP/1.1 on a new connection for each request.
+    Connection,
+    /// Datagrams, each of which comes back.
+    Datagram,
 }
 
 /// How many clients do it.
@@ -117,11 +121,16 @@ impl Mode {
     }
 
     /// Whether it speaks to the HTTPS port.
-    pub fn over_tls(self) -> bool {
+    pub const fn over_tls(self) -> bool {
         matches!(self, Self::H1Tls | Self::Handshake) || self.is_http2()
     }
 
-    fn is_http2(self) -> bool {
+    /// Whether each request has a connection of its own.
+    fn connects_for_each(self) -> bool {
+        matches!(self, Self::Handshake | Self::Connection)
+    }
+
+    const fn is_http2(self) -> bool {
         matches!(self, Self::H2 | Self::Grpc)
     }
 }

@@ -1,5 +1,7 @@
-//! The backend of all measurements, answering from memory: small and large bodies, uploads, WebSocket messages, gRPC.
+//! The backend of all measurements, answering from memory: small and large bodies, uploads, WebSocket messages, gRPC,
+//! and datagrams.
 
+mod datagrams;
 mod grpc;
 mod http1;
 mod upload;
@@ -8,23 +10,33 @@ mod websocket;
 use std::{io, net::SocketAddr};
 
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
 
+pub use self::datagrams::echo;
 pub(crate) use self::websocket::{ACCEPT, KEY};
 
 /// Bytes of body at every path that is not named here.
 pub const SMALL: usize = 100;
 /// Bytes of body at [`LARGE_PATH`].
 pub const LARGE: usize = 100 * 1024;
+/// Bytes of body at [`BULK_PATH`].
+pub const BULK: usize = 16 * 1024 * 1024;
 /// Bytes that a chunked upload must have.
 pub const CHUNKED: usize = 64 * 1024;
 /// Bytes of a WebSocket message.
 pub const MESSAGE: usize = 64;
+/// Bytes of a datagram.
+pub const DATAGRAM: usize = 512;
 /// Bytes of a gRPC message with its prefix.
 pub const GRPC_MESSAGE: usize = 5 + MESSAGE;
 /// Where the small body is.
 pub const SMALL_PATH: &str = "/small";
 /// Where the large body is.
 pub const LARGE_PATH: &str = "/large";
+/// Where the body of a bulk transfer is.
+pub const BULK_PATH: &str = "/bulk";
+/// Where the checks of `auth-url` are answered, without a body.
+pub const CHECK_PATH: &str = "/auth";
 /// Requests for this prefix have to be rewritten by the proxy: they are not found here.
 pub const EDITED_PREFIX: &str = "/edited/";
 /// Where WebSocket messages are sent back.
@@ -46,6 +58,24 @@ pub async fn serve(listener: TcpListener) {
     while let Ok((stream, _)) = listener.accept().await {
         tokio::spawn(async move { drop(connection(stream, answers).await) });
     }
+}
+
+/// Answers HTTP/1.1 over TLS until the task is dropped.
+pub async fn serve_tls(listener: TcpListener, tls: TlsAcceptor) {
+    let answers = http1::Answers::new();
+    while let Ok((stream, _)) = listener.accept().await {
+        let tls = tls.clone();
+        tokio::spawn(async move { drop(connection_over_tls(stream, &tls, answers).await) });
+    }
+}
+
+async fn connection_over_tls(
+    stream: TcpStream,
+    tls: &TlsAcceptor,
+    answers: http1::Answers,
+) -> anyhow::Result<()> {
+    stream.set_nodelay(true)?;
+    http1::serve(tls.accept(stream).await?, answers).await
 }
 
 /// HTTP/2 without TLS announces itself (RFC 9113, 3.4).

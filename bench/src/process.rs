@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::ErrorKind,
-    net::{Ipv4Addr, TcpListener},
+    net::{Ipv4Addr, TcpListener, UdpSocket},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread::sleep,
@@ -173,6 +173,14 @@ pub fn memory(pid: u32) -> Result<(u64, u64)> {
 /// Where there is none.
 pub fn free_port() -> Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}
+
+/// A UDP port of the loopback address that is free now.
+///
+/// # Errors
+/// Where there is none.
+pub fn free_udp_port() -> Result<u16> {
+    Ok(UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
 /// The program beside this one.

@@ -2,8 +2,9 @@
 
 use std::{
     fs,
-    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
     path::{Path, PathBuf},
+    sync::atomic::{AtomicUsize, Ordering},
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -17,6 +18,11 @@ use crate::{
 /// The host that every measurement asks for.
 pub const HOST: &str = "bench.example.com";
 
+/// Ports of the listeners in `peers/portcullis-streams.yaml`.
+pub const TCP: u16 = 90;
+pub const PASSTHROUGH: u16 = 444;
+pub const UDP: u16 = 53;
+
 /// A GatewayClass, a Gateway with HTTP on 80 and HTTPS on 443, its certificate, and the Service `origin`.
 const GATEWAY: &str = include_str!("../peers/portcullis-gateway.yaml");
 
@@ -29,34 +35,55 @@ pub struct Portcullis {
     pub http: SocketAddr,
     /// Where it speaks HTTPS.
     pub https: SocketAddr,
+    /// What is added to the port of every listener.
+    pub offset: u16,
     /// The admin port.
     pub admin: SocketAddr,
 }
 
+/// What Portcullis serves, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Serving<'a> {
+    /// The folder of objects.
+    pub manifests: &'a Path,
+    /// Worker threads.
+    pub workers: usize,
+    /// The ConfigMap of its settings, as namespace/name.
+    pub settings: Option<&'a str>,
+}
+
+impl<'a> Serving<'a> {
+    /// With one worker and the default settings.
+    pub fn new(manifests: &'a Path) -> Self {
+        Self { manifests, workers: 1, settings: None }
+    }
+}
+
 impl Portcullis {
-    /// Starts it with one worker. It need not be ready when this returns.
+    /// Starts it. It need not be ready when this returns.
     ///
     /// # Errors
     /// Where it cannot be started.
     pub fn start<'a>(
         binary: &Path,
         place: impl Into<Place<'a>>,
-        manifests: &Path,
+        serving: Serving<'_>,
         log: PathBuf,
     ) -> Result<Self> {
         let offset = free_offset()?;
         let admin = loopback(free_port()?);
         let arguments = [
-            ("--manifests", manifests.display().to_string()),
+            ("--manifests", serving.manifests.display().to_string()),
             ("--port-offset", offset.to_string()),
             ("--admin", admin.to_string()),
-            ("--workers", "1".to_owned()),
+            ("--workers", serving.workers.to_string()),
             ("--bind", Ipv4Addr::LOCALHOST.to_string()),
         ];
+        let settings = serving.settings.map(|name| ("--settings-configmap", name.to_owned()));
         let mut all = vec!["run".to_owned()];
-        all.extend(arguments.into_iter().flat_map(|(name, value)| [name.to_owned(), value]));
+        all.extend(arguments.into_iter().chain(settings).flat_map(|(name, value)| [name.to_owned(), value]));
         let process = Guard::start(place, binary, &all, log)?;
-        Ok(Self { process, http: loopback(80 + offset), https: loopback(443 + offset), admin })
+        Ok(Self { process, http: loopback(80 + offset), https: loopback(443 + offset), offset, admin })
     }
 }
 
@@ -100,17 +127,32 @@ pub fn loopback(port: u16) -> SocketAddr {
     SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)
 }
 
-/// An offset at which ports 80 and 443 are free.
+/// An offset at which the ports of all listeners are free. Each call returns another one, since a process that was just
+/// started has not bound its ports yet.
 fn free_offset() -> Result<u16> {
-    let free = |port| TcpListener::bind(loopback(port)).is_ok();
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
     // Below the ports that the kernel hands out to clients.
-    let offset = (12_000..32_000).step_by(500).find(|offset| free(offset + 80) && free(offset + 443));
-    offset.context("no two free ports")
+    let offsets: Vec<u16> = (12_000..32_000).step_by(500).collect();
+    let free = |offset: u16| {
+        let mut tcp = [80, 443, TCP, PASSTHROUGH].into_iter().map(|port| loopback(port + offset));
+        tcp.all(|address| TcpListener::bind(address).is_ok())
+            && UdpSocket::bind(loopback(UDP + offset)).is_ok()
+    };
+    let mut attempts = offsets.iter().map(|_| offsets[NEXT.fetch_add(1, Ordering::Relaxed) % offsets.len()]);
+    attempts.find(|offset| free(*offset)).context("no offset at which all ports are free")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_offset_is_not_given_twice_in_a_row() {
+        // A port of the first one is in use.
+        let _used = TcpListener::bind(loopback(12_000 + TCP));
+        let first = free_offset().unwrap();
+        assert_ne!(free_offset().unwrap(), first);
+    }
 
     #[test]
     fn every_placeholder_is_filled() {

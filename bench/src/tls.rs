@@ -5,14 +5,15 @@ use std::{fs, path::Path, sync::Arc};
 use anyhow::{Context as _, Result};
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
 use rustls::{
-    ClientConfig, DigitallySignedStruct, Error, SignatureScheme,
+    ClientConfig, DigitallySignedStruct, Error, ServerConfig, SignatureScheme,
     client::{
         Resumption,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     },
     crypto::{CryptoProvider, ring},
-    pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject as _},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject as _},
 };
+use tokio_rustls::TlsAcceptor;
 
 /// A self-signed ECDSA P-256 certificate and its key, as PEM.
 #[derive(Clone, Debug)]
@@ -55,14 +56,34 @@ impl Identity {
     }
 }
 
-/// TLS 1.3 with one cipher suite and one group, so that no proxy's own preference makes its work lighter.
-pub(crate) fn client_config(certificate: CertificateDer<'static>) -> Result<ClientConfig> {
-    let provider = Arc::new(CryptoProvider {
+/// The side of a backend, with this certificate and key (PEM). Sessions are not resumed.
+///
+/// # Errors
+/// Where a file cannot be read.
+pub fn acceptor(certificate: &Path, key: &Path) -> Result<TlsAcceptor> {
+    let key = PrivateKeyDer::from_pem_file(key).with_context(|| key.display().to_string())?;
+    let certificate =
+        CertificateDer::from_pem_file(certificate).with_context(|| certificate.display().to_string())?;
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)?;
+    config.send_tls13_tickets = 0;
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+/// One cipher suite and one group, so that no proxy's own preference makes its work lighter.
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(CryptoProvider {
         cipher_suites: vec![ring::cipher_suite::TLS13_AES_128_GCM_SHA256],
         kx_groups: vec![ring::kx_group::X25519],
         ..ring::default_provider()
-    });
-    let mut config = ClientConfig::builder_with_provider(provider)
+    })
+}
+
+/// TLS 1.3 that trusts this certificate alone.
+pub(crate) fn client_config(certificate: CertificateDer<'static>) -> Result<ClientConfig> {
+    let mut config = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(Expected(certificate)))

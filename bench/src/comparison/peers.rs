@@ -1,71 +1,68 @@
 //! The proxies: how each is started, and which version it is.
 
 use std::{
-    fmt, fs,
+    fs,
     path::{Path, PathBuf},
 };
 
 use anyhow::Result;
 
-use super::Comparison;
+use super::{
+    Comparison,
+    line::{Group, Line, MANY_WORKERS},
+    manifests,
+    name::Name,
+    ports::Ports,
+};
 use crate::{
     machine::{said, said_all, version_and_commit},
     process::{Guard, Place, free_port, sibling},
-    scene::{self, Portcullis, fill, loopback},
+    scene::{self, Portcullis, Serving, fill, loopback},
 };
 
 const NGINX: &str = include_str!("../../peers/nginx.conf");
+const NGINX_INGRESS: &str = include_str!("../../peers/nginx-ingress.conf");
 const HAPROXY: &str = include_str!("../../peers/haproxy.cfg");
 const ENVOY: &str = include_str!("../../peers/envoy.yaml");
-const ROUTE: &str = include_str!("../../peers/portcullis.yaml");
 const LOCK: &str = include_str!("../../../Cargo.lock");
-
-/// Who is compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Name {
-    Portcullis,
-    /// Another binary of it. It takes part where one is given, so there is nothing to leave out.
-    #[value(skip)]
-    Baseline,
-    Bare,
-    Nginx,
-    Haproxy,
-    Envoy,
-}
 
 /// A proxy that runs.
 #[derive(Debug)]
 pub struct Peer {
     pub name: Name,
-    pub process: Guard,
-    pub http: u16,
-    pub https: u16,
     pub version: String,
+    pub instance: Instance,
+    /// The same with [`MANY_WORKERS`].
+    many_workers: Option<Instance>,
+}
+
+/// A process of a proxy.
+#[derive(Debug)]
+pub struct Instance {
+    pub process: Guard,
+    pub ports: Ports,
 }
 
 /// What a proxy needs to know.
 struct Scene<'a> {
     shared: &'a Comparison<'a>,
     place: Place<'a>,
-    http: u16,
-    https: u16,
+    ports: Ports,
 }
 
-impl Name {
-    pub const ALL: [Self; 6] =
-        [Self::Portcullis, Self::Baseline, Self::Bare, Self::Nginx, Self::Haproxy, Self::Envoy];
-}
+impl Peer {
+    fn new(name: Name, version: String, instance: Instance) -> Self {
+        Self { name, version, instance, many_workers: None }
+    }
 
-impl fmt::Display for Name {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Portcullis => "portcullis",
-            Self::Baseline => "baseline",
-            Self::Bare => "bare",
-            Self::Nginx => "nginx",
-            Self::Haproxy => "haproxy",
-            Self::Envoy => "envoy",
-        })
+    /// The process that is measured with this line.
+    pub fn instance(&self, line: &Line) -> &Instance {
+        self.many_workers.as_ref().filter(|_| line.many_workers).unwrap_or(&self.instance)
+    }
+
+    /// The same, to check whether it is running.
+    pub fn instance_mut(&mut self, line: &Line) -> &mut Instance {
+        self.many_workers.as_mut().filter(|_| line.many_workers).unwrap_or(&mut self.instance)
     }
 }
 
@@ -76,52 +73,86 @@ impl Comparison<'_> {
     /// # Errors
     /// Where it cannot be started.
     pub fn start(&self, name: Name, under: &[String]) -> Result<Peer> {
-        let place = Place { cores: &self.setup.proxy_cores, under };
-        let scene = Scene { shared: self, place, http: free_port()?, https: free_port()? };
+        let scene = self.scene(under)?;
         match name {
-            Name::Portcullis => scene.portcullis(name, self.setup.portcullis.as_deref()),
-            Name::Baseline => scene.portcullis(name, self.setup.baseline.as_deref()),
+            Name::Portcullis | Name::Baseline => scene.portcullis(name),
             Name::Bare => scene.bare(),
             Name::Nginx => scene.nginx(),
             Name::Haproxy => scene.haproxy(),
             Name::Envoy => scene.envoy(),
         }
     }
-}
 
-impl Scene<'_> {
-    /// With the binary that was given, or the one that was built here.
-    fn portcullis(&self, name: Name, given: Option<&Path>) -> Result<Peer> {
-        let (binary, version) = match given {
+    /// Starts the process of Portcullis for lines with many workers.
+    ///
+    /// # Errors
+    /// Where it cannot be started.
+    pub fn start_many_workers(&self, peer: &mut Peer) -> Result<()> {
+        let (binary, _) = self.portcullis(peer.name)?;
+        peer.many_workers = Some(self.scene(&[])?.serving(&binary, peer.name, MANY_WORKERS)?);
+        Ok(())
+    }
+
+    fn scene<'a>(&'a self, under: &'a [String]) -> Result<Scene<'a>> {
+        let place = Place { cores: &self.setup.proxy_cores, under };
+        Ok(Scene { shared: self, place, ports: Ports::free()? })
+    }
+
+    /// The binary that was given, or the one that was built here, and its version.
+    fn portcullis(&self, name: Name) -> Result<(PathBuf, String)> {
+        let given = match name {
+            Name::Baseline => &self.setup.baseline,
+            _ => &self.setup.portcullis,
+        };
+        match given {
             // The binary does not say which commit it is from.
-            Some(given) => (given.to_owned(), format!("{} ({})", said(given, "--version")?, given.display())),
+            Some(given) => {
+                Ok((given.clone(), format!("{} ({})", said(given, "--version")?, given.display())))
+            }
             None => {
                 let built = sibling("portcullis")?;
                 let version = version_and_commit(&built)?;
-                (built, version)
+                Ok((built, version))
             }
-        };
+        }
+    }
+}
+
+impl Scene<'_> {
+    fn portcullis(&self, name: Name) -> Result<Peer> {
+        let (binary, version) = self.shared.portcullis(name)?;
+        Ok(Peer::new(name, version, self.serving(&binary, name, 1)?))
+    }
+
+    fn serving(&self, binary: &Path, name: Name, workers: usize) -> Result<Instance> {
+        let called = format!("{name}-{workers}");
         // A folder for each, since Portcullis watches it.
-        let folder = self.shared.scratch.join(format!("{name}-manifests"));
-        scene::write_gateway(&folder, &self.shared.identity, self.shared.origin)?;
-        fs::write(folder.join("route.yaml"), ROUTE)?;
-        let log = self.shared.scratch.join(format!("{name}.log"));
-        let started = Portcullis::start(&binary, self.place, &folder, log)?;
-        Ok(Peer {
-            name,
-            process: started.process,
+        let folder = self.shared.scratch.join(format!("{called}-manifests"));
+        let ingresses = self.shared.lines.iter().any(|line| line.group == Group::Ingress);
+        manifests::write(&folder, &self.shared.identity, &self.shared.backend, ingresses)?;
+        // An older binary as the baseline may not have the flag: it is used only if it is needed.
+        let settings = ingresses.then_some(manifests::SETTINGS);
+        let serving = Serving { manifests: &folder, workers, settings };
+        let log = self.shared.scratch.join(format!("{called}.log"));
+        let started = Portcullis::start(binary, self.place, serving, log)?;
+        let at = |port: u16| port + started.offset;
+        let ports = Ports {
             http: started.http.port(),
             https: started.https.port(),
-            version,
-        })
+            tcp: at(scene::TCP),
+            bulk: at(scene::TCP),
+            passthrough: at(scene::PASSTHROUGH),
+            udp: at(scene::UDP),
+        };
+        Ok(Instance { process: started.process, ports })
     }
 
     fn bare(&self) -> Result<Peer> {
         let path = |name: &str| self.shared.scratch.join(name).display().to_string();
         let arguments = [
-            ("--http", loopback(self.http).to_string()),
-            ("--https", loopback(self.https).to_string()),
-            ("--origin", loopback(self.shared.origin).to_string()),
+            ("--http", loopback(self.ports.http).to_string()),
+            ("--https", loopback(self.ports.https).to_string()),
+            ("--origin", loopback(self.shared.backend.http).to_string()),
             ("--certificate", path("cert.pem")),
             ("--key", path("key.pem")),
         ];
@@ -132,15 +163,20 @@ impl Scene<'_> {
     }
 
     fn nginx(&self) -> Result<Peer> {
-        let file = self.configuration("nginx.conf", NGINX)?;
         let nginx = PathBuf::from("nginx");
+        let built = said_all(&nginx, "-V")?;
+        let more = [("MODULES", stream_module(&built)), ("LOCATIONS", manifests::regex_locations())];
+        self.configuration("nginx-ingress.conf", NGINX_INGRESS, &more)?;
+        let file = self.configuration("nginx.conf", NGINX, &more)?;
         let arguments = ["-p".into(), self.shared.scratch.display().to_string(), "-c".into(), file];
-        let version = format!("{}, {}", said(&nginx, "-v")?, openssl(&said_all(&nginx, "-V")?));
+        let version = format!("{}, {}", said(&nginx, "-v")?, openssl(&built));
         self.started(Name::Nginx, &nginx, &arguments, version)
     }
 
-    fn haproxy(&self) -> Result<Peer> {
-        let file = self.configuration("haproxy.cfg", HAPROXY)?;
+    fn haproxy(mut self) -> Result<Peer> {
+        // The option for bulk transfers makes short connections slower.
+        self.ports.bulk = free_port()?;
+        let file = self.configuration("haproxy.cfg", HAPROXY, &[])?;
         let haproxy = PathBuf::from("haproxy");
         let version = format!("{}, {}", said(&haproxy, "-v")?, openssl(&said_all(&haproxy, "-vv")?));
         // -db: no daemon, one process.
@@ -148,7 +184,7 @@ impl Scene<'_> {
     }
 
     fn envoy(&self) -> Result<Peer> {
-        let file = self.configuration("envoy.yaml", ENVOY)?;
+        let file = self.configuration("envoy.yaml", ENVOY, &[])?;
         let envoy = self.shared.setup.envoy.clone();
         let arguments =
             ["-c", &file, "--concurrency", "1", "--disable-hot-restart", "--log-level", "warning"];
@@ -162,19 +198,37 @@ impl Scene<'_> {
     fn started(&self, name: Name, program: &Path, arguments: &[String], version: String) -> Result<Peer> {
         let log = self.shared.scratch.join(format!("{name}.log"));
         let process = Guard::start(self.place, program, arguments, log)?;
-        Ok(Peer { name, process, http: self.http, https: self.https, version })
+        Ok(Peer::new(name, version, Instance { process, ports: self.ports }))
     }
 
-    fn configuration(&self, name: &str, template: &str) -> Result<String> {
-        let values = [
-            ("HTTP", self.http.to_string()),
-            ("HTTPS", self.https.to_string()),
-            ("ORIGIN", self.shared.origin.to_string()),
+    /// Writes a file with these ports and `more` values.
+    fn configuration(&self, name: &str, template: &str, more: &[(&str, String)]) -> Result<String> {
+        let (ports, backend) = (self.ports, &self.shared.backend);
+        let mut values = vec![
+            ("HTTP", ports.http.to_string()),
+            ("HTTPS", ports.https.to_string()),
+            ("TCP", ports.tcp.to_string()),
+            ("BULK", ports.bulk.to_string()),
+            ("PASSTHROUGH", ports.passthrough.to_string()),
+            ("UDP", ports.udp.to_string()),
+            ("ORIGIN", backend.http.to_string()),
+            ("ORIGINTLS", backend.tls.to_string()),
+            ("ORIGINUDP", backend.udp.to_string()),
             ("DIR", self.shared.scratch.display().to_string()),
         ];
+        values.extend_from_slice(more);
         let path = self.shared.scratch.join(name);
         fs::write(&path, fill(template, &values)?)?;
         Ok(path.display().to_string())
+    }
+}
+
+/// The directive that loads nginx's stream module, from the text of `nginx -V`; none where it is built in.
+fn stream_module(built: &str) -> String {
+    let folder = || built.split_whitespace().find_map(|word| word.strip_prefix("--modules-path="));
+    match built.contains("--with-stream=dynamic") {
+        true => format!("load_module {}/ngx_stream_module.so;", folder().unwrap_or("modules")),
+        false => String::new(),
     }
 }
 
@@ -216,6 +270,15 @@ mod tests {
             ("nothing", "OpenSSL of unknown version"),
         ] {
             assert_eq!(openssl(text), want, "{text}");
+        }
+        for (text, want) in [
+            (
+                "--modules-path=/usr/lib/nginx/modules --with-stream=dynamic",
+                "load_module /usr/lib/nginx/modules/ngx_stream_module.so;",
+            ),
+            ("--with-stream --with-stream_ssl_preread_module", ""),
+        ] {
+            assert_eq!(stream_module(text), want, "{text}");
         }
         assert!(locked("pingora-proxy").starts_with("pingora-proxy 0."), "{}", locked("pingora-proxy"));
         assert_eq!(locked("none"), "none of unknown version");

@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use super::{AFTER_FAILURE, Mode, Plan, Tally};
-use crate::client::{Ask, Http1, Http2, Refused, Target, Tls, WebSocket};
+use crate::client::{Ask, Datagrams, Http1, Http2, Refused, Target, Tls, WebSocket};
 
 /// Starts the clients as tasks of the current `LocalSet`; they end when the tally is stopped.
 ///
@@ -48,6 +48,7 @@ async fn client(plan: Plan, target: &Target, tally: &Rc<Tally>, tls: &Tls) {
             let connect = async || WebSocket::new(target.connect().await?, target).await;
             one_by_one(plan, target, tally, connect).await;
         }
+        Mode::Datagram => one_by_one(plan, target, tally, async || Datagrams::new(target).await).await,
         mode if mode.over_tls() => {
             let connect = async || Ok(Http1::shaped(target.connect_tls(tls).await?, target, shape));
             one_by_one(plan, target, tally, connect).await;
@@ -66,7 +67,7 @@ async fn one_by_one<C: Ask>(
     tally: &Tally,
     connect: impl AsyncFn() -> Result<C>,
 ) {
-    let each_connects = plan.mode == Mode::Handshake;
+    let each_connects = plan.mode.connects_for_each();
     while !tally.stopped.get() {
         let mut began = if each_connects { tally.turn().await } else { Instant::now() };
         let ended = async {

@@ -1,10 +1,7 @@
 //! WebSocket: every short message goes back (RFC 6455, 5).
 
 use anyhow::{Result, ensure};
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 /// The key of the generator and what is answered to it: those of RFC 6455, 1.3.
 pub(crate) const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
@@ -14,7 +11,7 @@ pub(crate) const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 const HEAD: usize = 2 + 4;
 
 /// The request to upgrade has been read: it is always the generator's.
-pub(super) async fn serve(mut stream: TcpStream) -> Result<()> {
+pub(super) async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> Result<()> {
     let answer = format!(
         "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
          sec-websocket-accept: {ACCEPT}\r\n\r\n"

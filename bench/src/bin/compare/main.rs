@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout)] // progress and the report are its output
 
 mod report;
+mod statistics;
 
 use std::{
     fs,
@@ -12,9 +13,11 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use clap::Parser;
 use portcullis_bench::{
-    comparison::{Comparison, LINES, Peer, Setup},
+    comparison::{Comparison, Line, Peer, Setup},
     load::Report,
 };
+
+use crate::statistics::median_of;
 
 /// How long a proxy may take to give its first good answer.
 const START: Duration = Duration::from_secs(20);
@@ -43,7 +46,7 @@ struct Arguments {
     folder: PathBuf,
 }
 
-/// Every report, by line, then by proxy, then by round; none of a proxy that is not asked for a line.
+/// Every report, by line, then by proxy, then by round; none of a proxy that is not measured with a line.
 type Results = Vec<Vec<Vec<Report>>>;
 
 /// What was measured.
@@ -81,11 +84,15 @@ fn main() -> Result<()> {
 fn compare(arguments: &Arguments, scratch: &Path) -> Result<(String, u64)> {
     let comparison = Comparison::new(&arguments.setup, scratch)?;
     let mut peers = Vec::new();
-    for name in arguments.setup.names() {
+    for name in arguments.setup.names(&comparison.lines) {
         let started = comparison.start(name, &[]);
         let mut peer = started.with_context(|| format!("start {name} (--without {name} leaves it out)"))?;
+        let lines = || comparison.lines.iter().filter(move |line| line.is_for(name));
+        if lines().any(|line| line.many_workers) {
+            comparison.start_many_workers(&mut peer)?;
+        }
         // A proxy that cannot serve every line is not measured at all.
-        for line in LINES.iter().filter(|line| line.is_for(name)) {
+        for line in lines() {
             comparison.wait_until_good(&mut peer, line, START)?;
         }
         println!("{name}: {}", peer.version);
@@ -105,13 +112,12 @@ fn compare(arguments: &Arguments, scratch: &Path) -> Result<(String, u64)> {
         None
     };
     let measured = Measured { saturated, at_rate };
-    Ok((report::markdown(arguments, &peers, &measured), measured.failed()))
+    Ok((report::markdown(arguments, &comparison.lines, &peers, &measured), measured.failed()))
 }
 
 /// Of the medians of one line: a rate that every proxy can keep up, the same for all.
 fn half_of_the_slowest(by_peer: &[Vec<Report>]) -> f64 {
-    let reached =
-        by_peer.iter().filter_map(|rounds| report::median_of(rounds, |round| Some(round.per_second)));
+    let reached = by_peer.iter().filter_map(|rounds| median_of(rounds, |round| Some(round.per_second)));
     (reached.min_by(f64::total_cmp).unwrap_or_default() / 2.0).max(1.0)
 }
 
@@ -122,14 +128,14 @@ fn rounds(
     peers: &mut [Peer],
     more: impl Fn(usize) -> Vec<String>,
 ) -> Result<Results> {
-    let mut results: Results = vec![vec![Vec::new(); peers.len()]; LINES.len()];
-    let limit = Duration::from_secs_f64(arguments.seconds + arguments.warm_up + 15.0);
+    let mut results: Results = vec![vec![Vec::new(); peers.len()]; comparison.lines.len()];
     for round in 0..arguments.rounds {
         println!("round {} of {}", round + 1, arguments.rounds);
-        for (number, line) in LINES.iter().enumerate() {
+        for (number, line) in comparison.lines.iter().enumerate() {
             let mut words = more(number);
             words.extend(["--seconds".to_owned(), arguments.seconds.to_string()]);
-            words.extend(["--warm-up".to_owned(), arguments.warm_up.to_string()]);
+            words.extend(["--warm-up".to_owned(), warm_up(arguments, line).to_string()]);
+            let limit = Duration::from_secs_f64(arguments.seconds + warm_up(arguments, line) + 15.0);
             let words: Vec<&str> = words.iter().map(String::as_str).collect();
             for turn in 0..peers.len() {
                 // No proxy is always the first, or always after the same one.
@@ -140,8 +146,10 @@ fn rounds(
                     continue;
                 }
                 let report = comparison.ask(peer, line, &words, limit)?;
-                if !peer.process.is_running() {
-                    bail!("{} ended during {}:\n{}", peer.name, line.name, peer.process.last_words());
+                let process = &mut peer.instance_mut(line).process;
+                if !process.is_running() {
+                    let log = process.last_words();
+                    bail!("{} ended during {}:\n{log}", peer.name, line.name);
                 }
                 if let Some(error) = &report.first_error {
                     println!("{} on {}: {} errors, the first: {error}", peer.name, line.name, report.errors);
@@ -151,6 +159,11 @@ fn rounds(
         }
     }
     Ok(results)
+}
+
+/// In seconds; at least a millisecond for each connection, so that all of them are established.
+fn warm_up(arguments: &Arguments, line: &Line) -> f64 {
+    arguments.warm_up.max(line.connections as f64 / 1e3)
 }
 
 impl Measured {

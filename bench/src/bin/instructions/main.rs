@@ -15,18 +15,29 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use clap::Parser;
-use portcullis_bench::comparison::{Comparison, LINES, Line, Name, Setup};
+use portcullis_bench::comparison::{Comparison, Line, Name, Setup};
 
 use crate::counter::{Counter, PerRequest};
 
 /// The lines of `compare` that are counted.
-const COUNTED: [&str; 6] = [
+const COUNTED: [&str; 17] = [
     "small GET",
     "small GET, browser",
     "ten header edits, rewrite, CORS",
+    "small GET, TLS to the backend",
     "small GET, TLS",
     "small GET, h2 (TLS) to h1",
     "100 KiB",
+    "Ingress",
+    "Ingress, limit-rps",
+    "Ingress, whitelist-source-range",
+    "Ingress, custom-headers, upstream-vhost",
+    "Ingress, rewrite-target",
+    "Ingress, host of 100 regular expressions",
+    "Ingress, auth-url",
+    "TCP connection and a GET",
+    "TLS passthrough, connection and a GET",
+    "UDP, 512 B and back",
 ];
 
 /// How long a proxy may take to give its first good answer, and to end: valgrind makes it fifty times slower.
@@ -81,19 +92,23 @@ fn main() -> Result<()> {
 /// Returns the report.
 fn count(arguments: &Arguments, scratch: &Path) -> Result<String> {
     let comparison = Comparison::new(&arguments.setup, scratch)?;
-    let mut results = [vec![Vec::new(); COUNTED.len()], vec![Vec::new(); COUNTED.len()]];
+    let lines = counted(&comparison.lines, arguments.connections);
+    if lines.is_empty() {
+        bail!("--lines matches none of these:\n  {}", COUNTED.join("\n  "));
+    }
+    let mut results = [vec![Vec::new(); lines.len()], vec![Vec::new(); lines.len()]];
     let mut peers: Vec<Counted> = Vec::new();
     // Envoy takes minutes to start under valgrind.
-    for name in arguments.setup.names().filter(|name| *name != Name::Envoy) {
+    for name in arguments.setup.names(&lines).filter(|name| *name != Name::Envoy) {
         let run = Run { comparison: &comparison, name, scratch };
         for (by_line, counter) in results.iter_mut().zip(Counter::BOTH) {
             println!("{name}: {counter}");
-            for (of_line, line) in by_line.iter_mut().zip(lines(arguments.connections)) {
+            for (of_line, line) in by_line.iter_mut().zip(&lines) {
                 if !line.is_for(name) {
                     of_line.push(PerRequest::new());
                     continue;
                 }
-                let counted = run.per_request(counter, &line, arguments.few, arguments.many);
+                let counted = run.per_request(counter, line, arguments.few, arguments.many);
                 of_line.push(counted.with_context(|| format!("{counter} of {name} on {}", line.name))?);
             }
         }
@@ -101,13 +116,13 @@ fn count(arguments: &Arguments, scratch: &Path) -> Result<String> {
         println!("{name}: {version}");
         peers.push((name, version));
     }
-    Ok(report::markdown(arguments, &peers, &results))
+    Ok(report::markdown(arguments, &lines, &peers, &results))
 }
 
-/// One request at a time on each connection.
-fn lines(connections: usize) -> impl Iterator<Item = Line> {
-    let counted = |name| LINES.into_iter().find(|line| line.name == name).expect("a line of `compare`");
-    COUNTED.into_iter().map(counted).map(move |line| Line { connections, streams: 1, ..line })
+/// The lines of these that are counted, with one request at a time on each connection.
+fn counted(lines: &[Line], connections: usize) -> Vec<Line> {
+    let counted = lines.iter().filter(|line| COUNTED.contains(&line.name));
+    counted.map(|line| Line { connections, streams: 1, ..*line }).collect()
 }
 
 /// One proxy, started anew for each count.
@@ -137,7 +152,7 @@ impl Run<'_> {
             let why = report.first_error.unwrap_or_default();
             bail!("{} good answers to {requests} requests, {} errors: {why}", report.requests, report.errors);
         }
-        peer.process.end(END)?;
+        peer.instance.process.end(END)?;
         counter.read(&folder)
     }
 
@@ -148,11 +163,14 @@ impl Run<'_> {
 
 #[cfg(test)]
 mod tests {
+    use portcullis_bench::comparison::LINES;
+
     use super::*;
 
     #[test]
     fn what_is_counted_is_a_line_of_compare() {
-        assert_eq!(lines(1).map(|line| line.name).collect::<Vec<_>>(), COUNTED);
-        assert!(lines(1).all(|line| line.connections * line.streams == 1));
+        let lines = counted(&LINES, 1);
+        assert_eq!(lines.iter().map(|line| line.name).collect::<Vec<_>>(), COUNTED);
+        assert!(lines.iter().all(|line| line.connections * line.streams == 1));
     }
 }

@@ -14,7 +14,7 @@ use portcullis_bench::{
     machine,
     origin::{self, SMALL, SMALL_PATH},
     process::sibling,
-    scene::{HOST, Portcullis},
+    scene::{HOST, Portcullis, Serving},
     tls::Identity,
 };
 use tokio::{
@@ -40,6 +40,9 @@ struct Arguments {
     /// Routes, each with a host and a Service of its own, whose memory is measured.
     #[arg(long, default_value_t = 5000)]
     routes: usize,
+    /// Ingresses with ten annotations, each with a host and a Service of its own, whose memory is measured.
+    #[arg(long, default_value_t = 5000)]
+    ingresses: usize,
     /// Idle connections whose memory is measured.
     #[arg(long, default_value_t = 1000)]
     idle: usize,
@@ -73,7 +76,7 @@ async fn main() -> Result<()> {
     let mut arguments = Arguments::parse();
     if arguments.quick {
         (arguments.edits, arguments.seconds) = (20, 2.0);
-        (arguments.routes, arguments.idle) = (500, 100);
+        (arguments.routes, arguments.ingresses, arguments.idle) = (500, 500, 100);
     }
     fs::create_dir_all(&arguments.folder)?;
     let folder = arguments.folder.canonicalize()?;
@@ -107,10 +110,11 @@ async fn measure(arguments: &Arguments, scratch: PathBuf) -> Result<(String, u64
     let stage = Stage { binary, proxy_cores, scratch, identity: Identity::new(&[HOST])?, origins };
     let (edits, failed) = edits::measure(&stage, arguments.edits, arguments.seconds).await?;
     let routes = memory::of_routes(&stage, arguments.routes).await?;
+    let ingresses = memory::of_ingresses(&stage, arguments.ingresses).await?;
     let idle = memory::of_idle_connections(&stage, arguments.idle).await?;
     let note = if arguments.quick { "**A quick run: its figures mean nothing.**\n\n" } else { "" };
     let versions = format!("{}- {}\n", machine::describe(), machine::version_and_commit(&stage.binary)?);
-    let parts = format!("{edits}\n{routes}\n{idle}\n## Machine and versions\n\n{versions}");
+    let parts = format!("{edits}\n{routes}\n{ingresses}\n{idle}\n## Machine and versions\n\n{versions}");
     Ok((format!("# Changes and memory\n\n{note}{parts}"), failed))
 }
 
@@ -118,7 +122,8 @@ impl Stage {
     /// Starts Portcullis on this folder and waits until this host is answered well.
     async fn start(&self, name: &str, host: &str) -> Result<Portcullis> {
         let (folder, log) = (self.scratch.join(name), self.scratch.join(format!("{name}.log")));
-        let mut portcullis = Portcullis::start(&self.binary, &*self.proxy_cores, &folder, log)?;
+        let serving = Serving::new(&folder);
+        let mut portcullis = Portcullis::start(&self.binary, &*self.proxy_cores, serving, log)?;
         let deadline = Instant::now() + START;
         while let Err(error) = self.answers(&portcullis, host).await {
             if !portcullis.process.is_running() || Instant::now() > deadline {

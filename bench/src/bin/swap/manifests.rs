@@ -1,9 +1,9 @@
 //! The YAML that is edited, and the YAML that there is much of.
 
-use std::{fmt::Write as _, fs, path::Path};
+use std::{fs, path::Path};
 
 use anyhow::Result;
-use portcullis_bench::scene::HOST;
+use portcullis_bench::{ingresses, scene::HOST};
 
 /// Objects of a kind in one file of a large folder.
 const IN_ONE_FILE: usize = 50;
@@ -100,13 +100,23 @@ endpoints:
 
 /// Writes this many routes, each with a Service, an EndpointSlice and a host of its own ([`host`]).
 pub(crate) fn write_many(folder: &Path, routes: usize, port: u16) -> Result<()> {
-    for first in (0..routes).step_by(IN_ONE_FILE) {
-        let mut text = String::new();
-        for number in first..routes.min(first + IN_ONE_FILE) {
-            let name = format!("app-{number}");
-            let (route, service) = (route(&name, &host(number), &name), service(&name, port));
-            write!(text, "{route}{service}")?;
-        }
+    write_files(folder, routes, |number| {
+        let name = format!("app-{number}");
+        route(&name, &host(number), &name) + &service(&name, port)
+    })
+}
+
+/// Writes this many Ingresses, each with a Service, an EndpointSlice and a host of its own ([`ingresses::host`]).
+pub(crate) fn write_many_ingresses(folder: &Path, count: usize, port: u16) -> Result<()> {
+    write_files(folder, count, |number| {
+        let name = format!("app-{number}");
+        ingresses::ingress(number, 0, &name) + &service(&name, port)
+    })
+}
+
+fn write_files(folder: &Path, count: usize, text_of: impl Fn(usize) -> String) -> Result<()> {
+    for first in (0..count).step_by(IN_ONE_FILE) {
+        let text: String = (first..count.min(first + IN_ONE_FILE)).map(&text_of).collect();
         fs::write(folder.join(format!("apps-{first}.yaml")), text)?;
     }
     Ok(())

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use portcullis_bench::{
-    client::{Http1, Tls},
+    client::{Http1, Target, Tls},
+    ingresses,
+    origin::{SMALL, SMALL_PATH},
     process, scene,
     scene::HOST,
 };
@@ -37,6 +39,29 @@ pub(crate) async fn of_routes(stage: &Stage, routes: usize) -> Result<String> {
          Start to the first answer on the last of them: {} ms. Resident memory of the whole process with one worker: \
          {:.1} MiB, at most {:.1} MiB during start-up.\n",
         ready.as_millis(),
+        mib(now),
+        mib(most)
+    ))
+}
+
+/// Of the whole process, serving a folder with this many Ingresses that have ten annotations each.
+pub(crate) async fn of_ingresses(stage: &Stage, count: usize) -> Result<String> {
+    println!("{count} Ingresses");
+    let folder = stage.scratch.join("ingresses");
+    scene::write_gateway(&folder, &stage.identity, stage.origins[0])?;
+    std::fs::write(folder.join("route.yaml"), manifests::route("ready", HOST, "origin"))?;
+    manifests::write_many_ingresses(&folder, count, stage.origins[0])?;
+    let portcullis = stage.start("ingresses", HOST).await?;
+    let last = (0..count).rev().find(|number| ingresses::is_simple(*number));
+    let host = ingresses::host(last.context("too few Ingresses")?);
+    let target =
+        Target { address: portcullis.http, host, path: SMALL_PATH.to_owned(), body: SMALL, header: None };
+    drop(kept(&target).await?);
+    sleep(SETTLE).await;
+    let (now, most) = process::memory(portcullis.process.pid())?;
+    Ok(format!(
+        "## {count} Ingresses with ten annotations, each with its Service, EndpointSlice and host\n\n\
+         Resident memory of the whole process with one worker: {:.1} MiB, at most {:.1} MiB during start-up.\n",
         mib(now),
         mib(most)
     ))

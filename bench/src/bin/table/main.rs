@@ -1,10 +1,11 @@
 //! What an edit costs, from changed objects to what is published: processor time by kind of edit among 10,000 routes
-//! with 50,000 endpoints, and among ListenerSets; and the memory of the whole controller with 5,000 routes, and with
-//! 1,000 ListenerSets, in a folder.
+//! with 50,000 endpoints, among ListenerSets, and among 5,000 Ingresses with ten annotations each; and the memory of the
+//! whole controller with 5,000 routes, with 1,000 ListenerSets, and with these Ingresses, in a folder.
 //!
 //! Processor time of the index's thread; each figure is the median of its runs.
 #![allow(clippy::print_stdout)] // the table is its output
 
+mod ingresses;
 mod sets;
 
 use std::{fmt::Write as _, fs, path::Path, process::Command, sync::Arc, time::Duration};
@@ -29,6 +30,7 @@ const ENDPOINTS_OF_EACH: usize = 5;
 const ROUTES_IN_MEMORY: usize = 5_000;
 const LISTENER_SETS: [usize; 2] = [1_000, 40_000];
 const LISTENER_SETS_IN_MEMORY: usize = 1_000;
+const INGRESSES: usize = 5_000;
 const FULL_RUNS: usize = 15;
 const EDITS: usize = 501;
 /// Objects of a kind in one file.
@@ -37,11 +39,16 @@ const IN_ONE_FILE: usize = 50;
 fn main() -> Result<()> {
     match std::env::args().nth(1) {
         Some(part) if part == "sets" => LISTENER_SETS.into_iter().try_for_each(sets::edits),
+        Some(part) if part == "ingresses" => {
+            ingresses::edits(INGRESSES)?;
+            memory(&[MEASURED[0], MEASURED[3]])
+        }
         Some(folder) => serve(Path::new(&folder)),
         None => {
             edits()?;
             LISTENER_SETS.into_iter().try_for_each(sets::edits)?;
-            memory()
+            ingresses::edits(INGRESSES)?;
+            memory(&MEASURED)
         }
     }
 }
@@ -139,24 +146,27 @@ impl Edit {
     }
 }
 
-/// Writes a folder and reads it in a process of its own, whose memory is then looked at.
-fn memory() -> Result<()> {
-    let folder = std::env::temp_dir().join(format!("portcullis-bench-table-{}", std::process::id()));
-    let outcome = measure_memory(&folder);
-    fs::remove_dir_all(&folder).context("the folder of manifests")?;
-    outcome
-}
+/// Objects in a folder.
+type Objects = (&'static str, usize, fn(&Path, usize) -> Result<()>);
 
-fn measure_memory(folder: &Path) -> Result<()> {
+/// The folders of which the memory is measured.
+const MEASURED: [Objects; 4] = [
+    ("routes", 0, write_folder),
+    ("routes", ROUTES_IN_MEMORY, write_folder),
+    ("ListenerSets", LISTENER_SETS_IN_MEMORY, sets::write_folder),
+    ("Ingresses with ten annotations", INGRESSES, ingresses::write_folder),
+];
+
+/// Writes each folder and reads it in a process of its own, of which the memory is measured.
+fn memory(measured: &[Objects]) -> Result<()> {
+    let folder = std::env::temp_dir().join(format!("portcullis-bench-table-{}", std::process::id()));
     println!("\n| objects in a folder | resident MiB of a controller alone |");
     println!("| --- | ---: |");
-    for routes in [0, ROUTES_IN_MEMORY] {
-        write_folder(folder, routes)?;
-        println!("| {routes} routes | {:.1} |", resident(folder)?);
+    for (objects, count, write) in measured {
+        let resident = write(&folder, *count).and_then(|()| resident(&folder));
+        fs::remove_dir_all(&folder).context("the folder of manifests")?;
+        println!("| {count} {objects} | {:.1} |", resident?);
     }
-    fs::remove_dir_all(folder)?;
-    sets::write_folder(folder, LISTENER_SETS_IN_MEMORY)?;
-    println!("| {LISTENER_SETS_IN_MEMORY} ListenerSets | {:.1} |", resident(folder)?);
     Ok(())
 }
 

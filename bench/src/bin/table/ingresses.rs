@@ -1,0 +1,55 @@
+//! Ingresses with ten annotations each: what an edit of one among many costs, and the memory of many.
+
+use std::{fs, path::Path};
+
+use anyhow::{Context as _, Result, ensure};
+use portcullis_bench::ingresses::ingress;
+use portcullis_controller::{Index, Settings, snapshot::Change, status::Statuses};
+
+use crate::{Edit, IN_ONE_FILE, Runs, changes, service, slice};
+
+const EDITS: usize = 501;
+
+/// Prints the processor time of edits among `count` Ingresses, each with a Service of its own.
+pub(crate) fn edits(count: usize) -> Result<()> {
+    let objects: Vec<Change> = (0..count).flat_map(|i| changes(&objects_of(i)).collect::<Vec<_>>()).collect();
+    println!("\n{count} Ingresses with ten annotations, each with a host and a Service");
+    println!("| what | CPU ms, median | most |");
+    println!("| --- | ---: | ---: |");
+    let mut index = Index::new(Settings::default());
+    let mut statuses = Statuses::default();
+    let mut first = Runs::default();
+    let mut served = None;
+    first.run(|| {
+        index.apply(objects);
+        index.complete();
+        served = index.publish();
+        index.update_statuses(&mut statuses);
+    });
+    first.print("all of it, by the index from nothing (as at the start)");
+    let served = served.context("the first table")?;
+    let edit = Edit { name: "one Ingress edited", published: true, text: edited };
+    let served = edit.measure(&mut index, &mut statuses, served, count, EDITS)?;
+    let hosts = served.table.ports.values().map(|port| port.listeners.len()).sum::<usize>();
+    ensure!(hosts >= count, "not all hosts are served");
+    Ok(())
+}
+
+/// Writes a folder of `count` Ingresses.
+pub(crate) fn write_folder(folder: &Path, count: usize) -> Result<()> {
+    fs::create_dir_all(folder)?;
+    let all: Vec<_> = (0..count).collect();
+    for (number, some) in all.chunks(IN_ONE_FILE).enumerate() {
+        let text: String = some.iter().map(|i| objects_of(*i)).collect();
+        fs::write(folder.join(format!("ingresses-{number}.yaml")), text)?;
+    }
+    Ok(())
+}
+
+fn objects_of(i: usize) -> String {
+    [edited(i, 0), service(i), slice(i, 0)].concat()
+}
+
+fn edited(i: usize, edit: usize) -> String {
+    ingress(i, edit, &format!("service-{i}"))
+}
