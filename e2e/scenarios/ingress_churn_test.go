@@ -29,11 +29,12 @@ func TestIngressChurn(t *testing.T) {
 	client := &kit.Client{Address: s.SharedAddress()}
 	fresh := client.Another(func(c *kit.Client) { c.Fresh = true }) // Each host would have a connection of its own.
 	before := resident(s)
+	few := measure(s, client, churnDomain, "few", ofIngresses(s))
 
 	s.Must(c.round(s.Context(), 0))
 	c.served(fresh, 0)
 	full := resident(s)
-	quiet := measure(s, client, churnDomain, "quiet", ofIngresses(s))
+	many := measure(s, client, churnDomain, "many", ofIngresses(s))
 
 	// Rounds go on until the propagation beside them is measured.
 	ctx, cancel := context.WithCancel(s.Context())
@@ -61,9 +62,13 @@ func TestIngressChurn(t *testing.T) {
 		load.StopClean(name)
 	}
 	s.Figure("%d rounds of changes", last)
-	s.Figure("load average %s: create %s ms, delete %s ms; under churn %s and %s ms", loadAverage(), milliseconds(middle(quiet.created)),
-		milliseconds(middle(quiet.deleted)), milliseconds(middle(busy.created)), milliseconds(middle(busy.deleted)))
+	s.Figure("propagation of creation and deletion in ms: %s before, %s with %d Ingresses, %s under churn; load average %s",
+		medians(few), medians(many), crowdSize, medians(busy), loadAverage())
 	s.Figure("resident MB of each pod: %s before, %s with %d Ingresses, %s after the churn", before, full, crowdSize, after)
+}
+
+func medians(m measured) string {
+	return milliseconds(middle(m.created)) + " and " + milliseconds(middle(m.deleted))
 }
 
 // fixedIngresses are under load. Ingresses of the crowd share the host of the last one.
