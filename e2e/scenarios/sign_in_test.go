@@ -16,7 +16,8 @@ metadata:
   annotations:
     nginx.ingress.kubernetes.io/auth-url: %[2]q
     nginx.ingress.kubernetes.io/auth-signin: https://$host/oauth2/start?rd=$escaped_request_uri
-    nginx.ingress.kubernetes.io/auth-response-headers: X-Auth-Request-User, X-Auth-Request-Email
+    nginx.ingress.kubernetes.io/auth-response-headers: X-Auth-Request-User, X-Auth-Request-Email, X-Auth-Request-Groups
+    nginx.ingress.kubernetes.io/auth-proxy-set-headers: %[3]s/groups
 spec:
   ingressClassName: portcullis
   tls: [{ hosts: [%[1]s.sign-in.example.com], secretName: sign-in-tls }]
@@ -43,8 +44,14 @@ func TestSignIn(t *testing.T) {
 	s.SignIn("signin")
 	certificate := s.NewCertificate("service.sign-in.example.com", "public.sign-in.example.com")
 	s.Secret("sign-in-tls", certificate)
-	s.Apply(signedIn, "service", "http://signin."+s.Namespace+".svc.cluster.local/oauth2/auth")
-	s.Apply(signedIn, "public", "https://$host/oauth2/auth")
+	s.Apply(`
+apiVersion: v1
+kind: ConfigMap
+metadata: { name: groups }
+data: { X-Groups: staff }
+`)
+	s.Apply(signedIn, "service", "http://signin."+s.Namespace+".svc.cluster.local/oauth2/auth", s.Namespace)
+	s.Apply(signedIn, "public", "https://$host/oauth2/auth", s.Namespace)
 	client := &kit.Client{Address: s.AwaitIngress("service"), Roots: kit.Roots(certificate)}
 	s.AwaitIngress("public")
 
@@ -80,7 +87,9 @@ func visit(s *kit.S, client *kit.Client, site string) {
 		// Headers of the client do not reach the backend if the service sets them.
 		answer := s.Expect(pod, site+"/cart?item=1", kit.Want{Service: "web", Path: "/cart?item=1"},
 			"Cookie", session, "X-Auth-Request-User", "mallory", "X-Auth-Request-Email", "mallory@example.com")
-		for name, want := range map[string]string{"X-Auth-Request-User": "ada", "X-Auth-Request-Email": "ada@example.com"} {
+		for name, want := range map[string]string{
+			"X-Auth-Request-User": "ada", "X-Auth-Request-Email": "ada@example.com", "X-Auth-Request-Groups": "staff",
+		} {
 			if got := answer.Echo.Received(name); len(got) != 1 || got[0] != want {
 				s.T.Errorf("%s: the backend received %s: %q, want %q", site, name, got, want)
 			}

@@ -81,6 +81,26 @@ async fn passwords_and_headers_are_kept_and_long_values_are_not() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_revocation_list_is_read_with_its_authorities() {
+    let server = shop();
+    let long = "x".repeat(100_000);
+    let files: Vec<_> = PAIR.into_iter().chain([("ca.crt", "roots"), ("ca.crl", &*long)]).collect();
+    for (name, kind) in [("tls", "kubernetes.io/tls"), ("opaque", "Opaque")] {
+        server.apply("secrets", secret("shop", name, kind, &files));
+        let mut verified = ingress(name, &format!("{name}.example.com"));
+        verified["metadata"]["annotations"] =
+            json!({ "nginx.ingress.kubernetes.io/auth-tls-secret": format!("shop/{name}") });
+        server.apply("ingresses", verified);
+    }
+    let mut reading = Reading::of(&server);
+    reading.settled().await;
+    for name in ["tls", "opaque"] {
+        let secret = &reading.snapshot.secrets[&ObjectKey::new(Kind::Secret, "shop", name)];
+        assert!(secret.data.contains_key("ca.crl"), "{name}: {:?}", secret.data.keys());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_secret_that_is_made_again_with_another_type_stays() {
     for (before, after) in [("kubernetes.io/tls", "Opaque"), ("Opaque", "kubernetes.io/tls")] {
         for pause in [0, 1] {

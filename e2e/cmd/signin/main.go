@@ -26,6 +26,8 @@ func authorize(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("X-Auth-Request-User", cookie.Value)
 	w.Header().Set("X-Auth-Request-Email", cookie.Value+"@example.com")
+	// For the headers that the proxy adds to its requests.
+	w.Header().Set("X-Auth-Request-Groups", r.Header.Get("X-Groups"))
 	w.WriteHeader(http.StatusAccepted)
 }
 

@@ -154,8 +154,9 @@ pub(super) fn path(key: &ObjectKey) -> String {
     format!("{}/{}", DynamicObject::url_path(&of_kind, Some(&key.namespace)), key.name)
 }
 
-/// Keys that are used of Secrets and ConfigMaps, however long their values are: certificates, and password files.
-const FILES: [&str; 4] = ["tls.crt", "tls.key", "ca.crt", "auth"];
+/// Keys that are used of Secrets and ConfigMaps, however long their values are: certificates, revocation lists (they close a
+/// host, since they are not supported), and password files.
+const FILES: [&str; 5] = ["tls.crt", "tls.key", "ca.crt", "ca.crl", "auth"];
 /// Of other keys, which are names of users and of headers, only short values are used: hashes of passwords, and values of
 /// headers. So many bytes are kept, in Base64 or not.
 const SHORT: usize = 8 << 10;

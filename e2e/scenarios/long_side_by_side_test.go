@@ -108,9 +108,9 @@ func (o otherController) get(name string) *networkingv1.Ingress {
 	return ingress
 }
 
-// TestSideBySide serves the Ingresses of class nginx while another controller owns their statuses, takes over the
+// TestLongSideBySide serves the Ingresses of class nginx while another controller owns their statuses, takes over the
 // statuses, and returns them.
-func TestSideBySide(t *testing.T) {
+func TestLongSideBySide(t *testing.T) {
 	s := kit.New(t)
 	s.Echo("web")
 	address := s.SharedAddress()
