@@ -30,7 +30,7 @@ pub(crate) fn markdown(arguments: &Arguments, lines: &[Line], peers: &[Peer], me
         let _ = write!(text, "\n### Streams in other units\n\n{table}");
     }
     let _ = write!(text, "\nThe lowest and the highest round:\n\n{}", figures.spread());
-    if let Some(table) = figures.to_plain() {
+    if let Some(table) = figures.beside_plain() {
         text.push_str("\n## What a route's work costs\n\n");
         text.push_str(
             "CPU for each request, by CPU for each request of the plain line, of the same proxy.\n\n",

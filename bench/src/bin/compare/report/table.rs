@@ -57,7 +57,7 @@ impl<'a> Figures<'a> {
     }
 
     /// The lines that have a plain one; `None` if no such line was measured.
-    pub(super) fn to_plain(&self) -> Option<String> {
+    pub(super) fn beside_plain(&self) -> Option<String> {
         let lines = self.numbered(|line| line.beside.is_some())?;
         let columns = self.columns(&lines);
         let titles = columns.iter().map(|index| self.name(*index));
