@@ -98,6 +98,7 @@ impl Controller {
         let (ready, is_ready) = watch::channel(false);
         let (demand, demanded) = watch::channel(Demand::default());
         let changed = Arc::<Changed>::default();
+        let default_backend = settings.default_backend.as_ref().map(|default| default.service.clone());
         let index = Index::new(settings);
         let cluster_addresses = Arc::clone(index.cluster_addresses());
         let served = Arc::clone(index.served_namespaces());
@@ -139,6 +140,7 @@ impl Controller {
             served,
             changed,
             demand: demanded,
+            default_backend,
         };
         (controller, handle)
     }

@@ -163,9 +163,11 @@ fn of_ingress(key: &ObjectKey, change: Difference<'_>) -> Vec<Fact> {
             pacing: _,
             mirroring: _,
             risk: _,
+            ciphers,
         } = annotations;
         let hosts: Vec<_> = rules.iter().map(|rule| &rule.host).collect();
-        let of_hosts = (auth_tls, server_alias, redirects.from_to_www, canary.is_some(), passthrough);
+        let of_hosts =
+            (auth_tls, ciphers, server_alias, redirects.from_to_www, canary.is_some(), passthrough);
         let closes = (unserved, rewrite.may_make_regex(), own_tls, of_hosts);
         (meta.created, class, legacy_class, default_backend.is_some(), tls, hosts, closes)
     });

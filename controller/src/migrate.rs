@@ -36,11 +36,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{
     Settings, check,
     ir::{Ingress, Kind, ObjectKey},
-    objects::NGINX_PREFIX,
-    status::{Level, Message},
-    translate::{BY_AGE, Classes, Reader, closed_by_annotations},
+    status::{Cause, Level, Message},
+    translate::{Classes, Reader, closed_by_annotations},
 };
-use objects::Written;
 
 /// The report on the Ingresses that `settings` selects, and on the keys of the ConfigMaps of ingress-nginx.
 ///
@@ -59,15 +57,11 @@ pub fn report(objects: &Objects, settings: &Settings) -> Report {
     }
     for (key, report) in statuses.iter().filter(|(key, _)| key.kind == Kind::Ingress) {
         let of_key = notes.entry(key.clone()).or_default();
-        let (Some(ingress), Some(written)) = (snapshot.ingresses.get(key), objects.ingresses().get(key))
-        else {
-            continue;
-        };
+        let Some(ingress) = snapshot.ingresses.get(key) else { continue };
         // The report has these with their annotations.
         let known = of_annotations(ingress, settings);
         let others = report.messages.iter().filter(|message| !known.contains(message));
-        let has_phrases = contains_phrases(ingress, written);
-        for note in others.filter_map(|message| of_status(message, has_phrases)) {
+        for note in others.filter_map(of_status) {
             if !of_key.contains(&note) {
                 of_key.push(note);
             }
@@ -97,37 +91,16 @@ fn of_annotations(ingress: &Ingress, settings: &Settings) -> Vec<Message> {
     Message::warnings(&ingress.meta).chain(closed_by_annotations(ingress, settings)).collect()
 }
 
-/// Parts of messages by which [`of_status`] recognizes them.
-const NOT_FOUND: &str = "not found";
-const NO_ENDPOINTS: &str = "has no endpoints";
-const NO_REGEX: &str = "not a regular expression";
-
-/// Whether the paths or annotations of an Ingress, which messages quote, contain such a part. Then its messages are not recognized:
-/// an owner could hide one otherwise.
-fn contains_phrases(ingress: &Ingress, written: &Written) -> bool {
-    let paths = ingress.rules.iter().flat_map(|rule| rule.paths.iter().map(|path| &*path.text));
-    let prefixes = [NGINX_PREFIX, "portcullis.dev/"];
-    let ours = written.annotations.iter().filter(|(name, _)| prefixes.iter().any(|of| name.starts_with(of)));
-    let mut texts = paths.chain(ours.map(|(_, value)| value.as_str()));
-    texts.any(|text| [NOT_FOUND, NO_ENDPOINTS, NO_REGEX, BY_AGE].iter().any(|phrase| text.contains(phrase)))
-}
-
-/// The note for a message of an Ingress's status; `None` if the report already has it, or if it is about a missing Secret, Service
-/// or endpoint, since these may not be among the objects.
-fn of_status(Message { level, text, .. }: &Message, has_phrases: bool) -> Option<Note> {
-    let kinds = [Kind::Secret, Kind::Service, Kind::ConfigMap];
-    let is_missing = text.contains(NOT_FOUND) || text.contains(NO_ENDPOINTS);
-    let is_of_others = is_missing && kinds.iter().any(|kind| text.contains(&format!("{kind} ")));
-    let is_of_a_path = text.starts_with("path ") && text.contains(NO_REGEX);
-    if !has_phrases && (is_of_others || is_of_a_path) {
-        return None;
-    }
-    let (verdict, text) = match level {
+/// The note for a message of an Ingress's status; `None` if the report has it already, or if it is about an object that does
+/// not exist, since that may not be among the objects.
+fn of_status(Message { level, text, cause, .. }: &Message) -> Option<Note> {
+    let (verdict, text) = match (cause, level) {
+        (Some(Cause::Missing | Cause::Pattern), _) => return None,
         // Which Ingress takes precedence for a path is the same in ingress-nginx.
-        _ if !has_phrases && text.contains(BY_AGE) => (Verdict::Same, format!("{text}; as there")),
-        Level::Note => (Verdict::Same, text.clone()),
-        Level::Refused => (Verdict::Refused, text.clone()),
-        Level::Warning => (Verdict::Different, text.clone()),
+        (Some(Cause::Precedence), _) => (Verdict::Same, format!("{text}; as there")),
+        (None, Level::Note) => (Verdict::Same, text.clone()),
+        (None, Level::Refused) => (Verdict::Refused, text.clone()),
+        (None, Level::Warning) => (Verdict::Different, text.clone()),
     };
     Some(Note { verdict, text, instead: Vec::new() })
 }

@@ -51,6 +51,8 @@ pub enum Topic {
     InvalidAnnotation,
     /// Paths or hosts are closed because a protection is not served.
     Closed,
+    /// The Service of `--default-backend-service` cannot be used.
+    DefaultBackend,
 }
 
 /// A line of a file.
@@ -93,6 +95,7 @@ impl Topic {
             Self::UnknownAnnotation => ("UnknownAnnotation", ""),
             Self::InvalidAnnotation => ("InvalidAnnotation", ""),
             Self::Closed => ("Closed", ""),
+            Self::DefaultBackend => ("DefaultBackend", ""),
         }
     }
 }

@@ -26,9 +26,10 @@ pub use port_services::port_services;
 pub use route::route;
 pub(crate) use route::{refused_route_parent, route_parent};
 pub use types::{
-    Condition, ConditionStatus, GatewayClassStatus, GatewayStatus, GatewayStatusAddress, IngressLoadBalancer,
-    IngressLoadBalancerIngress, IngressStatus, Level, ListenerStatus, Message, PolicyAncestorStatus,
-    PolicyStatus, Report, RouteGroupKind, RouteParentStatus, RouteStatus, Status, Subject, SupportedFeature,
+    Cause, Condition, ConditionStatus, GatewayClassStatus, GatewayStatus, GatewayStatusAddress,
+    IngressLoadBalancer, IngressLoadBalancerIngress, IngressStatus, Level, ListenerStatus, Message,
+    PolicyAncestorStatus, PolicyStatus, Report, RouteGroupKind, RouteParentStatus, RouteStatus, Status,
+    Subject, SupportedFeature,
 };
 pub use x_backend::x_backend;
 

@@ -12,7 +12,9 @@ use serde_json::Value;
 use tokio::sync::{Notify, watch};
 
 use crate::{
+    Problem,
     ir::{Kind, ObjectKey},
+    problem::Topic,
     status::{Level, Message, Statuses},
     translate::ServedNamespaces,
 };
@@ -23,6 +25,14 @@ pub struct StatusFeed {
     statuses: watch::Receiver<Arc<Statuses>>,
     changed: Arc<Changed>,
     served: Arc<ServedNamespaces>,
+    default_backend: DefaultBackendFeed,
+}
+
+/// What is wrong with the default backend of the operator. It has no status.
+#[derive(Clone, Debug)]
+pub(crate) struct DefaultBackendFeed {
+    service: Option<ObjectKey>,
+    problems: watch::Receiver<Arc<[Problem]>>,
 }
 
 /// The keys that nobody has taken yet: as many as there are objects at most.
@@ -58,16 +68,41 @@ impl Changed {
     }
 }
 
+impl DefaultBackendFeed {
+    pub(crate) fn new(service: Option<ObjectKey>, problems: watch::Receiver<Arc<[Problem]>>) -> Self {
+        Self { service, problems }
+    }
+
+    /// Waits until the problem may be another one. Cancel safe; without a default backend, it never returns.
+    pub(crate) async fn changed(&mut self) {
+        if self.service.is_none() || self.problems.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// The problem, and the Service that it is about.
+    pub(crate) fn problem(&self) -> Option<(ObjectKey, Message)> {
+        let problems = self.problems.borrow();
+        let problem = problems.iter().find(|problem| problem.topic == Topic::DefaultBackend)?;
+        Some((self.service.clone()?, Message::warning(problem.topic, &*problem.message)))
+    }
+}
+
 impl StatusFeed {
     pub(crate) fn new(
         statuses: watch::Receiver<Arc<Statuses>>,
         changed: Arc<Changed>,
         served: Arc<ServedNamespaces>,
+        default_backend: DefaultBackendFeed,
     ) -> Self {
         changed.wanted.store(true, Ordering::Release);
         let known: Vec<_> = statuses.borrow().iter().map(|(key, _)| key.clone()).collect();
         changed.add(known);
-        Self { statuses, changed, served }
+        Self { statuses, changed, served, default_backend }
+    }
+
+    pub(crate) fn default_backend(&self) -> DefaultBackendFeed {
+        self.default_backend.clone()
     }
 
     /// Waits until something is new, and takes it. Cancel safe.

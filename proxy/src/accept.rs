@@ -232,6 +232,7 @@ async fn open(
             tls,
             is_tls_before,
             limits,
+            header_names: clients.header_names,
             draining: Arc::clone(&port.draining),
             requests: Requests::most(clients.max_requests),
             without_request_ids: clients.without_request_ids,

@@ -12,7 +12,7 @@ use std::{
 use http::HeaderValue;
 use portcullis_routing::{ClientAuth, PortKey, step::ClientCertificate};
 
-use crate::{body::Usage, limits::Limits, load::Load};
+use crate::{HeaderNames, body::Usage, limits::Limits, load::Load};
 
 /// What is known of a client's connection. Made once at accept, shared by all its requests (h2 streams too).
 #[derive(Debug)]
@@ -39,6 +39,8 @@ pub(crate) struct ConnInfo {
     pub(crate) is_tls_before: bool,
     /// Its limits.
     pub(crate) limits: Limits,
+    /// The header names of its requests that backends of Ingresses receive.
+    pub(crate) header_names: HeaderNames,
     /// Whether this listener is being closed: responses say so.
     pub(crate) draining: Arc<AtomicBool>,
     /// Its requests, and how many there may be.
@@ -122,6 +124,7 @@ pub(crate) mod tests {
             tls: None,
             is_tls_before: false,
             limits: Limits::new(&Options::default()),
+            header_names: HeaderNames::default(),
             draining: Arc::default(),
             requests: Requests::default(),
             without_request_ids: false,

@@ -49,7 +49,7 @@ use pingora_timeout::fast_timeout::set_fast_timeout_to_tokio_threshold;
 use portcullis_routing::{
     BackendKey, ClusterAddresses, ExternalNames, PortKey, Table, log_format::LogFormat, step::MapKeys,
 };
-use portcullis_tls::Certificates;
+use portcullis_tls::{Certificates, Offer};
 use tokio::sync::watch;
 
 pub use self::{
@@ -166,6 +166,8 @@ pub struct LiveOptions {
     pub log: LogOptions,
     /// Limits of new connections of clients.
     pub clients: ClientOptions,
+    /// What is offered in TLS handshakes with clients.
+    pub offer: Offer,
     /// Load balancers in front that begin each connection with a PROXY header (version 1 or 2), as
     /// `address/prefix length`. A connection from one of them that does not is refused; connections from elsewhere are
     /// taken as they are.
@@ -205,6 +207,32 @@ pub struct ClientOptions {
     pub without_request_ids: bool,
     /// Whether clients may not use HTTP/2.
     pub without_http2: bool,
+    /// The header names that backends of Ingresses receive.
+    pub header_names: HeaderNames,
+}
+
+/// The names of request headers that are forwarded to the backends of Ingresses. The others are dropped, as in nginx.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HeaderNames {
+    /// Names of letters, digits and dashes.
+    #[default]
+    Plain,
+    /// The same, and names with `_`.
+    WithUnderscores,
+    /// All names.
+    Any,
+}
+
+impl HeaderNames {
+    /// Whether headers of this name are forwarded.
+    pub(crate) fn allow(self, name: &[u8]) -> bool {
+        let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'-';
+        match self {
+            Self::Plain => name.iter().all(is_plain),
+            Self::WithUnderscores => name.iter().all(|byte| is_plain(byte) || *byte == b'_'),
+            Self::Any => true,
+        }
+    }
 }
 
 /// What backends get in `X-Forwarded-For` where the peer is a trusted proxy.
@@ -460,6 +488,7 @@ impl Default for Options {
                 client_header: None,
                 forwarded_for: ForwardedFor::List,
                 clients: ClientOptions::default(),
+                offer: Offer::default(),
                 log: LogOptions::default(),
                 proxy_protocol: Vec::new(),
                 port_proxies: Vec::new(),

@@ -1,25 +1,24 @@
 //! The server's side of TLS: ClientHello -> listener -> handshake with its certificate, or passthrough to a backend.
 
+mod base;
+mod first;
+
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     io,
+    pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use portcullis_routing::{PortKey, Serves, TlsMode, step::ClientCertificate};
-use portcullis_tls::{Certificates, ClientAuth, ClientVerifier, Termination};
-use rustls::{
-    ProtocolVersion, ServerConfig, ServerConnection,
-    crypto::{CryptoProvider, ring},
-    server::{Acceptor, ServerSessionMemoryCache},
-};
-use rustls_pki_types::UnixTime;
+use portcullis_routing::{PortKey, Serves, TlsMode};
+use portcullis_tls::{Certificates, ClientAuth, Offer, Termination};
+use rustls::{ProtocolVersion, ServerConfig, server::Acceptor};
 use tokio::{
     io::{AsyncWrite, AsyncWriteExt},
     net::TcpStream,
 };
-use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
+use tokio_rustls::{LazyConfigAcceptor, StartHandshake, server::TlsStream};
 
 use crate::{
     conn::TlsInfo,
@@ -30,30 +29,15 @@ use crate::{
         hello::{Hello, HelloError},
     },
 };
+use first::First;
 
-/// The number of sessions that are kept of TLS 1.2 clients without support for tickets.
-const SESSIONS: usize = 1024;
-/// The number of such sessions that are kept for each policy that asks for client certificates.
-const SESSIONS_OF_POLICY: usize = 64;
-/// The maximum number of policies whose sessions are kept.
-const POLICIES: usize = 256;
+pub(crate) use base::TlsBase;
 
 /// The alert `unrecognized_name` (RFC 6066, 3), fatal, in a record of its own. No key has been agreed on yet, so
 /// it goes in the clear in every version.
 const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
 /// The alert `decode_error` (RFC 8446, 6.2), fatal, in a record of its own.
 const DECODE_ERROR: [u8; 7] = [21, 3, 3, 0, 2, 2, 50];
-
-/// What all handshakes have in common.
-#[derive(Debug)]
-pub(crate) struct TlsBase {
-    provider: Arc<CryptoProvider>,
-    /// The configuration for each policy of client authentication, without certificates. Whatever it takes to resume a
-    /// session is in it: a session is resumed on any thread and port, and after the certificates changed, but only under
-    /// the same policy, since a client that resumes shows no certificate. rustls sees to it that the server name is the
-    /// same.
-    policies: Mutex<HashMap<ClientAuth, Arc<ServerConfig>>>,
-}
 
 /// The configuration of each listener, made at its first handshake. One for each worker thread.
 #[derive(Debug)]
@@ -62,10 +46,12 @@ pub(crate) struct TlsConfigs {
     made: Mutex<Made>,
 }
 
-/// The configurations of one publication, by the address of a [`Termination`], which `of` keeps alive, and by [`Inside`].
+/// The configurations of one publication and one [`Offer`], by the address of a [`Termination`], which `of` keeps alive, and by [`Inside`].
 #[derive(Debug, Default)]
 struct Made {
     of: Option<Arc<Certificates>>,
+    /// What is offered to all clients.
+    offer: Offer,
     configs: HashMap<(usize, Inside), Arc<ServerConfig>>,
 }
 
@@ -128,65 +114,6 @@ impl HandshakeError {
     }
 }
 
-impl TlsBase {
-    pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { provider: Arc::new(ring::default_provider()), policies: Mutex::default() })
-    }
-
-    /// Returns the configuration of a listener, which is one of `certificates`.
-    fn config(&self, termination: &Arc<Termination>, certificates: &Certificates) -> ServerConfig {
-        let mut config = ServerConfig::clone(&*self.of_policy(&termination.client_auth, certificates));
-        config.cert_resolver = Arc::<Termination>::clone(termination);
-        config
-    }
-
-    fn of_policy(&self, policy: &ClientAuth, certificates: &Certificates) -> Arc<ServerConfig> {
-        let mut all = self.policies.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(config) = all.get(policy) {
-            return Arc::clone(config);
-        }
-        // Policies change with their authorities: those that no listener has any more go, with all that they hold.
-        let listeners = certificates.ports.values().flat_map(|port| port.listeners.iter());
-        let live: HashSet<_> = listeners.map(|(_, termination)| &termination.client_auth).collect();
-        all.retain(|policy, _| *policy == ClientAuth::Unasked || live.contains(policy));
-        if all.len() >= POLICIES {
-            // Clients of the other policies do a full handshake once.
-            all.retain(|policy, _| *policy == ClientAuth::Unasked);
-        }
-        let config = Arc::new(self.make(policy));
-        all.insert(policy.clone(), Arc::clone(&config));
-        config
-    }
-
-    /// The certificate that a client has shown, if the policy is to report it. Its chain is verified here, also where a
-    /// session is resumed: it may have expired.
-    fn certificate(&self, policy: &ClientAuth, tls: &ServerConnection) -> Option<Box<ClientCertificate>> {
-        let ClientAuth::Reported { .. } = policy else { return None };
-        let verifier = ClientVerifier::of(policy, &self.provider)?;
-        verifier.describe(tls.peer_certificates()?, UnixTime::now()).map(Box::new)
-    }
-
-    fn make(&self, policy: &ClientAuth) -> ServerConfig {
-        let builder = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
-            .with_safe_default_protocol_versions()
-            .expect("ring serves TLS 1.2 and 1.3");
-        let (builder, sessions) = match ClientVerifier::of(policy, &self.provider) {
-            None => (builder.with_no_client_auth(), SESSIONS),
-            Some(verifier) => (builder.with_client_cert_verifier(verifier), SESSIONS_OF_POLICY),
-        };
-        let none = Termination { certificates: Vec::new(), client_auth: policy.clone() };
-        let mut config = builder.with_cert_resolver(Arc::new(none));
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        config.session_storage = ServerSessionMemoryCache::new(sessions);
-        match ring::Ticketer::new() {
-            Ok(tickets) => config.ticketer = tickets,
-            // The machine provides no randomness.
-            Err(error) => tracing::warn!(%error, "TLS sessions are resumed without tickets"),
-        }
-        config
-    }
-}
-
 impl TlsConfigs {
     pub(crate) fn new(base: Arc<TlsBase>) -> Self {
         Self { base, made: Mutex::default() }
@@ -196,15 +123,17 @@ impl TlsConfigs {
         &self,
         certificates: &Arc<Certificates>,
         termination: &Arc<Termination>,
+        offer: &Offer,
         inside: Inside,
     ) -> Arc<ServerConfig> {
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        if !made.of.as_ref().is_some_and(|of| Arc::ptr_eq(of, certificates)) {
-            *made = Made { of: Some(Arc::clone(certificates)), configs: HashMap::new() };
+        if !made.of.as_ref().is_some_and(|of| Arc::ptr_eq(of, certificates)) || made.offer != *offer {
+            *made =
+                Made { of: Some(Arc::clone(certificates)), offer: offer.clone(), configs: HashMap::new() };
         }
         let address = Arc::as_ptr(termination).addr();
         let make = || {
-            let mut config = self.base.config(termination, certificates);
+            let mut config = self.base.config(termination, certificates, offer);
             match inside {
                 Inside::Http => {}
                 Inside::Http1 => config.alpn_protocols = vec![b"http/1.1".to_vec()],
@@ -247,7 +176,7 @@ impl TlsConfigs {
         streams: TlsStreams,
         shared: &Shared,
     ) -> Result<Accepted, HandshakeError> {
-        let mut start = LazyConfigAcceptor::new(Acceptor::default(), socket).await?;
+        let mut start = greeting(socket, streams).await?;
         let server_name = start.client_hello().server_name().map(|name| {
             let mut name: Box<str> = name.into();
             name.make_ascii_lowercase();
@@ -258,7 +187,7 @@ impl TlsConfigs {
                 // An alert of ours would pass for one of the backend that the client asked for, and the Gateway API's conformance
                 // suite (TLSRouteHostnameIntersection) accepts no alert as a refusal.
                 true => HandshakeError::UnrecognizedName,
-                false => refuse(&mut start.io, UNRECOGNIZED_NAME, HandshakeError::UnrecognizedName).await,
+                false => refuse(&mut start.io, &UNRECOGNIZED_NAME, HandshakeError::UnrecognizedName).await,
             });
         };
         let stream = start.into_stream(ending.config).await?;
@@ -288,7 +217,8 @@ impl TlsConfigs {
     fn find(&self, port: PortKey, server_name: Option<&str>, shared: &Shared) -> Option<Ending> {
         let table = shared.table.load();
         let greeted = table.ports.get(&port).and_then(|port| port.greeted(server_name));
-        let http = match shared.live.load().clients.without_http2 {
+        let live = shared.live.load();
+        let http = match live.clients.without_http2 {
             true => Inside::Http1,
             false => Inside::Http,
         };
@@ -309,9 +239,23 @@ impl TlsConfigs {
         if route.is_some() && policy != Some(&termination.client_auth) {
             return None;
         }
-        let config = self.config(&certificates, termination, inside);
+        let config = self.config(&certificates, termination, &live.offer, inside);
         Some(Ending { config, client_auth: termination.client_auth.clone(), route })
     }
+}
+
+/// Reads a ClientHello. A client that sends HTTP instead gets an answer in HTTP, unless the port has streams of other protocols.
+async fn greeting(socket: Socket, streams: TlsStreams) -> Result<StartHandshake<Socket>, HandshakeError> {
+    let mut acceptor = LazyConfigAcceptor::new(Acceptor::default(), First::new(socket));
+    let error = match Pin::new(&mut acceptor).await {
+        Ok(start) => return Ok(StartHandshake::from_parts(start.accepted, start.io.into_inner())),
+        Err(error) => error,
+    };
+    let io = acceptor.take_io().filter(|_| first::is_plain_http(&error) && !streams.any);
+    Err(match io {
+        Some(mut io) => refuse(&mut io, first::EXPECTS_TLS, error.into()).await,
+        None => error.into(),
+    })
 }
 
 /// Which listener a ClientHello is for.
@@ -329,7 +273,7 @@ async fn greet(mut tcp: TcpStream, port: PortKey, shared: &Shared) -> Result<Gre
         Ok(server_name) => server_name,
         Err(error @ HelloError::TooLong) => {
             let error = io::Error::new(io::ErrorKind::InvalidData, error);
-            return Err(refuse(&mut tcp, DECODE_ERROR, error.into()).await);
+            return Err(refuse(&mut tcp, &DECODE_ERROR, error.into()).await);
         }
         // rustls answers with the proper alert. If it accepts these bytes after all, the connection is not passed through.
         Err(HelloError::Malformed) => return Ok(other(tcp, hello, shared)),
@@ -356,13 +300,13 @@ fn other(tcp: TcpStream, hello: Hello, shared: &Shared) -> Greeted {
     Greeted::Other(Socket::with_early(tcp, shared.options.idle_timeout, hello.into_raw()))
 }
 
-/// Sends an alert in the clear, before any keys are agreed on, and closes the connection.
+/// Sends bytes in the clear, such as an alert before any keys are agreed on, and closes the connection.
 async fn refuse(
     client: &mut (impl AsyncWrite + Unpin),
-    alert: [u8; 7],
+    bytes: &[u8],
     error: HandshakeError,
 ) -> HandshakeError {
-    match client.write_all(&alert).await {
+    match client.write_all(bytes).await {
         Ok(()) => match client.shutdown().await {
             Ok(()) => error,
             Err(failed) => failed.into(),

@@ -229,8 +229,8 @@ pub enum BackendError {
     /// A filter of the backend is invalid.
     #[error("{0}")]
     InvalidFilter(Box<str>),
-    /// A protection of the rule is not served, so the rule is closed. Names the protection.
-    #[error("closed, not supported yet: {0}")]
+    /// A protection of the rule cannot be served, so the rule is closed. Names the protection and the reason.
+    #[error("closed: {0}")]
     Closed(Box<str>),
     /// What protects the rule cannot be used, so the rule is closed. Says why.
     #[error("closed: {0}")]
@@ -245,6 +245,8 @@ pub enum BackendError {
         service: Box<str>,
         /// What is wrong with it.
         why: Box<str>,
+        /// Whether this is that an object that it refers to does not exist.
+        is_missing: bool,
     },
 }
 
@@ -284,6 +286,16 @@ pub struct Endpoint {
 }
 
 impl BackendError {
+    /// Returns whether an object that is referred to does not exist.
+    pub fn is_missing(&self) -> bool {
+        match self {
+            Self::NotFound(_) => true,
+            Self::Missing(error) => error.is_missing(),
+            Self::InvalidPolicy { is_missing, .. } => *is_missing,
+            _ => false,
+        }
+    }
+
     /// Returns the rejection that requests for the backend get.
     pub fn rejection(&self) -> Rejection {
         match self {

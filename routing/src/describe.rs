@@ -88,6 +88,9 @@ impl Display for HttpRoutes {
         for (host, table) in self.hosts.iter().collect::<BTreeMap<&HostPattern, _>>() {
             write!(f, "  {}\n{table}", Host(host))?;
         }
+        if let Some(value) = &self.hsts {
+            writeln!(f, "  otherwise hsts {}", String::from_utf8_lossy(value.as_bytes()))?;
+        }
         match &self.fallback {
             Some(fallback) => write!(f, "  then {}\n{fallback}", fallback.id),
             None => Ok(()),

@@ -12,8 +12,7 @@ use rustls::ServerConfig;
 /// Where they cannot be read or do not fit; see [`portcullis_tls::CertificateError`].
 pub fn from_pem(chain: &[u8], key: &[u8]) -> anyhow::Result<Arc<ServerConfig>> {
     let certificate = Certificate::from_pem(chain, key)?;
-    let resolver =
-        Termination { certificates: vec![Arc::new(certificate)], client_auth: ClientAuth::Unasked };
+    let resolver = Termination::new(vec![Arc::new(certificate)], ClientAuth::Unasked);
     let mut config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
         .context("TLS versions")?

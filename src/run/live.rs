@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use portcullis_controller::ir::{LiveSettings, live_settings::ProxySettings};
 use portcullis_proxy::{
-    Capacity, ClientOptions, ConnectionLimits, ForwardedFor, LiveOptions, LogOptions, Proxy,
+    Capacity, ClientOptions, ConnectionLimits, ForwardedFor, HeaderNames, LiveOptions, LogOptions, Proxy,
 };
 use tracing::{info, warn};
 
@@ -77,8 +77,14 @@ pub(super) fn options(settings: &ProxySettings, capacity: Capacity) -> LiveOptio
             max_requests: settings.max_requests,
             without_request_ids: settings.without_request_ids,
             without_http2: settings.without_http2,
+            header_names: match (settings.all_header_names, settings.underscores_in_headers) {
+                (true, _) => HeaderNames::Any,
+                (false, true) => HeaderNames::WithUnderscores,
+                (false, false) => HeaderNames::Plain,
+            },
         },
         connections: connection_limits(settings, capacity),
+        offer: settings.offer.clone(),
     }
 }
 
@@ -109,6 +115,20 @@ fn is_newly_too_many(before: Option<usize>, max_connections: Option<usize>, capa
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn header_names_of_requests_are_those_of_the_settings() {
+        for (underscores_in_headers, all_header_names, want) in [
+            (false, false, HeaderNames::Plain),
+            (true, false, HeaderNames::WithUnderscores),
+            (false, true, HeaderNames::Any),
+            (true, true, HeaderNames::Any),
+        ] {
+            let settings =
+                ProxySettings { underscores_in_headers, all_header_names, ..ProxySettings::default() };
+            assert_eq!(options(&settings, Capacity::of(10_000, 1)).clients.header_names, want);
+        }
+    }
 
     #[test]
     fn too_many_connections_are_warned_of_when_their_number_changes() {

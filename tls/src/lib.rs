@@ -17,12 +17,14 @@ pub mod certificate;
 pub mod client;
 mod digest;
 mod name;
+pub mod offer;
 pub mod termination;
 
 pub use authorities::{Authorities, AuthoritiesError};
 pub use backend::BackendVerifier;
 pub use certificate::{Certificate, CertificateError};
 pub use client::ClientVerifier;
+pub use offer::{CipherPolicy, CipherSuites, Groups, Offer};
 pub use termination::Termination;
 
 /// Every certificate that is served. Immutable once published, as [`portcullis_routing::Table`] is.

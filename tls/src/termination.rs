@@ -9,7 +9,7 @@ use rustls::{
     sign::CertifiedKey,
 };
 
-use crate::{Certificate, PortCertificates};
+use crate::{Certificate, CipherPolicy, PortCertificates};
 
 /// How TLS ends at one listener.
 #[derive(Debug)]
@@ -18,6 +18,8 @@ pub struct Termination {
     pub certificates: Vec<Arc<Certificate>>,
     /// What is asked of clients.
     pub client_auth: ClientAuth,
+    /// The cipher suites.
+    pub ciphers: CipherPolicy,
 }
 
 /// How well a certificate suits a client; the greatest is shown.
@@ -51,6 +53,11 @@ impl PortCertificates {
 }
 
 impl Termination {
+    /// With the cipher suites that are offered everywhere.
+    pub fn new(certificates: Vec<Arc<Certificate>>, client_auth: ClientAuth) -> Self {
+        Self { certificates, client_auth, ciphers: CipherPolicy::default() }
+    }
+
     /// The certificate for a client: the best name (exact, then wildcard, then the first certificate of all), and
     /// among equals ECDSA or Ed25519 before RSA, always one whose key can sign with a scheme of the client's.
     ///
@@ -146,16 +153,13 @@ mod tests {
     #[test]
     fn without_certificates_nothing_is_shown() {
         assert!(
-            Termination { certificates: Vec::new(), client_auth: ClientAuth::Unasked }
-                .choose(Some("a.example.com"), ALL)
-                .is_none()
+            Termination::new(Vec::new(), ClientAuth::Unasked).choose(Some("a.example.com"), ALL).is_none()
         );
     }
 
     #[test]
     fn the_most_specific_listener_takes_a_server_name() {
-        let listener =
-            || Arc::new(Termination { certificates: Vec::new(), client_auth: ClientAuth::Unasked });
+        let listener = || Arc::new(Termination::new(Vec::new(), ClientAuth::Unasked));
         let (any, wild, exact) = (listener(), listener(), listener());
         let mut listeners = HostMap::default();
         for (host, termination) in [("", &any), ("*.example.com", &wild), ("a.example.com", &exact)] {
@@ -176,7 +180,7 @@ mod tests {
     #[test]
     fn a_server_name_of_no_listener_is_refused() {
         let mut port = PortCertificates::default();
-        let exact = Arc::new(Termination { certificates: Vec::new(), client_auth: ClientAuth::Unasked });
+        let exact = Arc::new(Termination::new(Vec::new(), ClientAuth::Unasked));
         port.listeners.insert(HostPattern::parse("a.example.com").unwrap(), exact);
         for server_name in [Some("b.example.com"), None] {
             assert!(port.termination(server_name).is_none(), "{server_name:?}");
@@ -190,7 +194,7 @@ mod tests {
         schemes: &[SignatureScheme],
     ) -> &'l str {
         let certificates = all.iter().map(|(_, key, name)| certificate(key, name)).collect();
-        let termination = Termination { certificates, client_auth: ClientAuth::Unasked };
+        let termination = Termination::new(certificates, ClientAuth::Unasked);
         let key = termination.choose(server_name, schemes).unwrap();
         let index = termination.certificates.iter().position(|c| Arc::ptr_eq(&c.key, key)).unwrap();
         all[index].0

@@ -205,7 +205,7 @@ fn event(noted: &Noted, reporter: &str, instance: &str) -> Event {
             kind: Some(key.kind.as_str().to_owned()),
             name: Some(key.name.to_string()),
             namespace,
-            uid: Some(uid.to_string()),
+            uid: Some(uid.to_string()).filter(|uid| !uid.is_empty()),
             ..ObjectReference::default()
         }),
         reporting_controller: Some(reporter.to_owned()),

@@ -11,6 +11,7 @@
 //! it was not translated yet.
 
 mod addresses;
+mod default_backend;
 mod merge;
 mod put;
 mod queue;
@@ -44,6 +45,7 @@ use crate::{
     ir::{Kind, ObjectKey},
 };
 use addresses::Addresses;
+use default_backend::DefaultBackendRemark;
 use put::{Outcome, Write, put};
 use queue::Queue;
 use refusals::{Manner, Refusals};
@@ -93,6 +95,7 @@ pub struct Writer {
     /// The kinds that we may not write.
     forbidden: BTreeSet<Kind>,
     remarks: Remarks,
+    default_backend: DefaultBackendRemark,
     refusals: Refusals,
     addresses: Addresses,
     hasher: RandomState,
@@ -130,6 +133,7 @@ impl Writer {
         Self {
             recorder: Recorder::start(client.clone(), controllers.clone(), instance),
             client,
+            default_backend: DefaultBackendRemark::of(feed.default_backend()),
             feed,
             seen,
             leadership,
@@ -181,6 +185,7 @@ impl Writer {
                     self.told = news.told;
                     news.keys.into_iter().for_each(|key| self.look_at(key, leading));
                 }
+                () = self.default_backend.changed() => {}
                 () = sleep_until(wake), if wake.is_some() => self.wait_no_longer(),
             }
             while self.early.front().is_some_and(|sighting| Some(sighting.sequence) <= self.told) {
@@ -191,6 +196,7 @@ impl Writer {
             if leading && !self.leadership.is_over() {
                 self.dispatch();
                 self.tell_remarks();
+                self.default_backend.report(&self.recorder);
             }
         }
     }

@@ -12,12 +12,12 @@ use tokio::sync::watch;
 use crate::{
     Bindings, Problem,
     cluster::dedicated::{DesiredServices, ProvisioningErrors},
-    ir::Kind,
+    ir::{Kind, ObjectKey},
     problem::Topic,
     report,
     source::Demand,
     status::Statuses,
-    status_feed::{Changed, StatusFeed},
+    status_feed::{Changed, DefaultBackendFeed, StatusFeed},
     translate::{Address, Allocation, ServedNamespaces},
 };
 
@@ -37,6 +37,8 @@ pub struct Handle {
     pub(super) served: Arc<ServedNamespaces>,
     pub(super) changed: Arc<Changed>,
     pub(super) demand: watch::Receiver<Demand>,
+    /// The Service of `--default-backend-service`.
+    pub(super) default_backend: Option<ObjectKey>,
 }
 
 impl Handle {
@@ -78,7 +80,9 @@ impl Handle {
 
     /// The same for whoever writes them: which ones are new, and what they should be.
     pub fn status_feed(&self) -> StatusFeed {
-        StatusFeed::new(self.statuses.clone(), Arc::clone(&self.changed), Arc::clone(&self.served))
+        let default_backend = DefaultBackendFeed::new(self.default_backend.clone(), self.problems.clone());
+        let (changed, served) = (Arc::clone(&self.changed), Arc::clone(&self.served));
+        StatusFeed::new(self.statuses.clone(), changed, served, default_backend)
     }
 
     /// What is wrong with documents, refused ones and others, and the objects that nobody serves.

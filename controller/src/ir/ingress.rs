@@ -13,7 +13,7 @@ use super::{Kind, Meta, ObjectKey, gateway::Reference};
 pub use annotations::{
     Access, Annotations, Answers, AuthTls, BackendSpeech, BasicAuth, Body, Errors, Limits, Logs, Mirroring,
     NextUpstream, Pacing, Passwords, ProxySsl, Redirects, Rewrite, Risk, SecretForm, ServerAlias, Speech,
-    SslPassthrough, Unserved, Upstream, UpstreamVhost,
+    SslPassthrough, Unserved, UnservedProtection, Upstream, UpstreamVhost,
 };
 pub use auth::{AuthOptions, CONSTANTS, ExternalAuth, ServiceTarget};
 pub use balancing::{Affinity, Balancing, Canary, CanaryHeader, Hashing, LoadBalance, Session};

@@ -13,6 +13,7 @@ use portcullis_routing::{
     log_format::{Escape, LogFormat},
     step::MapKeys,
 };
+use portcullis_tls::Offer;
 
 use super::gateway::LabelSelector;
 pub use super::ingress_settings::{
@@ -56,6 +57,12 @@ pub struct ProxySettings {
     pub drain_timeout: Option<Duration>,
     /// `use-http2`, negated.
     pub without_http2: bool,
+    /// `ssl-protocols`, `ssl-ciphers` and `ssl-ecdh-curve`.
+    pub offer: Offer,
+    /// `enable-underscores-in-headers`: whether backends of Ingresses receive headers with `_` in their name.
+    pub underscores_in_headers: bool,
+    /// `ignore-invalid-headers`, negated: whether they receive headers of any name.
+    pub all_header_names: bool,
     /// Connections of clients; `None` is as many as the process can hold.
     pub max_connections: Option<usize>,
     /// The same for each port; `None` is three quarters of all.

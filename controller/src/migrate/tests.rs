@@ -280,6 +280,36 @@ fn passwords_of_another_namespace_are_refused() {
 }
 
 #[test]
+fn objects_that_were_not_read_are_not_reported_as_missing() {
+    const SERVICE: &str = "apiVersion: v1\nkind: Service\nmetadata: {namespace: shop, name: web}\nspec: {ports: [{port: 80}]}\n---\n";
+    for annotations in [
+        &[][..],
+        &[("auth-type", "basic"), ("auth-secret", "users")],
+        &[("default-backend", "errors")],
+        &[("auth-tls-secret", "shop/ca")],
+        &[("backend-protocol", "HTTPS"), ("proxy-ssl-secret", "shop/tls")],
+        &[("auth-url", "http://auth.example/"), ("auth-proxy-set-headers", "shop/headers")],
+    ] {
+        let report = report_of(&(ingress("web", annotations, "/") + SERVICE));
+        let refused = |note: &&Note| note.verdict == Verdict::Refused;
+        let found = report.ingresses[0].notes.iter().find(refused);
+        assert!(found.is_none(), "{annotations:?}: {found:?}");
+    }
+    // Other reasons are.
+    let tls = [("backend-protocol", "HTTPS"), ("proxy-ssl-secret", "other/tls")];
+    assert_eq!(report_of(&(ingress("web", &tls, "/") + SERVICE)).ingresses[0].verdict, Verdict::Refused);
+}
+
+#[test]
+fn an_older_ingress_takes_precedence_there_too() {
+    let report = report_of(&(ingress("a", &[], "/") + &ingress("b", &[], "/")));
+    let notes = |index: usize| &report.ingresses[index].notes;
+    let all: Vec<_> = notes(0).iter().chain(notes(1)).collect();
+    let is_same = |note: &&Note| note.verdict == Verdict::Same && note.text.ends_with("; as there");
+    assert!(!all.is_empty() && all.iter().all(is_same), "{report}");
+}
+
+#[test]
 fn an_owner_cannot_hide_messages_by_the_words_of_a_path() {
     for path in
         ["/Secret a not found", "/not a regular expression", "/which takes precedence (by age, then by name)"]

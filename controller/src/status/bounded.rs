@@ -30,7 +30,8 @@ pub(crate) fn shortened(text: &str, most: usize) -> String {
 pub(super) fn messages(mut messages: Vec<Message>) -> Box<[Message]> {
     if let Some(first) = messages.get(MESSAGES) {
         let more = messages.len() - MESSAGES;
-        let more = Message { text: format!("and {more} more like these"), topic: None, level: first.level };
+        let text = format!("and {more} more like these");
+        let more = Message { text, topic: None, cause: None, level: first.level };
         messages.truncate(MESSAGES);
         messages.push(more);
     }

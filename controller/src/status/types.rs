@@ -71,6 +71,20 @@ pub struct Message {
     /// The topic under which it is counted, if it is.
     #[serde(skip)]
     pub topic: Option<Topic>,
+    /// Its cause, if it is one of these.
+    #[serde(skip)]
+    pub cause: Option<Cause>,
+}
+
+/// A cause of messages that `portcullis migrate` treats in its own way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Cause {
+    /// An object that is referred to does not exist.
+    Missing,
+    /// Another Ingress takes precedence by its age.
+    Precedence,
+    /// The path is a regular expression that is not supported.
+    Pattern,
 }
 
 /// How much a message matters.
@@ -326,7 +340,11 @@ impl Message {
     }
 
     fn new(level: Level, topic: Option<Topic>, text: impl Into<String>) -> Self {
-        Self { level, text: bounded::text(text.into()).into_owned(), topic }
+        Self { level, text: bounded::text(text.into()).into_owned(), topic, cause: None }
+    }
+
+    pub(crate) fn caused_by(self, cause: impl Into<Option<Cause>>) -> Self {
+        Self { cause: cause.into(), ..self }
     }
 
     pub(crate) fn note(text: impl Into<String>) -> Self {

@@ -65,10 +65,10 @@ pub fn listener(
             Traffic::Datagrams => return Some(serving(id, Serves::Datagram(datagrams(owner)))),
         }
     }
-    let of_ingresses = plan
-        .ingress
-        .as_ref()
-        .map(|id| made(id, routes(RuleSource::Ingress, default_within(id, hostname, default))));
+    let of_ingresses = plan.ingress.as_ref().map(|id| {
+        let fallback = default_within(id, hostname, default);
+        made(id, HttpRoutes { hsts: plan.hsts.clone(), ..routes(RuleSource::Ingress, fallback) })
+    });
     let Some(id) = &plan.gateway else { return of_ingresses };
     let owner = RuleSource::Gateway(Arc::clone(id));
     Some(match plan.traffic {

@@ -77,6 +77,11 @@ impl AuthorityRefError {
         }
     }
 
+    /// Whether there is no such object.
+    pub(super) fn is_missing(&self) -> bool {
+        matches!(self, Self::NotFound(_))
+    }
+
     /// Whether it is not known yet if there is anything wrong.
     pub fn is_pending(&self) -> bool {
         matches!(self, Self::Pending(_))

@@ -211,6 +211,7 @@ impl BackendTlsPolicies {
             policy: key.to_string().into(),
             service: services::name(service),
             why: error.to_string().into(),
+            is_missing: false,
         })
     }
 

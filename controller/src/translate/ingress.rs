@@ -38,7 +38,7 @@ use std::sync::Arc;
 use portcullis_routing::{HostPattern, HostTable};
 
 pub use claims::ingress_claims;
-pub(crate) use paths::{BY_AGE, are_regex};
+pub(crate) use paths::are_regex;
 
 use super::{HostRefusal, HostTranslation, IngressBackends, Listeners, Pools, Reader, RuleSource, Settings};
 use crate::{ir::Ingress, problem::Topic, status::Message};
@@ -111,7 +111,7 @@ pub fn ingress_host(
     }
     for loss in losses {
         let messages = translation.messages.entry(loss.of()).or_default();
-        messages.insert(Message::refused(loss.to_string()));
+        messages.insert(Message::refused(loss.to_string()).caused_by(loss.cause()));
     }
     translation
 }
@@ -119,10 +119,10 @@ pub fn ingress_host(
 /// The message for an Ingress that its own annotations close.
 pub(crate) fn closed_by_annotations(ingress: &Ingress, settings: &Settings) -> Option<Message> {
     let unserved = &ingress.annotations.unserved;
-    let by = unserved.closed_by(settings.strict_annotations)?;
+    let why = unserved.why_closed(settings.strict_annotations)?;
     let what = if unserved.whole_hosts { "its hosts are" } else { "its paths are" };
     let text = format!(
-        "{what} closed (503), because annotations that protect them are not supported yet: {by}; the annotation portcullis.dev/unsupported: ignore serves them without protection"
+        "{what} closed (503), because annotations that protect them cannot be served ({why}); the annotation portcullis.dev/unsupported: ignore serves them without protection"
     );
     Some(Message::about(Topic::Closed, text))
 }

@@ -50,10 +50,11 @@ pub use renew::{Listeners, listeners};
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use http::HeaderValue;
 use portcullis_routing::{
     ClientAuth, HostPattern, ListenerId, PortKey, Protocol, RouteKind, TlsMaterial, TlsMode, step::Check,
 };
-use portcullis_tls::Certificate;
+use portcullis_tls::{Certificate, CipherPolicy};
 
 use super::{
     AuthorityRefError, CertificateRefError, Dedicated, DedicatedPorts, HostRefusal, ListenerKey,
@@ -324,6 +325,8 @@ pub struct IngressHost {
     pub https_is_others: bool,
     /// Whether an Ingress asks for TLS.
     pub tls: bool,
+    /// The wildcard host whose TLS and certificate it uses, since none of its Ingresses has a `tls` section.
+    pub tls_of: Option<HostPattern>,
     /// The host that this is another name of (`server-alias`), if no Ingress has rules for this one.
     pub same_as: Option<HostPattern>,
     /// Who closes it as a whole, and for whom; `None` where nobody does.
@@ -332,6 +335,9 @@ pub struct IngressHost {
     pub passthrough: Option<ObjectKey>,
     /// What is asked of clients' certificates, and of whom; `None` where nobody asks for anything.
     pub client_auth: Option<Arc<HostClientAuth>>,
+    /// Its cipher suites: those of the oldest Ingress of its namespace that names some. The namespace is that of the oldest
+    /// Ingress of the host.
+    pub ciphers: CipherPolicy,
 }
 
 /// What a port of the table has.
@@ -359,6 +365,8 @@ pub struct ListenerPlan {
     pub filters: Arc<[Check]>,
     /// The host of Ingresses, whose listeners on all ports have the same id; or a TCP or UDP service of the operator.
     pub ingress: Option<Arc<ListenerId>>,
+    /// HSTS of responses to requests that no rule of Ingresses matches.
+    pub hsts: Option<Arc<HeaderValue>>,
 }
 
 impl PortPlan {
@@ -376,7 +384,14 @@ impl ListenerPlan {
             Protocol::Tls => TlsMode::Terminate(ClientAuth::Unasked),
             Protocol::Http | Protocol::Tcp | Protocol::Udp => TlsMode::None,
         };
-        Self { tls, traffic: Traffic::Requests, gateway: None, filters: Arc::default(), ingress: None }
+        Self {
+            tls,
+            traffic: Traffic::Requests,
+            gateway: None,
+            filters: Arc::default(),
+            ingress: None,
+            hsts: None,
+        }
     }
 }
 

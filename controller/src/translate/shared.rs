@@ -155,7 +155,7 @@ impl SharedHosts {
         let slot = HostTableKey { at: Arc::clone(&shared.gateway), host: host.clone() };
         hosts.insert(host.clone(), Arc::clone(slots.get(&slot)?));
         // It is the Gateway's listener that takes the requests, those for Ingresses too.
-        let serves = Serves::Http(HttpRoutes { filters, hosts, fallback });
+        let serves = Serves::Http(HttpRoutes { filters, hosts, fallback, hsts: None });
         let id = Arc::clone(&shared.gateway_id);
         Some(Arc::new(Listener { id, tls, serves }))
     }

@@ -537,3 +537,34 @@ spec: {{ {class}rules: [{{ host: a.example.com, http: {{ paths: [{{ path: /, pat
         assert_eq!(found, want, "{named:?} {nginx_classes:?}\n{classes}{table}");
     }
 }
+
+#[test]
+fn error_pages_of_a_default_backend_that_cannot_be_used_are_reported() {
+    let objects = "
+kind: Ingress
+metadata: { namespace: shop, name: web, annotations: { nginx.ingress.kubernetes.io/custom-http-errors: '404' } }
+spec:
+  ingressClassName: portcullis
+  rules: [{ host: a.example, http: { paths: [{ path: /, pathType: Prefix, backend: { service: { name: web, port: { number: 80 } } } }] } }]
+---
+kind: Service
+metadata: { namespace: shop, name: web }
+spec: { ports: [{ port: 80 }] }
+";
+    for (service, want) in [
+        (None, Some("there is no default backend")),
+        (
+            Some(("infra", "errs")),
+            Some("the default backend of the controller (--default-backend-service) cannot be used"),
+        ),
+        (Some(("shop", "web")), None),
+    ] {
+        let key = service.map(|(namespace, name)| ObjectKey::new(Kind::Service, namespace, name));
+        let default_backend = key.map(|key| Arc::new(DefaultBackend::new(key)));
+        let settings = Settings { default_backend, ..Settings::default() };
+        let translated = full(&snapshot(&format!("{CLASS}{objects}")), &settings, None, &Pools::default());
+        let statuses = translated.statuses.to_string();
+        assert_eq!(statuses.contains("custom-http-errors has no effect"), want.is_some(), "{statuses}");
+        assert!(want.is_none_or(|want| statuses.contains(want)), "{statuses}");
+    }
+}

@@ -1,13 +1,15 @@
 //! Objects that nobody serves, as far as we can see.
 
-use super::{Reader, listeners::Classes};
+use super::{Reader, default_backend, listeners::Classes};
 use crate::Problem;
 
 /// Returns the objects of a folder that nobody serves, usually by mistake: Gateways and Ingresses whose class does not
-/// exist, and ListenerSets whose Gateway does not. In a cluster such objects may belong to other controllers.
+/// exist, and ListenerSets whose Gateway does not. In a cluster such objects may belong to other controllers. The first one
+/// is the default backend of the operator, if it cannot be used.
 pub fn unclaimed(reader: &Reader<'_>) -> Vec<Problem> {
+    let default_backend = default_backend::problem(reader);
     if !reader.settings().direct {
-        return Vec::new();
+        return default_backend.into_iter().collect();
     }
     let gateways = reader.gateways().filter_map(|gateway| {
         let missing = !gateway.class.is_empty() && reader.gateway_class(&gateway.class).is_none();
@@ -34,5 +36,5 @@ pub fn unclaimed(reader: &Reader<'_>) -> Vec<Problem> {
         let message = format!("IngressClass {name} not found; the Ingress is not served");
         missing.then(|| Problem::warning(key, "spec.ingressClassName", message))
     });
-    gateways.chain(sets).chain(ingresses).collect()
+    default_backend.into_iter().chain(gateways).chain(sets).chain(ingresses).collect()
 }

@@ -211,3 +211,22 @@ async fn nothing_is_said_of_objects_that_nobody_here_serves() {
         assert!(log.lines(&[name]).is_empty(), "{:?}", log.lines(&[name]));
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_default_backend_that_cannot_be_used_is_an_event_of_its_service() {
+    let server = shop(1);
+    let named = ObjectKey::new(Kind::Service, "infra", "errs");
+    let default_backend = Some(Arc::new(DefaultBackend::new(named)));
+    let settings = Settings { default_backend, ..in_cluster() };
+    let replica = Replica::with(&server, true, settings.clone()).ready().await;
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(events(&server), ["Warning Service errs NoEffect"]);
+    let note = server.all("events")[0]["note"].as_str().unwrap().to_owned();
+    assert!(note.contains("--default-backend-service") && note.contains("not found"), "{note}");
+    let problems = replica.handle.problems().borrow().clone();
+    assert!(problems.iter().any(|problem| *problem.object == *"Service infra/errs"), "{problems:?}");
+    server.apply("services", service("infra", "errs"));
+    sleep(Duration::from_secs(5)).await;
+    assert!(replica.handle.problems().borrow().is_empty());
+    assert_eq!(events(&server).len(), 1, "nothing is reported of a Service that can be used");
+}

@@ -18,12 +18,12 @@ use std::{
 };
 
 use portcullis_controller::{
-    Bindings, Controller, Handle, Settings, Topic,
+    Bindings, Controller, DefaultBackend, Handle, Settings, Topic,
     cluster::{
         Leadership, Term,
         statuses::{ControllerNames, RefusedStatuses, Writer},
     },
-    ir::Kind,
+    ir::{Kind, ObjectKey},
     source::cluster::{self, ClusterOptions, Outlets, Progress},
     translate::Address,
 };
@@ -388,7 +388,8 @@ fn events(server: &ApiServer) -> Vec<String> {
     let text = |event: &Value| {
         let part = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let regarding = &event["regarding"];
-        assert!(!part(&regarding["uid"]).is_empty(), "{event}");
+        let is_known = !part(&regarding["uid"]).is_empty();
+        assert!(is_known || regarding["kind"] == "Service", "a Service may not exist: {event}");
         let names = (part(&regarding["kind"]), part(&regarding["name"]));
         format!("{} {} {} {}", part(&event["type"]), names.0, names.1, part(&event["reason"]))
     };

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use portcullis_routing::{Backend, BackendKey, Endpoints, Listener, Rule, Serves, Step, Table};
-use portcullis_tls::{Certificates, ClientAuth};
+use portcullis_tls::{Certificates, CipherPolicy, CipherSuites, ClientAuth};
 
 /// The table, and below it the endpoints of each backend that it leads to.
 pub(crate) fn table(table: &Table) -> String {
@@ -36,7 +36,16 @@ pub(crate) fn certificates(certificates: &Certificates) -> String {
                 ClientAuth::Required(_) => " and requires client certificates",
                 ClientAuth::Reported { .. } => " and reports client certificates",
             };
-            out += &format!("tls:{number} {hostname} shows {shown}{asks}\n");
+            let CipherPolicy { suites, server_order } = &termination.ciphers;
+            let suites: Vec<_> = suites.iter().flat_map(CipherSuites::names).collect();
+            let suites =
+                if suites.is_empty() { String::new() } else { format!(" with {}", suites.join(":")) };
+            let order = match server_order {
+                None => "",
+                Some(true) => " in the order of the server",
+                Some(false) => " in the order of the client",
+            };
+            out += &format!("tls:{number} {hostname} shows {shown}{asks}{suites}{order}\n");
         }
     }
     out

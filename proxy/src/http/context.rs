@@ -25,7 +25,7 @@ use super::{
     mirror::Copies,
 };
 use crate::{
-    ForwardedFor,
+    ForwardedFor, HeaderNames,
     body::{Allowance, Held, Pacer},
     clock,
     conn::ConnInfo,
@@ -209,6 +209,11 @@ impl Context {
     /// Whether the rule is that of an Ingress.
     pub(crate) fn is_of_ingress(&self) -> bool {
         self.rule().is_some_and(|rule| rule.route.kind == RouteKind::Ingress)
+    }
+
+    /// The names of request headers that the backend receives.
+    pub(crate) fn header_names(&self) -> HeaderNames {
+        if self.is_of_ingress() { self.conn.header_names } else { HeaderNames::Any }
     }
 
     /// Gives the line of the access log the identifier that the backend gets.

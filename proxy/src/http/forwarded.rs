@@ -12,7 +12,7 @@ use super::{
     context::Context,
     headers::{self, Fields, Fill, Has, Name},
 };
-use crate::{ForwardedFor, random};
+use crate::{ForwardedFor, HeaderNames, random};
 
 pub(super) const FOR: Name = Name::new("X-Forwarded-For", "x-forwarded-for");
 const ORIGINAL_FOR: Name = Name::new("X-Original-Forwarded-For", "x-original-forwarded-for");
@@ -36,7 +36,8 @@ pub(crate) fn apply(request: &mut RequestHeader, context: &Context) -> Result<()
     let originals =
         originals.then(|| [&FOR, &HOST].map(|sent| joined(request.headers.get_all(&sent.name).iter())));
     if context.has.any(Has::SUSPECT) {
-        for name in forged(request.headers.keys(), trusted) {
+        let names = context.header_names();
+        for name in dropped(request.headers.keys(), names, trusted) {
             request.remove_header(&name);
         }
     }
@@ -134,8 +135,13 @@ pub(crate) fn scheme(request: &RequestHeader, context: &Context) -> &'static str
 }
 
 /// The names of headers that do not get past us, each name looked at once.
-fn forged<'n>(names: impl Iterator<Item = &'n HeaderName>, trusted: bool) -> Vec<HeaderName> {
-    names.filter(|name| is_forged(name.as_str(), trusted)).cloned().collect()
+fn dropped<'n>(
+    names: impl Iterator<Item = &'n HeaderName>,
+    allowed: HeaderNames,
+    trusted: bool,
+) -> Vec<HeaderName> {
+    let is_dropped = |name: &str| is_forged(name, trusted) || !allowed.allow(name.as_bytes());
+    names.filter(|name| is_dropped(name.as_str())).cloned().collect()
 }
 
 /// Whether a header with this name does not get past us: it says of the client what only a trusted peer may say, or CGI-like
@@ -290,7 +296,7 @@ mod tests {
         let names: Vec<HeaderName> =
             names("a").chain(names("x_forwarded")).map(|name| name.parse().unwrap()).collect();
         let mut looked = 0;
-        let found = forged(names.iter().inspect(|_| looked += 1), false);
+        let found = dropped(names.iter().inspect(|_| looked += 1), HeaderNames::Any, false);
         assert_eq!((found.len(), looked), (400, 800));
     }
 

@@ -50,9 +50,11 @@ fn edits(context: &Context) -> RequestEdits<'_> {
 fn write_own(head: &RequestHead<'_, '_>, context: &Context, edits: &RequestEdits<'_>, out: &mut Vec<u8>) {
     let mut runs = Runs::new(head.bytes);
     let (trusted, spools) = (context.trusted, context.is_received_first(!head.body.is_done()));
-    let bodiless = context.is_bodiless();
+    let (bodiless, names) = (context.is_bodiless(), context.header_names());
     for (kind, header) in head.fields() {
         let goes_on = match kind {
+            // The names of other kinds are plain.
+            Kind::Other if !names.allow(header.name.as_bytes()) => false,
             Kind::Other | Kind::ContentType | Kind::Origin | Kind::Date | Kind::RequestId => {
                 !head.names(header.name.as_bytes())
             }
@@ -193,10 +195,12 @@ pub(super) fn write_h2(head: &RequestHeader, context: &Context, chunked: bool, o
     put(out, &[head.method.as_str().as_bytes(), b" ", target, b" HTTP/1.1\r\nHost: "]);
     put(out, &[edits.host().unwrap_or(host), b"\r\n"]);
     let (mut has, mut has_length, bodiless) = (0_u32, false, context.is_bodiless());
+    let names = context.header_names();
     for (name, value) in &head.headers {
         let kind = kind(name.as_str().as_bytes());
         has |= 1 << (kind as u32);
         let goes_on = match kind {
+            Kind::Other if !names.allow(name.as_str().as_bytes()) => false,
             Kind::Other | Kind::ContentType | Kind::Origin | Kind::Date | Kind::RequestId => {
                 *name != header::COOKIE
             }

@@ -215,7 +215,7 @@ impl ClientConfigs {
 }
 
 /// The versions that are offered.
-fn offered(versions: TlsVersions) -> &'static [&'static SupportedProtocolVersion] {
+pub(crate) fn offered(versions: TlsVersions) -> &'static [&'static SupportedProtocolVersion] {
     static TLS12: [&SupportedProtocolVersion; 1] = [&rustls::version::TLS12];
     static TLS13: [&SupportedProtocolVersion; 1] = [&rustls::version::TLS13];
     match versions {

@@ -169,8 +169,12 @@ async fn a_request_in_flight_keeps_the_tls_that_it_began_with() {
             async move { get(&mut connect(at).await, "a.example", "/hold").await }
         });
         within(up.held.acquire()).await.unwrap().forget();
-        let invalid =
-            BackendError::InvalidPolicy { policy: "p".into(), service: "s".into(), why: "w".into() };
+        let invalid = BackendError::InvalidPolicy {
+            policy: "p".into(),
+            service: "s".into(),
+            why: "w".into(),
+            is_missing: false,
+        };
         proxy.serve_http(Site::of(rule([share(1, Err(invalid))])).table(port)).await;
         assert_eq!(get(&mut connect(proxy.at(port)).await, "a.example", "/").await.status, 503);
         up.go.add_permits(1);

@@ -46,7 +46,7 @@ fn site_with(port: u16, rule: Rule, shown: &Arc<Certificate>, policy: &ClientAut
     listener.tls = TlsMode::Terminate(policy.clone());
     of_port.listeners.insert(HostPattern::Any, Arc::new(listener));
     let mut listeners = HostMap::default();
-    let termination = Termination { certificates: vec![Arc::clone(shown)], client_auth: policy.clone() };
+    let termination = Termination::new(vec![Arc::clone(shown)], policy.clone());
     listeners.insert(HostPattern::Any, Arc::new(termination));
     (table, Certificates { ports: BTreeMap::from([(key, Arc::new(PortCertificates { listeners }))]) })
 }

@@ -233,12 +233,18 @@ async fn a_client_that_speaks_no_tls_is_let_go() {
     let (port, table, _backend) = https(&running).await;
     let shown = certificate(Key::Ecdsa, &["a.example.com"]);
     running.serve(table, on(port, &[("", &[&shown])])).await;
-    let mut plain = crate::support::client::connect(running.at(port)).await;
-    plain.write_all(b"GET / HTTP/1.1\r\nHost: a.example.com\r\n\r\n").await.unwrap();
-    let mut answer = Vec::new();
-    match within(plain.read_to_end(&mut answer)).await {
-        Ok(_) => assert_eq!(answer.first(), Some(&21), "an alert and no more: {answer:?}"),
-        Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
+    for (sent, want) in [
+        (&b"GET / HTTP/1.1\r\nHost: a.example.com\r\n\r\n"[..], &b"HTTP/1.1 400 "[..]),
+        // An alert.
+        (b"\x17\x03\x03\x00\x01a", &[21]),
+    ] {
+        let mut plain = crate::support::client::connect(running.at(port)).await;
+        plain.write_all(sent).await.unwrap();
+        let mut answer = Vec::new();
+        match within(plain.read_to_end(&mut answer)).await {
+            Ok(_) => assert!(answer.starts_with(want), "{answer:?}"),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{net::IpAddr, num::NonZeroU32, sync::Arc, time::Duration};
 
 use http::{HeaderName, header};
-use portcullis_proxy::{ClientOptions, ForwardedFor, LiveOptions, Options};
+use portcullis_proxy::{ClientOptions, ForwardedFor, HeaderNames, LiveOptions, Options};
 use portcullis_routing::{
     RouteId, RouteKind, Rule, Step, Steps,
     step::{BlockedValues, MapKeys, Spool},
@@ -190,6 +190,21 @@ async fn a_body_that_falls_silent_has_a_limit_of_its_own() {
         tcp.write_all(head.as_bytes()).await.unwrap();
         let status = within(response(&mut tcp)).await.status;
         assert!(matches!(status, 408 | 504), "spooled: {is_spooled}: {status}");
+    }
+}
+
+#[tokio::test]
+async fn a_backend_of_an_ingress_receives_headers_with_plain_names_only() {
+    let headers = [("x-plain", "1"), ("x_under", "1"), ("x.dot", "1"), ("x_forwarded_for", "192.0.2.9")];
+    for (names, under, dot) in [
+        (HeaderNames::Plain, None, None),
+        (HeaderNames::WithUnderscores, Some("1"), None),
+        (HeaderNames::Any, Some("1"), Some("1")),
+    ] {
+        let seen = received(|live| live.clients.header_names = names, &headers).await;
+        // A name that backends may take for X-Forwarded-For is never forwarded.
+        let want = [("x-plain", Some("1")), ("x_under", under), ("x.dot", dot), ("x_forwarded_for", None)];
+        check(seen, &want);
     }
 }
 

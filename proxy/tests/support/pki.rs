@@ -37,7 +37,7 @@ pub fn on(port: u16, listeners: &[(&str, &[&Arc<Certificate>])]) -> Certificates
         let certificates = certificates.iter().map(|c| Arc::clone(c)).collect();
         map.insert(
             HostPattern::parse(host).unwrap(),
-            Arc::new(Termination { certificates, client_auth: ClientAuth::Unasked }),
+            Arc::new(Termination::new(certificates, ClientAuth::Unasked)),
         );
     }
     let mut all = Certificates::default();

@@ -96,7 +96,9 @@ impl<'t> Chosen<'t, '_> {
                 }
                 Step::IngressRedirect(redirect) => {
                     if let Some(answer) = self.ingress_redirect(redirect) {
-                        return self.answer(answer);
+                        // `app-root` comes before CORS, other redirects after it.
+                        let preflight = matches!(**redirect, IngressRedirect::AppRoot(_));
+                        return self.answer(Answer { preflight, ..answer });
                     }
                 }
                 Step::RewriteTarget(rewrite) => {
@@ -333,7 +335,7 @@ impl<'t> Chosen<'t, '_> {
         let backend = choice.backend.as_ref();
         let backend = backend.map_err(|error| match error.rejection() {
             Rejection::Closed => {
-                (Rejection::Closed, "closed: an annotation that protects it is not supported")
+                (Rejection::Closed, "closed: an annotation or setting that protects it cannot be served")
             }
             Rejection::NoRoute => (Rejection::NoRoute, "no path of this host matches this request"),
             Rejection::NoEndpoints => (Rejection::NoEndpoints, "the backend does not exist"),

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use http::{HeaderName, HeaderValue, header};
+
 use super::{
     Answer, Chosen, Cursor, Decision, OfClient, Request, answer,
     check::{Passed, Stage, usable},
@@ -65,8 +67,17 @@ fn choose<'t>(
 ) -> Decision {
     match select(listener, &of_client, trace) {
         Ok(selected) => Chosen { selected, of_client, passed }.follow(0, trace),
-        Err((rejection, why)) => answer(Answer::reject(rejection, why)),
+        Err((rejection, why)) => {
+            answer(Answer::reject(rejection, why).with_headers(hsts(listener, &of_client)))
+        }
     }
+}
+
+/// The header of a response to a request that no rule matches.
+fn hsts(listener: &Listener, of_client: &OfClient<'_>) -> Vec<(HeaderName, HeaderValue)> {
+    let value = listener.http_routes().and_then(|routes| routes.hsts.as_deref());
+    let value = value.filter(|_| of_client.connection.tls.is_some());
+    value.map(|value| (header::STRICT_TRANSPORT_SECURITY, value.clone())).into_iter().collect()
 }
 
 /// The rule that takes a request.

@@ -2,6 +2,8 @@
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
+use http::HeaderValue;
+
 use super::{HostTable, Selected};
 use crate::{
     HostMap, HostPattern, RequestView, Rule, TlsMaterial,
@@ -115,6 +117,8 @@ pub struct HttpRoutes {
     pub hosts: HostMap<Arc<HostTable>>,
     /// Asked if no rule of `hosts` matches: the Ingress of the same hostname behind a Gateway's listener.
     pub fallback: Option<Arc<Listener>>,
+    /// `Strict-Transport-Security` (RFC 6797) in responses over TLS to requests that no rule matches.
+    pub hsts: Option<Arc<HeaderValue>>,
 }
 
 impl Listener {

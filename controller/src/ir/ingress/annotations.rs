@@ -8,6 +8,7 @@ use portcullis_routing::{
     pattern::Source,
     step::{BackendConnection, Demand, IngressCors, Satisfy},
 };
+use portcullis_tls::CipherPolicy;
 
 use crate::ir::ObjectKey;
 
@@ -45,6 +46,8 @@ pub struct Annotations {
     pub backend: BackendSpeech,
     pub errors: Errors,
     pub answers: Answers,
+    /// `ssl-ciphers` and `ssl-prefer-server-ciphers`, which are for its whole hosts.
+    pub ciphers: CipherPolicy,
     pub unserved: Unserved,
     /// The annotation by which it asks for TLS of its own: client certificates, or TLS that is passed through.
     pub own_tls: Option<&'static str>,
@@ -345,12 +348,20 @@ pub struct NextUpstream {
 /// The protections that an Ingress asks for and that are not served; what they protect is closed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unserved {
-    /// Annotations of ingress-nginx, without their prefix.
-    pub protections: Box<[&'static str]>,
+    pub protections: Box<[UnservedProtection]>,
     /// The first annotation that is on no list; it closes paths if annotations are strict.
     pub unknown: Option<Box<str>>,
     /// Whether its hosts are protected as a whole, or it is not known which of their requests are.
     pub whole_hosts: bool,
+}
+
+/// An annotation of ingress-nginx that protects and cannot be served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnservedProtection {
+    /// Its name, without the prefix.
+    pub name: &'static str,
+    /// Why, as in "`is not supported`" or "`\"many\" is not a number`".
+    pub why: Box<str>,
 }
 
 impl NextUpstream {
@@ -369,14 +380,31 @@ impl Rewrite {
 }
 
 impl Unserved {
-    /// What closes the Ingress, as messages name it; `None` where nothing does. `strict` is whether an annotation that
-    /// is on no list does.
+    /// The annotations that close the Ingress, as messages name them; `None` where nothing does. `strict` is whether an
+    /// annotation that is on no list does.
     pub fn closed_by(&self, strict: bool) -> Option<String> {
-        const NAMED: usize = 5;
-        let unknown = self.unknown.as_deref().filter(|_| strict);
-        let names: Vec<_> = self.protections.iter().copied().chain(unknown).collect();
-        let more = names.len().saturating_sub(NAMED);
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        (!names.is_empty()).then(|| names[..names.len().min(NAMED)].join(", ") + &more)
+        let unknown = self.unknown_if(strict).map(str::to_owned);
+        let names = self.protections.iter().map(|protection| protection.name.to_owned());
+        first_few(names.chain(unknown).collect(), ", ")
     }
+
+    /// The same with the reason for each, which may quote its value: for messages to the owner of the Ingress.
+    pub fn why_closed(&self, strict: bool) -> Option<String> {
+        let unknown = self.unknown_if(strict).map(|name| format!("{name}: is not a known annotation"));
+        let whys =
+            self.protections.iter().map(|protection| format!("{}: {}", protection.name, protection.why));
+        first_few(whys.chain(unknown).collect(), "; ")
+    }
+
+    fn unknown_if(&self, strict: bool) -> Option<&str> {
+        self.unknown.as_deref().filter(|_| strict)
+    }
+}
+
+/// Joins the first few of a list, and says how many more there are; `None` for an empty list.
+fn first_few(all: Vec<String>, separator: &str) -> Option<String> {
+    const NAMED: usize = 5;
+    let more = all.len().saturating_sub(NAMED);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    (!all.is_empty()).then(|| all[..all.len().min(NAMED)].join(separator) + &more)
 }

@@ -43,6 +43,7 @@ mod rewrite;
 mod risk;
 mod server_alias;
 pub(crate) mod snippet;
+mod ssl_ciphers;
 mod ssl_passthrough;
 pub(in crate::objects) mod upstream;
 mod upstream_vhost;
@@ -54,7 +55,7 @@ use portcullis_routing::step::Demand;
 
 use super::annotation;
 use crate::{
-    ir::ingress::{Annotations, Unserved},
+    ir::ingress::{Annotations, Unserved, UnservedProtection},
     objects::{checks::Checks, names::quoted},
     problem::Topic,
 };
@@ -103,6 +104,7 @@ pub(super) fn read(annotations: &BTreeMap<String, String>, checks: &mut Checks) 
         basic_auth: families.read(),
         passthrough: families.read(),
         mirroring: families.read(),
+        ciphers: families.read(),
         ..Annotations::default()
     };
     let mut denied = families.denied;
@@ -172,7 +174,7 @@ fn refuse(denied: Vec<Denied>, checks: &mut Checks) -> Option<Box<str>> {
 /// What is closed, and a warning for each annotation that closes it.
 fn close(denied: Vec<Denied>, is_ignored: bool, checks: &mut Checks) -> Unserved {
     let mut unserved = Unserved::default();
-    let mut names = Vec::new();
+    let mut protections = Vec::new();
     for Denied { name, why } in denied {
         let protects = known::find(name).map_or(Protects::Host, |known| known.protects);
         let (what, what_is) = match protects {
@@ -187,9 +189,9 @@ fn close(denied: Vec<Denied>, is_ignored: bool, checks: &mut Checks) -> Unserved
         let full_name = format!("{NGINX}{name}");
         checks.warning_of(Topic::Protection(name), &annotation(&full_name), message);
         unserved.whole_hosts |= protects == Protects::Host;
-        names.push(name);
+        protections.push(UnservedProtection { name, why: why.into() });
     }
-    Unserved { protections: names.into(), ..unserved }
+    Unserved { protections: protections.into(), ..unserved }
 }
 
 /// Warns about protections that only apply to plain HTTP, since TLS is passed through.

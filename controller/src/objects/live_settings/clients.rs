@@ -2,10 +2,17 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
+use portcullis_tls::{CipherSuites, Groups, offer::parse_versions};
+
 use super::{Read, boolean, or_default, or_flag};
 use crate::{
     ir::route::parse_duration,
-    objects::ingress::annotations::{upstream, values},
+    objects::{
+        checks::{Checks, Path},
+        ingress::annotations::{upstream, values},
+        names::quoted,
+    },
+    problem::Topic,
 };
 
 /// All of these keys.
@@ -32,7 +39,39 @@ pub(super) const KEYS: &[(&str, Read)] = &[
         or_flag(duration(text)).map(|read| to.proxy.drain_timeout = Some(read))
     }),
     ("use-http2", |to, text, _, _| or_default(boolean(text)).map(|read| to.proxy.without_http2 = !read)),
+    ("ssl-protocols", |to, text, checks, at| {
+        let (read, others) = or_default(parse_versions(text).map_err(|why| format!("{text:?} {why}")))?;
+        to.proxy.offer.versions = read;
+        warn_of_unsupported(&others, checks, at);
+        Ok(())
+    }),
+    ("ssl-ciphers", |to, text, checks, at| {
+        let (read, others) = or_default(CipherSuites::parse(text).map_err(|why| format!("{text:?} {why}")))?;
+        to.proxy.offer.suites = Some(read);
+        warn_of_unsupported(&others, checks, at);
+        Ok(())
+    }),
+    ("ssl-ecdh-curve", |to, text, checks, at| {
+        let (read, others) = or_default(Groups::parse(text).map_err(|why| format!("{text:?} {why}")))?;
+        to.proxy.offer.groups = read;
+        warn_of_unsupported(&others, checks, at);
+        Ok(())
+    }),
+    ("enable-underscores-in-headers", |to, text, _, _| {
+        or_default(boolean(text)).map(|read| to.proxy.underscores_in_headers = read)
+    }),
+    ("ignore-invalid-headers", |to, text, _, _| {
+        or_default(boolean(text)).map(|read| to.proxy.all_header_names = !read)
+    }),
 ];
+
+/// Warns about elements of a list that are not supported, while others are.
+fn warn_of_unsupported(others: &[String], checks: &mut Checks, at: &Path<'_>) {
+    if !others.is_empty() {
+        let message = format!("not supported and not offered: {}", quoted(&others.join(", ")));
+        checks.warning_of(Topic::Invalid, at, message);
+    }
+}
 
 fn at_least_one(text: &str) -> Result<Duration, String> {
     let read = upstream::seconds(text.trim()).map_err(|why| format!("{text:?} {why}"))?;

@@ -3,6 +3,7 @@ use std::time::Duration;
 use super::*;
 use crate::ir::{ConfigMap, Kind, Meta, ObjectKey};
 use nginx_keys::Fate;
+use portcullis_routing::TlsVersions;
 
 fn of(data: &[(&str, &str)]) -> (LiveSettings, Vec<String>) {
     after(&mut LastGood::default(), data)
@@ -164,6 +165,53 @@ fn a_list_of_clients_that_is_wrong_lets_nobody_in() {
 }
 
 #[test]
+fn what_tls_offers_has_the_names_of_openssl_and_a_list_of_nothing_leaves_the_last_one() {
+    let mut last_good = LastGood::default();
+    let mut read = |data: &[(&str, &str)]| {
+        let (settings, problems) = after(&mut last_good, data);
+        let offer = settings.proxy.offer;
+        let suites: Vec<_> = offer.suites.iter().flat_map(portcullis_tls::CipherSuites::names).collect();
+        (offer.versions, suites, offer.groups.is_some(), problems.len())
+    };
+    const SUITE: &str = "ECDHE-RSA-AES128-GCM-SHA256";
+    for (data, want) in [
+        (&[][..], (TlsVersions::All, vec![], false, 0)),
+        (&[("ssl-ciphers", "AES128-SHA"), ("ssl-protocols", "TLSv1")], (TlsVersions::All, vec![], false, 2)),
+        (
+            &[("ssl-ciphers", SUITE), ("ssl-protocols", "TLSv1.3")],
+            (TlsVersions::Tls13, vec![SUITE], false, 0),
+        ),
+        (&[("ssl-ciphers", "RC4"), ("ssl-protocols", "SSLv3")], (TlsVersions::Tls13, vec![SUITE], false, 2)),
+        (
+            &[
+                ("ssl-ciphers", "AES128-SHA:ECDHE-RSA-AES128-GCM-SHA256"),
+                ("ssl-protocols", "TLSv1.1 TLSv1.2"),
+            ],
+            (TlsVersions::Tls12, vec![SUITE], false, 2),
+        ),
+        (&[("ssl-ecdh-curve", "X25519:prime256v1")], (TlsVersions::All, vec![], true, 0)),
+        (&[("ssl-ecdh-curve", "secp521r1")], (TlsVersions::All, vec![], true, 1)),
+        (&[("ssl-ecdh-curve", "auto")], (TlsVersions::All, vec![], false, 0)),
+    ] {
+        assert_eq!(read(data), want, "{data:?}");
+    }
+}
+
+#[test]
+fn header_names_are_those_of_nginx() {
+    for (data, want) in [
+        (&[][..], (false, false)),
+        (&[("enable-underscores-in-headers", "true")], (true, false)),
+        (&[("enable-underscores-in-headers", "false"), ("ignore-invalid-headers", "false")], (false, true)),
+        (&[("ignore-invalid-headers", "true")], (false, false)),
+    ] {
+        let (settings, problems) = of(data);
+        let got = (settings.proxy.underscores_in_headers, settings.proxy.all_header_names);
+        assert_eq!((got, problems.len()), (want, 0), "{data:?}");
+    }
+}
+
+#[test]
 fn a_network_is_an_address_with_a_length_that_fits() {
     for (text, want) in [
         ("10.0.0.0/8", Some(("10.0.0.0", 8))),
@@ -208,8 +256,6 @@ fn keys_that_are_not_served_say_so() {
         ("bind-address", "", None),
         ("enable-syslog", "false", None),
         ("enable-syslog", "true", Some("is not served with a value other than false: ")),
-        ("ignore-invalid-headers", "true", None),
-        ("ignore-invalid-headers", "false", Some("is not served with a value other than true: ")),
         ("load-balancer", "ewma", Some("is not a setting; did you mean load-balance?")),
         ("somewhere-over-the-rainbow", "blue", Some("is not a setting")),
     ] {

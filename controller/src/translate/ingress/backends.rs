@@ -10,8 +10,9 @@ use crate::{
         Kind, ObjectKey, Service,
         ingress::{IngressBackend, ProxySsl, Speech},
     },
+    status::Cause,
     translate::{
-        ConnectionSettings, Pools, route,
+        ConnectionSettings, Fault, Pools, route,
         services::{self, FoundPort},
         tls_towards,
     },
@@ -30,7 +31,7 @@ impl<'a> Compiler<'a> {
                 error => error,
             };
             let status = error.rejection().status().as_u16();
-            self.refuse(what, &format!("{error}; its requests receive {status}"));
+            self.refuse(what, Fault::from(&error).with(&format!("its requests receive {status}")));
             error
         })
     }
@@ -82,7 +83,9 @@ impl<'a> Compiler<'a> {
                 let for_tls = backend(BackendProtocol::Http1, Some(https()));
                 return Ok(Found { plain: backend(BackendProtocol::Http1, None), for_tls: Some(for_tls) });
             }
-            Some(Speech::Fcgi) => return Err(BackendError::Closed("backend-protocol FCGI".into())),
+            Some(Speech::Fcgi) => {
+                return Err(BackendError::Closed("backend-protocol FCGI is not supported".into()));
+            }
         };
         Ok(Found { plain, for_tls: None })
     }
@@ -116,33 +119,38 @@ impl<'a> Compiler<'a> {
         self.resolve_ssl(asked).map(Some).map_err(|why| BackendError::InvalidPolicy {
             policy: format!("proxy-ssl-secret of {}", ingress.meta.key).into(),
             service: services::name(&service.meta.key),
-            why: why.into(),
+            is_missing: why.cause() == Some(Cause::Missing),
+            why: why.text.into(),
         })
     }
 
     fn resolve_ssl(
         &self,
         ProxySsl { secret, verify, name, sends_name, versions }: &ProxySsl,
-    ) -> Result<BackendTls, String> {
+    ) -> Result<BackendTls, Fault> {
         let (reader, Pools { certificates, authorities, .. }) = (self.host.reader, self.host.pools);
         let namespace = self.ingress.meta.namespace();
         if *secret.0 != *namespace {
-            return Err(format!("the Secret must be in namespace {namespace}"));
+            return Err(format!("the Secret must be in namespace {namespace}").into());
         }
         let key = ObjectKey::new(Kind::Secret, namespace, &secret.1);
         let data = reader.secret(&key).map(|secret| &secret.data);
         let (has_certificate, has_authorities) =
             data.map_or((true, true), |data| (data.contains_key("tls.crt"), data.contains_key("ca.crt")));
         if !has_certificate && !has_authorities {
-            return Err(format!("{key} has neither tls.crt nor ca.crt"));
+            return Err(format!("{key} has neither tls.crt nor ca.crt").into());
         }
         let mut tls = BackendTls::new(name.as_deref().unwrap_or(NO_NAME), Verify::Nothing);
         if has_certificate {
-            let certificate = certificates.read(reader, &key).map_err(|error| error.to_string())?;
+            let certificate = certificates
+                .read(reader, &key)
+                .map_err(|error| Fault::of_reference(error.to_string(), error.is_missing()))?;
             tls.client_certificate = Some(certificate.to_material());
         }
         if *verify {
-            let set = authorities.of_secret(reader, &key).map_err(|error| error.to_string())?;
+            let set = authorities
+                .of_secret(reader, &key)
+                .map_err(|error| Fault::of_reference(error.to_string(), error.is_missing()))?;
             tls.verify = Verify::Authorities([set].into());
         }
         Ok(BackendTls { hides_name: !sends_name, versions: *versions, ..tls })

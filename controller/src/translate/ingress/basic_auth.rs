@@ -10,7 +10,10 @@ use portcullis_routing::{
 
 use crate::{
     ir::{Ingress, Kind, ObjectKey, ingress::Passwords},
-    translate::{Reader, users::UsersPool},
+    translate::{
+        Fault, Reader,
+        users::{UsersError, UsersPool},
+    },
 };
 
 /// The check of an Ingress's passwords, if it has one.
@@ -21,7 +24,7 @@ pub(super) fn of(
     ingress: &Ingress,
     reader: &Reader<'_>,
     pool: &UsersPool,
-) -> Result<Option<Arc<BasicAuth>>, String> {
+) -> Result<Option<Arc<BasicAuth>>, Fault> {
     let auth = &ingress.annotations.basic_auth;
     let Some(Passwords { secret: (namespace, name), form, challenge }) = &auth.passwords else {
         return Ok(None);
@@ -30,13 +33,14 @@ pub(super) fn of(
     let namespace = namespace.as_deref().unwrap_or(own);
     // Asked before the Secret is: another namespace's Secrets are not even fetched.
     if namespace != own && !reader.settings().live.ingress.allow_cross_namespace {
-        return Err(format!(
-            "auth-secret: Secret {namespace}/{name} is in another namespace, which the setting \
-             allow-cross-namespace-resources does not allow"
-        ));
+        let why = "is in another namespace, which the setting allow-cross-namespace-resources does not allow";
+        return Err(format!("auth-secret: Secret {namespace}/{name} {why}").into());
     }
     let key = ObjectKey::new(Kind::Secret, namespace, name);
-    let users = pool.read(reader, &key, *form).map_err(|error| format!("auth-secret: {error}"))?;
+    let users = pool.read(reader, &key, *form).map_err(|error| {
+        let is_missing = matches!(error, UsersError::NotFound(_));
+        Fault::of_reference(format!("auth-secret: {error}"), is_missing)
+    })?;
     Ok(Some(Arc::new(BasicAuth { challenge: challenge.clone(), users, satisfy: auth.satisfy })))
 }
 

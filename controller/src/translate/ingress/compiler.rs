@@ -6,7 +6,7 @@ use portcullis_routing::{
     BackendError, Backends, Balance, Entry, HostPattern, HostTable, Location, PathMatch, Pattern, Precedence,
     RouteId, RouteMatch, Rule, Steps, WeightedBackend,
     path::of_ingress,
-    pattern::Source,
+    pattern::{InvalidPattern, Source},
     step::{BasicAuth, Limits},
 };
 
@@ -19,10 +19,10 @@ use super::{
 use crate::{
     ir::{Ingress, ObjectKey, ingress::PathKind},
     problem::Topic,
-    status::Message,
+    status::{Cause, Message},
     translate::{
-        ClassOwner, Classes, Closer, HostTableKey, IngressBackends, IngressHost, Pools, Reader, RuleSource,
-        backend_tls::Finder,
+        ClassOwner, Classes, Closer, Fault, HostTableKey, IngressBackends, IngressHost, Pools, Reader,
+        RuleSource, backend_tls::Finder,
     },
 };
 
@@ -79,9 +79,9 @@ impl<'a> Host<'a> {
 impl<'a> Compiler<'a> {
     pub(super) fn new(host: Host<'a>, ingress: &'a Ingress) -> Self {
         let settings = host.reader.settings();
-        let by = ingress.annotations.unserved.closed_by(settings.strict_annotations);
-        let by = by.or_else(|| settings.live.ingress.closed_by.as_deref().map(Into::into));
-        let by = by.or_else(|| super::risky(ingress, settings));
+        let why = ingress.annotations.unserved.why_closed(settings.strict_annotations);
+        let why = why.or_else(|| settings.live.ingress.closed_by.as_deref().map(Into::into));
+        let why = why.or_else(|| super::risky(ingress, settings));
         let mut compiler = Self {
             host,
             ingress,
@@ -92,7 +92,7 @@ impl<'a> Compiler<'a> {
             class: Classes::owner_of_ours(host.reader, ingress),
             limits: limits::of(ingress, host.reader.settings()),
             basic_auth: None,
-            closed: by.map(|by| BackendError::Closed(by.into())),
+            closed: why.map(|why| BackendError::Closed(why.into())),
             pattern_budget: PATTERN_BUDGET,
         };
         compiler.find_users();
@@ -103,15 +103,15 @@ impl<'a> Compiler<'a> {
     /// Closes the Ingress at the host if another one protects the host.
     fn close_by_others(&mut self) {
         let closer = self.host.state.closed.as_ref().and_then(|closed| closed.of(self.ingress));
-        let Some(Closer { ingress, by }) = closer else { return };
-        if *ingress != self.ingress.meta.key {
-            let text = format!(
-                "host {} is closed (503) by {ingress}, because annotations that protect it there are not supported yet: {by}",
-                self.host.host
-            );
-            self.messages.push(Message::about(Topic::Closed, text));
-        }
-        self.closed = Some(BackendError::Closed(by.clone()));
+        let other = closer.filter(|closer| closer.ingress != self.ingress.meta.key);
+        let Some(Closer { ingress, by }) = other else { return };
+        let text = format!(
+            "host {} is closed (503) by {ingress}, because annotations that protect it there cannot be served: {by}",
+            self.host.host
+        );
+        self.messages.push(Message::about(Topic::Closed, text));
+        let why = format!("{by} of {ingress} protects the host and cannot be served");
+        self.closed.get_or_insert(BackendError::Closed(why.into()));
     }
 
     /// Finds the password file of the Ingress. If it cannot be used, the paths are closed.
@@ -119,9 +119,10 @@ impl<'a> Compiler<'a> {
         match basic_auth::of(self.ingress, self.host.reader, &self.host.pools.users) {
             Ok(found) => self.basic_auth = found,
             Err(why) => {
-                let text = format!("its paths are closed (503), because passwords cannot be verified: {why}");
-                self.messages.push(Message::about(Topic::Closed, text));
-                self.closed.get_or_insert(BackendError::Unprotected(why.into()));
+                let text =
+                    format!("its paths are closed (503), because passwords cannot be verified: {}", why.text);
+                self.messages.push(Message::about(Topic::Closed, text).caused_by(why.cause()));
+                self.closed.get_or_insert(BackendError::Unprotected(why.text.into()));
             }
         }
     }
@@ -141,10 +142,9 @@ impl<'a> Compiler<'a> {
             Matched::Regex(_) => match self.location(&place.text) {
                 Ok(location) => PathMatch::Location(location),
                 Err(why) => {
-                    self.messages.push(Message::refused(format!(
-                        "path {} of {} is not served: {why}",
-                        place.text, self.host.host
-                    )));
+                    let text =
+                        format!("path {} of {} is not served: {}", place.text, self.host.host, why.text);
+                    self.messages.push(why.message(text));
                     return None;
                 }
             },
@@ -161,11 +161,14 @@ impl<'a> Compiler<'a> {
     }
 
     /// A path that is a regular expression, compiled.
-    fn location(&mut self, text: &str) -> Result<Location, String> {
+    fn location(&mut self, text: &str) -> Result<Location, Fault> {
         let Some(pattern) = Location::pattern_of(text) else {
             return Ok(Location { text: text.into(), pattern: None });
         };
-        let source = Source::parse(&pattern).map_err(|error| error.to_string())?;
+        let source = Source::parse(&pattern).map_err(|error| {
+            let cause = matches!(error, InvalidPattern::Syntax(_)).then_some(Cause::Pattern);
+            Fault::new(error.to_string(), cause)
+        })?;
         Ok(Location { text: text.into(), pattern: Some(self.pattern(&source)?) })
     }
 
@@ -243,7 +246,7 @@ impl<'a> Compiler<'a> {
                 Err(error) => self.rejecting(index, steps, error),
             },
             Err(why) => {
-                self.refuse(&what, &why);
+                self.refuse(&what, why.as_str());
                 let invalid = BackendError::InvalidFilter(why.into());
                 self.rejecting(index, steps::of_closed(self.ingress, &self.site()), invalid)
             }
@@ -256,8 +259,9 @@ impl<'a> Compiler<'a> {
     }
 
     /// Tells the owner that the requests of a path get no backend's answer.
-    pub(super) fn refuse(&mut self, what: &str, why: &str) {
-        self.tell(Message::refused(format!("{what}: {why}")));
+    pub(super) fn refuse(&mut self, what: &str, why: impl Into<Fault>) {
+        let why = why.into();
+        self.tell(why.message(format!("{what}: {}", why.text)));
     }
 
     /// Tells the owner something, once.

@@ -19,7 +19,7 @@ use crate::{
     ir::ingress::PortRef,
     problem::Topic,
     status::Message,
-    translate::{ConnectionSettings, services},
+    translate::{ConnectionSettings, Fault, services},
 };
 
 impl Compiler<'_> {
@@ -33,12 +33,17 @@ impl Compiler<'_> {
         }
         let statuses = statuses.clone();
         let of_backends = !own.passes_backends.unwrap_or(global.passes_backends);
-        let is_named = own.default_backend.is_some() || self.host.reader.settings().default_backend.is_some();
-        if own.statuses.is_some() && !is_named {
-            let text = "custom-http-errors has no effect: there is no default backend; name a Service by the annotation default-backend";
+        let (is_own, has_own) = (own.statuses.is_some(), own.default_backend.is_some());
+        let backend = self.own_default_backend(place).or_else(|| self.global_default_backend());
+        if backend.is_none() && is_own && !has_own {
+            let why = match self.host.reader.settings().default_backend {
+                None => "there is no default backend; name a Service by the annotation default-backend",
+                Some(_) => "the default backend of the controller (--default-backend-service) cannot be used",
+            };
+            let text = format!("custom-http-errors has no effect: {why}");
             self.tell(Message::warning(Topic::Annotation("custom-http-errors"), text));
         }
-        let backend = self.own_default_backend(place).or_else(|| self.global_default_backend())?;
+        let backend = backend?;
         let origin = self.error_origin(place);
         Some(Step::ErrorPages(Box::new(ErrorPages {
             statuses,
@@ -68,7 +73,9 @@ impl Compiler<'_> {
         place.path?;
         let name = self.ingress.annotations.errors.default_backend.as_deref()?;
         let found = self.default_backend(self.ingress.meta.namespace(), name);
-        found.inspect_err(|error| self.refuse("default-backend", &format!("{error}; it is not used"))).ok()
+        found
+            .inspect_err(|error| self.refuse("default-backend", Fault::from(error).with("it is not used")))
+            .ok()
     }
 
     fn global_default_backend(&mut self) -> Option<Arc<Backend>> {

@@ -15,10 +15,13 @@ use super::{
     paths::Place,
     steps::{named_service, own_url},
 };
-use crate::ir::{
-    Kind, ObjectKey,
-    ingress::{AuthOptions, CONSTANTS, ServiceTarget},
-    live_settings::GlobalAuth,
+use crate::{
+    ir::{
+        Kind, ObjectKey,
+        ingress::{AuthOptions, CONSTANTS, ServiceTarget},
+        live_settings::GlobalAuth,
+    },
+    translate::Fault,
 };
 
 const HOST_OF_ANYBODY: &str = "the URL uses the host of the request, which clients could choose freely, because this Ingress has no host";
@@ -38,17 +41,18 @@ impl Compiler<'_> {
     pub(super) fn external_auth(&mut self, place: &Place<'_>) -> Option<Step> {
         let check = match self.wanted(place)? {
             Ok(wanted) => self.check(place, &wanted),
-            Err(key) => Err(format!("the setting {key} cannot be used")),
+            Err(key) => Err(format!("the setting {key} cannot be used").into()),
         };
         Some(Step::Check(match check {
             Ok(auth) => Check::IngressAuth(Arc::new(auth)),
             Err(why) => {
-                let why = format!("external authentication: {why}");
+                let why = why.within("external authentication");
+                let closed = Check::Closed(why.text.as_str().into());
                 self.refuse(
                     &format!("path {} of {}", place.text, self.host.host),
-                    &format!("{why}; it is closed (503)"),
+                    why.with("it is closed (503)"),
                 );
-                Check::Closed(why.into())
+                closed
             }
         }))
     }
@@ -78,7 +82,7 @@ impl Compiler<'_> {
         &self,
         place: &Place<'_>,
         Wanted { target, options, namespace }: &Wanted<'_>,
-    ) -> Result<IngressAuth, String> {
+    ) -> Result<IngressAuth, Fault> {
         let text = |text: &str| self.with_constants(place, text);
         let url = self.service_url(place, target).map_err(|why| format!("auth-url: {why}"))?;
         let sign_in = options.sign_in.as_deref().map(|url| {
@@ -140,20 +144,20 @@ impl Compiler<'_> {
     }
 
     /// The headers that a ConfigMap of the Ingress's namespace has (`auth-proxy-set-headers`).
-    fn headers_of(&self, name: &str) -> Result<Vec<(HeaderName, Box<str>)>, String> {
+    fn headers_of(&self, name: &str) -> Result<Vec<(HeaderName, Box<str>)>, Fault> {
         let own = self.ingress.meta.namespace();
         let name = match name.split_once('/') {
             Some((namespace, name)) if namespace == own => name,
             _ => {
-                return Err(format!(
-                    "auth-proxy-set-headers {name} is not {own}/NAME, a ConfigMap of its own namespace"
-                ));
+                let why = "a ConfigMap of its own namespace";
+                return Err(format!("auth-proxy-set-headers {name} is not {own}/NAME, {why}").into());
             }
         };
         let key = ObjectKey::new(Kind::ConfigMap, own, name);
         let map = self.config_map(&key)?;
         let name = |name: &str, value: &str| header(name, value).ok_or_else(|| no_header(&key, name));
-        map.data.iter().map(|(header, value)| Ok((name(header, value)?.0, value.clone()))).collect()
+        let headers = map.data.iter().map(|(header, value)| Ok((name(header, value)?.0, value.clone())));
+        headers.collect::<Result<_, String>>().map_err(Fault::from)
     }
 }
 

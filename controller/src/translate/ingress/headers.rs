@@ -12,6 +12,7 @@ use super::{compiler::Compiler, paths::Place, steps::own_url};
 use crate::{
     ir::{ConfigMap, Kind, ObjectKey, ingress::Answers},
     objects::live_settings::headers::Header,
+    translate::Fault,
 };
 
 const ORIGINAL_URI: HeaderName = HeaderName::from_static("x-original-uri");
@@ -44,10 +45,10 @@ impl Compiler<'_> {
                     set.extend(own);
                 }
                 Err(why) => {
-                    let why = format!("custom-headers: {why}");
+                    let why = why.within("custom-headers");
                     let what = format!("path {} of {}", place.text, self.host.host);
-                    self.refuse(&what, &format!("{why}; it is closed (503)"));
-                    steps.push(Step::Check(Check::Closed(why.into())));
+                    steps.push(Step::Check(Check::Closed(why.text.as_str().into())));
+                    self.refuse(&what, why.with("it is closed (503)"));
                 }
             }
         }
@@ -94,7 +95,7 @@ impl Compiler<'_> {
     }
 
     /// The headers of a ConfigMap, all of which the operator has allowed (`global-allowed-response-headers`).
-    fn custom_headers(&self, place: &Place<'_>, name: &str) -> Result<Vec<Header>, String> {
+    fn custom_headers(&self, place: &Place<'_>, name: &str) -> Result<Vec<Header>, Fault> {
         let (namespace, name) =
             name.split_once('/').ok_or_else(|| format!("{name} is not NAMESPACE/NAME of a ConfigMap"))?;
         let key = ObjectKey::new(Kind::ConfigMap, namespace, name);
@@ -103,12 +104,13 @@ impl Compiler<'_> {
             true => of_key,
             // Nobody learns what there is in the namespaces of others.
             false => of_key.map_err(|_| {
-                format!("{key}, of another namespace, is unavailable, or not all of its keys are headers that are allowed")
+                let why = "of another namespace, is unavailable, or not all of its keys are headers that are allowed";
+                format!("{key}, {why}").into()
             }),
         }
     }
 
-    fn custom_headers_of(&self, place: &Place<'_>, key: &ObjectKey) -> Result<Vec<Header>, String> {
+    fn custom_headers_of(&self, place: &Place<'_>, key: &ObjectKey) -> Result<Vec<Header>, Fault> {
         let settings = &self.host.reader.settings().live.ingress;
         let allowed = &settings.headers.allowed;
         let header = |name: &str, value: &str| {
@@ -121,20 +123,20 @@ impl Compiler<'_> {
             self.with_constants(place, value).map_err(|why| format!("{key} has {name}: {why}"))?;
             Ok((header, value.into()))
         };
-        self.config_map(key)?.data.iter().map(|(name, value)| header(name, value)).collect()
+        let headers = self.config_map(key)?.data.iter().map(|(name, value)| header(name, value));
+        headers.collect::<Result<_, String>>().map_err(Fault::from)
     }
 
     /// A ConfigMap that an annotation names.
-    pub(super) fn config_map(&self, key: &ObjectKey) -> Result<&Arc<ConfigMap>, String> {
+    pub(super) fn config_map(&self, key: &ObjectKey) -> Result<&Arc<ConfigMap>, Fault> {
         if !self.host.reader.settings().config_maps {
-            return Err(format!(
-                "{key} is not read: ConfigMaps are disabled (--no-config-maps, or readConfigMaps: false of the chart)"
-            ));
+            let why = "ConfigMaps are disabled (--no-config-maps, or readConfigMaps: false of the chart)";
+            return Err(format!("{key} is not read: {why}").into());
         }
         let found = self.host.reader.config_map(key);
         found.ok_or_else(|| match self.host.reader.is_pending(key) {
-            true => format!("{key} has not been read yet"),
-            false => format!("{key} not found"),
+            true => format!("{key} has not been read yet").into(),
+            false => Fault::of_reference(format!("{key} not found"), true),
         })
     }
 }

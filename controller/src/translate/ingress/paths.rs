@@ -4,16 +4,19 @@ use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 use portcullis_routing::{HostPattern, RouteId, path::of_ingress};
 
-use crate::ir::{
-    Ingress, ObjectKey,
-    ingress::{IngressPath, PathKind},
+use crate::{
+    ir::{
+        Ingress, ObjectKey,
+        ingress::{IngressPath, PathKind},
+    },
+    status::Cause,
 };
 
 /// The path that answers what no other path of the host matches, whether an Ingress names it or not.
 pub(super) const ROOT: &str = "/";
 
 /// Why an Ingress has a path that several Ingresses request.
-pub(crate) const BY_AGE: &str = "which takes precedence (by age, then by name)";
+const BY_AGE: &str = "which takes precedence (by age, then by name)";
 
 /// A path that an Ingress asks for and another one has.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -76,6 +79,11 @@ impl Loss {
     /// The Ingress that lost.
     pub(super) fn of(&self) -> ObjectKey {
         self.loser.clone()
+    }
+
+    pub(super) fn cause(&self) -> Option<Cause> {
+        let is_duplicate = self.path.is_some() && self.loser == self.winner;
+        (!is_duplicate).then_some(Cause::Precedence)
     }
 }
 

@@ -155,7 +155,7 @@ impl Compiler<'_> {
             return false;
         }
         let why = format!("{of} is the Service of a canary, so it serves no path of its own");
-        self.refuse(&format!("{} of {}", place.text, self.host.host), &why);
+        self.refuse(&format!("{} of {}", place.text, self.host.host), why);
         true
     }
 }

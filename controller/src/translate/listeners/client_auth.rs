@@ -14,7 +14,7 @@ use super::reach::{Reach, protected_hosts};
 use crate::{
     ir::{Ingress, ObjectKey, ingress::AuthTls},
     status::Message,
-    translate::{AuthoritiesPool, AuthorityRefError, Reader},
+    translate::{AuthoritiesPool, Fault, Reader},
 };
 
 /// What a host asks of its clients' certificates.
@@ -70,9 +70,10 @@ pub(super) fn of_hosts(
         let authorities = authorities(reader, pool, ingress, asked);
         if let Err(error) = &authorities {
             let text = format!(
-                "client certificates cannot be verified, so hosts with its policy respond with 403: auth-tls-secret: {error}"
+                "client certificates cannot be verified, so hosts with its policy respond with 403: auth-tls-secret: {}",
+                error.text
             );
-            messages.push((ingress.meta.key.clone(), Message::refused(text)));
+            messages.push((ingress.meta.key.clone(), error.message(text)));
         }
         let authorities = authorities.ok();
         for host in protected_hosts(ingress) {
@@ -93,10 +94,11 @@ fn authorities(
     pool: &AuthoritiesPool,
     ingress: &Ingress,
     asked: &AuthTls,
-) -> Result<TlsMaterial, String> {
+) -> Result<TlsMaterial, Fault> {
     let Some(secret) = &asked.secret else { return Err("it has to be namespace/name".into()) };
     if *secret.namespace != *ingress.meta.namespace() {
-        return Err(format!("{secret} is in another namespace"));
+        return Err(format!("{secret} is in another namespace").into());
     }
-    pool.of_secret(reader, secret).map_err(|error: AuthorityRefError| error.to_string())
+    let read = pool.of_secret(reader, secret);
+    read.map_err(|error| Fault::of_reference(error.to_string(), error.is_missing()))
 }

@@ -6,11 +6,13 @@ use std::{
 };
 
 use portcullis_routing::{HostPattern, ListenerId, PortKey};
+use portcullis_tls::CipherPolicy;
 
 use super::{Closure, IngressHost, IngressSide, Listeners, client_auth::AskedByHost, closed, passthrough};
 use crate::{
     facts::Fact,
     ir::{Ingress, ObjectKey},
+    problem::Topic,
     status::Message,
     translate::{
         NginxClasses, Reader, Settings,
@@ -128,7 +130,16 @@ pub(super) fn side(
         for host in ingress.served_hosts() {
             let state = side.hosts.entry(host).or_default();
             state.ingresses.push(ingress.meta.key.clone());
-            state.tls |= tls && ingress.annotations.canary.is_none();
+            let is_main = ingress.annotations.canary.is_none();
+            state.tls |= tls && is_main;
+            let is_first =
+                state.ingresses.first().is_some_and(|first| first.namespace == ingress.meta.key.namespace);
+            if is_main && is_first {
+                let CipherPolicy { suites, server_order } = &ingress.annotations.ciphers;
+                let ciphers = &mut state.ciphers;
+                ciphers.suites = ciphers.suites.take().or_else(|| suites.clone());
+                ciphers.server_order = ciphers.server_order.or(*server_order);
+            }
         }
     }
     // A canary adds to what others serve, and serves nothing by itself.
@@ -145,6 +156,7 @@ pub(super) fn side(
             side.messages.entry(canary.meta.key.clone()).or_default().push(Message::refused(text));
         }
     }
+    inherit_tls(&ours, &mut side.hosts);
     name_aliases(&ours, &mut side.hosts);
     let passing = passthrough::of_hosts(&ours);
     for (host, state) in &mut side.hosts {
@@ -165,12 +177,60 @@ pub(super) fn side(
             side.messages.entry(ingress.meta.key.clone()).or_default().extend(messages);
         }
     }
+    for (key, message) in without_ciphers(&ours, &side.hosts) {
+        side.messages.entry(key).or_default().push(message);
+    }
     let of_passthrough = passthrough::messages(&ours, &side.hosts, &passing);
     for (key, message) in closed::messages(&ours, &closures).into_iter().chain(of_passthrough) {
         side.messages.entry(key).or_default().push(message);
     }
     side.ours = ours;
     side
+}
+
+/// Messages for the Ingresses whose cipher suites a host does not use.
+fn without_ciphers(
+    ours: &[Arc<Ingress>],
+    hosts: &BTreeMap<HostPattern, IngressHost>,
+) -> Vec<(ObjectKey, Message)> {
+    let mut messages = Vec::new();
+    for ingress in ours {
+        let Some(suites) = &ingress.annotations.ciphers.suites else { continue };
+        for (host, state) in ingress.served_hosts().into_iter().filter_map(|host| hosts.get_key_value(&host))
+        {
+            if state.ciphers.suites.as_ref() != Some(suites) {
+                let text = format!(
+                    "ssl-ciphers has no effect at host {host}: an older Ingress or one of another namespace determines its cipher suites"
+                );
+                let message = Message::warning(Topic::Annotation("ssl-ciphers"), text);
+                messages.push((ingress.meta.key.clone(), message));
+            }
+        }
+    }
+    messages
+}
+
+/// Gives hosts without a `tls` section the TLS of the wildcard host that covers them, as in ingress-nginx. Unlike there, only
+/// within a namespace: otherwise an Ingress would get a certificate of another namespace for its host.
+fn inherit_tls(ours: &[Arc<Ingress>], hosts: &mut BTreeMap<HostPattern, IngressHost>) {
+    let mut wildcards: BTreeMap<HostPattern, &str> = BTreeMap::new();
+    let with_tls =
+        ours.iter().filter(|ingress| !ingress.tls.is_empty() && ingress.annotations.canary.is_none());
+    for ingress in with_tls {
+        let is_wildcard = |host: &HostPattern| matches!(host, HostPattern::WildcardLabel(_));
+        for host in ingress.hosts().into_iter().filter(is_wildcard) {
+            wildcards.entry(host).or_insert(ingress.meta.namespace());
+        }
+    }
+    for (host, state) in hosts.iter_mut().filter(|(_, state)| !state.tls) {
+        let HostPattern::Exact(name) = host else { continue };
+        let Some((_, suffix)) = name.split_once('.') else { continue };
+        let wildcard = HostPattern::WildcardLabel(suffix.into());
+        let first = state.ingresses.first().map(|first| &*first.namespace);
+        if first.is_some() && wildcards.get(&wildcard).copied() == first {
+            (state.tls, state.tls_of) = (true, Some(wildcard));
+        }
+    }
 }
 
 /// Finds the hosts that others are another name of, and gives these the Ingresses of those. A host with rules of its own is
@@ -189,10 +249,13 @@ fn name_aliases(ours: &[Arc<Ingress>], hosts: &mut BTreeMap<HostPattern, Ingress
     let named: BTreeSet<_> =
         ours.iter().flat_map(|ingress| ingress.rules.iter().map(|rule| &rule.host)).collect();
     for (alias, host) in aliases.into_iter().filter(|(alias, _)| !named.contains(alias)) {
-        let Some(IngressHost { ingresses, tls, .. }) = hosts.get(host).cloned() else { continue };
+        let Some(IngressHost { ingresses, tls, tls_of, ciphers, .. }) = hosts.get(host).cloned() else {
+            continue;
+        };
+        let same_as = Some(host.clone());
         hosts.insert(
             alias.clone(),
-            IngressHost { ingresses, tls, same_as: Some(host.clone()), ..Default::default() },
+            IngressHost { ingresses, tls, tls_of, ciphers, same_as, ..Default::default() },
         );
     }
 }

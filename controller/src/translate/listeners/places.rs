@@ -3,10 +3,11 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use http::HeaderValue;
 use portcullis_routing::{HostPattern, ListenerId, PortKey, Protocol, TlsMode, Transport};
 
 use super::{IngressSide, Listeners, Traffic, tls};
-use crate::translate::{CertificatePool, Place, Reader, Settings};
+use crate::translate::{CertificatePool, ClassOwner, Place, Reader, Settings};
 
 /// What Ingresses, and TCP and UDP services, have in the table.
 #[derive(Clone, Debug, Default)]
@@ -33,6 +34,8 @@ pub(super) struct IngressPlace {
     pub(super) shown: Option<tls::Shown>,
     /// What it takes, unless a Gateway's listener has the hostname: streams of TLS are passed through.
     pub(super) traffic: Traffic,
+    /// HSTS of responses to requests that no rule matches.
+    pub(super) hsts: Option<Arc<HeaderValue>>,
 }
 
 impl IngressPlaces {
@@ -65,6 +68,7 @@ impl IngressPlaces {
             let has_default = tls_of(&HostPattern::Any) != Some(&TlsMode::Passthrough);
             tls::choose(reader, certificates, side, of_gateway, has_default)
         });
+        let hsts = settings.hsts(ClassOwner::Own).map(Arc::new);
         for (host, state) in &side.hosts {
             let id = Arc::new(ListenerId::ingress(host.clone()));
             for (port, hostname, is_tls) in [(http, &state.http, false), (https, &state.https, true)] {
@@ -72,7 +76,8 @@ impl IngressPlaces {
                     let shown = if is_tls { shown.remove(hostname) } else { None };
                     let is_passed_through = is_tls && state.passthrough.is_some();
                     let traffic = if is_passed_through { Traffic::Streams } else { Traffic::Requests };
-                    let place = IngressPlace { id: Arc::clone(&id), shown, traffic };
+                    let hsts = hsts.clone().filter(|_| is_tls);
+                    let place = IngressPlace { id: Arc::clone(&id), shown, traffic, hsts };
                     places.hosts.insert((port, hostname.clone()), place);
                 }
             }
@@ -82,7 +87,7 @@ impl IngressPlaces {
             let id = Arc::new(ListenerId::ingress(HostPattern::Any));
             places.hosts.insert(
                 (https, HostPattern::Any),
-                IngressPlace { id, shown: Some(default), traffic: Traffic::Requests },
+                IngressPlace { id, shown: Some(default), traffic: Traffic::Requests, hsts },
             );
         }
         places
@@ -101,7 +106,9 @@ impl IngressPlaces {
             };
             let proxy_protocol = service.decodes_proxy_protocol && port.transport == Transport::Tcp;
             places.ports.insert(bound, IngressPort { protocol, number: port.number, proxy_protocol });
-            places.hosts.insert((bound, HostPattern::Any), IngressPlace { id, shown: None, traffic });
+            places
+                .hosts
+                .insert((bound, HostPattern::Any), IngressPlace { id, shown: None, traffic, hsts: None });
         }
         places
     }

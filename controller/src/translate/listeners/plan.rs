@@ -7,7 +7,7 @@ use std::{
 
 use foldhash::fast::RandomState;
 use portcullis_routing::{HostPattern, PortKey, TlsMode};
-use portcullis_tls::{ClientAuth, Termination};
+use portcullis_tls::{CipherPolicy, ClientAuth, Termination};
 
 use super::{ListenerPlan, ListenerState, Listeners, Mode, PortPlan, Traffic, tls::Shown};
 use crate::{
@@ -64,6 +64,7 @@ impl Listeners {
                 tls,
                 traffic: place.traffic,
                 ingress: Some(Arc::clone(&place.id)),
+                hsts: place.hsts.clone(),
                 ..empty.clone()
             }
         });
@@ -85,6 +86,7 @@ impl Listeners {
                 Some(Shown {
                     certificates: listener.usable_certificates().cloned().collect(),
                     client_auth: mode.and_then(|mode| mode.tls.client_auth()).cloned().unwrap_or_default(),
+                    ciphers: CipherPolicy::default(),
                 })
             }
             None => self.places.hosts.get(place)?.shown.clone(),
@@ -161,17 +163,20 @@ impl Listeners {
 /// Every [`Termination`] in use. Listeners that show the same certificates share one, such as thousands of hosts of
 /// Ingresses with one certificate, so that the proxy builds its TLS configuration only once for them.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Terminations(HashMap<(Box<[usize]>, ClientAuth), Weak<Termination>, RandomState>);
+pub(super) struct Terminations(HashMap<Same, Weak<Termination>, RandomState>);
+
+/// The addresses of its certificates, and the rest of a [`Termination`].
+type Same = (Box<[usize]>, ClientAuth, CipherPolicy);
 
 impl Terminations {
-    fn share(&mut self, Shown { certificates, client_auth }: Shown) -> Arc<Termination> {
+    fn share(&mut self, Shown { certificates, client_auth, ciphers }: Shown) -> Arc<Termination> {
         // The addresses of certificates are theirs as long as the termination lives, which holds them.
         let addresses = certificates.iter().map(|certificate| Arc::as_ptr(certificate).addr());
-        let same = (addresses.collect(), client_auth.clone());
+        let same = (addresses.collect(), client_auth.clone(), ciphers.clone());
         if let Some(known) = self.0.get(&same).and_then(Weak::upgrade) {
             return known;
         }
-        let made = Arc::new(Termination { certificates, client_auth });
+        let made = Arc::new(Termination { certificates, client_auth, ciphers });
         self.0.insert(same, Arc::downgrade(&made));
         made
     }

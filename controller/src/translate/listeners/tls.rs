@@ -6,13 +6,12 @@ use std::{
 };
 
 use portcullis_routing::{ClientAuth, HostPattern};
-use portcullis_tls::Certificate;
+use portcullis_tls::{Certificate, CipherPolicy};
 
-use super::IngressSide;
+use super::{IngressHost, IngressSide};
 use crate::{
     ir::{Ingress, Kind, ObjectKey},
-    status::Message,
-    translate::{CertificatePool, CertificateRefError, Reader},
+    translate::{CertificatePool, CertificateRefError, Fault, Reader},
 };
 
 /// How TLS is terminated on a port, by the hostname under which the port finds a listener.
@@ -25,6 +24,8 @@ pub(super) struct Shown {
     pub(super) certificates: Vec<Arc<Certificate>>,
     /// What clients are asked for.
     pub(super) client_auth: ClientAuth,
+    /// The cipher suites.
+    pub(super) ciphers: CipherPolicy,
 }
 
 /// Chooses the certificate of each host for which no Gateway shows one (`of_gateway`): that of the oldest Ingress with
@@ -47,7 +48,8 @@ pub(super) fn choose(
             continue;
         }
         // Another name of a host is shown its certificate.
-        let chosen = own.of_host(state.same_as.as_ref().unwrap_or(host), default.as_ref());
+        let named = state.same_as.as_ref().unwrap_or(host);
+        let chosen = own.of_host(named, own.inherited(state), default.as_ref());
         if chosen.is_empty() {
             state.https = None;
             if !own.pending.contains(host) {
@@ -56,12 +58,17 @@ pub(super) fn choose(
         } else {
             let client_auth = state.client_auth.as_ref().map(|asked| asked.policy());
             let client_auth = client_auth.unwrap_or_default();
-            shown.insert(hostname, Shown { certificates: chosen, client_auth });
+            let ciphers = state.ciphers.clone();
+            shown.insert(hostname, Shown { certificates: chosen, client_auth, ciphers });
         }
     }
     // A client that names a host without a listener is shown the default certificate.
     if let Some(default) = default.filter(|_| has_default && !of_gateway(&HostPattern::Any)) {
-        let shown_default = || Shown { certificates: vec![default], client_auth: ClientAuth::Unasked };
+        let shown_default = || Shown {
+            certificates: vec![default],
+            client_auth: ClientAuth::Unasked,
+            ciphers: CipherPolicy::default(),
+        };
         shown.entry(HostPattern::Any).or_insert_with(shown_default);
     }
     for ingress in side.ours.clone() {
@@ -73,7 +80,7 @@ pub(super) fn choose(
         for host in ingress.served_hosts().into_iter().filter(asks).filter(|host| dark.contains(host)) {
             let text =
                 format!("TLS: host {host} is served over plain HTTP only, because it has no certificate");
-            tell(side, &ingress, text);
+            tell(side, &ingress, &text.into());
         }
     }
     shown
@@ -104,8 +111,8 @@ impl Own {
             let read = |secret: &str| {
                 certificates.read(reader, &ObjectKey::new(Kind::Secret, ingress.meta.namespace(), secret))
             };
-            for text in own.add(&ingress, read) {
-                tell(side, &ingress, text);
+            for fault in own.add(&ingress, read) {
+                tell(side, &ingress, &fault);
             }
         }
         own
@@ -115,8 +122,8 @@ impl Own {
         &mut self,
         ingress: &Ingress,
         read: impl Fn(&str) -> Result<Arc<Certificate>, CertificateRefError>,
-    ) -> Vec<String> {
-        let mut told = Vec::new();
+    ) -> Vec<Fault> {
+        let mut told: Vec<Fault> = Vec::new();
         let hosts = ingress.served_hosts();
         for host in &hosts {
             let section = ingress.tls.of_host(host);
@@ -126,20 +133,23 @@ impl Own {
                     self.pending.insert(host.clone());
                 }
                 (Err(error), _) => {
-                    told.push(format!("TLS: the certificate of host {host} cannot be used: {error}"))
+                    let text = format!("TLS: the certificate of host {host} cannot be used: {error}");
+                    told.push(Fault::of_reference(text, error.is_missing()));
                 }
                 (Ok(other), _) if !covers(&other, host) => {
                     let names: Vec<_> = other.names.iter().take(5).map(ToString::to_string).collect();
                     let names = names.join(", ");
-                    told.push(format!(
+                    let text = format!(
                         "TLS: the certificate in Secret {secret} is for {names} and is not used for {host}"
-                    ));
+                    );
+                    told.push(text.into());
                 }
                 (Ok(own), Some((_, other))) if own.fingerprint == other.fingerprint => {}
                 (Ok(_), Some((first, _))) => {
-                    told.push(format!(
+                    let text = format!(
                         "TLS: the certificate of {first} is used for host {host}; it takes precedence"
-                    ));
+                    );
+                    told.push(text.into());
                 }
                 (Ok(own), None) => drop(self.hosts.insert(host.clone(), (ingress.meta.key.clone(), own))),
             }
@@ -151,16 +161,28 @@ impl Own {
                     Err(error) if error.is_pending() => {
                         self.pending.insert(HostPattern::Any);
                     }
-                    Err(error) => told.push(format!("TLS: {error}")),
+                    Err(error) => told.push(Fault::of_reference(format!("TLS: {error}"), error.is_missing())),
                 }
             }
         }
         told
     }
 
-    fn of_host(&self, host: &HostPattern, default: Option<&Arc<Certificate>>) -> Vec<Arc<Certificate>> {
+    /// The certificate of the wildcard host that covers a host, if it is one of the namespace.
+    fn inherited(&self, state: &IngressHost) -> Option<&Arc<Certificate>> {
+        let (ingress, certificate) = self.hosts.get(state.tls_of.as_ref()?)?;
+        let first = state.ingresses.first()?;
+        (ingress.namespace == first.namespace).then_some(certificate)
+    }
+
+    fn of_host(
+        &self,
+        host: &HostPattern,
+        inherited: Option<&Arc<Certificate>>,
+        default: Option<&Arc<Certificate>>,
+    ) -> Vec<Arc<Certificate>> {
         let own = self.hosts.get(host).map(|(_, certificate)| certificate);
-        let mut chosen: Vec<_> = own.or(default).cloned().into_iter().collect();
+        let mut chosen: Vec<_> = own.or(inherited).or(default).cloned().into_iter().collect();
         if *host == HostPattern::Any {
             for certificate in &self.every_host {
                 if chosen.iter().all(|known| known.fingerprint != certificate.fingerprint) {
@@ -179,6 +201,7 @@ fn default_certificate(reader: &Reader<'_>, certificates: &CertificatePool) -> O
     read.or_else(|| settings.fallback_certificate.clone())
 }
 
-fn tell(side: &mut IngressSide, ingress: &Ingress, text: String) {
-    side.messages.entry(ingress.meta.key.clone()).or_default().push(Message::refused(text));
+fn tell(side: &mut IngressSide, ingress: &Ingress, fault: &Fault) {
+    let messages = side.messages.entry(ingress.meta.key.clone()).or_default();
+    messages.push(fault.message(fault.text.as_str()));
 }

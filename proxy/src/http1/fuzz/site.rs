@@ -11,7 +11,7 @@ use portcullis_routing::{
 };
 
 use crate::{
-    Options,
+    HeaderNames, Options,
     conn::{ConnInfo, Requests},
     http::forwarded,
     limits::Limits,
@@ -70,6 +70,7 @@ impl Asker {
             tls: None,
             is_tls_before: false,
             limits: Limits::new(&Options::default()),
+            header_names: HeaderNames::default(),
             draining: Arc::default(),
             requests: Requests::default(),
             without_request_ids: false,

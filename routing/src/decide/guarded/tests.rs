@@ -2,10 +2,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
 use super::*;
 use crate::{
-    Asked, BackendError, Connection, Entry, HeaderMatch, HostPattern, HostTable, HttpRoutes, ListenerId,
-    PathMatch, Port, PortKey, Precedence, Protocol, RouteMatch, Step, Table, ValueMatch,
+    Asked, BackendError, ClientAuth, Connection, Entry, HeaderMatch, HostPattern, HostTable, HttpRoutes,
+    ListenerId, PathMatch, Port, PortKey, Precedence, Protocol, RouteMatch, Step, Table, TlsMode, ValueMatch,
     decide::{
-        Outcome, Reply, decide, resume,
+        Outcome, Reply, Tls, decide, resume,
         tests::{asks, plain, question, ready, request, rule, text},
     },
     explain::{ExplainedOutcome, explain},
@@ -327,4 +327,27 @@ fn an_explanation_names_the_filters_and_takes_the_headers_as_they_left_them() {
     let told = explain(&tenants([closed()]), request, plain());
     let ExplainedOutcome::Answered { status, .. } = told.outcome else { panic!("{told}") };
     assert_eq!((status, told.rule, told.nearest), (500, None, None));
+}
+
+#[test]
+fn hsts_is_in_responses_over_tls_to_requests_that_no_rule_matches() {
+    let hsts = Some(Arc::new(HeaderValue::from_static("max-age=1")));
+    let mut table = site(HttpRoutes { hsts, ..routes([], vec![entry("/old", None, "b.example", [])]) });
+    let port = Arc::make_mut(table.ports.get_mut(&PortKey::tcp(80)).unwrap());
+    let host = HostPattern::parse("a.example").unwrap();
+    let listener = Listener::clone(port.listener("a.example").unwrap());
+    let policy = ClientAuth::Unasked;
+    let listener = Listener { tls: TlsMode::Terminate(policy.clone()), ..listener };
+    port.listeners.insert(host, Arc::new(listener));
+    let tls = Tls { server_name: Some("a.example"), client_auth: &policy, certificate: None };
+    for (path, tls, status, want) in
+        [(&b"/new"[..], Some(tls), 404, true), (b"/new", None, 404, false), (b"/old", Some(tls), 302, false)]
+    {
+        let asked = Asked::parse(&Method::GET, path).unwrap();
+        let connection = Connection { tls, ..plain() };
+        let decision = decide(&table, request(&Method::GET, "a.example", &asked), connection, 0);
+        let Decision::Answer(answer) = decision else { panic!("not answered") };
+        let has = answer.headers.iter().any(|(name, _)| *name == header::STRICT_TRANSPORT_SECURITY);
+        assert_eq!((answer.status.as_u16(), has), (status, want), "{}", path.escape_ascii());
+    }
 }

@@ -68,7 +68,11 @@ fn what_the_proxy_refuses_with_a_listed_status_is_replaced() {
         (vec![pages(Err(BackendError::NoPath))], empty(), none),
         (vec![pages(ready())], Err(BackendError::NoPath), "404 no path of this host matches this request"),
         // Nobody is asked about a path that is closed.
-        (vec![pages(ready())], closed(), "503 closed: an annotation that protects it is not supported"),
+        (
+            vec![pages(ready())],
+            closed(),
+            "503 closed: an annotation or setting that protects it cannot be served",
+        ),
         (vec![Step::BodySize(BodySize(2)), pages(ready())], ready(), "page /?c=d bodiless"),
     ] {
         let got = outcome(&decided(rule(steps, [backend]), &[("content-length", "3")]));
@@ -118,7 +122,7 @@ fn the_requests_of_a_backend_without_endpoints_go_to_the_default_backend_that_ha
         (
             Err(BackendError::Closed("auth".into())),
             ready(),
-            "503 closed: an annotation that protects it is not supported",
+            "503 closed: an annotation or setting that protects it cannot be served",
         ),
     ] {
         let rule = rule([Step::Endpoints], []);

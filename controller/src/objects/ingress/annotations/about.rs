@@ -194,6 +194,7 @@ const DIFFERENCES: &[Difference] = &[
     wrong("cors-allow-origin", "a value without a valid entry allows no origin; it allows every one there"),
     wrong("limit-burst-multiplier", "0 or less closes the paths; it stops the whole controller there"),
     wrong("limit-connections", "a wrong value closes the paths; the Ingress is not applied there"),
+    wrong("limit-rate", "an invalid value closes the paths; in ingress-nginx, the rate is not limited"),
     wrong("limit-rpm", "a wrong value closes the paths; the Ingress is not applied there"),
     wrong("limit-rps", "a wrong value closes the paths; the Ingress is not applied there"),
     reported("custom-headers", "a value with a variable that is not supported closes the paths"),
@@ -258,6 +259,10 @@ const DIFFERENCES: &[Difference] = &[
         when: When::Always,
         how: "a subset consists of the endpoints with the highest hashes; adding or removing an endpoint changes few subsets",
     },
+    reported(
+        "ssl-ciphers",
+        "only suites with ECDHE and AES-GCM or ChaCha20-Poly1305 are supported; a list without any of them has no effect",
+    ),
     Difference {
         name: "ssl-passthrough",
         when: When::Value(|value| super::values::boolean(value) == Some(true)),

@@ -1,6 +1,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use portcullis_routing::step::IngressCors;
+use portcullis_tls::CipherPolicy;
 
 use super::*;
 use crate::{
@@ -106,6 +107,35 @@ fn what_protects_and_is_not_served_closes() {
 }
 
 #[test]
+fn the_reason_names_each_annotation_and_what_is_wrong_with_it() {
+    let waf = ("enable-modsecurity", "true");
+    for (annotations, want) in [
+        (&[("limit-rps", "many")][..], r#"limit-rps: "many" is not a number"#),
+        (&[waf], "enable-modsecurity: is not supported"),
+        (
+            &[("limit-rate", "fast"), waf],
+            r#"enable-modsecurity: is not supported; limit-rate: "fast" is not a whole number"#,
+        ),
+    ] {
+        let unserved = &nginx(annotations).annotations.unserved;
+        assert_eq!(unserved.why_closed(false).as_deref(), Some(want), "{annotations:?}");
+    }
+    let unserved = &ingress(&[UNKNOWN]).annotations.unserved;
+    assert_eq!(unserved.why_closed(true).unwrap(), format!("{}: is not a known annotation", UNKNOWN.0));
+    assert_eq!(unserved.why_closed(false), None);
+    let many = [
+        ("auth-type", "x"),
+        ("auth-url", ""),
+        ("denylist-source-range", "x"),
+        ("enable-modsecurity", "1"),
+        ("limit-rps", "x"),
+        ("modsecurity-snippet", ""),
+    ];
+    let why = nginx(&many).annotations.unserved.why_closed(false).unwrap();
+    assert!(why.ends_with(" and 1 more") && why.matches("; ").count() == 4, "{why}");
+}
+
+#[test]
 fn what_has_no_effect_is_a_warning_of_its_topic() {
     for (annotation, topic, text) in [
         (
@@ -192,6 +222,7 @@ fn what_is_served_is_what_families_read() {
         BasicAuth::NAMES,
         SslPassthrough::NAMES,
         <Option<Mirroring>>::NAMES,
+        CipherPolicy::NAMES,
     ]
     .concat()
     .into_iter()
