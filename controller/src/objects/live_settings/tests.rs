@@ -4,7 +4,7 @@ use super::*;
 use crate::ir::{ConfigMap, Kind, Meta, ObjectKey};
 use nginx_keys::Fate;
 
-fn of(data: &[(&str, &str)]) -> (LiveSettings, Vec<String>) {
+pub(super) fn of(data: &[(&str, &str)]) -> (LiveSettings, Vec<String>) {
     after(&mut LastGood::default(), data)
 }
 
